@@ -1,0 +1,3 @@
+"""recipekit."""
+
+__version__ = "0.1.0"

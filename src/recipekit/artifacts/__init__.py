@@ -1,0 +1,1 @@
+"""Artifacts: finished directories on disk, named by what made them."""

@@ -1,0 +1,131 @@
+"""Identity: what an artifact is made of, as canonical JSON, and its hash.
+
+Everything that decides a result counts; what is marked `NotIdentity` does not. Files count by content. Their hashes are
+remembered by size, modification time and inode, so that asking again is quick.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from recipekit.component import Component, NotIdentity
+from recipekit.errors import DataError
+
+__all__ = ["FileHashes", "canonical", "component_identity", "fields_identity", "key_of"]
+
+KEY_LENGTH = 32
+
+
+def canonical(value: Any) -> str:
+    """One text for equal values: sorted keys, no spaces, ASCII. A value that JSON cannot hold is a TypeError."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+
+
+def key_of(identity: Any) -> str:
+    """The key of an identity: the first 32 hex digits of the sha256 of its canonical JSON."""
+    return hashlib.sha256(canonical(identity).encode()).hexdigest()[:KEY_LENGTH]
+
+
+def fields_identity(model: BaseModel) -> dict[str, Any]:
+    """The fields of a spec that decide its result, as JSON values; nested models likewise."""
+    return {
+        name: _value(getattr(model, name))
+        for name, info in type(model).model_fields.items()
+        if not any(mark is NotIdentity for mark in info.metadata)
+    }
+
+
+def _value(value: Any) -> Any:
+    if isinstance(value, BaseModel):
+        return fields_identity(value)
+    if isinstance(value, Mapping):
+        return {str(key): _value(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_value(item) for item in value]
+    if isinstance(value, set | frozenset):
+        return sorted(_value(item) for item in value)
+    return value
+
+
+def component_identity(component: Component, distribution: str, name: str, files: FileHashes) -> dict[str, Any]:
+    """What makes a component this one: its distribution, name and version, its fields, its files' content, its fingerprint.
+
+    Raises:
+        DataError: A file that it names is missing.
+        ComponentError: What it fingerprints cannot be reached.
+    """
+    return {
+        "distribution": distribution,
+        "name": name,
+        "version": component.version,
+        "fields": fields_identity(component),
+        "files": {label: files.of(path) for label, path in component.files().items()},
+        "fingerprint": component.fingerprint(),
+    }
+
+
+class FileHashes:
+    """Content hashes of files and folders, remembered in a JSON file between processes."""
+
+    def __init__(self, memory: Path | None = None) -> None:
+        self._memory = memory
+        self._known: dict[str, list[Any]] = {}
+        self._changed = False
+        if memory is not None and memory.is_file():
+            try:
+                self._known = json.loads(memory.read_text())
+            except ValueError:
+                self._known = {}  # it only saves time: a damaged memory is begun anew
+
+    def of(self, path: Path) -> str:
+        """The sha256 of a file, or of a folder's relative file names and contents (hidden files left out).
+
+        Raises:
+            DataError: There is no such file or folder, or it cannot be read.
+        """
+        try:
+            if path.is_dir():
+                listing = [(file.relative_to(path).as_posix(), self._file(file)) for file in sorted(_files_below(path))]
+                return hashlib.sha256(canonical(listing).encode()).hexdigest()
+            return self._file(path)
+        except OSError as error:
+            raise DataError(f"{path}: {error.strerror or error}", code="RK301") from error
+
+    def _file(self, path: Path) -> str:
+        status = path.stat()
+        # A Hugging Face cache links to blobs: the target's own numbers are the ones that tell of a change.
+        stamp = [status.st_size, status.st_mtime_ns, status.st_ino]
+        name = os.path.abspath(path)
+        known = self._known.get(name)
+        if known is None or known[:3] != stamp:
+            with path.open("rb") as file:
+                known = [*stamp, hashlib.file_digest(file, "sha256").hexdigest()]
+            self._known[name] = known
+            self._changed = True
+        return str(known[3])
+
+    def save(self) -> None:
+        """Write what was learnt, if anything, whole or not at all; a cache that cannot be written is left as it is."""
+        if self._memory is None or not self._changed:
+            return
+        temporary = self._memory.with_suffix(f".{os.getpid()}.tmp")
+        try:
+            self._memory.parent.mkdir(parents=True, exist_ok=True)
+            temporary.write_text(json.dumps(self._known))
+            temporary.replace(self._memory)
+        except OSError:
+            return  # only a memory: the next run hashes again
+        self._changed = False
+
+
+def _files_below(folder: Path) -> Iterator[Path]:
+    for root, folders, names in os.walk(folder, followlinks=True):
+        folders[:] = [name for name in folders if not name.startswith(".") and name != "__pycache__"]
+        yield from (Path(root, name) for name in names if not name.startswith("."))

@@ -1,0 +1,62 @@
+"""The manifest: what made an artifact, and what it counted.
+
+It holds the stage, the key and the identity behind it, the input artifacts' keys, the by-products used, the stage's summary
+(its counts, which the report shows), when and how long it was made, its peak memory, and the versions that made it.
+Secrets cannot reach it: identities leave out every field in which `${env:NAME}` may stand.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+__all__ = ["VERSIONED", "manifest", "versions"]
+
+VERSIONED = (
+    "recipekit", "torch", "transformers", "sentence-transformers", "accelerate", "datasets",
+    "bm25s", "PyStemmer", "pytrec-eval-terrier", "numpy", "pyarrow",
+)  # fmt: skip
+"""The distributions whose versions can matter to a result."""
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the distributions that can matter, from metadata alone."""
+    found = {"python": platform.python_version()}
+    for name in VERSIONED:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def manifest(
+    *,
+    stage: str,
+    key: str,
+    identity: Any,
+    inputs: Mapping[str, str],
+    summary: Mapping[str, Any],
+    uses: Sequence[tuple[str, str]] = (),
+    seconds: float | None = None,
+    peak_bytes: int | None = None,
+    ranks: int = 1,
+) -> dict[str, Any]:
+    """The manifest of an artifact. `seconds` is wall time, `peak_bytes` resident memory of its largest process."""
+    return {
+        "format": 1,
+        "stage": stage,
+        "key": key,
+        "identity": identity,
+        "inputs": dict(inputs),
+        "uses": [list(use) for use in sorted(set(uses))],
+        "summary": dict(summary),
+        "made": datetime.now(UTC).isoformat(timespec="seconds"),
+        "seconds": seconds,
+        "peak_bytes": peak_bytes,
+        "ranks": ranks,
+        "versions": versions(),
+    }

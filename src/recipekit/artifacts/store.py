@@ -1,0 +1,199 @@
+"""The artifact store: a folder per (stage, key), committed by one rename.
+
+```
+<root>/cache/<stage>/<key>/           data and manifest.json
+<root>/cache/<stage>/<key>.partial/   unfinished work, kept by a crash, resumed by the next attempt
+<root>/cache/<stage>/<key>.lock       held while somebody makes it
+```
+
+Nobody ever sees half an artifact under its key: the manifest is written last, everything is flushed to the disk, and then
+the folder is renamed into place. Two runs that want the same artifact take turns, and the second finds it made.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Set
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from recipekit.errors import StoreError
+
+__all__ = ["Artifact", "Store", "explained", "write_json"]
+
+MANIFEST = "manifest.json"
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A finished artifact."""
+
+    stage: str
+    key: str
+    path: Path
+
+    @property
+    def manifest(self) -> dict[str, Any]:
+        """What made it: see `recipekit.artifacts.manifest`."""
+        manifest: dict[str, Any] = json.loads((self.path / MANIFEST).read_text())
+        return manifest
+
+    def size(self) -> int:
+        """Bytes on disk."""
+        return sum(file.lstat().st_size for file in self.path.rglob("*") if file.is_file())
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON so that readers see the old file or the new one, never a part."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+    temporary.replace(path)
+
+
+class Store:
+    """Artifacts under one root folder (`.recipekit` by default)."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.cache = root / "cache"
+
+    def find(self, stage: str, key: str) -> Artifact | None:
+        """The finished artifact of a key, if there is one."""
+        path = self.cache / stage / key
+        return Artifact(stage, key, path) if (path / MANIFEST).is_file() else None
+
+    def all(self) -> Iterator[Artifact]:
+        """Every finished artifact, by stage and key."""
+        for manifest in sorted(self.cache.glob(f"*/*/{MANIFEST}")):
+            if not manifest.parent.name.endswith(".partial"):
+                yield Artifact(manifest.parent.parent.name, manifest.parent.name, manifest.parent)
+
+    def make(
+        self,
+        stage: str,
+        key: str,
+        build: Callable[[Path], Mapping[str, Any]],
+        *,
+        force: bool = False,
+        waiting: Callable[[], None] | None = None,
+    ) -> Artifact:
+        """The artifact of a key, built if it is not there.
+
+        Args:
+            stage: The stage or by-product that it belongs to.
+            key: Its key.
+            build: Writes the data into the partial folder that it is given (which may hold an earlier attempt's work) and
+                returns the manifest.
+            force: Build it even if it is there; the old one is replaced once the new one is whole.
+            waiting: Called once if somebody else is making it now.
+
+        Raises:
+            StoreError: The disk is full, or the cache cannot be written.
+        """
+        with self.making(stage, key, waiting=waiting) as partial:
+            found = self.find(stage, key)
+            if found and not force:
+                return found
+            partial.mkdir(parents=True, exist_ok=True)
+            self.commit(stage, key, build(partial))
+        return Artifact(stage, key, self.cache / stage / key)
+
+    @contextmanager
+    def making(self, stage: str, key: str, *, is_main: bool = True, waiting: Callable[[], None] | None = None) -> Iterator[Path]:
+        """Hold an artifact's lock (on the main rank) and give its partial folder. Look again whether it is there by now."""
+        partial = self.cache / stage / f"{key}.partial"
+        with explained(self.cache / stage):
+            if not is_main:
+                yield partial
+                return
+            with self._lock(stage, key, waiting):
+                if self.find(stage, key) is None:
+                    partial.mkdir(parents=True, exist_ok=True)
+                yield partial
+
+    def commit(self, stage: str, key: str, manifest: Mapping[str, Any]) -> None:
+        """Turn a partial folder into the artifact: manifest last, all flushed, then one rename."""
+        partial, final = self.cache / stage / f"{key}.partial", self.cache / stage / key
+        shutil.rmtree(partial / "scratch", ignore_errors=True)
+        write_json(partial / MANIFEST, manifest)
+        for file in partial.rglob("*"):
+            _flush(file)
+        _flush(partial)
+        if final.exists():
+            replaced = final.with_name(f"{key}.replaced")
+            shutil.rmtree(replaced, ignore_errors=True)
+            final.rename(replaced)
+            partial.rename(final)
+            shutil.rmtree(replaced, ignore_errors=True)
+        else:
+            partial.rename(final)
+        _flush(final.parent)
+
+    @contextmanager
+    def _lock(self, stage: str, key: str, waiting: Callable[[], None] | None) -> Iterator[None]:
+        path = self.cache / stage / f"{key}.lock"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if waiting:
+                    waiting()
+                fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+    def remove(self, artifact: Artifact) -> None:
+        """Delete an artifact; it vanishes from its key first, so that no reader meets half of it."""
+        gone = artifact.path.with_name(f"{artifact.key}.removed")
+        with explained(artifact.path):
+            shutil.rmtree(gone, ignore_errors=True)
+            artifact.path.rename(gone)
+            shutil.rmtree(gone)
+
+    def reachable(self, roots: Set[tuple[str, str]]) -> set[tuple[str, str]]:
+        """The (stage, key) pairs that `roots` need: themselves, their inputs, and the by-products that they used."""
+        seen: set[tuple[str, str]] = set()
+        ahead = list(roots)
+        while ahead:
+            name = ahead.pop()
+            if name in seen:
+                continue
+            seen.add(name)
+            if found := self.find(*name):
+                manifest = found.manifest
+                ahead.extend((stage, key) for stage, key in manifest.get("inputs", {}).items())
+                ahead.extend((stage, key) for stage, key in manifest.get("uses", []))
+        return seen
+
+
+def _flush(path: Path) -> None:
+    if path.is_symlink():
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def explained(path: Path) -> Iterator[None]:
+    """Turn the operating system's refusals into errors that say what to do."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise StoreError(
+                f"no space left on the disk of {path}: free some (`recipekit cache gc` removes what no run needs), then run again",
+                code="RK501",
+            ) from error
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            where = error.filename or path
+            raise StoreError(f"{where}: cannot be written ({error.strerror}); choose another cache with --cache", code="RK502") from error
+        raise

@@ -1,0 +1,1 @@
+"""Recipes: YAML with positions in, a validated `Recipe` out, or every problem at once."""

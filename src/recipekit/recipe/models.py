@@ -1,0 +1,240 @@
+"""The sections of a recipe. They are the stages, by the same names; each holds a named map of components and its policy.
+
+A component stands in a `Slot`: `use` names it, the other keys are its own and are validated by its own class, once the rest
+of the recipe is known to be well-formed (`recipekit.recipe.load`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated, Any, Final, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_validator
+
+from recipekit.component import Component, EncoderSpec, EvaluatorSpec, ExporterSpec, JudgeSpec, LossSpec, RetrieverSpec, SourceSpec
+from recipekit.registry import Entry
+
+__all__ = [
+    "SECTIONS",
+    "CollectSection",
+    "EvaluateSection",
+    "ExportSection",
+    "JudgeSection",
+    "MineSection",
+    "Phase",
+    "Recipe",
+    "Section",
+    "Slot",
+    "SlotKind",
+    "Split",
+    "TrainSection",
+]
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$", max_length=64)]
+Share = Annotated[float, Field(ge=0.0, lt=1.0)]
+
+
+class Section(BaseModel):
+    """A part of a recipe: frozen, and with no unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, validate_default=True)
+
+
+class Slot(BaseModel):
+    """A component as a recipe names it: `use`, and the component's own keys beside it."""
+
+    model_config = ConfigDict(frozen=True, extra="allow", use_attribute_docstrings=True)
+
+    use: str
+    """Which component: its name, `distribution/name`, or `./file.py:Class` for local code."""
+    _spec: Component | None = PrivateAttr(default=None)
+    _entry: Entry | None = PrivateAttr(default=None)
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """The component's keys as they were written."""
+        return dict(self.model_extra or {})
+
+    @property
+    def spec(self) -> Component:
+        """The validated component."""
+        assert self._spec is not None, "a slot is bound when its recipe is loaded"
+        return self._spec
+
+    @property
+    def entry(self) -> Entry:
+        """The entry point behind it."""
+        assert self._entry is not None, "a slot is bound when its recipe is loaded"
+        return self._entry
+
+    def bind(self, entry: Entry, spec: Component) -> None:
+        """Attach what `use` and the keys turned out to mean; the loader calls it once."""
+        self._entry, self._spec = entry, spec
+
+
+class SlotKind:
+    """Marks a field that holds slots with the kind of component that belongs there."""
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+
+
+Sources = Annotated[dict[Name, Slot], SlotKind(SourceSpec.kind), Field(min_length=1)]
+Retrievers = Annotated[dict[Name, Slot], SlotKind(RetrieverSpec.kind), Field(min_length=1)]
+Judges = Annotated[dict[Name, Slot], SlotKind(JudgeSpec.kind), Field(min_length=1)]
+Encoders = Annotated[dict[Name, Slot], SlotKind(EncoderSpec.kind), Field(min_length=1)]
+Evaluators = Annotated[dict[Name, Slot], SlotKind(EvaluatorSpec.kind), Field(min_length=1)]
+Exporters = Annotated[dict[Name, Slot], SlotKind(ExporterSpec.kind), Field(min_length=1)]
+
+
+class Split(Section):
+    """Shares of the queries that are held out, where a source does not bring a split of its own."""
+
+    dev: Share = 0.05
+    """Share of the queries for choosing and watching: dev evaluation, calibration."""
+    test: Share = 0.1
+    """Share of the queries for the final figures, never trained on."""
+
+    @model_validator(mode="after")
+    def _some_train(self) -> Self:
+        if self.dev + self.test >= 1:
+            raise ValueError(f"dev {self.dev} + test {self.test} leave no query to train on")
+        return self
+
+
+class CollectSection(Section):
+    """Gather queries, passages and labels from the sources, merge duplicates, and split by query."""
+
+    sources: Sources
+    """Where the data comes from, by a name of your own."""
+    split: Split = Split()
+    """How queries without a split of their own are divided."""
+
+
+class MineSection(Section):
+    """Per query, the passages worth judging: the best of every retriever, fused."""
+
+    retrievers: Retrievers
+    """What retrieves candidates, by a name of your own."""
+    fuse: Literal["rrf", "score", "union"] = "rrf"
+    """How lists are joined: `rrf` by reciprocal rank, sum of weight / (60 + rank); `score` by weighted scores, each
+    retriever's brought to 0..1 per query; `union` keeps every list whole, ordered by best rank."""
+    weights: dict[Name, Annotated[float, Field(gt=0)]] = {}
+    """Weight of a retriever in the fusion; 1 where it is not named."""
+    keep: Annotated[int, Field(ge=1)] | None = 50
+    """How many fused candidates to keep per query, given positives not counted; null keeps all of them."""
+    splits: tuple[Literal["train", "dev", "test"], ...] = ("train",)
+    """Whose queries are mined."""
+
+    @model_validator(mode="after")
+    def _weights_are_retrievers(self) -> Self:
+        for name in self.weights:
+            if name not in self.retrievers:
+                raise ValueError(f"weights: '{name}' is none of the retrievers ({', '.join(self.retrievers)})")
+        return self
+
+
+class JudgeSection(Section):
+    """Decide of every candidate pair: positive, negative or ignore. Judges run in the order they are written."""
+
+    judges: Judges
+    """What judges, by a name of your own. Each sees the pairs that its `when` selects; a later verdict replaces an earlier."""
+    audit_given: bool = False
+    """Let judges overrule the sources' own positives; by default a given positive stays one."""
+
+
+class Phase(Section):
+    """One phase of training."""
+
+    loss: Annotated[Slot, SlotKind(LossSpec.kind)]
+    """What is minimised."""
+    query_epochs: Annotated[int, Field(ge=1)] = 3
+    """Passes over the training queries per cycle, against the passages frozen at its start where the loss wants that."""
+    cycles: Annotated[int, Field(ge=1)] = 1
+    """How often the phase is repeated; frozen matrices are encoded anew at the start of each cycle."""
+
+
+class TrainSection(Section):
+    """Train an encoder on the judged data."""
+
+    encoder: str = "student"
+    """Which of the recipe's encoders is trained."""
+    phases: Annotated[dict[Name, Phase], Field(min_length=1)]
+    """What is done, in order, by a name of your own."""
+    batch_size: Annotated[int, Field(ge=1)] = 64
+    """Queries per optimizer step, over all ranks together."""
+    learning_rate: Annotated[float, Field(gt=0)] = 5e-5
+    """Peak learning rate of AdamW."""
+    weight_decay: Annotated[float, Field(ge=0)] = 0.01
+    """AdamW's weight decay; biases and normalization weights are left out."""
+    warmup: Share = 0.1
+    """Share of the steps over which the learning rate rises from 0."""
+    decay: Literal["linear", "cosine", "constant"] = "linear"
+    """How the learning rate falls after the warm-up, to 0 at the last step."""
+    clip: Annotated[float, Field(gt=0)] | None = 1.0
+    """Largest gradient norm; null never clips."""
+    dropout: bool = False
+    """Keep the model's dropout on while training. Off by default: a frozen matrix is encoded without it."""
+    precision: Literal["bf16", "fp32"] = "bf16"
+    """Arithmetic of the forward pass; weights and optimizer state are float32 either way."""
+    unjudged: Literal["ignore", "negative"] = "ignore"
+    """What a pair is that was retrieved but not judged. Such pairs are the likeliest false negatives."""
+    tokens_per_batch: Annotated[int, Field(ge=1)] = 16384
+    """Padded tokens in one forward pass on one rank; a step of more is accumulated from several."""
+    evaluate_every: Annotated[float, Field(gt=0)] | None = 1.0
+    """Epochs between two evaluations on dev; null evaluates never, and keeps the last weights."""
+    dev_metric: str = "ndcg@10"
+    """The metric on dev by which the best weights are kept."""
+    dev_passages: Annotated[int, Field(ge=1)] | None = 2000
+    """Passages that a dev evaluation ranks: the dev queries' own and a seeded sample up to this many; null ranks all."""
+
+
+class EvaluateSection(Section):
+    """Measure the trained encoder beside the untrained one and lexical search."""
+
+    evaluators: Evaluators
+    """What measures, by a name of your own."""
+    encoder: str = "student"
+    """The encoder that is measured untrained (and trained, where the recipe trains)."""
+    untrained: bool = True
+    """Measure the encoder as it was before training, too."""
+    baselines: Annotated[dict[Name, Slot], SlotKind(RetrieverSpec.kind)] = Field(default_factory=lambda: {"bm25": Slot(use="bm25")})
+    """Retrievers to measure beside it, by the names that they have in the table."""
+
+
+class ExportSection(Section):
+    """Write the model and the data in forms that others use."""
+
+    exporters: Exporters
+    """What is written, by a name of your own, which is also the folder's name."""
+
+
+SECTIONS: Final = ("collect", "mine", "judge", "train", "evaluate", "export")
+"""The sections that are stages, in the order in which they run."""
+
+
+class Recipe(Section):
+    """A whole recipe."""
+
+    recipe: Literal[1] = Field(description="The version of the recipe format.")
+    name: Name
+    """What the recipe is called; its runs stand under `runs/<name>/`."""
+    description: str = ""
+    """A sentence or two for people: what it trains, on what, why."""
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 13
+    """Decides every random choice: splits, samples, shuffles, resampling."""
+    encoders: Encoders | None = None
+    """The encoders that the recipe speaks of, by a name of your own; the one called `student` is trained."""
+    collect: CollectSection
+    mine: MineSection | None = None
+    judge: JudgeSection | None = None
+    train: TrainSection | None = None
+    evaluate: EvaluateSection | None = None
+    export: ExportSection | None = None
+
+    def stages(self) -> Iterator[tuple[str, Section]]:
+        """The sections that are there, with their names, in order."""
+        for name in SECTIONS:
+            section = getattr(self, name)
+            if section is not None:
+                yield name, section

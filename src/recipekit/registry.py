@@ -1,0 +1,145 @@
+"""Finding components: entry points, ours and everybody's, in three steps that each cost more.
+
+`find` reads the metadata of installed distributions and imports nothing; `load` imports one component; `check` makes sure
+that it is what its entry point says. A broken plugin is listed with its reason, and is fatal only to a recipe that names it.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import importlib.util
+import inspect
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+
+from recipekit.component import KINDS, Component
+from recipekit.errors import ComponentError
+
+__all__ = ["Entry", "find", "load", "near", "resolve", "where"]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A component by its entry point, not yet imported."""
+
+    kind: str
+    name: str
+    distribution: str
+    distribution_version: str
+    target: str
+    """`module:Class`, or for local code the file and class as the recipe names them."""
+    file: Path | None = None
+    """The file of a component from local code."""
+
+    @property
+    def use(self) -> str:
+        """What stands behind `use:` to name exactly this one."""
+        return self.target if self.file else f"{self.distribution}/{self.name}"
+
+
+@cache
+def _entry_points(kind: str) -> tuple[EntryPoint, ...]:
+    return tuple(entry_points(group=f"recipekit.{kind}s"))
+
+
+def find(kind: str) -> list[Entry]:
+    """Every installed component of a kind, by name; nothing is imported."""
+    found = {
+        (point.name, point.dist.name if point.dist else "?"): Entry(
+            kind, point.name, point.dist.name if point.dist else "?", point.dist.version if point.dist else "?", point.value
+        )
+        for point in _entry_points(kind)
+    }
+    return [found[key] for key in sorted(found)]
+
+
+def near(word: str, words: Iterable[str]) -> str:
+    """` Did you mean 'x'?`, or nothing where no word is near."""
+    close = difflib.get_close_matches(word, list(words), n=1, cutoff=0.6)
+    return f" Did you mean '{close[0]}'?" if close else ""
+
+
+def resolve(kind: str, use: str, *, folder: Path | None = None, allow_local_code: bool = False) -> Entry:
+    """The entry that `use` names: `NAME`, `DISTRIBUTION/NAME`, or `./FILE.py:CLASS` for local code.
+
+    Args:
+        kind: What is looked for, a key of `KINDS`.
+        use: The text behind `use:`.
+        folder: Where a relative local file starts, the recipe's folder.
+        allow_local_code: Whether the person running the recipe allowed it to bring code.
+
+    Raises:
+        ComponentError: Nothing, or more than one distribution, is known by this name, or local code is not allowed.
+    """
+    if ".py:" in use:
+        return _local(kind, use, folder or Path.cwd(), allow_local_code)
+    distribution, _, name = use.rpartition("/")
+    entries = [entry for entry in find(kind) if entry.name == name and distribution in ("", entry.distribution)]
+    if not entries:
+        names = sorted({entry.name for entry in find(kind)})
+        known = ", ".join(names) or "none"
+        raise ComponentError(f"unknown {kind} '{use}'.{near(name, names) or f' Installed: {known}.'}", code="RK201")
+    if len(entries) > 1:
+        choices = " or ".join(f"'{entry.use}'" for entry in entries)
+        raise ComponentError(f"{kind} '{use}' is claimed by several distributions: write {choices}", code="RK202")
+    return entries[0]
+
+
+def _local(kind: str, use: str, folder: Path, allowed: bool) -> Entry:
+    file_name, _, class_name = use.rpartition(":")
+    file = (folder / Path(file_name).expanduser()).resolve()
+    if not allowed:
+        raise ComponentError(f"'{use}' is local code, which runs only with --allow-local-code: read it first", code="RK203")
+    if not file.is_file():
+        raise ComponentError(f"no such file: {file}", code="RK204")
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    return Entry(kind, class_name, f"local:{digest}", "", use, file)
+
+
+def load(entry: Entry) -> type[Component]:
+    """Import a component and check that it is one of its kind.
+
+    Raises:
+        ComponentError: It cannot be imported, whatever its import raised, or is no spec of its kind.
+    """
+    try:
+        loaded = _import_file(entry) if entry.file else _import_point(entry)
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise ComponentError(f"{entry.kind} '{entry.name}' ({entry.distribution}) cannot be imported: {reason}", code="RK205") from error
+    base = KINDS[entry.kind]
+    if not (isinstance(loaded, type) and issubclass(loaded, base)):
+        raise ComponentError(f"{entry.kind} '{entry.name}' ({entry.distribution}): {entry.target} is no {base.__name__}", code="RK206")
+    return loaded
+
+
+def _import_point(entry: Entry) -> object:
+    return EntryPoint(entry.name, entry.target, f"recipekit.{entry.kind}s").load()
+
+
+def _import_file(entry: Entry) -> object:
+    assert entry.file is not None
+    # One module per content, so that an edited file is imported anew.
+    name = f"recipekit_local_{entry.file.stem}_{entry.distribution[-12:]}"
+    if name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(name, entry.file)
+        if spec is None or spec.loader is None:
+            raise ImportError(f"{entry.file} is no Python file")
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[name] = module
+        try:
+            spec.loader.exec_module(module)
+        except BaseException:
+            del sys.modules[name]
+            raise
+    return getattr(sys.modules[name], entry.name)
+
+
+def where(component: type[Component]) -> str:
+    """`file:line` where a component's class is written."""
+    return f"{inspect.getsourcefile(component)}:{inspect.getsourcelines(component)[1]}"

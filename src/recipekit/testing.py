@@ -1,0 +1,57 @@
+"""What plugin authors test with: a context without a run around it, and a conformance check per kind of component."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from recipekit.component import Context, Tracker
+from recipekit.records import Dataset
+
+__all__ = ["RecordingProgress", "context"]
+
+
+class RecordingProgress:
+    """A `Progress` that shows nothing and remembers everything, for assertions."""
+
+    def __init__(self) -> None:
+        self.events: list[dict[str, Any]] = []
+        self.warnings: list[str] = []
+
+    def track(self, name: str, total: int | None = None, unit: str = "") -> Tracker:
+        """Count silently."""
+        return _Silent()
+
+    def log(self, event: str, **fields: Any) -> None:
+        """Remember the event."""
+        self.events.append({"event": event, **fields})
+
+    def warn(self, message: str) -> None:
+        """Remember the warning."""
+        self.warnings.append(message)
+
+
+class _Silent:
+    def __enter__(self) -> _Silent:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        return None
+
+    def advance(self, n: int = 1, **figures: float | str) -> None:
+        """Ignore it."""
+
+
+def context(scratch: Path, *, dataset: Dataset | None = None, seed: int = 13, **replaced: Any) -> Context:
+    """A context to build a component in: one rank on the CPU, by-products built anew under `scratch`."""
+
+    def artifact(name: str, identity: Any, build: Callable[[Path], None]) -> Path:
+        folder = scratch / name
+        if not folder.exists():
+            folder.mkdir(parents=True)
+            build(folder)
+        return folder
+
+    given: dict[str, Any] = {"progress": RecordingProgress(), "artifact": artifact, **replaced}
+    return Context(seed=seed, scratch=scratch, _dataset=dataset, **given)

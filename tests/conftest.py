@@ -1,0 +1,85 @@
+"""Fixtures that every room's tests share: a tiny real encoder, a tiny real data set."""
+
+import os
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
+os.environ.setdefault("LITELLM_MODE", "PRODUCTION")
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from recipekit.records import LABELS, PASSAGES, QUERIES, SPLITS, Dataset, write_table
+
+WORDS = (
+    "river mountain valley ocean forest desert engine piston valve turbine gear wheel violin piano drum flute opera choir "
+    "enzyme protein gene cell virus tissue planet comet orbit star galaxy moon bread cheese butter honey pepper salt"
+).split()
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A sentence-transformers folder with a random two-layer BERT of 32 dimensions over a small vocabulary."""
+    import torch
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, Transformer
+    from transformers import BertConfig, BertModel, BertTokenizerFast
+
+    folder = tmp_path_factory.mktemp("tiny_model")
+    letters = "abcdefghijklmnopqrstuvwxyz0123456789.,:;!?()[]{}<>=+-*/_\"'"
+    vocab = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS, *letters, *(f"##{letter}" for letter in letters)]
+    (folder / "vocab.txt").write_text("\n".join(vocab))
+    torch.manual_seed(7)
+    config = BertConfig(
+        vocab_size=len(vocab), hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64, max_position_embeddings=128
+    )
+    BertModel(config).save_pretrained(folder / "bert")
+    BertTokenizerFast(str(folder / "vocab.txt"), model_max_length=128).save_pretrained(folder / "bert")
+    transformer = Transformer(str(folder / "bert"), max_seq_length=64)
+    model = SentenceTransformer(modules=[transformer, Pooling(32, "mean"), Normalize()], device="cpu")
+    model.save(str(folder / "model"))
+    return folder / "model"
+
+
+def write_dataset(
+    folder: Path,
+    queries: Sequence[tuple[str, str, str]],
+    passages: Sequence[tuple[str, str]],
+    labels: Mapping[tuple[int, int], float],
+) -> Dataset:
+    """Write a collected data set: queries as (id, text, split), passages as (id, text), labels as {(query, passage): grade}."""
+    folder.mkdir(parents=True, exist_ok=True)
+    ids, texts, splits = zip(*queries, strict=True)
+    write_table(
+        folder / "queries.arrow",
+        QUERIES,
+        [pa.table([ids, texts, [SPLITS.index(split) for split in splits], ["test"] * len(ids)], schema=QUERIES)],
+    )
+    ids, texts = zip(*passages, strict=True)
+    write_table(folder / "passages.arrow", PASSAGES, [pa.table([ids, [""] * len(ids), texts, ["test"] * len(ids)], schema=PASSAGES)])
+    pairs = sorted(labels)
+    columns = [[q for q, _ in pairs], [p for _, p in pairs], [labels[pair] for pair in pairs]]
+    write_table(folder / "labels.arrow", LABELS, [pa.table(columns, schema=LABELS)])
+    return Dataset(folder, "test-dataset")
+
+
+@pytest.fixture
+def make_dataset(tmp_path: Path) -> Callable[..., Dataset]:
+    """`make_dataset(queries, passages, labels)`: see `write_dataset`."""
+
+    def make(*args: object) -> Dataset:
+        return write_dataset(tmp_path / "dataset", *args)  # type: ignore[arg-type]
+
+    return make
+
+
+@pytest.fixture
+def tiny_dataset(make_dataset: Callable[..., Dataset]) -> Dataset:
+    """36 passages of four words each, 24 queries of two of them (12 train, 6 dev, 6 test), one positive a query."""
+    passages = [(f"p{i}", " ".join(WORDS[(i + j * 7) % len(WORDS)] for j in range(4))) for i in range(36)]
+    queries = [(f"q{i}", " ".join(passages[i][1].split()[:2]), "train" if i < 12 else "dev" if i < 18 else "test") for i in range(24)]
+    return make_dataset(queries, passages, {(i, i): 1.0 for i in range(24)})
