@@ -22,12 +22,13 @@ that `build()` returns. There is no other inheritance.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Literal, Protocol
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo
 
 if TYPE_CHECKING:
     import torch
@@ -40,6 +41,7 @@ __all__ = [
     "Context",
     "Embeddings",
     "Encoder",
+    "EncoderName",
     "EncoderSpec",
     "Evaluator",
     "EvaluatorSpec",
@@ -48,6 +50,7 @@ __all__ = [
     "Hits",
     "Judge",
     "JudgeSpec",
+    "LocalPath",
     "Loss",
     "LossSpec",
     "NotIdentity",
@@ -74,6 +77,25 @@ class _NotIdentity:
 NotIdentity: Final = _NotIdentity()
 """Marks a field that changes nothing about the result (a url, a concurrency, a path whose content counts instead): it is
 left out of keys, and is the only place where `${env:NAME}` may stand. `url: Annotated[str, NotIdentity]`."""
+
+
+class _EncoderName:
+    """See `EncoderName`."""
+
+
+EncoderName = Annotated[str, _EncoderName()]
+"""A field that names one of the recipe's encoders; a recipe in which there is none of that name is wrong."""
+
+
+def _from_recipe_folder(path: Path, info: ValidationInfo) -> Path:
+    folder = (info.context or {}).get("folder", Path())
+    return Path(os.path.abspath(folder / path.expanduser()))
+
+
+LocalPath = Annotated[Path, NotIdentity, AfterValidator(_from_recipe_folder)]
+"""A file or folder, absolute once validated; relative ones start at the recipe's folder (validation context `folder`).
+
+It is no part of the identity: list it in `files()`, so that its content is."""
 
 
 class Component(BaseModel):
