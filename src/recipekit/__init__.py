@@ -1,3 +1,51 @@
-"""recipekit."""
+"""recipekit: one YAML recipe in, a correctly labelled data set and a better text-embedding model out.
+
+```python
+import recipekit
+
+recipe = recipekit.load_recipe("recipe.yaml", overrides=["train.batch_size=32"])
+for stage in recipekit.plan(recipe):
+    print(stage.stage, stage.state, *stage.why)
+finished = recipekit.run(recipe)
+print(finished.path, finished.metrics)
+```
+
+The names are imported when they are first used, so that `import recipekit` costs nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from recipekit.errors import RecipeError, RecipekitError
+    from recipekit.recipe.load import load_recipe
+    from recipekit.recipe.models import Recipe
+    from recipekit.runner.execute import Run, run
+    from recipekit.runner.plan import Plan, plan
+
+__all__ = ["Plan", "Recipe", "RecipeError", "RecipekitError", "Run", "__version__", "load_recipe", "plan", "run"]
 
 __version__ = "0.1.0"
+
+_HOMES = {
+    "Plan": "recipekit.runner.plan",
+    "Recipe": "recipekit.recipe.models",
+    "RecipeError": "recipekit.errors",
+    "RecipekitError": "recipekit.errors",
+    "Run": "recipekit.runner.execute",
+    "load_recipe": "recipekit.recipe.load",
+    "plan": "recipekit.runner.plan",
+    "run": "recipekit.runner.execute",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'recipekit' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

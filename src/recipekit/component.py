@@ -26,9 +26,10 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Literal, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Literal, Protocol, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo
+from pydantic.fields import FieldInfo
 
 if TYPE_CHECKING:
     import torch
@@ -64,6 +65,7 @@ __all__ = [
     "SourceSpec",
     "System",
     "Verdicts",
+    "is_encoder_name",
 ]
 
 
@@ -85,6 +87,15 @@ class _EncoderName:
 
 EncoderName = Annotated[str, _EncoderName()]
 """A field that names one of the recipe's encoders; a recipe in which there is none of that name is wrong."""
+
+
+def is_encoder_name(field: FieldInfo) -> bool:
+    """Whether a pydantic field is an `EncoderName`, or `EncoderName | None`."""
+
+    def marked(annotation: Any) -> bool:
+        return any(isinstance(part, _EncoderName) or marked(part) for part in get_args(annotation))
+
+    return any(isinstance(mark, _EncoderName) for mark in field.metadata) or marked(field.annotation)
 
 
 def _from_recipe_folder(path: Path, info: ValidationInfo) -> Path:

@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator, Mapping, Set
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from recipekit.errors import StoreError
 
@@ -112,7 +112,7 @@ class Store:
             if not is_main:
                 yield partial
                 return
-            with self._lock(stage, key, waiting):
+            with self.lock(stage, key, waiting):
                 if self.find(stage, key) is None:
                     partial.mkdir(parents=True, exist_ok=True)
                 yield partial
@@ -136,7 +136,8 @@ class Store:
         _flush(final.parent)
 
     @contextmanager
-    def _lock(self, stage: str, key: str, waiting: Callable[[], None] | None) -> Iterator[None]:
+    def lock(self, stage: str, key: str, waiting: Callable[[], None] | None = None) -> Iterator[IO[str]]:
+        """Hold the right to make an artifact. The lock is the open file's: a child that inherits it holds it too."""
         path = self.cache / stage / f"{key}.lock"
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("a") as file:
@@ -146,7 +147,7 @@ class Store:
                 if waiting:
                     waiting()
                 fcntl.flock(file, fcntl.LOCK_EX)
-            yield
+            yield file
 
     def remove(self, artifact: Artifact) -> None:
         """Delete an artifact; it vanishes from its key first, so that no reader meets half of it."""

@@ -1,0 +1,45 @@
+# Two commands on a fresh machine: `make quickstart` trains, evaluates and reports; `make test` checks everything.
+# Both set up a virtual environment in .venv first, and reuse it while pyproject.toml is unchanged.
+
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
+	command -v $$p >/dev/null 2>&1 && $$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && echo $$p && break; done)
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+export LITELLM_LOCAL_MODEL_COST_MAP ?= True
+export LITELLM_MODE ?= PRODUCTION
+export TOKENIZERS_PARALLELISM ?= false
+
+.PHONY: help quickstart test lint schema benchmarks clean
+
+help:
+	@echo "make quickstart   set up, then run recipes/quickstart.yaml: a better embedding model in minutes"
+	@echo "make test         set up, then ruff, mypy, the import contract, and all tests"
+	@echo "make lint         only ruff, mypy and the import contract"
+	@echo "make schema       write schemas/recipe.schema.json anew"
+	@echo "make clean        remove the environment and what tools left behind (runs and caches stay)"
+
+quickstart: $(VENV)/.ready
+	$(BIN)/recipekit run quickstart
+
+test: lint
+	$(BIN)/pytest
+
+lint: $(VENV)/.ready
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+schema: $(VENV)/.ready
+	$(BIN)/recipekit schema --output schemas/recipe.schema.json --builtin
+
+$(VENV)/.ready: pyproject.toml
+	@test -n "$(PYTHON)" || { echo "recipekit needs Python 3.11, 3.12 or 3.13; name one with make PYTHON=/path/to/python3.12" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable '.[quickstart,dev]'
+	@touch $@
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist

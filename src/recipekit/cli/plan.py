@@ -1,0 +1,60 @@
+"""`recipekit plan`: what a run would do, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from recipekit.runner.plan import Plan
+
+__all__ = ["plan", "render_plan"]
+
+
+def plan(
+    recipe: Annotated[str, typer.Argument(help="A recipe file, or the name of a shipped recipe.")],
+    overrides: Annotated[list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="Override a key; repeatable.")] = None,
+    cache: Annotated[Path, typer.Option(help="The cache's folder.")] = Path(".recipekit"),
+    allow_local_code: Annotated[bool, typer.Option("--allow-local-code", help="Let the recipe name components in local files.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the plan as JSON, identities included.")] = False,
+) -> None:
+    """Show what a run would do: each stage made already or not, which input changed, and how much work that is."""
+    from recipekit.recipe.load import load_recipe
+    from recipekit.runner.plan import plan as make_plan
+
+    planned = make_plan(load_recipe(recipe, overrides or (), allow_local_code=allow_local_code), cache=cache)
+    if as_json:
+        import json
+
+        typer.echo(json.dumps(planned.as_json(), indent=2, ensure_ascii=False))
+    else:
+        typer.echo("\n".join(render_plan(planned)))
+
+
+def render_plan(planned: Plan) -> Iterator[str]:
+    """A plan as lines: the stage, hit or miss, its key, then why and how much, indented."""
+    yield f"{planned.recipe}: {len(planned.stages)} stages, cache {planned.cache}"
+    for stage in planned:
+        yield f"  {stage.stage:<9} {stage.state:<8} {(stage.key or '')[:12]}".rstrip()
+        for reason in stage.why:
+            yield f"            because {reason}"
+        figures = _figures(stage.summary if stage.state == "hit" else stage.estimate)
+        if figures:
+            yield f"            {figures}"
+
+
+def _figures(summary: Mapping[str, Any]) -> str:
+    """The whole numbers and short texts of a summary, in a line."""
+    parts = []
+    for name, value in summary.items():
+        if isinstance(value, Mapping):
+            inner = _figures(value)
+            parts += [f"{name} ({inner})"] if inner and len(inner) < 80 else []
+        elif isinstance(value, int) and not isinstance(value, bool):
+            parts.append(f"{name.replace('_', ' ')} {value:,}")
+        elif isinstance(value, str) and len(value) < 60:
+            parts.append(f"{name.replace('_', ' ')} {value}")
+    return ", ".join(parts)

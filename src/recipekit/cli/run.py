@@ -1,0 +1,61 @@
+"""`recipekit run`: execute a recipe."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+__all__ = ["run"]
+
+
+def run(
+    recipe: Annotated[str, typer.Argument(help="A recipe file, or the name of a shipped recipe.")],
+    overrides: Annotated[list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="Override a key; repeatable.")] = None,
+    start: Annotated[str | None, typer.Option("--from", metavar="STAGE", help="Make this stage and those after it anew.")] = None,
+    until: Annotated[str | None, typer.Option("--until", metavar="STAGE", help="Stop after this stage.")] = None,
+    cache: Annotated[Path, typer.Option(help="The cache's folder.")] = Path(".recipekit"),
+    runs: Annotated[Path, typer.Option(help="Where the run's folder is made.")] = Path("runs"),
+    accelerate_config: Annotated[Path | None, typer.Option(help="Accelerate's configuration; its saved default otherwise.")] = None,
+    num_processes: Annotated[int | None, typer.Option(help="Processes that encode and train together; overrides Accelerate's.")] = None,
+    cpu: Annotated[bool, typer.Option("--cpu", help="Keep off accelerators.")] = False,
+    allow_local_code: Annotated[bool, typer.Option("--allow-local-code", help="Let the recipe name components in local files.")] = False,
+) -> None:
+    """Execute a recipe: make what is not made yet, and report.
+
+    What is in the cache is reused; a run that was killed goes on where it was when the same command is given again.
+    """
+    from recipekit.recipe.environment import redact
+    from recipekit.recipe.load import load_recipe
+    from recipekit.report.render import terminal_summary
+    from recipekit.runner.execute import run as execute
+    from recipekit.runner.launch import read_launch
+
+    launch = read_launch(accelerate_config, num_processes, cpu=cpu)
+    loaded = load_recipe(recipe, overrides or (), allow_local_code=allow_local_code)
+    finished = execute(
+        loaded,
+        cache=cache,
+        runs=runs,
+        start=start,
+        until=until,
+        launch=launch,
+        command=_command(),
+        say=lambda line: typer.echo(redact(line), err=True),
+    )
+    typer.echo(terminal_summary(finished.path))
+
+
+def _command() -> str:
+    """What was typed, so that it can be typed again; without --from, which would do work again that is done."""
+    words: list[str] = []
+    typed = iter(sys.argv[1:])
+    for word in typed:
+        if word == "--from":
+            next(typed, None)
+        elif not word.startswith("--from="):
+            words.append(word)
+    return shlex.join(["recipekit", *words])

@@ -1,0 +1,51 @@
+"""Names of retrieval metrics, as recipes write them: `ndcg@10`."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Final
+
+from pydantic import AfterValidator
+
+from recipekit.registry import near
+
+__all__ = ["METRICS", "MetricName", "metric_name", "parse_metric"]
+
+METRICS: Final = ("ndcg", "map", "mrr", "recall", "precision")
+"""The metrics that take a cut-off; a name in a recipe is one of these, `@`, and the cut-off."""
+
+_NAME = re.compile(r"([a-z]+)@([1-9]\d{0,5})")
+
+
+def parse_metric(name: str) -> tuple[str, int]:
+    """A metric name's two parts: `ndcg@10` is ("ndcg", 10).
+
+    Raises:
+        ValueError: It is no metric, or has no cut-off of 1 or more. Rankings are cut at the largest cut-off that is asked
+            for, so that a metric without one would have no fixed meaning.
+    """
+    match = _NAME.fullmatch(name)
+    if match and match[1] in METRICS:
+        return match[1], int(match[2])
+    raise ValueError(f"unknown metric '{name}'.{_suggestion(name)}")
+
+
+def _suggestion(name: str) -> str:
+    """What was meant: the nearest metric, with the cut-off that stands in `name`, or 10."""
+    parts = re.fullmatch(r"([A-Za-z]*)[^A-Za-z0-9]*0*(\d*)", name.strip())
+    if parts and parts[1]:
+        word = {"p": "precision", "r": "recall", "rr": "mrr", "ap": "map"}.get(parts[1].lower(), parts[1].lower())
+        found = near(word, METRICS)
+        if found:
+            return f"{found[:-2]}@{parts[2] or 10}'?"
+    return f" A metric is one of {', '.join(f'{metric}@K' for metric in METRICS)}, with K from 1."
+
+
+def metric_name(name: str) -> str:
+    """The name itself, if it is a metric's. Raises `ValueError` as `parse_metric` does."""
+    parse_metric(name)
+    return name
+
+
+MetricName = Annotated[str, AfterValidator(metric_name)]
+"""A field that names a metric with its cut-off."""

@@ -1,0 +1,130 @@
+"""The process of one stage: `python -m recipekit.runner.child JOB.json`, on one rank or started on each of several.
+
+It loads the recipe that the run resolved, calls the stage, and leaves a result or an error in the run's folder. Whether the
+artifact is committed is the runner's to decide.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import os
+import resource
+import signal
+import sys
+import traceback
+from dataclasses import asdict
+from pathlib import Path
+
+from recipekit.artifacts.key import FileHashes
+from recipekit.artifacts.store import Artifact, Store, write_json
+from recipekit.component import Ranks
+from recipekit.errors import RecipekitError, RunError, StoreError
+from recipekit.recipe.environment import redact
+from recipekit.recipe.load import load_recipe
+from recipekit.recipe.models import Recipe
+from recipekit.runner.job import EXIT_NO_SPACE, EXIT_TOLD, Job, Result, write_error
+from recipekit.runner.progress import ConsoleProgress
+from recipekit.stages.inputs import Inputs
+from recipekit.stages.pipeline import PIPELINE
+
+__all__ = ["main"]
+
+
+def main(job_file: str) -> int:
+    """Make one stage; the exit code says how it ended."""
+    _die_with_the_runner()
+    job = Job.read(Path(job_file))
+    run = Path(job.run)
+    rank = int(os.environ.get("RANK", "0"))
+    try:
+        make(job)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            return _unexpected(job, error)
+        advice = "free some (`recipekit cache gc` removes what no run needs)"
+        full = StoreError(f"no space left on the disk of {job.cache}: {advice}", code="RK501")
+        with contextlib.suppress(OSError):  # the run's folder may lie on the same full disk
+            write_error(run / f"{job.stage}.error.json", full)
+        return EXIT_NO_SPACE
+    except RecipekitError as error:
+        if rank == 0 or not (run / f"{job.stage}.error.json").exists():
+            write_error(run / f"{job.stage}.error.json", type(error)(redact(error.message), code=error.code))
+        return EXIT_TOLD
+    except Exception as error:
+        return _unexpected(job, error)
+    return 0
+
+
+def make(job: Job) -> None:
+    """Call the stage and write its result."""
+    run = Path(job.run)
+    recipe = load_recipe(run / "recipe.resolved.yaml", allow_local_code=job.allow_local_code)
+    stage = next(stage for stage in PIPELINE if stage.name == job.stage)
+    ranks = _join_ranks(job.ranks) if stage.ranks else Ranks()
+    progress = ConsoleProgress(run / "log.jsonl", job.stage, is_main=ranks.is_main)
+    inputs = _inputs(job, recipe, ranks, progress)
+    summary = stage.function()(inputs, getattr(recipe, job.stage), Path(job.partial))
+    ranks.barrier()
+    if ranks.is_main:
+        inputs.hashes.save()
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+        uses = [list(use) for use in dict.fromkeys(inputs.uses)]
+        write_json(run / f"{job.stage}.result.json", asdict(Result(summary, uses, peak)))
+
+
+def _inputs(job: Job, recipe: Recipe, ranks: Ranks, progress: ConsoleProgress) -> Inputs:
+    store = Store(Path(job.cache))
+    return Inputs(
+        recipe_name=recipe.name,
+        seed=recipe.seed,
+        artifacts={name: Artifact(name, key, store.cache / name / key) for name, key in job.inputs.items()},
+        encoders=recipe.encoders or {},
+        trained=recipe.train.encoder if recipe.train else None,
+        store=store,
+        hashes=FileHashes(store.root / "hashes.json"),
+        progress=progress,
+        ranks=ranks,
+        recipe_text=(Path(job.run) / "recipe.resolved.yaml").read_text(),
+        command=job.command,
+        description=recipe.description,
+    )
+
+
+def _join_ranks(asked: int) -> Ranks:
+    """Join the group of ranks, and make sure that it is as large as was asked.
+
+    Raises:
+        RunError: Fewer or more ranks formed a group than the run asked for.
+    """
+    from accelerate import PartialState
+
+    state = PartialState()
+    if state.num_processes != asked:
+        raise RunError(
+            f"{asked} processes were asked for, but {state.num_processes} formed a group: check the Accelerate configuration", code="RK604"
+        )
+    return Ranks(state.process_index, state.num_processes, str(state.device), state.wait_for_everyone)
+
+
+def _unexpected(job: Job, error: Exception) -> int:
+    """An error that is nobody's mistake that we know of: the whole traceback goes to a file, a line to the runner."""
+    run = Path(job.run)
+    (run / f"{job.stage}.traceback.txt").write_text(redact(traceback.format_exc()))
+    reason = redact(f"{type(error).__name__}: {error}".strip().splitlines()[0])
+    write_error(run / f"{job.stage}.error.json", RunError(f"{reason} (traceback: {run / f'{job.stage}.traceback.txt'})", code="RK601"))
+    return EXIT_TOLD
+
+
+def _die_with_the_runner() -> None:
+    """Ask Linux to end this process when its parent ends, however that ends, so that no orphan works on behind a new run."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the runner decides what an interrupt means, and ends us
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(1, signal.SIGKILL)
+        if os.getppid() == 1:
+            os._exit(1)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))
