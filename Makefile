@@ -2,7 +2,7 @@
 # Both set up a virtual environment in .venv first, and reuse it while pyproject.toml is unchanged.
 
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
-	command -v $$p >/dev/null 2>&1 && $$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && echo $$p && break; done)
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && command -v $$p && break; done)
 VENV ?= .venv
 BIN := $(VENV)/bin
 
@@ -35,7 +35,7 @@ schema: $(VENV)/.ready
 	$(BIN)/recipekit schema --output schemas/recipe.schema.json --builtin
 
 $(VENV)/.ready: pyproject.toml
-	@test -n "$(PYTHON)" || { echo "recipekit needs Python 3.11, 3.12 or 3.13; name one with make PYTHON=/path/to/python3.12" >&2; exit 1; }
+	@test -n "$(PYTHON)" || { echo "recipekit needs Python 3.11 or newer; name one with make PYTHON=/path/to/python3.12" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet --editable '.[quickstart,dev]'

@@ -24,7 +24,7 @@ TREC: Final = {"ndcg": "ndcg_cut", "map": "map_cut", "recall": "recall", "precis
 """trec_eval's names; mrr@K is made from `recip_rank`, which it has without a cut-off only."""
 
 BLOCK = 1024  # queries whose runs and qrels are Python dicts at one time
-LEVELS = 1000  # trec_eval keeps a counter per relevance level
+LEVELS = 10_000  # trec_eval keeps a counter per relevance level
 
 
 def per_query_metrics(hits: Hits, query_rows: Rows, labels: pa.Table, metrics: Sequence[str]) -> dict[str, Values]:
@@ -107,7 +107,10 @@ class _Positives:
 
 
 def _gains(grades: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:
-    """Grades as the whole numbers that trec_eval wants; since nDCG is a ratio of linear gains, scaling all changes nothing."""
+    """Grades as the whole numbers that trec_eval wants: in thousandths, where they are no whole numbers.
+
+    nDCG is a ratio of linear gains, so that scaling all of them changes nothing.
+    """
     if len(grades) == 0 or (np.all(grades == np.floor(grades)) and grades.max() <= LEVELS):
         return grades.astype(np.int64)
-    return np.maximum(np.rint(grades * (LEVELS / grades.max())), 1).astype(np.int64)
+    return np.maximum(np.rint(grades * min(1000, LEVELS / grades.max())), 1).astype(np.int64)

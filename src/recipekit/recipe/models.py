@@ -12,6 +12,7 @@ from typing import Annotated, Any, Final, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_validator
 
 from recipekit.component import Component, EncoderSpec, EvaluatorSpec, ExporterSpec, JudgeSpec, LossSpec, RetrieverSpec, SourceSpec
+from recipekit.recipe.metrics import MetricName
 from recipekit.registry import Entry
 
 __all__ = [
@@ -183,7 +184,7 @@ class TrainSection(Section):
     """Padded tokens in one forward pass on one rank; a step of more is accumulated from several."""
     evaluate_every: Annotated[float, Field(gt=0)] | None = 1.0
     """Epochs between two evaluations on dev; null evaluates never, and keeps the last weights."""
-    dev_metric: str = "ndcg@10"
+    dev_metric: MetricName = "ndcg@10"
     """The metric on dev by which the best weights are kept."""
     dev_passages: Annotated[int, Field(ge=1)] | None = 2000
     """Passages that a dev evaluation ranks: the dev queries' own and a seeded sample up to this many; null ranks all."""
@@ -200,6 +201,13 @@ class EvaluateSection(Section):
     """Measure the encoder as it was before training, too."""
     baselines: Annotated[dict[Name, Slot], SlotKind(RetrieverSpec.kind)] = Field(default_factory=lambda: {"bm25": Slot(use="bm25")})
     """Retrievers to measure beside it, by the names that they have in the table."""
+
+    @model_validator(mode="after")
+    def _names_are_free(self) -> Self:
+        for name in ("untrained", "trained"):
+            if name in self.baselines:
+                raise ValueError(f"baselines: '{name}' is the encoder's own name in the table; give the retriever another")
+        return self
 
 
 class ExportSection(Section):

@@ -44,7 +44,7 @@ def evaluate(inputs: Inputs, section: EvaluateSection, out: Path) -> dict[str, A
         measured = slot.spec.build(inputs.context(out / "rankings" / name)).evaluate(systems)
         rows += [{"evaluator": name, **row} for row in measured]
     write_json(out / "metrics.json", rows)
-    return {"systems": [system.name for system in systems], "metrics": rows}
+    return {"systems": [system.name for system in systems], "evaluators": list(section.evaluators), "figures": len(rows)}
 
 
 def _systems(inputs: Inputs, section: EvaluateSection, out: Path) -> Iterator[System]:

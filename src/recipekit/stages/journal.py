@@ -1,0 +1,106 @@
+"""A judge's verdicts as they come, on disk, so that a killed run goes on where it was.
+
+Every attempt writes one Arrow IPC stream of its own, a record batch for each `Verdicts`; a reader takes the whole batches of
+every stream in order, and leaves out what a kill cut off at the end. Memory-mapped: nothing is held in memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+import pyarrow as pa
+
+from recipekit.component import Verdicts
+
+__all__ = ["JOURNAL", "Journal", "verdicts_of"]
+
+JOURNAL = pa.schema(
+    [
+        ("query", pa.int32()),
+        ("passage", pa.int32()),
+        ("verdict", pa.int8()),
+        ("grade", pa.float32()),
+        ("confidence", pa.float32()),
+        ("reason", pa.large_string()),
+    ]
+)
+
+
+class Journal:
+    """The verdicts of one judge in a folder. Open it (`with`) to append."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @property
+    def complete(self) -> bool:
+        """Whether the judge has said all that it has to say."""
+        return (self.folder / "complete").exists()
+
+    def finish(self) -> None:
+        """Note that the judge is done."""
+        (self.folder / "complete").touch()
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """Every whole record batch, as `JOURNAL`, in the order of writing."""
+        for part in sorted(self.folder.glob("*.arrows")):
+            yield from _whole_batches(part)
+
+    def __enter__(self) -> Journal:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        part = self.folder / f"{len(list(self.folder.glob('*.arrows'))):06d}.arrows"
+        self._file = pa.OSFile(str(part), "wb")
+        self._writer = pa.ipc.new_stream(self._file, JOURNAL)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._writer.close()
+        self._file.close()
+
+    def append(self, verdicts: Verdicts) -> None:
+        """Write verdicts; once this returns they survive the death of the process."""
+        reason = pa.nulls(len(verdicts.query), pa.large_string()) if verdicts.reason is None else pa.array(verdicts.reason, pa.large_string())
+        columns = [
+            pa.array(verdicts.query, pa.int32()),
+            pa.array(verdicts.passage, pa.int32()),
+            pa.array(verdicts.verdict, pa.int8()),
+            _numbers(verdicts.grade, len(verdicts.query)),
+            _numbers(verdicts.confidence, len(verdicts.query)),
+            reason,
+        ]
+        self._writer.write_batch(pa.record_batch(columns, schema=JOURNAL))
+
+
+def _numbers(values: object, length: int) -> pa.Array:
+    # from_pandas: NaN, "there is none", becomes null
+    return pa.nulls(length, pa.float32()) if values is None else pa.array(np.asarray(values, dtype=np.float32), from_pandas=True)
+
+
+def _whole_batches(part: Path) -> Iterator[pa.RecordBatch]:
+    if part.stat().st_size == 0:
+        return
+    with pa.memory_map(str(part)) as source:
+        try:
+            reader = pa.ipc.open_stream(source)
+        except (OSError, pa.ArrowInvalid):
+            return  # killed while it wrote the schema
+        while True:
+            try:
+                batch = reader.read_next_batch()
+            except (StopIteration, OSError, pa.ArrowInvalid):
+                return  # the end, or where a kill cut it
+            yield batch
+
+
+def verdicts_of(batch: pa.RecordBatch) -> Verdicts:
+    """A record batch of a journal as verdicts; reasons stay on disk."""
+    return Verdicts(
+        query=batch["query"].to_numpy(),
+        passage=batch["passage"].to_numpy(),
+        verdict=batch["verdict"].to_numpy(),
+        grade=batch["grade"].to_numpy(zero_copy_only=False),
+        confidence=batch["confidence"].to_numpy(zero_copy_only=False),
+    )

@@ -1,0 +1,88 @@
+"""Keys: what counts, what does not, and that files count by content."""
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import pytest
+
+from recipekit.artifacts.key import FileHashes, canonical, component_identity, fields_identity, key_of
+from recipekit.component import LocalPath, NotIdentity, SourceSpec
+from recipekit.errors import DataError
+
+
+class Shelf(SourceSpec):
+    """A source for these tests."""
+
+    folder: LocalPath
+    """Where the texts are."""
+    language: str = "english"
+    """Of the texts."""
+    url: Annotated[str, NotIdentity] = "http://localhost"
+    """Where it answers."""
+
+    def files(self) -> dict[str, Path]:
+        return {"texts": self.folder}
+
+
+def identity(spec: Shelf) -> dict[str, object]:
+    return component_identity(spec, "shop", "shelf", FileHashes())
+
+
+def test_equal_values_have_one_canonical_text() -> None:
+    assert canonical({"b": 1, "a": [True, None, 0.5]}) == '{"a":[true,null,0.5],"b":1}'
+
+
+def test_a_value_that_json_cannot_hold_is_refused() -> None:
+    with pytest.raises(ValueError):
+        canonical(float("nan"))
+
+
+def test_fields_that_are_no_identity_are_left_out(tmp_path: Path) -> None:
+    assert fields_identity(Shelf(folder=tmp_path, url="http://elsewhere")) == {"language": "english"}
+
+
+def test_a_folder_counts_by_content_not_by_where_it_is(tmp_path: Path) -> None:
+    for name in ("here", "there"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a.txt").write_text("one")
+    here, there = (key_of(identity(Shelf(folder=tmp_path / name))) for name in ("here", "there"))
+    assert here == there
+    (tmp_path / "there" / "a.txt").write_text("two")
+    assert key_of(identity(Shelf(folder=tmp_path / "there"))) != here
+
+
+def test_renaming_a_file_changes_the_folder(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("one")
+    before = FileHashes().of(tmp_path)
+    (tmp_path / "a.txt").rename(tmp_path / "b.txt")
+    assert FileHashes().of(tmp_path) != before
+
+
+def test_a_missing_file_is_a_data_error_that_names_it(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="nowhere"):
+        FileHashes().of(tmp_path / "nowhere")
+
+
+def test_hashes_are_remembered_while_size_time_and_inode_stay(tmp_path: Path) -> None:
+    file, memory = tmp_path / "data.txt", tmp_path / "memory" / "hashes.json"
+    file.write_text("one")
+    hashes = FileHashes(memory)
+    digest = hashes.of(file)
+    hashes.save()
+    # Same size and time with other bytes: a memory that is used cannot tell, so the old hash shows that it was used.
+    stamp = file.stat()
+    with file.open("r+") as opened:
+        opened.write("two")
+    os.utime(file, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
+    assert FileHashes(memory).of(file) == digest
+    os.utime(file)
+    assert FileHashes(memory).of(file) != digest
+
+
+def test_a_damaged_memory_is_begun_anew(tmp_path: Path) -> None:
+    memory = tmp_path / "hashes.json"
+    memory.write_text("{half")
+    file = tmp_path / "data.txt"
+    file.write_text("one")
+    assert FileHashes(memory).of(file) == FileHashes().of(file)

@@ -1,0 +1,129 @@
+"""The artifact store: whole or not there, one maker at a time, and nothing lost that is needed."""
+
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from recipekit.artifacts.manifest import manifest
+from recipekit.artifacts.store import Store
+from recipekit.errors import StoreError
+
+
+def build(text: str, **inputs: str):
+    def write(folder: Path) -> dict[str, object]:
+        (folder / "data.txt").write_text(text)
+        return manifest(stage="collect", key="k", identity={}, inputs=inputs, summary={"texts": 1})
+
+    return write
+
+
+def test_an_artifact_is_made_once(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    first = store.make("collect", "k", build("one"))
+    again = store.make("collect", "k", build("two"))
+    assert first.path == again.path
+    assert (again.path / "data.txt").read_text() == "one"
+    assert again.manifest["summary"] == {"texts": 1}
+
+
+def test_force_replaces_it_once_the_new_one_is_whole(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.make("collect", "k", build("one"))
+
+    def fails(folder: Path) -> dict[str, object]:
+        raise RuntimeError("no")
+
+    with pytest.raises(RuntimeError):
+        store.make("collect", "k", fails, force=True)
+    assert (store.cache / "collect" / "k" / "data.txt").read_text() == "one"
+    store.make("collect", "k", build("two"), force=True)
+    assert (store.cache / "collect" / "k" / "data.txt").read_text() == "two"
+    assert not list(store.cache.glob("*/*.partial"))
+
+
+def test_a_failed_attempt_leaves_its_work_for_the_next(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+
+    def half(folder: Path) -> dict[str, object]:
+        (folder / "half.txt").write_text("paid for")
+        raise RuntimeError("killed")
+
+    with pytest.raises(RuntimeError):
+        store.make("judge", "k", half)
+    assert store.find("judge", "k") is None
+
+    def rest(folder: Path) -> dict[str, object]:
+        assert (folder / "half.txt").read_text() == "paid for"
+        return manifest(stage="judge", key="k", identity={}, inputs={}, summary={})
+
+    store.make("judge", "k", rest)
+    assert store.find("judge", "k") is not None
+
+
+def test_a_kill_in_the_middle_leaves_no_artifact(tmp_path: Path) -> None:
+    script = textwrap.dedent(
+        """
+        import os, signal, sys
+        from pathlib import Path
+        from recipekit.artifacts.store import Store
+        def build(folder):
+            (folder / "data.txt").write_text("half")
+            os.kill(os.getpid(), signal.SIGKILL)
+        Store(Path(sys.argv[1])).make("collect", "k", build)
+        """
+    )
+    killed = subprocess.run([sys.executable, "-c", script, str(tmp_path)], check=False)
+    assert killed.returncode == -signal.SIGKILL
+    store = Store(tmp_path)
+    assert store.find("collect", "k") is None
+    assert list(store.all()) == []
+    store.make("collect", "k", build("whole"))
+    assert (store.cache / "collect" / "k" / "data.txt").read_text() == "whole"
+
+
+def _make_slowly(root: str, started, name: str, queue) -> None:
+    def write(folder: Path) -> dict[str, object]:
+        started.set()
+        queue.put(name)
+        (folder / "data.txt").write_text(name)
+        return manifest(stage="collect", key="k", identity={}, inputs={}, summary={})
+
+    Store(Path(root)).make("collect", "k", write)
+
+
+def test_two_makers_take_turns_and_the_second_finds_it_made(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
+    queue, started = context.Queue(), context.Event()
+    makers = [context.Process(target=_make_slowly, args=(str(tmp_path), started, name, queue)) for name in "ab"]
+    for maker in makers:
+        maker.start()
+    for maker in makers:
+        maker.join(timeout=60)
+        assert maker.exitcode == 0
+    built = queue.get(timeout=10)
+    assert queue.empty()
+    assert (tmp_path / "cache" / "collect" / "k" / "data.txt").read_text() == built
+
+
+def test_what_a_root_needs_is_reached_through_inputs_and_by_products(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.make("collect", "c", build("texts"))
+    store.make(
+        "mine", "m", lambda folder: manifest(stage="mine", key="m", identity={}, inputs={"collect": "c"}, summary={}, uses=[("bm25", "b")])
+    )
+    store.make("bm25", "b", lambda folder: manifest(stage="bm25", key="b", identity={}, inputs={"collect": "c"}, summary={}))
+    store.make("mine", "other", build("free"))
+    assert store.reachable({("mine", "m")}) == {("mine", "m"), ("collect", "c"), ("bm25", "b")}
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_read_only_cache_says_so(tmp_path: Path) -> None:
+    (tmp_path / "cache").mkdir(mode=0o500)
+    with pytest.raises(StoreError, match="cannot be written"):
+        Store(tmp_path).make("collect", "k", build("one"))
