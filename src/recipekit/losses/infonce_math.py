@@ -52,7 +52,7 @@ class InfoNCE:
 
 def _one_vs_negatives(scores: Tensor, negative: Tensor, dim: int) -> Tensor:
     """log(1 + e^{z - s}) of every pair, z the log-sum-exp of the negatives along `dim`: as if each pair were a positive."""
-    # A finite fill: log-sum-exp over a row of -∞ alone has a NaN gradient.
+    # A finite fill, as a log-sum-exp over -∞ alone has no gradient.
     z = scores.masked_fill(~negative, torch.finfo(scores.dtype).min).logsumexp(dim, keepdim=True)
     # logaddexp, as softplus switches to the identity above 20.
     return torch.logaddexp(z - scores, torch.zeros_like(scores))

@@ -175,16 +175,19 @@ class FrozenMatrix:
         """Every rank's queries in rank order, `(n, dim)`, and which are this rank's own; a gradient reaches these alone."""
         if self.group is None:
             return queries, slice(0, len(queries))
-        sizes = self._gathered(torch.tensor([len(queries)], device=queries.device))
-        lengths = [int(size) for size in sizes]
+        told = self._gathered(torch.tensor([len(queries), queries.requires_grad], device=queries.device))
+        sizes, with_gradient = torch.stack(told).T.tolist()
         # Ranks may hold different numbers of queries, but collectives want one shape.
-        padded = queries.new_zeros(max(lengths), queries.shape[1])
+        padded = queries.new_zeros(max(sizes), queries.shape[1])
         padded[: len(queries)] = queries.detach()
-        parts = [part[:length] for part, length in zip(self._gathered(padded), lengths, strict=True)]
+        parts = [part[:size] for part, size in zip(self._gathered(padded), sizes, strict=True)]
         rank = dist.get_rank(self.group)
         parts[rank] = queries
-        first = sum(lengths[:rank])
-        return torch.cat(parts), slice(first, first + len(queries))
+        everyone = torch.cat(parts)
+        if any(with_gradient) and not everyone.requires_grad and torch.is_grad_enabled():
+            everyone.requires_grad_()  # a rank with no query of its own still has its part in the others' gradients
+        first = sum(sizes[:rank])
+        return everyone, slice(first, first + len(queries))
 
     def rows(self, rows: Tensor, like: Tensor) -> Tensor:
         """Embeddings of any rows, `(len(rows), dim)`, in the dtype and on the device of `like`, whichever rank holds them.

@@ -1,0 +1,63 @@
+"""The dense float64 reference that the losses are held against, written with torch's own cross-entropy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from recipekit.losses.label_rows import LabelRows
+from recipekit.records import Verdict
+
+
+def label_rows(verdicts: npt.NDArray[np.int8], grades: npt.NDArray[np.float32] | None = None) -> LabelRows:
+    """The rows of a dense (n, N) matrix of verdicts; positives weigh as their grades, or all the same."""
+    query, passage = np.nonzero(verdicts == Verdict.POSITIVE)
+    weight = np.ones(len(query)) if grades is None else grades[query, passage]
+    return LabelRows.from_pairs(len(verdicts), query, passage, weight, *np.nonzero(verdicts == Verdict.IGNORE))
+
+
+def dense_losses(
+    queries: Tensor,
+    matrix: Tensor,
+    verdicts: npt.NDArray[np.int8],
+    grades: npt.NDArray[np.float32],
+    *,
+    temperature: float,
+    form: str,
+    label_smoothing: float = 0.0,
+) -> Tensor:
+    """What METHODS says, with every softmax written out in float64 for torch's own cross-entropy, smoothing included."""
+    losses = []
+    for query, row, grade in zip(queries.double(), verdicts, grades, strict=True):
+        scores = (matrix.double() @ query) / temperature
+        positives = np.flatnonzero(row == Verdict.POSITIVE).tolist()
+        allowed = np.flatnonzero(row != Verdict.IGNORE).tolist()
+        negatives = [j for j in allowed if j not in positives]
+        weights = torch.tensor([float(grade[p]) for p in positives], dtype=torch.float64)
+        weights = weights / weights.sum()
+        loss = (query * 0).sum()
+        for p, weight in zip(positives, weights, strict=True):
+            rivals = negatives if form == "one_vs_negatives" else [j for j in allowed if j != p]
+            loss = loss + weight * cross_entropy(scores[[p, *rivals]], torch.tensor(0), label_smoothing=label_smoothing)
+        losses.append(loss)
+    return torch.stack(losses)
+
+
+def value_and_gradient(loss: Callable[[Tensor], Tensor], queries: Tensor) -> tuple[Tensor, Tensor]:
+    """Per-query losses and the gradient of their weighted sum, each query weighted differently, in float64."""
+    queries = queries.detach().clone().requires_grad_()
+    losses = loss(queries)
+    (losses.double() * torch.linspace(0.5, 1.5, len(losses))).sum().backward()
+    assert queries.grad is not None
+    return losses.detach().double(), queries.grad.double()
+
+
+def unit_rows(n: int, dim: int, seed: int, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Random unit vectors (n, dim)."""
+    rows = torch.randn(n, dim, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    return torch.nn.functional.normalize(rows, dim=1).to(dtype)

@@ -1,0 +1,48 @@
+"""Progress: plain lines where there is no terminal, events in the log, silence on other ranks."""
+
+import io
+import json
+from pathlib import Path
+
+import pytest
+
+from recipekit.runner.progress import ConsoleProgress, duration
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(0.4, "0 s"), (59.4, "59 s"), (185, "3 min 5 s"), (7810, "2 h 10 min")])
+def test_durations_as_people_read_them(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
+
+
+def test_work_ends_in_a_plain_line_and_an_event(tmp_path: Path) -> None:
+    stream = io.StringIO()
+    progress = ConsoleProgress(tmp_path / "log.jsonl", "train", stream=stream)
+    with progress.track("contrastive", 2, "steps") as line:
+        line.advance(1, loss=0.51234)
+        line.advance(1, loss=0.25)
+    assert stream.getvalue() == "  contrastive: 2 steps in 0 s, loss 0.25\n"
+    (event,) = map(json.loads, (tmp_path / "log.jsonl").read_text().splitlines())
+    assert (event["stage"], event["event"], event["done"], event["unit"]) == ("train", "done", 2, "steps")
+
+
+def test_other_ranks_are_silent(tmp_path: Path) -> None:
+    stream = io.StringIO()
+    progress = ConsoleProgress(tmp_path / "log.jsonl", "train", is_main=False, stream=stream)
+    progress.warn("twice")
+    with progress.track("work", 1) as line:
+        line.advance()
+    assert stream.getvalue() == ""
+    assert not (tmp_path / "log.jsonl").exists()
+
+
+def test_a_secret_does_not_reach_the_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from recipekit.recipe.environment import expand
+
+    monkeypatch.setenv("RECIPEKIT_TEST_TOKEN", "s3cr3t-t0ken")
+    assert expand("${env:RECIPEKIT_TEST_TOKEN}") == "s3cr3t-t0ken"
+    stream = io.StringIO()
+    progress = ConsoleProgress(tmp_path / "log.jsonl", "judge", stream=stream)
+    progress.warn("401 for key s3cr3t-t0ken")
+    for text in (stream.getvalue(), (tmp_path / "log.jsonl").read_text()):
+        assert "s3cr3t-t0ken" not in text
+        assert "${env:RECIPEKIT_TEST_TOKEN}" in text
