@@ -7,7 +7,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
 os.environ.setdefault("LITELLM_MODE", "PRODUCTION")
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -19,6 +19,18 @@ WORDS = (
     "river mountain valley ocean forest desert engine piston valve turbine gear wheel violin piano drum flute opera choir "
     "enzyme protein gene cell virus tissue planet comet orbit star galaxy moon bread cheese butter honey pepper salt"
 ).split()
+
+
+@pytest.fixture
+def installed(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Two more distributions, kitchen and rival, as if they were installed."""
+    from recipekit import registry
+
+    folder = Path(__file__).parent / "installed"
+    monkeypatch.syspath_prepend(folder)
+    registry._entry_points.cache_clear()
+    yield folder
+    registry._entry_points.cache_clear()
 
 
 @pytest.fixture(scope="session")

@@ -110,13 +110,19 @@ It is no part of the identity: list it in `files()`, so that its content is."""
 
 
 class Component(BaseModel):
-    """A frozen spec that builds what it describes."""
+    """A frozen spec that builds what it describes.
+
+    A default that is written out means what it means unwritten (`recipekit fill` writes all of them, and every run loads such
+    a recipe): validators compare values, and never ask which keys were written (`model_fields_set`).
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, validate_default=True)
 
     kind: ClassVar[str]
     version: ClassVar[int] = 1
     """Raise it when the same spec would now produce another artifact."""
+    needs: ClassVar[tuple[str, ...]] = ()
+    """Sections of the recipe without which it has nothing to work on (`("train",)`); a recipe that lacks one is wrong."""
 
     def build(self, context: Context) -> Any:
         """Make the working object. Heavy imports belong here."""
@@ -231,7 +237,12 @@ def _absent(what: str, name: str) -> Any:
 
 
 class Source(Protocol):
-    """Reads data from where it is."""
+    """Reads data from where it is.
+
+    It may also have `located()`, which yields (place, record) for each record that `load()` yields, where `str(place)` is
+    something like `file:line`: errors that collect finds then name the place. And it may have `counts`, a mapping of names
+    to numbers that collect shows beside its own once the source is read.
+    """
 
     def load(self) -> Iterator[Passage | Query | Label]:
         """Stream passages, queries and labels, in any order (a label may come before the texts it joins).
@@ -365,6 +376,13 @@ class Encoder(Protocol):
     precision: Literal["bf16", "fp32"]
     tied: bool
 
+    @property
+    def tokens_per_batch(self) -> int:
+        """Padded tokens in one forward pass when encoding."""
+
+    def set_dropout(self, enabled: bool) -> None:
+        """Whether `train()` switches the model's dropout on."""
+
     def tokenize(self, texts: Sequence[str], side: Side) -> tuple[list[Ints], int]:
         """Token ids of each text with its side's prompt and the special tokens, cut at `max_length`; how many were cut."""
 
@@ -444,7 +462,10 @@ class EvaluatorSpec(Component):
     kind: ClassVar[str] = "evaluator"
 
     def build(self, context: Context) -> Evaluator:
-        """Make the evaluator over `context.dataset`."""
+        """Make the evaluator over `context.dataset`.
+
+        What it writes into `context.scratch` stays in the artifact, as `rankings/NAME/`, by its name in the recipe.
+        """
         return super().build(context)  # type: ignore[no-any-return]
 
 
@@ -474,4 +495,4 @@ class ExporterSpec(Component):
 KINDS: Final[Mapping[str, type[Component]]] = {
     spec.kind: spec for spec in (SourceSpec, RetrieverSpec, JudgeSpec, EncoderSpec, LossSpec, EvaluatorSpec, ExporterSpec)
 }
-"""Every kind of component; the entry-point group of a kind is `recipekit.<kind>s`."""
+"""Every kind of component; the entry-point group of a kind is its plural: `recipekit.sources`, `recipekit.losses`."""

@@ -20,7 +20,7 @@ from pathlib import Path
 from recipekit.component import KINDS, Component
 from recipekit.errors import ComponentError
 
-__all__ = ["Entry", "find", "load", "near", "resolve", "where"]
+__all__ = ["Entry", "find", "group", "load", "near", "resolve", "where"]
 
 
 @dataclass(frozen=True)
@@ -42,9 +42,14 @@ class Entry:
         return self.target if self.file else f"{self.distribution}/{self.name}"
 
 
+def group(kind: str) -> str:
+    """The entry-point group of a kind: `recipekit.sources`, `recipekit.losses`."""
+    return f"recipekit.{kind}es" if kind.endswith("s") else f"recipekit.{kind}s"
+
+
 @cache
 def _entry_points(kind: str) -> tuple[EntryPoint, ...]:
-    return tuple(entry_points(group=f"recipekit.{kind}s"))
+    return tuple(entry_points(group=group(kind)))
 
 
 def find(kind: str) -> list[Entry]:
@@ -111,15 +116,19 @@ def load(entry: Entry) -> type[Component]:
         loaded = _import_file(entry) if entry.file else _import_point(entry)
     except Exception as error:
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
-        raise ComponentError(f"{entry.kind} '{entry.name}' ({entry.distribution}) cannot be imported: {reason}", code="RK205") from error
+        raise ComponentError(f"{entry.kind} '{entry.name}' ({_whose(entry)}) cannot be imported: {reason}", code="RK205") from error
     base = KINDS[entry.kind]
     if not (isinstance(loaded, type) and issubclass(loaded, base)):
-        raise ComponentError(f"{entry.kind} '{entry.name}' ({entry.distribution}): {entry.target} is no {base.__name__}", code="RK206")
+        raise ComponentError(f"{entry.kind} '{entry.name}' ({_whose(entry)}): {entry.target} is no {base.__name__}", code="RK206")
     return loaded
 
 
+def _whose(entry: Entry) -> str:
+    return "local code" if entry.file else entry.distribution
+
+
 def _import_point(entry: Entry) -> object:
-    return EntryPoint(entry.name, entry.target, f"recipekit.{entry.kind}s").load()
+    return EntryPoint(entry.name, entry.target, group(entry.kind)).load()
 
 
 def _import_file(entry: Entry) -> object:

@@ -1,6 +1,7 @@
 """The retrieval evaluator over small rankings that are known in advance."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +31,7 @@ class Fixed:
 
 
 def systems(dataset: Dataset, **rankings: Mapping[int, list[int]]) -> list[System]:
-    return [System(name, lambda fixed=Fixed(ranking, len(dataset.passages)): fixed) for name, ranking in rankings.items()]
+    return [System(name, partial(Fixed, ranking, len(dataset.passages))) for name, ranking in rankings.items()]
 
 
 def test_rows_by_system_and_metric_with_differences_of_the_last_system(tiny_dataset: Dataset, tmp_path: Path):

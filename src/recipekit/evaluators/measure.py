@@ -60,7 +60,7 @@ class RetrievalEvaluator:
         self.seed = seed
 
     def evaluate(self, systems: Sequence[System]) -> Sequence[Mapping[str, Any]]:
-        """Rows `{split, system, metric, value, low, high, queries}` by system, then by metric.
+        """Rows `{split, system, metric, value, low, high, queries, confidence, resamples}` by system, then by metric.
 
         Rows of the last system also have `differences`: {other system: {difference, low, high, p_value, p_adjusted}}, where
         difference is last minus other, and p_adjusted is Holm's over all differences of this evaluator.
@@ -115,7 +115,7 @@ class RetrievalEvaluator:
         """The passage with each query's own id, of the same source; -2 where there is none."""
 
         def names(table: pa.Table) -> pa.ChunkedArray:
-            return pc.binary_join_element_wise(table["source"], table["id"], "\x00")
+            return pc.binary_join_element_wise(table["source"], table["id"], pa.scalar("\x00", pa.large_string()))
 
         wanted = names(self.dataset.queries.table.select(["source", "id"]).take(pa.array(queries)))
         position = pc.index_in(names(self.dataset.passages.table), value_set=wanted)
@@ -132,8 +132,8 @@ class RetrievalEvaluator:
         rows = []
         for (s, name), (m, metric) in product(enumerate(names), enumerate(metrics)):
             estimate = percentile_interval(observed[s, m], means[:, s, m], self.spec.confidence)
-            row = {"split": self.spec.split, "system": name, "metric": metric}
-            rows.append({**row, **vars(estimate), "queries": len(stacked)})
+            row = {"split": self.spec.split, "system": name, "metric": metric, **vars(estimate), "queries": len(stacked)}
+            rows.append({**row, "confidence": self.spec.confidence, "resamples": self.spec.resamples})
         for m, differences in enumerate(self._differences(names, observed, means)):
             rows[-len(metrics) + m]["differences"] = differences
         return rows

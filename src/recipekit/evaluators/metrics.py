@@ -113,4 +113,5 @@ def _gains(grades: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:
     """
     if len(grades) == 0 or (np.all(grades == np.floor(grades)) and grades.max() <= LEVELS):
         return grades.astype(np.int64)
-    return np.maximum(np.rint(grades * min(1000, LEVELS / grades.max())), 1).astype(np.int64)
+    gains: npt.NDArray[np.int64] = np.maximum(np.rint(grades * min(1000, LEVELS / grades.max())), 1).astype(np.int64)
+    return gains

@@ -42,12 +42,13 @@ class Margin(JudgeSpec):
     """Which of the recipe's encoders scores: a teacher, or the student as it is before training."""
     percentage: Annotated[float, Field(gt=0, le=2)] | None = 0.95
     """Share of the positive's score above which a candidate is no negative; NV-Retriever's best by default. Null: not used."""
-    absolute: Annotated[float, Field(ge=-2, le=2)] | None = None
+    absolute: Annotated[float, Field(allow_inf_nan=False)] | None = None
     """How far below the positive's score the line is; a negative number puts it above. Null: not used, since what a
     distance means differs from encoder to encoder."""
-    reference: Literal["lowest", "mean", "highest"] = "lowest"
-    """Against which of several given positives: `lowest`, the one that scores least, so that a candidate is a negative only
-    if it scores below *every* known positive, as in sentence-transformers' miner; `mean` and `highest` keep more negatives."""
+    reference: Literal["lowest", "mean", "highest"] = "highest"
+    """Against which of several given positives: the one that scores `lowest` (as sentence-transformers' miner does), the `mean` of
+    their scores, or the `highest`. With many positives the weakest lies so low that no negative is left: on nfcorpus, half of the
+    positives known, all-MiniLM-L6-v2's 50 best passages, `lowest` ignores 99 % of them, `mean` 94 %, `highest` 40 %."""
     above: Literal["ignore", "positive"] = "ignore"
     """What a candidate above the line is. Ignored by default: a score makes a relevant passage likely, not certain."""
 
@@ -78,8 +79,10 @@ class MarginJudge:
         without = {"queries": 0, "pairs": 0}
         for batch in batches:
             line, known = self._lines(batch)
-            without["queries"] += len(np.unique(batch.query[batch.wanted & ~known]))
-            without["pairs"] += int((batch.wanted & ~known).sum())
+            left_out = batch.query[batch.wanted & ~known]
+            if len(left_out):
+                without["queries"] += len(np.unique(left_out))
+                without["pairs"] += len(left_out)
             chosen = np.flatnonzero(batch.wanted & known & ~batch.given & self._open(batch))
             if len(chosen):
                 yield self._verdicts(batch.query[chosen], batch.passage[chosen], line[chosen])
@@ -126,11 +129,11 @@ class MarginJudge:
         return self._line(positive)[of], known[of]
 
     def _line(self, positive: Floats) -> Floats:
-        lines = []
+        lines: list[Floats] = []
         if self.spec.percentage is not None:
-            lines.append(positive - (1 - self.spec.percentage) * np.abs(positive))
+            lines.append((positive - (1 - self.spec.percentage) * np.abs(positive)).astype(np.float32))
         if self.spec.absolute is not None:
-            lines.append(positive - self.spec.absolute)
+            lines.append((positive - self.spec.absolute).astype(np.float32))
         # Either margin drops a candidate, so the lower line decides.
-        line: Floats = np.min(lines, axis=0).astype(np.float32)
+        line: Floats = np.min(lines, axis=0)
         return line

@@ -7,21 +7,36 @@ of the recipe is known to be well-formed (`recipekit.recipe.load`).
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_validator
 
-from recipekit.component import Component, EncoderSpec, EvaluatorSpec, ExporterSpec, JudgeSpec, LossSpec, RetrieverSpec, SourceSpec
+from recipekit.component import (
+    Component,
+    EncoderName,
+    EncoderSpec,
+    EvaluatorSpec,
+    ExporterSpec,
+    JudgeSpec,
+    LossSpec,
+    RetrieverSpec,
+    SourceSpec,
+)
 from recipekit.recipe.metrics import MetricName
 from recipekit.registry import Entry
 
 __all__ = [
+    "NAME_PATTERN",
     "SECTIONS",
+    "TRAINED",
     "CollectSection",
     "EvaluateSection",
     "ExportSection",
     "JudgeSection",
     "MineSection",
+    "Origin",
     "Phase",
     "Recipe",
     "Section",
@@ -31,7 +46,8 @@ __all__ = [
     "TrainSection",
 ]
 
-Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$", max_length=64)]
+NAME_PATTERN: Final = r"^[A-Za-z][A-Za-z0-9_-]*$"
+Name = Annotated[str, Field(pattern=NAME_PATTERN, max_length=64)]
 Share = Annotated[float, Field(ge=0.0, lt=1.0)]
 
 
@@ -71,6 +87,15 @@ class Slot(BaseModel):
     def bind(self, entry: Entry, spec: Component) -> None:
         """Attach what `use` and the keys turned out to mean; the loader calls it once."""
         self._entry, self._spec = entry, spec
+
+    def __eq__(self, other: object) -> bool:
+        """Slots are equal when they hold equal components, however much of them was left to defaults."""
+        if not isinstance(other, Slot) or self._spec is None or other._spec is None:
+            return super().__eq__(other)
+        same = (self.entry.kind, self.entry.distribution, self.entry.name) == (other.entry.kind, other.entry.distribution, other.entry.name)
+        return same and self.spec.model_dump() == other.spec.model_dump()
+
+    __hash__ = None  # type: ignore[assignment]
 
 
 class SlotKind:
@@ -124,15 +149,8 @@ class MineSection(Section):
     """Weight of a retriever in the fusion; 1 where it is not named."""
     keep: Annotated[int, Field(ge=1)] | None = 50
     """How many fused candidates to keep per query, given positives not counted; null keeps all of them."""
-    splits: tuple[Literal["train", "dev", "test"], ...] = ("train",)
+    splits: Annotated[tuple[Literal["train", "dev", "test"], ...], Field(min_length=1)] = ("train",)
     """Whose queries are mined."""
-
-    @model_validator(mode="after")
-    def _weights_are_retrievers(self) -> Self:
-        for name in self.weights:
-            if name not in self.retrievers:
-                raise ValueError(f"weights: '{name}' is none of the retrievers ({', '.join(self.retrievers)})")
-        return self
 
 
 class JudgeSection(Section):
@@ -158,7 +176,7 @@ class Phase(Section):
 class TrainSection(Section):
     """Train an encoder on the judged data."""
 
-    encoder: str = "student"
+    encoder: EncoderName = "student"
     """Which of the recipe's encoders is trained."""
     phases: Annotated[dict[Name, Phase], Field(min_length=1)]
     """What is done, in order, by a name of your own."""
@@ -195,7 +213,7 @@ class EvaluateSection(Section):
 
     evaluators: Evaluators
     """What measures, by a name of your own."""
-    encoder: str = "student"
+    encoder: EncoderName = "student"
     """The encoder that is measured untrained (and trained, where the recipe trains)."""
     untrained: bool = True
     """Measure the encoder as it was before training, too."""
@@ -217,8 +235,30 @@ class ExportSection(Section):
     """What is written, by a name of your own, which is also the folder's name."""
 
 
+TRAINED: Final = "trained"
+"""By this name sections after train speak of the trained encoder; no encoder of a recipe is called so."""
+
 SECTIONS: Final = ("collect", "mine", "judge", "train", "evaluate", "export")
 """The sections that are stages, in the order in which they run."""
+
+
+@dataclass(frozen=True, eq=False)
+class Origin:
+    """Where a recipe came from."""
+
+    path: Path
+    folder: Path
+    """Where its relative paths start."""
+    text: str
+    """The file as it was read."""
+    overrides: tuple[str, ...]
+    allow_local_code: bool
+
+    def __eq__(self, other: object) -> bool:
+        """Always: where a recipe came from is no part of what it says."""
+        return isinstance(other, Origin)
+
+    __hash__ = None  # type: ignore[assignment]
 
 
 class Recipe(Section):
@@ -239,6 +279,13 @@ class Recipe(Section):
     train: TrainSection | None = None
     evaluate: EvaluateSection | None = None
     export: ExportSection | None = None
+    _origin: Origin | None = PrivateAttr(default=None)
+
+    @property
+    def origin(self) -> Origin:
+        """Where it came from."""
+        assert self._origin is not None, "a recipe has an origin when load_recipe made it"
+        return self._origin
 
     def stages(self) -> Iterator[tuple[str, Section]]:
         """The sections that are there, with their names, in order."""

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from recipekit.artifacts.store import write_json
 from recipekit.component import EvaluatorSpec, RetrieverSpec, System
 from recipekit.errors import RunError
-from recipekit.recipe.models import EvaluateSection
+from recipekit.recipe.models import EvaluateSection, Slot
+from recipekit.records import Side
 from recipekit.retrievers.exact import Exact
 from recipekit.stages.inputs import TRAINED, Inputs
 
@@ -17,8 +19,6 @@ __all__ = ["UNTRAINED", "evaluate"]
 
 UNTRAINED = "untrained"
 """The name in tables of the encoder as it was before training."""
-
-T = TypeVar("T")
 
 
 def evaluate(inputs: Inputs, section: EvaluateSection, out: Path) -> dict[str, Any]:
@@ -50,19 +50,23 @@ def evaluate(inputs: Inputs, section: EvaluateSection, out: Path) -> dict[str, A
 def _systems(inputs: Inputs, section: EvaluateSection, out: Path) -> Iterator[System]:
     """The systems in the order of the tables; what is trained comes last, to be compared with all before it."""
     for name, slot in section.baselines.items():
-        assert isinstance(slot.spec, RetrieverSpec)
-        yield System(name, _known(slot.spec.build(inputs.context(out / "scratch" / name))))
+        yield _baseline(inputs, name, slot, out)
     if section.untrained and section.encoder in inputs.encoders:
         yield _dense(inputs, UNTRAINED, section.encoder, out)
     if inputs.trained and "train" in inputs.artifacts:
         yield _dense(inputs, TRAINED, TRAINED, out)
 
 
+def _baseline(inputs: Inputs, name: str, slot: Slot, out: Path) -> System:
+    assert isinstance(slot.spec, RetrieverSpec)
+    retriever = slot.spec.build(inputs.context(out / "scratch" / name))
+    return System(name, lambda: retriever)
+
+
 def _dense(inputs: Inputs, name: str, encoder: str, out: Path) -> System:
-    """Exact search over an encoder's embeddings of the corpus."""
-    retriever = Exact(encoder=encoder).build(inputs.context(out / "scratch" / name))
-    return System(name, _known(retriever), lambda: inputs.encoder(encoder))
-
-
-def _known(thing: T) -> Callable[[], T]:
-    return lambda: thing
+    """Exact search over an encoder's embeddings of both sides, which all ranks encode here; the matrix is loaded when searched."""
+    context = inputs.context(out / "scratch" / name)
+    sides: tuple[Side, ...] = ("query", "passage")
+    encoded = {side: context.embeddings(encoder, side) for side in sides}
+    there = replace(context, embeddings=lambda _, side: encoded[side])
+    return System(name, lambda: Exact(encoder=encoder).build(there), lambda: inputs.encoder(encoder))

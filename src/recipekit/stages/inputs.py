@@ -38,6 +38,12 @@ class Inputs:
     hashes: FileHashes
     progress: Progress
     ranks: Ranks = field(default_factory=Ranks)
+    recipe_text: str = ""
+    """The recipe with every default written out, for model and data cards."""
+    description: str = ""
+    """The recipe's own sentence on what it is for."""
+    command: str = ""
+    """The command that repeats the run."""
     uses: list[tuple[str, str]] = field(default_factory=list)
     """By-products that were used, as (stage, key): the manifest names them."""
     _built: dict[str, Encoder] = field(default_factory=dict)
@@ -111,14 +117,14 @@ class Inputs:
         whole = {"by_product": "embeddings", "encoder": encoder_identity, "side": side, "dataset": self.dataset.key}
         key = key_of(whole)
         self.uses.append(("embeddings", key))
-        found = self.store.find("embeddings", key)
-        if found is None:
+        # Several ranks look under the lock alone: without it, an artifact that another run commits just now is there for some
+        # of them only, and they would wait for one another at different places.
+        if self.ranks.count > 1 or self.store.find("embeddings", key) is None:
             table = self.dataset.queries if side == "query" else self.dataset.passages
             with self.store.making("embeddings", key, is_main=self.ranks.is_main) as partial:
                 self.ranks.barrier()
                 if self.store.find("embeddings", key) is None:
                     summary = embed_table(self.encoder(name), table, side, partial, self.ranks, self.progress)
-                    self.ranks.barrier()
                     if self.ranks.is_main:
                         told = manifest(stage="embeddings", key=key, identity=whole, inputs={"collect": self.dataset.key}, summary=summary)
                         self.store.commit("embeddings", key, told)

@@ -62,7 +62,9 @@ class Journal:
 
     def append(self, verdicts: Verdicts) -> None:
         """Write verdicts; once this returns they survive the death of the process."""
-        reason = pa.nulls(len(verdicts.query), pa.large_string()) if verdicts.reason is None else pa.array(verdicts.reason, pa.large_string())
+        reason = (
+            pa.nulls(len(verdicts.query), pa.large_string()) if verdicts.reason is None else pa.array(verdicts.reason, pa.large_string())
+        )
         columns = [
             pa.array(verdicts.query, pa.int32()),
             pa.array(verdicts.passage, pa.int32()),

@@ -16,8 +16,8 @@ import numpy as np
 from recipekit.component import Judge, JudgeSpec
 from recipekit.errors import RunError
 from recipekit.recipe.models import JudgeSection
-from recipekit.records import Bools, Verdict, read_table, write_table
 from recipekit.records import JUDGMENTS as SCHEMA
+from recipekit.records import Bools, Verdict, read_table, write_table
 from recipekit.stages.inputs import Inputs
 from recipekit.stages.journal import Journal, verdicts_of
 from recipekit.stages.pairs import GIVEN, Pairs, load_pairs

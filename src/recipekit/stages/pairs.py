@@ -81,7 +81,8 @@ class Pairs:
         """
         rows, found = self.positions(np.asarray(said.query), np.asarray(said.passage))
         codes = np.asarray(said.verdict)
-        if not (found.all() and wanted[rows].all()) or len(np.unique(rows)) != len(rows):
+        in_order = np.sort(rows)
+        if not (found.all() and wanted[rows].all()) or (in_order[1:] == in_order[:-1]).any():
             raise ComponentError(f"judge '{name}' gave a verdict on a pair that it was not asked about, or two on one pair", code="RK231")
         if not np.isin(codes, [Verdict.NEGATIVE, Verdict.POSITIVE, Verdict.IGNORE]).all():
             raise ComponentError(f"judge '{name}' gave a verdict that is none of 0 (negative), 1 (positive), 2 (ignore)", code="RK232")
@@ -164,7 +165,8 @@ def load_pairs(dataset: Dataset, candidates: pa.Table) -> Pairs:
     label_keys = pair_keys(label_query, label_passage, n_passages)
 
     candidate_keys = pair_keys(query, passage, n_passages)
-    keys = np.union1d(candidate_keys, label_keys)
+    keys = np.sort(np.concatenate([candidate_keys, label_keys]))
+    keys = keys[np.diff(keys, prepend=-1) > 0]
     pairs = Pairs(
         keys=keys,
         query=(keys // n_passages).astype(np.int32),

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from recipekit.encoding.embed import length_batches
+from recipekit.encoding.batches import length_batches
 from recipekit.records import Ints, Rows, Verdict
 from recipekit.training.labels import TrainingLabels
 

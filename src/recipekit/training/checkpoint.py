@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 
 from recipekit.artifacts.store import write_json
 
@@ -70,10 +70,10 @@ def save_checkpoint(
     unfinished = final.with_name(f"{final.name}.unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir(parents=True)
-    save_file(copy_weights(module), unfinished / "weights.safetensors")
+    _write(unfinished / "weights.safetensors", copy_weights(module))
     if best is not None:
-        save_file(best, unfinished / "best.safetensors")
-    save_file(_moments(module, optimizer), unfinished / "optimizer.safetensors")
+        _write(unfinished / "best.safetensors", best)
+    _write(unfinished / "optimizer.safetensors", _moments(module, optimizer))
     write_json(unfinished / "state.json", state)
     for file in unfinished.iterdir():
         with file.open("rb") as written:
@@ -108,6 +108,10 @@ def restore_optimizer(module: torch.nn.Module, optimizer: torch.optim.Optimizer,
         parameter = parameters[name]
         # AdamW keeps its step count on the CPU, and moments beside their parameter.
         optimizer.state[parameter][moment] = value if moment == "step" else value.to(parameter.device)
+
+
+def _write(path: Path, tensors: Weights) -> None:
+    path.write_bytes(save(tensors))  # safetensors' own writer hides the OSError of a full disk
 
 
 def _moments(module: torch.nn.Module, optimizer: torch.optim.Optimizer) -> Weights:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Any
 
 from recipekit.errors import RunError
 
@@ -37,7 +36,7 @@ class LossWatch:
                 f"training broke down at step {step}: loss {loss:g}, gradient norm {gradient_norm:g}, learning rate "
                 f"{learning_rate:.3g}. Try a lower train.learning_rate or a higher temperature; if it is the first step, "
                 "train.precision: fp32",
-                code="RK622",
+                code="RK632",
             )
         if len(self.first) < WINDOW:
             self.first.append(loss)
@@ -49,9 +48,5 @@ class LossWatch:
                 f"training diverged at step {step}: the mean loss of the last {WINDOW} steps is {now:.4g}, that of the first "
                 f"{WINDOW} was {before:.4g}, learning rate {learning_rate:.3g}. Try a lower train.learning_rate or a longer "
                 "train.warmup",
-                code="RK623",
+                code="RK633",
             )
-
-    def state(self) -> dict[str, Any]:
-        """As JSON, for a checkpoint."""
-        return {"first": self.first, "last": self.last}

@@ -110,7 +110,7 @@ def training_labels(
     is_positive = known.verdict == Verdict.POSITIVE
     queries = np.unique(known.key[is_positive] // n_passages).astype(np.int64)
     if len(queries) == 0:
-        raise RunError(f"none of the {len(train):,} train queries has a positive passage: there is nothing to train on", code="RK621")
+        raise RunError(f"none of the {len(train):,} train queries has a positive passage: there is nothing to train on", code="RK631")
     number = np.full(len(dataset.queries), -1, dtype=np.int32)
     number[queries] = np.arange(len(queries), dtype=np.int32)
 

@@ -1,4 +1,4 @@
-"""What plugin authors test with: a context without a run around it, and a conformance check per kind of component."""
+"""A context without a run around it, and a progress that only remembers."""
 
 from __future__ import annotations
 

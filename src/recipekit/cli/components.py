@@ -1,0 +1,137 @@
+"""`recipekit components`: what recipes can name, whose it is, and where it is written."""
+
+from __future__ import annotations
+
+import os
+import textwrap
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from recipekit.component import Component
+    from recipekit.registry import Entry
+
+__all__ = ["components", "describe", "listing"]
+
+WIDTH = 100
+
+
+def components(
+    kind: Annotated[str | None, typer.Argument(help="source, retriever, judge, encoder, loss, evaluator or exporter.")] = None,
+    name: Annotated[str | None, typer.Argument(help="A component's name, or distribution/name.")] = None,
+) -> None:
+    """List what recipes can name, one a line; or describe one component: its keys, their types, defaults and meaning."""
+    from recipekit.component import KINDS
+    from recipekit.errors import ComponentError
+    from recipekit.registry import find, group, near, resolve
+
+    kinds = list(KINDS)
+    if kind is not None:
+        singular = {group(known).removeprefix("recipekit."): known for known in kinds}.get(kind, kind)
+        if singular not in kinds:
+            raise ComponentError(f"unknown kind '{kind}'.{near(kind, kinds) or ' Kinds: ' + ', '.join(kinds) + '.'}", code="RK208")
+        kinds = [singular]
+    if name is not None:
+        typer.echo("\n".join(describe(resolve(kinds[0], name))))
+    else:
+        typer.echo("\n".join(listing([entry for known in kinds for entry in find(known)])))
+
+
+def listing(entries: Sequence[Entry]) -> Iterator[str]:
+    """One line a component, in columns: kind, name, distribution and version, then place and summary, or why it is broken."""
+    from recipekit.errors import ComponentError
+    from recipekit.registry import load
+
+    rows = []
+    for entry in entries:
+        try:
+            component = load(entry)
+            last = (_where(component), _doc(component).split("\n\n")[0].replace("\n", " "))
+        except ComponentError as error:
+            last = ("broken", error.message)
+        rows.append((entry.kind, entry.name, f"{entry.distribution} {entry.distribution_version}", *last))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)] if rows else []
+    for row in rows:
+        yield "  ".join([*(cell.ljust(width) for cell, width in zip(row[:-1], widths, strict=False)), row[-1]])
+
+
+def describe(entry: Entry) -> Iterator[str]:
+    """A component in full: whose it is, where it is written, what it does, and its keys.
+
+    Raises:
+        ComponentError: It cannot be imported.
+    """
+    from recipekit.registry import load
+
+    component = load(entry)
+    yield f"{entry.kind} {entry.name}"
+    yield f"  distribution  {entry.distribution} {entry.distribution_version}"
+    yield f"  written in    {_where(component)}"
+    yield f"  class         {entry.target}"
+    yield ""
+    yield _doc(component)
+    yield ""
+    yield from _keys(component)
+
+
+def _keys(component: type[Component]) -> Iterator[str]:
+    from recipekit.component import NotIdentity
+    from recipekit.recipe.schema import component_schema
+
+    schema = component_schema(component)
+    required = schema.get("required", [])
+    for key, field in schema.get("properties", {}).items():
+        default = "required" if key in required else f"default {_literal(field['default'])}" if "default" in field else "optional"
+        info = component.model_fields.get(key)
+        free = "; not part of the cache key, may hold ${env:NAME}" if info and any(mark is NotIdentity for mark in info.metadata) else ""
+        yield f"{key}: {type_text(field, schema.get('$defs', {}))} ({default}{free})"
+        for paragraph in field.get("description", "").split("\n\n"):
+            yield from textwrap.wrap(paragraph, WIDTH, initial_indent="    ", subsequent_indent="    ")
+
+
+def type_text(schema: dict[str, Any], definitions: dict[str, Any]) -> str:
+    """A JSON Schema's type in words: `integer >= 1`, `rrf | score | union`, `list of text or null`."""
+    if "$ref" in schema:
+        return type_text(definitions.get(schema["$ref"].rpartition("/")[2], {}), definitions)
+    if "anyOf" in schema:
+        parts = (type_text(part, definitions) for part in schema["anyOf"] if "env:" not in part.get("pattern", ""))
+        return " or ".join(dict.fromkeys(parts))
+    if choices := schema.get("enum") or ([schema["const"]] if "const" in schema else None):
+        return " | ".join(map(str, choices))
+    kind = schema.get("type")
+    if kind == "array":
+        items = schema.get("items")
+        return f"list of {type_text(items, definitions)}" if items else "list"
+    if kind == "object":
+        values = schema.get("additionalProperties")
+        return f"map to {type_text(values, definitions)}" if isinstance(values, dict) else "map"
+    if kind == "string":
+        return "path" if schema.get("format") in ("path", "file-path", "directory-path") else "text"
+    limits = {"minimum": ">=", "exclusiveMinimum": ">", "maximum": "<=", "exclusiveMaximum": "<"}
+    return " ".join(
+        [
+            {"boolean": "true | false"}.get(str(kind), str(kind or "anything")),
+            *(f"{s} {schema[n]}" for n, s in limits.items() if n in schema),
+        ]
+    )
+
+
+def _literal(value: Any) -> str:
+    from recipekit.recipe.dialect import dump
+
+    return dump([value]).strip()[1:-1] if not isinstance(value, list | dict) else dump(value).strip()
+
+
+def _doc(component: type[Component]) -> str:
+    return textwrap.dedent(" " * 4 + (component.__doc__ or "(no description)")).strip()
+
+
+def _where(component: type[Component]) -> str:
+    """`file:line`, from the current folder where the file is below it."""
+    from recipekit.registry import where
+
+    place = where(component)
+    relative = os.path.relpath(place)
+    return relative if not relative.startswith("..") else place

@@ -1,0 +1,43 @@
+"""`recipekit init`: a first recipe."""
+
+from __future__ import annotations
+
+import os
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+__all__ = ["init"]
+
+
+class Source(StrEnum):
+    """The sources that a first recipe can begin with."""
+
+    python_code = "python_code"
+    pairs = "pairs"
+    beir = "beir"
+
+
+def init(
+    path: Annotated[Path, typer.Argument(help="The file to write.")] = Path("recipe.yaml"),
+    source: Annotated[Source, typer.Option(help="Where the data comes from.")] = Source.python_code,
+    data: Annotated[Path | None, typer.Option(help="The file or folder of the data.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace the file if it is there.")] = False,
+) -> None:
+    """Write a commented recipe that runs as it is, to change from there."""
+    from recipekit.errors import StoreError
+    from recipekit.recipe.starter import starter
+
+    given = None if data is None else os.path.relpath(data.expanduser(), path.parent)
+    text = starter(source.value, given, path.absolute().parent.name if path.stem == "recipe" else path.stem)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("w" if force else "x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError as error:
+        raise StoreError(f"{path}: is there already; --force replaces it", code="RK503") from error
+    except OSError as error:
+        raise StoreError(f"{path}: cannot be written ({error.strerror})", code="RK502") from error
+    typer.echo(f"wrote {path}; next: recipekit run {path}")

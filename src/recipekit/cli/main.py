@@ -1,0 +1,111 @@
+"""`recipekit`: the verbs, and how a command ends.
+
+A verb is a module here that has something of its own name: a function, or a `typer.Typer` with verbs below it. Only the verb
+that is called is imported, so that `recipekit --help` needs neither pydantic nor torch. To add one, add a line to `VERBS`.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Annotated, Final
+
+import typer
+
+from recipekit import __version__
+from recipekit.errors import RecipeError, RecipekitError
+
+__all__ = ["VERBS", "app_for", "invoke", "main"]
+
+VERBS: Final = {
+    "init": "Write a commented recipe that runs.",
+    "validate": "Check recipes: every mistake at once, with its place.",
+    "fill": "Print a recipe with every default written out.",
+    "plan": "Show what a run would do, and why.",
+    "run": "Execute a recipe.",
+    "components": "List what recipes can name, or describe one component.",
+    "schema": "Print the JSON Schema of recipes, for editors.",
+    "report": "Show the report of a run.",
+    "cache": "List what the cache holds, or remove what no run needs.",
+}
+"""Every verb with its help, in the order of their use."""
+
+EXIT_ERROR, EXIT_RECIPE, EXIT_INTERRUPTED, EXIT_PIPE = 1, 2, 130, 141
+
+
+def main() -> None:
+    """Run the command line, and end with 0, or 1 for an error, 2 for a wrong recipe or command, 130 when interrupted."""
+    sys.exit(invoke(sys.argv[1:]))
+
+
+def invoke(args: Sequence[str]) -> int:
+    """Run a command and return its exit code; what went wrong stands on stderr."""
+    try:
+        app_for(args)(args=list(args), prog_name="recipekit")
+    except SystemExit as exit:
+        code = exit.code if isinstance(exit.code, int) else EXIT_ERROR
+        if code == EXIT_INTERRUPTED:
+            typer.echo("Interrupted.", err=True)
+        return _flushed(code)
+    except RecipekitError as error:
+        typer.echo(_redacted(str(error)), err=True)
+        return EXIT_RECIPE if isinstance(error, RecipeError) else EXIT_ERROR
+    except KeyboardInterrupt:
+        typer.echo("Interrupted.", err=True)
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        return _closed()
+    return _flushed(0)
+
+
+def _flushed(code: int) -> int:
+    # What is left in the buffer is written here, where a reader that went away does no harm.
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        return _closed()
+    return code
+
+
+def _closed() -> int:
+    """Whoever read our output has gone: nothing is left to say, and Python must not try at its exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return EXIT_PIPE
+
+
+def _redacted(text: str) -> str:
+    # An error from before any recipe was read has nothing to hide, and this import would cost it pydantic.
+    environment = sys.modules.get("recipekit.recipe.environment")
+    return str(environment.redact(text)) if environment else text
+
+
+def app_for(args: Sequence[str]) -> typer.Typer:
+    """The command line, with the verb imported that `args` call; the others are known by name and help."""
+    app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False)
+    app.callback()(_recipekit)
+    called = next((arg for arg in args if not arg.startswith("-")), None)
+    for name, help in VERBS.items():
+        verb = getattr(import_module(f"recipekit.cli.{name}"), name) if name == called else _not_called
+        if isinstance(verb, typer.Typer):
+            app.add_typer(verb, name=name, help=help)
+        else:
+            app.command(name, short_help=help, help=help if verb is _not_called else None)(verb)
+    return app
+
+
+def _recipekit(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=lambda on: _version(on))] = False,
+) -> None:
+    """One YAML recipe in, a correctly labelled data set and a better text-embedding model out."""
+
+
+def _version(on: bool) -> None:
+    if on:
+        typer.echo(f"recipekit {__version__}")
+        raise typer.Exit
+
+
+def _not_called() -> None:
+    raise AssertionError("only the verb that is called is run")

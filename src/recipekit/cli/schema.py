@@ -1,0 +1,36 @@
+"""`recipekit schema`: the JSON Schema with which an editor completes and checks recipes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+__all__ = ["schema"]
+
+
+def schema(
+    output: Annotated[Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write it here, not to the terminal.")] = None,
+    distributions: Annotated[
+        list[str] | None,
+        typer.Option("--distribution", metavar="NAME", help="Know this distribution's components only; repeatable. By default, all."),
+    ] = None,
+) -> None:
+    """Print the JSON Schema of recipes, with every component that is installed.
+
+    In VS Code with the YAML extension, and in other editors, a recipe's first line names it:
+    `# yaml-language-server: $schema=recipe.schema.json`.
+    """
+    from recipekit.errors import StoreError
+    from recipekit.recipe.schema import recipe_schema
+
+    text = json.dumps(recipe_schema(distributions), indent=2, ensure_ascii=False) + "\n"
+    if output is None:
+        typer.echo(text, nl=False)
+        return
+    try:
+        output.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise StoreError(f"{output}: cannot be written ({error.strerror})", code="RK502") from error

@@ -1,0 +1,42 @@
+"""`recipekit validate`: every mistake of a recipe, or what it holds."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from recipekit.recipe.models import Recipe
+
+__all__ = ["summary", "validate"]
+
+
+def validate(
+    recipes: Annotated[list[str], typer.Argument(metavar="RECIPE...", help="Recipe files, or names of shipped recipes.")],
+    overrides: Annotated[list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="Override a key; repeatable.")] = None,
+    allow_local_code: Annotated[bool, typer.Option("--allow-local-code", help="Let the recipe name components in local files.")] = False,
+) -> None:
+    """Check recipes: every mistake at once, with its place. Needs no GPU, no data and no network."""
+    from recipekit.errors import Problem, RecipeError
+    from recipekit.recipe.load import load_recipe
+
+    problems: list[Problem] = []
+    for recipe in recipes:
+        try:
+            typer.echo(f"{recipe}: valid ({summary(load_recipe(recipe, overrides or (), allow_local_code=allow_local_code))})")
+        except RecipeError as error:
+            problems += error.problems
+    if problems:
+        raise RecipeError(problems)
+
+
+def summary(recipe: Recipe) -> str:
+    """What a recipe holds, in a line: its encoders, and each stage with its components as `name=use`."""
+    from recipekit.recipe.slots import slots
+
+    parts: dict[str, list[str]] = {}
+    for path, _, slot in slots(type(recipe), recipe):
+        name = path[-2] if path[-1] == "loss" else path[-1]
+        parts.setdefault(str(path[0]), []).append(f"{name}={slot.use}")
+    return "; ".join(f"{section}: {', '.join(names)}" for section, names in parts.items())

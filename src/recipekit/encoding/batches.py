@@ -1,0 +1,43 @@
+"""Batches by length: as many texts as a budget of padded tokens allows, with little padding."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from recipekit.records import Rows
+
+__all__ = ["length_batches"]
+
+PADDING_SHARE = 1 / 16
+"""A batch ends, even if it is not full, where its padding would pass this share of the budget."""
+
+
+def length_batches(lengths: npt.NDArray[np.integer[Any]], tokens_per_batch: int, *, multiple: int = 1) -> list[Rows]:
+    """Group texts of similar length; every text is in exactly one batch, the longest texts come first.
+
+    A batch of n texts whose longest has w tokens costs n * w padded tokens: at most `tokens_per_batch`, unless one text
+    alone (or `multiple` of them) has more. The result depends on the arguments alone.
+
+    Args:
+        lengths: Tokens of each text, (n,).
+        tokens_per_batch: The budget of padded tokens.
+        multiple: Full batches hold a multiple of this many texts; those that end where lengths drop may not.
+
+    Returns:
+        Positions in `lengths`, one int64 array a batch.
+    """
+    order = np.argsort(-lengths.astype(np.int64), kind="stable")
+    sizes = lengths[order].astype(np.int64)
+    batches: list[Rows] = []
+    start = 0
+    while start < len(order):
+        width = max(int(sizes[start]), 1)
+        full = max(tokens_per_batch // width // multiple * multiple, multiple)
+        padding = np.cumsum(width - sizes[start : start + full])
+        count = max(int(np.searchsorted(padding, tokens_per_batch * PADDING_SHARE, side="right")), 1)
+        batches.append(order[start : start + count])
+        start += count
+    return batches

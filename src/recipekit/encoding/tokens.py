@@ -1,0 +1,86 @@
+"""Tokenized texts on disk: every text is tokenized once, and read back by row.
+
+```
+<folder>/ids.bin        int32, the token ids of all texts, one after the other
+<folder>/offsets.npy    int64 (n + 1,), where each text's ids start
+<folder>/tokens.json    {"texts", "tokens", "truncated"}, written last
+```
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from recipekit.artifacts.store import write_json
+from recipekit.component import Encoder, Progress
+from recipekit.records import Ints, Rows, Side, TextTable
+
+__all__ = ["TokenizedTexts", "tokenize_table"]
+
+CHUNK = 4096
+"""Texts tokenized at a time: enough for all of the tokenizer's threads, little in memory."""
+
+
+@dataclass(frozen=True)
+class TokenizedTexts:
+    """Token ids of texts by row, with the side's prompt and the special tokens, memory-mapped."""
+
+    ids: Ints
+    """All ids, one text after the other, int32 (n_tokens,)."""
+    offsets: Rows
+    """Where each text's ids start, and the end of the last, int64 (n + 1,)."""
+    truncated: int
+    """How many texts were cut at the encoder's maximal length."""
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    @cached_property
+    def lengths(self) -> Ints:
+        """Tokens of each text, int32 (n,)."""
+        return np.diff(self.offsets).astype(np.int32)
+
+    def take(self, rows: npt.NDArray[np.integer[Any]] | Sequence[int]) -> list[Ints]:
+        """Token ids of some texts, in their order; views of the file, not copies."""
+        at = np.asarray(rows, dtype=np.int64)
+        return [self.ids[start:end] for start, end in zip(self.offsets[at].tolist(), self.offsets[at + 1].tolist(), strict=True)]
+
+    @classmethod
+    def open(cls, folder: Path) -> TokenizedTexts:
+        """Map what `tokenize_table` wrote. A folder that it did not finish is a FileNotFoundError."""
+        told = json.loads((folder / "tokens.json").read_text())
+        ids: Ints = np.empty(0, np.int32)
+        if told["tokens"]:  # an empty file cannot be mapped
+            ids = np.memmap(folder / "ids.bin", dtype=np.int32, mode="r", shape=(told["tokens"],))
+        return cls(ids, np.load(folder / "offsets.npy", mmap_mode="r"), told["truncated"])
+
+
+def tokenize_table(encoder: Encoder, table: TextTable, side: Side, folder: Path, progress: Progress) -> TokenizedTexts:
+    """Tokenize a table into `folder`, streaming; what a finished call left there is opened instead.
+
+    A call that was killed leaves no `tokens.json`, and is begun anew.
+    """
+    if (folder / "tokens.json").is_file():
+        return TokenizedTexts.open(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    lengths = np.zeros(len(table), dtype=np.int64)
+    truncated = 0
+    with progress.track(f"tokenize {side}", total=len(table), unit="texts") as tracker, (folder / "ids.bin").open("wb") as file:
+        for rows, texts in table.chunks(CHUNK):
+            ids, cut = encoder.tokenize(texts, side)
+            lengths[rows] = np.fromiter(map(len, ids), dtype=np.int64, count=len(ids))
+            np.concatenate(ids).astype(np.int32, copy=False).tofile(file)
+            truncated += cut
+            tracker.advance(len(texts))
+    offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)])
+    np.save(folder / "offsets.npy", offsets)
+    write_json(folder / "tokens.json", {"texts": len(table), "tokens": int(offsets[-1]), "truncated": truncated})
+    return TokenizedTexts.open(folder)

@@ -1,0 +1,46 @@
+"""The trained encoder as a sentence-transformers folder with a model card."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+from recipekit.component import Context, Exporter, ExporterSpec
+from recipekit.errors import RunError
+from recipekit.exporters.model_card import model_card
+
+__all__ = ["ModelWriter", "SentenceTransformers"]
+
+
+class SentenceTransformers(ExporterSpec):
+    """The trained model, as a folder that `SentenceTransformer(folder)` loads.
+
+    It holds prompts, pooling, normalization and length as they were trained, so that `encode_query` and `encode_document` give
+    the vectors that were measured; and a model card: data, recipe, metrics, how to use it, how to repeat it.
+    """
+
+    needs: ClassVar[tuple[str, ...]] = ("train",)
+
+    def build(self, context: Context) -> Exporter:
+        """Make the exporter."""
+        return ModelWriter()
+
+
+class ModelWriter:
+    """See `SentenceTransformers`."""
+
+    def export(self, inputs: Mapping[str, Path], card: Mapping[str, Any], folder: Path) -> Mapping[str, Any]:
+        """Copy the trained encoder into `folder` and write its card; the result counts files and bytes.
+
+        Raises:
+            RunError: Nothing was trained.
+        """
+        encoder = inputs["train"] / "encoder" if "train" in inputs else None
+        if encoder is None or not (encoder / "modules.json").is_file():
+            raise RunError("there is no trained model to export: this recipe has no train section", code="RK622")
+        shutil.copytree(encoder, folder, dirs_exist_ok=True)
+        (folder / "README.md").write_text(model_card(card, encoder), encoding="utf-8")
+        files = [file for file in folder.rglob("*") if file.is_file()]
+        return {"files": len(files), "bytes": sum(file.stat().st_size for file in files)}

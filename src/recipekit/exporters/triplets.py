@@ -1,0 +1,84 @@
+"""Triplets from three-state judgments: a query, a positive, and its hardest judged negatives."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from recipekit.records import Dataset, Ints, Rows, Verdict, pair_keys
+
+__all__ = ["Triplets", "triplets"]
+
+JUDGMENTS_PER_CHUNK = 1 << 17
+
+
+@dataclass(frozen=True)
+class Triplets:
+    """Rows of queries (m,), of their positives (m,), and of their negatives (m, n), hardest first."""
+
+    query: Rows
+    positive: Rows
+    negatives: Rows
+
+
+def triplets(dataset: Dataset, judgments: pa.Table, candidates: pa.Table | None, n: int) -> Iterator[Triplets]:
+    """One row for each positive of the train queries that have at least `n` judged negatives, some thousand queries at a time.
+
+    Args:
+        dataset: The collected data.
+        judgments: As `JUDGMENTS`; what is ignored or unjudged is never a negative.
+        candidates: As `CANDIDATES`, whose order tells the hardest; without them, the passages' order decides.
+        n: How many negatives a row has.
+    """
+    train = dataset.queries.table["split"].to_numpy() == 0
+    query = judgments["query"].to_numpy()
+    ranked = None if candidates is None else candidates["query"].to_numpy()
+    for start, end in _whole_queries(query):
+        chunk = judgments.slice(start, end - start).filter(pa.array(train[query[start:end]]))
+        order = None
+        if candidates is not None and ranked is not None:
+            first, last = np.searchsorted(ranked, [query[start], query[end - 1] + 1])
+            order = candidates.slice(first, last - first)
+        found = _of_chunk(chunk, order, n, len(dataset.passages))
+        if len(found.query):
+            yield found
+
+
+def _whole_queries(query: Ints) -> Iterator[tuple[int, int]]:
+    """Ranges of a sorted column that do not cut a query in two."""
+    starts = np.flatnonzero(np.diff(query, prepend=-1))
+    start = 0
+    while start < len(query):
+        found = np.searchsorted(starts, start + JUDGMENTS_PER_CHUNK)
+        end = int(starts[found]) if found < len(starts) else len(query)
+        yield start, end
+        start = end
+
+
+def _of_chunk(judgments: pa.Table, candidates: pa.Table | None, n: int, n_passages: int) -> Triplets:
+    query, passage = judgments["query"].to_numpy().astype(np.int64), judgments["passage"].to_numpy().astype(np.int64)
+    verdict = judgments["verdict"].to_numpy()
+    place = _places(pair_keys(query, passage, n_passages), candidates, n_passages)
+
+    negative = np.flatnonzero(verdict == Verdict.NEGATIVE)
+    negative = negative[np.lexsort((place[negative], query[negative]))]
+    queries, first, count = np.unique(query[negative], return_index=True, return_counts=True)
+    enough = count >= n
+    queries, first = queries[enough], first[enough]
+    hardest = passage[negative[first[:, None] + np.arange(n)]]  # (queries, n)
+
+    positive = np.flatnonzero((verdict == Verdict.POSITIVE) & np.isin(query, queries))
+    return Triplets(query[positive], passage[positive], hardest[np.searchsorted(queries, query[positive])])
+
+
+def _places(keys: Rows, candidates: pa.Table | None, n_passages: int) -> Rows:
+    """Where each pair stands among the candidates; a pair that is none, after all of them."""
+    if candidates is None or not len(candidates):
+        return np.zeros(len(keys), dtype=np.int64)
+    ranked = pair_keys(candidates["query"].to_numpy(), candidates["passage"].to_numpy(), n_passages)
+    order = np.argsort(ranked)
+    at = np.minimum(np.searchsorted(ranked, keys, sorter=order), len(ranked) - 1)
+    return np.where(ranked[order[at]] == keys, order[at], len(ranked))

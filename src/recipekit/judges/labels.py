@@ -1,0 +1,165 @@
+"""Verdicts from a file: what people labelled, or, in a study, what a judge of a known quality would say."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow.compute as pc
+from pydantic import Field
+
+from recipekit.component import Context, Judge, JudgeSpec, LocalPath, PairBatch, Progress, Verdicts
+from recipekit.errors import DataError
+from recipekit.judges.label_files import LabelFile, read_labels
+from recipekit.records import Dataset, Floats, Rows, TextTable, Verdict, pair_keys
+
+__all__ = ["Labels", "LabelsJudge"]
+
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+Codes = npt.NDArray[np.int8]
+Hashes = npt.NDArray[np.uint64]
+
+
+class Labels(JudgeSpec):
+    """Verdicts from a qrels or judgments file: people's labels, or an upper bound in studies.
+
+    `coverage` and `noise` make an imperfect judge of a perfect file. Which pairs they hit is decided by the recipe's seed and the
+    pair's ids alone, so that it is the same whatever else is judged, and in which order.
+    """
+
+    file: LocalPath
+    """Qrels (BEIR's or TREC's, by tabs or blanks), or `.csv`, `.jsonl`, `.parquet` or `.arrow` with the columns `query_id`,
+    `passage_id` and `verdict` (positive, negative, ignore) or `grade`; text also as `.gz`."""
+    relevant_from: float = 1.0
+    """The least grade that is a positive, where there is no verdict; lower ones are negatives."""
+    ignore: tuple[float, ...] = ()
+    """Grades that are neither, such as the 1 of a scale from 0 to 3."""
+    missing: Literal["unjudged", "negative"] = "unjudged"
+    """What a pair is that the file does not hold, of a query that it does. Unjudged by default: few files are complete."""
+    max_unknown: Share = 0.5
+    """Largest share of the file's lines with ids that the data set has not; a larger one is taken for the wrong file."""
+    coverage: Share = 1.0
+    """Share of the pairs that the judge is allowed to know."""
+    noise: Share = 0.0
+    """Share of the known verdicts that are turned round, positive to negative and back."""
+
+    def build(self, context: Context) -> Judge:
+        """Read the file and map its ids to rows."""
+        known = _known(self, read_labels(self.file), context.dataset, context.progress)
+        return LabelsJudge(self, context.dataset, known, context.seed)
+
+    def files(self) -> Mapping[str, Path]:
+        """The label file."""
+        return {"file": self.file}
+
+
+@dataclass(frozen=True)
+class Known:
+    """What the file says of pairs of the data set: `pair_keys`, ascending, with verdicts and grades, and the queries it holds."""
+
+    keys: Rows
+    verdict: Codes
+    grade: Floats
+    queries: Any
+    """bool (n_queries,)."""
+
+
+class LabelsJudge:
+    """See `Labels`."""
+
+    def __init__(self, spec: Labels, dataset: Dataset, known: Known, seed: int) -> None:
+        self.spec = spec
+        self.known = known
+        self.n_passages = len(dataset.passages)
+        self._hashes: tuple[Hashes, Hashes] | None = None
+        if spec.coverage < 1 or spec.noise > 0:
+            self._hashes = _id_hashes(dataset.queries, seed), _id_hashes(dataset.passages, seed)
+
+    def judge(self, batches: Iterable[PairBatch]) -> Iterator[Verdicts]:
+        """Stream the file's verdicts on the wanted pairs that it holds, with its grades."""
+        for batch in batches:
+            rows = np.flatnonzero(batch.wanted)
+            query, passage = batch.query[rows], batch.passage[rows]
+            verdict, grade = self._look_up(query, passage)
+            if self._hashes is not None:
+                self._spoil(query, passage, verdict, grade)
+            said = np.flatnonzero(verdict != Verdict.UNJUDGED)
+            if len(said):
+                yield Verdicts(query[said], passage[said], verdict[said], grade=grade[said])
+
+    def _look_up(self, query: npt.NDArray[Any], passage: npt.NDArray[Any]) -> tuple[Codes, Floats]:
+        verdict = np.full(len(query), Verdict.UNJUDGED, dtype=np.int8)
+        grade = np.full(len(query), np.nan, dtype=np.float32)
+        if self.spec.missing == "negative":
+            verdict[self.known.queries[query]] = Verdict.NEGATIVE
+        if len(self.known.keys):
+            keys = pair_keys(query, passage, self.n_passages)
+            at = np.minimum(np.searchsorted(self.known.keys, keys), len(self.known.keys) - 1)
+            held = self.known.keys[at] == keys
+            verdict[held], grade[held] = self.known.verdict[at[held]], self.known.grade[at[held]]
+        return verdict, grade
+
+    def _spoil(self, query: npt.NDArray[Any], passage: npt.NDArray[Any], verdict: Codes, grade: Floats) -> None:
+        """Forget what is not covered, and turn round what is noisy, in place."""
+        assert self._hashes is not None
+        pair = _mix(self._hashes[0][query] + _mix(self._hashes[1][passage]))
+        unknown = _uniform(_mix(pair ^ np.uint64(1))) >= self.spec.coverage
+        turned = (_uniform(_mix(pair ^ np.uint64(2))) < self.spec.noise) & np.isin(verdict, [Verdict.POSITIVE, Verdict.NEGATIVE])
+        verdict[turned] = np.where(verdict[turned] == Verdict.POSITIVE, Verdict.NEGATIVE, Verdict.POSITIVE)
+        grade[turned] = np.nan  # the grade would give the truth away
+        verdict[unknown] = Verdict.UNJUDGED
+
+
+def _known(spec: Labels, labels: LabelFile, dataset: Dataset, progress: Progress) -> Known:
+    query, passage = (
+        pc.fill_null(pc.index_in(ids, value_set=table.table["id"].combine_chunks()), -1).to_numpy()
+        for ids, table in ((labels.query_id, dataset.queries), (labels.passage_id, dataset.passages))
+    )
+    there = (query >= 0) & (passage >= 0)
+    unknown = int((~there).sum())
+    if unknown > spec.max_unknown * len(labels):
+        first = int(np.argmin(there))
+        pair = f"query '{labels.query_id[first]}', passage '{labels.passage_id[first]}'"
+        advice = "is this the file of these data? (max_unknown allows more)"
+        raise DataError(f"{spec.file}: {unknown} of {len(labels)} labels have unknown ids, the first: {pair}; {advice}", code="RK335")
+    progress.log("judge.labels", labels=len(labels), unknown_ids=unknown)
+
+    verdict = np.where(labels.grade >= spec.relevant_from, Verdict.POSITIVE, Verdict.NEGATIVE).astype(np.int8)
+    verdict[np.isin(labels.grade, np.array(spec.ignore, dtype=np.float32))] = Verdict.IGNORE
+    verdict = np.where(labels.verdict != Verdict.UNJUDGED, labels.verdict, verdict)[there]
+    keys = pair_keys(query[there], passage[there], len(dataset.passages))
+    order = np.argsort(keys, kind="stable")
+    keys, verdict, grade = keys[order], verdict[order], labels.grade[there][order]
+    again = np.flatnonzero(keys[1:] == keys[:-1])
+    differs = again[verdict[again] != verdict[again + 1]]
+    if len(differs):
+        row = int(np.flatnonzero(there)[order[differs[0]]])
+        pair = f"query '{labels.query_id[row]}', passage '{labels.passage_id[row]}'"
+        raise DataError(f"{spec.file}: {pair} is labelled twice, and differently", code="RK336")
+    queries = np.zeros(len(dataset.queries), dtype=np.bool_)
+    queries[query[there]] = True
+    return Known(keys, verdict, grade, queries)
+
+
+def _id_hashes(texts: TextTable, seed: int) -> Hashes:
+    """A seeded 64-bit hash of every id, by row."""
+    key = seed.to_bytes(8, "little")
+    hashes = (int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8, key=key).digest(), "little") for name in texts.ids)
+    return np.fromiter(hashes, dtype=np.uint64, count=len(texts))
+
+
+def _mix(x: Hashes) -> Hashes:
+    """The finalizer of splitmix64 (Steele, Lea and Flood, 2014), which spreads every bit of `x` over the result."""
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return x ^ (x >> np.uint64(31))
+
+
+def _uniform(x: Hashes) -> npt.NDArray[np.float64]:
+    """Hashes as numbers in [0, 1), from their upper 53 bits."""
+    return (x >> np.uint64(11)).astype(np.float64) * 2.0**-53

@@ -1,0 +1,150 @@
+"""What must fit together across sections: names that refer to one another, sections that need one another, options at odds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from recipekit.component import EncoderSpec, is_encoder_name
+from recipekit.recipe.components import Bound
+from recipekit.recipe.models import SECTIONS, TRAINED, Recipe
+from recipekit.recipe.places import Document, KeyPath, at
+from recipekit.recipe.slots import sections
+from recipekit.registry import near
+
+__all__ = ["check"]
+
+
+def check(document: Document, bound: Mapping[KeyPath, Bound]) -> None:
+    """Find what does not fit together, in a recipe whose parts may be wrong themselves.
+
+    Args:
+        document: The recipe.
+        bound: Its components, by path.
+    """
+    recipe = {name: section for name, section in document.value.items() if section is not None}
+    _encoder_names(document, recipe, bound)
+    _trainable(document, recipe, bound)
+    _needs(document, recipe, bound)
+    _weights(document, recipe)
+    _judges(document, recipe)
+    _systems(document, recipe)
+    if at(recipe, ("export", "exporters", "scratch")) is not None:
+        message = "this name is taken: an exporter's name is its folder's, and work that is not finished is in that one"
+        document.find(("export", "exporters", "scratch"), message, "RK107", at_key=True)
+
+
+def _encoder_names(document: Document, recipe: dict[str, Any], bound: Mapping[KeyPath, Bound]) -> None:
+    """Every field that names an encoder names one of the recipe's, or the trained one where there is one by then."""
+    encoders = recipe.get("encoders")
+    known = list(encoders) if isinstance(encoders, dict) else []
+    if TRAINED in known:
+        message = f"no encoder may be called '{TRAINED}': by this name sections after train speak of the trained one"
+        document.find(("encoders", TRAINED), message, "RK106", at_key=True)
+    for path, name in _references(recipe, bound):
+        after_train = "train" in recipe and path[0] in SECTIONS[SECTIONS.index("train") + 1 :] if path[0] in SECTIONS else False
+        if (name in known and name != TRAINED) or (name == TRAINED and after_train and path != ("evaluate", "encoder")):
+            continue
+        if name == TRAINED:
+            message = _no_trained(recipe, path)
+        elif known:
+            message = f"there is no encoder '{name}'.{near(name, known) or ' The recipe has ' + ', '.join(known) + '.'}"
+        elif path in document.values:
+            message = f"there is no encoder '{name}': the recipe has no encoders"
+        else:
+            document.find(path[:1], f"needs an encoder called '{name}': the recipe has no encoders", "RK106", at_key=True)
+            continue
+        document.find(path, message, "RK106")
+
+
+def _no_trained(recipe: dict[str, Any], path: KeyPath) -> str:
+    if path == ("evaluate", "encoder"):
+        return f"'{TRAINED}' is measured anyway: name the encoder to compare it with"
+    if "train" not in recipe:
+        return f"there is no '{TRAINED}' encoder: the recipe has no train section"
+    return f"the '{TRAINED}' encoder is there only after train, in evaluate and export"
+
+
+def _references(recipe: dict[str, Any], bound: Mapping[KeyPath, Bound]) -> Iterator[tuple[KeyPath, str]]:
+    """Every name of an encoder, written or by default, with its path."""
+    for path, model, section in sections(Recipe, recipe):
+        yield from _named(model, section, path)
+    for path, component in bound.items():
+        if component.type is not None:
+            yield from _named(component.type, at(recipe, path) or {}, path)
+
+
+def _named(model: type[BaseModel], written: Any, path: KeyPath) -> Iterator[tuple[KeyPath, str]]:
+    for name, field in model.model_fields.items():
+        if not is_encoder_name(field):
+            continue
+        value = _value(written, name, field)
+        if isinstance(value, list | tuple):
+            yield from (((*path, name, index), item) for index, item in enumerate(value) if isinstance(item, str))
+        elif isinstance(value, str):
+            yield (*path, name), value
+
+
+def _value(written: Any, name: str, field: FieldInfo) -> Any:
+    default = None if field.is_required() else field.get_default(call_default_factory=False)
+    return written.get(name, default) if isinstance(written, dict) else default
+
+
+def _trainable(document: Document, recipe: dict[str, Any], bound: Mapping[KeyPath, Bound]) -> None:
+    train, evaluate = recipe.get("train"), recipe.get("evaluate")
+    if not isinstance(train, dict):
+        return
+    trained = train.get("encoder", "student")
+    component = bound.get(("encoders", trained), Bound()).type if isinstance(trained, str) else None
+    if component is not None and issubclass(component, EncoderSpec) and component.at is EncoderSpec.at:
+        document.find(("train", "encoder"), f"encoder '{trained}' ({component.__name__}) cannot be trained", "RK107")
+    if isinstance(evaluate, dict) and (measured := evaluate.get("encoder", "student")) not in (trained, TRAINED):
+        message = f"'{measured}' would stand beside the trained '{trained}' as if it were that one untrained: name '{trained}'"
+        document.find(("evaluate", "encoder"), message, "RK107")
+
+
+def _needs(document: Document, recipe: dict[str, Any], bound: Mapping[KeyPath, Bound]) -> None:
+    """Sections and components that have nothing to work on without another section."""
+    if "judge" in recipe and "mine" not in document.value:
+        document.find(("judge",), "there is nothing to judge: candidates come from a mine section, and there is none", "RK107", at_key=True)
+    for path, component in bound.items():
+        for section in component.type.needs if component.type else ():
+            if section not in document.value:
+                message = f"needs a {section} section, and the recipe has none"
+                document.find(path, message, "RK107", at_key=True)
+
+
+def _weights(document: Document, recipe: dict[str, Any]) -> None:
+    mine = recipe.get("mine")
+    if not isinstance(mine, dict) or not isinstance(weights := mine.get("weights"), dict):
+        return
+    retrievers = mine.get("retrievers")
+    for name in weights:
+        if isinstance(retrievers, dict) and name not in retrievers:
+            meant = near(name, retrievers) or f" The retrievers are {', '.join(retrievers)}."
+            document.find(("mine", "weights", name), f"there is no retriever '{name}'.{meant}", "RK106", at_key=True)
+    if weights and mine.get("fuse") == "union":
+        document.find(
+            ("mine", "weights"), "has no effect with 'fuse: union', which ranks without scores: take one out", "RK107", at_key=True
+        )
+
+
+def _judges(document: Document, recipe: dict[str, Any]) -> None:
+    """The first judge sees given labels and unjudged pairs; what only a judge can say, nobody has said before it."""
+    judges = at(recipe, ("judge", "judges"))
+    if not isinstance(judges, dict) or not judges:
+        return
+    first, slot = next(iter(judges.items()))
+    if isinstance(slot, dict) and slot.get("when") == ["ignore"]:
+        message = "the first judge has no judge before it, so no pair is 'ignore' yet: it would judge nothing"
+        document.find(("judge", "judges", first, "when"), message, "RK107")
+
+
+def _systems(document: Document, recipe: dict[str, Any]) -> None:
+    evaluate = recipe.get("evaluate")
+    if isinstance(evaluate, dict) and evaluate.get("untrained") is False and evaluate.get("baselines") == {} and "train" not in recipe:
+        message = "nothing is measured: no train section, 'untrained: false' and no baselines"
+        document.find(("evaluate",), message, "RK107", at_key=True)

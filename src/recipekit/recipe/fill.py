@@ -1,0 +1,70 @@
+"""A recipe with every default written out, which loads from any folder to an equal recipe."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from recipekit.recipe.dialect import dump
+from recipekit.recipe.environment import expand, has_placeholder
+from recipekit.recipe.models import Recipe, Slot
+
+__all__ = ["filled"]
+
+
+def filled(recipe: Recipe) -> str:
+    """The YAML of a recipe with every default written out, in the order of its sections.
+
+    `${env:NAME}` stays as it is, local paths are absolute, and a section that the recipe lacks is still lacking.
+    """
+    return dump(_section(recipe, recipe.origin.folder))
+
+
+def _section(section: BaseModel, folder: Path) -> dict[str, Any]:
+    """A section's keys in order. A whole section, or the encoders, that are not there have no default to write."""
+    values = {name: getattr(section, name) for name in type(section).model_fields}
+    if isinstance(section, Recipe):
+        values = {name: value for name, value in values.items() if value is not None}
+    return {name: _value(value, folder) for name, value in values.items()}
+
+
+def _value(value: Any, folder: Path) -> Any:
+    if isinstance(value, Slot):
+        return _component(value, folder)
+    if isinstance(value, BaseModel):
+        return _section(value, folder)
+    if isinstance(value, Mapping):
+        return {name: _value(item, folder) for name, item in value.items()}
+    return [_value(item, folder) for item in value] if isinstance(value, tuple) else value
+
+
+def _component(slot: Slot, folder: Path) -> dict[str, Any]:
+    spec = slot.spec
+    fields = spec.model_dump(mode="json", by_alias=True, include=set(type(spec).model_fields))
+    use = f"{slot.entry.file}:{slot.entry.name}" if slot.entry.file else slot.use
+    return {"use": use, **{name: _written(value, slot.fields.get(name), folder) for name, value in fields.items()}}
+
+
+def _written(value: Any, raw: Any, folder: Path) -> Any:
+    """A field's value with the placeholders it was written with; what came from the environment is never written.
+
+    Args:
+        value: The validated value.
+        raw: What the recipe has for it, None where it has nothing.
+        folder: Where the recipe's relative paths start.
+    """
+    if not has_placeholder(raw):
+        return value
+    if isinstance(raw, dict) and isinstance(value, dict):
+        return {name: _written(item, raw.get(name), folder) for name, item in value.items()}
+    if isinstance(raw, list) and isinstance(value, list) and len(raw) == len(value):
+        return [_written(item, written, folder) for item, written in zip(value, raw, strict=True)]
+    if isinstance(raw, str) and isinstance(value, str):
+        plain = expand(raw)
+        if value != plain and value == os.path.abspath(folder / Path(plain).expanduser()) and not os.path.isabs(os.path.expanduser(plain)):
+            return f"{folder}/{raw}"  # a path that started at the recipe, which must not start at the copy
+    return raw

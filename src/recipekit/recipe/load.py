@@ -1,0 +1,86 @@
+"""Loading a recipe: file and overrides in, a `Recipe` with every component validated out, or every problem at once.
+
+It goes in two phases. The recipe is validated with its components as `{use, ...}`; each component that it names is validated
+alone, by its own class. So a plugin that no recipe names costs nothing, and its mistakes are nobody else's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from recipekit.recipe.checks import check
+from recipekit.recipe.components import Bound, bind, check_placeholders, mixed_up
+from recipekit.recipe.models import Origin, Recipe
+from recipekit.recipe.overrides import apply_overrides
+from recipekit.recipe.places import Document, KeyPath, refuse
+from recipekit.recipe.read import read_file
+from recipekit.recipe.shipped import locate
+from recipekit.recipe.slots import slots
+from recipekit.recipe.words import explain, shown
+
+__all__ = ["load_recipe"]
+
+
+def load_recipe(source: str | Path, overrides: Sequence[str] = (), *, allow_local_code: bool = False) -> Recipe:
+    """Load and validate a recipe.
+
+    Nothing of it is built, no data is read, and no network is asked.
+
+    Args:
+        source: A recipe file, or the name of a shipped recipe.
+        overrides: `PATH=VALUE` each, as `--set` takes them: `train.batch_size=32`. Values are written as in a recipe; a
+            relative path starts at the current folder, while those in the file start at the file's folder.
+        allow_local_code: Let `use` name a class in a local file, which will be imported.
+
+    Raises:
+        RecipeError: Everything that is wrong with it, in the order of the file.
+    """
+    path = locate(source)
+    document = read_file(path, str(source) if path == Path(source).expanduser() else str(path))
+    apply_overrides(document, overrides)
+    folder = path.absolute().parent
+    recipe = _validate(document, folder, allow_local_code)
+    if recipe is None or document.findings:
+        raise refuse(document.findings)
+    recipe._origin = Origin(path.absolute(), folder, document.text, tuple(overrides), allow_local_code)
+    return recipe
+
+
+def _validate(document: Document, folder: Path, allow_local_code: bool) -> Recipe | None:
+    if not isinstance(document.value, dict):
+        document.find((), f"a recipe is a map of keys, found {shown(document.value)}", "RK105")
+        return None
+    bound = _bind_written(document, folder, allow_local_code)
+    mixed_up(document, (), Recipe, document.value)
+    recipe: Recipe | None = None
+    try:
+        recipe = Recipe.model_validate(document.value, context={"folder": folder})
+    except ValidationError as error:
+        explain(error, document, Recipe)
+    else:
+        _attach(document, recipe, bound, folder, allow_local_code)
+    check(document, bound)
+    return recipe
+
+
+def _bind_written(document: Document, folder: Path, allow_local_code: bool) -> dict[KeyPath, Bound]:
+    """The second phase, over the components as they are written; it goes first, since it needs no well-formed recipe."""
+    written: list[tuple[KeyPath, str, Any]] = list(slots(Recipe, document.value))
+    check_placeholders(document, document.value, components={path for path, _, _ in written})
+    return {
+        path: bind(document, path, kind, fields, folder, allow_local_code) for path, kind, fields in written if isinstance(fields, dict)
+    }
+
+
+def _attach(document: Document, recipe: Recipe, bound: dict[KeyPath, Bound], folder: Path, allow_local_code: bool) -> None:
+    """Give every slot what it turned out to be, those that stand there by default included."""
+    for path, kind, slot in slots(Recipe, recipe):
+        if path not in bound:
+            bound[path] = bind(document, path, kind, {"use": slot.use, **slot.fields}, folder, allow_local_code)
+        found = bound[path]
+        if found.entry is not None and found.spec is not None:
+            slot.bind(found.entry, found.spec)

@@ -1,0 +1,238 @@
+"""Reading a recipe's YAML with the position of every key and value, and refusing on purpose what YAML lets pass.
+
+Refused, each with a message of its own: duplicate keys, keys with nothing behind them, keys that are no text, tabs as
+indentation, merge-conflict markers, anchors, aliases and tags (a recipe says everything where it stands, so no alias can
+explode), several documents, deep nesting, bytes that are no UTF-8, and files that are no recipe by their size.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+
+from recipekit.recipe.dialect import plain_scalar
+from recipekit.recipe.places import Document, Finding, KeyPath, Place, refuse
+
+__all__ = ["MAX_BYTES", "read_file", "read_text"]
+
+MAX_BYTES: Final = 2**20
+MAX_DEPTH: Final = 50
+_CONFLICT = re.compile(r"^(<{7}|\|{7}|={7}|>{7})(?=\s|$)", re.MULTILINE)
+_UNWRITABLE = re.compile("[\x00\ud800-\udfff]")
+_TAB = re.compile(r"^ *\t\s*(?=\S)", re.MULTILINE)
+
+
+def read_file(path: Path, name: str) -> Document:
+    """Read a recipe file; `name` is what messages call it.
+
+    Raises:
+        RecipeError: It cannot be read, or is no YAML.
+    """
+
+    def unreadable(message: str, line: int | None = None, column: int = 1) -> Exception:
+        place = Place.in_file(name, line, column) if line else Place((0, 0, 0), name)
+        return refuse([Finding(place, (), message, "RK101")])
+
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
+    except IsADirectoryError as error:
+        raise unreadable("is a folder, not a recipe file") from error
+    except OSError as error:
+        raise unreadable(f"cannot be read: {error.strerror}") from error
+    if len(data) > MAX_BYTES:
+        raise unreadable("is larger than 1 MiB: this is no recipe (data belongs in files that a source names)")
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        before = data[: error.start]
+        line, column = before.count(b"\n") + 1, error.start - before.rfind(b"\n")
+        message = f"byte 0x{data[error.start]:02x} (offset {error.start}) is not UTF-8: save the file as UTF-8"
+        raise unreadable(message, line, column) from error
+    return read_text(text, name)
+
+
+def read_text(text: str, name: str) -> Document:
+    """Read a recipe's text. What is wrong but leaves something to validate stands in the document's `findings`.
+
+    Raises:
+        RecipeError: It is no YAML.
+    """
+    document = Document(name, text)
+    fatal = [
+        Finding(Place.in_file(name, _line_of(text, match.start()), 1), (), "a merge-conflict marker: resolve the conflict first", "RK102")
+        for match in _CONFLICT.finditer(text)
+        if match[1][0] in "<>"
+    ]
+    if fatal:
+        raise refuse(fatal)
+    builder = _Builder(document)
+    try:
+        builder.build(yaml.parse(text, Loader=yaml.SafeLoader))
+    except yaml.YAMLError as error:
+        line, column, message = _explain(error, text)
+        tab = next((tab for tab in _tabs(text) if tab[0] <= line + 1), None)
+        if tab:
+            line, column, message = tab
+        raise refuse([*document.findings, Finding(Place.in_file(name, line, column), (), message, "RK102")]) from error
+    return document
+
+
+def _line_of(text: str, offset: int) -> int:
+    return text.count("\n", 0, offset) + 1
+
+
+def _tabs(text: str) -> list[tuple[int, int, str]]:
+    """Lines that are indented with a tab, as (line, column, message)."""
+    message = "a tab as indentation: YAML takes spaces only"
+    return [(_line_of(text, match.start()), match[0].index("\t") + 1, message) for match in _TAB.finditer(text)]
+
+
+class _Builder:
+    """Builds values from YAML's events, noting where each stands."""
+
+    def __init__(self, document: Document) -> None:
+        self.document = document
+
+    def build(self, events: Iterator[Any]) -> None:
+        self.events = events
+        next(events)  # the stream's start
+        event = next(events)
+        if isinstance(event, yaml.StreamEndEvent):
+            self.document.find((), "the file is empty: a recipe begins with 'recipe: 1'", "RK102")
+            raise refuse(self.document.findings)
+        self.document.value = self._node(next(events), ())
+        next(events)  # the document's end
+        event = next(events)
+        if not isinstance(event, yaml.StreamEndEvent):
+            self._find(event, (), "a second document begins here: a recipe is one document")
+
+    def _place(self, event: Any) -> Place:
+        return Place.in_file(self.document.name, event.start_mark.line + 1, event.start_mark.column + 1)
+
+    def _find(self, event: Any, path: KeyPath, message: str) -> None:
+        self.document.add(Finding(self._place(event), path, message, "RK102"))
+
+    def _node(self, event: Any, path: KeyPath) -> Any:
+        self.document.values[path] = self._place(event)
+        if len(path) > MAX_DEPTH:
+            raise yaml.MarkedYAMLError(problem=f"nested more than {MAX_DEPTH} deep", problem_mark=event.start_mark)
+        if isinstance(event, yaml.AliasEvent):
+            self._find(event, path, f"an alias (*{event.anchor}): recipes have no anchors and aliases, write the value out")
+            return None
+        if event.anchor is not None:
+            self._find(event, path, f"an anchor (&{event.anchor}): recipes have no anchors and aliases, write the value out")
+        if event.tag is not None:
+            tag = event.tag.replace("tag:yaml.org,2002:", "!!")
+            self._find(event, path, f"a tag ({tag}): recipes have none; quote a text that begins with '!'")
+        if isinstance(event, yaml.MappingStartEvent):
+            return self._map(path)
+        if isinstance(event, yaml.SequenceStartEvent):
+            return self._list(path)
+        return self._scalar(event, path)
+
+    def _scalar(self, event: Any, path: KeyPath) -> Any:
+        if event.style is not None:
+            if _UNWRITABLE.search(event.value):
+                self._find(event, path, "an escape for a character that no file can hold (NUL, or half of a surrogate pair)")
+            return event.value
+        if event.value == "" and event.tag is None and event.anchor is None:
+            # Nothing has no place of its own: point at the key.
+            self.document.find(path, "nothing stands here: give it a value, or take the key out", "RK102", at_key=True)
+            return None
+        try:
+            return plain_scalar(event.value)
+        except ValueError as error:
+            self._find(event, path, f"{error!s}: '{event.value[:40]}'")
+            return None
+
+    def _list(self, path: KeyPath) -> list[Any]:
+        items: list[Any] = []
+        while not isinstance(event := next(self.events), yaml.SequenceEndEvent):
+            items.append(self._node(event, (*path, len(items))))
+        return items
+
+    def _map(self, path: KeyPath) -> dict[str, Any]:
+        items: dict[str, Any] = {}
+        while not isinstance(event := next(self.events), yaml.MappingEndEvent):
+            key = self._key(event, path)
+            if key is None or key in items:
+                if key is not None:
+                    line = self.document.keys[(*path, key)].order[1]
+                    self._find(event, (*path, key), f"duplicate key: it stands in line {line} already")
+                self._skip()
+                continue
+            self.document.keys[(*path, key)] = self._place(event)
+            items[key] = self._node(next(self.events), (*path, key))
+        return items
+
+    def _key(self, event: Any, path: KeyPath) -> str | None:
+        """A key's text, or None where it is no text."""
+        if not isinstance(event, yaml.ScalarEvent):
+            self._find(event, path, "a key that is no text: keys are words")
+            self._skip(event)
+            return None
+        if event.anchor is not None or event.tag is not None:
+            self._find(event, path, "an anchor or a tag on a key: recipes have none")
+        if event.style is None and not _is_text(event.value):
+            self._find(event, path, f"key {event.value or '(nothing)'} is no text: quote it, or choose a word")
+            return None
+        return str(event.value)
+
+    def _skip(self, event: Any = None) -> None:
+        """Pass over the next node, or the rest of the one that began with `event`."""
+        depth = 0
+        while True:
+            event = event or next(self.events)
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            if depth == 0:
+                return
+            event = None
+
+
+def _is_text(scalar: str) -> bool:
+    try:
+        return isinstance(plain_scalar(scalar), str)
+    except ValueError:
+        return False
+
+
+def _explain(error: yaml.YAMLError, text: str) -> tuple[int, int, str]:
+    """A YAML error in plain words, as (line, column, message)."""
+    if isinstance(error, yaml.reader.ReaderError):
+        position: int = error.position  # the stubs say otherwise
+        return (
+            _line_of(text, position),
+            position - text.rfind("\n", 0, position),
+            f"character U+{ord(text[position]):04X} may not stand in a recipe",
+        )
+    assert isinstance(error, yaml.MarkedYAMLError)
+    problem, mark = error.problem or "not YAML", error.problem_mark or error.context_mark
+    if "quoted scalar" in (error.context or "") and "end of stream" in problem:
+        return *_position(error.context_mark), "this quote is never closed"
+    if (error.context or "").startswith("while parsing a flow"):
+        line = text.splitlines()[mark.line] if mark and mark.line < len(text.splitlines()) else ""
+        hint = ' (inside { } and [ ], quote "${env:NAME}")' if "${" in line else ""
+        return *_position(mark), f"a ',' or the closing bracket of line {_position(error.context_mark)[0]} is missing before this{hint}"
+    for part, message in _WORDS.items():
+        if part in problem:
+            return *_position(mark), message
+    return *_position(mark), problem
+
+
+_WORDS: Final = {
+    "'\\t' that cannot start": "a tab where YAML takes spaces only",
+    "that cannot start any token": "a text may not begin with this character: quote it",
+    "mapping values are not allowed": "a ':' that makes no key here: quote the text, or check the indentation",
+    "could not find expected ':'": "a key without its ':'",
+    "expected <block end>": "this does not line up with the lines above: check the indentation",
+    "sequence entries are not allowed": "a list's '-' cannot stand here: check the indentation",
+}
+
+
+def _position(mark: Any) -> tuple[int, int]:
+    return (mark.line + 1, mark.column + 1) if mark else (1, 1)

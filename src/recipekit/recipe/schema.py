@@ -1,0 +1,131 @@
+"""The JSON Schema of recipes, with which an editor completes keys, shows what they mean, and marks what is wrong."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterator
+from typing import Any, Final
+
+from pydantic import BaseModel
+from pydantic.errors import PydanticInvalidForJsonSchema, PydanticUserError
+
+from recipekit.component import KINDS, Component, NotIdentity
+from recipekit.errors import ComponentError
+from recipekit.recipe.models import Recipe, Slot
+from recipekit.recipe.slots import is_map, model_in, slot_kind
+from recipekit.registry import find, load
+
+__all__ = ["component_schema", "recipe_schema"]
+
+_PLACEHOLDER: Final = {"type": "string", "pattern": r"\$\{env:[A-Za-z_][A-Za-z0-9_]*\}"}
+_LOCAL_CODE: Final = {
+    "type": "string",
+    "pattern": r"\.py:[A-Za-z_]\w*$",
+    "description": "A class in a local file; needs --allow-local-code.",
+}
+
+
+def recipe_schema(distributions: Collection[str] | None = None) -> dict[str, Any]:
+    """The JSON Schema (draft 2020-12) of recipes.
+
+    Args:
+        distributions: Whose components it knows; by default those of everything installed. Components that cannot be
+            imported are left out.
+    """
+    schema = Recipe.model_json_schema()
+    definitions: dict[str, Any] = schema.pop("$defs")
+    del definitions["Slot"]
+    for model in _models(Recipe):
+        _point_at_components(definitions.get(model.__name__, schema), model)
+    for kind in KINDS:
+        definitions.update(_kind(kind, distributions))
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "$defs": definitions}
+
+
+def _models(model: type[BaseModel]) -> Iterator[type[BaseModel]]:
+    """A section's model and those inside it."""
+    yield model
+    for field in model.model_fields.values():
+        inner = model_in(field.annotation)
+        if inner and inner is not Slot:
+            yield from _models(inner)
+
+
+def _point_at_components(schema: dict[str, Any], model: type[BaseModel]) -> None:
+    """In a section's schema, replace every slot by the components of its kind."""
+    for name, field in model.model_fields.items():
+        if kind := slot_kind(field):
+            written = schema["properties"][name]
+            schema["properties"][name] = _replace_slot(written, {"$ref": f"#/$defs/{kind}"})
+            if is_map(field.annotation) and not field.is_required() and (default := field.get_default(call_default_factory=True)):
+                schema["properties"][name]["default"] = {key: {"use": slot.use, **slot.fields} for key, slot in default.items()}
+
+
+def _replace_slot(schema: Any, component: dict[str, Any]) -> Any:
+    if isinstance(schema, dict):
+        if schema.get("$ref") == "#/$defs/Slot":
+            return {**schema, **component}
+        if "patternProperties" in schema:
+            schema = {**schema, "additionalProperties": False}
+        return {name: _replace_slot(part, component) for name, part in schema.items()}
+    return [_replace_slot(part, component) for part in schema] if isinstance(schema, list) else schema
+
+
+def _kind(kind: str, distributions: Collection[str] | None) -> dict[str, Any]:
+    """Definitions of a kind: the choice by `use`, and each component."""
+    entries = [entry for entry in find(kind) if distributions is None or entry.distribution in distributions]
+    claims = Counter(entry.name for entry in entries)
+    definitions: dict[str, Any] = {}
+    names: list[dict[str, Any]] = []
+    choices: list[dict[str, Any]] = []
+    for entry in entries:
+        try:
+            component = load(entry)
+        except ComponentError:
+            continue  # `recipekit components` tells why
+        uses = [entry.use] if claims[entry.name] > 1 else [entry.name, entry.use]
+        label = f"{kind}.{entry.name}" if claims[entry.name] == 1 else f"{kind}.{entry.distribution}.{entry.name}"
+        definitions.update(_component(component, label, uses))
+        names += [{"const": use, "description": _summary(component)} for use in uses]
+        condition = {"properties": {"use": {"enum": uses}}, "required": ["use"]}
+        choices.append({"if": condition, "then": {"$ref": f"#/$defs/{label}"}})
+    use = {"description": f"Which {kind} this is.", "anyOf": [*names, _LOCAL_CODE]}
+    chosen = {"type": "object", "description": KINDS[kind].__doc__, "properties": {"use": use}, "required": ["use"]}
+    return {kind: {**chosen, **({"allOf": choices} if choices else {})}, **definitions}
+
+
+def _summary(component: type[Component]) -> str:
+    return (component.__doc__ or component.__name__).strip().split("\n\n")[0].replace("\n", " ")
+
+
+def _component(component: type[Component], label: str, uses: list[str]) -> dict[str, Any]:
+    """Definitions of one component: its own, and those of the models inside it."""
+    schema = component_schema(component, f"#/$defs/{label}.{{model}}")
+    inner = {f"{label}.{name}": definition for name, definition in schema.pop("$defs", {}).items()}
+    properties = {"use": {"enum": uses}, **schema.get("properties", {})}
+    return {label: {**schema, "properties": properties, "required": ["use", *schema.get("required", [])]}, **inner}
+
+
+def component_schema(component: type[Component], ref_template: str = "#/$defs/{model}") -> dict[str, Any]:
+    """The JSON Schema of one component's keys, `use` not among them.
+
+    A component that has a type without a JSON Schema gets one that takes any keys: it can still be used.
+    """
+    try:
+        schema = component.model_json_schema(ref_template=ref_template)
+    except (PydanticInvalidForJsonSchema, PydanticUserError):
+        return {"type": "object", "description": component.__doc__ or ""}
+    for name, field in component.model_fields.items():
+        if any(mark is NotIdentity for mark in field.metadata) and (key := field.alias or name) in schema.get("properties", {}):
+            schema["properties"][key] = _or_placeholder(schema["properties"][key])
+    return schema
+
+
+def _or_placeholder(schema: dict[str, Any]) -> dict[str, Any]:
+    """A field in which `${env:NAME}` may stand takes that text beside what it takes anyway."""
+    about: dict[str, Any] = {name: schema[name] for name in ("title", "description", "default") if name in schema}
+    kinds = {name: part for name, part in schema.items() if name not in about}
+    if kinds == {"type": "string"}:
+        return schema
+    options = kinds["anyOf"] if set(kinds) == {"anyOf"} else [kinds]
+    return {**about, "anyOf": [*options, _PLACEHOLDER]}

@@ -1,0 +1,50 @@
+"""Finding a recipe: a file, or a shipped recipe by its name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from recipekit.errors import RecipeError
+from recipekit.recipe.places import Finding, Place, refuse
+from recipekit.registry import near
+
+__all__ = ["locate", "shipped"]
+
+
+def shipped() -> dict[str, Path]:
+    """The recipes that come with recipekit, by name: from the wheel, or from the checkout it is installed from."""
+    package = Path(__file__).resolve().parents[1]
+    folder = package / "recipes"
+    if not folder.is_dir() and (package.parents[1] / "pyproject.toml").is_file():
+        folder = package.parents[1] / "recipes"
+    return {file.stem: file for file in sorted(folder.glob("*.yaml"))}
+
+
+def locate(source: str | Path) -> Path:
+    """The file of a recipe: a path, or a shipped recipe's name where no file is called so.
+
+    Raises:
+        RecipeError: There is neither.
+    """
+    path = Path(source).expanduser()
+    known = shipped()
+    if not path.is_file() and isinstance(source, str) and source in known:
+        return known[source]
+    if path.exists() or path.is_symlink():
+        return path
+    raise _missing(str(source), path, known)
+
+
+def _missing(source: str, path: Path, known: dict[str, Path]) -> RecipeError:
+    folder = path.parent
+    if not folder.is_dir():
+        hint = f" There is no folder {folder} either."
+    else:
+        files = [file.name for file in folder.glob("*.y*ml")]
+        found = near(path.name, files) or near(path.name, [Path(name).stem for name in files]) if files else ""
+        if found and folder != Path():
+            found = found.replace("'", f"'{folder}/", 1)
+        hint = found or near(source, known)
+        if not hint and known and folder == Path():
+            hint = f" Shipped recipes: {', '.join(known)}."
+    return refuse([Finding(Place((0, 0, 0), source), (), f"no such recipe file.{hint}", "RK101")])

@@ -1,0 +1,114 @@
+"""A run's folder, as the report reads it. Whatever is missing is empty: a run may have stopped after any stage."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from recipekit.errors import StoreError
+from recipekit.recipe.models import SECTIONS
+from recipekit.records import Dataset
+
+__all__ = ["RunFolder", "open_run"]
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """`runs/<recipe>/<run>/`."""
+
+    path: Path
+
+    @cached_property
+    def run(self) -> dict[str, Any]:
+        """`run.json`: recipe, name, seed, command, started, finished, status, and which stages were made."""
+        found: dict[str, Any] = _json(self.path / "run.json", {})
+        return found
+
+    @cached_property
+    def recipe(self) -> dict[str, Any]:
+        """The recipe with every default written out."""
+        for name in ("recipe.resolved.yaml", "recipe.yaml"):
+            file = self.path / name
+            if file.is_file():
+                found: dict[str, Any] = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
+                return found
+        return {}
+
+    @property
+    def name(self) -> str:
+        """The recipe's name."""
+        return str(self.run.get("name") or self.recipe.get("name") or self.path.name)
+
+    @cached_property
+    def manifests(self) -> dict[str, dict[str, Any]]:
+        """The manifests of the stages that are there, in the stages' order."""
+        found = {stage: _json(self.path / "stages" / stage / "manifest.json", None) for stage in SECTIONS}
+        return {stage: manifest for stage, manifest in found.items() if manifest is not None}
+
+    def summary(self, stage: str) -> Mapping[str, Any]:
+        """What a stage counted; empty where it did not run."""
+        summary: Mapping[str, Any] = self.manifests.get(stage, {}).get("summary") or {}
+        return summary
+
+    def file(self, stage: str, name: str) -> Path | None:
+        """A file of a stage's artifact, if it is there."""
+        path = self.path / "stages" / stage / name
+        return path if stage in self.manifests and path.is_file() else None
+
+    @cached_property
+    def dataset(self) -> Dataset | None:
+        """The collected data."""
+        if self.file("collect", "queries.arrow") is None:
+            return None
+        return Dataset(self.path / "stages" / "collect", str(self.manifests["collect"].get("key", "")))
+
+    @cached_property
+    def metrics(self) -> list[dict[str, Any]]:
+        """The rows of the evaluate stage."""
+        file = self.file("evaluate", "metrics.json")
+        rows: list[dict[str, Any]] = _json(file, []) if file else []
+        return rows
+
+    @property
+    def exports(self) -> list[Path]:
+        """The folders that exporters wrote."""
+        folder = self.path / "stages" / "export"
+        if "export" not in self.manifests:
+            return []
+        exporters = (self.recipe.get("export") or {}).get("exporters") or {}
+        return [folder / name for name in exporters if (folder / name).is_dir()]
+
+    def events(self, stage: str, event: str) -> Iterator[dict[str, Any]]:
+        """Events of one name that a stage of this run logged."""
+        file = self.path / "log.jsonl"
+        if not file.is_file():
+            return
+        with file.open(encoding="utf-8") as lines:
+            for line in lines:
+                if f'"{event}"' not in line or not line.endswith("\n"):  # a killed run may leave half a line
+                    continue
+                found = json.loads(line)
+                if found.get("stage") == stage and found.get("event") == event:
+                    yield found
+
+
+def open_run(path: Path) -> RunFolder:
+    """Open a run's folder.
+
+    Raises:
+        StoreError: There is no run at this place.
+    """
+    folder = RunFolder(path)
+    if not path.is_dir() or not (folder.run or folder.manifests):
+        raise StoreError(f"{path}: no run is here; a run's folder holds run.json and stages/", code="RK540")
+    return folder
+
+
+def _json(path: Path, otherwise: Any) -> Any:
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else otherwise

@@ -1,0 +1,105 @@
+"""A BM25 index on disk, written and read by bm25s. Imported inside `Bm25.build()`: it needs bm25s and PyStemmer."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import bm25s
+import numpy as np
+import Stemmer
+from bm25s.tokenization import Tokenized, Tokenizer
+
+from recipekit.component import Hits, Progress, QueryBatch
+from recipekit.errors import DataError
+from recipekit.records import Floats, Ints, TextTable
+
+__all__ = ["Analysis", "Bm25Retriever", "write_index"]
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """How texts, passages and queries alike, become terms."""
+
+    split: Callable[[str], list[str]]
+    stop_words: str | Sequence[str]
+    """The name of one of bm25s' lists, or the words themselves."""
+    stemmer: str | None
+    """A Snowball algorithm, or None."""
+
+    def tokenizer(self) -> Tokenizer:
+        """A tokenizer with an empty vocabulary."""
+        stemmer = Stemmer.Stemmer(self.stemmer) if self.stemmer else None
+        return Tokenizer(lower=False, splitter=self.split, stopwords=self.stop_words or None, stemmer=stemmer)
+
+
+@dataclass
+class _TokenRows:
+    """Term ids of all passages: 4 bytes a term, and a list of one passage at a time, as bm25s reads them."""
+
+    ids: array[int] = field(default_factory=lambda: array("i"))
+    ends: array[int] = field(default_factory=lambda: array("q", [0]))
+
+    def append(self, ids: Sequence[int]) -> None:
+        self.ids.extend(ids)
+        self.ends.append(len(self.ids))
+
+    def __len__(self) -> int:
+        return len(self.ends) - 1
+
+    def __iter__(self) -> Iterator[list[int]]:
+        for row in range(len(self)):
+            yield self.ids[self.ends[row] : self.ends[row + 1]].tolist()
+
+
+def write_index(folder: Path, passages: TextTable, analysis: Analysis, k1: float, b: float, progress: Progress) -> None:
+    """Index all passages, read in chunks, into a folder of .npy and .json files.
+
+    Raises:
+        DataError: There is not one term in them.
+    """
+    tokenizer, rows = analysis.tokenizer(), _TokenRows()
+    with progress.track("bm25 index", total=len(passages), unit="passages") as tracker:
+        for _, texts in passages.chunks():
+            for ids in tokenizer.streaming_tokenize(texts, update_vocab=True, allow_empty=False):
+                rows.append(ids)
+            tracker.advance(len(texts))
+    if not rows.ids:
+        raise DataError(f"bm25: no words to index in {len(passages)} passages: they are empty, or all stop words", code="RK345")
+    index = bm25s.BM25(k1=k1, b=b, method="lucene")
+    index.index(Tokenized(rows, tokenizer.get_vocab_dict()), create_empty_token=False, show_progress=False)
+    index.save(folder)
+    tokenizer.save_vocab(folder)
+
+
+class Bm25Retriever:
+    """Searches an index that `write_index` wrote, memory-mapped."""
+
+    def __init__(self, folder: Path, analysis: Analysis) -> None:
+        self._index = bm25s.BM25.load(folder, mmap=True, load_vocab=False)
+        # The same mapped pages as plain arrays: slicing a numpy.memmap costs more than the posting lists that it cuts.
+        self._index.scores = {name: np.asarray(part) for name, part in self._index.scores.items()}
+        self._tokenizer = analysis.tokenizer()
+        self._tokenizer.load_vocab(folder)
+
+    def search(self, queries: QueryBatch, depth: int) -> Hits:
+        """The passages of highest BM25 score; a query whose terms stand in no passage has no hits."""
+        found = Hits(np.full((len(queries), depth), -1, np.int32), np.full((len(queries), depth), -np.inf, np.float32))
+        terms = self._tokenizer.streaming_tokenize(queries.texts, update_vocab=False, allow_empty=False)
+        for i, ids in enumerate(terms):
+            if ids:
+                rows, scores = _best(self._index.get_scores_from_ids(ids), depth)
+                found.rows[i, : len(rows)], found.scores[i, : len(rows)] = rows, scores
+        return found
+
+
+def _best(scores: Floats, depth: int) -> tuple[Ints, Floats]:
+    """Rows and scores of the `depth` best of the positive scores (N,), ties by the lower row."""
+    rows = np.flatnonzero(scores > 0)
+    if len(rows) > depth:
+        # bm25s' own selection takes any of several equal scores at the edge; this keeps them all until they are in order.
+        rows = rows[scores[rows] >= np.partition(scores[rows], -depth)[-depth]]
+    rows = rows[np.argsort(-scores[rows], kind="stable")[:depth]]
+    return rows.astype(np.int32), scores[rows]

@@ -1,0 +1,127 @@
+"""Fusion: the lists of several retrievers, joined into one per query.
+
+- `rrf`: sum over retrievers of weight / (60 + rank) (Cormack, Clarke and Büttcher, "Reciprocal Rank Fusion outperforms
+  Condorcet and individual rank learning methods", SIGIR 2009).
+- `score`: sum over retrievers of weight * (score - min) / (max - min), min and max over the retriever's list for the query.
+- `union`: 1 / best rank, so that whatever any retriever put first comes first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from recipekit.component import Hits
+from recipekit.errors import ComponentError
+from recipekit.records import Bools, Floats, Ints, Rows, pair_keys
+
+__all__ = ["Fused", "Fusion", "cut", "fuse", "positions"]
+
+Fusion = Literal["rrf", "score", "union"]
+RRF_CONSTANT = 60
+"""Damps the first ranks: the constant of the paper, where results hardly changed between 20 and 100."""
+
+
+@dataclass(frozen=True)
+class Fused:
+    """Fused candidates of a batch of queries, one row a pair, sorted by query, descending score, passage.
+
+    query: position of the query in the batch, int64 (m,). passage: rows, int32 (m,). score: float32 (m,).
+    ranks: by retriever, int32 (m,), 1-based, 0 where it did not retrieve the pair. scores: by retriever, float32 (m,), NaN
+    where it did not.
+    """
+
+    query: Rows
+    passage: Ints
+    score: Floats
+    ranks: Mapping[str, Ints]
+    scores: Mapping[str, Floats]
+
+    def __len__(self) -> int:
+        return len(self.query)
+
+    def take(self, chosen: Rows | Bools) -> Fused:
+        """Some of the pairs: by position, in that order, or by a mask."""
+        return Fused(
+            self.query[chosen],
+            self.passage[chosen],
+            self.score[chosen],
+            {name: ranks[chosen] for name, ranks in self.ranks.items()},
+            {name: scores[chosen] for name, scores in self.scores.items()},
+        )
+
+
+def fuse(hits: Mapping[str, Hits], how: Fusion, weights: Mapping[str, float] | None = None) -> Fused:
+    """Join each query's lists into one.
+
+    Args:
+        hits: By retriever, for the same batch of queries; depths may differ.
+        how: See the module.
+        weights: By retriever, 1 where there is none; `union` has no use for them.
+
+    Raises:
+        ComponentError: A retriever returned a passage twice for one query.
+    """
+    stride = 1 + max((int(found.rows.max(initial=-1)) for found in hits.values()), default=0)
+    present = {name: found.rows >= 0 for name, found in hits.items()}
+    keys = [pair_keys(np.nonzero(present[name])[0], found.rows[present[name]], stride) for name, found in hits.items()]
+    pairs, places = np.unique(np.concatenate(keys), return_inverse=True)
+    fused = np.zeros(len(pairs))
+    ranks: dict[str, Ints] = {}
+    scores: dict[str, Floats] = {}
+    starts = np.cumsum([len(part) for part in keys])[:-1]
+    for (name, found), place in zip(hits.items(), np.split(places, starts), strict=True):
+        there = present[name]
+        ranks[name] = np.zeros(len(pairs), np.int32)
+        ranks[name][place] = _ranks(found)[there]
+        scores[name] = np.full(len(pairs), np.nan, np.float32)
+        scores[name][place] = found.scores[there]
+        if np.count_nonzero(ranks[name]) < len(place):
+            raise ComponentError(f"retriever '{name}' returned a passage twice for one query", code="RK241")
+        points = _points(found, how, (weights or {}).get(name, 1.0))[there]
+        fused[place] = np.maximum(fused[place], points) if how == "union" else fused[place] + points
+    whole = Fused(pairs // stride, (pairs % stride).astype(np.int32), fused.astype(np.float32), ranks, scores)
+    # The pairs are sorted by (query, passage), and lexsort is stable: equal scores keep the lower row first.
+    return whole.take(np.lexsort((-whole.score, whole.query)))
+
+
+def _ranks(hits: Hits) -> npt.NDArray[Any]:
+    return np.broadcast_to(np.arange(1, hits.rows.shape[1] + 1), hits.rows.shape)
+
+
+def _points(hits: Hits, how: Fusion, weight: float) -> npt.NDArray[np.float64]:
+    """What a retriever gives to each of its hits, (n, depth)."""
+    if how == "rrf":
+        return np.asarray(weight / (RRF_CONSTANT + _ranks(hits)))
+    if how == "union":
+        return np.asarray(1 / _ranks(hits))
+    return weight * _scaled(hits)
+
+
+def _scaled(hits: Hits) -> npt.NDArray[np.float64]:
+    """Scores brought to 0..1 per query; 1 throughout where all are equal, as in a list of one."""
+    there = hits.rows >= 0
+    scores = hits.scores.astype(np.float64)
+    low = np.where(there, scores, np.inf).min(axis=1, keepdims=True, initial=np.inf)
+    high = np.where(there, scores, -np.inf).max(axis=1, keepdims=True, initial=-np.inf)
+    scaled = np.ones_like(scores)
+    np.divide(scores - low, high - low, out=scaled, where=there & (high > low))
+    return scaled
+
+
+def positions(query: Rows) -> Rows:
+    """The place of each pair in its query's list, from 0; `query` is sorted."""
+    starts = np.flatnonzero(np.diff(query, prepend=-1))
+    return np.arange(len(query)) - np.repeat(starts, np.diff(starts, append=len(query)))
+
+
+def cut(fused: Fused, keep: int | None, spared: Bools) -> Bools:
+    """Mask (m,) of the pairs that stay: the `keep` best per query, and beside them all that are `spared`."""
+    stay = spared.copy()
+    counted = np.flatnonzero(~spared)
+    stay[counted] = True if keep is None else positions(fused.query[counted]) < keep
+    return stay

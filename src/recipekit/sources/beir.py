@@ -1,0 +1,171 @@
+"""BEIR data sets: a corpus, queries, and judgments (qrels) that join them by id."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field
+
+from recipekit.component import Context, LocalPath, Progress, SourceSpec
+from recipekit.errors import DataError
+from recipekit.records import SPLITS, Label, Passage, Query
+from recipekit.registry import near
+from recipekit.sources.columns import relevant
+from recipekit.sources.files import delimited_rows, finite, json_rows, plain_or_gzipped
+from recipekit.sources.places import LocatedSource, Place, Record, Row
+
+__all__ = ["Beir", "BeirReader", "QrelsOf"]
+
+QrelsOf = Literal["train", "dev", "test", "all"]
+"""A split whose queries a qrels file lists; those of `all` are divided as the recipe says."""
+
+Rows = Callable[[], Iterator[Row]]
+
+
+class Beir(SourceSpec):
+    """A folder in BEIR layout: `corpus.jsonl`, `queries.jsonl` and `qrels/*.tsv`, each plain or gzipped.
+
+    A query belongs to the split of the qrels file that lists it; queries that none of the files in use lists are left out.
+    """
+
+    folder: LocalPath
+    """The folder that holds `corpus.jsonl`."""
+    splits: dict[QrelsOf, str] | None = Field(default=None, min_length=1)
+    """Which file under `qrels/` lists which split's queries, `{train: train.tsv, test: test.tsv}`; those under `all` are divided
+    as the recipe says. By default every one of train.tsv, dev.tsv and test.tsv that is there."""
+    relevant_from: float | None = Field(default=None, gt=0)
+    """Least score of a positive; by default every score above 0 is one. The rest are judged negatives."""
+
+    def files(self) -> Mapping[str, Path]:
+        """The files that are read; the folder where it has none of them."""
+        found = {name: plain_or_gzipped(self.folder / name) for name in ("corpus.jsonl", "queries.jsonl")}
+        qrels = {f"qrels.{split}": path for split, path in self._qrels().items()}
+        return {**found, **(qrels or {"qrels": self.folder / "qrels"})}
+
+    def build(self, context: Context) -> LocatedSource:
+        """Make the source."""
+        counts: dict[str, int] = {}
+        return LocatedSource(partial(self._located, context.progress, counts), counts)
+
+    def _qrels(self) -> dict[QrelsOf, Path]:
+        folder = self.folder / "qrels"
+        if self.splits is not None:
+            return {split: plain_or_gzipped(folder / name) for split, name in self.splits.items()}
+        usual = {split: plain_or_gzipped(folder / f"{split}.tsv") for split in SPLITS}
+        return {split: path for split, path in usual.items() if path.exists()}  # type: ignore[misc]
+
+    def _located(self, progress: Progress, counts: dict[str, int]) -> Iterator[tuple[Place, Record]]:
+        self._check_folder()
+        files = {name: plain_or_gzipped(self.folder / f"{name}.jsonl") for name in ("corpus", "queries")}
+        reader = BeirReader(
+            corpus=partial(json_rows, files["corpus"]),
+            queries=partial(json_rows, files["queries"]),
+            qrels={split: partial(delimited_rows, path, "\t", quoted=False) for split, path in self._qrels().items()},
+            name=str(self.folder),
+            relevant_from=self.relevant_from,
+            counts=counts,
+        )
+        return reader.located(progress)
+
+    def _check_folder(self) -> None:
+        if not self.folder.exists():
+            raise DataError(f"{self.folder}: no such folder", code="RK301")
+        if not self.folder.is_dir():
+            raise DataError(f"{self.folder}: this is a file; the folder that holds corpus.jsonl is wanted", code="RK302")
+        for name in ("corpus.jsonl", "queries.jsonl"):
+            if not plain_or_gzipped(self.folder / name).exists():
+                raise DataError(f"{self.folder}: there is no {name} and no {name}.gz", code="RK301")
+        there = sorted(path.name for path in (self.folder / "qrels").glob("*.tsv*"))
+        listed = f"there are {', '.join(there)}" if there else "there is none"
+        if not self._qrels():
+            raise DataError(
+                f"{self.folder / 'qrels'}: no train.tsv, dev.tsv or test.tsv; {listed}. Name others under `splits`", code="RK301"
+            )
+        for path in self._qrels().values():
+            if not path.exists():
+                raise DataError(f"{path}: no such file; {listed}.{near(path.name, there)}", code="RK301")
+
+
+@dataclass
+class BeirReader:
+    """Reads the three parts of a BEIR data set, wherever their rows come from."""
+
+    corpus: Rows
+    queries: Rows
+    qrels: Mapping[QrelsOf, Rows]
+    name: str
+    """What an error about the whole of it calls it."""
+    relevant_from: float | None = None
+    counts: dict[str, int] = field(default_factory=dict)
+
+    def located(self, progress: Progress) -> Iterator[tuple[Place, Record]]:
+        """Passages, queries and labels, with their places.
+
+        Raises:
+            DataError: A row lacks a key or holds what is no text, id or number, or one of the parts is empty.
+        """
+        splits = self._splits()
+        self.counts.update(queries_without_label=0)
+        passages = queries = 0
+        for place, row in self.corpus():
+            passages += 1
+            yield place, Passage(_id(row, "_id", place), _text(row, "text", place), _text(row, "title", place, optional=True))
+        for place, row in self.queries():
+            queries += 1
+            id, text = _id(row, "_id", place), _text(row, "text", place)
+            if id not in splits:
+                self.counts["queries_without_label"] += 1
+            for split in splits.get(id, ()):
+                yield place, Query(_in_split(id, split, splits[id]), text, None if split == "all" else split)
+        for part, n in (("passages", passages), ("queries", queries), ("labels", len(splits))):
+            if n == 0:
+                raise DataError(f"{self.name}: no {part}", code="RK306")
+        for split, rows in self.qrels.items():
+            for place, row in rows():
+                query, grade = _id(row, "query-id", place), finite(row.get("score"), place, "score")
+                label = Label(_in_split(query, split, splits[query]), _id(row, "corpus-id", place), relevant(grade, self.relevant_from))
+                yield place, label
+        if left_out := self.counts["queries_without_label"]:
+            progress.log("queries_without_label", source=self.name, queries=left_out)
+
+    def _splits(self) -> dict[str, list[QrelsOf]]:
+        """Per query id, the splits that list it, the one held out most first."""
+        found: dict[str, list[QrelsOf]] = {}
+        for split in sorted(self.qrels, key=("test", "dev", "train", "all").index):
+            for place, row in self.qrels[split]():
+                lists = found.setdefault(_id(row, "query-id", place), [])
+                if split not in lists:
+                    lists.append(split)
+        return found
+
+
+def _in_split(id: str, split: QrelsOf, splits: list[QrelsOf]) -> str:
+    """A query's id. One that several splits list is a query in each until collect decides, so that their labels stay apart."""
+    return id if split == splits[0] else f"{id}@{split}"
+
+
+def _id(row: Mapping[str, Any], key: str, place: Place) -> str:
+    value = row.get(key)
+    if isinstance(value, bool) or not isinstance(value, str | int) or value == "":
+        raise _unusable(row, key, place, "id")
+    return str(value)
+
+
+def _text(row: Mapping[str, Any], key: str, place: Place, *, optional: bool = False) -> str:
+    """A text; null is an empty one."""
+    value = row.get(key)
+    if value is None and (optional or key in row):
+        return ""
+    if not isinstance(value, str):
+        raise _unusable(row, key, place, "text")
+    return value
+
+
+def _unusable(row: Mapping[str, Any], key: str, place: Place, wanted: str) -> DataError:
+    if key not in row:
+        return DataError(f"{place}: '{key}' is missing; there are: {', '.join(row)}.{near(key, row)}", code="RK305")
+    return DataError(f"{place}: '{key}' is {row[key]!r:.60}, which is no {wanted}", code="RK304")

@@ -1,0 +1,289 @@
+"""From rows with named columns to queries, passages and labels: what `pairs` and `hub` share.
+
+The columns are named by the role that they play, never by their order.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, fields
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from recipekit.errors import DataError
+from recipekit.records import Label, Passage, Query
+from recipekit.registry import near
+from recipekit.sources.files import finite
+from recipekit.sources.places import Place, Record, Row
+
+__all__ = [
+    "IdColumn",
+    "LabelColumn",
+    "NegativeColumns",
+    "PairReader",
+    "PassageIdColumn",
+    "PositiveColumn",
+    "QueryColumn",
+    "RelevantFrom",
+    "Roles",
+    "SplitColumn",
+    "SplitName",
+    "TitleColumn",
+    "check_columns",
+    "check_roles",
+    "relevant",
+]
+
+SplitName = Literal["train", "dev", "test"]
+
+# The keys that pairs and hub share, documented once.
+QueryColumn = Annotated[str, Field(description="Column of the query's text.")]
+PositiveColumn = Annotated[
+    str, Field(description="Column of the passage that answers the query, or of a list of such; with `label`, of the labelled passage.")
+]
+NegativeColumns = Annotated[
+    str | tuple[str, ...] | None,
+    Field(description="Column of a passage, or of a list of passages, that does not answer the query; or several such columns."),
+]
+LabelColumn = Annotated[
+    str | None, Field(description="Column of a number that says how relevant the row's passage is; by default every row's passage is.")
+]
+RelevantFrom = Annotated[
+    float | None, Field(gt=0, description="Least label of a positive; by default every label above 0 is one. The rest are negatives.")
+]
+TitleColumn = Annotated[str | None, Field(description="Column of the passage's title, a list where the passages are one.")]
+IdColumn = Annotated[str | None, Field(description="Column of the query's id; by default equal texts get one id.")]
+PassageIdColumn = Annotated[
+    str | None, Field(description="Column of the passage's id, a list where the passages are one; by default equal texts get one id.")
+]
+SplitColumn = Annotated[
+    str | None, Field(description="Column that says train, dev or test (validation, valid, val and eval mean dev) of the row's query.")
+]
+
+SPLIT_WORDS: Mapping[str, SplitName] = {
+    "train": "train",
+    "training": "train",
+    "dev": "dev",
+    "validation": "dev",
+    "valid": "dev",
+    "val": "dev",
+    "eval": "dev",
+    "test": "test",
+}
+
+
+@dataclass(frozen=True)
+class Roles:
+    """Which column plays which role; the fields are those of `pairs` and `hub` by the same names."""
+
+    query: str = "query"
+    positive: str = "positive"
+    negatives: str | tuple[str, ...] | None = None
+    label: str | None = None
+    relevant_from: float | None = None
+    title: str | None = None
+    query_id: str | None = None
+    passage_id: str | None = None
+    split_column: str | None = None
+
+    @classmethod
+    def of(cls, spec: object) -> Roles:
+        """The roles that a spec names."""
+        return cls(**{role.name: getattr(spec, role.name) for role in fields(cls)})
+
+    @property
+    def negative_columns(self) -> tuple[str, ...]:
+        """Columns of negatives."""
+        return (self.negatives,) if isinstance(self.negatives, str) else self.negatives or ()
+
+    @property
+    def columns(self) -> dict[str, str]:
+        """Every column that is read, and the key that names it."""
+        return {column: key for key, column in self.named}
+
+    @property
+    def named(self) -> list[tuple[str, str]]:
+        """(key, column) of every role that has one."""
+        keys = ("query", "positive", "label", "title", "query_id", "passage_id", "split_column")
+        single = [(key, getattr(self, key)) for key in keys if getattr(self, key) is not None]
+        return single + [("negatives", column) for column in self.negative_columns]
+
+
+def check_roles(spec: object) -> None:
+    """Refuse a spec's roles where they contradict each other.
+
+    Raises:
+        ValueError: A label beside negatives, a threshold without labels, or one column in two roles.
+    """
+    roles = Roles.of(spec)
+    if roles.label and roles.negatives:
+        raise ValueError("label and negatives contradict each other: with label, a negative is a row of its own whose label is 0")
+    if roles.relevant_from is not None and roles.label is None:
+        raise ValueError("relevant_from needs label, the column that it is compared with")
+    seen: dict[str, str] = {}
+    for key, column in roles.named:
+        if column in seen:
+            raise ValueError(f"the column '{column}' is named twice: by {seen[column]} and by {key}")
+        seen[column] = key
+
+
+def check_columns(roles: Roles, columns: Collection[str], where: object) -> None:
+    """Make sure that the columns which the roles name are there.
+
+    Raises:
+        DataError: One is not; the message lists those that are.
+    """
+    for column, key in roles.columns.items():
+        if column not in columns:
+            raise _missing(column, key, columns, where)
+
+
+def _missing(column: str, key: str, columns: Collection[str], where: object) -> DataError:
+    there = ", ".join(map(str, columns)) or "none"
+    return DataError(f"{where}: no column '{column}' for `{key}`; there are: {there}.{near(column, map(str, columns))}", code="RK305")
+
+
+def relevant(grade: float, relevant_from: float | None) -> float:
+    """The grade as a label keeps it: below the threshold it is a negative's, at most 0."""
+    return grade if relevant_from is None or grade >= relevant_from else min(grade, 0.0)
+
+
+@dataclass
+class PairReader:
+    """Turns rows into records. A text is given out once, so that its memory grows by 16 bytes per distinct text."""
+
+    roles: Roles
+    split: SplitName | None = None
+    """The split of every query, where no column says it."""
+    several_splits: bool = False
+    """Whether `split` changes between reads."""
+    skipped: int = 0
+    """Rows without a query."""
+    first_skipped: Place | None = None
+    _given: set[bytes] = field(default_factory=set)
+    _split_of: dict[str, str | None] = field(default_factory=dict)
+
+    def read(self, rows: Iterable[Row]) -> Iterator[tuple[Place, Record]]:
+        """The records of some rows.
+
+        Raises:
+            DataError: A column is missing, or a value is not what its role needs.
+        """
+        # Not every JSON line has every optional key; one that no line has is a mistake.
+        unseen = dict(self.roles.columns)
+        last: tuple[Place, Mapping[str, Any]] | None = None
+        for place, row in rows:
+            last = (place, row)
+            for column in [column for column in unseen if column in row]:
+                del unseen[column]
+            for record in self._records(row, place):
+                yield place, record
+        if unseen and last:
+            column, key = next(iter(unseen.items()))
+            raise _missing(column, key, last[1].keys(), last[0].name)
+
+    def _records(self, row: Mapping[str, Any], place: Place) -> Iterator[Record]:
+        roles = self.roles
+        text = next(iter(self._texts(row, roles.query, place, "query", one=True)), "")
+        if not text.strip():
+            self.skipped += 1
+            self.first_skipped = self.first_skipped or place
+            return
+        query = Query(*self._query(row, text, place))
+        yield from self._once(query, f"q\0{query.id}\0{query.text}")
+        grade = 1.0
+        if roles.label:
+            grade = relevant(finite(self._value(row, roles.label, "label", place), place, roles.label), roles.relevant_from)
+        passages = [(passage, grade) for passage in self._passages(row, place)]
+        for column in roles.negative_columns:
+            passages += [(self._passage(text), 0.0) for text in self._texts(row, column, place) if text.strip()]
+        for passage, grade in passages:
+            yield from self._once(passage, f"p\0{passage.id}\0{passage.title}\0{passage.text}")
+            yield Label(query.id, passage.id, grade)
+
+    def _query(self, row: Mapping[str, Any], text: str, place: Place) -> tuple[str, str, SplitName | None]:
+        """Id, text and split of a query."""
+        split = self._split(row, place) if self.roles.split_column else self.split
+        given = self._id(row.get(self.roles.query_id), place, self.roles.query_id) if self.roles.query_id else ""
+        id = given or _digest(text).hex()
+        # A query of two splits is two queries until collect decides: the labels of one must not reach the other.
+        if (self.several_splits or self.roles.split_column) and self._split_of.setdefault(id, split) != split:
+            id = f"{id}@{split}"
+        return id, text, split
+
+    def _split(self, row: Mapping[str, Any], place: Place) -> SplitName | None:
+        value = row.get(self.roles.split_column or "")
+        if value is None or value == "":
+            return None
+        word = str(value).strip().lower()
+        if word not in SPLIT_WORDS:
+            known = near(word, SPLIT_WORDS) or " It is one of train, dev and test."
+            raise DataError(f"{place}: '{self.roles.split_column}' is '{value}', which is no split.{known}", code="RK304")
+        return SPLIT_WORDS[word]
+
+    def _passages(self, row: Mapping[str, Any], place: Place) -> Iterator[Passage]:
+        roles = self.roles
+        texts = self._texts(row, roles.positive, place, "positive")
+        titles = self._beside(row, roles.title, len(texts), place)
+        ids = self._beside(row, roles.passage_id, len(texts), place)
+        for text, title, id in zip(texts, titles, ids, strict=True):
+            if text.strip():
+                yield self._passage(text, "" if _absent(title) else str(title), self._id(id, place, roles.passage_id))
+
+    def _passage(self, text: str, title: str = "", id: str = "") -> Passage:
+        return Passage(id or _digest(f"{title}\0{text}").hex(), text, title)
+
+    def _beside(self, row: Mapping[str, Any], column: str | None, n: int, place: Place) -> list[Any]:
+        """The values that belong to n passages: a list of n, or one value for one passage."""
+        value = row.get(column) if column else None
+        if value is None:
+            return [None] * n
+        values = list(value) if isinstance(value, list | tuple) else [value]
+        if len(values) != n:
+            raise DataError(f"{place}: '{column}' has {len(values)} values for {n} in '{self.roles.positive}'", code="RK304")
+        return values
+
+    def _once(self, record: Record, content: str) -> Iterator[Record]:
+        digest = _digest(content)
+        if digest not in self._given:
+            self._given.add(digest)
+            yield record
+
+    def _value(self, row: Mapping[str, Any], column: str, key: str, place: Place) -> Any:
+        if column not in row:
+            raise _missing(column, key, row.keys(), place)
+        return row[column]
+
+    def _texts(self, row: Mapping[str, Any], column: str, place: Place, key: str | None = None, *, one: bool = False) -> list[str]:
+        """The texts in a column, which must be there if a key is given; null and NaN are none."""
+        value = self._value(row, column, key, place) if key else row.get(column)
+        values = list(value) if isinstance(value, list | tuple) and not one else [value]
+        texts = []
+        for item in values:
+            if isinstance(item, str):
+                texts.append(item)
+            elif _absent(item):
+                texts.append("")
+            else:
+                raise DataError(f"{place}: '{column}' holds {item!r:.60}, which is no text", code="RK304")
+        return texts
+
+    def _id(self, value: Any, place: Place, column: str | None) -> str:
+        """An id as text; empty where there is none."""
+        if _absent(value):
+            return ""
+        if isinstance(value, bool) or not isinstance(value, str | int):
+            raise DataError(f"{place}: '{column}' holds {value!r:.60}, which is no id: text or a whole number is wanted", code="RK304")
+        return str(value)
+
+
+def _absent(value: Any) -> bool:
+    """Whether a cell is empty: null, or NaN, as data frames write it."""
+    return value is None or (isinstance(value, float) and value != value)
+
+
+def _digest(text: str) -> bytes:
+    # Half a surrogate pair is no text; collect says so, with the place.
+    return hashlib.blake2b(text.encode(errors="surrogatepass"), digest_size=16).digest()

@@ -1,0 +1,105 @@
+"""Pairs in one file: a query and what answers it per row, in columns with names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Self
+
+from pydantic import model_validator
+
+from recipekit.component import Context, LocalPath, SourceSpec
+from recipekit.errors import DataError
+from recipekit.sources.columns import (
+    IdColumn,
+    LabelColumn,
+    NegativeColumns,
+    PairReader,
+    PassageIdColumn,
+    PositiveColumn,
+    QueryColumn,
+    RelevantFrom,
+    Roles,
+    SplitColumn,
+    SplitName,
+    TitleColumn,
+    check_columns,
+    check_roles,
+)
+from recipekit.sources.files import Format, delimited_rows, file_format, json_rows, parquet_columns, parquet_rows
+from recipekit.sources.places import LocatedSource, Place, Record, Row
+
+__all__ = ["Pairs"]
+
+
+class Pairs(SourceSpec):
+    """Rows of (query, positive), (query, positive, negatives) or (query, passage, label) in a JSON lines, CSV, TSV or Parquet file.
+
+    Any of them may be gzipped (`.gz`). Empty cells, null and NaN mean that there is nothing: a row without a query is left
+    out and counted; the texts "nan" and "null" are texts. Equal texts are one query or one passage.
+    """
+
+    file: LocalPath
+    """The file: .jsonl, .csv, .tsv or .parquet, each also with .gz behind it."""
+    format: Format | None = None
+    """What the file is, where its name does not say it."""
+    quoted: bool = True
+    """Whether double quotes enclose fields (CSV and TSV); false takes them as they stand, as many TSV files mean them."""
+    query: QueryColumn = "query"
+    positive: PositiveColumn = "positive"
+    negatives: NegativeColumns = None
+    label: LabelColumn = None
+    relevant_from: RelevantFrom = None
+    title: TitleColumn = None
+    query_id: IdColumn = None
+    passage_id: PassageIdColumn = None
+    split_column: SplitColumn = None
+    split: SplitName | None = None
+    """The split of every query in the file; by default the recipe divides them."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        check_roles(self)
+        if self.split and self.split_column:
+            raise ValueError("split and split_column contradict each other: name one of them")
+        return self
+
+    def files(self) -> Mapping[str, Path]:
+        """The file. Its format is in the name, since the same bytes could be read as CSV or as TSV."""
+        return {f"pairs.{self.format or ''.join(self.file.suffixes[-2:])}": self.file}
+
+    def build(self, context: Context) -> LocatedSource:
+        """Make the source."""
+        counts: dict[str, int] = {}
+        return LocatedSource(partial(self._located, context, counts), counts)
+
+    def _located(self, context: Context, counts: dict[str, int]) -> Iterator[tuple[Place, Record]]:
+        reader = PairReader(Roles.of(self), self.split)
+        counts.update(rows=0)
+
+        def counted() -> Iterator[Row]:
+            for item in self._rows(reader.roles, context.scratch):
+                counts["rows"] += 1
+                yield item
+
+        yield from reader.read(counted())
+        counts["rows_without_query"] = reader.skipped
+        if not counts["rows"]:
+            raise DataError(f"{self.file}: no rows", code="RK306")
+        if reader.skipped:
+            context.progress.warn(f"{self.file}: {reader.skipped} rows without a query are left out; the first: {reader.first_skipped}")
+
+    def _rows(self, roles: Roles, scratch: Path) -> Iterator[Row]:
+        match self.format or file_format(self.file):
+            case "jsonl":
+                yield from json_rows(self.file)
+            case "parquet":
+                check_columns(roles, parquet_columns(self.file, scratch), self.file)
+                yield from parquet_rows(self.file, scratch, columns=list(roles.columns))
+            case form:
+                rows = delimited_rows(self.file, "\t" if form == "tsv" else ",", quoted=self.quoted)
+                for number, (place, row) in enumerate(rows):
+                    if number == 0:
+                        check_columns(roles, row.keys(), self.file)
+                    yield place, row

@@ -1,0 +1,54 @@
+"""The export stage: the model and the data in forms that others use, each in a folder of its exporter's name."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from recipekit.artifacts.manifest import versions
+from recipekit.errors import RunError
+from recipekit.recipe.models import ExportSection
+from recipekit.stages.inputs import Inputs
+
+__all__ = ["export"]
+
+
+def export(inputs: Inputs, section: ExportSection, out: Path) -> dict[str, Any]:
+    """Let every exporter write into `out/<name>`, on the main rank, and return what each says that it wrote.
+
+    Raises:
+        RunError: An exporter is called `scratch`, as the folder for unfinished work is.
+    """
+    if "scratch" in section.exporters:
+        raise RunError("export.exporters.scratch: this name is taken, since each exporter's name is a folder; choose another", code="RK621")
+    summary: dict[str, Any] = {}
+    if inputs.ranks.is_main:
+        finished = {name: artifact.path for name, artifact in inputs.artifacts.items()}
+        card = _card(inputs)
+        for name, slot in section.exporters.items():
+            folder = out / name
+            folder.mkdir(parents=True, exist_ok=True)
+            exporter = slot.spec.build(inputs.context(out / "scratch" / name))
+            summary[name] = dict(exporter.export(finished, card, folder))
+    inputs.ranks.barrier()
+    return summary
+
+
+def _card(inputs: Inputs) -> dict[str, Any]:
+    """What model and data cards tell.
+
+    `name`, `description` and `recipe` (its text), `base_model` (the trained encoder as the recipe names it, or None), `metrics`
+    (the rows of `metrics.json`), `counts` (each stage's summary), `versions`, and `command`, which repeats the run.
+    """
+    metrics = inputs.artifacts["evaluate"].path / "metrics.json" if "evaluate" in inputs.artifacts else None
+    return {
+        "name": inputs.recipe_name,
+        "description": inputs.description,
+        "recipe": inputs.recipe_text,
+        "base_model": getattr(inputs.encoders[inputs.trained].spec, "model", None) if inputs.trained else None,
+        "metrics": json.loads(metrics.read_text()) if metrics and metrics.is_file() else [],
+        "counts": {name: artifact.manifest.get("summary", {}) for name, artifact in inputs.artifacts.items()},
+        "versions": versions(),
+        "command": inputs.command or f"recipekit run {inputs.recipe_name}.yaml",
+    }

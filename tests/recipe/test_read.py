@@ -1,0 +1,137 @@
+"""What YAML means in a recipe, and what is refused."""
+
+import math
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from recipekit.errors import RecipeError
+from recipekit.recipe.dialect import dump
+from recipekit.recipe.read import MAX_BYTES, read_file, read_text
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("no", "no"),
+        ("on", "on"),
+        ("Yes", "Yes"),
+        ("true", True),
+        ("FALSE", False),
+        ("null", None),
+        ("~", None),
+        ("1e-5", 1e-5),
+        ("1E5", 1e5),
+        (".5", 0.5),
+        ("5.", 5.0),
+        ("-0.0", -0.0),
+        ("017", 17),
+        ("0o17", 15),
+        ("0x1F", 31),
+        ("+3", 3),
+        ("1_000", "1_000"),
+        ("12:30", "12:30"),
+        ("2024-01-31", "2024-01-31"),
+        ("1.2.3", "1.2.3"),
+        ("e5", "e5"),
+        ("'1'", "1"),
+        ('"true"', "true"),
+        ("=", "="),
+        ("ndcg@10", "ndcg@10"),
+        ("C:\\data", "C:\\data"),
+        ("[a, 'b', 3]", ["a", "b", 3]),
+    ],
+)
+def test_scalars_mean_what_people_mean(text: str, value: object) -> None:
+    read = read_text(f"key: {text}\n", "r.yaml").value["key"]
+    assert read == value
+    assert type(read) is type(value)
+
+
+def test_every_key_and_value_has_its_place() -> None:
+    document = read_text("a:\n  b: [1, {c: 2}]\n", "r.yaml")
+    assert document.key(("a", "b")).text == "r.yaml:2:3"
+    assert document.place(("a", "b", 0)).text == "r.yaml:2:7"
+    assert document.key(("a", "b", 1, "c")).text == "r.yaml:2:11"
+    assert document.place(("a", "nothing", "such")).text == "r.yaml:1:1"
+
+
+def test_block_texts_keep_their_lines_and_tabs() -> None:
+    document = read_text('text: |\n  one\n  \ttwo\nquoted: "a\n\tb"\n', "r.yaml")
+    assert document.value == {"text": "one\n\ttwo\n", "quoted": "a b"}
+    assert not document.findings
+
+
+@pytest.mark.parametrize("text", ["a:\n\tb: 1\n", "a: one\n  \ttwo\n", "a: [1,\n\t2]\n", "a:\n  b: 1\n\t# why\n"])
+def test_a_tab_as_indentation_is_named(text: str) -> None:
+    with pytest.raises(RecipeError, match=r"r\.yaml:\d:\d: a tab as indentation: YAML takes spaces only"):
+        read_text(text, "r.yaml")
+
+
+def test_a_byte_order_mark_and_windows_line_ends_are_no_mistakes(tmp_path: Path) -> None:
+    file = tmp_path / "r.yaml"
+    file.write_bytes(b"\xef\xbb\xbfa: 1\r\nb: no\r\n")
+    assert read_file(file, "r.yaml").value == {"a": 1, "b": "no"}
+
+
+def test_a_file_that_is_too_large_is_not_parsed(tmp_path: Path) -> None:
+    file = tmp_path / "r.yaml"
+    file.write_bytes(b"a: 1\n" + b"#" * MAX_BYTES)
+    with pytest.raises(RecipeError, match="larger than 1 MiB"):
+        read_file(file, "r.yaml")
+
+
+def test_endless_nesting_ends() -> None:
+    with pytest.raises(RecipeError, match=r"r\.yaml:1:54: nested more than 50 deep"):
+        read_text("a: " + "[" * 100_000, "r.yaml")
+
+
+def test_after_a_hundred_mistakes_the_rest_is_counted() -> None:
+    with pytest.raises(RecipeError) as caught:
+        read_text("".join(f"a{n}: *x\n" for n in range(150)) + "b: [", "r.yaml")
+    assert len(caught.value.problems) == 101
+    assert caught.value.problems[-1].message == "... and 51 more"
+
+
+@pytest.mark.parametrize("text", ['a: "\\0"', 'a: "\\ud800"'])
+def test_escapes_that_no_file_can_hold_are_refused(text: str) -> None:
+    assert "no file can hold" in read_text(text, "r.yaml").findings[0].message
+
+
+def test_a_number_without_end_is_refused() -> None:
+    assert "too large" in read_text("a: " + "9" * 5000, "r.yaml").findings[0].message
+
+
+texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=40)
+scalars = st.none() | st.booleans() | st.integers(-(2**63), 2**63) | st.floats(allow_nan=False, allow_infinity=False) | texts
+trees = st.recursive(
+    scalars, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text("abc_-1", min_size=1).map("k".__add__), inner, max_size=4)
+)
+
+
+@given(trees)
+def test_what_is_written_is_read_back(tree: object) -> None:
+    document = read_text(dump({"key": tree}), "r.yaml")
+    assert document.value == {"key": tree}
+    assert not [finding for finding in document.findings if "nothing" not in finding.message]
+
+
+@given(st.sampled_from(["no", "1e-5", "017", "0o17", "null", "", " x ", "a: b", "# c", "- d", "${env:X}", "1.0", "x\n y\n", "\ty", "a #b"]))
+def test_texts_that_look_like_something_else_stay_texts(text: str) -> None:
+    assert read_text(dump({"key": text, "list": [text]}), "r.yaml").value == {"key": text, "list": [text]}
+
+
+@given(st.text(max_size=60))
+def test_any_text_is_a_document_or_a_recipe_error(text: str) -> None:
+    try:
+        read_text(text, "r.yaml")
+    except RecipeError as error:
+        assert str(error).startswith("r.yaml:")
+
+
+def test_infinities_are_no_numbers_of_a_recipe() -> None:
+    for text in (".inf", "-.INF", ".nan", "1e999"):
+        document = read_text(f"a: {text}", "r.yaml")
+        assert document.findings and not (isinstance(document.value["a"], float) and math.isinf(document.value["a"]))

@@ -1,0 +1,92 @@
+"""Whatever stands in a recipe, loading ends in a recipe or in a RecipeError whose lines have places."""
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from recipekit.errors import RecipeError
+from recipekit.recipe.dialect import dump
+from recipekit.recipe.load import load_recipe
+
+WHOLE: dict[str, Any] = {
+    "recipe": 1,
+    "name": "whole",
+    "encoders": {"student": {"use": "bi_encoder", "model": "./model"}},
+    "collect": {"sources": {"jars": {"use": "shelf", "path": "jars"}}, "split": {"dev": 0.1}},
+    "mine": {
+        "retrievers": {"jars": {"use": "pantry", "boost": [1.0], "login": {"user": "me"}}},
+        "weights": {"jars": 1},
+        "splits": ["train"],
+    },
+    "judge": {"judges": {"critic": {"use": "critic", "encoder": "student", "when": ["unjudged"]}}},
+    "train": {"phases": {"one": {"loss": {"use": "infonce"}}}},
+    "evaluate": {"evaluators": {"test": {"use": "retrieval", "metrics": ["ndcg@10"]}}, "baselines": {}},
+    "export": {"exporters": {"dish": {"use": "served"}}},
+}
+
+
+def paths(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return [path, *(inner for key, item in items for inner in paths(item, (*path, key)))]
+
+
+anything = st.sampled_from(
+    [
+        None,
+        True,
+        0,
+        -1,
+        1.5,
+        "",
+        "text",
+        "trained",
+        "student",
+        "${env:NO_SUCH_NAME}",
+        "./x.py:X",
+        [],
+        {},
+        [None],
+        [[]],
+        {"use": 5},
+        {"use": "bm25"},
+        {"a": {"b": []}},
+    ]
+)
+
+
+@pytest.mark.usefixtures("installed")
+@settings(max_examples=1500, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    changes=st.lists(st.tuples(st.sampled_from(paths(WHOLE)), anything), max_size=3),
+    override=st.tuples(st.sampled_from(paths(WHOLE)[1:]), anything),
+)
+def test_loading_ends_well(changes: list[tuple[tuple[Any, ...], Any]], override: tuple[tuple[Any, ...], Any], tmp_path: Path) -> None:
+    recipe: Any = copy.deepcopy(WHOLE)
+    for path, value in changes:
+        holder = recipe
+        try:
+            for part in path[:-1]:
+                holder = holder[part]
+            holder[path[-1]] = value
+        except (KeyError, IndexError, TypeError):
+            recipe = recipe if path else value
+    file = tmp_path / "recipe.yaml"
+    file.write_text(dump(recipe))
+    path, value = override
+    flag = f"{'.'.join(map(str, path))}={dump(value) if isinstance(value, dict | list) else dump([value]).strip()[1:-1]}"
+    try:
+        load_recipe(file, [flag])
+    except RecipeError as error:
+        assert error.problems
+        assert all(problem.where.startswith((str(file), "--set")) for problem in error.problems)
+
+
+@pytest.mark.usefixtures("installed")
+def test_the_whole_of_it_is_valid(tmp_path: Path) -> None:
+    file = tmp_path / "recipe.yaml"
+    file.write_text(dump(WHOLE))
+    assert load_recipe(file).name == "whole"

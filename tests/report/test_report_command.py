@@ -1,0 +1,37 @@
+"""`recipekit report`."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from recipekit.cli.report import find_run, report
+from recipekit.errors import StoreError
+
+
+@pytest.fixture
+def app() -> typer.Typer:
+    app = typer.Typer()
+    app.command()(report)
+    return app
+
+
+def test_a_run_is_named_by_its_folder_or_its_recipe(write_run: Callable[..., Path], app: typer.Typer):
+    run = write_run()
+    runs = run.parent.parent
+    by_folder = CliRunner().invoke(app, [str(run)])
+    assert by_folder.exit_code == 0
+    assert by_folder.output.startswith("# tiny\n")
+    assert (run / "report.md").read_text() == by_folder.output
+    (run / "report.md").write_text("as it was written\n")
+    assert CliRunner().invoke(app, ["tiny", "--runs", str(runs)]).output == "as it was written\n"
+
+
+def test_an_unknown_run_says_what_there_is(write_run: Callable[..., Path], tmp_path: Path):
+    runs = write_run().parent.parent
+    with pytest.raises(StoreError, match=r"no run 'tinny'.*Did you mean 'tiny'\?"):
+        find_run("tinny", runs)
+    with pytest.raises(StoreError, match="No recipe was run yet"):
+        find_run("tiny", tmp_path / "elsewhere")

@@ -1,0 +1,180 @@
+import gzip
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from recipekit.artifacts.key import FileHashes, component_identity
+from recipekit.errors import DataError
+from recipekit.records import Label, Passage, Query
+from recipekit.sources.beir import Beir
+from recipekit.testing import check_source, context
+
+DATA = Path(__file__).parents[2].parent / "shared" / "data"
+
+CORPUS = '{"_id": "d1", "title": "Seas", "text": "Salt water."}\n{"_id": 2, "text": "Rivers run."}\n'
+QUERIES = '{"_id": "q1", "text": "sea"}\n{"_id": "q2", "text": "river"}\n{"_id": "q3", "text": "lake"}\n'
+TRAIN = "query-id\tcorpus-id\tscore\nq1\td1\t2\nq1\t2\t0\n"
+TEST = "query-id\tcorpus-id\tscore\nq2\t2\t1\n"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Two passages, three queries, one of them in train and one in test."""
+    folder = tmp_path / "seas"
+    (folder / "qrels").mkdir(parents=True)
+    (folder / "corpus.jsonl").write_text(CORPUS)
+    (folder / "queries.jsonl").write_text(QUERIES)
+    (folder / "qrels/train.tsv").write_text(TRAIN)
+    (folder / "qrels/test.tsv").write_text(TEST)
+    return folder
+
+
+def read(folder: Path, **keys) -> list[Passage | Query | Label]:
+    return list(Beir(folder=folder, **keys).build(context(folder / "scratch")).load())
+
+
+def test_a_folder_in_beir_layout(folder: Path):
+    source = Beir(folder=folder).build(context(folder / "scratch"))
+    assert list(source.load()) == [
+        Passage("d1", "Salt water.", "Seas"),
+        Passage("2", "Rivers run."),
+        Query("q1", "sea", "train"),
+        Query("q2", "river", "test"),
+        Label("q1", "d1", 2.0),
+        Label("q1", "2", 0.0),
+        Label("q2", "2", 1.0),
+    ]
+    assert source.counts == {"queries_without_label": 1}
+
+
+def test_gzipped_files_say_the_same(folder: Path):
+    plain = read(folder)
+    for path in [*folder.glob("*.jsonl"), *folder.glob("qrels/*.tsv")]:
+        path.with_name(f"{path.name}.gz").write_bytes(gzip.compress(path.read_bytes()))
+        path.unlink()
+    assert read(folder) == plain
+
+
+def test_splits_choose_the_qrels_files(folder: Path):
+    (folder / "qrels/graded.tsv").write_text(TRAIN)
+    assert [record.split for record in read(folder, splits={"dev": "graded.tsv"}) if isinstance(record, Query)] == ["dev"]
+    assert [record.split for record in read(folder, splits={"all": "graded.tsv"}) if isinstance(record, Query)] == [None]
+
+
+def test_a_query_of_two_splits_keeps_its_labels_apart(folder: Path):
+    (folder / "qrels/test.tsv").write_text(TEST + "q1\t2\t1\n")
+    records = read(folder)
+    queries = [record for record in records if isinstance(record, Query)]
+    assert queries == [Query("q1", "sea", "test"), Query("q1@train", "sea", "train"), Query("q2", "river", "test")]
+    assert Label("q1@train", "d1", 2.0) in records and Label("q1", "2", 1.0) in records
+
+
+def test_low_grades_can_count_as_negatives(folder: Path):
+    (folder / "qrels/train.tsv").write_text(TRAIN + "q3\t2\t1\n")
+    grades = {(r.query_id, r.passage_id): r.grade for r in read(folder, relevant_from=2) if isinstance(r, Label)}
+    assert grades == {("q1", "d1"): 2.0, ("q1", "2"): 0.0, ("q2", "2"): 0.0, ("q3", "2"): 0.0}
+
+
+def test_the_files_in_use_are_its_identity(folder: Path):
+    spec = Beir(folder=folder)
+    assert list(spec.files()) == ["corpus.jsonl", "queries.jsonl", "qrels.train", "qrels.test"]
+    before = component_identity(spec, "recipekit", "beir", FileHashes())
+    (folder / "qrels/unused.tsv").write_text(TEST)
+    moved = folder.rename(folder.with_name("moved"))
+    assert component_identity(Beir(folder=moved), "recipekit", "beir", FileHashes()) == before
+    (moved / "qrels/test.tsv").write_text(TEST + "q2\td1\t1\n")
+    assert component_identity(Beir(folder=moved), "recipekit", "beir", FileHashes()) != before
+
+
+def test_conformance(folder: Path):
+    check_source(Beir(folder=folder), context(folder / "scratch"))
+
+
+def test_splits_that_are_none():
+    with pytest.raises(ValidationError, match="'train', 'dev', 'test' or 'all'"):
+        Beir(folder="x", splits={"validation": "dev.tsv"})
+
+
+BAD: dict[str, tuple[str, str | None, dict, str]] = {
+    "no corpus": ("corpus.jsonl", None, {}, "{folder}: there is no corpus.jsonl and no corpus.jsonl.gz"),
+    "no such qrels": (
+        "qrels/train.tsv",
+        TRAIN,
+        {"splits": {"train": "trian.tsv"}},
+        "{folder}/qrels/trian.tsv: no such file; there are test.tsv, train.tsv. Did you mean 'train.tsv'?",
+    ),
+    "no id": (
+        "corpus.jsonl",
+        '{"id": "d1", "text": "x"}\n',
+        {},
+        "{folder}/corpus.jsonl:1: '_id' is missing; there are: id, text. Did you mean 'id'?",
+    ),
+    "no text": ("queries.jsonl", '{"_id": "q1", "text": ["a"]}\n', {}, "{folder}/queries.jsonl:1: 'text' is ['a'], which is no text"),
+    "no JSON": (
+        "corpus.jsonl",
+        CORPUS + "{oops}\n",
+        {},
+        "{folder}/corpus.jsonl:3: no JSON: Expecting property name enclosed in double quotes at column 2",
+    ),
+    "no passages": ("corpus.jsonl", "", {}, "{folder}: no passages"),
+    "no labels": ("qrels/train.tsv", "", {"splits": {"train": "train.tsv"}}, "{folder}: no labels"),
+    "no header": (
+        "qrels/train.tsv",
+        "q1\td1\t1\nq1\t2\t1\n",
+        {},
+        "{folder}/qrels/train.tsv:2: 'query-id' is missing; there are: q1, d1, 1.",
+    ),
+    "no score": (
+        "qrels/train.tsv",
+        "query-id\tcorpus-id\tscore\nq1\td1\thigh\n",
+        {},
+        "{folder}/qrels/train.tsv:2: 'score' is 'high', which is no finite number",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_files_have_one_clear_line(folder: Path, name: str):
+    file, text, keys, message = BAD[name]
+    if text is None:
+        (folder / file).unlink()
+    else:
+        (folder / file).write_text(text)
+    with pytest.raises(DataError) as caught:
+        read(folder, **keys)
+    assert str(caught.value) == message.format(folder=folder)
+
+
+def test_bytes_that_are_no_text(folder: Path):
+    (folder / "corpus.jsonl").write_bytes(CORPUS.encode() + b'{"_id": "3", "text": "\xff"}\n')
+    with pytest.raises(DataError) as caught:
+        read(folder)
+    assert str(caught.value) == f"{folder}/corpus.jsonl:3: no UTF-8 text: byte 0xff at byte 23 of the line"
+
+
+def test_a_missing_folder_a_file_in_its_place_and_one_without_qrels(folder: Path, tmp_path: Path):
+    for path, message in (
+        (tmp_path / "nowhere", "no such folder"),
+        (folder / "corpus.jsonl", "this is a file; the folder that holds corpus.jsonl is wanted"),
+    ):
+        with pytest.raises(DataError) as caught:
+            read(path)
+        assert str(caught.value) == f"{path}: {message}"
+    for path in folder.glob("qrels/*"):
+        path.rename(path.with_name(f"official_{path.name}"))
+    with pytest.raises(DataError) as caught:
+        read(folder)
+    listed = "official_test.tsv, official_train.tsv"
+    assert str(caught.value) == f"{folder}/qrels: no train.tsv, dev.tsv or test.tsv; there are {listed}. Name others under `splits`"
+
+
+@pytest.mark.parametrize(
+    ("name", "passages", "queries", "labels"),
+    [("nfcorpus", 3633, 3237, 134_294), ("scifact", 5183, 1109, 1258), ("cranfield", 1400, 225, 1837), ("medquad", 17_941, 14_344, 16_450)],
+)
+def test_published_data_sets_have_their_published_sizes(name: str, passages: int, queries: int, labels: int, tmp_path: Path):
+    if not (DATA / name).is_dir():
+        pytest.skip(f"{name} is not beside the repository (../shared/data)")
+    kinds = [type(record) for record in Beir(folder=DATA / name).build(context(tmp_path)).load()]
+    assert [kinds.count(kind) for kind in (Passage, Query, Label)] == [passages, queries, labels]

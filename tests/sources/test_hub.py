@@ -1,0 +1,228 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from recipekit.errors import ComponentError, DataError
+from recipekit.records import Label, Passage, Query
+from recipekit.sources.hub import Hub
+from recipekit.testing import check_source, context
+
+ROWS = [{"question": f"question {i}", "answer": f"answer {i}"} for i in range(40)]
+COLUMNS = {"query": "question", "positive": "answer"}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder of JSON lines, as people have them."""
+    folder = tmp_path / "answers"
+    folder.mkdir()
+    (folder / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ROWS))
+    (folder / "test.jsonl").write_text(json.dumps({"question": "last one", "answer": "answer 3"}) + "\n")
+    return folder
+
+
+def read(tmp_path: Path, seed: int = 13, **keys):
+    return list(Hub(**keys).build(context(tmp_path / "scratch", seed=seed)).load())
+
+
+def queries(records) -> dict[str, str | None]:
+    return {record.text: record.split for record in records if isinstance(record, Query)}
+
+
+def test_a_folder_of_files(tmp_path: Path, folder: Path):
+    source = Hub(folder=folder, **COLUMNS, splits={"train": "train", "test": "test"}).build(context(tmp_path / "scratch"))
+    records = list(source.load())
+    assert queries(records) == {**{row["question"]: "train" for row in ROWS}, "last one": "test"}
+    assert sum(isinstance(record, Passage) for record in records) == 40
+    assert source.counts == {"rows": 41, "rows_without_query": 0}
+
+
+def test_a_query_of_two_splits_keeps_its_labels_apart(tmp_path: Path, folder: Path):
+    (folder / "test.jsonl").write_text(json.dumps({"question": "question 3", "answer": "answer 0"}) + "\n")
+    records = read(tmp_path, folder=folder, **COLUMNS, splits={"train": "train", "test": "test"})
+    one = [record for record in records if isinstance(record, Query) and record.text == "question 3"]
+    assert [(record.id.rpartition("@")[2], record.split) for record in one] == [(one[0].id, "train"), ("test", "test")]
+
+
+@pytest.mark.parametrize("form", ["parquet", "saved", "saved with splits"])
+def test_other_forms_say_the_same(tmp_path: Path, folder: Path, form: str):
+    import datasets
+
+    table = datasets.Dataset.from_list(ROWS)
+    other = tmp_path / "other"
+    if form == "parquet":
+        other.mkdir()
+        table.to_parquet(other / "data.parquet")
+    elif form == "saved":
+        table.save_to_disk(other)
+    else:
+        datasets.DatasetDict({"train": table}).save_to_disk(other)
+    assert read(tmp_path, folder=other, **COLUMNS) == read(tmp_path, folder=folder, **COLUMNS)
+
+
+def test_streaming_says_the_same(tmp_path: Path, folder: Path):
+    assert read(tmp_path, folder=folder, **COLUMNS, streaming=True) == read(tmp_path, folder=folder, **COLUMNS)
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+def test_a_sample_is_seeded(tmp_path: Path, folder: Path, streaming: bool):
+    keys = {"folder": folder, **COLUMNS, "sample": 10, "streaming": streaming}
+    sample = queries(read(tmp_path, **keys))
+    assert len(sample) == 10 and set(sample) <= {row["question"] for row in ROWS}
+    assert sample == queries(read(tmp_path, **keys)) != queries(read(tmp_path, seed=14, **keys))
+    assert len(queries(read(tmp_path, **{**keys, "sample": 1000}))) == 40
+
+
+def write_beir(folder: Path, *parts: str) -> None:
+    """Corpus, queries and two splits of qrels with numbers for ids, as mteb publishes them."""
+    corpus, queries, qrels = parts
+    for name in parts:
+        (folder / name).mkdir(parents=True)
+    (folder / corpus / "corpus.jsonl").write_text(
+        '{"_id": "1", "title": "Seas", "text": "Salt."}\n{"_id": "2", "title": "", "text": "Rivers."}\n'
+    )
+    (folder / queries / "queries.jsonl").write_text('{"_id": "7", "text": "sea"}\n{"_id": "8", "text": "river"}\n')
+    (folder / qrels / "train.jsonl").write_text('{"query-id": 7, "corpus-id": 1, "score": 2}\n')
+    (folder / qrels / "validation.jsonl").write_text('{"query-id": 8, "corpus-id": 2, "score": 1.0}\n')
+
+
+WANTED = [
+    Passage("1", "Salt.", "Seas"),
+    Passage("2", "Rivers."),
+    Query("7", "sea", "train"),
+    Query("8", "river", "dev"),
+    Label("7", "1", 2.0),
+    Label("8", "2", 1.0),
+]
+
+
+def test_the_beir_layout_in_folders(tmp_path: Path):
+    write_beir(tmp_path / "seas", "corpus", "queries", "default")
+    assert read(tmp_path, folder=tmp_path / "seas", layout="beir") == WANTED
+
+
+def test_the_beir_layout_as_configurations_of_a_data_card(tmp_path: Path):
+    write_beir(tmp_path / "seas", "data_c", "data_q", "data_r")
+    (tmp_path / "seas/README.md").write_text(
+        """---
+configs:
+- config_name: corpus
+  data_files: [{split: corpus, path: data_c/corpus.jsonl}]
+- config_name: queries
+  data_files: [{split: queries, path: data_q/queries.jsonl}]
+- config_name: default
+  data_files: [{split: train, path: data_r/train.jsonl}, {split: validation, path: data_r/validation.jsonl}]
+---
+"""
+    )
+    assert read(tmp_path, folder=tmp_path / "seas", layout="beir") == WANTED
+
+
+def test_a_plain_beir_folder_stands_in_for_a_data_set_of_the_hub(tmp_path: Path):
+    folder = tmp_path / "seas"
+    write_beir(folder, "c", "q", "qrels")
+    (folder / "c/corpus.jsonl").rename(folder / "corpus.jsonl")
+    (folder / "q/queries.jsonl").rename(folder / "queries.jsonl")
+    (folder / "qrels/train.tsv").write_text("query-id\tcorpus-id\tscore\n7\t1\t2\n")
+    (folder / "qrels/dev.tsv").write_text("query-id\tcorpus-id\tscore\n8\t2\t1\n")
+    assert read(tmp_path, dataset="mteb/seas", folder=folder, layout="beir") == WANTED
+
+
+def test_conformance(tmp_path: Path, folder: Path):
+    check_source(Hub(folder=folder, **COLUMNS), context(tmp_path / "scratch"))
+
+
+# Identity -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def cached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty Hugging Face cache."""
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    return tmp_path / "hub"
+
+
+def test_the_revision_is_the_pinned_one_or_the_cached_one(cached: Path):
+    refs = cached / "datasets--mteb--seas" / "refs"
+    refs.mkdir(parents=True)
+    (refs / "main").write_text("a" * 40)
+    (refs / "v2").write_text("b" * 40)
+    assert Hub(dataset="mteb/seas").fingerprint() == {"dataset": "a" * 40}
+    assert Hub(dataset="mteb/seas", revision="v2").fingerprint() == {"dataset": "b" * 40}
+    assert Hub(dataset="mteb/seas", revision="c" * 40).fingerprint() == {"dataset": "c" * 40}
+    assert Hub(dataset="mteb/seas", folder="seas").fingerprint() is None
+
+
+OFFLINE = (
+    "data set 'mteb/seas': the Hugging Face hub cannot be reached, and the local Hugging Face cache does not hold it; "
+    "run once with a network, or set `folder` to a copy on disk"
+)
+
+
+def test_offline_is_said_in_a_line(tmp_path: Path, cached: Path):
+    with pytest.raises(ComponentError) as unknown:
+        Hub(dataset="mteb/seas").fingerprint()
+    assert str(unknown.value) == OFFLINE
+    with pytest.raises(DataError) as unreachable:
+        read(tmp_path, dataset="mteb/seas")
+    assert str(unreachable.value) == OFFLINE
+    with pytest.raises(DataError) as pinned:
+        read(tmp_path, dataset="mteb/seas", configuration="corpus", revision="c" * 40)
+    assert str(pinned.value) == OFFLINE.replace("mteb/seas", "mteb/seas (corpus)")
+
+
+def test_planning_imports_neither_torch_nor_datasets(folder: Path):
+    program = (
+        "import sys; from recipekit.sources.hub import Hub\n"
+        f"Hub(folder={str(folder)!r}).files(); Hub(dataset='a/b', revision='c' * 40).fingerprint()\n"
+        "print([name for name in ('torch', 'transformers', 'datasets', 'pandas') if name in sys.modules])"
+    )
+    assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+# Mistakes -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ({}, "name a data set of the hub"),
+        ({"dataset": "a/b", "qrels": "a/c"}, "qrels belongs to the layout beir"),
+        ({"dataset": "a/b", "layout": "beir", "sample": 5}, "sample belongs to the layout pairs"),
+        ({"dataset": "a/b", "layout": "beir", "query": "q"}, "query belongs to the layout pairs"),
+        ({"dataset": "a/b", "split_column": "s", "splits": {"train": "train"}}, "split_column contradicts splits"),
+        ({"dataset": "a b"}, "String should match pattern"),
+    ],
+)
+def test_contradictory_keys_are_refused(keys, message: str):
+    with pytest.raises(ValidationError, match=message):
+        Hub(**keys)
+
+
+def test_wrong_columns_splits_and_folders(tmp_path: Path, folder: Path):
+    nowhere = tmp_path / "nowhere"
+    (tmp_path / "empty").mkdir()
+    for keys, message in (
+        ({"folder": folder}, f"{folder} [train]: no column 'query' for `query`; there are: question, answer."),
+        ({"folder": folder, "splits": {"dev": "dev"}}, f"""{folder}: Unknown split "dev". Should be one of ['train', 'test']."""),
+        ({"folder": nowhere}, f"{nowhere}: no such folder"),
+        ({"folder": folder / "test.jsonl"}, f"{folder}/test.jsonl: this is a file, a folder is wanted"),
+        ({"folder": folder, "configuration": "corpse"}, f"{folder} (corpse): BuilderConfig 'corpse' not found. Available: ['default']"),
+    ):
+        with pytest.raises(DataError) as caught:
+            read(tmp_path, **keys)
+        assert str(caught.value) == message
+
+
+def test_a_row_that_is_no_text_is_named(tmp_path: Path):
+    (tmp_path / "numbers").mkdir()
+    (tmp_path / "numbers/data.jsonl").write_text('{"query": 1, "positive": "x"}\n')
+    with pytest.raises(DataError) as caught:
+        read(tmp_path, folder=tmp_path / "numbers")
+    assert str(caught.value) == f"{tmp_path}/numbers [train]: row 1: 'query' holds 1, which is no text"

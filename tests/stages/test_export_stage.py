@@ -1,0 +1,109 @@
+import json
+from typing import Any
+
+import pytest
+
+from recipekit.artifacts.key import FileHashes
+from recipekit.artifacts.store import Artifact, Store
+from recipekit.component import EncoderSpec, ExporterSpec, Ranks
+from recipekit.errors import RunError
+from recipekit.exporters.dataset import DatasetExporter
+from recipekit.recipe.models import ExportSection, Slot
+from recipekit.registry import Entry
+from recipekit.stages.export import export
+from recipekit.stages.inputs import Inputs
+from recipekit.testing import RecordingProgress
+
+
+class Copy(ExporterSpec):
+    """Writes what it was given, for assertions."""
+
+    def build(self, context):
+        return self
+
+    def export(self, inputs, card, folder):
+        (folder / "given.json").write_text(json.dumps({"inputs": sorted(inputs), "card": card}))
+        return {"files": 1}
+
+
+class Named(EncoderSpec):
+    """An encoder that is only named."""
+
+    model: str
+
+
+def slot(spec) -> Slot:
+    made = Slot(use="x")
+    made.bind(Entry(spec.kind, "x", "tests", "1", "tests:X"), spec)
+    return made
+
+
+@pytest.fixture
+def inputs(tmp_path, tiny_dataset) -> Inputs:
+    (tiny_dataset.path / "manifest.json").write_text(json.dumps({"summary": {"queries": 24}}))
+    evaluate = tmp_path / "evaluate"
+    evaluate.mkdir()
+    (evaluate / "manifest.json").write_text(json.dumps({"summary": {}}))
+    (evaluate / "metrics.json").write_text(json.dumps([{"system": "trained", "metric": "ndcg@10", "value": 0.5}]))
+    return Inputs(
+        recipe_name="demo",
+        seed=13,
+        artifacts={"collect": Artifact("collect", "c", tiny_dataset.path), "evaluate": Artifact("evaluate", "e", evaluate)},
+        encoders={"student": slot(Named(model="some/model"))},
+        trained="student",
+        store=Store(tmp_path / "store"),
+        hashes=FileHashes(),
+        progress=RecordingProgress(),
+        recipe_text="recipe: 1\n",
+        description="A demonstration.",
+        command="recipekit run demo.yaml",
+    )
+
+
+def section(**specs: ExporterSpec) -> ExportSection:
+    return ExportSection(exporters={name: slot(spec) for name, spec in specs.items()})
+
+
+def test_each_exporter_writes_into_the_folder_of_its_name(inputs, tmp_path):
+    out = tmp_path / "out"
+    summary = export(inputs, section(data=DatasetExporter(triplets=False), copy=Copy()), out)
+    assert summary["copy"] == {"files": 1}
+    assert summary["data"]["rows"]["corpus.jsonl"] == 36
+    assert (out / "data" / "qrels" / "test.tsv").is_file()
+    assert "A demonstration." in (out / "data" / "README.md").read_text()
+
+
+def test_the_card_tells_everything_of_the_run(inputs, tmp_path):
+    export(inputs, section(copy=Copy()), tmp_path / "out")
+    given: dict[str, Any] = json.loads((tmp_path / "out" / "copy" / "given.json").read_text())
+    assert given["inputs"] == ["collect", "evaluate"]
+    card = given["card"]
+    assert "torch" in card.pop("versions")
+    assert card == {
+        "name": "demo",
+        "description": "A demonstration.",
+        "recipe": "recipe: 1\n",
+        "base_model": "some/model",
+        "metrics": [{"system": "trained", "metric": "ndcg@10", "value": 0.5}],
+        "counts": {"collect": {"queries": 24}, "evaluate": {}},
+        "command": "recipekit run demo.yaml",
+    }
+
+
+def test_without_training_there_is_no_base_model_and_no_metrics(inputs, tmp_path):
+    inputs.trained = None
+    inputs.artifacts = {"collect": inputs.artifacts["collect"]}
+    export(inputs, section(copy=Copy()), tmp_path / "out")
+    card = json.loads((tmp_path / "out" / "copy" / "given.json").read_text())["card"]
+    assert (card["base_model"], card["metrics"]) == (None, [])
+
+
+def test_only_the_main_rank_writes(inputs, tmp_path):
+    inputs.ranks = Ranks(1, 2)
+    assert export(inputs, section(copy=Copy()), tmp_path / "out") == {}
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_folder_of_unfinished_work_is_no_name_for_an_exporter(inputs, tmp_path):
+    with pytest.raises(RunError, match=r"export\.exporters\.scratch: this name is taken"):
+        export(inputs, section(scratch=Copy()), tmp_path / "out")

@@ -1,0 +1,69 @@
+"""Embeddings as a by-product that stages share: encoded once, whoever asks."""
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from recipekit.artifacts.key import FileHashes
+from recipekit.artifacts.store import Artifact, Store
+from recipekit.component import Ranks
+from recipekit.encoders.bi_encoder import BiEncoderSpec
+from recipekit.recipe.models import Slot
+from recipekit.records import Dataset
+from recipekit.registry import resolve
+from recipekit.stages.inputs import Inputs
+from recipekit.testing import RecordingProgress
+
+
+@pytest.fixture
+def make_inputs(tiny_model: Path, tiny_dataset: Dataset, tmp_path: Path) -> Callable[..., Inputs]:
+    """`make_inputs(ranks, **fields)`: what a stage of a new run gets, over one cache."""
+
+    def make(ranks: Ranks | None = None, **fields: Any) -> Inputs:
+        slot = Slot(use="bi_encoder")
+        slot.bind(resolve("encoder", "bi_encoder"), BiEncoderSpec(**{"model": str(tiny_model), "precision": "fp32", **fields}))
+        collected = Artifact("collect", tiny_dataset.key, tiny_dataset.path)
+        return Inputs(
+            recipe_name="test", seed=13, artifacts={"collect": collected}, encoders={"student": slot}, trained=None,
+            store=Store(tmp_path / "store"), hashes=FileHashes(), progress=RecordingProgress(), ranks=ranks or Ranks(),
+        )  # fmt: skip
+
+    return make
+
+
+def encoded(inputs: Inputs) -> int:
+    """How often it encoded a table."""
+    return sum(event["event"] == "encoded" for event in inputs.progress.events)
+
+
+def test_a_side_is_encoded_once(make_inputs) -> None:
+    first, second = make_inputs(), make_inputs(tokens_per_batch=77)
+    vectors = first.embeddings("student", "passage")
+    assert vectors.matrix.shape == (36, 32) and not (vectors.path.parent / "scratch").exists()
+    assert second.embeddings("student", "passage").path == vectors.path
+    assert (encoded(first), encoded(second)) == (1, 0), "the token budget is no part of the identity"
+    assert second.uses == first.uses == [("embeddings", vectors.path.parent.name)]
+
+
+def test_another_prompt_is_another_artifact(make_inputs) -> None:
+    plain, prompted = make_inputs(), make_inputs(passage_prompt="river ")
+    assert plain.embeddings("student", "passage").path != prompted.embeddings("student", "passage").path
+
+
+def test_two_ranks_make_one_artifact_together(make_inputs) -> None:
+    barrier, found = threading.Barrier(2, timeout=60), {}
+    ranks = [make_inputs(Ranks(rank=rank, count=2, barrier=barrier.wait)) for rank in range(2)]
+
+    def work(rank: int) -> None:
+        found[rank] = [ranks[rank].embeddings("student", "query") for _ in range(2)]
+
+    threads = [threading.Thread(target=work, args=(rank,)) for rank in range(2)]
+    [thread.start() for thread in threads]
+    [thread.join() for thread in threads]
+    assert [encoded(rank) for rank in ranks] == [1, 0], "the main rank tells of it, once"
+    for embeddings in (*found[0], *found[1]):
+        np.testing.assert_array_equal(embeddings.matrix, make_inputs().embeddings("student", "query").matrix)

@@ -1,0 +1,276 @@
+import json
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from pydantic import Field
+
+from recipekit.artifacts.key import FileHashes
+from recipekit.artifacts.store import Artifact, Store
+from recipekit.component import Context, JudgeSpec, PairBatch, Ranks, Verdicts
+from recipekit.errors import ComponentError, RunError
+from recipekit.judges.labels import Labels
+from recipekit.recipe.models import JudgeSection, Slot
+from recipekit.records import CANDIDATES, JUDGMENTS, Verdict, read_table, write_table
+from recipekit.registry import Entry
+from recipekit.stages.inputs import Inputs
+from recipekit.stages.judge import judge
+from recipekit.testing import RecordingProgress
+
+POSITIVE, NEGATIVE, IGNORE, UNJUDGED = Verdict.POSITIVE, Verdict.NEGATIVE, Verdict.IGNORE, Verdict.UNJUDGED
+
+
+class Says(JudgeSpec):
+    """A judge that says of each wanted pair what a function says, in any order, and may die on the way."""
+
+    verdict: Callable[[int, int], int]
+    reason: str | None = None
+    dies_after: int | None = None
+    asked: Any = Field(default_factory=list)
+    piece: int = 3
+
+    def build(self, context: Context):
+        return self
+
+    def judge(self, batches: Iterable[PairBatch]) -> Iterator[Verdicts]:
+        for said, (batch, rows) in enumerate(self._pieces(batches)):
+            if said == self.dies_after:
+                raise MemoryError("killed")
+            query, passage = batch.query[rows], batch.passage[rows]
+            verdict = np.array([self.verdict(q, p) for q, p in zip(query, passage, strict=True)], dtype=np.int8)
+            reason = [f"{self.reason} {q}-{p}" if p % 2 else None for q, p in zip(query, passage, strict=True)] if self.reason else None
+            yield Verdicts(
+                query, passage, verdict, grade=passage.astype(np.float32), confidence=np.full(len(rows), np.nan, np.float32), reason=reason
+            )
+
+    def _pieces(self, batches):
+        for batch in batches:
+            self.asked.append(batch)
+            rows = np.flatnonzero(batch.wanted)[::-1]
+            yield from ((batch, rows[start : start + self.piece]) for start in range(0, len(rows), self.piece))
+
+
+@pytest.fixture
+def inputs(tmp_path, tiny_dataset) -> Inputs:
+    """The tiny data set with, for every train query q, the candidates q+2, q+1, q+3, q+4 (in this order) and its positive q."""
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    rows = [
+        (q, (q + step) % 36, step == 0, None if step == 0 else 1.0 / place)
+        for q in range(12)
+        for place, step in enumerate([2, 1, 3, 4, 0], 1)
+    ]
+    write_table(mine / "candidates.arrow", CANDIDATES, [pa.table(list(zip(*rows, strict=True)), schema=CANDIDATES)])
+    return Inputs(
+        recipe_name="test",
+        seed=13,
+        artifacts={"collect": Artifact("collect", "test-dataset", tiny_dataset.path), "mine": Artifact("mine", "m", mine)},
+        encoders={},
+        trained=None,
+        store=Store(tmp_path / "store"),
+        hashes=FileHashes(),
+        progress=RecordingProgress(),
+    )
+
+
+def section(audit_given=False, **specs) -> JudgeSection:
+    made = JudgeSection(judges={name: Slot(use=name) for name in specs}, audit_given=audit_given)
+    for name, slot in made.judges.items():
+        slot.bind(Entry("judge", name, "tests", "1", "tests:Says"), specs[name])
+    return made
+
+
+def run(inputs, tmp_path, judges, folder="out"):
+    out = tmp_path / folder
+    out.mkdir(exist_ok=True)
+    summary = judge(inputs, judges, out)
+    table = read_table(out / "judgments.arrow")
+    assert table.schema == JUDGMENTS
+    rows = table.to_pylist()
+    keys = [(row["query"], row["passage"]) for row in rows]
+    assert keys == sorted(set(keys)), "sorted, one row a pair"
+    json.dumps(summary)
+    return {(row["query"], row["passage"]): row for row in rows}, summary
+
+
+def test_given_labels_stand_and_candidates_get_the_judges_verdict(inputs, tmp_path):
+    rows, summary = run(inputs, tmp_path, section(even=Says(verdict=lambda q, p: POSITIVE if p % 2 == 0 else NEGATIVE, reason="since")))
+    assert len(rows) == 12 * 5
+    assert rows[3, 3] == {"query": 3, "passage": 3, "verdict": POSITIVE, "grade": 1.0, "confidence": None, "reason": None, "judge": "given"}
+    assert rows[3, 5] == {
+        "query": 3,
+        "passage": 5,
+        "verdict": NEGATIVE,
+        "grade": 5.0,
+        "confidence": None,
+        "reason": "since 3-5",
+        "judge": "even",
+    }
+    assert rows[3, 4] == {"query": 3, "passage": 4, "verdict": POSITIVE, "grade": 4.0, "confidence": None, "reason": None, "judge": "even"}
+    assert summary["candidates"] == 60
+    assert summary["queries"] == 12
+    assert summary["given"] == {"positive": 12, "negative": 0}
+    assert summary["judges"]["even"]["seen"] == summary["judges"]["even"]["judged"] == 48
+    assert summary["judges"]["even"]["by_rank"] == {"1-10": {"negative": 24, "positive": 24, "ignore": 0}}
+    assert summary["verdicts"] == {"negative": 24, "positive": 36, "ignore": 0}
+    assert summary["false_negatives"]["positive"] == 24
+    assert summary["false_negatives"]["positive_per_query"] == 2.0
+    assert summary["unjudged"] == 0
+
+
+def test_a_judge_sees_whole_queries_best_first_with_their_positives(inputs, tmp_path):
+    spec = Says(verdict=lambda q, p: NEGATIVE)
+    run(inputs, tmp_path, section(one=spec))
+    [batch] = spec.asked
+    of_three = batch.query == 3
+    assert batch.passage[of_three].tolist() == [5, 4, 6, 7, 3]
+    assert batch.given[of_three].tolist() == [False] * 4 + [True]
+    assert batch.wanted[of_three].tolist() == [True] * 4 + [False]
+    assert batch.before[of_three].tolist() == [UNJUDGED] * 4 + [POSITIVE]
+
+
+def test_judges_run_in_order_and_when_selects_what_the_one_before_said(inputs, tmp_path):
+    cheap = Says(verdict=lambda q, p: [POSITIVE, IGNORE, NEGATIVE][(p - q) % 3], reason="cheap", when=("unjudged",))
+    strong = Says(verdict=lambda q, p: NEGATIVE, when=("positive", "ignore"))
+    rows, summary = run(inputs, tmp_path, section(cheap=cheap, strong=strong))
+    assert {(row["passage"] - query) % 36: row["judge"] for (query, _), row in rows.items()} == {
+        0: "given", 1: "strong", 2: "cheap", 3: "strong", 4: "strong",
+    }  # fmt: skip
+    assert summary["judges"]["strong"]["seen"] == 36
+    assert summary["verdicts"]["positive"] == 12
+    [batch] = strong.asked
+    assert set(batch.before[batch.wanted]) == {POSITIVE, IGNORE}
+    assert all(row["reason"] is None for row in rows.values() if row["judge"] == "strong"), "the reason goes with its verdict"
+
+
+def test_what_nobody_judges_has_no_row(inputs, tmp_path):
+    (tmp_path / "labels.tsv").write_text("q0 0 p1 1\nq0 0 p2 0\n")
+    rows, summary = run(inputs, tmp_path, section(people=Labels(file=tmp_path / "labels.tsv")))
+    assert len(rows) == 14
+    assert (rows[0, 1]["verdict"], rows[0, 2]["verdict"]) == (POSITIVE, NEGATIVE)
+    assert summary["judges"]["people"]["seen"] == 48
+    assert summary["judges"]["people"]["judged"] == 2
+    assert summary["unjudged"] == 46
+
+
+def test_given_positives_can_be_overruled_only_in_an_audit(inputs, tmp_path):
+    spec = Says(verdict=lambda q, p: NEGATIVE)
+    rows, _ = run(inputs, tmp_path, section(one=spec))
+    assert rows[3, 3]["verdict"] == POSITIVE
+    rows, summary = run(inputs, tmp_path, section(one=spec, audit_given=True), "audited")
+    assert (rows[3, 3]["verdict"], rows[3, 3]["judge"]) == (NEGATIVE, "one")
+    assert summary["false_negatives"]["positive"] == 0
+
+
+def test_labels_of_mined_queries_are_kept_even_where_they_are_no_candidates(make_dataset, inputs, tmp_path):
+    queries = [(f"q{i}", f"text {i}", "train" if i < 12 else "dev") for i in range(14)]
+    labels = {**{(i, i): 1.0 for i in range(14)}, (2, 30): 0.0, (2, 3): 0.0}
+    dataset = make_dataset(queries, [(f"p{i}", f"passage {i}") for i in range(36)], labels)
+    inputs.artifacts = {**inputs.artifacts, "collect": Artifact("collect", "other", dataset.path)}
+    rows, summary = run(inputs, tmp_path, section(one=Says(verdict=lambda q, p: IGNORE)))
+    assert (rows[2, 30]["verdict"], rows[2, 30]["judge"], rows[2, 30]["grade"]) == (NEGATIVE, "given", 0.0)
+    assert rows[2, 3]["judge"] == "one", "a given negative that is a candidate is judged; the margin judge leaves it alone of itself"
+    assert (12, 12) not in rows, "dev was not mined"
+    assert summary["given"] == {"positive": 12, "negative": 1}
+
+
+@pytest.mark.parametrize("deaths", [(0,), (1,), (5, 9, 0), (15,)])
+def test_a_killed_run_goes_on_where_it_was(inputs, tmp_path, deaths):
+    def verdict(query: int, passage: int) -> int:
+        return (query * 7 + passage) % 3
+
+    whole, counted = run(inputs, tmp_path, section(one=Says(verdict=verdict, reason="r")), "whole")
+    asked = 0
+    for death in deaths:
+        with pytest.raises(MemoryError):
+            run(inputs, tmp_path, section(one=Says(verdict=verdict, reason="r", dies_after=death)))
+        asked += 3 * death
+    last = Says(verdict=verdict, reason="r")
+    rows, summary = run(inputs, tmp_path, section(one=last))
+    assert rows == whole
+    assert summary == counted
+    assert sum(int(batch.wanted.sum()) for batch in last.asked) == 48 - asked
+
+
+@pytest.mark.parametrize("cut", [0, 1, 100, 600, -1, -100, -200])
+def test_a_verdict_that_a_kill_cut_in_two_is_asked_for_again(inputs, tmp_path, cut):
+    judges = section(one=Says(verdict=lambda q, p: (q + p) % 3, reason="r"))
+    whole, _ = run(inputs, tmp_path, judges)
+    folder = tmp_path / "out" / "scratch" / "verdicts" / "one"
+    (folder / "complete").unlink()
+    [part] = folder.glob("*.arrows")
+    part.write_bytes(part.read_bytes()[:cut])
+    rows, _ = run(inputs, tmp_path, judges)
+    assert rows == whole
+
+
+def test_a_judge_that_finished_is_not_asked_again_when_the_next_one_dies(inputs, tmp_path):
+    first = Says(verdict=lambda q, p: IGNORE)
+    with pytest.raises(MemoryError):
+        run(inputs, tmp_path, section(first=first, second=Says(verdict=lambda q, p: NEGATIVE, dies_after=2)))
+    assert len(first.asked) == 1
+    rows, _ = run(inputs, tmp_path, section(first=first, second=Says(verdict=lambda q, p: NEGATIVE)))
+    assert len(first.asked) == 1
+    assert {row["judge"] for row in rows.values()} == {"given", "second"}
+
+
+def test_large_candidate_lists_come_in_several_batches_of_whole_queries(make_dataset, inputs, tmp_path):
+    n = 3000
+    passages = [(f"p{i}", f"passage {i}") for i in range(n)]
+    dataset = make_dataset([(f"q{i}", f"text {i}", "train") for i in range(6)], passages, {(0, 0): 1.0})
+    inputs.artifacts = {**inputs.artifacts, "collect": Artifact("collect", "large", dataset.path)}
+    query = np.repeat(np.arange(6, dtype=np.int32), n)
+    columns = [query, np.tile(np.arange(n, dtype=np.int32), 6), np.arange(6 * n) == 0, np.ones(6 * n, np.float32)]
+    write_table(inputs.artifacts["mine"].path / "candidates.arrow", CANDIDATES, [pa.table(columns, schema=CANDIDATES)])
+    spec = Says(verdict=lambda q, p: p % 3, piece=1000)
+    rows, summary = run(inputs, tmp_path, section(one=spec))
+    assert [np.unique(batch.query).tolist() for batch in spec.asked] == [[0, 1], [2, 3], [4, 5]]
+    assert len(rows) == 6 * n
+    assert summary["judges"]["one"]["by_rank"]["1-10"] == {"negative": 23, "positive": 18, "ignore": 18}
+    assert sum(sum(band.values()) for band in summary["judges"]["one"]["by_rank"].values()) == 6 * n - 1
+
+
+class Wrong(JudgeSpec):
+    """A judge that breaks its contract."""
+
+    query: int
+    passages: tuple[int, ...]
+    code: int = 0
+
+    def build(self, context: Context):
+        return self
+
+    def judge(self, batches):
+        for _ in batches:
+            passages = np.array(self.passages, np.int32)
+            yield Verdicts(np.full(len(passages), self.query, np.int32), passages, np.full(len(passages), self.code, np.int8))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (Wrong(query=3, passages=(20,)), "judge 'bad' gave a verdict on a pair that it was not asked about"),
+        (Wrong(query=3, passages=(3,)), "judge 'bad' gave a verdict on a pair that it was not asked about"),
+        (Wrong(query=3, passages=(4, 4)), "or two on one pair"),
+        (Wrong(query=3, passages=(4,), code=-1), "none of 0"),
+    ],
+)
+def test_a_judge_that_breaks_its_contract_is_named(inputs, tmp_path, wrong, message):
+    with pytest.raises(ComponentError, match=message):
+        run(inputs, tmp_path, section(bad=wrong))
+
+
+def test_without_candidates_there_is_nothing_to_judge(inputs, tmp_path):
+    inputs.artifacts = {"collect": inputs.artifacts["collect"]}
+    with pytest.raises(RunError, match="has no mine section"):
+        run(inputs, tmp_path, section(one=Says(verdict=lambda q, p: 0)))
+
+
+def test_other_ranks_build_the_judges_and_write_nothing(inputs, tmp_path):
+    met: list[str] = []
+    inputs.ranks = Ranks(1, 2, barrier=lambda: met.append("end"))
+    assert judge(inputs, section(one=Says(verdict=lambda q, p: 0)), tmp_path / "out") == {}
+    assert met == ["end"]
+    assert not (tmp_path / "out" / "judgments.arrow").exists()

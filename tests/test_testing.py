@@ -1,0 +1,404 @@
+"""Every component that we ship passes the check of its kind, and the checks see what is broken."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from recipekit.component import (
+    KINDS,
+    Component,
+    Context,
+    Embeddings,
+    EvaluatorSpec,
+    ExporterSpec,
+    Hits,
+    JudgeSpec,
+    LossSpec,
+    RetrieverSpec,
+    SourceSpec,
+    System,
+    Verdicts,
+)
+from recipekit.records import CANDIDATES, Label, Passage, Query, Verdict, write_table
+from recipekit.registry import find, load, resolve
+from recipekit.testing import (
+    check_encoder,
+    check_evaluator,
+    check_exporter,
+    check_judge,
+    check_loss,
+    check_retriever,
+    check_source,
+    check_spec,
+    context,
+)
+
+FIELDS: dict[tuple[str, str], dict[str, Any]] = {
+    ("source", "python_code"): {"folder": "code"},
+    ("source", "pairs"): {"file": "pairs.jsonl"},
+    ("source", "beir"): {"folder": "beir"},
+    ("source", "hub"): {"folder": "hub"},
+    ("retriever", "bm25"): {},
+    ("retriever", "exact"): {"encoder": "student"},
+    ("judge", "margin"): {"encoder": "student"},
+    ("judge", "labels"): {"file": "labels.tsv", "missing": "negative", "coverage": 0.8, "noise": 0.1},
+    ("encoder", "bi_encoder"): {"model": "MODEL", "precision": "fp32"},
+    ("loss", "exact_softmax"): {},
+    ("loss", "infonce"): {"directions": "both"},
+    ("evaluator", "retrieval"): {"split": "test", "metrics": ["ndcg@10", "recall@20"], "resamples": 200},
+    ("exporter", "sentence_transformers"): {},
+    ("exporter", "dataset"): {"negatives": 1},
+}
+"""The fields that each built-in is checked with; paths start at the test's folder."""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Small files for the components that read some."""
+    (tmp_path / "code").mkdir()
+    function = (
+        'def turn_{0}(speed):\n    """Turn the {0} at the given speed."""\n    return [speed * step for step in range(100) if step % 7]\n'
+    )
+    functions = [function.format(name) for name in ("wheel", "gear", "valve")]
+    (tmp_path / "code" / "machine.py").write_text("\n\n".join(functions))
+    pairs = [{"query": f"question {i}", "positive": f"answer {i}"} for i in range(4)]
+    (tmp_path / "pairs.jsonl").write_text("\n".join(map(json.dumps, pairs)))
+    (tmp_path / "hub").mkdir()
+    (tmp_path / "hub" / "train.jsonl").write_text("\n".join(map(json.dumps, pairs)))
+    (tmp_path / "labels.tsv").write_text("\n".join(["query-id\tcorpus-id\tscore", *(f"q{i}\tp{i}\t1" for i in range(24))]))
+    (tmp_path / "beir" / "qrels").mkdir(parents=True)
+    (tmp_path / "beir" / "corpus.jsonl").write_text('{"_id": "a", "title": "T", "text": "one"}\n{"_id": "b", "title": "", "text": "two"}\n')
+    (tmp_path / "beir" / "queries.jsonl").write_text('{"_id": "1", "text": "first"}\n{"_id": "2", "text": "second"}\n')
+    (tmp_path / "beir" / "qrels" / "train.tsv").write_text("query-id\tcorpus-id\tscore\n1\ta\t1\n2\tb\t1\n2\ta\t0\n")
+    return tmp_path
+
+
+@pytest.fixture
+def made(folder: Path, tiny_dataset) -> Context:
+    """A context over the tiny data set, with an encoder `student` whose embeddings are counts of words."""
+    words = sorted({word for text in tiny_dataset.passages.texts(range(36)) for word in text.split()})
+    tables = {"query": tiny_dataset.queries, "passage": tiny_dataset.passages}
+
+    def embeddings(name: str, side: str) -> Embeddings:
+        counts = np.array(
+            [[text.split().count(word) for word in words] for text in tables[side].texts(range(len(tables[side])))], np.float32
+        )
+        return Embeddings(folder, counts / np.linalg.norm(counts, axis=1, keepdims=True), True)
+
+    return context(folder / "scratch", dataset=tiny_dataset, embeddings=embeddings)
+
+
+@pytest.fixture
+def artifacts(folder: Path, tiny_dataset, tiny_model) -> Mapping[str, Path]:
+    """Finished stages: what was collected, candidates, and an encoder that was trained."""
+    for name in ("mine", "train"):
+        (folder / name).mkdir()
+    rows = [(q, (q + step) % 36, step == 0, 1.0 / (1 + step)) for q in range(12) for step in range(4)]
+    write_table(folder / "mine" / "candidates.arrow", CANDIDATES, [pa.table(list(zip(*rows, strict=True)), schema=CANDIDATES)])
+    (folder / "train" / "encoder").symlink_to(tiny_model)
+    return {"collect": tiny_dataset.path, "mine": folder / "mine", "train": folder / "train"}
+
+
+def component(kind: str, name: str, folder: Path, model: Path) -> Any:
+    fields = {key: str(model) if value == "MODEL" else value for key, value in FIELDS[kind, name].items()}
+    return load(resolve(kind, f"recipekit/{name}")).model_validate(fields, context={"folder": folder})
+
+
+def ours(*kinds: str) -> list[tuple[str, str]]:
+    return [key for key in FIELDS if key[0] in kinds]
+
+
+def test_every_component_that_we_ship_is_checked_here():
+    assert set(FIELDS) == {(kind, entry.name) for kind in KINDS for entry in find(kind) if entry.distribution == "recipekit"}
+
+
+@pytest.mark.parametrize(("kind", "name"), ours("source", "retriever", "judge", "encoder", "loss"))
+def test_built_ins_keep_the_promises_of_their_kind(kind, name, folder, made, tiny_model):
+    check = {
+        "source": check_source,
+        "retriever": check_retriever,
+        "judge": check_judge,
+        "encoder": check_encoder,
+        "loss": check_loss,
+    }[kind]
+    check(component(kind, name, folder, tiny_model), made)
+
+
+def test_the_retrieval_evaluator_keeps_its_promises(folder, made, tiny_model):
+    systems = [
+        System("bm25", lambda: component("retriever", "bm25", folder, tiny_model).build(made)),
+        System("trained", lambda: component("retriever", "exact", folder, tiny_model).build(made)),
+    ]
+    check_evaluator(component("evaluator", "retrieval", folder, tiny_model), made, systems)
+
+
+@pytest.mark.parametrize(("kind", "name"), ours("exporter"))
+def test_exporters_keep_their_promises(kind, name, folder, made, artifacts, tiny_model):
+    card = {
+        "name": "demo",
+        "description": "A demonstration.",
+        "recipe": "recipe: 1\n",
+        "base_model": "some/model",
+        "metrics": [],
+        "counts": {},
+    }
+    check_exporter(
+        component(kind, name, folder, tiny_model), made, artifacts, {**card, "versions": {}, "command": "recipekit run demo.yaml"}
+    )
+
+
+# What the checks see -------------------------------------------------------------------------------------------------
+
+
+class Listed(SourceSpec):
+    """Gives what it is told."""
+
+    records: tuple[tuple[str, ...], ...]
+    """Each a class's first letter and the class's fields."""
+
+    def build(self, context: Context) -> Any:
+        return self
+
+    def load(self) -> Any:
+        kinds = {"P": Passage, "Q": Query, "L": Label, "T": str}
+        return (kinds[kind](*fields) for kind, *fields in self.records)
+
+
+P, Q = ("P", "p", "text"), ("Q", "q", "text")
+
+
+@pytest.mark.parametrize(
+    ("records", "sentence"),
+    [
+        ([P], "gave no Query"),
+        ([P, P, Q], "two of Passage with one id"),
+        ([P, ("Q", "q", "text", "validation")], "has the split 'validation'"),
+        ([P, Q, ("L", "q", "nowhere")], "joins 'q' and 'nowhere', of which it gave no text"),
+        ([P, Q, ("T", "text")], "gave a str"),
+    ],
+)
+def test_a_broken_source_is_seen(made, records, sentence):
+    check_source(Listed(records=[P, Q, ("L", "q", "p")]), made)
+    with pytest.raises(AssertionError, match=sentence):
+        check_source(Listed(records=records), made)
+
+
+class Ranked(RetrieverSpec):
+    """Gives the same hits for every query, best first."""
+
+    rows: tuple[int, ...]
+    """Passage rows."""
+    scores: tuple[float | None, ...]
+    """Their scores; null is -inf."""
+
+    def build(self, context: Context) -> Any:
+        return self
+
+    def search(self, queries: Any, depth: int) -> Hits:
+        rows = np.full((len(queries), depth), -1, np.int32)
+        scores = np.full((len(queries), depth), -np.inf, np.float32)
+        n = min(depth, len(self.rows))
+        rows[:, :n], scores[:, :n] = self.rows[:n], [-np.inf if score is None else score for score in self.scores[:n]]
+        return Hits(rows, scores)
+
+
+@pytest.mark.parametrize(
+    ("rows", "scores", "sentence"),
+    [
+        ((3, 4), (1.0, 2.0), "not sorted by descending score"),
+        ((4, 3), (1.0, 1.0), "a tie is not broken by the lower row"),
+        ((3, 4, 3), (3.0, 2.0, 1.0), "among the hits of one query twice"),
+        ((3, -1, 4), (3.0, None, 1.0), "a hit stands after an empty place"),
+        ((3, -1), (3.0, 1.0), "must stand in the same places"),
+        ((99,), (1.0,), "no such passage row"),
+        ((), (), "found nothing for any query"),
+    ],
+)
+def test_a_broken_retriever_is_seen(made, rows, scores, sentence):
+    check_retriever(Ranked(rows=(3, 4), scores=(2.0, 1.0)), made)
+    with pytest.raises(AssertionError, match=sentence):
+        check_retriever(Ranked(rows=rows, scores=scores), made)
+
+
+class Speaks(JudgeSpec):
+    """Judges well, or in the one way that is asked for."""
+
+    fault: str = ""
+    """What it does wrong."""
+
+    def build(self, context: Context) -> Any:
+        return self
+
+    def judge(self, batches: Any) -> Any:
+        for number, batch in enumerate(batches):
+            rows = np.arange(len(batch)) if self.fault == "unwanted" else np.flatnonzero(batch.wanted)
+            query, passage = batch.query[rows], batch.passage[rows]
+            codes = {"unjudged": -1, "batches": number % 2}.get(self.fault, 0)
+            said = Verdicts(
+                query,
+                passage,
+                np.full(len(rows), codes, np.int8),
+                grade=np.zeros(len(rows), np.float64 if self.fault == "dtype" else np.float32),
+            )
+            yield from [said] * (2 if self.fault == "twice" else 1)
+
+
+@pytest.mark.parametrize(
+    ("fault", "sentence"),
+    [
+        ("unwanted", "which it was not asked about"),
+        ("twice", "twice"),
+        ("unjudged", "-1 is no verdict; leave a pair out"),
+        ("dtype", "grade is no float32"),
+        ("batches", "verdicts change with the order of the queries, or with the batches"),
+    ],
+)
+def test_a_broken_judge_is_seen(made, fault, sentence):
+    check_judge(Speaks(), made)
+    with pytest.raises(AssertionError, match=sentence):
+        check_judge(Speaks(fault=fault), made)
+
+
+class Squares(LossSpec):
+    """A loss that breaks the promise that is asked for."""
+
+    fault: str
+    """What it does wrong."""
+
+    def build(self, context: Context) -> Any:
+        from recipekit.losses.infonce_math import InfoNCE
+
+        right = InfoNCE(temperature=0.5)
+
+        def wrong(queries: Any, passages: Any, mask: Any) -> Any:
+            if self.fault == "ignored":
+                mask = mask.where(mask != Verdict.IGNORE, int(Verdict.NEGATIVE))
+            losses = right(queries, passages, mask)
+            false_slope = (queries - queries.detach()).sum(1) * (losses > 0)
+            return {"mean": losses.mean(), "shift": losses + 1, "gradient": losses + false_slope}.get(self.fault, losses)
+
+        wrong.frozen = None  # type: ignore[attr-defined]
+        return wrong
+
+
+@pytest.mark.parametrize(
+    ("fault", "sentence"),
+    [
+        ("mean", "one value per query"),
+        ("shift", "a query without a positive has a loss"),
+        ("ignored", "an ignored passage changes the loss"),
+        ("gradient", "the gradient is not that of the value"),
+    ],
+)
+def test_a_broken_loss_is_seen(made, fault, sentence):
+    with pytest.raises(AssertionError, match=sentence):
+        check_loss(Squares(fault=fault), made)
+
+
+class Measured(EvaluatorSpec):
+    """Gives the rows that it is told."""
+
+    rows: Any
+    """Rows."""
+
+    def build(self, context: Context) -> Any:
+        return self
+
+    def evaluate(self, systems: Any) -> Any:
+        return self.rows
+
+
+ROW = {"split": "test", "system": "a", "metric": "ndcg@10", "value": 0.5, "low": 0.4, "high": 0.6, "queries": 3}
+
+
+@pytest.mark.parametrize(
+    ("rows", "sentence"),
+    [
+        ([{**ROW, "value": 0.7}], "outside of its interval"),
+        ([{**ROW, "system": "b"}], "none of the systems"),
+        ([ROW, ROW], "two rows for"),
+        ([{key: value for key, value in ROW.items() if key != "queries"}], "a row lacks queries"),
+        ([], "measured nothing"),
+    ],
+)
+def test_a_broken_evaluator_is_seen(made, rows, sentence):
+    systems = [System("a", lambda: Ranked(rows=(1,), scores=(1.0,)).build(made))]
+    check_evaluator(Measured(rows=[ROW]), made, systems)
+    with pytest.raises(AssertionError, match=sentence):
+        check_evaluator(Measured(rows=rows), made, systems)
+
+
+class Meddles(ExporterSpec):
+    """Writes, or meddles with what it reads."""
+
+    meddles: bool
+    """Whether it does."""
+
+    def build(self, context: Context) -> Any:
+        return self
+
+    def export(self, inputs: Any, card: Any, folder: Path) -> Any:
+        (folder if not self.meddles else inputs["collect"]).joinpath("new.txt").write_text("")
+        (folder / "mine.txt").write_text("")
+        return {}
+
+
+def test_a_meddling_exporter_is_seen(made, artifacts):
+    check_exporter(Meddles(meddles=False), context(made.scratch / "well"), artifacts, {"name": "demo"})
+    with pytest.raises(AssertionError, match="changed the artifacts that it reads"):
+        check_exporter(Meddles(meddles=True), context(made.scratch / "badly"), artifacts, {"name": "demo"})
+
+
+def test_what_every_component_must_keep_is_seen(folder):
+    class Undocumented(JudgeSpec):
+        """A judge with an undocumented field."""
+
+        depth: int = 1
+
+        def build(self, context: Context) -> Any:
+            return self
+
+    class Forgets(JudgeSpec):
+        """A judge that forgets the content of its file."""
+
+        file: Path = Path("labels.tsv")
+        """A file."""
+
+        def build(self, context: Context) -> Any:
+            return self
+
+    class Bare(JudgeSpec):
+        def build(self, context: Context) -> Any:
+            return self
+
+    class Idle(JudgeSpec):
+        """Builds nothing."""
+
+    broken: list[tuple[Component, str]] = [
+        (Undocumented(), "Undocumented.depth has no docstring"),
+        (Forgets(), "Forgets.file is a path, whose content counts"),
+        (Bare(), "Bare has no docstring"),
+        (Idle(), r"Idle does not define build\(\)"),
+    ]
+    for spec, sentence in broken:
+        with pytest.raises(AssertionError, match=sentence):
+            check_spec(spec, "judge")
+    with pytest.raises(AssertionError, match="Listed is no JudgeSpec"):
+        check_spec(Listed(records=()), "judge")
+
+
+def test_a_heavy_import_is_seen(tmp_path, monkeypatch):
+    (tmp_path / "heavy_judge.py").write_text(
+        "import elasticsearch\nfrom recipekit.component import JudgeSpec\n"
+        'class Heavy(JudgeSpec):\n    """Imports a client."""\n    def build(self, context):\n        return self\n'
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    import heavy_judge  # type: ignore[import-not-found]
+
+    with pytest.raises(AssertionError, match="importing heavy_judge imports elasticsearch; import what is heavy inside build"):
+        check_spec(heavy_judge.Heavy(), "judge")

@@ -1,0 +1,81 @@
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from recipekit.errors import RunError
+from recipekit.records import CANDIDATES, JUDGMENTS, Verdict
+from recipekit.training.labels import training_labels
+
+POSITIVE, NEGATIVE, IGNORE = Verdict.POSITIVE, Verdict.NEGATIVE, Verdict.IGNORE
+
+
+@pytest.fixture
+def dataset(make_dataset):
+    """Four queries over six passages; query 2 is of dev, query 3 has no label at all."""
+    queries = [("a", "one", "train"), ("b", "two", "train"), ("c", "three", "dev"), ("d", "four", "train")]
+    passages = [(f"p{i}", f"text {i}") for i in range(6)]
+    return make_dataset(queries, passages, {(0, 0): 1.0, (0, 1): 3.0, (0, 5): 0.0, (1, 2): 1.0, (2, 3): 1.0})
+
+
+def candidates(*rows: tuple[int, int, float]) -> pa.Table:
+    query, passage, score = zip(*rows, strict=True)
+    return pa.table([query, passage, [False] * len(rows), score], schema=CANDIDATES)
+
+
+def judgments(*rows: tuple[int, int, Verdict]) -> pa.Table:
+    query, passage, verdict = zip(*rows, strict=True)
+    none = [None] * len(rows)
+    columns = [query, passage, verdict, none, none, none, pa.array(["llm"] * len(rows)).dictionary_encode()]
+    return pa.table([pa.array(column, type=field.type) if isinstance(column, tuple | list) else column.cast(field.type)
+                     for column, field in zip(columns, JUDGMENTS, strict=True)], schema=JUDGMENTS)  # fmt: skip
+
+
+def pairs(labels, which: str) -> list[tuple[int, int]]:
+    found = getattr(labels, which)
+    return [(int(labels.queries[query]), int(passage)) for query, passage in zip(found.query, found.passage, strict=True)]
+
+
+def test_given_labels_alone(dataset):
+    labels = training_labels(dataset)
+    assert labels.queries.tolist() == [0, 1]
+    assert pairs(labels, "positive") == [(0, 0), (0, 1), (1, 2)]
+    assert labels.weight.tolist() == [0.5, 0.5, 1.0]
+    assert pairs(labels, "negative") == [(0, 5)]
+    assert pairs(labels, "ignored") == []
+    assert labels.counts() == {"queries": 2, "queries_without_positive": 1, "positives": 3, "ignored": 0, "hard_negatives": 1}
+
+
+def test_weights_by_grade(dataset):
+    np.testing.assert_allclose(training_labels(dataset, weights="grade").weight, [0.25, 0.75, 1.0])
+
+
+def test_a_candidate_without_a_verdict_is_ignored_or_a_negative_as_the_recipe_says(dataset):
+    mined = candidates((0, 4, 0.9), (0, 3, 0.8), (1, 2, 0.5), (2, 0, 0.7))
+    judged = judgments((0, 3, NEGATIVE))
+    ignoring = training_labels(dataset, candidates=mined, judgments=judged)
+    assert pairs(ignoring, "ignored") == [(0, 4)]
+    assert pairs(ignoring, "negative") == [(0, 3), (0, 5)]
+    negative = training_labels(dataset, candidates=mined, judgments=judged, unjudged="negative")
+    assert pairs(negative, "ignored") == []
+    assert pairs(negative, "negative") == [(0, 4), (0, 3), (0, 5)]  # by fused score; what nobody retrieved comes last
+
+
+def test_a_judgment_stands_before_a_given_label(dataset):
+    judged = judgments((0, 0, IGNORE), (0, 1, POSITIVE), (1, 2, NEGATIVE), (3, 4, POSITIVE))
+    labels = training_labels(dataset, judgments=judged)
+    assert pairs(labels, "positive") == [(0, 1), (3, 4)]
+    assert pairs(labels, "ignored") == [(0, 0)]
+    assert labels.queries.tolist() == [0, 3]  # query 1 has lost its only positive
+
+
+def test_pairs_of_some_queries_in_their_order(dataset):
+    labels = training_labels(dataset)
+    local, at = labels.positive.of(np.array([1, 0]))
+    assert local.tolist() == [0, 1, 1]
+    assert labels.positive.passage[at].tolist() == [2, 0, 1]
+
+
+def test_nothing_to_train_on_is_an_error(make_dataset):
+    dataset = make_dataset([("a", "one", "train")], [("p", "text")], {(0, 0): 0.0})
+    with pytest.raises(RunError, match="none of the 1 train queries has a positive passage"):
+        training_labels(dataset)
