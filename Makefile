@@ -32,7 +32,7 @@ lint: $(VENV)/.ready
 	$(BIN)/lint-imports
 
 schema: $(VENV)/.ready
-	$(BIN)/recipekit schema --output schemas/recipe.schema.json --builtin
+	$(BIN)/recipekit schema --distribution recipekit --output schemas/recipe.schema.json
 
 $(VENV)/.ready: pyproject.toml
 	@test -n "$(PYTHON)" || { echo "recipekit needs Python 3.11 or newer; name one with make PYTHON=/path/to/python3.12" >&2; exit 1; }

@@ -57,6 +57,12 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "model"
 
 
+@pytest.fixture(scope="session")
+def words() -> list[str]:
+    """The whole words that the tiny model knows."""
+    return WORDS
+
+
 def write_dataset(
     folder: Path,
     queries: Sequence[tuple[str, str, str]],

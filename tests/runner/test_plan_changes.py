@@ -2,7 +2,8 @@
 
 from recipekit.runner.plan import changes
 
-JUDGE = {"section": {"judges": {"near": {"name": "margin", "fields": {"percentage": 0.95}, "files": {}}}}, "inputs": {"mine": "aa"}, "seed": 1}
+NEAR = {"name": "margin", "fields": {"percentage": 0.95}, "files": {}}
+JUDGE = {"section": {"judges": {"near": NEAR}}, "inputs": {"mine": "aa"}, "seed": 1}
 
 
 def changed(**parts: object) -> list[str]:

@@ -15,7 +15,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from recipekit.component import Component, NotIdentity
+from recipekit.component import Component, is_identity
 from recipekit.errors import DataError
 
 __all__ = ["FileHashes", "canonical", "component_identity", "fields_identity", "key_of"]
@@ -35,11 +35,7 @@ def key_of(identity: Any) -> str:
 
 def fields_identity(model: BaseModel) -> dict[str, Any]:
     """The fields of a spec that decide its result, as JSON values; nested models likewise."""
-    return {
-        name: _value(getattr(model, name))
-        for name, info in type(model).model_fields.items()
-        if not any(mark is NotIdentity for mark in info.metadata)
-    }
+    return {name: _value(getattr(model, name)) for name, info in type(model).model_fields.items() if is_identity(info)}
 
 
 def _value(value: Any) -> Any:

@@ -19,6 +19,7 @@ cache = typer.Typer(help="List what the cache holds, or remove what no run needs
 def ls(cache: Cache = Path(".recipekit"), runs: Runs = Path("runs")) -> None:
     """List artifacts: stage, key, size, when it was made, by which recipe, and whether a run needs it."""
     from recipekit.artifacts.store import Store
+    from recipekit.report.numbers import size
     from recipekit.runner.garbage import needed
 
     store = Store(cache)
@@ -26,12 +27,12 @@ def ls(cache: Cache = Path(".recipekit"), runs: Runs = Path("runs")) -> None:
     total = 0
     for artifact in store.all():
         manifest = artifact.manifest
-        size = artifact.size()
-        total += size
+        held = artifact.size()
+        total += held
         need = "needed" if (artifact.stage, artifact.key) in roots else "free"
         made = f"{manifest['made'][:16]}  {need:<6}  {manifest.get('recipe', '')}"
-        typer.echo(f"{artifact.stage:<11} {artifact.key[:12]}  {_size(size):>9}  {made}".rstrip())
-    typer.echo(f"{_size(total)} in all")
+        typer.echo(f"{artifact.stage:<11} {artifact.key[:12]}  {size(held):>9}  {made}".rstrip())
+    typer.echo(f"{size(total)} in all")
 
 
 @cache.command()
@@ -43,18 +44,11 @@ def gc(
 ) -> None:
     """Remove artifacts that no run needs, and unfinished work that nobody is at."""
     from recipekit.artifacts.store import Store
+    from recipekit.report.numbers import size
     from recipekit.runner.garbage import collect_garbage
 
     freed = 0
-    for path, size in collect_garbage(Store(cache), runs, keep_runs=keep_runs, dry_run=dry_run):
-        typer.echo(f"{'would remove' if dry_run else 'removed'} {path} ({_size(size)})")
-        freed += size
-    typer.echo(f"{_size(freed)} {'would be freed' if dry_run else 'freed'}")
-
-
-def _size(n: float) -> str:
-    for unit in ("B", "KB", "MB", "GB"):
-        if n < 1000:
-            return f"{n:.0f} {unit}" if unit == "B" else f"{n:.1f} {unit}"
-        n /= 1000
-    return f"{n:.1f} TB"
+    for path, held in collect_garbage(Store(cache), runs, keep_runs=keep_runs, dry_run=dry_run):
+        typer.echo(f"{'would remove' if dry_run else 'removed'} {path} ({size(held)})")
+        freed += held
+    typer.echo(f"{size(freed)} {'would be freed' if dry_run else 'freed'}")

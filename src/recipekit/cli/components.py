@@ -77,7 +77,7 @@ def describe(entry: Entry) -> Iterator[str]:
 
 
 def _keys(component: type[Component]) -> Iterator[str]:
-    from recipekit.component import NotIdentity
+    from recipekit.component import is_identity
     from recipekit.recipe.schema import component_schema
 
     schema = component_schema(component)
@@ -85,7 +85,7 @@ def _keys(component: type[Component]) -> Iterator[str]:
     for key, field in schema.get("properties", {}).items():
         default = "required" if key in required else f"default {_literal(field['default'])}" if "default" in field else "optional"
         info = component.model_fields.get(key)
-        free = "; not part of the cache key, may hold ${env:NAME}" if info and any(mark is NotIdentity for mark in info.metadata) else ""
+        free = "; not part of the cache key, may hold ${env:NAME}" if info and not is_identity(info) else ""
         yield f"{key}: {type_text(field, schema.get('$defs', {}))} ({default}{free})"
         for paragraph in field.get("description", "").split("\n\n"):
             yield from textwrap.wrap(paragraph, WIDTH, initial_indent="    ", subsequent_indent="    ")

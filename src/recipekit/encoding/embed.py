@@ -132,7 +132,7 @@ def embed_tokens(
     batches = length_batches(tokens.lengths[at], tokens_per_batch or encoder.tokens_per_batch)
     out = np.zeros((len(rows), encoder.dimension), dtype=np.float32)
     mine = batches[ranks.rank :: ranks.count]
-    with _evaluating(encoder):
+    with _encoding(encoder, where):
         encoded = _encode(encoder, tokens, (at[batch] for batch in mine), side, where)
         for batch, vectors in zip(mine, encoded, strict=True):
             out[batch] = vectors
@@ -186,7 +186,7 @@ def _embed_blocks(
     todo = [block for block in range(ranks.rank, len(blocks), ranks.count) if not done[block]]
     device = _device(encoder)
     total = sum(len(batch) for block in todo for batch in blocks[block])
-    with _evaluating(encoder), progress.track(f"encode {side}", total=total, unit="texts") as tracker:
+    with _encoding(encoder, device), progress.track(f"encode {side}", total=total, unit="texts") as tracker:
         for block in todo:
             # Mapped anew for each block: rows of like length lie all over the file, and a mapping that stays counts as memory.
             rows_on_disk = np.memmap(path, dtype, "r+", shape=shape)
@@ -218,8 +218,7 @@ def _encode(encoder: Encoder, tokens: TokenizedTexts, batches: Iterable[Rows], s
     for rows in batches:
         features = encoder.collate(tokens.take(rows), side)
         on_device = {name: value.to(device, non_blocking=True) for name, value in features.items()}
-        with torch.autocast(device.type, torch.bfloat16, enabled=encoder.precision == "bf16"):
-            vectors = encoder(on_device, side)
+        vectors = encoder(on_device, side)
         if before is not None:
             yield before.cpu().numpy()
         before = vectors.float()
@@ -228,13 +227,16 @@ def _encode(encoder: Encoder, tokens: TokenizedTexts, batches: Iterable[Rows], s
 
 
 @contextmanager
-def _evaluating(encoder: Encoder) -> Iterator[None]:
-    """Evaluation mode without gradients, and the mode before it afterwards."""
+def _encoding(encoder: Encoder, device: torch.device) -> Iterator[None]:
+    """Evaluation mode without gradients, in the encoder's precision, and the mode before it afterwards.
+
+    One autocast around all batches, since it remembers the rounded weights until it ends.
+    """
     module = cast("torch.nn.Module", encoder)
     training = module.training
     module.eval()
     try:
-        with torch.inference_mode():
+        with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=encoder.precision == "bf16"):
             yield
     finally:
         module.train(training)

@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from recipekit.component import KINDS, Component, NotIdentity
+from recipekit.component import KINDS, Component, is_identity
 from recipekit.errors import ComponentError
 from recipekit.recipe.environment import expand, has_placeholder, malformed, names
 from recipekit.recipe.models import Slot
@@ -123,7 +123,7 @@ def _open(model: type[BaseModel] | None, name: str) -> bool | type[BaseModel]:
     field = model.model_fields.get(name) if model else None
     if field is None:
         return True  # an unknown key is an error of its own
-    return any(mark is NotIdentity for mark in field.metadata) or model_in(field.annotation) or False
+    return not is_identity(field) or model_in(field.annotation) or False
 
 
 def _expanded(document: Document, path: KeyPath, value: Any, allowed: bool | type[BaseModel]) -> Any:

@@ -9,7 +9,7 @@ from typing import Any, Final
 from pydantic import BaseModel
 from pydantic.errors import PydanticInvalidForJsonSchema, PydanticUserError
 
-from recipekit.component import KINDS, Component, NotIdentity
+from recipekit.component import KINDS, Component, is_identity
 from recipekit.errors import ComponentError
 from recipekit.recipe.models import Recipe, Slot
 from recipekit.recipe.slots import is_map, model_in, slot_kind
@@ -116,7 +116,7 @@ def component_schema(component: type[Component], ref_template: str = "#/$defs/{m
     except (PydanticInvalidForJsonSchema, PydanticUserError):
         return {"type": "object", "description": component.__doc__ or ""}
     for name, field in component.model_fields.items():
-        if any(mark is NotIdentity for mark in field.metadata) and (key := field.alias or name) in schema.get("properties", {}):
+        if not is_identity(field) and (key := field.alias or name) in schema.get("properties", {}):
             schema["properties"][key] = _or_placeholder(schema["properties"][key])
     return schema
 

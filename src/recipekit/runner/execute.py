@@ -24,11 +24,11 @@ from recipekit.artifacts.store import Artifact, Store, explained, write_json
 from recipekit.errors import RecipekitError, RunError
 from recipekit.recipe.fill import filled
 from recipekit.recipe.models import Recipe
+from recipekit.report.numbers import duration
 from recipekit.report.render import write_report
 from recipekit.runner.job import EXIT_NO_SPACE, Job, read_error
 from recipekit.runner.launch import Launch
 from recipekit.runner.plan import CACHE, Plan, StagePlan, plan
-from recipekit.runner.progress import duration
 from recipekit.stages.pipeline import PIPELINE
 
 __all__ = ["Run", "run"]

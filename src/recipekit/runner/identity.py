@@ -8,12 +8,15 @@ from typing import Any
 from pydantic import BaseModel
 
 from recipekit.artifacts.key import FileHashes, component_identity, fields_identity
-from recipekit.component import NotIdentity, is_encoder_name
+from recipekit.component import is_encoder_name, is_identity
 from recipekit.recipe.models import Recipe, Section, Slot
 from recipekit.stages.inputs import TRAINED
 from recipekit.stages.pipeline import Stage
 
 __all__ = ["stage_identity"]
+
+ORDER = "(order)"
+"""No name in a recipe can be this one."""
 
 
 def stage_identity(recipe: Recipe, stage: Stage, section: Section, inputs: Mapping[str, str], hashes: FileHashes) -> dict[str, Any]:
@@ -50,15 +53,15 @@ def _identity(recipe: Recipe, value: Any, hashes: FileHashes) -> Any:
         return {**identity, **_named_encoders(recipe, spec, hashes)}
     if isinstance(value, Section):
         fields = {
-            name: _identity(recipe, getattr(value, name), hashes)
-            for name, info in type(value).model_fields.items()
-            if not any(mark is NotIdentity for mark in info.metadata)
+            name: _identity(recipe, getattr(value, name), hashes) for name, info in type(value).model_fields.items() if is_identity(info)
         }
         return {**fields, **_named_encoders(recipe, value, hashes)}
     if isinstance(value, BaseModel):
         return fields_identity(value)
     if isinstance(value, Mapping):
-        return {name: _identity(recipe, item, hashes) for name, item in value.items()}
+        items = {name: _identity(recipe, item, hashes) for name, item in value.items()}
+        # Judges and phases run in the order they are written, which the sorted keys of canonical JSON forget.
+        return {**items, ORDER: list(items)} if len(items) > 1 else items
     if isinstance(value, list | tuple):
         return [_identity(recipe, item, hashes) for item in value]
     return value

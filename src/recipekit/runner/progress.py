@@ -9,21 +9,12 @@ from pathlib import Path
 from typing import IO, Any
 
 from recipekit.recipe.environment import redact
+from recipekit.report.numbers import duration
 
-__all__ = ["ConsoleProgress", "duration"]
+__all__ = ["ConsoleProgress"]
 
 PLAIN_SECONDS = 10.0
 LIVE_SECONDS = 0.2
-
-
-def duration(seconds: float) -> str:
-    """A time as people read it: `8 s`, `3 min 5 s`, `2 h 10 min`."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
 class ConsoleProgress:

@@ -13,13 +13,10 @@ from recipekit.artifacts.manifest import manifest
 from recipekit.artifacts.store import Artifact, Store
 from recipekit.component import Context, Embeddings, Encoder, EncoderSpec, Progress, Ranks
 from recipekit.errors import RunError
-from recipekit.recipe.models import Slot
+from recipekit.recipe.models import TRAINED, Slot
 from recipekit.records import Dataset, Side
 
 __all__ = ["TRAINED", "Inputs"]
-
-TRAINED = "trained"
-"""The name by which stages after train ask a context for the trained encoder."""
 
 
 @dataclass

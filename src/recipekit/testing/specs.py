@@ -14,7 +14,7 @@ from typing import Final
 from pydantic import ValidationError
 
 from recipekit.artifacts.key import canonical, fields_identity
-from recipekit.component import KINDS, Component, NotIdentity
+from recipekit.component import KINDS, Component, is_identity
 
 __all__ = ["HEAVY", "check_spec", "expect"]
 
@@ -70,9 +70,7 @@ def _check_fields(spec: Component) -> None:
     for field, info in type(spec).model_fields.items():
         value = getattr(spec, field)
         if isinstance(value, Path):
-            expect(
-                any(mark is NotIdentity for mark in info.metadata), f"{name}.{field} is a path, whose content counts: make it a LocalPath"
-            )
+            expect(not is_identity(info), f"{name}.{field} is a path, whose content counts: make it a LocalPath")
             inside = any(path == value or value in path.parents for path in counted)
             expect(inside, f"{name}.{field} is a path, but files() does not list it, so that a change of its content is not seen")
 

@@ -1,48 +1,25 @@
-"""Components: what a recipe names with `use:`.
-
-A component is its own configuration: one class whose fields are the YAML keys, whose attribute docstrings are the
-documentation of those keys, and whose `build()` makes the thing that works. Heavy imports stand inside `build()`, so that a
-recipe is validated without them.
-
-```python
-class Elasticsearch(RetrieverSpec):
-    \"\"\"BM25 over an Elasticsearch index.\"\"\"
-
-    index: str
-    \"\"\"Index or alias to search.\"\"\"
-    url: Annotated[str, NotIdentity] = "http://localhost:9200"
-    \"\"\"Where the cluster answers.\"\"\"
-
-    def build(self, context: Context) -> Retriever: ...
-```
-
-Each kind has one direct subclass of `Component` that fixes its kind, the keys all of its members share, and the Protocol
-that `build()` returns. There is no other inheritance.
-"""
+"""The kinds of components: for each its spec, and the Protocol of what it builds."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Literal, Protocol, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, Protocol
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo
-from pydantic.fields import FieldInfo
+from pydantic import Field
+
+from recipekit.component.spec import Component
 
 if TYPE_CHECKING:
     import torch
 
-    from recipekit.records import Bools, Dataset, Floats, Ints, Label, Passage, Query, Rows, Side
+    from recipekit.component.context import Context
+    from recipekit.records import Bools, Floats, Ints, Label, Passage, Query, Rows, Side
 
 __all__ = [
     "KINDS",
-    "Component",
-    "Context",
-    "Embeddings",
     "Encoder",
-    "EncoderName",
     "EncoderSpec",
     "Evaluator",
     "EvaluatorSpec",
@@ -51,187 +28,17 @@ __all__ = [
     "Hits",
     "Judge",
     "JudgeSpec",
-    "LocalPath",
     "Loss",
     "LossSpec",
-    "NotIdentity",
     "PairBatch",
-    "Progress",
     "QueryBatch",
-    "Ranks",
     "Retriever",
     "RetrieverSpec",
     "Source",
     "SourceSpec",
     "System",
     "Verdicts",
-    "is_encoder_name",
 ]
-
-
-class _NotIdentity:
-    """See `NotIdentity`."""
-
-    def __repr__(self) -> str:
-        return "NotIdentity"
-
-
-NotIdentity: Final = _NotIdentity()
-"""Marks a field that changes nothing about the result (a url, a concurrency, a path whose content counts instead): it is
-left out of keys, and is the only place where `${env:NAME}` may stand. `url: Annotated[str, NotIdentity]`."""
-
-
-class _EncoderName:
-    """See `EncoderName`."""
-
-
-EncoderName = Annotated[str, _EncoderName()]
-"""A field that names one of the recipe's encoders; a recipe in which there is none of that name is wrong."""
-
-
-def is_encoder_name(field: FieldInfo) -> bool:
-    """Whether a pydantic field is an `EncoderName`, or `EncoderName | None`."""
-
-    def marked(annotation: Any) -> bool:
-        return any(isinstance(part, _EncoderName) or marked(part) for part in get_args(annotation))
-
-    return any(isinstance(mark, _EncoderName) for mark in field.metadata) or marked(field.annotation)
-
-
-def _from_recipe_folder(path: Path, info: ValidationInfo) -> Path:
-    folder = (info.context or {}).get("folder", Path())
-    return Path(os.path.abspath(folder / path.expanduser()))
-
-
-LocalPath = Annotated[Path, NotIdentity, AfterValidator(_from_recipe_folder)]
-"""A file or folder, absolute once validated; relative ones start at the recipe's folder (validation context `folder`).
-
-It is no part of the identity: list it in `files()`, so that its content is."""
-
-
-class Component(BaseModel):
-    """A frozen spec that builds what it describes.
-
-    A default that is written out means what it means unwritten (`recipekit fill` writes all of them, and every run loads such
-    a recipe): validators compare values, and never ask which keys were written (`model_fields_set`).
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, validate_default=True)
-
-    kind: ClassVar[str]
-    version: ClassVar[int] = 1
-    """Raise it when the same spec would now produce another artifact."""
-    needs: ClassVar[tuple[str, ...]] = ()
-    """Sections of the recipe without which it has nothing to work on (`("train",)`); a recipe that lacks one is wrong."""
-
-    def build(self, context: Context) -> Any:
-        """Make the working object. Heavy imports belong here."""
-        raise TypeError(f"{type(self).__name__} does not define build()")
-
-    def files(self) -> Mapping[str, Path]:
-        """Local files and folders whose content decides the result; their hashes enter the key.
-
-        The names enter the key too, so they should not depend on where the files are: `{"corpus": folder}`. A path that is
-        listed here belongs in a field marked `NotIdentity`.
-        """
-        return {}
-
-    def fingerprint(self) -> Any:
-        """A JSON value that identifies what is used but can change under us (a hub revision, an index), or None.
-
-        It is called by `plan`, so it must be quick, must not import torch, and raises `ComponentError` where what it asks
-        for cannot be reached (the plan then says "unknown").
-        """
-        return None
-
-    def estimate(self, dataset: Dataset, pairs: int) -> Mapping[str, float]:
-        """Expected work or money for `pairs` (query, passage) pairs, by unit (`{"usd": 1.2}`), for `plan`; {} if trivial."""
-        return {}
-
-
-# What the stages hand to components ----------------------------------------------------------------------------------
-
-
-class Progress(Protocol):
-    """Where work reports what it does: a live line on a terminal, plain lines elsewhere, `log.jsonl` always."""
-
-    def track(self, name: str, total: int | None = None, unit: str = "") -> Tracker:
-        """Start a counted piece of work; a context manager."""
-
-    def log(self, event: str, **fields: Any) -> None:
-        """Record an event with its figures (JSON values)."""
-
-    def warn(self, message: str) -> None:
-        """Tell the user something that is not an error."""
-
-
-class Tracker(Protocol):
-    """One counted piece of work."""
-
-    def __enter__(self) -> Tracker: ...
-    def __exit__(self, *exc: object) -> None: ...
-    def advance(self, n: int = 1, **figures: float | str) -> None:
-        """Count `n` more done, and show `figures` (`loss=0.3`) beside the rate and the time left."""
-
-
-@dataclass(frozen=True)
-class Ranks:
-    """The processes that work together. One alone is rank 0 of 1."""
-
-    rank: int = 0
-    count: int = 1
-    device: str = "cpu"
-    """This process's torch device, as text."""
-    barrier: Callable[[], None] = lambda: None
-    """Returns when every rank has called it."""
-
-    @property
-    def is_main(self) -> bool:
-        """Whether this process writes what is written once."""
-        return self.rank == 0
-
-
-@dataclass(frozen=True)
-class Embeddings:
-    """One side's embeddings, by row: a memory-mapped matrix (n, dim) of float32 or float16, unit rows if normalized."""
-
-    path: Path
-    matrix: Any
-    normalized: bool
-
-    def __len__(self) -> int:
-        return int(self.matrix.shape[0])
-
-
-@dataclass(frozen=True)
-class Context:
-    """What a component may use when it is built. Everything comes through here; nothing is global."""
-
-    seed: int
-    scratch: Path
-    """A folder of this component alone, inside the stage's partial artifact: it survives a crash, for resuming."""
-    progress: Progress
-    ranks: Ranks = field(default_factory=Ranks)
-    _dataset: Dataset | None = None
-    encoder: Callable[[str], Encoder] = field(default=lambda name: _absent("encoder", name))
-    """Build (once) an encoder that the recipe names."""
-    embeddings: Callable[[str, Side], Embeddings] = field(default=lambda name, side: _absent("embeddings", name))
-    """Embeddings of all queries or passages by a named encoder; encoded at the first call, by all ranks together."""
-    artifact: Callable[[str, Any, Callable[[Path], None]], Path] = field(default=lambda name, identity, build: _absent("artifact", name))
-    """`artifact(name, identity, build)`: the folder of a cached by-product of the data set (a BM25 index). `build(folder)`
-    writes it where the cache has none; `identity` is a JSON value, the data set's key is added to it."""
-
-    @property
-    def dataset(self) -> Dataset:
-        """The collected data."""
-        if self._dataset is None:
-            raise RuntimeError("nothing is collected yet: a source has no data set")
-        return self._dataset
-
-
-def _absent(what: str, name: str) -> Any:
-    raise RuntimeError(f"this context has no {what} {name!r}")
-
 
 # Sources -------------------------------------------------------------------------------------------------------------
 

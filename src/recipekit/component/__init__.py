@@ -1,0 +1,82 @@
+"""Components: what a recipe names with `use:`.
+
+A component is its own configuration: one class whose fields are the YAML keys, whose attribute docstrings are the
+documentation of those keys, and whose `build()` makes the thing that works. Heavy imports stand inside `build()`, so that a
+recipe is validated without them.
+
+```python
+class Elasticsearch(RetrieverSpec):
+    \"\"\"BM25 over an Elasticsearch index.\"\"\"
+
+    index: str
+    \"\"\"Index or alias to search.\"\"\"
+    url: Annotated[str, NotIdentity] = "http://localhost:9200"
+    \"\"\"Where the cluster answers.\"\"\"
+
+    def build(self, context: Context) -> Retriever: ...
+```
+
+Each kind has one direct subclass of `Component` that fixes its kind, the keys all of its members share, and the Protocol
+that `build()` returns. There is no other inheritance.
+"""
+
+from __future__ import annotations
+
+from recipekit.component.context import Context, Embeddings, Progress, Ranks, Tracker
+from recipekit.component.kinds import (
+    KINDS,
+    Encoder,
+    EncoderSpec,
+    Evaluator,
+    EvaluatorSpec,
+    Exporter,
+    ExporterSpec,
+    Hits,
+    Judge,
+    JudgeSpec,
+    Loss,
+    LossSpec,
+    PairBatch,
+    QueryBatch,
+    Retriever,
+    RetrieverSpec,
+    Source,
+    SourceSpec,
+    System,
+    Verdicts,
+)
+from recipekit.component.spec import Component, EncoderName, LocalPath, NotIdentity, is_encoder_name, is_identity
+
+__all__ = [
+    "KINDS",
+    "Component",
+    "Context",
+    "Embeddings",
+    "Encoder",
+    "EncoderName",
+    "EncoderSpec",
+    "Evaluator",
+    "EvaluatorSpec",
+    "Exporter",
+    "ExporterSpec",
+    "Hits",
+    "Judge",
+    "JudgeSpec",
+    "LocalPath",
+    "Loss",
+    "LossSpec",
+    "NotIdentity",
+    "PairBatch",
+    "Progress",
+    "QueryBatch",
+    "Ranks",
+    "Retriever",
+    "RetrieverSpec",
+    "Source",
+    "SourceSpec",
+    "System",
+    "Tracker",
+    "Verdicts",
+    "is_encoder_name",
+    "is_identity",
+]

@@ -1,0 +1,95 @@
+"""What the stages hand to the components that they build."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from recipekit.component.kinds import Encoder
+    from recipekit.records import Dataset, Side
+
+__all__ = ["Context", "Embeddings", "Progress", "Ranks", "Tracker"]
+
+
+class Progress(Protocol):
+    """Where work reports what it does: a live line on a terminal, plain lines elsewhere, `log.jsonl` always."""
+
+    def track(self, name: str, total: int | None = None, unit: str = "") -> Tracker:
+        """Start a counted piece of work; a context manager."""
+
+    def log(self, event: str, **fields: Any) -> None:
+        """Record an event with its figures (JSON values)."""
+
+    def warn(self, message: str) -> None:
+        """Tell the user something that is not an error."""
+
+
+class Tracker(Protocol):
+    """One counted piece of work."""
+
+    def __enter__(self) -> Tracker: ...
+    def __exit__(self, *exc: object) -> None: ...
+    def advance(self, n: int = 1, **figures: float | str) -> None:
+        """Count `n` more done, and show `figures` (`loss=0.3`) beside the rate and the time left."""
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """The processes that work together. One alone is rank 0 of 1."""
+
+    rank: int = 0
+    count: int = 1
+    device: str = "cpu"
+    """This process's torch device, as text."""
+    barrier: Callable[[], None] = lambda: None
+    """Returns when every rank has called it."""
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this process writes what is written once."""
+        return self.rank == 0
+
+
+@dataclass(frozen=True)
+class Embeddings:
+    """One side's embeddings, by row: a memory-mapped matrix (n, dim) of float32 or float16, unit rows if normalized."""
+
+    path: Path
+    matrix: Any
+    normalized: bool
+
+    def __len__(self) -> int:
+        return int(self.matrix.shape[0])
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a component may use when it is built. Everything comes through here; nothing is global."""
+
+    seed: int
+    scratch: Path
+    """A folder of this component alone, inside the stage's partial artifact: it survives a crash, for resuming."""
+    progress: Progress
+    ranks: Ranks = field(default_factory=Ranks)
+    _dataset: Dataset | None = None
+    encoder: Callable[[str], Encoder] = field(default=lambda name: _absent("encoder", name))
+    """Build (once) an encoder that the recipe names."""
+    embeddings: Callable[[str, Side], Embeddings] = field(default=lambda name, side: _absent("embeddings", name))
+    """Embeddings of all queries or passages by a named encoder; encoded at the first call, by all ranks together."""
+    artifact: Callable[[str, Any, Callable[[Path], None]], Path] = field(default=lambda name, identity, build: _absent("artifact", name))
+    """`artifact(name, identity, build)`: the folder of a cached by-product of the data set (a BM25 index). `build(folder)`
+    writes it where the cache has none; `identity` is a JSON value, the data set's key is added to it."""
+
+    @property
+    def dataset(self) -> Dataset:
+        """The collected data."""
+        if self._dataset is None:
+            raise RuntimeError("nothing is collected yet: a source has no data set")
+        return self._dataset
+
+
+def _absent(what: str, name: str) -> Any:
+    raise RuntimeError(f"this context has no {what} {name!r}")

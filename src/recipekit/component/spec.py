@@ -1,0 +1,105 @@
+"""`Component`, and the marks that its fields may carry."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, get_args
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationInfo
+from pydantic.fields import FieldInfo
+
+if TYPE_CHECKING:
+    from recipekit.component.context import Context
+    from recipekit.records import Dataset
+
+__all__ = ["Component", "EncoderName", "LocalPath", "NotIdentity", "is_encoder_name", "is_identity"]
+
+
+class _NotIdentity:
+    """See `NotIdentity`."""
+
+    def __repr__(self) -> str:
+        return "NotIdentity"
+
+
+NotIdentity: Final = _NotIdentity()
+"""Marks a field that changes nothing about the result (a url, a concurrency, a path whose content counts instead): it is
+left out of keys, and is the only place where `${env:NAME}` may stand. `url: Annotated[str, NotIdentity]`."""
+
+
+class _EncoderName:
+    """See `EncoderName`."""
+
+
+EncoderName = Annotated[str, _EncoderName()]
+"""A field that names one of the recipe's encoders; a recipe in which there is none of that name is wrong."""
+
+
+def is_encoder_name(field: FieldInfo) -> bool:
+    """Whether a pydantic field is an `EncoderName`, or `EncoderName | None`."""
+    return _is_marked(field, _EncoderName)
+
+
+def is_identity(field: FieldInfo) -> bool:
+    """Whether a pydantic field counts in keys: it is not `NotIdentity`, alone or in a union (`LocalPath | None`)."""
+    return not _is_marked(field, _NotIdentity)
+
+
+def _is_marked(field: FieldInfo, mark: type) -> bool:
+    def inside(annotation: Any) -> bool:
+        return any(isinstance(part, mark) or inside(part) for part in get_args(annotation))
+
+    return any(isinstance(given, mark) for given in field.metadata) or inside(field.annotation)
+
+
+def _from_recipe_folder(path: Path, info: ValidationInfo) -> Path:
+    folder = (info.context or {}).get("folder", Path())
+    return Path(os.path.abspath(folder / path.expanduser()))
+
+
+LocalPath = Annotated[Path, NotIdentity, AfterValidator(_from_recipe_folder)]
+"""A file or folder, absolute once validated; relative ones start at the recipe's folder (validation context `folder`).
+
+It is no part of the identity: list it in `files()`, so that its content is."""
+
+
+class Component(BaseModel):
+    """A frozen spec that builds what it describes.
+
+    A default that is written out means what it means unwritten (`recipekit fill` writes all of them, and every run loads such
+    a recipe): validators compare values, and never ask which keys were written (`model_fields_set`).
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, validate_default=True)
+
+    kind: ClassVar[str]
+    version: ClassVar[int] = 1
+    """Raise it when the same spec would now produce another artifact."""
+    needs: ClassVar[tuple[str, ...]] = ()
+    """Sections of the recipe without which it has nothing to work on (`("train",)`); a recipe that lacks one is wrong."""
+
+    def build(self, context: Context) -> Any:
+        """Make the working object. Heavy imports belong here."""
+        raise TypeError(f"{type(self).__name__} does not define build()")
+
+    def files(self) -> Mapping[str, Path]:
+        """Local files and folders whose content decides the result; their hashes enter the key.
+
+        The names enter the key too, so they should not depend on where the files are: `{"corpus": folder}`. A path that is
+        listed here belongs in a field marked `NotIdentity`.
+        """
+        return {}
+
+    def fingerprint(self) -> Any:
+        """A JSON value that identifies what is used but can change under us (a hub revision, an index), or None.
+
+        It is called by `plan`, so it must be quick, must not import torch, and raises `ComponentError` where what it asks
+        for cannot be reached (the plan then says "unknown").
+        """
+        return None
+
+    def estimate(self, dataset: Dataset, pairs: int) -> Mapping[str, float]:
+        """Expected work or money for `pairs` (query, passage) pairs, by unit (`{"usd": 1.2}`), for `plan`; {} if trivial."""
+        return {}

@@ -1,0 +1,126 @@
+"""A recipe from data to model, through the command line, as people run it."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from sentence_transformers import SentenceTransformer
+
+STAGES = ["collect", "mine", "judge", "train", "evaluate", "export"]
+
+
+def manifests(folder: Path) -> dict[str, dict[str, object]]:
+    return {stage: json.loads((folder / "runs/tiny/latest/stages" / stage / "manifest.json").read_text()) for stage in STAGES}
+
+
+def test_a_run_from_data_to_model_and_again(folder: Path, cli) -> None:
+    first = cli("run", "recipe.yaml")
+    run = folder / "runs" / "tiny" / "latest"
+
+    rows = json.loads((run / "metrics.json").read_text())
+    assert {row["system"] for row in rows} == {"bm25", "untrained", "trained"}
+    assert all({"evaluator", "split", "metric", "value", "low", "high", "queries"} <= set(row) for row in rows)
+    assert all(0 <= row["low"] <= row["value"] <= row["high"] <= 1 for row in rows)
+    assert "trained" in first.stdout and "ndcg@10" in first.stdout
+
+    report = (run / "report.md").read_text()
+    for said in ("ndcg@10", "trained", "recipekit run recipe.yaml", "torch"):
+        assert said in report
+    assert all(manifest["peak_bytes"] > 0 and manifest["seconds"] > 0 for manifest in manifests(folder).values())
+
+    model = SentenceTransformer(str(run / "stages" / "export" / "model"), device="cpu")
+    trained = SentenceTransformer(str(run / "stages" / "train" / "encoder"), device="cpu")
+    text = ["river mountain valley"]
+    assert (model.encode(text) == trained.encode(text)).all()
+    assert (run / "stages" / "export" / "data" / "qrels" / "train.tsv").is_file()
+
+    # The same recipe again does nothing, and the process that finds this out needs no torch.
+    script = (
+        "import sys; sys.argv = ['recipekit', 'run', 'recipe.yaml']\n"
+        "from recipekit.cli.main import main\n"
+        "try: main()\n"
+        "except SystemExit as end: assert not end.code\n"
+        "heavy = {'torch', 'transformers', 'datasets', 'accelerate', 'sentence_transformers'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    before = manifests(folder)
+    again = subprocess.run([sys.executable, "-c", script], cwd=folder, capture_output=True, text=True, check=False)
+    assert again.returncode == 0, again.stderr
+    assert again.stderr.count("reused") == len(STAGES)
+    assert manifests(folder) == before
+    assert json.loads((run / "metrics.json").read_text()) == rows
+
+
+def test_a_changed_threshold_reruns_the_judge_and_what_follows(folder: Path, cli) -> None:
+    cli("run", "recipe.yaml", "--until", "judge")
+    changed = ("--set", "judge.judges.near.percentage=0.9")
+    planned = {stage["stage"]: stage for stage in json.loads(cli("plan", "recipe.yaml", "--json", *changed).stdout)}
+    assert [planned[stage]["state"] for stage in ("collect", "mine", "judge", "train")] == ["hit", "hit", "miss", "miss"]
+    assert planned["judge"]["why"] == ["judges.near.percentage: 0.95 → 0.9"]
+    said = cli("run", "recipe.yaml", "--until", "judge", *changed).stderr
+    assert "mine: made before, reused" in said
+    assert "judge: started (judges.near.percentage: 0.95 → 0.9)" in said
+
+
+def test_from_makes_a_stage_anew(folder: Path, cli) -> None:
+    cli("run", "recipe.yaml", "--until", "mine")
+    made = cli("run", "recipe.yaml", "--until", "mine", "--from", "mine").stderr
+    assert "collect: made before, reused" in made
+    assert "mine: started" in made
+
+
+def test_a_stage_that_the_recipe_does_not_have(cli) -> None:
+    ended = cli("run", "recipe.yaml", "--until", "trian", status=1)
+    assert ended.stderr.strip().splitlines()[-1].endswith("it has collect, mine, judge, train, evaluate, export")
+
+
+def test_the_order_of_judges_is_part_of_the_key(folder: Path, cli) -> None:
+    two = "near: {use: margin, encoder: student}\n    far: {use: margin, encoder: student, percentage: 0.5}"
+    other = "far: {use: margin, encoder: student, percentage: 0.5}\n    near: {use: margin, encoder: student}"
+    text = (folder / "recipe.yaml").read_text()
+    judge = "near: {use: margin, encoder: student, percentage: 0.95}"
+    keys = []
+    for judges in (two, other):
+        (folder / "recipe.yaml").write_text(text.replace(judge, judges))
+        plan = json.loads(cli("plan", "recipe.yaml", "--json").stdout)
+        keys.append(next(stage["key"] for stage in plan if stage["stage"] == "judge"))
+    assert keys[0] != keys[1]
+
+
+def test_a_secret_reaches_no_file(folder: Path, cli) -> None:
+    plugin = (
+        "from typing import Annotated, ClassVar\n"
+        "import numpy as np\n"
+        "from recipekit.component import Hits, NotIdentity, RetrieverSpec\n"
+        "class Remote(RetrieverSpec):\n"
+        '    """Pretends to ask a server."""\n'
+        '    token: Annotated[str, NotIdentity] = ""\n'
+        '    """Credential."""\n'
+        "    def build(self, context):\n"
+        "        context.progress.warn(f'connecting with {self.token}')\n"
+        "        context.progress.log('connect', token=self.token)\n"
+        "        assert len(self.token) == 12\n"
+        "        return self\n"
+        "    def search(self, queries, depth):\n"
+        "        raise RuntimeError(f'401 for {self.token}')\n"
+    )
+    (folder / "remote.py").write_text(plugin)
+    text = (folder / "recipe.yaml").read_text()
+    retriever = '"./remote.py:Remote", token: "${env:TINY_TOKEN}"'
+    (folder / "recipe.yaml").write_text(text.replace("lexical: {use: bm25,", f"lexical: {{use: {retriever},"))
+    assert "TINY_TOKEN" in cli("validate", "recipe.yaml", "--allow-local-code", status=2).stderr
+    ended = cli("run", "recipe.yaml", "--allow-local-code", status=1, TINY_TOKEN="s3cr3t-t0ken")
+    assert "RuntimeError: 401 for ${env:TINY_TOKEN}" in ended.stderr
+    assert "s3cr3t-t0ken" not in ended.stderr + ended.stdout
+    for file in folder.rglob("*"):
+        if file.is_file():
+            assert b"s3cr3t-t0ken" not in file.read_bytes(), file
+
+
+@pytest.mark.parametrize("verb", ["run", "plan", "validate"])
+def test_a_missing_recipe_is_one_line(cli, verb: str) -> None:
+    ended = cli(verb, "recipes.yaml", status=2)
+    assert "Traceback" not in ended.stderr
+    assert len(ended.stderr.strip().splitlines()) == 1
