@@ -9,8 +9,8 @@ from pydantic import BaseModel
 
 from recipekit.artifacts.key import FileHashes, component_identity, fields_identity
 from recipekit.component import is_encoder_name, is_identity
-from recipekit.recipe.models import Recipe, Section, Slot
-from recipekit.stages.inputs import TRAINED
+from recipekit.recipe.models import TRAINED, Recipe, Section, Slot
+
 from recipekit.stages.pipeline import Stage
 
 __all__ = ["stage_identity"]

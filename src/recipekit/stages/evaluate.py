@@ -10,10 +10,10 @@ from typing import Any
 from recipekit.artifacts.store import write_json
 from recipekit.component import EvaluatorSpec, RetrieverSpec, System
 from recipekit.errors import RunError
-from recipekit.recipe.models import EvaluateSection, Slot
+from recipekit.recipe.models import TRAINED, EvaluateSection, Slot
 from recipekit.records import Side
 from recipekit.retrievers.exact import Exact
-from recipekit.stages.inputs import TRAINED, Inputs
+from recipekit.stages.inputs import Inputs
 
 __all__ = ["UNTRAINED", "evaluate"]
 

@@ -16,7 +16,7 @@ from recipekit.errors import RunError
 from recipekit.recipe.models import TRAINED, Slot
 from recipekit.records import Dataset, Side
 
-__all__ = ["TRAINED", "Inputs"]
+__all__ = ["Inputs"]
 
 
 @dataclass
