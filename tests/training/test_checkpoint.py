@@ -1,6 +1,7 @@
 import torch
 
 from recipekit.training.checkpoint import load_checkpoint, restore_optimizer, save_checkpoint, set_weights
+from recipekit.training.optimizer import adamw
 
 
 def a_step(module: torch.nn.Module, optimizer: torch.optim.Optimizer, seed: int) -> None:
@@ -14,7 +15,7 @@ def made(seed: int) -> tuple[torch.nn.Module, torch.optim.Optimizer]:
     torch.manual_seed(seed)
     module = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.LayerNorm(4))
     module[0].bias.requires_grad_(False)
-    return module, torch.optim.AdamW([parameter for parameter in module.parameters() if parameter.requires_grad])
+    return module, adamw(module, 1e-2, 0.01)
 
 
 def test_training_goes_on_from_a_checkpoint_to_the_bit(tmp_path):

@@ -23,6 +23,9 @@ class Progress(Protocol):
     def log(self, event: str, **fields: Any) -> None:
         """Record an event with its figures (JSON values)."""
 
+    def tell(self, message: str) -> None:
+        """Tell the user something worth a line of its own."""
+
     def warn(self, message: str) -> None:
         """Tell the user something that is not an error."""
 

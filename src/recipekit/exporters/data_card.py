@@ -25,7 +25,7 @@ BODY = """
 
 {description}
 
-Queries, passages and three-state relevance judgments, made with [recipekit](https://pypi.org/project/recipekit/).
+Queries, passages and three-state relevance judgments, made with recipekit.
 
 | file | rows | what |
 |---|--:|---|

@@ -16,7 +16,7 @@ BODY = """
 
 {description}
 
-A text-embedding model trained with [recipekit](https://pypi.org/project/recipekit/){base}. It loads with sentence-transformers:
+A text-embedding model trained with recipekit{base}. It loads with sentence-transformers:
 
 ```python
 from sentence_transformers import SentenceTransformer

@@ -47,6 +47,12 @@ class ConsoleProgress:
         with self._log.open("a", encoding="utf-8") as file:
             file.write(redact(line) + "\n")
 
+    def tell(self, message: str) -> None:
+        """A line for the user, and for the log."""
+        if self.is_main:
+            self.say(f"  {message}")
+            self.log("told", message=message)
+
     def warn(self, message: str) -> None:
         """Tell the user, and the log."""
         if self.is_main:

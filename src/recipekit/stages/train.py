@@ -15,7 +15,7 @@ from typing import Any, cast
 import pyarrow as pa
 
 from recipekit.artifacts.store import write_json
-from recipekit.component import LossSpec
+from recipekit.component import Embeddings, LossSpec
 from recipekit.encoding.tokens import TokenizedTexts, tokenize_table
 from recipekit.errors import RunError
 from recipekit.losses.label_rows import FrozenMatrix, LabelRows
@@ -105,7 +105,8 @@ def _phases(inputs: Inputs, dataset: Dataset, section: TrainSection, encoder: An
         labels = labels_of(getattr(loss, "weights", "uniform"))
         frozen = loss.frozen is not None
         rows = _rows(labels) if frozen else None
-        freeze = partial(_freeze, inputs, dataset, encoder, scratch) if frozen else None
+        # Asked for here, before a step is made or a checkpoint loaded, while the encoder is untrained.
+        freeze = partial(_freeze, inputs, encoder, inputs.embeddings(section.encoder, "passage"), scratch) if frozen else None
         phases.append(TrainingPhase(name, loss, phase.query_epochs, phase.cycles, labels, rows, freeze))
     return phases
 
@@ -115,12 +116,14 @@ def _rows(labels: TrainingLabels) -> LabelRows:
     return LabelRows.from_pairs(len(labels.queries), positive.query, positive.passage, labels.weight, ignored.query, ignored.passage)
 
 
-def _freeze(inputs: Inputs, dataset: Dataset, encoder: Any, scratch: Path, folder: Path) -> FrozenMatrix:
+def _freeze(inputs: Inputs, encoder: Any, untrained: Embeddings, scratch: Path, folder: Path, is_untrained: bool) -> FrozenMatrix:
     """Encode the passages, and bring this rank's share of them into its device's memory."""
     import torch.distributed
 
-    ranks = inputs.ranks
-    matrix = frozen_matrix(encoder, dataset.passages, scratch / "tokens" / "passage", "passage", folder, ranks, inputs.progress)
+    assert inputs.dataset is not None
+    ranks, texts, passages = inputs.ranks, scratch / "tokens" / "passage", inputs.dataset.passages
+    # Mining and the evaluation of the untrained encoder want the first matrix too, so it is a by-product in the cache.
+    matrix = untrained.matrix if is_untrained else frozen_matrix(encoder, passages, texts, "passage", folder, ranks, inputs.progress)
     group = torch.distributed.group.WORLD if ranks.count > 1 else None
     return FrozenMatrix.share(matrix, rank=ranks.rank, count=ranks.count, group=group).to(ranks.device)
 

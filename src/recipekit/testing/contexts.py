@@ -27,6 +27,10 @@ class RecordingProgress:
         """Remember the event."""
         self.events.append({"event": event, **fields})
 
+    def tell(self, message: str) -> None:
+        """Remember what was told."""
+        self.events.append({"event": "told", "message": message})
+
     def warn(self, message: str) -> None:
         """Remember the warning."""
         self.warnings.append(message)

@@ -106,8 +106,7 @@ def restore_optimizer(module: torch.nn.Module, optimizer: torch.optim.Optimizer,
     for key, value in moments.items():
         name, _, moment = key.rpartition("/")
         parameter = parameters[name]
-        # AdamW keeps its step count on the CPU, and moments beside their parameter.
-        optimizer.state[parameter][moment] = value if moment == "step" else value.to(parameter.device)
+        optimizer.state[parameter][moment] = value.to(parameter.device)  # where fused AdamW keeps its count of steps, too
 
 
 def _write(path: Path, tensors: Weights) -> None:

@@ -203,7 +203,7 @@ class Training:
         if self.frozen is None or self.frozen[0] != place:
             assert phase.freeze is not None
             self.frozen = None  # its memory goes before the next one comes
-            self.frozen = place, phase.freeze(self.scratch / "frozen" / f"{place[0]}-{place[1]}")
+            self.frozen = place, phase.freeze(self.scratch / "frozen" / f"{place[0]}-{place[1]}", place == (0, 0))
         return self.frozen[1]
 
     def _point(self, epoch: Epoch, loss: float, norm: float, learning_rate: float) -> None:
@@ -237,6 +237,7 @@ class Training:
             self.state.best_step = self.state.step
             self.best = copy_weights(self.encoder)
         self.state.dev.append({"step": self.state.step, "value": value})
+        self.progress.tell(f"dev {self.section.dev_metric} {value:.4f} after {self.state.step:,} of {self.steps:,} steps")
         self.progress.log("evaluate", step=self.state.step, metric=self.section.dev_metric, value=value, best_step=self.state.best_step)
 
     def checkpoint_if_due(self, epoch: Epoch, figures: Mapping[str, float]) -> None:

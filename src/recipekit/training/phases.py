@@ -42,8 +42,9 @@ class TrainingPhase:
     labels: TrainingLabels
     rows: RowLabels | None = None
     """`labels` as a loss with a frozen side takes them."""
-    freeze: Callable[[Path], Any] | None = None
-    """Encode the frozen side into a folder, or open what stands there whole, and make of it what the loss takes."""
+    freeze: Callable[[Path, bool], Any] | None = None
+    """Encode the frozen side into a folder, or open what stands there whole, and make of it what the loss takes. The second
+    argument says whether the encoder is still untrained, so that embeddings of it that were made before may serve."""
 
     def __post_init__(self) -> None:
         if self.loss.frozen not in (None, "passage"):

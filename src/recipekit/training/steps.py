@@ -8,12 +8,14 @@ DistributedDataParallel, which averages, wants a forward on every rank for every
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from accelerate import Accelerator
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from recipekit.encoding.tokens import TokenizedTexts
 from recipekit.records import Rows, Side
@@ -44,9 +46,18 @@ class Forward:
         if self.dropout:
             torch.manual_seed(int(np.random.SeedSequence(seed).generate_state(1)[0]))
         # Autocast is torch's own and not Accelerate's: the precision is the recipe's, whatever a saved configuration says.
-        with torch.autocast(device.type, torch.bfloat16, enabled=self.bf16):
+        with torch.autocast(device.type, torch.bfloat16, enabled=self.bf16), self._attention(int(self.tokens[side].lengths[rows].max())):
             embeddings: torch.Tensor = self.encoder(features, side)
         return embeddings.float()
+
+    def _attention(self, width: int) -> AbstractContextManager[Any]:
+        """Torch's own choice of attention, but for short texts in bf16 on a CPU.
+
+        There its fused attention is slow backwards: 0.092 s against 0.013 s for 64 texts of 16 tokens, 0.18 s against 0.11 s for
+        32 of 128, on one core; beyond, it is the faster, and its memory does not grow with the square of the length.
+        """
+        slow = self.bf16 and self.accelerator.device.type == "cpu" and width <= 128
+        return sdpa_kernel(SDPBackend.MATH) if slow else nullcontext()
 
     def count(self, rows: Rows, side: Side) -> int:
         """Tokens of these rows."""
