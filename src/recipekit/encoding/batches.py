@@ -15,7 +15,9 @@ PADDING_SHARE = 1 / 16
 """A batch ends, even if it is not full, where its padding would pass this share of the budget."""
 
 
-def length_batches(lengths: npt.NDArray[np.integer[Any]], tokens_per_batch: int, *, multiple: int = 1) -> list[Rows]:
+def length_batches(
+    lengths: npt.NDArray[np.integer[Any]], tokens_per_batch: int, *, multiple: int = 1, padding: int | None = None
+) -> list[Rows]:
     """Group texts of similar length; every text is in exactly one batch, the longest texts come first.
 
     A batch of n texts whose longest has w tokens costs n * w padded tokens: at most `tokens_per_batch`, unless one text
@@ -25,10 +27,12 @@ def length_batches(lengths: npt.NDArray[np.integer[Any]], tokens_per_batch: int,
         lengths: Tokens of each text, (n,).
         tokens_per_batch: The budget of padded tokens.
         multiple: Full batches hold a multiple of this many texts; those that end where lengths drop may not.
+        padding: Padding tokens that a batch may have; by default a sixteenth of its budget.
 
     Returns:
         Positions in `lengths`, one int64 array a batch.
     """
+    most = tokens_per_batch * PADDING_SHARE if padding is None else padding
     order = np.argsort(-lengths.astype(np.int64), kind="stable")
     sizes = lengths[order].astype(np.int64)
     batches: list[Rows] = []
@@ -36,8 +40,8 @@ def length_batches(lengths: npt.NDArray[np.integer[Any]], tokens_per_batch: int,
     while start < len(order):
         width = max(int(sizes[start]), 1)
         full = max(tokens_per_batch // width // multiple * multiple, multiple)
-        padding = np.cumsum(width - sizes[start : start + full])
-        count = max(int(np.searchsorted(padding, tokens_per_batch * PADDING_SHARE, side="right")), 1)
+        padded = np.cumsum(width - sizes[start : start + full])
+        count = max(int(np.searchsorted(padded, most, side="right")), 1)
         batches.append(order[start : start + count])
         start += count
     return batches

@@ -99,8 +99,9 @@ def _join_ranks(asked: int) -> Ranks:
         RunError: Fewer or more ranks formed a group than the run asked for.
     """
     from accelerate import PartialState
+    from accelerate.utils import parse_flag_from_env
 
-    state = PartialState()
+    state = PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU"))
     if state.num_processes != asked:
         raise RunError(
             f"{asked} processes were asked for, but {state.num_processes} formed a group: check the Accelerate configuration", code="RK604"

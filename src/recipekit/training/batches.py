@@ -28,7 +28,7 @@ def epoch_batches(n_queries: int, batch_size: int, seed: Sequence[int]) -> list[
     return [order[start : start + batch_size] for start in range(0, n_queries, batch_size)]
 
 
-def micro_batches(batch: Rows, lengths: Ints, tokens_per_batch: int, ranks: int) -> list[list[Rows]]:
+def micro_batches(batch: Rows, lengths: Ints, tokens_per_batch: int, ranks: int, padding: int | None = None) -> list[list[Rows]]:
     """Divide a global batch over ranks and forward passes.
 
     Ranks take turns along the texts sorted by length, so that their work is alike; each rank's share is then cut by length
@@ -40,13 +40,14 @@ def micro_batches(batch: Rows, lengths: Ints, tokens_per_batch: int, ranks: int)
         lengths: Tokens of each of them, (b,).
         tokens_per_batch: Padded tokens in one forward pass.
         ranks: How many there are.
+        padding: Padding tokens that a forward pass may have; by default as `length_batches` has it.
 
     Returns:
         For every forward pass, for every rank, positions in `batch`.
     """
     by_length = np.argsort(lengths, kind="stable")[::-1]
     shares = [by_length[rank::ranks] for rank in range(ranks)]
-    cut = [[share[part] for part in length_batches(lengths[share], tokens_per_batch)] if len(share) else [] for share in shares]
+    cut = [[share[part] for part in length_batches(lengths[share], tokens_per_batch, padding=padding)] if len(share) else [] for share in shares]
     nothing = np.empty(0, dtype=np.int64)
     return [[own[turn] if turn < len(own) else nothing for own in cut] for turn in range(max(map(len, cut), default=0))]
 
