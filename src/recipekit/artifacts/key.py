@@ -92,7 +92,8 @@ class FileHashes:
                 return hashlib.sha256(canonical(listing).encode()).hexdigest()
             return self._file(path)
         except OSError as error:
-            raise DataError(f"{path}: {error.strerror or error}", code="RK301") from error
+            missing = isinstance(error, FileNotFoundError)
+            raise DataError(f"{path}: {'no such file or folder' if missing else error.strerror or error}", code="RK301") from error
 
     def _file(self, path: Path) -> str:
         status = path.stat()

@@ -43,7 +43,7 @@ def main() -> None:
 def invoke(args: Sequence[str]) -> int:
     """Run a command and return its exit code; what went wrong stands on stderr."""
     try:
-        app_for(args)(args=list(args), prog_name="recipekit")
+        app_for(args)(args=list(args), prog_name="recipekit", obj=list(args))
     except SystemExit as exit:
         code = exit.code if isinstance(exit.code, int) else EXIT_ERROR
         if code == EXIT_INTERRUPTED:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -13,6 +13,7 @@ __all__ = ["run"]
 
 
 def run(
+    context: typer.Context,
     recipe: Annotated[str, typer.Argument(help="A recipe file, or the name of a shipped recipe.")],
     overrides: Annotated[list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="Override a key; repeatable.")] = None,
     start: Annotated[str | None, typer.Option("--from", metavar="STAGE", help="Make this stage and those after it anew.")] = None,
@@ -43,19 +44,19 @@ def run(
         start=start,
         until=until,
         launch=launch,
-        command=_command(),
+        command=_command(context.obj),
         say=lambda line: typer.echo(redact(line), err=True),
     )
     typer.echo(terminal_summary(finished.path))
 
 
-def _command() -> str:
+def _command(typed: Sequence[str]) -> str:
     """What was typed, so that it can be typed again; without --from, which would do work again that is done."""
     words: list[str] = []
-    typed = iter(sys.argv[1:])
-    for word in typed:
+    rest = iter(typed)
+    for word in rest:
         if word == "--from":
-            next(typed, None)
+            next(rest, None)
         elif not word.startswith("--from="):
             words.append(word)
     return shlex.join(["recipekit", *words])

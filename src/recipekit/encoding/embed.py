@@ -236,7 +236,7 @@ def _encoding(encoder: Encoder, device: torch.device) -> Iterator[None]:
     training = module.training
     module.eval()
     try:
-        with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=encoder.precision == "bf16"):
+        with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=encoder.precision == "bf16"):
             yield
     finally:
         module.train(training)

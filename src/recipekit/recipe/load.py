@@ -6,6 +6,7 @@ alone, by its own class. So a plugin that no recipe names costs nothing, and its
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,13 +17,13 @@ from recipekit.recipe.checks import check
 from recipekit.recipe.components import Bound, bind, check_placeholders, mixed_up
 from recipekit.recipe.models import Origin, Recipe
 from recipekit.recipe.overrides import apply_overrides
-from recipekit.recipe.places import Document, KeyPath, refuse
-from recipekit.recipe.read import read_file
+from recipekit.recipe.places import Document, KeyPath, dotted, refuse
+from recipekit.recipe.read import read_file, read_text
 from recipekit.recipe.shipped import locate
 from recipekit.recipe.slots import slots
 from recipekit.recipe.words import explain, shown
 
-__all__ = ["load_recipe"]
+__all__ = ["load_recipe", "where"]
 
 
 def load_recipe(source: str | Path, overrides: Sequence[str] = (), *, allow_local_code: bool = False) -> Recipe:
@@ -48,6 +49,15 @@ def load_recipe(source: str | Path, overrides: Sequence[str] = (), *, allow_loca
         raise refuse(document.findings)
     recipe._origin = Origin(path.absolute(), folder, document.text, tuple(overrides), allow_local_code)
     return recipe
+
+
+def where(recipe: Recipe, path: KeyPath) -> str:
+    """Where a part of a loaded recipe stands, and its key path: `recipe.yaml:6:5: collect.sources.own`."""
+    origin = recipe.origin
+    name = os.path.relpath(origin.path) if origin.path.is_relative_to(Path.cwd()) else str(origin.path)
+    document = read_text(origin.text, name)
+    apply_overrides(document, origin.overrides)
+    return f"{document.place(path).text}: {dotted(path)}"
 
 
 def _validate(document: Document, folder: Path, allow_local_code: bool) -> Recipe | None:

@@ -9,8 +9,10 @@ from pydantic import BaseModel
 
 from recipekit.artifacts.key import FileHashes, component_identity, fields_identity
 from recipekit.component import is_encoder_name, is_identity
-from recipekit.recipe.models import TRAINED, Recipe, Section, Slot
-
+from recipekit.errors import RecipekitError
+from recipekit.recipe.load import where
+from recipekit.recipe.models import Recipe, Section, Slot
+from recipekit.recipe.places import KeyPath
 from recipekit.stages.pipeline import Stage
 
 __all__ = ["stage_identity"]
@@ -37,7 +39,7 @@ def stage_identity(recipe: Recipe, stage: Stage, section: Section, inputs: Mappi
         "stage": stage.name,
         "version": stage.version,
         "seed": recipe.seed,
-        "section": _identity(recipe, section, hashes),
+        "section": _identity(recipe, section, hashes, (stage.name,)),
         "inputs": dict(inputs),
     }
     if stage.name == "export":  # model and data cards tell the recipe's name and description
@@ -45,33 +47,34 @@ def stage_identity(recipe: Recipe, stage: Stage, section: Section, inputs: Mappi
     return identity
 
 
-def _identity(recipe: Recipe, value: Any, hashes: FileHashes) -> Any:
+def _identity(recipe: Recipe, value: Any, hashes: FileHashes, path: KeyPath) -> Any:
     """The identity of a section or anything in it; slots become their components, names of encoders the encoders."""
     if isinstance(value, Slot):
-        spec = value.spec
-        identity = component_identity(spec, value.entry.distribution, value.entry.name, hashes)
-        return {**identity, **_named_encoders(recipe, spec, hashes)}
+        return {**_component(recipe, value, hashes, path), **_named_encoders(recipe, value.spec, hashes)}
     if isinstance(value, Section):
-        fields = {
-            name: _identity(recipe, getattr(value, name), hashes) for name, info in type(value).model_fields.items() if is_identity(info)
-        }
+        names = [name for name, info in type(value).model_fields.items() if is_identity(info)]
+        fields = {name: _identity(recipe, getattr(value, name), hashes, (*path, name)) for name in names}
         return {**fields, **_named_encoders(recipe, value, hashes)}
     if isinstance(value, BaseModel):
         return fields_identity(value)
     if isinstance(value, Mapping):
-        items = {name: _identity(recipe, item, hashes) for name, item in value.items()}
+        items = {name: _identity(recipe, item, hashes, (*path, name)) for name, item in value.items()}
         # Judges and phases run in the order they are written, which the sorted keys of canonical JSON forget.
         return {**items, ORDER: list(items)} if len(items) > 1 else items
     if isinstance(value, list | tuple):
-        return [_identity(recipe, item, hashes) for item in value]
+        return [_identity(recipe, item, hashes, path) for item in value]
     return value
 
 
 def _named_encoders(recipe: Recipe, model: BaseModel, hashes: FileHashes) -> dict[str, Any]:
-    encoders = {}
-    for name, info in type(model).model_fields.items():
-        encoder = getattr(model, name)
-        if is_encoder_name(info) and encoder in (recipe.encoders or {}) and encoder != TRAINED:
-            slot = (recipe.encoders or {})[encoder]
-            encoders[encoder] = component_identity(slot.spec, slot.entry.distribution, slot.entry.name, hashes)
+    known = recipe.encoders or {}
+    named = [getattr(model, name) for name, info in type(model).model_fields.items() if is_encoder_name(info)]
+    encoders = {name: _component(recipe, known[name], hashes, ("encoders", name)) for name in named if name in known}
     return {"encoders": encoders} if encoders else {}
+
+
+def _component(recipe: Recipe, slot: Slot, hashes: FileHashes, path: KeyPath) -> dict[str, Any]:
+    try:
+        return component_identity(slot.spec, slot.entry.distribution, slot.entry.name, hashes)
+    except RecipekitError as error:
+        raise type(error)(f"{where(recipe, path)}: {error.message}", code=error.code) from error

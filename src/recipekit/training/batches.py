@@ -47,7 +47,10 @@ def micro_batches(batch: Rows, lengths: Ints, tokens_per_batch: int, ranks: int,
     """
     by_length = np.argsort(lengths, kind="stable")[::-1]
     shares = [by_length[rank::ranks] for rank in range(ranks)]
-    cut = [[share[part] for part in length_batches(lengths[share], tokens_per_batch, padding=padding)] if len(share) else [] for share in shares]
+    cut = [
+        [share[part] for part in length_batches(lengths[share], tokens_per_batch, padding=padding)] if len(share) else []
+        for share in shares
+    ]
     nothing = np.empty(0, dtype=np.int64)
     return [[own[turn] if turn < len(own) else nothing for own in cut] for turn in range(max(map(len, cut), default=0))]
 
