@@ -196,5 +196,7 @@ def explained(path: Path) -> Iterator[None]:
             ) from error
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             where = error.filename or path
-            raise StoreError(f"{where}: cannot be written ({error.strerror}); choose another folder with --cache or --runs", code="RK502") from error
+            raise StoreError(
+                f"{where}: cannot be written ({error.strerror}); choose another folder with --cache or --runs", code="RK502"
+            ) from error
         raise
