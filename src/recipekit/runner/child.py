@@ -29,12 +29,12 @@ from recipekit.runner.progress import ConsoleProgress
 from recipekit.stages.inputs import Inputs
 from recipekit.stages.pipeline import PIPELINE
 
-__all__ = ["main"]
+__all__ = ["die_with_parent", "main"]
 
 
 def main(job_file: str) -> int:
     """Make one stage; the exit code says how it ended."""
-    _die_with_the_runner()
+    die_with_parent()
     job = Job.read(Path(job_file))
     run = Path(job.run)
     rank = int(os.environ.get("RANK", "0"))
@@ -118,7 +118,7 @@ def _unexpected(job: Job, error: Exception) -> int:
     return EXIT_TOLD
 
 
-def _die_with_the_runner() -> None:
+def die_with_parent() -> None:
     """Ask Linux to end this process when its parent ends, however that ends, so that no orphan works on behind a new run."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the runner decides what an interrupt means, and ends us
     if sys.platform == "linux":

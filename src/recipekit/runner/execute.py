@@ -10,8 +10,9 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -29,6 +30,7 @@ from recipekit.report.render import write_report
 from recipekit.runner.job import EXIT_NO_SPACE, Job, read_error
 from recipekit.runner.launch import Launch
 from recipekit.runner.plan import CACHE, Plan, StagePlan, plan
+from recipekit.runner.warm import WarmProcess
 from recipekit.stages.pipeline import PIPELINE
 
 __all__ = ["Run", "run"]
@@ -91,7 +93,9 @@ def run(
     forced = set(names[names.index(start) :]) if start else set()
     try:
         execution.open(planned)
-        for name in names[: names.index(until) + 1] if until else names:
+        wanted = names[: names.index(until) + 1] if until else names
+        execution.warm_up(wanted, forced)
+        for name in wanted:
             execution.stage(name, force=name in forced)
         return execution.close("finished")
     except KeyboardInterrupt:
@@ -100,6 +104,9 @@ def run(
     except RecipekitError:
         execution.close("failed")
         raise
+    finally:
+        if execution.warm:
+            execution.warm.close()
 
 
 def _new_folder(runs: Path, planned: Plan) -> Path:
@@ -122,6 +129,7 @@ class _Execution:
         self.recipe, self.store, self.folder, self.launch, self.say = recipe, store, folder, launch, say
         self.command = command or f"recipekit run {recipe.origin.path}"
         self.planned: dict[str, StagePlan] = {}
+        self.warm: WarmProcess | None = None
         self.artifacts: dict[str, Artifact] = {}
         self.made: list[str] = []
         self.started = datetime.now(UTC).isoformat(timespec="seconds")
@@ -139,6 +147,14 @@ class _Execution:
         temporary.unlink(missing_ok=True)
         temporary.symlink_to(self.folder.name)
         temporary.replace(latest)
+
+    def warm_up(self, names: Sequence[str], forced: Set[str]) -> None:
+        """Begin the slow imports, if a stage is to be made that wants them and they can be shared."""
+        wanted = any(
+            stage.ranks and stage.name in names and (stage.name in forced or self.planned[stage.name].state != "hit") for stage in PIPELINE
+        )
+        if wanted and self.launch.ranks == 1 and sys.platform == "linux":
+            self.warm = WarmProcess(self.launch.environment())
 
     def stage(self, name: str, *, force: bool) -> None:
         """Make one stage, or find it made."""
@@ -206,8 +222,11 @@ class _Execution:
             allow_local_code=self.recipe.origin.allow_local_code,
         )
         job_file = job.write(self.folder / f"{name}.job.json")
-        with _ended_with_us(self.launch.command(job_file, ranks=stage.ranks), self.launch.environment(), lock) as process:
-            status = process.wait()
+        if self.warm and stage.ranks:
+            status = self.warm.run(job_file, lock)
+        else:
+            with _ended_with_us(self.launch.command(job_file, ranks=stage.ranks), self.launch.environment(), lock) as process:
+                status = process.wait()
         job_file.unlink()
         error_file, result_file = self.folder / f"{name}.error.json", self.folder / f"{name}.result.json"
         if status == 0 and result_file.is_file():
