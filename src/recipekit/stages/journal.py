@@ -14,19 +14,12 @@ import numpy as np
 import pyarrow as pa
 
 from recipekit.component import Verdicts
+from recipekit.records import JUDGMENTS
 
 __all__ = ["JOURNAL", "Journal", "verdicts_of"]
 
-JOURNAL = pa.schema(
-    [
-        ("query", pa.int32()),
-        ("passage", pa.int32()),
-        ("verdict", pa.int8()),
-        ("grade", pa.float32()),
-        ("confidence", pa.float32()),
-        ("reason", pa.large_string()),
-    ]
-)
+JOURNAL = JUDGMENTS.remove(JUDGMENTS.get_field_index("judge"))
+"""What one judge said: a judgment, but for who gave it, which the folder tells."""
 
 
 class Journal:

@@ -8,6 +8,7 @@ from typing import Any
 
 from recipekit.component import Encoder, Progress, Ranks
 from recipekit.encoding.embed import embed_table, open_embeddings
+from recipekit.encoding.tokens import TokenizedTexts
 from recipekit.records import Side, TextTable
 
 __all__ = ["frozen_matrix"]
@@ -34,9 +35,6 @@ def frozen_matrix(encoder: Encoder, table: TextTable, tokens: Path, side: Side, 
             for other in folder.parent.glob("*"):
                 if other != folder:
                     shutil.rmtree(other)
-            (folder / "scratch").mkdir(parents=True, exist_ok=True)
-            if not (folder / "scratch" / "tokens").exists():
-                (folder / "scratch" / "tokens").symlink_to(tokens.absolute())  # embed_table looks here before it tokenizes
         ranks.barrier()
-        embed_table(encoder, table, side, folder, ranks, progress)
+        embed_table(encoder, table, side, folder, ranks, progress, tokens=TokenizedTexts.open(tokens))
     return open_embeddings(folder).matrix
