@@ -16,6 +16,7 @@ import errno
 import fcntl
 import json
 import os
+import secrets
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Set
 from contextlib import contextmanager
@@ -62,6 +63,22 @@ class Store:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.cache = root / "cache"
+
+    @property
+    def owner(self) -> str:
+        """Identifies this cache on the servers that its runs use; made once."""
+        file = self.root / "owner"
+        if not file.is_file():
+            self.root.mkdir(parents=True, exist_ok=True)
+            temporary = self.root / f".owner.{os.getpid()}.tmp"
+            temporary.write_text(secrets.token_hex(8))
+            try:
+                os.link(temporary, file)  # fails where another run was first, whose name then stands
+            except FileExistsError:
+                pass
+            finally:
+                temporary.unlink()
+        return file.read_text()
 
     def find(self, stage: str, key: str) -> Artifact | None:
         """The finished artifact of a key, if there is one."""

@@ -22,7 +22,7 @@ that `build()` returns. There is no other inheritance.
 
 from __future__ import annotations
 
-from recipekit.component.context import Context, Embeddings, Progress, Ranks, Tracker
+from recipekit.component.context import Context, Embeddings, Progress, Ranks, Spending, Tracker
 from recipekit.component.kinds import (
     KINDS,
     Encoder,
@@ -38,6 +38,8 @@ from recipekit.component.kinds import (
     LossSpec,
     PairBatch,
     QueryBatch,
+    Remote,
+    RemoteIndex,
     Retriever,
     RetrieverSpec,
     Source,
@@ -70,10 +72,13 @@ __all__ = [
     "Progress",
     "QueryBatch",
     "Ranks",
+    "Remote",
+    "RemoteIndex",
     "Retriever",
     "RetrieverSpec",
     "Source",
     "SourceSpec",
+    "Spending",
     "System",
     "Tracker",
     "Verdicts",

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from recipekit.component.kinds import Encoder
     from recipekit.records import Dataset, Side
 
-__all__ = ["Context", "Embeddings", "Progress", "Ranks", "Tracker"]
+__all__ = ["Context", "Embeddings", "Progress", "Ranks", "Spending", "Tracker"]
 
 
 class Progress(Protocol):
@@ -69,6 +69,18 @@ class Embeddings:
 
 
 @dataclass(frozen=True)
+class Spending:
+    """What a stage's calls to paid endpoints may cost, all of its components together."""
+
+    ledger: str = ""
+    """Names the account that the calls are booked to: the same for every attempt at one artifact."""
+    max_cost_usd: float | None = None
+    max_calls: int | None = None
+    calls: Path | None = None
+    """The SQLite file in which every call ever paid for is kept; None keeps none."""
+
+
+@dataclass(frozen=True)
 class Context:
     """What a component may use when it is built. Everything comes through here; nothing is global."""
 
@@ -85,6 +97,11 @@ class Context:
     artifact: Callable[[str, Any, Callable[[Path], None]], Path] = field(default=lambda name, identity, build: _absent("artifact", name))
     """`artifact(name, identity, build)`: the folder of a cached by-product of the data set (a BM25 index). `build(folder)`
     writes it where the cache has none; `identity` is a JSON value, the data set's key is added to it."""
+
+    spending: Spending = field(default_factory=Spending)
+    """What may be paid, and where it is booked."""
+    owner: str = ""
+    """Identifies the cache that this run works with: what it makes on servers bears it, so that nobody removes what is another's."""
 
     @property
     def dataset(self) -> Dataset:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Literal, Protocol
 
 from pydantic import Field
 
@@ -32,6 +32,8 @@ __all__ = [
     "LossSpec",
     "PairBatch",
     "QueryBatch",
+    "Remote",
+    "RemoteIndex",
     "Retriever",
     "RetrieverSpec",
     "Source",
@@ -101,6 +103,30 @@ class Retriever(Protocol):
         """The `depth` best passages of each query, without duplicates, ties broken by the lower row."""
 
 
+@dataclass(frozen=True)
+class RemoteIndex:
+    """An index or collection that recipekit made on a server."""
+
+    name: str
+    owner: str
+    """The cache that it was made for, `Context.owner`."""
+    dataset: str
+    """The key of the data set that is in it, `Dataset.key`."""
+    rows: int
+    bytes: int
+    """What it takes on the server's disk; 0 where the server does not tell."""
+
+
+class Remote(Protocol):
+    """What recipekit made on a retriever's server, for `recipekit cache ls` and `gc`. What others made is never listed."""
+
+    def indices(self) -> Sequence[RemoteIndex]:
+        """Everything on the server that bears recipekit's mark."""
+
+    def remove(self, name: str) -> None:
+        """Remove one of them; refused (`ComponentError`) for what does not bear the mark."""
+
+
 class RetrieverSpec(Component):
     """Finds candidate passages for a query."""
 
@@ -113,17 +139,22 @@ class RetrieverSpec(Component):
         """Make the retriever over `context.dataset.passages`."""
         return super().build(context)  # type: ignore[no-any-return]
 
+    def remote(self) -> Remote | None:
+        """What recipekit made on this retriever's server; None for a retriever without one."""
+        return None
+
 
 # Judges --------------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class PairBatch:
-    """Candidate pairs to judge. All pairs of a query stand in one batch, together.
+    """Candidate pairs to judge. All pairs of a query stand in one batch, together, each query's best candidate first.
 
     query, passage: rows, int32 (m,). given: the source's positives, bool (m,). before: the verdict of the judge before,
     int8 (m,), `Verdict.UNJUDGED` where there was none. Every candidate of a query is here; `wanted`, bool (m,), marks those
-    to judge, the rest are context (their given positives, above all).
+    to judge, the rest are context (their given positives, above all). A given positive that is wanted is judged blind, to
+    see how far the judge can be trusted: it is to be treated as any other candidate, and is no reference for others.
     """
 
     query: Ints
@@ -152,10 +183,18 @@ class Verdicts:
 
 
 class Judge(Protocol):
-    """Decides of (query, passage) pairs whether they are relevant."""
+    """Decides of (query, passage) pairs whether they are relevant.
+
+    It may also have `figures`, a mapping that is shown live beside the stage's own count (`usd=1.2`), and `counts`, a
+    mapping of JSON values that joins the stage's summary once all is judged.
+    """
 
     def judge(self, batches: Iterable[PairBatch]) -> Iterator[Verdicts]:
-        """Stream verdicts on the wanted pairs; a pair left out stays as the judge before left it."""
+        """Stream verdicts on the wanted pairs; a pair left out stays as the judge before left it.
+
+        What is yielded is on disk when the next is asked for, and a resumed attempt is not asked about it again. A judge that
+        looks at several pairs of a query together should therefore yield whole queries.
+        """
 
 
 class JudgeSpec(Component):
@@ -165,6 +204,16 @@ class JudgeSpec(Component):
 
     when: tuple[Literal["positive", "negative", "ignore", "unjudged"], ...] | None = None
     """Judge only the pairs on which the judges before gave one of these verdicts; by default, all pairs."""
+    below_confidence: float | None = None
+    """Judge only the pairs that the judge before gave with less confidence than this, or with none."""
+    disagreeing_with: str | None = None
+    """Judge only the pairs on which this judge, by its name in the recipe, and the last one before said different things."""
+    top: Annotated[int, Field(ge=1)] | None = None
+    """Judge only the candidates up to this rank."""
+    near_positive: Annotated[int, Field(ge=0)] | None = None
+    """Judge only the candidates that are ranked above the query's best-ranked given positive, or at most so many ranks below it."""
+    sample: Annotated[int, Field(ge=1)] | None = None
+    """Judge at most so many pairs in all, a seeded sample of those that the other conditions leave."""
 
     def build(self, context: Context) -> Judge:
         """Make the judge."""

@@ -20,6 +20,7 @@ from recipekit.component import (
     EvaluatorSpec,
     ExporterSpec,
     JudgeSpec,
+    LocalPath,
     LossSpec,
     RetrieverSpec,
     SourceSpec,
@@ -128,6 +129,17 @@ class Split(Section):
         return self
 
 
+class Hide(Section):
+    """Studies of incomplete labels: hide given positives, as if nobody had labelled them."""
+
+    keep: Annotated[int, Field(ge=1)] = 1
+    """How many positives of each query stay."""
+    by: Literal["random", "grade"] = "random"
+    """Which ones: a seeded choice, or those of the highest grade (ties by a seeded choice)."""
+    splits: Annotated[tuple[Literal["train", "dev", "test"], ...], Field(min_length=1)] = ("train",)
+    """Whose queries lose positives."""
+
+
 class CollectSection(Section):
     """Gather queries, passages and labels from the sources, merge duplicates, and split by query."""
 
@@ -135,6 +147,8 @@ class CollectSection(Section):
     """Where the data comes from, by a name of your own."""
     split: Split = Split()
     """How queries without a split of their own are divided."""
+    hide: Hide | None = None
+    """For studies: positives that are taken away, to see whether judging finds them again."""
 
 
 class MineSection(Section):
@@ -153,6 +167,31 @@ class MineSection(Section):
     """Whose queries are mined."""
 
 
+class Trust(Section):
+    """How far the judges can be trusted: pairs whose truth is known, judged blind among the rest."""
+
+    known: Share = 0.1
+    """Share of the sources' own labels among the candidates, positives and judged negatives, that are judged blind. What a judge
+    says of them changes no label (but see `audit_given`); it is compared with the label. Margin filters are not asked."""
+    sample: LocalPath | None = None
+    """People's labels to compare with, in a form that the `labels` judge reads (`recipekit judge sample` writes one to fill in)."""
+    relevant_from: float = 1.0
+    """The least grade of the sample that is a positive, where it has no verdict."""
+
+
+class Floors(Section):
+    """The least that the last word on blindly judged pairs must reach; a run that stays below ends with an error."""
+
+    kappa: Annotated[float, Field(ge=-1, le=1)] | None = None
+    """Cohen's kappa. People agree with strong models at 0.3 to 0.4 on mined pairs."""
+    agreement: Share | None = None
+    """Share of the pairs on which judge and label agree."""
+    false_positive_rate: Share | None = None
+    """Largest share of known negatives that may be called positive."""
+    false_negative_rate: Share | None = None
+    """Largest share of known positives that may be called negative."""
+
+
 class JudgeSection(Section):
     """Decide of every candidate pair: positive, negative or ignore. Judges run in the order they are written."""
 
@@ -160,6 +199,14 @@ class JudgeSection(Section):
     """What judges, by a name of your own. Each sees the pairs that its `when` selects; a later verdict replaces an earlier."""
     audit_given: bool = False
     """Let judges overrule the sources' own positives; by default a given positive stays one."""
+    trust: Trust = Trust()
+    """Which pairs of known truth are judged blind, to measure the judges."""
+    require: Floors = Floors()
+    """What the measured trust must reach for the run to go on."""
+    max_cost_usd: Annotated[float, Field(gt=0)] | None = None
+    """The most that this recipe's judging may cost, calls in flight included; when it is reached the rest stays unjudged."""
+    max_calls: Annotated[int, Field(ge=1)] | None = None
+    """The most calls to paid endpoints that judging may make."""
 
 
 class Phase(Section):

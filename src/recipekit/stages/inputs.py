@@ -11,7 +11,7 @@ from typing import Any
 from recipekit.artifacts.key import FileHashes, component_identity, key_of
 from recipekit.artifacts.manifest import manifest
 from recipekit.artifacts.store import Artifact, Store
-from recipekit.component import Context, Embeddings, Encoder, EncoderSpec, Progress, Ranks
+from recipekit.component import Context, Embeddings, Encoder, EncoderSpec, Progress, Ranks, Spending
 from recipekit.errors import RunError
 from recipekit.recipe.models import TRAINED, Slot
 from recipekit.records import Dataset, Side
@@ -51,8 +51,8 @@ class Inputs:
         found = self.artifacts.get("collect")
         return Dataset(found.path, found.key) if found else None
 
-    def context(self, scratch: Path) -> Context:
-        """The context for one component, with a scratch folder of its own."""
+    def context(self, scratch: Path, spending: Spending | None = None) -> Context:
+        """The context for one component, with a scratch folder of its own, and what it may spend."""
         scratch.mkdir(parents=True, exist_ok=True)
         return Context(
             seed=self.seed,
@@ -63,6 +63,8 @@ class Inputs:
             encoder=self.encoder,
             embeddings=self.embeddings,
             artifact=self.artifact,
+            spending=spending or Spending(calls=self.store.root / "calls.sqlite"),
+            owner=self.store.owner,
         )
 
     def encoder_spec(self, name: str) -> tuple[EncoderSpec, Any]:

@@ -1,0 +1,103 @@
+"""Waiting between attempts: exponential back-off with full jitter, and the server's own Retry-After where it gives one."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import TypeVar
+
+__all__ = ["Patience", "Transient", "persist", "retry_after"]
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long to go on asking a server that does not serve."""
+
+    attempts: int = 6
+    """Attempts in all, the first one counted."""
+    first: float = 0.5
+    """Seconds that the first wait lasts at most; each later one may last twice as long."""
+    longest: float = 30.0
+    """Seconds that any wait lasts at most, unless the server asks for more."""
+    longest_asked: float = 600.0
+    """Seconds that a server may ask for; what asks for more is taken for down."""
+
+    def delay(self, attempt: int, asked: float | None, random: random.Random) -> float | None:
+        """Seconds to wait after failed attempt number `attempt` (from 1); None where it was the last.
+
+        Full jitter, uniform in [0, min(longest, first * 2^(attempt - 1))], so that clients that failed together do not come
+        back together. Where the server asked for a delay, that is waited, and the jitter on top of it.
+        """
+        if attempt >= self.attempts or (asked is not None and asked > self.longest_asked):
+            return None
+        jitter = random.uniform(0, min(self.longest, self.first * 2 ** (attempt - 1)))
+        return jitter if asked is None else asked + jitter
+
+
+@dataclass(frozen=True)
+class Transient:
+    """What a failure tells of the next attempt: why it may help, and how long the server asked to wait (seconds)."""
+
+    reason: str
+    asked: float | None = None
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds that a reply's `Retry-After` (or `retry-after-ms`) asks for, as a number or an HTTP date; None without one."""
+    lowered = {name.lower(): value for name, value in headers.items()}
+    if "retry-after-ms" in lowered:
+        try:
+            return max(0.0, float(lowered["retry-after-ms"]) / 1000)
+        except ValueError:
+            pass
+    value = lowered.get("retry-after")
+    if value is None:
+        return None
+    try:
+        return max(0.0, float(value))
+    except ValueError:
+        pass
+    try:
+        when = parsedate_to_datetime(value)
+    except ValueError:
+        return None
+    return max(0.0, (when - datetime.now(UTC)).total_seconds())
+
+
+def persist(
+    call: Callable[[], T],
+    transient: Callable[[Exception], Transient | None],
+    *,
+    patience: Patience,
+    random: random.Random,
+    waiting: Callable[[Transient, float, int], None] = lambda why, seconds, attempt: None,
+    sleep: Callable[[float], None] = time.sleep,
+) -> T:
+    """Call until it succeeds, fails for good, or patience ends; then the last failure is raised as it came.
+
+    Args:
+        call: The attempt.
+        transient: Of a failure, why another attempt may help; None where it cannot.
+        patience: How often and how long.
+        random: For the jitter.
+        waiting: Told before each wait: why, how many seconds, after which attempt.
+        sleep: What waits.
+    """
+    attempt = 0
+    while True:
+        attempt += 1
+        try:
+            return call()
+        except Exception as error:
+            why = transient(error)
+            seconds = patience.delay(attempt, why.asked, random) if why else None
+            if why is None or seconds is None:
+                raise
+            waiting(why, seconds, attempt)
+            sleep(seconds)
