@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -107,3 +108,11 @@ def test_only_the_main_rank_writes(inputs, tmp_path):
 def test_the_folder_of_unfinished_work_is_no_name_for_an_exporter(inputs, tmp_path):
     with pytest.raises(RunError, match=r"export\.exporters\.scratch: this name is taken"):
         export(inputs, section(scratch=Copy()), tmp_path / "out")
+
+
+def test_cards_do_not_tell_where_this_machine_keeps_its_files(inputs, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    inputs.recipe_text = f"folder: {tmp_path}/data\nfile: {Path.home()}/faq.csv\nother: /srv{tmp_path}/data\nnear: {tmp_path}-2/x\n"
+    export(inputs, ExportSection(exporters={"copy": slot(Copy())}), tmp_path / "out")
+    card = json.loads((tmp_path / "out" / "copy" / "given.json").read_text())["card"]
+    assert card["recipe"] == f"folder: ./data\nfile: ~/faq.csv\nother: /srv{tmp_path}/data\nnear: {tmp_path}-2/x\n"

@@ -27,7 +27,7 @@ from recipekit.recipe.models import Recipe
 from recipekit.runner.job import EXIT_NO_SPACE, EXIT_TOLD, Job, Result, write_error
 from recipekit.runner.progress import ConsoleProgress
 from recipekit.stages.inputs import Inputs
-from recipekit.stages.pipeline import PIPELINE
+from recipekit.stages.pipeline import stage_named
 
 __all__ = ["die_with_parent", "main"]
 
@@ -61,7 +61,7 @@ def make(job: Job) -> None:
     """Call the stage and write its result."""
     run = Path(job.run)
     recipe = load_recipe(run / "recipe.resolved.yaml", allow_local_code=job.allow_local_code)
-    stage = next(stage for stage in PIPELINE if stage.name == job.stage)
+    stage = stage_named(job.stage)
     ranks = _join_ranks(job.ranks) if stage.ranks else Ranks()
     progress = ConsoleProgress(run / "log.jsonl", job.stage, is_main=ranks.is_main)
     inputs = _inputs(job, recipe, ranks, progress)

@@ -31,7 +31,7 @@ from recipekit.runner.job import EXIT_NO_SPACE, Job, read_error
 from recipekit.runner.launch import Launch
 from recipekit.runner.plan import CACHE, Plan, StagePlan, plan
 from recipekit.runner.warm import WarmProcess
-from recipekit.stages.pipeline import PIPELINE
+from recipekit.stages.pipeline import PIPELINE, stage_named
 
 __all__ = ["Run", "run"]
 
@@ -190,7 +190,7 @@ class _Execution:
             partial.mkdir(parents=True, exist_ok=True)
             told = self._in_process(name, key, partial, lock)
             seconds = time.monotonic() - started
-            stage = next(stage for stage in PIPELINE if stage.name == name)
+            stage = stage_named(name)
             made = manifest(
                 stage=name,
                 key=key,
@@ -209,7 +209,7 @@ class _Execution:
 
     def _in_process(self, name: str, key: str, partial: Path, lock: IO[str]) -> dict[str, Any]:
         """Run a stage in its process (or ranks), and give what it told."""
-        stage = next(stage for stage in PIPELINE if stage.name == name)
+        stage = stage_named(name)
         job = Job(
             stage=name,
             key=key,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -45,10 +46,18 @@ def _card(inputs: Inputs) -> dict[str, Any]:
     return {
         "name": inputs.recipe_name,
         "description": inputs.description,
-        "recipe": inputs.recipe_text,
+        "recipe": _without_home(inputs.recipe_text),
         "base_model": getattr(inputs.encoders[inputs.trained].spec, "model", None) if inputs.trained else None,
         "metrics": json.loads(metrics.read_text()) if metrics and metrics.is_file() else [],
         "counts": {name: artifact.manifest.get("summary", {}) for name, artifact in inputs.artifacts.items()},
         "versions": versions(),
-        "command": inputs.command or f"recipekit run {inputs.recipe_name}.yaml",
+        "command": _without_home(inputs.command or f"recipekit run {inputs.recipe_name}.yaml"),
     }
+
+
+def _without_home(text: str) -> str:
+    """A text without the folders of this machine: cards are made to be shared, and nobody else has `/home/me`."""
+    for folder, written in ((Path.cwd(), "."), (Path.home(), "~")):
+        if folder != Path(folder.anchor):
+            text = re.sub(rf"(?<![\w.~/-]){re.escape(str(folder))}(?=/|$|[\s'\",}}\]])", written, text, flags=re.MULTILINE)
+    return text

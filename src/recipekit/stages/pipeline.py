@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from recipekit.recipe.models import Section
     from recipekit.stages.inputs import Inputs
 
-__all__ = ["PIPELINE", "Stage"]
+__all__ = ["PIPELINE", "Stage", "stage_named"]
 
 
 @dataclass(frozen=True)
@@ -41,3 +41,8 @@ PIPELINE: Final = (
     Stage("evaluate", reads=("collect", "train"), ranks=True),
     Stage("export", reads=("collect", "mine", "judge", "train", "evaluate")),
 )
+
+
+def stage_named(name: str) -> Stage:
+    """The stage of a section's name."""
+    return next(stage for stage in PIPELINE if stage.name == name)
