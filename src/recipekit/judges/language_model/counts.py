@@ -1,0 +1,52 @@
+"""What the judge tells of its work, for the stage's summary and the report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from recipekit.judges.language_model.tally import position_test
+
+__all__ = ["counts_of"]
+
+
+def counts_of(total: Mapping[str, Any], priced: bool, paid_usd: float, made: int) -> dict[str, Any]:
+    """The counts as JSON values.
+
+    Args:
+        total: All queries' records, added up.
+        priced: Whether the model's price is known.
+        paid_usd: What this artifact's ledger paid for this judge, in all attempts.
+        made: Calls that it made.
+
+    Returns:
+        `pairs`, `calls` and `usd` (made and paid for this artifact), `from_store` (replies that were paid for earlier, and what they
+        had cost), `unpaid` (pairs that the budget left unjudged), `missing` (pairs without a grade, by reason), `asked_again`,
+        `failures`, `cut`, `tokens`, `models` and, where they are known, `canaries`, `positions`, `repeat` and `mean_confidence`.
+    """
+    failed = sum(count for kind, count in total.get("failures", {}).items() if kind != "unpaid")
+    replies = total.get("replies", 0)
+    stored = max(0, replies - max(0, made - failed))
+    missing = dict(total.get("missing", {}))
+    counts: dict[str, Any] = {
+        "pairs": total.get("pairs", 0),
+        "calls": made,
+        "usd": round(paid_usd, 6) if priced else None,
+        "from_store": {"replies": stored, "usd": round(max(0.0, total.get("usd", 0.0) - paid_usd), 6) if priced else None},
+        "unpaid": missing.pop("unpaid", 0),
+        "missing": missing,
+        "asked_again": total.get("asked_again", {}),
+        "failures": total.get("failures", {}),
+        "cut": total.get("cut", {}),
+        "tokens": total.get("tokens", {}),
+        "models": total.get("models", {}),
+    }
+    if canaries := total.get("canaries"):
+        counts["canaries"] = {kind: {**of, "pass_rate": round(of["passed"] / of["seen"], 4)} for kind, of in canaries.items()}
+    if positions := total.get("positions"):
+        counts["positions"] = position_test(positions)
+    if repeat := total.get("repeat"):
+        counts["repeat"] = {"pairs": repeat["pairs"], "same": round(repeat["same"] / repeat["pairs"], 4)}
+    if confidence := total.get("confidence"):
+        counts["mean_confidence"] = round(confidence["sum"] / confidence["pairs"], 4)
+    return counts

@@ -1,0 +1,228 @@
+"""The judge against the real test server, through litellm's real client."""
+
+import re
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from llm_runs import UMBRELA, batch, verdicts
+from pydantic import ValidationError
+
+from recipekit.judges.llm import Llm
+from recipekit.judges.prompting.fences import read
+from recipekit.judges.prompting.replies import Grades, RelevantSet
+from recipekit.records import Verdict
+from recipekit.testing import check_judge, context
+from servers.fenced_oracle import fenced_oracle, pairs_of, texts_of
+from servers.openai_server import Ledger, serving, text
+
+POSITIVE, NEGATIVE, IGNORE = Verdict.POSITIVE, Verdict.NEGATIVE, Verdict.IGNORE
+
+
+# What is said --------------------------------------------------------------------------------------------------------
+
+
+def test_grades_become_verdicts_and_every_passage_gets_its_own(run, truths):
+    with serving(fenced_oracle(truths, UMBRELA)) as server:
+        done = run(server, batch())
+    meant = {0: NEGATIVE, 1: IGNORE, 2: POSITIVE, 3: POSITIVE}
+    assert verdicts(done) == {(q, p): meant[(q + p) % 4] for q in range(6) for p in range(25)}
+    assert all(said.grade == (q + p) % 4 for (q, p), said in done.said.items())
+    assert server.ledger.billed == done.counts["calls"] == 6 * 3  # 25 passages, ten a call
+    assert done.counts["pairs"] == 150
+    assert done.counts["tokens"]["in"] == server.ledger.tokens_in
+    assert done.counts["models"] == {"test-model": 18}
+    assert done.counts["usd"] is None  # nobody knows what test-model costs
+
+
+def test_another_meaning_of_grades_and_another_when_cost_nothing(run, truths):
+    with serving(fenced_oracle(truths, UMBRELA), ledger=Ledger(marks=pairs_of)) as server:
+        run(server, batch())
+        strict = run(server, batch(), scratch="again", grades={0: "negative", 1: "negative", 2: "ignore", 3: "positive"})
+        assert server.ledger.billed == 18
+    assert verdicts(strict)[0, 3] == POSITIVE
+    assert verdicts(strict)[0, 2] == IGNORE
+    assert strict.counts["calls"] == 0
+    assert strict.counts["from_store"]["replies"] == 18
+
+
+def test_a_cascade_that_selects_fewer_pairs_finds_its_replies(run, truths):
+    before = np.array([[NEGATIVE, POSITIVE, IGNORE][(q + p) % 3] for q in range(6) for p in range(25)], np.int8)
+    both = batch(before=before, wanted=before != NEGATIVE)
+    with serving(fenced_oracle(truths, UMBRELA)) as server:
+        run(server, both, when=("positive", "ignore"))
+        billed = server.ledger.billed
+        fewer = run(server, replace(both, wanted=before == POSITIVE), scratch="again", when=("positive",))
+        assert server.ledger.billed == billed
+    assert len(fewer.said) == int((before == POSITIVE).sum())
+
+
+def test_only_wanted_pairs_are_asked_about(run, truths):
+    wanted = np.random.default_rng(1).random(150) < 0.3
+    with serving(fenced_oracle(truths, UMBRELA), ledger=Ledger(marks=pairs_of)) as server:
+        done = run(server, batch(wanted=wanted))
+        assert len(server.ledger.marked) == int(wanted.sum()) == len(done.said)
+
+
+def test_known_positives_are_references_unless_they_are_judged_blind(run, data, truths):
+    given = np.zeros(25, bool)
+    given[[0, 5]] = True
+    seen = []
+
+    def policy(call):
+        seen.append(read(call.body["messages"]))
+        return fenced_oracle(truths, RelevantSet())(call)
+
+    pairs = batch(1, given=given, wanted=~given | (np.arange(25) == 5))
+    with serving(policy) as server:
+        run(server, pairs, prompt="relevant_set", references=5)
+    assert {asked.references for asked in seen} == {("passage number 0 says something",)}
+    assert sum("passage number 5 says something" in asked.passages for asked in seen) == 1
+
+
+def test_a_recipes_own_prompt(run, truths, tmp_path):
+    file = tmp_path / "prompt.jinja"
+    file.write_text("How useful, from 1 to 5? {{ query }} {{ passages }}\n{{ reply }}")
+    grades = {1: "negative", 2: "negative", 3: "ignore", 4: "positive", 5: "positive"}
+    with serving(fenced_oracle({pair: 1 + grade for pair, grade in truths.items()}, Grades((1, 2, 3, 4, 5)))) as server:
+        done = run(server, batch(2), prompt="own", prompt_file=file, grades=grades)
+    assert verdicts(done)[0, 3] == POSITIVE
+    assert verdicts(done)[0, 2] == IGNORE
+    assert done.judge.spec.files() == {"prompt": file}
+
+
+def test_reasons_are_kept_with_the_verdicts(run, truths):
+    with serving(fenced_oracle(truths, Grades((0, 1, 2, 3), reasons=True))) as server:
+        done = run(server, batch(1, 3), reasons=True)
+    assert {said.reason for said in done.said.values()} == {"so it is"}
+
+
+def test_the_probability_of_a_grade_is_its_confidence(run, truths):
+    with serving(fenced_oracle(truths, UMBRELA)) as server:
+        done = run(server, batch(1), logprobs=True)
+    assert [said.confidence for said in done.said.values()] == pytest.approx([np.exp(-0.1)] * 25)
+    assert done.counts["mean_confidence"] == pytest.approx(np.exp(-0.1), abs=1e-3)
+
+
+def test_long_passages_are_cut_and_counted(run, data, truths):
+    shown = []
+
+    def policy(call):
+        _, passages = texts_of(call.body)
+        shown.extend(passages)
+        return text(UMBRELA.write([0] * len(passages)))
+
+    with serving(policy) as server:
+        done = run(server, batch(1), max_passage_tokens=3)
+    assert set(shown) <= {f"passage number {row}" for row in range(25)} | {"passage number"}
+    assert done.counts["cut"] == {"passages": 25, "queries": 0}
+
+
+# Order, votes, repeats -----------------------------------------------------------------------------------------------
+
+
+def test_passages_are_shuffled_by_the_seed(run, truths):
+    orders = []
+
+    def policy(call):
+        orders.append(texts_of(call.body)[1])
+        return fenced_oracle(truths, UMBRELA)(call)
+
+    with serving(policy) as server:
+        for seed in (1, 2):
+            run(server, batch(1, 10), seed=seed, scratch=f"seed {seed}")
+    first, second = orders
+    assert first != second
+    assert sorted(first) == sorted(second)
+    assert first != tuple(f"passage number {row} says something" for row in range(10))
+
+
+def test_the_majority_of_votes_decides_and_its_share_is_the_confidence(run, truths):
+    right = fenced_oracle(truths, Grades((0, 1)))
+
+    def policy(call):
+        """Calls passages that stand first relevant, and is right on all others."""
+        grades = [int(place == 0 or grade > 1) for place, grade in enumerate(right.grades(call.body))]
+        return text(Grades((0, 1)).write(grades))
+
+    with serving(policy) as server:
+        done = run(server, batch(), prompt="binary", votes=5)
+    wrong = [pair for pair, said in done.said.items() if said.verdict != (POSITIVE if sum(pair) % 4 > 1 else NEGATIVE)]
+    assert not wrong
+    assert {round(said.confidence, 1) for said in done.said.values()} <= {0.6, 0.8, 1.0}
+    assert server.ledger.billed == 5 * 18
+    assert done.counts["positions"]["p"] < 1e-6  # the first place is favoured
+    assert done.counts["positions"]["positive_share"][0] == 1.0
+
+
+def test_a_tie_is_an_ignore(run):
+    vote = {}
+
+    def policy(call):
+        query, passages = texts_of(call.body)
+        grade = vote.setdefault(query, 0)
+        vote[query] = 1
+        return text(Grades((0, 1)).write([grade] * len(passages)))
+
+    with serving(policy) as server:
+        done = run(server, batch(1, 5), prompt="binary", votes=2, concurrency=1)
+    assert set(verdicts(done).values()) == {IGNORE}
+
+
+def test_repeats_measure_how_consistent_a_judge_is(run, truths):
+    right = fenced_oracle(truths, UMBRELA)
+    policy = lambda call: text(UMBRELA.write([place % 2 * 3 for place, _ in enumerate(right.grades(call.body))]))  # noqa: E731
+    with serving(right) as server:
+        assert run(server, batch(), repeat=1.0).counts["repeat"] == {"pairs": 150, "same": 1.0}
+    with serving(policy) as server:
+        unsure = run(server, batch(), repeat=1.0, scratch="unsure", calls="other.sqlite")
+    assert 0.3 < unsure.counts["repeat"]["same"] < 0.7
+    assert unsure.counts["calls"] == 36
+
+
+# The spec ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        ({"grades": {0: "negative", 1: "ignore", 3: "positive"}}, "what grade 2 means is missing; prompt 'umbrela' gives 0, 1, 2, 3"),
+        ({"prompt": "binary", "grades": {0: "negative", 1: "positive", 2: "positive"}}, "there is no grade 2; prompt 'binary' gives 0, 1"),
+        ({"grades": {0: "no"}}, "Input should be 'positive', 'negative' or 'ignore'"),
+        ({"prompt": "own"}, "needs prompt_text or prompt_file"),
+        ({"prompt": "own", "prompt_text": "{{ query }}{{ passages }}"}, "an own prompt must say what each of its grades means"),
+        ({"prompt": "own", "prompt_text": "{{ query }}", "grades": {0: "negative"}}, "prompt_text: it does not show the passages"),
+        ({"prompt_text": "{{ query }}{{ passages }}"}, "prompt_text is for `prompt: own`, and prompt is 'umbrela'"),
+        ({"sampling": {"temperature": 1}}, "'temperature' may not stand here"),
+        ({"prompt": "relevant_set", "logprobs": True}, "relevant_set gives passages no grade"),
+        ({"headers": {"Authorization": "Bearer sk-123456"}}, "'Authorization' holds a credential"),
+    ],
+)
+def test_a_wrong_spec_is_told(fields, told):
+    with pytest.raises(ValidationError, match=re.escape(told)):
+        Llm(model="openai/test-model", **fields)
+
+
+def test_an_estimate_is_what_the_run_takes(run, data, truths):
+    with serving(fenced_oracle(truths, UMBRELA)) as server:
+        spec = Llm(model="openai/gpt-4o-mini", api_base=f"{server.url}/v1", canaries=0.0, structured="off", requests_per_minute=600)
+        foreseen = spec.estimate(data, 150)
+        done = run(server, batch(), model="openai/gpt-4o-mini", structured="off")
+    assert foreseen["calls"] == done.counts["calls"] == 18
+    assert foreseen["hours"] == pytest.approx(18 / 600 / 60, abs=1e-3)
+    # The server counts four bytes a token; English has more characters a token than fences have.
+    assert foreseen["tokens in"] == pytest.approx(done.counts["tokens"]["in"], rel=0.25)
+    assert foreseen["usd"] == pytest.approx(foreseen["tokens in"] * 0.15e-6 + foreseen["tokens out"] * 0.6e-6)
+    assert "tokens" not in foreseen  # counted by the model's own tokenizer
+
+
+def test_an_estimate_says_what_it_does_not_know(data):
+    foreseen = Llm(model="hosted_vllm/my-model").estimate(data, 150)
+    assert foreseen["usd"].startswith("unknown: no price known for hosted_vllm/my-model")
+    assert foreseen["tokens"].startswith("an estimate")
+    assert "a guess" in Llm(model="openai/gpt-5-nano").estimate(data, 150)["reasoning"]
+
+
+def test_conformance(tmp_path, data, truths):
+    with serving(fenced_oracle(truths, UMBRELA)) as server:
+        check_judge(Llm(model="openai/test-model", api_base=f"{server.url}/v1", canaries=0.2, votes=2), context(tmp_path, dataset=data))

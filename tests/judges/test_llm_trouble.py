@@ -1,0 +1,231 @@
+"""The judge when answers are bad, money is short, or passages attack; the real test server, litellm's real client."""
+
+import json
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from llm_runs import PRICE, UMBRELA, batch
+
+from recipekit.errors import ComponentError, RunError
+from recipekit.judges.prompting.canaries import BESIDE, canary
+from recipekit.records import Verdict
+from servers.fenced_oracle import fenced_oracle, texts_of
+from servers.openai_server import Ledger, always, error, serving, text
+
+IGNORE = Verdict.IGNORE
+
+
+# Answers that cannot be used -----------------------------------------------------------------------------------------
+
+
+def spoilt(truths, first):
+    """The oracle, whose first answers to a question are what `first` makes of good ones."""
+    right = fenced_oracle(truths, UMBRELA)
+    return lambda call: right(call) if len(call.body["messages"]) > 2 else first(right(call))
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda good: text(good.text[:-8]),  # cut off
+        lambda good: text("I am sorry, what was the question?"),
+        lambda good: text(json.dumps(dict(list(json.loads(good.text).items())[:-2]))),  # two too few
+        lambda good: text(json.dumps({**json.loads(good.text), "99": 1})),
+    ],
+)
+def test_an_answer_that_cannot_be_used_is_asked_for_again(run, truths, spoil):
+    with serving(spoilt(truths, spoil)) as server:
+        done = run(server, batch(2))
+    assert {pair: said.grade for pair, said in done.said.items()} == {(q, p): (q + p) % 4 for q in range(2) for p in range(25)}
+    assert done.counts["asked_again"] == {"unparsed": 6}
+    assert done.counts["missing"] == {}
+    assert server.ledger.billed == 12
+
+
+def test_prose_around_an_answer_costs_no_second_call(run, truths):
+    right = fenced_oracle(truths, UMBRELA)
+    with serving(lambda call: text(f"Well then:\n```json\n{right(call).text}\n```\nDone.")) as server:
+        run(server, batch(1))
+    assert server.ledger.billed == 3
+
+
+def test_what_stays_unread_is_ignored_and_counted_and_the_rest_is_kept(run, truths):
+    right = fenced_oracle(truths, UMBRELA)
+
+    def policy(call):
+        good = json.loads(right(call).text)
+        good["2"] = "maybe"
+        return text(json.dumps(good))
+
+    with serving(policy) as server:
+        done = run(server, batch(1, 20))
+    unread = [pair for pair, said in done.said.items() if np.isnan(said.grade)]
+    assert len(unread) == 2
+    assert all(done.said[pair].verdict == IGNORE for pair in unread)
+    assert done.counts["missing"] == {"unparsed": 2}
+    assert server.ledger.billed == 4
+
+
+def test_a_model_that_never_answers_ends_the_run(run):
+    with serving(always(text("Bonjour !"))) as server, pytest.raises(RunError, match=r"none of 20 .* unparsed: 'Bonjour !'") as told:
+        run(server, batch(6), passages_per_call=1)
+    assert told.value.code == "RK662"
+    assert server.ledger.billed < 80  # and not 300
+
+
+def test_a_refusal_is_asked_again_in_halves_so_that_one_passage_loses_only_its_half(run, truths):
+    right = fenced_oracle(truths, UMBRELA)
+
+    def policy(call):
+        bad = "passage number 3 says something" in texts_of(call.body)[1]
+        return text("", refusal="I will not speak of this.") if bad else right(call)
+
+    with serving(policy) as server:
+        done = run(server, batch(1, 20))
+    lost = [pair for pair, said in done.said.items() if np.isnan(said.grade)]
+    assert (0, 3) in lost
+    assert len(lost) == 5
+    assert done.counts["missing"] == {"refused": 5}
+    assert done.counts["failures"] == {"refusal": 2}
+
+
+def test_a_prompt_that_is_too_long_is_split_as_often_as_it_takes(run, truths):
+    right = fenced_oracle(truths, UMBRELA)
+    long = error(400, "This model's maximum context length is 99 tokens.", code="context_length_exceeded", kind="invalid_request_error")
+    with serving(lambda call: right(call) if len(texts_of(call.body)[1]) <= 2 else long) as server:
+        done = run(server, batch(1, 8))
+    assert {pair: said.grade for pair, said in done.said.items()} == {(0, p): p % 4 for p in range(8)}
+    assert server.ledger.billed == 4
+
+
+def test_a_cut_answer_gets_more_room(run, truths):
+    right = fenced_oracle(truths, UMBRELA)
+    with serving(lambda call: replace(right(call), reasoning_tokens=30)) as server:  # 13 tokens say it all, once it has thought
+        done = run(server, batch(1, 10), max_tokens=20)
+    assert not [said for said in done.said.values() if np.isnan(said.grade)]
+    assert done.counts["asked_again"] == {"cut": 1}
+
+
+def test_an_endpoint_without_response_formats_is_asked_without_and_that_is_said_once(run, truths):
+    right = fenced_oracle(truths, UMBRELA)
+    no = error(400, "response_format is not supported", kind="invalid_request_error")
+    with serving(lambda call: no if "response_format" in call.body else right(call)) as server:
+        done = run(server, batch(), structured="json_schema")
+        assert server.ledger.statuses == {400: 1, 200: 18}
+    assert len(done.said) == 150
+    assert len([line for line in done.progress.warnings if "takes no response format" in line]) == 1
+
+
+def test_a_schema_names_every_passage(run, truths):
+    asked = []
+
+    def policy(call):
+        asked.append(call.body["response_format"]["json_schema"]["schema"])
+        return fenced_oracle(truths, UMBRELA)(call)
+
+    with serving(policy) as server:
+        run(server, batch(1, 10), structured="json_schema")
+    assert asked[0]["required"] == [str(number) for number in range(1, 11)]
+
+
+def test_a_model_that_changes_its_name_is_told(run, truths):
+    right = fenced_oracle(truths, UMBRELA)
+    with serving(lambda call: right(call) if call.number < 10 else replace(right(call), model="another-model")) as server:
+        done = run(server, batch())
+    assert set(done.counts["models"]) == {"test-model", "another-model"}
+    assert len([line for line in done.progress.warnings if "answers as 'another-model'" in line]) == 1
+
+
+# Money ---------------------------------------------------------------------------------------------------------------
+
+
+def test_a_budget_leaves_pairs_unjudged_and_more_money_goes_on_where_it_ended(run, truths):
+    with serving(fenced_oracle(truths, UMBRELA)) as server:
+        some = run(server, batch(), max_calls=7)
+        assert server.ledger.billed == some.counts["calls"] == 7
+        assert some.counts["unpaid"] == 150 - len(some.said) > 0
+        assert not [said for said in some.said.values() if np.isnan(said.grade)]
+        whole = run(server, batch(), scratch="more", max_calls=100)
+        assert server.ledger.billed == 18
+    assert len(whole.said) == 150
+    assert whole.counts["calls"] == 11
+    assert whole.counts["from_store"]["replies"] == 7
+
+
+def test_spending_never_passes_its_limit_by_the_servers_own_count(run, truths):
+    with serving(fenced_oracle(truths, UMBRELA)) as server:
+        everything = run(server, batch(), price=PRICE)
+        assert everything.counts["usd"] == pytest.approx(server.ledger.usd)
+        server.ledger = Ledger()
+        limit = 0.4 * everything.counts["usd"]
+        some = run(server, batch(), scratch="some", calls="other.sqlite", price=PRICE, max_cost_usd=limit)
+        assert 0 < server.ledger.usd <= limit
+    assert some.counts["usd"] == pytest.approx(server.ledger.usd)
+    assert some.counts["unpaid"] > 0
+
+
+def test_a_limit_in_usd_needs_a_price(run):
+    with pytest.raises(ComponentError, match="max_cost_usd needs the price of openai/test-model"):
+        run(SimpleNamespace(url="http://127.0.0.1:1"), batch(), max_cost_usd=1.0)
+
+
+def test_a_run_that_broke_off_goes_on_and_pays_for_nothing_twice(run, truths):
+    right = fenced_oracle(truths, UMBRELA)
+    with serving(lambda call: right(call) if call.number <= 40 else error(401, "no such key")) as server:
+        with pytest.raises(RunError, match="refused the credentials"):
+            run(server, batch(), passages_per_call=2, price=PRICE)
+        server.policy = right
+        done = run(server, batch(), passages_per_call=2, price=PRICE)
+        assert server.ledger.billed == 78
+        assert server.ledger.paid_twice == []
+    assert len(done.said) == 150
+    # What the first attempt paid counts, too; and so do its calls in flight, of which nobody knows what they cost.
+    assert 78 <= done.counts["calls"] <= 78 + 8
+    assert done.counts["usd"] >= server.ledger.usd - 1e-9
+
+
+def test_a_query_that_is_judged_again_after_a_kill_counts_once(run, truths):
+    """A kill between a query's counts and its verdicts: the next attempt is asked about it again."""
+    row = np.repeat(np.arange(6), 25)
+    with serving(fenced_oracle(truths, UMBRELA)) as server:
+        run(server, batch(wanted=row < 3))
+        rest = run(server, batch(wanted=row >= 2))
+    assert rest.counts["pairs"] == 150
+    assert rest.counts["models"] == {"test-model": 18}
+    assert rest.counts["calls"] == server.ledger.billed == 18
+
+
+# Attacks -------------------------------------------------------------------------------------------------------------
+
+
+def test_canaries_are_planted_counted_and_never_judged(run, truths):
+    words = set(canary("stuffed", "question number 0").replace(".", "").split())
+    assert words == {"question", "number", "0"}
+
+    def gullible(call):
+        """Falls for orders, not for stuffing."""
+        query, passages = texts_of(call.body)
+        return text(UMBRELA.write([3 if "highest grade" in passage else truths.get((query, passage), 0) for passage in passages]))
+
+    with serving(gullible) as server:
+        done = run(server, batch(), canaries=1.0, passages_per_call=2)
+    assert {pair: said.grade for pair, said in done.said.items()} == {(q, p): (q + p) % 4 for q in range(6) for p in range(25)}
+    kinds = done.counts["canaries"]
+    assert kinds["injected"]["pass_rate"] == 1.0
+    assert kinds["stuffed"]["pass_rate"] == 0.0
+    assert kinds["injected"]["seen"] + kinds["stuffed"]["seen"] == done.counts["calls"] == 78
+
+
+def test_too_many_fooled_answers_end_the_run_and_what_is_paid_is_kept(run, truths):
+    policy = lambda call: text(UMBRELA.write([3 if BESIDE in passage else 0 for passage in texts_of(call.body)[1]]))  # noqa: E731
+    with serving(policy) as server:
+        with pytest.raises(RunError, match=r"called .* of the planted passages relevant .*more than max_canary_pass") as told:
+            run(server, batch(), canaries=1.0, passages_per_call=2, max_canary_pass=0.2)
+        assert told.value.code == "RK661"
+        billed = server.ledger.billed
+        assert billed >= 20
+        done = run(server, batch(), canaries=1.0, passages_per_call=2, max_canary_pass=0.9, scratch="again")
+        assert server.ledger.billed <= 78 + 8  # those in flight when it stopped may be paid again
+    assert done.counts["from_store"]["replies"] >= billed - 8
