@@ -23,8 +23,8 @@ from sentence_transformers import SentenceTransformer
 
 from recipekit.component import Ranks
 from recipekit.encoders.bi_encoder import BiEncoderSpec
-from recipekit.encoders.origin import local_folder
 from recipekit.encoding.embed import embed_table, open_embeddings
+from recipekit.encoding.origin import local_folder
 from recipekit.records import PASSAGES, TextTable
 from recipekit.testing import RecordingProgress, context
 

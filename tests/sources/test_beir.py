@@ -76,6 +76,24 @@ def test_low_grades_can_count_as_negatives(folder: Path):
     assert grades == {("q1", "d1"): 2.0, ("q1", "2"): 0.0, ("q2", "2"): 0.0, ("q3", "2"): 0.0}
 
 
+def test_the_threshold_of_one_split_and_low_grades_that_say_nothing(folder: Path):
+    (folder / "qrels/train.tsv").write_text(TRAIN + "q3\t2\t1\n")
+    labels = [record for record in read(folder, relevant_from={"train": 2}, below="unlabelled") if isinstance(record, Label)]
+    test = [record for record in read(folder, splits={"test": "test.tsv"}) if isinstance(record, Label)]
+    assert labels == [Label("q1", "d1", 2.0), *(label for label in test if label.grade > 0)]
+
+
+def test_nfcorpus_by_link_strength_has_the_positives_of_its_own_qrels(tmp_path: Path):
+    folder = DATA / "nfcorpus"
+    if not folder.is_dir():
+        pytest.skip("nfcorpus is not beside the repository (../shared/data)")
+    strengths = Beir(folder=folder, splits={"train": "train_321.tsv"}, relevant_from={"train": 2}, below="unlabelled")
+    plain = Beir(folder=folder, splits={"train": "train.tsv"})
+    found, usual = ([r for r in spec.build(context(tmp_path)).load() if isinstance(r, Label)] for spec in (strengths, plain))
+    assert sorted((r.query_id, r.passage_id) for r in found) == sorted((r.query_id, r.passage_id) for r in usual)
+    assert sorted({r.grade for r in found}) == [2, 3]
+
+
 def test_the_files_in_use_are_its_identity(folder: Path):
     spec = Beir(folder=folder)
     assert list(spec.files()) == ["corpus.jsonl", "queries.jsonl", "qrels.train", "qrels.test"]

@@ -1,5 +1,6 @@
 """Embeddings as a by-product that stages share: encoded once, whoever asks."""
 
+import shutil
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +14,7 @@ from recipekit.artifacts.store import Artifact, Store
 from recipekit.component import Ranks
 from recipekit.encoders.bi_encoder import BiEncoderSpec
 from recipekit.recipe.models import Slot
-from recipekit.records import Dataset
+from recipekit.records import LABELS, Dataset, write_table
 from recipekit.registry import resolve
 from recipekit.stages.inputs import Inputs
 from recipekit.testing import RecordingProgress
@@ -52,6 +53,17 @@ def test_a_side_is_encoded_once(make_inputs) -> None:
 def test_another_prompt_is_another_artifact(make_inputs) -> None:
     plain, prompted = make_inputs(), make_inputs(passage_prompt="river ")
     assert plain.embeddings("student", "passage").path != prompted.embeddings("student", "passage").path
+
+
+def test_other_labels_on_the_same_texts_change_nothing(make_inputs, tiny_dataset, tmp_path) -> None:
+    first = make_inputs()
+    vectors = first.embeddings("student", "passage")
+    relabelled = tmp_path / "relabelled"
+    shutil.copytree(tiny_dataset.path, relabelled)
+    write_table(relabelled / "labels.arrow", LABELS, [tiny_dataset.labels.slice(1)])
+    second = make_inputs()
+    second.artifacts = {"collect": Artifact("collect", "another-key", relabelled)}
+    assert second.embeddings("student", "passage").path == vectors.path and encoded(second) == 0
 
 
 def test_two_ranks_make_one_artifact_together(make_inputs) -> None:

@@ -6,11 +6,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, Field, PrivateAttr, ValidationInfo, model_validator
+from pydantic import Field, PrivateAttr, ValidationInfo, model_validator
 
 from recipekit.component import Context, EncoderSpec, NotIdentity
-from recipekit.encoders.origin import absolute, hub_revision, local_folder
-from recipekit.errors import ComponentError, ModelError
+from recipekit.encoding.named_model import (
+    ModelName,
+    Revision,
+    Sha256,
+    check_revision,
+    commit,
+    model_files,
+    model_fingerprint,
+    same_name_here,
+)
 
 if TYPE_CHECKING:
     from recipekit.encoders.bi_encoder_module import BiEncoder
@@ -20,27 +28,18 @@ __all__ = ["BiEncoderSpec", "PoolingMode"]
 PoolingMode = Literal["cls", "mean", "max", "weightedmean", "lasttoken"]
 
 
-def _recipe_folder(info: ValidationInfo) -> Path:
-    return Path((info.context or {}).get("folder", Path()))
-
-
-def _from_recipe_folder(model: str, info: ValidationInfo) -> str:
-    return absolute(model, _recipe_folder(info))
-
-
 class BiEncoderSpec(EncoderSpec):
     """A sentence-transformers model: a transformer, its pooling, and what follows.
 
     What the recipe leaves out (pooling, normalization, prompts, length) is as the model's own files say.
     """
 
-    # Neither says what the files hold: the content of a folder counts (`files`), or the commit on the Hub (`fingerprint`).
-    model: Annotated[str, NotIdentity, AfterValidator(_from_recipe_folder)]
+    model: ModelName
     """A Hub id (`sentence-transformers/all-MiniLM-L6-v2`), a folder (`./models/mine`, from the recipe's folder), or
     `package:NAME/FOLDER`, files inside an installed package."""
-    revision: Annotated[str | None, NotIdentity, Field(min_length=1)] = None
+    revision: Revision = None
     """Commit, tag or branch of a model on the Hub. Without one, the cached copy is used, or the newest where there is none."""
-    sha256: Annotated[str, Field(pattern=r"^[0-9a-fA-F]{64}$")] | None = None
+    sha256: Sha256 | None = None
     """What the sha256 of the model's weights (`model.safetensors`) must be."""
     pooling: PoolingMode | None = None
     """How token embeddings become one vector. By default as the model was trained."""
@@ -63,25 +62,17 @@ class BiEncoderSpec(EncoderSpec):
 
     @model_validator(mode="after")
     def _only_the_hub_has_revisions(self, info: ValidationInfo) -> Self:
-        on_hub = not self.model.startswith(("/", "package:"))
-        if self.revision is not None and not on_hub:
-            raise ValueError("revision: only a model on the Hub has revisions; pin a folder's weights by sha256")
-        self._same_name_here = on_hub and (_recipe_folder(info) / self.model).is_dir()
+        check_revision(self.model, self.revision)
+        self._same_name_here = same_name_here(self.model, info)
         return self
 
     def files(self) -> Mapping[str, Path]:
         """The model's folder, unless it comes from the Hub."""
-        folder = local_folder(self.model)
-        return {} if folder is None else {"model": folder}
+        return model_files(self.model)
 
     def fingerprint(self) -> Any:
         """Id and commit of a model on the Hub; None for one whose files are here."""
-        if self.model.startswith(("/", "package:")):
-            return None
-        try:
-            return {"model": self.model, "revision": self.commit()}
-        except ModelError as error:
-            raise ComponentError(error.message, code="RK250") from error
+        return model_fingerprint(self.model, self.revision, hint_folder=self._same_name_here)
 
     def commit(self) -> str:
         """The commit that is used of a model on the Hub.
@@ -89,11 +80,7 @@ class BiEncoderSpec(EncoderSpec):
         Raises:
             ModelError: It is not cached and cannot be reached.
         """
-        try:
-            return hub_revision(self.model, self.revision)
-        except ModelError as error:
-            hint = f". For the folder of that name, write './{self.model}'" if self._same_name_here else ""
-            raise ModelError(f"{error.message}{hint}", code=error.code) from error
+        return commit(self.model, self.revision, hint_folder=self._same_name_here)
 
     def build(self, context: Context) -> BiEncoder:
         """Load the model, on the CPU, with float32 weights."""

@@ -22,7 +22,8 @@ from sentence_transformers.sentence_transformer.modules import (
 from torch import nn
 
 from recipekit.encoders.bi_encoder_module import BiEncoder, SavedSettings
-from recipekit.encoders.origin import check_sha256, hub_snapshot, local_folder, unreachable
+from recipekit.encoding.origin import check_sha256, hub_snapshot, local_folder, unreachable
+from recipekit.encoding.positions import NO_LIMIT, position_limit
 from recipekit.errors import ModelError
 
 if TYPE_CHECKING:
@@ -34,8 +35,6 @@ UNDERSTOOD = (Pooling, Dense, Normalize, Dropout, LayerNorm, WeightedLayerPoolin
 """The modules that may follow the transformer: each needs nothing but what the modules before it made."""
 PASSAGE_PROMPTS = ("document", "passage", "corpus")
 """The names under which models keep the passages' prompt, in sentence-transformers' order."""
-NO_LIMIT = 1_000_000
-"""Lengths above this are how tokenizers say that they know of no limit."""
 
 
 def load_bi_encoder(spec: BiEncoderSpec, warn: Callable[[str], None]) -> BiEncoder:
@@ -167,7 +166,7 @@ def _passage_prompt(prompts: dict[str, str]) -> str:
 
 
 def _max_length(spec: BiEncoderSpec, towers: Sequence[Sequence[Any]]) -> int:
-    limit = min(_position_limit(tower[0].model) for tower in towers)
+    limit = min(position_limit(tower[0].model) for tower in towers)
     own = min(min(tower[0].max_seq_length for tower in towers), limit)
     if spec.max_length is None:
         if own > NO_LIMIT:
@@ -176,18 +175,3 @@ def _max_length(spec: BiEncoderSpec, towers: Sequence[Sequence[Any]]) -> int:
     if spec.max_length > limit:
         raise ModelError(f"model '{spec.model}' has {limit} positions: max_length {spec.max_length} is more than it can read", code="RK416")
     return spec.max_length
-
-
-def _position_limit(model: Any) -> int:
-    """How many tokens a transformer has positions for.
-
-    RoBERTa and its kin count positions from `padding_idx + 1`, so that many rows of their table are never reached.
-    """
-    for module in model.modules():
-        table = getattr(module, "position_embeddings", None)
-        if isinstance(table, nn.Embedding):
-            padding = getattr(module, "padding_idx", None)
-            return table.num_embeddings - (padding + 1 if isinstance(padding, int) else 0)
-    config = model.config.get_text_config()
-    limit = getattr(config, "max_position_embeddings", None)
-    return limit if isinstance(limit, int) and limit > 0 else NO_LIMIT + 1

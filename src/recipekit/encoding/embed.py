@@ -100,8 +100,9 @@ def open_embeddings(folder: Path) -> Embeddings:
     told = json.loads((folder / "embeddings.json").read_text())
     shape = (told["texts"], told["dimension"])
     if told["texts"] == 0:  # an empty file cannot be mapped
-        return Embeddings(folder / "matrix", np.empty(shape, told["dtype"]), told["normalized"])
-    return Embeddings(folder / "matrix", np.memmap(folder / "matrix", told["dtype"], "r", shape=shape), told["normalized"])
+        return Embeddings(folder / "matrix", np.empty(shape, told["dtype"]), told["normalized"], folder.name)
+    matrix = np.memmap(folder / "matrix", told["dtype"], "r", shape=shape)
+    return Embeddings(folder / "matrix", matrix, told["normalized"], folder.name)
 
 
 def embed_tokens(

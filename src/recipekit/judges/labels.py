@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,15 +13,15 @@ import pyarrow.compute as pc
 from pydantic import Field
 
 from recipekit.component import Context, Judge, JudgeSpec, LocalPath, PairBatch, Progress, Verdicts
+from recipekit.draws import Hashes, id_hashes, pair_draws, pair_hashes
 from recipekit.errors import DataError
 from recipekit.judges.label_files import LabelFile, read_labels
-from recipekit.records import Dataset, Floats, Rows, TextTable, Verdict, pair_keys
+from recipekit.records import Dataset, Floats, Rows, Verdict, pair_keys
 
-__all__ = ["Labels", "LabelsJudge"]
+__all__ = ["Known", "Labels", "LabelsJudge", "known_labels"]
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Codes = npt.NDArray[np.int8]
-Hashes = npt.NDArray[np.uint64]
 
 
 class Labels(JudgeSpec):
@@ -50,7 +49,7 @@ class Labels(JudgeSpec):
 
     def build(self, context: Context) -> Judge:
         """Read the file and map its ids to rows."""
-        known = _known(self, read_labels(self.file), context.dataset, context.progress)
+        known = known_labels(self, read_labels(self.file), context.dataset, context.progress)
         return LabelsJudge(self, context.dataset, known, context.seed)
 
     def files(self) -> Mapping[str, Path]:
@@ -78,7 +77,7 @@ class LabelsJudge:
         self.n_passages = len(dataset.passages)
         self._hashes: tuple[Hashes, Hashes] | None = None
         if spec.coverage < 1 or spec.noise > 0:
-            self._hashes = _id_hashes(dataset.queries, seed), _id_hashes(dataset.passages, seed)
+            self._hashes = id_hashes(dataset.queries.ids, seed), id_hashes(dataset.passages.ids, seed)
 
     def judge(self, batches: Iterable[PairBatch]) -> Iterator[Verdicts]:
         """Stream the file's verdicts on the wanted pairs that it holds, with its grades."""
@@ -107,15 +106,20 @@ class LabelsJudge:
     def _spoil(self, query: npt.NDArray[Any], passage: npt.NDArray[Any], verdict: Codes, grade: Floats) -> None:
         """Forget what is not covered, and turn round what is noisy, in place."""
         assert self._hashes is not None
-        pair = _mix(self._hashes[0][query] + _mix(self._hashes[1][passage]))
-        unknown = _uniform(_mix(pair ^ np.uint64(1))) >= self.spec.coverage
-        turned = (_uniform(_mix(pair ^ np.uint64(2))) < self.spec.noise) & np.isin(verdict, [Verdict.POSITIVE, Verdict.NEGATIVE])
+        pair = pair_hashes(self._hashes[0][query], self._hashes[1][passage])
+        unknown = pair_draws(pair, 1) >= self.spec.coverage
+        turned = (pair_draws(pair, 2) < self.spec.noise) & np.isin(verdict, [Verdict.POSITIVE, Verdict.NEGATIVE])
         verdict[turned] = np.where(verdict[turned] == Verdict.POSITIVE, Verdict.NEGATIVE, Verdict.POSITIVE)
         grade[turned] = np.nan  # the grade would give the truth away
         verdict[unknown] = Verdict.UNJUDGED
 
 
-def _known(spec: Labels, labels: LabelFile, dataset: Dataset, progress: Progress) -> Known:
+def known_labels(spec: Labels, labels: LabelFile, dataset: Dataset, progress: Progress) -> Known:
+    """What a label file says of a data set, its ids mapped to rows.
+
+    Raises:
+        DataError: Most of its ids are unknown, or a pair is labelled twice, and differently.
+    """
     query, passage = (
         pc.fill_null(pc.index_in(ids, value_set=table.table["id"].combine_chunks()), -1).to_numpy()
         for ids, table in ((labels.query_id, dataset.queries), (labels.passage_id, dataset.passages))
@@ -144,22 +148,3 @@ def _known(spec: Labels, labels: LabelFile, dataset: Dataset, progress: Progress
     queries = np.zeros(len(dataset.queries), dtype=np.bool_)
     queries[query[there]] = True
     return Known(keys, verdict, grade, queries)
-
-
-def _id_hashes(texts: TextTable, seed: int) -> Hashes:
-    """A seeded 64-bit hash of every id, by row."""
-    key = seed.to_bytes(8, "little")
-    hashes = (int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8, key=key).digest(), "little") for name in texts.ids)
-    return np.fromiter(hashes, dtype=np.uint64, count=len(texts))
-
-
-def _mix(x: Hashes) -> Hashes:
-    """The finalizer of splitmix64 (Steele, Lea and Flood, 2014), which spreads every bit of `x` over the result."""
-    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return x ^ (x >> np.uint64(31))
-
-
-def _uniform(x: Hashes) -> npt.NDArray[np.float64]:
-    """Hashes as numbers in [0, 1), from their upper 53 bits."""
-    return (x >> np.uint64(11)).astype(np.float64) * 2.0**-53

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -23,6 +23,7 @@ __all__ = ["Beir", "BeirReader", "QrelsOf"]
 QrelsOf = Literal["train", "dev", "test", "all"]
 """A split whose queries a qrels file lists; those of `all` are divided as the recipe says."""
 
+Least = Annotated[float, Field(gt=0)]
 Rows = Callable[[], Iterator[Row]]
 
 
@@ -37,8 +38,10 @@ class Beir(SourceSpec):
     splits: dict[QrelsOf, str] | None = Field(default=None, min_length=1)
     """Which file under `qrels/` lists which split's queries, `{train: train.tsv, test: test.tsv}`; those under `all` are divided
     as the recipe says. By default every one of train.tsv, dev.tsv and test.tsv that is there."""
-    relevant_from: float | None = Field(default=None, gt=0)
-    """Least score of a positive; by default every score above 0 is one. The rest are judged negatives."""
+    relevant_from: Least | dict[QrelsOf, Least] | None = None
+    """Least score of a positive, for all splits or by split (`{train: 2}`); by default every score above 0 is one."""
+    below: Literal["negative", "unlabelled"] = "negative"
+    """What a score is that is none of a positive: a judged negative, or nothing that anybody said."""
 
     def files(self) -> Mapping[str, Path]:
         """The files that are read; the folder where it has none of them."""
@@ -67,6 +70,7 @@ class Beir(SourceSpec):
             qrels={split: partial(delimited_rows, path, "\t", quoted=False) for split, path in self._qrels().items()},
             name=str(self.folder),
             relevant_from=self.relevant_from,
+            below=self.below,
             counts=counts,
         )
         return reader.located(progress)
@@ -99,7 +103,9 @@ class BeirReader:
     qrels: Mapping[QrelsOf, Rows]
     name: str
     """What an error about the whole of it calls it."""
-    relevant_from: float | None = None
+    relevant_from: float | Mapping[QrelsOf, float] | None = None
+    """See `Beir.relevant_from`, and `Beir.below`."""
+    below: Literal["negative", "unlabelled"] = "negative"
     counts: dict[str, int] = field(default_factory=dict)
 
     def located(self, progress: Progress) -> Iterator[tuple[Place, Record]]:
@@ -125,10 +131,12 @@ class BeirReader:
             if n == 0:
                 raise DataError(f"{self.name}: no {part}", code="RK306")
         for split, rows in self.qrels.items():
+            least = self.relevant_from.get(split) if isinstance(self.relevant_from, Mapping) else self.relevant_from
             for place, row in rows():
-                query, grade = _id(row, "query-id", place), finite(row.get("score"), place, "score")
-                label = Label(_in_split(query, split, splits[query]), _id(row, "corpus-id", place), relevant(grade, self.relevant_from))
-                yield place, label
+                query, score = _id(row, "query-id", place), finite(row.get("score"), place, "score")
+                grade = relevant(score, least)
+                if grade > 0 or self.below == "negative":
+                    yield place, Label(_in_split(query, split, splits[query]), _id(row, "corpus-id", place), grade)
         if left_out := self.counts["queries_without_label"]:
             progress.log("queries_without_label", source=self.name, queries=left_out)
 

@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 from recipekit.errors import DataError
 from recipekit.recipe.models import CollectSection, Split
 from recipekit.records import LABELS, PASSAGES, QUERIES, SPLITS, Bools, Floats, Label, Passage, Query, Rows, pair_keys, write_table
+from recipekit.stages.hiding import hidden_positives
 from recipekit.stages.inputs import Inputs
 from recipekit.stages.intake import Intake, Part, is_blank, places, read_sources
 
@@ -37,6 +38,7 @@ def collect(inputs: Inputs, section: CollectSection, out: Path) -> dict[str, Any
       the query that gives way go with it.
     - A pair that is labelled twice keeps the higher grade: a positive is never a negative, too.
     - Blank texts are dropped, and queries without a positive.
+    - What `section.hide` hides is not written, and counted.
 
     Raises:
         DataError: A source is empty, an id stands for two texts, a label names an unknown id, or no query has a positive.
@@ -54,8 +56,11 @@ def collect(inputs: Inputs, section: CollectSection, out: Path) -> dict[str, Any
     write_table(out / "passages.arrow", PASSAGES, _passage_batches(intake, passages.kept))
     write_table(out / "queries.arrow", QUERIES, _query_batches(intake, answered, queries.split))
     labels = labels.where(answered[labels.query])
+    hidden = _hidden(inputs, section, intake, queries, labels)
+    hides = _hides(section, labels, hidden)
+    labels = labels.where(~hidden)
     write_table(out / "labels.arrow", LABELS, _label_batches(labels, _new_rows(answered), _new_rows(passages.kept)))
-    summary = _summary(intake, passages, queries, labels, answered)
+    summary = {**_summary(intake, passages, queries, labels, answered), **hides}
     _warn(inputs, summary)
     return summary
 
@@ -221,6 +226,22 @@ def _unknown(part: Part, side: str, id: str, n: int) -> DataError:
     return DataError(f"{where}: there is no {side} with the id '{id}'{more}", code="RK308")
 
 
+def _hidden(inputs: Inputs, section: CollectSection, intake: Intake, queries: _Queries, labels: _Labels) -> Bools:
+    """Which labels a study takes away."""
+    if section.hide is None:
+        return np.zeros(len(labels.query), dtype=np.bool_)
+    return hidden_positives(
+        section.hide,
+        inputs.seed,
+        query=labels.query,
+        passage=labels.passage,
+        grade=labels.grade,
+        split=queries.split[labels.query],
+        query_ids=intake.queries["id"],
+        passage_ids=intake.passages["id"],
+    )
+
+
 # Writing -------------------------------------------------------------------------------------------------------------
 
 
@@ -297,6 +318,19 @@ def _summary(intake: Intake, passages: _Passages, queries: _Queries, labels: _La
         },
         "positives_shared_by_splits": _shared(labels.passage[positive], split_of[positive]),
     }
+
+
+def _hides(section: CollectSection, labels: _Labels, hidden: Bools) -> dict[str, Any]:
+    """What was hidden, and what the report says of it; nothing where the recipe hides nothing."""
+    if section.hide is None:
+        return {}
+    positives, queries = int(np.count_nonzero(hidden)), len(np.unique(labels.query[hidden]))
+    kept = "at random" if section.hide.by == "random" else "of the highest grade"
+    note = (
+        f"{positives} given positives of {queries} {' and '.join(section.hide.splits)} queries were hidden on purpose (`collect.hide`): "
+        f"each query kept at most {section.hide.keep}, {kept}"
+    )
+    return {"hidden": {"positives": positives, "queries": queries}, "notes": [note]}
 
 
 def _part_summary(part: Part) -> dict[str, Any]:

@@ -41,6 +41,8 @@ class Inputs:
     """The recipe's own sentence on what it is for."""
     command: str = ""
     """The command that repeats the run."""
+    run: Path | None = None
+    """The run's folder, for what a person is to look at even where the stage fails."""
     uses: list[tuple[str, str]] = field(default_factory=list)
     """By-products that were used, as (stage, key): the manifest names them."""
     _built: dict[str, Encoder] = field(default_factory=dict)
@@ -113,7 +115,9 @@ class Inputs:
 
         assert self.dataset is not None
         _, encoder_identity = self.encoder_spec(name)
-        whole = {"by_product": "embeddings", "encoder": encoder_identity, "side": side, "dataset": self.dataset.key}
+        # By the texts, not by the data set's key: other labels on the same corpus change nothing here.
+        texts = self.hashes.of(self.dataset.path / ("queries.arrow" if side == "query" else "passages.arrow"))
+        whole = {"by_product": "embeddings", "encoder": encoder_identity, "side": side, "texts": texts}
         key = key_of(whole)
         self.uses.append(("embeddings", key))
         # Several ranks look under the lock alone: without it, an artifact that another run commits just now is there for some
@@ -125,7 +129,7 @@ class Inputs:
                 if self.store.find("embeddings", key) is None:
                     summary = embed_table(self.encoder(name), table, side, partial, self.ranks, self.progress)
                     if self.ranks.is_main:
-                        told = manifest(stage="embeddings", key=key, identity=whole, inputs={"collect": self.dataset.key}, summary=summary)
+                        told = manifest(stage="embeddings", key=key, identity=whole, inputs={}, summary=summary)
                         self.store.commit("embeddings", key, told)
             self.ranks.barrier()
         return open_embeddings(self.store.cache / "embeddings" / key)

@@ -1,0 +1,131 @@
+"""Loading a CrossEncoder, and scoring pairs with it in batches by length."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from sentence_transformers import CrossEncoder
+
+from recipekit.encoding.batches import length_batches
+from recipekit.encoding.origin import check_sha256, hub_snapshot, local_folder, unreachable
+from recipekit.encoding.positions import NO_LIMIT, position_limit
+from recipekit.errors import ModelError
+from recipekit.records import Floats
+
+if TYPE_CHECKING:
+    from recipekit.judges.cross_encoder import CrossEncoderSpec
+
+__all__ = ["PairScorer", "load_scorer"]
+
+CPU_TOKENS = 8192
+DEVICE_TOKENS = 65536
+SCORING = ("ForSequenceClassification", "ForCausalLM")
+"""How the architectures end that give a score; the head of any other would be made of random numbers."""
+
+
+class PairScorer:
+    """Scores (query, passage) texts, as `CrossEncoder.predict` does, and counts what it cuts."""
+
+    def __init__(self, name: str, model: Any, *, max_length: int, precision: str, tokens_per_batch: int) -> None:
+        self.name = name
+        self.model = model
+        self.max_length = max_length
+        self.precision = precision
+        self.tokens_per_batch = tokens_per_batch
+        self.forget_counts()
+        # Special tokens, prompts and templates: what stands around the texts of a pair.
+        self._around = int(model.preprocess([("", "")], prompt=model.prompts.get(model.default_prompt_name))["input_ids"].numel())
+
+    def forget_counts(self) -> None:
+        """Count anew: `pairs` scored, and `truncated`, those longer than `max_length`."""
+        self.pairs = self.truncated = 0
+
+    def score(self, queries: Sequence[str], passages: Sequence[str]) -> Floats:
+        """The score of each pair, float32 (n,).
+
+        Raises:
+            ModelError: A score is not finite.
+        """
+        lengths = self._lengths(queries) + self._lengths(passages) + self._around
+        self.pairs += len(lengths)
+        self.truncated += int((lengths > self.max_length).sum())
+        scores = np.empty(len(lengths), dtype=np.float32)
+        device = torch.device(self.model.device)
+        for rows in length_batches(np.minimum(lengths, self.max_length), self.tokens_per_batch):
+            pairs = [(queries[row], passages[row]) for row in rows.tolist()]
+            with torch.autocast(device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16"):
+                scores[rows] = self.model.predict(pairs, batch_size=len(pairs), show_progress_bar=False)
+        if not np.isfinite(scores).all():
+            where = int(np.flatnonzero(~np.isfinite(scores))[0])
+            raise ModelError(f"model '{self.name}' gives the query '{queries[where]:.60}' a score that is not finite", code="RK431")
+        return scores
+
+    def _lengths(self, texts: Sequence[str]) -> Any:
+        """Tokens of each text alone, int64 (n,); a text that comes again is counted once."""
+        unique = list(dict.fromkeys(texts))
+        if not unique:
+            return np.zeros(0, dtype=np.int64)
+        ids = self.model.tokenizer(
+            unique, add_special_tokens=False, truncation=False, return_attention_mask=False, return_token_type_ids=False, verbose=False
+        )["input_ids"]
+        length = dict(zip(unique, map(len, ids), strict=True))
+        return np.fromiter((length[text] for text in texts), dtype=np.int64, count=len(texts))
+
+
+def load_scorer(spec: CrossEncoderSpec, device: str) -> PairScorer:
+    """Load the model that a spec names, with float32 weights, onto a device.
+
+    Raises:
+        ModelError: It cannot be reached or read, is not the one that was pinned, or gives no score.
+    """
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()  # the run has a progress of its own
+    folder = local_folder(spec.model)
+    commit = None if folder else spec.commit()
+    try:
+        model = CrossEncoder(
+            str(folder or spec.model), revision=commit, device=device, model_kwargs={"dtype": torch.float32}, trust_remote_code=False
+        )
+    except Exception as error:  # every part of it has errors of its own
+        if commit is not None and not hub_snapshot(spec.model, commit).is_dir():
+            raise unreachable(spec.model, error) from error
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise ModelError(f"model '{spec.model}' cannot be loaded: {reason}", code="RK410") from error
+    folder = folder or hub_snapshot(spec.model, str(commit))
+    if spec.sha256 is not None:
+        check_sha256(spec.model, folder, spec.sha256)
+    _check_scores(spec.model, folder, model)
+    model[0].max_seq_length = _max_length(spec, model)
+    tokens = spec.tokens_per_batch or (CPU_TOKENS if torch.device(device).type == "cpu" else DEVICE_TOKENS)
+    return PairScorer(spec.model, model, max_length=model[0].max_seq_length, precision=spec.precision, tokens_per_batch=tokens)
+
+
+def _check_scores(name: str, folder: Path, model: Any) -> None:
+    """Refuse what was not trained to give a pair one score."""
+    settings = folder / "config_sentence_transformers.json"
+    kind = json.loads(settings.read_text()).get("model_type") if settings.is_file() else None
+    architectures = getattr(model[0].model.config, "architectures", None) or [""]
+    if kind not in (None, "CrossEncoder") or (kind is None and not architectures[0].endswith(SCORING)):
+        raise ModelError(f"model '{name}' is no cross-encoder ({kind or architectures[0] or 'unknown architecture'})", code="RK418")
+    if model.num_labels != 1:
+        raise ModelError(
+            f"model '{name}' gives {model.num_labels} scores a pair; a judge needs one that rises with relevance", code="RK418"
+        )
+
+
+def _max_length(spec: CrossEncoderSpec, model: Any) -> int:
+    limit = position_limit(model[0].model)
+    own = min(model[0].max_seq_length or limit, limit)
+    if spec.max_length is None:
+        if own > NO_LIMIT:
+            raise ModelError(f"model '{spec.model}' states no length: set `max_length`", code="RK416")
+        return int(own)
+    if spec.max_length > limit:
+        raise ModelError(f"model '{spec.model}' has {limit} positions: max_length {spec.max_length} is more than it can read", code="RK416")
+    return spec.max_length

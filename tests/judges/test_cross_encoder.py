@@ -1,0 +1,246 @@
+"""The cross-encoder as a judge: a tiny one, trained here to tell passages on food, with which all queries have to do, from others."""
+
+import json
+import random
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from pydantic import ValidationError
+
+from recipekit.artifacts.key import FileHashes, component_identity
+from recipekit.artifacts.store import Artifact, Store
+from recipekit.component import JudgeSpec, PairBatch
+from recipekit.errors import ComponentError, ModelError
+from recipekit.judges.calibration import Calibration, KnownPairs, known_pairs, thresholds
+from recipekit.judges.cross_encoder import CrossEncoderSpec
+from recipekit.judges.labels import Labels
+from recipekit.recipe.models import JudgeSection, Slot
+from recipekit.records import CANDIDATES, Dataset, Verdict, read_table, write_table
+from recipekit.registry import resolve
+from recipekit.stages.inputs import Inputs
+from recipekit.stages.judge import judge
+from recipekit.testing import RecordingProgress, check_judge, context
+
+POSITIVE, NEGATIVE, IGNORE = Verdict.POSITIVE, Verdict.NEGATIVE, Verdict.IGNORE
+FOOD = "bread cheese butter honey pepper salt".split()
+OTHER = "engine piston valve turbine gear wheel".split()
+PASSAGES = [(f"p{i}", " ".join((FOOD if i % 2 else OTHER)[(i // 2 + j) % 6] for j in range(3 + i % 3))) for i in range(24)]
+QUERIES = [(f"q{i}", FOOD[i % 6], "train" if i < 4 else "dev") for i in range(8)]
+RELEVANT = [i for i in range(24) if i % 2]
+
+
+@pytest.fixture(scope="session")
+def tiny_cross_encoder(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A CrossEncoder folder: the tiny model's vocabulary, a random BERT, a few steps of training."""
+    import torch
+    from sentence_transformers import CrossEncoder
+    from transformers import BertConfig, BertForSequenceClassification, BertTokenizerFast
+
+    folder = tmp_path_factory.mktemp("tiny_cross_encoder")
+    tokenizer = BertTokenizerFast.from_pretrained(tiny_model)
+    config = BertConfig(
+        vocab_size=len(tokenizer), hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64,
+        max_position_embeddings=64, num_labels=1,
+    )  # fmt: skip
+    torch.manual_seed(3)
+    BertForSequenceClassification(config).save_pretrained(folder / "bert")
+    tokenizer.save_pretrained(folder / "bert")
+    model = CrossEncoder(str(folder / "bert"), device="cpu", max_length=32)
+    optimizer, draw = torch.optim.Adam(model.parameters(), lr=3e-3), random.Random(1)
+    for _ in range(40):
+        truth = [draw.random() < 0.5 for _ in range(16)]
+        pairs = [(draw.choice(FOOD), " ".join(draw.choices(FOOD if relevant else OTHER, k=4))) for relevant in truth]
+        scores = model(model.preprocess(pairs))["scores"].squeeze(-1)
+        loss = torch.nn.functional.binary_cross_entropy_with_logits(scores, torch.tensor(truth, dtype=torch.float32))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert loss.item() < 0.1, "the test's model did not learn"
+    model.save_pretrained(str(folder / "model"))
+    return folder / "model"
+
+
+@pytest.fixture
+def dataset(make_dataset) -> Dataset:
+    """Every food passage is a positive of every dev query; train queries know one each."""
+    positives = {(q, p): 1.0 for q in range(4, 8) for p in RELEVANT} | {(q, 1 + 2 * q): 1.0 for q in range(4)}
+    return make_dataset(QUERIES, PASSAGES, positives)
+
+
+def everything(rows=range(4)) -> PairBatch:
+    query, passage = (axis.ravel().astype(np.int32) for axis in np.meshgrid(list(rows), range(24), indexing="ij"))
+    return PairBatch(query, passage, np.zeros(len(query), bool), np.full(len(query), -1, np.int8), np.ones(len(query), bool))
+
+
+def said(built, batches) -> dict[tuple[int, int], tuple[int, float]]:
+    rows = [row for v in built.judge(batches) for row in zip(v.query, v.passage, v.verdict, v.confidence, strict=True)]
+    return {(int(q), int(p)): (int(verdict), float(confidence)) for q, p, verdict, confidence in rows}
+
+
+def test_scores_against_thresholds(tiny_cross_encoder, dataset, tmp_path):
+    from sentence_transformers import CrossEncoder
+
+    spec = CrossEncoderSpec(model=str(tiny_cross_encoder), positive_from=0.7, negative_below=0.3, precision="fp32")
+    assert spec.measured
+    found = said(spec.build(context(tmp_path, dataset=dataset)), [everything()])
+    assert {pair: verdict for pair, (verdict, _) in found.items()} == {
+        (q, p): POSITIVE if p in RELEVANT else NEGATIVE for q in range(4) for p in range(24)
+    }
+    score = float(CrossEncoder(str(tiny_cross_encoder), device="cpu").predict([(QUERIES[0][1], PASSAGES[5][1])])[0])
+    assert found[0, 5] == (POSITIVE, pytest.approx(score - 0.7, abs=1e-5))
+
+
+def test_what_lies_between_is_ignored_and_only_the_wanted_are_judged(tiny_cross_encoder, dataset, tmp_path):
+    batch = everything()
+    batch.wanted[24:] = False
+    spec = CrossEncoderSpec(model=str(tiny_cross_encoder), positive_from=2.0, negative_below=-1.0)
+    found = said(spec.build(context(tmp_path, dataset=dataset)), [batch])
+    assert len(found) == 24 and {verdict for verdict, _ in found.values()} == {IGNORE}
+
+
+def test_batches_by_length_change_nothing_and_long_pairs_are_counted(tiny_cross_encoder, dataset, tmp_path):
+    found = []
+    for tokens in (1, 64, 8192):
+        spec = CrossEncoderSpec(
+            model=str(tiny_cross_encoder), positive_from=0.7, negative_below=0.3, precision="fp32", max_length=8, tokens_per_batch=tokens
+        )
+        built = spec.build(context(tmp_path, dataset=dataset))
+        found.append(said(built, [everything()]))
+        assert built.counts == {
+            # [CLS] query [SEP] and [SEP] leave 4 words of 8 tokens: the passages of 5 words are cut
+            "positive_from": 0.7, "negative_below": 0.3, "scored": 96, "truncated": 32, "truncated_share": 0.333333,
+        }  # fmt: skip
+        assert built.figures == {"cut": "33.3 %"}
+    for other in found[1:]:
+        assert {pair: verdict for pair, (verdict, _) in other.items()} == {pair: verdict for pair, (verdict, _) in found[0].items()}
+        np.testing.assert_allclose([c for _, c in other.values()], [c for _, c in found[0].values()], atol=1e-5)
+
+
+def test_thresholds_are_calibrated_on_dev_and_found_again_by_the_next_attempt(tiny_cross_encoder, dataset, tmp_path):
+    spec = CrossEncoderSpec(model=str(tiny_cross_encoder), calibrate=Calibration(precision=0.9), precision="fp32")
+    first = spec.build(context(tmp_path, dataset=dataset))
+    assert first.counts["calibration"]["known"] == {"positives": 48, "negatives": 21, "drawn": True}, "half of 48 draws are labelled"
+    assert first.counts["scored"] == 0, "what was scored to calibrate is not counted"
+    verdicts = {pair: verdict for pair, (verdict, _) in said(first, [everything()]).items()}
+    assert all(verdict == NEGATIVE for (_, p), verdict in verdicts.items() if p not in RELEVANT)
+    assert sum(verdict == POSITIVE for verdict in verdicts.values()) >= 20
+    kept = json.loads((tmp_path / "calibration.json").read_text())
+    (tmp_path / "calibration.json").write_text(json.dumps({**kept, "positive_from": 0.123}))
+    assert spec.build(context(tmp_path, dataset=dataset)).counts["positive_from"] == 0.123
+
+
+def test_the_first_stage_of_a_cascade(tiny_cross_encoder, dataset, tmp_path):
+    """The cross-encoder judges everything; what it calls relevant goes to people's labels, which know of three passages only."""
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    rows = [(q, p, p == 1 + 2 * q, 1.0 / (1 + p)) for q in range(4) for p in range(24)]
+    write_table(mine / "candidates.arrow", CANDIDATES, [pa.table(list(zip(*rows, strict=True)), schema=CANDIDATES)])
+    labels = tmp_path / "labels.tsv"
+    labels.write_text("query-id\tcorpus-id\tscore\n" + "".join(f"q{q}\tp{p}\t{int(p == 11)}\n" for q in range(4) for p in (9, 11, 12)))
+    first = CrossEncoderSpec(model=str(tiny_cross_encoder), positive_from=0.7, negative_below=0.3)
+    section = judges({"cheap": ("cross_encoder", first), "people": ("labels", Labels(file=labels, when=("positive", "ignore")))})
+    inputs = Inputs(
+        "test", 13, {"collect": Artifact("collect", "test-dataset", dataset.path), "mine": Artifact("mine", "m", mine)}, {}, None,
+        Store(tmp_path / "store"), FileHashes(), RecordingProgress(),
+    )  # fmt: skip
+    out = tmp_path / "out"
+    out.mkdir()
+    summary = judge(inputs, section, out)
+    table = read_table(out / "judgments.arrow").to_pylist()
+    of_first = {row["passage"]: (row["judge"], row["verdict"]) for row in table if row["query"] == 0}
+    assert of_first[1] == ("given", POSITIVE)
+    assert of_first[9] == ("people", NEGATIVE) and of_first[11] == ("people", POSITIVE), "the later judge's word stands"
+    assert of_first[12] == ("cheap", NEGATIVE) and of_first[13] == ("cheap", POSITIVE)
+    assert summary["judges"]["people"]["judged"] == 2 * 4
+
+
+def judges(specs: dict[str, tuple[str, JudgeSpec]]) -> JudgeSection:
+    section = JudgeSection(judges={name: Slot(use=use) for name, (use, _) in specs.items()}, trust={"known": 0})
+    for name, slot in section.judges.items():
+        slot.bind(resolve("judge", specs[name][0]), specs[name][1])
+    return section
+
+
+def test_conformance_and_identity(tiny_cross_encoder, dataset, tmp_path):
+    check_judge(CrossEncoderSpec(model=str(tiny_cross_encoder), positive_from=0.7, negative_below=0.3), context(tmp_path, dataset=dataset))
+    files = FileHashes()
+    one, other = (
+        component_identity(CrossEncoderSpec(model=str(tiny_cross_encoder), positive_from=0.7, negative_below=b), "recipekit", "x", files)
+        for b in (0.3, 0.2)
+    )
+    assert one["files"] == other["files"] and "model" not in one["fields"] and one != other
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({}, "set both positive_from and negative_below, or calibrate alone"),
+        ({"positive_from": 1}, "set both positive_from and negative_below"),
+        ({"positive_from": 1, "negative_below": 0, "calibrate": {}}, "or calibrate alone"),
+        ({"positive_from": 0, "negative_below": 1}, "positive_from 0.0 is below negative_below 1.0: a score would be both"),
+        ({"model": "./mine", "revision": "main", "calibrate": {}}, "only a model on the Hub has revisions"),
+    ],
+)
+def test_what_contradicts_itself_is_refused(fields, message):
+    with pytest.raises(ValidationError, match=message):
+        CrossEncoderSpec(**{"model": "owner/name", **fields})
+
+
+def test_a_model_that_gives_no_score_is_refused(tiny_model, tiny_cross_encoder, dataset, tmp_path):
+    given = {"positive_from": 0.5, "negative_below": 0.5}
+    with pytest.raises(ModelError, match=r"is no cross-encoder \(SentenceTransformer\)"):
+        CrossEncoderSpec(model=str(tiny_model), **given).build(context(tmp_path, dataset=dataset))
+    with pytest.raises(ModelError, match="has 64 positions: max_length 65 is more than it can read"):
+        CrossEncoderSpec(model=str(tiny_cross_encoder), max_length=65, **given).build(context(tmp_path, dataset=dataset))
+    with pytest.raises(ModelError, match="sha256"):
+        CrossEncoderSpec(model=str(tiny_cross_encoder), sha256="0" * 64, **given).build(context(tmp_path, dataset=dataset))
+
+
+# Calibration ----------------------------------------------------------------------------------------------------------
+
+
+def scored(positives, negatives, **settings):
+    scores = np.array([*positives, *negatives], dtype=np.float32)
+    known = KnownPairs(np.zeros(len(scores), np.int32), np.zeros(len(scores), np.int32), np.arange(len(scores)) < len(positives), False)
+    found = thresholds(scores, known, Calibration(**settings))
+    return found.positive_from, found.negative_below
+
+
+def test_the_lowest_score_that_is_precise_and_the_quantile_of_positives():
+    positives, negatives = np.arange(1, 101), np.arange(-60, 40)  # 39 negatives stand among the positives
+    positive_from, negative_below = scored(positives, negatives, precision=0.9, recall=0.95, positive_share=0.5)
+    assert negative_below == 5, "95 of 100 positives score more"
+    # from 32: 69 of 100 positives and 8 of 100 negatives; 69 / 77 < 0.9. From 33: 68 and 7; 68 / 75 > 0.9.
+    assert positive_from == 33
+    assert scored(positives, negatives, precision=0.9, positive_share=0.05)[0] == 40, "rarer positives need a purer range"
+
+
+def test_well_separated_classes_leave_nothing_between():
+    assert scored(range(50, 100), range(50), recall=0.95) == (52, 52)
+
+
+def test_no_score_is_precise_enough():
+    assert scored(range(20), range(100, 200))[0] == np.inf
+
+
+def test_random_negatives_are_never_labelled_and_positives_must_beat_half_of_the_known(dataset):
+    known = known_pairs(dataset, Calibration(), seed=1)
+    assert known.random_negatives
+    negatives = set(zip(known.query[~known.positive].tolist(), known.passage[~known.positive].tolist(), strict=True))
+    assert negatives and all(q >= 4 and p not in RELEVANT for q, p in negatives)
+    found = thresholds(known.positive * np.arange(1, len(known.query) + 1, dtype=np.float32), known, Calibration())
+    assert (found.positive_from, found.negative_below) == (25, 3), "48 positives with the scores 1 to 48"
+
+
+def test_judged_negatives_come_before_random_ones(make_dataset):
+    labels = {(q, p): float(p % 2) for q in range(4, 8) for p in range(24)}
+    known = known_pairs(make_dataset(QUERIES, PASSAGES, labels), Calibration(pairs=20), seed=1)
+    assert not known.random_negatives and known.positive.sum() == 20 and (~known.positive).sum() == 20
+    assert all(p % 2 == 0 for p in known.passage[~known.positive])
+
+
+def test_too_few_known_positives_is_an_error(tiny_dataset):
+    with pytest.raises(ComponentError, match="6 positives are known of dev queries, and at least 20 are needed"):
+        known_pairs(tiny_dataset, Calibration(), seed=1)
