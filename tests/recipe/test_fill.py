@@ -117,3 +117,23 @@ def test_shipped_recipes_survive_filling(name: str, tmp_path: Path) -> None:
     recipe = load_recipe(name)
     (tmp_path / "copy.yaml").write_text(filled(recipe))
     assert load_recipe(tmp_path / "copy.yaml") == recipe
+
+
+def test_paths_of_sections_start_at_the_recipe_or_where_the_override_was_typed(
+    write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judged = """
+mine:
+  retrievers: {lexical: {use: bm25}}
+judge:
+  judges: {people: {use: labels, file: own.csv}}
+  trust: {sample: people.csv}
+"""
+    recipe = write(judged)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert f"sample: {recipe.parent}/people.csv\n" in filled(load_recipe(recipe))
+    overridden = load_recipe(recipe, ["judge.trust.sample=people.csv"])
+    assert f"sample: {tmp_path}/elsewhere/people.csv\n" in filled(overridden)
+    (tmp_path / "filled.yaml").write_text(filled(overridden))
+    assert load_recipe(tmp_path / "filled.yaml") == overridden

@@ -23,7 +23,7 @@ def test_a_whole_run_is_told(write_run: Callable[..., Path]):
 
     assert report.startswith("# tiny\n\nFinds \\*tiny\\* things.\n")
     assert "1. Collected 36 passages and 24 queries (12 train, 6 dev, 6 test) with 24 positives from `mine` (pairs)." in report
-    assert "Of the unlabelled candidates 2 turned out to be positive, and 1 are ignored." in report
+    assert "Of the unlabelled candidates: false negatives found: 2; likely false negatives, ignored: 1." in report
     assert "1 phase: `contrastive` (exact\\_softmax, 2 cycles of 3 epochs)" in report
     assert "### held\\_out, test split, 6 queries" in report
     assert "| trained | **0.600** [0.580, 0.620] | 0.850 [0.830, 0.870] |" in report
@@ -99,7 +99,7 @@ def test_the_terminal_gets_metrics_differences_and_places(write_run: Callable[..
         "  ndcg@10, trained - bm25: +0.200 [+0.190, +0.210], adjusted p < 0.001 (significant)",
         "  ndcg@10, trained - untrained: +0.100 [+0.090, +0.110], adjusted p = 0.012 (significant)",
         "",
-        "false negatives found: 2 judged positive, 1 ignored",
+        "false negatives found: 2; likely false negatives, ignored: 1",
         f"report: {run / 'report.md'}",
         f"model: {run / 'stages' / 'export' / 'model'}",
     ]

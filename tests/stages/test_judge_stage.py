@@ -1,98 +1,20 @@
-import json
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any
-
 import numpy as np
 import pyarrow as pa
 import pytest
-from pydantic import Field
+from judge_inputs import IGNORE, NEGATIVE, POSITIVE, UNJUDGED, Says, judge_inputs, run, section
 
-from recipekit.artifacts.key import FileHashes
-from recipekit.artifacts.store import Artifact, Store
-from recipekit.component import Context, JudgeSpec, PairBatch, Ranks, Verdicts
+from recipekit.artifacts.store import Artifact
+from recipekit.component import Context, JudgeSpec, Ranks, Verdicts
 from recipekit.errors import ComponentError, RunError
 from recipekit.judges.labels import Labels
-from recipekit.recipe.models import JudgeSection, Slot
-from recipekit.records import CANDIDATES, JUDGMENTS, Verdict, read_table, write_table
-from recipekit.registry import Entry
+from recipekit.records import CANDIDATES, write_table
 from recipekit.stages.inputs import Inputs
-from recipekit.stages.judge import judge
-from recipekit.testing import RecordingProgress
-
-POSITIVE, NEGATIVE, IGNORE, UNJUDGED = Verdict.POSITIVE, Verdict.NEGATIVE, Verdict.IGNORE, Verdict.UNJUDGED
-
-
-class Says(JudgeSpec):
-    """A judge that says of each wanted pair what a function says, in any order, and may die on the way."""
-
-    verdict: Callable[[int, int], int]
-    reason: str | None = None
-    dies_after: int | None = None
-    asked: Any = Field(default_factory=list)
-    piece: int = 3
-
-    def build(self, context: Context):
-        return self
-
-    def judge(self, batches: Iterable[PairBatch]) -> Iterator[Verdicts]:
-        for said, (batch, rows) in enumerate(self._pieces(batches)):
-            if said == self.dies_after:
-                raise MemoryError("killed")
-            query, passage = batch.query[rows], batch.passage[rows]
-            verdict = np.array([self.verdict(q, p) for q, p in zip(query, passage, strict=True)], dtype=np.int8)
-            reason = [f"{self.reason} {q}-{p}" if p % 2 else None for q, p in zip(query, passage, strict=True)] if self.reason else None
-            yield Verdicts(
-                query, passage, verdict, grade=passage.astype(np.float32), confidence=np.full(len(rows), np.nan, np.float32), reason=reason
-            )
-
-    def _pieces(self, batches):
-        for batch in batches:
-            self.asked.append(batch)
-            rows = np.flatnonzero(batch.wanted)[::-1]
-            yield from ((batch, rows[start : start + self.piece]) for start in range(0, len(rows), self.piece))
+from recipekit.stages.judge import judge, spending
 
 
 @pytest.fixture
 def inputs(tmp_path, tiny_dataset) -> Inputs:
-    """The tiny data set with, for every train query q, the candidates q+2, q+1, q+3, q+4 (in this order) and its positive q."""
-    mine = tmp_path / "mine"
-    mine.mkdir()
-    rows = [
-        (q, (q + step) % 36, step == 0, None if step == 0 else 1.0 / place)
-        for q in range(12)
-        for place, step in enumerate([2, 1, 3, 4, 0], 1)
-    ]
-    write_table(mine / "candidates.arrow", CANDIDATES, [pa.table(list(zip(*rows, strict=True)), schema=CANDIDATES)])
-    return Inputs(
-        recipe_name="test",
-        seed=13,
-        artifacts={"collect": Artifact("collect", "test-dataset", tiny_dataset.path), "mine": Artifact("mine", "m", mine)},
-        encoders={},
-        trained=None,
-        store=Store(tmp_path / "store"),
-        hashes=FileHashes(),
-        progress=RecordingProgress(),
-    )
-
-
-def section(audit_given=False, **specs) -> JudgeSection:
-    made = JudgeSection(judges={name: Slot(use=name) for name in specs}, audit_given=audit_given)
-    for name, slot in made.judges.items():
-        slot.bind(Entry("judge", name, "tests", "1", "tests:Says"), specs[name])
-    return made
-
-
-def run(inputs, tmp_path, judges, folder="out"):
-    out = tmp_path / folder
-    out.mkdir(exist_ok=True)
-    summary = judge(inputs, judges, out)
-    table = read_table(out / "judgments.arrow")
-    assert table.schema == JUDGMENTS
-    rows = table.to_pylist()
-    keys = [(row["query"], row["passage"]) for row in rows]
-    assert keys == sorted(set(keys)), "sorted, one row a pair"
-    json.dumps(summary)
-    return {(row["query"], row["passage"]): row for row in rows}, summary
+    return judge_inputs(tmp_path, tiny_dataset)
 
 
 def test_given_labels_stand_and_candidates_get_the_judges_verdict(inputs, tmp_path):
@@ -159,7 +81,7 @@ def test_given_positives_can_be_overruled_only_in_an_audit(inputs, tmp_path):
     spec = Says(verdict=lambda q, p: NEGATIVE)
     rows, _ = run(inputs, tmp_path, section(one=spec))
     assert rows[3, 3]["verdict"] == POSITIVE
-    rows, summary = run(inputs, tmp_path, section(one=spec, audit_given=True), "audited")
+    rows, summary = run(inputs, tmp_path, section({"audit_given": True}, one=spec), "audited")
     assert (rows[3, 3]["verdict"], rows[3, 3]["judge"]) == (NEGATIVE, "one")
     assert summary["false_negatives"]["positive"] == 0
 
@@ -274,3 +196,19 @@ def test_other_ranks_build_the_judges_and_write_nothing(inputs, tmp_path):
     assert judge(inputs, section(one=Says(verdict=lambda q, p: 0)), tmp_path / "out") == {}
     assert met == ["end"]
     assert not (tmp_path / "out" / "judgments.arrow").exists()
+
+
+def test_a_raised_limit_counts_what_was_spent_up_to_the_old_one(inputs):
+    """The account stands for what is judged by whom; another limit opens no new one, another judge or other candidates do."""
+    low, high, other = (
+        section(a=Says(verdict=lambda q, p: POSITIVE)),
+        section(a=Says(verdict=lambda q, p: POSITIVE)),
+        section(b=Says(verdict=lambda q, p: POSITIVE)),
+    )
+    low, high = low.model_copy(update={"max_cost_usd": 1.0}), high.model_copy(update={"max_cost_usd": 2.0, "max_calls": 9})
+    assert spending(inputs, low).ledger == spending(inputs, high).ledger
+    assert spending(inputs, high).max_cost_usd == 2.0
+    assert spending(inputs, other).ledger != spending(inputs, low).ledger
+    mine = inputs.artifacts["mine"]
+    inputs.artifacts = {**inputs.artifacts, "mine": Artifact("mine", "another", mine.path)}
+    assert spending(inputs, low).ledger != spending(inputs, high.model_copy(update={"audit_given": True})).ledger

@@ -24,6 +24,7 @@ VERBS: Final = {
     "validate": "Check recipes: every mistake at once, with its place.",
     "fill": "Print a recipe with every default written out.",
     "plan": "Show what a run would do, and why.",
+    "judge": "Try the judges, or draw pairs for people to label.",
     "run": "Execute a recipe.",
     "components": "List what recipes can name, or describe one component.",
     "schema": "Print the JSON Schema of recipes, for editors.",

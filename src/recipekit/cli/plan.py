@@ -41,9 +41,38 @@ def render_plan(planned: Plan) -> Iterator[str]:
         yield f"  {stage.stage:<9} {stage.state:<8} {(stage.key or '')[:12]}".rstrip()
         for reason in stage.why:
             yield f"            because {reason}"
-        figures = _figures(stage.summary if stage.state == "hit" else stage.estimate)
+        figures = _figures(stage.summary) if stage.state == "hit" else work(stage.estimate)
         if figures:
             yield f"            {figures}"
+        for name, judge in stage.estimate.get("judges", {}).items():
+            yield f"              {name}: {work(judge)}"
+
+
+def work(estimate: Mapping[str, Any]) -> str:
+    """An estimate in a line: `25,000,000 pairs, 1,000,000 calls, 7.62 B tokens in, $1,323`."""
+    return ", ".join(_amount(str(name), value) for name, value in estimate.items() if not isinstance(value, Mapping))
+
+
+def _amount(unit: str, value: Any) -> str:
+    """One figure with its unit. A text says why there is no figure, or what the others rest on."""
+    from recipekit.report.numbers import duration, usd
+
+    if not isinstance(value, int | float):
+        return f"{unit} {value}"
+    if unit in ("usd", "max_cost_usd"):
+        return usd(value) if unit == "usd" else f"judge.max_cost_usd {usd(value)}"
+    if unit == "hours":
+        return duration(3600 * value)
+    number = (
+        f"{value / 1e9:,.2f} B"
+        if value >= 1e9
+        else f"{value / 1e6:,.1f} M"
+        if unit.startswith("tokens") and value >= 1e6
+        else f"{value:,.0f}"
+    )
+    if unit == "max_calls":
+        return f"judge.max_calls {number}"
+    return f"at most {number} {unit.removesuffix(' at most')}" if unit.endswith(" at most") else f"{number} {unit}"
 
 
 def _figures(summary: Mapping[str, Any]) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from recipekit.component import EncoderSpec, is_encoder_name
+from recipekit.component import Component, EncoderSpec, JudgeSpec, is_encoder_name
 from recipekit.recipe.components import Bound
 from recipekit.recipe.models import SECTIONS, TRAINED, Recipe
 from recipekit.recipe.places import Document, KeyPath, at
@@ -30,7 +30,7 @@ def check(document: Document, bound: Mapping[KeyPath, Bound]) -> None:
     _trainable(document, recipe, bound)
     _needs(document, recipe, bound)
     _weights(document, recipe)
-    _judges(document, recipe)
+    _judges(document, recipe, bound)
     _systems(document, recipe)
     if at(recipe, ("export", "exporters", "scratch")) is not None:
         message = "this name is taken: an exporter's name is its folder's, and work that is not finished is in that one"
@@ -132,15 +132,55 @@ def _weights(document: Document, recipe: dict[str, Any]) -> None:
         )
 
 
-def _judges(document: Document, recipe: dict[str, Any]) -> None:
-    """The first judge sees given labels and unjudged pairs; what only a judge can say, nobody has said before it."""
+def _judges(document: Document, recipe: dict[str, Any], bound: Mapping[KeyPath, Bound]) -> None:
+    """Conditions on what was said before need somebody who said it; what is required of the judges must be measurable."""
     judges = at(recipe, ("judge", "judges"))
     if not isinstance(judges, dict) or not judges:
         return
-    first, slot = next(iter(judges.items()))
-    if isinstance(slot, dict) and slot.get("when") == ["ignore"]:
-        message = "the first judge has no judge before it, so no pair is 'ignore' yet: it would judge nothing"
-        document.find(("judge", "judges", first, "when"), message, "RK107")
+    names = list(judges)
+    for place, (name, slot) in enumerate(judges.items()):
+        if isinstance(slot, dict):
+            _conditions(document, ("judge", "judges", name), slot, names[:place], names)
+    _measurable(document, recipe["judge"], [component.type for path, component in bound.items() if path[:2] == ("judge", "judges")])
+
+
+def _conditions(document: Document, path: KeyPath, slot: dict[str, Any], before: list[str], names: list[str]) -> None:
+    """What a judge asks of the verdicts before it, where nobody can have given them."""
+    nobody = "the first judge has no judge before it"
+    if not before and slot.get("when") == ["ignore"]:
+        document.find((*path, "when"), f"{nobody}, so no pair is 'ignore' yet: it would judge nothing", "RK107")
+    if not before and slot.get("below_confidence") is not None:
+        document.find((*path, "below_confidence"), f"{nobody}, so no pair has a confidence yet: it would judge nothing", "RK107")
+    other = slot.get("disagreeing_with")
+    if not isinstance(other, str):
+        return
+    where = (*path, "disagreeing_with")
+    if other == path[-1]:
+        document.find(where, "a judge does not disagree with itself: name one of those before it", "RK106")
+    elif other not in names:
+        meant = near(other, names) or f" Before it are {', '.join(before)}." * bool(before)
+        document.find(where, f"there is no judge '{other}'.{meant}", "RK106")
+    elif other not in before:
+        document.find(where, f"judge '{other}' speaks after this one: name one of those before it", "RK106")
+    elif other == before[-1]:
+        message = f"nobody speaks between '{other}' and this judge, so nobody disagrees with it: name an earlier one, or use `when`"
+        document.find(where, message, "RK107")
+
+
+def _measurable(document: Document, section: dict[str, Any], judges: list[type[Component] | None]) -> None:
+    """Floors can be reached only by judges that are measured, on pairs of known truth."""
+    required = section.get("require")
+    wanted = [name for name, value in required.items() if value is not None] if isinstance(required, dict) else []
+    if not wanted or None in judges:
+        return
+    trust = written if isinstance(written := section.get("trust"), dict) else {}
+    path = ("judge", "require", wanted[0])
+    if not any(issubclass(judge, JudgeSpec) and judge.measured for judge in judges if judge):
+        known = "margin filters and label files are not asked about pairs of known truth"
+        document.find(path, f"none of the judges can be measured: {known}. Take it out, or judge with `llm` or `cross_encoder`", "RK107")
+    elif trust.get("known") == 0 and trust.get("sample") is None and section.get("audit_given") is not True:
+        message = "there is nothing to measure by: judge.trust.known is 0, and judge.trust.sample names no labels of people"
+        document.find(path, message, "RK107")
 
 
 def _systems(document: Document, recipe: dict[str, Any]) -> None:

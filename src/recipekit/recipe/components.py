@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from recipekit.component import KINDS, Component, is_identity
+from recipekit.component import KINDS, Component, is_identity, is_secret
 from recipekit.errors import ComponentError
 from recipekit.recipe.environment import expand, has_placeholder, malformed, names
 from recipekit.recipe.models import Slot
@@ -64,6 +64,7 @@ def _elsewhere(kind: str, use: str) -> str | None:
 
 def _validate(document: Document, path: KeyPath, component: type[Component], fields: dict[str, Any], folder: Path) -> Component | None:
     written = {key: value for key, value in fields.items() if key != "use"}
+    _no_secrets(document, path, component, written)
     expanded = {key: _expanded(document, (*path, key), value, _open(component, key)) for key, value in written.items()}
     mixed_up(document, path, component, written)
     try:
@@ -80,6 +81,13 @@ def _validate(document: Document, path: KeyPath, component: type[Component], fie
         document.find(path, f"{component.__name__} failed to validate: {type(error).__name__}: {error}", "RK207", at_key=True)
         return None
     return spec
+
+
+def _no_secrets(document: Document, path: KeyPath, component: type[Component], written: dict[str, Any]) -> None:
+    """Find credentials that are written out."""
+    for key, value in written.items():
+        if key in component.model_fields and is_secret(component.model_fields[key]) and isinstance(value, str) and not has_placeholder(value):
+            document.find((*path, key), "a secret does not belong in a recipe: write ${env:NAME}, and set that variable", "RK110")
 
 
 def _from_here(document: Document, path: KeyPath, holder: Any, by_folder: Any, by_cwd: Any) -> None:

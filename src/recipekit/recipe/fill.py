@@ -39,6 +39,8 @@ def _value(value: Any, folder: Path) -> Any:
         return _section(value, folder)
     if isinstance(value, Mapping):
         return {name: _value(item, folder) for name, item in value.items()}
+    if isinstance(value, Path):
+        return str(value)
     return [_value(item, folder) for item in value] if isinstance(value, tuple) else value
 
 

@@ -20,7 +20,7 @@ from recipekit.recipe.overrides import apply_overrides
 from recipekit.recipe.places import Document, KeyPath, dotted, refuse
 from recipekit.recipe.read import read_file, read_text
 from recipekit.recipe.shipped import locate
-from recipekit.recipe.slots import slots
+from recipekit.recipe.slots import sections, slots, union_members
 from recipekit.recipe.words import explain, shown
 
 __all__ = ["load_recipe", "where"]
@@ -66,6 +66,7 @@ def _validate(document: Document, folder: Path, allow_local_code: bool) -> Recip
         return None
     bound = _bind_written(document, folder, allow_local_code)
     mixed_up(document, (), Recipe, document.value)
+    _from_here(document)
     recipe: Recipe | None = None
     try:
         recipe = Recipe.model_validate(document.value, context={"folder": folder})
@@ -75,6 +76,15 @@ def _validate(document: Document, folder: Path, allow_local_code: bool) -> Recip
         _attach(document, recipe, bound, folder, allow_local_code)
     check(document, bound)
     return recipe
+
+
+def _from_here(document: Document) -> None:
+    """Make the sections' own local paths that came by `--set` absolute: they start where the command is given, not at the recipe."""
+    for path, model, section in sections(Recipe, document.value):
+        for name, field in model.model_fields.items():
+            written = section.get(name) if isinstance(section, dict) else None
+            if isinstance(written, str) and Path in union_members(field.annotation) and document.place((*path, name)).is_override:
+                section[name] = os.path.abspath(Path(written).expanduser())
 
 
 def _bind_written(document: Document, folder: Path, allow_local_code: bool) -> dict[KeyPath, Bound]:

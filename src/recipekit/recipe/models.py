@@ -22,6 +22,7 @@ from recipekit.component import (
     JudgeSpec,
     LocalPath,
     LossSpec,
+    NotIdentity,
     RetrieverSpec,
     SourceSpec,
 )
@@ -172,7 +173,8 @@ class Trust(Section):
 
     known: Share = 0.1
     """Share of the sources' own labels among the candidates, positives and judged negatives, that are judged blind. What a judge
-    says of them changes no label (but see `audit_given`); it is compared with the label. Margin filters are not asked."""
+    says of them changes no label (but see `audit_given`, with which all of them are judged); it is compared with the label. Margin
+    filters and label files are not asked. A judge's `when` and the like go by what was said of these pairs blind."""
     sample: LocalPath | None = None
     """People's labels to compare with, in a form that the `labels` judge reads (`recipekit judge sample` writes one to fill in)."""
     relevant_from: float = 1.0
@@ -201,8 +203,8 @@ class JudgeSection(Section):
     """Let judges overrule the sources' own positives; by default a given positive stays one."""
     trust: Trust = Trust()
     """Which pairs of known truth are judged blind, to measure the judges."""
-    require: Floors = Floors()
-    """What the measured trust must reach for the run to go on."""
+    require: Annotated[Floors, NotIdentity] = Floors()
+    """What the measured trust must reach for the run to go on. It is looked at anew at every run, and changing it judges nothing again."""
     max_cost_usd: Annotated[float, Field(gt=0)] | None = None
     """The most that this recipe's judging may cost, calls in flight included; when it is reached the rest stays unjudged."""
     max_calls: Annotated[int, Field(ge=1)] | None = None

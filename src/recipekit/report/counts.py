@@ -27,6 +27,8 @@ def arranged(stage: str, summary: Summary) -> dict[str, Any]:
     if stage == "judge" and isinstance(told.get("judges"), Mapping):
         judges = {name: dict(counts) for name, counts in told.pop("judges").items()}
         bands = {name: counts.pop("by_rank", None) for name, counts in judges.items()}
+        for counts in judges.values():
+            counts.pop("counts", None)  # what a judge counted itself has a section of its own
         told["judges"] = judges
         told |= {f"verdicts of {name} by rank of the candidate": by_rank for name, by_rank in bands.items() if by_rank}
     if stage == "train" and isinstance(told.get("truncated"), Mapping):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["duration", "figure", "p_value", "plural", "signed", "size"]
+__all__ = ["duration", "figure", "p_value", "plural", "signed", "size", "usd"]
 
 
 def figure(value: Any) -> str:
@@ -58,3 +58,12 @@ def size(n: float | None) -> str:
             return f"{n:.0f} {unit}" if unit in ("B", "kB", "MB") else f"{n:.1f} {unit}"
         n /= 1000
     return f"{n:.1f} TB"
+
+
+def usd(amount: float | None) -> str:
+    """Money: `$1,323`, `$4.20`, `$0.00034`; `-` where it is not known."""
+    if amount is None:
+        return "-"
+    if amount >= 100:
+        return f"${amount:,.0f}"
+    return f"${amount:.2f}" if amount >= 0.1 or amount == 0 else f"${amount:.2g}"

@@ -10,6 +10,7 @@ from recipekit.report.folder import RunFolder, open_run
 from recipekit.report.markdown import escape
 from recipekit.report.metrics import comparisons, metrics_text
 from recipekit.report.sections import SECTIONS
+from recipekit.report.sentences import false_negatives_told
 
 __all__ = ["render", "terminal_summary", "write_report"]
 
@@ -44,7 +45,7 @@ def write_report(run: Path) -> None:
 
 
 def terminal_summary(run: Path) -> str:
-    """What a run prints at its end: metrics, differences, false negatives found, and where things are.
+    """What a run prints at its end: metrics, differences, false negatives, notes on judging, and where things are.
 
     Raises:
         StoreError: No run is there.
@@ -70,10 +71,9 @@ def _head(folder: RunFolder) -> Iterator[str]:
 
 
 def _found(folder: RunFolder) -> Iterator[str]:
-    counts = folder.summary("judge").get("false_negatives")
-    if counts:
-        positive, ignored = int(counts.get("positive", 0)), int(counts.get("ignore", 0))
-        yield f"false negatives found: {positive:,} judged positive, {ignored:,} ignored"
+    if told := false_negatives_told(folder.summary("judge").get("false_negatives") or {}):
+        yield told
+    yield from (f"note: {note}" for note in folder.summary("judge").get("notes") or ())
 
 
 def _places(folder: RunFolder) -> Iterator[str]:

@@ -14,6 +14,7 @@ from recipekit.report.metrics import LEVEL, comparisons, differences_table, metr
 from recipekit.report.numbers import duration, size
 from recipekit.report.sentences import what_was_done
 from recipekit.report.training import training_curve
+from recipekit.report.trust import trust
 
 __all__ = ["SECTIONS"]
 
@@ -32,7 +33,7 @@ def counts(folder: RunFolder) -> str:
     """What every stage counted."""
     blocks = []
     for stage in folder.manifests:
-        rendered = render_counts(arranged(stage, folder.summary(stage)), hide=["notes"]) if stage != "evaluate" else ""
+        rendered = render_counts(arranged(stage, folder.summary(stage)), hide=["notes", "trust"]) if stage != "evaluate" else ""
         if rendered:
             blocks += [f"### {stage}", rendered]
     return "\n\n".join(blocks)
@@ -46,11 +47,14 @@ def training(folder: RunFolder) -> str:
 
 
 def found(folder: RunFolder) -> str:
-    """Examples of false negatives."""
+    """Examples of false negatives, found and likely."""
     examples = false_negatives(folder) if folder.dataset else []
     if not examples or folder.dataset is None:
         return ""
-    introduction = "Retrieved and unlabelled, and judged to be no negatives. A random sample, one per query, positives first."
+    introduction = (
+        "Retrieved, unlabelled, and no negatives: those that a judge calls positive are found, those that are ignored are likely ones. "
+        "A random sample, one per query, positives first."
+    )
     return f"{introduction}\n\n{render_examples(examples, folder.dataset)}"
 
 
@@ -106,7 +110,8 @@ SECTIONS = (
     ("Metrics, before and after", metrics),
     ("Counts at each stage", counts),
     ("Training", training),
-    ("False negatives that were found", found),
+    ("How far the judges can be trusted", trust),
+    ("False negatives, found and likely", found),
     ("Time and memory", costs),
     ("Warnings", warnings),
     ("Versions", versions),
@@ -132,5 +137,5 @@ def _how_tested(folder: RunFolder) -> str:
 
 def _notes(folder: RunFolder) -> str:
     """What stages ask to be said beside the figures."""
-    notes = [str(note) for stage in folder.manifests for note in folder.summary(stage).get("notes") or ()]
+    notes = [str(note) for stage in folder.manifests if stage != "judge" for note in folder.summary(stage).get("notes") or ()]
     return "\n\n".join(f"Note: {escape(note)}{'' if note.endswith('.') else '.'}" for note in notes)

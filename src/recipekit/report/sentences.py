@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from recipekit.report.folder import RunFolder
 from recipekit.report.markdown import code, escape
 from recipekit.report.numbers import plural
 
-__all__ = ["what_was_done"]
+__all__ = ["false_negatives_told", "what_was_done"]
 
 
 def what_was_done(folder: RunFolder) -> str:
@@ -52,10 +53,20 @@ def _mined(folder: RunFolder) -> str:
 def _judged(folder: RunFolder) -> str:
     if "judge" not in folder.manifests:
         return ""
-    unlabelled = folder.summary("judge").get("false_negatives") or {}
-    positive, ignore = int(unlabelled.get("positive", 0)), int(unlabelled.get("ignore", 0))
-    told = f" Of the unlabelled candidates {positive:,} turned out to be positive, and {ignore:,} are ignored." if unlabelled else ""
-    return f"Judged them with {_named(folder, 'judge', 'judges')}.{told}"
+    told = false_negatives_told(folder.summary("judge").get("false_negatives") or {})
+    return f"Judged them with {_named(folder, 'judge', 'judges')}.{f' Of the unlabelled candidates: {told}.' if told else ''}"
+
+
+def false_negatives_told(counts: Mapping[str, Any]) -> str:
+    """What became of unlabelled candidates: found is what a judge calls positive; what a filter ignores is only likely one."""
+    if not counts:
+        return ""
+    positive, undecided = int(counts.get("positive", 0)), int(counts.get("undecided", 0))
+    likely = int(counts.get("ignore", 0)) - undecided
+    parts = [f"false negatives found: {positive:,}"]
+    parts += [f"likely false negatives, ignored: {likely:,}"] if likely or "undecided" not in counts else []
+    parts += [f"undecided, ignored: {undecided:,}"] if undecided else []
+    return "; ".join(parts)
 
 
 def _trained(folder: RunFolder) -> str:

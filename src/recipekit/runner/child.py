@@ -29,7 +29,7 @@ from recipekit.runner.progress import ConsoleProgress
 from recipekit.stages.inputs import Inputs
 from recipekit.stages.pipeline import stage_named
 
-__all__ = ["die_with_parent", "main"]
+__all__ = ["die_with_parent", "join_ranks", "main"]
 
 
 def main(job_file: str) -> int:
@@ -62,7 +62,7 @@ def make(job: Job) -> None:
     run = Path(job.run)
     recipe = load_recipe(run / "recipe.resolved.yaml", allow_local_code=job.allow_local_code)
     stage = stage_named(job.stage)
-    ranks = _join_ranks(job.ranks) if stage.ranks else Ranks()
+    ranks = join_ranks(job.ranks) if stage.ranks else Ranks()
     progress = ConsoleProgress(run / "log.jsonl", job.stage, is_main=ranks.is_main)
     inputs = _inputs(job, recipe, ranks, progress)
     summary = stage.function()(inputs, getattr(recipe, job.stage), Path(job.partial))
@@ -89,10 +89,11 @@ def _inputs(job: Job, recipe: Recipe, ranks: Ranks, progress: ConsoleProgress) -
         recipe_text=(Path(job.run) / "recipe.resolved.yaml").read_text(),
         command=job.command,
         description=recipe.description,
+        run=Path(job.run),
     )
 
 
-def _join_ranks(asked: int) -> Ranks:
+def join_ranks(asked: int) -> Ranks:
     """Join the group of ranks, and make sure that it is as large as was asked.
 
     Raises:

@@ -27,11 +27,13 @@ from recipekit.recipe.fill import filled
 from recipekit.recipe.models import Recipe
 from recipekit.report.numbers import duration
 from recipekit.report.render import write_report
+from recipekit.runner.changed import check_unchanged
 from recipekit.runner.job import EXIT_NO_SPACE, Job, read_error
 from recipekit.runner.launch import Launch
 from recipekit.runner.plan import CACHE, Plan, StagePlan, plan
 from recipekit.runner.warm import WarmProcess
 from recipekit.stages.pipeline import PIPELINE, stage_named
+from recipekit.stages.trust import TRUST_FILE, gate
 
 __all__ = ["Run", "run"]
 
@@ -169,9 +171,17 @@ class _Execution:
             artifact = self._make(planned, force=force)
         else:
             self.say(f"{name}: made before, reused")
+        if name == "judge":
+            self._trusted(artifact)
         self.artifacts[name] = artifact
         link = self.folder / "stages" / name
         link.symlink_to(os.path.relpath(artifact.path.absolute(), link.parent.absolute()))
+
+    def _trusted(self, artifact: Artifact) -> None:
+        """Hold judgments against what the recipe requires now: no part of their key, so they may have been made under other floors."""
+        file = artifact.path / TRUST_FILE
+        if self.recipe.judge and file.is_file():
+            gate(json.loads(file.read_text(encoding="utf-8")), self.recipe.judge.require, look=str(file))
 
     def _make(self, planned: StagePlan, *, force: bool) -> Artifact:
         name, key = planned.stage, str(planned.key)
@@ -188,7 +198,10 @@ class _Execution:
             self.say(f"{name}: started{reasons}")
             partial = self.store.cache / name / f"{key}.partial"
             partial.mkdir(parents=True, exist_ok=True)
+            section = getattr(self.recipe, name)
+            check_unchanged(name, section, planned.identity)
             told = self._in_process(name, key, partial, lock)
+            check_unchanged(name, section, planned.identity)
             seconds = time.monotonic() - started
             stage = stage_named(name)
             made = manifest(

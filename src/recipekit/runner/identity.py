@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
 
 from recipekit.artifacts.key import FileHashes, component_identity, fields_identity
 from recipekit.component import is_encoder_name, is_identity
-from recipekit.errors import RecipekitError
+from recipekit.errors import DataError, RecipekitError
 from recipekit.recipe.load import where
 from recipekit.recipe.models import Recipe, Section, Slot
 from recipekit.recipe.places import KeyPath
@@ -32,7 +33,7 @@ def stage_identity(recipe: Recipe, stage: Stage, section: Section, inputs: Mappi
         hashes: Content hashes of files.
 
     Raises:
-        DataError: A local file that a component names is missing.
+        DataError: A local file that a component or a section names is missing.
         ComponentError: A component cannot tell what it would use (`fingerprint()`).
     """
     identity: dict[str, Any] = {
@@ -54,7 +55,7 @@ def _identity(recipe: Recipe, value: Any, hashes: FileHashes, path: KeyPath) -> 
     if isinstance(value, Section):
         names = [name for name, info in type(value).model_fields.items() if is_identity(info)]
         fields = {name: _identity(recipe, getattr(value, name), hashes, (*path, name)) for name in names}
-        return {**fields, **_named_encoders(recipe, value, hashes)}
+        return {**fields, **_named_encoders(recipe, value, hashes), **_files(recipe, value, hashes, path)}
     if isinstance(value, BaseModel):
         return fields_identity(value)
     if isinstance(value, Mapping):
@@ -71,6 +72,19 @@ def _named_encoders(recipe: Recipe, model: BaseModel, hashes: FileHashes) -> dic
     named = [getattr(model, name) for name, info in type(model).model_fields.items() if is_encoder_name(info)]
     encoders = {name: _component(recipe, known[name], hashes, ("encoders", name)) for name in named if name in known}
     return {"encoders": encoders} if encoders else {}
+
+
+def _files(recipe: Recipe, section: Section, hashes: FileHashes, path: KeyPath) -> dict[str, Any]:
+    """The content of the files that a section names itself."""
+    named = {name: value for name in type(section).model_fields if isinstance(value := getattr(section, name), Path)}
+    return {"files": {name: _hash(recipe, file, hashes, (*path, name)) for name, file in named.items()}} if named else {}
+
+
+def _hash(recipe: Recipe, file: Path, hashes: FileHashes, path: KeyPath) -> str:
+    try:
+        return hashes.of(file)
+    except DataError as error:
+        raise DataError(f"{where(recipe, path)}: {error.message}", code=error.code) from error
 
 
 def _component(recipe: Recipe, slot: Slot, hashes: FileHashes, path: KeyPath) -> dict[str, Any]:

@@ -96,7 +96,8 @@ def plan(recipe: Recipe, *, cache: Path | str = CACHE) -> Plan:
         else:
             why = tuple(_why(store, recipe.name, stage.name, identity))
             dataset = Dataset(found["collect"].path, found["collect"].key) if "collect" in found else None
-            work = estimate(recipe, stage.name, sections[stage.name], dataset)
+            mined = found["mine"].manifest["summary"] if "mine" in found else None
+            work = estimate(recipe, stage.name, sections[stage.name], dataset, mined)
             planned.append(StagePlan(stage.name, key, "miss", why, {}, work, identity))
     hashes.save()
     return Plan(recipe.name, store.root, tuple(planned))

@@ -6,13 +6,16 @@ every stream in order, and leaves out what a kill cut off at the end. Memory-map
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
+from recipekit.artifacts.store import write_json
 from recipekit.component import Verdicts
 from recipekit.records import JUDGMENTS
 
@@ -33,9 +36,15 @@ class Journal:
         """Whether the judge has said all that it has to say."""
         return (self.folder / "complete").exists()
 
-    def finish(self) -> None:
-        """Note that the judge is done."""
-        (self.folder / "complete").touch()
+    def finish(self, counts: Mapping[str, Any]) -> None:
+        """Note that the judge is done, and what it counted (JSON values)."""
+        write_json(self.folder / "complete", dict(counts))
+
+    @property
+    def counts(self) -> dict[str, Any]:
+        """What the judge counted, once it is done."""
+        counts: dict[str, Any] = json.loads((self.folder / "complete").read_text())
+        return counts
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """Every whole record batch, as `JOURNAL`, in the order of writing."""

@@ -1,33 +1,38 @@
 """The judge stage: a verdict on every candidate that somebody judges, in the order of the judges.
 
 It reads `candidates.arrow`, and writes `judgments.arrow` (`JUDGMENTS`): the labels that the sources gave, and the last verdict on
-every judged pair. What nobody judged has no row. While it works, each judge's verdicts are appended to
-`scratch/verdicts/<judge>/` (see `recipekit.stages.journal`), and the judge itself may keep what it likes in `scratch/judges/<judge>/`:
-a run that was killed judges only what is missing.
+every judged pair. What nobody judged has no row. Pairs whose truth is known are judged blind among the rest, and what comes of that is
+`trust.json`. While it works, each judge's verdicts are appended to `scratch/verdicts/<judge>/` (see `recipekit.stages.journal`), and
+the judge itself may keep what it likes in `scratch/judges/<judge>/`: a run that was killed judges only what is missing.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 
-from recipekit.component import Judge, JudgeSpec
+from recipekit.artifacts.key import key_of
+from recipekit.artifacts.store import write_json
+from recipekit.component import Judge, JudgeSpec, Spending
 from recipekit.errors import RunError
-from recipekit.recipe.models import JudgeSection
+from recipekit.recipe.models import Floors, JudgeSection
 from recipekit.records import JUDGMENTS as SCHEMA
-from recipekit.records import Bools, Verdict, read_table, write_table
+from recipekit.records import Rows, read_table, write_table
+from recipekit.stages.blind import Blind, blind_pairs, pair_uniforms, read_people
 from recipekit.stages.inputs import Inputs
 from recipekit.stages.journal import Journal, verdicts_of
-from recipekit.stages.pairs import GIVEN, Pairs, load_pairs
+from recipekit.stages.judged import Shares, counted, notes, summarized
+from recipekit.stages.pairs import Asked, load_pairs
+from recipekit.stages.trust import TRUST_FILE, gate, measured_trust
 
-__all__ = ["judge"]
+__all__ = ["judge", "spending"]
 
-BANDS = {"1-10": 1, "11-50": 11, "51-100": 51, "101-": 101}
-"""Ranks among the candidates, for the summary: a band's name and its first rank."""
-
-WORDS = {"negative": Verdict.NEGATIVE, "positive": Verdict.POSITIVE, "ignore": Verdict.IGNORE}
+SAMPLE_STREAM = 0x73616D706C65
+KNOWN_STREAM = 0x6B6E6F776E
+"""Keep the draws of samples and of known pairs apart from others of the same ids and seed."""
 
 
 def judge(inputs: Inputs, section: JudgeSection, out: Path) -> dict[str, Any]:
@@ -36,83 +41,138 @@ def judge(inputs: Inputs, section: JudgeSection, out: Path) -> dict[str, Any]:
     The judges are built on every rank, since embeddings are encoded by all of them together; the main rank judges.
 
     Returns:
-        `candidates`, `queries`, `given` (positives and negatives that the sources gave), `judges` (for each: how many pairs it
-        was asked about and judged, its verdicts, and these by the candidate's rank), `verdicts` and `unjudged` (what stands in
-        the end), `false_negatives` (unlabelled candidates that are now positive or ignored, and per query).
+        `candidates`, `queries`, `given` (positives and negatives that the sources gave), `judges` (for each: how many pairs it was
+        asked about and judged, its verdicts, these by the candidate's rank, and what it counted itself), `verdicts` and
+        `unjudged` (what stands in the end), `false_negatives` (unlabelled candidates that are now positive or ignored, and per
+        query), `trust` (short), `spent` and `notes`, where there are any.
 
     Raises:
-        RunError: There are no candidates to judge.
+        RunError: There are no candidates to judge, or the judges stay below what the recipe requires.
         ComponentError: A judge broke its contract.
+        DataError: The labelled sample is wrong.
     """
     if inputs.dataset is None or "mine" not in inputs.artifacts:
         raise RunError("there is nothing to judge: this recipe has no mine section", code="RK620")
     specs = {name: cast(JudgeSpec, slot.spec) for name, slot in section.judges.items()}
-    judges: dict[str, Judge] = {name: spec.build(inputs.context(out / "scratch" / "judges" / name)) for name, spec in specs.items()}
-    summary: dict[str, Any] = {}
-    if inputs.ranks.is_main:
-        pairs = load_pairs(inputs.dataset, read_table(inputs.artifacts["mine"].path / "candidates.arrow"))
-        journals = {name: Journal(out / "scratch" / "verdicts" / name) for name in judges}
-        told: dict[str, Any] = {}
-        for code, (name, built) in enumerate(judges.items(), start=1):
-            wanted = pairs.wanted(specs[name], section.audit_given)
-            asked = int(wanted.sum())
-            _run(inputs, pairs, wanted, name, code, built, journals[name])
-            told[name] = {"seen": asked, **_counts(pairs, pairs.judge == code)}
-        names = ["given", *judges]
-        write_table(out / "judgments.arrow", SCHEMA, pairs.judgments(names, [journal.batches() for journal in journals.values()]))
-        summary = _summary(pairs, told)
+    account = spending(inputs, section)
+    judges: dict[str, Judge] = {
+        name: spec.build(inputs.context(out / "scratch" / "judges" / name, account)) for name, spec in specs.items()
+    }
+    summary = _Judging(inputs, section, specs, out).all(judges) if inputs.ranks.is_main else {}
     inputs.ranks.barrier()
     return summary
 
 
-def _run(inputs: Inputs, pairs: Pairs, wanted: Bools, name: str, code: int, built: Judge, journal: Journal) -> None:
-    """Let one judge speak: first what it said before a kill, then the pairs that are still wanted."""
-    before = pairs.verdict.copy()
-    with inputs.progress.track(f"judge {name}", total=int(wanted.sum()), unit="pairs") as tracker:
-        for batch in journal.batches():
-            tracker.advance(pairs.apply(name, code, verdicts_of(batch), wanted))
-        if journal.complete:
-            return
-        with journal:
-            # A copy: `wanted` shrinks with every verdict, while the batches ahead are still to be made.
-            for said in built.judge(pairs.batches(wanted.copy(), before)):
-                done = pairs.apply(name, code, said, wanted)
-                journal.append(said)
-                tracker.advance(done)
-        journal.finish()
+def spending(inputs: Inputs, section: JudgeSection) -> Spending:
+    """What the judges may spend together, booked to who judges what.
+
+    It is the same account at every attempt, and also when only the limits are raised: what was spent up to the old one counts
+    towards the new one.
+    """
+    judging = section.model_dump(mode="json", exclude={"max_cost_usd", "max_calls", "require"})
+    ledger = key_of({"judge": judging, "mine": inputs.artifacts["mine"].key, "seed": inputs.seed})
+    return Spending(ledger, section.max_cost_usd, section.max_calls, inputs.store.root / "calls.sqlite")
 
 
-def _counts(pairs: Pairs, chosen: Bools) -> dict[str, Any]:
-    """Verdicts of some pairs, in all and by the rank of the candidate."""
-    verdict, rank = pairs.verdict[chosen], pairs.rank[chosen]
-    band = np.digitize(rank, list(BANDS.values())) - 1
-    table = np.zeros((len(BANDS), len(WORDS)), dtype=np.int64)
-    np.add.at(table, (band, verdict), 1)
-    by_rank = {name: {word: int(table[row, code]) for word, code in WORDS.items()} for row, name in enumerate(BANDS) if table[row].any()}
-    return {"judged": len(verdict), "verdicts": _words(verdict), "by_rank": by_rank}
+class _Judging:
+    """The main rank's work: the pairs, and what each judge is asked and says."""
+
+    def __init__(self, inputs: Inputs, section: JudgeSection, specs: Mapping[str, JudgeSpec], out: Path) -> None:
+        assert inputs.dataset is not None
+        self.inputs, self.section, self.specs, self.out, self.dataset = inputs, section, specs, out, inputs.dataset
+        self.measured = [name for name, spec in specs.items() if type(spec).measured]
+        self.journals = {name: Journal(out / "scratch" / "verdicts" / name) for name in specs}
+        remembered = {spec.disagreeing_with for spec in specs.values() if spec.disagreeing_with}
+        self.pairs = load_pairs(self.dataset, read_table(inputs.artifacts["mine"].path / "candidates.arrow"), remembered)
+        if self.measured:
+            self.pairs.blind = self._blind()
+
+    def all(self, judges: Mapping[str, Judge]) -> dict[str, Any]:
+        """Let every judge speak, write what was said, and count it."""
+        told: dict[str, Any] = {}
+        blind: dict[str, int] = {}
+        for code, (name, built) in enumerate(judges.items(), start=1):
+            asked = self._ask(name)
+            told[name] = {"seen": int(asked.wanted.sum())}
+            if name in self.measured:
+                blind[name] = int(asked.blind.sum())
+                told[name]["blind"] = int((asked.blind & ~asked.wanted[self.pairs.blind.rows]).sum())
+            counts = self._run(name, code, built, asked)
+            told[name] |= counted(self.pairs, self.pairs.said.judge == code)
+            if counts:
+                told[name]["counts"] = counts
+        batches = [journal.batches() for journal in self.journals.values()]
+        write_table(self.out / "judgments.arrow", SCHEMA, self.pairs.judgments(["given", *judges], batches))
+        summary = summarized(self.pairs, told, [code for code, name in enumerate(judges, start=1) if name in self.measured])
+        summary |= notes(self.section, told, self.inputs.progress)
+        if self.measured or self.section.require != Floors():
+            summary["trust"] = self._trust(blind)
+        return summary
+
+    def _blind(self) -> Blind:
+        """The pairs of known truth: a seeded share of the labelled candidates (in an audit, all of them) and people's sample."""
+        pairs, trust = self.pairs, self.section.trust
+        labelled = np.flatnonzero(pairs.labelled & (pairs.rank > 0))
+        if not self.section.audit_given:
+            labelled = labelled[self._draws(labelled, KNOWN_STREAM) < trust.known]
+        people = read_people(trust, self.dataset, self.inputs.progress)
+        rows, verdicts, elsewhere = np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int8), 0
+        if people is not None:
+            rows, there = pairs.positions_of(people.keys)
+            there &= pairs.rank[rows] > 0
+            rows, verdicts, elsewhere = rows[there], people.verdict[there], int((~there).sum())
+        if elsewhere:
+            told = f"{elsewhere:,} of the {len(people.keys):,} pairs in {trust.sample} are no candidates, and are not judged"  # type: ignore[union-attr]
+            self.inputs.progress.warn(told)
+        return blind_pairs(labelled, pairs.said.verdict[labelled], rows, verdicts, elsewhere, self.measured)
+
+    def _draws(self, rows: Rows, stream: int) -> np.ndarray[Any, np.dtype[np.float64]]:
+        return pair_uniforms(self.pairs.query[rows], self.pairs.passage[rows], self.dataset, self.inputs.seed, stream)
+
+    def _ask(self, name: str) -> Asked:
+        names = list(self.specs)
+        return self.pairs.ask(
+            self.specs[name],
+            audit_given=self.section.audit_given,
+            heard=[before for before in names[: names.index(name)] if before in self.measured],
+            draws=lambda rows: self._draws(rows, SAMPLE_STREAM),
+            share=self.section.trust.known,
+        )
+
+    def _run(self, name: str, code: int, built: Judge, asked: Asked) -> dict[str, Any]:
+        """Let one judge speak: first what it said before a kill, then the pairs that are still to be asked about."""
+        pairs, journal = self.pairs, self.journals[name]
+        before, ahead = pairs.before(self.specs[name], asked), int(asked.left.sum())
+        shares = Shares(ahead)
+        with self.inputs.progress.track(f"judge {name}", total=ahead, unit="pairs") as tracker:
+            for batch in journal.batches():
+                said = verdicts_of(batch)
+                tracker.advance(pairs.apply(name, code, said, asked), **shares.of(said, {}))
+            if journal.complete:
+                return journal.counts
+            shares.start()
+            with journal:
+                # A copy: `left` shrinks with every verdict, while the batches ahead are still to be made.
+                for said in built.judge(pairs.batches(asked.left.copy(), before)):
+                    done = pairs.apply(name, code, said, asked)
+                    journal.append(said)
+                    tracker.advance(done, **shares.of(said, getattr(built, "figures", None) or {}))
+            counts = dict(getattr(built, "counts", None) or {})
+            journal.finish(counts)
+        return counts
+
+    def _trust(self, blind: Mapping[str, int]) -> dict[str, Any]:
+        """Measure the judges, leave the figures where they can be looked at, and hold them against the recipe's floors."""
+        trust = measured_trust(self.pairs, self.dataset, blind, self.journals, self.inputs.seed)
+        places = [self.out / TRUST_FILE, *([self.inputs.run / TRUST_FILE] if self.inputs.run else [])]
+        for place in places:
+            write_json(place, trust)
+        gate(trust, self.section.require, look=str(places[-1]))
+        return {name: _short(told) for name, told in {**trust["judges"], "all together": trust["cascade"]}.items()}
 
 
-def _words(verdict: Any) -> dict[str, int]:
-    return {word: int((verdict == code).sum()) for word, code in WORDS.items()}
-
-
-def _summary(pairs: Pairs, judges: dict[str, Any]) -> dict[str, Any]:
-    candidate, labelled = pairs.rank > 0, ~np.isnan(pairs.grade) & (pairs.judge == GIVEN)
-    queries = len(np.unique(pairs.query[candidate]))
-    # A judged negative of the source that a judge calls relevant is no unlabelled candidate, but is counted by its judge.
-    found = candidate & (pairs.judge > GIVEN) & ~pairs.given
-    positive, ignore = (int((found & (pairs.verdict == verdict)).sum()) for verdict in (Verdict.POSITIVE, Verdict.IGNORE))
-    return {
-        "queries": queries,
-        "candidates": int(candidate.sum()),
-        "given": {"positive": int(pairs.given.sum()), "negative": int((labelled & ~pairs.given).sum())},
-        "judges": judges,
-        "verdicts": _words(pairs.verdict),
-        "unjudged": int((pairs.verdict == Verdict.UNJUDGED).sum()),
-        "false_negatives": {
-            "positive": positive,
-            "ignore": ignore,
-            "positive_per_query": positive / queries if queries else 0.0,
-            "ignore_per_query": ignore / queries if queries else 0.0,
-        },
+def _short(told: Mapping[str, Any]) -> dict[str, Any]:
+    figures = {
+        name: told[name]["value"] if told[name] else None for name in ("kappa", "agreement", "false_positive_rate", "false_negative_rate")
     }
+    return {"pairs": told["pairs"], **figures}

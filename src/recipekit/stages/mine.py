@@ -43,6 +43,8 @@ def mine(inputs: Inputs, section: MineSection, out: Path) -> dict[str, Any]:
     summary: dict[str, Any] = {}
     if inputs.ranks.is_main:
         summary = _Mining(inputs, section, retrievers, rows).write(out / "candidates.arrow")
+        counted = {name: dict(counts) for name, retriever in retrievers.items() if (counts := getattr(retriever, "counts", None))}
+        summary |= {"engines": counted} if counted else {}
     inputs.ranks.barrier()
     return summary
 

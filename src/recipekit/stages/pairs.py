@@ -6,8 +6,8 @@ the order of the candidates, best first, and may answer in any order.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -17,14 +17,25 @@ import pyarrow as pa
 from recipekit.component import JudgeSpec, PairBatch, Verdicts
 from recipekit.errors import ComponentError
 from recipekit.records import JUDGMENTS, Bools, Dataset, Floats, Ints, Rows, Verdict, pair_keys
+from recipekit.stages.blind import Blind, no_blind
+from recipekit.stages.said import GIVEN, Codes, Said, decidable
 
-__all__ = ["GIVEN", "Pairs", "load_pairs"]
-
-GIVEN = 0
-"""The judge's code of what the sources gave; the recipe's judges are 1, 2, ... in their order."""
+__all__ = ["Asked", "Pairs", "load_pairs"]
 
 PAIRS_PER_BATCH = 4096
 ROWS_PER_WRITE = 1 << 16
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What one judge is asked, decided before it speaks."""
+
+    wanted: Bools
+    """Pairs whose verdict it is to give, (n,)."""
+    blind: Bools
+    """Which of the blind pairs it is asked about, (m,)."""
+    left: Bools
+    """Pairs of either sort that it has not spoken of yet, (n,)."""
 
 
 @dataclass
@@ -37,27 +48,74 @@ class Pairs:
     passage: Ints
     rank: Ints
     """Place among the query's candidates, from 1; 0 for a label on a passage that is no candidate."""
+    retrieved: Bools
+    """Whether a retriever found it: given positives that none found stand last among the candidates."""
     given: Bools
     """Whether the source calls it a positive."""
-    verdict: npt.NDArray[np.int8]
-    """What was said last, `Verdict.UNJUDGED` where nobody spoke."""
-    judge: npt.NDArray[np.int16]
-    """Who said it: `GIVEN`, a judge's code, or -1."""
+    labelled: Bools
+    """Whether the source calls it anything."""
+    said: Said
     grade: Floats
-    confidence: Floats
     n_passages: int
+    blind: Blind = field(default_factory=no_blind)
 
     def __len__(self) -> int:
         return len(self.keys)
 
-    def wanted(self, spec: JudgeSpec, audit_given: bool) -> Bools:
-        """The candidates that a judge is to judge, now that those before it have spoken."""
-        wanted: Bools = self.rank > 0
+    def ask(
+        self, spec: JudgeSpec, *, audit_given: bool, heard: Collection[str], draws: Callable[[Rows], npt.NDArray[Any]], share: float
+    ) -> Asked:
+        """Which pairs a judge is asked about, now that those before it have spoken.
+
+        Args:
+            spec: The judge.
+            audit_given: Whether it may overrule the sources' positives.
+            heard: The measured judges before it, who were asked about blind pairs.
+            draws: Uniform numbers for rows of pairs, for `sample`.
+            share: Of a `sample`, the most that goes on blind pairs with a source's label.
+        """
+        reach = self.reach(spec)
+        wanted = reach & self.said.meets(spec)
         if not audit_given:
             wanted &= ~self.given
-        if spec.when is not None:
-            wanted &= np.isin(self.verdict, [Verdict[word.upper()] for word in spec.when])
-        return wanted
+        blind = reach[self.blind.rows] & self.blind.said.meets(decidable(spec, heard))
+        if not type(spec).measured:
+            blind[:] = False
+        if spec.sample is not None:
+            _thin(wanted, blind, self.blind, spec.sample, share, draws)
+        left = wanted.copy()
+        left[self.blind.rows[blind]] = True
+        return Asked(wanted, blind, left)
+
+    def reach(self, spec: JudgeSpec) -> Bools:
+        """The candidates that a judge's `top` and `near_positive` admit."""
+        reach: Bools = self.rank > 0
+        if spec.top is not None:
+            reach &= self.rank <= spec.top
+        if spec.near_positive is not None and len(self):
+            positive = np.flatnonzero(self.given & (self.rank > 0))
+            far = np.iinfo(np.int32).max
+            best = np.full(int(self.query[-1]) + 1, far, dtype=np.int64)
+            np.minimum.at(best, self.query[positive], self.rank[positive])
+            near = np.where(best < far, best + spec.near_positive, 0)
+            reach &= self.rank <= near[self.query]
+        return reach
+
+    def before(self, spec: JudgeSpec, asked: Asked) -> Codes:
+        """The verdicts that a judge is shown as those before it. Of a pair judged blind it is not shown the label.
+
+        A blind pair that nobody has spoken of, though the judge's `when` asks for a verdict, is shown as if it had the first of these:
+        it is to stand among the others.
+        """
+        before = self.said.verdict.copy()
+        blind = np.flatnonzero(asked.blind)
+        rows = self.blind.rows[blind]
+        hidden = ~asked.wanted[rows] | (self.said.judge[rows] == GIVEN)
+        verdict = self.blind.said.verdict[blind[hidden]]
+        if spec.when and "unjudged" not in spec.when:
+            verdict[verdict == Verdict.UNJUDGED] = Verdict[spec.when[0].upper()]
+        before[rows[hidden]] = verdict
+        return before
 
     def batches(self, wanted: Bools, before: npt.NDArray[np.int8]) -> Iterator[PairBatch]:
         """The candidates of every query that has a wanted one, whole queries together, each query's best first."""
@@ -73,29 +131,35 @@ class Pairs:
                 yield PairBatch(self.query[rows], self.passage[rows], self.given[rows], before[rows], wanted[rows])
             start = end
 
-    def apply(self, name: str, code: int, said: Verdicts, wanted: Bools) -> int:
-        """Take verdicts over, and unmark their pairs in `wanted`. Returns how many there were.
+    def apply(self, name: str, code: int, said: Verdicts, asked: Asked) -> int:
+        """Take verdicts over, and unmark their pairs in `asked.left`. Returns how many there were.
 
         Raises:
             ComponentError: The judge `name` spoke of a pair that it was not asked about, or twice of one, or in no known word.
         """
         rows, found = self.positions(np.asarray(said.query), np.asarray(said.passage))
-        codes = np.asarray(said.verdict)
+        verdict = np.asarray(said.verdict)
         in_order = np.sort(rows)
-        if not (found.all() and wanted[rows].all()) or (in_order[1:] == in_order[:-1]).any():
+        if not (found.all() and asked.left[rows].all()) or (in_order[1:] == in_order[:-1]).any():
             raise ComponentError(f"judge '{name}' gave a verdict on a pair that it was not asked about, or two on one pair", code="RK231")
-        if not np.isin(codes, [Verdict.NEGATIVE, Verdict.POSITIVE, Verdict.IGNORE]).all():
+        if not np.isin(verdict, [Verdict.NEGATIVE, Verdict.POSITIVE, Verdict.IGNORE]).all():
             raise ComponentError(f"judge '{name}' gave a verdict that is none of 0 (negative), 1 (positive), 2 (ignore)", code="RK232")
-        self.verdict[rows] = codes
-        self.judge[rows] = code
-        self.grade[rows] = np.nan if said.grade is None else said.grade
-        self.confidence[rows] = np.nan if said.confidence is None else said.confidence
-        wanted[rows] = False
+        confidence = np.full(len(rows), np.nan, np.float32) if said.confidence is None else np.asarray(said.confidence)
+        wanted = asked.wanted[rows]
+        self.said.note(rows[wanted], name, code, verdict[wanted], confidence[wanted])
+        self.grade[rows[wanted]] = np.nan if said.grade is None else np.asarray(said.grade)[wanted]
+        places, is_blind = self.blind.places(rows)
+        is_blind[is_blind] = asked.blind[places[is_blind]]
+        self.blind.said.note(places[is_blind], name, code, verdict[is_blind], confidence[is_blind])
+        asked.left[rows] = False
         return len(rows)
 
     def positions(self, query: npt.NDArray[Any], passage: npt.NDArray[Any]) -> tuple[Rows, Bools]:
         """Where pairs stand in these arrays, and whether they do at all."""
-        keys = pair_keys(query, passage, self.n_passages)
+        return self.positions_of(pair_keys(query, passage, self.n_passages))
+
+    def positions_of(self, keys: Rows) -> tuple[Rows, Bools]:
+        """Where `pair_keys` stand in these arrays, and whether they do at all."""
         rows = np.minimum(np.searchsorted(self.keys, keys), max(len(self) - 1, 0))
         return rows, (self.keys[rows] == keys) if len(self) else np.zeros(len(keys), dtype=np.bool_)
 
@@ -104,15 +168,15 @@ class Pairs:
         reasons = _Reasons(self, journals)
         dictionary = pa.array(names, pa.string())
         for start in range(0, len(self), ROWS_PER_WRITE):
-            rows = start + np.flatnonzero(self.verdict[start : start + ROWS_PER_WRITE] != Verdict.UNJUDGED)
+            rows = start + np.flatnonzero(self.said.verdict[start : start + ROWS_PER_WRITE] != Verdict.UNJUDGED)
             columns = [
                 pa.array(self.query[rows]),
                 pa.array(self.passage[rows]),
-                pa.array(self.verdict[rows]),
+                pa.array(self.said.verdict[rows]),
                 pa.array(self.grade[rows], from_pandas=True),  # NaN becomes null
-                pa.array(self.confidence[rows], from_pandas=True),
+                pa.array(self.said.confidence[rows], from_pandas=True),
                 reasons.of(rows),
-                pa.DictionaryArray.from_arrays(pa.array(self.judge[rows]), dictionary),
+                pa.DictionaryArray.from_arrays(pa.array(self.said.judge[rows]), dictionary),
             ]
             yield pa.record_batch(columns, schema=JUDGMENTS)
 
@@ -132,7 +196,7 @@ class _Reasons:
                     self.column_of = np.full(len(pairs), -1, dtype=np.int32)
                     self.row_of = np.zeros(len(pairs), dtype=np.int32)
                 rows, _ = pairs.positions(batch["query"].to_numpy(), batch["passage"].to_numpy())
-                stands = pairs.judge[rows] == code  # a later judge may have replaced it, and its reason with it
+                stands = pairs.said.judge[rows] == code  # a later judge may have replaced it, and its reason with it
                 self.column_of[rows[stands]] = len(self.columns)
                 self.row_of[rows[stands]] = np.flatnonzero(stands)
                 self.columns.append(batch["reason"])
@@ -152,18 +216,22 @@ class _Reasons:
         return pa.concat_arrays(taken).take(pa.array(place))
 
 
-def load_pairs(dataset: Dataset, candidates: pa.Table) -> Pairs:
-    """The candidates (`CANDIDATES`) and the labels of all queries of the mined splits, with the sources' word on each."""
+def load_pairs(dataset: Dataset, candidates: pa.Table, remembered: Collection[str] = ()) -> Pairs:
+    """The candidates (`CANDIDATES`) and the labels of all queries of the mined splits, with the sources' word on each.
+
+    Args:
+        dataset: The collected data.
+        candidates: Of all mined queries, or of some.
+        remembered: The judges whose own verdicts a later one is compared with.
+    """
     n_passages = len(dataset.passages)
     query, passage = candidates["query"].to_numpy(), candidates["passage"].to_numpy()
     first = np.flatnonzero(np.diff(query, prepend=-1))
     rank = np.arange(1, len(query) + 1) - np.repeat(first, np.diff(first, append=len(query)))
 
     labels = _labels_of_mined(dataset, query)
-    label_query, label_passage = labels["query"].to_numpy(), labels["passage"].to_numpy()
     grades = labels["grade"].to_numpy()
-    label_keys = pair_keys(label_query, label_passage, n_passages)
-
+    label_keys = pair_keys(labels["query"].to_numpy(), labels["passage"].to_numpy(), n_passages)
     candidate_keys = pair_keys(query, passage, n_passages)
     keys = np.sort(np.concatenate([candidate_keys, label_keys]))
     keys = keys[np.diff(keys, prepend=-1) > 0]
@@ -172,20 +240,43 @@ def load_pairs(dataset: Dataset, candidates: pa.Table) -> Pairs:
         query=(keys // n_passages).astype(np.int32),
         passage=(keys % n_passages).astype(np.int32),
         rank=np.zeros(len(keys), dtype=np.int32),
+        retrieved=np.zeros(len(keys), dtype=np.bool_),
         given=np.zeros(len(keys), dtype=np.bool_),
-        verdict=np.full(len(keys), Verdict.UNJUDGED, dtype=np.int8),
-        judge=np.full(len(keys), -1, dtype=np.int16),
+        labelled=np.zeros(len(keys), dtype=np.bool_),
+        said=Said.nothing(len(keys), remembered),
         grade=np.full(len(keys), np.nan, dtype=np.float32),
-        confidence=np.full(len(keys), np.nan, dtype=np.float32),
         n_passages=n_passages,
     )
-    pairs.rank[np.searchsorted(keys, candidate_keys)] = rank
+    at = np.searchsorted(keys, candidate_keys)
+    pairs.rank[at] = rank
+    pairs.retrieved[at] = candidates["score"].is_valid().to_numpy()
     at = np.searchsorted(keys, label_keys)
     pairs.given[at] = grades > 0
-    pairs.verdict[at] = np.where(grades > 0, Verdict.POSITIVE, Verdict.NEGATIVE)
-    pairs.judge[at] = GIVEN
+    pairs.labelled[at] = True
+    pairs.said.verdict[at] = np.where(grades > 0, Verdict.POSITIVE, Verdict.NEGATIVE)
+    pairs.said.judge[at] = GIVEN
     pairs.grade[at] = grades
     return pairs
+
+
+def _thin(wanted: Bools, blind: Bools, pairs: Blind, most: int, share: float, draws: Callable[[Rows], npt.NDArray[Any]]) -> None:
+    """Leave `most` pairs of both sorts together, in place: people's sample, then known labels up to `share`, then by lowest draw."""
+    people = _lowest(pairs.rows[blind & pairs.people], most, draws)
+    known = _lowest(pairs.rows[blind & ~pairs.people], min(int(share * most), most - len(people)), draws)
+    kept = np.union1d(people, known)
+    others = np.setdiff1d(np.flatnonzero(wanted), kept, assume_unique=True)
+    ordinary = _lowest(others, most - len(kept), draws)
+    blind &= np.isin(pairs.rows, np.union1d(kept, ordinary))
+    still = wanted[kept]
+    wanted[:] = False
+    wanted[kept], wanted[ordinary] = still, True
+
+
+def _lowest(rows: Rows, count: int, draws: Callable[[Rows], npt.NDArray[Any]]) -> Rows:
+    """The `count` rows with the lowest draws, ascending."""
+    if len(rows) <= count:
+        return rows
+    return np.sort(rows[np.argpartition(draws(rows), count)[:count]]) if count > 0 else rows[:0]
 
 
 def _labels_of_mined(dataset: Dataset, mined: npt.NDArray[Any]) -> pa.Table:

@@ -1,0 +1,78 @@
+"""The candidates of a recipe, mined now where they are not there yet: what the verbs below `recipekit judge` begin with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+
+from recipekit.artifacts.key import FileHashes
+from recipekit.artifacts.store import Artifact, Store
+from recipekit.component import Progress, Ranks
+from recipekit.errors import RunError
+from recipekit.recipe.models import Recipe
+from recipekit.records import Dataset, read_table
+from recipekit.runner.execute import run
+from recipekit.runner.plan import plan
+from recipekit.stages.inputs import Inputs
+
+__all__ = ["Mined", "inputs_of", "mined"]
+
+
+@dataclass(frozen=True)
+class Mined:
+    """A recipe's finished stages, up to judge where that is made."""
+
+    recipe: Recipe
+    store: Store
+    artifacts: Mapping[str, Artifact]
+
+    @property
+    def dataset(self) -> Dataset:
+        """The collected data."""
+        collect = self.artifacts["collect"]
+        return Dataset(collect.path, collect.key)
+
+    @property
+    def candidates(self) -> pa.Table:
+        """All candidates, as `CANDIDATES`."""
+        return read_table(self.artifacts["mine"].path / "candidates.arrow")
+
+
+def mined(recipe: Recipe, *, cache: Path, runs: Path, command: str, say: Callable[[str], None]) -> Mined:
+    """Collect and mine, where that is not done yet; as `recipekit run --until mine` does.
+
+    Raises:
+        RunError: The recipe mines nothing, or a stage failed.
+    """
+    if recipe.mine is None:
+        raise RunError("there are no candidates to judge: this recipe has no mine section", code="RK620")
+    found = _artifacts(recipe, cache)
+    if not {"collect", "mine"} <= set(found):
+        run(recipe, cache=cache, runs=runs, until="mine", command=command, say=say)
+        found = _artifacts(recipe, cache)
+    return Mined(recipe, Store(cache), found)
+
+
+def _artifacts(recipe: Recipe, cache: Path) -> dict[str, Artifact]:
+    store = Store(cache)
+    found = {stage.stage: store.find(stage.stage, stage.key) for stage in plan(recipe, cache=cache) if stage.key}
+    return {name: artifact for name, artifact in found.items() if artifact and name in ("collect", "mine", "judge")}
+
+
+def inputs_of(mined: Mined, artifacts: Mapping[str, Artifact], progress: Progress, ranks: Ranks) -> Inputs:
+    """What a stage is given, for one that is called outside of a run."""
+    recipe, store = mined.recipe, mined.store
+    return Inputs(
+        recipe_name=recipe.name,
+        seed=recipe.seed,
+        artifacts=artifacts,
+        encoders=recipe.encoders or {},
+        trained=recipe.train.encoder if recipe.train else None,
+        store=store,
+        hashes=FileHashes(store.root / "hashes.json"),
+        progress=progress,
+        ranks=ranks,
+    )

@@ -1,0 +1,169 @@
+"""Trying the judges on a few queries, with real calls, before anybody pays for all of them."""
+
+from __future__ import annotations
+
+import secrets
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from recipekit.artifacts.store import Artifact
+from recipekit.component import JudgeSpec, Progress, Ranks
+from recipekit.errors import RunError
+from recipekit.recipe.models import Floors, JudgeSection, Recipe, Slot
+from recipekit.records import Bools, Rows, Verdict, write_table
+from recipekit.registry import near
+from recipekit.runner.mined import Mined, inputs_of
+from recipekit.stages.journal import Journal
+from recipekit.stages.judge import judge
+
+__all__ = ["Judged", "Trial", "section_to_try", "try_judges"]
+
+
+@dataclass(frozen=True)
+class Judged:
+    """One pair, with the last word on it."""
+
+    query: str
+    passage_id: str
+    passage: str
+    rank: int
+    given: bool
+    """Whether the source calls it a positive; then it was judged blind."""
+    verdict: str
+    judge: str
+    grade: float | None
+    confidence: float | None
+    reason: str | None
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What came of trying."""
+
+    shown: tuple[Judged, ...]
+    """So many pairs as were asked for, or all that were judged, by query and rank."""
+    queries: int
+    candidates: int
+    """Candidates of the tried queries."""
+    of: int
+    """All candidates of the recipe."""
+    summary: Mapping[str, Any]
+    """The judge stage's counts, of the tried queries."""
+
+    @property
+    def usd_for_all(self) -> float | None:
+        """What all candidates would cost at this rate, replies that were paid for earlier counted as if they were paid now.
+
+        None where no price is known, or nobody was paid.
+        """
+        paid = [counts for told in self.summary["judges"].values() if "calls" in (counts := told.get("counts") or {})]
+        if not paid or any(counts.get("usd") is None for counts in paid):
+            return None
+        worth: float = sum(counts["usd"] + ((counts.get("from_store") or {}).get("usd") or 0.0) for counts in paid)
+        return worth / self.candidates * self.of
+
+
+def section_to_try(recipe: Recipe, name: str | None) -> JudgeSection:
+    """The recipe's judge section for a few queries: no sample of all pairs, nothing required; one judge alone where it is named.
+
+    Raises:
+        RunError: There is no such section or judge.
+    """
+    section = recipe.judge
+    if section is None:
+        raise RunError("this recipe has no judge section: there is nothing to try", code="RK623")
+    if name is not None and name not in section.judges:
+        known = near(name, section.judges) or f" The judges are {', '.join(section.judges)}."
+        raise RunError(f"--judge {name}: there is no such judge.{known}", code="RK624")
+    free = {"sample": None, **({"when": None, "below_confidence": None, "disagreeing_with": None} if name else {})}
+    judges = {own: _freed(slot, free) for own, slot in section.judges.items() if name in (None, own)}
+    trust = section.trust.model_copy(update={"sample": None})
+    return section.model_copy(update={"judges": judges, "trust": trust, "require": Floors()})
+
+
+def _freed(slot: Slot, conditions: Mapping[str, None]) -> Slot:
+    freed = slot.model_copy()
+    freed.bind(slot.entry, slot.spec.model_copy(update=dict(conditions)))
+    return freed
+
+
+def try_judges(mined: Mined, section: JudgeSection, n: int, *, progress: Callable[[Path], Progress], ranks: Ranks) -> Trial:
+    """Judge whole queries, drawn by the recipe's seed, until there are `n` pairs, and give `n` of these.
+
+    Whole queries, as in a run: so the judges see what they will see then, and calls that are paid for here are found again.
+
+    Args:
+        mined: The recipe with its candidates.
+        section: From `section_to_try`.
+        n: How many pairs to give.
+        progress: Makes what reports, given a folder for its log.
+        ranks: The process's device.
+    """
+    table = mined.candidates
+    query = table["query"].to_numpy()
+    chosen = _queries(query, table["given"].to_numpy(zero_copy_only=False), section, n, mined.recipe.seed)
+    tried = table.filter(pa.array(np.isin(query, chosen)))
+    with tempfile.TemporaryDirectory(prefix="recipekit-try-") as folder:
+        mine, out = Path(folder) / "mine", Path(folder) / "judge"
+        mine.mkdir()
+        out.mkdir()
+        write_table(mine / "candidates.arrow", table.schema, [tried])
+        # A key that no other trial has: what it spends is booked to an account of its own.
+        artifacts = {"collect": mined.artifacts["collect"], "mine": Artifact("mine", f"try-{secrets.token_hex(8)}", mine)}
+        summary = judge(inputs_of(mined, artifacts, progress(Path(folder)), ranks), section, out)
+        words = _last_words({name: Journal(out / "scratch" / "verdicts" / name) for name in section.judges})
+        shown = tuple(_judged(mined, tried, words, n))
+    return Trial(shown, len(chosen), len(tried), len(table), summary)
+
+
+def _queries(query: Rows, given: Bools, section: JudgeSection, n: int, seed: int) -> Rows:
+    """Queries in a seeded order, as many as it takes for `n` candidates within the first judge's reach."""
+    first = next(iter(section.judges.values())).spec
+    assert isinstance(first, JudgeSpec)
+    distinct, sizes = np.unique(query[~given], return_counts=True)
+    if first.top is not None:
+        sizes = np.minimum(sizes, first.top)
+    order = np.random.default_rng(seed).permutation(len(distinct))
+    enough = int(np.searchsorted(np.cumsum(sizes[order]), n)) + 1
+    return np.sort(distinct[order[:enough]])
+
+
+def _last_words(journals: Mapping[str, Journal]) -> dict[tuple[int, int], dict[str, Any]]:
+    """What was said last of each judged pair, blind ones among them."""
+    words: dict[tuple[int, int], dict[str, Any]] = {}
+    for name, journal in journals.items():
+        for batch in journal.batches():
+            words |= {(row["query"], row["passage"]): {**row, "judge": name} for row in batch.to_pylist()}
+    return words
+
+
+def _judged(mined: Mined, tried: pa.Table, words: Mapping[tuple[int, int], Mapping[str, Any]], n: int) -> Iterator[Judged]:
+    """`n` of the judged candidates, drawn by the seed, in the order of the candidates."""
+    query, passage = tried["query"].to_numpy(), tried["passage"].to_numpy()
+    rank = np.arange(len(tried)) - np.searchsorted(query, query) + 1
+    pairs = list(zip(query.tolist(), passage.tolist(), strict=True))
+    rows = np.array([row for row, pair in enumerate(pairs) if pair in words], dtype=np.int64)
+    drawn = np.sort(np.random.default_rng(mined.recipe.seed).permutation(rows)[:n])
+    dataset = mined.dataset
+    queries, texts = dataset.queries.texts(query[drawn]), dataset.passages.texts(passage[drawn])
+    ids, given = dataset.passages.column("id", passage[drawn]), tried["given"].take(pa.array(drawn)).to_pylist()
+    for place, row in enumerate(drawn.tolist()):
+        word = words[pairs[row]]
+        yield Judged(
+            query=queries[place],
+            passage_id=ids[place],
+            passage=texts[place],
+            rank=int(rank[row]),
+            given=given[place],
+            verdict=Verdict(word["verdict"]).name.lower(),
+            judge=word["judge"],
+            grade=word["grade"],
+            confidence=word["confidence"],
+            reason=word["reason"],
+        )

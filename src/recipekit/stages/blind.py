@@ -1,0 +1,93 @@
+"""The pairs whose truth is known, which judges are asked about without being told."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from recipekit.component import Progress
+from recipekit.draws import Hashes, id_hashes, pair_draws, pair_hashes
+from recipekit.judges.label_files import read_labels
+from recipekit.judges.labels import Labels, known_labels
+from recipekit.recipe.models import Trust
+from recipekit.records import Bools, Dataset, Ints, Rows, TextTable, Verdict
+from recipekit.stages.said import Codes, Said
+
+__all__ = ["Blind", "People", "blind_pairs", "no_blind", "pair_uniforms", "read_people"]
+
+
+@dataclass
+class Blind:
+    """Pairs of known truth, and what the measured judges say of them: it joins no judgment, and conditions go by it alone."""
+
+    rows: Rows
+    """Their rows among all pairs, ascending, (m,)."""
+    truth: Codes
+    """What the label says, (m,)."""
+    people: Bools
+    """Which of them are people's sample, (m,); the others are the sources' labels."""
+    said: Said
+    """What the measured judges said, (m,); `own` has all of them."""
+    elsewhere: int = 0
+    """People's labels on pairs that are no candidates, which nobody is asked about."""
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def places(self, rows: Rows) -> tuple[Rows, Bools]:
+        """Where some rows of all pairs stand here, and whether they do at all."""
+        places = np.minimum(np.searchsorted(self.rows, rows), max(len(self) - 1, 0))
+        return places, (self.rows[places] == rows) if len(self) else np.zeros(len(rows), dtype=np.bool_)
+
+
+@dataclass(frozen=True)
+class People:
+    """People's labels: `pair_keys`, ascending, and verdicts."""
+
+    keys: Rows
+    verdict: Codes
+
+
+def no_blind() -> Blind:
+    """Nothing is judged blind."""
+    nothing = np.empty(0, dtype=np.int64)
+    return Blind(nothing, np.empty(0, dtype=np.int8), np.empty(0, dtype=np.bool_), Said.nothing(0, ()))
+
+
+def read_people(trust: Trust, dataset: Dataset, progress: Progress) -> People | None:
+    """The sample that people labelled, if there is one.
+
+    Raises:
+        DataError: The file is missing, is not of its form, or speaks of other data.
+    """
+    if trust.sample is None:
+        return None
+    file: Path = trust.sample
+    known = known_labels(Labels(file=file, relevant_from=trust.relevant_from), read_labels(file), dataset, progress)
+    return People(known.keys, known.verdict)
+
+
+def blind_pairs(labelled: Rows, truth: Codes, people: Rows, people_truth: Codes, elsewhere: int, measured: Collection[str]) -> Blind:
+    """Join the sources' labels (rows among all pairs, with what they say) and people's; where a pair has both, people's word counts."""
+    rows = np.union1d(labelled, people)
+    joined = np.full(len(rows), Verdict.UNJUDGED, dtype=np.int8)
+    joined[np.searchsorted(rows, labelled)] = truth
+    joined[np.searchsorted(rows, people)] = people_truth
+    return Blind(rows, joined, np.isin(rows, people), Said.nothing(len(rows), measured), elsewhere)
+
+
+def pair_uniforms(query: Ints, passage: Ints, dataset: Dataset, seed: int, stream: int) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    """A uniform number in [0, 1) for each pair, (m,), by its ids and the seed."""
+    return pair_draws(pair_hashes(_hashes(dataset.queries, query, seed), _hashes(dataset.passages, passage, seed)), stream)
+
+
+def _hashes(texts: TextTable, rows: Ints, seed: int) -> Hashes:
+    """The hash of each row's id; each id is hashed once."""
+    distinct, places = np.unique(rows, return_inverse=True)
+    ids: list[str] = texts.table["id"].take(pa.array(distinct)).to_pylist()
+    hashes: Hashes = id_hashes(ids, seed)[places]
+    return hashes

@@ -1,0 +1,124 @@
+"""What the judge stage counts: verdicts as they come, in the end, and what is to be told of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from recipekit.component import Progress, Verdicts
+from recipekit.recipe.models import JudgeSection
+from recipekit.records import Bools, Verdict
+from recipekit.stages.pairs import Pairs
+from recipekit.stages.said import GIVEN, Codes
+from recipekit.stages.trust import BANDS, rank_bands
+
+__all__ = ["Shares", "counted", "notes", "summarized"]
+
+WORDS = {"negative": Verdict.NEGATIVE, "positive": Verdict.POSITIVE, "ignore": Verdict.IGNORE}
+
+
+class Shares:
+    """What is shown while a judge speaks: the shares of its verdicts, its own figures, and the money to come."""
+
+    def __init__(self, total: int) -> None:
+        self.total = total
+        self.counts = np.zeros(len(WORDS), dtype=np.int64)
+        self.before = 0
+        """Verdicts that were there when this attempt began to ask."""
+
+    def start(self) -> None:
+        """What comes from now on is said, and paid, in this attempt."""
+        self.before = int(self.counts.sum())
+
+    def of(self, said: Verdicts, figures: Mapping[str, Any]) -> dict[str, float | str]:
+        """The figures to show once these verdicts are taken over."""
+        self.counts += np.bincount(np.asarray(said.verdict), minlength=len(WORDS))
+        done = int(self.counts.sum())
+        shown: dict[str, float | str] = {word: f"{self.counts[code] / max(done, 1):.0%}" for word, code in WORDS.items() if code}
+        shown |= figures
+        usd, new = figures.get("usd"), done - self.before
+        if isinstance(usd, float) and usd > 0 and new > 0:
+            shown["usd to come"] = f"about {usd / new * (self.total - done):.2g}" if done < self.total else "0"
+        return shown
+
+
+def counted(pairs: Pairs, chosen: Bools) -> dict[str, Any]:
+    """Verdicts of some pairs, in all and by the rank of the candidate."""
+    verdict, rank = pairs.said.verdict[chosen], pairs.rank[chosen]
+    table = np.zeros((len(BANDS), len(WORDS)), dtype=np.int64)
+    np.add.at(table, (rank_bands(rank), verdict), 1)
+    by_rank = {name: {word: int(table[row, code]) for word, code in WORDS.items()} for row, name in enumerate(BANDS) if table[row].any()}
+    return {"judged": len(verdict), "verdicts": _words(verdict), "by_rank": by_rank}
+
+
+def _words(verdict: Codes) -> dict[str, int]:
+    return {word: int((verdict == code).sum()) for word, code in WORDS.items()}
+
+
+def summarized(pairs: Pairs, judges: dict[str, Any], measured: Sequence[int]) -> dict[str, Any]:
+    """The stage's counts.
+
+    Args:
+        pairs: All pairs, judged.
+        judges: What was counted of each judge.
+        measured: The codes of the judges that read the texts: what they ignore they found undecided, while what a filter ignores is
+            likely a false negative.
+    """
+    said = pairs.said
+    candidate, standing = pairs.rank > 0, pairs.labelled & (said.judge == GIVEN)
+    queries = len(np.unique(pairs.query[candidate]))
+    # A judged negative of the source that a judge calls relevant is no unlabelled candidate, but is counted by its judge.
+    found = candidate & (said.judge > GIVEN) & ~pairs.given
+    positive, ignore = (int((found & (said.verdict == verdict)).sum()) for verdict in (Verdict.POSITIVE, Verdict.IGNORE))
+    undecided = int((found & (said.verdict == Verdict.IGNORE) & np.isin(said.judge, measured)).sum())
+    return {
+        "queries": queries,
+        "candidates": int(candidate.sum()),
+        "given": {"positive": int(pairs.given.sum()), "negative": int((standing & ~pairs.given).sum())},
+        "judges": judges,
+        "verdicts": _words(said.verdict),
+        "unjudged": int((said.verdict == Verdict.UNJUDGED).sum()),
+        "false_negatives": {
+            "positive": positive,
+            "ignore": ignore,
+            **({"undecided": undecided} if measured else {}),
+            "positive_per_query": positive / queries if queries else 0.0,
+            "ignore_per_query": ignore / queries if queries else 0.0,
+        },
+    }
+
+
+def notes(section: JudgeSection, judges: Mapping[str, Mapping[str, Any]], progress: Progress) -> dict[str, Any]:
+    """`spent`, and `notes` on what the budget left unjudged, which are also told at once; nothing where nobody was paid.
+
+    Of what a judge counts itself, known here are `calls` and `usd` (made and paid for this artifact), `from_store` (`usd`: what the replies
+    that were paid for earlier had cost), and `unpaid` (pairs that were not asked about, since the budget was spent).
+    """
+    counts = {name: told.get("counts") or {} for name, told in judges.items()}
+    paid = {name: told for name, told in counts.items() if "calls" in told}
+    if not paid:
+        return {}
+    prices = [told.get("usd") for told in paid.values()]
+    usd = None if any(price is None for price in prices) else sum(prices)  # type: ignore[arg-type]
+    found: dict[str, Any] = {"spent": {"usd": usd, "calls": sum(told["calls"] for told in paid.values())}}
+    told = [_unpaid(section, name, judges[name], paid[name]) for name in paid if paid[name].get("unpaid")]
+    for line in told:
+        progress.warn(line)
+    return {**found, "notes": told} if told else found
+
+
+def _unpaid(section: JudgeSection, name: str, told: Mapping[str, Any], counts: Mapping[str, Any]) -> str:
+    """What the budget left, and how to go on, in a line."""
+    limits = {"max_cost_usd": section.max_cost_usd, "max_calls": section.max_calls}
+    named = " or ".join(f"judge.{key} ({value:,g})" for key, value in limits.items() if value is not None)
+    left, seen = int(counts["unpaid"]), told["seen"] + told.get("blind", 0)
+    paid = seen - left
+    usd = (counts.get("usd") or 0.0) + ((counts.get("from_store") or {}).get("usd") or 0.0)
+    rest = usd / paid * left if paid > 0 else 0.0
+    more = f": about ${f'{rest:,.2f}' if rest >= 0.1 else f'{rest:.2g}'} more would do" if rest else ""
+    return (
+        f"judge '{name}': the budget is spent, {left:,} of {seen:,} pairs stay without its verdict. To go on, raise {named}{more}; "
+        f"what is paid for is kept and is not paid again"
+    )

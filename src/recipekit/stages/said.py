@@ -1,0 +1,77 @@
+"""What judges said of pairs, and which pairs a later judge is to hear about because of it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+
+from recipekit.component import JudgeSpec
+from recipekit.records import Bools, Floats, Rows, Verdict
+
+__all__ = ["GIVEN", "NOBODY", "Codes", "Said", "decidable"]
+
+Codes = npt.NDArray[np.int8]
+"""`Verdict` codes."""
+
+GIVEN = 0
+"""The judge's code of what the sources gave; the recipe's judges are 1, 2, ... in their order."""
+NOBODY = -1
+"""The judge's code where nobody spoke."""
+
+
+@dataclass
+class Said:
+    """The last word on each of some pairs, as parallel arrays (n,): 7 bytes a pair, and one for each judge in `own`."""
+
+    verdict: Codes
+    """`Verdict.UNJUDGED` where nobody spoke."""
+    judge: npt.NDArray[np.int16]
+    """Who spoke: `GIVEN`, a judge's code, or `NOBODY`."""
+    confidence: Floats
+    """NaN where none was told."""
+    own: dict[str, Codes] = field(default_factory=dict)
+    """Each judge's own verdicts, whoever spoke after it, for the judges that are to be remembered."""
+
+    @classmethod
+    def nothing(cls, n: int, remembered: Collection[str]) -> Self:
+        """Nobody has spoken yet of `n` pairs."""
+        unjudged = np.full(n, Verdict.UNJUDGED, dtype=np.int8)
+        own = {name: unjudged.copy() for name in remembered}
+        return cls(unjudged, np.full(n, NOBODY, dtype=np.int16), np.full(n, np.nan, dtype=np.float32), own)
+
+    def note(self, rows: Rows, name: str, code: int, verdict: Codes, confidence: Floats | None) -> None:
+        """Take over what a judge says of some rows."""
+        self.verdict[rows] = verdict
+        self.judge[rows] = code
+        self.confidence[rows] = np.nan if confidence is None else confidence
+        if name in self.own:
+            self.own[name][rows] = verdict
+
+    def meets(self, spec: JudgeSpec) -> Bools:
+        """Of which pairs what was said meets a judge's conditions on it: `when`, `below_confidence`, `disagreeing_with`."""
+        met: Bools = np.ones(len(self.verdict), dtype=np.bool_)
+        if spec.when is not None:
+            met &= np.isin(self.verdict, [Verdict[word.upper()] for word in spec.when])
+        if spec.below_confidence is not None:
+            met &= (self.judge > GIVEN) & ~(self.confidence >= spec.below_confidence)  # NaN is not at least anything
+        if spec.disagreeing_with is not None:
+            other = self.own[spec.disagreeing_with]
+            met &= (other != Verdict.UNJUDGED) & (self.verdict != Verdict.UNJUDGED) & (other != self.verdict)
+        return met
+
+
+def decidable(spec: JudgeSpec, heard: Collection[str]) -> JudgeSpec:
+    """A judge with those of its conditions that can be decided for pairs that only the judges `heard` were asked about.
+
+    A pair judged blind has no verdict of a margin filter or a label file. What depends on one is taken as met: the judge is asked.
+    """
+    dropped: dict[str, None] = {}
+    if not heard:
+        dropped = {"when": None, "below_confidence": None, "disagreeing_with": None}
+    elif spec.disagreeing_with not in heard:
+        dropped = {"disagreeing_with": None}
+    return spec.model_copy(update=dropped)

@@ -1,0 +1,245 @@
+"""`recipekit judge try` and `recipekit judge sample`, on a small recipe that is mined once."""
+
+import csv
+import json
+import random
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from recipekit.cli.main import invoke
+from recipekit.component import PairBatch
+from recipekit.judges.label_files import read_labels
+from recipekit.judges.labels import Labels
+from recipekit.records import Dataset, Verdict
+from recipekit.testing import context
+
+RUN = ("run", "recipe.yaml", "--until", "judge", "--cpu")
+
+RECIPE = """\
+recipe: 1
+name: tiny
+collect:
+  sources:
+    own: {use: pairs, file: pairs.jsonl}
+  split: {dev: 0.1, test: 0.1}
+mine:
+  retrievers:
+    lexical: {use: bm25, depth: 12}
+  keep: 10
+judge:
+  trust: {known: 0.9}
+  judges:
+    overlap: {use: "./overlap.py:Overlap"}
+    strict: {use: "./overlap.py:Overlap", words: 3, when: [positive]}
+"""
+
+JUDGE = '''
+import numpy as np
+from typing import ClassVar
+from recipekit.component import JudgeSpec, Verdicts
+
+
+class Overlap(JudgeSpec):
+    """Relevant is what shares words with the query; each answer costs a cent."""
+
+    measured: ClassVar[bool] = True
+    words: int = 2
+    """How many."""
+
+    def build(self, context):
+        return Counting(self, context.dataset)
+
+
+class Counting:
+    def __init__(self, spec, dataset):
+        self.spec, self.dataset, self.counts = spec, dataset, {"calls": 0, "usd": 0.0}
+
+    def judge(self, batches):
+        for batch in batches:
+            query, passage = batch.query[batch.wanted], batch.passage[batch.wanted]
+            texts = list(zip(self.dataset.queries.texts(query), self.dataset.passages.texts(passage)))
+            shared = np.array([len(set(left.split()) & set(right.split())) for left, right in texts])
+            self.counts = {"calls": self.counts["calls"] + len(query), "usd": self.counts["usd"] + 0.01 * len(query)}
+            yield Verdicts(query, passage, (shared >= self.spec.words).astype(np.int8), grade=shared.astype(np.float32),
+                           reason=[f"{n} words are \\x1b[31mshared" for n in shared])
+'''
+
+
+@pytest.fixture(scope="module")
+def mined(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the recipe, its data, and the candidates in the cache."""
+    folder = tmp_path_factory.mktemp("recipe")
+    draw = random.Random(5)
+    vocabulary = [f"word{number}" for number in range(30)]
+    with (folder / "pairs.jsonl").open("w") as file:
+        for number in range(60):
+            chosen = draw.sample(vocabulary, 6)
+            text = ("=" if number % 7 == 0 else "") + " ".join(chosen)
+            file.write(json.dumps({"query": " ".join(chosen[:3]), "positive": text}) + "\n")
+    (folder / "recipe.yaml").write_text(RECIPE)
+    (folder / "overlap.py").write_text(JUDGE)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        assert invoke(["run", "recipe.yaml", "--until", "mine", "--cpu", "--allow-local-code"]) == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def judged_once(mined: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("judged") / "recipe"
+    shutil.copytree(mined, folder, symlinks=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        assert invoke([*RUN, "--allow-local-code"]) == 0
+    return folder
+
+
+@pytest.fixture
+def judged(judged_once: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The same with judgments in the cache."""
+    own = tmp_path / "recipe"
+    shutil.copytree(judged_once, own, symlinks=True)
+    monkeypatch.chdir(own)
+    return own
+
+
+@pytest.fixture
+def folder(mined: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    own = tmp_path / "recipe"
+    shutil.copytree(mined, own, symlinks=True)
+    monkeypatch.chdir(own)
+    return own
+
+
+def told(capsys: pytest.CaptureFixture[str], *words: str, status: int = 0) -> str:
+    assert invoke([*words, "--allow-local-code"]) == status
+    captured = capsys.readouterr()
+    return captured.err if status else captured.out
+
+
+def test_try_shows_pairs_with_verdict_reason_and_money(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = told(capsys, "judge", "try", "recipe.yaml", "--n", "7")
+    lines = out.splitlines()
+    assert [line.split()[0] for line in lines if line[:1].isdigit() and ". " in line] == [f"{number}." for number in range(1, 8)]
+    assert sum("words are  [31mshared" in line for line in lines) == 7, "no control character reaches the terminal"
+    assert "\x1b" not in out
+    first = lines[lines.index("") - 2]
+    assert any(word in first for word in ("POSITIVE (grade", "NEGATIVE (grade")) and first.endswith(("by overlap", "by strict"))
+    assert any(line.startswith("7 of ") and line.endswith("of 1 of the queries") for line in lines)
+    assert any(line.startswith("  overlap: asked about ") for line in lines)
+    assert any(" calls for $" in line and "what is paid for is kept" in line for line in lines)
+    assert any(line.startswith("at this rate, all ") and "candidates would cost about $" in line for line in lines)
+    assert told(capsys, "judge", "try", "recipe.yaml", "--n", "7") == out, "the seed decides what is tried"
+
+
+def test_try_one_judge_alone_hears_of_every_pair(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = told(capsys, "judge", "try", "recipe.yaml", "--n", "12", "--judge", "strict")
+    assert " by overlap" not in out
+    assert out.count(" by strict") == 12
+    assert "  overlap:" not in out
+
+
+def test_try_marks_what_is_known(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = told(capsys, "judge", "try", "recipe.yaml", "--n", "400")
+    assert out.count("(a given positive, judged blind)") > 10
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["judge", "try", "recipe.yaml", "--set", "judge=null"], "this recipe has no judge section: there is nothing to try"),
+        (["judge", "try", "recipe.yaml", "--judge", "strickt"], "--judge strickt: there is no such judge. Did you mean 'strict'?"),
+        (["judge", "sample", "recipe.yaml", "--output", "sample.xlsx"], "--output sample.xlsx: a sample is written as .csv or .jsonl"),
+        (["judge", "sample", "recipe.yaml", "--output", "no/sample.csv"], "no/sample.csv: cannot be written: there is no folder no"),
+        (
+            ["judge", "sample", "recipe.yaml", "--output", "pairs.jsonl"],
+            "pairs.jsonl: is there already, perhaps with somebody's labels in it; --force replaces it",
+        ),
+    ],
+)
+def test_mistakes_are_told_before_anything_is_done(
+    folder: Path, capsys: pytest.CaptureFixture[str], words: list[str], message: str
+) -> None:
+    before = (folder / "pairs.jsonl").read_text()
+    assert told(capsys, *words, status=1).strip() == message
+    assert (folder / "pairs.jsonl").read_text() == before
+
+
+def test_no_pair_can_be_drawn_of_none(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "Invalid value for '--n'" in told(capsys, "judge", "try", "recipe.yaml", "--n", "0", status=2)
+
+
+@pytest.mark.parametrize("name", ["sample.csv", "sample.jsonl"])
+def test_a_sample_is_filled_in_and_read_by_labels(folder: Path, capsys: pytest.CaptureFixture[str], name: str) -> None:
+    out = told(capsys, "judge", "sample", "recipe.yaml", "--n", "40", "--output", name)
+    assert out == f"wrote 40 pairs to {name}; fill in the verdict: positive, negative or ignore\n"
+    file = folder / name
+    assert len(read_labels(file)) == 0, "nothing is filled in yet"
+    if file.suffix == ".csv":
+        with file.open(encoding="utf-8-sig", newline="") as lines:
+            rows = list(csv.DictReader(lines))
+        assert any(row["passage"].startswith("'=") for row in rows), "what a spreadsheet would take for a formula is text"
+    else:
+        rows = [json.loads(line) for line in file.read_text().splitlines()]
+    assert list(rows[0]) == ["query_id", "passage_id", "query", "passage", "verdict"]
+    for row, verdict in zip(rows, ["positive", "negative", "Ignore"], strict=False):
+        row["verdict"] = verdict
+    if file.suffix == ".csv":
+        with file.open("w", encoding="utf-8", newline="") as lines:
+            writer = csv.DictWriter(lines, list(rows[0]))
+            writer.writeheader()
+            writer.writerows(rows)
+    else:
+        file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert len(read_labels(file)) == 3
+    people = Labels(file=file).build(context(folder / "scratch", dataset=dataset_of(folder)))
+    [verdicts] = people.judge([whole_batch(dataset_of(folder))])
+    assert sorted(verdicts.verdict.tolist()) == [Verdict.NEGATIVE, Verdict.POSITIVE, Verdict.IGNORE]
+
+
+def dataset_of(folder: Path) -> Dataset:
+    [collected] = (folder / ".recipekit/cache/collect").glob("*/manifest.json")
+    return Dataset(collected.parent, collected.parent.name)
+
+
+def whole_batch(dataset: Dataset) -> PairBatch:
+    """Every query with every passage."""
+    query, passage = (grid.ravel().astype(np.int32) for grid in np.indices((len(dataset.queries), len(dataset.passages))))
+    no = np.zeros(len(query), dtype=np.bool_)
+    return PairBatch(query, passage, no, np.full(len(query), Verdict.UNJUDGED, dtype=np.int8), ~no)
+
+
+def test_a_sample_holds_every_verdict_once_there_are_some_and_hides_it(judged: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    told(capsys, "judge", "sample", "recipe.yaml", "--n", "30", "--output", "sample.jsonl")
+    rows = [json.loads(line) for line in (judged / "sample.jsonl").read_text().splitlines()]
+    shared = [len(set(row["query"].split()) & set(row["passage"].strip("=").split())) for row in rows]
+    relevant = sum(count >= 3 for count in shared)
+    assert 0 < relevant and sum(count < 2 for count in shared) >= 10
+    assert all(row["verdict"] == "" for row in rows)
+    told(capsys, "judge", "sample", "recipe.yaml", "--n", "30", "--output", "sample.jsonl", "--force")
+    assert [json.loads(line) for line in (judged / "sample.jsonl").read_text().splitlines()] == rows
+    out = told(capsys, "judge", "sample", "recipe.yaml", "--n", "5000", "--output", "all.csv")
+    assert "there are no more than" in out
+    tried = told(capsys, "judge", "sample", "recipe.yaml", "--n", "5000", "--output", "top.csv", "--set", "judge.judges.overlap.top=2",
+                 "--set", "judge.judges.strict.top=1")  # fmt: skip
+    assert int(tried.split()[1]) < int(out.split()[1].replace(",", "")), "only what some judge looks at"
+
+
+def test_a_gate_holds_also_for_judgments_that_were_made_under_another(judged: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    err = told(capsys, *RUN, "--set", "judge.require.agreement=0.999", status=1)
+    assert "judge: made before, reused" in err
+    assert "the judges stay below judge.require: agreement" in err
+    err = told(capsys, *RUN, "--set", "judge.require.kappa=0.1", status=1)
+    assert "judge.require asks for what cannot be measured: kappa (no known negative was judged)" in err
+    assert told(capsys, *RUN, "--set", "judge.require.agreement=0.01")
+
+
+def test_a_failed_gate_leaves_figures_in_the_run(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    err = told(capsys, *RUN, "--set", "judge.require.agreement=0.999", status=1)
+    assert "the judges stay below judge.require: agreement" in err
+    latest = folder / "runs/tiny/latest"
+    assert json.loads((latest / "trust.json").read_text())["cascade"]["pairs"] > 10
+    assert "## How far the judges can be trusted" in (latest / "report.md").read_text()

@@ -1,0 +1,101 @@
+"""The judge stage with a language model behind real HTTP: trying first, going on after a budget, and what the report says of it."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from recipekit.cli.main import invoke
+from recipekit.judges.prompting.replies import Grades
+from servers.fenced_oracle import fenced_oracle, pairs_of
+from servers.openai_server import Ledger, OpenAIServer, serving
+
+RECIPE = """\
+recipe: 1
+name: http
+collect:
+  sources:
+    own: {use: pairs, file: pairs.jsonl}
+  split: {dev: 0, test: 0}
+mine:
+  retrievers:
+    lexical: {use: bm25, depth: 12}
+  keep: 10
+judge:
+  judges:
+    model:
+      use: llm
+      model: openai/test-model
+      api_base: ${env:JUDGE_URL}
+      api_key: ${env:JUDGE_KEY}
+      passages_per_call: 4
+      canaries: 0
+      price: {input: 1.0, output: 4.0}
+  trust: {known: 0.5}
+"""
+
+RUN = ("run", "recipe.yaml", "--until", "judge", "--cpu")
+
+
+@pytest.fixture
+def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """An endpoint that knows: odd passages answer even queries and the other way round; and the recipe's folder to stand in."""
+    queries = [f"what about word{number} and word{number + 1}" for number in range(20)]
+    passages = [f"word{number} word{number + 1} word{number + 2} told" for number in range(20)]
+    with (tmp_path / "pairs.jsonl").open("w") as file:
+        for query, passage in zip(queries, passages, strict=True):
+            file.write(json.dumps({"query": query, "positive": passage}) + "\n")
+    (tmp_path / "recipe.yaml").write_text(RECIPE)
+    monkeypatch.chdir(tmp_path)
+    truths = {(query, passage): 3 for query, passage in zip(queries, passages, strict=True)}
+    truths |= {(query, passages[number + 1]): 2 for number, query in enumerate(queries[:-1])}
+    with serving(fenced_oracle(truths, Grades((0, 1, 2, 3))), ledger=Ledger(marks=pairs_of)) as running:
+        monkeypatch.setenv("JUDGE_URL", f"{running.url}/v1")
+        monkeypatch.setenv("JUDGE_KEY", "secret-of-the-test")
+        yield running
+
+
+def summary(folder: Path) -> dict:
+    return json.loads((folder / "runs/http/latest/stages/judge/manifest.json").read_text())["summary"]
+
+
+def test_trying_budget_and_whole_pay_for_nothing_twice(server: OpenAIServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert invoke(["judge", "try", "recipe.yaml", "--n", "8"]) == 0
+    tried = capsys.readouterr().out
+    calls = server.ledger.billed
+    assert calls >= 2
+    assert f"{calls} calls for $" in tried
+    assert "at this rate, all " in tried
+    assert "POSITIVE (grade" in tried or "NEGATIVE (grade" in tried
+
+    assert invoke([*RUN, "--set", "judge.max_calls=5"]) == 0
+    ended = capsys.readouterr().out
+    assert "note: judge 'model': the budget is spent, " in ended and "To go on, raise judge.max_calls (5)" in ended
+    assert server.ledger.billed == calls + 5
+    partly = summary(tmp_path)
+    assert partly["unjudged"] > 0
+    assert partly["spent"]["calls"] == 5
+
+    assert invoke([*RUN]) == 0
+    whole = summary(tmp_path)
+    assert whole["unjudged"] == 0
+    assert whole["spent"]["calls"] == server.ledger.billed - calls - 5
+    assert server.ledger.paid_twice == []
+    report = (tmp_path / "runs/http/latest/report.md").read_text()
+    section = report.partition("## How far the judges can be trusted")[2].partition("\n## ")[0]
+    assert "known positives and 0 known negatives were judged blind" in section
+    assert "no kappa, since no known negative was judged" in section
+    assert "to paid endpoints and cost $" in section
+    trust = json.loads((tmp_path / "runs/http/latest/stages/judge/trust.json").read_text())
+    assert trust["cascade"]["false_negative_rate"]["value"] == 0.0, "the oracle calls every given positive relevant"
+    assert whole["false_negatives"]["positive"] > 0
+    assert "secret-of-the-test" not in report + tried + ended
+
+
+def test_plan_tells_calls_tokens_and_money(server: OpenAIServer, capsys: pytest.CaptureFixture[str]) -> None:
+    assert invoke(["run", "recipe.yaml", "--until", "mine", "--cpu"]) == 0
+    capsys.readouterr()
+    assert invoke(["plan", "recipe.yaml"]) == 0
+    line = next(line for line in capsys.readouterr().out.splitlines() if line.strip().startswith("model: "))
+    assert " pairs, " in line and " calls, " in line and " tokens in" in line and "$" in line
+    assert server.ledger.billed == 0

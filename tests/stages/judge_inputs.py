@@ -1,0 +1,113 @@
+"""What tests of the judge stage share: a judge that says what it is told to, candidates, and a section of judges."""
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pyarrow as pa
+from pydantic import Field
+
+from recipekit.artifacts.key import FileHashes
+from recipekit.artifacts.store import Artifact, Store
+from recipekit.component import Context, JudgeSpec, PairBatch, Verdicts
+from recipekit.recipe.models import JudgeSection, Slot
+from recipekit.records import CANDIDATES, JUDGMENTS, Dataset, Verdict, read_table, write_table
+from recipekit.registry import Entry
+from recipekit.stages.inputs import Inputs
+from recipekit.stages.judge import judge
+from recipekit.testing import RecordingProgress
+
+POSITIVE, NEGATIVE, IGNORE, UNJUDGED = Verdict.POSITIVE, Verdict.NEGATIVE, Verdict.IGNORE, Verdict.UNJUDGED
+
+
+class Says(JudgeSpec):
+    """A judge that says of each wanted pair what a function says, in any order, and may die on the way."""
+
+    verdict: Callable[[int, int], int]
+    reason: str | None = None
+    dies_after: int | None = None
+    confidence: Callable[[int, int], float] | None = None
+    counts: Any = None
+    silent: bool = False
+    asked: Any = Field(default_factory=list)
+    """The batches that it saw."""
+    given: Any = Field(default_factory=list)
+    """The contexts that it was built in."""
+    piece: int = 3
+
+    def build(self, context: Context):
+        self.given.append(context)
+        return self
+
+    def judge(self, batches: Iterable[PairBatch]) -> Iterator[Verdicts]:
+        for said, (batch, rows) in enumerate(self._pieces(batches)):
+            if said == self.dies_after:
+                raise MemoryError("killed")
+            query, passage = batch.query[rows], batch.passage[rows]
+            verdict = np.array([self.verdict(q, p) for q, p in zip(query, passage, strict=True)], dtype=np.int8)
+            reason = [f"{self.reason} {q}-{p}" if p % 2 else None for q, p in zip(query, passage, strict=True)] if self.reason else None
+            told = [self.confidence(q, p) if self.confidence else np.nan for q, p in zip(query, passage, strict=True)]
+            if not self.silent:
+                yield Verdicts(
+                    query, passage, verdict, grade=passage.astype(np.float32), confidence=np.array(told, np.float32), reason=reason
+                )
+
+    def _pieces(self, batches):
+        for batch in batches:
+            self.asked.append(batch)
+            rows = np.flatnonzero(batch.wanted)[::-1]
+            yield from ((batch, rows[start : start + self.piece]) for start in range(0, len(rows), self.piece))
+
+
+class Reads(Says):
+    """The same, as a judge that reads the texts: it is asked blind about pairs whose truth is known."""
+
+    measured: ClassVar[bool] = True
+
+
+def judge_inputs(tmp_path: Path, dataset: Dataset, progress: RecordingProgress | None = None) -> Inputs:
+    """The data set with, for every train query q, the candidates q+2, q+1, q+3, q+4 (in this order) and its positive q, not retrieved."""
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    rows = [
+        (q, (q + step) % 36, step == 0, None if step == 0 else 1.0 / place)
+        for q in range(12)
+        for place, step in enumerate([2, 1, 3, 4, 0], 1)
+    ]
+    write_table(mine / "candidates.arrow", CANDIDATES, [pa.table(list(zip(*rows, strict=True)), schema=CANDIDATES)])
+    return Inputs(
+        recipe_name="test",
+        seed=13,
+        artifacts={"collect": Artifact("collect", "test-dataset", dataset.path), "mine": Artifact("mine", "m", mine)},
+        encoders={},
+        trained=None,
+        store=Store(tmp_path / "store"),
+        hashes=FileHashes(),
+        progress=progress or RecordingProgress(),
+    )
+
+
+def section(policy: Mapping[str, Any] | None = None, **specs: JudgeSpec) -> JudgeSection:
+    """A judge section of these judges, in this order; `policy` has its other keys."""
+    made = JudgeSection(judges={name: Slot(use=name) for name in specs}, **(policy or {}))
+    for name, slot in made.judges.items():
+        slot.bind(Entry("judge", name, "tests", "1", "tests:Says"), specs[name])
+    return made
+
+
+def run(
+    inputs: Inputs, tmp_path: Path, judges: JudgeSection, folder: str = "out"
+) -> tuple[dict[tuple[int, int], dict[str, Any]], dict[str, Any]]:
+    """The judgments, by (query, passage), and the summary."""
+    out = tmp_path / folder
+    out.mkdir(exist_ok=True)
+    summary = judge(inputs, judges, out)
+    table = read_table(out / "judgments.arrow")
+    assert table.schema == JUDGMENTS
+    rows = table.to_pylist()
+    keys = [(row["query"], row["passage"]) for row in rows]
+    assert keys == sorted(set(keys)), "sorted, one row a pair"
+    json.dumps(summary)
+    return {(row["query"], row["passage"]): row for row in rows}, summary

@@ -1,0 +1,73 @@
+"""Agreement, Cohen's kappa and error rates against worked examples and against simulation."""
+
+import numpy as np
+import pytest
+
+from recipekit.records import Verdict
+from recipekit.stages.agreement import agreement, kappa, wilson
+
+P, N, IGNORE, U = (int(Verdict[name]) for name in ("POSITIVE", "NEGATIVE", "IGNORE", "UNJUDGED"))
+
+
+def codes(*counts: tuple[int, int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """Labels and verdicts from (label, verdict, how often)."""
+    truth = [label for label, _, n in counts for _ in range(n)]
+    said = [verdict for _, verdict, n in counts for _ in range(n)]
+    return np.array(truth, np.int8), np.array(said, np.int8)
+
+
+def test_a_worked_example():
+    # 20 and 15 on the diagonal of 50: p_o = 0.7, p_e = 0.5, kappa = 0.4; its standard error is a textbook one (Fleiss 1981).
+    told = agreement(*codes((P, P, 20), (P, N, 5), (N, P, 10), (N, N, 15)))
+    assert told["pairs"] == 50
+    assert told["kappa"]["value"] == pytest.approx(0.4)
+    assert told["agreement"]["value"] == pytest.approx(0.7)
+    assert told["false_positive_rate"]["value"] == pytest.approx(10 / 25)
+    assert told["false_negative_rate"]["value"] == pytest.approx(5 / 25)
+    assert told["unmeasured"] == {}
+
+
+def test_the_interval_of_kappa_is_as_wide_as_simulation_says():
+    table = np.array([[60, 15], [20, 105]])
+    draws = np.random.default_rng(1).multinomial(200, table.ravel() / 200, size=20_000).reshape(-1, 2, 2)
+    simulated = np.std([kappa(draw)["value"] for draw in draws[:4000]])
+    told = kappa(table)
+    assert (told["high"] - told["low"]) / (2 * 1.96) == pytest.approx(simulated, rel=0.05)
+    assert kappa(np.array([[30, 0], [0, 30]])) == {"value": 1.0, "low": 1.0, "high": 1.0}
+
+
+def test_wilson_stays_between_0_and_1_and_knows_its_textbook_value():
+    assert wilson(0, 10) == {"value": 0.0, "low": 0.0, "high": pytest.approx(0.2775, abs=1e-4)}
+    assert wilson(5, 10) == {"value": 0.5, "low": pytest.approx(0.2366, abs=1e-4), "high": pytest.approx(0.7634, abs=1e-4)}
+    assert wilson(0, 0) is None
+
+
+def test_ignored_pairs_are_shown_and_are_neither_agreement_nor_error():
+    told = agreement(*codes((P, P, 8), (P, IGNORE, 2), (N, N, 9), (N, P, 1), (IGNORE, P, 5), (P, U, 7), (U, N, 3)))
+    assert told["pairs"] == 20
+    assert told["ignored_by_people"] == 5
+    assert told["table"] == {
+        "positive": {"negative": 0, "positive": 8, "ignore": 2},
+        "negative": {"negative": 9, "positive": 1, "ignore": 0},
+    }
+    assert told["agreement"]["value"] == pytest.approx(17 / 18)
+    assert told["false_negative_rate"]["value"] == 0.0
+    assert told["false_positive_rate"]["value"] == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize(
+    ("counts", "missing"),
+    [
+        ([(P, P, 3), (P, N, 1)], {"kappa": "no known negative was judged", "false_positive_rate": "no known negative was judged"}),
+        ([(N, N, 3)], {"kappa": "no known positive was judged", "false_negative_rate": "no known positive was judged"}),
+        ([(P, IGNORE, 2), (N, N, 2)], {"kappa": "every known positive, or every known negative, was ignored"}),
+        (
+            [(P, U, 2)],
+            dict.fromkeys(("kappa", "agreement", "false_positive_rate", "false_negative_rate"), "no pair with a known label was judged"),
+        ),
+    ],
+)
+def test_what_cannot_be_measured_is_null_with_its_reason(counts, missing):
+    told = agreement(*codes(*counts))
+    assert told["unmeasured"] == missing
+    assert all(told[name] is None for name in missing)
