@@ -10,12 +10,13 @@ export LITELLM_LOCAL_MODEL_COST_MAP ?= True
 export LITELLM_MODE ?= PRODUCTION
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: help quickstart test lint schema benchmarks clean
+.PHONY: help quickstart test lint schema servers benchmarks clean
 
 help:
 	@echo "make quickstart   set up, then run recipes/quickstart.yaml: a better embedding model in minutes"
 	@echo "make test         set up, then ruff, mypy, the import contract, and all tests"
 	@echo "make lint         only ruff, mypy and the import contract"
+	@echo "make servers      start a real Elasticsearch and a real Qdrant and print their urls, until Ctrl-C"
 	@echo "make schema       write schemas/recipe.schema.json anew"
 	@echo "make clean        remove the environment and what tools left behind (runs and caches stay)"
 
@@ -33,6 +34,9 @@ lint: $(VENV)/.ready
 
 schema: $(VENV)/.ready
 	$(BIN)/recipekit schema --distribution recipekit --output schemas/recipe.schema.json
+
+servers: $(VENV)/.ready
+	@$(BIN)/python tests/servers
 
 $(VENV)/.ready: pyproject.toml
 	@test -n "$(PYTHON)" || { echo "recipekit needs Python 3.11 or newer; name one with make PYTHON=/path/to/python3.12" >&2; exit 1; }

@@ -6,6 +6,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
 os.environ.setdefault("LITELLM_MODE", "PRODUCTION")
+os.environ.setdefault("JUDGE_API_BASE", "http://127.0.0.1:9/v1")  # shipped recipes name it; nothing is asked there
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -14,6 +15,8 @@ import pyarrow as pa
 import pytest
 
 from recipekit.records import LABELS, PASSAGES, QUERIES, SPLITS, Dataset, write_table
+
+pytest_plugins = ["servers.uncovered", "servers.elasticsearch_fixtures", "servers.qdrant_fixtures"]
 
 WORDS = (
     "river mountain valley ocean forest desert engine piston valve turbine gear wheel violin piano drum flute opera choir "

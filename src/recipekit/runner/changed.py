@@ -1,0 +1,42 @@
+"""What others may change while a run is under way: the indices and collections that its retrievers search."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from recipekit.errors import RecipekitError, RunError
+from recipekit.recipe.models import Section
+from recipekit.runner.plan import changes
+
+__all__ = ["check_unchanged"]
+
+RETRIEVERS: Final = {"mine": "retrievers", "evaluate": "baselines"}
+"""By the stages that search, the map of what they search with."""
+
+
+def check_unchanged(stage: str, section: Section, identity: Mapping[str, Any]) -> None:
+    """See that a stage's retrievers would still search what the plan found.
+
+    Args:
+        stage: The stage's name.
+        section: Its section.
+        identity: Everything behind its key, as planned.
+
+    Raises:
+        RunError: An index is another than it was.
+        RecipekitError: It is gone, or cannot be reached any more.
+    """
+    where = RETRIEVERS.get(stage)
+    for name, slot in getattr(section, where).items() if where else ():
+        planned = identity["section"][where][name].get("fingerprint")
+        try:
+            found = slot.spec.fingerprint()
+        except RecipekitError as error:
+            raise type(error)(f"{stage}: {name}: {error.message}", code=error.code) from error
+        if differences := list(changes(planned, found)):
+            what = "; ".join(differences[:3])
+            raise RunError(
+                f"{stage}: what {where}.{name} searches changed since the run was planned ({what}); run again to search it as it is now",
+                code="RK611",
+            )

@@ -1,0 +1,67 @@
+"""Fixtures over a real Qdrant: the session's own, or the one at RECIPEKIT_TEST_QDRANT_URL."""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from servers.elasticsearch_server import NotToBeHad
+from servers.qdrant_server import QdrantProcess
+from servers.uncovered import skip
+
+WHAT = "Qdrant"
+OWNER = "recipekit-test"
+
+
+@dataclass(frozen=True)
+class Qdrant:
+    """A running server."""
+
+    url: str
+    grpc_port: int
+
+
+@pytest.fixture(scope="session")
+def qdrant_server() -> Iterator[Qdrant]:
+    """A running server, once for the session."""
+    given = os.environ.get("RECIPEKIT_TEST_QDRANT_URL")
+    if given:
+        yield Qdrant(given, int(os.environ.get("RECIPEKIT_TEST_QDRANT_GRPC_PORT", "6334")))
+        return
+    try:
+        process = QdrantProcess()
+    except NotToBeHad as reason:
+        skip(WHAT, str(reason))
+    with process:
+        yield Qdrant(process.url, process.grpc_port)
+
+
+@pytest.fixture
+def qdrant(qdrant_server: Qdrant) -> Iterator[Qdrant]:
+    """The session's server, on which nothing of the test stays."""
+    from qdrant_client import QdrantClient
+
+    yield qdrant_server
+    client = QdrantClient(url=qdrant_server.url, check_compatibility=False)
+    for collection in client.get_collections().collections:
+        mark = (client.get_collection(collection.name).config.metadata or {}).get("recipekit", {})
+        if mark.get("owner", "").startswith(OWNER) or collection.name.startswith(OWNER):
+            client.delete_collection(collection.name)
+    client.close()
+
+
+@pytest.fixture
+def start_qdrant() -> Iterator[Callable[..., QdrantProcess]]:
+    """`start_qdrant(api_key=...)`: a server of this test alone, which it may kill and start again."""
+    with ExitStack() as stack:
+
+        def start(**options: Any) -> QdrantProcess:
+            try:
+                return stack.enter_context(QdrantProcess(**options))
+            except NotToBeHad as reason:
+                skip(f"{WHAT} that is killed, locked or full", str(reason))
+
+        yield start
