@@ -142,6 +142,7 @@ class TextTable:
 
     def __init__(self, table: pa.Table) -> None:
         self.table = table
+        self._chunks: dict[str, tuple[list[pa.Array], Rows]] = {}
 
     def __len__(self) -> int:
         return int(self.table.num_rows)
@@ -154,8 +155,21 @@ class TextTable:
 
     def column(self, name: str, rows: npt.NDArray[np.integer[Any]] | Sequence[int]) -> list[str]:
         """Values of a column for some rows, in their order."""
-        values: list[str] = self.table[name].take(pa.array(np.asarray(rows, dtype=np.int64))).to_pylist()
-        return values
+        if name not in self._chunks:
+            parts = self.table[name].chunks
+            self._chunks[name] = parts, np.cumsum([len(part) for part in parts], dtype=np.int64)
+        # Chunk by chunk: to take rows from a column of several, pyarrow copies all of it first, however few they are.
+        chunks, ends = self._chunks[name]
+        wanted = np.asarray(rows, dtype=np.int64)
+        order = np.argsort(wanted, kind="stable")
+        ascending = wanted[order]
+        chunk_of = np.searchsorted(ends, ascending, side="right")
+        values: list[str] = []
+        for chunk in np.unique(chunk_of):
+            first = ends[chunk - 1] if chunk else 0
+            values += chunks[chunk].take(pa.array(ascending[chunk_of == chunk] - first)).to_pylist()
+        places = np.argsort(order)
+        return values if (places[1:] > places[:-1]).all() else [values[place] for place in places]
 
     def texts(self, rows: npt.NDArray[np.integer[Any]] | Sequence[int]) -> list[str]:
         """Texts as models and engines see them, title and text joined by a space, for some rows, in their order."""

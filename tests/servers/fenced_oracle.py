@@ -1,0 +1,45 @@
+"""What the test server says of prompts as our own judge writes them: the truth, wrong at a set rate, pair by pair.
+
+As a process of its own, with truths as JSON lines `{"query": ..., "passage": ..., "grade": ...}`:
+
+    python tests/servers/openai_server.py --policy tests/servers/fenced_oracle.py:from_file --argument truths.jsonl,scale=3,error=0.1
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from recipekit.judges.prompting.fences import read
+from recipekit.judges.prompting.replies import Form, Grades
+from servers.openai_server import Oracle
+
+
+def texts_of(body: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:
+    """A request's query and passages, as they stand behind its fences."""
+    asked = read(body["messages"])
+    return asked.query, asked.passages
+
+
+def pairs_of(body: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
+    """The pairs that a request asks about, for `Ledger(marks=pairs_of)`."""
+    query, passages = texts_of(body)
+    return [(query, passage) for passage in passages]
+
+
+def fenced_oracle(truths: Mapping[tuple[str, str], int], form: Form | None = None, **options: Any) -> Oracle:
+    """Answers in a form (by default grades 0 and 1), from grades by (query, passage); a passage that is not among them is 0."""
+    form = form or Grades((0, 1))
+    return Oracle(truths, texts_of, form.write, highest=form.scale[-1], **options)
+
+
+def from_file(argument: str) -> Oracle:
+    """`FILE,scale=3,error=0.1,seed=0`, of which all but the file may be left out."""
+    path, *given = argument.split(",")
+    options = dict(option.split("=") for option in given)
+    lines = map(json.loads, Path(path).read_text().splitlines())
+    truths = {(line["query"], line["passage"]): line["grade"] for line in lines}
+    form = Grades(tuple(range(int(options.get("scale", 1)) + 1)))
+    return fenced_oracle(truths, form, error_rate=float(options.get("error", 0)), seed=int(options.get("seed", 0)))

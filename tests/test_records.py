@@ -1,0 +1,43 @@
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from recipekit.records import PASSAGES, TextTable, read_table, write_table
+
+ROWS, BATCH = 2000, 100
+
+
+@pytest.fixture
+def passages(tmp_path) -> TextTable:
+    """Passages of about a kilobyte each, written in batches, as collect writes them."""
+    batches = [
+        pa.record_batch([[f"p{row}" for row in rows], [""] * BATCH, [f"{row} " * 250 for row in rows], ["s"] * BATCH], schema=PASSAGES)
+        for rows in (range(start, start + BATCH) for start in range(0, ROWS, BATCH))
+    ]
+    write_table(tmp_path / "passages.arrow", PASSAGES, batches)
+    return TextTable(read_table(tmp_path / "passages.arrow"))
+
+
+def test_rows_are_read_in_the_order_that_is_asked_for(passages):
+    rows = np.random.default_rng(0).integers(0, ROWS, 500)
+    assert passages.column("id", rows) == [f"p{row}" for row in rows]
+    assert passages.column("id", [199, 0, 100, 99, 0]) == ["p199", "p0", "p100", "p99", "p0"]
+    assert passages.column("id", []) == []
+    assert [text for _, texts in passages.chunks(130) for text in texts] == [
+        f"{row} ".strip() + f" {row}" * 249 + " " for row in range(ROWS)
+    ]
+    for beyond in (ROWS, -1):
+        with pytest.raises(IndexError):
+            passages.column("id", [0, beyond])
+
+
+def test_a_few_rows_cost_a_few_rows(passages):
+    """However large the table is: nothing but what is asked for is copied."""
+    plain = pa.default_memory_pool()
+    counting = pa.proxy_memory_pool(plain)
+    pa.set_memory_pool(counting)
+    try:
+        passages.texts([3, 1500, 777])
+    finally:
+        pa.set_memory_pool(plain)
+    assert counting.max_memory() < passages.table.nbytes / 50
