@@ -1,0 +1,125 @@
+"""What a failed call means: for this request, for the next attempt, for the money, or for the whole run."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator, Mapping
+from typing import Literal
+
+from recipekit.endpoints import retry_after
+from recipekit.errors import RunError
+from recipekit.llm.calls import Failure
+from recipekit.llm.endpoint import Endpoint
+from recipekit.llm.environment import litellm
+
+__all__ = ["Setback", "understood"]
+
+NO_CREDIT = ("insufficient_quota", "exceeded your current quota", "credit balance is too low", "billing_hard_limit_reached")
+UNREACHED = ("ConnectError", "ConnectTimeout", "ClientConnectorError", "ConnectionRefusedError")
+
+
+class Setback(Exception):
+    """A failure that another attempt may not meet."""
+
+    def __init__(
+        self,
+        reason: str,
+        kind: Literal["limited", "unreached", "unknown_host", "failed", "lost"],
+        *,
+        asked: float | None = None,
+        maybe_paid: bool = False,
+        timed_out: bool = False,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.kind = kind
+        """`limited`: 429; `unreached`: never sent; `failed`: an error status; `lost`: sent, and no whole answer came."""
+        self.asked = asked
+        """Seconds that the endpoint asked to wait."""
+        self.maybe_paid = maybe_paid
+        """Whether the endpoint may have made an answer, and may bill it."""
+        self.timed_out = timed_out
+        self.headers = headers or {}
+
+
+def understood(error: Exception, endpoint: Endpoint, model: str) -> Failure | Setback | RunError:
+    """What litellm's exception says: no answer for good, a reason to try again, or the end of the run."""
+    status = getattr(error, "status_code", None)
+    headers: Mapping[str, str] = dict(getattr(error, "litellm_response_headers", None) or {})
+    text = endpoint.clean(_message(error))
+    reason = f"{status} {text}" if headers and status else text
+    if fatal := _fatal(error, status, text, endpoint, model):
+        return fatal
+    if isinstance(error, litellm().ContextWindowExceededError):
+        return Failure("too_long", reason)
+    if isinstance(error, litellm().ContentPolicyViolationError):
+        return Failure("content_filter", reason)
+    if unsent := _unsent(error, endpoint, model):
+        return unsent
+    if status == 429:
+        return Setback(reason, "limited", asked=retry_after(headers), headers=headers)
+    timed_out = isinstance(error, litellm().Timeout)
+    if not headers and status != 400:  # no status came: the connection broke, or what came is no reply
+        return Setback(text, "lost", maybe_paid=True, timed_out=timed_out)
+    if status in (409, 425) or status is None or status >= 500 or timed_out:
+        # A gateway's time-out says nothing of the model behind it, which may have answered by then.
+        late = timed_out or status in (504, 524)
+        return Setback(reason, "failed", asked=retry_after(headers), maybe_paid=late, timed_out=late, headers=headers)
+    return Failure("bad_request", reason)
+
+
+def _fatal(error: Exception, status: int | None, text: str, endpoint: Endpoint, model: str) -> RunError | None:
+    """What will be the same for every request."""
+    place = f"{model} at {endpoint.place(model)}"
+    if status in (401, 403):
+        return RunError(
+            f"{place}: refused the credentials ({status}: {text}). Give the judge `api_key: ${{env:NAME}}`, "
+            "or set the variable that litellm reads for this provider (OPENAI_API_KEY, ANTHROPIC_API_KEY, ...)",
+            code="RK651",
+        )
+    if status == 404:
+        return RunError(
+            f"{place}: knows no such model or address ({text}). Check `model`, and that `api_base` ends as the server wants it "
+            "(`/v1` for most)",
+            code="RK652",
+        )
+    if status == 402 or (status == 429 and any(words in str(error).lower() for words in NO_CREDIT)):
+        return RunError(f"{place}: the account has no credit left ({text}). Top it up, and run the same command again", code="RK654")
+    if isinstance(error, litellm().BadRequestError) and "LLM Provider NOT provided" in str(error):
+        return RunError(
+            f"model {model!r}: names no provider. Write it as litellm does, `openai/gpt-5-nano`; a server of your own that speaks "
+            "the OpenAI protocol is `openai/NAME` with `api_base: http://HOST:PORT/v1`",
+            code="RK652",
+        )
+    return None
+
+
+def _unsent(error: Exception, endpoint: Endpoint, model: str) -> Setback | None:
+    """A connection that never stood."""
+    chain = list(_causes(error))
+    for cause in chain:
+        if isinstance(cause, socket.gaierror) and cause.errno != socket.EAI_AGAIN:
+            return Setback(f"{endpoint.place(model)}: no such host ({cause.strerror})", "unknown_host")
+    if any(type(cause).__name__ in UNREACHED for cause in chain):
+        return Setback(
+            f"{endpoint.place(model)}: cannot be reached ({endpoint.clean(str(chain[-1]) or type(chain[-1]).__name__)})", "unreached"
+        )
+    return None
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    seen: set[int] = set()
+    cause: BaseException | None = error
+    while cause is not None and id(cause) not in seen:
+        seen.add(id(cause))
+        yield cause
+        cause = cause.__cause__ or cause.__context__
+
+
+def _message(error: Exception) -> str:
+    """The endpoint's own words, without litellm's wrapping."""
+    text = str(getattr(error, "message", "") or error).strip()
+    _, wrapped, own = text.partition("Exception - ")
+    lines = (own if wrapped else text).splitlines()
+    return lines[0][:300] if lines else type(error).__name__

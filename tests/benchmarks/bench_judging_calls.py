@@ -1,0 +1,154 @@
+"""Calls a second through the Asker (store, budget, pace, retries) against bare litellm with asyncio and a semaphore.
+
+Both ask the same server, in a process of its own, for the same prompts of ten passages, in interleaved rounds:
+
+    python tests/benchmarks/bench_judging_calls.py --calls 2000 --rounds 3 --concurrency 32
+    python tests/benchmarks/bench_judging_calls.py --calls 20000 --rounds 1      # 200,000 pairs at ten a call
+
+It prints each round's rates and their ratio, resident memory halfway and at the end (flat: what is held does not grow with the
+calls), and what asking everything again takes, which must make no call.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import random
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from recipekit.component.context import Spending
+from recipekit.llm.asking import Asker
+from recipekit.llm.budget import Budget
+from recipekit.llm.calls import Reply, Request
+from recipekit.llm.client import Client, Endpoint
+from recipekit.llm.environment import litellm
+from recipekit.llm.prices import Price
+from recipekit.llm.store import CallStore
+from recipekit.llm.tokens import counter
+
+MODEL = "openai/test-model"
+SERVER = Path(__file__).parent.parent / "servers" / "openai_server.py"
+WORDS = "river mountain valley engine turbine violin opera enzyme protein galaxy comet bread pepper the of and in is to".split()
+
+
+@contextmanager
+def server(delay: float) -> Iterator[str]:
+    command = [sys.executable, str(SERVER), "--port", "0", "--delay", str(delay)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        try:
+            yield process.stdout.readline().strip()
+        finally:
+            process.terminate()
+
+
+def ledger(url: str) -> dict[str, float]:
+    with urllib.request.urlopen(f"{url}/ledger") as reply:
+        return json.load(reply)
+
+
+def requests(calls: int, name: str, passages: int, words: int) -> Iterator[Request]:
+    """Prompts of numbered passages, no two alike."""
+    draw = random.Random(name)
+    for number in range(calls):
+        lines = [f"[{place}] {' '.join(draw.choices(WORDS, k=words))}" for place in range(1, passages + 1)]
+        prompt = f"Query {name} {number}\n" + "\n".join(lines)
+        yield Request(MODEL, ({"role": "user", "content": prompt},), {"max_tokens": 200, "temperature": 0.0})
+
+
+def bare(url: str, asked: Iterator[Request], concurrency: int) -> None:
+    """litellm's own client, as one would write it: at most so many calls at once, and nothing kept."""
+
+    async def one(request: Request, room: asyncio.Semaphore) -> None:
+        try:
+            await litellm().acompletion(
+                model=request.model,
+                messages=[dict(message) for message in request.messages],
+                **request.sampling,
+                api_base=f"{url}/v1",
+                api_key="none",
+                timeout=60.0,
+                num_retries=0,
+                max_retries=0,
+            )
+        finally:
+            room.release()
+
+    async def everything() -> None:
+        room = asyncio.Semaphore(concurrency)
+        async with asyncio.TaskGroup() as group:
+            for request in asked:
+                await room.acquire()
+                group.create_task(one(request, room))
+        await litellm().close_litellm_async_clients()
+
+    asyncio.run(everything())
+
+
+def ours(url: str, asked: Iterator[Request], calls: int, concurrency: int, store: CallStore) -> tuple[int, list[int]]:
+    """How many answers came from the store, and resident memory (MB) halfway and at the end."""
+    budget = Budget(store, Spending("bench", max_cost_usd=1e6))
+    count = counter("openai/gpt-4o-mini").prompt_at_most
+    cached, memory = 0, []
+    client = Client(Endpoint(f"{url}/v1"))
+    with Asker(client, store, budget, Price(1e-6, 1e-7, 4e-6, 4e-6), count, concurrency=concurrency) as asker:
+        for number, (_, answer) in enumerate(asker.answers(asked), start=1):
+            assert isinstance(answer, Reply), answer
+            cached += answer.from_cache
+            if number in (calls // 2, calls):
+                memory.append(resident())
+    return cached, memory
+
+
+def resident() -> int:
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") // 2**20
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    for name, default in (("calls", 2000), ("rounds", 3), ("concurrency", 32), ("passages", 10), ("words", 90)):
+        parser.add_argument(f"--{name}", type=int, default=default)
+    parser.add_argument("--delay", type=float, default=0.0, help="seconds that the server thinks")
+    given = parser.parse_args()
+    size = (given.passages, given.words)
+    ratios = []
+    with server(given.delay) as url, tempfile.TemporaryDirectory() as folder, CallStore(Path(folder) / "calls.sqlite") as store:
+        bare(url, requests(50, "warm", *size), given.concurrency)
+        for turn in range(given.rounds):
+            rates, busy = {}, {}
+            for who in ("bare", "ours") if turn % 2 == 0 else ("ours", "bare"):
+                asked = requests(given.calls, f"{who} {turn}", *size)
+                began, worked = time.perf_counter(), time.process_time()
+                if who == "bare":
+                    bare(url, asked, given.concurrency)
+                else:
+                    _, memory = ours(url, asked, given.calls, given.concurrency, store)
+                rates[who] = given.calls / (time.perf_counter() - began)
+                busy[who] = (time.process_time() - worked) / given.calls * 1000
+            ratios.append(rates["ours"] / rates["bare"])
+            print(
+                f"round {turn + 1}: bare {rates['bare']:6.1f} calls/s, ours {rates['ours']:6.1f} calls/s, ratio {ratios[-1]:.3f}; "
+                f"processor {busy['bare']:.2f} and {busy['ours']:.2f} ms a call; "
+                f"resident {memory[0]} MB halfway, {memory[-1]} MB at the end",
+                flush=True,
+            )
+        print(f"median ratio {statistics.median(ratios):.3f} over {given.rounds} rounds of {given.calls} calls")
+        before, began = ledger(url)["arrived"], time.perf_counter()
+        cached, _ = ours(url, requests(given.calls, "ours 0", *size), given.calls, given.concurrency, store)
+        seconds, made = time.perf_counter() - began, ledger(url)["arrived"] - before
+        print(f"rerun: {cached} of {given.calls} from the store, {made} calls, {seconds:.2f} s; paid twice: {ledger(url)['paid_twice']}")
+
+
+if __name__ == "__main__":
+    main()

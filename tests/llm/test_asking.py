@@ -1,0 +1,338 @@
+"""Asking a real server that misbehaves: what comes back, what is paid, and what is asked again."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from llm_requests import PRICE, ask
+
+from recipekit.endpoints import Patience
+from recipekit.errors import RunError
+from recipekit.llm.calls import Failure, Reply, TokenChance, Usage
+from servers.openai_server import Answer, Ledger, always, at_rates, error, in_turn, rate_limited, serving, text
+
+QUESTIONS = [f"question {number}" for number in range(60)]
+
+
+def echo(call):
+    return text(call.prompt.upper())
+
+
+def test_every_request_is_answered_once_and_a_rerun_asks_nothing(at):
+    with serving(echo) as server:
+        first = at(server).answers(map(ask, QUESTIONS))
+        again = at(server).answers(map(ask, QUESTIONS))
+    assert {question: answer.text for question, answer in first.items()} == {question: question.upper() for question in QUESTIONS}
+    assert {question: answer.text for question, answer in again.items()} == {question: answer.text for question, answer in first.items()}
+    assert not any(answer.from_cache for answer in first.values())
+    assert all(answer.from_cache for answer in again.values())
+    assert server.ledger.arrived == len(QUESTIONS)
+    assert server.ledger.paid_twice == []
+
+
+def test_a_reply_bears_what_the_endpoint_said_of_it(at):
+    answer = text("yes", model="gpt-5-nano-2025-08-07", cached_tokens=2, reasoning_tokens=7, logprob=-0.25)
+    with serving(always(answer)) as server:
+        reply = at(server).answers([ask("is it so, or is it not?", logprobs=True)])["is it so, or is it not?"]
+    assert isinstance(reply, Reply)
+    assert (reply.text, reply.model, reply.usage) == ("yes", "gpt-5-nano-2025-08-07", Usage(6, 2, 8, 7))
+    assert reply.chances == (TokenChance("yes", -0.25),)
+    assert reply.cost_usd == pytest.approx(4e-6 + 2e-7 + 32e-6)
+    assert reply.cost_usd == pytest.approx(server.ledger.usd)
+
+
+def test_the_schema_of_the_answer_reaches_the_endpoint(at):
+    schema = {"type": "json_schema", "json_schema": {"name": "verdict", "strict": True, "schema": {"type": "object", "properties": {}}}}
+    with serving(lambda call: text(json.dumps(call.body["response_format"]))) as server:
+        answers = at(server).answers([ask("q", response_format=schema, temperature=0.0, seed=3)])
+    assert json.loads(answers["q"].text) == schema
+
+
+def test_calls_in_flight_never_exceed_the_concurrency(at):
+    with serving(lambda call: text("x", delay=0.005)) as server:
+        at(server, concurrency=5).answers(map(ask, QUESTIONS))
+    assert server.ledger.most_in_flight == 5
+
+
+def test_requests_are_drawn_as_calls_finish(at):
+    drawn = []
+
+    def requests():
+        for question in QUESTIONS:
+            drawn.append(question)
+            yield ask(question)
+
+    with serving(echo) as server:
+        for answered, _ in enumerate(at(server, concurrency=4).asker.answers(requests())):
+            assert len(drawn) - answered <= 4 + 4  # in flight, and answered together but not yet taken
+
+
+def test_the_same_request_in_flight_is_asked_once(at):
+    with serving(lambda call: text("x", delay=0.01)) as server:
+        asker = at(server).asker
+        answers = list(asker.answers(ask("same", tag=number) for number in range(6)))
+    assert sorted(request.tag for request, _ in answers) == list(range(6))
+    assert sum(not answer.from_cache for _, answer in answers) == 1
+    assert server.ledger.arrived == 1
+
+
+def test_who_waits_for_answers_before_asking_again_yields_none(at):
+    heard = []
+
+    def requests():
+        yield ask("first")
+        while not heard:
+            yield None
+        yield ask(f"after {heard[0]}")
+
+    with serving(echo) as server:
+        for _, answer in at(server).asker.answers(requests()):
+            heard.append(answer.text)
+    assert heard == ["FIRST", "AFTER FIRST"]
+
+
+# Faults that pass ----------------------------------------------------------------------------------------------------
+
+PASSING = {
+    "429": rate_limited(),
+    "429 with Retry-After": rate_limited(0.01),
+    "500": error(500),
+    "503": error(503, retry_after="0.01"),
+    "connection cut in the reply": text("lost", cut=0.7),
+    "connection cut before the reply": text("lost", cut=0.0),
+    "truncated JSON": Answer(body=b'{"id": "x", "choices": [{"mess'),
+    "a page of HTML": Answer(body=b"<html>busy</html>"),
+    "no choices": Answer(body=b'{"id": "x", "object": "chat.completion", "model": "m", "choices": []}'),
+    "an error with status 200": Answer(body=b'{"error": {"message": "overloaded"}}'),
+}
+UNBILLED = ("429", "429 with Retry-After", "500", "503")
+
+
+@pytest.mark.parametrize("fault", PASSING)
+def test_what_passes_is_asked_again(at, fault):
+    with serving(in_turn([PASSING[fault]], echo)) as server:
+        made = at(server)
+        answers = made.answers([ask("q")])
+    assert answers["q"].text == "Q"
+    assert server.ledger.arrived == 2
+    # What may have been billed counts at the most that it can have cost, and what was not counts nothing.
+    assert made.budget.calls == (1 if fault in UNBILLED else 2)
+    paid = made.budget.spent_usd
+    assert paid == pytest.approx(answers["q"].cost_usd) if fault in UNBILLED else paid >= server.ledger.usd > answers["q"].cost_usd
+    assert made.budget.reserved_usd == 0
+
+
+@pytest.mark.parametrize("fault", [Answer("x", hang=True), text("x", drip=0.05)], ids=["hang", "slow drip"])
+def test_no_call_lasts_longer_than_its_time_out(at, fault):
+    with serving(in_turn([fault], echo)) as server:
+        made = at(server, timeout=0.3)
+        assert made.answers([ask("q")])["q"].text == "Q"
+    assert server.ledger.arrived == 2
+    assert made.budget.spent_usd > server.ledger.usd / 2
+    assert made.budget.calls == 2
+
+
+def test_faults_of_every_kind_together_lose_nothing(at):
+    spoil = {(lambda good, fault=fault: fault): 0.04 for fault in PASSING.values()}
+    with serving(at_rates(spoil, echo, seed=5)) as server:
+        made = at(server, concurrency=16, patience=Patience(attempts=20, first=0.01, longest=0.02))
+        answers = made.answers(map(ask, QUESTIONS * 2))
+    assert {question: answer.text for question, answer in answers.items()} == {question: question.upper() for question in QUESTIONS}
+    assert made.budget.spent_usd >= server.ledger.usd
+    assert made.budget.reserved_usd == 0
+    assert len(made.store) == len(QUESTIONS)
+
+
+def test_retry_after_is_waited_by_every_call(at):
+    with serving(in_turn([rate_limited(0.3)], echo)) as server:
+        at(server, concurrency=1).answers(map(ask, QUESTIONS[:3]))
+    first, second, *_ = server.ledger.arrivals
+    assert second - first >= 0.3
+
+
+def test_no_more_is_sent_in_a_minute_than_the_recipe_allows(at):
+    with serving(echo) as server:
+        at(server, requests_per_minute=1200).answers(map(ask, QUESTIONS[:9]))
+    first, *_, last = server.ledger.arrivals
+    assert last - first >= 7.5 / 20  # a call each 50 ms; the last gap may be a timer's breadth short
+
+
+# Answers that are none -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind"),
+    [
+        (text("", refusal="I will not judge this"), "refusal"),
+        (text("", finish_reason="content_filter"), "content_filter"),
+        (text("word " * 100), "cut"),
+        (error(400, "This model's maximum context length is 10 tokens", code="context_length_exceeded"), "too_long"),
+        (error(400, "your prompt holds an invalid character"), "bad_request"),
+    ],
+)
+def test_failures_are_answers_and_never_kept(at, answer, kind):
+    with serving(always(answer)) as server:
+        made = at(server)
+        first, second = (made.answers([ask("q")])["q"] for _ in range(2))
+    assert isinstance(first, Failure)
+    assert (first.kind, second.kind) == (kind, kind)
+    assert server.ledger.arrived == 2
+    assert len(made.store) == 0
+    assert made.budget.spent_usd == pytest.approx(server.ledger.usd)
+    assert (first.cost_usd or 0) == pytest.approx(server.ledger.usd / 2)
+
+
+@pytest.mark.parametrize("concurrency", [1, 2, 16])
+@pytest.mark.parametrize("place", [0, 30, 60])
+def test_a_request_on_which_the_endpoint_always_fails_does_not_stop_the_others(at, concurrency, place):
+    requests = [ask(question) for question in (*QUESTIONS[:place], "poison", *QUESTIONS[place:])]
+    with serving(lambda call: error(500) if "poison" in call.prompt else echo(call)) as server:
+        answers = at(server, concurrency=concurrency).answers(requests)
+    assert answers.pop("poison").kind == "unanswered"
+    assert {answer.text for answer in answers.values()} == {question.upper() for question in QUESTIONS}
+
+
+# What ends a run -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("concurrency", [1, 16])
+def test_an_endpoint_that_goes_down_ends_the_run_and_what_was_paid_is_kept(at, concurrency):
+    with serving(in_turn([echo] * 20, error(503, "upstream is down"))) as server:
+        made = at(server, concurrency=concurrency)
+        with pytest.raises(RunError) as raised:
+            made.answers(map(ask, QUESTIONS))
+        server.policy = echo
+        assert raised.value.code == "RK650"
+        assert "upstream is down" in str(raised.value)
+        assert "run the same command again" in str(raised.value)
+        assert len(made.store) == 20
+        assert len(at(server).answers(map(ask, QUESTIONS))) == len(QUESTIONS)
+    assert server.ledger.paid_twice == []
+    # Once it is seen to be down, one call at a time tries it: not each of 16 four times.
+    assert server.ledger.statuses[503] <= 3 * concurrency + 8
+
+
+def test_a_down_endpoint_is_told_of(at):
+    with serving(in_turn([error(500)] * 5, echo)) as server:
+        made = at(server, concurrency=8)
+        assert len(made.answers(map(ask, QUESTIONS))) == len(QUESTIONS)
+    assert [warning for warning in made.progress.warnings if "one at a time" in warning]
+
+
+def test_an_endpoint_that_only_refuses_for_lack_of_room_ends_the_run(at):
+    with serving(always(rate_limited())) as server, pytest.raises(RunError, match="Rate limit reached"):
+        at(server).answers(map(ask, QUESTIONS))
+
+
+def test_a_wait_that_nobody_would_sit_through_ends_the_run(at):
+    with serving(always(rate_limited(3600))) as server, pytest.raises(RunError, match="asks to wait 3600 s"):
+        at(server).answers(map(ask, QUESTIONS))
+
+
+FATAL = {
+    "RK651": error(401, "Incorrect API key provided: sk-very-secret-key", code="invalid_api_key"),
+    "RK652": error(404, "The model does not exist", code="model_not_found"),
+    "RK654": error(429, "You exceeded your current quota, please check your plan", code="insufficient_quota"),
+    "RK655": error(400, "Unrecognized request argument"),
+}
+
+
+@pytest.mark.parametrize("code", FATAL)
+def test_what_no_request_survives_ends_the_run_at_once(at, code):
+    with serving(always(FATAL[code])) as server:
+        made = at(server, api_key="sk-very-secret-key")
+        with pytest.raises(RunError) as raised:
+            made.answers(map(ask, QUESTIONS))
+    assert raised.value.code == code
+    assert server.url in str(raised.value)
+    assert "secret" not in str(raised.value)
+    assert "secret" not in repr(made.client.endpoint)
+    assert server.ledger.arrived <= 16
+    assert made.budget.calls <= 5
+    assert made.budget.reserved_usd == 0
+
+
+@pytest.mark.parametrize(
+    ("url", "code", "words"),
+    [("http://127.0.0.1:9/v1", "RK650", "cannot be reached"), ("http://no-such-host.invalid/v1", "RK653", "no such host")],
+)
+def test_an_address_where_nothing_listens(at, url, code, words):
+    made = at(url)
+    with pytest.raises(RunError, match=words) as raised:
+        made.answers([ask("q")])
+    assert raised.value.code == code
+    assert made.budget.spent_usd == 0
+    assert made.budget.calls == 0
+
+
+def test_the_openai_key_of_the_environment_goes_to_openai_alone(at, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-of-the-account")
+    sent = []
+
+    def note(call):
+        sent.append(call.headers["authorization"])
+        return text("x")
+
+    with serving(note) as server:
+        at(server).answers([ask("q")])
+        at(server, api_key="sk-for-this-server").answers([ask("r")])
+    assert sent == ["Bearer none", "Bearer sk-for-this-server"]
+
+
+# Money ---------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("share", [0.0, 0.37, 0.9])
+def test_a_budget_is_never_passed_and_nearly_used(at, share):
+    with serving(echo, ledger=Ledger()) as server:
+        whole = sum(PRICE.cost(Usage(3, 0, 3)) for _ in QUESTIONS)
+        made = at(server, spending={"max_cost_usd": share * whole + 0.0005})
+        answers = made.answers(map(ask, QUESTIONS))
+    unpaid = [answer for answer in answers.values() if isinstance(answer, Failure)]
+    assert len(answers) == len(QUESTIONS)
+    assert {failure.kind for failure in unpaid} <= {"unpaid"}
+    assert server.ledger.usd <= share * whole + 0.0005
+    assert made.budget.spent_usd == pytest.approx(server.ledger.usd)
+
+
+def test_a_spent_budget_still_answers_what_was_paid_before(at):
+    with serving(echo) as server:
+        made = at(server, spending={"max_calls": 10})
+        first = made.answers(map(ask, QUESTIONS))
+        paid = [question for question, answer in first.items() if isinstance(answer, Reply)]
+        again = at(server, spending={"max_calls": 10}).answers(map(ask, QUESTIONS))
+    assert len(paid) == 10
+    assert server.ledger.arrived == 10
+    assert [question for question, answer in again.items() if isinstance(answer, Reply)] == paid
+    assert made.budget.exhausted
+
+
+def test_calls_that_nobody_waits_for_any_more_are_booked_as_paid(at):
+    with serving(in_turn([echo], Answer("x", hang=True))) as server:
+        made = at(server, concurrency=4)
+        stream = made.asker.answers(map(ask, QUESTIONS))
+        _, first = next(stream)
+        calls = made.budget.calls
+        stream.close()
+    assert made.budget.reserved_usd == 0
+    assert made.budget.spent_usd >= server.ledger.usd
+    assert made.budget.calls == calls
+    assert first.text == QUESTIONS[0].upper()
+
+
+def test_without_a_price_calls_can_still_be_counted(at):
+    with serving(echo) as server:
+        made = at(server, priced=False, spending={"max_calls": 3})
+        answers = made.answers(map(ask, QUESTIONS[:5]))
+    assert sorted(type(answer).__name__ for answer in answers.values()) == ["Failure"] * 2 + ["Reply"] * 3
+    assert all(answer.cost_usd is None for answer in answers.values())
+
+
+def test_figures_show_calls_and_money(at):
+    with serving(echo) as server:
+        made = at(server)
+        made.answers(map(ask, QUESTIONS))
+    assert made.asker.calls == len(QUESTIONS)
+    assert made.asker.figures["usd"] == pytest.approx(server.ledger.usd, abs=1e-4)
+    assert made.asker.figures["calls/s"] > 0
