@@ -57,7 +57,7 @@ SCHEMES = {"random": "random", "strength": "grade"}
 BY_ERROR = ("ignored", "relabelled", "cascade")
 BY_DEPTH = ("candidates", "margin", *BY_ERROR)
 SYSTEMS = ("unjudged", *BY_DEPTH, "all")
-PASSAGES_PER_CALL = 25
+PASSAGES_PER_CALL = 50
 PREFIX = 200
 """Characters by which the oracle knows a passage, which may be cut in the prompt."""
 

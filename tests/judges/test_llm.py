@@ -8,6 +8,7 @@ import pytest
 from llm_runs import UMBRELA, batch, verdicts
 from pydantic import ValidationError
 
+from recipekit.component import Sizes
 from recipekit.judges.llm import Llm
 from recipekit.judges.prompting.fences import read
 from recipekit.judges.prompting.replies import Grades, RelevantSet
@@ -206,7 +207,7 @@ def test_a_wrong_spec_is_told(fields, told):
 def test_an_estimate_is_what_the_run_takes(run, data, truths):
     with serving(fenced_oracle(truths, UMBRELA)) as server:
         spec = Llm(model="openai/gpt-4o-mini", api_base=f"{server.url}/v1", canaries=0.0, structured="off", requests_per_minute=600)
-        foreseen = spec.estimate(data, 150)
+        foreseen = spec.estimate(Sizes.of(data), 150)
         done = run(server, batch(), model="openai/gpt-4o-mini", structured="off")
     assert foreseen["calls"] == done.counts["calls"] == 18
     assert foreseen["hours"] == pytest.approx(18 / 600 / 60, abs=1e-3)
@@ -217,10 +218,10 @@ def test_an_estimate_is_what_the_run_takes(run, data, truths):
 
 
 def test_an_estimate_says_what_it_does_not_know(data):
-    foreseen = Llm(model="hosted_vllm/my-model").estimate(data, 150)
+    foreseen = Llm(model="hosted_vllm/my-model").estimate(Sizes.of(data), 150)
     assert foreseen["usd"].startswith("unknown: no price known for hosted_vllm/my-model")
     assert foreseen["tokens"].startswith("an estimate")
-    assert "a guess" in Llm(model="openai/gpt-5-nano").estimate(data, 150)["reasoning"]
+    assert "a guess" in Llm(model="openai/gpt-5-nano").estimate(Sizes.of(data), 150)["reasoning"]
 
 
 def test_conformance(tmp_path, data, truths):

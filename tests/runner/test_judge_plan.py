@@ -8,10 +8,10 @@ import pytest
 
 from recipekit.artifacts.key import FileHashes
 from recipekit.cli.plan import work
-from recipekit.component import JudgeSpec
+from recipekit.component import JudgeSpec, Sizes
 from recipekit.errors import DataError
 from recipekit.recipe.load import load_recipe
-from recipekit.recipe.models import MineSection, Recipe, Slot
+from recipekit.recipe.models import Expect, MineSection, Recipe, Slot
 from recipekit.records import Dataset
 from recipekit.registry import Entry
 from recipekit.runner.estimate import estimate
@@ -24,7 +24,7 @@ class Paid(JudgeSpec):
 
     measured: ClassVar[bool] = True
 
-    def estimate(self, dataset: Dataset, pairs: int) -> dict[str, float | str]:
+    def estimate(self, sizes: Sizes, pairs: int) -> dict[str, float | str]:
         return {"calls": pairs / 10, "usd": pairs / 1000}
 
 
@@ -138,3 +138,23 @@ def test_budgets_and_blind_shares_decide_what_is_judged_and_floors_only_whether_
     assert identity(recipe, [("max_cost_usd", 5.0)]) != identity(recipe)
     assert identity(recipe, [("trust", section.trust.model_copy(update={"known": 0.2}))]) != identity(recipe)
     assert identity(recipe, [("require", section.require.model_copy(update={"kappa": 0.3}))]) == identity(recipe)
+
+
+def test_before_anything_is_collected_a_plan_goes_by_what_the_recipe_expects(recipe: Recipe) -> None:
+    assert "collect.expect" in estimate(recipe, "mine", recipe.mine, None)["unknown until"]  # type: ignore[arg-type]
+    expect = Expect(passages=1_000_000, queries={"train": 9_000, "test": 1_000}, passage_characters=300, positives_per_query=2)
+    foreseen = recipe.model_copy(update={"collect": recipe.collect.model_copy(update={"expect": expect})})
+    mine = estimate(foreseen, "mine", foreseen.mine, None)  # type: ignore[arg-type]
+    assert mine["queries to mine"] == 9_000
+    assert mine["retrievers"]["lexical"]["bytes of index"] == pytest.approx(1_000_000 * 300 / 15 * 8)
+    judged = told(foreseen, None, {"one": Paid()})  # type: ignore[arg-type]
+    # 30 candidates for each of 9,000 queries, and a tenth of their 18,000 positives blind
+    assert pairs_of(judged) == [{"pairs at most": 270_000 + 1_800}]
+    assert estimate(foreseen, "collect", foreseen.collect, None)["bytes of text"] == pytest.approx(1_000_000 * 300 + 10_000 * 40)
+
+
+def test_expectations_are_no_part_of_a_result(recipe: Recipe, tmp_path: Path) -> None:
+    expect = Expect(passages=10, queries={"train": 1})
+    foreseen = recipe.model_copy(update={"collect": recipe.collect.model_copy(update={"expect": expect})})
+    keys = [stage_identity(one, PIPELINE[0], one.collect, {}, FileHashes()) for one in (recipe, foreseen)]
+    assert keys[0] == keys[1]

@@ -44,8 +44,9 @@ def render_plan(planned: Plan) -> Iterator[str]:
         figures = _figures(stage.summary) if stage.state == "hit" else work(stage.estimate)
         if figures:
             yield f"            {figures}"
-        for name, judge in stage.estimate.get("judges", {}).items():
-            yield f"              {name}: {work(judge)}"
+        for part in ("retrievers", "judges"):
+            for name, told in stage.estimate.get(part, {}).items():
+                yield f"              {name}: {work(told)}"
 
 
 def work(estimate: Mapping[str, Any]) -> str:
@@ -55,14 +56,18 @@ def work(estimate: Mapping[str, Any]) -> str:
 
 def _amount(unit: str, value: Any) -> str:
     """One figure with its unit. A text says why there is no figure, or what the others rest on."""
-    from recipekit.report.numbers import duration, usd
+    from recipekit.report.numbers import duration, size, usd
 
     if not isinstance(value, int | float):
         return f"{unit} {value}"
     if unit in ("usd", "max_cost_usd"):
         return usd(value) if unit == "usd" else f"judge.max_cost_usd {usd(value)}"
-    if unit == "hours":
-        return duration(3600 * value)
+    if unit == "hours" or unit.startswith("hours "):
+        return f"{duration(3600 * value)} {unit.removeprefix('hours')}".replace("  ", " ").rstrip()
+    if unit.startswith("bytes "):
+        return f"{'at most ' if unit.endswith(' at most') else ''}{size(value)} {unit.removeprefix('bytes ').removesuffix(' at most')}"
+    if unit.startswith("flop "):
+        return f"{value / 1e12:,.2f} TFLOP {unit.removeprefix('flop ')}"
     number = (
         f"{value / 1e9:,.2f} B"
         if value >= 1e9

@@ -47,7 +47,17 @@ from recipekit.component.kinds import (
     System,
     Verdicts,
 )
-from recipekit.component.spec import Component, EncoderName, LocalPath, NotIdentity, is_encoder_name, is_identity
+from recipekit.component.sizes import Sizes
+from recipekit.component.spec import (
+    Component,
+    EncoderName,
+    LocalPath,
+    NotIdentity,
+    Secret,
+    is_encoder_name,
+    is_identity,
+    is_secret,
+)
 
 __all__ = [
     "KINDS",
@@ -76,6 +86,8 @@ __all__ = [
     "RemoteIndex",
     "Retriever",
     "RetrieverSpec",
+    "Secret",
+    "Sizes",
     "Source",
     "SourceSpec",
     "Spending",
@@ -84,4 +96,5 @@ __all__ = [
     "Verdicts",
     "is_encoder_name",
     "is_identity",
+    "is_secret",
 ]

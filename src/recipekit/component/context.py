@@ -63,6 +63,8 @@ class Embeddings:
     path: Path
     matrix: Any
     normalized: bool
+    key: str = ""
+    """Identifies the content: encoder, prompt, length and texts."""
 
     def __len__(self) -> int:
         return int(self.matrix.shape[0])

@@ -97,7 +97,10 @@ class Hits:
 
 
 class Retriever(Protocol):
-    """Finds passages for queries."""
+    """Finds passages for queries.
+
+    It may also have `counts`, a mapping of names to JSON values that joins the stage's summary (recall against exact search).
+    """
 
     def search(self, queries: QueryBatch, depth: int) -> Hits:
         """The `depth` best passages of each query, without duplicates, ties broken by the lower row."""
@@ -119,6 +122,10 @@ class RemoteIndex:
 
 class Remote(Protocol):
     """What recipekit made on a retriever's server, for `recipekit cache ls` and `gc`. What others made is never listed."""
+
+    @property
+    def server(self) -> str:
+        """What the server is called: the same for every retriever that uses it."""
 
     def indices(self) -> Sequence[RemoteIndex]:
         """Everything on the server that bears recipekit's mark."""
@@ -201,19 +208,24 @@ class JudgeSpec(Component):
     """Gives three-state verdicts on candidate pairs."""
 
     kind: ClassVar[str] = "judge"
+    measured: ClassVar[bool] = False
+    """Whether it is asked, blind, about pairs whose truth is known, to see how far it can be trusted. True for a judge that reads
+    the texts; false for a filter that cannot speak of a given positive, and for a file that would be measured by itself."""
 
     when: tuple[Literal["positive", "negative", "ignore", "unjudged"], ...] | None = None
     """Judge only the pairs on which the judges before gave one of these verdicts; by default, all pairs."""
     below_confidence: float | None = None
-    """Judge only the pairs that the judge before gave with less confidence than this, or with none."""
+    """Judge only the pairs on which a judge spoke before, with less confidence than this or with none told."""
     disagreeing_with: str | None = None
     """Judge only the pairs on which this judge, by its name in the recipe, and the last one before said different things."""
     top: Annotated[int, Field(ge=1)] | None = None
     """Judge only the candidates up to this rank."""
     near_positive: Annotated[int, Field(ge=0)] | None = None
-    """Judge only the candidates that are ranked above the query's best-ranked given positive, or at most so many ranks below it."""
+    """Judge only the candidates that are ranked above the query's best-ranked given positive, or at most so many ranks below it;
+    none of a query that has no given positive."""
     sample: Annotated[int, Field(ge=1)] | None = None
-    """Judge at most so many pairs in all, a seeded sample of those that the other conditions leave."""
+    """Judge at most so many pairs in all, a seeded sample of those that the other conditions leave. Of these, at most the share
+    `trust.known` goes on pairs that are judged blind because their label is known."""
 
     def build(self, context: Context) -> Judge:
         """Make the judge."""
@@ -261,6 +273,10 @@ class EncoderSpec(Component):
         """Load the encoder."""
         return super().build(context)  # type: ignore[no-any-return]
 
+    def known_dimension(self) -> int | None:
+        """The dimension of its embeddings, read from its files without loading it; None where they are not here."""
+        return None
+
     def at(self, folder: Path) -> EncoderSpec:
         """The same encoder with the weights that training saved into `folder`."""
         raise TypeError(f"{type(self).__name__} cannot be trained: it does not define at()")
@@ -283,6 +299,8 @@ class LossSpec(Component):
     """A training objective."""
 
     kind: ClassVar[str] = "loss"
+    whole_corpus: ClassVar[bool] = False
+    """Whether every query is scored against all passages, frozen as a matrix; `plan` then tells what that takes."""
 
     def build(self, context: Context) -> Loss:
         """Make the loss."""

@@ -12,9 +12,9 @@ from pydantic.fields import FieldInfo
 
 if TYPE_CHECKING:
     from recipekit.component.context import Context
-    from recipekit.records import Dataset
+    from recipekit.component.sizes import Sizes
 
-__all__ = ["Component", "EncoderName", "LocalPath", "NotIdentity", "is_encoder_name", "is_identity"]
+__all__ = ["Component", "EncoderName", "LocalPath", "NotIdentity", "Secret", "is_encoder_name", "is_identity", "is_secret"]
 
 
 class _NotIdentity:
@@ -35,6 +35,19 @@ class _EncoderName:
 
 EncoderName = Annotated[str, _EncoderName()]
 """A field that names one of the recipe's encoders; a recipe in which there is none of that name is wrong."""
+
+
+class _Secret:
+    """See `Secret`."""
+
+
+Secret = Annotated[str, NotIdentity, _Secret()]
+"""A credential: a recipe may only say in which environment variable it is (`${env:NAME}`), since recipes are shared."""
+
+
+def is_secret(field: FieldInfo) -> bool:
+    """Whether a pydantic field is a `Secret`, or `Secret | None`."""
+    return _is_marked(field, _Secret)
 
 
 def is_encoder_name(field: FieldInfo) -> bool:
@@ -100,6 +113,13 @@ class Component(BaseModel):
         """
         return None
 
-    def estimate(self, dataset: Dataset, pairs: int) -> Mapping[str, float]:
-        """Expected work or money for `pairs` (query, passage) pairs, by unit (`{"usd": 1.2}`), for `plan`; {} if trivial."""
+    def estimate(self, sizes: Sizes, pairs: int) -> Mapping[str, float | str]:
+        """Expected work or money, by unit, for `plan`; {} if trivial.
+
+        `sizes` are the data that it works on, its queries those that are mined or judged; `pairs` how many (query, passage) pairs a
+        retriever finds or a judge is asked about.
+
+        `calls`, `tokens in`, `tokens out`, `usd` and `hours` are shown as such; a text says what the figures rest on
+        (`{"usd": "unknown: no price of this model is known; give `price`"}`, `{"tokens": "an estimate: ..."}`).
+        """
         return {}

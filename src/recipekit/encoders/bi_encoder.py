@@ -15,6 +15,7 @@ from recipekit.encoding.named_model import (
     Sha256,
     check_revision,
     commit,
+    known_dimension,
     model_files,
     model_fingerprint,
     same_name_here,
@@ -81,6 +82,10 @@ class BiEncoderSpec(EncoderSpec):
             ModelError: It is not cached and cannot be reached.
         """
         return commit(self.model, self.revision, hint_folder=self._same_name_here)
+
+    def known_dimension(self) -> int | None:
+        """The dimension of its embeddings, read from its files without loading it; None where they are not here."""
+        return known_dimension(self.model, self.revision)
 
     def build(self, context: Context) -> BiEncoder:
         """Load the model, on the CPU, with float32 weights."""

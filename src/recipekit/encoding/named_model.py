@@ -6,6 +6,7 @@ Neither the name nor the revision is identity: the content of a folder counts (`
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,10 +14,21 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, Field, ValidationInfo
 
 from recipekit.component import NotIdentity
-from recipekit.encoding.origin import absolute, hub_revision, local_folder
+from recipekit.encoding.origin import absolute, cached_folder, hub_revision, local_folder
 from recipekit.errors import ComponentError, ModelError
 
-__all__ = ["ModelName", "Revision", "Sha256", "check_revision", "commit", "is_on_hub", "model_files", "model_fingerprint", "same_name_here"]
+__all__ = [
+    "ModelName",
+    "Revision",
+    "Sha256",
+    "check_revision",
+    "commit",
+    "is_on_hub",
+    "known_dimension",
+    "model_files",
+    "model_fingerprint",
+    "same_name_here",
+]
 
 
 def _recipe_folder(info: ValidationInfo) -> Path:
@@ -86,3 +98,27 @@ def commit(model: str, revision: str | None, *, hint_folder: bool = False) -> st
     except ModelError as error:
         hint = f". For the folder of that name, write './{model}'" if hint_folder else ""
         raise ModelError(f"{error.message}{hint}", code=error.code) from error
+
+
+def known_dimension(model: str, revision: str | None) -> int | None:
+    """The dimension of a model's embeddings, as its files say; None where they are not here, or say nothing."""
+    try:
+        folder = local_folder(model) or cached_folder(model, revision)
+    except ModelError:
+        return None
+    if folder is None:
+        return None
+    modules = _json(folder / "modules.json") or [{"path": "", "type": ""}]
+    own = _json(folder / modules[0].get("path", "") / "config.json") or {}
+    width = own.get("hidden_size") or own.get("dim")
+    for module in modules[1:]:
+        if str(module.get("type", "")).endswith("Dense"):
+            width = (_json(folder / module["path"] / "config.json") or {}).get("out_features", width)
+    return width if isinstance(width, int) else None
+
+
+def _json(file: Path) -> Any:
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None

@@ -11,7 +11,7 @@ from typing import Final
 
 from recipekit.errors import ModelError
 
-__all__ = ["absolute", "check_sha256", "hub_revision", "hub_snapshot", "local_folder", "unreachable"]
+__all__ = ["absolute", "cached_folder", "check_sha256", "hub_revision", "hub_snapshot", "local_folder", "unreachable"]
 
 PATH_STARTS: Final = ("./", "../", "/", "~")
 PACKAGE: Final = re.compile(r"package:(?P<name>[A-Za-z_]\w*)/(?P<folder>[\w.-]+(?:/[\w.-]+)*)")
@@ -88,6 +88,15 @@ def hub_revision(model: str, revision: str | None) -> str:
     if reference.is_file():
         return reference.read_text().strip()
     return _ask_hub(model, wanted)
+
+
+def cached_folder(model: str, revision: str | None) -> Path | None:
+    """The folder of a Hub model that is cached here; None where it is not. Nobody is asked."""
+    wanted = revision or "main"
+    reference = _hub_cache() / _hub_folder(model) / "refs" / wanted
+    commit = reference.read_text().strip() if reference.is_file() else wanted
+    folder = hub_snapshot(model, commit)
+    return folder if folder.is_dir() else None
 
 
 def _ask_hub(model: str, revision: str) -> str:

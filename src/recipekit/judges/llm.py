@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Literal, Self
 
 from pydantic import Field, model_validator
 
-from recipekit.component import Context, Judge, JudgeSpec, LocalPath, NotIdentity, Secret
+from recipekit.component import Context, Judge, JudgeSpec, LocalPath, NotIdentity, Secret, Sizes
 from recipekit.endpoints import Patience
 from recipekit.errors import ComponentError
 from recipekit.judges.prompting.render import SHIPPED, Prompt, Said, check_template, own, shipped
 from recipekit.llm.prices import GivenPrice
 from recipekit.recipe.environment import redact
-from recipekit.records import Dataset, Verdict
+from recipekit.records import Verdict
 
 if TYPE_CHECKING:
     from recipekit.judges.language_model.requests import Requests, Structured
@@ -189,7 +189,7 @@ class Llm(JudgeSpec):
         requests = self._requests(context.seed)
         return LlmJudge(self, context, requests, self._structured(), price, counter(self.model, self.tokenizer))
 
-    def estimate(self, dataset: Dataset, pairs: int) -> dict[str, float | str]:
+    def estimate(self, sizes: Sizes, pairs: int) -> dict[str, float | str]:
         """Calls, tokens, money and hours, from a sample of the texts; what is a guess is said."""
         from recipekit.judges.language_model.estimate import estimated
         from recipekit.llm.prices import price_of
@@ -197,7 +197,7 @@ class Llm(JudgeSpec):
 
         price = price_of(self.model, self.price)
         tokens = counter(self.model, self.tokenizer)
-        return estimated(self, self._requests(0), self._structured(), price, tokens, dataset, pairs)
+        return estimated(self, self._requests(0), self._structured(), price, tokens, sizes, pairs)
 
     def client(self) -> Client:
         """What asks the endpoint."""

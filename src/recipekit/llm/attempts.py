@@ -95,6 +95,7 @@ class Attempts:
         tokens = round(call.tokens * self._prompt_share) + call.request.max_tokens if self.pace.limits_tokens else 0
         await self._admit(call, tokens)
         started, unused = self._now(), 0
+        setback: Setback | None = None
         try:
             if not await self._reserve(call):
                 return UNPAID
@@ -102,8 +103,6 @@ class Attempts:
             unused = max(0, tokens - answer.usage.prompt - answer.usage.completion) if answer.usage.prompt else 0
         except Setback as error:
             setback = error
-        else:
-            setback = None
         finally:
             self.pace.done(unused)  # before the answer is kept: the next call's reservation shares its commit
         return await self._book(call, answer) if setback is None else await self._next(call, setback, started)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -13,6 +13,8 @@ __all__ = ["ExactSoftmaxSpec"]
 
 class ExactSoftmaxSpec(LossSpec):
     """Softmax cross-entropy over the whole corpus: every query against every passage, the passages frozen as a matrix."""
+
+    whole_corpus: ClassVar[bool] = True
 
     temperature: float = Field(default=0.05, gt=0)
     """What cosine similarities are divided by. 0.05 is the common choice for unit vectors: scores reach from -20 to 20."""

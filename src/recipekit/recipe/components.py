@@ -86,7 +86,8 @@ def _validate(document: Document, path: KeyPath, component: type[Component], fie
 def _no_secrets(document: Document, path: KeyPath, component: type[Component], written: dict[str, Any]) -> None:
     """Find credentials that are written out."""
     for key, value in written.items():
-        if key in component.model_fields and is_secret(component.model_fields[key]) and isinstance(value, str) and not has_placeholder(value):
+        secret = key in component.model_fields and is_secret(component.model_fields[key])
+        if secret and isinstance(value, str) and not has_placeholder(value):
             document.find((*path, key), "a secret does not belong in a recipe: write ${env:NAME}, and set that variable", "RK110")
 
 

@@ -141,6 +141,23 @@ class Hide(Section):
     """Whose queries lose positives."""
 
 
+class Expect(Section):
+    """What the collected data will be like, as far as `plan` has to know it before there is any; the result does not depend on it."""
+
+    passages: Annotated[int, Field(ge=1)]
+    """How many passages."""
+    queries: dict[Literal["train", "dev", "test"], Annotated[int, Field(ge=0)]]
+    """How many queries, by split."""
+    passage_characters: Annotated[float, Field(gt=0)] = 500
+    """Mean length of a passage, its title included."""
+    query_characters: Annotated[float, Field(gt=0)] = 40
+    """Mean length of a query."""
+    positives_per_query: Annotated[float, Field(ge=0)] = 1
+    """Given positives of a query, on average."""
+    dimension: Annotated[int, Field(ge=1)] | None = None
+    """Of the encoders' embeddings, where they are not at hand yet."""
+
+
 class CollectSection(Section):
     """Gather queries, passages and labels from the sources, merge duplicates, and split by query."""
 
@@ -150,6 +167,8 @@ class CollectSection(Section):
     """How queries without a split of their own are divided."""
     hide: Hide | None = None
     """For studies: positives that are taken away, to see whether judging finds them again."""
+    expect: Annotated[Expect | None, NotIdentity] = None
+    """How much data there will be, for a `plan` before it is collected."""
 
 
 class MineSection(Section):

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from pydantic import Field, field_validator
 
-from recipekit.component import Context, Retriever, RetrieverSpec
+from recipekit.component import Context, Retriever, RetrieverSpec, Sizes
 from recipekit.registry import near
+from recipekit.retrievers.work import bm25_work
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -81,6 +82,10 @@ class Bm25(RetrieverSpec):
     def segmentation(self) -> Literal["words", "bigrams"]:
         """What a term is, where the language decides too."""
         return self.segment or ("bigrams" if self.language in UNSPACED else "words")
+
+    def estimate(self, sizes: Sizes, pairs: int) -> dict[str, float | str]:
+        """Bytes of the index."""
+        return bm25_work(sizes)
 
     def build(self, context: Context) -> Retriever:
         """Index the passages where that is not done yet, and map the index."""

@@ -6,10 +6,11 @@ from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from recipekit.component import Context, NotIdentity, Remote, Retriever, RetrieverSpec
+from recipekit.component import Context, NotIdentity, Remote, Retriever, RetrieverSpec, Sizes
 from recipekit.endpoints.elasticsearch import Cluster, ElasticsearchAccess, index_fingerprint
 from recipekit.errors import ComponentError
 from recipekit.registry import near
+from recipekit.retrievers.work import elasticsearch_work
 
 __all__ = ["LANGUAGES", "Elasticsearch"]
 
@@ -88,6 +89,10 @@ class Elasticsearch(ElasticsearchAccess, RetrieverSpec):
     def fingerprint(self) -> Any:
         """The state of an index that exists; None for one of ours, which follows from data set and settings."""
         return index_fingerprint(self.cluster(patient=False), self.index) if self.index else None
+
+    def estimate(self, sizes: Sizes, pairs: int) -> dict[str, float | str]:
+        """Bytes of an index of our own, and hours to make and search it, at measured rates."""
+        return elasticsearch_work(sizes, made=self.index is None)
 
     def build(self, context: Context) -> Retriever:
         """Index the passages where that is not done yet (by the main rank), or open the index that exists."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from recipekit.component import Context, EncoderName, Hits, QueryBatch, Retriever, RetrieverSpec
+from recipekit.component import Context, EncoderName, Hits, QueryBatch, Retriever, RetrieverSpec, Sizes
+from recipekit.retrievers.work import exact_work
 
 __all__ = ["Exact"]
 
@@ -19,6 +20,10 @@ class Exact(RetrieverSpec):
 
     encoder: EncoderName
     """Which of the recipe's encoders, by its name under `encoders`."""
+
+    def estimate(self, sizes: Sizes, pairs: int) -> dict[str, float | str]:
+        """What reading every vector for every query takes."""
+        return exact_work(sizes)
 
     def build(self, context: Context) -> Retriever:
         """Encode both sides where that is not done yet (all ranks together), and map the embeddings."""

@@ -9,8 +9,9 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from recipekit.component import Context, EncoderName, NotIdentity, Remote, Retriever, RetrieverSpec, Secret
+from recipekit.component import Context, EncoderName, NotIdentity, Remote, Retriever, RetrieverSpec, Secret, Sizes
 from recipekit.retrievers.qdrant_settings import Hnsw, Quantization
+from recipekit.retrievers.work import qdrant_work
 
 __all__ = ["Qdrant"]
 
@@ -115,6 +116,10 @@ class Qdrant(RetrieverSpec):
         from recipekit.retrievers.qdrant_collections import QdrantCollections
 
         return QdrantCollections(server_of(self, attempts=2))
+
+    def estimate(self, sizes: Sizes, pairs: int) -> dict[str, float | str]:
+        """Memory of the server for vectors and graph, and hours to load and search, at measured rates."""
+        return qdrant_work(sizes, self.protocol, exact=self.exact, made=self.collection is None)
 
     def build(self, context: Context) -> Retriever:
         """Encode where that is not done yet (all ranks together), load where that is not done, and measure the recall."""

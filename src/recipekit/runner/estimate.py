@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from recipekit.component import JudgeSpec
+from recipekit.component import EncoderSpec, JudgeSpec, LossSpec, RetrieverSpec, Sizes
 from recipekit.judges.label_files import read_labels
-from recipekit.recipe.models import JudgeSection, MineSection, Recipe, Section, TrainSection
+from recipekit.recipe.models import EvaluateSection, JudgeSection, MineSection, Recipe, Section, TrainSection
 from recipekit.records import SPLITS, Dataset
 
 __all__ = ["estimate"]
+
+FLOATS = 4
+"""Bytes of a float32."""
 
 
 def estimate(
@@ -26,29 +29,109 @@ def estimate(
         recipe: The recipe.
         stage: The stage's name.
         section: Its section.
-        dataset: The collected data; None where it is not collected yet, and then little can be known.
+        dataset: The collected data; None where it is not collected yet. Then `collect.expect` stands for it, if the recipe has it.
         mined: What the mine stage counted, where it is made.
     """
+    sizes = Sizes.of(dataset) if dataset is not None else _expected(recipe)
     if stage == "collect":
-        return {}
-    if dataset is None:
-        return {"unknown until": "collect has run"}
-    sizes = {"queries": len(dataset.queries), "passages": len(dataset.passages)}
+        return {} if sizes is None else _collecting(sizes)
+    if sizes is None:
+        return {"unknown until": "collect has run (`collect.expect` can say what to expect)"}
     if isinstance(section, MineSection):
-        queries = _queries(dataset, section.splits)
-        return {**sizes, "queries to mine": queries, "candidates at most": queries * _kept(section)}
+        return _mining(recipe, section, sizes)
     if isinstance(section, JudgeSection) and recipe.mine is not None:
-        return _judging(section, recipe.mine, dataset, mined)
+        return _judging(section, recipe.mine, _labelled(sizes, recipe.mine.splits, dataset), mined)
     if isinstance(section, TrainSection):
-        queries = len(dataset.rows("train"))
-        steps = math.ceil(queries / section.batch_size)
-        total = sum(steps * phase.query_epochs * phase.cycles for phase in section.phases.values())
-        return {"training queries at most": queries, "passages": sizes["passages"], "steps": total}
-    return sizes
+        return _training(recipe, section, sizes)
+    counts = {"queries": sizes.n_queries, "passages": sizes.passages}
+    return {**counts, **_encoding(recipe, [section.encoder], sizes)} if isinstance(section, EvaluateSection) else counts
 
 
-def _queries(dataset: Dataset, splits: tuple[str, ...]) -> int:
-    return sum(len(dataset.rows(split)) for split in splits)
+def _expected(recipe: Recipe) -> Sizes | None:
+    expect = recipe.collect.expect
+    if expect is None:
+        return None
+    return Sizes.foreseen(
+        expect.queries,  # type: ignore[arg-type]
+        expect.passages,
+        query_characters=expect.query_characters,
+        passage_characters=expect.passage_characters,
+        positives_per_query=expect.positives_per_query,
+    )
+
+
+def _labelled(sizes: Sizes, splits: tuple[str, ...], dataset: Dataset | None) -> Sizes:
+    """The sizes of some splits, with their own labels counted where there are some."""
+    if dataset is None:
+        return sizes.within(splits)
+    codes = dataset.queries.table["split"].to_numpy()[dataset.labels["query"].to_numpy()]
+    positive = (dataset.labels["grade"].to_numpy() > 0)[np.isin(codes, [SPLITS.index(split) for split in splits])]
+    return sizes.within(splits, positives=int(positive.sum()))
+
+
+def _collecting(sizes: Sizes) -> dict[str, Any]:
+    texts = sizes.passages * sizes.passage_bytes + sizes.n_queries * sizes.query_bytes
+    return {"queries": sizes.n_queries, "passages": sizes.passages, "bytes of text": texts}
+
+
+def _mining(recipe: Recipe, section: MineSection, sizes: Sizes) -> dict[str, Any]:
+    """Queries and candidates, and what each retriever will do and hold."""
+    mined = sizes.within(section.splits)
+    queries = mined.n_queries
+    told: dict[str, Any] = {
+        "queries": sizes.n_queries,
+        "passages": sizes.passages,
+        "queries to mine": queries,
+        "candidates at most": queries * _kept(section),
+    }
+    encoders = [encoder for slot in section.retrievers.values() if (encoder := getattr(slot.spec, "encoder", None))]
+    told |= _encoding(recipe, encoders, sizes)
+    retrievers: dict[str, Any] = {}
+    for name, slot in section.retrievers.items():
+        assert isinstance(slot.spec, RetrieverSpec)
+        dimension = _dimension(recipe, getattr(slot.spec, "encoder", None))
+        if work := dict(slot.spec.estimate(replace(mined, dimension=dimension), queries * slot.spec.depth)):
+            retrievers[name] = work
+    return {**told, "retrievers": retrievers} if retrievers else told
+
+
+def _encoding(recipe: Recipe, names: list[str], sizes: Sizes) -> dict[str, Any]:
+    """Memory-mapped matrices of the encoders that a stage asks."""
+    dimensions = [_dimension(recipe, name) for name in dict.fromkeys(names)]
+    if not dimensions or None in dimensions:
+        return {}
+    texts = sizes.passages + sizes.n_queries
+    return {
+        "texts to encode at most": texts * len(dimensions),
+        "bytes of embeddings at most": texts * FLOATS * sum(filter(None, dimensions)),
+    }
+
+
+def _dimension(recipe: Recipe, name: str | None) -> int | None:
+    """The dimension of an encoder's embeddings, as far as it can be known without loading it."""
+    if name is None:
+        return None
+    slot = (recipe.encoders or {}).get(name)
+    known = slot.spec.known_dimension() if slot is not None and isinstance(slot.spec, EncoderSpec) else None
+    return known or (recipe.collect.expect.dimension if recipe.collect.expect else None)
+
+
+def _training(recipe: Recipe, section: TrainSection, sizes: Sizes) -> dict[str, Any]:
+    queries = sizes.queries.get("train", 0)
+    steps = math.ceil(queries / section.batch_size)
+    told: dict[str, Any] = {
+        "training queries at most": queries,
+        "passages": sizes.passages,
+        "steps": sum(steps * phase.query_epochs * phase.cycles for phase in section.phases.values()),
+    }
+    dimension = _dimension(recipe, section.encoder)
+    if dimension is None:
+        return told
+    if not any(isinstance(phase.loss.spec, LossSpec) and phase.loss.spec.whole_corpus for phase in section.phases.values()):
+        return told
+    # Value and gradient of the streamed softmax take 4 B N d operations, multiplications and additions counted apart.
+    flop = 4.0 * min(section.batch_size, queries) * sizes.passages * dimension
+    return {**told, "bytes of the frozen matrix": sizes.passages * dimension * FLOATS, "flop a step in the loss": flop}
 
 
 def _kept(section: MineSection) -> int:
@@ -65,21 +148,20 @@ class _Pile:
     pairs: int
     """Candidates, given positives not counted."""
     positives: int
-    negatives: int
-    """Labels of the mined queries; how many of them are candidates is not known before mining."""
+    """Given positives of the mined queries; how many of them are candidates is not known before mining."""
     people: int
     mined: bool
 
 
-def _judging(section: JudgeSection, mine: MineSection, dataset: Dataset, mined: Mapping[str, Any] | None) -> dict[str, Any]:
+def _judging(section: JudgeSection, mine: MineSection, sizes: Sizes, mined: Mapping[str, Any] | None) -> dict[str, Any]:
     """Pairs, and for each judge the pairs that it may be asked about and what its component says of so many."""
-    pile = _pile(section, mine, dataset, mined)
+    pile = _pile(section, mine, sizes, mined)
     told: dict[str, Any] = {"pairs" if pile.mined else "pairs at most": pile.pairs}
     judges: dict[str, dict[str, Any]] = {}
     for name, slot in section.judges.items():
         assert isinstance(slot.spec, JudgeSpec)
         pairs, exact = _asked(slot.spec, section, pile)
-        work = dict(slot.spec.estimate(dataset, pairs))
+        work = dict(slot.spec.estimate(sizes, pairs))
         if work or type(slot.spec).measured:
             judges[name] = {"pairs" if exact else "pairs at most": pairs, **work}
     if judges:
@@ -91,14 +173,10 @@ def _judging(section: JudgeSection, mine: MineSection, dataset: Dataset, mined: 
     return {**told, **{name: limit for name, limit in limits.items() if limit is not None}}
 
 
-def _pile(section: JudgeSection, mine: MineSection, dataset: Dataset, mined: Mapping[str, Any] | None) -> _Pile:
-    splits = dataset.queries.table["split"].to_numpy()[dataset.labels["query"].to_numpy()]
-    positive = (dataset.labels["grade"].to_numpy() > 0)[np.isin(splits, [SPLITS.index(split) for split in mine.splits])]
-    positives = int(positive.sum())
-    queries = _queries(dataset, mine.splits)
+def _pile(section: JudgeSection, mine: MineSection, sizes: Sizes, mined: Mapping[str, Any] | None) -> _Pile:
     people = len(read_labels(section.trust.sample)) if section.trust.sample else 0
-    pairs = queries * _kept(mine) if mined is None else int(mined["candidates"]) - positives
-    return _Pile(queries, pairs, positives, len(positive) - positives, people, mined is not None)
+    pairs = sizes.n_queries * _kept(mine) if mined is None else int(mined["candidates"]) - sizes.positives
+    return _Pile(sizes.n_queries, pairs, sizes.positives, people, mined is not None)
 
 
 def _asked(spec: JudgeSpec, section: JudgeSection, pile: _Pile) -> tuple[int, bool]:

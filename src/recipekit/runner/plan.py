@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,7 @@ class StagePlan:
     summary: Mapping[str, Any] = field(default_factory=dict)
     """For a hit: the counts of its manifest."""
     estimate: Mapping[str, Any] = field(default_factory=dict)
-    """For a miss: the work expected, as far as the data is known."""
+    """For what is not made yet: the work expected, as far as the data is known."""
     identity: Mapping[str, Any] = field(default_factory=dict)
     """Everything behind the key."""
 
@@ -79,14 +80,19 @@ def plan(recipe: Recipe, *, cache: Path | str = CACHE) -> Plan:
     for stage in PIPELINE:
         if stage.name not in sections:
             continue
+        section = sections[stage.name]
+        dataset = Dataset(found["collect"].path, found["collect"].key) if "collect" in found else None
+        mined = found["mine"].manifest["summary"] if "mine" in found else None
+        work = partial(estimate, recipe, stage.name, section, dataset, mined)
         present = [name for name in stage.reads if name in sections]
         if any(name not in keys for name in present):
-            planned.append(StagePlan(stage.name, None, "unknown", (f"depends on {', '.join(n for n in present if n not in keys)}",)))
+            why = f"depends on {', '.join(n for n in present if n not in keys)}"
+            planned.append(StagePlan(stage.name, None, "unknown", (why,), {}, work()))
             continue
         try:
-            identity = stage_identity(recipe, stage, sections[stage.name], {name: keys[name] for name in present}, hashes)
+            identity = stage_identity(recipe, stage, section, {name: keys[name] for name in present}, hashes)
         except ComponentError as error:
-            planned.append(StagePlan(stage.name, None, "unknown", (error.message,)))
+            planned.append(StagePlan(stage.name, None, "unknown", (error.message,), {}, work()))
             continue
         key = keys[stage.name] = key_of(identity)
         artifact = store.find(stage.name, key)
@@ -94,11 +100,8 @@ def plan(recipe: Recipe, *, cache: Path | str = CACHE) -> Plan:
             found[stage.name] = artifact
             planned.append(StagePlan(stage.name, key, "hit", (), artifact.manifest["summary"], {}, identity))
         else:
-            why = tuple(_why(store, recipe.name, stage.name, identity))
-            dataset = Dataset(found["collect"].path, found["collect"].key) if "collect" in found else None
-            mined = found["mine"].manifest["summary"] if "mine" in found else None
-            work = estimate(recipe, stage.name, sections[stage.name], dataset, mined)
-            planned.append(StagePlan(stage.name, key, "miss", why, {}, work, identity))
+            changed = tuple(_why(store, recipe.name, stage.name, identity))
+            planned.append(StagePlan(stage.name, key, "miss", changed, {}, work(), identity))
     hashes.save()
     return Plan(recipe.name, store.root, tuple(planned))
 

@@ -5,24 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
-import numpy as np
-
+from recipekit.component import Sizes
 from recipekit.judges.language_model.grouping import Group, Item, QueryTexts
 from recipekit.judges.language_model.readings import Readings
 from recipekit.judges.language_model.requests import Attempt, Requests, Structured
-from recipekit.judges.language_model.texts import Shown, ShownTexts
+from recipekit.judges.language_model.texts import Shown, shown
 from recipekit.judges.prompting.render import check_template
 from recipekit.llm.prices import Price
 from recipekit.llm.tokens import TokenCounter
 from recipekit.llm.work import Work, work
-from recipekit.records import Dataset, TextTable
 
 if TYPE_CHECKING:
     from recipekit.judges.llm import Llm
 
 __all__ = ["estimated"]
 
-SAMPLE: Final = 256
 THOUGHTS: Final = {"none": 0, "minimal": 100, "low": 300, "medium": 1000, "high": 3000, None: 1000}
 """Reasoning tokens of a call, by effort: a guess, which is said."""
 RELEVANT: Final = 5
@@ -30,7 +27,7 @@ RELEVANT: Final = 5
 
 
 def estimated(
-    spec: Llm, requests: Requests, structured: Structured, price: Price | None, counter: TokenCounter, dataset: Dataset, pairs: int
+    spec: Llm, requests: Requests, structured: Structured, price: Price | None, counter: TokenCounter, sizes: Sizes, pairs: int
 ) -> dict[str, float | str]:
     """See `Component.estimate`: calls, tokens, money and hours, and what they rest on.
 
@@ -40,12 +37,12 @@ def estimated(
         structured: How answers are asked for.
         price: Of the model; None where it is not known.
         counter: Of the model's tokens, or near them.
-        dataset: The collected data.
+        sizes: The data, its queries those that are judged.
         pairs: How many pairs are judged.
     """
     if not pairs:
         return {}
-    done = _work(spec, requests, structured, price, counter, dataset, pairs)
+    done = _work(spec, requests, structured, price, counter, sizes, pairs)
     said: dict[str, float | str] = {"calls": done.calls, "tokens in": done.tokens_in, "tokens out": done.tokens_out}
     unknown = f"unknown: no price known for {spec.model}; give `price: {{input: ..., output: ...}}`"
     said["usd"] = unknown if done.usd is None else done.usd
@@ -59,12 +56,11 @@ def estimated(
 
 
 def _work(
-    spec: Llm, requests: Requests, structured: Structured, price: Price | None, counter: TokenCounter, dataset: Dataset, pairs: int
+    spec: Llm, requests: Requests, structured: Structured, price: Price | None, counter: TokenCounter, sizes: Sizes, pairs: int
 ) -> Work:
-    queries = min(pairs, max(1, len(dataset.rows("train")) or len(dataset.queries)))
-    query = _sample(ShownTexts(dataset.queries, counter, spec.max_query_tokens), dataset.queries)
-    passages = _sample(ShownTexts(dataset.passages, counter, spec.max_passage_tokens), dataset.passages)
-    query_tokens, passage_tokens = _mean(query, counter), _mean(passages, counter)
+    queries = min(pairs, max(1, sizes.n_queries))
+    query_tokens = _mean(sizes.query_sample, counter, spec.max_query_tokens)
+    passage_tokens = _mean(sizes.passage_sample, counter, spec.max_passage_tokens)
     with_references = spec.references > 0 and "references" in check_template(requests.prompt.source)
 
     def tokens_in(count: int) -> float:
@@ -113,11 +109,6 @@ def _times(once: Work, times: float) -> Work:
     )
 
 
-def _sample(texts: ShownTexts, table: TextTable) -> list[str]:
-    """Texts at even distances over the whole table, as they would be shown."""
-    rows = np.unique(np.linspace(0, len(table) - 1, min(SAMPLE, len(table))).astype(np.int64))
-    return [shown.text for shown in texts.of(rows).values()]
-
-
-def _mean(texts: Sequence[str], counter: TokenCounter) -> float:
-    return sum(map(counter.count, texts)) / max(1, len(texts))
+def _mean(texts: Sequence[str], counter: TokenCounter, max_tokens: int) -> float:
+    """Tokens of a text, as it would be shown."""
+    return sum(counter.count(shown(text, counter, max_tokens).text) for text in texts) / max(1, len(texts))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from recipekit.judges.prompting.fences import clean
 from recipekit.llm.tokens import TokenCounter
 from recipekit.records import TextTable
 
-__all__ = ["Shown", "ShownTexts"]
+__all__ = ["Shown", "ShownTexts", "shown"]
 
 
 @dataclass(frozen=True)
@@ -30,16 +31,15 @@ class ShownTexts:
 
     def __init__(self, table: TextTable, counter: TokenCounter, max_tokens: int, kept: int = 1 << 14) -> None:
         self.table = table
-        self.counter = counter
-        self.max_tokens = max_tokens
         self.kept = kept
         self._texts: OrderedDict[int, Shown] = OrderedDict()
+        self._shown = partial(shown, counter=counter, max_tokens=max_tokens)
 
     def of(self, rows: npt.NDArray[Any] | Iterable[int]) -> dict[int, Shown]:
         """The texts of some rows; what is not in memory is fetched at once."""
         wanted = dict.fromkeys(int(row) for row in rows)
         missing = [row for row in wanted if row not in self._texts]
-        fetched = dict(zip(missing, map(self.shown, self.table.texts(np.array(missing, dtype=np.int64))), strict=True)) if missing else {}
+        fetched = dict(zip(missing, map(self._shown, self.table.texts(np.array(missing, dtype=np.int64))), strict=True)) if missing else {}
         found = {row: fetched[row] if row in fetched else self._texts[row] for row in wanted}
         self._texts.update(fetched)
         for row in wanted:
@@ -48,7 +48,8 @@ class ShownTexts:
             self._texts.popitem(last=False)
         return found
 
-    def shown(self, text: str) -> Shown:
-        """A text, clean and cut."""
-        beginning, cut = self.counter.cut(clean(text), self.max_tokens)
-        return Shown(beginning.strip(), cut)
+
+def shown(text: str, counter: TokenCounter, max_tokens: int) -> Shown:
+    """A text, clean and cut."""
+    beginning, cut = counter.cut(clean(text), max_tokens)
+    return Shown(beginning.strip(), cut)
