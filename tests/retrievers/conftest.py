@@ -4,6 +4,8 @@ from collections.abc import Callable
 
 import pytest
 
+from recipekit.endpoints.patience import Patience
+
 
 @pytest.fixture
 def assert_light() -> Callable[..., None]:
@@ -15,3 +17,10 @@ def assert_light() -> Callable[..., None]:
         assert ended.stderr.strip() in ("", "''"), ended.stderr
 
     return check
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Waits between attempts last milliseconds."""
+    init = Patience.__init__
+    monkeypatch.setattr(Patience, "__init__", lambda self, **given: init(self, **{"first": 0.001, "longest": 0.02, **given}))

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pytest
 from pydantic import ValidationError
 
+from recipekit.artifacts.key import FileHashes
 from recipekit.component import QueryBatch, Ranks
 from recipekit.errors import ComponentError
 from recipekit.evaluators.metrics import per_query_metrics
@@ -166,7 +167,7 @@ def test_a_second_run_finds_the_index(make_dataset, elasticsearch_proxy, elastic
     assert sent == len(elasticsearch_proxy.asked("PUT", "_bulk")) == 1
     np.testing.assert_array_equal(first.rows, again.rows)
     (index,) = own_indices(elasticsearch_proxy.url, elasticsearch_owner)
-    assert (index.dataset, index.rows) == (dataset.key, 2)
+    assert (index.corpus, index.rows) == (FileHashes().of(dataset.file("passage")), 2)
     assert index.bytes > 0
 
 

@@ -12,6 +12,8 @@ from servers.proxy import Answer, Call, Cut, Proxy, Rewrite
 
 elasticsearch = pytest.importorskip("elasticsearch")
 
+pytestmark = pytest.mark.usefixtures("impatient")
+
 ROWS = 5200
 """Passages: more than one block of 1000 rows, the last of them short."""
 
@@ -123,7 +125,7 @@ def test_killed_and_back_while_it_is_loaded(many, elasticsearch_node, around, el
 
     with Proxy(elasticsearch_node.url) as proxy, elasticsearch.Elasticsearch(elasticsearch_node.url) as client:
         proxy.rule("PUT", "_bulk", Call(power_cut), after=3)
-        retriever = Elasticsearch(url=proxy.url, attempts=20).build(around(many))
+        retriever = Elasticsearch(url=proxy.url, attempts=10_000).build(around(many))
         assert search(retriever, "row5199", "row0", "row3500") == [[5199, -1, -1], [0, -1, -1], [3500, -1, -1]]
         assert held(client, elasticsearch_owner) == (ROWS, 0)
 

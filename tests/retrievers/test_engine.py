@@ -28,7 +28,7 @@ def test_every_id_of_many_is_found():
 
 
 def test_a_mark_survives_the_server_and_strangers_have_none():
-    mark = mark_of("elasticsearch", {"k1": 0.9}, owner="me", dataset="d", rows=3)
+    mark = mark_of("elasticsearch", {"k1": 0.9}, owner="me", corpus="d", rows=3)
     assert Mark.read(mark.as_json()) == mark
     assert (
         Mark.read(None) is Mark.read({}) is Mark.read({"made_by": "recipekit"}) is Mark.read({**mark.as_json(), "made_by": "you"}) is None
@@ -36,10 +36,10 @@ def test_a_mark_survives_the_server_and_strangers_have_none():
 
 
 def test_names_differ_where_content_or_owner_does():
-    def name(engine="elasticsearch", identity=0.9, owner="me", dataset="d"):
-        return mark_of(engine, identity, owner=owner, dataset=dataset, rows=3).name
+    def name(engine="elasticsearch", identity=0.9, owner="me", corpus="d"):
+        return mark_of(engine, identity, owner=owner, corpus=corpus, rows=3).name
 
-    names = [name(), name(identity=1.2), name(owner="you"), name(dataset="e"), name(engine="qdrant")]
+    names = [name(), name(identity=1.2), name(owner="you"), name(corpus="e"), name(engine="qdrant")]
     assert len(set(names)) == 5
     assert name() == name()
     assert all(one.startswith("recipekit-") for one in names)

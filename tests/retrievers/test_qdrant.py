@@ -100,7 +100,7 @@ def test_a_collection_says_whose_it_is_and_what_is_in_it(at, around, client):
     at(exact=True).build(around)
 
     [index] = [index for index in at().remote().indices() if index.owner == OWNER]
-    assert (index.dataset, index.rows) == ("test-dataset", PASSAGES)
+    assert (index.corpus, index.rows) == (around.corpus, PASSAGES)
     info = client.get_collection(index.name)
     assert info.config.metadata["recipekit"]["complete"] is True
     assert info.config.params.vectors.datatype == models.Datatype.FLOAT16

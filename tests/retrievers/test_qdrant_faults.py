@@ -12,7 +12,6 @@ import pytest
 from qdrant_client import QdrantClient
 
 from recipekit.component import Context, Embeddings, QueryBatch
-from recipekit.endpoints.patience import Patience
 from recipekit.errors import ComponentError
 from recipekit.records import Dataset
 from recipekit.retrievers.qdrant import Qdrant
@@ -23,15 +22,7 @@ PASSAGES, QUERIES, DIMENSION = 1000, 8, 16
 OWNER = "recipekit-test-faults"
 KEY = "the right key"
 
-
-@pytest.fixture(autouse=True)
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Waits between attempts last milliseconds."""
-    monkeypatch.setattr(Patience, "__init__", _with_short_waits(Patience.__init__))
-
-
-def _with_short_waits(init: Callable[..., None]) -> Callable[..., None]:
-    return lambda self, **given: init(self, **{"first": 0.001, "longest": 0.01, **given})
+pytestmark = pytest.mark.usefixtures("impatient")
 
 
 @pytest.fixture
