@@ -7,8 +7,6 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
-import numpy as np
-
 if TYPE_CHECKING:
     from recipekit.records import Dataset, TextTable
 
@@ -94,8 +92,8 @@ class Sizes:
 
 
 def _sample(table: TextTable) -> list[str]:
-    rows = np.unique(np.linspace(0, len(table) - 1, min(SAMPLE, len(table))).astype(np.int64))
-    return table.texts(rows)
+    count = min(SAMPLE, len(table))
+    return table.texts([place * len(table) // count for place in range(count)])
 
 
 def _prose(characters: float) -> str:

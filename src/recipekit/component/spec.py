@@ -13,6 +13,7 @@ from pydantic.fields import FieldInfo
 if TYPE_CHECKING:
     from recipekit.component.context import Context
     from recipekit.component.sizes import Sizes
+    from recipekit.records import Dataset
 
 __all__ = ["Component", "EncoderName", "LocalPath", "NotIdentity", "Secret", "is_encoder_name", "is_identity", "is_secret"]
 
@@ -92,6 +93,8 @@ class Component(BaseModel):
     """Raise it when the same spec would now produce another artifact."""
     needs: ClassVar[tuple[str, ...]] = ()
     """Sections of the recipe without which it has nothing to work on (`("train",)`); a recipe that lacks one is wrong."""
+    live: ClassVar[bool] = False
+    """Whether what it fingerprints can change at any time (an index that others write to): a run asks again, for it was planned before."""
 
     def build(self, context: Context) -> Any:
         """Make the working object. Heavy imports belong here."""
@@ -112,6 +115,12 @@ class Component(BaseModel):
         for cannot be reached (the plan then says "unknown").
         """
         return None
+
+    def check(self, dataset: Dataset) -> None:
+        """Raise `DataError` where this component cannot work on the collected data, before hours are spent on it.
+
+        It is called once the data is collected, so it must be quick, and must not import torch.
+        """
 
     def estimate(self, sizes: Sizes, pairs: int) -> Mapping[str, float | str]:
         """Expected work or money, by unit, for `plan`; {} if trivial.

@@ -13,11 +13,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from recipekit.component import Hits, Progress, QueryBatch, Retriever, System
-from recipekit.errors import DataError
-from recipekit.evaluators.metrics import per_query_metrics, with_positives
+from recipekit.evaluators.metrics import per_query_metrics
 from recipekit.evaluators.retrieval import Retrieval
 from recipekit.evaluators.statistics import Estimate, bootstrap_means, difference_p_value, holm, percentile_interval
-from recipekit.records import SPLITS, Dataset, Ints, Rows, pair_keys, write_table
+from recipekit.records import Dataset, Ints, Rows, pair_keys, write_table
 
 __all__ = ["PER_QUERY", "TOP", "RetrievalEvaluator"]
 
@@ -68,7 +67,7 @@ class RetrievalEvaluator:
         Raises:
             DataError: No query of the split has a positive.
         """
-        queries = self._queries()
+        queries = self.spec.queries(self.dataset)
         tables: dict[str, Values] = {}
         names = [system.name for system in systems]
         tops = []
@@ -80,15 +79,6 @@ class RetrievalEvaluator:
         write_table(self.folder / "top.arrow", TOP, tops)
         write_table(self.folder / "per_query.arrow", PER_QUERY, self._per_query(queries, tables))
         return self._rows(tables)
-
-    def _queries(self) -> Rows:
-        split = self.spec.split
-        rows = with_positives(self.dataset.rows(split), self.dataset.labels)
-        if len(rows) == 0:
-            counts = {name: len(with_positives(self.dataset.rows(name), self.dataset.labels)) for name in SPLITS}
-            there = ", ".join(f"{name} {count:,}" for name, count in counts.items())
-            raise DataError(f"no query with a positive in split '{split}', nothing to evaluate (queries with one: {there})", code="RK340")
-        return rows
 
     def _search(self, system: System, queries: Rows) -> Hits:
         """The system's ranking for every query, (n, depth)."""

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field
 
 from recipekit.component import Context, EvaluatorSpec
+from recipekit.errors import DataError
 from recipekit.recipe.metrics import MetricName, parse_metric
 
 if TYPE_CHECKING:
     from recipekit.evaluators.measure import RetrievalEvaluator
+    from recipekit.records import Dataset, Rows
 
 __all__ = ["Retrieval"]
 
@@ -37,6 +39,28 @@ class Retrieval(EvaluatorSpec):
     def depth(self) -> int:
         """How many passages are retrieved per query."""
         return max(parse_metric(name)[1] for name in self.metrics)
+
+    def queries(self, dataset: Dataset) -> Rows:
+        """Rows of the split's queries that have a given positive.
+
+        Raises:
+            DataError: There are none.
+        """
+        from recipekit.evaluators.metrics import with_positives
+        from recipekit.records import SPLITS
+
+        rows = with_positives(dataset.rows(self.split), dataset.labels)
+        if len(rows) == 0:
+            counts = {name: len(with_positives(dataset.rows(name), dataset.labels)) for name in SPLITS}
+            there = ", ".join(f"{name} {count:,}" for name, count in counts.items())
+            raise DataError(
+                f"no query with a positive in split '{self.split}', nothing to evaluate (queries with one: {there})", code="RK341"
+            )
+        return rows
+
+    def check(self, dataset: Dataset) -> None:
+        """Make sure that there is something to evaluate."""
+        self.queries(dataset)
 
     def build(self, context: Context) -> RetrievalEvaluator:
         """Make the evaluator; rankings and per-query values go to the context's scratch folder."""

@@ -22,7 +22,7 @@ def export(inputs: Inputs, section: ExportSection, out: Path) -> dict[str, Any]:
         RunError: An exporter is called `scratch`, as the folder for unfinished work is.
     """
     if "scratch" in section.exporters:
-        raise RunError("export.exporters.scratch: this name is taken, since each exporter's name is a folder; choose another", code="RK621")
+        raise RunError("export.exporters.scratch: this name is taken, since each exporter's name is a folder; choose another", code="RK625")
     summary: dict[str, Any] = {}
     if inputs.ranks.is_main:
         finished = {name: artifact.path for name, artifact in inputs.artifacts.items()}

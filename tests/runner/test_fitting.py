@@ -1,0 +1,39 @@
+import re
+
+import pytest
+
+from recipekit.errors import DataError
+from recipekit.recipe.load import load_recipe
+from recipekit.runner.fitting import check_data
+
+RECIPE = """\
+recipe: 1
+name: held-out
+encoders: {student: {use: bi_encoder, model: some/model}}
+collect: {sources: {own: {use: pairs, file: pairs.jsonl}}}
+evaluate:
+  evaluators:
+    good: {use: retrieval, split: train}
+    bad: {use: retrieval, split: test}
+"""
+
+
+@pytest.fixture
+def recipe(tmp_path):
+    (tmp_path / "recipe.yaml").write_text(RECIPE)
+    return load_recipe(tmp_path / "recipe.yaml")
+
+
+def test_what_cannot_be_evaluated_is_told_before_hours_are_spent(recipe, make_dataset):
+    dataset = make_dataset([("q0", "one", "train")], [("p", "1")], {(0, 0): 1.0})
+    told = "recipe.yaml:8:10: evaluate.evaluators.bad: no query with a positive in split 'test'"
+    with pytest.raises(DataError, match=re.escape(told)):
+        check_data(recipe, ["collect", "evaluate"], dataset)
+
+
+def test_stages_that_will_not_run_are_not_asked(recipe, make_dataset):
+    check_data(recipe, ["collect"], make_dataset([("q0", "one", "train")], [("p", "1")], {(0, 0): 1.0}))
+
+
+def test_data_that_suits_everybody_pass(recipe, tiny_dataset):
+    check_data(recipe, ["collect", "evaluate"], tiny_dataset)
