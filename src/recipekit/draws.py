@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
-__all__ = ["Hashes", "id_hashes", "pair_draws", "pair_hashes"]
+__all__ = ["Hashes", "id_hashes", "pair_draws", "pair_hashes", "row_hashes"]
 
 Hashes = npt.NDArray[np.uint64]
 
@@ -18,6 +20,13 @@ def id_hashes(ids: Sequence[str], seed: int) -> Hashes:
     key = seed.to_bytes(8, "little")
     hashes = (int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8, key=key).digest(), "little") for name in ids)
     return np.fromiter(hashes, dtype=np.uint64, count=len(ids))
+
+
+def row_hashes(ids: pa.ChunkedArray, rows: npt.NDArray[np.integer[Any]], seed: int) -> Hashes:
+    """The hash of each row's id, (m,); an id is hashed once, however often its row comes."""
+    distinct, places = np.unique(rows, return_inverse=True)
+    hashes: Hashes = id_hashes(ids.take(pa.array(distinct)).to_pylist(), seed)[places]
+    return hashes
 
 
 def pair_hashes(query: Hashes, passage: Hashes) -> Hashes:

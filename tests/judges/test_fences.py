@@ -54,6 +54,7 @@ def test_the_code_hangs_on_the_seed_and_on_every_text():
         ("rm\x00 -rf\x1b[31m", "rm  -rf [31m"),
         ("safe\u202egnp.exe", "safegnp.exe"),  # shown from right to left
         ("hid\u200bden \U000e0069\U000e0067", "hidden"),  # zero width, and tag characters that spell "ig"
+        ("fine\U000e0139\U000e0147 \u2764\ufe0f", "fine \u2764\ufe0f"),  # variation selectors that spell bytes; an emoji's own stays
         ("\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645", "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645"),  # Persian
         ("=== History ===\ntext", "> === History ===\ntext"),
         ("Title\n=====", "Title\n====="),
@@ -89,6 +90,12 @@ def test_an_own_prompt_gets_the_rules_and_the_way_to_answer():
         ("{{ query }}", "it does not show the passages"),
         ("{{ query }} {{ passages }} {{ qrels }}", "it speaks of 'qrels', which there is not"),
         ("{% block system %}{% endblock %}{{ query }}{{ passages }}", "its blocks must be 'user'"),
+        ("{{ query.length }} {{ query }} {{ passages }}", "it cannot be rendered: 'str object' has no attribute 'length'"),
+        ("{{ query }} {{ passages | upper }}", "it changes the fenced texts"),
+        (
+            "{% block system %}{{ query }}{{ rules }}{{ reply }}{% endblock %}{% block user %}{{ passages }}{% endblock %}",
+            "shows them outside",
+        ),
         ("{% block user %}{{ query }}{{ passages }}{% endblock %}", "it must say {{ rules }}"),
     ],
 )
@@ -98,11 +105,8 @@ def test_a_wrong_template_is_told(source, told):
 
 
 def test_a_template_runs_in_a_sandbox():
-    from jinja2.exceptions import SecurityError
-
-    prompt = own("{{ query }}{{ passages }}{{ query.__class__.__mro__ }}", (0, 1), reasons=False)
-    with pytest.raises(SecurityError):
-        prompt.messages(13, "q", [], ["p"])
+    with pytest.raises(ValueError, match="it cannot be rendered: access to attribute '__class__' of 'str' object is unsafe"):
+        own("{{ query }}{{ passages }}{{ query.__class__.__mro__ }}", (0, 1), reasons=False)
 
 
 def test_system_messages_are_the_same_for_every_call():

@@ -197,11 +197,25 @@ def test_repeats_measure_how_consistent_a_judge_is(run, truths):
         ({"sampling": {"temperature": 1}}, "'temperature' may not stand here"),
         ({"prompt": "relevant_set", "logprobs": True}, "relevant_set gives passages no grade"),
         ({"headers": {"Authorization": "Bearer sk-123456"}}, "'Authorization' holds a credential"),
+        ({"headers": {"X-Auth": "sk-123456"}}, "'X-Auth' holds a credential"),
+        ({"sampling": {"aws_secret_access_key": "abc"}}, "set the variable that litellm reads instead (AWS_SECRET_ACCESS_KEY)"),
+        ({"sampling": {"extra_body": {"api_key": "sk-123456"}}}, "'api_key' is a credential"),
+        ({"api_base": "http://me:secret@host/v1"}, "api_base: holds a user's password"),
     ],
 )
 def test_a_wrong_spec_is_told(fields, told):
     with pytest.raises(ValidationError, match=re.escape(told)):
         Llm(model="openai/test-model", **fields)
+
+
+def test_what_no_credential_is_may_be_sampled_with():
+    Llm(model="hosted_vllm/m", sampling={"prompt_cache_key": "a", "extra_body": {"stop_token_ids": [2], "pad_token_id": 0}})
+
+
+def test_the_words_of_a_prompt_are_part_of_what_a_judge_is():
+    ways = [{"prompt": "umbrela"}, {"prompt": "umbrela", "reasons": True}, {"prompt": "binary"}, {"prompt": "relevant_set"}]
+    prints = [Llm(model="openai/test-model", **way).fingerprint()["prompt"] for way in ways]
+    assert len(set(prints)) == len(prints)
 
 
 def test_an_estimate_is_what_the_run_takes(run, data, truths):

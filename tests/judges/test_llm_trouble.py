@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from llm_runs import PRICE, UMBRELA, batch
 
-from recipekit.errors import ComponentError, RunError
+from recipekit.errors import ComponentError, RunError, StoreError
+from recipekit.judges.language_model.tally import Tally
 from recipekit.judges.prompting.canaries import BESIDE, canary
 from recipekit.records import Verdict
 from servers.fenced_oracle import fenced_oracle, texts_of
@@ -108,6 +109,17 @@ def test_a_cut_answer_gets_more_room(run, truths):
     assert done.counts["asked_again"] == {"cut": 1}
 
 
+def test_what_a_refusal_of_several_costs_is_not_taken_for_an_earlier_reply(run, truths):
+    """A prompt that is too long is made and billed by nobody: two halves are asked, and both are paid now."""
+    right = fenced_oracle(truths, UMBRELA)
+    too_long = error(400, "This model's maximum context length is 10 tokens", code="context_length_exceeded", kind="invalid_request_error")
+    with serving(lambda call: too_long if len(texts_of(call.body)[1]) > 5 else right(call)) as server:
+        done = run(server, batch(1, 10))
+        assert server.ledger.billed == 2
+    assert (done.counts["calls"], done.counts["failures"]) == (2, {"too_long": 1})
+    assert done.counts["from_store"]["replies"] == 0
+
+
 def test_an_endpoint_without_response_formats_is_asked_without_and_that_is_said_once(run, truths):
     right = fenced_oracle(truths, UMBRELA)
     no = error(400, "response_format is not supported", kind="invalid_request_error")
@@ -136,6 +148,13 @@ def test_a_model_that_changes_its_name_is_told(run, truths):
         done = run(server, batch())
     assert set(done.counts["models"]) == {"test-model", "another-model"}
     assert len([line for line in done.progress.warnings if "answers as 'another-model'" in line]) == 1
+
+
+def test_a_damaged_tally_is_told_and_no_traceback(tmp_path):
+    file = tmp_path / "tally.sqlite"
+    file.write_bytes(b"this is no database" * 100)
+    with pytest.raises(StoreError, match=r"tally\.sqlite: is damaged"):
+        Tally(file)
 
 
 # Money ---------------------------------------------------------------------------------------------------------------

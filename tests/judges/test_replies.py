@@ -138,3 +138,12 @@ def test_the_probability_of_a_grade_is_that_of_its_tokens(pieces):
     confidences = UMBRELA.confidences(UMBRELA.read("".join(pieces), 2), chances)
     assert confidences[1] == pytest.approx(1.0)
     assert confidences[0] == pytest.approx(0.9)
+
+
+def test_a_named_list_counts_more_than_numbers_in_prose():
+    assert RelevantSet().read('{"relevant": [2]} as in [1] and [3]', 3).grades == (0, 1, 0)
+
+
+@pytest.mark.parametrize("text", ["\n" * 20_000 + "1" + " " * 20_000 + "x", '{"' + "1" * 20_000 + '": 1}', "1" * 20_000 + ": 2"])
+def test_an_answer_without_end_is_no_answer(text):
+    assert UMBRELA.read(text, 2).grades == (None, None)

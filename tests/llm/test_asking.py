@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+from random import Random
 
 import pytest
 from llm_requests import PRICE, ask
 
+from recipekit.component import Spending
 from recipekit.endpoints import Patience
 from recipekit.errors import RunError
-from recipekit.llm.calls import Failure, Reply, TokenChance, Usage
+from recipekit.llm.attempts import Attempts, Call
+from recipekit.llm.budget import Budget
+from recipekit.llm.calls import Failure, Reply, Request, TokenChance, Usage
+from recipekit.llm.client import Client
+from recipekit.llm.endpoint import Endpoint
+from recipekit.llm.pace import Pace
+from recipekit.llm.store import CallStore
 from servers.openai_server import Answer, Ledger, always, at_rates, error, in_turn, rate_limited, serving, text
 
 QUESTIONS = [f"question {number}" for number in range(60)]
@@ -277,7 +286,33 @@ def test_the_openai_key_of_the_environment_goes_to_openai_alone(at, monkeypatch)
     with serving(note) as server:
         at(server).answers([ask("q")])
         at(server, api_key="sk-for-this-server").answers([ask("r")])
-    assert sent == ["Bearer none", "Bearer sk-for-this-server"]
+        bare = Request("gpt-4o-mini", ({"role": "user", "content": "s"},), {"max_tokens": 40})  # whose provider litellm guesses
+        at(server).answers([bare])
+    assert sent == ["Bearer none", "Bearer sk-for-this-server", "Bearer none"]
+
+
+def test_a_credential_never_shows_in_what_is_told(monkeypatch):
+    monkeypatch.setenv("SOME_API_KEY", "sk-of-the-environment")
+    endpoint = Endpoint("http://me:p%40ssword@host/v1", headers={"X-Auth": "Bearer hf-of-a-header"})
+    told = endpoint.clean("sk-of-the-environment, hf-of-a-header, p@ssword and p%40ssword are wrong")
+    assert told == "***, ***, *** and *** are wrong"
+
+
+def test_a_message_is_cut_after_its_credentials_are_taken_out(at):
+    key = "sk-" + "0123456789" * 4
+    with serving(always(error(400, "x" * 280 + f" {key} is no key"))) as server:
+        answers = at(server, api_key=key).answers([ask("q")])
+    assert key[:10] not in answers["q"].reason
+
+
+def test_the_clock_of_calls_stands_still_while_nobody_waits_for_an_answer(at):
+    """Else a look at the figures between two answers would fill buckets in advance, and stall what comes next for as long."""
+    with serving(echo) as server:
+        made = at(server)
+        for _ in made.asker.answers(map(ask, QUESTIONS[:3])):
+            first = made.asker._loop.time()
+            sum(range(1_000_000))
+            assert made.asker._loop.time() == first
 
 
 # Money ---------------------------------------------------------------------------------------------------------------
@@ -294,6 +329,24 @@ def test_a_budget_is_never_passed_and_nearly_used(at, share):
     assert {failure.kind for failure in unpaid} <= {"unpaid"}
     assert server.ledger.usd <= share * whole + 0.0005
     assert made.budget.spent_usd == pytest.approx(server.ledger.usd)
+
+
+def test_who_waits_for_the_budget_hears_that_it_is_spent():
+    """The last call in flight ends at its full price between one caller's refusal and its wait, while another one asks anew."""
+
+    async def story(attempts):
+        in_flight, waits, comes = (Call(ask(question), 1, None) for question in "abc")
+        assert await attempts._reserve(in_flight)
+        first = asyncio.ensure_future(attempts._reserve(waits))
+        await asyncio.sleep(0)
+        asyncio.get_running_loop().call_soon(lambda: attempts._end(in_flight, paid=True))
+        async with asyncio.timeout(5):
+            return await asyncio.gather(first, attempts._reserve(comes))
+
+    with CallStore(None) as store:
+        budget = Budget(store, Spending("test", None, 1))
+        attempts = Attempts(Client(Endpoint()), store, budget, None, Pace(8), Patience(), None, Random(0))
+        assert asyncio.run(story(attempts)) == [False, False]
 
 
 def test_a_spent_budget_still_answers_what_was_paid_before(at):

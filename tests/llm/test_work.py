@@ -1,4 +1,3 @@
-import numpy as np
 import pytest
 
 from recipekit.llm.prices import GivenPrice, Price, price_of
@@ -24,12 +23,6 @@ def test_the_last_call_of_a_query_may_be_partial():
     assert (job.pairs, job.calls) == (20, 6)
     assert job.tokens_in == 6 * (10 + 650) + 20 * (120 + 6)
     assert job.tokens_out == 20 * 6
-
-
-def test_queries_with_numbers_of_their_own():
-    """0, 1, 4 and 5 pairs at 4 a call are 0, 1, 1 and 2 calls."""
-    job = work(queries=4, pairs_per_query=np.array([0, 1, 4, 5]), passages_per_call=4, **CALL)
-    assert (job.pairs, job.calls) == (10, 4)
 
 
 def test_votes_ask_everything_again():
@@ -77,11 +70,6 @@ def test_the_tighter_limit_sets_the_time():
     assert work(**job, out_per_call=10).hours is None
     assert work(**job, out_per_call=10, requests_per_minute=10).hours == 1.0
     assert work(**job, out_per_call=10, requests_per_minute=10, tokens_per_minute=500).hours == 2.0
-
-
-def test_judges_one_after_another_add_up():
-    total = Work(10, 5, 100, 50, 20, 1.5, 0.5) + Work(1, 1, 10, 0, 2, 0.25, None)
-    assert total == Work(11, 6, 110, 50, 22, 1.75, None)
 
 
 def test_nothing_to_do_costs_nothing():

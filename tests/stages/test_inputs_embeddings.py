@@ -14,7 +14,7 @@ from recipekit.artifacts.store import Artifact, Store
 from recipekit.component import Ranks
 from recipekit.encoders.bi_encoder import BiEncoderSpec
 from recipekit.recipe.models import Slot
-from recipekit.records import LABELS, Dataset, write_table
+from recipekit.records import LABELS, PASSAGES, Dataset, write_table
 from recipekit.registry import resolve
 from recipekit.stages.inputs import Inputs
 from recipekit.testing import RecordingProgress
@@ -56,14 +56,29 @@ def test_another_prompt_is_another_artifact(make_inputs) -> None:
 
 
 def test_other_labels_on_the_same_texts_change_nothing(make_inputs, tiny_dataset, tmp_path) -> None:
-    first = make_inputs()
+    first, made = make_inputs(), []
     vectors = first.embeddings("student", "passage")
+    index = first.artifact("bm25", {"k1": 0.9}, made.append)
     relabelled = tmp_path / "relabelled"
     shutil.copytree(tiny_dataset.path, relabelled)
     write_table(relabelled / "labels.arrow", LABELS, [tiny_dataset.labels.slice(1)])
     second = make_inputs()
     second.artifacts = {"collect": Artifact("collect", "another-key", relabelled)}
     assert second.embeddings("student", "passage").path == vectors.path and encoded(second) == 0
+    assert second.artifact("bm25", {"k1": 0.9}, made.append) == index and len(made) == 1
+    corpora = {inputs.context(tmp_path / "scratch").corpus for inputs in (first, second)}
+    assert len(corpora) == 1
+    assert second.store.reachable({("bm25", index.name)}) == {("bm25", index.name)}, "it keeps no data set"
+
+
+def test_other_passages_are_another_corpus(make_inputs, tiny_dataset, tmp_path) -> None:
+    first, second, made = make_inputs(), make_inputs(), []
+    fewer = tmp_path / "fewer"
+    shutil.copytree(tiny_dataset.path, fewer)
+    write_table(fewer / "passages.arrow", PASSAGES, [tiny_dataset.passages.table.slice(1)])
+    second.artifacts = {"collect": Artifact("collect", tiny_dataset.key, fewer)}
+    assert first.artifact("bm25", {"k1": 0.9}, made.append) != second.artifact("bm25", {"k1": 0.9}, made.append)
+    assert first.context(tmp_path / "scratch").corpus != second.context(tmp_path / "scratch").corpus
 
 
 def test_two_ranks_make_one_artifact_together(make_inputs) -> None:

@@ -7,7 +7,10 @@ from recipekit.artifacts.store import Artifact
 from recipekit.component import Context, JudgeSpec, Ranks, Verdicts
 from recipekit.errors import ComponentError, RunError
 from recipekit.judges.labels import Labels
+from recipekit.judges.llm import Llm
+from recipekit.recipe.models import JudgeSection, Slot
 from recipekit.records import CANDIDATES, write_table
+from recipekit.registry import Entry
 from recipekit.stages.inputs import Inputs
 from recipekit.stages.judge import judge, spending
 
@@ -212,3 +215,26 @@ def test_a_raised_limit_counts_what_was_spent_up_to_the_old_one(inputs):
     mine = inputs.artifacts["mine"]
     inputs.artifacts = {**inputs.artifacts, "mine": Artifact("mine", "another", mine.path)}
     assert spending(inputs, low).ledger != spending(inputs, high.model_copy(update={"audit_given": True})).ledger
+
+
+def test_the_account_stays_the_same_whatever_changes_no_verdict(inputs, tmp_path):
+    """A killed run that goes on with fewer calls at once, or at another address, has spent what it had spent."""
+
+    def account(**written):
+        one = Llm(model="openai/m", **written)
+        slot = Slot(
+            use="llm", model="openai/m", **{name: str(value) if name == "prompt_file" else value for name, value in written.items()}
+        )
+        slot.bind(Entry("judge", "llm", "recipekit", "1", "recipekit.judges.llm:Llm"), one)
+        return spending(inputs, JudgeSection(judges={"one": slot})).ledger
+
+    assert account() == account(concurrency=2, api_base="http://elsewhere/v1", api_key="sk-another", timeout=5)
+    assert account() != account(max_passage_tokens=100)
+    prompt, moved = tmp_path / "prompt.jinja", tmp_path / "moved.jinja"
+    own = {"prompt": "own", "grades": {0: "negative", 1: "positive"}}
+    for file in (prompt, moved):
+        file.write_text("{{ query }} {{ passages }}")
+    before = account(**own, prompt_file=prompt)
+    assert before == account(**own, prompt_file=moved)
+    moved.write_text("Judge. {{ query }} {{ passages }}")
+    assert before != account(**own, prompt_file=moved)

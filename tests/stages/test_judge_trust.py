@@ -228,10 +228,12 @@ def test_what_is_required_and_cannot_be_measured_is_an_error_with_the_way_out(in
 
 def test_judges_of_a_stage_share_one_account_that_stays_the_same_over_attempts(inputs, tmp_path):
     first, second = Reads(verdict=oracle), Reads(verdict=oracle)
-    run(inputs, tmp_path, section({"max_cost_usd": 2.5, "max_calls": 7}, first=first, second=second), "abc.partial")
-    accounts = [spec.given[0].spending for spec in (first, second)]
-    assert accounts[0] == accounts[1]
-    assert (accounts[0].ledger, accounts[0].max_cost_usd, accounts[0].max_calls) == ("abc", 2.5, 7)
+    judges = section({"max_cost_usd": 2.5, "max_calls": 7}, first=first, second=second)
+    run(inputs, tmp_path, judges, "attempt")
+    run(inputs, tmp_path, judges, "another")
+    accounts = [spec.given[attempt].spending for attempt in (0, 1) for spec in (first, second)]
+    assert accounts == [accounts[0]] * 4
+    assert (accounts[0].max_cost_usd, accounts[0].max_calls) == (2.5, 7)
     assert accounts[0].calls == inputs.store.root / "calls.sqlite"
 
 

@@ -120,6 +120,8 @@ def known_labels(spec: Labels, labels: LabelFile, dataset: Dataset, progress: Pr
     Raises:
         DataError: Most of its ids are unknown, or a pair is labelled twice, and differently.
     """
+    if not len(labels):
+        progress.warn(f"{spec.file}: no pair is labelled in it yet")
     query, passage = (
         pc.fill_null(pc.index_in(ids, value_set=table.table["id"].combine_chunks()), -1).to_numpy()
         for ids, table in ((labels.query_id, dataset.queries), (labels.passage_id, dataset.passages))

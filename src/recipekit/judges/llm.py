@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import Field, model_validator
 
+from recipekit.artifacts.key import key_of
 from recipekit.component import Context, Judge, JudgeSpec, LocalPath, NotIdentity, Secret, Sizes
 from recipekit.endpoints import Patience
 from recipekit.errors import ComponentError
-from recipekit.judges.prompting.render import SHIPPED, Prompt, Said, check_template, own, shipped
+from recipekit.judges.prompting.render import RULES, SHIPPED, Prompt, Said, check_template, own, shipped
 from recipekit.llm.prices import GivenPrice
 from recipekit.recipe.environment import redact
 from recipekit.records import Verdict
@@ -29,7 +32,11 @@ RESERVED: Final = frozenset(
     "response_format api_key api_base base_url headers extra_headers timeout num_retries max_retries tools functions mock_response".split()
 )
 """What `sampling` may not hold: it has a key of its own, or no place in a judgment."""
-SECRET_HEADERS: Final = ("authorization", "key", "token", "secret", "cookie")
+SECRET_HEADERS: Final = ("auth", "key", "token", "secret", "password", "credential", "cookie")
+SECRET_SETTINGS: Final = re.compile(
+    r"secret|password|credential|(api|access)_?key|(access|azure_ad|auth|session|bearer)_token", re.IGNORECASE
+)
+"""Names of what litellm takes as credentials beside `api_key` (`aws_secret_access_key`, `azure_ad_token`, `vertex_credentials`)."""
 
 
 class Llm(JudgeSpec):
@@ -42,7 +49,7 @@ class Llm(JudgeSpec):
 
     measured: ClassVar[bool] = True
 
-    model: str
+    model: Annotated[str, Field(min_length=1)]
     """The model, as litellm names it: `openai/gpt-5-nano`, `anthropic/...`, `ollama/...`; `hosted_vllm/NAME` or `openai/NAME` with an
     `api_base` for a server of your own."""
     api_base: Annotated[str, NotIdentity] | None = None
@@ -155,11 +162,28 @@ class Llm(JudgeSpec):
         for name, value in self.headers.items():
             if any(part in name.lower() for part in SECRET_HEADERS) and redact(value) == value:
                 raise ValueError(f"headers: '{name}' holds a credential, which does not belong in a recipe: write ${{env:NAME}}")
+        for name in _names(self.sampling):
+            if SECRET_SETTINGS.search(name):
+                variable = "set the variable that litellm reads instead"
+                raise ValueError(f"sampling: '{name}' is a credential, and what is asked is kept on disk: {variable} ({name.upper()})")
+        if self.api_base is not None and not self.api_base.startswith(("http://", "https://")):
+            raise ValueError("api_base: is no url: write it as in http://HOST:PORT/v1")
+        if self.api_base is not None and "@" in urlsplit(self.api_base).netloc and redact(self.api_base) == self.api_base:
+            raise ValueError("api_base: holds a user's password, which does not belong in a recipe: write ${env:NAME} in its place")
         return self
 
     def files(self) -> Mapping[str, Path]:
         """The prompt and the tokenizer, where they are files."""
         return {name: path for name, path in (("prompt", self.prompt_file), ("tokenizer", self.tokenizer)) if path is not None}
+
+    def fingerprint(self) -> Any:
+        """The prompt's words, which a release of recipekit may change: the template, the rules, and how an answer is asked for.
+
+        Raises:
+            ComponentError: The template cannot be read.
+        """
+        prompt = self._prompt()
+        return {"prompt": key_of([prompt.source, RULES, prompt.form.ask()])}
 
     @property
     def meaning(self) -> dict[int, Verdict]:
@@ -226,6 +250,14 @@ class Llm(JudgeSpec):
         if self.structured != "auto":
             return self.structured
         return "json_schema" if known_of(self.model).get("supports_response_schema") else "off"
+
+
+def _names(settings: Any) -> Iterator[str]:
+    """The keys of nested settings."""
+    if isinstance(settings, Mapping):
+        for name, value in settings.items():
+            yield str(name)
+            yield from _names(value)
 
 
 def _listed(scale: set[int]) -> str:

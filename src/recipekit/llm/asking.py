@@ -35,14 +35,16 @@ class _Loop(asyncio.SelectorEventLoop):
 
     def __init__(self) -> None:
         self._stood = 0.0
-        self._stopped = time.monotonic()
+        self._stopped: float | None = time.monotonic()
         super().__init__()
 
     def time(self) -> float:
-        return time.monotonic() - self._stood
+        return (time.monotonic() if self._stopped is None else self._stopped) - self._stood
 
     def run_forever(self) -> None:
-        self._stood += time.monotonic() - self._stopped
+        if self._stopped is not None:
+            self._stood += time.monotonic() - self._stopped
+        self._stopped = None
         try:
             super().run_forever()
         finally:
@@ -134,7 +136,9 @@ class Asker:
         """What to show beside a count: calls a second, USD spent, and, where nothing may start, for how long."""
         elapsed = time.monotonic() - self._began if self._began is not None else 0.0
         attempts = self._attempts
-        shown: dict[str, float | str] = {"calls/s": round(self.calls / elapsed, 1) if elapsed else 0.0, "usd": round(self.usd, 4)}
+        shown: dict[str, float | str] = {"calls/s": round(self.calls / elapsed, 1) if elapsed else 0.0}
+        if self.usd:  # 0 also stands for a price that is not known, and would be read as free
+            shown["usd"] = round(self.usd, 4)
         if (seconds := attempts.pace.waits(self._loop.time())) >= 1:
             shown["waiting"] = f"{seconds:.0f} s"
         elif attempts.circuit.is_open:

@@ -124,6 +124,7 @@ class Attempts:
                 return True
             if not self._budget.exhausted:
                 await self._settled.wait()
+        self._settled.set()  # nobody settles any more: who waits here is to see that nothing is left
         return False
 
     def _take_back(self, call: Call, reserved: bool) -> None:

@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 __all__ = ["Endpoint"]
 
@@ -37,7 +37,8 @@ class Endpoint:
 
     def key(self, model: str) -> str | None:
         """The key to send: what is given, and never the account's OpenAI key to a server that is not OpenAI's."""
-        if self.api_key is None and self.api_base is not None and model.startswith("openai/"):
+        provider = model.rpartition("/")[0].partition("/")[0]  # of a bare `gpt-5-nano`, litellm knows that it is OpenAI's
+        if self.api_key is None and self.api_base is not None and provider in ("", "openai", "text-completion-openai"):
             host = urlsplit(self.api_base).hostname or ""
             return None if host == "openai.com" or host.endswith(".openai.com") else "none"
         return self.api_key
@@ -45,9 +46,10 @@ class Endpoint:
     def clean(self, text: str) -> str:
         """The text without any credential that this endpoint is given, or that litellm may have read from the environment."""
         secrets = [self.api_key or "", *self.headers.values()]
+        secrets += [value.rpartition(" ")[2] for value in self.headers.values()]  # without its scheme, `Bearer`
         if self.api_base is not None:
             parts = urlsplit(self.api_base)
-            secrets += [parts.password or "", parts.query]
+            secrets += [parts.password or "", unquote(parts.password or ""), parts.query]
         secrets += [value for name, value in os.environ.items() if re.search(r"(KEY|TOKEN|SECRET|PASSWORD)$", name)]
         for secret in sorted(filter(lambda one: len(one) >= SHORTEST_SECRET, secrets), key=len, reverse=True):
             text = text.replace(secret, "***")

@@ -47,7 +47,7 @@ def understood(error: Exception, endpoint: Endpoint, model: str) -> Failure | Se
     """What litellm's exception says: no answer for good, a reason to try again, or the end of the run."""
     status = getattr(error, "status_code", None)
     headers: Mapping[str, str] = dict(getattr(error, "litellm_response_headers", None) or {})
-    text = endpoint.clean(_message(error))
+    text = endpoint.clean(_message(error))[:300]  # cut last: half of a credential would not be known for one
     reason = f"{status} {text}" if headers and status else text
     if fatal := _fatal(error, status, text, endpoint, model):
         return fatal
@@ -122,4 +122,4 @@ def _message(error: Exception) -> str:
     text = str(getattr(error, "message", "") or error).strip()
     _, wrapped, own = text.partition("Exception - ")
     lines = (own if wrapped else text).splitlines()
-    return lines[0][:300] if lines else type(error).__name__
+    return lines[0] if lines else type(error).__name__

@@ -60,7 +60,7 @@ class TokenCounter:
 
     def at_most(self, text: str) -> int:
         """At least as many tokens as the text has for any byte-level tokenizer, exact or not: its bytes in UTF-8."""
-        return len(text.encode("utf-8", "surrogatepass"))
+        return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
 
     def prompt(self, request: Request) -> int:
         """Tokens in of a request: its messages, what frames them, and the answer's schema."""

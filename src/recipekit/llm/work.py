@@ -4,10 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
-
-import numpy as np
-import numpy.typing as npt
 
 from recipekit.llm.calls import Usage
 from recipekit.llm.prices import Price
@@ -17,7 +13,7 @@ __all__ = ["Work", "work"]
 
 @dataclass(frozen=True)
 class Work:
-    """Calls to a language model that are to come. Two add up to what one after the other takes."""
+    """Calls to a language model that are to come."""
 
     pairs: int
     """Distinct (query, passage) pairs; votes do not count twice."""
@@ -31,22 +27,11 @@ class Work:
     hours: float | None
     """At the given rate limits; None where there are none."""
 
-    def __add__(self, other: Work) -> Work:
-        return Work(
-            self.pairs + other.pairs,
-            self.calls + other.calls,
-            self.tokens_in + other.tokens_in,
-            self.tokens_cached + other.tokens_cached,
-            self.tokens_out + other.tokens_out,
-            _sum(self.usd, other.usd),
-            _sum(self.hours, other.hours),
-        )
-
 
 def work(
     *,
     queries: int,
-    pairs_per_query: float | npt.NDArray[Any],
+    pairs_per_query: float,
     passages_per_call: int,
     query_tokens: float,
     passage_tokens: float,
@@ -70,8 +55,8 @@ def work(
         hours = max(calls / requests a minute, (tokens in + out) / tokens a minute) / 60
 
     Args:
-        queries: How many are judged; unused where `pairs_per_query` has a number for each.
-        pairs_per_query: The pairs of each query, or their number for all alike (a mean is rounded up to whole calls).
+        queries: How many are judged.
+        pairs_per_query: On average; rounded up to whole calls.
         passages_per_call: The most passages in a call.
         query_tokens: Mean tokens of a query.
         passage_tokens: Mean tokens of a passage, after cutting.
@@ -87,12 +72,8 @@ def work(
         requests_per_minute: The endpoint's limit.
         tokens_per_minute: The endpoint's limit, tokens in and out together.
     """
-    if isinstance(pairs_per_query, np.ndarray):
-        pairs = int(pairs_per_query.sum())
-        calls = round(votes * float(np.ceil(pairs_per_query / passages_per_call).sum()))
-    else:
-        pairs = round(queries * pairs_per_query)
-        calls = round(votes * queries * math.ceil(pairs_per_query / passages_per_call))
+    pairs = round(queries * pairs_per_query)
+    calls = round(votes * queries * math.ceil(pairs_per_query / passages_per_call))
     in_per_call = query_tokens + reference_tokens + overhead_tokens
     tokens_in = round(calls * in_per_call + votes * pairs * (passage_tokens + in_per_passage))
     cached = min(round(calls * cached_per_call), tokens_in)
@@ -118,7 +99,3 @@ def _usd(price: Price, calls: int, usage: Usage) -> float:
 def _hours(calls: int, tokens: int, requests_per_minute: float | None, tokens_per_minute: float | None) -> float | None:
     minutes = [amount / limit for amount, limit in ((calls, requests_per_minute), (tokens, tokens_per_minute)) if limit is not None]
     return max(minutes) / 60 if minutes else None
-
-
-def _sum(first: float | None, second: float | None) -> float | None:
-    return None if first is None or second is None else first + second

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from recipekit.artifacts.store import Artifact
 from recipekit.component import JudgeSpec, Progress, Ranks
@@ -50,9 +51,9 @@ class Trial:
     """So many pairs as were asked for, or all that were judged, by query and rank."""
     queries: int
     candidates: int
-    """Candidates of the tried queries."""
+    """Candidates of the tried queries that a run would ask about; pairs judged blind, a small share, are left out of both."""
     of: int
-    """All candidates of the recipe."""
+    """Such candidates of the whole recipe."""
     summary: Mapping[str, Any]
     """The judge stage's counts, of the tried queries."""
 
@@ -60,10 +61,10 @@ class Trial:
     def usd_for_all(self) -> float | None:
         """What all candidates would cost at this rate, replies that were paid for earlier counted as if they were paid now.
 
-        None where no price is known, or nobody was paid.
+        None where no price is known, nobody was paid, or there was nothing to judge.
         """
         paid = [counts for told in self.summary["judges"].values() if "calls" in (counts := told.get("counts") or {})]
-        if not paid or any(counts.get("usd") is None for counts in paid):
+        if not paid or not self.candidates or any(counts.get("usd") is None for counts in paid):
             return None
         worth: float = sum(counts["usd"] + ((counts.get("from_store") or {}).get("usd") or 0.0) for counts in paid)
         return worth / self.candidates * self.of
@@ -119,7 +120,12 @@ def try_judges(mined: Mined, section: JudgeSection, n: int, *, progress: Callabl
         summary = judge(inputs_of(mined, artifacts, progress(Path(folder)), ranks), section, out)
         words = _last_words({name: Journal(out / "scratch" / "verdicts" / name) for name in section.judges})
         shown = tuple(_judged(mined, tried, words, n))
-    return Trial(shown, len(chosen), len(tried), len(table), summary)
+    return Trial(shown, len(chosen), _askable(tried, section), _askable(table, section), summary)
+
+
+def _askable(candidates: pa.Table, section: JudgeSection) -> int:
+    """How many candidates a judge may be asked about: in an audit all, otherwise those that the source does not call positives."""
+    return len(candidates) if section.audit_given else len(candidates) - int(pc.sum(candidates["given"]).as_py() or 0)
 
 
 def _queries(query: Rows, given: Bools, section: JudgeSection, n: int, seed: int) -> Rows:

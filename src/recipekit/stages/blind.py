@@ -7,14 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 
 from recipekit.component import Progress
-from recipekit.draws import Hashes, id_hashes, pair_draws, pair_hashes
+from recipekit.draws import pair_draws, pair_hashes, row_hashes
 from recipekit.judges.label_files import read_labels
 from recipekit.judges.labels import Labels, known_labels
 from recipekit.recipe.models import Trust
-from recipekit.records import Bools, Dataset, Ints, Rows, TextTable, Verdict
+from recipekit.records import Bools, Dataset, Ints, Rows, Verdict
 from recipekit.stages.said import Codes, Said
 
 __all__ = ["Blind", "People", "blind_pairs", "no_blind", "pair_uniforms", "read_people"]
@@ -82,12 +81,5 @@ def blind_pairs(labelled: Rows, truth: Codes, people: Rows, people_truth: Codes,
 
 def pair_uniforms(query: Ints, passage: Ints, dataset: Dataset, seed: int, stream: int) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
     """A uniform number in [0, 1) for each pair, (m,), by its ids and the seed."""
-    return pair_draws(pair_hashes(_hashes(dataset.queries, query, seed), _hashes(dataset.passages, passage, seed)), stream)
-
-
-def _hashes(texts: TextTable, rows: Ints, seed: int) -> Hashes:
-    """The hash of each row's id; each id is hashed once."""
-    distinct, places = np.unique(rows, return_inverse=True)
-    ids: list[str] = texts.table["id"].take(pa.array(distinct)).to_pylist()
-    hashes: Hashes = id_hashes(ids, seed)[places]
-    return hashes
+    ids = dataset.queries.table["id"], dataset.passages.table["id"]
+    return pair_draws(pair_hashes(row_hashes(ids[0], query, seed), row_hashes(ids[1], passage, seed)), stream)

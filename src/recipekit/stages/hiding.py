@@ -7,9 +7,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from recipekit.draws import Hashes, id_hashes, pair_draws, pair_hashes
+from recipekit.draws import pair_draws, pair_hashes, row_hashes
 from recipekit.recipe.models import Hide
 from recipekit.records import SPLITS, Bools, Floats, Rows
 
@@ -51,7 +50,7 @@ def hidden_positives(
     """
     chosen = np.flatnonzero((grade > 0) & np.isin(split, [SPLITS.index(name) for name in hide.splits]))
     query = query[chosen]
-    draws = pair_draws(pair_hashes(_hashes(query_ids, query, seed), _hashes(passage_ids, passage[chosen], seed)), STREAM)
+    draws = pair_draws(pair_hashes(row_hashes(query_ids, query, seed), row_hashes(passage_ids, passage[chosen], seed)), STREAM)
     keys: list[npt.NDArray[Any]] = [draws, -grade[chosen], query] if hide.by == "grade" else [draws, query]
     order = np.lexsort(keys)  # the last key is the first to sort by
     start = np.flatnonzero(np.diff(query[order], prepend=-1))
@@ -59,10 +58,3 @@ def hidden_positives(
     hidden = np.zeros(len(grade), dtype=np.bool_)
     hidden[chosen[order[place >= hide.keep]]] = True
     return hidden
-
-
-def _hashes(ids: pa.ChunkedArray, rows: Rows, seed: int) -> Hashes:
-    """The hash of each row's id, (n,); an id is hashed once, however many labels name it."""
-    unique, inverse = np.unique(rows, return_inverse=True)
-    named: list[str] = pc.take(ids, pa.array(unique)).to_pylist()
-    return id_hashes(named, seed)[inverse]

@@ -14,11 +14,11 @@ from typing import Any, cast
 
 import numpy as np
 
-from recipekit.artifacts.key import key_of
+from recipekit.artifacts.key import fields_identity, key_of
 from recipekit.artifacts.store import write_json
-from recipekit.component import Judge, JudgeSpec, Spending
+from recipekit.component import Judge, JudgeSpec, Spending, is_identity
 from recipekit.errors import RunError
-from recipekit.recipe.models import Floors, JudgeSection
+from recipekit.recipe.models import Floors, JudgeSection, Slot
 from recipekit.records import JUDGMENTS as SCHEMA
 from recipekit.records import Rows, read_table, write_table
 from recipekit.stages.blind import Blind, blind_pairs, pair_uniforms, read_people
@@ -66,12 +66,20 @@ def judge(inputs: Inputs, section: JudgeSection, out: Path) -> dict[str, Any]:
 def spending(inputs: Inputs, section: JudgeSection) -> Spending:
     """What the judges may spend together, booked to who judges what.
 
-    It is the same account at every attempt, and also when only the limits are raised: what was spent up to the old one counts
-    towards the new one.
+    It is the same account at every attempt at one artifact (whatever its concurrency, its address or its key), and also when only
+    the limits are raised: what was spent up to the old one counts towards the new one.
     """
-    judging = section.model_dump(mode="json", exclude={"max_cost_usd", "max_calls", "require"})
-    ledger = key_of({"judge": judging, "mine": inputs.artifacts["mine"].key, "seed": inputs.seed})
+    policy = {name: value for name, value in fields_identity(section).items() if name not in ("judges", "max_cost_usd", "max_calls")}
+    judges = [[name, _decisive(inputs, slot)] for name, slot in section.judges.items()]
+    ledger = key_of({"judge": policy, "judges": judges, "mine": inputs.artifacts["mine"].key, "seed": inputs.seed})
     return Spending(ledger, section.max_cost_usd, section.max_calls, inputs.store.root / "calls.sqlite")
+
+
+def _decisive(inputs: Inputs, slot: Slot) -> dict[str, Any]:
+    """What is written of a judge that decides its verdicts."""
+    known = type(slot.spec).model_fields
+    fields = {name: value for name, value in slot.fields.items() if name not in known or is_identity(known[name])}
+    return {"use": slot.use, "fields": fields, "files": {label: inputs.hashes.of(path) for label, path in slot.spec.files().items()}}
 
 
 class _Judging:

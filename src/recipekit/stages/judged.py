@@ -40,7 +40,7 @@ class Shares:
         shown |= figures
         usd, new = figures.get("usd"), done - self.before
         if isinstance(usd, float) and usd > 0 and new > 0:
-            shown["usd to come"] = f"about {usd / new * (self.total - done):.2g}" if done < self.total else "0"
+            shown["usd to come"] = f"about {_usd(usd / new * (self.total - done))}" if done < self.total else "0"
         return shown
 
 
@@ -117,8 +117,12 @@ def _unpaid(section: JudgeSection, name: str, told: Mapping[str, Any], counts: M
     paid = seen - left
     usd = (counts.get("usd") or 0.0) + ((counts.get("from_store") or {}).get("usd") or 0.0)
     rest = usd / paid * left if paid > 0 else 0.0
-    more = f": about ${f'{rest:,.2f}' if rest >= 0.1 else f'{rest:.2g}'} more would do" if rest else ""
+    more = f": about ${_usd(rest)} more would do" if rest else ""
     return (
         f"judge '{name}': the budget is spent, {left:,} of {seen:,} pairs stay without its verdict. To go on, raise {named}{more}; "
         f"what is paid for is kept and is not paid again"
     )
+
+
+def _usd(amount: float) -> str:
+    return f"{amount:,.2f}" if amount >= 0.1 else f"{amount:.2g}"

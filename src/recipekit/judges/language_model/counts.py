@@ -9,6 +9,9 @@ from recipekit.judges.language_model.tally import position_test
 
 __all__ = ["counts_of"]
 
+BILLED = ("refusal", "content_filter", "cut")
+"""Failures that are among the calls made; the others were not answered, and are taken back."""
+
 
 def counts_of(total: Mapping[str, Any], priced: bool, paid_usd: float, made: int) -> dict[str, Any]:
     """The counts as JSON values.
@@ -20,16 +23,18 @@ def counts_of(total: Mapping[str, Any], priced: bool, paid_usd: float, made: int
         made: Calls that it made.
 
     Returns:
-        `pairs`, `calls` and `usd` (made and paid for this artifact), `from_store` (replies that were paid for earlier, and what they
-        had cost), `unpaid` (pairs that the budget left unjudged), `missing` (pairs without a grade, by reason), `asked_again`,
-        `failures`, `cut`, `tokens`, `models` and, where they are known, `canaries`, `positions`, `repeat` and `mean_confidence`.
+        `pairs`, `verdicts` (its own, on these), `calls` and `usd` (made and paid for this artifact), `from_store` (replies that were paid
+        for earlier, and what they had cost), `unpaid` (pairs that the budget left unjudged), `missing` (pairs without a grade, by reason),
+        `asked_again`, `failures`, `cut`, `tokens`, `models` and, where they are known, `canaries`, `positions`, `repeat` and
+        `mean_confidence`.
     """
-    failed = sum(count for kind, count in total.get("failures", {}).items() if kind != "unpaid")
+    failed = sum(total.get("failures", {}).get(kind, 0) for kind in BILLED)
     replies = total.get("replies", 0)
     stored = max(0, replies - max(0, made - failed))
     missing = dict(total.get("missing", {}))
     counts: dict[str, Any] = {
         "pairs": total.get("pairs", 0),
+        "verdicts": total.get("verdicts", {}),
         "calls": made,
         "usd": round(paid_usd, 6) if priced else None,
         "from_store": {"replies": stored, "usd": round(max(0.0, total.get("usd", 0.0) - paid_usd), 6) if priced else None},

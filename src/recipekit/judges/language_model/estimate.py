@@ -76,7 +76,7 @@ def _work(
     k = spec.passages_per_call
     each_in, each_out = (tokens_in(k + 1) - tokens_in(1)) / k, (tokens_out(10 * k) - tokens_out(k)) / (9 * k)
     reason = 25 * spec.reasons  # an explanation of at most 20 words
-    once = work(
+    return work(
         queries=queries,
         pairs_per_query=pairs / queries,
         passages_per_call=k,
@@ -88,24 +88,10 @@ def _work(
         out_per_call=max(0.0, tokens_out(1) - each_out),
         reasoning_per_call=THOUGHTS[spec.reasoning_effort] if requests.reasons_first else 0,
         reference_tokens=passage_tokens if with_references else 0,
-        votes=1,
+        votes=spec.votes + spec.repeat,
         price=price,
         requests_per_minute=spec.requests_per_minute,
         tokens_per_minute=spec.tokens_per_minute,
-    )
-    return _times(once, spec.votes + spec.repeat)
-
-
-def _times(once: Work, times: float) -> Work:
-    """The same work so many times over."""
-    return Work(
-        once.pairs,
-        round(once.calls * times),
-        round(once.tokens_in * times),
-        round(once.tokens_cached * times),
-        round(once.tokens_out * times),
-        None if once.usd is None else once.usd * times,
-        None if once.hours is None else once.hours * times,
     )
 
 

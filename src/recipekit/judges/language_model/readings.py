@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -66,18 +67,26 @@ class Readings:
     def decided(self, meaning: Meaning, *, voted: bool) -> list[Decision]:
         """The verdict on every passage, and everything about them counted."""
         decisions = []
+        verdicts: Counter[str] = Counter()
+        missing: Counter[str] = Counter()
+        known: list[float] = []
         for place in range(len(self.texts.passages)):
             readings = [self.read[vote, place] for vote in range(self.votes)]
             decision = decide(readings, meaning, voted=voted)
             decisions.append(decision)
-            self.count(pairs=1, verdicts={decision.verdict.name.lower(): 1})
+            verdicts[decision.verdict.name.lower()] += 1
             if decision.missing:
-                self.count(missing={decision.missing: 1})
+                missing[decision.missing] += 1
             if not math.isnan(decision.confidence):
-                self.count(confidence={"sum": decision.confidence, "pairs": 1})
+                known.append(decision.confidence)
             again = self.read.get((self.votes, place))
             if again is not None and again.grade is not None and (first := readings[0].grade) is not None:
                 self.count(repeat={"pairs": 1, "same": int(meaning[first] == meaning[again.grade])})
+        self.count(pairs=len(decisions), verdicts=verdicts)
+        if missing:
+            self.count(missing=missing)
+        if known:
+            self.count(confidence={"sum": sum(known), "pairs": len(known)})
         self.count(cut={"passages": sum(passage.cut for passage in self.texts.passages), "queries": int(self.texts.query.cut)})
         return decisions
 

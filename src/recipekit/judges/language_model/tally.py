@@ -13,6 +13,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from recipekit.llm.sqlite_errors import sqlite_explained
+
 __all__ = ["Tally", "added", "chi_square_tail", "position_test"]
 
 SCHEMA = """
@@ -22,24 +24,27 @@ CREATE TABLE IF NOT EXISTS notes (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 
 
 class Tally:
-    """Counts by query, in SQLite."""
+    """Counts by query, in SQLite. Opening it and writing raise `StoreError` where the disk is full or the file damaged."""
 
     def __init__(self, path: Path) -> None:
+        self.path = path
         path.parent.mkdir(parents=True, exist_ok=True)
         # The judge may be asked from one thread and closed from another; it is never used by two at once.
         self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-        self._connection.execute("PRAGMA journal_mode = WAL")
-        self._connection.execute("PRAGMA synchronous = OFF")  # a killed process loses nothing; after a power cut a count may be short
-        self._connection.executescript(SCHEMA)
+        with sqlite_explained(path):
+            self._connection.execute("PRAGMA journal_mode = WAL")
+            self._connection.execute("PRAGMA synchronous = NORMAL")  # a killed process loses nothing, a power cut the last counts
+            self._connection.executescript(SCHEMA)
 
     def write(self, records: Iterable[tuple[int, Mapping[str, Any]]]) -> None:
         """Put the records of some queries in place of earlier ones."""
         rows = [(query, json.dumps(record)) for query, record in records]
         if not rows:
             return
-        self._connection.execute("BEGIN")
-        self._connection.executemany("INSERT OR REPLACE INTO queries VALUES (?, ?)", rows)
-        self._connection.execute("COMMIT")
+        with sqlite_explained(self.path):
+            self._connection.execute("BEGIN")
+            self._connection.executemany("INSERT OR REPLACE INTO queries VALUES (?, ?)", rows)
+            self._connection.execute("COMMIT")
 
     def total(self) -> dict[str, Any]:
         """All records added up."""

@@ -25,17 +25,15 @@ _LINE: Final = re.compile(r"^=== ([a-z2-7]{8}) (query|reference|passage|end)(?: 
 _FENCE_LIKE: Final = re.compile(r"^(?=[^\S\n]*[=\uff1d\u2550]{3,}[^\S\n]*[^\s=\uff1d\u2550])", re.MULTILINE)
 _BREAKS: Final = re.compile("\r\n?|[\v\f\x85\u2028\u2029]")
 _CONTROLS: Final = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
-_INVISIBLE: Final = re.compile(
-    "[\u00ad\u061c\u180e\u200b\u200e\u200f\u202a-\u202e\u2060-\u2064\u2066-\u206f\ufeff\ufff9-\ufffb\U000e0000-\U000e007f]"
-)
+_INVISIBLE: Final = re.compile("[\u00ad\u061c\u180e\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\U000e0000-\U000e0fff]")
 
 
 def clean(text: str) -> str:
     """A text as it is shown to a model: what a reader cannot see is no part of it, and no line looks like a fence.
 
-    Line separators become newlines and other control characters blanks. Bidirectional marks, zero-width characters and tag
-    characters, in which instructions can hide, are taken out; the joiners that Persian, Indic scripts and emoji are written with
-    stay. A line that begins as a fence does is quoted with `> `.
+    Line separators become newlines and other control characters blanks. Bidirectional marks, zero-width characters, tag characters
+    and the variation selectors of plane 14, in which instructions can hide, are taken out; the joiners that Persian, Indic scripts
+    and emoji are written with stay. A line that begins as a fence does is quoted with `> `.
     """
     if not text.isascii():
         text = _INVISIBLE.sub("", text)

@@ -8,13 +8,13 @@ from functools import cached_property
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from recipekit.judges.prompting.fences import code_for, end, fenced
+from recipekit.judges.prompting.fences import code_for, end, fenced, read
 from recipekit.judges.prompting.replies import Form, Grades, RelevantSet
 
 if TYPE_CHECKING:
     from jinja2 import Template
 
-__all__ = ["SHIPPED", "VARIABLES", "Prompt", "Said", "check_template", "own", "shipped"]
+__all__ = ["RULES", "SHIPPED", "VARIABLES", "Prompt", "Said", "check_template", "own", "shipped"]
 
 Said = Literal["positive", "negative", "ignore"]
 
@@ -92,7 +92,7 @@ def check_template(source: str) -> frozenset[str]:
     """The variables that a template speaks of.
 
     Raises:
-        ValueError: It is no template, or speaks of what there is not, or leaves out the query or the passages.
+        ValueError: It is no template, cannot be rendered, speaks of what there is not, or does not show query and passages as they are.
     """
     from jinja2 import TemplateSyntaxError
     from jinja2.meta import find_undeclared_variables
@@ -113,7 +113,23 @@ def check_template(source: str) -> frozenset[str]:
         raise ValueError("its blocks must be 'user', with the texts, and perhaps 'system'")
     if blocks and (silent := [name for name in ("rules", "reply") if name not in used]):
         raise ValueError(f"with blocks of its own, it must say {{{{ {silent[0]} }}}} in one of them")
+    _check_rendered(source)
     return used
+
+
+def _check_rendered(source: str) -> None:
+    try:
+        asked = read(Prompt(source, Grades((0, 1))).messages(0, "a query", ["a reference"], ["a passage"]))
+    except ValueError:
+        whole = False
+    except Exception as error:  # whatever its expressions raise
+        raise ValueError(f"it cannot be rendered: {error}") from error
+    else:
+        whole = asked.query == "a query" and "a passage" in asked.passages
+    if not whole:
+        raise ValueError(
+            "it changes the fenced texts, or shows them outside of the user's message: write {{ query }} and {{ passages }} there"
+        )
 
 
 def _environment() -> Any:
