@@ -157,6 +157,30 @@ def test_an_interrupt_ends_in_a_line(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (130, "Interrupted.\n")
 
 
+def test_an_interrupted_run_says_how_to_go_on_and_ends_as_interrupted(tmp_path: Path) -> None:
+    source = (
+        "import os, signal, time\n\nfrom recipekit.component import SourceSpec\n\n\n"
+        "class Own(SourceSpec):\n    def build(self, context):\n        os.kill(os.getppid(), signal.SIGINT)\n        time.sleep(60)\n"
+    )
+    (tmp_path / "own.py").write_text(source)
+    (tmp_path / "r.yaml").write_text("recipe: 1\nname: r\ncollect:\n  sources:\n    own: {use: './own.py:Own'}\n")
+    command = [sys.executable, "-m", "recipekit", "run", "r.yaml", "--allow-local-code"]
+    done = subprocess.run(
+        command, cwd=tmp_path, capture_output=True, text=True, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler)
+    )
+    assert done.stderr.endswith("interrupted; what is finished is kept. To go on: recipekit run r.yaml --allow-local-code\n")
+    assert done.returncode == 130
+
+
+def test_init_and_cache_say_what_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert invoke(["init", "."]) == 1
+    assert capsys.readouterr().err == ".: is a folder; name the file to write, recipe.yaml for one\n"
+    assert invoke(["cache", "ls", "--cache", "elsewhere"]) == 0
+    assert capsys.readouterr().err == "elsewhere: no cache is here (--cache names another)\n"
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_errors_show_no_value_from_the_environment(
     tmp_path: Path, installed: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -32,6 +32,11 @@ def test_changed_content_names_the_file() -> None:
 def test_what_came_and_what_went() -> None:
     section = {"judges": {"far": {"name": "margin"}}}
     assert changed(section=section) == [
-        'judges.near: {"fields":{"percentage":0.95},"files":{},"name":"margin"} → (none)',
-        'judges.far: (none) → {"name":"margin"}',
+        "judges.near: margin → (none)",
+        "judges.far: (none) → margin",
     ]
+
+
+def test_another_component_in_the_same_place_is_said_in_a_line() -> None:
+    section = {"judges": {"near": {"name": "llm", "fields": {"model": "openai/own"}, "files": {}}}}
+    assert changed(section=section) == ["judges.near: margin → llm"]

@@ -20,6 +20,22 @@ def test_work_ends_in_a_plain_line_and_an_event(tmp_path: Path) -> None:
     assert (event["stage"], event["event"], event["done"], event["unit"]) == ("train", "done", 2, "steps")
 
 
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_live_line_fits_the_terminal_and_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    stream = Terminal()
+    progress = ConsoleProgress(tmp_path / "log.jsonl", "judge", stream=stream)
+    progress.show("judge llm: 55/639 pairs, 5.5 a second, 1 min 46 s left, positive 85%")
+    progress.say("done")
+    live, blank, after = stream.getvalue().split("\r")
+    assert live == "judge llm: 55/639 pairs, 5.5 a second,…"
+    assert (blank, after) == (" " * len(live), "done\n")
+
+
 def test_other_ranks_are_silent(tmp_path: Path) -> None:
     stream = io.StringIO()
     progress = ConsoleProgress(tmp_path / "log.jsonl", "train", is_main=False, stream=stream)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from recipekit.artifacts.store import Store
     from recipekit.recipe.models import Recipe
     from recipekit.runner.remote import RemoteUse
 
@@ -30,12 +31,11 @@ def ls(cache: Cache = Path(".recipekit"), runs: Runs = Path("runs"), recipe: Ser
 
     With --recipe, also what recipekit made on that recipe's servers.
     """
-    from recipekit.artifacts.store import Store
     from recipekit.report.numbers import size
     from recipekit.runner.garbage import needed
     from recipekit.runner.remote import remote_uses
 
-    store = Store(cache)
+    store = _store(cache)
     roots = needed(store, runs)
     total = 0
     for artifact in store.all():
@@ -50,6 +50,15 @@ def ls(cache: Cache = Path(".recipekit"), runs: Runs = Path("runs"), recipe: Ser
         for use in remote_uses(_load(recipe, allow_local_code), store, runs):
             whose = "of another cache" if use.state == "another's" else use.state
             typer.echo(f"{_shown(use)}  {use.index.rows:,} passages  {whose}")
+
+
+def _store(folder: Path) -> Store:
+    """The cache, or a word that there is none, which is no error: nothing was made yet, or it stands elsewhere."""
+    from recipekit.artifacts.store import Store
+
+    if not folder.exists():
+        typer.echo(f"{folder}: no cache is here (--cache names another)", err=True)
+    return Store(folder)
 
 
 def _load(recipe: str, allow_local_code: bool) -> Recipe:
@@ -75,14 +84,13 @@ def gc(
 ) -> None:
     """Remove artifacts that no run needs, and unfinished work that nobody is at.
 
-    With --recipe, also what this cache made on that recipe's servers of data sets that no run needs.
+    With --recipe, also what this cache made on that recipe's servers of passages that no run needs.
     """
-    from recipekit.artifacts.store import Store
     from recipekit.report.numbers import size
     from recipekit.runner.garbage import collect_garbage
     from recipekit.runner.remote import collect_remote_garbage
 
-    store, freed, verb = Store(cache), 0, "would remove" if dry_run else "removed"
+    store, freed, verb = _store(cache), 0, "would remove" if dry_run else "removed"
     if recipe:
         loaded = _load(recipe, allow_local_code)
         for use in collect_remote_garbage(loaded, store, runs, keep_runs=keep_runs, dry_run=dry_run):

@@ -89,6 +89,18 @@ def _keys(component: type[Component]) -> Iterator[str]:
         yield f"{key}: {type_text(field, schema.get('$defs', {}))} ({default}{free})"
         for paragraph in field.get("description", "").split("\n\n"):
             yield from textwrap.wrap(paragraph, WIDTH, initial_indent="    ", subsequent_indent="    ")
+        yield from _inner_keys(field, schema.get("$defs", {}))
+
+
+def _inner_keys(field: dict[str, Any], definitions: dict[str, Any]) -> Iterator[str]:
+    """The keys of a map that has keys of its own, each in a line or two."""
+    for part in (field, *field.get("anyOf", ())):
+        inner = definitions.get(part.get("$ref", "").rpartition("/")[2], part)
+        for key, value in inner.get("properties", {}).items():
+            required = key in inner.get("required", [])
+            default = "required" if required else f"default {_literal(value['default'])}" if "default" in value else "optional"
+            line = f"{key}: {type_text(value, definitions)} ({default}). {value.get('description', '')}".replace("\n", " ").rstrip()
+            yield from textwrap.wrap(line, WIDTH, initial_indent="      ", subsequent_indent="          ")
 
 
 def type_text(schema: dict[str, Any], definitions: dict[str, Any]) -> str:
@@ -121,7 +133,9 @@ def type_text(schema: dict[str, Any], definitions: dict[str, Any]) -> str:
 def _literal(value: Any) -> str:
     from recipekit.recipe.dialect import dump
 
-    return dump([value]).strip()[1:-1] if not isinstance(value, list | dict) else dump(value).strip()
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{key}: {_literal(inner)}' for key, inner in value.items())}}}"
+    return dump([value]).strip()[1:-1] if not isinstance(value, list) else dump(value).strip()
 
 
 def _doc(component: type[Component]) -> str:

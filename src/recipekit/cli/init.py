@@ -30,6 +30,8 @@ def init(
     from recipekit.errors import StoreError
     from recipekit.recipe.starter import starter
 
+    if path.is_dir():
+        raise StoreError(f"{path}: is a folder; name the file to write, {path / 'recipe.yaml'} for one", code="RK502")
     given = None if data is None else os.path.relpath(data.expanduser(), path.parent)
     text = starter(source.value, given, path.absolute().parent.name if path.stem == "recipe" else path.stem)
     try:

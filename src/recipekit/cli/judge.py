@@ -96,12 +96,15 @@ def _mined(context: typer.Context, recipe: Any, cache: Path, runs: Path) -> Mine
 
 def render_trial(trial: Trial, width: int) -> Iterator[str]:
     """The pairs, what was counted, and the money, as lines."""
+    from recipekit.report.sentences import without_answer
+
     for number, pair in enumerate(trial.shown, start=1):
         yield from _pair(number, pair, width)
     yield f"{len(trial.shown):,} of {_asked(trial.summary):,} judged pairs, of {trial.queries:,} of the queries"
     for name, told in trial.summary["judges"].items():
         words = ", ".join(f"{count:,} {word}" for word, count in told["verdicts"].items())
         yield f"  {name}: asked about {told['seen'] + told.get('blind', 0):,}; its word stands on {told['judged']:,} ({words})"
+    yield from (f"  {told}" for told in without_answer(trial.summary["judges"]))
     yield from _money(trial)
     yield from (f"note: {note}" for note in trial.summary.get("notes") or ())
 
@@ -136,6 +139,9 @@ def _money(trial: Trial) -> Iterator[str]:
     if not spent:
         return
     cost = "at a price that is not known" if spent["usd"] is None else f"for {usd(spent['usd'])}"
-    yield f"{plural(spent['calls'], 'call')} {cost}; what is paid for is kept"
+    if spent["calls"]:
+        yield f"{plural(spent['calls'], 'call')} {cost}; what is paid for is kept"
+    else:
+        yield "no call: every reply was kept from before"
     if trial.usd_for_all is not None:
         yield f"at this rate, all {trial.of:,} candidates would cost about {usd(trial.usd_for_all)}; `recipekit plan` has the details"

@@ -34,6 +34,8 @@ VERBS: Final = {
 """Every verb with its help, in the order of their use."""
 
 EXIT_ERROR, EXIT_RECIPE, EXIT_INTERRUPTED, EXIT_PIPE = 1, 2, 130, 141
+INTERRUPTED: Final = "RK606"
+"""The code of a run that was interrupted, which says how to go on."""
 
 
 def main() -> None:
@@ -51,8 +53,10 @@ def invoke(args: Sequence[str]) -> int:
             typer.echo("Interrupted.", err=True)
         return _flushed(code)
     except RecipekitError as error:
+        if error.code == INTERRUPTED and sys.stderr.isatty():
+            typer.echo(err=True)  # after the ^C, or what was left of a live line
         typer.echo(_redacted(str(error)), err=True)
-        return EXIT_RECIPE if isinstance(error, RecipeError) else EXIT_ERROR
+        return EXIT_RECIPE if isinstance(error, RecipeError) else EXIT_INTERRUPTED if error.code == INTERRUPTED else EXIT_ERROR
     except KeyboardInterrupt:
         typer.echo("Interrupted.", err=True)
         return EXIT_INTERRUPTED

@@ -67,7 +67,8 @@ def _amount(unit: str, value: Any) -> str:
     if unit.startswith("bytes "):
         return f"{'at most ' if unit.endswith(' at most') else ''}{size(value)} {unit.removeprefix('bytes ').removesuffix(' at most')}"
     if unit.startswith("flop "):
-        return f"{value / 1e12:,.2f} TFLOP {unit.removeprefix('flop ')}"
+        work = f"{value / 1e12:,.2f} TFLOP" if value >= 1e11 else f"{value / 1e9:,.2f} GFLOP"
+        return f"{work} {unit.removeprefix('flop ')}"
     number = (
         f"{value / 1e9:,.2f} B"
         if value >= 1e9

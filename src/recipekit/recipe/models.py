@@ -192,8 +192,9 @@ class Trust(Section):
 
     known: Share = 0.1
     """Share of the sources' own labels among the candidates, positives and judged negatives, that are judged blind. What a judge
-    says of them changes no label (but see `audit_given`, with which all of them are judged); it is compared with the label. Margin
-    filters and label files are not asked. A judge's `when` and the like go by what was said of these pairs blind."""
+    says of them is compared with the label, and changes it only where the judge would be asked about the pair anyway (a positive:
+    with `audit_given`, with which all of them are judged). Margin filters and label files are not asked. A judge's `when` and the
+    like go by what was said of these pairs blind."""
     sample: LocalPath | None = None
     """People's labels to compare with, in a form that the `labels` judge reads (`recipekit judge sample` writes one to fill in)."""
     relevant_from: float = 1.0

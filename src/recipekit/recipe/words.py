@@ -104,7 +104,8 @@ def explain(error: ValidationError, document: Document, model: type[BaseModel], 
         else:
             is_key = detail["loc"][-1:] == ("[key]",)
             at_key = is_key or isinstance(at(document.value, where), dict)
-            document.find(where, _words(detail, at(document.value, where), is_key), "RK105", at_key=at_key)
+            value = where[-1] if is_key else at(document.value, where)
+            document.find(where, _words(detail, value, is_key), "RK105", at_key=at_key)
 
 
 def _located(document: Document, path: KeyPath, detail: ErrorDetails) -> KeyPath:
@@ -155,7 +156,8 @@ def _missing(document: Document, model: type[BaseModel], path: KeyPath, where: K
             return f"missing, since there is no '{where[-2]}' here yet.{meant}"
     field = parent.model_fields.get(str(where[-1])) if parent else None
     purpose = re.split(r"(?<=[^.])[.:;](?:\s|$)", field.description)[0] if field and field.description else ""
-    return f"missing ({purpose[:1].lower()}{purpose[1:]})" if purpose else "missing"
+    start = purpose[:1] if purpose[1:2].isupper() else purpose[:1].lower()  # USD stays what it is
+    return f"missing ({start}{purpose[1:]})" if purpose else "missing"
 
 
 def _words(detail: ErrorDetails, value: Any, is_key: bool) -> str:

@@ -23,11 +23,14 @@ from recipekit.artifacts.key import key_of
 from recipekit.artifacts.manifest import manifest
 from recipekit.artifacts.store import Artifact, Store, explained, write_json
 from recipekit.errors import RecipekitError, RunError
+from recipekit.recipe.environment import redact
 from recipekit.recipe.fill import filled
 from recipekit.recipe.models import Recipe
+from recipekit.records import Dataset
 from recipekit.report.numbers import duration
 from recipekit.report.render import write_report
 from recipekit.runner.changed import check_unchanged
+from recipekit.runner.fitting import check_data
 from recipekit.runner.job import EXIT_NO_SPACE, Job, read_error
 from recipekit.runner.launch import Launch
 from recipekit.runner.plan import CACHE, Plan, StagePlan, plan
@@ -99,12 +102,15 @@ def run(
         execution.warm_up(wanted, forced)
         for name in wanted:
             execution.stage(name, force=name in forced)
+            if name == "collect":
+                collected = execution.artifacts["collect"]
+                check_data(recipe, wanted, Dataset(collected.path, collected.key))
         return execution.close("finished")
     except KeyboardInterrupt:
         execution.close("interrupted")
         raise RunError(f"interrupted; what is finished is kept. To go on: {execution.command}", code="RK606") from None
-    except RecipekitError:
-        execution.close("failed")
+    except RecipekitError as error:
+        execution.close("failed", error.message.partition("\n")[0])
         raise
     finally:
         if execution.warm:
@@ -201,7 +207,8 @@ class _Execution:
             section = getattr(self.recipe, name)
             check_unchanged(name, section, planned.identity)
             told = self._in_process(name, key, partial, lock)
-            check_unchanged(name, section, planned.identity)
+            if name != "collect":  # a source has read one point in time; what is written afterwards changes nothing
+                check_unchanged(name, section, planned.identity)
             seconds = time.monotonic() - started
             stage = stage_named(name)
             made = manifest(
@@ -261,18 +268,20 @@ class _Execution:
             return RunError(f"{name}: killed by {signal.Signals(-status).name}{hint}. {go_on}", code="RK608")
         return RunError(f"{name}: its process ended with status {status} and told no reason. {go_on}", code="RK609")
 
-    def close(self, status: str) -> Run:
+    def close(self, status: str, why: str | None = None) -> Run:
         """Write the report of what there is, and how the run ended."""
         with explained(self.folder):
-            self._write_status(status)
+            self._write_status(status, **({"why": redact(why)} if why else {}))
             if self.artifacts:
                 write_report(self.folder)
         return Run(self.folder, tuple(self.made), tuple(name for name in self.artifacts if name not in self.made))
 
-    def _write_status(self, status: str) -> None:
+    def _write_status(self, status: str, **more: str) -> None:
         finished = None if status == "running" else datetime.now(UTC).isoformat(timespec="seconds")
         told = {"recipe": str(self.recipe.origin.path), "name": self.recipe.name, "seed": self.recipe.seed, "command": self.command}
-        write_json(self.folder / "run.json", {**told, "started": self.started, "finished": finished, "status": status, "made": self.made})
+        write_json(
+            self.folder / "run.json", {**told, "started": self.started, "finished": finished, "status": status, **more, "made": self.made}
+        )
 
 
 @contextmanager

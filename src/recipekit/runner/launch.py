@@ -91,7 +91,8 @@ def read_launch(config: Path | None = None, num_processes: int | None = None, *,
 def _saved() -> Path | None:
     """Accelerate's saved default, where `accelerate config` writes it."""
     home = Path(os.environ.get("HF_HOME", Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "huggingface"))
-    found = [path for name in ("default_config.yaml", "default_config.json") if (path := home / "accelerate" / name).is_file()]
+    # os.path's: a folder that may not be looked into (a container's user without a home of its own) is one that has no file.
+    found = [path for name in ("default_config.yaml", "default_config.json") if os.path.isfile(path := home / "accelerate" / name)]
     return found[0] if found else None
 
 

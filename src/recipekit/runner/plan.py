@@ -119,7 +119,7 @@ def _why(store: Store, recipe: str, stage: str, identity: Mapping[str, Any]) -> 
 
 def changes(old: Any, new: Any, path: str = "") -> Iterator[str]:
     """The leaves in which two identities differ, as `path: old → new`; changed inputs and files are named, not hashed."""
-    if isinstance(old, Mapping) and isinstance(new, Mapping):
+    if isinstance(old, Mapping) and isinstance(new, Mapping) and not _another(old, new):
         for name in dict.fromkeys((*old, *new)):
             yield from changes(old.get(name, _ABSENT), new.get(name, _ABSENT), f"{path}.{name}" if path else str(name))
     elif old is not _ABSENT and new is not _ABSENT and canonical(old) == canonical(new):
@@ -128,12 +128,17 @@ def changes(old: Any, new: Any, path: str = "") -> Iterator[str]:
         yield f"{path.removeprefix('inputs.')} changed"
     elif ".files." in path:
         label, _, file = path.partition(".files.")
-        yield f"{_readable(label)}: content of '{file}' changed"
+        yield f"{_readable(label)}: content of '{file.replace('..', '.')}' changed"
     else:
         yield f"{_readable(path)}: {_short(old)} → {_short(new)}"
 
 
 _ABSENT: Any = object()
+
+
+def _another(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
+    """Whether another component stands in a place: then all its keys differ, and its name says it."""
+    return "fields" in old and "fields" in new and old.get("name") != new.get("name")
 
 
 def _readable(path: str) -> str:
@@ -144,6 +149,8 @@ def _readable(path: str) -> str:
 def _short(value: Any) -> str:
     if value is _ABSENT:
         return "(none)"
+    if isinstance(value, Mapping) and isinstance(value.get("name"), str):
+        return str(value["name"])  # a component that came or went: all its keys would say no more
     text = canonical(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
 

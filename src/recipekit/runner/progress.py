@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -67,8 +68,10 @@ class ConsoleProgress:
             self.stream.flush()
 
     def show(self, text: str) -> None:
-        """The live line, in place of the one before."""
+        """The live line, in place of the one before; cut to the terminal, since of a wrapped line only the last row could be cleared."""
         self._clear()
+        room = shutil.get_terminal_size().columns - 1
+        text = text if len(text) <= room else f"{text[: room - 1]}…"
         self.stream.write(text)
         self.stream.flush()
         self._width = len(text)

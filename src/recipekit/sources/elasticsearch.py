@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
@@ -24,6 +24,8 @@ class Elasticsearch(ElasticsearchAccess, SourceSpec):
     The index is read as it is at one point in time, in parallel slices, and never written to. Its documents come in the order in
     which the server has them, which stays the same as long as nothing is written to the index.
     """
+
+    live: ClassVar[bool] = True
 
     index: str = Field(min_length=1)
     """The index or alias to read."""

@@ -38,11 +38,13 @@ def file_format(path: Path) -> Format:
     """What a file's name says of its format.
 
     Raises:
-        DataError: The name ends in nothing that is known.
+        DataError: The name ends in nothing that is known, or is a folder's.
     """
     suffixes = [suffix.lower() for suffix in path.suffixes if suffix.lower() != ".gz"]
     found = FORMATS.get(suffixes[-1]) if suffixes else None
     if found is None:
+        if path.is_dir():
+            raise DataError(f"{path}: this is a folder, a file is wanted", code="RK302")
         raise DataError(f"{path}: its name does not tell its format; say `format: jsonl`, csv, tsv or parquet", code="RK304")
     return found
 
