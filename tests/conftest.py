@@ -7,10 +7,11 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
 os.environ.setdefault("LITELLM_MODE", "PRODUCTION")
 # Shipped recipes name these; nothing is asked there.
-for name in ("JUDGE_API_BASE", "ES_URL", "QDRANT_URL"):
-    os.environ.setdefault(name, "http://127.0.0.1:9/v1" if name == "JUDGE_API_BASE" else "http://127.0.0.1:9")
-for name in ("ES_API_KEY", "QDRANT_API_KEY"):
-    os.environ.setdefault(name, "no-key-of-anybody")
+os.environ.setdefault("JUDGE_API_BASE", "http://127.0.0.1:9/v1")
+os.environ.setdefault("ES_URL", "http://127.0.0.1:9")
+os.environ.setdefault("ES_API_KEY", "no-key-of-anybody")
+os.environ.setdefault("QDRANT_URL", "http://127.0.0.1:9")
+os.environ.setdefault("QDRANT_API_KEY", "no-key-of-anybody")
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path

@@ -188,22 +188,26 @@ class TextTable:
 class Dataset:
     """The collected data: queries with splits, passages, and the labels that the sources gave.
 
-    `key` identifies the content; what is derived from the data set (an index, embeddings) is keyed by it.
+    `key` identifies the content: queries, passages and labels together.
     """
 
     def __init__(self, path: Path, key: str) -> None:
         self.path = path
         self.key = key
 
+    def file(self, side: Side) -> Path:
+        """The file of one side's texts, ids and sources. What is derived from it alone (an index, embeddings) is keyed by its content."""
+        return self.path / ("queries.arrow" if side == "query" else "passages.arrow")
+
     @cached_property
     def queries(self) -> TextTable:
         """Queries by row."""
-        return TextTable(read_table(self.path / "queries.arrow"))
+        return TextTable(read_table(self.file("query")))
 
     @cached_property
     def passages(self) -> TextTable:
         """Passages by row."""
-        return TextTable(read_table(self.path / "passages.arrow"))
+        return TextTable(read_table(self.file("passage")))
 
     @cached_property
     def labels(self) -> pa.Table:

@@ -59,7 +59,7 @@ def ours(given: argparse.Namespace, matrix: np.ndarray, *, graph: bool):
     from recipekit.retrievers.qdrant_settings import CollectionSettings, Hnsw
 
     server = QdrantServer(QdrantAddress(given.url, protocol=given.protocol, grpc_port=given.grpc_port))
-    mark = mark_of("qdrant", graph, owner="bench", dataset="bench", rows=len(matrix))
+    mark = mark_of("qdrant", graph, owner="bench", corpus="bench", rows=len(matrix))
     return server, mark, CollectionSettings(DIMENSION, False, "dot", Hnsw(), not graph, None, False, 1, 1)
 
 

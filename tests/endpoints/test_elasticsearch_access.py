@@ -10,9 +10,9 @@ from recipekit.endpoints.elasticsearch_failures import failure_of_status
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"url": "localhost:9200"}, "a url such as http://localhost:9200 is wanted"),
+        ({"url": "localhost:9200"}, "is no url: write http://HOST:PORT"),
         ({"url": "http://me:secret@host:9200"}, "credentials belong in `username` and `password`"),
-        ({"url": ["http://a:9200", "b"]}, "a url such as"),
+        ({"url": ["http://a:9200", "b"]}, "is no url"),
         ({"url": "http://a:9200", "cloud_id": "x:y"}, "`url` or `cloud_id`, not both"),
         ({"username": "me"}, "`username` and `password` belong together"),
         ({"api_key": "k", "bearer_token": "t"}, "there are api_key and bearer_token"),

@@ -21,6 +21,6 @@ def assert_light() -> Callable[..., None]:
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Waits between attempts last milliseconds."""
+    """Waits between attempts last milliseconds, and a quarter of a second at most."""
     init = Patience.__init__
-    monkeypatch.setattr(Patience, "__init__", lambda self, **given: init(self, **{"first": 0.001, "longest": 0.02, **given}))
+    monkeypatch.setattr(Patience, "__init__", lambda self, **given: init(self, **{"first": 0.001, "longest": 0.25, **given}))

@@ -111,6 +111,9 @@ def test_another_product(few, elasticsearch_proxy, around):
     elasticsearch_proxy.rule("GET", "/_nodes", Answer(200, {"x-elastic-product": "OpenSearch"}))
     with pytest.raises(ComponentError, match="is not Elasticsearch"):
         Elasticsearch(url=elasticsearch_proxy.url).build(around(few))
+    elasticsearch_proxy.rule("GET", "/_nodes", Answer(404, {"x-elastic-product": ""}))
+    with pytest.raises(ComponentError, match=r"is not Elasticsearch .*404.*: correct `url`"):
+        Elasticsearch(url=elasticsearch_proxy.url).build(around(few))
 
 
 # While it is loaded --------------------------------------------------------------------------------------------------
@@ -125,7 +128,7 @@ def test_killed_and_back_while_it_is_loaded(many, elasticsearch_node, around, el
 
     with Proxy(elasticsearch_node.url) as proxy, elasticsearch.Elasticsearch(elasticsearch_node.url) as client:
         proxy.rule("PUT", "_bulk", Call(power_cut), after=3)
-        retriever = Elasticsearch(url=proxy.url, attempts=10_000).build(around(many))
+        retriever = Elasticsearch(url=proxy.url, attempts=1000).build(around(many))
         assert search(retriever, "row5199", "row0", "row3500") == [[5199, -1, -1], [0, -1, -1], [3500, -1, -1]]
         assert held(client, elasticsearch_owner) == (ROWS, 0)
 

@@ -12,7 +12,7 @@ from recipekit.errors import ComponentError
 from recipekit.records import Dataset
 from recipekit.retrievers.qdrant import Qdrant
 from recipekit.search.topk import exact_top_k
-from recipekit.testing import RecordingProgress, context
+from recipekit.testing import RecordingProgress, check_retriever, context
 
 PASSAGES, QUERIES, DIMENSION = 5000, 50, 32
 OWNER = "recipekit-test"
@@ -70,6 +70,10 @@ def told(around: Context) -> list[str]:
     progress = around.progress
     assert isinstance(progress, RecordingProgress)
     return [event["message"] for event in progress.events if event["event"] == "told"]
+
+
+def test_conformance(at, around):
+    check_retriever(at(exact=True), around)
 
 
 @pytest.mark.parametrize("protocol", ["rest", "grpc"])

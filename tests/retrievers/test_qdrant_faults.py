@@ -175,6 +175,20 @@ def test_versions_that_clash(proxy, around):
         spec(proxy.url).build(around)
 
 
+@pytest.mark.parametrize("answer", [Answer(404), Answer(405), Answer(200, {}, {"name": "node", "version": {"number": "8.19.3"}})])
+def test_another_product(proxy, around, answer):
+    proxy.rule("GET", "/", answer)
+    with pytest.raises(ComponentError, match=rf"Qdrant at {proxy.url} does not answer as Qdrant does \(.*\): correct `url`") as told:
+        spec(proxy.url).build(around)
+    assert told.value.code == "RK268"
+    assert "\n" not in told.value.message
+
+
+def test_the_grpc_port_as_url(qdrant, around):
+    with pytest.raises(ComponentError, match=r"does not answer as Qdrant does .*which wants its REST port"):
+        spec(f"http://127.0.0.1:{qdrant.grpc_port}").build(around)
+
+
 def test_versions_somewhat_apart_are_a_warning(proxy, around):
     proxy.rule("GET", "/", Answer(200, {}, {"title": "qdrant", "version": "1.29.0"}))
     spec(proxy.url).build(around)

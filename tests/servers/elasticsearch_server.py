@@ -19,6 +19,8 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
+from servers.watchdog import let_go, watch
+
 __all__ = ["PASSWORD", "USER", "ElasticsearchServer", "NotToBeHad", "home"]
 
 VERSION = "8.19.3"
@@ -132,6 +134,7 @@ class ElasticsearchServer:
         self._java = "-Xms512m -Xmx512m" + (" -XX:TieredStopAtLevel=1" if quick else "")
         self.ca_file = self.folder / "config" / "ca.pem"
         self._process: subprocess.Popen[bytes] | None = None
+        self._watchdog: subprocess.Popen[bytes] | None = None
         self._configure(settings or {})
 
     @property
@@ -158,6 +161,7 @@ class ElasticsearchServer:
             "ES_JAVA_HOME": os.environ.get("ES_JAVA_HOME") or str(Path(shutil.which("java") or "java").resolve().parents[1]),
             "ES_PATH_CONF": str(self.folder / "config"),
             "ES_JAVA_OPTS": self._java,
+            "CLI_JAVA_OPTS": "-XX:TieredStopAtLevel=1",  # of the program that only starts the server
             "ES_TMPDIR": str(self.folder / "tmp"),
             "HOME": str(self.folder),
         }
@@ -166,10 +170,14 @@ class ElasticsearchServer:
                 [*user, str(self.home / "bin" / "elasticsearch")],
                 env=environment, cwd=self.folder, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True,
             )  # fmt: skip
+        self._watchdog = watch(self._process, self.folder)
         self._wait()
 
     def kill(self) -> None:
         """End it as a power cut would: nothing is flushed, nothing said."""
+        if self._watchdog is not None:
+            let_go(self._watchdog)
+            self._watchdog = None
         if self._process is not None:
             with suppress(ProcessLookupError):  # it has ended by itself
                 os.killpg(self._process.pid, signal.SIGKILL)

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from servers.elasticsearch_server import NotToBeHad, cache, free_port
+from servers.watchdog import let_go, watch
 
 __all__ = ["QdrantProcess", "binary"]
 
@@ -80,6 +81,7 @@ class QdrantProcess:
         self.port, self.grpc_port = free_port(), free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self._process: subprocess.Popen[bytes] | None = None
+        self._watchdog: subprocess.Popen[bytes] | None = None
         service = {"host": "127.0.0.1", "http_port": self.port, "grpc_port": self.grpc_port, "enable_static_content": False}
         keys = {"api_key": api_key, "read_only_api_key": read_only_key}
         data = self.folder / "data"
@@ -115,6 +117,7 @@ class QdrantProcess:
             self._process = subprocess.Popen(
                 command, cwd=self.folder, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
             )
+        self._watchdog = watch(self._process, self.folder)
         deadline = time.monotonic() + 60
         while self._process.poll() is None and time.monotonic() < deadline:
             try:
@@ -128,6 +131,9 @@ class QdrantProcess:
 
     def kill(self) -> None:
         """End it as a power cut would: nothing is flushed, nothing said."""
+        if self._watchdog is not None:
+            let_go(self._watchdog)
+            self._watchdog = None
         if self._process is not None:
             self._process.kill()
             self._process.wait()

@@ -92,13 +92,15 @@ class Context:
     progress: Progress
     ranks: Ranks = field(default_factory=Ranks)
     _dataset: Dataset | None = None
+    _corpus: Callable[[], str] = field(default=lambda: _absent("corpus", "key"))
     encoder: Callable[[str], Encoder] = field(default=lambda name: _absent("encoder", name))
     """Build (once) an encoder that the recipe names."""
     embeddings: Callable[[str, Side], Embeddings] = field(default=lambda name, side: _absent("embeddings", name))
     """Embeddings of all queries or passages by a named encoder; encoded at the first call, by all ranks together."""
     artifact: Callable[[str, Any, Callable[[Path], None]], Path] = field(default=lambda name, identity, build: _absent("artifact", name))
-    """`artifact(name, identity, build)`: the folder of a cached by-product of the data set (a BM25 index). `build(folder)`
-    writes it where the cache has none; `identity` is a JSON value, the data set's key is added to it."""
+    """`artifact(name, identity, build)`: the folder of a cached by-product of the passages (a BM25 index). `build(folder)`
+    writes it where the cache has none; `identity` is a JSON value, to which `corpus` is added. What depends on queries or
+    labels, too, names `dataset.key` in it."""
 
     spending: Spending = field(default_factory=Spending)
     """What may be paid, and where it is booked."""
@@ -111,6 +113,11 @@ class Context:
         if self._dataset is None:
             raise RuntimeError("nothing is collected yet: a source has no data set")
         return self._dataset
+
+    @property
+    def corpus(self) -> str:
+        """Identifies the passages by their content: the same for data sets that differ in queries and labels alone."""
+        return self._corpus()
 
 
 def _absent(what: str, name: str) -> Any:

@@ -113,8 +113,8 @@ class RemoteIndex:
     name: str
     owner: str
     """The cache that it was made for, `Context.owner`."""
-    dataset: str
-    """The key of the data set that is in it, `Dataset.key`."""
+    corpus: str
+    """The passages that are in it, `Context.corpus`."""
     rows: int
     bytes: int
     """What it takes on the server's disk; 0 where the server does not tell."""

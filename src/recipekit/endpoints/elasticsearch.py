@@ -45,7 +45,7 @@ REMEDIES: Final[dict[str, tuple[str, str]]] = {
         "RK268",
         "does not understand elasticsearch-py {client} ({text}): a client serves its own major version and the next",
     ),
-    "other_product": ("RK268", "is not Elasticsearch ({text})"),
+    "other_product": ("RK268", "is not Elasticsearch ({text}): correct `url`"),
 }
 """By the kind of a failure, its code and its sentence, to be told of a cluster (and an index)."""
 
@@ -88,7 +88,7 @@ class ElasticsearchAccess(BaseModel):
             except ValueError:
                 usable = False
             if not usable:
-                raise ValueError("a url such as http://localhost:9200 is wanted")
+                raise ValueError("is no url: write http://HOST:PORT or https://HOST:PORT")
             if "@" in parts.netloc:
                 raise ValueError("credentials belong in `username` and `password`, not in the url")
         return value
@@ -195,6 +195,8 @@ class Cluster:
             refused = failure_of(error.__cause__) if isinstance(error.__cause__, Exception) else None
             if refused is None or refused.kind not in ("forbidden", "missing", "invalid"):
                 raise
+            if refused.kind != "forbidden" and not _by_elasticsearch(error.__cause__):
+                raise self.error(Failure("other_product", f"{refused.text}, and no X-Elastic-Product among the headers")) from error
             return  # whoever may search only need not know the version
         yield from sorted({str(node["version"]) for node in nodes.values()})
 
@@ -261,6 +263,12 @@ def check_fields(cluster: Cluster, index: str, *, searched: Mapping[str, str | N
 def _transient(error: Exception) -> Transient | None:
     failure = failure_of(error)
     return failure.transient if failure else None
+
+
+def _by_elasticsearch(reply: object) -> bool:
+    """Whether Elasticsearch itself refused, which names itself in every answer."""
+    headers = getattr(getattr(reply, "meta", None), "headers", {})
+    return headers.get("x-elastic-product") == "Elasticsearch"
 
 
 def _near(name: str, found: Mapping[str, Any]) -> str:

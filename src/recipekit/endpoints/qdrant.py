@@ -126,7 +126,16 @@ class QdrantServer:
         Raises:
             ComponentError: They cannot work together, or the server cannot be reached.
         """
-        server = self.ask(lambda client: client.info()).version
+        try:
+            server = self.ask(lambda client: client.info()).version
+        except ComponentError as error:
+            if error.code not in ("RK264", "RK267", "RK268"):
+                raise
+            cause = failure_of(error.__cause__) if isinstance(error.__cause__, Exception) else None
+            said = f" ({cause.text})" if cause else ""
+            raise ComponentError(
+                f"{self.named()} does not answer as Qdrant does{said}: correct `url`, which wants its REST port", code="RK268"
+            ) from error
         ours = version("qdrant-client")
         theirs, mine = _numbers(server), _numbers(ours)
         if theirs < OLDEST:

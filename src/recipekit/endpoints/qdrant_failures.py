@@ -83,6 +83,8 @@ def _of_transport(source: Exception) -> Failure:
         return Failure("unreachable", text)
     if isinstance(source, httpx.TimeoutException):
         return Failure("timeout", text)
+    if isinstance(source, httpx.RemoteProtocolError) and "illegal" in text:  # not HTTP/1.1: the gRPC port, for one
+        return Failure("incomprehensible", text)
     if isinstance(source, httpx.TransportError):
         return Failure("lost", text)
     if isinstance(source, ValueError):  # no JSON, or JSON of another shape

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final, Literal, Self
+from typing import Annotated, Any, ClassVar, Final, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -27,13 +27,15 @@ LANGUAGES: Final = (*sorted(ANALYZER_OF.keys() - {"none"}), "none")
 class Elasticsearch(ElasticsearchAccess, RetrieverSpec):
     """BM25 by an Elasticsearch cluster (server 8 or 9), over an index made from the collected passages, or over one that exists.
 
-    Without `index`, the passages are indexed once: the index is named and marked by the data set's key, the settings below and the
-    cache that it is for; the next run finds it, and `recipekit cache gc` removes it once no run needs it. With `index`, that index is
+    Without `index`, the passages are indexed once: the index is named and marked by its passages, the settings below and the cache
+    that it is for; the next run finds it, and `recipekit cache gc` removes it once no run needs it. With `index`, that index is
     searched as it is and never written to; `k1`, `b`, `language`, `analyzer`, `fields` and `shards` are then its own affair.
 
     A query is a bag of words, whatever stands in it; one of more words than the server takes (8,192 or so) is cut at its end, and told.
     Scores are those of `bm25` times k1 + 1, as the server has it, over the statistics of all shards.
     """
+
+    live: ClassVar[bool] = True
 
     k1: float = Field(default=0.9, ge=0, allow_inf_nan=False)
     """How slowly more occurrences of a term stop counting. 0.9 is what Anserini's published baselines use with Lucene."""
@@ -124,11 +126,9 @@ class Elasticsearch(ElasticsearchAccess, RetrieverSpec):
         from recipekit.retrievers.elasticsearch_index import ready
         from recipekit.retrievers.engine import mark_of
 
-        layout, dataset = self._layout(), context.dataset
-        mark = mark_of("elasticsearch", layout.identity, owner=context.owner, dataset=dataset.key, rows=len(dataset.passages))
-        return ready(
-            cluster, mark, layout, dataset.passages, replicas=self.replicas, concurrency=self.concurrency, progress=context.progress
-        )
+        layout, passages = self._layout(), context.dataset.passages
+        mark = mark_of("elasticsearch", layout.identity, owner=context.owner, corpus=context.corpus, rows=len(passages))
+        return ready(cluster, mark, layout, passages, replicas=self.replicas, concurrency=self.concurrency, progress=context.progress)
 
     def _own(self, name: str, context: Context) -> Any:
         from recipekit.retrievers.elasticsearch_search import Target

@@ -75,7 +75,7 @@ def ready(cluster: Cluster, mark: Mark, layout: Layout, passages: TextTable, *, 
     found = _mapping(cluster, mark.name)
     kept = Mark.read(found.get("_meta", {}).get(META)) if found is not None else None
     if found is not None and (kept is None or replace(kept, complete=mark.complete) != mark):
-        raise ComponentError(f"{cluster.named(mark.name)} was not made by recipekit for this data set: rename or remove it", code="RK269")
+        raise ComponentError(f"{cluster.named(mark.name)} was not made by recipekit for these passages: rename or remove it", code="RK269")
     if kept is not None and found is not None and (not _same_fields(found, layout, mark) or _damaged(cluster, kept)):
         progress.warn(f"{cluster.named(mark.name)} was changed since recipekit made it: it is made anew")
         cluster.ask(lambda client: client.options(ignore_status=404).indices.delete(index=mark.name), mark.name)
@@ -166,7 +166,7 @@ class ElasticsearchRemote:
             lambda client: client.indices.stats(index=f"{PREFIX}*", metric="store", filter_path="indices.*.total.store.size_in_bytes")
         ).get("indices", {})
         sizes = {name: int(found["total"]["store"]["size_in_bytes"]) for name, found in stats.items()}
-        return [RemoteIndex(name, mark.owner, mark.dataset, mark.rows, sizes.get(name, 0)) for name, mark in sorted(marks.items())]
+        return [RemoteIndex(name, mark.owner, mark.corpus, mark.rows, sizes.get(name, 0)) for name, mark in sorted(marks.items())]
 
     def remove(self, name: str) -> None:
         """Remove one of ours; one that is gone already is no error."""

@@ -28,8 +28,8 @@ class Mark:
 
     owner: str
     """The cache that it was made for, `Context.owner`."""
-    dataset: str
-    """The key of the data set that is in it."""
+    corpus: str
+    """The passages that are in it, `Context.corpus`: other queries or labels over them need no other index."""
     settings: str
     """The key of everything else that decides what is in it."""
     rows: int
@@ -40,7 +40,7 @@ class Mark:
     @property
     def name(self) -> str:
         """The index's name. Caches do not share an index, so that none removes what another uses."""
-        return f"{PREFIX}{key_of([self.owner, self.dataset, self.settings])[:24]}"
+        return f"{PREFIX}{key_of([self.owner, self.corpus, self.settings])[:24]}"
 
     def as_json(self) -> dict[str, Any]:
         """The mark as it is stored."""
@@ -52,23 +52,23 @@ class Mark:
         if not isinstance(stored, Mapping) or stored.get("made_by") != MADE_BY:
             return None
         try:
-            owner, dataset, settings = (str(stored[name]) for name in ("owner", "dataset", "settings"))
-            return cls(owner, dataset, settings, int(stored["rows"]), stored["complete"] is True)
+            owner, corpus, settings = (str(stored[name]) for name in ("owner", "corpus", "settings"))
+            return cls(owner, corpus, settings, int(stored["rows"]), stored["complete"] is True)
         except (KeyError, TypeError, ValueError):
             return None
 
 
-def mark_of(engine: str, identity: Any, *, owner: str, dataset: str, rows: int) -> Mark:
+def mark_of(engine: str, identity: Any, *, owner: str, corpus: str, rows: int) -> Mark:
     """The mark of an index to be made.
 
     Args:
         engine: `elasticsearch` or `qdrant`.
-        identity: A JSON value: the settings that decide what the index gives, and what is indexed beside the data set.
+        identity: A JSON value: the settings that decide what the index gives, and what is indexed beside the passages.
         owner: `Context.owner`.
-        dataset: `Dataset.key`.
+        corpus: `Context.corpus`.
         rows: Passages that it will hold.
     """
-    return Mark(owner, dataset, key_of({"engine": engine, "identity": identity}), rows)
+    return Mark(owner, corpus, key_of({"engine": engine, "identity": identity}), rows)
 
 
 # Ids -----------------------------------------------------------------------------------------------------------------

@@ -5,11 +5,13 @@ Only dense vectors: no encoder gives sparse ones yet. Theirs would be a second n
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
 
 from recipekit.component import Context, EncoderName, NotIdentity, Remote, Retriever, RetrieverSpec, Secret, Sizes
+from recipekit.recipe.environment import redact
 from recipekit.retrievers.qdrant_settings import Hnsw, Quantization
 from recipekit.retrievers.work import qdrant_work
 
@@ -22,6 +24,8 @@ class Qdrant(RetrieverSpec):
     The collection is made from the encoder's embeddings and kept for later runs (`recipekit cache gc --recipe` removes it), or it
     is one that exists already (`collection`), which is never written to. What approximate search loses is measured and told.
     """
+
+    live: ClassVar[bool] = True
 
     encoder: EncoderName
     """Which of the recipe's encoders, by its name under `encoders`. An existing collection must hold its embeddings."""
@@ -79,6 +83,8 @@ class Qdrant(RetrieverSpec):
     def _is_url(cls, value: str) -> str:
         if not value.startswith(("http://", "https://")):
             raise ValueError(f"'{value}' is no url: write http://HOST:PORT or https://HOST:PORT")
+        if "@" in urlsplit(value).netloc and redact(value) == value:
+            raise ValueError("holds a user's password, which does not belong in a recipe: write ${env:NAME} in its place")
         return value
 
     @model_validator(mode="after")

@@ -57,7 +57,7 @@ def build(spec: Qdrant, context: Context) -> QdrantRetriever:
 
 def _ours(spec: Qdrant, context: Context, queries: Embeddings, passages: Embeddings) -> QdrantRetriever:
     server, settings = server_of(spec, context=context), _settings(spec, passages)
-    mark = mark_of("qdrant", _identity(spec, passages), owner=context.owner, dataset=context.dataset.key, rows=len(passages))
+    mark = mark_of("qdrant", _identity(spec, passages), owner=context.owner, corpus=context.corpus, rows=len(passages))
     if context.ranks.is_main:
         server.check_version()
         loaded = load(server, mark, passages.matrix, settings, context.progress, concurrency=spec.concurrency, batch=spec.batch_size)

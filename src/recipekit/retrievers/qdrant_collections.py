@@ -104,7 +104,7 @@ class QdrantCollections:
             info = description(self._server, name)
             mark = mark_in(info) if info else None
             if info and mark:
-                found.append(RemoteIndex(name, mark.owner, mark.dataset, info.points_count or 0, 0))
+                found.append(RemoteIndex(name, mark.owner, mark.corpus, info.points_count or 0, 0))
         return found
 
     def remove(self, name: str) -> None:

@@ -1,4 +1,4 @@
-"""What others may change while a run is under way: the indices and collections that its retrievers search."""
+"""What others may change while a run is under way: the indices and collections that its components read and search."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from recipekit.runner.plan import changes
 
 __all__ = ["check_unchanged"]
 
-RETRIEVERS: Final = {"mine": "retrievers", "evaluate": "baselines"}
-"""By the stages that search, the map of what they search with."""
+PLACES: Final = {"collect": "sources", "mine": "retrievers", "evaluate": "baselines"}
+"""By the stages that ask engines, the map of what they ask them with."""
 
 
 def check_unchanged(stage: str, section: Section, identity: Mapping[str, Any]) -> None:
-    """See that a stage's retrievers would still search what the plan found.
+    """See that what a stage's live components use is still what the plan found.
 
     Args:
         stage: The stage's name.
@@ -27,8 +27,10 @@ def check_unchanged(stage: str, section: Section, identity: Mapping[str, Any]) -
         RunError: An index is another than it was.
         RecipekitError: It is gone, or cannot be reached any more.
     """
-    where = RETRIEVERS.get(stage)
-    for name, slot in getattr(section, where).items() if where else ():
+    where = PLACES.get(stage, "")
+    for name, slot in getattr(section, where, {}).items():
+        if not slot.spec.live:
+            continue
         planned = identity["section"][where][name].get("fingerprint")
         try:
             found = slot.spec.fingerprint()
@@ -37,6 +39,6 @@ def check_unchanged(stage: str, section: Section, identity: Mapping[str, Any]) -
         if differences := list(changes(planned, found)):
             what = "; ".join(differences[:3])
             raise RunError(
-                f"{stage}: what {where}.{name} searches changed since the run was planned ({what}); run again to search it as it is now",
+                f"{stage}: what {where}.{name} uses changed since the run was planned ({what}); run again to use it as it is now",
                 code="RK611",
             )

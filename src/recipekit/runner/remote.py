@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from recipekit.artifacts.key import FileHashes
 from recipekit.artifacts.store import Store
 from recipekit.component import Remote, RemoteIndex, RetrieverSpec
 from recipekit.recipe.models import Recipe
+from recipekit.records import Dataset
 from recipekit.runner.garbage import needed
 
 __all__ = ["RemoteUse", "collect_remote_garbage", "remote_uses"]
@@ -27,7 +29,7 @@ class RemoteUse:
 def remote_uses(recipe: Recipe, store: Store, runs: Path, *, keep_runs: int | None = None) -> Iterator[RemoteUse]:
     """Every index that recipekit made on the servers that a recipe names.
 
-    One of this cache is needed as long as the data set that is in it is needed by a run (see `needed`).
+    One of this cache is needed as long as a run needs a data set of the passages that are in it (see `needed`).
 
     Args:
         recipe: Says where the servers are, and with which credentials to ask.
@@ -38,13 +40,16 @@ def remote_uses(recipe: Recipe, store: Store, runs: Path, *, keep_runs: int | No
     Raises:
         ComponentError: A server cannot be reached, or refuses.
     """
-    datasets = {key for stage, key in needed(store, runs, keep_runs=keep_runs) if stage == "collect" and store.find(stage, key)}
+    hashes = FileHashes(store.root / "hashes.json")
+    kept = [found for name in needed(store, runs, keep_runs=keep_runs) if name[0] == "collect" and (found := store.find(*name))]
+    corpora = {hashes.of(Dataset(found.path, found.key).file("passage")) for found in kept}
+    hashes.save()
     for remote in _remotes(recipe):
         for index in remote.indices():
             if index.owner != store.owner:
                 yield RemoteUse(remote, index, "another's")
             else:
-                yield RemoteUse(remote, index, "needed" if index.dataset in datasets else "free")
+                yield RemoteUse(remote, index, "needed" if index.corpus in corpora else "free")
 
 
 def collect_remote_garbage(

@@ -62,6 +62,7 @@ class Inputs:
             progress=self.progress,
             ranks=self.ranks,
             _dataset=self.dataset,
+            _corpus=lambda: self._texts("passage"),
             encoder=self.encoder,
             embeddings=self.embeddings,
             artifact=self.artifact,
@@ -94,14 +95,13 @@ class Inputs:
         return self._built[name]
 
     def artifact(self, name: str, identity: Any, build: Callable[[Path], None]) -> Path:
-        """A by-product of the data set, from the cache or built now (by the main rank, while the others wait)."""
-        assert self.dataset is not None
-        whole = {"by_product": name, "identity": identity, "dataset": self.dataset.key}
+        """A by-product of the passages, from the cache or built now (by the main rank, while the others wait)."""
+        whole = {"by_product": name, "identity": identity, "corpus": self._texts("passage")}
         key = key_of(whole)
 
         def build_and_tell(folder: Path) -> dict[str, Any]:
             build(folder)
-            return manifest(stage=name, key=key, identity=whole, inputs={"collect": self.dataset.key}, summary={})  # type: ignore[union-attr]
+            return manifest(stage=name, key=key, identity=whole, inputs={}, summary={})
 
         if self.ranks.is_main:
             self.store.make(name, key, build_and_tell)
@@ -115,9 +115,7 @@ class Inputs:
 
         assert self.dataset is not None
         _, encoder_identity = self.encoder_spec(name)
-        # By the texts, not by the data set's key: other labels on the same corpus change nothing here.
-        texts = self.hashes.of(self.dataset.path / ("queries.arrow" if side == "query" else "passages.arrow"))
-        whole = {"by_product": "embeddings", "encoder": encoder_identity, "side": side, "texts": texts}
+        whole = {"by_product": "embeddings", "encoder": encoder_identity, "side": side, "texts": self._texts(side)}
         key = key_of(whole)
         self.uses.append(("embeddings", key))
         # Several ranks look under the lock alone: without it, an artifact that another run commits just now is there for some
@@ -133,3 +131,8 @@ class Inputs:
                         self.store.commit("embeddings", key, told)
             self.ranks.barrier()
         return open_embeddings(self.store.cache / "embeddings" / key)
+
+    def _texts(self, side: Side) -> str:
+        """What by-products of a side are keyed by: its file, not the data set's key, in which queries and labels count, too."""
+        assert self.dataset is not None
+        return self.hashes.of(self.dataset.file(side))

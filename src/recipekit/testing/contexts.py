@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from recipekit.artifacts.key import FileHashes
 from recipekit.component import Context, Tracker
 from recipekit.records import Dataset
 
@@ -57,5 +58,9 @@ def context(scratch: Path, *, dataset: Dataset | None = None, seed: int = 13, **
             build(folder)
         return folder
 
-    given: dict[str, Any] = {"progress": RecordingProgress(), "artifact": artifact, **replaced}
+    def corpus() -> str:
+        assert dataset is not None
+        return FileHashes().of(dataset.file("passage"))
+
+    given: dict[str, Any] = {"progress": RecordingProgress(), "artifact": artifact, "_corpus": corpus, **replaced}
     return Context(seed=seed, scratch=scratch, _dataset=dataset, **given)
