@@ -13,6 +13,7 @@ from recipekit.errors import ComponentError
 from recipekit.records import TextTable
 from recipekit.retrievers.elasticsearch_load import load_missing
 from recipekit.retrievers.engine import PREFIX, Mark
+from recipekit.retrievers.segmentation import words
 
 __all__ = ["ElasticsearchRemote", "Layout", "ready"]
 
@@ -28,6 +29,7 @@ class Layout:
     b: float
     analyzer: str
     fields: Literal["text", "title_and_text"]
+    words: Literal["letters_and_digits", "analyzer"]
     shards: int
     version: int
 
@@ -40,6 +42,10 @@ class Layout:
     def columns(self) -> tuple[str, ...]:
         """The fields that are searched."""
         return ("text",) if self.fields == "text" else ("title", "text")
+
+    def as_indexed(self, text: str) -> str:
+        """A text as the analyzer is given it, of a passage or a query."""
+        return text if self.words == "analyzer" else " ".join(words(text))
 
     def settings(self, replicas: int) -> dict[str, Any]:
         """The index's settings while it is loaded: nothing is made searchable before all is there."""
@@ -84,7 +90,9 @@ def ready(cluster: Cluster, mark: Mark, layout: Layout, passages: TextTable, *, 
         return mark.name
     if kept is None:
         _create(cluster, mark, layout, replicas)
-    load_missing(cluster, mark.name, passages, layout.columns, fresh=kept is None, concurrency=concurrency, progress=progress)
+    load_missing(
+        cluster, mark.name, passages, layout.columns, layout.as_indexed, fresh=kept is None, concurrency=concurrency, progress=progress
+    )
     _complete(cluster, mark)
     return mark.name
 

@@ -38,11 +38,20 @@ _json: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encod
 
 
 def load_missing(
-    cluster: Cluster, index: str, passages: TextTable, columns: Sequence[str], *, fresh: bool, concurrency: int, progress: Progress
+    cluster: Cluster,
+    index: str,
+    passages: TextTable,
+    columns: Sequence[str],
+    as_indexed: Callable[[str], str],
+    *,
+    fresh: bool,
+    concurrency: int,
+    progress: Progress,
 ) -> None:
     """Index every passage that is not in the index yet, and make them all searchable.
 
-    At most `concurrency` requests are on their way; the next are read from disk when one has been answered.
+    At most `concurrency` requests are on their way; the next are read from disk when one has been answered. `as_indexed` brings
+    a text into the form that the index wants.
 
     Raises:
         ComponentError: The server fails, or refuses a passage.
@@ -51,7 +60,7 @@ def load_missing(
     held = {} if fresh else _held(cluster, index, size)
     spans = [(start, min(start + size, len(passages))) for start in range(0, len(passages), size)]
     missing = [(start, stop) for start, stop in spans if held.get(start, 0) < stop - start]
-    loader = _Loader(cluster, index, passages, tuple(columns))
+    loader = _Loader(cluster, index, passages, tuple(columns), as_indexed)
     with progress.track("elasticsearch index", total=len(passages), unit="passages") as tracker:
         tracker.advance(len(passages) - sum(stop - start for start, stop in missing))
         for rows in _at_once(loader.send, missing, concurrency):
@@ -90,6 +99,7 @@ class _Loader:
     index: str
     passages: TextTable
     columns: tuple[str, ...]
+    as_indexed: Callable[[str], str]
 
     def send(self, start: int, stop: int) -> int:
         """Index the rows of a block; how many they are."""
@@ -137,7 +147,8 @@ class _Loader:
             texts: Iterable[tuple[str, ...]] = zip(self.passages.texts(rows), strict=True)
         else:
             texts = zip(*(self.passages.column(name, rows) for name in self.columns), strict=True)
-        return [_lines(row, dict(zip(self.columns, text, strict=True))) for row, text in zip(rows.tolist(), texts, strict=True)]
+        prepared = (map(self.as_indexed, row) for row in texts)
+        return [_lines(row, dict(zip(self.columns, text, strict=True))) for row, text in zip(rows.tolist(), prepared, strict=True)]
 
 
 def _lines(row: int, texts: dict[str, str]) -> bytes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -53,6 +53,8 @@ class Target:
     """Passages that were collected."""
     ids: ExistingIds | None = None
     """None for an index of ours, whose documents know their rows."""
+    as_indexed: Callable[[str], str] = str
+    """Brings a query into the form that the passages were indexed in."""
 
     def header(self) -> bytes:
         """The first line of a search. Statistics are those of all shards; and always the same copy of a shard answers."""
@@ -62,6 +64,7 @@ class Target:
     def body(self, text: str, depth: int) -> bytes:
         """The second line: `text` as a bag of words in each field, scores summed over the fields."""
         query: dict[str, Any]
+        text = self.as_indexed(text)
         if len(self.fields) == 1:
             query = {"match": {self.fields[0]: {"query": text, "auto_generate_synonyms_phrase_query": False}}}
         else:
