@@ -17,6 +17,7 @@ from recipekit.llm.budget import Budget
 from recipekit.llm.calls import Failure, Reply, Request, TokenChance, Usage
 from recipekit.llm.client import Client
 from recipekit.llm.endpoint import Endpoint
+from recipekit.llm.environment import litellm
 from recipekit.llm.pace import Pace
 from recipekit.llm.store import CallStore
 from servers.openai_server import Answer, Ledger, always, at_rates, error, in_turn, rate_limited, serving, text
@@ -291,6 +292,30 @@ def test_the_openai_key_of_the_environment_goes_to_openai_alone(at, monkeypatch)
     assert sent == ["Bearer none", "Bearer sk-for-this-server", "Bearer none"]
 
 
+@pytest.mark.parametrize("model", ["openai/name-of-mine", "hosted_vllm/name-of-mine"])
+def test_litellm_is_told_of_a_model_that_it_does_not_know_and_asks_the_same(at, model):
+    sampling = {"max_tokens": 40, "temperature": 0.0, "top_p": 0.5, "seed": 3, "response_format": {"type": "json_object"}, "logprobs": True}
+    bodies = []
+
+    def note(call):
+        bodies.append(call.body)
+        return text("x")
+
+    messages = ({"role": "system", "content": "s"}, {"role": "user", "content": "q"})
+
+    async def ask_untold(url):
+        await litellm().acompletion(model=model, messages=list(messages), api_base=f"{url}/v1", api_key="none", **sampling)
+        await litellm().close_litellm_async_clients()
+        litellm().in_memory_llm_clients_cache.flush_cache()
+
+    with serving(note) as server:
+        asyncio.run(ask_untold(server.url))
+        assert model not in litellm().model_cost
+        at(server).answers([Request(model, messages, sampling)])
+    assert model in litellm().model_cost
+    assert bodies[0] == bodies[1]
+
+
 def test_a_credential_never_shows_in_what_is_told(monkeypatch):
     monkeypatch.setenv("SOME_API_KEY", "sk-of-the-environment")
     endpoint = Endpoint("http://me:p%40ssword@host/v1", headers={"X-Auth": "Bearer hf-of-a-header"})
@@ -357,7 +382,7 @@ def test_a_spent_budget_still_answers_what_was_paid_before(at):
         again = at(server, spending={"max_calls": 10}).answers(map(ask, QUESTIONS))
     assert len(paid) == 10
     assert server.ledger.arrived == 10
-    assert [question for question, answer in again.items() if isinstance(answer, Reply)] == paid
+    assert {question for question, answer in again.items() if isinstance(answer, Reply)} == set(paid)
     assert made.budget.exhausted
 
 

@@ -67,13 +67,27 @@ def test_examples_are_unlabelled_pairs_that_were_judged_to_be_no_negatives(write
 @pytest.mark.parametrize("until", ["collect", "mine", "judge", "train", "evaluate"])
 def test_a_run_that_stopped_is_told_as_far_as_it_came(write_run: Callable[..., Path], summaries: dict[str, Any], until: str):
     stages = SECTIONS[: SECTIONS.index(until) + 1]
-    run = write_run({stage: summaries[stage] for stage in stages}, status="failed")
+    run = write_run({stage: summaries[stage] for stage in stages}, status="failed", why="judge: it is *down*")
     write_report(run)
     report = (run / "report.md").read_text()
-    assert f"**This run is failed.** Finished stages: {', '.join(stages)}." in report
+    assert f"**This run failed.** judge: it is \\*down\\*\n\nFinished stages: {', '.join(stages)}." in report
     assert ("## Metrics" in report) == (until == "evaluate") == (run / "metrics.json").exists()
     assert ("## False negatives" in report) == (until in ("judge", "train", "evaluate"))
     assert terminal_summary(run)
+
+
+def test_it_is_told_where_training_changed_nothing(write_run: Callable[..., Path], summaries: dict[str, Any]):
+    dev = {"metric": "mrr@10", "best_step": 0, "queries": 12}
+    run = write_run(summaries | {"train": summaries["train"] | {"dev": dev}})
+    told = "no step of training was better on mrr@10 (12 dev queries) than the start: the weights kept are the untrained ones"
+    assert f"note: {told}" in terminal_summary(run).splitlines()
+    assert told in render(run)
+
+
+def test_pairs_without_an_answer_are_told(write_run: Callable[..., Path], summaries: dict[str, Any]):
+    told = {"seen": 40, "blind": 2, "judged": 40, "verdicts": {}, "counts": {"missing": {"unparsed": 7, "refused": 0}}}
+    run = write_run(summaries | {"judge": {"judges": {"strict": told}}})
+    assert "note: judge 'strict' gave no answer that could be used on 7 of 42 pairs (7 unparsed)" in terminal_summary(run).splitlines()
 
 
 def test_metrics_for_programs_are_the_reports_figures(write_run: Callable[..., Path]):
@@ -104,6 +118,7 @@ def test_the_terminal_gets_metrics_differences_and_places(write_run: Callable[..
         f"model: {run / 'stages' / 'export' / 'model'}",
     ]
     assert terminal_summary(run).isascii()
+    assert "no step of training" not in render(run)
 
 
 def test_a_folder_that_is_no_run_is_refused(tmp_path: Path):

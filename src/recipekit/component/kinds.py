@@ -192,8 +192,8 @@ class Verdicts:
 class Judge(Protocol):
     """Decides of (query, passage) pairs whether they are relevant.
 
-    It may also have `figures`, a mapping that is shown live beside the stage's own count (`usd=1.2`), and `counts`, a
-    mapping of JSON values that joins the stage's summary once all is judged.
+    It may also have `figures`, a mapping that is shown live beside the stage's own count (`usd=1.2`; `usd_a_pair` is not shown, and
+    makes the money to come), and `counts`, a mapping of JSON values that joins the stage's summary once all is judged.
     """
 
     def judge(self, batches: Iterable[PairBatch]) -> Iterator[Verdicts]:

@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from recipekit.artifacts.store import write_json
+from recipekit.report.asked import spent_told, trust_told
 from recipekit.report.folder import RunFolder, open_run
 from recipekit.report.markdown import escape
 from recipekit.report.metrics import comparisons, metrics_text
 from recipekit.report.sections import SECTIONS
-from recipekit.report.sentences import false_negatives_told
+from recipekit.report.sentences import false_negatives_told, kept_untrained, without_answer
 
 __all__ = ["render", "terminal_summary", "write_report"]
 
@@ -52,7 +53,8 @@ def terminal_summary(run: Path) -> str:
     """
     folder = open_run(run)
     blocks = [metrics_text(comparison) for comparison in comparisons(folder.metrics)]
-    return "\n".join([*(f"\n{block}" for block in blocks), "", *_found(folder), *_places(folder)])
+    kept = kept_untrained(folder)
+    return "\n".join([*(f"\n{block}" for block in blocks), "", *([f"note: {kept}"] if kept else ()), *_found(folder), *_places(folder)])
 
 
 def _head(folder: RunFolder) -> Iterator[str]:
@@ -67,12 +69,16 @@ def _head(folder: RunFolder) -> Iterator[str]:
         yield f"{escape(told)}."
     if status not in ("", "finished"):
         reached = ", ".join(folder.manifests) or "none"
-        yield f"**This run is {escape(status)}.** Finished stages: {reached}."
+        why = f" {escape(str(run['why']))}" if run.get("why") else ""
+        verb = {"failed": "failed", "interrupted": "was interrupted"}.get(status, f"is {status}")
+        yield f"**This run {escape(verb)}.**{why}\n\nFinished stages: {reached}."
 
 
 def _found(folder: RunFolder) -> Iterator[str]:
     if told := false_negatives_told(folder.summary("judge").get("false_negatives") or {}):
         yield told
+    yield from filter(None, (trust_told(folder), spent_told(folder)))
+    yield from (f"note: {told}" for told in without_answer(folder.summary("judge").get("judges") or {}))
     yield from (f"note: {note}" for note in folder.summary("judge").get("notes") or ())
 
 

@@ -12,7 +12,7 @@ from recipekit.report.folder import RunFolder
 from recipekit.report.markdown import code, escape, table
 from recipekit.report.metrics import LEVEL, comparisons, differences_table, metrics_table
 from recipekit.report.numbers import duration, size
-from recipekit.report.sentences import what_was_done
+from recipekit.report.sentences import kept_untrained, what_was_done
 from recipekit.report.training import training_curve
 from recipekit.report.trust import trust
 
@@ -33,7 +33,7 @@ def counts(folder: RunFolder) -> str:
     """What every stage counted."""
     blocks = []
     for stage in folder.manifests:
-        rendered = render_counts(arranged(stage, folder.summary(stage)), hide=["notes", "trust"]) if stage != "evaluate" else ""
+        rendered = render_counts(arranged(stage, folder.summary(stage)), hide=["notes", "trust", "spent"]) if stage != "evaluate" else ""
         if rendered:
             blocks += [f"### {stage}", rendered]
     return "\n\n".join(blocks)
@@ -43,7 +43,8 @@ def training(folder: RunFolder) -> str:
     """The training curve."""
     file = folder.file("train", "training.json")
     metric = str((folder.recipe.get("train") or {}).get("dev_metric", ""))
-    return training_curve(json.loads(file.read_text(encoding="utf-8")), metric) if file else ""
+    curve = training_curve(json.loads(file.read_text(encoding="utf-8")), metric) if file else ""
+    return "\n\n".join(filter(None, [curve, kept_untrained(folder)]))
 
 
 def found(folder: RunFolder) -> str:
@@ -102,7 +103,7 @@ def repeat(folder: RunFolder) -> str:
     seed = run.get("seed", folder.recipe.get("seed"))
     told = [f"Recipe {code(str(run['recipe']))}" if run.get("recipe") else "", f"seed {seed}" if seed is not None else ""]
     keys = [f"{stage} {code(str(manifest.get('key', ''))[:12])}" for stage, manifest in folder.manifests.items()]
-    return "\n\n".join([*lines, ", ".join(filter(None, told)) + f". Artifacts: {', '.join(keys)}."])
+    return "\n\n".join([*lines, ", ".join(filter(None, told)) + (f". Artifacts: {', '.join(keys)}." if keys else ".")])
 
 
 SECTIONS = (

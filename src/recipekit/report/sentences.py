@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from recipekit.report.folder import RunFolder
 from recipekit.report.markdown import code, escape
 from recipekit.report.numbers import plural
 
-__all__ = ["false_negatives_told", "what_was_done"]
+__all__ = ["false_negatives_told", "kept_untrained", "what_was_done", "without_answer"]
 
 
 def what_was_done(folder: RunFolder) -> str:
@@ -67,6 +67,25 @@ def false_negatives_told(counts: Mapping[str, Any]) -> str:
     parts += [f"likely false negatives, ignored: {likely:,}"] if likely or "undecided" not in counts else []
     parts += [f"undecided, ignored: {undecided:,}"] if undecided else []
     return "; ".join(parts)
+
+
+def kept_untrained(folder: RunFolder) -> str:
+    """That training changed nothing, where no later weights were better on dev than those it started from; else empty."""
+    dev = folder.summary("train").get("dev") or {}
+    if dev.get("best_step") != 0:
+        return ""
+    queries = f" ({plural(dev['queries'], 'dev query', 'dev queries')})" if dev.get("queries") else ""
+    return f"no step of training was better on {dev.get('metric', 'dev')}{queries} than the start: the weights kept are the untrained ones"
+
+
+def without_answer(judges: Mapping[str, Any]) -> Iterator[str]:
+    """Of every judge that was asked, the pairs that it left without an answer that could be used, by why."""
+    for name, told in judges.items():
+        missing = {why: count for why, count in ((told.get("counts") or {}).get("missing") or {}).items() if count}
+        if missing:
+            listed = ", ".join(f"{count:,} {why}" for why, count in missing.items())
+            asked = told["seen"] + told.get("blind", 0)
+            yield f"judge '{name}' gave no answer that could be used on {sum(missing.values()):,} of {asked:,} pairs ({listed})"
 
 
 def _trained(folder: RunFolder) -> str:

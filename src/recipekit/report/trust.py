@@ -6,10 +6,11 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from recipekit.report.asked import asked, asking_judges
 from recipekit.report.counts import render_counts
 from recipekit.report.folder import RunFolder
 from recipekit.report.markdown import code, escape, excerpt, table
-from recipekit.report.numbers import figure, plural, usd
+from recipekit.report.numbers import figure, plural
 
 __all__ = ["judge_notes", "trust"]
 
@@ -26,7 +27,7 @@ def trust(folder: RunFolder) -> str:
     blocks = [*judge_notes(folder)]
     if told:
         blocks += [*_figures(told), *_bands(told), _disagreements(told)]
-    blocks += _asking(folder)
+    blocks += [*asked(folder), *_others(folder)]
     return "\n\n".join(filter(None, blocks))
 
 
@@ -65,6 +66,8 @@ def _figures(told: Mapping[str, Any]) -> Iterator[str]:
     reasons = {(name, figure, why) for name, told in judges.items() for figure, why in told["unmeasured"].items() if told["pairs"]}
     for name, measure, why in sorted(reasons):
         yield f"{_name(name)}: no {escape(measure.replace('_', '-').replace('-rate', ' rate'))}, since {escape(why)}."
+    if reasons:
+        yield "`recipekit judge sample` writes pairs for people to label; name the file in `judge.trust.sample`."
 
 
 def _name(name: str) -> str:
@@ -111,13 +114,10 @@ def _example(example: Mapping[str, Any]) -> str:
 # What asking took ---------------------------------------------------------------------------------------------------------
 
 
-def _asking(folder: RunFolder) -> Iterator[str]:
-    """Money, calls, canaries, position bias, consistency: what each judge counted itself."""
-    spent = folder.summary("judge").get("spent")
-    if spent:
-        money = "an unknown amount (no price is known)" if spent["usd"] is None else usd(spent["usd"])
-        yield f"Judging took {plural(spent['calls'], 'call')} to paid endpoints and cost {money}."
+def _others(folder: RunFolder) -> Iterator[str]:
+    """What judges counted that ask nobody: a cross-encoder's thresholds, for one."""
+    asking = asking_judges(folder)
     for name, told in (folder.summary("judge").get("judges") or {}).items():
-        if told.get("counts"):
+        if told.get("counts") and name not in asking:
             yield f"### {code(name)}"
             yield render_counts(told["counts"])

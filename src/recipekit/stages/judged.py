@@ -37,10 +37,12 @@ class Shares:
         self.counts += np.bincount(np.asarray(said.verdict), minlength=len(WORDS))
         done = int(self.counts.sum())
         shown: dict[str, float | str] = {word: f"{self.counts[code] / max(done, 1):.0%}" for word, code in WORDS.items() if code}
-        shown |= figures
+        shown |= {name: figure for name, figure in figures.items() if name != "usd_a_pair"}
         usd, new = figures.get("usd"), done - self.before
-        if isinstance(usd, float) and usd > 0 and new > 0:
-            shown["usd to come"] = f"about {_usd(usd / new * (self.total - done))}" if done < self.total else "0"
+        # Answers from the store are quick and cost nothing: what is paid per pair in this attempt says little of the pairs to come.
+        each = figures.get("usd_a_pair") or (usd / new if isinstance(usd, float) and new > 0 else 0.0)
+        if each > 0 and done < self.total:
+            shown["usd to come"] = f"about {_usd(each * (self.total - done))}"
         return shown
 
 

@@ -77,6 +77,8 @@ class LlmJudge:
     def figures(self) -> Mapping[str, float | str]:
         """What to show while it judges."""
         shown = dict(self._asker.figures) if self._asker is not None else {}
+        if self._totals.get("usd"):
+            shown["usd_a_pair"] = self._totals["usd"] / self._totals["pairs"]
         if unparsed := self._totals.get("missing", {}).get("unparsed"):
             shown["unparsed"] = unparsed
         return shown
