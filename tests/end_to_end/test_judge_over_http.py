@@ -81,6 +81,8 @@ def test_trying_budget_and_whole_pay_for_nothing_twice(server: OpenAIServer, tmp
     assert whole["unjudged"] == 0
     assert whole["spent"]["calls"] == server.ledger.billed - calls - 5
     assert server.ledger.paid_twice == []
+    askable = whole["candidates"] - whole["given"]["positive"]
+    assert f"at this rate, all {askable:,} candidates would cost about $" in tried, "of given positives only a share is asked about"
     report = (tmp_path / "runs/http/latest/report.md").read_text()
     section = report.partition("## How far the judges can be trusted")[2].partition("\n## ")[0]
     assert "known positives and 0 known negatives were judged blind" in section

@@ -1,0 +1,290 @@
+"""The judge stage with a language model (candidates to judgments.arrow) against bare litellm with asyncio and a semaphore.
+
+Both ask one server, in a process of its own, the very same prompts of ten passages. They take turns, a tenth of the calls each, so that
+whatever else the machine does meets both alike; the stage stands still while the other one works:
+
+    python tests/benchmarks/bench_judge_stage.py --pairs 20000
+    python tests/benchmarks/bench_judge_stage.py --pairs 200000      # issue 4's figures
+
+It prints calls a second and processor time a call of both, turn by turn and in all, the stage's resident memory after each quarter
+(flat: what is held does not grow with the pairs), and what judging everything again takes, which must make no call.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import random
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from conftest import write_dataset
+from recipekit.artifacts.key import FileHashes
+from recipekit.artifacts.store import Artifact, Store
+from recipekit.judges.language_model.grouping import Plan
+from recipekit.judges.language_model.queries import queries_of
+from recipekit.judges.language_model.readings import Readings
+from recipekit.judges.language_model.requests import Attempt
+from recipekit.judges.language_model.texts import ShownTexts
+from recipekit.judges.llm import Llm
+from recipekit.llm.calls import Request
+from recipekit.llm.environment import litellm
+from recipekit.llm.tokens import counter
+from recipekit.recipe.models import JudgeSection, Slot
+from recipekit.records import CANDIDATES, Dataset, read_table, write_table
+from recipekit.registry import Entry
+from recipekit.stages.inputs import Inputs
+from recipekit.stages.judge import judge
+from recipekit.stages.pairs import load_pairs
+from servers.openai_server import Answer, Call, Policy
+
+MODEL = "openai/test-model"
+SERVER = Path(__file__).parent.parent / "servers" / "openai_server.py"
+WORDS = "river mountain valley engine turbine violin opera enzyme protein galaxy comet bread pepper the of and in is to".split()
+PER_QUERY, PER_CALL = 100, 10
+SEED = 13
+TURNS = 10
+
+
+def graded() -> Policy:
+    """The server's policy: an answer for as many passages as a prompt holds."""
+
+    def policy(call: Call) -> Answer:
+        count = call.body["messages"][-1]["content"].count(" passage ")
+        return Answer(json.dumps({str(number): int(number % 4 == 0) * 3 for number in range(1, count + 1)}))
+
+    return policy
+
+
+@contextmanager
+def server(delay: float) -> Iterator[str]:
+    command = [sys.executable, str(SERVER), "--port", "0", "--delay", str(delay), "--policy", f"{Path(__file__).resolve()}:graded"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        try:
+            yield process.stdout.readline().strip()
+        finally:
+            process.terminate()
+
+
+def arrived(url: str) -> int:
+    with urllib.request.urlopen(f"{url}/ledger") as reply:
+        return int(json.load(reply)["arrived"])
+
+
+def resident() -> float:
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+# Bare litellm, in a process that is told how many calls to make -----------------------------------------------------------
+
+
+def bare(url: str, file: Path, concurrency: int) -> None:
+    """As one would write it: at most so many calls at once, and nothing kept. Reads counts from stdin, answers with seconds."""
+
+    async def one(asked: dict[str, Any], room: asyncio.Semaphore) -> None:
+        try:
+            await litellm().acompletion(
+                model=MODEL, **asked, api_base=f"{url}/v1", api_key="none", timeout=60.0, num_retries=0, max_retries=0
+            )
+        finally:
+            room.release()
+
+    async def several(lines: Iterable[str]) -> None:
+        room = asyncio.Semaphore(concurrency)
+        async with asyncio.TaskGroup() as group:
+            for line in lines:
+                asked = json.loads(line)
+                await room.acquire()
+                group.create_task(one(asked, room))
+
+    litellm()
+    with file.open() as lines, asyncio.Runner() as runner:
+        for count in sys.stdin:
+            began, worked = time.perf_counter(), time.process_time()
+            runner.run(several(islice(lines, int(count))))
+            print(json.dumps([time.perf_counter() - began, time.process_time() - worked]), flush=True)
+        runner.run(litellm().close_litellm_async_clients())
+
+
+@dataclass
+class Bare:
+    """That process."""
+
+    process: subprocess.Popen[str]
+
+    def calls(self, count: int) -> tuple[float, float]:
+        """Let it make so many calls: seconds, and seconds of processor time."""
+        assert self.process.stdin is not None and self.process.stdout is not None
+        self.process.stdin.write(f"{count}\n")
+        self.process.stdin.flush()
+        seconds, worked = json.loads(self.process.stdout.readline())
+        return seconds, worked
+
+
+# The stage ----------------------------------------------------------------------------------------------------------------
+
+
+def write_inputs(folder: Path, pairs: int, words: int) -> Inputs:
+    """A data set with a hundred candidates for each query, drawn from a fifth as many passages as there are pairs, and at least 2,000."""
+    draw = random.Random(SEED)
+    n_queries, n_passages = pairs // PER_QUERY, max(2000, pairs // 5)
+    passages = [(f"p{row}", " ".join(draw.choices(WORDS, k=words))) for row in range(n_passages)]
+    queries = [(f"q{row}", f"query {row} about {' '.join(draw.choices(WORDS, k=8))}", "train") for row in range(n_queries)]
+    dataset = write_dataset(folder / "data", queries, passages, {(0, n_passages - 1): 1.0})
+    found = np.concatenate([np.random.default_rng(row).permutation(n_passages - 1)[:PER_QUERY] for row in range(n_queries)])
+    scores = np.tile(np.arange(PER_QUERY, 0, -1, dtype=np.float32), n_queries)
+    columns = [np.repeat(np.arange(n_queries), PER_QUERY), found, np.zeros(pairs, bool), scores]
+    table = pa.table([pa.array(column, field.type) for column, field in zip(columns, CANDIDATES, strict=True)], schema=CANDIDATES)
+    (folder / "mine").mkdir()
+    write_table(folder / "mine" / "candidates.arrow", CANDIDATES, [table])
+    artifacts = {"collect": Artifact("collect", "bench", dataset.path), "mine": Artifact("mine", "bench", folder / "mine")}
+    return Inputs("bench", SEED, artifacts, {}, None, Store(folder / "store"), FileHashes(), Quiet())
+
+
+def section(url: str, concurrency: int) -> JudgeSection:
+    spec = Llm(model=MODEL, api_base=f"{url}/v1", api_key="none", canaries=0, concurrency=concurrency, price={"input": 1.0, "output": 4.0})
+    made = JudgeSection(judges={"model": Slot(use="llm")}, max_cost_usd=1e6)
+    made.judges["model"].bind(Entry("judge", "llm", "bench", "1", "bench:Llm"), spec)
+    return made
+
+
+def requests(inputs: Inputs, spec: Llm) -> Iterator[Request]:
+    """What the stage will ask, in its order."""
+    dataset: Dataset | None = inputs.dataset
+    assert dataset is not None
+    pairs, tokens = load_pairs(dataset, read_table(inputs.artifacts["mine"].path / "candidates.arrow")), counter(MODEL)
+    wanted = (pairs.rank > 0) & ~pairs.given
+    batches = pairs.batches(wanted, pairs.said.verdict)
+    sides = ShownTexts(dataset.queries, tokens, spec.max_query_tokens), ShownTexts(dataset.passages, tokens, spec.max_passage_tokens)
+    plan, made = Plan(SEED, spec.passages_per_call, 1, 0.0, 0.0), spec._requests(SEED)
+    for texts in queries_of(batches, *sides, references=0, by_verdict=False):
+        for group in plan.groups(texts):
+            yield made.of(Attempt(Readings(texts, 1), group), "off")
+
+
+class Quiet:
+    """A progress that shows nothing."""
+
+    def log(self, event: str, **fields: object) -> None: ...
+    def tell(self, message: str) -> None: ...
+    def warn(self, message: str) -> None:
+        print("warning:", message)
+
+    def track(self, name: str, total: int | None = None, unit: str = "") -> Quiet:
+        return self
+
+    def __enter__(self) -> Quiet:
+        return self
+
+    def __exit__(self, *exc: object) -> None: ...
+    def advance(self, n: int = 1, **figures: float | str) -> None: ...
+
+
+@dataclass
+class Turns(Quiet):
+    """A progress that stops the stage after each tenth of the pairs, notes what it took, and lets the other one work."""
+
+    other: Bare
+    total: int
+    ours: list[tuple[int, float, float]] = field(default_factory=list)
+    """Of each turn: calls, seconds, processor time."""
+    others: list[tuple[int, float, float]] = field(default_factory=list)
+    memory: list[float] = field(default_factory=list)
+    done: int = 0
+    last: int = 0
+
+    def __post_init__(self) -> None:
+        self.began, self.worked = time.perf_counter(), time.process_time()
+
+    def advance(self, n: int = 1, **figures: float | str) -> None:
+        self.done += n
+        if self.done < min(self.total, self.last + self.total / TURNS):
+            return
+        calls = (self.done - self.last) // PER_CALL
+        self.ours.append((calls, time.perf_counter() - self.began, time.process_time() - self.worked))
+        self.memory.append(resident())
+        self.others.append((calls, *self.other.calls(calls)))
+        self.show()
+        self.last, self.began, self.worked = self.done, time.perf_counter(), time.process_time()
+
+    def show(self) -> None:
+        (calls, seconds, worked), (_, other, also) = self.ours[-1], self.others[-1]
+        print(
+            f"turn {len(self.ours):2}: stage {calls / seconds:6.1f} calls/s, bare {calls / other:6.1f}, ratio {other / seconds:.3f}; "
+            f"processor {worked / calls * 1000:.2f} and {also / calls * 1000:.2f} ms a call; stage's memory {self.memory[-1]:.0f} MB",
+            flush=True,
+        )
+
+
+def main() -> None:
+    if sys.argv[1:2] == ["bare"]:
+        bare(sys.argv[2], Path(sys.argv[3]), int(sys.argv[4]))
+        return
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    for name, default in (("pairs", 20_000), ("concurrency", 32), ("words", 90)):
+        parser.add_argument(f"--{name}", type=int, default=default)
+    parser.add_argument("--delay", type=float, default=0.0, help="seconds that the server thinks")
+    parser.add_argument("--folder", type=Path, help="where to work; by default a temporary folder")
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory(dir=given.folder) as name, server(given.delay) as url:
+        folder = Path(name)
+        inputs = write_inputs(folder, given.pairs, given.words)
+        judging = section(url, given.concurrency)
+        with (folder / "prompts.jsonl").open("w") as file:
+            spec = judging.judges["model"].spec
+            assert isinstance(spec, Llm)
+            for request in requests(inputs, spec):
+                file.write(json.dumps({"messages": request.messages, **request.sampling}) + "\n")
+        command = [sys.executable, __file__, "bare", url, str(folder / "prompts.jsonl"), str(given.concurrency)]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+            other = Bare(process)
+            litellm()
+            measure(folder, inputs, judging, Turns(other, given.pairs), url)
+
+
+def measure(folder: Path, inputs: Inputs, judging: JudgeSection, turns: Turns, url: str) -> None:
+    """Judge everything in turns with the other one, then judge it again."""
+    from dataclasses import replace
+
+    first = replace(inputs, progress=turns)
+    (folder / "first").mkdir()
+    summary = judge(first, judging, folder / "first")
+    assert summary["judges"]["model"]["judged"] == turns.total, summary
+    made, end = turns.total // PER_CALL, resident()
+    before, began = arrived(url), time.perf_counter()
+    (folder / "again").mkdir()
+    again = judge(inputs, judging, folder / "again")
+    seconds, calls = time.perf_counter() - began, arrived(url) - before
+    ratios = [other / ours for (_, ours, _), (_, other, _) in zip(turns.ours, turns.others, strict=True)]
+    (count, seconds_ours, worked), (_, seconds_bare, also) = (map(sum, zip(*rows, strict=True)) for rows in (turns.ours, turns.others))
+    quarters = [turns.memory[round(len(turns.memory) * quarter / 4) - 1] for quarter in (1, 2, 3, 4)]
+    print(f"\n{turns.total:,} pairs, {made:,} calls; {summary['judges']['model']['counts']['calls']:,} made")
+    print(f"stage {count / seconds_ours:.1f} calls/s, bare litellm {count / seconds_bare:.1f} calls/s")
+    print(f"ratio {seconds_bare / seconds_ours:.3f} in all, median of the turns {statistics.median(ratios):.3f}")
+    print(f"processor {worked / count * 1000:.2f} ms a call, bare {also / count * 1000:.2f}")
+    print(f"memory at 25, 50, 75, 100 %: {', '.join(f'{megabytes:.0f}' for megabytes in quarters)} MB; at the end {end:.0f} MB")
+    stored = again["judges"]["model"]["counts"]["from_store"]["replies"]
+    print(f"again: {calls} calls, {stored:,} replies from the store, {seconds:.1f} s")
+
+
+if __name__ == "__main__":
+    main()

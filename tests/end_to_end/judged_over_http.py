@@ -1,0 +1,92 @@
+"""What the end-to-end tests of judging share: texts whose grades are known, a recipe, and runs in processes of their own."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import pyarrow as pa
+
+from recipekit.judges.prompting.replies import Grades
+from recipekit.records import read_table
+from servers.fenced_oracle import fenced_oracle
+from servers.openai_server import Oracle
+
+RECIPE = """\
+recipe: 1
+name: judged
+collect:
+  sources:
+    own: {use: pairs, file: pairs.jsonl}
+  split: {dev: 0, test: 0}
+mine:
+  retrievers:
+    lexical: {use: bm25, depth: 12}
+  keep: 12
+judge:
+  judges:
+    model:
+      use: llm
+      model: openai/test-model
+      api_base: ${env:JUDGE_URL}
+      api_key: ${env:JUDGE_KEY}
+      passages_per_call: 4
+      concurrency: 8
+      canaries: 0.1
+      price: {input: 1.0, output: 4.0}
+  trust: {known: 0.5}
+"""
+RUN = ("run", "recipe.yaml", "--until", "judge", "--cpu")
+
+
+def write_recipe(folder: Path, words: list[str], queries: int) -> Oracle:
+    """Write `recipe.yaml` and `pairs.jsonl` into a folder, and give an oracle that knows: what shares two words with a query answers it."""
+    draw = random.Random(5)
+    chosen = [draw.sample(words, 6) for _ in range(queries)]
+    asked = [" ".join(some[:3]) + f" {number}" for number, some in enumerate(chosen)]
+    told = [" ".join([*some[:4], *draw.choices(words, k=8)]) for some in chosen]
+    with (folder / "pairs.jsonl").open("w") as file:
+        for query, passage in zip(asked, told, strict=True):
+            file.write(json.dumps({"query": query, "positive": passage}) + "\n")
+    (folder / "recipe.yaml").write_text(RECIPE)
+    truths = {}
+    for query, some in zip(asked, chosen, strict=True):
+        truths |= {(query, passage): 3 for passage in told if len({*some[:3]} & {*passage.split()}) > 1}
+    return fenced_oracle(truths, Grades((0, 1, 2, 3)))
+
+
+def start(folder: Path, url: str, *more: str) -> subprocess.Popen[str]:
+    """Run the recipe in a session of its own, so that all of its processes can be killed at once."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "recipekit", *RUN, *more],
+        cwd=folder,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "JUDGE_URL": f"{url}/v1", "JUDGE_KEY": "none"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def end(process: subprocess.Popen[str]) -> str:
+    """What a run printed, once none of its processes is left."""
+    try:
+        return process.communicate(timeout=300)[0]
+    except BaseException:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+        raise
+
+
+def summary(folder: Path) -> Mapping:
+    """What the judge stage counted."""
+    return json.loads((folder / "runs/judged/latest/stages/judge/manifest.json").read_text())["summary"]
+
+
+def judgments(folder: Path) -> pa.Table:
+    """The verdicts."""
+    return read_table(folder / "runs/judged/latest/stages/judge/judgments.arrow")

@@ -1,0 +1,63 @@
+"""A limit on money, held against what the server itself would have billed, and going on after it."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from judged_over_http import RUN, judgments, summary, write_recipe
+
+from recipekit.cli.main import invoke
+from servers.openai_server import Ledger, serving
+
+QUERIES = 40
+
+
+def estimated_usd(capsys: pytest.CaptureFixture[str]) -> float:
+    capsys.readouterr()
+    assert invoke(["plan", "recipe.yaml", "--json"]) == 0
+    planned = {stage["stage"]: stage for stage in json.loads(capsys.readouterr().out)}
+    usd: float = planned["judge"]["estimate"]["judges"]["model"]["usd"]
+    return usd
+
+
+def test_spending_never_passes_the_limit_and_raising_it_goes_on(
+    tmp_path: Path, words: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    oracle = write_recipe(tmp_path, words, QUERIES)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("JUDGE_KEY", "none")
+    with serving(oracle, ledger=Ledger(usd_in=1.0, usd_out=4.0)) as server:
+        monkeypatch.setenv("JUDGE_URL", f"{server.url}/v1")
+        assert invoke([*RUN[:2], "--until", "mine"]) == 0
+        estimate = estimated_usd(capsys)
+        limit = 0.37 * estimate
+
+        def limited(usd: float) -> str:
+            assert invoke([*RUN, "--set", f"judge.max_cost_usd={usd:.9f}"]) == 0
+            return capsys.readouterr().out
+
+        said = limited(limit)
+        first, at_limit = summary(tmp_path), server.ledger.usd
+        assert 0.7 * limit < at_limit <= limit, "the limit is used, and not passed"
+        assert first["spent"]["usd"] == pytest.approx(at_limit, abs=1e-6)
+        assert first["unjudged"] > 0
+        assert re.search(r"note: judge 'model': the budget is spent, \d+ of \d+ pairs stay .* To go on, raise judge.max_cost_usd", said)
+
+        # Half as much again. What was spent before counts towards it, so it is not all there once more.
+        limited(1.5 * limit)
+        second = summary(tmp_path)
+        assert at_limit < server.ledger.usd <= 1.5 * limit
+        assert first["unjudged"] > second["unjudged"] > 0
+        assert second["spent"]["usd"] + at_limit == pytest.approx(server.ledger.usd, abs=1e-6)
+
+        limited(10 * estimate)
+        assert summary(tmp_path)["unjudged"] == 0
+        assert server.ledger.paid_twice == []
+        billed, spent = server.ledger.billed, server.ledger.usd
+        limited(10 * estimate)
+        assert invoke([*RUN]) == 0
+        assert (server.ledger.billed, server.ledger.usd) == (billed, spent), "what is judged costs nothing more"
+    limit_free = judgments(tmp_path)
+    assert spent == pytest.approx(estimate, rel=0.5), "the estimate is one"
+    assert len(limit_free) == 480
