@@ -29,6 +29,14 @@ WORDS = (
 ).split()
 
 
+@pytest.fixture(autouse=True)
+def _no_secrets_of_other_tests(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What one test read from the environment is not blanked in the messages of the next."""
+    from recipekit.recipe import environment
+
+    monkeypatch.setattr(environment, "_expanded", {})
+
+
 @pytest.fixture
 def installed(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Two more distributions, kitchen and rival, as if they were installed."""

@@ -64,7 +64,7 @@ def start(folder: Path, url: str, *more: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-m", "recipekit", *RUN, *more],
         cwd=folder,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "JUDGE_URL": f"{url}/v1", "JUDGE_KEY": "none"},
+        env={**os.environ, "OMP_NUM_THREADS": "1", "JUDGE_URL": f"{url}/v1", "JUDGE_KEY": "key-of-the-test"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -26,7 +26,7 @@ def test_spending_never_passes_the_limit_and_raising_it_goes_on(
 ) -> None:
     oracle = write_recipe(tmp_path, words, QUERIES)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("JUDGE_KEY", "none")
+    monkeypatch.setenv("JUDGE_KEY", "key-of-the-test")
     with serving(oracle, ledger=Ledger(usd_in=1.0, usd_out=4.0)) as server:
         monkeypatch.setenv("JUDGE_URL", f"{server.url}/v1")
         assert invoke([*RUN[:2], "--until", "mine"]) == 0

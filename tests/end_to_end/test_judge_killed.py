@@ -69,7 +69,7 @@ def test_killed_at_random_moments(tmp_path: Path, words: list[str], monkeypatch)
     oracle = write_recipe(whole, words, QUERIES)
     monkeypatch.chdir(whole)
     monkeypatch.setenv("JUDGE_URL", "http://127.0.0.1:9/v1")
-    monkeypatch.setenv("JUDGE_KEY", "none")
+    monkeypatch.setenv("JUDGE_KEY", "key-of-the-test")
     assert invoke([*RUN[:2], "--until", "mine"]) == 0
     shutil.copytree(whole, killed, symlinks=True)
     with serving(oracle) as server:

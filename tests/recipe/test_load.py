@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from recipekit.errors import RecipeError
-from recipekit.recipe.environment import redact
+from recipekit.recipe.environment import expand, redact
 from recipekit.recipe.fill import filled
 from recipekit.recipe.load import load_recipe
 
@@ -160,3 +160,10 @@ def test_an_unknown_value_of_many_shows_only_what_was_meant(write: Write, tmp_pa
     )
     file = write("mine:\n  retrievers:\n    own: {use: './own.py:Own', fruit: aple}\n")
     assert messages(file, allow_local_code=True) == ["mine.retrievers.own.fruit: unknown value 'aple'. Did you mean 'apple'?"]
+
+
+def test_a_word_that_stands_for_no_key_is_left_in_sentences(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOCAL_KEY", "None")
+    monkeypatch.setenv("REAL_KEY", "sk-0123")
+    assert (expand("${env:LOCAL_KEY}"), expand("${env:REAL_KEY}")) == ("None", "sk-0123")
+    assert redact("None of them has sk-0123") == "None of them has ${env:REAL_KEY}"

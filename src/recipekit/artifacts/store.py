@@ -70,8 +70,9 @@ class Store:
         file = self.root / "owner"
         if not file.is_file():
             self.root.mkdir(parents=True, exist_ok=True)
-            temporary = self.root / f".owner.{os.getpid()}.tmp"
-            temporary.write_text(secrets.token_hex(8))
+            name = secrets.token_hex(8)
+            temporary = self.root / f".owner.{name}.tmp"
+            temporary.write_text(name)
             try:
                 os.link(temporary, file)  # fails where another run was first, whose name then stands
             except FileExistsError:

@@ -111,7 +111,7 @@ def _make_known(model: str) -> None:
     know the model. The price entered there is never used: what a call costs is ours to say (`recipekit.llm.prices`).
     """
     provider = model.partition("/")[0]
-    if provider in OWN_SERVERS and not known_of(model):
+    if provider in OWN_SERVERS and model not in litellm().model_cost and not known_of(model):
         told = {"litellm_provider": provider, "mode": "chat", "input_cost_per_token": 1e-6, "output_cost_per_token": 1e-6}
         litellm().register_model({model: told})
 

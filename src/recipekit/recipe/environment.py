@@ -18,6 +18,9 @@ _MEANT = re.compile(r"\$\{\s*env\b[^}]*\}?", re.IGNORECASE)
 _SHORTEST = 4
 """Characters: a shorter value is no secret, and replacing every `80` would spoil every figure."""
 
+_NO_SECRETS = frozenset({"none", "null", "empty", "dummy", "test", "local", "localhost", "token", "key", "true", "false"})
+"""What people set where a server of their own wants some key: replacing these would spoil our own sentences."""
+
 _expanded: dict[str, str] = {}
 
 
@@ -56,6 +59,8 @@ def expand(text: str) -> str:
 
 
 def _remember(value: str, placeholder: str) -> None:
+    if value.lower() in _NO_SECRETS:
+        return
     # The forms in which a value can turn up in a log line, a traceback or a url.
     forms = (value, json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1], repr(value)[1:-1], quote(value, safe=""))
     _expanded.update({form: placeholder for form in forms if len(form) >= _SHORTEST})
@@ -64,7 +69,8 @@ def _remember(value: str, placeholder: str) -> None:
 def redact(text: str) -> str:
     """Replace every value that was taken from the environment in this process by its `${env:NAME}`.
 
-    Values shorter than four characters are left: they are no secrets, and occur in every figure.
+    Values shorter than four characters, and words such as `none` that stand for no key at all, are left: they are no secrets, and occur
+    in figures and sentences.
     """
     for value in sorted(_expanded, key=len, reverse=True):
         text = text.replace(value, _expanded[value])
