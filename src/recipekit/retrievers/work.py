@@ -16,24 +16,24 @@ __all__ = ["bm25_work", "elasticsearch_work", "exact_work", "qdrant_work"]
 
 RATE: Final = "hours at the rates of two cores"
 
-ELASTICSEARCH_TEXT_PER_SECOND: Final = 8.3e6
+ELASTICSEARCH_TEXT_PER_SECOND: Final = 1.1e7
 """Bytes of text indexed."""
-ELASTICSEARCH_SECONDS_PER_QUERY: Final = 0.9e-3
+ELASTICSEARCH_SECONDS_PER_QUERY: Final = 0.33e-3
 ELASTICSEARCH_SECONDS_PER_QUERY_AND_PASSAGE: Final = 4.6e-9
-"""At depth 100: 744 queries a second over 100,000 passages, and over MS MARCO's 8.8 million the 12 a second and core that bm25s'
+"""At depth 100: 1,260 queries a second over 100,000 passages, and over MS MARCO's 8.8 million the 12 a second and core that bm25s'
 paper (arXiv 2407.03618) found."""
 ELASTICSEARCH_INDEX_BYTES: Final = 0.76
 """Of the index a byte of text: 0.774 on scifact, 0.755 on nfcorpus; the sources of the documents are not stored."""
 
-QDRANT_VALUES_PER_SECOND: Final = {"rest": 6_540 * 384.0, "grpc": 18_240 * 384.0}
+QDRANT_VALUES_PER_SECOND: Final = {"rest": 11_900 * 384.0, "grpc": 28_400 * 384.0}
 """Numbers uploaded: vectors times dimensions."""
 QDRANT_OVERHEAD: Final = 1.5
 """Of the memory for vectors, graph and ids, in bytes of the bare vectors: Qdrant's own rule of thumb."""
-QDRANT_GRAPH_VALUES_PER_SECOND: Final = 4_000 * 384.0
-"""Numbers brought into the graph: 20,000 vectors took 5 s; each takes longer as the graph grows, with its logarithm."""
-QDRANT_GRAPH_MEASURED: Final = 20_000
-QDRANT_QUERIES_PER_SECOND: Final = {"rest": 694.0, "grpc": 1_021.0}
-"""At depth 100, by the graph over 20,000 vectors."""
+QDRANT_GRAPH_VALUES_PER_SECOND: Final = 1_880 * 384.0
+"""Numbers brought into the graph: 100,000 vectors took 53 s; each takes longer as the graph grows, with its logarithm."""
+QDRANT_GRAPH_MEASURED: Final = 100_000
+QDRANT_QUERIES_PER_SECOND: Final = {"rest": 540.0, "grpc": 751.0}
+"""At depth 100, by the graph over 100,000 vectors."""
 
 POSTING_BYTES: Final = 8
 """bm25s keeps a passage's row and a score for every distinct term of it."""
