@@ -31,10 +31,14 @@ class Tally:
         path.parent.mkdir(parents=True, exist_ok=True)
         # The judge may be asked from one thread and closed from another; it is never used by two at once.
         self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-        with sqlite_explained(path):
-            self._connection.execute("PRAGMA journal_mode = WAL")
-            self._connection.execute("PRAGMA synchronous = NORMAL")  # a killed process loses nothing, a power cut the last counts
-            self._connection.executescript(SCHEMA)
+        try:
+            with sqlite_explained(path):
+                self._connection.execute("PRAGMA journal_mode = WAL")
+                self._connection.execute("PRAGMA synchronous = NORMAL")  # a killed process loses nothing, a power cut the last counts
+                self._connection.executescript(SCHEMA)
+        except BaseException:
+            self._connection.close()
+            raise
 
     def write(self, records: Iterable[tuple[int, Mapping[str, Any]]]) -> None:
         """Put the records of some queries in place of earlier ones."""
