@@ -23,7 +23,7 @@ from torch import nn
 
 from recipekit.encoders.bi_encoder_module import BiEncoder, SavedSettings
 from recipekit.encoding.origin import check_sha256, hub_snapshot, local_folder, unreachable
-from recipekit.encoding.positions import NO_LIMIT, position_limit
+from recipekit.encoding.positions import length_of, position_limit
 from recipekit.errors import ModelError
 
 if TYPE_CHECKING:
@@ -167,11 +167,4 @@ def _passage_prompt(prompts: dict[str, str]) -> str:
 
 def _max_length(spec: BiEncoderSpec, towers: Sequence[Sequence[Any]]) -> int:
     limit = min(position_limit(tower[0].model) for tower in towers)
-    own = min(min(tower[0].max_seq_length for tower in towers), limit)
-    if spec.max_length is None:
-        if own > NO_LIMIT:
-            raise ModelError(f"model '{spec.model}' states no length: set `max_length`", code="RK416")
-        return int(own)
-    if spec.max_length > limit:
-        raise ModelError(f"model '{spec.model}' has {limit} positions: max_length {spec.max_length} is more than it can read", code="RK416")
-    return spec.max_length
+    return length_of(spec.model, spec.max_length, min(tower[0].max_seq_length for tower in towers), limit)

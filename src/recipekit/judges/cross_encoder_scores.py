@@ -13,7 +13,7 @@ from sentence_transformers import CrossEncoder
 
 from recipekit.encoding.batches import length_batches
 from recipekit.encoding.origin import check_sha256, hub_snapshot, local_folder, unreachable
-from recipekit.encoding.positions import NO_LIMIT, position_limit
+from recipekit.encoding.positions import length_of, position_limit
 from recipekit.errors import ModelError
 from recipekit.records import Floats
 
@@ -101,7 +101,7 @@ def load_scorer(spec: CrossEncoderSpec, device: str) -> PairScorer:
     if spec.sha256 is not None:
         check_sha256(spec.model, folder, spec.sha256)
     _check_scores(spec.model, folder, model)
-    model[0].max_seq_length = _max_length(spec, model)
+    model[0].max_seq_length = length_of(spec.model, spec.max_length, model[0].max_seq_length, position_limit(model[0].model))
     tokens = spec.tokens_per_batch or (CPU_TOKENS if torch.device(device).type == "cpu" else DEVICE_TOKENS)
     return PairScorer(spec.model, model, max_length=model[0].max_seq_length, precision=spec.precision, tokens_per_batch=tokens)
 
@@ -117,15 +117,3 @@ def _check_scores(name: str, folder: Path, model: Any) -> None:
         raise ModelError(
             f"model '{name}' gives {model.num_labels} scores a pair; a judge needs one that rises with relevance", code="RK418"
         )
-
-
-def _max_length(spec: CrossEncoderSpec, model: Any) -> int:
-    limit = position_limit(model[0].model)
-    own = min(model[0].max_seq_length or limit, limit)
-    if spec.max_length is None:
-        if own > NO_LIMIT:
-            raise ModelError(f"model '{spec.model}' states no length: set `max_length`", code="RK416")
-        return int(own)
-    if spec.max_length > limit:
-        raise ModelError(f"model '{spec.model}' has {limit} positions: max_length {spec.max_length} is more than it can read", code="RK416")
-    return spec.max_length
