@@ -14,10 +14,9 @@ import resource
 import signal
 import sys
 import traceback
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
-from recipekit.artifacts.key import FileHashes
 from recipekit.artifacts.store import Artifact, Store, write_json
 from recipekit.component import Ranks
 from recipekit.errors import RecipekitError, RunError, StoreError
@@ -75,22 +74,10 @@ def make(job: Job) -> None:
 
 
 def _inputs(job: Job, recipe: Recipe, ranks: Ranks, progress: ConsoleProgress) -> Inputs:
-    store = Store(Path(job.cache))
-    return Inputs(
-        recipe_name=recipe.name,
-        seed=recipe.seed,
-        artifacts={name: Artifact(name, key, store.cache / name / key) for name, key in job.inputs.items()},
-        encoders=recipe.encoders or {},
-        trained=recipe.train.encoder if recipe.train else None,
-        store=store,
-        hashes=FileHashes(store.root / "hashes.json"),
-        progress=progress,
-        ranks=ranks,
-        recipe_text=(Path(job.run) / "recipe.resolved.yaml").read_text(),
-        command=job.command,
-        description=recipe.description,
-        run=Path(job.run),
-    )
+    store, run = Store(Path(job.cache)), Path(job.run)
+    artifacts = {name: Artifact(name, key, store.cache / name / key) for name, key in job.inputs.items()}
+    text = (run / "recipe.resolved.yaml").read_text()
+    return replace(Inputs.of(recipe, store, artifacts, progress, ranks), recipe_text=text, command=job.command, run=run)
 
 
 def join_ranks(asked: int) -> Ranks:

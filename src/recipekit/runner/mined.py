@@ -8,17 +8,14 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from recipekit.artifacts.key import FileHashes
 from recipekit.artifacts.store import Artifact, Store
-from recipekit.component import Progress, Ranks
 from recipekit.errors import RunError
 from recipekit.recipe.models import Recipe
 from recipekit.records import Dataset, read_table
 from recipekit.runner.execute import run
 from recipekit.runner.plan import plan
-from recipekit.stages.inputs import Inputs
 
-__all__ = ["Mined", "inputs_of", "mined"]
+__all__ = ["Mined", "mined"]
 
 
 @dataclass(frozen=True)
@@ -60,19 +57,3 @@ def _artifacts(recipe: Recipe, cache: Path) -> dict[str, Artifact]:
     store = Store(cache)
     found = {stage.stage: store.find(stage.stage, stage.key) for stage in plan(recipe, cache=cache) if stage.key}
     return {name: artifact for name, artifact in found.items() if artifact and name in ("collect", "mine", "judge")}
-
-
-def inputs_of(mined: Mined, artifacts: Mapping[str, Artifact], progress: Progress, ranks: Ranks) -> Inputs:
-    """What a stage is given, for one that is called outside of a run."""
-    recipe, store = mined.recipe, mined.store
-    return Inputs(
-        recipe_name=recipe.name,
-        seed=recipe.seed,
-        artifacts=artifacts,
-        encoders=recipe.encoders or {},
-        trained=recipe.train.encoder if recipe.train else None,
-        store=store,
-        hashes=FileHashes(store.root / "hashes.json"),
-        progress=progress,
-        ranks=ranks,
-    )

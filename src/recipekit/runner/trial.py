@@ -19,7 +19,8 @@ from recipekit.errors import RunError
 from recipekit.recipe.models import Floors, JudgeSection, Recipe, Slot
 from recipekit.records import Bools, Rows, Verdict, write_table
 from recipekit.registry import near
-from recipekit.runner.mined import Mined, inputs_of
+from recipekit.runner.mined import Mined
+from recipekit.stages.inputs import Inputs
 from recipekit.stages.journal import Journal
 from recipekit.stages.judge import judge
 
@@ -117,7 +118,7 @@ def try_judges(mined: Mined, section: JudgeSection, n: int, *, progress: Callabl
         write_table(mine / "candidates.arrow", table.schema, [tried])
         # A key that no other trial has: what it spends is booked to an account of its own.
         artifacts = {"collect": mined.artifacts["collect"], "mine": Artifact("mine", f"try-{secrets.token_hex(8)}", mine)}
-        summary = judge(inputs_of(mined, artifacts, progress(Path(folder)), ranks), section, out)
+        summary = judge(Inputs.of(mined.recipe, mined.store, artifacts, progress(Path(folder)), ranks), section, out)
         words = _last_words({name: Journal(out / "scratch" / "verdicts" / name) for name in section.judges})
         shown = tuple(_judged(mined, tried, words, n))
     return Trial(shown, len(chosen), _askable(tried, section), _askable(table, section), summary)

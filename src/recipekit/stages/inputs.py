@@ -13,7 +13,7 @@ from recipekit.artifacts.manifest import manifest
 from recipekit.artifacts.store import Artifact, Store
 from recipekit.component import Context, Embeddings, Encoder, EncoderSpec, Progress, Ranks, Spending
 from recipekit.errors import RunError
-from recipekit.recipe.models import TRAINED, Slot
+from recipekit.recipe.models import TRAINED, Recipe, Slot
 from recipekit.records import Dataset, Side
 
 __all__ = ["Inputs"]
@@ -46,6 +46,22 @@ class Inputs:
     uses: list[tuple[str, str]] = field(default_factory=list)
     """By-products that were used, as (stage, key): the manifest names them."""
     _built: dict[str, Encoder] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, recipe: Recipe, store: Store, artifacts: Mapping[str, Artifact], progress: Progress, ranks: Ranks) -> Inputs:
+        """What a stage of a recipe is given, but for what a run alone knows: its folder, its command and the resolved recipe's text."""
+        return cls(
+            recipe_name=recipe.name,
+            seed=recipe.seed,
+            artifacts=artifacts,
+            encoders=recipe.encoders or {},
+            trained=recipe.train.encoder if recipe.train else None,
+            store=store,
+            hashes=FileHashes(store.root / "hashes.json"),
+            progress=progress,
+            ranks=ranks,
+            description=recipe.description,
+        )
 
     @cached_property
     def dataset(self) -> Dataset | None:
