@@ -77,11 +77,11 @@ def plan(recipe: Recipe, *, cache: Path | str = CACHE) -> Plan:
     found: dict[str, Artifact] = {}
     planned: list[StagePlan] = []
     sections = dict(recipe.stages())
+    dataset: Dataset | None = None
     for stage in PIPELINE:
         if stage.name not in sections:
             continue
         section = sections[stage.name]
-        dataset = Dataset(found["collect"].path, found["collect"].key) if "collect" in found else None
         mined = found["mine"].manifest["summary"] if "mine" in found else None
         work = partial(estimate, recipe, stage.name, section, dataset, mined)
         present = [name for name in stage.reads if name in sections]
@@ -98,6 +98,8 @@ def plan(recipe: Recipe, *, cache: Path | str = CACHE) -> Plan:
         artifact = store.find(stage.name, key)
         if artifact:
             found[stage.name] = artifact
+            if stage.name == "collect":
+                dataset = Dataset(artifact.path, artifact.key)
             planned.append(StagePlan(stage.name, key, "hit", (), artifact.manifest["summary"], {}, identity))
         else:
             changed = tuple(_why(store, recipe.name, stage.name, identity))
