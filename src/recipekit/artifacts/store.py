@@ -19,7 +19,7 @@ import os
 import secrets
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Set
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -74,9 +74,8 @@ class Store:
             temporary = self.root / f".owner.{name}.tmp"
             temporary.write_text(name)
             try:
-                os.link(temporary, file)  # fails where another run was first, whose name then stands
-            except FileExistsError:
-                pass
+                with suppress(FileExistsError):  # another run was first: its name stands
+                    os.link(temporary, file)
             finally:
                 temporary.unlink()
         return file.read_text()
