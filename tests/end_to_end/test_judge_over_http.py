@@ -101,3 +101,25 @@ def test_plan_tells_calls_tokens_and_money(server: OpenAIServer, capsys: pytest.
     line = next(line for line in capsys.readouterr().out.splitlines() if line.strip().startswith("model: "))
     assert " pairs, " in line and " calls, " in line and " tokens in" in line and "$" in line
     assert server.ledger.billed == 0
+
+
+def test_an_endpoint_that_is_down_is_told_before_anything_is_made(
+    server: OpenAIServer, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("JUDGE_URL", "http://127.0.0.1:1/v1")
+    assert invoke([*RUN]) == 1
+    told = capsys.readouterr()
+    assert "recipe.yaml:14:7: judge.judges.model: openai/test-model at ${env:JUDGE_URL}: cannot be reached (" in told.err
+    run = json.loads((tmp_path / "runs/http/latest/run.json").read_text())
+    assert run["status"] == "failed"
+    assert run["made"] == []
+
+
+def test_a_judge_whose_every_answer_is_kept_needs_no_endpoint(
+    server: OpenAIServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert invoke([*RUN]) == 0
+    assert summary(tmp_path)["spent"]["calls"]
+    monkeypatch.setenv("JUDGE_URL", "http://127.0.0.1:1/v1")
+    assert invoke([*RUN, "--set", "judge.judges.model.grades={0: negative, 1: negative, 2: ignore, 3: positive}"]) == 0
+    assert summary(tmp_path)["spent"]["calls"] == 0

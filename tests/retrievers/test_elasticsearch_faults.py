@@ -64,6 +64,8 @@ def test_nobody_answers(few, tmp_path):
     assert "0x" not in str(told.value)
     with pytest.raises(ComponentError, match="cannot be reached"):
         Elasticsearch(url=url, index="books").fingerprint()
+    with pytest.raises(ComponentError, match="cannot be reached"):
+        Elasticsearch(url=url).reach()
 
 
 def test_credentials_and_certificates(few, secured_elasticsearch, tmp_path):
@@ -73,6 +75,7 @@ def test_credentials_and_certificates(few, secured_elasticsearch, tmp_path):
     with elasticsearch.Elasticsearch(server.url, ca_certs=str(server.ca_file), basic_auth=(USER, PASSWORD)) as client:
         key = client.security.create_api_key(name="test")["encoded"]
     by_key = Elasticsearch(url=server.url, ca_file=server.ca_file, api_key=key)
+    by_key.reach()
     assert search(by_key.build(context(tmp_path, dataset=few)), "fox") == [[0, -1, -1]]
     assert search(Elasticsearch(**{**user, "ca_file": None, "verify": False}).build(context(tmp_path, dataset=few)), "hen") == [[1, 2, -1]]
 

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
@@ -205,6 +206,20 @@ def test_nobody_answers(around, start_qdrant):
         spec(server.url).build(around)
     with pytest.raises(ComponentError, match="cannot be reached"):
         spec(server.url, collection="papers").fingerprint()
+    with pytest.raises(ComponentError, match="cannot be reached"):
+        spec(server.url).reach()
+    spec(server.url, where="embedded").reach()
+
+
+def test_a_server_is_asked_before_anything_is_encoded(around, start_qdrant):
+    server = start_qdrant()
+    spec(server.url).reach()
+    server.kill()
+    encoded = []
+    watched = replace(around, embeddings=lambda name, side: encoded.append(side))
+    with pytest.raises(ComponentError, match="cannot be reached"):
+        spec(server.url).build(watched)
+    assert not encoded
 
 
 @pytest.mark.parametrize("protocol", ["rest", "grpc"])

@@ -116,6 +116,13 @@ class Component(BaseModel):
         """
         return None
 
+    def reach(self) -> None:
+        """Raise `ComponentError` or `RunError` where a server that this component works with cannot be asked.
+
+        A run begins with it for the stages that will be made after others, so that a server that is down, or a key that is not set,
+        does not show after hours of other work. It must be quick, pay for nothing, and not import torch.
+        """
+
     def check(self, dataset: Dataset) -> None:
         """Raise `DataError` where this component cannot work on the collected data, before hours are spent on it.
 

@@ -104,6 +104,18 @@ class ElasticsearchAccess(BaseModel):
             raise ValueError(f"give one of `api_key`, `username` and `bearer_token`; there are {' and '.join(ways)}")
         return self
 
+    def reach(self) -> None:
+        """See that the cluster answers, and that client and server belong together.
+
+        Raises:
+            ComponentError: It cannot be reached, refuses, or is of another version.
+        """
+        cluster = self.cluster(patient=False)
+        try:
+            cluster.check_version()
+        finally:
+            cluster.close()
+
     def cluster(self, warn: Callable[[str], None] = lambda text: None, *, patient: bool = True) -> Cluster:
         """The cluster; asked once and with a short wait where a plan or a listing should not take long."""
         return Cluster(self, Patience(attempts=self.attempts if patient else 1), min(self.timeout, self.timeout if patient else 10.0), warn)

@@ -22,6 +22,7 @@ from recipekit.records import Verdict
 if TYPE_CHECKING:
     from recipekit.judges.language_model.requests import Requests, Structured
     from recipekit.llm.client import Client
+    from recipekit.llm.endpoint import Endpoint
 
 __all__ = ["Llm"]
 
@@ -68,7 +69,7 @@ class Llm(JudgeSpec):
     prompt_file: LocalPath | None = None
     """The template, in a file."""
     grades: dict[int, Said] | None = None
-    """What each grade means, as in `{"0": negative, "1": ignore, "2": positive}`. By default the prompt's own (umbrela: 0 negative,
+    """What each grade means, as in `{0: negative, 1: ignore, 2: positive}`. By default the prompt's own (umbrela: 0 negative,
     1 ignore, 2 and 3 positive); an own prompt needs it, and its keys are the scale."""
     reasons: bool = False
     """Ask for a short reason before each grade, which is kept with the judgment; five times as many tokens out."""
@@ -196,6 +197,16 @@ class Llm(JudgeSpec):
         """How long to go on asking an endpoint that does not serve."""
         return Patience(attempts=self.attempts)
 
+    def reach(self) -> None:
+        """See that the model can be asked, without asking it.
+
+        Raises:
+            RunError: Nobody listens at `api_base`, a key is missing, or the model names no provider.
+        """
+        from recipekit.llm.reach import check_reach
+
+        check_reach(self.model, self._endpoint())
+
     def build(self, context: Context) -> Judge:
         """Make the judge; nothing is asked yet.
 
@@ -225,9 +236,14 @@ class Llm(JudgeSpec):
 
     def client(self) -> Client:
         """What asks the endpoint."""
-        from recipekit.llm.client import Client, Endpoint
+        from recipekit.llm.client import Client
 
-        return Client(Endpoint(self.api_base, self.api_key, self.timeout, self.headers))
+        return Client(self._endpoint())
+
+    def _endpoint(self) -> Endpoint:
+        from recipekit.llm.endpoint import Endpoint
+
+        return Endpoint(self.api_base, self.api_key, self.timeout, self.headers)
 
     def _requests(self, seed: int) -> Requests:
         from recipekit.judges.language_model.requests import Requests

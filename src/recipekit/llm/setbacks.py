@@ -12,7 +12,7 @@ from recipekit.llm.calls import Failure
 from recipekit.llm.endpoint import Endpoint
 from recipekit.llm.environment import litellm
 
-__all__ = ["Setback", "understood"]
+__all__ = ["Setback", "no_provider", "understood"]
 
 NO_CREDIT = ("insufficient_quota", "exceeded your current quota", "credit balance is too low", "billing_hard_limit_reached")
 UNREACHED = ("ConnectError", "ConnectTimeout", "ClientConnectorError", "ConnectionRefusedError")
@@ -69,6 +69,15 @@ def understood(error: Exception, endpoint: Endpoint, model: str) -> Failure | Se
     return Failure("bad_request", reason)
 
 
+def no_provider(model: str) -> RunError:
+    """The error for a model's name of which litellm cannot tell who serves it."""
+    return RunError(
+        f"model {model!r}: names no provider. Write it as litellm does, `openai/gpt-5-nano`; a server of your own that speaks "
+        "the OpenAI protocol is `openai/NAME` with `api_base: http://HOST:PORT/v1`",
+        code="RK652",
+    )
+
+
 def _fatal(error: Exception, status: int | None, text: str, endpoint: Endpoint, model: str) -> RunError | None:
     """What will be the same for every request."""
     place = f"{model} at {endpoint.place(model)}"
@@ -87,11 +96,7 @@ def _fatal(error: Exception, status: int | None, text: str, endpoint: Endpoint, 
     if status == 402 or (status == 429 and any(words in str(error).lower() for words in NO_CREDIT)):
         return RunError(f"{place}: the account has no credit left ({text}). Top it up, and run the same command again", code="RK654")
     if isinstance(error, litellm().BadRequestError) and "LLM Provider NOT provided" in str(error):
-        return RunError(
-            f"model {model!r}: names no provider. Write it as litellm does, `openai/gpt-5-nano`; a server of your own that speaks "
-            "the OpenAI protocol is `openai/NAME` with `api_base: http://HOST:PORT/v1`",
-            code="RK652",
-        )
+        return no_provider(model)
     return None
 
 

@@ -114,6 +114,22 @@ class Qdrant(RetrieverSpec):
 
         return fingerprint(server_of(self, attempts=2, timeout=10), self.collection, self.id_field, self.vector)
 
+    def reach(self) -> None:
+        """See that the server answers, and that client and server belong together.
+
+        Raises:
+            ComponentError: It cannot be reached, refuses, or is of another version.
+        """
+        if self.where == "embedded":
+            return
+        from recipekit.retrievers.qdrant_build import server_of
+
+        server = server_of(self, attempts=2, timeout=10)
+        try:
+            server.check_version()
+        finally:
+            server.close()
+
     def remote(self) -> Remote | None:
         """The collections on this server that recipekit made."""
         if self.where == "embedded":

@@ -41,25 +41,28 @@ def build(spec: Qdrant, context: Context) -> QdrantRetriever:
     Raises:
         ComponentError: The server failed for good, or an existing collection does not fit.
     """
+    server = None if spec.where == "embedded" else server_of(spec, context=context)
+    if server and context.ranks.is_main:
+        server.check_version()  # before texts are encoded, which can take hours
     queries = context.embeddings(spec.encoder, "query")
     passages = None if spec.collection else context.embeddings(spec.encoder, "passage")
-    if passages is None:
-        retriever = _existing(spec, context, queries)
-    elif spec.where == "embedded":
+    if server is None:
+        assert passages is not None
         retriever = _embedded(spec, context, queries, passages)
+    elif passages is None:
+        retriever = _existing(spec, server, context, queries)
     else:
-        retriever = _ours(spec, context, queries, passages)
+        retriever = _ours(spec, server, context, queries, passages)
     if context.ranks.is_main and not spec.exact:
         _measure(spec, context, retriever, passages)
     context.ranks.barrier()
     return retriever
 
 
-def _ours(spec: Qdrant, context: Context, queries: Embeddings, passages: Embeddings) -> QdrantRetriever:
-    server, settings = server_of(spec, context=context), _settings(spec, passages)
+def _ours(spec: Qdrant, server: QdrantServer, context: Context, queries: Embeddings, passages: Embeddings) -> QdrantRetriever:
+    settings = _settings(spec, passages)
     mark = mark_of("qdrant", _identity(spec, passages), owner=context.owner, corpus=context.corpus, rows=len(passages))
     if context.ranks.is_main:
-        server.check_version()
         loaded = load(server, mark, passages.matrix, settings, context.progress, concurrency=spec.concurrency, batch=spec.batch_size)
         context.progress.log("qdrant", collection=mark.name, rows=mark.rows, loaded=loaded)
     return QdrantRetriever(_points(spec, server, mark.name), queries.matrix, len(passages), spec.exact)
@@ -84,12 +87,10 @@ def _identity(spec: Qdrant, passages: Embeddings) -> dict[str, Any]:
     return {"version": spec.version, "embeddings": passages.key, "settings": _settings(spec, passages).identity}
 
 
-def _existing(spec: Qdrant, context: Context, queries: Embeddings) -> QdrantRetriever:
+def _existing(spec: Qdrant, server: QdrantServer, context: Context, queries: Embeddings) -> QdrantRetriever:
     assert spec.collection is not None
-    server = server_of(spec, context=context)
     points = _points(spec, server, spec.collection)
     if context.ranks.is_main:
-        server.check_version()
         info = server.ask(lambda client: client.get_collection(points.collection), spec.collection)
         size, dimension = vector_size(server, spec.collection, info, spec.vector), queries.matrix.shape[1]
         if size != dimension:

@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence, Set
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -29,8 +29,8 @@ from recipekit.recipe.models import Recipe
 from recipekit.records import Dataset
 from recipekit.report.numbers import duration
 from recipekit.report.render import write_report
+from recipekit.runner.ahead import check_data, check_servers
 from recipekit.runner.changed import check_unchanged
-from recipekit.runner.fitting import check_data
 from recipekit.runner.job import EXIT_NO_SPACE, Job, read_error
 from recipekit.runner.launch import Launch
 from recipekit.runner.plan import CACHE, Plan, StagePlan, plan
@@ -99,7 +99,10 @@ def run(
     try:
         execution.open(planned)
         wanted = names[: names.index(until) + 1] if until else names
-        execution.warm_up(wanted, forced)
+        to_make = [stage.stage for stage in planned if stage.stage in wanted and (stage.stage in forced or stage.state != "hit")]
+        execution.warm_up(to_make)
+        # The first asks its servers itself, at once; and a judge whose every answer is kept needs none.
+        check_servers(recipe, to_make[1:])
         for name in wanted:
             execution.stage(name, force=name in forced)
             if name == "collect":
@@ -156,11 +159,9 @@ class _Execution:
         temporary.symlink_to(self.folder.name)
         temporary.replace(latest)
 
-    def warm_up(self, names: Sequence[str], forced: Set[str]) -> None:
+    def warm_up(self, to_make: Collection[str]) -> None:
         """Begin the slow imports, if a stage is to be made that wants them and they can be shared."""
-        wanted = any(
-            stage.ranks and stage.name in names and (stage.name in forced or self.planned[stage.name].state != "hit") for stage in PIPELINE
-        )
+        wanted = any(stage.ranks and stage.name in to_make for stage in PIPELINE)
         if wanted and self.launch.ranks == 1 and sys.platform == "linux":
             self.warm = WarmProcess(self.launch.environment())
 

@@ -2,9 +2,9 @@ import re
 
 import pytest
 
-from recipekit.errors import DataError
+from recipekit.errors import ComponentError, DataError
 from recipekit.recipe.load import load_recipe
-from recipekit.runner.fitting import check_data
+from recipekit.runner.ahead import check_data, check_servers
 
 RECIPE = """\
 recipe: 1
@@ -37,3 +37,27 @@ def test_stages_that_will_not_run_are_not_asked(recipe, make_dataset):
 
 def test_data_that_suits_everybody_pass(recipe, tiny_dataset):
     check_data(recipe, ["collect", "evaluate"], tiny_dataset)
+
+
+# Servers -------------------------------------------------------------------------------------------------------------
+
+SERVERS = """\
+recipe: 1
+name: servers
+collect: {sources: {own: {use: pairs, file: pairs.jsonl}}}
+mine:
+  retrievers:
+    here: {use: bm25}
+    there: {use: qdrant, encoder: student, url: "http://127.0.0.1:1"}
+encoders: {student: {use: bi_encoder, model: some/model}}
+"""
+
+
+def test_a_server_that_is_down_is_told_with_its_place(tmp_path):
+    (tmp_path / "recipe.yaml").write_text(SERVERS)
+    recipe = load_recipe(tmp_path / "recipe.yaml")
+    told = "recipe.yaml:7:12: mine.retrievers.there: Qdrant at http://127.0.0.1:1 cannot be reached"
+    with pytest.raises(ComponentError, match=re.escape(told)) as error:
+        check_servers(recipe, ["collect", "mine"])
+    assert error.value.code == "RK260"
+    check_servers(recipe, ["collect"])
