@@ -50,6 +50,12 @@ def test_scalars_mean_what_people_mean(text: str, value: object) -> None:
     assert type(read) is type(value)
 
 
+def test_whole_numbers_are_keys_and_other_scalars_that_are_no_text_are_not() -> None:
+    assert read_text("{0: a, 1: b, -2: c, '03': d}\n", "r.yaml").value == {"0": "a", "1": "b", "-2": "c", "03": "d"}
+    told = [str(finding.message) for finding in read_text("{00: a, 0x1: b, 1.0: c, true: d, ~: e, +1: f}\n", "r.yaml").findings]
+    assert told == [f"key {key} is no text: quote it, or choose a word" for key in ("00", "0x1", "1.0", "true", "~", "+1")]
+
+
 def test_every_key_and_value_has_its_place() -> None:
     document = read_text("a:\n  b: [1, {c: 2}]\n", "r.yaml")
     assert document.key(("a", "b")).text == "r.yaml:2:3"

@@ -171,7 +171,7 @@ class _Builder:
         return items
 
     def _key(self, event: Any, path: KeyPath) -> str | None:
-        """A key's text, or None where it is no text."""
+        """A key's text, or None where it is no text. A whole number stands for itself: grades are keys."""
         if not isinstance(event, yaml.ScalarEvent):
             self._find(event, path, "a key that is no text: keys are words")
             self._skip(event)
@@ -196,9 +196,10 @@ class _Builder:
 
 def _is_text(scalar: str) -> bool:
     try:
-        return isinstance(plain_scalar(scalar), str)
+        meaning = plain_scalar(scalar)
     except ValueError:
         return False
+    return isinstance(meaning, str) or (type(meaning) is int and scalar == str(meaning))
 
 
 def _explain(error: yaml.YAMLError, text: str) -> tuple[int, int, str]:
