@@ -195,6 +195,7 @@ def test_repeats_measure_how_consistent_a_judge_is(run, truths):
         ({"prompt": "own", "prompt_text": "{{ query }}", "grades": {0: "negative"}}, "prompt_text: it does not show the passages"),
         ({"prompt_text": "{{ query }}{{ passages }}"}, "prompt_text is for `prompt: own`, and prompt is 'umbrela'"),
         ({"sampling": {"temperature": 1}}, "'temperature' may not stand here"),
+        ({"votes": 3, "passages_per_call": 1}, "votes: each asks in another order, and one passage has none"),
         ({"prompt": "relevant_set", "logprobs": True}, "relevant_set gives passages no grade"),
         ({"headers": {"Authorization": "Bearer sk-123456"}}, "'Authorization' holds a credential"),
         ({"headers": {"X-Auth": "sk-123456"}}, "'X-Auth' holds a credential"),

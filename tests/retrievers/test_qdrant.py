@@ -267,6 +267,7 @@ def test_embedded_warns_of_a_corpus_for_a_server(around, monkeypatch):
     ("fields", "says"),
     [
         ({"exact": True, "quantization": {}}, "leave one of the two out"),
+        ({"exact": True, "hnsw": {"m": 32}}, "hnsw is of the graph that is not built"),
         ({"id_field": "docid"}, "id_field is said of a collection that exists"),
         ({"where": "embedded", "collection": "a"}, "where: embedded has none"),
         ({"where": "embedded", "shards": 2}, "need a cluster"),

@@ -122,6 +122,19 @@ def test_quotes_can_be_taken_as_they_stand(tmp_path: Path):
     assert list(read(tmp_path, path, quoted=False)[0]) == [('"ls" lists', 'ls -l "$HOME"')]
 
 
+@pytest.mark.parametrize("separator", [";", "|", "\t", " "])
+def test_fields_may_be_parted_by_another_character(separator: str, tmp_path: Path):
+    path = tmp_path / "pairs.csv"
+    path.write_text(f'query{separator}positive\n"a, b"{separator}"x{separator}y"\n')
+    assert list(read(tmp_path, path, separator=separator)[0]) == [("a, b", f"x{separator}y")]
+
+
+@pytest.mark.parametrize("separator", ["", ";;", '"', "\n"])
+def test_what_cannot_part_fields(separator: str):
+    with pytest.raises(ValidationError, match="separator"):
+        Pairs(file="pairs.csv", separator=separator)
+
+
 def test_long_fields_and_windows_line_ends_and_byte_order_marks(tmp_path: Path):
     path = tmp_path / "pairs.csv"
     path.write_bytes(b"\xef\xbb\xbfquery,positive\r\na," + b"x" * 200_000 + b"\r\n")

@@ -148,6 +148,8 @@ class Llm(JudgeSpec):
                 raise ValueError(f"grades: what grade {missing[0]} means is missing; prompt '{self.prompt}' gives {_listed(scale)}")
             if unknown := sorted(set(self.grades) - scale):
                 raise ValueError(f"grades: there is no grade {unknown[0]}; prompt '{self.prompt}' gives {_listed(scale)}")
+        if self.votes > 1 and self.passages_per_call == 1 and self.temperature == 0:
+            raise ValueError("votes: each asks in another order, and one passage has none: raise passages_per_call, or temperature")
         if self.logprobs and self.prompt == "relevant_set":
             raise ValueError("logprobs: relevant_set gives passages no grade whose probability could be told; use umbrela or binary")
         return self

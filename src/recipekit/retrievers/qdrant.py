@@ -91,6 +91,8 @@ class Qdrant(RetrieverSpec):
     def _consistent(self) -> Self:
         if self.exact and self.quantization:
             raise ValueError("exact: true reads whole vectors, and quantization shortens them: leave one of the two out")
+        if self.exact and self.hnsw != Hnsw():
+            raise ValueError("exact: true reads every vector, and hnsw is of the graph that is not built: leave one of the two out")
         if self.collection is None:
             for name in ("id_field", "vector", "source"):
                 if getattr(self, name) is not None:

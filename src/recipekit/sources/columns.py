@@ -143,7 +143,7 @@ def check_columns(roles: Roles, columns: Collection[str], where: object) -> None
 def _missing(column: str, key: str, columns: Collection[str], where: object) -> DataError:
     there = ", ".join(map(str, columns)) or "none"
     if len(columns) == 1 and ";" in there:
-        advice = "its columns are parted by ';': save it with commas, or with tabs as .tsv"
+        advice = """its columns are parted by ';': say `separator: ";"`"""
         return DataError(f"{where}: no column '{column}' for `{key}`; {advice}", code="RK305")
     return DataError(f"{where}: no column '{column}' for `{key}`; there are: {there}.{near(column, map(str, columns))}", code="RK305")
 

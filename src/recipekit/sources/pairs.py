@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Self
+from typing import Annotated, Self
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from recipekit.component import Context, LocalPath, SourceSpec
 from recipekit.errors import DataError
@@ -44,6 +44,8 @@ class Pairs(SourceSpec):
     """The file: .jsonl, .csv, .tsv or .parquet, each also with .gz behind it."""
     format: Format | None = None
     """What the file is, where its name does not say it."""
+    separator: Annotated[str, Field(pattern=r'^[^"\n\r]$')] | None = None
+    """The character between fields, as in `";"`; by default a comma in CSV and a tab in TSV."""
     quoted: bool = True
     """Whether double quotes enclose fields (CSV and TSV); false takes them as they stand, as many TSV files mean them."""
     query: QueryColumn = "query"
@@ -98,7 +100,8 @@ class Pairs(SourceSpec):
                 check_columns(roles, parquet_columns(self.file, scratch), self.file)
                 yield from parquet_rows(self.file, scratch, columns=list(roles.columns))
             case form:
-                rows = delimited_rows(self.file, "\t" if form == "tsv" else ",", quoted=self.quoted)
+                separator = self.separator or ("\t" if form == "tsv" else ",")
+                rows = delimited_rows(self.file, separator, quoted=self.quoted)
                 for number, (place, row) in enumerate(rows):
                     if number == 0:
                         check_columns(roles, row.keys(), self.file)
