@@ -8,7 +8,8 @@ as it is: the recipe is the shipped `nfcorpus-hidden` with a few keys changed, a
     python tests/benchmarks/study_hidden_positives.py run --work FOLDER [--schemes random] [--depths 50] [--systems margin] ...
     python tests/benchmarks/study_hidden_positives.py table --work FOLDER           # Markdown, of what is finished
 
-A finished row is a line of FOLDER/results.jsonl and is not made again; what was killed goes on where it was.
+A finished row is a line of FOLDER/results.jsonl and is not made again; what was killed goes on where it was. Several may work in one folder
+at once, on different `--schemes` or `--seeds`.
 
 The systems, all trained alike (three query epochs of the exact softmax, last weights):
 
@@ -26,11 +27,10 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cache
@@ -39,6 +39,7 @@ from typing import Any
 
 import numpy as np
 import yaml
+from study_tables import candidates_table, judged_table, trained_table
 
 from recipekit import load_recipe
 from recipekit.artifacts.store import Artifact, Store
@@ -342,86 +343,15 @@ def run_candidates(asked: argparse.Namespace) -> None:
         finish(asked.work, "candidates.jsonl", row, candidate_figures(truth, stage(made, "mine"), row.depth or 0))
 
 
-# Tables ---------------------------------------------------------------------------------------------------------------
-
-
-def mean_and_spread(values: Sequence[float], digits: int = 3) -> str:
-    """The mean over seeds, and how far the seeds reach."""
-    if not values:
-        return ""
-    mean = f"{statistics.fmean(values):.{digits}f}"
-    return mean if len(values) == 1 else f"{mean} ({min(values):.{digits}f}-{max(values):.{digits}f})"
-
-
-def markdown(header: Sequence[str], body: Iterable[Sequence[str]], left: int = 2) -> str:
-    lines = [header, ["---"] * left + ["--:"] * (len(header) - left), *body]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
-
-
-def candidates_table(found: Sequence[Mapping[str, Any]]) -> str:
-    groups: dict[tuple[str, int], list[Mapping[str, Any]]] = {}
-    for row in found:
-        groups.setdefault((row["scheme"], row["depth"]), []).append(row)
-    lists = list(dict.fromkeys(name for row in found for name in row["recall"]))
-    body = [
-        [scheme, str(depth), *(mean_and_spread([row["recall"][name] for row in group]) for name in lists)]
-        for (scheme, depth), group in sorted(groups.items())
-    ]
-    return markdown(["what stays", "depth", *lists], body)
-
-
-def judged_table(found: Sequence[Mapping[str, Any]]) -> str:
-    """Per scheme, depth and judge: hidden positives that were found, of all hidden, and how pure the found are."""
-    groups: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
-    for row in found:
-        if "judged" in row:
-            groups.setdefault((row["scheme"], row["depth"], row["system"], row["error"]), []).append(row["judged"])
-    body = []
-    order = sorted(groups.items(), key=lambda item: (item[0][0], item[0][1], SYSTEMS.index(item[0][2]), item[0][3] or 0))
-    for (scheme, depth, system, error), group in order:
-        verdict = "ignore" if system in ("ignored", "margin") else "positive"
-        recall = [judged[verdict]["hidden"] / judged["hidden"] for judged in group]
-        called = [sum(judged[verdict].values()) for judged in group]
-        precision = [judged[verdict]["hidden"] / n if n else 0.0 for judged, n in zip(group, called, strict=True)]
-        pairs = round(statistics.fmean(sum(judged["pairs"].values()) for judged in group))
-        body.append(
-            [f"{scheme}, {depth}", titled(system, error), verdict, mean_and_spread(recall), mean_and_spread(precision), f"{pairs:,}"]
-        )
-    return markdown(["what stays, depth", "judge", "verdict", "share of the hidden", "of these, hidden", "pairs judged"], body, left=3)
-
-
-def trained_table(found: Sequence[Mapping[str, Any]], metric: str = "ndcg@10") -> str:
-    """Systems by scheme and depth; one without a depth, or without a scheme, stands in all of its columns."""
-    columns = sorted({(row["scheme"], row["depth"]) for row in found if row["depth"] is not None})
-    columns = columns or sorted({(row["scheme"], None) for row in found if row["scheme"] is not None})
-    names = sorted({(row["system"], row["error"]) for row in found}, key=lambda name: (SYSTEMS.index(name[0]), name[1] or 0))
-    body = []
-    for system, error in names:
-        cells = [
-            [
-                row[metric]
-                for row in found
-                if (row["system"], row["error"]) == (system, error) and row["scheme"] in (None, scheme) and row["depth"] in (None, depth)
-            ]
-            for scheme, depth in columns
-        ]
-        body.append([system, "" if error is None else f"{error} %", *map(mean_and_spread, cells)])
-    return markdown(["system", "error", *(f"{scheme}, {depth}" for scheme, depth in columns)], body)
-
-
-def titled(system: str, error: int | None) -> str:
-    return system if error is None else f"{system}, {error} % error"
-
-
 def print_tables(asked: argparse.Namespace) -> None:
     """Markdown, of what is finished."""
     mined, trained = results(asked.work, "candidates.jsonl"), results(asked.work, "results.jsonl")
     if mined:
         print(f"Share of the hidden positives among the candidates\n\n{candidates_table(mined)}\n")
     if any("judged" in row for row in trained):
-        print(f"What judges found\n\n{judged_table(trained)}\n")
+        print(f"What judges found\n\n{judged_table(trained, SYSTEMS)}\n")
     if trained:
-        print(f"nDCG@10 on test after training, mean over seeds (lowest-highest)\n\n{trained_table(trained)}")
+        print(f"nDCG@10 on test after training, mean over seeds (lowest-highest)\n\n{trained_table(trained, SYSTEMS)}")
 
 
 def main() -> None:
