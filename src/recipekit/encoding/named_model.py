@@ -1,34 +1,19 @@
-"""How a component names a model: the types of its fields, and what the named model adds to the component's identity.
-
-Neither the name nor the revision is identity: the content of a folder counts (`model_files`), or the commit on the Hub
-(`model_fingerprint`).
-"""
+"""How a component names a model, and what the named model adds to the component's identity."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
-from pydantic import AfterValidator, Field, ValidationInfo
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr, ValidationInfo, model_validator
 
 from recipekit.component import NotIdentity
 from recipekit.encoding.origin import absolute, cached_folder, hub_revision, local_folder
 from recipekit.errors import ComponentError, ModelError
 
-__all__ = [
-    "ModelName",
-    "Revision",
-    "Sha256",
-    "check_revision",
-    "commit",
-    "is_on_hub",
-    "known_dimension",
-    "model_files",
-    "model_fingerprint",
-    "same_name_here",
-]
+__all__ = ["NamedModel", "known_dimension"]
 
 
 def _recipe_folder(info: ValidationInfo) -> Path:
@@ -39,65 +24,64 @@ def _from_recipe_folder(model: str, info: ValidationInfo) -> str:
     return absolute(model, _recipe_folder(info))
 
 
-ModelName = Annotated[str, NotIdentity, AfterValidator(_from_recipe_folder)]
-"""A Hub id, a folder, or `package:NAME/FOLDER`, a path absolute once validated."""
-Revision = Annotated[str | None, NotIdentity, Field(min_length=1)]
-"""Commit, tag or branch of a model on the Hub."""
-Sha256 = Annotated[str, Field(pattern=r"^[0-9a-fA-F]{64}$")]
-"""A pinned hash of a model's weights."""
+class NamedModel(BaseModel):
+    """The keys that name a model's files.
 
-
-def is_on_hub(model: str) -> bool:
-    """Whether a validated name is a Hub id."""
-    return not model.startswith(("/", "package:"))
-
-
-def check_revision(model: str, revision: str | None) -> None:
-    """Refuse a revision of what has none.
-
-    Raises:
-        ValueError: The model is no Hub id.
+    Neither the name nor the revision is identity: the content of a folder counts (`files`), or the commit on the Hub (`fingerprint`).
     """
-    if revision is not None and not is_on_hub(model):
-        raise ValueError("revision: only a model on the Hub has revisions; pin a folder's weights by sha256")
 
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, validate_default=True)
 
-def same_name_here(model: str, info: ValidationInfo) -> bool:
-    """Whether the recipe's folder has one that is called as a Hub id is, which may be what was meant."""
-    return is_on_hub(model) and (_recipe_folder(info) / model).is_dir()
+    model: Annotated[str, NotIdentity, AfterValidator(_from_recipe_folder)]
+    """A Hub id (`sentence-transformers/all-MiniLM-L6-v2`), a folder (`./models/mine`, from the recipe's folder), or
+    `package:NAME/FOLDER`, files inside an installed package."""
+    revision: Annotated[str | None, NotIdentity, Field(min_length=1)] = None
+    """Commit, tag or branch of a model on the Hub. Without one, the cached copy is used, or the newest where there is none."""
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-fA-F]{64}$")] | None = None
+    """What the sha256 of the model's weights (`model.safetensors`) must be."""
+    _same_name_here: bool = PrivateAttr(default=False)
+    """Whether the recipe's folder has one that is called as the Hub id is, which may be what was meant."""
 
+    @model_validator(mode="after")
+    def _only_the_hub_has_revisions(self, info: ValidationInfo) -> Self:
+        if self.revision is not None and not self._is_on_hub:
+            raise ValueError("revision: only a model on the Hub has revisions; pin a folder's weights by sha256")
+        self._same_name_here = self._is_on_hub and (_recipe_folder(info) / self.model).is_dir()
+        return self
 
-def model_files(model: str) -> Mapping[str, Path]:
-    """The model's folder, for `Component.files`, unless it comes from the Hub."""
-    folder = local_folder(model)
-    return {} if folder is None else {"model": folder}
+    @property
+    def _is_on_hub(self) -> bool:
+        return not self.model.startswith(("/", "package:"))
 
+    def files(self) -> Mapping[str, Path]:
+        """The model's folder, unless it comes from the Hub."""
+        folder = local_folder(self.model)
+        return {} if folder is None else {"model": folder}
 
-def model_fingerprint(model: str, revision: str | None, *, hint_folder: bool = False) -> Any:
-    """Id and commit of a model on the Hub, for `Component.fingerprint`; None for one whose files are here.
+    def fingerprint(self) -> Any:
+        """Id and commit of a model on the Hub; None for one whose files are here.
 
-    Raises:
-        ComponentError: It is not cached and cannot be reached.
-    """
-    if not is_on_hub(model):
-        return None
-    try:
-        return {"model": model, "revision": commit(model, revision, hint_folder=hint_folder)}
-    except ModelError as error:
-        raise ComponentError(error.message, code="RK250") from error
+        Raises:
+            ComponentError: It is not cached and cannot be reached.
+        """
+        if not self._is_on_hub:
+            return None
+        try:
+            return {"model": self.model, "revision": self.commit()}
+        except ModelError as error:
+            raise ComponentError(error.message, code="RK250") from error
 
+    def commit(self) -> str:
+        """The commit that is used of a model on the Hub.
 
-def commit(model: str, revision: str | None, *, hint_folder: bool = False) -> str:
-    """The commit that is used of a model on the Hub.
-
-    Raises:
-        ModelError: It is not cached and cannot be reached.
-    """
-    try:
-        return hub_revision(model, revision)
-    except ModelError as error:
-        hint = f". For the folder of that name, write './{model}'" if hint_folder else ""
-        raise ModelError(f"{error.message}{hint}", code=error.code) from error
+        Raises:
+            ModelError: It is not cached and cannot be reached.
+        """
+        try:
+            return hub_revision(self.model, self.revision)
+        except ModelError as error:
+            hint = f". For the folder of that name, write './{self.model}'" if self._same_name_here else ""
+            raise ModelError(f"{error.message}{hint}", code=error.code) from error
 
 
 def known_dimension(model: str, revision: str | None) -> int | None:

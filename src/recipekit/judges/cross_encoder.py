@@ -5,24 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
-from pydantic import Field, PrivateAttr, ValidationInfo, model_validator
+from pydantic import Field, model_validator
 
 from recipekit.artifacts.store import write_json
 from recipekit.component import Context, Judge, JudgeSpec, NotIdentity, PairBatch, Verdicts
-from recipekit.encoding.named_model import (
-    ModelName,
-    Revision,
-    Sha256,
-    check_revision,
-    commit,
-    model_files,
-    model_fingerprint,
-    same_name_here,
-)
+from recipekit.encoding.named_model import NamedModel
 from recipekit.judges.calibration import Calibration, Thresholds, known_pairs, thresholds
 from recipekit.records import Dataset, Floats, Ints, Verdict
 
@@ -35,7 +25,7 @@ PAIRS_AT_ONCE = 2048
 """Pairs that are sorted by length together, and what a kill costs at most."""
 
 
-class CrossEncoderSpec(JudgeSpec):
+class CrossEncoderSpec(NamedModel, JudgeSpec):
     """A sentence-transformers CrossEncoder, and thresholds on its score.
 
     A score of at least `positive_from` is a positive, one below `negative_below` a negative, and what is between is ignored. A verdict's
@@ -45,13 +35,6 @@ class CrossEncoderSpec(JudgeSpec):
 
     measured: ClassVar[bool] = True
 
-    model: ModelName
-    """A Hub id (`cross-encoder/ms-marco-MiniLM-L6-v2`), a folder (`./models/mine`, from the recipe's folder), or
-    `package:NAME/FOLDER`, files inside an installed package."""
-    revision: Revision = None
-    """Commit, tag or branch of a model on the Hub. Without one, the cached copy is used, or the newest where there is none."""
-    sha256: Sha256 | None = None
-    """What the sha256 of the model's weights (`model.safetensors`) must be."""
     positive_from: Annotated[float, Field(allow_inf_nan=False)] | None = None
     """The lowest score of a positive."""
     negative_below: Annotated[float, Field(allow_inf_nan=False)] | None = None
@@ -64,34 +47,15 @@ class CrossEncoderSpec(JudgeSpec):
     """Arithmetic of the model; scores near a threshold may fall on its other side."""
     tokens_per_batch: Annotated[int | None, NotIdentity, Field(ge=1)] = None
     """Padded tokens in one forward pass. By default 8192 on a CPU, and 65536 elsewhere."""
-    _same_name_here: bool = PrivateAttr(default=False)
 
     @model_validator(mode="after")
-    def _is_whole(self, info: ValidationInfo) -> Self:
-        check_revision(self.model, self.revision)
-        self._same_name_here = same_name_here(self.model, info)
+    def _is_whole(self) -> Self:
         given = [value for value in (self.positive_from, self.negative_below) if value is not None]
         if (len(given) == 2) == (self.calibrate is not None) or len(given) == 1:
             raise ValueError("set both positive_from and negative_below, or calibrate alone (`calibrate: {precision: 0.9}`)")
         if len(given) == 2 and given[0] < given[1]:
             raise ValueError(f"positive_from {given[0]} is below negative_below {given[1]}: a score would be both")
         return self
-
-    def files(self) -> Mapping[str, Path]:
-        """The model's folder, unless it comes from the Hub."""
-        return model_files(self.model)
-
-    def fingerprint(self) -> Any:
-        """Id and commit of a model on the Hub; None for one whose files are here."""
-        return model_fingerprint(self.model, self.revision, hint_folder=self._same_name_here)
-
-    def commit(self) -> str:
-        """The commit that is used of a model on the Hub.
-
-        Raises:
-            ModelError: It is not cached and cannot be reached.
-        """
-        return commit(self.model, self.revision, hint_folder=self._same_name_here)
 
     def build(self, context: Context) -> Judge:
         """Load the model onto the rank's device, and find the thresholds where they are to be found."""
