@@ -12,7 +12,8 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from recipekit.component import LocalPath, NotIdentity, Secret
-from recipekit.endpoints.elasticsearch_failures import Failure, failure_of
+from recipekit.endpoints.elasticsearch_failures import failure_of
+from recipekit.endpoints.failures import Failure
 from recipekit.endpoints.patience import Patience, Transient, persist
 from recipekit.errors import ComponentError
 

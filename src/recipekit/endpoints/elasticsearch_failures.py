@@ -4,37 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any, Final
 
-from recipekit.endpoints.patience import Transient, retry_after
+from recipekit.endpoints.failures import Failure, short
+from recipekit.endpoints.patience import retry_after
 
-__all__ = ["Failure", "ItemFailed", "failure_of", "failure_of_status"]
+__all__ = ["ItemFailed", "failure_of", "failure_of_status"]
 
-PASSING: Final = frozenset({"unreachable", "lost", "timeout", "busy", "failing", "partial"})
-"""Kinds of failure that may be gone at the next attempt."""
 OF_STATUS: Final = {401: "unauthorized", 403: "forbidden", 404: "missing", 408: "timeout", 413: "too_large", 429: "busy", 503: "busy"}
 _FULL: Final = re.compile(r"flood-stage watermark|read-only-allow-delete|no space left", re.IGNORECASE)
 _READ_ONLY: Final = re.compile(r"FORBIDDEN/\d+/index read-only|FORBIDDEN/\d+/index write", re.IGNORECASE)
 _CLAUSES: Final = re.compile(r"maxClauseCount is set to (\d+)|too_many_(?:nested_)?clauses")
-_LONGEST: Final = 300
-"""Characters of a server's words that are told."""
-
-
-@dataclass(frozen=True)
-class Failure:
-    """Why a request, or a part of one, failed. `text` is what was said; `asked` the seconds that the server wants us to wait."""
-
-    kind: str
-    text: str
-    asked: float | None = None
-    clauses: int | None = None
-    """For kind `clauses`: the most that the server takes in one query."""
-
-    @property
-    def transient(self) -> Transient | None:
-        """Why another attempt may help."""
-        return Transient(self.text, self.asked) if self.kind in PASSING else None
 
 
 class ItemFailed(Exception):
@@ -54,20 +34,20 @@ def failure_of(error: Exception) -> Failure | None:
     if isinstance(error, ItemFailed):
         return error.failure
     if isinstance(error, client.UnsupportedProductError):
-        return Failure("other_product", _short(error.message))
+        return Failure("other_product", short(error.message))
     if isinstance(error, client.ApiError):
         return failure_of_status(error.meta.status, error.body, error.meta.headers)
     if isinstance(error, client.SSLError):
-        return Failure("untrusted", _short(error.message))
+        return Failure("untrusted", short(error.message))
     if isinstance(error, client.ConnectionTimeout):
-        return Failure("timeout", _short(error.message))
+        return Failure("timeout", short(error.message))
     if isinstance(error, client.ConnectionError):
         refused = re.search(
             r"Failed to establish|Name or service|Name resolution|resolve|refused|unreachable", error.message, re.IGNORECASE
         )
         return Failure("unreachable" if refused else "lost", _plain(error.message))
     if isinstance(error, client.SerializationError):
-        return Failure("incomprehensible", _short(error.message))
+        return Failure("incomprehensible", short(error.message))
     return None
 
 
@@ -75,7 +55,7 @@ def failure_of_status(status: int, body: Any, headers: Mapping[str, str] | None 
     """What an HTTP status and an error's JSON tell, of a whole reply or of one item in it."""
     reasons = list(dict.fromkeys(_reasons(body)))
     said = "; ".join(reasons)
-    text = _short(f"{status} {said}" if said else str(status))
+    text = short(f"{status} {said}" if said else str(status))
     if clauses := _CLAUSES.search(said):
         return Failure("clauses", text, clauses=int(clauses[1] or 1024))
     if _FULL.search(said):
@@ -108,9 +88,4 @@ def _reasons(body: Any) -> Iterator[str]:
 
 def _plain(message: str) -> str:
     """A connection's failure without the objects' addresses that urllib3 writes into it."""
-    return _short(re.sub(r"<[\w.]+ object at 0x[0-9a-f]+>:? ?|\w+\((?=['\"<])", "", message))
-
-
-def _short(text: str) -> str:
-    text = " ".join(text.split())
-    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
+    return short(re.sub(r"<[\w.]+ object at 0x[0-9a-f]+>:? ?|\w+\((?=['\"<])", "", message))

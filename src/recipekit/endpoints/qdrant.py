@@ -9,8 +9,9 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Final, Literal, TypeVar
 from urllib.parse import urlsplit, urlunsplit
 
+from recipekit.endpoints.failures import Failure
 from recipekit.endpoints.patience import Patience, Transient, persist
-from recipekit.endpoints.qdrant_failures import Failure, failure_of
+from recipekit.endpoints.qdrant_failures import failure_of
 from recipekit.errors import ComponentError
 
 if TYPE_CHECKING:

@@ -4,36 +4,18 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
 from typing import Any, Final
 
 import httpx
 
-from recipekit.endpoints.patience import Transient, retry_after
+from recipekit.endpoints.failures import Failure, short
+from recipekit.endpoints.patience import retry_after
 
-__all__ = ["Failure", "failure_of"]
+__all__ = ["failure_of"]
 
-PASSING: Final = frozenset({"unreachable", "lost", "timeout", "busy", "failing"})
-"""Kinds of failure that may be gone at the next attempt."""
 _FULL: Final = re.compile(r"no space left|out of disk|disk (is )?full|disk space|read-only file system|quota", re.IGNORECASE)
 _TIMED_OUT: Final = re.compile(r"timed? ?out|timeout", re.IGNORECASE)
 _EXISTS: Final = re.compile(r"already exists", re.IGNORECASE)
-_LONGEST: Final = 300
-"""Characters of a server's words that are told."""
-
-
-@dataclass(frozen=True)
-class Failure:
-    """Why a request failed. `text` is what the server or the system said; `asked` the seconds it wants us to wait."""
-
-    kind: str
-    text: str
-    asked: float | None = None
-
-    @property
-    def transient(self) -> Transient | None:
-        """Why another attempt may help."""
-        return Transient(self.text, self.asked) if self.kind in PASSING else None
 
 
 def failure_of(error: Exception) -> Failure | None:
@@ -43,7 +25,7 @@ def failure_of(error: Exception) -> Failure | None:
     from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedResponse
 
     if isinstance(error, ResourceExhaustedResponse):
-        return Failure("busy", f"429 {_short(error.message)}", float(error.retry_after_s))
+        return Failure("busy", f"429 {short(error.message)}", float(error.retry_after_s))
     if isinstance(error, QdrantException):  # the client wants Retry-After as a whole number; dates are just as valid
         return Failure("busy", "429", retry_after({"retry-after": str(error).rpartition(": ")[2]}))
     if isinstance(error, UnexpectedResponse):
@@ -58,7 +40,7 @@ def failure_of(error: Exception) -> Failure | None:
 
 
 def _of_status(status: int, text: str, headers: Any) -> Failure:
-    text = f"{status} {_short(text)}"
+    text = f"{status} {short(text)}"
     if status in (429, 503):
         return Failure("busy", text, retry_after(headers))
     if status in (408, 504):
@@ -78,7 +60,7 @@ def _kind_of_fault(text: str) -> str:
 
 
 def _of_transport(source: Exception) -> Failure:
-    text = _short(str(source)) or type(source).__name__
+    text = short(str(source)) or type(source).__name__
     if isinstance(source, httpx.ConnectError | httpx.ConnectTimeout):
         return Failure("unreachable", text)
     if isinstance(source, httpx.TimeoutException):
@@ -93,7 +75,7 @@ def _of_transport(source: Exception) -> Failure:
 
 
 def _of_grpc(error: Any) -> Failure:
-    code, text = error.code().name, _short(error.details() or "")
+    code, text = error.code().name, short(error.details() or "")
     text = f"{code} {text}".strip()
     if _EXISTS.search(text):
         return Failure("exists", text)
@@ -115,8 +97,3 @@ def _words(content: bytes) -> str:
         return str(said["status"]["error"])
     except (ValueError, KeyError, TypeError):
         return content.decode(errors="replace")
-
-
-def _short(text: str) -> str:
-    text = " ".join(text.split())
-    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."

@@ -12,7 +12,8 @@ import numpy as np
 
 from recipekit.component import Hits, Progress, QueryBatch
 from recipekit.endpoints.elasticsearch import Cluster, index_fingerprint
-from recipekit.endpoints.elasticsearch_failures import Failure, ItemFailed, failure_of_status
+from recipekit.endpoints.elasticsearch_failures import ItemFailed, failure_of_status
+from recipekit.endpoints.failures import Failure
 from recipekit.errors import ComponentError
 from recipekit.records import Floats, Rows
 from recipekit.retrievers.engine import IdRows, UnknownIds, hits_of

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from recipekit.endpoints.elasticsearch import Cluster
-from recipekit.endpoints.elasticsearch_failures import Failure, ItemFailed
+from recipekit.endpoints.elasticsearch_failures import ItemFailed
+from recipekit.endpoints.failures import Failure
 from recipekit.errors import ComponentError, DataError
 from recipekit.sources.places import Place, Row
 
