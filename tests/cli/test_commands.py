@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from recipekit.cli.main import VERBS, app_for, invoke
+from recipekit.cli.plan import render_plan
+from recipekit.runner.plan import Plan, StagePlan
 
 HEAVY = {"torch", "transformers", "datasets", "accelerate", "mteb", "litellm", "elasticsearch", "qdrant_client"}
 
@@ -198,3 +200,10 @@ def test_errors_show_no_value_from_the_environment(
 def test_only_the_verb_that_is_called_is_known_in_full() -> None:
     known = [command.name for command in app_for(["validate", "x"]).registered_commands if command.callback.__name__ == command.name]
     assert known == ["validate"]
+
+
+def test_what_a_plan_cannot_know_yet_is_said_once() -> None:
+    later = {"unknown until": "collect has run"}
+    stages = [StagePlan(name, "k" * 64, "miss", ("never made",), estimate=later) for name in ("mine", "judge")]
+    lines = [line.strip() for line in render_plan(Plan("two", Path("cache"), tuple(stages)))]
+    assert [line for line in lines if "unknown" in line] == ["how much work mine, judge will be is unknown until collect has run"]

@@ -37,16 +37,20 @@ def plan(
 def render_plan(planned: Plan) -> Iterator[str]:
     """A plan as lines: the stage, hit or miss, its key, then why and how much, indented."""
     yield f"{planned.recipe}: {len(planned.stages)} stages, cache {planned.cache}"
+    unknown: dict[str, list[str]] = {}
     for stage in planned:
         yield f"  {stage.stage:<9} {stage.state:<8} {(stage.key or '')[:12]}".rstrip()
         for reason in stage.why:
             yield f"            because {reason}"
-        figures = _figures(stage.summary) if stage.state == "hit" else work(stage.estimate)
-        if figures:
+        if until := stage.estimate.get("unknown until"):
+            unknown.setdefault(str(until), []).append(stage.stage)
+        elif figures := _figures(stage.summary) if stage.state == "hit" else work(stage.estimate):
             yield f"            {figures}"
         for part in ("retrievers", "judges"):
             for name, told in stage.estimate.get(part, {}).items():
                 yield f"              {name}: {work(told)}"
+    for until, names in unknown.items():
+        yield f"  how much work {', '.join(names)} will be is unknown until {until}"
 
 
 def work(estimate: Mapping[str, Any]) -> str:
