@@ -44,6 +44,10 @@ class RecipekitError(Exception):
     def __str__(self) -> str:
         return self.message
 
+    def retold(self, message: str) -> RecipekitError:
+        """The same error in other words: with its place before it, or without a credential in it."""
+        return type(self)(message, code=self.code)
+
 
 @dataclass(frozen=True, order=True)
 class Problem:
@@ -70,6 +74,10 @@ class RecipeError(RecipekitError):
     def __init__(self, problems: Sequence[Problem]) -> None:
         self.problems = tuple(problems)
         super().__init__("\n".join(map(str, self.problems)), code=self.problems[0].code if self.problems else None)
+
+    def retold(self, message: str) -> RecipekitError:
+        """One error without its problems one by one."""
+        return RecipekitError(message, code=self.code)
 
 
 class ComponentError(RecipekitError):

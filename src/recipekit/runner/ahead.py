@@ -49,4 +49,4 @@ def _told_at(place: str) -> Iterator[None]:
     try:
         yield
     except RecipekitError as error:
-        raise type(error)(f"{place}: {error.message}", code=error.code) from error
+        raise error.retold(f"{place}: {error.message}") from error

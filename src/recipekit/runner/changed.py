@@ -35,7 +35,7 @@ def check_unchanged(stage: str, section: Section, identity: Mapping[str, Any]) -
         try:
             found = slot.spec.fingerprint()
         except RecipekitError as error:
-            raise type(error)(f"{stage}: {name}: {error.message}", code=error.code) from error
+            raise error.retold(f"{stage}: {name}: {error.message}") from error
         if differences := list(changes(planned, found)):
             what = "; ".join(differences[:3])
             raise RunError(

@@ -49,7 +49,7 @@ def main(job_file: str) -> int:
         return EXIT_NO_SPACE
     except RecipekitError as error:
         if rank == 0 or not (run / f"{job.stage}.error.json").exists():
-            write_error(run / f"{job.stage}.error.json", type(error)(redact(error.message), code=error.code))
+            write_error(run / f"{job.stage}.error.json", error.retold(redact(error.message)))
         return EXIT_TOLD
     except Exception as error:
         return _unexpected(job, error)

@@ -260,8 +260,7 @@ class _Execution:
         """What to tell of a stage that did not end well."""
         go_on = f"Finished stages are kept. To go on: {self.command}"
         if told is not None:
-            kind = type(told)
-            return kind(f"{name}: {told.message}\n{go_on}", code=told.code)
+            return told.retold(f"{name}: {told.message}\n{go_on}")
         if status == EXIT_NO_SPACE:
             return RunError(f"{name}: no space left on the disk of {self.store.root}. {go_on}", code="RK501")
         if status < 0:

@@ -84,11 +84,11 @@ def _hash(recipe: Recipe, file: Path, hashes: FileHashes, path: KeyPath) -> str:
     try:
         return hashes.of(file)
     except DataError as error:
-        raise DataError(f"{where(recipe, path)}: {error.message}", code=error.code) from error
+        raise error.retold(f"{where(recipe, path)}: {error.message}") from error
 
 
 def _component(recipe: Recipe, slot: Slot, hashes: FileHashes, path: KeyPath) -> dict[str, Any]:
     try:
         return component_identity(slot.spec, slot.entry.distribution, slot.entry.name, hashes)
     except RecipekitError as error:
-        raise type(error)(f"{where(recipe, path)}: {error.message}", code=error.code) from error
+        raise error.retold(f"{where(recipe, path)}: {error.message}") from error

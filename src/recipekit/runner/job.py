@@ -71,7 +71,5 @@ def read_error(path: Path) -> RecipekitError | None:
         return None
     told = json.loads(path.read_text())
     kind = getattr(errors, told["type"], RecipekitError)
-    if kind is errors.RecipeError:
-        kind = RecipekitError
     error: RecipekitError = kind(told["message"], code=told["code"])
     return error

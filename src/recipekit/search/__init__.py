@@ -1,1 +1,1 @@
-"""search."""
+"""Exact search over memory-mapped matrices, and the fusion of several rankings."""

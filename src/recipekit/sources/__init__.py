@@ -1,1 +1,1 @@
-"""sources."""
+"""Sources: passages, queries and labels, read from where they are."""

@@ -1,1 +1,1 @@
-"""training."""
+"""The training loop, with its batches, labels, frozen matrices and checkpoints."""
