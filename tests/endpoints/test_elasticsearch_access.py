@@ -1,4 +1,5 @@
 import sys
+from base64 import b64encode
 
 import pytest
 from pydantic import ValidationError
@@ -11,7 +12,7 @@ from recipekit.endpoints.elasticsearch_failures import failure_of_status
     ("fields", "message"),
     [
         ({"url": "localhost:9200"}, "is no url: write http://HOST:PORT"),
-        ({"url": "http://me:secret@host:9200"}, "credentials belong in `username` and `password`"),
+        ({"url": "http://"}, "is no url"),
         ({"url": ["http://a:9200", "b"]}, "is no url"),
         ({"url": "http://a:9200", "cloud_id": "x:y"}, "`url` or `cloud_id`, not both"),
         ({"username": "me"}, "`username` and `password` belong together"),
@@ -32,6 +33,12 @@ def test_a_cluster_is_named_by_its_urls_with_ports():
     assert shown(url=("https://a", "https://b:9243/es/")) == "Elasticsearch at https://a:443, https://b:9243/es"
     assert shown(cloud_id="mine:bG9jYWxob3N0JGFiYyRkZWY=", api_key="key") == "Elasticsearch at cloud 'mine'"
     assert "elasticsearch" in sys.modules
+
+
+def test_a_user_may_stand_in_the_url_and_is_not_shown():
+    cluster = ElasticsearchAccess(url="http://me:p%40ss@host:9200").cluster()
+    assert cluster.place == "Elasticsearch at http://host:9200"
+    assert cluster.client._headers["authorization"] == f"Basic {b64encode(b'me:p@ss').decode()}"
 
 
 def test_failures_and_what_can_help():

@@ -167,3 +167,11 @@ def test_a_word_that_stands_for_no_key_is_left_in_sentences(monkeypatch: pytest.
     monkeypatch.setenv("REAL_KEY", "sk-0123")
     assert (expand("${env:LOCAL_KEY}"), expand("${env:REAL_KEY}")) == ("None", "sk-0123")
     assert redact("None of them has sk-0123") == "None of them has ${env:REAL_KEY}"
+
+
+def test_a_variable_may_hold_what_is_no_secret(write, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SHORT", "none")
+    judge = "{use: llm, model: openai/own, api_base: 'http://${env:SHORT}:${env:SHORT}@host/v1', headers: {x-api-key: '${env:SHORT}'}}"
+    file = write(f"mine: {{retrievers: {{lexical: {{use: bm25}}}}}}\njudge: {{judges: {{llm: {judge}}}}}\n")
+    spec = load_recipe(file).judge.judges["llm"].spec  # type: ignore[union-attr]
+    assert (spec.api_base, spec.headers) == ("http://none:none@host/v1", {"x-api-key": "none"})  # type: ignore[attr-defined]

@@ -10,7 +10,7 @@ class Elasticsearch(RetrieverSpec):
 
     index: str
     \"\"\"Index or alias to search.\"\"\"
-    url: Annotated[str, NotIdentity] = "http://localhost:9200"
+    url: Url = "http://localhost:9200"
     \"\"\"Where the cluster answers.\"\"\"
 
     def build(self, context: Context) -> Retriever: ...
@@ -23,6 +23,19 @@ that `build()` returns. There is no other inheritance.
 from __future__ import annotations
 
 from recipekit.component.context import Context, Embeddings, Progress, Ranks, Spending, Tracker
+from recipekit.component.fields import (
+    EncoderName,
+    Headers,
+    LocalPath,
+    NotIdentity,
+    Secret,
+    Url,
+    is_encoder_name,
+    is_headers,
+    is_identity,
+    is_secret,
+    is_url,
+)
 from recipekit.component.kinds import (
     KINDS,
     Encoder,
@@ -48,16 +61,7 @@ from recipekit.component.kinds import (
     Verdicts,
 )
 from recipekit.component.sizes import Sizes
-from recipekit.component.spec import (
-    Component,
-    EncoderName,
-    LocalPath,
-    NotIdentity,
-    Secret,
-    is_encoder_name,
-    is_identity,
-    is_secret,
-)
+from recipekit.component.spec import Component
 
 __all__ = [
     "KINDS",
@@ -71,6 +75,7 @@ __all__ = [
     "EvaluatorSpec",
     "Exporter",
     "ExporterSpec",
+    "Headers",
     "Hits",
     "Judge",
     "JudgeSpec",
@@ -93,8 +98,11 @@ __all__ = [
     "Spending",
     "System",
     "Tracker",
+    "Url",
     "Verdicts",
     "is_encoder_name",
+    "is_headers",
     "is_identity",
     "is_secret",
+    "is_url",
 ]

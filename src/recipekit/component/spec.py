@@ -1,82 +1,19 @@
-"""`Component`, and the marks that its fields may carry."""
+"""`Component`, what every part of a recipe is."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, get_args
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationInfo
-from pydantic.fields import FieldInfo
+from pydantic import BaseModel, ConfigDict
 
 if TYPE_CHECKING:
     from recipekit.component.context import Context
     from recipekit.component.sizes import Sizes
     from recipekit.records import Dataset
 
-__all__ = ["Component", "EncoderName", "LocalPath", "NotIdentity", "Secret", "is_encoder_name", "is_identity", "is_secret"]
-
-
-class _NotIdentity:
-    """See `NotIdentity`."""
-
-    def __repr__(self) -> str:
-        return "NotIdentity"
-
-
-NotIdentity: Final = _NotIdentity()
-"""Marks a field that changes nothing about the result (a url, a concurrency, a path whose content counts instead): it is
-left out of keys, and is the only place where `${env:NAME}` may stand. `url: Annotated[str, NotIdentity]`."""
-
-
-class _EncoderName:
-    """See `EncoderName`."""
-
-
-EncoderName = Annotated[str, _EncoderName()]
-"""A field that names one of the recipe's encoders; a recipe in which there is none of that name is wrong."""
-
-
-class _Secret:
-    """See `Secret`."""
-
-
-Secret = Annotated[str, NotIdentity, _Secret()]
-"""A credential: a recipe may only say in which environment variable it is (`${env:NAME}`), since recipes are shared."""
-
-
-def is_secret(field: FieldInfo) -> bool:
-    """Whether a pydantic field is a `Secret`, or `Secret | None`."""
-    return _is_marked(field, _Secret)
-
-
-def is_encoder_name(field: FieldInfo) -> bool:
-    """Whether a pydantic field is an `EncoderName`, or `EncoderName | None`."""
-    return _is_marked(field, _EncoderName)
-
-
-def is_identity(field: FieldInfo) -> bool:
-    """Whether a pydantic field counts in keys: it is not `NotIdentity`, alone or in a union (`LocalPath | None`)."""
-    return not _is_marked(field, _NotIdentity)
-
-
-def _is_marked(field: FieldInfo, mark: type) -> bool:
-    def inside(annotation: Any) -> bool:
-        return any(isinstance(part, mark) or inside(part) for part in get_args(annotation))
-
-    return any(isinstance(given, mark) for given in field.metadata) or inside(field.annotation)
-
-
-def _from_recipe_folder(path: Path, info: ValidationInfo) -> Path:
-    folder = (info.context or {}).get("folder", Path())
-    return Path(os.path.abspath(folder / path.expanduser()))
-
-
-LocalPath = Annotated[Path, NotIdentity, AfterValidator(_from_recipe_folder)]
-"""A file or folder, absolute once validated; relative ones start at the recipe's folder (validation context `folder`).
-
-It is no part of the identity: list it in `files()`, so that its content is."""
+__all__ = ["Component"]
 
 
 class Component(BaseModel):

@@ -7,11 +7,11 @@ import random
 from collections.abc import Callable, Iterator, Mapping
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Annotated, Any, Final, Self, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from recipekit.component import LocalPath, NotIdentity, Secret
+from recipekit.component import LocalPath, NotIdentity, Secret, Url
 from recipekit.endpoints.elasticsearch_failures import failure_of
 from recipekit.endpoints.failures import Failure
 from recipekit.endpoints.patience import Patience, Transient, persist
@@ -56,7 +56,7 @@ class ElasticsearchAccess(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, validate_default=True)
 
-    url: Annotated[str | tuple[str, ...] | None, NotIdentity] = None
+    url: Url | tuple[Url, ...] | None = None
     """Where the cluster answers, one url or several nodes' (`https://host:9200`); http://localhost:9200 unless `cloud_id` is given."""
     cloud_id: Annotated[str | None, NotIdentity] = None
     """A deployment on Elastic Cloud, instead of `url`."""
@@ -78,21 +78,6 @@ class ElasticsearchAccess(BaseModel):
     """How often a request is made in all, where asking again can help; eight last a minute at most, longer if the server asks."""
     concurrency: Annotated[int, NotIdentity, Field(ge=1, le=64)] = 4
     """Requests on their way at once."""
-
-    @field_validator("url")
-    @classmethod
-    def _is_url(cls, value: str | tuple[str, ...] | None) -> str | tuple[str, ...] | None:
-        for url in [value] if isinstance(value, str) else value or ():
-            try:
-                parts = urlsplit(url)
-                usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
-            except ValueError:
-                usable = False
-            if not usable:
-                raise ValueError("is no url: write http://HOST:PORT or https://HOST:PORT")
-            if "@" in parts.netloc:
-                raise ValueError("credentials belong in `username` and `password`, not in the url")
-        return value
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:
@@ -144,7 +129,7 @@ class Cluster:
             None if access.cloud_id else list(_urls(access)),
             cloud_id=access.cloud_id,
             api_key=access.api_key,
-            basic_auth=(access.username, access.password) if access.username and access.password is not None else None,
+            basic_auth=_user(access),
             bearer_auth=access.bearer_token,
             request_timeout=timeout,
             connections_per_node=access.concurrency + 1,
@@ -290,8 +275,20 @@ def _near(name: str, found: Mapping[str, Any]) -> str:
 
 
 def _urls(access: ElasticsearchAccess) -> tuple[str, ...]:
+    return tuple(map(_with_port, _given(access)))
+
+
+def _user(access: ElasticsearchAccess) -> tuple[str, str] | None:
+    """User and password, as such or in the url."""
+    if access.username and access.password is not None:
+        return access.username, access.password
+    parts = urlsplit(_given(access)[0])
+    return (unquote(parts.username), unquote(parts.password or "")) if parts.username else None
+
+
+def _given(access: ElasticsearchAccess) -> tuple[str, ...]:
     url = access.url or "http://localhost:9200"
-    return tuple(_with_port(one) for one in ([url] if isinstance(url, str) else url))
+    return (url,) if isinstance(url, str) else url
 
 
 def _with_port(url: str) -> str:

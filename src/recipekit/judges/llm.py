@@ -6,17 +6,15 @@ import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Literal, Self
-from urllib.parse import urlsplit
 
 from pydantic import Field, model_validator
 
 from recipekit.artifacts.key import key_of
-from recipekit.component import Context, Judge, JudgeSpec, LocalPath, NotIdentity, Secret, Sizes
+from recipekit.component import Context, Headers, Judge, JudgeSpec, LocalPath, NotIdentity, Secret, Sizes, Url
 from recipekit.endpoints import Patience
 from recipekit.errors import ComponentError
 from recipekit.judges.prompting.render import RULES, SHIPPED, Prompt, Said, check_template, own, shipped
 from recipekit.llm.prices import GivenPrice
-from recipekit.recipe.environment import redact
 from recipekit.records import Verdict
 
 if TYPE_CHECKING:
@@ -33,7 +31,6 @@ RESERVED: Final = frozenset(
     "response_format api_key api_base base_url headers extra_headers timeout num_retries max_retries tools functions mock_response".split()
 )
 """What `sampling` may not hold: it has a key of its own, or no place in a judgment."""
-SECRET_HEADERS: Final = ("auth", "key", "token", "secret", "password", "credential", "cookie")
 SECRET_SETTINGS: Final = re.compile(
     r"secret|password|credential|(api|access)_?key|(access|azure_ad|auth|session|bearer)_token", re.IGNORECASE
 )
@@ -53,11 +50,11 @@ class Llm(JudgeSpec):
     model: Annotated[str, Field(min_length=1)]
     """The model, as litellm names it: `openai/gpt-5-nano`, `anthropic/...`, `ollama/...`; `hosted_vllm/NAME` or `openai/NAME` with an
     `api_base` for a server of your own."""
-    api_base: Annotated[str, NotIdentity] | None = None
+    api_base: Url | None = None
     """Where the model is served; by default the provider's own address."""
     api_key: Secret | None = None
     """The key, as `${env:NAME}`; by default from the variable that litellm reads for the provider, `OPENAI_API_KEY` for example."""
-    headers: Annotated[dict[str, str], NotIdentity] = Field(default_factory=dict)
+    headers: Headers = Field(default_factory=dict)
     """Sent with every call. One that holds a credential must be `${env:NAME}`."""
 
     prompt: Literal["umbrela", "binary", "relevant_set", "own"] = "umbrela"
@@ -162,17 +159,10 @@ class Llm(JudgeSpec):
 
     @model_validator(mode="after")
     def _no_written_credentials(self) -> Self:
-        for name, value in self.headers.items():
-            if any(part in name.lower() for part in SECRET_HEADERS) and redact(value) == value:
-                raise ValueError(f"headers: '{name}' holds a credential, which does not belong in a recipe: write ${{env:NAME}}")
         for name in _names(self.sampling):
             if SECRET_SETTINGS.search(name):
                 variable = "set the variable that litellm reads instead"
                 raise ValueError(f"sampling: '{name}' is a credential, and what is asked is kept on disk: {variable} ({name.upper()})")
-        if self.api_base is not None and not self.api_base.startswith(("http://", "https://")):
-            raise ValueError("api_base: is no url: write it as in http://HOST:PORT/v1")
-        if self.api_base is not None and "@" in urlsplit(self.api_base).netloc and redact(self.api_base) == self.api_base:
-            raise ValueError("api_base: holds a user's password, which does not belong in a recipe: write ${env:NAME} in its place")
         return self
 
     def files(self) -> Mapping[str, Path]:

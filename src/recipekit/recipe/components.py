@@ -9,11 +9,12 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from recipekit.component import KINDS, Component, is_identity, is_secret
+from recipekit.component import KINDS, Component, is_identity
 from recipekit.errors import ComponentError
 from recipekit.recipe.environment import expand, has_placeholder, malformed, names
 from recipekit.recipe.models import Slot
 from recipekit.recipe.places import Document, KeyPath, at
+from recipekit.recipe.secrets import written_secrets
 from recipekit.recipe.slots import items_of, model_in, union_members
 from recipekit.recipe.words import explain, shown
 from recipekit.registry import Entry, find, load, resolve
@@ -86,9 +87,8 @@ def _validate(document: Document, path: KeyPath, component: type[Component], fie
 def _no_secrets(document: Document, path: KeyPath, component: type[Component], written: dict[str, Any]) -> None:
     """Find credentials that are written out."""
     for key, value in written.items():
-        secret = key in component.model_fields and is_secret(component.model_fields[key])
-        if secret and isinstance(value, str) and not has_placeholder(value):
-            document.find((*path, key), "a secret does not belong in a recipe: write ${env:NAME}, and set that variable", "RK110")
+        for place, told in written_secrets(component.model_fields[key], value) if key in component.model_fields else ():
+            document.find((*path, key, *place), told, "RK110")
 
 
 def _from_here(document: Document, path: KeyPath, holder: Any, by_folder: Any, by_cwd: Any) -> None:

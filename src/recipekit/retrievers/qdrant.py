@@ -6,12 +6,10 @@ Only dense vectors: no encoder gives sparse ones yet. Theirs would be a second n
 from __future__ import annotations
 
 from typing import Annotated, Any, ClassVar, Literal, Self
-from urllib.parse import urlsplit
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
-from recipekit.component import Context, EncoderName, NotIdentity, Remote, Retriever, RetrieverSpec, Secret, Sizes
-from recipekit.recipe.environment import redact
+from recipekit.component import Context, EncoderName, NotIdentity, Remote, Retriever, RetrieverSpec, Secret, Sizes, Url
 from recipekit.retrievers.qdrant_settings import Hnsw, Quantization
 from recipekit.retrievers.work import qdrant_work
 
@@ -31,7 +29,7 @@ class Qdrant(RetrieverSpec):
     """Which of the recipe's encoders, by its name under `encoders`. An existing collection must hold its embeddings."""
     where: Literal["server", "embedded"] = "server"
     """`server` asks the one at `url`. `embedded` runs the same engine in this process, over files in the cache."""
-    url: Annotated[str, NotIdentity] = "http://localhost:6333"
+    url: Url = "http://localhost:6333"
     """Where the server's REST interface answers; needed with `protocol: grpc`, too."""
     api_key: Secret | None = None
     """The key it wants, as `${env:NAME}`."""
@@ -77,15 +75,6 @@ class Qdrant(RetrieverSpec):
     """Largest share of an existing collection's hits that may be passages which were not collected; they are dropped."""
     recall_sample: Annotated[int, NotIdentity, Field(ge=0)] = 100
     """Queries on which approximate search is compared with exact search; 0 compares nothing."""
-
-    @field_validator("url")
-    @classmethod
-    def _is_url(cls, value: str) -> str:
-        if not value.startswith(("http://", "https://")):
-            raise ValueError(f"'{value}' is no url: write http://HOST:PORT or https://HOST:PORT")
-        if "@" in urlsplit(value).netloc and redact(value) == value:
-            raise ValueError("holds a user's password, which does not belong in a recipe: write ${env:NAME} in its place")
-        return value
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
