@@ -11,6 +11,7 @@ import pytest
 
 from recipekit.cli.main import invoke
 from recipekit.component import PairBatch
+from recipekit.judges.drawn import weight_of
 from recipekit.judges.label_files import read_labels
 from recipekit.judges.labels import Labels
 from recipekit.records import Dataset, Verdict
@@ -140,6 +141,9 @@ def test_try_one_judge_alone_hears_of_every_pair(folder: Path, capsys: pytest.Ca
     assert " by overlap" not in out
     assert out.count(" by strict") == 12
     assert "  overlap:" not in out
+    assert "what is paid for is kept, but a run asks strict about other groups of pairs, and pays for that" in out
+    first = told(capsys, "judge", "try", "recipe.yaml", "--n", "12", "--judge", "overlap")
+    assert "what is paid for is kept\n" in first, "the first judge is asked as in a run"
 
 
 def test_try_marks_what_is_known(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -184,7 +188,7 @@ def test_a_sample_is_filled_in_and_read_by_labels(folder: Path, capsys: pytest.C
         assert any(row["passage"].startswith("'=") for row in rows), "what a spreadsheet would take for a formula is text"
     else:
         rows = [json.loads(line) for line in file.read_text().splitlines()]
-    assert list(rows[0]) == ["query_id", "passage_id", "query", "passage", "verdict"]
+    assert list(rows[0]) == ["query_id", "passage_id", "query", "passage", "verdict", "draw"]
     for row, verdict in zip(rows, ["positive", "negative", "Ignore"], strict=False):
         row["verdict"] = verdict
     if file.suffix == ".csv":
@@ -194,7 +198,9 @@ def test_a_sample_is_filled_in_and_read_by_labels(folder: Path, capsys: pytest.C
             writer.writerows(rows)
     else:
         file.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    assert len(read_labels(file)) == 3
+    labels = read_labels(file)
+    assert len(labels) == 3
+    assert (labels.weight > 1).all(), "each stands for more than itself"
     people = Labels(file=file).build(context(folder / "scratch", dataset=dataset_of(folder)))
     [verdicts] = people.judge([whole_batch(dataset_of(folder))])
     assert sorted(verdicts.verdict.tolist()) == [Verdict.NEGATIVE, Verdict.POSITIVE, Verdict.IGNORE]
@@ -225,7 +231,43 @@ def test_a_sample_holds_every_verdict_once_there_are_some_and_hides_it(judged: P
     assert "there are no more than" in out
     tried = told(capsys, "judge", "sample", "recipe.yaml", "--n", "5000", "--output", "top.csv", "--set", "judge.judges.overlap.top=2",
                  "--set", "judge.judges.strict.top=1")  # fmt: skip
-    assert int(tried.split()[1]) < int(out.split()[1].replace(",", "")), "only what some judge looks at"
+    assert count_of(tried) < count_of(out), "only what some judge looks at"
+
+
+def count_of(out: str) -> int:
+    """How many pairs were written."""
+    return int(out.split()[1].replace(",", ""))
+
+
+def weights(file: Path) -> list[float]:
+    rows = [json.loads(line) for line in file.read_text().splitlines()]
+    return [weight_of(row["draw"], row["query_id"], row["passage_id"]) for row in rows]
+
+
+def test_what_is_drawn_stands_for_all_that_could_be_and_does_not_show_it(judged: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    everything = count_of(told(capsys, "judge", "sample", "recipe.yaml", "--n", "5000", "--output", "all.jsonl"))
+    assert weights(judged / "all.jsonl") == [1.0] * everything
+    told(capsys, "judge", "sample", "recipe.yaml", "--n", "40", "--output", "sample.jsonl")
+    found = weights(judged / "sample.jsonl")
+    assert sum(found) == pytest.approx(everything)
+    assert 1 < len(set(found)) < 10, "one of each stratum"
+    draws = [json.loads(line)["draw"] for line in (judged / "sample.jsonl").read_text().splitlines()]
+    assert len({draw[:5] for draw in draws}) == 40, "and none to be seen"
+
+
+def test_no_pair_is_drawn_that_is_out_of_every_measured_judges_reach(judged: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def drawn(name: str, *changes: str) -> set[tuple[str, str]]:
+        words = [word for change in changes for word in ("--set", change)]
+        told(capsys, "judge", "sample", "recipe.yaml", "--n", "5000", "--output", name, *words)
+        return {(row["query_id"], row["passage_id"]) for row in map(json.loads, (judged / name).read_text().splitlines())}
+
+    every = drawn("every.jsonl")
+    near = drawn("near.jsonl", "judge.judges.overlap.near_positive=0", "judge.judges.strict.near_positive=0")
+    top = drawn("top.jsonl", "judge.judges.overlap.top=2", "judge.judges.strict.top=2")
+    either = drawn("either.jsonl", "judge.judges.overlap.near_positive=0", "judge.judges.strict.top=2")
+    assert near < every and top < every
+    assert near and top - near, "a positive stands first nearly everywhere"
+    assert either == near | top
 
 
 def test_a_gate_holds_also_for_judgments_that_were_made_under_another(judged: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -241,5 +283,5 @@ def test_a_failed_gate_leaves_figures_in_the_run(folder: Path, capsys: pytest.Ca
     err = told(capsys, *RUN, "--set", "judge.require.agreement=0.999", status=1)
     assert "the judges stay below judge.require: agreement" in err
     latest = folder / "runs/tiny/latest"
-    assert json.loads((latest / "trust.json").read_text())["cascade"]["pairs"] > 10
+    assert json.loads((latest / "trust.json").read_text())["labels"]["cascade"]["pairs"] > 10
     assert "## How far the judges can be trusted" in (latest / "report.md").read_text()

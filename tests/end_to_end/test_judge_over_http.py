@@ -89,7 +89,7 @@ def test_trying_budget_and_whole_pay_for_nothing_twice(server: OpenAIServer, tmp
     assert "no kappa, since no known negative was judged" in section
     assert "to paid endpoints and cost $" in section
     trust = json.loads((tmp_path / "runs/http/latest/stages/judge/trust.json").read_text())
-    assert trust["cascade"]["false_negative_rate"]["value"] == 0.0, "the oracle calls every given positive relevant"
+    assert trust["labels"]["cascade"]["false_negative_rate"]["value"] == 0.0, "the oracle calls every given positive relevant"
     assert whole["false_negatives"]["positive"] > 0
     assert "secret-of-the-test" not in report + tried + ended
 

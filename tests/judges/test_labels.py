@@ -8,7 +8,9 @@ import pytest
 
 from recipekit.component import PairBatch
 from recipekit.errors import DataError
-from recipekit.judges.labels import Labels
+from recipekit.judges.drawn import hidden
+from recipekit.judges.label_files import read_labels
+from recipekit.judges.labels import Labels, known_labels
 from recipekit.records import Verdict
 from recipekit.testing import RecordingProgress, context
 
@@ -72,6 +74,62 @@ def test_words_in_a_csv_that_people_filled_in(tmp_path, tiny_dataset):
         (0, 1): IGNORE,
         (1, 3): NEGATIVE,
     }
+
+
+def drawn(tmp_path, form, rows):
+    """A sample of (query, passage, verdict, draw) that people labelled, in one of its forms."""
+    file = tmp_path / f"sample.{form}"
+    table = pa.table(dict(zip(("query_id", "passage_id", "verdict", "draw"), map(list, zip(*rows, strict=True)), strict=True)))
+    if form == "csv":
+        file.write_text("\n".join(",".join(value or "" for value in row) for row in (table.column_names, *rows)))
+    elif form == "jsonl":
+        file.write_text("\n".join(json.dumps(row) for row in table.to_pylist()))
+    elif form == "parquet":
+        pq.write_table(table, file)
+    else:
+        with pa.OSFile(str(file), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
+            writer.write(table)
+    return file
+
+
+FORMS = ["csv", "jsonl", "parquet", "arrow"]
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_what_a_drawn_pair_stands_for_is_read_and_goes_with_its_pair(tmp_path, tiny_dataset, form):
+    rows = [
+        ("q2", "p0", "negative", hidden(300.0, "q2", "p0")),
+        ("q0", "p5", None, "not labelled: not read"),
+        ("q0", "p1", "positive", hidden(1.25, "q0", "p1")),
+        ("q0", "p0", "negative", None),
+        ("q1", "p1", "ignore", ""),
+    ]
+    file = drawn(tmp_path, form, rows)
+    labels = read_labels(file)
+    assert labels.weight.tolist() == [300.0, 1.25, 1.0, 1.0] and labels.weight.dtype == np.float32
+    known = known_labels(Labels(file=file), labels, tiny_dataset, RecordingProgress())
+    assert known.weight.tolist() == [1.0, 1.25, 1.0, 300.0], "in the order of the keys"
+    assert known.verdict.tolist() == [NEGATIVE, POSITIVE, IGNORE, NEGATIVE]
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(("query_id", "draw"), [("12", hidden(2.0, "0012", "p0")), ("0012", "2.0"), ("0012", hidden(2.0, "0012", "p1"))])
+def test_a_drawn_row_that_was_changed_is_named(tmp_path, form, query_id, draw):
+    file = drawn(tmp_path, form, [("q1", "p1", "positive", hidden(1.0, "q1", "p1")), (query_id, "p0", "positive", draw)])
+    with pytest.raises(DataError) as raised:
+        read_labels(file)
+    line = 3 if form == "csv" else 2
+    told = f"the cell `draw` was changed ({draw!r}), or its ids were: take both over as `recipekit judge sample` wrote them"
+    assert str(raised.value) == f"{file}:{line}: {told}"
+    assert raised.value.code == "RK334"
+
+
+def test_without_a_draw_every_label_stands_for_itself_and_no_id_is_touched(tmp_path, qrels):
+    assert read_labels(qrels).weight.tolist() == [1.0, 1.0, 1.0]
+    file = tmp_path / "own.csv"
+    file.write_text("query_id,passage_id,grade\n'=q,'-p,1\n")
+    labels = read_labels(file)
+    assert (labels.query_id.to_pylist(), labels.passage_id.to_pylist()) == (["'=q"], ["'-p"])
 
 
 @pytest.fixture
@@ -148,6 +206,8 @@ def test_a_few_unknown_ids_are_counted_and_many_are_an_error(tmp_path, tiny_data
     progress = RecordingProgress()
     assert len(said(Labels(file=file), tiny_dataset, tmp_path, progress=progress)) == 2
     assert progress.events == [{"event": "judge.labels", "labels": 3, "unknown_ids": 1}]
+    told = "1 of 3 labels have unknown ids and are left out, the first: query 'nobody', passage 'p1'"
+    assert progress.warnings == [f"{file}: {told}"]
     message = r"qrels.tsv: 1 of 3 labels have unknown ids, the first: query 'nobody', passage 'p1'"
     with pytest.raises(DataError, match=message):
         Labels(file=file, max_unknown=0.1).build(context(tmp_path, dataset=tiny_dataset))

@@ -24,13 +24,10 @@ def trust(**judges: Any) -> dict[str, Any]:
         "query_id": "q1", "passage_id": "p*1", "query": "a *query*", "passage": "some text", "label": "positive", "labelled_by": "people",
         "verdict": "negative", "judge": "cheap", "reason": "says nothing of it", "confidence": 0.75, "rank": 4,
     }  # fmt: skip
-    return {
-        "format": 1,
-        "blind": {"positive": 6, "negative": 6, "ignore": 0, "labelled_by_people": 2, "labels_on_other_pairs": 0},
-        "judges": {name: {"asked": 12, **of, **bands} for name, of in judges.items()},
-        "cascade": {**figures(4, 2, 1, 5), **bands},
-        "examples": [example],
-    }
+    told = {"judges": {name: {"asked": 12, **of, **bands} for name, of in judges.items()}, "cascade": {**figures(4, 2, 1, 5), **bands}}
+    nobody = {"positive": 0, "negative": 0, "ignore": 0}
+    blind = {"labels": {"positive": 9, "negative": 6, "ignore": 0}, "people": nobody, "labels_on_other_pairs": 0}
+    return {"format": 2, "blind": blind, "labels": told, "people": None, "examples": [example]}
 
 
 COUNTS = {
@@ -55,7 +52,8 @@ def test_trust_has_a_section(write_run: Callable[..., Path], summaries: dict[str
     told = trust(cheap=figures(4, 2, 1, 5), strong=figures(4, 2, 0, 0))
     (run / "stages" / "judge" / "trust.json").write_text(json.dumps(told))
     section = render(run).partition("## How far the judges can be trusted\n")[2].partition("\n## ")[0]
-    assert "6 known positives and 6 known negatives, 2 of them labelled by people, were judged blind among the rest" in section
+    assert "9 known positives and 6 known negatives of the sources were drawn to be judged blind among the rest, and 12 were:" in section
+    assert "By people's labels" not in section
     assert "| `cheap` | 12 | 0.500 [" in section
     assert "| all together | 12 | 0.500 [" in section
     assert "| `strong` | 6 | - | 0.667 [" in section
@@ -74,6 +72,22 @@ def test_trust_has_a_section(write_run: Callable[..., Path], summaries: dict[str
     counts = render(run).partition("## Counts at each stage")[2].partition("\n## ")[0]
     assert "kappa" not in counts and "stuffed" not in counts
     assert "note: judge 'cheap': the budget is spent" in terminal_summary(run).splitlines()
+
+
+def test_peoples_labels_stand_apart(write_run: Callable[..., Path], summaries: dict[str, Any]) -> None:
+    run = write_run(summaries)
+    told = trust(cheap=figures(4, 2, 1, 5))
+    told["blind"]["people"] = {"positive": 3, "negative": 8, "ignore": 1}
+    told["people"] = {
+        "judges": {"cheap": {"asked": 4, **figures(0, 0, 0, 0)}},
+        "cascade": {**figures(2, 1, 0, 8), "by_rank": {}, "by_length": {}},
+    }
+    (run / "stages" / "judge" / "trust.json").write_text(json.dumps(told))
+    section = render(run).partition("**By people's labels.**")[2].partition("\n## ")[0]
+    assert section.startswith(" 3 positives and 8 negatives (1 more they left open), weighted by how many candidates each was drawn from.")
+    assert "| what stands in the end | 11 | 0.7" in section
+    assert "`cheap`: nothing was measured, since no pair with a known label was judged." in section
+    assert section.count("since") == 1, "once, not for every figure"
 
 
 def test_what_a_language_model_was_asked(write_run: Callable[..., Path], summaries: dict[str, Any]) -> None:
@@ -133,3 +147,9 @@ def test_only_what_a_judge_calls_positive_is_found(write_run: Callable[..., Path
     line = "false negatives found: 7; likely false negatives, ignored: 3; undecided, ignored: 2"
     assert line in terminal_summary(run).splitlines()
     assert f"Of the unlabelled candidates: {line}." in render(run)
+
+
+def test_the_terminal_says_whose_labels_they_are(write_run: Callable[..., Path], summaries: dict[str, Any]) -> None:
+    told = {"by": "people", "pairs": 8, "kappa": 0.5, "agreement": 0.9, "false_positive_rate": None, "false_negative_rate": 0.1}
+    run = write_run({**summaries, "judge": {**summaries["judge"], "trust": {"cheap": told}}})
+    assert "on 8 pairs labelled by people: kappa 0.500, agreement 0.900, false negatives 10.0%" in terminal_summary(run).splitlines()

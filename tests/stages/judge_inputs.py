@@ -31,6 +31,7 @@ class Says(JudgeSpec):
     confidence: Callable[[int, int], float] | None = None
     counts: Any = None
     silent: bool = False
+    unanswered: bool = False
     asked: Any = Field(default_factory=list)
     """The batches that it saw."""
     given: Any = Field(default_factory=list)
@@ -50,9 +51,8 @@ class Says(JudgeSpec):
             reason = [f"{self.reason} {q}-{p}" if p % 2 else None for q, p in zip(query, passage, strict=True)] if self.reason else None
             told = [self.confidence(q, p) if self.confidence else np.nan for q, p in zip(query, passage, strict=True)]
             if not self.silent:
-                yield Verdicts(
-                    query, passage, verdict, grade=passage.astype(np.float32), confidence=np.array(told, np.float32), reason=reason
-                )
+                grade, unanswered = passage.astype(np.float32), np.full(len(rows), self.unanswered)
+                yield Verdicts(query, passage, verdict, grade, np.array(told, np.float32), reason, unanswered)
 
     def _pieces(self, batches):
         for batch in batches:

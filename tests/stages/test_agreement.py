@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from recipekit.records import Verdict
-from recipekit.stages.agreement import agreement, kappa, wilson
+from recipekit.runner.sampling import spread
+from recipekit.stages.agreement import FIGURES, agreement, kappa, wilson
 
 P, N, IGNORE, U = (int(Verdict[name]) for name in ("POSITIVE", "NEGATIVE", "IGNORE", "UNJUDGED"))
 
@@ -33,7 +34,23 @@ def test_the_interval_of_kappa_is_as_wide_as_simulation_says():
     simulated = np.std([kappa(draw)["value"] for draw in draws[:4000]])
     told = kappa(table)
     assert (told["high"] - told["low"]) / (2 * 1.96) == pytest.approx(simulated, rel=0.05)
-    assert kappa(np.array([[30, 0], [0, 30]])) == {"value": 1.0, "low": 1.0, "high": 1.0}
+
+
+def test_where_all_agree_an_interval_remains():
+    told, more = kappa(np.array([[30, 0], [0, 30]])), kappa(np.array([[300, 0], [0, 300]]))
+    assert (told["value"], told["high"]) == (1.0, 1.0)
+    assert 0.9 < told["low"] < more["low"] < 1
+
+
+def test_weighted_pairs_are_worth_their_effective_number():
+    truth, said = codes((P, P, 30), (P, N, 10), (N, N, 40))
+    same, double = agreement(truth, said), agreement(truth, said, np.full(80, 2.0, np.float32))
+    assert double == same, "a common factor changes nothing"
+    uneven = agreement(truth, said, np.where(said == P, 1.0, 5.0).astype(np.float32))
+    assert uneven["false_negative_rate"]["value"] == pytest.approx(50 / 80)
+    assert uneven["table"] == same["table"]
+    low, high = uneven["false_negative_rate"]["low"], uneven["false_negative_rate"]["high"]
+    assert 0.45 < low < 50 / 80 < high < 0.8
 
 
 def test_wilson_stays_between_0_and_1_and_knows_its_textbook_value():
@@ -51,6 +68,7 @@ def test_ignored_pairs_are_shown_and_are_neither_agreement_nor_error():
         "negative": {"negative": 9, "positive": 1, "ignore": 0},
     }
     assert told["agreement"]["value"] == pytest.approx(17 / 18)
+    assert told["decided"]["value"] == pytest.approx(0.9)
     assert told["false_negative_rate"]["value"] == 0.0
     assert told["false_positive_rate"]["value"] == pytest.approx(0.1)
 
@@ -63,7 +81,7 @@ def test_ignored_pairs_are_shown_and_are_neither_agreement_nor_error():
         ([(P, IGNORE, 2), (N, N, 2)], {"kappa": "every known positive, or every known negative, was ignored"}),
         (
             [(P, U, 2)],
-            dict.fromkeys(("kappa", "agreement", "false_positive_rate", "false_negative_rate"), "no pair with a known label was judged"),
+            dict.fromkeys(FIGURES, "no pair with a known label was judged"),
         ),
     ],
 )
@@ -71,3 +89,17 @@ def test_what_cannot_be_measured_is_null_with_its_reason(counts, missing):
     told = agreement(*codes(*counts))
     assert told["unmeasured"] == missing
     assert all(told[name] is None for name in missing)
+
+
+def test_intervals_of_an_uneven_sample_hold_the_truth():
+    generator = np.random.default_rng(0)
+    said = generator.random(20_000) < 0.05
+    truth = np.where(said, generator.random(20_000) < 0.6, generator.random(20_000) < 0.02)
+    whole = agreement(truth.astype(np.int8), said.astype(np.int8))
+    held = dict.fromkeys(("kappa", "false_negative_rate", "agreement"), 0)
+    for seed in range(40):
+        drawn, weight = spread(said.astype(np.int64), 300, np.random.default_rng(seed))
+        told = agreement(truth[drawn].astype(np.int8), said[drawn].astype(np.int8), weight)
+        for name in held:
+            held[name] += told[name]["low"] <= whole[name]["value"] <= told[name]["high"]
+    assert all(count >= 34 for count in held.values()), held

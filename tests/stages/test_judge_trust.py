@@ -8,6 +8,7 @@ from judge_inputs import IGNORE, NEGATIVE, POSITIVE, UNJUDGED, Reads, Says, judg
 
 from recipekit.artifacts.store import Artifact
 from recipekit.errors import DataError, RunError
+from recipekit.judges.drawn import hidden
 from recipekit.judges.labels import Labels
 from recipekit.stages.inputs import Inputs
 
@@ -45,8 +46,10 @@ def test_given_positives_are_judged_blind_and_stay_what_they_are(inputs, tmp_pat
     assert (batch.before[batch.passage == batch.query + 3] == UNJUDGED).all()
 
     trust = trust_of(tmp_path)
-    assert trust["blind"] == {"positive": 12, "negative": 12, "ignore": 0, "labelled_by_people": 0, "labels_on_other_pairs": 0}
-    told = trust["judges"]["one"]
+    nobody = {"positive": 0, "negative": 0, "ignore": 0}
+    assert trust["blind"] == {"labels": {"positive": 12, "negative": 12, "ignore": 0}, "people": nobody, "labels_on_other_pairs": 0}
+    assert trust["people"] is None
+    told = trust["labels"]["judges"]["one"]
     assert told["table"] == {
         "positive": {"positive": 9, "negative": 3, "ignore": 0},
         "negative": {"positive": 0, "negative": 12, "ignore": 0},
@@ -100,7 +103,7 @@ def test_a_cascade_goes_by_what_was_said_blind_and_never_by_the_labels(inputs, t
     given = batch.given & batch.wanted
     assert set(batch.query[given].tolist()) == {q for q in range(12) if (2 * q) % 4 == 0}
     assert (batch.before[given] == POSITIVE).all()
-    trust = trust_of(tmp_path)
+    trust = trust_of(tmp_path)["labels"]
     assert trust["judges"]["cheap"]["pairs"] == 24
     assert trust["judges"]["strong"]["asked"] == sum((2 * q) % 4 == 0 for q in range(12)) + sum((2 * q + 3) % 4 == 0 for q in range(12))
     assert trust["cascade"]["pairs"] == 24
@@ -159,9 +162,11 @@ def test_peoples_labels_are_truth_and_change_no_judgment(inputs, tmp_path):
     assert rows[1, 2]["verdict"] == POSITIVE
     assert rows[2, 2]["judge"] == "given"
     trust = trust_of(tmp_path)
-    assert trust["blind"] == {"positive": 1, "negative": 2, "ignore": 1, "labelled_by_people": 4, "labels_on_other_pairs": 0}
-    assert trust["cascade"]["false_positive_rate"]["value"] == 1.0
-    assert trust["cascade"]["ignored_by_people"] == 1
+    assert trust["blind"]["people"] == {"positive": 1, "negative": 2, "ignore": 1}
+    assert trust["people"]["cascade"]["false_positive_rate"]["value"] == 1.0
+    assert trust["people"]["cascade"]["ignored_by_people"] == 1
+    assert trust["labels"]["cascade"]["pairs"] == 0
+    assert summary["trust"]["one"]["by"] == "people"
     assert {example["labelled_by"] for example in trust["examples"]} == {"people"}
     assert summary["judges"]["one"]["blind"] == 1, "the given positive alone; the others are judged anyway"
 
@@ -191,9 +196,10 @@ def test_labels_of_people_override_and_are_not_measured_by_themselves(inputs, tm
     file = policy["trust"]["sample"]
     rows, _ = run(inputs, tmp_path, section(policy, one=Reads(verdict=oracle), people=Labels(file=file)))
     assert (rows[0, 1]["verdict"], rows[0, 1]["judge"]) == (POSITIVE, "people")
-    trust = trust_of(tmp_path)
+    trust = trust_of(tmp_path)["people"]
     assert list(trust["judges"]) == ["one"]
-    assert trust["cascade"]["table"]["positive"] == {"positive": 0, "negative": 1, "ignore": 0}
+    assert trust["judges"]["one"]["table"]["positive"] == {"positive": 0, "negative": 1, "ignore": 0}
+    assert trust["cascade"]["pairs"] == 0, "what stands is people's own word, which proves nothing"
 
 
 # The gate -----------------------------------------------------------------------------------------------------------------
@@ -217,10 +223,104 @@ def test_judges_below_the_floor_end_the_run_once_all_is_written(inputs, tmp_path
     assert len(spec.asked) == 1, "nothing is judged again for another floor"
 
 
-def test_what_is_required_and_cannot_be_measured_is_an_error_with_the_way_out(inputs, tmp_path):
-    policy = {"trust": {"known": 0.0}, "require": {"kappa": 0.3}}
-    with pytest.raises(RunError, match=r"kappa \(no pair with a known label was judged\); label some \(`recipekit judge sample`"):
-        run(inputs, tmp_path, section(policy, one=Reads(verdict=oracle)))
+@pytest.mark.parametrize(
+    ("policy", "told"),
+    [
+        ({"trust": {"known": 0.0}}, "kappa needs 10 known positives among the candidates that are judged blind, and there are 0"),
+        ({"trust": {"known": 0.4}}, r"kappa needs 10 known negatives among the candidates that are judged blind, and there are \d\."),
+    ],
+)
+def test_what_cannot_be_measured_is_told_with_the_way_out_before_anybody_is_asked(inputs, tmp_path, policy, told):
+    spec = Reads(verdict=oracle)
+    with pytest.raises(RunError, match=f"{told}.*label some") as caught:
+        run(inputs, tmp_path, section({**policy, "require": {"kappa": 0.3}}, one=spec))
+    assert caught.value.code == "RK622"
+    assert not spec.asked
+
+
+def test_floors_are_held_by_people_where_there_are_their_labels(inputs, tmp_path):
+    wrong = Reads(verdict=lambda q, p: POSITIVE)
+    right_of_people = [(q, q + 1, "positive") for q in range(12)]
+    policy = people(tmp_path, *right_of_people)
+    policy["trust"]["known"] = 0.999
+    run(inputs, tmp_path, section({**policy, "require": {"false_negative_rate": 0.1}}, one=wrong))
+    trust = trust_of(tmp_path)
+    assert trust["labels"]["cascade"]["false_positive_rate"]["value"] == 1.0, "the source's labels stand apart"
+    assert trust["people"]["cascade"]["pairs"] == 12
+    with pytest.raises(RunError, match="kappa needs 10 known negatives in people's sample, and there are 0"):
+        run(inputs, tmp_path, section({**policy, "require": {"kappa": 0.1}}, one=wrong), "kappa")
+
+
+def test_who_ignores_everything_does_not_pass(inputs, tmp_path):
+    policy = {**ALL_KNOWN, "require": {"false_positive_rate": 0.05, "false_negative_rate": 0.05}}
+    with pytest.raises(RunError, match=r"false_positive_rate \(0 known negatives were called positive or negative, and 10 are needed\)"):
+        run(inputs, tmp_path, section(policy, one=Reads(verdict=lambda q, p: IGNORE)))
+    with pytest.raises(RunError, match=r"decided 0.000 \[.*at least 0.5 is required"):
+        run(inputs, tmp_path, section({**ALL_KNOWN, "require": {"decided": 0.5}}, one=Reads(verdict=lambda q, p: IGNORE)), "decided")
+
+
+def test_pairs_of_a_sample_count_for_those_that_they_were_drawn_from(inputs, tmp_path):
+    rows = [(q, q + 1, "positive") for q in range(6)] + [(q, q + 2, "positive") for q in range(6)]
+    policy = people(tmp_path, *rows)
+    file = policy["trust"]["sample"]
+    lines = file.read_text().splitlines()
+    weights = [1.0] * 6 + [9.0] * 6
+    drawn = [f"{line},{hidden(w, f'q{q}', f'p{p}')}" for line, w, (q, p, _) in zip(lines[1:], weights, rows, strict=True)]
+    file.write_text("\n".join([f"{lines[0]},draw", *drawn]) + "\n")
+    run(inputs, tmp_path, section(policy, one=Reads(verdict=lambda q, p: POSITIVE if p == q + 1 else NEGATIVE)))
+    told = trust_of(tmp_path)["people"]["cascade"]
+    assert told["table"]["positive"] == {"positive": 6, "negative": 6, "ignore": 0}
+    assert told["false_negative_rate"]["value"] == pytest.approx(0.9)
+
+
+# Cascades -----------------------------------------------------------------------------------------------------------------
+
+
+def test_of_peoples_pairs_what_stands_is_measured_whoever_said_it_and_nobody_is_asked_for_them_alone(inputs, tmp_path):
+    policy = people(tmp_path, *[(q, q + 1, "positive") for q in range(12)])
+    margin = Says(verdict=lambda q, p: NEGATIVE if p == q + 1 else IGNORE)
+    strong = Reads(verdict=lambda q, p: POSITIVE, when=("ignore",))
+    run(inputs, tmp_path, section(policy, margin=margin, strong=strong))
+    assert not any((batch.wanted & (batch.passage == batch.query + 1)).any() for batch in strong.asked)
+    trust = trust_of(tmp_path)["people"]
+    assert trust["judges"]["strong"]["pairs"] == 0
+    assert trust["cascade"]["false_negative_rate"]["value"] == 1.0
+
+
+def test_judges_that_wait_for_a_filter_are_not_measured_together_by_labels(inputs, tmp_path):
+    judges = {
+        "margin": Says(verdict=lambda q, p: IGNORE),
+        "cheap": Reads(verdict=lambda q, p: NEGATIVE),
+        "strong": Reads(verdict=oracle, disagreeing_with="margin"),
+    }
+    run(inputs, tmp_path, section(ALL_KNOWN, **judges))
+    trust = trust_of(tmp_path)["labels"]
+    assert trust["judges"]["strong"]["kappa"]["value"] == 1.0
+    assert trust["cascade"]["kappa"] is None
+    told = "what 'strong' is asked goes by 'margin', which does not speak of labelled pairs"
+    assert trust["cascade"]["unmeasured"]["kappa"] == told
+    with pytest.raises(RunError, match=told):
+        run(inputs, tmp_path, section({**ALL_KNOWN, "require": {"agreement": 0.1}}, **judges), "floors")
+
+
+def test_an_overruled_positive_is_no_reference_for_the_next_judge(inputs, tmp_path):
+    cheap = Reads(verdict=lambda q, p: NEGATIVE if q < 6 else oracle(q, p))
+    strong = Reads(verdict=oracle, when=("positive", "ignore"))
+    _, summary = run(inputs, tmp_path, section({"audit_given": True}, cheap=cheap, strong=strong))
+    given = {int(q) for batch in strong.asked for q in batch.query[batch.given]}
+    assert given == set(range(6, 12))
+    assert summary["overruled"] == {"positive": 6, "negative": 0}
+
+
+def test_an_answer_that_could_not_be_had_overrules_nobody(inputs, tmp_path):
+    cheap = Reads(verdict=lambda q, p: POSITIVE)
+    strong = Reads(verdict=lambda q, p: IGNORE, unanswered=True, when=("positive",))
+    rows, summary = run(inputs, tmp_path, section({"audit_given": True}, cheap=cheap, strong=strong))
+    assert {row["judge"] for row in rows.values() if row["query"] < 3} == {"cheap"}
+    assert summary["judges"]["strong"]["judged"] == 0
+    assert trust_of(tmp_path)["labels"]["judges"]["strong"]["table"]["positive"]["ignore"] == 12, "and counts as undecided"
+    alone, _ = run(inputs, tmp_path, section(one=Reads(verdict=lambda q, p: IGNORE, unanswered=True)), "alone")
+    assert alone[0, 1]["verdict"] == IGNORE, "where nobody spoke it is ignored"
 
 
 # What judges cost ---------------------------------------------------------------------------------------------------------
@@ -263,4 +363,6 @@ def test_a_sample_that_is_also_known_is_taken_at_peoples_word(inputs, tmp_path):
     policy["trust"]["known"] = 0.999
     inputs.artifacts = {**inputs.artifacts, "collect": Artifact("collect", "same", inputs.dataset.path)}
     run(inputs, tmp_path, section(policy, one=Reads(verdict=oracle)))
-    assert trust_of(tmp_path)["cascade"]["table"]["negative"]["positive"] == 1
+    trust = trust_of(tmp_path)
+    assert trust["people"]["judges"]["one"]["table"]["negative"]["positive"] == 1
+    assert trust["labels"]["cascade"]["pairs"] == 23

@@ -40,7 +40,8 @@ def try_(
 ) -> None:
     """Judge a few queries with real calls, and show each pair with its verdict and reason, the cost, and what all would cost.
 
-    It collects and mines first, where that is not done yet. What is paid for is kept, and is not paid again by a run.
+    It collects and mines first, where that is not done yet. What is paid for is kept, and is not paid again by a run, unless the judge
+    comes after another and is tried alone (--judge), or judges a `sample`: a run then puts other pairs together in a call.
     """
     from recipekit.recipe.load import load_recipe
     from recipekit.runner.child import join_ranks
@@ -69,8 +70,9 @@ def sample(
 ) -> None:
     """Draw candidate pairs for people to label, over all ranks and, where they are judged, all verdicts (which are not shown).
 
-    Fill in the verdict: positive, negative or ignore; what is left empty is not read. Then name the file in judge.trust.sample to
-    measure the judges by it, or give it to a `labels` judge, which overrules those before it.
+    Fill in the verdict: positive, negative or ignore; what is left empty is not read. Leave ids and `draw` as they are: by `draw`, the
+    figures are weighted back to all candidates. Then name the file in judge.trust.sample to measure the judges by it, or give it to a
+    `labels` judge, which overrules those before it.
     """
     from recipekit.recipe.load import load_recipe
     from recipekit.runner.sampling import check_output, sample_rows, write_sample
@@ -79,7 +81,7 @@ def sample(
     loaded = load_recipe(recipe, overrides or (), allow_local_code=allow_local_code)
     rows = sample_rows(_mined(context, loaded, cache, runs), n)
     write_sample(rows, output)
-    fewer = f" (there are no more than {len(rows):,} unlabelled candidates)" if len(rows) < n else ""
+    fewer = f" (there are no more than {len(rows):,} unlabelled candidates to be judged)" if len(rows) < n else ""
     typer.echo(f"wrote {len(rows):,} pairs to {output}{fewer}; fill in the verdict: positive, negative or ignore")
 
 
@@ -140,7 +142,8 @@ def _money(trial: Trial) -> Iterator[str]:
         return
     cost = "at a price that is not known" if spent["usd"] is None else f"for {usd(spent['usd'])}"
     if spent["calls"]:
-        yield f"{plural(spent['calls'], 'call')} {cost}; what is paid for is kept"
+        again = f", but a run asks {' and '.join(trial.freed)} about other groups of pairs, and pays for that" if trial.freed else ""
+        yield f"{plural(spent['calls'], 'call')} {cost}; what is paid for is kept{again}"
     else:
         yield "no call: every reply was kept from before"
     if trial.usd_for_all is not None:

@@ -158,7 +158,7 @@ class RetrieverSpec(Component):
 class PairBatch:
     """Candidate pairs to judge. All pairs of a query stand in one batch, together, each query's best candidate first.
 
-    query, passage: rows, int32 (m,). given: the source's positives, bool (m,). before: the verdict of the judge before,
+    query, passage: rows, int32 (m,). given: the source's positives that no judge overruled, bool (m,). before: the verdict of the judge before,
     int8 (m,), `Verdict.UNJUDGED` where there was none. Every candidate of a query is here; `wanted`, bool (m,), marks those
     to judge, the rest are context (their given positives, above all). A given positive that is wanted is judged blind, to
     see how far the judge can be trusted: it is to be treated as any other candidate, and is no reference for others.
@@ -187,6 +187,8 @@ class Verdicts:
     grade: Floats | None = None
     confidence: Floats | None = None
     reason: Sequence[str | None] | None = None
+    unanswered: Any = None
+    """bool (m,) or None: pairs on which no answer could be had. Their verdict, an `ignore`, counts only where nobody has spoken before."""
 
 
 class Judge(Protocol):

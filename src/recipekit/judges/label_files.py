@@ -17,7 +17,8 @@ import pyarrow as pa
 import pyarrow.parquet
 
 from recipekit.errors import DataError
-from recipekit.records import Floats, Verdict, read_table
+from recipekit.judges.drawn import bare, weight_of
+from recipekit.records import Bools, Floats, Verdict, read_table
 
 __all__ = ["LabelFile", "read_labels"]
 
@@ -26,6 +27,7 @@ COLUMNS = {
     "passage_id": ("passage_id", "corpus-id", "corpus_id"),
     "verdict": ("verdict",),
     "grade": ("grade", "score"),
+    "draw": ("draw",),
 }
 """What we call a column, and what files call it."""
 
@@ -35,13 +37,15 @@ class LabelFile:
     """What a file says, one entry a labelled pair.
 
     query_id, passage_id: string arrays (n,). grade: float32 (n,), NaN where there is none. verdict: int8 (n,), codes of
-    `Verdict`, UNJUDGED where the grade decides.
+    `Verdict`, UNJUDGED where the grade decides. weight: float32 (n,), how many pairs it stands for, 1 but where it was drawn by
+    `recipekit judge sample`.
     """
 
     query_id: pa.Array
     passage_id: pa.Array
     grade: Floats
     verdict: npt.NDArray[np.int8]
+    weight: Floats
 
     def __len__(self) -> int:
         return len(self.grade)
@@ -51,12 +55,13 @@ def read_labels(file: Path) -> LabelFile:
     """Read a qrels or judgments file, any text form also as .gz.
 
     `.parquet` and `.arrow`, `.jsonl` and `.csv` hold named columns: `query_id`, `passage_id`, and a `verdict` (positive,
-    negative, ignore), a `grade`, or both (the verdict counts). Anything else is qrels: BEIR's (tabs, a header with
-    `query-id`, `corpus-id`, `score`) or TREC's (no header; query, iteration, passage, grade between blanks). A line whose verdict and
-    grade are both empty is not labelled yet, and is left out.
+    negative, ignore), a `grade`, or both (the verdict counts); one that `recipekit judge sample` wrote also has `draw`. Anything else is
+    qrels: BEIR's (tabs, a header with `query-id`, `corpus-id`, `score`) or TREC's (no header; query, iteration, passage, grade between
+    blanks). A line whose verdict and grade are both empty is not labelled yet, and is left out.
 
     Raises:
-        DataError: The file is missing or is not of its form, a column is missing, or a value is no grade or verdict.
+        DataError: The file is missing or is not of its form, a column is missing, a value is no grade or verdict, or a `draw` is not
+            that of its ids.
     """
     form = (file.with_suffix("") if file.suffix == ".gz" else file).suffix
     try:
@@ -83,7 +88,7 @@ def _rows(file: Path, form: str, lines: Iterable[str]) -> Iterator[tuple[int, Ma
     if form == ".jsonl":
         yield from _json_rows(file, lines)
     elif form == ".csv":
-        yield from _named_rows(file, csv.reader(lines))
+        yield from _bare_rows(_named_rows(file, csv.reader(lines)))
     else:
         yield from _qrels_rows(file, iter(lines))
 
@@ -110,6 +115,13 @@ def _named_rows(file: Path, reader: Any) -> Iterator[tuple[int, Mapping[str, Any
         if len(row) != len(header):
             raise DataError(f"{file}:{reader.line_num}: {len(row)} columns, the header has {len(header)}", code="RK332")
         yield reader.line_num, {name: row[place] for name, place in places.items()}
+
+
+def _bare_rows(rows: Iterable[tuple[int, Mapping[str, Any]]]) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    """In a sample that we wrote, the ids as they were before they were made safe for a spreadsheet."""
+    for number, row in rows:
+        ours = {name: bare(row[name]) for name in ("query_id", "passage_id")} if "draw" in row else {}
+        yield number, {**row, **ours}
 
 
 def _qrels_rows(file: Path, lines: Iterator[str]) -> Iterator[tuple[int, Mapping[str, Any]]]:
@@ -146,7 +158,7 @@ def _names(where: str, columns: Iterable[str]) -> dict[str, str]:
 
 def _from_rows(file: Path, rows: Iterable[tuple[int, Mapping[str, Any]]]) -> LabelFile:
     query_ids, passage_ids = [], []
-    grades, verdicts = [], []
+    grades, verdicts, weights = [], [], []
     for number, row in rows:
         verdict, grade = row.get("verdict"), row.get("grade")
         if verdict in (None, "") and grade in (None, ""):
@@ -155,11 +167,13 @@ def _from_rows(file: Path, rows: Iterable[tuple[int, Mapping[str, Any]]]) -> Lab
         passage_ids.append(str(row["passage_id"]))
         grades.append(_grade(grade, file, number))
         verdicts.append(_verdict(verdict, file, number))
+        weights.append(_weight(row.get("draw"), query_ids[-1], passage_ids[-1], file, number))
     return LabelFile(
         pa.array(query_ids, pa.large_string()),
         pa.array(passage_ids, pa.large_string()),
         np.array(grades, dtype=np.float32),
         np.array(verdicts, dtype=np.int8),
+        np.array(weights, dtype=np.float32),
     )
 
 
@@ -184,6 +198,16 @@ def _verdict(value: Any, file: Path, number: int) -> int:
     return Verdict[word]
 
 
+def _weight(value: Any, query_id: str, passage_id: str, file: Path, number: int) -> float:
+    if value in (None, ""):
+        return 1.0
+    try:
+        return weight_of(str(value).strip(), query_id, passage_id)
+    except ValueError as error:
+        advice = "take both over as `recipekit judge sample` wrote them"
+        raise DataError(f"{file}:{number}: the cell `draw` was changed ({value!r}), or its ids were: {advice}", code="RK334") from error
+
+
 def _from_table(file: Path, table: pa.Table) -> LabelFile:
     """A judgments table with ids, as the `dataset` exporter writes it."""
     names = _names(str(file), table.column_names)
@@ -197,5 +221,16 @@ def _from_table(file: Path, table: pa.Table) -> LabelFile:
         codes = np.array([_verdict(word, file, 0) for word in words.dictionary.to_pylist()] + [Verdict.UNJUDGED], dtype=np.int8)
         verdict = codes[words.indices.fill_null(len(words.dictionary)).to_numpy()]
     labelled = (verdict != Verdict.UNJUDGED) | ~np.isnan(grade)
+    weight = _weights(file, text, labelled)
     kept = pa.array(labelled)
-    return LabelFile(text["query_id"].filter(kept), text["passage_id"].filter(kept), grade[labelled], verdict[labelled])
+    return LabelFile(text["query_id"].filter(kept), text["passage_id"].filter(kept), grade[labelled], verdict[labelled], weight[labelled])
+
+
+def _weights(file: Path, text: Mapping[str, pa.Array], labelled: Bools) -> Floats:
+    """What each row of a table stands for, (n,); a row's number stands for its line."""
+    weight = np.ones(len(labelled), dtype=np.float32)
+    if "draw" in text:
+        for row in np.flatnonzero(labelled & text["draw"].is_valid().to_numpy(zero_copy_only=False)).tolist():
+            draw, query_id, passage_id = (text[name][row].as_py() for name in ("draw", "query_id", "passage_id"))
+            weight[row] = _weight(draw, query_id, passage_id, file, row + 1)
+    return weight

@@ -16,7 +16,7 @@ from recipekit.component import Context, Judge, JudgeSpec, LocalPath, PairBatch,
 from recipekit.draws import Hashes, id_hashes, pair_draws, pair_hashes
 from recipekit.errors import DataError
 from recipekit.judges.label_files import LabelFile, read_labels
-from recipekit.records import Dataset, Floats, Rows, Verdict, pair_keys
+from recipekit.records import Bools, Dataset, Floats, Rows, Verdict, pair_keys
 
 __all__ = ["Known", "Labels", "LabelsJudge", "known_labels"]
 
@@ -59,11 +59,13 @@ class Labels(JudgeSpec):
 
 @dataclass(frozen=True)
 class Known:
-    """What the file says of pairs of the data set: `pair_keys`, ascending, with verdicts and grades, and the queries it holds."""
+    """What the file says of pairs of the data set: `pair_keys`, ascending, with verdicts, grades and weights, and the queries it holds."""
 
     keys: Rows
     verdict: Codes
     grade: Floats
+    weight: Floats
+    """How many pairs each stands for, (n,): 1, but in a sample that was drawn by strata."""
     queries: Any
     """bool (n_queries,)."""
 
@@ -127,26 +129,36 @@ def known_labels(spec: Labels, labels: LabelFile, dataset: Dataset, progress: Pr
         for ids, table in ((labels.query_id, dataset.queries), (labels.passage_id, dataset.passages))
     )
     there = (query >= 0) & (passage >= 0)
-    unknown = int((~there).sum())
-    if unknown > spec.max_unknown * len(labels):
-        first = int(np.argmin(there))
-        pair = f"query '{labels.query_id[first]}', passage '{labels.passage_id[first]}'"
-        advice = "is this the file of these data? (max_unknown allows more)"
-        raise DataError(f"{spec.file}: {unknown} of {len(labels)} labels have unknown ids, the first: {pair}; {advice}", code="RK335")
-    progress.log("judge.labels", labels=len(labels), unknown_ids=unknown)
+    _tell_unknown(spec, labels, there, progress)
 
     verdict = np.where(labels.grade >= spec.relevant_from, Verdict.POSITIVE, Verdict.NEGATIVE).astype(np.int8)
     verdict[np.isin(labels.grade, np.array(spec.ignore, dtype=np.float32))] = Verdict.IGNORE
     verdict = np.where(labels.verdict != Verdict.UNJUDGED, labels.verdict, verdict)[there]
     keys = pair_keys(query[there], passage[there], len(dataset.passages))
     order = np.argsort(keys, kind="stable")
-    keys, verdict, grade = keys[order], verdict[order], labels.grade[there][order]
+    keys, verdict, grade, weight = keys[order], verdict[order], labels.grade[there][order], labels.weight[there][order]
     again = np.flatnonzero(keys[1:] == keys[:-1])
     differs = again[verdict[again] != verdict[again + 1]]
     if len(differs):
         row = int(np.flatnonzero(there)[order[differs[0]]])
-        pair = f"query '{labels.query_id[row]}', passage '{labels.passage_id[row]}'"
-        raise DataError(f"{spec.file}: {pair} is labelled twice, and differently", code="RK336")
+        raise DataError(f"{spec.file}: {_pair(labels, row)} is labelled twice, and differently", code="RK336")
     queries = np.zeros(len(dataset.queries), dtype=np.bool_)
     queries[query[there]] = True
-    return Known(keys, verdict, grade, queries)
+    return Known(keys, verdict, grade, weight, queries)
+
+
+def _tell_unknown(spec: Labels, labels: LabelFile, there: Bools, progress: Progress) -> None:
+    """Say how many labels have ids that the data set has not, where there are any: a spreadsheet turns the id 0012 into 12."""
+    unknown = int((~there).sum())
+    if unknown:
+        told = f"{spec.file}: {unknown} of {len(labels)} labels have unknown ids"
+        pair = _pair(labels, int(np.argmin(there)))
+        if unknown > spec.max_unknown * len(labels):
+            advice = "is this the file of these data? (max_unknown allows more)"
+            raise DataError(f"{told}, the first: {pair}; {advice}", code="RK335")
+        progress.warn(f"{told} and are left out, the first: {pair}")
+    progress.log("judge.labels", labels=len(labels), unknown_ids=unknown)
+
+
+def _pair(labels: LabelFile, row: int) -> str:
+    return f"query '{labels.query_id[row]}', passage '{labels.passage_id[row]}'"

@@ -202,7 +202,11 @@ class Trust(Section):
 
 
 class Floors(Section):
-    """The least that the last word on blindly judged pairs must reach; a run that stays below ends with an error."""
+    """The least that judges must reach on pairs of known truth; a run that stays below ends with an error.
+
+    Where people labelled a sample (`trust.sample`), what stands of it in the end is measured; else the measured judges' last word on the
+    sources' labels. Fewer than ten pairs of a label that a figure needs are not enough, which is told before anybody is paid.
+    """
 
     kappa: Annotated[float, Field(ge=-1, le=1)] | None = None
     """Cohen's kappa. People agree with strong models at 0.3 to 0.4 on mined pairs."""
@@ -212,6 +216,8 @@ class Floors(Section):
     """Largest share of known negatives that may be called positive."""
     false_negative_rate: Share | None = None
     """Largest share of known positives that may be called negative."""
+    decided: Share | None = None
+    """Least share of known pairs that must be called positive or negative: who ignores everything errs on nothing."""
 
 
 class JudgeSection(Section):

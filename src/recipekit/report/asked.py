@@ -60,7 +60,9 @@ def trust_told(folder: RunFolder) -> str:
         for key, name in names.items()
         if told[-1][key] is not None
     ]
-    return f"on {plural(told[-1]['pairs'], 'known pair')}, judged blind: {', '.join(figures)}"
+    pairs, by_people = told[-1]["pairs"], told[-1].get("by") == "people"
+    whose = f"{plural(pairs, 'pair')} labelled by people" if by_people else f"{plural(pairs, 'known pair')}, judged blind"
+    return f"on {whose}: {', '.join(figures)}"
 
 
 def asked(folder: RunFolder) -> Iterator[str]:

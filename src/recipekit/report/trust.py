@@ -19,6 +19,8 @@ FIGURES = ("kappa", "agreement", "false_positive_rate", "false_negative_rate")
 
 ALL = "all together"
 """What the report calls the last word of several judges."""
+STANDING = "what stands in the end"
+"""What it calls that of people's pairs, on which filters speak too."""
 
 
 def trust(folder: RunFolder) -> str:
@@ -26,7 +28,7 @@ def trust(folder: RunFolder) -> str:
     told = _measured(folder)
     blocks = [*judge_notes(folder)]
     if told:
-        blocks += [*_figures(told), *_bands(told), _disagreements(told)]
+        blocks += [*_by_labels(told), *_by_people(told), *_explained(told), _disagreements(told)]
     blocks += [*asked(folder), *_others(folder)]
     return "\n\n".join(filter(None, blocks))
 
@@ -43,35 +45,62 @@ def _measured(folder: RunFolder) -> dict[str, Any] | None:
     return told
 
 
-def _judges(told: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
-    """The judges' figures, and those of all together where there are several."""
-    judges = dict(told["judges"])
-    return {**judges, ALL: told["cascade"]} if len(judges) > 1 else judges
-
-
 # Figures ------------------------------------------------------------------------------------------------------------------
 
 
-def _figures(told: Mapping[str, Any]) -> Iterator[str]:
-    blind = told["blind"]
-    positive, negative = plural(blind["positive"], "known positive"), plural(blind["negative"], "known negative")
-    people = f", {blind['labelled_by_people']:,} of them labelled by people," if blind["labelled_by_people"] else ""
-    yield f"{positive} and {negative}{people} were judged blind among the rest: the judges were not told what they are."
-    judges = _judges(told)
-    yield table(["", *HEADER], [[_name(name), *_row(figures)] for name, figures in judges.items()])
+def _by_labels(told: Mapping[str, Any]) -> Iterator[str]:
+    """What the judges say of pairs that the sources labelled."""
+    counts, found = told["blind"]["labels"], told["labels"]
+    if not any(counts.values()):
+        return
+    judged = max((figures["pairs"] for figures in found["judges"].values()), default=0)
+    positive, negative = plural(counts["positive"], "known positive"), plural(counts["negative"], "known negative")
     yield (
-        "In brackets: 95 % intervals (kappa: Fleiss, Cohen and Everitt; shares: Wilson). Ignored pairs count neither as agreement nor as "
-        "error. People agree with strong models at a kappa of 0.3 to 0.4 on pairs like these."
+        f"{positive} and {negative} of the sources were drawn to be judged blind among the rest, and {judged:,} were: the judges were not "
+        "told what they are."
     )
-    reasons = {(name, figure, why) for name, told in judges.items() for figure, why in told["unmeasured"].items() if told["pairs"]}
-    for name, measure, why in sorted(reasons):
-        yield f"{_name(name)}: no {escape(measure.replace('_', '-').replace('-rate', ' rate'))}, since {escape(why)}."
-    if reasons:
+    rows = {**found["judges"], **({ALL: found["cascade"]} if len(found["judges"]) > 1 else {})}
+    yield from _tables(rows, found["cascade"])
+
+
+def _by_people(told: Mapping[str, Any]) -> Iterator[str]:
+    """What the judges, and all together, say of pairs that people labelled."""
+    counts, found = told["blind"]["people"], told["people"]
+    if found is None:
+        return
+    ignored = f" ({counts['ignore']:,} more they left open)" if counts["ignore"] else ""
+    positive, negative = plural(counts["positive"], "positive"), plural(counts["negative"], "negative")
+    yield f"**By people's labels.** {positive} and {negative}{ignored}, weighted by how many candidates each was drawn from."
+    yield from _tables({**found["judges"], STANDING: found["cascade"]}, found["cascade"])
+
+
+def _tables(rows: Mapping[str, Mapping[str, Any]], last: Mapping[str, Any]) -> Iterator[str]:
+    """The figures by judge, why some are missing, and the last word's by rank and length."""
+    yield table(["", *HEADER], [[_name(name), *_row(figures)] for name, figures in rows.items()])
+    for name, figures in rows.items():
+        whys = {measure: why for measure, why in figures["unmeasured"].items() if measure in FIGURES}
+        if len(whys) == len(FIGURES) and len(set(whys.values())) == 1:
+            yield f"{_name(name)}: nothing was measured, since {escape(next(iter(whys.values())))}."
+            continue
+        for measure, why in sorted(whys.items()):
+            yield f"{_name(name)}: no {escape(measure.replace('_', '-').replace('-rate', ' rate'))}, since {escape(why)}."
+    for name, title in (("by_rank", "By rank among the candidates"), ("by_length", "By characters of the passage")):
+        if len(last[name]) > 1:
+            yield f"**{title}**"
+            yield table(["", *HEADER], [[escape(band), *_row(figures)] for band, figures in last[name].items()])
+
+
+def _explained(told: Mapping[str, Any]) -> Iterator[str]:
+    yield (
+        "In brackets: 95 % intervals (kappa: Fleiss, Cohen and Everitt; shares: Wilson), as if the pairs of a query were independent. "
+        "Ignored pairs count neither as agreement nor as error. People agree with strong models at a kappa of 0.3 to 0.4 on such pairs."
+    )
+    if told["people"] is None and any(figures["unmeasured"] for figures in told["labels"]["judges"].values()):
         yield "`recipekit judge sample` writes pairs for people to label; name the file in `judge.trust.sample`."
 
 
 def _name(name: str) -> str:
-    return escape(name) if name == ALL else code(name)
+    return escape(name) if name in (ALL, STANDING) else code(name)
 
 
 def _row(figures: Mapping[str, Any]) -> list[str]:
@@ -81,15 +110,6 @@ def _row(figures: Mapping[str, Any]) -> list[str]:
 
 def _interval(value: Mapping[str, float] | None) -> str:
     return "-" if value is None else f"{value['value']:.3f} [{value['low']:.3f}, {value['high']:.3f}]"
-
-
-def _bands(told: Mapping[str, Any]) -> Iterator[str]:
-    """The last word, by rank of the candidate and by length of the passage."""
-    for name, title in (("by_rank", "By rank among the candidates"), ("by_length", "By characters of the passage")):
-        bands = told["cascade"][name]
-        if len(bands) > 1:
-            yield f"**{title}**"
-            yield table(["", *HEADER], [[escape(band), *_row(figures)] for band, figures in bands.items()])
 
 
 def _disagreements(told: Mapping[str, Any]) -> str:

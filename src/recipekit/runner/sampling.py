@@ -13,14 +13,16 @@ import numpy.typing as npt
 
 from recipekit.component import JudgeSpec
 from recipekit.errors import StoreError
+from recipekit.judges.drawn import hidden, inert
 from recipekit.recipe.models import JudgeSection
-from recipekit.records import Dataset, Rows, Verdict, pair_keys, read_table
+from recipekit.records import Bools, Dataset, Floats, Rows, Verdict, pair_keys, read_table
 from recipekit.runner.mined import Mined
+from recipekit.stages.pairs import Pairs, load_pairs
 from recipekit.stages.trust import rank_bands
 
-__all__ = ["check_output", "sample_rows", "write_sample"]
+__all__ = ["check_output", "sample_rows", "spread", "write_sample"]
 
-COLUMNS: Final = ("query_id", "passage_id", "query", "passage", "verdict")
+COLUMNS: Final = ("query_id", "passage_id", "query", "passage", "verdict", "draw")
 FORMS: Final = (".csv", ".jsonl")
 CUT = 30_000
 """Characters of a passage; a cell of a spreadsheet holds 32,767."""
@@ -43,31 +45,31 @@ def check_output(output: Path, *, force: bool) -> None:
 def sample_rows(mined: Mined, n: int) -> list[dict[str, str]]:
     """Draw unlabelled candidates, evenly over bands of rank and, where they are judged, over verdicts; fewer where there are no more.
 
-    They come in a seeded order that tells nothing of rank or verdict, and only from what the recipe's measured judges look at.
+    They come in a seeded order that tells nothing of rank or verdict, and only from what the recipe's measured judges look at. So few
+    positives are among most candidates that a plain sample would hold almost none; an even one holds far too many. What is counted on it
+    is weighted back to all the candidates that it was drawn from, by what `draw` hides (see `recipekit.judges.drawn`).
 
     Returns:
         Rows of `COLUMNS`, the verdict empty.
     """
-    table, dataset = mined.candidates, mined.dataset
-    query, passage = table["query"].to_numpy(), table["passage"].to_numpy()
-    rank = np.arange(1, len(query) + 1) - np.searchsorted(query, query)
-    keys = pair_keys(query, passage, len(dataset.passages))
-    labels = pair_keys(dataset.labels["query"].to_numpy(), dataset.labels["passage"].to_numpy(), len(dataset.passages))
-    rows = np.flatnonzero((rank <= _deepest(mined.recipe.judge)) & ~np.isin(keys, labels))
-    stratum = rank_bands(rank[rows]) * (len(Verdict) + 1)
+    dataset = mined.dataset
+    pairs = load_pairs(dataset, mined.candidates)
+    rows = np.flatnonzero(_reach(pairs, mined.recipe.judge) & ~pairs.labelled)
+    stratum = rank_bands(pairs.rank[rows]) * (len(Verdict) + 1)
     if "judge" in mined.artifacts:
-        stratum += 1 + _verdicts(mined.artifacts["judge"].path / "judgments.arrow", keys[rows], len(dataset.passages))
-    generator = np.random.default_rng(mined.recipe.seed)
-    drawn = _spread(rows, stratum, n, generator)
-    return list(_rows(dataset, query[drawn], passage[drawn]))
+        stratum += 1 + _verdicts(mined.artifacts["judge"].path / "judgments.arrow", pairs.keys[rows], len(dataset.passages))
+    drawn, weight = spread(stratum, n, np.random.default_rng(mined.recipe.seed))
+    return list(_rows(dataset, pairs.query[rows[drawn]], pairs.passage[rows[drawn]], weight))
 
 
-def _deepest(section: JudgeSection | None) -> int:
-    """The rank down to which some measured judge looks."""
+def _reach(pairs: Pairs, section: JudgeSection | None) -> Bools:
+    """The candidates that some measured judge looks at; all, where there is none."""
     specs = [slot.spec for slot in section.judges.values()] if section else []
-    tops = [spec.top for spec in specs if isinstance(spec, JudgeSpec) and type(spec).measured]
-    found = [top for top in tops if top is not None]
-    return max(found) if found and len(found) == len(tops) else np.iinfo(np.int32).max
+    measured = [spec for spec in specs if isinstance(spec, JudgeSpec) and type(spec).measured]
+    reach = pairs.rank > 0 if not measured else pairs.reach(measured[0])
+    for spec in measured[1:]:
+        reach |= pairs.reach(spec)
+    return reach
 
 
 def _verdicts(file: Path, keys: Rows, n_passages: int) -> npt.NDArray[np.int8]:
@@ -82,25 +84,41 @@ def _verdicts(file: Path, keys: Rows, n_passages: int) -> npt.NDArray[np.int8]:
     return verdict
 
 
-def _spread(rows: Rows, stratum: Rows, n: int, generator: np.random.Generator) -> Rows:
-    """`n` rows, as evenly over the strata as their sizes allow, in random order."""
-    shuffled = generator.permutation(len(rows))
+def spread(stratum: Rows, n: int, generator: np.random.Generator) -> tuple[Rows, Floats]:
+    """Draw `n` of some rows, as evenly over the strata as their sizes allow.
+
+    Where there are more strata than `n`, all are taken for one: a stratum that nothing is drawn from would be missing from the figures.
+
+    Args:
+        stratum: The number of each row's stratum, from 0, (m,).
+        n: How many to draw; all of them, if there are no more.
+        generator: Draws.
+
+    Returns:
+        The drawn rows, in random order, and for how many of its stratum each stands: the stratum's size by what was drawn of it.
+    """
+    sizes = np.bincount(stratum)
+    if np.count_nonzero(sizes) > n:
+        stratum, sizes = np.zeros_like(stratum), np.array([len(stratum)])
+    shuffled = generator.permutation(len(stratum))
     order = shuffled[np.argsort(stratum[shuffled], kind="stable")]
     first = np.flatnonzero(np.diff(stratum[order], prepend=-1))
     turn = np.arange(len(order)) - np.repeat(first, np.diff(first, append=len(order)))  # each row's turn in its stratum
-    drawn: Rows = generator.permutation(rows[order[np.argsort(turn, kind="stable")[:n]]])
-    return drawn
+    drawn: Rows = generator.permutation(order[np.argsort(turn, kind="stable")[:n]])
+    weight = sizes[stratum[drawn]] / np.bincount(stratum[drawn])[stratum[drawn]]
+    return drawn, weight.astype(np.float32)
 
 
-def _rows(dataset: Dataset, query: npt.NDArray[Any], passage: npt.NDArray[Any]) -> Iterator[dict[str, str]]:
+def _rows(dataset: Dataset, query: npt.NDArray[Any], passage: npt.NDArray[Any], weight: Floats) -> Iterator[dict[str, str]]:
     columns = (
         dataset.queries.column("id", query),
         dataset.passages.column("id", passage),
         dataset.queries.texts(query),
         [text if len(text) <= CUT else f"{text[:CUT]} …" for text in dataset.passages.texts(passage)],
+        weight.tolist(),
     )
-    for values in zip(*columns, strict=True):
-        yield dict(zip(COLUMNS, (*values, ""), strict=True))
+    for query_id, passage_id, asked, text, stands_for in zip(*columns, strict=True):
+        yield dict(zip(COLUMNS, (query_id, passage_id, asked, text, "", hidden(stands_for, query_id, passage_id)), strict=True))
 
 
 def write_sample(rows: list[dict[str, str]], output: Path) -> None:
@@ -116,11 +134,6 @@ def write_sample(rows: list[dict[str, str]], output: Path) -> None:
         with output.open("w", encoding="utf-8-sig", newline="") as file:
             writer = csv.DictWriter(file, COLUMNS)
             writer.writeheader()
-            writer.writerows({**row, "query": _inert(row["query"]), "passage": _inert(row["passage"])} for row in rows)
+            writer.writerows({name: inert(value) for name, value in row.items()} for row in rows)
     except OSError as error:
         raise StoreError(f"{output}: cannot be written ({error.strerror})", code="RK502") from error
-
-
-def _inert(text: str) -> str:
-    """A text that no spreadsheet takes for a formula: passages may come from anybody."""
-    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text

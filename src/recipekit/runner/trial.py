@@ -57,6 +57,8 @@ class Trial:
     """Such candidates of the whole recipe."""
     summary: Mapping[str, Any]
     """The judge stage's counts, of the tried queries."""
+    freed: tuple[str, ...]
+    """Paid judges that were freed of their conditions: a run asks about fewer pairs, in other groups, and pays for these calls."""
 
     @property
     def usd_for_all(self) -> float | None:
@@ -98,7 +100,8 @@ def _freed(slot: Slot, conditions: Mapping[str, None]) -> Slot:
 def try_judges(mined: Mined, section: JudgeSection, n: int, *, progress: Callable[[Path], Progress], ranks: Ranks) -> Trial:
     """Judge whole queries, drawn by the recipe's seed, until there are `n` pairs, and give `n` of these.
 
-    Whole queries, as in a run: so the judges see what they will see then, and calls that are paid for here are found again.
+    Whole queries, as in a run: so the judges see what they will see then, and calls that are paid for here are found again, but for
+    those of judges that `section_to_try` freed of their conditions.
 
     Args:
         mined: The recipe with its candidates.
@@ -121,7 +124,14 @@ def try_judges(mined: Mined, section: JudgeSection, n: int, *, progress: Callabl
         summary = judge(Inputs.of(mined.recipe, mined.store, artifacts, progress(Path(folder)), ranks), section, out)
         words = _last_words({name: Journal(out / "scratch" / "verdicts" / name) for name in section.judges})
         shown = tuple(_judged(mined, tried, words, n))
-    return Trial(shown, len(chosen), _askable(tried, section), _askable(table, section), summary)
+    freed = _freed_judges(mined.recipe, section, summary)
+    return Trial(shown, len(chosen), _askable(tried, section), _askable(table, section), summary, freed)
+
+
+def _freed_judges(recipe: Recipe, tried: JudgeSection, summary: Mapping[str, Any]) -> tuple[str, ...]:
+    assert recipe.judge is not None
+    paid = [name for name, told in summary["judges"].items() if "calls" in (told.get("counts") or {})]
+    return tuple(name for name in paid if tried.judges[name].spec != recipe.judge.judges[name].spec)
 
 
 def _askable(candidates: pa.Table, section: JudgeSection) -> int:

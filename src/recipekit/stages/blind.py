@@ -13,7 +13,7 @@ from recipekit.draws import pair_draws, pair_hashes, row_hashes
 from recipekit.judges.label_files import read_labels
 from recipekit.judges.labels import Labels, known_labels
 from recipekit.recipe.models import Trust
-from recipekit.records import Bools, Dataset, Ints, Rows, Verdict
+from recipekit.records import Bools, Dataset, Floats, Ints, Rows, Verdict
 from recipekit.stages.said import Codes, Said
 
 __all__ = ["Blind", "People", "blind_pairs", "no_blind", "pair_uniforms", "read_people"]
@@ -29,6 +29,8 @@ class Blind:
     """What the label says, (m,)."""
     people: Bools
     """Which of them are people's sample, (m,); the others are the sources' labels."""
+    weight: Floats
+    """How many pairs each stands for, (m,): people's sample may have been drawn unevenly."""
     said: Said
     """What the measured judges said, (m,); `own` has all of them."""
     elsewhere: int = 0
@@ -45,38 +47,40 @@ class Blind:
 
 @dataclass(frozen=True)
 class People:
-    """People's labels: `pair_keys`, ascending, and verdicts."""
+    """People's labels: `pair_keys`, ascending, verdicts, and how many pairs each stands for."""
 
     keys: Rows
     verdict: Codes
+    weight: Floats
 
 
 def no_blind() -> Blind:
     """Nothing is judged blind."""
     nothing = np.empty(0, dtype=np.int64)
-    return Blind(nothing, np.empty(0, dtype=np.int8), np.empty(0, dtype=np.bool_), Said.nothing(0, ()))
+    return Blind(nothing, np.empty(0, np.int8), np.empty(0, np.bool_), np.empty(0, np.float32), Said.nothing(0, ()))
 
 
-def read_people(trust: Trust, dataset: Dataset, progress: Progress) -> People | None:
-    """The sample that people labelled, if there is one.
+def read_people(trust: Trust, dataset: Dataset, progress: Progress) -> People:
+    """The sample that people labelled, empty where there is none.
 
     Raises:
         DataError: The file is missing, is not of its form, or speaks of other data.
     """
     if trust.sample is None:
-        return None
+        return People(np.empty(0, np.int64), np.empty(0, np.int8), np.empty(0, np.float32))
     file: Path = trust.sample
     known = known_labels(Labels(file=file, relevant_from=trust.relevant_from), read_labels(file), dataset, progress)
-    return People(known.keys, known.verdict)
+    return People(known.keys, known.verdict, known.weight)
 
 
-def blind_pairs(labelled: Rows, truth: Codes, people: Rows, people_truth: Codes, elsewhere: int, measured: Collection[str]) -> Blind:
+def blind_pairs(labelled: Rows, truth: Codes, people: Rows, sample: People, elsewhere: int, measured: Collection[str]) -> Blind:
     """Join the sources' labels (rows among all pairs, with what they say) and people's; where a pair has both, people's word counts."""
     rows = np.union1d(labelled, people)
-    joined = np.full(len(rows), Verdict.UNJUDGED, dtype=np.int8)
+    joined, weight = np.full(len(rows), Verdict.UNJUDGED, dtype=np.int8), np.ones(len(rows), dtype=np.float32)
     joined[np.searchsorted(rows, labelled)] = truth
-    joined[np.searchsorted(rows, people)] = people_truth
-    return Blind(rows, joined, np.isin(rows, people), Said.nothing(len(rows), measured), elsewhere)
+    joined[np.searchsorted(rows, people)] = sample.verdict
+    weight[np.searchsorted(rows, people)] = sample.weight
+    return Blind(rows, joined, np.isin(rows, people), weight, Said.nothing(len(rows), measured), elsewhere)
 
 
 def pair_uniforms(query: Ints, passage: Ints, dataset: Dataset, seed: int, stream: int) -> np.ndarray[tuple[int], np.dtype[np.float64]]:

@@ -21,8 +21,8 @@ from recipekit.records import JUDGMENTS
 
 __all__ = ["JOURNAL", "Journal", "verdicts_of"]
 
-JOURNAL = JUDGMENTS.remove(JUDGMENTS.get_field_index("judge"))
-"""What one judge said: a judgment, but for who gave it, which the folder tells."""
+JOURNAL = JUDGMENTS.remove(JUDGMENTS.get_field_index("judge")).append(pa.field("unanswered", pa.bool_()))
+"""What one judge said: a judgment, but for who gave it, which the folder tells; and on which pairs no answer could be had."""
 
 
 class Journal:
@@ -74,6 +74,7 @@ class Journal:
             _numbers(verdicts.grade, len(verdicts.query)),
             _numbers(verdicts.confidence, len(verdicts.query)),
             reason,
+            pa.array(np.zeros(len(verdicts.query), np.bool_) if verdicts.unanswered is None else verdicts.unanswered, pa.bool_()),
         ]
         self._writer.write_batch(pa.record_batch(columns, schema=JOURNAL))
 
@@ -107,4 +108,5 @@ def verdicts_of(batch: pa.RecordBatch) -> Verdicts:
         verdict=batch["verdict"].to_numpy(),
         grade=batch["grade"].to_numpy(zero_copy_only=False),
         confidence=batch["confidence"].to_numpy(zero_copy_only=False),
+        unanswered=batch["unanswered"].to_numpy(zero_copy_only=False),
     )

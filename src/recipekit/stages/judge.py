@@ -18,15 +18,18 @@ from recipekit.artifacts.key import fields_identity, key_of
 from recipekit.artifacts.store import write_json
 from recipekit.component import Judge, JudgeSpec, Spending, is_identity
 from recipekit.errors import RunError
+from recipekit.judges.labels import Labels
 from recipekit.recipe.models import Floors, JudgeSection, Slot
 from recipekit.records import JUDGMENTS as SCHEMA
 from recipekit.records import Rows, read_table, write_table
-from recipekit.stages.blind import Blind, blind_pairs, pair_uniforms, read_people
+from recipekit.stages.agreement import FIGURES
+from recipekit.stages.blind import Blind, People, blind_pairs, pair_uniforms, read_people
 from recipekit.stages.inputs import Inputs
 from recipekit.stages.journal import Journal, verdicts_of
 from recipekit.stages.judged import Shares, counted, notes, summarized
 from recipekit.stages.pairs import Asked, load_pairs
-from recipekit.stages.trust import TRUST_FILE, gate, measured_trust
+from recipekit.stages.said import decidable
+from recipekit.stages.trust import TRUST_FILE, Measured, check_floors, decisive, gate
 
 __all__ = ["judge", "spending"]
 
@@ -89,6 +92,8 @@ class _Judging:
         assert inputs.dataset is not None
         self.inputs, self.section, self.specs, self.out, self.dataset = inputs, section, specs, out, inputs.dataset
         self.measured = [name for name, spec in specs.items() if type(spec).measured]
+        self.by_people = section.trust.sample is not None
+        self.undecided = self._undecided()
         self.journals = {name: Journal(out / "scratch" / "verdicts" / name) for name in specs}
         remembered = {spec.disagreeing_with for spec in specs.values() if spec.disagreeing_with}
         self.pairs = load_pairs(self.dataset, read_table(inputs.artifacts["mine"].path / "candidates.arrow"), remembered)
@@ -97,6 +102,7 @@ class _Judging:
 
     def all(self, judges: Mapping[str, Judge]) -> dict[str, Any]:
         """Let every judge speak, write what was said, and count it."""
+        check_floors(self.pairs.blind, self.section.require, by_people=self.by_people, undecided=self.undecided)
         told: dict[str, Any] = {}
         blind: dict[str, int] = {}
         for code, (name, built) in enumerate(judges.items(), start=1):
@@ -124,25 +130,37 @@ class _Judging:
         if not self.section.audit_given:
             labelled = labelled[self._draws(labelled, KNOWN_STREAM) < trust.known]
         people = read_people(trust, self.dataset, self.inputs.progress)
-        rows, verdicts, elsewhere = np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int8), 0
-        if people is not None:
-            rows, there = pairs.positions_of(people.keys)
-            there &= pairs.rank[rows] > 0
-            rows, verdicts, elsewhere = rows[there], people.verdict[there], int((~there).sum())
+        rows, there = pairs.positions_of(people.keys)
+        there &= pairs.rank[rows] > 0
+        elsewhere = int((~there).sum())
         if elsewhere:
-            told = f"{elsewhere:,} of the {len(people.keys):,} pairs in {trust.sample} are no candidates, and are not judged"  # type: ignore[union-attr]
+            told = f"{elsewhere:,} of the {len(people.keys):,} pairs in {trust.sample} are no candidates, and are not judged"
             self.inputs.progress.warn(told)
-        return blind_pairs(labelled, pairs.said.verdict[labelled], rows, verdicts, elsewhere, self.measured)
+        sample = People(people.keys[there], people.verdict[there], people.weight[there])
+        return blind_pairs(labelled, pairs.said.verdict[labelled], rows[there], sample, elsewhere, self.measured)
+
+    def _undecided(self) -> dict[str, list[str]]:
+        """The measured judges whose conditions go by judges before them that do not speak of labelled pairs, and which these are."""
+        found = {}
+        for name in self.measured:
+            before = self._before(name)
+            silent = [other for other in before if other not in self.measured]
+            if silent and decidable(self.specs[name], [other for other in before if other in self.measured]) != self.specs[name]:
+                found[name] = silent
+        return found
+
+    def _before(self, name: str) -> list[str]:
+        names = list(self.specs)
+        return names[: names.index(name)]
 
     def _draws(self, rows: Rows, stream: int) -> np.ndarray[Any, np.dtype[np.float64]]:
         return pair_uniforms(self.pairs.query[rows], self.pairs.passage[rows], self.dataset, self.inputs.seed, stream)
 
     def _ask(self, name: str) -> Asked:
-        names = list(self.specs)
         return self.pairs.ask(
             self.specs[name],
             audit_given=self.section.audit_given,
-            heard=[before for before in names[: names.index(name)] if before in self.measured],
+            heard=[before for before in self._before(name) if before in self.measured],
             draws=lambda rows: self._draws(rows, SAMPLE_STREAM),
             share=self.section.trust.known,
         )
@@ -150,7 +168,7 @@ class _Judging:
     def _run(self, name: str, code: int, built: Judge, asked: Asked) -> dict[str, Any]:
         """Let one judge speak: first what it said before a kill, then the pairs that are still to be asked about."""
         pairs, journal = self.pairs, self.journals[name]
-        before, ahead = pairs.before(self.specs[name], asked), int(asked.left.sum())
+        before, given, ahead = pairs.before(self.specs[name], asked), pairs.standing(), int(asked.left.sum())
         shares = Shares(ahead)
         with self.inputs.progress.track(f"judge {name}", total=ahead, unit="pairs") as tracker:
             for batch in journal.batches():
@@ -161,7 +179,7 @@ class _Judging:
             shares.start()
             with journal:
                 # A copy: `left` shrinks with every verdict, while the batches ahead are still to be made.
-                for said in built.judge(pairs.batches(asked.left.copy(), before)):
+                for said in built.judge(pairs.batches(asked.left.copy(), given, before)):
                     done = pairs.apply(name, code, said, asked)
                     journal.append(said)
                     tracker.advance(done, **shares.of(said, getattr(built, "figures", None) or {}))
@@ -171,16 +189,16 @@ class _Judging:
 
     def _trust(self, blind: Mapping[str, int]) -> dict[str, Any]:
         """Measure the judges, leave the figures where they can be looked at, and hold them against the recipe's floors."""
-        trust = measured_trust(self.pairs, self.dataset, blind, self.journals, self.inputs.seed)
+        files = [code for code, spec in enumerate(self.specs.values(), start=1) if isinstance(spec, Labels)]
+        measured = Measured(self.pairs, self.dataset, blind, self.undecided, files, self.by_people)
+        trust = measured.told(self.journals, self.inputs.seed)
         places = [self.out / TRUST_FILE, *([self.inputs.run / TRUST_FILE] if self.inputs.run else [])]
         for place in places:
             write_json(place, trust)
         gate(trust, self.section.require, look=str(places[-1]))
-        return {name: _short(told) for name, told in {**trust["judges"], "all together": trust["cascade"]}.items()}
+        by, told = decisive(trust)
+        return {name: {"by": by, **_short(figures)} for name, figures in {**told["judges"], "all together": told["cascade"]}.items()}
 
 
 def _short(told: Mapping[str, Any]) -> dict[str, Any]:
-    figures = {
-        name: told[name]["value"] if told[name] else None for name in ("kappa", "agreement", "false_positive_rate", "false_negative_rate")
-    }
-    return {"pairs": told["pairs"], **figures}
+    return {"pairs": told["pairs"], **{name: told[name]["value"] if told[name] else None for name in FIGURES}}

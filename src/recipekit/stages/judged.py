@@ -69,16 +69,16 @@ def summarized(pairs: Pairs, judges: dict[str, Any], measured: Sequence[int]) ->
             likely a false negative.
     """
     said = pairs.said
-    candidate, standing = pairs.rank > 0, pairs.labelled & (said.judge == GIVEN)
+    candidate, negative = pairs.rank > 0, pairs.labelled & ~pairs.given
     queries = len(np.unique(pairs.query[candidate]))
-    # A judged negative of the source that a judge calls relevant is no unlabelled candidate, but is counted by its judge.
-    found = candidate & (said.judge > GIVEN) & ~pairs.given
+    found = candidate & (said.judge > GIVEN) & ~pairs.labelled
     positive, ignore = (int((found & (said.verdict == verdict)).sum()) for verdict in (Verdict.POSITIVE, Verdict.IGNORE))
     undecided = int((found & (said.verdict == Verdict.IGNORE) & np.isin(said.judge, measured)).sum())
     return {
         "queries": queries,
         "candidates": int(candidate.sum()),
-        "given": {"positive": int(pairs.given.sum()), "negative": int((standing & ~pairs.given).sum())},
+        "given": {"positive": int(pairs.given.sum()), "negative": int(negative.sum())},
+        **_overruled(int((pairs.given & ~pairs.standing()).sum()), int((negative & (said.verdict != Verdict.NEGATIVE)).sum())),
         "judges": judges,
         "verdicts": _words(said.verdict),
         "unjudged": int((said.verdict == Verdict.UNJUDGED).sum()),
@@ -90,6 +90,11 @@ def summarized(pairs: Pairs, judges: dict[str, Any], measured: Sequence[int]) ->
             "ignore_per_query": ignore / queries if queries else 0.0,
         },
     }
+
+
+def _overruled(positive: int, negative: int) -> dict[str, Any]:
+    """The sources' labels that are others now; nothing where all stand."""
+    return {"overruled": {"positive": positive, "negative": negative}} if positive or negative else {}
 
 
 def notes(section: JudgeSection, judges: Mapping[str, Mapping[str, Any]], progress: Progress) -> dict[str, Any]:

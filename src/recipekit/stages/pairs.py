@@ -78,7 +78,9 @@ class Pairs:
         wanted = reach & self.said.meets(spec)
         if not audit_given:
             wanted &= ~self.given
-        blind = reach[self.blind.rows] & self.blind.said.meets(decidable(spec, heard))
+        # Of a label, the conditions go by what was said blind; a pair without one is asked about as it would be without the sample.
+        rows = self.blind.rows
+        blind = np.where(self.labelled[rows], reach[rows] & self.blind.said.meets(decidable(spec, heard)), wanted[rows])
         if not type(spec).measured:
             blind[:] = False
         if spec.sample is not None:
@@ -117,7 +119,12 @@ class Pairs:
         before[rows[hidden]] = verdict
         return before
 
-    def batches(self, wanted: Bools, before: npt.NDArray[np.int8]) -> Iterator[PairBatch]:
+    def standing(self) -> Bools:
+        """The source's positives that no judge has overruled, (n,)."""
+        standing: Bools = self.given & (self.said.verdict == Verdict.POSITIVE)
+        return standing
+
+    def batches(self, wanted: Bools, given: Bools, before: npt.NDArray[np.int8]) -> Iterator[PairBatch]:
         """The candidates of every query that has a wanted one, whole queries together, each query's best first."""
         starts = np.flatnonzero(np.diff(self.query, prepend=-1))
         start = 0
@@ -128,7 +135,7 @@ class Pairs:
             rows = rows[np.isin(self.query[rows], self.query[rows[wanted[rows]]])]
             rows = rows[np.lexsort((self.rank[rows], self.query[rows]))]
             if len(rows):
-                yield PairBatch(self.query[rows], self.passage[rows], self.given[rows], before[rows], wanted[rows])
+                yield PairBatch(self.query[rows], self.passage[rows], given[rows], before[rows], wanted[rows])
             start = end
 
     def apply(self, name: str, code: int, said: Verdicts, asked: Asked) -> int:
@@ -145,9 +152,11 @@ class Pairs:
         if not np.isin(verdict, [Verdict.NEGATIVE, Verdict.POSITIVE, Verdict.IGNORE]).all():
             raise ComponentError(f"judge '{name}' gave a verdict that is none of 0 (negative), 1 (positive), 2 (ignore)", code="RK232")
         confidence = np.full(len(rows), np.nan, np.float32) if said.confidence is None else np.asarray(said.confidence)
-        wanted = asked.wanted[rows]
-        self.said.note(rows[wanted], name, code, verdict[wanted], confidence[wanted])
-        self.grade[rows[wanted]] = np.nan if said.grade is None else np.asarray(said.grade)[wanted]
+        heard = asked.wanted[rows]
+        if said.unanswered is not None:
+            heard &= ~np.asarray(said.unanswered) | (self.said.verdict[rows] == Verdict.UNJUDGED)
+        self.said.note(rows[heard], name, code, verdict[heard], confidence[heard])
+        self.grade[rows[heard]] = np.nan if said.grade is None else np.asarray(said.grade)[heard]
         places, is_blind = self.blind.places(rows)
         is_blind[is_blind] = asked.blind[places[is_blind]]
         self.blind.said.note(places[is_blind], name, code, verdict[is_blind], confidence[is_blind])

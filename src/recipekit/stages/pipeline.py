@@ -36,7 +36,7 @@ class Stage:
 PIPELINE: Final = (
     Stage("collect", reads=()),
     Stage("mine", reads=("collect",), ranks=True),
-    Stage("judge", reads=("collect", "mine"), ranks=True),
+    Stage("judge", reads=("collect", "mine"), version=2, ranks=True),
     Stage("train", reads=("collect", "mine", "judge"), ranks=True),
     Stage("evaluate", reads=("collect", "train"), ranks=True),
     Stage("export", reads=("collect", "mine", "judge", "train", "evaluate")),

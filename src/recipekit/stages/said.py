@@ -67,7 +67,7 @@ class Said:
 def decidable(spec: JudgeSpec, heard: Collection[str]) -> JudgeSpec:
     """A judge with those of its conditions that can be decided for pairs that only the judges `heard` were asked about.
 
-    A pair judged blind has no verdict of a margin filter or a label file. What depends on one is taken as met: the judge is asked.
+    A labelled pair has no verdict of a margin filter or a label file. What depends on one is taken as met: the judge is asked.
     """
     dropped: dict[str, None] = {}
     if not heard:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,13 +13,14 @@ import pyarrow.compute as pc
 
 from recipekit.errors import RunError
 from recipekit.recipe.models import Floors
-from recipekit.records import Bools, Dataset, Rows, Verdict
+from recipekit.records import Bools, Dataset, Floats, Rows, Verdict
 from recipekit.stages.agreement import FIGURES, agreement
+from recipekit.stages.blind import Blind
 from recipekit.stages.journal import Journal
 from recipekit.stages.pairs import Pairs
 from recipekit.stages.said import Codes
 
-__all__ = ["BANDS", "TRUST_FILE", "gate", "measured_trust", "rank_bands"]
+__all__ = ["BANDS", "TRUST_FILE", "Measured", "check_floors", "decisive", "gate", "rank_bands"]
 
 TRUST_FILE = "trust.json"
 
@@ -31,6 +32,14 @@ NOT_RETRIEVED = "not retrieved"
 
 EXAMPLES = 12
 """Disagreements that are shown."""
+ENOUGH = 10
+"""Pairs of a label without which no floor is held: of ten without an error, Wilson's interval still reaches to 28 %."""
+NEEDED = {
+    "kappa": ("positive", "negative"),
+    "false_positive_rate": ("negative",),
+    "false_negative_rate": ("positive",),
+}
+"""The labels that a figure rests on."""
 
 
 def rank_bands(rank: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
@@ -39,36 +48,120 @@ def rank_bands(rank: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
     return band
 
 
-def measured_trust(pairs: Pairs, dataset: Dataset, judges: Mapping[str, int], journals: Mapping[str, Journal], seed: int) -> dict[str, Any]:
-    """What the measured judges are worth, as JSON values.
+@dataclass(frozen=True)
+class Measured:
+    """Everything that was said of pairs of known truth."""
+
+    pairs: Pairs
+    """All pairs, once every judge has spoken."""
+    dataset: Dataset
+    asked: Mapping[str, int]
+    """The measured judges, with how many blind pairs each was asked about."""
+    undecided: Mapping[str, Sequence[str]]
+    """Of these, the ones whose conditions go by judges that do not speak of labelled pairs: by name, the judges they wait for."""
+    files: Collection[int]
+    """The codes of judges that read label files, which would be measured by themselves."""
+    by_people: bool
+    """Whether there is a sample that people labelled."""
+
+    def told(self, journals: Mapping[str, Journal], seed: int) -> dict[str, Any]:
+        """What the measured judges are worth, as JSON values.
+
+        Args:
+            journals: What every judge of the recipe said, by name, in their order: for the reasons.
+            seed: Chooses the examples.
+
+        Returns:
+            `blind` (how many pairs of known truth there are, by whose label it is and what it says), `labels` and `people` (None without
+            a sample): by these labels, for each of `judges` and for the `cascade`, `agreement`'s figures with `asked`, `by_rank` and
+            `by_length`; and `examples` of disagreement.
+
+        The cascade on the sources' labels, which stand whatever the judges say, is the measured judges' last word on them; on people's
+        sample it is what stands in the end, whoever said it.
+        """
+        blind = self.pairs.blind
+        counts = {"labels": _counts(blind.truth[~blind.people]), "people": _counts(blind.truth[blind.people])}
+        return {
+            "format": 2,
+            "blind": {**counts, "labels_on_other_pairs": blind.elsewhere},
+            "labels": self._by(~blind.people, blind.said.verdict, unknown=self._unknown()),
+            "people": self._by(blind.people, self._standing()) if self.by_people else None,
+            "examples": list(_examples(self.pairs, self.dataset, journals, seed)),
+        }
+
+    def _by(self, these: Bools, last: Codes, *, unknown: str | None = None) -> dict[str, Any]:
+        """The figures by some labels; `unknown` says why there are none of all judges together."""
+        blind = self.pairs.blind
+        bands = [_by_rank(self.pairs), _by_length(self.pairs, self.dataset)]
+
+        def figures(said: Codes) -> dict[str, Any]:
+            return _figures(blind.truth[these], said[these], blind.weight[these], [band.taken(these) for band in bands])
+
+        judges = {name: {"asked": asked, **figures(blind.said.own[name])} for name, asked in self.asked.items()}
+        nobody = np.full(len(blind), Verdict.UNJUDGED, dtype=np.int8)
+        cascade = figures(last if unknown is None else nobody)
+        if unknown is not None:
+            cascade["unmeasured"] = dict.fromkeys(FIGURES, unknown)
+        return {"judges": judges, "cascade": cascade}
+
+    def _unknown(self) -> str | None:
+        return _undecidable(self.undecided) if len(self.asked) > 1 and self.undecided else None
+
+    def _standing(self) -> Codes:
+        """What stands of each blind pair in the end: of a label, which stands anyway, the measured judges' last word."""
+        blind, rows = self.pairs.blind, self.pairs.blind.rows
+        stands = np.where(self.pairs.labelled[rows], blind.said.verdict, self.pairs.said.verdict[rows])
+        stands[np.isin(self.pairs.said.judge[rows], list(self.files))] = Verdict.UNJUDGED
+        return stands
+
+
+def _counts(truth: Codes) -> dict[str, int]:
+    return {verdict.name.lower(): int((truth == verdict).sum()) for verdict in (Verdict.POSITIVE, Verdict.NEGATIVE, Verdict.IGNORE)}
+
+
+def _undecidable(undecided: Mapping[str, Sequence[str]]) -> str:
+    """Why all judges together cannot be measured by the sources' labels."""
+    name, silent = next(iter(undecided.items()))
+    return f"what '{name}' is asked goes by {' and '.join(map(repr, silent))}, which does not speak of labelled pairs"
+
+
+# Floors -------------------------------------------------------------------------------------------------------------------
+
+
+def decisive(trust: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
+    """By whose labels the floors are held, `people` or `labels`, and the figures by these."""
+    by = "labels" if trust["people"] is None else "people"
+    return by, trust[by]
+
+
+def check_floors(blind: Blind, floors: Floors, *, by_people: bool, undecided: Mapping[str, Sequence[str]]) -> None:
+    """See that what is required can be measured, before anybody is paid.
 
     Args:
-        pairs: All pairs, once every judge has spoken.
-        dataset: For texts and ids.
-        judges: The measured judges, with how many blind pairs each was asked about.
-        journals: What every judge of the recipe said, by name, in their order: for the reasons.
-        seed: Chooses the examples.
+        blind: The pairs of known truth.
+        floors: The recipe's `require`.
+        by_people: Whether there is a sample that people labelled, by which floors are then held.
+        undecided: See `Measured`.
 
-    Returns:
-        `blind` (how many pairs were to be judged blind, by label and by whose label it is), `judges` and `cascade` (the last word of all of
-        them): `agreement`'s figures with `asked`, `by_rank` and `by_length`; and `examples` of disagreement.
+    Raises:
+        RunError: There are too few labels, or what the judges say together is not to be known from them.
     """
-    blind = pairs.blind
-    bands = {"by_rank": _by_rank(pairs), "by_length": _by_length(pairs, dataset)}
-    told = {name: {"asked": asked, **_figures(blind.truth, blind.said.own[name], bands)} for name, asked in judges.items()}
-    return {
-        "format": 1,
-        "blind": {
-            "positive": int((blind.truth == Verdict.POSITIVE).sum()),
-            "negative": int((blind.truth == Verdict.NEGATIVE).sum()),
-            "ignore": int((blind.truth == Verdict.IGNORE).sum()),
-            "labelled_by_people": int(blind.people.sum()),
-            "labels_on_other_pairs": blind.elsewhere,
-        },
-        "judges": told,
-        "cascade": _figures(blind.truth, blind.said.verdict, bands),
-        "examples": list(_examples(pairs, dataset, journals, seed)),
-    }
+    required = _required(floors)
+    if not required:
+        return
+    if not by_people and len(blind.said.own) > 1 and undecided:
+        raise _unmeasurable([_undecidable(undecided)])
+    truth = blind.truth[blind.people == by_people]
+    found = {"positive": int((truth == Verdict.POSITIVE).sum()), "negative": int((truth == Verdict.NEGATIVE).sum())}
+    whose = "in people's sample" if by_people else "among the candidates that are judged blind"
+    short = [
+        f"{name} needs {ENOUGH} known {label}s {whose}, and there are {found[label]}"
+        for name in required
+        for label in NEEDED.get(name, ())
+        if found[label] < ENOUGH
+    ]
+    if short:
+        raise _unmeasurable(short)
 
 
 def gate(trust: Mapping[str, Any], floors: Floors, *, look: str) -> None:
@@ -82,18 +175,41 @@ def gate(trust: Mapping[str, Any], floors: Floors, *, look: str) -> None:
     Raises:
         RunError: It does not, or a required figure could not be measured.
     """
-    cascade = trust["cascade"]
-    required = {name: getattr(floors, name) for name in FIGURES if getattr(floors, name) is not None}
-    missing = [f"{name} ({cascade['unmeasured'][name]})" for name in required if cascade[name] is None]
+    by, told = decisive(trust)
+    cascade, required = told["cascade"], _required(floors)
+    missing = [why for name in required if (why := _too_few(name, cascade)) is not None]
     if missing:
-        advice = "label some (`recipekit judge sample` writes a file to fill in), and name the file in judge.trust.sample"
-        raise RunError(f"judge.require asks for what cannot be measured: {', '.join(missing)}; {advice}", code="RK622")
+        raise _unmeasurable(missing)
     failed = [
         _short_of(name, cascade[name], limit) for name, limit in required.items() if not _reached(name, cascade[name]["value"], limit)
     ]
     if failed:
+        whose = "labelled by people" if by == "people" else "judged blind"
         advice = f"figures and examples stand in {look}. Improve the judges, or lower the limit, which judges nothing again"
-        raise RunError(f"the judges stay below judge.require: {', '.join(failed)}, on {cascade['pairs']:,} pairs; {advice}", code="RK621")
+        raise RunError(
+            f"the judges stay below judge.require: {', '.join(failed)}, on {cascade['pairs']:,} pairs {whose}; {advice}", code="RK621"
+        )
+
+
+def _required(floors: Floors) -> dict[str, float]:
+    return {name: limit for name in FIGURES if (limit := getattr(floors, name)) is not None}
+
+
+def _unmeasurable(reasons: Sequence[str]) -> RunError:
+    advice = "label some (`recipekit judge sample` writes a file to fill in), and name the file in judge.trust.sample"
+    return RunError(f"judge.require asks for what cannot be measured: {'; '.join(reasons)}. To go on, {advice}", code="RK622")
+
+
+def _too_few(name: str, cascade: Mapping[str, Any]) -> str | None:
+    """Why a figure does not hold a floor, where it does not."""
+    if cascade[name] is None:
+        return f"{name} ({cascade['unmeasured'][name]})"
+    table = cascade["table"]
+    for label in NEEDED.get(name, ()):
+        decided = table[label]["positive"] + table[label]["negative"]
+        if decided < ENOUGH:
+            return f"{name} ({decided} known {label}s were called positive or negative, and {ENOUGH} are needed)"
+    return None
 
 
 def _reached(name: str, value: float, limit: float) -> bool:
@@ -112,31 +228,36 @@ def _short_of(name: str, figure: Mapping[str, float], limit: float) -> str:
 class _Bands:
     """Names of bands, and the band of each blind pair."""
 
-    names: tuple[str, ...]
+    name: str
+    labels: tuple[str, ...]
     of: npt.NDArray[np.int64]
+
+    def taken(self, these: Bools) -> _Bands:
+        """Of some pairs alone."""
+        return _Bands(self.name, self.labels, self.of[these])
 
 
 def _by_rank(pairs: Pairs) -> _Bands:
     rows = pairs.blind.rows
     band = np.where(pairs.retrieved[rows], rank_bands(pairs.rank[rows]), len(BANDS))
-    return _Bands((*BANDS, NOT_RETRIEVED), band)
+    return _Bands("by_rank", (*BANDS, NOT_RETRIEVED), band)
 
 
 def _by_length(pairs: Pairs, dataset: Dataset) -> _Bands:
     rows = pa.array(pairs.passage[pairs.blind.rows])
     characters = sum(pc.utf8_length(dataset.passages.table[name].take(rows)).to_numpy() for name in ("title", "text"))
-    return _Bands(tuple(LENGTHS), np.digitize(characters, list(LENGTHS.values())) - 1)
+    return _Bands("by_length", tuple(LENGTHS), np.digitize(characters, list(LENGTHS.values())) - 1)
 
 
-def _figures(truth: Codes, said: Codes, bands: Mapping[str, _Bands]) -> dict[str, Any]:
-    told = agreement(truth, said)
-    for name, band in bands.items():
-        told[name] = {}
-        for number, label in enumerate(band.names):
+def _figures(truth: Codes, said: Codes, weight: Floats, bands: Sequence[_Bands]) -> dict[str, Any]:
+    told = agreement(truth, said, weight)
+    for band in bands:
+        told[band.name] = {}
+        for number, label in enumerate(band.labels):
             here = band.of == number
-            figures = agreement(truth[here], said[here])
+            figures = agreement(truth[here], said[here], weight[here])
             if figures["pairs"]:
-                told[name][label] = figures
+                told[band.name][label] = figures
     return told
 
 
