@@ -42,6 +42,7 @@ def run(tmp_path, data):
                     grade=float(some.grade[place]),
                     confidence=float(some.confidence[place]),
                     reason=some.reason and some.reason[place],
+                    unanswered=bool(some.unanswered[place]),
                 )
         return SimpleNamespace(said=said, counts=built.counts, progress=progress, judge=built)
 

@@ -1,6 +1,7 @@
 """The cross-encoder as a judge: a tiny one, trained here to tell passages on food, with which all queries have to do, from others."""
 
 import json
+import math
 import random
 from pathlib import Path
 
@@ -12,8 +13,8 @@ from pydantic import ValidationError
 from recipekit.artifacts.key import FileHashes, component_identity
 from recipekit.artifacts.store import Artifact, Store
 from recipekit.component import JudgeSpec, PairBatch
-from recipekit.errors import ComponentError, ModelError
-from recipekit.judges.calibration import Calibration, KnownPairs, known_pairs, thresholds
+from recipekit.errors import DataError, ModelError
+from recipekit.judges.calibration import Calibration, KnownPairs, fewest_negatives, known_pairs, thresholds
 from recipekit.judges.cross_encoder import CrossEncoderSpec
 from recipekit.judges.labels import Labels
 from recipekit.recipe.models import JudgeSection, Slot
@@ -119,9 +120,10 @@ def test_batches_by_length_change_nothing_and_long_pairs_are_counted(tiny_cross_
 
 
 def test_thresholds_are_calibrated_on_dev_and_found_again_by_the_next_attempt(tiny_cross_encoder, dataset, tmp_path):
-    spec = CrossEncoderSpec(model=str(tiny_cross_encoder), calibrate=Calibration(precision=0.9), precision="fp32")
+    spec = CrossEncoderSpec(model=str(tiny_cross_encoder), calibrate=Calibration(positive_share=0.5), precision="fp32")
+    spec.check(dataset)
     first = spec.build(context(tmp_path, dataset=dataset))
-    assert first.counts["calibration"]["known"] == {"positives": 48, "negatives": 21, "drawn": True}, "half of 48 draws are labelled"
+    assert first.counts["calibration"]["known"] == {"positives": 48, "negatives": 48, "drawn": True}, "dev has no other unlabelled pairs"
     assert first.counts["scored"] == 0, "what was scored to calibrate is not counted"
     verdicts = {pair: verdict for pair, (verdict, _) in said(first, [everything()]).items()}
     assert all(verdict == NEGATIVE for (_, p), verdict in verdicts.items() if p not in RELEVANT)
@@ -129,6 +131,17 @@ def test_thresholds_are_calibrated_on_dev_and_found_again_by_the_next_attempt(ti
     kept = json.loads((tmp_path / "calibration.json").read_text())
     (tmp_path / "calibration.json").write_text(json.dumps({**kept, "positive_from": 0.123}))
     assert spec.build(context(tmp_path, dataset=dataset)).counts["positive_from"] == 0.123
+
+
+def test_too_few_negatives_show_no_precision_and_how_many_would_is_told(tiny_cross_encoder, dataset, tmp_path):
+    progress = RecordingProgress()
+    spec = CrossEncoderSpec(model=str(tiny_cross_encoder), calibrate=Calibration(precision=0.9))
+    built = spec.build(context(tmp_path, dataset=dataset, progress=progress))
+    assert {verdict for verdict, _ in said(built, [everything()]).values()} == {NEGATIVE, IGNORE}
+    assert progress.warnings == [
+        "cross_encoder: nothing will be called positive: 48 random negatives cannot show a precision of 0.9 at positive_share 0.1; "
+        "217 would do, if all of them score less than the positives"
+    ]
 
 
 def test_the_first_stage_of_a_cascade(tiny_cross_encoder, dataset, tmp_path):
@@ -212,13 +225,34 @@ def test_the_lowest_score_that_is_precise_and_the_quantile_of_positives():
     positives, negatives = np.arange(1, 101), np.arange(-60, 40)  # 39 negatives stand among the positives
     positive_from, negative_below = scored(positives, negatives, precision=0.9, recall=0.95, positive_share=0.5)
     assert negative_below == 5, "95 of 100 positives score more"
-    # from 32: 69 of 100 positives and 8 of 100 negatives; 69 / 77 < 0.9. From 33: 68 and 7; 68 / 75 > 0.9.
-    assert positive_from == 33
-    assert scored(positives, negatives, precision=0.9, positive_share=0.05)[0] == 40, "rarer positives need a purer range"
+    # From 37: 64 of 100 positives, and 3 of 100 negatives, which may be 7.2 % (Wilson); 64 / 71.2 < 0.9.
+    # From 38: 63, and 2, which may be 5.9 %; 63 / 68.9 > 0.9.
+    assert positive_from == 38
+    assert scored(positives, negatives, precision=0.9, positive_share=0.05)[0] == np.inf, "rarer positives need more known negatives"
+    assert scored(positives, np.repeat(negatives, 100), precision=0.9, positive_share=0.05)[0] == 40, "a purer range"
 
 
 def test_well_separated_classes_leave_nothing_between():
-    assert scored(range(50, 100), range(50), recall=0.95) == (52, 52)
+    assert scored(range(500, 1000), range(500), recall=0.95) == (524, 524)
+
+
+@pytest.mark.parametrize("settings", [{}, {"precision": 0.95}, {"positive_share": 0.5}, {"precision": 0.3, "positive_share": 0.7}])
+def test_the_fewest_negatives_that_show_a_precision(settings):
+    fewest = fewest_negatives(Calibration(**settings))
+    assert scored(range(100, 200), range(-fewest, 0), **settings)[0] < np.inf
+    assert fewest == 1 or scored(range(100, 200), range(-fewest + 1, 0), **settings)[0] == np.inf
+
+
+@pytest.mark.parametrize(("known", "distance"), [(20, 2), (250, 4), (1000, 2), (1000, 3), (5000, 2)])
+def test_thresholds_keep_the_precision_that_they_promise(known, distance):
+    """Normal scores, whose true rates are known: in at most 5 % of the draws, and chance beside, is it less than was wanted."""
+    draws = np.random.default_rng(11)
+    less = 0
+    for _ in range(200):
+        positive_from, _ = scored(draws.normal(distance, 1, 1000), draws.normal(0, 1, known), precision=0.9, positive_share=0.1)
+        true, false = ((1 - math.erf((positive_from - mean) / math.sqrt(2))) / 2 for mean in (distance, 0))
+        less += positive_from < np.inf and 0.1 * true / (0.1 * true + 0.9 * false) < 0.9
+    assert less <= 20
 
 
 def test_no_score_is_precise_enough():
@@ -230,7 +264,9 @@ def test_random_negatives_are_never_labelled_and_positives_must_beat_half_of_the
     assert known.random_negatives
     negatives = set(zip(known.query[~known.positive].tolist(), known.passage[~known.positive].tolist(), strict=True))
     assert negatives and all(q >= 4 and p not in RELEVANT for q, p in negatives)
-    found = thresholds(known.positive * np.arange(1, len(known.query) + 1, dtype=np.float32), known, Calibration())
+    assert len(negatives) == (~known.positive).sum(), "none is drawn twice"
+    scores = known.positive * np.arange(1, len(known.query) + 1, dtype=np.float32)
+    found = thresholds(scores, known, Calibration(positive_share=0.5))
     assert (found.positive_from, found.negative_below) == (25, 3), "48 positives with the scores 1 to 48"
 
 
@@ -241,6 +277,9 @@ def test_judged_negatives_come_before_random_ones(make_dataset):
     assert all(p % 2 == 0 for p in known.passage[~known.positive])
 
 
-def test_too_few_known_positives_is_an_error(tiny_dataset):
-    with pytest.raises(ComponentError, match="6 positives are known of dev queries, and at least 20 are needed"):
-        known_pairs(tiny_dataset, Calibration(), seed=1)
+def test_too_few_known_positives_is_an_error_before_anything_is_mined(tiny_dataset):
+    spec = CrossEncoderSpec(model="owner/name", calibrate=Calibration())
+    with pytest.raises(DataError, match="6 positives are known of dev queries, and at least 20 are needed") as told:
+        spec.check(tiny_dataset)
+    assert told.value.code == "RK337"
+    CrossEncoderSpec(model="owner/name", positive_from=1.0, negative_below=0.0).check(tiny_dataset)

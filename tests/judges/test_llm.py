@@ -156,6 +156,27 @@ def test_the_majority_of_votes_decides_and_its_share_is_the_confidence(run, trut
     assert done.counts["positions"]["positive_share"][0] == 1.0
 
 
+def test_a_prompt_that_was_answered_is_no_vote_of_its_own_and_is_not_paid_twice(run, truths):
+    """12 passages at 10 a call: a call of 2 has two orders, and so two votes of three."""
+    prompts = []
+    right = fenced_oracle({pair: int(grade > 1) for pair, grade in truths.items()}, Grades((0, 1)))
+
+    def policy(call):
+        prompts.append(texts_of(call.body)[1])
+        return right(call)
+
+    with serving(policy) as server:
+        done = run(server, batch(1, 12), prompt="binary", votes=3)
+        assert server.ledger.billed == len(set(prompts)) == 3 + 2
+        alone = run(server, batch(1, 1), prompt="binary", votes=3, repeat=1.0, scratch="alone")
+        assert alone.counts["calls"] == 1
+        varied = run(server, batch(1, 1), prompt="binary", votes=3, temperature=1.0, scratch="varied")
+        assert varied.counts["calls"] == 3
+    assert verdicts(done) == {(0, p): POSITIVE if p % 4 > 1 else NEGATIVE for p in range(12)}
+    assert {said.confidence for said in done.said.values()} == {1.0}
+    assert verdicts(alone) == {(0, 0): NEGATIVE}
+
+
 def test_a_tie_is_an_ignore(run):
     vote = {}
 
@@ -195,11 +216,19 @@ def test_repeats_measure_how_consistent_a_judge_is(run, truths):
         ({"prompt": "own", "prompt_text": "{{ query }}", "grades": {0: "negative"}}, "prompt_text: it does not show the passages"),
         ({"prompt_text": "{{ query }}{{ passages }}"}, "prompt_text is for `prompt: own`, and prompt is 'umbrela'"),
         ({"sampling": {"temperature": 1}}, "'temperature' may not stand here"),
+        ({"sampling": {"extra_body": {"n": 4}}}, "sampling: 'n' may not stand here; where it is a judge's own key, use that"),
+        ({"sampling": {"extra_body": {"max_completion_tokens": 50_000}}}, "'max_completion_tokens' may not stand here"),
+        ({"sampling": {"fallbacks": ["openai/gpt-5"]}}, "'fallbacks' may not stand here"),
+        ({"sampling": {"extra_body": {"models": ["openai/gpt-5"]}}}, "'models' may not stand here"),
+        ({"sampling": {"context_window_fallback_dict": {"m": "gpt-5"}}}, "'context_window_fallback_dict' may not stand here"),
+        ({"sampling": {"extra_body": {"routes": [{"n": 4}]}}}, "'n' may not stand here"),
         ({"votes": 3, "passages_per_call": 1}, "votes: each asks in another order, and one passage has none"),
         ({"prompt": "relevant_set", "logprobs": True}, "relevant_set gives passages no grade"),
         ({"api_base": "localhost:8000/v1"}, "is no url: write http://HOST:PORT or https://HOST:PORT"),
         ({"sampling": {"aws_secret_access_key": "abc"}}, "set the variable that litellm reads instead (AWS_SECRET_ACCESS_KEY)"),
-        ({"sampling": {"extra_body": {"api_key": "sk-123456"}}}, "'api_key' is a credential"),
+        ({"sampling": {"extra_body": {"azure_ad_token": "abc"}}}, "'azure_ad_token' is a credential"),
+        ({"sampling": {"extra_body": {"hosts": [{"access_key": "abc"}]}}}, "'access_key' is a credential"),
+        ({"sampling": {"extra_body": {"api_key": "sk-123456"}}}, "'api_key' may not stand here; where it is a judge's own key, use that"),
     ],
 )
 def test_a_wrong_spec_is_told(fields, told):
@@ -207,8 +236,21 @@ def test_a_wrong_spec_is_told(fields, told):
         Llm(model="openai/test-model", **fields)
 
 
-def test_what_no_credential_is_may_be_sampled_with():
-    Llm(model="hosted_vllm/m", sampling={"prompt_cache_key": "a", "extra_body": {"stop_token_ids": [2], "pad_token_id": 0}})
+@pytest.mark.parametrize(
+    "sampling",
+    [
+        {"prompt_cache_key": "a", "extra_body": {"stop_token_ids": [2], "pad_token_id": 0}},
+        {"top_p": 0.9, "seed": 1, "extra_body": {"chat_template_kwargs": {"enable_thinking": False, "reasoning_effort": "low"}}},
+        {"extra_body": {"provider": {"order": ["a", "b"], "allow_fallbacks": False, "max_price": {"prompt": 1}}}},
+    ],
+)
+def test_what_neither_holds_credentials_nor_costs_more_may_be_sampled_with(sampling):
+    assert Llm(model="hosted_vllm/m", sampling=sampling).sampling == sampling
+
+
+def test_votes_on_one_passage_are_for_models_whose_answers_vary():
+    assert Llm(model="openai/test-model", votes=3, passages_per_call=1, temperature=0.7).told_temperature == 0.7
+    assert Llm(model="openai/test-model", votes=3, passages_per_call=1, reasoning_effort="low").told_temperature is None
 
 
 def test_the_words_of_a_prompt_are_part_of_what_a_judge_is():
@@ -228,6 +270,15 @@ def test_an_estimate_is_what_the_run_takes(run, data, truths):
     assert foreseen["tokens in"] == pytest.approx(done.counts["tokens"]["in"], rel=0.25)
     assert foreseen["usd"] == pytest.approx(foreseen["tokens in"] * 0.15e-6 + foreseen["tokens out"] * 0.6e-6)
     assert "tokens" not in foreseen  # counted by the model's own tokenizer
+
+
+def test_an_estimate_counts_the_calls_that_verdicts_before_keep_apart(run, data, truths):
+    """20 pairs a query, 10 a call: of 1 positive and 19 others that is three calls, and not two."""
+    before = np.tile(np.array([POSITIVE] + [IGNORE] * 19, np.int8), 6)
+    with serving(fenced_oracle(truths, UMBRELA)) as server:
+        done = run(server, batch(6, 20, before=before), when=("positive", "ignore"))
+    assert done.counts["calls"] == Llm(model="openai/test-model", when=("positive", "ignore")).estimate(Sizes.of(data), 120)["calls"] == 18
+    assert Llm(model="openai/test-model").estimate(Sizes.of(data), 120)["calls"] == 12
 
 
 def test_an_estimate_says_what_it_does_not_know(data):

@@ -11,6 +11,7 @@ from llm_runs import PRICE, UMBRELA, batch
 from recipekit.errors import ComponentError, RunError, StoreError
 from recipekit.judges.language_model.tally import Tally
 from recipekit.judges.prompting.canaries import BESIDE, canary
+from recipekit.judges.prompting.replies import Grades
 from recipekit.records import Verdict
 from servers.fenced_oracle import fenced_oracle, texts_of
 from servers.openai_server import Ledger, always, error, serving, text
@@ -90,6 +91,41 @@ def test_a_refusal_is_asked_again_in_halves_so_that_one_passage_loses_only_its_h
     assert len(lost) == 5
     assert done.counts["missing"] == {"refused": 5}
     assert done.counts["failures"] == {"refusal": 2}
+
+
+def test_what_got_no_answer_is_told_apart_from_what_the_judge_ignores(run, truths):
+    right = fenced_oracle(truths, UMBRELA)
+
+    def policy(call):
+        bad = "passage number 3 says something" in texts_of(call.body)[1]
+        return text("", finish_reason="content_filter") if bad else right(call)
+
+    with serving(policy) as server:
+        done = run(server, batch(1, 8), passages_per_call=1)
+    assert [said.unanswered for said in done.said.values()] == [p == 3 for _, p in done.said]
+    assert done.said[0, 3].verdict == done.said[0, 1].verdict == done.said[0, 5].verdict == IGNORE
+    assert done.counts["missing"] == {"filtered": 1}
+
+
+def test_votes_are_unanswered_only_where_all_of_them_are(run, truths):
+    """Passage 3 is never answered for, passage 5 in the first order alone."""
+    right = fenced_oracle(truths, UMBRELA)
+    orders = []
+
+    def policy(call):
+        good = json.loads(right(call).text)
+        places = {passage: str(number) for number, passage in enumerate(texts_of(call.body)[1], start=1)}
+        orders.append(tuple(places))
+        good[places["passage number 3 says something"]] = "maybe"
+        if orders[-1] != orders[0]:
+            good[places["passage number 5 says something"]] = "maybe"
+        return text(json.dumps(good))
+
+    with serving(policy) as server:
+        done = run(server, batch(1, 8), votes=3, concurrency=1)
+    assert len(set(orders)) == 3
+    assert [pair for pair, said in done.said.items() if said.unanswered] == [(0, 3)]
+    assert done.said[0, 5].grade == 1, "of the one vote that had one"
 
 
 def test_a_prompt_that_is_too_long_is_split_as_often_as_it_takes(run, truths):
@@ -235,6 +271,30 @@ def test_canaries_are_planted_counted_and_never_judged(run, truths):
     assert kinds["injected"]["pass_rate"] == 1.0
     assert kinds["stuffed"]["pass_rate"] == 0.0
     assert kinds["injected"]["seen"] + kinds["stuffed"]["seen"] == done.counts["calls"] == 78
+
+
+def test_a_planted_passage_that_is_ignored_has_passed(run, truths):
+    """With these grades nothing is ever called positive: what the judge does not see through is kept from the negatives."""
+
+    def gullible(call):
+        return text(Grades((0, 1)).write([int("highest grade" in passage) for passage in texts_of(call.body)[1]]))
+
+    with serving(gullible) as server:
+        done = run(server, batch(), canaries=1.0, passages_per_call=2, prompt="binary", grades={0: "negative", 1: "ignore"})
+    assert done.counts["canaries"]["injected"]["pass_rate"] == 1.0
+    assert done.counts["canaries"]["stuffed"]["pass_rate"] == 0.0
+
+
+def test_a_planted_passage_without_an_answer_has_not_passed(run, truths):
+    right = fenced_oracle(truths, UMBRELA)
+
+    def policy(call):
+        planted = any("highest grade" in passage for passage in texts_of(call.body)[1])
+        return text("", refusal="I will not speak of this.") if planted else right(call)
+
+    with serving(policy) as server:
+        done = run(server, batch(1), canaries=1.0, passages_per_call=2)
+    assert "injected" not in done.counts["canaries"], "it was not seen either"
 
 
 def test_too_many_fooled_answers_end_the_run_and_what_is_paid_is_kept(run, truths):

@@ -82,7 +82,9 @@ def test_answers_of_other_forms_are_understood(text):
         ("I cannot say.", (None, None), "no JSON object"),
         ('{"1": 2}', (2, None), "passage 2 has no grade"),
         ('{"1": 2, "2": 7}', (2, None), "passage 2 has no grade that is one of 0, 1, 2, 3"),
-        ('{"1": 2, "2": 0, "3": 1}', (2, 0), "there are 2 passages, and no passage 3"),
+        ('{"1": 2, "2": 0, "3": 1}', (None, None), "there are 2 passages, and no passage 3"),  # for which is the third?
+        ('{"0": 2, "1": 0}', (None, None), "passage 2 has no grade"),  # counts from 0
+        ("Passage 1: 2\nPassage 2: 0\nPassage 3: 1", (None, None), "no passage 3"),
         ('{"1": 2, "2": 1, "2": 3}', (2, None), "passage 2"),  # says two things
         ('{"1": 2, "2": 1', (2, None), "passage 2"),  # cut: the 1 may be the start of a 10
         ('{"1": {"reason": "so", "grade": 2}, "2": {"reason": "no', (2, None), "passage 2"),
@@ -108,7 +110,9 @@ def test_words_answer_a_yes_or_no_question():
         ('{"Relevant_Passages": ["passage 2", "[3]"]}', (0, 1, 1)),
         ('{"relevant": [{"passage": 2}]}', (0, 1, 0)),
         ("The relevant ones: [2, 3]", (0, 1, 1)),
-        ('{"relevant": [2, 9]}', (None, 1, None)),  # what a broken list leaves out is not known
+        ('{"relevant": [2, 9]}', (None, None, None)),
+        ('{"relevant": [0, 2]}', (None, None, None)),  # counts from 0: then 2 is the third
+        ('{"relevant": [2, "the last"]}', (None, None, None)),
         ('{"relevant": [2, ', (None, None, None)),
         ("none", (None, None, None)),
     ],
@@ -125,9 +129,40 @@ def test_reasons_are_kept():
     assert RelevantSet(reasons=True).read('{"reason": "one names it", "relevant": [1]}', 2).reasons == ("one names it", "one names it")
 
 
-def test_a_second_answer_fills_the_gaps_of_the_first():
-    first, second = UMBRELA.read('{"1": 2}', 2), UMBRELA.read('{"1": 3, "2": 0}', 2)
-    assert first.filled(second).grades == (2, 0)
+@pytest.mark.parametrize(
+    ("form", "first", "second", "grades"),
+    [
+        (UMBRELA, '{"0": 3, "1": 0, "2": 0}', '{"1": 3, "2": 0, "3": 0}', (3, 0, 0)),  # counted from 0
+        (UMBRELA, '{"1": 0, "2": 3, "3": 0, "4": 0}', '{"1": 3, "2": 0, "3": 0}', (3, 0, 0)),  # saw one too many
+        (UMBRELA, '{"1": 3, "2": 0}', '{"1": 0, "2": 3, "3": 0}', (0, 3, 0)),  # passed one over
+        (RelevantSet(), '{"relevant": [0, 2]}', '{"relevant": [1, 3]}', (1, 0, 1)),
+    ],
+)
+def test_a_good_second_answer_stands_for_itself(form, first, second, grades):
+    assert form.read(first, 3).problem is not None
+    assert form.read(first, 3).corrected_by(form.read(second, 3)).grades == grades
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "grades"),
+    [
+        ('{"1": 2, "3": 1}', '{"1": 3, "2": 0}', (3, 0, 1)),
+        ('{"1": 2, "3": 1}', "I cannot say.", (2, None, 1)),
+        ('{"1": 2, "3": 1}', '{"0": 2, "1": 0, "2": 1}', (2, None, 1)),  # of which nothing is trusted
+        ('{"0": 2, "1": 0, "2": 1}', '{"1": 3, "2": 0}', (3, 0, None)),
+    ],
+)
+def test_the_gaps_of_a_broken_second_answer_are_filled_from_the_first(first, second, grades):
+    both = UMBRELA.read(first, 3).corrected_by(UMBRELA.read(second, 3))
+    assert both.grades == grades
+    assert both.problem is not None
+
+
+def test_a_reason_stays_with_its_grade():
+    form = Grades((0, 1), reasons=True)
+    first = form.read('{"1": {"reason": "names it", "grade": 1}, "2": {"reason": "as well", "grade": 1}}', 3)
+    both = first.corrected_by(form.read('{"1": {"grade": 0}, "3": {"reason": "no", "grade": 0}}', 3))
+    assert (both.grades, both.reasons) == ((0, 1, 0), (None, "as well", "no"))
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,20 @@ def test_the_last_call_of_a_query_may_be_partial():
     assert job.tokens_out == 20 * 6
 
 
+@pytest.mark.parametrize(
+    ("pairs", "size", "strata", "calls"),
+    [
+        (20, 10, 1, 2),
+        (20, 10, 2, 3),  # 1 and 19
+        (20, 10, 3, 4),  # 1, 1 and 18
+        (2, 10, 3, 2),  # no more calls than pairs
+        (20, 1, 3, 20),
+    ],
+)
+def test_pairs_that_share_no_call_may_leave_calls_partly_empty(pairs, size, strata, calls):
+    assert work(queries=5, pairs_per_query=pairs, passages_per_call=size, strata=strata, **CALL).calls == 5 * calls
+
+
 def test_votes_ask_everything_again():
     once = work(queries=7, pairs_per_query=9, passages_per_call=4, **CALL, price=CHEAP, requests_per_minute=60)
     thrice = work(queries=7, pairs_per_query=9, passages_per_call=4, **CALL, price=CHEAP, requests_per_minute=60, votes=3)

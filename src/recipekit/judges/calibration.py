@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field
 
-from recipekit.errors import ComponentError
-from recipekit.records import Dataset, Floats, Ints, pair_keys
+from recipekit.errors import DataError
+from recipekit.records import Dataset, Floats, Ints, Rows, pair_keys
 
-__all__ = ["Calibration", "KnownPairs", "Thresholds", "known_pairs", "thresholds"]
+__all__ = ["Calibration", "KnownPairs", "Thresholds", "fewest_negatives", "known_labels", "known_pairs", "thresholds"]
 
 FEWEST = 20
 """Known positives below which quantiles mean nothing, and known negatives below which random passages stand in for them."""
+
+Z = 1.6448536269514722
+"""The normal quantile of a one-sided 95 % bound."""
 
 
 class Calibration(BaseModel):
@@ -24,18 +29,22 @@ class Calibration(BaseModel):
 
     - `negative_below` is the score that a share `recall` of the known positives reaches: what scores lower than almost every
       known positive is a negative.
-    - `positive_from` is the lowest score from which the known pairs are positives with the wanted precision, counted as if a
-      share `positive_share` of the candidates were positives: with TPR and FPR the shares of the known positives and
-      negatives that score as much, s * TPR / (s * TPR + (1 - s) * FPR) >= precision. It is never below `negative_below`.
+    - `positive_from` is the lowest score from which the known pairs show the wanted precision, counted as if a share
+      `positive_share` of the candidates were positives: with TPR the share of the known positives that score as much, and U the
+      most that the false-positive rate may be, s * TPR / (s * TPR + (1 - s) * U) >= precision. It is never below `negative_below`.
 
-    Where fewer than 20 negatives are known, a random passage per known positive stands in for them. Random passages are easier than
-    the near misses that retrieval brings, so `positive_from` is then also at least the known positives' `positive_quantile`.
+    U is the upper end of Wilson's interval (1927), one-sided at 95 %: where k of n known negatives score as much, p = k / n and z = 1.645,
+    U = (p + z²/2n + z √(p(1-p)/n + z²/4n²)) / (1 + z²/n). Few negatives show little: even with k = 0, U = z² / (n + z²), and a precision
+    of 0.9 at a share of 0.1 takes 217 of them (`fewest_negatives`). With fewer, nothing is a positive.
+
+    Where fewer than 20 negatives are known, random passages stand in for them. They are easier than the near misses that retrieval
+    brings, so `positive_from` is then also at least the known positives' `positive_quantile`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, validate_default=True)
 
-    precision: float = Field(default=0.9, gt=0, le=1)
-    """The least share of true positives among what is called positive."""
+    precision: float = Field(default=0.9, gt=0, lt=1)
+    """The least share of true positives among what is called positive. No number of known pairs can show that it is 1."""
     recall: float = Field(default=0.95, gt=0, le=1)
     """Share of the known positives that must not be called negative."""
     positive_share: float = Field(default=0.1, gt=0, lt=1)
@@ -43,7 +52,8 @@ class Calibration(BaseModel):
     positive_quantile: float = Field(default=0.5, ge=0, lt=1)
     """Share of the known positives that score below `positive_from`, at least, where no negatives are known."""
     split: str = Field(default="dev", pattern="^(train|dev)$")
-    """Whose labels are known. Those of dev are not among the pairs that are judged blind to measure the judge; train's are."""
+    """Whose labels are known. The labels of queries that are mined (`mine.splits`) also measure the judge, blind: with thresholds that were
+    found on the same labels, it looks better than it is. By default train is mined and dev is not."""
     pairs: int = Field(default=1000, ge=FEWEST)
     """How many known positives to score at most, and how many negatives."""
 
@@ -71,25 +81,16 @@ def known_pairs(dataset: Dataset, calibration: Calibration, seed: int) -> KnownP
     """A seeded sample of the pairs whose truth is known.
 
     Raises:
-        ComponentError: There are too few known positives.
+        DataError: There are too few known positives.
     """
     rng = np.random.default_rng([seed, 0xCA11])
-    labels = dataset.labels
-    query, passage = labels["query"].to_numpy(), labels["passage"].to_numpy()
-    of_split = np.isin(query, dataset.rows(calibration.split))
-    positive = labels["grade"].to_numpy() > 0
-    positives, negatives = np.flatnonzero(of_split & positive), np.flatnonzero(of_split & ~positive)
-    if len(positives) < FEWEST:
-        raise ComponentError(
-            f"calibrate: {len(positives)} positives are known of {calibration.split} queries, and at least {FEWEST} are needed: "
-            "give positive_from and negative_below, or calibrate on another split",
-            code="RK260",
-        )
+    query, passage = dataset.labels["query"].to_numpy(), dataset.labels["passage"].to_numpy()
+    positives, negatives = known_labels(dataset, calibration)
     positives = rng.choice(positives, size=min(len(positives), calibration.pairs), replace=False)
     pairs = [(query[positives], passage[positives])]
     drawn = len(negatives) < FEWEST
     if drawn:
-        pairs.append(_random_negatives(dataset, query[positives], rng))
+        pairs.append(_random_negatives(dataset, rng.choice(query[positives], size=calibration.pairs), rng))
     else:
         negatives = rng.choice(negatives, size=min(len(negatives), calibration.pairs), replace=False)
         pairs.append((query[negatives], passage[negatives]))
@@ -97,25 +98,58 @@ def known_pairs(dataset: Dataset, calibration: Calibration, seed: int) -> KnownP
     return KnownPairs(queries, passages, np.arange(len(queries)) < len(positives), drawn)
 
 
+def known_labels(dataset: Dataset, calibration: Calibration) -> tuple[Rows, Rows]:
+    """Rows of the labels that calibration may use: the positives, and the judged negatives.
+
+    Raises:
+        DataError: There are too few known positives.
+    """
+    of_split = np.isin(dataset.labels["query"].to_numpy(), dataset.rows(calibration.split))
+    positive = dataset.labels["grade"].to_numpy() > 0
+    positives = np.flatnonzero(of_split & positive)
+    if len(positives) < FEWEST:
+        raise DataError(
+            f"calibrate: {len(positives)} positives are known of {calibration.split} queries, and at least {FEWEST} are needed: "
+            "give positive_from and negative_below, or calibrate on another split",
+            code="RK337",
+        )
+    return positives, np.flatnonzero(of_split & ~positive)
+
+
 def _random_negatives(dataset: Dataset, query: Ints, rng: np.random.Generator) -> tuple[Ints, Ints]:
-    """A random passage per query of the sample that is no labelled one of it; the few that are drawn labelled are left out."""
+    """A random passage for each query of a sample; the few pairs that are labelled, or drawn twice, are left out."""
     n = len(dataset.passages)
-    passage = rng.integers(0, n, size=len(query))
     labelled = pair_keys(dataset.labels["query"].to_numpy(), dataset.labels["passage"].to_numpy(), n)
-    free = ~np.isin(pair_keys(query, passage, n), labelled)
-    return query[free], passage[free].astype(np.int32)
+    drawn = pair_keys(query, rng.integers(0, n, size=len(query)), n)
+    free = np.setdiff1d(drawn, labelled)
+    return (free // n).astype(np.int32), (free % n).astype(np.int32)
 
 
 def thresholds(scores: Floats, known: KnownPairs, calibration: Calibration) -> Thresholds:
-    """Thresholds from the scores of known pairs, (n,); see `Calibration`. `positive_from` is inf where no score is precise enough."""
+    """Thresholds from the scores of known pairs, (n,); see `Calibration`. `positive_from` is inf where no score is shown to be precise."""
     positives, negatives = np.sort(scores[known.positive]), np.sort(scores[~known.positive])
     negative_below = float(np.quantile(positives, 1 - calibration.recall, method="lower"))
-    # At each positive's score: the shares of positives and of negatives that score as much or more.
+    # At each positive's score: the share of positives that score as much or more, and the most that the negatives' may be.
     hits = 1 - np.searchsorted(positives, positives, side="left") / len(positives)
-    misses = 1 - np.searchsorted(negatives, positives, side="left") / max(len(negatives), 1)
+    misses = _at_most(len(negatives) - np.searchsorted(negatives, positives, side="left"), len(negatives))
     share = calibration.positive_share
     precise = share * hits / (share * hits + (1 - share) * misses) >= calibration.precision
     positive_from = float(positives[np.argmax(precise)]) if precise.any() else np.inf
     if known.random_negatives:
         positive_from = max(positive_from, float(np.quantile(positives, calibration.positive_quantile, method="higher")))
     return Thresholds(max(positive_from, negative_below), negative_below)
+
+
+def fewest_negatives(calibration: Calibration) -> int:
+    """How many known negatives it takes to show the precision, if none of them scores as much as any positive; see `Calibration`."""
+    share, precision = calibration.positive_share, calibration.precision
+    rate = share * (1 - precision) / (precision * (1 - share))  # the highest false-positive rate that is precise enough
+    return max(math.ceil(Z**2 * (1 / rate - 1)), 1)
+
+
+def _at_most(hits: Rows, n: int) -> npt.NDArray[np.float64]:
+    """The upper end of Wilson's interval, one-sided at 95 %, of each share hits / n; of none, what one that is no hit would show."""
+    n = max(n, 1)
+    p = hits / n
+    bound: npt.NDArray[np.float64] = (p + Z**2 / (2 * n) + Z * np.sqrt(p * (1 - p) / n + Z**2 / (4 * n**2))) / (1 + Z**2 / n)
+    return bound

@@ -13,7 +13,7 @@ from pydantic import Field, model_validator
 from recipekit.artifacts.store import write_json
 from recipekit.component import Context, Judge, JudgeSpec, NotIdentity, PairBatch, Verdicts
 from recipekit.encoding.named_model import NamedModel
-from recipekit.judges.calibration import Calibration, Thresholds, known_pairs, thresholds
+from recipekit.judges.calibration import Calibration, KnownPairs, Thresholds, fewest_negatives, known_labels, known_pairs, thresholds
 from recipekit.records import Dataset, Floats, Ints, Verdict
 
 if TYPE_CHECKING:
@@ -57,6 +57,11 @@ class CrossEncoderSpec(NamedModel, JudgeSpec):
             raise ValueError(f"positive_from {given[0]} is below negative_below {given[1]}: a score would be both")
         return self
 
+    def check(self, dataset: Dataset) -> None:
+        """See that calibration has known pairs to rest on."""
+        if self.calibrate is not None:
+            known_labels(dataset, self.calibrate)
+
     def build(self, context: Context) -> Judge:
         """Load the model onto the rank's device, and find the thresholds where they are to be found."""
         from recipekit.judges.cross_encoder_scores import load_scorer
@@ -79,9 +84,7 @@ def _calibrated(calibration: Calibration, scorer: PairScorer, context: Context) 
     scores = _scores(scorer, context.dataset, known.query, known.passage)
     found = thresholds(scores, known, calibration)
     if not np.isfinite(found.positive_from):
-        context.progress.warn(
-            f"cross_encoder: no score separates known positives at precision {calibration.precision}; nothing will be called positive"
-        )
+        context.progress.warn(f"cross_encoder: nothing will be called positive: {_why_none(calibration, known)}")
         found = Thresholds(float(np.finfo(np.float32).max), found.negative_below)
     quartiles = {
         name: [round(float(value), 4) for value in np.quantile(scores[chosen], (0.25, 0.5, 0.75))] if chosen.any() else None
@@ -96,6 +99,16 @@ def _calibrated(calibration: Calibration, scorer: PairScorer, context: Context) 
     if context.ranks.is_main:
         write_json(file, told)
     return told
+
+
+def _why_none(calibration: Calibration, known: KnownPairs) -> str:
+    """Why no score is shown to be precise enough."""
+    n, fewest = int((~known.positive).sum()), fewest_negatives(calibration)
+    negatives = f"{n} {'random' if known.random_negatives else 'known'} negatives"
+    wanted = f"a precision of {calibration.precision} at positive_share {calibration.positive_share}"
+    if n < fewest:
+        return f"{negatives} cannot show {wanted}; {fewest} would do, if all of them score less than the positives"
+    return f"no score separates the known positives from {negatives} with {wanted}"
 
 
 def _scores(scorer: PairScorer, dataset: Dataset, query: Ints, passage: Ints) -> Floats:

@@ -28,9 +28,13 @@ Share = Annotated[float, Field(ge=0.0, le=1.0)]
 
 RESERVED: Final = frozenset(
     "model messages n stream stream_options max_tokens max_completion_tokens temperature logprobs top_logprobs reasoning_effort "
-    "response_format api_key api_base base_url headers extra_headers timeout num_retries max_retries tools functions mock_response".split()
+    "response_format api_key api_base base_url headers extra_headers timeout num_retries max_retries tools functions mock_response "
+    "fallbacks context_window_fallback_dict content_policy_fallback_dict model_list models".split()
 )
-"""What `sampling` may not hold: it has a key of its own, or no place in a judgment."""
+"""What `sampling` may not hold, however deep (`extra_body` reaches the endpoint as it is): it has a key of its own, or no place in a
+judgment, or makes calls that no budget reserved money for."""
+PROMPTED: Final = "chat_template_kwargs"
+"""What a server's chat template is given makes words of the prompt, and no settings of the call; its names are the template's own."""
 SECRET_SETTINGS: Final = re.compile(
     r"secret|password|credential|(api|access)_?key|(access|azure_ad|auth|session|bearer)_token", re.IGNORECASE
 )
@@ -42,7 +46,8 @@ class Llm(JudgeSpec):
 
     Several passages go into a call, in a seeded order, behind fences that no passage can end. Grades are mapped to verdicts by
     `grades`; an answer that cannot be read is asked for again once, and is then an `ignore`, counted. Every call that was ever paid is
-    kept: a change of `grades`, `when` or anything else that asks the same questions costs nothing. See `docs/judging.md`.
+    kept: a change of `grades`, `when` or anything else that asks the same questions costs nothing. Of a judge behind another this holds
+    while the verdicts before it stay the same: others put other passages together, and so ask anew. See `docs/judging.md`.
     """
 
     measured: ClassVar[bool] = True
@@ -77,7 +82,7 @@ class Llm(JudgeSpec):
     """Passages that are judged together. One alone takes three times the tokens, and is not better (arXiv 2505.12570)."""
     votes: Annotated[int, Field(ge=1, le=25)] = 1
     """How often each pair is judged, each time in another order: the majority decides, a tie is an `ignore`, the share of the votes
-    is the confidence."""
+    is the confidence. At temperature 0 a call has no more votes than its passages have orders: one has one, two have two."""
     repeat: Share = 0.0
     """Share of the queries that are judged once more in another order, to see how consistent the judge is; decides nothing."""
     canaries: Share = 0.01
@@ -145,7 +150,7 @@ class Llm(JudgeSpec):
                 raise ValueError(f"grades: what grade {missing[0]} means is missing; prompt '{self.prompt}' gives {_listed(scale)}")
             if unknown := sorted(set(self.grades) - scale):
                 raise ValueError(f"grades: there is no grade {unknown[0]}; prompt '{self.prompt}' gives {_listed(scale)}")
-        if self.votes > 1 and self.passages_per_call == 1 and self.temperature == 0:
+        if self.votes > 1 and self.passages_per_call == 1 and self.told_temperature == 0:
             raise ValueError("votes: each asks in another order, and one passage has none: raise passages_per_call, or temperature")
         if self.logprobs and self.prompt == "relevant_set":
             raise ValueError("logprobs: relevant_set gives passages no grade whose probability could be told; use umbrela or binary")
@@ -153,7 +158,7 @@ class Llm(JudgeSpec):
 
     @model_validator(mode="after")
     def _nothing_twice(self) -> Self:
-        if taken := sorted(RESERVED & self.sampling.keys()):
+        if taken := sorted(RESERVED.intersection(_names(self.sampling, but_below=PROMPTED))):
             raise ValueError(f"sampling: '{taken[0]}' may not stand here; where it is a judge's own key, use that")
         return self
 
@@ -183,6 +188,11 @@ class Llm(JudgeSpec):
         """Verdicts by grade."""
         said = SHIPPED[self.prompt] if self.grades is None else self.grades
         return {grade: Verdict[word.upper()] for grade, word in said.items()}
+
+    @property
+    def told_temperature(self) -> float | None:
+        """The temperature that is asked for; None for a model that is to think, which may not be told one."""
+        return self.temperature if self.reasoning_effort in (None, "none") else None
 
     @property
     def patience(self) -> Patience:
@@ -260,12 +270,16 @@ class Llm(JudgeSpec):
         return "json_schema" if known_of(self.model).get("supports_response_schema") else "off"
 
 
-def _names(settings: Any) -> Iterator[str]:
-    """The keys of nested settings."""
+def _names(settings: Any, *, but_below: str | None = None) -> Iterator[str]:
+    """The keys of nested settings, without those below one key."""
     if isinstance(settings, Mapping):
         for name, value in settings.items():
             yield str(name)
-            yield from _names(value)
+            if name != but_below:
+                yield from _names(value, but_below=but_below)
+    elif isinstance(settings, list):
+        for item in settings:
+            yield from _names(item, but_below=but_below)
 
 
 def _listed(scale: set[int]) -> str:

@@ -33,6 +33,7 @@ def work(
     queries: int,
     pairs_per_query: float,
     passages_per_call: int,
+    strata: int = 1,
     query_tokens: float,
     passage_tokens: float,
     overhead_tokens: float,
@@ -49,7 +50,7 @@ def work(
 ) -> Work:
     """The work of judging every query's pairs, `passages_per_call` at a time; a query's last call may hold fewer.
 
-        calls = votes · Σ ceil(pairs of the query / passages per call)
+        calls = votes · Σ min(pairs of the query, ceil(pairs of the query / passages per call) + strata - 1)
         tokens in = calls · (query + reference + overhead) + votes · pairs · (passage + in per passage)
         tokens out = calls · (out per call + reasoning) + votes · pairs · out per passage
         hours = max(calls / requests a minute, (tokens in + out) / tokens a minute) / 60
@@ -58,6 +59,7 @@ def work(
         queries: How many are judged.
         pairs_per_query: On average; rounded up to whole calls.
         passages_per_call: The most passages in a call.
+        strata: Kinds of pairs that share no call: each but one may leave another of a query's calls partly empty.
         query_tokens: Mean tokens of a query.
         passage_tokens: Mean tokens of a passage, after cutting.
         overhead_tokens: Tokens of a call that are always there: instructions, schema, what frames messages.
@@ -73,7 +75,8 @@ def work(
         tokens_per_minute: The endpoint's limit, tokens in and out together.
     """
     pairs = round(queries * pairs_per_query)
-    calls = round(votes * queries * math.ceil(pairs_per_query / passages_per_call))
+    calls_per_query = min(math.ceil(pairs_per_query), math.ceil(pairs_per_query / passages_per_call) + strata - 1)
+    calls = round(votes * queries * calls_per_query)
     in_per_call = query_tokens + reference_tokens + overhead_tokens
     tokens_in = round(calls * in_per_call + votes * pairs * (passage_tokens + in_per_passage))
     cached = min(round(calls * cached_per_call), tokens_in)

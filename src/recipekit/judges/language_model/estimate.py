@@ -80,6 +80,7 @@ def _work(
         queries=queries,
         pairs_per_query=pairs / queries,
         passages_per_call=k,
+        strata=1 if spec.when is None else len(set(spec.when)),
         query_tokens=query_tokens,
         passage_tokens=passage_tokens,
         overhead_tokens=tokens_in(1) - each_in + spec.canaries * (passage_tokens + each_in),

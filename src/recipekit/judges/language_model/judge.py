@@ -61,7 +61,7 @@ class LlmJudge:
         self._requests, self._structured = requests, structured
         self._form = requests.prompt.form
         self._references = spec.references if "references" in check_template(requests.prompt.source) else 0
-        self._plan = Plan(context.seed, spec.passages_per_call, spec.votes, spec.repeat, spec.canaries)
+        self._plan = Plan(context.seed, spec.passages_per_call, spec.votes, spec.repeat, spec.canaries, spec.told_temperature == 0)
         self._meaning = spec.meaning
         self._asker: Asker | None = None
         self._follow_ups: deque[Attempt] = deque()
@@ -188,7 +188,7 @@ class LlmJudge:
         count = len(attempt.group.items)
         reading = self._form.read(reply.text, count)
         if attempt.first is not None:
-            reading = attempt.first.filled(reading)
+            reading = attempt.first.corrected_by(reading)
         elif reading.problem:
             readings.count(asked_again={"unparsed": 1})
             self._follow_ups.append(replace(attempt, first=reading, answer=reply.text))

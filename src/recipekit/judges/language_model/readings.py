@@ -50,13 +50,16 @@ class Readings:
         self.count(tokens=tokens, usd=answer.cost_usd or 0.0)
 
     def note(self, attempt: Attempt, reads: Sequence[Read], meaning: Meaning) -> None:
-        """Take over the final readings of one call, in the order in which its passages were shown."""
+        """Take over the final readings of one call, in the order in which its passages were shown.
+
+        A planted passage passes where its grade is no `negative`: it answers nothing, and whoever ignores it has not seen that.
+        """
         group = attempt.group
         for item, read in zip(group.items, reads, strict=True):
             if item.place is not None:
                 self.read[group.vote, item.place] = read
             elif item.canary is not None and read.grade is not None:
-                self.count(canaries={item.canary: {"seen": 1, "passed": int(meaning[read.grade] == Verdict.POSITIVE)}})
+                self.count(canaries={item.canary: {"seen": 1, "passed": int(meaning[read.grade] != Verdict.NEGATIVE)}})
         planted = any(item.canary for item in group.items)
         if group.vote < self.votes and not planted and len(reads) > 1 and all(read.grade is not None for read in reads):
             positive = [int(read.grade is not None and meaning[read.grade] == Verdict.POSITIVE) for read in reads]
@@ -71,7 +74,8 @@ class Readings:
         missing: Counter[str] = Counter()
         known: list[float] = []
         for place in range(len(self.texts.passages)):
-            readings = [self.read[vote, place] for vote in range(self.votes)]
+            # A call with fewer orders than votes has fewer readings: see `Plan`.
+            readings = [self.read[vote, place] for vote in range(self.votes) if (vote, place) in self.read]
             decision = decide(readings, meaning, voted=voted)
             decisions.append(decision)
             verdicts[decision.verdict.name.lower()] += 1
@@ -92,7 +96,10 @@ class Readings:
 
 
 def verdicts_on(decided: Sequence[tuple[QueryTexts, Sequence[Decision]]]) -> Verdicts | None:
-    """The verdicts on several queries, what stays unjudged left out; None if nothing is left."""
+    """The verdicts on several queries, what stays unjudged left out; None if nothing is left.
+
+    A pair of which no reading has a grade is `unanswered`.
+    """
     rows = [
         (texts.row, passage, decision)
         for texts, decisions in decided
@@ -109,4 +116,5 @@ def verdicts_on(decided: Sequence[tuple[QueryTexts, Sequence[Decision]]]) -> Ver
         grade=np.array([decision.grade for _, _, decision in rows], dtype=np.float32),
         confidence=np.array([decision.confidence for _, _, decision in rows], dtype=np.float32),
         reason=reasons if any(reasons) else None,
+        unanswered=np.array([decision.missing is not None for _, _, decision in rows], dtype=np.bool_),
     )

@@ -65,8 +65,8 @@ class Requests:
         spec = self.spec
         most = spec.max_tokens or answer_tokens(self.prompt, count, spec.reasoning_effort, self.reasons_first)
         sampling: dict[str, Any] = {**spec.sampling, "max_tokens": most * (MORE_TOKENS if attempt.widened else 1)}
-        if spec.temperature is not None and spec.reasoning_effort in (None, "none"):  # who thinks may not be told a temperature
-            sampling["temperature"] = spec.temperature
+        if spec.told_temperature is not None:
+            sampling["temperature"] = spec.told_temperature
         if spec.reasoning_effort is not None:
             sampling["reasoning_effort"] = spec.reasoning_effort
         if spec.logprobs:

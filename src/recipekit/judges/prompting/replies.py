@@ -37,11 +37,18 @@ class Reading:
     problem: str | None = None
     """What is wrong with the answer, in words for the model; None for a good one."""
 
-    def filled(self, other: Reading) -> Reading:
-        """This reading with its gaps filled from another one of the same passages."""
-        grades = tuple(b if a is None else a for a, b in zip(self.grades, other.grades, strict=True))
-        reasons = tuple(b if a is None else a for a, b in zip(self.reasons, other.reasons, strict=True))
-        return Reading(grades, reasons, other.problem)
+    def corrected_by(self, second: Reading) -> Reading:
+        """What this one, which has a problem, and a second one of the same passages say together.
+
+        A good second one stands for itself: the first may have taken one passage for another. The gaps of a broken one are filled.
+        """
+        if second.problem is None:
+            return second
+        grades = tuple(mine if its is None else its for mine, its in zip(self.grades, second.grades, strict=True))
+        reasons = tuple(
+            mine if grade is None else its for mine, its, grade in zip(self.reasons, second.reasons, second.grades, strict=True)
+        )
+        return Reading(grades, reasons, second.problem)
 
 
 class Form(Protocol):
@@ -98,7 +105,10 @@ class Grades:
         return json.dumps({number: {"reason": "so it is", "grade": grade} for number, grade in said.items()} if self.reasons else said)
 
     def read(self, text: str, count: int) -> Reading:
-        """See `Form`. Of several JSON values the last that grades the most passages counts; without any, lines `1: 2` do."""
+        """See `Form`. Of several JSON values the last that grades the most passages counts; without any, lines `1: 2` do.
+
+        An answer that grades a passage which is not there counts them in another way: then none of its numbers can be trusted.
+        """
         best: dict[int, tuple[Any, str | None]] = {}
         for value in json_values(text):
             found = dict(_numbered(value, count))
@@ -110,7 +120,9 @@ class Grades:
         graded = {number: self._grade(value) for number, (value, _) in best.items()}
         grades = tuple(graded.get(number) for number in range(1, count + 1))
         reasons = tuple(best[number][1] if number in best else None for number in range(1, count + 1))
-        return Reading(grades, reasons, self._problem(grades, graded, count))
+        extra = sorted(number for number in graded if not 1 <= number <= count)
+        problem = self._problem(grades, extra) if graded else "it holds no JSON object with grades"
+        return Reading(grades, reasons, problem) if not extra else _unread(count, problem)
 
     def _grade(self, value: Any) -> int | None:
         if isinstance(value, str):
@@ -120,15 +132,12 @@ class Grades:
             value = int(value) if self.scale == (0, 1) else None
         return int(value) if isinstance(value, int | float) and value in self.scale else None
 
-    def _problem(self, grades: Sequence[int | None], graded: Mapping[int, int | None], count: int) -> str | None:
-        if not graded:
-            return "it holds no JSON object with grades"
+    def _problem(self, grades: Sequence[int | None], extra: Sequence[int]) -> str | None:
         missing = [number for number, grade in enumerate(grades, start=1) if grade is None]
         if missing:
             allowed = ", ".join(map(str, self.scale))
             return f"passage {_listed(missing)} has no grade that is one of {allowed}"
-        extra = sorted(number for number in graded if not 1 <= number <= count)
-        return f"there are {count} passages, and no passage {_listed(extra)}" if extra else None
+        return f"there are {len(grades)} passages, and no passage {_listed(extra)}" if extra else None
 
     def confidences(self, reading: Reading, chances: Sequence[TokenChance]) -> list[float]:
         """See `Form`."""
@@ -171,24 +180,28 @@ class RelevantSet:
         return json.dumps({**reason, "relevant": [number for number, grade in enumerate(grades, start=1) if grade]})
 
     def read(self, text: str, count: int) -> Reading:
-        """See `Form`. Of several JSON values the last that names such a list counts, or else the last bare list."""
+        """See `Form`. Of several JSON values the last that names such a list counts, or else the last bare list.
+
+        Of a list that holds anything but passages' numbers nothing is trusted.
+        """
         numbers, reason, named = None, None, False
         for value in json_values(text):
             listed = _listing(value)
             if listed is not None and (isinstance(value, Mapping) or not named):
                 numbers, reason, named = [_number(item) for item in listed], _reason(value), isinstance(value, Mapping)
         if numbers is None:
-            return Reading((None,) * count, (None,) * count, 'it holds no JSON object with a list "relevant"')
-        wrong = [number for number in numbers if number is None or not 1 <= number <= count]
-        # What a broken list leaves out is not known to be irrelevant.
-        rest = None if wrong else 0
-        grades = tuple(1 if number in numbers else rest for number in range(1, count + 1))
-        problem = f'"relevant" may hold numbers from 1 to {count} only' if wrong else None
-        return Reading(grades, (reason,) * count, problem)
+            return _unread(count, 'it holds no JSON object with a list "relevant"')
+        if any(number is None or not 1 <= number <= count for number in numbers):
+            return _unread(count, f'"relevant" may hold numbers from 1 to {count} only')
+        return Reading(tuple(int(number in numbers) for number in range(1, count + 1)), (reason,) * count)
 
     def confidences(self, reading: Reading, chances: Sequence[TokenChance]) -> list[float]:
         """See `Form`: never, since a passage that is not listed has no token of its own."""
         return [math.nan] * len(reading.grades)
+
+
+def _unread(count: int, problem: str | None) -> Reading:
+    return Reading((None,) * count, (None,) * count, problem)
 
 
 def _closed(properties: dict[str, Any]) -> dict[str, Any]:
