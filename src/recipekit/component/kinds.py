@@ -158,10 +158,10 @@ class RetrieverSpec(Component):
 class PairBatch:
     """Candidate pairs to judge. All pairs of a query stand in one batch, together, each query's best candidate first.
 
-    query, passage: rows, int32 (m,). given: the source's positives that no judge overruled, bool (m,). before: the verdict of the judge before,
-    int8 (m,), `Verdict.UNJUDGED` where there was none. Every candidate of a query is here; `wanted`, bool (m,), marks those
-    to judge, the rest are context (their given positives, above all). A given positive that is wanted is judged blind, to
-    see how far the judge can be trusted: it is to be treated as any other candidate, and is no reference for others.
+    query, passage: rows, int32 (m,). given: the source's positives that no judge has overruled, bool (m,). before: the verdict of
+    the judge before, int8 (m,), `Verdict.UNJUDGED` where there was none. Every candidate of a query is here; `wanted`, bool (m,),
+    marks those to judge, the rest are context (their given positives, above all). A given positive that is wanted is judged blind,
+    to see how far the judge can be trusted: it is to be treated as any other candidate, and is no reference for others.
     """
 
     query: Ints
