@@ -82,7 +82,11 @@ def _keys(component: type[Component]) -> Iterator[str]:
 
     schema = component_schema(component)
     required = schema.get("required", [])
-    for key, field in schema.get("properties", {}).items():
+    fields = schema.get("properties", {})
+    own = component.__annotations__
+    # What must be said stands first, then the component's own keys, then those that it shares with others.
+    for key in sorted(fields, key=lambda key: (key not in required, key not in own)):
+        field = fields[key]
         default = "required" if key in required else f"default {_literal(field['default'])}" if "default" in field else "optional"
         info = component.model_fields.get(key)
         free = "; not part of the cache key, may hold ${env:NAME}" if info and not is_identity(info) else ""

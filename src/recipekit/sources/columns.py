@@ -7,60 +7,21 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BaseModel, ConfigDict, Field
 
+from recipekit.component import Progress
 from recipekit.errors import DataError
 from recipekit.records import Label, Passage, Query
 from recipekit.registry import near
 from recipekit.sources.files import finite
 from recipekit.sources.places import Place, Record, Row
 
-__all__ = [
-    "IdColumn",
-    "LabelColumn",
-    "NegativeColumns",
-    "PairReader",
-    "PassageIdColumn",
-    "PositiveColumn",
-    "QueryColumn",
-    "RelevantFrom",
-    "Roles",
-    "SplitColumn",
-    "SplitName",
-    "TitleColumn",
-    "check_columns",
-    "check_roles",
-    "relevant",
-]
+__all__ = ["Columns", "PairReader", "SplitName", "relevant"]
 
 SplitName = Literal["train", "dev", "test"]
-
-# The keys that pairs and hub share, documented once.
-QueryColumn = Annotated[str, Field(description="Column of the query's text.")]
-PositiveColumn = Annotated[
-    str, Field(description="Column of the passage that answers the query, or of a list of such; with `label`, of the labelled passage.")
-]
-NegativeColumns = Annotated[
-    str | tuple[str, ...] | None,
-    Field(description="Column of a passage, or of a list of passages, that does not answer the query; or several such columns."),
-]
-LabelColumn = Annotated[
-    str | None, Field(description="Column of a number that says how relevant the row's passage is; by default every row's passage is.")
-]
-RelevantFrom = Annotated[
-    float | None, Field(gt=0, description="Least label of a positive; by default every label above 0 is one. The rest are negatives.")
-]
-TitleColumn = Annotated[str | None, Field(description="Column of the passage's title, a list where the passages are one.")]
-IdColumn = Annotated[str | None, Field(description="Column of the query's id; by default equal texts get one id.")]
-PassageIdColumn = Annotated[
-    str | None, Field(description="Column of the passage's id, a list where the passages are one; by default equal texts get one id.")
-]
-SplitColumn = Annotated[
-    str | None, Field(description="Column that says train, dev or test (validation, valid, val and eval mean dev) of the row's query.")
-]
 
 SPLIT_WORDS: Mapping[str, SplitName] = {
     "train": "train",
@@ -74,24 +35,29 @@ SPLIT_WORDS: Mapping[str, SplitName] = {
 }
 
 
-@dataclass(frozen=True)
-class Roles:
-    """Which column plays which role; the fields are those of `pairs` and `hub` by the same names."""
+class Columns(BaseModel):
+    """The keys that say which column of a row plays which role."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, validate_default=True)
 
     query: str = "query"
+    """Column of the query's text."""
     positive: str = "positive"
+    """Column of the passage that answers the query, or of a list of such; with `label`, of the labelled passage."""
     negatives: str | tuple[str, ...] | None = None
+    """Column of a passage, or of a list of passages, that does not answer the query; or several such columns."""
     label: str | None = None
-    relevant_from: float | None = None
+    """Column of a number that says how relevant the row's passage is; by default every row's passage is."""
+    relevant_from: Annotated[float, Field(gt=0)] | None = None
+    """Least label of a positive; by default every label above 0 is one. The rest are negatives."""
     title: str | None = None
+    """Column of the passage's title, a list where the passages are one."""
     query_id: str | None = None
+    """Column of the query's id; by default equal texts get one id."""
     passage_id: str | None = None
+    """Column of the passage's id, a list where the passages are one; by default equal texts get one id."""
     split_column: str | None = None
-
-    @classmethod
-    def of(cls, spec: object) -> Roles:
-        """The roles that a spec names."""
-        return cls(**{role.name: getattr(spec, role.name) for role in fields(cls)})
+    """Column that says train, dev or test (validation, valid, val and eval mean dev) of the row's query."""
 
     @property
     def negative_columns(self) -> tuple[str, ...]:
@@ -101,43 +67,39 @@ class Roles:
     @property
     def columns(self) -> dict[str, str]:
         """Every column that is read, and the key that names it."""
-        return {column: key for key, column in self.named}
+        return {column: key for key, column in self._named()}
 
-    @property
-    def named(self) -> list[tuple[str, str]]:
+    def check_roles(self) -> None:
+        """Refuse roles that contradict each other.
+
+        Raises:
+            ValueError: A label beside negatives, a threshold without labels, or one column in two roles.
+        """
+        if self.label and self.negatives:
+            raise ValueError("label and negatives contradict each other: with label, a negative is a row of its own whose label is 0")
+        if self.relevant_from is not None and self.label is None:
+            raise ValueError("relevant_from needs label, the column that it is compared with")
+        seen: dict[str, str] = {}
+        for key, column in self._named():
+            if column in seen:
+                raise ValueError(f"the column '{column}' is named twice: by {seen[column]} and by {key}")
+            seen[column] = key
+
+    def check_there(self, columns: Collection[str], where: object) -> None:
+        """Make sure that the columns which are named are there.
+
+        Raises:
+            DataError: One is not; the message lists those that are.
+        """
+        for column, key in self.columns.items():
+            if column not in columns:
+                raise _missing(column, key, columns, where)
+
+    def _named(self) -> list[tuple[str, str]]:
         """(key, column) of every role that has one."""
         keys = ("query", "positive", "label", "title", "query_id", "passage_id", "split_column")
         single = [(key, getattr(self, key)) for key in keys if getattr(self, key) is not None]
         return single + [("negatives", column) for column in self.negative_columns]
-
-
-def check_roles(spec: object) -> None:
-    """Refuse a spec's roles where they contradict each other.
-
-    Raises:
-        ValueError: A label beside negatives, a threshold without labels, or one column in two roles.
-    """
-    roles = Roles.of(spec)
-    if roles.label and roles.negatives:
-        raise ValueError("label and negatives contradict each other: with label, a negative is a row of its own whose label is 0")
-    if roles.relevant_from is not None and roles.label is None:
-        raise ValueError("relevant_from needs label, the column that it is compared with")
-    seen: dict[str, str] = {}
-    for key, column in roles.named:
-        if column in seen:
-            raise ValueError(f"the column '{column}' is named twice: by {seen[column]} and by {key}")
-        seen[column] = key
-
-
-def check_columns(roles: Roles, columns: Collection[str], where: object) -> None:
-    """Make sure that the columns which the roles name are there.
-
-    Raises:
-        DataError: One is not; the message lists those that are.
-    """
-    for column, key in roles.columns.items():
-        if column not in columns:
-            raise _missing(column, key, columns, where)
 
 
 def _missing(column: str, key: str, columns: Collection[str], where: object) -> DataError:
@@ -157,16 +119,19 @@ def relevant(grade: float, relevant_from: float | None) -> float:
 class PairReader:
     """Turns rows into records. A text is given out once, so that its memory grows by 16 bytes per distinct text."""
 
-    roles: Roles
+    roles: Columns
+    counts: dict[str, int]
+    """`rows`, and `rows_without_query`, which are left out."""
     split: SplitName | None = None
     """The split of every query, where no column says it."""
     several_splits: bool = False
     """Whether `split` changes between reads."""
-    skipped: int = 0
-    """Rows without a query."""
-    first_skipped: Place | None = None
+    _first_skipped: Place | None = None
     _given: set[bytes] = field(default_factory=set)
     _split_of: dict[str, str | None] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.counts.update(rows=0, rows_without_query=0)
 
     def read(self, rows: Iterable[Row]) -> Iterator[tuple[Place, Record]]:
         """The records of some rows.
@@ -178,6 +143,7 @@ class PairReader:
         unseen = dict(self.roles.columns)
         last: tuple[Place, Mapping[str, Any]] | None = None
         for place, row in rows:
+            self.counts["rows"] += 1
             last = (place, row)
             for column in [column for column in unseen if column in row]:
                 del unseen[column]
@@ -187,12 +153,23 @@ class PairReader:
             column, key = next(iter(unseen.items()))
             raise _missing(column, key, last[1].keys(), last[0].name)
 
+    def end(self, name: str, progress: Progress) -> None:
+        """See that there was something to read, and tell what was left out.
+
+        Raises:
+            DataError: There was no row.
+        """
+        if not self.counts["rows"]:
+            raise DataError(f"{name}: no rows", code="RK306")
+        if skipped := self.counts["rows_without_query"]:
+            progress.warn(f"{name}: {skipped} rows without a query are left out; the first: {self._first_skipped}")
+
     def _records(self, row: Mapping[str, Any], place: Place) -> Iterator[Record]:
         roles = self.roles
         text = next(iter(self._texts(row, roles.query, place, "query", one=True)), "")
         if not text.strip():
-            self.skipped += 1
-            self.first_skipped = self.first_skipped or place
+            self.counts["rows_without_query"] += 1
+            self._first_skipped = self._first_skipped or place
             return
         query = Query(*self._query(row, text, place))
         yield from self._once(query, f"q\0{query.id}\0{query.text}")

@@ -13,30 +13,16 @@ from pydantic import Field, model_validator
 from recipekit.component import Context, LocalPath, NotIdentity, SourceSpec
 from recipekit.errors import ComponentError, DataError
 from recipekit.sources.beir import Beir, BeirReader, QrelsOf
-from recipekit.sources.columns import (
-    IdColumn,
-    LabelColumn,
-    NegativeColumns,
-    PairReader,
-    PassageIdColumn,
-    PositiveColumn,
-    QueryColumn,
-    RelevantFrom,
-    Roles,
-    SplitColumn,
-    TitleColumn,
-    check_columns,
-    check_roles,
-)
+from recipekit.sources.columns import Columns, PairReader
 from recipekit.sources.hub_tables import HubTable, resolved_revision
-from recipekit.sources.places import LocatedSource, Place, Record, Row
+from recipekit.sources.places import LocatedSource, Place, Record
 
 __all__ = ["Hub"]
 
 HUB_SPLITS: Mapping[QrelsOf, tuple[str, ...]] = {"train": ("train",), "dev": ("dev", "validation"), "test": ("test",)}
 
 
-class Hub(SourceSpec):
+class Hub(Columns, SourceSpec):
     """A data set on the Hugging Face hub, or a local folder that the `datasets` library reads (Parquet, JSON, CSV, `save_to_disk`).
 
     `layout: pairs` reads rows with a query and what answers it; `layout: beir` reads the configurations `corpus` and `queries` and
@@ -62,15 +48,6 @@ class Hub(SourceSpec):
     """How many rows to draw from each split, seeded; null takes all. Only for pairs."""
     qrels: str | None = None
     """The hub id of the qrels where they are a data set of their own (`BeIR/nfcorpus-qrels`). Only for `beir`."""
-    query: QueryColumn = "query"
-    positive: PositiveColumn = "positive"
-    negatives: NegativeColumns = None
-    label: LabelColumn = None
-    relevant_from: RelevantFrom = None
-    title: TitleColumn = None
-    query_id: IdColumn = None
-    passage_id: PassageIdColumn = None
-    split_column: SplitColumn = None
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -79,14 +56,14 @@ class Hub(SourceSpec):
         if self.layout == "pairs":
             self._check_pairs()
             return self
-        roles = {"query", "positive", "negatives", "label", "title", "query_id", "passage_id", "split_column", "sample"}
+        roles = (Columns.model_fields.keys() - {"relevant_from"}) | {"sample"}
         # By value: a default that is written out means what it means unwritten.
         if wrong := sorted(role for role in roles if getattr(self, role) != type(self).model_fields[role].default):
             raise ValueError(f"{wrong[0]} belongs to the layout pairs, not to beir")
         return self
 
     def _check_pairs(self) -> None:
-        check_roles(self)
+        self.check_roles()
         if self.qrels is not None:
             raise ValueError("qrels belongs to the layout beir")
         if self.split_column and self.splits and set(self.splits) != {"all"}:
@@ -129,23 +106,12 @@ class Hub(SourceSpec):
 
     def _pairs(self, context: Context, counts: dict[str, int]) -> Iterator[tuple[Place, Record]]:
         table, splits = self._table(context), self.splits or {"all": "train"}
-        reader = PairReader(Roles.of(self), several_splits=len(splits) > 1)
-        counts.update(rows=0)
-
-        def counted(rows: Iterator[Row]) -> Iterator[Row]:
-            for item in rows:
-                counts["rows"] += 1
-                yield item
-
+        reader = PairReader(self, counts, several_splits=len(splits) > 1)
         for split, name in splits.items():
-            check_columns(reader.roles, table.columns(name), f"{table.title} [{name}]")
+            self.check_there(table.columns(name), f"{table.title} [{name}]")
             reader.split = None if split == "all" else split
-            yield from reader.read(counted(table.rows(name, list(reader.roles.columns), self.sample, context.seed)))
-        counts["rows_without_query"] = reader.skipped
-        if not counts["rows"]:
-            raise DataError(f"{table.title}: no rows", code="RK306")
-        if reader.skipped:
-            context.progress.warn(f"{table.title}: {reader.skipped} rows without a query are left out; the first: {reader.first_skipped}")
+            yield from reader.read(table.rows(name, list(self.columns), self.sample, context.seed))
+        reader.end(table.title, context.progress)
 
     # BEIR ------------------------------------------------------------------------------------------------------------
 

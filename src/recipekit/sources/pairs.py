@@ -10,30 +10,14 @@ from typing import Annotated, Self
 from pydantic import Field, model_validator
 
 from recipekit.component import Context, LocalPath, SourceSpec
-from recipekit.errors import DataError
-from recipekit.sources.columns import (
-    IdColumn,
-    LabelColumn,
-    NegativeColumns,
-    PairReader,
-    PassageIdColumn,
-    PositiveColumn,
-    QueryColumn,
-    RelevantFrom,
-    Roles,
-    SplitColumn,
-    SplitName,
-    TitleColumn,
-    check_columns,
-    check_roles,
-)
+from recipekit.sources.columns import Columns, PairReader, SplitName
 from recipekit.sources.files import Format, delimited_rows, file_format, json_rows, parquet_columns, parquet_rows
 from recipekit.sources.places import LocatedSource, Place, Record, Row
 
 __all__ = ["Pairs"]
 
 
-class Pairs(SourceSpec):
+class Pairs(Columns, SourceSpec):
     """Rows of (query, positive), (query, positive, negatives) or (query, passage, label) in a JSON lines, CSV, TSV or Parquet file.
 
     Any of them may be gzipped (`.gz`). Empty cells, null and NaN mean that there is nothing: a row without a query is left
@@ -48,21 +32,12 @@ class Pairs(SourceSpec):
     """The character between fields, as in `";"`; by default a comma in CSV and a tab in TSV."""
     quoted: bool = True
     """Whether double quotes enclose fields (CSV and TSV); false takes them as they stand, as many TSV files mean them."""
-    query: QueryColumn = "query"
-    positive: PositiveColumn = "positive"
-    negatives: NegativeColumns = None
-    label: LabelColumn = None
-    relevant_from: RelevantFrom = None
-    title: TitleColumn = None
-    query_id: IdColumn = None
-    passage_id: PassageIdColumn = None
-    split_column: SplitColumn = None
     split: SplitName | None = None
     """The split of every query in the file; by default the recipe divides them."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        check_roles(self)
+        self.check_roles()
         if self.split and self.split_column:
             raise ValueError("split and split_column contradict each other: name one of them")
         return self
@@ -77,32 +52,21 @@ class Pairs(SourceSpec):
         return LocatedSource(partial(self._located, context, counts), counts)
 
     def _located(self, context: Context, counts: dict[str, int]) -> Iterator[tuple[Place, Record]]:
-        reader = PairReader(Roles.of(self), self.split)
-        counts.update(rows=0)
+        reader = PairReader(self, counts, self.split)
+        yield from reader.read(self._rows(context.scratch))
+        reader.end(str(self.file), context.progress)
 
-        def counted() -> Iterator[Row]:
-            for item in self._rows(reader.roles, context.scratch):
-                counts["rows"] += 1
-                yield item
-
-        yield from reader.read(counted())
-        counts["rows_without_query"] = reader.skipped
-        if not counts["rows"]:
-            raise DataError(f"{self.file}: no rows", code="RK306")
-        if reader.skipped:
-            context.progress.warn(f"{self.file}: {reader.skipped} rows without a query are left out; the first: {reader.first_skipped}")
-
-    def _rows(self, roles: Roles, scratch: Path) -> Iterator[Row]:
+    def _rows(self, scratch: Path) -> Iterator[Row]:
         match self.format or file_format(self.file):
             case "jsonl":
                 yield from json_rows(self.file)
             case "parquet":
-                check_columns(roles, parquet_columns(self.file, scratch), self.file)
-                yield from parquet_rows(self.file, scratch, columns=list(roles.columns))
+                self.check_there(parquet_columns(self.file, scratch), self.file)
+                yield from parquet_rows(self.file, scratch, columns=list(self.columns))
             case form:
                 separator = self.separator or ("\t" if form == "tsv" else ",")
                 rows = delimited_rows(self.file, separator, quoted=self.quoted)
                 for number, (place, row) in enumerate(rows):
                     if number == 0:
-                        check_columns(roles, row.keys(), self.file)
+                        self.check_there(row.keys(), self.file)
                     yield place, row
