@@ -21,7 +21,7 @@ from recipekit.llm.tokens import counter
 from recipekit.testing import RecordingProgress
 from servers.openai_server import OpenAIServer, always, serving, text
 
-QUICK = Patience(attempts=4, first=0.01, longest=0.02, longest_asked=5.0)
+QUICK = Patience(attempts=4, first=0.01, longest=0.02, longest_asked=5.0, refusing=0.1, outage=0.1)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -53,3 +53,27 @@ def test_failures_between_successes_open_nothing():
         circuit.failed()
         circuit.served()
     assert not circuit.is_open
+
+
+def test_the_prober_passes_on_to_who_has_waited_longest():
+    async def story():
+        circuit = await opened()
+        await circuit.admit("prober")
+        waits = [asyncio.ensure_future(circuit.admit(name)) for name in ("second", "third")]
+        await asyncio.sleep(0)
+        await circuit.pass_on("prober")
+        assert [task.done() for task in waits] == [True, False]
+        assert not circuit.admits("prober")
+        circuit.served()
+        await waits[1]
+
+    asyncio.run(story())
+
+
+def test_a_circuit_can_be_opened_before_failures_do_it():
+    circuit = Circuit()
+    assert circuit.open()
+    assert not circuit.open()
+    assert circuit.is_open
+    circuit.served()
+    assert not circuit.is_open

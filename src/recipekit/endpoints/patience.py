@@ -27,17 +27,27 @@ class Patience:
     """Seconds that any wait lasts at most, unless the server asks for more."""
     longest_asked: float = 600.0
     """Seconds that a server may ask for; what asks for more is taken for down."""
+    refusing: float = 150.0
+    """Seconds for which a language model's endpoint may answer nothing but 429: two and a half of the one-minute windows in which
+    requests are counted, so that a window that others of the account use up does not end a run."""
+    outage: float = 600.0
+    """Seconds for which a language model's endpoint that did serve may be down: a server that restarts loads its model within
+    minutes, a gateway's deployment takes seconds, and what lasts longer is for a person to look at."""
 
-    def delay(self, attempt: int, asked: float | None, random: random.Random) -> float | None:
-        """Seconds to wait after failed attempt number `attempt` (from 1); None where it was the last.
+    def wait(self, attempt: int, asked: float | None, random: random.Random) -> float:
+        """Seconds to wait after failed attempt number `attempt` (from 1).
 
         Full jitter, uniform in [0, min(longest, first * 2^(attempt - 1))], so that clients that failed together do not come
         back together. Where the server asked for a delay, that is waited, and the jitter on top of it.
         """
+        jitter = random.uniform(0, min(self.longest, self.first * 2 ** min(attempt - 1, 64)))
+        return jitter if asked is None else asked + jitter
+
+    def delay(self, attempt: int, asked: float | None, random: random.Random) -> float | None:
+        """As `wait`; None where it was the last attempt, or the server asked for too long a delay."""
         if attempt >= self.attempts or (asked is not None and asked > self.longest_asked):
             return None
-        jitter = random.uniform(0, min(self.longest, self.first * 2 ** (attempt - 1)))
-        return jitter if asked is None else asked + jitter
+        return self.wait(attempt, asked, random)
 
 
 @dataclass(frozen=True)

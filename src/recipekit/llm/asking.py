@@ -56,7 +56,7 @@ class _Round:
     """One stream of requests: those in flight, by key, and what is ready to be yielded."""
 
     calls: dict[str, Call] = field(default_factory=dict)
-    tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    tasks: dict[asyncio.Task[None], Call] = field(default_factory=dict)
     ready: deque[tuple[Request, Answer]] = field(default_factory=deque)
     fatal: BaseException | None = None
     waiting: int = 0
@@ -141,7 +141,7 @@ class Asker:
             shown["usd"] = round(self.usd, 4)
         if (seconds := attempts.pace.waits(self._loop.time())) >= 1:
             shown["waiting"] = f"{seconds:.0f} s"
-        elif attempts.circuit.is_open:
+        elif attempts.waiting.circuit.is_open:
             shown["waiting"] = "for the endpoint"
         return shown
 
@@ -156,7 +156,8 @@ class Asker:
                 nothing to ask until another answer has come: for who asks again after what was answered.
 
         Raises:
-            RunError: The endpoint is down for longer than patience lasts, or refuses every request. What was paid is kept.
+            RunError: The endpoint is down for longer than patience lasts, or refuses every request. Nothing more is sent then;
+                what is on its way is waited for first, within its time-out, and whatever was paid is kept.
         """
         if self._busy:
             raise RuntimeError("an asker answers one stream of requests at a time")
@@ -167,6 +168,8 @@ class Asker:
                 self._draw(source, work)
                 if work.tasks:
                     self._runner.run(self._attend(work))
+                if work.fatal:
+                    self._runner.run(self._land(work))
                 while work.ready:
                     yield work.ready.popleft()
                 if work.fatal:
@@ -198,6 +201,7 @@ class Asker:
                 flying.again.append(request)
                 work.waiting += 1
             elif (found := self._store.find(request.key)) is not None:
+                self._attempts.found()
                 work.ready.append((request, found))
             elif self._budget.exhausted:
                 work.ready.append((request, UNPAID))
@@ -210,8 +214,8 @@ class Asker:
         work.calls[request.key] = call
         work.waiting += 1
         task = self._loop.create_task(self._answer(call, work))
-        work.tasks.add(task)
-        task.add_done_callback(work.tasks.discard)
+        work.tasks[task] = call
+        task.add_done_callback(work.tasks.pop)
 
     async def _attend(self, work: _Round) -> None:
         """Let the calls go on, until one is answered if nothing else is."""
@@ -220,6 +224,19 @@ class Asker:
         while not work.ready and not work.fatal and work.tasks:
             work.stirred.clear()
             await work.stirred.wait()
+
+    async def _land(self, work: _Round) -> None:
+        """Send nothing more, and keep what the calls that are on their way bring: it is paid."""
+        self._attempts.ending = True
+        tasks = dict(work.tasks)
+        for task, call in tasks.items():
+            if not call.sent:
+                task.cancel()
+        if sent := sum(call.sent and not task.done() for task, call in tasks.items()):
+            self._attempts.waiting.tell("endpoint_ends", f"the run ends; waiting for {sent} answers that are on their way")
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.sleep(0)  # what they left to be written is written
+        self._attempts.ending = False
 
     async def _abandon(self, work: _Round) -> None:
         """End the calls in flight, whose answers nobody waits for any more: they may have been paid, and are booked so."""

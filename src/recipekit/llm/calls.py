@@ -90,5 +90,5 @@ class Failure:
     cost_usd: float | None = None
     """What the call cost all the same."""
     usage: Usage = field(default_factory=Usage)
-    from_cache: bool = False
-    """Always false: failures are asked again."""
+    status: int | None = None
+    """The HTTP status by which the endpoint declined the request; None where it answered, or none came."""

@@ -21,13 +21,14 @@ class Circuit:
         """Calls that the endpoint has served in all."""
         self.failures = 0
         """Failed calls since the last one that it served."""
+        self._opened = False
         self._prober: object | None = None
         self._changed = asyncio.Event()
 
     @property
     def is_open(self) -> bool:
         """Whether the endpoint is taken for down."""
-        return self.failures >= SUSPICIOUS
+        return self._opened
 
     async def admit(self, caller: object) -> None:
         """Return when the caller may ask: at once while closed; while open, when it is the prober."""
@@ -44,19 +45,30 @@ class Circuit:
         """The endpoint answered, whatever it said of the request."""
         self.successes += 1
         self.failures = 0
+        self._opened = False
         self._prober = None
         self._changed.set()
 
     def failed(self) -> bool:
         """The endpoint did not serve; whether this opened the circuit."""
         self.failures += 1
-        return self.failures == SUSPICIOUS
+        return self.failures >= SUSPICIOUS and self.open()
+
+    def open(self) -> bool:
+        """Take the endpoint for down until it serves; whether it was taken for up."""
+        opened, self._opened = not self._opened, True
+        return opened
 
     def left(self, caller: object) -> None:
         """The caller asks no more: another one may be the prober."""
         if self._prober is caller:
             self._prober = None
         self._changed.set()
+
+    async def pass_on(self, caller: object) -> None:
+        """Let the caller who has waited longest be the prober next, if there is one."""
+        self.left(caller)
+        await asyncio.sleep(0)  # whoever waits is resumed first
 
     async def change(self) -> None:
         """Return when a call has been served or a caller has left."""

@@ -100,7 +100,9 @@ class Client:
             return Failure("content_filter", "the endpoint's content filter withheld the answer", usage=usage)
         if choice.finish_reason == "length":
             return Failure("cut", f"the answer did not end within {usage.completion or 'max_tokens'} tokens", usage=usage)
-        return Reply(message.content or "", response.model or "", usage, None, seconds, _chances(choice))
+        if not (message.content or "").strip():
+            raise Setback("an empty answer", "lost", maybe_paid=True)
+        return Reply(message.content, response.model or "", usage, None, seconds, _chances(choice))
 
 
 @cache

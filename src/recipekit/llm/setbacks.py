@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 from collections.abc import Iterator, Mapping
 from typing import Literal
@@ -11,10 +12,17 @@ from recipekit.errors import RunError
 from recipekit.llm.calls import Failure
 from recipekit.llm.endpoint import Endpoint
 from recipekit.llm.environment import litellm
+from recipekit.llm.pace import seconds_of
 
-__all__ = ["Setback", "no_provider", "understood"]
+__all__ = ["Setback", "no_provider", "understood", "wrong_credentials"]
 
-NO_CREDIT = ("insufficient_quota", "exceeded your current quota", "credit balance is too low", "billing_hard_limit_reached")
+NO_CREDIT = ("insufficient_quota", "billing_hard_limit_reached", "credit balance is too low")
+NO_CREDIT_400 = re.compile(r"""(?:^|"message":\s*")your credit balance is too low""")
+"""As Anthropic says it; as the message's beginning alone, since a 400 may quote a request, and with it a hostile passage."""
+COMES_BACK = ("resource_exhausted", "retrydelay", "retry in")
+"""Of a quota that fills up again: what Gemini says of the current minute, also where it speaks of plan and billing."""
+ASKED = re.compile(r"""(?:retrydelay['"]?\s*:\s*['"]|\b(?:re)?try (?:again )?in )((?:\d+(?:\.\d+)?(?:ms|s|m|h|d))+)""")
+"""A delay within an error's words: `"retryDelay": "45s"`, `Please retry in 45.57s.`, `Please try again in 6m0s.`"""
 UNREACHED = ("ConnectError", "ConnectTimeout", "ClientConnectorError", "ConnectionRefusedError")
 
 
@@ -52,13 +60,15 @@ def understood(error: Exception, endpoint: Endpoint, model: str) -> Failure | Se
     if fatal := _fatal(error, status, text, endpoint, model):
         return fatal
     if isinstance(error, litellm().ContextWindowExceededError):
-        return Failure("too_long", reason)
-    if isinstance(error, litellm().ContentPolicyViolationError):
-        return Failure("content_filter", reason)
+        return Failure("too_long", reason, status=status)
+    if isinstance(error, litellm().ContentPolicyViolationError) or status == 403:
+        # 403 also says that the credentials do not suffice, but then it says so of every request: see `Attempts`.
+        return Failure("content_filter", reason, status=status)
     if unsent := _unsent(error, endpoint, model):
         return unsent
     if status == 429:
-        return Setback(reason, "limited", asked=retry_after(headers), headers=headers)
+        told = retry_after(headers)
+        return Setback(reason, "limited", asked=_asked(error) if told is None else told, headers=headers)
     timed_out = isinstance(error, litellm().Timeout)
     if not headers and status != 400:  # no status came: the connection broke, or what came is no reply
         return Setback(text, "lost", maybe_paid=True, timed_out=timed_out)
@@ -66,7 +76,7 @@ def understood(error: Exception, endpoint: Endpoint, model: str) -> Failure | Se
         # A gateway's time-out says nothing of the model behind it, which may have answered by then.
         late = timed_out or status in (504, 524)
         return Setback(reason, "failed", asked=retry_after(headers), maybe_paid=late, timed_out=late, headers=headers)
-    return Failure("bad_request", reason)
+    return Failure("bad_request", reason, status=status)
 
 
 def no_provider(model: str) -> RunError:
@@ -78,26 +88,48 @@ def no_provider(model: str) -> RunError:
     )
 
 
+def wrong_credentials(place: str, reason: str) -> RunError:
+    """The error for an endpoint that lets nobody in with the key that it is given."""
+    return RunError(
+        f"{place}: refused the credentials ({reason}). Give the judge `api_key: ${{env:NAME}}`, "
+        "or set the variable that litellm reads for this provider (OPENAI_API_KEY, ANTHROPIC_API_KEY, ...)",
+        code="RK651",
+    )
+
+
 def _fatal(error: Exception, status: int | None, text: str, endpoint: Endpoint, model: str) -> RunError | None:
     """What will be the same for every request."""
     place = f"{model} at {endpoint.place(model)}"
-    if status in (401, 403):
-        return RunError(
-            f"{place}: refused the credentials ({status}: {text}). Give the judge `api_key: ${{env:NAME}}`, "
-            "or set the variable that litellm reads for this provider (OPENAI_API_KEY, ANTHROPIC_API_KEY, ...)",
-            code="RK651",
-        )
+    if status == 401:
+        return wrong_credentials(place, f"{status} {text}")
     if status == 404:
         return RunError(
             f"{place}: knows no such model or address ({text}). Check `model`, and that `api_base` ends as the server wants it "
             "(`/v1` for most)",
             code="RK652",
         )
-    if status == 402 or (status == 429 and any(words in str(error).lower() for words in NO_CREDIT)):
+    if status == 402 or _no_credit(error, status):
         return RunError(f"{place}: the account has no credit left ({text}). Top it up, and run the same command again", code="RK654")
     if isinstance(error, litellm().BadRequestError) and "LLM Provider NOT provided" in str(error):
         return no_provider(model)
     return None
+
+
+def _no_credit(error: Exception, status: int | None) -> bool:
+    if status == 400:
+        return NO_CREDIT_400.search(_message(error).lower()) is not None
+    said = _said(error)
+    return status == 429 and any(words in said for words in NO_CREDIT) and not any(words in said for words in COMES_BACK)
+
+
+def _asked(error: Exception) -> float | None:
+    """Seconds to wait that the endpoint asks for in words alone, the longest where it names several."""
+    return max((seconds_of(match) or 0.0 for match in ASKED.findall(_said(error))), default=None)
+
+
+def _said(error: Exception) -> str:
+    """All of the endpoint's words, in lower case."""
+    return f"{error} {getattr(error, 'body', None) or ''}".lower()
 
 
 def _unsent(error: Exception, endpoint: Endpoint, model: str) -> Setback | None:
