@@ -2,7 +2,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from recipekit.records import PASSAGES, TextTable, read_table, write_table
+from recipekit.records import PASSAGES, TextTable, found_in, places_in_runs, read_table, write_table
 
 ROWS, BATCH = 2000, 100
 
@@ -41,3 +41,15 @@ def test_a_few_rows_cost_a_few_rows(passages):
     finally:
         pa.set_memory_pool(plain)
     assert counting.max_memory() < passages.table.nbytes / 50
+
+
+def test_values_are_found_in_a_sorted_array() -> None:
+    places, there = found_in(np.array([2, 5, 9]), np.array([5, 4, 9, 10, 0]))
+    assert there.tolist() == [True, False, True, False, False]
+    assert places[there].tolist() == [1, 2]
+    assert not found_in(np.array([], dtype=np.int64), np.array([1, 2]))[1].any()
+
+
+def test_places_begin_anew_with_every_value() -> None:
+    assert places_in_runs(np.array([0, 0, 0, 3, 7, 7])).tolist() == [0, 1, 2, 0, 0, 1]
+    assert places_in_runs(np.array([], dtype=np.int32)).tolist() == []

@@ -36,7 +36,9 @@ __all__ = [
     "Side",
     "TextTable",
     "Verdict",
+    "found_in",
     "pair_keys",
+    "places_in_runs",
     "read_table",
     "write_table",
 ]
@@ -135,6 +137,20 @@ def pair_keys(query: npt.NDArray[Any], passage: npt.NDArray[Any], n_passages: in
     """One int64 per (query, passage), for sorting and set operations: query * n_passages + passage."""
     keys: npt.NDArray[np.int64] = query.astype(np.int64) * n_passages + passage
     return keys
+
+
+def found_in(ascending: npt.NDArray[Any], wanted: npt.NDArray[Any]) -> tuple[Rows, Bools]:
+    """Where some values stand in a sorted array, and whether they do at all; a place means nothing where they do not."""
+    if not len(ascending):
+        return np.zeros(len(wanted), dtype=np.int64), np.zeros(len(wanted), dtype=np.bool_)
+    places = np.minimum(np.searchsorted(ascending, wanted), len(ascending) - 1)
+    return places, ascending[places] == wanted
+
+
+def places_in_runs(ascending: npt.NDArray[Any]) -> Rows:
+    """The place of each entry among those that are equal to it, from 0: of a candidate in its query's list. None is negative."""
+    starts = np.flatnonzero(np.diff(ascending, prepend=-1))
+    return np.arange(len(ascending)) - np.repeat(starts, np.diff(starts, append=len(ascending)))
 
 
 class TextTable:

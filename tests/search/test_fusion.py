@@ -3,7 +3,8 @@ import pytest
 
 from recipekit.component import Hits
 from recipekit.errors import ComponentError
-from recipekit.search.fusion import cut, fuse, positions
+from recipekit.records import places_in_runs
+from recipekit.search.fusion import cut, fuse
 
 
 def hits(*lists):
@@ -57,7 +58,7 @@ def test_keep_counts_what_is_not_spared():
     spared = np.isin(fused.passage, [4, 8])
     assert fused.passage[cut(fused, 1, spared)].tolist() == [4, 2, 8, 3]
     assert cut(fused, None, spared).all()
-    assert positions(fused.query).tolist() == [0, 1, 2, 3, 0]
+    assert places_in_runs(fused.query).tolist() == [0, 1, 2, 3, 0]
 
 
 def test_batches_in_which_nothing_was_found():

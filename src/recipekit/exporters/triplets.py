@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from recipekit.records import Dataset, Ints, Rows, Verdict, pair_keys
+from recipekit.records import Dataset, Ints, Rows, Verdict, found_in, pair_keys
 
 __all__ = ["Triplets", "triplets"]
 
@@ -76,9 +76,11 @@ def _of_chunk(judgments: pa.Table, candidates: pa.Table | None, n: int, n_passag
 
 def _places(keys: Rows, candidates: pa.Table | None, n_passages: int) -> Rows:
     """Where each pair stands among the candidates; a pair that is none, after all of them."""
-    if candidates is None or not len(candidates):
+    if candidates is None:
         return np.zeros(len(keys), dtype=np.int64)
     ranked = pair_keys(candidates["query"].to_numpy(), candidates["passage"].to_numpy(), n_passages)
     order = np.argsort(ranked)
-    at = np.minimum(np.searchsorted(ranked, keys, sorter=order), len(ranked) - 1)
-    return np.where(ranked[order[at]] == keys, order[at], len(ranked))
+    at, there = found_in(ranked[order], keys)
+    places = np.full(len(keys), len(ranked))
+    places[there] = order[at[there]]
+    return places

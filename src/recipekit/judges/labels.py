@@ -16,7 +16,7 @@ from recipekit.component import Context, Judge, JudgeSpec, LocalPath, PairBatch,
 from recipekit.draws import Hashes, id_hashes, pair_draws, pair_hashes
 from recipekit.errors import DataError
 from recipekit.judges.label_files import LabelFile, read_labels
-from recipekit.records import Bools, Dataset, Floats, Rows, Verdict, pair_keys
+from recipekit.records import Bools, Dataset, Floats, Rows, Verdict, found_in, pair_keys
 
 __all__ = ["Known", "Labels", "LabelsJudge", "known_labels"]
 
@@ -98,11 +98,8 @@ class LabelsJudge:
         grade = np.full(len(query), np.nan, dtype=np.float32)
         if self.spec.missing == "negative":
             verdict[self.known.queries[query]] = Verdict.NEGATIVE
-        if len(self.known.keys):
-            keys = pair_keys(query, passage, self.n_passages)
-            at = np.minimum(np.searchsorted(self.known.keys, keys), len(self.known.keys) - 1)
-            held = self.known.keys[at] == keys
-            verdict[held], grade[held] = self.known.verdict[at[held]], self.known.grade[at[held]]
+        at, held = found_in(self.known.keys, pair_keys(query, passage, self.n_passages))
+        verdict[held], grade[held] = self.known.verdict[at[held]], self.known.grade[at[held]]
         return verdict, grade
 
     def _spoil(self, query: npt.NDArray[Any], passage: npt.NDArray[Any], verdict: Codes, grade: Floats) -> None:

@@ -15,7 +15,7 @@ from recipekit.component import JudgeSpec
 from recipekit.errors import StoreError
 from recipekit.judges.drawn import hidden, inert
 from recipekit.recipe.models import JudgeSection
-from recipekit.records import Bools, Dataset, Floats, Rows, Verdict, pair_keys, read_table
+from recipekit.records import Bools, Dataset, Floats, Rows, Verdict, found_in, pair_keys, places_in_runs, read_table
 from recipekit.runner.mined import Mined
 from recipekit.stages.pairs import Pairs, load_pairs
 from recipekit.stages.trust import rank_bands
@@ -77,9 +77,7 @@ def _verdicts(file: Path, keys: Rows, n_passages: int) -> npt.NDArray[np.int8]:
     judgments = read_table(file)
     judged = pair_keys(judgments["query"].to_numpy(), judgments["passage"].to_numpy(), n_passages)
     verdict = np.full(len(keys), Verdict.UNJUDGED, dtype=np.int8)
-    at = np.searchsorted(judged, keys)
-    there = at < len(judged)
-    there[there] = judged[at[there]] == keys[there]
+    at, there = found_in(judged, keys)
     verdict[there] = judgments["verdict"].to_numpy()[at[there]]
     return verdict
 
@@ -102,8 +100,7 @@ def spread(stratum: Rows, n: int, generator: np.random.Generator) -> tuple[Rows,
         stratum, sizes = np.zeros_like(stratum), np.array([len(stratum)])
     shuffled = generator.permutation(len(stratum))
     order = shuffled[np.argsort(stratum[shuffled], kind="stable")]
-    first = np.flatnonzero(np.diff(stratum[order], prepend=-1))
-    turn = np.arange(len(order)) - np.repeat(first, np.diff(first, append=len(order)))  # each row's turn in its stratum
+    turn = places_in_runs(stratum[order])  # each row's turn in its stratum
     drawn: Rows = generator.permutation(order[np.argsort(turn, kind="stable")[:n]])
     weight = sizes[stratum[drawn]] / np.bincount(stratum[drawn])[stratum[drawn]]
     return drawn, weight.astype(np.float32)

@@ -17,7 +17,7 @@ from recipekit.artifacts.store import Artifact
 from recipekit.component import JudgeSpec, Progress, Ranks
 from recipekit.errors import RunError
 from recipekit.recipe.models import Floors, JudgeSection, Recipe, Slot
-from recipekit.records import Bools, Rows, Verdict, write_table
+from recipekit.records import Bools, Rows, Verdict, places_in_runs, write_table
 from recipekit.registry import near
 from recipekit.runner.mined import Mined
 from recipekit.stages.inputs import Inputs
@@ -163,7 +163,7 @@ def _last_words(journals: Mapping[str, Journal]) -> dict[tuple[int, int], dict[s
 def _judged(mined: Mined, tried: pa.Table, words: Mapping[tuple[int, int], Mapping[str, Any]], n: int) -> Iterator[Judged]:
     """`n` of the judged candidates, drawn by the seed, in the order of the candidates."""
     query, passage = tried["query"].to_numpy(), tried["passage"].to_numpy()
-    rank = np.arange(len(tried)) - np.searchsorted(query, query) + 1
+    rank = places_in_runs(query) + 1
     pairs = list(zip(query.tolist(), passage.tolist(), strict=True))
     rows = np.array([row for row, pair in enumerate(pairs) if pair in words], dtype=np.int64)
     drawn = np.sort(np.random.default_rng(mined.recipe.seed).permutation(rows)[:n])

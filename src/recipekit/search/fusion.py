@@ -17,9 +17,9 @@ import numpy.typing as npt
 
 from recipekit.component import Hits
 from recipekit.errors import ComponentError
-from recipekit.records import Bools, Floats, Ints, Rows, pair_keys
+from recipekit.records import Bools, Floats, Ints, Rows, pair_keys, places_in_runs
 
-__all__ = ["Fused", "Fusion", "cut", "fuse", "positions"]
+__all__ = ["Fused", "Fusion", "cut", "fuse"]
 
 Fusion = Literal["rrf", "score", "union"]
 RRF_CONSTANT = 60
@@ -113,15 +113,9 @@ def _scaled(hits: Hits) -> npt.NDArray[np.float64]:
     return scaled
 
 
-def positions(query: Rows) -> Rows:
-    """The place of each pair in its query's list, from 0; `query` is sorted."""
-    starts = np.flatnonzero(np.diff(query, prepend=-1))
-    return np.arange(len(query)) - np.repeat(starts, np.diff(starts, append=len(query)))
-
-
 def cut(fused: Fused, keep: int | None, spared: Bools) -> Bools:
     """Mask (m,) of the pairs that stay: the `keep` best per query, and beside them all that are `spared`."""
     stay = spared.copy()
     counted = np.flatnonzero(~spared)
-    stay[counted] = True if keep is None else positions(fused.query[counted]) < keep
+    stay[counted] = True if keep is None else places_in_runs(fused.query[counted]) < keep
     return stay

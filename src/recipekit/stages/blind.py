@@ -13,7 +13,7 @@ from recipekit.draws import pair_draws, pair_hashes, row_hashes
 from recipekit.judges.label_files import read_labels
 from recipekit.judges.labels import Labels, known_labels
 from recipekit.recipe.models import Trust
-from recipekit.records import Bools, Dataset, Floats, Ints, Rows, Verdict
+from recipekit.records import Bools, Dataset, Floats, Ints, Rows, Verdict, found_in
 from recipekit.stages.said import Codes, Said
 
 __all__ = ["Blind", "People", "blind_pairs", "no_blind", "pair_uniforms", "read_people"]
@@ -41,8 +41,7 @@ class Blind:
 
     def places(self, rows: Rows) -> tuple[Rows, Bools]:
         """Where some rows of all pairs stand here, and whether they do at all."""
-        places = np.minimum(np.searchsorted(self.rows, rows), max(len(self) - 1, 0))
-        return places, (self.rows[places] == rows) if len(self) else np.zeros(len(rows), dtype=np.bool_)
+        return found_in(self.rows, rows)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from recipekit.draws import pair_draws, pair_hashes, row_hashes
 from recipekit.recipe.models import Hide
-from recipekit.records import SPLITS, Bools, Floats, Rows
+from recipekit.records import SPLITS, Bools, Floats, Rows, places_in_runs
 
 __all__ = ["hidden_positives"]
 
@@ -53,8 +53,7 @@ def hidden_positives(
     draws = pair_draws(pair_hashes(row_hashes(query_ids, query, seed), row_hashes(passage_ids, passage[chosen], seed)), STREAM)
     keys: list[npt.NDArray[Any]] = [draws, -grade[chosen], query] if hide.by == "grade" else [draws, query]
     order = np.lexsort(keys)  # the last key is the first to sort by
-    start = np.flatnonzero(np.diff(query[order], prepend=-1))
-    place = np.arange(len(order)) - np.repeat(start, np.diff(start, append=len(order)))
+    place = places_in_runs(query[order])
     hidden = np.zeros(len(grade), dtype=np.bool_)
     hidden[chosen[order[place >= hide.keep]]] = True
     return hidden

@@ -15,8 +15,8 @@ import pyarrow as pa
 from recipekit.component import Hits, QueryBatch, Retriever, RetrieverSpec
 from recipekit.errors import ComponentError, DataError
 from recipekit.recipe.models import MineSection
-from recipekit.records import CANDIDATES, Bools, Dataset, Ints, Rows, pair_keys, write_table
-from recipekit.search.fusion import Fused, cut, fuse, positions
+from recipekit.records import CANDIDATES, Bools, Dataset, Ints, Rows, pair_keys, places_in_runs, write_table
+from recipekit.search.fusion import Fused, cut, fuse
 from recipekit.stages.inputs import Inputs
 
 __all__ = ["mine"]
@@ -122,7 +122,7 @@ class _Positives:
         starts, ends = np.searchsorted(self.query, rows, "left"), np.searchsorted(self.query, rows, "right")
         counts = ends - starts
         query = np.repeat(np.arange(len(rows)), counts)
-        return query, self.passage[np.repeat(starts, counts) + positions(query)]
+        return query, self.passage[np.repeat(starts, counts) + places_in_runs(query)]
 
 
 def _with_given(fused: Fused, query: Rows, passage: Ints, n_passages: int) -> tuple[Fused, Bools]:
@@ -199,7 +199,7 @@ class _Figures:
         self.retrieved += int(found.sum())
         self.with_given += len(np.unique(query))
         if len(query):
-            self.fused.add(query, np.where(found, positions(fused.query)[given] + 1, 0), n_queries)
+            self.fused.add(query, np.where(found, places_in_runs(fused.query)[given] + 1, 0), n_queries)
             for name, ranks in fused.ranks.items():
                 self.recall[name].add(query, ranks[given], n_queries)
         lists = {name: np.bincount(fused.query[ranks > 0], minlength=n_queries) for name, ranks in fused.ranks.items()}

@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from recipekit.component import JudgeSpec, PairBatch, Verdicts
 from recipekit.errors import ComponentError
-from recipekit.records import JUDGMENTS, Bools, Dataset, Floats, Ints, Rows, Verdict, pair_keys
+from recipekit.records import JUDGMENTS, Bools, Dataset, Floats, Ints, Rows, Verdict, found_in, pair_keys, places_in_runs
 from recipekit.stages.blind import Blind, no_blind
 from recipekit.stages.said import GIVEN, Codes, Said, decidable
 
@@ -169,8 +169,7 @@ class Pairs:
 
     def positions_of(self, keys: Rows) -> tuple[Rows, Bools]:
         """Where `pair_keys` stand in these arrays, and whether they do at all."""
-        rows = np.minimum(np.searchsorted(self.keys, keys), max(len(self) - 1, 0))
-        return rows, (self.keys[rows] == keys) if len(self) else np.zeros(len(keys), dtype=np.bool_)
+        return found_in(self.keys, keys)
 
     def judgments(self, names: Sequence[str], journals: Sequence[Iterable[pa.RecordBatch]]) -> Iterator[pa.RecordBatch]:
         """All verdicts as `JUDGMENTS`, in order. `names` by judge's code, `journals` of the judges 1, 2, ..."""
@@ -235,9 +234,6 @@ def load_pairs(dataset: Dataset, candidates: pa.Table, remembered: Collection[st
     """
     n_passages = len(dataset.passages)
     query, passage = candidates["query"].to_numpy(), candidates["passage"].to_numpy()
-    first = np.flatnonzero(np.diff(query, prepend=-1))
-    rank = np.arange(1, len(query) + 1) - np.repeat(first, np.diff(first, append=len(query)))
-
     labels = _labels_of_mined(dataset, query)
     grades = labels["grade"].to_numpy()
     label_keys = pair_keys(labels["query"].to_numpy(), labels["passage"].to_numpy(), n_passages)
@@ -257,7 +253,7 @@ def load_pairs(dataset: Dataset, candidates: pa.Table, remembered: Collection[st
         n_passages=n_passages,
     )
     at = np.searchsorted(keys, candidate_keys)
-    pairs.rank[at] = rank
+    pairs.rank[at] = places_in_runs(query) + 1
     pairs.retrieved[at] = candidates["score"].is_valid().to_numpy()
     at = np.searchsorted(keys, label_keys)
     pairs.given[at] = grades > 0

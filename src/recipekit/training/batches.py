@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from recipekit.encoding.batches import length_batches
-from recipekit.records import Ints, Rows, Verdict
+from recipekit.records import Ints, Rows, Verdict, found_in, places_in_runs
 from recipekit.training.labels import TrainingLabels
 
 __all__ = ["InBatch", "epoch_batches", "in_batch", "micro_batches"]
@@ -81,7 +81,7 @@ def in_batch(labels: TrainingLabels, queries: Rows, negatives: int, seed: Sequen
     brought = [labels.positive.passage[at[_first(local, race, 1)]]]
     if negatives and len(labels.negative):
         local, at = labels.negative.of(queries)
-        hard = _place(local) < HARD_POOL * negatives
+        hard = places_in_runs(local) < HARD_POOL * negatives
         local, at = local[hard], at[hard]
         brought.append(labels.negative.passage[at[_first(local, rng.random(len(at)), negatives)]])
     passages = np.unique(np.concatenate(brought)).astype(np.int64)
@@ -89,8 +89,7 @@ def in_batch(labels: TrainingLabels, queries: Rows, negatives: int, seed: Sequen
     for pairs, verdict in ((labels.ignored, Verdict.IGNORE), (labels.positive, Verdict.POSITIVE)):
         local, at = pairs.of(queries)
         passage = pairs.passage[at]
-        column = np.minimum(np.searchsorted(passages, passage), len(passages) - 1)
-        here = passages[column] == passage
+        column, here = found_in(passages, passage)
         mask[local[here], column[here]] = verdict
     return InBatch(queries, passages, mask)
 
@@ -98,11 +97,5 @@ def in_batch(labels: TrainingLabels, queries: Rows, negatives: int, seed: Sequen
 def _first(group: Rows, value: npt.NDArray[np.float64], count: int) -> Rows:
     """Positions of each group's `count` least values; `group` is ascending."""
     order = np.lexsort((value, group))
-    first: Rows = order[_place(group) < count]
+    first: Rows = order[places_in_runs(group) < count]
     return first
-
-
-def _place(group: Rows) -> Rows:
-    """Each entry's place within its group; `group` is ascending."""
-    places: Rows = np.arange(len(group)) - np.searchsorted(group, group)
-    return places

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from recipekit.errors import RunError
-from recipekit.records import Dataset, Floats, Ints, Rows, Verdict, pair_keys
+from recipekit.records import Dataset, Floats, Ints, Rows, Verdict, found_in, pair_keys
 
 __all__ = ["Pairs", "TrainingLabels", "training_labels"]
 
@@ -181,9 +181,8 @@ def _among(query: npt.NDArray[Any], train: Rows, n_queries: int) -> Rows:
 def _hardest_first(negative: Rows, found: Rows, score: Floats, n_passages: int) -> Rows:
     """Negatives by query, then by descending fused score; those that nobody retrieved come last."""
     rank_score = np.full(len(negative), -np.inf, dtype=np.float32)
-    if len(found):
-        at = np.minimum(np.searchsorted(found, negative), len(found) - 1)
-        rank_score = np.where(found[at] == negative, score[at], rank_score)
+    at, there = found_in(found, negative)
+    rank_score[there] = score[at[there]]
     return negative[np.lexsort((negative, -rank_score, negative // n_passages))]
 
 
