@@ -272,7 +272,7 @@ def test_embedded_warns_of_a_corpus_for_a_server(around, monkeypatch):
         ({"where": "embedded", "collection": "a"}, "where: embedded has none"),
         ({"where": "embedded", "shards": 2}, "need a cluster"),
         ({"collection": "a", "on_disk": True}, "on_disk: a collection that exists is used as it is"),
-        ({"url": "localhost:6333"}, "'localhost:6333' is no url"),
+        ({"url": "localhost:6333"}, "is no url: write http://HOST:PORT"),
     ],
 )
 def test_contradictions_are_told(fields, says):

@@ -39,7 +39,7 @@ class ModelWriter:
         """
         encoder = inputs["train"] / "encoder" if "train" in inputs else None
         if encoder is None or not (encoder / "modules.json").is_file():
-            raise RunError("there is no trained model to export: this recipe has no train section", code="RK622")
+            raise RunError("there is no trained model to export: this recipe has no train section", code="RK643")
         shutil.copytree(encoder, folder, dirs_exist_ok=True)
         (folder / "README.md").write_text(model_card(card, encoder), encoding="utf-8")
         files = [file for file in folder.rglob("*") if file.is_file()]

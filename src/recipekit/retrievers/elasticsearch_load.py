@@ -8,9 +8,7 @@ BM25's statistics would count.
 from __future__ import annotations
 
 import json
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -20,6 +18,7 @@ import pyarrow.compute as pc
 from recipekit.component import Progress
 from recipekit.endpoints.elasticsearch import Cluster
 from recipekit.endpoints.elasticsearch_failures import ItemFailed, failure_of_status
+from recipekit.endpoints.parallel import in_order
 from recipekit.records import Rows, TextTable
 
 if TYPE_CHECKING:
@@ -63,7 +62,7 @@ def load_missing(
     loader = _Loader(cluster, index, passages, tuple(columns), as_indexed)
     with progress.track("elasticsearch index", total=len(passages), unit="passages") as tracker:
         tracker.advance(len(passages) - sum(stop - start for start, stop in missing))
-        for rows in _at_once(loader.send, missing, concurrency):
+        for rows in in_order(loader.send, missing, threads=concurrency, name="bulk"):
             tracker.advance(rows)
     cluster.ask(lambda client: client.indices.refresh(index=index), index)
 
@@ -76,21 +75,6 @@ def _held(cluster: Cluster, index: str, size: int) -> dict[int, int]:
     return {int(bucket["key"]): int(bucket["doc_count"]) for bucket in reply["aggregations"]["blocks"]["buckets"]}
 
 
-def _at_once(send: Callable[[int, int], int], spans: Iterable[tuple[int, int]], concurrency: int) -> Iterator[int]:
-    """What `send` gives for each span, in order, with `concurrency` of them under way; the first failure ends all."""
-    with ThreadPoolExecutor(concurrency, thread_name_prefix="bulk") as pool:
-        ahead: deque[Future[int]] = deque()
-        try:
-            for span in spans:
-                ahead.append(pool.submit(send, *span))
-                if len(ahead) >= 2 * concurrency:
-                    yield ahead.popleft().result()
-            while ahead:
-                yield ahead.popleft().result()
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
-
-
 @dataclass(frozen=True)
 class _Loader:
     """Reads rows and sends them."""
@@ -101,8 +85,9 @@ class _Loader:
     columns: tuple[str, ...]
     as_indexed: Callable[[str], str]
 
-    def send(self, start: int, stop: int) -> int:
-        """Index the rows of a block; how many they are."""
+    def send(self, block: tuple[int, int]) -> int:
+        """Index the rows of a block, the first and the one after the last; how many they are."""
+        start, stop = block
         for first, last in self._requests(start, stop):
             self._send_request(np.arange(first, last))
         return stop - start

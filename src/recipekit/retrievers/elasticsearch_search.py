@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -14,6 +13,7 @@ from recipekit.component import Hits, Progress, QueryBatch
 from recipekit.endpoints.elasticsearch import Cluster, index_fingerprint
 from recipekit.endpoints.elasticsearch_failures import ItemFailed, failure_of_status
 from recipekit.endpoints.failures import Failure
+from recipekit.endpoints.parallel import in_order
 from recipekit.errors import ComponentError
 from recipekit.records import Floats, Rows
 from recipekit.retrievers.engine import IdRows, UnknownIds, hits_of
@@ -112,11 +112,8 @@ class ElasticsearchRetriever:
         """
         size = min(depth, self.target.rows) if self.target.ids is None else depth
         self._check_window(size)
-        with ThreadPoolExecutor(self.concurrency, thread_name_prefix="msearch") as pool:
-            try:
-                found = list(pool.map(lambda span: self._request(queries.texts[span], size), _spans(queries.texts, self.batch)))
-            finally:
-                pool.shutdown(wait=True, cancel_futures=True)
+        spans = _spans(queries.texts, self.batch)
+        found = list(in_order(lambda span: self._request(queries.texts[span], size), spans, threads=self.concurrency, name="msearch"))
         if self.fingerprint is not None and index_fingerprint(self.cluster, self.target.index) != self.fingerprint:
             raise ComponentError(f"{self.cluster.named(self.target.index)} changed while it was searched: run again", code="RK269")
         if cut := sum(part.cut for part in found):

@@ -6,16 +6,14 @@ A point's id is its passage's row, so that loading a row twice changes nothing, 
 from __future__ import annotations
 
 import time
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
 from recipekit.component import Progress
+from recipekit.endpoints.parallel import in_order
 from recipekit.endpoints.qdrant import QdrantServer
 from recipekit.endpoints.qdrant_failures import failure_of
 from recipekit.errors import ComponentError
@@ -26,10 +24,7 @@ from recipekit.retrievers.qdrant_settings import CollectionSettings, vector_para
 if TYPE_CHECKING:
     from qdrant_client import models
 
-__all__ = ["in_flight", "load", "wait_until_indexed"]
-
-T = TypeVar("T")
-R = TypeVar("R")
+__all__ = ["load", "wait_until_indexed"]
 
 INDEX_FROM_KB: Final = 10_000
 """Kilobytes of vectors from which a segment gets a graph; a smaller one is read whole, which is exact. Qdrant's own default."""
@@ -113,9 +108,9 @@ def _fill(
         return stop - start
 
     for _ in range(ROUNDS):
-        with progress.track("qdrant load", total=rows, unit="passages") as tracker, _threads(concurrency) as pool:
+        with progress.track("qdrant load", total=rows, unit="passages") as tracker:
             missing = _missing(server, name, rows, batch, present, tracker.advance)
-            for sent in in_flight(pool, send, missing, concurrency):
+            for sent in in_order(send, missing, threads=concurrency, name="qdrant"):
                 tracker.advance(sent)
         present = count(server, name)
         if present == rows:
@@ -202,27 +197,3 @@ def _check_optimizer(server: QdrantServer, name: str, info: models.CollectionInf
     if info.status.value == "red" or error:
         fix = "see to the server (its disk, its memory, its log), then run again"
         raise ComponentError(f"{server.named(name)} cannot be indexed ({error or 'status red'}): {fix}", code="RK266")
-
-
-# In parallel ---------------------------------------------------------------------------------------------------------
-
-
-@contextmanager
-def _threads(number: int) -> Iterator[ThreadPoolExecutor]:
-    """Threads that stop taking work when the first of them fails."""
-    pool = ThreadPoolExecutor(number, thread_name_prefix="qdrant")
-    try:
-        yield pool
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def in_flight(pool: ThreadPoolExecutor, work: Callable[[T], R], items: Iterable[T], most: int) -> Iterator[R]:
-    """Results in order, with at most so many pieces of work begun and not yet taken."""
-    begun: deque[Future[R]] = deque()
-    for item in items:
-        begun.append(pool.submit(work, item))
-        if len(begun) >= 2 * most:
-            yield begun.popleft().result()
-    while begun:
-        yield begun.popleft().result()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -11,11 +10,11 @@ import numpy as np
 import numpy.typing as npt
 
 from recipekit.component import Hits, QueryBatch
+from recipekit.endpoints.parallel import in_order
 from recipekit.endpoints.qdrant import QdrantServer
 from recipekit.errors import ComponentError
 from recipekit.records import Floats, Rows
 from recipekit.retrievers.engine import IdRows, UnknownIds, hits_of
-from recipekit.retrievers.qdrant_load import in_flight
 from recipekit.retrievers.qdrant_settings import Hnsw, Quantization, search_params
 
 if TYPE_CHECKING:
@@ -83,9 +82,8 @@ class ServerPoints:
                 raise ComponentError(f"{self.place} answered {len(answers)} of {len(part)} queries of a batch", code="RK269")
             return answers
 
-        with ThreadPoolExecutor(self.concurrency, thread_name_prefix="qdrant") as pool:
-            starts = range(0, len(vectors), self.batch)
-            return _found([answer for batch in in_flight(pool, search, starts, self.concurrency) for answer in batch])
+        batches = in_order(search, range(0, len(vectors), self.batch), threads=self.concurrency, name="qdrant")
+        return _found([answer for batch in batches for answer in batch])
 
     def _ask_rest(self, client: Any, vectors: list[list[float]], limit: int, params: models.SearchParams) -> list[Any]:
         from qdrant_client import models
