@@ -6,12 +6,10 @@ that it is what its entry point says. A broken plugin is listed with its reason,
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import importlib.util
 import inspect
 import sys
-from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
@@ -19,8 +17,9 @@ from pathlib import Path
 
 from recipekit.component import KINDS, Component
 from recipekit.errors import ComponentError
+from recipekit.spelling import near
 
-__all__ = ["Entry", "find", "group", "load", "near", "resolve", "where"]
+__all__ = ["Entry", "find", "group", "load", "resolve", "where"]
 
 
 @dataclass(frozen=True)
@@ -61,12 +60,6 @@ def find(kind: str) -> list[Entry]:
         for point in _entry_points(kind)
     }
     return [found[key] for key in sorted(found)]
-
-
-def near(word: str, words: Iterable[str]) -> str:
-    """` Did you mean 'x'?`, or nothing where no word is near."""
-    close = difflib.get_close_matches(word, list(words), n=1, cutoff=0.6)
-    return f" Did you mean '{close[0]}'?" if close else ""
 
 
 def resolve(kind: str, use: str, *, folder: Path | None = None, allow_local_code: bool = False) -> Entry:

@@ -25,7 +25,8 @@ def components(
     """List what recipes can name, one a line; or describe one component: its keys, their types, defaults and meaning."""
     from recipekit.component import KINDS
     from recipekit.errors import ComponentError
-    from recipekit.registry import find, group, near, resolve
+    from recipekit.registry import find, group, resolve
+    from recipekit.spelling import near
 
     kinds = list(KINDS)
     if kind is not None:

@@ -32,7 +32,7 @@ def find_run(run: str, runs: Path) -> Path:
         StoreError: There is neither.
     """
     from recipekit.errors import StoreError
-    from recipekit.registry import near
+    from recipekit.spelling import near
 
     named = runs / run / "latest"
     if named.is_dir():

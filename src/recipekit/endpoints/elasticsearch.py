@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import random
 from collections.abc import Callable, Iterator, Mapping
 from importlib.metadata import version
@@ -16,6 +15,7 @@ from recipekit.endpoints.elasticsearch_failures import failure_of
 from recipekit.endpoints.failures import Failure
 from recipekit.endpoints.patience import Patience, Transient, persist
 from recipekit.errors import ComponentError
+from recipekit.spelling import near
 
 if TYPE_CHECKING:
     from elasticsearch import Elasticsearch
@@ -251,7 +251,7 @@ def check_fields(cluster: Cluster, index: str, *, searched: Mapping[str, str | N
         if name not in found:
             there = ", ".join(sorted(found)[:20]) or "none"
             raise ComponentError(
-                f"{cluster.named(index)} has no field '{name}' (`{key}`).{_near(name, found)} There are: {there}", code="RK267"
+                f"{cluster.named(index)} has no field '{name}' (`{key}`).{near(name, found)} There are: {there}", code="RK267"
             )
         kinds = sorted(found[name])
         if key in searched and not set(kinds) <= SEARCHED_TYPES:
@@ -267,11 +267,6 @@ def _by_elasticsearch(reply: object) -> bool:
     """Whether Elasticsearch itself refused, which names itself in every answer."""
     headers = getattr(getattr(reply, "meta", None), "headers", {})
     return headers.get("x-elastic-product") == "Elasticsearch"
-
-
-def _near(name: str, found: Mapping[str, Any]) -> str:
-    close = difflib.get_close_matches(name, list(found), n=1)
-    return f" Did you mean '{close[0]}'?" if close else ""
 
 
 def _urls(access: ElasticsearchAccess) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from recipekit.recipe.components import Bound
 from recipekit.recipe.models import SECTIONS, TRAINED, Recipe
 from recipekit.recipe.places import Document, KeyPath, at
 from recipekit.recipe.slots import sections
-from recipekit.registry import near
+from recipekit.spelling import near
 
 __all__ = ["check"]
 

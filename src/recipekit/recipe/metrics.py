@@ -7,7 +7,7 @@ from typing import Annotated, Final
 
 from pydantic import AfterValidator
 
-from recipekit.registry import near
+from recipekit.spelling import near
 
 __all__ = ["METRICS", "MetricName", "metric_name", "parse_metric"]
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from recipekit.errors import RecipeError
 from recipekit.recipe.places import Finding, Place, refuse
-from recipekit.registry import near
+from recipekit.spelling import near
 
 __all__ = ["locate", "shipped"]
 

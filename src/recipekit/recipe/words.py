@@ -16,7 +16,7 @@ from pydantic_core import ErrorDetails
 from recipekit.recipe.models import NAME_PATTERN, Slot
 from recipekit.recipe.places import Document, KeyPath, at
 from recipekit.recipe.slots import model_at
-from recipekit.registry import near
+from recipekit.spelling import near
 
 __all__ = ["explain", "shown"]
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Final, Literal
 from pydantic import Field, field_validator
 
 from recipekit.component import Context, Retriever, RetrieverSpec, Sizes
-from recipekit.registry import near
 from recipekit.retrievers.work import bm25_work
+from recipekit.spelling import near
 
 if TYPE_CHECKING:
     from pathlib import Path

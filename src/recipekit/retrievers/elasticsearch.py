@@ -9,8 +9,8 @@ from pydantic import Field, field_validator, model_validator
 from recipekit.component import Context, NotIdentity, Remote, Retriever, RetrieverSpec, Sizes
 from recipekit.endpoints.elasticsearch import Cluster, ElasticsearchAccess, index_fingerprint
 from recipekit.errors import ComponentError
-from recipekit.registry import near
 from recipekit.retrievers.work import elasticsearch_work
+from recipekit.spelling import near
 
 __all__ = ["LANGUAGES", "Elasticsearch"]
 

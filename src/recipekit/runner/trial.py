@@ -18,8 +18,8 @@ from recipekit.component import JudgeSpec, Progress, Ranks
 from recipekit.errors import RunError
 from recipekit.recipe.models import Floors, JudgeSection, Recipe, Slot
 from recipekit.records import Bools, Rows, Verdict, places_in_runs, write_table
-from recipekit.registry import near
 from recipekit.runner.mined import Mined
+from recipekit.spelling import near
 from recipekit.stages.inputs import Inputs
 from recipekit.stages.journal import Journal
 from recipekit.stages.judge import judge

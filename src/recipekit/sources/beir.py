@@ -13,10 +13,10 @@ from pydantic import Field
 from recipekit.component import Context, LocalPath, Progress, SourceSpec
 from recipekit.errors import DataError
 from recipekit.records import SPLITS, Label, Passage, Query
-from recipekit.registry import near
 from recipekit.sources.columns import relevant
 from recipekit.sources.files import delimited_rows, finite, json_rows, plain_or_gzipped
 from recipekit.sources.places import LocatedSource, Place, Record, Row
+from recipekit.spelling import near
 
 __all__ = ["Beir", "BeirReader", "QrelsOf"]
 

@@ -15,9 +15,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from recipekit.component import Progress
 from recipekit.errors import DataError
 from recipekit.records import Label, Passage, Query
-from recipekit.registry import near
 from recipekit.sources.files import finite
 from recipekit.sources.places import Place, Record, Row
+from recipekit.spelling import near
 
 __all__ = ["Columns", "PairReader", "SplitName", "relevant"]
 
