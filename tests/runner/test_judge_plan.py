@@ -89,7 +89,7 @@ def test_conditions_count_and_those_on_verdicts_leave_a_bound(recipe: Recipe, ti
     assert (found["max_cost_usd"], found["max_calls"]) == (4.0, 9)
 
 
-def test_what_people_labelled_is_asked_about_too(recipe: Recipe, tiny_dataset: Dataset, tmp_path: Path) -> None:
+def test_what_people_labelled_may_be_asked_about_too(recipe: Recipe, tiny_dataset: Dataset, tmp_path: Path) -> None:
     trust = recipe.judge.trust.model_copy(update={"sample": tmp_path / "labels.csv"})  # type: ignore[union-attr]
     assert pairs_of(told(recipe, tiny_dataset, {"one": Paid()}, trust=trust)) == [{"pairs at most": 363}]
 
