@@ -92,9 +92,9 @@ def _tables(rows: Mapping[str, Mapping[str, Any]], last: Mapping[str, Any]) -> I
 
 def _explained(told: Mapping[str, Any]) -> Iterator[str]:
     yield (
-        "In brackets: 95 % intervals (kappa: Fleiss, Cohen and Everitt; shares: Wilson; of weighted pairs: a bootstrap by strata), as if the "
-        "pairs of a query were independent. Ignored pairs count neither as agreement nor as error. People agree with strong models at a "
-        "kappa of 0.3 to 0.4 on such pairs."
+        "In brackets: 95 % intervals (kappa: Fleiss, Cohen and Everitt; shares: Wilson; of weighted pairs: a bootstrap by strata), as if "
+        "the pairs of a query were independent. Ignored pairs count neither as agreement nor as error. People agree with strong models "
+        "at a kappa of 0.3 to 0.4 on such pairs."
     )
     if told["people"] is None and any(figures["unmeasured"] for figures in told["labels"]["judges"].values()):
         yield "`recipekit judge sample` writes pairs for people to label; name the file in `judge.trust.sample`."
