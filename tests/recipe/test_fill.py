@@ -126,7 +126,7 @@ def test_paths_of_sections_start_at_the_recipe_or_where_the_override_was_typed(
 mine:
   retrievers: {lexical: {use: bm25}}
 judge:
-  judges: {people: {use: labels, file: own.csv}}
+  judges: {model: {use: llm, model: openai/own}}
   trust: {sample: people.csv}
 """
     recipe = write(judged)

@@ -199,7 +199,7 @@ def test_labels_of_people_override_and_are_not_measured_by_themselves(inputs, tm
     trust = trust_of(tmp_path)["people"]
     assert list(trust["judges"]) == ["one"]
     assert trust["judges"]["one"]["table"]["positive"] == {"positive": 0, "negative": 1, "ignore": 0}
-    assert trust["cascade"]["pairs"] == 0, "what stands is people's own word, which proves nothing"
+    assert trust["cascade"]["table"] == trust["judges"]["one"]["table"], "what stands is people's own word, which proves nothing"
 
 
 # The gate -----------------------------------------------------------------------------------------------------------------
@@ -235,6 +235,13 @@ def test_what_cannot_be_measured_is_told_with_the_way_out_before_anybody_is_aske
     with pytest.raises(RunError, match=f"{told}.*label some") as caught:
         run(inputs, tmp_path, section({**policy, "require": {"kappa": 0.3}}, one=spec))
     assert caught.value.code == "RK622"
+    assert not spec.asked
+
+
+def test_pairs_that_no_judge_looks_at_are_no_labels_for_floors(inputs, tmp_path):
+    spec = Reads(verdict=oracle, top=2)
+    with pytest.raises(RunError, match="agreement needs 10 known pairs among the candidates that are judged blind, and there are 0"):
+        run(inputs, tmp_path, section({**ALL_KNOWN, "require": {"agreement": 0.1}}, one=spec))
     assert not spec.asked
 
 
@@ -303,6 +310,16 @@ def test_judges_that_wait_for_a_filter_are_not_measured_together_by_labels(input
         run(inputs, tmp_path, section({**ALL_KNOWN, "require": {"agreement": 0.1}}, **judges), "floors")
 
 
+def test_a_filter_between_two_models_leaves_the_second_undecided(inputs, tmp_path):
+    judges = {
+        "cheap": Reads(verdict=oracle),
+        "margin": Says(verdict=lambda q, p: IGNORE),
+        "strong": Reads(verdict=oracle, when=("ignore",)),
+    }
+    run(inputs, tmp_path, section(ALL_KNOWN, **judges))
+    assert "goes by 'margin'" in trust_of(tmp_path)["labels"]["cascade"]["unmeasured"]["kappa"]
+
+
 def test_an_overruled_positive_is_no_reference_for_the_next_judge(inputs, tmp_path):
     cheap = Reads(verdict=lambda q, p: NEGATIVE if q < 6 else oracle(q, p))
     strong = Reads(verdict=oracle, when=("positive", "ignore"))
@@ -318,7 +335,9 @@ def test_an_answer_that_could_not_be_had_overrules_nobody(inputs, tmp_path):
     rows, summary = run(inputs, tmp_path, section({"audit_given": True}, cheap=cheap, strong=strong))
     assert {row["judge"] for row in rows.values() if row["query"] < 3} == {"cheap"}
     assert summary["judges"]["strong"]["judged"] == 0
-    assert trust_of(tmp_path)["labels"]["judges"]["strong"]["table"]["positive"]["ignore"] == 12, "and counts as undecided"
+    trust = trust_of(tmp_path)["labels"]
+    assert trust["judges"]["strong"]["table"]["positive"]["ignore"] == 12, "of itself it is undecided"
+    assert trust["cascade"]["table"]["positive"] == {"positive": 12, "negative": 0, "ignore": 0}, "the other's word stands here, too"
     alone, _ = run(inputs, tmp_path, section(one=Reads(verdict=lambda q, p: IGNORE, unanswered=True)), "alone")
     assert alone[0, 1]["verdict"] == IGNORE, "where nobody spoke it is ignored"
 

@@ -169,13 +169,17 @@ def _conditions(document: Document, path: KeyPath, slot: dict[str, Any], before:
 
 def _measurable(document: Document, section: dict[str, Any], judges: list[type[Component] | None]) -> None:
     """Floors can be reached only by judges that are measured, on pairs of known truth."""
+    trust = written if isinstance(written := section.get("trust"), dict) else {}
+    reads = [judge for judge in judges if judge and issubclass(judge, JudgeSpec) and judge.measured]
+    if trust.get("sample") is not None and not reads and None not in judges:
+        message = "none of the judges reads the texts, so nothing is measured by it: take it out, or judge with `llm` or `cross_encoder`"
+        document.find(("judge", "trust", "sample"), message, "RK107")
     required = section.get("require")
     wanted = [name for name, value in required.items() if value is not None] if isinstance(required, dict) else []
     if not wanted or None in judges:
         return
-    trust = written if isinstance(written := section.get("trust"), dict) else {}
     path = ("judge", "require", wanted[0])
-    if not any(issubclass(judge, JudgeSpec) and judge.measured for judge in judges if judge):
+    if not reads:
         known = "margin filters and label files are not asked about pairs of known truth"
         document.find(path, f"none of the judges can be measured: {known}. Take it out, or judge with `llm` or `cross_encoder`", "RK107")
     elif trust.get("known") == 0 and trust.get("sample") is None and section.get("audit_given") is not True:

@@ -156,7 +156,10 @@ def _last_words(journals: Mapping[str, Journal]) -> dict[tuple[int, int], dict[s
     words: dict[tuple[int, int], dict[str, Any]] = {}
     for name, journal in journals.items():
         for batch in journal.batches():
-            words |= {(row["query"], row["passage"]): {**row, "judge": name} for row in batch.to_pylist()}
+            for row in batch.to_pylist():
+                pair = row["query"], row["passage"]
+                if not (row["unanswered"] and pair in words):  # what could not be had replaces nothing
+                    words[pair] = {**row, "judge": name}
     return words
 
 

@@ -93,7 +93,7 @@ class Columns(BaseModel):
         """
         for column, key in self.columns.items():
             if column not in columns:
-                raise _missing(column, key, columns, where)
+                raise _missing(column, key, columns, where, separable="separator" in type(self).model_fields)
 
     def _named(self) -> list[tuple[str, str]]:
         """(key, column) of every role that has one."""
@@ -102,9 +102,9 @@ class Columns(BaseModel):
         return single + [("negatives", column) for column in self.negative_columns]
 
 
-def _missing(column: str, key: str, columns: Collection[str], where: object) -> DataError:
+def _missing(column: str, key: str, columns: Collection[str], where: object, *, separable: bool = False) -> DataError:
     there = ", ".join(map(str, columns)) or "none"
-    if len(columns) == 1 and ";" in there:
+    if separable and len(columns) == 1 and ";" in there:
         advice = """its columns are parted by ';': say `separator: ";"`"""
         return DataError(f"{where}: no column '{column}' for `{key}`; {advice}", code="RK305")
     return DataError(f"{where}: no column '{column}' for `{key}`; there are: {there}.{near(column, map(str, columns))}", code="RK305")

@@ -113,13 +113,16 @@ def _drawn_tables(strata: Sequence[tuple[float, npt.NDArray[np.int64]]]) -> npt.
     """Tables that the counts of strata speak for, (n, 3, 3), as a Bayesian bootstrap (Rubin, 1981) draws them.
 
     Pairs of one weight are a stratum. Its shares are drawn from a Dirichlet distribution around its counts, with its part of half a pair
-    more for each label beside the verdicts that are there (what was not seen is not impossible), and weighed by its size.
+    more for each label beside the verdicts that are there, and beside `ignore` (what was not seen is not impossible), and weighed by its
+    size.
     """
     generator = np.random.default_rng(0)
     total, pairs = np.zeros((DRAWS, 3, 3)), sum(counts.sum() for _, counts in strata)
     for weight, counts in strata:
         around = counts.astype(np.float64)
-        around[:2] += 0.5 * counts.sum() / pairs * counts.any(axis=0)
+        seen = np.asarray(counts.any(axis=0))
+        seen[Verdict.IGNORE] = True
+        around[:2] += 0.5 * counts.sum() / pairs * seen
         shares = generator.standard_gamma(around, size=(DRAWS, 3, 3))
         total += weight * counts.sum() * shares / shares.sum(axis=(1, 2), keepdims=True)
     return total

@@ -39,6 +39,14 @@ class Blind:
     def __len__(self) -> int:
         return len(self.rows)
 
+    def heard(self, places: Rows, name: str, code: int, verdict: Codes, confidence: Floats, unanswered: Bools) -> None:
+        """Take over what a judge says of some of these pairs; where it had no answer, the word of those before it stays."""
+        if not len(places):
+            return
+        self.said.own[name][places] = verdict
+        spoke = ~unanswered | (self.said.verdict[places] == Verdict.UNJUDGED)
+        self.said.note(places[spoke], name, code, verdict[spoke], confidence[spoke])
+
     def places(self, rows: Rows) -> tuple[Rows, Bools]:
         """Where some rows of all pairs stand here, and whether they do at all."""
         return found_in(self.rows, rows)

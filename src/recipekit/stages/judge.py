@@ -21,7 +21,7 @@ from recipekit.errors import RunError
 from recipekit.judges.labels import Labels
 from recipekit.recipe.models import Floors, JudgeSection, Slot
 from recipekit.records import JUDGMENTS as SCHEMA
-from recipekit.records import Rows, read_table, write_table
+from recipekit.records import Bools, Rows, read_table, write_table
 from recipekit.stages.agreement import FIGURES
 from recipekit.stages.blind import Blind, People, blind_pairs, pair_uniforms, read_people
 from recipekit.stages.inputs import Inputs
@@ -102,7 +102,7 @@ class _Judging:
 
     def all(self, judges: Mapping[str, Judge]) -> dict[str, Any]:
         """Let every judge speak, write what was said, and count it."""
-        check_floors(self.pairs.blind, self.section.require, by_people=self.by_people, undecided=self.undecided)
+        check_floors(self.pairs.blind, self._askable(), self.section.require, by_people=self.by_people, undecided=self.undecided)
         told: dict[str, Any] = {}
         blind: dict[str, int] = {}
         for code, (name, built) in enumerate(judges.items(), start=1):
@@ -143,11 +143,23 @@ class _Judging:
         """The measured judges whose conditions go by judges before them that do not speak of labelled pairs, and which these are."""
         found = {}
         for name in self.measured:
-            before = self._before(name)
-            silent = [other for other in before if other not in self.measured]
-            if silent and decidable(self.specs[name], [other for other in before if other in self.measured]) != self.specs[name]:
-                found[name] = silent
+            spec, before = self.specs[name], self._before(name)
+            heard = [other for other in before if other in self.measured]
+            last = before.index(heard[-1]) + 1 if heard else 0
+            silent = [other for other in before[last:] if other not in heard]  # what they say replaces what was heard
+            if spec.disagreeing_with in before and spec.disagreeing_with not in heard:
+                silent.append(spec.disagreeing_with)
+            if silent and decidable(spec, ()) != spec:
+                found[name] = list(dict.fromkeys(silent))
         return found
+
+    def _askable(self) -> Bools:
+        """The blind pairs that some measured judge looks at, (m,)."""
+        rows = self.pairs.blind.rows
+        askable = np.zeros(len(rows), dtype=np.bool_)
+        for name in self.measured:
+            askable |= self.pairs.reach(self.specs[name])[rows]
+        return askable
 
     def _before(self, name: str) -> list[str]:
         names = list(self.specs)

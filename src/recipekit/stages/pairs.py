@@ -153,13 +153,13 @@ class Pairs:
             raise ComponentError(f"judge '{name}' gave a verdict that is none of 0 (negative), 1 (positive), 2 (ignore)", code="RK232")
         confidence = np.full(len(rows), np.nan, np.float32) if said.confidence is None else np.asarray(said.confidence)
         heard = asked.wanted[rows]
-        if said.unanswered is not None:
-            heard &= ~np.asarray(said.unanswered) | (self.said.verdict[rows] == Verdict.UNJUDGED)
+        unanswered = np.zeros(len(rows), dtype=np.bool_) if said.unanswered is None else np.asarray(said.unanswered)
+        heard &= ~unanswered | (self.said.verdict[rows] == Verdict.UNJUDGED)
         self.said.note(rows[heard], name, code, verdict[heard], confidence[heard])
         self.grade[rows[heard]] = np.nan if said.grade is None else np.asarray(said.grade)[heard]
         places, is_blind = self.blind.places(rows)
         is_blind[is_blind] = asked.blind[places[is_blind]]
-        self.blind.said.note(places[is_blind], name, code, verdict[is_blind], confidence[is_blind])
+        self.blind.heard(places[is_blind], name, code, verdict[is_blind], confidence[is_blind], unanswered[is_blind])
         asked.left[rows] = False
         return len(rows)
 

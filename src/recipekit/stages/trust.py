@@ -18,7 +18,7 @@ from recipekit.stages.agreement import FIGURES, agreement
 from recipekit.stages.blind import Blind
 from recipekit.stages.journal import Journal
 from recipekit.stages.pairs import Pairs
-from recipekit.stages.said import Codes
+from recipekit.stages.said import GIVEN, Codes
 
 __all__ = ["BANDS", "TRUST_FILE", "Measured", "check_floors", "decisive", "gate", "rank_bands"]
 
@@ -39,7 +39,7 @@ NEEDED = {
     "false_positive_rate": ("negative",),
     "false_negative_rate": ("positive",),
 }
-"""The labels that a figure rests on."""
+"""The labels that a figure rests on, each; the others rest on all of them together."""
 
 
 def rank_bands(rank: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
@@ -76,8 +76,8 @@ class Measured:
             a sample): by these labels, for each of `judges` and for the `cascade`, `agreement`'s figures with `asked`, `by_rank` and
             `by_length`; and `examples` of disagreement.
 
-        The cascade on the sources' labels, which stand whatever the judges say, is the measured judges' last word on them; on people's
-        sample it is what stands in the end, whoever said it.
+        The cascade on the sources' labels is the measured judges' last word on them, though the labels may stand; on people's sample it
+        is what stands in the end, whoever said it.
         """
         blind = self.pairs.blind
         counts = {"labels": _counts(blind.truth[~blind.people]), "people": _counts(blind.truth[blind.people])}
@@ -108,11 +108,11 @@ class Measured:
         return _undecidable(self.undecided) if len(self.asked) > 1 and self.undecided else None
 
     def _standing(self) -> Codes:
-        """What stands of each blind pair in the end: of a label, which stands anyway, the measured judges' last word."""
-        blind, rows = self.pairs.blind, self.pairs.blind.rows
-        stands = np.where(self.pairs.labelled[rows], blind.said.verdict, self.pairs.said.verdict[rows])
-        stands[np.isin(self.pairs.said.judge[rows], list(self.files))] = Verdict.UNJUDGED
-        return stands
+        """What stands of each blind pair in the end; of a label that stands as it was given, or that a file gave, the models' last word."""
+        said, rows = self.pairs.said, self.pairs.blind.rows
+        by_label = (self.pairs.labelled[rows] & (said.judge[rows] == GIVEN)) | np.isin(said.judge[rows], list(self.files))
+        standing: Codes = np.where(by_label, self.pairs.blind.said.verdict, said.verdict[rows])
+        return standing
 
 
 def _counts(truth: Codes) -> dict[str, int]:
@@ -134,11 +134,12 @@ def decisive(trust: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
     return by, trust[by]
 
 
-def check_floors(blind: Blind, floors: Floors, *, by_people: bool, undecided: Mapping[str, Sequence[str]]) -> None:
+def check_floors(blind: Blind, askable: Bools, floors: Floors, *, by_people: bool, undecided: Mapping[str, Sequence[str]]) -> None:
     """See that what is required can be measured, before anybody is paid.
 
     Args:
         blind: The pairs of known truth.
+        askable: Those that some measured judge looks at.
         floors: The recipe's `require`.
         by_people: Whether there is a sample that people labelled, by which floors are then held.
         undecided: See `Measured`.
@@ -147,21 +148,23 @@ def check_floors(blind: Blind, floors: Floors, *, by_people: bool, undecided: Ma
         RunError: There are too few labels, or what the judges say together is not to be known from them.
     """
     required = _required(floors)
-    if not required:
-        return
-    if not by_people and len(blind.said.own) > 1 and undecided:
+    if required and not by_people and len(blind.said.own) > 1 and undecided:
         raise _unmeasurable([_undecidable(undecided)])
-    truth = blind.truth[blind.people == by_people]
+    truth = blind.truth[(blind.people == by_people) & askable]
     found = {"positive": int((truth == Verdict.POSITIVE).sum()), "negative": int((truth == Verdict.NEGATIVE).sum())}
     whose = "in people's sample" if by_people else "among the candidates that are judged blind"
-    short = [
-        f"{name} needs {ENOUGH} known {label}s {whose}, and there are {found[label]}"
-        for name in required
-        for label in NEEDED.get(name, ())
-        if found[label] < ENOUGH
-    ]
+    short = [f"{name} needs {ENOUGH} {what} {whose}, and there are {n}" for name in required for what, n in _few(name, found)]
     if short:
         raise _unmeasurable(short)
+
+
+def _few(name: str, found: Mapping[str, int]) -> Iterator[tuple[str, int]]:
+    """The labels of which a figure has too few, and how many there are."""
+    for label in NEEDED.get(name, ()):
+        if found[label] < ENOUGH:
+            yield f"known {label}s", found[label]
+    if name not in NEEDED and sum(found.values()) < ENOUGH:
+        yield "known pairs", sum(found.values())
 
 
 def gate(trust: Mapping[str, Any], floors: Floors, *, look: str) -> None:
@@ -204,12 +207,10 @@ def _too_few(name: str, cascade: Mapping[str, Any]) -> str | None:
     """Why a figure does not hold a floor, where it does not."""
     if cascade[name] is None:
         return f"{name} ({cascade['unmeasured'][name]})"
-    table = cascade["table"]
-    for label in NEEDED.get(name, ()):
-        decided = table[label]["positive"] + table[label]["negative"]
-        if decided < ENOUGH:
-            return f"{name} ({decided} known {label}s were called positive or negative, and {ENOUGH} are needed)"
-    return None
+    verdicts = ("positive", "negative", "ignore") if name == "decided" else ("positive", "negative")
+    told = {label: sum(row[verdict] for verdict in verdicts) for label, row in cascade["table"].items()}
+    said = "judged" if name == "decided" else "called positive or negative"
+    return next((f"{name} ({n} {what} were {said}, and {ENOUGH} are needed)" for what, n in _few(name, told)), None)
 
 
 def _reached(name: str, value: float, limit: float) -> bool:
