@@ -300,7 +300,7 @@ def test_a_planted_passage_without_an_answer_has_not_passed(run, truths):
 def test_too_many_fooled_answers_end_the_run_and_what_is_paid_is_kept(run, truths):
     policy = lambda call: text(UMBRELA.write([3 if BESIDE in passage else 0 for passage in texts_of(call.body)[1]]))  # noqa: E731
     with serving(policy) as server:
-        with pytest.raises(RunError, match=r"called .* of the planted passages relevant .*more than max_canary_pass") as told:
+        with pytest.raises(RunError, match=r"let .* of the planted passages pass .*more than max_canary_pass") as told:
             run(server, batch(), canaries=1.0, passages_per_call=2, max_canary_pass=0.2)
         assert told.value.code == "RK661"
         billed = server.ledger.billed

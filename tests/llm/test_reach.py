@@ -15,6 +15,10 @@ def no_keys(monkeypatch):
     for name in (
         "OPENAI_API_KEY",
         "ANTHROPIC_API_KEY",
+        "MISTRAL_API_KEY",
+        "GROQ_API_KEY",
+        "DEEPSEEK_API_KEY",
+        "XAI_API_KEY",
         "GEMINI_API_KEY",
         "GOOGLE_API_KEY",
         "HTTP_PROXY",
@@ -77,6 +81,10 @@ def test_a_model_without_provider(model):
         ("openai/gpt-5-nano", "OPENAI_API_KEY is not set. Set OPENAI_API_KEY"),
         ("anthropic/claude-sonnet-4-5", "ANTHROPIC_API_KEY is not set"),
         ("gemini/gemini-2.5-flash", "GOOGLE_API_KEY and GEMINI_API_KEY are not set. Set GEMINI_API_KEY"),
+        ("mistral/mistral-large-latest", "MISTRAL_API_KEY is not set"),
+        ("groq/llama-3.3-70b-versatile", "GROQ_API_KEY is not set"),
+        ("deepseek/deepseek-chat", "DEEPSEEK_API_KEY is not set"),
+        ("xai/grok-4", "XAI_API_KEY is not set"),
     ],
 )
 def test_a_key_that_is_missing(model, missing, monkeypatch):
@@ -89,6 +97,11 @@ def test_a_key_that_is_missing(model, missing, monkeypatch):
     check_reach(model, Endpoint())
 
 
-@pytest.mark.parametrize("model", ["bedrock/anthropic.claude-3", "vertex_ai/gemini-2.5-pro", "azure/mine", "ollama/llama3"])
-def test_of_providers_with_ways_of_their_own_nothing_is_claimed(model):
+WAYS = ["bedrock/anthropic.claude-3", "vertex_ai/gemini-2.5-pro", "azure/mine", "ollama/llama3"]
+NAMES = ["together_ai/m", "huggingface/m", "cohere/command-r", "openrouter/m", "perplexity/sonar", "replicate/m"]
+
+
+@pytest.mark.parametrize("model", WAYS + NAMES)
+def test_of_providers_with_ways_or_names_of_their_own_nothing_is_claimed(model):
+    """litellm reads HF_TOKEN, CO_API_KEY, OR_API_KEY and others, and does not tell of them."""
     check_reach(model, Endpoint())

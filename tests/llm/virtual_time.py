@@ -17,6 +17,7 @@ from recipekit.llm.budget import Budget
 from recipekit.llm.calls import Failure, Reply, Request, Usage
 from recipekit.llm.client import Client
 from recipekit.llm.endpoint import Endpoint
+from recipekit.llm.prices import Price
 from recipekit.llm.store import CallStore
 from recipekit.testing import RecordingProgress
 
@@ -72,15 +73,16 @@ class Told:
     times: list[float] = field(default_factory=list)
     """When each call was sent."""
     spent_usd: float = 0.0
+    """In the ledger, which all runs with one store share."""
     warnings: list[str] = field(default_factory=list)
 
 
-def asked(policy: Policy, requests: Iterable[Request], path: Path | None = None, **options: Any) -> Told:
+def asked(policy: Policy, requests: Iterable[Request], path: Path | None = None, price: Price | None = None, **options: Any) -> Told:
     """Ask all, with a store at a path. `asking._Loop` must be the virtual one: see the fixture `hours`."""
     client, told, progress = Scripted(policy), Told(), RecordingProgress()
     with CallStore(path) as store:
         budget = Budget(store, Spending("test"))
-        with asking.Asker(client, store, budget, None, lambda request: 20, progress=progress, **options) as asker:
+        with asking.Asker(client, store, budget, price, lambda request: 20, progress=progress, **options) as asker:
             try:
                 for _, answer in asker.answers(requests):
                     kind = answer.kind if isinstance(answer, Failure) else "found" if answer.from_cache else "ok"
@@ -89,5 +91,6 @@ def asked(policy: Policy, requests: Iterable[Request], path: Path | None = None,
                 told.error = error
             told.seconds = asker._loop.time()
         assert budget.reserved_usd == 0
+        told.spent_usd = budget.spent_usd
     told.times, told.warnings = client.times, list(progress.warnings)
     return told

@@ -89,7 +89,7 @@ class Llm(JudgeSpec):
     """Share of the calls in which a passage is planted that answers nothing, but repeats the query's words, or orders the judge to
     call it relevant."""
     max_canary_pass: Share | None = None
-    """Largest share of the planted passages that may be called relevant; above it, the run stops once 20 were judged."""
+    """Largest share of the planted passages that may be called anything but negative; above it, the run stops once 20 were judged."""
 
     temperature: Annotated[float, Field(ge=0, le=2)] | None = 0.0
     """0 for answers that are the same again; left out for models that reason, and where it is null."""

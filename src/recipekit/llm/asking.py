@@ -191,8 +191,9 @@ class Asker:
             try:
                 request = next(source)
             except StopIteration:
-                work.ended = True
+                work.ended = self._attempts.waiting.drained = True
                 return
+            self._attempts.waiting.drained = request is None
             if request is None:
                 if not work.waiting and not work.ready:
                     raise RuntimeError("no request was given, and no answer is outstanding")

@@ -27,8 +27,11 @@ __all__ = ["UNPAID", "Answer", "Attempts", "Call"]
 Answer = Reply | Failure
 
 UNPAID = Failure("unpaid", "the budget is spent")
-ENDLESS = 100
-"""Requests refused in a row after good ones: more than a hostile query has, and few to lose where a key is blocked or credit ends."""
+ENDLESS = 1000
+"""Requests refused in a row after good ones: more than a few hostile queries bring (each with 100 pairs, 10 a call, and 5 votes: 50
+calls and their 100 halves), and few to lose where a key is blocked."""
+SELDOM = 20
+"""Requests found in the store for each refused one, beyond which the refused ones are the few that an earlier run met as well."""
 
 
 class Attempts:
@@ -58,7 +61,8 @@ class Attempts:
         self._commits = GroupCommit(store)
         self._settled = asyncio.Event()
         self._good = False  # whether any request was ever taken, in this run or an earlier one
-        self._refused = 0  # requests since then
+        self._taken = False  # whether in this one
+        self._refused = self._found = 0  # requests since then, sent and found
         self._prompt_share = 1.0  # tokens in that were counted, of those that were reserved
 
     async def obtain(self, call: Call) -> Answer:
@@ -74,9 +78,11 @@ class Attempts:
             self._circuit.left(call)
 
     def found(self) -> None:
-        """A request was answered from the store: the endpoint takes such requests, and did serve."""
+        """A request was answered from the store: the endpoint takes such requests, and did serve. Whether it still does is not told."""
         self._good = self.waiting.proven = True
-        self._refused = 0
+        self._found += 1
+        if self._found > SELDOM * self._refused:
+            self._refused = self._found = 0
 
     async def _once(self, call: Call) -> Answer | float:
         """One attempt in its turn: the answer, or seconds to wait before the next."""
@@ -94,7 +100,11 @@ class Attempts:
         finally:
             self.pace.done(unused)  # before the answer is kept: the next call's reservation shares its commit
         if setback is None:
-            return await self._book(call, answer)
+            answer = await self._book(call, answer)
+            if not _empty(answer) or self.ending or (seconds := self.waiting.again(call)) is None:
+                return answer
+            call.sent = False
+            return seconds
         call.sent = False
         if self.ending:
             raise setback
@@ -174,22 +184,29 @@ class Attempts:
     def _see_refusals(self, call: Call, answer: Answer) -> None:
         """Stop where an endpoint takes none of our requests, or no more of them: a million will fare no better."""
         if not isinstance(answer, Failure) or not (answer.kind == "bad_request" or _forbidden(answer)):
-            self._good, self._refused = True, 0
+            self._good = self._taken = True
+            self._refused = self._found = 0
             return
         self._refused += 1
         place = self.waiting.place(call)
-        if self._good and self._refused >= ENDLESS:
+        if self._refused < (ENDLESS if self._good else SUSPICIOUS):
+            return
+        if _forbidden(answer) and not self._taken:
+            raise wrong_credentials(place, answer.reason)
+        if self._good:
             raise RunError(f"{place}: refused {self._refused} requests in a row ({answer.reason}). {GO_ON}", code="RK655")
-        if not self._good and self._refused >= SUSPICIOUS:
-            if _forbidden(answer):
-                raise wrong_credentials(place, answer.reason)
-            raise RunError(f"{place}: refuses every request ({answer.reason})", code="RK655")
+        raise RunError(f"{place}: refuses every request ({answer.reason})", code="RK655")
 
     def _heard(self, headers: Mapping[str, str]) -> None:
         self.pace.heard(headers, self._now())
 
     def _now(self) -> float:
         return asyncio.get_running_loop().time()
+
+
+def _empty(answer: Answer) -> bool:
+    """Whether the model said nothing, which proves that it serves."""
+    return isinstance(answer, Failure) and answer.kind == "unparsed"
 
 
 def _forbidden(answer: Answer) -> bool:

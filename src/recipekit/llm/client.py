@@ -101,7 +101,7 @@ class Client:
         if choice.finish_reason == "length":
             return Failure("cut", f"the answer did not end within {usage.completion or 'max_tokens'} tokens", usage=usage)
         if not (message.content or "").strip():
-            raise Setback("an empty answer", "lost", maybe_paid=True)
+            return Failure("unparsed", "an empty answer", usage=usage)
         return Reply(message.content, response.model or "", usage, None, seconds, _chances(choice))
 
 

@@ -15,6 +15,8 @@ from recipekit.llm.setbacks import no_provider
 
 __all__ = ["check_reach"]
 
+KEYED = ("openai", "anthropic", "gemini", "mistral", "groq", "deepseek", "xai")
+"""Providers that take nothing but a key, and whose variables litellm can name: of others it reads more than it tells."""
 SECONDS = 10.0
 """How long a server may take to accept a connection."""
 
@@ -29,22 +31,19 @@ def check_reach(model: str, endpoint: Endpoint) -> None:
     """
     module = litellm()
     try:
-        module.get_llm_provider(model=model, api_base=endpoint.api_base)
+        _, provider, found, _ = module.get_llm_provider(model=model, api_base=endpoint.api_base)
     except module.BadRequestError:
         raise no_provider(model) from None
     if endpoint.api_base is not None:
         _connect(endpoint, model)
-    elif endpoint.api_key is None and not endpoint.headers:
+    elif provider in KEYED and not (endpoint.api_key or found or endpoint.headers):
         _see_key(model)
 
 
 def _see_key(model: str) -> None:
-    """A provider that takes nothing but a key wants it. Others (clouds, proxies) have ways that only they know."""
     told = litellm().validate_environment(model)
     missing: list[str] = told["missing_keys"]
-    if told["keys_in_environment"] or not missing or not all(name.endswith("_API_KEY") for name in missing):
-        return
-    if any(os.environ.get(name) for name in missing):
+    if told["keys_in_environment"] or not missing or any(os.environ.get(name) for name in missing):
         return
     raise RunError(
         f"model {model}: no key for it: {' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} not set. "

@@ -23,6 +23,8 @@ COMES_BACK = ("resource_exhausted", "retrydelay", "retry in")
 """Of a quota that fills up again: what Gemini says of the current minute, also where it speaks of plan and billing."""
 ASKED = re.compile(r"""(?:retrydelay['"]?\s*:\s*['"]|\b(?:re)?try (?:again )?in )((?:\d+(?:\.\d+)?(?:ms|s|m|h|d))+)""")
 """A delay within an error's words: `"retryDelay": "45s"`, `Please retry in 45.57s.`, `Please try again in 6m0s.`"""
+LARGE = "request too large"
+"""Of a 429 that comes again however long one waits: OpenAI's for one request with more tokens than the account has a minute."""
 UNREACHED = ("ConnectError", "ConnectTimeout", "ClientConnectorError", "ConnectionRefusedError")
 
 
@@ -59,7 +61,7 @@ def understood(error: Exception, endpoint: Endpoint, model: str) -> Failure | Se
     reason = f"{status} {text}" if headers and status else text
     if fatal := _fatal(error, status, text, endpoint, model):
         return fatal
-    if isinstance(error, litellm().ContextWindowExceededError):
+    if isinstance(error, litellm().ContextWindowExceededError) or (status == 429 and LARGE in _said(error)):
         return Failure("too_long", reason, status=status)
     if isinstance(error, litellm().ContentPolicyViolationError) or status == 403:
         # 403 also says that the credentials do not suffice, but then it says so of every request: see `Attempts`.

@@ -19,6 +19,10 @@ from recipekit.llm.setbacks import Setback
 __all__ = ["GO_ON", "Call", "Waiting"]
 
 GO_ON = "What was answered is kept: run the same command again to go on"
+EMPTY = 2
+"""Empty answers to one request that are taken for what the model says."""
+UNSENT = ("unreached", "unknown_host")
+"""Setbacks that say nothing of the request."""
 LONG = 5.0
 """Seconds: a longer wait is told."""
 
@@ -40,8 +44,10 @@ class Call:
     """Attempts so far that met a 429."""
     failed: int = 0
     """Attempts so far that failed otherwise."""
+    empty: int = 0
+    """Answers so far that were empty."""
     since: float = 0.0
-    """When the first of either began."""
+    """When the first that was refused or failed began."""
     served: int = 0
     """Calls that the endpoint had served when the first one failed."""
 
@@ -53,11 +59,12 @@ class Waiting:
     is given up as `unanswered`. Where none is served, it lets another one try:
 
     - An endpoint that never served is down once a second call was tried in vain, or there is no other one.
-    - One that did serve is tried again, by one call after another, for as long as `Patience.outage`. Then the run ends, unless only
-      a few calls are left: they may well be what fails (an earlier run gave them up, and finds all others in the store), and
-      are given up. The very last call is not tried for that long.
+    - One that did serve is tried again, by one call after another, for as long as `Patience.outage`. Then the run ends, unless
+      nothing else is left to ask: what is left may well be what fails (an earlier run gave it up, and finds all else in the store),
+      and is given up where the endpoint does answer, if only with an error, or where it is but a few calls. The very last call is
+      not tried for that long. What never reached the endpoint is not given up: it was not taken ill.
 
-    A 429 is no failure: it ends a run when nothing at all was served for `Patience.refusing`.
+    A 429 is no failure: it ends a run when there was nothing else for `Patience.refusing`. Nor is an empty answer: who gives it serves.
     """
 
     def __init__(self, endpoint: Endpoint, pace: Pace, patience: Patience, progress: Progress | None, random: Random) -> None:
@@ -66,10 +73,12 @@ class Waiting:
         """Calls that are not answered yet."""
         self.proven = False
         """Whether the endpoint did serve in an earlier run."""
+        self.drained = False
+        """Whether nothing but the active calls is left to ask, as far as is known."""
         self._endpoint, self._pace, self._patience, self._progress, self._random = endpoint, pace, patience, progress, random
         self._suspect: Call | None = None  # whose patience was over first since the endpoint last served
         self._given_up = 0  # calls since then
-        self._served_at = self._down_at = 0.0
+        self._served_at = self._failed_at = self._down_at = 0.0
 
     def served(self) -> None:
         """The endpoint answered a call."""
@@ -86,6 +95,11 @@ class Waiting:
         if self._suspect is not None and self._served_before:
             await self.circuit.pass_on(call)
 
+    def again(self, call: Call) -> float | None:
+        """Seconds after which a call whose answer was empty is tried again; None where that would change nothing."""
+        call.empty += 1
+        return None if call.empty >= EMPTY else self._patience.wait(call.empty, None, self._random)
+
     def after(self, call: Call, setback: Setback, started: float) -> Failure | float:
         """What follows a setback: seconds to wait before the next attempt, a failure for good, or, raised, the end of the run."""
         now = self._now()
@@ -93,10 +107,13 @@ class Waiting:
             raise RunError(f"{setback.reason}. Check `api_base`, and that this machine reaches the network", code="RK653")
         if setback.asked is not None and setback.asked > self._patience.longest_asked:
             raise RunError(f"{self.place(call)}: asks to wait {setback.asked:.0f} s ({setback.reason}). {GO_ON}", code="RK650")
-        if not call.failed or (self.circuit.is_open and self.circuit.successes > call.served):
+        # An error status may be for the request itself, which another outage does not excuse; what was never sent is not to blame.
+        excused = setback.kind in UNSENT or (setback.kind != "failed" and self.circuit.is_open)
+        if not call.failed or (excused and self.circuit.successes > call.served):
             call.failed, call.served = 0, self.circuit.successes
             call.since = call.since if call.refused else started
         self._slow_down(setback, started, now)
+        self._failed_at = self._failed_at if setback.kind == "limited" else now
         return self._refused(call, setback, now) if setback.kind == "limited" else self._failed(call, setback, now)
 
     def place(self, call: Call) -> str:
@@ -107,7 +124,7 @@ class Waiting:
         call.refused += 1
         if call.refused < self._patience.attempts:
             return self._patience.wait(call.refused, setback.asked, self._random)
-        if (seconds := now - max(call.since, self._served_at)) < self._patience.refusing:
+        if (seconds := now - max(call.since, self._served_at, self._failed_at)) < self._patience.refusing:
             return self._any_wait(setback)
         raise self._over(call, f"refused everything for {seconds:.0f} s", setback)
 
@@ -128,10 +145,11 @@ class Waiting:
         """Go on with an endpoint that did serve, and serves nobody now."""
         self._suspected(call, setback, now)
         seconds = now - self._down_at
-        # Fewer than the calls in flight that there may be: no others are to be had, which could tell more.
-        few = len(self.active) < max(self._pace.concurrency, 2) and self._given_up + len(self.active) < SUSPICIOUS
+        alone = self.drained and setback.kind not in UNSENT  # no others are to be had, which could tell more
+        few = self._given_up + len(self.active) < SUSPICIOUS
         last = len(self.active) == 1 and call.failed > self._patience.attempts
-        if few and (last or seconds >= self._patience.outage):
+        over = seconds >= self._patience.outage and (few or setback.kind == "failed")
+        if alone and (over or (few and last)):
             self._given_up += 1
             return self._unanswered(call, setback)
         if seconds >= self._patience.outage:

@@ -9,7 +9,7 @@ from recipekit.judges.language_model.tally import position_test
 
 __all__ = ["counts_of"]
 
-BILLED = ("refusal", "content_filter", "cut")
+BILLED = ("refusal", "content_filter", "cut", "unparsed")
 """Failures that are among the calls made; the others were not answered, and are taken back."""
 
 

@@ -240,7 +240,7 @@ class LlmJudge:
         if most is not None and seen >= CANARIES_TO_TELL and passed / seen > most:
             each = ", ".join(f"{kind['passed']} of {kind['seen']} {name}" for name, kind in sorted(kinds.items()))
             raise RunError(
-                f"{self.spec.model} called {passed / seen:.0%} of the planted passages relevant ({each}), more than max_canary_pass "
+                f"{self.spec.model} let {passed / seen:.0%} of the planted passages pass ({each}), more than max_canary_pass "
                 f"({most:.0%}) allows: it can be fooled. Choose a stronger model or another prompt; what was paid for is kept",
                 code="RK661",
             )
