@@ -85,7 +85,7 @@ def test_trying_budget_and_whole_pay_for_nothing_twice(server: OpenAIServer, tmp
     assert f"at this rate, all {askable:,} candidates would cost about $" in tried, "of given positives only a share is asked about"
     report = (tmp_path / "runs/http/latest/report.md").read_text()
     section = report.partition("## How far the judges can be trusted")[2].partition("\n## ")[0]
-    assert "known positives and 0 known negatives were judged blind" in section
+    assert "known positives and 0 known negatives of the sources were drawn to be judged blind among the rest" in section
     assert "no kappa, since no known negative was judged" in section
     assert "to paid endpoints and cost $" in section
     trust = json.loads((tmp_path / "runs/http/latest/stages/judge/trust.json").read_text())
