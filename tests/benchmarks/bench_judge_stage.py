@@ -173,7 +173,7 @@ def requests(inputs: Inputs, spec: Llm) -> Iterator[Request]:
     assert dataset is not None
     pairs, tokens = load_pairs(dataset, read_table(inputs.artifacts["mine"].path / "candidates.arrow")), counter(MODEL)
     wanted = (pairs.rank > 0) & ~pairs.given
-    batches = pairs.batches(wanted, pairs.said.verdict)
+    batches = pairs.batches(wanted, pairs.standing(), pairs.said.verdict)
     sides = ShownTexts(dataset.queries, tokens, spec.max_query_tokens), ShownTexts(dataset.passages, tokens, spec.max_passage_tokens)
     plan, made = Plan(SEED, spec.passages_per_call, 1, 0.0, 0.0), spec._requests(SEED)
     for texts in queries_of(batches, *sides, references=0, by_verdict=False):
