@@ -17,6 +17,7 @@ from recipekit.endpoints.elasticsearch_failures import failure_of_status
         ({"url": "http://a:9200", "cloud_id": "x:y"}, "`url` or `cloud_id`, not both"),
         ({"username": "me"}, "`username` and `password` belong together"),
         ({"api_key": "k", "bearer_token": "t"}, "there are api_key and bearer_token"),
+        ({"api_key": "k", "url": "http://me:secret@host:9200"}, "there are api_key and a user in `url`"),
     ],
 )
 def test_what_cannot_be(fields, message):

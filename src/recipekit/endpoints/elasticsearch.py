@@ -86,6 +86,8 @@ class ElasticsearchAccess(BaseModel):
         if (self.username is None) != (self.password is None):
             raise ValueError("`username` and `password` belong together")
         ways = [name for name in ("api_key", "username", "bearer_token") if getattr(self, name) is not None]
+        if self.username is None and _user(self) is not None:
+            ways.append("a user in `url`")
         if len(ways) > 1:
             raise ValueError(f"give one of `api_key`, `username` and `bearer_token`; there are {' and '.join(ways)}")
         return self

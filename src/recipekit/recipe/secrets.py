@@ -23,7 +23,7 @@ def written_secrets(field: FieldInfo, value: Any) -> Iterator[tuple[KeyPath, str
         yield (), "a secret does not belong in a recipe: write ${env:NAME}, and set that variable"
     if is_url(field):
         for place, url in enumerate(value) if isinstance(value, list) else [(None, value)]:
-            if isinstance(url, str) and _is_written(_user(url)):
+            if isinstance(url, str) and (user := _user(url)) and _is_written(user):
                 told = "holds a user's password, which does not belong in a recipe: write ${env:NAME} in its place"
                 yield (() if place is None else (place,)), told
     if is_headers(field) and isinstance(value, dict):
@@ -34,7 +34,7 @@ def written_secrets(field: FieldInfo, value: Any) -> Iterator[tuple[KeyPath, str
 
 def _is_written(value: Any) -> bool:
     """Whether something is a text that stands in the recipe itself."""
-    return isinstance(value, str) and value != "" and not has_placeholder(value)
+    return isinstance(value, str) and not has_placeholder(value)
 
 
 def _user(url: str) -> str:
