@@ -45,7 +45,7 @@ from recipekit import load_recipe
 from recipekit.artifacts.store import Artifact, Store
 from recipekit.judges.prompting.fences import clean, read
 from recipekit.judges.prompting.render import shipped
-from recipekit.records import Dataset, Verdict, pair_keys, read_table
+from recipekit.records import Dataset, Verdict, pair_keys, places_in_runs, read_table
 from recipekit.runner.execute import Run, run
 
 ROOT = Path(__file__).parents[2]
@@ -236,9 +236,8 @@ def candidate_figures(truth: Truth, mined: Path, depth: int) -> dict[str, Any]:
     table = read_table(mined / "candidates.arrow")
     keys, query, given = truth.keys(table), table["query"].to_numpy(), table["given"].to_numpy()
     hidden = np.isin(keys, truth.hidden)
-    first = np.flatnonzero(np.diff(query, prepend=-1))
-    before = np.cumsum(~given) - ~given
-    rank = 1 + before - np.repeat(before[first], np.diff(first, append=len(query)))  # given positives not counted, as `keep` does
+    rank = np.zeros(len(query), dtype=np.int64)
+    rank[~given] = 1 + places_in_runs(query[~given])  # given positives not counted, as `keep` does
     found = {"fused": hidden & (rank <= depth), "both": hidden}
     for name in (column.removeprefix("rank.") for column in table.column_names if column.startswith("rank.")):
         found[name] = hidden & table[f"rank.{name}"].is_valid().to_numpy()

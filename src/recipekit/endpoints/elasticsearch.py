@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Annotated, Any, Final, Self, TypeVar
 from urllib.parse import unquote, urlsplit
@@ -98,11 +99,8 @@ class ElasticsearchAccess(BaseModel):
         Raises:
             ComponentError: It cannot be reached, refuses, or is of another version.
         """
-        cluster = self.cluster(patient=False)
-        try:
+        with closing(self.cluster(patient=False)) as cluster:
             cluster.check_version()
-        finally:
-            cluster.close()
 
     def cluster(self, warn: Callable[[str], None] = lambda text: None, *, patient: bool = True) -> Cluster:
         """The cluster; asked once and with a short wait where a plan or a listing should not take long."""

@@ -5,6 +5,7 @@ Only dense vectors: no encoder gives sparse ones yet. Theirs would be a second n
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
@@ -115,11 +116,8 @@ class Qdrant(RetrieverSpec):
             return
         from recipekit.retrievers.qdrant_build import server_of
 
-        server = server_of(self, attempts=2, timeout=10)
-        try:
+        with closing(server_of(self, attempts=2, timeout=10)) as server:
             server.check_version()
-        finally:
-            server.close()
 
     def remote(self) -> Remote | None:
         """The collections on this server that recipekit made."""

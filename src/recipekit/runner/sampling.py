@@ -66,10 +66,7 @@ def _reach(pairs: Pairs, section: JudgeSection | None) -> Bools:
     """The candidates that some measured judge looks at; all, where there is none."""
     specs = [slot.spec for slot in section.judges.values()] if section else []
     measured = [spec for spec in specs if isinstance(spec, JudgeSpec) and type(spec).measured]
-    reach = pairs.rank > 0 if not measured else pairs.reach(measured[0])
-    for spec in measured[1:]:
-        reach |= pairs.reach(spec)
-    return reach
+    return pairs.reached(measured) if measured else pairs.rank > 0
 
 
 def _verdicts(file: Path, keys: Rows, n_passages: int) -> npt.NDArray[np.int8]:

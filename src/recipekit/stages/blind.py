@@ -44,7 +44,7 @@ class Blind:
         if not len(places):
             return
         self.said.own[name][places] = verdict
-        spoke = ~unanswered | (self.said.verdict[places] == Verdict.UNJUDGED)
+        spoke = self.said.heeds(places, unanswered)
         self.said.note(places[spoke], name, code, verdict[spoke], confidence[spoke])
 
     def places(self, rows: Rows) -> tuple[Rows, Bools]:

@@ -21,7 +21,7 @@ from recipekit.errors import RunError
 from recipekit.judges.labels import Labels
 from recipekit.recipe.models import Floors, JudgeSection, Slot
 from recipekit.records import JUDGMENTS as SCHEMA
-from recipekit.records import Bools, Rows, read_table, write_table
+from recipekit.records import Rows, read_table, write_table
 from recipekit.stages.agreement import FIGURES
 from recipekit.stages.blind import Blind, People, blind_pairs, pair_uniforms, read_people
 from recipekit.stages.inputs import Inputs
@@ -102,7 +102,9 @@ class _Judging:
 
     def all(self, judges: Mapping[str, Judge]) -> dict[str, Any]:
         """Let every judge speak, write what was said, and count it."""
-        check_floors(self.pairs.blind, self._askable(), self.section.require, by_people=self.by_people, undecided=self.undecided)
+        if self.section.require != Floors():
+            askable = self.pairs.reached(self.specs[name] for name in self.measured)[self.pairs.blind.rows]
+            check_floors(self.pairs.blind, askable, self.section.require, by_people=self.by_people, undecided=self.undecided)
         told: dict[str, Any] = {}
         blind: dict[str, int] = {}
         for code, (name, built) in enumerate(judges.items(), start=1):
@@ -152,14 +154,6 @@ class _Judging:
             if silent and decidable(spec, ()) != spec:
                 found[name] = list(dict.fromkeys(silent))
         return found
-
-    def _askable(self) -> Bools:
-        """The blind pairs that some measured judge looks at, (m,)."""
-        rows = self.pairs.blind.rows
-        askable = np.zeros(len(rows), dtype=np.bool_)
-        for name in self.measured:
-            askable |= self.pairs.reach(self.specs[name])[rows]
-        return askable
 
     def _before(self, name: str) -> list[str]:
         names = list(self.specs)

@@ -103,6 +103,13 @@ class Pairs:
             reach &= self.rank <= near[self.query]
         return reach
 
+    def reached(self, specs: Iterable[JudgeSpec]) -> Bools:
+        """The candidates that at least one of some judges looks at, (n,)."""
+        reached = np.zeros(len(self), dtype=np.bool_)
+        for spec in specs:
+            reached |= self.reach(spec)
+        return reached
+
     def before(self, spec: JudgeSpec, asked: Asked) -> Codes:
         """The verdicts that a judge is shown as those before it. Of a pair judged blind it is not shown the label.
 
@@ -154,7 +161,7 @@ class Pairs:
         confidence = np.full(len(rows), np.nan, np.float32) if said.confidence is None else np.asarray(said.confidence)
         heard = asked.wanted[rows]
         unanswered = np.zeros(len(rows), dtype=np.bool_) if said.unanswered is None else np.asarray(said.unanswered)
-        heard &= ~unanswered | (self.said.verdict[rows] == Verdict.UNJUDGED)
+        heard &= self.said.heeds(rows, unanswered)
         self.said.note(rows[heard], name, code, verdict[heard], confidence[heard])
         self.grade[rows[heard]] = np.nan if said.grade is None else np.asarray(said.grade)[heard]
         places, is_blind = self.blind.places(rows)

@@ -51,6 +51,11 @@ class Said:
         if name in self.own:
             self.own[name][rows] = verdict
 
+    def heeds(self, rows: Rows, unanswered: Bools) -> Bools:
+        """Of which rows a judge's word counts: of those on which it had no answer, only where nobody spoke before."""
+        heeded: Bools = ~unanswered | (self.verdict[rows] == Verdict.UNJUDGED)
+        return heeded
+
     def meets(self, spec: JudgeSpec) -> Bools:
         """Of which pairs what was said meets a judge's conditions on it: `when`, `below_confidence`, `disagreeing_with`."""
         met: Bools = np.ones(len(self.verdict), dtype=np.bool_)

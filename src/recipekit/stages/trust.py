@@ -80,22 +80,22 @@ class Measured:
         is what stands in the end, whoever said it.
         """
         blind = self.pairs.blind
+        bands = [_by_rank(self.pairs), _by_length(self.pairs, self.dataset)]
         counts = {"labels": _counts(blind.truth[~blind.people]), "people": _counts(blind.truth[blind.people])}
         return {
             "format": 2,
             "blind": {**counts, "labels_on_other_pairs": blind.elsewhere},
-            "labels": self._by(~blind.people, blind.said.verdict, unknown=self._unknown()),
-            "people": self._by(blind.people, self._standing()) if self.by_people else None,
+            "labels": self._by(~blind.people, blind.said.verdict, bands, unknown=self._unknown()),
+            "people": self._by(blind.people, self._standing(), bands) if self.by_people else None,
             "examples": list(_examples(self.pairs, self.dataset, journals, seed)),
         }
 
-    def _by(self, these: Bools, last: Codes, *, unknown: str | None = None) -> dict[str, Any]:
+    def _by(self, these: Bools, last: Codes, bands: Sequence[_Bands], *, unknown: str | None = None) -> dict[str, Any]:
         """The figures by some labels; `unknown` says why there are none of all judges together."""
-        blind = self.pairs.blind
-        bands = [_by_rank(self.pairs), _by_length(self.pairs, self.dataset)]
+        blind, bands = self.pairs.blind, [band.taken(these) for band in bands]
 
         def figures(said: Codes) -> dict[str, Any]:
-            return _figures(blind.truth[these], said[these], blind.weight[these], [band.taken(these) for band in bands])
+            return _figures(blind.truth[these], said[these], blind.weight[these], bands)
 
         judges = {name: {"asked": asked, **figures(blind.said.own[name])} for name, asked in self.asked.items()}
         nobody = np.full(len(blind), Verdict.UNJUDGED, dtype=np.int8)
@@ -148,7 +148,7 @@ def check_floors(blind: Blind, askable: Bools, floors: Floors, *, by_people: boo
         RunError: There are too few labels, or what the judges say together is not to be known from them.
     """
     required = _required(floors)
-    if required and not by_people and len(blind.said.own) > 1 and undecided:
+    if not by_people and len(blind.said.own) > 1 and undecided:
         raise _unmeasurable([_undecidable(undecided)])
     truth = blind.truth[(blind.people == by_people) & askable]
     found = {"positive": int((truth == Verdict.POSITIVE).sum()), "negative": int((truth == Verdict.NEGATIVE).sum())}
