@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from recipekit.errors import DataError
 from recipekit.records import Dataset, Floats, Ints, Rows, pair_keys
+from recipekit.shares import wilson_bounds
 
 __all__ = ["Calibration", "KnownPairs", "Thresholds", "fewest_negatives", "known_labels", "known_pairs", "thresholds"]
 
@@ -149,7 +150,4 @@ def fewest_negatives(calibration: Calibration) -> int:
 
 def _at_most(hits: Rows, n: int) -> npt.NDArray[np.float64]:
     """The upper end of Wilson's interval, one-sided at 95 %, of each share hits / n; of none, what one that is no hit would show."""
-    n = max(n, 1)
-    p = hits / n
-    bound: npt.NDArray[np.float64] = (p + Z**2 / (2 * n) + Z * np.sqrt(p * (1 - p) / n + Z**2 / (4 * n**2))) / (1 + Z**2 / n)
-    return bound
+    return wilson_bounds(hits, max(n, 1), Z)[1]

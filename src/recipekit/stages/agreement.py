@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from recipekit.records import Floats, Verdict
+from recipekit.shares import wilson_bounds
 from recipekit.stages.said import Codes
 
 __all__ = ["FIGURES", "agreement", "kappa", "wilson"]
@@ -151,16 +152,11 @@ def _why(figure: str, positives: int, negatives: int) -> str:
 
 
 def wilson(hits: int, n: int) -> Interval | None:
-    """A share with Wilson's score interval (1927); None of nothing.
-
-    With p = hits / n and z = 1.96: (p + z²/2n ± z √(p(1-p)/n + z²/4n²)) / (1 + z²/n).
-    """
+    """A share with Wilson's 95 % interval (`wilson_bounds`); None of nothing."""
     if not n:
         return None
-    p = hits / n
-    middle, width = p + Z**2 / (2 * n), Z * math.sqrt(p * (1 - p) / n + Z**2 / (4 * n**2))
-    scale = 1 + Z**2 / n
-    return {"value": p, "low": max(0.0, (middle - width) / scale), "high": min(1.0, (middle + width) / scale)}
+    low, high = wilson_bounds(hits, n, Z)
+    return {"value": hits / n, "low": max(0.0, float(low)), "high": min(1.0, float(high))}
 
 
 def kappa(table: npt.NDArray[np.int64]) -> Interval:
