@@ -14,7 +14,7 @@ from recipekit.llm.environment import litellm
 from recipekit.llm.prices import known_of
 from recipekit.llm.setbacks import Setback, understood
 
-__all__ = ["Client", "Endpoint"]
+__all__ = ["OWN_SERVERS", "Client", "Endpoint"]
 
 OWN_SERVERS = ("openai", "hosted_vllm")
 """Providers, as litellm names them, that serve models of any name."""

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 from recipekit.errors import RunError
+from recipekit.llm.client import OWN_SERVERS
 from recipekit.llm.endpoint import Endpoint
 from recipekit.llm.environment import litellm
 from recipekit.llm.setbacks import no_provider
@@ -29,14 +30,16 @@ def check_reach(model: str, endpoint: Endpoint) -> None:
     Raises:
         RunError: No call could succeed.
     """
+    if endpoint.api_base is not None:
+        _connect(endpoint, model)
+        if model.partition("/")[0] in OWN_SERVERS:
+            return  # they serve models of any name; litellm, whose import takes seconds, would tell no more
     module = litellm()
     try:
         _, provider, found, _ = module.get_llm_provider(model=model, api_base=endpoint.api_base)
     except module.BadRequestError:
         raise no_provider(model) from None
-    if endpoint.api_base is not None:
-        _connect(endpoint, model)
-    elif provider in KEYED and not (endpoint.api_key or found or endpoint.headers):
+    if endpoint.api_base is None and provider in KEYED and not (endpoint.api_key or found or endpoint.headers):
         _see_key(model)
 
 
