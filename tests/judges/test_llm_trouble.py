@@ -77,14 +77,14 @@ def test_a_model_that_never_answers_ends_the_run(run):
     assert server.ledger.billed < 80  # and not 300
 
 
-def test_a_refusal_is_asked_again_in_halves_so_that_one_passage_loses_only_its_half(run, truths):
+def but_for_passage_3(truths, answer):
+    """A policy that answers rightly, but for what it says to calls that hold passage 3."""
     right = fenced_oracle(truths, UMBRELA)
+    return lambda call: answer if "passage number 3 says something" in texts_of(call.body)[1] else right(call)
 
-    def policy(call):
-        bad = "passage number 3 says something" in texts_of(call.body)[1]
-        return text("", refusal="I will not speak of this.") if bad else right(call)
 
-    with serving(policy) as server:
+def test_a_refusal_is_asked_again_in_halves_so_that_one_passage_loses_only_its_half(run, truths):
+    with serving(but_for_passage_3(truths, text("", refusal="I will not speak of this."))) as server:
         done = run(server, batch(1, 20))
     lost = [pair for pair, said in done.said.items() if np.isnan(said.grade)]
     assert (0, 3) in lost
@@ -94,13 +94,7 @@ def test_a_refusal_is_asked_again_in_halves_so_that_one_passage_loses_only_its_h
 
 
 def test_what_got_no_answer_is_told_apart_from_what_the_judge_ignores(run, truths):
-    right = fenced_oracle(truths, UMBRELA)
-
-    def policy(call):
-        bad = "passage number 3 says something" in texts_of(call.body)[1]
-        return text("", finish_reason="content_filter") if bad else right(call)
-
-    with serving(policy) as server:
+    with serving(but_for_passage_3(truths, text("", finish_reason="content_filter"))) as server:
         done = run(server, batch(1, 8), passages_per_call=1)
     assert [said.unanswered for said in done.said.values()] == [p == 3 for _, p in done.said]
     assert done.said[0, 3].verdict == done.said[0, 1].verdict == done.said[0, 5].verdict == IGNORE
