@@ -242,11 +242,12 @@ class Speaks(JudgeSpec):
             rows = np.arange(len(batch)) if self.fault == "unwanted" else np.flatnonzero(batch.wanted)
             query, passage = batch.query[rows], batch.passage[rows]
             codes = {"unjudged": -1, "batches": number % 2}.get(self.fault, 0)
+            grade = {"grades": 1.0, "rounding": 1e-3}.get(self.fault, 0.0) * (number % 2)
             said = Verdicts(
                 query,
                 passage,
                 np.full(len(rows), codes, np.int8),
-                grade=np.zeros(len(rows), np.float64 if self.fault == "dtype" else np.float32),
+                grade=np.full(len(rows), grade, np.float64 if self.fault == "dtype" else np.float32),
             )
             yield from [said] * (2 if self.fault == "twice" else 1)
 
@@ -259,12 +260,17 @@ class Speaks(JudgeSpec):
         ("unjudged", "-1 is no verdict; leave a pair out"),
         ("dtype", "grade is no float32"),
         ("batches", "verdicts change with the order of the queries, or with the batches"),
+        ("grades", "verdicts change with the order of the queries, or with the batches"),
     ],
 )
 def test_a_broken_judge_is_seen(made, fault, sentence):
     check_judge(Speaks(), made)
     with pytest.raises(AssertionError, match=sentence):
         check_judge(Speaks(fault=fault), made)
+
+
+def test_a_judge_may_round_its_scores_by_batches(made):
+    check_judge(Speaks(fault="rounding"), made)
 
 
 class Squares(LossSpec):

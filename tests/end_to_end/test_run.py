@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from sentence_transformers import SentenceTransformer
 
+from recipekit.encoding.precision import name_device
+
 STAGES = ["collect", "mine", "judge", "train", "evaluate", "export"]
 
 
@@ -28,7 +30,9 @@ def test_a_run_from_data_to_model_and_again(folder: Path, cli) -> None:
     report = (run / "report.md").read_text()
     for said in ("ndcg@10", "trained", "recipekit run recipe.yaml", "torch"):
         assert said in report
-    assert all(manifest["peak_bytes"] > 0 and manifest["seconds"] > 0 for manifest in manifests(folder).values())
+    made = manifests(folder)
+    assert all(manifest["peak_bytes"] > 0 and manifest["seconds"] > 0 for manifest in made.values())
+    assert (made["collect"]["device"], made["train"]["device"]) == (None, name_device("cpu")) and name_device("cpu") in report
 
     model = SentenceTransformer(str(run / "stages" / "export" / "model"), device="cpu")
     trained = SentenceTransformer(str(run / "stages" / "train" / "encoder"), device="cpu")

@@ -87,8 +87,9 @@ def write_run(tiny_dataset: Dataset, tmp_path: Path) -> Callable[..., Path]:
             artifact.mkdir(parents=True, exist_ok=True)
             _fill(artifact, stage)
             told = manifest(
-                stage=stage, key=f"{stage}0123456789", identity={}, inputs={}, summary=summary, seconds=75.2, peak_bytes=812_000_000
-            )
+                stage=stage, key=f"{stage}0123456789", identity={}, inputs={}, summary=summary, seconds=75.2, peak_bytes=812_000_000,
+                device=None if stage in ("collect", "export") else "CPU, bf16 in fp32",
+            )  # fmt: skip
             (artifact / "manifest.json").write_text(json.dumps(told))
             (folder / "stages" / stage).symlink_to(artifact)
         (folder.parent / "latest").symlink_to(folder.name)

@@ -40,8 +40,9 @@ def test_a_whole_run_is_told(write_run: Callable[..., Path]):
     assert "| 11-50 | 1 | 0 | 0 |" in report
     assert "| truncated: passage texts | 99.4 % |" in report
     assert "| **8** | **1.3500** | **5e-05** | **0.5800** |" in report
-    assert "| judge | 1 min 15 s | 812 MB | 1 | this run |" in report
-    assert "| mine | 1 min 15 s | 812 MB | 1 | reused, made " in report
+    assert "| judge | 1 min 15 s | 812 MB | 1 | CPU, bf16 in fp32 | this run |" in report
+    assert "| mine | 1 min 15 s | 812 MB | 1 | CPU, bf16 in fp32 | reused, made " in report
+    assert "| collect | 1 min 15 s | 812 MB | 1 |  | reused, made " in report
     assert "- train: 37 % of the passages are cut" in report
     assert "recipekit run tiny.yaml --set seed=13" in report
     assert "python 3." in report

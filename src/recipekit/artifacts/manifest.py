@@ -1,7 +1,7 @@
 """The manifest: what made an artifact, and what it counted.
 
 It holds the stage, the key and the identity behind it, the input artifacts' keys, the by-products used, the stage's summary
-(its counts, which the report shows), when and how long it was made, its peak memory, and the versions that made it.
+(its counts, which the report shows), when and how long it was made, on what, its peak memory, and the versions that made it.
 Secrets cannot reach it: identities leave out every field in which `${env:NAME}` may stand.
 """
 
@@ -44,8 +44,12 @@ def manifest(
     seconds: float | None = None,
     peak_bytes: int | None = None,
     ranks: int = 1,
+    device: str | None = None,
 ) -> dict[str, Any]:
-    """The manifest of an artifact. `seconds` is wall time, `peak_bytes` resident memory of its largest process."""
+    """The manifest of an artifact.
+
+    `seconds` is wall time, `peak_bytes` resident memory of its largest process, `device` what it computed on, in words.
+    """
     return {
         "format": 1,
         "stage": stage,
@@ -58,5 +62,6 @@ def manifest(
         "seconds": seconds,
         "peak_bytes": peak_bytes,
         "ranks": ranks,
+        "device": device,
         "versions": versions(),
     }

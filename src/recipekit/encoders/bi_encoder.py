@@ -36,7 +36,7 @@ class BiEncoderSpec(NamedModel, EncoderSpec):
     """Tokens of a text, prompt and special tokens included, after which it is cut. By default as the model was trained."""
     precision: Literal["bf16", "fp32"] = "bf16"
     """Arithmetic when encoding. bf16 is twice as fast or more where the hardware has it, and moved nfcorpus' nDCG@10 by 0.0007;
-    weights, pooling and what follows it stay float32."""
+    where it has not, it is computed in fp32. Weights, pooling and what follows it stay float32."""
     tied: bool = True
     """One encoder for both sides; false trains a copy per side, each free to move."""
     tokens_per_batch: Annotated[int | None, NotIdentity, Field(ge=1)] = None

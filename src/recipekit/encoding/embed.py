@@ -24,6 +24,7 @@ import torch
 from recipekit.artifacts.store import write_json
 from recipekit.component import Embeddings, Encoder, Progress, Ranks
 from recipekit.encoding.batches import length_batches
+from recipekit.encoding.precision import computes_in_bf16
 from recipekit.encoding.tokens import TokenizedTexts, tokenize_table
 from recipekit.errors import ModelError
 from recipekit.records import Floats, Rows, Side, TextTable
@@ -237,7 +238,7 @@ def _encoding(encoder: Encoder, device: torch.device) -> Iterator[None]:
     training = module.training
     module.eval()
     try:
-        with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=encoder.precision == "bf16"):
+        with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=computes_in_bf16(encoder.precision, device)):
             yield
     finally:
         module.train(training)

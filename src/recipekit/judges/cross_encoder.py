@@ -44,7 +44,7 @@ class CrossEncoderSpec(NamedModel, JudgeSpec):
     max_length: Annotated[int, Field(ge=8)] | None = None
     """Tokens of query and passage together after which the longer is cut. By default as the model was trained."""
     precision: Literal["bf16", "fp32"] = "bf16"
-    """Arithmetic of the model; scores near a threshold may fall on its other side."""
+    """Arithmetic of the model, bf16 where the hardware has it; scores near a threshold may fall on its other side."""
     tokens_per_batch: Annotated[int | None, NotIdentity, Field(ge=1)] = None
     """Padded tokens in one forward pass. By default 8192 on a CPU, and 65536 elsewhere."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from sentence_transformers import CrossEncoder
 from recipekit.encoding.batches import length_batches
 from recipekit.encoding.origin import check_sha256, hub_snapshot, local_folder, unreachable
 from recipekit.encoding.positions import length_of, position_limit
+from recipekit.encoding.precision import computes_in_bf16
 from recipekit.errors import ModelError
 from recipekit.records import Floats
 
@@ -31,7 +32,7 @@ SCORING = ("ForSequenceClassification", "ForCausalLM")
 class PairScorer:
     """Scores (query, passage) texts, as `CrossEncoder.predict` does, and counts what it cuts."""
 
-    def __init__(self, name: str, model: Any, *, max_length: int, precision: str, tokens_per_batch: int) -> None:
+    def __init__(self, name: str, model: Any, *, max_length: int, precision: Literal["bf16", "fp32"], tokens_per_batch: int) -> None:
         self.name = name
         self.model = model
         self.max_length = max_length
@@ -56,9 +57,10 @@ class PairScorer:
         self.truncated += int((lengths > self.max_length).sum())
         scores = np.empty(len(lengths), dtype=np.float32)
         device = torch.device(self.model.device)
+        bf16 = computes_in_bf16(self.precision, device)
         for rows in length_batches(np.minimum(lengths, self.max_length), self.tokens_per_batch):
             pairs = [(queries[row], passages[row]) for row in rows.tolist()]
-            with torch.autocast(device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16"):
+            with torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16):
                 scores[rows] = self.model.predict(pairs, batch_size=len(pairs), show_progress_bar=False)
         if not np.isfinite(scores).all():
             where = int(np.flatnonzero(~np.isfinite(scores))[0])

@@ -270,7 +270,7 @@ class TrainSection(Section):
     dropout: bool = False
     """Keep the model's dropout on while training. Off by default: a frozen matrix is encoded without it."""
     precision: Literal["bf16", "fp32"] = "bf16"
-    """Arithmetic of the forward pass; weights and optimizer state are float32 either way."""
+    """Arithmetic of the forward pass, bf16 where the hardware has it; weights and optimizer state are float32 either way."""
     unjudged: Literal["ignore", "negative"] = "ignore"
     """What a pair is that was retrieved but not judged. Such pairs are the likeliest false negatives."""
     tokens_per_batch: Annotated[int, Field(ge=1)] = 16384

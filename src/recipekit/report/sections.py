@@ -68,11 +68,12 @@ def costs(folder: RunFolder) -> str:
             duration(manifest.get("seconds")),
             size(manifest.get("peak_bytes")),
             str(manifest.get("ranks", 1)),
+            escape(manifest.get("device") or ""),
             "this run" if made is None or stage in made else f"reused, made {escape(str(manifest.get('made', '')))}",
         ]
         for stage, manifest in folder.manifests.items()
     ]
-    return table(["stage", "time", "peak memory", "ranks", "made by"], rows) if rows else ""
+    return table(["stage", "time", "peak memory", "ranks", "device", "made by"], rows) if rows else ""
 
 
 def warnings(folder: RunFolder) -> str:

@@ -70,7 +70,7 @@ def make(job: Job) -> None:
         inputs.hashes.save()
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
         uses = [list(use) for use in dict.fromkeys(inputs.uses)]
-        write_json(run / f"{job.stage}.result.json", asdict(Result(summary, uses, peak)))
+        write_json(run / f"{job.stage}.result.json", asdict(Result(summary, uses, peak, _device(ranks) if stage.ranks else None)))
 
 
 def _inputs(job: Job, recipe: Recipe, ranks: Ranks, progress: ConsoleProgress) -> Inputs:
@@ -95,6 +95,12 @@ def join_ranks(asked: int) -> Ranks:
             f"{asked} processes were asked for, but {state.num_processes} formed a group: check the Accelerate configuration", code="RK604"
         )
     return Ranks(state.process_index, state.num_processes, str(state.device), state.wait_for_everyone)
+
+
+def _device(ranks: Ranks) -> str:
+    from recipekit.encoding.precision import name_device
+
+    return name_device(ranks.device)
 
 
 def _unexpected(job: Job, error: Exception) -> int:

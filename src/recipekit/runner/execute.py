@@ -222,6 +222,7 @@ class _Execution:
                 seconds=round(seconds, 2),
                 peak_bytes=told["peak_bytes"],
                 ranks=self.launch.ranks if stage.ranks else 1,
+                device=told["device"],
             )
             self.store.commit(name, key, {**made, "recipe": self.recipe.name})
         self.made.append(name)

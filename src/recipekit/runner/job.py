@@ -58,6 +58,8 @@ class Result:
     """By-products that it used, as [stage, key]."""
     peak_bytes: int
     """Resident memory at its highest, of the main rank."""
+    device: str | None = None
+    """What the main rank computed on, in words; None where nothing was computed with torch."""
 
 
 def write_error(path: Path, error: RecipekitError) -> None:

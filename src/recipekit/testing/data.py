@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -12,6 +13,9 @@ from recipekit.records import SPLITS, Dataset, Label, Passage, Query, Verdict
 from recipekit.testing.specs import check_spec, expect
 
 __all__ = ["check_judge", "check_retriever", "check_source"]
+
+ROUNDING = 0.01
+"""By how much grades and confidences of the same pair may differ in another batch: two units of bfloat16's last place."""
 
 
 def check_source(spec: SourceSpec, context: Context) -> None:
@@ -80,7 +84,7 @@ def check_judge(spec: JudgeSpec, context: Context) -> None:
     """Check a judge over `context.dataset`, on pairs of its labelled queries.
 
     It gives at most one verdict on each wanted pair, and none on any other, in known codes; and the same verdicts whatever the
-    order of the queries and however they are batched.
+    order of the queries and however they are batched, but for the rounding of grades and confidences.
     """
     check_spec(spec, "judge")
     name = type(spec).__name__
@@ -89,7 +93,9 @@ def check_judge(spec: JudgeSpec, context: Context) -> None:
     expect(whole, f"{name} judged none of the pairs of {len(batches)} queries; check it on data where it judges some")
     expect(_said(name, spec, context, batches) == whole, f"{name} says something else when it judges again")
     joined = [PairBatch(*(np.concatenate(arrays) for arrays in zip(*map(_arrays, batches[::-1]), strict=True)))]
-    expect(_said(name, spec, context, joined) == whole, f"{name}: verdicts change with the order of the queries, or with the batches")
+    again = _said(name, spec, context, joined)
+    same = again.keys() == whole.keys() and all(_alike(again[pair], whole[pair]) for pair in whole)
+    expect(same, f"{name}: verdicts change with the order of the queries, or with the batches")
     nothing = [PairBatch(b.query, b.passage, b.given, b.before, np.zeros(len(b), dtype=np.bool_)) for b in batches]
     expect(not _said(name, spec, context, nothing), f"{name} judges though nothing is wanted")
     expect(not _said(name, spec, context, []), f"{name} judges though there are no pairs")
@@ -128,6 +134,16 @@ def _said(name: str, spec: JudgeSpec, context: Context, batches: Sequence[PairBa
             expect(verdict in known, f"{name}: {verdict} is no verdict; leave a pair out to leave it unjudged")
             said[pair] = (verdict, *rest)
     return said
+
+
+def _alike(one: tuple[Any, ...], other: tuple[Any, ...]) -> bool:
+    """Whether two judgments of a pair say the same; a model's scores are rounded differently in another batch."""
+    (verdict, *numbers, reason), (other_verdict, *other_numbers, other_reason) = one, other
+    rounded = all(
+        a == b or (a is not None and b is not None and math.isclose(float(a), float(b), rel_tol=ROUNDING, abs_tol=ROUNDING))
+        for a, b in zip(numbers, other_numbers, strict=True)
+    )
+    return (verdict, reason) == (other_verdict, other_reason) and rounded
 
 
 def _rows(name: str, verdicts: Verdicts) -> Iterator[tuple[Any, ...]]:

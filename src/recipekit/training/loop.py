@@ -18,6 +18,7 @@ from accelerate import Accelerator, DistributedType
 from accelerate.utils import broadcast_object_list
 
 from recipekit.component import Progress, Ranks
+from recipekit.encoding.precision import computes_in_bf16
 from recipekit.encoding.tokens import TokenizedTexts
 from recipekit.errors import RunError
 from recipekit.recipe.models import TrainSection
@@ -105,7 +106,8 @@ class Training:
         encoder.train()
         self.optimizer = adamw(encoder, section.learning_rate, section.weight_decay)
         self.forward = Forward(
-            encoder, tokens, self.accelerator, section.precision == "bf16", section.dropout, section.tokens_per_batch
+            encoder, tokens, self.accelerator, computes_in_bf16(section.precision, self.accelerator.device),
+            section.dropout, section.tokens_per_batch,
         )  # fmt: skip
         self.state = TrainingState()
         self.watch = LossWatch()
