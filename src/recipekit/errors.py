@@ -15,7 +15,8 @@ A user's mistake ends in one of these, and the command line prints its text alon
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "RecipekitError",
     "RunError",
     "StoreError",
+    "told_at",
 ]
 
 
@@ -108,3 +110,12 @@ class RunError(RecipekitError):
     """A run that failed: a stage that was killed, a loss that diverged, ranks that did not start."""
 
     code = "RK600"
+
+
+@contextmanager
+def told_at(place: Callable[[], str]) -> Iterator[None]:
+    """Put a place, which is only then found out, before the message of an error of ours that is raised within."""
+    try:
+        yield
+    except RecipekitError as error:
+        raise error.retold(f"{place()}: {error.message}") from error

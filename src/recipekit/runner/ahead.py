@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from functools import partial
 
 from recipekit.component import Component
-from recipekit.errors import RecipekitError
+from recipekit.errors import told_at
 from recipekit.recipe.load import where
 from recipekit.recipe.models import Recipe
+from recipekit.recipe.places import KeyPath
 from recipekit.recipe.slots import slots
 from recipekit.records import Dataset
 
@@ -21,8 +22,8 @@ def check_servers(recipe: Recipe, stages: Collection[str]) -> None:
     Raises:
         RecipekitError: What the first one has to say, with its place in the recipe.
     """
-    for place, component in _components(recipe, stages):
-        with _told_at(place):
+    for path, component in _components(recipe, stages):
+        with told_at(partial(where, recipe, path)):
             component.reach()
 
 
@@ -32,21 +33,13 @@ def check_data(recipe: Recipe, stages: Collection[str], dataset: Dataset) -> Non
     Raises:
         RecipekitError: What the first one has to say against the data, with its place in the recipe.
     """
-    for place, component in _components(recipe, stages):
-        with _told_at(place):
+    for path, component in _components(recipe, stages):
+        with told_at(partial(where, recipe, path)):
             component.check(dataset)
 
 
-def _components(recipe: Recipe, stages: Collection[str]) -> Iterator[tuple[str, Component]]:
+def _components(recipe: Recipe, stages: Collection[str]) -> Iterator[tuple[KeyPath, Component]]:
     """The components of some stages, and where each stands."""
     for path, _, slot in slots(Recipe, recipe):
         if path[0] in stages:
-            yield where(recipe, path), slot.spec
-
-
-@contextmanager
-def _told_at(place: str) -> Iterator[None]:
-    try:
-        yield
-    except RecipekitError as error:
-        raise error.retold(f"{place}: {error.message}") from error
+            yield path, slot.spec

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, Final
 
-from recipekit.errors import RecipekitError, RunError
+from recipekit.errors import RunError, told_at
 from recipekit.recipe.models import Section
 from recipekit.runner.plan import changes
 
@@ -32,10 +33,8 @@ def check_unchanged(stage: str, section: Section, identity: Mapping[str, Any]) -
         if not slot.spec.live:
             continue
         planned = identity["section"][where][name].get("fingerprint")
-        try:
+        with told_at(partial("{}: {}".format, stage, name)):
             found = slot.spec.fingerprint()
-        except RecipekitError as error:
-            raise error.retold(f"{stage}: {name}: {error.message}") from error
         if differences := list(changes(planned, found)):
             what = "; ".join(differences[:3])
             raise RunError(

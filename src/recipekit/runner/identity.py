@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from pydantic import BaseModel
 
 from recipekit.artifacts.key import FileHashes, component_identity, fields_identity
 from recipekit.component import is_encoder_name, is_identity
-from recipekit.errors import DataError, RecipekitError
+from recipekit.errors import told_at
 from recipekit.recipe.load import where
 from recipekit.recipe.models import Recipe, Section, Slot
 from recipekit.recipe.places import KeyPath
@@ -81,14 +82,10 @@ def _files(recipe: Recipe, section: Section, hashes: FileHashes, path: KeyPath) 
 
 
 def _hash(recipe: Recipe, file: Path, hashes: FileHashes, path: KeyPath) -> str:
-    try:
+    with told_at(partial(where, recipe, path)):
         return hashes.of(file)
-    except DataError as error:
-        raise error.retold(f"{where(recipe, path)}: {error.message}") from error
 
 
 def _component(recipe: Recipe, slot: Slot, hashes: FileHashes, path: KeyPath) -> dict[str, Any]:
-    try:
+    with told_at(partial(where, recipe, path)):
         return component_identity(slot.spec, slot.entry.distribution, slot.entry.name, hashes)
-    except RecipekitError as error:
-        raise error.retold(f"{where(recipe, path)}: {error.message}") from error
