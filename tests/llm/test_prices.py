@@ -5,7 +5,7 @@ import pytest
 from pydantic import ValidationError
 
 from recipekit.llm.calls import Usage
-from recipekit.llm.prices import GivenPrice, Price, known_of, price_of
+from recipekit.llm.prices import GivenPrice, Price, _with_aliases, known_of, price_of
 
 MILLION = 1_000_000
 
@@ -108,6 +108,15 @@ def test_big_providers_models_cost_what_litellm_says():
                 different.append((name, expected, price))
     assert len(models) > 300
     assert different == []
+
+
+def test_a_model_under_another_of_its_names_costs_the_same():
+    row, other = (
+        {"input_cost_per_token": 1e-6, "output_cost_per_token": 2e-6, "aliases": ["short", "taken"]},
+        {"input_cost_per_token": 3e-6},
+    )
+    table = {"whole": row, "taken": other, "latest": {"alias_of": "whole"}, "nobody": {"alias_of": "gone"}}
+    assert _with_aliases(table) == {"whole": row, "taken": other, "short": row, "latest": row}
 
 
 def test_the_room_imports_neither_litellm_nor_torch():

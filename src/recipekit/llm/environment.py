@@ -30,4 +30,6 @@ def litellm() -> ModuleType:
         logging.getLogger(name).setLevel(logging.CRITICAL + 1)
     # It makes a provider's coroutine in a thread; a call that is cancelled meanwhile leaves it unawaited, which harms nothing.
     warnings.filterwarnings("ignore", r"coroutine '\w+\.acompletion' was never awaited", RuntimeWarning)
+    # Of types of its own, which it makes when a provider's module is first needed; nobody here could do anything about them.
+    warnings.filterwarnings("ignore", "Items? .* on TypedDict class .* using the `ReadOnly` qualifier", UserWarning)
     return module

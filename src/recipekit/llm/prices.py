@@ -110,7 +110,17 @@ def _table() -> Mapping[str, Mapping[str, Any]]:
         return {}
     table: dict[str, Mapping[str, Any]] = json.loads((Path(spec.origin).parent / TABLE).read_bytes())
     table.pop("sample_spec", None)
-    return table
+    return _with_aliases(table)
+
+
+def _with_aliases(table: Mapping[str, Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
+    """The table with every further name of a model as a row of its own: a row may name others (`aliases`), or the one it stands for."""
+    rows = {name: row for name, row in table.items() if "alias_of" not in row}
+    for row in list(rows.values()):
+        for alias in row.get("aliases") or ():
+            rows.setdefault(alias, row)
+    pointing = {name: row["alias_of"] for name, row in table.items() if "alias_of" in row}
+    return {**rows, **{name: rows[owner] for name, owner in pointing.items() if owner in rows}}
 
 
 @cache
