@@ -83,7 +83,7 @@ def test_known_positives_are_references_unless_they_are_judged_blind(run, data, 
 
 def test_a_recipes_own_prompt(run, truths, tmp_path):
     file = tmp_path / "prompt.jinja"
-    file.write_text("How useful, from 1 to 5? {{ query }} {{ passages }}\n{{ reply }}")
+    file.write_text("How useful, from {{ scale[0] }} to {{ scale[4] }}? {{ query }} {{ passages }}\n{{ reply }}")
     grades = {1: "negative", 2: "negative", 3: "ignore", 4: "positive", 5: "positive"}
     with serving(fenced_oracle({pair: 1 + grade for pair, grade in truths.items()}, Grades((1, 2, 3, 4, 5)))) as server:
         done = run(server, batch(2), prompt="own", prompt_file=file, grades=grades)
@@ -223,6 +223,7 @@ def test_repeats_measure_how_consistent_a_judge_is(run, truths):
         ({"sampling": {"context_window_fallback_dict": {"m": "gpt-5"}}}, "'context_window_fallback_dict' may not stand here"),
         ({"sampling": {"extra_body": {"routes": [{"n": 4}]}}}, "'n' may not stand here"),
         ({"votes": 3, "passages_per_call": 1}, "votes: each asks in another order, and one passage has none"),
+        ({"repeat": 0.1, "passages_per_call": 1}, "repeat: it asks in another order, and one passage has none"),
         ({"prompt": "relevant_set", "logprobs": True}, "relevant_set gives passages no grade"),
         ({"api_base": "localhost:8000/v1"}, "is no url: write http://HOST:PORT or https://HOST:PORT"),
         ({"sampling": {"aws_secret_access_key": "abc"}}, "set the variable that litellm reads instead (AWS_SECRET_ACCESS_KEY)"),
@@ -279,6 +280,15 @@ def test_an_estimate_counts_the_calls_that_verdicts_before_keep_apart(run, data,
         done = run(server, batch(6, 20, before=before), when=("positive", "ignore"))
     assert done.counts["calls"] == Llm(model="openai/test-model", when=("positive", "ignore")).estimate(Sizes.of(data), 120)["calls"] == 18
     assert Llm(model="openai/test-model").estimate(Sizes.of(data), 120)["calls"] == 12
+
+
+def test_an_estimate_has_no_more_votes_than_a_call_has_orders(run, data, truths):
+    fields = {"passages_per_call": 2, "votes": 5, "repeat": 1.0}
+    with serving(fenced_oracle(truths, UMBRELA)) as server:
+        done = run(server, batch(), **fields)
+    estimates = [Llm(model="openai/test-model", temperature=t, **fields).estimate(Sizes.of(data), 150)["calls"] for t in (0.0, 1.0)]
+    assert done.counts["calls"] == 6 * (12 * 2 + 1), "of 25 passages, one stands alone and has one order"
+    assert estimates == [6 * 13 * 2, 6 * 13 * 6]
 
 
 def test_an_estimate_says_what_it_does_not_know(data):

@@ -67,6 +67,11 @@ def test_a_deeply_nested_answer_breaks_nothing():
         "Passage 1: 2\nPassage 2: 0",
         "1. 2? No idea.\n[1]: 2\n[2]: grade 0",
         'An example is {"1": 0}. Mine: {"1": 2, "2": 0}',
+        '{"1": 2, "2": 0}\nI compared [1, 2].',
+        "```json\n[2, 0]\n```",
+        "Grades: **[2, 0]**\nPassage 1 answers a part of it.",
+        "Passage [1]: 2\nPassage [2]: 0",
+        'Perhaps {"1": 0, "2": 0}?</think>{"1": 2, "2": 0}',
     ],
 )
 def test_answers_of_other_forms_are_understood(text):
@@ -90,12 +95,24 @@ def test_answers_of_other_forms_are_understood(text):
         ('{"1": {"reason": "so", "grade": 2}, "2": {"reason": "no', (2, None), "passage 2"),
         ("[2, 0, 1]", (None, None), "no JSON object"),  # which three?
         ('{"1": true, "2": null}', (None, None), "passage 1, 2"),
+        ("I compared [1, 2] and found neither good.", (None, None), "no JSON object"),
     ],
 )
 def test_what_can_be_read_is_kept_and_the_rest_is_told(text, grades, problem):
     reading = UMBRELA.read(text, 2)
     assert reading.grades == grades
     assert problem in reading.problem
+
+
+def test_a_passage_that_is_cited_is_not_graded_by_its_number():
+    assert Grades((0, 1)).read('{"1": 0}\n\nPassage [1] does not answer the query.', 1).grades == (0,)
+    assert Grades((0, 1)).read("Passage [1]: 0", 1).grades == (0,)
+    assert Grades((0, 1)).read("Passage [1] does not answer the query.", 1).problem is not None
+
+
+def test_a_reason_can_be_written_to_disk():
+    reading = Grades((0, 1), reasons=True).read('{"1": {"reason": "half an emoji: \\ud83d", "grade": 1}}', 1)
+    assert reading.reasons == ("half an emoji: ?",)
 
 
 def test_words_answer_a_yes_or_no_question():
@@ -110,6 +127,10 @@ def test_words_answer_a_yes_or_no_question():
         ('{"Relevant_Passages": ["passage 2", "[3]"]}', (0, 1, 1)),
         ('{"relevant": [{"passage": 2}]}', (0, 1, 0)),
         ("The relevant ones: [2, 3]", (0, 1, 1)),
+        ('[2] looks good, but no.</think>\n{"relevant": []}', (0, 0, 0)),
+        ("Passages [1] and [3] are relevant.", (None, None, None)),
+        ("Relevant: [1], [2]", (None, None, None)),
+        ("None is relevant; [2] comes close.", (None, None, None)),
         ('{"relevant": [2, 9]}', (None, None, None)),
         ('{"relevant": [0, 2]}', (None, None, None)),  # counts from 0: then 2 is the third
         ('{"relevant": [2, "the last"]}', (None, None, None)),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from random import Random
+from types import SimpleNamespace
 
 import pytest
 from llm_requests import PRICE, ask
@@ -398,6 +399,26 @@ def test_what_is_on_its_way_when_a_run_ends_is_kept_and_not_paid_again(at):
         server.policy = echo
         assert len(at(server).answers(map(ask, QUESTIONS))) == len(QUESTIONS)
     assert server.ledger.paid_twice == []
+
+
+def test_who_cannot_go_on_still_gets_what_is_on_its_way_kept(at):
+    with serving(lambda call: text("x", delay=0.1)) as server:
+        made = at(server)
+        stream = made.asker.answers(map(ask, QUESTIONS))
+        next(stream)
+        with pytest.raises(RunError, match="it can be fooled"):
+            stream.throw(RunError("it can be fooled"))
+        assert len(made.store) == server.ledger.billed == made.budget.calls >= 7
+        assert made.budget.spent_usd == pytest.approx(server.ledger.usd)
+
+
+@pytest.mark.parametrize(("model", "kind"), [("ollama/own", "cut"), ("openai/own", None)])
+def test_an_answer_that_fills_its_room_is_cut_where_litellm_does_not_tell(model, kind):
+    message = SimpleNamespace(content='{"1": 3')
+    choices = [SimpleNamespace(message=message, finish_reason="stop", logprobs=None)]
+    response = SimpleNamespace(usage=SimpleNamespace(prompt_tokens=9, completion_tokens=20), choices=choices, model=model)
+    answer = Client(Endpoint())._read(Request(model, (), {"max_tokens": 20}), response, 0.1)
+    assert getattr(answer, "kind", None) == kind
 
 
 # Money ---------------------------------------------------------------------------------------------------------------

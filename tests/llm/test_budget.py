@@ -38,6 +38,11 @@ def test_a_call_is_booked_at_its_most_and_settled_at_its_cost(store):
     assert budget.reserve(asking(2), 0.6)
 
 
+@pytest.mark.parametrize("limits", [{"max_cost_usd": 1e9}, {"max_calls": 10**20}])
+def test_a_limit_too_large_to_matter_is_none(store, limits):
+    assert Budget(store, Spending("judging", **limits)).reserve(asking(1), 0.6)
+
+
 def test_exhausted_when_nothing_in_flight_can_make_room(store):
     budget = Budget(store, Spending("judging", max_cost_usd=1.0))
     assert budget.reserve(asking(1), 0.7)

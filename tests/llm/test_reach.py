@@ -54,8 +54,14 @@ def test_nobody_listens(closed):
 
 def test_there_is_no_such_host():
     with pytest.raises(RunError, match=r"http://no-host.invalid/v1: no such host \(.*\). Check `api_base`") as told:
-        check_reach("openai/own", Endpoint("http://user:secret-word@no-host.invalid/v1"))
+        check_reach("openai/own", Endpoint("http://no-host.invalid/v1"))
     assert told.value.code == "RK653"
+
+
+def test_a_user_in_the_url_leaves_no_room_for_a_key():
+    with pytest.raises(RunError, match=r"openai/own: `api_base` holds a user, .* Give `headers: {Authorization: ...}` instead") as told:
+        check_reach("openai/own", Endpoint("http://user:secret-word@127.0.0.1:1/v1"))
+    assert told.value.code == "RK651"
     assert "secret-word" not in str(told.value)
 
 

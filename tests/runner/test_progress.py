@@ -20,6 +20,15 @@ def test_work_ends_in_a_plain_line_and_an_event(tmp_path: Path) -> None:
     assert (event["stage"], event["event"], event["done"], event["unit"]) == ("train", "done", 2, "steps")
 
 
+def test_a_figure_that_is_not_told_any_more_is_not_shown(tmp_path: Path) -> None:
+    stream = io.StringIO()
+    with ConsoleProgress(tmp_path / "log.jsonl", "judge", stream=stream).track("llm", 3, "pairs") as line:
+        line.advance(1, usd=0.1, waiting="3 s")
+        line.advance(1, usd=0.2)
+        line.advance(1)
+    assert stream.getvalue() == "  llm: 3 pairs in 0.0 s, usd 0.2\n"
+
+
 class Terminal(io.StringIO):
     def isatty(self) -> bool:
         return True

@@ -169,7 +169,7 @@ class Oracle:
 
 def tokens(content: str) -> int:
     """This server's tokenizer: four UTF-8 bytes a token."""
-    return math.ceil(len(content.encode()) / 4)
+    return math.ceil(len(content.encode("utf-8", "replace")) / 4)
 
 
 @dataclass
@@ -248,7 +248,10 @@ def completion(call: Call, answer: Answer) -> dict[str, Any]:
     content, finish = answer.text, answer.finish_reason or "stop"
     limit = asked.get("max_tokens") or asked.get("max_completion_tokens")
     if limit is not None and tokens(content) + answer.reasoning_tokens > limit:
-        content, finish = content.encode()[: max(0, limit - answer.reasoning_tokens) * 4].decode(errors="ignore"), "length"
+        content, finish = (
+            content.encode("utf-8", "replace")[: max(0, limit - answer.reasoning_tokens) * 4].decode(errors="ignore"),
+            "length",
+        )
     message: dict[str, Any] = {"role": "assistant", "content": content, "refusal": answer.refusal}
     choice: dict[str, Any] = {"index": 0, "message": message, "finish_reason": finish, "logprobs": None}
     if asked.get("logprobs"):

@@ -144,6 +144,8 @@ def _money(trial: Trial) -> Iterator[str]:
     if spent["calls"]:
         again = f", but a run asks {' and '.join(trial.freed)} about other groups of pairs, and pays for that" if trial.freed else ""
         yield f"{plural(spent['calls'], 'call')} {cost}; what is paid for is kept{again}"
+    elif any((told.get("counts") or {}).get("unpaid") for told in trial.summary["judges"].values()):
+        yield "no call: the limit allows not even one"
     else:
         yield "no call: every reply was kept from before"
     if trial.usd_for_all is not None:

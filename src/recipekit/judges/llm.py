@@ -13,7 +13,7 @@ from recipekit.artifacts.key import key_of
 from recipekit.component import Context, Headers, Judge, JudgeSpec, LocalPath, NotIdentity, Secret, Sizes, Url
 from recipekit.endpoints import Patience
 from recipekit.errors import ComponentError
-from recipekit.judges.prompting.render import RULES, SHIPPED, Prompt, Said, check_template, own, shipped
+from recipekit.judges.prompting.render import RULES, SHIPPED, Prompt, Said, own, shipped
 from recipekit.llm.prices import GivenPrice
 from recipekit.records import Verdict
 
@@ -50,6 +50,7 @@ class Llm(JudgeSpec):
     while the verdicts before it stay the same: others put other passages together, and so ask anew. See `docs/judging.md`.
     """
 
+    version: ClassVar[int] = 2
     measured: ClassVar[bool] = True
 
     model: Annotated[str, Field(min_length=1)]
@@ -137,7 +138,7 @@ class Llm(JudgeSpec):
             source = self.prompt_file.read_text(encoding="utf-8")
         if source is not None:
             try:
-                check_template(source)
+                own(source, sorted(self.meaning), self.reasons)
             except ValueError as error:
                 raise ValueError(f"{given[0]}: {error}") from None
         return self
@@ -152,6 +153,8 @@ class Llm(JudgeSpec):
                 raise ValueError(f"grades: there is no grade {unknown[0]}; prompt '{self.prompt}' gives {_listed(scale)}")
         if self.votes > 1 and self.passages_per_call == 1 and self.told_temperature == 0:
             raise ValueError("votes: each asks in another order, and one passage has none: raise passages_per_call, or temperature")
+        if self.repeat and self.passages_per_call == 1 and self.told_temperature == 0:
+            raise ValueError("repeat: it asks in another order, and one passage has none: raise passages_per_call, or temperature")
         if self.logprobs and self.prompt == "relevant_set":
             raise ValueError("logprobs: relevant_set gives passages no grade whose probability could be told; use umbrela or binary")
         return self

@@ -16,6 +16,7 @@ from random import Random
 
 from recipekit.component.context import Progress
 from recipekit.endpoints import Patience
+from recipekit.errors import RunError
 from recipekit.llm.attempts import UNPAID, Answer, Attempts, Call
 from recipekit.llm.budget import Budget
 from recipekit.llm.calls import Reply, Request, Usage
@@ -149,7 +150,8 @@ class Asker:
         """Ask, and yield each request with its answer, in the order in which they come.
 
         A reply from the store costs nothing, and a paid one is in the store before it is yielded. Once the budget is spent,
-        what is not in the store is answered `Failure("unpaid")`.
+        what is not in the store is answered `Failure("unpaid")`. Who cannot go on throws its RunError in, so that nothing more is sent
+        and what is on its way is waited for and kept; merely closed, the calls in flight are ended.
 
         Args:
             requests: Drawn as calls finish, so that no more than `concurrency` (at least 2) are held. None says that there is
@@ -170,8 +172,12 @@ class Asker:
                     self._runner.run(self._attend(work))
                 if work.fatal:
                     self._runner.run(self._land(work))
-                while work.ready:
-                    yield work.ready.popleft()
+                while work.ready and not work.fatal:
+                    try:
+                        yield work.ready.popleft()
+                    except RunError as error:
+                        work.fatal = error
+                        self._runner.run(self._land(work))
                 if work.fatal:
                     raise work.fatal
                 if work.ended and not work.waiting:

@@ -34,8 +34,8 @@ class Budget:
         self.spending = spending
         self._store = store
         self._ledger = spending.ledger
-        self._limit = UNLIMITED if spending.max_cost_usd is None else math.floor(round(spending.max_cost_usd * PER_USD, 3))
-        self._max_calls = UNLIMITED if spending.max_calls is None else spending.max_calls
+        self._limit = UNLIMITED if spending.max_cost_usd is None else min(UNLIMITED, math.floor(round(spending.max_cost_usd * PER_USD, 3)))
+        self._max_calls = UNLIMITED if spending.max_calls is None else min(UNLIMITED, spending.max_calls)
         self._open: defaultdict[str, list[int]] = defaultdict(list)  # request key -> reservations of this process
         self._refused = False
         with store.together():

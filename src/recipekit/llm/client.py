@@ -59,7 +59,7 @@ class Client:
                 heard(meaning.headers)
             raise meaning from (None if isinstance(meaning, RunError) else error)
         heard(_headers(response))
-        return self._read(response, asyncio.get_running_loop().time() - began)
+        return self._read(request, response, asyncio.get_running_loop().time() - began)
 
     async def close(self) -> None:
         """Close the connections that litellm keeps for the running loop."""
@@ -87,7 +87,11 @@ class Client:
             drop_params=True,
         )
 
-    def _read(self, response: Any, seconds: float) -> Reply | Failure:
+    def _fills(self, request: Request, usage: Usage) -> bool:
+        """Whether an answer has all the tokens that it may have, where litellm does not tell that it was cut (`ollama/`)."""
+        return request.model.startswith("ollama/") and usage.completion >= request.max_tokens
+
+    def _read(self, request: Request, response: Any, seconds: float) -> Reply | Failure:
         usage = _usage(response)
         if not response.choices:
             raise Setback("an answer without choices", "lost", maybe_paid=True)
@@ -98,7 +102,7 @@ class Client:
             return Failure("refusal", self.endpoint.clean(str(refusal))[:300], usage=usage)
         if choice.finish_reason == "content_filter":
             return Failure("content_filter", "the endpoint's content filter withheld the answer", usage=usage)
-        if choice.finish_reason == "length":
+        if choice.finish_reason == "length" or self._fills(request, usage):
             return Failure("cut", f"the answer did not end within {usage.completion or 'max_tokens'} tokens", usage=usage)
         if not (message.content or "").strip():
             return Failure("unparsed", "an empty answer", usage=usage)

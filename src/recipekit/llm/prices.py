@@ -31,7 +31,7 @@ KEYS = {
     "reasoning": "output_cost_per_reasoning_token",
 }
 
-Usd = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Usd = Annotated[float, Field(ge=0, le=1_000_000, allow_inf_nan=False)]
 
 
 class GivenPrice(BaseModel):

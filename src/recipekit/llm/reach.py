@@ -57,6 +57,11 @@ def _see_key(model: str) -> None:
 
 def _connect(endpoint: Endpoint, model: str) -> None:
     parts = urlsplit(endpoint.api_base or "")
+    if parts.username is not None:
+        raise RunError(
+            f"model {model}: `api_base` holds a user, beside whom no key can be sent. Give `headers: {{Authorization: ...}}` instead",
+            code="RK651",
+        )
     host, port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
     proxies = getproxies()
     if (parts.scheme in proxies or "all" in proxies) and not proxy_bypass(host):

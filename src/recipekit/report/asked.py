@@ -153,8 +153,8 @@ def _canaries(counts: Counts) -> Iterator[str]:
         [f"{escape(kind)}: {meaning[kind]}" if kind in meaning else escape(kind), _share(of["passed"], of["seen"])]
         for kind, of in kinds.items()
     ]
-    yield "Planted passages that answer nothing, and how many it called relevant all the same:"
-    yield table(["planted passage", "called relevant"], rows)
+    yield "Planted passages that answer nothing, and how many of them it did not call negative:"
+    yield table(["planted passage", "not called negative"], rows)
 
 
 def _positions(counts: Counts) -> Iterator[str]:

@@ -105,7 +105,8 @@ class _Line:
     def advance(self, n: int = 1, **figures: float | str) -> None:
         """Count `n` more done, with figures to show."""
         self.done += n
-        self.figures.update(figures)
+        if figures:  # one that is not told any more is no longer so
+            self.figures = dict(figures)
         now = time.monotonic()
         if not self.progress.is_main or now - self.shown < (LIVE_SECONDS if self.progress.live else PLAIN_SECONDS):
             return

@@ -17,7 +17,7 @@ from recipekit.artifacts.store import Artifact
 from recipekit.component import JudgeSpec, Progress, Ranks
 from recipekit.errors import RunError
 from recipekit.recipe.models import Floors, JudgeSection, Recipe, Slot
-from recipekit.records import Bools, Rows, Verdict, places_in_runs, write_table
+from recipekit.records import Rows, Verdict, places_in_runs, write_table
 from recipekit.runner.mined import Mined
 from recipekit.spelling import near
 from recipekit.stages.inputs import Inputs
@@ -64,10 +64,10 @@ class Trial:
     def usd_for_all(self) -> float | None:
         """What all candidates would cost at this rate, replies that were paid for earlier counted as if they were paid now.
 
-        None where no price is known, nobody was paid, or there was nothing to judge.
+        None where no price is known, nobody was paid, a limit was reached, or there was nothing to judge.
         """
         paid = [counts for told in self.summary["judges"].values() if "calls" in (counts := told.get("counts") or {})]
-        if not paid or not self.candidates or any(counts.get("usd") is None for counts in paid):
+        if not paid or not self.candidates or any(counts.get("usd") is None or counts.get("unpaid") for counts in paid):
             return None
         worth: float = sum(counts["usd"] + ((counts.get("from_store") or {}).get("usd") or 0.0) for counts in paid)
         return worth / self.candidates * self.of
@@ -112,7 +112,8 @@ def try_judges(mined: Mined, section: JudgeSection, n: int, *, progress: Callabl
     """
     table = mined.candidates
     query = table["query"].to_numpy()
-    chosen = _queries(query, table["given"].to_numpy(zero_copy_only=False), section, n, mined.recipe.seed)
+    given = table["given"].to_numpy(zero_copy_only=False)
+    chosen = _queries(query if section.audit_given else query[~given], section, n, mined.recipe.seed)
     tried = table.filter(pa.array(np.isin(query, chosen)))
     with tempfile.TemporaryDirectory(prefix="recipekit-try-") as folder:
         mine, out = Path(folder) / "mine", Path(folder) / "judge"
@@ -139,11 +140,11 @@ def _askable(candidates: pa.Table, section: JudgeSection) -> int:
     return len(candidates) if section.audit_given else len(candidates) - int(pc.sum(candidates["given"]).as_py() or 0)
 
 
-def _queries(query: Rows, given: Bools, section: JudgeSection, n: int, seed: int) -> Rows:
-    """Queries in a seeded order, as many as it takes for `n` candidates within the first judge's reach."""
+def _queries(query: Rows, section: JudgeSection, n: int, seed: int) -> Rows:
+    """Queries in a seeded order, as many as it takes for `n` candidates within the first judge's reach; `query` is each candidate's."""
     first = next(iter(section.judges.values())).spec
     assert isinstance(first, JudgeSpec)
-    distinct, sizes = np.unique(query[~given], return_counts=True)
+    distinct, sizes = np.unique(query, return_counts=True)
     if first.top is not None:
         sizes = np.minimum(sizes, first.top)
     order = np.random.default_rng(seed).permutation(len(distinct))

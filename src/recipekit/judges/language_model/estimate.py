@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
@@ -61,7 +62,7 @@ def _work(
     queries = min(pairs, max(1, sizes.n_queries))
     query_tokens = _mean(sizes.query_sample, counter, spec.max_query_tokens)
     passage_tokens = _mean(sizes.passage_sample, counter, spec.max_passage_tokens)
-    with_references = spec.references > 0 and "references" in check_template(requests.prompt.source)
+    with_references = spec.references > 0 and "references" in check_template(requests.prompt.source, requests.prompt.form)
 
     def tokens_in(count: int) -> float:
         """Of a call with empty texts: what is there beside them."""
@@ -89,11 +90,17 @@ def _work(
         out_per_call=max(0.0, tokens_out(1) - each_out),
         reasoning_per_call=THOUGHTS[spec.reasoning_effort] if requests.reasons_first else 0,
         reference_tokens=passage_tokens if with_references else 0,
-        votes=spec.votes + spec.repeat,
+        votes=_times_asked(spec),
         price=price,
         requests_per_minute=spec.requests_per_minute,
         tokens_per_minute=spec.tokens_per_minute,
     )
+
+
+def _times_asked(spec: Llm) -> float:
+    """How often a pair is asked about, on average: at temperature 0 in no more ways than its call has orders (see `Plan`)."""
+    asked = spec.votes + spec.repeat
+    return min(asked, math.factorial(spec.passages_per_call)) if spec.told_temperature == 0 else asked
 
 
 def _mean(texts: Sequence[str], counter: TokenCounter, max_tokens: int) -> float:

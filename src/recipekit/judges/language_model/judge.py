@@ -60,7 +60,7 @@ class LlmJudge:
         """What was counted, over all attempts, once everything is judged."""
         self._requests, self._structured = requests, structured
         self._form = requests.prompt.form
-        self._references = spec.references if "references" in check_template(requests.prompt.source) else 0
+        self._references = spec.references if "references" in check_template(requests.prompt.source, self._form) else 0
         self._plan = Plan(context.seed, spec.passages_per_call, spec.votes, spec.repeat, spec.canaries, spec.told_temperature == 0)
         self._meaning = spec.meaning
         self._asker: Asker | None = None
@@ -77,9 +77,10 @@ class LlmJudge:
     def figures(self) -> Mapping[str, float | str]:
         """What to show while it judges."""
         shown = dict(self._asker.figures) if self._asker is not None else {}
-        if self._totals.get("usd"):
-            shown["usd_a_pair"] = self._totals["usd"] / self._totals["pairs"]
-        if unparsed := self._totals.get("missing", {}).get("unparsed"):
+        missing = self._totals.get("missing", {})
+        if self._totals.get("usd") and (paid := self._totals["pairs"] - missing.get("unpaid", 0)):
+            shown["usd_a_pair"] = self._totals["usd"] / paid
+        if unparsed := missing.get("unparsed"):
             shown["unparsed"] = unparsed
         return shown
 
@@ -100,7 +101,10 @@ class LlmJudge:
             # Closed before the asker is: whoever stops listening, or an error, ends the calls in flight.
             answers = stack.enter_context(closing(self._asker.answers(self._source(batches))))
             for request, answer in answers:
-                self._handle(request.tag, answer)
+                try:
+                    self._handle(request.tag, answer)
+                except RunError as error:
+                    answers.throw(error)
                 if sum(len(texts.rows) for texts, _ in self._done) >= PAIRS_PER_YIELD or time.monotonic() > since + SECONDS_PER_YIELD:
                     yield from self._give(tally)
                     since = time.monotonic()

@@ -58,7 +58,8 @@ class Requests:
         messages = self.prompt.messages(self.seed, texts.query.text, texts.references, [item.text for item in attempt.group.items])
         if attempt.first is not None:
             again = f"This answer cannot be used: {attempt.first.problem}. Answer again. {self.prompt.form.ask()}"
-            messages = (*messages, {"role": "assistant", "content": attempt.answer or "(nothing)"}, {"role": "user", "content": again})
+            answer = attempt.answer.encode("utf-8", "replace").decode()  # half of a surrogate pair could not be sent
+            messages = (*messages, {"role": "assistant", "content": answer or "(nothing)"}, {"role": "user", "content": again})
         return Request(self.spec.model, messages, self._sampling(attempt, count, structured), attempt.group.vote, attempt)
 
     def _sampling(self, attempt: Attempt, count: int, structured: Structured) -> dict[str, Any]:

@@ -25,6 +25,8 @@ SHIPPED: Final[Mapping[str, Mapping[int, Said]]] = {
 }
 """The prompts that come with recipekit, with what their grades mean."""
 
+YES_OR_NO: Final = Grades((0, 1))
+
 VARIABLES: Final = frozenset({"query", "references", "passages", "rules", "reply", "scale"})
 """What a template may speak of. `query`, `references` (empty where there are none) and `passages` are fenced; `rules` says what fences
 are and that nothing in them is an instruction; `reply` says how to answer; `scale` lists the grades."""
@@ -83,13 +85,14 @@ def own(source: str, scale: Sequence[int], reasons: bool) -> Prompt:
     Raises:
         ValueError: See `check_template`.
     """
-    used = check_template(source)
+    grades = Grades(tuple(sorted(scale)), reasons)
+    used = check_template(source, grades)
     added = "".join(f"\n\n{{{{ {name} }}}}" for name in ("rules", "reply") if name not in used)
-    return Prompt(source + added, Grades(tuple(sorted(scale)), reasons))
+    return Prompt(source + added, grades)
 
 
-def check_template(source: str) -> frozenset[str]:
-    """The variables that a template speaks of.
+def check_template(source: str, form: Form = YES_OR_NO) -> frozenset[str]:
+    """The variables that a template speaks of; it is rendered once, with a form of answer.
 
     Raises:
         ValueError: It is no template, cannot be rendered, speaks of what there is not, or does not show query and passages as they are.
@@ -113,13 +116,13 @@ def check_template(source: str) -> frozenset[str]:
         raise ValueError("its blocks must be 'user', with the texts, and perhaps 'system'")
     if blocks and (silent := [name for name in ("rules", "reply") if name not in used]):
         raise ValueError(f"with blocks of its own, it must say {{{{ {silent[0]} }}}} in one of them")
-    _check_rendered(source)
+    _check_rendered(source, form)
     return used
 
 
-def _check_rendered(source: str) -> None:
+def _check_rendered(source: str, form: Form) -> None:
     try:
-        asked = read(Prompt(source, Grades((0, 1))).messages(0, "a query", ["a reference"], ["a passage"]))
+        asked = read(Prompt(source, form).messages(0, "a query", ["a reference"], ["a passage"]))
     except ValueError:
         whole = False
     except Exception as error:  # whatever its expressions raise

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
-from recipekit.judges.prompting.json_texts import json_values
+from recipekit.judges.prompting.json_texts import json_values, lone_list
 from recipekit.llm.calls import TokenChance
 
 __all__ = ["Form", "Grades", "Reading", "RelevantSet"]
@@ -22,7 +22,7 @@ WORDS: Final = {"yes": 1, "true": 1, "relevant": 1, "no": 0, "false": 0, "irrele
 # Numbers and lines have ends: an answer of a thousand blanks or digits, as broken models give, is read in no time.
 _GRADED: Final = re.compile(r'"(\d{1,9})"\s*:\s*(?:\{[^{}]*?"grade"\s*:\s*)?"?(-?\d{1,9})(?="?\s*[,}\]])')
 _LINE: Final = re.compile(
-    r"^[^\w\n]*(?:passage[^\S\n]*)?(\d{1,9})[^\w\n]*[:=\u2013-][^\S\n]*(?:grade[^\w\n]*?)?(-?\d{1,9})[^\w\n]*$",
+    r"^[^\w\n]*(?:passage[^\w\n]*)?(\d{1,9})[^\w\n]*[:=\u2013-][^\S\n]*(?:grade[^\w\n]*?)?(-?\d{1,9})[^\w\n]*$",
     re.IGNORECASE | re.MULTILINE,
 )
 
@@ -105,8 +105,9 @@ class Grades:
         return json.dumps({number: {"reason": "so it is", "grade": grade} for number, grade in said.items()} if self.reasons else said)
 
     def read(self, text: str, count: int) -> Reading:
-        """See `Form`. Of several JSON values the last that grades the most passages counts; without any, lines `1: 2` do.
+        """See `Form`. Of several JSON values the last that grades the most passages counts.
 
+        Without any, a list of grades that is alone in its line does, or lines `1: 2`; a list in prose only cites passages.
         An answer that grades a passage which is not there counts them in another way: then none of its numbers can be trusted.
         """
         best: dict[int, tuple[Any, str | None]] = {}
@@ -114,6 +115,8 @@ class Grades:
             found = dict(_numbered(value, count))
             if len(found) >= max(1, len(best)):
                 best = found
+        if not best and (listed := lone_list(text)) is not None and len(listed) == count:
+            best = {number: (item, None) for number, item in enumerate(listed, start=1)}
         if not best:
             pattern = _GRADED if "{" in text else _LINE
             best = {int(match[1]): (match[2], None) for match in pattern.finditer(text)}
@@ -180,17 +183,15 @@ class RelevantSet:
         return json.dumps({**reason, "relevant": [number for number, grade in enumerate(grades, start=1) if grade]})
 
     def read(self, text: str, count: int) -> Reading:
-        """See `Form`. Of several JSON values the last that names such a list counts, or else the last bare list.
+        """See `Form`. Of several JSON values the last that names such a list counts, or else a list that is alone in its line.
 
         Of a list that holds anything but passages' numbers nothing is trusted.
         """
-        numbers, reason, named = None, None, False
-        for value in json_values(text):
-            listed = _listing(value)
-            if listed is not None and (isinstance(value, Mapping) or not named):
-                numbers, reason, named = [_number(item) for item in listed], _reason(value), isinstance(value, Mapping)
-        if numbers is None:
+        named = [(listed, _reason(value)) for value in json_values(text) if (listed := _listing(value)) is not None]
+        listed, reason = named[-1] if named else (lone_list(text), None)
+        if listed is None:
             return _unread(count, 'it holds no JSON object with a list "relevant"')
+        numbers = [_number(item) for item in listed]
         if any(number is None or not 1 <= number <= count for number in numbers):
             return _unread(count, f'"relevant" may hold numbers from 1 to {count} only')
         return Reading(tuple(int(number in numbers) for number in range(1, count + 1)), (reason,) * count)
@@ -209,7 +210,7 @@ def _closed(properties: dict[str, Any]) -> dict[str, Any]:
 
 
 def _numbered(value: Any, count: int, depth: int = 0) -> Iterator[tuple[int, tuple[Any, str | None]]]:
-    """(number, (grade, reason)) in a JSON value: by numbered keys, numbered objects in a list, or a bare list of `count` grades."""
+    """(number, (grade, reason)) in a JSON value: by numbered keys, numbered objects in a list, or a list of `count` grades in an object."""
     if isinstance(value, Mapping):
         numbered = {number: item for key, item in value.items() if (number := _number(key)) is not None}
         for number, item in numbered.items():
@@ -222,7 +223,7 @@ def _numbered(value: Any, count: int, depth: int = 0) -> Iterator[tuple[int, tup
         if items:
             pairs = [(_number(_first(item, NUMBER_KEYS)), _graded(item)) for item in items]
             yield from ((number, graded) for number, graded in pairs if number is not None)
-        elif len(value) == count:
+        elif depth and len(value) == count:
             yield from ((number, (item, None)) for number, item in enumerate(value, start=1))
 
 
@@ -237,7 +238,8 @@ def _first(item: Mapping[str, Any], keys: Sequence[str]) -> Any:
 
 def _reason(item: Any) -> str | None:
     found = _first(item, REASON_KEYS) if isinstance(item, Mapping) else None
-    return found if isinstance(found, str) and found else None
+    # Half of a surrogate pair, as an escape may give, can be written nowhere.
+    return found.encode("utf-8", "replace").decode() if isinstance(found, str) and found else None
 
 
 def _number(value: Any) -> int | None:
@@ -255,9 +257,7 @@ def _number(value: Any) -> int | None:
 
 
 def _listing(value: Any) -> list[Any] | None:
-    """The list of relevant passages in a JSON value: under `relevant`, or the value itself."""
-    if isinstance(value, list):
-        return value
+    """The list of relevant passages in a JSON object, under `relevant`."""
     if isinstance(value, Mapping):
         found = [item for key, item in value.items() if str(key).lower().startswith("relevant") and isinstance(item, list)]
         return found[0] if found else None
