@@ -11,6 +11,7 @@ import pytest
 
 from recipekit.artifacts.manifest import manifest
 from recipekit.artifacts.store import Store
+from recipekit.errors import StoreError
 
 
 def build(text: str, **inputs: str):
@@ -118,3 +119,25 @@ def test_what_a_root_needs_is_reached_through_inputs_and_by_products(tmp_path: P
     store.make("bm25", "b", lambda folder: manifest(stage="bm25", key="b", identity={}, inputs={"collect": "c"}, summary={}))
     store.make("mine", "other", build("free"))
     assert store.reachable({("mine", "m")}) == {("mine", "m"), ("collect", "c"), ("bm25", "b")}
+
+
+@pytest.mark.parametrize("left", ["", '{"format": 1, "st', "[]"])
+def test_what_a_disk_lost_half_of_counts_as_not_made(tmp_path: Path, left: str) -> None:
+    store = Store(tmp_path)
+    made = store.make("collect", "k", build("one"))
+    (made.path / "manifest.json").write_text(left)
+    assert store.find("collect", "k") is None
+    assert list(store.all()) == []
+    assert (store.make("collect", "k", build("two")).path / "data.txt").read_text() == "two"
+
+
+@pytest.mark.parametrize("below", ["", "deeper"])
+def test_a_file_where_a_folder_is_wanted_is_told(tmp_path: Path, below: str) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(StoreError, match=r"notes.txt.*: no folder can be made here \(.*\); choose another with --cache or --runs"):
+        Store(tmp_path / "notes.txt" / below).make("collect", "k", build("one"))
+
+
+def test_a_file_that_is_missing_while_something_is_made_is_no_fault_of_the_cache(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        Store(tmp_path).make("collect", "k", lambda folder: {"text": (tmp_path / "gone.txt").read_text()})

@@ -338,6 +338,16 @@ def test_the_openai_key_of_the_environment_goes_to_openai_alone(at, monkeypatch)
     assert sent == ["Bearer none", "Bearer sk-for-this-server", "Bearer none"]
 
 
+@pytest.mark.parametrize("key", [None, ""])
+def test_without_any_key_nothing_is_sent_and_the_run_ends(monkeypatch, key):
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    if key is not None:
+        monkeypatch.setenv("OPENAI_API_KEY", key)
+    with pytest.raises(RunError, match=r"there is no key for it. Set the variable that litellm reads .*OPENAI_API_KEY") as raised:
+        asyncio.run(Client(Endpoint()).ask(Request("openai/gpt-5-mini", ({"role": "user", "content": "q"},), {"max_tokens": 9}), print))
+    assert raised.value.code == "RK651"
+
+
 @pytest.mark.parametrize("model", ["openai/name-of-mine", "hosted_vllm/name-of-mine"])
 def test_litellm_is_told_of_a_model_that_it_does_not_know_and_asks_the_same(at, model):
     sampling = {"max_tokens": 40, "temperature": 0.0, "top_p": 0.5, "seed": 3, "response_format": {"type": "json_object"}, "logprobs": True}

@@ -45,6 +45,13 @@ class Artifact:
         manifest: dict[str, Any] = json.loads((self.path / MANIFEST).read_text())
         return manifest
 
+    def is_whole(self) -> bool:
+        """Whether it was finished: its manifest is there and, whatever a disk lost since, can be read."""
+        try:
+            return isinstance(self.manifest, dict)
+        except (FileNotFoundError, NotADirectoryError, ValueError):
+            return False
+
     def size(self) -> int:
         """Bytes on disk."""
         return sum(file.lstat().st_size for file in self.path.rglob("*") if file.is_file())
@@ -82,14 +89,15 @@ class Store:
 
     def find(self, stage: str, key: str) -> Artifact | None:
         """The finished artifact of a key, if there is one."""
-        path = self.cache / stage / key
-        return Artifact(stage, key, path) if (path / MANIFEST).is_file() else None
+        artifact = Artifact(stage, key, self.cache / stage / key)
+        return artifact if artifact.is_whole() else None
 
     def all(self) -> Iterator[Artifact]:
         """Every finished artifact, by stage and key."""
         for manifest in sorted(self.cache.glob(f"*/*/{MANIFEST}")):
-            if not manifest.parent.name.endswith(".partial"):
-                yield Artifact(manifest.parent.parent.name, manifest.parent.name, manifest.parent)
+            artifact = Artifact(manifest.parent.parent.name, manifest.parent.name, manifest.parent)
+            if not manifest.parent.name.endswith(".partial") and artifact.is_whole():
+                yield artifact
 
     def make(
         self,
@@ -215,5 +223,10 @@ def explained(path: Path) -> Iterator[None]:
             where = error.filename or path
             raise StoreError(
                 f"{where}: cannot be written ({error.strerror}); choose another folder with --cache or --runs", code="RK502"
+            ) from error
+        on_the_way = error.filename is not None and path.absolute().is_relative_to(Path(error.filename).absolute())
+        if on_the_way and error.errno in (errno.ENOTDIR, errno.EEXIST, errno.ENOENT):
+            raise StoreError(
+                f"{error.filename}: no folder can be made here ({error.strerror}); choose another with --cache or --runs", code="RK502"
             ) from error
         raise

@@ -6,7 +6,7 @@ import shlex
 import shutil
 import sys
 import textwrap
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -50,7 +50,7 @@ def try_(
 
     loaded = load_recipe(recipe, overrides or (), allow_local_code=allow_local_code)
     section = section_to_try(loaded, name)
-    found = _mined(context, loaded, cache, runs)
+    found = _mined(context, loaded, cache, runs, ahead=("judge",))
     trial = try_judges(found, section, n, progress=lambda folder: ConsoleProgress(folder / "log.jsonl", "judge"), ranks=join_ranks(1))
     width = shutil.get_terminal_size((100, 40)).columns if sys.stdout.isatty() else 100
     typer.echo("\n".join(render_trial(trial, width)))
@@ -85,12 +85,12 @@ def sample(
     typer.echo(f"wrote {len(rows):,} pairs to {output}{fewer}; fill in the verdict: positive, negative or ignore")
 
 
-def _mined(context: typer.Context, recipe: Any, cache: Path, runs: Path) -> Mined:
+def _mined(context: typer.Context, recipe: Any, cache: Path, runs: Path, ahead: Sequence[str] = ()) -> Mined:
     from recipekit.recipe.environment import redact
     from recipekit.runner.mined import mined
 
     command = shlex.join(["recipekit", *context.obj])
-    return mined(recipe, cache=cache, runs=runs, command=command, say=lambda line: typer.echo(redact(line), err=True))
+    return mined(recipe, cache=cache, runs=runs, command=command, say=lambda line: typer.echo(redact(line), err=True), ahead=ahead)
 
 
 # What trying prints --------------------------------------------------------------------------------------------------------

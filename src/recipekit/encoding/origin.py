@@ -11,7 +11,7 @@ from typing import Final
 
 from recipekit.errors import ModelError
 
-__all__ = ["absolute", "cached_folder", "check_sha256", "hub_revision", "hub_snapshot", "local_folder", "unreachable"]
+__all__ = ["absolute", "cached_folder", "check_sha256", "hub_http_error", "hub_revision", "hub_snapshot", "local_folder", "unreachable"]
 
 PATH_STARTS: Final = ("./", "../", "/", "~")
 PACKAGE: Final = re.compile(r"package:(?P<name>[A-Za-z_]\w*)/(?P<folder>[\w.-]+(?:/[\w.-]+)*)")
@@ -100,7 +100,6 @@ def cached_folder(model: str, revision: str | None) -> Path | None:
 
 
 def _ask_hub(model: str, revision: str) -> str:
-    import httpx
     from huggingface_hub import HfApi
     from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
 
@@ -112,10 +111,18 @@ def _ask_hub(model: str, revision: str) -> str:
         raise ModelError(
             f"there is no model '{model}' on the Hugging Face Hub, or it is private and HF_TOKEN is not set", code="RK404"
         ) from error
-    except (OSError, httpx.HTTPError) as error:
+    except (OSError, hub_http_error()) as error:
         raise unreachable(model, error) from error
     assert commit is not None, "the Hub names the commit of every revision that it knows"
     return str(commit)
+
+
+def hub_http_error() -> type[Exception]:
+    """What every failure of the Hub's HTTP client is: httpx's own HTTPError in huggingface_hub 1, that of httpx2 in 2."""
+    from huggingface_hub.errors import HfHubHTTPError
+
+    kind: type[Exception] = next(kind for kind in HfHubHTTPError.__mro__ if kind.__name__ == "HTTPError")
+    return kind
 
 
 def unreachable(model: str, reason: Exception) -> ModelError:

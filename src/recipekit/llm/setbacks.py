@@ -104,6 +104,12 @@ def _fatal(error: Exception, status: int | None, text: str, endpoint: Endpoint, 
     place = f"{model} at {endpoint.place(model)}"
     if status == 401:
         return wrong_credentials(place, f"{status} {text}")
+    if "missing credentials" in text.lower() and not getattr(error, "litellm_response_headers", None):  # the client's own word
+        return RunError(
+            f"{place}: there is no key for it. Set the variable that litellm reads for this provider (OPENAI_API_KEY, "
+            "AZURE_API_KEY, ...), or give the judge `api_key: ${env:NAME}`",
+            code="RK651",
+        )
     if status == 404:
         return RunError(
             f"{place}: knows no such model or address ({text}). Check `model`, and that `api_base` ends as the server wants it "

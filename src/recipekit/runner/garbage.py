@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from recipekit.artifacts.store import Artifact, Store, explained
+from recipekit.errors import StoreError
 
 __all__ = ["collect_garbage", "needed"]
 
@@ -32,7 +33,12 @@ def collect_garbage(store: Store, runs: Path, *, keep_runs: int | None = None, d
     """Remove what is not needed, giving each path with the bytes it held.
 
     Artifacts and partial work whose lock somebody holds are left alone.
+
+    Raises:
+        StoreError: There is no folder of runs, though there are artifacts: more likely it stands elsewhere than all is to go.
     """
+    if not runs.is_dir() and next(store.all(), None) is not None:
+        raise StoreError(f"{runs}: no runs are here, so that nothing would be kept; --runs names their folder", code="RK504")
     keep = needed(store, runs, keep_runs=keep_runs)
     for artifact in list(store.all()):
         if (artifact.stage, artifact.key) not in keep and not _locked(artifact.path.with_name(f"{artifact.key}.lock")):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from recipekit.artifacts.store import Artifact, Store
 from recipekit.errors import RunError
 from recipekit.recipe.models import Recipe
 from recipekit.records import Dataset, read_table
+from recipekit.runner.ahead import check_servers
 from recipekit.runner.execute import run
 from recipekit.runner.plan import plan
 
@@ -38,8 +39,16 @@ class Mined:
         return read_table(self.artifacts["mine"].path / "candidates.arrow")
 
 
-def mined(recipe: Recipe, *, cache: Path, runs: Path, command: str, say: Callable[[str], None]) -> Mined:
+def mined(recipe: Recipe, *, cache: Path, runs: Path, command: str, say: Callable[[str], None], ahead: Collection[str] = ()) -> Mined:
     """Collect and mine, where that is not done yet; as `recipekit run --until mine` does.
+
+    Args:
+        recipe: The recipe.
+        cache: Where artifacts are.
+        runs: Where the run's folder is made.
+        command: The command that goes on with it.
+        say: Receives lines for people.
+        ahead: Stages whose servers are seen to be there before hours are spent on these two.
 
     Raises:
         RunError: The recipe mines nothing, or a stage failed.
@@ -48,6 +57,7 @@ def mined(recipe: Recipe, *, cache: Path, runs: Path, command: str, say: Callabl
         raise RunError("there are no candidates to judge: this recipe has no mine section", code="RK620")
     found = _artifacts(recipe, cache)
     if not {"collect", "mine"} <= set(found):
+        check_servers(recipe, ahead)
         run(recipe, cache=cache, runs=runs, until="mine", command=command, say=say)
         found = _artifacts(recipe, cache)
     return Mined(recipe, Store(cache), found)

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from recipekit.encoding.origin import hub_http_error
 from recipekit.errors import ComponentError, DataError
 from recipekit.sources.places import Place, Row
 
@@ -162,7 +163,6 @@ def resolved_revision(dataset: str, revision: str | None) -> str:
 
 
 def _asked_revision(dataset: str, revision: str) -> str:
-    import httpx
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
 
@@ -172,5 +172,5 @@ def _asked_revision(dataset: str, revision: str) -> str:
         raise ComponentError(f"data set '{dataset}' on the Hugging Face hub: {_reason(error)}", code="RK210") from error
     except HFValidationError as error:
         raise ComponentError(f"'{dataset}' is no name of a data set on the hub: {_reason(error)}", code="RK210") from error
-    except (OfflineModeIsEnabled, httpx.HTTPError, OSError) as error:
+    except (OfflineModeIsEnabled, hub_http_error(), OSError) as error:
         raise ComponentError(_unreachable(dataset), code="RK210") from error
