@@ -219,6 +219,15 @@ def _explain(error: yaml.YAMLError, text: str) -> tuple[int, int, str]:
         line = text.splitlines()[mark.line] if mark and mark.line < len(text.splitlines()) else ""
         hint = ' (inside { } and [ ], quote "${env:NAME}")' if "${" in line else ""
         return *_position(mark), f"a ',' or the closing bracket of line {_position(error.context_mark)[0]} is missing before this{hint}"
+    if "could not find expected ':'" in problem:  # noticed lines later
+        return *_position(error.context_mark or mark), "a key without its ':' and a space behind that"
+    if "expected <block end>" in problem and mark and text.splitlines()[mark.line][: mark.column].strip():
+        closing = re.search(r"but found '([}\]])'", problem)
+        return *_position(mark), (
+            f"this '{closing[1]}' closes nothing"
+            if closing
+            else "nothing may stand behind a closing quote; within '...', a quote is doubled: 'it''s'"
+        )
     for part, message in _WORDS.items():
         if part in problem:
             return *_position(mark), message
@@ -229,7 +238,8 @@ _WORDS: Final = {
     "'\\t' that cannot start": "a tab where YAML takes spaces only",
     "that cannot start any token": "a text may not begin with this character: quote it",
     "mapping values are not allowed": "a ':' that makes no key here: quote the text, or check the indentation",
-    "could not find expected ':'": "a key without its ':'",
+    "expected alphabetic or numeric character": "a text may not begin with '*' or '&': quote it",
+    "found unknown escape character": "in double quotes, \\ begins an escape: use single quotes, or / in paths",
     "expected <block end>": "this does not line up with the lines above: check the indentation",
     "sequence entries are not allowed": "a list's '-' cannot stand here: check the indentation",
 }

@@ -122,6 +122,8 @@ def _located(document: Document, path: KeyPath, detail: ErrorDetails) -> KeyPath
 
 def _expected(detail: ErrorDetails) -> str | None:
     """What a type error expected; None for an error of another sort."""
+    if detail["loc"][-1:] == ("[key]",):
+        return None  # the key is what is wrong, and not the value that stands there
     match = _TYPE_ERROR.fullmatch(detail["type"])
     return _EXPECTED.get(match[1]) if match else None
 
@@ -167,6 +169,8 @@ def _words(detail: ErrorDetails, value: Any, is_key: bool) -> str:
         return str(context["error"])
     if (is_key and kind.startswith("string_")) or context.get("pattern") == NAME_PATTERN:
         return "a name begins with a letter and goes on with letters, digits, '-' and '_', 64 at most"
+    if is_key and (match := _TYPE_ERROR.fullmatch(kind)) and match[1] in _EXPECTED:
+        return f"this key is to be {_EXPECTED[match[1]]}"
     if kind in ("literal_error", "enum"):
         choices = re.findall(r"'([^']*)'", context["expected"])
         meant = near(value, choices) if isinstance(value, str) else ""
