@@ -9,7 +9,8 @@ as it is: the recipe is the shipped `nfcorpus-hidden` with a few keys changed, a
     python tests/benchmarks/study_hidden_positives.py table --work FOLDER           # Markdown, of what is finished
 
 A finished row is a line of FOLDER/results.jsonl and is not made again; what was killed goes on where it was. Several may work in one folder
-at once, on different `--schemes` or `--seeds`.
+at once, on different `--schemes` or `--seeds`. `hidden_positives.jsonl` beside this file has the rows at depths 100 and 300 that are
+finished; as FOLDER/results.jsonl, they are not made again.
 
 The systems, all trained alike (three query epochs of the exact softmax, last weights):
 
