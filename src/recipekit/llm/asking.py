@@ -172,12 +172,13 @@ class Asker:
                     self._runner.run(self._attend(work))
                 if work.fatal:
                     self._runner.run(self._land(work))
-                while work.ready and not work.fatal:
+                while work.ready:
                     try:
                         yield work.ready.popleft()
                     except RunError as error:
                         work.fatal = error
                         self._runner.run(self._land(work))
+                        work.ready.clear()
                 if work.fatal:
                     raise work.fatal
                 if work.ended and not work.waiting:
