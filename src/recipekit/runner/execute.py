@@ -94,6 +94,8 @@ def run(
     for flag, name in (("--from", start), ("--until", until)):
         if name is not None and name not in names:
             raise RunError(f"{flag} {name}: this recipe has no such stage; it has {', '.join(names)}", code="RK605")
+    if start and until and names.index(start) > names.index(until):
+        raise RunError(f"--from {start} comes after --until {until}: nothing would be made", code="RK605")
     execution = _Execution(recipe, Store(Path(cache)), _new_folder(Path(runs), planned), launch or Launch(), command, say)
     forced = set(names[names.index(start) :]) if start else set()
     try:
