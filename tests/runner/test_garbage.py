@@ -6,7 +6,9 @@ import pytest
 
 from recipekit.artifacts.store import Store
 from recipekit.errors import StoreError
+from recipekit.recipe.models import Recipe
 from recipekit.runner.garbage import collect_garbage
+from recipekit.runner.remote import collect_remote_garbage
 
 
 @pytest.fixture
@@ -28,6 +30,8 @@ def test_what_no_run_leads_to_goes(store: Store, tmp_path: Path) -> None:
 def test_where_there_are_no_runs_nothing_goes(store: Store, tmp_path: Path) -> None:
     with pytest.raises(StoreError, match=r"elsewhere: no runs are here, so that nothing would be kept; --runs names their folder"):
         list(collect_garbage(store, tmp_path / "elsewhere"))
+    with pytest.raises(StoreError, match="no runs are here"):  # before any server of the recipe is looked for
+        list(collect_remote_garbage(Recipe.model_construct(), store, tmp_path / "elsewhere"))
     assert len(list(store.all())) == 2
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from recipekit.artifacts.store import Artifact, Store, explained
 from recipekit.errors import StoreError
 
-__all__ = ["collect_garbage", "needed"]
+__all__ = ["check_runs", "collect_garbage", "needed"]
 
 
 def needed(store: Store, runs: Path, *, keep_runs: int | None = None) -> set[tuple[str, str]]:
@@ -29,16 +29,25 @@ def needed(store: Store, runs: Path, *, keep_runs: int | None = None) -> set[tup
     return store.reachable(roots)
 
 
-def collect_garbage(store: Store, runs: Path, *, keep_runs: int | None = None, dry_run: bool = False) -> Iterator[tuple[Path, int]]:
-    """Remove what is not needed, giving each path with the bytes it held.
-
-    Artifacts and partial work whose lock somebody holds are left alone.
+def check_runs(store: Store, runs: Path) -> None:
+    """See that the runs are found, before anything goes that none of them needs.
 
     Raises:
         StoreError: There is no folder of runs, though there are artifacts: more likely it stands elsewhere than all is to go.
     """
     if not runs.is_dir() and next(store.all(), None) is not None:
         raise StoreError(f"{runs}: no runs are here, so that nothing would be kept; --runs names their folder", code="RK504")
+
+
+def collect_garbage(store: Store, runs: Path, *, keep_runs: int | None = None, dry_run: bool = False) -> Iterator[tuple[Path, int]]:
+    """Remove what is not needed, giving each path with the bytes it held.
+
+    Artifacts and partial work whose lock somebody holds are left alone.
+
+    Raises:
+        StoreError: See `check_runs`.
+    """
+    check_runs(store, runs)
     keep = needed(store, runs, keep_runs=keep_runs)
     for artifact in list(store.all()):
         if (artifact.stage, artifact.key) not in keep and not _locked(artifact.path.with_name(f"{artifact.key}.lock")):

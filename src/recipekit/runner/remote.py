@@ -12,7 +12,7 @@ from recipekit.artifacts.store import Store
 from recipekit.component import Remote, RemoteIndex, RetrieverSpec
 from recipekit.recipe.models import Recipe
 from recipekit.records import Dataset
-from recipekit.runner.garbage import needed
+from recipekit.runner.garbage import check_runs, needed
 
 __all__ = ["RemoteUse", "collect_remote_garbage", "remote_uses"]
 
@@ -55,7 +55,12 @@ def remote_uses(recipe: Recipe, store: Store, runs: Path, *, keep_runs: int | No
 def collect_remote_garbage(
     recipe: Recipe, store: Store, runs: Path, *, keep_runs: int | None = None, dry_run: bool = False
 ) -> Iterator[RemoteUse]:
-    """Remove what this cache made on servers and no run needs, giving each; nothing of another cache, nothing without our mark."""
+    """Remove what this cache made on servers and no run needs, giving each; nothing of another cache, nothing without our mark.
+
+    Raises:
+        StoreError: See `check_runs`.
+    """
+    check_runs(store, runs)
     for use in list(remote_uses(recipe, store, runs, keep_runs=keep_runs)):
         if use.state == "free":
             yield use
