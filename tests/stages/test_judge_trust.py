@@ -245,6 +245,23 @@ def test_pairs_that_no_judge_looks_at_are_no_labels_for_floors(inputs, tmp_path)
     assert not spec.asked
 
 
+def test_a_sample_that_leaves_too_few_blind_pairs_for_floors_is_told_before_anybody_is_asked(inputs, tmp_path):
+    spec = Reads(verdict=oracle, sample=20)
+    with pytest.raises(RunError, match=r"kappa needs 10 .*raise the `sample` of judge 'one', or label some") as caught:
+        run(inputs, tmp_path, section({"trust": {"known": 0.5}, "require": {"kappa": 0.3}}, one=spec))
+    assert caught.value.code == "RK622"
+    assert not spec.asked
+    enough = Reads(verdict=oracle, sample=59)
+    run(inputs, tmp_path, section({**ALL_KNOWN, "require": {"kappa": 0.3}}, one=enough), "enough")
+    assert sum(batch.wanted.sum() for batch in enough.asked) == 59
+
+
+def test_where_the_budget_ended_before_enough_was_judged_the_gate_says_so(inputs, tmp_path):
+    spec = Reads(verdict=lambda q, p: IGNORE, counts={"unpaid": 40})
+    with pytest.raises(RunError, match="To go on, raise the budget, which left pairs of judge 'one' unjudged, or label some"):
+        run(inputs, tmp_path, section({**ALL_KNOWN, "require": {"kappa": 0.3}}, one=spec))
+
+
 def test_floors_are_held_by_people_where_there_are_their_labels(inputs, tmp_path):
     wrong = Reads(verdict=lambda q, p: POSITIVE)
     right_of_people = [(q, q + 1, "positive") for q in range(12)]

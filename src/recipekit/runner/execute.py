@@ -35,6 +35,7 @@ from recipekit.runner.job import EXIT_NO_SPACE, Job, read_error
 from recipekit.runner.launch import Launch
 from recipekit.runner.plan import CACHE, Plan, StagePlan, plan
 from recipekit.runner.warm import WarmProcess
+from recipekit.stages.judged import unpaid
 from recipekit.stages.pipeline import PIPELINE, stage_named
 from recipekit.stages.trust import TRUST_FILE, gate
 
@@ -190,7 +191,8 @@ class _Execution:
         """Hold judgments against what the recipe requires now: no part of their key, so they may have been made under other floors."""
         file = artifact.path / TRUST_FILE
         if self.recipe.judge and file.is_file():
-            gate(json.loads(file.read_text(encoding="utf-8")), self.recipe.judge.require, look=str(file))
+            left = unpaid(artifact.manifest["summary"]["judges"])
+            gate(json.loads(file.read_text(encoding="utf-8")), self.recipe.judge.require, look=str(file), unpaid=left)
 
     def _make(self, planned: StagePlan, *, force: bool) -> Artifact:
         name, key = planned.stage, str(planned.key)

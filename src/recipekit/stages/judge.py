@@ -8,7 +8,7 @@ the judge itself may keep what it likes in `scratch/judges/<judge>/`: a run that
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -26,9 +26,9 @@ from recipekit.stages.agreement import FIGURES
 from recipekit.stages.blind import Blind, People, blind_pairs, pair_uniforms, read_people
 from recipekit.stages.inputs import Inputs
 from recipekit.stages.journal import Journal, verdicts_of
-from recipekit.stages.judged import Shares, counted, notes, summarized
+from recipekit.stages.judged import Shares, counted, notes, summarized, unpaid
 from recipekit.stages.pairs import Asked, load_pairs
-from recipekit.stages.said import decidable
+from recipekit.stages.said import conditional
 from recipekit.stages.trust import TRUST_FILE, Measured, check_floors, decisive, gate
 
 __all__ = ["judge", "spending"]
@@ -50,7 +50,7 @@ def judge(inputs: Inputs, section: JudgeSection, out: Path) -> dict[str, Any]:
         query), `trust` (short), `spent` and `notes`, where there are any.
 
     Raises:
-        RunError: There are no candidates to judge, or the judges stay below what the recipe requires.
+        RunError: There are no candidates to judge, the judges stay below what the recipe requires, or this cannot be measured.
         ComponentError: A judge broke its contract.
         DataError: The labelled sample is wrong.
     """
@@ -103,8 +103,7 @@ class _Judging:
     def all(self, judges: Mapping[str, Judge]) -> dict[str, Any]:
         """Let every judge speak, write what was said, and count it."""
         if self.section.require != Floors():
-            askable = self.pairs.reached(self.specs[name] for name in self.measured)[self.pairs.blind.rows]
-            check_floors(self.pairs.blind, askable, self.section.require, by_people=self.by_people, undecided=self.undecided)
+            self._check_floors()
         told: dict[str, Any] = {}
         blind: dict[str, int] = {}
         for code, (name, built) in enumerate(judges.items(), start=1):
@@ -122,7 +121,7 @@ class _Judging:
         summary = summarized(self.pairs, told, [code for code, name in enumerate(judges, start=1) if name in self.measured])
         summary |= notes(self.section, told, self.inputs.progress)
         if self.measured or self.section.require != Floors():
-            summary["trust"] = self._trust(blind)
+            summary["trust"] = self._trust(blind, unpaid(told))
         return summary
 
     def _blind(self) -> Blind:
@@ -141,6 +140,18 @@ class _Judging:
         sample = People(people.keys[there], people.verdict[there], people.weight[there])
         return blind_pairs(labelled, pairs.said.verdict[labelled], rows[there], sample, elsewhere, self.measured)
 
+    def _check_floors(self) -> None:
+        """See that what is required can be measured on the pairs that will be asked about, as far as that is known by now."""
+        askable = np.zeros(len(self.pairs.blind), dtype=np.bool_)
+        for name in self.measured:
+            spec = self.specs[name]
+            askable |= self.pairs.reach(spec)[self.pairs.blind.rows] if conditional(spec) else self._ask(name).blind
+        sampled = [name for name in self.measured if self.specs[name].sample is not None]
+        check_floors(
+            self.pairs.blind, askable, self.section.require,
+            by_people=self.by_people, undecided=self.undecided, sampled=sampled,
+        )  # fmt: skip
+
     def _undecided(self) -> dict[str, list[str]]:
         """The measured judges whose conditions go by judges before them that do not speak of labelled pairs, and which these are."""
         found = {}
@@ -151,7 +162,7 @@ class _Judging:
             silent = [other for other in before[last:] if other not in heard]  # what they say replaces what was heard
             if spec.disagreeing_with in before and spec.disagreeing_with not in heard:
                 silent.append(spec.disagreeing_with)
-            if silent and decidable(spec, ()) != spec:
+            if silent and conditional(spec):
                 found[name] = list(dict.fromkeys(silent))
         return found
 
@@ -193,15 +204,20 @@ class _Judging:
             journal.finish(counts)
         return counts
 
-    def _trust(self, blind: Mapping[str, int]) -> dict[str, Any]:
-        """Measure the judges, leave the figures where they can be looked at, and hold them against the recipe's floors."""
+    def _trust(self, blind: Mapping[str, int], left: Sequence[str]) -> dict[str, Any]:
+        """Measure the judges, leave the figures where they can be looked at, and hold them against the recipe's floors.
+
+        Args:
+            blind: How many blind pairs each measured judge was asked about.
+            left: The judges whose budget did not reach all of their pairs.
+        """
         files = [code for code, spec in enumerate(self.specs.values(), start=1) if isinstance(spec, Labels)]
         measured = Measured(self.pairs, self.dataset, blind, self.undecided, files, self.by_people)
         trust = measured.told(self.journals, self.inputs.seed)
         places = [self.out / TRUST_FILE, *([self.inputs.run / TRUST_FILE] if self.inputs.run else [])]
         for place in places:
             write_json(place, trust)
-        gate(trust, self.section.require, look=str(places[-1]))
+        gate(trust, self.section.require, look=str(places[-1]), unpaid=left)
         by, told = decisive(trust)
         return {name: {"by": by, **_short(figures)} for name, figures in {**told["judges"], "all together": told["cascade"]}.items()}
 

@@ -14,7 +14,7 @@ from recipekit.stages.pairs import Pairs
 from recipekit.stages.said import GIVEN, Codes
 from recipekit.stages.trust import BANDS, rank_bands
 
-__all__ = ["Shares", "counted", "notes", "summarized"]
+__all__ = ["Shares", "counted", "notes", "summarized", "unpaid"]
 
 WORDS = {"negative": Verdict.NEGATIVE, "positive": Verdict.POSITIVE, "ignore": Verdict.IGNORE}
 
@@ -110,10 +110,15 @@ def notes(section: JudgeSection, judges: Mapping[str, Mapping[str, Any]], progre
     prices = [told.get("usd") for told in paid.values()]
     usd = None if any(price is None for price in prices) else sum(prices)  # type: ignore[arg-type]
     found: dict[str, Any] = {"spent": {"usd": usd, "calls": sum(told["calls"] for told in paid.values())}}
-    told = [_unpaid(section, name, judges[name], paid[name]) for name in paid if paid[name].get("unpaid")]
+    told = [_unpaid(section, name, judges[name], paid[name]) for name in unpaid(judges) if name in paid]
     for line in told:
         progress.warn(line)
     return {**found, "notes": told} if told else found
+
+
+def unpaid(judges: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """The judges, by what was counted of each, whose budget did not reach all of their pairs."""
+    return [name for name, told in judges.items() if (told.get("counts") or {}).get("unpaid")]
 
 
 def _unpaid(section: JudgeSection, name: str, told: Mapping[str, Any], counts: Mapping[str, Any]) -> str:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from recipekit.component import JudgeSpec
 from recipekit.records import Bools, Floats, Rows, Verdict
 
-__all__ = ["GIVEN", "NOBODY", "Codes", "Said", "decidable"]
+__all__ = ["GIVEN", "NOBODY", "Codes", "Said", "conditional", "decidable"]
 
 Codes = npt.NDArray[np.int8]
 """`Verdict` codes."""
@@ -80,3 +80,8 @@ def decidable(spec: JudgeSpec, heard: Collection[str]) -> JudgeSpec:
     elif spec.disagreeing_with not in heard:
         dropped = {"disagreeing_with": None}
     return spec.model_copy(update=dropped)
+
+
+def conditional(spec: JudgeSpec) -> bool:
+    """Whether what judges before it said decides what a judge is asked."""
+    return decidable(spec, ()) != spec

@@ -134,7 +134,9 @@ def decisive(trust: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
     return by, trust[by]
 
 
-def check_floors(blind: Blind, askable: Bools, floors: Floors, *, by_people: bool, undecided: Mapping[str, Sequence[str]]) -> None:
+def check_floors(
+    blind: Blind, askable: Bools, floors: Floors, *, by_people: bool, undecided: Mapping[str, Sequence[str]], sampled: Sequence[str]
+) -> None:
     """See that what is required can be measured, before anybody is paid.
 
     Args:
@@ -143,6 +145,7 @@ def check_floors(blind: Blind, askable: Bools, floors: Floors, *, by_people: boo
         floors: The recipe's `require`.
         by_people: Whether there is a sample that people labelled, by which floors are then held.
         undecided: See `Measured`.
+        sampled: The measured judges that are asked about a `sample` of their pairs alone.
 
     Raises:
         RunError: There are too few labels, or what the judges say together is not to be known from them.
@@ -155,7 +158,7 @@ def check_floors(blind: Blind, askable: Bools, floors: Floors, *, by_people: boo
     whose = "in people's sample" if by_people else "among the candidates that are judged blind"
     short = [f"{name} needs {ENOUGH} {what} {whose}, and there are {n}" for name in required for what, n in _few(name, found)]
     if short:
-        raise _unmeasurable(short)
+        raise _unmeasurable(short, *(f"raise the `sample` of judge '{name}'" for name in sampled))
 
 
 def _few(name: str, found: Mapping[str, int]) -> Iterator[tuple[str, int]]:
@@ -167,13 +170,14 @@ def _few(name: str, found: Mapping[str, int]) -> Iterator[tuple[str, int]]:
         yield "known pairs", sum(found.values())
 
 
-def gate(trust: Mapping[str, Any], floors: Floors, *, look: str) -> None:
+def gate(trust: Mapping[str, Any], floors: Floors, *, look: str, unpaid: Sequence[str]) -> None:
     """Make sure that the last word on pairs judged blind reaches what the recipe requires.
 
     Args:
         trust: What `measured_trust` found.
         floors: The recipe's `require`.
         look: Where a person can look at the figures.
+        unpaid: The judges whose budget did not reach all of their pairs.
 
     Raises:
         RunError: It does not, or a required figure could not be measured.
@@ -182,7 +186,7 @@ def gate(trust: Mapping[str, Any], floors: Floors, *, look: str) -> None:
     cascade, required = told["cascade"], _required(floors)
     missing = [why for name in required if (why := _too_few(name, cascade)) is not None]
     if missing:
-        raise _unmeasurable(missing)
+        raise _unmeasurable(missing, *(f"raise the budget, which left pairs of judge '{name}' unjudged" for name in unpaid))
     failed = [
         _short_of(name, cascade[name], limit) for name, limit in required.items() if not _reached(name, cascade[name]["value"], limit)
     ]
@@ -198,8 +202,10 @@ def _required(floors: Floors) -> dict[str, float]:
     return {name: limit for name in FIGURES if (limit := getattr(floors, name)) is not None}
 
 
-def _unmeasurable(reasons: Sequence[str]) -> RunError:
-    advice = "label some (`recipekit judge sample` writes a file to fill in), and name the file in judge.trust.sample"
+def _unmeasurable(reasons: Sequence[str], *ways: str) -> RunError:
+    """`ways` to go on that come before labelling by hand."""
+    label = "label some (`recipekit judge sample` writes a file to fill in), and name the file in judge.trust.sample"
+    advice = ", or ".join([*ways, label])
     return RunError(f"judge.require asks for what cannot be measured: {'; '.join(reasons)}. To go on, {advice}", code="RK622")
 
 
