@@ -9,6 +9,7 @@ from llm_runs import UMBRELA, batch, verdicts
 from pydantic import ValidationError
 
 from recipekit.component import Sizes
+from recipekit.judges.language_model.requests import answer_tokens
 from recipekit.judges.llm import Llm
 from recipekit.judges.prompting.fences import read
 from recipekit.judges.prompting.replies import Grades, RelevantSet
@@ -296,6 +297,20 @@ def test_an_estimate_says_what_it_does_not_know(data):
     assert foreseen["usd"].startswith("unknown: no price known for hosted_vllm/my-model")
     assert foreseen["tokens"].startswith("an estimate")
     assert "a guess" in Llm(model="openai/gpt-5-nano").estimate(Sizes.of(data), 150)["reasoning"]
+
+
+def test_thoughts_are_planned_and_have_room_where_the_model_thinks(data):
+    def most_out(**fields):
+        spec = Llm(**fields)
+        foreseen = spec.estimate(Sizes.of(data), 150)
+        assert ("reasoning" in foreseen) == (foreseen["tokens out"] > 15 * 100), fields
+        return answer_tokens(spec._prompt(), 10, spec.reasoning_effort, spec._requests(0).reasons_first)
+
+    unasked, asked = most_out(model="anthropic/claude-haiku-4-5"), most_out(model="anthropic/claude-haiku-4-5", reasoning_effort="low")
+    assert asked == unasked + 2048
+    assert most_out(model="hosted_vllm/my-model", reasoning_effort="low") == asked
+    assert most_out(model="openai/gpt-5-nano") == unasked + 8192
+    assert most_out(model="openai/gpt-5-nano", reasoning_effort="none") == unasked
 
 
 def test_conformance(tmp_path, data, truths):

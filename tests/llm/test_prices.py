@@ -5,7 +5,7 @@ import pytest
 from pydantic import ValidationError
 
 from recipekit.llm.calls import Usage
-from recipekit.llm.prices import GivenPrice, Price, _with_aliases, known_of, price_of
+from recipekit.llm.prices import GivenPrice, Price, _with_aliases, known_of, price_of, reasons_unasked
 
 MILLION = 1_000_000
 
@@ -41,6 +41,39 @@ def test_what_else_the_table_tells_of_a_model():
     assert known_of("openai/gpt-5-nano")["supports_reasoning"]
     assert known_of("gpt-4o-mini")["max_input_tokens"] == 128_000
     assert known_of("hosted_vllm/my-model") == {}
+
+
+@pytest.mark.parametrize(
+    ("model", "reasons"),
+    [
+        ("openai/gpt-5-nano", True),
+        ("openai/o3", True),
+        ("openai/gpt-4o-mini", False),
+        ("anthropic/claude-haiku-4-5", False),
+        ("bedrock/anthropic.claude-haiku-4-5-20251001-v1:0", False),
+        ("gemini/gemini-2.5-flash", True),
+        ("gemini/gemini-2.5-flash-lite", False),
+        ("hosted_vllm/my-model", False),
+    ],
+)
+def test_models_that_reason_only_when_asked_are_told_from_those_that_always_do(model, reasons):
+    assert reasons_unasked(model) == reasons
+
+
+@pytest.mark.parametrize(
+    ("row", "reasons"),
+    [
+        ({"supports_reasoning": True}, False),
+        ({"supports_reasoning": True, "thinking_on_by_default": True}, True),
+        ({"supports_reasoning": True, "thinking_always_on": True}, True),
+        ({}, False),
+    ],
+)
+def test_what_the_table_says_of_a_models_thoughts_stands_above_its_name(monkeypatch, row, reasons):
+    monkeypatch.setattr("recipekit.llm.prices.known_of", {"anthropic/claude-next": row, "openai/gpt-next": row}.get)
+    assert reasons_unasked("anthropic/claude-next") == reasons
+    monkeypatch.setattr("recipekit.llm.prices.known_of", lambda model: {**row, "default_reasoning_effort": "none"})
+    assert reasons_unasked("openai/gpt-next") == reasons
 
 
 def test_the_recipes_price_stands_and_is_per_million_tokens():

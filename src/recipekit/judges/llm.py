@@ -252,9 +252,10 @@ class Llm(JudgeSpec):
 
     def _requests(self, seed: int) -> Requests:
         from recipekit.judges.language_model.requests import Requests
-        from recipekit.llm.prices import known_of
+        from recipekit.llm.prices import reasons_unasked
 
-        return Requests(self, self._prompt(), seed, reasons_first=bool(known_of(self.model).get("supports_reasoning")))
+        reasons = reasons_unasked(self.model) if self.reasoning_effort is None else self.reasoning_effort != "none"
+        return Requests(self, self._prompt(), seed, reasons_first=reasons)
 
     def _prompt(self) -> Prompt:
         if self.prompt != "own":

@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from recipekit.llm.calls import Usage
 
-__all__ = ["GivenPrice", "Price", "known_of", "price_of"]
+__all__ = ["GivenPrice", "Price", "known_of", "price_of", "reasons_unasked"]
 
 TABLE = "model_prices_and_context_window_backup.json"
 MILLION = 1_000_000
@@ -30,6 +30,8 @@ KEYS = {
     "output": "output_cost_per_token",
     "reasoning": "output_cost_per_reasoning_token",
 }
+WHEN_ASKED = ("claude", "gemini-2.5-flash-lite")
+"""Models that reason only when they are asked to, where their row says nothing else; of OpenAI's it says so."""
 
 Usd = Annotated[float, Field(ge=0, le=1_000_000, allow_inf_nan=False)]
 
@@ -98,6 +100,15 @@ def price_of(model: str, given: GivenPrice | None = None) -> Price | None:
 def known_of(model: str) -> Mapping[str, Any]:
     """What litellm's table says of a model beside its price (`supports_response_schema`, `supports_reasoning`); {} if it has none."""
     return next(_entries(model), {})
+
+
+def reasons_unasked(model: str) -> bool:
+    """Whether a model reasons before it answers though no effort was asked for, as far as the table tells."""
+    known = known_of(model)
+    if known.get("thinking_always_on") or known.get("thinking_on_by_default"):
+        return True
+    when_asked = known.get("default_reasoning_effort") == "none" or any(name in model.lower() for name in WHEN_ASKED)
+    return bool(known.get("supports_reasoning")) and not when_asked
 
 
 # litellm's table -----------------------------------------------------------------------------------------------------

@@ -51,7 +51,7 @@ def estimated(
         said["hours"] = round(done.hours, 3)
     if not counter.exact:
         said["tokens"] = f"an estimate, by {counter.name}: the model's own tokenizer is not at hand (`tokenizer`)"
-    if requests.reasons_first and THOUGHTS[spec.reasoning_effort]:
+    if requests.reasons_first:
         said["reasoning"] = f"a guess, {THOUGHTS[spec.reasoning_effort]:,} tokens a call"
     return said
 

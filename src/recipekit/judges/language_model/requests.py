@@ -86,7 +86,7 @@ def answer_tokens(prompt: Prompt, count: int, effort: str | None, reasons_first:
     A model that dresses its answer up is not cut; only what is used is paid.
     """
     reason = 60 * getattr(prompt.form, "reasons", False)
-    return 128 + (16 + reason) * count + (REASONING_TOKENS[effort] if reasons_first or effort else 0)
+    return 128 + (16 + reason) * count + (REASONING_TOKENS[effort] if reasons_first else 0)
 
 
 def follow_ups(attempt: Attempt, failure: Failure) -> tuple[Attempt, ...]:
