@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 from random import Random
 from types import SimpleNamespace
 
@@ -13,7 +14,7 @@ from llm_requests import PRICE, ask
 from recipekit.component import Spending
 from recipekit.endpoints import Patience
 from recipekit.errors import RunError
-from recipekit.llm.attempts import Attempts, Call
+from recipekit.llm.attempts import UNPAID, Attempts, Call
 from recipekit.llm.budget import Budget
 from recipekit.llm.calls import Failure, Reply, Request, TokenChance, Usage
 from recipekit.llm.client import Client
@@ -40,6 +41,20 @@ def test_every_request_is_answered_once_and_a_rerun_asks_nothing(at):
     assert all(answer.from_cache for answer in again.values())
     assert server.ledger.arrived == len(QUESTIONS)
     assert server.ledger.paid_twice == []
+
+
+def test_what_another_process_has_paid_for_meanwhile_is_not_paid_again(at):
+    with serving(echo) as server:
+        one, other = at(server), at(server)
+
+        def requests():
+            yield ask("q")  # is looked for, and not found
+            other.answers([ask("q")])
+
+        answers = one.answers(requests())
+    assert answers["q"].text == "Q"
+    assert answers["q"].from_cache
+    assert (one.asker.calls, one.asker.usd, server.ledger.arrived) == (0, 0.0, 1)
 
 
 def test_a_reply_bears_what_the_endpoint_said_of_it(at):
@@ -309,6 +324,26 @@ def test_what_no_request_survives_ends_the_run_at_once(at, code, answer):
     assert made.budget.reserved_usd == 0
 
 
+def test_a_key_that_no_header_can_hold_is_told_before_anything_is_sent_or_booked(at):
+    with serving(echo) as server:
+        made = at(server, api_key="ключ-secret")
+        with pytest.raises(RunError, match="A key or a header holds a character that cannot be sent") as raised:
+            made.answers(map(ask, QUESTIONS))
+    assert raised.value.code == "RK656"
+    assert "secret" not in str(raised.value)
+    assert server.ledger.arrived == made.budget.spent_usd == made.budget.reserved_usd == 0
+
+
+def test_a_provider_whose_package_is_not_installed_is_told_at_once(at, monkeypatch):
+    monkeypatch.setitem(sys.modules, "google.auth", None)
+    with serving(echo) as server:
+        made = at(server)
+        with pytest.raises(RunError, match=r"litellm needs a package.* not installed") as raised:
+            made.answers([Request("vertex_ai/gemini-2.5-flash", ask("q").messages, ask("q").sampling, 0)])
+    assert raised.value.code == "RK656"
+    assert server.ledger.arrived == made.budget.spent_usd == made.budget.reserved_usd == 0
+
+
 @pytest.mark.parametrize(
     ("url", "code", "words"),
     [("http://127.0.0.1:9/v1", "RK650", "cannot be reached"), ("http://no-such-host.invalid/v1", "RK653", "no such host")],
@@ -464,7 +499,7 @@ def test_who_waits_for_the_budget_hears_that_it_is_spent():
     with CallStore(None) as store:
         budget = Budget(store, Spending("test", None, 1))
         attempts = Attempts(Client(Endpoint()), store, budget, None, Pace(8), Patience(), None, Random(0))
-        assert asyncio.run(story(attempts)) == [False, False]
+        assert asyncio.run(story(attempts)) == [UNPAID, UNPAID]
 
 
 def test_a_spent_budget_still_answers_what_was_paid_before(at):

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from random import Random
+from typing import Literal
 
 from recipekit.component.context import Progress
 from recipekit.endpoints import Patience
@@ -91,8 +92,10 @@ class Attempts:
         started, unused = self._now(), 0
         setback: Setback | None = None
         try:
-            if not await self._reserve(call):
-                return UNPAID
+            booked = await self._reserve(call)
+            if booked is not True:
+                unused = tokens
+                return booked
             answer = await self._attempt(call)
             unused = max(0, tokens - answer.usage.prompt - answer.usage.completion) if answer.usage.prompt else 0
         except Setback as error:
@@ -119,19 +122,31 @@ class Attempts:
                 return
             self.pace.done(tokens)
 
-    async def _reserve(self, call: Call) -> bool:
-        """Book the most that the call may cost. What is refused while others are in flight may fit once they are settled."""
+    async def _reserve(self, call: Call) -> Answer | Literal[True]:
+        """Book the most that the call may cost; or, where it is not to be made, the answer in its place.
+
+        What is refused while others are in flight may fit once they are settled.
+        """
         while not self._budget.exhausted:
             self._settled.clear()
-            if await self._commits.write(lambda: self._budget.reserve(call.request, call.most), lambda made: self._take_back(call, made)):
-                return True
+            booked = await self._commits.write(partial(self._found_or_booked, call), lambda booked: self._take_back(call, booked))
+            if booked:
+                return booked
             if not self._budget.exhausted:
                 await self._settled.wait()
         self._settled.set()  # nobody settles any more: who waits here is to see that nothing is left
-        return False
+        return UNPAID
 
-    def _take_back(self, call: Call, reserved: bool) -> None:
-        if reserved:
+    def _found_or_booked(self, call: Call) -> Reply | bool:
+        """The reply, if another process has paid for it since it was looked for, and else whether the call is booked."""
+        reply = self._store.find(call.request.key)
+        if reply is None:
+            return self._budget.reserve(call.request, call.most)
+        self.found()
+        return reply
+
+    def _take_back(self, call: Call, booked: Reply | bool) -> None:
+        if booked is True:
             self._budget.release(call.request)
 
     async def _attempt(self, call: Call) -> Answer:

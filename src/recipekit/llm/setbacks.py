@@ -120,6 +120,18 @@ def _fatal(error: Exception, status: int | None, text: str, endpoint: Endpoint, 
         return RunError(f"{place}: the account has no credit left ({text}). Top it up, and run the same command again", code="RK654")
     if isinstance(error, litellm().BadRequestError) and "LLM Provider NOT provided" in str(error):
         return no_provider(model)
+    if advice := _unsendable(error):
+        return RunError(f"{place}: no request can be made for it here ({text}). {advice}", code="RK656")
+    return None
+
+
+def _unsendable(error: Exception) -> str | None:
+    """What to do where litellm fails before it sends anything; only of causes that no reply can have."""
+    for cause in _causes(error):
+        if isinstance(cause, ImportError):
+            return "litellm needs a package for this provider that is not installed"
+        if isinstance(cause, UnicodeEncodeError):
+            return "A key or a header holds a character that cannot be sent in one"
     return None
 
 
