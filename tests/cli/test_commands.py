@@ -11,6 +11,8 @@ import pytest
 
 from recipekit.cli.main import VERBS, app_for, invoke
 from recipekit.cli.plan import render_plan
+from recipekit.recipe.models import SECTIONS, Recipe
+from recipekit.recipe.slots import model_in
 from recipekit.runner.plan import Plan, StagePlan
 
 HEAVY = {"torch", "transformers", "datasets", "accelerate", "mteb", "litellm", "elasticsearch", "qdrant_client"}
@@ -34,7 +36,7 @@ def test_help_imports_neither_pydantic_nor_torch() -> None:
 
 
 def test_what_only_looks_at_recipes_imports_nothing_heavy() -> None:
-    modules = imported_by(("validate", "quickstart"), ("components",), ("schema",), ("fill", "quickstart"))
+    modules = imported_by(("validate", "quickstart"), ("components",), ("keys", "train"), ("schema",), ("fill", "quickstart"))
     assert "pydantic" in modules
     assert not modules & HEAVY
 
@@ -127,6 +129,67 @@ def test_a_component_is_described_with_its_keys(capsys: pytest.CaptureFixture[st
     assert "login: map or null (default null)" in out
     assert invoke(["components", "source", "shelf"]) == 0
     assert "path: path (required; not part of the cache key" in capsys.readouterr().out
+
+
+def test_every_key_of_every_section_is_shown_with_its_meaning(capsys: pytest.CaptureFixture[str]) -> None:
+    for section in SECTIONS:
+        assert invoke(["keys", section]) == 0
+        lines = capsys.readouterr().out.splitlines()
+        model = model_in(Recipe.model_fields[section].annotation)
+        assert model is not None
+        for key in model.model_fields:
+            [at] = [number for number, line in enumerate(lines) if line.startswith(f"{key}: ")]
+            assert re.fullmatch(rf"{key}: .+ \((required|optional|default .+)\)", lines[at])
+            assert re.match("    [A-Z]", lines[at + 1]), f"{section}.{key} says what it means"
+
+
+@pytest.mark.parametrize(
+    ("path", "title", "told"),
+    [
+        ("train", "train", "batch_size: integer >= 1 (default 64)\n    Queries per optimizer step"),
+        ("train", "train", "phases: map to map (required)\n    What is done, in order"),
+        ("train", "train", "      loss: loss (required). What is minimised."),
+            "train",
+            "train",
+            "phases: map to map (required)\n    What is done, in order, by a name of your own.\n      loss: loss (required).",
+        ),
+        ("judge", "judge", "trust: map (optional)\n    Which pairs of known truth"),
+        ("judge.trust", "judge.trust", "known: number >= 0.0 < 1.0 (default 0.1)"),
+        ("train.batch_size", "train.batch_size", "batch_size: integer >= 1 (default 64)\n    Queries per optimizer step"),
+        ("train.phases", "train.phases.NAME", "loss: loss (required)"),
+        ("train.phases.contrastive.cycles", "train.phases.NAME.cycles", "cycles: integer >= 1 (default 1)"),
+        ("judge.judges", "judge.judges", "`recipekit components judge` lists what can stand here"),
+        ("evaluate", "evaluate", "baselines: map to retriever (default {bm25: {use: bm25}})"),
+    ],
+)
+def test_keys_are_shown_at_any_path(path: str, title: str, told: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert invoke(["keys", path]) == 0
+    first, _, rest = capsys.readouterr().out.partition("\n")
+    assert first == title
+    assert told in rest
+
+
+@pytest.mark.parametrize(
+    ("path", "told"),
+    [
+        ("trian", "trian: no key of a recipe. Did you mean 'train'?"),
+        ("train.batch", "train.batch: no key of a recipe. Did you mean 'batch_size'?"),
+        ("zzz", "zzz: no key of a recipe. There are: recipe, name,"),
+        ("train.batch_size.more", "train.batch_size: there are no keys below it"),
+        ("judge.judges.mine.model", "judge.judges: the keys of its judge are shown by `recipekit components judge NAME`"),
+    ],
+)
+def test_a_path_at_which_there_are_no_keys(path: str, told: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert invoke(["keys", path]) == 1
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith(told)
+
+
+def test_keys_of_the_whole_recipe_show_every_section(capsys: pytest.CaptureFixture[str]) -> None:
+    assert invoke(["keys"]) == 0
+    out = capsys.readouterr().out
+    assert all(f"\n{section}: map" in out for section in SECTIONS)
+    assert "Gather queries, passages and labels from the sources" in out
 
 
 def test_schema_is_printed_or_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

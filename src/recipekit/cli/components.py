@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import os
-import textwrap
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from recipekit.cli.key_text import doc_of, key_lines
 
 if TYPE_CHECKING:
     from recipekit.component import Component
     from recipekit.registry import Entry
 
 __all__ = ["components", "describe", "listing"]
-
-WIDTH = 100
 
 
 def components(
@@ -49,7 +48,7 @@ def listing(entries: Sequence[Entry]) -> Iterator[str]:
     for entry in entries:
         try:
             component = load(entry)
-            last = (_where(component), _doc(component).split("\n\n")[0].replace("\n", " "))
+            last = (_where(component), doc_of(component).split("\n\n")[0].replace("\n", " "))
         except ComponentError as error:
             last = ("broken", error.message)
         rows.append((entry.kind, entry.name, f"{entry.distribution} {entry.distribution_version}", *last))
@@ -72,7 +71,7 @@ def describe(entry: Entry) -> Iterator[str]:
     yield f"  written in    {_where(component)}"
     yield f"  class         {entry.target}"
     yield ""
-    yield _doc(component)
+    yield doc_of(component)
     yield ""
     yield from _keys(component)
 
@@ -81,70 +80,9 @@ def _keys(component: type[Component]) -> Iterator[str]:
     from recipekit.component import is_identity
     from recipekit.recipe.schema import component_schema
 
-    schema = component_schema(component)
-    required = schema.get("required", [])
-    fields = schema.get("properties", {})
-    own = component.__annotations__
-    # What must be said stands first, then the component's own keys, then those that it shares with others.
-    for key in sorted(fields, key=lambda key: (key not in required, key not in own)):
-        field = fields[key]
-        default = "required" if key in required else f"default {_literal(field['default'])}" if "default" in field else "optional"
-        info = component.model_fields.get(key)
-        free = "; not part of the cache key, may hold ${env:NAME}" if info and not is_identity(info) else ""
-        yield f"{key}: {type_text(field, schema.get('$defs', {}))} ({default}{free})"
-        for paragraph in field.get("description", "").split("\n\n"):
-            yield from textwrap.wrap(paragraph, WIDTH, initial_indent="    ", subsequent_indent="    ")
-        yield from _inner_keys(field, schema.get("$defs", {}))
-
-
-def _inner_keys(field: dict[str, Any], definitions: dict[str, Any]) -> Iterator[str]:
-    """The keys of a map that has keys of its own, each in a line or two."""
-    for part in (field, *field.get("anyOf", ())):
-        inner = definitions.get(part.get("$ref", "").rpartition("/")[2], part)
-        for key, value in inner.get("properties", {}).items():
-            required = key in inner.get("required", [])
-            default = "required" if required else f"default {_literal(value['default'])}" if "default" in value else "optional"
-            line = f"{key}: {type_text(value, definitions)} ({default}). {value.get('description', '')}".replace("\n", " ").rstrip()
-            yield from textwrap.wrap(line, WIDTH, initial_indent="      ", subsequent_indent="          ")
-
-
-def type_text(schema: dict[str, Any], definitions: dict[str, Any]) -> str:
-    """A JSON Schema's type in words: `integer >= 1`, `rrf | score | union`, `list of text or null`."""
-    if "$ref" in schema:
-        return type_text(definitions.get(schema["$ref"].rpartition("/")[2], {}), definitions)
-    if "anyOf" in schema:
-        parts = (type_text(part, definitions) for part in schema["anyOf"] if "env:" not in part.get("pattern", ""))
-        return " or ".join(dict.fromkeys(parts))
-    if choices := schema.get("enum") or ([schema["const"]] if "const" in schema else None):
-        return " | ".join(map(str, choices))
-    kind = schema.get("type")
-    if kind == "array":
-        items = schema.get("items")
-        return f"list of {type_text(items, definitions)}" if items else "list"
-    if kind == "object":
-        values = schema.get("additionalProperties")
-        return f"map to {type_text(values, definitions)}" if isinstance(values, dict) else "map"
-    if kind == "string":
-        return "path" if schema.get("format") in ("path", "file-path", "directory-path") else "text"
-    limits = {"minimum": ">=", "exclusiveMinimum": ">", "maximum": "<=", "exclusiveMaximum": "<"}
-    return " ".join(
-        [
-            {"boolean": "true | false"}.get(str(kind), str(kind or "anything")),
-            *(f"{s} {schema[n]}" for n, s in limits.items() if n in schema),
-        ]
-    )
-
-
-def _literal(value: Any) -> str:
-    from recipekit.recipe.dialect import dump
-
-    if isinstance(value, dict):
-        return f"{{{', '.join(f'{key}: {_literal(inner)}' for key, inner in value.items())}}}"
-    return dump([value]).strip()[1:-1] if not isinstance(value, list) else dump(value).strip()
-
-
-def _doc(component: type[Component]) -> str:
-    return textwrap.dedent(" " * 4 + (component.__doc__ or "(no description)")).strip()
+    info, own = component.model_fields, component.__annotations__
+    free = {key: "; not part of the cache key, may hold ${env:NAME}" for key, field in info.items() if not is_identity(field)}
+    yield from key_lines(component_schema(component), own=own, notes=free)
 
 
 def _where(component: type[Component]) -> str:

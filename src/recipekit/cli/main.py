@@ -26,6 +26,7 @@ VERBS: Final = {
     "plan": "Show what a run would do, and why.",
     "judge": "Try the judges, or draw pairs for people to label.",
     "run": "Execute a recipe.",
+    "keys": "Show the keys of a recipe and its sections.",
     "components": "List what recipes can name, or describe one component.",
     "schema": "Print the JSON Schema of recipes, for editors.",
     "report": "Show the report of a run.",

@@ -15,7 +15,7 @@ from recipekit.recipe.models import Recipe, Slot
 from recipekit.recipe.slots import is_map, model_in, slot_kind
 from recipekit.registry import find, load
 
-__all__ = ["component_schema", "recipe_schema"]
+__all__ = ["component_schema", "recipe_schema", "section_schema"]
 
 _PLACEHOLDER: Final = {"type": "string", "pattern": r"\$\{env:[A-Za-z_][A-Za-z0-9_]*\}"}
 _LOCAL_CODE: Final = {
@@ -40,6 +40,16 @@ def recipe_schema(distributions: Collection[str] | None = None) -> dict[str, Any
     for kind in KINDS:
         definitions.update(_kind(kind, distributions))
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "$defs": definitions}
+
+
+def section_schema(model: type[BaseModel]) -> dict[str, Any]:
+    """The JSON Schema of one section's keys, in which a component is an object whose kind stands in `component`."""
+    schema = model.model_json_schema()
+    definitions: dict[str, Any] = schema.get("$defs", {})
+    definitions.pop("Slot", None)
+    for section in _models(model):
+        _point_at_components(definitions.get(section.__name__, schema), section)
+    return {**schema, "$defs": {**definitions, **{kind: {"type": "object", "component": kind} for kind in KINDS}}}
 
 
 def _models(model: type[BaseModel]) -> Iterator[type[BaseModel]]:

@@ -1,0 +1,76 @@
+"""`recipekit keys`: a recipe's sections and their keys."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from recipekit.cli.key_text import doc_of, key_lines
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+__all__ = ["keys"]
+
+
+def keys(
+    path: Annotated[
+        str | None,
+        typer.Argument(help="collect, mine, judge, train, evaluate or export, or what stands in one: judge.trust, train.batch_size."),
+    ] = None,
+) -> None:
+    """Show the keys of a recipe, of one of its sections, or one key: types, defaults and meaning."""
+    from recipekit.recipe.models import Recipe
+
+    typer.echo("\n".join(_found(path.split(".")) if path else _described(Recipe, "recipe")))
+
+
+def _found(parts: list[str]) -> Iterator[str]:
+    """What stands at a path of keys; a name that the recipe's author chose may stand in it, as in `train.phases.NAME.loss`."""
+    from recipekit.errors import ComponentError
+    from recipekit.recipe.models import Recipe
+    from recipekit.recipe.schema import section_schema
+    from recipekit.recipe.slots import is_map, model_in, slot_kind
+    from recipekit.spelling import near
+
+    model: type[BaseModel] = Recipe
+    title, named = "", False
+    for number, part in enumerate(parts):
+        if named and part not in model.model_fields:
+            named = False
+            continue
+        title = f"{title}.{part}".removeprefix(".")
+        if part not in model.model_fields:
+            hint = near(part, model.model_fields) or f" There are: {', '.join(model.model_fields)}."
+            raise ComponentError(f"{title}: no key of a recipe.{hint}", code="RK209")
+        field = model.model_fields[part]
+        inner, kind = model_in(field.annotation), slot_kind(field)
+        if inner is None or kind:
+            if number + 1 < len(parts):
+                where = f"the keys of its {kind} are shown by `recipekit components {kind} NAME`" if kind else "there are no keys below it"
+                raise ComponentError(f"{title}: {where}", code="RK209")
+            return _one(title, section_schema(model), part, kind)
+        model, named = inner, is_map(field.annotation)
+        title += ".NAME" if named else ""
+    return _described(model, title)
+
+
+def _described(model: type[BaseModel], title: str) -> Iterator[str]:
+    from recipekit.recipe.schema import section_schema
+
+    yield title
+    yield ""
+    yield doc_of(model)
+    yield ""
+    yield from key_lines(section_schema(model))
+
+
+def _one(title: str, schema: dict[str, Any], key: str, kind: str | None) -> Iterator[str]:
+    """One key; of one that holds components, where their own keys are shown."""
+    yield title
+    yield ""
+    yield from key_lines({**schema, "properties": {key: schema["properties"][key]}})
+    if kind:
+        yield f"    `recipekit components {kind}` lists what can stand here, `recipekit components {kind} NAME` shows the keys of one."
