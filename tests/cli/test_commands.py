@@ -148,11 +148,7 @@ def test_every_key_of_every_section_is_shown_with_its_meaning(capsys: pytest.Cap
     [
         ("train", "train", "batch_size: integer >= 1 (default 64)\n    Queries per optimizer step"),
         ("train", "train", "phases: map to map (required)\n    What is done, in order"),
-        ("train", "train", "      loss: loss (required). What is minimised."),
-            "train",
-            "train",
-            "phases: map to map (required)\n    What is done, in order, by a name of your own.\n      loss: loss (required).",
-        ),
+        ("train", "train", "\n      loss: loss (required). What is minimised."),
         ("judge", "judge", "trust: map (optional)\n    Which pairs of known truth"),
         ("judge.trust", "judge.trust", "known: number >= 0.0 < 1.0 (default 0.1)"),
         ("train.batch_size", "train.batch_size", "batch_size: integer >= 1 (default 64)\n    Queries per optimizer step"),
