@@ -207,6 +207,20 @@ def test_a_reader_that_goes_away_leaves_no_trace() -> None:
     assert process.wait() in (1, 141)
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+@pytest.mark.parametrize("command", [["schema"], ["--help"], ["keys", "train.batch_size"]])
+def test_output_onto_a_full_disk_is_an_error_of_one_line(command: list[str]) -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([sys.executable, "-m", "recipekit", *command], stdout=full, stderr=subprocess.PIPE, text=True)
+    assert (done.returncode, done.stderr) == (1, "no space left on the disk\n")
+
+
+def test_output_that_nobody_wants_is_no_error(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "recipekit", "validate", "quickstart"]
+    done = subprocess.run(["sh", "-c", '"$@" >&-', "sh", *command], cwd=tmp_path, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_an_interrupt_ends_in_a_line(tmp_path: Path) -> None:
     (tmp_path / "own.py").write_text("import os, signal\n\nos.kill(os.getpid(), signal.SIGINT)\n")
     (tmp_path / "r.yaml").write_text("recipe: 1\nname: r\ncollect:\n  sources:\n    own: {use: './own.py:Own'}\n")

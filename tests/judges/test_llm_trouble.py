@@ -187,6 +187,22 @@ def test_a_damaged_tally_is_told_and_no_traceback(tmp_path):
         Tally(file)
 
 
+def test_a_tally_damaged_behind_its_schema_is_told_where_it_is_read(tmp_path):
+    file = tmp_path / "tally.sqlite"
+    tally = Tally(file)
+    tally.write((query, {"pairs": 1}) for query in range(1000))
+    tally.close()
+    content = bytearray(file.read_bytes())
+    content[4096:] = b"\xaa" * len(content[4096:])
+    file.write_bytes(content)
+    tally = Tally(file)
+    with pytest.raises(StoreError, match=r"tally\.sqlite: is damaged"):
+        tally.total()
+    with pytest.raises(StoreError, match=r"tally\.sqlite: is damaged"):
+        tally.noted("first", 1)
+    tally.close()
+
+
 # Money ---------------------------------------------------------------------------------------------------------------
 
 

@@ -35,3 +35,20 @@ def test_an_unknown_run_says_what_there_is(write_run: Callable[..., Path], tmp_p
         find_run("tinny", runs)
     with pytest.raises(StoreError, match="No recipe was run yet"):
         find_run("tiny", tmp_path / "elsewhere")
+
+
+@pytest.mark.parametrize("file", ["run.json", "stages/collect/manifest.json", "stages/evaluate/metrics.json", "recipe.resolved.yaml"])
+@pytest.mark.parametrize("content", [b'{"name": "ti', b"\xff\xfe", b"3"])
+def test_a_damaged_run_is_told_in_one_line(write_run: Callable[..., Path], file: str, content: bytes):
+    run = write_run()
+    (run / file).write_bytes(content)
+    with pytest.raises(StoreError, match=rf"{file}: is damaged"):
+        report(str(run))
+
+
+def test_a_report_is_printed_where_it_cannot_stay(write_run: Callable[..., Path], app: typer.Typer):
+    run = write_run()
+    (run / ".report.md.tmp").mkdir()
+    found = CliRunner().invoke(app, [str(run)])
+    assert found.exit_code == 0
+    assert found.output.startswith("# tiny\n")

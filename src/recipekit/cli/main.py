@@ -6,6 +6,7 @@ that is called is imported, so that `recipekit --help` needs neither pydantic no
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -35,12 +36,16 @@ VERBS: Final = {
 """Every verb with its help, in the order of their use."""
 
 EXIT_ERROR, EXIT_RECIPE, EXIT_INTERRUPTED, EXIT_PIPE = 1, 2, 130, 141
+FULL: Final = (errno.ENOSPC, errno.EDQUOT)
 INTERRUPTED: Final = "RK606"
 """The code of a run that was interrupted, which says how to go on."""
 
 
 def main() -> None:
     """Run the command line, and end with 0, or 1 for an error, 2 for a wrong recipe or command, 130 when interrupted."""
+    for stream in ("stdout", "stderr"):
+        if getattr(sys, stream) is None:  # it was closed by whoever started us; the next file that is opened must not take its place
+            setattr(sys, stream, open(os.devnull, "w"))
     sys.exit(invoke(sys.argv[1:]))
 
 
@@ -61,8 +66,8 @@ def invoke(args: Sequence[str]) -> int:
     except KeyboardInterrupt:
         typer.echo("Interrupted.", err=True)
         return EXIT_INTERRUPTED
-    except BrokenPipeError:
-        return _closed()
+    except OSError as error:
+        return _not_written(error)
     return _flushed(0)
 
 
@@ -70,15 +75,20 @@ def _flushed(code: int) -> int:
     # What is left in the buffer is written here, where a reader that went away does no harm.
     try:
         sys.stdout.flush()
-    except BrokenPipeError:
-        return _closed()
+    except OSError as error:
+        return _not_written(error)
     return code
 
 
-def _closed() -> int:
-    """Whoever read our output has gone: nothing is left to say, and Python must not try at its exit."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return EXIT_PIPE
+def _not_written(error: OSError) -> int:
+    """End where output went to nobody or to a full disk; what else the system refused goes on as it is."""
+    if not isinstance(error, BrokenPipeError) and error.errno not in FULL:
+        raise error
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python must not try again at its exit
+    if isinstance(error, BrokenPipeError):
+        return EXIT_PIPE
+    typer.echo(f"{f'{error.filename}: ' if error.filename else ''}no space left on the disk", err=True)
+    return EXIT_ERROR
 
 
 def _redacted(text: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -21,7 +22,8 @@ def report(
     file = folder / "report.md"
     text = file.read_text(encoding="utf-8") if file.is_file() else render(folder)
     if not file.is_file():
-        write_report(folder)
+        with suppress(OSError):  # it was asked for here; that it also stays there is a courtesy
+            write_report(folder)
     typer.echo(text, nl=False)
 
 

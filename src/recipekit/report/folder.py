@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 
@@ -17,18 +17,19 @@ from recipekit.records import Dataset
 
 __all__ = ["RunFolder", "open_run"]
 
+T = TypeVar("T")
+
 
 @dataclass(frozen=True)
 class RunFolder:
-    """`runs/<recipe>/<run>/`."""
+    """`runs/<recipe>/<run>/`. What reads a file raises `StoreError` where that file is damaged."""
 
     path: Path
 
     @cached_property
     def run(self) -> dict[str, Any]:
         """`run.json`: recipe, name, seed, command, started, finished, status, and which stages were made."""
-        found: dict[str, Any] = _json(self.path / "run.json", {})
-        return found
+        return _json(self.path / "run.json", dict) or {}
 
     @cached_property
     def recipe(self) -> dict[str, Any]:
@@ -36,8 +37,7 @@ class RunFolder:
         for name in ("recipe.resolved.yaml", "recipe.yaml"):
             file = self.path / name
             if file.is_file():
-                found: dict[str, Any] = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
-                return found
+                return _read(file, yaml.safe_load, dict)
         return {}
 
     @property
@@ -48,7 +48,7 @@ class RunFolder:
     @cached_property
     def manifests(self) -> dict[str, dict[str, Any]]:
         """The manifests of the stages that are there, in the stages' order."""
-        found = {stage: _json(self.path / "stages" / stage / "manifest.json", None) for stage in SECTIONS}
+        found = {stage: _json(self.path / "stages" / stage / "manifest.json", dict) for stage in SECTIONS}
         return {stage: manifest for stage, manifest in found.items() if manifest is not None}
 
     def summary(self, stage: str) -> Mapping[str, Any]:
@@ -72,8 +72,7 @@ class RunFolder:
     def metrics(self) -> list[dict[str, Any]]:
         """The rows of the evaluate stage."""
         file = self.file("evaluate", "metrics.json")
-        rows: list[dict[str, Any]] = _json(file, []) if file else []
-        return rows
+        return _read(file, json.loads, list) if file else []
 
     @property
     def exports(self) -> list[Path]:
@@ -102,7 +101,7 @@ def open_run(path: Path) -> RunFolder:
     """Open a run's folder.
 
     Raises:
-        StoreError: There is no run at this place.
+        StoreError: There is no run at this place, or a damaged one.
     """
     folder = RunFolder(path)
     if not path.is_dir() or not (folder.run or folder.manifests):
@@ -110,5 +109,15 @@ def open_run(path: Path) -> RunFolder:
     return folder
 
 
-def _json(path: Path, otherwise: Any) -> Any:
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else otherwise
+def _json(path: Path, kind: type[T]) -> T | None:
+    return _read(path, json.loads, kind) if path.is_file() else None
+
+
+def _read(path: Path, parse: Callable[[str], Any], kind: type[T]) -> T:
+    try:
+        found = parse(path.read_text(encoding="utf-8"))
+    except (ValueError, yaml.YAMLError):  # of UTF-8, and of JSON, too
+        found = None
+    if not isinstance(found, kind):
+        raise StoreError(f"{path}: is damaged; `recipekit run` with the same recipe makes the run anew from the cache", code="RK542")
+    return found

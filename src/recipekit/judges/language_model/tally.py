@@ -24,7 +24,7 @@ CREATE TABLE IF NOT EXISTS notes (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 
 
 class Tally:
-    """Counts by query, in SQLite. Opening it and writing raise `StoreError` where the disk is full or the file damaged."""
+    """Counts by query, in SQLite. Every method raises `StoreError` where the disk is full or the file damaged."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -53,14 +53,16 @@ class Tally:
     def total(self) -> dict[str, Any]:
         """All records added up."""
         total: dict[str, Any] = {}
-        for (counted,) in self._connection.execute("SELECT counted FROM queries ORDER BY query"):
-            added(total, json.loads(counted))
+        with sqlite_explained(self.path):
+            for (counted,) in self._connection.execute("SELECT counted FROM queries ORDER BY query"):
+                added(total, json.loads(counted))
         return total
 
     def noted(self, name: str, value: Any) -> Any:
         """A value that the first attempt noted; it is noted now if this is the first."""
-        self._connection.execute("INSERT OR IGNORE INTO notes VALUES (?, ?)", (name, json.dumps(value)))
-        (kept,) = self._connection.execute("SELECT value FROM notes WHERE name = ?", (name,)).fetchone()
+        with sqlite_explained(self.path):
+            self._connection.execute("INSERT OR IGNORE INTO notes VALUES (?, ?)", (name, json.dumps(value)))
+            (kept,) = self._connection.execute("SELECT value FROM notes WHERE name = ?", (name,)).fetchone()
         return json.loads(kept)
 
     def close(self) -> None:
