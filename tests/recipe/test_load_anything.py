@@ -71,7 +71,7 @@ def test_loading_ends_well(changes: list[tuple[tuple[Any, ...], Any]], override:
         try:
             for part in path[:-1]:
                 holder = holder[part]
-            holder[path[-1]] = value
+            holder[path[-1]] = copy.deepcopy(value)  # it may be changed in turn, and stand in itself
         except (KeyError, IndexError, TypeError):
             recipe = recipe if path else value
     file = tmp_path / "recipe.yaml"

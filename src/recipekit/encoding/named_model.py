@@ -38,7 +38,7 @@ class NamedModel(BaseModel):
     revision: Annotated[str | None, NotIdentity, Field(min_length=1)] = None
     """Commit, tag or branch of a model on the Hub. Without one, the cached copy is used, or the newest where there is none."""
     sha256: Annotated[str, Field(pattern=r"^[0-9a-fA-F]{64}$")] | None = None
-    """What the sha256 of the model's weights (`model.safetensors`) must be."""
+    """The sha256 that the model's weights (`model.safetensors`) must have, as 64 hexadecimal digits."""
     _same_name_here: bool = PrivateAttr(default=False)
     """Whether the recipe's folder has one that is called as the Hub id is, which may be what was meant."""
 

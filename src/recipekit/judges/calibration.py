@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -52,7 +52,7 @@ class Calibration(BaseModel):
     """Share of the candidates that are thought to be relevant. The smaller it is, the higher `positive_from`."""
     positive_quantile: float = Field(default=0.5, ge=0, lt=1)
     """Share of the known positives that score below `positive_from`, at least, where no negatives are known."""
-    split: str = Field(default="dev", pattern="^(train|dev)$")
+    split: Literal["train", "dev"] = "dev"
     """Whose labels are known. The labels of queries that are mined (`mine.splits`) also measure the judge, blind: with thresholds that were
     found on the same labels, it looks better than it is. By default train is mined and dev is not."""
     pairs: int = Field(default=1000, ge=FEWEST)

@@ -101,7 +101,8 @@ def _trainable(document: Document, recipe: dict[str, Any], bound: Mapping[KeyPat
     component = bound.get(("encoders", trained), Bound()).type if isinstance(trained, str) else None
     if component is not None and issubclass(component, EncoderSpec) and component.at is EncoderSpec.at:
         document.find(("train", "encoder"), f"encoder '{trained}' ({component.__name__}) cannot be trained", "RK107")
-    if isinstance(evaluate, dict) and (measured := evaluate.get("encoder", "student")) not in (trained, TRAINED):
+    measured = evaluate.get("encoder", "student") if isinstance(evaluate, dict) else trained
+    if isinstance(measured, str) and measured not in (trained, TRAINED) and at(recipe, ("encoders", measured)) is not None:
         message = f"'{measured}' would stand beside the trained '{trained}' as if it were that one untrained: name '{trained}'"
         document.find(("evaluate", "encoder"), message, "RK107")
 

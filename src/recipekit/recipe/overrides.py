@@ -44,6 +44,8 @@ def _parse(override: str) -> tuple[KeyPath, Any]:
         raise _OverrideError((), "the path before '=' has an empty part")
     if not text.strip():
         raise _OverrideError(path, "nothing stands behind '=': write null for no value, '' for an empty text")
+    if text.lstrip().startswith("#"):
+        raise _OverrideError(path, "nothing stands behind '=' but a comment: quote a text that begins with '#'")
     try:
         read = read_text(text, "")
     except RecipeError as error:

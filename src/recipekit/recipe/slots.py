@@ -13,7 +13,7 @@ from pydantic.fields import FieldInfo
 from recipekit.recipe.models import Slot, SlotKind
 from recipekit.recipe.places import KeyPath
 
-__all__ = ["is_map", "items_of", "model_at", "model_in", "sections", "slot_kind", "slots", "union_members"]
+__all__ = ["field_at", "is_map", "items_of", "kind_at", "model_at", "model_in", "sections", "slot_kind", "slots", "union_members"]
 
 
 def slot_kind(field: FieldInfo) -> str | None:
@@ -81,6 +81,20 @@ def model_at(model: type[BaseModel], path: KeyPath) -> type[BaseModel] | None:
             return None
     plain = _plain(here)
     return plain if isinstance(plain, type) and issubclass(plain, BaseModel) else None
+
+
+def field_at(model: type[BaseModel], path: KeyPath) -> FieldInfo | None:
+    """The field whose value stands at a path below `model`; None for an item of a map or list, and where there is none."""
+    parent = model_at(model, path[:-1]) if path else None
+    return parent.model_fields.get(str(path[-1])) if parent else None
+
+
+def kind_at(model: type[BaseModel], path: KeyPath) -> str | None:
+    """The kind of the component that stands at a path below `model`."""
+    if model_at(model, path) is not Slot:
+        return None
+    field = field_at(model, path) or field_at(model, path[:-1])
+    return slot_kind(field) if field else None
 
 
 def _children(model: type[BaseModel], value: Any, path: KeyPath) -> Iterator[tuple[KeyPath, FieldInfo, Any]]:

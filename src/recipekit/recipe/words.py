@@ -15,7 +15,8 @@ from pydantic_core import ErrorDetails
 
 from recipekit.recipe.models import NAME_PATTERN, Slot
 from recipekit.recipe.places import Document, KeyPath, at
-from recipekit.recipe.slots import model_at
+from recipekit.recipe.slots import field_at, is_map, kind_at, model_at, model_in, slot_kind
+from recipekit.registry import find
 from recipekit.spelling import near
 
 __all__ = ["explain", "shown"]
@@ -84,10 +85,19 @@ def explain(error: ValidationError, document: Document, model: type[BaseModel], 
         where = _located(document, path, detail)
         if words := _expected(detail):
             expected.setdefault(where, []).append(words)
-    unknown = {where for detail in details if detail["type"] == "extra_forbidden" for where in [_located(document, path, detail)]}
-    for detail in details:
-        where = _located(document, path, detail)
+    located = [_located(document, path, detail) for detail in details]
+    unknown = {where for detail, where in zip(details, located, strict=True) if detail["type"] == "extra_forbidden"}
+    nameless = {here for where in located if (here := _nameless(document, model, path, where))}
+    for here in sorted(nameless, key=str):
+        key = here[-1]
+        message = f"a name of your own comes before this: write {{{here[-2]}: {{NAME: {{{key}: {_briefly(at(document.value, here))}}}}}}}"
+        document.find(here, message, "RK105", at_key=True)
+    for detail, where in zip(details, located, strict=True):
+        if any(where[: len(here) - 1] == here[:-1] for here in nameless):
+            continue
         if where in expected and _expected(detail):
+            if any(where == other[: len(where)] != other for other in located):
+                continue  # of a choice between two forms this is the other one: what is wrong in the one that was taken is said
             value = at(document.value, where)
             words = " or ".join(dict.fromkeys(expected[where]))
             message = f"expected {words}, found {shown(value)}{_hint(document, model, path, where, detail)}"
@@ -105,7 +115,7 @@ def explain(error: ValidationError, document: Document, model: type[BaseModel], 
             is_key = detail["loc"][-1:] == ("[key]",)
             at_key = is_key or isinstance(at(document.value, where), dict)
             value = where[-1] if is_key else at(document.value, where)
-            document.find(where, _words(detail, value, is_key), "RK105", at_key=at_key)
+            document.find(where, _words(detail, value, is_key, _purpose(model, where[len(path) :])), "RK105", at_key=at_key)
 
 
 def _located(document: Document, path: KeyPath, detail: ErrorDetails) -> KeyPath:
@@ -120,6 +130,29 @@ def _located(document: Document, path: KeyPath, detail: ErrorDetails) -> KeyPath
     return where
 
 
+def _nameless(document: Document, model: type[BaseModel], path: KeyPath, where: KeyPath) -> KeyPath | None:
+    """A key on the way to an error that stands where a name of one's own belongs: `sources: {use: beir}`."""
+    for depth in range(len(path) + 1, len(where)):
+        value = at(document.value, where[:depth])
+        field = field_at(model, where[len(path) : depth])
+        item = model_in(field.annotation) if field and is_map(field.annotation) else None
+        for key in _components_of(item) if item and isinstance(value, dict) else ():
+            # A map below it may be what has this name, if it looks like an item.
+            found = value.get(key)
+            if isinstance(found, str) or (item is not Slot and isinstance(found, dict) and isinstance(found.get("use"), str)):
+                return (*where[:depth], key)
+    return None
+
+
+def _components_of(item: type[BaseModel]) -> list[str]:
+    """The keys of a map's item that name a component, or hold one."""
+    return ["use"] if item is Slot else [name for name, field in item.model_fields.items() if slot_kind(field)]
+
+
+def _briefly(value: Any) -> str:
+    return value if isinstance(value, str) else "..."
+
+
 def _expected(detail: ErrorDetails) -> str | None:
     """What a type error expected; None for an error of another sort."""
     if detail["loc"][-1:] == ("[key]",):
@@ -131,13 +164,36 @@ def _expected(detail: ErrorDetails) -> str | None:
 def _hint(document: Document, model: type[BaseModel], path: KeyPath, where: KeyPath, detail: ErrorDetails) -> str:
     """What to write instead, where the slip is a usual one."""
     value = at(document.value, where)
-    if isinstance(value, str) and model_at(model, where[len(path) :]) is Slot:
-        return f": write {{use: {value}}}" if re.fullmatch(r"[\w./:-]+", value) else ""
+    inner = where[len(path) :]
+    if isinstance(value, str) and (kind := kind_at(model, inner)):
+        return _component_meant(kind, value)
+    if isinstance(value, str) and (item := model_at(model, inner)):
+        around = [key for key in _components_of(item) if value in _names(kind_at(item, (key,)))]
+        return f": write {{{around[0]}: {{use: {value}}}}}" if around else ""
+    if isinstance(value, list) and (field := field_at(model, inner)) and is_map(field.annotation) and (item := model_in(field.annotation)):
+        return f": give each a name of your own, {{{where[-1]}: {{NAME: {{{_components_of(item)[0]}: ...}}}}}}"
     if detail["type"] == "string_type" and isinstance(value, int | float):
         return ": quote it"
     if _expected(detail) == "a list" and isinstance(value, str | int | float):
         return f": write [{value}]"
     return ""
+
+
+def _component_meant(kind: str, text: str) -> str:
+    """What to write for a component that stands as a text."""
+    names = _names(kind)
+    if text in names or ".py:" in text:
+        return f": write {{use: {text}}}"
+    if meant := near(text, names):
+        return f": write {{use: ...}}.{meant}"
+    if kind == "encoder":  # who writes a text for an encoder means its model
+        return f": write {{use: bi_encoder, model: {text}}}"
+    return f": write {{use: ...}} with one of {', '.join(sorted({entry.name for entry in find(kind)}))}"
+
+
+def _names(kind: str | None) -> list[str]:
+    """What may stand behind `use:` for a component of a kind."""
+    return [name for entry in find(kind) for name in (entry.name, entry.use)] if kind else []
 
 
 def _keys(model: type[BaseModel] | None) -> list[str]:
@@ -156,14 +212,25 @@ def _missing(document: Document, model: type[BaseModel], path: KeyPath, where: K
         others = [name for name in siblings if name != where[-2]] if isinstance(siblings, dict) else []
         if meant := near(str(where[-2]), others):
             return f"missing, since there is no '{where[-2]}' here yet.{meant}"
-    field = parent.model_fields.get(str(where[-1])) if parent else None
+    if parent is Slot:
+        names = _names(kind_at(model, where[len(path) : -1]))
+        for key, value in (at(document.value, where[:-1]) or {}).items():
+            if isinstance(value, str) and value in names:
+                return f"missing: write 'use: {value}' for '{key}: {value}'"
+    purpose = _purpose(model, where[len(path) :])
+    return f"missing ({purpose})" if purpose else "missing"
+
+
+def _purpose(model: type[BaseModel], path: KeyPath) -> str:
+    """What a key is for: the first sentence of its description, as part of another one."""
+    field = field_at(model, path)
     purpose = re.split(r"(?<=[^.])[.:;](?:\s|$)", field.description)[0] if field and field.description else ""
     start = purpose[:1] if purpose[1:2].isupper() else purpose[:1].lower()  # USD stays what it is
-    return f"missing ({start}{purpose[1:]})" if purpose else "missing"
+    return f"{start}{purpose[1:]}"
 
 
-def _words(detail: ErrorDetails, value: Any, is_key: bool) -> str:
-    """Any other error."""
+def _words(detail: ErrorDetails, value: Any, is_key: bool, purpose: str) -> str:
+    """Any other error, of a key or of the value of a key that is for some purpose."""
     kind, context = detail["type"], detail.get("ctx", {})
     if kind in ("value_error", "assertion_error"):
         return str(context["error"])
@@ -186,6 +253,6 @@ def _words(detail: ErrorDetails, value: Any, is_key: bool) -> str:
     if kind in ("too_long", "string_too_long"):
         return f"must have at most {context.get('max_length')} {'items' if kind == 'too_long' else 'characters'}"
     if kind == "string_pattern_mismatch":
-        return f"must match {context['pattern']}, found {shown(value)}"
+        return f"expected {purpose or context['pattern']}, found {shown(value)}"
     message = detail["msg"].removeprefix("Input ")
     return f"{message[:1].lower()}{message[1:]}, found {shown(value)}"

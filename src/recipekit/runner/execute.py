@@ -35,6 +35,7 @@ from recipekit.runner.job import EXIT_NO_SPACE, Job, read_error
 from recipekit.runner.launch import Launch
 from recipekit.runner.plan import CACHE, Plan, StagePlan, plan
 from recipekit.runner.warm import WarmProcess
+from recipekit.spelling import near
 from recipekit.stages.judged import unpaid
 from recipekit.stages.pipeline import PIPELINE, stage_named
 from recipekit.stages.trust import TRUST_FILE, gate
@@ -94,7 +95,8 @@ def run(
     names = [stage.stage for stage in planned]
     for flag, name in (("--from", start), ("--until", until)):
         if name is not None and name not in names:
-            raise RunError(f"{flag} {name}: this recipe has no such stage; it has {', '.join(names)}", code="RK605")
+            meant = near(name, names) or f" It has {', '.join(names)}."
+            raise RunError(f"{flag} {name}: this recipe has no such stage.{meant}", code="RK605")
     if start and until and names.index(start) > names.index(until):
         raise RunError(f"--from {start} comes after --until {until}: nothing would be made", code="RK605")
     execution = _Execution(recipe, Store(Path(cache)), _new_folder(Path(runs), planned), launch or Launch(), command, say)
