@@ -277,6 +277,26 @@ def test_a_request_larger_than_the_limit_of_a_minute_is_too_long(at):
     assert made.budget.spent_usd == pytest.approx(server.ledger.usd)
 
 
+def test_a_request_of_too_many_bytes_is_too_long(at):
+    with serving(lambda call: error(413, "Request exceeds the maximum size") if "7" in call.prompt else echo(call)) as server:
+        made = at(server)
+        answers = made.answers(map(ask, QUESTIONS))
+    assert (answers["question 7"].kind, answers["question 7"].status) == ("too_long", 413)
+    assert made.budget.spent_usd == pytest.approx(server.ledger.usd)
+
+
+def test_an_answer_that_was_kept_back_for_being_no_json_is_asked_for_once_more(at):
+    words = "Failed to validate JSON. Please adjust your prompt. See 'failed_generation' for more details."
+    kept_back = error(400, words, code="json_validate_failed", kind="invalid_request_error")
+    with serving(in_turn([kept_back], echo)) as server:
+        assert at(server).answers([ask("q")])["q"].text == "Q"
+        server.policy = always(kept_back)
+        made = at(server)
+        assert made.answers([ask("another")])["another"].kind == "unparsed"
+    assert server.ledger.arrived == 4
+    assert made.budget.spent_usd > 0  # something was made, and may be billed
+
+
 GEMINI = {
     "code": 429,
     "message": "You exceeded your current quota, please check your plan and billing details. For more information on this error, head to: "

@@ -220,7 +220,7 @@ class Attempts:
 
 
 def _empty(answer: Answer) -> bool:
-    """Whether the model said nothing, which proves that it serves."""
+    """Whether the model said nothing of use, which proves that it serves."""
     return isinstance(answer, Failure) and answer.kind == "unparsed"
 
 

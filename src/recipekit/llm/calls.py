@@ -84,8 +84,9 @@ class Failure:
     """No answer, for good: what is left when retrying does not help. Never cached."""
 
     kind: Literal["refusal", "cut", "unparsed", "content_filter", "bad_request", "too_long", "unanswered", "unpaid"]
-    """`cut`: it ended at `max_tokens`; `unparsed`: it came whole, and empty; `too_long`: the prompt exceeds the model's context, or the
-    account's tokens of a minute; `unanswered`: every attempt failed, while other requests were answered; `unpaid`: the budget is spent."""
+    """`cut`: it ended at `max_tokens`; `unparsed`: it came whole, and empty, or the endpoint kept back what was no JSON; `too_long`: the
+    prompt exceeds the model's context, the endpoint's largest request, or the account's tokens of a minute; `unanswered`: every attempt
+    failed, while other requests were answered; `unpaid`: the budget is spent."""
     reason: str
     cost_usd: float | None = None
     """What the call cost all the same."""

@@ -25,6 +25,8 @@ ASKED = re.compile(r"""(?:retrydelay['"]?\s*:\s*['"]|\b(?:re)?try (?:again )?in 
 """A delay within an error's words: `"retryDelay": "45s"`, `Please retry in 45.57s.`, `Please try again in 6m0s.`"""
 LARGE = "request too large"
 """Of a 429 that comes again however long one waits: OpenAI's for one request with more tokens than the account has a minute."""
+NO_JSON = "json_validate_failed"
+"""Of a 400 that is about the answer, and not the request: Groq's, where the model wrote no JSON, or not by the schema."""
 UNREACHED = ("ConnectError", "ConnectTimeout", "ClientConnectorError", "ConnectionRefusedError")
 
 
@@ -61,8 +63,10 @@ def understood(error: Exception, endpoint: Endpoint, model: str) -> Failure | Se
     reason = f"{status} {text}" if headers and status else text
     if fatal := _fatal(error, status, text, endpoint, model):
         return fatal
-    if isinstance(error, litellm().ContextWindowExceededError) or (status == 429 and LARGE in _said(error)):
+    if isinstance(error, litellm().ContextWindowExceededError) or status == 413 or (status == 429 and LARGE in _said(error)):
         return Failure("too_long", reason, status=status)
+    if status == 400 and NO_JSON in _said(error):
+        return Failure("unparsed", reason, status=status)
     if isinstance(error, litellm().ContentPolicyViolationError) or status == 403:
         # 403 also says that the credentials do not suffice, but then it says so of every request: see `Attempts`.
         return Failure("content_filter", reason, status=status)
