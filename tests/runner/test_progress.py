@@ -45,6 +45,12 @@ def test_a_live_line_fits_the_terminal_and_leaves_nothing_behind(tmp_path: Path,
     assert (blank, after) == (" " * len(live), "done\n")
 
 
+def test_half_a_surrogate_pair_reaches_the_log(tmp_path: Path) -> None:
+    ConsoleProgress(tmp_path / "log.jsonl", "collect", stream=io.StringIO()).warn("it says \ud83d")
+    (event,) = map(json.loads, (tmp_path / "log.jsonl").read_text().splitlines())
+    assert event["message"] == "it says \ud83d"
+
+
 def test_other_ranks_are_silent(tmp_path: Path) -> None:
     stream = io.StringIO()
     progress = ConsoleProgress(tmp_path / "log.jsonl", "train", is_main=False, stream=stream)

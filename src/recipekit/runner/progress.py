@@ -45,7 +45,7 @@ class ConsoleProgress:
         if not self.is_main:
             return
         line = json.dumps({"time": round(time.time(), 3), "stage": self.stage, "event": event, **fields}, ensure_ascii=False, default=str)
-        with self._log.open("a", encoding="utf-8") as file:
+        with self._log.open("a", encoding="utf-8", errors="backslashreplace") as file:  # half a surrogate pair becomes a JSON escape
             file.write(redact(line) + "\n")
 
     def tell(self, message: str) -> None:
