@@ -251,6 +251,10 @@ def test_init_and_cache_say_what_is_not_there(tmp_path: Path, monkeypatch: pytes
     monkeypatch.chdir(tmp_path)
     assert invoke(["init", "."]) == 1
     assert capsys.readouterr().err == ".: is a folder; name the file to write, recipe.yaml for one\n"
+    (tmp_path / "file").touch()
+    assert invoke(["init", "file/recipe.yaml"]) == 1
+    assert capsys.readouterr().err == "file/recipe.yaml: cannot be written (file is no folder)\n"
+    (tmp_path / "file").unlink()
     assert invoke(["cache", "ls", "--cache", "elsewhere"]) == 0
     assert capsys.readouterr().err == "elsewhere: no cache is here (--cache names another)\n"
     assert list(tmp_path.iterdir()) == []

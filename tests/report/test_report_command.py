@@ -37,6 +37,14 @@ def test_an_unknown_run_says_what_there_is(write_run: Callable[..., Path], tmp_p
         find_run("tiny", tmp_path / "elsewhere")
 
 
+def test_a_newest_run_that_was_removed_says_which_is_left(write_run: Callable[..., Path]):
+    run = write_run()
+    (run.parent / "latest").unlink()
+    (run.parent / "latest").symlink_to("gone")
+    with pytest.raises(StoreError, match=rf"latest leads to is not there any more\. The newest that is there is {run}\."):
+        find_run("tiny", run.parent.parent)
+
+
 @pytest.mark.parametrize("file", ["run.json", "stages/collect/manifest.json", "stages/evaluate/metrics.json", "recipe.resolved.yaml"])
 @pytest.mark.parametrize("content", [b'{"name": "ti', b"\xff\xfe", b"3"])
 def test_a_damaged_run_is_told_in_one_line(write_run: Callable[..., Path], file: str, content: bytes):

@@ -126,7 +126,7 @@ BAD: dict[str, tuple[str, str | None, dict, str]] = {
         "corpus.jsonl",
         '{"id": "d1", "text": "x"}\n',
         {},
-        "{folder}/corpus.jsonl:1: '_id' is missing; there are: id, text. Did you mean 'id'?",
+        "{folder}/corpus.jsonl:1: no '_id', as BEIR's format calls it; there are: id, text",
     ),
     "no text": ("queries.jsonl", '{"_id": "q1", "text": ["a"]}\n', {}, "{folder}/queries.jsonl:1: 'text' is ['a'], which is no text"),
     "no JSON": (
@@ -141,7 +141,14 @@ BAD: dict[str, tuple[str, str | None, dict, str]] = {
         "qrels/train.tsv",
         "q1\td1\t1\nq1\t2\t1\n",
         {},
-        "{folder}/qrels/train.tsv:2: 'query-id' is missing; there are: q1, d1, 1.",
+        "{folder}/qrels/train.tsv:2: no 'query-id', as BEIR's format calls it; there are: q1, d1, 1",
+    ),
+    "commas": (
+        "qrels/train.tsv",
+        "query-id,corpus-id,score\nq1,d1,1\n",
+        {},
+        "{folder}/qrels/train.tsv:2: no 'query-id', as BEIR's format calls it; there is only 'query-id,corpus-id,score': "
+        "write its fields with tabs between them",
     ),
     "no score": (
         "qrels/train.tsv",

@@ -34,12 +34,14 @@ def init(
         raise StoreError(f"{path}: is a folder; name the file to write, {path / 'recipe.yaml'} for one", code="RK502")
     given = None if data is None else os.path.relpath(data.expanduser(), path.parent)
     text = starter(source.value, given, path.absolute().parent.name if path.stem == "recipe" else path.stem)
+    if path.exists() and not force:
+        raise StoreError(f"{path}: is there already; --force replaces it", code="RK503")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("w" if force else "x", encoding="utf-8") as file:
             file.write(text)
     except FileExistsError as error:
-        raise StoreError(f"{path}: is there already; --force replaces it", code="RK503") from error
+        raise StoreError(f"{path}: cannot be written ({error.filename} is no folder)", code="RK502") from error
     except OSError as error:
         raise StoreError(f"{path}: cannot be written ({error.strerror})", code="RK502") from error
     typer.echo(f"wrote {path}; next: recipekit run {path}")

@@ -42,5 +42,9 @@ def find_run(run: str, runs: Path) -> Path:
     if Path(run).is_dir():
         return Path(run)
     recipes = sorted(folder.name for folder in runs.iterdir() if folder.is_dir()) if runs.is_dir() else []
+    if run in recipes:
+        kept = sorted(folder.name for folder in (runs / run).iterdir() if folder.is_dir())
+        last = f" The newest that is there is {runs / run / kept[-1]}." if kept else ""
+        raise StoreError(f"no run '{run}': what {named} leads to is not there any more.{last}", code="RK541")
     known = f" There are runs of {', '.join(recipes)}." if recipes else f" No recipe was run yet: {runs} is not there."
     raise StoreError(f"no run '{run}': it is no folder, and {named} is not there.{near(run, recipes) or known}", code="RK541")

@@ -26,6 +26,8 @@ def schema(
     from recipekit.errors import StoreError
     from recipekit.recipe.schema import recipe_schema
 
+    for name in distributions or ():
+        _known(name)
     text = json.dumps(recipe_schema(distributions), indent=2, ensure_ascii=False) + "\n"
     if output is None:
         typer.echo(text, nl=False)
@@ -34,3 +36,16 @@ def schema(
         output.write_text(text, encoding="utf-8")
     except OSError as error:
         raise StoreError(f"{output}: cannot be written ({error.strerror})", code="RK502") from error
+
+
+def _known(distribution: str) -> None:
+    """Refuse a distribution that brings no component."""
+    from recipekit.component import KINDS
+    from recipekit.errors import ComponentError
+    from recipekit.registry import find
+    from recipekit.spelling import near
+
+    there = sorted({entry.distribution for kind in KINDS for entry in find(kind)})
+    if distribution not in there:
+        advice = near(distribution, there) or f" Those installed that do: {', '.join(there)}."
+        raise ComponentError(f"--distribution {distribution}: brings no component.{advice}", code="RK201")

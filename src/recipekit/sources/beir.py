@@ -175,5 +175,8 @@ def _text(row: Mapping[str, Any], key: str, place: Place, *, optional: bool = Fa
 
 def _unusable(row: Mapping[str, Any], key: str, place: Place, wanted: str) -> DataError:
     if key not in row:
-        return DataError(f"{place}: '{key}' is missing; there are: {', '.join(row)}.{near(key, row)}", code="RK305")
+        there = f"there are: {', '.join(row)}"
+        if len(row) == 1 and key in (only := next(iter(row))):
+            there = f"there is only '{only}': write its fields with tabs between them"
+        return DataError(f"{place}: no '{key}', as BEIR's format calls it; {there}", code="RK305")
     return DataError(f"{place}: '{key}' is {row[key]!r:.60}, which is no {wanted}", code="RK304")

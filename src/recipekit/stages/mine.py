@@ -52,7 +52,7 @@ def mine(inputs: Inputs, section: MineSection, out: Path) -> dict[str, Any]:
 def _query_rows(dataset: Dataset, section: MineSection) -> Rows:
     rows = np.unique(np.concatenate([dataset.rows(split) for split in section.splits] or [np.empty(0, np.int64)]))
     if not len(rows):
-        raise DataError(f"mine: there is no query to mine for in the splits {', '.join(section.splits) or '(none named)'}", code="RK346")
+        raise DataError(f"there is no query to mine for in the splits {', '.join(section.splits) or '(none named)'}", code="RK346")
     return rows
 
 
