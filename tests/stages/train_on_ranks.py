@@ -11,6 +11,7 @@ from train_inputs import EXACT, INFONCE, train_inputs, train_section
 
 from recipekit.component import Ranks
 from recipekit.records import Dataset
+from recipekit.runner.child import leave
 from recipekit.stages.train import train
 
 SECTIONS = {
@@ -32,4 +33,4 @@ if __name__ == "__main__":
     state = PartialState(cpu=True)
     here = Ranks(state.process_index, state.num_processes, str(state.device), state.wait_for_everyone)
     train_all(*map(Path, sys.argv[1:]), here)
-    state.destroy_process_group()
+    leave(0)

@@ -16,6 +16,7 @@ import sys
 import traceback
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import NoReturn
 
 from recipekit.artifacts.store import Artifact, Store, write_json
 from recipekit.component import Ranks
@@ -28,7 +29,7 @@ from recipekit.runner.progress import ConsoleProgress
 from recipekit.stages.inputs import Inputs
 from recipekit.stages.pipeline import stage_named
 
-__all__ = ["die_with_parent", "join_ranks", "main"]
+__all__ = ["die_with_parent", "join_ranks", "leave", "main"]
 
 
 def main(job_file: str) -> int:
@@ -121,5 +122,16 @@ def die_with_parent() -> None:
             os._exit(1)
 
 
+def leave(status: int) -> NoReturn:
+    """End this process at once, without Python's own end and what libraries do at it.
+
+    All that counts is on disk by now. In a fork, what was registered to be done at the end is its parent's to do; on one of several ranks,
+    torch's threads may still run while what they use is taken down, and abort a process that had made everything.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
+
+
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))
+    leave(main(sys.argv[1]))

@@ -17,7 +17,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import IO
 
-from recipekit.runner.child import die_with_parent
+from recipekit.runner.child import die_with_parent, leave
 from recipekit.runner.child import main as make_stage
 
 __all__ = ["WarmProcess", "serve"]
@@ -67,18 +67,11 @@ def serve(connection: socket.socket) -> None:
             stage = os.fork()
         if stage == 0:
             connection.close()
-            _end(make_stage(message.decode()))
+            leave(make_stage(message.decode()))
         for lock in locks:  # the fork's from here on
             os.close(lock)
         _, status = os.waitpid(stage, 0)
         connection.send(str(os.waitstatus_to_exitcode(status)).encode())
-
-
-def _end(status: int) -> None:
-    """Leave a fork without running what its parent meant to run at its own exit."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(status)
 
 
 if __name__ == "__main__":
