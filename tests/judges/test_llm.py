@@ -304,13 +304,34 @@ def test_thoughts_are_planned_and_have_room_where_the_model_thinks(data):
         spec = Llm(**fields)
         foreseen = spec.estimate(Sizes.of(data), 150)
         assert ("reasoning" in foreseen) == (foreseen["tokens out"] > 15 * 100), fields
-        return answer_tokens(spec._prompt(), 10, spec.reasoning_effort, spec._requests(0).reasons_first)
+        return answer_tokens(spec._prompt(), 10, spec._requests(0).room)
 
     unasked, asked = most_out(model="anthropic/claude-haiku-4-5"), most_out(model="anthropic/claude-haiku-4-5", reasoning_effort="low")
     assert asked == unasked + 2048
     assert most_out(model="hosted_vllm/my-model", reasoning_effort="low") == asked
     assert most_out(model="openai/gpt-5-nano") == unasked + 8192
     assert most_out(model="openai/gpt-5-nano", reasoning_effort="none") == unasked
+
+
+@pytest.mark.parametrize(
+    ("model", "sampling", "room"),
+    [
+        ("anthropic/claude-sonnet-4-5", {"thinking": {"type": "enabled", "budget_tokens": 4000}}, 8192),
+        ("anthropic/claude-sonnet-4-5", {"thinking": {"type": "enabled", "budget_tokens": 20000}}, 20000),
+        ("anthropic/claude-sonnet-4-5", {"thinking": {"type": "disabled"}}, 0),
+        ("openai/gpt-5.1", {"extra_body": {"reasoning": {"effort": "high"}}}, 8192),
+        ("openai/gpt-5-nano", {"extra_body": {"reasoning": {"effort": "none"}}}, 0),
+        ("hosted_vllm/qwen", {"extra_body": {"chat_template_kwargs": {"enable_thinking": True}}}, 8192),
+        ("hosted_vllm/qwen", {"extra_body": {"chat_template_kwargs": {"enable_thinking": False}}}, 0),
+        ("gemini/gemini-2.5-flash-lite", {"extra_body": {"generationConfig": {"thinkingConfig": {"thinkingBudget": 9000}}}}, 9000),
+        ("gemini/gemini-2.5-flash", {"extra_body": {"generationConfig": {"thinkingConfig": {"thinkingBudget": 0}}}}, 0),
+        ("hosted_vllm/qwen", {"top_p": 0.9}, 0),
+    ],
+)
+def test_thoughts_asked_for_in_the_endpoints_own_words_have_room(model, sampling, room):
+    spec = Llm(model=model, sampling=sampling)
+    assert spec._requests(0).room == room
+    assert spec.told_temperature == (None if room else 0.0)
 
 
 def test_conformance(tmp_path, data, truths):

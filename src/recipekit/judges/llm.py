@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Literal, Self
 
@@ -15,6 +16,7 @@ from recipekit.endpoints import Patience
 from recipekit.errors import ComponentError
 from recipekit.judges.prompting.render import RULES, SHIPPED, Prompt, Said, own, shipped
 from recipekit.llm.prices import GivenPrice
+from recipekit.llm.thinking import thinking_in
 from recipekit.records import Verdict
 
 if TYPE_CHECKING:
@@ -195,7 +197,8 @@ class Llm(JudgeSpec):
     @property
     def told_temperature(self) -> float | None:
         """The temperature that is asked for; None for a model that is to think, which may not be told one."""
-        return self.temperature if self.reasoning_effort in (None, "none") else None
+        thinks = thinking_in(self.sampling).asked if self.reasoning_effort is None else self.reasoning_effort != "none"
+        return None if thinks else self.temperature
 
     @property
     def patience(self) -> Patience:
@@ -252,10 +255,14 @@ class Llm(JudgeSpec):
 
     def _requests(self, seed: int) -> Requests:
         from recipekit.judges.language_model.requests import Requests
-        from recipekit.llm.prices import reasons_unasked
+        from recipekit.llm.prices import known_of, reasons_unasked
 
-        reasons = reasons_unasked(self.model) if self.reasoning_effort is None else self.reasoning_effort != "none"
-        return Requests(self, self._prompt(), seed, reasons_first=reasons)
+        asked = thinking_in(self.sampling)
+        if self.reasoning_effort is not None:
+            asked = replace(asked, asked=self.reasoning_effort != "none")
+        always = bool(known_of(self.model).get("thinking_always_on"))
+        thinks = reasons_unasked(self.model) if asked.asked is None else asked.asked or always
+        return Requests(self, self._prompt(), seed, reasons_first=thinks, thoughts=asked.budget)
 
     def _prompt(self) -> Prompt:
         if self.prompt != "own":

@@ -52,7 +52,7 @@ def estimated(
     if not counter.exact:
         said["tokens"] = f"an estimate, by {counter.name}: the model's own tokenizer is not at hand (`tokenizer`)"
     if requests.reasons_first:
-        said["reasoning"] = f"a guess, {THOUGHTS[spec.reasoning_effort]:,} tokens a call"
+        said["reasoning"] = f"a guess, {_thoughts(spec):,} tokens a call"
     return said
 
 
@@ -88,13 +88,18 @@ def _work(
         in_per_passage=each_in,
         out_per_passage=each_out + reason,
         out_per_call=max(0.0, tokens_out(1) - each_out),
-        reasoning_per_call=THOUGHTS[spec.reasoning_effort] if requests.reasons_first else 0,
+        reasoning_per_call=_thoughts(spec) if requests.reasons_first else 0,
         reference_tokens=passage_tokens if with_references else 0,
         votes=_times_asked(spec),
         price=price,
         requests_per_minute=spec.requests_per_minute,
         tokens_per_minute=spec.tokens_per_minute,
     )
+
+
+def _thoughts(spec: Llm) -> int:
+    """A guess at the thoughts of a model that thinks, in tokens a call."""
+    return THOUGHTS[spec.reasoning_effort] or THOUGHTS[None]
 
 
 def _times_asked(spec: Llm) -> float:

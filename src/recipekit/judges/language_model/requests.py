@@ -51,6 +51,8 @@ class Requests:
     seed: int
     reasons_first: bool
     """Whether the model reasons before it answers, and needs tokens for that."""
+    thoughts: int = 0
+    """Tokens that the recipe names for its thoughts."""
 
     def of(self, attempt: Attempt, structured: Structured) -> Request:
         """The request of an attempt; `tag` is the attempt."""
@@ -62,9 +64,15 @@ class Requests:
             messages = (*messages, {"role": "assistant", "content": answer or "(nothing)"}, {"role": "user", "content": again})
         return Request(self.spec.model, messages, self._sampling(attempt, count, structured), attempt.group.vote, attempt)
 
+    @property
+    def room(self) -> int:
+        """Tokens for the model's thoughts before an answer."""
+        effort = self.spec.reasoning_effort
+        return max(REASONING_TOKENS[effort] or REASONING_TOKENS[None], self.thoughts) if self.reasons_first else 0
+
     def _sampling(self, attempt: Attempt, count: int, structured: Structured) -> dict[str, Any]:
         spec = self.spec
-        most = spec.max_tokens or answer_tokens(self.prompt, count, spec.reasoning_effort, self.reasons_first)
+        most = spec.max_tokens or answer_tokens(self.prompt, count, self.room)
         sampling: dict[str, Any] = {**spec.sampling, "max_tokens": most * (MORE_TOKENS if attempt.widened else 1)}
         if spec.told_temperature is not None:
             sampling["temperature"] = spec.told_temperature
@@ -80,13 +88,13 @@ class Requests:
         return sampling
 
 
-def answer_tokens(prompt: Prompt, count: int, effort: str | None, reasons_first: bool) -> int:
-    """Tokens that an answer on `count` passages may have: several times what a good one has, and room for thoughts.
+def answer_tokens(prompt: Prompt, count: int, room: int) -> int:
+    """Tokens that an answer on `count` passages may have: several times what a good one has, and the room for thoughts before it.
 
     A model that dresses its answer up is not cut; only what is used is paid.
     """
     reason = 60 * getattr(prompt.form, "reasons", False)
-    return 128 + (16 + reason) * count + (REASONING_TOKENS[effort] if reasons_first else 0)
+    return 128 + (16 + reason) * count + room
 
 
 def follow_ups(attempt: Attempt, failure: Failure) -> tuple[Attempt, ...]:
