@@ -297,6 +297,13 @@ def test_an_answer_that_was_kept_back_for_being_no_json_is_asked_for_once_more(a
     assert made.budget.spent_usd > 0  # something was made, and may be billed
 
 
+def test_a_request_of_too_many_bytes_is_too_long_for_anthropic_too(at):
+    body = {"type": "error", "error": {"type": "request_too_large", "message": "Request exceeds the maximum allowed number of bytes."}}
+    with serving(always(Answer(status=413, body=json.dumps(body).encode()))) as server:
+        request = Request("anthropic/claude-haiku-4-5", ({"role": "user", "content": "q"},), {"max_tokens": 5}, 0, "q")
+        assert at(server.url, api_key="k").answers([request])["q"].kind == "too_long"
+
+
 GEMINI = {
     "code": 429,
     "message": "You exceeded your current quota, please check your plan and billing details. For more information on this error, head to: "
@@ -520,6 +527,27 @@ def test_who_waits_for_the_budget_hears_that_it_is_spent():
         budget = Budget(store, Spending("test", None, 1))
         attempts = Attempts(Client(Endpoint()), store, budget, None, Pace(8), Patience(), None, Random(0))
         assert asyncio.run(story(attempts)) == [UNPAID, UNPAID]
+
+
+def test_who_waits_for_the_budget_hears_of_it_where_the_next_one_finds_its_answer(tmp_path):
+    """The last call in flight fails for nothing, while another process has kept the answer that the next one wants."""
+
+    async def story(attempts):
+        in_flight, waits, comes = (Call(ask(question), 1, 0.9) for question in "abc")
+        assert await attempts._reserve(in_flight) is True
+        with CallStore(tmp_path / "calls.sqlite") as another:
+            another.keep(comes.request, Reply("C", "test-model", Usage(1, 0, 1, 0), 0.1, 1.0, None))
+        first = asyncio.ensure_future(attempts._reserve(waits))
+        await asyncio.sleep(0)
+        asyncio.get_running_loop().call_soon(lambda: attempts._end(in_flight, paid=False))
+        async with asyncio.timeout(5):
+            return await attempts._reserve(comes), await first
+
+    with CallStore(tmp_path / "calls.sqlite") as store:
+        budget = Budget(store, Spending("test", 1.0, None))
+        attempts = Attempts(Client(Endpoint()), store, budget, PRICE, Pace(8), Patience(), None, Random(0))
+        found, booked = asyncio.run(story(attempts))
+    assert (found.text, booked) == ("C", True)
 
 
 def test_a_spent_budget_still_answers_what_was_paid_before(at):

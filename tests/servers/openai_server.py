@@ -316,7 +316,7 @@ class _Connection(asyncio.Protocol):
 
     def route(self, verb: str, path: str, headers: Mapping[str, str], body: bytes) -> None:
         server = self.server
-        if (verb, path) == ("POST", "/v1/chat/completions"):
+        if (verb, path) in (("POST", "/v1/chat/completions"), ("POST", "/v1/messages")):  # Anthropic's, for errors: its answers differ
             self.complete(headers, json.loads(body))
         elif (verb, path) == ("GET", "/v1/models"):
             models = [{"id": name, "object": "model", "created": 0, "owned_by": "tests"} for name in server.models]

@@ -130,7 +130,9 @@ class Attempts:
         while not self._budget.exhausted:
             self._settled.clear()
             booked = await self._commits.write(partial(self._found_or_booked, call), lambda booked: self._take_back(call, booked))
-            if booked:
+            if booked is not False:
+                if booked is not True:  # nothing is left to be settled: whoever waited for this one is to look again
+                    self._settled.set()
                 return booked
             if not self._budget.exhausted:
                 await self._settled.wait()

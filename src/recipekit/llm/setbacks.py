@@ -25,8 +25,9 @@ ASKED = re.compile(r"""(?:retrydelay['"]?\s*:\s*['"]|\b(?:re)?try (?:again )?in 
 """A delay within an error's words: `"retryDelay": "45s"`, `Please retry in 45.57s.`, `Please try again in 6m0s.`"""
 LARGE = "request too large"
 """Of a 429 that comes again however long one waits: OpenAI's for one request with more tokens than the account has a minute."""
-NO_JSON = "json_validate_failed"
-"""Of a 400 that is about the answer, and not the request: Groq's, where the model wrote no JSON, or not by the schema."""
+NO_JSON = re.compile(r"""["']code["']:\s*["']json_validate_failed["']""")
+"""Of a 400 that is about the answer, and not the request: Groq's code, where the model wrote no JSON, or not by the schema. What a 400
+quotes of a request or an answer has its quotes escaped."""
 UNREACHED = ("ConnectError", "ConnectTimeout", "ClientConnectorError", "ConnectionRefusedError")
 
 
@@ -63,13 +64,15 @@ def understood(error: Exception, endpoint: Endpoint, model: str) -> Failure | Se
     reason = f"{status} {text}" if headers and status else text
     if fatal := _fatal(error, status, text, endpoint, model):
         return fatal
-    if isinstance(error, litellm().ContextWindowExceededError) or status == 413 or (status == 429 and LARGE in _said(error)):
+    if isinstance(error, litellm().ContextWindowExceededError) or _too_large(error) or (status == 429 and LARGE in _said(error)):
         return Failure("too_long", reason, status=status)
-    if status == 400 and NO_JSON in _said(error):
+    if status == 400 and NO_JSON.search(_said(error)):
         return Failure("unparsed", reason, status=status)
     if isinstance(error, litellm().ContentPolicyViolationError) or status == 403:
         # 403 also says that the credentials do not suffice, but then it says so of every request: see `Attempts`.
         return Failure("content_filter", reason, status=status)
+    if any(isinstance(cause, UnicodeEncodeError) for cause in _causes(error)):  # of its words: half a surrogate pair
+        return Failure("bad_request", reason)
     if unsent := _unsent(error, endpoint, model):
         return unsent
     if status == 429:
@@ -129,12 +132,17 @@ def _fatal(error: Exception, status: int | None, text: str, endpoint: Endpoint, 
     return None
 
 
+def _too_large(error: Exception) -> bool:
+    """Whether the endpoint said 413, of which litellm makes a 400 for Anthropic."""
+    return any(getattr(cause, "status_code", None) == 413 for cause in _causes(error))
+
+
 def _unsendable(error: Exception) -> str | None:
     """What to do where litellm fails before it sends anything; only of causes that no reply can have."""
     for cause in _causes(error):
         if isinstance(cause, ImportError):
             return "litellm needs a package for this provider that is not installed"
-        if isinstance(cause, UnicodeEncodeError):
+        if isinstance(cause, UnicodeEncodeError) and cause.encoding in ("ascii", "latin-1"):
             return "A key or a header holds a character that cannot be sent in one"
     return None
 
@@ -160,6 +168,8 @@ def _unsent(error: Exception, endpoint: Endpoint, model: str) -> Setback | None:
     """A connection that never stood."""
     chain = list(_causes(error))
     for cause in chain:
+        if isinstance(cause, UnicodeError):  # of the host's name, which IDNA cannot write
+            return Setback(f"{endpoint.place(model)}: no such host ({cause})", "unknown_host")
         if isinstance(cause, socket.gaierror) and cause.errno != socket.EAI_AGAIN:
             return Setback(f"{endpoint.place(model)}: no such host ({cause.strerror})", "unknown_host")
     if any(type(cause).__name__ in UNREACHED for cause in chain):
