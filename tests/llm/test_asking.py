@@ -541,7 +541,7 @@ def test_who_waits_for_the_budget_hears_of_it_where_the_next_one_finds_its_answe
         await asyncio.sleep(0)
         asyncio.get_running_loop().call_soon(lambda: attempts._end(in_flight, paid=False))
         async with asyncio.timeout(5):
-            return await attempts._reserve(comes), await first
+            return await asyncio.gather(attempts._reserve(comes), first)
 
     with CallStore(tmp_path / "calls.sqlite") as store:
         budget = Budget(store, Spending("test", 1.0, None))
