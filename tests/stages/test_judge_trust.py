@@ -245,21 +245,51 @@ def test_pairs_that_no_judge_looks_at_are_no_labels_for_floors(inputs, tmp_path)
     assert not spec.asked
 
 
-def test_a_sample_that_leaves_too_few_blind_pairs_for_floors_is_told_before_anybody_is_asked(inputs, tmp_path):
-    spec = Reads(verdict=oracle, sample=20)
-    with pytest.raises(RunError, match=r"kappa needs 10 .*raise the `sample` of judge 'one', or label some") as caught:
-        run(inputs, tmp_path, section({"trust": {"known": 0.5}, "require": {"kappa": 0.3}}, one=spec))
+@pytest.mark.parametrize(
+    ("known", "sample", "advice"),
+    [
+        (0.999, 12, "raise the `sample` of judge 'one', or label some"),
+        (0.5, 1000, "raise judge.trust.known and the `sample` of judge 'one', or label some"),
+        (0.5, None, "raise judge.trust.known, or label some"),
+    ],
+)
+def test_too_few_blind_pairs_for_floors_are_told_before_anybody_is_asked(inputs, tmp_path, known, sample, advice):
+    spec = Reads(verdict=oracle, sample=sample)
+    with pytest.raises(RunError, match=f"kappa needs 10 .*To go on, {advice}") as caught:
+        run(inputs, tmp_path, section({"trust": {"known": known}, "require": {"kappa": 0.3}}, one=spec))
     assert caught.value.code == "RK622"
     assert not spec.asked
+
+
+def test_a_sample_that_has_enough_blind_pairs_for_floors_is_judged(inputs, tmp_path):
     enough = Reads(verdict=oracle, sample=59)
-    run(inputs, tmp_path, section({**ALL_KNOWN, "require": {"kappa": 0.3}}, one=enough), "enough")
+    run(inputs, tmp_path, section({**ALL_KNOWN, "require": {"kappa": 0.3}}, one=enough))
     assert sum(batch.wanted.sum() for batch in enough.asked) == 59
+
+
+def test_what_no_setting_could_mend_is_to_be_labelled(inputs, tmp_path):
+    spec = Reads(verdict=oracle, top=2, sample=12)
+    with pytest.raises(RunError, match="agreement needs 10 .*To go on, label some"):
+        run(inputs, tmp_path, section({**ALL_KNOWN, "require": {"agreement": 0.1}}, one=spec))
+
+
+@pytest.mark.parametrize(
+    "before", [{}, {"margin": Says(verdict=lambda q, p: IGNORE if p % 2 else NEGATIVE)}], ids=["first", "after margin"]
+)
+def test_conditions_do_not_put_a_sample_that_is_too_small_off_until_it_is_paid(inputs, tmp_path, before):
+    spec = Reads(verdict=oracle, sample=12, when=("ignore",) if before else ("unjudged", "negative"))
+    with pytest.raises(RunError, match=r"kappa needs 10 .*raise the `sample` of judge 'one'"):
+        run(inputs, tmp_path, section({**ALL_KNOWN, "require": {"kappa": 0.3}}, **before, one=spec))
+    assert not spec.asked
 
 
 def test_where_the_budget_ended_before_enough_was_judged_the_gate_says_so(inputs, tmp_path):
     spec = Reads(verdict=lambda q, p: IGNORE, counts={"unpaid": 40})
-    with pytest.raises(RunError, match="To go on, raise the budget, which left pairs of judge 'one' unjudged, or label some"):
+    with pytest.raises(RunError, match="To go on, raise the budget, which left 40 pairs of judge 'one' unjudged, or label some"):
         run(inputs, tmp_path, section({**ALL_KNOWN, "require": {"kappa": 0.3}}, one=spec))
+    few = Reads(verdict=lambda q, p: IGNORE, counts={"unpaid": 3})
+    with pytest.raises(RunError, match="To go on, label some"):
+        run(inputs, tmp_path, section({**ALL_KNOWN, "require": {"kappa": 0.3}}, one=few), "few")
 
 
 def test_floors_are_held_by_people_where_there_are_their_labels(inputs, tmp_path):

@@ -10,6 +10,7 @@ import errno
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib import import_module
 from typing import Annotated, Final
 
@@ -43,9 +44,10 @@ INTERRUPTED: Final = "RK606"
 
 def main() -> None:
     """Run the command line, and end with 0, or 1 for an error, 2 for a wrong recipe or command, 130 when interrupted."""
-    for stream in ("stdout", "stderr"):
-        if getattr(sys, stream) is None:  # it was closed by whoever started us; the next file that is opened must not take its place
-            setattr(sys, stream, open(os.devnull, "w"))
+    for descriptor, stream in ((1, "stdout"), (2, "stderr")):
+        if getattr(sys, stream) is None:  # closed by whoever started us: no file that is opened, here or in a stage, may take its place
+            _silence(descriptor)
+            setattr(sys, stream, open(descriptor, "w", closefd=False))
     sys.exit(invoke(sys.argv[1:]))
 
 
@@ -56,15 +58,15 @@ def invoke(args: Sequence[str]) -> int:
     except SystemExit as exit:
         code = exit.code if isinstance(exit.code, int) else EXIT_ERROR
         if code == EXIT_INTERRUPTED:
-            typer.echo("Interrupted.", err=True)
+            _complain("Interrupted.")
         return _flushed(code)
     except RecipekitError as error:
         if error.code == INTERRUPTED and sys.stderr.isatty():
-            typer.echo(err=True)  # after the ^C, or what was left of a live line
-        typer.echo(_redacted(str(error)), err=True)
+            _complain("")  # after the ^C, or what was left of a live line
+        _complain(_redacted(str(error)))
         return EXIT_RECIPE if isinstance(error, RecipeError) else EXIT_INTERRUPTED if error.code == INTERRUPTED else EXIT_ERROR
     except KeyboardInterrupt:
-        typer.echo("Interrupted.", err=True)
+        _complain("Interrupted.")
         return EXIT_INTERRUPTED
     except OSError as error:
         return _not_written(error)
@@ -84,11 +86,29 @@ def _not_written(error: OSError) -> int:
     """End where output went to nobody or to a full disk; what else the system refused goes on as it is."""
     if not isinstance(error, BrokenPipeError) and error.errno not in FULL:
         raise error
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python must not try again at its exit
     if isinstance(error, BrokenPipeError):
-        return EXIT_PIPE
-    typer.echo(f"{f'{error.filename}: ' if error.filename else ''}no space left on the disk", err=True)
-    return EXIT_ERROR
+        code = EXIT_PIPE
+    else:
+        _complain(f"{f'{error.filename}: ' if error.filename else ''}no space left on the disk")
+        code = EXIT_ERROR
+    _silence(sys.stdout.fileno())  # Python must not try again at its exit
+    _silence(sys.stderr.fileno())
+    return code
+
+
+def _complain(text: str) -> None:
+    """A line on stderr, if it can be had there: how the command ends does not depend on it."""
+    with suppress(OSError):
+        typer.echo(text, err=True)
+
+
+def _silence(descriptor: int) -> None:
+    """Let what is written to a descriptor go nowhere, in the processes that we start, too."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    if nowhere != descriptor:
+        os.dup2(nowhere, descriptor)
+        os.close(nowhere)
+    os.set_inheritable(descriptor, True)
 
 
 def _redacted(text: str) -> str:

@@ -128,8 +128,10 @@ def leave(status: int) -> NoReturn:
     All that counts is on disk by now. In a fork, what was registered to be done at the end is its parent's to do; on one of several ranks,
     torch's threads may still run while what they use is taken down, and abort a process that had made everything.
     """
-    sys.stdout.flush()
-    sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError):  # whoever read it is gone, or its disk is full
+            if stream is not None:
+                stream.flush()
     os._exit(status)
 
 

@@ -120,6 +120,9 @@ def run(
     except RecipekitError as error:
         execution.close("failed", error.message.partition("\n")[0])
         raise
+    except Exception as error:  # whoever read our output is gone, or it is nobody's mistake that we know of
+        execution.close("failed", f"{type(error).__name__}: {error}".partition("\n")[0])
+        raise
     finally:
         if execution.warm:
             execution.warm.close()

@@ -8,7 +8,7 @@ the judge itself may keep what it likes in `scratch/judges/<judge>/`: a run that
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -21,14 +21,14 @@ from recipekit.errors import RunError
 from recipekit.judges.labels import Labels
 from recipekit.recipe.models import Floors, JudgeSection, Slot
 from recipekit.records import JUDGMENTS as SCHEMA
-from recipekit.records import Rows, read_table, write_table
+from recipekit.records import Bools, Rows, Verdict, read_table, write_table
 from recipekit.stages.agreement import FIGURES
 from recipekit.stages.blind import Blind, People, blind_pairs, pair_uniforms, read_people
 from recipekit.stages.inputs import Inputs
 from recipekit.stages.journal import Journal, verdicts_of
 from recipekit.stages.judged import Shares, counted, notes, summarized, unpaid
 from recipekit.stages.pairs import Asked, load_pairs
-from recipekit.stages.said import conditional
+from recipekit.stages.said import Codes, conditional
 from recipekit.stages.trust import TRUST_FILE, Measured, check_floors, decisive, gate
 
 __all__ = ["judge", "spending"]
@@ -97,22 +97,30 @@ class _Judging:
         self.journals = {name: Journal(out / "scratch" / "verdicts" / name) for name in specs}
         remembered = {spec.disagreeing_with for spec in specs.values() if spec.disagreeing_with}
         self.pairs = load_pairs(self.dataset, read_table(inputs.artifacts["mine"].path / "candidates.arrow"), remembered)
+        self.given: Codes = np.where(self.pairs.labelled, self.pairs.said.verdict, np.int8(Verdict.UNJUDGED))
+        """The labels that the candidates came with, (n,)."""
+        self.spoken: set[str] = set()
+        """The judges that have spoken."""
+        self.asked: dict[str, Bools] = {}
+        """Of measured ones, which blind pairs they are asked about."""
         if self.measured:
             self.pairs.blind = self._blind()
 
     def all(self, judges: Mapping[str, Judge]) -> dict[str, Any]:
         """Let every judge speak, write what was said, and count it."""
-        if self.section.require != Floors():
-            self._check_floors()
+        self._check_floors()
         told: dict[str, Any] = {}
         blind: dict[str, int] = {}
         for code, (name, built) in enumerate(judges.items(), start=1):
             asked = self._ask(name)
             told[name] = {"seen": int(asked.wanted.sum())}
             if name in self.measured:
+                self.asked[name] = asked.blind.copy()
+                self._check_floors()  # what was said before it has decided more
                 blind[name] = int(asked.blind.sum())
                 told[name]["blind"] = int((asked.blind & ~asked.wanted[self.pairs.blind.rows]).sum())
             counts = self._run(name, code, built, asked)
+            self.spoken.add(name)
             told[name] |= counted(self.pairs, self.pairs.said.judge == code)
             if counts:
                 told[name]["counts"] = counts
@@ -141,16 +149,41 @@ class _Judging:
         return blind_pairs(labelled, pairs.said.verdict[labelled], rows[there], sample, elsewhere, self.measured)
 
     def _check_floors(self) -> None:
-        """See that what is required can be measured on the pairs that will be asked about, as far as that is known by now."""
+        """See that what is required can be measured on the pairs that are asked about, as far as that is known by now."""
+        if self.section.require == Floors():
+            return
+        blind = self.pairs.blind
+        counts = blind.people == self.by_people
+        names = " and ".join(f"the `sample` of judge '{name}'" for name in self.measured if self.specs[name].sample is not None)
+        remedies: dict[str, Callable[[], Codes]] = {}
+        if names:
+            remedies[f"raise {names}"] = lambda: blind.truth[counts & self._askable(sampled=False)]
+        if not self.by_people:
+            remedies["raise judge.trust.known" + f" and {names}" * bool(names)] = self._labels_in_reach
+        truth = blind.truth[counts & self._askable(sampled=True)]
+        check_floors(
+            blind, self.section.require, truth, by_people=self.by_people, undecided=self.undecided, remedies=remedies
+        )  # fmt: skip
+
+    def _askable(self, *, sampled: bool) -> Bools:
+        """The blind pairs that measured judges are asked about, or may be, where judges before them are still to speak.
+
+        Without `sampled`, as if no `sample` were a limit.
+        """
         askable = np.zeros(len(self.pairs.blind), dtype=np.bool_)
         for name in self.measured:
             spec = self.specs[name]
-            askable |= self.pairs.reach(spec)[self.pairs.blind.rows] if conditional(spec) else self._ask(name).blind
-        sampled = [name for name in self.measured if self.specs[name].sample is not None]
-        check_floors(
-            self.pairs.blind, askable, self.section.require,
-            by_people=self.by_people, undecided=self.undecided, sampled=sampled,
-        )  # fmt: skip
+            if sampled and name in self.asked:
+                askable |= self.asked[name]
+            elif conditional(spec) and not (sampled and self.spoken.issuperset(self._before(name))):
+                askable |= self.pairs.reach(spec)[self.pairs.blind.rows]
+            else:
+                askable |= self._ask(name, spec if sampled else spec.model_copy(update={"sample": None})).blind
+        return askable
+
+    def _labels_in_reach(self) -> Codes:
+        """The labels of all candidates that measured judges look at: those that are judged blind if `trust.known` is as large as can be."""
+        return self.given[self.pairs.reached(self.specs[name] for name in self.measured)]
 
     def _undecided(self) -> dict[str, list[str]]:
         """The measured judges whose conditions go by judges before them that do not speak of labelled pairs, and which these are."""
@@ -173,9 +206,9 @@ class _Judging:
     def _draws(self, rows: Rows, stream: int) -> np.ndarray[Any, np.dtype[np.float64]]:
         return pair_uniforms(self.pairs.query[rows], self.pairs.passage[rows], self.dataset, self.inputs.seed, stream)
 
-    def _ask(self, name: str) -> Asked:
+    def _ask(self, name: str, spec: JudgeSpec | None = None) -> Asked:
         return self.pairs.ask(
-            self.specs[name],
+            spec or self.specs[name],
             audit_given=self.section.audit_given,
             heard=[before for before in self._before(name) if before in self.measured],
             draws=lambda rows: self._draws(rows, SAMPLE_STREAM),
@@ -204,12 +237,12 @@ class _Judging:
             journal.finish(counts)
         return counts
 
-    def _trust(self, blind: Mapping[str, int], left: Sequence[str]) -> dict[str, Any]:
+    def _trust(self, blind: Mapping[str, int], left: Mapping[str, int]) -> dict[str, Any]:
         """Measure the judges, leave the figures where they can be looked at, and hold them against the recipe's floors.
 
         Args:
             blind: How many blind pairs each measured judge was asked about.
-            left: The judges whose budget did not reach all of their pairs.
+            left: The judges whose budget did not reach all of their pairs, and how many it left.
         """
         files = [code for code, spec in enumerate(self.specs.values(), start=1) if isinstance(spec, Labels)]
         measured = Measured(self.pairs, self.dataset, blind, self.undecided, files, self.by_people)

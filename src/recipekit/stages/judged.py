@@ -116,9 +116,9 @@ def notes(section: JudgeSection, judges: Mapping[str, Mapping[str, Any]], progre
     return {**found, "notes": told} if told else found
 
 
-def unpaid(judges: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """The judges, by what was counted of each, whose budget did not reach all of their pairs."""
-    return [name for name, told in judges.items() if (told.get("counts") or {}).get("unpaid")]
+def unpaid(judges: Mapping[str, Mapping[str, Any]]) -> dict[str, int]:
+    """The judges, by what was counted of each, whose budget did not reach all of their pairs, and how many it left."""
+    return {name: int(n) for name, told in judges.items() if (n := (told.get("counts") or {}).get("unpaid"))}
 
 
 def _unpaid(section: JudgeSection, name: str, told: Mapping[str, Any], counts: Mapping[str, Any]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -135,30 +135,39 @@ def decisive(trust: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
 
 
 def check_floors(
-    blind: Blind, askable: Bools, floors: Floors, *, by_people: bool, undecided: Mapping[str, Sequence[str]], sampled: Sequence[str]
+    blind: Blind,
+    floors: Floors,
+    truth: Codes,
+    *,
+    by_people: bool,
+    undecided: Mapping[str, Sequence[str]],
+    remedies: Mapping[str, Callable[[], Codes]],
 ) -> None:
     """See that what is required can be measured, before anybody is paid.
 
     Args:
         blind: The pairs of known truth.
-        askable: Those that some measured judge looks at.
         floors: The recipe's `require`.
+        truth: The labels of those by which floors are held and that some measured judge looks at.
         by_people: Whether there is a sample that people labelled, by which floors are then held.
         undecided: See `Measured`.
-        sampled: The measured judges that are asked about a `sample` of their pairs alone.
+        remedies: What could be done about too few labels, and which there would be then; the first that is enough is advised.
 
     Raises:
         RunError: There are too few labels, or what the judges say together is not to be known from them.
     """
-    required = _required(floors)
     if not by_people and len(blind.said.own) > 1 and undecided:
         raise _unmeasurable([_undecidable(undecided)])
-    truth = blind.truth[(blind.people == by_people) & askable]
-    found = {"positive": int((truth == Verdict.POSITIVE).sum()), "negative": int((truth == Verdict.NEGATIVE).sum())}
     whose = "in people's sample" if by_people else "among the candidates that are judged blind"
-    short = [f"{name} needs {ENOUGH} {what} {whose}, and there are {n}" for name in required for what, n in _few(name, found)]
-    if short:
-        raise _unmeasurable(short, *(f"raise the `sample` of judge '{name}'" for name in sampled))
+    if short := [f"{name} needs {ENOUGH} {what} {whose}, and there are {n}" for name, what, n in _lacking(floors, truth)]:
+        helps = next((remedy for remedy, then in remedies.items() if not _lacking(floors, then())), None)
+        raise _unmeasurable(short, *([] if helps is None else [helps]))
+
+
+def _lacking(floors: Floors, truth: Codes) -> list[tuple[str, str, int]]:
+    """The required figures for which there are too few labels: of which, and how many there are."""
+    found = {"positive": int((truth == Verdict.POSITIVE).sum()), "negative": int((truth == Verdict.NEGATIVE).sum())}
+    return [(name, what, n) for name in _required(floors) for what, n in _few(name, found)]
 
 
 def _few(name: str, found: Mapping[str, int]) -> Iterator[tuple[str, int]]:
@@ -170,14 +179,14 @@ def _few(name: str, found: Mapping[str, int]) -> Iterator[tuple[str, int]]:
         yield "known pairs", sum(found.values())
 
 
-def gate(trust: Mapping[str, Any], floors: Floors, *, look: str, unpaid: Sequence[str]) -> None:
+def gate(trust: Mapping[str, Any], floors: Floors, *, look: str, unpaid: Mapping[str, int]) -> None:
     """Make sure that the last word on pairs judged blind reaches what the recipe requires.
 
     Args:
         trust: What `measured_trust` found.
         floors: The recipe's `require`.
         look: Where a person can look at the figures.
-        unpaid: The judges whose budget did not reach all of their pairs.
+        unpaid: The judges whose budget did not reach all of their pairs, and how many it left.
 
     Raises:
         RunError: It does not, or a required figure could not be measured.
@@ -186,7 +195,9 @@ def gate(trust: Mapping[str, Any], floors: Floors, *, look: str, unpaid: Sequenc
     cascade, required = told["cascade"], _required(floors)
     missing = [why for name in required if (why := _too_few(name, cascade)) is not None]
     if missing:
-        raise _unmeasurable(missing, *(f"raise the budget, which left pairs of judge '{name}' unjudged" for name in unpaid))
+        wanting = max((ENOUGH - n for name in required for _, n in _few(name, _told(name, cascade))), default=0)
+        paid_for = [f"raise the budget, which left {n:,} pairs of judge '{name}' unjudged" for name, n in unpaid.items()]
+        raise _unmeasurable(missing, *(paid_for if sum(unpaid.values()) >= wanting else ()))
     failed = [
         _short_of(name, cascade[name], limit) for name, limit in required.items() if not _reached(name, cascade[name]["value"], limit)
     ]
@@ -213,10 +224,15 @@ def _too_few(name: str, cascade: Mapping[str, Any]) -> str | None:
     """Why a figure does not hold a floor, where it does not."""
     if cascade[name] is None:
         return f"{name} ({cascade['unmeasured'][name]})"
-    verdicts = ("positive", "negative", "ignore") if name == "decided" else ("positive", "negative")
-    told = {label: sum(row[verdict] for verdict in verdicts) for label, row in cascade["table"].items()}
     said = "judged" if name == "decided" else "called positive or negative"
-    return next((f"{name} ({n} {what} were {said}, and {ENOUGH} are needed)" for what, n in _few(name, told)), None)
+    few = _few(name, _told(name, cascade))
+    return next((f"{name} ({n} {what} were {said}, and {ENOUGH} are needed)" for what, n in few), None)
+
+
+def _told(name: str, cascade: Mapping[str, Any]) -> dict[str, int]:
+    """On how many pairs of each label something was said that counts for a figure."""
+    verdicts = ("positive", "negative", "ignore") if name == "decided" else ("positive", "negative")
+    return {label: sum(row[verdict] for verdict in verdicts) for label, row in cascade["table"].items()}
 
 
 def _reached(name: str, value: float, limit: float) -> bool:
