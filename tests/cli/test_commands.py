@@ -221,6 +221,17 @@ def test_output_that_nobody_wants_is_no_error(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+def test_a_run_ends_well_without_a_terminal_and_as_failed_where_its_lines_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "pairs.csv").write_text("query,positive\nwhat is jam,boiled fruit\n")
+    (tmp_path / "r.yaml").write_text("recipe: 1\nname: r\ncollect:\n  sources:\n    own: {use: pairs, file: pairs.csv}\n")
+    command = [sys.executable, "-m", "recipekit", "run", "r.yaml", "--from", "collect"]
+    for closed, code, status in ((">&-", 0, "finished"), (">&- 2>&-", 0, "finished"), ("2>/dev/full", 1, "failed")):
+        done = subprocess.run(["sh", "-c", f'"$@" {closed}', "sh", *command], cwd=tmp_path, capture_output=True, text=True)
+        assert done.returncode == code, done.stderr
+        assert json.loads((tmp_path / "runs/r/latest/run.json").read_text())["status"] == status
+
+
 def test_an_interrupt_ends_in_a_line(tmp_path: Path) -> None:
     (tmp_path / "own.py").write_text("import os, signal\n\nos.kill(os.getpid(), signal.SIGINT)\n")
     (tmp_path / "r.yaml").write_text("recipe: 1\nname: r\ncollect:\n  sources:\n    own: {use: './own.py:Own'}\n")
