@@ -35,6 +35,8 @@ def test_an_unknown_run_says_what_there_is(write_run: Callable[..., Path], tmp_p
         find_run("tinny", runs)
     with pytest.raises(StoreError, match="No recipe was run yet"):
         find_run("tiny", tmp_path / "elsewhere")
+    with pytest.raises(StoreError, match="no run"):
+        find_run("x" * 300, runs)
 
 
 def test_a_newest_run_that_was_removed_says_which_is_left(write_run: Callable[..., Path]):
@@ -45,13 +47,34 @@ def test_a_newest_run_that_was_removed_says_which_is_left(write_run: Callable[..
         find_run("tiny", run.parent.parent)
 
 
-@pytest.mark.parametrize("file", ["run.json", "stages/collect/manifest.json", "stages/evaluate/metrics.json", "recipe.resolved.yaml"])
+@pytest.mark.parametrize(
+    ("file", "anew"),
+    [
+        ("run.json", "with the same recipe"),
+        ("recipe.resolved.yaml", "with the same recipe"),
+        ("stages/collect/manifest.json", "with `--from collect`"),
+        ("stages/collect/passages.arrow", "with `--from collect`"),
+        ("stages/collect/labels.arrow", "with `--from collect`"),
+        ("stages/mine/candidates.arrow", "with `--from mine`"),
+        ("stages/judge/judgments.arrow", "with `--from judge`"),
+        ("stages/judge/trust.json", "with `--from judge`"),
+        ("stages/train/training.json", "with `--from train`"),
+        ("stages/evaluate/metrics.json", "with `--from evaluate`"),
+    ],
+)
 @pytest.mark.parametrize("content", [b'{"name": "ti', b"\xff\xfe", b"3"])
-def test_a_damaged_run_is_told_in_one_line(write_run: Callable[..., Path], file: str, content: bytes):
+def test_a_damaged_run_is_told_in_one_line(write_run: Callable[..., Path], file: str, anew: str, content: bytes):
     run = write_run()
     (run / file).write_bytes(content)
-    with pytest.raises(StoreError, match=rf"{file}: is damaged"):
+    with pytest.raises(StoreError, match=rf"{file}: is damaged; `recipekit run` {anew} makes it anew"):
         report(str(run))
+
+
+def test_a_damaged_log_is_read_as_far_as_it_goes(write_run: Callable[..., Path], app: typer.Typer):
+    run = write_run()
+    with (run / "log.jsonl").open("ab") as log:
+        log.write(b'{"event": "kept_untrained", \xff\n')
+    assert CliRunner().invoke(app, [str(run)]).exit_code == 0
 
 
 def test_a_report_is_printed_where_it_cannot_stay(write_run: Callable[..., Path], app: typer.Typer):

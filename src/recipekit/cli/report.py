@@ -20,7 +20,7 @@ def report(
 
     folder = find_run(run, runs)
     file = folder / "report.md"
-    text = file.read_text(encoding="utf-8") if file.is_file() else render(folder)
+    text = file.read_text(encoding="utf-8", errors="replace") if file.is_file() else render(folder)
     if not file.is_file():
         with suppress(OSError):  # it was asked for here; that it also stays there is a courtesy
             write_report(folder)
@@ -37,14 +37,16 @@ def find_run(run: str, runs: Path) -> Path:
     from recipekit.spelling import near
 
     named = runs / run / "latest"
-    if named.is_dir():
-        return named
-    if Path(run).is_dir():
-        return Path(run)
+    with suppress(OSError):  # of a name too long for a file
+        if named.is_dir():
+            return named
+        if Path(run).is_dir():
+            return Path(run)
     recipes = sorted(folder.name for folder in runs.iterdir() if folder.is_dir()) if runs.is_dir() else []
     if run in recipes:
         kept = sorted(folder.name for folder in (runs / run).iterdir() if folder.is_dir())
-        last = f" The newest that is there is {runs / run / kept[-1]}." if kept else ""
-        raise StoreError(f"no run '{run}': what {named} leads to is not there any more.{last}", code="RK541")
+        newest = f" The newest that is there is {runs / run / kept[-1]}." if kept else ""
+        gone = f"what {named} leads to is not there any more" if named.is_symlink() else f"{named} is not there"
+        raise StoreError(f"no run '{run}': {gone}.{newest}", code="RK541")
     known = f" There are runs of {', '.join(recipes)}." if recipes else f" No recipe was run yet: {runs} is not there."
     raise StoreError(f"no run '{run}': it is no folder, and {named} is not there.{near(run, recipes) or known}", code="RK541")

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from recipekit.records import Dataset, Verdict, read_table
+from recipekit.records import Dataset, Verdict
 from recipekit.report.folder import RunFolder
 from recipekit.report.markdown import code, escape, excerpt
 
@@ -37,10 +37,9 @@ class FalseNegative:
 
 def false_negatives(folder: RunFolder, count: int = 8) -> list[FalseNegative]:
     """A random sample of them, at most one per query, those judged positive first; the run's seed decides it."""
-    judged, mined = folder.file("judge", "judgments.arrow"), folder.file("mine", "candidates.arrow")
-    if judged is None or mined is None or folder.dataset is None:
+    judgments, candidates = folder.table("judge", "judgments.arrow"), folder.table("mine", "candidates.arrow")
+    if judgments is None or candidates is None or folder.dataset is None:
         return []
-    judgments, candidates = read_table(judged), read_table(mined)
     generator = np.random.default_rng(folder.run.get("seed", 0))
     found: list[FalseNegative] = []
     for verdict in (Verdict.POSITIVE, Verdict.IGNORE):

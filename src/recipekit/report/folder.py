@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
+import pyarrow as pa
 import yaml
 
 from recipekit.errors import StoreError
 from recipekit.recipe.models import SECTIONS
-from recipekit.records import Dataset
+from recipekit.records import Dataset, read_table
 
 __all__ = ["RunFolder", "open_run"]
 
@@ -61,18 +63,35 @@ class RunFolder:
         path = self.path / "stages" / stage / name
         return path if stage in self.manifests and path.is_file() else None
 
+    def table(self, stage: str, name: str) -> pa.Table | None:
+        """A table of a stage's artifact, if it is there."""
+        path = self.file(stage, name)
+        if path is None:
+            return None
+        with _undamaged(path):
+            return read_table(path)
+
     @cached_property
     def dataset(self) -> Dataset | None:
         """The collected data."""
-        if self.file("collect", "queries.arrow") is None:
+        path = self.file("collect", "queries.arrow")
+        if path is None:
             return None
-        return Dataset(self.path / "stages" / "collect", str(self.manifests["collect"].get("key", "")))
+        dataset = Dataset(path.parent, str(self.manifests["collect"].get("key", "")))
+        for name in ("queries", "passages", "labels"):  # they are read when they are wanted
+            with _undamaged(path.with_name(f"{name}.arrow")):
+                getattr(dataset, name)
+        return dataset
 
     @cached_property
     def metrics(self) -> list[dict[str, Any]]:
         """The rows of the evaluate stage."""
         file = self.file("evaluate", "metrics.json")
         return _read(file, json.loads, list) if file else []
+
+    def read(self, path: Path | None) -> dict[str, Any] | None:
+        """A file of this run, if it is there."""
+        return None if path is None else _json(path, dict)
 
     @property
     def exports(self) -> list[Path]:
@@ -88,11 +107,14 @@ class RunFolder:
         file = self.path / "log.jsonl"
         if not file.is_file():
             return
-        with file.open(encoding="utf-8") as lines:
+        with file.open(encoding="utf-8", errors="replace") as lines:
             for line in lines:
-                if f'"{event}"' not in line or not line.endswith("\n"):  # a killed run may leave half a line
+                if f'"{event}"' not in line:
                     continue
-                found = json.loads(line)
+                try:
+                    found = json.loads(line)
+                except ValueError:  # a killed run may leave half a line
+                    continue
                 if found.get("stage") == stage and found.get("event") == event:
                     yield found
 
@@ -114,10 +136,19 @@ def _json(path: Path, kind: type[T]) -> T | None:
 
 
 def _read(path: Path, parse: Callable[[str], Any], kind: type[T]) -> T:
-    try:
+    with _undamaged(path):
         found = parse(path.read_text(encoding="utf-8"))
-    except (ValueError, yaml.YAMLError):  # of UTF-8, and of JSON, too
-        found = None
-    if not isinstance(found, kind):
-        raise StoreError(f"{path}: is damaged; `recipekit run` with the same recipe makes the run anew from the cache", code="RK542")
+        if not isinstance(found, kind):
+            raise ValueError(f"no {kind.__name__} stands in it")
     return found
+
+
+@contextmanager
+def _undamaged(path: Path) -> Iterator[None]:
+    """Turn what cannot be made out of a file into a `StoreError` that says how to get it anew."""
+    try:
+        yield
+    except (ValueError, yaml.YAMLError) as error:  # of UTF-8, of JSON and of Arrow, too
+        stage = path.parent.name if path.parent.parent.name == "stages" else None
+        anew = f"`recipekit run` with `--from {stage}`" if stage else "`recipekit run` with the same recipe"
+        raise StoreError(f"{path}: is damaged; {anew} makes it anew", code="RK542") from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from itertools import islice
 
@@ -41,9 +40,9 @@ def counts(folder: RunFolder) -> str:
 
 def training(folder: RunFolder) -> str:
     """The training curve."""
-    file = folder.file("train", "training.json")
     metric = str((folder.recipe.get("train") or {}).get("dev_metric", ""))
-    curve = training_curve(json.loads(file.read_text(encoding="utf-8")), metric) if file else ""
+    told = folder.read(folder.file("train", "training.json"))
+    curve = training_curve(told, metric) if told else ""
     return "\n\n".join(filter(None, [curve, kept_untrained(folder)]))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -40,9 +39,7 @@ def judge_notes(folder: RunFolder) -> list[str]:
 
 def _measured(folder: RunFolder) -> dict[str, Any] | None:
     """`trust.json` of the judgments, or the one that a run left which its floors ended."""
-    file = folder.file("judge", "trust.json") or folder.path / "trust.json"
-    told: dict[str, Any] | None = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
-    return told
+    return folder.read(folder.file("judge", "trust.json") or folder.path / "trust.json")
 
 
 # Figures ------------------------------------------------------------------------------------------------------------------
