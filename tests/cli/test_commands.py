@@ -171,6 +171,7 @@ def test_keys_are_shown_at_any_path(path: str, title: str, told: str, capsys: py
         ("trian", "trian: no key of a recipe. Did you mean 'train'?"),
         ("train.batch", "train.batch: no key of a recipe. Did you mean 'batch_size'?"),
         ("zzz", "zzz: no key of a recipe. There are: recipe, name,"),
+        ("collect..split", "collect..split: write keys with a dot between them"),
         ("train.batch_size.more", "train.batch_size: there are no keys below it"),
         ("judge.judges.mine.model", "judge.judges: the keys of its judge are shown by `recipekit components judge NAME`"),
     ],
@@ -266,6 +267,10 @@ def test_init_and_cache_say_what_is_not_there(tmp_path: Path, monkeypatch: pytes
     assert invoke(["init", "file/recipe.yaml"]) == 1
     assert capsys.readouterr().err == "file/recipe.yaml: cannot be written (file is no folder)\n"
     (tmp_path / "file").unlink()
+    (tmp_path / "link.yaml").symlink_to("nowhere/r.yaml")
+    assert invoke(["init", "link.yaml"]) == 1
+    assert capsys.readouterr().err.startswith("link.yaml: cannot be written (")
+    (tmp_path / "link.yaml").unlink()
     assert invoke(["cache", "ls", "--cache", "elsewhere"]) == 0
     assert capsys.readouterr().err == "elsewhere: no cache is here (--cache names another)\n"
     assert list(tmp_path.iterdir()) == []

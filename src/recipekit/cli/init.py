@@ -40,8 +40,9 @@ def init(
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("w" if force else "x", encoding="utf-8") as file:
             file.write(text)
-    except FileExistsError as error:
-        raise StoreError(f"{path}: cannot be written ({error.filename} is no folder)", code="RK502") from error
+    except (FileExistsError, NotADirectoryError) as error:
+        why = "it is a link that leads nowhere" if path.is_symlink() else f"{path.parent} is no folder"
+        raise StoreError(f"{path}: cannot be written ({why})", code="RK502") from error
     except OSError as error:
         raise StoreError(f"{path}: cannot be written ({error.strerror})", code="RK502") from error
     typer.echo(f"wrote {path}; next: recipekit run {path}")

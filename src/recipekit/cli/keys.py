@@ -35,6 +35,8 @@ def _found(parts: list[str]) -> Iterator[str]:
     from recipekit.recipe.slots import is_map, model_in, slot_kind
     from recipekit.spelling import near
 
+    if not all(parts):
+        raise ComponentError(f"{'.'.join(parts)}: write keys with a dot between them, as in train.phases", code="RK209")
     model: type[BaseModel] = Recipe
     title, named = "", False
     for number, part in enumerate(parts):

@@ -12,7 +12,7 @@ from recipekit.component import Component, EncoderSpec, JudgeSpec, is_encoder_na
 from recipekit.recipe.components import Bound
 from recipekit.recipe.models import SECTIONS, TRAINED, Recipe
 from recipekit.recipe.places import Document, KeyPath, at
-from recipekit.recipe.slots import sections
+from recipekit.recipe.slots import misshapen, sections
 from recipekit.spelling import near
 
 __all__ = ["check"]
@@ -26,11 +26,15 @@ def check(document: Document, bound: Mapping[KeyPath, Bound]) -> None:
         bound: Its components, by path.
     """
     recipe = {name: section for name, section in document.value.items() if section is not None}
-    _encoder_names(document, recipe, bound)
-    _trainable(document, recipe, bound)
+    unclear = set(misshapen(Recipe, recipe))
+    if ("encoders",) not in unclear:
+        _encoder_names(document, recipe, bound)
+        _trainable(document, recipe, bound)
     _needs(document, recipe, bound)
-    _weights(document, recipe)
-    _judges(document, recipe, bound)
+    if ("mine", "retrievers") not in unclear:
+        _weights(document, recipe)
+    if ("judge", "judges") not in unclear:
+        _judges(document, recipe, bound)
     _systems(document, recipe)
     if at(recipe, ("export", "exporters", "scratch")) is not None:
         message = "this name is taken: an exporter's name is its folder's, and work that is not finished is in that one"
@@ -101,8 +105,10 @@ def _trainable(document: Document, recipe: dict[str, Any], bound: Mapping[KeyPat
     component = bound.get(("encoders", trained), Bound()).type if isinstance(trained, str) else None
     if component is not None and issubclass(component, EncoderSpec) and component.at is EncoderSpec.at:
         document.find(("train", "encoder"), f"encoder '{trained}' ({component.__name__}) cannot be trained", "RK107")
+    known = recipe.get("encoders") or {}
     measured = evaluate.get("encoder", "student") if isinstance(evaluate, dict) else trained
-    if isinstance(measured, str) and measured not in (trained, TRAINED) and at(recipe, ("encoders", measured)) is not None:
+    named = isinstance(measured, str) and isinstance(trained, str) and measured in known and trained in known
+    if named and measured not in (trained, TRAINED):
         message = f"'{measured}' would stand beside the trained '{trained}' as if it were that one untrained: name '{trained}'"
         document.find(("evaluate", "encoder"), message, "RK107")
 

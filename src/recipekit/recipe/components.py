@@ -163,12 +163,14 @@ def _inner(allowed: bool | type[BaseModel], key: str) -> bool | type[BaseModel]:
     return _open(allowed, key) if not isinstance(allowed, bool) and key in allowed.model_fields else allowed
 
 
-def check_placeholders(document: Document, value: Any, path: KeyPath = (), *, components: set[KeyPath]) -> None:
-    """Find placeholders outside components, and in a component's `use`: they may stand in neither."""
+def check_placeholders(document: Document, value: Any, path: KeyPath = (), *, components: set[KeyPath], unclear: set[KeyPath]) -> None:
+    """Find placeholders outside components, and in a component's `use`: they may stand in neither. Nothing is said of what is `unclear`."""
+    if path in unclear:
+        return
     if path in components:
         value = {"use": value.get("use")} if isinstance(value, dict) else value
     items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for key, item in items:
-        check_placeholders(document, item, (*path, key), components=components)
+        check_placeholders(document, item, (*path, key), components=components, unclear=unclear)
     if isinstance(value, str) and has_placeholder(value):
         document.find(path, "${env:NAME} may stand in a component's urls, paths and credentials only", "RK108")

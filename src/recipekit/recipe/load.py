@@ -20,7 +20,7 @@ from recipekit.recipe.overrides import apply_overrides
 from recipekit.recipe.places import Document, KeyPath, dotted, refuse
 from recipekit.recipe.read import read_file, read_text
 from recipekit.recipe.shipped import locate
-from recipekit.recipe.slots import sections, slots, union_members
+from recipekit.recipe.slots import misshapen, sections, slots, union_members
 from recipekit.recipe.words import explain, shown
 
 __all__ = ["load_recipe", "where"]
@@ -90,7 +90,8 @@ def _from_here(document: Document) -> None:
 def _bind_written(document: Document, folder: Path, allow_local_code: bool) -> dict[KeyPath, Bound]:
     """The second phase, over the components as they are written; it goes first, since it needs no well-formed recipe."""
     written: list[tuple[KeyPath, str, Any]] = list(slots(Recipe, document.value))
-    check_placeholders(document, document.value, components={path for path, _, _ in written})
+    unclear = set(misshapen(Recipe, document.value))
+    check_placeholders(document, document.value, components={path for path, _, _ in written}, unclear=unclear)
     return {
         path: bind(document, path, kind, fields, folder, allow_local_code) for path, kind, fields in written if isinstance(fields, dict)
     }

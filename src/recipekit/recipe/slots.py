@@ -13,7 +13,19 @@ from pydantic.fields import FieldInfo
 from recipekit.recipe.models import Slot, SlotKind
 from recipekit.recipe.places import KeyPath
 
-__all__ = ["field_at", "is_map", "items_of", "kind_at", "model_at", "model_in", "sections", "slot_kind", "slots", "union_members"]
+__all__ = [
+    "field_at",
+    "is_map",
+    "items_of",
+    "kind_at",
+    "misshapen",
+    "model_at",
+    "model_in",
+    "sections",
+    "slot_kind",
+    "slots",
+    "union_members",
+]
 
 
 def slot_kind(field: FieldInfo) -> str | None:
@@ -124,6 +136,23 @@ def slots(model: type[BaseModel], value: Any, path: KeyPath = ()) -> Iterator[tu
             yield child_path, kind, child
         elif inner and isinstance(child, Mapping | BaseModel):
             yield from slots(inner, child, child_path)
+
+
+def misshapen(model: type[BaseModel], value: Any, path: KeyPath = ()) -> Iterator[KeyPath]:
+    """The maps by name, of components or of sections, of which it is not known what they hold: no maps, or items that are none."""
+    for name, field in model.model_fields.items():
+        child, inner = value.get(name) if isinstance(value, Mapping) else None, model_in(field.annotation)
+        if child is None or inner is None:
+            continue
+        items = {(*path, name): child}
+        if is_map(field.annotation):
+            items = {(*path, name, key): item for key, item in child.items()} if isinstance(child, Mapping) else items
+            if not isinstance(child, Mapping) or not all(isinstance(item, Mapping) for item in child.values()):
+                yield (*path, name)
+                continue
+        if inner is not Slot:
+            for where, item in items.items():
+                yield from misshapen(inner, item, where)
 
 
 def sections(model: type[BaseModel], value: Any, path: KeyPath = ()) -> Iterator[tuple[KeyPath, type[BaseModel], Any]]:

@@ -13,10 +13,10 @@ from typing import Any, Final
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from recipekit.recipe.hints import instead, nameless, use_by_another_word
 from recipekit.recipe.models import NAME_PATTERN, Slot
 from recipekit.recipe.places import Document, KeyPath, at
-from recipekit.recipe.slots import field_at, is_map, kind_at, model_at, model_in, slot_kind
-from recipekit.registry import find
+from recipekit.recipe.slots import field_at, model_at
 from recipekit.spelling import near
 
 __all__ = ["explain", "shown"]
@@ -87,20 +87,20 @@ def explain(error: ValidationError, document: Document, model: type[BaseModel], 
             expected.setdefault(where, []).append(words)
     located = [_located(document, path, detail) for detail in details]
     unknown = {where for detail, where in zip(details, located, strict=True) if detail["type"] == "extra_forbidden"}
-    nameless = {here for where in located if (here := _nameless(document, model, path, where))}
-    for here in sorted(nameless, key=str):
-        key = here[-1]
-        message = f"a name of your own comes before this: write {{{here[-2]}: {{NAME: {{{key}: {_briefly(at(document.value, here))}}}}}}}"
-        document.find(here, message, "RK105", at_key=True)
+    unnamed = {found.path: found.advice for where in located if (found := nameless(document, model, path, where))}
+    for key, advice in unnamed.items():
+        document.find(key, advice, "RK105", at_key=True)
     for detail, where in zip(details, located, strict=True):
-        if any(where[: len(here) - 1] == here[:-1] for here in nameless):
+        if any(where[: len(key) - 1] == key[:-1] for key in unnamed):
             continue
         if where in expected and _expected(detail):
             if any(where == other[: len(where)] != other for other in located):
                 continue  # of a choice between two forms this is the other one: what is wrong in the one that was taken is said
             value = at(document.value, where)
             words = " or ".join(dict.fromkeys(expected[where]))
-            message = f"expected {words}, found {shown(value)}{_hint(document, model, path, where, detail)}"
+            message = (
+                f"expected {words}, found {shown(value)}{instead(value, model, where[len(path) :], _expected(detail), detail['type'])}"
+            )
             document.find(where, message, "RK105", at_key=isinstance(value, dict))
         elif detail["type"] == "extra_forbidden":
             parent = model_at(model, where[len(path) : -1])
@@ -130,70 +130,12 @@ def _located(document: Document, path: KeyPath, detail: ErrorDetails) -> KeyPath
     return where
 
 
-def _nameless(document: Document, model: type[BaseModel], path: KeyPath, where: KeyPath) -> KeyPath | None:
-    """A key on the way to an error that stands where a name of one's own belongs: `sources: {use: beir}`."""
-    for depth in range(len(path) + 1, len(where)):
-        value = at(document.value, where[:depth])
-        field = field_at(model, where[len(path) : depth])
-        item = model_in(field.annotation) if field and is_map(field.annotation) else None
-        for key in _components_of(item) if item and isinstance(value, dict) else ():
-            # A map below it may be what has this name, if it looks like an item.
-            found = value.get(key)
-            if isinstance(found, str) or (item is not Slot and isinstance(found, dict) and isinstance(found.get("use"), str)):
-                return (*where[:depth], key)
-    return None
-
-
-def _components_of(item: type[BaseModel]) -> list[str]:
-    """The keys of a map's item that name a component, or hold one."""
-    return ["use"] if item is Slot else [name for name, field in item.model_fields.items() if slot_kind(field)]
-
-
-def _briefly(value: Any) -> str:
-    return value if isinstance(value, str) else "..."
-
-
 def _expected(detail: ErrorDetails) -> str | None:
     """What a type error expected; None for an error of another sort."""
     if detail["loc"][-1:] == ("[key]",):
         return None  # the key is what is wrong, and not the value that stands there
     match = _TYPE_ERROR.fullmatch(detail["type"])
     return _EXPECTED.get(match[1]) if match else None
-
-
-def _hint(document: Document, model: type[BaseModel], path: KeyPath, where: KeyPath, detail: ErrorDetails) -> str:
-    """What to write instead, where the slip is a usual one."""
-    value = at(document.value, where)
-    inner = where[len(path) :]
-    if isinstance(value, str) and (kind := kind_at(model, inner)):
-        return _component_meant(kind, value)
-    if isinstance(value, str) and (item := model_at(model, inner)):
-        around = [key for key in _components_of(item) if value in _names(kind_at(item, (key,)))]
-        return f": write {{{around[0]}: {{use: {value}}}}}" if around else ""
-    if isinstance(value, list) and (field := field_at(model, inner)) and is_map(field.annotation) and (item := model_in(field.annotation)):
-        return f": give each a name of your own, {{{where[-1]}: {{NAME: {{{_components_of(item)[0]}: ...}}}}}}"
-    if detail["type"] == "string_type" and isinstance(value, int | float):
-        return ": quote it"
-    if _expected(detail) == "a list" and isinstance(value, str | int | float):
-        return f": write [{value}]"
-    return ""
-
-
-def _component_meant(kind: str, text: str) -> str:
-    """What to write for a component that stands as a text."""
-    names = _names(kind)
-    if text in names or ".py:" in text:
-        return f": write {{use: {text}}}"
-    if meant := near(text, names):
-        return f": write {{use: ...}}.{meant}"
-    if kind == "encoder":  # who writes a text for an encoder means its model
-        return f": write {{use: bi_encoder, model: {text}}}"
-    return f": write {{use: ...}} with one of {', '.join(sorted({entry.name for entry in find(kind)}))}"
-
-
-def _names(kind: str | None) -> list[str]:
-    """What may stand behind `use:` for a component of a kind."""
-    return [name for entry in find(kind) for name in (entry.name, entry.use)] if kind else []
 
 
 def _keys(model: type[BaseModel] | None) -> list[str]:
@@ -213,10 +155,9 @@ def _missing(document: Document, model: type[BaseModel], path: KeyPath, where: K
         if meant := near(str(where[-2]), others):
             return f"missing, since there is no '{where[-2]}' here yet.{meant}"
     if parent is Slot:
-        names = _names(kind_at(model, where[len(path) : -1]))
-        for key, value in (at(document.value, where[:-1]) or {}).items():
-            if isinstance(value, str) and value in names:
-                return f"missing: write 'use: {value}' for '{key}: {value}'"
+        advice = use_by_another_word(model, where[len(path) : -1], at(document.value, where[:-1]))
+        if advice:
+            return f"missing: {advice}"
     purpose = _purpose(model, where[len(path) :])
     return f"missing ({purpose})" if purpose else "missing"
 

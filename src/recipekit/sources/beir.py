@@ -176,7 +176,7 @@ def _text(row: Mapping[str, Any], key: str, place: Place, *, optional: bool = Fa
 def _unusable(row: Mapping[str, Any], key: str, place: Place, wanted: str) -> DataError:
     if key not in row:
         there = f"there are: {', '.join(row)}"
-        if len(row) == 1 and key in (only := next(iter(row))):
+        if len(row) == 1 and f"{key}," in (only := next(iter(row))):
             there = f"there is only '{only}': write its fields with tabs between them"
         return DataError(f"{place}: no '{key}', as BEIR's format calls it; {there}", code="RK305")
     return DataError(f"{place}: '{key}' is {row[key]!r:.60}, which is no {wanted}", code="RK304")
