@@ -76,8 +76,9 @@ def test_from_makes_a_stage_anew(folder: Path, cli) -> None:
 
 
 def test_a_stage_that_the_recipe_does_not_have(cli) -> None:
-    ended = cli("run", "recipe.yaml", "--until", "trian", status=1)
-    assert ended.stderr.strip().splitlines()[-1].endswith("it has collect, mine, judge, train, evaluate, export")
+    for name, told in (("trian", "Did you mean 'train'?"), ("zzz", "It has collect, mine, judge, train, evaluate, export.")):
+        ended = cli("run", "recipe.yaml", "--until", name, status=1)
+        assert ended.stderr == f"--until {name}: this recipe has no such stage. {told}\n"
 
 
 def test_the_order_of_judges_is_part_of_the_key(folder: Path, cli) -> None:
