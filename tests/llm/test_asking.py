@@ -227,6 +227,21 @@ def test_a_request_on_which_the_endpoint_always_fails_does_not_stop_the_others(a
     assert {answer.text for answer in answers.values()} == {question.upper() for question in QUESTIONS}
 
 
+@pytest.mark.parametrize("place", [5, 30, 60])
+def test_more_requests_that_hang_than_may_be_in_flight_do_not_stop_the_others(at, place):
+    poisons = [f"poison {number}" for number in range(6)]
+    patience = Patience(attempts=3, first=0.01, longest=0.02, outage=1.0)
+    with serving(lambda call: Answer("x", hang=True) if "poison" in call.prompt else echo(call)) as server:
+        made = at(server, concurrency=4, timeout=0.2, patience=patience)
+        answers = made.answers(ask(question) for question in (*QUESTIONS[:place], *poisons, *QUESTIONS[place:]))
+        again = at(server, concurrency=4, timeout=0.2, patience=patience)
+        later = again.answers(ask(question) for question in (*poisons, *QUESTIONS, "another"))
+    for found in (answers, later):
+        assert {found.pop(poison).kind for poison in poisons} == {"unanswered"}
+        assert all(isinstance(answer, Reply) for answer in found.values())
+    assert (len(answers), len(later)) == (len(QUESTIONS), len(QUESTIONS) + 1)
+
+
 # What ends a run -----------------------------------------------------------------------------------------------------
 
 

@@ -193,7 +193,7 @@ class Asker:
     def _draw(self, source: Iterator[Request | None], work: _Round) -> None:
         """Take requests while there is room, and answer at once what needs no call."""
         for _ in range(LOOKAHEAD):
-            if work.ended or work.fatal or work.waiting >= self._window:
+            if work.fatal or not self._has_room(work):
                 return
             try:
                 request = next(source)
@@ -216,6 +216,9 @@ class Asker:
             else:
                 self._launch(request, work)
 
+    def _has_room(self, work: _Round) -> bool:
+        return not work.ended and work.waiting < self._window + len(self._attempts.waiting.stalled)
+
     def _launch(self, request: Request, work: _Round) -> None:
         tokens = self._count_tokens(request)
         call = Call(request, tokens, None if self._price is None else self._price.most(tokens, request.max_tokens))
@@ -226,12 +229,16 @@ class Asker:
         task.add_done_callback(work.tasks.pop)
 
     async def _attend(self, work: _Round) -> None:
-        """Let the calls go on, until one is answered if nothing else is."""
+        """Let the calls go on, until one is answered if nothing else is, or there is room for others."""
+        waiting = self._attempts.waiting
+        waiting.on_stall = work.stirred.set
         if work.ready:
             await asyncio.sleep(0)
         while not work.ready and not work.fatal and work.tasks:
             work.stirred.clear()
             await work.stirred.wait()
+            if waiting.stalled and not waiting.drained and self._has_room(work):
+                return
 
     async def _land(self, work: _Round) -> None:
         """Send nothing more, and keep what the calls that are on their way bring: it is paid."""

@@ -76,11 +76,13 @@ class Attempts:
             return outcome
         finally:
             self.waiting.active.discard(call)
+            self.waiting.stalled.discard(call)
             self._circuit.left(call)
 
     def found(self) -> None:
         """A request was answered from the store: the endpoint takes such requests, and did serve. Whether it still does is not told."""
         self._good = self.waiting.proven = True
+        self.waiting.found += 1
         self._found += 1
         if self._found > SELDOM * self._refused:
             self._refused = self._found = 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from random import Random
@@ -21,6 +22,8 @@ __all__ = ["GO_ON", "Call", "Waiting"]
 GO_ON = "What was answered is kept: run the same command again to go on"
 EMPTY = 2
 """Empty answers to one request that are taken for what the model says."""
+MANY = 10
+"""How many times as many calls must have been answered as are left, that these be given up."""
 UNSENT = ("unreached", "unknown_host")
 """Setbacks that say nothing of the request."""
 LONG = 5.0
@@ -61,8 +64,8 @@ class Waiting:
     - An endpoint that never served is down once a second call was tried in vain, or there is no other one.
     - One that did serve is tried again, by one call after another, for as long as `Patience.outage`. Then the run ends, unless
       nothing else is left to ask: what is left may well be what fails (an earlier run gave it up, and finds all else in the store),
-      and is given up where the endpoint does answer, if only with an error, or where it is but a few calls. The very last call is
-      not tried for that long. What never reached the endpoint is not given up: it was not taken ill.
+      and is given up where the endpoint does answer, if only with an error, or where it is but a few calls, or few beside those that
+      were answered. The very last call is not tried for that long. What never reached the endpoint is not given up: it was not taken ill.
 
     A 429 is no failure: it ends a run when there was nothing else for `Patience.refusing`. Nor is an empty answer: who gives it serves.
     """
@@ -73,6 +76,12 @@ class Waiting:
         """Calls that are not answered yet."""
         self.proven = False
         """Whether the endpoint did serve in an earlier run."""
+        self.found = 0
+        """Calls whose answers were kept by an earlier run."""
+        self.stalled: set[Call] = set()
+        """Active calls that the endpoint may take ill. They are to hold up no others, which are asked beside them."""
+        self.on_stall: Callable[[], None] = lambda: None
+        """Called when there is one more."""
         self.drained = False
         """Whether nothing but the active calls is left to ask, as far as is known."""
         self._endpoint, self._pace, self._patience, self._progress, self._random = endpoint, pace, patience, progress, random
@@ -130,6 +139,9 @@ class Waiting:
 
     def _failed(self, call: Call, setback: Setback, now: float) -> Failure | float:
         call.failed += 1
+        if setback.kind not in UNSENT:
+            self.stalled.add(call)
+            self.on_stall()
         over = call.failed >= self._patience.attempts
         if over and self.circuit.successes > call.served:
             return self._unanswered(call, setback)
@@ -146,9 +158,10 @@ class Waiting:
         self._suspected(call, setback, now)
         seconds = now - self._down_at
         alone = self.drained and setback.kind not in UNSENT  # no others are to be had, which could tell more
-        few = self._given_up + len(self.active) < SUSPICIOUS
+        left = self._given_up + len(self.active)
+        few = left < SUSPICIOUS
         last = len(self.active) == 1 and call.failed > self._patience.attempts
-        over = seconds >= self._patience.outage and (few or setback.kind == "failed")
+        over = seconds >= self._patience.outage and (few or setback.kind == "failed" or left * MANY <= self.circuit.successes + self.found)
         if alone and (over or (few and last)):
             self._given_up += 1
             return self._unanswered(call, setback)

@@ -70,7 +70,7 @@ def _head(folder: RunFolder) -> Iterator[str]:
     if status not in ("", "finished"):
         reached = ", ".join(folder.manifests) or "none"
         why = f" {escape(str(run['why']))}" if run.get("why") else ""
-        verb = {"failed": "failed", "interrupted": "was interrupted"}.get(status, f"is {status}")
+        verb = {"failed": "failed", "interrupted": "was interrupted", "running": "is running, or was killed"}.get(status, f"is {status}")
         yield f"**This run {escape(verb)}.**{why}\n\nFinished stages: {reached}."
 
 
