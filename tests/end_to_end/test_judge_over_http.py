@@ -94,6 +94,20 @@ def test_trying_budget_and_whole_pay_for_nothing_twice(server: OpenAIServer, tmp
     assert "secret-of-the-test" not in report + tried + ended
 
 
+def test_judgments_of_an_earlier_run_are_said_to_be_and_leave_their_figures_where_a_floor_ends_the_next(
+    server: OpenAIServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert invoke([*RUN]) == 0
+    assert "Judging took " in capsys.readouterr().out
+    assert invoke([*RUN]) == 0
+    assert "Judging, in an earlier run, took " in capsys.readouterr().out
+    assert invoke([*RUN, "--set", "judge.require={kappa: 0.3}"]) == 1
+    assert "judge.require asks for what cannot be measured" in capsys.readouterr().err
+    ended = tmp_path / "runs/http/latest"
+    assert json.loads((ended / "trust.json").read_text())["labels"]
+    assert "## How far the judges can be trusted" in (ended / "report.md").read_text()
+
+
 def test_plan_tells_calls_tokens_and_money(server: OpenAIServer, capsys: pytest.CaptureFixture[str]) -> None:
     assert invoke(["run", "recipe.yaml", "--until", "mine", "--cpu"]) == 0
     capsys.readouterr()

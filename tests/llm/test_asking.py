@@ -272,6 +272,20 @@ def test_an_endpoint_that_only_refuses_for_lack_of_room_ends_the_run(at):
         at(server).answers(map(ask, QUESTIONS))
 
 
+def test_an_endpoint_that_refuses_for_lack_of_room_again_and_again_is_told_of_once(at):
+    with serving(in_turn([rate_limited(0.01)] * 40, echo)) as server:
+        made = at(server, patience=Patience(attempts=8, first=0.01, longest=0.02))
+        assert len(made.answers(map(ask, QUESTIONS))) == len(QUESTIONS)
+    [told] = made.progress.warnings
+    assert told.startswith("the endpoint refuses calls for their number, and is asked more slowly (429")
+
+
+def test_a_page_in_place_of_an_answer_is_shown(at):
+    page = Answer(body=b"<html><body>Please log in</body></html>")
+    with serving(always(page)) as server, pytest.raises(RunError, match="what is no JSON: '<html><body>Please log in"):
+        at(server).answers(map(ask, QUESTIONS[:2]))
+
+
 def test_a_wait_that_nobody_would_sit_through_ends_the_run(at):
     with serving(always(rate_limited(3600))) as server, pytest.raises(RunError, match="asks to wait 3600 s"):
         at(server).answers(map(ask, QUESTIONS))

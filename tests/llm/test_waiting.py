@@ -319,4 +319,4 @@ def test_answers_that_are_on_their_way_when_a_run_ends_are_kept(tmp_path):
     assert sent == 64
     again = asked(policy(False), some(100), tmp_path / "calls", concurrency=32)
     assert again.answers == {"found": sent - 2, "ok": 100 - sent + 2}
-    assert [warning for warning in first.warnings if "on their way" in warning]
+    assert [warning for warning in first.warnings if "on the way" in warning]

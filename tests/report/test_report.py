@@ -88,7 +88,8 @@ def test_it_is_told_where_training_changed_nothing(write_run: Callable[..., Path
 def test_pairs_without_an_answer_are_told(write_run: Callable[..., Path], summaries: dict[str, Any]):
     told = {"seen": 40, "blind": 2, "judged": 40, "verdicts": {}, "counts": {"missing": {"unparsed": 7, "refused": 0}}}
     run = write_run(summaries | {"judge": {"judges": {"strict": told}}})
-    assert "note: judge 'strict' gave no answer that could be used on 7 of 42 pairs (7 unparsed)" in terminal_summary(run).splitlines()
+    note = "note: judge 'strict' gave no answer that could be used on 7 of 42 pairs (7 unparsed)"
+    assert f"{note}; `recipekit run --from judge` asks for these anew" in terminal_summary(run).splitlines()
 
 
 def test_metrics_for_programs_are_the_reports_figures(write_run: Callable[..., Path]):

@@ -61,3 +61,14 @@ def test_a_server_that_is_down_is_told_with_its_place(tmp_path):
         check_servers(recipe, ["collect", "mine"])
     assert error.value.code == "RK260"
     check_servers(recipe, ["collect"])
+
+
+def test_a_limit_in_usd_for_a_model_without_a_price_is_told_before_hours_are_spent(tmp_path):
+    judge = "judge: {judges: {mine: {use: llm, model: openai/no-such-model, api_base: 'http://127.0.0.1:1/v1'}}, max_cost_usd: 1}\n"
+    (tmp_path / "recipe.yaml").write_text(
+        SERVERS.replace('    there: {use: qdrant, encoder: student, url: "http://127.0.0.1:1"}\n', "") + judge
+    )
+    told = "recipe.yaml:8:24: judge.judges.mine: max_cost_usd needs the price of openai/no-such-model"
+    with pytest.raises(ComponentError, match=re.escape(told)) as error:
+        check_servers(load_recipe(tmp_path / "recipe.yaml"), ["mine", "judge"])
+    assert error.value.code == "RK240"

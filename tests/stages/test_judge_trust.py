@@ -409,9 +409,23 @@ def test_what_the_budget_left_is_told_with_the_way_on(inputs, tmp_path):
     [note] = summary["notes"]
     assert note == (
         "judge 'one': the budget is spent, 12 of 48 pairs stay without its verdict. To go on, raise judge.max_cost_usd (0.4): "
-        "about $0.13 more would do; what is paid for is kept and is not paid again"
+        "about $0.13 more would do for this judge; what is paid for is kept and is not paid again"
     )
     assert inputs.progress.warnings == [note]
+
+
+def test_what_a_limit_of_calls_left_is_told_in_calls(inputs, tmp_path):
+    spec = Reads(verdict=oracle, silent=True, counts={"calls": 3, "usd": None, "unpaid": 12})
+    _, summary = run(inputs, tmp_path, section({"max_calls": 3, "trust": {"known": 0.0}}, one=spec))
+    [note] = summary["notes"]
+    assert "raise judge.max_calls (3): about 1 call more would do for this judge; what is paid" in note
+
+
+def test_a_limit_that_allows_no_call_says_what_one_may_cost(inputs, tmp_path):
+    spec = Reads(verdict=oracle, silent=True, counts={"calls": 0, "usd": 0.0, "unpaid": 48, "refused_usd": 0.0034})
+    _, summary = run(inputs, tmp_path, section({"max_cost_usd": 0.003, "trust": {"known": 0.0}}, one=spec))
+    [note] = summary["notes"]
+    assert "raise judge.max_cost_usd (0.003) (the next call could cost $0.0034, for which there was no room); what is paid" in note
 
 
 def test_counts_of_a_judge_that_is_done_survive_the_death_of_the_next(inputs, tmp_path):

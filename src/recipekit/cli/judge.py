@@ -118,7 +118,8 @@ def _pair(number: int, pair: Judged, width: int) -> Iterator[str]:
     yield f"{number}. {_cut(pair.query, width, 2)}"
     yield f"   {_cut(pair.passage_id, width, 1)}, rank {pair.rank}{known}"
     yield f"   {_cut(pair.passage, width, 4)}"
-    yield f"   {pair.verdict.upper()}{f' ({details})' if details else ''} by {pair.judge}"
+    said = f"{pair.verdict.upper()}{f' ({details})' if details else ''} by {pair.judge}"
+    yield f"   {said}" if pair.answered else f"   {pair.verdict.upper()}: {pair.judge} gave no answer that could be used"
     if pair.reason:
         yield f"   {_cut(pair.reason, width, 3)}"
     yield ""

@@ -229,6 +229,9 @@ class JudgeSpec(Component):
     """Judge at most so many pairs in all, a seeded sample of those that the other conditions leave. Of these, at most the share
     `trust.known` goes on pairs that are judged blind because their label is known."""
 
+    def check_limit(self, max_cost_usd: float) -> None:
+        """See that a limit in USD can be kept, before anything is made. Raises `ComponentError` where what is paid is not known."""
+
     def build(self, context: Context) -> Judge:
         """Make the judge."""
         return super().build(context)  # type: ignore[no-any-return]

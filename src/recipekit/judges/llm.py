@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Literal, Self
 from pydantic import Field, model_validator
 
 from recipekit.artifacts.key import key_of
-from recipekit.component import Context, Headers, Judge, JudgeSpec, LocalPath, NotIdentity, Secret, Sizes, Url
+from recipekit.component import Context, Headers, Judge, JudgeSpec, LocalPath, NotIdentity, Secret, Sizes, Spending, Url
 from recipekit.endpoints import Patience
 from recipekit.errors import ComponentError
 from recipekit.judges.prompting.render import RULES, SHIPPED, Prompt, Said, own, shipped
@@ -214,6 +214,17 @@ class Llm(JudgeSpec):
         from recipekit.llm.reach import check_reach
 
         check_reach(self.model, self._endpoint())
+
+    def check_limit(self, max_cost_usd: float) -> None:
+        """See that the model's price is known.
+
+        Raises:
+            ComponentError: It is not.
+        """
+        from recipekit.llm.budget import require_price
+        from recipekit.llm.prices import price_of
+
+        require_price(self.model, price_of(self.model, self.price), Spending(max_cost_usd=max_cost_usd))
 
     def build(self, context: Context) -> Judge:
         """Make the judge; nothing is asked yet.

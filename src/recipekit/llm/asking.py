@@ -248,7 +248,9 @@ class Asker:
             if not call.sent:
                 task.cancel()
         if sent := sum(call.sent and not task.done() for task, call in tasks.items()):
-            self._attempts.waiting.tell("endpoint_ends", f"the run ends; waiting for {sent} answers that are on their way")
+            self._attempts.waiting.tell(
+                "endpoint_ends", f"the run ends; waiting for {sent} {'answer that is' if sent == 1 else 'answers that are'} on the way"
+            )
         await asyncio.gather(*tasks, return_exceptions=True)
         await asyncio.sleep(0)  # what they left to be written is written
         self._attempts.ending = False

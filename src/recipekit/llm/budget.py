@@ -38,6 +38,8 @@ class Budget:
         self._max_calls = UNLIMITED if spending.max_calls is None else min(UNLIMITED, spending.max_calls)
         self._open: defaultdict[str, list[int]] = defaultdict(list)  # request key -> reservations of this process
         self._refused = False
+        self.refused_usd: float | None = None
+        """What the last call that the limit did not allow could have cost at most."""
         with store.together():
             store.write("INSERT OR IGNORE INTO ledgers (name) VALUES (?)", (self._ledger,))
             store.write("UPDATE reservations SET lost = 1 WHERE ledger = ? AND lost = 0", (self._ledger,))
@@ -63,6 +65,7 @@ class Budget:
             ).rowcount
             if not booked:
                 self._refused = self._refused or not self.in_flight
+                self.refused_usd = usd
                 return False
             row = self._store.write(
                 "INSERT INTO reservations (ledger, key, amount, at) VALUES (?, ?, ?, ?)",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import socket
 from collections.abc import Iterator, Mapping
@@ -189,7 +190,10 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 
 
 def _message(error: Exception) -> str:
-    """The endpoint's own words, without litellm's wrapping."""
+    """The endpoint's own words, without litellm's wrapping; of what is no reply, its beginning."""
+    for cause in _causes(error):
+        if isinstance(cause, json.JSONDecodeError):
+            return f"answered with what is no JSON: {' '.join(cause.doc.split())[:80]!r}"
     text = str(getattr(error, "message", "") or error).strip()
     _, wrapped, own = text.partition("Exception - ")
     lines = (own if wrapped else text).splitlines()

@@ -87,6 +87,7 @@ class Waiting:
         self._endpoint, self._pace, self._patience, self._progress, self._random = endpoint, pace, patience, progress, random
         self._suspect: Call | None = None  # whose patience was over first since the endpoint last served
         self._given_up = 0  # calls since then
+        self._told_limited = False
         self._served_at = self._failed_at = self._down_at = 0.0
 
     def served(self) -> None:
@@ -131,6 +132,9 @@ class Waiting:
 
     def _refused(self, call: Call, setback: Setback, now: float) -> float:
         call.refused += 1
+        if call.refused >= SUSPICIOUS and not self._told_limited:
+            self._told_limited = True
+            self.tell("endpoint_limits", f"the endpoint refuses calls for their number, and is asked more slowly ({setback.reason})")
         if call.refused < self._patience.attempts:
             return self._patience.wait(call.refused, setback.asked, self._random)
         if (seconds := now - max(call.since, self._served_at, self._failed_at)) < self._patience.refusing:

@@ -147,15 +147,20 @@ def _judges(document: Document, recipe: dict[str, Any], bound: Mapping[KeyPath, 
     names = list(judges)
     for place, (name, slot) in enumerate(judges.items()):
         if isinstance(slot, dict):
-            _conditions(document, ("judge", "judges", name), slot, names[:place], names)
+            audited = recipe["judge"].get("audit_given") is True
+            _conditions(document, ("judge", "judges", name), slot, names[:place], names, audited)
     _measurable(document, recipe["judge"], [component.type for path, component in bound.items() if path[:2] == ("judge", "judges")])
 
 
-def _conditions(document: Document, path: KeyPath, slot: dict[str, Any], before: list[str], names: list[str]) -> None:
+def _conditions(document: Document, path: KeyPath, slot: dict[str, Any], before: list[str], names: list[str], audited: bool) -> None:
     """What a judge asks of the verdicts before it, where nobody can have given them."""
     nobody = "the first judge has no judge before it"
-    if not before and slot.get("when") == ["ignore"]:
-        document.find((*path, "when"), f"{nobody}, so no pair is 'ignore' yet: it would judge nothing", "RK107")
+    when = slot.get("when")
+    asked = set(when) if isinstance(when, list) and all(isinstance(word, str) for word in when) else set()
+    given = {"ignore"} if audited else {"ignore", "positive"}  # a source's positives are judged in an audit alone
+    if not before and "ignore" in asked and asked <= given:
+        words = " or ".join(map(repr, sorted(asked)))
+        document.find((*path, "when"), f"{nobody}, so no pair is {words} yet: it would judge nothing", "RK107")
     if not before and slot.get("below_confidence") is not None:
         document.find((*path, "below_confidence"), f"{nobody}, so no pair has a confidence yet: it would judge nothing", "RK107")
     other = slot.get("disagreeing_with")

@@ -46,7 +46,9 @@ def spent_told(folder: RunFolder) -> str:
     money = "an unknown amount (no price is known)" if spent["usd"] is None else usd(spent["usd"])
     stored = sum((counts.get("from_store") or {}).get("usd") or 0.0 for counts in asking_judges(folder).values())
     earlier = f"; what came from the store had cost {usd(stored)} before" if stored else ""
-    return f"Judging took {plural(spent['calls'], 'call')} to paid endpoints and cost {money}{earlier}."
+    made = folder.run.get("made")
+    took = "Judging took" if made is None or "judge" in made else "Judging, in an earlier run, took"
+    return f"{took} {plural(spent['calls'], 'call')} to paid endpoints and cost {money}{earlier}."
 
 
 def trust_told(folder: RunFolder) -> str:

@@ -78,7 +78,8 @@ def _found(folder: RunFolder) -> Iterator[str]:
     if told := false_negatives_told(folder.summary("judge").get("false_negatives") or {}):
         yield told
     yield from filter(None, (trust_told(folder), spent_told(folder)))
-    yield from (f"note: {told}" for told in without_answer(folder.summary("judge").get("judges") or {}))
+    for told in without_answer(folder.summary("judge").get("judges") or {}):
+        yield f"note: {told}; `recipekit run --from judge` asks for these anew"
     yield from (f"note: {note}" for note in folder.summary("judge").get("notes") or ())
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from functools import partial
 
-from recipekit.component import Component
+from recipekit.component import Component, JudgeSpec
 from recipekit.errors import told_at
 from recipekit.recipe.load import where
 from recipekit.recipe.models import Recipe
@@ -17,13 +17,16 @@ __all__ = ["check_data", "check_servers"]
 
 
 def check_servers(recipe: Recipe, stages: Collection[str]) -> None:
-    """See that every server can be asked that the components of some stages work with (`Component.reach`).
+    """See that every server can be asked that the components of some stages work with (`Component.reach`), within the recipe's limit.
 
     Raises:
         RecipekitError: What the first one has to say, with its place in the recipe.
     """
+    limit = recipe.judge.max_cost_usd if recipe.judge else None
     for path, component in _components(recipe, stages):
         with told_at(partial(where, recipe, path)):
+            if limit is not None and isinstance(component, JudgeSpec):
+                component.check_limit(limit)
             component.reach()
 
 

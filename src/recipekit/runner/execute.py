@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -197,7 +198,12 @@ class _Execution:
         file = artifact.path / TRUST_FILE
         if self.recipe.judge and file.is_file():
             left = unpaid(artifact.manifest["summary"]["judges"])
-            gate(json.loads(file.read_text(encoding="utf-8")), self.recipe.judge.require, look=str(file), unpaid=left)
+            try:
+                look = str(self.folder / TRUST_FILE)
+                gate(json.loads(file.read_text(encoding="utf-8")), self.recipe.judge.require, look=look, unpaid=left)
+            except RunError:
+                shutil.copyfile(file, self.folder / TRUST_FILE)
+                raise
 
     def _make(self, planned: StagePlan, *, force: bool) -> Artifact:
         name, key = planned.stage, str(planned.key)

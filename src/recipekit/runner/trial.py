@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from recipekit.artifacts.store import Artifact
 from recipekit.component import JudgeSpec, Progress, Ranks
@@ -42,6 +41,8 @@ class Judged:
     grade: float | None
     confidence: float | None
     reason: str | None
+    answered: bool = True
+    """False where the judge gave no answer that could be used, which is an `ignore`."""
 
 
 @dataclass(frozen=True)
@@ -136,8 +137,14 @@ def _freed_judges(recipe: Recipe, tried: JudgeSection, summary: Mapping[str, Any
 
 
 def _askable(candidates: pa.Table, section: JudgeSection) -> int:
-    """How many candidates a judge may be asked about: in an audit all, otherwise those that the source does not call positives."""
-    return len(candidates) if section.audit_given else len(candidates) - int(pc.sum(candidates["given"]).as_py() or 0)
+    """How many candidates a judge may be asked about, within its `top`: in an audit all, otherwise those that no source calls positives."""
+    tops = [slot.spec.top for slot in section.judges.values() if isinstance(slot.spec, JudgeSpec)]
+    asked = np.ones(len(candidates), dtype=np.bool_)
+    if tops and None not in tops:
+        asked &= places_in_runs(candidates["query"].to_numpy()) < max(top for top in tops if top is not None)
+    if not section.audit_given:
+        asked &= ~candidates["given"].to_numpy(zero_copy_only=False)
+    return int(asked.sum())
 
 
 def _queries(query: Rows, section: JudgeSection, n: int, seed: int) -> Rows:
@@ -187,4 +194,5 @@ def _judged(mined: Mined, tried: pa.Table, words: Mapping[tuple[int, int], Mappi
             grade=word["grade"],
             confidence=word["confidence"],
             reason=word["reason"],
+            answered=not word["unanswered"],
         )

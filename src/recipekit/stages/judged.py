@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -126,10 +127,13 @@ def _unpaid(section: JudgeSection, name: str, told: Mapping[str, Any], counts: M
     limits = {"max_cost_usd": section.max_cost_usd, "max_calls": section.max_calls}
     named = " or ".join(f"judge.{key} ({value:,g})" for key, value in limits.items() if value is not None)
     left, seen = int(counts["unpaid"]), told["seen"] + told.get("blind", 0)
-    paid = seen - left
-    usd = (counts.get("usd") or 0.0) + ((counts.get("from_store") or {}).get("usd") or 0.0)
-    rest = usd / paid * left if paid > 0 else 0.0
-    more = f": about ${_usd(rest)} more would do" if rest else ""
+    stored, share = counts.get("from_store") or {}, left / (seen - left) if seen > left else 0.0
+    usd = share * ((counts.get("usd") or 0.0) + (stored.get("usd") or 0.0)) if section.max_cost_usd is not None else 0.0
+    calls = math.ceil(share * (counts["calls"] + stored.get("replies", 0))) if section.max_calls is not None else 0
+    rest = " and ".join([f"${_usd(usd)}"] * bool(usd) + [f"{calls:,} call{'s' * (calls > 1)}"] * bool(calls))
+    more = f": about {rest} more would do for this judge" if rest else ""
+    if refused := counts.get("refused_usd"):
+        more += f" (the next call could cost ${_usd(refused)}, for which there was no room)"
     return (
         f"judge '{name}': the budget is spent, {left:,} of {seen:,} pairs stay without its verdict. To go on, raise {named}{more}; "
         f"what is paid for is kept and is not paid again"

@@ -161,7 +161,7 @@ def check_floors(
     whose = "in people's sample" if by_people else "among the candidates that are judged blind"
     if short := [f"{name} needs {ENOUGH} {what} {whose}, and there are {n}" for name, what, n in _lacking(floors, truth)]:
         helps = next((remedy for remedy, then in remedies.items() if not _lacking(floors, then())), None)
-        raise _unmeasurable(short, *([] if helps is None else [helps]))
+        raise _unmeasurable(short, *([] if helps is None else [helps]), by_people=by_people)
 
 
 def _lacking(floors: Floors, truth: Codes) -> list[tuple[str, str, int]]:
@@ -197,7 +197,7 @@ def gate(trust: Mapping[str, Any], floors: Floors, *, look: str, unpaid: Mapping
     if missing:
         wanting = max((ENOUGH - n for name in required for _, n in _few(name, _told(name, cascade))), default=0)
         paid_for = [f"raise the budget, which left {n:,} pairs of judge '{name}' unjudged" for name, n in unpaid.items()]
-        raise _unmeasurable(missing, *(paid_for if sum(unpaid.values()) >= wanting else ()))
+        raise _unmeasurable(missing, *(paid_for if sum(unpaid.values()) >= wanting else ()), by_people=by == "people")
     failed = [
         _short_of(name, cascade[name], limit) for name, limit in required.items() if not _reached(name, cascade[name]["value"], limit)
     ]
@@ -213,9 +213,11 @@ def _required(floors: Floors) -> dict[str, float]:
     return {name: limit for name in FIGURES if (limit := getattr(floors, name)) is not None}
 
 
-def _unmeasurable(reasons: Sequence[str], *ways: str) -> RunError:
-    """`ways` to go on that come before labelling by hand."""
+def _unmeasurable(reasons: Sequence[str], *ways: str, by_people: bool = False) -> RunError:
+    """`ways` to go on that come before labelling by hand, of which people have done some where `by_people`."""
     label = "label some (`recipekit judge sample` writes a file to fill in), and name the file in judge.trust.sample"
+    if by_people:
+        label = "label more pairs for judge.trust.sample (`recipekit judge sample` writes a file to fill in), or require less"
     advice = ", or ".join([*ways, label])
     return RunError(f"judge.require asks for what cannot be measured: {'; '.join(reasons)}. To go on, {advice}", code="RK622")
 

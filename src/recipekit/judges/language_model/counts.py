@@ -13,7 +13,7 @@ BILLED = ("refusal", "content_filter", "cut", "unparsed")
 """Failures that are among the calls made; the others were not answered, and are taken back."""
 
 
-def counts_of(total: Mapping[str, Any], priced: bool, paid_usd: float, made: int) -> dict[str, Any]:
+def counts_of(total: Mapping[str, Any], priced: bool, paid_usd: float, made: int, refused_usd: float | None = None) -> dict[str, Any]:
     """The counts as JSON values.
 
     Args:
@@ -21,12 +21,13 @@ def counts_of(total: Mapping[str, Any], priced: bool, paid_usd: float, made: int
         priced: Whether the model's price is known.
         paid_usd: What this artifact's ledger paid for this judge, in all attempts.
         made: Calls that it made.
+        refused_usd: What the call that its budget did not allow could have cost at most.
 
     Returns:
         `pairs`, `verdicts` (its own, on these), `calls` and `usd` (made and paid for this artifact), `from_store` (replies that were paid
-        for earlier, and what they had cost), `unpaid` (pairs that the budget left unjudged), `missing` (pairs without a grade, by reason),
-        `asked_again`, `failures`, `cut`, `tokens`, `models` and, where they are known, `canaries`, `positions`, `repeat` and
-        `mean_confidence`.
+        for earlier, and what they had cost), `unpaid` (pairs that the budget left unjudged), `refused_usd` (where it left some),
+        `missing` (pairs without a grade, by reason), `asked_again`, `failures`, `cut`, `tokens`, `models` and, where they are known,
+        `canaries`, `positions`, `repeat` and `mean_confidence`.
     """
     failed = sum(total.get("failures", {}).get(kind, 0) for kind in BILLED)
     replies = total.get("replies", 0)
@@ -46,6 +47,8 @@ def counts_of(total: Mapping[str, Any], priced: bool, paid_usd: float, made: int
         "tokens": total.get("tokens", {}),
         "models": total.get("models", {}),
     }
+    if counts["unpaid"] and refused_usd:
+        counts["refused_usd"] = round(refused_usd, 6)
     if canaries := total.get("canaries"):
         counts["canaries"] = {kind: {**of, "pass_rate": round(of["passed"] / of["seen"], 4)} for kind, of in canaries.items()}
     if positions := total.get("positions"):

@@ -109,7 +109,8 @@ class LlmJudge:
                     yield from self._give(tally)
                     since = time.monotonic()
             yield from self._give(tally)
-            self.counts = counts_of(tally.total(), self.price is not None, budget.spent_usd - before["usd"], budget.calls - before["calls"])
+            usd, calls = budget.spent_usd - before["usd"], budget.calls - before["calls"]
+            self.counts = counts_of(tally.total(), self.price is not None, usd, calls, budget.refused_usd)
             self.context.progress.log("judge.llm", model=self.spec.model, structured=self._structured, **self.counts)
 
     def _open(self, store: CallStore, budget: Budget) -> Asker:
