@@ -63,10 +63,10 @@ def pairs_of(told: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def test_before_mining_the_pairs_are_a_bound(recipe: Recipe, tiny_dataset: Dataset) -> None:
-    # 12 train queries with 30 candidates each, and a tenth of their 12 positives blind
+    # 12 train queries with 30 candidates each, and blind a tenth of their 12 positives, give or take three deviations of 1.04
     assert told(recipe, tiny_dataset, {"one": Paid()}) == {
         "pairs at most": 360,
-        "judges": {"one": {"pairs at most": 361, "calls": 36.1, "usd": 0.361}},
+        "judges": {"one": {"pairs at most": 365, "calls": 36.5, "usd": 0.365}},
     }
 
 
@@ -84,14 +84,14 @@ def test_conditions_count_and_those_on_verdicts_leave_a_bound(recipe: Recipe, ti
     judges: dict[str, JudgeSpec] = {"near": Free(), "top": Paid(top=5), "cascade": Paid(when=("positive",)), "sample": Paid(sample=50)}
     found = told(recipe, tiny_dataset, judges, {"candidates": 212}, max_cost_usd=4.0, max_calls=9)
     assert list(found["judges"]) == ["top", "cascade", "sample"], "a filter takes nothing worth telling"
-    assert pairs_of(found) == [{"pairs at most": 61}, {"pairs at most": 201}, {"pairs": 50}]
-    assert found["usd"] == pytest.approx(0.312)
+    assert pairs_of(found) == [{"pairs at most": 65}, {"pairs at most": 205}, {"pairs": 50}]
+    assert found["usd"] == pytest.approx(0.32)
     assert (found["max_cost_usd"], found["max_calls"]) == (4.0, 9)
 
 
 def test_what_people_labelled_may_be_asked_about_too(recipe: Recipe, tiny_dataset: Dataset, tmp_path: Path) -> None:
     trust = recipe.judge.trust.model_copy(update={"sample": tmp_path / "labels.csv"})  # type: ignore[union-attr]
-    assert pairs_of(told(recipe, tiny_dataset, {"one": Paid()}, trust=trust)) == [{"pairs at most": 363}]
+    assert pairs_of(told(recipe, tiny_dataset, {"one": Paid()}, trust=trust)) == [{"pairs at most": 367}]
 
 
 @pytest.mark.parametrize(
@@ -148,8 +148,8 @@ def test_before_anything_is_collected_a_plan_goes_by_what_the_recipe_expects(rec
     assert mine["queries to mine"] == 9_000
     assert mine["retrievers"]["lexical"]["bytes of index"] == pytest.approx(1_000_000 * 300 / 15 * 8)
     judged = told(foreseen, None, {"one": Paid()})  # type: ignore[arg-type]
-    # 30 candidates for each of 9,000 queries, and a tenth of their 18,000 positives blind
-    assert pairs_of(judged) == [{"pairs at most": 270_000 + 1_800}]
+    # 30 candidates for each of 9,000 queries, and blind a tenth of their 18,000 positives, give or take three deviations of 40.2
+    assert pairs_of(judged) == [{"pairs at most": 270_000 + 1_800 + 121}]
     assert estimate(foreseen, "collect", foreseen.collect, None)["bytes of text"] == pytest.approx(1_000_000 * 300 + 10_000 * 40)
 
 

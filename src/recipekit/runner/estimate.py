@@ -191,6 +191,11 @@ def _asked(spec: JudgeSpec, section: JudgeSection, pile: _Pile) -> tuple[int, bo
         pairs += pile.positives
     if type(spec).measured:
         # Judged negatives are among the candidates anyway, and so are most of the pairs that people labelled.
-        pairs += (0 if section.audit_given else round(section.trust.known * pile.positives)) + (0 if pile.mined else pile.people)
+        pairs += (0 if section.audit_given else _drawn(section.trust.known, pile.positives)) + (0 if pile.mined else pile.people)
         exact = exact and (section.audit_given or section.trust.known == 0)
     return (pairs, exact) if spec.sample is None or spec.sample > pairs else (spec.sample, exact or not said_before)
+
+
+def _drawn(share: float, n: int) -> int:
+    """Of `n` pairs, each drawn with a chance, how many these are at most: three standard deviations above the mean."""
+    return min(n, math.ceil(share * n + 3 * math.sqrt(share * (1 - share) * n)))
