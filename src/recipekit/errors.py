@@ -15,11 +15,14 @@ A user's mistake ends in one of these, and the command line prints its text alon
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Final
 
 __all__ = [
+    "NO_SPACE",
     "ComponentError",
     "DataError",
     "ModelError",
@@ -30,6 +33,9 @@ __all__ = [
     "StoreError",
     "told_at",
 ]
+
+NO_SPACE: Final = (errno.ENOSPC, errno.EDQUOT)
+"""What the operating system says of a full disk, or of a full share of one."""
 
 
 class RecipekitError(Exception):

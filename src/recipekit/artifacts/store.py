@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from recipekit.errors import StoreError
+from recipekit.errors import NO_SPACE, StoreError
 
 __all__ = ["Artifact", "Store", "explained", "write_json"]
 
@@ -214,7 +214,7 @@ def explained(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno in NO_SPACE:
             raise StoreError(
                 f"no space left on the disk of {path}: free some (`recipekit cache gc` removes what no run needs), then run again",
                 code="RK501",

@@ -6,7 +6,6 @@ that is called is imported, so that `recipekit --help` needs neither pydantic no
 
 from __future__ import annotations
 
-import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -17,7 +16,7 @@ from typing import Annotated, Final
 import typer
 
 from recipekit import __version__
-from recipekit.errors import RecipeError, RecipekitError
+from recipekit.errors import NO_SPACE, RecipeError, RecipekitError
 
 __all__ = ["VERBS", "app_for", "invoke", "main"]
 
@@ -37,7 +36,6 @@ VERBS: Final = {
 """Every verb with its help, in the order of their use."""
 
 EXIT_ERROR, EXIT_RECIPE, EXIT_INTERRUPTED, EXIT_PIPE = 1, 2, 130, 141
-FULL: Final = (errno.ENOSPC, errno.EDQUOT)
 INTERRUPTED: Final = "RK606"
 """The code of a run that was interrupted, which says how to go on."""
 
@@ -84,16 +82,13 @@ def _flushed(code: int) -> int:
 
 def _not_written(error: OSError) -> int:
     """End where output went to nobody or to a full disk; what else the system refused goes on as it is."""
-    if not isinstance(error, BrokenPipeError) and error.errno not in FULL:
-        raise error
-    if isinstance(error, BrokenPipeError):
-        code = EXIT_PIPE
-    else:
+    if error.errno in NO_SPACE:
         _complain(f"{f'{error.filename}: ' if error.filename else ''}no space left on the disk")
-        code = EXIT_ERROR
+    elif not isinstance(error, BrokenPipeError):
+        raise error
     _silence(sys.stdout.fileno())  # Python must not try again at its exit
     _silence(sys.stderr.fileno())
-    return code
+    return EXIT_PIPE if isinstance(error, BrokenPipeError) else EXIT_ERROR
 
 
 def _complain(text: str) -> None:

@@ -20,10 +20,12 @@ def report(
 
     folder = find_run(run, runs)
     file = folder / "report.md"
-    text = file.read_text(encoding="utf-8", errors="replace") if file.is_file() else render(folder)
-    if not file.is_file():
+    if file.is_file():
+        text = file.read_text(encoding="utf-8", errors="replace")
+    else:
+        text = render(folder)
         with suppress(OSError):  # it was asked for here; that it also stays there is a courtesy
-            write_report(folder)
+            write_report(folder, text)
     typer.echo(text, nl=False)
 
 

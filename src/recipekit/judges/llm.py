@@ -16,7 +16,7 @@ from recipekit.endpoints import Patience
 from recipekit.errors import ComponentError
 from recipekit.judges.prompting.render import RULES, SHIPPED, Prompt, Said, own, shipped
 from recipekit.llm.prices import GivenPrice
-from recipekit.llm.thinking import thinking_in
+from recipekit.llm.thinking import Thinking, thinking_in
 from recipekit.records import Verdict
 
 if TYPE_CHECKING:
@@ -197,8 +197,13 @@ class Llm(JudgeSpec):
     @property
     def told_temperature(self) -> float | None:
         """The temperature that is asked for; None for a model that is to think, which may not be told one."""
-        thinks = thinking_in(self.sampling).asked if self.reasoning_effort is None else self.reasoning_effort != "none"
-        return None if thinks else self.temperature
+        return None if self._thinking.asked else self.temperature
+
+    @property
+    def _thinking(self) -> Thinking:
+        """What the recipe says of thinking, by `reasoning_effort` or in `sampling`."""
+        told = thinking_in(self.sampling)
+        return told if self.reasoning_effort is None else replace(told, asked=self.reasoning_effort != "none")
 
     @property
     def patience(self) -> Patience:
@@ -268,12 +273,10 @@ class Llm(JudgeSpec):
         from recipekit.judges.language_model.requests import Requests
         from recipekit.llm.prices import known_of, reasons_unasked
 
-        asked = thinking_in(self.sampling)
-        if self.reasoning_effort is not None:
-            asked = replace(asked, asked=self.reasoning_effort != "none")
+        told = self._thinking
         always = bool(known_of(self.model).get("thinking_always_on"))
-        thinks = reasons_unasked(self.model) if asked.asked is None else asked.asked or always
-        return Requests(self, self._prompt(), seed, reasons_first=thinks, thoughts=asked.budget)
+        thinks = reasons_unasked(self.model) if told.asked is None else told.asked or always
+        return Requests(self, self._prompt(), seed, reasons_first=thinks, thoughts=told.budget)
 
     def _prompt(self) -> Prompt:
         if self.prompt != "own":

@@ -81,7 +81,7 @@ class Attempts:
 
     def found(self) -> None:
         """A request was answered from the store: the endpoint takes such requests, and did serve. Whether it still does is not told."""
-        self._good = self.waiting.proven = True
+        self._good = True
         self.waiting.found += 1
         self._found += 1
         if self._found > SELDOM * self._refused:

@@ -74,10 +74,8 @@ class Waiting:
         self.circuit = Circuit()
         self.active: set[Call] = set()
         """Calls that are not answered yet."""
-        self.proven = False
-        """Whether the endpoint did serve in an earlier run."""
         self.found = 0
-        """Calls whose answers were kept by an earlier run."""
+        """Calls whose answers an earlier run kept, for which the endpoint did serve."""
         self.stalled: set[Call] = set()
         """Active calls that the endpoint may take ill. They are to hold up no others, which are asked beside them."""
         self.on_stall: Callable[[], None] = lambda: None
@@ -98,7 +96,7 @@ class Waiting:
 
     @property
     def _served_before(self) -> bool:
-        return self.proven or self.circuit.successes > 0
+        return self.found + self.circuit.successes > 0
 
     async def take_turns(self, call: Call) -> None:
         """In an outage, the calls try in turn: the first of them may be taken ill when the endpoint is well again."""

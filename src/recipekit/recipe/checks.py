@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from pydantic import BaseModel
@@ -12,21 +12,21 @@ from recipekit.component import Component, EncoderSpec, JudgeSpec, is_encoder_na
 from recipekit.recipe.components import Bound
 from recipekit.recipe.models import SECTIONS, TRAINED, Recipe
 from recipekit.recipe.places import Document, KeyPath, at
-from recipekit.recipe.slots import misshapen, sections
+from recipekit.recipe.slots import sections
 from recipekit.spelling import near
 
 __all__ = ["check"]
 
 
-def check(document: Document, bound: Mapping[KeyPath, Bound]) -> None:
+def check(document: Document, bound: Mapping[KeyPath, Bound], unclear: Collection[KeyPath]) -> None:
     """Find what does not fit together, in a recipe whose parts may be wrong themselves.
 
     Args:
         document: The recipe.
         bound: Its components, by path.
+        unclear: Maps of which nothing is said, since it is not known what they hold (`misshapen`).
     """
     recipe = {name: section for name, section in document.value.items() if section is not None}
-    unclear = set(misshapen(Recipe, recipe))
     if ("encoders",) not in unclear:
         _encoder_names(document, recipe, bound)
         _trainable(document, recipe, bound)

@@ -64,7 +64,8 @@ def _validate(document: Document, folder: Path, allow_local_code: bool) -> Recip
     if not isinstance(document.value, dict):
         document.find((), f"a recipe is a map of keys, found {shown(document.value)}", "RK105")
         return None
-    bound = _bind_written(document, folder, allow_local_code)
+    unclear = set(misshapen(Recipe, document.value))
+    bound = _bind_written(document, folder, allow_local_code, unclear)
     mixed_up(document, (), Recipe, document.value)
     _from_here(document)
     recipe: Recipe | None = None
@@ -74,7 +75,7 @@ def _validate(document: Document, folder: Path, allow_local_code: bool) -> Recip
         explain(error, document, Recipe)
     else:
         _attach(document, recipe, bound, folder, allow_local_code)
-    check(document, bound)
+    check(document, bound, unclear)
     return recipe
 
 
@@ -87,10 +88,9 @@ def _from_here(document: Document) -> None:
                 section[name] = os.path.abspath(Path(written).expanduser())
 
 
-def _bind_written(document: Document, folder: Path, allow_local_code: bool) -> dict[KeyPath, Bound]:
+def _bind_written(document: Document, folder: Path, allow_local_code: bool, unclear: set[KeyPath]) -> dict[KeyPath, Bound]:
     """The second phase, over the components as they are written; it goes first, since it needs no well-formed recipe."""
     written: list[tuple[KeyPath, str, Any]] = list(slots(Recipe, document.value))
-    unclear = set(misshapen(Recipe, document.value))
     check_placeholders(document, document.value, components={path for path, _, _ in written}, unclear=unclear)
     return {
         path: bind(document, path, kind, fields, folder, allow_local_code) for path, kind, fields in written if isinstance(fields, dict)

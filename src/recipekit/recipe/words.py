@@ -80,12 +80,11 @@ def explain(error: ValidationError, document: Document, model: type[BaseModel], 
         extra: Keys that may stand beside the model's own.
     """
     details = error.errors(include_url=False, include_input=False)
+    located = [_located(document, path, detail) for detail in details]
     expected: dict[KeyPath, list[str]] = {}
-    for detail in details:
-        where = _located(document, path, detail)
+    for detail, where in zip(details, located, strict=True):
         if words := _expected(detail):
             expected.setdefault(where, []).append(words)
-    located = [_located(document, path, detail) for detail in details]
     unknown = {where for detail, where in zip(details, located, strict=True) if detail["type"] == "extra_forbidden"}
     unnamed = {found.path: found.advice for where in located if (found := nameless(document, model, path, where))}
     for key, advice in unnamed.items():
@@ -98,10 +97,8 @@ def explain(error: ValidationError, document: Document, model: type[BaseModel], 
                 continue  # of a choice between two forms this is the other one: what is wrong in the one that was taken is said
             value = at(document.value, where)
             words = " or ".join(dict.fromkeys(expected[where]))
-            message = (
-                f"expected {words}, found {shown(value)}{instead(value, model, where[len(path) :], _expected(detail), detail['type'])}"
-            )
-            document.find(where, message, "RK105", at_key=isinstance(value, dict))
+            advice = instead(value, model, where[len(path) :], _expected(detail), detail["type"])
+            document.find(where, f"expected {words}, found {shown(value)}{advice}", "RK105", at_key=isinstance(value, dict))
         elif detail["type"] == "extra_forbidden":
             parent = model_at(model, where[len(path) : -1])
             known = [*_keys(parent), *(extra if len(where) == len(path) + 1 else ())]

@@ -31,8 +31,8 @@ def render(run: Path) -> str:
     return "\n\n".join(blocks) + "\n"
 
 
-def write_report(run: Path) -> None:
-    """Write `report.md`, and `metrics.json` if something was measured, into a run's folder.
+def write_report(run: Path, text: str | None = None) -> None:
+    """Write `report.md` (`text`, if it is rendered already), and `metrics.json` if something was measured, into a run's folder.
 
     Raises:
         StoreError: No run is there.
@@ -41,7 +41,7 @@ def write_report(run: Path) -> None:
     if folder.metrics:
         write_json(run / "metrics.json", folder.metrics)
     temporary = run / ".report.md.tmp"
-    temporary.write_text(render(run), encoding="utf-8")
+    temporary.write_text(render(run) if text is None else text, encoding="utf-8")
     temporary.replace(run / "report.md")
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import errno
 import os
 import resource
 import signal
@@ -20,7 +19,7 @@ from typing import NoReturn
 
 from recipekit.artifacts.store import Artifact, Store, write_json
 from recipekit.component import Ranks
-from recipekit.errors import RecipekitError, RunError, StoreError
+from recipekit.errors import NO_SPACE, RecipekitError, RunError, StoreError
 from recipekit.recipe.environment import redact
 from recipekit.recipe.load import load_recipe
 from recipekit.recipe.models import Recipe
@@ -41,7 +40,7 @@ def main(job_file: str) -> int:
     try:
         make(job)
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno not in NO_SPACE:
             return _unexpected(job, error)
         advice = "free some (`recipekit cache gc` removes what no run needs)"
         full = StoreError(f"no space left on the disk of {job.cache}: {advice}", code="RK501")

@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -94,12 +94,7 @@ def run(
     """
     planned = plan(recipe, cache=cache)
     names = [stage.stage for stage in planned]
-    for flag, name in (("--from", start), ("--until", until)):
-        if name is not None and name not in names:
-            meant = near(name, names) or f" It has {', '.join(names)}."
-            raise RunError(f"{flag} {name}: this recipe has no such stage.{meant}", code="RK605")
-    if start and until and names.index(start) > names.index(until):
-        raise RunError(f"--from {start} comes after --until {until}: nothing would be made", code="RK605")
+    _check_range(names, start, until)
     execution = _Execution(recipe, Store(Path(cache)), _new_folder(Path(runs), planned), launch or Launch(), command, say)
     forced = set(names[names.index(start) :]) if start else set()
     try:
@@ -127,6 +122,16 @@ def run(
     finally:
         if execution.warm:
             execution.warm.close()
+
+
+def _check_range(names: Sequence[str], start: str | None, until: str | None) -> None:
+    """Refuse a first and a last stage between which a recipe's stages have nothing."""
+    for flag, name in (("--from", start), ("--until", until)):
+        if name is not None and name not in names:
+            meant = near(name, names) or f" It has {', '.join(names)}."
+            raise RunError(f"{flag} {name}: this recipe has no such stage.{meant}", code="RK605")
+    if start and until and names.index(start) > names.index(until):
+        raise RunError(f"--from {start} comes after --until {until}: nothing would be made", code="RK605")
 
 
 def _new_folder(runs: Path, planned: Plan) -> Path:

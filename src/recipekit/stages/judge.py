@@ -116,7 +116,8 @@ class _Judging:
             told[name] = {"seen": int(asked.wanted.sum())}
             if name in self.measured:
                 self.asked[name] = asked.blind.copy()
-                self._check_floors()  # what was said before it has decided more
+                if self.spoken:  # what was said before it has decided more
+                    self._check_floors()
                 blind[name] = int(asked.blind.sum())
                 told[name]["blind"] = int((asked.blind & ~asked.wanted[self.pairs.blind.rows]).sum())
             counts = self._run(name, code, built, asked)
@@ -161,9 +162,7 @@ class _Judging:
         if not self.by_people:
             remedies["raise judge.trust.known" + f" and {names}" * bool(names)] = self._labels_in_reach
         truth = blind.truth[counts & self._askable(sampled=True)]
-        check_floors(
-            blind, self.section.require, truth, by_people=self.by_people, undecided=self.undecided, remedies=remedies
-        )  # fmt: skip
+        check_floors(blind, self.section.require, truth, by_people=self.by_people, undecided=self.undecided, remedies=remedies)
 
     def _askable(self, *, sampled: bool) -> Bools:
         """The blind pairs that measured judges are asked about, or may be, where judges before them are still to speak.
