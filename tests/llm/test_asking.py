@@ -280,10 +280,27 @@ def test_an_endpoint_that_refuses_for_lack_of_room_again_and_again_is_told_of_on
     assert told.startswith("the endpoint refuses calls for their number, and is asked more slowly (429")
 
 
-def test_a_page_in_place_of_an_answer_is_shown(at):
-    page = Answer(body=b"<html><body>Please log in</body></html>")
+@pytest.mark.parametrize("more", [b"", "à la porte".encode("latin-1")], ids=["utf-8", "latin-1"])
+def test_a_page_in_place_of_an_answer_is_shown(at, more):
+    page = Answer(body=b"<html><body>Please log in " + more + b"</body></html>")
     with serving(always(page)) as server, pytest.raises(RunError, match="what is no JSON: '<html><body>Please log in"):
         at(server).answers(map(ask, QUESTIONS[:2]))
+
+
+def test_a_host_whose_name_cannot_be_written_ends_the_run_at_once(at):
+    made = at("http://..nowhere/v1")
+    with pytest.raises(RunError, match="no such host") as raised:
+        made.answers(map(ask, QUESTIONS[:2]))
+    assert raised.value.code == "RK653"
+    assert made.budget.spent_usd == 0
+
+
+def test_words_that_cannot_be_sent_lose_their_own_request_alone(at):
+    with serving(echo) as server:
+        made = at(server)
+        answers = made.answers(map(ask, ("half of \ud83d", *QUESTIONS[:4])))
+    assert answers.pop("half of \ud83d").kind == "bad_request"
+    assert {answer.text for answer in answers.values()} == {question.upper() for question in QUESTIONS[:4]}
 
 
 def test_a_wait_that_nobody_would_sit_through_ends_the_run(at):

@@ -72,7 +72,7 @@ def understood(error: Exception, endpoint: Endpoint, model: str) -> Failure | Se
     if isinstance(error, litellm().ContentPolicyViolationError) or status == 403:
         # 403 also says that the credentials do not suffice, but then it says so of every request: see `Attempts`.
         return Failure("content_filter", reason, status=status)
-    if any(isinstance(cause, UnicodeEncodeError) for cause in _causes(error)):  # of its words: half a surrogate pair
+    if any(isinstance(cause, UnicodeEncodeError) and cause.encoding == "utf-8" for cause in _causes(error)):  # half a surrogate pair
         return Failure("bad_request", reason)
     if unsent := _unsent(error, endpoint, model):
         return unsent
@@ -169,7 +169,7 @@ def _unsent(error: Exception, endpoint: Endpoint, model: str) -> Setback | None:
     """A connection that never stood."""
     chain = list(_causes(error))
     for cause in chain:
-        if isinstance(cause, UnicodeError):  # of the host's name, which IDNA cannot write
+        if type(cause) is UnicodeError or getattr(cause, "encoding", None) == "idna":  # of the host's name
             return Setback(f"{endpoint.place(model)}: no such host ({cause})", "unknown_host")
         if isinstance(cause, socket.gaierror) and cause.errno != socket.EAI_AGAIN:
             return Setback(f"{endpoint.place(model)}: no such host ({cause.strerror})", "unknown_host")
@@ -192,8 +192,9 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 def _message(error: Exception) -> str:
     """The endpoint's own words, without litellm's wrapping; of what is no reply, its beginning."""
     for cause in _causes(error):
-        if isinstance(cause, json.JSONDecodeError):
-            return f"answered with what is no JSON: {' '.join(cause.doc.split())[:80]!r}"
+        if isinstance(cause, json.JSONDecodeError | UnicodeDecodeError):
+            page = cause.doc if isinstance(cause, json.JSONDecodeError) else cause.object.decode("utf-8", "replace")
+            return f"answered with what is no JSON: {' '.join(page.split())[:80]!r}"
     text = str(getattr(error, "message", "") or error).strip()
     _, wrapped, own = text.partition("Exception - ")
     lines = (own if wrapped else text).splitlines()
