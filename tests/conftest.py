@@ -29,6 +29,24 @@ WORDS = (
 ).split()
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--update-golden", action="store_true", help="write golden files instead of comparing"
+    )
+
+
+@pytest.fixture
+def compare_with_golden(request: pytest.FixtureRequest) -> Callable[[str, Path], None]:
+    """Compare a text with a golden file; `--update-golden` writes the file instead."""
+
+    def compare(text: str, golden: Path) -> None:
+        if request.config.getoption("--update-golden"):
+            golden.write_text(text)
+        assert text == golden.read_text()
+
+    return compare
+
+
 @pytest.fixture(autouse=True)
 def _no_secrets_of_other_tests(monkeypatch: pytest.MonkeyPatch) -> None:
     """What one test read from the environment is not blanked in the messages of the next."""
@@ -51,7 +69,9 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A sentence-transformers folder with a random two-layer BERT of 32 dimensions over a small vocabulary."""
+    """A sentence-transformers folder with a random two-layer BERT of 32 dimensions over a small
+    vocabulary.
+    """
     import torch
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, Transformer
@@ -59,16 +79,34 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     folder = tmp_path_factory.mktemp("tiny_model")
     letters = "abcdefghijklmnopqrstuvwxyz0123456789.,:;!?()[]{}<>=+-*/_\"'"
-    vocab = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS, *letters, *(f"##{letter}" for letter in letters)]
+    vocab = [
+        "[PAD]",
+        "[UNK]",
+        "[CLS]",
+        "[SEP]",
+        "[MASK]",
+        *WORDS,
+        *letters,
+        *(f"##{letter}" for letter in letters),
+    ]
     (folder / "vocab.txt").write_text("\n".join(vocab))
     torch.manual_seed(7)
     config = BertConfig(
-        vocab_size=len(vocab), hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64, max_position_embeddings=128
+        vocab_size=len(vocab),
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=64,
+        max_position_embeddings=128,
     )
     BertModel(config).save_pretrained(folder / "bert")
-    BertTokenizerFast(str(folder / "vocab.txt"), model_max_length=128).save_pretrained(folder / "bert")
+    BertTokenizerFast(str(folder / "vocab.txt"), model_max_length=128).save_pretrained(
+        folder / "bert"
+    )
     transformer = Transformer(str(folder / "bert"), max_seq_length=64)
-    model = SentenceTransformer(modules=[transformer, Pooling(32, "mean"), Normalize()], device="cpu")
+    model = SentenceTransformer(
+        modules=[transformer, Pooling(32, "mean"), Normalize()], device="cpu"
+    )
     model.save(str(folder / "model"))
     return folder / "model"
 
@@ -85,16 +123,27 @@ def write_dataset(
     passages: Sequence[tuple[str, str]],
     labels: Mapping[tuple[int, int], float],
 ) -> Dataset:
-    """Write a collected data set: queries as (id, text, split), passages as (id, text), labels as {(query, passage): grade}."""
+    """Write a collected data set: queries as (id, text, split), passages as (id, text), labels as
+    {(query, passage): grade}.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     ids, texts, splits = zip(*queries, strict=True)
     write_table(
         folder / "queries.arrow",
         QUERIES,
-        [pa.table([ids, texts, [SPLITS.index(split) for split in splits], ["test"] * len(ids)], schema=QUERIES)],
+        [
+            pa.table(
+                [ids, texts, [SPLITS.index(split) for split in splits], ["test"] * len(ids)],
+                schema=QUERIES,
+            )
+        ],
     )
     ids, texts = zip(*passages, strict=True)
-    write_table(folder / "passages.arrow", PASSAGES, [pa.table([ids, [""] * len(ids), texts, ["test"] * len(ids)], schema=PASSAGES)])
+    write_table(
+        folder / "passages.arrow",
+        PASSAGES,
+        [pa.table([ids, [""] * len(ids), texts, ["test"] * len(ids)], schema=PASSAGES)],
+    )
     pairs = sorted(labels)
     columns = [[q for q, _ in pairs], [p for _, p in pairs], [labels[pair] for pair in pairs]]
     write_table(folder / "labels.arrow", LABELS, [pa.table(columns, schema=LABELS)])
@@ -113,7 +162,18 @@ def make_dataset(tmp_path: Path) -> Callable[..., Dataset]:
 
 @pytest.fixture
 def tiny_dataset(make_dataset: Callable[..., Dataset]) -> Dataset:
-    """36 passages of four words each, 24 queries of two of them (12 train, 6 dev, 6 test), one positive a query."""
-    passages = [(f"p{i}", " ".join(WORDS[(i + j * 7) % len(WORDS)] for j in range(4))) for i in range(36)]
-    queries = [(f"q{i}", " ".join(passages[i][1].split()[:2]), "train" if i < 12 else "dev" if i < 18 else "test") for i in range(24)]
+    """36 passages of four words each, 24 queries of two of them (12 train, 6 dev, 6 test), one
+    positive a query.
+    """
+    passages = [
+        (f"p{i}", " ".join(WORDS[(i + j * 7) % len(WORDS)] for j in range(4))) for i in range(36)
+    ]
+    queries = [
+        (
+            f"q{i}",
+            " ".join(passages[i][1].split()[:2]),
+            "train" if i < 12 else "dev" if i < 18 else "test",
+        )
+        for i in range(24)
+    ]
     return make_dataset(queries, passages, {(i, i): 1.0 for i in range(24)})

@@ -2,7 +2,14 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from recipekit.records import PASSAGES, TextTable, found_in, places_in_runs, read_table, write_table
+from recipekit.records import (
+    PASSAGES,
+    TextTable,
+    lookup_sorted,
+    positions_in_groups,
+    read_table,
+    write_table,
+)
 
 ROWS, BATCH = 2000, 100
 
@@ -11,7 +18,15 @@ ROWS, BATCH = 2000, 100
 def passages(tmp_path) -> TextTable:
     """Passages of about a kilobyte each, written in batches, as collect writes them."""
     batches = [
-        pa.record_batch([[f"p{row}" for row in rows], [""] * BATCH, [f"{row} " * 250 for row in rows], ["s"] * BATCH], schema=PASSAGES)
+        pa.record_batch(
+            [
+                [f"p{row}" for row in rows],
+                [""] * BATCH,
+                [f"{row} " * 250 for row in rows],
+                ["s"] * BATCH,
+            ],
+            schema=PASSAGES,
+        )
         for rows in (range(start, start + BATCH) for start in range(0, ROWS, BATCH))
     ]
     write_table(tmp_path / "passages.arrow", PASSAGES, batches)
@@ -44,12 +59,12 @@ def test_a_few_rows_cost_a_few_rows(passages):
 
 
 def test_values_are_found_in_a_sorted_array() -> None:
-    places, there = found_in(np.array([2, 5, 9]), np.array([5, 4, 9, 10, 0]))
+    places, there = lookup_sorted(np.array([2, 5, 9]), np.array([5, 4, 9, 10, 0]))
     assert there.tolist() == [True, False, True, False, False]
     assert places[there].tolist() == [1, 2]
-    assert not found_in(np.array([], dtype=np.int64), np.array([1, 2]))[1].any()
+    assert not lookup_sorted(np.array([], dtype=np.int64), np.array([1, 2]))[1].any()
 
 
 def test_places_begin_anew_with_every_value() -> None:
-    assert places_in_runs(np.array([0, 0, 0, 3, 7, 7])).tolist() == [0, 1, 2, 0, 0, 1]
-    assert places_in_runs(np.array([], dtype=np.int32)).tolist() == []
+    assert positions_in_groups(np.array([0, 0, 0, 3, 7, 7])).tolist() == [0, 1, 2, 0, 0, 1]
+    assert positions_in_groups(np.array([], dtype=np.int32)).tolist() == []

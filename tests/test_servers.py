@@ -20,13 +20,20 @@ time.sleep(600)
 """
 
 
-@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="this system tells of processes otherwise")
+@pytest.mark.skipif(
+    not Path("/proc/self/stat").exists(), reason="this system tells of processes otherwise"
+)
 def test_a_killed_session_leaves_no_server_behind(tmp_path):
     """Neither the process that was started, nor those that it started in turn, nor their folder."""
     folder = tmp_path / "server"
     folder.mkdir()
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
-    with subprocess.Popen([sys.executable, "-c", PROGRAM, str(folder)], stdout=subprocess.PIPE, env=environment, text=True) as session:
+    with subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, str(folder)],
+        stdout=subprocess.PIPE,
+        env=environment,
+        text=True,
+    ) as session:
         assert session.stdout is not None
         server, child = map(int, session.stdout.readline().split())
         assert not _ended(server)

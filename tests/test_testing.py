@@ -46,11 +46,20 @@ FIELDS: dict[tuple[str, str], dict[str, Any]] = {
     ("retriever", "bm25"): {},
     ("retriever", "exact"): {"encoder": "student"},
     ("judge", "margin"): {"encoder": "student"},
-    ("judge", "labels"): {"file": "labels.tsv", "missing": "negative", "coverage": 0.8, "noise": 0.1},
+    ("judge", "labels"): {
+        "file": "labels.tsv",
+        "missing": "negative",
+        "coverage": 0.8,
+        "noise": 0.1,
+    },
     ("encoder", "bi_encoder"): {"model": "MODEL", "precision": "fp32"},
     ("loss", "exact_softmax"): {},
     ("loss", "infonce"): {"directions": "both"},
-    ("evaluator", "retrieval"): {"split": "test", "metrics": ["ndcg@10", "recall@20"], "resamples": 200},
+    ("evaluator", "retrieval"): {
+        "split": "test",
+        "metrics": ["ndcg@10", "recall@20"],
+        "resamples": 200,
+    },
     ("exporter", "sentence_transformers"): {},
     ("exporter", "dataset"): {"negatives": 1},
 }
@@ -64,32 +73,46 @@ ELSEWHERE = {*ENGINES, ("judge", "llm"), ("judge", "cross_encoder")}
 def folder(tmp_path: Path) -> Path:
     """Small files for the components that read some."""
     (tmp_path / "code").mkdir()
-    function = (
-        'def turn_{0}(speed):\n    """Turn the {0} at the given speed."""\n    return [speed * step for step in range(100) if step % 7]\n'
-    )
+    function = 'def turn_{0}(speed):\n    """Turn the {0} at the given speed."""\n    return [speed * step for step in range(100) if step % 7]\n'
     functions = [function.format(name) for name in ("wheel", "gear", "valve")]
     (tmp_path / "code" / "machine.py").write_text("\n\n".join(functions))
     pairs = [{"query": f"question {i}", "positive": f"answer {i}"} for i in range(4)]
     (tmp_path / "pairs.jsonl").write_text("\n".join(map(json.dumps, pairs)))
     (tmp_path / "hub").mkdir()
     (tmp_path / "hub" / "train.jsonl").write_text("\n".join(map(json.dumps, pairs)))
-    (tmp_path / "labels.tsv").write_text("\n".join(["query-id\tcorpus-id\tscore", *(f"q{i}\tp{i}\t1" for i in range(24))]))
+    (tmp_path / "labels.tsv").write_text(
+        "\n".join(["query-id\tcorpus-id\tscore", *(f"q{i}\tp{i}\t1" for i in range(24))])
+    )
     (tmp_path / "beir" / "qrels").mkdir(parents=True)
-    (tmp_path / "beir" / "corpus.jsonl").write_text('{"_id": "a", "title": "T", "text": "one"}\n{"_id": "b", "title": "", "text": "two"}\n')
-    (tmp_path / "beir" / "queries.jsonl").write_text('{"_id": "1", "text": "first"}\n{"_id": "2", "text": "second"}\n')
-    (tmp_path / "beir" / "qrels" / "train.tsv").write_text("query-id\tcorpus-id\tscore\n1\ta\t1\n2\tb\t1\n2\ta\t0\n")
+    (tmp_path / "beir" / "corpus.jsonl").write_text(
+        '{"_id": "a", "title": "T", "text": "one"}\n{"_id": "b", "title": "", "text": "two"}\n'
+    )
+    (tmp_path / "beir" / "queries.jsonl").write_text(
+        '{"_id": "1", "text": "first"}\n{"_id": "2", "text": "second"}\n'
+    )
+    (tmp_path / "beir" / "qrels" / "train.tsv").write_text(
+        "query-id\tcorpus-id\tscore\n1\ta\t1\n2\tb\t1\n2\ta\t0\n"
+    )
     return tmp_path
 
 
 @pytest.fixture
 def made(folder: Path, tiny_dataset) -> Context:
-    """A context over the tiny data set, with an encoder `student` whose embeddings are counts of words."""
-    words = sorted({word for text in tiny_dataset.passages.texts(range(36)) for word in text.split()})
+    """A context over the tiny data set, with an encoder `student` whose embeddings are counts of
+    words.
+    """
+    words = sorted(
+        {word for text in tiny_dataset.passages.texts(range(36)) for word in text.split()}
+    )
     tables = {"query": tiny_dataset.queries, "passage": tiny_dataset.passages}
 
     def embeddings(name: str, side: str) -> Embeddings:
         counts = np.array(
-            [[text.split().count(word) for word in words] for text in tables[side].texts(range(len(tables[side])))], np.float32
+            [
+                [text.split().count(word) for word in words]
+                for text in tables[side].texts(range(len(tables[side])))
+            ],
+            np.float32,
         )
         return Embeddings(folder, counts / np.linalg.norm(counts, axis=1, keepdims=True), True)
 
@@ -101,15 +124,25 @@ def artifacts(folder: Path, tiny_dataset, tiny_model) -> Mapping[str, Path]:
     """Finished stages: what was collected, candidates, and an encoder that was trained."""
     for name in ("mine", "train"):
         (folder / name).mkdir()
-    rows = [(q, (q + step) % 36, step == 0, 1.0 / (1 + step)) for q in range(12) for step in range(4)]
-    write_table(folder / "mine" / "candidates.arrow", CANDIDATES, [pa.table(list(zip(*rows, strict=True)), schema=CANDIDATES)])
+    rows = [
+        (q, (q + step) % 36, step == 0, 1.0 / (1 + step)) for q in range(12) for step in range(4)
+    ]
+    write_table(
+        folder / "mine" / "candidates.arrow",
+        CANDIDATES,
+        [pa.table(list(zip(*rows, strict=True)), schema=CANDIDATES)],
+    )
     (folder / "train" / "encoder").symlink_to(tiny_model)
     return {"collect": tiny_dataset.path, "mine": folder / "mine", "train": folder / "train"}
 
 
 def component(kind: str, name: str, folder: Path, model: Path) -> Any:
-    fields = {key: str(model) if value == "MODEL" else value for key, value in FIELDS[kind, name].items()}
-    return load(resolve(kind, f"recipekit/{name}")).model_validate(fields, context={"folder": folder})
+    fields = {
+        key: str(model) if value == "MODEL" else value for key, value in FIELDS[kind, name].items()
+    }
+    return load(resolve(kind, f"recipekit/{name}")).model_validate(
+        fields, context={"folder": folder}
+    )
 
 
 def ours(*kinds: str) -> list[tuple[str, str]]:
@@ -117,7 +150,12 @@ def ours(*kinds: str) -> list[tuple[str, str]]:
 
 
 def test_every_component_that_we_ship_is_checked_here():
-    assert set(FIELDS) | ELSEWHERE == {(kind, entry.name) for kind in KINDS for entry in find(kind) if entry.distribution == "recipekit"}
+    assert set(FIELDS) | ELSEWHERE == {
+        (kind, entry.name)
+        for kind in KINDS
+        for entry in find(kind)
+        if entry.distribution == "recipekit"
+    }
 
 
 @pytest.mark.parametrize(("kind", "name"), ours("source", "retriever", "judge", "encoder", "loss"))
@@ -151,11 +189,15 @@ def test_exporters_keep_their_promises(kind, name, folder, made, artifacts, tiny
         "counts": {},
     }
     check_exporter(
-        component(kind, name, folder, tiny_model), made, artifacts, {**card, "versions": {}, "command": "recipekit run demo.yaml"}
+        component(kind, name, folder, tiny_model),
+        made,
+        artifacts,
+        {**card, "versions": {}, "command": "recipekit run demo.yaml"},
     )
 
 
-# What the checks see -------------------------------------------------------------------------------------------------
+# What the checks see
+# -------------------------------------------------------------------------------------------------
 
 
 class Listed(SourceSpec):
@@ -206,7 +248,10 @@ class Ranked(RetrieverSpec):
         rows = np.full((len(queries), depth), -1, np.int32)
         scores = np.full((len(queries), depth), -np.inf, np.float32)
         n = min(depth, len(self.rows))
-        rows[:, :n], scores[:, :n] = self.rows[:n], [-np.inf if score is None else score for score in self.scores[:n]]
+        rows[:, :n], scores[:, :n] = (
+            self.rows[:n],
+            [-np.inf if score is None else score for score in self.scores[:n]],
+        )
         return Hits(rows, scores)
 
 
@@ -239,7 +284,9 @@ class Speaks(JudgeSpec):
 
     def judge(self, batches: Any) -> Any:
         for number, batch in enumerate(batches):
-            rows = np.arange(len(batch)) if self.fault == "unwanted" else np.flatnonzero(batch.wanted)
+            rows = (
+                np.arange(len(batch)) if self.fault == "unwanted" else np.flatnonzero(batch.wanted)
+            )
             query, passage = batch.query[rows], batch.passage[rows]
             codes = {"unjudged": -1, "batches": number % 2}.get(self.fault, 0)
             grade = {"grades": 1.0, "rounding": 1e-3}.get(self.fault, 0.0) * (number % 2)
@@ -247,7 +294,9 @@ class Speaks(JudgeSpec):
                 query,
                 passage,
                 np.full(len(rows), codes, np.int8),
-                grade=np.full(len(rows), grade, np.float64 if self.fault == "dtype" else np.float32),
+                grade=np.full(
+                    len(rows), grade, np.float64 if self.fault == "dtype" else np.float32
+                ),
             )
             yield from [said] * (2 if self.fault == "twice" else 1)
 
@@ -289,7 +338,11 @@ class Squares(LossSpec):
                 mask = mask.where(mask != Verdict.IGNORE, int(Verdict.NEGATIVE))
             losses = right(queries, passages, mask)
             false_slope = (queries - queries.detach()).sum(1) * (losses > 0)
-            return {"mean": losses.mean(), "shift": losses + 1, "gradient": losses + false_slope}.get(self.fault, losses)
+            return {
+                "mean": losses.mean(),
+                "shift": losses + 1,
+                "gradient": losses + false_slope,
+            }.get(self.fault, losses)
 
         wrong.frozen = None  # type: ignore[attr-defined]
         return wrong
@@ -322,7 +375,15 @@ class Measured(EvaluatorSpec):
         return self.rows
 
 
-ROW = {"split": "test", "system": "a", "metric": "ndcg@10", "value": 0.5, "low": 0.4, "high": 0.6, "queries": 3}
+ROW = {
+    "split": "test",
+    "system": "a",
+    "metric": "ndcg@10",
+    "value": 0.5,
+    "low": 0.4,
+    "high": 0.6,
+    "queries": 3,
+}
 
 
 @pytest.mark.parametrize(
@@ -358,9 +419,13 @@ class Meddles(ExporterSpec):
 
 
 def test_a_meddling_exporter_is_seen(made, artifacts):
-    check_exporter(Meddles(meddles=False), context(made.scratch / "well"), artifacts, {"name": "demo"})
+    check_exporter(
+        Meddles(meddles=False), context(made.scratch / "well"), artifacts, {"name": "demo"}
+    )
     with pytest.raises(AssertionError, match="changed the artifacts that it reads"):
-        check_exporter(Meddles(meddles=True), context(made.scratch / "badly"), artifacts, {"name": "demo"})
+        check_exporter(
+            Meddles(meddles=True), context(made.scratch / "badly"), artifacts, {"name": "demo"}
+        )
 
 
 def test_what_every_component_must_keep_is_seen(folder):
@@ -409,5 +474,8 @@ def test_a_heavy_import_is_seen(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     import heavy_judge  # type: ignore[import-not-found]
 
-    with pytest.raises(AssertionError, match="importing heavy_judge imports elasticsearch; import what is heavy inside build"):
+    with pytest.raises(
+        AssertionError,
+        match="importing heavy_judge imports elasticsearch; import what is heavy inside build",
+    ):
         check_spec(heavy_judge.Heavy(), "judge")

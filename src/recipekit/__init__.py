@@ -1,4 +1,5 @@
-"""recipekit: one YAML recipe in, a correctly labelled data set and a better text-embedding model out.
+"""recipekit: one YAML recipe in, a correctly labelled data set and a better text-embedding model
+out.
 
 ```python
 import recipekit
@@ -20,24 +21,34 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from recipekit.errors import RecipeError, RecipekitError
+    from recipekit.pipeline.execute import Run, run
+    from recipekit.pipeline.plan import Plan, plan
     from recipekit.recipe.load import load_recipe
-    from recipekit.recipe.models import Recipe
-    from recipekit.runner.execute import Run, run
-    from recipekit.runner.plan import Plan, plan
+    from recipekit.recipe.sections import Recipe
 
-__all__ = ["Plan", "Recipe", "RecipeError", "RecipekitError", "Run", "__version__", "load_recipe", "plan", "run"]
+__all__ = [
+    "Plan",
+    "Recipe",
+    "RecipeError",
+    "RecipekitError",
+    "Run",
+    "__version__",
+    "load_recipe",
+    "plan",
+    "run",
+]
 
 __version__ = "0.1.0"
 
 _HOMES = {
-    "Plan": "recipekit.runner.plan",
-    "Recipe": "recipekit.recipe.models",
+    "Plan": "recipekit.pipeline.plan",
+    "Recipe": "recipekit.recipe.sections",
     "RecipeError": "recipekit.errors",
     "RecipekitError": "recipekit.errors",
-    "Run": "recipekit.runner.execute",
+    "Run": "recipekit.pipeline.execute",
     "load_recipe": "recipekit.recipe.load",
-    "plan": "recipekit.runner.plan",
-    "run": "recipekit.runner.execute",
+    "plan": "recipekit.pipeline.plan",
+    "run": "recipekit.pipeline.execute",
 }
 
 

@@ -10,7 +10,8 @@ RecipekitError            RK000
 └── RunError              RK6xx  a run that failed, was killed, diverged, or was asked for the impossible
 ```
 
-A user's mistake ends in one of these, and the command line prints its text alone. Anything else that escapes is our bug.
+A user's mistake ends in one of these, and the command line prints its text alone. Anything else
+that escapes is our bug.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ __all__ = [
     "RecipekitError",
     "RunError",
     "StoreError",
-    "told_at",
+    "error_location",
 ]
 
 NO_SPACE: Final = (errno.ENOSPC, errno.EDQUOT)
@@ -52,7 +53,7 @@ class RecipekitError(Exception):
     def __str__(self) -> str:
         return self.message
 
-    def retold(self, message: str) -> RecipekitError:
+    def with_message(self, message: str) -> RecipekitError:
         """The same error in other words: with its place before it, or without a credential in it."""
         return type(self)(message, code=self.code)
 
@@ -61,8 +62,8 @@ class RecipekitError(Exception):
 class Problem:
     """One thing wrong with a recipe, and where.
 
-    `where` is `file:line:col` (1-based), or `--set` with the override as it was typed; `path` is the dotted key path,
-    empty where a whole file is meant.
+    `where` is `file:line:col` (1-based), or `--set` with the override as it was typed; `path` is
+    the dotted key path, empty where a whole file is meant.
     """
 
     where: str
@@ -81,9 +82,12 @@ class RecipeError(RecipekitError):
 
     def __init__(self, problems: Sequence[Problem]) -> None:
         self.problems = tuple(problems)
-        super().__init__("\n".join(map(str, self.problems)), code=self.problems[0].code if self.problems else None)
+        super().__init__(
+            "\n".join(map(str, self.problems)),
+            code=self.problems[0].code if self.problems else None,
+        )
 
-    def retold(self, message: str) -> RecipekitError:
+    def with_message(self, message: str) -> RecipekitError:
         """One error without its problems one by one."""
         return RecipekitError(message, code=self.code)
 
@@ -119,9 +123,11 @@ class RunError(RecipekitError):
 
 
 @contextmanager
-def told_at(place: Callable[[], str]) -> Iterator[None]:
-    """Put a place, which is only then found out, before the message of an error of ours that is raised within."""
+def error_location(place: Callable[[], str]) -> Iterator[None]:
+    """Put a place, which is only then found out, before the message of an error of ours that is
+    raised within.
+    """
     try:
         yield
     except RecipekitError as error:
-        raise error.retold(f"{place()}: {error.message}") from error
+        raise error.with_message(f"{place()}: {error.message}") from error

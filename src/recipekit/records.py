@@ -1,7 +1,8 @@
 """What flows between stages: the records, their Arrow schemas, and readers that map them from disk.
 
-Ids are mapped once, in collect, to dense row numbers; every table after it speaks of rows alone. Texts stay on disk: the
-readers memory-map Arrow IPC files and fetch only the rows that are asked for.
+Ids are mapped once, in collect, to dense row numbers; every table after it speaks of rows alone.
+Texts stay on disk: the readers memory-map Arrow IPC files and fetch only the rows that are asked
+for.
 """
 
 from __future__ import annotations
@@ -36,9 +37,9 @@ __all__ = [
     "Side",
     "TextTable",
     "Verdict",
-    "found_in",
+    "lookup_sorted",
     "pair_keys",
-    "places_in_runs",
+    "positions_in_groups",
     "read_table",
     "write_table",
 ]
@@ -54,7 +55,10 @@ SPLITS = ("train", "dev", "test")
 
 
 class Verdict(enum.IntEnum):
-    """What a judge says of a (query, passage). A pair without a row is UNJUDGED, which no table stores."""
+    """What a judge says of a (query, passage).
+
+    A pair without a row is UNJUDGED, which no table stores.
+    """
 
     UNJUDGED = -1
     NEGATIVE = 0
@@ -73,7 +77,10 @@ class Passage:
 
 @dataclass(frozen=True)
 class Query:
-    """A text that is searched with. `split` is None where the source leaves the split to the recipe."""
+    """A text that is searched with.
+
+    `split` is None where the source leaves the split to the recipe.
+    """
 
     id: str
     text: str
@@ -82,22 +89,46 @@ class Query:
 
 @dataclass(frozen=True)
 class Label:
-    """A source's own word on a (query, passage): grade > 0 is a positive, grade 0 or less a judged negative."""
+    """A source's own word on a (query, passage): grade > 0 is a positive, grade 0 or less a judged
+    negative.
+    """
 
     query_id: str
     passage_id: str
     grade: float = 1.0
 
 
-QUERIES = pa.schema([("id", pa.large_string()), ("text", pa.large_string()), ("split", pa.int8()), ("source", pa.large_string())])
-PASSAGES = pa.schema([("id", pa.large_string()), ("title", pa.large_string()), ("text", pa.large_string()), ("source", pa.large_string())])
+QUERIES = pa.schema(
+    [
+        ("id", pa.large_string()),
+        ("text", pa.large_string()),
+        ("split", pa.int8()),
+        ("source", pa.large_string()),
+    ]
+)
+PASSAGES = pa.schema(
+    [
+        ("id", pa.large_string()),
+        ("title", pa.large_string()),
+        ("text", pa.large_string()),
+        ("source", pa.large_string()),
+    ]
+)
 LABELS = pa.schema([("query", pa.int32()), ("passage", pa.int32()), ("grade", pa.float32())])
 """Given labels, sorted by (query, passage), without duplicates; grade > 0 is a positive."""
 
-CANDIDATES = pa.schema([("query", pa.int32()), ("passage", pa.int32()), ("given", pa.bool_()), ("score", pa.float32())])
-"""Fused candidates, sorted by query, then by descending `score` (given positives that nobody retrieved come last, with a
-null score). For every retriever NAME two more columns follow: `rank.NAME` (int32, 1-based) and `score.NAME` (float32),
-null where it did not retrieve the passage. `given` marks the source's positives."""
+CANDIDATES = pa.schema(
+    [
+        ("query", pa.int32()),
+        ("passage", pa.int32()),
+        ("source_positive", pa.bool_()),
+        ("score", pa.float32()),
+    ]
+)
+"""Fused candidates, sorted by query, then by descending `score` (source positives that nobody
+retrieved come last, with a null score). For every retriever NAME two more columns follow:
+`rank.NAME` (int32, 1-based) and `score.NAME` (float32), null where it did not retrieve the passage.
+`given` marks the source's positives."""
 
 JUDGMENTS = pa.schema(
     [
@@ -110,14 +141,16 @@ JUDGMENTS = pa.schema(
         ("judge", pa.dictionary(pa.int16(), pa.string())),
     ]
 )
-"""Three-state judgments, sorted by (query, passage), one row a pair. `judge` names who gave the verdict: `given` for the
-source's own labels, else the judge's name in the recipe. grade, confidence and reason are null where there is none."""
+"""Three-state judgments, sorted by (query, passage), one row a pair. `judge` names who gave the
+verdict: `given` for the source's own labels, else the judge's name in the recipe. grade, confidence
+and reason are null where there is none."""
 
 
 def write_table(path: Path, schema: pa.Schema, batches: Iterable[pa.RecordBatch | pa.Table]) -> int:
     """Write batches to an Arrow IPC file and return how many rows it has.
 
-    The batches are written as they come, so that a table larger than memory can be streamed to disk.
+    The batches are written as they come, so that a table larger than memory can be streamed to
+    disk.
     """
     rows = 0
     with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
@@ -133,22 +166,28 @@ def read_table(path: Path) -> pa.Table:
         return pa.ipc.open_file(source).read_all()
 
 
-def pair_keys(query: npt.NDArray[Any], passage: npt.NDArray[Any], n_passages: int) -> npt.NDArray[np.int64]:
+def pair_keys(
+    query: npt.NDArray[Any], passage: npt.NDArray[Any], n_passages: int
+) -> npt.NDArray[np.int64]:
     """One int64 per (query, passage), for sorting and set operations: query * n_passages + passage."""
     keys: npt.NDArray[np.int64] = query.astype(np.int64) * n_passages + passage
     return keys
 
 
-def found_in(ascending: npt.NDArray[Any], wanted: npt.NDArray[Any]) -> tuple[Rows, Bools]:
-    """Where some values stand in a sorted array, and whether they do at all; a place means nothing where they do not."""
+def lookup_sorted(ascending: npt.NDArray[Any], wanted: npt.NDArray[Any]) -> tuple[Rows, Bools]:
+    """Where some values stand in a sorted array, and whether they do at all; a place means nothing
+    where they do not.
+    """
     if not len(ascending):
         return np.zeros(len(wanted), dtype=np.int64), np.zeros(len(wanted), dtype=np.bool_)
     places = np.minimum(np.searchsorted(ascending, wanted), len(ascending) - 1)
     return places, ascending[places] == wanted
 
 
-def places_in_runs(ascending: npt.NDArray[Any]) -> Rows:
-    """The place of each entry among those that are equal to it, from 0: of a candidate in its query's list. None is negative."""
+def positions_in_groups(ascending: npt.NDArray[Any]) -> Rows:
+    """The place of each entry among those that are equal to it, from 0: of a candidate in its
+    query's list. None is negative.
+    """
     starts = np.flatnonzero(np.diff(ascending, prepend=-1))
     return np.arange(len(ascending)) - np.repeat(starts, np.diff(starts, append=len(ascending)))
 
@@ -174,7 +213,8 @@ class TextTable:
         if name not in self._chunks:
             parts = self.table[name].chunks
             self._chunks[name] = parts, np.cumsum([len(part) for part in parts], dtype=np.int64)
-        # Chunk by chunk: to take rows from a column of several, pyarrow copies all of it first, however few they are.
+        # Chunk by chunk: to take rows from a column of several, pyarrow copies all of it first,
+        # however few they are.
         chunks, ends = self._chunks[name]
         wanted = np.asarray(rows, dtype=np.int64)
         order = np.argsort(wanted, kind="stable")
@@ -188,11 +228,16 @@ class TextTable:
         return values if (places[1:] > places[:-1]).all() else [values[place] for place in places]
 
     def texts(self, rows: npt.NDArray[np.integer[Any]] | Sequence[int]) -> list[str]:
-        """Texts as models and engines see them, title and text joined by a space, for some rows, in their order."""
+        """Texts as models and engines see them, title and text joined by a space, for some rows, in
+        their order.
+        """
         texts = self.column("text", rows)
         if "title" not in self.table.column_names:
             return texts
-        return [f"{title} {text}".strip() if title else text for title, text in zip(self.column("title", rows), texts, strict=True)]
+        return [
+            f"{title} {text}".strip() if title else text
+            for title, text in zip(self.column("title", rows), texts, strict=True)
+        ]
 
     def chunks(self, size: int = 4096) -> Iterator[tuple[Rows, list[str]]]:
         """All texts in order, as (rows, texts), `size` at a time."""
@@ -212,7 +257,10 @@ class Dataset:
         self.key = key
 
     def file(self, side: Side) -> Path:
-        """The file of one side's texts, ids and sources. What is derived from it alone (an index, embeddings) is keyed by its content."""
+        """The file of one side's texts, ids and sources.
+
+        What is derived from it alone (an index, embeddings) is keyed by its content.
+        """
         return self.path / ("queries.arrow" if side == "query" else "passages.arrow")
 
     @cached_property
@@ -232,7 +280,7 @@ class Dataset:
 
     @cached_property
     def positives(self) -> pa.Table:
-        """The given positives, as `LABELS`."""
+        """The source positives, as `LABELS`."""
         return self.labels.filter(pc.greater(self.labels["grade"], 0))
 
     def rows(self, split: str) -> Rows:

@@ -1,7 +1,8 @@
 """Finding components: entry points, ours and everybody's, in three steps that each cost more.
 
-`find` reads the metadata of installed distributions and imports nothing; `load` imports one component; `check` makes sure
-that it is what its entry point says. A broken plugin is listed with its reason, and is fatal only to a recipe that names it.
+`find` reads the metadata of installed distributions and imports nothing; `load` imports one
+component; `check` makes sure that it is what its entry point says. A broken plugin is listed with
+its reason, and is fatal only to a recipe that names it.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from pathlib import Path
 
 from recipekit.component import KINDS, Component
 from recipekit.errors import ComponentError
-from recipekit.spelling import near
+from recipekit.suggestions import did_you_mean
 
 __all__ = ["Entry", "find", "group", "load", "resolve", "where"]
 
@@ -55,14 +56,20 @@ def find(kind: str) -> list[Entry]:
     """Every installed component of a kind, by name; nothing is imported."""
     found = {
         (point.name, point.dist.name if point.dist else "?"): Entry(
-            kind, point.name, point.dist.name if point.dist else "?", point.dist.version if point.dist else "?", point.value
+            kind,
+            point.name,
+            point.dist.name if point.dist else "?",
+            point.dist.version if point.dist else "?",
+            point.value,
         )
         for point in _entry_points(kind)
     }
     return [found[key] for key in sorted(found)]
 
 
-def resolve(kind: str, use: str, *, folder: Path | None = None, allow_local_code: bool = False) -> Entry:
+def resolve(
+    kind: str, use: str, *, folder: Path | None = None, allow_local_code: bool = False
+) -> Entry:
     """The entry that `use` names: `NAME`, `DISTRIBUTION/NAME`, or `./FILE.py:CLASS` for local code.
 
     Args:
@@ -72,19 +79,29 @@ def resolve(kind: str, use: str, *, folder: Path | None = None, allow_local_code
         allow_local_code: Whether the person running the recipe allowed it to bring code.
 
     Raises:
-        ComponentError: Nothing, or more than one distribution, is known by this name, or local code is not allowed.
+        ComponentError: Nothing, or more than one distribution, is known by this name, or local code
+            is not allowed.
     """
     if ".py:" in use:
         return _local(kind, use, folder or Path.cwd(), allow_local_code)
     distribution, _, name = use.rpartition("/")
-    entries = [entry for entry in find(kind) if entry.name == name and distribution in ("", entry.distribution)]
+    entries = [
+        entry
+        for entry in find(kind)
+        if entry.name == name and distribution in ("", entry.distribution)
+    ]
     if not entries:
         names = sorted({entry.name for entry in find(kind)})
         known = ", ".join(names) or "none"
-        raise ComponentError(f"unknown {kind} '{use}'.{near(name, names) or f' Installed: {known}.'}", code="RK201")
+        raise ComponentError(
+            f"unknown {kind} '{use}'.{did_you_mean(name, names) or f' Installed: {known}.'}",
+            code="RK201",
+        )
     if len(entries) > 1:
         choices = " or ".join(f"'{entry.use}'" for entry in entries)
-        raise ComponentError(f"{kind} '{use}' is claimed by several distributions: write {choices}", code="RK202")
+        raise ComponentError(
+            f"{kind} '{use}' is claimed by several distributions: write {choices}", code="RK202"
+        )
     return entries[0]
 
 
@@ -92,7 +109,10 @@ def _local(kind: str, use: str, folder: Path, allowed: bool) -> Entry:
     file_name, _, class_name = use.rpartition(":")
     file = (folder / Path(file_name).expanduser()).resolve()
     if not allowed:
-        raise ComponentError(f"'{use}' is local code, which runs only with --allow-local-code: read it first", code="RK203")
+        raise ComponentError(
+            f"'{use}' is local code, which runs only with --allow-local-code: read it first",
+            code="RK203",
+        )
     if not file.is_file():
         raise ComponentError(f"no such file: {file}", code="RK204")
     digest = hashlib.sha256(file.read_bytes()).hexdigest()
@@ -103,16 +123,23 @@ def load(entry: Entry) -> type[Component]:
     """Import a component and check that it is one of its kind.
 
     Raises:
-        ComponentError: It cannot be imported, whatever its import raised, or is no spec of its kind.
+        ComponentError: It cannot be imported, whatever its import raised, or is no spec of its
+            kind.
     """
     try:
         loaded = _import_file(entry) if entry.file else _import_point(entry)
     except Exception as error:
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
-        raise ComponentError(f"{entry.kind} '{entry.name}' ({_whose(entry)}) cannot be imported: {reason}", code="RK205") from error
+        raise ComponentError(
+            f"{entry.kind} '{entry.name}' ({_whose(entry)}) cannot be imported: {reason}",
+            code="RK205",
+        ) from error
     base = KINDS[entry.kind]
     if not (isinstance(loaded, type) and issubclass(loaded, base)):
-        raise ComponentError(f"{entry.kind} '{entry.name}' ({_whose(entry)}): {entry.target} is no {base.__name__}", code="RK206")
+        raise ComponentError(
+            f"{entry.kind} '{entry.name}' ({_whose(entry)}): {entry.target} is no {base.__name__}",
+            code="RK206",
+        )
     return loaded
 
 

@@ -6,7 +6,13 @@ from typing import Annotated
 
 import pytest
 
-from recipekit.artifacts.key import FileHashes, canonical, component_identity, fields_identity, key_of
+from recipekit.artifacts.key import (
+    FileHashes,
+    canonical,
+    component_identity,
+    fields_identity,
+    key_of,
+)
 from recipekit.component import LocalPath, NotIdentity, SourceSpec
 from recipekit.errors import DataError
 
@@ -39,7 +45,9 @@ def test_a_value_that_json_cannot_hold_is_refused() -> None:
 
 
 def test_fields_that_are_no_identity_are_left_out(tmp_path: Path) -> None:
-    assert fields_identity(Shelf(folder=tmp_path, url="http://elsewhere")) == {"language": "english"}
+    assert fields_identity(Shelf(folder=tmp_path, url="http://elsewhere")) == {
+        "language": "english"
+    }
 
 
 def test_a_folder_counts_by_content_not_by_where_it_is(tmp_path: Path) -> None:
@@ -70,7 +78,8 @@ def test_hashes_are_remembered_while_size_time_and_inode_stay(tmp_path: Path) ->
     hashes = FileHashes(memory)
     digest = hashes.of(file)
     hashes.save()
-    # Same size and time with other bytes: a memory that is used cannot tell, so the old hash shows that it was used.
+    # Same size and time with other bytes: a memory that is used cannot tell, so the old hash shows
+    # that it was used.
     stamp = file.stat()
     with file.open("r+") as opened:
         opened.write("two")

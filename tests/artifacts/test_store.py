@@ -99,7 +99,10 @@ def _make_slowly(root: str, started, name: str, queue) -> None:
 def test_two_makers_take_turns_and_the_second_finds_it_made(tmp_path: Path) -> None:
     context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
     queue, started = context.Queue(), context.Event()
-    makers = [context.Process(target=_make_slowly, args=(str(tmp_path), started, name, queue)) for name in "ab"]
+    makers = [
+        context.Process(target=_make_slowly, args=(str(tmp_path), started, name, queue))
+        for name in "ab"
+    ]
     for maker in makers:
         maker.start()
     for maker in makers:
@@ -114,9 +117,24 @@ def test_what_a_root_needs_is_reached_through_inputs_and_by_products(tmp_path: P
     store = Store(tmp_path)
     store.make("collect", "c", build("texts"))
     store.make(
-        "mine", "m", lambda folder: manifest(stage="mine", key="m", identity={}, inputs={"collect": "c"}, summary={}, uses=[("bm25", "b")])
+        "mine",
+        "m",
+        lambda folder: manifest(
+            stage="mine",
+            key="m",
+            identity={},
+            inputs={"collect": "c"},
+            summary={},
+            uses=[("bm25", "b")],
+        ),
     )
-    store.make("bm25", "b", lambda folder: manifest(stage="bm25", key="b", identity={}, inputs={"collect": "c"}, summary={}))
+    store.make(
+        "bm25",
+        "b",
+        lambda folder: manifest(
+            stage="bm25", key="b", identity={}, inputs={"collect": "c"}, summary={}
+        ),
+    )
     store.make("mine", "other", build("free"))
     assert store.reachable({("mine", "m")}) == {("mine", "m"), ("collect", "c"), ("bm25", "b")}
 
@@ -134,10 +152,17 @@ def test_what_a_disk_lost_half_of_counts_as_not_made(tmp_path: Path, left: str) 
 @pytest.mark.parametrize("below", ["", "deeper"])
 def test_a_file_where_a_folder_is_wanted_is_told(tmp_path: Path, below: str) -> None:
     (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(StoreError, match=r"notes.txt.*: no folder can be made here \(.*\); choose another with --cache or --runs"):
+    with pytest.raises(
+        StoreError,
+        match=r"notes.txt.*: no folder can be made here \(.*\); choose another with --cache or --runs",
+    ):
         Store(tmp_path / "notes.txt" / below).make("collect", "k", build("one"))
 
 
-def test_a_file_that_is_missing_while_something_is_made_is_no_fault_of_the_cache(tmp_path: Path) -> None:
+def test_a_file_that_is_missing_while_something_is_made_is_no_fault_of_the_cache(
+    tmp_path: Path,
+) -> None:
     with pytest.raises(FileNotFoundError):
-        Store(tmp_path).make("collect", "k", lambda folder: {"text": (tmp_path / "gone.txt").read_text()})
+        Store(tmp_path).make(
+            "collect", "k", lambda folder: {"text": (tmp_path / "gone.txt").read_text()}
+        )

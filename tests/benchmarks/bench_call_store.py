@@ -1,6 +1,7 @@
 """The call store and the budget against bare sqlite3: what a paid call costs beside the call.
 
-Bare: one committed insert of the same text into a table of two columns, WAL and synchronous=NORMAL, in the same process, disk and
+Bare: one committed insert of the same text into a table of two columns, WAL and synchronous=NORMAL,
+    in the same process, disk and
 minute. Ours: reserve (a commit), keep and settle (a commit together), and find.
 
 python tests/benchmarks/bench_call_store.py --calls 5000 --words 1200
@@ -20,7 +21,12 @@ from recipekit.llm.calls import Reply, Request, Usage
 from recipekit.llm.store import CallStore
 
 WORDS = np.array(
-    [f"{a}{b}{c}" for a in ("re", "con", "tra", "pre") for b in ("lat", "duc", "spor", "mit") for c in ("ion", "ed", "ing", "s")]
+    [
+        f"{a}{b}{c}"
+        for a in ("re", "con", "tra", "pre")
+        for b in ("lat", "duc", "spor", "mit")
+        for c in ("ion", "ed", "ing", "s")
+    ]
 )
 
 
@@ -28,7 +34,9 @@ def asked(options):
     random = np.random.default_rng(0)
     for number in range(options.calls):
         text = f"{number} {' '.join(random.choice(WORDS, options.words))}"
-        yield Request("openai/gpt-5-nano", ({"role": "user", "content": text},), {"max_tokens": 300})
+        yield Request(
+            "openai/gpt-5-nano", ({"role": "user", "content": text},), {"max_tokens": 300}
+        )
 
 
 def timed(each, requests):
@@ -43,13 +51,20 @@ def bare(folder, requests):
     connection.executescript(
         "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; CREATE TABLE calls (key TEXT PRIMARY KEY, asked TEXT)"
     )
-    seconds = timed(lambda r: connection.execute("INSERT INTO calls VALUES (?, ?)", (r.key, r.messages[0]["content"])), requests)
+    seconds = timed(
+        lambda r: connection.execute(
+            "INSERT INTO calls VALUES (?, ?)", (r.key, r.messages[0]["content"])
+        ),
+        requests,
+    )
     connection.close()
     return seconds
 
 
 def ours(folder, requests):
-    reply = Reply('{"relevant": [1, 4, 7]}', "gpt-5-nano-2025-08-07", Usage(2000, 1024, 60, 40), 0.0005, 0.8)
+    reply = Reply(
+        '{"relevant": [1, 4, 7]}', "gpt-5-nano-2025-08-07", Usage(2000, 1024, 60, 40), 0.0005, 0.8
+    )
     with CallStore(folder / "calls.sqlite") as store:
         budget = Budget(store, Spending("bench", max_cost_usd=1e6))
 
@@ -77,7 +92,10 @@ def main():
         folder = Path(name)
         base = bare(folder, requests)
         steps = ours(folder, requests)
-        sizes = [(folder / file).stat().st_size / len(requests) for file in ("bare.sqlite", "calls.sqlite")]
+        sizes = [
+            (folder / file).stat().st_size / len(requests)
+            for file in ("bare.sqlite", "calls.sqlite")
+        ]
     print(f"{'bare insert':14} {base * 1e6:7.0f} µs  {sizes[0]:6.0f} bytes a call")
     for step, seconds in {**steps, "all of a call": sum(steps.values())}.items():
         print(f"{step:14} {seconds * 1e6:7.0f} µs  {seconds / base:6.2f} of a bare insert")

@@ -1,4 +1,5 @@
-"""The elasticsearch retriever against the client's own helpers on synthetic passages: seconds to index and to search, and peak memory.
+"""The elasticsearch retriever against the client's own helpers on synthetic passages: seconds to
+index and to search, and peak memory.
 
 python tests/benchmarks/bench_elasticsearch.py --passages 100000 --queries 5000
 python tests/benchmarks/bench_elasticsearch.py --url http://localhost:9200 --passages 1000000
@@ -22,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from recipekit.component import QueryBatch
 from recipekit.records import PASSAGES, Dataset, write_table
-from recipekit.retrievers.elasticsearch import Elasticsearch
+from recipekit.retrievers.elasticsearch import ElasticsearchRetrieverSpec
 from recipekit.testing import context
 from servers.elasticsearch_server import ElasticsearchServer
 
@@ -31,26 +32,41 @@ DEPTH = 100
 MAPPINGS = {
     "dynamic": "strict",
     "_source": {"enabled": False},
-    "properties": {"row": {"type": "integer", "index": False}, "text": {"type": "text", "analyzer": "english", "index_options": "freqs"}},
+    "properties": {
+        "row": {"type": "integer", "index": False},
+        "text": {"type": "text", "analyzer": "english", "index_options": "freqs"},
+    },
 }
-SETTINGS = {"number_of_replicas": 0, "refresh_interval": "-1", "similarity": {"default": {"type": "BM25", "k1": 0.9, "b": 0.4}}}
+SETTINGS = {
+    "number_of_replicas": 0,
+    "refresh_interval": "-1",
+    "similarity": {"default": {"type": "BM25", "k1": 0.9, "b": 0.4}},
+}
 
 
 def words() -> list[str]:
     """Words of two to ten letters."""
     random = np.random.default_rng(0)
     letters = np.array(list("etaoinshrdlucmfwypvbgkqjxz"))
-    return ["".join(random.choice(letters, length)) for length in random.integers(2, 11, VOCABULARY)]
+    return [
+        "".join(random.choice(letters, length)) for length in random.integers(2, 11, VOCABULARY)
+    ]
 
 
 def synthetic(n: int, mean: float, seed: int) -> Iterator[list[str]]:
-    """Texts by the thousand: words by Zipf's law, lengths log-normal about `mean` words, as passages of the Web have them."""
+    """Texts by the thousand: words by Zipf's law, lengths log-normal about `mean` words, as
+    passages of the Web have them.
+    """
     random, vocabulary = np.random.default_rng(seed), np.array(words(), object)
     chances = 1 / np.arange(1, VOCABULARY + 1)
     edges = np.cumsum(chances / chances.sum())
     for start in range(0, n, 1000):
-        lengths = np.maximum(1, random.lognormal(np.log(mean) - 0.125, 0.5, min(1000, n - start)).astype(int))
-        drawn = vocabulary[np.minimum(np.searchsorted(edges, random.random(lengths.sum())), VOCABULARY - 1)]
+        lengths = np.maximum(
+            1, random.lognormal(np.log(mean) - 0.125, 0.5, min(1000, n - start)).astype(int)
+        )
+        drawn = vocabulary[
+            np.minimum(np.searchsorted(edges, random.random(lengths.sum())), VOCABULARY - 1)
+        ]
         yield [" ".join(part) for part in np.split(drawn, np.cumsum(lengths)[:-1])]
 
 
@@ -58,7 +74,15 @@ def write_corpus(folder: Path, n: int) -> None:
     def batches() -> Iterator[pa.Table]:
         row = 0
         for texts in synthetic(n, 56, 1):
-            yield pa.table([[str(row + i) for i in range(len(texts))], [""] * len(texts), texts, ["b"] * len(texts)], schema=PASSAGES)
+            yield pa.table(
+                [
+                    [str(row + i) for i in range(len(texts))],
+                    [""] * len(texts),
+                    texts,
+                    ["b"] * len(texts),
+                ],
+                schema=PASSAGES,
+            )
             row += len(texts)
 
     write_table(folder / "passages.arrow", PASSAGES, batches())
@@ -66,12 +90,17 @@ def write_corpus(folder: Path, n: int) -> None:
 
 def ours(url: str, dataset: Dataset, queries: list[str], scratch: Path) -> tuple[float, float]:
     owner = uuid.uuid4().hex
-    spec = Elasticsearch(url=url, concurrency=4)
+    spec = ElasticsearchRetrieverSpec(url=url, concurrency=4)
     started = time.perf_counter()
     retriever = spec.build(context(scratch, dataset=dataset, owner=owner))
     built = time.perf_counter()
     for start in range(0, len(queries), 1024):  # as `mine` asks
-        retriever.search(QueryBatch(np.arange(start, min(start + 1024, len(queries))), queries[start : start + 1024]), DEPTH)
+        retriever.search(
+            QueryBatch(
+                np.arange(start, min(start + 1024, len(queries))), queries[start : start + 1024]
+            ),
+            DEPTH,
+        )
     searched = time.perf_counter()
     for index in spec.remote().indices():
         if index.owner == owner:
@@ -87,7 +116,7 @@ def bare(url: str, dataset: Dataset, queries: list[str], scratch: Path) -> tuple
     from elasticsearch import helpers
 
     name = f"bench-{uuid.uuid4().hex}"
-    with elasticsearch.Elasticsearch(url, request_timeout=60) as client:
+    with elasticsearch.ElasticsearchRetrieverSpec(url, request_timeout=60) as client:
         started = time.perf_counter()
         client.indices.create(index=name, mappings=MAPPINGS, settings=SETTINGS)
         documents = (
@@ -103,9 +132,19 @@ def bare(url: str, dataset: Dataset, queries: list[str], scratch: Path) -> tuple
         def ask(texts: list[str]) -> list[list[tuple[str, float]]]:
             searches = []
             for text in texts:
-                searches += [{}, {"query": {"match": {"text": text}}, "size": DEPTH, "_source": False, "track_total_hits": False}]
+                searches += [
+                    {},
+                    {
+                        "query": {"match": {"text": text}},
+                        "size": DEPTH,
+                        "_source": False,
+                        "track_total_hits": False,
+                    },
+                ]
             replies = client.msearch(index=name, searches=searches)["responses"]
-            return [[(hit["_id"], hit["_score"]) for hit in reply["hits"]["hits"]] for reply in replies]
+            return [
+                [(hit["_id"], hit["_score"]) for hit in reply["hits"]["hits"]] for reply in replies
+            ]
 
         with ThreadPoolExecutor(4) as pool:
             for start in range(0, len(queries), 1024):
@@ -120,15 +159,32 @@ def measure(options: argparse.Namespace) -> None:
     queries = [text for part in synthetic(options.queries, 6, 2) for text in part]
     dataset = Dataset(options.folder, "bench")
     with tempfile.TemporaryDirectory() as scratch:
-        index, search = {"bare": bare, "ours": ours}[options.only](options.url, dataset, queries, Path(scratch))
+        index, search = {"bare": bare, "ours": ours}[options.only](
+            options.url, dataset, queries, Path(scratch)
+        )
     used = resource.getrusage(resource.RUSAGE_SELF)
-    print(json.dumps({"index": index, "search": search, "cpu": used.ru_utime + used.ru_stime, "peak_mb": peak_mb()}))
+    print(
+        json.dumps(
+            {
+                "index": index,
+                "search": search,
+                "cpu": used.ru_utime + used.ru_stime,
+                "peak_mb": peak_mb(),
+            }
+        )
+    )
 
 
 def peak_mb() -> float:
-    """This process's peak, mapped pages of the corpus included. `ru_maxrss` would be the parent's where that is more."""
+    """This process's peak, mapped pages of the corpus included.
+
+    `ru_maxrss` would be the parent's where that is more.
+    """
     status = Path("/proc/self/status").read_text()
-    return int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM"))) / 1024
+    return (
+        int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM")))
+        / 1024
+    )
 
 
 def compare(options: argparse.Namespace) -> None:
@@ -136,7 +192,9 @@ def compare(options: argparse.Namespace) -> None:
         write_corpus(Path(folder), options.passages)
         results: dict[str, dict[str, float]] = {}
         for round in range(options.rounds):
-            for name in ("bare", "ours") if round % 2 == 0 else ("ours", "bare"):  # a process each, so that the peaks are their own
+            for name in (
+                ("bare", "ours") if round % 2 == 0 else ("ours", "bare")
+            ):  # a process each, so that the peaks are their own
                 command = [
                     sys.executable,
                     __file__,
@@ -149,14 +207,21 @@ def compare(options: argparse.Namespace) -> None:
                     "--queries",
                     str(options.queries),
                 ]
-                found = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
+                found = json.loads(
+                    subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+                )
                 index, search = options.passages / found["index"], options.queries / found["search"]
                 rates = f"index {index:6.0f} passages/s  search {search:5.0f} queries/s"
-                print(f"{name}  {rates}  peak {found['peak_mb']:4.0f} MB  client's CPU {found['cpu']:.1f} s", flush=True)
+                print(
+                    f"{name}  {rates}  peak {found['peak_mb']:4.0f} MB  client's CPU {found['cpu']:.1f} s",
+                    flush=True,
+                )
                 best = results.setdefault(name, found)
                 results[name] = {part: min(best[part], found[part]) for part in found}
     ratio = {part: results["bare"][part] / results["ours"][part] for part in ("index", "search")}
-    print(f"ours to bare, best of {options.rounds}: index {ratio['index']:.2f}, search {ratio['search']:.2f}")
+    print(
+        f"ours to bare, best of {options.rounds}: index {ratio['index']:.2f}, search {ratio['search']:.2f}"
+    )
 
 
 def main() -> None:

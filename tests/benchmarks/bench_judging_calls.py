@@ -1,12 +1,15 @@
-"""Calls a second through the Asker (store, budget, pace, retries) against bare litellm with asyncio and a semaphore.
+"""Calls a second through the Asker (store, budget, pace, retries) against bare litellm with asyncio
+and a semaphore.
 
-Both ask the same server, in a process of its own, for the same prompts of ten passages, in interleaved rounds:
+Both ask the same server, in a process of its own, for the same prompts of ten passages, in
+interleaved rounds:
 
     python tests/benchmarks/bench_judging_calls.py --calls 2000 --rounds 3 --concurrency 32
-    python tests/benchmarks/bench_judging_calls.py --calls 20000 --rounds 1      # 200,000 pairs at ten a call
+    python tests/benchmarks/bench_judging_calls.py --calls 20000 --rounds 1      # 200,000 pairs at
+    ten a call
 
-It prints each round's rates and their ratio, resident memory halfway and at the end (flat: what is held does not grow with the
-calls), and what asking everything again takes, which must make no call.
+It prints each round's rates and their ratio, resident memory halfway and at the end (flat: what is
+held does not grow with the calls), and what asking everything again takes, which must make no call.
 """
 
 from __future__ import annotations
@@ -61,9 +64,14 @@ def requests(calls: int, name: str, passages: int, words: int) -> Iterator[Reque
     """Prompts of numbered passages, no two alike."""
     draw = random.Random(name)
     for number in range(calls):
-        lines = [f"[{place}] {' '.join(draw.choices(WORDS, k=words))}" for place in range(1, passages + 1)]
+        lines = [
+            f"[{place}] {' '.join(draw.choices(WORDS, k=words))}"
+            for place in range(1, passages + 1)
+        ]
         prompt = f"Query {name} {number}\n" + "\n".join(lines)
-        yield Request(MODEL, ({"role": "user", "content": prompt},), {"max_tokens": 200, "temperature": 0.0})
+        yield Request(
+            MODEL, ({"role": "user", "content": prompt},), {"max_tokens": 200, "temperature": 0.0}
+        )
 
 
 def bare(url: str, asked: Iterator[Request], concurrency: int) -> None:
@@ -95,13 +103,17 @@ def bare(url: str, asked: Iterator[Request], concurrency: int) -> None:
     asyncio.run(everything())
 
 
-def ours(url: str, asked: Iterator[Request], calls: int, concurrency: int, store: CallStore) -> tuple[int, list[int]]:
+def ours(
+    url: str, asked: Iterator[Request], calls: int, concurrency: int, store: CallStore
+) -> tuple[int, list[int]]:
     """How many answers came from the store, and resident memory (MB) halfway and at the end."""
     budget = Budget(store, Spending("bench", max_cost_usd=1e6))
     count = counter("openai/gpt-4o-mini").prompt_at_most
     cached, memory = 0, []
     client = Client(Endpoint(f"{url}/v1"))
-    with Asker(client, store, budget, Price(1e-6, 1e-7, 4e-6, 4e-6), count, concurrency=concurrency) as asker:
+    with Asker(
+        client, store, budget, Price(1e-6, 1e-7, 4e-6, 4e-6), count, concurrency=concurrency
+    ) as asker:
         for number, (_, answer) in enumerate(asker.answers(asked), start=1):
             assert isinstance(answer, Reply), answer
             cached += answer.from_cache
@@ -117,13 +129,23 @@ def resident() -> int:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    for name, default in (("calls", 2000), ("rounds", 3), ("concurrency", 32), ("passages", 10), ("words", 90)):
+    for name, default in (
+        ("calls", 2000),
+        ("rounds", 3),
+        ("concurrency", 32),
+        ("passages", 10),
+        ("words", 90),
+    ):
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--delay", type=float, default=0.0, help="seconds that the server thinks")
     given = parser.parse_args()
     size = (given.passages, given.words)
     ratios = []
-    with server(given.delay) as url, tempfile.TemporaryDirectory() as folder, CallStore(Path(folder) / "calls.sqlite") as store:
+    with (
+        server(given.delay) as url,
+        tempfile.TemporaryDirectory() as folder,
+        CallStore(Path(folder) / "calls.sqlite") as store,
+    ):
         bare(url, requests(50, "warm", *size), given.concurrency)
         for turn in range(given.rounds):
             rates, busy = {}, {}
@@ -143,11 +165,17 @@ def main() -> None:
                 f"resident {memory[0]} MB halfway, {memory[-1]} MB at the end",
                 flush=True,
             )
-        print(f"median ratio {statistics.median(ratios):.3f} over {given.rounds} rounds of {given.calls} calls")
+        print(
+            f"median ratio {statistics.median(ratios):.3f} over {given.rounds} rounds of {given.calls} calls"
+        )
         before, began = ledger(url)["arrived"], time.perf_counter()
-        cached, _ = ours(url, requests(given.calls, "ours 0", *size), given.calls, given.concurrency, store)
+        cached, _ = ours(
+            url, requests(given.calls, "ours 0", *size), given.calls, given.concurrency, store
+        )
         seconds, made = time.perf_counter() - began, ledger(url)["arrived"] - before
-        print(f"rerun: {cached} of {given.calls} from the store, {made} calls, {seconds:.2f} s; paid twice: {ledger(url)['paid_twice']}")
+        print(
+            f"rerun: {cached} of {given.calls} from the store, {made} calls, {seconds:.2f} s; paid twice: {ledger(url)['paid_twice']}"
+        )
 
 
 if __name__ == "__main__":

@@ -1,8 +1,10 @@
-"""Loading and searching Qdrant, as a ratio to the bare client's own helpers on the same server: `python bench_qdrant.py`.
+"""Loading and searching Qdrant, as a ratio to the bare client's own helpers on the same server:
+`python bench_qdrant.py`.
 
-Random unit vectors. Loading is timed until the exact count is whole, with indexing deferred on both sides; searching goes over
-one collection with a graph. Each measurement has a process of its own, whose peak memory is told. The bare client loads with
-`upload_collection`, in one process or two, whichever is faster, and searches with `query_batch_points` on as many threads.
+Random unit vectors. Loading is timed until the exact count is whole, with indexing deferred on both
+sides; searching goes over one collection with a graph. Each measurement has a process of its own,
+whose peak memory is told. The bare client loads with `upload_collection`, in one process or two,
+whichever is faster, and searches with `query_batch_points` on as many threads.
 """
 
 import argparse
@@ -32,7 +34,13 @@ def client_of(given: argparse.Namespace):
     from qdrant_client import QdrantClient
 
     grpc = given.protocol == "grpc"
-    return QdrantClient(url=given.url, prefer_grpc=grpc, grpc_port=given.grpc_port, timeout=60, check_compatibility=False)
+    return QdrantClient(
+        url=given.url,
+        prefer_grpc=grpc,
+        grpc_port=given.grpc_port,
+        timeout=60,
+        check_compatibility=False,
+    )
 
 
 def bare_upload(given: argparse.Namespace, matrix: np.ndarray, parallel: int) -> float:
@@ -47,20 +55,28 @@ def bare_upload(given: argparse.Namespace, matrix: np.ndarray, parallel: int) ->
         optimizers_config=models.OptimizersConfigDiff(indexing_threshold=0),
     )
     started = time.perf_counter()
-    client.upload_collection(name, vectors=matrix, ids=range(len(matrix)), batch_size=UPLOAD, parallel=parallel)
+    client.upload_collection(
+        name, vectors=matrix, ids=range(len(matrix)), batch_size=UPLOAD, parallel=parallel
+    )
     while client.count(name, exact=True).count < len(matrix):
         time.sleep(0.01)
     return time.perf_counter() - started
 
 
 def ours(given: argparse.Namespace, matrix: np.ndarray, *, graph: bool):
-    from recipekit.endpoints.qdrant import QdrantAddress, QdrantServer
+    from recipekit.engines.qdrant import QdrantAddress, QdrantServer
     from recipekit.retrievers.engine import mark_of
     from recipekit.retrievers.qdrant_settings import CollectionSettings, Hnsw
 
-    server = QdrantServer(QdrantAddress(given.url, protocol=given.protocol, grpc_port=given.grpc_port))
+    server = QdrantServer(
+        QdrantAddress(given.url, protocol=given.protocol, grpc_port=given.grpc_port)
+    )
     mark = mark_of("qdrant", graph, owner="bench", corpus="bench", rows=len(matrix))
-    return server, mark, CollectionSettings(DIMENSION, False, "dot", Hnsw(), not graph, None, False, 1, 1)
+    return (
+        server,
+        mark,
+        CollectionSettings(DIMENSION, False, "dot", Hnsw(), not graph, None, False, 1, 1),
+    )
 
 
 def our_upload(given: argparse.Namespace, matrix: np.ndarray, *, graph: bool = False) -> float:
@@ -81,11 +97,16 @@ def bare_search(given: argparse.Namespace, queries: np.ndarray, name: str) -> fl
 
     def search(start: int) -> list:
         vectors = queries[start : start + QUERY].tolist()
-        return client.query_batch_points(name, [models.QueryRequest(query=vector, limit=DEPTH, params=params) for vector in vectors])
+        return client.query_batch_points(
+            name,
+            [models.QueryRequest(query=vector, limit=DEPTH, params=params) for vector in vectors],
+        )
 
     started = time.perf_counter()
     with ThreadPoolExecutor(THREADS) as pool:
-        answers = [answer for batch in pool.map(search, range(0, len(queries), QUERY)) for answer in batch]
+        answers = [
+            answer for batch in pool.map(search, range(0, len(queries), QUERY)) for answer in batch
+        ]
     assert all(len(answer.points) == DEPTH for answer in answers)
     return time.perf_counter() - started
 
@@ -118,11 +139,19 @@ def measure(given: argparse.Namespace) -> None:
         "our search": lambda: our_search(given, queries, matrix),
     }[given.part]()
     count = given.queries if "search" in given.part else len(matrix)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1 << 20 if sys.platform == "darwin" else 1 << 10)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (
+        1 << 20 if sys.platform == "darwin" else 1 << 10
+    )
     print(json.dumps({"per_second": round(count / seconds), "peak_mb": round(peak)}))
 
 
-PARTS = ("bare upload, 1 process", "bare upload, 2 processes", "our upload", "bare search", "our search")
+PARTS = (
+    "bare upload, 1 process",
+    "bare upload, 2 processes",
+    "our upload",
+    "bare search",
+    "our search",
+)
 GRAPH = "our upload and graph"
 
 
@@ -132,19 +161,39 @@ def compare(given: argparse.Namespace, url: str, grpc_port: int) -> None:
         unit(given.passages, 1).tofile(file)
         for protocol in ("rest", "grpc"):
             best: dict[str, list[int]] = {}
-            for part in (GRAPH, *PARTS * given.rounds) if protocol == "rest" else PARTS * given.rounds:
-                command = [sys.executable, __file__, "--part", part, "--matrix", str(file), "--url", url, "--grpc-port", str(grpc_port)]
+            for part in (
+                (GRAPH, *PARTS * given.rounds) if protocol == "rest" else PARTS * given.rounds
+            ):
+                command = [
+                    sys.executable,
+                    __file__,
+                    "--part",
+                    part,
+                    "--matrix",
+                    str(file),
+                    "--url",
+                    url,
+                    "--grpc-port",
+                    str(grpc_port),
+                ]
                 command += ["--protocol", protocol, "--queries", str(given.queries)]
-                told = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+                told = json.loads(
+                    subprocess.run(command, check=True, capture_output=True, text=True).stdout
+                )
                 best[part] = max(best.get(part, [0, 0]), [told["per_second"], told["peak_mb"]])
             for part, (rate, peak) in best.items():
                 print(f"{protocol}  {part:<26} {rate:>7,} a second, peak {peak:,} MB")
             upload = best["our upload"][0] / max(best[part][0] for part in PARTS[:2])
-            print(f"{protocol}  upload ratio {upload:.2f}, search ratio {best['our search'][0] / best['bare search'][0]:.2f}", flush=True)
+            print(
+                f"{protocol}  upload ratio {upload:.2f}, search ratio {best['our search'][0] / best['bare search'][0]:.2f}",
+                flush=True,
+            )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--passages", type=int, default=100_000)
     parser.add_argument("--queries", type=int, default=1000)
     parser.add_argument("--rounds", type=int, default=1, help="the best of so many is told")

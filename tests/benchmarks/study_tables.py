@@ -14,7 +14,9 @@ def mean_and_spread(values: Sequence[float], digits: int = 3) -> str:
     if not values:
         return ""
     mean = f"{statistics.fmean(values):.{digits}f}"
-    return mean if len(values) == 1 else f"{mean} ({min(values):.{digits}f}-{max(values):.{digits}f})"
+    return (
+        mean if len(values) == 1 else f"{mean} ({min(values):.{digits}f}-{max(values):.{digits}f})"
+    )
 
 
 def markdown(header: Sequence[str], body: Iterable[Sequence[str]], left: int = 2) -> str:
@@ -28,44 +30,87 @@ def candidates_table(found: Sequence[Mapping[str, Any]]) -> str:
         groups.setdefault((row["scheme"], row["depth"]), []).append(row)
     lists = list(dict.fromkeys(name for row in found for name in row["recall"]))
     body = [
-        [scheme, str(depth), *(mean_and_spread([row["recall"][name] for row in group]) for name in lists)]
+        [
+            scheme,
+            str(depth),
+            *(mean_and_spread([row["recall"][name] for row in group]) for name in lists),
+        ]
         for (scheme, depth), group in sorted(groups.items())
     ]
     return markdown(["what stays", "depth", *lists], body)
 
 
 def judged_table(found: Sequence[Mapping[str, Any]], systems: Sequence[str]) -> str:
-    """Per scheme, depth and judge: hidden positives that were found, of all hidden, and how pure the found are."""
+    """Per scheme, depth and judge: hidden positives that were found, of all hidden, and how pure
+    the found are.
+    """
     groups: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
     for row in found:
         if "judged" in row:
-            groups.setdefault((row["scheme"], row["depth"], row["system"], row["error"]), []).append(row["judged"])
+            groups.setdefault(
+                (row["scheme"], row["depth"], row["system"], row["error"]), []
+            ).append(row["judged"])
     body = []
-    order = sorted(groups.items(), key=lambda item: (item[0][0], item[0][1], systems.index(item[0][2]), item[0][3] or 0))
+    order = sorted(
+        groups.items(),
+        key=lambda item: (item[0][0], item[0][1], systems.index(item[0][2]), item[0][3] or 0),
+    )
     for (scheme, depth, system, error), group in order:
         verdict = "ignore" if system in ("ignored", "margin") else "positive"
         recall = [judged[verdict]["hidden"] / judged["hidden"] for judged in group]
         called = [sum(judged[verdict].values()) for judged in group]
-        precision = [judged[verdict]["hidden"] / n if n else 0.0 for judged, n in zip(group, called, strict=True)]
+        precision = [
+            judged[verdict]["hidden"] / n if n else 0.0
+            for judged, n in zip(group, called, strict=True)
+        ]
         pairs = round(statistics.fmean(sum(judged["pairs"].values()) for judged in group))
         body.append(
-            [f"{scheme}, {depth}", titled(system, error), verdict, mean_and_spread(recall), mean_and_spread(precision), f"{pairs:,}"]
+            [
+                f"{scheme}, {depth}",
+                titled(system, error),
+                verdict,
+                mean_and_spread(recall),
+                mean_and_spread(precision),
+                f"{pairs:,}",
+            ]
         )
-    return markdown(["what stays, depth", "judge", "verdict", "share of the hidden", "of these, hidden", "pairs judged"], body, left=3)
+    return markdown(
+        [
+            "what stays, depth",
+            "judge",
+            "verdict",
+            "share of the hidden",
+            "of these, hidden",
+            "pairs judged",
+        ],
+        body,
+        left=3,
+    )
 
 
-def trained_table(found: Sequence[Mapping[str, Any]], systems: Sequence[str], metric: str = "ndcg@10") -> str:
-    """Systems by scheme and depth; one without a depth, or without a scheme, stands in all of its columns."""
+def trained_table(
+    found: Sequence[Mapping[str, Any]], systems: Sequence[str], metric: str = "ndcg@10"
+) -> str:
+    """Systems by scheme and depth; one without a depth, or without a scheme, stands in all of its
+    columns.
+    """
     columns = sorted({(row["scheme"], row["depth"]) for row in found if row["depth"] is not None})
-    columns = columns or sorted({(row["scheme"], None) for row in found if row["scheme"] is not None})
-    names = sorted({(row["system"], row["error"]) for row in found}, key=lambda name: (systems.index(name[0]), name[1] or 0))
+    columns = columns or sorted(
+        {(row["scheme"], None) for row in found if row["scheme"] is not None}
+    )
+    names = sorted(
+        {(row["system"], row["error"]) for row in found},
+        key=lambda name: (systems.index(name[0]), name[1] or 0),
+    )
     body = []
     for system, error in names:
         cells = [
             [
                 row[metric]
                 for row in found
-                if (row["system"], row["error"]) == (system, error) and row["scheme"] in (None, scheme) and row["depth"] in (None, depth)
+                if (row["system"], row["error"]) == (system, error)
+                and row["scheme"] in (None, scheme)
+                and row["depth"] in (None, depth)
             ]
             for scheme, depth in columns
         ]

@@ -11,11 +11,20 @@ import pytest
 
 from recipekit.cli.main import VERBS, app_for, invoke
 from recipekit.cli.plan import render_plan
-from recipekit.recipe.models import SECTIONS, Recipe
+from recipekit.pipeline.plan import Plan, StagePlan
+from recipekit.recipe.sections import SECTIONS, Recipe
 from recipekit.recipe.slots import model_in
-from recipekit.runner.plan import Plan, StagePlan
 
-HEAVY = {"torch", "transformers", "datasets", "accelerate", "mteb", "litellm", "elasticsearch", "qdrant_client"}
+HEAVY = {
+    "torch",
+    "transformers",
+    "datasets",
+    "accelerate",
+    "mteb",
+    "litellm",
+    "elasticsearch",
+    "qdrant_client",
+}
 
 
 def imported_by(*commands: tuple[str, ...]) -> set[str]:
@@ -36,7 +45,13 @@ def test_help_imports_neither_pydantic_nor_torch() -> None:
 
 
 def test_what_only_looks_at_recipes_imports_nothing_heavy() -> None:
-    modules = imported_by(("validate", "quickstart"), ("components",), ("keys", "train"), ("schema",), ("fill", "quickstart"))
+    modules = imported_by(
+        ("validate", "quickstart"),
+        ("components",),
+        ("keys", "train"),
+        ("schema",),
+        ("fill", "quickstart"),
+    )
     assert "pydantic" in modules
     assert not modules & HEAVY
 
@@ -47,7 +62,11 @@ def test_the_help_of_every_verb_imports_nothing_heavy() -> None:
 
 def test_help_lists_the_verbs_in_the_order_of_their_use(capsys: pytest.CaptureFixture[str]) -> None:
     assert invoke(["--help"]) == 0
-    listed = [line.split()[0] for line in capsys.readouterr().out.partition("Commands:")[2].splitlines() if line.strip()]
+    listed = [
+        line.split()[0]
+        for line in capsys.readouterr().out.partition("Commands:")[2].splitlines()
+        if line.strip()
+    ]
     assert listed == list(VERBS)
 
 
@@ -59,7 +78,9 @@ def test_an_unknown_verb_is_met_with_a_suggestion(capsys: pytest.CaptureFixture[
 def test_validate_says_what_a_recipe_holds(capsys: pytest.CaptureFixture[str]) -> None:
     assert invoke(["validate", "quickstart"]) == 0
     out = capsys.readouterr().out
-    assert out.startswith("quickstart: valid (encoders: student=bi_encoder; collect: stdlib=python_code; mine: lexical=bm25, dense=exact;")
+    assert out.startswith(
+        "quickstart: valid (encoders: student=bi_encoder; collect: stdlib=python_code; mine: lexical=bm25, dense=exact;"
+    )
 
 
 def test_valid_recipes_are_told_beside_bad_ones(
@@ -78,9 +99,14 @@ def test_valid_recipes_are_told_beside_bad_ones(
 
 
 @pytest.mark.parametrize("source", ["python_code", "pairs", "beir"])
-def test_init_writes_a_recipe_that_is_valid_and_never_over_a_file(source: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_init_writes_a_recipe_that_is_valid_and_never_over_a_file(
+    source: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     file = tmp_path / "my first" / "recipe.yaml"
-    assert invoke(["init", str(file), "--source", source, "--data", str(tmp_path / "data: of mine")]) == 0
+    assert (
+        invoke(["init", str(file), "--source", source, "--data", str(tmp_path / "data: of mine")])
+        == 0
+    )
     assert invoke(["validate", str(file)]) == 0
     assert invoke(["fill", str(file)]) == 0
     out = capsys.readouterr().out
@@ -114,7 +140,10 @@ def test_components_are_listed_with_the_broken_ones(capsys: pytest.CaptureFixtur
     assert pantry.split()[:4] == ["retriever", "pantry", "kitchen", "1.0"]
     assert "kitchen.py:" in pantry and pantry.endswith("Finds jars.")
     burnt = next(line for line in lines if " burnt " in line)
-    assert re.search(r"kitchen 1\.0 +broken +judge 'burnt' \(kitchen\) cannot be imported: RuntimeError: the oven is on fire$", burnt)
+    assert re.search(
+        r"kitchen 1\.0 +broken +judge 'burnt' \(kitchen\) cannot be imported: RuntimeError: the oven is on fire$",
+        burnt,
+    )
     assert invoke(["components", "retrievers"]) == 0
     assert {line.split()[0] for line in capsys.readouterr().out.splitlines()} == {"retriever"}
 
@@ -124,14 +153,19 @@ def test_a_component_is_described_with_its_keys(capsys: pytest.CaptureFixture[st
     assert invoke(["components", "retriever", "pantry"]) == 0
     out = capsys.readouterr().out
     assert "distribution  kitchen 1.0" in out
-    assert "port: integer >= 1 (default 9200; not part of the cache key, may hold ${env:NAME})\n    And at which door." in out
+    assert (
+        "port: integer >= 1 (default 9200; not part of the cache key, may hold ${env:NAME})\n    And at which door."
+        in out
+    )
     assert "boost: number or list of number (default 1.0)" in out
     assert "login: map or null (default null)" in out
     assert invoke(["components", "source", "shelf"]) == 0
     assert "path: path (required; not part of the cache key" in capsys.readouterr().out
 
 
-def test_every_key_of_every_section_is_shown_with_its_meaning(capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_key_of_every_section_is_shown_with_its_meaning(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     for section in SECTIONS:
         assert invoke(["keys", section]) == 0
         lines = capsys.readouterr().out.splitlines()
@@ -150,15 +184,25 @@ def test_every_key_of_every_section_is_shown_with_its_meaning(capsys: pytest.Cap
         ("train", "train", "phases: map to map (required)\n    What is done, in order"),
         ("train", "train", "\n      loss: loss (required). What is minimised."),
         ("judge", "judge", "trust: map (optional)\n    Which pairs of known truth"),
-        ("judge.trust", "judge.trust", "known: number >= 0.0 < 1.0 (default 0.1)"),
-        ("train.batch_size", "train.batch_size", "batch_size: integer >= 1 (default 64)\n    Queries per optimizer step"),
+        ("judge.control_pairs", "judge.control_pairs", "known: number >= 0.0 < 1.0 (default 0.1)"),
+        (
+            "train.batch_size",
+            "train.batch_size",
+            "batch_size: integer >= 1 (default 64)\n    Queries per optimizer step",
+        ),
         ("train.phases", "train.phases.NAME", "loss: loss (required)"),
-        ("train.phases.contrastive.cycles", "train.phases.NAME.cycles", "cycles: integer >= 1 (default 1)"),
+        (
+            "train.phases.contrastive.cycles",
+            "train.phases.NAME.cycles",
+            "cycles: integer >= 1 (default 1)",
+        ),
         ("judge.judges", "judge.judges", "`recipekit components judge` lists what can stand here"),
         ("evaluate", "evaluate", "baselines: map to retriever (default {bm25: {use: bm25}})"),
     ],
 )
-def test_keys_are_shown_at_any_path(path: str, title: str, told: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_keys_are_shown_at_any_path(
+    path: str, title: str, told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert invoke(["keys", path]) == 0
     first, _, rest = capsys.readouterr().out.partition("\n")
     assert first == title
@@ -173,10 +217,15 @@ def test_keys_are_shown_at_any_path(path: str, title: str, told: str, capsys: py
         ("zzz", "zzz: no key of a recipe. There are: recipe, name,"),
         ("collect..split", "collect..split: write keys with a dot between them"),
         ("train.batch_size.more", "train.batch_size: there are no keys below it"),
-        ("judge.judges.mine.model", "judge.judges: the keys of its judge are shown by `recipekit components judge NAME`"),
+        (
+            "judge.judges.mine.model",
+            "judge.judges: the keys of its judge are shown by `recipekit components judge NAME`",
+        ),
     ],
 )
-def test_a_path_at_which_there_are_no_keys(path: str, told: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_path_at_which_there_are_no_keys(
+    path: str, told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert invoke(["keys", path]) == 1
     [line] = capsys.readouterr().err.splitlines()
     assert line.startswith(told)
@@ -192,7 +241,9 @@ def test_keys_of_the_whole_recipe_show_every_section(capsys: pytest.CaptureFixtu
 def test_schema_is_printed_or_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert invoke(["schema", "--distribution", "recipekit"]) == 0
     printed = capsys.readouterr().out
-    assert invoke(["schema", "--distribution", "recipekit", "--output", str(tmp_path / "s.json")]) == 0
+    assert (
+        invoke(["schema", "--distribution", "recipekit", "--output", str(tmp_path / "s.json")]) == 0
+    )
     assert (tmp_path / "s.json").read_text() == printed
     assert json.loads(printed)["$schema"].endswith("2020-12/schema")
     assert invoke(["schema", "--output", str(tmp_path / "no" / "s.json")]) == 1
@@ -200,7 +251,9 @@ def test_schema_is_printed_or_written(tmp_path: Path, capsys: pytest.CaptureFixt
 
 def test_a_reader_that_goes_away_leaves_no_trace() -> None:
     code = "from recipekit.cli.main import main; main()"
-    process = subprocess.Popen([sys.executable, "-c", code, "schema"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, "schema"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
     assert process.stdout is not None and process.stderr is not None
     process.stdout.close()
     assert process.stderr.read() == b""
@@ -212,34 +265,60 @@ def test_a_reader_that_goes_away_leaves_no_trace() -> None:
 @pytest.mark.parametrize("command", [["schema"], ["--help"], ["keys", "train.batch_size"]])
 def test_output_onto_a_full_disk_is_an_error_of_one_line(command: list[str]) -> None:
     with open("/dev/full", "w") as full:
-        done = subprocess.run([sys.executable, "-m", "recipekit", *command], stdout=full, stderr=subprocess.PIPE, text=True)
+        done = subprocess.run(
+            [sys.executable, "-m", "recipekit", *command],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
     assert (done.returncode, done.stderr) == (1, "no space left on the disk\n")
 
 
 def test_output_that_nobody_wants_is_no_error(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "recipekit", "validate", "quickstart"]
-    done = subprocess.run(["sh", "-c", '"$@" >&-', "sh", *command], cwd=tmp_path, capture_output=True, text=True)
+    done = subprocess.run(
+        ["sh", "-c", '"$@" >&-', "sh", *command], cwd=tmp_path, capture_output=True, text=True
+    )
     assert (done.returncode, done.stderr) == (0, "")
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
-def test_a_run_ends_well_without_a_terminal_and_as_failed_where_its_lines_cannot_be_written(tmp_path: Path) -> None:
+def test_a_run_ends_well_without_a_terminal_and_as_failed_where_its_lines_cannot_be_written(
+    tmp_path: Path,
+) -> None:
     (tmp_path / "pairs.csv").write_text("query,positive\nwhat is jam,boiled fruit\n")
-    (tmp_path / "r.yaml").write_text("recipe: 1\nname: r\ncollect:\n  sources:\n    own: {use: pairs, file: pairs.csv}\n")
+    (tmp_path / "r.yaml").write_text(
+        "recipe: 1\nname: r\ncollect:\n  sources:\n    own: {use: pairs, file: pairs.csv}\n"
+    )
     command = [sys.executable, "-m", "recipekit", "run", "r.yaml", "--from", "collect"]
-    for closed, code, status in ((">&-", 0, "finished"), (">&- 2>&-", 0, "finished"), ("2>/dev/full", 1, "failed")):
-        done = subprocess.run(["sh", "-c", f'"$@" {closed}', "sh", *command], cwd=tmp_path, capture_output=True, text=True)
+    for closed, code, status in (
+        (">&-", 0, "finished"),
+        (">&- 2>&-", 0, "finished"),
+        ("2>/dev/full", 1, "failed"),
+    ):
+        done = subprocess.run(
+            ["sh", "-c", f'"$@" {closed}', "sh", *command],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+        )
         assert done.returncode == code, done.stderr
         assert json.loads((tmp_path / "runs/r/latest/run.json").read_text())["status"] == status
 
 
 def test_an_interrupt_ends_in_a_line(tmp_path: Path) -> None:
     (tmp_path / "own.py").write_text("import os, signal\n\nos.kill(os.getpid(), signal.SIGINT)\n")
-    (tmp_path / "r.yaml").write_text("recipe: 1\nname: r\ncollect:\n  sources:\n    own: {use: './own.py:Own'}\n")
+    (tmp_path / "r.yaml").write_text(
+        "recipe: 1\nname: r\ncollect:\n  sources:\n    own: {use: './own.py:Own'}\n"
+    )
     code = "from recipekit.cli.main import main; main()"
     command = [sys.executable, "-c", code, "validate", "r.yaml", "--allow-local-code"]
     done = subprocess.run(
-        command, cwd=tmp_path, capture_output=True, text=True, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler)
+        command,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     assert (done.returncode, done.stderr) == (130, "Interrupted.\n")
 
@@ -250,19 +329,31 @@ def test_an_interrupted_run_says_how_to_go_on_and_ends_as_interrupted(tmp_path: 
         "class Own(SourceSpec):\n    def build(self, context):\n        os.kill(os.getppid(), signal.SIGINT)\n        time.sleep(60)\n"
     )
     (tmp_path / "own.py").write_text(source)
-    (tmp_path / "r.yaml").write_text("recipe: 1\nname: r\ncollect:\n  sources:\n    own: {use: './own.py:Own'}\n")
+    (tmp_path / "r.yaml").write_text(
+        "recipe: 1\nname: r\ncollect:\n  sources:\n    own: {use: './own.py:Own'}\n"
+    )
     command = [sys.executable, "-m", "recipekit", "run", "r.yaml", "--allow-local-code"]
     done = subprocess.run(
-        command, cwd=tmp_path, capture_output=True, text=True, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler)
+        command,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
-    assert done.stderr.endswith("interrupted; what is finished is kept. To go on: recipekit run r.yaml --allow-local-code\n")
+    assert done.stderr.endswith(
+        "interrupted; what is finished is kept. To go on: recipekit run r.yaml --allow-local-code\n"
+    )
     assert done.returncode == 130
 
 
-def test_init_and_cache_say_what_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_init_and_cache_say_what_is_not_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.chdir(tmp_path)
     assert invoke(["init", "."]) == 1
-    assert capsys.readouterr().err == ".: is a folder; name the file to write, recipe.yaml for one\n"
+    assert (
+        capsys.readouterr().err == ".: is a folder; name the file to write, recipe.yaml for one\n"
+    )
     (tmp_path / "file").touch()
     assert invoke(["init", "file/recipe.yaml"]) == 1
     assert capsys.readouterr().err == "file/recipe.yaml: cannot be written (file is no folder)\n"
@@ -277,7 +368,10 @@ def test_init_and_cache_say_what_is_not_there(tmp_path: Path, monkeypatch: pytes
 
 
 def test_errors_show_no_value_from_the_environment(
-    tmp_path: Path, installed: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path,
+    installed: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setenv("PANTRY_PORT", "hunter2")
     (tmp_path / "r.yaml").write_text(
@@ -291,12 +385,21 @@ def test_errors_show_no_value_from_the_environment(
 
 
 def test_only_the_verb_that_is_called_is_known_in_full() -> None:
-    known = [command.name for command in app_for(["validate", "x"]).registered_commands if command.callback.__name__ == command.name]
+    known = [
+        command.name
+        for command in app_for(["validate", "x"]).registered_commands
+        if command.callback.__name__ == command.name
+    ]
     assert known == ["validate"]
 
 
 def test_what_a_plan_cannot_know_yet_is_said_once() -> None:
     later = {"unknown until": "collect has run"}
-    stages = [StagePlan(name, "k" * 64, "miss", ("never made",), estimate=later) for name in ("mine", "judge")]
+    stages = [
+        StagePlan(name, "k" * 64, "miss", ("never made",), estimate=later)
+        for name in ("mine", "judge")
+    ]
     lines = [line.strip() for line in render_plan(Plan("two", Path("cache"), tuple(stages)))]
-    assert [line for line in lines if "unknown" in line] == ["how much work mine, judge will be is unknown until collect has run"]
+    assert [line for line in lines if "unknown" in line] == [
+        "how much work mine, judge will be is unknown until collect has run"
+    ]

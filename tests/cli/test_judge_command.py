@@ -11,9 +11,9 @@ import pytest
 
 from recipekit.cli.main import invoke
 from recipekit.component import PairBatch
-from recipekit.judges.drawn import weight_of
 from recipekit.judges.label_files import read_labels
-from recipekit.judges.labels import Labels
+from recipekit.judges.labels import LabelsSpec
+from recipekit.judges.sample_rows import weight_of
 from recipekit.records import Dataset, Verdict
 from recipekit.testing import context
 
@@ -29,12 +29,12 @@ collect:
 mine:
   retrievers:
     lexical: {use: bm25, depth: 12}
-  keep: 10
+  candidates_per_query: 10
 judge:
-  trust: {known: 0.9}
+  control_pairs: {share: 0.9}
   judges:
     overlap: {use: "./overlap.py:Overlap"}
-    strict: {use: "./overlap.py:Overlap", words: 3, when: [positive]}
+    strict: {use: "./overlap.py:Overlap", words: 3, previous_verdicts: [positive]}
 """
 
 JUDGE = '''
@@ -121,43 +121,73 @@ def told(capsys: pytest.CaptureFixture[str], *words: str, status: int = 0) -> st
     return captured.err if status else captured.out
 
 
-def test_try_shows_pairs_with_verdict_reason_and_money(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_try_shows_pairs_with_verdict_reason_and_money(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     out = told(capsys, "judge", "try", "recipe.yaml", "--n", "7")
     lines = out.splitlines()
-    assert [line.split()[0] for line in lines if line[:1].isdigit() and ". " in line] == [f"{number}." for number in range(1, 8)]
-    assert sum("words are  [31mshared" in line for line in lines) == 7, "no control character reaches the terminal"
+    assert [line.split()[0] for line in lines if line[:1].isdigit() and ". " in line] == [
+        f"{number}." for number in range(1, 8)
+    ]
+    assert sum("words are  [31mshared" in line for line in lines) == 7, (
+        "no control character reaches the terminal"
+    )
     assert "\x1b" not in out
     first = lines[lines.index("") - 2]
-    assert any(word in first for word in ("POSITIVE (grade", "NEGATIVE (grade")) and first.endswith(("by overlap", "by strict"))
+    assert any(word in first for word in ("POSITIVE (grade", "NEGATIVE (grade")) and first.endswith(
+        ("by overlap", "by strict")
+    )
     assert any(line.startswith("7 of ") and line.endswith("of 1 of the queries") for line in lines)
     assert any(line.startswith("  overlap: asked about ") for line in lines)
     assert any(" calls for $" in line and "what is paid for is kept" in line for line in lines)
-    assert any(line.startswith("at this rate, all ") and "candidates would cost about $" in line for line in lines)
-    assert told(capsys, "judge", "try", "recipe.yaml", "--n", "7") == out, "the seed decides what is tried"
+    assert any(
+        line.startswith("at this rate, all ") and "candidates would cost about $" in line
+        for line in lines
+    )
+    assert told(capsys, "judge", "try", "recipe.yaml", "--n", "7") == out, (
+        "the seed decides what is tried"
+    )
 
 
-def test_try_one_judge_alone_hears_of_every_pair(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_try_one_judge_alone_hears_of_every_pair(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     out = told(capsys, "judge", "try", "recipe.yaml", "--n", "12", "--judge", "strict")
     assert " by overlap" not in out
     assert out.count(" by strict") == 12
     assert "  overlap:" not in out
-    assert "what is paid for is kept, but a run asks strict about other groups of pairs, and pays for that" in out
+    assert (
+        "what is paid for is kept, but a run asks strict about other groups of pairs, and pays for that"
+        in out
+    )
     first = told(capsys, "judge", "try", "recipe.yaml", "--n", "12", "--judge", "overlap")
     assert "what is paid for is kept\n" in first, "the first judge is asked as in a run"
 
 
 def test_try_marks_what_is_known(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = told(capsys, "judge", "try", "recipe.yaml", "--n", "400")
-    assert out.count("(a given positive, judged blind)") > 10
+    assert out.count("(a source positive, judged blind)") > 10
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["judge", "try", "recipe.yaml", "--set", "judge=null"], "this recipe has no judge section: there is nothing to try"),
-        (["judge", "try", "recipe.yaml", "--judge", "strickt"], "--judge strickt: there is no such judge. Did you mean 'strict'?"),
-        (["judge", "sample", "recipe.yaml", "--output", "sample.xlsx"], "--output sample.xlsx: a sample is written as .csv or .jsonl"),
-        (["judge", "sample", "recipe.yaml", "--output", "no/sample.csv"], "no/sample.csv: cannot be written: there is no folder no"),
+        (
+            ["judge", "try", "recipe.yaml", "--set", "judge=null"],
+            "this recipe has no judge section: there is nothing to try",
+        ),
+        (
+            ["judge", "try", "recipe.yaml", "--judge", "strickt"],
+            "--judge strickt: there is no such judge. Did you mean 'strict'?",
+        ),
+        (
+            ["judge", "sample", "recipe.yaml", "--output", "sample.xlsx"],
+            "--output sample.xlsx: a sample is written as .csv or .jsonl",
+        ),
+        (
+            ["judge", "sample", "recipe.yaml", "--output", "no/sample.csv"],
+            "no/sample.csv: cannot be written: there is no folder no",
+        ),
         (
             ["judge", "sample", "recipe.yaml", "--output", "pairs.jsonl"],
             "pairs.jsonl: is there already, perhaps with somebody's labels in it; --force replaces it",
@@ -173,11 +203,15 @@ def test_mistakes_are_told_before_anything_is_done(
 
 
 def test_no_pair_can_be_drawn_of_none(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert "Invalid value for '--n'" in told(capsys, "judge", "try", "recipe.yaml", "--n", "0", status=2)
+    assert "Invalid value for '--n'" in told(
+        capsys, "judge", "try", "recipe.yaml", "--n", "0", status=2
+    )
 
 
 @pytest.mark.parametrize("name", ["sample.csv", "sample.jsonl"])
-def test_a_sample_is_filled_in_and_read_by_labels(folder: Path, capsys: pytest.CaptureFixture[str], name: str) -> None:
+def test_a_sample_is_filled_in_and_read_by_labels(
+    folder: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
     out = told(capsys, "judge", "sample", "recipe.yaml", "--n", "40", "--output", name)
     assert out == f"wrote 40 pairs to {name}; fill in the verdict: positive, negative or ignore\n"
     file = folder / name
@@ -185,7 +219,9 @@ def test_a_sample_is_filled_in_and_read_by_labels(folder: Path, capsys: pytest.C
     if file.suffix == ".csv":
         with file.open(encoding="utf-8-sig", newline="") as lines:
             rows = list(csv.DictReader(lines))
-        assert any(row["passage"].startswith("'=") for row in rows), "what a spreadsheet would take for a formula is text"
+        assert any(row["passage"].startswith("'=") for row in rows), (
+            "what a spreadsheet would take for a formula is text"
+        )
     else:
         rows = [json.loads(line) for line in file.read_text().splitlines()]
     assert list(rows[0]) == ["query_id", "passage_id", "query", "passage", "verdict", "draw"]
@@ -201,7 +237,7 @@ def test_a_sample_is_filled_in_and_read_by_labels(folder: Path, capsys: pytest.C
     labels = read_labels(file)
     assert len(labels) == 3
     assert (labels.weight > 1).all(), "each stands for more than itself"
-    people = Labels(file=file).build(context(folder / "scratch", dataset=dataset_of(folder)))
+    people = LabelsSpec(file=file).build(context(folder / "scratch", dataset=dataset_of(folder)))
     [verdicts] = people.judge([whole_batch(dataset_of(folder))])
     assert sorted(verdicts.verdict.tolist()) == [Verdict.NEGATIVE, Verdict.POSITIVE, Verdict.IGNORE]
 
@@ -213,24 +249,33 @@ def dataset_of(folder: Path) -> Dataset:
 
 def whole_batch(dataset: Dataset) -> PairBatch:
     """Every query with every passage."""
-    query, passage = (grid.ravel().astype(np.int32) for grid in np.indices((len(dataset.queries), len(dataset.passages))))
+    query, passage = (
+        grid.ravel().astype(np.int32)
+        for grid in np.indices((len(dataset.queries), len(dataset.passages)))
+    )
     no = np.zeros(len(query), dtype=np.bool_)
     return PairBatch(query, passage, no, np.full(len(query), Verdict.UNJUDGED, dtype=np.int8), ~no)
 
 
-def test_a_sample_holds_every_verdict_once_there_are_some_and_hides_it(judged: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_sample_holds_every_verdict_once_there_are_some_and_hides_it(
+    judged: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     told(capsys, "judge", "sample", "recipe.yaml", "--n", "30", "--output", "sample.jsonl")
     rows = [json.loads(line) for line in (judged / "sample.jsonl").read_text().splitlines()]
-    shared = [len(set(row["query"].split()) & set(row["passage"].strip("=").split())) for row in rows]
+    shared = [
+        len(set(row["query"].split()) & set(row["passage"].strip("=").split())) for row in rows
+    ]
     relevant = sum(count >= 3 for count in shared)
     assert 0 < relevant and sum(count < 2 for count in shared) >= 10
     assert all(row["verdict"] == "" for row in rows)
-    told(capsys, "judge", "sample", "recipe.yaml", "--n", "30", "--output", "sample.jsonl", "--force")
+    told(
+        capsys, "judge", "sample", "recipe.yaml", "--n", "30", "--output", "sample.jsonl", "--force"
+    )
     assert [json.loads(line) for line in (judged / "sample.jsonl").read_text().splitlines()] == rows
     out = told(capsys, "judge", "sample", "recipe.yaml", "--n", "5000", "--output", "all.csv")
     assert "there are no more than" in out
-    tried = told(capsys, "judge", "sample", "recipe.yaml", "--n", "5000", "--output", "top.csv", "--set", "judge.judges.overlap.top=2",
-                 "--set", "judge.judges.strict.top=1")  # fmt: skip
+    tried = told(capsys, "judge", "sample", "recipe.yaml", "--n", "5000", "--output", "top.csv", "--set", "judge.judges.overlap.max_rank=2",
+                 "--set", "judge.judges.strict.max_rank=1")  # fmt: skip
     assert count_of(tried) < count_of(out), "only what some judge looks at"
 
 
@@ -244,44 +289,70 @@ def weights(file: Path) -> list[float]:
     return [weight_of(row["draw"], row["query_id"], row["passage_id"]) for row in rows]
 
 
-def test_what_is_drawn_stands_for_all_that_could_be_and_does_not_show_it(judged: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    everything = count_of(told(capsys, "judge", "sample", "recipe.yaml", "--n", "5000", "--output", "all.jsonl"))
+def test_what_is_drawn_stands_for_all_that_could_be_and_does_not_show_it(
+    judged: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    everything = count_of(
+        told(capsys, "judge", "sample", "recipe.yaml", "--n", "5000", "--output", "all.jsonl")
+    )
     assert weights(judged / "all.jsonl") == [1.0] * everything
     told(capsys, "judge", "sample", "recipe.yaml", "--n", "40", "--output", "sample.jsonl")
     found = weights(judged / "sample.jsonl")
     assert sum(found) == pytest.approx(everything)
     assert 1 < len(set(found)) < 10, "one of each stratum"
-    draws = [json.loads(line)["draw"] for line in (judged / "sample.jsonl").read_text().splitlines()]
+    draws = [
+        json.loads(line)["draw"] for line in (judged / "sample.jsonl").read_text().splitlines()
+    ]
     assert len({draw[:5] for draw in draws}) == 40, "and none to be seen"
 
 
-def test_no_pair_is_drawn_that_is_out_of_every_measured_judges_reach(judged: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_pair_is_drawn_that_is_out_of_every_measured_judges_reach(
+    judged: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     def drawn(name: str, *changes: str) -> set[tuple[str, str]]:
         words = [word for change in changes for word in ("--set", change)]
         told(capsys, "judge", "sample", "recipe.yaml", "--n", "5000", "--output", name, *words)
-        return {(row["query_id"], row["passage_id"]) for row in map(json.loads, (judged / name).read_text().splitlines())}
+        return {
+            (row["query_id"], row["passage_id"])
+            for row in map(json.loads, (judged / name).read_text().splitlines())
+        }
 
     every = drawn("every.jsonl")
-    near = drawn("near.jsonl", "judge.judges.overlap.near_positive=0", "judge.judges.strict.near_positive=0")
-    top = drawn("top.jsonl", "judge.judges.overlap.top=2", "judge.judges.strict.top=2")
-    either = drawn("either.jsonl", "judge.judges.overlap.near_positive=0", "judge.judges.strict.top=2")
+    near = drawn(
+        "near.jsonl",
+        "judge.judges.overlap.ranks_below_positive=0",
+        "judge.judges.strict.ranks_below_positive=0",
+    )
+    top = drawn("top.jsonl", "judge.judges.overlap.max_rank=2", "judge.judges.strict.max_rank=2")
+    either = drawn(
+        "either.jsonl",
+        "judge.judges.overlap.ranks_below_positive=0",
+        "judge.judges.strict.max_rank=2",
+    )
     assert near < every and top < every
     assert near and top - near, "a positive stands first nearly everywhere"
     assert either == near | top
 
 
-def test_a_gate_holds_also_for_judgments_that_were_made_under_another(judged: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_gate_holds_also_for_judgments_that_were_made_under_another(
+    judged: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     err = told(capsys, *RUN, "--set", "judge.require.agreement=0.999", status=1)
     assert "judge: made before, reused" in err
     assert "the judges stay below judge.require: agreement" in err
     err = told(capsys, *RUN, "--set", "judge.require.kappa=0.1", status=1)
-    assert "judge.require asks for what cannot be measured: kappa (no known negative was judged)" in err
+    assert (
+        "judge.require asks for what cannot be measured: kappa (no known negative was judged)"
+        in err
+    )
     assert told(capsys, *RUN, "--set", "judge.require.agreement=0.01")
 
 
-def test_a_failed_gate_leaves_figures_in_the_run(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_failed_gate_leaves_figures_in_the_run(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     err = told(capsys, *RUN, "--set", "judge.require.agreement=0.999", status=1)
     assert "the judges stay below judge.require: agreement" in err
     latest = folder / "runs/tiny/latest"
-    assert json.loads((latest / "trust.json").read_text())["labels"]["cascade"]["pairs"] > 10
+    assert json.loads((latest / "reliability.json").read_text())["labels"]["cascade"]["pairs"] > 10
     assert "## How far the judges can be trusted" in (latest / "report.md").read_text()

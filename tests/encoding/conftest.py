@@ -18,7 +18,9 @@ def make_encoder(tiny_model: Path, tmp_path: Path) -> Callable[..., Any]:
     """`make_encoder(**fields)`: the tiny model in fp32, 400 tokens a batch, unless said otherwise."""
 
     def make(**fields: Any) -> Any:
-        spec = BiEncoderSpec(**{"model": str(tiny_model), "precision": "fp32", "tokens_per_batch": 400, **fields})
+        spec = BiEncoderSpec(
+            **{"model": str(tiny_model), "precision": "fp32", "max_tokens_per_batch": 400, **fields}
+        )
         return spec.build(context(tmp_path / "scratch"))
 
     return make

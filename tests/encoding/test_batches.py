@@ -13,7 +13,9 @@ from recipekit.encoding.batches import length_batches
     budget=st.integers(1, 2000),
     multiple=st.integers(1, 8),
 )
-def test_every_text_is_in_one_batch_and_no_batch_passes_the_budget(lengths: list[int], budget: int, multiple: int) -> None:
+def test_every_text_is_in_one_batch_and_no_batch_passes_the_budget(
+    lengths: list[int], budget: int, multiple: int
+) -> None:
     lengths = np.array(lengths, dtype=np.int32)
     batches = length_batches(lengths, budget, multiple=multiple)
     assert sorted(row for batch in batches for row in batch) == list(range(len(lengths)))
@@ -36,7 +38,10 @@ def test_a_few_texts_of_many_lengths_are_not_padded_to_the_longest() -> None:
 
 
 def test_the_longest_come_first_and_ties_in_order() -> None:
-    assert [batch.tolist() for batch in length_batches(np.array([5, 9, 5, 9]), 18)] == [[1, 3], [0, 2]]
+    assert [batch.tolist() for batch in length_batches(np.array([5, 9, 5, 9]), 18)] == [
+        [1, 3],
+        [0, 2],
+    ]
     assert length_batches(np.array([], dtype=np.int32), 10) == []
 
 

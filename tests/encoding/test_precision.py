@@ -26,18 +26,27 @@ def on_a_cpu_that(monkeypatch: pytest.MonkeyPatch):
     precision._has_bf16.cache_clear()
 
 
-@pytest.mark.parametrize(("asked", "has", "computes"), [("bf16", True, True), ("bf16", False, False), ("fp32", True, False)])
-def test_bf16_is_computed_where_it_is_asked_for_and_there(on_a_cpu_that, asked: str, has: bool, computes: bool) -> None:
+@pytest.mark.parametrize(
+    ("asked", "has", "computes"),
+    [("bf16", True, True), ("bf16", False, False), ("fp32", True, False)],
+)
+def test_bf16_is_computed_where_it_is_asked_for_and_there(
+    on_a_cpu_that, asked: str, has: bool, computes: bool
+) -> None:
     on_a_cpu_that(has)
     assert computes_in_bf16(asked, torch.device("cpu")) is computes
 
 
-def test_without_bf16_the_embeddings_are_those_of_fp32(on_a_cpu_that, make_encoder, table, tmp_path: Path) -> None:
+def test_without_bf16_the_embeddings_are_those_of_fp32(
+    on_a_cpu_that, make_encoder, table, tmp_path: Path
+) -> None:
     tokenize_table(make_encoder(), table, "passage", tmp_path / "tokens", RecordingProgress())
     tokens = TokenizedTexts.open(tmp_path / "tokens")
 
     def embeddings(asked: str) -> np.ndarray:
-        return embed_tokens(make_encoder(precision=asked), tokens, np.arange(50), "passage", Ranks())
+        return embed_tokens(
+            make_encoder(precision=asked), tokens, np.arange(50), "passage", Ranks()
+        )
 
     on_a_cpu_that(False)
     np.testing.assert_array_equal(embeddings("bf16"), embeddings("fp32"))

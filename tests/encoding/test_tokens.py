@@ -25,7 +25,9 @@ def test_a_table_comes_back_by_row(make_encoder, table, tmp_path: Path) -> None:
 
 def test_it_is_done_once(make_encoder, table, tmp_path: Path) -> None:
     tokenize_table(make_encoder(), table, "passage", tmp_path / "tokens", RecordingProgress())
-    again = tokenize_table(None, table, "passage", tmp_path / "tokens", RecordingProgress())  # needs no encoder any more
+    again = tokenize_table(
+        None, table, "passage", tmp_path / "tokens", RecordingProgress()
+    )  # needs no encoder any more
     assert len(again) == 500
 
 
@@ -42,7 +44,9 @@ class Killed:
         return self.encoder.tokenize(texts, side)
 
 
-def test_half_a_tokenization_is_never_taken_for_a_whole_one(make_encoder, table, tmp_path: Path, monkeypatch) -> None:
+def test_half_a_tokenization_is_never_taken_for_a_whole_one(
+    make_encoder, table, tmp_path: Path, monkeypatch
+) -> None:
     encoder, folder = make_encoder(), tmp_path / "tokens"
     whole = tokenize_table(encoder, table, "passage", tmp_path / "whole", RecordingProgress())
     monkeypatch.setattr(tokens_module, "CHUNK", 100)
@@ -57,5 +61,7 @@ def test_half_a_tokenization_is_never_taken_for_a_whole_one(make_encoder, table,
 
 def test_no_texts_at_all(make_encoder, tmp_path: Path) -> None:
     empty = TextTable(pa.table([[]] * 4, schema=PASSAGES))
-    tokens = tokenize_table(make_encoder(), empty, "query", tmp_path / "tokens", RecordingProgress())
+    tokens = tokenize_table(
+        make_encoder(), empty, "query", tmp_path / "tokens", RecordingProgress()
+    )
     assert len(tokens) == 0 and tokens.lengths.shape == (0,) and tokens.take([]) == []

@@ -24,7 +24,7 @@ mine:
   retrievers:
     lexical: {{use: bm25, depth: 10}}
     dense: {{use: exact, encoder: student, depth: 10}}
-  keep: 8
+  candidates_per_query: 8
 judge:
   judges:
     near: {{use: margin, encoder: student, percentage: 0.95}}
@@ -51,7 +51,9 @@ def folder(tmp_path: Path, tiny_model: Path, words: list[str]) -> Path:
     with (tmp_path / "pairs.jsonl").open("w") as file:
         for _ in range(80):
             chosen = draw.sample(words, 6)
-            file.write(json.dumps({"query": " ".join(chosen[:3]), "positive": " ".join(chosen[1:])}) + "\n")
+            file.write(
+                json.dumps({"query": " ".join(chosen[:3]), "positive": " ".join(chosen[1:])}) + "\n"
+            )
     (tmp_path / "recipe.yaml").write_text(RECIPE.format(model=tiny_model))
     return tmp_path
 
@@ -61,9 +63,14 @@ Cli = Callable[..., subprocess.CompletedProcess[str]]
 
 @pytest.fixture
 def cli(folder: Path) -> Cli:
-    """`cli("run", "recipe.yaml")` runs the command line in the recipe's folder; `status` is what it must end with."""
+    """`cli("run", "recipe.yaml")` runs the command line in the recipe's folder.
 
-    def call(*arguments: str, status: int = 0, **environment: str) -> subprocess.CompletedProcess[str]:
+    `status` is what it must end with.
+    """
+
+    def call(
+        *arguments: str, status: int = 0, **environment: str
+    ) -> subprocess.CompletedProcess[str]:
         ended = subprocess.run(
             [sys.executable, "-m", "recipekit", *arguments],
             cwd=folder,

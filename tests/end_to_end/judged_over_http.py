@@ -1,4 +1,6 @@
-"""What the end-to-end tests of judging share: texts whose grades are known, a recipe, and runs in processes of their own."""
+"""What the end-to-end tests of judging share: texts whose grades are known, a recipe, and runs in
+processes of their own.
+"""
 
 import json
 import os
@@ -26,7 +28,7 @@ collect:
 mine:
   retrievers:
     lexical: {use: bm25, depth: 12}
-  keep: 12
+  candidates_per_query: 12
 judge:
   judges:
     model:
@@ -38,13 +40,15 @@ judge:
       concurrency: 8
       canaries: 0.1
       price: {input: 1.0, output: 4.0}
-  trust: {known: 0.5}
+  control_pairs: {share: 0.5}
 """
 RUN = ("run", "recipe.yaml", "--until", "judge", "--cpu")
 
 
 def write_recipe(folder: Path, words: list[str], queries: int) -> Oracle:
-    """Write `recipe.yaml` and `pairs.jsonl` into a folder, and give an oracle that knows: what shares two words with a query answers it."""
+    """Write `recipe.yaml` and `pairs.jsonl` into a folder, and give an oracle that knows: what
+    shares two words with a query answers it.
+    """
     draw = random.Random(5)
     chosen = [draw.sample(words, 6) for _ in range(queries)]
     asked = [" ".join(some[:3]) + f" {number}" for number, some in enumerate(chosen)]
@@ -55,7 +59,9 @@ def write_recipe(folder: Path, words: list[str], queries: int) -> Oracle:
     (folder / "recipe.yaml").write_text(RECIPE)
     truths = {}
     for query, some in zip(asked, chosen, strict=True):
-        truths |= {(query, passage): 3 for passage in told if len({*some[:3]} & {*passage.split()}) > 1}
+        truths |= {
+            (query, passage): 3 for passage in told if len({*some[:3]} & {*passage.split()}) > 1
+        }
     return fenced_oracle(truths, Grades((0, 1, 2, 3)))
 
 
@@ -64,7 +70,12 @@ def start(folder: Path, url: str, *more: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-m", "recipekit", *RUN, *more],
         cwd=folder,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "JUDGE_URL": f"{url}/v1", "JUDGE_KEY": "key-of-the-test"},
+        env={
+            **os.environ,
+            "OMP_NUM_THREADS": "1",
+            "JUDGE_URL": f"{url}/v1",
+            "JUDGE_KEY": "key-of-the-test",
+        },
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -84,7 +95,9 @@ def end(process: subprocess.Popen[str]) -> str:
 
 def summary(folder: Path) -> Mapping:
     """What the judge stage counted."""
-    return json.loads((folder / "runs/judged/latest/stages/judge/manifest.json").read_text())["summary"]
+    return json.loads((folder / "runs/judged/latest/stages/judge/manifest.json").read_text())[
+        "summary"
+    ]
 
 
 def judgments(folder: Path) -> pa.Table:

@@ -13,7 +13,9 @@ RETRIEVERS = """\
 """
 
 
-def test_lexical_by_elasticsearch_and_dense_by_qdrant_to_a_trained_model(folder: Path, cli, qdrant, elasticsearch_url) -> None:
+def test_lexical_by_elasticsearch_and_dense_by_qdrant_to_a_trained_model(
+    folder: Path, cli, qdrant, elasticsearch_url
+) -> None:
     servers = {"QDRANT_URL": qdrant.url, "ES_URL": elasticsearch_url}
     recipe = folder / "recipe.yaml"
     embedded = "    lexical: {use: bm25, depth: 10}\n    dense: {use: exact, encoder: student, depth: 10}\n"
@@ -30,12 +32,20 @@ def test_lexical_by_elasticsearch_and_dense_by_qdrant_to_a_trained_model(folder:
     assert summary["engines"]["embedded"] == {"exact": True}
     assert summary["overlap"]["dense & embedded"] == 1.0
     assert summary["recall"]["retrievers"]["dense"] == summary["recall"]["retrievers"]["embedded"]
-    assert summary["recall"]["retrievers"]["lexical"]["10"] > 0.8, "a query is three words of its passage"
+    assert summary["recall"]["retrievers"]["lexical"]["10"] > 0.8, (
+        "a query is three words of its passage"
+    )
     assert "recall@10 against exact search is 1.0000" in told
     judged = json.loads((latest / "stages/judge/manifest.json").read_text())["summary"]
     assert judged["judges"]["near"]["judged"] == judged["candidates"] - judged["given"]["positive"]
-    assert {row["system"] for row in json.loads((latest / "metrics.json").read_text())} == {"bm25", "untrained", "trained"}
-    assert not [url for url in servers.values() if url in (latest / "recipe.resolved.yaml").read_text()]
+    assert {row["system"] for row in json.loads((latest / "metrics.json").read_text())} == {
+        "bm25",
+        "untrained",
+        "trained",
+    }
+    assert not [
+        url for url in servers.values() if url in (latest / "recipe.resolved.yaml").read_text()
+    ]
 
     kept = cli("cache", "gc", "--recipe", "recipe.yaml", **servers).stdout
     freed = cli("cache", "gc", "--recipe", "recipe.yaml", "--keep-runs", "0", **servers).stdout

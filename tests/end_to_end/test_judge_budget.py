@@ -22,7 +22,10 @@ def estimated_usd(capsys: pytest.CaptureFixture[str]) -> float:
 
 
 def test_spending_never_passes_the_limit_and_raising_it_goes_on(
-    tmp_path: Path, words: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path,
+    words: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     oracle = write_recipe(tmp_path, words, QUERIES)
     monkeypatch.chdir(tmp_path)
@@ -42,9 +45,13 @@ def test_spending_never_passes_the_limit_and_raising_it_goes_on(
         assert 0.7 * limit < at_limit <= limit, "the limit is used, and not passed"
         assert first["spent"]["usd"] == pytest.approx(at_limit, abs=1e-6)
         assert first["unjudged"] > 0
-        assert re.search(r"note: judge 'model': the budget is spent, \d+ of \d+ pairs stay .* To go on, raise judge.max_cost_usd", said)
+        assert re.search(
+            r"note: judge 'model': the budget is spent, \d+ of \d+ pairs stay .* To go on, raise judge.max_cost_usd",
+            said,
+        )
 
-        # Half as much again. What was spent before counts towards it, so it is not all there once more.
+        # Half as much again. What was spent before counts towards it, so it is not all there once
+        # more.
         limited(1.5 * limit)
         second = summary(tmp_path)
         assert at_limit < server.ledger.usd <= 1.5 * limit
@@ -57,7 +64,9 @@ def test_spending_never_passes_the_limit_and_raising_it_goes_on(
         billed, spent = server.ledger.billed, server.ledger.usd
         limited(10 * estimate)
         assert invoke([*RUN]) == 0
-        assert (server.ledger.billed, server.ledger.usd) == (billed, spent), "what is judged costs nothing more"
+        assert (server.ledger.billed, server.ledger.usd) == (billed, spent), (
+            "what is judged costs nothing more"
+        )
     limit_free = judgments(tmp_path)
     assert spent == pytest.approx(estimate, rel=0.5), "the estimate is one"
     assert len(limit_free) == 480

@@ -1,4 +1,5 @@
-"""Judging that is killed at random moments: in the end every pair is judged once, and nothing is paid for again that was kept.
+"""Judging that is killed at random moments: in the end every pair is judged once, and nothing is
+paid for again that was kept.
 
 Three moments by default. As many as you like, with what was counted:
 
@@ -53,14 +54,21 @@ class Deadly:
 def kept(folder: Path) -> set[str]:
     """The prompts whose replies are kept."""
     with CallStore(folder / ".recipekit" / "calls.sqlite") as store:
-        return {prompt([dict(message) for message in call.request.messages]) for call in store.calls()}
+        return {
+            prompt([dict(message) for message in call.request.messages]) for call in store.calls()
+        }
 
 
 def moments(calls: int, seed: int) -> list[tuple[int, float]]:
-    """For each leg, the call of its own that it dies by, and how many seconds later: random, and all of them before the end."""
+    """For each leg, the call of its own that it dies by, and how many seconds later: random, and
+    all of them before the end.
+    """
     draw = random.Random(seed)
     numbers = sorted(draw.sample(range(1, calls * 3 // 4), KILLS))
-    return [(after - before, draw.uniform(0, 3 * DELAY)) for before, after in zip([0, *numbers], numbers, strict=False)]
+    return [
+        (after - before, draw.uniform(0, 3 * DELAY))
+        for before, after in zip([0, *numbers], numbers, strict=False)
+    ]
 
 
 def test_killed_at_random_moments(tmp_path: Path, words: list[str], monkeypatch) -> None:
@@ -90,7 +98,9 @@ def test_killed_at_random_moments(tmp_path: Path, words: list[str], monkeypatch)
                 time.sleep(DELAY)
             after = kept(killed)
             assert before.isdisjoint(deadly.asked), "what was kept before is not asked again"
-            assert len(set(deadly.asked) - after) <= CONCURRENCY, "what was answered is kept, save what was in flight"
+            assert len(set(deadly.asked) - after) <= CONCURRENCY, (
+                "what was answered is kept, save what was in flight"
+            )
             before = after
         deadly.asked, deadly.moment = [], None
         told = end(start(killed, server.url))
@@ -101,9 +111,16 @@ def test_killed_at_random_moments(tmp_path: Path, words: list[str], monkeypatch)
     assert judged.equals(judgments(whole)), told
     assert judged.group_by(["query", "passage"]).aggregate([]).num_rows == len(judged)
     assert counted["unjudged"] == 0
-    assert counted["judges"]["model"]["counts"]["pairs"] == summary(whole)["judges"]["model"]["counts"]["pairs"]
+    assert (
+        counted["judges"]["model"]["counts"]["pairs"]
+        == summary(whole)["judges"]["model"]["counts"]["pairs"]
+    )
     again = ledger["billed"] - calls
     assert again == sum(times - 1 for times in server.ledger.paid.values()) <= KILLS * CONCURRENCY
     assert counted["spent"]["usd"] >= ledger["usd"], "what may have been paid is counted"
-    print(f"\n{KILLS} kills, {len(judged):,} verdicts; {calls} calls are enough, {ledger['billed']} were billed, {again} of them again")
-    print(f"booked: {counted['spent']['calls']} calls, ${counted['spent']['usd']:.4f}; the server billed ${ledger['usd']:.4f}")
+    print(
+        f"\n{KILLS} kills, {len(judged):,} verdicts; {calls} calls are enough, {ledger['billed']} were billed, {again} of them again"
+    )
+    print(
+        f"booked: {counted['spent']['calls']} calls, ${counted['spent']['usd']:.4f}; the server billed ${ledger['usd']:.4f}"
+    )

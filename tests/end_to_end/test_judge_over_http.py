@@ -1,4 +1,6 @@
-"""The judge stage with a language model behind real HTTP: trying first, going on after a budget, and what the report says of it."""
+"""The judge stage with a language model behind real HTTP: trying first, going on after a budget,
+and what the report says of it.
+"""
 
 import json
 from pathlib import Path
@@ -20,7 +22,7 @@ collect:
 mine:
   retrievers:
     lexical: {use: bm25, depth: 12}
-  keep: 10
+  candidates_per_query: 10
 judge:
   judges:
     model:
@@ -31,7 +33,7 @@ judge:
       passages_per_call: 4
       canaries: 0
       price: {input: 1.0, output: 4.0}
-  trust: {known: 0.5}
+  control_pairs: {share: 0.5}
 """
 
 RUN = ("run", "recipe.yaml", "--until", "judge", "--cpu")
@@ -39,7 +41,9 @@ RUN = ("run", "recipe.yaml", "--until", "judge", "--cpu")
 
 @pytest.fixture
 def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """An endpoint that knows: odd passages answer even queries and the other way round; and the recipe's folder to stand in."""
+    """An endpoint that knows: odd passages answer even queries and the other way round; and the
+    recipe's folder to stand in.
+    """
     queries = [f"what about word{number} and word{number + 1}" for number in range(20)]
     passages = [f"word{number} word{number + 1} word{number + 2} told" for number in range(20)]
     with (tmp_path / "pairs.jsonl").open("w") as file:
@@ -49,17 +53,23 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
     truths = {(query, passage): 3 for query, passage in zip(queries, passages, strict=True)}
     truths |= {(query, passages[number + 1]): 2 for number, query in enumerate(queries[:-1])}
-    with serving(fenced_oracle(truths, Grades((0, 1, 2, 3))), ledger=Ledger(marks=pairs_of)) as running:
+    with serving(
+        fenced_oracle(truths, Grades((0, 1, 2, 3))), ledger=Ledger(marks=pairs_of)
+    ) as running:
         monkeypatch.setenv("JUDGE_URL", f"{running.url}/v1")
         monkeypatch.setenv("JUDGE_KEY", "secret-of-the-test")
         yield running
 
 
 def summary(folder: Path) -> dict:
-    return json.loads((folder / "runs/http/latest/stages/judge/manifest.json").read_text())["summary"]
+    return json.loads((folder / "runs/http/latest/stages/judge/manifest.json").read_text())[
+        "summary"
+    ]
 
 
-def test_trying_budget_and_whole_pay_for_nothing_twice(server: OpenAIServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_trying_budget_and_whole_pay_for_nothing_twice(
+    server: OpenAIServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert invoke(["judge", "try", "recipe.yaml", "--n", "8"]) == 0
     tried = capsys.readouterr().out
     calls = server.ledger.billed
@@ -70,7 +80,10 @@ def test_trying_budget_and_whole_pay_for_nothing_twice(server: OpenAIServer, tmp
 
     assert invoke([*RUN, "--set", "judge.max_calls=5"]) == 0
     ended = capsys.readouterr().out
-    assert "note: judge 'model': the budget is spent, " in ended and "To go on, raise judge.max_calls (5)" in ended
+    assert (
+        "note: judge 'model': the budget is spent, " in ended
+        and "To go on, raise judge.max_calls (5)" in ended
+    )
     assert server.ledger.billed == calls + 5
     partly = summary(tmp_path)
     assert partly["unjudged"] > 0
@@ -82,14 +95,21 @@ def test_trying_budget_and_whole_pay_for_nothing_twice(server: OpenAIServer, tmp
     assert whole["spent"]["calls"] == server.ledger.billed - calls - 5
     assert server.ledger.paid_twice == []
     askable = whole["candidates"] - whole["given"]["positive"]
-    assert f"at this rate, all {askable:,} candidates would cost about $" in tried, "of given positives only a share is asked about"
+    assert f"at this rate, all {askable:,} candidates would cost about $" in tried, (
+        "of source positives only a share is asked about"
+    )
     report = (tmp_path / "runs/http/latest/report.md").read_text()
     section = report.partition("## How far the judges can be trusted")[2].partition("\n## ")[0]
-    assert "known positives and 0 known negatives of the sources were drawn to be judged blind among the rest" in section
+    assert (
+        "known positives and 0 known negatives of the sources were drawn to be judged blind among the rest"
+        in section
+    )
     assert "no kappa, since no known negative was judged" in section
     assert "to paid endpoints and cost $" in section
-    trust = json.loads((tmp_path / "runs/http/latest/stages/judge/trust.json").read_text())
-    assert trust["labels"]["cascade"]["false_negative_rate"]["value"] == 0.0, "the oracle calls every given positive relevant"
+    trust = json.loads((tmp_path / "runs/http/latest/stages/judge/reliability.json").read_text())
+    assert trust["labels"]["cascade"]["false_negative_rate"]["value"] == 0.0, (
+        "the oracle calls every source positive relevant"
+    )
     assert whole["false_negatives"]["positive"] > 0
     assert "secret-of-the-test" not in report + tried + ended
 
@@ -104,26 +124,36 @@ def test_judgments_of_an_earlier_run_are_said_to_be_and_leave_their_figures_wher
     assert invoke([*RUN, "--set", "judge.require={kappa: 0.3}"]) == 1
     assert "judge.require asks for what cannot be measured" in capsys.readouterr().err
     ended = tmp_path / "runs/http/latest"
-    assert json.loads((ended / "trust.json").read_text())["labels"]
+    assert json.loads((ended / "reliability.json").read_text())["labels"]
     assert "## How far the judges can be trusted" in (ended / "report.md").read_text()
 
 
-def test_plan_tells_calls_tokens_and_money(server: OpenAIServer, capsys: pytest.CaptureFixture[str]) -> None:
+def test_plan_tells_calls_tokens_and_money(
+    server: OpenAIServer, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert invoke(["run", "recipe.yaml", "--until", "mine", "--cpu"]) == 0
     capsys.readouterr()
     assert invoke(["plan", "recipe.yaml"]) == 0
-    line = next(line for line in capsys.readouterr().out.splitlines() if line.strip().startswith("model: "))
+    line = next(
+        line for line in capsys.readouterr().out.splitlines() if line.strip().startswith("model: ")
+    )
     assert " pairs, " in line and " calls, " in line and " tokens in" in line and "$" in line
     assert server.ledger.billed == 0
 
 
 def test_an_endpoint_that_is_down_is_told_before_anything_is_made(
-    server: OpenAIServer, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    server: OpenAIServer,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("JUDGE_URL", "http://127.0.0.1:1/v1")
     assert invoke([*RUN]) == 1
     told = capsys.readouterr()
-    assert "recipe.yaml:14:7: judge.judges.model: openai/test-model at ${env:JUDGE_URL}: cannot be reached (" in told.err
+    assert (
+        "recipe.yaml:14:7: judge.judges.model: openai/test-model at ${env:JUDGE_URL}: cannot be reached ("
+        in told.err
+    )
     run = json.loads((tmp_path / "runs/http/latest/run.json").read_text())
     assert run["status"] == "failed"
     assert run["made"] == []
@@ -135,5 +165,14 @@ def test_a_judge_whose_every_answer_is_kept_needs_no_endpoint(
     assert invoke([*RUN]) == 0
     assert summary(tmp_path)["spent"]["calls"]
     monkeypatch.setenv("JUDGE_URL", "http://127.0.0.1:1/v1")
-    assert invoke([*RUN, "--set", "judge.judges.model.grades={0: negative, 1: negative, 2: ignore, 3: positive}"]) == 0
+    assert (
+        invoke(
+            [
+                *RUN,
+                "--set",
+                "judge.judges.model.grades={0: negative, 1: negative, 2: ignore, 3: positive}",
+            ]
+        )
+        == 0
+    )
     assert summary(tmp_path)["spent"]["calls"] == 0

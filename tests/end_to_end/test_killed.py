@@ -1,4 +1,6 @@
-"""Runs that are killed, runs at the same time, and runs on two ranks end in the metrics of an undisturbed one."""
+"""Runs that are killed, runs at the same time, and runs on two ranks end in the metrics of an
+undisturbed one.
+"""
 
 import json
 import os
@@ -28,7 +30,9 @@ def start(folder: Path, *more: str) -> subprocess.Popen[str]:
 
 
 def metrics(folder: Path) -> list[dict[str, object]]:
-    rows: list[dict[str, object]] = json.loads((folder / "runs/tiny/latest/metrics.json").read_text())
+    rows: list[dict[str, object]] = json.loads(
+        (folder / "runs/tiny/latest/metrics.json").read_text()
+    )
     return rows
 
 
@@ -52,7 +56,8 @@ def undisturbed_metrics(undisturbed: dict[str, object], folder: Path, cli) -> ob
 def test_killed_at_several_points(folder: Path, cli, undisturbed: dict[str, object]) -> None:
     expected = undisturbed_metrics(undisturbed, folder, cli)
     seen: list[str] = []
-    # Each run gets a little farther: it is killed when it prints this line, in the middle of a stage or between two.
+    # Each run gets a little farther: it is killed when it prints this line, in the middle of a
+    # stage or between two.
     for line_to_die_at in LINES_TO_DIE_AT:
         process = start(folder)
         assert process.stderr is not None
@@ -65,14 +70,19 @@ def test_killed_at_several_points(folder: Path, cli, undisturbed: dict[str, obje
         process.stderr.close()
         cache = folder / ".recipekit" / "cache"
         for artifact in cache.glob("*/*/"):
-            assert artifact.suffix in (".partial", ".removed") or (artifact / "manifest.json").is_file()
+            assert (
+                artifact.suffix in (".partial", ".removed")
+                or (artifact / "manifest.json").is_file()
+            )
     last = cli("run", "recipe.yaml")
     assert metrics(folder) == expected
     for stage in ("collect", "mine", "judge"):
         assert f"{stage}: made before, reused" in last.stderr
 
 
-def test_two_runs_on_one_cache_share_the_work(folder: Path, cli, undisturbed: dict[str, object]) -> None:
+def test_two_runs_on_one_cache_share_the_work(
+    folder: Path, cli, undisturbed: dict[str, object]
+) -> None:
     expected = undisturbed_metrics(undisturbed, folder, cli)
     runs = [start(folder, "--runs", f"runs-{name}") for name in "ab"]
     said = [process.communicate(timeout=300)[1] for process in runs]
@@ -82,14 +92,20 @@ def test_two_runs_on_one_cache_share_the_work(folder: Path, cli, undisturbed: di
         reused = sum(f"{stage}: made" in text for text in said)
         assert (made, reused) == (1, 1), (stage, said)
     for name in "ab":
-        assert json.loads((folder / f"runs-{name}/tiny/latest/metrics.json").read_text()) == expected
+        assert (
+            json.loads((folder / f"runs-{name}/tiny/latest/metrics.json").read_text()) == expected
+        )
 
 
-def test_two_ranks_give_the_metrics_of_one(folder: Path, cli, undisturbed: dict[str, object]) -> None:
+def test_two_ranks_give_the_metrics_of_one(
+    folder: Path, cli, undisturbed: dict[str, object]
+) -> None:
     expected = undisturbed_metrics(undisturbed, folder, cli)
     cli("run", "recipe.yaml", "--num-processes", "2", "--cpu")
     rows = metrics(folder)
-    assert [(row["system"], row["metric"]) for row in rows] == [(row["system"], row["metric"]) for row in expected]  # type: ignore[union-attr]
+    assert [(row["system"], row["metric"]) for row in rows] == [
+        (row["system"], row["metric"]) for row in expected
+    ]  # type: ignore[union-attr]
     for row, one in zip(rows, expected, strict=True):  # type: ignore[call-overload]
         assert row["value"] == pytest.approx(one["value"], abs=0.002)
     manifest = json.loads((folder / "runs/tiny/latest/stages/train/manifest.json").read_text())
@@ -97,19 +113,30 @@ def test_two_ranks_give_the_metrics_of_one(folder: Path, cli, undisturbed: dict[
 
 
 def test_fewer_ranks_than_asked_for_are_an_error(folder: Path, cli) -> None:
-    from recipekit.runner.job import Job
+    from recipekit.pipeline.job import Job
 
     cli("run", "recipe.yaml", "--until", "collect")
     run = (folder / "runs/tiny/latest").resolve()
     key = (run / "stages/collect").resolve().name
     partial = folder / "partial"
     partial.mkdir()
-    job = Job("mine", "k", str(run), str(folder / ".recipekit"), str(partial), {"collect": key}, ranks=2, command="recipekit run")
+    job = Job(
+        "mine",
+        "k",
+        str(run),
+        str(folder / ".recipekit"),
+        str(partial),
+        {"collect": key},
+        ranks=2,
+        command="recipekit run",
+    )
     ended = subprocess.run(
-        [sys.executable, "-m", "recipekit.runner.child", str(job.write(run / "mine.job.json"))],
+        [sys.executable, "-m", "recipekit.pipeline.worker", str(job.write(run / "mine.job.json"))],
         env={**os.environ, "ACCELERATE_USE_CPU": "true"},
         cwd=folder,
         check=False,
     )
     assert ended.returncode != 0
-    assert "2 processes were asked for, but 1 formed a group" in (run / "mine.error.json").read_text()
+    assert (
+        "2 processes were asked for, but 1 formed a group" in (run / "mine.error.json").read_text()
+    )

@@ -14,7 +14,12 @@ STAGES = ["collect", "mine", "judge", "train", "evaluate", "export"]
 
 
 def manifests(folder: Path) -> dict[str, dict[str, object]]:
-    return {stage: json.loads((folder / "runs/tiny/latest/stages" / stage / "manifest.json").read_text()) for stage in STAGES}
+    return {
+        stage: json.loads(
+            (folder / "runs/tiny/latest/stages" / stage / "manifest.json").read_text()
+        )
+        for stage in STAGES
+    }
 
 
 def test_a_run_from_data_to_model_and_again(folder: Path, cli) -> None:
@@ -23,7 +28,10 @@ def test_a_run_from_data_to_model_and_again(folder: Path, cli) -> None:
 
     rows = json.loads((run / "metrics.json").read_text())
     assert {row["system"] for row in rows} == {"bm25", "untrained", "trained"}
-    assert all({"evaluator", "split", "metric", "value", "low", "high", "queries"} <= set(row) for row in rows)
+    assert all(
+        {"evaluator", "split", "metric", "value", "low", "high", "queries"} <= set(row)
+        for row in rows
+    )
     assert all(0 <= row["low"] <= row["value"] <= row["high"] <= 1 for row in rows)
     assert "trained" in first.stdout and "ndcg@10" in first.stdout
 
@@ -32,7 +40,10 @@ def test_a_run_from_data_to_model_and_again(folder: Path, cli) -> None:
         assert said in report
     made = manifests(folder)
     assert all(manifest["peak_bytes"] > 0 and manifest["seconds"] > 0 for manifest in made.values())
-    assert (made["collect"]["device"], made["train"]["device"]) == (None, name_device("cpu")) and name_device("cpu") in report
+    assert (made["collect"]["device"], made["train"]["device"]) == (
+        None,
+        name_device("cpu"),
+    ) and name_device("cpu") in report
 
     model = SentenceTransformer(str(run / "stages" / "export" / "model"), device="cpu")
     trained = SentenceTransformer(str(run / "stages" / "train" / "encoder"), device="cpu")
@@ -50,7 +61,9 @@ def test_a_run_from_data_to_model_and_again(folder: Path, cli) -> None:
         "assert not heavy, heavy"
     )
     before = manifests(folder)
-    again = subprocess.run([sys.executable, "-c", script], cwd=folder, capture_output=True, text=True, check=False)
+    again = subprocess.run(
+        [sys.executable, "-c", script], cwd=folder, capture_output=True, text=True, check=False
+    )
     assert again.returncode == 0, again.stderr
     assert again.stderr.count("reused") == len(STAGES)
     assert manifests(folder) == before
@@ -60,8 +73,16 @@ def test_a_run_from_data_to_model_and_again(folder: Path, cli) -> None:
 def test_a_changed_threshold_reruns_the_judge_and_what_follows(folder: Path, cli) -> None:
     cli("run", "recipe.yaml", "--until", "judge")
     changed = ("--set", "judge.judges.near.percentage=0.9")
-    planned = {stage["stage"]: stage for stage in json.loads(cli("plan", "recipe.yaml", "--json", *changed).stdout)}
-    assert [planned[stage]["state"] for stage in ("collect", "mine", "judge", "train")] == ["hit", "hit", "miss", "miss"]
+    planned = {
+        stage["stage"]: stage
+        for stage in json.loads(cli("plan", "recipe.yaml", "--json", *changed).stdout)
+    }
+    assert [planned[stage]["state"] for stage in ("collect", "mine", "judge", "train")] == [
+        "hit",
+        "hit",
+        "miss",
+        "miss",
+    ]
     assert planned["judge"]["why"] == ["judges.near.percentage: 0.95 → 0.9"]
     said = cli("run", "recipe.yaml", "--until", "judge", *changed).stderr
     assert "mine: made before, reused" in said
@@ -76,7 +97,10 @@ def test_from_makes_a_stage_anew(folder: Path, cli) -> None:
 
 
 def test_a_stage_that_the_recipe_does_not_have(cli) -> None:
-    for name, told in (("trian", "Did you mean 'train'?"), ("zzz", "It has collect, mine, judge, train, evaluate, export.")):
+    for name, told in (
+        ("trian", "Did you mean 'train'?"),
+        ("zzz", "It has collect, mine, judge, train, evaluate, export."),
+    ):
         ended = cli("run", "recipe.yaml", "--until", name, status=1)
         assert ended.stderr == f"--until {name}: this recipe has no such stage. {told}\n"
 
@@ -114,7 +138,9 @@ def test_a_secret_reaches_no_file(folder: Path, cli) -> None:
     (folder / "remote.py").write_text(plugin)
     text = (folder / "recipe.yaml").read_text()
     retriever = '"./remote.py:Remote", token: "${env:TINY_TOKEN}"'
-    (folder / "recipe.yaml").write_text(text.replace("lexical: {use: bm25,", f"lexical: {{use: {retriever},"))
+    (folder / "recipe.yaml").write_text(
+        text.replace("lexical: {use: bm25,", f"lexical: {{use: {retriever},")
+    )
     assert "TINY_TOKEN" in cli("validate", "recipe.yaml", "--allow-local-code", status=2).stderr
     ended = cli("run", "recipe.yaml", "--allow-local-code", status=1, TINY_TOKEN="s3cr3t-t0ken")
     assert "RuntimeError: 401 for ${env:TINY_TOKEN}" in ended.stderr

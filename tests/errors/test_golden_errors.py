@@ -1,14 +1,16 @@
 """Bad recipes and bad input, each beside the exact message that it must give.
 
-A case is `NAME.yaml` with `NAME.txt`, for `recipekit validate NAME.yaml`; or a folder with `error.txt` and whatever else the
-case needs, in which `recipekit validate recipe.yaml` runs with the further arguments in `args`, or the whole command in
-`command`. `error.txt` is what stands on stderr.
+A case is `NAME.yaml` with `NAME.txt`, for `recipekit validate NAME.yaml`; or a folder with
+`error.txt` and whatever else the case needs, in which `recipekit validate recipe.yaml` runs with
+the further arguments in `args`, or the whole command in `command`. `error.txt` is what stands on
+stderr.
 """
 
 from __future__ import annotations
 
 import shlex
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -22,22 +24,37 @@ FOLDERS = sorted(file.parent for file in HERE.glob("*/error.txt"))
 
 @pytest.mark.usefixtures("installed")
 @pytest.mark.parametrize("case", FILES, ids=lambda file: file.stem)
-def test_a_recipe_and_its_error(case: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_recipe_and_its_error(
+    case: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    compare_with_golden: Callable[[str, Path], None],
+) -> None:
     monkeypatch.chdir(HERE)
     assert invoke(["validate", f"{case.stem}.yaml"]) == 2
-    assert capsys.readouterr().err == case.read_text()
+    compare_with_golden(capsys.readouterr().err, case)
 
 
 @pytest.mark.usefixtures("installed")
 @pytest.mark.parametrize("case", FOLDERS, ids=lambda folder: folder.name)
-def test_a_command_and_its_error(case: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_command_and_its_error(
+    case: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    compare_with_golden: Callable[[str, Path], None],
+) -> None:
     folder = tmp_path / case.name
     shutil.copytree(case, folder)
     monkeypatch.chdir(folder)
     command, args = folder / "command", folder / "args"
-    words = shlex.split(command.read_text() if command.exists() else "validate recipe.yaml " + (args.read_text() if args.exists() else ""))
+    words = shlex.split(
+        command.read_text()
+        if command.exists()
+        else "validate recipe.yaml " + (args.read_text() if args.exists() else "")
+    )
     assert invoke(words) in (1, 2)
-    assert capsys.readouterr().err.replace(f"{folder}/", "") == (case / "error.txt").read_text()
+    compare_with_golden(capsys.readouterr().err.replace(f"{folder}/", ""), case / "error.txt")
 
 
 def test_every_bad_recipe_has_its_error_and_every_error_its_recipe() -> None:

@@ -17,7 +17,10 @@ NAMES = ["ndcg@3", "ndcg@10", "map@5", "mrr@2", "mrr@10", "recall@3", "precision
 
 def labels_of(grades: dict[tuple[int, int], float]) -> pa.Table:
     pairs = sorted(grades)
-    return pa.table([[q for q, _ in pairs], [p for _, p in pairs], [grades[pair] for pair in pairs]], schema=LABELS)
+    return pa.table(
+        [[q for q, _ in pairs], [p for _, p in pairs], [grades[pair] for pair in pairs]],
+        schema=LABELS,
+    )
 
 
 def by_hand(ranking: list[int], grades: dict[int, float], name: str) -> float:
@@ -27,9 +30,13 @@ def by_hand(ranking: list[int], grades: dict[int, float], name: str) -> float:
     positives = sorted((grade for grade in grades.values() if grade > 0), reverse=True)
     relevant = [gain > 0 for gain in gains]
     if metric == "ndcg":
-        return sum(g / math.log2(i + 2) for i, g in enumerate(gains)) / sum(g / math.log2(i + 2) for i, g in enumerate(positives[:k]))
+        return sum(g / math.log2(i + 2) for i, g in enumerate(gains)) / sum(
+            g / math.log2(i + 2) for i, g in enumerate(positives[:k])
+        )
     if metric == "map":
-        return sum(sum(relevant[: i + 1]) / (i + 1) for i, hit in enumerate(relevant) if hit) / len(positives)
+        return sum(sum(relevant[: i + 1]) / (i + 1) for i, hit in enumerate(relevant) if hit) / len(
+            positives
+        )
     if metric == "mrr":
         return next((1 / (i + 1) for i, hit in enumerate(relevant) if hit), 0.0)
     return sum(relevant) / (len(positives) if metric == "recall" else k)
@@ -39,9 +46,15 @@ def by_hand(ranking: list[int], grades: dict[int, float], name: str) -> float:
 @given(st.data())
 def test_every_metric_equals_its_definition(data: st.DataObject):
     queries = data.draw(st.integers(1, 4))
-    rankings = [data.draw(st.permutations(range(12)))[: data.draw(st.integers(0, 12))] for _ in range(queries)]
+    rankings = [
+        data.draw(st.permutations(range(12)))[: data.draw(st.integers(0, 12))]
+        for _ in range(queries)
+    ]
     grade = st.sampled_from([-1.0, 0.0, 1.0, 2.0, 3.0])
-    grades = [{p: data.draw(grade) for p in range(12)} | {data.draw(st.integers(0, 11)): 1.0} for _ in range(queries)]
+    grades = [
+        {p: data.draw(grade) for p in range(12)} | {data.draw(st.integers(0, 11)): 1.0}
+        for _ in range(queries)
+    ]
     rows = np.array([ranking + [-1] * (12 - len(ranking)) for ranking in rankings], dtype=np.int32)
     # Scores say nothing: the order is the ranking, even where all scores are equal.
     hits = Hits(rows, np.zeros(rows.shape, dtype=np.float32))
@@ -50,13 +63,20 @@ def test_every_metric_equals_its_definition(data: st.DataObject):
     found = per_query_metrics(hits, np.arange(queries) * 3, labels, NAMES)
 
     for name in NAMES:
-        assert found[name] == pytest.approx([by_hand(r, g, name) for r, g in zip(rankings, grades, strict=True)]), name
+        assert found[name] == pytest.approx(
+            [by_hand(r, g, name) for r, g in zip(rankings, grades, strict=True)]
+        ), name
 
 
 def test_grades_that_are_no_whole_numbers_count_as_they_are():
     hits = Hits(np.array([[4, 5, 6]], dtype=np.int32), np.array([[3, 2, 1]], dtype=np.float32))
     grades = {4: 0.25, 6: 0.75, 7: 0.5}
-    found = per_query_metrics(hits, np.array([0]), labels_of({(0, p): g for p, g in grades.items()}), ["ndcg@3", "recall@3"])
+    found = per_query_metrics(
+        hits,
+        np.array([0]),
+        labels_of({(0, p): g for p, g in grades.items()}),
+        ["ndcg@3", "recall@3"],
+    )
     assert found["ndcg@3"] == pytest.approx([by_hand([4, 5, 6], grades, "ndcg@3")])
     assert found["recall@3"] == pytest.approx([2 / 3])
 
@@ -65,14 +85,18 @@ def test_queries_without_a_positive_have_no_value():
     labels = labels_of({(1, 0): 1.0, (2, 0): 0.0})
     queries = np.array([2, 1, 0])
     hits = Hits(np.zeros((3, 1), dtype=np.int32), np.ones((3, 1), dtype=np.float32))
-    np.testing.assert_array_equal(per_query_metrics(hits, queries, labels, ["mrr@1"])["mrr@1"], [np.nan, 1.0, np.nan])
+    np.testing.assert_array_equal(
+        per_query_metrics(hits, queries, labels, ["mrr@1"])["mrr@1"], [np.nan, 1.0, np.nan]
+    )
     assert with_positives(queries, labels).tolist() == [1]
 
 
 def test_many_queries_keep_their_places():
     count = 2500  # more than one block
     labels = labels_of({(q, q % 7): 1.0 for q in range(count)})
-    hits = Hits(np.tile(np.arange(7, dtype=np.int32), (count, 1)), np.zeros((count, 7), dtype=np.float32))
+    hits = Hits(
+        np.tile(np.arange(7, dtype=np.int32), (count, 1)), np.zeros((count, 7), dtype=np.float32)
+    )
     order = np.random.default_rng(0).permutation(count)
     found = per_query_metrics(hits, order, labels, ["mrr@10"])["mrr@10"]
     np.testing.assert_allclose(found, 1 / (order % 7 + 1))

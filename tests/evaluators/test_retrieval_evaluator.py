@@ -9,7 +9,7 @@ import pytest
 
 from recipekit.component import Hits, QueryBatch, System
 from recipekit.errors import DataError
-from recipekit.evaluators.retrieval import Retrieval
+from recipekit.evaluators.retrieval import RetrievalSpec
 from recipekit.records import Dataset, read_table
 from recipekit.testing import context
 
@@ -27,18 +27,28 @@ class Fixed:
             first = self.rankings.get(query, [])
             ranking = (first + [row for row in range(self.passages) if row not in first])[:depth]
             rows[place, : len(ranking)] = ranking
-        return Hits(rows, np.where(rows >= 0, -np.arange(depth, dtype=np.float32), -np.inf).astype(np.float32))
+        return Hits(
+            rows,
+            np.where(rows >= 0, -np.arange(depth, dtype=np.float32), -np.inf).astype(np.float32),
+        )
 
 
 def systems(dataset: Dataset, **rankings: Mapping[int, list[int]]) -> list[System]:
-    return [System(name, partial(Fixed, ranking, len(dataset.passages))) for name, ranking in rankings.items()]
+    return [
+        System(name, partial(Fixed, ranking, len(dataset.passages)))
+        for name, ranking in rankings.items()
+    ]
 
 
-def test_rows_by_system_and_metric_with_differences_of_the_last_system(tiny_dataset: Dataset, tmp_path: Path):
+def test_rows_by_system_and_metric_with_differences_of_the_last_system(
+    tiny_dataset: Dataset, tmp_path: Path
+):
     good = {query: [query] for query in range(24)}
     fair = {query: [35, query] for query in range(24)}
-    spec = Retrieval(metrics=("mrr@10", "recall@1"), resamples=500)
-    rows = spec.build(context(tmp_path, dataset=tiny_dataset)).evaluate(systems(tiny_dataset, bm25=fair, untrained=fair, trained=good))
+    spec = RetrievalSpec(metrics=("mrr@10", "recall@1"), resamples=500)
+    rows = spec.build(context(tmp_path, dataset=tiny_dataset)).evaluate(
+        systems(tiny_dataset, bm25=fair, untrained=fair, trained=good)
+    )
 
     assert [(row["system"], row["metric"], row["value"]) for row in rows] == [
         ("bm25", "mrr@10", 0.5),
@@ -57,12 +67,16 @@ def test_rows_by_system_and_metric_with_differences_of_the_last_system(tiny_data
     assert difference["p_adjusted"] == pytest.approx(4 / 501)  # four differences were tested
 
 
-def test_intervals_hold_the_spread_over_queries_and_repeat_with_the_seed(tiny_dataset: Dataset, tmp_path: Path):
+def test_intervals_hold_the_spread_over_queries_and_repeat_with_the_seed(
+    tiny_dataset: Dataset, tmp_path: Path
+):
     half = {query: [query] if query % 2 else [35, query] for query in range(24)}
 
     def row(seed: int) -> Mapping[str, float]:
-        spec = Retrieval(metrics=("mrr@10",), split="train", resamples=2000)
-        return spec.build(context(tmp_path, dataset=tiny_dataset, seed=seed)).evaluate(systems(tiny_dataset, only=half))[0]
+        spec = RetrievalSpec(metrics=("mrr@10",), split="train", resamples=2000)
+        return spec.build(context(tmp_path, dataset=tiny_dataset, seed=seed)).evaluate(
+            systems(tiny_dataset, only=half)
+        )[0]
 
     assert row(1) == row(1)
     assert row(1)["value"] == 0.75
@@ -72,8 +86,10 @@ def test_intervals_hold_the_spread_over_queries_and_repeat_with_the_seed(tiny_da
 
 def test_rankings_and_per_query_values_are_kept(tiny_dataset: Dataset, tmp_path: Path):
     good = {query: [query] for query in range(24)}
-    spec = Retrieval(metrics=("mrr@10", "ndcg@20"), split="dev", resamples=100)
-    spec.build(context(tmp_path, dataset=tiny_dataset)).evaluate(systems(tiny_dataset, bm25={}, trained=good))
+    spec = RetrievalSpec(metrics=("mrr@10", "ndcg@20"), split="dev", resamples=100)
+    spec.build(context(tmp_path, dataset=tiny_dataset)).evaluate(
+        systems(tiny_dataset, bm25={}, trained=good)
+    )
 
     values = read_table(tmp_path / "per_query.arrow").to_pylist()
     assert len(values) == 6 * 2 * 2
@@ -85,31 +101,45 @@ def test_rankings_and_per_query_values_are_kept(tiny_dataset: Dataset, tmp_path:
     assert [(row["passage"], row["given"]) for row in found[:2]] == [(13, True), (0, False)]
 
 
-def test_a_passage_with_the_querys_id_can_be_left_out(make_dataset: Callable[..., Dataset], tmp_path: Path):
+def test_a_passage_with_the_querys_id_can_be_left_out(
+    make_dataset: Callable[..., Dataset], tmp_path: Path
+):
     queries = [("a", "one", "test"), ("b", "two", "test"), ("c", "three", "test")]
     passages = [("x", "1"), ("b", "2"), ("a", "3"), ("y", "4")]
     dataset = make_dataset(queries, passages, {(0, 0): 1.0, (1, 3): 1.0, (2, 1): 1.0})
     rankings = {0: [2, 0, 1, 3], 1: [1, 0, 3, 2], 2: [2, 1]}
 
     def values(exclude: bool) -> list[float]:
-        spec = Retrieval(metrics=("mrr@2",), exclude_same_id=exclude, resamples=100)
+        spec = RetrievalSpec(metrics=("mrr@2",), exclude_same_id=exclude, resamples=100)
         spec.build(context(tmp_path, dataset=dataset)).evaluate(systems(dataset, only=rankings))
         return read_table(tmp_path / "per_query.arrow")["value"].to_pylist()
 
     assert values(False) == [0.5, 0.0, 0.5]
-    assert values(True) == [1.0, 0.5, 0.5]  # one passage more is retrieved, so that two are left; c has no namesake
-    assert {row["passage"] for row in read_table(tmp_path / "top.arrow").to_pylist() if row["query"] == 1} == {0, 3}
+    assert values(True) == [
+        1.0,
+        0.5,
+        0.5,
+    ]  # one passage more is retrieved, so that two are left; c has no namesake
+    assert {
+        row["passage"]
+        for row in read_table(tmp_path / "top.arrow").to_pylist()
+        if row["query"] == 1
+    } == {0, 3}
 
 
-def test_a_split_without_queries_says_where_there_are_some(make_dataset: Callable[..., Dataset], tmp_path: Path):
+def test_a_split_without_queries_says_where_there_are_some(
+    make_dataset: Callable[..., Dataset], tmp_path: Path
+):
     queries = [("q0", "one", "train"), ("q1", "two", "test"), ("q2", "three", "dev")]
     dataset = make_dataset(queries, [("p", "1")], {(0, 0): 1.0, (1, 0): 0.0, (2, 0): 1.0})
     with pytest.raises(DataError, match=r"split 'test'.*train 1, dev 1, test 0"):
-        Retrieval().build(context(tmp_path, dataset=dataset)).evaluate(systems(dataset, only={}))
+        RetrievalSpec().build(context(tmp_path, dataset=dataset)).evaluate(
+            systems(dataset, only={})
+        )
 
 
 def test_the_depth_is_the_largest_cut_off():
-    assert Retrieval(metrics=("ndcg@10", "recall@250", "mrr@5")).depth == 250
+    assert RetrievalSpec(metrics=("ndcg@10", "recall@250", "mrr@5")).depth == 250
 
 
 def test_the_spec_imports_nothing_heavy():
@@ -117,5 +147,7 @@ def test_the_spec_imports_nothing_heavy():
     import sys
 
     program = "import sys, recipekit.evaluators.retrieval; print([m for m in ('numpy', 'torch', 'pytrec_eval') if m in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
     assert done.stdout.strip() == "[]"

@@ -3,7 +3,12 @@
 import numpy as np
 import pytest
 
-from recipekit.evaluators.statistics import bootstrap_means, difference_p_value, holm, percentile_interval
+from recipekit.evaluators.statistics import (
+    bootstrap_means,
+    difference_p_value,
+    holm,
+    percentile_interval,
+)
 
 
 def test_the_interval_of_a_mean_is_nearly_the_normal_one():
@@ -19,7 +24,9 @@ def test_resamples_are_means_of_drawn_queries_and_paired_over_columns():
     values = np.random.default_rng(2).random((50, 2))
     values[:, 1] = values[:, 0] + 0.25
     means = bootstrap_means(values, 1000, seed=5)
-    np.testing.assert_allclose(means[:, 1] - means[:, 0], 0.25)  # pairing leaves a constant difference without spread
+    np.testing.assert_allclose(
+        means[:, 1] - means[:, 0], 0.25
+    )  # pairing leaves a constant difference without spread
     np.testing.assert_array_equal(means, bootstrap_means(values, 1000, seed=5))
     assert not np.array_equal(means, bootstrap_means(values, 1000, seed=6))
     assert means[:, 0].std() == pytest.approx(values[:, 0].std() / np.sqrt(50), rel=0.1)
@@ -30,14 +37,18 @@ def test_p_values_are_uniform_where_there_is_no_difference():
     p_values = []
     for trial in range(200):
         values = generator.normal(size=(60, 1))
-        p_values.append(difference_p_value(values.mean(), bootstrap_means(values, 400, seed=trial)[:, 0]))
+        p_values.append(
+            difference_p_value(values.mean(), bootstrap_means(values, 400, seed=trial)[:, 0])
+        )
     for level in (0.1, 0.5):
         assert np.mean(np.array(p_values) <= level) == pytest.approx(level, abs=0.1)
 
 
 def test_p_values_are_small_where_there_is_a_difference_and_one_where_all_is_equal():
     shifted = np.random.default_rng(5).normal(1.0, 1.0, size=(60, 1))
-    assert difference_p_value(shifted.mean(), bootstrap_means(shifted, 999, seed=0)[:, 0]) == pytest.approx(1 / 1000)
+    assert difference_p_value(
+        shifted.mean(), bootstrap_means(shifted, 999, seed=0)[:, 0]
+    ) == pytest.approx(1 / 1000)
     zeros = np.zeros((60, 1))
     assert difference_p_value(0.0, bootstrap_means(zeros, 999, seed=0)[:, 0]) == 1.0
 

@@ -7,10 +7,19 @@ import pytest
 import yaml
 
 from recipekit.errors import DataError
-from recipekit.exporters.dataset import DatasetExporter
-from recipekit.judges.labels import Labels
-from recipekit.records import CANDIDATES, JUDGMENTS, Label, Passage, Query, Verdict, read_table, write_table
-from recipekit.sources.beir import Beir
+from recipekit.exporters.dataset import DatasetExporterSpec
+from recipekit.judges.labels import LabelsSpec
+from recipekit.records import (
+    CANDIDATES,
+    JUDGMENTS,
+    Label,
+    Passage,
+    Query,
+    Verdict,
+    read_table,
+    write_table,
+)
+from recipekit.sources.beir import BeirSpec
 from recipekit.testing import context
 
 NEGATIVE, POSITIVE, IGNORE = Verdict.NEGATIVE, Verdict.POSITIVE, Verdict.IGNORE
@@ -25,24 +34,43 @@ CARD = {
 
 @pytest.fixture
 def judged(tmp_path, tiny_dataset):
-    """Query 0: p0 given, p1 found relevant, p2..p4 negative, p5 ignored. Query 1: p1 given, p9 negative. Query 2: p2 refuted."""
+    """Query 0: p0 given, p1 found relevant, p2..p4 negative, p5 ignored.
+
+    Query 1: p1 given, p9 negative. Query 2: p2 refuted.
+    """
     rows = [
-        (0, 0, POSITIVE, 1.0, None, None, "given"),
+        (0, 0, POSITIVE, 1.0, None, None, "source_positive"),
         (0, 1, POSITIVE, 3.0, 0.75, "answers it", "llm"),
         *((0, passage, NEGATIVE, None, None, None, "llm") for passage in (2, 3, 4)),
         (0, 5, IGNORE, None, None, None, "llm"),
-        (1, 1, POSITIVE, 1.0, None, None, "given"),
-        (1, 9, NEGATIVE, 0.0, None, None, "given"),
+        (1, 1, POSITIVE, 1.0, None, None, "source_positive"),
+        (1, 9, NEGATIVE, 0.0, None, None, "source_positive"),
         (2, 2, NEGATIVE, None, None, None, "llm"),
     ]
-    candidates = [(0, 4, False, 0.9), (0, 1, False, 0.8), (0, 2, False, 0.7), (0, 3, False, 0.6), (0, 0, True, None), (1, 1, True, None)]
+    candidates = [
+        (0, 4, False, 0.9),
+        (0, 1, False, 0.8),
+        (0, 2, False, 0.7),
+        (0, 3, False, 0.6),
+        (0, 0, True, None),
+        (1, 1, True, None),
+    ]
     folders = {name: tmp_path / name for name in ("judge", "mine")}
     for folder in folders.values():
         folder.mkdir()
     # The dictionary of judges is longer than what stands in the rows, as the stage writes it.
-    columns = [pa.array(column, field.type) for column, field in zip(zip(*rows, strict=True), JUDGMENTS, strict=True)]
-    write_table(folders["judge"] / "judgments.arrow", JUDGMENTS, [pa.table(columns, schema=JUDGMENTS)])
-    write_table(folders["mine"] / "candidates.arrow", CANDIDATES, [pa.table(list(zip(*candidates, strict=True)), schema=CANDIDATES)])
+    columns = [
+        pa.array(column, field.type)
+        for column, field in zip(zip(*rows, strict=True), JUDGMENTS, strict=True)
+    ]
+    write_table(
+        folders["judge"] / "judgments.arrow", JUDGMENTS, [pa.table(columns, schema=JUDGMENTS)]
+    )
+    write_table(
+        folders["mine"] / "candidates.arrow",
+        CANDIDATES,
+        [pa.table(list(zip(*candidates, strict=True)), schema=CANDIDATES)],
+    )
     return {"collect": tiny_dataset.path, **folders}
 
 
@@ -54,16 +82,24 @@ def export(spec, inputs, dataset, tmp_path):
 
 
 def test_the_folder_reads_back_as_beir(judged, tiny_dataset, tmp_path):
-    folder, rows = export(DatasetExporter(), judged, tiny_dataset, tmp_path)
-    records = list(Beir(folder=folder).build(context(tmp_path / "source")).load())
+    folder, rows = export(DatasetExporterSpec(), judged, tiny_dataset, tmp_path)
+    records = list(BeirSpec(folder=folder).build(context(tmp_path / "source")).load())
     passages = {record.id: record.text for record in records if isinstance(record, Passage)}
-    queries = {record.id: (record.text, record.split) for record in records if isinstance(record, Query)}
-    labels = {(record.query_id, record.passage_id): record.grade for record in records if isinstance(record, Label)}
-    assert passages == dict(zip(tiny_dataset.passages.ids, tiny_dataset.passages.texts(range(36)), strict=True))
+    queries = {
+        record.id: (record.text, record.split) for record in records if isinstance(record, Query)
+    }
+    labels = {
+        (record.query_id, record.passage_id): record.grade
+        for record in records
+        if isinstance(record, Label)
+    }
+    assert passages == dict(
+        zip(tiny_dataset.passages.ids, tiny_dataset.passages.texts(range(36)), strict=True)
+    )
     assert queries["q0"] == (tiny_dataset.queries.texts([0])[0], "train")
     assert queries["q13"][1] == "dev"
     assert (labels["q0", "p1"], labels["q1", "p9"], labels["q13", "p13"]) == (1.0, 0.0, 1.0)
-    assert ("q2", "p2") not in labels, "a given positive that a judge refuted"
+    assert ("q2", "p2") not in labels, "a source positive that a judge refuted"
     assert len(labels) == 4 + 9 + 12
     assert rows == {
         "corpus.jsonl": 36, "queries.jsonl": 24, "qrels/train.tsv": 4 + 9, "qrels/dev.tsv": 6, "qrels/test.tsv": 6,
@@ -72,32 +108,48 @@ def test_the_folder_reads_back_as_beir(judged, tiny_dataset, tmp_path):
 
 
 def test_qrels_are_plain_integers_under_beirs_header(judged, tiny_dataset, tmp_path):
-    folder, _ = export(DatasetExporter(), judged, tiny_dataset, tmp_path)
+    folder, _ = export(DatasetExporterSpec(), judged, tiny_dataset, tmp_path)
     assert (folder / "qrels" / "train.tsv").read_text().splitlines()[:5] == [
         "query-id\tcorpus-id\tscore", "q0\tp0\t1", "q0\tp1\t1", "q1\tp1\t1", "q1\tp9\t0",
     ]  # fmt: skip
-    assert json.loads((folder / "queries.jsonl").read_text().splitlines()[0]) == {"_id": "q0", "text": tiny_dataset.queries.texts([0])[0]}
+    assert json.loads((folder / "queries.jsonl").read_text().splitlines()[0]) == {
+        "_id": "q0",
+        "text": tiny_dataset.queries.texts([0])[0],
+    }
 
 
 def test_judgments_keep_three_states_and_who_said_it(judged, tiny_dataset, tmp_path):
-    folder, _ = export(DatasetExporter(), judged, tiny_dataset, tmp_path)
-    rows = {(row["query_id"], row["passage_id"]): row for row in pq.read_table(folder / "judgments.parquet").to_pylist()}
+    folder, _ = export(DatasetExporterSpec(), judged, tiny_dataset, tmp_path)
+    rows = {
+        (row["query_id"], row["passage_id"]): row
+        for row in pq.read_table(folder / "judgments.parquet").to_pylist()
+    }
     assert rows["q0", "p1"] == {
         "query_id": "q0", "passage_id": "p1", "verdict": "positive",
         "grade": 3.0, "confidence": 0.75, "reason": "answers it", "judge": "llm",
     }  # fmt: skip
     assert rows["q0", "p5"]["verdict"] == "ignore"
     assert rows["q0", "p2"]["grade"] is None
-    spec = Labels(file=folder / "judgments.parquet")
+    spec = LabelsSpec(file=folder / "judgments.parquet")
     known = spec.build(context(tmp_path / "again", dataset=tiny_dataset)).known
-    assert known.verdict.tolist() == read_table(judged["judge"] / "judgments.arrow")["verdict"].to_pylist()
+    assert (
+        known.verdict.tolist()
+        == read_table(judged["judge"] / "judgments.arrow")["verdict"].to_pylist()
+    )
 
 
-def test_triplets_take_the_hardest_judged_negatives_and_nothing_ignored(judged, tiny_dataset, tmp_path):
-    folder, rows = export(DatasetExporter(negatives=2), judged, tiny_dataset, tmp_path)
+def test_triplets_take_the_hardest_judged_negatives_and_nothing_ignored(
+    judged, tiny_dataset, tmp_path
+):
+    folder, rows = export(DatasetExporterSpec(negatives=2), judged, tiny_dataset, tmp_path)
     text = tiny_dataset.passages.texts(range(36))
     assert pq.read_table(folder / "triplets.parquet").to_pylist() == [
-        {"query": tiny_dataset.queries.texts([0])[0], "positive": text[positive], "negative_1": text[4], "negative_2": text[2]}
+        {
+            "query": tiny_dataset.queries.texts([0])[0],
+            "positive": text[positive],
+            "negative_1": text[4],
+            "negative_2": text[2],
+        }
         for positive in (0, 1)
     ]
     assert rows["triplets.parquet"] == 2
@@ -108,8 +160,10 @@ def test_sentence_transformers_trains_on_the_triplets(judged, tiny_dataset, tiny
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
 
-    folder, _ = export(DatasetExporter(negatives=1), judged, tiny_dataset, tmp_path)
-    columns = HubDataset.from_parquet(str(folder / "triplets.parquet"), cache_dir=str(tmp_path / "cache")).to_dict()
+    folder, _ = export(DatasetExporterSpec(negatives=1), judged, tiny_dataset, tmp_path)
+    columns = HubDataset.from_parquet(
+        str(folder / "triplets.parquet"), cache_dir=str(tmp_path / "cache")
+    ).to_dict()
     assert list(columns) == ["query", "positive", "negative_1"]
     model = SentenceTransformer(str(tiny_model), device="cpu")
     features = [model.preprocess(texts) for texts in columns.values()]
@@ -117,46 +171,87 @@ def test_sentence_transformers_trains_on_the_triplets(judged, tiny_dataset, tiny
 
 
 def test_without_judge_and_mine_the_labels_are_the_judgments(tiny_dataset, tmp_path):
-    folder, rows = export(DatasetExporter(triplets=False), {"collect": tiny_dataset.path}, tiny_dataset, tmp_path)
+    folder, rows = export(
+        DatasetExporterSpec(triplets=False), {"collect": tiny_dataset.path}, tiny_dataset, tmp_path
+    )
     assert rows["judgments.parquet"] == 24
     assert rows["qrels/train.tsv"] == 12
     assert not (folder / "triplets.parquet").exists()
-    assert set(pq.read_table(folder / "judgments.parquet")["judge"].to_pylist()) == {"given"}
+    assert set(pq.read_table(folder / "judgments.parquet")["judge"].to_pylist()) == {
+        "source_positive"
+    }
 
 
 def test_the_card_tells_what_it_is_and_how_to_repeat_it(judged, tiny_dataset, tmp_path):
-    folder, _ = export(DatasetExporter(), judged, tiny_dataset, tmp_path)
+    folder, _ = export(DatasetExporterSpec(), judged, tiny_dataset, tmp_path)
     _, front, body = (folder / "README.md").read_text().split("---\n", 2)
-    assert [config["config_name"] for config in yaml.safe_load(front)["configs"]] == ["corpus", "queries", "judgments", "triplets"]
-    for said in ("# demo", "Words.", "recipekit run demo.yaml", "recipe: 1\nname: demo", '"unjudged": 3', "| `corpus.jsonl` | 36 |"):
+    assert [config["config_name"] for config in yaml.safe_load(front)["configs"]] == [
+        "corpus",
+        "queries",
+        "judgments",
+        "triplets",
+    ]
+    for said in (
+        "# demo",
+        "Words.",
+        "recipekit run demo.yaml",
+        "recipe: 1\nname: demo",
+        '"unjudged": 3',
+        "| `corpus.jsonl` | 36 |",
+    ):
         assert said in body
 
 
 def test_ids_that_two_sources_share_get_the_sources_name(make_dataset, tmp_path):
-    dataset = make_dataset([("1", "first", "train"), ("1", "second", "train")], [("a", "x"), ("b", "y")], {(0, 0): 1.0, (1, 1): 0.5})
-    folder, _ = export(DatasetExporter(triplets=False), {"collect": dataset.path}, dataset, tmp_path)
-    assert (folder / "qrels" / "train.tsv").read_text().splitlines()[1:] == ["test/1\ta\t1", "test/1\tb\t0.5"]
+    dataset = make_dataset(
+        [("1", "first", "train"), ("1", "second", "train")],
+        [("a", "x"), ("b", "y")],
+        {(0, 0): 1.0, (1, 1): 0.5},
+    )
+    folder, _ = export(
+        DatasetExporterSpec(triplets=False), {"collect": dataset.path}, dataset, tmp_path
+    )
+    assert (folder / "qrels" / "train.tsv").read_text().splitlines()[1:] == [
+        "test/1\ta\t1",
+        "test/1\tb\t0.5",
+    ]
 
 
 def test_an_id_that_qrels_cannot_hold_is_an_error(make_dataset, tmp_path):
     dataset = make_dataset([("a\tb", "first", "train")], [("a", "x")], {(0, 0): 1.0})
     with pytest.raises(DataError, match=r"the id 'a\\tb' has a tab or a line break"):
-        export(DatasetExporter(triplets=False), {"collect": dataset.path}, dataset, tmp_path)
+        export(DatasetExporterSpec(triplets=False), {"collect": dataset.path}, dataset, tmp_path)
 
 
 def test_large_tables_are_cut_between_queries(make_dataset, tmp_path):
     n = 40_000
     dataset = make_dataset(
-        [(f"q{i}", f"text {i}", "train") for i in range(5)], [(f"p{i}", f"passage {i}") for i in range(n)], {(0, 0): 1.0}
+        [(f"q{i}", f"text {i}", "train") for i in range(5)],
+        [(f"p{i}", f"passage {i}") for i in range(n)],
+        {(0, 0): 1.0},
     )
     (tmp_path / "judge").mkdir()
-    query, passage = np.repeat(np.arange(5, dtype=np.int32), n), np.tile(np.arange(n, dtype=np.int32), 5)
+    query, passage = (
+        np.repeat(np.arange(5, dtype=np.int32), n),
+        np.tile(np.arange(n, dtype=np.int32), 5),
+    )
     verdict = np.where(passage == query, POSITIVE, NEGATIVE).astype(np.int8)
-    nothing = [pa.nulls(5 * n, pa.float32()), pa.nulls(5 * n, pa.float32()), pa.nulls(5 * n, pa.large_string())]
-    judge = pa.DictionaryArray.from_arrays(pa.array(np.ones(5 * n, np.int16)), ["given", "margin"])
+    nothing = [
+        pa.nulls(5 * n, pa.float32()),
+        pa.nulls(5 * n, pa.float32()),
+        pa.nulls(5 * n, pa.large_string()),
+    ]
+    judge = pa.DictionaryArray.from_arrays(
+        pa.array(np.ones(5 * n, np.int16)), ["source_positive", "margin"]
+    )
     table = pa.table([query, passage, verdict, *nothing, judge], schema=JUDGMENTS)
     write_table(tmp_path / "judge" / "judgments.arrow", JUDGMENTS, table.to_batches(10_000))
-    folder, rows = export(DatasetExporter(negatives=3), {"collect": dataset.path, "judge": tmp_path / "judge"}, dataset, tmp_path)
+    folder, rows = export(
+        DatasetExporterSpec(negatives=3),
+        {"collect": dataset.path, "judge": tmp_path / "judge"},
+        dataset,
+        tmp_path,
+    )
     assert rows["triplets.parquet"] == 5
     assert rows["judgments.parquet"] == 5 * n
     assert pq.read_table(folder / "triplets.parquet").to_pylist()[3] == {

@@ -1,4 +1,6 @@
-"""Components of two distributions, kitchen and rival, that are found as installed ones are: see `tests/conftest.py`."""
+"""Components of two distributions, kitchen and rival, that are found as installed ones are: see
+`tests/conftest.py`.
+"""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from recipekit.component import Spending
-from recipekit.judges.llm import Llm
+from recipekit.judges.llm import LlmJudgeSpec
 from recipekit.records import Verdict
 from recipekit.testing import RecordingProgress, context
 
@@ -21,22 +21,50 @@ def data(make_dataset):
 @pytest.fixture
 def truths(data):
     texts = [side.texts(range(len(side))) for side in (data.queries, data.passages)]
-    return {(query, passage): (q + p) % 4 for q, query in enumerate(texts[0]) for p, passage in enumerate(texts[1])}
+    return {
+        (query, passage): (q + p) % 4
+        for q, query in enumerate(texts[0])
+        for p, passage in enumerate(texts[1])
+    }
 
 
 @pytest.fixture
 def run(tmp_path, data):
-    """`run(server, batch(), max_calls=..., **fields)`: what the judge says, by pair, with the judge and its progress."""
+    """`run(server, batch(), max_calls=..., **fields)`: what the judge says, by pair, with the judge
+    and its progress.
+    """
 
-    def go(server, pairs, *, scratch="scratch", max_calls=None, max_cost_usd=None, seed=13, calls="calls.sqlite", **fields):
-        usual = {"model": "openai/test-model", "api_base": f"{server.url}/v1", "canaries": 0.0, "concurrency": 8, "attempts": 2}
-        spec = Llm(**{**usual, **fields})
+    def go(
+        server,
+        pairs,
+        *,
+        scratch="scratch",
+        max_calls=None,
+        max_cost_usd=None,
+        seed=13,
+        calls="calls.sqlite",
+        **fields,
+    ):
+        usual = {
+            "model": "openai/test-model",
+            "api_base": f"{server.url}/v1",
+            "canaries": 0.0,
+            "concurrency": 8,
+            "attempts": 2,
+        }
+        spec = LlmJudgeSpec(**{**usual, **fields})
         progress = RecordingProgress()
         spending = Spending(scratch, max_cost_usd, max_calls, tmp_path / calls)
-        built = spec.build(context(tmp_path / scratch, dataset=data, seed=seed, progress=progress, spending=spending))
+        built = spec.build(
+            context(
+                tmp_path / scratch, dataset=data, seed=seed, progress=progress, spending=spending
+            )
+        )
         said = {}
         for some in built.judge([pairs]):
-            for place, pair in enumerate(zip(some.query.tolist(), some.passage.tolist(), strict=True)):
+            for place, pair in enumerate(
+                zip(some.query.tolist(), some.passage.tolist(), strict=True)
+            ):
                 said[pair] = SimpleNamespace(
                     verdict=Verdict(int(some.verdict[place])),
                     grade=float(some.grade[place]),

@@ -1,4 +1,6 @@
-"""The cross-encoder as a judge: a tiny one, trained here to tell passages on food, with which all queries have to do, from others."""
+"""The cross-encoder as a judge: a tiny one, trained here to tell passages on food, with which all
+queries have to do, from others.
+"""
 
 import json
 import math
@@ -14,20 +16,29 @@ from recipekit.artifacts.key import FileHashes, component_identity
 from recipekit.artifacts.store import Artifact, Store
 from recipekit.component import JudgeSpec, PairBatch
 from recipekit.errors import DataError, ModelError
-from recipekit.judges.calibration import Calibration, KnownPairs, fewest_negatives, known_pairs, thresholds
+from recipekit.judges.calibration import (
+    Calibration,
+    KnownPairs,
+    fewest_negatives,
+    known_pairs,
+    thresholds,
+)
 from recipekit.judges.cross_encoder import CrossEncoderSpec
-from recipekit.judges.labels import Labels
-from recipekit.recipe.models import JudgeSection, Slot
+from recipekit.judges.labels import LabelsSpec
+from recipekit.recipe.sections import JudgeSection, Slot
 from recipekit.records import CANDIDATES, Dataset, Verdict, read_table, write_table
 from recipekit.registry import resolve
-from recipekit.stages.inputs import Inputs
-from recipekit.stages.judge import judge
+from recipekit.stages.inputs import StageInputs
+from recipekit.stages.judge.judge import judge
 from recipekit.testing import RecordingProgress, check_judge, context
 
 POSITIVE, NEGATIVE, IGNORE = Verdict.POSITIVE, Verdict.NEGATIVE, Verdict.IGNORE
 FOOD = "bread cheese butter honey pepper salt".split()
 OTHER = "engine piston valve turbine gear wheel".split()
-PASSAGES = [(f"p{i}", " ".join((FOOD if i % 2 else OTHER)[(i // 2 + j) % 6] for j in range(3 + i % 3))) for i in range(24)]
+PASSAGES = [
+    (f"p{i}", " ".join((FOOD if i % 2 else OTHER)[(i // 2 + j) % 6] for j in range(3 + i % 3)))
+    for i in range(24)
+]
 QUERIES = [(f"q{i}", FOOD[i % 6], "train" if i < 4 else "dev") for i in range(8)]
 RELEVANT = [i for i in range(24) if i % 2]
 
@@ -52,9 +63,14 @@ def tiny_cross_encoder(tiny_model: Path, tmp_path_factory: pytest.TempPathFactor
     optimizer, draw = torch.optim.Adam(model.parameters(), lr=3e-3), random.Random(1)
     for _ in range(40):
         truth = [draw.random() < 0.5 for _ in range(16)]
-        pairs = [(draw.choice(FOOD), " ".join(draw.choices(FOOD if relevant else OTHER, k=4))) for relevant in truth]
+        pairs = [
+            (draw.choice(FOOD), " ".join(draw.choices(FOOD if relevant else OTHER, k=4)))
+            for relevant in truth
+        ]
         scores = model(model.preprocess(pairs))["scores"].squeeze(-1)
-        loss = torch.nn.functional.binary_cross_entropy_with_logits(scores, torch.tensor(truth, dtype=torch.float32))
+        loss = torch.nn.functional.binary_cross_entropy_with_logits(
+            scores, torch.tensor(truth, dtype=torch.float32)
+        )
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -66,74 +82,124 @@ def tiny_cross_encoder(tiny_model: Path, tmp_path_factory: pytest.TempPathFactor
 @pytest.fixture
 def dataset(make_dataset) -> Dataset:
     """Every food passage is a positive of every dev query; train queries know one each."""
-    positives = {(q, p): 1.0 for q in range(4, 8) for p in RELEVANT} | {(q, 1 + 2 * q): 1.0 for q in range(4)}
+    positives = {(q, p): 1.0 for q in range(4, 8) for p in RELEVANT} | {
+        (q, 1 + 2 * q): 1.0 for q in range(4)
+    }
     return make_dataset(QUERIES, PASSAGES, positives)
 
 
 def everything(rows=range(4)) -> PairBatch:
-    query, passage = (axis.ravel().astype(np.int32) for axis in np.meshgrid(list(rows), range(24), indexing="ij"))
-    return PairBatch(query, passage, np.zeros(len(query), bool), np.full(len(query), -1, np.int8), np.ones(len(query), bool))
+    query, passage = (
+        axis.ravel().astype(np.int32) for axis in np.meshgrid(list(rows), range(24), indexing="ij")
+    )
+    return PairBatch(
+        query,
+        passage,
+        np.zeros(len(query), bool),
+        np.full(len(query), -1, np.int8),
+        np.ones(len(query), bool),
+    )
 
 
 def said(built, batches) -> dict[tuple[int, int], tuple[int, float]]:
-    rows = [row for v in built.judge(batches) for row in zip(v.query, v.passage, v.verdict, v.confidence, strict=True)]
-    return {(int(q), int(p)): (int(verdict), float(confidence)) for q, p, verdict, confidence in rows}
+    rows = [
+        row
+        for v in built.judge(batches)
+        for row in zip(v.query, v.passage, v.verdict, v.confidence, strict=True)
+    ]
+    return {
+        (int(q), int(p)): (int(verdict), float(confidence)) for q, p, verdict, confidence in rows
+    }
 
 
 def test_scores_against_thresholds(tiny_cross_encoder, dataset, tmp_path):
     from sentence_transformers import CrossEncoder
 
-    spec = CrossEncoderSpec(model=str(tiny_cross_encoder), positive_from=0.7, negative_below=0.3, precision="fp32")
+    spec = CrossEncoderSpec(
+        model=str(tiny_cross_encoder),
+        positive_threshold=0.7,
+        negative_threshold=0.3,
+        precision="fp32",
+    )
     assert spec.measured
     found = said(spec.build(context(tmp_path, dataset=dataset)), [everything()])
     assert {pair: verdict for pair, (verdict, _) in found.items()} == {
         (q, p): POSITIVE if p in RELEVANT else NEGATIVE for q in range(4) for p in range(24)
     }
-    score = float(CrossEncoder(str(tiny_cross_encoder), device="cpu").predict([(QUERIES[0][1], PASSAGES[5][1])])[0])
+    score = float(
+        CrossEncoder(str(tiny_cross_encoder), device="cpu").predict(
+            [(QUERIES[0][1], PASSAGES[5][1])]
+        )[0]
+    )
     assert found[0, 5] == (POSITIVE, pytest.approx(score - 0.7, abs=1e-5))
 
 
-def test_what_lies_between_is_ignored_and_only_the_wanted_are_judged(tiny_cross_encoder, dataset, tmp_path):
+def test_what_lies_between_is_ignored_and_only_the_wanted_are_judged(
+    tiny_cross_encoder, dataset, tmp_path
+):
     batch = everything()
     batch.wanted[24:] = False
-    spec = CrossEncoderSpec(model=str(tiny_cross_encoder), positive_from=2.0, negative_below=-1.0)
+    spec = CrossEncoderSpec(
+        model=str(tiny_cross_encoder), positive_threshold=2.0, negative_threshold=-1.0
+    )
     found = said(spec.build(context(tmp_path, dataset=dataset)), [batch])
     assert len(found) == 24 and {verdict for verdict, _ in found.values()} == {IGNORE}
 
 
-def test_batches_by_length_change_nothing_and_long_pairs_are_counted(tiny_cross_encoder, dataset, tmp_path):
+def test_batches_by_length_change_nothing_and_long_pairs_are_counted(
+    tiny_cross_encoder, dataset, tmp_path
+):
     found = []
     for tokens in (1, 64, 8192):
         spec = CrossEncoderSpec(
-            model=str(tiny_cross_encoder), positive_from=0.7, negative_below=0.3, precision="fp32", max_length=8, tokens_per_batch=tokens
+            model=str(tiny_cross_encoder),
+            positive_threshold=0.7,
+            negative_threshold=0.3,
+            precision="fp32",
+            max_length=8,
+            max_tokens_per_batch=tokens,
         )
         built = spec.build(context(tmp_path, dataset=dataset))
         found.append(said(built, [everything()]))
         assert built.counts == {
             # [CLS] query [SEP] and [SEP] leave 4 words of 8 tokens: the passages of 5 words are cut
-            "positive_from": 0.7, "negative_below": 0.3, "scored": 96, "truncated": 32, "truncated_share": 0.333333,
+            "positive_threshold": 0.7, "negative_threshold": 0.3, "scored": 96, "truncated": 32, "truncated_share": 0.333333,
         }  # fmt: skip
         assert built.figures == {"cut": "33.3 %"}
     for other in found[1:]:
-        assert {pair: verdict for pair, (verdict, _) in other.items()} == {pair: verdict for pair, (verdict, _) in found[0].items()}
-        np.testing.assert_allclose([c for _, c in other.values()], [c for _, c in found[0].values()], atol=1e-5)
+        assert {pair: verdict for pair, (verdict, _) in other.items()} == {
+            pair: verdict for pair, (verdict, _) in found[0].items()
+        }
+        np.testing.assert_allclose(
+            [c for _, c in other.values()], [c for _, c in found[0].values()], atol=1e-5
+        )
 
 
-def test_thresholds_are_calibrated_on_dev_and_found_again_by_the_next_attempt(tiny_cross_encoder, dataset, tmp_path):
-    spec = CrossEncoderSpec(model=str(tiny_cross_encoder), calibrate=Calibration(positive_share=0.5), precision="fp32")
+def test_thresholds_are_calibrated_on_dev_and_found_again_by_the_next_attempt(
+    tiny_cross_encoder, dataset, tmp_path
+):
+    spec = CrossEncoderSpec(
+        model=str(tiny_cross_encoder), calibrate=Calibration(positive_share=0.5), precision="fp32"
+    )
     spec.check(dataset)
     first = spec.build(context(tmp_path, dataset=dataset))
-    assert first.counts["calibration"]["known"] == {"positives": 48, "negatives": 48, "drawn": True}, "dev has no other unlabelled pairs"
+    assert first.counts["calibration"]["known"] == {
+        "positives": 48,
+        "negatives": 48,
+        "drawn": True,
+    }, "dev has no other unlabelled pairs"
     assert first.counts["scored"] == 0, "what was scored to calibrate is not counted"
     verdicts = {pair: verdict for pair, (verdict, _) in said(first, [everything()]).items()}
     assert all(verdict == NEGATIVE for (_, p), verdict in verdicts.items() if p not in RELEVANT)
     assert sum(verdict == POSITIVE for verdict in verdicts.values()) >= 20
     kept = json.loads((tmp_path / "calibration.json").read_text())
-    (tmp_path / "calibration.json").write_text(json.dumps({**kept, "positive_from": 0.123}))
-    assert spec.build(context(tmp_path, dataset=dataset)).counts["positive_from"] == 0.123
+    (tmp_path / "calibration.json").write_text(json.dumps({**kept, "positive_threshold": 0.123}))
+    assert spec.build(context(tmp_path, dataset=dataset)).counts["positive_threshold"] == 0.123
 
 
-def test_too_few_negatives_show_no_precision_and_how_many_would_is_told(tiny_cross_encoder, dataset, tmp_path):
+def test_too_few_negatives_show_no_precision_and_how_many_would_is_told(
+    tiny_cross_encoder, dataset, tmp_path
+):
     progress = RecordingProgress()
     spec = CrossEncoderSpec(model=str(tiny_cross_encoder), calibrate=Calibration(precision=0.9))
     built = spec.build(context(tmp_path, dataset=dataset, progress=progress))
@@ -145,16 +211,32 @@ def test_too_few_negatives_show_no_precision_and_how_many_would_is_told(tiny_cro
 
 
 def test_the_first_stage_of_a_cascade(tiny_cross_encoder, dataset, tmp_path):
-    """The cross-encoder judges everything; what it calls relevant goes to people's labels, which know of three passages only."""
+    """The cross-encoder judges everything; what it calls relevant goes to people's labels, which
+    know of three passages only.
+    """
     mine = tmp_path / "mine"
     mine.mkdir()
     rows = [(q, p, p == 1 + 2 * q, 1.0 / (1 + p)) for q in range(4) for p in range(24)]
-    write_table(mine / "candidates.arrow", CANDIDATES, [pa.table(list(zip(*rows, strict=True)), schema=CANDIDATES)])
+    write_table(
+        mine / "candidates.arrow",
+        CANDIDATES,
+        [pa.table(list(zip(*rows, strict=True)), schema=CANDIDATES)],
+    )
     labels = tmp_path / "labels.tsv"
-    labels.write_text("query-id\tcorpus-id\tscore\n" + "".join(f"q{q}\tp{p}\t{int(p == 11)}\n" for q in range(4) for p in (9, 11, 12)))
-    first = CrossEncoderSpec(model=str(tiny_cross_encoder), positive_from=0.7, negative_below=0.3)
-    section = judges({"cheap": ("cross_encoder", first), "people": ("labels", Labels(file=labels, when=("positive", "ignore")))})
-    inputs = Inputs(
+    labels.write_text(
+        "query-id\tcorpus-id\tscore\n"
+        + "".join(f"q{q}\tp{p}\t{int(p == 11)}\n" for q in range(4) for p in (9, 11, 12))
+    )
+    first = CrossEncoderSpec(
+        model=str(tiny_cross_encoder), positive_threshold=0.7, negative_threshold=0.3
+    )
+    section = judges(
+        {
+            "cheap": ("cross_encoder", first),
+            "people": ("labels", LabelsSpec(file=labels, previous_verdicts=("positive", "ignore"))),
+        }
+    )
+    inputs = StageInputs(
         "test", 13, {"collect": Artifact("collect", "test-dataset", dataset.path), "mine": Artifact("mine", "m", mine)}, {}, None,
         Store(tmp_path / "store"), FileHashes(), RecordingProgress(),
     )  # fmt: skip
@@ -162,25 +244,43 @@ def test_the_first_stage_of_a_cascade(tiny_cross_encoder, dataset, tmp_path):
     out.mkdir()
     summary = judge(inputs, section, out)
     table = read_table(out / "judgments.arrow").to_pylist()
-    of_first = {row["passage"]: (row["judge"], row["verdict"]) for row in table if row["query"] == 0}
+    of_first = {
+        row["passage"]: (row["judge"], row["verdict"]) for row in table if row["query"] == 0
+    }
     assert of_first[1] == ("given", POSITIVE)
-    assert of_first[9] == ("people", NEGATIVE) and of_first[11] == ("people", POSITIVE), "the later judge's word stands"
+    assert of_first[9] == ("people", NEGATIVE) and of_first[11] == ("people", POSITIVE), (
+        "the later judge's word stands"
+    )
     assert of_first[12] == ("cheap", NEGATIVE) and of_first[13] == ("cheap", POSITIVE)
     assert summary["judges"]["people"]["judged"] == 2 * 4
 
 
 def judges(specs: dict[str, tuple[str, JudgeSpec]]) -> JudgeSection:
-    section = JudgeSection(judges={name: Slot(use=use) for name, (use, _) in specs.items()}, trust={"known": 0})
+    section = JudgeSection(
+        judges={name: Slot(use=use) for name, (use, _) in specs.items()}, control_pairs={"share": 0}
+    )
     for name, slot in section.judges.items():
         slot.bind(resolve("judge", specs[name][0]), specs[name][1])
     return section
 
 
 def test_conformance_and_identity(tiny_cross_encoder, dataset, tmp_path):
-    check_judge(CrossEncoderSpec(model=str(tiny_cross_encoder), positive_from=0.7, negative_below=0.3), context(tmp_path, dataset=dataset))
+    check_judge(
+        CrossEncoderSpec(
+            model=str(tiny_cross_encoder), positive_threshold=0.7, negative_threshold=0.3
+        ),
+        context(tmp_path, dataset=dataset),
+    )
     files = FileHashes()
     one, other = (
-        component_identity(CrossEncoderSpec(model=str(tiny_cross_encoder), positive_from=0.7, negative_below=b), "recipekit", "x", files)
+        component_identity(
+            CrossEncoderSpec(
+                model=str(tiny_cross_encoder), positive_threshold=0.7, negative_threshold=b
+            ),
+            "recipekit",
+            "x",
+            files,
+        )
         for b in (0.3, 0.2)
     )
     assert one["files"] == other["files"] and "model" not in one["fields"] and one != other
@@ -189,11 +289,17 @@ def test_conformance_and_identity(tiny_cross_encoder, dataset, tmp_path):
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({}, "set both positive_from and negative_below, or calibrate alone"),
-        ({"positive_from": 1}, "set both positive_from and negative_below"),
-        ({"positive_from": 1, "negative_below": 0, "calibrate": {}}, "or calibrate alone"),
-        ({"positive_from": 0, "negative_below": 1}, "positive_from 0.0 is below negative_below 1.0: a score would be both"),
-        ({"model": "./mine", "revision": "main", "calibrate": {}}, "only a model on the Hub has revisions"),
+        ({}, "set both positive_threshold and negative_threshold, or calibrate alone"),
+        ({"positive_threshold": 1}, "set both positive_threshold and negative_threshold"),
+        ({"positive_threshold": 1, "negative_threshold": 0, "calibrate": {}}, "or calibrate alone"),
+        (
+            {"positive_threshold": 0, "negative_threshold": 1},
+            "positive_threshold 0.0 is below negative_threshold 1.0: a score would be both",
+        ),
+        (
+            {"model": "./mine", "revision": "main", "calibrate": {}},
+            "only a model on the Hub has revisions",
+        ),
     ],
 )
 def test_what_contradicts_itself_is_refused(fields, message):
@@ -202,56 +308,91 @@ def test_what_contradicts_itself_is_refused(fields, message):
 
 
 def test_a_model_that_gives_no_score_is_refused(tiny_model, tiny_cross_encoder, dataset, tmp_path):
-    given = {"positive_from": 0.5, "negative_below": 0.5}
+    given = {"positive_threshold": 0.5, "negative_threshold": 0.5}
     with pytest.raises(ModelError, match=r"is no cross-encoder \(SentenceTransformer\)"):
         CrossEncoderSpec(model=str(tiny_model), **given).build(context(tmp_path, dataset=dataset))
-    with pytest.raises(ModelError, match="has 64 positions: max_length 65 is more than it can read"):
-        CrossEncoderSpec(model=str(tiny_cross_encoder), max_length=65, **given).build(context(tmp_path, dataset=dataset))
+    with pytest.raises(
+        ModelError, match="has 64 positions: max_length 65 is more than it can read"
+    ):
+        CrossEncoderSpec(model=str(tiny_cross_encoder), max_length=65, **given).build(
+            context(tmp_path, dataset=dataset)
+        )
     with pytest.raises(ModelError, match="sha256"):
-        CrossEncoderSpec(model=str(tiny_cross_encoder), sha256="0" * 64, **given).build(context(tmp_path, dataset=dataset))
+        CrossEncoderSpec(model=str(tiny_cross_encoder), sha256="0" * 64, **given).build(
+            context(tmp_path, dataset=dataset)
+        )
 
 
-# Calibration ----------------------------------------------------------------------------------------------------------
+# Calibration
+# ----------------------------------------------------------------------------------------------------------
 
 
 def scored(positives, negatives, **settings):
     scores = np.array([*positives, *negatives], dtype=np.float32)
-    known = KnownPairs(np.zeros(len(scores), np.int32), np.zeros(len(scores), np.int32), np.arange(len(scores)) < len(positives), False)
+    known = KnownPairs(
+        np.zeros(len(scores), np.int32),
+        np.zeros(len(scores), np.int32),
+        np.arange(len(scores)) < len(positives),
+        False,
+    )
     found = thresholds(scores, known, Calibration(**settings))
-    return found.positive_from, found.negative_below
+    return found.positive_threshold, found.negative_threshold
 
 
 def test_the_lowest_score_that_is_precise_and_the_quantile_of_positives():
-    positives, negatives = np.arange(1, 101), np.arange(-60, 40)  # 39 negatives stand among the positives
-    positive_from, negative_below = scored(positives, negatives, precision=0.9, recall=0.95, positive_share=0.5)
-    assert negative_below == 5, "95 of 100 positives score more"
-    # From 37: 64 of 100 positives, and 3 of 100 negatives, which may be 7.2 % (Wilson); 64 / 71.2 < 0.9.
-    # From 38: 63, and 2, which may be 5.9 %; 63 / 68.9 > 0.9.
-    assert positive_from == 38
-    assert scored(positives, negatives, precision=0.9, positive_share=0.05)[0] == np.inf, "rarer positives need more known negatives"
-    assert scored(positives, np.repeat(negatives, 100), precision=0.9, positive_share=0.05)[0] == 40, "a purer range"
+    positives, negatives = (
+        np.arange(1, 101),
+        np.arange(-60, 40),
+    )  # 39 negatives stand among the positives
+    positive_threshold, negative_threshold = scored(
+        positives, negatives, precision=0.9, recall=0.95, positive_share=0.5
+    )
+    assert negative_threshold == 5, "95 of 100 positives score more"
+    # From 37: 64 of 100 positives, and 3 of 100 negatives, which may be 7.2 % (Wilson); 64 / 71.2 <
+    # 0.9. From 38: 63, and 2, which may be 5.9 %; 63 / 68.9 > 0.9.
+    assert positive_threshold == 38
+    assert scored(positives, negatives, precision=0.9, positive_share=0.05)[0] == np.inf, (
+        "rarer positives need more known negatives"
+    )
+    assert (
+        scored(positives, np.repeat(negatives, 100), precision=0.9, positive_share=0.05)[0] == 40
+    ), "a purer range"
 
 
 def test_well_separated_classes_leave_nothing_between():
     assert scored(range(500, 1000), range(500), recall=0.95) == (524, 524)
 
 
-@pytest.mark.parametrize("settings", [{}, {"precision": 0.95}, {"positive_share": 0.5}, {"precision": 0.3, "positive_share": 0.7}])
+@pytest.mark.parametrize(
+    "settings",
+    [{}, {"precision": 0.95}, {"positive_share": 0.5}, {"precision": 0.3, "positive_share": 0.7}],
+)
 def test_the_fewest_negatives_that_show_a_precision(settings):
     fewest = fewest_negatives(Calibration(**settings))
     assert scored(range(100, 200), range(-fewest, 0), **settings)[0] < np.inf
     assert fewest == 1 or scored(range(100, 200), range(-fewest + 1, 0), **settings)[0] == np.inf
 
 
-@pytest.mark.parametrize(("known", "distance"), [(20, 2), (250, 4), (1000, 2), (1000, 3), (5000, 2)])
+@pytest.mark.parametrize(
+    ("known", "distance"), [(20, 2), (250, 4), (1000, 2), (1000, 3), (5000, 2)]
+)
 def test_thresholds_keep_the_precision_that_they_promise(known, distance):
-    """Normal scores, whose true rates are known: in at most 5 % of the draws, and chance beside, is it less than was wanted."""
+    """Normal scores, whose true rates are known: in at most 5 % of the draws, and chance beside, is
+    it less than was wanted.
+    """
     draws = np.random.default_rng(11)
     less = 0
     for _ in range(200):
-        positive_from, _ = scored(draws.normal(distance, 1, 1000), draws.normal(0, 1, known), precision=0.9, positive_share=0.1)
-        true, false = ((1 - math.erf((positive_from - mean) / math.sqrt(2))) / 2 for mean in (distance, 0))
-        less += positive_from < np.inf and 0.1 * true / (0.1 * true + 0.9 * false) < 0.9
+        positive_threshold, _ = scored(
+            draws.normal(distance, 1, 1000),
+            draws.normal(0, 1, known),
+            precision=0.9,
+            positive_share=0.1,
+        )
+        true, false = (
+            (1 - math.erf((positive_threshold - mean) / math.sqrt(2))) / 2 for mean in (distance, 0)
+        )
+        less += positive_threshold < np.inf and 0.1 * true / (0.1 * true + 0.9 * false) < 0.9
     assert less <= 20
 
 
@@ -262,24 +403,38 @@ def test_no_score_is_precise_enough():
 def test_random_negatives_are_never_labelled_and_positives_must_beat_half_of_the_known(dataset):
     known = known_pairs(dataset, Calibration(), seed=1)
     assert known.random_negatives
-    negatives = set(zip(known.query[~known.positive].tolist(), known.passage[~known.positive].tolist(), strict=True))
+    negatives = set(
+        zip(
+            known.query[~known.positive].tolist(),
+            known.passage[~known.positive].tolist(),
+            strict=True,
+        )
+    )
     assert negatives and all(q >= 4 and p not in RELEVANT for q, p in negatives)
     assert len(negatives) == (~known.positive).sum(), "none is drawn twice"
     scores = known.positive * np.arange(1, len(known.query) + 1, dtype=np.float32)
     found = thresholds(scores, known, Calibration(positive_share=0.5))
-    assert (found.positive_from, found.negative_below) == (25, 3), "48 positives with the scores 1 to 48"
+    assert (found.positive_threshold, found.negative_threshold) == (25, 3), (
+        "48 positives with the scores 1 to 48"
+    )
 
 
 def test_judged_negatives_come_before_random_ones(make_dataset):
     labels = {(q, p): float(p % 2) for q in range(4, 8) for p in range(24)}
     known = known_pairs(make_dataset(QUERIES, PASSAGES, labels), Calibration(pairs=20), seed=1)
-    assert not known.random_negatives and known.positive.sum() == 20 and (~known.positive).sum() == 20
+    assert (
+        not known.random_negatives and known.positive.sum() == 20 and (~known.positive).sum() == 20
+    )
     assert all(p % 2 == 0 for p in known.passage[~known.positive])
 
 
 def test_too_few_known_positives_is_an_error_before_anything_is_mined(tiny_dataset):
     spec = CrossEncoderSpec(model="owner/name", calibrate=Calibration())
-    with pytest.raises(DataError, match="6 positives are known of dev queries, and at least 20 are needed") as told:
+    with pytest.raises(
+        DataError, match="6 positives are known of dev queries, and at least 20 are needed"
+    ) as told:
         spec.check(tiny_dataset)
     assert told.value.code == "RK337"
-    CrossEncoderSpec(model="owner/name", positive_from=1.0, negative_below=0.0).check(tiny_dataset)
+    CrossEncoderSpec(model="owner/name", positive_threshold=1.0, negative_threshold=0.0).check(
+        tiny_dataset
+    )

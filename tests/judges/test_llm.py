@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from recipekit.component import Sizes
 from recipekit.judges.language_model.requests import answer_tokens
-from recipekit.judges.llm import Llm
+from recipekit.judges.llm import LlmJudgeSpec
 from recipekit.judges.prompting.fences import read
 from recipekit.judges.prompting.replies import Grades, RelevantSet
 from recipekit.records import Verdict
@@ -21,7 +21,8 @@ from servers.openai_server import Ledger, serving, text
 POSITIVE, NEGATIVE, IGNORE = Verdict.POSITIVE, Verdict.NEGATIVE, Verdict.IGNORE
 
 
-# What is said --------------------------------------------------------------------------------------------------------
+# What is said
+# --------------------------------------------------------------------------------------------------------
 
 
 def test_grades_become_verdicts_and_every_passage_gets_its_own(run, truths):
@@ -40,7 +41,12 @@ def test_grades_become_verdicts_and_every_passage_gets_its_own(run, truths):
 def test_another_meaning_of_grades_and_another_when_cost_nothing(run, truths):
     with serving(fenced_oracle(truths, UMBRELA), ledger=Ledger(marks=pairs_of)) as server:
         run(server, batch())
-        strict = run(server, batch(), scratch="again", grades={0: "negative", 1: "negative", 2: "ignore", 3: "positive"})
+        strict = run(
+            server,
+            batch(),
+            scratch="again",
+            grades={0: "negative", 1: "negative", 2: "ignore", 3: "positive"},
+        )
         assert server.ledger.billed == 18
     assert verdicts(strict)[0, 3] == POSITIVE
     assert verdicts(strict)[0, 2] == IGNORE
@@ -49,12 +55,19 @@ def test_another_meaning_of_grades_and_another_when_cost_nothing(run, truths):
 
 
 def test_a_cascade_that_selects_fewer_pairs_finds_its_replies(run, truths):
-    before = np.array([[NEGATIVE, POSITIVE, IGNORE][(q + p) % 3] for q in range(6) for p in range(25)], np.int8)
+    before = np.array(
+        [[NEGATIVE, POSITIVE, IGNORE][(q + p) % 3] for q in range(6) for p in range(25)], np.int8
+    )
     both = batch(before=before, wanted=before != NEGATIVE)
     with serving(fenced_oracle(truths, UMBRELA)) as server:
-        run(server, both, when=("positive", "ignore"))
+        run(server, both, previous_verdicts=("positive", "ignore"))
         billed = server.ledger.billed
-        fewer = run(server, replace(both, wanted=before == POSITIVE), scratch="again", when=("positive",))
+        fewer = run(
+            server,
+            replace(both, wanted=before == POSITIVE),
+            scratch="again",
+            previous_verdicts=("positive",),
+        )
         assert server.ledger.billed == billed
     assert len(fewer.said) == int((before == POSITIVE).sum())
 
@@ -84,9 +97,13 @@ def test_known_positives_are_references_unless_they_are_judged_blind(run, data, 
 
 def test_a_recipes_own_prompt(run, truths, tmp_path):
     file = tmp_path / "prompt.jinja"
-    file.write_text("How useful, from {{ scale[0] }} to {{ scale[4] }}? {{ query }} {{ passages }}\n{{ reply }}")
+    file.write_text(
+        "How useful, from {{ scale[0] }} to {{ scale[4] }}? {{ query }} {{ passages }}\n{{ reply }}"
+    )
     grades = {1: "negative", 2: "negative", 3: "ignore", 4: "positive", 5: "positive"}
-    with serving(fenced_oracle({pair: 1 + grade for pair, grade in truths.items()}, Grades((1, 2, 3, 4, 5)))) as server:
+    with serving(
+        fenced_oracle({pair: 1 + grade for pair, grade in truths.items()}, Grades((1, 2, 3, 4, 5)))
+    ) as server:
         done = run(server, batch(2), prompt="own", prompt_file=file, grades=grades)
     assert verdicts(done)[0, 3] == POSITIVE
     assert verdicts(done)[0, 2] == IGNORE
@@ -120,7 +137,8 @@ def test_long_passages_are_cut_and_counted(run, data, truths):
     assert done.counts["cut"] == {"passages": 25, "queries": 0}
 
 
-# Order, votes, repeats -----------------------------------------------------------------------------------------------
+# Order, votes, repeats
+# -----------------------------------------------------------------------------------------------
 
 
 def test_passages_are_shuffled_by_the_seed(run, truths):
@@ -144,12 +162,18 @@ def test_the_majority_of_votes_decides_and_its_share_is_the_confidence(run, trut
 
     def policy(call):
         """Calls passages that stand first relevant, and is right on all others."""
-        grades = [int(place == 0 or grade > 1) for place, grade in enumerate(right.grades(call.body))]
+        grades = [
+            int(place == 0 or grade > 1) for place, grade in enumerate(right.grades(call.body))
+        ]
         return text(Grades((0, 1)).write(grades))
 
     with serving(policy) as server:
         done = run(server, batch(), prompt="binary", votes=5)
-    wrong = [pair for pair, said in done.said.items() if said.verdict != (POSITIVE if sum(pair) % 4 > 1 else NEGATIVE)]
+    wrong = [
+        pair
+        for pair, said in done.said.items()
+        if said.verdict != (POSITIVE if sum(pair) % 4 > 1 else NEGATIVE)
+    ]
     assert not wrong
     assert {round(said.confidence, 1) for said in done.said.values()} <= {0.6, 0.8, 1.0}
     assert server.ledger.billed == 5 * 18
@@ -171,7 +195,9 @@ def test_a_prompt_that_was_answered_is_no_vote_of_its_own_and_is_not_paid_twice(
         assert server.ledger.billed == len(set(prompts)) == 3 + 2
         alone = run(server, batch(1, 1), prompt="binary", votes=3, repeat=1.0, scratch="alone")
         assert alone.counts["calls"] == 1
-        varied = run(server, batch(1, 1), prompt="binary", votes=3, temperature=1.0, scratch="varied")
+        varied = run(
+            server, batch(1, 1), prompt="binary", votes=3, temperature=1.0, scratch="varied"
+        )
         assert varied.counts["calls"] == 3
     assert verdicts(done) == {(0, p): POSITIVE if p % 4 > 1 else NEGATIVE for p in range(12)}
     assert {said.confidence for said in done.said.values()} == {1.0}
@@ -194,7 +220,12 @@ def test_a_tie_is_an_ignore(run):
 
 def test_repeats_measure_how_consistent_a_judge_is(run, truths):
     right = fenced_oracle(truths, UMBRELA)
-    policy = lambda call: text(UMBRELA.write([place % 2 * 3 for place, _ in enumerate(right.grades(call.body))]))  # noqa: E731
+
+    def policy(call):
+        return text(
+            UMBRELA.write([place % 2 * 3 for place, _ in enumerate(right.grades(call.body))])
+        )
+
     with serving(right) as server:
         assert run(server, batch(), repeat=1.0).counts["repeat"] == {"pairs": 150, "same": 1.0}
     with serving(policy) as server:
@@ -203,74 +234,159 @@ def test_repeats_measure_how_consistent_a_judge_is(run, truths):
     assert unsure.counts["calls"] == 36
 
 
-# The spec ------------------------------------------------------------------------------------------------------------
+# The spec
+# ------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     ("fields", "told"),
     [
-        ({"grades": {0: "negative", 1: "ignore", 3: "positive"}}, "what grade 2 means is missing; prompt 'umbrela' gives 0, 1, 2, 3"),
-        ({"prompt": "binary", "grades": {0: "negative", 1: "positive", 2: "positive"}}, "there is no grade 2; prompt 'binary' gives 0, 1"),
+        (
+            {"grades": {0: "negative", 1: "ignore", 3: "positive"}},
+            "what grade 2 means is missing; prompt 'umbrela' gives 0, 1, 2, 3",
+        ),
+        (
+            {"prompt": "binary", "grades": {0: "negative", 1: "positive", 2: "positive"}},
+            "there is no grade 2; prompt 'binary' gives 0, 1",
+        ),
         ({"grades": {0: "no"}}, "Input should be 'positive', 'negative' or 'ignore'"),
         ({"prompt": "own"}, "needs prompt_text or prompt_file"),
-        ({"prompt": "own", "prompt_text": "{{ query }}{{ passages }}"}, "an own prompt must say what each of its grades means"),
-        ({"prompt": "own", "prompt_text": "{{ query }}", "grades": {0: "negative"}}, "prompt_text: it does not show the passages"),
-        ({"prompt_text": "{{ query }}{{ passages }}"}, "prompt_text is for `prompt: own`, and prompt is 'umbrela'"),
+        (
+            {"prompt": "own", "prompt_text": "{{ query }}{{ passages }}"},
+            "an own prompt must say what each of its grades means",
+        ),
+        (
+            {"prompt": "own", "prompt_text": "{{ query }}", "grades": {0: "negative"}},
+            "prompt_text: it does not show the passages",
+        ),
+        (
+            {"prompt_text": "{{ query }}{{ passages }}"},
+            "prompt_text is for `prompt: own`, and prompt is 'umbrela'",
+        ),
         ({"sampling": {"temperature": 1}}, "'temperature' may not stand here"),
-        ({"sampling": {"extra_body": {"n": 4}}}, "sampling: 'n' may not stand here; where it is a judge's own key, use that"),
-        ({"sampling": {"extra_body": {"max_completion_tokens": 50_000}}}, "'max_completion_tokens' may not stand here"),
+        (
+            {"sampling": {"extra_body": {"n": 4}}},
+            "sampling: 'n' may not stand here; where it is a judge's own key, use that",
+        ),
+        (
+            {"sampling": {"extra_body": {"max_completion_tokens": 50_000}}},
+            "'max_completion_tokens' may not stand here",
+        ),
         ({"sampling": {"fallbacks": ["openai/gpt-5"]}}, "'fallbacks' may not stand here"),
         ({"sampling": {"extra_body": {"models": ["openai/gpt-5"]}}}, "'models' may not stand here"),
-        ({"sampling": {"context_window_fallback_dict": {"m": "gpt-5"}}}, "'context_window_fallback_dict' may not stand here"),
+        (
+            {"sampling": {"context_window_fallback_dict": {"m": "gpt-5"}}},
+            "'context_window_fallback_dict' may not stand here",
+        ),
         ({"sampling": {"extra_body": {"routes": [{"n": 4}]}}}, "'n' may not stand here"),
-        ({"votes": 3, "passages_per_call": 1}, "votes: each asks in another order, and one passage has none"),
-        ({"repeat": 0.1, "passages_per_call": 1}, "repeat: it asks in another order, and one passage has none"),
+        (
+            {"votes": 3, "passages_per_call": 1},
+            "votes: each asks in another order, and one passage has none",
+        ),
+        (
+            {"repeat": 0.1, "passages_per_call": 1},
+            "repeat: it asks in another order, and one passage has none",
+        ),
         ({"prompt": "relevant_set", "logprobs": True}, "relevant_set gives passages no grade"),
-        ({"api_base": "localhost:8000/v1"}, "is no url: write http://HOST:PORT or https://HOST:PORT"),
-        ({"sampling": {"aws_secret_access_key": "abc"}}, "set the variable that litellm reads instead (AWS_SECRET_ACCESS_KEY)"),
-        ({"sampling": {"extra_body": {"azure_ad_token": "abc"}}}, "'azure_ad_token' is a credential"),
-        ({"sampling": {"extra_body": {"hosts": [{"access_key": "abc"}]}}}, "'access_key' is a credential"),
-        ({"sampling": {"extra_body": {"api_key": "sk-123456"}}}, "'api_key' may not stand here; where it is a judge's own key, use that"),
+        (
+            {"api_base": "localhost:8000/v1"},
+            "is no url: write http://HOST:PORT or https://HOST:PORT",
+        ),
+        (
+            {"sampling": {"aws_secret_access_key": "abc"}},
+            "set the variable that litellm reads instead (AWS_SECRET_ACCESS_KEY)",
+        ),
+        (
+            {"sampling": {"extra_body": {"azure_ad_token": "abc"}}},
+            "'azure_ad_token' is a credential",
+        ),
+        (
+            {"sampling": {"extra_body": {"hosts": [{"access_key": "abc"}]}}},
+            "'access_key' is a credential",
+        ),
+        (
+            {"sampling": {"extra_body": {"api_key": "sk-123456"}}},
+            "'api_key' may not stand here; where it is a judge's own key, use that",
+        ),
     ],
 )
 def test_a_wrong_spec_is_told(fields, told):
     with pytest.raises(ValidationError, match=re.escape(told)):
-        Llm(model="openai/test-model", **fields)
+        LlmJudgeSpec(model="openai/test-model", **fields)
 
 
 @pytest.mark.parametrize(
     "sampling",
     [
         {"prompt_cache_key": "a", "extra_body": {"stop_token_ids": [2], "pad_token_id": 0}},
-        {"top_p": 0.9, "seed": 1, "extra_body": {"chat_template_kwargs": {"enable_thinking": False, "reasoning_effort": "low"}}},
-        {"extra_body": {"provider": {"order": ["a", "b"], "allow_fallbacks": False, "max_price": {"prompt": 1}}}},
+        {
+            "top_p": 0.9,
+            "seed": 1,
+            "extra_body": {
+                "chat_template_kwargs": {"enable_thinking": False, "reasoning_effort": "low"}
+            },
+        },
+        {
+            "extra_body": {
+                "provider": {
+                    "order": ["a", "b"],
+                    "allow_fallbacks": False,
+                    "max_price": {"prompt": 1},
+                }
+            }
+        },
     ],
 )
 def test_what_neither_holds_credentials_nor_costs_more_may_be_sampled_with(sampling):
-    assert Llm(model="hosted_vllm/m", sampling=sampling).sampling == sampling
+    assert LlmJudgeSpec(model="hosted_vllm/m", sampling=sampling).sampling == sampling
 
 
 def test_votes_on_one_passage_are_for_models_whose_answers_vary():
-    assert Llm(model="openai/test-model", votes=3, passages_per_call=1, temperature=0.7).told_temperature == 0.7
-    assert Llm(model="openai/test-model", votes=3, passages_per_call=1, reasoning_effort="low").told_temperature is None
+    assert (
+        LlmJudgeSpec(
+            model="openai/test-model", votes=3, passages_per_call=1, temperature=0.7
+        ).told_temperature
+        == 0.7
+    )
+    assert (
+        LlmJudgeSpec(
+            model="openai/test-model", votes=3, passages_per_call=1, reasoning_effort="low"
+        ).told_temperature
+        is None
+    )
 
 
 def test_the_words_of_a_prompt_are_part_of_what_a_judge_is():
-    ways = [{"prompt": "umbrela"}, {"prompt": "umbrela", "reasons": True}, {"prompt": "binary"}, {"prompt": "relevant_set"}]
-    prints = [Llm(model="openai/test-model", **way).fingerprint()["prompt"] for way in ways]
+    ways = [
+        {"prompt": "umbrela"},
+        {"prompt": "umbrela", "reasons": True},
+        {"prompt": "binary"},
+        {"prompt": "relevant_set"},
+    ]
+    prints = [
+        LlmJudgeSpec(model="openai/test-model", **way).fingerprint()["prompt"] for way in ways
+    ]
     assert len(set(prints)) == len(prints)
 
 
 def test_an_estimate_is_what_the_run_takes(run, data, truths):
     with serving(fenced_oracle(truths, UMBRELA)) as server:
-        spec = Llm(model="openai/gpt-4o-mini", api_base=f"{server.url}/v1", canaries=0.0, structured="off", requests_per_minute=600)
+        spec = LlmJudgeSpec(
+            model="openai/gpt-4o-mini",
+            api_base=f"{server.url}/v1",
+            canaries=0.0,
+            structured="off",
+            requests_per_minute=600,
+        )
         foreseen = spec.estimate(Sizes.of(data), 150)
         done = run(server, batch(), model="openai/gpt-4o-mini", structured="off")
     assert foreseen["calls"] == done.counts["calls"] == 18
     assert foreseen["hours"] == pytest.approx(18 / 600 / 60, abs=1e-3)
     # The server counts four bytes a token; English has more characters a token than fences have.
     assert foreseen["tokens in"] == pytest.approx(done.counts["tokens"]["in"], rel=0.25)
-    assert foreseen["usd"] == pytest.approx(foreseen["tokens in"] * 0.15e-6 + foreseen["tokens out"] * 0.6e-6)
+    assert foreseen["usd"] == pytest.approx(
+        foreseen["tokens in"] * 0.15e-6 + foreseen["tokens out"] * 0.6e-6
+    )
     assert "tokens" not in foreseen  # counted by the model's own tokenizer
 
 
@@ -278,35 +394,54 @@ def test_an_estimate_counts_the_calls_that_verdicts_before_keep_apart(run, data,
     """20 pairs a query, 10 a call: of 1 positive and 19 others that is three calls, and not two."""
     before = np.tile(np.array([POSITIVE] + [IGNORE] * 19, np.int8), 6)
     with serving(fenced_oracle(truths, UMBRELA)) as server:
-        done = run(server, batch(6, 20, before=before), when=("positive", "ignore"))
-    assert done.counts["calls"] == Llm(model="openai/test-model", when=("positive", "ignore")).estimate(Sizes.of(data), 120)["calls"] == 18
-    assert Llm(model="openai/test-model").estimate(Sizes.of(data), 120)["calls"] == 12
+        done = run(server, batch(6, 20, before=before), previous_verdicts=("positive", "ignore"))
+    assert (
+        done.counts["calls"]
+        == LlmJudgeSpec(
+            model="openai/test-model", previous_verdicts=("positive", "ignore")
+        ).estimate(Sizes.of(data), 120)["calls"]
+        == 18
+    )
+    assert LlmJudgeSpec(model="openai/test-model").estimate(Sizes.of(data), 120)["calls"] == 12
 
 
 def test_an_estimate_has_no_more_votes_than_a_call_has_orders(run, data, truths):
     fields = {"passages_per_call": 2, "votes": 5, "repeat": 1.0}
     with serving(fenced_oracle(truths, UMBRELA)) as server:
         done = run(server, batch(), **fields)
-    estimates = [Llm(model="openai/test-model", temperature=t, **fields).estimate(Sizes.of(data), 150)["calls"] for t in (0.0, 1.0)]
-    assert done.counts["calls"] == 6 * (12 * 2 + 1), "of 25 passages, one stands alone and has one order"
+    estimates = [
+        LlmJudgeSpec(model="openai/test-model", temperature=t, **fields).estimate(
+            Sizes.of(data), 150
+        )["calls"]
+        for t in (0.0, 1.0)
+    ]
+    assert done.counts["calls"] == 6 * (12 * 2 + 1), (
+        "of 25 passages, one stands alone and has one order"
+    )
     assert estimates == [6 * 13 * 2, 6 * 13 * 6]
 
 
 def test_an_estimate_says_what_it_does_not_know(data):
-    foreseen = Llm(model="hosted_vllm/my-model").estimate(Sizes.of(data), 150)
+    foreseen = LlmJudgeSpec(model="hosted_vllm/my-model").estimate(Sizes.of(data), 150)
     assert foreseen["usd"].startswith("unknown: no price known for hosted_vllm/my-model")
     assert foreseen["tokens"].startswith("an estimate")
-    assert "a guess" in Llm(model="openai/gpt-5-nano").estimate(Sizes.of(data), 150)["reasoning"]
+    assert (
+        "a guess"
+        in LlmJudgeSpec(model="openai/gpt-5-nano").estimate(Sizes.of(data), 150)["reasoning"]
+    )
 
 
 def test_thoughts_are_planned_and_have_room_where_the_model_thinks(data):
     def most_out(**fields):
-        spec = Llm(**fields)
+        spec = LlmJudgeSpec(**fields)
         foreseen = spec.estimate(Sizes.of(data), 150)
         assert ("reasoning" in foreseen) == (foreseen["tokens out"] > 15 * 100), fields
         return answer_tokens(spec._prompt(), 10, spec._requests(0).room)
 
-    unasked, asked = most_out(model="anthropic/claude-haiku-4-5"), most_out(model="anthropic/claude-haiku-4-5", reasoning_effort="low")
+    unasked, asked = (
+        most_out(model="anthropic/claude-haiku-4-5"),
+        most_out(model="anthropic/claude-haiku-4-5", reasoning_effort="low"),
+    )
     assert asked == unasked + 2048
     assert most_out(model="hosted_vllm/my-model", reasoning_effort="low") == asked
     assert most_out(model="openai/gpt-5-nano") == unasked + 8192
@@ -316,24 +451,53 @@ def test_thoughts_are_planned_and_have_room_where_the_model_thinks(data):
 @pytest.mark.parametrize(
     ("model", "sampling", "room"),
     [
-        ("anthropic/claude-sonnet-4-5", {"thinking": {"type": "enabled", "budget_tokens": 4000}}, 8192),
-        ("anthropic/claude-sonnet-4-5", {"thinking": {"type": "enabled", "budget_tokens": 20000}}, 20000),
+        (
+            "anthropic/claude-sonnet-4-5",
+            {"thinking": {"type": "enabled", "budget_tokens": 4000}},
+            8192,
+        ),
+        (
+            "anthropic/claude-sonnet-4-5",
+            {"thinking": {"type": "enabled", "budget_tokens": 20000}},
+            20000,
+        ),
         ("anthropic/claude-sonnet-4-5", {"thinking": {"type": "disabled"}}, 0),
         ("openai/gpt-5.1", {"extra_body": {"reasoning": {"effort": "high"}}}, 8192),
         ("openai/gpt-5-nano", {"extra_body": {"reasoning": {"effort": "none"}}}, 0),
-        ("hosted_vllm/qwen", {"extra_body": {"chat_template_kwargs": {"enable_thinking": True}}}, 8192),
-        ("hosted_vllm/qwen", {"extra_body": {"chat_template_kwargs": {"enable_thinking": False}}}, 0),
-        ("gemini/gemini-2.5-flash-lite", {"extra_body": {"generationConfig": {"thinkingConfig": {"thinkingBudget": 9000}}}}, 9000),
-        ("gemini/gemini-2.5-flash", {"extra_body": {"generationConfig": {"thinkingConfig": {"thinkingBudget": 0}}}}, 0),
+        (
+            "hosted_vllm/qwen",
+            {"extra_body": {"chat_template_kwargs": {"enable_thinking": True}}},
+            8192,
+        ),
+        (
+            "hosted_vllm/qwen",
+            {"extra_body": {"chat_template_kwargs": {"enable_thinking": False}}},
+            0,
+        ),
+        (
+            "gemini/gemini-2.5-flash-lite",
+            {"extra_body": {"generationConfig": {"thinkingConfig": {"thinkingBudget": 9000}}}},
+            9000,
+        ),
+        (
+            "gemini/gemini-2.5-flash",
+            {"extra_body": {"generationConfig": {"thinkingConfig": {"thinkingBudget": 0}}}},
+            0,
+        ),
         ("hosted_vllm/qwen", {"top_p": 0.9}, 0),
     ],
 )
 def test_thoughts_asked_for_in_the_endpoints_own_words_have_room(model, sampling, room):
-    spec = Llm(model=model, sampling=sampling)
+    spec = LlmJudgeSpec(model=model, sampling=sampling)
     assert spec._requests(0).room == room
     assert spec.told_temperature == (None if room else 0.0)
 
 
 def test_conformance(tmp_path, data, truths):
     with serving(fenced_oracle(truths, UMBRELA)) as server:
-        check_judge(Llm(model="openai/test-model", api_base=f"{server.url}/v1", canaries=0.2, votes=2), context(tmp_path, dataset=data))
+        check_judge(
+            LlmJudgeSpec(
+                model="openai/test-model", api_base=f"{server.url}/v1", canaries=0.2, votes=2
+            ),
+            context(tmp_path, dataset=data),
+        )

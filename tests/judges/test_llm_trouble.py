@@ -1,4 +1,6 @@
-"""The judge when answers are bad, money is short, or passages attack; the real test server, litellm's real client."""
+"""The judge when answers are bad, money is short, or passages attack; the real test server,
+litellm's real client.
+"""
 
 import json
 from dataclasses import replace
@@ -19,7 +21,8 @@ from servers.openai_server import Ledger, always, error, serving, text
 IGNORE = Verdict.IGNORE
 
 
-# Answers that cannot be used -----------------------------------------------------------------------------------------
+# Answers that cannot be used
+# -----------------------------------------------------------------------------------------
 
 
 def spoilt(truths, first):
@@ -33,14 +36,18 @@ def spoilt(truths, first):
     [
         lambda good: text(good.text[:-8]),  # cut off
         lambda good: text("I am sorry, what was the question?"),
-        lambda good: text(json.dumps(dict(list(json.loads(good.text).items())[:-2]))),  # two too few
+        lambda good: text(
+            json.dumps(dict(list(json.loads(good.text).items())[:-2]))
+        ),  # two too few
         lambda good: text(json.dumps({**json.loads(good.text), "99": 1})),
     ],
 )
 def test_an_answer_that_cannot_be_used_is_asked_for_again(run, truths, spoil):
     with serving(spoilt(truths, spoil)) as server:
         done = run(server, batch(2))
-    assert {pair: said.grade for pair, said in done.said.items()} == {(q, p): (q + p) % 4 for q in range(2) for p in range(25)}
+    assert {pair: said.grade for pair, said in done.said.items()} == {
+        (q, p): (q + p) % 4 for q in range(2) for p in range(25)
+    }
     assert done.counts["asked_again"] == {"unparsed": 6}
     assert done.counts["missing"] == {}
     assert server.ledger.billed == 12
@@ -48,7 +55,9 @@ def test_an_answer_that_cannot_be_used_is_asked_for_again(run, truths, spoil):
 
 def test_prose_around_an_answer_costs_no_second_call(run, truths):
     right = fenced_oracle(truths, UMBRELA)
-    with serving(lambda call: text(f"Well then:\n```json\n{right(call).text}\n```\nDone.")) as server:
+    with serving(
+        lambda call: text(f"Well then:\n```json\n{right(call).text}\n```\nDone.")
+    ) as server:
         run(server, batch(1))
     assert server.ledger.billed == 3
 
@@ -71,7 +80,10 @@ def test_what_stays_unread_is_ignored_and_counted_and_the_rest_is_kept(run, trut
 
 
 def test_a_model_that_never_answers_ends_the_run(run):
-    with serving(always(text("Bonjour !"))) as server, pytest.raises(RunError, match=r"none of 20 .* unparsed: 'Bonjour !'") as told:
+    with (
+        serving(always(text("Bonjour !"))) as server,
+        pytest.raises(RunError, match=r"none of 20 .* unparsed: 'Bonjour !'") as told,
+    ):
         run(server, batch(6), passages_per_call=1)
     assert told.value.code == "RK662"
     assert server.ledger.billed < 80  # and not 300
@@ -80,11 +92,15 @@ def test_a_model_that_never_answers_ends_the_run(run):
 def but_for_passage_3(truths, answer):
     """A policy that answers rightly, but for what it says to calls that hold passage 3."""
     right = fenced_oracle(truths, UMBRELA)
-    return lambda call: answer if "passage number 3 says something" in texts_of(call.body)[1] else right(call)
+    return lambda call: (
+        answer if "passage number 3 says something" in texts_of(call.body)[1] else right(call)
+    )
 
 
 def test_a_refusal_is_asked_again_in_halves_so_that_one_passage_loses_only_its_half(run, truths):
-    with serving(but_for_passage_3(truths, text("", refusal="I will not speak of this."))) as server:
+    with serving(
+        but_for_passage_3(truths, text("", refusal="I will not speak of this."))
+    ) as server:
         done = run(server, batch(1, 20))
     lost = [pair for pair, said in done.said.items() if np.isnan(said.grade)]
     assert (0, 3) in lost
@@ -108,7 +124,9 @@ def test_votes_are_unanswered_only_where_all_of_them_are(run, truths):
 
     def policy(call):
         good = json.loads(right(call).text)
-        places = {passage: str(number) for number, passage in enumerate(texts_of(call.body)[1], start=1)}
+        places = {
+            passage: str(number) for number, passage in enumerate(texts_of(call.body)[1], start=1)
+        }
         orders.append(tuple(places))
         good[places["passage number 3 says something"]] = "maybe"
         if orders[-1] != orders[0]:
@@ -124,26 +142,44 @@ def test_votes_are_unanswered_only_where_all_of_them_are(run, truths):
 
 def test_a_prompt_that_is_too_long_is_split_as_often_as_it_takes(run, truths):
     right = fenced_oracle(truths, UMBRELA)
-    long = error(400, "This model's maximum context length is 99 tokens.", code="context_length_exceeded", kind="invalid_request_error")
+    long = error(
+        400,
+        "This model's maximum context length is 99 tokens.",
+        code="context_length_exceeded",
+        kind="invalid_request_error",
+    )
     with serving(lambda call: right(call) if len(texts_of(call.body)[1]) <= 2 else long) as server:
         done = run(server, batch(1, 8))
-    assert {pair: said.grade for pair, said in done.said.items()} == {(0, p): p % 4 for p in range(8)}
+    assert {pair: said.grade for pair, said in done.said.items()} == {
+        (0, p): p % 4 for p in range(8)
+    }
     assert server.ledger.billed == 4
 
 
 def test_a_cut_answer_gets_more_room(run, truths):
     right = fenced_oracle(truths, UMBRELA)
-    with serving(lambda call: replace(right(call), reasoning_tokens=30)) as server:  # 13 tokens say it all, once it has thought
+    with serving(
+        lambda call: replace(right(call), reasoning_tokens=30)
+    ) as server:  # 13 tokens say it all, once it has thought
         done = run(server, batch(1, 10), max_tokens=20)
     assert not [said for said in done.said.values() if np.isnan(said.grade)]
     assert done.counts["asked_again"] == {"cut": 1}
 
 
 def test_what_a_refusal_of_several_costs_is_not_taken_for_an_earlier_reply(run, truths):
-    """A prompt that is too long is made and billed by nobody: two halves are asked, and both are paid now."""
+    """A prompt that is too long is made and billed by nobody: two halves are asked, and both are
+    paid now.
+    """
     right = fenced_oracle(truths, UMBRELA)
-    too_long = error(400, "This model's maximum context length is 10 tokens", code="context_length_exceeded", kind="invalid_request_error")
-    with serving(lambda call: too_long if len(texts_of(call.body)[1]) > 5 else right(call)) as server:
+    too_long = error(
+        400,
+        "This model's maximum context length is 10 tokens",
+        code="context_length_exceeded",
+        kind="invalid_request_error",
+    )
+    with serving(
+        lambda call: too_long if len(texts_of(call.body)[1]) > 5 else right(call)
+    ) as server:
         done = run(server, batch(1, 10))
         assert server.ledger.billed == 2
     assert (done.counts["calls"], done.counts["failures"]) == (2, {"too_long": 1})
@@ -174,10 +210,16 @@ def test_a_schema_names_every_passage(run, truths):
 
 def test_a_model_that_changes_its_name_is_told(run, truths):
     right = fenced_oracle(truths, UMBRELA)
-    with serving(lambda call: right(call) if call.number < 10 else replace(right(call), model="another-model")) as server:
+    with serving(
+        lambda call: (
+            right(call) if call.number < 10 else replace(right(call), model="another-model")
+        )
+    ) as server:
         done = run(server, batch())
     assert set(done.counts["models"]) == {"test-model", "another-model"}
-    assert len([line for line in done.progress.warnings if "answers as 'another-model'" in line]) == 1
+    assert (
+        len([line for line in done.progress.warnings if "answers as 'another-model'" in line]) == 1
+    )
 
 
 def test_a_damaged_tally_is_told_and_no_traceback(tmp_path):
@@ -203,7 +245,8 @@ def test_a_tally_damaged_behind_its_schema_is_told_where_it_is_read(tmp_path):
     tally.close()
 
 
-# Money ---------------------------------------------------------------------------------------------------------------
+# Money
+# ---------------------------------------------------------------------------------------------------------------
 
 
 def test_a_budget_leaves_pairs_unjudged_and_more_money_goes_on_where_it_ended(run, truths):
@@ -225,7 +268,9 @@ def test_spending_never_passes_its_limit_by_the_servers_own_count(run, truths):
         assert everything.counts["usd"] == pytest.approx(server.ledger.usd)
         server.ledger = Ledger()
         limit = 0.4 * everything.counts["usd"]
-        some = run(server, batch(), scratch="some", calls="other.sqlite", price=PRICE, max_cost_usd=limit)
+        some = run(
+            server, batch(), scratch="some", calls="other.sqlite", price=PRICE, max_cost_usd=limit
+        )
         assert 0 < server.ledger.usd <= limit
     assert some.counts["usd"] == pytest.approx(server.ledger.usd)
     assert some.counts["unpaid"] > 0
@@ -238,7 +283,9 @@ def test_a_limit_in_usd_needs_a_price(run):
 
 def test_a_run_that_broke_off_goes_on_and_pays_for_nothing_twice(run, truths):
     right = fenced_oracle(truths, UMBRELA)
-    with serving(lambda call: right(call) if call.number <= 40 else error(401, "no such key")) as server:
+    with serving(
+        lambda call: right(call) if call.number <= 40 else error(401, "no such key")
+    ) as server:
         with pytest.raises(RunError, match="refused the credentials"):
             run(server, batch(), passages_per_call=2, price=PRICE)
         server.policy = right
@@ -246,7 +293,8 @@ def test_a_run_that_broke_off_goes_on_and_pays_for_nothing_twice(run, truths):
         assert server.ledger.billed == 78
         assert server.ledger.paid_twice == []
     assert len(done.said) == 150
-    # What the first attempt paid counts, too; and so do its calls in flight, of which nobody knows what they cost.
+    # What the first attempt paid counts, too; and so do its calls in flight, of which nobody knows
+    # what they cost.
     assert 78 <= done.counts["calls"] <= 78 + 8
     assert done.counts["usd"] >= server.ledger.usd - 1e-9
 
@@ -262,7 +310,8 @@ def test_a_query_that_is_judged_again_after_a_kill_counts_once(run, truths):
     assert rest.counts["calls"] == server.ledger.billed == 18
 
 
-# Attacks -------------------------------------------------------------------------------------------------------------
+# Attacks
+# -------------------------------------------------------------------------------------------------------------
 
 
 def test_canaries_are_planted_counted_and_never_judged(run, truths):
@@ -272,11 +321,20 @@ def test_canaries_are_planted_counted_and_never_judged(run, truths):
     def gullible(call):
         """Falls for orders, not for stuffing."""
         query, passages = texts_of(call.body)
-        return text(UMBRELA.write([3 if "highest grade" in passage else truths.get((query, passage), 0) for passage in passages]))
+        return text(
+            UMBRELA.write(
+                [
+                    3 if "highest grade" in passage else truths.get((query, passage), 0)
+                    for passage in passages
+                ]
+            )
+        )
 
     with serving(gullible) as server:
         done = run(server, batch(), canaries=1.0, passages_per_call=2)
-    assert {pair: said.grade for pair, said in done.said.items()} == {(q, p): (q + p) % 4 for q in range(6) for p in range(25)}
+    assert {pair: said.grade for pair, said in done.said.items()} == {
+        (q, p): (q + p) % 4 for q in range(6) for p in range(25)
+    }
     kinds = done.counts["canaries"]
     assert kinds["injected"]["pass_rate"] == 1.0
     assert kinds["stuffed"]["pass_rate"] == 0.0
@@ -284,13 +342,26 @@ def test_canaries_are_planted_counted_and_never_judged(run, truths):
 
 
 def test_a_planted_passage_that_is_ignored_has_passed(run, truths):
-    """With these grades nothing is ever called positive: what the judge does not see through is kept from the negatives."""
+    """With these grades nothing is ever called positive: what the judge does not see through is
+    kept from the negatives.
+    """
 
     def gullible(call):
-        return text(Grades((0, 1)).write([int("highest grade" in passage) for passage in texts_of(call.body)[1]]))
+        return text(
+            Grades((0, 1)).write(
+                [int("highest grade" in passage) for passage in texts_of(call.body)[1]]
+            )
+        )
 
     with serving(gullible) as server:
-        done = run(server, batch(), canaries=1.0, passages_per_call=2, prompt="binary", grades={0: "negative", 1: "ignore"})
+        done = run(
+            server,
+            batch(),
+            canaries=1.0,
+            passages_per_call=2,
+            prompt="binary",
+            grades={0: "negative", 1: "ignore"},
+        )
     assert done.counts["canaries"]["injected"]["pass_rate"] == 1.0
     assert done.counts["canaries"]["stuffed"]["pass_rate"] == 0.0
 
@@ -308,16 +379,26 @@ def test_a_planted_passage_without_an_answer_has_not_passed(run, truths):
 
 
 def test_too_many_fooled_answers_end_the_run_and_what_is_paid_is_kept(run, truths):
-    policy = lambda call: text(UMBRELA.write([3 if BESIDE in passage else 0 for passage in texts_of(call.body)[1]]))  # noqa: E731
+    def policy(call):
+        return text(
+            UMBRELA.write([3 if BESIDE in passage else 0 for passage in texts_of(call.body)[1]])
+        )
+
     with serving(policy) as server:
-        with pytest.raises(RunError, match=r"let .* of the planted passages pass .*more than max_canary_pass") as told:
+        with pytest.raises(
+            RunError, match=r"let .* of the planted passages pass .*more than max_canary_pass"
+        ) as told:
             run(server, batch(), canaries=1.0, passages_per_call=2, max_canary_pass=0.2)
         assert told.value.code == "RK661"
         billed = server.ledger.billed
         assert billed >= 20
-        done = run(server, batch(), canaries=1.0, passages_per_call=2, max_canary_pass=0.9, scratch="again")
+        done = run(
+            server, batch(), canaries=1.0, passages_per_call=2, max_canary_pass=0.9, scratch="again"
+        )
     assert server.ledger.paid_twice == []
-    assert done.counts["from_store"]["replies"] == billed, "those that were in flight when it stopped, too"
+    assert done.counts["from_store"]["replies"] == billed, (
+        "those that were in flight when it stopped, too"
+    )
 
 
 def test_half_of_a_surrogate_pair_ends_no_run(run):

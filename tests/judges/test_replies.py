@@ -10,7 +10,13 @@ from recipekit.judges.prompting.replies import Grades, RelevantSet
 from recipekit.llm.calls import TokenChance
 
 UMBRELA = Grades((0, 1, 2, 3))
-FORMS = [UMBRELA, Grades((0, 1)), Grades((0, 1, 2, 3), reasons=True), RelevantSet(), RelevantSet(reasons=True)]
+FORMS = [
+    UMBRELA,
+    Grades((0, 1)),
+    Grades((0, 1, 2, 3), reasons=True),
+    RelevantSet(),
+    RelevantSet(reasons=True),
+]
 
 DRESSES = [
     "{}",
@@ -39,7 +45,11 @@ def test_a_good_answer_fits_the_schema_and_another_count_does_not(form, grades):
         assert not Draft202012Validator(form.schema(len(grades) + 1)).is_valid(answer)
 
 
-@given(text=st.text(st.sampled_from('{}[]":,0123 \n\\abegrlvnt'), max_size=60), form=st.sampled_from(FORMS), count=st.integers(1, 5))
+@given(
+    text=st.text(st.sampled_from('{}[]":,0123 \n\\abegrlvnt'), max_size=60),
+    form=st.sampled_from(FORMS),
+    count=st.integers(1, 5),
+)
 @settings(max_examples=300)
 def test_no_answer_breaks_the_reader(text, form, count):
     reading = form.read(text, count)
@@ -87,7 +97,11 @@ def test_answers_of_other_forms_are_understood(text):
         ("I cannot say.", (None, None), "no JSON object"),
         ('{"1": 2}', (2, None), "passage 2 has no grade"),
         ('{"1": 2, "2": 7}', (2, None), "passage 2 has no grade that is one of 0, 1, 2, 3"),
-        ('{"1": 2, "2": 0, "3": 1}', (None, None), "there are 2 passages, and no passage 3"),  # for which is the third?
+        (
+            '{"1": 2, "2": 0, "3": 1}',
+            (None, None),
+            "there are 2 passages, and no passage 3",
+        ),  # for which is the third?
         ('{"0": 2, "1": 0}', (None, None), "passage 2 has no grade"),  # counts from 0
         ("Passage 1: 2\nPassage 2: 0\nPassage 3: 1", (None, None), "no passage 3"),
         ('{"1": 2, "2": 1, "2": 3}', (2, None), "passage 2"),  # says two things
@@ -105,18 +119,24 @@ def test_what_can_be_read_is_kept_and_the_rest_is_told(text, grades, problem):
 
 
 def test_a_passage_that_is_cited_is_not_graded_by_its_number():
-    assert Grades((0, 1)).read('{"1": 0}\n\nPassage [1] does not answer the query.', 1).grades == (0,)
+    assert Grades((0, 1)).read('{"1": 0}\n\nPassage [1] does not answer the query.', 1).grades == (
+        0,
+    )
     assert Grades((0, 1)).read("Passage [1]: 0", 1).grades == (0,)
     assert Grades((0, 1)).read("Passage [1] does not answer the query.", 1).problem is not None
 
 
 def test_a_reason_can_be_written_to_disk():
-    reading = Grades((0, 1), reasons=True).read('{"1": {"reason": "half an emoji: \\ud83d", "grade": 1}}', 1)
+    reading = Grades((0, 1), reasons=True).read(
+        '{"1": {"reason": "half an emoji: \\ud83d", "grade": 1}}', 1
+    )
     assert reading.reasons == ("half an emoji: ?",)
 
 
 def test_words_answer_a_yes_or_no_question():
-    assert Grades((0, 1)).read('{"1": "yes", "2": "no", "3": true, "4": "Not relevant"}', 4).grades == (1, 0, 1, 0)
+    assert Grades((0, 1)).read(
+        '{"1": "yes", "2": "no", "3": true, "4": "Not relevant"}', 4
+    ).grades == (1, 0, 1, 0)
 
 
 @pytest.mark.parametrize(
@@ -145,16 +165,30 @@ def test_sets_are_read(text, grades):
 
 
 def test_reasons_are_kept():
-    graded = Grades((0, 1), reasons=True).read('{"1": {"reason": "names the cause", "grade": 1}, "2": {"reason": "", "grade": 0}}', 2)
+    graded = Grades((0, 1), reasons=True).read(
+        '{"1": {"reason": "names the cause", "grade": 1}, "2": {"reason": "", "grade": 0}}', 2
+    )
     assert graded.reasons == ("names the cause", None)
-    assert RelevantSet(reasons=True).read('{"reason": "one names it", "relevant": [1]}', 2).reasons == ("one names it", "one names it")
+    assert RelevantSet(reasons=True).read(
+        '{"reason": "one names it", "relevant": [1]}', 2
+    ).reasons == ("one names it", "one names it")
 
 
 @pytest.mark.parametrize(
     ("form", "first", "second", "grades"),
     [
-        (UMBRELA, '{"0": 3, "1": 0, "2": 0}', '{"1": 3, "2": 0, "3": 0}', (3, 0, 0)),  # counted from 0
-        (UMBRELA, '{"1": 0, "2": 3, "3": 0, "4": 0}', '{"1": 3, "2": 0, "3": 0}', (3, 0, 0)),  # saw one too many
+        (
+            UMBRELA,
+            '{"0": 3, "1": 0, "2": 0}',
+            '{"1": 3, "2": 0, "3": 0}',
+            (3, 0, 0),
+        ),  # counted from 0
+        (
+            UMBRELA,
+            '{"1": 0, "2": 3, "3": 0, "4": 0}',
+            '{"1": 3, "2": 0, "3": 0}',
+            (3, 0, 0),
+        ),  # saw one too many
         (UMBRELA, '{"1": 3, "2": 0}', '{"1": 0, "2": 3, "3": 0}', (0, 3, 0)),  # passed one over
         (RelevantSet(), '{"relevant": [0, 2]}', '{"relevant": [1, 3]}', (1, 0, 1)),
     ],
@@ -169,7 +203,11 @@ def test_a_good_second_answer_stands_for_itself(form, first, second, grades):
     [
         ('{"1": 2, "3": 1}', '{"1": 3, "2": 0}', (3, 0, 1)),
         ('{"1": 2, "3": 1}', "I cannot say.", (2, None, 1)),
-        ('{"1": 2, "3": 1}', '{"0": 2, "1": 0, "2": 1}', (2, None, 1)),  # of which nothing is trusted
+        (
+            '{"1": 2, "3": 1}',
+            '{"0": 2, "1": 0, "2": 1}',
+            (2, None, 1),
+        ),  # of which nothing is trusted
         ('{"0": 2, "1": 0, "2": 1}', '{"1": 3, "2": 0}', (3, 0, None)),
     ],
 )
@@ -181,16 +219,28 @@ def test_the_gaps_of_a_broken_second_answer_are_filled_from_the_first(first, sec
 
 def test_a_reason_stays_with_its_grade():
     form = Grades((0, 1), reasons=True)
-    first = form.read('{"1": {"reason": "names it", "grade": 1}, "2": {"reason": "as well", "grade": 1}}', 3)
-    both = first.corrected_by(form.read('{"1": {"grade": 0}, "3": {"reason": "no", "grade": 0}}', 3))
+    first = form.read(
+        '{"1": {"reason": "names it", "grade": 1}, "2": {"reason": "as well", "grade": 1}}', 3
+    )
+    both = first.corrected_by(
+        form.read('{"1": {"grade": 0}, "3": {"reason": "no", "grade": 0}}', 3)
+    )
     assert (both.grades, both.reasons) == ((0, 1, 0), (None, "as well", "no"))
 
 
 @pytest.mark.parametrize(
-    "pieces", [['{"', "1", '":', " ", "2", ', "', "2", '": ', "0", "}"], ['{"1": 2', ', "2"', ": 0}"], list('{"1": 2, "2": 0}')]
+    "pieces",
+    [
+        ['{"', "1", '":', " ", "2", ', "', "2", '": ', "0", "}"],
+        ['{"1": 2', ', "2"', ": 0}"],
+        list('{"1": 2, "2": 0}'),
+    ],
 )
 def test_the_probability_of_a_grade_is_that_of_its_tokens(pieces):
-    chances = [TokenChance(piece, math.log(0.9) if "2" in piece and '"2' not in piece else 0.0) for piece in pieces]
+    chances = [
+        TokenChance(piece, math.log(0.9) if "2" in piece and '"2' not in piece else 0.0)
+        for piece in pieces
+    ]
     confidences = UMBRELA.confidences(UMBRELA.read("".join(pieces), 2), chances)
     assert confidences[1] == pytest.approx(1.0)
     assert confidences[0] == pytest.approx(0.9)
@@ -200,6 +250,9 @@ def test_a_named_list_counts_more_than_numbers_in_prose():
     assert RelevantSet().read('{"relevant": [2]} as in [1] and [3]', 3).grades == (0, 1, 0)
 
 
-@pytest.mark.parametrize("text", ["\n" * 20_000 + "1" + " " * 20_000 + "x", '{"' + "1" * 20_000 + '": 1}', "1" * 20_000 + ": 2"])
+@pytest.mark.parametrize(
+    "text",
+    ["\n" * 20_000 + "1" + " " * 20_000 + "x", '{"' + "1" * 20_000 + '": 1}', "1" * 20_000 + ": 2"],
+)
 def test_an_answer_without_end_is_no_answer(text):
     assert UMBRELA.read(text, 2).grades == (None, None)

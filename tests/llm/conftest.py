@@ -11,7 +11,7 @@ import pytest
 from llm_requests import PRICE, ask
 
 from recipekit.component.context import Spending
-from recipekit.endpoints import Patience
+from recipekit.engines import RetryPolicy
 from recipekit.llm.asking import Asker
 from recipekit.llm.budget import Budget
 from recipekit.llm.calls import Request
@@ -21,21 +21,31 @@ from recipekit.llm.tokens import counter
 from recipekit.testing import RecordingProgress
 from servers.openai_server import OpenAIServer, always, serving, text
 
-QUICK = Patience(attempts=4, first=0.01, longest=0.02, longest_asked=5.0, refusing=0.1, outage=0.1)
+QUICK = RetryPolicy(
+    attempts=4, first=0.01, longest=0.02, longest_asked=5.0, refusing=0.1, outage=0.1
+)
 
 
 @pytest.fixture(scope="session", autouse=True)
 def warm() -> None:
     """litellm's import and first call take seconds; the time-outs of these tests are shorter."""
     with serving(always(text("warm"))) as server, CallStore(None) as store:
-        asker = Asker(Client(Endpoint(f"{server.url}/v1")), store, Budget(store, Spending()), None, lambda request: 1)
+        asker = Asker(
+            Client(Endpoint(f"{server.url}/v1")),
+            store,
+            Budget(store, Spending()),
+            None,
+            lambda request: 1,
+        )
         with asker:
             list(asker.answers([ask("warm")]))
 
 
 @pytest.fixture
 def at(tmp_path: Path) -> Iterator[Callable[..., Any]]:
-    """`at(server, timeout=..., concurrency=..., max_cost_usd=...)`: an asker with what belongs to it, on the test's own store."""
+    """`at(server, timeout=..., concurrency=..., max_cost_usd=...)`: an asker with what belongs to
+    it, on the test's own store.
+    """
     opened: list[Any] = []
 
     def open_asker(
@@ -58,9 +68,19 @@ def at(tmp_path: Path) -> Iterator[Callable[..., Any]]:
         opened.append((asker, store))
 
         def answers(requests: Iterable[Request | None]) -> dict[str, Any]:
-            return {request.messages[0]["content"]: answer for request, answer in asker.answers(requests)}
+            return {
+                request.messages[0]["content"]: answer
+                for request, answer in asker.answers(requests)
+            }
 
-        return SimpleNamespace(asker=asker, store=store, budget=budget, progress=progress, client=client, answers=answers)
+        return SimpleNamespace(
+            asker=asker,
+            store=store,
+            budget=budget,
+            progress=progress,
+            client=client,
+            answers=answers,
+        )
 
     yield open_asker
     for asker, store in opened:

@@ -13,4 +13,10 @@ PRICE = Price(1e-6, 1e-7, 4e-6, 4e-6)
 
 def ask(question: object, *, tag: Any = None, sample: int = 0, **sampling: Any) -> Request:
     """A request with one short message."""
-    return Request("openai/test-model", ({"role": "user", "content": str(question)},), {"max_tokens": 40, **sampling}, sample, tag)
+    return Request(
+        "openai/test-model",
+        ({"role": "user", "content": str(question)},),
+        {"max_tokens": 40, **sampling},
+        sample,
+        tag,
+    )

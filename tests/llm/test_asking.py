@@ -12,7 +12,7 @@ import pytest
 from llm_requests import PRICE, ask
 
 from recipekit.component import Spending
-from recipekit.endpoints import Patience
+from recipekit.engines import RetryPolicy
 from recipekit.errors import RunError
 from recipekit.llm.attempts import UNPAID, Attempts, Call
 from recipekit.llm.budget import Budget
@@ -22,7 +22,17 @@ from recipekit.llm.endpoint import Endpoint
 from recipekit.llm.environment import litellm
 from recipekit.llm.pace import Pace
 from recipekit.llm.store import CallStore
-from servers.openai_server import Answer, Ledger, always, at_rates, error, in_turn, rate_limited, serving, text
+from servers.openai_server import (
+    Answer,
+    Ledger,
+    always,
+    at_rates,
+    error,
+    in_turn,
+    rate_limited,
+    serving,
+    text,
+)
 
 QUESTIONS = [f"question {number}" for number in range(60)]
 
@@ -35,8 +45,12 @@ def test_every_request_is_answered_once_and_a_rerun_asks_nothing(at):
     with serving(echo) as server:
         first = at(server).answers(map(ask, QUESTIONS))
         again = at(server).answers(map(ask, QUESTIONS))
-    assert {question: answer.text for question, answer in first.items()} == {question: question.upper() for question in QUESTIONS}
-    assert {question: answer.text for question, answer in again.items()} == {question: answer.text for question, answer in first.items()}
+    assert {question: answer.text for question, answer in first.items()} == {
+        question: question.upper() for question in QUESTIONS
+    }
+    assert {question: answer.text for question, answer in again.items()} == {
+        question: answer.text for question, answer in first.items()
+    }
     assert not any(answer.from_cache for answer in first.values())
     assert all(answer.from_cache for answer in again.values())
     assert server.ledger.arrived == len(QUESTIONS)
@@ -58,18 +72,33 @@ def test_what_another_process_has_paid_for_meanwhile_is_not_paid_again(at):
 
 
 def test_a_reply_bears_what_the_endpoint_said_of_it(at):
-    answer = text("yes", model="gpt-5-nano-2025-08-07", cached_tokens=2, reasoning_tokens=7, logprob=-0.25)
+    answer = text(
+        "yes", model="gpt-5-nano-2025-08-07", cached_tokens=2, reasoning_tokens=7, logprob=-0.25
+    )
     with serving(always(answer)) as server:
-        reply = at(server).answers([ask("is it so, or is it not?", logprobs=True)])["is it so, or is it not?"]
+        reply = at(server).answers([ask("is it so, or is it not?", logprobs=True)])[
+            "is it so, or is it not?"
+        ]
     assert isinstance(reply, Reply)
-    assert (reply.text, reply.model, reply.usage) == ("yes", "gpt-5-nano-2025-08-07", Usage(6, 2, 8, 7))
+    assert (reply.text, reply.model, reply.usage) == (
+        "yes",
+        "gpt-5-nano-2025-08-07",
+        Usage(6, 2, 8, 7),
+    )
     assert reply.chances == (TokenChance("yes", -0.25),)
     assert reply.cost_usd == pytest.approx(4e-6 + 2e-7 + 32e-6)
     assert reply.cost_usd == pytest.approx(server.ledger.usd)
 
 
 def test_the_schema_of_the_answer_reaches_the_endpoint(at):
-    schema = {"type": "json_schema", "json_schema": {"name": "verdict", "strict": True, "schema": {"type": "object", "properties": {}}}}
+    schema = {
+        "type": "json_schema",
+        "json_schema": {
+            "name": "verdict",
+            "strict": True,
+            "schema": {"type": "object", "properties": {}},
+        },
+    }
     with serving(lambda call: text(json.dumps(call.body["response_format"]))) as server:
         answers = at(server).answers([ask("q", response_format=schema, temperature=0.0, seed=3)])
     assert json.loads(answers["q"].text) == schema
@@ -91,7 +120,9 @@ def test_requests_are_drawn_as_calls_finish(at):
 
     with serving(echo) as server:
         for answered, _ in enumerate(at(server, concurrency=4).asker.answers(requests())):
-            assert len(drawn) - answered <= 4 + 4  # in flight, and answered together but not yet taken
+            assert (
+                len(drawn) - answered <= 4 + 4
+            )  # in flight, and answered together but not yet taken
 
 
 def test_the_same_request_in_flight_is_asked_once(at):
@@ -118,7 +149,8 @@ def test_who_waits_for_answers_before_asking_again_yields_none(at):
     assert heard == ["FIRST", "AFTER FIRST"]
 
 
-# Faults that pass ----------------------------------------------------------------------------------------------------
+# Faults that pass
+# ----------------------------------------------------------------------------------------------------
 
 PASSING = {
     "429": rate_limited(),
@@ -129,7 +161,9 @@ PASSING = {
     "connection cut before the reply": text("lost", cut=0.0),
     "truncated JSON": Answer(body=b'{"id": "x", "choices": [{"mess'),
     "a page of HTML": Answer(body=b"<html>busy</html>"),
-    "no choices": Answer(body=b'{"id": "x", "object": "chat.completion", "model": "m", "choices": []}'),
+    "no choices": Answer(
+        body=b'{"id": "x", "object": "chat.completion", "model": "m", "choices": []}'
+    ),
     "an empty answer": text(""),
     "an answer of blanks": text(" \n"),
     "an error with status 200": Answer(body=b'{"error": {"message": "overloaded"}}'),
@@ -145,14 +179,21 @@ def test_what_passes_is_asked_again(at, fault):
         answers = made.answers([ask("q")])
     assert answers["q"].text == "Q"
     assert server.ledger.arrived == 2
-    # What may have been billed counts at the most that it can have cost, and what was not counts nothing.
+    # What may have been billed counts at the most that it can have cost, and what was not counts
+    # nothing.
     assert made.budget.calls == (1 if fault in UNBILLED else 2)
     paid = made.budget.spent_usd
-    assert paid == pytest.approx(answers["q"].cost_usd) if fault in UNBILLED else paid >= server.ledger.usd > answers["q"].cost_usd
+    assert (
+        paid == pytest.approx(answers["q"].cost_usd)
+        if fault in UNBILLED
+        else paid >= server.ledger.usd > answers["q"].cost_usd
+    )
     assert made.budget.reserved_usd == 0
 
 
-@pytest.mark.parametrize("fault", [Answer("x", hang=True), text("x", drip=0.05)], ids=["hang", "slow drip"])
+@pytest.mark.parametrize(
+    "fault", [Answer("x", hang=True), text("x", drip=0.05)], ids=["hang", "slow drip"]
+)
 def test_no_call_lasts_longer_than_its_time_out(at, fault):
     with serving(in_turn([fault], echo)) as server:
         made = at(server, timeout=0.3)
@@ -164,11 +205,19 @@ def test_no_call_lasts_longer_than_its_time_out(at, fault):
 
 def test_faults_of_every_kind_together_lose_nothing(at):
     # But for empty answers: two in a row are taken for what the model says.
-    spoil = {(lambda good, fault=fault: fault): 0.05 for name, fault in PASSING.items() if name not in EMPTY}
+    spoil = {
+        (lambda good, fault=fault: fault): 0.05
+        for name, fault in PASSING.items()
+        if name not in EMPTY
+    }
     with serving(at_rates(spoil, echo, seed=5)) as server:
-        made = at(server, concurrency=16, patience=Patience(attempts=20, first=0.01, longest=0.02))
+        made = at(
+            server, concurrency=16, patience=RetryPolicy(attempts=20, first=0.01, longest=0.02)
+        )
         answers = made.answers(map(ask, QUESTIONS * 2))
-    assert {question: answer.text for question, answer in answers.items()} == {question: question.upper() for question in QUESTIONS}
+    assert {question: answer.text for question, answer in answers.items()} == {
+        question: question.upper() for question in QUESTIONS
+    }
     assert made.budget.spent_usd >= server.ledger.usd
     assert made.budget.reserved_usd == 0
     assert len(made.store) == len(QUESTIONS)
@@ -185,10 +234,13 @@ def test_no_more_is_sent_in_a_minute_than_the_recipe_allows(at):
     with serving(echo) as server:
         at(server, requests_per_minute=1200).answers(map(ask, QUESTIONS[:9]))
     first, *_, last = server.ledger.arrivals
-    assert last - first >= 7.5 / 20  # a call each 50 ms; the last gap may be a timer's breadth short
+    assert (
+        last - first >= 7.5 / 20
+    )  # a call each 50 ms; the last gap may be a timer's breadth short
 
 
-# Answers that are none -----------------------------------------------------------------------------------------------
+# Answers that are none
+# -----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -198,10 +250,25 @@ def test_no_more_is_sent_in_a_minute_than_the_recipe_allows(at):
         (text("", finish_reason="content_filter"), "content_filter"),
         (text("word " * 100), "cut"),
         (text(""), "unparsed"),
-        (error(400, "This model's maximum context length is 10 tokens", code="context_length_exceeded"), "too_long"),
+        (
+            error(
+                400,
+                "This model's maximum context length is 10 tokens",
+                code="context_length_exceeded",
+            ),
+            "too_long",
+        ),
         (error(400, "your prompt holds an invalid character"), "bad_request"),
-        (error(400, 'Input should be shorter: "Your credit balance is too low, insufficient_quota"'), "bad_request"),
-        (error(403, "openai/test-model requires moderation. Your input was flagged"), "content_filter"),
+        (
+            error(
+                400, 'Input should be shorter: "Your credit balance is too low, insufficient_quota"'
+            ),
+            "bad_request",
+        ),
+        (
+            error(403, "openai/test-model requires moderation. Your input was flagged"),
+            "content_filter",
+        ),
     ],
 )
 def test_failures_are_answers_and_never_kept(at, answer, kind):
@@ -219,21 +286,29 @@ def test_failures_are_answers_and_never_kept(at, answer, kind):
 
 @pytest.mark.parametrize("concurrency", [1, 2, 16])
 @pytest.mark.parametrize("place", [0, 30, 60])
-def test_a_request_on_which_the_endpoint_always_fails_does_not_stop_the_others(at, concurrency, place):
+def test_a_request_on_which_the_endpoint_always_fails_does_not_stop_the_others(
+    at, concurrency, place
+):
     requests = [ask(question) for question in (*QUESTIONS[:place], "poison", *QUESTIONS[place:])]
     with serving(lambda call: error(500) if "poison" in call.prompt else echo(call)) as server:
         answers = at(server, concurrency=concurrency).answers(requests)
     assert answers.pop("poison").kind == "unanswered"
-    assert {answer.text for answer in answers.values()} == {question.upper() for question in QUESTIONS}
+    assert {answer.text for answer in answers.values()} == {
+        question.upper() for question in QUESTIONS
+    }
 
 
 @pytest.mark.parametrize("place", [5, 30, 60])
 def test_more_requests_that_hang_than_may_be_in_flight_do_not_stop_the_others(at, place):
     poisons = [f"poison {number}" for number in range(6)]
-    patience = Patience(attempts=3, first=0.01, longest=0.02, outage=1.0)
-    with serving(lambda call: Answer("x", hang=True) if "poison" in call.prompt else echo(call)) as server:
+    patience = RetryPolicy(attempts=3, first=0.01, longest=0.02, outage=1.0)
+    with serving(
+        lambda call: Answer("x", hang=True) if "poison" in call.prompt else echo(call)
+    ) as server:
         made = at(server, concurrency=4, timeout=0.2, patience=patience)
-        answers = made.answers(ask(question) for question in (*QUESTIONS[:place], *poisons, *QUESTIONS[place:]))
+        answers = made.answers(
+            ask(question) for question in (*QUESTIONS[:place], *poisons, *QUESTIONS[place:])
+        )
         again = at(server, concurrency=4, timeout=0.2, patience=patience)
         later = again.answers(ask(question) for question in (*poisons, *QUESTIONS, "another"))
     for found in (answers, later):
@@ -242,7 +317,8 @@ def test_more_requests_that_hang_than_may_be_in_flight_do_not_stop_the_others(at
     assert (len(answers), len(later)) == (len(QUESTIONS), len(QUESTIONS) + 1)
 
 
-# What ends a run -----------------------------------------------------------------------------------------------------
+# What ends a run
+# -----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("concurrency", [1, 16])
@@ -268,22 +344,30 @@ def test_a_down_endpoint_is_told_of(at):
 
 
 def test_an_endpoint_that_only_refuses_for_lack_of_room_ends_the_run(at):
-    with serving(always(rate_limited())) as server, pytest.raises(RunError, match="Rate limit reached"):
+    with (
+        serving(always(rate_limited())) as server,
+        pytest.raises(RunError, match="Rate limit reached"),
+    ):
         at(server).answers(map(ask, QUESTIONS))
 
 
 def test_an_endpoint_that_refuses_for_lack_of_room_again_and_again_is_told_of_once(at):
     with serving(in_turn([rate_limited(0.01)] * 40, echo)) as server:
-        made = at(server, patience=Patience(attempts=8, first=0.01, longest=0.02))
+        made = at(server, patience=RetryPolicy(attempts=8, first=0.01, longest=0.02))
         assert len(made.answers(map(ask, QUESTIONS))) == len(QUESTIONS)
     [told] = made.progress.warnings
-    assert told.startswith("the endpoint refuses calls for their number, and is asked more slowly (429")
+    assert told.startswith(
+        "the endpoint refuses calls for their number, and is asked more slowly (429"
+    )
 
 
 @pytest.mark.parametrize("more", [b"", "à la porte".encode("latin-1")], ids=["utf-8", "latin-1"])
 def test_a_page_in_place_of_an_answer_is_shown(at, more):
     page = Answer(body=b"<html><body>Please log in " + more + b"</body></html>")
-    with serving(always(page)) as server, pytest.raises(RunError, match="what is no JSON: '<html><body>Please log in"):
+    with (
+        serving(always(page)) as server,
+        pytest.raises(RunError, match="what is no JSON: '<html><body>Please log in"),
+    ):
         at(server).answers(map(ask, QUESTIONS[:2]))
 
 
@@ -300,11 +384,16 @@ def test_words_that_cannot_be_sent_lose_their_own_request_alone(at):
         made = at(server)
         answers = made.answers(map(ask, ("half of \ud83d", *QUESTIONS[:4])))
     assert answers.pop("half of \ud83d").kind == "bad_request"
-    assert {answer.text for answer in answers.values()} == {question.upper() for question in QUESTIONS[:4]}
+    assert {answer.text for answer in answers.values()} == {
+        question.upper() for question in QUESTIONS[:4]
+    }
 
 
 def test_a_wait_that_nobody_would_sit_through_ends_the_run(at):
-    with serving(always(rate_limited(3600))) as server, pytest.raises(RunError, match="asks to wait 3600 s"):
+    with (
+        serving(always(rate_limited(3600))) as server,
+        pytest.raises(RunError, match="asks to wait 3600 s"),
+    ):
         at(server).answers(map(ask, QUESTIONS))
 
 
@@ -314,17 +403,27 @@ def test_a_request_larger_than_the_limit_of_a_minute_is_too_long(at):
         "Request too large for gpt-4o in organization org-x on tokens per min (TPM): Limit 10000, Requested 10217. The input or output "
         "tokens must be reduced in order to run successfully."
     )
-    with serving(lambda call: error(429, words, code="rate_limit_exceeded") if "7" in call.prompt else echo(call)) as server:
+    with serving(
+        lambda call: (
+            error(429, words, code="rate_limit_exceeded") if "7" in call.prompt else echo(call)
+        )
+    ) as server:
         made = at(server)
         answers = made.answers(map(ask, QUESTIONS))
-    assert {question for question, answer in answers.items() if isinstance(answer, Failure)} == {q for q in QUESTIONS if "7" in q}
+    assert {question for question, answer in answers.items() if isinstance(answer, Failure)} == {
+        q for q in QUESTIONS if "7" in q
+    }
     assert (answers["question 7"].kind, answers["question 7"].status) == ("too_long", 429)
     assert server.ledger.arrived == len(QUESTIONS)
     assert made.budget.spent_usd == pytest.approx(server.ledger.usd)
 
 
 def test_a_request_of_too_many_bytes_is_too_long(at):
-    with serving(lambda call: error(413, "Request exceeds the maximum size") if "7" in call.prompt else echo(call)) as server:
+    with serving(
+        lambda call: (
+            error(413, "Request exceeds the maximum size") if "7" in call.prompt else echo(call)
+        )
+    ) as server:
         made = at(server)
         answers = made.answers(map(ask, QUESTIONS))
     assert (answers["question 7"].kind, answers["question 7"].status) == ("too_long", 413)
@@ -344,9 +443,21 @@ def test_an_answer_that_was_kept_back_for_being_no_json_is_asked_for_once_more(a
 
 
 def test_a_request_of_too_many_bytes_is_too_long_for_anthropic_too(at):
-    body = {"type": "error", "error": {"type": "request_too_large", "message": "Request exceeds the maximum allowed number of bytes."}}
+    body = {
+        "type": "error",
+        "error": {
+            "type": "request_too_large",
+            "message": "Request exceeds the maximum allowed number of bytes.",
+        },
+    }
     with serving(always(Answer(status=413, body=json.dumps(body).encode()))) as server:
-        request = Request("anthropic/claude-haiku-4-5", ({"role": "user", "content": "q"},), {"max_tokens": 5}, 0, "q")
+        request = Request(
+            "anthropic/claude-haiku-4-5",
+            ({"role": "user", "content": "q"},),
+            {"max_tokens": 5},
+            0,
+            "q",
+        )
         assert at(server.url, api_key="k").answers([request])["q"].kind == "too_long"
 
 
@@ -361,7 +472,11 @@ GEMINI = {
 
 @pytest.mark.parametrize(
     "body",
-    [{"error": GEMINI}, [{"error": GEMINI}], {"error": {"message": "Limit reached. Please try again in 250ms.", "type": "requests"}}],
+    [
+        {"error": GEMINI},
+        [{"error": GEMINI}],
+        {"error": {"message": "Limit reached. Please try again in 250ms.", "type": "requests"}},
+    ],
     ids=["gemini", "gemini's list", "openai"],
 )
 def test_a_rate_limit_is_waited_for_as_long_as_its_words_say(at, body):
@@ -376,13 +491,22 @@ FATAL = [
     ("RK651", error(401, "Incorrect API key provided: sk-very-secret-key", code="invalid_api_key")),
     ("RK651", error(403, "The key sk-very-secret-key lacks a permission")),
     ("RK652", error(404, "The model does not exist", code="model_not_found")),
-    ("RK654", error(429, "You exceeded your current quota, please check your plan", code="insufficient_quota")),
+    (
+        "RK654",
+        error(
+            429,
+            "You exceeded your current quota, please check your plan",
+            code="insufficient_quota",
+        ),
+    ),
     ("RK654", error(400, "Your credit balance is too low to access the Anthropic API")),
     ("RK655", error(400, "Unrecognized request argument")),
 ]
 
 
-@pytest.mark.parametrize(("code", "answer"), FATAL, ids=[f"{code} {answer.status}" for code, answer in FATAL])
+@pytest.mark.parametrize(
+    ("code", "answer"), FATAL, ids=[f"{code} {answer.status}" for code, answer in FATAL]
+)
 def test_what_no_request_survives_ends_the_run_at_once(at, code, answer):
     with serving(always(answer)) as server:
         made = at(server, api_key="sk-very-secret-key")
@@ -400,7 +524,9 @@ def test_what_no_request_survives_ends_the_run_at_once(at, code, answer):
 def test_a_key_that_no_header_can_hold_is_told_before_anything_is_sent_or_booked(at):
     with serving(echo) as server:
         made = at(server, api_key="ключ-secret")
-        with pytest.raises(RunError, match="A key or a header holds a character that cannot be sent") as raised:
+        with pytest.raises(
+            RunError, match="A key or a header holds a character that cannot be sent"
+        ) as raised:
             made.answers(map(ask, QUESTIONS))
     assert raised.value.code == "RK656"
     assert "secret" not in str(raised.value)
@@ -412,14 +538,19 @@ def test_a_provider_whose_package_is_not_installed_is_told_at_once(at, monkeypat
     with serving(echo) as server:
         made = at(server)
         with pytest.raises(RunError, match=r"litellm needs a package.* not installed") as raised:
-            made.answers([Request("vertex_ai/gemini-2.5-flash", ask("q").messages, ask("q").sampling, 0)])
+            made.answers(
+                [Request("vertex_ai/gemini-2.5-flash", ask("q").messages, ask("q").sampling, 0)]
+            )
     assert raised.value.code == "RK656"
     assert server.ledger.arrived == made.budget.spent_usd == made.budget.reserved_usd == 0
 
 
 @pytest.mark.parametrize(
     ("url", "code", "words"),
-    [("http://127.0.0.1:9/v1", "RK650", "cannot be reached"), ("http://no-such-host.invalid/v1", "RK653", "no such host")],
+    [
+        ("http://127.0.0.1:9/v1", "RK650", "cannot be reached"),
+        ("http://no-such-host.invalid/v1", "RK653", "no such host"),
+    ],
 )
 def test_an_address_where_nothing_listens(at, url, code, words):
     made = at(url)
@@ -441,7 +572,9 @@ def test_the_openai_key_of_the_environment_goes_to_openai_alone(at, monkeypatch)
     with serving(note) as server:
         at(server).answers([ask("q")])
         at(server, api_key="sk-for-this-server").answers([ask("r")])
-        bare = Request("gpt-4o-mini", ({"role": "user", "content": "s"},), {"max_tokens": 40})  # whose provider litellm guesses
+        bare = Request(
+            "gpt-4o-mini", ({"role": "user", "content": "s"},), {"max_tokens": 40}
+        )  # whose provider litellm guesses
         at(server).answers([bare])
     assert sent == ["Bearer none", "Bearer sk-for-this-server", "Bearer none"]
 
@@ -451,14 +584,31 @@ def test_without_any_key_nothing_is_sent_and_the_run_ends(monkeypatch, key):
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     if key is not None:
         monkeypatch.setenv("OPENAI_API_KEY", key)
-    with pytest.raises(RunError, match=r"there is no key for it. Set the variable that litellm reads .*OPENAI_API_KEY") as raised:
-        asyncio.run(Client(Endpoint()).ask(Request("openai/gpt-5-mini", ({"role": "user", "content": "q"},), {"max_tokens": 9}), print))
+    with pytest.raises(
+        RunError,
+        match=r"there is no key for it. Set the variable that litellm reads .*OPENAI_API_KEY",
+    ) as raised:
+        asyncio.run(
+            Client(Endpoint()).ask(
+                Request(
+                    "openai/gpt-5-mini", ({"role": "user", "content": "q"},), {"max_tokens": 9}
+                ),
+                print,
+            )
+        )
     assert raised.value.code == "RK651"
 
 
 @pytest.mark.parametrize("model", ["openai/name-of-mine", "hosted_vllm/name-of-mine"])
 def test_litellm_is_told_of_a_model_that_it_does_not_know_and_asks_the_same(at, model):
-    sampling = {"max_tokens": 40, "temperature": 0.0, "top_p": 0.5, "seed": 3, "response_format": {"type": "json_object"}, "logprobs": True}
+    sampling = {
+        "max_tokens": 40,
+        "temperature": 0.0,
+        "top_p": 0.5,
+        "seed": 3,
+        "response_format": {"type": "json_object"},
+        "logprobs": True,
+    }
     bodies = []
 
     def note(call):
@@ -468,7 +618,9 @@ def test_litellm_is_told_of_a_model_that_it_does_not_know_and_asks_the_same(at, 
     messages = ({"role": "system", "content": "s"}, {"role": "user", "content": "q"})
 
     async def ask_untold(url):
-        await litellm().acompletion(model=model, messages=list(messages), api_base=f"{url}/v1", api_key="none", **sampling)
+        await litellm().acompletion(
+            model=model, messages=list(messages), api_base=f"{url}/v1", api_key="none", **sampling
+        )
         await litellm().close_litellm_async_clients()
         litellm().in_memory_llm_clients_cache.flush_cache()
 
@@ -483,7 +635,9 @@ def test_litellm_is_told_of_a_model_that_it_does_not_know_and_asks_the_same(at, 
 def test_a_credential_never_shows_in_what_is_told(monkeypatch):
     monkeypatch.setenv("SOME_API_KEY", "sk-of-the-environment")
     endpoint = Endpoint("http://me:p%40ssword@host/v1", headers={"X-Auth": "Bearer hf-of-a-header"})
-    told = endpoint.clean("sk-of-the-environment, hf-of-a-header, p@ssword and p%40ssword are wrong")
+    told = endpoint.clean(
+        "sk-of-the-environment, hf-of-a-header, p@ssword and p%40ssword are wrong"
+    )
     assert told == "***, ***, *** and *** are wrong"
 
 
@@ -495,7 +649,9 @@ def test_a_message_is_cut_after_its_credentials_are_taken_out(at):
 
 
 def test_the_clock_of_calls_stands_still_while_nobody_waits_for_an_answer(at):
-    """Else a look at the figures between two answers would fill buckets in advance, and stall what comes next for as long."""
+    """Else a look at the figures between two answers would fill buckets in advance, and stall what
+    comes next for as long.
+    """
     with serving(echo) as server:
         made = at(server)
         for _ in made.asker.answers(map(ask, QUESTIONS[:3])):
@@ -536,12 +692,15 @@ def test_who_cannot_go_on_still_gets_what_is_on_its_way_kept(at):
 def test_an_answer_that_fills_its_room_is_cut_where_litellm_does_not_tell(model, kind):
     message = SimpleNamespace(content='{"1": 3')
     choices = [SimpleNamespace(message=message, finish_reason="stop", logprobs=None)]
-    response = SimpleNamespace(usage=SimpleNamespace(prompt_tokens=9, completion_tokens=20), choices=choices, model=model)
+    response = SimpleNamespace(
+        usage=SimpleNamespace(prompt_tokens=9, completion_tokens=20), choices=choices, model=model
+    )
     answer = Client(Endpoint())._read(Request(model, (), {"max_tokens": 20}), response, 0.1)
     assert getattr(answer, "kind", None) == kind
 
 
-# Money ---------------------------------------------------------------------------------------------------------------
+# Money
+# ---------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("share", [0.0, 0.37, 0.9])
@@ -558,7 +717,9 @@ def test_a_budget_is_never_passed_and_nearly_used(at, share):
 
 
 def test_who_waits_for_the_budget_hears_that_it_is_spent():
-    """The last call in flight ends at its full price between one caller's refusal and its wait, while another one asks anew."""
+    """The last call in flight ends at its full price between one caller's refusal and its wait,
+    while another one asks anew.
+    """
 
     async def story(attempts):
         in_flight, waits, comes = (Call(ask(question), 1, None) for question in "abc")
@@ -571,12 +732,16 @@ def test_who_waits_for_the_budget_hears_that_it_is_spent():
 
     with CallStore(None) as store:
         budget = Budget(store, Spending("test", None, 1))
-        attempts = Attempts(Client(Endpoint()), store, budget, None, Pace(8), Patience(), None, Random(0))
+        attempts = Attempts(
+            Client(Endpoint()), store, budget, None, Pace(8), RetryPolicy(), None, Random(0)
+        )
         assert asyncio.run(story(attempts)) == [UNPAID, UNPAID]
 
 
 def test_who_waits_for_the_budget_hears_of_it_where_the_next_one_finds_its_answer(tmp_path):
-    """The last call in flight fails for nothing, while another process has kept the answer that the next one wants."""
+    """The last call in flight fails for nothing, while another process has kept the answer that the
+    next one wants.
+    """
 
     async def story(attempts):
         in_flight, waits, comes = (Call(ask(question), 1, 0.9) for question in "abc")
@@ -591,7 +756,9 @@ def test_who_waits_for_the_budget_hears_of_it_where_the_next_one_finds_its_answe
 
     with CallStore(tmp_path / "calls.sqlite") as store:
         budget = Budget(store, Spending("test", 1.0, None))
-        attempts = Attempts(Client(Endpoint()), store, budget, PRICE, Pace(8), Patience(), None, Random(0))
+        attempts = Attempts(
+            Client(Endpoint()), store, budget, PRICE, Pace(8), RetryPolicy(), None, Random(0)
+        )
         found, booked = asyncio.run(story(attempts))
     assert (found.text, booked) == ("C", True)
 
@@ -604,7 +771,9 @@ def test_a_spent_budget_still_answers_what_was_paid_before(at):
         again = at(server, spending={"max_calls": 10}).answers(map(ask, QUESTIONS))
     assert len(paid) == 10
     assert server.ledger.arrived == 10
-    assert {question for question, answer in again.items() if isinstance(answer, Reply)} == set(paid)
+    assert {question for question, answer in again.items() if isinstance(answer, Reply)} == set(
+        paid
+    )
     assert made.budget.exhausted
 
 
@@ -625,7 +794,10 @@ def test_without_a_price_calls_can_still_be_counted(at):
     with serving(echo) as server:
         made = at(server, priced=False, spending={"max_calls": 3})
         answers = made.answers(map(ask, QUESTIONS[:5]))
-    assert sorted(type(answer).__name__ for answer in answers.values()) == ["Failure"] * 2 + ["Reply"] * 3
+    assert (
+        sorted(type(answer).__name__ for answer in answers.values())
+        == ["Failure"] * 2 + ["Reply"] * 3
+    )
     assert all(answer.cost_usd is None for answer in answers.values())
 
 

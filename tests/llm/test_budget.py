@@ -137,7 +137,10 @@ def test_a_raised_limit_lets_the_next_attempt_go_on(store):
 
 
 def test_a_limit_in_usd_needs_a_price(store):
-    with pytest.raises(ComponentError, match="needs the price of hosted_vllm/x, which litellm's table does not have: give `price: "):
+    with pytest.raises(
+        ComponentError,
+        match="needs the price of hosted_vllm/x, which litellm's table does not have: give `price: ",
+    ):
         require_price("hosted_vllm/x", None, Spending(max_cost_usd=1.0))
     require_price("hosted_vllm/x", Price(0, 0, 0, 0), Spending(max_cost_usd=1.0))
     require_price("hosted_vllm/x", None, Spending(max_calls=5))
@@ -145,7 +148,8 @@ def test_a_limit_in_usd_needs_a_price(store):
         Budget(store, Spending(max_cost_usd=1.0)).reserve(asking(1), None)
 
 
-# Killed, and at once -------------------------------------------------------------------------------------------------
+# Killed, and at once
+# -------------------------------------------------------------------------------------------------
 
 RESERVING = """
 import sys
@@ -165,7 +169,9 @@ while budget.reserve(Request("m", ({"role": "user", "content": f"{sys.argv[2]} {
 
 def test_reservations_of_a_killed_process_are_spent(tmp_path):
     file = tmp_path / "calls.sqlite"
-    process = subprocess.Popen([sys.executable, "-c", RESERVING, str(file), "a"], stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, "-c", RESERVING, str(file), "a"], stdout=subprocess.PIPE, text=True
+    )
     for line in process.stdout:
         if int(line) == 20:
             process.kill()
@@ -181,7 +187,10 @@ def test_reservations_of_a_killed_process_are_spent(tmp_path):
 def test_processes_at_once_never_pass_the_limit_together(tmp_path):
     file = tmp_path / "calls.sqlite"
     processes = [
-        subprocess.Popen([sys.executable, "-c", RESERVING, str(file), name], stdout=subprocess.PIPE, text=True) for name in ("a", "b", "c")
+        subprocess.Popen(
+            [sys.executable, "-c", RESERVING, str(file), name], stdout=subprocess.PIPE, text=True
+        )
+        for name in ("a", "b", "c")
     ]
     reserved = sum(process.communicate()[0].count("\n") for process in processes)
     assert [process.returncode for process in processes] == [0, 0, 0]
@@ -189,7 +198,9 @@ def test_processes_at_once_never_pass_the_limit_together(tmp_path):
 
 
 def test_a_budget_taken_for_dead_still_settles_right(tmp_path):
-    """A second process opens the ledger while a first has a call in flight: that is counted once, whatever happens then."""
+    """A second process opens the ledger while a first has a call in flight: that is counted once,
+    whatever happens then.
+    """
     file, spending = tmp_path / "calls.sqlite", Spending("judging", max_cost_usd=1.0)
     with CallStore(file) as one, CallStore(file) as two:
         first = Budget(one, spending)
@@ -206,7 +217,12 @@ def test_threads_share_a_budget(store):
     budget = Budget(store, Spending("judging", max_calls=100))
     won: list[int] = []
     threads = [
-        threading.Thread(target=lambda t=t: won.extend(i for i in range(50) if budget.reserve(asking(100 * t + i), None))) for t in range(4)
+        threading.Thread(
+            target=lambda t=t: won.extend(
+                i for i in range(50) if budget.reserve(asking(100 * t + i), None)
+            )
+        )
+        for t in range(4)
     ]
     for thread in threads:
         thread.start()
@@ -215,7 +231,8 @@ def test_threads_share_a_budget(store):
     assert len(won) == budget.calls == budget.in_flight == 100
 
 
-# Whatever the order --------------------------------------------------------------------------------------------------
+# Whatever the order
+# --------------------------------------------------------------------------------------------------
 
 LIMIT, MOST_CALLS = Fraction(1), 25
 USD = st.fractions(0, Fraction(2, 5), max_denominator=10**9)
@@ -223,7 +240,9 @@ SHARE = st.fractions(0, 1, max_denominator=1000)
 
 
 class AnyOrder(RuleBasedStateMachine):
-    """Reserve, settle, release and be killed, in any order: spent + reserved never passes the limit."""
+    """Reserve, settle, release and be killed, in any order: spent + reserved never passes the
+    limit.
+    """
 
     flying = Numbers("flying")
 
@@ -237,12 +256,17 @@ class AnyOrder(RuleBasedStateMachine):
         self.reopened()
 
     def reopened(self) -> None:
-        self.budget = Budget(self.store, Spending("judging", max_cost_usd=float(LIMIT), max_calls=MOST_CALLS))
+        self.budget = Budget(
+            self.store, Spending("judging", max_cost_usd=float(LIMIT), max_calls=MOST_CALLS)
+        )
 
     @rule(target=flying, usd=USD)
     def reserve(self, usd):
         self.number += 1
-        fits = self.spent + sum(self.open.values()) + usd <= LIMIT and self.made + len(self.open) < MOST_CALLS
+        fits = (
+            self.spent + sum(self.open.values()) + usd <= LIMIT
+            and self.made + len(self.open) < MOST_CALLS
+        )
         granted = self.budget.reserve(asking(self.number), float(usd))
         if self.clear(usd):
             assert granted == fits

@@ -20,13 +20,23 @@ NAMESPACE = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c"]
 
 
 def asking(number: int, *, words: int = 10, **sampling) -> Request:
-    messages = ({"role": "system", "content": "You judge."}, {"role": "user", "content": f"passage {number} " + "word " * words})
+    messages = (
+        {"role": "system", "content": "You judge."},
+        {"role": "user", "content": f"passage {number} " + "word " * words},
+    )
     return Request("openai/gpt-5-nano", messages, {"max_tokens": 50, **sampling})
 
 
 def answer(text: str = "relevant", **given) -> Reply:
     return Reply(
-        **{"text": text, "model": "gpt-5-nano-2025-08-07", "usage": Usage(100, 60, 7, 4), "cost_usd": 0.0123, "seconds": 0.5, **given}
+        **{
+            "text": text,
+            "model": "gpt-5-nano-2025-08-07",
+            "usage": Usage(100, 60, 7, 4),
+            "cost_usd": 0.0123,
+            "seconds": 0.5,
+            **given,
+        }
     )
 
 
@@ -42,9 +52,13 @@ def test_what_was_paid_is_found_again(file):
         store.keep(asking(1), reply)
     with CallStore(file) as store:
         found = store.find(asking(1).key)
-        assert found == Reply(reply.text, reply.model, reply.usage, 0.0123, 0.5, reply.chances, from_cache=True)
+        assert found == Reply(
+            reply.text, reply.model, reply.usage, 0.0123, 0.5, reply.chances, from_cache=True
+        )
         assert store.find(asking(2).key) is None
-        assert store.find(asking(1, temperature=1.0).key) is None, "another sampling is another question"
+        assert store.find(asking(1, temperature=1.0).key) is None, (
+            "another sampling is another question"
+        )
         assert len(store) == 1
 
 
@@ -55,13 +69,22 @@ def test_the_first_of_two_replies_stays(file):
         assert store.find(asking(1).key).text == "first"
 
 
-@pytest.mark.parametrize("text", ["", "\0 nul", "naïve 日本語 🙂", "half a surrogate \ud83d", "x" * 100_000])
+@pytest.mark.parametrize(
+    "text", ["", "\0 nul", "naïve 日本語 🙂", "half a surrogate \ud83d", "x" * 100_000]
+)
 def test_any_text_comes_back_as_it_was(file, text):
     request = Request("m", ({"role": "user", "content": text},), {"max_tokens": 1})
     with CallStore(file) as store:
-        store.keep(request, answer(text, model=text, cost_usd=None, chances=(TokenChance(text, -1.0),)))
+        store.keep(
+            request, answer(text, model=text, cost_usd=None, chances=(TokenChance(text, -1.0),))
+        )
         found = store.find(request.key)
-        assert (found.text, found.model, found.cost_usd, found.chances) == (text, text, None, (TokenChance(text, -1.0),))
+        assert (found.text, found.model, found.cost_usd, found.chances) == (
+            text,
+            text,
+            None,
+            (TokenChance(text, -1.0),),
+        )
         assert next(store.calls()).request == request
 
 
@@ -115,7 +138,12 @@ def test_without_a_file_nothing_is_kept():
 
 def test_threads_share_a_store(file):
     with CallStore(file) as store:
-        threads = [threading.Thread(target=lambda t=t: [store.keep(asking(100 * t + i), answer()) for i in range(50)]) for t in range(4)]
+        threads = [
+            threading.Thread(
+                target=lambda t=t: [store.keep(asking(100 * t + i), answer()) for i in range(50)]
+            )
+            for t in range(4)
+        ]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -123,7 +151,8 @@ def test_threads_share_a_store(file):
         assert len(store) == 200
 
 
-# Processes -----------------------------------------------------------------------------------------------------------
+# Processes
+# -----------------------------------------------------------------------------------------------------------
 
 KEEPING = """
 import sys
@@ -141,18 +170,26 @@ with CallStore(file) as store:
 
 
 def keeping(file: Path, first: int, last: int) -> subprocess.Popen[str]:
-    return subprocess.Popen([sys.executable, "-c", KEEPING, str(file), str(first), str(last)], stdout=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        [sys.executable, "-c", KEEPING, str(file), str(first), str(last)],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
 
 
 def test_processes_that_start_at_once_share_a_file(file):
-    """All of them find no file and make it; overlapping ranges, so that they also meet at the same keys."""
+    """All of them find no file and make it; overlapping ranges, so that they also meet at the same
+    keys.
+    """
     processes = [keeping(file, 100 * i, 100 * i + 200) for i in range(4)]
     for process in processes:
         process.communicate()
         assert process.returncode == 0
     with CallStore(file) as store:
         assert len(store) == 500
-    assert sorted(path.name for path in file.parent.iterdir()) == ["calls.sqlite"], "no temporary file, and the log is folded in"
+    assert sorted(path.name for path in file.parent.iterdir()) == ["calls.sqlite"], (
+        "no temporary file, and the log is folded in"
+    )
 
 
 @pytest.mark.parametrize("moment", [0, 1, 17, 160])
@@ -163,7 +200,9 @@ def test_what_was_kept_outlives_a_kill(file, moment):
             process.kill()  # SIGKILL, wherever it is by now
             break
     rest, _ = process.communicate()
-    last = int(rest.split("\n")[-2]) if rest.count("\n") > 0 else moment  # the last whole line that it still printed
+    last = (
+        int(rest.split("\n")[-2]) if rest.count("\n") > 0 else moment
+    )  # the last whole line that it still printed
     with CallStore(file) as store:
         assert len(store) >= last + 1
         texts = [call.reply.text for call in store.calls()]
@@ -171,7 +210,8 @@ def test_what_was_kept_outlives_a_kill(file, moment):
         store.keep(asking(1), answer())
 
 
-# Refusals ------------------------------------------------------------------------------------------------------------
+# Refusals
+# ------------------------------------------------------------------------------------------------------------
 
 
 def test_a_newer_files_format_is_refused(file):
@@ -179,7 +219,10 @@ def test_a_newer_files_format_is_refused(file):
     with sqlite3.connect(file) as connection:
         connection.execute("PRAGMA user_version = 99")
     connection.close()
-    with pytest.raises(StoreError, match=r"calls\.sqlite: was written by a newer recipekit \(format 99, this one knows 1\)") as caught:
+    with pytest.raises(
+        StoreError,
+        match=r"calls\.sqlite: was written by a newer recipekit \(format 99, this one knows 1\)",
+    ) as caught:
         CallStore(file)
     assert caught.value.code == "RK510"
 
@@ -200,7 +243,10 @@ def test_another_programs_file_is_refused(file, content):
 def test_garbage_is_refused_with_what_to_do(file):
     file.parent.mkdir()
     file.write_bytes(b"no database" * 1000)
-    with pytest.raises(StoreError, match=r"calls\.sqlite: is damaged \(file is not a database\); recover it .*or move it away") as caught:
+    with pytest.raises(
+        StoreError,
+        match=r"calls\.sqlite: is damaged \(file is not a database\); recover it .*or move it away",
+    ) as caught:
         CallStore(file)
     assert caught.value.code == "RK512"
 
@@ -229,7 +275,9 @@ def test_a_full_file_is_told_and_what_was_paid_is_kept(file):
     with CallStore(file) as store:
         store.keep(asking(1), answer())
         store.read("PRAGMA max_page_count = 12")
-        with pytest.raises(StoreError, match=r"no space left on the disk of .*calls\.sqlite") as caught:
+        with pytest.raises(
+            StoreError, match=r"no space left on the disk of .*calls\.sqlite"
+        ) as caught:
             for i in range(2, 100):
                 store.keep(asking(i), answer("".join(chr(33 + (i * j) % 90) for j in range(2000))))
         assert caught.value.code == "RK501"
@@ -245,10 +293,18 @@ def test_a_path_that_cannot_be_a_file(tmp_path):
 def namespaces_work() -> bool:
     if shutil.which("unshare") is None:
         return False
-    return subprocess.run([*NAMESPACE, "mount -t tmpfs none /mnt"], capture_output=True, check=False).returncode == 0
+    return (
+        subprocess.run(
+            [*NAMESPACE, "mount -t tmpfs none /mnt"], capture_output=True, check=False
+        ).returncode
+        == 0
+    )
 
 
-@pytest.mark.skipif(not namespaces_work(), reason="this system gives no mount namespaces to test full and read-only disks in")
+@pytest.mark.skipif(
+    not namespaces_work(),
+    reason="this system gives no mount namespaces to test full and read-only disks in",
+)
 @pytest.mark.parametrize(
     ("options", "prepare", "told"),
     [
@@ -262,7 +318,10 @@ def test_disks_that_cannot_be_written(tmp_path, options, prepare, told):
     """Real ones: full at once, full after a while, read-only without the file, read-only with it."""
     (tmp_path / "disk").mkdir()
     (tmp_path / "keep.py").write_text(
-        KEEPING.replace("sys.argv[1]", "'disk/calls.sqlite'").replace("sys.argv[2]", "0").replace("sys.argv[3]", "sys.argv[1]") + "\n"
+        KEEPING.replace("sys.argv[1]", "'disk/calls.sqlite'")
+        .replace("sys.argv[2]", "0")
+        .replace("sys.argv[3]", "sys.argv[1]")
+        + "\n"
     )
     wrapped = (
         "import runpy, sys\nfrom recipekit.errors import StoreError\n"
@@ -271,7 +330,9 @@ def test_disks_that_cannot_be_written(tmp_path, options, prepare, told):
     (tmp_path / "run.py").write_text(wrapped)
     run = f"{sys.executable} run.py"
     script = f"mount -t tmpfs -o {options} none disk && {prepare.format(run=run)} && {run} 100000"
-    ended = subprocess.run([*NAMESPACE, script], cwd=tmp_path, capture_output=True, text=True, check=False)
+    ended = subprocess.run(
+        [*NAMESPACE, script], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
     assert ended.stderr.startswith(told), ended.stderr
     assert "disk/calls.sqlite" in ended.stderr
     assert ended.stderr.count("\n") == 1

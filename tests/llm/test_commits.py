@@ -23,7 +23,9 @@ class Counting(CallStore):
 def test_what_starts_together_is_committed_together():
     async def story(store):
         group = GroupCommit(store)
-        return await asyncio.gather(*(group.write(lambda number=number: number) for number in range(30)))
+        return await asyncio.gather(
+            *(group.write(lambda number=number: number) for number in range(30))
+        )
 
     with Counting(None) as store:
         assert asyncio.run(story(store)) == list(range(30))
@@ -33,7 +35,9 @@ def test_what_starts_together_is_committed_together():
 def test_a_write_that_fails_fails_all_that_share_its_commit():
     async def story(store):
         group = GroupCommit(store)
-        return await asyncio.gather(group.write(lambda: 1), group.write(lambda: 1 / 0), return_exceptions=True)
+        return await asyncio.gather(
+            group.write(lambda: 1), group.write(lambda: 1 / 0), return_exceptions=True
+        )
 
     with CallStore(None) as store:
         assert [type(outcome) for outcome in asyncio.run(story(store))] == [ZeroDivisionError] * 2

@@ -35,9 +35,15 @@ def test_no_env_file_is_read_nothing_else_is_reached_and_nothing_is_left_open(tm
     environment = {"PATH": "/usr/bin", "HOME": str(tmp_path), "LITELLM_MODE": "DEV"}
     with serving(always(text("fine"))) as server:
         command = [sys.executable, "-X", "dev", "-W", "default", "-c", ASK, server.url]
-        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120)
+        done = subprocess.run(
+            command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120
+        )
         port = int(server.url.rpartition(":")[2])
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == str({port})
-    complaints = [line for line in done.stderr.splitlines() if "ResourceWarning" in line or "destroyed" in line or "never awaited" in line]
+    complaints = [
+        line
+        for line in done.stderr.splitlines()
+        if "ResourceWarning" in line or "destroyed" in line or "never awaited" in line
+    ]
     assert complaints == []

@@ -86,7 +86,11 @@ def test_retry_after_holds_everything_back():
 
 
 def test_headers_that_say_nothing_is_left_are_believed():
-    headers = {"x-ratelimit-limit-requests": "60", "x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "60s"}
+    headers = {
+        "x-ratelimit-limit-requests": "60",
+        "x-ratelimit-remaining-requests": "0",
+        "x-ratelimit-reset-requests": "60s",
+    }
 
     async def told():
         pace = Pace(4)
@@ -101,7 +105,9 @@ def test_headers_of_tokens_are_believed_as_litellm_passes_them_on():
 
     async def told():
         pace = Pace(4)
-        pace.heard({f"llm_provider-x-ratelimit-{name}-tokens": value for name, value in named.items()}, 0.0)
+        pace.heard(
+            {f"llm_provider-x-ratelimit-{name}-tokens": value for name, value in named.items()}, 0.0
+        )
         assert pace.limits_tokens
         return await starts(pace, 3, tokens=100)
 
@@ -110,7 +116,9 @@ def test_headers_of_tokens_are_believed_as_litellm_passes_them_on():
 
 @pytest.mark.parametrize("limit", [2.0, 20.0])
 def test_a_hard_limit_that_nobody_tells_is_found_and_kept_to(limit):
-    """A server that serves `limit` calls a second and answers the rest 429, without a word of when to come back."""
+    """A server that serves `limit` calls a second and answers the rest 429, without a word of when
+    to come back.
+    """
 
     async def told():
         loop, pace, server = asyncio.get_running_loop(), Pace(50), Bucket(limit, limit, limit, 0.0)
@@ -168,7 +176,16 @@ def test_time_outs_halve_the_calls_in_flight_once_for_all_that_flew_together():
 
 
 @pytest.mark.parametrize(
-    ("text", "seconds"), [("1s", 1), ("6m0s", 360), ("120ms", 0.12), ("1h2m3.5s", 3723.5), ("15", 15), ("soon", None), ("", None)]
+    ("text", "seconds"),
+    [
+        ("1s", 1),
+        ("6m0s", 360),
+        ("120ms", 0.12),
+        ("1h2m3.5s", 3723.5),
+        ("15", 15),
+        ("soon", None),
+        ("", None),
+    ],
 )
 def test_durations_of_headers(text, seconds):
     assert seconds_of(text) == seconds

@@ -5,7 +5,7 @@ import socket
 import pytest
 
 from recipekit.errors import RunError
-from recipekit.judges.llm import Llm
+from recipekit.judges.llm import LlmJudgeSpec
 from recipekit.llm.endpoint import Endpoint
 from recipekit.llm.reach import check_reach
 
@@ -40,26 +40,36 @@ def closed():
 
 def test_a_server_that_listens_is_asked_nothing():
     with socket.create_server(("127.0.0.1", 0)) as server:
-        Llm(model="openai/own", api_base=f"http://127.0.0.1:{server.getsockname()[1]}/v1").reach()
+        LlmJudgeSpec(
+            model="openai/own", api_base=f"http://127.0.0.1:{server.getsockname()[1]}/v1"
+        ).reach()
         connection, _ = server.accept()
         with connection:
             assert connection.recv(1) == b""
 
 
 def test_nobody_listens(closed):
-    with pytest.raises(RunError, match=rf"openai/own at {closed}: cannot be reached \(Connection refused\). Start the server") as told:
-        Llm(model="openai/own", api_base=closed).reach()
+    with pytest.raises(
+        RunError,
+        match=rf"openai/own at {closed}: cannot be reached \(Connection refused\). Start the server",
+    ) as told:
+        LlmJudgeSpec(model="openai/own", api_base=closed).reach()
     assert told.value.code == "RK650"
 
 
 def test_there_is_no_such_host():
-    with pytest.raises(RunError, match=r"http://no-host.invalid/v1: no such host \(.*\). Check `api_base`") as told:
+    with pytest.raises(
+        RunError, match=r"http://no-host.invalid/v1: no such host \(.*\). Check `api_base`"
+    ) as told:
         check_reach("openai/own", Endpoint("http://no-host.invalid/v1"))
     assert told.value.code == "RK653"
 
 
 def test_a_user_in_the_url_leaves_no_room_for_a_key():
-    with pytest.raises(RunError, match=r"openai/own: `api_base` holds a user, .* Give `headers: {Authorization: ...}` instead") as told:
+    with pytest.raises(
+        RunError,
+        match=r"openai/own: `api_base` holds a user, .* Give `headers: {Authorization: ...}` instead",
+    ) as told:
         check_reach("openai/own", Endpoint("http://user:secret-word@127.0.0.1:1/v1"))
     assert told.value.code == "RK651"
     assert "secret-word" not in str(told.value)
@@ -76,7 +86,9 @@ def test_behind_a_proxy_this_machine_need_not_reach_it(closed, monkeypatch):
 
 @pytest.mark.parametrize("model", ["my-model", "nobody/my-model"])
 def test_a_model_without_provider(model):
-    with pytest.raises(RunError, match=rf"model '{model}': names no provider. Write it as litellm does") as told:
+    with pytest.raises(
+        RunError, match=rf"model '{model}': names no provider. Write it as litellm does"
+    ) as told:
         check_reach(model, Endpoint())
     assert told.value.code == "RK652"
 
@@ -86,7 +98,10 @@ def test_a_model_without_provider(model):
     [
         ("openai/gpt-5-nano", "OPENAI_API_KEY is not set. Set OPENAI_API_KEY"),
         ("anthropic/claude-sonnet-4-5", "ANTHROPIC_API_KEY is not set"),
-        ("gemini/gemini-2.5-flash", "GOOGLE_API_KEY and GEMINI_API_KEY are not set. Set GEMINI_API_KEY"),
+        (
+            "gemini/gemini-2.5-flash",
+            "GOOGLE_API_KEY and GEMINI_API_KEY are not set. Set GEMINI_API_KEY",
+        ),
         ("mistral/mistral-large-latest", "MISTRAL_API_KEY is not set"),
         ("groq/llama-3.3-70b-versatile", "GROQ_API_KEY is not set"),
         ("deepseek/deepseek-chat", "DEEPSEEK_API_KEY is not set"),
@@ -104,7 +119,14 @@ def test_a_key_that_is_missing(model, missing, monkeypatch):
 
 
 WAYS = ["bedrock/anthropic.claude-3", "vertex_ai/gemini-2.5-pro", "azure/mine", "ollama/llama3"]
-NAMES = ["together_ai/m", "huggingface/m", "cohere/command-r", "openrouter/m", "perplexity/sonar", "replicate/m"]
+NAMES = [
+    "together_ai/m",
+    "huggingface/m",
+    "cohere/command-r",
+    "openrouter/m",
+    "perplexity/sonar",
+    "replicate/m",
+]
 
 
 @pytest.mark.parametrize("model", WAYS + NAMES)

@@ -12,7 +12,10 @@ from recipekit.llm.calls import Request
 from recipekit.llm.tokens import TokenCounter, _by_characters, counter
 
 TEXTS = st.one_of(
-    st.text(max_size=60), st.lists(st.sampled_from(["the ", "cat", "\n\n", "naïve", "日本語", "🙂", "  ", "9917"])).map("".join)
+    st.text(max_size=60),
+    st.lists(st.sampled_from(["the ", "cat", "\n\n", "naïve", "日本語", "🙂", "  ", "9917"])).map(
+        "".join
+    ),
 )
 
 
@@ -39,7 +42,9 @@ def test_counting():
     assert counter("gpt-4").count("hello world") == 2
     assert counter("gpt-4").count("tiktoken is great!") == 6
     assert counter("gpt-4o").count("") == 0
-    assert counter("gpt-4o").count("<|endoftext|>") > 1, "a special token's name in a passage is plain text"
+    assert counter("gpt-4o").count("<|endoftext|>") > 1, (
+        "a special token's name in a passage is plain text"
+    )
 
 
 @settings(deadline=None, max_examples=150)
@@ -85,10 +90,20 @@ def test_half_a_surrogate_pair_is_counted_as_any_text():
 
 def test_a_request_is_counted_with_its_frame_and_schema():
     tokens = counter("gpt-4o")
-    messages = ({"role": "system", "content": "You judge."}, {"role": "user", "content": "hello world"})
+    messages = (
+        {"role": "system", "content": "You judge."},
+        {"role": "user", "content": "hello world"},
+    )
     plain = Request("gpt-4o", messages, {"max_tokens": 5})
     assert tokens.prompt(plain) == tokens.count("You judge.") + 2 + 2 * 4 + 3
-    schema = Request("gpt-4o", messages, {"max_tokens": 5, "response_format": {"type": "json_schema", "json_schema": {"name": "verdicts"}}})
+    schema = Request(
+        "gpt-4o",
+        messages,
+        {
+            "max_tokens": 5,
+            "response_format": {"type": "json_schema", "json_schema": {"name": "verdicts"}},
+        },
+    )
     assert tokens.prompt(schema) > tokens.prompt(plain)
     assert tokens.prompt_at_most(schema) > tokens.prompt(schema)
 

@@ -1,4 +1,6 @@
-"""Which troubles of an endpoint a run outlasts, which single requests it gives up, and what ends it; in virtual time."""
+"""Which troubles of an endpoint a run outlasts, which single requests it gives up, and what ends
+it; in virtual time.
+"""
 
 from __future__ import annotations
 
@@ -60,35 +62,58 @@ def refusing(poison, kind="bad_request", status=400):
     return policy
 
 
-# Single requests -----------------------------------------------------------------------------------------------------
+# Single requests
+# -----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("kind", "status"), [("bad_request", 400), ("content_filter", 403)])
-def test_what_the_endpoint_refuses_for_its_words_ends_neither_the_run_nor_a_rerun(tmp_path, kind, status):
+def test_what_the_endpoint_refuses_for_its_words_ends_neither_the_run_nor_a_rerun(
+    tmp_path, kind, status
+):
     poison = {str(number) for number in range(100, 500, 50)}
-    first, again = (asked(refusing(poison, kind, status), some(500), tmp_path / "calls", concurrency=8) for _ in range(2))
+    first, again = (
+        asked(refusing(poison, kind, status), some(500), tmp_path / "calls", concurrency=8)
+        for _ in range(2)
+    )
     assert first.error is again.error is None
     assert first.answers == {"ok": 492, kind: 8}
     assert again.answers == {"found": 492, kind: 8}
 
 
-@pytest.mark.parametrize(("kind", "status", "code"), [("bad_request", 400, "RK655"), ("content_filter", 403, "RK651")])
+@pytest.mark.parametrize(
+    ("kind", "status", "code"), [("bad_request", 400, "RK655"), ("content_filter", 403, "RK651")]
+)
 def test_an_endpoint_that_takes_nothing_ends_the_run(kind, status, code):
-    told = asked(refusing({str(number) for number in range(500)}, kind, status), some(500), concurrency=8)
+    told = asked(
+        refusing({str(number) for number in range(500)}, kind, status), some(500), concurrency=8
+    )
     assert told.error.code == code
     assert len(told.times) <= 5 + 8
 
 
 def test_an_endpoint_that_takes_nothing_any_more_ends_the_run():
-    told = asked(refusing({str(number) for number in range(100, 1500)}, "content_filter", 403), some(1500), concurrency=8)
+    told = asked(
+        refusing({str(number) for number in range(100, 1500)}, "content_filter", 403),
+        some(1500),
+        concurrency=8,
+    )
     assert told.error.code == "RK655"
     assert 1100 <= len(told.times) <= 1116
 
 
-@pytest.mark.parametrize(("kind", "status", "code"), [("bad_request", 400, "RK655"), ("content_filter", 403, "RK651")])
-def test_answers_from_the_store_do_not_hide_that_nothing_is_taken_any_more(tmp_path, kind, status, code):
+@pytest.mark.parametrize(
+    ("kind", "status", "code"), [("bad_request", 400, "RK655"), ("content_filter", 403, "RK651")]
+)
+def test_answers_from_the_store_do_not_hide_that_nothing_is_taken_any_more(
+    tmp_path, kind, status, code
+):
     asked(refusing(set()), some(3000)[::2], tmp_path / "calls", concurrency=8)
-    told = asked(refusing({str(number) for number in range(3000)}, kind, status), some(3000), tmp_path / "calls", concurrency=8)
+    told = asked(
+        refusing({str(number) for number in range(3000)}, kind, status),
+        some(3000),
+        tmp_path / "calls",
+        concurrency=8,
+    )
     assert told.error.code == code
     assert set(told.answers) == {"found", kind}
     assert 1000 <= len(told.times) <= 1016
@@ -96,7 +121,9 @@ def test_answers_from_the_store_do_not_hide_that_nothing_is_taken_any_more(tmp_p
 
 def test_requests_that_are_refused_for_their_words_end_no_rerun_however_many(tmp_path):
     policy = refusing({str(number) for number in range(0, 27_500, 25)}, "content_filter", 403)
-    first, again = (asked(policy, some(27_500), tmp_path / "calls", concurrency=8) for _ in range(2))
+    first, again = (
+        asked(policy, some(27_500), tmp_path / "calls", concurrency=8) for _ in range(2)
+    )
     assert first.error is again.error is None
     assert again.answers == {"found": 26_400, "content_filter": 1100}
 
@@ -104,9 +131,13 @@ def test_requests_that_are_refused_for_their_words_end_no_rerun_however_many(tmp
 @pytest.mark.parametrize("kind", ["failed", "lost"])
 @pytest.mark.parametrize("concurrency", [1, 8])
 @pytest.mark.parametrize("place", [0, 250, 499])
-def test_a_request_that_always_fails_is_given_up_in_a_first_run_and_in_a_rerun(tmp_path, kind, concurrency, place):
+def test_a_request_that_always_fails_is_given_up_in_a_first_run_and_in_a_rerun(
+    tmp_path, kind, concurrency, place
+):
     policy = always_failing({str(place)}, kind)
-    first, again = (asked(policy, some(500), tmp_path / "calls", concurrency=concurrency) for _ in range(2))
+    first, again = (
+        asked(policy, some(500), tmp_path / "calls", concurrency=concurrency) for _ in range(2)
+    )
     assert first.error is again.error is None
     assert first.answers == {"ok": 499, "unanswered": 1}
     assert again.answers == {"found": 499, "unanswered": 1}
@@ -115,7 +146,9 @@ def test_a_request_that_always_fails_is_given_up_in_a_first_run_and_in_a_rerun(t
 
 
 def test_a_few_requests_that_always_fail_end_no_rerun(tmp_path):
-    """Whether they are taken ill or the endpoint is down cannot be told any more: they are tried for as long as an outage may last."""
+    """Whether they are taken ill or the endpoint is down cannot be told any more: they are tried
+    for as long as an outage may last.
+    """
     policy = always_failing({"7", "77", "177", "277"})
     first, again = (asked(policy, some(300), tmp_path / "calls", concurrency=8) for _ in range(2))
     assert first.error is again.error is None
@@ -124,9 +157,13 @@ def test_a_few_requests_that_always_fail_end_no_rerun(tmp_path):
 
 
 @pytest.mark.parametrize("concurrency", [8, 32])
-def test_many_requests_that_always_meet_an_error_end_no_rerun_where_no_others_are_left(tmp_path, concurrency):
+def test_many_requests_that_always_meet_an_error_end_no_rerun_where_no_others_are_left(
+    tmp_path, concurrency
+):
     policy = always_failing({"7", "57", "77", "117", "177", "217", "277"})
-    first, again = (asked(policy, some(300), tmp_path / "calls", concurrency=concurrency) for _ in range(2))
+    first, again = (
+        asked(policy, some(300), tmp_path / "calls", concurrency=concurrency) for _ in range(2)
+    )
     assert first.error is again.error is None
     assert again.answers == {"found": 293, "unanswered": 7}
     assert 600 <= again.seconds < 700
@@ -134,8 +171,12 @@ def test_many_requests_that_always_meet_an_error_end_no_rerun_where_no_others_ar
 
 @pytest.mark.parametrize("concurrency", [1, 8])
 @pytest.mark.parametrize("always", [False, True])
-def test_an_empty_answer_is_asked_for_once_more_and_costs_what_was_counted(tmp_path, always, concurrency):
-    """A third of the requests: no sign that the endpoint is down, in a first run or in a rerun that asks nothing else."""
+def test_an_empty_answer_is_asked_for_once_more_and_costs_what_was_counted(
+    tmp_path, always, concurrency
+):
+    """A third of the requests: no sign that the endpoint is down, in a first run or in a rerun that
+    asks nothing else.
+    """
     seen = set()
 
     async def policy(question, now):
@@ -145,7 +186,10 @@ def test_an_empty_answer_is_asked_for_once_more_and_costs_what_was_counted(tmp_p
         seen.add(question)
         return Failure("unparsed", "an empty answer", usage=Usage(10, 0, 5, 0))
 
-    first, again = (asked(policy, some(300), tmp_path / "calls", PRICE, concurrency=concurrency) for _ in range(2))
+    first, again = (
+        asked(policy, some(300), tmp_path / "calls", PRICE, concurrency=concurrency)
+        for _ in range(2)
+    )
     assert first.error is again.error is None
     assert not first.warnings
     assert first.answers == ({"ok": 200, "unparsed": 100} if always else {"ok": 300})
@@ -155,13 +199,16 @@ def test_an_empty_answer_is_asked_for_once_more_and_costs_what_was_counted(tmp_p
 
 
 def test_requests_that_always_fail_do_not_keep_the_others_waiting_for_long():
-    told = asked(always_failing({str(number) for number in range(50, 56)}), some(300), concurrency=8)
+    told = asked(
+        always_failing({str(number) for number in range(50, 56)}), some(300), concurrency=8
+    )
     assert told.error is None
     assert told.answers == {"ok": 294, "unanswered": 6}
     assert told.seconds < 180
 
 
-# Outages -------------------------------------------------------------------------------------------------------------
+# Outages
+# -------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -204,7 +251,9 @@ def test_what_could_not_be_sent_is_never_given_up(tmp_path, left, concurrency, k
         return GOOD
 
     in_one_run = asked(goes, some(2 + left), concurrency=concurrency)
-    in_a_rerun = asked(down(0, 10_000, "unreached"), some(300), tmp_path / "calls", concurrency=concurrency)
+    in_a_rerun = asked(
+        down(0, 10_000, "unreached"), some(300), tmp_path / "calls", concurrency=concurrency
+    )
     for told in (in_one_run, in_a_rerun):
         assert told.error.code == "RK650"
         assert "unanswered" not in told.answers
@@ -220,7 +269,8 @@ def test_an_endpoint_that_never_served_ends_the_run_soon(kind, concurrency):
     assert told.seconds < 60
 
 
-# 429s ----------------------------------------------------------------------------------------------------------------
+# 429s
+# ----------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -281,7 +331,11 @@ def test_429s_that_end_a_run_after_an_outage_are_told_with_their_own_time():
 
     told = asked(policy, some(300), concurrency=8)
     assert told.error.code == "RK650"
-    assert 150 <= int(re.search(r"refused everything for (\d+) s", str(told.error))[1]) <= told.seconds - 270
+    assert (
+        150
+        <= int(re.search(r"refused everything for (\d+) s", str(told.error))[1])
+        <= told.seconds - 270
+    )
 
 
 def test_429s_count_for_nothing_when_another_failure_comes():
@@ -298,7 +352,8 @@ def test_429s_count_for_nothing_when_another_failure_comes():
     assert asked(policy, some(300), concurrency=8).answers == {"ok": 300}
 
 
-# The end of a run ----------------------------------------------------------------------------------------------------
+# The end of a run
+# ----------------------------------------------------------------------------------------------------
 
 
 def test_answers_that_are_on_their_way_when_a_run_ends_are_kept(tmp_path):

@@ -1,4 +1,6 @@
-"""An asker whose hours pass at once: its loop's clock jumps to the next timer, and a policy stands for the endpoint."""
+"""An asker whose hours pass at once: its loop's clock jumps to the next timer, and a policy stands
+for the endpoint.
+"""
 
 from __future__ import annotations
 
@@ -56,7 +58,9 @@ class Scripted(Client):
         self.policy = policy
         self.times: list[float] = []
 
-    async def ask(self, request: Request, heard: Callable[[Mapping[str, str]], None] = lambda headers: None) -> Reply | Failure:
+    async def ask(
+        self, request: Request, heard: Callable[[Mapping[str, str]], None] = lambda headers: None
+    ) -> Reply | Failure:
         now = asyncio.get_running_loop().time()
         self.times.append(now)
         return await self.policy(request.messages[0]["content"], now)
@@ -77,15 +81,32 @@ class Told:
     warnings: list[str] = field(default_factory=list)
 
 
-def asked(policy: Policy, requests: Iterable[Request], path: Path | None = None, price: Price | None = None, **options: Any) -> Told:
-    """Ask all, with a store at a path. `asking._Loop` must be the virtual one: see the fixture `hours`."""
+def asked(
+    policy: Policy,
+    requests: Iterable[Request],
+    path: Path | None = None,
+    price: Price | None = None,
+    **options: Any,
+) -> Told:
+    """Ask all, with a store at a path.
+
+    `asking._Loop` must be the virtual one: see the fixture `hours`.
+    """
     client, told, progress = Scripted(policy), Told(), RecordingProgress()
     with CallStore(path) as store:
         budget = Budget(store, Spending("test"))
-        with asking.Asker(client, store, budget, price, lambda request: 20, progress=progress, **options) as asker:
+        with asking.Asker(
+            client, store, budget, price, lambda request: 20, progress=progress, **options
+        ) as asker:
             try:
                 for _, answer in asker.answers(requests):
-                    kind = answer.kind if isinstance(answer, Failure) else "found" if answer.from_cache else "ok"
+                    kind = (
+                        answer.kind
+                        if isinstance(answer, Failure)
+                        else "found"
+                        if answer.from_cache
+                        else "ok"
+                    )
                     told.answers[kind] += 1
             except RunError as error:
                 told.error = error

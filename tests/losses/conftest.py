@@ -11,7 +11,9 @@ from recipekit.records import Verdict
 
 @pytest.fixture
 def judged() -> tuple[npt.NDArray[np.int8], npt.NDArray[np.float32]]:
-    """Verdicts and grades of 6 queries over 30 passages: ordinary rows, then no positive, no negative, all ignored."""
+    """Verdicts and grades of 6 queries over 30 passages: ordinary rows, then no positive, no
+    negative, all ignored.
+    """
     rng = np.random.default_rng(5)
     verdicts = rng.choice([0, 0, 0, 1, 2], size=(6, 30)).astype(np.int8)
     verdicts[3] = np.where(verdicts[3] == Verdict.POSITIVE, Verdict.NEGATIVE, verdicts[3])

@@ -1,4 +1,6 @@
-"""The dense float64 reference that the losses are held against, written with torch's own cross-entropy."""
+"""The dense float64 reference that the losses are held against, written with torch's own
+cross-entropy.
+"""
 
 from __future__ import annotations
 
@@ -14,11 +16,17 @@ from recipekit.losses.label_rows import LabelRows
 from recipekit.records import Verdict
 
 
-def label_rows(verdicts: npt.NDArray[np.int8], grades: npt.NDArray[np.float32] | None = None) -> LabelRows:
-    """The rows of a dense (n, N) matrix of verdicts; positives weigh as their grades, or all the same."""
+def label_rows(
+    verdicts: npt.NDArray[np.int8], grades: npt.NDArray[np.float32] | None = None
+) -> LabelRows:
+    """The rows of a dense (n, N) matrix of verdicts; positives weigh as their grades, or all the
+    same.
+    """
     query, passage = np.nonzero(verdicts == Verdict.POSITIVE)
     weight = np.ones(len(query)) if grades is None else grades[query, passage]
-    return LabelRows.from_pairs(len(verdicts), query, passage, weight, *np.nonzero(verdicts == Verdict.IGNORE))
+    return LabelRows.from_pairs(
+        len(verdicts), query, passage, weight, *np.nonzero(verdicts == Verdict.IGNORE)
+    )
 
 
 def dense_losses(
@@ -31,7 +39,9 @@ def dense_losses(
     form: str,
     label_smoothing: float = 0.0,
 ) -> Tensor:
-    """What METHODS says, with every softmax written out in float64 for torch's own cross-entropy, smoothing included."""
+    """What METHODS says, with every softmax written out in float64 for torch's own cross-entropy,
+    smoothing included.
+    """
     losses = []
     for query, row, grade in zip(queries.double(), verdicts, grades, strict=True):
         scores = (matrix.double() @ query) / temperature
@@ -43,13 +53,17 @@ def dense_losses(
         loss = (query * 0).sum()
         for p, weight in zip(positives, weights, strict=True):
             rivals = negatives if form == "one_vs_negatives" else [j for j in allowed if j != p]
-            loss = loss + weight * cross_entropy(scores[[p, *rivals]], torch.tensor(0), label_smoothing=label_smoothing)
+            loss = loss + weight * cross_entropy(
+                scores[[p, *rivals]], torch.tensor(0), label_smoothing=label_smoothing
+            )
         losses.append(loss)
     return torch.stack(losses)
 
 
 def value_and_gradient(loss: Callable[[Tensor], Tensor], queries: Tensor) -> tuple[Tensor, Tensor]:
-    """Per-query losses and the gradient of their weighted sum, each query weighted differently, in float64."""
+    """Per-query losses and the gradient of their weighted sum, each query weighted differently, in
+    float64.
+    """
     queries = queries.detach().clone().requires_grad_()
     losses = loss(queries)
     (losses.double() * torch.linspace(0.5, 1.5, len(losses))).sum().backward()

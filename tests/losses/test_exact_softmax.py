@@ -1,4 +1,6 @@
-"""The exact softmax against a dense float64 reference, values and gradients, and the invariants it must keep."""
+"""The exact softmax against a dense float64 reference, values and gradients, and the invariants it
+must keep.
+"""
 
 from __future__ import annotations
 
@@ -50,21 +52,30 @@ def cases(draw):
     st.sampled_from([0.02, 0.05, 1.0]),
     st.sampled_from([torch.float64, torch.float32, torch.float16, torch.bfloat16]),
 )
-def test_values_and_gradients_are_those_of_the_dense_reference(case, dim, seed, tile_size, form, smoothing, temperature, dtype):
+def test_values_and_gradients_are_those_of_the_dense_reference(
+    case, dim, seed, tile_size, form, smoothing, temperature, dtype
+):
     verdicts, grades = case
     exact = torch.float64 if dtype == torch.float64 else torch.float32
-    queries, matrix = unit_rows(len(verdicts), dim, seed, exact), unit_rows(verdicts.shape[1], dim, seed + 1, dtype)
+    queries, matrix = (
+        unit_rows(len(verdicts), dim, seed, exact),
+        unit_rows(verdicts.shape[1], dim, seed + 1, dtype),
+    )
     loss = ExactSoftmax(temperature, form, smoothing, tile_size=tile_size)
     labels, frozen = label_rows(verdicts, grades), FrozenMatrix.whole(matrix)
 
     losses, gradient = value_and_gradient(lambda q: loss(q, labels, frozen), queries)
     options = {"temperature": temperature, "form": form, "label_smoothing": smoothing}
-    expected, expected_gradient = value_and_gradient(lambda q: dense_losses(q, matrix, verdicts, grades, **options), queries)
+    expected, expected_gradient = value_and_gradient(
+        lambda q: dense_losses(q, matrix, verdicts, grades, **options), queries
+    )
 
     # Weights are float32 even where all else is float64.
     tolerance = 1e-6 if dtype == torch.float64 else 3e-6
     torch.testing.assert_close(losses, expected, rtol=tolerance, atol=tolerance / temperature)
-    torch.testing.assert_close(gradient, expected_gradient, rtol=10 * tolerance, atol=10 * tolerance / temperature)
+    torch.testing.assert_close(
+        gradient, expected_gradient, rtol=10 * tolerance, atol=10 * tolerance / temperature
+    )
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -72,8 +83,13 @@ def test_values_and_gradients_are_those_of_the_dense_reference(case, dim, seed, 
 def test_gradcheck_with_empty_and_fully_masked_rows(judged, form, smoothing):
     verdicts, grades = judged
     loss = ExactSoftmax(0.5, form, smoothing, tile_size=7)
-    labels, frozen = label_rows(verdicts, grades), FrozenMatrix.whole(unit_rows(30, 5, 1, torch.float64))
-    assert torch.autograd.gradcheck(lambda q: loss(q, labels, frozen), unit_rows(6, 5, 2, torch.float64).requires_grad_())
+    labels, frozen = (
+        label_rows(verdicts, grades),
+        FrozenMatrix.whole(unit_rows(30, 5, 1, torch.float64)),
+    )
+    assert torch.autograd.gradcheck(
+        lambda q: loss(q, labels, frozen), unit_rows(6, 5, 2, torch.float64).requires_grad_()
+    )
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -101,7 +117,12 @@ def test_with_one_positive_it_is_cross_entropy_over_the_corpus(form, smoothing):
 
     loss = ExactSoftmax(0.05, form, smoothing, tile_size=16)
     ours = value_and_gradient(lambda q: loss(q, labels, frozen), queries)
-    dense = value_and_gradient(lambda q: cross_entropy(q @ matrix.T / 0.05, targets, reduction="none", label_smoothing=smoothing), queries)
+    dense = value_and_gradient(
+        lambda q: cross_entropy(
+            q @ matrix.T / 0.05, targets, reduction="none", label_smoothing=smoothing
+        ),
+        queries,
+    )
     torch.testing.assert_close(ours, dense, rtol=1e-5, atol=2e-5)
 
 
@@ -110,7 +131,9 @@ def test_over_a_corpus_that_is_the_batch_it_is_infonce(judged):
     queries, passages = unit_rows(6, 16, 1), unit_rows(30, 16, 2)
     labels, frozen = label_rows(verdicts), FrozenMatrix.whole(passages)
     exact = value_and_gradient(lambda q: ExactSoftmax(0.05)(q, labels, frozen), queries)
-    in_batch = value_and_gradient(lambda q: InfoNCE(0.05)(q, passages, torch.from_numpy(verdicts)), queries)
+    in_batch = value_and_gradient(
+        lambda q: InfoNCE(0.05)(q, passages, torch.from_numpy(verdicts)), queries
+    )
     torch.testing.assert_close(exact, in_batch, rtol=1e-5, atol=2e-5)
 
 
@@ -137,13 +160,23 @@ def test_tile_size_and_order_of_passages_change_nothing_but_rounding(judged, for
 
     def computed(order, tile_size):
         loss = ExactSoftmax(0.05, form, 0.1, tile_size=tile_size)
-        labels, frozen = label_rows(verdicts[:, order], grades[:, order]), FrozenMatrix.whole(matrix[order])
+        labels, frozen = (
+            label_rows(verdicts[:, order], grades[:, order]),
+            FrozenMatrix.whole(matrix[order]),
+        )
         return value_and_gradient(lambda q: loss(q, labels, frozen), queries)
 
     expected = computed(np.arange(30), 30)
     for tile_size in (1, 7, 29, 1000):
-        torch.testing.assert_close(computed(np.arange(30), tile_size), expected, rtol=1e-5, atol=1e-5)
-        torch.testing.assert_close(computed(np.random.default_rng(1).permutation(30), tile_size), expected, rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(
+            computed(np.arange(30), tile_size), expected, rtol=1e-5, atol=1e-5
+        )
+        torch.testing.assert_close(
+            computed(np.random.default_rng(1).permutation(30), tile_size),
+            expected,
+            rtol=1e-5,
+            atol=1e-5,
+        )
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -152,9 +185,13 @@ def test_extreme_scores_stay_finite_and_right(judged, form, smoothing):
     verdicts, grades = judged
     queries, matrix = unit_rows(6, 8, 1), unit_rows(30, 8, 2)
     loss = ExactSoftmax(1e-4, form, smoothing, tile_size=7)  # scores up to 1e4 in size
-    losses, gradient = value_and_gradient(lambda q: loss(q, label_rows(verdicts, grades), FrozenMatrix.whole(matrix)), queries)
+    losses, gradient = value_and_gradient(
+        lambda q: loss(q, label_rows(verdicts, grades), FrozenMatrix.whole(matrix)), queries
+    )
     options = {"temperature": 1e-4, "form": form, "label_smoothing": smoothing}
-    expected, expected_gradient = value_and_gradient(lambda q: dense_losses(q, matrix, verdicts, grades, **options), queries)
+    expected, expected_gradient = value_and_gradient(
+        lambda q: dense_losses(q, matrix, verdicts, grades, **options), queries
+    )
 
     assert losses.isfinite().all() and gradient.isfinite().all()
     torch.testing.assert_close(losses, expected, rtol=1e-4, atol=1e-2)
@@ -192,9 +229,13 @@ def test_one_pass_of_4bnd_operations_in_the_memory_of_a_tile():
 def test_autocast_and_half_precision_queries_do_not_coarsen_the_scores(judged):
     labels, frozen = label_rows(judged[0]), FrozenMatrix.whole(unit_rows(30, 8, 2))
     queries = unit_rows(6, 8, 1, torch.bfloat16)
-    expected, _ = value_and_gradient(lambda q: ExactSoftmax(0.05)(q, labels, frozen), queries.float())
+    expected, _ = value_and_gradient(
+        lambda q: ExactSoftmax(0.05)(q, labels, frozen), queries.float()
+    )
     with torch.autocast("cpu", torch.bfloat16):
-        losses, gradient = value_and_gradient(lambda q: ExactSoftmax(0.05)(q, labels, frozen), queries)
+        losses, gradient = value_and_gradient(
+            lambda q: ExactSoftmax(0.05)(q, labels, frozen), queries
+        )
     assert torch.equal(losses, expected) and gradient.isfinite().all()
 
 
@@ -202,8 +243,15 @@ def test_a_memory_mapped_matrix_is_scored_where_it_lies(tmp_path: Path, judged):
     matrix = unit_rows(30, 8, 2, torch.float16).numpy()
     np.save(tmp_path / "matrix.npy", matrix)
     mapped = FrozenMatrix.share(np.load(tmp_path / "matrix.npy", mmap_mode="r"))
-    loss, labels, queries = ExactSoftmax(0.05, tile_size=8), label_rows(judged[0]), unit_rows(6, 8, 1)
-    assert torch.equal(loss(queries, labels, mapped), loss(queries, labels, FrozenMatrix.whole(torch.from_numpy(matrix))))
+    loss, labels, queries = (
+        ExactSoftmax(0.05, tile_size=8),
+        label_rows(judged[0]),
+        unit_rows(6, 8, 1),
+    )
+    assert torch.equal(
+        loss(queries, labels, mapped),
+        loss(queries, labels, FrozenMatrix.whole(torch.from_numpy(matrix))),
+    )
 
 
 def test_labels_that_do_not_fit_are_refused(judged):
@@ -215,12 +263,19 @@ def test_labels_that_do_not_fit_are_refused(judged):
 
 
 def test_the_spec_builds_the_loss_that_it_declares(tmp_path: Path):
-    built = ExactSoftmaxSpec(temperature=0.02, form="soft_label", label_smoothing=0.01, weights="grade").build(context(tmp_path))
-    assert built == ExactSoftmax(temperature=0.02, form="soft_label", label_smoothing=0.01, weights="grade")
+    built = ExactSoftmaxSpec(
+        temperature=0.02, form="soft_label", label_smoothing=0.01, weights="grade"
+    ).build(context(tmp_path))
+    assert built == ExactSoftmax(
+        temperature=0.02, form="soft_label", label_smoothing=0.01, weights="grade"
+    )
     assert (built.frozen, built.negatives, built.weights) == ("passage", 0, "grade")
 
 
-@pytest.mark.parametrize("wrong", [{"temperature": 0}, {"label_smoothing": 1.0}, {"form": "log_marginal"}, {"tile_size": 0}])
+@pytest.mark.parametrize(
+    "wrong",
+    [{"temperature": 0}, {"label_smoothing": 1.0}, {"form": "log_marginal"}, {"tile_size": 0}],
+)
 def test_the_spec_refuses_what_has_no_meaning(wrong):
     with pytest.raises(ValidationError):
         ExactSoftmaxSpec(**wrong)

@@ -13,24 +13,38 @@ from dense_reference import label_rows, unit_rows, value_and_gradient
 
 from recipekit.losses.exact_softmax_math import ExactSoftmax
 from recipekit.losses.label_rows import FrozenMatrix
-from recipekit.runner.child import leave
+from recipekit.pipeline.worker import leave
 
-SHARES = {"even": (slice(0, 3), slice(3, 6)), "uneven": (slice(0, 1), slice(1, 6)), "one has none": (slice(0, 6), slice(6, 6))}
+SHARES = {
+    "even": (slice(0, 3), slice(3, 6)),
+    "uneven": (slice(0, 1), slice(1, 6)),
+    "one has none": (slice(0, 6), slice(6, 6)),
+}
 FORMS = ("one_vs_negatives", "soft_label")
 
 
 def on_a_rank(rank: int, folder: str, verdicts, grades) -> None:
     dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
-    frozen = FrozenMatrix.share(unit_rows(30, 8, 2).numpy(), rank=rank, count=2, group=dist.group.WORLD)
+    frozen = FrozenMatrix.share(
+        unit_rows(30, 8, 2).numpy(), rank=rank, count=2, group=dist.group.WORLD
+    )
     labels = label_rows(verdicts, grades)
     computed = {}
     for share, slices in SHARES.items():
         for form in FORMS:
-            loss, queries = ExactSoftmax(0.05, form, 0.1, tile_size=4), unit_rows(6, 8, 1)[slices[rank]]
+            loss, queries = (
+                ExactSoftmax(0.05, form, 0.1, tile_size=4),
+                unit_rows(6, 8, 1)[slices[rank]],
+            )
             if len(queries):
-                computed[share, form] = value_and_gradient(lambda q, loss=loss: loss(q, labels, frozen), queries)
+                computed[share, form] = value_and_gradient(
+                    lambda q, loss=loss: loss(q, labels, frozen), queries
+                )
             else:  # an empty batch comes out of no encoder, and has no graph
-                computed[share, form] = loss(queries, labels, frozen).detach().double(), queries.double()
+                computed[share, form] = (
+                    loss(queries, labels, frozen).detach().double(),
+                    queries.double(),
+                )
     torch.save(computed, f"{folder}/{rank}.pt")
     leave(0)
 
@@ -51,7 +65,11 @@ def two_ranks(tmp_path_factory: pytest.TempPathFactory):
 @pytest.mark.parametrize("form", FORMS)
 def test_two_ranks_give_the_losses_and_gradients_of_one(two_ranks, share, form):
     verdicts, grades, computed = two_ranks
-    loss, labels, frozen = ExactSoftmax(0.05, form, 0.1), label_rows(verdicts, grades), FrozenMatrix.whole(unit_rows(30, 8, 2))
+    loss, labels, frozen = (
+        ExactSoftmax(0.05, form, 0.1),
+        label_rows(verdicts, grades),
+        FrozenMatrix.whole(unit_rows(30, 8, 2)),
+    )
     queries = unit_rows(6, 8, 1).requires_grad_()
     losses = loss(queries, labels, frozen)
     for rank, own in enumerate(SHARES[share]):

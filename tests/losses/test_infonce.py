@@ -1,4 +1,6 @@
-"""InfoNCE with three-state masks: the textbook case, sentence-transformers' losses, and a dense reference written in loops."""
+"""InfoNCE with three-state masks: the textbook case, sentence-transformers' losses, and a dense
+reference written in loops.
+"""
 
 from __future__ import annotations
 
@@ -20,13 +22,17 @@ from recipekit.losses.infonce_math import InfoNCE
 from recipekit.records import Verdict
 from recipekit.testing import context
 
-DIAGONAL = torch.eye(6, dtype=torch.int8)  # each query's own passage is its positive, the others' are negatives
+DIAGONAL = torch.eye(
+    6, dtype=torch.int8
+)  # each query's own passage is its positive, the others' are negatives
 
 
 def test_with_one_positive_each_it_is_the_cross_entropy_of_the_batch():
     queries, passages = unit_rows(6, 16, 1), unit_rows(6, 16, 2)
     ours = value_and_gradient(lambda q: InfoNCE(0.05)(q, passages, DIAGONAL), queries)
-    dense = value_and_gradient(lambda q: cross_entropy(q @ passages.T / 0.05, torch.arange(6), reduction="none"), queries)
+    dense = value_and_gradient(
+        lambda q: cross_entropy(q @ passages.T / 0.05, torch.arange(6), reduction="none"), queries
+    )
     torch.testing.assert_close(ours, dense, rtol=1e-5, atol=2e-5)
 
 
@@ -36,7 +42,9 @@ def test_it_is_sentence_transformers_loss_hard_negatives_included(directions):
 
     queries, positives, hard = unit_rows(6, 16, 1), unit_rows(6, 16, 2), unit_rows(6, 16, 3)
     their_name = {"query": ("query_to_doc",), "both": ("query_to_doc", "doc_to_query")}[directions]
-    theirs = MultipleNegativesRankingLoss(model=None, directions=their_name, partition_mode="per_direction")
+    theirs = MultipleNegativesRankingLoss(
+        model=None, directions=their_name, partition_mode="per_direction"
+    )
     expected = theirs.compute_loss_from_embeddings([queries, positives, hard], labels=None)
     mask = torch.cat([DIAGONAL, torch.zeros_like(DIAGONAL)], 1)
     ours = InfoNCE(0.05, directions)(queries, torch.cat([positives, hard]), mask).mean()
@@ -51,10 +59,18 @@ def in_loops(queries, passages, verdicts, temperature, directions):
         loss = scores.sum() * 0
         positives = [j for j, verdict in enumerate(row) if verdict == Verdict.POSITIVE]
         for p in positives:
-            rivals = [scores[i, j] for j, verdict in enumerate(row) if verdict in (Verdict.NEGATIVE, Verdict.UNJUDGED)]
+            rivals = [
+                scores[i, j]
+                for j, verdict in enumerate(row)
+                if verdict in (Verdict.NEGATIVE, Verdict.UNJUDGED)
+            ]
             term = -torch.log_softmax(torch.stack([scores[i, p], *rivals]), 0)[0]
             if directions == "both":
-                rivals = [scores[k, p] for k in range(len(verdicts)) if verdicts[k, p] in (Verdict.NEGATIVE, Verdict.UNJUDGED)]
+                rivals = [
+                    scores[k, p]
+                    for k in range(len(verdicts))
+                    if verdicts[k, p] in (Verdict.NEGATIVE, Verdict.UNJUDGED)
+                ]
                 term = (term - torch.log_softmax(torch.stack([scores[i, p], *rivals]), 0)[0]) / 2
             loss = loss + term / len(positives)
         losses.append(loss)
@@ -63,7 +79,9 @@ def in_loops(queries, passages, verdicts, temperature, directions):
 
 @settings(deadline=None, max_examples=100)
 @given(
-    st.tuples(st.integers(1, 6), st.integers(1, 10)).flatmap(lambda shape: hnp.arrays(np.int8, shape, elements=st.sampled_from(Verdict))),
+    st.tuples(st.integers(1, 6), st.integers(1, 10)).flatmap(
+        lambda shape: hnp.arrays(np.int8, shape, elements=st.sampled_from(Verdict))
+    ),
     st.integers(0, 2**31),
     st.sampled_from([0.02, 0.05, 1.0]),
     st.sampled_from(["query", "both"]),
@@ -75,11 +93,15 @@ def test_values_and_gradients_are_those_of_the_definition(verdicts, seed, temper
     def of_both_sides(losses, queries, passages):
         queries, passages = queries.clone().requires_grad_(), passages.clone().requires_grad_()
         values = losses(queries, passages).double()
-        gradients = torch.autograd.grad((values * torch.linspace(0.5, 1.5, len(values))).sum(), (queries, passages))
+        gradients = torch.autograd.grad(
+            (values * torch.linspace(0.5, 1.5, len(values))).sum(), (queries, passages)
+        )
         return [values, *(gradient.double() for gradient in gradients)]
 
     ours = of_both_sides(lambda q, p: loss(q, p, mask), queries, passages)
-    expected = of_both_sides(lambda q, p: in_loops(q, p, verdicts, temperature, directions), queries, passages)
+    expected = of_both_sides(
+        lambda q, p: in_loops(q, p, verdicts, temperature, directions), queries, passages
+    )
     torch.testing.assert_close(ours, expected, rtol=3e-5, atol=3e-5 / temperature)
 
 
@@ -87,24 +109,38 @@ def test_its_form_is_that_of_the_exact_softmax(judged):
     verdicts, _ = judged
     queries, passages = unit_rows(6, 16, 1), unit_rows(30, 16, 2)
     uniform = np.ones(verdicts.shape, np.float32)
-    expected = dense_losses(queries, passages, verdicts, uniform, temperature=0.05, form="one_vs_negatives")
-    torch.testing.assert_close(InfoNCE(0.05)(queries, passages, torch.from_numpy(verdicts)).double(), expected, rtol=1e-5, atol=2e-5)
+    expected = dense_losses(
+        queries, passages, verdicts, uniform, temperature=0.05, form="one_vs_negatives"
+    )
+    torch.testing.assert_close(
+        InfoNCE(0.05)(queries, passages, torch.from_numpy(verdicts)).double(),
+        expected,
+        rtol=1e-5,
+        atol=2e-5,
+    )
 
 
 @pytest.mark.parametrize("directions", ["query", "both"])
 def test_gradcheck_with_empty_and_fully_masked_rows(judged, directions):
     mask = torch.from_numpy(judged[0])
     loss, passages = InfoNCE(0.5, directions), unit_rows(30, 5, 1, torch.float64).requires_grad_()
-    assert torch.autograd.gradcheck(lambda q, p: loss(q, p, mask), (unit_rows(6, 5, 2, torch.float64).requires_grad_(), passages))
+    assert torch.autograd.gradcheck(
+        lambda q, p: loss(q, p, mask),
+        (unit_rows(6, 5, 2, torch.float64).requires_grad_(), passages),
+    )
 
 
 @pytest.mark.parametrize("directions", ["query", "both"])
 def test_extreme_scores_and_empty_rows_stay_finite(judged, directions):
     mask, passages = torch.from_numpy(judged[0]), unit_rows(30, 8, 2)
-    losses, gradient = value_and_gradient(lambda q: InfoNCE(1e-4, directions)(q, passages, mask), unit_rows(6, 8, 1))
+    losses, gradient = value_and_gradient(
+        lambda q: InfoNCE(1e-4, directions)(q, passages, mask), unit_rows(6, 8, 1)
+    )
     assert losses.isfinite().all() and gradient.isfinite().all()
     assert (losses[[3, 5]] == 0).all()  # no positive
-    assert (gradient[5] == 0).all()  # and ignored by all: the other, in both directions, is still a negative to others' passages
+    assert (
+        gradient[5] == 0
+    ).all()  # and ignored by all: the other, in both directions, is still a negative to others' passages
 
 
 @pytest.mark.parametrize("directions", ["query", "both"])
@@ -119,19 +155,26 @@ def test_an_ignored_passage_has_no_influence_to_the_last_bit(judged, directions)
 
 
 def test_a_positive_is_in_no_other_positives_denominator():
-    queries, passages = torch.tensor([[1.0, 0.0]]), torch.tensor([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0]])
+    queries, passages = (
+        torch.tensor([[1.0, 0.0]]),
+        torch.tensor([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0]]),
+    )
     mask = torch.tensor([[Verdict.POSITIVE, Verdict.POSITIVE, Verdict.NEGATIVE]], dtype=torch.int8)
     expected = (math.log(1 + math.exp(-2)) + math.log(1 + math.exp(-1))) / 2
     assert InfoNCE(1.0)(queries, passages, mask).item() == pytest.approx(expected)
 
 
 def test_the_spec_builds_the_loss_that_it_declares(tmp_path: Path):
-    built = InfoNCESpec(temperature=0.02, hard_negatives=7, directions="both").build(context(tmp_path))
+    built = InfoNCESpec(temperature=0.02, num_hard_negatives=7, directions="both").build(
+        context(tmp_path)
+    )
     assert built == InfoNCE(0.02, "both", negatives=7)
     assert built.frozen is None and built.negatives == 7
 
 
-@pytest.mark.parametrize("wrong", [{"temperature": -1}, {"hard_negatives": -1}, {"directions": "passage"}])
+@pytest.mark.parametrize(
+    "wrong", [{"temperature": -1}, {"hard_negatives": -1}, {"directions": "passage"}]
+)
 def test_the_spec_refuses_what_has_no_meaning(wrong):
     with pytest.raises(ValidationError):
         InfoNCESpec(**wrong)

@@ -40,17 +40,33 @@ print(json.dumps({"names": names, "unloaded": unloaded, "found": found, "said": 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory) -> Path:
     if find_spec("pip") is None or find_spec("hatchling") is None:
-        pytest.skip("pip and hatchling, which build the plugin, are not installed (the dev extra brings hatchling)")
+        pytest.skip(
+            "pip and hatchling, which build the plugin, are not installed (the dev extra brings hatchling)"
+        )
     target = tmp_path_factory.mktemp("site")
-    options = ["--quiet", "--no-deps", "--no-index", "--no-build-isolation", "--disable-pip-version-check", "--no-cache-dir"]
-    subprocess.run([sys.executable, "-m", "pip", "install", *options, "--target", str(target), str(PLUGIN)], check=True)
+    options = [
+        "--quiet",
+        "--no-deps",
+        "--no-index",
+        "--no-build-isolation",
+        "--disable-pip-version-check",
+        "--no-cache-dir",
+    ]
+    subprocess.run(
+        [sys.executable, "-m", "pip", "install", *options, "--target", str(target), str(PLUGIN)],
+        check=True,
+    )
     return target
 
 
 def run(installed: Path, program: str, *arguments: str) -> str:
     path = os.pathsep.join([str(installed), *filter(None, [os.environ.get("PYTHONPATH")])])
     done = subprocess.run(
-        [sys.executable, "-c", program, *arguments], env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True, check=False
+        [sys.executable, "-c", program, *arguments],
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -62,9 +78,13 @@ def test_it_is_found_by_its_entry_points_retrieves_and_judges(installed, tiny_da
     assert ["bm25", "recipekit"] in told["names"]["retriever"]
     assert ["overlap", "recipekit-example"] in told["names"]["judge"]
     assert told["unloaded"], "finding a plugin imports nothing of it"
-    assert all("mountain" in text or "valley" in text for text in told["found"]), "in spite of two typing errors"
+    assert all("mountain" in text or "valley" in text for text in told["found"]), (
+        "in spite of two typing errors"
+    )
     query = set(tiny_dataset.queries.texts([0])[0].split())
-    assert told["said"] == [2 if query & set(text.split()) else 0 for text in told["found"]], "half of q0's two words are enough"
+    assert told["said"] == [2 if query & set(text.split()) else 0 for text in told["found"]], (
+        "half of q0's two words are enough"
+    )
 
 
 def test_the_package_itself_never_sees_it():

@@ -14,7 +14,9 @@ collect:
 
 @pytest.fixture
 def write(tmp_path: Path, installed: Path) -> Callable[..., Path]:
-    """`write(more, name=...)`: a recipe file in `tmp_path` with the smallest recipe and more behind it."""
+    """`write(more, name=...)`: a recipe file in `tmp_path` with the smallest recipe and more behind
+    it.
+    """
 
     def write(more: str = "", name: str = "recipe.yaml") -> Path:
         file = tmp_path / name

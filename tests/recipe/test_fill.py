@@ -8,25 +8,32 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from recipekit.recipe.dialect import dump
 from recipekit.recipe.fill import filled
 from recipekit.recipe.load import load_recipe
 from recipekit.recipe.read import read_text
 from recipekit.recipe.shipped import shipped
+from recipekit.recipe.yaml_format import dump
 
 Write = Callable[..., Path]
 
 names = st.from_regex(r"[A-Za-z][A-Za-z0-9_-]{0,8}", fullmatch=True)
 texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0$"), max_size=20)
-urls = st.sampled_from(["http://localhost", "${env:FILL_HOST}/v1", "no", "${env:FILL_HOST}${env:FILL_HOST}"])
+urls = st.sampled_from(
+    ["http://localhost", "${env:FILL_HOST}/v1", "no", "${env:FILL_HOST}${env:FILL_HOST}"]
+)
 
 
-def some(required: dict[str, Any], **optional: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:
+def some(
+    required: dict[str, Any], **optional: st.SearchStrategy[Any]
+) -> st.SearchStrategy[dict[str, Any]]:
     return st.fixed_dictionaries(required, optional=optional)
 
 
 sources = some(
-    {"use": st.sampled_from(["shelf", "kitchen/shelf"]), "path": st.sampled_from(["jars", "/abs/jars", "../up", "${env:FILL_HOST}/jars"])},
+    {
+        "use": st.sampled_from(["shelf", "kitchen/shelf"]),
+        "path": st.sampled_from(["jars", "/abs/jars", "../up", "${env:FILL_HOST}/jars"]),
+    },
     columns=st.dictionaries(names, texts, max_size=2),
 )
 retrievers = some(
@@ -38,13 +45,18 @@ retrievers = some(
     login=some({"user": texts}, password=urls),
     boost=st.floats(0, 9) | st.lists(st.floats(0, 9), max_size=3),
 )
-evaluators = some({"use": st.just("retrieval")}, metrics=st.just(["map@7"]), confidence=st.floats(0.6, 0.9))
+evaluators = some(
+    {"use": st.just("retrieval")}, metrics=st.just(["map@7"]), confidence=st.floats(0.6, 0.9)
+)
 recipes = some(
     {
         "recipe": st.just(1),
         "name": names,
         "encoders": st.just({"student": {"use": "bi_encoder", "model": "./model"}}),
-        "collect": some({"sources": st.dictionaries(names, sources, min_size=1, max_size=2)}, split=st.just({"dev": 0.1})),
+        "collect": some(
+            {"sources": st.dictionaries(names, sources, min_size=1, max_size=2)},
+            split=st.just({"dev": 0.1}),
+        ),
     },
     description=texts,
     seed=st.integers(0, 2**32 - 1),
@@ -54,15 +66,24 @@ recipes = some(
         fuse=st.just("union"),
     ),
     train=some(
-        {"phases": st.dictionaries(names, st.just({"loss": {"use": "infonce"}}), min_size=1, max_size=2)},
+        {
+            "phases": st.dictionaries(
+                names, st.just({"loss": {"use": "infonce"}}), min_size=1, max_size=2
+            )
+        },
         learning_rate=st.floats(1e-7, 1),
         clip=st.none() | st.floats(0.1, 2),
     ),
-    evaluate=some({"evaluators": st.dictionaries(names, evaluators, min_size=1, max_size=2)}, untrained=st.booleans()),
+    evaluate=some(
+        {"evaluators": st.dictionaries(names, evaluators, min_size=1, max_size=2)},
+        untrained=st.booleans(),
+    ),
 )
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(recipe=recipes)
 def test_a_filled_recipe_loads_from_another_folder_to_an_equal_recipe(
     recipe: dict[str, Any], tmp_path: Path, installed: Path, monkeypatch: pytest.MonkeyPatch
@@ -101,12 +122,16 @@ def test_every_default_is_written_out_in_the_order_of_the_sections(write: Write)
         "index": "jars",
         "boost": 1.0,
     }
-    assert value["mine"]["keep"] == 50
+    assert value["mine"]["candidates_per_query"] == 50
 
 
 def test_local_code_is_found_from_the_copy(write: Write, tmp_path: Path) -> None:
-    (tmp_path / "own.py").write_text("from recipekit.component import RetrieverSpec\n\n\nclass Own(RetrieverSpec):\n    pass\n")
-    recipe = load_recipe(write("mine:\n  retrievers:\n    own: {use: './own.py:Own'}\n"), allow_local_code=True)
+    (tmp_path / "own.py").write_text(
+        "from recipekit.component import RetrieverSpec\n\n\nclass Own(RetrieverSpec):\n    pass\n"
+    )
+    recipe = load_recipe(
+        write("mine:\n  retrievers:\n    own: {use: './own.py:Own'}\n"), allow_local_code=True
+    )
     (tmp_path / "far").mkdir()
     (tmp_path / "far/copy.yaml").write_text(filled(recipe))
     assert load_recipe(tmp_path / "far/copy.yaml", allow_local_code=True) == recipe
@@ -127,13 +152,13 @@ mine:
   retrievers: {lexical: {use: bm25}}
 judge:
   judges: {model: {use: llm, model: openai/own}}
-  trust: {sample: people.csv}
+  control_pairs: {human_labels: people.csv}
 """
     recipe = write(judged)
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
     assert f"sample: {recipe.parent}/people.csv\n" in filled(load_recipe(recipe))
-    overridden = load_recipe(recipe, ["judge.trust.sample=people.csv"])
+    overridden = load_recipe(recipe, ["judge.control_pairs.human_labels=people.csv"])
     assert f"sample: {tmp_path}/elsewhere/people.csv\n" in filled(overridden)
     (tmp_path / "filled.yaml").write_text(filled(overridden))
     assert load_recipe(tmp_path / "filled.yaml") == overridden

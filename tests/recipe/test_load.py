@@ -30,17 +30,31 @@ def test_a_recipe_is_bound_to_its_components(write: Write) -> None:
 
 
 def test_components_that_stand_there_by_default_are_bound_too(write: Write) -> None:
-    recipe = load_recipe(write("encoders:\n  student: {use: frozen}\nevaluate:\n  evaluators: {test: {use: retrieval}}\n"))
+    recipe = load_recipe(
+        write(
+            "encoders:\n  student: {use: frozen}\nevaluate:\n  evaluators: {test: {use: retrieval}}\n"
+        )
+    )
     assert recipe.evaluate is not None
     assert recipe.evaluate.baselines["bm25"].spec.kind == "retriever"
 
 
 def test_errors_of_both_phases_come_at_once_in_the_order_of_the_file(write: Write) -> None:
     with pytest.raises(RecipeError) as caught:
-        load_recipe(write("mine:\n  retrievers:\n    jars: {use: pantry, prot: 1}\n  keep: -1\nsead: 2\n"), ["name=1"])
+        load_recipe(
+            write(
+                "mine:\n  retrievers:\n    jars: {use: pantry, prot: 1}\n  candidates_per_query: -1\nsead: 2\n"
+            ),
+            ["name=1"],
+        )
     lines = [problem.where.rpartition("recipe.yaml:")[2] for problem in caught.value.problems]
     assert lines == ["8:25", "9:9", "10:1", "--set name=1"]
-    assert [problem.code for problem in caught.value.problems] == ["RK103", "RK105", "RK103", "RK105"]
+    assert [problem.code for problem in caught.value.problems] == [
+        "RK103",
+        "RK105",
+        "RK103",
+        "RK105",
+    ]
 
 
 def test_overrides_replace_add_and_take_out(write: Write) -> None:
@@ -49,7 +63,7 @@ def test_overrides_replace_add_and_take_out(write: Write) -> None:
         file,
         [
             "seed=7",
-            "mine.keep=null",
+            "mine.candidates_per_query=null",
             "mine.retrievers.jars.boost.1=5",
             "mine.retrievers.jars.headers.c=no",
             "mine.retrievers.more={use: pantry}",
@@ -57,14 +71,20 @@ def test_overrides_replace_add_and_take_out(write: Write) -> None:
     )
     assert recipe.mine is not None
     jars = recipe.mine.retrievers["jars"].spec
-    assert (recipe.seed, recipe.mine.keep, list(recipe.mine.retrievers)) == (7, None, ["jars", "more"])
+    assert (recipe.seed, recipe.mine.candidates_per_query, list(recipe.mine.retrievers)) == (
+        7,
+        None,
+        ["jars", "more"],
+    )
     assert (jars.boost, jars.headers) == ([1, 5], {"a": "b", "c": "no"})  # type: ignore[attr-defined]
     assert load_recipe(file, ["mine=null"]).mine is None
     assert load_recipe(file, ["train=null", "description=a = b"]).description == "a = b"
 
 
 def test_a_section_can_be_added_key_by_key(write: Write) -> None:
-    recipe = load_recipe(write(), ["mine.retrievers.jars.use=pantry", "mine.retrievers.jars.depth=5"])
+    recipe = load_recipe(
+        write(), ["mine.retrievers.jars.use=pantry", "mine.retrievers.jars.depth=5"]
+    )
     assert recipe.mine is not None
     assert recipe.mine.retrievers["jars"].spec.depth == 5  # type: ignore[attr-defined]
 
@@ -78,16 +98,29 @@ def test_paths_start_at_the_recipe_and_those_of_overrides_where_the_command_is_g
     file = write(name="recipes/recipe.yaml")
     path = "collect.sources.jars.path"
     assert load_recipe(file).collect.sources["jars"].spec.path == tmp_path / "recipes/jars"  # type: ignore[attr-defined]
-    assert load_recipe("../recipes/recipe.yaml", [f"{path}=jars"]).collect.sources["jars"].spec.path == elsewhere / "jars"  # type: ignore[attr-defined]
+    assert (
+        load_recipe("../recipes/recipe.yaml", [f"{path}=jars"]).collect.sources["jars"].spec.path
+        == elsewhere / "jars"
+    )  # type: ignore[attr-defined]
     assert load_recipe(file, [f"{path}=/jars"]).collect.sources["jars"].spec.path == Path("/jars")  # type: ignore[attr-defined]
 
 
-def test_a_folder_model_that_came_by_override_starts_at_the_command(write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_model_that_came_by_override_starts_at_the_command(
+    write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
-    file = write("encoders:\n  student: {use: bi_encoder, model: ./a}\n", name="recipes/recipe.yaml")
-    spec = load_recipe(file, ["encoders.student.model=./b", "encoders.student.max_length=7"]).encoders["student"].spec  # type: ignore[index]
+    file = write(
+        "encoders:\n  student: {use: bi_encoder, model: ./a}\n", name="recipes/recipe.yaml"
+    )
+    spec = (
+        load_recipe(file, ["encoders.student.model=./b", "encoders.student.max_length=7"])
+        .encoders["student"]
+        .spec
+    )  # type: ignore[index]
     assert spec.model == str(tmp_path / "b")  # type: ignore[attr-defined]
-    assert load_recipe(file, ["encoders.student.max_length=7"]).encoders["student"].spec.model == str(tmp_path / "recipes/a")  # type: ignore[index, attr-defined]
+    assert load_recipe(file, ["encoders.student.max_length=7"]).encoders[
+        "student"
+    ].spec.model == str(tmp_path / "recipes/a")  # type: ignore[index, attr-defined]
 
 
 PANTRY = """\
@@ -99,7 +132,11 @@ mine:
 
 @pytest.fixture
 def environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in {"JAR_HOST": "cellar.example", "JAR_PORT": "9300", "JAR_KEY": 'top"secret/ü'}.items():
+    for name, value in {
+        "JAR_HOST": "cellar.example",
+        "JAR_PORT": "9300",
+        "JAR_KEY": 'top"secret/ü',
+    }.items():
         monkeypatch.setenv(name, value)
 
 
@@ -108,7 +145,11 @@ def test_values_from_the_environment_reach_the_component_and_nothing_else(write:
     recipe = load_recipe(write(PANTRY))
     assert recipe.mine is not None
     spec = recipe.mine.retrievers["jars"].spec
-    assert (spec.url, spec.port, spec.headers) == ("http://cellar.example/", 9300, {"a": 'top"secret/ü'})  # type: ignore[attr-defined]
+    assert (spec.url, spec.port, spec.headers) == (
+        "http://cellar.example/",
+        9300,
+        {"a": 'top"secret/ü'},
+    )  # type: ignore[attr-defined]
     text = filled(recipe)
     assert "cellar" not in text and "9300" not in text and "secret" not in text
     assert "http://${env:JAR_HOST}/" in text
@@ -122,11 +163,17 @@ def test_a_log_line_shows_the_name_for_the_value(write: Write) -> None:
     assert redact("key=top%22secret%2F%C3%BC") == "key=${env:JAR_KEY}"
 
 
-def test_an_error_never_shows_a_value_from_the_environment(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_never_shows_a_value_from_the_environment(
+    write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("JAR_PORT", "hunter2")
     more = 'mine:\n  retrievers:\n    jars: {use: pantry, port: "${env:JAR_PORT}"}\n'
-    assert messages(write(more)) == ["mine.retrievers.jars.port: expected a whole number, found the text '${env:JAR_PORT}'"]
-    (error,) = messages(write(more), "mine.retrievers.jars.index=5", "mine.retrievers.jars.port=hunter2")[1:]
+    assert messages(write(more)) == [
+        "mine.retrievers.jars.port: expected a whole number, found the text '${env:JAR_PORT}'"
+    ]
+    (error,) = messages(
+        write(more), "mine.retrievers.jars.index=5", "mine.retrievers.jars.port=hunter2"
+    )[1:]
     assert "hunter2" not in error
 
 
@@ -149,7 +196,9 @@ def test_a_validator_that_breaks_is_its_components_fault(write: Write, tmp_path:
         "class Own(RetrieverSpec):\n    @model_validator(mode='after')\n    def _check(self):\n        raise KeyError('jam')\n"
     )
     file = write("mine:\n  retrievers:\n    own: {use: './own.py:Own'}\n")
-    assert messages(file, allow_local_code=True) == ["mine.retrievers.own: Own failed to validate: KeyError: 'jam'"]
+    assert messages(file, allow_local_code=True) == [
+        "mine.retrievers.own: Own failed to validate: KeyError: 'jam'"
+    ]
 
 
 def test_an_unknown_value_of_many_shows_only_what_was_meant(write: Write, tmp_path: Path) -> None:
@@ -159,10 +208,14 @@ def test_an_unknown_value_of_many_shows_only_what_was_meant(write: Write, tmp_pa
         "    fruit: Literal['apple', 'pear', 'plum', 'fig', 'grape', 'lemon', 'lime', 'quince', 'date', 'sloe']\n"
     )
     file = write("mine:\n  retrievers:\n    own: {use: './own.py:Own', fruit: aple}\n")
-    assert messages(file, allow_local_code=True) == ["mine.retrievers.own.fruit: unknown value 'aple'. Did you mean 'apple'?"]
+    assert messages(file, allow_local_code=True) == [
+        "mine.retrievers.own.fruit: unknown value 'aple'. Did you mean 'apple'?"
+    ]
 
 
-def test_a_word_that_stands_for_no_key_is_left_in_sentences(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_word_that_stands_for_no_key_is_left_in_sentences(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv("LOCAL_KEY", "None")
     monkeypatch.setenv("REAL_KEY", "sk-0123")
     assert (expand("${env:LOCAL_KEY}"), expand("${env:REAL_KEY}")) == ("None", "sk-0123")
@@ -172,6 +225,8 @@ def test_a_word_that_stands_for_no_key_is_left_in_sentences(monkeypatch: pytest.
 def test_a_variable_may_hold_what_is_no_secret(write, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SHORT", "none")
     judge = "{use: llm, model: openai/own, api_base: 'http://${env:SHORT}:${env:SHORT}@host/v1', headers: {x-api-key: '${env:SHORT}'}}"
-    file = write(f"mine: {{retrievers: {{lexical: {{use: bm25}}}}}}\njudge: {{judges: {{llm: {judge}}}}}\n")
+    file = write(
+        f"mine: {{retrievers: {{lexical: {{use: bm25}}}}}}\njudge: {{judges: {{llm: {judge}}}}}\n"
+    )
     spec = load_recipe(file).judge.judges["llm"].spec  # type: ignore[union-attr]
     assert (spec.api_base, spec.headers) == ("http://none:none@host/v1", {"x-api-key": "none"})  # type: ignore[attr-defined]

@@ -1,4 +1,6 @@
-"""Whatever stands in a recipe, loading ends in a recipe or in a RecipeError whose lines have places."""
+"""Whatever stands in a recipe, loading ends in a recipe or in a RecipeError whose lines have
+places.
+"""
 
 import copy
 from pathlib import Path
@@ -9,8 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from recipekit.errors import RecipeError
-from recipekit.recipe.dialect import dump
 from recipekit.recipe.load import load_recipe
+from recipekit.recipe.yaml_format import dump
 
 WHOLE: dict[str, Any] = {
     "recipe": 1,
@@ -24,13 +26,22 @@ WHOLE: dict[str, Any] = {
     },
     "judge": {"judges": {"critic": {"use": "critic", "encoder": "student", "when": ["unjudged"]}}},
     "train": {"phases": {"one": {"loss": {"use": "infonce"}}}},
-    "evaluate": {"evaluators": {"test": {"use": "retrieval", "metrics": ["ndcg@10"]}}, "baselines": {}},
+    "evaluate": {
+        "evaluators": {"test": {"use": "retrieval", "metrics": ["ndcg@10"]}},
+        "baselines": {},
+    },
     "export": {"exporters": {"dish": {"use": "served"}}},
 }
 
 
 def paths(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    items = (
+        value.items()
+        if isinstance(value, dict)
+        else enumerate(value)
+        if isinstance(value, list)
+        else ()
+    )
     return [path, *(inner for key, item in items for inner in paths(item, (*path, key)))]
 
 
@@ -59,19 +70,27 @@ anything = st.sampled_from(
 
 
 @pytest.mark.usefixtures("installed")
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(
     changes=st.lists(st.tuples(st.sampled_from(paths(WHOLE)), anything), max_size=3),
     override=st.tuples(st.sampled_from(paths(WHOLE)[1:]), anything),
 )
-def test_loading_ends_well(changes: list[tuple[tuple[Any, ...], Any]], override: tuple[tuple[Any, ...], Any], tmp_path: Path) -> None:
+def test_loading_ends_well(
+    changes: list[tuple[tuple[Any, ...], Any]],
+    override: tuple[tuple[Any, ...], Any],
+    tmp_path: Path,
+) -> None:
     recipe: Any = copy.deepcopy(WHOLE)
     for path, value in changes:
         holder = recipe
         try:
             for part in path[:-1]:
                 holder = holder[part]
-            holder[path[-1]] = copy.deepcopy(value)  # it may be changed in turn, and stand in itself
+            holder[path[-1]] = copy.deepcopy(
+                value
+            )  # it may be changed in turn, and stand in itself
         except (KeyError, IndexError, TypeError):
             recipe = recipe if path else value
     file = tmp_path / "recipe.yaml"

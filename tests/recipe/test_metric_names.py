@@ -8,7 +8,9 @@ from recipekit.recipe.metrics import METRICS, MetricName, parse_metric
 
 def test_a_name_is_a_metric_and_its_cut_off():
     assert parse_metric("ndcg@10") == ("ndcg", 10)
-    assert [parse_metric(f"{metric}@7") for metric in METRICS] == [(metric, 7) for metric in METRICS]
+    assert [parse_metric(f"{metric}@7") for metric in METRICS] == [
+        (metric, 7) for metric in METRICS
+    ]
 
 
 @pytest.mark.parametrize(
@@ -30,4 +32,6 @@ def test_a_wrong_name_says_what_was_meant(written: str, meant: str | None):
         TypeAdapter(MetricName).validate_python(written)
     message = str(error.value)
     assert f"unknown metric '{written}'." in message
-    assert (f"Did you mean '{meant}'?" if meant else "ndcg@K, map@K, mrr@K, recall@K, precision@K") in message
+    assert (
+        f"Did you mean '{meant}'?" if meant else "ndcg@K, map@K, mrr@K, recall@K, precision@K"
+    ) in message

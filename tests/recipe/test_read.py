@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recipekit.errors import RecipeError
-from recipekit.recipe.dialect import dump
 from recipekit.recipe.read import MAX_BYTES, read_file, read_text
+from recipekit.recipe.yaml_format import dump
 
 
 @pytest.mark.parametrize(
@@ -51,9 +51,22 @@ def test_scalars_mean_what_people_mean(text: str, value: object) -> None:
 
 
 def test_whole_numbers_are_keys_and_other_scalars_that_are_no_text_are_not() -> None:
-    assert read_text("{0: a, 1: b, -2: c, '03': d}\n", "r.yaml").value == {"0": "a", "1": "b", "-2": "c", "03": "d"}
-    told = [str(finding.message) for finding in read_text("{00: a, 0x1: b, 1.0: c, true: d, ~: e, +1: f}\n", "r.yaml").findings]
-    assert told == [f"key {key} is no text: quote it, or choose a word" for key in ("00", "0x1", "1.0", "true", "~", "+1")]
+    assert read_text("{0: a, 1: b, -2: c, '03': d}\n", "r.yaml").value == {
+        "0": "a",
+        "1": "b",
+        "-2": "c",
+        "03": "d",
+    }
+    told = [
+        str(finding.message)
+        for finding in read_text(
+            "{00: a, 0x1: b, 1.0: c, true: d, ~: e, +1: f}\n", "r.yaml"
+        ).findings
+    ]
+    assert told == [
+        f"key {key} is no text: quote it, or choose a word"
+        for key in ("00", "0x1", "1.0", "true", "~", "+1")
+    ]
 
 
 def test_every_key_and_value_has_its_place() -> None:
@@ -70,9 +83,13 @@ def test_block_texts_keep_their_lines_and_tabs() -> None:
     assert not document.findings
 
 
-@pytest.mark.parametrize("text", ["a:\n\tb: 1\n", "a: one\n  \ttwo\n", "a: [1,\n\t2]\n", "a:\n  b: 1\n\t# why\n"])
+@pytest.mark.parametrize(
+    "text", ["a:\n\tb: 1\n", "a: one\n  \ttwo\n", "a: [1,\n\t2]\n", "a:\n  b: 1\n\t# why\n"]
+)
 def test_a_tab_as_indentation_is_named(text: str) -> None:
-    with pytest.raises(RecipeError, match=r"r\.yaml:\d:\d: a tab as indentation: YAML takes spaces only"):
+    with pytest.raises(
+        RecipeError, match=r"r\.yaml:\d:\d: a tab as indentation: YAML takes spaces only"
+    ):
         read_text(text, "r.yaml")
 
 
@@ -111,9 +128,19 @@ def test_a_number_without_end_is_refused() -> None:
 
 
 texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=40)
-scalars = st.none() | st.booleans() | st.integers(-(2**63), 2**63) | st.floats(allow_nan=False, allow_infinity=False) | texts
+scalars = (
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**63)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | texts
+)
 trees = st.recursive(
-    scalars, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text("abc_-1", min_size=1).map("k".__add__), inner, max_size=4)
+    scalars,
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(st.text("abc_-1", min_size=1).map("k".__add__), inner, max_size=4)
+    ),
 )
 
 
@@ -124,9 +151,32 @@ def test_what_is_written_is_read_back(tree: object) -> None:
     assert not [finding for finding in document.findings if "nothing" not in finding.message]
 
 
-@given(st.sampled_from(["no", "1e-5", "017", "0o17", "null", "", " x ", "a: b", "# c", "- d", "${env:X}", "1.0", "x\n y\n", "\ty", "a #b"]))
+@given(
+    st.sampled_from(
+        [
+            "no",
+            "1e-5",
+            "017",
+            "0o17",
+            "null",
+            "",
+            " x ",
+            "a: b",
+            "# c",
+            "- d",
+            "${env:X}",
+            "1.0",
+            "x\n y\n",
+            "\ty",
+            "a #b",
+        ]
+    )
+)
 def test_texts_that_look_like_something_else_stay_texts(text: str) -> None:
-    assert read_text(dump({"key": text, "list": [text]}), "r.yaml").value == {"key": text, "list": [text]}
+    assert read_text(dump({"key": text, "list": [text]}), "r.yaml").value == {
+        "key": text,
+        "list": [text],
+    }
 
 
 @given(st.text(max_size=60))
@@ -140,4 +190,6 @@ def test_any_text_is_a_document_or_a_recipe_error(text: str) -> None:
 def test_infinities_are_no_numbers_of_a_recipe() -> None:
     for text in (".inf", "-.INF", ".nan", "1e999"):
         document = read_text(f"a: {text}", "r.yaml")
-        assert document.findings and not (isinstance(document.value["a"], float) and math.isinf(document.value["a"]))
+        assert document.findings and not (
+            isinstance(document.value["a"], float) and math.isinf(document.value["a"])
+        )

@@ -36,13 +36,21 @@ def test_there_are_shipped_recipes() -> None:
 
 
 @pytest.mark.parametrize("name", shipped())
-def test_shipped_recipes_are_valid_by_schema_and_by_loading(name: str, built_in: dict[str, Any]) -> None:
-    errors = jsonschema.Draft202012Validator(built_in).iter_errors(read_file(shipped()[name], name).value)
+def test_shipped_recipes_are_valid_by_schema_and_by_loading(
+    name: str, built_in: dict[str, Any]
+) -> None:
+    errors = jsonschema.Draft202012Validator(built_in).iter_errors(
+        read_file(shipped()[name], name).value
+    )
     assert [error.message for error in errors] == []
     assert load_recipe(name).name == name
 
 
-SHELF = {"recipe": 1, "name": "x", "collect": {"sources": {"jars": {"use": "shelf", "path": "jars"}}}}
+SHELF = {
+    "recipe": 1,
+    "name": "x",
+    "collect": {"sources": {"jars": {"use": "shelf", "path": "jars"}}},
+}
 
 
 @pytest.mark.parametrize(
@@ -62,7 +70,9 @@ SHELF = {"recipe": 1, "name": "x", "collect": {"sources": {"jars": {"use": "shel
         ({"depth": 5}, False),
     ],
 )
-def test_installed_plugins_are_in_it(retriever: dict[str, Any], valid: bool, installed: Path) -> None:
+def test_installed_plugins_are_in_it(
+    retriever: dict[str, Any], valid: bool, installed: Path
+) -> None:
     validator = jsonschema.Draft202012Validator(recipe_schema())
     assert validator.is_valid({**SHELF, "mine": {"retrievers": {"jars": retriever}}}) is valid
 
@@ -70,8 +80,12 @@ def test_installed_plugins_are_in_it(retriever: dict[str, Any], valid: bool, ins
 @pytest.mark.usefixtures("installed")
 def test_hovering_shows_docs_and_defaults_and_broken_plugins_are_left_out() -> None:
     definitions = recipe_schema()["$defs"]
-    assert definitions["retriever.pantry"]["properties"]["port"]["description"] == "And at which door."
+    assert (
+        definitions["retriever.pantry"]["properties"]["port"]["description"] == "And at which door."
+    )
     assert definitions["retriever.pantry"]["properties"]["port"]["default"] == 9200
-    assert definitions["EvaluateSection"]["properties"]["baselines"]["default"] == {"bm25": {"use": "bm25"}}
+    assert definitions["EvaluateSection"]["properties"]["baselines"]["default"] == {
+        "bm25": {"use": "bm25"}
+    }
     assert "judge.critic" in definitions
     assert "judge.burnt" not in definitions

@@ -18,7 +18,7 @@ description: Finds *tiny* things.
 seed: 13
 encoders: {student: {use: bi_encoder, model: ./model}}
 collect: {sources: {mine: {use: pairs}}}
-mine: {retrievers: {lexical: {use: bm25}}, fuse: rrf, keep: 50}
+mine: {retrievers: {lexical: {use: bm25}}, fusion: rrf, candidates_per_query: 50}
 judge: {judges: {cautious: {use: margin}}}
 train: {encoder: student, dev_metric: mrr@10, phases: {contrastive: {loss: {use: exact_softmax}, query_epochs: 3, cycles: 2}}}
 evaluate: {evaluators: {held_out: {use: retrieval}}}
@@ -29,11 +29,26 @@ export: {exporters: {model: {use: sentence_transformers}}}
 def row(system: str, metric: str, value: float, **more: Any) -> dict[str, Any]:
     interval = {"low": value - 0.02, "high": value + 0.02}
     sample = {"queries": 6, "confidence": 0.95, "resamples": 1000}
-    return {"evaluator": "held_out", "split": "test", "system": system, "metric": metric, "value": value, **interval, **sample, **more}
+    return {
+        "evaluator": "held_out",
+        "split": "test",
+        "system": system,
+        "metric": metric,
+        "value": value,
+        **interval,
+        **sample,
+        **more,
+    }
 
 
 def difference(value: float, p: float) -> dict[str, float]:
-    return {"difference": value, "low": value - 0.01, "high": value + 0.01, "p_value": p / 2, "p_adjusted": p}
+    return {
+        "difference": value,
+        "low": value - 0.01,
+        "high": value + 0.01,
+        "p_value": p / 2,
+        "p_adjusted": p,
+    }
 
 
 METRICS = [
@@ -41,25 +56,60 @@ METRICS = [
     row("bm25", "recall@100", 0.9),
     row("untrained", "ndcg@10", 0.5),
     row("untrained", "recall@100", 0.8),
-    row("trained", "ndcg@10", 0.6, differences={"bm25": difference(0.2, 0.0004), "untrained": difference(0.1, 0.012)}),
-    row("trained", "recall@100", 0.85, differences={"bm25": difference(-0.05, 0.03), "untrained": difference(0.05, 0.4)}),
+    row(
+        "trained",
+        "ndcg@10",
+        0.6,
+        differences={"bm25": difference(0.2, 0.0004), "untrained": difference(0.1, 0.012)},
+    ),
+    row(
+        "trained",
+        "recall@100",
+        0.85,
+        differences={"bm25": difference(-0.05, 0.03), "untrained": difference(0.05, 0.4)},
+    ),
 ]
 
 CURVE = {
-    "curve": [{"step": step, "loss": 2.0 - step / 10, "learning_rate": 5e-5} for step in range(1, 9)],
-    "dev": {"points": [{"step": step, "value": 0.5 + step / 100} for step in (0, 4, 8)], "summary": {"best_step": 8}},
+    "curve": [
+        {"step": step, "loss": 2.0 - step / 10, "learning_rate": 5e-5} for step in range(1, 9)
+    ],
+    "dev": {
+        "points": [{"step": step, "value": 0.5 + step / 100} for step in (0, 4, 8)],
+        "summary": {"best_step": 8},
+    },
 }
 
-BANDS = {"1-10": {"negative": 0, "positive": 2, "ignore": 1}, "11-50": {"negative": 1, "positive": 0, "ignore": 0}}
+BANDS = {
+    "1-10": {"negative": 0, "positive": 2, "ignore": 1},
+    "11-50": {"negative": 1, "positive": 0, "ignore": 0},
+}
 
 SUMMARIES: dict[str, dict[str, Any]] = {
     "collect": {"read": {"queries": 24, "passages": 1036}, "dropped": {"without positive": 2}},
-    "mine": {"candidates": 120000, "recall": {"retrievers": {"lexical": {"10": 0.51234, "50": 0.75}}, "fused": {"10": 0.6, "50": 0.8}}},
+    "mine": {
+        "candidates": 120000,
+        "recall": {
+            "retrievers": {"lexical": {"10": 0.51234, "50": 0.75}},
+            "fused": {"10": 0.6, "50": 0.8},
+        },
+    },
     "judge": {
-        "judges": {"cautious": {"seen": 5, "judged": 4, "verdicts": {"negative": 1, "positive": 2, "ignore": 1}, "by_rank": BANDS}},
+        "judges": {
+            "cautious": {
+                "seen": 5,
+                "judged": 4,
+                "verdicts": {"negative": 1, "positive": 2, "ignore": 1},
+                "by_rank": BANDS,
+            }
+        },
         "false_negatives": {"positive": 2, "ignore": 1},
     },
-    "train": {"steps": 8, "truncated": {"query": 0.0, "passage": 0.9936}, "notes": ["the exact loss read the whole corpus"]},
+    "train": {
+        "steps": 8,
+        "truncated": {"query": 0.0, "passage": 0.9936},
+        "notes": ["the exact loss read the whole corpus"],
+    },
     "evaluate": {"figures": 6},
     "export": {},
 }
@@ -79,9 +129,20 @@ def write_run(tiny_dataset: Dataset, tmp_path: Path) -> Callable[..., Path]:
         folder = tmp_path / "runs" / "tiny" / "20250101T000000Z-abc"
         (folder / "stages").mkdir(parents=True)
         (folder / "recipe.resolved.yaml").write_text(RECIPE)
-        told = {"recipe": "tiny.yaml", "name": "tiny", "seed": 13, "command": "recipekit run tiny.yaml --set seed=13"}
-        times = {"started": "2025-01-01T00:00:00+00:00", "finished": "2025-01-01T00:01:00+00:00", "status": "finished"}
-        (folder / "run.json").write_text(json.dumps({**told, **times, "made": ["judge", "train"], **run}))
+        told = {
+            "recipe": "tiny.yaml",
+            "name": "tiny",
+            "seed": 13,
+            "command": "recipekit run tiny.yaml --set seed=13",
+        }
+        times = {
+            "started": "2025-01-01T00:00:00+00:00",
+            "finished": "2025-01-01T00:01:00+00:00",
+            "status": "finished",
+        }
+        (folder / "run.json").write_text(
+            json.dumps({**told, **times, "made": ["judge", "train"], **run})
+        )
         for stage, summary in stages.items():
             artifact = tiny_dataset.path if stage == "collect" else tmp_path / "cache" / stage
             artifact.mkdir(parents=True, exist_ok=True)
@@ -100,12 +161,16 @@ def write_run(tiny_dataset: Dataset, tmp_path: Path) -> Callable[..., Path]:
 
 def _fill(artifact: Path, stage: str) -> None:
     if stage == "mine":
-        schema = pa.schema([*CANDIDATES, ("rank.lexical", pa.int32()), ("score.lexical", pa.float32())])
+        schema = pa.schema(
+            [*CANDIDATES, ("rank.lexical", pa.int32()), ("score.lexical", pa.float32())]
+        )
         pairs = [(0, 5), (0, 0), (0, 6), (1, 7), (1, 8), (2, 9), (2, 2)]
         query, passage = zip(*pairs, strict=True)
         given, score = [q == p for q, p in pairs], [0.5] * len(pairs)
         write_table(
-            artifact / "candidates.arrow", schema, [pa.table([query, passage, given, score, [3] * len(pairs), score], schema=schema)]
+            artifact / "candidates.arrow",
+            schema,
+            [pa.table([query, passage, given, score, [3] * len(pairs), score], schema=schema)],
         )
     if stage == "judge":
         judged = [
@@ -114,17 +179,32 @@ def _fill(artifact: Path, stage: str) -> None:
             (0, 6, Verdict.POSITIVE, "cautious", "scores *above* the positive"),
             (1, 1, Verdict.POSITIVE, "given", None),
             (1, 7, Verdict.IGNORE, "cautious", None),
-            (2, 2, Verdict.POSITIVE, "cautious", "an overruled given positive"),
+            (2, 2, Verdict.POSITIVE, "cautious", "an overruled source positive"),
             (2, 9, Verdict.POSITIVE, "cautious", None),
         ]
-        query, passage, verdict, judge, reason = (list(column) for column in zip(*judged, strict=True))
+        query, passage, verdict, judge, reason = (
+            list(column) for column in zip(*judged, strict=True)
+        )
         judge = pa.array(judge).dictionary_encode().cast(JUDGMENTS.field("judge").type)
         none = [None] * len(judged)
-        columns = [query, passage, [int(v) for v in verdict], none, [0.75] * len(judged), reason, judge]
-        arrays = [
-            column if isinstance(column, pa.Array) else pa.array(column, f.type) for column, f in zip(columns, JUDGMENTS, strict=True)
+        columns = [
+            query,
+            passage,
+            [int(v) for v in verdict],
+            none,
+            [0.75] * len(judged),
+            reason,
+            judge,
         ]
-        write_table(artifact / "judgments.arrow", JUDGMENTS, [pa.Table.from_arrays(arrays, schema=JUDGMENTS)])
+        arrays = [
+            column if isinstance(column, pa.Array) else pa.array(column, f.type)
+            for column, f in zip(columns, JUDGMENTS, strict=True)
+        ]
+        write_table(
+            artifact / "judgments.arrow",
+            JUDGMENTS,
+            [pa.Table.from_arrays(arrays, schema=JUDGMENTS)],
+        )
     if stage == "train":
         (artifact / "training.json").write_text(json.dumps(CURVE))
     if stage == "evaluate":

@@ -44,9 +44,27 @@ def test_tables():
 
 
 def test_numbers_as_people_read_them():
-    assert [figure(value) for value in (1234567, 0.123456, 12345.6, True, None, "x")] == ["1,234,567", "0.1235", "12,346", "yes", "-", "x"]
-    assert [duration(seconds) for seconds in (0.42, 42, 185, 7805, None)] == ["0.4 s", "42 s", "3 min 5 s", "2 h 10 min", "-"]
-    assert [size(n) for n in (12, 812_000_000, 2_140_000_000, None)] == ["12 B", "812 MB", "2.1 GB", "-"]
+    assert [figure(value) for value in (1234567, 0.123456, 12345.6, True, None, "x")] == [
+        "1,234,567",
+        "0.1235",
+        "12,346",
+        "yes",
+        "-",
+        "x",
+    ]
+    assert [duration(seconds) for seconds in (0.42, 42, 185, 7805, None)] == [
+        "0.4 s",
+        "42 s",
+        "3 min 5 s",
+        "2 h 10 min",
+        "-",
+    ]
+    assert [size(n) for n in (12, 812_000_000, 2_140_000_000, None)] == [
+        "12 B",
+        "812 MB",
+        "2.1 GB",
+        "-",
+    ]
     assert [signed(value) for value in (0.0611, -0.05, -0.0002)] == ["+0.061", "-0.050", "+0.000"]
     assert [p_value(p) for p in (0.0004, 0.0312, 1.0)] == ["p < 0.001", "p = 0.031", "p = 1.000"]
 

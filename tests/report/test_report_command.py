@@ -18,7 +18,9 @@ def app() -> typer.Typer:
     return app
 
 
-def test_a_run_is_named_by_its_folder_or_its_recipe(write_run: Callable[..., Path], app: typer.Typer):
+def test_a_run_is_named_by_its_folder_or_its_recipe(
+    write_run: Callable[..., Path], app: typer.Typer
+):
     run = write_run()
     runs = run.parent.parent
     by_folder = CliRunner().invoke(app, [str(run)])
@@ -43,7 +45,10 @@ def test_a_newest_run_that_was_removed_says_which_is_left(write_run: Callable[..
     run = write_run()
     (run.parent / "latest").unlink()
     (run.parent / "latest").symlink_to("gone")
-    with pytest.raises(StoreError, match=rf"latest leads to is not there any more\. The newest that is there is {run}\."):
+    with pytest.raises(
+        StoreError,
+        match=rf"latest leads to is not there any more\. The newest that is there is {run}\.",
+    ):
         find_run("tiny", run.parent.parent)
 
 
@@ -57,16 +62,20 @@ def test_a_newest_run_that_was_removed_says_which_is_left(write_run: Callable[..
         ("stages/collect/labels.arrow", "with `--from collect`"),
         ("stages/mine/candidates.arrow", "with `--from mine`"),
         ("stages/judge/judgments.arrow", "with `--from judge`"),
-        ("stages/judge/trust.json", "with `--from judge`"),
+        ("stages/judge/reliability.json", "with `--from judge`"),
         ("stages/train/training.json", "with `--from train`"),
         ("stages/evaluate/metrics.json", "with `--from evaluate`"),
     ],
 )
 @pytest.mark.parametrize("content", [b'{"name": "ti', b"\xff\xfe", b"3"])
-def test_a_damaged_run_is_told_in_one_line(write_run: Callable[..., Path], file: str, anew: str, content: bytes):
+def test_a_damaged_run_is_told_in_one_line(
+    write_run: Callable[..., Path], file: str, anew: str, content: bytes
+):
     run = write_run()
     (run / file).write_bytes(content)
-    with pytest.raises(StoreError, match=rf"{file}: is damaged; `recipekit run` {anew} makes it anew"):
+    with pytest.raises(
+        StoreError, match=rf"{file}: is damaged; `recipekit run` {anew} makes it anew"
+    ):
         report(str(run))
 
 

@@ -4,15 +4,19 @@ from collections.abc import Callable
 
 import pytest
 
-from recipekit.endpoints.patience import Patience
+from recipekit.engines.retry import RetryPolicy
 
 
 @pytest.fixture
 def assert_light() -> Callable[..., None]:
-    """`assert_light(module, *heavy)`: importing a module in a new process imports none of the heavy ones."""
+    """`assert_light(module, *heavy)`: importing a module in a new process imports none of the heavy
+    ones.
+    """
 
     def check(module: str, *heavy: str) -> None:
-        program = f"import sys, {module}; sys.exit(repr(sorted({set(heavy)} & set(sys.modules)) or ''))"
+        program = (
+            f"import sys, {module}; sys.exit(repr(sorted({set(heavy)} & set(sys.modules)) or ''))"
+        )
         ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
         assert ended.stderr.strip() in ("", "''"), ended.stderr
 
@@ -22,5 +26,9 @@ def assert_light() -> Callable[..., None]:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Waits between attempts last milliseconds, and a quarter of a second at most."""
-    init = Patience.__init__
-    monkeypatch.setattr(Patience, "__init__", lambda self, **given: init(self, **{"first": 0.001, "longest": 0.25, **given}))
+    init = RetryPolicy.__init__
+    monkeypatch.setattr(
+        RetryPolicy,
+        "__init__",
+        lambda self, **given: init(self, **{"first": 0.001, "longest": 0.25, **given}),
+    )

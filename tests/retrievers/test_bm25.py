@@ -12,19 +12,25 @@ from pydantic import ValidationError
 from recipekit.component import QueryBatch
 from recipekit.errors import DataError
 from recipekit.records import Dataset
-from recipekit.retrievers.bm25 import LANGUAGES, STEMMERS, STOP_LISTS, UNSPACED, Bm25
+from recipekit.retrievers.bm25 import LANGUAGES, STEMMERS, STOP_LISTS, UNSPACED, Bm25Spec
 from recipekit.testing import RecordingProgress, context
 
 DATA = Path(__file__).parents[2].parent / "shared" / "data"
 
 
 def search(spec, dataset, scratch, texts, depth=10, progress=None):
-    retriever = spec.build(context(scratch, dataset=dataset, progress=progress or RecordingProgress()))
+    retriever = spec.build(
+        context(scratch, dataset=dataset, progress=progress or RecordingProgress())
+    )
     return retriever.search(QueryBatch(np.arange(len(texts)), texts), depth)
 
 
 def corpus(make_dataset, *texts) -> Dataset:
-    return make_dataset([("q", "a query", "train")], [(f"p{i}", text) for i, text in enumerate(texts)], {(0, 0): 1.0})
+    return make_dataset(
+        [("q", "a query", "train")],
+        [(f"p{i}", text) for i, text in enumerate(texts)],
+        {(0, 0): 1.0},
+    )
 
 
 def lines(path: Path) -> list[dict]:
@@ -34,7 +40,9 @@ def lines(path: Path) -> list[dict]:
 def test_scores_are_lucenes(make_dataset, tmp_path):
     texts = ["red fox red", "red hen", "blue whale in the deep blue sea", "hen"]
     dataset = corpus(make_dataset, *texts)
-    hits = search(Bm25(stemmer="none", stop_words="none"), dataset, tmp_path, ["red hen red"], depth=4)
+    hits = search(
+        Bm25Spec(stemmer="none", stop_words="none"), dataset, tmp_path, ["red hen red"], depth=4
+    )
 
     counts = [Counter(text.split()) for text in texts]
     mean = np.mean([count.total() for count in counts])
@@ -43,7 +51,9 @@ def test_scores_are_lucenes(make_dataset, tmp_path):
         df = sum(term in count for count in counts)
         idf = math.log(1 + (4 - df + 0.5) / (df + 0.5))
         for row, count in enumerate(counts):
-            expected[row] += idf * count[term] / (count[term] + 0.9 * (1 - 0.4 + 0.4 * count.total() / mean))
+            expected[row] += (
+                idf * count[term] / (count[term] + 0.9 * (1 - 0.4 + 0.4 * count.total() / mean))
+            )
     assert hits.rows.tolist() == [[1, 0, 3, -1]], "the whale has no word of the query: it is no hit"
     np.testing.assert_allclose(hits.scores[0, :3], expected[[1, 0, 3]], rtol=1e-5)
     assert np.isneginf(hits.scores[0, 3])
@@ -51,18 +61,20 @@ def test_scores_are_lucenes(make_dataset, tmp_path):
 
 def test_queries_are_stemmed_and_stopped_as_the_passages_were(make_dataset, tmp_path):
     dataset = corpus(make_dataset, "The cats are sleeping", "a dog", "the the the")
-    hits = search(Bm25(), dataset, tmp_path, ["sleep, cat!", "the", "zebra", ""], depth=2)
+    hits = search(Bm25Spec(), dataset, tmp_path, ["sleep, cat!", "the", "zebra", ""], depth=2)
     assert hits.rows.tolist() == [[0, -1], [-1, -1], [-1, -1], [-1, -1]]
 
 
 def test_stop_words_of_ones_own(make_dataset, tmp_path):
     dataset = corpus(make_dataset, "the Function", "class")
-    assert search(Bm25(stop_words=("FUNCTION",)), dataset, tmp_path, ["function", "the"], 1).rows.tolist() == [[-1], [0]]
+    assert search(
+        Bm25Spec(stop_words=("FUNCTION",)), dataset, tmp_path, ["function", "the"], 1
+    ).rows.tolist() == [[-1], [0]]
 
 
 def test_ties_go_to_the_lower_row_even_at_the_edge(make_dataset, tmp_path):
     dataset = corpus(make_dataset, *["same words"] * 30, "same words and more same words")
-    hits = search(Bm25(), dataset, tmp_path, ["same words"], depth=5)
+    hits = search(Bm25Spec(), dataset, tmp_path, ["same words"], depth=5)
     assert hits.rows.tolist() == [[30, 0, 1, 2, 3]]
 
 
@@ -77,11 +89,13 @@ def test_the_index_is_an_artifact_without_pickles_and_is_reused(tiny_dataset, tm
             built.append(identity)
         return tmp_path / str(built.index(identity))
 
-    for spec in (Bm25(), Bm25(depth=7), Bm25(b=0.75)):
+    for spec in (Bm25Spec(), Bm25Spec(depth=7), Bm25Spec(b=0.75)):
         retriever = spec.build(context(tmp_path, dataset=tiny_dataset, artifact=artifact))
         rows = tiny_dataset.rows("train")
         hits = retriever.search(QueryBatch(rows, tiny_dataset.queries.texts(rows)), 5)
-        assert (hits.rows == rows[:, None]).any(axis=1).all(), "each query's words stand in its own passage"
+        assert (hits.rows == rows[:, None]).any(axis=1).all(), (
+            "each query's words stand in its own passage"
+        )
     assert len(built) == 2, "the depth decides nothing about the index"
     files = list((tmp_path / "0").iterdir())
     assert {file.suffix for file in files} == {".npy", ".json"}
@@ -92,31 +106,45 @@ def test_the_index_is_an_artifact_without_pickles_and_is_reused(tiny_dataset, tm
 
 def test_chinese_is_found_by_bigrams(make_dataset, tmp_path):
     dataset = corpus(make_dataset, "北京是中国的首都", "东京是日本的首都", "我喜欢猫")
-    assert search(Bm25(language="chinese"), dataset, tmp_path, ["中国首都", "猫"], 2).rows.tolist() == [[0, 1], [-1, -1]]
+    assert search(
+        Bm25Spec(language="chinese"), dataset, tmp_path, ["中国首都", "猫"], 2
+    ).rows.tolist() == [[0, 1], [-1, -1]]
 
 
 def test_warns_where_nobody_said_that_the_script_has_no_spaces(make_dataset, tmp_path):
-    dataset, progress = corpus(make_dataset, "北京是中国的首都", "东京是日本的首都"), RecordingProgress()
-    search(Bm25(), dataset, tmp_path / "english", ["中国"], progress=progress)
+    dataset, progress = (
+        corpus(make_dataset, "北京是中国的首都", "东京是日本的首都"),
+        RecordingProgress(),
+    )
+    search(Bm25Spec(), dataset, tmp_path / "english", ["中国"], progress=progress)
     assert progress.warnings == [
         "bm25: 100% of the passages' characters are of a script without spaces between words, and language 'english' splits at "
         "spaces: name the language (burmese, chinese, japanese, khmer, lao, thai), or set segment: bigrams"
     ]
-    search(Bm25(segment="bigrams"), dataset, tmp_path / "bigrams", ["中国"], progress=progress)
-    search(Bm25(language="chinese", segment="words"), dataset, tmp_path / "words", ["中国"], progress=progress)
+    search(Bm25Spec(segment="bigrams"), dataset, tmp_path / "bigrams", ["中国"], progress=progress)
+    search(
+        Bm25Spec(language="chinese", segment="words"),
+        dataset,
+        tmp_path / "words",
+        ["中国"],
+        progress=progress,
+    )
     assert len(progress.warnings) == 1
 
 
 def test_passages_without_a_word(make_dataset, tmp_path):
     with pytest.raises(DataError, match="no words to index in 2 passages"):
-        search(Bm25(), corpus(make_dataset, "", "the"), tmp_path, ["x"])
+        search(Bm25Spec(), corpus(make_dataset, "", "the"), tmp_path, ["x"])
 
 
 def test_a_misspelt_language_is_told_at_validation(assert_light):
-    with pytest.raises(ValidationError, match=r"unknown 'englsh'. Did you mean 'english'\? Choose from arabic, .*write 'none'"):
-        Bm25(language="englsh")
+    with pytest.raises(
+        ValidationError,
+        match=r"unknown 'englsh'. Did you mean 'english'\? Choose from arabic, .*write 'none'",
+    ):
+        Bm25Spec(language="englsh")
     with pytest.raises(ValidationError, match=r"unknown 'porter2'\. Did you mean 'porter'\?"):
-        Bm25(stemmer="porter2")
+        Bm25Spec(stemmer="porter2")
     assert_light("recipekit.retrievers.bm25", "bm25s", "Stemmer", "torch")
 
 
@@ -127,25 +155,40 @@ def test_the_names_are_the_libraries_own():
     assert {*STOP_LISTS, *UNSPACED} < set(LANGUAGES)
 
 
-@pytest.mark.parametrize(("name", "expected", "within"), [("nfcorpus", 0.32, 0.006), ("scifact", 0.68, 0.01)])
+@pytest.mark.parametrize(
+    ("name", "expected", "within"), [("nfcorpus", 0.32, 0.006), ("scifact", 0.68, 0.01)]
+)
 def test_ndcg_on_beir(name, expected, within, make_dataset, tmp_path):
     import pytrec_eval
 
     folder = DATA / name
     if not folder.is_dir():
         pytest.skip(f"needs the BEIR data in {folder}")
-    passages = [(entry["_id"], f"{entry['title']} {entry['text']}") for entry in lines(folder / "corpus.jsonl")]
+    passages = [
+        (entry["_id"], f"{entry['title']} {entry['text']}")
+        for entry in lines(folder / "corpus.jsonl")
+    ]
     texts = {entry["_id"]: entry["text"] for entry in lines(folder / "queries.jsonl")}
     qrels: dict[str, dict[str, int]] = {}
     for line in (folder / "qrels" / "test.tsv").read_text().splitlines()[1:]:
         query, passage, grade = line.split("\t")
         qrels.setdefault(query, {})[passage] = int(grade)
-    dataset = make_dataset([(query, texts[query], "test") for query in qrels], passages, {(0, 0): 1.0})
+    dataset = make_dataset(
+        [(query, texts[query], "test") for query in qrels], passages, {(0, 0): 1.0}
+    )
 
-    hits = search(Bm25(), dataset, tmp_path / "index", [texts[query] for query in qrels], depth=100)
+    hits = search(
+        Bm25Spec(), dataset, tmp_path / "index", [texts[query] for query in qrels], depth=100
+    )
     run = {
-        query: {passages[row][0]: float(score) for row, score in zip(rows, scores, strict=True) if row >= 0}
+        query: {
+            passages[row][0]: float(score)
+            for row, score in zip(rows, scores, strict=True)
+            if row >= 0
+        }
         for query, rows, scores in zip(qrels, hits.rows, hits.scores, strict=True)
     }
     measured = pytrec_eval.RelevanceEvaluator(qrels, {"ndcg_cut.10"}).evaluate(run)
-    assert sum(value["ndcg_cut_10"] for value in measured.values()) / len(qrels) == pytest.approx(expected, abs=within)
+    assert sum(value["ndcg_cut_10"] for value in measured.values()) / len(qrels) == pytest.approx(
+        expected, abs=within
+    )

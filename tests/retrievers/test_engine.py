@@ -4,7 +4,7 @@ import pytest
 
 from recipekit.errors import ComponentError
 from recipekit.records import TextTable
-from recipekit.retrievers.engine import IdRows, Mark, UnknownIds, hits_of, mark_of
+from recipekit.retrievers.engine import IdRows, OwnershipTag, UnknownIds, hits_of, mark_of
 
 
 def table(*ids: str) -> TextTable:
@@ -29,9 +29,13 @@ def test_every_id_of_many_is_found():
 
 def test_a_mark_survives_the_server_and_strangers_have_none():
     mark = mark_of("elasticsearch", {"k1": 0.9}, owner="me", corpus="d", rows=3)
-    assert Mark.read(mark.as_json()) == mark
+    assert OwnershipTag.read(mark.as_json()) == mark
     assert (
-        Mark.read(None) is Mark.read({}) is Mark.read({"made_by": "recipekit"}) is Mark.read({**mark.as_json(), "made_by": "you"}) is None
+        OwnershipTag.read(None)
+        is OwnershipTag.read({})
+        is OwnershipTag.read({"made_by": "recipekit"})
+        is OwnershipTag.read({**mark.as_json(), "made_by": "you"})
+        is None
     )
 
 
@@ -50,7 +54,8 @@ def test_unknown_ids_are_counted_and_too_many_are_an_error():
     unknown.add(["a", "b", "c", "d"], np.array([0, 1, 2, -1]))
     assert (unknown.hits, unknown.unknown) == (4, 1)
     with pytest.raises(
-        ComponentError, match=r"index 'y': 2 of 5 hits are passages that were not collected, 'e' for one; max_unknown allows 25%"
+        ComponentError,
+        match=r"index 'y': 2 of 5 hits are passages that were not collected, 'e' for one; max_unknown allows 25%",
     ):
         unknown.add(["e"], np.array([-1]))
 

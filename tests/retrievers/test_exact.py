@@ -4,7 +4,7 @@ import numpy as np
 
 from recipekit.component import Embeddings, QueryBatch
 from recipekit.records import Dataset
-from recipekit.retrievers.exact import Exact
+from recipekit.retrievers.exact import ExactSpec
 from recipekit.testing import context
 
 
@@ -20,7 +20,9 @@ def test_ranks_by_inner_product_of_its_own_encoder(tmp_path: Path, tiny_dataset:
         asked.append((name, side))
         return Embeddings(tmp_path, matrices[side], normalized=False)
 
-    retriever = Exact(encoder="teacher", depth=3).build(context(tmp_path / "scratch", dataset=tiny_dataset, embeddings=embeddings))
+    retriever = ExactSpec(encoder="teacher", depth=3).build(
+        context(tmp_path / "scratch", dataset=tiny_dataset, embeddings=embeddings)
+    )
     rows = np.array([5, 2, 23])
     hits = retriever.search(QueryBatch(rows, tiny_dataset.queries.texts(rows)), 3)
 

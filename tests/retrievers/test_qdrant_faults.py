@@ -1,4 +1,7 @@
-"""What goes wrong at a server, and what becomes of it: a wait, or one clear error. Never a shorter list."""
+"""What goes wrong at a server, and what becomes of it: a wait, or one clear error.
+
+Never a shorter list.
+"""
 
 import re
 from collections.abc import Callable, Mapping
@@ -15,7 +18,7 @@ from qdrant_client import QdrantClient
 from recipekit.component import Context, Embeddings, QueryBatch
 from recipekit.errors import ComponentError
 from recipekit.records import Dataset
-from recipekit.retrievers.qdrant import Qdrant
+from recipekit.retrievers.qdrant import QdrantSpec
 from recipekit.testing import context
 from servers.proxy import Answer, Call, Cut, Proxy, Rewrite
 
@@ -29,16 +32,23 @@ pytestmark = pytest.mark.usefixtures("impatient")
 @pytest.fixture
 def dataset(make_dataset: Callable[..., Dataset]) -> Dataset:
     queries = [(f"q{n}", f"query {n}", "train") for n in range(QUERIES)]
-    return make_dataset(queries, [(f"p{n}", f"passage {n}") for n in range(PASSAGES)], {(0, 0): 1.0})
+    return make_dataset(
+        queries, [(f"p{n}", f"passage {n}") for n in range(PASSAGES)], {(0, 0): 1.0}
+    )
 
 
 @pytest.fixture
 def around(tmp_path: Path, dataset: Dataset) -> Context:
     random = np.random.default_rng(5)
-    matrices = {"query": random.standard_normal((QUERIES, DIMENSION)), "passage": random.standard_normal((PASSAGES, DIMENSION))}
+    matrices = {
+        "query": random.standard_normal((QUERIES, DIMENSION)),
+        "passage": random.standard_normal((PASSAGES, DIMENSION)),
+    }
 
     def embeddings(name: str, side: str) -> Embeddings:
-        return Embeddings(tmp_path / side, matrices[side].astype(np.float32), normalized=False, key=side)
+        return Embeddings(
+            tmp_path / side, matrices[side].astype(np.float32), normalized=False, key=side
+        )
 
     return context(tmp_path / "scratch", dataset=dataset, embeddings=embeddings, owner=OWNER)
 
@@ -55,38 +65,64 @@ def proxy(qdrant):
         yield proxy
 
 
-def spec(url: str, **fields: Any) -> Qdrant:
-    return Qdrant(**{"encoder": "student", "url": url, "depth": 10, "exact": True, "batch_size": 100, "attempts": 3, **fields})
+def spec(url: str, **fields: Any) -> QdrantSpec:
+    return QdrantSpec(
+        **{
+            "encoder": "student",
+            "url": url,
+            "depth": 10,
+            "exact": True,
+            "batch_size": 100,
+            "attempts": 3,
+            **fields,
+        }
+    )
 
 
-def collection(found: Qdrant) -> str:
+def collection(found: QdrantSpec) -> str:
     [index] = [index for index in found.remote().indices() if index.owner == OWNER]
     return index.name
 
 
 def held(url: str, name: str, key: str | None = None) -> int:
-    client = QdrantClient(url=url, headers={"api-key": key} if key else None, check_compatibility=False)
+    client = QdrantClient(
+        url=url, headers={"api-key": key} if key else None, check_compatibility=False
+    )
     try:
         return client.count(name, exact=True).count
     finally:
         client.close()
 
 
-# What passes ---------------------------------------------------------------------------------------------------------
+# What passes
+# ---------------------------------------------------------------------------------------------------------
 
 PASSING = {
     "too many requests": Answer(429, {"Retry-After": "0"}),
-    "too many requests until a date": Answer(429, {"Retry-After": format_datetime(datetime.now(UTC) - timedelta(hours=1), usegmt=True)}),
+    "too many requests until a date": Answer(
+        429, {"Retry-After": format_datetime(datetime.now(UTC) - timedelta(hours=1), usegmt=True)}
+    ),
     "unavailable": Answer(503, {"Retry-After": "0"}),
-    "a fault": Answer(500, {}, {"status": {"error": "Service internal error: 1 of 1 read operations failed"}}),
-    "a time-out on a shard": Answer(500, {}, {"status": {"error": "Timeout error: Operation 'Search' timed out after 60 seconds"}}),
+    "a fault": Answer(
+        500, {}, {"status": {"error": "Service internal error: 1 of 1 read operations failed"}}
+    ),
+    "a time-out on a shard": Answer(
+        500,
+        {},
+        {"status": {"error": "Timeout error: Operation 'Search' timed out after 60 seconds"}},
+    ),
     "a connection cut before": Cut(),
     "a connection cut after": Cut(after=True),
 }
 
 
 LOADING, SEARCHING = ("PUT", "/points"), ("POST", "/query/batch")
-OTHERS = [("PATCH", "/collections/"), ("PUT", "/collections/recipekit-"), ("POST", "/count"), ("GET", "/exists")]
+OTHERS = [
+    ("PATCH", "/collections/"),
+    ("PUT", "/collections/recipekit-"),
+    ("POST", "/count"),
+    ("GET", "/exists"),
+]
 
 
 @pytest.mark.parametrize(
@@ -109,22 +145,42 @@ def test_what_passes_is_waited_for(action, request_, proxy, around, everyone, qd
 STAYING: Mapping[str, tuple[Any, str, str]] = {
     "too many requests": (Answer(429, {"Retry-After": "0"}), "RK262", "turns requests away (429"),
     "unavailable": (Answer(503), "RK262", "turns requests away (503"),
-    "a fault": (Answer(500, {}, {"status": {"error": "panicked"}}), "RK266", "fails (500 panicked): look into the server's log"),
+    "a fault": (
+        Answer(500, {}, {"status": {"error": "panicked"}}),
+        "RK266",
+        "fails (500 panicked): look into the server's log",
+    ),
     "no time": (Answer(504), "RK261", "did not answer in time (504"),
     "a full disk": (
-        Answer(500, {}, {"status": {"error": "Service internal error: No space left on device: WAL buffer size exceeds available disk"}}),
+        Answer(
+            500,
+            {},
+            {
+                "status": {
+                    "error": "Service internal error: No space left on device: WAL buffer size exceeds available disk"
+                }
+            },
+        ),
         "RK265",
         "free or add space on the server's disk",
     ),
     "a connection cut": (Cut(), "RK260", "broke the connection"),
     "no JSON": (Answer(200, {}, b"<html>a login page"), "RK268", "does not understand"),
-    "forbidden": (Answer(403, {}, {"status": {"error": "Forbidden: Write access"}}), "RK263", "does not allow this (403 Forbidden: Write"),
+    "forbidden": (
+        Answer(403, {}, {"status": {"error": "Forbidden: Write access"}}),
+        "RK263",
+        "does not allow this (403 Forbidden: Write",
+    ),
 }
 
 
 @pytest.mark.parametrize(("action", "code", "says"), STAYING.values(), ids=STAYING)
-@pytest.mark.parametrize("request_", [("PUT", "/points"), ("POST", "/query/batch")], ids=["loading", "searching"])
-def test_what_stays_is_one_clear_error(action, code, says, request_, proxy, around, everyone, qdrant):
+@pytest.mark.parametrize(
+    "request_", [("PUT", "/points"), ("POST", "/query/batch")], ids=["loading", "searching"]
+)
+def test_what_stays_is_one_clear_error(
+    action, code, says, request_, proxy, around, everyone, qdrant
+):
     proxy.rule(*request_, action, times=-1)
     with pytest.raises(ComponentError) as raised:
         spec(proxy.url).build(around).search(everyone, 10)
@@ -147,7 +203,9 @@ def test_a_list_that_is_too_short_is_asked_for_again_and_then_an_error(proxy, ar
     assert approximate.counts["asked_again_exactly"] == QUERIES
 
     proxy.rule("POST", "/query/batch", Rewrite(shorter), times=-1)
-    with pytest.raises(ComponentError, match="gave 3 passages where 10 were asked for and 1000 were loaded"):
+    with pytest.raises(
+        ComponentError, match="gave 3 passages where 10 were asked for and 1000 were loaded"
+    ):
         approximate.search(everyone, 10)
 
 
@@ -158,35 +216,50 @@ def test_a_request_without_an_answer_is_given_up_and_told(proxy, around, everyon
     over = threading.Event()
     proxy.rule("POST", "/query/batch", Call(over.wait), times=-1)
     try:
-        with pytest.raises(ComponentError, match=re.escape("did not answer in time (timed out): raise `timeout`")):
+        with pytest.raises(
+            ComponentError, match=re.escape("did not answer in time (timed out): raise `timeout`")
+        ):
             spec(proxy.url, timeout=1, attempts=1).build(around).search(everyone, 10)
     finally:
         over.set()
 
 
-# Versions ------------------------------------------------------------------------------------------------------------
+# Versions
+# ------------------------------------------------------------------------------------------------------------
 
 
 def test_versions_that_clash(proxy, around):
     for version in ("1.15.4", "2.0.0"):
         proxy.rule("GET", "/", Answer(200, {}, {"title": "qdrant", "version": version}))
-    with pytest.raises(ComponentError, match=r"is version 1\.15\.4; recipekit needs 1\.16 or later"):
+    with pytest.raises(
+        ComponentError, match=r"is version 1\.15\.4; recipekit needs 1\.16 or later"
+    ):
         spec(proxy.url).build(around)
-    with pytest.raises(ComponentError, match=r"is version 2\.0\.0, and qdrant-client 1\.\S+ does not speak to it"):
+    with pytest.raises(
+        ComponentError, match=r"is version 2\.0\.0, and qdrant-client 1\.\S+ does not speak to it"
+    ):
         spec(proxy.url).build(around)
 
 
-@pytest.mark.parametrize("answer", [Answer(404), Answer(405), Answer(200, {}, {"name": "node", "version": {"number": "8.19.3"}})])
+@pytest.mark.parametrize(
+    "answer",
+    [Answer(404), Answer(405), Answer(200, {}, {"name": "node", "version": {"number": "8.19.3"}})],
+)
 def test_another_product(proxy, around, answer):
     proxy.rule("GET", "/", answer)
-    with pytest.raises(ComponentError, match=rf"Qdrant at {proxy.url} does not answer as Qdrant does \(.*\): correct `url`") as told:
+    with pytest.raises(
+        ComponentError,
+        match=rf"Qdrant at {proxy.url} does not answer as Qdrant does \(.*\): correct `url`",
+    ) as told:
         spec(proxy.url).build(around)
     assert told.value.code == "RK268"
     assert "\n" not in told.value.message
 
 
 def test_the_grpc_port_as_url(qdrant, around):
-    with pytest.raises(ComponentError, match=r"does not answer as Qdrant does .*which wants its REST port"):
+    with pytest.raises(
+        ComponentError, match=r"does not answer as Qdrant does .*which wants its REST port"
+    ):
         spec(f"http://127.0.0.1:{qdrant.grpc_port}").build(around)
 
 
@@ -196,13 +269,17 @@ def test_versions_somewhat_apart_are_a_warning(proxy, around):
     assert "if anything fails, install qdrant-client 1.29" in around.progress.warnings[0]
 
 
-# A server of our own: keys, kills, disks -----------------------------------------------------------------------------
+# A server of our own: keys, kills, disks
+# -----------------------------------------------------------------------------
 
 
 def test_nobody_answers(around, start_qdrant):
     server = start_qdrant()
     server.kill()
-    with pytest.raises(ComponentError, match=rf"Qdrant at {server.url} cannot be reached \(.*refused\): start it, or correct `url`"):
+    with pytest.raises(
+        ComponentError,
+        match=rf"Qdrant at {server.url} cannot be reached \(.*refused\): start it, or correct `url`",
+    ):
         spec(server.url).build(around)
     with pytest.raises(ComponentError, match="cannot be reached"):
         spec(server.url, collection="papers").fingerprint()
@@ -227,13 +304,21 @@ def test_keys(protocol, around, everyone, start_qdrant):
     server = start_qdrant(api_key=KEY, read_only_key="for reading")
     ways = {"protocol": protocol, "grpc_port": server.grpc_port}
     for key in (None, "a wrong key"):
-        with pytest.raises(ComponentError, match=r"refuses the credentials \(.*\): give a valid key as api_key: \${env:NAME}"):
+        with pytest.raises(
+            ComponentError,
+            match=r"refuses the credentials \(.*\): give a valid key as api_key: \${env:NAME}",
+        ):
             spec(server.url, api_key=key, **ways).build(around)
-    with pytest.raises(ComponentError, match=r"does not allow this \(.*\): give a key that may create and write collections"):
+    with pytest.raises(
+        ComponentError,
+        match=r"does not allow this \(.*\): give a key that may create and write collections",
+    ):
         spec(server.url, api_key="for reading", **ways).build(around)
 
     spec(server.url, api_key=KEY, **ways).build(around)
-    hits = spec(server.url, api_key="for reading", **ways).build(around).search(everyone, 10)  # what is there needs no writing
+    hits = (
+        spec(server.url, api_key="for reading", **ways).build(around).search(everyone, 10)
+    )  # what is there needs no writing
     assert (hits.rows >= 0).all()
 
 
@@ -243,8 +328,14 @@ def test_a_server_killed_while_loading_and_back_in_time(protocol, around, everyo
     with Proxy(server.url) as proxy:
         # REST alone goes through the proxy: for gRPC the kill comes with the request after loading.
         part = ("PUT", "/points") if protocol == "rest" else ("POST", "/points/count")
-        proxy.rule(*part, Call(lambda: (server.kill(), server.start())), after=4 if protocol == "rest" else 0)
-        retriever = spec(proxy.url, protocol=protocol, grpc_port=server.grpc_port, attempts=50).build(around)
+        proxy.rule(
+            *part,
+            Call(lambda: (server.kill(), server.start())),
+            after=4 if protocol == "rest" else 0,
+        )
+        retriever = spec(
+            proxy.url, protocol=protocol, grpc_port=server.grpc_port, attempts=50
+        ).build(around)
         assert (retriever.search(everyone, 10).rows >= 0).all()
     assert held(server.url, collection(spec(server.url))) == PASSAGES
 
@@ -256,10 +347,13 @@ def test_a_disk_that_fills_while_loading(tmp_path, dataset, start_qdrant):
         tmp_path,
         dataset=dataset,
         owner=OWNER,
-        embeddings=lambda name, side: Embeddings(tmp_path, vectors[: QUERIES if side == "query" else None], False),
+        embeddings=lambda name, side: Embeddings(
+            tmp_path, vectors[: QUERIES if side == "query" else None], False
+        ),
     )
     with pytest.raises(
-        ComponentError, match=r"cannot write \(.*No space left on device.*\): free or add space on the server's disk"
+        ComponentError,
+        match=r"cannot write \(.*No space left on device.*\): free or add space on the server's disk",
     ) as raised:
         spec(server.url, protocol="grpc", grpc_port=server.grpc_port, batch_size=500).build(around)
     assert raised.value.code == "RK265"
@@ -269,7 +363,9 @@ def test_a_server_killed_while_loading_and_back_later(around, everyone, start_qd
     server = start_qdrant()
     with Proxy(server.url) as proxy:
         proxy.rule("PUT", "/points", Call(server.kill), after=4)
-        with pytest.raises(ComponentError, match=r"run again; what is loaded stays loaded|cannot be reached"):
+        with pytest.raises(
+            ComponentError, match=r"run again; what is loaded stays loaded|cannot be reached"
+        ):
             spec(proxy.url, attempts=2).build(around)
     server.start()
     name = collection(spec(server.url))
@@ -281,7 +377,10 @@ def test_a_server_killed_while_loading_and_back_later(around, everyone, start_qd
         assert len(proxy.asked("PUT", "/points")) < PASSAGES / 100 + 1
         assert (retriever.search(everyone, 10).rows >= 0).all()
     assert held(server.url, name) == PASSAGES
-    assert any(f"{before} of {PASSAGES} points are there from an earlier attempt" in str(event) for event in around.progress.events)
+    assert any(
+        f"{before} of {PASSAGES} points are there from an earlier attempt" in str(event)
+        for event in around.progress.events
+    )
 
 
 def test_only_blocks_that_are_not_whole_are_loaded_again(around, qdrant, proxy, monkeypatch):
@@ -295,16 +394,23 @@ def test_only_blocks_that_are_not_whole_are_loaded_again(around, qdrant, proxy, 
     spec(proxy.url).build(around)
     assert len(proxy.asked("PUT", "/points")) == 2
     assert held(qdrant.url, name) == PASSAGES
-    assert "held 1000 points when it was done and now holds 999: somebody changed it" in around.progress.warnings[0]
+    assert (
+        "held 1000 points when it was done and now holds 999: somebody changed it"
+        in around.progress.warnings[0]
+    )
 
 
 def test_points_that_are_not_ours_in_a_collection_of_ours(around, qdrant):
     spec(qdrant.url).build(around)
     name = collection(spec(qdrant.url))
     client = QdrantClient(url=qdrant.url, check_compatibility=False)
-    client.upload_collection(name, vectors=np.ones((1, DIMENSION), np.float32), ids=[PASSAGES + 5], wait=True)
+    client.upload_collection(
+        name, vectors=np.ones((1, DIMENSION), np.float32), ids=[PASSAGES + 5], wait=True
+    )
     client.close()
-    with pytest.raises(ComponentError, match=r"holds 1001 points of 1000 passages: somebody wrote to it; delete it"):
+    with pytest.raises(
+        ComponentError, match=r"holds 1001 points of 1000 passages: somebody wrote to it; delete it"
+    ):
         spec(qdrant.url).build(around)
 
 

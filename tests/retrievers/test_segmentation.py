@@ -10,7 +10,10 @@ from recipekit.retrievers.segmentation import bigrams, normalized, unspaced_shar
         ("read_table(path)", ["read", "table", "path"]),
         ("Zu\u0308rich cafe\u0301", ["zürich", "café"]),
         ("हिन्दी में", ["हिन्दी", "में"]),
-        ("\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645", ["\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645"]),
+        (
+            "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645",
+            ["\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645"],
+        ),
         ("\uff46\uff55\uff4c\uff4c \ufb01nd", ["full", "find"]),
         ("", []),
         ("?!", []),

@@ -3,7 +3,7 @@ import pytest
 
 from recipekit.component import Hits
 from recipekit.errors import ComponentError
-from recipekit.records import places_in_runs
+from recipekit.records import positions_in_groups
 from recipekit.search.fusion import cut, fuse
 
 
@@ -12,7 +12,10 @@ def hits(*lists):
     depth = max(map(len, lists), default=0)
     rows = [[*found, *[-1] * (depth - len(found))] for found in lists]
     scores = [[*found.values(), *[-np.inf] * (depth - len(found))] for found in lists]
-    return Hits(np.array(rows, np.int32).reshape(len(lists), depth), np.array(scores, np.float32).reshape(len(lists), depth))
+    return Hits(
+        np.array(rows, np.int32).reshape(len(lists), depth),
+        np.array(scores, np.float32).reshape(len(lists), depth),
+    )
 
 
 LEXICAL = hits({4: 9.0, 2: 5.0, 7: 1.0}, {0: 3.0}, {})
@@ -35,7 +38,9 @@ def test_reciprocal_ranks_are_summed():
 def test_scores_are_scaled_per_query_and_retriever():
     fused = fuse({"lexical": LEXICAL, "dense": DENSE}, "score", {"lexical": 0.5})
     assert listed(fused, 0) == pytest.approx({2: 0.5 * 0.5 + 1, 4: 0.5, 5: 0.0, 7: 0.0})
-    assert listed(fused, 1) == pytest.approx({0: 0.5 + 1, 1: 1.0}), "a list of equal scores counts as 1 throughout"
+    assert listed(fused, 1) == pytest.approx({0: 0.5 + 1, 1: 1.0}), (
+        "a list of equal scores counts as 1 throughout"
+    )
 
 
 def test_union_is_ordered_by_best_rank():
@@ -58,13 +63,24 @@ def test_keep_counts_what_is_not_spared():
     spared = np.isin(fused.passage, [4, 8])
     assert fused.passage[cut(fused, 1, spared)].tolist() == [4, 2, 8, 3]
     assert cut(fused, None, spared).all()
-    assert places_in_runs(fused.query).tolist() == [0, 1, 2, 3, 0]
+    assert positions_in_groups(fused.query).tolist() == [0, 1, 2, 3, 0]
 
 
 def test_batches_in_which_nothing_was_found():
     assert len(fuse({"lexical": hits({}, {})}, "score")) == 0
     assert (
-        len(fuse({"lexical": Hits(np.full((2, 3), -1, np.int32), np.full((2, 3), -np.inf, np.float32)), "dense": hits({}, {})}, "rrf")) == 0
+        len(
+            fuse(
+                {
+                    "lexical": Hits(
+                        np.full((2, 3), -1, np.int32), np.full((2, 3), -np.inf, np.float32)
+                    ),
+                    "dense": hits({}, {}),
+                },
+                "rrf",
+            )
+        )
+        == 0
     )
 
 
@@ -84,9 +100,13 @@ def test_agrees_with_a_loop_over_pairs():
         for name, found in lists.items():
             for rank, passage in enumerate(found.rows[query], start=1):
                 if passage >= 0:
-                    expected[passage] = expected.get(passage, 0) + (3.0 if name == "b" else 1.0) / (60 + rank)
+                    expected[passage] = expected.get(passage, 0) + (3.0 if name == "b" else 1.0) / (
+                        60 + rank
+                    )
         expected = {passage: float(np.float32(score)) for passage, score in expected.items()}
-        assert list(listed(fused, query).items()) == sorted(expected.items(), key=lambda item: (-item[1], item[0]))
+        assert list(listed(fused, query).items()) == sorted(
+            expected.items(), key=lambda item: (-item[1], item[0])
+        )
 
 
 def test_a_passage_twice_in_one_list_is_the_retrievers_fault():

@@ -28,11 +28,17 @@ def reference(queries, passages, depth, exclude=None):
 @settings(max_examples=60, deadline=None)
 def test_equals_a_dense_reference_whatever_the_tiles(data):
     n, n_passages = data.draw(st.integers(1, 9)), data.draw(st.integers(1, 60))
-    depth, tile, block = data.draw(st.integers(1, 70)), data.draw(st.integers(1, 70)), data.draw(st.integers(1, 10))
+    depth, tile, block = (
+        data.draw(st.integers(1, 70)),
+        data.draw(st.integers(1, 70)),
+        data.draw(st.integers(1, 10)),
+    )
     random = np.random.default_rng(data.draw(st.integers(0, 1000)))
     # Small whole numbers: scores are exact, and many of them are equal.
     queries = random.integers(-1, 2, (n, 3)).astype(np.float32)
-    passages = random.integers(-1, 2, (n_passages, 3)).astype(data.draw(st.sampled_from([np.float16, np.float32])))
+    passages = random.integers(-1, 2, (n_passages, 3)).astype(
+        data.draw(st.sampled_from([np.float16, np.float32]))
+    )
     exclude = random.integers(-1, n_passages, n) if data.draw(st.booleans()) else None
     found = exact_top_k(queries, passages, depth, tile=tile, block=block, exclude=exclude)
     rows, scores = reference(queries, passages, depth, exclude)
@@ -47,7 +53,9 @@ def test_real_vectors_give_the_same_bits_in_any_tile_and_batch():
     queries = random.standard_normal((30, 48)).astype(np.float32)
     queries[0] = passages[3]
     whole = exact_top_k(queries, passages, 20)
-    assert whole.rows[0].tolist() == sorted([*range(1, 140, 7), 3])[:20], "copies tie, and the lowest rows come first"
+    assert whole.rows[0].tolist() == sorted([*range(1, 140, 7), 3])[:20], (
+        "copies tie, and the lowest rows come first"
+    )
     for tile, block in ((7, 30), (777, 1), (999, 3), (64, 8)):
         found = exact_top_k(queries, passages, 20, tile=tile, block=block)
         np.testing.assert_array_equal(found.rows, whole.rows)
@@ -56,7 +64,10 @@ def test_real_vectors_give_the_same_bits_in_any_tile_and_batch():
 
 def test_scores_are_float32_inner_products():
     random = np.random.default_rng(4)
-    queries, passages = random.standard_normal((5, 384)).astype(np.float32), random.standard_normal((300, 384)).astype(np.float32)
+    queries, passages = (
+        random.standard_normal((5, 384)).astype(np.float32),
+        random.standard_normal((300, 384)).astype(np.float32),
+    )
     found = exact_top_k(queries, passages, 10)
     rows, scores = reference(queries, passages, 10)
     np.testing.assert_array_equal(found.rows, rows)
@@ -83,7 +94,10 @@ def test_streams_blocks_of_queries():
 
 
 def test_nothing_to_search_with_or_in():
-    assert exact_top_k(np.empty((0, 4), np.float32), np.ones((3, 4), np.float32), 2).rows.shape == (0, 2)
+    assert exact_top_k(np.empty((0, 4), np.float32), np.ones((3, 4), np.float32), 2).rows.shape == (
+        0,
+        2,
+    )
     empty = exact_top_k(np.ones((1, 4), np.float32), np.empty((0, 4), np.float32), 2)
     assert empty.rows.tolist() == [[-1, -1]]
     assert np.isneginf(empty.scores).all()

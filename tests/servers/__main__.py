@@ -29,7 +29,10 @@ def main() -> int:
                 lines.append(f"export QDRANT_GRPC_PORT={server.grpc_port}")
         if not lines:
             return 1
-        print("Give these lines to the shell that runs recipes, which then say url: ${env:QDRANT_URL}:\n", flush=True)
+        print(
+            "Give these lines to the shell that runs recipes, which then say url: ${env:QDRANT_URL}:\n",
+            flush=True,
+        )
         print("\n".join(lines), flush=True)
         print("\nThe servers and what is in them are gone at Ctrl-C.", flush=True)
         signal.pause()

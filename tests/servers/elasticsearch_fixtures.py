@@ -18,14 +18,16 @@ def elasticsearch_node() -> Iterator[ElasticsearchServer]:
     try:
         server = ElasticsearchServer()
     except NotToBeHad as reason:
-        skip("Elasticsearch", str(reason))
+        skip("ElasticsearchRetrieverSpec", str(reason))
     with server:
         yield server
 
 
 @pytest.fixture(scope="session")
 def elasticsearch_url(request: pytest.FixtureRequest) -> str:
-    """Where a server answers: the one that `RECIPEKIT_TEST_ELASTICSEARCH_URL` names, or the session's own."""
+    """Where a server answers: the one that `RECIPEKIT_TEST_ELASTICSEARCH_URL` names, or the
+    session's own.
+    """
     given = os.environ.get("RECIPEKIT_TEST_ELASTICSEARCH_URL")
     return given or request.getfixturevalue("elasticsearch_node").url
 
@@ -51,11 +53,11 @@ def elasticsearch_proxy(elasticsearch_url: str) -> Iterator[Proxy]:
 @pytest.fixture
 def elasticsearch_owner(elasticsearch_url: str) -> Iterator[str]:
     """A cache's name of this test alone; what is made for it on the server is removed afterwards."""
-    from recipekit.retrievers.elasticsearch import Elasticsearch
+    from recipekit.retrievers.elasticsearch import ElasticsearchRetrieverSpec
 
     owner = uuid.uuid4().hex
     yield owner
-    remote = Elasticsearch(url=elasticsearch_url).remote()
+    remote = ElasticsearchRetrieverSpec(url=elasticsearch_url).remote()
     assert remote is not None
     for index in remote.indices():
         if index.owner == owner:
@@ -64,18 +66,26 @@ def elasticsearch_owner(elasticsearch_url: str) -> Iterator[str]:
 
 @pytest.fixture
 def foreign_index(elasticsearch_url: str) -> Iterator[Callable[..., str]]:
-    """`foreign_index(documents, **mapping)`: an index that somebody else filled, from documents by `_id`; its name."""
+    """`foreign_index(documents, **mapping)`: an index that somebody else filled, from documents by
+    `_id`; its name.
+    """
     import elasticsearch
 
     made = []
-    with elasticsearch.Elasticsearch(elasticsearch_url) as client:
+    with elasticsearch.ElasticsearchRetrieverSpec(elasticsearch_url) as client:
 
         def make(documents: Mapping[str, Mapping[str, Any]], **properties: Any) -> str:
             name = f"books-{uuid.uuid4().hex[:8]}"
             made.append(name)
             text = {"type": "text", "analyzer": "english"}
-            client.indices.create(index=name, mappings={"properties": {"text": text, "title": text, **properties}})
-            lines = [line for id, document in documents.items() for line in ({"index": {"_id": id}}, document)]
+            client.indices.create(
+                index=name, mappings={"properties": {"text": text, "title": text, **properties}}
+            )
+            lines = [
+                line
+                for id, document in documents.items()
+                for line in ({"index": {"_id": id}}, document)
+            ]
             assert not client.bulk(index=name, operations=lines, refresh=True)["errors"]
             return name
 

@@ -1,6 +1,8 @@
-"""A real Elasticsearch for the tests: fetched once by Maven, started on a free loopback port, stopped when nobody needs it.
+"""A real Elasticsearch for the tests: fetched once by Maven, started on a free loopback port,
+stopped when nobody needs it.
 
-The server's minimal distribution is a Maven artifact. It refuses to run as root, so that it is given another user there.
+The server's minimal distribution is a Maven artifact. It refuses to run as root, so that it is
+given another user there.
 """
 
 import base64
@@ -53,7 +55,11 @@ class NotToBeHad(Exception):
 def cache() -> Path:
     """A folder outside the tree that every user may read."""
     given = os.environ.get("RECIPEKIT_TEST_CACHE")
-    return Path(given) if given else Path("/var/cache" if os.getuid() == 0 else Path.home() / ".cache") / "recipekit-tests"
+    return (
+        Path(given)
+        if given
+        else Path("/var/cache" if os.getuid() == 0 else Path.home() / ".cache") / "recipekit-tests"
+    )
 
 
 def home() -> Path:
@@ -89,11 +95,20 @@ def _downloaded() -> Path:
     archive = cache() / f"elasticsearch-{VERSION}.zip"
     if not archive.is_file():
         with tempfile.TemporaryDirectory(dir=cache()) as folder:
-            command = ["mvn", "-q", "-B", COPY, f"-Dartifact={ARTIFACT}", f"-DoutputDirectory={folder}"]
+            command = [
+                "mvn",
+                "-q",
+                "-B",
+                COPY,
+                f"-Dartifact={ARTIFACT}",
+                f"-DoutputDirectory={folder}",
+            ]
             done = subprocess.run(command, capture_output=True, text=True, cwd=folder)
             if done.returncode:
                 lines = [line for line in done.stdout.splitlines() if "ERROR" in line]
-                raise NotToBeHad(f"Maven could not fetch {ARTIFACT}: {(lines or ['no reason given'])[0]}")
+                raise NotToBeHad(
+                    f"Maven could not fetch {ARTIFACT}: {(lines or ['no reason given'])[0]}"
+                )
             (Path(folder) / archive.name).rename(archive)
     return archive
 
@@ -118,15 +133,24 @@ def free_port() -> int:
 
 
 class ElasticsearchServer:
-    """One node with a data folder and a port of its own, both kept over `kill` and `start`; a context manager.
+    """One node with a data folder and a port of its own, both kept over `kill` and `start`; a
+    context manager.
 
     Args:
-        secured: TLS with a certificate of our own (`ca_file`), and one user, `USER` with `PASSWORD`, who may do everything.
-        quick: Start in half the time, and run slower after a while: the Java compiler optimises little.
+        secured: TLS with a certificate of our own (`ca_file`), and one user, `USER` with
+            `PASSWORD`, who may do everything.
+        quick: Start in half the time, and run slower after a while: the Java compiler optimises
+            little.
         settings: More settings.
     """
 
-    def __init__(self, *, secured: bool = False, quick: bool = True, settings: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        secured: bool = False,
+        quick: bool = True,
+        settings: Mapping[str, str] | None = None,
+    ) -> None:
         self.home = home()
         self.folder = Path(tempfile.mkdtemp(prefix="recipekit-elasticsearch-"))
         self.port = free_port()
@@ -155,10 +179,15 @@ class ElasticsearchServer:
 
     def start(self) -> None:
         """Start it, and return when it answers."""
-        user = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"] if os.getuid() == 0 else []
+        user = (
+            ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
+            if os.getuid() == 0
+            else []
+        )
         environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith("ES_")},
-            "ES_JAVA_HOME": os.environ.get("ES_JAVA_HOME") or str(Path(shutil.which("java") or "java").resolve().parents[1]),
+            "ES_JAVA_HOME": os.environ.get("ES_JAVA_HOME")
+            or str(Path(shutil.which("java") or "java").resolve().parents[1]),
             "ES_PATH_CONF": str(self.folder / "config"),
             "ES_JAVA_OPTS": self._java,
             "CLI_JAVA_OPTS": "-XX:TieredStopAtLevel=1",  # of the program that only starts the server
@@ -223,7 +252,9 @@ class ElasticsearchServer:
             **(self._secure(config) if self.secured else {}),
             **more,
         }
-        (config / "elasticsearch.yml").write_text("".join(f"{name}: {value}\n" for name, value in settings.items()))
+        (config / "elasticsearch.yml").write_text(
+            "".join(f"{name}: {value}\n" for name, value in settings.items())
+        )
         for name in ("data", "logs", "tmp"):
             (self.folder / name).mkdir()
         if os.getuid() == 0:
@@ -233,10 +264,16 @@ class ElasticsearchServer:
         if shutil.which("openssl") is None:
             raise NotToBeHad("there is no openssl on this machine")
         command = "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=recipekit-tests -addext subjectAltName=IP:127.0.0.1"
-        subprocess.run([*command.split(), "-keyout", str(config / "key.pem"), "-out", str(self.ca_file)], check=True, capture_output=True)
+        subprocess.run(
+            [*command.split(), "-keyout", str(config / "key.pem"), "-out", str(self.ca_file)],
+            check=True,
+            capture_output=True,
+        )
         salt = os.urandom(32)
         hashed = hashlib.pbkdf2_hmac("sha512", PASSWORD.encode(), salt, 10000, 32)
-        encoded = "$".join(["{PBKDF2}10000", base64.b64encode(salt).decode(), base64.b64encode(hashed).decode()])
+        encoded = "$".join(
+            ["{PBKDF2}10000", base64.b64encode(salt).decode(), base64.b64encode(hashed).decode()]
+        )
         (config / "users").write_text(f"{USER}:{encoded}\n")
         (config / "users_roles").write_text(f"superuser:{USER}\n")
         return {

@@ -1,8 +1,10 @@
-"""What the test server says of prompts as our own judge writes them: the truth, wrong at a set rate, pair by pair.
+"""What the test server says of prompts as our own judge writes them: the truth, wrong at a set
+rate, pair by pair.
 
 As a process of its own, with truths as JSON lines `{"query": ..., "passage": ..., "grade": ...}`:
 
-    python tests/servers/openai_server.py --policy tests/servers/fenced_oracle.py:from_file --argument truths.jsonl,scale=3,error=0.1
+    python tests/servers/openai_server.py --policy tests/servers/fenced_oracle.py:from_file
+    --argument truths.jsonl,scale=3,error=0.1
 """
 
 from __future__ import annotations
@@ -29,8 +31,12 @@ def pairs_of(body: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
     return [(query, passage) for passage in passages]
 
 
-def fenced_oracle(truths: Mapping[tuple[str, str], int], form: Form | None = None, **options: Any) -> Oracle:
-    """Answers in a form (by default grades 0 and 1), from grades by (query, passage); a passage that is not among them is 0."""
+def fenced_oracle(
+    truths: Mapping[tuple[str, str], int], form: Form | None = None, **options: Any
+) -> Oracle:
+    """Answers in a form (by default grades 0 and 1), from grades by (query, passage); a passage
+    that is not among them is 0.
+    """
     form = form or Grades((0, 1))
     return Oracle(truths, texts_of, form.write, highest=form.scale[-1], **options)
 
@@ -42,4 +48,6 @@ def from_file(argument: str) -> Oracle:
     lines = map(json.loads, Path(path).read_text().splitlines())
     truths = {(line["query"], line["passage"]): line["grade"] for line in lines}
     form = Grades(tuple(range(int(options.get("scale", 1)) + 1)))
-    return fenced_oracle(truths, form, error_rate=float(options.get("error", 0)), seed=int(options.get("seed", 0)))
+    return fenced_oracle(
+        truths, form, error_rate=float(options.get("error", 0)), seed=int(options.get("seed", 0))
+    )

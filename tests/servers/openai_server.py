@@ -1,7 +1,9 @@
-"""A real HTTP server on loopback that speaks the OpenAI protocol and misbehaves as a test's policy says.
+"""A real HTTP server on loopback that speaks the OpenAI protocol and misbehaves as a test's policy
+says.
 
-A policy is a callable that is given a `Call` and returns an `Answer`. The server counts by itself what it was asked and what
-it would have billed, so that a test need not believe the client's own figures:
+A policy is a callable that is given a `Call` and returns an `Answer`. The server counts by itself
+what it was asked and what it would have billed, so that a test need not believe the client's own
+figures:
 
     with serving(always(text("yes"))) as server:
         ...                       # ask server.url + "/v1"
@@ -10,7 +12,8 @@ it would have billed, so that a test need not believe the client's own figures:
 It runs in a thread of the test, or as a process of its own that prints its URL:
 
     python tests/servers/openai_server.py --port 0 --policy binary --delay 0.01
-    python tests/servers/openai_server.py --port 0 --policy my_policies.py:make_policy --argument truths.json
+    python tests/servers/openai_server.py --port 0 --policy my_policies.py:make_policy --argument
+    truths.json
 """
 
 from __future__ import annotations
@@ -32,7 +35,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-# What a policy is given and gives -----------------------------------------------------------------------------------
+# What a policy is given and gives
+# -----------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -89,10 +93,21 @@ def text(content: str, **changes: Any) -> Answer:
     return Answer(content, **changes)
 
 
-def error(status: int, message: str = "no", *, code: str | None = None, kind: str = "error", **headers: str) -> Answer:
+def error(
+    status: int,
+    message: str = "no",
+    *,
+    code: str | None = None,
+    kind: str = "error",
+    **headers: str,
+) -> Answer:
     """An error status; header names are given with underscores (`retry_after="2"`)."""
     body = {"message": message, "type": kind, "param": None, "code": code}
-    return Answer(status=status, error=body, headers={name.replace("_", "-"): value for name, value in headers.items()})
+    return Answer(
+        status=status,
+        error=body,
+        headers={name.replace("_", "-"): value for name, value in headers.items()},
+    )
 
 
 def rate_limited(seconds: float | None = None) -> Answer:
@@ -116,7 +131,9 @@ def in_turn(answers: Sequence[Answer | Policy], then: Answer | Policy) -> Policy
     return policy
 
 
-def at_rates(faults: Mapping[Callable[[Answer], Answer], float], then: Policy, seed: int = 0) -> Policy:
+def at_rates(
+    faults: Mapping[Callable[[Answer], Answer], float], then: Policy, seed: int = 0
+) -> Policy:
     """A good policy whose answers are spoilt at set rates: `{lambda good: rate_limited(): 0.1}`."""
     chance = random.Random(seed)
 
@@ -133,9 +150,11 @@ def at_rates(faults: Mapping[Callable[[Answer], Answer], float], then: Policy, s
 
 @dataclass(frozen=True)
 class Oracle:
-    """Answers from known truths, wrong at a set rate, and always alike for the same (query, passage).
+    """Answers from known truths, wrong at a set rate, and always alike for the same (query,
+    passage).
 
-    How a prompt is read and how grades are written belongs to whoever wrote the prompt, and is given.
+    How a prompt is read and how grades are written belongs to whoever wrote the prompt, and is
+    given.
     """
 
     truths: Mapping[tuple[str, str], int]
@@ -156,7 +175,9 @@ class Oracle:
 
     def _grade(self, query: str, passage: str) -> int:
         truth = self.truths.get((query, passage), 0)
-        digest = hashlib.blake2b(f"{self.seed}\0{query}\0{passage}".encode(), digest_size=8).digest()
+        digest = hashlib.blake2b(
+            f"{self.seed}\0{query}\0{passage}".encode(), digest_size=8
+        ).digest()
         wrong = int.from_bytes(digest, "big") / 2**64 < self.error_rate
         return self.highest - truth if wrong else truth
 
@@ -164,7 +185,8 @@ class Oracle:
         return Answer(self.write(self.grades(call.body)))
 
 
-# What it would have billed -------------------------------------------------------------------------------------------
+# What it would have billed
+# -------------------------------------------------------------------------------------------
 
 
 def tokens(content: str) -> int:
@@ -174,7 +196,10 @@ def tokens(content: str) -> int:
 
 @dataclass
 class Ledger:
-    """The server's own account. A call is billed when an answer was made, whether or not it arrived."""
+    """The server's own account.
+
+    A call is billed when an answer was made, whether or not it arrived.
+    """
 
     usd_in: float = 1.0
     """A million tokens in."""
@@ -208,7 +233,11 @@ class Ledger:
         cached = usage["prompt_tokens_details"]["cached_tokens"]
         self.tokens_in += usage["prompt_tokens"]
         self.tokens_out += usage["completion_tokens"]
-        dollars = (usage["prompt_tokens"] - cached) * self.usd_in + cached * self.usd_cached + usage["completion_tokens"] * self.usd_out
+        dollars = (
+            (usage["prompt_tokens"] - cached) * self.usd_in
+            + cached * self.usd_cached
+            + usage["completion_tokens"] * self.usd_out
+        )
         self.usd += dollars / 1e6
 
     @property
@@ -239,7 +268,8 @@ class Ledger:
         }
 
 
-# The protocol --------------------------------------------------------------------------------------------------------
+# The protocol
+# --------------------------------------------------------------------------------------------------------
 
 
 def completion(call: Call, answer: Answer) -> dict[str, Any]:
@@ -249,11 +279,18 @@ def completion(call: Call, answer: Answer) -> dict[str, Any]:
     limit = asked.get("max_tokens") or asked.get("max_completion_tokens")
     if limit is not None and tokens(content) + answer.reasoning_tokens > limit:
         content, finish = (
-            content.encode("utf-8", "replace")[: max(0, limit - answer.reasoning_tokens) * 4].decode(errors="ignore"),
+            content.encode("utf-8", "replace")[
+                : max(0, limit - answer.reasoning_tokens) * 4
+            ].decode(errors="ignore"),
             "length",
         )
     message: dict[str, Any] = {"role": "assistant", "content": content, "refusal": answer.refusal}
-    choice: dict[str, Any] = {"index": 0, "message": message, "finish_reason": finish, "logprobs": None}
+    choice: dict[str, Any] = {
+        "index": 0,
+        "message": message,
+        "finish_reason": finish,
+        "logprobs": None,
+    }
     if asked.get("logprobs"):
         pieces = re.findall(r"\s*\w+|\s*[^\w\s]", content)
         choice["logprobs"] = {"content": [_chance(piece, answer.logprob) for piece in pieces]}
@@ -305,7 +342,9 @@ class _Connection(asyncio.Protocol):
         self.buffer += data
         while (end := self.buffer.find(b"\r\n\r\n")) >= 0:
             first, *lines = self.buffer[:end].decode("latin-1").split("\r\n")
-            headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
+            headers = {
+                name.lower(): value for name, _, value in (line.partition(": ") for line in lines)
+            }
             stop = end + 4 + int(headers.get("content-length", 0))
             if len(self.buffer) < stop:
                 return
@@ -316,15 +355,28 @@ class _Connection(asyncio.Protocol):
 
     def route(self, verb: str, path: str, headers: Mapping[str, str], body: bytes) -> None:
         server = self.server
-        if (verb, path) in (("POST", "/v1/chat/completions"), ("POST", "/v1/messages")):  # Anthropic's, for errors: its answers differ
+        if (verb, path) in (
+            ("POST", "/v1/chat/completions"),
+            ("POST", "/v1/messages"),
+        ):  # Anthropic's, for errors: its answers differ
             self.complete(headers, json.loads(body))
         elif (verb, path) == ("GET", "/v1/models"):
-            models = [{"id": name, "object": "model", "created": 0, "owned_by": "tests"} for name in server.models]
-            self.transport.write(_http(200, json.dumps({"object": "list", "data": models}).encode()))
+            models = [
+                {"id": name, "object": "model", "created": 0, "owned_by": "tests"}
+                for name in server.models
+            ]
+            self.transport.write(
+                _http(200, json.dumps({"object": "list", "data": models}).encode())
+            )
         elif (verb, path) == ("GET", "/ledger"):
             self.transport.write(_http(200, json.dumps(server.ledger.summary()).encode()))
         else:
-            self.transport.write(_http(404, b'{"error": {"message": "no such path", "type": "invalid_request_error", "code": null}}'))
+            self.transport.write(
+                _http(
+                    404,
+                    b'{"error": {"message": "no such path", "type": "invalid_request_error", "code": null}}',
+                )
+            )
 
     def complete(self, headers: Mapping[str, str], body: Mapping[str, Any]) -> None:
         ledger = self.server.ledger
@@ -340,7 +392,11 @@ class _Connection(asyncio.Protocol):
             ledger.bill(body, reply["usage"])
             payload = json.dumps(reply).encode() if answer.body is None else answer.body
         else:
-            payload = json.dumps({"error": answer.error or {}}).encode() if answer.body is None else answer.body
+            payload = (
+                json.dumps({"error": answer.error or {}}).encode()
+                if answer.body is None
+                else answer.body
+            )
         message = _http(answer.status, payload, answer.headers)
         if answer.delay or answer.hang or answer.drip is not None:
             task = asyncio.get_running_loop().create_task(self.send_slowly(message, answer))
@@ -374,7 +430,11 @@ class _Connection(asyncio.Protocol):
 
 
 def _http(status: int, body: bytes, headers: Mapping[str, str] | None = None) -> bytes:
-    lines = [f"HTTP/1.1 {status} -", "content-type: application/json", f"content-length: {len(body)}"]
+    lines = [
+        f"HTTP/1.1 {status} -",
+        "content-type: application/json",
+        f"content-length: {len(body)}",
+    ]
     lines += [f"{name}: {value}" for name, value in (headers or {}).items()]
     return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
 
@@ -382,7 +442,13 @@ def _http(status: int, body: bytes, headers: Mapping[str, str] | None = None) ->
 class OpenAIServer:
     """The server: `url` once it runs, `ledger` as it counts."""
 
-    def __init__(self, policy: Policy, *, ledger: Ledger | None = None, models: Sequence[str] = ("test-model",)) -> None:
+    def __init__(
+        self,
+        policy: Policy,
+        *,
+        ledger: Ledger | None = None,
+        models: Sequence[str] = ("test-model",),
+    ) -> None:
         self.policy = policy
         self.ledger = ledger or Ledger()
         self.models = models
@@ -401,7 +467,9 @@ class OpenAIServer:
 
     async def start(self, port: int = 0) -> asyncio.Server:
         """Listen on loopback."""
-        server = await asyncio.get_running_loop().create_server(lambda: _Connection(self), "127.0.0.1", port, backlog=1024)
+        server = await asyncio.get_running_loop().create_server(
+            lambda: _Connection(self), "127.0.0.1", port, backlog=1024
+        )
         self.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
         return server
 
@@ -441,21 +509,32 @@ def serving(policy: Policy, *, port: int = 0, **options: Any) -> Iterator[OpenAI
         raise server.failure
 
 
-# As a process --------------------------------------------------------------------------------------------------------
+# As a process
+# --------------------------------------------------------------------------------------------------------
 
 
 def numbered_passages(body: Mapping[str, Any]) -> int:
     """How many passages a prompt numbers `[1]`, `[2]`, ... at the start of a line."""
-    return max((int(number) for number in re.findall(r"^\[(\d+)\]", body["messages"][-1]["content"], re.MULTILINE)), default=1)
+    return max(
+        (
+            int(number)
+            for number in re.findall(r"^\[(\d+)\]", body["messages"][-1]["content"], re.MULTILINE)
+        ),
+        default=1,
+    )
 
 
 def binary(call: Call) -> Answer:
-    """`{"relevant": [1]}`, or as many zeros and ones as a prompt numbers passages: the first one is relevant."""
+    """`{"relevant": [1]}`, or as many zeros and ones as a prompt numbers passages: the first one is
+    relevant.
+    """
     return Answer(json.dumps({"verdicts": [1] + [0] * (numbered_passages(call.body) - 1)}))
 
 
 def policy_named(name: str, argument: str | None) -> Policy:
-    """`binary`, or `FILE.py:NAME`: a function that makes the policy, given the argument if there is one."""
+    """`binary`, or `FILE.py:NAME`: a function that makes the policy, given the argument if there is
+    one.
+    """
     if name == "binary":
         return binary
     path, _, function = name.rpartition(":")
@@ -475,7 +554,9 @@ async def _serve_forever(server: OpenAIServer, port: int) -> None:
 
 def main() -> None:
     """Serve until killed. `GET /ledger` tells what was counted."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--policy", default="binary")
     parser.add_argument("--argument", help="handed to the policy's function")

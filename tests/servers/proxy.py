@@ -1,11 +1,13 @@
-"""An HTTP proxy in front of a server, which says on demand what a real server cannot be made to say.
+"""An HTTP proxy in front of a server, which says on demand what a real server cannot be made to
+say.
 
 ```python
 with Proxy("http://127.0.0.1:9200") as proxy:
     proxy.rule("POST", "/_bulk", Answer(429, {"Retry-After": "0"}), times=2)
     proxy.rule("POST", "/_msearch", Rewrite(lambda reply: {**reply, "timed_out": True}))
 ```
-A rule is used for the first `times` requests that it matches; all else goes through. `proxy.seen` holds what was asked.
+A rule is used for the first `times` requests that it matches; all else goes through. `proxy.seen`
+holds what was asked.
 """
 
 import http.client
@@ -21,8 +23,13 @@ from urllib.parse import urlsplit
 
 __all__ = ["Answer", "Call", "Cut", "Proxy", "Request", "Rewrite"]
 
-AS_ELASTICSEARCH = {"content-type": "application/vnd.elasticsearch+json;compatible-with=8", "x-elastic-product": "Elasticsearch"}
-"""Headers of our own answers, unless they say otherwise; the client takes a server without the second for something else."""
+AS_ELASTICSEARCH = {
+    "content-type": "application/vnd.elasticsearch+json;compatible-with=8",
+    "x-elastic-product": "Elasticsearch",
+}
+"""Headers of our own answers, unless they say otherwise; the client takes a server without the
+second for something else.
+"""
 
 
 @dataclass(frozen=True)
@@ -47,7 +54,9 @@ class Answer:
 
 @dataclass(frozen=True)
 class Cut:
-    """Close the connection without an answer: before the server has seen the request, or after it has done what was asked."""
+    """Close the connection without an answer: before the server has seen the request, or after it
+    has done what was asked.
+    """
 
     after: bool = False
 
@@ -61,7 +70,9 @@ class Rewrite:
 
 @dataclass(frozen=True)
 class Call:
-    """Do something of the test's own (kill the server, wait for an event), then let the request through."""
+    """Do something of the test's own (kill the server, wait for an event), then let the request
+    through.
+    """
 
     act: Callable[[], object]
 
@@ -87,15 +98,28 @@ class Proxy:
         self._rules: list[_Rule] = []
         self._lock = threading.Lock()
         self.seen: list[Request] = []
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"proxy": self}))
+        self._server = ThreadingHTTPServer(
+            ("127.0.0.1", 0), type("Handler", (_Handler,), {"proxy": self})
+        )
         self._server.daemon_threads = True
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True
+        )
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self._server.server_address[1]}"
 
-    def rule(self, method: str, part: str, action: Action, *, times: int = 1, body: bytes = b"", after: int = 0) -> None:
+    def rule(
+        self,
+        method: str,
+        part: str,
+        action: Action,
+        *,
+        times: int = 1,
+        body: bytes = b"",
+        after: int = 0,
+    ) -> None:
         """Act on the requests of a method whose path holds `part`, and whose body holds `body`.
 
         Args:
@@ -110,7 +134,9 @@ class Proxy:
 
     def asked(self, method: str, part: str) -> list[Request]:
         """The requests so far of a method whose path holds `part`."""
-        return [request for request in self.seen if request.method == method and part in request.path]
+        return [
+            request for request in self.seen if request.method == method and part in request.path
+        ]
 
     def __enter__(self) -> "Proxy":
         self._thread.start()
@@ -124,7 +150,12 @@ class Proxy:
         with self._lock:
             self.seen.append(request)
             for rule in self._rules:
-                if rule.times and rule.method == request.method and rule.part in request.path and rule.body in request.body:
+                if (
+                    rule.times
+                    and rule.method == request.method
+                    and rule.part in request.path
+                    and rule.body in request.body
+                ):
                     if rule.after:
                         rule.after -= 1
                         continue
@@ -133,17 +164,25 @@ class Proxy:
         return None
 
     def _forward(self, request: Request) -> tuple[int, dict[str, str], bytes]:
-        connection = http.client.HTTPConnection(self._upstream.hostname or "", self._upstream.port, timeout=60)
+        connection = http.client.HTTPConnection(
+            self._upstream.hostname or "", self._upstream.port, timeout=60
+        )
         dropped = {"host", "connection", "content-length", "accept-encoding"}
-        headers = {name: value for name, value in request.headers.items() if name.lower() not in dropped}
+        headers = {
+            name: value for name, value in request.headers.items() if name.lower() not in dropped
+        }
         try:
-            connection.request(request.method, request.path, body=request.body or None, headers=headers)
+            connection.request(
+                request.method, request.path, body=request.body or None, headers=headers
+            )
             reply = connection.getresponse()
             content = reply.read()
         finally:
             connection.close()
         kept = {
-            name: value for name, value in reply.getheaders() if name.lower() not in ("content-length", "connection", "transfer-encoding")
+            name: value
+            for name, value in reply.getheaders()
+            if name.lower() not in ("content-length", "connection", "transfer-encoding")
         }
         return reply.status, kept, content
 
@@ -162,7 +201,11 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _act(self, request: Request, action: Action | None) -> None:
         if isinstance(action, Answer):
-            content = action.body if isinstance(action.body, bytes) else json.dumps(action.body or {}).encode()
+            content = (
+                action.body
+                if isinstance(action.body, bytes)
+                else json.dumps(action.body or {}).encode()
+            )
             return self._reply(action.status, {**AS_ELASTICSEARCH, **action.headers}, content)
         if isinstance(action, Call):
             action.act()

@@ -1,4 +1,6 @@
-"""A real Qdrant for the tests: unpacked once, started on free loopback ports, killed and started again as a test wants."""
+"""A real Qdrant for the tests: unpacked once, started on free loopback ports, killed and started
+again as a test wants.
+"""
 
 import hashlib
 import json
@@ -40,24 +42,41 @@ def binary() -> Path:
     final = cache() / f"{packed[-1].stem}-{told[0][:8]}"
     if not final.is_file():
         cache().mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=cache(), delete=False) as unpacked, lzma.open(packed[-1]) as source:
+        with (
+            tempfile.NamedTemporaryFile(dir=cache(), delete=False) as unpacked,
+            lzma.open(packed[-1]) as source,
+        ):
             shutil.copyfileobj(source, unpacked)
         found = hashlib.sha256(Path(unpacked.name).read_bytes()).hexdigest()
         if found != told[0]:
             Path(unpacked.name).unlink()
-            raise NotToBeHad(f"{packed[-1].name} has sha256 {found}, not {told[0]} as its README.md tells")
+            raise NotToBeHad(
+                f"{packed[-1].name} has sha256 {found}, not {told[0]} as its README.md tells"
+            )
         os.chmod(unpacked.name, 0o755)
         os.replace(unpacked.name, final)
     return final
 
 
 def _mounts() -> bool:
-    command = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", "mount -t tmpfs none /mnt"]
-    return shutil.which("unshare") is not None and subprocess.run(command, capture_output=True, check=False).returncode == 0
+    command = [
+        "unshare",
+        "--user",
+        "--map-root-user",
+        "--mount",
+        "sh",
+        "-c",
+        "mount -t tmpfs none /mnt",
+    ]
+    return (
+        shutil.which("unshare") is not None
+        and subprocess.run(command, capture_output=True, check=False).returncode == 0
+    )
 
 
 class QdrantProcess:
-    """One server with a data folder and ports of its own, all kept over `kill` and `start`; a context manager.
+    """One server with a data folder and ports of its own, all kept over `kill` and `start`; a
+    context manager.
 
     Args:
         api_key: What it wants to be shown; None lets everybody in.
@@ -82,11 +101,20 @@ class QdrantProcess:
         self.url = f"http://127.0.0.1:{self.port}"
         self._process: subprocess.Popen[bytes] | None = None
         self._watchdog: subprocess.Popen[bytes] | None = None
-        service = {"host": "127.0.0.1", "http_port": self.port, "grpc_port": self.grpc_port, "enable_static_content": False}
+        service = {
+            "host": "127.0.0.1",
+            "http_port": self.port,
+            "grpc_port": self.grpc_port,
+            "enable_static_content": False,
+        }
         keys = {"api_key": api_key, "read_only_api_key": read_only_key}
         data = self.folder / "data"
         data.mkdir()
-        storage_paths = {"storage_path": str(data / "storage"), "snapshots_path": str(data / "snapshots"), "wal": {"wal_capacity_mb": 1}}
+        storage_paths = {
+            "storage_path": str(data / "storage"),
+            "snapshots_path": str(data / "snapshots"),
+            "wal": {"wal_capacity_mb": 1},
+        }
         config = {
             "log_level": "WARN", "telemetry_disabled": True, "storage": storage_paths,
             "service": {**service, **{name: key for name, key in keys.items() if key}},
@@ -112,10 +140,17 @@ class QdrantProcess:
         with (self.folder / "output.txt").open("ab") as output:
             command = [str(self._program), "--config-path", str(self.folder / "config.yaml")]
             if self._disk:
-                script = f"mount -t tmpfs -o size={self._disk} none data && exec {shlex.join(command)}"
+                script = (
+                    f"mount -t tmpfs -o size={self._disk} none data && exec {shlex.join(command)}"
+                )
                 command = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", script]
             self._process = subprocess.Popen(
-                command, cwd=self.folder, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
+                command,
+                cwd=self.folder,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
             )
         self._watchdog = watch(self._process, self.folder)
         deadline = time.monotonic() + 60

@@ -7,13 +7,17 @@ from pydantic import ValidationError
 from recipekit.artifacts.key import FileHashes, component_identity
 from recipekit.errors import DataError
 from recipekit.records import Label, Passage, Query
-from recipekit.sources.beir import Beir
+from recipekit.sources.beir import BeirSpec
 from recipekit.testing import check_source, context
 
 DATA = Path(__file__).parents[2].parent / "shared" / "data"
 
-CORPUS = '{"_id": "d1", "title": "Seas", "text": "Salt water."}\n{"_id": 2, "text": "Rivers run."}\n'
-QUERIES = '{"_id": "q1", "text": "sea"}\n{"_id": "q2", "text": "river"}\n{"_id": "q3", "text": "lake"}\n'
+CORPUS = (
+    '{"_id": "d1", "title": "Seas", "text": "Salt water."}\n{"_id": 2, "text": "Rivers run."}\n'
+)
+QUERIES = (
+    '{"_id": "q1", "text": "sea"}\n{"_id": "q2", "text": "river"}\n{"_id": "q3", "text": "lake"}\n'
+)
 TRAIN = "query-id\tcorpus-id\tscore\nq1\td1\t2\nq1\t2\t0\n"
 TEST = "query-id\tcorpus-id\tscore\nq2\t2\t1\n"
 
@@ -31,11 +35,11 @@ def folder(tmp_path: Path) -> Path:
 
 
 def read(folder: Path, **keys) -> list[Passage | Query | Label]:
-    return list(Beir(folder=folder, **keys).build(context(folder / "scratch")).load())
+    return list(BeirSpec(folder=folder, **keys).build(context(folder / "scratch")).load())
 
 
 def test_a_folder_in_beir_layout(folder: Path):
-    source = Beir(folder=folder).build(context(folder / "scratch"))
+    source = BeirSpec(folder=folder).build(context(folder / "scratch"))
     assert list(source.load()) == [
         Passage("d1", "Salt water.", "Seas"),
         Passage("2", "Rivers run."),
@@ -58,28 +62,50 @@ def test_gzipped_files_say_the_same(folder: Path):
 
 def test_splits_choose_the_qrels_files(folder: Path):
     (folder / "qrels/graded.tsv").write_text(TRAIN)
-    assert [record.split for record in read(folder, splits={"dev": "graded.tsv"}) if isinstance(record, Query)] == ["dev"]
-    assert [record.split for record in read(folder, splits={"all": "graded.tsv"}) if isinstance(record, Query)] == [None]
+    assert [
+        record.split
+        for record in read(folder, splits={"dev": "graded.tsv"})
+        if isinstance(record, Query)
+    ] == ["dev"]
+    assert [
+        record.split
+        for record in read(folder, splits={"all": "graded.tsv"})
+        if isinstance(record, Query)
+    ] == [None]
 
 
 def test_a_query_of_two_splits_keeps_its_labels_apart(folder: Path):
     (folder / "qrels/test.tsv").write_text(TEST + "q1\t2\t1\n")
     records = read(folder)
     queries = [record for record in records if isinstance(record, Query)]
-    assert queries == [Query("q1", "sea", "test"), Query("q1@train", "sea", "train"), Query("q2", "river", "test")]
+    assert queries == [
+        Query("q1", "sea", "test"),
+        Query("q1@train", "sea", "train"),
+        Query("q2", "river", "test"),
+    ]
     assert Label("q1@train", "d1", 2.0) in records and Label("q1", "2", 1.0) in records
 
 
 def test_low_grades_can_count_as_negatives(folder: Path):
     (folder / "qrels/train.tsv").write_text(TRAIN + "q3\t2\t1\n")
-    grades = {(r.query_id, r.passage_id): r.grade for r in read(folder, relevant_from=2) if isinstance(r, Label)}
+    grades = {
+        (r.query_id, r.passage_id): r.grade
+        for r in read(folder, min_positive_grade=2)
+        if isinstance(r, Label)
+    }
     assert grades == {("q1", "d1"): 2.0, ("q1", "2"): 0.0, ("q2", "2"): 0.0, ("q3", "2"): 0.0}
 
 
 def test_the_threshold_of_one_split_and_low_grades_that_say_nothing(folder: Path):
     (folder / "qrels/train.tsv").write_text(TRAIN + "q3\t2\t1\n")
-    labels = [record for record in read(folder, relevant_from={"train": 2}, below="unlabelled") if isinstance(record, Label)]
-    test = [record for record in read(folder, splits={"test": "test.tsv"}) if isinstance(record, Label)]
+    labels = [
+        record
+        for record in read(folder, min_positive_grade={"train": 2}, below="unlabelled")
+        if isinstance(record, Label)
+    ]
+    test = [
+        record for record in read(folder, splits={"test": "test.tsv"}) if isinstance(record, Label)
+    ]
     assert labels == [Label("q1", "d1", 2.0), *(label for label in test if label.grade > 0)]
 
 
@@ -87,35 +113,50 @@ def test_nfcorpus_by_link_strength_has_the_positives_of_its_own_qrels(tmp_path: 
     folder = DATA / "nfcorpus"
     if not folder.is_dir():
         pytest.skip("nfcorpus is not beside the repository (../shared/data)")
-    strengths = Beir(folder=folder, splits={"train": "train_321.tsv"}, relevant_from={"train": 2}, below="unlabelled")
-    plain = Beir(folder=folder, splits={"train": "train.tsv"})
-    found, usual = ([r for r in spec.build(context(tmp_path)).load() if isinstance(r, Label)] for spec in (strengths, plain))
-    assert sorted((r.query_id, r.passage_id) for r in found) == sorted((r.query_id, r.passage_id) for r in usual)
+    strengths = BeirSpec(
+        folder=folder,
+        splits={"train": "train_321.tsv"},
+        min_positive_grade={"train": 2},
+        below="unlabelled",
+    )
+    plain = BeirSpec(folder=folder, splits={"train": "train.tsv"})
+    found, usual = (
+        [r for r in spec.build(context(tmp_path)).load() if isinstance(r, Label)]
+        for spec in (strengths, plain)
+    )
+    assert sorted((r.query_id, r.passage_id) for r in found) == sorted(
+        (r.query_id, r.passage_id) for r in usual
+    )
     assert sorted({r.grade for r in found}) == [2, 3]
 
 
 def test_the_files_in_use_are_its_identity(folder: Path):
-    spec = Beir(folder=folder)
+    spec = BeirSpec(folder=folder)
     assert list(spec.files()) == ["corpus.jsonl", "queries.jsonl", "qrels.train", "qrels.test"]
     before = component_identity(spec, "recipekit", "beir", FileHashes())
     (folder / "qrels/unused.tsv").write_text(TEST)
     moved = folder.rename(folder.with_name("moved"))
-    assert component_identity(Beir(folder=moved), "recipekit", "beir", FileHashes()) == before
+    assert component_identity(BeirSpec(folder=moved), "recipekit", "beir", FileHashes()) == before
     (moved / "qrels/test.tsv").write_text(TEST + "q2\td1\t1\n")
-    assert component_identity(Beir(folder=moved), "recipekit", "beir", FileHashes()) != before
+    assert component_identity(BeirSpec(folder=moved), "recipekit", "beir", FileHashes()) != before
 
 
 def test_conformance(folder: Path):
-    check_source(Beir(folder=folder), context(folder / "scratch"))
+    check_source(BeirSpec(folder=folder), context(folder / "scratch"))
 
 
 def test_splits_that_are_none():
     with pytest.raises(ValidationError, match="'train', 'dev', 'test' or 'all'"):
-        Beir(folder="x", splits={"validation": "dev.tsv"})
+        BeirSpec(folder="x", splits={"validation": "dev.tsv"})
 
 
 BAD: dict[str, tuple[str, str | None, dict, str]] = {
-    "no corpus": ("corpus.jsonl", None, {}, "{folder}: there is no corpus.jsonl and no corpus.jsonl.gz"),
+    "no corpus": (
+        "corpus.jsonl",
+        None,
+        {},
+        "{folder}: there is no corpus.jsonl and no corpus.jsonl.gz",
+    ),
     "no such qrels": (
         "qrels/train.tsv",
         TRAIN,
@@ -128,7 +169,12 @@ BAD: dict[str, tuple[str, str | None, dict, str]] = {
         {},
         "{folder}/corpus.jsonl:1: no '_id', as BEIR's format calls it; there are: id, text",
     ),
-    "no text": ("queries.jsonl", '{"_id": "q1", "text": ["a"]}\n', {}, "{folder}/queries.jsonl:1: 'text' is ['a'], which is no text"),
+    "no text": (
+        "queries.jsonl",
+        '{"_id": "q1", "text": ["a"]}\n',
+        {},
+        "{folder}/queries.jsonl:1: 'text' is ['a'], which is no text",
+    ),
     "no JSON": (
         "corpus.jsonl",
         CORPUS + "{oops}\n",
@@ -175,7 +221,10 @@ def test_bytes_that_are_no_text(folder: Path):
     (folder / "corpus.jsonl").write_bytes(CORPUS.encode() + b'{"_id": "3", "text": "\xff"}\n')
     with pytest.raises(DataError) as caught:
         read(folder)
-    assert str(caught.value) == f"{folder}/corpus.jsonl:3: no UTF-8 text: byte 0xff at byte 23 of the line"
+    assert (
+        str(caught.value)
+        == f"{folder}/corpus.jsonl:3: no UTF-8 text: byte 0xff at byte 23 of the line"
+    )
 
 
 def test_a_missing_folder_a_file_in_its_place_and_one_without_qrels(folder: Path, tmp_path: Path):
@@ -191,15 +240,27 @@ def test_a_missing_folder_a_file_in_its_place_and_one_without_qrels(folder: Path
     with pytest.raises(DataError) as caught:
         read(folder)
     listed = "official_test.tsv, official_train.tsv"
-    assert str(caught.value) == f"{folder}/qrels: no train.tsv, dev.tsv or test.tsv; there are {listed}. Name others under `splits`"
+    assert (
+        str(caught.value)
+        == f"{folder}/qrels: no train.tsv, dev.tsv or test.tsv; there are {listed}. Name others under `splits`"
+    )
 
 
 @pytest.mark.parametrize(
     ("name", "passages", "queries", "labels"),
-    [("nfcorpus", 3633, 3237, 134_294), ("scifact", 5183, 1109, 1258), ("cranfield", 1400, 225, 1837), ("medquad", 17_941, 14_344, 16_450)],
+    [
+        ("nfcorpus", 3633, 3237, 134_294),
+        ("scifact", 5183, 1109, 1258),
+        ("cranfield", 1400, 225, 1837),
+        ("medquad", 17_941, 14_344, 16_450),
+    ],
 )
-def test_published_data_sets_have_their_published_sizes(name: str, passages: int, queries: int, labels: int, tmp_path: Path):
+def test_published_data_sets_have_their_published_sizes(
+    name: str, passages: int, queries: int, labels: int, tmp_path: Path
+):
     if not (DATA / name).is_dir():
         pytest.skip(f"{name} is not beside the repository (../shared/data)")
-    kinds = [type(record) for record in Beir(folder=DATA / name).build(context(tmp_path)).load()]
+    kinds = [
+        type(record) for record in BeirSpec(folder=DATA / name).build(context(tmp_path)).load()
+    ]
     assert [kinds.count(kind) for kind in (Passage, Query, Label)] == [passages, queries, labels]

@@ -7,7 +7,7 @@ from pydantic import ValidationError
 
 from recipekit.errors import ComponentError, DataError
 from recipekit.records import Label, Passage, Query
-from recipekit.sources.elasticsearch import Elasticsearch
+from recipekit.sources.elasticsearch import ElasticsearchSourceSpec
 from recipekit.testing import check_source, context
 from servers.proxy import Answer, Rewrite
 
@@ -16,7 +16,12 @@ from servers.proxy import Answer, Rewrite
 def files(tmp_path):
     """Two queries and their judgments, as the fields of a source."""
     queries, qrels = tmp_path / "queries.jsonl", tmp_path / "test.tsv"
-    queries.write_text("".join(json.dumps({"_id": id, "text": text}) + "\n" for id, text in (("q1", "red"), ("q2", "hen"))))
+    queries.write_text(
+        "".join(
+            json.dumps({"_id": id, "text": text}) + "\n"
+            for id, text in (("q1", "red"), ("q2", "hen"))
+        )
+    )
     qrels.write_text("query-id\tcorpus-id\tscore\nq1\td1\t2\nq2\td2\t1\n")
     return {"queries": queries, "qrels": {"test": qrels}}
 
@@ -30,18 +35,36 @@ def read(spec, tmp_path):
 
 
 def test_conformance(elasticsearch_url, foreign_index, files, tmp_path):
-    spec = Elasticsearch(url=elasticsearch_url, index=foreign_index(documents(5)), title_field="title", **files)
+    spec = ElasticsearchSourceSpec(
+        url=elasticsearch_url, index=foreign_index(documents(5)), title_field="title", **files
+    )
     check_source(spec, context(tmp_path / "scratch"))
 
 
 @pytest.mark.parametrize(("page", "concurrency"), [(7, 1), (7, 3), (50, 2), (1000, 4)])
-def test_every_document_once_however_it_is_paged(elasticsearch_url, foreign_index, files, tmp_path, page, concurrency):
+def test_every_document_once_however_it_is_paged(
+    elasticsearch_url, foreign_index, files, tmp_path, page, concurrency
+):
     index = foreign_index(documents(100))
-    spec = Elasticsearch(url=elasticsearch_url, index=index, title_field="title", page=page, concurrency=concurrency, **files)
+    spec = ElasticsearchSourceSpec(
+        url=elasticsearch_url,
+        index=index,
+        title_field="title",
+        page=page,
+        concurrency=concurrency,
+        **files,
+    )
     records = read(spec, tmp_path)
     passages = [record for record in records if isinstance(record, Passage)]
-    assert sorted(passages, key=lambda passage: int(passage.id[1:])) == [Passage(f"d{i}", f"text of {i}", f"title {i}") for i in range(100)]
-    assert records[100:] == [Query("q1", "red", "test"), Query("q2", "hen", "test"), Label("q1", "d1", 2.0), Label("q2", "d2", 1.0)]
+    assert sorted(passages, key=lambda passage: int(passage.id[1:])) == [
+        Passage(f"d{i}", f"text of {i}", f"title {i}") for i in range(100)
+    ]
+    assert records[100:] == [
+        Query("q1", "red", "test"),
+        Query("q2", "hen", "test"),
+        Label("q1", "d1", 2.0),
+        Label("q2", "d2", 1.0),
+    ]
 
 
 def test_fields_and_a_query_of_ones_own(elasticsearch_url, foreign_index, files, tmp_path):
@@ -51,21 +74,31 @@ def test_fields_and_a_query_of_ones_own(elasticsearch_url, foreign_index, files,
         "z": {"isbn": 3, "lang": "en"},
     }
     index = foreign_index(books, isbn={"type": "long"}, lang={"type": "keyword"})
-    spec = Elasticsearch(
-        url=elasticsearch_url, index=index, id_field="isbn", text_field="book.body", where={"term": {"lang": "en"}}, **files
+    spec = ElasticsearchSourceSpec(
+        url=elasticsearch_url,
+        index=index,
+        id_field="isbn",
+        text_field="book.body",
+        where={"term": {"lang": "en"}},
+        **files,
     )
-    assert [record for record in read(spec, tmp_path) if isinstance(record, Passage)] == [Passage("1", "red"), Passage("3", "")]
+    assert [record for record in read(spec, tmp_path) if isinstance(record, Passage)] == [
+        Passage("1", "red"),
+        Passage("3", ""),
+    ]
 
 
 def test_what_is_written_meanwhile_is_not_read(elasticsearch_url, foreign_index, files, tmp_path):
     import elasticsearch
 
     index = foreign_index(documents(30))
-    spec = Elasticsearch(url=elasticsearch_url, index=index, page=10, concurrency=1, **files)
+    spec = ElasticsearchSourceSpec(
+        url=elasticsearch_url, index=index, page=10, concurrency=1, **files
+    )
     before = spec.fingerprint()
     records = spec.build(context(tmp_path)).load()
     read = [next(records)]
-    with elasticsearch.Elasticsearch(elasticsearch_url) as client:
+    with elasticsearch.ElasticsearchSourceSpec(elasticsearch_url) as client:
         client.index(index=index, id="late", document={"text": "late"}, refresh=True)
         client.delete(index=index, id="d29", refresh=True)
     read += [record for record in records if isinstance(record, Passage)]
@@ -74,19 +107,34 @@ def test_what_is_written_meanwhile_is_not_read(elasticsearch_url, foreign_index,
 
 
 def test_what_it_says_of_a_wrong_index(elasticsearch_url, foreign_index, files, tmp_path):
-    index = foreign_index({"a": {"text": ["red", "hen"]}, "b": {"text": "x"}}, year={"type": "long"})
+    index = foreign_index(
+        {"a": {"text": ["red", "hen"]}, "b": {"text": "x"}}, year={"type": "long"}
+    )
     for fields, error, message in (
-        ({"index": "not-there"}, ComponentError, "index 'not-there' does not have it .*correct `index`"),
-        ({"text_field": "txt"}, ComponentError, r"has no field 'txt' \(`text_field`\). Did you mean 'text'\?"),
+        (
+            {"index": "not-there"},
+            ComponentError,
+            "index 'not-there' does not have it .*correct `index`",
+        ),
+        (
+            {"text_field": "txt"},
+            ComponentError,
+            r"has no field 'txt' \(`text_field`\). Did you mean 'text'\?",
+        ),
         ({"title_field": "name"}, ComponentError, r"has no field 'name' \(`title_field`\)"),
         ({}, DataError, f"{index}/a: 'text' holds 2 values; one is wanted"),
         ({"where": {"nonsense": 1}}, ComponentError, "cannot do what it was asked .*nonsense"),
         ({"where": {"match": {"text": "zebra"}}}, DataError, f"index '{index}': no passages"),
     ):
         with pytest.raises(error, match=message):
-            read(Elasticsearch(**{"url": elasticsearch_url, "index": index, **files, **fields}), tmp_path)
+            read(
+                ElasticsearchSourceSpec(
+                    **{"url": elasticsearch_url, "index": index, **files, **fields}
+                ),
+                tmp_path,
+            )
     with pytest.raises(ValidationError, match="queries"):
-        Elasticsearch(index=index)
+        ElasticsearchSourceSpec(index=index)
 
 
 def part_of(reply):
@@ -94,17 +142,32 @@ def part_of(reply):
 
 
 def test_it_is_never_silently_short(elasticsearch_proxy, foreign_index, files, tmp_path):
-    spec = Elasticsearch(url=elasticsearch_proxy.url, index=foreign_index(documents(30)), page=10, concurrency=1, **files)
+    spec = ElasticsearchSourceSpec(
+        url=elasticsearch_proxy.url,
+        index=foreign_index(documents(30)),
+        page=10,
+        concurrency=1,
+        **files,
+    )
     elasticsearch_proxy.rule("POST", "/_search", Rewrite(part_of), after=2)
     elasticsearch_proxy.rule("POST", "/_search", Answer(503, {"Retry-After": "0"}))
     assert sum(isinstance(record, Passage) for record in read(spec, tmp_path)) == 30, "asked again"
-    elasticsearch_proxy.rule("POST", "/_search", Rewrite(lambda reply: {**reply, "hits": {**reply["hits"], "hits": []}}), after=2)
+    elasticsearch_proxy.rule(
+        "POST",
+        "/_search",
+        Rewrite(lambda reply: {**reply, "hits": {**reply["hits"], "hits": []}}),
+        after=2,
+    )
     with pytest.raises(ComponentError, match="gave 10 documents of 30: run again"):
         read(spec, tmp_path)
 
 
-def test_a_point_in_time_that_the_server_dropped(elasticsearch_proxy, foreign_index, files, tmp_path):
-    spec = Elasticsearch(url=elasticsearch_proxy.url, index=foreign_index(documents(3)), **files)
+def test_a_point_in_time_that_the_server_dropped(
+    elasticsearch_proxy, foreign_index, files, tmp_path
+):
+    spec = ElasticsearchSourceSpec(
+        url=elasticsearch_proxy.url, index=foreign_index(documents(3)), **files
+    )
     gone = {"error": {"type": "search_phase_execution_exception", "reason": "all shards failed", "root_cause": [], "caused_by": {
         "type": "search_context_missing_exception", "reason": "No search context found"}}, "status": 404}  # fmt: skip
     elasticsearch_proxy.rule("POST", "/_search", Answer(404, body=gone))

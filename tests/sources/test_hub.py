@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from recipekit.errors import ComponentError, DataError
 from recipekit.records import Label, Passage, Query
-from recipekit.sources.hub import Hub
+from recipekit.sources.hub import HubSpec
 from recipekit.testing import check_source, context
 
 ROWS = [{"question": f"question {i}", "answer": f"answer {i}"} for i in range(40)]
@@ -21,12 +21,14 @@ def folder(tmp_path: Path) -> Path:
     folder = tmp_path / "answers"
     folder.mkdir()
     (folder / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ROWS))
-    (folder / "test.jsonl").write_text(json.dumps({"question": "last one", "answer": "answer 3"}) + "\n")
+    (folder / "test.jsonl").write_text(
+        json.dumps({"question": "last one", "answer": "answer 3"}) + "\n"
+    )
     return folder
 
 
 def read(tmp_path: Path, seed: int = 13, **keys):
-    return list(Hub(**keys).build(context(tmp_path / "scratch", seed=seed)).load())
+    return list(HubSpec(**keys).build(context(tmp_path / "scratch", seed=seed)).load())
 
 
 def queries(records) -> dict[str, str | None]:
@@ -34,7 +36,9 @@ def queries(records) -> dict[str, str | None]:
 
 
 def test_a_folder_of_files(tmp_path: Path, folder: Path):
-    source = Hub(folder=folder, **COLUMNS, splits={"train": "train", "test": "test"}).build(context(tmp_path / "scratch"))
+    source = HubSpec(folder=folder, **COLUMNS, splits={"train": "train", "test": "test"}).build(
+        context(tmp_path / "scratch")
+    )
     records = list(source.load())
     assert queries(records) == {**{row["question"]: "train" for row in ROWS}, "last one": "test"}
     assert sum(isinstance(record, Passage) for record in records) == 40
@@ -42,10 +46,17 @@ def test_a_folder_of_files(tmp_path: Path, folder: Path):
 
 
 def test_a_query_of_two_splits_keeps_its_labels_apart(tmp_path: Path, folder: Path):
-    (folder / "test.jsonl").write_text(json.dumps({"question": "question 3", "answer": "answer 0"}) + "\n")
+    (folder / "test.jsonl").write_text(
+        json.dumps({"question": "question 3", "answer": "answer 0"}) + "\n"
+    )
     records = read(tmp_path, folder=folder, **COLUMNS, splits={"train": "train", "test": "test"})
-    one = [record for record in records if isinstance(record, Query) and record.text == "question 3"]
-    assert [(record.id.rpartition("@")[2], record.split) for record in one] == [(one[0].id, "train"), ("test", "test")]
+    one = [
+        record for record in records if isinstance(record, Query) and record.text == "question 3"
+    ]
+    assert [(record.id.rpartition("@")[2], record.split) for record in one] == [
+        (one[0].id, "train"),
+        ("test", "test"),
+    ]
 
 
 @pytest.mark.parametrize("form", ["parquet", "saved", "saved with splits"])
@@ -65,7 +76,9 @@ def test_other_forms_say_the_same(tmp_path: Path, folder: Path, form: str):
 
 
 def test_streaming_says_the_same(tmp_path: Path, folder: Path):
-    assert read(tmp_path, folder=folder, **COLUMNS, streaming=True) == read(tmp_path, folder=folder, **COLUMNS)
+    assert read(tmp_path, folder=folder, **COLUMNS, streaming=True) == read(
+        tmp_path, folder=folder, **COLUMNS
+    )
 
 
 @pytest.mark.parametrize("streaming", [False, True])
@@ -85,9 +98,13 @@ def write_beir(folder: Path, *parts: str) -> None:
     (folder / corpus / "corpus.jsonl").write_text(
         '{"_id": "1", "title": "Seas", "text": "Salt."}\n{"_id": "2", "title": "", "text": "Rivers."}\n'
     )
-    (folder / queries / "queries.jsonl").write_text('{"_id": "7", "text": "sea"}\n{"_id": "8", "text": "river"}\n')
+    (folder / queries / "queries.jsonl").write_text(
+        '{"_id": "7", "text": "sea"}\n{"_id": "8", "text": "river"}\n'
+    )
     (folder / qrels / "train.jsonl").write_text('{"query-id": 7, "corpus-id": 1, "score": 2}\n')
-    (folder / qrels / "validation.jsonl").write_text('{"query-id": 8, "corpus-id": 2, "score": 1.0}\n')
+    (folder / qrels / "validation.jsonl").write_text(
+        '{"query-id": 8, "corpus-id": 2, "score": 1.0}\n'
+    )
 
 
 WANTED = [
@@ -133,10 +150,11 @@ def test_a_plain_beir_folder_stands_in_for_a_data_set_of_the_hub(tmp_path: Path)
 
 
 def test_conformance(tmp_path: Path, folder: Path):
-    check_source(Hub(folder=folder, **COLUMNS), context(tmp_path / "scratch"))
+    check_source(HubSpec(folder=folder, **COLUMNS), context(tmp_path / "scratch"))
 
 
-# Identity -------------------------------------------------------------------------------------------------------------
+# Identity
+# -------------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -153,10 +171,10 @@ def test_the_revision_is_the_pinned_one_or_the_cached_one(cached: Path):
     refs.mkdir(parents=True)
     (refs / "main").write_text("a" * 40)
     (refs / "v2").write_text("b" * 40)
-    assert Hub(dataset="mteb/seas").fingerprint() == {"dataset": "a" * 40}
-    assert Hub(dataset="mteb/seas", revision="v2").fingerprint() == {"dataset": "b" * 40}
-    assert Hub(dataset="mteb/seas", revision="c" * 40).fingerprint() == {"dataset": "c" * 40}
-    assert Hub(dataset="mteb/seas", folder="seas").fingerprint() is None
+    assert HubSpec(dataset="mteb/seas").fingerprint() == {"dataset": "a" * 40}
+    assert HubSpec(dataset="mteb/seas", revision="v2").fingerprint() == {"dataset": "b" * 40}
+    assert HubSpec(dataset="mteb/seas", revision="c" * 40).fingerprint() == {"dataset": "c" * 40}
+    assert HubSpec(dataset="mteb/seas", folder="seas").fingerprint() is None
 
 
 OFFLINE = (
@@ -167,7 +185,7 @@ OFFLINE = (
 
 def test_offline_is_said_in_a_line(tmp_path: Path, cached: Path):
     with pytest.raises(ComponentError) as unknown:
-        Hub(dataset="mteb/seas").fingerprint()
+        HubSpec(dataset="mteb/seas").fingerprint()
     assert str(unknown.value) == OFFLINE
     with pytest.raises(DataError) as unreachable:
         read(tmp_path, dataset="mteb/seas")
@@ -180,13 +198,19 @@ def test_offline_is_said_in_a_line(tmp_path: Path, cached: Path):
 def test_planning_imports_neither_torch_nor_datasets(folder: Path):
     program = (
         "import sys; from recipekit.sources.hub import Hub\n"
-        f"Hub(folder={str(folder)!r}).files(); Hub(dataset='a/b', revision='c' * 40).fingerprint()\n"
+        f"HubSpec(folder={str(folder)!r}).files(); HubSpec(dataset='a/b', revision='c' * 40).fingerprint()\n"
         "print([name for name in ('torch', 'transformers', 'datasets', 'pandas') if name in sys.modules])"
     )
-    assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout == "[]\n"
+    assert (
+        subprocess.run(
+            [sys.executable, "-c", program], capture_output=True, text=True, check=True
+        ).stdout
+        == "[]\n"
+    )
 
 
-# Mistakes -------------------------------------------------------------------------------------------------------------
+# Mistakes
+# -------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -196,24 +220,39 @@ def test_planning_imports_neither_torch_nor_datasets(folder: Path):
         ({"dataset": "a/b", "qrels": "a/c"}, "qrels belongs to the layout beir"),
         ({"dataset": "a/b", "layout": "beir", "sample": 5}, "sample belongs to the layout pairs"),
         ({"dataset": "a/b", "layout": "beir", "query": "q"}, "query belongs to the layout pairs"),
-        ({"dataset": "a/b", "split_column": "s", "splits": {"train": "train"}}, "split_column contradicts splits"),
+        (
+            {"dataset": "a/b", "split_column": "s", "splits": {"train": "train"}},
+            "split_column contradicts splits",
+        ),
         ({"dataset": "a b"}, "String should match pattern"),
     ],
 )
 def test_contradictory_keys_are_refused(keys, message: str):
     with pytest.raises(ValidationError, match=message):
-        Hub(**keys)
+        HubSpec(**keys)
 
 
 def test_wrong_columns_splits_and_folders(tmp_path: Path, folder: Path):
     nowhere = tmp_path / "nowhere"
     (tmp_path / "empty").mkdir()
     for keys, message in (
-        ({"folder": folder}, f"{folder} [train]: no column 'query' for `query`; there are: question, answer."),
-        ({"folder": folder, "splits": {"dev": "dev"}}, f"""{folder}: Unknown split "dev". Should be one of ['train', 'test']."""),
+        (
+            {"folder": folder},
+            f"{folder} [train]: no column 'query' for `query`; there are: question, answer.",
+        ),
+        (
+            {"folder": folder, "splits": {"dev": "dev"}},
+            f"""{folder}: Unknown split "dev". Should be one of ['train', 'test'].""",
+        ),
         ({"folder": nowhere}, f"{nowhere}: no such folder"),
-        ({"folder": folder / "test.jsonl"}, f"{folder}/test.jsonl: this is a file, a folder is wanted"),
-        ({"folder": folder, "configuration": "corpse"}, f"{folder} (corpse): BuilderConfig 'corpse' not found. Available: ['default']"),
+        (
+            {"folder": folder / "test.jsonl"},
+            f"{folder}/test.jsonl: this is a file, a folder is wanted",
+        ),
+        (
+            {"folder": folder, "configuration": "corpse"},
+            f"{folder} (corpse): BuilderConfig 'corpse' not found. Available: ['default']",
+        ),
     ):
         with pytest.raises(DataError) as caught:
             read(tmp_path, **keys)
@@ -225,4 +264,6 @@ def test_a_row_that_is_no_text_is_named(tmp_path: Path):
     (tmp_path / "numbers/data.jsonl").write_text('{"query": 1, "positive": "x"}\n')
     with pytest.raises(DataError) as caught:
         read(tmp_path, folder=tmp_path / "numbers")
-    assert str(caught.value) == f"{tmp_path}/numbers [train]: row 1: 'query' holds 1, which is no text"
+    assert (
+        str(caught.value) == f"{tmp_path}/numbers [train]: row 1: 'query' holds 1, which is no text"
+    )

@@ -9,17 +9,21 @@ from pydantic import ValidationError
 
 from recipekit.errors import DataError
 from recipekit.records import Label, Passage, Query
-from recipekit.sources.pairs import Pairs
+from recipekit.sources.pairs import PairsSpec
 from recipekit.testing import check_source, context
 
 
 def read(tmp_path: Path, file: Path, **keys):
     """Labelled pairs by text, {(query, passage): grade}, and the source with its context."""
     built_in = context(tmp_path / "scratch")
-    source = Pairs(file=file, **keys).build(built_in)
+    source = PairsSpec(file=file, **keys).build(built_in)
     records = list(source.load())
     texts = {record.id: record.text for record in records if not isinstance(record, Label)}
-    pairs = {(texts[record.query_id], texts[record.passage_id]): record.grade for record in records if isinstance(record, Label)}
+    pairs = {
+        (texts[record.query_id], texts[record.passage_id]): record.grade
+        for record in records
+        if isinstance(record, Label)
+    }
     return pairs, records, source, built_in.progress.warnings
 
 
@@ -41,7 +45,9 @@ def write_as(folder: Path, name: str, rows: list[dict]) -> Path:
     return path
 
 
-@pytest.mark.parametrize("ending", ["jsonl", "csv", "tsv", "parquet", "jsonl.gz", "csv.gz", "tsv.gz", "parquet.gz"])
+@pytest.mark.parametrize(
+    "ending", ["jsonl", "csv", "tsv", "parquet", "jsonl.gz", "csv.gz", "tsv.gz", "parquet.gz"]
+)
 def test_every_format_is_read_by_column_names(tmp_path: Path, ending: str):
     rows = [
         {"answer": "Paris, it is.", "other": "x", "question": "Capital of France?"},
@@ -54,7 +60,11 @@ def test_every_format_is_read_by_column_names(tmp_path: Path, ending: str):
 
 
 def test_equal_texts_are_one_query_and_one_passage(tmp_path: Path):
-    rows = [{"query": "a", "positive": "x"}, {"query": "a", "positive": "y"}, {"query": "b", "positive": "x"}]
+    rows = [
+        {"query": "a", "positive": "x"},
+        {"query": "a", "positive": "y"},
+        {"query": "b", "positive": "x"},
+    ]
     pairs, records, _, _ = read(tmp_path, write_as(tmp_path, "pairs.jsonl", rows))
     assert list(pairs) == [("a", "x"), ("a", "y"), ("b", "x")]
     assert [record.text for record in records if isinstance(record, Query)] == ["a", "b"]
@@ -62,7 +72,10 @@ def test_equal_texts_are_one_query_and_one_passage(tmp_path: Path):
 
 
 def test_lists_of_positives_and_negatives(tmp_path: Path):
-    rows = [{"query": "a", "positive": ["x", "y"], "negatives": ["z", None, ""]}, {"query": "b", "positive": "y"}]
+    rows = [
+        {"query": "a", "positive": ["x", "y"], "negatives": ["z", None, ""]},
+        {"query": "b", "positive": "y"},
+    ]
     pairs, *_ = read(tmp_path, write_as(tmp_path, "pairs.jsonl", rows), negatives="negatives")
     assert pairs == {("a", "x"): 1.0, ("a", "y"): 1.0, ("a", "z"): 0.0, ("b", "y"): 1.0}
 
@@ -71,30 +84,58 @@ def test_a_column_per_negative(tmp_path: Path):
     path = tmp_path / "pairs.csv"
     path.write_text('query,positive,negative_1,negative_2\na,x,"u\nu",v\nb,y,w,\n')
     pairs, *_ = read(tmp_path, path, negatives=["negative_1", "negative_2"])
-    assert pairs == {("a", "x"): 1.0, ("a", "u\nu"): 0.0, ("a", "v"): 0.0, ("b", "y"): 1.0, ("b", "w"): 0.0}
+    assert pairs == {
+        ("a", "x"): 1.0,
+        ("a", "u\nu"): 0.0,
+        ("a", "v"): 0.0,
+        ("b", "y"): 1.0,
+        ("b", "w"): 0.0,
+    }
 
 
-@pytest.mark.parametrize(("threshold", "grades"), [(None, [3.0, 1.0, 0.0, -1.0]), (2.0, [3.0, 0.0, 0.0, -1.0])])
-def test_labels_are_grades_and_a_threshold_makes_the_lower_ones_negatives(tmp_path: Path, threshold, grades):
+@pytest.mark.parametrize(
+    ("threshold", "grades"), [(None, [3.0, 1.0, 0.0, -1.0]), (2.0, [3.0, 0.0, 0.0, -1.0])]
+)
+def test_labels_are_grades_and_a_threshold_makes_the_lower_ones_negatives(
+    tmp_path: Path, threshold, grades
+):
     path = tmp_path / "labels.tsv"
     path.write_text("label\tquery\tpassage\n3\ta\tx\n1\ta\ty\n0\ta\tz\n-1\tb\tx\n")
-    pairs, *_ = read(tmp_path, path, positive="passage", label="label", relevant_from=threshold)
+    pairs, *_ = read(
+        tmp_path, path, positive="passage", label="label", min_positive_grade=threshold
+    )
     assert list(pairs.values()) == grades
 
 
 def test_ids_titles_and_splits(tmp_path: Path):
     rows = [
         {"query": "a", "positive": "x", "title": "X", "qid": 7, "pid": "p1", "split": "train"},
-        {"query": "b", "positive": "y", "title": None, "qid": 8, "pid": "p2", "split": "validation"},
+        {
+            "query": "b",
+            "positive": "y",
+            "title": None,
+            "qid": 8,
+            "pid": "p2",
+            "split": "validation",
+        },
         {"query": "c", "positive": "y", "title": None, "qid": 9, "pid": "p2", "split": None},
         {"query": "a", "positive": "y", "title": None, "qid": 7, "pid": "p2", "split": "test"},
     ]
     keys = {"title": "title", "query_id": "qid", "passage_id": "pid", "split_column": "split"}
     _, records, _, _ = read(tmp_path, write_as(tmp_path, "pairs.jsonl", rows), **keys)
-    # The query of two splits is two, so that the labels of one do not reach the other; collect keeps the held-out one.
-    queries = [Query("7", "a", "train"), Query("8", "b", "dev"), Query("9", "c", None), Query("7@test", "a", "test")]
+    # The query of two splits is two, so that the labels of one do not reach the other; collect
+    # keeps the held-out one.
+    queries = [
+        Query("7", "a", "train"),
+        Query("8", "b", "dev"),
+        Query("9", "c", None),
+        Query("7@test", "a", "test"),
+    ]
     assert [record for record in records if isinstance(record, Query)] == queries
-    assert [record for record in records if isinstance(record, Passage)] == [Passage("p1", "x", "X"), Passage("p2", "y")]
+    assert [record for record in records if isinstance(record, Passage)] == [
+        Passage("p1", "x", "X"),
+        Passage("p2", "y"),
+    ]
     assert records[-1] == Label("7@test", "p2")
 
 
@@ -132,7 +173,7 @@ def test_fields_may_be_parted_by_another_character(separator: str, tmp_path: Pat
 @pytest.mark.parametrize("separator", ["", ";;", '"', "\n"])
 def test_what_cannot_part_fields(separator: str):
     with pytest.raises(ValidationError, match="separator"):
-        Pairs(file="pairs.csv", separator=separator)
+        PairsSpec(file="pairs.csv", separator=separator)
 
 
 def test_long_fields_and_windows_line_ends_and_byte_order_marks(tmp_path: Path):
@@ -153,26 +194,35 @@ def test_the_name_need_not_tell_the_format(tmp_path: Path):
 def test_records_know_their_lines(tmp_path: Path):
     path = tmp_path / "pairs.csv"
     path.write_text('query,positive\n\n"a\na",x\nb,y\n')
-    source = Pairs(file=path).build(context(tmp_path))
-    assert [str(place) for place, record in source.located() if isinstance(record, Query)] == [f"{path}:3", f"{path}:5"]
+    source = PairsSpec(file=path).build(context(tmp_path))
+    assert [str(place) for place, record in source.located() if isinstance(record, Query)] == [
+        f"{path}:3",
+        f"{path}:5",
+    ]
 
 
 def test_conformance(tmp_path: Path):
-    check_source(Pairs(file=write_as(tmp_path, "pairs.jsonl", [{"query": "a", "positive": "x"}])), context(tmp_path / "scratch"))
+    check_source(
+        PairsSpec(file=write_as(tmp_path, "pairs.jsonl", [{"query": "a", "positive": "x"}])),
+        context(tmp_path / "scratch"),
+    )
 
 
 @pytest.mark.parametrize(
     ("keys", "message"),
     [
         ({"label": "l", "negatives": "n"}, "label and negatives contradict each other"),
-        ({"relevant_from": 2.0}, "relevant_from needs label"),
+        ({"min_positive_grade": 2.0}, "min_positive_grade needs label"),
         ({"split": "train", "split_column": "s"}, "split and split_column contradict each other"),
-        ({"query": "text", "positive": "text"}, "the column 'text' is named twice: by query and by positive"),
+        (
+            {"query": "text", "positive": "text"},
+            "the column 'text' is named twice: by query and by positive",
+        ),
     ],
 )
 def test_contradictory_keys_are_refused(keys, message: str):
     with pytest.raises(ValidationError, match=message):
-        Pairs(file="pairs.csv", **keys)
+        PairsSpec(file="pairs.csv", **keys)
 
 
 BAD: dict[str, tuple[str, bytes, dict, str]] = {
@@ -194,25 +244,60 @@ BAD: dict[str, tuple[str, bytes, dict, str]] = {
         {"negatives": "negatives"},
         "{file}: no column 'negatives' for `negatives`; there are: query, positive, negs. Did you mean 'negs'?",
     ),
-    "too few fields": ("a.csv", b"query,positive\na,x\nb\n", {}, "{file}:3: 1 field, but the header has 2"),
-    "too many fields": ("a.tsv", b"query\tpositive\na\tx\ty\n", {}, "{file}:2: 3 fields, but the header has 2"),
-    "a name twice": ("a.csv", b"query,positive,query\n", {}, "{file}:1: the header names 'query' more than once"),
+    "too few fields": (
+        "a.csv",
+        b"query,positive\na,x\nb\n",
+        {},
+        "{file}:3: 1 field, but the header has 2",
+    ),
+    "too many fields": (
+        "a.tsv",
+        b"query\tpositive\na\tx\ty\n",
+        {},
+        "{file}:2: 3 fields, but the header has 2",
+    ),
+    "a name twice": (
+        "a.csv",
+        b"query,positive,query\n",
+        {},
+        "{file}:1: the header names 'query' more than once",
+    ),
     "open quotes": (
         "a.csv",
         b'query,positive\na,"x\nb,y\n',
         {},
         "{file}:2: unexpected end of data; if quotes mean nothing in this file, say `quoted: false`",
     ),
-    "no JSON": ("a.jsonl", b'{"query": "a", "positive": "x"}\n{"query": \n', {}, "{file}:2: no JSON: Expecting value at column 10"),
-    "no object": ("a.jsonl", b'["a", "x"]\n', {}, "{file}:1: a JSON object is wanted, this is a list"),
-    "no text": ("a.jsonl", b'{"query": 5, "positive": "x"}\n', {}, "{file}:1: 'query' holds 5, which is no text"),
+    "no JSON": (
+        "a.jsonl",
+        b'{"query": "a", "positive": "x"}\n{"query": \n',
+        {},
+        "{file}:2: no JSON: Expecting value at column 10",
+    ),
+    "no object": (
+        "a.jsonl",
+        b'["a", "x"]\n',
+        {},
+        "{file}:1: a JSON object is wanted, this is a list",
+    ),
+    "no text": (
+        "a.jsonl",
+        b'{"query": 5, "positive": "x"}\n',
+        {},
+        "{file}:1: 'query' holds 5, which is no text",
+    ),
     "no number": (
         "a.csv",
         b"query,positive,label\na,x,1\nb,y,yes\n",
         {"label": "label"},
         "{file}:3: 'label' is 'yes', which is no finite number",
     ),
-    "no label": ("a.jsonl", b'{"query": "a", "positive": "x", "label": null}\n', {"label": "label"}, "{file}:1: 'label' is missing"),
+    "no label": (
+        "a.jsonl",
+        b'{"query": "a", "positive": "x", "label": null}\n',
+        {"label": "label"},
+        "{file}:1: 'label' is missing",
+    ),
     "NaN label": (
         "a.jsonl",
         b'{"query": "a", "positive": "x", "label": NaN}\n',
@@ -231,15 +316,30 @@ BAD: dict[str, tuple[str, bytes, dict, str]] = {
         {"passage_id": "ids"},
         "{file}:1: 'ids' has 1 values for 2 in 'positive'",
     ),
-    "Latin-1": ("a.csv", b"query,positive\na,caf\xe9\n", {}, "{file}:2: no UTF-8 text: byte 0xe9 at byte 6 of the line"),
+    "Latin-1": (
+        "a.csv",
+        b"query,positive\na,caf\xe9\n",
+        {},
+        "{file}:2: no UTF-8 text: byte 0xe9 at byte 6 of the line",
+    ),
     "UTF-16": (
         "a.csv",
         "query,positive\na,x\n".encode("utf-16-le"),
         {},
         "{file}:1: no UTF-8 text: a zero byte, as in UTF-16 or in data that is no text",
     ),
-    "an image": ("a.jsonl", b"\x89PNG\r\n\x1a\n", {}, "{file}:1: no UTF-8 text: byte 0x89 at byte 1 of the line"),
-    "no gzip": ("a.jsonl.gz", b'{"query": "a"}', {}, "{file}: no whole gzip file: Not a gzipped file (b'{{\"')"),
+    "an image": (
+        "a.jsonl",
+        b"\x89PNG\r\n\x1a\n",
+        {},
+        "{file}:1: no UTF-8 text: byte 0x89 at byte 1 of the line",
+    ),
+    "no gzip": (
+        "a.jsonl.gz",
+        b'{"query": "a"}',
+        {},
+        "{file}: no whole gzip file: Not a gzipped file (b'{{\"')",
+    ),
     "half a gzip": (
         "a.csv.gz",
         gzip.compress(b"query,positive\na,x\n")[:-9],

@@ -6,14 +6,14 @@ import pytest
 
 from recipekit.errors import DataError
 from recipekit.records import Passage, Query
-from recipekit.sources.python_code import PythonCode, without_docstring
+from recipekit.sources.python_code import PythonCodeSpec, without_docstring
 from recipekit.testing import check_source, context
 
 
 def read(tmp_path: Path, **keys):
     """Queries and passages by id, the counts, and the warnings."""
     built_in = context(tmp_path / "scratch")
-    source = PythonCode(**keys).build(built_in)
+    source = PythonCodeSpec(**keys).build(built_in)
     records = list(source.load())
     queries = {record.id: record.text for record in records if isinstance(record, Query)}
     passages = {record.id: record.text for record in records if isinstance(record, Passage)}
@@ -69,21 +69,46 @@ def test_a_function_becomes_its_docstring_and_its_code(tmp_path: Path):
         ('def f(): "doc of four words"; return 1', "def f(): return 1"),
         ('def f(): "doc of four words"', "def f():"),
         ('def f():\n    "doc of four words"; x = 1; return x', "def f():\n    x = 1; return x"),
-        ('def f():\n    "doc of four words" ; # why\n    return 1', "def f():\n    # why\n    return 1"),
-        ('def f():\n    "doc of"  "four words"  # why\n    return 1', "def f():\n    # why\n    return 1"),
-        ('def f():\n    (\n        "doc of four words"\n    )\n    return 1', "def f():\n    return 1"),
-        ('async def f():\n    """döc öf föur wörds"""; return "ö"', 'async def f():\n    return "ö"'),
-        ('class A:\n\tdef f(self):\n\t\t"""doc of four words"""\n\t\treturn 1', "def f(self):\n\treturn 1"),
+        (
+            'def f():\n    "doc of four words" ; # why\n    return 1',
+            "def f():\n    # why\n    return 1",
+        ),
+        (
+            'def f():\n    "doc of"  "four words"  # why\n    return 1',
+            "def f():\n    # why\n    return 1",
+        ),
+        (
+            'def f():\n    (\n        "doc of four words"\n    )\n    return 1',
+            "def f():\n    return 1",
+        ),
+        (
+            'async def f():\n    """döc öf föur wörds"""; return "ö"',
+            'async def f():\n    return "ö"',
+        ),
+        (
+            'class A:\n\tdef f(self):\n\t\t"""doc of four words"""\n\t\treturn 1',
+            "def f(self):\n\treturn 1",
+        ),
     ],
 )
 def test_the_docstring_is_cut_out_by_its_position(source: str, passage: str):
-    function = next(node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
+    function = next(
+        node
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    )
     assert without_docstring(function, [line.encode() for line in source.split("\n")]) == passage
 
 
 def test_every_function_counts_and_repeated_names_stay_apart(tmp_path: Path):
     nested = "class A:\n" + textwrap.indent(
-        "@property\n" + documented("size") + "@size.setter\n" + documented("size") + "async " + documented("wait"), "    "
+        "@property\n"
+        + documented("size")
+        + "@size.setter\n"
+        + documented("size")
+        + "async "
+        + documented("wait"),
+        "    ",
     )
     nested += "def outer():\n    if True:\n" + textwrap.indent(documented("inner"), " " * 8)
     write(tmp_path / "repo/a.py", nested)
@@ -92,31 +117,61 @@ def test_every_function_counts_and_repeated_names_stay_apart(tmp_path: Path):
 
 
 def test_short_descriptions_and_short_code_are_left_out(tmp_path: Path):
-    write(tmp_path / "repo/a.py", 'def f():\n    """Three short words."""\n    return 1\n' + documented("g"))
+    write(
+        tmp_path / "repo/a.py",
+        'def f():\n    """Three short words."""\n    return 1\n' + documented("g"),
+    )
     write(tmp_path / "repo/b.py", 'def f():\n    """Give the number one."""\n    return 1\n')
     assert list(read(tmp_path, folder=tmp_path / "repo")[0]) == ["a.py:g"]
-    assert list(read(tmp_path, folder=tmp_path / "repo", min_words=1, min_characters=1)[0]) == ["a.py:f", "a.py:g", "b.py:f"]
+    assert list(read(tmp_path, folder=tmp_path / "repo", min_words=1, min_characters=1)[0]) == [
+        "a.py:f",
+        "a.py:g",
+        "b.py:f",
+    ]
 
 
 def test_other_peoples_code_is_left_out(tmp_path: Path):
     ours = ["a.py", "pkg/b.py", "tests/test_a.py"]
-    theirs = [".hidden/c.py", "venv/lib/d.py", "node_modules/e.py", "build/lib/f.py", "x/site-packages/g.py", "x/__pycache__/h.py"]
+    theirs = [
+        ".hidden/c.py",
+        "venv/lib/d.py",
+        "node_modules/e.py",
+        "build/lib/f.py",
+        "x/site-packages/g.py",
+        "x/__pycache__/h.py",
+    ]
     for name in ours + theirs:
         write(tmp_path / "repo" / name, documented("f"))
     (tmp_path / "repo/venv/pyvenv.cfg").touch()
     assert [id.partition(":")[0] for id in read(tmp_path, folder=tmp_path / "repo")[0]] == ours
-    assert list(PythonCode(folder=tmp_path / "repo").files()) == ours
-    assert list(PythonCode(folder=tmp_path / "repo", include=["pkg", "tests/*.py"]).files()) == ours[1:]
-    assert list(PythonCode(folder=tmp_path / "repo", exclude=["**/test_*.py", "b.py"]).files()) == ours[:2]
-    assert list(PythonCode(folder=tmp_path / "repo", exclude=["*/test_*.py", "pkg"]).files()) == ours[:1]
+    assert list(PythonCodeSpec(folder=tmp_path / "repo").files()) == ours
+    assert (
+        list(PythonCodeSpec(folder=tmp_path / "repo", include=["pkg", "tests/*.py"]).files())
+        == ours[1:]
+    )
+    assert (
+        list(PythonCodeSpec(folder=tmp_path / "repo", exclude=["**/test_*.py", "b.py"]).files())
+        == ours[:2]
+    )
+    assert (
+        list(PythonCodeSpec(folder=tmp_path / "repo", exclude=["*/test_*.py", "pkg"]).files())
+        == ours[:1]
+    )
 
 
 def test_files_are_decoded_as_they_declare(tmp_path: Path):
-    write(tmp_path / "repo/latin.py", "# coding: latin-1\n" + documented("f").replace("values.", "größten Werte."), "latin-1")
+    write(
+        tmp_path / "repo/latin.py",
+        "# coding: latin-1\n" + documented("f").replace("values.", "größten Werte."),
+        "latin-1",
+    )
     write(tmp_path / "repo/bom.py", "\ufeff" + documented("f").replace("\n", "\r\n"))
     queries, passages, _, _ = read(tmp_path, folder=tmp_path / "repo")
     assert queries["latin.py:f"] == "Add up all the größten Werte."
-    assert passages["bom.py:f"].splitlines()[-1] == "    return total" and "\r" not in passages["bom.py:f"]
+    assert (
+        passages["bom.py:f"].splitlines()[-1] == "    return total"
+        and "\r" not in passages["bom.py:f"]
+    )
 
 
 def test_files_that_do_not_parse_are_counted_in_one_warning(tmp_path: Path):
@@ -126,7 +181,9 @@ def test_files_that_do_not_parse_are_counted_in_one_warning(tmp_path: Path):
     queries, _, counts, warnings = read(tmp_path, folder=tmp_path / "repo")
     assert len(queries) == 1
     assert counts == {"files": 3, "files_that_do_not_parse": 2, "functions": 1}
-    assert warnings == [f"{tmp_path}/repo: 2 of 3 files are no Python that parses; first: {tmp_path}/repo/b.py:2"]
+    assert warnings == [
+        f"{tmp_path}/repo: 2 of 3 files are no Python that parses; first: {tmp_path}/repo/b.py:2"
+    ]
 
 
 def test_half_a_character_in_a_docstring_is_replaced(tmp_path: Path):
@@ -136,9 +193,11 @@ def test_half_a_character_in_a_docstring_is_replaced(tmp_path: Path):
 
 def test_the_standard_library_is_the_default_and_loses_nothing_but_docstrings(tmp_path: Path):
     """Every passage, parsed, is the function that the file holds, less its docstring."""
-    spec = PythonCode(include=["json", "heapq.py", "dataclasses.py", "email"])
+    spec = PythonCodeSpec(include=["json", "heapq.py", "dataclasses.py", "email"])
     names = list(spec.files())
-    assert "heapq.py" in names and not [name for name in PythonCode().files() if "/test/" in name or "site-packages" in name]
+    assert "heapq.py" in names and not [
+        name for name in PythonCodeSpec().files() if "/test/" in name or "site-packages" in name
+    ]
     _, passages, counts, _ = read(tmp_path, include=spec.include)
     assert counts["functions"] == len(passages) > 100
     compared = 0
@@ -154,14 +213,17 @@ def test_the_standard_library_is_the_default_and_loses_nothing_but_docstrings(tm
 
 def test_conformance(tmp_path: Path):
     write(tmp_path / "repo/a.py", documented("f"))
-    check_source(PythonCode(folder=tmp_path / "repo"), context(tmp_path / "scratch"))
+    check_source(PythonCodeSpec(folder=tmp_path / "repo"), context(tmp_path / "scratch"))
 
 
 @pytest.mark.parametrize(
     ("make", "message"),
     [
         (lambda folder: None, "{folder}: no such folder"),
-        (lambda folder: folder.write_text("x = 1"), "{folder}: is a file, not a folder of Python code"),
+        (
+            lambda folder: folder.write_text("x = 1"),
+            "{folder}: is a file, not a folder of Python code",
+        ),
         (lambda folder: folder.mkdir(), "{folder}: no Python files"),
         (
             lambda folder: write(folder / "a.py", "def f(): pass"),

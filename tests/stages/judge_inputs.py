@@ -1,4 +1,6 @@
-"""What tests of the judge stage share: a judge that says what it is told to, candidates, and a section of judges."""
+"""What tests of the judge stage share: a judge that says what it is told to, candidates, and a
+section of judges.
+"""
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -12,18 +14,25 @@ from pydantic import Field
 from recipekit.artifacts.key import FileHashes
 from recipekit.artifacts.store import Artifact, Store
 from recipekit.component import Context, JudgeSpec, PairBatch, Verdicts
-from recipekit.recipe.models import JudgeSection, Slot
+from recipekit.recipe.sections import JudgeSection, Slot
 from recipekit.records import CANDIDATES, JUDGMENTS, Dataset, Verdict, read_table, write_table
 from recipekit.registry import Entry
-from recipekit.stages.inputs import Inputs
-from recipekit.stages.judge import judge
+from recipekit.stages.inputs import StageInputs
+from recipekit.stages.judge.judge import judge
 from recipekit.testing import RecordingProgress
 
-POSITIVE, NEGATIVE, IGNORE, UNJUDGED = Verdict.POSITIVE, Verdict.NEGATIVE, Verdict.IGNORE, Verdict.UNJUDGED
+POSITIVE, NEGATIVE, IGNORE, UNJUDGED = (
+    Verdict.POSITIVE,
+    Verdict.NEGATIVE,
+    Verdict.IGNORE,
+    Verdict.UNJUDGED,
+)
 
 
 class Says(JudgeSpec):
-    """A judge that says of each wanted pair what a function says, in any order, and may die on the way."""
+    """A judge that says of each wanted pair what a function says, in any order, and may die on the
+    way.
+    """
 
     verdict: Callable[[int, int], int]
     reason: str | None = None
@@ -47,28 +56,51 @@ class Says(JudgeSpec):
             if said == self.dies_after:
                 raise MemoryError("killed")
             query, passage = batch.query[rows], batch.passage[rows]
-            verdict = np.array([self.verdict(q, p) for q, p in zip(query, passage, strict=True)], dtype=np.int8)
-            reason = [f"{self.reason} {q}-{p}" if p % 2 else None for q, p in zip(query, passage, strict=True)] if self.reason else None
-            told = [self.confidence(q, p) if self.confidence else np.nan for q, p in zip(query, passage, strict=True)]
+            verdict = np.array(
+                [self.verdict(q, p) for q, p in zip(query, passage, strict=True)], dtype=np.int8
+            )
+            reason = (
+                [
+                    f"{self.reason} {q}-{p}" if p % 2 else None
+                    for q, p in zip(query, passage, strict=True)
+                ]
+                if self.reason
+                else None
+            )
+            told = [
+                self.confidence(q, p) if self.confidence else np.nan
+                for q, p in zip(query, passage, strict=True)
+            ]
             if not self.silent:
                 grade, unanswered = passage.astype(np.float32), np.full(len(rows), self.unanswered)
-                yield Verdicts(query, passage, verdict, grade, np.array(told, np.float32), reason, unanswered)
+                yield Verdicts(
+                    query, passage, verdict, grade, np.array(told, np.float32), reason, unanswered
+                )
 
     def _pieces(self, batches):
         for batch in batches:
             self.asked.append(batch)
             rows = np.flatnonzero(batch.wanted)[::-1]
-            yield from ((batch, rows[start : start + self.piece]) for start in range(0, len(rows), self.piece))
+            yield from (
+                (batch, rows[start : start + self.piece])
+                for start in range(0, len(rows), self.piece)
+            )
 
 
 class Reads(Says):
-    """The same, as a judge that reads the texts: it is asked blind about pairs whose truth is known."""
+    """The same, as a judge that reads the texts: it is asked blind about pairs whose truth is
+    known.
+    """
 
     measured: ClassVar[bool] = True
 
 
-def judge_inputs(tmp_path: Path, dataset: Dataset, progress: RecordingProgress | None = None) -> Inputs:
-    """The data set with, for every train query q, the candidates q+2, q+1, q+3, q+4 (in this order) and its positive q, not retrieved."""
+def judge_inputs(
+    tmp_path: Path, dataset: Dataset, progress: RecordingProgress | None = None
+) -> StageInputs:
+    """The data set with, for every train query q, the candidates q+2, q+1, q+3, q+4 (in this order)
+    and its positive q, not retrieved.
+    """
     mine = tmp_path / "mine"
     mine.mkdir()
     rows = [
@@ -76,11 +108,18 @@ def judge_inputs(tmp_path: Path, dataset: Dataset, progress: RecordingProgress |
         for q in range(12)
         for place, step in enumerate([2, 1, 3, 4, 0], 1)
     ]
-    write_table(mine / "candidates.arrow", CANDIDATES, [pa.table(list(zip(*rows, strict=True)), schema=CANDIDATES)])
-    return Inputs(
+    write_table(
+        mine / "candidates.arrow",
+        CANDIDATES,
+        [pa.table(list(zip(*rows, strict=True)), schema=CANDIDATES)],
+    )
+    return StageInputs(
         recipe_name="test",
         seed=13,
-        artifacts={"collect": Artifact("collect", "test-dataset", dataset.path), "mine": Artifact("mine", "m", mine)},
+        artifacts={
+            "collect": Artifact("collect", "test-dataset", dataset.path),
+            "mine": Artifact("mine", "m", mine),
+        },
         encoders={},
         trained=None,
         store=Store(tmp_path / "store"),
@@ -98,7 +137,7 @@ def section(policy: Mapping[str, Any] | None = None, **specs: JudgeSpec) -> Judg
 
 
 def run(
-    inputs: Inputs, tmp_path: Path, judges: JudgeSection, folder: str = "out"
+    inputs: StageInputs, tmp_path: Path, judges: JudgeSection, folder: str = "out"
 ) -> tuple[dict[tuple[int, int], dict[str, Any]], dict[str, Any]]:
     """The judgments, by (query, passage), and the summary."""
     out = tmp_path / folder

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
+from recipekit.judging.agreement import FIGURES, agreement, kappa, wilson
+from recipekit.pipeline.label_sample import spread
 from recipekit.records import Verdict
-from recipekit.runner.sampling import spread
-from recipekit.stages.agreement import FIGURES, agreement, kappa, wilson
 
 P, N, IGNORE, U = (int(Verdict[name]) for name in ("POSITIVE", "NEGATIVE", "IGNORE", "UNJUDGED"))
 
@@ -18,7 +18,8 @@ def codes(*counts: tuple[int, int, int]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def test_a_worked_example():
-    # 20 and 15 on the diagonal of 50: p_o = 0.7, p_e = 0.5, kappa = 0.4; its standard error is a textbook one (Fleiss 1981).
+    # 20 and 15 on the diagonal of 50: p_o = 0.7, p_e = 0.5, kappa = 0.4; its standard error is a
+    # textbook one (Fleiss 1981).
     told = agreement(*codes((P, P, 20), (P, N, 5), (N, P, 10), (N, N, 15)))
     assert told["pairs"] == 50
     assert told["kappa"]["value"] == pytest.approx(0.4)
@@ -30,7 +31,11 @@ def test_a_worked_example():
 
 def test_the_interval_of_kappa_is_as_wide_as_simulation_says():
     table = np.array([[60, 15], [20, 105]])
-    draws = np.random.default_rng(1).multinomial(200, table.ravel() / 200, size=20_000).reshape(-1, 2, 2)
+    draws = (
+        np.random.default_rng(1)
+        .multinomial(200, table.ravel() / 200, size=20_000)
+        .reshape(-1, 2, 2)
+    )
     simulated = np.std([kappa(draw)["value"] for draw in draws[:4000]])
     told = kappa(table)
     assert (told["high"] - told["low"]) / (2 * 1.96) == pytest.approx(simulated, rel=0.05)
@@ -55,12 +60,20 @@ def test_weighted_pairs_are_worth_their_effective_number():
 
 def test_wilson_stays_between_0_and_1_and_knows_its_textbook_value():
     assert wilson(0, 10) == {"value": 0.0, "low": 0.0, "high": pytest.approx(0.2775, abs=1e-4)}
-    assert wilson(5, 10) == {"value": 0.5, "low": pytest.approx(0.2366, abs=1e-4), "high": pytest.approx(0.7634, abs=1e-4)}
+    assert wilson(5, 10) == {
+        "value": 0.5,
+        "low": pytest.approx(0.2366, abs=1e-4),
+        "high": pytest.approx(0.7634, abs=1e-4),
+    }
     assert wilson(0, 0) is None
 
 
 def test_ignored_pairs_are_shown_and_are_neither_agreement_nor_error():
-    told = agreement(*codes((P, P, 8), (P, IGNORE, 2), (N, N, 9), (N, P, 1), (IGNORE, P, 5), (P, U, 7), (U, N, 3)))
+    told = agreement(
+        *codes(
+            (P, P, 8), (P, IGNORE, 2), (N, N, 9), (N, P, 1), (IGNORE, P, 5), (P, U, 7), (U, N, 3)
+        )
+    )
     assert told["pairs"] == 20
     assert told["ignored_by_people"] == 5
     assert told["table"] == {
@@ -68,7 +81,7 @@ def test_ignored_pairs_are_shown_and_are_neither_agreement_nor_error():
         "negative": {"negative": 9, "positive": 1, "ignore": 0},
     }
     assert told["agreement"]["value"] == pytest.approx(17 / 18)
-    assert told["decided"]["value"] == pytest.approx(0.9)
+    assert told["decided_share"]["value"] == pytest.approx(0.9)
     assert told["false_negative_rate"]["value"] == 0.0
     assert told["false_positive_rate"]["value"] == pytest.approx(0.1)
 
@@ -76,9 +89,24 @@ def test_ignored_pairs_are_shown_and_are_neither_agreement_nor_error():
 @pytest.mark.parametrize(
     ("counts", "missing"),
     [
-        ([(P, P, 3), (P, N, 1)], {"kappa": "no known negative was judged", "false_positive_rate": "no known negative was judged"}),
-        ([(N, N, 3)], {"kappa": "no known positive was judged", "false_negative_rate": "no known positive was judged"}),
-        ([(P, IGNORE, 2), (N, N, 2)], {"kappa": "every known positive, or every known negative, was ignored"}),
+        (
+            [(P, P, 3), (P, N, 1)],
+            {
+                "kappa": "no known negative was judged",
+                "false_positive_rate": "no known negative was judged",
+            },
+        ),
+        (
+            [(N, N, 3)],
+            {
+                "kappa": "no known positive was judged",
+                "false_negative_rate": "no known positive was judged",
+            },
+        ),
+        (
+            [(P, IGNORE, 2), (N, N, 2)],
+            {"kappa": "every known positive, or every known negative, was ignored"},
+        ),
         (
             [(P, U, 2)],
             dict.fromkeys(FIGURES, "no pair with a known label was judged"),

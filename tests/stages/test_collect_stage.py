@@ -10,11 +10,11 @@ from recipekit.artifacts.key import FileHashes
 from recipekit.artifacts.store import Store
 from recipekit.component import Context, SourceSpec
 from recipekit.errors import ComponentError, DataError
-from recipekit.recipe.models import CollectSection, Slot
+from recipekit.recipe.sections import CollectSection, Slot
 from recipekit.records import LABELS, PASSAGES, QUERIES, SPLITS, Dataset, Label, Passage, Query
 from recipekit.registry import Entry
-from recipekit.stages.collect import collect
-from recipekit.stages.inputs import Inputs
+from recipekit.stages.collect.collect import collect
+from recipekit.stages.inputs import StageInputs
 from recipekit.testing import RecordingProgress
 
 DATA = Path(__file__).parents[2].parent / "shared" / "data"
@@ -48,11 +48,15 @@ def source(use: str, **keys: object) -> Slot:
 class Collected:
     """What collect wrote, read back by text."""
 
-    def __init__(self, tmp_path: Path, sources: dict[str, Slot], *, seed: int = 13, **split: float) -> None:
+    def __init__(
+        self, tmp_path: Path, sources: dict[str, Slot], *, seed: int = 13, **split: float
+    ) -> None:
         self.progress = RecordingProgress()
         out = tmp_path / f"collect-{len(list(tmp_path.iterdir()))}"
         out.mkdir()
-        inputs = Inputs("test", seed, {}, {}, None, Store(tmp_path / "store"), FileHashes(), self.progress)
+        inputs = StageInputs(
+            "test", seed, {}, {}, None, Store(tmp_path / "store"), FileHashes(), self.progress
+        )
         self.summary = collect(inputs, CollectSection(sources=sources, split=split), out)
         self.dataset = Dataset(out, "key")
         self.out = out
@@ -60,7 +64,12 @@ class Collected:
     @property
     def queries(self) -> dict[str, str]:
         table = self.dataset.queries.table
-        return {text: SPLITS[code] for text, code in zip(table["text"].to_pylist(), table["split"].to_pylist(), strict=True)}
+        return {
+            text: SPLITS[code]
+            for text, code in zip(
+                table["text"].to_pylist(), table["split"].to_pylist(), strict=True
+            )
+        }
 
     @property
     def passages(self) -> list[str]:
@@ -69,7 +78,10 @@ class Collected:
     @property
     def labels(self) -> dict[tuple[str, str], float]:
         queries, passages = list(self.queries), self.passages
-        return {(queries[row["query"]], passages[row["passage"]]): row["grade"] for row in self.dataset.labels.to_pylist()}
+        return {
+            (queries[row["query"]], passages[row["passage"]]): row["grade"]
+            for row in self.dataset.labels.to_pylist()
+        }
 
 
 def one(tmp_path: Path, *records: object, **keys: Any) -> Collected:
@@ -88,7 +100,11 @@ def test_three_tables_and_their_counts(tmp_path: Path):
         Label("q2", "p2"),
     )
     dataset = found.dataset
-    assert [t.schema for t in (dataset.queries.table, dataset.passages.table, dataset.labels)] == [QUERIES, PASSAGES, LABELS]
+    assert [t.schema for t in (dataset.queries.table, dataset.passages.table, dataset.labels)] == [
+        QUERIES,
+        PASSAGES,
+        LABELS,
+    ]
     assert dataset.queries.table.to_pylist() == [
         {"id": "q1", "text": "sea", "split": 0, "source": "mine"},
         {"id": "q2", "text": "river", "split": 2, "source": "mine"},
@@ -105,7 +121,12 @@ def test_three_tables_and_their_counts(tmp_path: Path):
         "passages": 2,
         "queries": {"train": 1, "dev": 0, "test": 1},
         "labels": {"positive": 2, "negative": 1},
-        "merged": {"passages": 0, "queries": 0, "labels": 0, "labels_both_positive_and_negative": 0},
+        "merged": {
+            "passages": 0,
+            "queries": 0,
+            "labels": 0,
+            "labels_both_positive_and_negative": 0,
+        },
         "dropped": {
             "blank_passages": 0,
             "blank_queries": 0,
@@ -132,7 +153,12 @@ def test_duplicate_passages_are_one_and_labels_follow_and_a_positive_wins(tmp_pa
     )
     assert found.passages == ["salt water", "salt water "]
     assert found.labels == {("sea", "salt water"): 1.0, ("ocean", "salt water"): 3.0}
-    assert found.summary["merged"] == {"passages": 1, "queries": 0, "labels": 1, "labels_both_positive_and_negative": 1}
+    assert found.summary["merged"] == {
+        "passages": 1,
+        "queries": 0,
+        "labels": 1,
+        "labels_both_positive_and_negative": 1,
+    }
 
 
 def test_duplicate_queries_of_one_split_are_one_with_the_labels_of_both(tmp_path: Path):
@@ -149,7 +175,9 @@ def test_duplicate_queries_of_one_split_are_one_with_the_labels_of_both(tmp_path
 
 
 def test_no_query_stands_in_two_splits(tmp_path: Path):
-    """Test keeps it before dev, dev before train; the labels of the query that gives way go with it."""
+    """Test keeps it before dev, dev before train; the labels of the query that gives way go with
+    it.
+    """
     found = one(
         tmp_path,
         *(Passage(f"p{i}", f"text {i}") for i in range(5)),
@@ -162,10 +190,23 @@ def test_no_query_stands_in_two_splits(tmp_path: Path):
         Label("dev3", "p4"),
         Label("train3", "p0"),
     )
-    assert found.queries == {"query 0": "test", "query 1": "test", "alone": "train", "query 3": "dev"}
-    assert found.labels == {("query 0", "text 2"): 1, ("query 1", "text 2"): 1, ("alone", "text 3"): 1, ("query 3", "text 4"): 1}
+    assert found.queries == {
+        "query 0": "test",
+        "query 1": "test",
+        "alone": "train",
+        "query 3": "dev",
+    }
+    assert found.labels == {
+        ("query 0", "text 2"): 1,
+        ("query 1", "text 2"): 1,
+        ("alone", "text 3"): 1,
+        ("query 3", "text 4"): 1,
+    }
     dropped = found.summary["dropped"]
-    assert (dropped["train_queries_held_out_elsewhere"], dropped["dev_queries_held_out_elsewhere"]) == (3, 2)
+    assert (
+        dropped["train_queries_held_out_elsewhere"],
+        dropped["dev_queries_held_out_elsewhere"],
+    ) == (3, 2)
     assert found.progress.warnings == [
         "3 queries of train stand in dev or test, too, and are dropped from train",
         "2 queries of dev stand in test, too, and are dropped from dev",
@@ -175,7 +216,13 @@ def test_no_query_stands_in_two_splits(tmp_path: Path):
 def pairs(n: int, start: int = 0, split: str | None = None) -> list[object]:
     numbers = range(start, start + n)
     return [
-        record for i in numbers for record in (Passage(f"p{i}", f"text {i}"), Query(f"q{i}", f"query {i}", split), Label(f"q{i}", f"p{i}"))
+        record
+        for i in numbers
+        for record in (
+            Passage(f"p{i}", f"text {i}"),
+            Query(f"q{i}", f"query {i}", split),
+            Label(f"q{i}", f"p{i}"),
+        )
     ]
 
 
@@ -183,7 +230,8 @@ def test_queries_without_a_split_are_divided_by_their_text_and_the_seed(tmp_path
     small = one(tmp_path, *pairs(1000), dev=0.1, test=0.2).queries
     counts = [list(small.values()).count(split) for split in SPLITS]
     assert sum(counts) == 1000 and 60 < counts[1] < 140 and 150 < counts[2] < 250
-    # More data, before and behind, moves no query to another split, and more held out only takes from train.
+    # More data, before and behind, moves no query to another split, and more held out only takes
+    # from train.
     large = one(tmp_path, *pairs(500, 5000), *pairs(2000), dev=0.1, test=0.2).queries
     assert all(large[text] == split for text, split in small.items())
     more = one(tmp_path, *pairs(1000), dev=0.3, test=0.2).queries
@@ -193,21 +241,34 @@ def test_queries_without_a_split_are_divided_by_their_text_and_the_seed(tmp_path
 
 
 def test_a_sources_own_split_wins_also_over_another_source_that_has_none(tmp_path: Path):
-    found = Collected(tmp_path, {"a": listed(*pairs(50)), "b": listed(*pairs(50, split="test"))}, dev=0.4, test=0.0)
+    found = Collected(
+        tmp_path,
+        {"a": listed(*pairs(50)), "b": listed(*pairs(50, split="test"))},
+        dev=0.4,
+        test=0.0,
+    )
     assert set(found.queries.values()) == {"test"} and len(found.queries) == 50
 
 
 def test_several_sources_keep_their_ids_apart(tmp_path: Path):
-    second = listed(Passage("p0", "another text"), Query("q0", "another query", "dev"), Label("q0", "p0"))
+    second = listed(
+        Passage("p0", "another text"), Query("q0", "another query", "dev"), Label("q0", "p0")
+    )
     sources = {"b": listed(*pairs(2, split="train")), "a": second}
     found = Collected(tmp_path, sources)
     assert found.dataset.passages.ids == ["a/p0", "b/p0", "b/p1"]
     assert found.dataset.queries.ids == ["a/q0", "b/q0", "b/q1"]
-    assert found.labels == {("another query", "another text"): 1.0, ("query 0", "text 0"): 1.0, ("query 1", "text 1"): 1.0}
+    assert found.labels == {
+        ("another query", "another text"): 1.0,
+        ("query 0", "text 0"): 1.0,
+        ("query 1", "text 1"): 1.0,
+    }
     assert found.dataset.passages.table["source"].to_pylist() == ["a", "b", "b"]
     # The order in the recipe is no part of the key, so it must not change the data.
     other = Collected(tmp_path, dict(reversed(sources.items())))
-    assert [(other.out / name).read_bytes() for name in TABLES] == [(found.out / name).read_bytes() for name in TABLES]
+    assert [(other.out / name).read_bytes() for name in TABLES] == [
+        (found.out / name).read_bytes() for name in TABLES
+    ]
 
 
 TABLES = ("queries.arrow", "passages.arrow", "labels.arrow")
@@ -242,8 +303,20 @@ def test_blank_texts_and_queries_without_a_positive_are_dropped_and_counted(tmp_
 
 def test_positives_that_splits_share_are_counted(tmp_path: Path):
     shared = [Passage("p", "text"), *(Query(split, f"{split} query", split) for split in SPLITS)]
-    found = one(tmp_path, *shared, Passage("o", "other"), Label("train", "p"), Label("dev", "p"), Label("test", "o"), Label("test", "p", 0))
-    assert found.summary["positives_shared_by_splits"] == {"train_dev": 1, "train_test": 0, "dev_test": 0}
+    found = one(
+        tmp_path,
+        *shared,
+        Passage("o", "other"),
+        Label("train", "p"),
+        Label("dev", "p"),
+        Label("test", "o"),
+        Label("test", "p", 0),
+    )
+    assert found.summary["positives_shared_by_splits"] == {
+        "train_dev": 1,
+        "train_test": 0,
+        "dev_test": 0,
+    }
 
 
 def test_the_same_id_with_the_same_text_is_one(tmp_path: Path):
@@ -254,17 +327,22 @@ def test_batches_do_not_change_anything(tmp_path: Path):
     """More rows than are written at once."""
     found = one(tmp_path, *pairs(20_000, split="train"))
     assert found.passages == [f"text {i}" for i in range(20_000)]
-    assert len(found.labels) == 20_000 and all(query[6:] == passage[5:] for query, passage in found.labels)
+    assert len(found.labels) == 20_000 and all(
+        query[6:] == passage[5:] for query, passage in found.labels
+    )
 
 
-# Mistakes, with the exact message -------------------------------------------------------------------------------------
+# Mistakes, with the exact message
+# -------------------------------------------------------------------------------------
 
 
 def write_beir(folder: Path, corpus: Sequence[str], qrels: Sequence[str]) -> Slot:
     (folder / "qrels").mkdir(parents=True)
     (folder / "corpus.jsonl").write_text("".join(f"{line}\n" for line in corpus))
     (folder / "queries.jsonl").write_text('{"_id": "q1", "text": "sea"}\n')
-    (folder / "qrels/train.tsv").write_text("query-id\tcorpus-id\tscore\n" + "".join(f"{line}\n" for line in qrels))
+    (folder / "qrels/train.tsv").write_text(
+        "query-id\tcorpus-id\tscore\n" + "".join(f"{line}\n" for line in qrels)
+    )
     return source("beir", folder=folder)
 
 
@@ -280,8 +358,16 @@ BAD: dict[str, tuple[list[str], list[str], str]] = {
         ["q1\tp1\t1", "q1\tp9\t1", "q1\tp8\t1"],
         "{folder}/qrels/train.tsv:3: there is no passage with the id 'p9' (2 labels name unknown ids)",
     ),
-    "unknown query": ([P1], ["q1\tp1\t1", "q9\tp1\t1"], "{folder}/qrels/train.tsv:3: there is no query with the id 'q9'"),
-    "no positive": ([P1], ["q1\tp1\t0"], "none of 1 queries has a positive: nothing can be learnt from them"),
+    "unknown query": (
+        [P1],
+        ["q1\tp1\t1", "q9\tp1\t1"],
+        "{folder}/qrels/train.tsv:3: there is no query with the id 'q9'",
+    ),
+    "no positive": (
+        [P1],
+        ["q1\tp1\t0"],
+        "none of 1 queries has a positive: nothing can be learnt from them",
+    ),
     "half a character": (
         [P1, '{"_id": "p2", "text": "x\\ud800"}'],
         ["q1\tp1\t1"],
@@ -304,11 +390,27 @@ def test_bad_data_has_one_clear_line(tmp_path: Path, name: str):
     [
         ((), DataError, "source 'mine' (listed) is empty: it gave no passage"),
         ((Passage("p", "text"),), DataError, "source 'mine' (listed) is empty: it gave no query"),
-        ((Passage("p", "text"), Query("q", "query")), DataError, "none of 1 queries has a positive: nothing can be learnt from them"),
-        ((Query("q", "a"), Query("q", "b"), Passage("p", "x")), DataError, "source 'mine': the query id 'q' stands for different texts"),
-        ((*pairs(1), Label("q0", "p9")), DataError, "source 'mine': there is no passage with the id 'p9'"),
+        (
+            (Passage("p", "text"), Query("q", "query")),
+            DataError,
+            "none of 1 queries has a positive: nothing can be learnt from them",
+        ),
+        (
+            (Query("q", "a"), Query("q", "b"), Passage("p", "x")),
+            DataError,
+            "source 'mine': the query id 'q' stands for different texts",
+        ),
+        (
+            (*pairs(1), Label("q0", "p9")),
+            DataError,
+            "source 'mine': there is no passage with the id 'p9'",
+        ),
         (("text",), ComponentError, "source 'mine' (listed): 'text' is no Passage, Query or Label"),
-        ((Query("q", "a", "val"),), ComponentError, "source 'mine' (listed): query 'q' is of split 'val'; there are: train, dev, test"),
+        (
+            (Query("q", "a", "val"),),
+            ComponentError,
+            "source 'mine' (listed): query 'q' is of split 'val'; there are: train, dev, test",
+        ),
     ],
 )
 def test_what_sources_must_not_give(tmp_path: Path, records, kind: type[Exception], message: str):
@@ -317,17 +419,24 @@ def test_what_sources_must_not_give(tmp_path: Path, records, kind: type[Exceptio
     assert str(caught.value) == message
 
 
-# Real data ------------------------------------------------------------------------------------------------------------
+# Real data
+# ------------------------------------------------------------------------------------------------------------
 
 
 def test_pairs_and_code_together(tmp_path: Path):
-    (tmp_path / "faq.csv").write_text("query,positive\nHow do I sort?,Call sorted().\nHow do I sort?,Call list.sort().\n")
+    (tmp_path / "faq.csv").write_text(
+        "query,positive\nHow do I sort?,Call sorted().\nHow do I sort?,Call list.sort().\n"
+    )
     (tmp_path / "repo").mkdir()
     (tmp_path / "repo/a.py").write_text(
         'def total(values):\n    """Add up all the values."""\n    return sum(value for value in values if value is not None)\n'
     )
     found = Collected(
-        tmp_path, {"faq": source("pairs", file=tmp_path / "faq.csv"), "code": source("python_code", folder=tmp_path / "repo")}
+        tmp_path,
+        {
+            "faq": source("pairs", file=tmp_path / "faq.csv"),
+            "code": source("python_code", folder=tmp_path / "repo"),
+        },
     )
     assert found.dataset.passages.ids[0] == "code/a.py:total"
     assert list(found.queries) == ["Add up all the values.", "How do I sort?"]

@@ -12,11 +12,11 @@ from recipekit.artifacts.key import FileHashes
 from recipekit.artifacts.store import Artifact, Store
 from recipekit.component import Ranks
 from recipekit.errors import RunError
-from recipekit.recipe.models import EvaluateSection, Slot
+from recipekit.recipe.sections import EvaluateSection, Slot
 from recipekit.records import Dataset, read_table
 from recipekit.registry import load, resolve
-from recipekit.stages.evaluate import evaluate
-from recipekit.stages.inputs import Inputs
+from recipekit.stages.evaluate.evaluate import evaluate
+from recipekit.stages.inputs import StageInputs
 from recipekit.testing import RecordingProgress
 
 
@@ -28,41 +28,76 @@ def slot(kind: str, use: str, **fields: Any) -> Slot:
 
 def section(**fields: Any) -> EvaluateSection:
     held_out = slot("evaluator", "retrieval", metrics=["mrr@10", "recall@5"], resamples=200)
-    whole = {"evaluators": {"held_out": held_out}, "baselines": {"bm25": slot("retriever", "bm25")}, **fields}
-    return EvaluateSection.model_construct(**{**EvaluateSection(evaluators={"x": Slot(use="x")}).__dict__, **whole})
+    whole = {
+        "evaluators": {"held_out": held_out},
+        "baselines": {"bm25": slot("retriever", "bm25")},
+        **fields,
+    }
+    return EvaluateSection.model_construct(
+        **{**EvaluateSection(evaluators={"x": Slot(use="x")}).__dict__, **whole}
+    )
 
 
 @pytest.fixture
-def inputs(tiny_dataset: Dataset, tmp_path: Path) -> Callable[..., Inputs]:
-    def make(**fields: Any) -> Inputs:
+def inputs(tiny_dataset: Dataset, tmp_path: Path) -> Callable[..., StageInputs]:
+    def make(**fields: Any) -> StageInputs:
         given: dict[str, Any] = {"artifacts": {}, "encoders": {}, "trained": None, **fields}
-        given["artifacts"] = {"collect": Artifact("collect", "test-dataset", tiny_dataset.path), **given["artifacts"]}
-        return Inputs("tiny", 13, store=Store(tmp_path / "store"), hashes=FileHashes(), progress=RecordingProgress(), **given)
+        given["artifacts"] = {
+            "collect": Artifact("collect", "test-dataset", tiny_dataset.path),
+            **given["artifacts"],
+        }
+        return StageInputs(
+            "tiny",
+            13,
+            store=Store(tmp_path / "store"),
+            hashes=FileHashes(),
+            progress=RecordingProgress(),
+            **given,
+        )
 
     return make
 
 
-def test_the_trained_encoder_stands_beside_the_untrained_one_and_bm25(inputs: Callable[..., Inputs], tiny_model: Path, tmp_path: Path):
+def test_the_trained_encoder_stands_beside_the_untrained_one_and_bm25(
+    inputs: Callable[..., StageInputs], tiny_model: Path, tmp_path: Path
+):
     train = tmp_path / "train"
     shutil.copytree(tiny_model, train / "encoder")
     student = slot("encoder", "bi_encoder", model=str(tiny_model))
-    given = inputs(encoders={"student": student}, trained="student", artifacts={"train": Artifact("train", "key", train)})
+    given = inputs(
+        encoders={"student": student},
+        trained="student",
+        artifacts={"train": Artifact("train", "key", train)},
+    )
     out = tmp_path / "out"
     out.mkdir()
 
     summary = evaluate(given, section(), out)
 
-    assert summary == {"systems": ["bm25", "untrained", "trained"], "evaluators": ["held_out"], "figures": 6}
+    assert summary == {
+        "systems": ["bm25", "untrained", "trained"],
+        "evaluators": ["held_out"],
+        "figures": 6,
+    }
     rows = json.loads((out / "metrics.json").read_text())
     assert [(row["evaluator"], row["split"], row["system"], row["metric"]) for row in rows] == [
-        ("held_out", "test", system, metric) for system in summary["systems"] for metric in ("mrr@10", "recall@5")
+        ("held_out", "test", system, metric)
+        for system in summary["systems"]
+        for metric in ("mrr@10", "recall@5")
     ]
     by_name = {(row["system"], row["metric"]): row for row in rows}
-    # Both words of a query stand in three passages, its own among them; "trained" weights that are the untrained ones are no better.
+    # Both words of a query stand in three passages, its own among them; "trained" weights that are
+    # the untrained ones are no better.
     assert by_name["bm25", "recall@5"]["value"] == 1.0
     trained = by_name["trained", "mrr@10"]
     assert trained["value"] == by_name["untrained", "mrr@10"]["value"]
-    assert trained["differences"]["untrained"] == {"difference": 0.0, "low": 0.0, "high": 0.0, "p_value": 1.0, "p_adjusted": 1.0}
+    assert trained["differences"]["untrained"] == {
+        "difference": 0.0,
+        "low": 0.0,
+        "high": 0.0,
+        "p_value": 1.0,
+        "p_adjusted": 1.0,
+    }
     assert set(trained["differences"]) == {"bm25", "untrained"}
     top = read_table(out / "rankings" / "held_out" / "top.arrow").to_pylist()
     assert [row["rank"] for row in top if row["system"] == "trained"] == list(range(1, 11)) * 6
@@ -70,27 +105,35 @@ def test_the_trained_encoder_stands_beside_the_untrained_one_and_bm25(inputs: Ca
     assert {stage for stage, _ in given.uses} == {"bm25", "embeddings"}
 
 
-def test_a_recipe_without_encoders_measures_its_baselines(inputs: Callable[..., Inputs], tmp_path: Path):
+def test_a_recipe_without_encoders_measures_its_baselines(
+    inputs: Callable[..., StageInputs], tmp_path: Path
+):
     out = tmp_path / "out"
     out.mkdir()
     assert evaluate(inputs(), section(), out)["systems"] == ["bm25"]
     assert {row["system"] for row in json.loads((out / "metrics.json").read_text())} == {"bm25"}
 
 
-def test_other_ranks_make_the_systems_and_leave_measuring_to_the_main_one(inputs: Callable[..., Inputs], tmp_path: Path):
+def test_other_ranks_make_the_systems_and_leave_measuring_to_the_main_one(
+    inputs: Callable[..., StageInputs], tmp_path: Path
+):
     evaluate(inputs(), section(), _folder(tmp_path / "main"))
-    assert evaluate(inputs(ranks=Ranks(rank=1, count=2)), section(), _folder(tmp_path / "other")) == {}
+    assert (
+        evaluate(inputs(ranks=Ranks(rank=1, count=2)), section(), _folder(tmp_path / "other")) == {}
+    )
     assert not (tmp_path / "other" / "metrics.json").exists()
 
 
-def test_nothing_to_measure_is_an_error(inputs: Callable[..., Inputs], tmp_path: Path):
+def test_nothing_to_measure_is_an_error(inputs: Callable[..., StageInputs], tmp_path: Path):
     with pytest.raises(RunError, match="no system to measure"):
         evaluate(inputs(), section(baselines={}), _folder(tmp_path / "out"))
 
 
 def test_the_encoders_own_names_are_taken():
     with pytest.raises(ValueError, match="baselines: 'trained' is the encoder's own name"):
-        EvaluateSection(evaluators={"x": Slot(use="retrieval")}, baselines={"trained": Slot(use="bm25")})
+        EvaluateSection(
+            evaluators={"x": Slot(use="retrieval")}, baselines={"trained": Slot(use="bm25")}
+        )
 
 
 def _folder(path: Path) -> Path:

@@ -8,11 +8,11 @@ from recipekit.artifacts.key import FileHashes
 from recipekit.artifacts.store import Artifact, Store
 from recipekit.component import EncoderSpec, ExporterSpec, Ranks
 from recipekit.errors import RunError
-from recipekit.exporters.dataset import DatasetExporter
-from recipekit.recipe.models import ExportSection, Slot
+from recipekit.exporters.dataset import DatasetExporterSpec
+from recipekit.recipe.sections import ExportSection, Slot
 from recipekit.registry import Entry
-from recipekit.stages.export import export
-from recipekit.stages.inputs import Inputs
+from recipekit.stages.export.export import export
+from recipekit.stages.inputs import StageInputs
 from recipekit.testing import RecordingProgress
 
 
@@ -40,16 +40,21 @@ def slot(spec) -> Slot:
 
 
 @pytest.fixture
-def inputs(tmp_path, tiny_dataset) -> Inputs:
+def inputs(tmp_path, tiny_dataset) -> StageInputs:
     (tiny_dataset.path / "manifest.json").write_text(json.dumps({"summary": {"queries": 24}}))
     evaluate = tmp_path / "evaluate"
     evaluate.mkdir()
     (evaluate / "manifest.json").write_text(json.dumps({"summary": {}}))
-    (evaluate / "metrics.json").write_text(json.dumps([{"system": "trained", "metric": "ndcg@10", "value": 0.5}]))
-    return Inputs(
+    (evaluate / "metrics.json").write_text(
+        json.dumps([{"system": "trained", "metric": "ndcg@10", "value": 0.5}])
+    )
+    return StageInputs(
         recipe_name="demo",
         seed=13,
-        artifacts={"collect": Artifact("collect", "c", tiny_dataset.path), "evaluate": Artifact("evaluate", "e", evaluate)},
+        artifacts={
+            "collect": Artifact("collect", "c", tiny_dataset.path),
+            "evaluate": Artifact("evaluate", "e", evaluate),
+        },
         encoders={"student": slot(Named(model="some/model"))},
         trained="student",
         store=Store(tmp_path / "store"),
@@ -67,7 +72,7 @@ def section(**specs: ExporterSpec) -> ExportSection:
 
 def test_each_exporter_writes_into_the_folder_of_its_name(inputs, tmp_path):
     out = tmp_path / "out"
-    summary = export(inputs, section(data=DatasetExporter(triplets=False), copy=Copy()), out)
+    summary = export(inputs, section(data=DatasetExporterSpec(triplets=False), copy=Copy()), out)
     assert summary["copy"] == {"files": 1}
     assert summary["data"]["rows"]["corpus.jsonl"] == 36
     assert (out / "data" / "qrels" / "test.tsv").is_file()
@@ -115,4 +120,7 @@ def test_cards_do_not_tell_where_this_machine_keeps_its_files(inputs, tmp_path, 
     inputs.recipe_text = f"folder: {tmp_path}/data\nfile: {Path.home()}/faq.csv\nother: /srv{tmp_path}/data\nnear: {tmp_path}-2/x\n"
     export(inputs, ExportSection(exporters={"copy": slot(Copy())}), tmp_path / "out")
     card = json.loads((tmp_path / "out" / "copy" / "given.json").read_text())["card"]
-    assert card["recipe"] == f"folder: ./data\nfile: ~/faq.csv\nother: /srv{tmp_path}/data\nnear: {tmp_path}-2/x\n"
+    assert (
+        card["recipe"]
+        == f"folder: ./data\nfile: ~/faq.csv\nother: /srv{tmp_path}/data\nnear: {tmp_path}-2/x\n"
+    )

@@ -13,22 +13,27 @@ from recipekit.artifacts.key import FileHashes
 from recipekit.artifacts.store import Artifact, Store
 from recipekit.component import Ranks
 from recipekit.encoders.bi_encoder import BiEncoderSpec
-from recipekit.recipe.models import Slot
+from recipekit.recipe.sections import Slot
 from recipekit.records import LABELS, PASSAGES, Dataset, write_table
 from recipekit.registry import resolve
-from recipekit.stages.inputs import Inputs
+from recipekit.stages.inputs import StageInputs
 from recipekit.testing import RecordingProgress
 
 
 @pytest.fixture
-def make_inputs(tiny_model: Path, tiny_dataset: Dataset, tmp_path: Path) -> Callable[..., Inputs]:
+def make_inputs(
+    tiny_model: Path, tiny_dataset: Dataset, tmp_path: Path
+) -> Callable[..., StageInputs]:
     """`make_inputs(ranks, **fields)`: what a stage of a new run gets, over one cache."""
 
-    def make(ranks: Ranks | None = None, **fields: Any) -> Inputs:
+    def make(ranks: Ranks | None = None, **fields: Any) -> StageInputs:
         slot = Slot(use="bi_encoder")
-        slot.bind(resolve("encoder", "bi_encoder"), BiEncoderSpec(**{"model": str(tiny_model), "precision": "fp32", **fields}))
+        slot.bind(
+            resolve("encoder", "bi_encoder"),
+            BiEncoderSpec(**{"model": str(tiny_model), "precision": "fp32", **fields}),
+        )
         collected = Artifact("collect", tiny_dataset.key, tiny_dataset.path)
-        return Inputs(
+        return StageInputs(
             recipe_name="test", seed=13, artifacts={"collect": collected}, encoders={"student": slot}, trained=None,
             store=Store(tmp_path / "store"), hashes=FileHashes(), progress=RecordingProgress(), ranks=ranks or Ranks(),
         )  # fmt: skip
@@ -36,23 +41,28 @@ def make_inputs(tiny_model: Path, tiny_dataset: Dataset, tmp_path: Path) -> Call
     return make
 
 
-def encoded(inputs: Inputs) -> int:
+def encoded(inputs: StageInputs) -> int:
     """How often it encoded a table."""
     return sum(event["event"] == "encoded" for event in inputs.progress.events)
 
 
 def test_a_side_is_encoded_once(make_inputs) -> None:
-    first, second = make_inputs(), make_inputs(tokens_per_batch=77)
+    first, second = make_inputs(), make_inputs(max_tokens_per_batch=77)
     vectors = first.embeddings("student", "passage")
     assert vectors.matrix.shape == (36, 32) and not (vectors.path.parent / "scratch").exists()
     assert second.embeddings("student", "passage").path == vectors.path
-    assert (encoded(first), encoded(second)) == (1, 0), "the token budget is no part of the identity"
+    assert (encoded(first), encoded(second)) == (1, 0), (
+        "the token budget is no part of the identity"
+    )
     assert second.uses == first.uses == [("embeddings", vectors.path.parent.name)]
 
 
 def test_another_prompt_is_another_artifact(make_inputs) -> None:
     plain, prompted = make_inputs(), make_inputs(passage_prompt="river ")
-    assert plain.embeddings("student", "passage").path != prompted.embeddings("student", "passage").path
+    assert (
+        plain.embeddings("student", "passage").path
+        != prompted.embeddings("student", "passage").path
+    )
 
 
 def test_other_labels_on_the_same_texts_change_nothing(make_inputs, tiny_dataset, tmp_path) -> None:
@@ -68,7 +78,9 @@ def test_other_labels_on_the_same_texts_change_nothing(make_inputs, tiny_dataset
     assert second.artifact("bm25", {"k1": 0.9}, made.append) == index and len(made) == 1
     corpora = {inputs.context(tmp_path / "scratch").corpus for inputs in (first, second)}
     assert len(corpora) == 1
-    assert second.store.reachable({("bm25", index.name)}) == {("bm25", index.name)}, "it keeps no data set"
+    assert second.store.reachable({("bm25", index.name)}) == {("bm25", index.name)}, (
+        "it keeps no data set"
+    )
 
 
 def test_other_passages_are_another_corpus(make_inputs, tiny_dataset, tmp_path) -> None:
@@ -77,7 +89,9 @@ def test_other_passages_are_another_corpus(make_inputs, tiny_dataset, tmp_path) 
     shutil.copytree(tiny_dataset.path, fewer)
     write_table(fewer / "passages.arrow", PASSAGES, [tiny_dataset.passages.table.slice(1)])
     second.artifacts = {"collect": Artifact("collect", tiny_dataset.key, fewer)}
-    assert first.artifact("bm25", {"k1": 0.9}, made.append) != second.artifact("bm25", {"k1": 0.9}, made.append)
+    assert first.artifact("bm25", {"k1": 0.9}, made.append) != second.artifact(
+        "bm25", {"k1": 0.9}, made.append
+    )
     assert first.context(tmp_path / "scratch").corpus != second.context(tmp_path / "scratch").corpus
 
 
@@ -93,4 +107,6 @@ def test_two_ranks_make_one_artifact_together(make_inputs) -> None:
     [thread.join() for thread in threads]
     assert [encoded(rank) for rank in ranks] == [1, 0], "the main rank tells of it, once"
     for embeddings in (*found[0], *found[1]):
-        np.testing.assert_array_equal(embeddings.matrix, make_inputs().embeddings("student", "query").matrix)
+        np.testing.assert_array_equal(
+            embeddings.matrix, make_inputs().embeddings("student", "query").matrix
+        )

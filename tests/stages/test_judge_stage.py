@@ -6,24 +6,38 @@ from judge_inputs import IGNORE, NEGATIVE, POSITIVE, UNJUDGED, Says, judge_input
 from recipekit.artifacts.store import Artifact
 from recipekit.component import Context, JudgeSpec, Ranks, Verdicts
 from recipekit.errors import ComponentError, RunError
-from recipekit.judges.labels import Labels
-from recipekit.judges.llm import Llm
-from recipekit.recipe.models import JudgeSection, Slot
+from recipekit.judges.labels import LabelsSpec
+from recipekit.judges.llm import LlmJudgeSpec
+from recipekit.recipe.sections import JudgeSection, Slot
 from recipekit.records import CANDIDATES, write_table
 from recipekit.registry import Entry
-from recipekit.stages.inputs import Inputs
-from recipekit.stages.judge import judge, spending
+from recipekit.stages.inputs import StageInputs
+from recipekit.stages.judge.judge import judge, spending
 
 
 @pytest.fixture
-def inputs(tmp_path, tiny_dataset) -> Inputs:
+def inputs(tmp_path, tiny_dataset) -> StageInputs:
     return judge_inputs(tmp_path, tiny_dataset)
 
 
 def test_given_labels_stand_and_candidates_get_the_judges_verdict(inputs, tmp_path):
-    rows, summary = run(inputs, tmp_path, section(even=Says(verdict=lambda q, p: POSITIVE if p % 2 == 0 else NEGATIVE, reason="since")))
+    rows, summary = run(
+        inputs,
+        tmp_path,
+        section(
+            even=Says(verdict=lambda q, p: POSITIVE if p % 2 == 0 else NEGATIVE, reason="since")
+        ),
+    )
     assert len(rows) == 12 * 5
-    assert rows[3, 3] == {"query": 3, "passage": 3, "verdict": POSITIVE, "grade": 1.0, "confidence": None, "reason": None, "judge": "given"}
+    assert rows[3, 3] == {
+        "query": 3,
+        "passage": 3,
+        "verdict": POSITIVE,
+        "grade": 1.0,
+        "confidence": None,
+        "reason": None,
+        "judge": "source_positive",
+    }
     assert rows[3, 5] == {
         "query": 3,
         "passage": 5,
@@ -33,12 +47,22 @@ def test_given_labels_stand_and_candidates_get_the_judges_verdict(inputs, tmp_pa
         "reason": "since 3-5",
         "judge": "even",
     }
-    assert rows[3, 4] == {"query": 3, "passage": 4, "verdict": POSITIVE, "grade": 4.0, "confidence": None, "reason": None, "judge": "even"}
+    assert rows[3, 4] == {
+        "query": 3,
+        "passage": 4,
+        "verdict": POSITIVE,
+        "grade": 4.0,
+        "confidence": None,
+        "reason": None,
+        "judge": "even",
+    }
     assert summary["candidates"] == 60
     assert summary["queries"] == 12
-    assert summary["given"] == {"positive": 12, "negative": 0}
+    assert summary["source_positive"] == {"positive": 12, "negative": 0}
     assert summary["judges"]["even"]["seen"] == summary["judges"]["even"]["judged"] == 48
-    assert summary["judges"]["even"]["by_rank"] == {"1-10": {"negative": 24, "positive": 24, "ignore": 0}}
+    assert summary["judges"]["even"]["by_rank"] == {
+        "1-10": {"negative": 24, "positive": 24, "ignore": 0}
+    }
     assert summary["verdicts"] == {"negative": 24, "positive": 36, "ignore": 0}
     assert summary["false_negatives"]["positive"] == 24
     assert summary["false_negatives"]["positive_per_query"] == 2.0
@@ -57,22 +81,28 @@ def test_a_judge_sees_whole_queries_best_first_with_their_positives(inputs, tmp_
 
 
 def test_judges_run_in_order_and_when_selects_what_the_one_before_said(inputs, tmp_path):
-    cheap = Says(verdict=lambda q, p: [POSITIVE, IGNORE, NEGATIVE][(p - q) % 3], reason="cheap", when=("unjudged",))
-    strong = Says(verdict=lambda q, p: NEGATIVE, when=("positive", "ignore"))
+    cheap = Says(
+        verdict=lambda q, p: [POSITIVE, IGNORE, NEGATIVE][(p - q) % 3],
+        reason="cheap",
+        previous_verdicts=("unjudged",),
+    )
+    strong = Says(verdict=lambda q, p: NEGATIVE, previous_verdicts=("positive", "ignore"))
     rows, summary = run(inputs, tmp_path, section(cheap=cheap, strong=strong))
     assert {(row["passage"] - query) % 36: row["judge"] for (query, _), row in rows.items()} == {
-        0: "given", 1: "strong", 2: "cheap", 3: "strong", 4: "strong",
+        0: "source_positive", 1: "strong", 2: "cheap", 3: "strong", 4: "strong",
     }  # fmt: skip
     assert summary["judges"]["strong"]["seen"] == 36
     assert summary["verdicts"]["positive"] == 12
     [batch] = strong.asked
     assert set(batch.before[batch.wanted]) == {POSITIVE, IGNORE}
-    assert all(row["reason"] is None for row in rows.values() if row["judge"] == "strong"), "the reason goes with its verdict"
+    assert all(row["reason"] is None for row in rows.values() if row["judge"] == "strong"), (
+        "the reason goes with its verdict"
+    )
 
 
 def test_what_nobody_judges_has_no_row(inputs, tmp_path):
     (tmp_path / "labels.tsv").write_text("q0 0 p1 1\nq0 0 p2 0\n")
-    rows, summary = run(inputs, tmp_path, section(people=Labels(file=tmp_path / "labels.tsv")))
+    rows, summary = run(inputs, tmp_path, section(people=LabelsSpec(file=tmp_path / "labels.tsv")))
     assert len(rows) == 14
     assert (rows[0, 1]["verdict"], rows[0, 2]["verdict"]) == (POSITIVE, NEGATIVE)
     assert summary["judges"]["people"]["seen"] == 48
@@ -84,21 +114,31 @@ def test_given_positives_can_be_overruled_only_in_an_audit(inputs, tmp_path):
     spec = Says(verdict=lambda q, p: NEGATIVE)
     rows, _ = run(inputs, tmp_path, section(one=spec))
     assert rows[3, 3]["verdict"] == POSITIVE
-    rows, summary = run(inputs, tmp_path, section({"audit_given": True}, one=spec), "audited")
+    rows, summary = run(
+        inputs, tmp_path, section({"rejudge_source_labels": True}, one=spec), "audited"
+    )
     assert (rows[3, 3]["verdict"], rows[3, 3]["judge"]) == (NEGATIVE, "one")
     assert summary["false_negatives"]["positive"] == 0
 
 
-def test_labels_of_mined_queries_are_kept_even_where_they_are_no_candidates(make_dataset, inputs, tmp_path):
+def test_labels_of_mined_queries_are_kept_even_where_they_are_no_candidates(
+    make_dataset, inputs, tmp_path
+):
     queries = [(f"q{i}", f"text {i}", "train" if i < 12 else "dev") for i in range(14)]
     labels = {**{(i, i): 1.0 for i in range(14)}, (2, 30): 0.0, (2, 3): 0.0}
     dataset = make_dataset(queries, [(f"p{i}", f"passage {i}") for i in range(36)], labels)
     inputs.artifacts = {**inputs.artifacts, "collect": Artifact("collect", "other", dataset.path)}
     rows, summary = run(inputs, tmp_path, section(one=Says(verdict=lambda q, p: IGNORE)))
-    assert (rows[2, 30]["verdict"], rows[2, 30]["judge"], rows[2, 30]["grade"]) == (NEGATIVE, "given", 0.0)
-    assert rows[2, 3]["judge"] == "one", "a given negative that is a candidate is judged; the margin judge leaves it alone of itself"
+    assert (rows[2, 30]["verdict"], rows[2, 30]["judge"], rows[2, 30]["grade"]) == (
+        NEGATIVE,
+        "source_positive",
+        0.0,
+    )
+    assert rows[2, 3]["judge"] == "one", (
+        "a given negative that is a candidate is judged; the margin judge leaves it alone of itself"
+    )
     assert (12, 12) not in rows, "dev was not mined"
-    assert summary["given"] == {"positive": 12, "negative": 2}
+    assert summary["source_positive"] == {"positive": 12, "negative": 2}
 
 
 @pytest.mark.parametrize("deaths", [(0,), (1,), (5, 9, 0), (15,)])
@@ -134,27 +174,53 @@ def test_a_verdict_that_a_kill_cut_in_two_is_asked_for_again(inputs, tmp_path, c
 def test_a_judge_that_finished_is_not_asked_again_when_the_next_one_dies(inputs, tmp_path):
     first = Says(verdict=lambda q, p: IGNORE)
     with pytest.raises(MemoryError):
-        run(inputs, tmp_path, section(first=first, second=Says(verdict=lambda q, p: NEGATIVE, dies_after=2)))
+        run(
+            inputs,
+            tmp_path,
+            section(first=first, second=Says(verdict=lambda q, p: NEGATIVE, dies_after=2)),
+        )
     assert len(first.asked) == 1
-    rows, _ = run(inputs, tmp_path, section(first=first, second=Says(verdict=lambda q, p: NEGATIVE)))
+    rows, _ = run(
+        inputs, tmp_path, section(first=first, second=Says(verdict=lambda q, p: NEGATIVE))
+    )
     assert len(first.asked) == 1
-    assert {row["judge"] for row in rows.values()} == {"given", "second"}
+    assert {row["judge"] for row in rows.values()} == {"source_positive", "second"}
 
 
-def test_large_candidate_lists_come_in_several_batches_of_whole_queries(make_dataset, inputs, tmp_path):
+def test_large_candidate_lists_come_in_several_batches_of_whole_queries(
+    make_dataset, inputs, tmp_path
+):
     n = 3000
     passages = [(f"p{i}", f"passage {i}") for i in range(n)]
-    dataset = make_dataset([(f"q{i}", f"text {i}", "train") for i in range(6)], passages, {(0, 0): 1.0})
+    dataset = make_dataset(
+        [(f"q{i}", f"text {i}", "train") for i in range(6)], passages, {(0, 0): 1.0}
+    )
     inputs.artifacts = {**inputs.artifacts, "collect": Artifact("collect", "large", dataset.path)}
     query = np.repeat(np.arange(6, dtype=np.int32), n)
-    columns = [query, np.tile(np.arange(n, dtype=np.int32), 6), np.arange(6 * n) == 0, np.ones(6 * n, np.float32)]
-    write_table(inputs.artifacts["mine"].path / "candidates.arrow", CANDIDATES, [pa.table(columns, schema=CANDIDATES)])
+    columns = [
+        query,
+        np.tile(np.arange(n, dtype=np.int32), 6),
+        np.arange(6 * n) == 0,
+        np.ones(6 * n, np.float32),
+    ]
+    write_table(
+        inputs.artifacts["mine"].path / "candidates.arrow",
+        CANDIDATES,
+        [pa.table(columns, schema=CANDIDATES)],
+    )
     spec = Says(verdict=lambda q, p: p % 3, piece=1000)
     rows, summary = run(inputs, tmp_path, section(one=spec))
     assert [np.unique(batch.query).tolist() for batch in spec.asked] == [[0, 1], [2, 3], [4, 5]]
     assert len(rows) == 6 * n
-    assert summary["judges"]["one"]["by_rank"]["1-10"] == {"negative": 23, "positive": 18, "ignore": 18}
-    assert sum(sum(band.values()) for band in summary["judges"]["one"]["by_rank"].values()) == 6 * n - 1
+    assert summary["judges"]["one"]["by_rank"]["1-10"] == {
+        "negative": 23,
+        "positive": 18,
+        "ignore": 18,
+    }
+    assert (
+        sum(sum(band.values()) for band in summary["judges"]["one"]["by_rank"].values())
+        == 6 * n - 1
+    )
 
 
 class Wrong(JudgeSpec):
@@ -170,14 +236,24 @@ class Wrong(JudgeSpec):
     def judge(self, batches):
         for _ in batches:
             passages = np.array(self.passages, np.int32)
-            yield Verdicts(np.full(len(passages), self.query, np.int32), passages, np.full(len(passages), self.code, np.int8))
+            yield Verdicts(
+                np.full(len(passages), self.query, np.int32),
+                passages,
+                np.full(len(passages), self.code, np.int8),
+            )
 
 
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        (Wrong(query=3, passages=(20,)), "judge 'bad' gave a verdict on a pair that it was not asked about"),
-        (Wrong(query=3, passages=(3,)), "judge 'bad' gave a verdict on a pair that it was not asked about"),
+        (
+            Wrong(query=3, passages=(20,)),
+            "judge 'bad' gave a verdict on a pair that it was not asked about",
+        ),
+        (
+            Wrong(query=3, passages=(3,)),
+            "judge 'bad' gave a verdict on a pair that it was not asked about",
+        ),
         (Wrong(query=3, passages=(4, 4)), "or two on one pair"),
         (Wrong(query=3, passages=(4,), code=-1), "none of 0"),
     ],
@@ -202,33 +278,50 @@ def test_other_ranks_build_the_judges_and_write_nothing(inputs, tmp_path):
 
 
 def test_a_raised_limit_counts_what_was_spent_up_to_the_old_one(inputs):
-    """The account stands for what is judged by whom; another limit opens no new one, another judge or other candidates do."""
+    """The account stands for what is judged by whom; another limit opens no new one, another judge
+    or other candidates do.
+    """
     low, high, other = (
         section(a=Says(verdict=lambda q, p: POSITIVE)),
         section(a=Says(verdict=lambda q, p: POSITIVE)),
         section(b=Says(verdict=lambda q, p: POSITIVE)),
     )
-    low, high = low.model_copy(update={"max_cost_usd": 1.0}), high.model_copy(update={"max_cost_usd": 2.0, "max_calls": 9})
+    low, high = (
+        low.model_copy(update={"max_cost_usd": 1.0}),
+        high.model_copy(update={"max_cost_usd": 2.0, "max_calls": 9}),
+    )
     assert spending(inputs, low).ledger == spending(inputs, high).ledger
     assert spending(inputs, high).max_cost_usd == 2.0
     assert spending(inputs, other).ledger != spending(inputs, low).ledger
     mine = inputs.artifacts["mine"]
     inputs.artifacts = {**inputs.artifacts, "mine": Artifact("mine", "another", mine.path)}
-    assert spending(inputs, low).ledger != spending(inputs, high.model_copy(update={"audit_given": True})).ledger
+    assert (
+        spending(inputs, low).ledger
+        != spending(inputs, high.model_copy(update={"rejudge_source_labels": True})).ledger
+    )
 
 
 def test_the_account_stays_the_same_whatever_changes_no_verdict(inputs, tmp_path):
-    """A killed run that goes on with fewer calls at once, or at another address, has spent what it had spent."""
+    """A killed run that goes on with fewer calls at once, or at another address, has spent what it
+    had spent.
+    """
 
     def account(**written):
-        one = Llm(model="openai/m", **written)
+        one = LlmJudgeSpec(model="openai/m", **written)
         slot = Slot(
-            use="llm", model="openai/m", **{name: str(value) if name == "prompt_file" else value for name, value in written.items()}
+            use="llm",
+            model="openai/m",
+            **{
+                name: str(value) if name == "prompt_file" else value
+                for name, value in written.items()
+            },
         )
-        slot.bind(Entry("judge", "llm", "recipekit", "1", "recipekit.judges.llm:Llm"), one)
+        slot.bind(Entry("judge", "llm", "recipekit", "1", "recipekit.judges.llm:LlmJudgeSpec"), one)
         return spending(inputs, JudgeSection(judges={"one": slot})).ledger
 
-    assert account() == account(concurrency=2, api_base="http://elsewhere/v1", api_key="sk-another", timeout=5)
+    assert account() == account(
+        concurrency=2, api_base="http://elsewhere/v1", api_key="sk-another", timeout=5
+    )
     assert account() != account(max_passage_tokens=100)
     prompt, moved = tmp_path / "prompt.jinja", tmp_path / "moved.jinja"
     own = {"prompt": "own", "grades": {0: "negative", 1: "positive"}}

@@ -7,13 +7,13 @@ from recipekit.artifacts.key import FileHashes
 from recipekit.artifacts.store import Artifact, Store
 from recipekit.component import Hits, Ranks, RetrieverSpec
 from recipekit.errors import ComponentError, DataError
-from recipekit.recipe.models import MineSection, Slot
+from recipekit.recipe.sections import MineSection, Slot
 from recipekit.records import CANDIDATES, Dataset, read_table
 from recipekit.registry import Entry
-from recipekit.retrievers.bm25 import Bm25
+from recipekit.retrievers.bm25 import Bm25Spec
 from recipekit.stages import mine as mine_stage
-from recipekit.stages.inputs import Inputs
-from recipekit.stages.mine import mine
+from recipekit.stages.inputs import StageInputs
+from recipekit.stages.mine.mine import mine
 from recipekit.testing import RecordingProgress
 
 
@@ -27,7 +27,9 @@ class Fixed(RetrieverSpec):
 
     def search(self, queries, depth):
         rows = np.tile(np.array(self.passages[:depth], np.int32), (len(queries), 1))
-        return Hits(rows, np.tile(np.arange(len(rows[0]), 0, -1, dtype=np.float32), (len(queries), 1)))
+        return Hits(
+            rows, np.tile(np.arange(len(rows[0]), 0, -1, dtype=np.float32), (len(queries), 1))
+        )
 
 
 def slot(spec: RetrieverSpec) -> Slot:
@@ -37,9 +39,18 @@ def slot(spec: RetrieverSpec) -> Slot:
 
 
 @pytest.fixture
-def inputs(tiny_dataset: Dataset, tmp_path: Path) -> Inputs:
+def inputs(tiny_dataset: Dataset, tmp_path: Path) -> StageInputs:
     collected = {"collect": Artifact("collect", tiny_dataset.key, tiny_dataset.path)}
-    return Inputs("test", 13, collected, {}, None, Store(tmp_path / ".recipekit"), FileHashes(), RecordingProgress())
+    return StageInputs(
+        "test",
+        13,
+        collected,
+        {},
+        None,
+        Store(tmp_path / ".recipekit"),
+        FileHashes(),
+        RecordingProgress(),
+    )
 
 
 @pytest.fixture
@@ -49,48 +60,75 @@ def out(tmp_path: Path) -> Path:
 
 
 def by_query(out: Path, query: int) -> list[dict]:
-    return [row for row in read_table(out / "candidates.arrow").to_pylist() if row["query"] == query]
+    return [
+        row for row in read_table(out / "candidates.arrow").to_pylist() if row["query"] == query
+    ]
 
 
 def test_candidates_of_two_retrievers(inputs, out):
-    """Query i is made of passage i's first two words, and passage i is its given positive."""
-    section = MineSection(retrievers={"lexical": slot(Bm25(depth=4)), "fixed": slot(Fixed(passages=(30, 0, 31), depth=2))}, keep=3)
+    """Query i is made of passage i's first two words, and passage i is its source positive."""
+    section = MineSection(
+        retrievers={
+            "lexical": slot(Bm25Spec(depth=4)),
+            "fixed": slot(Fixed(passages=(30, 0, 31), depth=2)),
+        },
+        candidates_per_query=3,
+    )
     summary = mine(inputs, section, out)
 
     table = read_table(out / "candidates.arrow")
-    assert table.schema.names == [*CANDIDATES.names, "rank.lexical", "rank.fixed", "score.lexical", "score.fixed"]
+    assert table.schema.names == [
+        *CANDIDATES.names,
+        "rank.lexical",
+        "rank.fixed",
+        "score.lexical",
+        "score.fixed",
+    ]
     assert table["query"].unique().to_pylist() == list(range(12)), "the training queries, in order"
     first = by_query(out, 0)
     assert first[0] == {
-        "query": 0, "passage": 0, "given": True, "score": pytest.approx(1 / 61 + 1 / 62),
+        "query": 0, "passage": 0, "source_positive": True, "score": pytest.approx(1 / 61 + 1 / 62),
         "rank.lexical": 1, "rank.fixed": 2, "score.lexical": first[0]["score.lexical"], "score.fixed": 1.0,
     }  # fmt: skip
     assert [row["score"] for row in first] == sorted((row["score"] for row in first), reverse=True)
-    assert [row["given"] for row in first] == [True, False, False, False], "three beside the given positive"
+    assert [row["source_positive"] for row in first] == [True, False, False, False], (
+        "three beside the source positive"
+    )
     thirty = next(row for row in first if row["passage"] == 30)
     assert thirty["rank.fixed"] == 1
     assert (thirty["rank.lexical"] is None) == (thirty["score.lexical"] is None)
 
     assert summary["queries"] == 12
     assert summary["candidates"] == table.num_rows == 48
-    assert summary["given"] == {"pairs": 12, "queries": 12, "retrieved": 12}
+    assert summary["source_positive"] == {"pairs": 12, "queries": 12, "retrieved": 12}
     assert summary["recall"]["retrievers"]["lexical"]["4"] == 1.0
-    assert summary["recall"]["retrievers"]["fixed"] == {"1": 0.0, "2": pytest.approx(1 / 12, abs=1e-4)}
-    fused_first_three = [any(row["given"] for row in by_query(out, query)[:3]) for query in range(12)]
+    assert summary["recall"]["retrievers"]["fixed"] == {
+        "1": 0.0,
+        "2": pytest.approx(1 / 12, abs=1e-4),
+    }
+    fused_first_three = [
+        any(row["source_positive"] for row in by_query(out, query)[:3]) for query in range(12)
+    ]
     assert summary["recall"]["fused"]["3"] == pytest.approx(np.mean(fused_first_three), abs=1e-4)
     assert summary["nothing_found"] == {"lexical": 0, "fixed": 0}
     assert set(summary["overlap"]) == {"lexical & fixed"}
 
 
 def test_given_positives_that_nobody_retrieved_come_last(inputs, out):
-    summary = mine(inputs, MineSection(retrievers={"fixed": slot(Fixed(passages=(30, 31)))}, splits=("dev",)), out)
-    assert [(row["passage"], row["given"], row["score"]) for row in by_query(out, 13)] == [
+    summary = mine(
+        inputs,
+        MineSection(retrievers={"fixed": slot(Fixed(passages=(30, 31)))}, splits=("dev",)),
+        out,
+    )
+    assert [
+        (row["passage"], row["source_positive"], row["score"]) for row in by_query(out, 13)
+    ] == [
         (30, False, pytest.approx(1 / 61)),
         (31, False, pytest.approx(1 / 62)),
         (13, True, None),
     ]
     assert by_query(out, 13)[2]["rank.fixed"] is None
-    assert summary["given"] == {"pairs": 6, "queries": 6, "retrieved": 0}
+    assert summary["source_positive"] == {"pairs": 6, "queries": 6, "retrieved": 0}
     assert summary["recall"]["fused"]["50"] == 0.0
 
 
@@ -101,16 +139,30 @@ def test_recall_is_a_mean_over_queries(make_dataset, inputs, out):
         {(0, 0): 1.0, (0, 5): 1.0, (1, 1): 2.0, (1, 2): 0.0},
     )
     inputs.artifacts = {"collect": Artifact("collect", dataset.key, dataset.path)}
-    section = MineSection(retrievers={"a": slot(Fixed(passages=(0, 1, 2), depth=3)), "b": slot(Fixed(passages=(2, 3, 4), depth=2))})
+    section = MineSection(
+        retrievers={
+            "a": slot(Fixed(passages=(0, 1, 2), depth=3)),
+            "b": slot(Fixed(passages=(2, 3, 4), depth=2)),
+        }
+    )
     summary = mine(inputs, section, out)
-    assert summary["recall"]["retrievers"] == {"a": {"1": 0.25, "3": 0.75}, "b": {"1": 0.0, "2": 0.0}}
+    assert summary["recall"]["retrievers"] == {
+        "a": {"1": 0.25, "3": 0.75},
+        "b": {"1": 0.0, "2": 0.0},
+    }
     assert summary["overlap"] == {"a & b": 0.25}, "one passage shared of four"
-    assert summary["given"] == {"pairs": 3, "queries": 2, "retrieved": 2}
-    assert [row["passage"] for row in by_query(out, 2)] == [2, 0, 1, 3], "a query without a positive is mined too"
+    assert summary["source_positive"] == {"pairs": 3, "queries": 2, "retrieved": 2}
+    assert [row["passage"] for row in by_query(out, 2)] == [2, 0, 1, 3], (
+        "a query without a positive is mined too"
+    )
 
 
 def test_batches_do_not_change_the_result(inputs, out, monkeypatch):
-    section = MineSection(retrievers={"lexical": slot(Bm25()), "fixed": slot(Fixed(passages=(30, 0, 31)))}, fuse="score", keep=None)
+    section = MineSection(
+        retrievers={"lexical": slot(Bm25Spec()), "fixed": slot(Fixed(passages=(30, 0, 31)))},
+        fusion="score",
+        candidates_per_query=None,
+    )
     summary = mine(inputs, section, out)
     whole = read_table(out / "candidates.arrow").to_pylist()
     monkeypatch.setattr(mine_stage, "BATCH", 5)
@@ -128,9 +180,20 @@ def test_only_the_main_rank_writes(inputs, out):
 
 
 def test_says_whose_fault_it_is(inputs, out, make_dataset):
-    with pytest.raises(ComponentError, match="retriever 'odd' returned passage row 36 of only 36 passages"):
+    with pytest.raises(
+        ComponentError, match="retriever 'odd' returned passage row 36 of only 36 passages"
+    ):
         mine(inputs, MineSection(retrievers={"odd": slot(Fixed(passages=(36,)))}), out)
     dataset = make_dataset([("a", "x", "test")], [("p", "text")], {(0, 0): 1.0})
-    inputs = Inputs("test", 13, {"collect": Artifact("collect", "k", dataset.path)}, {}, None, inputs.store, inputs.hashes, inputs.progress)
+    inputs = StageInputs(
+        "test",
+        13,
+        {"collect": Artifact("collect", "k", dataset.path)},
+        {},
+        None,
+        inputs.store,
+        inputs.hashes,
+        inputs.progress,
+    )
     with pytest.raises(DataError, match="no query to mine for in the splits train"):
         mine(inputs, MineSection(retrievers={"fixed": slot(Fixed(passages=(0,)))}), out)

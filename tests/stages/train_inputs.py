@@ -11,30 +11,41 @@ from recipekit.component import Component, Progress, Ranks
 from recipekit.encoders.bi_encoder import BiEncoderSpec
 from recipekit.losses.exact_softmax import ExactSoftmaxSpec
 from recipekit.losses.infonce import InfoNCESpec
-from recipekit.recipe.models import Slot, TrainSection
+from recipekit.recipe.sections import Slot, TrainSection
 from recipekit.records import Dataset
 from recipekit.registry import Entry
-from recipekit.stages.inputs import Inputs
+from recipekit.stages.inputs import StageInputs
 from recipekit.testing import RecordingProgress
 
 EXACT = {"use": "exact_softmax", "temperature": 0.05}
 INFONCE = {"use": "infonce", "temperature": 0.05, "hard_negatives": 1}
 
 
-SPECS: dict[str, type[Component]] = {"exact_softmax": ExactSoftmaxSpec, "infonce": InfoNCESpec, "bi_encoder": BiEncoderSpec}
+SPECS: dict[str, type[Component]] = {
+    "exact_softmax": ExactSoftmaxSpec,
+    "infonce": InfoNCESpec,
+    "bi_encoder": BiEncoderSpec,
+}
 
 
 def bound(slot: Slot) -> Slot:
     """A slot as the loader leaves it."""
     spec = SPECS[slot.use]
-    slot.bind(Entry(spec.kind, slot.use, "recipekit", "0", f"{spec.__module__}:{spec.__name__}"), spec.model_validate(slot.fields))
+    slot.bind(
+        Entry(spec.kind, slot.use, "recipekit", "0", f"{spec.__module__}:{spec.__name__}"),
+        spec.model_validate(slot.fields),
+    )
     return slot
 
 
-def train_section(loss: dict[str, Any] = EXACT, *, query_epochs: int = 2, cycles: int = 1, **fields: Any) -> TrainSection:
+def train_section(
+    loss: dict[str, Any] = EXACT, *, query_epochs: int = 2, cycles: int = 1, **fields: Any
+) -> TrainSection:
     """One phase in fp32, with batches of 5 queries."""
     given = {"batch_size": 5, "learning_rate": 1e-3, "precision": "fp32", **fields}
-    section = TrainSection(phases={"only": {"loss": loss, "query_epochs": query_epochs, "cycles": cycles}}, **given)
+    section = TrainSection(
+        phases={"only": {"loss": loss, "query_epochs": query_epochs, "cycles": cycles}}, **given
+    )
     bound(section.phases["only"].loss)
     return section
 
@@ -48,14 +59,23 @@ def train_inputs(
     ranks: Ranks | None = None,
     artifacts: dict[str, Path] | None = None,
     **encoder: Any,
-) -> Inputs:
-    """Inputs over a collected data set, with `student` the model in fp32; `artifacts` are the folders of mine and judge."""
-    others = {stage: Artifact(stage, f"test-{stage}", path) for stage, path in (artifacts or {}).items()}
-    return Inputs(
+) -> StageInputs:
+    """StageInputs over a collected data set, with `student` the model in fp32.
+
+    `artifacts` are the folders of mine and judge.
+    """
+    others = {
+        stage: Artifact(stage, f"test-{stage}", path) for stage, path in (artifacts or {}).items()
+    }
+    return StageInputs(
         recipe_name="test",
         seed=13,
         artifacts={"collect": Artifact("collect", dataset.key, dataset.path), **others},
-        encoders={"student": bound(Slot(use="bi_encoder", model=str(model), **{"precision": "fp32", **encoder}))},
+        encoders={
+            "student": bound(
+                Slot(use="bi_encoder", model=str(model), **{"precision": "fp32", **encoder})
+            )
+        },
         trained="student",
         store=Store(folder / "store"),
         hashes=FileHashes(),

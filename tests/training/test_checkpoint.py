@@ -1,6 +1,11 @@
 import torch
 
-from recipekit.training.checkpoint import load_checkpoint, restore_optimizer, save_checkpoint, set_weights
+from recipekit.training.checkpoint import (
+    load_checkpoint,
+    restore_optimizer,
+    save_checkpoint,
+    set_weights,
+)
 from recipekit.training.optimizer import adamw
 
 
@@ -44,4 +49,7 @@ def test_the_latest_whole_one_counts_and_the_older_are_gone(tmp_path):
     found = load_checkpoint(tmp_path)
     assert found.state["step"] == 12
     assert torch.equal(found.best["0.weight"], torch.ones(2))
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint-00000012", "checkpoint-00000020.unfinished"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "checkpoint-00000012",
+        "checkpoint-00000020.unfinished",
+    ]

@@ -18,7 +18,9 @@ def test_a_loss_that_falls_stalls_or_jumps_once_is_let_go_on():
 
 
 def test_a_loss_that_has_risen_for_long_stops_the_run():
-    with pytest.raises(RunError, match=r"diverged at step 1\d\d: .* last 50 steps .* lower train.learning_rate") as error:
+    with pytest.raises(
+        RunError, match=r"diverged at step 1\d\d: .* last 50 steps .* lower train.learning_rate"
+    ) as error:
         watch_over([2.0] * 100 + [8.0] * 100)
     assert error.value.code == "RK633"
 

@@ -12,7 +12,9 @@ from recipekit.training.optimizer import adamw, learning_rate_factor
     ],
 )
 def test_the_learning_rate_rises_and_falls(decay, expected):
-    assert [learning_rate_factor(step, 10, 0.2, decay) for step in range(10)] == pytest.approx(expected)
+    assert [learning_rate_factor(step, 10, 0.2, decay) for step in range(10)] == pytest.approx(
+        expected
+    )
 
 
 def test_cosine_is_half_way_down_in_the_middle():

@@ -22,16 +22,26 @@ SEED = [13, 0, 0, 0, 0]
 
 @pytest.fixture
 def forward(tmp_path, tiny_model, tiny_dataset):
-    """`forward(tokens_per_batch, dropout)`."""
+    """`forward(max_tokens_per_batch, dropout)`."""
     encoder = BiEncoderSpec(model=str(tiny_model), precision="fp32").build(context(tmp_path))
     tables = {"query": tiny_dataset.queries, "passage": tiny_dataset.passages}
-    tokens = {side: tokenize_table(encoder, table, side, tmp_path / side, RecordingProgress()) for side, table in tables.items()}
+    tokens = {
+        side: tokenize_table(encoder, table, side, tmp_path / side, RecordingProgress())
+        for side, table in tables.items()
+    }
 
-    def make(tokens_per_batch: int, dropout: bool = False) -> Forward:
+    def make(max_tokens_per_batch: int, dropout: bool = False) -> Forward:
         encoder.set_dropout(dropout)
         encoder.train()
         encoder.zero_grad()
-        return Forward(encoder, tokens, Accelerator(cpu=True, mixed_precision="no"), False, dropout, tokens_per_batch)
+        return Forward(
+            encoder,
+            tokens,
+            Accelerator(cpu=True, mixed_precision="no"),
+            False,
+            dropout,
+            max_tokens_per_batch,
+        )
 
     return make
 
@@ -43,13 +53,22 @@ def gradient(forward: Forward) -> torch.Tensor:
 def test_frozen_loss(forward, tiny_dataset):
     labels = training_labels(tiny_dataset)
     empty = np.empty(0, np.int32)
-    rows = LabelRows.from_pairs(len(labels.queries), labels.positive.query, labels.positive.passage, labels.weight, empty, empty)
+    rows = LabelRows.from_pairs(
+        len(labels.queries),
+        labels.positive.query,
+        labels.positive.passage,
+        labels.weight,
+        empty,
+        empty,
+    )
     phase = TrainingPhase("test", ExactSoftmax(0.05), 1, 1, labels, rows)
     torch.manual_seed(1)
     frozen = FrozenMatrix.whole(torch.nn.functional.normalize(torch.randn(36, 32), dim=1))
 
     whole = forward(10_000)
-    phase.loss(whole(labels.queries[BATCH], "query", SEED), rows.take(torch.from_numpy(BATCH)), frozen).mean().backward()
+    phase.loss(
+        whole(labels.queries[BATCH], "query", SEED), rows.take(torch.from_numpy(BATCH)), frozen
+    ).mean().backward()
     expected = gradient(whole)
     for budget in (8, 20, 10_000):
         cut = forward(budget)
@@ -63,7 +82,10 @@ def test_cached_gradients(forward, tiny_dataset):
     drawn = in_batch(labels, BATCH, 0, SEED)
 
     whole = forward(10_000)
-    queries, passages = whole(labels.queries[BATCH], "query", SEED), whole(drawn.passages, "passage", SEED)
+    queries, passages = (
+        whole(labels.queries[BATCH], "query", SEED),
+        whole(drawn.passages, "passage", SEED),
+    )
     loss = phase.loss(queries, passages, torch.from_numpy(drawn.mask)).mean()
     loss.backward()
     expected = gradient(whole)
@@ -71,13 +93,17 @@ def test_cached_gradients(forward, tiny_dataset):
         cut = forward(budget)
         part, tokens = in_batch_gradient(cut, phase, BATCH, SEED)
         assert float(part) == pytest.approx(float(loss.detach()), rel=1e-5)
-        assert tokens == whole.count(labels.queries[BATCH], "query") + whole.count(drawn.passages, "passage")
+        assert tokens == whole.count(labels.queries[BATCH], "query") + whole.count(
+            drawn.passages, "passage"
+        )
         torch.testing.assert_close(gradient(cut), expected, rtol=1e-4, atol=1e-6)
 
 
 def test_dropout_is_the_same_when_a_micro_batch_is_embedded_anew(forward):
     rows = np.array([1, 2, 3])
     dropping = forward(10_000, dropout=True)
-    once, again, other = (dropping(rows, "query", seed).detach() for seed in (SEED, SEED, [*SEED, 1]))
+    once, again, other = (
+        dropping(rows, "query", seed).detach() for seed in (SEED, SEED, [*SEED, 1])
+    )
     assert torch.equal(once, again)
     assert not torch.allclose(once, other)

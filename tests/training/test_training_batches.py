@@ -3,32 +3,42 @@ import pytest
 
 from recipekit.records import Verdict
 from recipekit.training.batches import HARD_POOL, epoch_batches, in_batch, micro_batches
-from recipekit.training.labels import Pairs, TrainingLabels
+from recipekit.training.labels import QueryPairs, TrainingLabels
 
 
-def some_labels(n_queries: int = 40, n_passages: int = 60, seed: int = 0) -> tuple[TrainingLabels, np.ndarray]:
+def some_labels(
+    n_queries: int = 40, n_passages: int = 60, seed: int = 0
+) -> tuple[TrainingLabels, np.ndarray]:
     """Random labels, and the same as a dense matrix of verdicts."""
     rng = np.random.default_rng(seed)
     verdicts = rng.choice([0, 0, 0, 0, 1, 2], size=(n_queries, n_passages)).astype(np.int8)
     verdicts[np.arange(n_queries), np.arange(n_queries)] = Verdict.POSITIVE
     judged_negative = (verdicts == Verdict.NEGATIVE) & (rng.random(verdicts.shape) < 0.5)
 
-    def pairs(mask: np.ndarray) -> Pairs:
+    def pairs(mask: np.ndarray) -> QueryPairs:
         query, passage = np.nonzero(mask)
-        return Pairs.sorted_by_query(query.astype(np.int32), passage.astype(np.int32), n_queries)
+        return QueryPairs.sorted_by_query(
+            query.astype(np.int32), passage.astype(np.int32), n_queries
+        )
 
     positive = pairs(verdicts == Verdict.POSITIVE)
     weight = (1 / np.bincount(positive.query)[positive.query]).astype(np.float32)
     ignored = pairs(verdicts == Verdict.IGNORE)
-    return TrainingLabels(np.arange(n_queries), positive, weight, ignored, pairs(judged_negative), 0), verdicts
+    return TrainingLabels(
+        np.arange(n_queries), positive, weight, ignored, pairs(judged_negative), 0
+    ), verdicts
 
 
 def test_an_epoch_has_every_query_once_and_its_own_order():
     batches = epoch_batches(10, 4, [13, 0, 0, 0])
     assert [len(batch) for batch in batches] == [4, 4, 2]
     assert sorted(np.concatenate(batches)) == list(range(10))
-    assert np.array_equal(np.concatenate(batches), np.concatenate(epoch_batches(10, 4, [13, 0, 0, 0])))
-    assert not np.array_equal(np.concatenate(batches), np.concatenate(epoch_batches(10, 4, [13, 0, 0, 1])))
+    assert np.array_equal(
+        np.concatenate(batches), np.concatenate(epoch_batches(10, 4, [13, 0, 0, 0]))
+    )
+    assert not np.array_equal(
+        np.concatenate(batches), np.concatenate(epoch_batches(10, 4, [13, 0, 0, 1]))
+    )
 
 
 @pytest.mark.parametrize("ranks", [1, 2, 5])
@@ -37,8 +47,12 @@ def test_micro_batches_share_the_batch_out_within_the_budget(ranks):
     lengths = np.random.default_rng(1).integers(3, 40, size=len(batch)).astype(np.int32)
     turns = micro_batches(batch, lengths, 80, ranks)
     assert all(len(turn) == ranks for turn in turns)
-    assert sorted(np.concatenate([np.concatenate(turn) for turn in turns])) == list(range(len(batch)))
-    assert all(len(own) * lengths[own].max() <= 80 for turn in turns for own in turn if len(own) > 1)
+    assert sorted(np.concatenate([np.concatenate(turn) for turn in turns])) == list(
+        range(len(batch))
+    )
+    assert all(
+        len(own) * lengths[own].max() <= 80 for turn in turns for own in turn if len(own) > 1
+    )
     assert all(len(turn[0]) for turn in turns)
 
 
@@ -63,14 +77,23 @@ def test_hard_negatives_come_from_the_best_ranked_and_differ_between_steps():
     hardest = set(labels.negative.passage[at[: 2 * HARD_POOL]].tolist())
     _, at = labels.positive.of(query)
     positives = set(labels.positive.passage[at].tolist())
-    drawn = [set(in_batch(labels, query, 2, [13, step]).passages.tolist()) - positives for step in range(10)]
+    drawn = [
+        set(in_batch(labels, query, 2, [13, step]).passages.tolist()) - positives
+        for step in range(10)
+    ]
     assert all(len(passages) == 2 and passages <= hardest for passages in drawn)
     assert len(set(map(frozenset, drawn))) > 1
 
 
 def test_positives_are_drawn_by_weight():
-    positive = Pairs.sorted_by_query(np.array([0, 0], dtype=np.int32), np.array([4, 9], dtype=np.int32), 1)
-    none = Pairs.sorted_by_query(np.empty(0, np.int32), np.empty(0, np.int32), 1)
-    labels = TrainingLabels(np.array([0]), positive, np.array([0.25, 0.75], dtype=np.float32), none, none, 0)
-    drawn = [int(in_batch(labels, np.array([0]), 1, [13, step]).passages[0]) for step in range(2000)]
+    positive = QueryPairs.sorted_by_query(
+        np.array([0, 0], dtype=np.int32), np.array([4, 9], dtype=np.int32), 1
+    )
+    none = QueryPairs.sorted_by_query(np.empty(0, np.int32), np.empty(0, np.int32), 1)
+    labels = TrainingLabels(
+        np.array([0]), positive, np.array([0.25, 0.75], dtype=np.float32), none, none, 0
+    )
+    drawn = [
+        int(in_batch(labels, np.array([0]), 1, [13, step]).passages[0]) for step in range(2000)
+    ]
     assert drawn.count(9) / 2000 == pytest.approx(0.75, abs=0.04)

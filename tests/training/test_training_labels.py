@@ -12,9 +12,16 @@ POSITIVE, NEGATIVE, IGNORE = Verdict.POSITIVE, Verdict.NEGATIVE, Verdict.IGNORE
 @pytest.fixture
 def dataset(make_dataset):
     """Four queries over six passages; query 2 is of dev, query 3 has no label at all."""
-    queries = [("a", "one", "train"), ("b", "two", "train"), ("c", "three", "dev"), ("d", "four", "train")]
+    queries = [
+        ("a", "one", "train"),
+        ("b", "two", "train"),
+        ("c", "three", "dev"),
+        ("d", "four", "train"),
+    ]
     passages = [(f"p{i}", f"text {i}") for i in range(6)]
-    return make_dataset(queries, passages, {(0, 0): 1.0, (0, 1): 3.0, (0, 5): 0.0, (1, 2): 1.0, (2, 3): 1.0})
+    return make_dataset(
+        queries, passages, {(0, 0): 1.0, (0, 1): 3.0, (0, 5): 0.0, (1, 2): 1.0, (2, 3): 1.0}
+    )
 
 
 def candidates(*rows: tuple[int, int, float]) -> pa.Table:
@@ -25,14 +32,25 @@ def candidates(*rows: tuple[int, int, float]) -> pa.Table:
 def judgments(*rows: tuple[int, int, Verdict]) -> pa.Table:
     query, passage, verdict = zip(*rows, strict=True)
     none = [None] * len(rows)
-    columns = [query, passage, verdict, none, none, none, pa.array(["llm"] * len(rows)).dictionary_encode()]
+    columns = [
+        query,
+        passage,
+        verdict,
+        none,
+        none,
+        none,
+        pa.array(["llm"] * len(rows)).dictionary_encode(),
+    ]
     return pa.table([pa.array(column, type=field.type) if isinstance(column, tuple | list) else column.cast(field.type)
                      for column, field in zip(columns, JUDGMENTS, strict=True)], schema=JUDGMENTS)  # fmt: skip
 
 
 def pairs(labels, which: str) -> list[tuple[int, int]]:
     found = getattr(labels, which)
-    return [(int(labels.queries[query]), int(passage)) for query, passage in zip(found.query, found.passage, strict=True)]
+    return [
+        (int(labels.queries[query]), int(passage))
+        for query, passage in zip(found.query, found.passage, strict=True)
+    ]
 
 
 def test_given_labels_alone(dataset):
@@ -42,7 +60,13 @@ def test_given_labels_alone(dataset):
     assert labels.weight.tolist() == [0.5, 0.5, 1.0]
     assert pairs(labels, "negative") == [(0, 5)]
     assert pairs(labels, "ignored") == []
-    assert labels.counts() == {"queries": 2, "queries_without_positive": 1, "positives": 3, "ignored": 0, "hard_negatives": 1}
+    assert labels.counts() == {
+        "queries": 2,
+        "queries_without_positive": 1,
+        "positives": 3,
+        "ignored": 0,
+        "hard_negatives": 1,
+    }
 
 
 def test_weights_by_grade(dataset):
@@ -57,7 +81,11 @@ def test_a_candidate_without_a_verdict_is_ignored_or_a_negative_as_the_recipe_sa
     assert pairs(ignoring, "negative") == [(0, 3), (0, 5)]
     negative = training_labels(dataset, candidates=mined, judgments=judged, unjudged="negative")
     assert pairs(negative, "ignored") == []
-    assert pairs(negative, "negative") == [(0, 4), (0, 3), (0, 5)]  # by fused score; what nobody retrieved comes last
+    assert pairs(negative, "negative") == [
+        (0, 4),
+        (0, 3),
+        (0, 5),
+    ]  # by fused score; what nobody retrieved comes last
 
 
 def test_a_judgment_stands_before_a_given_label(dataset):

@@ -1,7 +1,8 @@
 """Identity: what an artifact is made of, as canonical JSON, and its hash.
 
-Everything that decides a result counts; what is marked `NotIdentity` does not. Files count by content. Their hashes are
-remembered by size, modification time and inode, so that asking again is quick.
+Everything that decides a result counts; what is marked `NotIdentity` does not. Files count by
+content. Their hashes are remembered by size, modification time and inode, so that asking again is
+quick.
 """
 
 from __future__ import annotations
@@ -24,8 +25,13 @@ KEY_LENGTH = 32
 
 
 def canonical(value: Any) -> str:
-    """One text for equal values: sorted keys, no spaces, ASCII. A value that JSON cannot hold is a TypeError."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+    """One text for equal values: sorted keys, no spaces, ASCII.
+
+    A value that JSON cannot hold is a TypeError.
+    """
+    return json.dumps(
+        value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False
+    )
 
 
 def key_of(identity: Any) -> str:
@@ -35,7 +41,11 @@ def key_of(identity: Any) -> str:
 
 def fields_identity(model: BaseModel) -> dict[str, Any]:
     """The fields of a spec that decide its result, as JSON values; nested models likewise."""
-    return {name: _value(getattr(model, name)) for name, info in type(model).model_fields.items() if is_identity(info)}
+    return {
+        name: _value(getattr(model, name))
+        for name, info in type(model).model_fields.items()
+        if is_identity(info)
+    }
 
 
 def _value(value: Any) -> Any:
@@ -50,8 +60,11 @@ def _value(value: Any) -> Any:
     return value
 
 
-def component_identity(component: Component, distribution: str, name: str, files: FileHashes) -> dict[str, Any]:
-    """What makes a component this one: its distribution, name and version, its fields, its files' content, its fingerprint.
+def component_identity(
+    component: Component, distribution: str, name: str, files: FileHashes
+) -> dict[str, Any]:
+    """What makes a component this one: its distribution, name and version, its fields, its files'
+    content, its fingerprint.
 
     Raises:
         DataError: A file that it names is missing.
@@ -81,23 +94,31 @@ class FileHashes:
                 self._known = {}  # it only saves time: a damaged memory is begun anew
 
     def of(self, path: Path) -> str:
-        """The sha256 of a file, or of a folder's relative file names and contents (hidden files left out).
+        """The sha256 of a file, or of a folder's relative file names and contents (hidden files
+        left out).
 
         Raises:
             DataError: There is no such file or folder, or it cannot be read.
         """
         try:
             if path.is_dir():
-                listing = [(file.relative_to(path).as_posix(), self._file(file)) for file in sorted(_files_below(path))]
+                listing = [
+                    (file.relative_to(path).as_posix(), self._file(file))
+                    for file in sorted(_files_below(path))
+                ]
                 return hashlib.sha256(canonical(listing).encode()).hexdigest()
             return self._file(path)
         except OSError as error:
             missing = isinstance(error, FileNotFoundError)
-            raise DataError(f"{path}: {'no such file or folder' if missing else error.strerror or error}", code="RK301") from error
+            raise DataError(
+                f"{path}: {'no such file or folder' if missing else error.strerror or error}",
+                code="RK301",
+            ) from error
 
     def _file(self, path: Path) -> str:
         status = path.stat()
-        # A Hugging Face cache links to blobs: the target's own numbers are the ones that tell of a change.
+        # A Hugging Face cache links to blobs: the target's own numbers are the ones that tell of a
+        # change.
         stamp = [status.st_size, status.st_mtime_ns, status.st_ino]
         name = os.path.abspath(path)
         known = self._known.get(name)
@@ -109,7 +130,9 @@ class FileHashes:
         return str(known[3])
 
     def save(self) -> None:
-        """Write what was learnt, if anything, whole or not at all; a cache that cannot be written is left as it is."""
+        """Write what was learnt, if anything, whole or not at all; a cache that cannot be written
+        is left as it is.
+        """
         if self._memory is None or not self._changed:
             return
         temporary = self._memory.with_suffix(f".{os.getpid()}.tmp")
@@ -124,5 +147,7 @@ class FileHashes:
 
 def _files_below(folder: Path) -> Iterator[Path]:
     for root, folders, names in os.walk(folder, followlinks=True):
-        folders[:] = [name for name in folders if not name.startswith(".") and name != "__pycache__"]
+        folders[:] = [
+            name for name in folders if not name.startswith(".") and name != "__pycache__"
+        ]
         yield from (Path(root, name) for name in names if not name.startswith("."))

@@ -1,8 +1,9 @@
 """The manifest: what made an artifact, and what it counted.
 
-It holds the stage, the key and the identity behind it, the input artifacts' keys, the by-products used, the stage's summary
-(its counts, which the report shows), when and how long it was made, on what, its peak memory, and the versions that made it.
-Secrets cannot reach it: identities leave out every field in which `${env:NAME}` may stand.
+It holds the stage, the key and the identity behind it, the input artifacts' keys, the by-products
+used, the stage's summary (its counts, which the report shows), when and how long it was made, on
+what, its peak memory, and the versions that made it. Secrets cannot reach it: identities leave out
+every field in which `${env:NAME}` may stand.
 """
 
 from __future__ import annotations
@@ -48,7 +49,8 @@ def manifest(
 ) -> dict[str, Any]:
     """The manifest of an artifact.
 
-    `seconds` is wall time, `peak_bytes` resident memory of its largest process, `device` what it computed on, in words.
+    `seconds` is wall time, `peak_bytes` resident memory of its largest process, `device` what it
+    computed on, in words.
     """
     return {
         "format": 1,

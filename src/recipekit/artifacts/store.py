@@ -6,8 +6,9 @@
 <root>/cache/<stage>/<key>.lock       held while somebody makes it
 ```
 
-Nobody ever sees half an artifact under its key: the manifest is written last, everything is flushed to the disk, and then
-the folder is renamed into place. Two runs that want the same artifact take turns, and the second finds it made.
+Nobody ever sees half an artifact under its key: the manifest is written last, everything is flushed
+to the disk, and then the folder is renamed into place. Two runs that want the same artifact take
+turns, and the second finds it made.
 """
 
 from __future__ import annotations
@@ -46,7 +47,9 @@ class Artifact:
         return manifest
 
     def is_whole(self) -> bool:
-        """Whether it was finished: its manifest is there and, whatever a disk lost since, can be read."""
+        """Whether it was finished: its manifest is there and, whatever a disk lost since, can be
+        read.
+        """
         try:
             return isinstance(self.manifest, dict)
         except (FileNotFoundError, NotADirectoryError, ValueError):
@@ -113,8 +116,8 @@ class Store:
         Args:
             stage: The stage or by-product that it belongs to.
             key: Its key.
-            build: Writes the data into the partial folder that it is given (which may hold an earlier attempt's work) and
-                returns the manifest.
+            build: Writes the data into the partial folder that it is given (which may hold an
+                earlier attempt's work) and returns the manifest.
             force: Build it even if it is there; the old one is replaced once the new one is whole.
             waiting: Called once if somebody else is making it now.
 
@@ -130,8 +133,18 @@ class Store:
         return Artifact(stage, key, self.cache / stage / key)
 
     @contextmanager
-    def making(self, stage: str, key: str, *, is_main: bool = True, waiting: Callable[[], None] | None = None) -> Iterator[Path]:
-        """Hold an artifact's lock (on the main rank) and give its partial folder. Look again whether it is there by now."""
+    def making(
+        self,
+        stage: str,
+        key: str,
+        *,
+        is_main: bool = True,
+        waiting: Callable[[], None] | None = None,
+    ) -> Iterator[Path]:
+        """Hold an artifact's lock (on the main rank) and give its partial folder.
+
+        Look again whether it is there by now.
+        """
         partial = self.cache / stage / f"{key}.partial"
         with explained(self.cache / stage):
             if not is_main:
@@ -161,8 +174,13 @@ class Store:
         _flush(final.parent)
 
     @contextmanager
-    def lock(self, stage: str, key: str, waiting: Callable[[], None] | None = None) -> Iterator[IO[str]]:
-        """Hold the right to make an artifact. The lock is the open file's: a child that inherits it holds it too."""
+    def lock(
+        self, stage: str, key: str, waiting: Callable[[], None] | None = None
+    ) -> Iterator[IO[str]]:
+        """Hold the right to make an artifact.
+
+        The lock is the open file's: a child that inherits it holds it too.
+        """
         path = self.cache / stage / f"{key}.lock"
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("a") as file:
@@ -183,7 +201,9 @@ class Store:
             shutil.rmtree(gone)
 
     def reachable(self, roots: Set[tuple[str, str]]) -> set[tuple[str, str]]:
-        """The (stage, key) pairs that `roots` need: themselves, their inputs, and the by-products that they used."""
+        """The (stage, key) pairs that `roots` need: themselves, their inputs, and the by-products
+        that they used.
+        """
         seen: set[tuple[str, str]] = set()
         ahead = list(roots)
         while ahead:
@@ -222,11 +242,15 @@ def explained(path: Path) -> Iterator[None]:
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             where = error.filename or path
             raise StoreError(
-                f"{where}: cannot be written ({error.strerror}); choose another folder with --cache or --runs", code="RK502"
+                f"{where}: cannot be written ({error.strerror}); choose another folder with --cache or --runs",
+                code="RK502",
             ) from error
-        on_the_way = error.filename is not None and path.absolute().is_relative_to(Path(error.filename).absolute())
+        on_the_way = error.filename is not None and path.absolute().is_relative_to(
+            Path(error.filename).absolute()
+        )
         if on_the_way and error.errno in (errno.ENOTDIR, errno.EEXIST, errno.ENOENT):
             raise StoreError(
-                f"{error.filename}: no folder can be made here ({error.strerror}); choose another with --cache or --runs", code="RK502"
+                f"{error.filename}: no folder can be made here ({error.strerror}); choose another with --cache or --runs",
+                code="RK502",
             ) from error
         raise

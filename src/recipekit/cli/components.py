@@ -18,20 +18,32 @@ __all__ = ["components", "describe", "listing"]
 
 
 def components(
-    kind: Annotated[str | None, typer.Argument(help="source, retriever, judge, encoder, loss, evaluator or exporter.")] = None,
-    name: Annotated[str | None, typer.Argument(help="A component's name, or distribution/name.")] = None,
+    kind: Annotated[
+        str | None,
+        typer.Argument(help="source, retriever, judge, encoder, loss, evaluator or exporter."),
+    ] = None,
+    name: Annotated[
+        str | None, typer.Argument(help="A component's name, or distribution/name.")
+    ] = None,
 ) -> None:
-    """List what recipes can name, one a line; or describe one component: its keys, their types, defaults and meaning."""
+    """List what recipes can name, one a line; or describe one component: its keys, their types,
+    defaults and meaning.
+    """
     from recipekit.component import KINDS
     from recipekit.errors import ComponentError
     from recipekit.registry import find, group, resolve
-    from recipekit.spelling import near
+    from recipekit.suggestions import did_you_mean
 
     kinds = list(KINDS)
     if kind is not None:
-        singular = {group(known).removeprefix("recipekit."): known for known in kinds}.get(kind, kind)
+        singular = {group(known).removeprefix("recipekit."): known for known in kinds}.get(
+            kind, kind
+        )
         if singular not in kinds:
-            raise ComponentError(f"unknown kind '{kind}'.{near(kind, kinds) or ' Kinds: ' + ', '.join(kinds) + '.'}", code="RK208")
+            raise ComponentError(
+                f"unknown kind '{kind}'.{did_you_mean(kind, kinds) or ' Kinds: ' + ', '.join(kinds) + '.'}",
+                code="RK208",
+            )
         kinds = [singular]
     if name is not None:
         typer.echo("\n".join(describe(resolve(kinds[0], name))))
@@ -40,7 +52,9 @@ def components(
 
 
 def listing(entries: Sequence[Entry]) -> Iterator[str]:
-    """One line a component, in columns: kind, name, distribution and version, then place and summary, or why it is broken."""
+    """One line a component, in columns: kind, name, distribution and version, then place and
+    summary, or why it is broken.
+    """
     from recipekit.errors import ComponentError
     from recipekit.registry import load
 
@@ -51,10 +65,14 @@ def listing(entries: Sequence[Entry]) -> Iterator[str]:
             last = (_where(component), doc_of(component).split("\n\n")[0].replace("\n", " "))
         except ComponentError as error:
             last = ("broken", error.message)
-        rows.append((entry.kind, entry.name, f"{entry.distribution} {entry.distribution_version}", *last))
+        rows.append(
+            (entry.kind, entry.name, f"{entry.distribution} {entry.distribution_version}", *last)
+        )
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)] if rows else []
     for row in rows:
-        yield "  ".join([*(cell.ljust(width) for cell, width in zip(row[:-1], widths, strict=False)), row[-1]])
+        yield "  ".join(
+            [*(cell.ljust(width) for cell, width in zip(row[:-1], widths, strict=False)), row[-1]]
+        )
 
 
 def describe(entry: Entry) -> Iterator[str]:
@@ -81,7 +99,11 @@ def _keys(component: type[Component]) -> Iterator[str]:
     from recipekit.recipe.schema import component_schema
 
     info, own = component.model_fields, component.__annotations__
-    free = {key: "; not part of the cache key, may hold ${env:NAME}" for key, field in info.items() if not is_identity(field)}
+    free = {
+        key: "; not part of the cache key, may hold ${env:NAME}"
+        for key, field in info.items()
+        if not is_identity(field)
+    }
     yield from key_lines(component_schema(component), own=own, notes=free)
 
 

@@ -11,11 +11,21 @@ __all__ = ["fill"]
 
 def fill(
     recipe: Annotated[str, typer.Argument(help="A recipe file, or the name of a shipped recipe.")],
-    overrides: Annotated[list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="Override a key; repeatable.")] = None,
-    allow_local_code: Annotated[bool, typer.Option("--allow-local-code", help="Let the recipe name components in local files.")] = False,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="PATH=VALUE", help="Override a key; repeatable."),
+    ] = None,
+    allow_local_code: Annotated[
+        bool,
+        typer.Option("--allow-local-code", help="Let the recipe name components in local files."),
+    ] = False,
 ) -> None:
-    """Print a recipe with every default written out and local paths made absolute; ${env:NAME} stays as it is."""
+    """Print a recipe with every default written out and local paths made absolute; ${env:NAME}
+    stays as it is.
+    """
     from recipekit.recipe.fill import filled
     from recipekit.recipe.load import load_recipe
 
-    typer.echo(filled(load_recipe(recipe, overrides or (), allow_local_code=allow_local_code)), nl=False)
+    typer.echo(
+        filled(load_recipe(recipe, overrides or (), allow_local_code=allow_local_code)), nl=False
+    )

@@ -24,16 +24,23 @@ def init(
     path: Annotated[Path, typer.Argument(help="The file to write.")] = Path("recipe.yaml"),
     source: Annotated[Source, typer.Option(help="Where the data comes from.")] = Source.python_code,
     data: Annotated[Path | None, typer.Option(help="The file or folder of the data.")] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace the file if it is there.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace the file if it is there.")
+    ] = False,
 ) -> None:
     """Write a commented recipe that runs as it is, to change from there."""
     from recipekit.errors import StoreError
-    from recipekit.recipe.starter import starter
+    from recipekit.recipe.template import starter
 
     if path.is_dir():
-        raise StoreError(f"{path}: is a folder; name the file to write, {path / 'recipe.yaml'} for one", code="RK502")
+        raise StoreError(
+            f"{path}: is a folder; name the file to write, {path / 'recipe.yaml'} for one",
+            code="RK502",
+        )
     given = None if data is None else os.path.relpath(data.expanduser(), path.parent)
-    text = starter(source.value, given, path.absolute().parent.name if path.stem == "recipe" else path.stem)
+    text = starter(
+        source.value, given, path.absolute().parent.name if path.stem == "recipe" else path.stem
+    )
     if path.exists() and not force:
         raise StoreError(f"{path}: is there already; --force replaces it", code="RK503")
     try:
@@ -41,7 +48,11 @@ def init(
         with path.open("w" if force else "x", encoding="utf-8") as file:
             file.write(text)
     except (FileExistsError, NotADirectoryError) as error:
-        why = "it is a link that leads nowhere" if path.is_symlink() else f"{path.parent} is no folder"
+        why = (
+            "it is a link that leads nowhere"
+            if path.is_symlink()
+            else f"{path.parent} is no folder"
+        )
         raise StoreError(f"{path}: cannot be written ({why})", code="RK502") from error
     except OSError as error:
         raise StoreError(f"{path}: cannot be written ({error.strerror})", code="RK502") from error

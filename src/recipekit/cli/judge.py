@@ -1,4 +1,6 @@
-"""`recipekit judge`: try the judges before paying for all pairs, and draw pairs for people to label."""
+"""`recipekit judge`: try the judges before paying for all pairs, and draw pairs for people to
+label.
+"""
 
 from __future__ import annotations
 
@@ -13,16 +15,25 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from recipekit.runner.mined import Mined
-    from recipekit.runner.trial import Judged, Trial
+    from recipekit.pipeline.judge_trial import JudgeTrial, TriedPair
+    from recipekit.pipeline.mined_recipe import MinedRecipe
 
 __all__ = ["judge", "render_trial", "sample", "try_"]
 
-RecipeArgument = Annotated[str, typer.Argument(help="A recipe file, or the name of a shipped recipe.")]
-Overrides = Annotated[list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="Override a key; repeatable.")]
+RecipeArgument = Annotated[
+    str, typer.Argument(help="A recipe file, or the name of a shipped recipe.")
+]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="PATH=VALUE", help="Override a key; repeatable."),
+]
 Cache = Annotated[Path, typer.Option(help="The cache's folder.")]
-Runs = Annotated[Path, typer.Option(help="Where the run's folder is made, if there is something to mine.")]
-LocalCode = Annotated[bool, typer.Option("--allow-local-code", help="Let the recipe name components in local files.")]
+Runs = Annotated[
+    Path, typer.Option(help="Where the run's folder is made, if there is something to mine.")
+]
+LocalCode = Annotated[
+    bool, typer.Option("--allow-local-code", help="Let the recipe name components in local files.")
+]
 
 judge = typer.Typer(help="Try the judges, or draw pairs for people to label.", no_args_is_help=True)
 
@@ -32,26 +43,39 @@ def try_(
     context: typer.Context,
     recipe: RecipeArgument,
     n: Annotated[int, typer.Option("--n", help="How many pairs to show.", min=1)] = 20,
-    name: Annotated[str | None, typer.Option("--judge", metavar="NAME", help="Only this judge, whatever others would have said.")] = None,
+    name: Annotated[
+        str | None,
+        typer.Option(
+            "--judge", metavar="NAME", help="Only this judge, whatever others would have said."
+        ),
+    ] = None,
     overrides: Overrides = None,
     cache: Cache = Path(".recipekit"),
     runs: Runs = Path("runs"),
     allow_local_code: LocalCode = False,
 ) -> None:
-    """Judge a few queries with real calls, and show each pair with its verdict and reason, the cost, and what all would cost.
+    """Judge a few queries with real calls, and show each pair with its verdict and reason, the
+    cost, and what all would cost.
 
-    It collects and mines first, where that is not done yet. What is paid for is kept, and is not paid again by a run, unless the judge
-    comes after another and is tried alone (--judge), or judges a `sample`: a run then puts other pairs together in a call.
+    It collects and mines first, where that is not done yet. What is paid for is kept, and is not
+    paid again by a run, unless the judge comes after another and is tried alone (--judge), or
+    judges a `sample`: a run then puts other pairs together in a call.
     """
+    from recipekit.pipeline.judge_trial import section_to_try, try_judges
+    from recipekit.pipeline.progress import ConsoleProgress
+    from recipekit.pipeline.worker import join_ranks
     from recipekit.recipe.load import load_recipe
-    from recipekit.runner.child import join_ranks
-    from recipekit.runner.progress import ConsoleProgress
-    from recipekit.runner.trial import section_to_try, try_judges
 
     loaded = load_recipe(recipe, overrides or (), allow_local_code=allow_local_code)
     section = section_to_try(loaded, name)
     found = _mined(context, loaded, cache, runs, ahead=("judge",))
-    trial = try_judges(found, section, n, progress=lambda folder: ConsoleProgress(folder / "log.jsonl", "judge"), ranks=join_ranks(1))
+    trial = try_judges(
+        found,
+        section,
+        n,
+        progress=lambda folder: ConsoleProgress(folder / "log.jsonl", "judge"),
+        ranks=join_ranks(1),
+    )
     width = shutil.get_terminal_size((100, 40)).columns if sys.stdout.isatty() else 100
     typer.echo("\n".join(render_trial(trial, width)))
 
@@ -60,43 +84,65 @@ def try_(
 def sample(
     context: typer.Context,
     recipe: RecipeArgument,
-    output: Annotated[Path, typer.Option("--output", "-o", help="The .csv or .jsonl file to write.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="The .csv or .jsonl file to write.")
+    ],
     n: Annotated[int, typer.Option("--n", help="How many pairs to draw.", min=1)] = 200,
-    force: Annotated[bool, typer.Option("--force", help="Replace the file if it is there.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace the file if it is there.")
+    ] = False,
     overrides: Overrides = None,
     cache: Cache = Path(".recipekit"),
     runs: Runs = Path("runs"),
     allow_local_code: LocalCode = False,
 ) -> None:
-    """Draw candidate pairs for people to label, over all ranks and, where they are judged, all verdicts (which are not shown).
+    """Draw candidate pairs for people to label, over all ranks and, where they are judged, all
+    verdicts (which are not shown).
 
-    Fill in the verdict: positive, negative or ignore; what is left empty is not read. Leave ids and `draw` as they are: by `draw`, the
-    figures are weighted back to all candidates. Then name the file in judge.trust.sample to measure the judges by it, or give it to a
-    `labels` judge, which overrules those before it.
+    Fill in the verdict: positive, negative or ignore; what is left empty is not read. Leave ids and
+    `draw` as they are: by `draw`, the figures are weighted back to all candidates. Then name the
+    file in judge.control_pairs.human_labels to measure the judges by it, or give it to a `labels`
+    judge, which overrules those before it.
     """
+    from recipekit.pipeline.label_sample import check_output, sample_rows, write_sample
     from recipekit.recipe.load import load_recipe
-    from recipekit.runner.sampling import check_output, sample_rows, write_sample
 
     check_output(output, force=force)
     loaded = load_recipe(recipe, overrides or (), allow_local_code=allow_local_code)
     rows = sample_rows(_mined(context, loaded, cache, runs), n)
     write_sample(rows, output)
-    fewer = f" (there are no more than {len(rows):,} unlabelled candidates to be judged)" if len(rows) < n else ""
-    typer.echo(f"wrote {len(rows):,} pairs to {output}{fewer}; fill in the verdict: positive, negative or ignore")
+    fewer = (
+        f" (there are no more than {len(rows):,} unlabelled candidates to be judged)"
+        if len(rows) < n
+        else ""
+    )
+    typer.echo(
+        f"wrote {len(rows):,} pairs to {output}{fewer}; fill in the verdict: positive, negative or ignore"
+    )
 
 
-def _mined(context: typer.Context, recipe: Any, cache: Path, runs: Path, ahead: Sequence[str] = ()) -> Mined:
+def _mined(
+    context: typer.Context, recipe: Any, cache: Path, runs: Path, ahead: Sequence[str] = ()
+) -> MinedRecipe:
+    from recipekit.pipeline.mined_recipe import mined_recipe
     from recipekit.recipe.environment import redact
-    from recipekit.runner.mined import mined
 
     command = shlex.join(["recipekit", *context.obj])
-    return mined(recipe, cache=cache, runs=runs, command=command, say=lambda line: typer.echo(redact(line), err=True), ahead=ahead)
+    return mined_recipe(
+        recipe,
+        cache=cache,
+        runs=runs,
+        command=command,
+        say=lambda line: typer.echo(redact(line), err=True),
+        ahead=ahead,
+    )
 
 
-# What trying prints --------------------------------------------------------------------------------------------------------
+# What trying prints
+# --------------------------------------------------------------------------------------------------------
 
 
-def render_trial(trial: Trial, width: int) -> Iterator[str]:
+def render_trial(trial: JudgeTrial, width: int) -> Iterator[str]:
     """The pairs, what was counted, and the money, as lines."""
     from recipekit.report.sentences import without_answer
 
@@ -111,31 +157,42 @@ def render_trial(trial: Trial, width: int) -> Iterator[str]:
     yield from (f"note: {note}" for note in trial.summary.get("notes") or ())
 
 
-def _pair(number: int, pair: Judged, width: int) -> Iterator[str]:
+def _pair(number: int, pair: TriedPair, width: int) -> Iterator[str]:
     numbers = {"grade": pair.grade, "confidence": pair.confidence}
-    details = ", ".join(f"{name} {value:.3g}" for name, value in numbers.items() if value is not None)
-    known = " (a given positive, judged blind)" if pair.given else ""
+    details = ", ".join(
+        f"{name} {value:.3g}" for name, value in numbers.items() if value is not None
+    )
+    known = " (a source positive, judged blind)" if pair.given else ""
     yield f"{number}. {_cut(pair.query, width, 2)}"
     yield f"   {_cut(pair.passage_id, width, 1)}, rank {pair.rank}{known}"
     yield f"   {_cut(pair.passage, width, 4)}"
     said = f"{pair.verdict.upper()}{f' ({details})' if details else ''} by {pair.judge}"
-    yield f"   {said}" if pair.answered else f"   {pair.verdict.upper()}: {pair.judge} gave no answer that could be used"
+    yield (
+        f"   {said}"
+        if pair.answered
+        else f"   {pair.verdict.upper()}: {pair.judge} gave no answer that could be used"
+    )
     if pair.reason:
         yield f"   {_cut(pair.reason, width, 3)}"
     yield ""
 
 
 def _cut(text: str, width: int, lines: int) -> str:
-    """A text in a few indented lines. It may hold anything: no control character of its own reaches the terminal."""
+    """A text in a few indented lines.
+
+    It may hold anything: no control character of its own reaches the terminal.
+    """
     plain = "".join(letter if letter.isprintable() else " " for letter in text)
     return "\n   ".join(textwrap.wrap(plain, max(width - 4, 20), max_lines=lines, placeholder=" …"))
 
 
 def _asked(summary: Mapping[str, Any]) -> int:
-    return max((told["seen"] + told.get("blind", 0) for told in summary["judges"].values()), default=0)
+    return max(
+        (told["seen"] + told.get("blind", 0) for told in summary["judges"].values()), default=0
+    )
 
 
-def _money(trial: Trial) -> Iterator[str]:
+def _money(trial: JudgeTrial) -> Iterator[str]:
     from recipekit.report.numbers import plural, usd
 
     spent = trial.summary.get("spent")
@@ -143,7 +200,11 @@ def _money(trial: Trial) -> Iterator[str]:
         return
     cost = "at a price that is not known" if spent["usd"] is None else f"for {usd(spent['usd'])}"
     if spent["calls"]:
-        again = f", but a run asks {' and '.join(trial.freed)} about other groups of pairs, and pays for that" if trial.freed else ""
+        again = (
+            f", but a run asks {' and '.join(trial.freed)} about other groups of pairs, and pays for that"
+            if trial.freed
+            else ""
+        )
         yield f"{plural(spent['calls'], 'call')} {cost}; what is paid for is kept{again}"
     elif any((told.get("counts") or {}).get("unpaid") for told in trial.summary["judges"].values()):
         yield "no call: the limit allows not even one"

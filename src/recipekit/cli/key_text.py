@@ -12,7 +12,9 @@ WIDTH = 100
 Schema = Mapping[str, Any]
 
 
-def key_lines(schema: Schema, *, own: Collection[str] = (), notes: Mapping[str, str] | None = None) -> Iterator[str]:
+def key_lines(
+    schema: Schema, *, own: Collection[str] = (), notes: Mapping[str, str] | None = None
+) -> Iterator[str]:
     """Every key with its type, default and meaning, and the keys below it.
 
     Args:
@@ -25,12 +27,19 @@ def key_lines(schema: Schema, *, own: Collection[str] = (), notes: Mapping[str, 
     for key in sorted(fields, key=lambda key: (key not in required, key not in own)):
         field = fields[key]
         inner = list(_inner(field, definitions))
-        default = "optional" if inner and isinstance(field.get("default"), dict) else _default(key, field, required)
+        default = (
+            "optional"
+            if inner and isinstance(field.get("default"), dict)
+            else _default(key, field, required)
+        )
         yield f"{key}: {type_text(field, definitions)} ({default}{(notes or {}).get(key, '')})"
-        for paragraph in (field.get("description") or next((part["description"] for part in inner if "description" in part), "")).split(
-            "\n\n"
-        ):
-            yield from textwrap.wrap(paragraph, WIDTH, initial_indent="    ", subsequent_indent="    ")
+        for paragraph in (
+            field.get("description")
+            or next((part["description"] for part in inner if "description" in part), "")
+        ).split("\n\n"):
+            yield from textwrap.wrap(
+                paragraph, WIDTH, initial_indent="    ", subsequent_indent="    "
+            )
         for part in inner:
             yield from _inner_keys(part, definitions)
 
@@ -52,12 +61,22 @@ def _inner_keys(inner: Schema, definitions: Schema) -> Iterator[str]:
     """The keys below a key, each in a line or two."""
     for key, value in inner["properties"].items():
         default = _default(key, value, inner.get("required", []))
-        line = f"{key}: {type_text(value, definitions)} ({default}). {value.get('description', '')}".replace("\n", " ").rstrip()
-        yield from textwrap.wrap(line, WIDTH, initial_indent="      ", subsequent_indent="          ")
+        line = f"{key}: {type_text(value, definitions)} ({default}). {value.get('description', '')}".replace(
+            "\n", " "
+        ).rstrip()
+        yield from textwrap.wrap(
+            line, WIDTH, initial_indent="      ", subsequent_indent="          "
+        )
 
 
 def _default(key: str, field: Schema, required: Collection[str]) -> str:
-    return "required" if key in required else f"default {_literal(field['default'])}" if "default" in field else "optional"
+    return (
+        "required"
+        if key in required
+        else f"default {_literal(field['default'])}"
+        if "default" in field
+        else "optional"
+    )
 
 
 def _values(schema: Schema) -> Iterator[Schema]:
@@ -69,11 +88,18 @@ def _values(schema: Schema) -> Iterator[Schema]:
 
 
 def type_text(schema: Schema, definitions: Schema) -> str:
-    """A JSON Schema's type in words: `integer >= 1`, `rrf | score | union`, `list of text or null`."""
+    """A JSON Schema's type in words.
+
+    `integer >= 1`, `rrf | score | union`, `list of text or null`.
+    """
     if "$ref" in schema:
         return type_text(definitions.get(schema["$ref"].rpartition("/")[2], {}), definitions)
     if "anyOf" in schema:
-        parts = (type_text(part, definitions) for part in schema["anyOf"] if "env:" not in part.get("pattern", ""))
+        parts = (
+            type_text(part, definitions)
+            for part in schema["anyOf"]
+            if "env:" not in part.get("pattern", "")
+        )
         return " or ".join(dict.fromkeys(parts))
     if choices := schema.get("enum") or ([schema["const"]] if "const" in schema else None):
         return " | ".join(map(str, choices))
@@ -82,7 +108,10 @@ def type_text(schema: Schema, definitions: Schema) -> str:
         items = schema.get("items")
         return f"list of {type_text(items, definitions)}" if items else "list"
     if kind == "object":
-        return next((f"map to {type_text(values, definitions)}" for values in _values(schema)), schema.get("component", "map"))
+        return next(
+            (f"map to {type_text(values, definitions)}" for values in _values(schema)),
+            schema.get("component", "map"),
+        )
     if kind == "string":
         return "path" if schema.get("format") in ("path", "file-path", "directory-path") else "text"
     limits = {"minimum": ">=", "exclusiveMinimum": ">", "maximum": "<=", "exclusiveMaximum": "<"}
@@ -95,7 +124,7 @@ def type_text(schema: Schema, definitions: Schema) -> str:
 
 
 def _literal(value: Any) -> str:
-    from recipekit.recipe.dialect import dump
+    from recipekit.recipe.yaml_format import dump
 
     if isinstance(value, dict):
         return f"{{{', '.join(f'{key}: {_literal(inner)}' for key, inner in value.items())}}}"

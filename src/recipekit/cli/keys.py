@@ -18,25 +18,32 @@ __all__ = ["keys"]
 def keys(
     path: Annotated[
         str | None,
-        typer.Argument(help="collect, mine, judge, train, evaluate or export, or what stands in one: judge.trust, train.batch_size."),
+        typer.Argument(
+            help="collect, mine, judge, train, evaluate or export, or what stands in one: judge.control_pairs, train.batch_size."
+        ),
     ] = None,
 ) -> None:
     """Show the keys of a recipe, of one of its sections, or one key: types, defaults and meaning."""
-    from recipekit.recipe.models import Recipe
+    from recipekit.recipe.sections import Recipe
 
     typer.echo("\n".join(_found(path.split(".")) if path else _described(Recipe, "recipe")))
 
 
 def _found(parts: list[str]) -> Iterator[str]:
-    """What stands at a path of keys; a name that the recipe's author chose may stand in it, as in `train.phases.NAME.loss`."""
+    """What stands at a path of keys; a name that the recipe's author chose may stand in it, as in
+    `train.phases.NAME.loss`.
+    """
     from recipekit.errors import ComponentError
-    from recipekit.recipe.models import Recipe
     from recipekit.recipe.schema import section_schema
+    from recipekit.recipe.sections import Recipe
     from recipekit.recipe.slots import is_map, model_in, slot_kind
-    from recipekit.spelling import near
+    from recipekit.suggestions import did_you_mean
 
     if not all(parts):
-        raise ComponentError(f"{'.'.join(parts)}: write keys with a dot between them, as in train.phases", code="RK209")
+        raise ComponentError(
+            f"{'.'.join(parts)}: write keys with a dot between them, as in train.phases",
+            code="RK209",
+        )
     model: type[BaseModel] = Recipe
     title, named = "", False
     for number, part in enumerate(parts):
@@ -45,13 +52,20 @@ def _found(parts: list[str]) -> Iterator[str]:
             continue
         title = f"{title}.{part}".removeprefix(".")
         if part not in model.model_fields:
-            hint = near(part, model.model_fields) or f" There are: {', '.join(model.model_fields)}."
+            hint = (
+                did_you_mean(part, model.model_fields)
+                or f" There are: {', '.join(model.model_fields)}."
+            )
             raise ComponentError(f"{title}: no key of a recipe.{hint}", code="RK209")
         field = model.model_fields[part]
         inner, kind = model_in(field.annotation), slot_kind(field)
         if inner is None or kind:
             if number + 1 < len(parts):
-                where = f"the keys of its {kind} are shown by `recipekit components {kind} NAME`" if kind else "there are no keys below it"
+                where = (
+                    f"the keys of its {kind} are shown by `recipekit components {kind} NAME`"
+                    if kind
+                    else "there are no keys below it"
+                )
                 raise ComponentError(f"{title}: {where}", code="RK209")
             return _one(title, section_schema(model), part, kind)
         model, named = inner, is_map(field.annotation)

@@ -1,7 +1,8 @@
 """`recipekit`: the verbs, and how a command ends.
 
-A verb is a module here that has something of its own name: a function, or a `typer.Typer` with verbs below it. Only the verb
-that is called is imported, so that `recipekit --help` needs neither pydantic nor torch. To add one, add a line to `VERBS`.
+A verb is a module here that has something of its own name: a function, or a `typer.Typer` with
+verbs below it. Only the verb that is called is imported, so that `recipekit --help` needs neither
+pydantic nor torch. To add one, add a line to `VERBS`.
 """
 
 from __future__ import annotations
@@ -41,9 +42,13 @@ INTERRUPTED: Final = "RK606"
 
 
 def main() -> None:
-    """Run the command line, and end with 0, or 1 for an error, 2 for a wrong recipe or command, 130 when interrupted."""
+    """Run the command line, and end with 0, or 1 for an error, 2 for a wrong recipe or command, 130
+    when interrupted.
+    """
     for descriptor, stream in ((1, "stdout"), (2, "stderr")):
-        if getattr(sys, stream) is None:  # closed by whoever started us: no file that is opened, here or in a stage, may take its place
+        if (
+            getattr(sys, stream) is None
+        ):  # closed by whoever started us: no file that is opened, here or in a stage, may take its place
             _silence(descriptor)
             setattr(sys, stream, open(descriptor, "w", closefd=False))
     sys.exit(invoke(sys.argv[1:]))
@@ -62,7 +67,13 @@ def invoke(args: Sequence[str]) -> int:
         if error.code == INTERRUPTED and sys.stderr.isatty():
             _complain("")  # after the ^C, or what was left of a live line
         _complain(_redacted(str(error)))
-        return EXIT_RECIPE if isinstance(error, RecipeError) else EXIT_INTERRUPTED if error.code == INTERRUPTED else EXIT_ERROR
+        return (
+            EXIT_RECIPE
+            if isinstance(error, RecipeError)
+            else EXIT_INTERRUPTED
+            if error.code == INTERRUPTED
+            else EXIT_ERROR
+        )
     except KeyboardInterrupt:
         _complain("Interrupted.")
         return EXIT_INTERRUPTED
@@ -81,7 +92,9 @@ def _flushed(code: int) -> int:
 
 
 def _not_written(error: OSError) -> int:
-    """End where output went to nobody or to a full disk; what else the system refused goes on as it is."""
+    """End where output went to nobody or to a full disk; what else the system refused goes on as it
+    is.
+    """
     if error.errno in NO_SPACE:
         _complain(f"{f'{error.filename}: ' if error.filename else ''}no space left on the disk")
     elif not isinstance(error, BrokenPipeError):
@@ -107,18 +120,28 @@ def _silence(descriptor: int) -> None:
 
 
 def _redacted(text: str) -> str:
-    # An error from before any recipe was read has nothing to hide, and this import would cost it pydantic.
+    # An error from before any recipe was read has nothing to hide, and this import would cost it
+    # pydantic.
     environment = sys.modules.get("recipekit.recipe.environment")
     return str(environment.redact(text)) if environment else text
 
 
 def app_for(args: Sequence[str]) -> typer.Typer:
-    """The command line, with the verb imported that `args` call; the others are known by name and help."""
-    app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False)
+    """The command line, with the verb imported that `args` call; the others are known by name and
+    help.
+    """
+    app = typer.Typer(
+        add_completion=False,
+        no_args_is_help=True,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+    )
     app.callback()(_recipekit)
     called = next((arg for arg in args if not arg.startswith("-")), None)
     for name, help in VERBS.items():
-        verb = getattr(import_module(f"recipekit.cli.{name}"), name) if name == called else _not_called
+        verb = (
+            getattr(import_module(f"recipekit.cli.{name}"), name) if name == called else _not_called
+        )
         if isinstance(verb, typer.Typer):
             app.add_typer(verb, name=name, help=help)
         else:
@@ -127,7 +150,12 @@ def app_for(args: Sequence[str]) -> typer.Typer:
 
 
 def _recipekit(
-    version: Annotated[bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=lambda on: _version(on))] = False,
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", help="Print the version.", is_eager=True, callback=lambda on: _version(on)
+        ),
+    ] = False,
 ) -> None:
     """One YAML recipe in, a correctly labelled data set and a better text-embedding model out."""
 

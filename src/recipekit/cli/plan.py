@@ -9,23 +9,35 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from recipekit.runner.plan import Plan
+    from recipekit.pipeline.plan import Plan
 
 __all__ = ["plan", "render_plan"]
 
 
 def plan(
     recipe: Annotated[str, typer.Argument(help="A recipe file, or the name of a shipped recipe.")],
-    overrides: Annotated[list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="Override a key; repeatable.")] = None,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="PATH=VALUE", help="Override a key; repeatable."),
+    ] = None,
     cache: Annotated[Path, typer.Option(help="The cache's folder.")] = Path(".recipekit"),
-    allow_local_code: Annotated[bool, typer.Option("--allow-local-code", help="Let the recipe name components in local files.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the plan as JSON, identities included.")] = False,
+    allow_local_code: Annotated[
+        bool,
+        typer.Option("--allow-local-code", help="Let the recipe name components in local files."),
+    ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the plan as JSON, identities included.")
+    ] = False,
 ) -> None:
-    """Show what a run would do: each stage made already or not, which input changed, and how much work that is."""
+    """Show what a run would do: each stage made already or not, which input changed, and how much
+    work that is.
+    """
+    from recipekit.pipeline.plan import plan as make_plan
     from recipekit.recipe.load import load_recipe
-    from recipekit.runner.plan import plan as make_plan
 
-    planned = make_plan(load_recipe(recipe, overrides or (), allow_local_code=allow_local_code), cache=cache)
+    planned = make_plan(
+        load_recipe(recipe, overrides or (), allow_local_code=allow_local_code), cache=cache
+    )
     if as_json:
         import json
 
@@ -55,7 +67,11 @@ def render_plan(planned: Plan) -> Iterator[str]:
 
 def work(estimate: Mapping[str, Any]) -> str:
     """An estimate in a line: `25,000,000 pairs, 1,000,000 calls, 7.62 B tokens in, $1,323`."""
-    return ", ".join(_amount(str(name), value) for name, value in estimate.items() if not isinstance(value, Mapping))
+    return ", ".join(
+        _amount(str(name), value)
+        for name, value in estimate.items()
+        if not isinstance(value, Mapping)
+    )
 
 
 def _amount(unit: str, value: Any) -> str:
@@ -82,7 +98,11 @@ def _amount(unit: str, value: Any) -> str:
     )
     if unit == "max_calls":
         return f"judge.max_calls {number}"
-    return f"at most {number} {unit.removesuffix(' at most')}" if unit.endswith(" at most") else f"{number} {unit}"
+    return (
+        f"at most {number} {unit.removesuffix(' at most')}"
+        if unit.endswith(" at most")
+        else f"{number} {unit}"
+    )
 
 
 def _figures(summary: Mapping[str, Any]) -> str:

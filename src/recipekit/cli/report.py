@@ -12,10 +12,18 @@ __all__ = ["find_run", "report"]
 
 
 def report(
-    run: Annotated[str, typer.Argument(help="A run's folder, or a recipe's name for its newest run.", metavar="RUN")],
+    run: Annotated[
+        str,
+        typer.Argument(
+            help="A run's folder, or a recipe's name for its newest run.", metavar="RUN"
+        ),
+    ],
     runs: Annotated[Path, typer.Option(help="The folder of the runs.")] = Path("runs"),
 ) -> None:
-    """Print a run's report as Markdown. It is read from the artifacts on disk; report.md is written where it is missing."""
+    """Print a run's report as Markdown.
+
+    It is read from the artifacts on disk; report.md is written where it is missing.
+    """
     from recipekit.report.render import render, write_report
 
     folder = find_run(run, runs)
@@ -36,7 +44,7 @@ def find_run(run: str, runs: Path) -> Path:
         StoreError: There is neither.
     """
     from recipekit.errors import StoreError
-    from recipekit.spelling import near
+    from recipekit.suggestions import did_you_mean
 
     named = runs / run / "latest"
     with suppress(OSError):  # of a name too long for a file
@@ -44,11 +52,24 @@ def find_run(run: str, runs: Path) -> Path:
             return named
         if Path(run).is_dir():
             return Path(run)
-    recipes = sorted(folder.name for folder in runs.iterdir() if folder.is_dir()) if runs.is_dir() else []
+    recipes = (
+        sorted(folder.name for folder in runs.iterdir() if folder.is_dir()) if runs.is_dir() else []
+    )
     if run in recipes:
         kept = sorted(folder.name for folder in (runs / run).iterdir() if folder.is_dir())
         newest = f" The newest that is there is {runs / run / kept[-1]}." if kept else ""
-        gone = f"what {named} leads to is not there any more" if named.is_symlink() else f"{named} is not there"
+        gone = (
+            f"what {named} leads to is not there any more"
+            if named.is_symlink()
+            else f"{named} is not there"
+        )
         raise StoreError(f"no run '{run}': {gone}.{newest}", code="RK541")
-    known = f" There are runs of {', '.join(recipes)}." if recipes else f" No recipe was run yet: {runs} is not there."
-    raise StoreError(f"no run '{run}': it is no folder, and {named} is not there.{near(run, recipes) or known}", code="RK541")
+    known = (
+        f" There are runs of {', '.join(recipes)}."
+        if recipes
+        else f" No recipe was run yet: {runs} is not there."
+    )
+    raise StoreError(
+        f"no run '{run}': it is no folder, and {named} is not there.{did_you_mean(run, recipes) or known}",
+        code="RK541",
+    )

@@ -12,10 +12,17 @@ __all__ = ["schema"]
 
 
 def schema(
-    output: Annotated[Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write it here, not to the terminal.")] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="FILE", help="Write it here, not to the terminal."),
+    ] = None,
     distributions: Annotated[
         list[str] | None,
-        typer.Option("--distribution", metavar="NAME", help="Know this distribution's components only; repeatable. By default, all."),
+        typer.Option(
+            "--distribution",
+            metavar="NAME",
+            help="Know this distribution's components only; repeatable. By default, all.",
+        ),
     ] = None,
 ) -> None:
     """Print the JSON Schema of recipes, with every component that is installed.
@@ -43,9 +50,13 @@ def _known(distribution: str) -> None:
     from recipekit.component import KINDS
     from recipekit.errors import ComponentError
     from recipekit.registry import find
-    from recipekit.spelling import near
+    from recipekit.suggestions import did_you_mean
 
     there = sorted({entry.distribution for kind in KINDS for entry in find(kind)})
     if distribution not in there:
-        advice = near(distribution, there) or f" Those installed that do: {', '.join(there)}."
-        raise ComponentError(f"--distribution {distribution}: brings no component.{advice}", code="RK201")
+        advice = (
+            did_you_mean(distribution, there) or f" Those installed that do: {', '.join(there)}."
+        )
+        raise ComponentError(
+            f"--distribution {distribution}: brings no component.{advice}", code="RK201"
+        )

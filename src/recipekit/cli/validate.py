@@ -7,24 +7,38 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from recipekit.recipe.models import Recipe
+    from recipekit.recipe.sections import Recipe
 
 __all__ = ["summary", "validate"]
 
 
 def validate(
-    recipes: Annotated[list[str], typer.Argument(metavar="RECIPE...", help="Recipe files, or names of shipped recipes.")],
-    overrides: Annotated[list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="Override a key; repeatable.")] = None,
-    allow_local_code: Annotated[bool, typer.Option("--allow-local-code", help="Let the recipe name components in local files.")] = False,
+    recipes: Annotated[
+        list[str],
+        typer.Argument(metavar="RECIPE...", help="Recipe files, or names of shipped recipes."),
+    ],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="PATH=VALUE", help="Override a key; repeatable."),
+    ] = None,
+    allow_local_code: Annotated[
+        bool,
+        typer.Option("--allow-local-code", help="Let the recipe name components in local files."),
+    ] = False,
 ) -> None:
-    """Check recipes: every mistake at once, with its place. Needs no GPU, no data and no network."""
+    """Check recipes: every mistake at once, with its place.
+
+    Needs no GPU, no data and no network.
+    """
     from recipekit.errors import Problem, RecipeError
     from recipekit.recipe.load import load_recipe
 
     problems: list[Problem] = []
     for recipe in recipes:
         try:
-            typer.echo(f"{recipe}: valid ({summary(load_recipe(recipe, overrides or (), allow_local_code=allow_local_code))})")
+            typer.echo(
+                f"{recipe}: valid ({summary(load_recipe(recipe, overrides or (), allow_local_code=allow_local_code))})"
+            )
         except RecipeError as error:
             problems += error.problems
     if problems:
@@ -32,7 +46,9 @@ def validate(
 
 
 def summary(recipe: Recipe) -> str:
-    """What a recipe holds, in a line: its encoders, and each stage with its components as `name=use`."""
+    """What a recipe holds, in a line: its encoders, and each stage with its components as
+    `name=use`.
+    """
     from recipekit.recipe.slots import slots
 
     parts: dict[str, list[str]] = {}

@@ -1,8 +1,8 @@
 """Components: what a recipe names with `use:`.
 
-A component is its own configuration: one class whose fields are the YAML keys, whose attribute docstrings are the
-documentation of those keys, and whose `build()` makes the thing that works. Heavy imports stand inside `build()`, so that a
-recipe is validated without them.
+A component is its own configuration: one class whose fields are the YAML keys, whose attribute
+docstrings are the documentation of those keys, and whose `build()` makes the thing that works.
+Heavy imports stand inside `build()`, so that a recipe is validated without them.
 
 ```python
 class Elasticsearch(RetrieverSpec):
@@ -16,8 +16,8 @@ class Elasticsearch(RetrieverSpec):
     def build(self, context: Context) -> Retriever: ...
 ```
 
-Each kind has one direct subclass of `Component` that fixes its kind, the keys all of its members share, and the Protocol
-that `build()` returns. There is no other inheritance.
+Each kind has one direct subclass of `Component` that fixes its kind, the keys all of its members
+share, and the Protocol that `build()` returns. There is no other inheritance.
 """
 
 from __future__ import annotations

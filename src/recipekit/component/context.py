@@ -15,7 +15,9 @@ __all__ = ["Context", "Embeddings", "Progress", "Ranks", "Spending", "Tracker"]
 
 
 class Progress(Protocol):
-    """Where work reports what it does: a live line on a terminal, plain lines elsewhere, `log.jsonl` always."""
+    """Where work reports what it does: a live line on a terminal, plain lines elsewhere,
+    `log.jsonl` always.
+    """
 
     def track(self, name: str, total: int | None = None, unit: str = "") -> Tracker:
         """Start a counted piece of work; a context manager."""
@@ -23,7 +25,7 @@ class Progress(Protocol):
     def log(self, event: str, **fields: Any) -> None:
         """Record an event with its figures (JSON values)."""
 
-    def tell(self, message: str) -> None:
+    def info(self, message: str) -> None:
         """Tell the user something worth a line of its own."""
 
     def warn(self, message: str) -> None:
@@ -58,7 +60,9 @@ class Ranks:
 
 @dataclass(frozen=True)
 class Embeddings:
-    """One side's embeddings, by row: a memory-mapped matrix (n, dim) of float32 or float16, unit rows if normalized."""
+    """One side's embeddings, by row: a memory-mapped matrix (n, dim) of float32 or float16, unit
+    rows if normalized.
+    """
 
     path: Path
     matrix: Any
@@ -75,7 +79,8 @@ class Spending:
     """What a stage's calls to paid endpoints may cost, all of its components together."""
 
     ledger: str = ""
-    """Names the account that the calls are booked to: the same for every attempt at one artifact."""
+    """Names the account that the calls are booked to: the same for every attempt at one artifact.
+    """
     max_cost_usd: float | None = None
     max_calls: int | None = None
     calls: Path | None = None
@@ -84,28 +89,41 @@ class Spending:
 
 @dataclass(frozen=True)
 class Context:
-    """What a component may use when it is built. Everything comes through here; nothing is global."""
+    """What a component may use when it is built.
+
+    Everything comes through here; nothing is global.
+    """
 
     seed: int
     scratch: Path
-    """A folder of this component alone, inside the stage's partial artifact: it survives a crash, for resuming."""
+    """A folder of this component alone, inside the stage's partial artifact: it survives a crash,
+    for resuming.
+    """
     progress: Progress
     ranks: Ranks = field(default_factory=Ranks)
     _dataset: Dataset | None = None
     _corpus: Callable[[], str] = field(default=lambda: _absent("corpus", "key"))
     encoder: Callable[[str], Encoder] = field(default=lambda name: _absent("encoder", name))
     """Build (once) an encoder that the recipe names."""
-    embeddings: Callable[[str, Side], Embeddings] = field(default=lambda name, side: _absent("embeddings", name))
-    """Embeddings of all queries or passages by a named encoder; encoded at the first call, by all ranks together."""
-    artifact: Callable[[str, Any, Callable[[Path], None]], Path] = field(default=lambda name, identity, build: _absent("artifact", name))
-    """`artifact(name, identity, build)`: the folder of a cached by-product of the passages (a BM25 index). `build(folder)`
-    writes it where the cache has none; `identity` is a JSON value, to which `corpus` is added. What depends on queries or
-    labels, too, names `dataset.key` in it."""
+    embeddings: Callable[[str, Side], Embeddings] = field(
+        default=lambda name, side: _absent("embeddings", name)
+    )
+    """Embeddings of all queries or passages by a named encoder; encoded at the first call, by all
+    ranks together.
+    """
+    artifact: Callable[[str, Any, Callable[[Path], None]], Path] = field(
+        default=lambda name, identity, build: _absent("artifact", name)
+    )
+    """`artifact(name, identity, build)`: the folder of a cached by-product of the passages (a BM25
+    index). `build(folder)` writes it where the cache has none; `identity` is a JSON value, to which
+    `corpus` is added. What depends on queries or labels, too, names `dataset.key` in it."""
 
     spending: Spending = field(default_factory=Spending)
     """What may be paid, and where it is booked."""
     owner: str = ""
-    """Identifies the cache that this run works with: what it makes on servers bears it, so that nobody removes what is another's."""
+    """Identifies the cache that this run works with: what it makes on servers bears it, so that
+    nobody removes what is another's.
+    """
 
     @property
     def dataset(self) -> Dataset:
@@ -116,7 +134,9 @@ class Context:
 
     @property
     def corpus(self) -> str:
-        """Identifies the passages by their content: the same for data sets that differ in queries and labels alone."""
+        """Identifies the passages by their content: the same for data sets that differ in queries
+        and labels alone.
+        """
         return self._corpus()
 
 

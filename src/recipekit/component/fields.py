@@ -1,4 +1,6 @@
-"""The marks that a component's fields may carry: what counts in keys, what is looked up, and what a shared recipe may not hold."""
+"""The marks that a component's fields may carry: what counts in keys, what is looked up, and what a
+shared recipe may not hold.
+"""
 
 from __future__ import annotations
 
@@ -33,8 +35,9 @@ class _NotIdentity:
 
 
 NotIdentity: Final = _NotIdentity()
-"""Marks a field that changes nothing about the result (a url, a concurrency, a path whose content counts instead): it is
-left out of keys, and is the only place where `${env:NAME}` may stand. `concurrency: Annotated[int, NotIdentity]`."""
+"""Marks a field that changes nothing about the result (a url, a concurrency, a path whose content
+counts instead): it is left out of keys, and is the only place where `${env:NAME}` may stand.
+`concurrency: Annotated[int, NotIdentity]`."""
 
 
 class _EncoderName:
@@ -42,10 +45,13 @@ class _EncoderName:
 
 
 EncoderName = Annotated[str, _EncoderName()]
-"""A field that names one of the recipe's encoders; a recipe in which there is none of that name is wrong."""
+"""A field that names one of the recipe's encoders; a recipe in which there is none of that name is
+wrong.
+"""
 
 
-# Where things are ----------------------------------------------------------------------------------------------------
+# Where things are
+# ----------------------------------------------------------------------------------------------------
 
 
 def _from_recipe_folder(path: Path, info: ValidationInfo) -> Path:
@@ -54,7 +60,8 @@ def _from_recipe_folder(path: Path, info: ValidationInfo) -> Path:
 
 
 LocalPath = Annotated[Path, NotIdentity, AfterValidator(_from_recipe_folder)]
-"""A file or folder, absolute once validated; relative ones start at the recipe's folder (validation context `folder`).
+"""A file or folder, absolute once validated; relative ones start at the recipe's folder (validation
+context `folder`).
 
 It is no part of the identity: list it in `files()`, so that its content is."""
 
@@ -75,10 +82,14 @@ def _checked_url(value: str) -> str:
 
 
 Url = Annotated[str, NotIdentity, _Url(), AfterValidator(_checked_url)]
-"""Where a server answers, by http or https. A user's name and password in it may only be `${env:NAME}`."""
+"""Where a server answers, by http or https.
+
+A user's name and password in it may only be `${env:NAME}`.
+"""
 
 
-# What a recipe may not hold, since recipes are shared -----------------------------------------------------------------
+# What a recipe may not hold, since recipes are shared
+# -----------------------------------------------------------------
 
 
 class _Secret:
@@ -94,10 +105,12 @@ class _Headers:
 
 
 Headers = Annotated[dict[str, str], NotIdentity, _Headers()]
-"""HTTP headers by name; one whose name tells that it holds a credential may only be `${env:NAME}`."""
+"""HTTP headers by name; one whose name tells that it holds a credential may only be `${env:NAME}`.
+"""
 
 
-# Asking for them -----------------------------------------------------------------------------------------------------
+# Asking for them
+# -----------------------------------------------------------------------------------------------------
 
 
 def is_secret(field: FieldInfo) -> bool:
@@ -121,7 +134,9 @@ def is_encoder_name(field: FieldInfo) -> bool:
 
 
 def is_identity(field: FieldInfo) -> bool:
-    """Whether a pydantic field counts in keys: it is not `NotIdentity`, alone or in a union (`LocalPath | None`)."""
+    """Whether a pydantic field counts in keys: it is not `NotIdentity`, alone or in a union
+    (`LocalPath | None`).
+    """
     return not _is_marked(field, _NotIdentity)
 
 

@@ -42,19 +42,22 @@ __all__ = [
     "Verdicts",
 ]
 
-# Sources -------------------------------------------------------------------------------------------------------------
+# Sources
+# -------------------------------------------------------------------------------------------------------------
 
 
 class Source(Protocol):
     """Reads data from where it is.
 
-    It may also have `located()`, which yields (place, record) for each record that `load()` yields, where `str(place)` is
-    something like `file:line`: errors that collect finds then name the place. And it may have `counts`, a mapping of names
-    to numbers that collect shows beside its own once the source is read.
+    It may also have `located()`, which yields (place, record) for each record that `load()` yields,
+    where `str(place)` is something like `file:line`: errors that collect finds then name the place.
+    And it may have `counts`, a mapping of names to numbers that collect shows beside its own once
+    the source is read.
     """
 
     def load(self) -> Iterator[Passage | Query | Label]:
-        """Stream passages, queries and labels, in any order (a label may come before the texts it joins).
+        """Stream passages, queries and labels, in any order (a label may come before the texts it
+        joins).
 
         Raises `DataError` with file and line where the input is wrong.
         """
@@ -70,7 +73,8 @@ class SourceSpec(Component):
         return super().build(context)  # type: ignore[no-any-return]
 
 
-# Retrievers ----------------------------------------------------------------------------------------------------------
+# Retrievers
+# ----------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -88,7 +92,8 @@ class QueryBatch:
 class Hits:
     """What was retrieved for a batch of queries, best first.
 
-    rows: passage rows, int32 (n, depth), -1 where there are fewer hits. scores: float32 (n, depth), higher is better,
+    rows: passage rows, int32 (n, depth), -1 where there are fewer hits. scores: float32 (n, depth),
+        higher is better,
     -inf where rows is -1.
     """
 
@@ -99,11 +104,14 @@ class Hits:
 class Retriever(Protocol):
     """Finds passages for queries.
 
-    It may also have `counts`, a mapping of names to JSON values that joins the stage's summary (recall against exact search).
+    It may also have `counts`, a mapping of names to JSON values that joins the stage's summary
+    (recall against exact search).
     """
 
     def search(self, queries: QueryBatch, depth: int) -> Hits:
-        """The `depth` best passages of each query, without duplicates, ties broken by the lower row."""
+        """The `depth` best passages of each query, without duplicates, ties broken by the lower
+        row.
+        """
 
 
 @dataclass(frozen=True)
@@ -121,7 +129,10 @@ class RemoteIndex:
 
 
 class Remote(Protocol):
-    """What recipekit made on a retriever's server, for `recipekit cache ls` and `gc`. What others made is never listed."""
+    """What recipekit made on a retriever's server, for `recipekit cache ls` and `gc`.
+
+    What others made is never listed.
+    """
 
     @property
     def server(self) -> str:
@@ -151,17 +162,21 @@ class RetrieverSpec(Component):
         return None
 
 
-# Judges --------------------------------------------------------------------------------------------------------------
+# Judges
+# --------------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class PairBatch:
-    """Candidate pairs to judge. All pairs of a query stand in one batch, together, each query's best candidate first.
+    """Candidate pairs to judge. All pairs of a query stand in one batch, together, each query's
+    best candidate first.
 
-    query, passage: rows, int32 (m,). given: the source's positives that no judge has overruled, bool (m,). before: the verdict of
-    the judge before, int8 (m,), `Verdict.UNJUDGED` where there was none. Every candidate of a query is here; `wanted`, bool (m,),
-    marks those to judge, the rest are context (their given positives, above all). A given positive that is wanted is judged blind,
-    to see how far the judge can be trusted: it is to be treated as any other candidate, and is no reference for others.
+    query, passage: rows, int32 (m,). given: the source's positives that no judge has overruled,
+    bool (m,). before: the verdict of the judge before, int8 (m,), `Verdict.UNJUDGED` where there
+    was none. Every candidate of a query is here; `wanted`, bool (m,), marks those to judge, the
+    rest are context (their source positives, above all). A source positive that is wanted is judged
+    blind, to see how far the judge can be trusted: it is to be treated as any other candidate, and
+    is no reference for others.
     """
 
     query: Ints
@@ -178,7 +193,8 @@ class PairBatch:
 class Verdicts:
     """What a judge said, in any order: rows of the pair and `Verdict` codes, int8 (m,).
 
-    grade and confidence: float32 (m,) or None, NaN where there is none. reason: one text a pair (or None), or None.
+    grade and confidence: float32 (m,) or None, NaN where there is none. reason: one text a pair (or
+    None), or None.
     """
 
     query: Ints
@@ -188,21 +204,26 @@ class Verdicts:
     confidence: Floats | None = None
     reason: Sequence[str | None] | None = None
     unanswered: Any = None
-    """bool (m,) or None: pairs on which no answer could be had. Their verdict, an `ignore`, counts only where nobody has spoken before."""
+    """bool (m,) or None: pairs on which no answer could be had.
+
+    Their verdict, an `ignore`, counts only where nobody has spoken before.
+    """
 
 
 class Judge(Protocol):
     """Decides of (query, passage) pairs whether they are relevant.
 
-    It may also have `figures`, a mapping that is shown live beside the stage's own count (`usd=1.2`; `usd_a_pair` is not shown, and
-    makes the money to come), and `counts`, a mapping of JSON values that joins the stage's summary once all is judged.
+    It may also have `figures`, a mapping that is shown live beside the stage's own count
+    (`usd=1.2`; `usd_a_pair` is not shown, and makes the money to come), and `counts`, a mapping of
+    JSON values that joins the stage's summary once all is judged.
     """
 
     def judge(self, batches: Iterable[PairBatch]) -> Iterator[Verdicts]:
         """Stream verdicts on the wanted pairs; a pair left out stays as the judge before left it.
 
-        What is yielded is on disk when the next is asked for, and a resumed attempt is not asked about it again. A judge that
-        looks at several pairs of a query together should therefore yield whole queries.
+        What is yielded is on disk when the next is asked for, and a resumed attempt is not asked
+        about it again. A judge that looks at several pairs of a query together should therefore
+        yield whole queries.
         """
 
 
@@ -211,37 +232,54 @@ class JudgeSpec(Component):
 
     kind: ClassVar[str] = "judge"
     measured: ClassVar[bool] = False
-    """Whether it is asked, blind, about pairs whose truth is known, to see how far it can be trusted. True for a judge that reads
-    the texts; false for a filter that cannot speak of a given positive, and for a file that would be measured by itself."""
+    """Whether it is asked, blind, about pairs whose truth is known, to see how far it can be
+    trusted. True for a judge that reads the texts; false for a filter that cannot speak of a source
+    positive, and for a file that would be measured by itself."""
 
-    when: tuple[Literal["positive", "negative", "ignore", "unjudged"], ...] | None = None
-    """Judge only the pairs on which the judges before gave one of these verdicts; by default, all pairs."""
+    previous_verdicts: tuple[Literal["positive", "negative", "ignore", "unjudged"], ...] | None = (
+        None
+    )
+    """Judge only the pairs on which the judges before gave one of these verdicts; by default, all
+    pairs.
+    """
     below_confidence: float | None = None
-    """Judge only the pairs on which a judge spoke before, with less confidence than this or with none told."""
+    """Judge only the pairs on which a judge spoke before, with less confidence than this or with
+    none told.
+    """
     disagreeing_with: str | None = None
-    """Judge only the pairs on which this judge, by its name in the recipe, and the last one before said different things."""
-    top: Annotated[int, Field(ge=1)] | None = None
+    """Judge only the pairs on which this judge, by its name in the recipe, and the last one before
+    said different things.
+    """
+    max_rank: Annotated[int, Field(ge=1)] | None = None
     """Judge only the candidates up to this rank."""
-    near_positive: Annotated[int, Field(ge=0)] | None = None
-    """Judge only the candidates that are ranked above the query's best-ranked given positive, or at most so many ranks below it;
-    none of a query that has no given positive."""
-    sample: Annotated[int, Field(ge=1)] | None = None
-    """Judge at most so many pairs in all, a seeded sample of those that the other conditions leave. Of these, at most the share
-    `trust.known` goes on pairs that are judged blind because their label is known."""
+    ranks_below_positive: Annotated[int, Field(ge=0)] | None = None
+    """Judge only the candidates that are ranked above the query's best-ranked source positive, or
+    at most so many ranks below it; none of a query that has no source positive."""
+    max_pairs: Annotated[int, Field(ge=1)] | None = None
+    """Judge at most so many pairs in all, a seeded sample of those that the other conditions leave.
+    Of these, at most the share `control_pairs.share` goes on pairs that are judged blind because
+    their label is known."""
 
     def check_limit(self, max_cost_usd: float) -> None:
-        """See that a limit in USD can be kept, before anything is made. Raises `ComponentError` where what is paid is not known."""
+        """See that a limit in USD can be kept, before anything is made.
+
+        Raises `ComponentError` where what is paid is not known.
+        """
 
     def build(self, context: Context) -> Judge:
         """Make the judge."""
         return super().build(context)  # type: ignore[no-any-return]
 
 
-# Encoders ------------------------------------------------------------------------------------------------------------
+# Encoders
+# ------------------------------------------------------------------------------------------------------------
 
 
 class Encoder(Protocol):
-    """Texts to vectors. It is a `torch.nn.Module`, whose parameters are float32 whatever the checkpoint's dtype."""
+    """Texts to vectors.
+
+    It is a `torch.nn.Module`, whose parameters are float32 whatever the checkpoint's dtype.
+    """
 
     dimension: int
     max_length: int
@@ -250,14 +288,16 @@ class Encoder(Protocol):
     tied: bool
 
     @property
-    def tokens_per_batch(self) -> int:
+    def max_tokens_per_batch(self) -> int:
         """Padded tokens in one forward pass when encoding."""
 
     def set_dropout(self, enabled: bool) -> None:
         """Whether `train()` switches the model's dropout on."""
 
     def tokenize(self, texts: Sequence[str], side: Side) -> tuple[list[Ints], int]:
-        """Token ids of each text with its side's prompt and the special tokens, cut at `max_length`; how many were cut."""
+        """Token ids of each text with its side's prompt and the special tokens, cut at
+        `max_length`; how many were cut.
+        """
 
     def collate(self, ids: Sequence[Ints], side: Side) -> dict[str, torch.Tensor]:
         """Pad tokenized texts into one batch of features, on the CPU."""
@@ -279,7 +319,10 @@ class EncoderSpec(Component):
         return super().build(context)  # type: ignore[no-any-return]
 
     def known_dimension(self) -> int | None:
-        """The dimension of its embeddings, read from its files without loading it; None where they are not here."""
+        """The dimension of its embeddings, read from its files without loading it.
+
+        None where they are not here.
+        """
         return None
 
     def at(self, folder: Path) -> EncoderSpec:
@@ -287,14 +330,21 @@ class EncoderSpec(Component):
         raise TypeError(f"{type(self).__name__} cannot be trained: it does not define at()")
 
 
-# Losses --------------------------------------------------------------------------------------------------------------
+# Losses
+# --------------------------------------------------------------------------------------------------------------
 
 
 class Loss(Protocol):
-    """A training objective. See `recipekit.losses` for the two shapes of call, told apart by `frozen`."""
+    """A training objective.
+
+    See `recipekit.losses` for the two shapes of call, told apart by `frozen`.
+    """
 
     frozen: Side | None
-    """The side it scores against whole, as a frozen matrix; None for a loss over the batch alone."""
+    """The side it scores against whole, as a frozen matrix.
+
+    None for a loss over the batch alone.
+    """
 
     def __call__(self, *args: Any) -> torch.Tensor:
         """Per-query losses (n_queries,), differentiable."""
@@ -305,19 +355,25 @@ class LossSpec(Component):
 
     kind: ClassVar[str] = "loss"
     whole_corpus: ClassVar[bool] = False
-    """Whether every query is scored against all passages, frozen as a matrix; `plan` then tells what that takes."""
+    """Whether every query is scored against all passages, frozen as a matrix.
+
+    `plan` then tells what that takes.
+    """
 
     def build(self, context: Context) -> Loss:
         """Make the loss."""
         return super().build(context)  # type: ignore[no-any-return]
 
 
-# Evaluators ----------------------------------------------------------------------------------------------------------
+# Evaluators
+# ----------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class System:
-    """Something to evaluate: a name for the table (`untrained`, `bm25`, `trained`) and how it retrieves."""
+    """Something to evaluate: a name for the table (`untrained`, `bm25`, `trained`) and how it
+    retrieves.
+    """
 
     name: str
     retriever: Callable[[], Retriever]
@@ -329,9 +385,11 @@ class Evaluator(Protocol):
     """Measures systems."""
 
     def evaluate(self, systems: Sequence[System]) -> Sequence[Mapping[str, Any]]:
-        """Rows `{split, system, metric, value, low, high, queries}`, low and high null where there is no interval.
+        """Rows `{split, system, metric, value, low, high, queries}`, low and high null where there
+        is no interval.
 
-        Further keys (`difference`, `p_value` and `against`, for example) are kept and reach the report.
+        Further keys (`difference`, `p_value` and `against`, for example) are kept and reach the
+        report.
         """
 
 
@@ -343,21 +401,27 @@ class EvaluatorSpec(Component):
     def build(self, context: Context) -> Evaluator:
         """Make the evaluator over `context.dataset`.
 
-        What it writes into `context.scratch` stays in the artifact, as `rankings/NAME/`, by its name in the recipe.
+        What it writes into `context.scratch` stays in the artifact, as `rankings/NAME/`, by its
+        name in the recipe.
         """
         return super().build(context)  # type: ignore[no-any-return]
 
 
-# Exporters -----------------------------------------------------------------------------------------------------------
+# Exporters
+# -----------------------------------------------------------------------------------------------------------
 
 
 class Exporter(Protocol):
     """Writes what others use."""
 
-    def export(self, inputs: Mapping[str, Path], card: Mapping[str, Any], folder: Path) -> Mapping[str, Any]:
-        """Write into `folder` from the finished artifacts (`inputs`: stage name to folder) and say what was written.
+    def export(
+        self, inputs: Mapping[str, Path], card: Mapping[str, Any], folder: Path
+    ) -> Mapping[str, Any]:
+        """Write into `folder` from the finished artifacts (`inputs`: stage name to folder) and say
+        what was written.
 
-        `card` holds what a model or data card tells: recipe name and text, data counts, metrics, how to repeat.
+        `card` holds what a model or data card tells: recipe name and text, data counts, metrics,
+        how to repeat.
         """
 
 
@@ -372,6 +436,18 @@ class ExporterSpec(Component):
 
 
 KINDS: Final[Mapping[str, type[Component]]] = {
-    spec.kind: spec for spec in (SourceSpec, RetrieverSpec, JudgeSpec, EncoderSpec, LossSpec, EvaluatorSpec, ExporterSpec)
+    spec.kind: spec
+    for spec in (
+        SourceSpec,
+        RetrieverSpec,
+        JudgeSpec,
+        EncoderSpec,
+        LossSpec,
+        EvaluatorSpec,
+        ExporterSpec,
+    )
 }
-"""Every kind of component; the entry-point group of a kind is its plural: `recipekit.sources`, `recipekit.losses`."""
+"""Every kind of component; the entry-point group of a kind is its plural.
+
+`recipekit.sources`, `recipekit.losses`.
+"""

@@ -19,7 +19,10 @@ ENGLISH: Final = (
     "A river that leaves the mountains slows down where the land is flat, and what it carried sinks to the ground. Over centuries "
     "these layers build a plain of rich soil, which floods when the snow melts and is farmed in the months between. "
 )
-"""Stands for texts of which nothing is known but their length: English prose has some 4.6 characters a token."""
+"""Stands for texts of which nothing is known but their length.
+
+English prose has some 4.6 characters a token.
+"""
 
 
 @dataclass(frozen=True)
@@ -53,7 +56,13 @@ class Sizes:
 
     @classmethod
     def foreseen(
-        cls, queries: Mapping[str, int], passages: int, *, query_characters: float, passage_characters: float, positives_per_query: float
+        cls,
+        queries: Mapping[str, int],
+        passages: int,
+        *,
+        query_characters: float,
+        passage_characters: float,
+        positives_per_query: float,
     ) -> Sizes:
         """Sizes of data that nobody has collected yet, all of its texts of the mean length."""
         return cls(
@@ -66,7 +75,9 @@ class Sizes:
         )
 
     def within(self, splits: Sequence[str], *, positives: int | None = None) -> Sizes:
-        """The same for the queries of some splits; their positives are taken to be as many a query, where they are not given."""
+        """The same for the queries of some splits; their positives are taken to be as many a query,
+        where they are not given.
+        """
         queries = {split: self.queries.get(split, 0) for split in splits}
         share = sum(queries.values()) / max(1, self.n_queries)
         return replace(

@@ -21,7 +21,8 @@ PoolingMode = Literal["cls", "mean", "max", "weightedmean", "lasttoken"]
 class BiEncoderSpec(NamedModel, EncoderSpec):
     """A sentence-transformers model: a transformer, its pooling, and what follows.
 
-    What the recipe leaves out (pooling, normalization, prompts, length) is as the model's own files say.
+    What the recipe leaves out (pooling, normalization, prompts, length) is as the model's own files
+    say.
     """
 
     pooling: PoolingMode | None = None
@@ -33,17 +34,27 @@ class BiEncoderSpec(NamedModel, EncoderSpec):
     passage_prompt: str | None = None
     """What is put before a passage. By default the model's own prompt; "" is none."""
     max_length: Annotated[int, Field(ge=2)] | None = None
-    """Tokens of a text, prompt and special tokens included, after which it is cut. By default as the model was trained."""
+    """Tokens of a text, prompt and special tokens included, after which it is cut.
+
+    By default as the model was trained.
+    """
     precision: Literal["bf16", "fp32"] = "bf16"
-    """Arithmetic when encoding. bf16 is twice as fast or more where the hardware has it, and moved nfcorpus' nDCG@10 by 0.0007;
-    where it has not, it is computed in fp32. Weights, pooling and what follows it stay float32."""
+    """Arithmetic when encoding. bf16 is twice as fast or more where the hardware has it, and moved
+    nfcorpus' nDCG@10 by 0.0007; where it has not, it is computed in fp32. Weights, pooling and what
+    follows it stay float32."""
     tied: bool = True
     """One encoder for both sides; false trains a copy per side, each free to move."""
-    tokens_per_batch: Annotated[int | None, NotIdentity, Field(ge=1)] = None
-    """Padded tokens in one forward pass when encoding. By default 8192 on a CPU, where more was not faster, and 65536 elsewhere."""
+    max_tokens_per_batch: Annotated[int | None, NotIdentity, Field(ge=1)] = None
+    """Padded tokens in one forward pass when encoding.
+
+    By default 8192 on a CPU, where more was not faster, and 65536 elsewhere.
+    """
 
     def known_dimension(self) -> int | None:
-        """The dimension of its embeddings, read from its files without loading it; None where they are not here."""
+        """The dimension of its embeddings, read from its files without loading it.
+
+        None where they are not here.
+        """
         return known_dimension(self.model, self.revision)
 
     def build(self, context: Context) -> BiEncoder:
@@ -53,7 +64,9 @@ class BiEncoderSpec(NamedModel, EncoderSpec):
         return load_bi_encoder(self, context.progress.warn)
 
     def at(self, folder: Path) -> BiEncoderSpec:
-        """The same encoder with the weights that `BiEncoder.save` wrote: pooling, prompts and normalization stand in them."""
+        """The same encoder with the weights that `BiEncoder.save` wrote: pooling, prompts and
+        normalization stand in them.
+        """
         own = {"model": str(folder.absolute()), "revision": None, "sha256": None}
         saved = dict.fromkeys(("pooling", "normalize", "query_prompt", "passage_prompt"))
         return self.model_copy(update={**own, **saved})

@@ -22,8 +22,8 @@ from sentence_transformers.sentence_transformer.modules import (
 from torch import nn
 
 from recipekit.encoders.bi_encoder_module import BiEncoder, SavedSettings
-from recipekit.encoding.origin import check_sha256, hub_snapshot, local_folder, unreachable
-from recipekit.encoding.positions import length_of, position_limit
+from recipekit.encoding.max_length import length_of, position_limit
+from recipekit.encoding.model_files import check_sha256, hub_snapshot, local_folder, unreachable
 from recipekit.errors import ModelError
 
 if TYPE_CHECKING:
@@ -32,7 +32,9 @@ if TYPE_CHECKING:
 __all__ = ["load_bi_encoder"]
 
 UNDERSTOOD = (Pooling, Dense, Normalize, Dropout, LayerNorm, WeightedLayerPooling)
-"""The modules that may follow the transformer: each needs nothing but what the modules before it made."""
+"""The modules that may follow the transformer: each needs nothing but what the modules before it
+made.
+"""
 PASSAGE_PROMPTS = ("document", "passage", "corpus")
 """The names under which models keep the passages' prompt, in sentence-transformers' order."""
 
@@ -41,7 +43,8 @@ def load_bi_encoder(spec: BiEncoderSpec, warn: Callable[[str], None]) -> BiEncod
     """Load the model that a spec names.
 
     Raises:
-        ModelError: It cannot be reached or read, is not the one that was pinned, or cannot do what the spec says.
+        ModelError: It cannot be reached or read, is not the one that was pinned, or cannot do what
+            the spec says.
     """
     model, folder = _read(spec)
     if spec.sha256 is not None:
@@ -53,7 +56,9 @@ def load_bi_encoder(spec: BiEncoderSpec, warn: Callable[[str], None]) -> BiEncod
     if spec.pooling is not None:
         _repool(spec, towers, warn)
     elif not (folder / "modules.json").is_file():
-        warn(f"model '{spec.model}' says nothing of pooling: the mean of its tokens is taken; `pooling` chooses another")
+        warn(
+            f"model '{spec.model}' says nothing of pooling: the mean of its tokens is taken; `pooling` chooses another"
+        )
     if spec.normalize is not None:
         towers = [_renormalized(tower, spec.normalize) for tower in towers]
     _freeze_unused(towers)
@@ -62,18 +67,28 @@ def load_bi_encoder(spec: BiEncoderSpec, warn: Callable[[str], None]) -> BiEncod
         passage = query if spec.tied else copy.deepcopy(query)
     if spec.normalize and model.truncate_dim is not None:
         raise ModelError(
-            f"model '{spec.model}' cuts its vectors to {model.truncate_dim} at the very end: leave `normalize` out", code="RK417"
+            f"model '{spec.model}' cuts its vectors to {model.truncate_dim} at the very end: leave `normalize` out",
+            code="RK417",
         )
     return BiEncoder(
         {"query": query, "passage": passage},
         prompts={
-            "query": (model.prompts.get("query") or "") if spec.query_prompt is None else spec.query_prompt,
-            "passage": _passage_prompt(model.prompts) if spec.passage_prompt is None else spec.passage_prompt,
+            "query": (model.prompts.get("query") or "")
+            if spec.query_prompt is None
+            else spec.query_prompt,
+            "passage": _passage_prompt(model.prompts)
+            if spec.passage_prompt is None
+            else spec.passage_prompt,
         },
         max_length=_max_length(spec, towers),
         precision=spec.precision,
-        tokens_per_batch=spec.tokens_per_batch,
-        settings=SavedSettings(dict(model.prompts), model.default_prompt_name, model.similarity_fn_name, model.truncate_dim),
+        max_tokens_per_batch=spec.max_tokens_per_batch,
+        settings=SavedSettings(
+            dict(model.prompts),
+            model.default_prompt_name,
+            model.similarity_fn_name,
+            model.truncate_dim,
+        ),
     )
 
 
@@ -85,13 +100,19 @@ def _read(spec: BiEncoderSpec) -> tuple[SentenceTransformer, Path]:
     commit = None if folder else spec.commit()
     try:
         model = SentenceTransformer(
-            str(folder or spec.model), revision=commit, device="cpu", model_kwargs={"dtype": torch.float32}, trust_remote_code=False
+            str(folder or spec.model),
+            revision=commit,
+            device="cpu",
+            model_kwargs={"dtype": torch.float32},
+            trust_remote_code=False,
         )
     except Exception as error:  # every part of it has errors of its own
         if commit is not None and not hub_snapshot(spec.model, commit).is_dir():
             raise unreachable(spec.model, error) from error
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
-        raise ModelError(f"model '{spec.model}' cannot be loaded: {reason}", code="RK410") from error
+        raise ModelError(
+            f"model '{spec.model}' cannot be loaded: {reason}", code="RK410"
+        ) from error
     return model.float(), folder or hub_snapshot(spec.model, str(commit))
 
 
@@ -103,7 +124,10 @@ def _route(name: str, modules: Any, task: str) -> Iterator[nn.Module]:
             continue
         route = task if task in module.sub_modules else module.default_route
         if module.route_mappings or route not in module.sub_modules:
-            raise ModelError(f"model '{name}': its router does not say which modules encode a {task}", code="RK411")
+            raise ModelError(
+                f"model '{name}': its router does not say which modules encode a {task}",
+                code="RK411",
+            )
         yield from _route(name, module.sub_modules[route], task)
 
 
@@ -111,27 +135,55 @@ def _check(name: str, tower: Sequence[nn.Module]) -> None:
     """Refuse what would not be encoded as sentence-transformers does."""
     first = tower[0]
     if not isinstance(first, Transformer):
-        raise ModelError(f"model '{name}': it starts with {type(first).__name__}; a bi_encoder starts with a Transformer", code="RK412")
+        raise ModelError(
+            f"model '{name}': it starts with {type(first).__name__}; a bi_encoder starts with a Transformer",
+            code="RK412",
+        )
     for module in tower[1:]:
         if type(module) not in UNDERSTOOD:
-            raise ModelError(f"model '{name}': its module {type(module).__name__} is none that a bi_encoder can run", code="RK412")
+            raise ModelError(
+                f"model '{name}': its module {type(module).__name__} is none that a bi_encoder can run",
+                code="RK412",
+            )
     text = first.modality_config.get("text", {})
-    special = first.query_length or first.document_length or first.query_expansion or first.processing_kwargs
+    special = (
+        first.query_length
+        or first.document_length
+        or first.query_expansion
+        or first.processing_kwargs
+    )
     if text.get("method") != "forward" or "message" in first.modality_config or special:
-        raise ModelError(f"model '{name}': it prepares its texts in a way of its own (chat template, fixed lengths)", code="RK413")
+        raise ModelError(
+            f"model '{name}': it prepares its texts in a way of its own (chat template, fixed lengths)",
+            code="RK413",
+        )
     if first.tokenizer.pad_token_id is None:
         raise ModelError(f"model '{name}': its tokenizer has no padding token", code="RK414")
-    if first.module_output_name != "sentence_embedding" and not any(isinstance(module, Pooling) for module in tower):
-        raise ModelError(f"model '{name}': it has no pooling, so it gives a vector per token, not per text", code="RK412")
+    if first.module_output_name != "sentence_embedding" and not any(
+        isinstance(module, Pooling) for module in tower
+    ):
+        raise ModelError(
+            f"model '{name}': it has no pooling, so it gives a vector per token, not per text",
+            code="RK412",
+        )
 
 
-def _repool(spec: BiEncoderSpec, towers: Sequence[list[nn.Module]], warn: Callable[[str], None]) -> None:
+def _repool(
+    spec: BiEncoderSpec, towers: Sequence[list[nn.Module]], warn: Callable[[str], None]
+) -> None:
     """Replace the pooling in place; a pooling that both towers share stays shared."""
     assert spec.pooling is not None
-    poolings = {id(module): module for tower in towers for module in tower if isinstance(module, Pooling)}
+    poolings = {
+        id(module): module for tower in towers for module in tower if isinstance(module, Pooling)
+    }
     if not poolings:
-        raise ModelError(f"model '{spec.model}' has no pooling of its own that `pooling` could replace", code="RK415")
-    replaced = {key: _pooling_like(spec.model, old, spec.pooling, warn) for key, old in poolings.items()}
+        raise ModelError(
+            f"model '{spec.model}' has no pooling of its own that `pooling` could replace",
+            code="RK415",
+        )
+    replaced = {
+        key: _pooling_like(spec.model, old, spec.pooling, warn) for key, old in poolings.items()
+    }
     for tower in towers:
         tower[:] = [replaced.get(id(module), module) for module in tower]
 
@@ -141,7 +193,10 @@ def _pooling_like(name: str, old: Any, mode: PoolingMode, warn: Callable[[str], 
         return old  # type: ignore[no-any-return]
     was = old.pooling_mode if isinstance(old.pooling_mode, str) else "+".join(old.pooling_mode)
     if not isinstance(old.pooling_mode, str):
-        raise ModelError(f"model '{name}' joins several poolings ({was}), which one alone cannot replace", code="RK415")
+        raise ModelError(
+            f"model '{name}' joins several poolings ({was}), which one alone cannot replace",
+            code="RK415",
+        )
     warn(f"model '{name}' was trained with {was} pooling; the recipe says {mode}")
     pooling: nn.Module = Pooling(old.embedding_dimension, mode, include_prompt=old.include_prompt)
     return pooling
@@ -154,7 +209,9 @@ def _renormalized(tower: list[nn.Module], normalize: bool) -> list[nn.Module]:
 
 
 def _freeze_unused(towers: Sequence[Sequence[nn.Module]]) -> None:
-    """BERT's own pooler feeds nothing here; its weights never have a gradient, which distributed training takes for an error."""
+    """BERT's own pooler feeds nothing here; its weights never have a gradient, which distributed
+    training takes for an error.
+    """
     for tower in towers:
         pooler = getattr(tower[0].model, "pooler", None)
         if isinstance(pooler, nn.Module) and tower[0].module_output_name == "token_embeddings":
@@ -167,4 +224,6 @@ def _passage_prompt(prompts: dict[str, str]) -> str:
 
 def _max_length(spec: BiEncoderSpec, towers: Sequence[Sequence[Any]]) -> int:
     limit = min(position_limit(tower[0].model) for tower in towers)
-    return length_of(spec.model, spec.max_length, min(tower[0].max_seq_length for tower in towers), limit)
+    return length_of(
+        spec.model, spec.max_length, min(tower[0].max_seq_length for tower in towers), limit
+    )

@@ -16,30 +16,37 @@ PADDING_SHARE = 1 / 16
 
 
 def length_batches(
-    lengths: npt.NDArray[np.integer[Any]], tokens_per_batch: int, *, multiple: int = 1, padding: int | None = None
+    lengths: npt.NDArray[np.integer[Any]],
+    max_tokens_per_batch: int,
+    *,
+    multiple: int = 1,
+    padding: int | None = None,
 ) -> list[Rows]:
-    """Group texts of similar length; every text is in exactly one batch, the longest texts come first.
+    """Group texts of similar length; every text is in exactly one batch, the longest texts come
+    first.
 
-    A batch of n texts whose longest has w tokens costs n * w padded tokens: at most `tokens_per_batch`, unless one text
-    alone (or `multiple` of them) has more. The result depends on the arguments alone.
+    A batch of n texts whose longest has w tokens costs n * w padded tokens: at most
+    `max_tokens_per_batch`, unless one text alone (or `multiple` of them) has more. The result
+    depends on the arguments alone.
 
     Args:
         lengths: Tokens of each text, (n,).
-        tokens_per_batch: The budget of padded tokens.
-        multiple: Full batches hold a multiple of this many texts; those that end where lengths drop may not.
+        max_tokens_per_batch: The budget of padded tokens.
+        multiple: Full batches hold a multiple of this many texts; those that end where lengths drop
+            may not.
         padding: Padding tokens that a batch may have; by default a sixteenth of its budget.
 
     Returns:
         Positions in `lengths`, one int64 array a batch.
     """
-    most = tokens_per_batch * PADDING_SHARE if padding is None else padding
+    most = max_tokens_per_batch * PADDING_SHARE if padding is None else padding
     order = np.argsort(-lengths.astype(np.int64), kind="stable")
     sizes = lengths[order].astype(np.int64)
     batches: list[Rows] = []
     start = 0
     while start < len(order):
         width = max(int(sizes[start]), 1)
-        full = max(tokens_per_batch // width // multiple * multiple, multiple)
+        full = max(max_tokens_per_batch // width // multiple * multiple, multiple)
         padded = np.cumsum(width - sizes[start : start + full])
         count = max(int(np.searchsorted(padded, most, side="right")), 1)
         batches.append(order[start : start + count])

@@ -35,7 +35,9 @@ BATCHES_PER_BLOCK = 16
 """Batches between two marks of progress: what a kill costs at most, on each rank."""
 
 MATRIX_DTYPES = {"fp32": np.float32, "bf16": np.float16}
-"""bf16 arithmetic leaves 8 significant bits, which float16 (11 bits) holds in half of float32's space, and which numpy knows."""
+"""bf16 arithmetic leaves 8 significant bits, which float16 (11 bits) holds in half of float32's
+space, and which numpy knows.
+"""
 
 
 def embed_table(
@@ -50,20 +52,24 @@ def embed_table(
 ) -> dict[str, Any]:
     """Encode a table into `folder`, all ranks together, going on where an earlier call was killed.
 
-    Batches, and blocks of them, are decided by the texts and the token budget alone. Rank r of R encodes every R-th block; a
-    block is marked done once its rows are on the disk. No rank returns before all blocks are done.
+    Batches, and blocks of them, are decided by the texts and the token budget alone. Rank r of R
+    encodes every R-th block; a block is marked done once its rows are on the disk. No rank returns
+    before all blocks are done.
 
     Args:
         encoder: What encodes; its mode is as it was afterwards.
         table: The texts.
         side: Whose tower encodes.
-        folder: Where the matrix is made; it may hold an earlier attempt's work, of the same encoder and table.
+        folder: Where the matrix is made; it may hold an earlier attempt's work, of the same encoder
+            and table.
         ranks: The processes that call this together.
         progress: Where the work is shown.
-        tokens: The table tokenized, where it is already; otherwise the main rank tokenizes it first.
+        tokens: The table tokenized, where it is already; otherwise the main rank tokenizes it
+            first.
 
     Returns:
-        The summary: texts, dimension, dtype, normalized, tokens, truncated, truncated_share, seconds (of this call).
+        The summary: texts, dimension, dtype, normalized, tokens, truncated, truncated_share,
+        seconds (of this call).
 
     Raises:
         ModelError: A text's embedding is not finite.
@@ -71,9 +77,9 @@ def embed_table(
     started = time.monotonic()
     if tokens is None:
         tokens = _tokens_of_all_ranks(encoder, table, side, folder, ranks, progress)
-    blocks = _blocks(length_batches(tokens.lengths, encoder.tokens_per_batch))
+    blocks = _blocks(length_batches(tokens.lengths, encoder.max_tokens_per_batch))
     shape, dtype = (len(table), encoder.dimension), np.dtype(MATRIX_DTYPES[encoder.precision])
-    done_path = folder / "scratch" / f"done.{encoder.tokens_per_batch}.{dtype}"
+    done_path = folder / "scratch" / f"done.{encoder.max_tokens_per_batch}.{dtype}"
     if ranks.is_main:
         done_path.parent.mkdir(parents=True, exist_ok=True)
         if _make_file(folder / "matrix", shape[0] * shape[1] * dtype.itemsize):
@@ -81,7 +87,16 @@ def embed_table(
         _make_file(done_path, len(blocks))
     ranks.barrier()
     if blocks:
-        _embed_blocks(encoder, tokens, blocks, side, (folder / "matrix", shape, dtype), done_path, ranks, progress)
+        _embed_blocks(
+            encoder,
+            tokens,
+            blocks,
+            side,
+            (folder / "matrix", shape, dtype),
+            done_path,
+            ranks,
+            progress,
+        )
     ranks.barrier()
     n_tokens = int(tokens.offsets[-1])
     summary = {
@@ -101,7 +116,9 @@ def open_embeddings(folder: Path) -> Embeddings:
     told = json.loads((folder / "embeddings.json").read_text())
     shape = (told["texts"], told["dimension"])
     if told["texts"] == 0:  # an empty file cannot be mapped
-        return Embeddings(folder / "matrix", np.empty(shape, told["dtype"]), told["normalized"], folder.name)
+        return Embeddings(
+            folder / "matrix", np.empty(shape, told["dtype"]), told["normalized"], folder.name
+        )
     matrix = np.memmap(folder / "matrix", told["dtype"], "r", shape=shape)
     return Embeddings(folder / "matrix", matrix, told["normalized"], folder.name)
 
@@ -113,10 +130,11 @@ def embed_tokens(
     side: Side,
     ranks: Ranks,
     *,
-    tokens_per_batch: int | None = None,
+    max_tokens_per_batch: int | None = None,
     device: torch.device | str | None = None,
 ) -> Floats:
-    """Embeddings of some tokenized texts, in memory: float32 (len(rows), dim), in the order of `rows`, on every rank.
+    """Embeddings of some tokenized texts, in memory: float32 (len(rows), dim), in the order of
+    `rows`, on every rank.
 
     Several ranks share the batches and then their results, through torch.distributed.
 
@@ -126,12 +144,14 @@ def embed_tokens(
         rows: Which of them.
         side: Whose tower encodes.
         ranks: The processes that call this together.
-        tokens_per_batch: Padded tokens in one forward pass; by default the encoder's own.
+        max_tokens_per_batch: Padded tokens in one forward pass; by default the encoder's own.
         device: Where the encoder is; by default where its parameters are.
     """
     where = torch.device(device) if device is not None else _device(encoder)
     at = np.asarray(rows, dtype=np.int64)
-    batches = length_batches(tokens.lengths[at], tokens_per_batch or encoder.tokens_per_batch)
+    batches = length_batches(
+        tokens.lengths[at], max_tokens_per_batch or encoder.max_tokens_per_batch
+    )
     out = np.zeros((len(rows), encoder.dimension), dtype=np.float32)
     mine = batches[ranks.rank :: ranks.count]
     with _encoding(encoder, where):
@@ -146,7 +166,9 @@ def embed_tokens(
     return whole.cpu().numpy()
 
 
-def _tokens_of_all_ranks(encoder: Encoder, table: TextTable, side: Side, folder: Path, ranks: Ranks, progress: Progress) -> TokenizedTexts:
+def _tokens_of_all_ranks(
+    encoder: Encoder, table: TextTable, side: Side, folder: Path, ranks: Ranks, progress: Progress
+) -> TokenizedTexts:
     place = folder / "scratch" / "tokens"
     if ranks.is_main:
         tokenize_table(encoder, table, side, place, progress)
@@ -155,11 +177,16 @@ def _tokens_of_all_ranks(encoder: Encoder, table: TextTable, side: Side, folder:
 
 
 def _blocks(batches: Sequence[Rows]) -> list[Sequence[Rows]]:
-    return [batches[start : start + BATCHES_PER_BLOCK] for start in range(0, len(batches), BATCHES_PER_BLOCK)]
+    return [
+        batches[start : start + BATCHES_PER_BLOCK]
+        for start in range(0, len(batches), BATCHES_PER_BLOCK)
+    ]
 
 
 def _make_file(path: Path, size: int) -> bool:
-    """A file of zeros of this size, unless one is there that holds an earlier call's work; whether it was made."""
+    """A file of zeros of this size, unless one is there that holds an earlier call's work; whether
+    it was made.
+    """
     if path.is_file() and path.stat().st_size == size:
         return False
     temporary = path.with_name(f"{path.name}.new")
@@ -188,11 +215,17 @@ def _embed_blocks(
     todo = [block for block in range(ranks.rank, len(blocks), ranks.count) if not done[block]]
     device = _device(encoder)
     total = sum(len(batch) for block in todo for batch in blocks[block])
-    with _encoding(encoder, device), progress.track(f"encode {side}", total=total, unit="texts") as tracker:
+    with (
+        _encoding(encoder, device),
+        progress.track(f"encode {side}", total=total, unit="texts") as tracker,
+    ):
         for block in todo:
-            # Mapped anew for each block: rows of like length lie all over the file, and a mapping that stays counts as memory.
+            # Mapped anew for each block: rows of like length lie all over the file, and a mapping
+            # that stays counts as memory.
             rows_on_disk = np.memmap(path, dtype, "r+", shape=shape)
-            for batch, vectors in zip(blocks[block], _encode(encoder, tokens, blocks[block], side, device), strict=True):
+            for batch, vectors in zip(
+                blocks[block], _encode(encoder, tokens, blocks[block], side, device), strict=True
+            ):
                 rows_on_disk[batch] = _finite(vectors, dtype, batch, side)
                 tracker.advance(len(batch))
             rows_on_disk.flush()
@@ -207,14 +240,24 @@ def _finite(vectors: Floats, dtype: np.dtype[Any], rows: Rows, side: Side) -> np
     finite = np.isfinite(stored).all(axis=1)
     if not finite.all():
         row = int(rows[~finite][0])
-        raise ModelError(f"the encoder gives NaN or infinity in {dtype} for {side} {row} (row in the data set)", code="RK430")
+        raise ModelError(
+            f"the encoder gives NaN or infinity in {dtype} for {side} {row} (row in the data set)",
+            code="RK430",
+        )
     return stored
 
 
-def _encode(encoder: Encoder, tokens: TokenizedTexts, batches: Iterable[Rows], side: Side, device: torch.device) -> Iterator[Floats]:
+def _encode(
+    encoder: Encoder,
+    tokens: TokenizedTexts,
+    batches: Iterable[Rows],
+    side: Side,
+    device: torch.device,
+) -> Iterator[Floats]:
     """Embeddings of each batch, float32 (n, dim), in order.
 
-    A batch's result is fetched after the next batch was started, so that a GPU works while the CPU collates.
+    A batch's result is fetched after the next batch was started, so that a GPU works while the CPU
+    collates.
     """
     before: torch.Tensor | None = None
     for rows in batches:
@@ -230,7 +273,8 @@ def _encode(encoder: Encoder, tokens: TokenizedTexts, batches: Iterable[Rows], s
 
 @contextmanager
 def _encoding(encoder: Encoder, device: torch.device) -> Iterator[None]:
-    """Evaluation mode without gradients, in the encoder's precision, and the mode before it afterwards.
+    """Evaluation mode without gradients, in the encoder's precision, and the mode before it
+    afterwards.
 
     One autocast around all batches, since it remembers the rounded weights until it ends.
     """
@@ -238,7 +282,12 @@ def _encoding(encoder: Encoder, device: torch.device) -> Iterator[None]:
     training = module.training
     module.eval()
     try:
-        with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=computes_in_bf16(encoder.precision, device)):
+        with (
+            torch.no_grad(),
+            torch.autocast(
+                device.type, torch.bfloat16, enabled=computes_in_bf16(encoder.precision, device)
+            ),
+        ):
             yield
     finally:
         module.train(training)

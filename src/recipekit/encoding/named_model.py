@@ -7,10 +7,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr, ValidationInfo, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    ValidationInfo,
+    model_validator,
+)
 
 from recipekit.component import NotIdentity
-from recipekit.encoding.origin import absolute, cached_folder, hub_revision, local_folder
+from recipekit.encoding.model_files import absolute, cached_folder, hub_revision, local_folder
 from recipekit.errors import ComponentError, ModelError
 
 __all__ = ["NamedModel", "known_dimension"]
@@ -27,25 +35,37 @@ def _from_recipe_folder(model: str, info: ValidationInfo) -> str:
 class NamedModel(BaseModel):
     """The keys that name a model's files.
 
-    Neither the name nor the revision is identity: the content of a folder counts (`files`), or the commit on the Hub (`fingerprint`).
+    Neither the name nor the revision is identity: the content of a folder counts (`files`), or the
+    commit on the Hub (`fingerprint`).
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, validate_default=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", use_attribute_docstrings=True, validate_default=True
+    )
 
     model: Annotated[str, NotIdentity, AfterValidator(_from_recipe_folder)]
-    """A Hub id (`sentence-transformers/all-MiniLM-L6-v2`), a folder (`./models/mine`, from the recipe's folder), or
-    `package:NAME/FOLDER`, files inside an installed package."""
+    """A Hub id (`sentence-transformers/all-MiniLM-L6-v2`), a folder (`./models/mine`, from the
+    recipe's folder), or `package:NAME/FOLDER`, files inside an installed package."""
     revision: Annotated[str | None, NotIdentity, Field(min_length=1)] = None
-    """Commit, tag or branch of a model on the Hub. Without one, the cached copy is used, or the newest where there is none."""
+    """Commit, tag or branch of a model on the Hub.
+
+    Without one, the cached copy is used, or the newest where there is none.
+    """
     sha256: Annotated[str, Field(pattern=r"^[0-9a-fA-F]{64}$")] | None = None
-    """The sha256 that the model's weights (`model.safetensors`) must have, as 64 hexadecimal digits."""
+    """The sha256 that the model's weights (`model.safetensors`) must have, as 64 hexadecimal
+    digits.
+    """
     _same_name_here: bool = PrivateAttr(default=False)
-    """Whether the recipe's folder has one that is called as the Hub id is, which may be what was meant."""
+    """Whether the recipe's folder has one that is called as the Hub id is, which may be what was
+    meant.
+    """
 
     @model_validator(mode="after")
     def _only_the_hub_has_revisions(self, info: ValidationInfo) -> Self:
         if self.revision is not None and not self._is_on_hub:
-            raise ValueError("revision: only a model on the Hub has revisions; pin a folder's weights by sha256")
+            raise ValueError(
+                "revision: only a model on the Hub has revisions; pin a folder's weights by sha256"
+            )
         self._same_name_here = self._is_on_hub and (_recipe_folder(info) / self.model).is_dir()
         return self
 
@@ -80,12 +100,19 @@ class NamedModel(BaseModel):
         try:
             return hub_revision(self.model, self.revision)
         except ModelError as error:
-            hint = f". For the folder of that name, write './{self.model}'" if self._same_name_here else ""
+            hint = (
+                f". For the folder of that name, write './{self.model}'"
+                if self._same_name_here
+                else ""
+            )
             raise ModelError(f"{error.message}{hint}", code=error.code) from error
 
 
 def known_dimension(model: str, revision: str | None) -> int | None:
-    """The dimension of a model's embeddings, as its files say; None where they are not here, or say nothing."""
+    """The dimension of a model's embeddings, as its files say.
+
+    None where they are not here, or say nothing.
+    """
     try:
         folder = local_folder(model) or cached_folder(model, revision)
     except ModelError:
@@ -97,7 +124,9 @@ def known_dimension(model: str, revision: str | None) -> int | None:
     width = own.get("hidden_size") or own.get("dim")
     for module in modules[1:]:
         if str(module.get("type", "")).endswith("Dense"):
-            width = (_json(folder / module["path"] / "config.json") or {}).get("out_features", width)
+            width = (_json(folder / module["path"] / "config.json") or {}).get(
+                "out_features", width
+            )
     return width if isinstance(width, int) else None
 
 

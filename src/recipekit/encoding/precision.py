@@ -12,10 +12,12 @@ __all__ = ["computes_in_bf16", "name_device"]
 
 
 def computes_in_bf16(precision: Literal["bf16", "fp32"], device: torch.device | str) -> bool:
-    """Whether a recipe's precision is bfloat16 on a device: where it is asked for, and the device has arithmetic for it.
+    """Whether a recipe's precision is bfloat16 on a device: where it is asked for, and the device
+    has arithmetic for it.
 
-    A device that only imitates it takes longer than for float32, not less: 50 times as long for matrix products on an AVX2
-    processor. There bf16 is computed in float32, which rounds less, and results differ by bf16's own rounding.
+    A device that only imitates it takes longer than for float32, not less: 50 times as long for
+    matrix products on an AVX2 processor. There bf16 is computed in float32, which rounds less, and
+    results differ by bf16's own rounding.
     """
     return precision == "bf16" and _has_bf16(torch.device(device))
 
@@ -44,4 +46,6 @@ def _cpu_has_bf16() -> bool:
     """
     if not torch.backends.mkldnn.is_available() or not torch.ops.mkldnn._is_mkldnn_bf16_supported():  # type: ignore[no-untyped-call]
         return False
-    return platform.machine().lower() not in ("x86_64", "amd64") or bool(torch.cpu._is_avx512_bf16_supported())
+    return platform.machine().lower() not in ("x86_64", "amd64") or bool(
+        torch.cpu._is_avx512_bf16_supported()
+    )

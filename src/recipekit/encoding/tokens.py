@@ -51,11 +51,19 @@ class TokenizedTexts:
     def take(self, rows: npt.NDArray[np.integer[Any]] | Sequence[int]) -> list[Ints]:
         """Token ids of some texts, in their order; views of the file, not copies."""
         at = np.asarray(rows, dtype=np.int64)
-        return [self.ids[start:end] for start, end in zip(self.offsets[at].tolist(), self.offsets[at + 1].tolist(), strict=True)]
+        return [
+            self.ids[start:end]
+            for start, end in zip(
+                self.offsets[at].tolist(), self.offsets[at + 1].tolist(), strict=True
+            )
+        ]
 
     @classmethod
     def open(cls, folder: Path) -> TokenizedTexts:
-        """Map what `tokenize_table` wrote. A folder that it did not finish is a FileNotFoundError."""
+        """Map what `tokenize_table` wrote.
+
+        A folder that it did not finish is a FileNotFoundError.
+        """
         told = json.loads((folder / "tokens.json").read_text())
         ids: Ints = np.empty(0, np.int32)
         if told["tokens"]:  # an empty file cannot be mapped
@@ -63,7 +71,9 @@ class TokenizedTexts:
         return cls(ids, np.load(folder / "offsets.npy", mmap_mode="r"), told["truncated"])
 
 
-def tokenize_table(encoder: Encoder, table: TextTable, side: Side, folder: Path, progress: Progress) -> TokenizedTexts:
+def tokenize_table(
+    encoder: Encoder, table: TextTable, side: Side, folder: Path, progress: Progress
+) -> TokenizedTexts:
     """Tokenize a table into `folder`, streaming; what a finished call left there is opened instead.
 
     A call that was killed leaves no `tokens.json`, and is begun anew.
@@ -73,7 +83,10 @@ def tokenize_table(encoder: Encoder, table: TextTable, side: Side, folder: Path,
     folder.mkdir(parents=True, exist_ok=True)
     lengths = np.zeros(len(table), dtype=np.int64)
     truncated = 0
-    with progress.track(f"tokenize {side}", total=len(table), unit="texts") as tracker, (folder / "ids.bin").open("wb") as file:
+    with (
+        progress.track(f"tokenize {side}", total=len(table), unit="texts") as tracker,
+        (folder / "ids.bin").open("wb") as file,
+    ):
         for rows, texts in table.chunks(CHUNK):
             ids, cut = encoder.tokenize(texts, side)
             lengths[rows] = np.fromiter(map(len, ids), dtype=np.int64, count=len(ids))
@@ -82,5 +95,8 @@ def tokenize_table(encoder: Encoder, table: TextTable, side: Side, folder: Path,
             tracker.advance(len(texts))
     offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)])
     np.save(folder / "offsets.npy", offsets)
-    write_json(folder / "tokens.json", {"texts": len(table), "tokens": int(offsets[-1]), "truncated": truncated})
+    write_json(
+        folder / "tokens.json",
+        {"texts": len(table), "tokens": int(offsets[-1]), "truncated": truncated},
+    )
     return TokenizedTexts.open(folder)

@@ -1,1 +1,3 @@
-"""Evaluators: retrieval metrics of several systems side by side, and what can be said of their differences."""
+"""Evaluators: retrieval metrics of several systems side by side, and what can be said of their
+differences.
+"""

@@ -14,8 +14,14 @@ import pyarrow.compute as pc
 
 from recipekit.component import Hits, Progress, QueryBatch, Retriever, System
 from recipekit.evaluators.metrics import per_query_metrics
-from recipekit.evaluators.retrieval import Retrieval
-from recipekit.evaluators.statistics import Estimate, bootstrap_means, difference_p_value, holm, percentile_interval
+from recipekit.evaluators.retrieval import RetrievalSpec
+from recipekit.evaluators.statistics import (
+    Estimate,
+    bootstrap_means,
+    difference_p_value,
+    holm,
+    percentile_interval,
+)
 from recipekit.records import Dataset, Ints, Rows, pair_keys, write_table
 
 __all__ = ["PER_QUERY", "TOP", "RetrievalEvaluator"]
@@ -30,7 +36,9 @@ PER_QUERY = pa.schema(
         ("value", pa.float64()),
     ]
 )
-"""Each query's value of each metric by each system, so that differences can be tested later, between runs too."""
+"""Each query's value of each metric by each system, so that differences can be tested later,
+between runs too.
+"""
 
 TOP = pa.schema(
     [
@@ -51,7 +59,9 @@ SEARCH_BLOCK = 512  # queries per search, so that progress is seen and texts are
 class RetrievalEvaluator:
     """Measures systems on one split. Writes `per_query.arrow` and `top.arrow` into `folder`."""
 
-    def __init__(self, spec: Retrieval, dataset: Dataset, folder: Path, progress: Progress, seed: int) -> None:
+    def __init__(
+        self, spec: RetrievalSpec, dataset: Dataset, folder: Path, progress: Progress, seed: int
+    ) -> None:
         self.spec = spec
         self.dataset = dataset
         self.folder = folder
@@ -59,10 +69,12 @@ class RetrievalEvaluator:
         self.seed = seed
 
     def evaluate(self, systems: Sequence[System]) -> Sequence[Mapping[str, Any]]:
-        """Rows `{split, system, metric, value, low, high, queries, confidence, resamples}` by system, then by metric.
+        """Rows `{split, system, metric, value, low, high, queries, confidence, resamples}` by
+        system, then by metric.
 
-        Rows of the last system also have `differences`: {other system: {difference, low, high, p_value, p_adjusted}}, where
-        difference is last minus other, and p_adjusted is Holm's over all differences of this evaluator.
+        Rows of the last system also have `differences`: {other system: {difference, low, high,
+        p_value, p_adjusted}}, where difference is last minus other, and p_adjusted is Holm's over
+        all differences of this evaluator.
 
         Raises:
             DataError: No query of the split has a positive.
@@ -74,7 +86,9 @@ class RetrievalEvaluator:
         for number, system in enumerate(systems):
             hits = self._search(system, queries)
             per_query = per_query_metrics(hits, queries, self.dataset.labels, self.spec.metrics)
-            tables[system.name] = np.stack([per_query[metric] for metric in self.spec.metrics], axis=1)
+            tables[system.name] = np.stack(
+                [per_query[metric] for metric in self.spec.metrics], axis=1
+            )
             tops.append(self._top(_repeated(names, number), queries, hits))
         write_table(self.folder / "top.arrow", TOP, tops)
         write_table(self.folder / "per_query.arrow", PER_QUERY, self._per_query(queries, tables))
@@ -88,24 +102,42 @@ class RetrievalEvaluator:
         with self.progress.track(f"search {system.name}", len(queries), "queries") as tracker:
             for start in range(0, len(queries), SEARCH_BLOCK):
                 rows = queries[start : start + SEARCH_BLOCK]
-                found.append(self._search_block(retriever, rows, depth, None if same is None else same[start : start + SEARCH_BLOCK]))
+                found.append(
+                    self._search_block(
+                        retriever,
+                        rows,
+                        depth,
+                        None if same is None else same[start : start + SEARCH_BLOCK],
+                    )
+                )
                 tracker.advance(len(rows))
-        return Hits(np.concatenate([hits.rows for hits in found]), np.concatenate([hits.scores for hits in found]))
+        return Hits(
+            np.concatenate([hits.rows for hits in found]),
+            np.concatenate([hits.scores for hits in found]),
+        )
 
-    def _search_block(self, retriever: Retriever, rows: Rows, depth: int, same: Ints | None) -> Hits:
+    def _search_block(
+        self, retriever: Retriever, rows: Rows, depth: int, same: Ints | None
+    ) -> Hits:
         batch = QueryBatch(rows, self.dataset.queries.texts(rows))
         if same is None:
             return retriever.search(batch, depth)
         hits = retriever.search(batch, depth + 1)
-        # A stable sort by "is the query itself" moves that passage last, where the cut takes it or else the spare one.
+        # A stable sort by "is the query itself" moves that passage last, where the cut takes it or
+        # else the spare one.
         order = np.argsort(hits.rows == same[:, None], axis=1, kind="stable")[:, :depth]
-        return Hits(np.take_along_axis(hits.rows, order, axis=1), np.take_along_axis(hits.scores, order, axis=1))
+        return Hits(
+            np.take_along_axis(hits.rows, order, axis=1),
+            np.take_along_axis(hits.scores, order, axis=1),
+        )
 
     def _same_id(self, queries: Rows) -> Ints:
         """The passage with each query's own id, of the same source; -2 where there is none."""
 
         def names(table: pa.Table) -> pa.ChunkedArray:
-            return pc.binary_join_element_wise(table["source"], table["id"], pa.scalar("\x00", pa.large_string()))
+            return pc.binary_join_element_wise(
+                table["source"], table["id"], pa.scalar("\x00", pa.large_string())
+            )
 
         wanted = names(self.dataset.queries.table.select(["source", "id"]).take(pa.array(queries)))
         position = pc.index_in(names(self.dataset.passages.table), value_set=wanted)
@@ -116,27 +148,48 @@ class RetrievalEvaluator:
 
     def _rows(self, tables: Mapping[str, Values]) -> list[dict[str, Any]]:
         metrics, names = self.spec.metrics, list(tables)
-        stacked = np.concatenate([tables[name] for name in names], axis=1)  # (queries, systems * metrics)
+        stacked = np.concatenate(
+            [tables[name] for name in names], axis=1
+        )  # (queries, systems * metrics)
         observed = stacked.mean(axis=0).reshape(len(names), len(metrics))
-        means = bootstrap_means(stacked, self.spec.resamples, self.seed).reshape(-1, len(names), len(metrics))
+        means = bootstrap_means(stacked, self.spec.resamples, self.seed).reshape(
+            -1, len(names), len(metrics)
+        )
         rows = []
         for (s, name), (m, metric) in product(enumerate(names), enumerate(metrics)):
             estimate = percentile_interval(observed[s, m], means[:, s, m], self.spec.confidence)
-            row = {"split": self.spec.split, "system": name, "metric": metric, **vars(estimate), "queries": len(stacked)}
-            rows.append({**row, "confidence": self.spec.confidence, "resamples": self.spec.resamples})
+            row = {
+                "split": self.spec.split,
+                "system": name,
+                "metric": metric,
+                **vars(estimate),
+                "queries": len(stacked),
+            }
+            rows.append(
+                {**row, "confidence": self.spec.confidence, "resamples": self.spec.resamples}
+            )
         for m, differences in enumerate(self._differences(names, observed, means)):
             rows[-len(metrics) + m]["differences"] = differences
         return rows
 
-    def _differences(self, names: Sequence[str], observed: Values, means: Values) -> Sequence[dict[str, dict[str, float]]]:
+    def _differences(
+        self, names: Sequence[str], observed: Values, means: Values
+    ) -> Sequence[dict[str, dict[str, float]]]:
         """For each metric, the last system's difference to every other one."""
         pairs = list(product(range(len(self.spec.metrics)), range(len(names) - 1)))
         differences: list[tuple[Estimate, float]] = []
         for m, s in pairs:
             value, resampled = observed[-1, m] - observed[s, m], means[:, -1, m] - means[:, s, m]
-            differences.append((percentile_interval(value, resampled, self.spec.confidence), difference_p_value(value, resampled)))
+            differences.append(
+                (
+                    percentile_interval(value, resampled, self.spec.confidence),
+                    difference_p_value(value, resampled),
+                )
+            )
         adjusted = holm([p for _, p in differences])
-        found: list[dict[str, dict[str, float]]] = [{} for _ in self.spec.metrics] if len(names) > 1 else []
+        found: list[dict[str, dict[str, float]]] = (
+            [{} for _ in self.spec.metrics] if len(names) > 1 else []
+        )
         for (m, s), (estimate, p), p_adjusted in zip(pairs, differences, adjusted, strict=True):
             interval = {"difference": estimate.value, "low": estimate.low, "high": estimate.high}
             found[m][names[s]] = {**interval, "p_value": p, "p_adjusted": p_adjusted}
@@ -150,16 +203,32 @@ class RetrievalEvaluator:
         positives, count = self.dataset.positives, len(self.dataset.passages)
         keys = pair_keys(positives["query"].to_numpy(), positives["passage"].to_numpy(), count)
         given = np.isin(pair_keys(query, rows[there], count), keys)
-        columns = [query, system(len(query)), rank, rows[there].astype(np.int32), scores[there].astype(np.float32), given]
+        columns = [
+            query,
+            system(len(query)),
+            rank,
+            rows[there].astype(np.int32),
+            scores[there].astype(np.float32),
+            given,
+        ]
         return pa.RecordBatch.from_arrays([pa.array(column) for column in columns], schema=TOP)
 
     def _per_query(self, queries: Rows, tables: Mapping[str, Values]) -> Iterator[pa.RecordBatch]:
         query, metrics = pa.array(queries.astype(np.int32)), self.spec.metrics
         for (s, values), m in product(enumerate(tables.values()), range(len(metrics))):
-            columns = [query, _repeated(list(tables), s)(len(query)), _repeated(metrics, m)(len(query)), pa.array(values[:, m])]
+            columns = [
+                query,
+                _repeated(list(tables), s)(len(query)),
+                _repeated(metrics, m)(len(query)),
+                pa.array(values[:, m]),
+            ]
             yield pa.RecordBatch.from_arrays(columns, schema=PER_QUERY)
 
 
 def _repeated(names: Sequence[str], number: int) -> Callable[[int], pa.Array]:
-    """A column of one name, `count` times; all batches share the dictionary of all names, as an Arrow file wants it."""
-    return lambda count: pa.DictionaryArray.from_arrays(pa.array(np.full(count, number, dtype=np.int16)), pa.array(names))
+    """A column of one name, `count` times; all batches share the dictionary of all names, as an
+    Arrow file wants it.
+    """
+    return lambda count: pa.DictionaryArray.from_arrays(
+        pa.array(np.full(count, number, dtype=np.int16)), pa.array(names)
+    )

@@ -1,4 +1,6 @@
-"""Retrieval evaluation: several systems over the same held-out queries, with intervals and tested differences."""
+"""Retrieval evaluation: several systems over the same held-out queries, with intervals and tested
+differences.
+"""
 
 from __future__ import annotations
 
@@ -14,24 +16,39 @@ if TYPE_CHECKING:
     from recipekit.evaluators.measure import RetrievalEvaluator
     from recipekit.records import Dataset, Rows
 
-__all__ = ["Retrieval"]
+__all__ = ["RetrievalSpec"]
 
 
-class Retrieval(EvaluatorSpec):
-    """Ranks a split's queries over the whole corpus and compares systems by nDCG, MAP, MRR, recall or precision.
+class RetrievalSpec(EvaluatorSpec):
+    """Ranks a split's queries over the whole corpus and compares systems by nDCG, MAP, MRR, recall
+    or precision.
 
-    Queries without a given positive are left out. The last system (the trained one, where there is one) is compared with
-    each of the others.
+    Queries without a source positive are left out. The last system (the trained one, where there is
+    one) is compared with each of the others.
     """
 
     split: Literal["train", "dev", "test"] = "test"
-    """Whose queries are searched with. What is chosen by looking at results is chosen on dev; test is for the final figures."""
-    metrics: Annotated[tuple[MetricName, ...], Field(min_length=1)] = ("ndcg@10", "mrr@10", "recall@100")
-    """What is measured, each with its cut-off; as many passages are retrieved as the largest one. The first is the main one."""
+    """Whose queries are searched with.
+
+    What is chosen by looking at results is chosen on dev; test is for the final figures.
+    """
+    metrics: Annotated[tuple[MetricName, ...], Field(min_length=1)] = (
+        "ndcg@10",
+        "mrr@10",
+        "recall@100",
+    )
+    """What is measured, each with its cut-off; as many passages are retrieved as the largest one.
+
+    The first is the main one.
+    """
     exclude_same_id: bool = False
-    """Leave out a passage whose id is the query's id, for corpora that contain the queries themselves (ArguAna, Quora)."""
+    """Leave out a passage whose id is the query's id, for corpora that contain the queries
+    themselves (ArguAna, Quora).
+    """
     resamples: Annotated[int, Field(ge=100)] = 10_000
-    """Bootstrap resamples of the queries behind each interval and p-value; the smallest p-value is 1 / (resamples + 1)."""
+    """Bootstrap resamples of the queries behind each interval and p-value; the smallest p-value is
+    1 / (resamples + 1).
+    """
     confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
     """How much of the bootstrap distribution an interval spans."""
 
@@ -41,7 +58,7 @@ class Retrieval(EvaluatorSpec):
         return max(parse_metric(name)[1] for name in self.metrics)
 
     def queries(self, dataset: Dataset) -> Rows:
-        """Rows of the split's queries that have a given positive.
+        """Rows of the split's queries that have a source positive.
 
         Raises:
             DataError: There are none.
@@ -51,10 +68,13 @@ class Retrieval(EvaluatorSpec):
 
         rows = with_positives(dataset.rows(self.split), dataset.labels)
         if len(rows) == 0:
-            counts = {name: len(with_positives(dataset.rows(name), dataset.labels)) for name in SPLITS}
+            counts = {
+                name: len(with_positives(dataset.rows(name), dataset.labels)) for name in SPLITS
+            }
             there = ", ".join(f"{name} {count:,}" for name, count in counts.items())
             raise DataError(
-                f"no query with a positive in split '{self.split}', nothing to evaluate (queries with one: {there})", code="RK341"
+                f"no query with a positive in split '{self.split}', nothing to evaluate (queries with one: {there})",
+                code="RK341",
             )
         return rows
 
@@ -66,4 +86,6 @@ class Retrieval(EvaluatorSpec):
         """Make the evaluator; rankings and per-query values go to the context's scratch folder."""
         from recipekit.evaluators.measure import RetrievalEvaluator
 
-        return RetrievalEvaluator(self, context.dataset, context.scratch, context.progress, context.seed)
+        return RetrievalEvaluator(
+            self, context.dataset, context.scratch, context.progress, context.seed
+        )

@@ -1,7 +1,9 @@
-"""What can be said of means over a sample of queries: bootstrap intervals, and tests of paired differences.
+"""What can be said of means over a sample of queries: bootstrap intervals, and tests of paired
+differences.
 
-Queries are the sampling units (Savoy 1997; Sakai 2006, "Evaluating evaluation metrics based on the bootstrap"). All systems
-and metrics are resampled with the same queries, so that differences are paired.
+Queries are the sampling units (Savoy 1997; Sakai 2006, "Evaluating evaluation metrics based on the
+bootstrap"). All systems and metrics are resampled with the same queries, so that differences are
+paired.
 """
 
 from __future__ import annotations
@@ -32,7 +34,8 @@ def bootstrap_means(values: Values, resamples: int, seed: int) -> Values:
     """Means over queries drawn with replacement.
 
     Args:
-        values: One row per query, one column per thing that is averaged, (n, m). All columns are resampled together.
+        values: One row per query, one column per thing that is averaged, (n, m). All columns are
+            resampled together.
         resamples: How many resamples of n queries to draw.
         seed: Decides the draws.
 
@@ -45,7 +48,9 @@ def bootstrap_means(values: Values, resamples: int, seed: int) -> Values:
     step = max(1, BLOCK_DRAWS // queries)
     for start in range(0, resamples, step):
         size = min(step, resamples - start)
-        drawn = generator.integers(queries, size=(size, queries)) + np.arange(size)[:, None] * queries
+        drawn = (
+            generator.integers(queries, size=(size, queries)) + np.arange(size)[:, None] * queries
+        )
         # How often each query was drawn makes a mean a product, for all columns at once.
         counts = np.bincount(drawn.ravel(), minlength=size * queries).reshape(size, queries)
         means[start : start + size] = counts @ values / queries
@@ -53,9 +58,11 @@ def bootstrap_means(values: Values, resamples: int, seed: int) -> Values:
 
 
 def percentile_interval(value: float, means: Values, confidence: float) -> Estimate:
-    """The percentile bootstrap interval: the middle `confidence` of the resampled means (resamples,).
+    """The percentile bootstrap interval: the middle `confidence` of the resampled means
+    (resamples,).
 
-    Efron and Tibshirani 1993, "An Introduction to the Bootstrap", chapter 13. The observed `value` stands in the middle.
+    Efron and Tibshirani 1993, "An Introduction to the Bootstrap", chapter 13. The observed `value`
+    stands in the middle.
     """
     tail = (1 - confidence) / 2
     low, high = np.quantile(means, [tail, 1 - tail])
@@ -65,15 +72,18 @@ def percentile_interval(value: float, means: Values, confidence: float) -> Estim
 def difference_p_value(difference: float, means: Values) -> float:
     """Two-sided p-value of a mean paired difference, by the bootstrap shift method.
 
-    Under the null hypothesis of no difference, resampled means d* scatter around 0 as they now do around the observed d:
+    Under the null hypothesis of no difference, resampled means d* scatter around 0 as they now do
+    around the observed d:
 
         p = (1 + #{ |d* - d| >= |d| }) / (resamples + 1)
 
-    Efron and Tibshirani 1993, chapter 16; compared with other tests for retrieval by Smucker, Allan and Carterette 2007
-    ("A comparison of statistical significance tests for information retrieval evaluation"). The 1 added on both sides
-    counts the observed sample itself (Davison and Hinkley 1997, chapter 4), so that p is never 0.
+    Efron and Tibshirani 1993, chapter 16; compared with other tests for retrieval by Smucker, Allan
+    and Carterette 2007 ("A comparison of statistical significance tests for information retrieval
+    evaluation"). The 1 added on both sides counts the observed sample itself (Davison and Hinkley
+    1997, chapter 4), so that p is never 0.
     """
-    # A tolerance, so that two equal systems, whose differences are all 0 but for rounding, get p = 1.
+    # A tolerance, so that two equal systems, whose differences are all 0 but for rounding, get p =
+    # 1.
     extreme = np.count_nonzero(np.abs(means - difference) >= abs(difference) - 1e-12)
     return float((1 + extreme) / (len(means) + 1))
 
@@ -81,11 +91,14 @@ def difference_p_value(difference: float, means: Values) -> float:
 def holm(p_values: Sequence[float]) -> list[float]:
     """p-values adjusted for testing several differences at once (Holm 1979).
 
-    With p(1) <= ... <= p(m): adjusted p(i) = max over j <= i of min(1, (m - j + 1) p(j)). Rejecting those below a level keeps
-    the chance of any false rejection in the family below that level, whatever the tests' dependence.
+    With p(1) <= ... <= p(m): adjusted p(i) = max over j <= i of min(1, (m - j + 1) p(j)). Rejecting
+    those below a level keeps the chance of any false rejection in the family below that level,
+    whatever the tests' dependence.
     """
     order = np.argsort(p_values, kind="stable")
     factors = np.arange(len(p_values), 0, -1)
     adjusted = np.empty(len(p_values))
-    adjusted[order] = np.minimum(1, np.maximum.accumulate(factors * np.asarray(p_values, dtype=np.float64)[order]))
+    adjusted[order] = np.minimum(
+        1, np.maximum.accumulate(factors * np.asarray(p_values, dtype=np.float64)[order])
+    )
     return [float(p) for p in adjusted]

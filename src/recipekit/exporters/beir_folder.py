@@ -1,4 +1,6 @@
-"""BEIR's layout (github.com/beir-cellar/beir): texts as JSON lines, qrels as tab-separated values with a header."""
+"""BEIR's layout (github.com/beir-cellar/beir): texts as JSON lines, qrels as tab-separated values
+with a header.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,9 @@ class Ids:
 
     @classmethod
     def of(cls, texts: TextTable) -> Ids:
-        """The ids as the sources gave them; where two sources share one, every id becomes `source/id`."""
+        """The ids as the sources gave them; where two sources share one, every id becomes
+        `source/id`.
+        """
         ids = texts.table["id"].combine_chunks()
         if pc.count_distinct(ids).as_py() < len(ids):
             ids = pc.binary_join_element_wise(texts.table["source"].combine_chunks(), ids, SLASH)
@@ -48,28 +52,47 @@ def write_texts(file: Path, texts: TextTable, ids: Ids) -> int:
         for start in range(0, len(texts), LINES_PER_WRITE):
             rows = np.arange(start, min(start + LINES_PER_WRITE, len(texts)))
             columns = {"_id": ids.take(rows).to_pylist()}
-            columns |= {name: texts.column(name, rows) for name in (("title", "text") if has_title else ("text",))}
+            columns |= {
+                name: texts.column(name, rows)
+                for name in (("title", "text") if has_title else ("text",))
+            }
             values = zip(*columns.values(), strict=True)
-            out.writelines(json.dumps(dict(zip(columns, line, strict=True)), ensure_ascii=False) + "\n" for line in values)
+            out.writelines(
+                json.dumps(dict(zip(columns, line, strict=True)), ensure_ascii=False) + "\n"
+                for line in values
+            )
     return len(texts)
 
 
-def write_qrels(file: Path, split: str, dataset: Dataset, judgments: pa.Table, queries: Ids, passages: Ids) -> int:
+def write_qrels(
+    file: Path, split: str, dataset: Dataset, judgments: pa.Table, queries: Ids, passages: Ids
+) -> int:
     """Write a split's qrels and return how many lines they have.
 
-    Dev and test: the labels as they were given. Train: what judges said stands above the labels; a positive that a judge found has
-    score 1, since judges' grades are on scales of their own, and its other verdicts are left to `judgments.parquet`.
+    Dev and test: the labels as they were given. Train: what judges said stands above the labels; a
+    positive that a judge found has score 1, since judges' grades are on scales of their own, and
+    its other verdicts are left to `judgments.parquet`.
     """
-    query, passage, score = _train_qrels(dataset, judgments) if split == "train" else _columns(dataset.labels)
-    chosen = np.flatnonzero((dataset.queries.table["split"].to_numpy() == SPLITS.index(split))[query])
+    query, passage, score = (
+        _train_qrels(dataset, judgments) if split == "train" else _columns(dataset.labels)
+    )
+    chosen = np.flatnonzero(
+        (dataset.queries.table["split"].to_numpy() == SPLITS.index(split))[query]
+    )
     chosen = chosen[np.lexsort((passage[chosen], query[chosen]))]
     with file.open("w", encoding="utf-8") as out:
         out.write("query-id\tcorpus-id\tscore\n")
         for start in range(0, len(chosen), LINES_PER_WRITE):
             rows = chosen[start : start + LINES_PER_WRITE]
-            columns = [queries.take(query[rows]), passages.take(passage[rows]), _scores(score[rows])]
+            columns = [
+                queries.take(query[rows]),
+                passages.take(passage[rows]),
+                _scores(score[rows]),
+            ]
             _refuse_breaks(columns[:2])
-            out.writelines(line + "\n" for line in pc.binary_join_element_wise(*columns, TAB).to_pylist())
+            out.writelines(
+                line + "\n" for line in pc.binary_join_element_wise(*columns, TAB).to_pylist()
+            )
     return len(chosen)
 
 
@@ -78,16 +101,20 @@ def _columns(table: pa.Table) -> list[npt.NDArray[Any]]:
 
 
 def _train_qrels(dataset: Dataset, judgments: pa.Table) -> list[npt.NDArray[Any]]:
-    """Queries, passages and scores: what stands in the judgments, and the labels of queries that were not mined."""
+    """Queries, passages and scores: what stands in the judgments, and the labels of queries that
+    were not mined.
+    """
     parts = [_scored(batch) for batch in judgments.to_batches(LINES_PER_WRITE)]
     mined = np.zeros(len(dataset.queries), dtype=np.bool_)
     mined[judgments["query"].to_numpy()] = True
-    parts.append(_columns(dataset.labels.filter(pa.array(~mined[dataset.labels["query"].to_numpy()]))))
+    parts.append(
+        _columns(dataset.labels.filter(pa.array(~mined[dataset.labels["query"].to_numpy()])))
+    )
     return [np.concatenate(columns) for columns in zip(*parts, strict=True)]
 
 
 def _scored(judgments: pa.RecordBatch) -> list[npt.NDArray[Any]]:
-    given = pc.equal(judgments["judge"].cast(pa.string()), "given")
+    given = pc.equal(judgments["judge"].cast(pa.string()), "source_positive")
     score = pc.if_else(given, judgments["grade"], pa.scalar(1.0, pa.float32()))
     kept = pc.or_(given, pc.equal(judgments["verdict"], int(Verdict.POSITIVE)))
     columns = (judgments["query"], judgments["passage"], score)
@@ -95,10 +122,15 @@ def _scored(judgments: pa.RecordBatch) -> list[npt.NDArray[Any]]:
 
 
 def _scores(score: npt.NDArray[Any]) -> pa.Array:
-    """Scores as text: `2` for 2.0, since tools read qrels as integers, and `0.5` where it is no integer."""
+    """Scores as text.
+
+    `2` for 2.0, since tools read qrels as integers, and `0.5` where it is no integer.
+    """
     whole = score == np.round(score)
     return pc.if_else(
-        pa.array(whole), pa.array(np.round(score).astype(np.int64)).cast(pa.large_string()), pa.array(score).cast(pa.large_string())
+        pa.array(whole),
+        pa.array(np.round(score).astype(np.int64)).cast(pa.large_string()),
+        pa.array(score).cast(pa.large_string()),
     )
 
 
@@ -106,4 +138,7 @@ def _refuse_breaks(columns: list[pa.Array]) -> None:
     for ids in columns:
         broken = ids.filter(pc.match_substring_regex(ids, "[\t\r\n]"))
         if len(broken):
-            raise DataError(f"the id {broken[0].as_py()!r} has a tab or a line break, which qrels cannot hold", code="RK340")
+            raise DataError(
+                f"the id {broken[0].as_py()!r} has a tab or a line break, which qrels cannot hold",
+                code="RK340",
+            )

@@ -61,16 +61,29 @@ def data_card(card: Mapping[str, Any], rows: Mapping[str, int]) -> str:
         card: What the export stage tells of the recipe; every key may be missing.
         rows: How many rows each written file has.
     """
-    configs = [{"config_name": name.partition(".")[0], "data_files": name} for name in rows if not name.startswith("qrels/")]
-    front = {"pretty_name": card.get("name", ""), "task_categories": ["text-retrieval"], "tags": ["recipekit"], "configs": configs}
+    configs = [
+        {"config_name": name.partition(".")[0], "data_files": name}
+        for name in rows
+        if not name.startswith("qrels/")
+    ]
+    front = {
+        "pretty_name": card.get("name", ""),
+        "task_categories": ["text-retrieval"],
+        "tags": ["recipekit"],
+        "configs": configs,
+    }
     body = BODY.format(
         name=card.get("name") or "Judged retrieval data",
         description=card.get("description", ""),
-        files="\n".join(f"| `{name}` | {count:,} | {FILES[name]} |" for name, count in rows.items()),
+        files="\n".join(
+            f"| `{name}` | {count:,} | {FILES[name]} |" for name, count in rows.items()
+        ),
         counts=_judging(card.get("counts", {}).get("judge", {})),
         command=card.get("command", ""),
         recipe=str(card.get("recipe", "")).strip(),
-        versions=", ".join(f"{name} {version}" for name, version in card.get("versions", {}).items()),
+        versions=", ".join(
+            f"{name} {version}" for name, version in card.get("versions", {}).items()
+        ),
     )
     return f"---\n{yaml.safe_dump(front, sort_keys=False)}---\n{body}"
 

@@ -55,8 +55,8 @@ def model_card(card: Mapping[str, Any], encoder: Path) -> str:
     """The text of the card.
 
     Args:
-        card: What the export stage tells of the recipe: name, description, base_model, metrics, counts, recipe, command,
-            versions; every key may be missing.
+        card: What the export stage tells of the recipe: name, description, base_model, metrics,
+            counts, recipe, command, versions; every key may be missing.
         encoder: The saved model, whose prompts the card names.
     """
     base = _hub_id(card.get("base_model"))
@@ -69,14 +69,26 @@ def model_card(card: Mapping[str, Any], encoder: Path) -> str:
         counts=_counts(card.get("counts", {})),
         command=card.get("command", ""),
         recipe=str(card.get("recipe", "")).strip(),
-        versions=", ".join(f"{name} {version}" for name, version in card.get("versions", {}).items()),
+        versions=", ".join(
+            f"{name} {version}" for name, version in card.get("versions", {}).items()
+        ),
     )
     return f"---\n{yaml.safe_dump(_front_matter(base), sort_keys=False)}---\n{body}"
 
 
 def _front_matter(base: str | None) -> dict[str, Any]:
-    tags = ["sentence-transformers", "sentence-similarity", "feature-extraction", "dense", "recipekit"]
-    front: dict[str, Any] = {"library_name": "sentence-transformers", "pipeline_tag": "sentence-similarity", "tags": tags}
+    tags = [
+        "sentence-transformers",
+        "sentence-similarity",
+        "feature-extraction",
+        "dense",
+        "recipekit",
+    ]
+    front: dict[str, Any] = {
+        "library_name": "sentence-transformers",
+        "pipeline_tag": "sentence-similarity",
+        "tags": tags,
+    }
     return {**front, "base_model": base} if base else front
 
 
@@ -87,9 +99,19 @@ def _hub_id(model: Any) -> str | None:
 
 
 def _prompts(encoder: Path) -> str:
-    prompts = json.loads((encoder / "config_sentence_transformers.json").read_text(encoding="utf-8")).get("prompts", {})
-    said = [f"{side} {json.dumps(prompts[side], ensure_ascii=False)}" for side in ("query", "document") if prompts.get(side)]
-    return f"Prompts, put before each text by these two calls: {', '.join(said)}." if said else "It takes texts without a prompt."
+    prompts = json.loads(
+        (encoder / "config_sentence_transformers.json").read_text(encoding="utf-8")
+    ).get("prompts", {})
+    said = [
+        f"{side} {json.dumps(prompts[side], ensure_ascii=False)}"
+        for side in ("query", "document")
+        if prompts.get(side)
+    ]
+    return (
+        f"Prompts, put before each text by these two calls: {', '.join(said)}."
+        if said
+        else "It takes texts without a prompt."
+    )
 
 
 def _metrics(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -102,7 +124,9 @@ def _metrics(rows: Sequence[Mapping[str, Any]]) -> str:
         key = (str(row.get("evaluator", "")), str(row["split"]), str(row["metric"]))
         lines.setdefault(key, {})[str(row["system"])] = _figure(row)
     head = ["evaluator", "split", "metric", *systems]
-    body = [[*key, *(figures.get(system, "") for system in systems)] for key, figures in lines.items()]
+    body = [
+        [*key, *(figures.get(system, "") for system in systems)] for key, figures in lines.items()
+    ]
     return "\n".join([_line(head), _line(["---"] * 3 + ["--:"] * len(systems)), *map(_line, body)])
 
 
@@ -110,7 +134,9 @@ def _figure(row: Mapping[str, Any]) -> str:
     value, low, high = row.get("value"), row.get("low"), row.get("high")
     if value is None:
         return ""
-    return f"{value:.4f}" + (f" [{low:.4f}, {high:.4f}]" if low is not None and high is not None else "")
+    return f"{value:.4f}" + (
+        f" [{low:.4f}, {high:.4f}]" if low is not None and high is not None else ""
+    )
 
 
 def _counts(stages: Mapping[str, Mapping[str, Any]]) -> str:
@@ -121,7 +147,11 @@ def _counts(stages: Mapping[str, Mapping[str, Any]]) -> str:
         for name, value in summary.items()
         if isinstance(value, int | float) and not isinstance(value, bool)
     ]
-    return "\n".join([_line(["stage", "what", "count"]), _line(["---", "---", "--:"]), *lines]) if lines else "Nothing was counted."
+    return (
+        "\n".join([_line(["stage", "what", "count"]), _line(["---", "---", "--:"]), *lines])
+        if lines
+        else "Nothing was counted."
+    )
 
 
 def _line(cells: Sequence[str]) -> str:

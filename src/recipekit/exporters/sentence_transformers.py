@@ -11,14 +11,15 @@ from recipekit.component import Context, Exporter, ExporterSpec
 from recipekit.errors import RunError
 from recipekit.exporters.model_card import model_card
 
-__all__ = ["ModelWriter", "SentenceTransformers"]
+__all__ = ["ModelWriter", "SentenceTransformersSpec"]
 
 
-class SentenceTransformers(ExporterSpec):
+class SentenceTransformersSpec(ExporterSpec):
     """The trained model, as a folder that `SentenceTransformer(folder)` loads.
 
-    It holds prompts, pooling, normalization and length as they were trained, so that `encode_query` and `encode_document` give
-    the vectors that were measured; and a model card: data, recipe, metrics, how to use it, how to repeat it.
+    It holds prompts, pooling, normalization and length as they were trained, so that `encode_query`
+    and `encode_document` give the vectors that were measured; and a model card: data, recipe,
+    metrics, how to use it, how to repeat it.
     """
 
     needs: ClassVar[tuple[str, ...]] = ("train",)
@@ -29,17 +30,23 @@ class SentenceTransformers(ExporterSpec):
 
 
 class ModelWriter:
-    """See `SentenceTransformers`."""
+    """See `SentenceTransformersSpec`."""
 
-    def export(self, inputs: Mapping[str, Path], card: Mapping[str, Any], folder: Path) -> Mapping[str, Any]:
-        """Copy the trained encoder into `folder` and write its card; the result counts files and bytes.
+    def export(
+        self, inputs: Mapping[str, Path], card: Mapping[str, Any], folder: Path
+    ) -> Mapping[str, Any]:
+        """Copy the trained encoder into `folder` and write its card; the result counts files and
+        bytes.
 
         Raises:
             RunError: Nothing was trained.
         """
         encoder = inputs["train"] / "encoder" if "train" in inputs else None
         if encoder is None or not (encoder / "modules.json").is_file():
-            raise RunError("there is no trained model to export: this recipe has no train section", code="RK643")
+            raise RunError(
+                "there is no trained model to export: this recipe has no train section",
+                code="RK643",
+            )
         shutil.copytree(encoder, folder, dirs_exist_ok=True)
         (folder / "README.md").write_text(model_card(card, encoder), encoding="utf-8")
         files = [file for file in folder.rglob("*") if file.is_file()]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from recipekit.records import Dataset, Ints, Rows, Verdict, found_in, pair_keys
+from recipekit.records import Dataset, Ints, Rows, Verdict, lookup_sorted, pair_keys
 
 __all__ = ["Triplets", "triplets"]
 
@@ -24,13 +24,17 @@ class Triplets:
     negatives: Rows
 
 
-def triplets(dataset: Dataset, judgments: pa.Table, candidates: pa.Table | None, n: int) -> Iterator[Triplets]:
-    """One row for each positive of the train queries that have at least `n` judged negatives, some thousand queries at a time.
+def triplets(
+    dataset: Dataset, judgments: pa.Table, candidates: pa.Table | None, n: int
+) -> Iterator[Triplets]:
+    """One row for each positive of the train queries that have at least `n` judged negatives, some
+    thousand queries at a time.
 
     Args:
         dataset: The collected data.
         judgments: As `JUDGMENTS`; what is ignored or unjudged is never a negative.
-        candidates: As `CANDIDATES`, whose order tells the hardest; without them, the passages' order decides.
+        candidates: As `CANDIDATES`, whose order tells the hardest; without them, the passages'
+            order decides.
         n: How many negatives a row has.
     """
     train = dataset.queries.table["split"].to_numpy() == 0
@@ -58,8 +62,13 @@ def _whole_queries(query: Ints) -> Iterator[tuple[int, int]]:
         start = end
 
 
-def _of_chunk(judgments: pa.Table, candidates: pa.Table | None, n: int, n_passages: int) -> Triplets:
-    query, passage = judgments["query"].to_numpy().astype(np.int64), judgments["passage"].to_numpy().astype(np.int64)
+def _of_chunk(
+    judgments: pa.Table, candidates: pa.Table | None, n: int, n_passages: int
+) -> Triplets:
+    query, passage = (
+        judgments["query"].to_numpy().astype(np.int64),
+        judgments["passage"].to_numpy().astype(np.int64),
+    )
     verdict = judgments["verdict"].to_numpy()
     place = _places(pair_keys(query, passage, n_passages), candidates, n_passages)
 
@@ -71,7 +80,9 @@ def _of_chunk(judgments: pa.Table, candidates: pa.Table | None, n: int, n_passag
     hardest = passage[negative[first[:, None] + np.arange(n)]]  # (queries, n)
 
     positive = np.flatnonzero((verdict == Verdict.POSITIVE) & np.isin(query, queries))
-    return Triplets(query[positive], passage[positive], hardest[np.searchsorted(queries, query[positive])])
+    return Triplets(
+        query[positive], passage[positive], hardest[np.searchsorted(queries, query[positive])]
+    )
 
 
 def _places(keys: Rows, candidates: pa.Table | None, n_passages: int) -> Rows:
@@ -80,7 +91,7 @@ def _places(keys: Rows, candidates: pa.Table | None, n_passages: int) -> Rows:
         return np.zeros(len(keys), dtype=np.int64)
     ranked = pair_keys(candidates["query"].to_numpy(), candidates["passage"].to_numpy(), n_passages)
     order = np.argsort(ranked)
-    at, there = found_in(ranked[order], keys)
+    at, there = lookup_sorted(ranked[order], keys)
     places = np.full(len(keys), len(ranked))
     places[there] = order[at[there]]
     return places

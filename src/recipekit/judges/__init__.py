@@ -1,1 +1,3 @@
-"""Judges: verdicts on (query, passage) pairs, by a score, a file, a cross-encoder or a language model."""
+"""Judges: verdicts on (query, passage) pairs, by a score, a file, a cross-encoder or a language
+model.
+"""

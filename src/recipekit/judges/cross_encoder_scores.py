@@ -12,8 +12,8 @@ import torch
 from sentence_transformers import CrossEncoder
 
 from recipekit.encoding.batches import length_batches
-from recipekit.encoding.origin import check_sha256, hub_snapshot, local_folder, unreachable
-from recipekit.encoding.positions import length_of, position_limit
+from recipekit.encoding.max_length import length_of, position_limit
+from recipekit.encoding.model_files import check_sha256, hub_snapshot, local_folder, unreachable
 from recipekit.encoding.precision import computes_in_bf16
 from recipekit.errors import ModelError
 from recipekit.records import Floats
@@ -26,21 +26,35 @@ __all__ = ["PairScorer", "load_scorer"]
 CPU_TOKENS = 8192
 DEVICE_TOKENS = 65536
 SCORING = ("ForSequenceClassification", "ForCausalLM")
-"""How the architectures end that give a score; the head of any other would be made of random numbers."""
+"""How the architectures end that give a score; the head of any other would be made of random
+numbers.
+"""
 
 
 class PairScorer:
     """Scores (query, passage) texts, as `CrossEncoder.predict` does, and counts what it cuts."""
 
-    def __init__(self, name: str, model: Any, *, max_length: int, precision: Literal["bf16", "fp32"], tokens_per_batch: int) -> None:
+    def __init__(
+        self,
+        name: str,
+        model: Any,
+        *,
+        max_length: int,
+        precision: Literal["bf16", "fp32"],
+        max_tokens_per_batch: int,
+    ) -> None:
         self.name = name
         self.model = model
         self.max_length = max_length
         self.precision = precision
-        self.tokens_per_batch = tokens_per_batch
+        self.max_tokens_per_batch = max_tokens_per_batch
         self.forget_counts()
         # Special tokens, prompts and templates: what stands around the texts of a pair.
-        self._around = int(model.preprocess([("", "")], prompt=model.prompts.get(model.default_prompt_name))["input_ids"].numel())
+        self._around = int(
+            model.preprocess([("", "")], prompt=model.prompts.get(model.default_prompt_name))[
+                "input_ids"
+            ].numel()
+        )
 
     def forget_counts(self) -> None:
         """Count anew: `pairs` scored, and `truncated`, those longer than `max_length`."""
@@ -58,13 +72,18 @@ class PairScorer:
         scores = np.empty(len(lengths), dtype=np.float32)
         device = torch.device(self.model.device)
         bf16 = computes_in_bf16(self.precision, device)
-        for rows in length_batches(np.minimum(lengths, self.max_length), self.tokens_per_batch):
+        for rows in length_batches(np.minimum(lengths, self.max_length), self.max_tokens_per_batch):
             pairs = [(queries[row], passages[row]) for row in rows.tolist()]
             with torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16):
-                scores[rows] = self.model.predict(pairs, batch_size=len(pairs), show_progress_bar=False)
+                scores[rows] = self.model.predict(
+                    pairs, batch_size=len(pairs), show_progress_bar=False
+                )
         if not np.isfinite(scores).all():
             where = int(np.flatnonzero(~np.isfinite(scores))[0])
-            raise ModelError(f"model '{self.name}' gives the query '{queries[where]:.60}' a score that is not finite", code="RK431")
+            raise ModelError(
+                f"model '{self.name}' gives the query '{queries[where]:.60}' a score that is not finite",
+                code="RK431",
+            )
         return scores
 
     def _lengths(self, texts: Sequence[str]) -> Any:
@@ -73,7 +92,12 @@ class PairScorer:
         if not unique:
             return np.zeros(0, dtype=np.int64)
         ids = self.model.tokenizer(
-            unique, add_special_tokens=False, truncation=False, return_attention_mask=False, return_token_type_ids=False, verbose=False
+            unique,
+            add_special_tokens=False,
+            truncation=False,
+            return_attention_mask=False,
+            return_token_type_ids=False,
+            verbose=False,
         )["input_ids"]
         length = dict(zip(unique, map(len, ids), strict=True))
         return np.fromiter((length[text] for text in texts), dtype=np.int64, count=len(texts))
@@ -92,20 +116,36 @@ def load_scorer(spec: CrossEncoderSpec, device: str) -> PairScorer:
     commit = None if folder else spec.commit()
     try:
         model = CrossEncoder(
-            str(folder or spec.model), revision=commit, device=device, model_kwargs={"dtype": torch.float32}, trust_remote_code=False
+            str(folder or spec.model),
+            revision=commit,
+            device=device,
+            model_kwargs={"dtype": torch.float32},
+            trust_remote_code=False,
         )
     except Exception as error:  # every part of it has errors of its own
         if commit is not None and not hub_snapshot(spec.model, commit).is_dir():
             raise unreachable(spec.model, error) from error
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
-        raise ModelError(f"model '{spec.model}' cannot be loaded: {reason}", code="RK410") from error
+        raise ModelError(
+            f"model '{spec.model}' cannot be loaded: {reason}", code="RK410"
+        ) from error
     folder = folder or hub_snapshot(spec.model, str(commit))
     if spec.sha256 is not None:
         check_sha256(spec.model, folder, spec.sha256)
     _check_scores(spec.model, folder, model)
-    model[0].max_seq_length = length_of(spec.model, spec.max_length, model[0].max_seq_length, position_limit(model[0].model))
-    tokens = spec.tokens_per_batch or (CPU_TOKENS if torch.device(device).type == "cpu" else DEVICE_TOKENS)
-    return PairScorer(spec.model, model, max_length=model[0].max_seq_length, precision=spec.precision, tokens_per_batch=tokens)
+    model[0].max_seq_length = length_of(
+        spec.model, spec.max_length, model[0].max_seq_length, position_limit(model[0].model)
+    )
+    tokens = spec.max_tokens_per_batch or (
+        CPU_TOKENS if torch.device(device).type == "cpu" else DEVICE_TOKENS
+    )
+    return PairScorer(
+        spec.model,
+        model,
+        max_length=model[0].max_seq_length,
+        precision=spec.precision,
+        max_tokens_per_batch=tokens,
+    )
 
 
 def _check_scores(name: str, folder: Path, model: Any) -> None:
@@ -113,9 +153,15 @@ def _check_scores(name: str, folder: Path, model: Any) -> None:
     settings = folder / "config_sentence_transformers.json"
     kind = json.loads(settings.read_text()).get("model_type") if settings.is_file() else None
     architectures = getattr(model[0].model.config, "architectures", None) or [""]
-    if kind not in (None, "CrossEncoder") or (kind is None and not architectures[0].endswith(SCORING)):
-        raise ModelError(f"model '{name}' is no cross-encoder ({kind or architectures[0] or 'unknown architecture'})", code="RK418")
+    if kind not in (None, "CrossEncoder") or (
+        kind is None and not architectures[0].endswith(SCORING)
+    ):
+        raise ModelError(
+            f"model '{name}' is no cross-encoder ({kind or architectures[0] or 'unknown architecture'})",
+            code="RK418",
+        )
     if model.num_labels != 1:
         raise ModelError(
-            f"model '{name}' gives {model.num_labels} scores a pair; a judge needs one that rises with relevance", code="RK418"
+            f"model '{name}' gives {model.num_labels} scores a pair; a judge needs one that rises with relevance",
+            code="RK418",
         )

@@ -1,4 +1,5 @@
-"""Asking a stream of requests, many at a time: from the store what was paid before, and the rest within the budget.
+"""Asking a stream of requests, many at a time: from the store what was paid before, and the rest
+within the budget.
 
 with Asker(Client(endpoint), store, budget, price, counter.prompt_at_most) as asker:
     for request, answer in asker.answers(requests):
@@ -15,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from random import Random
 
 from recipekit.component.context import Progress
-from recipekit.endpoints import Patience
+from recipekit.engines import RetryPolicy
 from recipekit.errors import RunError
 from recipekit.llm.attempts import UNPAID, Answer, Attempts, Call
 from recipekit.llm.budget import Budget
@@ -32,7 +33,9 @@ LOOKAHEAD = 64
 
 
 class _Loop(asyncio.SelectorEventLoop):
-    """An event loop whose clock stands still while it does not run: no call times out because its caller was busy elsewhere."""
+    """An event loop whose clock stands still while it does not run: no call times out because its
+    caller was busy elsewhere.
+    """
 
     def __init__(self) -> None:
         self._stood = 0.0
@@ -67,16 +70,19 @@ class _Round:
 
 
 class Asker:
-    """Asks one endpoint. It owns an event loop, which runs in the caller's thread while an answer is waited for.
+    """Asks one endpoint. It owns an event loop, which runs in the caller's thread while an answer
+    is waited for.
 
     Args:
         client: Asks once.
         store: Where paid replies are found and kept.
         budget: What may be spent.
         price: What the model costs; None where it is not known.
-        count_tokens: Of a request, at least as many tokens in as the endpoint will count (`TokenCounter.prompt_at_most`).
+        count_tokens: Of a request, at least as many tokens in as the endpoint will count
+            (`TokenCounter.prompt_at_most`).
         concurrency: The most calls in flight.
-        requests_per_minute: The endpoint's limit, if it is known. What its headers and its 429s say is respected in any case.
+        requests_per_minute: The endpoint's limit, if it is known. What its headers and its 429s say
+            is respected in any case.
         tokens_per_minute: Likewise for tokens, in and out.
         patience: How long to go on when the endpoint does not serve.
         progress: Told when the endpoint is down, or makes us wait.
@@ -94,16 +100,19 @@ class Asker:
         concurrency: int = 32,
         requests_per_minute: float | None = None,
         tokens_per_minute: float | None = None,
-        patience: Patience | None = None,
+        patience: RetryPolicy | None = None,
         progress: Progress | None = None,
         seed: int = 0,
     ) -> None:
-        # With one call in flight, another one waits beside it: it can tell whether the endpoint is down or takes just that one ill.
+        # With one call in flight, another one waits beside it: it can tell whether the endpoint is
+        # down or takes just that one ill.
         self._window = max(concurrency, 2)
         self._store, self._budget, self._price = store, budget, price
         self._client, self._count_tokens = client, count_tokens
         pace = Pace(concurrency, requests_per_minute, tokens_per_minute)
-        self._attempts = Attempts(client, store, budget, price, pace, patience or Patience(), progress, Random(seed))
+        self._attempts = Attempts(
+            client, store, budget, price, pace, patience or RetryPolicy(), progress, Random(seed)
+        )
         self._began: float | None = None
         self._loop = _Loop()
         self._runner = asyncio.Runner(loop_factory=lambda: self._loop)
@@ -129,15 +138,21 @@ class Asker:
 
     @property
     def usd(self) -> float:
-        """What calls cost, those included that failed and may have been billed; 0 where no price is known."""
+        """What calls cost, those included that failed and may have been billed; 0 where no price is
+        known.
+        """
         return self._attempts.usd
 
     @property
     def figures(self) -> Mapping[str, float | str]:
-        """What to show beside a count: calls a second, USD spent, and, where nothing may start, for how long."""
+        """What to show beside a count: calls a second, USD spent, and, where nothing may start, for
+        how long.
+        """
         elapsed = time.monotonic() - self._began if self._began is not None else 0.0
         attempts = self._attempts
-        shown: dict[str, float | str] = {"calls/s": round(self.calls / elapsed, 1) if elapsed else 0.0}
+        shown: dict[str, float | str] = {
+            "calls/s": round(self.calls / elapsed, 1) if elapsed else 0.0
+        }
         if self.usd:  # 0 also stands for a price that is not known, and would be read as free
             shown["usd"] = round(self.usd, 4)
         if (seconds := attempts.pace.waits(self._loop.time())) >= 1:
@@ -146,20 +161,25 @@ class Asker:
             shown["waiting"] = "for the endpoint"
         return shown
 
-    def answers(self, requests: Iterable[Request | None]) -> Generator[tuple[Request, Answer], None, None]:
+    def answers(
+        self, requests: Iterable[Request | None]
+    ) -> Generator[tuple[Request, Answer], None, None]:
         """Ask, and yield each request with its answer, in the order in which they come.
 
-        A reply from the store costs nothing, and a paid one is in the store before it is yielded. Once the budget is spent,
-        what is not in the store is answered `Failure("unpaid")`. Who cannot go on throws its RunError in, so that nothing more is sent
-        and what is on its way is waited for and kept; merely closed, the calls in flight are ended.
+        A reply from the store costs nothing, and a paid one is in the store before it is yielded.
+        Once the budget is spent, what is not in the store is answered `Failure("unpaid")`. Who
+        cannot go on throws its RunError in, so that nothing more is sent and what is on its way is
+        waited for and kept; merely closed, the calls in flight are ended.
 
         Args:
-            requests: Drawn as calls finish, so that no more than `concurrency` (at least 2) are held. None says that there is
-                nothing to ask until another answer has come: for who asks again after what was answered.
+            requests: Drawn as calls finish, so that no more than `concurrency` (at least 2) are
+                held. None says that there is nothing to ask until another answer has come: for who
+                asks again after what was answered.
 
         Raises:
-            RunError: The endpoint is down for longer than patience lasts, or refuses every request. Nothing more is sent then;
-                what is on its way is waited for first, within its time-out, and whatever was paid is kept.
+            RunError: The endpoint is down for longer than patience lasts, or refuses every request.
+                Nothing more is sent then; what is on its way is waited for first, within its
+                time-out, and whatever was paid is kept.
         """
         if self._busy:
             raise RuntimeError("an asker answers one stream of requests at a time")
@@ -188,7 +208,8 @@ class Asker:
             if work.tasks:
                 self._runner.run(self._abandon(work))
 
-    # One stream ------------------------------------------------------------------------------------------------------
+    # One stream
+    # ------------------------------------------------------------------------------------------------------
 
     def _draw(self, source: Iterator[Request | None], work: _Round) -> None:
         """Take requests while there is room, and answer at once what needs no call."""
@@ -221,7 +242,11 @@ class Asker:
 
     def _launch(self, request: Request, work: _Round) -> None:
         tokens = self._count_tokens(request)
-        call = Call(request, tokens, None if self._price is None else self._price.most(tokens, request.max_tokens))
+        call = Call(
+            request,
+            tokens,
+            None if self._price is None else self._price.most(tokens, request.max_tokens),
+        )
         work.calls[request.key] = call
         work.waiting += 1
         task = self._loop.create_task(self._answer(call, work))
@@ -229,7 +254,9 @@ class Asker:
         task.add_done_callback(work.tasks.pop)
 
     async def _attend(self, work: _Round) -> None:
-        """Let the calls go on, until one is answered if nothing else is, or there is room for others."""
+        """Let the calls go on, until one is answered if nothing else is, or there is room for
+        others.
+        """
         waiting = self._attempts.waiting
         waiting.on_stall = work.stirred.set
         if work.ready:
@@ -248,15 +275,18 @@ class Asker:
             if not call.sent:
                 task.cancel()
         if sent := sum(call.sent and not task.done() for task, call in tasks.items()):
-            self._attempts.waiting.tell(
-                "endpoint_ends", f"the run ends; waiting for {sent} {'answer that is' if sent == 1 else 'answers that are'} on the way"
+            self._attempts.waiting.info(
+                "endpoint_ends",
+                f"the run ends; waiting for {sent} {'answer that is' if sent == 1 else 'answers that are'} on the way",
             )
         await asyncio.gather(*tasks, return_exceptions=True)
         await asyncio.sleep(0)  # what they left to be written is written
         self._attempts.ending = False
 
     async def _abandon(self, work: _Round) -> None:
-        """End the calls in flight, whose answers nobody waits for any more: they may have been paid, and are booked so."""
+        """End the calls in flight, whose answers nobody waits for any more: they may have been
+        paid, and are booked so.
+        """
         tasks = list(work.tasks)
         for task in tasks:
             task.cancel()
@@ -270,7 +300,11 @@ class Asker:
             work.fatal = work.fatal or error
         else:
             work.ready.append((call.request, answer))
-            repeated = replace(answer, from_cache=True) if isinstance(answer, Reply) else replace(answer, cost_usd=None, usage=Usage())
+            repeated = (
+                replace(answer, from_cache=True)
+                if isinstance(answer, Reply)
+                else replace(answer, cost_usd=None, usage=Usage())
+            )
             work.ready.extend((request, repeated) for request in call.again)
             work.waiting -= 1 + len(call.again)
         finally:

@@ -10,7 +10,7 @@ from random import Random
 from typing import Literal
 
 from recipekit.component.context import Progress
-from recipekit.endpoints import Patience
+from recipekit.engines import RetryPolicy
 from recipekit.errors import RunError
 from recipekit.llm.budget import Budget
 from recipekit.llm.calls import Failure, Reply
@@ -29,10 +29,13 @@ Answer = Reply | Failure
 
 UNPAID = Failure("unpaid", "the budget is spent")
 ENDLESS = 1000
-"""Requests refused in a row after good ones: more than a few hostile queries bring (each with 100 pairs, 10 a call, and 5 votes: 50
-calls and their 100 halves), and few to lose where a key is blocked."""
+"""Requests refused in a row after good ones: more than a few hostile queries bring (each with 100
+pairs, 10 a call, and 5 votes: 50 calls and their 100 halves), and few to lose where a key is
+blocked."""
 SELDOM = 20
-"""Requests found in the store for each refused one, beyond which the refused ones are the few that an earlier run met as well."""
+"""Requests found in the store for each refused one, beyond which the refused ones are the few that
+an earlier run met as well.
+"""
 
 
 class Attempts:
@@ -45,7 +48,7 @@ class Attempts:
         budget: Budget,
         price: Price | None,
         pace: Pace,
-        patience: Patience,
+        patience: RetryPolicy,
         progress: Progress | None,
         random: Random,
     ) -> None:
@@ -80,7 +83,10 @@ class Attempts:
             self._circuit.left(call)
 
     def found(self) -> None:
-        """A request was answered from the store: the endpoint takes such requests, and did serve. Whether it still does is not told."""
+        """A request was answered from the store: the endpoint takes such requests, and did serve.
+
+        Whether it still does is not told.
+        """
         self._good = True
         self.waiting.found += 1
         self._found += 1
@@ -89,7 +95,11 @@ class Attempts:
 
     async def _once(self, call: Call) -> Answer | float:
         """One attempt in its turn: the answer, or seconds to wait before the next."""
-        tokens = round(call.tokens * self._prompt_share) + call.request.max_tokens if self.pace.limits_tokens else 0
+        tokens = (
+            round(call.tokens * self._prompt_share) + call.request.max_tokens
+            if self.pace.limits_tokens
+            else 0
+        )
         await self._admit(call, tokens)
         started, unused = self._now(), 0
         setback: Setback | None = None
@@ -99,11 +109,17 @@ class Attempts:
                 unused = tokens
                 return booked
             answer = await self._attempt(call)
-            unused = max(0, tokens - answer.usage.prompt - answer.usage.completion) if answer.usage.prompt else 0
+            unused = (
+                max(0, tokens - answer.usage.prompt - answer.usage.completion)
+                if answer.usage.prompt
+                else 0
+            )
         except Setback as error:
             setback = error
         finally:
-            self.pace.done(unused)  # before the answer is kept: the next call's reservation shares its commit
+            self.pace.done(
+                unused
+            )  # before the answer is kept: the next call's reservation shares its commit
         if setback is None:
             answer = await self._book(call, answer)
             if not _empty(answer) or self.ending or (seconds := self.waiting.again(call)) is None:
@@ -125,15 +141,20 @@ class Attempts:
             self.pace.done(tokens)
 
     async def _reserve(self, call: Call) -> Answer | Literal[True]:
-        """Book the most that the call may cost; or, where it is not to be made, the answer in its place.
+        """Book the most that the call may cost; or, where it is not to be made, the answer in its
+        place.
 
         What is refused while others are in flight may fit once they are settled.
         """
         while not self._budget.exhausted:
             self._settled.clear()
-            booked = await self._commits.write(partial(self._found_or_booked, call), lambda booked: self._take_back(call, booked))
+            booked = await self._commits.write(
+                partial(self._found_or_booked, call), lambda booked: self._take_back(call, booked)
+            )
             if booked is not False:
-                if booked is not True:  # nothing is left to be settled: whoever waited for this one is to look again
+                if (
+                    booked is not True
+                ):  # nothing is left to be settled: whoever waited for this one is to look again
                     self._settled.set()
                 return booked
             if not self._budget.exhausted:
@@ -142,7 +163,9 @@ class Attempts:
         return UNPAID
 
     def _found_or_booked(self, call: Call) -> Reply | bool:
-        """The reply, if another process has paid for it since it was looked for, and else whether the call is booked."""
+        """The reply, if another process has paid for it since it was looked for, and else whether
+        the call is booked.
+        """
         reply = self._store.find(call.request.key)
         if reply is None:
             return self._budget.reserve(call.request, call.most)
@@ -179,11 +202,21 @@ class Attempts:
     async def _book(self, call: Call, answer: Answer) -> Answer:
         """Keep a reply and book what it cost, in one commit."""
         usage = answer.usage
-        if isinstance(answer, Failure) and answer.kind in ("bad_request", "too_long"):  # nothing was made, and nothing is billed
+        if isinstance(answer, Failure) and answer.kind in (
+            "bad_request",
+            "too_long",
+        ):  # nothing was made, and nothing is billed
             self._end(call, paid=False)
         else:
-            # An endpoint that counts no tokens is taken to have charged all that was reserved, but not where it shut the door.
-            cost = 0.0 if _forbidden(answer) else call.most if self._price is None or not usage.prompt else self._price.cost(usage)
+            # An endpoint that counts no tokens is taken to have charged all that was reserved, but
+            # not where it shut the door.
+            cost = (
+                0.0
+                if _forbidden(answer)
+                else call.most
+                if self._price is None or not usage.prompt
+                else self._price.cost(usage)
+            )
             answer = replace(answer, cost_usd=cost)
             await self._commits.write(partial(self._keep, call, answer))
             self._settled.set()
@@ -201,8 +234,12 @@ class Attempts:
         self._budget.settle(call.request, answer.cost_usd)
 
     def _see_refusals(self, call: Call, answer: Answer) -> None:
-        """Stop where an endpoint takes none of our requests, or no more of them: a million will fare no better."""
-        if not isinstance(answer, Failure) or not (answer.kind == "bad_request" or _forbidden(answer)):
+        """Stop where an endpoint takes none of our requests, or no more of them: a million will
+        fare no better.
+        """
+        if not isinstance(answer, Failure) or not (
+            answer.kind == "bad_request" or _forbidden(answer)
+        ):
             self._good = self._taken = True
             self._refused = self._found = 0
             return
@@ -213,7 +250,10 @@ class Attempts:
         if _forbidden(answer) and not self._taken:
             raise wrong_credentials(place, answer.reason)
         if self._good:
-            raise RunError(f"{place}: refused {self._refused} requests in a row ({answer.reason}). {GO_ON}", code="RK655")
+            raise RunError(
+                f"{place}: refused {self._refused} requests in a row ({answer.reason}). {GO_ON}",
+                code="RK655",
+            )
         raise RunError(f"{place}: refuses every request ({answer.reason})", code="RK655")
 
     def _heard(self, headers: Mapping[str, str]) -> None:
@@ -229,5 +269,7 @@ def _empty(answer: Answer) -> bool:
 
 
 def _forbidden(answer: Answer) -> bool:
-    """Whether a gate before the model turned the request away (403), for what it says or for who sends it."""
+    """Whether a gate before the model turned the request away (403), for what it says or for who
+    sends it.
+    """
     return isinstance(answer, Failure) and answer.status == 403

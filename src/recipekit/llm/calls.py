@@ -15,14 +15,20 @@ __all__ = ["Failure", "Reply", "Request", "TokenChance", "Usage"]
 
 @dataclass(frozen=True)
 class Request:
-    """One chat completion. Everything in it decides the answer, and so everything is part of its key."""
+    """One chat completion.
+
+    Everything in it decides the answer, and so everything is part of its key.
+    """
 
     model: str
     """As litellm names it: `openai/gpt-5-nano`, `hosted_vllm/...`."""
     messages: tuple[Mapping[str, str], ...]
     """`{"role": ..., "content": ...}`, in order."""
     sampling: Mapping[str, Any] = field(default_factory=dict)
-    """What litellm takes beside: `max_tokens`, `temperature`, `seed`, `logprobs`, `reasoning_effort`, `response_format` ..."""
+    """What litellm takes beside.
+
+    `max_tokens`, `temperature`, `seed`, `logprobs`, `reasoning_effort`, `response_format` ...
+    """
     sample: int = 0
     """Tells apart requests that ask the same thing again on purpose."""
     tag: Any = field(default=None, compare=False)
@@ -31,7 +37,12 @@ class Request:
     @cached_property
     def key(self) -> str:
         """SHA-256 of the canonical JSON of everything that decides the answer."""
-        asked = {"model": self.model, "messages": list(self.messages), "sampling": dict(self.sampling), "sample": self.sample}
+        asked = {
+            "model": self.model,
+            "messages": list(self.messages),
+            "sampling": dict(self.sampling),
+            "sample": self.sample,
+        }
         return hashlib.sha256(canonical(asked).encode()).hexdigest()
 
     @property
@@ -83,13 +94,26 @@ class Reply:
 class Failure:
     """No answer, for good: what is left when retrying does not help. Never cached."""
 
-    kind: Literal["refusal", "cut", "unparsed", "content_filter", "bad_request", "too_long", "unanswered", "unpaid"]
-    """`cut`: it ended at `max_tokens`; `unparsed`: it came whole, and empty, or the endpoint kept back what was no JSON; `too_long`: the
-    prompt exceeds the model's context, the endpoint's largest request, or the account's tokens of a minute; `unanswered`: every attempt
-    failed, while other requests were answered; `unpaid`: the budget is spent."""
+    kind: Literal[
+        "refusal",
+        "cut",
+        "unparsed",
+        "content_filter",
+        "bad_request",
+        "too_long",
+        "unanswered",
+        "unpaid",
+    ]
+    """`cut`: it ended at `max_tokens`; `unparsed`: it came whole, and empty, or the endpoint kept
+    back what was no JSON; `too_long`: the prompt exceeds the model's context, the endpoint's
+    largest request, or the account's tokens of a minute; `unanswered`: every attempt failed, while
+    other requests were answered; `unpaid`: the budget is spent."""
     reason: str
     cost_usd: float | None = None
     """What the call cost all the same."""
     usage: Usage = field(default_factory=Usage)
     status: int | None = None
-    """The HTTP status by which the endpoint declined the request; None where it answered, or none came."""
+    """The HTTP status by which the endpoint declined the request.
+
+    None where it answered, or none came.
+    """

@@ -1,4 +1,6 @@
-"""Noticing that an endpoint is down: then one call at a time asks whether it is back, and the others wait."""
+"""Noticing that an endpoint is down: then one call at a time asks whether it is back, and the
+others wait.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +9,13 @@ import asyncio
 __all__ = ["Circuit"]
 
 SUSPICIOUS = 5
-"""Failed calls in a row, with no good one between them, after which the endpoint is taken for down."""
+"""Failed calls in a row, with no good one between them, after which the endpoint is taken for down.
+"""
 
 
 class Circuit:
-    """Closed while the endpoint serves; open while one caller, the prober, tries whether it serves again.
+    """Closed while the endpoint serves; open while one caller, the prober, tries whether it serves
+    again.
 
     A caller is any object that stays the same over its attempts.
     """

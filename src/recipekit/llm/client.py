@@ -73,7 +73,10 @@ class Client:
     async def _complete(self, request: Request) -> Any:
         endpoint, self._connected = self.endpoint, True
         _make_known(request.model)
-        given: dict[str, Any] = {"api_base": endpoint.api_base, "api_key": endpoint.key(request.model)}
+        given: dict[str, Any] = {
+            "api_base": endpoint.api_base,
+            "api_key": endpoint.key(request.model),
+        }
         if endpoint.headers:
             given["extra_headers"] = dict(endpoint.headers)
         return await litellm().acompletion(
@@ -88,7 +91,9 @@ class Client:
         )
 
     def _fills(self, request: Request, usage: Usage) -> bool:
-        """Whether an answer has all the tokens that it may have, where litellm does not tell that it was cut (`ollama/`)."""
+        """Whether an answer has all the tokens that it may have, where litellm does not tell that
+        it was cut (`ollama/`).
+        """
         return request.model.startswith("ollama/") and usage.completion >= request.max_tokens
 
     def _read(self, request: Request, response: Any, seconds: float) -> Reply | Failure:
@@ -97,13 +102,21 @@ class Client:
             raise Setback("an answer without choices", "lost", maybe_paid=True)
         choice = response.choices[0]
         message = choice.message
-        refusal = getattr(message, "refusal", None) or (getattr(message, "provider_specific_fields", None) or {}).get("refusal")
+        refusal = getattr(message, "refusal", None) or (
+            getattr(message, "provider_specific_fields", None) or {}
+        ).get("refusal")
         if refusal:
             return Failure("refusal", self.endpoint.clean(str(refusal))[:300], usage=usage)
         if choice.finish_reason == "content_filter":
-            return Failure("content_filter", "the endpoint's content filter withheld the answer", usage=usage)
+            return Failure(
+                "content_filter", "the endpoint's content filter withheld the answer", usage=usage
+            )
         if choice.finish_reason == "length" or self._fills(request, usage):
-            return Failure("cut", f"the answer did not end within {usage.completion or 'max_tokens'} tokens", usage=usage)
+            return Failure(
+                "cut",
+                f"the answer did not end within {usage.completion or 'max_tokens'} tokens",
+                usage=usage,
+            )
         if not (message.content or "").strip():
             return Failure("unparsed", "an empty answer", usage=usage)
         return Reply(message.content, response.model or "", usage, None, seconds, _chances(choice))
@@ -113,12 +126,18 @@ class Client:
 def _make_known(model: str) -> None:
     """Enter a model of one's own server into litellm's table, once.
 
-    litellm looks up every answer's price, and searches in vain, which takes a tenth of a call's processor time, where it does not
-    know the model. The price entered there is never used: what a call costs is ours to say (`recipekit.llm.prices`).
+    litellm looks up every answer's price, and searches in vain, which takes a tenth of a call's
+    processor time, where it does not know the model. The price entered there is never used: what a
+    call costs is ours to say (`recipekit.llm.prices`).
     """
     provider = model.partition("/")[0]
     if provider in OWN_SERVERS and model not in litellm().model_cost and not known_of(model):
-        told = {"litellm_provider": provider, "mode": "chat", "input_cost_per_token": 1e-6, "output_cost_per_token": 1e-6}
+        told = {
+            "litellm_provider": provider,
+            "mode": "chat",
+            "input_cost_per_token": 1e-6,
+            "output_cost_per_token": 1e-6,
+        }
         litellm().register_model({model: told})
 
 
@@ -127,13 +146,19 @@ def _usage(response: Any) -> Usage:
     if counted is None:
         return Usage()
     cached = getattr(getattr(counted, "prompt_tokens_details", None), "cached_tokens", None)
-    reasoning = getattr(getattr(counted, "completion_tokens_details", None), "reasoning_tokens", None)
-    return Usage(counted.prompt_tokens or 0, cached or 0, counted.completion_tokens or 0, reasoning or 0)
+    reasoning = getattr(
+        getattr(counted, "completion_tokens_details", None), "reasoning_tokens", None
+    )
+    return Usage(
+        counted.prompt_tokens or 0, cached or 0, counted.completion_tokens or 0, reasoning or 0
+    )
 
 
 def _chances(choice: Any) -> tuple[TokenChance, ...] | None:
     content = getattr(getattr(choice, "logprobs", None), "content", None)
-    return None if not content else tuple(TokenChance(piece.token, piece.logprob) for piece in content)
+    return (
+        None if not content else tuple(TokenChance(piece.token, piece.logprob) for piece in content)
+    )
 
 
 def _headers(response: Any) -> Mapping[str, str]:

@@ -1,4 +1,6 @@
-"""One commit for all that is written in one turn of an event loop: many calls that start or end together share it."""
+"""One commit for all that is written in one turn of an event loop: many calls that start or end
+together share it.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,8 @@ class GroupCommit:
 
         Args:
             act: What to write.
-            undo: Takes it back, given its result, where the waiting task is cancelled. Without it, the write is made in any case.
+            undo: Takes it back, given its result, where the waiting task is cancelled. Without it,
+                the write is made in any case.
         """
         loop = asyncio.get_running_loop()
         write = _Write(act, undo, loop.create_future())
@@ -48,7 +51,9 @@ class GroupCommit:
             raise
 
     def _commit(self) -> None:
-        writes = [write for write in self._writes if write.undo is None or not write.done.cancelled()]
+        writes = [
+            write for write in self._writes if write.undo is None or not write.done.cancelled()
+        ]
         self._writes = []
         try:
             with self._store.together():

@@ -16,7 +16,10 @@ SHORTEST_SECRET = 6
 
 @dataclass(frozen=True)
 class Endpoint:
-    """A server of language models. Neither its representation nor any message made here holds a credential."""
+    """A server of language models.
+
+    Neither its representation nor any message made here holds a credential.
+    """
 
     api_base: str | None = field(default=None, repr=False)
     """None: the provider's own address, as litellm knows it."""
@@ -36,21 +39,39 @@ class Endpoint:
         return f"{parts.scheme}://{host}{f':{parts.port}' if parts.port else ''}{parts.path}"
 
     def key(self, model: str) -> str | None:
-        """The key to send: what is given, and never the account's OpenAI key to a server that is not OpenAI's."""
-        provider = model.rpartition("/")[0].partition("/")[0]  # of a bare `gpt-5-nano`, litellm knows that it is OpenAI's
-        if self.api_key is None and self.api_base is not None and provider in ("", "openai", "text-completion-openai"):
+        """The key to send: what is given, and never the account's OpenAI key to a server that is
+        not OpenAI's.
+        """
+        provider = model.rpartition("/")[0].partition("/")[
+            0
+        ]  # of a bare `gpt-5-nano`, litellm knows that it is OpenAI's
+        if (
+            self.api_key is None
+            and self.api_base is not None
+            and provider in ("", "openai", "text-completion-openai")
+        ):
             host = urlsplit(self.api_base).hostname or ""
             return None if host == "openai.com" or host.endswith(".openai.com") else "none"
         return self.api_key
 
     def clean(self, text: str) -> str:
-        """The text without any credential that this endpoint is given, or that litellm may have read from the environment."""
+        """The text without any credential that this endpoint is given, or that litellm may have
+        read from the environment.
+        """
         secrets = [self.api_key or "", *self.headers.values()]
-        secrets += [value.rpartition(" ")[2] for value in self.headers.values()]  # without its scheme, `Bearer`
+        secrets += [
+            value.rpartition(" ")[2] for value in self.headers.values()
+        ]  # without its scheme, `Bearer`
         if self.api_base is not None:
             parts = urlsplit(self.api_base)
             secrets += [parts.password or "", unquote(parts.password or ""), parts.query]
-        secrets += [value for name, value in os.environ.items() if re.search(r"(KEY|TOKEN|SECRET|PASSWORD)$", name)]
-        for secret in sorted(filter(lambda one: len(one) >= SHORTEST_SECRET, secrets), key=len, reverse=True):
+        secrets += [
+            value
+            for name, value in os.environ.items()
+            if re.search(r"(KEY|TOKEN|SECRET|PASSWORD)$", name)
+        ]
+        for secret in sorted(
+            filter(lambda one: len(one) >= SHORTEST_SECRET, secrets), key=len, reverse=True
+        ):
             text = text.replace(secret, "***")
         return text

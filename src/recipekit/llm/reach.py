@@ -17,13 +17,16 @@ from recipekit.llm.setbacks import no_provider
 __all__ = ["check_reach"]
 
 KEYED = ("openai", "anthropic", "gemini", "mistral", "groq", "deepseek", "xai")
-"""Providers that take nothing but a key, and whose variables litellm can name: of others it reads more than it tells."""
+"""Providers that take nothing but a key, and whose variables litellm can name: of others it reads
+more than it tells.
+"""
 SECONDS = 10.0
 """How long a server may take to accept a connection."""
 
 
 def check_reach(model: str, endpoint: Endpoint) -> None:
-    """See that a model has a provider, that there is a key where one is certainly needed, and that somebody listens at `api_base`.
+    """See that a model has a provider, that there is a key where one is certainly needed, and that
+    somebody listens at `api_base`.
 
     Whether the key is valid and the model served is told by the first call alone.
 
@@ -39,7 +42,11 @@ def check_reach(model: str, endpoint: Endpoint) -> None:
         _, provider, found, _ = module.get_llm_provider(model=model, api_base=endpoint.api_base)
     except module.BadRequestError:
         raise no_provider(model) from None
-    if endpoint.api_base is None and provider in KEYED and not (endpoint.api_key or found or endpoint.headers):
+    if (
+        endpoint.api_base is None
+        and provider in KEYED
+        and not (endpoint.api_key or found or endpoint.headers)
+    ):
         _see_key(model)
 
 
@@ -72,8 +79,12 @@ def _connect(endpoint: Endpoint, model: str) -> None:
             return
     except socket.gaierror as error:
         raise RunError(
-            f"{place}: no such host ({error.strerror}). Check `api_base`, and that this machine reaches the network", code="RK653"
+            f"{place}: no such host ({error.strerror}). Check `api_base`, and that this machine reaches the network",
+            code="RK653",
         ) from None
     except OSError as error:
         said = "no answer" if isinstance(error, TimeoutError) else (error.strerror or str(error))
-        raise RunError(f"{place}: cannot be reached ({said}). Start the server, or correct `api_base`", code="RK650") from None
+        raise RunError(
+            f"{place}: cannot be reached ({said}). Start the server, or correct `api_base`",
+            code="RK650",
+        ) from None

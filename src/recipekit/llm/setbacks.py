@@ -1,4 +1,6 @@
-"""What a failed call means: for this request, for the next attempt, for the money, or for the whole run."""
+"""What a failed call means: for this request, for the next attempt, for the money, or for the whole
+run.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,7 @@ import socket
 from collections.abc import Iterator, Mapping
 from typing import Literal
 
-from recipekit.endpoints import retry_after
+from recipekit.engines import retry_after
 from recipekit.errors import RunError
 from recipekit.llm.calls import Failure
 from recipekit.llm.endpoint import Endpoint
@@ -19,16 +21,28 @@ __all__ = ["Setback", "no_provider", "understood", "wrong_credentials"]
 
 NO_CREDIT = ("insufficient_quota", "billing_hard_limit_reached", "credit balance is too low")
 NO_CREDIT_400 = re.compile(r"""(?:^|"message":\s*")your credit balance is too low""")
-"""As Anthropic says it; as the message's beginning alone, since a 400 may quote a request, and with it a hostile passage."""
+"""As Anthropic says it; as the message's beginning alone, since a 400 may quote a request, and with
+it a hostile passage.
+"""
 COMES_BACK = ("resource_exhausted", "retrydelay", "retry in")
-"""Of a quota that fills up again: what Gemini says of the current minute, also where it speaks of plan and billing."""
-ASKED = re.compile(r"""(?:retrydelay['"]?\s*:\s*['"]|\b(?:re)?try (?:again )?in )((?:\d+(?:\.\d+)?(?:ms|s|m|h|d))+)""")
-"""A delay within an error's words: `"retryDelay": "45s"`, `Please retry in 45.57s.`, `Please try again in 6m0s.`"""
+"""Of a quota that fills up again: what Gemini says of the current minute, also where it speaks of
+plan and billing.
+"""
+ASKED = re.compile(
+    r"""(?:retrydelay['"]?\s*:\s*['"]|\b(?:re)?try (?:again )?in )((?:\d+(?:\.\d+)?(?:ms|s|m|h|d))+)"""
+)
+"""A delay within an error's words.
+
+`"retryDelay": "45s"`, `Please retry in 45.57s.`, `Please try again in 6m0s.`
+"""
 LARGE = "request too large"
-"""Of a 429 that comes again however long one waits: OpenAI's for one request with more tokens than the account has a minute."""
+"""Of a 429 that comes again however long one waits.
+
+OpenAI's for one request with more tokens than the account has a minute.
+"""
 NO_JSON = re.compile(r"""["']code["']:\s*["']json_validate_failed["']""")
-"""Of a 400 that is about the answer, and not the request: Groq's code, where the model wrote no JSON, or not by the schema. What a 400
-quotes of a request or an answer has its quotes escaped."""
+"""Of a 400 that is about the answer, and not the request: Groq's code, where the model wrote no
+JSON, or not by the schema. What a 400 quotes of a request or an answer has its quotes escaped."""
 UNREACHED = ("ConnectError", "ConnectTimeout", "ClientConnectorError", "ConnectionRefusedError")
 
 
@@ -48,7 +62,10 @@ class Setback(Exception):
         super().__init__(reason)
         self.reason = reason
         self.kind = kind
-        """`limited`: 429; `unreached`: never sent; `failed`: an error status; `lost`: sent, and no whole answer came."""
+        """`limited`: 429.
+
+        `unreached`: never sent; `failed`: an error status; `lost`: sent, and no whole answer came.
+        """
         self.asked = asked
         """Seconds that the endpoint asked to wait."""
         self.maybe_paid = maybe_paid
@@ -58,34 +75,57 @@ class Setback(Exception):
 
 
 def understood(error: Exception, endpoint: Endpoint, model: str) -> Failure | Setback | RunError:
-    """What litellm's exception says: no answer for good, a reason to try again, or the end of the run."""
+    """What litellm's exception says: no answer for good, a reason to try again, or the end of the
+    run.
+    """
     status = getattr(error, "status_code", None)
     headers: Mapping[str, str] = dict(getattr(error, "litellm_response_headers", None) or {})
-    text = endpoint.clean(_message(error))[:300]  # cut last: half of a credential would not be known for one
+    text = endpoint.clean(_message(error))[
+        :300
+    ]  # cut last: half of a credential would not be known for one
     reason = f"{status} {text}" if headers and status else text
     if fatal := _fatal(error, status, text, endpoint, model):
         return fatal
-    if isinstance(error, litellm().ContextWindowExceededError) or _too_large(error) or (status == 429 and LARGE in _said(error)):
+    if (
+        isinstance(error, litellm().ContextWindowExceededError)
+        or _too_large(error)
+        or (status == 429 and LARGE in _said(error))
+    ):
         return Failure("too_long", reason, status=status)
     if status == 400 and NO_JSON.search(_said(error)):
         return Failure("unparsed", reason, status=status)
     if isinstance(error, litellm().ContentPolicyViolationError) or status == 403:
-        # 403 also says that the credentials do not suffice, but then it says so of every request: see `Attempts`.
+        # 403 also says that the credentials do not suffice, but then it says so of every request:
+        # see `Attempts`.
         return Failure("content_filter", reason, status=status)
-    if any(isinstance(cause, UnicodeEncodeError) and cause.encoding == "utf-8" for cause in _causes(error)):  # half a surrogate pair
+    if any(
+        isinstance(cause, UnicodeEncodeError) and cause.encoding == "utf-8"
+        for cause in _causes(error)
+    ):  # half a surrogate pair
         return Failure("bad_request", reason)
     if unsent := _unsent(error, endpoint, model):
         return unsent
     if status == 429:
         told = retry_after(headers)
-        return Setback(reason, "limited", asked=_asked(error) if told is None else told, headers=headers)
+        return Setback(
+            reason, "limited", asked=_asked(error) if told is None else told, headers=headers
+        )
     timed_out = isinstance(error, litellm().Timeout)
-    if not headers and status != 400:  # no status came: the connection broke, or what came is no reply
+    if (
+        not headers and status != 400
+    ):  # no status came: the connection broke, or what came is no reply
         return Setback(text, "lost", maybe_paid=True, timed_out=timed_out)
     if status in (409, 425) or status is None or status >= 500 or timed_out:
         # A gateway's time-out says nothing of the model behind it, which may have answered by then.
         late = timed_out or status in (504, 524)
-        return Setback(reason, "failed", asked=retry_after(headers), maybe_paid=late, timed_out=late, headers=headers)
+        return Setback(
+            reason,
+            "failed",
+            asked=retry_after(headers),
+            maybe_paid=late,
+            timed_out=late,
+            headers=headers,
+        )
     return Failure("bad_request", reason, status=status)
 
 
@@ -107,12 +147,16 @@ def wrong_credentials(place: str, reason: str) -> RunError:
     )
 
 
-def _fatal(error: Exception, status: int | None, text: str, endpoint: Endpoint, model: str) -> RunError | None:
+def _fatal(
+    error: Exception, status: int | None, text: str, endpoint: Endpoint, model: str
+) -> RunError | None:
     """What will be the same for every request."""
     place = f"{model} at {endpoint.place(model)}"
     if status == 401:
         return wrong_credentials(place, f"{status} {text}")
-    if "missing credentials" in text.lower() and not getattr(error, "litellm_response_headers", None):  # the client's own word
+    if "missing credentials" in text.lower() and not getattr(
+        error, "litellm_response_headers", None
+    ):  # the client's own word
         return RunError(
             f"{place}: there is no key for it. Set the variable that litellm reads for this provider (OPENAI_API_KEY, "
             "AZURE_API_KEY, ...), or give the judge `api_key: ${env:NAME}`",
@@ -125,11 +169,16 @@ def _fatal(error: Exception, status: int | None, text: str, endpoint: Endpoint, 
             code="RK652",
         )
     if status == 402 or _no_credit(error, status):
-        return RunError(f"{place}: the account has no credit left ({text}). Top it up, and run the same command again", code="RK654")
+        return RunError(
+            f"{place}: the account has no credit left ({text}). Top it up, and run the same command again",
+            code="RK654",
+        )
     if isinstance(error, litellm().BadRequestError) and "LLM Provider NOT provided" in str(error):
         return no_provider(model)
     if advice := _unsendable(error):
-        return RunError(f"{place}: no request can be made for it here ({text}). {advice}", code="RK656")
+        return RunError(
+            f"{place}: no request can be made for it here ({text}). {advice}", code="RK656"
+        )
     return None
 
 
@@ -139,7 +188,9 @@ def _too_large(error: Exception) -> bool:
 
 
 def _unsendable(error: Exception) -> str | None:
-    """What to do where litellm fails before it sends anything; only of causes that no reply can have."""
+    """What to do where litellm fails before it sends anything; only of causes that no reply can
+    have.
+    """
     for cause in _causes(error):
         if isinstance(cause, ImportError):
             return "litellm needs a package for this provider that is not installed"
@@ -152,11 +203,17 @@ def _no_credit(error: Exception, status: int | None) -> bool:
     if status == 400:
         return NO_CREDIT_400.search(_message(error).lower()) is not None
     said = _said(error)
-    return status == 429 and any(words in said for words in NO_CREDIT) and not any(words in said for words in COMES_BACK)
+    return (
+        status == 429
+        and any(words in said for words in NO_CREDIT)
+        and not any(words in said for words in COMES_BACK)
+    )
 
 
 def _asked(error: Exception) -> float | None:
-    """Seconds to wait that the endpoint asks for in words alone, the longest where it names several."""
+    """Seconds to wait that the endpoint asks for in words alone, the longest where it names
+    several.
+    """
     return max((seconds_of(match) or 0.0 for match in ASKED.findall(_said(error))), default=None)
 
 
@@ -169,13 +226,18 @@ def _unsent(error: Exception, endpoint: Endpoint, model: str) -> Setback | None:
     """A connection that never stood."""
     chain = list(_causes(error))
     for cause in chain:
-        if type(cause) is UnicodeError or getattr(cause, "encoding", None) == "idna":  # of the host's name
+        if (
+            type(cause) is UnicodeError or getattr(cause, "encoding", None) == "idna"
+        ):  # of the host's name
             return Setback(f"{endpoint.place(model)}: no such host ({cause})", "unknown_host")
         if isinstance(cause, socket.gaierror) and cause.errno != socket.EAI_AGAIN:
-            return Setback(f"{endpoint.place(model)}: no such host ({cause.strerror})", "unknown_host")
+            return Setback(
+                f"{endpoint.place(model)}: no such host ({cause.strerror})", "unknown_host"
+            )
     if any(type(cause).__name__ in UNREACHED for cause in chain):
         return Setback(
-            f"{endpoint.place(model)}: cannot be reached ({endpoint.clean(str(chain[-1]) or type(chain[-1]).__name__)})", "unreached"
+            f"{endpoint.place(model)}: cannot be reached ({endpoint.clean(str(chain[-1]) or type(chain[-1]).__name__)})",
+            "unreached",
         )
     return None
 
@@ -193,7 +255,11 @@ def _message(error: Exception) -> str:
     """The endpoint's own words, without litellm's wrapping; of what is no reply, its beginning."""
     for cause in _causes(error):
         if isinstance(cause, json.JSONDecodeError | UnicodeDecodeError):
-            page = cause.doc if isinstance(cause, json.JSONDecodeError) else cause.object.decode("utf-8", "replace")
+            page = (
+                cause.doc
+                if isinstance(cause, json.JSONDecodeError)
+                else cause.object.decode("utf-8", "replace")
+            )
             return f"answered with what is no JSON: {' '.join(page.split())[:80]!r}"
     text = str(getattr(error, "message", "") or error).strip()
     _, wrapped, own = text.partition("Exception - ")

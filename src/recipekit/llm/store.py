@@ -1,11 +1,13 @@
-"""Every call to a language model that was ever paid for, in one SQLite file, and what each ledger has spent.
+"""Every call to a language model that was ever paid for, in one SQLite file, and what each ledger
+has spent.
 
-A reply is kept in one commit when it has come, and is found again by everything that was asked (`Request.key`), so that nothing
-is paid twice, whoever asks. The log is written ahead (WAL) and flushed to the disk at its checkpoints: a killed process loses
-nothing that was kept, a power cut at most the last seconds, and neither harms the file. Several processes may share it.
+A reply is kept in one commit when it has come, and is found again by everything that was asked
+(`Request.key`), so that nothing is paid twice, whoever asks. The log is written ahead (WAL) and
+flushed to the disk at its checkpoints: a killed process loses nothing that was kept, a power cut at
+most the last seconds, and neither harms the file. Several processes may share it.
 
-A person reads it with `CallStore.calls`, or with the sqlite3 command, which inflates what was asked:
-`SELECT sqlar_uncompress(asked, asked_bytes), text FROM replies`.
+A person reads it with `CallStore.calls`, or with the sqlite3 command, which inflates what was
+asked: `SELECT sqlar_uncompress(asked, asked_bytes), text FROM replies`.
 """
 
 from __future__ import annotations
@@ -80,12 +82,15 @@ class KeptCall:
 
 
 class CallStore:
-    """The calls' file. One connection, which any thread of this process may use; a forked child must open its own.
+    """The calls' file. One connection, which any thread of this process may use; a forked child
+    must open its own.
 
-    Every method raises `StoreError` where the disk is full, the file cannot be written, is damaged, or comes from a newer version.
+    Every method raises `StoreError` where the disk is full, the file cannot be written, is damaged,
+    or comes from a newer version.
 
     Args:
-        path: The SQLite file, made with its folder where it is missing. None keeps no replies, and ledgers only in memory.
+        path: The SQLite file, made with its folder where it is missing. None keeps no replies, and
+            ledgers only in memory.
     """
 
     def __init__(self, path: Path | None) -> None:
@@ -100,7 +105,8 @@ class CallStore:
             self._connection = _connect(path or ":memory:")
             try:
                 self._check() if path is not None else self._connection.executescript(SCHEMA)
-                # NORMAL flushes at checkpoints alone: a commit is a write without fsync, and a killed process still loses nothing.
+                # NORMAL flushes at checkpoints alone: a commit is a write without fsync, and a
+                # killed process still loses nothing.
                 self._connection.execute("PRAGMA synchronous = NORMAL")
                 self._connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
             except BaseException:
@@ -114,15 +120,19 @@ class CallStore:
             return None if row is None else _reply(row)
 
     def keep(self, request: Request, reply: Reply) -> None:
-        """Keep a paid reply, in one commit. Of two replies to the same request the first stays, so that what is found never changes.
+        """Keep a paid reply, in one commit. Of two replies to the same request the first stays, so
+        that what is found never changes.
 
         Raises:
-            ValueError: The request holds credentials: they belong to the endpoint, and are never written anywhere.
+            ValueError: The request holds credentials: they belong to the endpoint, and are never
+                written anywhere.
         """
         if self.path is None:
             return
         if secrets := SECRETS & request.sampling.keys():
-            raise ValueError(f"a request must not hold {', '.join(sorted(secrets))}: what is asked is written to {self.path}")
+            raise ValueError(
+                f"a request must not hold {', '.join(sorted(secrets))}: what is asked is written to {self.path}"
+            )
         asked = _json(list(map(dict, request.messages)))
         usage = reply.usage
         with self.together():
@@ -143,14 +153,21 @@ class CallStore:
                     usage.reasoning,
                     reply.cost_usd,
                     reply.seconds,
-                    None if reply.chances is None else _deflated(_json([[chance.token, chance.logprob] for chance in reply.chances])),
+                    None
+                    if reply.chances is None
+                    else _deflated(
+                        _json([[chance.token, chance.logprob] for chance in reply.chances])
+                    ),
                     time.time(),
                 ),
             )
 
     @contextmanager
     def together(self) -> Iterator[None]:
-        """Make everything that is written inside one commit: all of it, or nothing. `keep` and `Budget.settle`, for example."""
+        """Make everything that is written inside one commit: all of it, or nothing.
+
+        `keep` and `Budget.settle`, for example.
+        """
         with self._lock, sqlite_explained(self.path):
             self._depth += 1
             try:
@@ -169,10 +186,17 @@ class CallStore:
     def calls(self) -> Iterator[KeptCall]:
         """Every paid call, oldest first, for a person to look at."""
         last = 0
-        while row := self.read(f"SELECT rowid, model, asked, sampling, sample, at, {REPLY} FROM replies WHERE rowid > ? LIMIT 1", (last,)):
+        while row := self.read(
+            f"SELECT rowid, model, asked, sampling, sample, at, {REPLY} FROM replies WHERE rowid > ? LIMIT 1",
+            (last,),
+        ):
             last, model, asked, sampling, sample, at, *reply = row
             with sqlite_explained(self.path):
-                call = KeptCall(Request(model, _inflated(asked), json.loads(sampling), sample), _reply(reply), at)
+                call = KeptCall(
+                    Request(model, _inflated(asked), json.loads(sampling), sample),
+                    _reply(reply),
+                    at,
+                )
             yield call
 
     def __len__(self) -> int:
@@ -191,24 +215,30 @@ class CallStore:
     def __exit__(self, *exc: object) -> None:
         self.close()
 
-    # For ledgers (`recipekit.llm.budget`) -----------------------------------------------------------------------------
+    # For ledgers (`recipekit.llm.budget`)
+    # -----------------------------------------------------------------------------
 
     def read(self, query: str, values: tuple[Any, ...] = ()) -> Any:
         """The first row of a query, None if there is none."""
         with self._lock, sqlite_explained(self.path):
             return self._connection.execute(query, values).fetchone()
 
-    def write(self, statement: str, values: Mapping[str, Any] | tuple[Any, ...] = ()) -> sqlite3.Cursor:
+    def write(
+        self, statement: str, values: Mapping[str, Any] | tuple[Any, ...] = ()
+    ) -> sqlite3.Cursor:
         """Run a statement, inside `together()`."""
         with self._lock, sqlite_explained(self.path):
             return self._connection.execute(statement, values)
 
     def _check(self) -> None:
         version, application = (
-            int(self._connection.execute(f"PRAGMA {name}").fetchone()[0]) for name in ("user_version", "application_id")
+            int(self._connection.execute(f"PRAGMA {name}").fetchone()[0])
+            for name in ("user_version", "application_id")
         )
         if application != APPLICATION:
-            raise StoreError(f"{self.path}: is no file of recipekit's calls; move it away", code="RK510")
+            raise StoreError(
+                f"{self.path}: is no file of recipekit's calls; move it away", code="RK510"
+            )
         if version > SCHEMA_VERSION:
             raise StoreError(
                 f"{self.path}: was written by a newer recipekit (format {version}, this one knows {SCHEMA_VERSION}); "
@@ -218,16 +248,22 @@ class CallStore:
 
 
 def _connect(path: Path | str) -> sqlite3.Connection:
-    return sqlite3.connect(path, timeout=PATIENCE_SECONDS, isolation_level=None, check_same_thread=False)
+    return sqlite3.connect(
+        path, timeout=PATIENCE_SECONDS, isolation_level=None, check_same_thread=False
+    )
 
 
 def _create(path: Path) -> None:
-    """Make the file whole, elsewhere, and link it into place: nobody meets half of it, and of several processes one is first."""
+    """Make the file whole, elsewhere, and link it into place: nobody meets half of it, and of
+    several processes one is first.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.tmp")
     try:
         with closing(_connect(temporary)) as connection:
             connection.execute("PRAGMA journal_mode = WAL")
-            connection.executescript(f"{SCHEMA}; PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {SCHEMA_VERSION};")
+            connection.executescript(
+                f"{SCHEMA}; PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {SCHEMA_VERSION};"
+            )
         with suppress(FileExistsError):
             os.link(temporary, path)
     finally:
@@ -241,15 +277,27 @@ REPLY = "text, returned_model, prompt, cached, completion, reasoning, cost_usd, 
 def _reply(row: Any) -> Reply:
     text, model, prompt, cached, completion, reasoning, cost, seconds, chances = row
     pairs = None if chances is None else tuple(TokenChance(*pair) for pair in _inflated(chances))
-    return Reply(_stored(text), _stored(model), Usage(prompt, cached, completion, reasoning), cost, seconds, pairs, from_cache=True)
+    return Reply(
+        _stored(text),
+        _stored(model),
+        Usage(prompt, cached, completion, reasoning),
+        cost,
+        seconds,
+        pairs,
+        from_cache=True,
+    )
 
 
 def _json(value: Any) -> bytes:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass")
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode(
+        "utf-8", "surrogatepass"
+    )
 
 
 def _deflated(data: bytes) -> bytes:
-    return zlib.compress(data, 1)  # a prompt to a third of its size, at a fraction of the usual level's time
+    return zlib.compress(
+        data, 1
+    )  # a prompt to a third of its size, at a fraction of the usual level's time
 
 
 def _inflated(data: bytes) -> Any:
@@ -257,7 +305,9 @@ def _inflated(data: bytes) -> Any:
 
 
 def _storable(text: str) -> str | bytes:
-    """A text as SQLite takes it: half a character (a lone surrogate), which JSON can hold and UTF-8 cannot, makes it bytes."""
+    """A text as SQLite takes it: half a character (a lone surrogate), which JSON can hold and UTF-8
+    cannot, makes it bytes.
+    """
     try:
         text.encode()
     except UnicodeEncodeError:

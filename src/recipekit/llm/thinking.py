@@ -1,4 +1,6 @@
-"""Whether a model is told to think before it answers, by settings that go to the endpoint as they are."""
+"""Whether a model is told to think before it answers, by settings that go to the endpoint as they
+are.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,9 @@ from typing import Any, Final
 
 __all__ = ["Thinking", "thinking_in"]
 
-SWITCHES: Final = frozenset({"thinking", "reasoning", "enable_thinking", "thinking_config", "thinkingconfig"})
+SWITCHES: Final = frozenset(
+    {"thinking", "reasoning", "enable_thinking", "thinking_config", "thinkingconfig"}
+)
 """Anthropic's, OpenRouter's, Qwen's and Gemini's names."""
 BUDGETS: Final = frozenset({"budget_tokens", "thinking_budget", "thinkingbudget"})
 OFF: Final = (False, None, 0, "disabled", "none", "off")
@@ -25,10 +29,19 @@ class Thinking:
 
 
 def thinking_in(settings: Any) -> Thinking:
-    """What stands anywhere in nested settings: `{thinking: {type: enabled, budget_tokens: 4000}}`, `{reasoning: {effort: high}}`, ..."""
+    """What stands anywhere in nested settings.
+
+    `{thinking: {type: enabled, budget_tokens: 4000}}`, `{reasoning: {effort: high}}`, ...
+    """
     asked: bool | None = None
     budget = 0
-    items = settings.items() if isinstance(settings, Mapping) else enumerate(settings) if isinstance(settings, list) else ()
+    items = (
+        settings.items()
+        if isinstance(settings, Mapping)
+        else enumerate(settings)
+        if isinstance(settings, list)
+        else ()
+    )
     for name, value in items:
         word = str(name).lower()
         inner = thinking_in(value)
@@ -43,5 +56,9 @@ def thinking_in(settings: Any) -> Thinking:
 
 def _is_off(value: Any) -> bool:
     if isinstance(value, Mapping):
-        return any(not isinstance(value[key], dict | list) and value[key] in OFF for key in ("type", "enabled", "effort") if key in value)
+        return any(
+            not isinstance(value[key], dict | list) and value[key] in OFF
+            for key in ("type", "enabled", "effort")
+            if key in value
+        )
     return not isinstance(value, list) and value in OFF

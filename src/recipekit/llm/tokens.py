@@ -1,7 +1,9 @@
-"""Counting tokens without the network: by the model's own tokenizer where it is at hand, by another's where it is not.
+"""Counting tokens without the network: by the model's own tokenizer where it is at hand, by
+another's where it is not.
 
-OpenAI's encodings come with litellm, in whose folder tiktoken finds them. What lies in a machine's model cache by chance is not
-used: where a passage is cut decides what is asked, and that must not change from one machine to the next.
+OpenAI's encodings come with litellm, in whose folder tiktoken finds them. What lies in a machine's
+model cache by chance is not used: where a passage is cut decides what is asked, and that must not
+change from one machine to the next.
 """
 
 from __future__ import annotations
@@ -26,7 +28,10 @@ __all__ = ["TokenCounter", "counter"]
 
 ESTIMATE = "cl100k_base"  # comes with every litellm; within some 20 in 100 of other models' tokenizers on English text
 BYTES = "https://openaipublic.blob.core.windows.net/encodings/{}.tiktoken"  # whose sha1 tiktoken names its cached file by
-PER_MESSAGE, PER_REQUEST = 4, 3  # role and frame of a message, and of the answer (OpenAI's cookbook, "How to count tokens")
+PER_MESSAGE, PER_REQUEST = (
+    4,
+    3,
+)  # role and frame of a message, and of the answer (OpenAI's cookbook, "How to count tokens")
 UNSEEN = 256  # tokens that a server's chat template may add out of our sight: a default system message, dates
 LONGEST = 64  # characters that a token has at most, as a rule: beyond this many a token, text is cut before it is tokenized
 
@@ -38,7 +43,9 @@ class TokenCounter:
     name: str
     """Of the tokenizer."""
     exact: bool
-    """Whether it is the model's own; another's gives an estimate, which is to be said where it is shown."""
+    """Whether it is the model's own; another's gives an estimate, which is to be said where it is
+    shown.
+    """
     _ends: Callable[[str, int | None], tuple[int, str]]
     """Tokens of a text, and the text of the first so many."""
 
@@ -47,7 +54,9 @@ class TokenCounter:
         return self._ends(text, None)[0]
 
     def cut(self, text: str, limit: int) -> tuple[str, bool]:
-        """The longest beginning of a text found to have at most `limit` tokens, and whether anything was cut off."""
+        """The longest beginning of a text found to have at most `limit` tokens, and whether
+        anything was cut off.
+        """
         if self.at_most(text) <= limit:
             return text, False
         start, tokens = text[: limit * LONGEST], limit
@@ -55,11 +64,14 @@ class TokenCounter:
             found, beginning = self._ends(start, tokens)
             if found <= limit:
                 return start, len(start) < len(text)
-            # A beginning alone can have a token more than within its text, where a word is cut in two.
+            # A beginning alone can have a token more than within its text, where a word is cut in
+            # two.
             start, tokens = beginning, tokens if start != beginning else tokens - 1
 
     def at_most(self, text: str) -> int:
-        """At least as many tokens as the text has for any byte-level tokenizer, exact or not: its bytes in UTF-8."""
+        """At least as many tokens as the text has for any byte-level tokenizer, exact or not: its
+        bytes in UTF-8.
+        """
         return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
 
     def prompt(self, request: Request) -> int:
@@ -67,20 +79,25 @@ class TokenCounter:
         return self._prompt(request, self.count)
 
     def prompt_at_most(self, request: Request) -> int:
-        """At least as many tokens as the endpoint will count, whatever its tokenizer and chat template: what a budget reserves."""
+        """At least as many tokens as the endpoint will count, whatever its tokenizer and chat
+        template: what a budget reserves.
+        """
         return self._prompt(request, self.at_most) + UNSEEN
 
     def _prompt(self, request: Request, count: Callable[[str], int]) -> int:
         schema = request.sampling.get("response_format")
         texts = sum(count(message["content"]) + PER_MESSAGE for message in request.messages)
-        return texts + PER_REQUEST + (count(canonical(schema)) if isinstance(schema, Mapping) else 0)
+        return (
+            texts + PER_REQUEST + (count(canonical(schema)) if isinstance(schema, Mapping) else 0)
+        )
 
 
 def counter(model: str, tokenizer: Path | None = None) -> TokenCounter:
     """The counter for a model.
 
     Args:
-        model: As litellm names it. OpenAI's models, and gpt-oss wherever it is served, are counted exactly.
+        model: As litellm names it. OpenAI's models, and gpt-oss wherever it is served, are counted
+            exactly.
         tokenizer: The model's `tokenizer.json`, or a folder that holds it, if there is one.
 
     Raises:
@@ -100,7 +117,8 @@ def _by_characters(text: str, tokens: int | None) -> tuple[int, str]:
     return -(-len(text) // 4), text if tokens is None else text[: 4 * tokens]
 
 
-# tiktoken ------------------------------------------------------------------------------------------------------------
+# tiktoken
+# ------------------------------------------------------------------------------------------------------------
 
 
 def _encoding_name(model: str) -> str | None:
@@ -119,11 +137,17 @@ def _encoding_name(model: str) -> str | None:
 def _folder() -> Path | None:
     """Where litellm keeps the encodings that come with it."""
     spec = importlib.util.find_spec("litellm")
-    return None if spec is None or spec.origin is None else Path(spec.origin).parent / "litellm_core_utils" / "tokenizers"
+    return (
+        None
+        if spec is None or spec.origin is None
+        else Path(spec.origin).parent / "litellm_core_utils" / "tokenizers"
+    )
 
 
 def _at_hand(encoding: str) -> bool:
-    file = hashlib.sha1(BYTES.format(encoding.replace("harmony", "base")).encode(), usedforsecurity=False).hexdigest()
+    file = hashlib.sha1(
+        BYTES.format(encoding.replace("harmony", "base")).encode(), usedforsecurity=False
+    ).hexdigest()
     folder = _folder()
     return folder is not None and (folder / file).is_file()
 
@@ -132,7 +156,8 @@ def _at_hand(encoding: str) -> bool:
 def _encoding(name: str) -> tiktoken.Encoding:
     import tiktoken
 
-    # As litellm does when it is imported: tiktoken has no other way to be told where its files are, and would fetch them.
+    # As litellm does when it is imported: tiktoken has no other way to be told where its files are,
+    # and would fetch them.
     before = os.environ.get("TIKTOKEN_CACHE_DIR")
     os.environ["TIKTOKEN_CACHE_DIR"] = str(_folder())
     try:
@@ -151,19 +176,25 @@ def _ends_of(name: str) -> Callable[[str, int | None], tuple[int, str]]:
         ids: Sequence[int] = encoding.encode_ordinary(text)
         if tokens is None or len(ids) <= tokens:
             return len(ids), text
-        return len(ids), encoding.decode_bytes(ids[:tokens]).decode("utf-8", "ignore")  # without half a character at the end
+        return len(ids), encoding.decode_bytes(ids[:tokens]).decode(
+            "utf-8", "ignore"
+        )  # without half a character at the end
 
     return ends
 
 
-# tokenizer.json ------------------------------------------------------------------------------------------------------
+# tokenizer.json
+# ------------------------------------------------------------------------------------------------------
 
 
 def _from_file(file: Path) -> TokenCounter:
     from tokenizers import Tokenizer
 
     if not file.is_file():
-        raise ModelError(f"{file}: no tokenizer is there; name a tokenizer.json or the folder that holds it", code="RK441")
+        raise ModelError(
+            f"{file}: no tokenizer is there; name a tokenizer.json or the folder that holds it",
+            code="RK441",
+        )
     try:
         tokenizer = Tokenizer.from_file(str(file))
     except Exception as error:  # the Rust library raises nothing narrower
@@ -172,7 +203,9 @@ def _from_file(file: Path) -> TokenCounter:
     tokenizer.no_padding()
 
     def ends(text: str, tokens: int | None) -> tuple[int, str]:
-        whole = text.encode("utf-8", "replace").decode()  # half a surrogate pair, which the library refuses, is a `?`
+        whole = text.encode(
+            "utf-8", "replace"
+        ).decode()  # half a surrogate pair, which the library refuses, is a `?`
         offsets = tokenizer.encode(whole, add_special_tokens=False).offsets
         if tokens is None or len(offsets) <= tokens:
             return len(offsets), text

@@ -1,38 +1,48 @@
-"""The exact softmax: every query against the whole corpus, in one pass over it, in the memory of one tile.
+"""The exact softmax: every query against the whole corpus, in one pass over it, in the memory of
+one tile.
 
-Notation. q_i is a query that is trained, d_j a frozen passage, s_ij = q_i·d_j / τ. Of query i, P_i are the positives, with weights
-w_ip that sum to 1, M_i the ignored passages, and N_i = corpus - P_i - M_i the negatives, n_i of them. Two forms:
+Notation. q_i is a query that is trained, d_j a frozen passage, s_ij = q_i·d_j / τ. Of query i, P_i
+are the positives, with weights w_ip that sum to 1, M_i the ignored passages, and N_i = corpus - P_i
+- M_i the negatives, n_i of them. Two forms:
 
-    one-vs-negatives    L_i = Σ_{p∈P_i} w_ip · log(1 + e^{z_i - s_ip})     z_i = log Σ_{j∈N_i} e^{s_ij}     positives never compete
-    soft-label          L_i = Σ_{p∈P_i} w_ip · (z_i - s_ip)                z_i = log Σ_{j∉M_i} e^{s_ij}     positives compete
+    one-vs-negatives    L_i = Σ_{p∈P_i} w_ip · log(1 + e^{z_i - s_ip})     z_i = log Σ_{j∈N_i}
+    e^{s_ij}     positives never compete soft-label          L_i = Σ_{p∈P_i} w_ip · (z_i - s_ip)
+    z_i = log Σ_{j∉M_i} e^{s_ij}     positives compete
 
-Of the corpus both need nothing but the log-partition z_i, over the passages that the form allows; the positives' scores are few.
+Of the corpus both need nothing but the log-partition z_i, over the passages that the form allows;
+the positives' scores are few.
 
-One pass. Tiles of passages stream by, and three running figures are kept per query: the peak m = max s, the mass l = Σ e^{s - m} and
-the moment o = Σ e^{s - m} d. A tile that raises the peak to m' first scales mass and moment by e^{m - m'}. In the end
+One pass. Tiles of passages stream by, and three running figures are kept per query: the peak m =
+max s, the mass l = Σ e^{s - m} and the moment o = Σ e^{s - m} d. A tile that raises the peak to m'
+first scales mass and moment by e^{m - m'}. In the end
 
     z_i = m + log l          and          ∂z_i/∂q_i = (1/τ) Σ_j softmax(s_i)_j d_j = (1/τ) · o / l
 
-so value and gradient come together: 2·B·N·d operations for the scores, 2·B·N·d for the moment. Forgetting the scores and computing
-them anew for the gradient would take 6·B·N·d; remembering them, the memory of B·N. (The running peak is the online softmax of
-arXiv 1805.02867; with the moment it is flash-attention, arXiv 2205.14135, in which the passages are both keys and values.)
-What is left is the chain rule over vectors (B,) and (positives,), which autograd does:
+so value and gradient come together: 2·B·N·d operations for the scores, 2·B·N·d for the moment.
+Forgetting the scores and computing them anew for the gradient would take 6·B·N·d; remembering them,
+the memory of B·N. (The running peak is the online softmax of arXiv 1805.02867; with the moment it
+is flash-attention, arXiv 2205.14135, in which the passages are both keys and values.) What is left
+is the chain rule over vectors (B,) and (positives,), which autograd does:
 
-    one-vs-negatives    ∂L_i/∂z_i = Σ_p w_ip sigmoid(z_i - s_ip)     ∂L_i/∂s_ip = -w_ip sigmoid(z_i - s_ip)
-    soft-label          ∂L_i/∂z_i = 1                                ∂L_i/∂s_ip = -w_ip
+    one-vs-negatives    ∂L_i/∂z_i = Σ_p w_ip sigmoid(z_i - s_ip)     ∂L_i/∂s_ip = -w_ip sigmoid(z_i
+    - s_ip) soft-label          ∂L_i/∂z_i = 1                                ∂L_i/∂s_ip = -w_ip
 
-so that ∂L_i/∂q_i = (1/τ) (∂L_i/∂z_i · o / l + Σ_p ∂L_i/∂s_ip · d_p), and an ignored passage is in none of it.
+so that ∂L_i/∂q_i = (1/τ) (∂L_i/∂z_i · o / l + Σ_p ∂L_i/∂s_ip · d_p), and an ignored passage is in
+none of it.
 
-Label smoothing moves a share ε of the target from the positive to the uniform distribution over all that is in its softmax: {p} and
-N_i for the term of p in one-vs-negatives, corpus - M_i in soft-label. It is `cross_entropy(label_smoothing=ε)` of that softmax, and
-needs one figure more, the sum c_i = Σ d_j of the allowed passages, whose scores sum to S_i = q_i·c_i / τ. To L_i is added
+Label smoothing moves a share ε of the target from the positive to the uniform distribution over all
+that is in its softmax: {p} and N_i for the term of p in one-vs-negatives, corpus - M_i in
+soft-label. It is `cross_entropy(label_smoothing=ε)` of that softmax, and needs one figure more, the
+sum c_i = Σ d_j of the allowed passages, whose scores sum to S_i = q_i·c_i / τ. To L_i is added
 
     one-vs-negatives    Σ_p w_ip · ε · (n_i · s_ip - S_i) / (n_i + 1)
     soft-label          Σ_p w_ip · ε · (s_ip - S_i / |corpus - M_i|)
 
-Edges. Without a positive there is no term: zero loss, zero gradient. Without a negative z_i = -∞: zero loss and gradient again.
+Edges. Without a positive there is no term: zero loss, zero gradient. Without a negative z_i = -∞:
+zero loss and gradient again.
 
-Sharded. Each rank streams its slice of the passages for every rank's queries; m, l, o and c are then joined over the ranks.
+Sharded. Each rank streams its slice of the passages for every rank's queries; m, l, o and c are
+then joined over the ranks.
 """
 
 from __future__ import annotations
@@ -70,7 +80,8 @@ class ExactSoftmax:
 
         Args:
             queries: Embeddings `(b, dim)` of this rank's queries.
-            labels: Their positives and ignored passages; over several ranks those of every rank's queries, in rank order.
+            labels: Their positives and ignored passages; over several ranks those of every rank's
+                queries, in rank order.
             frozen: The passages.
         """
         # In bfloat16 a score near 20 is rounded to multiples of 1/8.
@@ -86,14 +97,24 @@ class ExactSoftmax:
         queries = queries.to(exact) / self.temperature  # s_ij = queries_i · d_j from here on
         form = _FORMS[self.form]
         masked = _ignored(labels) if form.positives_compete else _ignored_and_positives(labels)
-        z, c = log_partition(queries, frozen, masked, self.tile_size or _tile_size(queries.device), sums=self.label_smoothing > 0)
+        z, c = log_partition(
+            queries,
+            frozen,
+            masked,
+            self.tile_size or _tile_size(queries.device),
+            sums=self.label_smoothing > 0,
+        )
 
         query, weight = labels.positive_queries, labels.positive_weights.to(exact)
-        s = (queries[query] * frozen.rows(labels.positive_rows, like=queries)).sum(1)  # (positives,)
+        s = (queries[query] * frozen.rows(labels.positive_rows, like=queries)).sum(
+            1
+        )  # (positives,)
         terms = form.term(z[query], s)
         if c is not None:
             allowed = frozen.total - torch.bincount(masked.query, minlength=len(queries))
-            terms = terms + self.label_smoothing * form.above_mean(s, (queries * c).sum(1)[query], allowed[query])
+            terms = terms + self.label_smoothing * form.above_mean(
+                s, (queries * c).sum(1)[query], allowed[query]
+            )
         return z.new_zeros(len(queries)).index_add(0, query, weight * terms)
 
 
@@ -105,7 +126,9 @@ class _Form:
     term: Callable[[Tensor, Tensor], Tensor]
     """From the log-partition z and s."""
     above_mean: Callable[[Tensor, Tensor, Tensor], Tensor]
-    """s less the mean score of its softmax, from s, and the sum and number of the passages in z: what a unit of label smoothing adds."""
+    """s less the mean score of its softmax, from s, and the sum and number of the passages in z:
+    what a unit of label smoothing adds.
+    """
 
 
 _FORMS = {
@@ -125,7 +148,9 @@ _FORMS = {
 
 @dataclass(frozen=True)
 class Pairs:
-    """(query, passage) pairs, int64 `(m,)` each, by ascending passage, so that the pairs of a tile stand together."""
+    """(query, passage) pairs, int64 `(m,)` each, by ascending passage, so that the pairs of a tile
+    stand together.
+    """
 
     query: Tensor
     passage: Tensor
@@ -149,21 +174,26 @@ def _ignored_and_positives(labels: LabelRows) -> Pairs:
 
 
 def _tile_size(device: torch.device) -> int:
-    """Passages per tile: few enough for a CPU's cache to keep their scores, many enough for a GPU to be busy."""
+    """Passages per tile: few enough for a CPU's cache to keep their scores, many enough for a GPU
+    to be busy.
+    """
     return 4096 if device.type == "cpu" else 65536
 
 
 def log_partition(
     queries: Tensor, frozen: FrozenMatrix, masked: Pairs, tile_size: int, *, sums: bool = False
 ) -> tuple[Tensor, Tensor | None]:
-    """The log-partition, log Σ_j e^{q_i·d_j} over the passages not masked, `(n,)`, differentiable in the queries; -∞ where there are none.
+    """The log-partition, log Σ_j e^{q_i·d_j} over the passages not masked, `(n,)`, differentiable
+    in the queries; -∞ where there are none.
 
     Args:
-        queries: `(n, dim)`, float32 or float64, already divided by the temperature; over several ranks the same on each.
+        queries: `(n, dim)`, float32 or float64, already divided by the temperature; over several
+            ranks the same on each.
         frozen: The passages.
         masked: The pairs to leave out.
         tile_size: Passages to score at a time.
-        sums: Also return Σ_j d_j over the passages that are not masked, `(n, dim)`, else None in its place.
+        sums: Also return Σ_j d_j over the passages that are not masked, `(n, dim)`, else None in
+            its place.
     """
     z, c = _LogPartition.apply(queries, frozen, masked, tile_size, sums)
     return z, c
@@ -173,8 +203,12 @@ class _LogPartition(torch.autograd.Function):
     """z, which brings its own gradient, and c, a constant."""
 
     @staticmethod
-    def forward(ctx: Any, queries: Tensor, frozen: FrozenMatrix, masked: Pairs, tile_size: int, sums: bool) -> tuple[Tensor, Tensor | None]:
-        local_peak, mass, moment, total = _stream(queries, frozen, masked, tile_size, gradient=ctx.needs_input_grad[0], sums=sums)
+    def forward(
+        ctx: Any, queries: Tensor, frozen: FrozenMatrix, masked: Pairs, tile_size: int, sums: bool
+    ) -> tuple[Tensor, Tensor | None]:
+        local_peak, mass, moment, total = _stream(
+            queries, frozen, masked, tile_size, gradient=ctx.needs_input_grad[0], sums=sums
+        )
         peak = frozen.max(local_peak)
         shrink = torch.exp(local_peak - peak)
         mass = frozen.sum(mass * shrink)
@@ -188,16 +222,27 @@ class _LogPartition(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad_z: Tensor, grad_total: Tensor | None) -> tuple[Tensor, None, None, None, None]:
+    def backward(
+        ctx: Any, grad_z: Tensor, grad_total: Tensor | None
+    ) -> tuple[Tensor, None, None, None, None]:
         (mean,) = ctx.saved_tensors
         return grad_z[:, None] * mean, None, None, None, None
 
 
 def _stream(
-    queries: Tensor, frozen: FrozenMatrix, masked: Pairs, tile_size: int, *, gradient: bool, sums: bool
+    queries: Tensor,
+    frozen: FrozenMatrix,
+    masked: Pairs,
+    tile_size: int,
+    *,
+    gradient: bool,
+    sums: bool,
 ) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
-    """Peak and mass `(n,)`, moment and sum `(n, dim)`, over this rank's slice; the moment for a gradient only, the sum if asked for."""
-    # The peak starts finite, so that a row masked as a whole gives e^(-∞ - peak) = 0, and not e^(-∞ + ∞) = NaN.
+    """Peak and mass `(n,)`, moment and sum `(n, dim)`, over this rank's slice; the moment for a
+    gradient only, the sum if asked for.
+    """
+    # The peak starts finite, so that a row masked as a whole gives e^(-∞ - peak) = 0, and not e^(-∞
+    # + ∞) = NaN.
     peak = queries.new_full((len(queries),), torch.finfo(queries.dtype).min)
     mass = torch.zeros_like(peak)
     moment = torch.zeros_like(queries) if gradient else None
@@ -223,10 +268,12 @@ def _stream(
 
 
 def _allowed_sum(tile: Tensor, row: Tensor, column: Tensor, n: int) -> Tensor:
-    """Per query the sum of a tile's passages but for its masked ones, `(n, dim)`, where (row, column) are masked.
+    """Per query the sum of a tile's passages but for its masked ones, `(n, dim)`, where (row,
+    column) are masked.
 
-    Passages that no query masks have one sum for all queries; only the few that some query masks are summed per query.
-    Subtracting the masked from the sum of all would be shorter, but leave a trace of them in the rounding.
+    Passages that no query masks have one sum for all queries; only the few that some query masks
+    are summed per query. Subtracting the masked from the sum of all would be shorter, but leave a
+    trace of them in the rounding.
     """
     some_mask, which = torch.unique(column, return_inverse=True)
     none_masks = tile.new_ones(len(tile))

@@ -1,12 +1,16 @@
-"""InfoNCE over a batch with three-state masks (van den Oord et al., arXiv 1807.03748; in-batch negatives: arXiv 1705.00652).
+"""InfoNCE over a batch with three-state masks (van den Oord et al., arXiv 1807.03748; in-batch
+negatives: arXiv 1705.00652).
 
-With s_ip = q_i·d_p / τ, positives P_i, negatives N_i (judged negative, or in the batch by chance: unjudged) and w_ip = 1 / |P_i|:
+With s_ip = q_i·d_p / τ, positives P_i, negatives N_i (judged negative, or in the batch by chance:
+unjudged) and w_ip = 1 / |P_i|:
 
-    L_i = -Σ_{p∈P_i} w_ip · log( e^{s_ip} / (e^{s_ip} + Σ_{j∈N_i} e^{s_ij}) ) = Σ_{p∈P_i} w_ip · log(1 + e^{z_i - s_ip})
+    L_i = -Σ_{p∈P_i} w_ip · log( e^{s_ip} / (e^{s_ip} + Σ_{j∈N_i} e^{s_ij}) ) = Σ_{p∈P_i} w_ip ·
+    log(1 + e^{z_i - s_ip})
 
-so that a positive is never in the denominator of another, and an ignored passage in none. With one positive per query and
-nothing ignored it is the cross-entropy of the batch. In both directions each positive pair's term is averaged with
-log(1 + e^{z'_p - s_ip}), z'_p running over the queries that passage p is a negative of.
+so that a positive is never in the denominator of another, and an ignored passage in none. With one
+positive per query and nothing ignored it is the cross-entropy of the batch. In both directions each
+positive pair's term is averaged with log(1 + e^{z'_p - s_ip}), z'_p running over the queries that
+passage p is a negative of.
 """
 
 from __future__ import annotations
@@ -37,7 +41,8 @@ class InfoNCE:
         Args:
             queries: Embeddings `(b, dim)`.
             passages: Embeddings `(p, dim)`.
-            mask: What each passage is to each query, int8 `(b, p)` of `Verdict` codes; unjudged counts as negative.
+            mask: What each passage is to each query, int8 `(b, p)` of `Verdict` codes; unjudged
+                counts as negative.
         """
         with torch.autocast(queries.device.type, enabled=False):
             exact = torch.float64 if queries.dtype == torch.float64 else torch.float32
@@ -51,7 +56,9 @@ class InfoNCE:
 
 
 def _one_vs_negatives(scores: Tensor, negative: Tensor, dim: int) -> Tensor:
-    """log(1 + e^{z - s}) of every pair, z the log-sum-exp of the negatives along `dim`: as if each pair were a positive."""
+    """log(1 + e^{z - s}) of every pair, z the log-sum-exp of the negatives along `dim`: as if each
+    pair were a positive.
+    """
     # A finite fill, as a log-sum-exp over -∞ alone has no gradient.
     z = scores.masked_fill(~negative, torch.finfo(scores.dtype).min).logsumexp(dim, keepdim=True)
     # logaddexp, as softplus switches to the identity above 20.

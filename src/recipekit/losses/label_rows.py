@@ -1,4 +1,6 @@
-"""What a loss over the whole corpus is given: whose positives are where, and the corpus as a frozen matrix."""
+"""What a loss over the whole corpus is given: whose positives are where, and the corpus as a frozen
+matrix.
+"""
 
 from __future__ import annotations
 
@@ -24,8 +26,9 @@ Array = npt.NDArray[Any]
 class LabelRows:
     """The positive and the ignored passages of n queries, as sparse rows (CSR).
 
-    The passages of query i are `rows[offsets[i]:offsets[i + 1]]`, ascending. No pair stands twice, and none is both positive
-    and ignored; every passage that is neither is a negative. Weights sum to 1 over a query's positives.
+    The passages of query i are `rows[offsets[i]:offsets[i + 1]]`, ascending. No pair stands twice,
+    and none is both positive and ignored; every passage that is neither is a negative. Weights sum
+    to 1 over a query's positives.
     """
 
     positive_offsets: Tensor
@@ -65,13 +68,17 @@ class LabelRows:
         weight = np.asarray(positive_weight, dtype=np.float64)
         if not (weight > 0).all():
             raise ValueError("the weight of a positive must be greater than 0")
-        width = 1 + int(max(np.max(positive_passage, initial=0), np.max(ignored_passage, initial=0)))
+        width = 1 + int(
+            max(np.max(positive_passage, initial=0), np.max(ignored_passage, initial=0))
+        )
         positive_keys, order = _sorted_keys(n_queries, positive_query, positive_passage, width)
         ignored_keys, _ = _sorted_keys(n_queries, ignored_query, ignored_passage, width)
         if np.intersect1d(positive_keys, ignored_keys, assume_unique=True).size:
             raise ValueError("a pair is both positive and ignored")
         query = positive_keys // width
-        weight = weight[order] / np.bincount(query, weights=weight[order], minlength=n_queries)[query]
+        weight = (
+            weight[order] / np.bincount(query, weights=weight[order], minlength=n_queries)[query]
+        )
         return cls(
             positive_offsets=_offsets(n_queries, positive_keys, width),
             positive_rows=torch.from_numpy(positive_keys % width),
@@ -98,21 +105,35 @@ class LabelRows:
         positive_offsets, positive = _take(self.positive_offsets, index)
         ignored_offsets, ignored = _take(self.ignored_offsets, index)
         return LabelRows(
-            positive_offsets, self.positive_rows[positive], self.positive_weights[positive], ignored_offsets, self.ignored_rows[ignored]
+            positive_offsets,
+            self.positive_rows[positive],
+            self.positive_weights[positive],
+            ignored_offsets,
+            self.ignored_rows[ignored],
         )
 
     def to(self, device: torch.device | str) -> LabelRows:
         """The same rows on a device."""
-        return LabelRows(**{name: tensor.to(device, non_blocking=True) for name, tensor in vars(self).items()})
+        return LabelRows(
+            **{name: tensor.to(device, non_blocking=True) for name, tensor in vars(self).items()}
+        )
 
 
-def _sorted_keys(n_queries: int, query: Array, passage: Array, width: int) -> tuple[npt.NDArray[np.int64], Array | slice]:
+def _sorted_keys(
+    n_queries: int, query: Array, passage: Array, width: int
+) -> tuple[npt.NDArray[np.int64], Array | slice]:
     """Pairs as query * width + passage, ascending, and the order that sorts them."""
-    if len(query) and not (0 <= np.min(query) and np.max(query) < n_queries and np.min(passage) >= 0):
-        raise ValueError(f"a pair is out of range: queries are 0..{n_queries - 1}, passages 0 or more")
+    if len(query) and not (
+        0 <= np.min(query) and np.max(query) < n_queries and np.min(passage) >= 0
+    ):
+        raise ValueError(
+            f"a pair is out of range: queries are 0..{n_queries - 1}, passages 0 or more"
+        )
     keys = np.asarray(query, dtype=np.int64) * width + np.asarray(passage, dtype=np.int64)
     order: Array | slice = slice(None)
-    if (keys[1:] < keys[:-1]).any():  # judgments are stored sorted: sorting a hundred million of them again would be waste
+    if (
+        keys[1:] < keys[:-1]
+    ).any():  # judgments are stored sorted: sorting a hundred million of them again would be waste
         order = np.argsort(keys, kind="stable")
         keys = keys[order]
     if (keys[1:] == keys[:-1]).any():
@@ -121,11 +142,15 @@ def _sorted_keys(n_queries: int, query: Array, passage: Array, width: int) -> tu
 
 
 def _offsets(n_queries: int, keys: npt.NDArray[np.int64], width: int) -> Tensor:
-    return torch.from_numpy(np.searchsorted(keys, np.arange(n_queries + 1, dtype=np.int64) * width).astype(np.int64))
+    return torch.from_numpy(
+        np.searchsorted(keys, np.arange(n_queries + 1, dtype=np.int64) * width).astype(np.int64)
+    )
 
 
 def _owners(offsets: Tensor) -> Tensor:
-    return torch.repeat_interleave(torch.arange(len(offsets) - 1, device=offsets.device), offsets.diff())
+    return torch.repeat_interleave(
+        torch.arange(len(offsets) - 1, device=offsets.device), offsets.diff()
+    )
 
 
 def _take(offsets: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
@@ -138,14 +163,16 @@ def _take(offsets: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
 
 @dataclass(frozen=True)
 class FrozenMatrix:
-    """All embeddings of one side, or this rank's slice of them, and what the ranks do together with their slices.
+    """All embeddings of one side, or this rank's slice of them, and what the ranks do together with
+    their slices.
 
-    Without a group the methods are local and copy nothing. With one they are collective: every rank calls them, in the same order.
+    Without a group the methods are local and copy nothing. With one they are collective: every rank
+    calls them, in the same order.
     """
 
     matrix: Tensor
-    """Rows `start` to `start + len(matrix)`, (n_local, dim), of float32, float16, bfloat16 or float64, on any device; it may be
-    a memory-mapped file, which is then read a tile at a time."""
+    """Rows `start` to `start + len(matrix)`, (n_local, dim), of float32, float16, bfloat16 or
+    float64, on any device; it may be a memory-mapped file, which is then read a tile at a time."""
     start: int
     """The first row of this rank's slice."""
     total: int
@@ -159,12 +186,18 @@ class FrozenMatrix:
         return cls(matrix, 0, len(matrix))
 
     @classmethod
-    def share(cls, array: Array, *, rank: int = 0, count: int = 1, group: ProcessGroup | None = None) -> FrozenMatrix:
-        """This rank's even share of an array `(total, dim)` that every rank can read, usually memory-mapped; nothing is copied."""
+    def share(
+        cls, array: Array, *, rank: int = 0, count: int = 1, group: ProcessGroup | None = None
+    ) -> FrozenMatrix:
+        """This rank's even share of an array `(total, dim)` that every rank can read, usually
+        memory-mapped; nothing is copied.
+        """
         start, stop = len(array) * rank // count, len(array) * (rank + 1) // count
         with warnings.catch_warnings():
             # The map is read-only, and so is all use of the tensor.
-            warnings.filterwarnings("ignore", message="The given NumPy array is not writable", category=UserWarning)
+            warnings.filterwarnings(
+                "ignore", message="The given NumPy array is not writable", category=UserWarning
+            )
             return cls(torch.from_numpy(array[start:stop]), start, len(array), group)
 
     def to(self, device: torch.device | str) -> FrozenMatrix:
@@ -172,10 +205,14 @@ class FrozenMatrix:
         return FrozenMatrix(self.matrix.to(device), self.start, self.total, self.group)
 
     def gather(self, queries: Tensor) -> tuple[Tensor, slice]:
-        """Every rank's queries in rank order, `(n, dim)`, and which are this rank's own; a gradient reaches these alone."""
+        """Every rank's queries in rank order, `(n, dim)`, and which are this rank's own; a gradient
+        reaches these alone.
+        """
         if self.group is None:
             return queries, slice(0, len(queries))
-        told = self._gathered(torch.tensor([len(queries), queries.requires_grad], device=queries.device))
+        told = self._gathered(
+            torch.tensor([len(queries), queries.requires_grad], device=queries.device)
+        )
         sizes, with_gradient = torch.stack(told).T.tolist()
         # Ranks may hold different numbers of queries, but collectives want one shape.
         padded = queries.new_zeros(max(sizes), queries.shape[1])
@@ -190,7 +227,8 @@ class FrozenMatrix:
         return everyone, slice(first, first + len(queries))
 
     def rows(self, rows: Tensor, like: Tensor) -> Tensor:
-        """Embeddings of any rows, `(len(rows), dim)`, in the dtype and on the device of `like`, whichever rank holds them.
+        """Embeddings of any rows, `(len(rows), dim)`, in the dtype and on the device of `like`,
+        whichever rank holds them.
 
         Raises:
             IndexError: There is no such row.

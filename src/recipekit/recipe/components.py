@@ -12,11 +12,11 @@ from pydantic import BaseModel, ValidationError
 from recipekit.component import KINDS, Component, is_identity
 from recipekit.errors import ComponentError
 from recipekit.recipe.environment import expand, has_placeholder, malformed, names
-from recipekit.recipe.models import Slot
-from recipekit.recipe.places import Document, KeyPath, at
+from recipekit.recipe.positions import Document, KeyPath, at
 from recipekit.recipe.secrets import written_secrets
+from recipekit.recipe.sections import Slot
 from recipekit.recipe.slots import items_of, model_in, union_members
-from recipekit.recipe.words import explain, shown
+from recipekit.recipe.validation_messages import explain, shown
 from recipekit.registry import Entry, find, load, resolve
 
 __all__ = ["Bound", "bind", "check_placeholders", "mixed_up"]
@@ -24,21 +24,31 @@ __all__ = ["Bound", "bind", "check_placeholders", "mixed_up"]
 
 @dataclass(frozen=True)
 class Bound:
-    """What a slot turned out to be: its entry point, its class, and its spec, as far as each could be had."""
+    """What a slot turned out to be: its entry point, its class, and its spec, as far as each could
+    be had.
+    """
 
     entry: Entry | None = None
     type: type[Component] | None = None
     spec: Component | None = None
 
 
-def bind(document: Document, path: KeyPath, kind: str, fields: dict[str, Any], folder: Path, allow_local_code: bool) -> Bound:
+def bind(
+    document: Document,
+    path: KeyPath,
+    kind: str,
+    fields: dict[str, Any],
+    folder: Path,
+    allow_local_code: bool,
+) -> Bound:
     """Resolve, load and validate one component; what is wrong joins the document's findings.
 
     Args:
         document: The recipe.
         path: Where the component stands in it.
         kind: What must stand there.
-        fields: Its keys, `use` among them. Local paths that came by `--set` are made absolute in place.
+        fields: Its keys, `use` among them. Local paths that came by `--set` are made absolute in
+            place.
         folder: The recipe's folder.
         allow_local_code: Whether `use` may name a local file.
     """
@@ -52,49 +62,98 @@ def bind(document: Document, path: KeyPath, kind: str, fields: dict[str, Any], f
         entry = resolve(kind, use, folder=folder, allow_local_code=allow_local_code)
         component = load(entry)
     except ComponentError as error:
-        document.find((*path, "use"), (_elsewhere(kind, use) if error.code == "RK201" else None) or error.message, error.code)
+        document.find(
+            (*path, "use"),
+            (_elsewhere(kind, use) if error.code == "RK201" else None) or error.message,
+            error.code,
+        )
         return Bound(entry)
     return Bound(entry, component, _validate(document, path, component, fields, folder))
 
 
 def _elsewhere(kind: str, use: str) -> str | None:
     """Of what other kind a name is, if any."""
-    others = [other for other in KINDS if other != kind and any(entry.name == use for entry in find(other))]
-    return f"unknown {kind} '{use}': it is the name of a component of another kind ({others[0]})" if others else None
+    others = [
+        other
+        for other in KINDS
+        if other != kind and any(entry.name == use for entry in find(other))
+    ]
+    return (
+        f"unknown {kind} '{use}': it is the name of a component of another kind ({others[0]})"
+        if others
+        else None
+    )
 
 
-def _validate(document: Document, path: KeyPath, component: type[Component], fields: dict[str, Any], folder: Path) -> Component | None:
+def _validate(
+    document: Document,
+    path: KeyPath,
+    component: type[Component],
+    fields: dict[str, Any],
+    folder: Path,
+) -> Component | None:
     written = {key: value for key, value in fields.items() if key != "use"}
     _no_secrets(document, path, component, written)
-    expanded = {key: _expanded(document, (*path, key), value, _open(component, key)) for key, value in written.items()}
+    expanded = {
+        key: _expanded(document, (*path, key), value, _open(component, key))
+        for key, value in written.items()
+    }
     mixed_up(document, path, component, written)
     try:
         spec = component.model_validate(expanded, context={"folder": folder})
-        if any(document.place(known).is_override for known in document.values if known[: len(path)] == path):
+        if any(
+            document.place(known).is_override
+            for known in document.values
+            if known[: len(path)] == path
+        ):
             elsewhere = component.model_validate(expanded, context={"folder": Path.cwd()})
-            _from_here(document, path, fields, spec.model_dump(mode="json"), elsewhere.model_dump(mode="json"))
-            expanded = {key: _expanded(document, (*path, key), fields[key], _open(component, key)) for key in written}
+            _from_here(
+                document,
+                path,
+                fields,
+                spec.model_dump(mode="json"),
+                elsewhere.model_dump(mode="json"),
+            )
+            expanded = {
+                key: _expanded(document, (*path, key), fields[key], _open(component, key))
+                for key in written
+            }
             spec = component.model_validate(expanded, context={"folder": folder})
     except ValidationError as error:
         explain(error, document, component, path, extra=("use",))
         return None
-    except Exception as error:  # a plugin's validator may raise anything; whose fault it is must be plain
-        document.find(path, f"{component.__name__} failed to validate: {type(error).__name__}: {error}", "RK207", at_key=True)
+    except (
+        Exception
+    ) as error:  # a plugin's validator may raise anything; whose fault it is must be plain
+        document.find(
+            path,
+            f"{component.__name__} failed to validate: {type(error).__name__}: {error}",
+            "RK207",
+            at_key=True,
+        )
         return None
     return spec
 
 
-def _no_secrets(document: Document, path: KeyPath, component: type[Component], written: dict[str, Any]) -> None:
+def _no_secrets(
+    document: Document, path: KeyPath, component: type[Component], written: dict[str, Any]
+) -> None:
     """Find credentials that are written out."""
     for key, value in written.items():
-        for place, told in written_secrets(component.model_fields[key], value) if key in component.model_fields else ():
+        for place, told in (
+            written_secrets(component.model_fields[key], value)
+            if key in component.model_fields
+            else ()
+        ):
             document.find((*path, key, *place), told, "RK110")
 
 
 def _from_here(document: Document, path: KeyPath, holder: Any, by_folder: Any, by_cwd: Any) -> None:
-    """Make the local paths that came by `--set` absolute: they start where the command is given, not at the recipe.
+    """Make the local paths that came by `--set` absolute: they start where the command is given,
+    not at the recipe.
 
-    A local path is known by this: it comes out differently when the same spec is validated from another folder.
+    A local path is known by this: it comes out differently when the same spec is validated from
+    another folder.
     """
     for key, value in holder.items() if isinstance(holder, dict) else enumerate(holder):
         if not isinstance(by_folder, dict | list) or type(by_folder) is not type(by_cwd):
@@ -107,14 +166,21 @@ def _from_here(document: Document, path: KeyPath, holder: Any, by_folder: Any, b
 
 
 def mixed_up(document: Document, path: KeyPath, annotation: Any, written: Any) -> None:
-    """Find `true` and `false` where a number belongs: Python takes them for 1 and 0, people do not."""
+    """Find `true` and `false` where a number belongs.
+
+    Python takes them for 1 and 0, people do not.
+    """
     members = list(union_members(annotation))
     if isinstance(written, bool):
         if {int, float}.intersection(members) and bool not in members:
             document.find(path, f"expected a number, found {shown(written)}", "RK105")
     elif isinstance(written, dict):
         for member in members:
-            fields = member.model_fields if isinstance(member, type) and issubclass(member, BaseModel) and member is not Slot else {}
+            fields = (
+                member.model_fields
+                if isinstance(member, type) and issubclass(member, BaseModel) and member is not Slot
+                else {}
+            )
             for key, value in written.items():
                 inner = fields[key].annotation if key in fields else items_of(member)
                 mixed_up(document, (*path, key), inner, value)
@@ -124,7 +190,8 @@ def mixed_up(document: Document, path: KeyPath, annotation: Any, written: Any) -
                 mixed_up(document, (*path, index), items_of(member), value)
 
 
-# ${env:NAME} ---------------------------------------------------------------------------------------------------------
+# ${env:NAME}
+# ---------------------------------------------------------------------------------------------------------
 
 
 def _open(model: type[BaseModel] | None, name: str) -> bool | type[BaseModel]:
@@ -135,20 +202,30 @@ def _open(model: type[BaseModel] | None, name: str) -> bool | type[BaseModel]:
     return not is_identity(field) or model_in(field.annotation) or False
 
 
-def _expanded(document: Document, path: KeyPath, value: Any, allowed: bool | type[BaseModel]) -> Any:
+def _expanded(
+    document: Document, path: KeyPath, value: Any, allowed: bool | type[BaseModel]
+) -> Any:
     """A field's value with its placeholders replaced, where they may stand."""
     if isinstance(value, dict):
         inner = allowed if isinstance(allowed, bool) else None
         return {
-            key: _expanded(document, (*path, key), item, inner if inner is not None else _inner(allowed, key))
+            key: _expanded(
+                document, (*path, key), item, inner if inner is not None else _inner(allowed, key)
+            )
             for key, item in value.items()
         }
     if isinstance(value, list):
-        return [_expanded(document, (*path, index), item, allowed) for index, item in enumerate(value)]
+        return [
+            _expanded(document, (*path, index), item, allowed) for index, item in enumerate(value)
+        ]
     if not has_placeholder(value):
         return value
     if allowed is not True:
-        document.find(path, "${env:NAME} may not stand here: this decides the result, and belongs in the recipe", "RK108")
+        document.find(
+            path,
+            "${env:NAME} may not stand here: this decides the result, and belongs in the recipe",
+            "RK108",
+        )
     elif wrong := malformed(value):
         document.find(path, f"'{wrong}' is no placeholder: write ${{env:NAME}}", "RK108")
     elif missing := [name for name in names(value) if name not in os.environ]:
@@ -160,17 +237,39 @@ def _expanded(document: Document, path: KeyPath, value: Any, allowed: bool | typ
 
 def _inner(allowed: bool | type[BaseModel], key: str) -> bool | type[BaseModel]:
     # A map of models has a name of the user's own before the model's fields.
-    return _open(allowed, key) if not isinstance(allowed, bool) and key in allowed.model_fields else allowed
+    return (
+        _open(allowed, key)
+        if not isinstance(allowed, bool) and key in allowed.model_fields
+        else allowed
+    )
 
 
-def check_placeholders(document: Document, value: Any, path: KeyPath = (), *, components: set[KeyPath], unclear: set[KeyPath]) -> None:
-    """Find placeholders outside components, and in a component's `use`: they may stand in neither. Nothing is said of what is `unclear`."""
+def check_placeholders(
+    document: Document,
+    value: Any,
+    path: KeyPath = (),
+    *,
+    components: set[KeyPath],
+    unclear: set[KeyPath],
+) -> None:
+    """Find placeholders outside components, and in a component's `use`: they may stand in neither.
+
+    Nothing is said of what is `unclear`.
+    """
     if path in unclear:
         return
     if path in components:
         value = {"use": value.get("use")} if isinstance(value, dict) else value
-    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    items = (
+        value.items()
+        if isinstance(value, dict)
+        else enumerate(value)
+        if isinstance(value, list)
+        else ()
+    )
     for key, item in items:
         check_placeholders(document, item, (*path, key), components=components, unclear=unclear)
     if isinstance(value, str) and has_placeholder(value):
-        document.find(path, "${env:NAME} may stand in a component's urls, paths and credentials only", "RK108")
+        document.find(
+            path, "${env:NAME} may stand in a component's urls, paths and credentials only", "RK108"
+        )

@@ -1,6 +1,8 @@
-"""`${env:NAME}`: the only interpolation of a recipe, for what is no part of a result (urls, credentials).
+"""`${env:NAME}`: the only interpolation of a recipe, for what is no part of a result (urls,
+credentials).
 
-A value from the environment lives in the built component alone. Whatever is shown or stored passes through `redact`.
+A value from the environment lives in the built component alone. Whatever is shown or stored passes
+through `redact`.
 """
 
 from __future__ import annotations
@@ -18,8 +20,24 @@ _MEANT = re.compile(r"\$\{\s*env\b[^}]*\}?", re.IGNORECASE)
 _SHORTEST = 4
 """Characters: a shorter value is no secret, and replacing every `80` would spoil every figure."""
 
-_NO_SECRETS = frozenset({"none", "null", "empty", "dummy", "test", "local", "localhost", "token", "key", "true", "false"})
-"""What people set where a server of their own wants some key: replacing these would spoil our own sentences."""
+_NO_SECRETS = frozenset(
+    {
+        "none",
+        "null",
+        "empty",
+        "dummy",
+        "test",
+        "local",
+        "localhost",
+        "token",
+        "key",
+        "true",
+        "false",
+    }
+)
+"""What people set where a server of their own wants some key: replacing these would spoil our own
+sentences.
+"""
 
 _expanded: dict[str, str] = {}
 
@@ -34,8 +52,13 @@ def has_placeholder(value: Any) -> bool:
 
 
 def malformed(text: str) -> str | None:
-    """The first thing in a text that was meant as a placeholder and is none: `${env:}`, `${ENV:X}`."""
-    return next((match[0] for match in _MEANT.finditer(text) if not PLACEHOLDER.fullmatch(match[0])), None)
+    """The first thing in a text that was meant as a placeholder and is none.
+
+    `${env:}`, `${ENV:X}`.
+    """
+    return next(
+        (match[0] for match in _MEANT.finditer(text) if not PLACEHOLDER.fullmatch(match[0])), None
+    )
 
 
 def names(text: str) -> list[str]:
@@ -62,15 +85,21 @@ def _remember(value: str, placeholder: str) -> None:
     if value.lower() in _NO_SECRETS:
         return
     # The forms in which a value can turn up in a log line, a traceback or a url.
-    forms = (value, json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1], repr(value)[1:-1], quote(value, safe=""))
+    forms = (
+        value,
+        json.dumps(value)[1:-1],
+        json.dumps(value, ensure_ascii=False)[1:-1],
+        repr(value)[1:-1],
+        quote(value, safe=""),
+    )
     _expanded.update({form: placeholder for form in forms if len(form) >= _SHORTEST})
 
 
 def redact(text: str) -> str:
     """Replace every value that was taken from the environment in this process by its `${env:NAME}`.
 
-    Values shorter than four characters, and words such as `none` that stand for no key at all, are left: they are no secrets, and occur
-    in figures and sentences.
+    Values shorter than four characters, and words such as `none` that stand for no key at all, are
+    left: they are no secrets, and occur in figures and sentences.
     """
     for value in sorted(_expanded, key=len, reverse=True):
         text = text.replace(value, _expanded[value])

@@ -9,9 +9,9 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from recipekit.recipe.dialect import dump
 from recipekit.recipe.environment import expand, has_placeholder
-from recipekit.recipe.models import Recipe, Slot
+from recipekit.recipe.sections import Recipe, Slot
+from recipekit.recipe.yaml_format import dump
 
 __all__ = ["filled"]
 
@@ -19,13 +19,17 @@ __all__ = ["filled"]
 def filled(recipe: Recipe) -> str:
     """The YAML of a recipe with every default written out, in the order of its sections.
 
-    `${env:NAME}` stays as it is, local paths are absolute, and a section that the recipe lacks is still lacking.
+    `${env:NAME}` stays as it is, local paths are absolute, and a section that the recipe lacks is
+    still lacking.
     """
     return dump(_section(recipe, recipe.origin.folder))
 
 
 def _section(section: BaseModel, folder: Path) -> dict[str, Any]:
-    """A section's keys in order. A whole section, or the encoders, that are not there have no default to write."""
+    """A section's keys in order.
+
+    A whole section, or the encoders, that are not there have no default to write.
+    """
     values = {name: getattr(section, name) for name in type(section).model_fields}
     if isinstance(section, Recipe):
         values = {name: value for name, value in values.items() if value is not None}
@@ -48,11 +52,15 @@ def _component(slot: Slot, folder: Path) -> dict[str, Any]:
     spec = slot.spec
     fields = spec.model_dump(mode="json", by_alias=True, include=set(type(spec).model_fields))
     use = f"{slot.entry.file}:{slot.entry.name}" if slot.entry.file else slot.use
-    return {"use": use, **{name: _written(value, slot.fields.get(name), folder) for name, value in fields.items()}}
+    return {
+        "use": use,
+        **{name: _written(value, slot.fields.get(name), folder) for name, value in fields.items()},
+    }
 
 
 def _written(value: Any, raw: Any, folder: Path) -> Any:
-    """A field's value with the placeholders it was written with; what came from the environment is never written.
+    """A field's value with the placeholders it was written with; what came from the environment is
+    never written.
 
     Args:
         value: The validated value.
@@ -67,6 +75,10 @@ def _written(value: Any, raw: Any, folder: Path) -> Any:
         return [_written(item, written, folder) for item, written in zip(value, raw, strict=True)]
     if isinstance(raw, str) and isinstance(value, str):
         plain = expand(raw)
-        if value != plain and value == os.path.abspath(folder / Path(plain).expanduser()) and not os.path.isabs(os.path.expanduser(plain)):
+        if (
+            value != plain
+            and value == os.path.abspath(folder / Path(plain).expanduser())
+            and not os.path.isabs(os.path.expanduser(plain))
+        ):
             return f"{folder}/{raw}"  # a path that started at the recipe, which must not start at the copy
     return raw

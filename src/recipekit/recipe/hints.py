@@ -8,11 +8,11 @@ from typing import Any, Final, NamedTuple
 
 from pydantic import BaseModel
 
-from recipekit.recipe.models import Slot
-from recipekit.recipe.places import Document, KeyPath, at
+from recipekit.recipe.positions import Document, KeyPath, at
+from recipekit.recipe.sections import Slot
 from recipekit.recipe.slots import field_at, is_map, kind_at, model_at, model_in, slot_kind
 from recipekit.registry import find
-from recipekit.spelling import near
+from recipekit.suggestions import did_you_mean
 
 __all__ = ["Nameless", "instead", "nameless", "use_by_another_word"]
 
@@ -30,7 +30,9 @@ class Nameless(NamedTuple):
     advice: str
 
 
-def nameless(document: Document, model: type[BaseModel], path: KeyPath, where: KeyPath) -> Nameless | None:
+def nameless(
+    document: Document, model: type[BaseModel], path: KeyPath, where: KeyPath
+) -> Nameless | None:
     """The map without names on the way to an error, if there is one.
 
     Args:
@@ -49,11 +51,20 @@ def nameless(document: Document, model: type[BaseModel], path: KeyPath, where: K
             found, holder = value.get(key), _holders(item)[0] if item is not Slot else ""
             kind = kind_at(item, (holder,)) if holder else slot_kind(field)
             if isinstance(found, str) and (key == "use" or key == holder or found in _names(kind)):
-                meant = f"use: {_written(found)}" if item is Slot else f"{holder}: {{use: {_written(found)}}}"
-                return Nameless((*where[:depth], key), f"{_below_a_name(where[depth - 1], meant)}{_misspelt(kind, found)}")
+                meant = (
+                    f"use: {_written(found)}"
+                    if item is Slot
+                    else f"{holder}: {{use: {_written(found)}}}"
+                )
+                return Nameless(
+                    (*where[:depth], key),
+                    f"{_below_a_name(where[depth - 1], meant)}{_misspelt(kind, found)}",
+                )
             # A map below it may be what has this name, if it looks like an item.
             if item is not Slot and isinstance(found, dict) and isinstance(found.get("use"), str):
-                return Nameless((*where[:depth], key), _below_a_name(where[depth - 1], f"{key}: ..."))
+                return Nameless(
+                    (*where[:depth], key), _below_a_name(where[depth - 1], f"{key}: ...")
+                )
     return None
 
 
@@ -72,11 +83,13 @@ def _below_a_name(key: str | int, item: str) -> str:
 
 
 def _misspelt(kind: str | None, text: str) -> str:
-    meant = "" if text in _names(kind) else near(text, _names(kind))
+    meant = "" if text in _names(kind) else did_you_mean(text, _names(kind))
     return f".{meant}" if meant else ""
 
 
-def instead(value: Any, model: type[BaseModel], path: KeyPath, expected: str | None, kind: str) -> str:
+def instead(
+    value: Any, model: type[BaseModel], path: KeyPath, expected: str | None, kind: str
+) -> str:
     """What to write for a value of a wrong type; nothing where that is not to be guessed.
 
     Args:
@@ -91,14 +104,24 @@ def instead(value: Any, model: type[BaseModel], path: KeyPath, expected: str | N
     if isinstance(value, str) and (section := model_at(model, path)):
         around = [key for key in _holders(section) if value in _names(kind_at(section, (key,)))]
         return f": write {{{around[0]}: {{use: {value}}}}}" if around else ""
-    if isinstance(value, list) and (field := field_at(model, path)) and is_map(field.annotation) and (item := model_in(field.annotation)):
+    if (
+        isinstance(value, list)
+        and (field := field_at(model, path))
+        and is_map(field.annotation)
+        and (item := model_in(field.annotation))
+    ):
         holders = ["use"] if item is Slot else _holders(item)
         return f": give each a name of your own, {{{path[-1]}: {{NAME: {{{f'{holders[0]}: ' if holders else ''}...}}}}}}"
     if isinstance(value, bool):
         return ""
     if kind == "string_type" and isinstance(value, int | float):
         return ": quote it"
-    if expected == "a list" and isinstance(value, str | int | float) and value != "" and len(str(value)) <= LONG:
+    if (
+        expected == "a list"
+        and isinstance(value, str | int | float)
+        and value != ""
+        and len(str(value)) <= LONG
+    ):
         return f": write [{_written(value) if isinstance(value, str) else value}]"
     return ""
 
@@ -110,7 +133,7 @@ def _component_meant(kind: str, text: str) -> str:
         return ""
     if text in names or ".py:" in text:
         return f": write {{use: {_written(text)}}}"
-    if meant := near(text, names):
+    if meant := did_you_mean(text, names):
         return f": write {{use: ...}}.{meant}"
     if kind == "encoder":  # who writes a text for an encoder means its model
         return f": write {{use: bi_encoder, model: {_written(text)}}}"
@@ -118,7 +141,9 @@ def _component_meant(kind: str, text: str) -> str:
 
 
 def use_by_another_word(model: type[BaseModel], path: KeyPath, written: Any) -> str | None:
-    """What to write where `use` is missing from what stands at a path, and another key names a component; None where none does."""
+    """What to write where `use` is missing from what stands at a path, and another key names a
+    component; None where none does.
+    """
     names = _names(kind_at(model, path))
     for key, value in written.items() if isinstance(written, dict) else ():
         if key in USE_WORDS and isinstance(value, str) and value in names:
@@ -133,4 +158,8 @@ def _names(kind: str | None) -> list[str]:
 
 def _written(text: str) -> str:
     """A text as it can stand inside { } and [ ]."""
-    return text if re.fullmatch(r"[\w./:@+-]*[\w./@+-]", text) else json.dumps(text, ensure_ascii=False)
+    return (
+        text
+        if re.fullmatch(r"[\w./:@+-]*[\w./@+-]", text)
+        else json.dumps(text, ensure_ascii=False)
+    )

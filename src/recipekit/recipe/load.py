@@ -1,7 +1,9 @@
-"""Loading a recipe: file and overrides in, a `Recipe` with every component validated out, or every problem at once.
+"""Loading a recipe: file and overrides in, a `Recipe` with every component validated out, or every
+problem at once.
 
-It goes in two phases. The recipe is validated with its components as `{use, ...}`; each component that it names is validated
-alone, by its own class. So a plugin that no recipe names costs nothing, and its mistakes are nobody else's.
+It goes in two phases. The recipe is validated with its components as `{use, ...}`; each component
+that it names is validated alone, by its own class. So a plugin that no recipe names costs nothing,
+and its mistakes are nobody else's.
 """
 
 from __future__ import annotations
@@ -15,26 +17,29 @@ from pydantic import ValidationError
 
 from recipekit.recipe.checks import check
 from recipekit.recipe.components import Bound, bind, check_placeholders, mixed_up
-from recipekit.recipe.models import Origin, Recipe
 from recipekit.recipe.overrides import apply_overrides
-from recipekit.recipe.places import Document, KeyPath, dotted, refuse
+from recipekit.recipe.positions import Document, KeyPath, dotted, refuse
 from recipekit.recipe.read import read_file, read_text
+from recipekit.recipe.sections import Recipe, RecipeOrigin
 from recipekit.recipe.shipped import locate
 from recipekit.recipe.slots import misshapen, sections, slots, union_members
-from recipekit.recipe.words import explain, shown
+from recipekit.recipe.validation_messages import explain, shown
 
 __all__ = ["load_recipe", "where"]
 
 
-def load_recipe(source: str | Path, overrides: Sequence[str] = (), *, allow_local_code: bool = False) -> Recipe:
+def load_recipe(
+    source: str | Path, overrides: Sequence[str] = (), *, allow_local_code: bool = False
+) -> Recipe:
     """Load and validate a recipe.
 
     Nothing of it is built, no data is read, and no network is asked.
 
     Args:
         source: A recipe file, or the name of a shipped recipe.
-        overrides: `PATH=VALUE` each, as `--set` takes them: `train.batch_size=32`. Values are written as in a recipe; a
-            relative path starts at the current folder, while those in the file start at the file's folder.
+        overrides: `PATH=VALUE` each, as `--set` takes them: `train.batch_size=32`. Values are
+            written as in a recipe; a relative path starts at the current folder, while those in the
+            file start at the file's folder.
         allow_local_code: Let `use` name a class in a local file, which will be imported.
 
     Raises:
@@ -47,14 +52,21 @@ def load_recipe(source: str | Path, overrides: Sequence[str] = (), *, allow_loca
     recipe = _validate(document, folder, allow_local_code)
     if recipe is None or document.findings:
         raise refuse(document.findings)
-    recipe._origin = Origin(path.absolute(), folder, document.text, tuple(overrides), allow_local_code)
+    recipe._origin = RecipeOrigin(
+        path.absolute(), folder, document.text, tuple(overrides), allow_local_code
+    )
     return recipe
 
 
 def where(recipe: Recipe, path: KeyPath) -> str:
-    """Where a part of a loaded recipe stands, and its key path: `recipe.yaml:6:5: collect.sources.own`."""
+    """Where a part of a loaded recipe stands, and its key path.
+
+    `recipe.yaml:6:5: collect.sources.own`.
+    """
     origin = recipe.origin
-    name = os.path.relpath(origin.path) if origin.path.is_relative_to(Path.cwd()) else str(origin.path)
+    name = (
+        os.path.relpath(origin.path) if origin.path.is_relative_to(Path.cwd()) else str(origin.path)
+    )
     document = read_text(origin.text, name)
     apply_overrides(document, origin.overrides)
     return f"{document.place(path).text}: {dotted(path)}"
@@ -80,28 +92,50 @@ def _validate(document: Document, folder: Path, allow_local_code: bool) -> Recip
 
 
 def _from_here(document: Document) -> None:
-    """Make the sections' own local paths that came by `--set` absolute: they start where the command is given, not at the recipe."""
+    """Make the sections' own local paths that came by `--set` absolute: they start where the
+    command is given, not at the recipe.
+    """
     for path, model, section in sections(Recipe, document.value):
         for name, field in model.model_fields.items():
             written = section.get(name) if isinstance(section, dict) else None
-            if isinstance(written, str) and Path in union_members(field.annotation) and document.place((*path, name)).is_override:
+            if (
+                isinstance(written, str)
+                and Path in union_members(field.annotation)
+                and document.place((*path, name)).is_override
+            ):
                 section[name] = os.path.abspath(Path(written).expanduser())
 
 
-def _bind_written(document: Document, folder: Path, allow_local_code: bool, unclear: set[KeyPath]) -> dict[KeyPath, Bound]:
-    """The second phase, over the components as they are written; it goes first, since it needs no well-formed recipe."""
+def _bind_written(
+    document: Document, folder: Path, allow_local_code: bool, unclear: set[KeyPath]
+) -> dict[KeyPath, Bound]:
+    """The second phase, over the components as they are written; it goes first, since it needs no
+    well-formed recipe.
+    """
     written: list[tuple[KeyPath, str, Any]] = list(slots(Recipe, document.value))
-    check_placeholders(document, document.value, components={path for path, _, _ in written}, unclear=unclear)
+    check_placeholders(
+        document, document.value, components={path for path, _, _ in written}, unclear=unclear
+    )
     return {
-        path: bind(document, path, kind, fields, folder, allow_local_code) for path, kind, fields in written if isinstance(fields, dict)
+        path: bind(document, path, kind, fields, folder, allow_local_code)
+        for path, kind, fields in written
+        if isinstance(fields, dict)
     }
 
 
-def _attach(document: Document, recipe: Recipe, bound: dict[KeyPath, Bound], folder: Path, allow_local_code: bool) -> None:
+def _attach(
+    document: Document,
+    recipe: Recipe,
+    bound: dict[KeyPath, Bound],
+    folder: Path,
+    allow_local_code: bool,
+) -> None:
     """Give every slot what it turned out to be, those that stand there by default included."""
     for path, kind, slot in slots(Recipe, recipe):
         if path not in bound:
-            bound[path] = bind(document, path, kind, {"use": slot.use, **slot.fields}, folder, allow_local_code)
+            bound[path] = bind(
+                document, path, kind, {"use": slot.use, **slot.fields}, folder, allow_local_code
+            )
         found = bound[path]
         if found.entry is not None and found.spec is not None:
             slot.bind(found.entry, found.spec)

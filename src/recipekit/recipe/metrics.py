@@ -7,7 +7,7 @@ from typing import Annotated, Final
 
 from pydantic import AfterValidator
 
-from recipekit.spelling import near
+from recipekit.suggestions import did_you_mean
 
 __all__ = ["METRICS", "MetricName", "metric_name", "parse_metric"]
 
@@ -21,8 +21,8 @@ def parse_metric(name: str) -> tuple[str, int]:
     """A metric name's two parts: `ndcg@10` is ("ndcg", 10).
 
     Raises:
-        ValueError: It is no metric, or has no cut-off of 1 or more. Rankings are cut at the largest cut-off that is asked
-            for, so that a metric without one would have no fixed meaning.
+        ValueError: It is no metric, or has no cut-off of 1 or more. Rankings are cut at the largest
+            cut-off that is asked for, so that a metric without one would have no fixed meaning.
     """
     match = _NAME.fullmatch(name)
     if match and match[1] in METRICS:
@@ -34,8 +34,10 @@ def _suggestion(name: str) -> str:
     """What was meant: the nearest metric, with the cut-off that stands in `name`, or 10."""
     parts = re.fullmatch(r"([A-Za-z]*)[^A-Za-z0-9]*0*(\d*)", name.strip())
     if parts and parts[1]:
-        word = {"p": "precision", "r": "recall", "rr": "mrr", "ap": "map"}.get(parts[1].lower(), parts[1].lower())
-        found = near(word, METRICS)
+        word = {"p": "precision", "r": "recall", "rr": "mrr", "ap": "map"}.get(
+            parts[1].lower(), parts[1].lower()
+        )
+        found = did_you_mean(word, METRICS)
         if found:
             return f"{found[:-2]}@{parts[2] or 10}'?"
     return f" A metric is one of {', '.join(f'{metric}@K' for metric in METRICS)}, with K from 1."

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from recipekit.errors import RecipeError
-from recipekit.recipe.places import Document, Finding, KeyPath, Place
+from recipekit.recipe.positions import Document, Finding, KeyPath, SourceLocation
 from recipekit.recipe.read import read_text
 
 __all__ = ["apply_overrides"]
@@ -15,13 +15,14 @@ __all__ = ["apply_overrides"]
 def apply_overrides(document: Document, overrides: Sequence[str]) -> None:
     """Apply overrides in their order to a document; what is wrong with them joins its findings.
 
-    A path goes through maps by key and through lists by number. Keys and sections that are not there are added; whether
-    they may be there is for the validation to say, which will then name the flag.
+    A path goes through maps by key and through lists by number. Keys and sections that are not
+    there are added; whether they may be there is for the validation to say, which will then name
+    the flag.
     """
     if not isinstance(document.value, dict):
         return
     for index, override in enumerate(overrides):
-        place = Place.in_override(override, index)
+        place = SourceLocation.in_override(override, index)
         try:
             path, value = _parse(override)
             _put(document, path, value, place)
@@ -43,9 +44,13 @@ def _parse(override: str) -> tuple[KeyPath, Any]:
     if not all(path):
         raise _OverrideError((), "the path before '=' has an empty part")
     if not text.strip():
-        raise _OverrideError(path, "nothing stands behind '=': write null for no value, '' for an empty text")
+        raise _OverrideError(
+            path, "nothing stands behind '=': write null for no value, '' for an empty text"
+        )
     if text.lstrip().startswith("#"):
-        raise _OverrideError(path, "nothing stands behind '=' but a comment: quote a text that begins with '#'")
+        raise _OverrideError(
+            path, "nothing stands behind '=' but a comment: quote a text that begins with '#'"
+        )
     try:
         read = read_text(text, "")
     except RecipeError as error:
@@ -55,7 +60,7 @@ def _parse(override: str) -> tuple[KeyPath, Any]:
     return path, read.value
 
 
-def _put(document: Document, path: KeyPath, value: Any, place: Place) -> None:
+def _put(document: Document, path: KeyPath, value: Any, place: SourceLocation) -> None:
     """Set one value, making the maps on the way; everything that is new stands at `place`."""
     holder = document.value
     for depth, part in enumerate(path):
@@ -83,7 +88,10 @@ def _index(holder: list[Any], part: str | int, path: KeyPath) -> int:
     if not (isinstance(part, str) and part.isdecimal() and int(part) < len(holder)):
         last = len(holder) - 1
         raise _OverrideError(
-            path, f"is a list, whose items are 0 to {last}: it has no '{part}'" if last else "is a list, whose one item is 0"
+            path,
+            f"is a list, whose items are 0 to {last}: it has no '{part}'"
+            if last
+            else "is a list, whose one item is 0",
         )
     return int(part)
 

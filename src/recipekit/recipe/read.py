@@ -1,8 +1,10 @@
-"""Reading a recipe's YAML with the position of every key and value, and refusing on purpose what YAML lets pass.
+"""Reading a recipe's YAML with the position of every key and value, and refusing on purpose what
+YAML lets pass.
 
-Refused, each with a message of its own: duplicate keys, keys with nothing behind them, keys that are no text, tabs as
-indentation, merge-conflict markers, anchors, aliases and tags (a recipe says everything where it stands, so no alias can
-explode), several documents, deep nesting, bytes that are no UTF-8, and files that are no recipe by their size.
+Refused, each with a message of its own: duplicate keys, keys with nothing behind them, keys that
+are no text, tabs as indentation, merge-conflict markers, anchors, aliases and tags (a recipe says
+everything where it stands, so no alias can explode), several documents, deep nesting, bytes that
+are no UTF-8, and files that are no recipe by their size.
 """
 
 from __future__ import annotations
@@ -14,8 +16,8 @@ from typing import Any, Final
 
 import yaml
 
-from recipekit.recipe.dialect import plain_scalar
-from recipekit.recipe.places import Document, Finding, KeyPath, Place, refuse
+from recipekit.recipe.positions import Document, Finding, KeyPath, SourceLocation, refuse
+from recipekit.recipe.yaml_format import plain_scalar
 
 __all__ = ["MAX_BYTES", "read_file", "read_text"]
 
@@ -34,7 +36,9 @@ def read_file(path: Path, name: str) -> Document:
     """
 
     def unreadable(message: str, line: int | None = None, column: int = 1) -> Exception:
-        place = Place.in_file(name, line, column) if line else Place((0, 0, 0), name)
+        place = (
+            SourceLocation.in_file(name, line, column) if line else SourceLocation((0, 0, 0), name)
+        )
         return refuse([Finding(place, (), message, "RK101")])
 
     try:
@@ -45,7 +49,9 @@ def read_file(path: Path, name: str) -> Document:
     except OSError as error:
         raise unreadable(f"cannot be read: {error.strerror}") from error
     if len(data) > MAX_BYTES:
-        raise unreadable("is larger than 1 MiB: this is no recipe (data belongs in files that a source names)")
+        raise unreadable(
+            "is larger than 1 MiB: this is no recipe (data belongs in files that a source names)"
+        )
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -57,14 +63,20 @@ def read_file(path: Path, name: str) -> Document:
 
 
 def read_text(text: str, name: str) -> Document:
-    """Read a recipe's text. What is wrong but leaves something to validate stands in the document's `findings`.
+    """Read a recipe's text. What is wrong but leaves something to validate stands in the document's
+    `findings`.
 
     Raises:
         RecipeError: It is no YAML.
     """
     document = Document(name, text)
     fatal = [
-        Finding(Place.in_file(name, _line_of(text, match.start()), 1), (), "a merge-conflict marker: resolve the conflict first", "RK102")
+        Finding(
+            SourceLocation.in_file(name, _line_of(text, match.start()), 1),
+            (),
+            "a merge-conflict marker: resolve the conflict first",
+            "RK102",
+        )
         for match in _CONFLICT.finditer(text)
         if match[1][0] in "<>"
     ]
@@ -78,7 +90,12 @@ def read_text(text: str, name: str) -> Document:
         tab = next((tab for tab in _tabs(text) if tab[0] <= line + 1), None)
         if tab:
             line, column, message = tab
-        raise refuse([*document.findings, Finding(Place.in_file(name, line, column), (), message, "RK102")]) from error
+        raise refuse(
+            [
+                *document.findings,
+                Finding(SourceLocation.in_file(name, line, column), (), message, "RK102"),
+            ]
+        ) from error
     return document
 
 
@@ -89,7 +106,10 @@ def _line_of(text: str, offset: int) -> int:
 def _tabs(text: str) -> list[tuple[int, int, str]]:
     """Lines that are indented with a tab, as (line, column, message)."""
     message = "a tab as indentation: YAML takes spaces only"
-    return [(_line_of(text, match.start()), match[0].index("\t") + 1, message) for match in _TAB.finditer(text)]
+    return [
+        (_line_of(text, match.start()), match[0].index("\t") + 1, message)
+        for match in _TAB.finditer(text)
+    ]
 
 
 class _Builder:
@@ -111,8 +131,10 @@ class _Builder:
         if not isinstance(event, yaml.StreamEndEvent):
             self._find(event, (), "a second document begins here: a recipe is one document")
 
-    def _place(self, event: Any) -> Place:
-        return Place.in_file(self.document.name, event.start_mark.line + 1, event.start_mark.column + 1)
+    def _place(self, event: Any) -> SourceLocation:
+        return SourceLocation.in_file(
+            self.document.name, event.start_mark.line + 1, event.start_mark.column + 1
+        )
 
     def _find(self, event: Any, path: KeyPath, message: str) -> None:
         self.document.add(Finding(self._place(event), path, message, "RK102"))
@@ -120,15 +142,27 @@ class _Builder:
     def _node(self, event: Any, path: KeyPath) -> Any:
         self.document.values[path] = self._place(event)
         if len(path) > MAX_DEPTH:
-            raise yaml.MarkedYAMLError(problem=f"nested more than {MAX_DEPTH} deep", problem_mark=event.start_mark)
+            raise yaml.MarkedYAMLError(
+                problem=f"nested more than {MAX_DEPTH} deep", problem_mark=event.start_mark
+            )
         if isinstance(event, yaml.AliasEvent):
-            self._find(event, path, f"an alias (*{event.anchor}): recipes have no anchors and aliases, write the value out")
+            self._find(
+                event,
+                path,
+                f"an alias (*{event.anchor}): recipes have no anchors and aliases, write the value out",
+            )
             return None
         if event.anchor is not None:
-            self._find(event, path, f"an anchor (&{event.anchor}): recipes have no anchors and aliases, write the value out")
+            self._find(
+                event,
+                path,
+                f"an anchor (&{event.anchor}): recipes have no anchors and aliases, write the value out",
+            )
         if event.tag is not None:
             tag = event.tag.replace("tag:yaml.org,2002:", "!!")
-            self._find(event, path, f"a tag ({tag}): recipes have none; quote a text that begins with '!'")
+            self._find(
+                event, path, f"a tag ({tag}): recipes have none; quote a text that begins with '!'"
+            )
         if isinstance(event, yaml.MappingStartEvent):
             return self._map(path)
         if isinstance(event, yaml.SequenceStartEvent):
@@ -138,11 +172,20 @@ class _Builder:
     def _scalar(self, event: Any, path: KeyPath) -> Any:
         if event.style is not None:
             if _UNWRITABLE.search(event.value):
-                self._find(event, path, "an escape for a character that no file can hold (NUL, or half of a surrogate pair)")
+                self._find(
+                    event,
+                    path,
+                    "an escape for a character that no file can hold (NUL, or half of a surrogate pair)",
+                )
             return event.value
         if event.value == "" and event.tag is None and event.anchor is None:
             # Nothing has no place of its own: point at the key.
-            self.document.find(path, "nothing stands here: give it a value, or take the key out", "RK102", at_key=True)
+            self.document.find(
+                path,
+                "nothing stands here: give it a value, or take the key out",
+                "RK102",
+                at_key=True,
+            )
             return None
         try:
             return plain_scalar(event.value)
@@ -163,7 +206,9 @@ class _Builder:
             if key is None or key in items:
                 if key is not None:
                     line = self.document.keys[(*path, key)].order[1]
-                    self._find(event, (*path, key), f"duplicate key: it stands in line {line} already")
+                    self._find(
+                        event, (*path, key), f"duplicate key: it stands in line {line} already"
+                    )
                 self._skip()
                 continue
             self.document.keys[(*path, key)] = self._place(event)
@@ -171,7 +216,10 @@ class _Builder:
         return items
 
     def _key(self, event: Any, path: KeyPath) -> str | None:
-        """A key's text, or None where it is no text. A whole number stands for itself: grades are keys."""
+        """A key's text, or None where it is no text.
+
+        A whole number stands for itself: grades are keys.
+        """
         if not isinstance(event, yaml.ScalarEvent):
             self._find(event, path, "a key that is no text: keys are words")
             self._skip(event)
@@ -179,7 +227,11 @@ class _Builder:
         if event.anchor is not None or event.tag is not None:
             self._find(event, path, "an anchor or a tag on a key: recipes have none")
         if event.style is None and not _is_text(event.value):
-            self._find(event, path, f"key {event.value or '(nothing)'} is no text: quote it, or choose a word")
+            self._find(
+                event,
+                path,
+                f"key {event.value or '(nothing)'} is no text: quote it, or choose a word",
+            )
             return None
         return str(event.value)
 
@@ -188,7 +240,9 @@ class _Builder:
         depth = 0
         while True:
             event = event or next(self.events)
-            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(
+                event, yaml.CollectionEndEvent
+            )
             if depth == 0:
                 return
             event = None
@@ -218,10 +272,19 @@ def _explain(error: yaml.YAMLError, text: str) -> tuple[int, int, str]:
     if (error.context or "").startswith("while parsing a flow"):
         line = text.splitlines()[mark.line] if mark and mark.line < len(text.splitlines()) else ""
         hint = ' (inside { } and [ ], quote "${env:NAME}")' if "${" in line else ""
-        return *_position(mark), f"a ',' or the closing bracket of line {_position(error.context_mark)[0]} is missing before this{hint}"
+        return (
+            *_position(mark),
+            f"a ',' or the closing bracket of line {_position(error.context_mark)[0]} is missing before this{hint}",
+        )
     if "could not find expected ':'" in problem:  # noticed lines later
-        return *_position(error.context_mark or mark), "a key without its ':' and a space behind that"
-    if "expected <block end>" in problem and mark and text.splitlines()[mark.line][: mark.column].strip():
+        return *_position(
+            error.context_mark or mark
+        ), "a key without its ':' and a space behind that"
+    if (
+        "expected <block end>" in problem
+        and mark
+        and text.splitlines()[mark.line][: mark.column].strip()
+    ):
         closing = re.search(r"but found '([}\]])'", problem)
         return *_position(mark), (
             f"this '{closing[1]}' closes nothing"

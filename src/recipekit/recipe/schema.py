@@ -1,4 +1,6 @@
-"""The JSON Schema of recipes, with which an editor completes keys, shows what they mean, and marks what is wrong."""
+"""The JSON Schema of recipes, with which an editor completes keys, shows what they mean, and marks
+what is wrong.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,7 @@ from pydantic.errors import PydanticInvalidForJsonSchema, PydanticUserError
 
 from recipekit.component import KINDS, Component, is_identity
 from recipekit.errors import ComponentError
-from recipekit.recipe.models import Recipe, Slot
+from recipekit.recipe.sections import Recipe, Slot
 from recipekit.recipe.slots import is_map, model_in, slot_kind
 from recipekit.registry import find, load
 
@@ -29,8 +31,8 @@ def recipe_schema(distributions: Collection[str] | None = None) -> dict[str, Any
     """The JSON Schema (draft 2020-12) of recipes.
 
     Args:
-        distributions: Whose components it knows; by default those of everything installed. Components that cannot be
-            imported are left out.
+        distributions: Whose components it knows; by default those of everything installed.
+            Components that cannot be imported are left out.
     """
     schema = Recipe.model_json_schema()
     definitions: dict[str, Any] = schema.pop("$defs")
@@ -39,17 +41,26 @@ def recipe_schema(distributions: Collection[str] | None = None) -> dict[str, Any
         _point_at_components(definitions.get(model.__name__, schema), model)
     for kind in KINDS:
         definitions.update(_kind(kind, distributions))
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "$defs": definitions}
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        **schema,
+        "$defs": definitions,
+    }
 
 
 def section_schema(model: type[BaseModel]) -> dict[str, Any]:
-    """The JSON Schema of one section's keys, in which a component is an object whose kind stands in `component`."""
+    """The JSON Schema of one section's keys, in which a component is an object whose kind stands in
+    `component`.
+    """
     schema = model.model_json_schema()
     definitions: dict[str, Any] = schema.get("$defs", {})
     definitions.pop("Slot", None)
     for section in _models(model):
         _point_at_components(definitions.get(section.__name__, schema), section)
-    return {**schema, "$defs": {**definitions, **{kind: {"type": "object", "component": kind} for kind in KINDS}}}
+    return {
+        **schema,
+        "$defs": {**definitions, **{kind: {"type": "object", "component": kind} for kind in KINDS}},
+    }
 
 
 def _models(model: type[BaseModel]) -> Iterator[type[BaseModel]]:
@@ -67,8 +78,14 @@ def _point_at_components(schema: dict[str, Any], model: type[BaseModel]) -> None
         if kind := slot_kind(field):
             written = schema["properties"][name]
             schema["properties"][name] = _replace_slot(written, {"$ref": f"#/$defs/{kind}"})
-            if is_map(field.annotation) and not field.is_required() and (default := field.get_default(call_default_factory=True)):
-                schema["properties"][name]["default"] = {key: {"use": slot.use, **slot.fields} for key, slot in default.items()}
+            if (
+                is_map(field.annotation)
+                and not field.is_required()
+                and (default := field.get_default(call_default_factory=True))
+            ):
+                schema["properties"][name]["default"] = {
+                    key: {"use": slot.use, **slot.fields} for key, slot in default.items()
+                }
 
 
 def _replace_slot(schema: Any, component: dict[str, Any]) -> Any:
@@ -78,12 +95,18 @@ def _replace_slot(schema: Any, component: dict[str, Any]) -> Any:
         if "patternProperties" in schema:
             schema = {**schema, "additionalProperties": False}
         return {name: _replace_slot(part, component) for name, part in schema.items()}
-    return [_replace_slot(part, component) for part in schema] if isinstance(schema, list) else schema
+    return (
+        [_replace_slot(part, component) for part in schema] if isinstance(schema, list) else schema
+    )
 
 
 def _kind(kind: str, distributions: Collection[str] | None) -> dict[str, Any]:
     """Definitions of a kind: the choice by `use`, and each component."""
-    entries = [entry for entry in find(kind) if distributions is None or entry.distribution in distributions]
+    entries = [
+        entry
+        for entry in find(kind)
+        if distributions is None or entry.distribution in distributions
+    ]
     claims = Counter(entry.name for entry in entries)
     definitions: dict[str, Any] = {}
     names: list[dict[str, Any]] = []
@@ -94,13 +117,22 @@ def _kind(kind: str, distributions: Collection[str] | None) -> dict[str, Any]:
         except ComponentError:
             continue  # `recipekit components` tells why
         uses = [entry.use] if claims[entry.name] > 1 else [entry.name, entry.use]
-        label = f"{kind}.{entry.name}" if claims[entry.name] == 1 else f"{kind}.{entry.distribution}.{entry.name}"
+        label = (
+            f"{kind}.{entry.name}"
+            if claims[entry.name] == 1
+            else f"{kind}.{entry.distribution}.{entry.name}"
+        )
         definitions.update(_component(component, label, uses))
         names += [{"const": use, "description": _summary(component)} for use in uses]
         condition = {"properties": {"use": {"enum": uses}}, "required": ["use"]}
         choices.append({"if": condition, "then": {"$ref": f"#/$defs/{label}"}})
     use = {"description": f"Which {kind} this is.", "anyOf": [*names, _LOCAL_CODE]}
-    chosen = {"type": "object", "description": KINDS[kind].__doc__, "properties": {"use": use}, "required": ["use"]}
+    chosen = {
+        "type": "object",
+        "description": KINDS[kind].__doc__,
+        "properties": {"use": use},
+        "required": ["use"],
+    }
     return {kind: {**chosen, **({"allOf": choices} if choices else {})}, **definitions}
 
 
@@ -113,13 +145,23 @@ def _component(component: type[Component], label: str, uses: list[str]) -> dict[
     schema = component_schema(component, f"#/$defs/{label}.{{model}}")
     inner = {f"{label}.{name}": definition for name, definition in schema.pop("$defs", {}).items()}
     properties = {"use": {"enum": uses}, **schema.get("properties", {})}
-    return {label: {**schema, "properties": properties, "required": ["use", *schema.get("required", [])]}, **inner}
+    return {
+        label: {
+            **schema,
+            "properties": properties,
+            "required": ["use", *schema.get("required", [])],
+        },
+        **inner,
+    }
 
 
-def component_schema(component: type[Component], ref_template: str = "#/$defs/{model}") -> dict[str, Any]:
+def component_schema(
+    component: type[Component], ref_template: str = "#/$defs/{model}"
+) -> dict[str, Any]:
     """The JSON Schema of one component's keys, `use` not among them.
 
-    A component that has a type without a JSON Schema gets one that takes any keys: it can still be used.
+    A component that has a type without a JSON Schema gets one that takes any keys: it can still be
+    used.
     """
     try:
         schema = component.model_json_schema(ref_template=ref_template)
@@ -133,7 +175,9 @@ def component_schema(component: type[Component], ref_template: str = "#/$defs/{m
 
 def _or_placeholder(schema: dict[str, Any]) -> dict[str, Any]:
     """A field in which `${env:NAME}` may stand takes that text beside what it takes anyway."""
-    about: dict[str, Any] = {name: schema[name] for name in ("title", "description", "default") if name in schema}
+    about: dict[str, Any] = {
+        name: schema[name] for name in ("title", "description", "default") if name in schema
+    }
     kinds = {name: part for name, part in schema.items() if name not in about}
     if kinds == {"type": "string"}:
         return schema

@@ -9,7 +9,7 @@ from pydantic.fields import FieldInfo
 
 from recipekit.component import is_headers, is_secret, is_url
 from recipekit.recipe.environment import has_placeholder
-from recipekit.recipe.places import KeyPath
+from recipekit.recipe.positions import KeyPath
 
 __all__ = ["written_secrets"]
 
@@ -18,7 +18,9 @@ CREDENTIALS: Final = ("auth", "key", "token", "secret", "password", "credential"
 
 
 def written_secrets(field: FieldInfo, value: Any) -> Iterator[tuple[KeyPath, str]]:
-    """The credentials in a field's value as it stands in the recipe: where in it, and what to do instead."""
+    """The credentials in a field's value as it stands in the recipe: where in it, and what to do
+    instead.
+    """
     if is_secret(field) and _is_written(value):
         yield (), "a secret does not belong in a recipe: write ${env:NAME}, and set that variable"
     if is_url(field):
@@ -29,7 +31,10 @@ def written_secrets(field: FieldInfo, value: Any) -> Iterator[tuple[KeyPath, str
     if is_headers(field) and isinstance(value, dict):
         for name, text in value.items():
             if _is_written(text) and any(part in name.lower() for part in CREDENTIALS):
-                yield (name,), "a header of this name holds a credential, which does not belong in a recipe: write ${env:NAME}"
+                yield (
+                    (name,),
+                    "a header of this name holds a credential, which does not belong in a recipe: write ${env:NAME}",
+                )
 
 
 def _is_written(value: Any) -> bool:

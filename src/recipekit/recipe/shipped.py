@@ -5,14 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 from recipekit.errors import RecipeError
-from recipekit.recipe.places import Finding, Place, refuse
-from recipekit.spelling import near
+from recipekit.recipe.positions import Finding, SourceLocation, refuse
+from recipekit.suggestions import did_you_mean
 
 __all__ = ["locate", "shipped"]
 
 
 def shipped() -> dict[str, Path]:
-    """The recipes that come with recipekit, by name: from the wheel, or from the checkout it is installed from."""
+    """The recipes that come with recipekit, by name: from the wheel, or from the checkout it is
+    installed from.
+    """
     package = Path(__file__).resolve().parents[1]
     folder = package / "recipes"
     if not folder.is_dir() and (package.parents[1] / "pyproject.toml").is_file():
@@ -41,10 +43,17 @@ def _missing(source: str, path: Path, known: dict[str, Path]) -> RecipeError:
         hint = f" There is no folder {folder} either."
     else:
         files = [file.name for file in folder.glob("*.y*ml")]
-        found = near(path.name, files) or near(path.name, [Path(name).stem for name in files]) if files else ""
+        found = (
+            did_you_mean(path.name, files)
+            or did_you_mean(path.name, [Path(name).stem for name in files])
+            if files
+            else ""
+        )
         if found and folder != Path():
             found = found.replace("'", f"'{folder}/", 1)
-        hint = found or near(source, known)
+        hint = found or did_you_mean(source, known)
         if not hint and known and folder == Path():
             hint = f" Shipped recipes: {', '.join(known)}."
-    return refuse([Finding(Place((0, 0, 0), source), (), f"no such recipe file.{hint}", "RK101")])
+    return refuse(
+        [Finding(SourceLocation((0, 0, 0), source), (), f"no such recipe file.{hint}", "RK101")]
+    )

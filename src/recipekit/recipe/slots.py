@@ -1,4 +1,6 @@
-"""Where components stand in a recipe: a walk over the sections' models, the same for written and for validated recipes."""
+"""Where components stand in a recipe: a walk over the sections' models, the same for written and
+for validated recipes.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +12,8 @@ from typing import Annotated, Any, get_args, get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from recipekit.recipe.models import Slot, SlotKind
-from recipekit.recipe.places import KeyPath
+from recipekit.recipe.positions import KeyPath
+from recipekit.recipe.sections import Slot, SlotKind
 
 __all__ = [
     "field_at",
@@ -38,7 +40,9 @@ def slot_kind(field: FieldInfo) -> str | None:
             else:
                 yield from marked(part)
 
-    marks = [mark for mark in field.metadata if isinstance(mark, SlotKind)] or list(marked(field.annotation))
+    marks = [mark for mark in field.metadata if isinstance(mark, SlotKind)] or list(
+        marked(field.annotation)
+    )
     return marks[0].kind if marks else None
 
 
@@ -81,13 +85,17 @@ def model_in(annotation: Any) -> type[BaseModel] | None:
 
 
 def model_at(model: type[BaseModel], path: KeyPath) -> type[BaseModel] | None:
-    """The model whose keys stand at a path below `model`, or None where there is another sort of value."""
+    """The model whose keys stand at a path below `model`, or None where there is another sort of
+    value.
+    """
     here: Any = model
     for part in path:
         plain = _plain(here)
         if (items := items_of(plain)) is not None:
             here = items
-        elif isinstance(plain, type) and issubclass(plain, BaseModel) and part in plain.model_fields:
+        elif (
+            isinstance(plain, type) and issubclass(plain, BaseModel) and part in plain.model_fields
+        ):
             here = plain.model_fields[str(part)].annotation
         else:
             return None
@@ -96,7 +104,10 @@ def model_at(model: type[BaseModel], path: KeyPath) -> type[BaseModel] | None:
 
 
 def field_at(model: type[BaseModel], path: KeyPath) -> FieldInfo | None:
-    """The field whose value stands at a path below `model`; None for an item of a map or list, and where there is none."""
+    """The field whose value stands at a path below `model`.
+
+    None for an item of a map or list, and where there is none.
+    """
     parent = model_at(model, path[:-1]) if path else None
     return parent.model_fields.get(str(path[-1])) if parent else None
 
@@ -109,7 +120,9 @@ def kind_at(model: type[BaseModel], path: KeyPath) -> str | None:
     return slot_kind(field) if field else None
 
 
-def _children(model: type[BaseModel], value: Any, path: KeyPath) -> Iterator[tuple[KeyPath, FieldInfo, Any]]:
+def _children(
+    model: type[BaseModel], value: Any, path: KeyPath
+) -> Iterator[tuple[KeyPath, FieldInfo, Any]]:
     """The fields of a section that are there, with maps by name opened: (path, field, value)."""
     for name, field in model.model_fields.items():
         child = value.get(name) if isinstance(value, Mapping) else getattr(value, name, None)
@@ -121,12 +134,15 @@ def _children(model: type[BaseModel], value: Any, path: KeyPath) -> Iterator[tup
             yield from (((*path, name, key), field, item) for key, item in child.items())
 
 
-def slots(model: type[BaseModel], value: Any, path: KeyPath = ()) -> Iterator[tuple[KeyPath, str, Any]]:
+def slots(
+    model: type[BaseModel], value: Any, path: KeyPath = ()
+) -> Iterator[tuple[KeyPath, str, Any]]:
     """Every component of a recipe, as (path, kind, what stands there), in order.
 
     Args:
         model: The model of `value`: `Recipe`, or a section.
-        value: The recipe, validated or as it was written; where it is malformed, what can be found is.
+        value: The recipe, validated or as it was written; where it is malformed, what can be found
+            is.
         path: Where `value` stands.
     """
     for child_path, field, child in _children(model, value, path):
@@ -139,15 +155,26 @@ def slots(model: type[BaseModel], value: Any, path: KeyPath = ()) -> Iterator[tu
 
 
 def misshapen(model: type[BaseModel], value: Any, path: KeyPath = ()) -> Iterator[KeyPath]:
-    """The maps by name, of components or of sections, of which it is not known what they hold: no maps, or items that are none."""
+    """The maps by name, of components or of sections, of which it is not known what they hold: no
+    maps, or items that are none.
+    """
     for name, field in model.model_fields.items():
-        child, inner = value.get(name) if isinstance(value, Mapping) else None, model_in(field.annotation)
+        child, inner = (
+            value.get(name) if isinstance(value, Mapping) else None,
+            model_in(field.annotation),
+        )
         if child is None or inner is None:
             continue
         items = {(*path, name): child}
         if is_map(field.annotation):
-            items = {(*path, name, key): item for key, item in child.items()} if isinstance(child, Mapping) else items
-            if not isinstance(child, Mapping) or not all(isinstance(item, Mapping) for item in child.values()):
+            items = (
+                {(*path, name, key): item for key, item in child.items()}
+                if isinstance(child, Mapping)
+                else items
+            )
+            if not isinstance(child, Mapping) or not all(
+                isinstance(item, Mapping) for item in child.values()
+            ):
                 yield (*path, name)
                 continue
         if inner is not Slot:
@@ -155,8 +182,12 @@ def misshapen(model: type[BaseModel], value: Any, path: KeyPath = ()) -> Iterato
                 yield from misshapen(inner, item, where)
 
 
-def sections(model: type[BaseModel], value: Any, path: KeyPath = ()) -> Iterator[tuple[KeyPath, type[BaseModel], Any]]:
-    """Every section and nested section that is there, as (path, model, what stands there), the recipe itself first."""
+def sections(
+    model: type[BaseModel], value: Any, path: KeyPath = ()
+) -> Iterator[tuple[KeyPath, type[BaseModel], Any]]:
+    """Every section and nested section that is there, as (path, model, what stands there), the
+    recipe itself first.
+    """
     yield path, model, value
     for child_path, field, child in _children(model, value, path):
         inner = model_in(field.annotation)

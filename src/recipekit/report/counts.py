@@ -16,34 +16,45 @@ Summary = Mapping[str, Any]
 def arranged(stage: str, summary: Summary) -> dict[str, Any]:
     """A stage's summary with what belongs together side by side.
 
-    mine: the fused list's recall stands below the retrievers'. judge: verdicts by rank are a table per judge. train: shares of
+    mine: the fused list's recall stands below the retrievers'. judge: verdicts by rank are a table
+        per judge. train: shares of
     truncated texts are in percent.
     """
     told = dict(summary)
     if stage == "mine" and isinstance(told.get("recall"), Mapping):
         recall = dict(told.pop("recall"))
         lists = {**(recall.pop("retrievers", None) or {}), **recall}
-        told["recall of the given positives by depth"] = {name: at for name, at in lists.items() if at}
+        told["recall of the source positives by depth"] = {
+            name: at for name, at in lists.items() if at
+        }
     if stage == "judge" and isinstance(told.get("judges"), Mapping):
         judges = {name: dict(counts) for name, counts in told.pop("judges").items()}
         bands = {name: counts.pop("by_rank", None) for name, counts in judges.items()}
         for counts in judges.values():
             counts.pop("counts", None)  # what a judge counted itself has a section of its own
         told["judges"] = judges
-        told |= {f"verdicts of {name} by rank of the candidate": by_rank for name, by_rank in bands.items() if by_rank}
+        told |= {
+            f"verdicts of {name} by rank of the candidate": by_rank
+            for name, by_rank in bands.items()
+            if by_rank
+        }
     if stage == "train" and isinstance(told.get("truncated"), Mapping):
-        told["truncated"] = {f"{side} texts": f"{100 * share:.1f} %" for side, share in told["truncated"].items()}
+        told["truncated"] = {
+            f"{side} texts": f"{100 * share:.1f} %" for side, share in told["truncated"].items()
+        }
     return told
 
 
 def render_counts(summary: Summary, *, hide: Sequence[str] = ()) -> str:
     """A summary as Markdown: its single figures in one table, each table in it as one of its own.
 
-    A mapping of mappings is a table (recall by retriever and depth, verdicts by judge), as is a list of mappings; what is
-    nested deeper is written into the names of the columns.
+    A mapping of mappings is a table (recall by retriever and depth, verdicts by judge), as is a
+    list of mappings; what is nested deeper is written into the names of the columns.
     """
     figures = list(_figures({name: value for name, value in summary.items() if name not in hide}))
-    blocks = [table(["", ""], [[escape(label), value] for label, value in figures])] if figures else []
+    blocks = (
+        [table(["", ""], [[escape(label), value] for label, value in figures])] if figures else []
+    )
     for name, value in summary.items():
         if name not in hide and _is_table(value):
             blocks += [f"**{escape(_titled(name))}**", _table(value)]
@@ -61,7 +72,13 @@ def _titled(name: str) -> str:
 
 def _is_table(value: Any) -> bool:
     """Whether a value is a mapping of mappings or a list of mappings."""
-    items = list(value.values()) if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else []
+    items = (
+        list(value.values())
+        if isinstance(value, Mapping)
+        else value
+        if isinstance(value, list | tuple)
+        else []
+    )
     return bool(items) and all(isinstance(item, Mapping) for item in items)
 
 

@@ -1,4 +1,6 @@
-"""False negatives that were found: unlabelled passages that were retrieved and judged to be no negatives."""
+"""False negatives that were found: unlabelled passages that were retrieved and judged to be no
+negatives.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,7 @@ from recipekit.report.markdown import code, escape, excerpt
 
 __all__ = ["FalseNegative", "false_negatives", "render_examples"]
 
-GIVEN = "given"
+GIVEN = "source_positive"
 """The judge that stands for the sources' own labels."""
 
 
@@ -36,8 +38,13 @@ class FalseNegative:
 
 
 def false_negatives(folder: RunFolder, count: int = 8) -> list[FalseNegative]:
-    """A random sample of them, at most one per query, those judged positive first; the run's seed decides it."""
-    judgments, candidates = folder.table("judge", "judgments.arrow"), folder.table("mine", "candidates.arrow")
+    """A random sample of them, at most one per query, those judged positive first; the run's seed
+    decides it.
+    """
+    judgments, candidates = (
+        folder.table("judge", "judgments.arrow"),
+        folder.table("mine", "candidates.arrow"),
+    )
     if judgments is None or candidates is None or folder.dataset is None:
         return []
     generator = np.random.default_rng(folder.run.get("seed", 0))
@@ -58,20 +65,28 @@ def _judged(judgments: pa.Table, verdict: Verdict) -> np.ndarray[Any, np.dtype[n
     for batch in judgments.select(["verdict", "judge"]).to_batches():
         judge = batch["judge"]
         given = [code for code, name in enumerate(judge.dictionary.to_pylist()) if name == GIVEN]
-        chosen = (batch["verdict"].to_numpy() == verdict) & ~np.isin(judge.indices.to_numpy(), given)
+        chosen = (batch["verdict"].to_numpy() == verdict) & ~np.isin(
+            judge.indices.to_numpy(), given
+        )
         rows.append(np.flatnonzero(chosen) + start)
         start += batch.num_rows
     return np.concatenate([np.empty(0, dtype=np.int64), *rows])
 
 
-def _examples(judgments: pa.Table, candidates: pa.Table, labels: pa.Table, rows: list[int]) -> Iterator[FalseNegative]:
+def _examples(
+    judgments: pa.Table, candidates: pa.Table, labels: pa.Table, rows: list[int]
+) -> Iterator[FalseNegative]:
     """The judged pairs of some rows that are unlabelled candidates."""
     queries = candidates["query"].to_numpy()
     for judged in judgments.take(pa.array(rows, pa.int64())).to_pylist():
         start, stop = np.searchsorted(queries, [judged["query"], judged["query"] + 1]).tolist()
         mine = candidates.slice(start, stop - start)
         place = np.flatnonzero(mine["passage"].to_numpy() == judged["passage"])
-        if len(place) and not mine["given"][int(place[0])].as_py() and not _labelled(labels, judged["query"], judged["passage"]):
+        if (
+            len(place)
+            and not mine["source_positive"][int(place[0])].as_py()
+            and not _labelled(labels, judged["query"], judged["passage"])
+        ):
             candidate = mine.slice(int(place[0]), 1).to_pylist()[0]
             yield _example(judged, candidate, rank=int(place[0]) + 1)
 
@@ -83,7 +98,11 @@ def _labelled(labels: pa.Table, query: int, passage: int) -> bool:
 
 
 def _example(judged: Mapping[str, Any], candidate: Mapping[str, Any], rank: int) -> FalseNegative:
-    ranks = {name.removeprefix("rank."): place for name, place in candidate.items() if name.startswith("rank.") and place is not None}
+    ranks = {
+        name.removeprefix("rank."): place
+        for name, place in candidate.items()
+        if name.startswith("rank.") and place is not None
+    }
     return FalseNegative(
         query=judged["query"],
         passage=judged["passage"],

@@ -1,4 +1,7 @@
-"""A run's folder, as the report reads it. Whatever is missing is empty: a run may have stopped after any stage."""
+"""A run's folder, as the report reads it.
+
+Whatever is missing is empty: a run may have stopped after any stage.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ import pyarrow as pa
 import yaml
 
 from recipekit.errors import StoreError
-from recipekit.recipe.models import SECTIONS
+from recipekit.recipe.sections import SECTIONS
 from recipekit.records import Dataset, read_table
 
 __all__ = ["RunFolder", "open_run"]
@@ -30,7 +33,9 @@ class RunFolder:
 
     @cached_property
     def run(self) -> dict[str, Any]:
-        """`run.json`: recipe, name, seed, command, started, finished, status, and which stages were made."""
+        """`run.json`: recipe, name, seed, command, started, finished, status, and which stages were
+        made.
+        """
         return _json(self.path / "run.json", dict) or {}
 
     @cached_property
@@ -50,7 +55,9 @@ class RunFolder:
     @cached_property
     def manifests(self) -> dict[str, dict[str, Any]]:
         """The manifests of the stages that are there, in the stages' order."""
-        found = {stage: _json(self.path / "stages" / stage / "manifest.json", dict) for stage in SECTIONS}
+        found = {
+            stage: _json(self.path / "stages" / stage / "manifest.json", dict) for stage in SECTIONS
+        }
         return {stage: manifest for stage, manifest in found.items() if manifest is not None}
 
     def summary(self, stage: str) -> Mapping[str, Any]:
@@ -127,7 +134,9 @@ def open_run(path: Path) -> RunFolder:
     """
     folder = RunFolder(path)
     if not path.is_dir() or not (folder.run or folder.manifests):
-        raise StoreError(f"{path}: no run is here; a run's folder holds run.json and stages/", code="RK540")
+        raise StoreError(
+            f"{path}: no run is here; a run's folder holds run.json and stages/", code="RK540"
+        )
     return folder
 
 
@@ -150,5 +159,9 @@ def _undamaged(path: Path) -> Iterator[None]:
         yield
     except (ValueError, yaml.YAMLError) as error:  # of UTF-8, of JSON and of Arrow, too
         stage = path.parent.name if path.parent.parent.name == "stages" else None
-        anew = f"`recipekit run` with `--from {stage}`" if stage else "`recipekit run` with the same recipe"
+        anew = (
+            f"`recipekit run` with `--from {stage}`"
+            if stage
+            else "`recipekit run` with the same recipe"
+        )
         raise StoreError(f"{path}: is damaged; {anew} makes it anew", code="RK542") from error

@@ -1,4 +1,7 @@
-"""Markdown and plain-text building blocks. What comes from data is escaped, so that it can form no markup."""
+"""Markdown and plain-text building blocks.
+
+What comes from data is escaped, so that it can form no markup.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +39,10 @@ def code(text: str) -> str:
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 1) -> str:
-    """A Markdown table; the first `left` columns are aligned left, the others right. Cells are Markdown already."""
+    """A Markdown table; the first `left` columns are aligned left, the others right.
+
+    Cells are Markdown already.
+    """
     rule = ["---" if place < left else "--:" for place in range(len(header))]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in (header, rule, *rows))
 
@@ -46,7 +52,10 @@ def columns(rows: Sequence[Sequence[str]], *, left: int = 1, indent: str = "  ")
     widths = [max(map(len, cells)) for cells in zip(*rows, strict=True)]
 
     def line(cells: Sequence[str]) -> str:
-        parts = [cell.ljust(width) if n < left else cell.rjust(width) for n, (cell, width) in enumerate(zip(cells, widths, strict=True))]
+        parts = [
+            cell.ljust(width) if n < left else cell.rjust(width)
+            for n, (cell, width) in enumerate(zip(cells, widths, strict=True))
+        ]
         return (indent + "  ".join(parts)).rstrip()
 
     return "\n".join(map(line, rows))

@@ -9,7 +9,14 @@ from typing import Any
 from recipekit.report.markdown import columns, escape, table
 from recipekit.report.numbers import p_value, plural, signed
 
-__all__ = ["LEVEL", "Comparison", "comparisons", "differences_table", "metrics_table", "metrics_text"]
+__all__ = [
+    "LEVEL",
+    "Comparison",
+    "comparisons",
+    "differences_table",
+    "metrics_table",
+    "metrics_text",
+]
 
 Row = Mapping[str, Any]
 
@@ -49,7 +56,9 @@ class Comparison:
 
     def row(self, system: str, metric: str) -> Row | None:
         """One figure."""
-        return next((row for row in self.rows if row["system"] == system and row["metric"] == metric), None)
+        return next(
+            (row for row in self.rows if row["system"] == system and row["metric"] == metric), None
+        )
 
     def best(self, metric: str) -> float:
         """The largest value of a metric."""
@@ -66,7 +75,9 @@ def comparisons(rows: Sequence[Row]) -> list[Comparison]:
     """Rows by evaluator and split, in their order."""
     groups: dict[tuple[str, str], list[Row]] = {}
     for row in rows:
-        groups.setdefault((str(row.get("evaluator", "")), str(row.get("split") or "")), []).append(row)
+        groups.setdefault((str(row.get("evaluator", "")), str(row.get("split") or "")), []).append(
+            row
+        )
     return [Comparison(evaluator, split, found) for (evaluator, split), found in groups.items()]
 
 
@@ -78,9 +89,14 @@ def metrics_table(comparison: Comparison) -> str:
         if row is None:
             return "-"
         value = f"{row['value']:.3f}"
-        return (f"**{value}**" if row["value"] == comparison.best(metric) else value) + _interval(row)
+        return (f"**{value}**" if row["value"] == comparison.best(metric) else value) + _interval(
+            row
+        )
 
-    rows = [[escape(system), *(cell(system, metric) for metric in comparison.metrics)] for system in comparison.systems]
+    rows = [
+        [escape(system), *(cell(system, metric) for metric in comparison.metrics)]
+        for system in comparison.systems
+    ]
     return table(["system", *map(escape, comparison.metrics)], rows)
 
 
@@ -98,28 +114,47 @@ def differences_table(comparison: Comparison) -> str:
         ]
         for system, other, metric, figures in comparison.differences()
     ]
-    return table(["difference", "metric", "mean", "interval", "alone", "after Holm", "significant"], rows, left=2) if rows else ""
+    return (
+        table(
+            ["difference", "metric", "mean", "interval", "alone", "after Holm", "significant"],
+            rows,
+            left=2,
+        )
+        if rows
+        else ""
+    )
 
 
 def metrics_text(comparison: Comparison) -> str:
-    """The same for a terminal: a table of aligned columns, and a line per difference in the first metric."""
+    """The same for a terminal: a table of aligned columns, and a line per difference in the first
+    metric.
+    """
 
     def cell(system: str, metric: str) -> str:
         row = comparison.row(system, metric)
         return f"{row['value']:.3f}{_interval(row)}" if row else "-"
 
-    rows = [[system, *(cell(system, metric) for metric in comparison.metrics)] for system in comparison.systems]
+    rows = [
+        [system, *(cell(system, metric) for metric in comparison.metrics)]
+        for system in comparison.systems
+    ]
     lines = [comparison.title, columns([["", *comparison.metrics], *rows])]
     for system, other, metric, figures in comparison.differences():
         if metric == comparison.metrics[0]:
             verdict = "significant" if _adjusted(figures) < LEVEL else "not significant"
             found = f"{signed(figures['difference'])} [{signed(figures['low'])}, {signed(figures['high'])}]"
-            lines.append(f"  {metric}, {system} - {other}: {found}, adjusted {p_value(_adjusted(figures))} ({verdict})")
+            lines.append(
+                f"  {metric}, {system} - {other}: {found}, adjusted {p_value(_adjusted(figures))} ({verdict})"
+            )
     return "\n".join(lines)
 
 
 def _interval(row: Row) -> str:
-    return "" if row.get("low") is None or row.get("high") is None else f" [{row['low']:.3f}, {row['high']:.3f}]"
+    return (
+        ""
+        if row.get("low") is None or row.get("high") is None
+        else f" [{row['low']:.3f}, {row['high']:.3f}]"
+    )
 
 
 def _adjusted(figures: Mapping[str, float]) -> float:

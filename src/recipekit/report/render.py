@@ -1,4 +1,7 @@
-"""A run's report: `report.md` for people, `metrics.json` for programs, and a summary for the terminal."""
+"""A run's report.
+
+`report.md` for people, `metrics.json` for programs, and a summary for the terminal.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from recipekit.artifacts.store import write_json
-from recipekit.report.asked import spent_told, trust_told
 from recipekit.report.folder import RunFolder, open_run
+from recipekit.report.llm_calls import spent_told, trust_told
 from recipekit.report.markdown import escape
 from recipekit.report.metrics import comparisons, metrics_text
 from recipekit.report.sections import SECTIONS
@@ -32,7 +35,8 @@ def render(run: Path) -> str:
 
 
 def write_report(run: Path, text: str | None = None) -> None:
-    """Write `report.md` (`text`, if it is rendered already), and `metrics.json` if something was measured, into a run's folder.
+    """Write `report.md` (`text`, if it is rendered already), and `metrics.json` if something was
+    measured, into a run's folder.
 
     Raises:
         StoreError: No run is there.
@@ -46,7 +50,8 @@ def write_report(run: Path, text: str | None = None) -> None:
 
 
 def terminal_summary(run: Path) -> str:
-    """What a run prints at its end: metrics, differences, false negatives, notes on judging, and where things are.
+    """What a run prints at its end: metrics, differences, false negatives, notes on judging, and
+    where things are.
 
     Raises:
         StoreError: No run is there.
@@ -54,7 +59,15 @@ def terminal_summary(run: Path) -> str:
     folder = open_run(run)
     blocks = [metrics_text(comparison) for comparison in comparisons(folder.metrics)]
     kept = kept_untrained(folder)
-    return "\n".join([*(f"\n{block}" for block in blocks), "", *([f"note: {kept}"] if kept else ()), *_found(folder), *_places(folder)])
+    return "\n".join(
+        [
+            *(f"\n{block}" for block in blocks),
+            "",
+            *([f"note: {kept}"] if kept else ()),
+            *_found(folder),
+            *_places(folder),
+        ]
+    )
 
 
 def _head(folder: RunFolder) -> Iterator[str]:
@@ -62,7 +75,10 @@ def _head(folder: RunFolder) -> Iterator[str]:
     if description := str(folder.recipe.get("description") or ""):
         yield escape(description)
     run = folder.run
-    times = [f"Started {run['started']}" if run.get("started") else "", f"ended {run['finished']}" if run.get("finished") else ""]
+    times = [
+        f"Started {run['started']}" if run.get("started") else "",
+        f"ended {run['finished']}" if run.get("finished") else "",
+    ]
     status = str(run.get("status") or "")
     told = ", ".join(filter(None, times))
     if told:
@@ -70,7 +86,11 @@ def _head(folder: RunFolder) -> Iterator[str]:
     if status not in ("", "finished"):
         reached = ", ".join(folder.manifests) or "none"
         why = f" {escape(str(run['why']))}" if run.get("why") else ""
-        verb = {"failed": "failed", "interrupted": "was interrupted", "running": "is running, or was killed"}.get(status, f"is {status}")
+        verb = {
+            "failed": "failed",
+            "interrupted": "was interrupted",
+            "running": "is running, or was killed",
+        }.get(status, f"is {status}")
         yield f"**This run {escape(verb)}.**{why}\n\nFinished stages: {reached}."
 
 

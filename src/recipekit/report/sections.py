@@ -1,4 +1,7 @@
-"""The sections of the report. Each is Markdown, or empty where the run has nothing to tell of it."""
+"""The sections of the report.
+
+Each is Markdown, or empty where the run has nothing to tell of it.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +14,9 @@ from recipekit.report.folder import RunFolder
 from recipekit.report.markdown import code, escape, table
 from recipekit.report.metrics import LEVEL, comparisons, differences_table, metrics_table
 from recipekit.report.numbers import duration, size
+from recipekit.report.reliability import trust
 from recipekit.report.sentences import kept_untrained, what_was_done
 from recipekit.report.training import training_curve
-from recipekit.report.trust import trust
 
 __all__ = ["SECTIONS"]
 
@@ -22,7 +25,11 @@ def metrics(folder: RunFolder) -> str:
     """The metrics of every system with their intervals, and the tested differences."""
     blocks = []
     for comparison in comparisons(folder.metrics):
-        blocks += [f"### {escape(comparison.title)}", metrics_table(comparison), differences_table(comparison)]
+        blocks += [
+            f"### {escape(comparison.title)}",
+            metrics_table(comparison),
+            differences_table(comparison),
+        ]
     if not blocks:
         return ""
     return "\n\n".join(filter(None, [*blocks, _how_tested(folder), _notes(folder)]))
@@ -32,7 +39,11 @@ def counts(folder: RunFolder) -> str:
     """What every stage counted."""
     blocks = []
     for stage in folder.manifests:
-        rendered = render_counts(arranged(stage, folder.summary(stage)), hide=["notes", "trust", "spent"]) if stage != "evaluate" else ""
+        rendered = (
+            render_counts(arranged(stage, folder.summary(stage)), hide=["notes", "reliability", "spent"])
+            if stage != "evaluate"
+            else ""
+        )
         if rendered:
             blocks += [f"### {stage}", rendered]
     return "\n\n".join(blocks)
@@ -68,17 +79,23 @@ def costs(folder: RunFolder) -> str:
             size(manifest.get("peak_bytes")),
             str(manifest.get("ranks", 1)),
             escape(manifest.get("device") or ""),
-            "this run" if made is None or stage in made else f"reused, made {escape(str(manifest.get('made', '')))}",
+            "this run"
+            if made is None or stage in made
+            else f"reused, made {escape(str(manifest.get('made', '')))}",
         ]
         for stage, manifest in folder.manifests.items()
     ]
-    return table(["stage", "time", "peak memory", "ranks", "device", "made by"], rows) if rows else ""
+    return (
+        table(["stage", "time", "peak memory", "ranks", "device", "made by"], rows) if rows else ""
+    )
 
 
 def warnings(folder: RunFolder) -> str:
     """What the stages of this run warned of, each once."""
     told = dict.fromkeys(
-        f"- {stage}: {escape(str(event.get('message', '')))}" for stage in folder.manifests for event in folder.events(stage, "warning")
+        f"- {stage}: {escape(str(event.get('message', '')))}"
+        for stage in folder.manifests
+        for event in folder.events(stage, "warning")
     )
     return "\n".join(islice(told, 50))
 
@@ -90,7 +107,9 @@ def versions(folder: RunFolder) -> str:
         for name, version in (manifest.get("versions") or {}).items():
             if version not in seen.setdefault(name, []):
                 seen[name].append(version)
-    return ", ".join(f"{escape(name)} {escape(' and '.join(found))}" for name, found in seen.items())
+    return ", ".join(
+        f"{escape(name)} {escape(' and '.join(found))}" for name, found in seen.items()
+    )
 
 
 def repeat(folder: RunFolder) -> str:
@@ -101,9 +120,20 @@ def repeat(folder: RunFolder) -> str:
     if (folder.path / "recipe.resolved.yaml").is_file():
         lines.append(f"or, with every default written out and overrides applied, {code(again)}.")
     seed = run.get("seed", folder.recipe.get("seed"))
-    told = [f"Recipe {code(str(run['recipe']))}" if run.get("recipe") else "", f"seed {seed}" if seed is not None else ""]
-    keys = [f"{stage} {code(str(manifest.get('key', ''))[:12])}" for stage, manifest in folder.manifests.items()]
-    return "\n\n".join([*lines, ", ".join(filter(None, told)) + (f". Artifacts: {', '.join(keys)}." if keys else ".")])
+    told = [
+        f"Recipe {code(str(run['recipe']))}" if run.get("recipe") else "",
+        f"seed {seed}" if seed is not None else "",
+    ]
+    keys = [
+        f"{stage} {code(str(manifest.get('key', ''))[:12])}"
+        for stage, manifest in folder.manifests.items()
+    ]
+    return "\n\n".join(
+        [
+            *lines,
+            ", ".join(filter(None, told)) + (f". Artifacts: {', '.join(keys)}." if keys else "."),
+        ]
+    )
 
 
 SECTIONS = (
@@ -121,7 +151,8 @@ SECTIONS = (
 """Headings, and what makes their text, in the order of the report."""
 
 
-# What the figures mean ----------------------------------------------------------------------------------------------------
+# What the figures mean
+# ----------------------------------------------------------------------------------------------------
 
 
 def _how_tested(folder: RunFolder) -> str:
@@ -138,5 +169,10 @@ def _how_tested(folder: RunFolder) -> str:
 
 def _notes(folder: RunFolder) -> str:
     """What stages ask to be said beside the figures."""
-    notes = [str(note) for stage in folder.manifests if stage != "judge" for note in folder.summary(stage).get("notes") or ()]
+    notes = [
+        str(note)
+        for stage in folder.manifests
+        if stage != "judge"
+        for note in folder.summary(stage).get("notes") or ()
+    ]
     return "\n\n".join(f"Note: {escape(note)}{'' if note.endswith('.') else '.'}" for note in notes)

@@ -15,11 +15,13 @@ ROWS = 16
 
 
 def training_curve(told: Mapping[str, Any], dev_metric: str) -> str:
-    """Loss and dev metric over the steps, the row of the weights that were kept bold; empty where nothing was told.
+    """Loss and dev metric over the steps, the row of the weights that were kept bold; empty where
+    nothing was told.
 
     Args:
-        told: `training.json`: `curve`, points {step, loss, learning_rate, ...}, each a mean over the steps since the one
-            before, and `dev`, with its points {step, value} and a summary that has `best_step`.
+        told: `training.json`: `curve`, points {step, loss, learning_rate, ...}, each a mean over
+            the steps since the one before, and `dev`, with its points {step, value} and a summary
+            that has `best_step`.
         dev_metric: What the dev values are.
     """
     curve, evaluated = told.get("curve") or [], told.get("dev") or {}
@@ -35,7 +37,12 @@ def training_curve(told: Mapping[str, Any], dev_metric: str) -> str:
         cells = [figure(mark), loss, rate, *([f"{dev[mark]:.4f}"] if dev else [])]
         rows.append([f"**{cell}**" if cell and mark == best else cell for cell in cells])
         before = mark
-    header = ["step", "loss since the row above", "learning rate", *([f"dev {dev_metric}"] if dev else [])]
+    header = [
+        "step",
+        "loss since the row above",
+        "learning rate",
+        *([f"dev {dev_metric}"] if dev else []),
+    ]
     return table(header, rows, left=0) if rows else ""
 
 

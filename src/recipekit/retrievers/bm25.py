@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Final, Literal
 from pydantic import Field, field_validator
 
 from recipekit.component import Context, Retriever, RetrieverSpec, Sizes
-from recipekit.retrievers.work import bm25_work
-from recipekit.spelling import near
+from recipekit.retrievers.estimates import bm25_work
+from recipekit.suggestions import did_you_mean
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from recipekit.retrievers.bm25_index import Analysis
 
-__all__ = ["LANGUAGES", "STEMMERS", "STOP_LISTS", "UNSPACED", "Bm25"]
+__all__ = ["LANGUAGES", "STEMMERS", "STOP_LISTS", "UNSPACED", "Bm25Spec"]
 
 STEMMERS: Final = (
     "arabic", "armenian", "basque", "catalan", "czech", "danish", "dutch", "dutch_porter", "english", "esperanto", "estonian",
@@ -32,41 +32,53 @@ UNSPACED: Final = ("burmese", "chinese", "japanese", "khmer", "lao", "thai")
 """Languages written without spaces between words."""
 LANGUAGES: Final = (*sorted({*STEMMERS, *UNSPACED, "korean"} - {"porter", "dutch_porter"}), "none")
 UNSPACED_SHARE: Final = 0.3
-"""Share of characters of scripts without spaces above which splitting into words is warned about."""
+"""Share of characters of scripts without spaces above which splitting into words is warned about.
+"""
 SAMPLE: Final = 1000
 """Passages looked at for that."""
 
 
 def _one_of(value: str, choices: tuple[str, ...], hint: str) -> str:
     if value not in choices:
-        raise ValueError(f"unknown '{value}'.{near(value, choices)} Choose from {', '.join(choices)}. {hint}")
+        raise ValueError(
+            f"unknown '{value}'.{did_you_mean(value, choices)} Choose from {', '.join(choices)}. {hint}"
+        )
     return value
 
 
-class Bm25(RetrieverSpec):
-    """BM25 over title and text, embedded: nothing to install or start, for up to about a million passages.
+class Bm25Spec(RetrieverSpec):
+    """BM25 over title and text, embedded: nothing to install or start, for up to about a million
+    passages.
 
-    Scores are Lucene's (bm25s, "BM25S: Orders of magnitude faster lexical search via eager sparse scoring", arXiv 2407.03618):
-    the sum over the query's terms t of idf(t) * tf / (tf + k1 * (1 - b + b * length / mean length)), with
-    idf(t) = ln(1 + (N - df + 0.5) / (df + 0.5)). Text is brought to lower case and Unicode form NFKC and split into runs of
-    letters and digits. A query whose terms stand in no passage retrieves nothing.
+    Scores are Lucene's (bm25s, "BM25S: Orders of magnitude faster lexical search via eager sparse
+    scoring", arXiv 2407.03618): the sum over the query's terms t of idf(t) * tf / (tf + k1 * (1 - b
+    + b * length / mean length)), with idf(t) = ln(1 + (N - df + 0.5) / (df + 0.5)). Text is brought
+    to lower case and Unicode form NFKC and split into runs of letters and digits. A query whose
+    terms stand in no passage retrieves nothing.
     """
 
     k1: float = Field(default=0.9, ge=0, allow_inf_nan=False)
-    """How slowly more occurrences of a term stop counting. 0.9 is what Anserini's published baselines use with Lucene."""
+    """How slowly more occurrences of a term stop counting. 0.9 is what Anserini's published
+    baselines use with Lucene.
+    """
     b: float = Field(default=0.4, ge=0, le=1)
     """How much long passages are discounted, 0 to 1. 0.4 is Anserini's too."""
     language: str = Field(default="english", json_schema_extra={"enum": list(LANGUAGES)})
-    """The language of the passages: decides stemmer, stop words and segmentation. `none` has no stemmer and no stop words."""
-    stemmer: str = Field(default="language", json_schema_extra={"enum": ["language", "none", *STEMMERS]})
-    """Snowball algorithm that brings words to their stems: the language's own if it has one, `none`, or one by name
-    (`porter` is the older of the two for English)."""
+    """The language of the passages: decides stemmer, stop words and segmentation.
+
+    `none` has no stemmer and no stop words.
+    """
+    stemmer: str = Field(
+        default="language", json_schema_extra={"enum": ["language", "none", *STEMMERS]}
+    )
+    """Snowball algorithm that brings words to their stems: the language's own if it has one,
+    `none`, or one by name (`porter` is the older of the two for English)."""
     stop_words: Literal["language", "none"] | tuple[str, ...] = "language"
     """Words left out: the language's list if bm25s has one, `none`, or a list of your own."""
     segment: Literal["words", "bigrams"] | None = None
-    """What a term is: `words`, or for scripts without spaces `bigrams`, overlapping pairs of characters. By default the
-    language decides: bigrams for burmese, chinese, japanese, khmer, lao and thai. Choose `words` where a segmenter has
-    already put spaces between the words."""
+    """What a term is: `words`, or for scripts without spaces `bigrams`, overlapping pairs of
+    characters. By default the language decides: bigrams for burmese, chinese, japanese, khmer, lao
+    and thai. Choose `words` where a segmenter has already put spaces between the words."""
 
     @field_validator("language")
     @classmethod
@@ -98,8 +110,15 @@ class Bm25(RetrieverSpec):
             self._warn_of_script(context)
             write_index(folder, passages, analysis, self.k1, self.b, context.progress)
 
-        identity = {"version": self.version, **self.model_dump(mode="json", include={"k1", "b", "language", "stemmer", "stop_words"})}
-        return Bm25Retriever(context.artifact("bm25", {**identity, "segment": self.segmentation}, write), analysis)
+        identity = {
+            "version": self.version,
+            **self.model_dump(
+                mode="json", include={"k1", "b", "language", "stemmer", "stop_words"}
+            ),
+        }
+        return Bm25Retriever(
+            context.artifact("bm25", {**identity, "segment": self.segmentation}, write), analysis
+        )
 
     def _analysis(self) -> Analysis:
         from recipekit.retrievers.bm25_index import Analysis
@@ -108,13 +127,25 @@ class Bm25(RetrieverSpec):
         stemmer = self.language if self.stemmer == "language" else self.stemmer
         stop_words: str | tuple[str, ...]
         if self.stop_words == "language":
-            stop_words = self.language if self.language in STOP_LISTS and self.segmentation == "words" else ()
+            stop_words = (
+                self.language
+                if self.language in STOP_LISTS and self.segmentation == "words"
+                else ()
+            )
         else:
-            stop_words = () if self.stop_words == "none" else tuple(map(normalized, self.stop_words))
-        return Analysis(bigrams if self.segmentation == "bigrams" else words, stop_words, stemmer if stemmer in STEMMERS else None)
+            stop_words = (
+                () if self.stop_words == "none" else tuple(map(normalized, self.stop_words))
+            )
+        return Analysis(
+            bigrams if self.segmentation == "bigrams" else words,
+            stop_words,
+            stemmer if stemmer in STEMMERS else None,
+        )
 
     def _warn_of_script(self, context: Context) -> None:
-        """Say so where a corpus without spaces would become words as long as sentences, because nobody named its language."""
+        """Say so where a corpus without spaces would become words as long as sentences, because
+        nobody named its language.
+        """
         from recipekit.retrievers.segmentation import unspaced_share
 
         if self.segment is not None or self.segmentation == "bigrams":

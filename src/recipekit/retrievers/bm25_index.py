@@ -1,4 +1,7 @@
-"""A BM25 index on disk, written and read by bm25s. Imported inside `Bm25.build()`: it needs bm25s and PyStemmer."""
+"""A BM25 index on disk, written and read by bm25s.
+
+Imported inside `Bm25.build()`: it needs bm25s and PyStemmer.
+"""
 
 from __future__ import annotations
 
@@ -32,12 +35,16 @@ class Analysis:
     def tokenizer(self) -> Tokenizer:
         """A tokenizer with an empty vocabulary."""
         stemmer = Stemmer.Stemmer(self.stemmer) if self.stemmer else None
-        return Tokenizer(lower=False, splitter=self.split, stopwords=self.stop_words or None, stemmer=stemmer)
+        return Tokenizer(
+            lower=False, splitter=self.split, stopwords=self.stop_words or None, stemmer=stemmer
+        )
 
 
 @dataclass
 class _TokenRows:
-    """Term ids of all passages: 4 bytes a term, and a list of one passage at a time, as bm25s reads them."""
+    """Term ids of all passages: 4 bytes a term, and a list of one passage at a time, as bm25s reads
+    them.
+    """
 
     ids: array[int] = field(default_factory=lambda: array("i"))
     ends: array[int] = field(default_factory=lambda: array("q", [0]))
@@ -54,7 +61,9 @@ class _TokenRows:
             yield self.ids[self.ends[row] : self.ends[row + 1]].tolist()
 
 
-def write_index(folder: Path, passages: TextTable, analysis: Analysis, k1: float, b: float, progress: Progress) -> None:
+def write_index(
+    folder: Path, passages: TextTable, analysis: Analysis, k1: float, b: float, progress: Progress
+) -> None:
     """Index all passages, read in chunks, into a folder of .npy and .json files.
 
     Raises:
@@ -67,9 +76,14 @@ def write_index(folder: Path, passages: TextTable, analysis: Analysis, k1: float
                 rows.append(ids)
             tracker.advance(len(texts))
     if not rows.ids:
-        raise DataError(f"bm25: no words to index in {len(passages)} passages: they are empty, or all stop words", code="RK345")
+        raise DataError(
+            f"bm25: no words to index in {len(passages)} passages: they are empty, or all stop words",
+            code="RK345",
+        )
     index = bm25s.BM25(k1=k1, b=b, method="lucene")
-    index.index(Tokenized(rows, tokenizer.get_vocab_dict()), create_empty_token=False, show_progress=False)
+    index.index(
+        Tokenized(rows, tokenizer.get_vocab_dict()), create_empty_token=False, show_progress=False
+    )
     index.save(folder)
     tokenizer.save_vocab(folder)
 
@@ -79,15 +93,21 @@ class Bm25Retriever:
 
     def __init__(self, folder: Path, analysis: Analysis) -> None:
         self._index = bm25s.BM25.load(folder, mmap=True, load_vocab=False)
-        # The same mapped pages as plain arrays: slicing a numpy.memmap costs more than the posting lists that it cuts.
+        # The same mapped pages as plain arrays: slicing a numpy.memmap costs more than the posting
+        # lists that it cuts.
         self._index.scores = {name: np.asarray(part) for name, part in self._index.scores.items()}
         self._tokenizer = analysis.tokenizer()
         self._tokenizer.load_vocab(folder)
 
     def search(self, queries: QueryBatch, depth: int) -> Hits:
         """The passages of highest BM25 score; a query whose terms stand in no passage has no hits."""
-        found = Hits(np.full((len(queries), depth), -1, np.int32), np.full((len(queries), depth), -np.inf, np.float32))
-        terms = self._tokenizer.streaming_tokenize(queries.texts, update_vocab=False, allow_empty=False)
+        found = Hits(
+            np.full((len(queries), depth), -1, np.int32),
+            np.full((len(queries), depth), -np.inf, np.float32),
+        )
+        terms = self._tokenizer.streaming_tokenize(
+            queries.texts, update_vocab=False, allow_empty=False
+        )
         for i, ids in enumerate(terms):
             if ids:
                 rows, scores = _best(self._index.get_scores_from_ids(ids), depth)
@@ -99,7 +119,8 @@ def _best(scores: Floats, depth: int) -> tuple[Ints, Floats]:
     """Rows and scores of the `depth` best of the positive scores (N,), ties by the lower row."""
     rows = np.flatnonzero(scores > 0)
     if len(rows) > depth:
-        # bm25s' own selection takes any of several equal scores at the edge; this keeps them all until they are in order.
+        # bm25s' own selection takes any of several equal scores at the edge; this keeps them all
+        # until they are in order.
         rows = rows[scores[rows] >= np.partition(scores[rows], -depth)[-depth]]
     rows = rows[np.argsort(-scores[rows], kind="stable")[:depth]]
     return rows.astype(np.int32), scores[rows]

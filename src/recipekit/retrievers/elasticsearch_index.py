@@ -1,4 +1,6 @@
-"""Indices in Elasticsearch: what ours are made of, their marks, and finding, making and removing them."""
+"""Indices in Elasticsearch: what ours are made of, their marks, and finding, making and removing
+them.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +9,12 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Final, Literal
 
 from recipekit.component import Progress, RemoteIndex
-from recipekit.endpoints.elasticsearch import Cluster
-from recipekit.endpoints.elasticsearch_failures import failure_of
+from recipekit.engines.elasticsearch import Cluster
+from recipekit.engines.elasticsearch_failures import failure_of
 from recipekit.errors import ComponentError
 from recipekit.records import TextTable
 from recipekit.retrievers.elasticsearch_load import load_missing
-from recipekit.retrievers.engine import PREFIX, Mark
+from recipekit.retrievers.engine import PREFIX, OwnershipTag
 from recipekit.retrievers.segmentation import words
 
 __all__ = ["ElasticsearchRemote", "Layout", "ready"]
@@ -58,40 +60,73 @@ class Layout:
             }
         }
 
-    def mappings(self, mark: Mark) -> dict[str, Any]:
+    def mappings(self, mark: OwnershipTag) -> dict[str, Any]:
         """The index's mapping.
 
-        Texts are neither stored nor given positions: the data set has them, and a bag of words needs none. `row` breaks ties.
+        Texts are neither stored nor given positions: the data set has them, and a bag of words
+        needs none. `row` breaks ties.
         """
         text = {"type": "text", "analyzer": self.analyzer, "index_options": "freqs"}
         return {
             "dynamic": "strict",
             "_source": {"enabled": False},
             "_meta": {META: mark.as_json()},
-            "properties": {"row": {"type": "integer", "index": False}, **{name: text for name in self.columns}},
+            "properties": {
+                "row": {"type": "integer", "index": False},
+                **{name: text for name in self.columns},
+            },
         }
 
 
-def ready(cluster: Cluster, mark: Mark, layout: Layout, passages: TextTable, *, replicas: int, concurrency: int, progress: Progress) -> str:
+def ready(
+    cluster: Cluster,
+    mark: OwnershipTag,
+    layout: Layout,
+    passages: TextTable,
+    *,
+    replicas: int,
+    concurrency: int,
+    progress: Progress,
+) -> str:
     """The name of the index that holds all passages, made or completed where that is not done yet.
 
     Raises:
-        ComponentError: The server cannot be asked or fails, an index of this name is not ours, or it does not hold what it should.
+        ComponentError: The server cannot be asked or fails, an index of this name is not ours, or
+            it does not hold what it should.
     """
     found = _mapping(cluster, mark.name)
-    kept = Mark.read(found.get("_meta", {}).get(META)) if found is not None else None
+    kept = OwnershipTag.read(found.get("_meta", {}).get(META)) if found is not None else None
     if found is not None and (kept is None or replace(kept, complete=mark.complete) != mark):
-        raise ComponentError(f"{cluster.named(mark.name)} was not made by recipekit for these passages: rename or remove it", code="RK269")
-    if kept is not None and found is not None and (not _same_fields(found, layout, mark) or _damaged(cluster, kept)):
-        progress.warn(f"{cluster.named(mark.name)} was changed since recipekit made it: it is made anew")
-        cluster.ask(lambda client: client.options(ignore_status=404).indices.delete(index=mark.name), mark.name)
+        raise ComponentError(
+            f"{cluster.named(mark.name)} was not made by recipekit for these passages: rename or remove it",
+            code="RK269",
+        )
+    if (
+        kept is not None
+        and found is not None
+        and (not _same_fields(found, layout, mark) or _damaged(cluster, kept))
+    ):
+        progress.warn(
+            f"{cluster.named(mark.name)} was changed since recipekit made it: it is made anew"
+        )
+        cluster.ask(
+            lambda client: client.options(ignore_status=404).indices.delete(index=mark.name),
+            mark.name,
+        )
         kept = None
     if kept is not None and kept.complete:
         return mark.name
     if kept is None:
         _create(cluster, mark, layout, replicas)
     load_missing(
-        cluster, mark.name, passages, layout.columns, layout.as_indexed, fresh=kept is None, concurrency=concurrency, progress=progress
+        cluster,
+        mark.name,
+        passages,
+        layout.columns,
+        layout.as_indexed,
+        fresh=kept is None,
+        concurrency=concurrency,
+        progress=progress,
     )
     _complete(cluster, mark)
     return mark.name
@@ -109,16 +144,17 @@ def _mapping(cluster: Cluster, name: str) -> dict[str, Any] | None:
     return mapping
 
 
-def _same_fields(found: dict[str, Any], layout: Layout, mark: Mark) -> bool:
+def _same_fields(found: dict[str, Any], layout: Layout, mark: OwnershipTag) -> bool:
     wanted = layout.mappings(mark)["properties"]
     properties = found.get("properties", {})
     return properties.keys() == wanted.keys() and all(
-        properties[name].get("type") == field["type"] and properties[name].get("analyzer") == field.get("analyzer")
+        properties[name].get("type") == field["type"]
+        and properties[name].get("analyzer") == field.get("analyzer")
         for name, field in wanted.items()
     )
 
 
-def _damaged(cluster: Cluster, kept: Mark) -> bool:
+def _damaged(cluster: Cluster, kept: OwnershipTag) -> bool:
     """Whether a complete index does not hold what it held once."""
     return kept.complete and _count(cluster, kept.name) != kept.rows
 
@@ -127,10 +163,15 @@ def _count(cluster: Cluster, name: str) -> int:
     return int(cluster.ask(lambda client: client.count(index=name), name)["count"])
 
 
-def _create(cluster: Cluster, mark: Mark, layout: Layout, replicas: int) -> None:
+def _create(cluster: Cluster, mark: OwnershipTag, layout: Layout, replicas: int) -> None:
     settings, mappings = layout.settings(replicas), layout.mappings(mark)
     try:
-        cluster.ask(lambda client: client.indices.create(index=mark.name, settings=settings, mappings=mappings), mark.name)
+        cluster.ask(
+            lambda client: client.indices.create(
+                index=mark.name, settings=settings, mappings=mappings
+            ),
+            mark.name,
+        )
     except ComponentError as error:
         failure = failure_of(error.__cause__) if isinstance(error.__cause__, Exception) else None
         text = failure.text if failure else ""
@@ -138,18 +179,26 @@ def _create(cluster: Cluster, mark: Mark, layout: Layout, replicas: int) -> None
             return  # an attempt that was given up had made it, or another run does now: the documents are the same
         if "analyzer" in text and "not been configured" in text:
             fix = f"name one that the server has as `analyzer`, or install the plugin that brings '{layout.analyzer}'"
-            raise ComponentError(f"{cluster.place} has no analyzer '{layout.analyzer}': {fix}", code="RK267") from error
+            raise ComponentError(
+                f"{cluster.place} has no analyzer '{layout.analyzer}': {fix}", code="RK267"
+            ) from error
         raise
 
 
-def _complete(cluster: Cluster, mark: Mark) -> None:
+def _complete(cluster: Cluster, mark: OwnershipTag) -> None:
     """Check that the count is exact, and set the mark's last word."""
     held = _count(cluster, mark.name)
     if held != mark.rows:
         raise ComponentError(
-            f"{cluster.named(mark.name)} holds {held} passages instead of {mark.rows}: remove it, then run again", code="RK269"
+            f"{cluster.named(mark.name)} holds {held} passages instead of {mark.rows}: remove it, then run again",
+            code="RK269",
         )
-    cluster.ask(lambda client: client.indices.put_settings(index=mark.name, settings={"index": {"refresh_interval": None}}), mark.name)
+    cluster.ask(
+        lambda client: client.indices.put_settings(
+            index=mark.name, settings={"index": {"refresh_interval": None}}
+        ),
+        mark.name,
+    )
     meta = {META: replace(mark, complete=True).as_json()}
     cluster.ask(lambda client: client.indices.put_mapping(index=mark.name, meta=meta), mark.name)
 
@@ -171,22 +220,42 @@ class ElasticsearchRemote:
         if not marks:
             return []
         stats = self._cluster.ask(
-            lambda client: client.indices.stats(index=f"{PREFIX}*", metric="store", filter_path="indices.*.total.store.size_in_bytes")
+            lambda client: client.indices.stats(
+                index=f"{PREFIX}*",
+                metric="store",
+                filter_path="indices.*.total.store.size_in_bytes",
+            )
         ).get("indices", {})
-        sizes = {name: int(found["total"]["store"]["size_in_bytes"]) for name, found in stats.items()}
-        return [RemoteIndex(name, mark.owner, mark.corpus, mark.rows, sizes.get(name, 0)) for name, mark in sorted(marks.items())]
+        sizes = {
+            name: int(found["total"]["store"]["size_in_bytes"]) for name, found in stats.items()
+        }
+        return [
+            RemoteIndex(name, mark.owner, mark.corpus, mark.rows, sizes.get(name, 0))
+            for name, mark in sorted(marks.items())
+        ]
 
     def remove(self, name: str) -> None:
         """Remove one of ours; one that is gone already is no error."""
         if any(sign in name for sign in "*,?") or not self._marks(name).get(name):
-            raise ComponentError(f"{self._cluster.named(name)} was not made by recipekit, and is not removed", code="RK269")
-        self._cluster.ask(lambda client: client.options(ignore_status=404).indices.delete(index=name), name)
+            raise ComponentError(
+                f"{self._cluster.named(name)} was not made by recipekit, and is not removed",
+                code="RK269",
+            )
+        self._cluster.ask(
+            lambda client: client.options(ignore_status=404).indices.delete(index=name), name
+        )
 
-    def _marks(self, pattern: str) -> dict[str, Mark]:
-        found = self._cluster.ask(lambda client: client.options(ignore_status=404).indices.get_mapping(index=pattern)).body
+    def _marks(self, pattern: str) -> dict[str, OwnershipTag]:
+        found = self._cluster.ask(
+            lambda client: client.options(ignore_status=404).indices.get_mapping(index=pattern)
+        ).body
         marks = {}
         for name, index in found.items():
-            mark = Mark.read(index["mappings"].get("_meta", {}).get(META)) if isinstance(index, dict) and "mappings" in index else None
+            mark = (
+                OwnershipTag.read(index["mappings"].get("_meta", {}).get(META))
+                if isinstance(index, dict) and "mappings" in index
+                else None
+            )
             if mark is not None:
                 marks[name] = mark
         return marks

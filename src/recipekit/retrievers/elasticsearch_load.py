@@ -1,8 +1,9 @@
-"""Passages into an index of ours: parallel bulk requests of bounded size, which can be sent again without harm.
+"""Passages into an index of ours: parallel bulk requests of bounded size, which can be sent again
+without harm.
 
-A passage's `_id` is its row, and it is sent as `create`: one that is there already is left as it is. So an interrupted load
-goes on where the server's own count of rows has gaps, and no passage is ever there twice, not even as a deleted copy, which
-BM25's statistics would count.
+A passage's `_id` is its row, and it is sent as `create`: one that is there already is left as it
+is. So an interrupted load goes on where the server's own count of rows has gaps, and no passage is
+ever there twice, not even as a deleted copy, which BM25's statistics would count.
 """
 
 from __future__ import annotations
@@ -16,9 +17,9 @@ import numpy as np
 import pyarrow.compute as pc
 
 from recipekit.component import Progress
-from recipekit.endpoints.elasticsearch import Cluster
-from recipekit.endpoints.elasticsearch_failures import ItemFailed, failure_of_status
-from recipekit.endpoints.parallel import in_order
+from recipekit.engines.elasticsearch import Cluster
+from recipekit.engines.elasticsearch_failures import ItemFailed, failure_of_status
+from recipekit.engines.parallel import in_order
 from recipekit.records import Rows, TextTable
 
 if TYPE_CHECKING:
@@ -49,8 +50,8 @@ def load_missing(
 ) -> None:
     """Index every passage that is not in the index yet, and make them all searchable.
 
-    At most `concurrency` requests are on their way; the next are read from disk when one has been answered. `as_indexed` brings
-    a text into the form that the index wants.
+    At most `concurrency` requests are on their way; the next are read from disk when one has been
+    answered. `as_indexed` brings a text into the form that the index wants.
 
     Raises:
         ComponentError: The server fails, or refuses a passage.
@@ -71,8 +72,14 @@ def _held(cluster: Cluster, index: str, size: int) -> dict[int, int]:
     """How many passages of each block the index holds, by the block's first row."""
     cluster.ask(lambda client: client.indices.refresh(index=index), index)
     blocks = {"blocks": {"histogram": {"field": "row", "interval": size, "min_doc_count": 1}}}
-    reply = cluster.ask(lambda client: client.search(index=index, size=0, track_total_hits=False, aggs=blocks), index)
-    return {int(bucket["key"]): int(bucket["doc_count"]) for bucket in reply["aggregations"]["blocks"]["buckets"]}
+    reply = cluster.ask(
+        lambda client: client.search(index=index, size=0, track_total_hits=False, aggs=blocks),
+        index,
+    )
+    return {
+        int(bucket["key"]): int(bucket["doc_count"])
+        for bucket in reply["aggregations"]["blocks"]["buckets"]
+    }
 
 
 @dataclass(frozen=True)
@@ -93,9 +100,13 @@ class _Loader:
         return stop - start
 
     def _requests(self, start: int, stop: int) -> Iterator[tuple[int, int]]:
-        """Ranges of rows of at most `REQUEST_BYTES`, told by the columns' offsets alone, before any text is read."""
+        """Ranges of rows of at most `REQUEST_BYTES`, told by the columns' offsets alone, before any
+        text is read.
+        """
         block = self.passages.table.slice(start, stop - start)
-        ends = np.cumsum(sum(pc.binary_length(block[name]).to_numpy() for name in ("title", "text")))
+        ends = np.cumsum(
+            sum(pc.binary_length(block[name]).to_numpy() for name in ("title", "text"))
+        )
         first = 0
         while first < len(ends):
             before = ends[first - 1] if first else 0
@@ -110,18 +121,30 @@ class _Loader:
         def attempt(client: Elasticsearch) -> None:
             # Of a request that failed in part, only that part is sent again.
             lines: Any = [b"".join(documents[at] for at in pending)]
-            reply = client.bulk(index=self.index, operations=lines, filter_path="errors,items.*.status,items.*.error").body
+            reply = client.bulk(
+                index=self.index,
+                operations=lines,
+                filter_path="errors,items.*.status,items.*.error",
+            ).body
             if reply["errors"]:
                 outcomes = [next(iter(item.values())) for item in reply["items"]]
-                failed = [(at, item) for at, item in zip(pending, outcomes, strict=True) if not _is_there(item)]
+                failed = [
+                    (at, item)
+                    for at, item in zip(pending, outcomes, strict=True)
+                    if not _is_there(item)
+                ]
                 pending[:] = [at for at, _ in failed]
                 self._raise_worst(rows, failed)
 
         self.cluster.ask(attempt, self.index)
 
     def _raise_worst(self, rows: Rows, failed: Sequence[tuple[int, dict[str, Any]]]) -> None:
-        """Raise what is wrong with the items of a request, what cannot be mended by asking again before what can."""
-        failures = [(at, failure_of_status(item["status"], item.get("error"))) for at, item in failed]
+        """Raise what is wrong with the items of a request, what cannot be mended by asking again
+        before what can.
+        """
+        failures = [
+            (at, failure_of_status(item["status"], item.get("error"))) for at, item in failed
+        ]
         if failures:
             at, failure = min(failures, key=lambda one: one[1].transient is not None)
             raise ItemFailed(failure, f"passage '{self.passages.column('id', rows[[at]])[0]}'")
@@ -133,7 +156,10 @@ class _Loader:
         else:
             texts = zip(*(self.passages.column(name, rows) for name in self.columns), strict=True)
         prepared = (map(self.as_indexed, row) for row in texts)
-        return [_lines(row, dict(zip(self.columns, text, strict=True))) for row, text in zip(rows.tolist(), prepared, strict=True)]
+        return [
+            _lines(row, dict(zip(self.columns, text, strict=True)))
+            for row, text in zip(rows.tolist(), prepared, strict=True)
+        ]
 
 
 def _lines(row: int, texts: dict[str, str]) -> bytes:

@@ -1,4 +1,6 @@
-"""What the retrievers that search by a server share: the names and marks of indices that are ours, and ids that become rows."""
+"""What the retrievers that search by a server share: the names and marks of indices that are ours,
+and ids that become rows.
+"""
 
 from __future__ import annotations
 
@@ -15,21 +17,26 @@ from recipekit.component import Hits
 from recipekit.errors import ComponentError
 from recipekit.records import Bools, Floats, Ints, Rows, TextTable
 
-__all__ = ["PREFIX", "IdRows", "Mark", "UnknownIds", "hits_of", "mark_of"]
+__all__ = ["PREFIX", "IdRows", "OwnershipTag", "UnknownIds", "hits_of", "mark_of"]
 
 PREFIX: Final = "recipekit-"
-"""What the names of our indices and collections begin with. The name alone proves nothing: the mark does."""
+"""What the names of our indices and collections begin with.
+
+The name alone proves nothing: the mark does.
+"""
 MADE_BY: Final = "recipekit"
 
 
 @dataclass(frozen=True)
-class Mark:
+class OwnershipTag:
     """What an index or collection that recipekit made says of itself, stored with it on the server."""
 
     owner: str
     """The cache that it was made for, `Context.owner`."""
     corpus: str
-    """The passages that are in it, `Context.corpus`: other queries or labels over them need no other index."""
+    """The passages that are in it, `Context.corpus`: other queries or labels over them need no
+    other index.
+    """
     settings: str
     """The key of everything else that decides what is in it."""
     rows: int
@@ -39,7 +46,10 @@ class Mark:
 
     @property
     def name(self) -> str:
-        """The index's name. Caches do not share an index, so that none removes what another uses."""
+        """The index's name.
+
+        Caches do not share an index, so that none removes what another uses.
+        """
         return f"{PREFIX}{key_of([self.owner, self.corpus, self.settings])[:24]}"
 
     def as_json(self) -> dict[str, Any]:
@@ -47,35 +57,40 @@ class Mark:
         return {"made_by": MADE_BY, **asdict(self)}
 
     @classmethod
-    def read(cls, stored: Any) -> Mark | None:
+    def read(cls, stored: Any) -> OwnershipTag | None:
         """The mark in what a server has stored; None where there is none of ours."""
         if not isinstance(stored, Mapping) or stored.get("made_by") != MADE_BY:
             return None
         try:
-            owner, corpus, settings = (str(stored[name]) for name in ("owner", "corpus", "settings"))
+            owner, corpus, settings = (
+                str(stored[name]) for name in ("owner", "corpus", "settings")
+            )
             return cls(owner, corpus, settings, int(stored["rows"]), stored["complete"] is True)
         except (KeyError, TypeError, ValueError):
             return None
 
 
-def mark_of(engine: str, identity: Any, *, owner: str, corpus: str, rows: int) -> Mark:
+def mark_of(engine: str, identity: Any, *, owner: str, corpus: str, rows: int) -> OwnershipTag:
     """The mark of an index to be made.
 
     Args:
         engine: `elasticsearch` or `qdrant`.
-        identity: A JSON value: the settings that decide what the index gives, and what is indexed beside the passages.
+        identity: A JSON value: the settings that decide what the index gives, and what is indexed
+            beside the passages.
         owner: `Context.owner`.
         corpus: `Context.corpus`.
         rows: Passages that it will hold.
     """
-    return Mark(owner, corpus, key_of({"engine": engine, "identity": identity}), rows)
+    return OwnershipTag(owner, corpus, key_of({"engine": engine, "identity": identity}), rows)
 
 
-# Ids -----------------------------------------------------------------------------------------------------------------
+# Ids
+# -----------------------------------------------------------------------------------------------------------------
 
 
 class IdRows:
-    """Which row a passage's id stands for, by binary search over the ids; no dictionary of all of them.
+    """Which row a passage's id stands for, by binary search over the ids; no dictionary of all of
+    them.
 
     Holds the ids themselves and 8 bytes more for each.
     """
@@ -85,7 +100,8 @@ class IdRows:
 
         Args:
             passages: The collected passages.
-            source: The source whose ids the engine knows, where a recipe has several: collect then writes `source/id`.
+            source: The source whose ids the engine knows, where a recipe has several: collect then
+                writes `source/id`.
         """
         ids = passages.table["id"].cast(pa.large_string()).combine_chunks()
         self._order: Rows = pc.sort_indices(ids).to_numpy().astype(np.int64)
@@ -95,13 +111,22 @@ class IdRows:
     def of(self, ids: Sequence[str]) -> Rows:
         """Rows (n,) of some ids, -1 for those that were not collected."""
         wanted = pa.array([self._prefix + id for id in ids], pa.large_string())
-        low, high = np.zeros(len(wanted), np.int64), np.full(len(wanted), len(self._order), np.int64)
+        low, high = (
+            np.zeros(len(wanted), np.int64),
+            np.full(len(wanted), len(self._order), np.int64),
+        )
         while (low < high).any():
             middle = (low + high) // 2
-            # Where a search has ended, the middle may lie one past the last id; it is not moved any more.
-            before = pc.less(self._sorted.take(pa.array(np.minimum(middle, len(self._order) - 1))), wanted)
+            # Where a search has ended, the middle may lie one past the last id; it is not moved any
+            # more.
+            before = pc.less(
+                self._sorted.take(pa.array(np.minimum(middle, len(self._order) - 1))), wanted
+            )
             goes_up = before.to_numpy(zero_copy_only=False) & (low < high)
-            low, high = np.where(goes_up, middle + 1, low), np.where(goes_up, high, np.where(low < high, middle, high))
+            low, high = (
+                np.where(goes_up, middle + 1, low),
+                np.where(goes_up, high, np.where(low < high, middle, high)),
+            )
         at = np.minimum(low, len(self._order) - 1)
         found = pc.equal(self._sorted.take(pa.array(at)), wanted).to_numpy(zero_copy_only=False)
         return np.where(found, self._order[at], -1)
@@ -109,7 +134,9 @@ class IdRows:
 
 @dataclass
 class UnknownIds:
-    """Hits of passages that were not collected: counted and dropped, and an error where they are too many."""
+    """Hits of passages that were not collected: counted and dropped, and an error where they are
+    too many.
+    """
 
     place: str
     """Server and index, for the error."""
@@ -136,7 +163,8 @@ class UnknownIds:
             )
 
 
-# Hits ----------------------------------------------------------------------------------------------------------------
+# Hits
+# ----------------------------------------------------------------------------------------------------------------
 
 
 def hits_of(n_queries: int, depth: int, query: Rows, rows: Rows, scores: Floats) -> Hits:
@@ -166,7 +194,9 @@ def hits_of(n_queries: int, depth: int, query: Rows, rows: Rows, scores: Floats)
 
 
 def _first_of_pair(query: Rows, rows: Rows) -> Bools:
-    """Which hits are the first of their (query, row): an index that others filled may hold a passage twice."""
+    """Which hits are the first of their (query, row): an index that others filled may hold a
+    passage twice.
+    """
     pairs = np.stack([query, rows], axis=1)
     _, first = np.unique(pairs, axis=0, return_index=True)
     kept: Bools = np.zeros(len(query), np.bool_)

@@ -5,17 +5,27 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from recipekit.component import Context, EncoderName, Hits, QueryBatch, Retriever, RetrieverSpec, Sizes
-from recipekit.retrievers.work import exact_work
+from recipekit.component import (
+    Context,
+    EncoderName,
+    Hits,
+    QueryBatch,
+    Retriever,
+    RetrieverSpec,
+    Sizes,
+)
+from recipekit.retrievers.estimates import exact_work
 
-__all__ = ["Exact"]
+__all__ = ["ExactSpec"]
 
 
-class Exact(RetrieverSpec):
-    """Dense retrieval by an encoder of the recipe: exact, over all passages, on the run's own device.
+class ExactSpec(RetrieverSpec):
+    """Dense retrieval by an encoder of the recipe: exact, over all passages, on the run's own
+    device.
 
-    Passages are ranked by the inner product of their embeddings with the query's, each encoded once with its own side's
-    prompt. For an encoder that normalizes, that is the cosine; for one that does not, it is the inner product as it is.
+    Passages are ranked by the inner product of their embeddings with the query's, each encoded once
+    with its own side's prompt. For an encoder that normalizes, that is the cosine; for one that
+    does not, it is the inner product as it is.
     """
 
     encoder: EncoderName
@@ -26,14 +36,18 @@ class Exact(RetrieverSpec):
         return exact_work(sizes)
 
     def build(self, context: Context) -> Retriever:
-        """Encode both sides where that is not done yet (all ranks together), and map the embeddings."""
+        """Encode both sides where that is not done yet (all ranks together), and map the
+        embeddings.
+        """
         from recipekit.search.topk import resident
 
         queries = context.embeddings(self.encoder, "query").matrix
         passages = context.embeddings(self.encoder, "passage").matrix
         # Only the main rank searches: on the others the matrix stays on disk.
         device = context.ranks.device
-        return _ExactRetriever(queries, resident(passages, device) if context.ranks.is_main else passages, device)
+        return _ExactRetriever(
+            queries, resident(passages, device) if context.ranks.is_main else passages, device
+        )
 
 
 @dataclass(frozen=True)
@@ -43,7 +57,10 @@ class _ExactRetriever:
     device: str
 
     def search(self, queries: QueryBatch, depth: int) -> Hits:
-        """The passages of highest inner product with each query's embedding; `queries.texts` is not read."""
+        """The passages of highest inner product with each query's embedding.
+
+        `queries.texts` is not read.
+        """
         from recipekit.search.topk import exact_top_k
 
         return exact_top_k(self.queries[queries.rows], self.passages, depth, device=self.device)

@@ -1,4 +1,6 @@
-"""Qdrant in this process (qdrant-edge-py): the server's own engine over files in our cache, with nothing to start."""
+"""Qdrant in this process (qdrant-edge-py): the server's own engine over files in our cache, with
+nothing to start.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,9 @@ BATCH: Final = 1000
 SHARD: Final = "shard"
 
 
-def write_shard(folder: Path, matrix: npt.NDArray[Any], settings: CollectionSettings, progress: Progress) -> None:
+def write_shard(
+    folder: Path, matrix: npt.NDArray[Any], settings: CollectionSettings, progress: Progress
+) -> None:
     """Write `folder/shard`: a point for every row of the matrix, indexed."""
     shutil.rmtree(folder / SHARD, ignore_errors=True)  # an attempt that was killed
     (folder / SHARD).mkdir()
@@ -33,7 +37,9 @@ def write_shard(folder: Path, matrix: npt.NDArray[Any], settings: CollectionSett
         for start in range(0, len(matrix), BATCH):
             vectors = np.asarray(matrix[start : start + BATCH], np.float32).tolist()
             shard.update(
-                edge.UpdateOperation.upsert_points([edge.Point(id=row, vector=vector) for row, vector in enumerate(vectors, start)])
+                edge.UpdateOperation.upsert_points(
+                    [edge.Point(id=row, vector=vector) for row, vector in enumerate(vectors, start)]
+                )
             )
             tracker.advance(len(vectors))
     shard.flush()
@@ -44,7 +50,9 @@ def write_shard(folder: Path, matrix: npt.NDArray[Any], settings: CollectionSett
     found = shard.count(edge.CountRequest(exact=True))
     shard.close()
     if found != len(matrix):
-        raise ComponentError(f"embedded Qdrant holds {found} points where {len(matrix)} were loaded", code="RK269")
+        raise ComponentError(
+            f"embedded Qdrant holds {found} points where {len(matrix)} were loaded", code="RK269"
+        )
 
 
 def open_shard(folder: Path, hnsw: Hnsw, quantization: Quantization | None) -> EmbeddedPoints:
@@ -69,30 +77,45 @@ class EmbeddedPoints:
     def nearest(self, vectors: npt.NDArray[np.float32], limit: int, *, exact: bool) -> Found:
         """The points nearest to each vector (n, dim)."""
         params = self._params(limit, exact=exact)
-        requests = [edge.QueryRequest(limit=limit, query=edge.Query.Nearest(vector), params=params) for vector in vectors.tolist()]
+        requests = [
+            edge.QueryRequest(limit=limit, query=edge.Query.Nearest(vector), params=params)
+            for vector in vectors.tolist()
+        ]
         answers = self.shard.query_batch(edge.QueryBatchRequest(requests))
         sizes = [len(answer) for answer in answers]
         ids = [point.id for answer in answers for point in answer]
-        scores = np.fromiter((point.score for answer in answers for point in answer), np.float32, sum(sizes))
+        scores = np.fromiter(
+            (point.score for answer in answers for point in answer), np.float32, sum(sizes)
+        )
         return Found(np.repeat(np.arange(len(answers)), sizes), ids, scores)
 
     def _params(self, limit: int, *, exact: bool) -> edge.SearchParams:
         if exact:
-            return edge.SearchParams(exact=True, quantization=edge.QuantizationSearchParams(ignore=True))
+            return edge.SearchParams(
+                exact=True, quantization=edge.QuantizationSearchParams(ignore=True)
+            )
         wanted = self.quantization
-        quantized = edge.QuantizationSearchParams(rescore=wanted.rescore, oversampling=wanted.oversampling) if wanted else None
+        quantized = (
+            edge.QuantizationSearchParams(rescore=wanted.rescore, oversampling=wanted.oversampling)
+            if wanted
+            else None
+        )
         return edge.SearchParams(hnsw_ef=max(self.hnsw.ef, limit), quantization=quantized)
 
 
 def _config(settings: CollectionSettings) -> edge.EdgeConfig:
     hnsw = edge.HnswIndexConfig(
-        m=0 if settings.exact else settings.hnsw.m, ef_construct=settings.hnsw.ef_construct, full_scan_threshold=INDEX_FROM_KB
+        m=0 if settings.exact else settings.hnsw.m,
+        ef_construct=settings.hnsw.ef_construct,
+        full_scan_threshold=INDEX_FROM_KB,
     )
     vectors = edge.EdgeVectorParams(
         size=settings.dimension,
         distance=edge.Distance.Dot if settings.distance == "dot" else edge.Distance.Cosine,
         on_disk=settings.on_disk,
-        datatype=edge.VectorStorageDatatype.Float16 if settings.half else edge.VectorStorageDatatype.Float32,
+        datatype=edge.VectorStorageDatatype.Float16
+        if settings.half
+        else edge.VectorStorageDatatype.Float32,
     )
     return edge.EdgeConfig(
         vectors=vectors,

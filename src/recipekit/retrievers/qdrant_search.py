@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from recipekit.component import Hits, QueryBatch
-from recipekit.endpoints.parallel import in_order
-from recipekit.endpoints.qdrant import QdrantServer
+from recipekit.engines.parallel import in_order
+from recipekit.engines.qdrant import QdrantServer
 from recipekit.errors import ComponentError
 from recipekit.records import Floats, Rows
 from recipekit.retrievers.engine import IdRows, UnknownIds, hits_of
@@ -23,12 +23,15 @@ if TYPE_CHECKING:
 __all__ = ["Found", "Points", "QdrantRetriever", "ServerPoints", "recall"]
 
 SLACK: Final = 4
-"""Passages asked for beyond the depth, so that of equal scores at the edge the lower row is known."""
+"""Passages asked for beyond the depth, so that of equal scores at the edge the lower row is known.
+"""
 
 
 @dataclass(frozen=True)
 class Found:
-    """Hits of some queries, in any order: each one's query, int64 (m,), the point's id, and its score, float32 (m,)."""
+    """Hits of some queries, in any order: each one's query, int64 (m,), the point's id, and its
+    score, float32 (m,).
+    """
 
     query: Rows
     ids: Sequence[Any]
@@ -77,31 +80,50 @@ class ServerPoints:
 
         def search(start: int) -> list[Sequence[tuple[Any, float]]]:
             part = vectors[start : start + self.batch].tolist()
-            answers = self.server.ask(lambda client: ask(client, part, limit, params), self.collection)
+            answers = self.server.ask(
+                lambda client: ask(client, part, limit, params), self.collection
+            )
             if len(answers) != len(part):
-                raise ComponentError(f"{self.place} answered {len(answers)} of {len(part)} queries of a batch", code="RK269")
+                raise ComponentError(
+                    f"{self.place} answered {len(answers)} of {len(part)} queries of a batch",
+                    code="RK269",
+                )
             return answers
 
-        batches = in_order(search, range(0, len(vectors), self.batch), threads=self.concurrency, name="qdrant")
+        batches = in_order(
+            search, range(0, len(vectors), self.batch), threads=self.concurrency, name="qdrant"
+        )
         return _found([answer for batch in batches for answer in batch])
 
-    def _ask_rest(self, client: Any, vectors: list[list[float]], limit: int, params: models.SearchParams) -> list[Any]:
+    def _ask_rest(
+        self, client: Any, vectors: list[list[float]], limit: int, params: models.SearchParams
+    ) -> list[Any]:
         from qdrant_client import models
 
         payload = [self.id_field] if self.id_field else False
         requests = [
-            models.QueryRequest(query=vector, using=self.vector, limit=limit, params=params, with_payload=payload) for vector in vectors
+            models.QueryRequest(
+                query=vector, using=self.vector, limit=limit, params=params, with_payload=payload
+            )
+            for vector in vectors
         ]
         answers = client.query_batch_points(self.collection, requests=requests)
         if self.id_field is None:
             return [[(point.id, point.score) for point in answer.points] for answer in answers]
-        return [[(self._id_in(point.payload, point.id), point.score) for point in answer.points] for answer in answers]
+        return [
+            [(self._id_in(point.payload, point.id), point.score) for point in answer.points]
+            for answer in answers
+        ]
 
-    def _ask_grpc(self, client: Any, vectors: list[list[float]], limit: int, params: models.SearchParams) -> list[Any]:
+    def _ask_grpc(
+        self, client: Any, vectors: list[list[float]], limit: int, params: models.SearchParams
+    ) -> list[Any]:
         from qdrant_client import grpc
         from qdrant_client.conversions.conversion import GrpcToRest, RestToGrpc
 
-        payload = RestToGrpc.convert_with_payload_interface([self.id_field] if self.id_field else False)
+        payload = RestToGrpc.convert_with_payload_interface(
+            [self.id_field] if self.id_field else False
+        )
         converted = RestToGrpc.convert_search_params(params)
         requests = [
             grpc.QueryPoints(
@@ -112,26 +134,40 @@ class ServerPoints:
             for vector in vectors
         ]  # fmt: skip
         asked = grpc.QueryBatchPoints(collection_name=self.collection, query_points=requests)
-        answers = client.grpc_points.QueryBatch(asked, timeout=client.init_options["timeout"]).result
-        # Not through the client's query_batch_points(), which makes a pydantic model of every hit: half of the whole time.
+        answers = client.grpc_points.QueryBatch(
+            asked, timeout=client.init_options["timeout"]
+        ).result
+        # Not through the client's query_batch_points(), which makes a pydantic model of every hit:
+        # half of the whole time.
         if self.id_field is None:
-            return [[(point.id.uuid or point.id.num, point.score) for point in answer.result] for answer in answers]
+            return [
+                [(point.id.uuid or point.id.num, point.score) for point in answer.result]
+                for answer in answers
+            ]
         return [
-            [(self._id_in(GrpcToRest.convert_payload(point.payload), point.id), point.score) for point in answer.result]
+            [
+                (self._id_in(GrpcToRest.convert_payload(point.payload), point.id), point.score)
+                for point in answer.result
+            ]
             for answer in answers
         ]
 
     def _id_in(self, payload: Any, point: Any) -> Any:
         found = (payload or {}).get(self.id_field)
         if not isinstance(found, str | int):
-            raise ComponentError(f"{self.place}: point {point} has no '{self.id_field}' in its payload; correct `id_field`", code="RK269")
+            raise ComponentError(
+                f"{self.place}: point {point} has no '{self.id_field}' in its payload; correct `id_field`",
+                code="RK269",
+            )
         return found
 
 
 def _found(answers: Sequence[Sequence[tuple[Any, float]]]) -> Found:
     sizes = [len(answer) for answer in answers]
     ids = [id for answer in answers for id, _ in answer]
-    scores = np.fromiter((score for answer in answers for _, score in answer), np.float32, sum(sizes))
+    scores = np.fromiter(
+        (score for answer in answers for _, score in answer), np.float32, sum(sizes)
+    )
     return Found(np.repeat(np.arange(len(answers)), sizes), ids, scores)
 
 
@@ -146,12 +182,16 @@ class QdrantRetriever:
     """Passages in the data set."""
     exact: bool
     ids: IdRows | None = None
-    """For a collection that others made: which passage an id stands for. In ours the ids are the rows."""
+    """For a collection that others made: which passage an id stands for.
+
+    In ours the ids are the rows.
+    """
     unknown: UnknownIds | None = None
     measured: float | None = None
     """Recall against exact search, where it was measured."""
     asked_again: int = 0
-    """Queries to which approximate search gave too short a list, and which were then asked exactly."""
+    """Queries to which approximate search gave too short a list, and which were then asked exactly.
+    """
 
     @property
     def counts(self) -> dict[str, Any]:
@@ -169,9 +209,12 @@ class QdrantRetriever:
         """The passages nearest to each query's embedding; `queries.texts` is not read.
 
         Raises:
-            ComponentError: The engine failed for good, or a collection of ours holds less than it should.
+            ComponentError: The engine failed for good, or a collection of ours holds less than it
+                should.
         """
-        return self.nearest(np.asarray(self.queries[queries.rows], np.float32), depth, exact=self.exact)
+        return self.nearest(
+            np.asarray(self.queries[queries.rows], np.float32), depth, exact=self.exact
+        )
 
     def nearest(self, vectors: npt.NDArray[np.float32], depth: int, *, exact: bool) -> Hits:
         """The passages nearest to each vector (n, dim), ties broken by the lower row."""
@@ -192,7 +235,9 @@ class QdrantRetriever:
         return rows
 
     def _whole(self, vectors: npt.NDArray[np.float32], hits: Hits, *, exact: bool) -> Hits:
-        """The hits, where a list is too short asked once more without the graph, in which a passage may be out of reach."""
+        """The hits, where a list is too short asked once more without the graph, in which a passage
+        may be out of reach.
+        """
         wanted = min(hits.rows.shape[1], self.rows)
         short = np.flatnonzero((hits.rows >= 0).sum(axis=1) < wanted)
         if not len(short):
@@ -212,5 +257,9 @@ class QdrantRetriever:
 
 def recall(found: Hits, truth: Hits) -> float:
     """The share of the truth that was found, a mean over queries that have any."""
-    shares = [len(np.intersect1d(found.rows[n], row[row >= 0])) / (row >= 0).sum() for n, row in enumerate(truth.rows) if (row >= 0).any()]
+    shares = [
+        len(np.intersect1d(found.rows[n], row[row >= 0])) / (row >= 0).sum()
+        for n, row in enumerate(truth.rows)
+        if (row >= 0).any()
+    ]
     return float(np.mean(shares)) if shares else 1.0

@@ -14,26 +14,39 @@ __all__ = ["CollectionSettings", "Hnsw", "Quantization", "search_params", "vecto
 
 
 class Hnsw(BaseModel):
-    """The graph of neighbours (Malkov and Yashunin, arXiv 1603.09320) through which approximate search goes."""
+    """The graph of neighbours (Malkov and Yashunin, arXiv 1603.09320) through which approximate
+    search goes.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     m: Annotated[int, Field(ge=2)] = 16
-    """Edges of a passage. More find more, and take more memory (8 bytes each). 16 is Qdrant's own."""
+    """Edges of a passage.
+
+    More find more, and take more memory (8 bytes each). 16 is Qdrant's own.
+    """
     ef_construct: Annotated[int, Field(ge=4)] = 100
-    """Candidates kept in view while the graph is built. More build a better one, slower. 100 is Qdrant's own."""
+    """Candidates kept in view while the graph is built.
+
+    More build a better one, slower. 100 is Qdrant's own.
+    """
     ef: Annotated[int, Field(ge=1)] = 256
-    """Candidates kept in view while searching, never fewer than the depth. Mining wants the whole list right, not only its
-    first few, so this is twice what search engines take."""
+    """Candidates kept in view while searching, never fewer than the depth. Mining wants the whole
+    list right, not only its first few, so this is twice what search engines take."""
 
 
 class Quantization(BaseModel):
-    """Shortened vectors, with which the search goes; the whole ones are then read for the best alone."""
+    """Shortened vectors, with which the search goes; the whole ones are then read for the best
+    alone.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     kind: Literal["scalar", "binary", "product"] = "scalar"
-    """`scalar`: a byte a dimension. `binary`: a bit, for vectors of 1000 dimensions and more. `product`: `compression`."""
+    """`scalar`: a byte a dimension.
+
+    `binary`: a bit, for vectors of 1000 dimensions and more. `product`: `compression`.
+    """
     compression: Literal["x4", "x8", "x16", "x32", "x64"] = "x16"
     """How much shorter `product` makes them."""
     always_ram: bool = True
@@ -50,7 +63,9 @@ class CollectionSettings:
 
     dimension: int
     half: bool
-    """Kept as float16, in half the space: so are embeddings of bfloat16 arithmetic, and nothing is lost."""
+    """Kept as float16, in half the space: so are embeddings of bfloat16 arithmetic, and nothing is
+    lost.
+    """
     distance: Literal["dot", "cosine"]
     hnsw: Hnsw
     exact: bool
@@ -64,9 +79,22 @@ class CollectionSettings:
     def identity(self) -> dict[str, Any]:
         """What enters the collection's name; how it is searched does not."""
         hnsw = None if self.exact else {"m": self.hnsw.m, "ef_construct": self.hnsw.ef_construct}
-        quantization = self.quantization and self.quantization.model_dump(exclude={"rescore", "oversampling"})
-        plain = {"dimension": self.dimension, "half": self.half, "distance": self.distance, "on_disk": self.on_disk}
-        return {**plain, "hnsw": hnsw, "quantization": quantization, "shards": self.shards, "replication": self.replication}
+        quantization = self.quantization and self.quantization.model_dump(
+            exclude={"rescore", "oversampling"}
+        )
+        plain = {
+            "dimension": self.dimension,
+            "half": self.half,
+            "distance": self.distance,
+            "on_disk": self.on_disk,
+        }
+        return {
+            **plain,
+            "hnsw": hnsw,
+            "quantization": quantization,
+            "shards": self.shards,
+            "replication": self.replication,
+        }
 
 
 def vector_params(settings: CollectionSettings) -> models.VectorParams:
@@ -88,19 +116,31 @@ def _quantization_config(wanted: Quantization | None) -> models.QuantizationConf
     if wanted is None:
         return None
     if wanted.kind == "scalar":
-        scalar = models.ScalarQuantizationConfig(type=models.ScalarType.INT8, always_ram=wanted.always_ram)
+        scalar = models.ScalarQuantizationConfig(
+            type=models.ScalarType.INT8, always_ram=wanted.always_ram
+        )
         return models.ScalarQuantization(scalar=scalar)
     if wanted.kind == "binary":
-        return models.BinaryQuantization(binary=models.BinaryQuantizationConfig(always_ram=wanted.always_ram))
+        return models.BinaryQuantization(
+            binary=models.BinaryQuantizationConfig(always_ram=wanted.always_ram)
+        )
     ratio = models.CompressionRatio(wanted.compression)
-    return models.ProductQuantization(product=models.ProductQuantizationConfig(compression=ratio, always_ram=wanted.always_ram))
+    return models.ProductQuantization(
+        product=models.ProductQuantizationConfig(compression=ratio, always_ram=wanted.always_ram)
+    )
 
 
-def search_params(hnsw: Hnsw, quantization: Quantization | None, limit: int, *, exact: bool) -> models.SearchParams:
+def search_params(
+    hnsw: Hnsw, quantization: Quantization | None, limit: int, *, exact: bool
+) -> models.SearchParams:
     """How a search goes."""
     from qdrant_client import models
 
     if exact:
-        return models.SearchParams(exact=True, quantization=models.QuantizationSearchParams(ignore=True))
-    quantized = quantization and models.QuantizationSearchParams(rescore=quantization.rescore, oversampling=quantization.oversampling)
+        return models.SearchParams(
+            exact=True, quantization=models.QuantizationSearchParams(ignore=True)
+        )
+    quantized = quantization and models.QuantizationSearchParams(
+        rescore=quantization.rescore, oversampling=quantization.oversampling
+    )
     return models.SearchParams(hnsw_ef=max(hnsw.ef, limit), quantization=quantized)

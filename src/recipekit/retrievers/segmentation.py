@@ -1,4 +1,6 @@
-"""Text to terms, for lexical retrieval: words, or bigrams of characters for scripts without spaces between words."""
+"""Text to terms, for lexical retrieval: words, or bigrams of characters for scripts without spaces
+between words.
+"""
 
 from __future__ import annotations
 
@@ -21,9 +23,17 @@ _ASCII_WORD = re.compile(r"[a-z0-9]+")
 
 @cache
 def _marks() -> str:
-    """The combining marks and the two joiners, as the inside of a character class; a plain word class breaks at them."""
-    marks = (chr(code) for code in range(0x300, 0x20000) if unicodedata.category(chr(code)) in ("Mn", "Mc"))
-    return "".join(marks) + "\u200c\u200d\U000e0100-\U000e01ef"  # the last are the variants of Han characters
+    """The combining marks and the two joiners, as the inside of a character class; a plain word
+    class breaks at them.
+    """
+    marks = (
+        chr(code)
+        for code in range(0x300, 0x20000)
+        if unicodedata.category(chr(code)) in ("Mn", "Mc")
+    )
+    return (
+        "".join(marks) + "\u200c\u200d\U000e0100-\U000e01ef"
+    )  # the last are the variants of Han characters
 
 
 @cache
@@ -43,17 +53,21 @@ def _run_or_word() -> re.Pattern[str]:
 
 
 def normalized(text: str) -> str:
-    """Lower case, in Unicode's form NFKC: full-width letters, ligatures and split accents become the plain ones.
+    """Lower case, in Unicode's form NFKC: full-width letters, ligatures and split accents become
+    the plain ones.
 
     Underscores become spaces, so that an identifier such as `read_table` is found by its words.
     """
-    return (text if text.isascii() else unicodedata.normalize("NFKC", text)).lower().replace("_", " ")
+    return (
+        (text if text.isascii() else unicodedata.normalize("NFKC", text)).lower().replace("_", " ")
+    )
 
 
 def words(text: str) -> list[str]:
     """Runs of letters, digits and the marks that belong to them.
 
-    One letter or digit is a word, as in Lucene: "vitamin d" and "type 2" keep what tells them apart.
+    One letter or digit is a word, as in Lucene: "vitamin d" and "type 2" keep what tells them
+    apart.
     """
     text = normalized(text)
     return (_ASCII_WORD if text.isascii() else _word()).findall(text)
@@ -62,8 +76,8 @@ def words(text: str) -> list[str]:
 def bigrams(text: str) -> list[str]:
     """Overlapping pairs of characters in scripts without spaces (and in Hangul), words elsewhere.
 
-    A lone character stands for itself, and a vowel or tone mark stays with its letter. Lucene's CJKBigramFilter does the same
-    with Chinese, Japanese and Korean.
+    A lone character stands for itself, and a vowel or tone mark stays with its letter. Lucene's
+    CJKBigramFilter does the same with Chinese, Japanese and Korean.
     """
     text = normalized(text)
     if text.isascii():
@@ -77,7 +91,9 @@ def bigrams(text: str) -> list[str]:
 
 
 def unspaced_share(texts: Iterable[str]) -> float:
-    """Share of the characters, spaces not counted, that are of a script without spaces between words."""
+    """Share of the characters, spaces not counted, that are of a script without spaces between
+    words.
+    """
     unspaced = re.compile(f"[{_UNSPACED}]")
     joined = "".join("".join(text.split()) for text in texts)
     return len(unspaced.findall(joined)) / max(1, len(joined))

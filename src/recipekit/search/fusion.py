@@ -1,8 +1,9 @@
 """Fusion: the lists of several retrievers, joined into one per query.
 
-- `rrf`: sum over retrievers of weight / (60 + rank) (Cormack, Clarke and Büttcher, "Reciprocal Rank Fusion outperforms
-  Condorcet and individual rank learning methods", SIGIR 2009).
-- `score`: sum over retrievers of weight * (score - min) / (max - min), min and max over the retriever's list for the query.
+- `rrf`: sum over retrievers of weight / (60 + rank) (Cormack, Clarke and Büttcher, "Reciprocal Rank
+  Fusion outperforms Condorcet and individual rank learning methods", SIGIR 2009).
+- `score`: sum over retrievers of weight * (score - min) / (max - min), min and max over the
+  retriever's list for the query.
 - `union`: 1 / best rank, so that whatever any retriever put first comes first.
 """
 
@@ -17,21 +18,26 @@ import numpy.typing as npt
 
 from recipekit.component import Hits
 from recipekit.errors import ComponentError
-from recipekit.records import Bools, Floats, Ints, Rows, pair_keys, places_in_runs
+from recipekit.records import Bools, Floats, Ints, Rows, pair_keys, positions_in_groups
 
 __all__ = ["Fused", "Fusion", "cut", "fuse"]
 
 Fusion = Literal["rrf", "score", "union"]
 RRF_CONSTANT = 60
-"""Damps the first ranks: the constant of the paper, where results hardly changed between 20 and 100."""
+"""Damps the first ranks: the constant of the paper, where results hardly changed between 20 and
+100.
+"""
 
 
 @dataclass(frozen=True)
 class Fused:
-    """Fused candidates of a batch of queries, one row a pair, sorted by query, descending score, passage.
+    """Fused candidates of a batch of queries, one row a pair, sorted by query, descending score,
+    passage.
 
-    query: position of the query in the batch, int64 (m,). passage: rows, int32 (m,). score: float32 (m,).
-    ranks: by retriever, int32 (m,), 1-based, 0 where it did not retrieve the pair. scores: by retriever, float32 (m,), NaN
+    query: position of the query in the batch, int64 (m,). passage: rows, int32 (m,). score: float32
+        (m,).
+    ranks: by retriever, int32 (m,), 1-based, 0 where it did not retrieve the pair. scores: by
+        retriever, float32 (m,), NaN
     where it did not.
     """
 
@@ -55,7 +61,9 @@ class Fused:
         )
 
 
-def fuse(hits: Mapping[str, Hits], how: Fusion, weights: Mapping[str, float] | None = None) -> Fused:
+def fuse(
+    hits: Mapping[str, Hits], how: Fusion, weights: Mapping[str, float] | None = None
+) -> Fused:
     """Join each query's lists into one.
 
     Args:
@@ -68,7 +76,10 @@ def fuse(hits: Mapping[str, Hits], how: Fusion, weights: Mapping[str, float] | N
     """
     stride = 1 + max((int(found.rows.max(initial=-1)) for found in hits.values()), default=0)
     present = {name: found.rows >= 0 for name, found in hits.items()}
-    keys = [pair_keys(np.nonzero(present[name])[0], found.rows[present[name]], stride) for name, found in hits.items()]
+    keys = [
+        pair_keys(np.nonzero(present[name])[0], found.rows[present[name]], stride)
+        for name, found in hits.items()
+    ]
     pairs, places = np.unique(np.concatenate(keys), return_inverse=True)
     fused = np.zeros(len(pairs))
     ranks: dict[str, Ints] = {}
@@ -81,11 +92,16 @@ def fuse(hits: Mapping[str, Hits], how: Fusion, weights: Mapping[str, float] | N
         scores[name] = np.full(len(pairs), np.nan, np.float32)
         scores[name][place] = found.scores[there]
         if np.count_nonzero(ranks[name]) < len(place):
-            raise ComponentError(f"retriever '{name}' returned a passage twice for one query", code="RK241")
+            raise ComponentError(
+                f"retriever '{name}' returned a passage twice for one query", code="RK241"
+            )
         points = _points(found, how, (weights or {}).get(name, 1.0))[there]
         fused[place] = np.maximum(fused[place], points) if how == "union" else fused[place] + points
-    whole = Fused(pairs // stride, (pairs % stride).astype(np.int32), fused.astype(np.float32), ranks, scores)
-    # The pairs are sorted by (query, passage), and lexsort is stable: equal scores keep the lower row first.
+    whole = Fused(
+        pairs // stride, (pairs % stride).astype(np.int32), fused.astype(np.float32), ranks, scores
+    )
+    # The pairs are sorted by (query, passage), and lexsort is stable: equal scores keep the lower
+    # row first.
     return whole.take(np.lexsort((-whole.score, whole.query)))
 
 
@@ -114,8 +130,10 @@ def _scaled(hits: Hits) -> npt.NDArray[np.float64]:
 
 
 def cut(fused: Fused, keep: int | None, spared: Bools) -> Bools:
-    """Mask (m,) of the pairs that stay: the `keep` best per query, and beside them all that are `spared`."""
+    """Mask (m,) of the pairs that stay: the `keep` best per query, and beside them all that are
+    `spared`.
+    """
     stay = spared.copy()
     counted = np.flatnonzero(~spared)
-    stay[counted] = True if keep is None else places_in_runs(fused.query[counted]) < keep
+    stay[counted] = True if keep is None else positions_in_groups(fused.query[counted]) < keep
     return stay

@@ -15,10 +15,10 @@ from recipekit.errors import DataError
 from recipekit.records import SPLITS, Label, Passage, Query
 from recipekit.sources.columns import relevant
 from recipekit.sources.files import delimited_rows, finite, json_rows, plain_or_gzipped
-from recipekit.sources.places import LocatedSource, Place, Record, Row
-from recipekit.spelling import near
+from recipekit.sources.locations import LocatedSource, Record, RecordLocation, Row
+from recipekit.suggestions import did_you_mean
 
-__all__ = ["Beir", "BeirReader", "QrelsOf"]
+__all__ = ["BeirReader", "BeirSpec", "QrelsOf"]
 
 QrelsOf = Literal["train", "dev", "test", "all"]
 """A split whose queries a qrels file lists; those of `all` are divided as the recipe says."""
@@ -27,25 +27,33 @@ Least = Annotated[float, Field(gt=0)]
 Rows = Callable[[], Iterator[Row]]
 
 
-class Beir(SourceSpec):
-    """A folder in BEIR layout: `corpus.jsonl`, `queries.jsonl` and `qrels/*.tsv`, each plain or gzipped.
+class BeirSpec(SourceSpec):
+    """A folder in BEIR layout: `corpus.jsonl`, `queries.jsonl` and `qrels/*.tsv`, each plain or
+    gzipped.
 
-    A query belongs to the split of the qrels file that lists it; queries that none of the files in use lists are left out.
+    A query belongs to the split of the qrels file that lists it; queries that none of the files in
+    use lists are left out.
     """
 
     folder: LocalPath
     """The folder that holds `corpus.jsonl`."""
     splits: dict[QrelsOf, str] | None = Field(default=None, min_length=1)
-    """Which file under `qrels/` lists which split's queries, `{train: train.tsv, test: test.tsv}`; those under `all` are divided
-    as the recipe says. By default every one of train.tsv, dev.tsv and test.tsv that is there."""
-    relevant_from: Least | dict[QrelsOf, Least] | None = None
-    """Least score of a positive, for all splits or by split (`{train: 2}`); by default every score above 0 is one."""
+    """Which file under `qrels/` lists which split's queries, `{train: train.tsv, test: test.tsv}`;
+    those under `all` are divided as the recipe says. By default every one of train.tsv, dev.tsv and
+    test.tsv that is there."""
+    min_positive_grade: Least | dict[QrelsOf, Least] | None = None
+    """Least score of a positive, for all splits or by split (`{train: 2}`); by default every score
+    above 0 is one.
+    """
     below: Literal["negative", "unlabelled"] = "negative"
-    """What a score is that is none of a positive: a judged negative, or nothing that anybody said."""
+    """What a score is that is none of a positive: a judged negative, or nothing that anybody said.
+    """
 
     def files(self) -> Mapping[str, Path]:
         """The files that are read; the folder where it has none of them."""
-        found = {name: plain_or_gzipped(self.folder / name) for name in ("corpus.jsonl", "queries.jsonl")}
+        found = {
+            name: plain_or_gzipped(self.folder / name) for name in ("corpus.jsonl", "queries.jsonl")
+        }
         qrels = {f"qrels.{split}": path for split, path in self._qrels().items()}
         return {**found, **(qrels or {"qrels": self.folder / "qrels"})}
 
@@ -61,15 +69,22 @@ class Beir(SourceSpec):
         usual = {split: plain_or_gzipped(folder / f"{split}.tsv") for split in SPLITS}
         return {split: path for split, path in usual.items() if path.exists()}  # type: ignore[misc]
 
-    def _located(self, progress: Progress, counts: dict[str, int]) -> Iterator[tuple[Place, Record]]:
+    def _located(
+        self, progress: Progress, counts: dict[str, int]
+    ) -> Iterator[tuple[RecordLocation, Record]]:
         self._check_folder()
-        files = {name: plain_or_gzipped(self.folder / f"{name}.jsonl") for name in ("corpus", "queries")}
+        files = {
+            name: plain_or_gzipped(self.folder / f"{name}.jsonl") for name in ("corpus", "queries")
+        }
         reader = BeirReader(
             corpus=partial(json_rows, files["corpus"]),
             queries=partial(json_rows, files["queries"]),
-            qrels={split: partial(delimited_rows, path, "\t", quoted=False) for split, path in self._qrels().items()},
+            qrels={
+                split: partial(delimited_rows, path, "\t", quoted=False)
+                for split, path in self._qrels().items()
+            },
             name=str(self.folder),
-            relevant_from=self.relevant_from,
+            min_positive_grade=self.min_positive_grade,
             below=self.below,
             counts=counts,
         )
@@ -79,7 +94,10 @@ class Beir(SourceSpec):
         if not self.folder.exists():
             raise DataError(f"{self.folder}: no such folder", code="RK301")
         if not self.folder.is_dir():
-            raise DataError(f"{self.folder}: this is a file; the folder that holds corpus.jsonl is wanted", code="RK302")
+            raise DataError(
+                f"{self.folder}: this is a file; the folder that holds corpus.jsonl is wanted",
+                code="RK302",
+            )
         for name in ("corpus.jsonl", "queries.jsonl"):
             if not plain_or_gzipped(self.folder / name).exists():
                 raise DataError(f"{self.folder}: there is no {name} and no {name}.gz", code="RK301")
@@ -87,11 +105,14 @@ class Beir(SourceSpec):
         listed = f"there are {', '.join(there)}" if there else "there is none"
         if not self._qrels():
             raise DataError(
-                f"{self.folder / 'qrels'}: no train.tsv, dev.tsv or test.tsv; {listed}. Name others under `splits`", code="RK301"
+                f"{self.folder / 'qrels'}: no train.tsv, dev.tsv or test.tsv; {listed}. Name others under `splits`",
+                code="RK301",
             )
         for path in self._qrels().values():
             if not path.exists():
-                raise DataError(f"{path}: no such file; {listed}.{near(path.name, there)}", code="RK301")
+                raise DataError(
+                    f"{path}: no such file; {listed}.{did_you_mean(path.name, there)}", code="RK301"
+                )
 
 
 @dataclass
@@ -103,40 +124,64 @@ class BeirReader:
     qrels: Mapping[QrelsOf, Rows]
     name: str
     """What an error about the whole of it calls it."""
-    relevant_from: float | Mapping[QrelsOf, float] | None = None
-    """See `Beir.relevant_from`, and `Beir.below`."""
+    min_positive_grade: float | Mapping[QrelsOf, float] | None = None
+    """See `BeirSpec.min_positive_grade`, and `BeirSpec.below`."""
     below: Literal["negative", "unlabelled"] = "negative"
     counts: dict[str, int] = field(default_factory=dict)
 
-    def located(self, progress: Progress) -> Iterator[tuple[Place, Record]]:
+    def located(self, progress: Progress) -> Iterator[tuple[RecordLocation, Record]]:
         """Passages, queries and labels, with their places.
 
         Raises:
-            DataError: A row lacks a key or holds what is no text, id or number, or one of the parts is empty.
+            DataError: A row lacks a key or holds what is no text, id or number, or one of the parts
+                is empty.
         """
         splits = self._splits()
         self.counts.update(queries_without_label=0)
         passages = queries = 0
         for place, row in self.corpus():
             passages += 1
-            yield place, Passage(_id(row, "_id", place), _text(row, "text", place), _text(row, "title", place, optional=True))
+            yield (
+                place,
+                Passage(
+                    _id(row, "_id", place),
+                    _text(row, "text", place),
+                    _text(row, "title", place, optional=True),
+                ),
+            )
         for place, row in self.queries():
             queries += 1
             id, text = _id(row, "_id", place), _text(row, "text", place)
             if id not in splits:
                 self.counts["queries_without_label"] += 1
             for split in splits.get(id, ()):
-                yield place, Query(_in_split(id, split, splits[id]), text, None if split == "all" else split)
+                yield (
+                    place,
+                    Query(
+                        _in_split(id, split, splits[id]), text, None if split == "all" else split
+                    ),
+                )
         for part, n in (("passages", passages), ("queries", queries), ("labels", len(splits))):
             if n == 0:
                 raise DataError(f"{self.name}: no {part}", code="RK306")
         for split, rows in self.qrels.items():
-            least = self.relevant_from.get(split) if isinstance(self.relevant_from, Mapping) else self.relevant_from
+            least = (
+                self.min_positive_grade.get(split)
+                if isinstance(self.min_positive_grade, Mapping)
+                else self.min_positive_grade
+            )
             for place, row in rows():
                 query, score = _id(row, "query-id", place), finite(row.get("score"), place, "score")
                 grade = relevant(score, least)
                 if grade > 0 or self.below == "negative":
-                    yield place, Label(_in_split(query, split, splits[query]), _id(row, "corpus-id", place), grade)
+                    yield (
+                        place,
+                        Label(
+                            _in_split(query, split, splits[query]),
+                            _id(row, "corpus-id", place),
+                            grade,
+                        ),
+                    )
         if left_out := self.counts["queries_without_label"]:
             progress.log("queries_without_label", source=self.name, queries=left_out)
 
@@ -152,18 +197,24 @@ class BeirReader:
 
 
 def _in_split(id: str, split: QrelsOf, splits: list[QrelsOf]) -> str:
-    """A query's id. One that several splits list is a query in each until collect decides, so that their labels stay apart."""
+    """A query's id.
+
+    One that several splits list is a query in each until collect decides, so that their labels stay
+    apart.
+    """
     return id if split == splits[0] else f"{id}@{split}"
 
 
-def _id(row: Mapping[str, Any], key: str, place: Place) -> str:
+def _id(row: Mapping[str, Any], key: str, place: RecordLocation) -> str:
     value = row.get(key)
     if isinstance(value, bool) or not isinstance(value, str | int) or value == "":
         raise _unusable(row, key, place, "id")
     return str(value)
 
 
-def _text(row: Mapping[str, Any], key: str, place: Place, *, optional: bool = False) -> str:
+def _text(
+    row: Mapping[str, Any], key: str, place: RecordLocation, *, optional: bool = False
+) -> str:
     """A text; null is an empty one."""
     value = row.get(key)
     if value is None and (optional or key in row):
@@ -173,7 +224,7 @@ def _text(row: Mapping[str, Any], key: str, place: Place, *, optional: bool = Fa
     return value
 
 
-def _unusable(row: Mapping[str, Any], key: str, place: Place, wanted: str) -> DataError:
+def _unusable(row: Mapping[str, Any], key: str, place: RecordLocation, wanted: str) -> DataError:
     if key not in row:
         there = f"there are: {', '.join(row)}"
         if len(row) == 1 and f"{key}," in (only := next(iter(row))):

@@ -1,4 +1,7 @@
-"""Rows from files, each with its place: JSON lines, CSV, TSV and Parquet, plain or gzipped, streamed."""
+"""Rows from files, each with its place.
+
+JSON lines, CSV, TSV and Parquet, plain or gzipped, streamed.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ from pathlib import Path
 from typing import IO, Any, Literal, cast
 
 from recipekit.errors import DataError
-from recipekit.sources.places import Place, Row
+from recipekit.sources.locations import RecordLocation, Row
 
 __all__ = [
     "Format",
@@ -28,7 +31,13 @@ __all__ = [
 ]
 
 Format = Literal["jsonl", "csv", "tsv", "parquet"]
-FORMATS: dict[str, Format] = {".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".tsv": "tsv", ".parquet": "parquet"}
+FORMATS: dict[str, Format] = {
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".csv": "csv",
+    ".tsv": "tsv",
+    ".parquet": "parquet",
+}
 """Formats by the end of a file's name, `.gz` not counted."""
 
 BROKEN_GZIP = (gzip.BadGzipFile, EOFError, zlib.error)
@@ -45,7 +54,10 @@ def file_format(path: Path) -> Format:
     if found is None:
         if path.is_dir():
             raise DataError(f"{path}: this is a folder, a file is wanted", code="RK302")
-        raise DataError(f"{path}: its name does not tell its format; say `format: jsonl`, csv, tsv or parquet", code="RK304")
+        raise DataError(
+            f"{path}: its name does not tell its format; say `format: jsonl`, csv, tsv or parquet",
+            code="RK304",
+        )
     return found
 
 
@@ -66,32 +78,46 @@ def json_rows(path: Path) -> Iterator[Row]:
         if not line.strip():
             continue
         row += 1
-        place = Place(str(path), number, row)
+        place = RecordLocation(str(path), number, row)
         try:
             value = json.loads(line.rstrip())
         except (ValueError, RecursionError) as error:
-            reason = f"{error.msg} at column {error.colno}" if isinstance(error, json.JSONDecodeError) else str(error)
+            reason = (
+                f"{error.msg} at column {error.colno}"
+                if isinstance(error, json.JSONDecodeError)
+                else str(error)
+            )
             raise DataError(f"{place}: no JSON: {reason}", code="RK304") from error
         if not isinstance(value, dict):
-            raise DataError(f"{place}: a JSON object is wanted, this is {_kind(value)}", code="RK304")
+            raise DataError(
+                f"{place}: a JSON object is wanted, this is {_kind(value)}", code="RK304"
+            )
         yield place, value
 
 
 def delimited_rows(path: Path, delimiter: str, *, quoted: bool = True) -> Iterator[Row]:
-    """The rows of a CSV or TSV file by the names in its first line; a quoted field may span lines. Blank lines are skipped.
+    """The rows of a CSV or TSV file by the names in its first line; a quoted field may span lines.
+    Blank lines are skipped.
 
     Raises:
-        DataError: The file cannot be read, is no UTF-8, has no header or a name in it twice, a row has more or fewer fields
-            than the header, or quotes do not match.
+        DataError: The file cannot be read, is no UTF-8, has no header or a name in it twice, a row
+            has more or fewer fields than the header, or quotes do not match.
     """
-    csv.field_size_limit(min(sys.maxsize, 2**31 - 1))  # the default, 131,072 characters, is less than a long passage
+    csv.field_size_limit(
+        min(sys.maxsize, 2**31 - 1)
+    )  # the default, 131,072 characters, is less than a long passage
     lines = (line for _, line in _lines(path))
-    reader = csv.reader(lines, delimiter=delimiter, strict=True, quoting=csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE)
+    reader = csv.reader(
+        lines,
+        delimiter=delimiter,
+        strict=True,
+        quoting=csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE,
+    )
     header: list[str] | None = None
     row, begin = 0, 1
     try:
         for fields in reader:
-            place, begin = Place(str(path), begin, row), reader.line_num + 1
+            place, begin = RecordLocation(str(path), begin, row), reader.line_num + 1
             if not fields:
                 continue
             if header is None:
@@ -99,7 +125,10 @@ def delimited_rows(path: Path, delimiter: str, *, quoted: bool = True) -> Iterat
                 continue
             row += 1
             if len(fields) != len(header):
-                raise DataError(f"{place}: {_count(len(fields), 'field')}, but the header has {len(header)}", code="RK304")
+                raise DataError(
+                    f"{place}: {_count(len(fields), 'field')}, but the header has {len(header)}",
+                    code="RK304",
+                )
             yield place._replace(row=row), dict(zip(header, fields, strict=True))
     except csv.Error as error:
         about_quotes = quoted and ('"' in str(error) or "end of data" in str(error))
@@ -107,7 +136,7 @@ def delimited_rows(path: Path, delimiter: str, *, quoted: bool = True) -> Iterat
         raise DataError(f"{path}:{begin}: {error}{hint}", code="RK304") from error
 
 
-def _header(fields: list[str], place: Place) -> list[str]:
+def _header(fields: list[str], place: RecordLocation) -> list[str]:
     names = [name.strip() for name in fields]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
@@ -115,8 +144,11 @@ def _header(fields: list[str], place: Place) -> list[str]:
     return names
 
 
-def parquet_rows(path: Path, scratch: Path, columns: list[str] | None = None, batch: int = 1024) -> Iterator[Row]:
-    """The rows of a Parquet file, some columns or all. A gzipped one is unpacked into `scratch` first.
+def parquet_rows(
+    path: Path, scratch: Path, columns: list[str] | None = None, batch: int = 1024
+) -> Iterator[Row]:
+    """The rows of a Parquet file, some columns or all. A gzipped one is unpacked into `scratch`
+    first.
 
     Raises:
         DataError: The file cannot be read or is no Parquet.
@@ -129,7 +161,7 @@ def parquet_rows(path: Path, scratch: Path, columns: list[str] | None = None, ba
             for block in file.iter_batches(batch, columns=columns):
                 for values in block.to_pylist():
                     row += 1
-                    yield Place(str(path), row=row), values
+                    yield RecordLocation(str(path), row=row), values
         except (pa.ArrowException, UnicodeDecodeError) as error:
             raise DataError(f"{path}: row {row + 1}: {_one_line(error)}", code="RK303") from error
 
@@ -185,12 +217,16 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
             for number, line in enumerate(stream, 1):
                 text = line.decode("utf-8-sig" if number == 1 else "utf-8")
                 if "\0" in text:
-                    raise DataError(f"{path}:{number}: no UTF-8 text: a zero byte, as in UTF-16 or in data that is no text", code="RK303")
+                    raise DataError(
+                        f"{path}:{number}: no UTF-8 text: a zero byte, as in UTF-16 or in data that is no text",
+                        code="RK303",
+                    )
                 yield number, text
         except UnicodeDecodeError as error:
             byte = error.object[error.start]
             raise DataError(
-                f"{path}:{number}: no UTF-8 text: byte 0x{byte:02x} at byte {error.start + 1} of the line", code="RK303"
+                f"{path}:{number}: no UTF-8 text: byte 0x{byte:02x} at byte {error.start + 1} of the line",
+                code="RK303",
             ) from error
         except BROKEN_GZIP as error:
             raise DataError(f"{path}: no whole gzip file: {error}", code="RK303") from error
@@ -198,7 +234,7 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
             raise DataError(f"{path}: {error.strerror or error}", code="RK301") from error
 
 
-def finite(value: Any, place: Place, name: str) -> float:
+def finite(value: Any, place: RecordLocation, name: str) -> float:
     """A number that a file gives as number or text.
 
     Raises:
@@ -209,13 +245,22 @@ def finite(value: Any, place: Place, name: str) -> float:
     except (TypeError, ValueError):
         number = math.nan
     if not math.isfinite(number):
-        shown = "missing" if value is None or value == "" else f"{value!r}, which is no finite number"
+        shown = (
+            "missing" if value is None or value == "" else f"{value!r}, which is no finite number"
+        )
         raise DataError(f"{place}: '{name}' is {shown}", code="RK304")
     return number
 
 
 def _kind(value: Any) -> str:
-    kinds = {list: "a list", str: "a text", bool: "a truth value", int: "a number", float: "a number", dict: "an object"}
+    kinds = {
+        list: "a list",
+        str: "a text",
+        bool: "a truth value",
+        int: "a number",
+        float: "a number",
+        dict: "an object",
+    }
     return "null" if value is None else kinds.get(type(value), f"a {type(value).__name__}")
 
 

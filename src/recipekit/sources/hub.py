@@ -12,21 +12,27 @@ from pydantic import Field, model_validator
 
 from recipekit.component import Context, LocalPath, NotIdentity, SourceSpec
 from recipekit.errors import ComponentError, DataError
-from recipekit.sources.beir import Beir, BeirReader, QrelsOf
+from recipekit.sources.beir import BeirReader, BeirSpec, QrelsOf
 from recipekit.sources.columns import Columns, PairReader
 from recipekit.sources.hub_tables import HubTable, resolved_revision
-from recipekit.sources.places import LocatedSource, Place, Record
+from recipekit.sources.locations import LocatedSource, Record, RecordLocation
 
-__all__ = ["Hub"]
+__all__ = ["HubSpec"]
 
-HUB_SPLITS: Mapping[QrelsOf, tuple[str, ...]] = {"train": ("train",), "dev": ("dev", "validation"), "test": ("test",)}
+HUB_SPLITS: Mapping[QrelsOf, tuple[str, ...]] = {
+    "train": ("train",),
+    "dev": ("dev", "validation"),
+    "test": ("test",),
+}
 
 
-class Hub(Columns, SourceSpec):
-    """A data set on the Hugging Face hub, or a local folder that the `datasets` library reads (Parquet, JSON, CSV, `save_to_disk`).
+class HubSpec(Columns, SourceSpec):
+    """A data set on the Hugging Face hub, or a local folder that the `datasets` library reads
+    (Parquet, JSON, CSV, `save_to_disk`).
 
-    `layout: pairs` reads rows with a query and what answers it; `layout: beir` reads the configurations `corpus` and `queries` and
-    their qrels, as mteb and BeIR publish retrieval sets. No code of a data set is ever run.
+    `layout: pairs` reads rows with a query and what answers it; `layout: beir` reads the
+    configurations `corpus` and `queries` and their qrels, as mteb and BeIR publish retrieval sets.
+    No code of a data set is ever run.
     """
 
     dataset: str | None = Field(default=None, pattern=r"^[\w.-]+(/[\w.-]+)?$")
@@ -34,20 +40,29 @@ class Hub(Columns, SourceSpec):
     folder: Annotated[LocalPath | None, NotIdentity] = None
     """A local folder that is read instead; nothing is fetched then."""
     configuration: str | None = None
-    """The configuration; in the layout `beir` that of the qrels, which is `default` where nothing is said."""
+    """The configuration; in the layout `beir` that of the qrels, which is `default` where nothing
+    is said.
+    """
     revision: str | None = None
-    """Branch, tag or commit; by default the one in the local Hugging Face cache, else the newest. A commit pins the data."""
+    """Branch, tag or commit; by default the one in the local Hugging Face cache, else the newest.
+
+    A commit pins the data.
+    """
     layout: Literal["pairs", "beir"] = "pairs"
     """Rows with named columns, or corpus, queries and qrels."""
     splits: dict[QrelsOf, str] | None = Field(default=None, min_length=1)
-    """Which split of the data set holds which split's queries, `{train: train, dev: validation}`; those under `all` are divided as the
-    recipe says. By default `{all: train}` for pairs, and every split that the qrels have for `beir`."""
+    """Which split of the data set holds which split's queries, `{train: train, dev: validation}`;
+    those under `all` are divided as the recipe says. By default `{all: train}` for pairs, and every
+    split that the qrels have for `beir`."""
     streaming: bool = False
     """Read over the network as it goes, and store nothing: for data sets larger than the disk."""
     sample: int | None = Field(default=None, ge=1)
     """How many rows to draw from each split, seeded; null takes all. Only for pairs."""
     qrels: str | None = None
-    """The hub id of the qrels where they are a data set of their own (`BeIR/nfcorpus-qrels`). Only for `beir`."""
+    """The hub id of the qrels where they are a data set of their own (`BeIR/nfcorpus-qrels`).
+
+    Only for `beir`.
+    """
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -56,9 +71,11 @@ class Hub(Columns, SourceSpec):
         if self.layout == "pairs":
             self._check_pairs()
             return self
-        roles = (Columns.model_fields.keys() - {"relevant_from"}) | {"sample"}
+        roles = (Columns.model_fields.keys() - {"min_positive_grade"}) | {"sample"}
         # By value: a default that is written out means what it means unwritten.
-        if wrong := sorted(role for role in roles if getattr(self, role) != type(self).model_fields[role].default):
+        if wrong := sorted(
+            role for role in roles if getattr(self, role) != type(self).model_fields[role].default
+        ):
             raise ValueError(f"{wrong[0]} belongs to the layout pairs, not to beir")
         return self
 
@@ -67,7 +84,9 @@ class Hub(Columns, SourceSpec):
         if self.qrels is not None:
             raise ValueError("qrels belongs to the layout beir")
         if self.split_column and self.splits and set(self.splits) != {"all"}:
-            raise ValueError("split_column contradicts splits: read the rows under `all`, or leave one of them out")
+            raise ValueError(
+                "split_column contradicts splits: read the rows under `all`, or leave one of them out"
+            )
 
     def files(self) -> Mapping[str, Path]:
         """The local folder, if there is one."""
@@ -92,19 +111,35 @@ class Hub(Columns, SourceSpec):
             assert self.dataset is not None
             return self._on_hub(self.dataset, self.revision)
         if not self.folder.is_dir():
-            what, code = ("this is a file, a folder is wanted", "RK302") if self.folder.exists() else ("no such folder", "RK301")
+            what, code = (
+                ("this is a file, a folder is wanted", "RK302")
+                if self.folder.exists()
+                else ("no such folder", "RK301")
+            )
             raise DataError(f"{self.folder}: {what}", code=code)
-        return HubTable(str(self.folder), self.configuration, None, self.streaming, context.scratch / "datasets", local=True)
+        return HubTable(
+            str(self.folder),
+            self.configuration,
+            None,
+            self.streaming,
+            context.scratch / "datasets",
+            local=True,
+        )
 
     def _on_hub(self, dataset: str, revision: str | None) -> HubTable:
         try:
-            return HubTable(dataset, self.configuration, resolved_revision(dataset, revision), self.streaming)
+            return HubTable(
+                dataset, self.configuration, resolved_revision(dataset, revision), self.streaming
+            )
         except ComponentError as error:
             raise DataError(error.message, code="RK310") from error
 
-    # Pairs -----------------------------------------------------------------------------------------------------------
+    # Pairs
+    # -----------------------------------------------------------------------------------------------------------
 
-    def _pairs(self, context: Context, counts: dict[str, int]) -> Iterator[tuple[Place, Record]]:
+    def _pairs(
+        self, context: Context, counts: dict[str, int]
+    ) -> Iterator[tuple[RecordLocation, Record]]:
         table, splits = self._table(context), self.splits or {"all": "train"}
         reader = PairReader(self, counts, several_splits=len(splits) > 1)
         for split, name in splits.items():
@@ -113,14 +148,26 @@ class Hub(Columns, SourceSpec):
             yield from reader.read(table.rows(name, list(self.columns), self.sample, context.seed))
         reader.end(table.title, context.progress)
 
-    # BEIR ------------------------------------------------------------------------------------------------------------
+    # BEIR
+    # ------------------------------------------------------------------------------------------------------------
 
-    def _beir(self, context: Context, counts: dict[str, int]) -> Iterator[tuple[Place, Record]]:
+    def _beir(
+        self, context: Context, counts: dict[str, int]
+    ) -> Iterator[tuple[RecordLocation, Record]]:
         table = self._table(context)
         if self.folder and any(self.folder.glob("corpus.jsonl*")):
             # The layout that BEIR itself ships; `splits` then names files.
-            names = {split: name if ".tsv" in name else f"{name}.tsv" for split, name in self.splits.items()} if self.splits else None
-            source = Beir(folder=self.folder, splits=names, relevant_from=self.relevant_from).build(context)
+            names = (
+                {
+                    split: name if ".tsv" in name else f"{name}.tsv"
+                    for split, name in self.splits.items()
+                }
+                if self.splits
+                else None
+            )
+            source = BeirSpec(
+                folder=self.folder, splits=names, min_positive_grade=self.min_positive_grade
+            ).build(context)
             yield from source.located()
             counts.update(source.counts)
             return
@@ -129,15 +176,20 @@ class Hub(Columns, SourceSpec):
         reader = BeirReader(
             corpus=partial(corpus.rows, self._only_split(corpus, "corpus")),
             queries=partial(queries.rows, self._only_split(queries, "queries")),
-            qrels={split: partial(qrels.rows, name) for split, name in self._qrels_splits(qrels).items()},
+            qrels={
+                split: partial(qrels.rows, name)
+                for split, name in self._qrels_splits(qrels).items()
+            },
             name=table.dataset,
-            relevant_from=self.relevant_from,
+            min_positive_grade=self.min_positive_grade,
             counts=counts,
         )
         yield from reader.located(context.progress)
 
     def _part(self, table: HubTable, name: str) -> HubTable:
-        """A configuration of the data set; of a local one the folder of that name, where there is one."""
+        """A configuration of the data set; of a local one the folder of that name, where there is
+        one.
+        """
         if self.folder and (self.folder / name).is_dir():
             cache = table.cache / name if table.cache else None
             return replace(table, dataset=str(self.folder / name), configuration=None, cache=cache)
@@ -158,7 +210,12 @@ class Hub(Columns, SourceSpec):
         if self.splits:
             return dict(self.splits)
         there = table.splits()
-        found: dict[QrelsOf, str] = {split: name for split, names in HUB_SPLITS.items() for name in names if name in there}
+        found: dict[QrelsOf, str] = {
+            split: name for split, names in HUB_SPLITS.items() for name in names if name in there
+        }
         if not found:
-            raise DataError(f"{table.title}: no split train, dev, validation or test; there are: {', '.join(there)}", code="RK311")
+            raise DataError(
+                f"{table.title}: no split train, dev, validation or test; there are: {', '.join(there)}",
+                code="RK311",
+            )
         return found

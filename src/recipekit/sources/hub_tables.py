@@ -1,4 +1,6 @@
-"""Tables that the `datasets` library reads: a data set on the Hugging Face hub, or a folder in any form that it knows."""
+"""Tables that the `datasets` library reads: a data set on the Hugging Face hub, or a folder in any
+form that it knows.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from recipekit.encoding.origin import hub_http_error
+from recipekit.encoding.model_files import hub_http_error
 from recipekit.errors import ComponentError, DataError
-from recipekit.sources.places import Place, Row
+from recipekit.sources.locations import RecordLocation, Row
 
 __all__ = ["HubTable", "resolved_revision"]
 
@@ -52,12 +54,27 @@ class HubTable:
                 return sorted(datasets.load_from_disk(self.dataset))
             if self._saved("state.json"):
                 return [str(datasets.load_from_disk(self.dataset).split or "train")]
-            return list(datasets.get_dataset_split_names(self.dataset, self.configuration, revision=self.revision, cache_dir=self._cache()))
+            return list(
+                datasets.get_dataset_split_names(
+                    self.dataset,
+                    self.configuration,
+                    revision=self.revision,
+                    cache_dir=self._cache(),
+                )
+            )
 
-    def rows(self, split: str, columns: Sequence[str] | None = None, sample: int | None = None, seed: int = 0) -> Iterator[Row]:
-        """Rows of a split, only some columns if they are named; a seeded sample of them in the order of the table.
+    def rows(
+        self,
+        split: str,
+        columns: Sequence[str] | None = None,
+        sample: int | None = None,
+        seed: int = 0,
+    ) -> Iterator[Row]:
+        """Rows of a split, only some columns if they are named; a seeded sample of them in the
+        order of the table.
 
-        Of a streamed table the sample is drawn through a shuffle buffer, so that only its beginning is read.
+        Of a streamed table the sample is drawn through a shuffle buffer, so that only its beginning
+        is read.
 
         Raises:
             DataError: It cannot be reached or read, or there is no such split.
@@ -89,7 +106,7 @@ class HubTable:
                 for values in zip(*batch.values(), strict=True):
                     number = row + 1 if numbers is None else int(numbers[row])
                     row += 1
-                    yield Place(name, row=number), dict(zip(batch, values, strict=True))
+                    yield RecordLocation(name, row=number), dict(zip(batch, values, strict=True))
 
     def _open(self, split: str) -> Any:
         import datasets
@@ -98,12 +115,20 @@ class HubTable:
         if self._saved("dataset_dict.json"):
             tables = datasets.load_from_disk(self.dataset)
             if split not in tables:
-                raise DataError(f"{self.title}: no split '{split}'; there are: {', '.join(sorted(tables))}", code="RK311")
+                raise DataError(
+                    f"{self.title}: no split '{split}'; there are: {', '.join(sorted(tables))}",
+                    code="RK311",
+                )
             return tables[split]
         if self._saved("state.json"):
             return datasets.load_from_disk(self.dataset)
         return datasets.load_dataset(
-            self.dataset, self.configuration, split=split, revision=self.revision, streaming=self.streaming, cache_dir=self._cache()
+            self.dataset,
+            self.configuration,
+            split=split,
+            revision=self.revision,
+            streaming=self.streaming,
+            cache_dir=self._cache(),
         )
 
     def _saved(self, mark: str) -> bool:
@@ -126,7 +151,9 @@ def _explained(table: HubTable) -> Iterator[None]:
     except (OSError, ValueError, TypeError, DatasetsError) as error:
         if table.local:
             raise DataError(f"{table.title}: {_reason(error)}", code="RK311") from error
-        raise DataError(f"data set '{table.title}' on the Hugging Face hub: {_reason(error)}", code="RK311") from error
+        raise DataError(
+            f"data set '{table.title}' on the Hugging Face hub: {_reason(error)}", code="RK311"
+        ) from error
 
 
 def _unreachable(what: str) -> str:
@@ -144,9 +171,11 @@ def _reason(error: BaseException) -> str:
 
 
 def resolved_revision(dataset: str, revision: str | None) -> str:
-    """The commit that a revision of a hub data set means: itself, else what the local cache says, else what the hub says.
+    """The commit that a revision of a hub data set means: itself, else what the local cache says,
+    else what the hub says.
 
-    The cache comes first, so that a data set does not change under a recipe until somebody fetches it anew.
+    The cache comes first, so that a data set does not change under a recipe until somebody fetches
+    it anew.
 
     Raises:
         ComponentError: The cache does not hold it, and the hub cannot be reached.
@@ -169,8 +198,12 @@ def _asked_revision(dataset: str, revision: str) -> str:
     try:
         return str(HfApi().dataset_info(dataset, revision=revision, timeout=10).sha)
     except HfHubHTTPError as error:
-        raise ComponentError(f"data set '{dataset}' on the Hugging Face hub: {_reason(error)}", code="RK210") from error
+        raise ComponentError(
+            f"data set '{dataset}' on the Hugging Face hub: {_reason(error)}", code="RK210"
+        ) from error
     except HFValidationError as error:
-        raise ComponentError(f"'{dataset}' is no name of a data set on the hub: {_reason(error)}", code="RK210") from error
+        raise ComponentError(
+            f"'{dataset}' is no name of a data set on the hub: {_reason(error)}", code="RK210"
+        ) from error
     except (OfflineModeIsEnabled, hub_http_error(), OSError) as error:
         raise ComponentError(_unreachable(dataset), code="RK210") from error

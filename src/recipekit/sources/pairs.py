@@ -11,17 +11,26 @@ from pydantic import Field, model_validator
 
 from recipekit.component import Context, LocalPath, SourceSpec
 from recipekit.sources.columns import Columns, PairReader, SplitName
-from recipekit.sources.files import Format, delimited_rows, file_format, json_rows, parquet_columns, parquet_rows
-from recipekit.sources.places import LocatedSource, Place, Record, Row
+from recipekit.sources.files import (
+    Format,
+    delimited_rows,
+    file_format,
+    json_rows,
+    parquet_columns,
+    parquet_rows,
+)
+from recipekit.sources.locations import LocatedSource, Record, RecordLocation, Row
 
-__all__ = ["Pairs"]
+__all__ = ["PairsSpec"]
 
 
-class Pairs(Columns, SourceSpec):
-    """Rows of (query, positive), (query, positive, negatives) or (query, passage, label) in a JSON lines, CSV, TSV or Parquet file.
+class PairsSpec(Columns, SourceSpec):
+    """Rows of (query, positive), (query, positive, negatives) or (query, passage, label) in a JSON
+    lines, CSV, TSV or Parquet file.
 
-    Any of them may be gzipped (`.gz`). Empty cells, null and NaN mean that there is nothing: a row without a query is left
-    out and counted; the texts "nan" and "null" are texts. Equal texts are one query or one passage.
+    Any of them may be gzipped (`.gz`). Empty cells, null and NaN mean that there is nothing: a row
+    without a query is left out and counted; the texts "nan" and "null" are texts. Equal texts are
+    one query or one passage.
     """
 
     file: LocalPath
@@ -31,7 +40,9 @@ class Pairs(Columns, SourceSpec):
     separator: Annotated[str, Field(pattern=r'^[^"\n\r]$')] | None = None
     """The character between fields, as in `";"`; by default a comma in CSV and a tab in TSV."""
     quoted: bool = True
-    """Whether double quotes enclose fields (CSV and TSV); false takes them as they stand, as many TSV files mean them."""
+    """Whether double quotes enclose fields (CSV and TSV); false takes them as they stand, as many
+    TSV files mean them.
+    """
     split: SplitName | None = None
     """The split of every query in the file; by default the recipe divides them."""
 
@@ -43,7 +54,10 @@ class Pairs(Columns, SourceSpec):
         return self
 
     def files(self) -> Mapping[str, Path]:
-        """The file. Its format is in the name, since the same bytes could be read as CSV or as TSV."""
+        """The file.
+
+        Its format is in the name, since the same bytes could be read as CSV or as TSV.
+        """
         return {f"pairs.{self.format or ''.join(self.file.suffixes[-2:])}": self.file}
 
     def build(self, context: Context) -> LocatedSource:
@@ -51,7 +65,9 @@ class Pairs(Columns, SourceSpec):
         counts: dict[str, int] = {}
         return LocatedSource(partial(self._located, context, counts), counts)
 
-    def _located(self, context: Context, counts: dict[str, int]) -> Iterator[tuple[Place, Record]]:
+    def _located(
+        self, context: Context, counts: dict[str, int]
+    ) -> Iterator[tuple[RecordLocation, Record]]:
         reader = PairReader(self, counts, self.split)
         yield from reader.read(self._rows(context.scratch))
         reader.end(str(self.file), context.progress)

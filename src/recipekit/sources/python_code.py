@@ -18,9 +18,9 @@ from pydantic import Field
 from recipekit.component import Context, LocalPath, NotIdentity, SourceSpec
 from recipekit.errors import DataError
 from recipekit.records import Label, Passage, Query
-from recipekit.sources.places import LocatedSource, Place, Record
+from recipekit.sources.locations import LocatedSource, Record, RecordLocation
 
-__all__ = ["PythonCode", "without_docstring"]
+__all__ = ["PythonCodeSpec", "without_docstring"]
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
@@ -29,19 +29,26 @@ NEVER_OURS = frozenset({"__pycache__", "site-packages", "dist-packages", "node_m
 STANDARD_LIBRARY_TESTS = frozenset({"test", "tests", "idle_test"})
 
 
-class PythonCode(SourceSpec):
+class PythonCodeSpec(SourceSpec):
     """Functions that have a docstring, read as syntax and never imported.
 
-    The query is the first paragraph of the docstring, the positive is the function without its docstring. Methods, nested
-    and async functions count; hidden folders, virtual environments, `node_modules` and `build` are left out.
+    The query is the first paragraph of the docstring, the positive is the function without its
+    docstring. Methods, nested and async functions count; hidden folders, virtual environments,
+    `node_modules` and `build` are left out.
     """
 
     folder: Annotated[LocalPath | None, NotIdentity] = None
-    """The folder to read; null reads the standard library of the running Python, without its tests."""
+    """The folder to read; null reads the standard library of the running Python, without its tests.
+    """
     include: tuple[str, ...] = ()
-    """Read only the files that match one of these patterns, relative to the folder (`src`, `*/models/*.py`); all if empty."""
+    """Read only the files that match one of these patterns, relative to the folder (`src`,
+    `*/models/*.py`); all if empty.
+    """
     exclude: tuple[str, ...] = ()
-    """Leave out the files and folders that match one of these patterns (`tests`, `*_pb2.py`); `*` matches `/`, too."""
+    """Leave out the files and folders that match one of these patterns (`tests`, `*_pb2.py`).
+
+    `*` matches `/`, too.
+    """
     min_words: int = Field(default=4, ge=1)
     """Fewest words of a query: shorter descriptions rarely tell one function from another."""
     min_characters: int = Field(default=61, ge=1)
@@ -50,13 +57,17 @@ class PythonCode(SourceSpec):
     def files(self) -> Mapping[str, Path]:
         """The Python files, by their paths relative to the folder."""
         root = self._root()
-        return {path.relative_to(root).as_posix(): path for path in self._paths(root)} if root.is_dir() else {"folder": root}
+        return (
+            {path.relative_to(root).as_posix(): path for path in self._paths(root)}
+            if root.is_dir()
+            else {"folder": root}
+        )
 
     def build(self, context: Context) -> LocatedSource:
         """Make the source."""
         counts: dict[str, int] = {}
 
-        def located() -> Iterator[tuple[Place, Record]]:
+        def located() -> Iterator[tuple[RecordLocation, Record]]:
             counts.clear()
             counts.update(files=0, files_that_do_not_parse=0, functions=0)
             yield from self._read(context, counts)
@@ -70,10 +81,14 @@ class PythonCode(SourceSpec):
         skipped = NEVER_OURS if self.folder else NEVER_OURS | STANDARD_LIBRARY_TESTS
         for path in _python_files(root, skipped):
             relative = path.relative_to(root).as_posix()
-            if (not self.include or _matches(relative, self.include)) and not _matches(relative, self.exclude):
+            if (not self.include or _matches(relative, self.include)) and not _matches(
+                relative, self.exclude
+            ):
                 yield path
 
-    def _read(self, context: Context, counts: dict[str, int]) -> Iterator[tuple[Place, Record]]:
+    def _read(
+        self, context: Context, counts: dict[str, int]
+    ) -> Iterator[tuple[RecordLocation, Record]]:
         root = self._root()
         if not root.is_dir():
             what = "is a file, not a folder of Python code" if root.exists() else "no such folder"
@@ -98,12 +113,18 @@ class PythonCode(SourceSpec):
                 yield place, Label(id, id)
         if first_broken:
             broken = counts["files_that_do_not_parse"]
-            context.progress.warn(f"{root}: {broken} of {counts['files']} files are no Python that parses; first: {first_broken}")
+            context.progress.warn(
+                f"{root}: {broken} of {counts['files']} files are no Python that parses; first: {first_broken}"
+            )
         if not counts["functions"]:
             found = f"{counts['files']} Python files and in them no function whose docstring has {self.min_words} words or more"
-            raise DataError(f"{root}: {found if counts['files'] else 'no Python files'}", code="RK306")
+            raise DataError(
+                f"{root}: {found if counts['files'] else 'no Python files'}", code="RK306"
+            )
 
-    def _pairs(self, path: Path, source: str, module: ast.Module) -> Iterator[tuple[Place, str, str, str]]:
+    def _pairs(
+        self, path: Path, source: str, module: ast.Module
+    ) -> Iterator[tuple[RecordLocation, str, str, str]]:
         """(place, unique name, query, passage) of every function that is documented well enough."""
         # As ast counts lines: str.splitlines would also break at form feeds.
         lines = [line.encode() for line in source.split("\n")]
@@ -117,7 +138,7 @@ class PythonCode(SourceSpec):
                 continue
             name = qualified if qualified not in names else f"{qualified}@{node.lineno}"
             names.add(name)
-            yield Place(str(path), node.lineno), name, query, passage
+            yield RecordLocation(str(path), node.lineno), name, query, passage
 
 
 def _python_files(root: Path, skipped: frozenset[str]) -> Iterator[Path]:
@@ -125,16 +146,29 @@ def _python_files(root: Path, skipped: frozenset[str]) -> Iterator[Path]:
         folders[:] = sorted(
             name
             for name in folders
-            if name not in skipped and not name.startswith(".") and not os.path.exists(os.path.join(folder, name, "pyvenv.cfg"))
+            if name not in skipped
+            and not name.startswith(".")
+            and not os.path.exists(os.path.join(folder, name, "pyvenv.cfg"))
         )
-        yield from (Path(folder, name) for name in sorted(names) if name.endswith(".py") and not name.startswith("."))
+        yield from (
+            Path(folder, name)
+            for name in sorted(names)
+            if name.endswith(".py") and not name.startswith(".")
+        )
 
 
 def _matches(relative: str, patterns: Iterable[str]) -> bool:
-    """Whether a pattern matches the path or a folder above it; `**/` also matches no folder at all."""
+    """Whether a pattern matches the path or a folder above it.
+
+    `**/` also matches no folder at all.
+    """
     parts = relative.split("/")
     paths = ["/".join(parts[: n + 1]) for n in range(len(parts))]
-    wanted = [form for pattern in patterns for form in (pattern.rstrip("/"), pattern.rstrip("/").removeprefix("**/"))]
+    wanted = [
+        form
+        for pattern in patterns
+        for form in (pattern.rstrip("/"), pattern.rstrip("/").removeprefix("**/"))
+    ]
     return any(fnmatchcase(path, pattern) for path in paths for pattern in wanted)
 
 
@@ -158,7 +192,11 @@ def _functions(module: ast.Module) -> Iterator[tuple[str, Function]]:
             prefix = f"{prefix}.{node.name}" if prefix else node.name
         if isinstance(node, Function):
             yield prefix, node
-        ahead.extend((prefix, child) for child in reversed(list(ast.iter_child_nodes(node))) if not isinstance(child, ast.expr))
+        ahead.extend(
+            (prefix, child)
+            for child in reversed(list(ast.iter_child_nodes(node)))
+            if not isinstance(child, ast.expr)
+        )
 
 
 def _first_paragraph(docstring: str) -> str:
@@ -168,19 +206,26 @@ def _first_paragraph(docstring: str) -> str:
 
 
 def without_docstring(node: Function, lines: list[bytes]) -> str:
-    """The source of a function, dedented, from its first decorator to its end, with the docstring cut out.
+    """The source of a function, dedented, from its first decorator to its end, with the docstring
+    cut out.
 
     Comments stay, also one behind the docstring; so does a statement that follows it on its line.
 
     Args:
         node: A function that has a docstring.
-        lines: The UTF-8 lines of its file, without line ends (the columns of a syntax tree count bytes).
+        lines: The UTF-8 lines of its file, without line ends (the columns of a syntax tree count
+            bytes).
     """
     start = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)]) - 1
     indent = lines[node.lineno - 1][: node.col_offset]
-    # The statement, not the string in it: only the statement's columns include parentheses around the string.
+    # The statement, not the string in it: only the statement's columns include parentheses around
+    # the string.
     doc = node.body[0]
-    assert doc.end_lineno is not None and doc.end_col_offset is not None and node.end_lineno is not None
+    assert (
+        doc.end_lineno is not None
+        and doc.end_col_offset is not None
+        and node.end_lineno is not None
+    )
     before = lines[doc.lineno - 1][: doc.col_offset]
     after = lines[doc.end_lineno - 1][doc.end_col_offset :].strip().removeprefix(b";").strip()
     between = [(before + after).rstrip()] if (before.strip() or after) else []

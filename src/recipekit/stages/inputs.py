@@ -13,15 +13,17 @@ from recipekit.artifacts.manifest import manifest
 from recipekit.artifacts.store import Artifact, Store
 from recipekit.component import Context, Embeddings, Encoder, EncoderSpec, Progress, Ranks, Spending
 from recipekit.errors import RunError
-from recipekit.recipe.models import TRAINED, Recipe, Slot
+from recipekit.recipe.sections import TRAINED, Recipe, Slot
 from recipekit.records import Dataset, Side
 
-__all__ = ["Inputs"]
+__all__ = ["StageInputs"]
 
 
 @dataclass
-class Inputs:
-    """The artifacts before a stage, and the means to work: seed, ranks, progress, and where by-products are kept."""
+class StageInputs:
+    """The artifacts before a stage, and the means to work: seed, ranks, progress, and where
+    by-products are kept.
+    """
 
     recipe_name: str
     seed: int
@@ -48,8 +50,17 @@ class Inputs:
     _built: dict[str, Encoder] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, recipe: Recipe, store: Store, artifacts: Mapping[str, Artifact], progress: Progress, ranks: Ranks) -> Inputs:
-        """What a stage of a recipe is given, but for what a run alone knows: its folder, its command and the resolved recipe's text."""
+    def of(
+        cls,
+        recipe: Recipe,
+        store: Store,
+        artifacts: Mapping[str, Artifact],
+        progress: Progress,
+        ranks: Ranks,
+    ) -> StageInputs:
+        """What a stage of a recipe is given, but for what a run alone knows: its folder, its
+        command and the resolved recipe's text.
+        """
         return cls(
             recipe_name=recipe.name,
             seed=recipe.seed,
@@ -90,15 +101,24 @@ class Inputs:
         """An encoder's spec and its identity. `trained` is the recipe's trained one."""
         if name == TRAINED:
             if self.trained is None or "train" not in self.artifacts:
-                raise RunError("there is no trained encoder: this recipe has no train section", code="RK610")
+                raise RunError(
+                    "there is no trained encoder: this recipe has no train section", code="RK610"
+                )
             slot = self.encoders[self.trained]
             assert isinstance(slot.spec, EncoderSpec)
             train = self.artifacts["train"]
             spec = slot.spec.at(train.path / "encoder")
-            return spec, {**component_identity(slot.spec, slot.entry.distribution, slot.entry.name, self.hashes), "trained": train.key}
+            return spec, {
+                **component_identity(
+                    slot.spec, slot.entry.distribution, slot.entry.name, self.hashes
+                ),
+                "trained": train.key,
+            }
         slot = self.encoders[name]
         assert isinstance(slot.spec, EncoderSpec)
-        return slot.spec, component_identity(slot.spec, slot.entry.distribution, slot.entry.name, self.hashes)
+        return slot.spec, component_identity(
+            slot.spec, slot.entry.distribution, slot.entry.name, self.hashes
+        )
 
     def encoder(self, name: str) -> Encoder:
         """An encoder by name, built once."""
@@ -111,7 +131,9 @@ class Inputs:
         return self._built[name]
 
     def artifact(self, name: str, identity: Any, build: Callable[[Path], None]) -> Path:
-        """A by-product of the passages, from the cache or built now (by the main rank, while the others wait)."""
+        """A by-product of the passages, from the cache or built now (by the main rank, while the
+        others wait).
+        """
         whole = {"by_product": name, "identity": identity, "corpus": self._texts("passage")}
         key = key_of(whole)
 
@@ -126,29 +148,43 @@ class Inputs:
         return self.store.cache / name / key
 
     def embeddings(self, name: str, side: Side) -> Embeddings:
-        """Embeddings of all queries or passages by a named encoder, from the cache or encoded now by all ranks together."""
+        """Embeddings of all queries or passages by a named encoder, from the cache or encoded now
+        by all ranks together.
+        """
         from recipekit.encoding.embed import embed_table, open_embeddings
 
         assert self.dataset is not None
         _, encoder_identity = self.encoder_spec(name)
-        whole = {"by_product": "embeddings", "encoder": encoder_identity, "side": side, "texts": self._texts(side)}
+        whole = {
+            "by_product": "embeddings",
+            "encoder": encoder_identity,
+            "side": side,
+            "texts": self._texts(side),
+        }
         key = key_of(whole)
         self.uses.append(("embeddings", key))
-        # Several ranks look under the lock alone: without it, an artifact that another run commits just now is there for some
-        # of them only, and they would wait for one another at different places.
+        # Several ranks look under the lock alone: without it, an artifact that another run commits
+        # just now is there for some of them only, and they would wait for one another at different
+        # places.
         if self.ranks.count > 1 or self.store.find("embeddings", key) is None:
             table = self.dataset.queries if side == "query" else self.dataset.passages
             with self.store.making("embeddings", key, is_main=self.ranks.is_main) as partial:
                 self.ranks.barrier()
                 if self.store.find("embeddings", key) is None:
-                    summary = embed_table(self.encoder(name), table, side, partial, self.ranks, self.progress)
+                    summary = embed_table(
+                        self.encoder(name), table, side, partial, self.ranks, self.progress
+                    )
                     if self.ranks.is_main:
-                        told = manifest(stage="embeddings", key=key, identity=whole, inputs={}, summary=summary)
+                        told = manifest(
+                            stage="embeddings", key=key, identity=whole, inputs={}, summary=summary
+                        )
                         self.store.commit("embeddings", key, told)
             self.ranks.barrier()
         return open_embeddings(self.store.cache / "embeddings" / key)
 
     def _texts(self, side: Side) -> str:
-        """What by-products of a side are keyed by: its file, not the data set's key, in which queries and labels count, too."""
+        """What by-products of a side are keyed by: its file, not the data set's key, in which
+        queries and labels count, too.
+        """
         assert self.dataset is not None
         return self.hashes.of(self.dataset.file(side))

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from recipekit.recipe.models import Section
-    from recipekit.stages.inputs import Inputs
+    from recipekit.recipe.sections import Section
+    from recipekit.stages.inputs import StageInputs
 
 __all__ = ["PIPELINE", "Stage", "stage_named"]
 
@@ -27,9 +27,11 @@ class Stage:
     ranks: bool = False
     """Whether it computes with torch, on as many ranks as there are."""
 
-    def function(self) -> Callable[[Inputs, Section, Path], dict[str, Any]]:
+    def function(self) -> Callable[[StageInputs, Section, Path], dict[str, Any]]:
         """Import the stage."""
-        stage: Callable[[Inputs, Section, Path], dict[str, Any]] = getattr(import_module(f"recipekit.stages.{self.name}"), self.name)
+        stage: Callable[[StageInputs, Section, Path], dict[str, Any]] = getattr(
+            import_module(f"recipekit.stages.{self.name}.{self.name}"), self.name
+        )
         return stage
 
 

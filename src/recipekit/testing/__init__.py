@@ -1,7 +1,9 @@
-"""What plugin authors test with: a context without a run around it, and a conformance check per kind of component.
+"""What plugin authors test with: a context without a run around it, and a conformance check per
+kind of component.
 
-A check builds the component, uses it as the stages do, and raises an `AssertionError` whose sentence says which promise of its
-Protocol (in `recipekit.component`) is broken. Each begins with `check_spec`, the rules that every component keeps.
+A check builds the component, uses it as the stages do, and raises an `AssertionError` whose
+sentence says which promise of its Protocol (in `recipekit.component`) is broken. Each begins with
+`check_spec`, the rules that every component keeps.
 
 ```python
 def test_conformance(tmp_path, dataset):

@@ -28,7 +28,7 @@ class RecordingProgress:
         """Remember the event."""
         self.events.append({"event": event, **fields})
 
-    def tell(self, message: str) -> None:
+    def info(self, message: str) -> None:
         """Remember what was told."""
         self.events.append({"event": "told", "message": message})
 
@@ -48,8 +48,12 @@ class _Silent:
         """Ignore it."""
 
 
-def context(scratch: Path, *, dataset: Dataset | None = None, seed: int = 13, **replaced: Any) -> Context:
-    """A context to build a component in: one rank on the CPU, by-products built anew under `scratch`."""
+def context(
+    scratch: Path, *, dataset: Dataset | None = None, seed: int = 13, **replaced: Any
+) -> Context:
+    """A context to build a component in: one rank on the CPU, by-products built anew under
+    `scratch`.
+    """
 
     def artifact(name: str, identity: Any, build: Callable[[Path], None]) -> Path:
         folder = scratch / name
@@ -62,5 +66,10 @@ def context(scratch: Path, *, dataset: Dataset | None = None, seed: int = 13, **
         assert dataset is not None
         return FileHashes().of(dataset.file("passage"))
 
-    given: dict[str, Any] = {"progress": RecordingProgress(), "artifact": artifact, "_corpus": corpus, **replaced}
+    given: dict[str, Any] = {
+        "progress": RecordingProgress(),
+        "artifact": artifact,
+        "_corpus": corpus,
+        **replaced,
+    }
     return Context(seed=seed, scratch=scratch, _dataset=dataset, **given)

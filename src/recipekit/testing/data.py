@@ -8,44 +8,74 @@ from typing import Any
 
 import numpy as np
 
-from recipekit.component import Context, Hits, JudgeSpec, PairBatch, QueryBatch, RetrieverSpec, SourceSpec, Verdicts
+from recipekit.component import (
+    Context,
+    Hits,
+    JudgeSpec,
+    PairBatch,
+    QueryBatch,
+    RetrieverSpec,
+    SourceSpec,
+    Verdicts,
+)
 from recipekit.records import SPLITS, Dataset, Label, Passage, Query, Verdict
 from recipekit.testing.specs import check_spec, expect
 
 __all__ = ["check_judge", "check_retriever", "check_source"]
 
 ROUNDING = 0.01
-"""By how much grades and confidences of the same pair may differ in another batch: two units of bfloat16's last place."""
+"""By how much grades and confidences of the same pair may differ in another batch: two units of
+bfloat16's last place.
+"""
 
 
 def check_source(spec: SourceSpec, context: Context) -> None:
-    """Check a source: texts with unique ids, labels that join them, known splits, and the same again at a second pass."""
+    """Check a source: texts with unique ids, labels that join them, known splits, and the same
+    again at a second pass.
+    """
     check_spec(spec, "source")
     name = type(spec).__name__
     records = list(spec.build(context).load())
     strangers = {type(record).__name__ for record in records} - {"Passage", "Query", "Label"}
-    expect(not strangers, f"{name} gave a {', '.join(strangers)}, which is no Passage, Query or Label")
+    expect(
+        not strangers, f"{name} gave a {', '.join(strangers)}, which is no Passage, Query or Label"
+    )
     ids: dict[str, set[str]] = {}
     for kind in (Passage, Query):
         texts = [record for record in records if isinstance(record, kind)]
         found = ids[kind.__name__] = {record.id for record in texts}
         expect(texts, f"{name} gave no {kind.__name__}; check it on data that have some")
         expect(len(found) == len(texts), f"{name} gave two of {kind.__name__} with one id")
-        expect(all(isinstance(record.id, str) and record.id for record in texts), f"{name} gave a {kind.__name__} without an id")
-        expect(all(isinstance(record.text, str) for record in texts), f"{name} gave a {kind.__name__} whose text is no str")
+        expect(
+            all(isinstance(record.id, str) and record.id for record in texts),
+            f"{name} gave a {kind.__name__} without an id",
+        )
+        expect(
+            all(isinstance(record.text, str) for record in texts),
+            f"{name} gave a {kind.__name__} whose text is no str",
+        )
     for record in records:
         if isinstance(record, Query):
             expect(
-                record.split in (None, *SPLITS), f"{name}: query '{record.id}' has the split {record.split!r}, which is none of {SPLITS}"
+                record.split in (None, *SPLITS),
+                f"{name}: query '{record.id}' has the split {record.split!r}, which is none of {SPLITS}",
             )
         elif isinstance(record, Label):
             joined = record.query_id in ids["Query"] and record.passage_id in ids["Passage"]
-            expect(joined, f"{name}: a label joins '{record.query_id}' and '{record.passage_id}', of which it gave no text")
-    expect(list(spec.build(context).load()) == records, f"{name} gives other records, or another order, when it is read again")
+            expect(
+                joined,
+                f"{name}: a label joins '{record.query_id}' and '{record.passage_id}', of which it gave no text",
+            )
+    expect(
+        list(spec.build(context).load()) == records,
+        f"{name} gives other records, or another order, when it is read again",
+    )
 
 
 def check_retriever(spec: RetrieverSpec, context: Context, depth: int = 10) -> None:
-    """Check a retriever over `context.dataset`: the shape, order and padding of its hits, and that they are repeatable."""
+    """Check a retriever over `context.dataset`: the shape, order and padding of its hits, and that
+    they are repeatable.
+    """
     check_spec(spec, "retriever")
     name, dataset = type(spec).__name__, context.dataset
     rows = np.arange(min(len(dataset.queries), 64), dtype=np.int64)
@@ -53,50 +83,88 @@ def check_retriever(spec: RetrieverSpec, context: Context, depth: int = 10) -> N
     retriever = spec.build(context)
     hits = retriever.search(queries, depth)
     _check_hits(name, hits, len(rows), depth, len(dataset.passages))
-    expect((hits.rows >= 0).any(), f"{name} found nothing for any query; check it on data where it finds something")
+    expect(
+        (hits.rows >= 0).any(),
+        f"{name} found nothing for any query; check it on data where it finds something",
+    )
     again = spec.build(context).search(queries, depth)
     same = np.array_equal(hits.rows, again.rows) and np.array_equal(hits.scores, again.scores)
     expect(same, f"{name} finds something else when it searches again")
     deep = retriever.search(queries, len(dataset.passages) + 3)
     _check_hits(name, deep, len(rows), len(dataset.passages) + 3, len(dataset.passages))
-    expect(np.array_equal(deep.rows[:, :depth], hits.rows), f"{name}: the first {depth} hits change with the depth that is asked for")
+    expect(
+        np.array_equal(deep.rows[:, :depth], hits.rows),
+        f"{name}: the first {depth} hits change with the depth that is asked for",
+    )
 
 
 def _check_hits(name: str, hits: Hits, n: int, depth: int, n_passages: int) -> None:
     for what, array, dtype in (("rows", hits.rows, np.int32), ("scores", hits.scores, np.float32)):
         shaped = array.shape == (n, depth) and array.dtype == dtype
-        expect(shaped, f"{name}: {what} are {array.dtype} {array.shape}; {np.dtype(dtype)} {(n, depth)} is promised")
+        expect(
+            shaped,
+            f"{name}: {what} are {array.dtype} {array.shape}; {np.dtype(dtype)} {(n, depth)} is promised",
+        )
     empty = hits.rows == -1
-    expect((empty == np.isneginf(hits.scores)).all(), f"{name}: rows of -1 and scores of -inf must stand in the same places")
-    expect(not (empty[:, :-1] & ~empty[:, 1:]).any(), f"{name}: a hit stands after an empty place; padding belongs at the end")
-    expect(((hits.rows >= -1) & (hits.rows < n_passages)).all(), f"{name}: there is no such passage row")
+    expect(
+        (empty == np.isneginf(hits.scores)).all(),
+        f"{name}: rows of -1 and scores of -inf must stand in the same places",
+    )
+    expect(
+        not (empty[:, :-1] & ~empty[:, 1:]).any(),
+        f"{name}: a hit stands after an empty place; padding belongs at the end",
+    )
+    expect(
+        ((hits.rows >= -1) & (hits.rows < n_passages)).all(),
+        f"{name}: there is no such passage row",
+    )
     expect(not np.isnan(hits.scores).any(), f"{name}: a score is NaN")
     before, after, filled = hits.scores[:, :-1], hits.scores[:, 1:], ~empty[:, 1:]
     expect((before >= after)[filled].all(), f"{name}: hits are not sorted by descending score")
     tied = filled & (before == after)
-    expect((hits.rows[:, :-1] < hits.rows[:, 1:])[tied].all(), f"{name}: a tie is not broken by the lower row")
+    expect(
+        (hits.rows[:, :-1] < hits.rows[:, 1:])[tied].all(),
+        f"{name}: a tie is not broken by the lower row",
+    )
     for row in hits.rows:
         found = row[row >= 0]
-        expect(len(np.unique(found)) == len(found), f"{name}: a passage is among the hits of one query twice")
+        expect(
+            len(np.unique(found)) == len(found),
+            f"{name}: a passage is among the hits of one query twice",
+        )
 
 
 def check_judge(spec: JudgeSpec, context: Context) -> None:
     """Check a judge over `context.dataset`, on pairs of its labelled queries.
 
-    It gives at most one verdict on each wanted pair, and none on any other, in known codes; and the same verdicts whatever the
-    order of the queries and however they are batched, but for the rounding of grades and confidences.
+    It gives at most one verdict on each wanted pair, and none on any other, in known codes; and the
+    same verdicts whatever the order of the queries and however they are batched, but for the
+    rounding of grades and confidences.
     """
     check_spec(spec, "judge")
     name = type(spec).__name__
     batches = _pairs(context.dataset, context.seed)
     whole = _said(name, spec, context, batches)
-    expect(whole, f"{name} judged none of the pairs of {len(batches)} queries; check it on data where it judges some")
-    expect(_said(name, spec, context, batches) == whole, f"{name} says something else when it judges again")
-    joined = [PairBatch(*(np.concatenate(arrays) for arrays in zip(*map(_arrays, batches[::-1]), strict=True)))]
+    expect(
+        whole,
+        f"{name} judged none of the pairs of {len(batches)} queries; check it on data where it judges some",
+    )
+    expect(
+        _said(name, spec, context, batches) == whole,
+        f"{name} says something else when it judges again",
+    )
+    joined = [
+        PairBatch(
+            *(np.concatenate(arrays) for arrays in zip(*map(_arrays, batches[::-1]), strict=True))
+        )
+    ]
     again = _said(name, spec, context, joined)
     same = again.keys() == whole.keys() and all(_alike(again[pair], whole[pair]) for pair in whole)
     expect(same, f"{name}: verdicts change with the order of the queries, or with the batches")
-    nothing = [PairBatch(b.query, b.passage, b.given, b.before, np.zeros(len(b), dtype=np.bool_)) for b in batches]
+    nothing = [
+        PairBatch(b.query, b.passage, b.given, b.before, np.zeros(len(b), dtype=np.bool_))
+        for b in batches
+    ]
     expect(not _said(name, spec, context, nothing), f"{name} judges though nothing is wanted")
     expect(not _said(name, spec, context, []), f"{name} judges though there are no pairs")
 
@@ -106,7 +174,9 @@ def _arrays(batch: PairBatch) -> tuple[np.ndarray, ...]:
 
 
 def _pairs(dataset: Dataset, seed: int) -> list[PairBatch]:
-    """For each of some labelled queries, its positives and other passages, in a seeded order; most of the others are wanted."""
+    """For each of some labelled queries, its positives and other passages, in a seeded order; most
+    of the others are wanted.
+    """
     random = np.random.default_rng(seed)
     batches = []
     positives = dataset.positives
@@ -118,42 +188,76 @@ def _pairs(dataset: Dataset, seed: int) -> list[PairBatch]:
         given = np.isin(passages, own)
         before = np.where(given, Verdict.POSITIVE, Verdict.UNJUDGED).astype(np.int8)
         wanted = ~given & (random.random(len(passages)) < 0.8)
-        batches.append(PairBatch(np.full(len(passages), row, dtype=np.int32), passages, given, before, wanted))
+        batches.append(
+            PairBatch(np.full(len(passages), row, dtype=np.int32), passages, given, before, wanted)
+        )
     return batches
 
 
-def _said(name: str, spec: JudgeSpec, context: Context, batches: Sequence[PairBatch]) -> dict[tuple[int, int], tuple[object, ...]]:
+def _said(
+    name: str, spec: JudgeSpec, context: Context, batches: Sequence[PairBatch]
+) -> dict[tuple[int, int], tuple[object, ...]]:
     """What a judge says, by pair, once it is known to be well-formed."""
-    wanted = {pair for b in batches for pair in zip(b.query[b.wanted].tolist(), b.passage[b.wanted].tolist(), strict=True)}
+    wanted = {
+        pair
+        for b in batches
+        for pair in zip(b.query[b.wanted].tolist(), b.passage[b.wanted].tolist(), strict=True)
+    }
     said: dict[tuple[int, int], tuple[object, ...]] = {}
     for verdicts in spec.build(context).judge(batches):
         for pair, verdict, *rest in _rows(name, verdicts):
-            expect(pair in wanted, f"{name} judges query {pair[0]} and passage {pair[1]}, which it was not asked about")
+            expect(
+                pair in wanted,
+                f"{name} judges query {pair[0]} and passage {pair[1]}, which it was not asked about",
+            )
             expect(pair not in said, f"{name} judges query {pair[0]} and passage {pair[1]} twice")
             known = (Verdict.NEGATIVE, Verdict.POSITIVE, Verdict.IGNORE)
-            expect(verdict in known, f"{name}: {verdict} is no verdict; leave a pair out to leave it unjudged")
+            expect(
+                verdict in known,
+                f"{name}: {verdict} is no verdict; leave a pair out to leave it unjudged",
+            )
             said[pair] = (verdict, *rest)
     return said
 
 
 def _alike(one: tuple[Any, ...], other: tuple[Any, ...]) -> bool:
-    """Whether two judgments of a pair say the same; a model's scores are rounded differently in another batch."""
+    """Whether two judgments of a pair say the same; a model's scores are rounded differently in
+    another batch.
+    """
     (verdict, *numbers, reason), (other_verdict, *other_numbers, other_reason) = one, other
     rounded = all(
-        a == b or (a is not None and b is not None and math.isclose(float(a), float(b), rel_tol=ROUNDING, abs_tol=ROUNDING))
+        a == b
+        or (
+            a is not None
+            and b is not None
+            and math.isclose(float(a), float(b), rel_tol=ROUNDING, abs_tol=ROUNDING)
+        )
         for a, b in zip(numbers, other_numbers, strict=True)
     )
     return (verdict, reason) == (other_verdict, other_reason) and rounded
 
 
 def _rows(name: str, verdicts: Verdicts) -> Iterator[tuple[Any, ...]]:
-    """((query, passage), verdict, grade, confidence, reason), the numbers as text, so that NaN equals itself."""
+    """((query, passage), verdict, grade, confidence, reason), the numbers as text, so that NaN
+    equals itself.
+    """
     m = len(verdicts.query)
-    columns = {what: getattr(verdicts, what) for what in ("passage", "verdict", "grade", "confidence", "reason")}
+    columns = {
+        what: getattr(verdicts, what)
+        for what in ("passage", "verdict", "grade", "confidence", "reason")
+    }
     for what, column in columns.items():
         expect(column is None or len(column) == m, f"{name}: {what} has another length than query")
     for what in ("grade", "confidence"):
-        expect(columns[what] is None or columns[what].dtype == np.float32, f"{name}: {what} is no float32")
+        expect(
+            columns[what] is None or columns[what].dtype == np.float32,
+            f"{name}: {what} is no float32",
+        )
     pairs = zip(verdicts.query.tolist(), verdicts.passage.tolist(), strict=True)
-    numbers = [[None] * m if column is None else list(map(repr, column.tolist())) for column in (verdicts.grade, verdicts.confidence)]
-    yield from zip(pairs, verdicts.verdict.tolist(), *numbers, verdicts.reason or [None] * m, strict=True)
+    numbers = [
+        [None] * m if column is None else list(map(repr, column.tolist()))
+        for column in (verdicts.grade, verdicts.confidence)
+    ]
+    yield from zip(
+        pairs, verdicts.verdict.tolist(), *numbers, verdicts.reason or [None] * m, strict=True
+    )

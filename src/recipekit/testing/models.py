@@ -16,12 +16,18 @@ if TYPE_CHECKING:
 
 __all__ = ["check_encoder", "check_loss"]
 
-TEXTS = ("How do rivers shape valleys?", "a", "The piston moves the valve, and the valve moves the turbine. " * 40)
+TEXTS = (
+    "How do rivers shape valleys?",
+    "a",
+    "The piston moves the valve, and the valve moves the turbine. " * 40,
+)
 SIDES: tuple[Side, ...] = ("query", "passage")
 
 
 def check_encoder(spec: EncoderSpec, context: Context) -> None:
-    """Check an encoder: shapes, unit rows, float32 weights, padding that changes nothing, gradients, and what it saves."""
+    """Check an encoder: shapes, unit rows, float32 weights, padding that changes nothing,
+    gradients, and what it saves.
+    """
     import torch
 
     check_spec(spec, "encoder")
@@ -29,18 +35,33 @@ def check_encoder(spec: EncoderSpec, context: Context) -> None:
     encoder: Any = spec.build(context)
     expect(isinstance(encoder, torch.nn.Module), f"{name} builds no torch.nn.Module")
     kinds = {parameter.dtype for parameter in encoder.parameters()}
-    expect(kinds == {torch.float32}, f"{name}: parameters are {sorted(map(str, kinds))}; master weights are float32")
+    expect(
+        kinds == {torch.float32},
+        f"{name}: parameters are {sorted(map(str, kinds))}; master weights are float32",
+    )
     encoder.eval()
     for side in SIDES:
         ids, cut = encoder.tokenize(TEXTS, side)
-        expect(len(ids) == len(TEXTS) and max(map(len, ids)) <= encoder.max_length, f"{name}: a text has more than max_length tokens")
-        expect(cut == sum(len(one) == encoder.max_length for one in ids), f"{name}: tokenize says {cut} texts were cut, which is not so")
+        expect(
+            len(ids) == len(TEXTS) and max(map(len, ids)) <= encoder.max_length,
+            f"{name}: a text has more than max_length tokens",
+        )
+        expect(
+            cut == sum(len(one) == encoder.max_length for one in ids),
+            f"{name}: tokenize says {cut} texts were cut, which is not so",
+        )
         with torch.no_grad():
             together = encoder(encoder.collate(ids, side), side).float()
             alone = torch.cat([encoder(encoder.collate([one], side), side).float() for one in ids])
-        expect(together.shape == (len(TEXTS), encoder.dimension), f"{name}: embeddings are {tuple(together.shape)}, not (n, dimension)")
+        expect(
+            together.shape == (len(TEXTS), encoder.dimension),
+            f"{name}: embeddings are {tuple(together.shape)}, not (n, dimension)",
+        )
         expect(torch.isfinite(together).all(), f"{name}: an embedding is not finite")
-        expect((together - alone).abs().max() < _tolerance(encoder), f"{name}: a text's embedding changes with the batch that it stands in")
+        expect(
+            (together - alone).abs().max() < _tolerance(encoder),
+            f"{name}: a text's embedding changes with the batch that it stands in",
+        )
         if encoder.normalized:
             lengths = together.norm(dim=1)
             expect(
@@ -61,7 +82,10 @@ def _check_gradient(name: str, encoder: Any) -> None:
     ids, _ = encoder.tokenize(TEXTS, "query")
     embeddings = encoder(encoder.collate(ids, "query"), "query").float()
     (embeddings * torch.linspace(-1, 1, encoder.dimension)).sum().backward()
-    reached = [parameter.grad is not None and bool(parameter.grad.abs().sum() > 0) for parameter in encoder.parameters()]
+    reached = [
+        parameter.grad is not None and bool(parameter.grad.abs().sum() > 0)
+        for parameter in encoder.parameters()
+    ]
     expect(any(reached), f"{name}: no gradient reaches any parameter")
     encoder.zero_grad()
 
@@ -79,25 +103,41 @@ def _check_saved(name: str, spec: EncoderSpec, encoder: Any, context: Context) -
         again: Any = spec.at(folder).build(context)
         again.eval()
         reloaded = again(again.collate(ids, "query"), "query").float()
-    expect((ours - reloaded).abs().max() < _tolerance(encoder), f"{name}: at(folder) of what it saved encodes differently")
-    theirs = torch.from_numpy(SentenceTransformer(str(folder), device="cpu").encode_query(list(TEXTS)))
-    expect((ours - theirs).abs().max() < _tolerance(encoder), f"{name}: sentence-transformers encodes differently from the folder it saved")
+    expect(
+        (ours - reloaded).abs().max() < _tolerance(encoder),
+        f"{name}: at(folder) of what it saved encodes differently",
+    )
+    theirs = torch.from_numpy(
+        SentenceTransformer(str(folder), device="cpu").encode_query(list(TEXTS))
+    )
+    expect(
+        (ours - theirs).abs().max() < _tolerance(encoder),
+        f"{name}: sentence-transformers encodes differently from the folder it saved",
+    )
 
 
 def check_loss(spec: LossSpec, context: Context) -> None:
     """Check a loss, called as `recipekit.losses` says for its `frozen`.
 
-    It gives one finite value per query, with a gradient that agrees with finite differences; a query without a positive has neither,
-    and an ignored passage has no influence.
+    It gives one finite value per query, with a gradient that agrees with finite differences; a
+    query without a positive has neither, and an ignored passage has no influence.
     """
     import torch
 
     check_spec(spec, "loss")
     name = type(spec).__name__
     loss = spec.build(context)
-    expect(loss.frozen in (None, "passage"), f"{name}.frozen is {loss.frozen!r}; None and 'passage' are known to this check")
+    expect(
+        loss.frozen in (None, "passage"),
+        f"{name}.frozen is {loss.frozen!r}; None and 'passage' are known to this check",
+    )
     generator = torch.Generator().manual_seed(context.seed)
-    queries, passages = (torch.nn.functional.normalize(torch.randn(n, 8, generator=generator, dtype=torch.float64), dim=1) for n in (4, 7))
+    queries, passages = (
+        torch.nn.functional.normalize(
+            torch.randn(n, 8, generator=generator, dtype=torch.float64), dim=1
+        )
+        for n in (4, 7)
+    )
     mask = torch.full((4, 7), int(Verdict.NEGATIVE), dtype=torch.int8)
     mask[[0, 1, 2], [0, 1, 2]] = int(Verdict.POSITIVE)  # query 3 has no positive
     mask[:, 6] = int(Verdict.IGNORE)
@@ -107,7 +147,10 @@ def check_loss(spec: LossSpec, context: Context) -> None:
 
     queries.requires_grad_()
     losses = value(queries, passages)
-    expect(losses.shape == (4,), f"{name} returns {tuple(losses.shape)}; one value per query, (4,), is promised")
+    expect(
+        losses.shape == (4,),
+        f"{name} returns {tuple(losses.shape)}; one value per query, (4,), is promised",
+    )
     expect(
         torch.isfinite(losses).all() and (losses[:3] > 0).all(),
         f"{name}: the losses are {losses.tolist()}; they must be finite and positive",
@@ -115,7 +158,8 @@ def check_loss(spec: LossSpec, context: Context) -> None:
     expect(losses[3] == 0, f"{name}: a query without a positive has a loss")
     (gradient,) = torch.autograd.grad(losses.sum(), queries, retain_graph=True)
     expect(
-        torch.isfinite(gradient).all() and gradient[:3].abs().sum() > 0, f"{name}: no gradient, or none that is finite, reaches the queries"
+        torch.isfinite(gradient).all() and gradient[:3].abs().sum() > 0,
+        f"{name}: no gradient, or none that is finite, reaches the queries",
     )
     # Its own loss: the query may well be a negative of the others' passages.
     (own,) = torch.autograd.grad(losses[3], queries, allow_unused=True, materialize_grads=True)
@@ -130,16 +174,25 @@ def check_loss(spec: LossSpec, context: Context) -> None:
         )
         moved = passages.clone()
         moved[6] = -moved[6]
-        expect(torch.allclose(value(queries, moved), losses), f"{name}: an ignored passage changes the loss")
+        expect(
+            torch.allclose(value(queries, moved), losses),
+            f"{name}: an ignored passage changes the loss",
+        )
 
 
-def _call(loss: Any, queries: torch.Tensor, passages: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+def _call(
+    loss: Any, queries: torch.Tensor, passages: torch.Tensor, mask: torch.Tensor
+) -> torch.Tensor:
     if loss.frozen is None:
         result: torch.Tensor = loss(queries, passages, mask)
         return result
     from recipekit.losses.label_rows import FrozenMatrix, LabelRows
 
-    (query, passage), ignored = (np.nonzero(mask.numpy() == verdict) for verdict in (Verdict.POSITIVE, Verdict.IGNORE))
-    labels = LabelRows.from_pairs(len(queries), query, passage, np.ones(len(query)), ignored[0], ignored[1])
+    (query, passage), ignored = (
+        np.nonzero(mask.numpy() == verdict) for verdict in (Verdict.POSITIVE, Verdict.IGNORE)
+    )
+    labels = LabelRows.from_pairs(
+        len(queries), query, passage, np.ones(len(query)), ignored[0], ignored[1]
+    )
     result = loss(queries, labels, FrozenMatrix.whole(passages))
     return result

@@ -33,13 +33,16 @@ HEAVY: Final = (
 
 
 def expect(condition: object, sentence: str) -> None:
-    """Raise `AssertionError(sentence)` unless the condition holds; unlike `assert`, under `python -O` too."""
+    """Raise `AssertionError(sentence)` unless the condition holds; unlike `assert`, under `python
+    -O` too.
+    """
     if not condition:
         raise AssertionError(sentence)
 
 
 def check_spec(spec: Component, kind: str) -> None:
-    """Check a component as a spec: frozen, documented, an identity that JSON can hold, files that count, a light import.
+    """Check a component as a spec: frozen, documented, an identity that JSON can hold, files that
+    count, a light import.
 
     Args:
         spec: The component, with values for its fields.
@@ -48,19 +51,31 @@ def check_spec(spec: Component, kind: str) -> None:
     cls = type(spec)
     name = cls.__name__
     expect(isinstance(spec, KINDS[kind]), f"{name} is no {KINDS[kind].__name__}")
-    expect(isinstance(cls.version, int) and cls.version >= 1, f"{name}.version is {cls.version!r}; it must be an int from 1 up")
-    expect((cls.__dict__.get("__doc__") or "").strip(), f"{name} has no docstring; its first line is what `recipekit components` shows")
+    expect(
+        isinstance(cls.version, int) and cls.version >= 1,
+        f"{name}.version is {cls.version!r}; it must be an int from 1 up",
+    )
+    expect(
+        (cls.__dict__.get("__doc__") or "").strip(),
+        f"{name} has no docstring; its first line is what `recipekit components` shows",
+    )
     expect(cls.build is not KINDS[kind].build, f"{name} does not define build()")
     _check_fields(spec)
     _check_identity(spec)
     loaded = heavy_imports(cls.__module__)
-    expect(not loaded, f"importing {cls.__module__} imports {', '.join(loaded)}; import what is heavy inside build()")
+    expect(
+        not loaded,
+        f"importing {cls.__module__} imports {', '.join(loaded)}; import what is heavy inside build()",
+    )
 
 
 def _check_fields(spec: Component) -> None:
     name = type(spec).__name__
     for field, info in type(spec).model_fields.items():
-        expect((info.description or "").strip(), f"{name}.{field} has no docstring under it; it is the documentation of the key")
+        expect(
+            (info.description or "").strip(),
+            f"{name}.{field} has no docstring under it; it is the documentation of the key",
+        )
         try:
             setattr(spec, field, getattr(spec, field))
         except ValidationError:
@@ -70,9 +85,15 @@ def _check_fields(spec: Component) -> None:
     for field, info in type(spec).model_fields.items():
         value = getattr(spec, field)
         if isinstance(value, Path):
-            expect(not is_identity(info), f"{name}.{field} is a path, whose content counts: make it a LocalPath")
+            expect(
+                not is_identity(info),
+                f"{name}.{field} is a path, whose content counts: make it a LocalPath",
+            )
             inside = any(path == value or value in path.parents for path in counted)
-            expect(inside, f"{name}.{field} is a path, but files() does not list it, so that a change of its content is not seen")
+            expect(
+                inside,
+                f"{name}.{field} is a path, but files() does not list it, so that a change of its content is not seen",
+            )
 
 
 def _check_identity(spec: Component) -> None:
@@ -80,10 +101,15 @@ def _check_identity(spec: Component) -> None:
     try:
         canonical([fields_identity(spec), spec.fingerprint(), sorted(spec.files())])
     except (TypeError, ValueError) as error:
-        raise AssertionError(f"{name}: its fields or fingerprint() are no JSON values: {error}") from error
+        raise AssertionError(
+            f"{name}: its fields or fingerprint() are no JSON values: {error}"
+        ) from error
     type(spec).model_json_schema()
     again = type(spec).model_validate(spec.model_dump())
-    expect(fields_identity(again) == fields_identity(spec), f"{name} is another one when it is validated again from its own values")
+    expect(
+        fields_identity(again) == fields_identity(spec),
+        f"{name} is another one when it is validated again from its own values",
+    )
 
 
 @cache
@@ -94,8 +120,15 @@ def heavy_imports(module: str) -> tuple[str, ...]:
     program = "import importlib, json, sys; importlib.import_module(sys.argv[1]); print(json.dumps(sorted(sys.modules)))"
     path = os.pathsep.join(entry for entry in sys.path if entry)
     done = subprocess.run(
-        [sys.executable, "-c", program, module], env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True, check=False
+        [sys.executable, "-c", program, module],
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        check=False,
     )
-    expect(done.returncode == 0, f"{module} cannot be imported alone: {done.stderr.strip().splitlines()[-1:]}")
+    expect(
+        done.returncode == 0,
+        f"{module} cannot be imported alone: {done.stderr.strip().splitlines()[-1:]}",
+    )
     loaded = set(json.loads(done.stdout.splitlines()[-1]))
     return tuple(name for name in HEAVY if name in loaded)

@@ -1,4 +1,5 @@
-"""Checkpoints: the whole state of training in one folder, without pickle, there entirely or not at all.
+"""Checkpoints: the whole state of training in one folder, without pickle, there entirely or not at
+all.
 
 ```
 checkpoint-00000120/
@@ -8,7 +9,8 @@ checkpoint-00000120/
 └── state.json              where training stands: the step, the curve, the best
 ```
 
-There is no random state to save: every draw, dropout included, is seeded by the place in training where it happens.
+There is no random state to save: every draw, dropout included, is seeded by the place in training
+where it happens.
 """
 
 from __future__ import annotations
@@ -26,7 +28,14 @@ from safetensors.torch import load_file, save
 
 from recipekit.artifacts.store import write_json
 
-__all__ = ["Weights", "copy_weights", "load_checkpoint", "restore_optimizer", "save_checkpoint", "set_weights"]
+__all__ = [
+    "Weights",
+    "copy_weights",
+    "load_checkpoint",
+    "restore_optimizer",
+    "save_checkpoint",
+    "set_weights",
+]
 
 Weights = dict[str, torch.Tensor]
 
@@ -38,7 +47,10 @@ def named_weights(module: torch.nn.Module) -> Weights:
 
 def copy_weights(module: torch.nn.Module) -> Weights:
     """A copy of a module's parameters in the host's memory."""
-    return {name: weight.to("cpu", copy=True).contiguous() for name, weight in named_weights(module).items()}
+    return {
+        name: weight.to("cpu", copy=True).contiguous()
+        for name, weight in named_weights(module).items()
+    }
 
 
 def set_weights(module: torch.nn.Module, weights: Weights) -> None:
@@ -65,7 +77,9 @@ def save_checkpoint(
     best: Weights | None,
     state: Mapping[str, Any],
 ) -> None:
-    """Write the checkpoint of a step (on one rank only: all hold the same state) and delete those before it."""
+    """Write the checkpoint of a step (on one rank only: all hold the same state) and delete those
+    before it.
+    """
     final = folder / f"checkpoint-{step:08d}"
     unfinished = final.with_name(f"{final.name}.unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
@@ -100,13 +114,17 @@ def load_checkpoint(folder: Path) -> Checkpoint | None:
     )
 
 
-def restore_optimizer(module: torch.nn.Module, optimizer: torch.optim.Optimizer, moments: Weights) -> None:
+def restore_optimizer(
+    module: torch.nn.Module, optimizer: torch.optim.Optimizer, moments: Weights
+) -> None:
     """Give AdamW its moments back, by the names of the parameters that they belong to."""
     parameters = dict(module.named_parameters())
     for key, value in moments.items():
         name, _, moment = key.rpartition("/")
         parameter = parameters[name]
-        optimizer.state[parameter][moment] = value.to(parameter.device)  # where fused AdamW keeps its count of steps, too
+        optimizer.state[parameter][moment] = value.to(
+            parameter.device
+        )  # where fused AdamW keeps its count of steps, too
 
 
 def _write(path: Path, tensors: Weights) -> None:
@@ -122,4 +140,8 @@ def _moments(module: torch.nn.Module, optimizer: torch.optim.Optimizer) -> Weigh
 
 
 def _finished(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.glob("checkpoint-*") if path.name.removeprefix("checkpoint-").isdigit())
+    return sorted(
+        path
+        for path in folder.glob("checkpoint-*")
+        if path.name.removeprefix("checkpoint-").isdigit()
+    )

@@ -17,9 +17,10 @@ WINDOW = 50
 class LossWatch:
     """Watches the loss of one phase (another phase's loss has another scale).
 
-    Training has diverged when the mean loss of the last 50 steps is above twice that of the phase's first 50, plus 1. An
-    encoder that collapses onto one point has the loss log N, which is more than that of nearly every pretrained encoder; a
-    loss that merely stalls or overfits stays far below.
+    Training has diverged when the mean loss of the last 50 steps is above twice that of the phase's
+    first 50, plus 1. An encoder that collapses onto one point has the loss log N, which is more
+    than that of nearly every pretrained encoder; a loss that merely stalls or overfits stays far
+    below.
     """
 
     first: list[float] = field(default_factory=list)
@@ -47,6 +48,6 @@ class LossWatch:
             raise RunError(
                 f"training diverged at step {step}: the mean loss of the last {WINDOW} steps is {now:.4g}, that of the first "
                 f"{WINDOW} was {before:.4g}, learning rate {learning_rate:.3g}. Try a lower train.learning_rate or a longer "
-                "train.warmup",
+                "train.warmup_ratio",
                 code="RK633",
             )

@@ -1,7 +1,8 @@
-"""What training knows of (query, passage) pairs: positives, ignored pairs and hard negatives, of the train queries only.
+"""What training knows of (query, passage) pairs: positives, ignored pairs and hard negatives, of
+the train queries only.
 
-The judgments' word stands before the sources' own labels. A pair that was retrieved but not judged is ignored or a negative,
-as the recipe says; every pair that is not named here is a negative.
+The judgments' word stands before the sources' own labels. A pair that was retrieved but not judged
+is ignored or a negative, as the recipe says; every pair that is not named here is a negative.
 """
 
 from __future__ import annotations
@@ -15,16 +16,17 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from recipekit.errors import RunError
-from recipekit.records import Dataset, Floats, Ints, Rows, Verdict, found_in, pair_keys
+from recipekit.records import Dataset, Floats, Ints, Rows, Verdict, lookup_sorted, pair_keys
 
-__all__ = ["Pairs", "TrainingLabels", "training_labels"]
+__all__ = ["QueryPairs", "TrainingLabels", "training_labels"]
 
 
 @dataclass(frozen=True)
-class Pairs:
+class QueryPairs:
     """Pairs sorted by query, addressed by query in time that does not depend on how many there are.
 
-    query: index among the training queries, int32 (m,), ascending. passage: row in the data set, int32 (m,). offsets:
+    query: index among the training queries, int32 (m,), ascending. passage: row in the data set,
+        int32 (m,). offsets:
     int64 (n_queries + 1,), where each query's pairs begin.
     """
 
@@ -33,15 +35,19 @@ class Pairs:
     offsets: Rows
 
     @classmethod
-    def sorted_by_query(cls, query: Ints, passage: Ints, n_queries: int) -> Pairs:
+    def sorted_by_query(cls, query: Ints, passage: Ints, n_queries: int) -> QueryPairs:
         """Pairs whose queries are ascending already."""
-        return cls(query, passage, np.searchsorted(query, np.arange(n_queries + 1)).astype(np.int64))
+        return cls(
+            query, passage, np.searchsorted(query, np.arange(n_queries + 1)).astype(np.int64)
+        )
 
     def __len__(self) -> int:
         return len(self.query)
 
     def of(self, queries: Rows) -> tuple[Rows, Rows]:
-        """The pairs of some queries: the position in `queries` of each, and its position among all pairs."""
+        """The pairs of some queries: the position in `queries` of each, and its position among all
+        pairs.
+        """
         counts = self.offsets[queries + 1] - self.offsets[queries]
         local = np.repeat(np.arange(len(queries)), counts)
         starts = np.cumsum(counts) - counts
@@ -50,15 +56,17 @@ class Pairs:
 
 @dataclass(frozen=True)
 class TrainingLabels:
-    """The labelled pairs of the train queries that have a positive; queries are numbered 0..n-1 in the order of `queries`."""
+    """The labelled pairs of the train queries that have a positive; queries are numbered 0..n-1 in
+    the order of `queries`.
+    """
 
     queries: Rows
     """Their rows in the data set, ascending, int64 (n,)."""
-    positive: Pairs
+    positive: QueryPairs
     weight: Floats
     """Weight of each positive; a query's weights sum to 1."""
-    ignored: Pairs
-    negative: Pairs
+    ignored: QueryPairs
+    negative: QueryPairs
     """Hard negatives, each query's best ranked first."""
     without_positive: int
     """Train queries that were left out, for they have no positive."""
@@ -94,11 +102,13 @@ def training_labels(
     """Gather what is known of the train queries.
 
     Args:
-        dataset: The collected data; its labels count where no judgment says otherwise, a grade of 0 or less as a negative.
+        dataset: The collected data; its labels count where no judgment says otherwise, a grade of 0
+            or less as a negative.
         candidates: What was mined, as `CANDIDATES`, or None.
         judgments: What was judged, as `JUDGMENTS`, or None.
         unjudged: What a candidate without a verdict is.
-        weights: A query's positives count the same, or in proportion to their grades (1 where there is none).
+        weights: A query's positives count the same, or in proportion to their grades (1 where there
+            is none).
 
     Raises:
         RunError: No train query has a positive.
@@ -110,15 +120,23 @@ def training_labels(
     is_positive = known.verdict == Verdict.POSITIVE
     queries = np.unique(known.key[is_positive] // n_passages).astype(np.int64)
     if len(queries) == 0:
-        raise RunError(f"none of the {len(train):,} train queries has a positive passage: there is nothing to train on", code="RK631")
+        raise RunError(
+            f"none of the {len(train):,} train queries has a positive passage: there is nothing to train on",
+            code="RK631",
+        )
     number = np.full(len(dataset.queries), -1, dtype=np.int32)
     number[queries] = np.arange(len(queries), dtype=np.int32)
 
-    def pairs(keys: Rows) -> Pairs:
+    def pairs(keys: Rows) -> QueryPairs:
         keys = keys[number[keys // n_passages] >= 0]
-        return Pairs.sorted_by_query(number[keys // n_passages], (keys % n_passages).astype(np.int32), len(queries))
+        return QueryPairs.sorted_by_query(
+            number[keys // n_passages], (keys % n_passages).astype(np.int32), len(queries)
+        )
 
-    ignored, negative = known.key[known.verdict == Verdict.IGNORE], known.key[known.verdict == Verdict.NEGATIVE]
+    ignored, negative = (
+        known.key[known.verdict == Verdict.IGNORE],
+        known.key[known.verdict == Verdict.NEGATIVE],
+    )
     if unjudged == "ignore":
         ignored = np.union1d(ignored, unknown)
     else:
@@ -151,17 +169,27 @@ def _verdicts(dataset: Dataset, judgments: pa.Table | None, train: Rows) -> Iter
         rows = _among(query, train, n_queries)
         grade = judgments["grade"].to_numpy().astype(np.float32)[rows]
         yield _Known(
-            pair_keys(query[rows], judgments["passage"].to_numpy()[rows], n_passages), judgments["verdict"].to_numpy()[rows], grade
+            pair_keys(query[rows], judgments["passage"].to_numpy()[rows], n_passages),
+            judgments["verdict"].to_numpy()[rows],
+            grade,
         )
     query = dataset.labels["query"].to_numpy()
     rows = _among(query, train, n_queries)
     grade = dataset.labels["grade"].to_numpy()[rows]
     verdict = np.where(grade > 0, np.int8(Verdict.POSITIVE), np.int8(Verdict.NEGATIVE))
-    yield _Known(pair_keys(query[rows], dataset.labels["passage"].to_numpy()[rows], n_passages), verdict, grade)
+    yield _Known(
+        pair_keys(query[rows], dataset.labels["passage"].to_numpy()[rows], n_passages),
+        verdict,
+        grade,
+    )
 
 
-def _candidates(candidates: pa.Table | None, train: Rows, n_queries: int, n_passages: int) -> tuple[Rows, Floats]:
-    """Keys of the train queries' candidates, ascending, and their fused scores (-inf where nobody retrieved them)."""
+def _candidates(
+    candidates: pa.Table | None, train: Rows, n_queries: int, n_passages: int
+) -> tuple[Rows, Floats]:
+    """Keys of the train queries' candidates, ascending, and their fused scores (-inf where nobody
+    retrieved them).
+    """
     if candidates is None:
         return np.empty(0, dtype=np.int64), np.empty(0, dtype=np.float32)
     query = candidates["query"].to_numpy()
@@ -181,12 +209,18 @@ def _among(query: npt.NDArray[Any], train: Rows, n_queries: int) -> Rows:
 def _hardest_first(negative: Rows, found: Rows, score: Floats, n_passages: int) -> Rows:
     """Negatives by query, then by descending fused score; those that nobody retrieved come last."""
     rank_score = np.full(len(negative), -np.inf, dtype=np.float32)
-    at, there = found_in(found, negative)
+    at, there = lookup_sorted(found, negative)
     rank_score[there] = score[at[there]]
     return negative[np.lexsort((negative, -rank_score, negative // n_passages))]
 
 
-def _weights(positive: Pairs, grade: Floats, weights: str) -> Floats:
-    raw = np.ones(len(positive)) if weights == "uniform" else np.where(grade > 0, grade, 1.0).astype(np.float64)
-    shares: Floats = (raw / np.bincount(positive.query, weights=raw)[positive.query]).astype(np.float32)
+def _weights(positive: QueryPairs, grade: Floats, weights: str) -> Floats:
+    raw = (
+        np.ones(len(positive))
+        if weights == "uniform"
+        else np.where(grade > 0, grade, 1.0).astype(np.float64)
+    )
+    shares: Floats = (raw / np.bincount(positive.query, weights=raw)[positive.query]).astype(
+        np.float32
+    )
     return shares

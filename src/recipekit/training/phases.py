@@ -28,10 +28,12 @@ class RowLabels(Protocol):
 
 @dataclass(frozen=True)
 class TrainingPhase:
-    """One phase of a recipe, ready to run. Nothing here knows of one loss or another, only of which side is frozen.
+    """One phase of a recipe, ready to run. Nothing here knows of one loss or another, only of which
+    side is frozen.
 
-    `frozen` of the loss is "passage" for the query phase, which trains queries against all passages, or None for a phase over
-    batches of both. A passage phase, which freezes the queries, would stand beside them in `recipekit.training.steps`.
+    `frozen` of the loss is "passage" for the query phase, which trains queries against all
+    passages, or None for a phase over batches of both. A passage phase, which freezes the queries,
+    would stand beside them in `recipekit.training.steps`.
     """
 
     name: str
@@ -43,12 +45,16 @@ class TrainingPhase:
     rows: RowLabels | None = None
     """`labels` as a loss with a frozen side takes them."""
     freeze: Callable[[Path, bool], Any] | None = None
-    """Encode the frozen side into a folder, or open what stands there whole, and make of it what the loss takes. The second
-    argument says whether the encoder is still untrained, so that embeddings of it that were made before may serve."""
+    """Encode the frozen side into a folder, or open what stands there whole, and make of it what
+    the loss takes. The second argument says whether the encoder is still untrained, so that
+    embeddings of it that were made before may serve."""
 
     def __post_init__(self) -> None:
         if self.loss.frozen not in (None, "passage"):
-            raise RunError(f"phase '{self.name}': no phase of training freezes the side '{self.loss.frozen}'", code="RK634")
+            raise RunError(
+                f"phase '{self.name}': no phase of training freezes the side '{self.loss.frozen}'",
+                code="RK634",
+            )
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,8 @@ __all__ = ["CharNgrams"]
 class CharNgrams(RetrieverSpec):
     """TF-IDF over character n-grams: forgives typing errors, needs no word boundaries.
 
-    The matrix is held in memory (about 1 KB a passage of 100 words), which suits up to a few hundred thousand passages.
+    The matrix is held in memory (about 1 KB a passage of 100 words), which suits up to a few
+    hundred thousand passages.
     """
 
     shortest: int = Field(default=3, ge=1, le=8)
@@ -33,7 +34,12 @@ class CharNgrams(RetrieverSpec):
         """Index all passages."""
         from sklearn.feature_extraction.text import TfidfVectorizer
 
-        vectorizer = TfidfVectorizer(analyzer="char_wb", ngram_range=(self.shortest, self.longest), sublinear_tf=True, dtype=np.float32)
+        vectorizer = TfidfVectorizer(
+            analyzer="char_wb",
+            ngram_range=(self.shortest, self.longest),
+            sublinear_tf=True,
+            dtype=np.float32,
+        )
         texts = (text for _, chunk in context.dataset.passages.chunks() for text in chunk)
         return Index(vectorizer, vectorizer.fit_transform(texts))
 

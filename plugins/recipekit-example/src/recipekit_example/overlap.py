@@ -15,30 +15,36 @@ __all__ = ["Overlap"]
 
 
 class Overlap(JudgeSpec):
-    """Passages that hold few of the query's words are negatives, those that hold most are left to a better judge."""
+    """Passages that hold few of the query's words are negatives, those that hold most are left to a
+    better judge.
+    """
 
-    negative_below: float = Field(default=0.5, ge=0, le=1)
+    negative_threshold: float = Field(default=0.5, ge=0, le=1)
     """Share of the query's words below which a passage is a negative."""
 
     def build(self, context: Context) -> OverlapJudge:
         """Make the judge."""
-        return OverlapJudge(context.dataset, self.negative_below)
+        return OverlapJudge(context.dataset, self.negative_threshold)
 
 
 class OverlapJudge:
     """See `Overlap`."""
 
-    def __init__(self, dataset: Dataset, negative_below: float) -> None:
+    def __init__(self, dataset: Dataset, negative_threshold: float) -> None:
         self.dataset = dataset
-        self.negative_below = negative_below
+        self.negative_threshold = negative_threshold
 
     def judge(self, batches: Iterable[PairBatch]) -> Iterator[Verdicts]:
         """Stream negatives and ignores, with the share of words as grade."""
         for batch in batches:
             query, passage = batch.query[batch.wanted], batch.passage[batch.wanted]
-            texts = zip(self.dataset.queries.texts(query), self.dataset.passages.texts(passage), strict=True)
+            texts = zip(
+                self.dataset.queries.texts(query), self.dataset.passages.texts(passage), strict=True
+            )
             share = np.array([_share(*pair) for pair in texts], dtype=np.float32)
-            verdict = np.where(share < self.negative_below, Verdict.NEGATIVE, Verdict.IGNORE).astype(np.int8)
+            verdict = np.where(
+                share < self.negative_threshold, Verdict.NEGATIVE, Verdict.IGNORE
+            ).astype(np.int8)
             yield Verdicts(query, passage, verdict, grade=share)
 
 

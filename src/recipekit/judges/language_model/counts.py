@@ -13,7 +13,13 @@ BILLED = ("refusal", "content_filter", "cut", "unparsed")
 """Failures that are among the calls made; the others were not answered, and are taken back."""
 
 
-def counts_of(total: Mapping[str, Any], priced: bool, paid_usd: float, made: int, refused_usd: float | None = None) -> dict[str, Any]:
+def counts_of(
+    total: Mapping[str, Any],
+    priced: bool,
+    paid_usd: float,
+    made: int,
+    refused_usd: float | None = None,
+) -> dict[str, Any]:
     """The counts as JSON values.
 
     Args:
@@ -24,10 +30,11 @@ def counts_of(total: Mapping[str, Any], priced: bool, paid_usd: float, made: int
         refused_usd: What the call that its budget did not allow could have cost at most.
 
     Returns:
-        `pairs`, `verdicts` (its own, on these), `calls` and `usd` (made and paid for this artifact), `from_store` (replies that were paid
-        for earlier, and what they had cost), `unpaid` (pairs that the budget left unjudged), `refused_usd` (where it left some),
-        `missing` (pairs without a grade, by reason), `asked_again`, `failures`, `cut`, `tokens`, `models` and, where they are known,
-        `canaries`, `positions`, `repeat` and `mean_confidence`.
+        `pairs`, `verdicts` (its own, on these), `calls` and `usd` (made and paid for this
+        artifact), `from_store` (replies that were paid for earlier, and what they had cost),
+        `unpaid` (pairs that the budget left unjudged), `refused_usd` (where it left some),
+        `missing` (pairs without a grade, by reason), `asked_again`, `failures`, `cut`, `tokens`,
+        `models` and, where they are known, `canaries`, `positions`, `repeat` and `mean_confidence`.
     """
     failed = sum(total.get("failures", {}).get(kind, 0) for kind in BILLED)
     replies = total.get("replies", 0)
@@ -38,7 +45,10 @@ def counts_of(total: Mapping[str, Any], priced: bool, paid_usd: float, made: int
         "verdicts": total.get("verdicts", {}),
         "calls": made,
         "usd": round(paid_usd, 6) if priced else None,
-        "from_store": {"replies": stored, "usd": round(max(0.0, total.get("usd", 0.0) - paid_usd), 6) if priced else None},
+        "from_store": {
+            "replies": stored,
+            "usd": round(max(0.0, total.get("usd", 0.0) - paid_usd), 6) if priced else None,
+        },
         "unpaid": missing.pop("unpaid", 0),
         "missing": missing,
         "asked_again": total.get("asked_again", {}),
@@ -50,11 +60,17 @@ def counts_of(total: Mapping[str, Any], priced: bool, paid_usd: float, made: int
     if counts["unpaid"] and refused_usd:
         counts["refused_usd"] = round(refused_usd, 6)
     if canaries := total.get("canaries"):
-        counts["canaries"] = {kind: {**of, "pass_rate": round(of["passed"] / of["seen"], 4)} for kind, of in canaries.items()}
+        counts["canaries"] = {
+            kind: {**of, "pass_rate": round(of["passed"] / of["seen"], 4)}
+            for kind, of in canaries.items()
+        }
     if positions := total.get("positions"):
         counts["positions"] = position_test(positions)
     if repeat := total.get("repeat"):
-        counts["repeat"] = {"pairs": repeat["pairs"], "same": round(repeat["same"] / repeat["pairs"], 4)}
+        counts["repeat"] = {
+            "pairs": repeat["pairs"],
+            "same": round(repeat["same"] / repeat["pairs"], 4),
+        }
     if confidence := total.get("confidence"):
         counts["mean_confidence"] = round(confidence["sum"] / confidence["pairs"], 4)
     return counts

@@ -17,7 +17,7 @@ from recipekit.llm.tokens import TokenCounter
 from recipekit.llm.work import Work, work
 
 if TYPE_CHECKING:
-    from recipekit.judges.llm import Llm
+    from recipekit.judges.llm import LlmJudgeSpec
 
 __all__ = ["estimated"]
 
@@ -28,7 +28,13 @@ RELEVANT: Final = 5
 
 
 def estimated(
-    spec: Llm, requests: Requests, structured: Structured, price: Price | None, counter: TokenCounter, sizes: Sizes, pairs: int
+    spec: LlmJudgeSpec,
+    requests: Requests,
+    structured: Structured,
+    price: Price | None,
+    counter: TokenCounter,
+    sizes: Sizes,
+    pairs: int,
 ) -> dict[str, float | str]:
     """See `Component.estimate`: calls, tokens, money and hours, and what they rest on.
 
@@ -44,44 +50,65 @@ def estimated(
     if not pairs:
         return {}
     done = _work(spec, requests, structured, price, counter, sizes, pairs)
-    said: dict[str, float | str] = {"calls": done.calls, "tokens in": done.tokens_in, "tokens out": done.tokens_out}
+    said: dict[str, float | str] = {
+        "calls": done.calls,
+        "tokens in": done.tokens_in,
+        "tokens out": done.tokens_out,
+    }
     unknown = f"unknown: no price known for {spec.model}; give `price: {{input: ..., output: ...}}`"
     said["usd"] = unknown if done.usd is None else done.usd
     if done.hours is not None:
         said["hours"] = round(done.hours, 3)
     if not counter.exact:
-        said["tokens"] = f"an estimate, by {counter.name}: the model's own tokenizer is not at hand (`tokenizer`)"
+        said["tokens"] = (
+            f"an estimate, by {counter.name}: the model's own tokenizer is not at hand (`tokenizer`)"
+        )
     if requests.reasons_first:
         said["reasoning"] = f"a guess, {_thoughts(spec):,} tokens a call"
     return said
 
 
 def _work(
-    spec: Llm, requests: Requests, structured: Structured, price: Price | None, counter: TokenCounter, sizes: Sizes, pairs: int
+    spec: LlmJudgeSpec,
+    requests: Requests,
+    structured: Structured,
+    price: Price | None,
+    counter: TokenCounter,
+    sizes: Sizes,
+    pairs: int,
 ) -> Work:
     queries = min(pairs, max(1, sizes.n_queries))
     query_tokens = _mean(sizes.query_sample, counter, spec.max_query_tokens)
     passage_tokens = _mean(sizes.passage_sample, counter, spec.max_passage_tokens)
-    with_references = spec.references > 0 and "references" in check_template(requests.prompt.source, requests.prompt.form)
+    with_references = spec.references > 0 and "references" in check_template(
+        requests.prompt.source, requests.prompt.form
+    )
 
     def tokens_in(count: int) -> float:
         """Of a call with empty texts: what is there beside them."""
         empty = Shown("", False)
-        texts = QueryTexts(0, empty, (empty,) * count, (0,) * count, (0,) * count, ("",) if with_references else ())
+        texts = QueryTexts(
+            0, empty, (empty,) * count, (0,) * count, (0,) * count, ("",) if with_references else ()
+        )
         group = Group(tuple(Item("", place) for place in range(count)), 0)
         return counter.prompt(requests.of(Attempt(Readings(texts, 1), group), structured))
 
     def tokens_out(count: int) -> int:
-        return counter.count(requests.prompt.form.write([int(place % RELEVANT == 0) for place in range(count)]))
+        return counter.count(
+            requests.prompt.form.write([int(place % RELEVANT == 0) for place in range(count)])
+        )
 
     k = spec.passages_per_call
-    each_in, each_out = (tokens_in(k + 1) - tokens_in(1)) / k, (tokens_out(10 * k) - tokens_out(k)) / (9 * k)
+    each_in, each_out = (
+        (tokens_in(k + 1) - tokens_in(1)) / k,
+        (tokens_out(10 * k) - tokens_out(k)) / (9 * k),
+    )
     reason = 25 * spec.reasons  # an explanation of at most 20 words
     return work(
         queries=queries,
         pairs_per_query=pairs / queries,
         passages_per_call=k,
-        strata=1 if spec.when is None else len(set(spec.when)),
+        strata=1 if spec.previous_verdicts is None else len(set(spec.previous_verdicts)),
         query_tokens=query_tokens,
         passage_tokens=passage_tokens,
         overhead_tokens=tokens_in(1) - each_in + spec.canaries * (passage_tokens + each_in),
@@ -97,17 +124,23 @@ def _work(
     )
 
 
-def _thoughts(spec: Llm) -> int:
+def _thoughts(spec: LlmJudgeSpec) -> int:
     """A guess at the thoughts of a model that thinks, in tokens a call."""
     return THOUGHTS[spec.reasoning_effort] or THOUGHTS[None]
 
 
-def _times_asked(spec: Llm) -> float:
-    """How often a pair is asked about, on average: at temperature 0 in no more ways than its call has orders (see `Plan`)."""
+def _times_asked(spec: LlmJudgeSpec) -> float:
+    """How often a pair is asked about, on average: at temperature 0 in no more ways than its call
+    has orders (see `Plan`).
+    """
     asked = spec.votes + spec.repeat
-    return min(asked, math.factorial(spec.passages_per_call)) if spec.told_temperature == 0 else asked
+    return (
+        min(asked, math.factorial(spec.passages_per_call)) if spec.told_temperature == 0 else asked
+    )
 
 
 def _mean(texts: Sequence[str], counter: TokenCounter, max_tokens: int) -> float:
     """Tokens of a text, as it would be shown."""
-    return sum(counter.count(shown(text, counter, max_tokens).text) for text in texts) / max(1, len(texts))
+    return sum(counter.count(shown(text, counter, max_tokens).text) for text in texts) / max(
+        1, len(texts)
+    )

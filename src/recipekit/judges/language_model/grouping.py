@@ -1,9 +1,12 @@
-"""Which passages are asked about together, in which order: pairs to calls, as a pure function of texts and seed.
+"""Which passages are asked about together, in which order: pairs to calls, as a pure function of
+texts and seed.
 
-A query's passages are taken in order of rank, `passages_per_call` at a time, apart by the verdict that selected them in a cascade: so
-the calls stay the same, and their replies are found again, when `top` or `when` later selects more or fewer of them. Within a
-call they stand in a seeded order of their own (position bias), another one for every vote. One passage has one order, two have two:
-where the same prompt brings the same answer, it is paid once, and such a call has fewer votes than others.
+A query's passages are taken in order of rank, `passages_per_call` at a time, apart by the verdict
+that selected them in a cascade: so the calls stay the same, and their replies are found again, when
+`max_rank` or `previous_verdicts` later selects more or fewer of them. Within a call they stand in a
+seeded order of their own (position bias), another one for every vote. One passage has one order,
+two have two: where the same prompt brings the same answer, it is paid once, and such a call has
+fewer votes than others.
 """
 
 from __future__ import annotations
@@ -50,7 +53,9 @@ class Group:
 
     items: tuple[Item, ...]
     vote: int
-    """Votes count from 0; the one after the last is the repeat, which measures consistency and decides nothing."""
+    """Votes count from 0; the one after the last is the repeat, which measures consistency and
+    decides nothing.
+    """
 
     def halves(self) -> tuple[Group, Group]:
         """Two calls in place of one."""
@@ -70,7 +75,9 @@ class Plan:
     canaries: float
     """Share of the first votes' calls with a canary."""
     steady: bool = True
-    """Whether the same prompt brings the same answer, as at temperature 0: then none is a vote of its own twice."""
+    """Whether the same prompt brings the same answer, as at temperature 0: then none is a vote of
+    its own twice.
+    """
 
     def groups(self, texts: QueryTexts) -> Iterator[Group]:
         """The calls of a query."""
@@ -95,10 +102,15 @@ class Plan:
         return [Item(canary(kind, query), canary=kind)]
 
     def _draws(self, query: str, items: list[Item], wanted: int) -> list[int]:
-        """Draws of different orders, one for each vote. Where there are too few, they come again, or, if `steady`, are all there is."""
+        """Draws of different orders, one for each vote.
+
+        Where there are too few, they come again, or, if `steady`, are all there is.
+        """
         if wanted == 1:
             return [0]
-        orders = factorial(len({item.text for item in items}))  # the same text twice has one hash, and so stands together
+        orders = factorial(
+            len({item.text for item in items})
+        )  # the same text twice has one hash, and so stands together
         found: dict[tuple[str, ...], int] = {}
         for draw in count():
             found.setdefault(tuple(item.text for item in self._shuffled(query, items, draw)), draw)
@@ -108,8 +120,12 @@ class Plan:
         return draws if self.steady else list(islice(cycle(draws), wanted))
 
     def _shuffled(self, query: str, items: list[Item], draw: int) -> tuple[Item, ...]:
-        """By a keyed hash of each text, so that an item's place hangs on nothing but the call's own texts."""
-        return tuple(sorted(items, key=lambda item: self._hash("order", str(draw), query, item.text)))
+        """By a keyed hash of each text, so that an item's place hangs on nothing but the call's own
+        texts.
+        """
+        return tuple(
+            sorted(items, key=lambda item: self._hash("order", str(draw), query, item.text))
+        )
 
     def _draw(self, *what: str) -> float:
         """A number in [0, 1), uniform over whatever is hashed."""
@@ -117,4 +133,6 @@ class Plan:
 
     def _hash(self, *what: str) -> bytes:
         key = self.seed.to_bytes(8, "little", signed=True)
-        return hashlib.blake2b("\0".join(what).encode("utf-8", "surrogatepass"), digest_size=8, key=key).digest()
+        return hashlib.blake2b(
+            "\0".join(what).encode("utf-8", "surrogatepass"), digest_size=8, key=key
+        ).digest()

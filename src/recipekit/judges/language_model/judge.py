@@ -1,4 +1,6 @@
-"""The judge: streams pairs into calls, answers into readings, readings into verdicts on whole queries."""
+"""The judge: streams pairs into calls, answers into readings, readings into verdicts on whole
+queries.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,7 @@ from recipekit.llm.store import CallStore
 from recipekit.llm.tokens import TokenCounter
 
 if TYPE_CHECKING:
-    from recipekit.judges.llm import Llm
+    from recipekit.judges.llm import LlmJudgeSpec
 
 __all__ = ["LlmJudge"]
 
@@ -50,18 +52,35 @@ ADVICE: Final[Mapping[str, str]] = {
 
 
 class LlmJudge:
-    """See `recipekit.judges.llm.Llm`."""
+    """See `recipekit.judges.llm.LlmJudgeSpec`."""
 
     def __init__(
-        self, spec: Llm, context: Context, requests: Requests, structured: Structured, price: Price | None, counter: TokenCounter
+        self,
+        spec: LlmJudgeSpec,
+        context: Context,
+        requests: Requests,
+        structured: Structured,
+        price: Price | None,
+        counter: TokenCounter,
     ) -> None:
         self.spec, self.context, self.price, self.counter = spec, context, price, counter
         self.counts: Mapping[str, Any] = {}
         """What was counted, over all attempts, once everything is judged."""
         self._requests, self._structured = requests, structured
         self._form = requests.prompt.form
-        self._references = spec.references if "references" in check_template(requests.prompt.source, self._form) else 0
-        self._plan = Plan(context.seed, spec.passages_per_call, spec.votes, spec.repeat, spec.canaries, spec.told_temperature == 0)
+        self._references = (
+            spec.references
+            if "references" in check_template(requests.prompt.source, self._form)
+            else 0
+        )
+        self._plan = Plan(
+            context.seed,
+            spec.passages_per_call,
+            spec.votes,
+            spec.repeat,
+            spec.canaries,
+            spec.told_temperature == 0,
+        )
         self._meaning = spec.meaning
         self._asker: Asker | None = None
         self._follow_ups: deque[Attempt] = deque()
@@ -88,7 +107,8 @@ class LlmJudge:
         """Stream verdicts on whole queries, several at a time where several are ready.
 
         Raises:
-            RunError: The endpoint cannot be used, no answer can be read, or canaries pass more often than they may.
+            RunError: The endpoint cannot be used, no answer can be read, or canaries pass more
+                often than they may.
         """
         with ExitStack() as stack:
             store = stack.enter_context(CallStore(self.context.spending.calls))
@@ -98,20 +118,28 @@ class LlmJudge:
             before = tally.noted("before", {"usd": budget.spent_usd, "calls": budget.calls})
             self._asker = stack.enter_context(self._open(store, budget))
             since = time.monotonic()
-            # Closed before the asker is: whoever stops listening, or an error, ends the calls in flight.
+            # Closed before the asker is: whoever stops listening, or an error, ends the calls in
+            # flight.
             answers = stack.enter_context(closing(self._asker.answers(self._source(batches))))
             for request, answer in answers:
                 try:
                     self._handle(request.tag, answer)
                 except RunError as error:
                     answers.throw(error)
-                if sum(len(texts.rows) for texts, _ in self._done) >= PAIRS_PER_YIELD or time.monotonic() > since + SECONDS_PER_YIELD:
+                if (
+                    sum(len(texts.rows) for texts, _ in self._done) >= PAIRS_PER_YIELD
+                    or time.monotonic() > since + SECONDS_PER_YIELD
+                ):
                     yield from self._give(tally)
                     since = time.monotonic()
             yield from self._give(tally)
             usd, calls = budget.spent_usd - before["usd"], budget.calls - before["calls"]
-            self.counts = counts_of(tally.total(), self.price is not None, usd, calls, budget.refused_usd)
-            self.context.progress.log("judge.llm", model=self.spec.model, structured=self._structured, **self.counts)
+            self.counts = counts_of(
+                tally.total(), self.price is not None, usd, calls, budget.refused_usd
+            )
+            self.context.progress.log(
+                "judge.llm", model=self.spec.model, structured=self._structured, **self.counts
+            )
 
     def _open(self, store: CallStore, budget: Budget) -> Asker:
         spec = self.spec
@@ -129,18 +157,36 @@ class LlmJudge:
             seed=self.context.seed,
         )
 
-    # Asking ----------------------------------------------------------------------------------------------------------
+    # Asking
+    # ----------------------------------------------------------------------------------------------------------
 
     def _source(self, batches: Iterable[PairBatch]) -> Iterator[Request | None]:
-        """Requests as there is room for them: first what follows from answers, then the next query's; None while neither is there."""
+        """Requests as there is room for them: first what follows from answers, then the next
+        query's; None while neither is there.
+        """
         dataset, spec = self.context.dataset, self.spec
         queries = ShownTexts(dataset.queries, self.counter, spec.max_query_tokens)
         passages = ShownTexts(dataset.passages, self.counter, spec.max_passage_tokens)
-        attempts = self._attempts(queries_of(batches, queries, passages, references=self._references, by_verdict=spec.when is not None))
+        attempts = self._attempts(
+            queries_of(
+                batches,
+                queries,
+                passages,
+                references=self._references,
+                by_verdict=spec.previous_verdicts is not None,
+            )
+        )
         while True:
-            # The first request goes alone: whether the endpoint takes a response format is known before many are made.
+            # The first request goes alone: whether the endpoint takes a response format is known
+            # before many are made.
             alone = self._outstanding > 0 and not self._answered
-            attempt = self._follow_ups.popleft() if self._follow_ups else None if alone else next(attempts, None)
+            attempt = (
+                self._follow_ups.popleft()
+                if self._follow_ups
+                else None
+                if alone
+                else next(attempts, None)
+            )
             if attempt is not None:
                 self._outstanding += 1
                 yield self._requests.of(attempt, self._structured)
@@ -156,7 +202,8 @@ class LlmJudge:
             for group in groups:
                 yield Attempt(readings, group)
 
-    # Answers ---------------------------------------------------------------------------------------------------------
+    # Answers
+    # ---------------------------------------------------------------------------------------------------------
 
     def _handle(self, attempt: Attempt, answer: Reply | Failure) -> None:
         self._outstanding -= 1
@@ -178,12 +225,23 @@ class LlmJudge:
             self._finish(readings)
 
     def _without_format(self, attempt: Attempt, failure: Failure) -> bool:
-        """Ask again without a response format where the endpoint knows none; whether that is what was wrong."""
-        words = ("response_format", "response format", "json_schema", "json_object", "schema", "structured")
+        """Ask again without a response format where the endpoint knows none; whether that is what
+        was wrong.
+        """
+        words = (
+            "response_format",
+            "response format",
+            "json_schema",
+            "json_object",
+            "schema",
+            "structured",
+        )
         known = failure.kind != "bad_request" or self._answered or self._structured == "off"
         if known or not any(word in failure.reason.lower() for word in words):
             return False
-        self.context.progress.warn(f"{self.spec.model} takes no response format ({failure.reason}); going on without (`structured: off`)")
+        self.context.progress.warn(
+            f"{self.spec.model} takes no response format ({failure.reason}); going on without (`structured: off`)"
+        )
         self._structured = "off"
         self._follow_ups.append(attempt)
         return True
@@ -198,17 +256,33 @@ class LlmJudge:
             readings.count(asked_again={"unparsed": 1})
             self._follow_ups.append(replace(attempt, first=reading, answer=reply.text))
             return
-        told = self._form.confidences(reading, reply.chances) if self.spec.logprobs and reply.chances else [float("nan")] * count
+        told = (
+            self._form.confidences(reading, reply.chances)
+            if self.spec.logprobs and reply.chances
+            else [float("nan")] * count
+        )
         reads = [
             Read(grade, None if grade is not None else "unparsed", confidence, reason)
             for grade, confidence, reason in zip(reading.grades, told, reading.reasons, strict=True)
         ]
         self._note(readings, attempt, reads, "unparsed", reply.text)
 
-    def _note(self, readings: Readings, attempt: Attempt, reads: list[Read] | list[None], missing: Missing, said: str) -> None:
-        """Take final readings over; where there are none, what a first answer gave, or why there is nothing."""
+    def _note(
+        self,
+        readings: Readings,
+        attempt: Attempt,
+        reads: list[Read] | list[None],
+        missing: Missing,
+        said: str,
+    ) -> None:
+        """Take final readings over; where there are none, what a first answer gave, or why there is
+        nothing.
+        """
         first = attempt.first.grades if attempt.first is not None else [None] * len(reads)
-        final = [read or (Read(missing=missing) if grade is None else Read(grade)) for read, grade in zip(reads, first, strict=True)]
+        final = [
+            read or (Read(missing=missing) if grade is None else Read(grade))
+            for read, grade in zip(reads, first, strict=True)
+        ]
         readings.note(attempt, final, self._meaning)
         if any(read.grade is not None for read in final):
             self._usable += 1
@@ -225,10 +299,13 @@ class LlmJudge:
     def _see_model(self, reply: Reply) -> None:
         if self._models and reply.model not in self._models:
             others = ", ".join(sorted(self._models))
-            self.context.progress.warn(f"the endpoint now answers as {reply.model!r}, so far as {others}: verdicts may not be comparable")
+            self.context.progress.warn(
+                f"the endpoint now answers as {reply.model!r}, so far as {others}: verdicts may not be comparable"
+            )
         self._models.add(reply.model)
 
-    # Verdicts --------------------------------------------------------------------------------------------------------
+    # Verdicts
+    # --------------------------------------------------------------------------------------------------------
 
     def _finish(self, readings: Readings) -> None:
         decisions = readings.decided(self._meaning, voted=self.spec.votes > 1)
@@ -243,7 +320,9 @@ class LlmJudge:
         seen, passed = (sum(kind[what] for kind in kinds.values()) for what in ("seen", "passed"))
         most = self.spec.max_canary_pass
         if most is not None and seen >= CANARIES_TO_TELL and passed / seen > most:
-            each = ", ".join(f"{kind['passed']} of {kind['seen']} {name}" for name, kind in sorted(kinds.items()))
+            each = ", ".join(
+                f"{kind['passed']} of {kind['seen']} {name}" for name, kind in sorted(kinds.items())
+            )
             raise RunError(
                 f"{self.spec.model} let {passed / seen:.0%} of the planted passages pass ({each}), more than max_canary_pass "
                 f"({most:.0%}) allows: it can be fooled. Choose a stronger model or another prompt; what was paid for is kept",
@@ -251,7 +330,10 @@ class LlmJudge:
             )
 
     def _give(self, tally: Tally) -> Iterator[Verdicts]:
-        """The verdicts on the queries that are done. They are counted on disk first: see `Tally`."""
+        """The verdicts on the queries that are done.
+
+        They are counted on disk first: see `Tally`.
+        """
         done, records = self._done, self._records
         self._done, self._records = [], []
         tally.write(records)

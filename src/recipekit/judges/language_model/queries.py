@@ -14,7 +14,12 @@ __all__ = ["queries_of"]
 
 
 def queries_of(
-    batches: Iterable[PairBatch], queries: ShownTexts, passages: ShownTexts, *, references: int, by_verdict: bool
+    batches: Iterable[PairBatch],
+    queries: ShownTexts,
+    passages: ShownTexts,
+    *,
+    references: int,
+    by_verdict: bool,
 ) -> Iterator[QueryTexts]:
     """Every query with wanted pairs, with its texts.
 
@@ -28,8 +33,15 @@ def queries_of(
     for batch in batches:
         starts = np.flatnonzero(np.diff(batch.query, prepend=-1))
         ends = np.append(starts[1:], len(batch))
-        spans = [(start, end) for start, end in zip(starts.tolist(), ends.tolist(), strict=True) if batch.wanted[start:end].any()]
-        known = [start + np.flatnonzero(batch.given[start:end] & ~batch.wanted[start:end])[:references] for start, end in spans]
+        spans = [
+            (start, end)
+            for start, end in zip(starts.tolist(), ends.tolist(), strict=True)
+            if batch.wanted[start:end].any()
+        ]
+        known = [
+            start + np.flatnonzero(batch.given[start:end] & ~batch.wanted[start:end])[:references]
+            for start, end in spans
+        ]
         asked = [start + np.flatnonzero(batch.wanted[start:end]) for start, end in spans]
         if not spans:
             continue
@@ -43,6 +55,10 @@ def queries_of(
                 query=query_texts[row],
                 passages=tuple(passage_texts[passage] for passage in rows),
                 rows=rows,
-                strata=tuple(np.asarray(batch.before)[wanted].tolist()) if by_verdict else (0,) * len(rows),
-                references=tuple(passage_texts[passage].text for passage in batch.passage[shown].tolist()),
+                strata=tuple(np.asarray(batch.before)[wanted].tolist())
+                if by_verdict
+                else (0,) * len(rows),
+                references=tuple(
+                    passage_texts[passage].text for passage in batch.passage[shown].tolist()
+                ),
             )

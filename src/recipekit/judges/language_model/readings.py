@@ -46,25 +46,48 @@ class Readings:
             self.count(failures={answer.kind: 1})
         else:
             self.count(replies=1, models={answer.model: 1})
-        tokens = {"in": usage.prompt, "cached": usage.cached, "out": usage.completion, "reasoning": usage.reasoning}
+        tokens = {
+            "in": usage.prompt,
+            "cached": usage.cached,
+            "out": usage.completion,
+            "reasoning": usage.reasoning,
+        }
         self.count(tokens=tokens, usd=answer.cost_usd or 0.0)
 
     def note(self, attempt: Attempt, reads: Sequence[Read], meaning: Meaning) -> None:
         """Take over the final readings of one call, in the order in which its passages were shown.
 
-        A planted passage passes where its grade is no `negative`: it answers nothing, and whoever ignores it has not seen that.
+        A planted passage passes where its grade is no `negative`: it answers nothing, and whoever
+        ignores it has not seen that.
         """
         group = attempt.group
         for item, read in zip(group.items, reads, strict=True):
             if item.place is not None:
                 self.read[group.vote, item.place] = read
             elif item.canary is not None and read.grade is not None:
-                self.count(canaries={item.canary: {"seen": 1, "passed": int(meaning[read.grade] != Verdict.NEGATIVE)}})
+                self.count(
+                    canaries={
+                        item.canary: {
+                            "seen": 1,
+                            "passed": int(meaning[read.grade] != Verdict.NEGATIVE),
+                        }
+                    }
+                )
         planted = any(item.canary for item in group.items)
-        if group.vote < self.votes and not planted and len(reads) > 1 and all(read.grade is not None for read in reads):
-            positive = [int(read.grade is not None and meaning[read.grade] == Verdict.POSITIVE) for read in reads]
+        if (
+            group.vote < self.votes
+            and not planted
+            and len(reads) > 1
+            and all(read.grade is not None for read in reads)
+        ):
+            positive = [
+                int(read.grade is not None and meaning[read.grade] == Verdict.POSITIVE)
+                for read in reads
+            ]
             n, some = len(positive), sum(positive)
-            self.count(positions={str(n): {"calls": 1, "positive": positive, "spread": some * (n - some)}})
+            self.count(
+                positions={str(n): {"calls": 1, "positive": positive, "spread": some * (n - some)}}
+            )
         self.waiting -= 1
 
     def decided(self, meaning: Meaning, *, voted: bool) -> list[Decision]:
@@ -75,7 +98,9 @@ class Readings:
         known: list[float] = []
         for place in range(len(self.texts.passages)):
             # A call with fewer orders than votes has fewer readings: see `Plan`.
-            readings = [self.read[vote, place] for vote in range(self.votes) if (vote, place) in self.read]
+            readings = [
+                self.read[vote, place] for vote in range(self.votes) if (vote, place) in self.read
+            ]
             decision = decide(readings, meaning, voted=voted)
             decisions.append(decision)
             verdicts[decision.verdict.name.lower()] += 1
@@ -84,14 +109,23 @@ class Readings:
             if not math.isnan(decision.confidence):
                 known.append(decision.confidence)
             again = self.read.get((self.votes, place))
-            if again is not None and again.grade is not None and (first := readings[0].grade) is not None:
+            if (
+                again is not None
+                and again.grade is not None
+                and (first := readings[0].grade) is not None
+            ):
                 self.count(repeat={"pairs": 1, "same": int(meaning[first] == meaning[again.grade])})
         self.count(pairs=len(decisions), verdicts=verdicts)
         if missing:
             self.count(missing=missing)
         if known:
             self.count(confidence={"sum": sum(known), "pairs": len(known)})
-        self.count(cut={"passages": sum(passage.cut for passage in self.texts.passages), "queries": int(self.texts.query.cut)})
+        self.count(
+            cut={
+                "passages": sum(passage.cut for passage in self.texts.passages),
+                "queries": int(self.texts.query.cut),
+            }
+        )
         return decisions
 
 
@@ -116,5 +150,7 @@ def verdicts_on(decided: Sequence[tuple[QueryTexts, Sequence[Decision]]]) -> Ver
         grade=np.array([decision.grade for _, _, decision in rows], dtype=np.float32),
         confidence=np.array([decision.confidence for _, _, decision in rows], dtype=np.float32),
         reason=reasons if any(reasons) else None,
-        unanswered=np.array([decision.missing is not None for _, _, decision in rows], dtype=np.bool_),
+        unanswered=np.array(
+            [decision.missing is not None for _, _, decision in rows], dtype=np.bool_
+        ),
     )

@@ -13,7 +13,7 @@ from recipekit.llm.calls import Failure, Request
 
 if TYPE_CHECKING:
     from recipekit.judges.language_model.readings import Readings
-    from recipekit.judges.llm import Llm
+    from recipekit.judges.llm import LlmJudgeSpec
 
 __all__ = ["Attempt", "Requests", "Structured", "answer_tokens", "follow_ups"]
 
@@ -21,7 +21,14 @@ Structured = Literal["json_schema", "json_object", "off"]
 
 MORE_TOKENS: Final = 4
 """How many times as many tokens an answer gets that was cut."""
-REASONING_TOKENS: Final[Mapping[str | None, int]] = {"none": 0, "minimal": 1024, "low": 2048, "medium": 8192, "high": 16384, None: 8192}
+REASONING_TOKENS: Final[Mapping[str | None, int]] = {
+    "none": 0,
+    "minimal": 1024,
+    "low": 2048,
+    "medium": 8192,
+    "high": 16384,
+    None: 8192,
+}
 """Room for a reasoning model's thoughts, by effort; they count as tokens out."""
 
 
@@ -46,7 +53,7 @@ class Attempt:
 class Requests:
     """Makes requests of attempts."""
 
-    spec: Llm
+    spec: LlmJudgeSpec
     prompt: Prompt
     seed: int
     reasons_first: bool
@@ -57,23 +64,47 @@ class Requests:
     def of(self, attempt: Attempt, structured: Structured) -> Request:
         """The request of an attempt; `tag` is the attempt."""
         count, texts = len(attempt.group.items), attempt.readings.texts
-        messages = self.prompt.messages(self.seed, texts.query.text, texts.references, [item.text for item in attempt.group.items])
+        messages = self.prompt.messages(
+            self.seed,
+            texts.query.text,
+            texts.references,
+            [item.text for item in attempt.group.items],
+        )
         if attempt.first is not None:
             again = f"This answer cannot be used: {attempt.first.problem}. Answer again. {self.prompt.form.ask()}"
-            answer = attempt.answer.encode("utf-8", "replace").decode()  # half of a surrogate pair could not be sent
-            messages = (*messages, {"role": "assistant", "content": answer or "(nothing)"}, {"role": "user", "content": again})
-        return Request(self.spec.model, messages, self._sampling(attempt, count, structured), attempt.group.vote, attempt)
+            answer = attempt.answer.encode(
+                "utf-8", "replace"
+            ).decode()  # half of a surrogate pair could not be sent
+            messages = (
+                *messages,
+                {"role": "assistant", "content": answer or "(nothing)"},
+                {"role": "user", "content": again},
+            )
+        return Request(
+            self.spec.model,
+            messages,
+            self._sampling(attempt, count, structured),
+            attempt.group.vote,
+            attempt,
+        )
 
     @property
     def room(self) -> int:
         """Tokens for the model's thoughts before an answer."""
         effort = self.spec.reasoning_effort
-        return max(REASONING_TOKENS[effort] or REASONING_TOKENS[None], self.thoughts) if self.reasons_first else 0
+        return (
+            max(REASONING_TOKENS[effort] or REASONING_TOKENS[None], self.thoughts)
+            if self.reasons_first
+            else 0
+        )
 
     def _sampling(self, attempt: Attempt, count: int, structured: Structured) -> dict[str, Any]:
         spec = self.spec
         most = spec.max_tokens or answer_tokens(self.prompt, count, self.room)
-        sampling: dict[str, Any] = {**spec.sampling, "max_tokens": most * (MORE_TOKENS if attempt.widened else 1)}
+        sampling: dict[str, Any] = {
+            **spec.sampling,
+            "max_tokens": most * (MORE_TOKENS if attempt.widened else 1),
+        }
         if spec.told_temperature is not None:
             sampling["temperature"] = spec.told_temperature
         if spec.reasoning_effort is not None:
@@ -89,7 +120,8 @@ class Requests:
 
 
 def answer_tokens(prompt: Prompt, count: int, room: int) -> int:
-    """Tokens that an answer on `count` passages may have: several times what a good one has, and the room for thoughts before it.
+    """Tokens that an answer on `count` passages may have: several times what a good one has, and
+    the room for thoughts before it.
 
     A model that dresses its answer up is not cut; only what is used is paid.
     """
@@ -98,13 +130,16 @@ def answer_tokens(prompt: Prompt, count: int, room: int) -> int:
 
 
 def follow_ups(attempt: Attempt, failure: Failure) -> tuple[Attempt, ...]:
-    """What to ask in place of an attempt that failed for good; nothing where that would not help either."""
+    """What to ask in place of an attempt that failed for good; nothing where that would not help
+    either.
+    """
     several = len(attempt.group.items) > 1 and attempt.first is None
     if failure.kind == "cut" and not attempt.widened:
         return (replace(attempt, widened=True),)
     if failure.kind == "too_long" and several:
         return tuple(replace(attempt, group=half) for half in attempt.group.halves())
-    # One passage may be what the model, or its filter, will not speak of; the others are not to be lost with it.
+    # One passage may be what the model, or its filter, will not speak of; the others are not to be
+    # lost with it.
     if failure.kind in ("refusal", "content_filter") and several and not attempt.halved:
         return tuple(replace(attempt, group=half, halved=True) for half in attempt.group.halves())
     return ()

@@ -1,7 +1,7 @@
 """What is counted while judging, by query, in a file that survives a kill; and what it adds up to.
 
-A query's record is written before its verdicts are given away, and replaced if the query is judged again because a kill came between the
-two: so nothing is lost, and nothing counts twice.
+A query's record is written before its verdicts are given away, and replaced if the query is judged
+again because a kill came between the two: so nothing is lost, and nothing counts twice.
 """
 
 from __future__ import annotations
@@ -24,17 +24,23 @@ CREATE TABLE IF NOT EXISTS notes (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 
 
 class Tally:
-    """Counts by query, in SQLite. Every method raises `StoreError` where the disk is full or the file damaged."""
+    """Counts by query, in SQLite.
+
+    Every method raises `StoreError` where the disk is full or the file damaged.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         path.parent.mkdir(parents=True, exist_ok=True)
-        # The judge may be asked from one thread and closed from another; it is never used by two at once.
+        # The judge may be asked from one thread and closed from another; it is never used by two at
+        # once.
         self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         try:
             with sqlite_explained(path):
                 self._connection.execute("PRAGMA journal_mode = WAL")
-                self._connection.execute("PRAGMA synchronous = NORMAL")  # a killed process loses nothing, a power cut the last counts
+                self._connection.execute(
+                    "PRAGMA synchronous = NORMAL"
+                )  # a killed process loses nothing, a power cut the last counts
                 self._connection.executescript(SCHEMA)
         except BaseException:
             self._connection.close()
@@ -54,15 +60,21 @@ class Tally:
         """All records added up."""
         total: dict[str, Any] = {}
         with sqlite_explained(self.path):
-            for (counted,) in self._connection.execute("SELECT counted FROM queries ORDER BY query"):
+            for (counted,) in self._connection.execute(
+                "SELECT counted FROM queries ORDER BY query"
+            ):
                 added(total, json.loads(counted))
         return total
 
     def noted(self, name: str, value: Any) -> Any:
         """A value that the first attempt noted; it is noted now if this is the first."""
         with sqlite_explained(self.path):
-            self._connection.execute("INSERT OR IGNORE INTO notes VALUES (?, ?)", (name, json.dumps(value)))
-            (kept,) = self._connection.execute("SELECT value FROM notes WHERE name = ?", (name,)).fetchone()
+            self._connection.execute(
+                "INSERT OR IGNORE INTO notes VALUES (?, ?)", (name, json.dumps(value))
+            )
+            (kept,) = self._connection.execute(
+                "SELECT value FROM notes WHERE name = ?", (name,)
+            ).fetchone()
         return json.loads(kept)
 
     def close(self) -> None:
@@ -86,16 +98,19 @@ def added(total: dict[str, Any], part: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def position_test(positions: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """Whether it matters where in a call a passage stands: Cochran's Q over calls of one size, added up over sizes.
+    """Whether it matters where in a call a passage stands: Cochran's Q over calls of one size,
+    added up over sizes.
 
-    With n places, X_j positives at place j and L_i positives in call i, Q = n (n - 1) · Σ_j (X_j - mean X)² / Σ_i L_i (n - L_i), which is
-    chi-square distributed with n - 1 degrees of freedom where every order is as likely (Cochran, 1950). Shuffling makes it so.
+    With n places, X_j positives at place j and L_i positives in call i, Q = n (n - 1) · Σ_j (X_j -
+    mean X)² / Σ_i L_i (n - L_i), which is chi-square distributed with n - 1 degrees of freedom
+    where every order is as likely (Cochran, 1950). Shuffling makes it so.
 
     Args:
         positions: By size of call: `calls`, `positive` (by place) and `spread` (the denominator).
 
     Returns:
-        `calls`, `judged` and `positive_share` by place over all sizes, and `p` (null where nothing varies).
+        `calls`, `judged` and `positive_share` by place over all sizes, and `p` (null where nothing
+        varies).
     """
     longest = max((len(of["positive"]) for of in positions.values()), default=0)
     judged, positive = [0] * longest, [0] * longest
@@ -112,13 +127,17 @@ def position_test(positions: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     return {
         "calls": sum(of["calls"] for of in positions.values()),
         "judged": judged,
-        "positive_share": [round(some / all_, 4) for some, all_ in zip(positive, judged, strict=True)],
+        "positive_share": [
+            round(some / all_, 4) for some, all_ in zip(positive, judged, strict=True)
+        ],
         "p": chi_square_tail(statistic, freedom) if freedom else None,
     }
 
 
 def chi_square_tail(x: float, freedom: int) -> float:
-    """P(X > x) of the chi-square distribution, by the finite series for whole degrees of freedom (Abramowitz and Stegun, 26.4.4-5)."""
+    """P(X > x) of the chi-square distribution, by the finite series for whole degrees of freedom
+    (Abramowitz and Stegun, 26.4.4-5).
+    """
     half = x / 2
     if half <= 0:
         return 1.0

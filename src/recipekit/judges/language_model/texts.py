@@ -27,9 +27,14 @@ class Shown:
 
 
 class ShownTexts:
-    """The texts of one side by row. Those used last are kept in memory, since candidates of many queries are the same few."""
+    """The texts of one side by row.
 
-    def __init__(self, table: TextTable, counter: TokenCounter, max_tokens: int, kept: int = 1 << 14) -> None:
+    Those used last are kept in memory, since candidates of many queries are the same few.
+    """
+
+    def __init__(
+        self, table: TextTable, counter: TokenCounter, max_tokens: int, kept: int = 1 << 14
+    ) -> None:
         self.table = table
         self.kept = kept
         self._texts: OrderedDict[int, Shown] = OrderedDict()
@@ -39,7 +44,17 @@ class ShownTexts:
         """The texts of some rows; what is not in memory is fetched at once."""
         wanted = dict.fromkeys(int(row) for row in rows)
         missing = [row for row in wanted if row not in self._texts]
-        fetched = dict(zip(missing, map(self._shown, self.table.texts(np.array(missing, dtype=np.int64))), strict=True)) if missing else {}
+        fetched = (
+            dict(
+                zip(
+                    missing,
+                    map(self._shown, self.table.texts(np.array(missing, dtype=np.int64))),
+                    strict=True,
+                )
+            )
+            if missing
+            else {}
+        )
         found = {row: fetched[row] if row in fetched else self._texts[row] for row in wanted}
         self._texts.update(fetched)
         for row in wanted:

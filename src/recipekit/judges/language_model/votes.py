@@ -12,7 +12,9 @@ from recipekit.records import Verdict
 
 __all__ = ["Decision", "Missing", "Read", "decide"]
 
-Missing = Literal["unparsed", "refused", "cut", "filtered", "too_long", "bad_request", "unanswered", "unpaid"]
+Missing = Literal[
+    "unparsed", "refused", "cut", "filtered", "too_long", "bad_request", "unanswered", "unpaid"
+]
 """Why a reading has no grade."""
 
 
@@ -47,10 +49,16 @@ def decide(readings: Sequence[Read], meaning: Mapping[int, Verdict], *, voted: b
         meaning: Verdicts by grade.
         voted: Whether the share of the votes is the confidence, rather than the readings' own.
     """
-    if len(readings) == 1 and not voted and (only := readings[0]).grade is not None:  # the usual case, by far the quickest
+    if (
+        len(readings) == 1 and not voted and (only := readings[0]).grade is not None
+    ):  # the usual case, by far the quickest
         return Decision(meaning[only.grade], only.grade, only.confidence, only.reason)
     unpaid = sum(read.missing == "unpaid" for read in readings)
-    said = [Verdict.IGNORE if read.grade is None else meaning[read.grade] for read in readings if read.missing != "unpaid"]
+    said = [
+        Verdict.IGNORE if read.grade is None else meaning[read.grade]
+        for read in readings
+        if read.missing != "unpaid"
+    ]
     ranked = Counter(said).most_common()
     most = ranked[0][1] if ranked else 0
     if unpaid and 2 * most <= len(readings):
@@ -59,9 +67,21 @@ def decide(readings: Sequence[Read], meaning: Mapping[int, Verdict], *, voted: b
     verdict = Verdict.IGNORE if tied else ranked[0][0]
     graded = [read for read in readings if read.grade is not None]
     if not graded:
-        return Decision(verdict, missing=next(read.missing for read in readings if read.missing != "unpaid"))
-    behind = [read for read in graded if read.grade is not None and meaning[read.grade] == verdict] or graded
+        return Decision(
+            verdict, missing=next(read.missing for read in readings if read.missing != "unpaid")
+        )
+    behind = [
+        read for read in graded if read.grade is not None and meaning[read.grade] == verdict
+    ] or graded
     grade = sum(read.grade for read in graded if read.grade is not None) / len(graded)
     known = [read.confidence for read in behind if not math.isnan(read.confidence)]
-    confidence = sum(word == verdict for word in said) / len(readings) if voted else sum(known) / len(known) if known else math.nan
-    return Decision(verdict, grade, confidence, next((read.reason for read in behind if read.reason), None))
+    confidence = (
+        sum(word == verdict for word in said) / len(readings)
+        if voted
+        else sum(known) / len(known)
+        if known
+        else math.nan
+    )
+    return Decision(
+        verdict, grade, confidence, next((read.reason for read in behind if read.reason), None)
+    )

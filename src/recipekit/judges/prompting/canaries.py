@@ -1,8 +1,10 @@
 """Canaries: passages that are planted among the others to see whether the judge can be fooled.
 
-Neither answers any query. The `stuffed` one repeats the query's words, which fools judges that count them; the `injected` one speaks of
-something else and orders the judge to call it relevant. Of a query of one or two words every order is nearly the query itself, which a good
-judge may well call relevant: it gets the injected one. What a judge says of a canary is counted and used for nothing else.
+Neither answers any query. The `stuffed` one repeats the query's words, which fools judges that
+count them; the `injected` one speaks of something else and orders the judge to call it relevant. Of
+a query of one or two words every order is nearly the query itself, which a good judge may well call
+relevant: it gets the injected one. What a judge says of a canary is counted and used for nothing
+else.
 """
 
 from __future__ import annotations
@@ -30,7 +32,10 @@ ORDER: Final = (
 
 
 def kinds_for(query: str) -> tuple[CanaryKind, ...]:
-    """The kinds that a query can have. In a script without blanks it is one word: what its words are is not known."""
+    """The kinds that a query can have.
+
+    In a script without blanks it is one word: what its words are is not known.
+    """
     words = {word for word in query.split() if re.search(r"\w", word)}
     return KINDS if len(words) >= WORDS_TO_STUFF else ("injected",)
 
@@ -46,5 +51,7 @@ def canary(kind: CanaryKind, query: str) -> str:
 
 def _turned(words: list[str], turn: int) -> list[str]:
     """The words in another order, so that the query itself stands nowhere in the passage."""
-    turned = sorted(words, key=lambda word: hashlib.blake2b(f"{turn}\0{word}".encode(), digest_size=8).digest())
+    turned = sorted(
+        words, key=lambda word: hashlib.blake2b(f"{turn}\0{word}".encode(), digest_size=8).digest()
+    )
     return turned[::-1] if turned == words else turned

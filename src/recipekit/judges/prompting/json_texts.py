@@ -21,7 +21,8 @@ _TRAILING_COMMA: Final = re.compile(r",(\s*[}\]])")
 
 
 def json_values(text: str) -> Iterator[Any]:
-    """Every object and array in a text, the outermost only, in order. A key that has two values has none (null).
+    """Every object and array in a text, the outermost only, in order. A key that has two values has
+    none (null).
 
     What a model thinks aloud between `<think>` and `</think>` is no part of its answer.
     """
@@ -29,7 +30,8 @@ def json_values(text: str) -> Iterator[Any]:
 
 
 def lone_list(text: str) -> list[Any] | None:
-    """The array that is all the JSON in a text and has its line to itself, but for a heading (`Grades: [0, 2]`); else None.
+    """The array that is all the JSON in a text and has its line to itself, but for a heading
+    (`Grades: [0, 2]`); else None.
 
     Prose cites passages as `[1]`, too, which says nothing of them.
     """

@@ -17,10 +17,21 @@ __all__ = ["Form", "Grades", "Reading", "RelevantSet"]
 GRADE_KEYS: Final = ("grade", "score", "relevance", "verdict", "label", "rating")
 NUMBER_KEYS: Final = ("passage", "number", "id", "index", "n", "passage_id", "passage_number")
 REASON_KEYS: Final = ("reason", "reasoning", "explanation", "justification")
-WORDS: Final = {"yes": 1, "true": 1, "relevant": 1, "no": 0, "false": 0, "irrelevant": 0, "not relevant": 0}
+WORDS: Final = {
+    "yes": 1,
+    "true": 1,
+    "relevant": 1,
+    "no": 0,
+    "false": 0,
+    "irrelevant": 0,
+    "not relevant": 0,
+}
 
-# Numbers and lines have ends: an answer of a thousand blanks or digits, as broken models give, is read in no time.
-_GRADED: Final = re.compile(r'"(\d{1,9})"\s*:\s*(?:\{[^{}]*?"grade"\s*:\s*)?"?(-?\d{1,9})(?="?\s*[,}\]])')
+# Numbers and lines have ends: an answer of a thousand blanks or digits, as broken models give, is
+# read in no time.
+_GRADED: Final = re.compile(
+    r'"(\d{1,9})"\s*:\s*(?:\{[^{}]*?"grade"\s*:\s*)?"?(-?\d{1,9})(?="?\s*[,}\]])'
+)
 _LINE: Final = re.compile(
     r"^[^\w\n]*(?:passage[^\w\n]*)?(\d{1,9})[^\w\n]*[:=\u2013-][^\S\n]*(?:grade[^\w\n]*?)?(-?\d{1,9})[^\w\n]*$",
     re.IGNORECASE | re.MULTILINE,
@@ -40,13 +51,18 @@ class Reading:
     def corrected_by(self, second: Reading) -> Reading:
         """What this one, which has a problem, and a second one of the same passages say together.
 
-        A good second one stands for itself: the first may have taken one passage for another. The gaps of a broken one are filled.
+        A good second one stands for itself: the first may have taken one passage for another. The
+        gaps of a broken one are filled.
         """
         if second.problem is None:
             return second
-        grades = tuple(mine if its is None else its for mine, its in zip(self.grades, second.grades, strict=True))
+        grades = tuple(
+            mine if its is None else its
+            for mine, its in zip(self.grades, second.grades, strict=True)
+        )
         reasons = tuple(
-            mine if grade is None else its for mine, its, grade in zip(self.reasons, second.reasons, second.grades, strict=True)
+            mine if grade is None else its
+            for mine, its, grade in zip(self.reasons, second.reasons, second.grades, strict=True)
         )
         return Reading(grades, reasons, second.problem)
 
@@ -93,7 +109,11 @@ class Grades:
         return f'Answer with one JSON object and nothing else: {how}, as in {{"1": {one}, "2": {two}}}.'
 
     def schema(self, count: int) -> dict[str, Any]:
-        """See `Form`. Strict: every number is required, none may be added, so that the count is right by construction."""
+        """See `Form`.
+
+        Strict: every number is required, none may be added, so that the count is right by
+        construction.
+        """
         grade: dict[str, Any] = {"type": "integer", "enum": list(self.scale)}
         if self.reasons:
             grade = _closed({"reason": {"type": "string"}, "grade": grade})
@@ -102,13 +122,18 @@ class Grades:
     def write(self, grades: Sequence[int]) -> str:
         """See `Form`."""
         said: dict[str, Any] = {str(number): grade for number, grade in enumerate(grades, start=1)}
-        return json.dumps({number: {"reason": "so it is", "grade": grade} for number, grade in said.items()} if self.reasons else said)
+        return json.dumps(
+            {number: {"reason": "so it is", "grade": grade} for number, grade in said.items()}
+            if self.reasons
+            else said
+        )
 
     def read(self, text: str, count: int) -> Reading:
         """See `Form`. Of several JSON values the last that grades the most passages counts.
 
-        Without any, a list of grades that is alone in its line does, or lines `1: 2`; a list in prose only cites passages.
-        An answer that grades a passage which is not there counts them in another way: then none of its numbers can be trusted.
+        Without any, a list of grades that is alone in its line does, or lines `1: 2`; a list in
+        prose only cites passages. An answer that grades a passage which is not there counts them in
+        another way: then none of its numbers can be trusted.
         """
         best: dict[int, tuple[Any, str | None]] = {}
         for value in json_values(text):
@@ -122,7 +147,9 @@ class Grades:
             best = {int(match[1]): (match[2], None) for match in pattern.finditer(text)}
         graded = {number: self._grade(value) for number, (value, _) in best.items()}
         grades = tuple(graded.get(number) for number in range(1, count + 1))
-        reasons = tuple(best[number][1] if number in best else None for number in range(1, count + 1))
+        reasons = tuple(
+            best[number][1] if number in best else None for number in range(1, count + 1)
+        )
         extra = sorted(number for number in graded if not 1 <= number <= count)
         problem = self._problem(grades, extra) if graded else "it holds no JSON object with grades"
         return Reading(grades, reasons, problem) if not extra else _unread(count, problem)
@@ -130,7 +157,13 @@ class Grades:
     def _grade(self, value: Any) -> int | None:
         if isinstance(value, str):
             word = value.strip().lower()
-            value = WORDS.get(word) if self.scale == (0, 1) and word in WORDS else int(word) if re.fullmatch(r"-?\d{1,9}", word) else None
+            value = (
+                WORDS.get(word)
+                if self.scale == (0, 1) and word in WORDS
+                else int(word)
+                if re.fullmatch(r"-?\d{1,9}", word)
+                else None
+            )
         if isinstance(value, bool):
             value = int(value) if self.scale == (0, 1) else None
         return int(value) if isinstance(value, int | float) and value in self.scale else None
@@ -140,7 +173,9 @@ class Grades:
         if missing:
             allowed = ", ".join(map(str, self.scale))
             return f"passage {_listed(missing)} has no grade that is one of {allowed}"
-        return f"there are {len(grades)} passages, and no passage {_listed(extra)}" if extra else None
+        return (
+            f"there are {len(grades)} passages, and no passage {_listed(extra)}" if extra else None
+        )
 
     def confidences(self, reading: Reading, chances: Sequence[TokenChance]) -> list[float]:
         """See `Form`."""
@@ -154,20 +189,36 @@ class Grades:
             if 0 <= place < len(found) and reading.grades[place] == int(match[2]):
                 start, stop = match.span(2)
                 spans = zip([0, *ends], ends, chances, strict=False)
-                found[place] = math.exp(min(0.0, sum(chance.logprob for begin, end, chance in spans if begin < stop and end > start)))
+                found[place] = math.exp(
+                    min(
+                        0.0,
+                        sum(
+                            chance.logprob
+                            for begin, end, chance in spans
+                            if begin < stop and end > start
+                        ),
+                    )
+                )
         return found
 
 
 @dataclass(frozen=True)
 class RelevantSet:
-    """The numbers of the relevant passages: `{"relevant": [2]}`. Relevant is grade 1, the rest grade 0."""
+    """The numbers of the relevant passages.
+
+    `{"relevant": [2]}`. Relevant is grade 1, the rest grade 0.
+    """
 
     reasons: bool = False
     scale: tuple[int, ...] = (0, 1)
 
     def ask(self) -> str:
         """See `Form`."""
-        reason, how = ('"reason": "...", ', "a reason of at most 40 words, and then ") if self.reasons else ("", "")
+        reason, how = (
+            ('"reason": "...", ', "a reason of at most 40 words, and then ")
+            if self.reasons
+            else ("", "")
+        )
         example, none = f'{{{reason}"relevant": [2, 5]}}', f'{{{reason}"relevant": []}}'
         what = f"the numbers of all relevant passages, as in {example}, or {none} if none is"
         return f"Answer with one JSON object and nothing else: {how}{what}."
@@ -175,26 +226,40 @@ class RelevantSet:
     def schema(self, count: int) -> dict[str, Any]:
         """See `Form`."""
         numbers = {"type": "array", "items": {"type": "integer", "enum": list(range(1, count + 1))}}
-        return _closed({**({"reason": {"type": "string"}} if self.reasons else {}), "relevant": numbers})
+        return _closed(
+            {**({"reason": {"type": "string"}} if self.reasons else {}), "relevant": numbers}
+        )
 
     def write(self, grades: Sequence[int]) -> str:
         """See `Form`."""
         reason = {"reason": "so it is"} if self.reasons else {}
-        return json.dumps({**reason, "relevant": [number for number, grade in enumerate(grades, start=1) if grade]})
+        return json.dumps(
+            {
+                **reason,
+                "relevant": [number for number, grade in enumerate(grades, start=1) if grade],
+            }
+        )
 
     def read(self, text: str, count: int) -> Reading:
-        """See `Form`. Of several JSON values the last that names such a list counts, or else a list that is alone in its line.
+        """See `Form`. Of several JSON values the last that names such a list counts, or else a list
+        that is alone in its line.
 
         Of a list that holds anything but passages' numbers nothing is trusted.
         """
-        named = [(listed, _reason(value)) for value in json_values(text) if (listed := _listing(value)) is not None]
+        named = [
+            (listed, _reason(value))
+            for value in json_values(text)
+            if (listed := _listing(value)) is not None
+        ]
         listed, reason = named[-1] if named else (lone_list(text), None)
         if listed is None:
             return _unread(count, 'it holds no JSON object with a list "relevant"')
         numbers = [_number(item) for item in listed]
         if any(number is None or not 1 <= number <= count for number in numbers):
             return _unread(count, f'"relevant" may hold numbers from 1 to {count} only')
-        return Reading(tuple(int(number in numbers) for number in range(1, count + 1)), (reason,) * count)
+        return Reading(
+            tuple(int(number in numbers) for number in range(1, count + 1)), (reason,) * count
+        )
 
     def confidences(self, reading: Reading, chances: Sequence[TokenChance]) -> list[float]:
         """See `Form`: never, since a passage that is not listed has no token of its own."""
@@ -206,13 +271,24 @@ def _unread(count: int, problem: str | None) -> Reading:
 
 
 def _closed(properties: dict[str, Any]) -> dict[str, Any]:
-    return {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": list(properties),
+        "additionalProperties": False,
+    }
 
 
-def _numbered(value: Any, count: int, depth: int = 0) -> Iterator[tuple[int, tuple[Any, str | None]]]:
-    """(number, (grade, reason)) in a JSON value: by numbered keys, numbered objects in a list, or a list of `count` grades in an object."""
+def _numbered(
+    value: Any, count: int, depth: int = 0
+) -> Iterator[tuple[int, tuple[Any, str | None]]]:
+    """(number, (grade, reason)) in a JSON value: by numbered keys, numbered objects in a list, or a
+    list of `count` grades in an object.
+    """
     if isinstance(value, Mapping):
-        numbered = {number: item for key, item in value.items() if (number := _number(key)) is not None}
+        numbered = {
+            number: item for key, item in value.items() if (number := _number(key)) is not None
+        }
         for number, item in numbered.items():
             yield number, _graded(item)
         if not numbered and depth < 2:  # `{"grades": {...}}`
@@ -259,7 +335,11 @@ def _number(value: Any) -> int | None:
 def _listing(value: Any) -> list[Any] | None:
     """The list of relevant passages in a JSON object, under `relevant`."""
     if isinstance(value, Mapping):
-        found = [item for key, item in value.items() if str(key).lower().startswith("relevant") and isinstance(item, list)]
+        found = [
+            item
+            for key, item in value.items()
+            if str(key).lower().startswith("relevant") and isinstance(item, list)
+        ]
         return found[0] if found else None
     return None
 

@@ -1,0 +1,214 @@
+"""Where a model's files are: a folder, an installed package, or the Hugging Face Hub.
+
+Nothing here imports torch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import os
+import re
+from pathlib import Path
+from typing import Final
+
+from recipekit.errors import ModelError
+
+__all__ = [
+    "absolute",
+    "cached_folder",
+    "check_sha256",
+    "hub_http_error",
+    "hub_revision",
+    "hub_snapshot",
+    "local_folder",
+    "unreachable",
+]
+
+PATH_STARTS: Final = ("./", "../", "/", "~")
+PACKAGE: Final = re.compile(r"package:(?P<name>[A-Za-z_]\w*)/(?P<folder>[\w.-]+(?:/[\w.-]+)*)")
+HUB_ID: Final = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+COMMIT: Final = re.compile(r"[0-9a-f]{40}")
+HUB_TIMEOUT: Final = 10.0
+"""Seconds to wait for the Hub's answer about a revision."""
+
+
+def absolute(model: str, folder: Path) -> str:
+    """A model's name as it is, but a path as an absolute one: relative paths start at `folder`, the
+    recipe's.
+
+    Raises:
+        ValueError: It is neither a path, nor `package:NAME/FOLDER`, nor a Hub id.
+    """
+    if model.startswith(PATH_STARTS):
+        return os.path.abspath(folder / Path(model).expanduser())
+    if model.startswith("package:"):
+        found = PACKAGE.fullmatch(model)
+        if found is None or ".." in found["folder"].split("/"):
+            raise ValueError(
+                f"'{model}' names no files of a package: write package:NAME/FOLDER, NAME as it is imported"
+            )
+        return model
+    if not HUB_ID.fullmatch(model):
+        hint = f", or './{model}' for a folder" if model else ""
+        raise ValueError(
+            f"'{model}' is no Hub id: write 'OWNER/NAME' (as in sentence-transformers/all-MiniLM-L6-v2){hint}"
+        )
+    return model
+
+
+def local_folder(model: str) -> Path | None:
+    """The folder behind a path or `package:NAME/FOLDER`; None for a Hub id.
+
+    Raises:
+        ModelError: There is no such package or folder, or it holds no model.
+    """
+    if model.startswith("package:"):
+        folder = _package_folder(model)
+    elif model.startswith("/"):
+        folder = Path(model)
+    else:
+        return None
+    if not folder.is_dir():
+        what = "is a file; a model is a folder" if folder.is_file() else "there is no such folder"
+        raise ModelError(
+            f"model '{model}': {what}" + (f" ({folder})" if str(folder) != model else ""),
+            code="RK401",
+        )
+    if not (folder / "modules.json").is_file() and not (folder / "config.json").is_file():
+        raise ModelError(
+            f"model '{model}': {folder} holds no model (neither modules.json nor config.json is in it)",
+            code="RK402",
+        )
+    return folder
+
+
+def _package_folder(model: str) -> Path:
+    found = PACKAGE.fullmatch(model)
+    assert found is not None, "checked when the spec was validated"
+    # A top-level name is found without importing anything.
+    spec = importlib.util.find_spec(found["name"])
+    places = list(spec.submodule_search_locations or ()) if spec else []
+    if not places:
+        raise ModelError(
+            f"model '{model}': no package '{found['name']}' is installed; install the distribution that brings it",
+            code="RK403",
+        )
+    return next(
+        (folder for place in places if (folder := Path(place, found["folder"])).is_dir()),
+        Path(places[0], found["folder"]),
+    )
+
+
+def hub_revision(model: str, revision: str | None) -> str:
+    """The commit of a model on the Hub: the one that is cached here, else the one that the Hub
+    names now.
+
+    The cache comes first, so that an unpinned model stays the same until its cached copy is
+    removed.
+
+    Raises:
+        ModelError: It is not cached, and the Hub cannot be reached or knows no such model or
+            revision.
+    """
+    wanted = revision or "main"
+    if COMMIT.fullmatch(wanted):
+        return wanted
+    reference = _hub_cache() / _hub_folder(model) / "refs" / wanted
+    if reference.is_file():
+        return reference.read_text().strip()
+    return _ask_hub(model, wanted)
+
+
+def cached_folder(model: str, revision: str | None) -> Path | None:
+    """The folder of a Hub model that is cached here; None where it is not. Nobody is asked."""
+    wanted = revision or "main"
+    reference = _hub_cache() / _hub_folder(model) / "refs" / wanted
+    commit = reference.read_text().strip() if reference.is_file() else wanted
+    folder = hub_snapshot(model, commit)
+    return folder if folder.is_dir() else None
+
+
+def _ask_hub(model: str, revision: str) -> str:
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
+
+    try:
+        commit = HfApi().model_info(model, revision=revision, timeout=HUB_TIMEOUT).sha
+    except RevisionNotFoundError as error:
+        raise ModelError(
+            f"model '{model}' has no revision '{revision}' on the Hugging Face Hub", code="RK404"
+        ) from error
+    except RepositoryNotFoundError as error:
+        raise ModelError(
+            f"there is no model '{model}' on the Hugging Face Hub, or it is private and HF_TOKEN is not set",
+            code="RK404",
+        ) from error
+    except (OSError, hub_http_error()) as error:
+        raise unreachable(model, error) from error
+    assert commit is not None, "the Hub names the commit of every revision that it knows"
+    return str(commit)
+
+
+def hub_http_error() -> type[Exception]:
+    """What every failure of the Hub's HTTP client is: httpx's own HTTPError in huggingface_hub 1,
+    that of httpx2 in 2.
+    """
+    from huggingface_hub.errors import HfHubHTTPError
+
+    kind: type[Exception] = next(
+        kind for kind in HfHubHTTPError.__mro__ if kind.__name__ == "HTTPError"
+    )
+    return kind
+
+
+def unreachable(model: str, reason: Exception) -> ModelError:
+    """The error for a model that is not cached while there is no network."""
+    return ModelError(
+        f"model '{model}' is not in the local cache, and the Hugging Face Hub cannot be reached ({type(reason).__name__}): "
+        "run once with a network, or name a folder (./FOLDER) or an installed package's files (package:NAME/FOLDER)",
+        code="RK405",
+    )
+
+
+def _hub_cache() -> Path:
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    # sentence-transformers looks into a folder of its own where this is set.
+    return Path(os.environ.get("SENTENCE_TRANSFORMERS_HOME") or HF_HUB_CACHE)
+
+
+def _hub_folder(model: str) -> str:
+    return "models--" + model.replace("/", "--")
+
+
+def hub_snapshot(model: str, commit: str) -> Path:
+    """The folder of a cached commit, which may not be there yet."""
+    return _hub_cache() / _hub_folder(model) / "snapshots" / commit
+
+
+def check_sha256(model: str, folder: Path, wanted: str) -> None:
+    """Compare the pinned hash with that of the weights: `model.safetensors`, or the only file of
+    weights in the folder.
+
+    Raises:
+        ModelError: They differ, or there is not exactly one file of weights.
+    """
+    weights = folder / "model.safetensors"
+    if not weights.is_file():
+        files = sorted(
+            file for pattern in ("*.safetensors", "*.bin") for file in folder.rglob(pattern)
+        )
+        if len(files) != 1:
+            raise ModelError(
+                f"model '{model}': sha256 pins one file of weights, but {folder} holds {len(files)}",
+                code="RK406",
+            )
+        weights = files[0]
+    with weights.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if found != wanted.lower():
+        raise ModelError(
+            f"model '{model}': sha256 of {weights.name} is {found}, but the recipe pins {wanted.lower()}",
+            code="RK407",
+        )

@@ -1,0 +1,133 @@
+"""A judge's verdicts as they come, on disk, so that a killed run goes on where it was.
+
+Every attempt writes one Arrow IPC stream of its own, a record batch for each `Verdicts`; a reader
+takes the whole batches of every stream in order, and leaves out what a kill cut off at the end.
+Memory-mapped: nothing is held in memory.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from recipekit.artifacts.store import write_json
+from recipekit.component import Verdicts
+from recipekit.records import JUDGMENTS
+
+__all__ = ["VERDICT_LOG", "VerdictLog", "verdicts_of"]
+
+VERDICT_LOG = JUDGMENTS.remove(JUDGMENTS.get_field_index("judge")).append(
+    pa.field("unanswered", pa.bool_())
+)
+"""What one judge said: a judgment, but for who gave it, which the folder tells; and on which pairs
+no answer could be had.
+"""
+
+
+class VerdictLog:
+    """The verdicts of one judge in a folder. Open it (`with`) to append."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @property
+    def complete(self) -> bool:
+        """Whether the judge has said all that it has to say."""
+        return (self.folder / "complete").exists()
+
+    def finish(self, counts: Mapping[str, Any]) -> None:
+        """Note that the judge is done, and what it counted (JSON values)."""
+        write_json(self.folder / "complete", dict(counts))
+
+    @property
+    def counts(self) -> dict[str, Any]:
+        """What the judge counted, once it is done."""
+        counts: dict[str, Any] = json.loads((self.folder / "complete").read_text())
+        return counts
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """Every whole record batch, as `VERDICT_LOG`, in the order of writing."""
+        for part in sorted(self.folder.glob("*.arrows")):
+            yield from _whole_batches(part)
+
+    def __enter__(self) -> VerdictLog:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        part = self.folder / f"{len(list(self.folder.glob('*.arrows'))):06d}.arrows"
+        self._file = pa.OSFile(str(part), "wb")
+        self._writer = pa.ipc.new_stream(self._file, VERDICT_LOG)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._writer.close()
+        self._file.close()
+
+    def append(self, verdicts: Verdicts) -> None:
+        """Write verdicts; once this returns they survive the death of the process."""
+        reason = (
+            pa.nulls(len(verdicts.query), pa.large_string())
+            if verdicts.reason is None
+            else pa.array(verdicts.reason, pa.large_string())
+        )
+        columns = [
+            pa.array(verdicts.query, pa.int32()),
+            pa.array(verdicts.passage, pa.int32()),
+            pa.array(verdicts.verdict, pa.int8()),
+            _numbers(verdicts.grade, len(verdicts.query)),
+            _numbers(verdicts.confidence, len(verdicts.query)),
+            reason,
+            pa.array(
+                np.zeros(len(verdicts.query), np.bool_)
+                if verdicts.unanswered is None
+                else verdicts.unanswered,
+                pa.bool_(),
+            ),
+        ]
+        self._writer.write_batch(pa.record_batch(columns, schema=VERDICT_LOG))
+
+
+def _numbers(values: object, length: int) -> pa.Array:
+    # from_pandas: NaN, "there is none", becomes null
+    return (
+        pa.nulls(length, pa.float32())
+        if values is None
+        else pa.array(np.asarray(values, dtype=np.float32), from_pandas=True)
+    )
+
+
+def _whole_batches(part: Path) -> Iterator[pa.RecordBatch]:
+    if part.stat().st_size == 0:
+        return
+    with pa.memory_map(str(part)) as source:
+        try:
+            reader = pa.ipc.open_stream(source)
+        except (OSError, pa.ArrowInvalid):
+            return  # killed while it wrote the schema
+        while True:
+            try:
+                batch = reader.read_next_batch()
+            except (StopIteration, OSError, pa.ArrowInvalid):
+                return  # the end, or where a kill cut it
+            yield batch
+
+
+def verdicts_of(batch: pa.RecordBatch) -> Verdicts:
+    """A record batch of a journal as verdicts; reasons stay on disk."""
+    return Verdicts(
+        query=batch["query"].to_numpy(),
+        passage=batch["passage"].to_numpy(),
+        verdict=batch["verdict"].to_numpy(),
+        grade=batch["grade"].to_numpy(zero_copy_only=False),
+        confidence=batch["confidence"].to_numpy(zero_copy_only=False),
+        unanswered=batch["unanswered"].to_numpy(zero_copy_only=False),
+    )

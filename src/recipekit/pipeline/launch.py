@@ -1,0 +1,174 @@
+"""Starting the processes of a stage, by Accelerate's own configuration.
+
+A recipe says nothing about hardware: `run` takes devices, ranks and sharding from Accelerate's
+saved configuration, from `--accelerate-config FILE`, and from `--num-processes` over both. Every
+configuration error comes before any process starts.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from recipekit.errors import RunError
+
+__all__ = ["Launch", "read_launch"]
+
+SINGLE = {"NO"}
+SEVERAL = {"MULTI_CPU", "MULTI_GPU", "MULTI_NPU", "MULTI_MLU", "MULTI_XPU", "XLA"}
+
+
+@dataclass(frozen=True)
+class Launch:
+    """How the processes of a stage are started."""
+
+    ranks: int = 1
+    cpu: bool = False
+    """Keep off accelerators even where there are some."""
+    config: Path | None = None
+    """Accelerate's configuration file, where there is one."""
+
+    def command(self, job: Path, *, ranks: bool) -> list[str]:
+        """The command line that makes a job; `ranks` says whether the stage computes on several."""
+        child = ["-m", "recipekit.pipeline.worker", str(job)]
+        if not ranks or self.ranks == 1:
+            return [sys.executable, *child]
+        if self.cpu:
+            # `accelerate launch --cpu` was seen to start one process where two were asked for;
+            # torchrun starts two.
+            return [
+                sys.executable,
+                "-m",
+                "torch.distributed.run",
+                "--standalone",
+                "--nproc-per-node",
+                str(self.ranks),
+                *child,
+            ]
+        launcher = [
+            sys.executable,
+            "-m",
+            "accelerate.commands.launch",
+            "--multi_gpu",
+            "--num_processes",
+            str(self.ranks),
+        ]
+        config = ["--config_file", str(self.config)] if self.config else []
+        return [*launcher, *config, "--mixed_precision", "no", *child]
+
+    def environment(self) -> dict[str, str]:
+        """The environment of those processes."""
+        environment = dict(os.environ)
+        environment.setdefault("TOKENIZERS_PARALLELISM", "false")
+        # litellm would fetch a price list and read a project's .env at import; neither is ours to
+        # do unasked.
+        environment.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
+        environment.setdefault("LITELLM_MODE", "PRODUCTION")
+        if self.cpu:
+            environment["ACCELERATE_USE_CPU"] = "true"
+        if self.cpu and self.ranks > 1:
+            environment.setdefault(
+                "OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // self.ranks))
+            )
+        return environment
+
+
+def read_launch(
+    config: Path | None = None, num_processes: int | None = None, *, cpu: bool = False
+) -> Launch:
+    """Read how to start processes.
+
+    Args:
+        config: An Accelerate configuration file; by default the saved one, where there is one.
+        num_processes: Overrides the configuration's.
+        cpu: Overrides the configuration's `use_cpu`.
+
+    Raises:
+        RunError: The file is missing or no configuration, or asks for what recipekit does not do.
+    """
+    if config is not None and not config.is_file():
+        raise RunError(
+            f"--accelerate-config {config}: no such file; `accelerate config --config_file {config}` writes one",
+            code="RK602",
+        )
+    config = config or _saved()
+    said = _parse(config) if config else {}
+    kind = str(said.get("distributed_type", "NO")).upper()
+    if kind not in SINGLE | SEVERAL:
+        raise RunError(
+            f"{config}: distributed_type {kind} is not supported; use MULTI_GPU, MULTI_CPU or NO",
+            code="RK603",
+        )
+    if int(said.get("num_machines", 1)) > 1:
+        raise RunError(
+            f"{config}: num_machines {said['num_machines']} is not supported; run on one machine",
+            code="RK603",
+        )
+    ranks = (
+        num_processes
+        if num_processes is not None
+        else int(said.get("num_processes", 1))
+        if kind in SEVERAL
+        else 1
+    )
+    if ranks < 1:
+        raise RunError(f"--num-processes {ranks}: at least 1", code="RK602")
+    on_cpu = cpu or bool(said.get("use_cpu")) or kind == "MULTI_CPU" or not _has_accelerator()
+    gpus = _gpus()
+    if not on_cpu and gpus and ranks > gpus:
+        raise RunError(
+            f"{ranks} processes were asked for, but there are {gpus} GPUs: ask for at most {gpus}, or use --cpu",
+            code="RK604",
+        )
+    return Launch(ranks, on_cpu, config)
+
+
+def _saved() -> Path | None:
+    """Accelerate's saved default, where `accelerate config` writes it."""
+    home = Path(
+        os.environ.get(
+            "HF_HOME",
+            Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "huggingface",
+        )
+    )
+    # os.path's: a folder that may not be looked into (a container's user without a home of its own)
+    # is one that has no file.
+    found = [
+        path
+        for name in ("default_config.yaml", "default_config.json")
+        if os.path.isfile(path := home / "accelerate" / name)
+    ]
+    return found[0] if found else None
+
+
+def _parse(config: Path) -> dict[str, Any]:
+    try:
+        said = yaml.safe_load(config.read_text())
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise RunError(
+            f"{config}: no Accelerate configuration ({str(error).splitlines()[0]})", code="RK602"
+        ) from error
+    if not isinstance(said, dict):
+        raise RunError(f"{config}: no Accelerate configuration: it holds no keys", code="RK602")
+    return said
+
+
+def _gpus() -> int:
+    """NVIDIA or AMD GPUs of this machine, as its device files tell; torch is not asked, since the
+    runner imports none.
+    """
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        return len(
+            [index for index in visible.split(",") if index.strip() and index.strip() != "-1"]
+        )
+    return len(list(Path("/dev").glob("nvidia[0-9]*")))
+
+
+def _has_accelerator() -> bool:
+    return _gpus() > 0 or Path("/dev/kfd").exists() or sys.platform == "darwin"

@@ -1,0 +1,52 @@
+"""What the components of the stages ahead are asked before hours are spent on the stages before
+them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from functools import partial
+
+from recipekit.component import Component, JudgeSpec
+from recipekit.errors import error_location
+from recipekit.recipe.load import where
+from recipekit.recipe.positions import KeyPath
+from recipekit.recipe.sections import Recipe
+from recipekit.recipe.slots import slots
+from recipekit.records import Dataset
+
+__all__ = ["check_data", "check_servers"]
+
+
+def check_servers(recipe: Recipe, stages: Collection[str]) -> None:
+    """See that every server can be asked that the components of some stages work with
+    (`Component.reach`), within the recipe's limit.
+
+    Raises:
+        RecipekitError: What the first one has to say, with its place in the recipe.
+    """
+    limit = recipe.judge.max_cost_usd if recipe.judge else None
+    for path, component in _components(recipe, stages):
+        with error_location(partial(where, recipe, path)):
+            if limit is not None and isinstance(component, JudgeSpec):
+                component.check_limit(limit)
+            component.reach()
+
+
+def check_data(recipe: Recipe, stages: Collection[str], dataset: Dataset) -> None:
+    """See that every component of some stages can work on the collected data (`Component.check`).
+
+    Raises:
+        RecipekitError: What the first one has to say against the data, with its place in the
+            recipe.
+    """
+    for path, component in _components(recipe, stages):
+        with error_location(partial(where, recipe, path)):
+            component.check(dataset)
+
+
+def _components(recipe: Recipe, stages: Collection[str]) -> Iterator[tuple[KeyPath, Component]]:
+    """The components of some stages, and where each stands."""
+    for path, _, slot in slots(Recipe, recipe):
+        if path[0] in stages:
+            yield path, slot.spec

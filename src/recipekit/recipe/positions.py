@@ -1,0 +1,127 @@
+"""Where things stand in a recipe, and what was found wrong there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from recipekit.errors import Problem, RecipeError
+from recipekit.recipe.environment import redact
+
+__all__ = ["Document", "Finding", "KeyPath", "SourceLocation", "at", "dotted", "refuse"]
+
+_MOST: Final = 100
+
+KeyPath = tuple[str | int, ...]
+"""A path of keys and list indices from the recipe's top."""
+
+
+def dotted(path: KeyPath) -> str:
+    """A path as messages and `--set` write it: `evaluate.evaluators.held_out.metrics.0`."""
+    return ".".join(map(str, path))
+
+
+@dataclass(frozen=True, order=True)
+class SourceLocation:
+    """A position.
+
+    `file:line:col`, or the `--set` that put something there. Places sort as the file goes, flags
+    last.
+    """
+
+    order: tuple[int, int, int]
+    text: str
+
+    @classmethod
+    def in_file(cls, name: str, line: int, column: int) -> SourceLocation:
+        """A position in a file, 1-based."""
+        return cls((0, line, column), f"{name}:{line}:{column}")
+
+    @classmethod
+    def in_override(cls, override: str, index: int) -> SourceLocation:
+        """The `index`-th `--set`, as it was typed."""
+        return cls((1, index, 0), f"--set {override}")
+
+    @property
+    def is_override(self) -> bool:
+        """Whether it came from the command line."""
+        return self.order[0] == 1
+
+
+@dataclass(frozen=True, order=True)
+class Finding:
+    """Something wrong at a place."""
+
+    place: SourceLocation
+    path: KeyPath = field(compare=False)
+    message: str = field(compare=False)
+    code: str = field(compare=False)
+
+    def problem(self) -> Problem:
+        """The finding as the user sees it, without any value that came from the environment."""
+        return Problem(redact(self.place.text), dotted(self.path), redact(self.message), self.code)
+
+
+@dataclass
+class Document:
+    """A recipe as it was read: plain maps, lists and scalars, and where each key and value of them
+    stands.
+    """
+
+    name: str
+    text: str = ""
+    value: Any = None
+    keys: dict[KeyPath, SourceLocation] = field(default_factory=dict)
+    values: dict[KeyPath, SourceLocation] = field(default_factory=dict)
+    findings: list[Finding] = field(default_factory=list)
+    faulty: set[KeyPath] = field(default_factory=set)
+
+    def key(self, path: KeyPath) -> SourceLocation:
+        """Where a key stands, or the nearest key above that was written."""
+        while path and path not in self.keys and path not in self.values:
+            path = path[:-1]
+        return (
+            self.keys.get(path) or self.values.get(path) or SourceLocation.in_file(self.name, 1, 1)
+        )
+
+    def place(self, path: KeyPath) -> SourceLocation:
+        """Where a value stands, or the nearest key above that was written."""
+        return self.values.get(path) or self.key(path)
+
+    def find(self, path: KeyPath, message: str, code: str, *, at_key: bool = False) -> None:
+        """Note something wrong.
+
+        Of what is known to be wrong already, nothing more is said: one mistake, one line.
+        """
+        if not path or path not in self.faulty:
+            self.add(Finding(self.key(path) if at_key else self.place(path), path, message, code))
+
+    def add(self, finding: Finding) -> None:
+        """Note a finding whose place is known."""
+        self.findings.append(finding)
+        self.faulty.add(finding.path)
+
+
+def at(value: Any, path: Iterable[str | int]) -> Any:
+    """What stands at a path of plain data, or None."""
+    for part in path:
+        if isinstance(value, dict):
+            value = value.get(part)
+        elif isinstance(value, list) and isinstance(part, int) and 0 <= part < len(value):
+            value = value[part]
+        else:
+            return None
+    return value
+
+
+def refuse(findings: Iterable[Finding]) -> RecipeError:
+    """The error that tells of all findings, in the order of the file; after the first hundred, of
+    how many more there are.
+    """
+    problems = list(dict.fromkeys(finding.problem() for finding in sorted(findings)))
+    if len(problems) > _MOST:
+        problems[_MOST:] = [
+            Problem("", "", f"... and {len(problems) - _MOST} more", problems[0].code)
+        ]
+    return RecipeError(problems)

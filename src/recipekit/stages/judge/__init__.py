@@ -1,0 +1,1 @@
+"""Judge: a verdict for every candidate pair."""

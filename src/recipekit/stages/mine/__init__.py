@@ -1,0 +1,1 @@
+"""Mine: candidate passages for every query."""

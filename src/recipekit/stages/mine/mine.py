@@ -1,0 +1,300 @@
+"""Mine: per query, the best passages of every retriever, fused, with the source positives always
+among them.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from recipekit.component import Hits, QueryBatch, Retriever, RetrieverSpec
+from recipekit.errors import ComponentError, DataError
+from recipekit.recipe.sections import MineSection
+from recipekit.records import (
+    CANDIDATES,
+    Bools,
+    Dataset,
+    Ints,
+    Rows,
+    pair_keys,
+    positions_in_groups,
+    write_table,
+)
+from recipekit.search.fusion import Fused, cut, fuse
+from recipekit.stages.inputs import StageInputs
+
+__all__ = ["mine"]
+
+BATCH = 1024
+"""Queries retrieved, fused and written at once."""
+DEPTHS = (1, 5, 10, 20, 50, 100, 200, 500, 1000)
+"""Depths at which recall is told, up to a list's own."""
+
+
+def mine(inputs: StageInputs, section: MineSection, out: Path) -> dict[str, Any]:
+    """Write `out/candidates.arrow` (`CANDIDATES`) and return the counts, recalls and times.
+
+    All ranks build the retrievers, since embeddings are encoded by all of them together; the main
+    rank alone searches and writes, and the others wait and return nothing.
+
+    Raises:
+        DataError: There is no query in the splits to mine.
+        ComponentError: A retriever returned what cannot be.
+    """
+    assert inputs.dataset is not None
+    rows = _query_rows(inputs.dataset, section)
+    retrievers = {
+        name: slot.spec.build(inputs.context(out / "scratch" / name))
+        for name, slot in section.retrievers.items()
+    }
+    summary: dict[str, Any] = {}
+    if inputs.ranks.is_main:
+        summary = _Mining(inputs, section, retrievers, rows).write(out / "candidates.arrow")
+        counted = {
+            name: dict(counts)
+            for name, retriever in retrievers.items()
+            if (counts := getattr(retriever, "counts", None))
+        }
+        summary |= {"engines": counted} if counted else {}
+    inputs.ranks.barrier()
+    return summary
+
+
+def _query_rows(dataset: Dataset, section: MineSection) -> Rows:
+    rows = np.unique(
+        np.concatenate([dataset.rows(split) for split in section.splits] or [np.empty(0, np.int64)])
+    )
+    if not len(rows):
+        raise DataError(
+            f"there is no query to mine for in the splits {', '.join(section.splits) or '(none named)'}",
+            code="RK346",
+        )
+    return rows
+
+
+class _Mining:
+    """One pass over the queries: candidates to disk, figures beside them."""
+
+    def __init__(
+        self,
+        inputs: StageInputs,
+        section: MineSection,
+        retrievers: dict[str, Retriever],
+        rows: Rows,
+    ) -> None:
+        assert inputs.dataset is not None
+        self.dataset, self.progress = inputs.dataset, inputs.progress
+        self.section, self.retrievers, self.rows = section, retrievers, rows
+        self.depths = {name: _depth(slot.spec) for name, slot in section.retrievers.items()}
+        self.figures = _Figures(self.depths, section.candidates_per_query)
+        self.positives = _Positives(self.dataset)
+
+    def write(self, path: Path) -> dict[str, Any]:
+        """Retrieve, fuse and write, a batch of queries at a time."""
+        names = list(self.retrievers)
+        columns = [(f"rank.{name}", pa.int32()) for name in names] + [
+            (f"score.{name}", pa.float32()) for name in names
+        ]
+        schema = pa.schema([*CANDIDATES, *columns])
+        candidates = write_table(path, schema, self._batches(schema))
+        return self.figures.summary(candidates)
+
+    def _batches(self, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+        with self.progress.track("mine", total=len(self.rows), unit="queries") as tracker:
+            for start in range(0, len(self.rows), BATCH):
+                rows = self.rows[start : start + BATCH]
+                fused = fuse(self._search(rows), self.section.fusion, self.section.fusion_weights)
+                fused, given = _with_given(
+                    fused, *self.positives.of(rows), len(self.dataset.passages)
+                )
+                self.figures.add(fused, given, len(rows))
+                stay = cut(fused, self.section.candidates_per_query, given)
+                yield _record_batch(fused.take(stay), given[stay], rows, schema)
+                tracker.advance(len(rows))
+
+    def _search(self, rows: Rows) -> dict[str, Hits]:
+        queries = QueryBatch(rows, self.dataset.queries.texts(rows))
+        hits = {}
+        for name, retriever in self.retrievers.items():
+            started = time.perf_counter()
+            hits[name] = retriever.search(queries, self.depths[name])
+            self.figures.seconds[name] += time.perf_counter() - started
+            _check(name, hits[name], len(rows), len(self.dataset.passages))
+        return hits
+
+
+def _depth(spec: Any) -> int:
+    assert isinstance(spec, RetrieverSpec)
+    return spec.depth
+
+
+def _check(name: str, hits: Hits, n_queries: int, n_passages: int) -> None:
+    if len(hits.rows) != n_queries or hits.rows.shape != hits.scores.shape:
+        shapes = f"rows {hits.rows.shape} and scores {hits.scores.shape}"
+        raise ComponentError(
+            f"retriever '{name}' returned {shapes} for {n_queries} queries", code="RK242"
+        )
+    if hits.rows.max(initial=-1) >= n_passages:
+        raise ComponentError(
+            f"retriever '{name}' returned passage row {hits.rows.max()} of only {n_passages} passages",
+            code="RK243",
+        )
+
+
+class _Positives:
+    """The source positives, by query."""
+
+    def __init__(self, dataset: Dataset) -> None:
+        self.query = dataset.positives["query"].to_numpy()
+        self.passage = dataset.positives["passage"].to_numpy()
+
+    def of(self, rows: Rows) -> tuple[Rows, Ints]:
+        """The pairs of some queries, sorted: each one's position in `rows`, and its passage."""
+        starts, ends = (
+            np.searchsorted(self.query, rows, "left"),
+            np.searchsorted(self.query, rows, "right"),
+        )
+        counts = ends - starts
+        query = np.repeat(np.arange(len(rows)), counts)
+        return query, self.passage[np.repeat(starts, counts) + positions_in_groups(query)]
+
+
+def _with_given(fused: Fused, query: Rows, passage: Ints, n_passages: int) -> tuple[Fused, Bools]:
+    """Mark the source positives in a batch, and append, last in each query, those that nobody
+    retrieved.
+    """
+    wanted = pair_keys(query, passage, n_passages)
+    keys = pair_keys(fused.query, fused.passage, n_passages)
+    given = np.isin(keys, wanted)
+    missing = ~np.isin(wanted, keys)
+    unranked, unscored = (
+        np.zeros(missing.sum(), np.int32),
+        np.full(missing.sum(), np.nan, np.float32),
+    )
+    whole = Fused(
+        np.concatenate([fused.query, query[missing]]),
+        np.concatenate([fused.passage, passage[missing]]),
+        np.concatenate([fused.score, unscored]),
+        {name: np.concatenate([ranks, unranked]) for name, ranks in fused.ranks.items()},
+        {name: np.concatenate([scores, unscored]) for name, scores in fused.scores.items()},
+    )
+    order = np.argsort(whole.query, kind="stable")
+    return whole.take(order), np.concatenate([given, np.ones(len(unranked), bool)])[order]
+
+
+def _record_batch(fused: Fused, given: Bools, rows: Rows, schema: pa.Schema) -> pa.RecordBatch:
+    arrays = [
+        pa.array(rows[fused.query].astype(np.int32)),
+        pa.array(fused.passage),
+        pa.array(given),
+        pa.array(fused.score, mask=np.isnan(fused.score)),
+        *(pa.array(ranks, mask=ranks == 0) for ranks in fused.ranks.values()),
+        *(pa.array(scores, mask=fused.ranks[name] == 0) for name, scores in fused.scores.items()),
+    ]
+    return pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+
+# Figures
+# -------------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class _Recall:
+    """Recall of the source positives at several depths, summed over queries."""
+
+    depths: tuple[int, ...]
+    sums: Any = 0.0
+
+    @classmethod
+    def to(cls, deepest: int) -> _Recall:
+        return cls((*(depth for depth in DEPTHS if depth < deepest), deepest))
+
+    def add(self, query: Rows, rank: Rows | Ints, n_queries: int) -> None:
+        """Count given pairs by their query and their rank (1-based, 0 where it was not retrieved)."""
+        share = 1 / np.bincount(query, minlength=n_queries)[query]
+        self.sums = self.sums + np.array(
+            [share[(rank > 0) & (rank <= depth)].sum() for depth in self.depths]
+        )
+
+    def mean(self, n_queries: int) -> dict[str, float]:
+        """By depth, over the queries that have a source positive."""
+        return {
+            str(depth): round(float(total) / n_queries, 4)
+            for depth, total in zip(self.depths, self.sums, strict=True)
+        }
+
+
+class _Figures:
+    """What the report says of mining."""
+
+    def __init__(self, depths: dict[str, int], keep: int | None) -> None:
+        self.seconds = dict.fromkeys(depths, 0.0)
+        self.nothing_found = dict.fromkeys(depths, 0)
+        self.overlap = {(a, b): 0.0 for a, b in combinations(depths, 2)}
+        self.recall = {name: _Recall.to(depth) for name, depth in depths.items()}
+        self.fused = _Recall.to(min(sum(depths.values()), keep or sum(depths.values())))
+        self.queries = self.with_given = self.given = self.retrieved = 0
+
+    def add(self, fused: Fused, given: Bools, n_queries: int) -> None:
+        """Count a batch, before it is cut."""
+        query = fused.query[given]
+        found = ~np.isnan(fused.score[given])
+        self.queries += n_queries
+        self.given += len(query)
+        self.retrieved += int(found.sum())
+        self.with_given += len(np.unique(query))
+        if len(query):
+            self.fused.add(
+                query, np.where(found, positions_in_groups(fused.query)[given] + 1, 0), n_queries
+            )
+            for name, ranks in fused.ranks.items():
+                self.recall[name].add(query, ranks[given], n_queries)
+        lists = {
+            name: np.bincount(fused.query[ranks > 0], minlength=n_queries)
+            for name, ranks in fused.ranks.items()
+        }
+        for name, sizes in lists.items():
+            self.nothing_found[name] += int((sizes == 0).sum())
+        for a, b in self.overlap:
+            both = np.bincount(
+                fused.query[(fused.ranks[a] > 0) & (fused.ranks[b] > 0)], minlength=n_queries
+            )
+            self.overlap[a, b] += float((both / np.maximum(1, lists[a] + lists[b] - both)).sum())
+
+    def summary(self, candidates: int) -> dict[str, Any]:
+        """JSON values.
+
+        Recall and overlap (shared passages over all of both lists) are means over queries.
+        """
+        recall: dict[str, Any] = {}
+        if self.with_given:
+            recall = {
+                "retrievers": {
+                    name: part.mean(self.with_given) for name, part in self.recall.items()
+                },
+                "fused": self.fused.mean(self.with_given),
+            }
+        return {
+            "queries": self.queries,
+            "candidates": candidates,
+            "candidates_per_query": round(candidates / self.queries, 2),
+            "source_positive": {
+                "pairs": self.given,
+                "queries": self.with_given,
+                "retrieved": self.retrieved,
+            },
+            "recall": recall,
+            "overlap": {
+                f"{a} & {b}": round(total / self.queries, 4)
+                for (a, b), total in self.overlap.items()
+            },
+            "nothing_found": dict(self.nothing_found),
+            "seconds": {name: round(seconds, 3) for name, seconds in self.seconds.items()},
+        }

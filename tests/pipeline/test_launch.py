@@ -1,0 +1,92 @@
+"""How processes are started.
+
+Accelerate's configuration, the flags over it, and errors before anything starts.
+"""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from recipekit.errors import RunError
+from recipekit.pipeline.launch import Launch, read_launch
+
+
+@pytest.fixture(autouse=True)
+def no_saved_configuration(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+
+
+def config(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "accelerate.yaml"
+    path.write_text(text)
+    return path
+
+
+def test_without_a_configuration_one_process_runs() -> None:
+    launch = read_launch()
+    assert launch.ranks == 1
+    assert launch.command(Path("job.json"), ranks=True) == [
+        sys.executable,
+        "-m",
+        "recipekit.pipeline.worker",
+        "job.json",
+    ]
+
+
+def test_the_saved_default_is_used(tmp_path: Path) -> None:
+    saved = tmp_path / "hf" / "accelerate" / "default_config.yaml"
+    saved.parent.mkdir(parents=True)
+    saved.write_text("distributed_type: MULTI_CPU\nnum_processes: 3\n")
+    assert read_launch() == Launch(ranks=3, cpu=True, config=saved)
+
+
+def test_the_flag_overrides_the_configuration(tmp_path: Path) -> None:
+    launch = read_launch(config(tmp_path, "distributed_type: MULTI_CPU\nnum_processes: 4\n"), 2)
+    assert launch.ranks == 2
+    command = launch.command(Path("job.json"), ranks=True)
+    assert command[2] == "torch.distributed.run"
+    assert command[command.index("--nproc-per-node") + 1] == "2"
+
+
+def test_a_stage_that_computes_nothing_runs_in_one_process() -> None:
+    assert "torch.distributed.run" not in Launch(ranks=4, cpu=True).command(
+        Path("job.json"), ranks=False
+    )
+
+
+def test_on_the_cpu_the_ranks_share_its_cores() -> None:
+    assert Launch(ranks=2, cpu=True).environment()["ACCELERATE_USE_CPU"] == "true"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("distributed_type: FSDP\n", "distributed_type FSDP is not supported"),
+        ("distributed_type: MULTI_GPU\nnum_machines: 2\n", "num_machines 2 is not supported"),
+        ("- a list\n", "no Accelerate configuration"),
+        ("a: [", "no Accelerate configuration"),
+    ],
+)
+def test_a_configuration_that_cannot_be_followed_is_refused(
+    tmp_path: Path, text: str, message: str
+) -> None:
+    with pytest.raises(RunError, match=message):
+        read_launch(config(tmp_path, text))
+
+
+def test_a_missing_configuration_names_the_command_that_writes_it(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="accelerate config --config_file"):
+        read_launch(tmp_path / "none.yaml")
+
+
+def test_more_processes_than_gpus_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    with pytest.raises(RunError, match="2 processes were asked for, but there are 1 GPUs"):
+        read_launch(num_processes=2)
+
+
+def test_no_process_at_all_is_refused() -> None:
+    with pytest.raises(RunError, match="at least 1"):
+        read_launch(num_processes=0)

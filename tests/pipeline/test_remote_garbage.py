@@ -1,0 +1,237 @@
+"""`recipekit cache ls` and `gc --recipe`: what runs left on servers."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import elasticsearch
+import numpy as np
+import pyarrow as pa
+import pytest
+from qdrant_client import QdrantClient, models
+
+from recipekit.artifacts.manifest import manifest
+from recipekit.artifacts.store import Store
+from recipekit.cli.main import invoke
+from recipekit.component import Context, Embeddings
+from recipekit.records import PASSAGES, Dataset, write_table
+from recipekit.retrievers.elasticsearch import ElasticsearchRetrieverSpec
+from recipekit.retrievers.qdrant import QdrantSpec
+from recipekit.testing import context
+
+RECIPE = """\
+recipe: 1
+name: demo
+encoders:
+  student: {{use: bi_encoder, model: ./model}}
+collect:
+  sources:
+    mine: {{use: pairs, file: pairs.jsonl}}
+mine:
+  retrievers:
+    first: {first}
+    again: {again}
+    words: {{use: bm25}}
+"""
+RUN = "runs/demo/20260101T000000Z-aa"
+
+
+@dataclass(frozen=True)
+class Engine:
+    """A kind of server, for tests that hold for all of them."""
+
+    place: str
+    """How it is called."""
+    first: str
+    again: str
+    """Two retrievers on it."""
+    build: Callable[[Context], str]
+    """Makes an index of ours; its name."""
+    names: Callable[[], set[str]]
+    """Everything that is there."""
+
+
+@pytest.fixture
+def on_qdrant(qdrant) -> Iterator[Engine]:
+    client = QdrantClient(url=qdrant.url, check_compatibility=False)
+    client.create_collection(
+        "recipekit-test-by-hand",
+        vectors_config=models.VectorParams(size=2, distance=models.Distance.DOT),
+    )
+    spec = f'{{use: qdrant, encoder: student, url: "{qdrant.url}"'
+    yield Engine(
+        f"Qdrant at {qdrant.url}",
+        f"{spec}}}",
+        f"{spec}, exact: true}}",
+        lambda around: (
+            QdrantSpec(encoder="student", url=qdrant.url, exact=True)
+            .build(around)
+            .points.collection
+        ),
+        lambda: {collection.name for collection in client.get_collections().collections},
+    )
+    client.close()
+
+
+@pytest.fixture
+def on_elasticsearch(elasticsearch_url) -> Iterator[Engine]:
+    client = elasticsearch.ElasticsearchRetrieverSpec(elasticsearch_url)
+    client.indices.create(index="recipekit-test-by-hand")
+    spec = f'{{use: elasticsearch, url: "{elasticsearch_url}"'
+    before = set(client.indices.get(index="*"))
+    yield Engine(
+        f"Elasticsearch at {elasticsearch_url}",
+        f"{spec}}}",
+        f"{spec}, b: 0.75}}",
+        lambda around: ElasticsearchRetrieverSpec(url=elasticsearch_url).build(around).target.index,
+        lambda: set(client.indices.get(index="*")),
+    )
+    for name in {*set(client.indices.get(index="*")) - before, "recipekit-test-by-hand"}:
+        client.indices.delete(index=name)
+    client.close()
+
+
+@pytest.fixture(params=["on_qdrant", "on_elasticsearch"])
+def engine(request: pytest.FixtureRequest) -> Engine:
+    return request.getfixturevalue(request.param)
+
+
+def passages(folder: Path, key: str) -> Dataset:
+    """A collected corpus, whose texts tell what it is for."""
+    folder.mkdir(parents=True, exist_ok=True)
+    columns = [
+        [f"p{row}" for row in range(36)],
+        [""] * 36,
+        [f"{key} {row}" for row in range(36)],
+        ["test"] * 36,
+    ]
+    write_table(folder / "passages.arrow", PASSAGES, [pa.table(columns, schema=PASSAGES)])
+    return Dataset(folder, key)
+
+
+def collected(key: str) -> Store:
+    """The cache with a data set in it."""
+    store = Store(Path(".recipekit"))
+
+    def build(partial: Path) -> dict[str, object]:
+        passages(partial, key)
+        return manifest(stage="collect", key=key, identity={}, inputs={}, summary={})
+
+    store.make("collect", key, build)
+    return store
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cache with data set `kept`, to which a run leads, and `freed`, to which none does."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / ".recipekit").mkdir()
+    (tmp_path / ".recipekit" / "owner").write_text(f"recipekit-test-{tmp_path.name}")
+    collected("kept")
+    collected("freed")
+    stages = tmp_path / RUN / "stages"
+    stages.mkdir(parents=True)
+    (stages / "collect").symlink_to(tmp_path / ".recipekit" / "cache" / "collect" / "kept")
+    return tmp_path
+
+
+def indexed(engine: Engine, folder: Path, key: str, owner: str) -> str:
+    vectors = np.eye(64, dtype=np.float32)[:36]
+    around = context(
+        folder / key / owner,
+        dataset=passages(folder / key, key),
+        owner=owner,
+        embeddings=lambda name, side: Embeddings(folder, vectors, True, f"{key}-{side}"),
+    )
+    return engine.build(around)
+
+
+@pytest.fixture
+def indices(folder: Path, engine: Engine) -> dict[str, str]:
+    """Indices: of this cache over both data sets, and over one that is gone; of another cache; and
+    somebody's own.
+    """
+    (folder / "recipe.yaml").write_text(RECIPE.format(first=engine.first, again=engine.again))
+    owner = Store(Path(".recipekit")).owner
+    made = {key: indexed(engine, folder, key, owner) for key in ("kept", "freed", "gone")}
+    made["another's"] = indexed(engine, folder, "gone", "recipekit-test-other")
+    made["unmarked"] = "recipekit-test-by-hand"
+    return made
+
+
+def there(engine: Engine, indices: dict[str, str]) -> set[str]:
+    names = engine.names()
+    return {what for what, name in indices.items() if name in names}
+
+
+def test_ls_tells_what_is_on_the_servers_of_a_recipe(folder, engine, indices, capsys):
+    assert invoke(["cache", "ls", "--recipe", "recipe.yaml"]) == 0
+    lines = [
+        line
+        for line in capsys.readouterr().out.splitlines()
+        if line.startswith(f"{engine.place}: ")
+    ]
+    told = {line.split(": ")[1].split("  ")[0]: line.split("passages  ")[1] for line in lines}
+    assert {name: told.get(name) for name in indices.values()} == {
+        indices["kept"]: "needed",
+        indices["freed"]: "free",
+        indices["gone"]: "free",
+        indices["another's"]: "of another cache",
+        indices["unmarked"]: None,
+    }
+    assert len(told) == len(lines), "a server that two retrievers search is told once"
+    assert sum("36 passages" in line for line in lines) >= 4
+
+
+def test_gc_removes_only_what_this_cache_made_and_no_run_needs(folder, engine, indices, capsys):
+    everything = set(indices)
+    assert invoke(["cache", "gc", "--recipe", "recipe.yaml", "--dry-run"]) == 0
+    assert f"would remove {engine.place}: {indices['freed']}" in capsys.readouterr().out
+    assert there(engine, indices) == everything
+
+    assert invoke(["cache", "gc"]) == 0
+    assert there(engine, indices) == everything
+
+    assert invoke(["cache", "gc", "--recipe", "recipe.yaml"]) == 0
+    assert there(engine, indices) == {"kept", "another's", "unmarked"}
+    assert invoke(["cache", "gc", "--recipe", "recipe.yaml"]) == 0
+    assert there(engine, indices) == {"kept", "another's", "unmarked"}
+
+
+def test_an_index_serves_every_data_set_of_its_passages(folder, on_elasticsearch, capsys):
+    """A data set with other labels needs the index that an earlier one, long removed, had made."""
+    store = Store(Path(".recipekit"))
+    name = indexed(on_elasticsearch, folder, "kept", store.owner)
+    (folder / "recipe.yaml").write_text(
+        RECIPE.format(first=on_elasticsearch.first, again=on_elasticsearch.again)
+    )
+    kept = store.find("collect", "kept")
+    relabelled = kept.path.with_name("relabelled")
+    kept.path.rename(relabelled)
+    link = folder / RUN / "stages" / "collect"
+    link.unlink()
+    link.symlink_to(relabelled.absolute())
+    assert invoke(["cache", "gc", "--recipe", "recipe.yaml"]) == 0
+    assert name in on_elasticsearch.names()
+    link.unlink()
+    assert invoke(["cache", "gc", "--recipe", "recipe.yaml"]) == 0
+    assert name not in on_elasticsearch.names()
+
+
+@pytest.mark.parametrize(
+    ("use", "place"),
+    [
+        (
+            "{use: qdrant, encoder: student, url: 'http://127.0.0.1:9'}",
+            "Qdrant at http://127.0.0.1:9",
+        ),
+        ("{use: elasticsearch, url: 'http://127.0.0.1:9'}", "Elasticsearch at http://127.0.0.1:9"),
+    ],
+)
+def test_a_server_that_does_not_answer_is_an_error_and_nothing_is_removed(
+    folder, capsys, use, place
+):
+    (folder / "recipe.yaml").write_text(RECIPE.format(first=use, again=use))
+    assert invoke(["cache", "gc", "--recipe", "recipe.yaml"]) != 0
+    assert f"{place} cannot be reached" in capsys.readouterr().err
+    assert Store(Path(".recipekit")).find("collect", "freed")
