@@ -10,14 +10,15 @@ export LITELLM_LOCAL_MODEL_COST_MAP ?= True
 export LITELLM_MODE ?= PRODUCTION
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: help quickstart test lint schema servers benchmarks clean
+.PHONY: help quickstart test test-fast lint schema servers benchmarks clean
 
 help:
 	@echo "make quickstart   set up, then run recipes/quickstart.yaml: a better embedding model in minutes"
 	@echo "make test         set up, then ruff, mypy, the import contract, and all tests"
+	@echo "make test-fast    set up, then the tests that need neither a server nor much time"
 	@echo "make lint         only ruff, mypy and the import contract"
 	@echo "make servers      start a real Elasticsearch and a real Qdrant and print their urls, until Ctrl-C"
-	@echo "make schema       write schemas/recipe.schema.json anew"
+	@echo "make schema       write schemas/recipe.schema.json"
 	@echo "make clean        remove the environment and what tools left behind (runs and caches stay)"
 
 quickstart: $(VENV)/.ready
@@ -25,6 +26,9 @@ quickstart: $(VENV)/.ready
 
 test: lint
 	$(BIN)/pytest
+
+test-fast: $(VENV)/.ready
+	$(BIN)/pytest -q -m "not slow and not server"
 
 lint: $(VENV)/.ready
 	$(BIN)/ruff check

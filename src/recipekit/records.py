@@ -128,7 +128,7 @@ CANDIDATES = pa.schema(
 """Fused candidates, sorted by query, then by descending `score` (source positives that nobody
 retrieved come last, with a null score). For every retriever NAME two more columns follow:
 `rank.NAME` (int32, 1-based) and `score.NAME` (float32), null where it did not retrieve the passage.
-`given` marks the source's positives."""
+`source_positive` marks the source's positives."""
 
 JUDGMENTS = pa.schema(
     [
@@ -142,7 +142,7 @@ JUDGMENTS = pa.schema(
     ]
 )
 """Three-state judgments, sorted by (query, passage), one row a pair. `judge` names who gave the
-verdict: `given` for the source's own labels, else the judge's name in the recipe. grade, confidence
+verdict: `source` for the source's own labels, else the judge's name in the recipe. grade, confidence
 and reason are null where there is none."""
 
 

@@ -287,7 +287,11 @@ def candidate_figures(truth: Truth, mined: Path, depth: int) -> dict[str, Any]:
     of the best `depth` of them, fused.
     """
     table = read_table(mined / "candidates.arrow")
-    keys, query, given = truth.keys(table), table["query"].to_numpy(), table["given"].to_numpy()
+    keys, query, given = (
+        truth.keys(table),
+        table["query"].to_numpy(),
+        table["source_positive"].to_numpy(),
+    )
     hidden = np.isin(keys, truth.hidden)
     rank = np.zeros(len(query), dtype=np.int64)
     rank[~given] = 1 + positions_in_groups(
@@ -310,7 +314,7 @@ def judged_figures(truth: Truth, judged: Path) -> dict[str, Any]:
     """How many hidden positives were called positive or ignored, and how many other passages were."""
     table = read_table(judged / "judgments.arrow")
     keys, verdict = truth.keys(table), table["verdict"].to_numpy()
-    said = np.array(table["judge"].to_pylist()) != "given"
+    said = np.array(table["judge"].to_pylist()) != "source"
     hidden, relevant = np.isin(keys, truth.hidden), np.isin(keys, truth.all)
     counts = {
         word: {

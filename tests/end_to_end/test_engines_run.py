@@ -37,7 +37,10 @@ def test_lexical_by_elasticsearch_and_dense_by_qdrant_to_a_trained_model(
     )
     assert "recall@10 against exact search is 1.0000" in told
     judged = json.loads((latest / "stages/judge/manifest.json").read_text())["summary"]
-    assert judged["judges"]["near"]["judged"] == judged["candidates"] - judged["given"]["positive"]
+    assert (
+        judged["judges"]["near"]["judged"]
+        == judged["candidates"] - judged["source_labels"]["positive"]
+    )
     assert {row["system"] for row in json.loads((latest / "metrics.json").read_text())} == {
         "bm25",
         "untrained",

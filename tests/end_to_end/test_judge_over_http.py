@@ -94,7 +94,7 @@ def test_trying_budget_and_whole_pay_for_nothing_twice(
     assert whole["unjudged"] == 0
     assert whole["spent"]["calls"] == server.ledger.billed - calls - 5
     assert server.ledger.paid_twice == []
-    askable = whole["candidates"] - whole["given"]["positive"]
+    askable = whole["candidates"] - whole["source_labels"]["positive"]
     assert f"at this rate, all {askable:,} candidates would cost about $" in tried, (
         "of source positives only a share is asked about"
     )

@@ -98,7 +98,7 @@ def test_rankings_and_per_query_values_are_kept(tiny_dataset: Dataset, tmp_path:
     assert len(top) == 6 * 10 * 2
     found = [row for row in top if row["system"] == "trained" and row["query"] == 13]
     assert [row["rank"] for row in found] == list(range(1, 11))
-    assert [(row["passage"], row["given"]) for row in found[:2]] == [(13, True), (0, False)]
+    assert [(row["passage"], row["positive"]) for row in found[:2]] == [(13, True), (0, False)]
 
 
 def test_a_passage_with_the_querys_id_can_be_left_out(

@@ -39,12 +39,12 @@ def judged(tmp_path, tiny_dataset):
     Query 1: p1 given, p9 negative. Query 2: p2 refuted.
     """
     rows = [
-        (0, 0, POSITIVE, 1.0, None, None, "source_positive"),
+        (0, 0, POSITIVE, 1.0, None, None, "source"),
         (0, 1, POSITIVE, 3.0, 0.75, "answers it", "llm"),
         *((0, passage, NEGATIVE, None, None, None, "llm") for passage in (2, 3, 4)),
         (0, 5, IGNORE, None, None, None, "llm"),
-        (1, 1, POSITIVE, 1.0, None, None, "source_positive"),
-        (1, 9, NEGATIVE, 0.0, None, None, "source_positive"),
+        (1, 1, POSITIVE, 1.0, None, None, "source"),
+        (1, 9, NEGATIVE, 0.0, None, None, "source"),
         (2, 2, NEGATIVE, None, None, None, "llm"),
     ]
     candidates = [
@@ -177,9 +177,7 @@ def test_without_judge_and_mine_the_labels_are_the_judgments(tiny_dataset, tmp_p
     assert rows["judgments.parquet"] == 24
     assert rows["qrels/train.tsv"] == 12
     assert not (folder / "triplets.parquet").exists()
-    assert set(pq.read_table(folder / "judgments.parquet")["judge"].to_pylist()) == {
-        "source_positive"
-    }
+    assert set(pq.read_table(folder / "judgments.parquet")["judge"].to_pylist()) == {"source"}
 
 
 def test_the_card_tells_what_it_is_and_how_to_repeat_it(judged, tiny_dataset, tmp_path):
@@ -241,9 +239,7 @@ def test_large_tables_are_cut_between_queries(make_dataset, tmp_path):
         pa.nulls(5 * n, pa.float32()),
         pa.nulls(5 * n, pa.large_string()),
     ]
-    judge = pa.DictionaryArray.from_arrays(
-        pa.array(np.ones(5 * n, np.int16)), ["source_positive", "margin"]
-    )
+    judge = pa.DictionaryArray.from_arrays(pa.array(np.ones(5 * n, np.int16)), ["source", "margin"])
     table = pa.table([query, passage, verdict, *nothing, judge], schema=JUDGMENTS)
     write_table(tmp_path / "judge" / "judgments.arrow", JUDGMENTS, table.to_batches(10_000))
     folder, rows = export(

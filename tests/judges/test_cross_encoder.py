@@ -247,7 +247,7 @@ def test_the_first_stage_of_a_cascade(tiny_cross_encoder, dataset, tmp_path):
     of_first = {
         row["passage"]: (row["judge"], row["verdict"]) for row in table if row["query"] == 0
     }
-    assert of_first[1] == ("given", POSITIVE)
+    assert of_first[1] == ("source", POSITIVE)
     assert of_first[9] == ("people", NEGATIVE) and of_first[11] == ("people", POSITIVE), (
         "the later judge's word stands"
     )

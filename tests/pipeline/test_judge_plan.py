@@ -79,7 +79,7 @@ def test_before_mining_the_pairs_are_a_bound(recipe: Recipe, tiny_dataset: Datas
 
 
 def test_after_mining_they_are_known(recipe: Recipe, tiny_dataset: Dataset) -> None:
-    trust = recipe.judge.control_pairs.model_copy(update={"known": 0.0})  # type: ignore[union-attr]
+    trust = recipe.judge.control_pairs.model_copy(update={"share": 0.0})  # type: ignore[union-attr]
     assert told(recipe, tiny_dataset, {"one": Paid()}, {"candidates": 212}, trust=trust) == {
         "pairs": 200,
         "judges": {"one": {"pairs": 200, "calls": 20.0, "usd": 0.2}},
@@ -116,7 +116,7 @@ def test_conditions_count_and_those_on_verdicts_leave_a_bound(
 def test_what_people_labelled_may_be_asked_about_too(
     recipe: Recipe, tiny_dataset: Dataset, tmp_path: Path
 ) -> None:
-    trust = recipe.judge.control_pairs.model_copy(update={"max_pairs": tmp_path / "labels.csv"})  # type: ignore[union-attr]
+    trust = recipe.judge.control_pairs.model_copy(update={"human_labels": tmp_path / "labels.csv"})  # type: ignore[union-attr]
     assert pairs_of(told(recipe, tiny_dataset, {"one": Paid()}, trust=trust)) == [
         {"pairs at most": 367}
     ]
@@ -171,20 +171,28 @@ def test_peoples_labels_count_by_content(recipe: Recipe, tmp_path: Path) -> None
     trust = recipe.judge.control_pairs  # type: ignore[union-attr]
     (tmp_path / "copy.csv").write_text((tmp_path / "labels.csv").read_text())
     by_name, by_copy = (
-        identity(recipe, [("trust", trust.model_copy(update={"max_pairs": tmp_path / name}))])
+        identity(
+            recipe, [("control_pairs", trust.model_copy(update={"human_labels": tmp_path / name}))]
+        )
         for name in ("labels.csv", "copy.csv")
     )
     assert by_name == by_copy != identity(recipe)
     (tmp_path / "copy.csv").write_text("query_id,passage_id,verdict\nq0,p1,negative\n")
     assert (
-        identity(recipe, [("trust", trust.model_copy(update={"max_pairs": tmp_path / "copy.csv"}))])
+        identity(
+            recipe,
+            [("control_pairs", trust.model_copy(update={"human_labels": tmp_path / "copy.csv"}))],
+        )
         != by_name
     )
     with pytest.raises(
         DataError,
         match=r"recipe.yaml:5:1: judge.control_pairs.human_labels: .*none.csv: no such file",
     ):
-        identity(recipe, [("trust", trust.model_copy(update={"max_pairs": tmp_path / "none.csv"}))])
+        identity(
+            recipe,
+            [("control_pairs", trust.model_copy(update={"human_labels": tmp_path / "none.csv"}))],
+        )
 
 
 def test_budgets_and_blind_shares_decide_what_is_judged_and_floors_only_whether_it_will_do(
@@ -194,7 +202,7 @@ def test_budgets_and_blind_shares_decide_what_is_judged_and_floors_only_whether_
     assert section is not None
     assert identity(recipe, [("max_cost_usd", 5.0)]) != identity(recipe)
     assert identity(
-        recipe, [("trust", section.control_pairs.model_copy(update={"known": 0.2}))]
+        recipe, [("control_pairs", section.control_pairs.model_copy(update={"share": 0.2}))]
     ) != identity(recipe)
     assert identity(
         recipe, [("require", section.require.model_copy(update={"kappa": 0.3}))]

@@ -62,8 +62,8 @@ recipes = some(
     seed=st.integers(0, 2**32 - 1),
     mine=some(
         {"retrievers": st.dictionaries(names, retrievers, min_size=1, max_size=2)},
-        keep=st.integers(1, 99) | st.none(),
-        fuse=st.just("union"),
+        candidates_per_query=st.integers(1, 99) | st.none(),
+        fusion=st.just("union"),
     ),
     train=some(
         {
@@ -72,7 +72,7 @@ recipes = some(
             )
         },
         learning_rate=st.floats(1e-7, 1),
-        clip=st.none() | st.floats(0.1, 2),
+        max_grad_norm=st.none() | st.floats(0.1, 2),
     ),
     evaluate=some(
         {"evaluators": st.dictionaries(names, evaluators, min_size=1, max_size=2)},
@@ -157,8 +157,8 @@ judge:
     recipe = write(judged)
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
-    assert f"sample: {recipe.parent}/people.csv\n" in filled(load_recipe(recipe))
+    assert f"human_labels: {recipe.parent}/people.csv\n" in filled(load_recipe(recipe))
     overridden = load_recipe(recipe, ["judge.control_pairs.human_labels=people.csv"])
-    assert f"sample: {tmp_path}/elsewhere/people.csv\n" in filled(overridden)
+    assert f"human_labels: {tmp_path}/elsewhere/people.csv\n" in filled(overridden)
     (tmp_path / "filled.yaml").write_text(filled(overridden))
     assert load_recipe(tmp_path / "filled.yaml") == overridden

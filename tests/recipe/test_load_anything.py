@@ -21,10 +21,14 @@ WHOLE: dict[str, Any] = {
     "collect": {"sources": {"jars": {"use": "shelf", "path": "jars"}}, "split": {"dev": 0.1}},
     "mine": {
         "retrievers": {"jars": {"use": "pantry", "boost": [1.0], "login": {"user": "me"}}},
-        "weights": {"jars": 1},
+        "fusion_weights": {"jars": 1},
         "splits": ["train"],
     },
-    "judge": {"judges": {"critic": {"use": "critic", "encoder": "student", "when": ["unjudged"]}}},
+    "judge": {
+        "judges": {
+            "critic": {"use": "critic", "encoder": "student", "previous_verdicts": ["unjudged"]}
+        }
+    },
     "train": {"phases": {"one": {"loss": {"use": "infonce"}}}},
     "evaluate": {
         "evaluators": {"test": {"use": "retrieval", "metrics": ["ndcg@10"]}},

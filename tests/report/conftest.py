@@ -174,10 +174,10 @@ def _fill(artifact: Path, stage: str) -> None:
         )
     if stage == "judge":
         judged = [
-            (0, 0, Verdict.POSITIVE, "given", None),
+            (0, 0, Verdict.POSITIVE, "source", None),
             (0, 5, Verdict.NEGATIVE, "cautious", None),
             (0, 6, Verdict.POSITIVE, "cautious", "scores *above* the positive"),
-            (1, 1, Verdict.POSITIVE, "given", None),
+            (1, 1, Verdict.POSITIVE, "source", None),
             (1, 7, Verdict.IGNORE, "cautious", None),
             (2, 2, Verdict.POSITIVE, "cautious", "an overruled source positive"),
             (2, 9, Verdict.POSITIVE, "cautious", None),

@@ -63,7 +63,7 @@ def test_trust_has_a_section(write_run: Callable[..., Path], summaries: dict[str
         "judges": {"cheap": {"seen": 5, "judged": 4, "counts": COUNTS}},
         "spent": {"usd": 0.0342, "calls": 12},
         "notes": ["judge 'cheap': the budget is spent"],
-        "trust": {"cheap": {name: None for name in ("pairs", *FIGURES)}},
+        "reliability": {"cheap": {name: None for name in ("pairs", *FIGURES)}},
     }
     run = write_run({**summaries, "judge": judge})
     told = trust(cheap=figures(4, 2, 1, 5), strong=figures(4, 2, 0, 0))
@@ -136,7 +136,7 @@ def test_what_a_language_model_was_asked(
         **summaries["judge"],
         "judges": {"fast": fast, "cheap": {"seen": 40, "judged": 37, "counts": COUNTS}},
         "spent": {"usd": 0.0342, "calls": 12},
-        "trust": {"cheap": {"pairs": 8, **told}, "all together": {"pairs": 8, **told}},
+        "reliability": {"cheap": {"pairs": 8, **told}, "all together": {"pairs": 8, **told}},
     }
     run = write_run({**summaries, "judge": judge})
     section = render(run).partition("### What was asked\n")[2].partition("\n## ")[0]
@@ -217,7 +217,7 @@ def test_the_terminal_says_whose_labels_they_are(
         "false_positive_rate": None,
         "false_negative_rate": 0.1,
     }
-    run = write_run({**summaries, "judge": {**summaries["judge"], "trust": {"cheap": told}}})
+    run = write_run({**summaries, "judge": {**summaries["judge"], "reliability": {"cheap": told}}})
     assert (
         "on 8 pairs labelled by people: kappa 0.500, agreement 0.900, false negatives 10.0%"
         in terminal_summary(run).splitlines()

@@ -50,8 +50,7 @@ def test_given_positives_are_judged_blind_and_stay_what_they_are(inputs, tmp_pat
     spec = Reads(verdict=lambda q, p: NEGATIVE if q < 3 else oracle(q, p))
     rows, summary = run(inputs, tmp_path, section(ALL_KNOWN, one=spec))
     assert all(
-        rows[q, q]["verdict"] == POSITIVE and rows[q, q]["judge"] == "source_positive"
-        for q in range(12)
+        rows[q, q]["verdict"] == POSITIVE and rows[q, q]["judge"] == "source" for q in range(12)
     )
     assert all(rows[q, q + 3]["judge"] == "one" for q in range(12)), (
         "a judged negative is judged anyway: it counts for both"
@@ -85,7 +84,7 @@ def test_given_positives_are_judged_blind_and_stay_what_they_are(inputs, tmp_pat
     assert told["by_rank"]["not retrieved"]["pairs"] == 12
     assert sum(band["pairs"] for band in told["by_length"].values()) == 24
     assert len(told["by_length"]) == 3
-    assert summary["trust"]["one"]["kappa"] == pytest.approx(0.75)
+    assert summary["reliability"]["one"]["kappa"] == pytest.approx(0.75)
     assert [
         (example["label"], example["verdict"], example["judge"]) for example in trust["examples"]
     ] == [("positive", "negative", "one")] * 3
@@ -125,7 +124,7 @@ def test_only_a_seeded_share_is_blind_and_who_does_not_read_is_not_asked(inputs,
     silent = Says(verdict=oracle)
     _, summary = run(inputs, tmp_path, section(ALL_KNOWN, one=silent), "silent")
     assert not (silent.asked[0].wanted & silent.asked[0].given).any()
-    assert "trust" not in summary
+    assert "reliability" not in summary
     assert not (tmp_path / "silent" / "reliability.json").exists()
 
 
@@ -172,7 +171,7 @@ def test_an_audit_replaces_given_labels_and_measures_by_all_of_them(inputs, tmp_
     assert (rows[5, 5]["verdict"], rows[5, 5]["judge"]) == (POSITIVE, "one")
     assert summary["judges"]["one"]["seen"] == 60
     assert summary["judges"]["one"]["blind"] == 0
-    assert summary["trust"]["one"]["pairs"] == 24
+    assert summary["reliability"]["one"]["pairs"] == 24
 
 
 @pytest.mark.parametrize("deaths", [(0,), (3, 7), (13,)])
@@ -218,13 +217,13 @@ def test_peoples_labels_are_truth_and_change_no_judgment(inputs, tmp_path):
     )
     rows, summary = run(inputs, tmp_path, section(policy, one=Reads(verdict=lambda q, p: POSITIVE)))
     assert rows[1, 2]["verdict"] == POSITIVE
-    assert rows[2, 2]["judge"] == "source_positive"
+    assert rows[2, 2]["judge"] == "source"
     trust = trust_of(tmp_path)
     assert trust["blind"]["people"] == {"positive": 1, "negative": 2, "ignore": 1}
     assert trust["people"]["cascade"]["false_positive_rate"]["value"] == 1.0
     assert trust["people"]["cascade"]["ignored_by_people"] == 1
     assert trust["labels"]["cascade"]["pairs"] == 0
-    assert summary["trust"]["one"]["by"] == "people"
+    assert summary["reliability"]["one"]["by"] == "people"
     assert {example["labelled_by"] for example in trust["examples"]} == {"people"}
     assert summary["judges"]["one"]["blind"] == 1, (
         "the source positive alone; the others are judged anyway"
@@ -272,7 +271,7 @@ def test_a_sample_of_other_data_is_refused(inputs, tmp_path):
 
 def test_labels_of_people_override_and_are_not_measured_by_themselves(inputs, tmp_path):
     policy = people(tmp_path, (0, 1, "positive"), (1, 2, "negative"))
-    file = policy["trust"]["sample"]
+    file = policy["control_pairs"]["human_labels"]
     rows, _ = run(
         inputs, tmp_path, section(policy, one=Reads(verdict=oracle), people=LabelsSpec(file=file))
     )
@@ -413,7 +412,7 @@ def test_floors_are_held_by_people_where_there_are_their_labels(inputs, tmp_path
     wrong = Reads(verdict=lambda q, p: POSITIVE)
     right_of_people = [(q, q + 1, "positive") for q in range(12)]
     policy = people(tmp_path, *right_of_people)
-    policy["trust"]["known"] = 0.999
+    policy["control_pairs"]["share"] = 0.999
     run(inputs, tmp_path, section({**policy, "require": {"false_negative_rate": 0.1}}, one=wrong))
     trust = trust_of(tmp_path)
     assert trust["labels"]["cascade"]["false_positive_rate"]["value"] == 1.0, (
@@ -448,7 +447,7 @@ def test_who_ignores_everything_does_not_pass(inputs, tmp_path):
 def test_pairs_of_a_sample_count_for_those_that_they_were_drawn_from(inputs, tmp_path):
     rows = [(q, q + 1, "positive") for q in range(6)] + [(q, q + 2, "positive") for q in range(6)]
     policy = people(tmp_path, *rows)
-    file = policy["trust"]["sample"]
+    file = policy["control_pairs"]["human_labels"]
     lines = file.read_text().splitlines()
     weights = [1.0] * 6 + [9.0] * 6
     drawn = [
@@ -626,7 +625,7 @@ def test_counts_of_a_judge_that_is_done_survive_the_death_of_the_next(inputs, tm
 
 def test_a_sample_that_is_also_known_is_taken_at_peoples_word(inputs, tmp_path):
     policy = people(tmp_path, (2, 2, "negative"))
-    policy["trust"]["known"] = 0.999
+    policy["control_pairs"]["share"] = 0.999
     inputs.artifacts = {
         **inputs.artifacts,
         "collect": Artifact("collect", "same", inputs.dataset.path),

@@ -36,7 +36,7 @@ def test_given_labels_stand_and_candidates_get_the_judges_verdict(inputs, tmp_pa
         "grade": 1.0,
         "confidence": None,
         "reason": None,
-        "judge": "source_positive",
+        "judge": "source",
     }
     assert rows[3, 5] == {
         "query": 3,
@@ -58,7 +58,7 @@ def test_given_labels_stand_and_candidates_get_the_judges_verdict(inputs, tmp_pa
     }
     assert summary["candidates"] == 60
     assert summary["queries"] == 12
-    assert summary["source_positive"] == {"positive": 12, "negative": 0}
+    assert summary["source_labels"] == {"positive": 12, "negative": 0}
     assert summary["judges"]["even"]["seen"] == summary["judges"]["even"]["judged"] == 48
     assert summary["judges"]["even"]["by_rank"] == {
         "1-10": {"negative": 24, "positive": 24, "ignore": 0}
@@ -89,7 +89,7 @@ def test_judges_run_in_order_and_when_selects_what_the_one_before_said(inputs, t
     strong = Says(verdict=lambda q, p: NEGATIVE, previous_verdicts=("positive", "ignore"))
     rows, summary = run(inputs, tmp_path, section(cheap=cheap, strong=strong))
     assert {(row["passage"] - query) % 36: row["judge"] for (query, _), row in rows.items()} == {
-        0: "source_positive", 1: "strong", 2: "cheap", 3: "strong", 4: "strong",
+        0: "source", 1: "strong", 2: "cheap", 3: "strong", 4: "strong",
     }  # fmt: skip
     assert summary["judges"]["strong"]["seen"] == 36
     assert summary["verdicts"]["positive"] == 12
@@ -131,14 +131,14 @@ def test_labels_of_mined_queries_are_kept_even_where_they_are_no_candidates(
     rows, summary = run(inputs, tmp_path, section(one=Says(verdict=lambda q, p: IGNORE)))
     assert (rows[2, 30]["verdict"], rows[2, 30]["judge"], rows[2, 30]["grade"]) == (
         NEGATIVE,
-        "source_positive",
+        "source",
         0.0,
     )
     assert rows[2, 3]["judge"] == "one", (
         "a given negative that is a candidate is judged; the margin judge leaves it alone of itself"
     )
     assert (12, 12) not in rows, "dev was not mined"
-    assert summary["source_positive"] == {"positive": 12, "negative": 2}
+    assert summary["source_labels"] == {"positive": 12, "negative": 2}
 
 
 @pytest.mark.parametrize("deaths", [(0,), (1,), (5, 9, 0), (15,)])
@@ -184,7 +184,7 @@ def test_a_judge_that_finished_is_not_asked_again_when_the_next_one_dies(inputs,
         inputs, tmp_path, section(first=first, second=Says(verdict=lambda q, p: NEGATIVE))
     )
     assert len(first.asked) == 1
-    assert {row["judge"] for row in rows.values()} == {"source_positive", "second"}
+    assert {row["judge"] for row in rows.values()} == {"source", "second"}
 
 
 def test_large_candidate_lists_come_in_several_batches_of_whole_queries(

@@ -100,7 +100,7 @@ def test_candidates_of_two_retrievers(inputs, out):
 
     assert summary["queries"] == 12
     assert summary["candidates"] == table.num_rows == 48
-    assert summary["source_positive"] == {"pairs": 12, "queries": 12, "retrieved": 12}
+    assert summary["source_labels"] == {"pairs": 12, "queries": 12, "retrieved": 12}
     assert summary["recall"]["retrievers"]["lexical"]["4"] == 1.0
     assert summary["recall"]["retrievers"]["fixed"] == {
         "1": 0.0,
@@ -128,7 +128,7 @@ def test_given_positives_that_nobody_retrieved_come_last(inputs, out):
         (13, True, None),
     ]
     assert by_query(out, 13)[2]["rank.fixed"] is None
-    assert summary["source_positive"] == {"pairs": 6, "queries": 6, "retrieved": 0}
+    assert summary["source_labels"] == {"pairs": 6, "queries": 6, "retrieved": 0}
     assert summary["recall"]["fused"]["50"] == 0.0
 
 
@@ -151,7 +151,7 @@ def test_recall_is_a_mean_over_queries(make_dataset, inputs, out):
         "b": {"1": 0.0, "2": 0.0},
     }
     assert summary["overlap"] == {"a & b": 0.25}, "one passage shared of four"
-    assert summary["source_positive"] == {"pairs": 3, "queries": 2, "retrieved": 2}
+    assert summary["source_labels"] == {"pairs": 3, "queries": 2, "retrieved": 2}
     assert [row["passage"] for row in by_query(out, 2)] == [2, 0, 1, 3], (
         "a query without a positive is mined too"
     )

@@ -18,7 +18,7 @@ from recipekit.stages.inputs import StageInputs
 from recipekit.testing import RecordingProgress
 
 EXACT = {"use": "exact_softmax", "temperature": 0.05}
-INFONCE = {"use": "infonce", "temperature": 0.05, "hard_negatives": 1}
+INFONCE = {"use": "infonce", "temperature": 0.05, "num_hard_negatives": 1}
 
 
 SPECS: dict[str, type[Component]] = {

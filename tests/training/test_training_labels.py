@@ -65,7 +65,7 @@ def test_given_labels_alone(dataset):
         "queries_without_positive": 1,
         "positives": 3,
         "ignored": 0,
-        "hard_negatives": 1,
+        "num_hard_negatives": 1,
     }
 
 

@@ -47,10 +47,10 @@ TOP = pa.schema(
         ("rank", pa.int32()),
         ("passage", pa.int32()),
         ("score", pa.float32()),
-        ("given", pa.bool_()),
+        ("positive", pa.bool_()),
     ]
 )
-"""The first passages of each ranking; `given` marks the source's positives."""
+"""The first passages of each ranking; `positive` marks the source's positives."""
 
 TOP_DEPTH = 10
 SEARCH_BLOCK = 512  # queries per search, so that progress is seen and texts are not all in memory

@@ -114,7 +114,7 @@ def _train_qrels(dataset: Dataset, judgments: pa.Table) -> list[npt.NDArray[Any]
 
 
 def _scored(judgments: pa.RecordBatch) -> list[npt.NDArray[Any]]:
-    given = pc.equal(judgments["judge"].cast(pa.string()), "source_positive")
+    given = pc.equal(judgments["judge"].cast(pa.string()), "source")
     score = pc.if_else(given, judgments["grade"], pa.scalar(1.0, pa.float32()))
     kept = pc.or_(given, pc.equal(judgments["verdict"], int(Verdict.POSITIVE)))
     columns = (judgments["query"], judgments["passage"], score)

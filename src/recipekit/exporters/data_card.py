@@ -32,7 +32,7 @@ Queries, passages and three-state relevance judgments, made with recipekit.
 {files}
 
 A verdict is `positive`, `negative` or `ignore` (too uncertain to train on, either way). A pair without a row was never judged. `judge` says
-who decided: `given` is the source's own label, any other name a judge of the recipe.
+who decided: `source` is the source's own label, any other name a judge of the recipe.
 
 ```python
 from datasets import load_dataset

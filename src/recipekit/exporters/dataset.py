@@ -129,7 +129,7 @@ def _given(dataset: Dataset) -> pa.Table:
     labels = dataset.labels
     grade = labels["grade"].to_numpy()
     judge = pa.DictionaryArray.from_arrays(
-        pa.array(np.zeros(len(grade), dtype=np.int16)), pa.array(["source_positive"], pa.string())
+        pa.array(np.zeros(len(grade), dtype=np.int16)), pa.array(["source"], pa.string())
     )
     verdict = np.where(grade > 0, Verdict.POSITIVE, Verdict.NEGATIVE).astype(np.int8)
     nothing = (pa.nulls(len(grade), pa.float32()), pa.nulls(len(grade), pa.large_string()))

@@ -231,7 +231,9 @@ def _conditions(
     if not before and "ignore" in asked and asked <= given:
         words = " or ".join(map(repr, sorted(asked)))
         document.find(
-            (*path, "previous_verdicts"), f"{nobody}, so no pair is {words} yet: it would judge nothing", "RK107"
+            (*path, "previous_verdicts"),
+            f"{nobody}, so no pair is {words} yet: it would judge nothing",
+            "RK107",
         )
     if not before and slot.get("below_confidence") is not None:
         document.find(

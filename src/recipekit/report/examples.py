@@ -17,7 +17,7 @@ from recipekit.report.markdown import code, escape, excerpt
 
 __all__ = ["FalseNegative", "false_negatives", "render_examples"]
 
-GIVEN = "source_positive"
+GIVEN = "source"
 """The judge that stands for the sources' own labels."""
 
 

@@ -40,7 +40,9 @@ def counts(folder: RunFolder) -> str:
     blocks = []
     for stage in folder.manifests:
         rendered = (
-            render_counts(arranged(stage, folder.summary(stage)), hide=["notes", "reliability", "spent"])
+            render_counts(
+                arranged(stage, folder.summary(stage)), hide=["notes", "reliability", "spent"]
+            )
             if stage != "evaluate"
             else ""
         )

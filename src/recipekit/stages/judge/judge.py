@@ -65,7 +65,7 @@ def judge(inputs: StageInputs, section: JudgeSection, out: Path) -> dict[str, An
     main rank judges.
 
     Returns:
-        `candidates`, `queries`, `given` (positives and negatives that the sources gave), `judges`
+        `candidates`, `queries`, `source_labels` (positives and negatives that the sources gave), `judges`
         (for each: how many pairs it was asked about and judged, its verdicts, these by the
         candidate's rank, and what it counted itself), `verdicts` and `unjudged` (what stands in the
         end), `false_negatives` (unlabelled candidates that are now positive or ignored, and per
@@ -189,7 +189,7 @@ class _Judging:
         write_table(
             self.out / "judgments.arrow",
             SCHEMA,
-            self.pairs.judgments(["source_positive", *judges], batches),
+            self.pairs.judgments(["source", *judges], batches),
         )
         summary = summarized(
             self.pairs,

@@ -96,7 +96,7 @@ def summarized(
     return {
         "queries": queries,
         "candidates": int(candidate.sum()),
-        "source_positive": {"positive": int(pairs.given.sum()), "negative": int(negative.sum())},
+        "source_labels": {"positive": int(pairs.given.sum()), "negative": int(negative.sum())},
         **_overruled(
             int((pairs.given & ~pairs.standing()).sum()),
             int((negative & (said.verdict != Verdict.NEGATIVE)).sum()),

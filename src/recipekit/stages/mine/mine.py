@@ -285,7 +285,7 @@ class _Figures:
             "queries": self.queries,
             "candidates": candidates,
             "candidates_per_query": round(candidates / self.queries, 2),
-            "source_positive": {
+            "source_labels": {
                 "pairs": self.given,
                 "queries": self.with_given,
                 "retrieved": self.retrieved,
