@@ -70,7 +70,7 @@ def run(tmp_path, data):
                     grade=float(some.grade[place]),
                     confidence=float(some.confidence[place]),
                     reason=some.reason and some.reason[place],
-                    unanswered=bool(some.unanswered[place]),
+                    ungraded=bool(some.ungraded[place]),
                 )
         return SimpleNamespace(said=said, counts=built.counts, progress=progress, judge=built)
 

@@ -214,7 +214,13 @@ def test_what_the_file_does_not_hold_is_negative_only_for_the_queries_that_it_do
 
 def test_only_wanted_pairs_are_judged(tmp_path, tiny_dataset, qrels):
     batch = everything()
-    wanted = PairBatch(batch.query, batch.passage, batch.given, batch.before, batch.passage != 0)
+    wanted = PairBatch(
+        batch.query,
+        batch.passage,
+        batch.source_positive,
+        batch.previous_verdict,
+        batch.passage != 0,
+    )
     assert set(said(LabelsSpec(file=qrels), tiny_dataset, tmp_path, batches=[wanted])) == {
         (0, 1),
         (1, 2),
@@ -253,7 +259,7 @@ def test_which_pairs_are_hit_depends_on_the_seed_and_the_ids_alone(
         PairBatch(
             *(
                 getattr(batch, name)[rows]
-                for name in ("query", "passage", "given", "before", "wanted")
+                for name in ("query", "passage", "source_positive", "previous_verdict", "wanted")
             )
         )
         for rows in np.split(order, 8)

@@ -58,7 +58,7 @@ def test_a_cascade_that_selects_fewer_pairs_finds_its_replies(run, truths):
     before = np.array(
         [[NEGATIVE, POSITIVE, IGNORE][(q + p) % 3] for q in range(6) for p in range(25)], np.int8
     )
-    both = batch(before=before, wanted=before != NEGATIVE)
+    both = batch(previous_verdict=before, wanted=before != NEGATIVE)
     with serving(fenced_oracle(truths, UMBRELA)) as server:
         run(server, both, previous_verdicts=("positive", "ignore"))
         billed = server.ledger.billed
@@ -88,7 +88,7 @@ def test_known_positives_are_references_unless_they_are_judged_blind(run, data, 
         seen.append(read(call.body["messages"]))
         return fenced_oracle(truths, RelevantSet())(call)
 
-    pairs = batch(1, given=given, wanted=~given | (np.arange(25) == 5))
+    pairs = batch(1, source_positive=given, wanted=~given | (np.arange(25) == 5))
     with serving(policy) as server:
         run(server, pairs, prompt="relevant_set", references=5)
     assert {asked.references for asked in seen} == {("passage number 0 says something",)}
@@ -394,7 +394,9 @@ def test_an_estimate_counts_the_calls_that_verdicts_before_keep_apart(run, data,
     """20 pairs a query, 10 a call: of 1 positive and 19 others that is three calls, and not two."""
     before = np.tile(np.array([POSITIVE] + [IGNORE] * 19, np.int8), 6)
     with serving(fenced_oracle(truths, UMBRELA)) as server:
-        done = run(server, batch(6, 20, before=before), previous_verdicts=("positive", "ignore"))
+        done = run(
+            server, batch(6, 20, previous_verdict=before), previous_verdicts=("positive", "ignore")
+        )
     assert (
         done.counts["calls"]
         == LlmJudgeSpec(

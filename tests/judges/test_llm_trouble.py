@@ -112,7 +112,7 @@ def test_a_refusal_is_asked_again_in_halves_so_that_one_passage_loses_only_its_h
 def test_what_got_no_answer_is_told_apart_from_what_the_judge_ignores(run, truths):
     with serving(but_for_passage_3(truths, text("", finish_reason="content_filter"))) as server:
         done = run(server, batch(1, 8), passages_per_call=1)
-    assert [said.unanswered for said in done.said.values()] == [p == 3 for _, p in done.said]
+    assert [said.ungraded for said in done.said.values()] == [p == 3 for _, p in done.said]
     assert done.said[0, 3].verdict == done.said[0, 1].verdict == done.said[0, 5].verdict == IGNORE
     assert done.counts["missing"] == {"filtered": 1}
 
@@ -136,7 +136,7 @@ def test_votes_are_unanswered_only_where_all_of_them_are(run, truths):
     with serving(policy) as server:
         done = run(server, batch(1, 8), votes=3, concurrency=1)
     assert len(set(orders)) == 3
-    assert [pair for pair, said in done.said.items() if said.unanswered] == [(0, 3)]
+    assert [pair for pair, said in done.said.items() if said.ungraded] == [(0, 3)]
     assert done.said[0, 5].grade == 1, "of the one vote that had one"
 
 
@@ -253,7 +253,7 @@ def test_a_budget_leaves_pairs_unjudged_and_more_money_goes_on_where_it_ended(ru
     with serving(fenced_oracle(truths, UMBRELA)) as server:
         some = run(server, batch(), max_calls=7)
         assert server.ledger.billed == some.counts["calls"] == 7
-        assert some.counts["unpaid"] == 150 - len(some.said) > 0
+        assert some.counts["pairs_over_budget"] == 150 - len(some.said) > 0
         assert not [said for said in some.said.values() if np.isnan(said.grade)]
         whole = run(server, batch(), scratch="more", max_calls=100)
         assert server.ledger.billed == 18
@@ -273,7 +273,7 @@ def test_spending_never_passes_its_limit_by_the_servers_own_count(run, truths):
         )
         assert 0 < server.ledger.usd <= limit
     assert some.counts["usd"] == pytest.approx(server.ledger.usd)
-    assert some.counts["unpaid"] > 0
+    assert some.counts["pairs_over_budget"] > 0
 
 
 def test_a_limit_in_usd_needs_a_price(run):
@@ -407,4 +407,4 @@ def test_half_of_a_surrogate_pair_ends_no_run(run):
         assert run(server, batch(1, 1), reasons=True).said[0, 0].reason == "so ?"
     with serving(lambda call: text("nothing \ud83d")) as server:
         done = run(server, batch(1, 1), scratch="unreadable", calls="unreadable.sqlite")
-        assert (server.ledger.arrived, done.said[0, 0].unanswered) == (2, True)
+        assert (server.ledger.arrived, done.said[0, 0].ungraded) == (2, True)

@@ -22,6 +22,6 @@ def test_all_candidates_cost_what_the_tried_ones_did_each():
     assert trial(from_store={"replies": 1, "usd": 0.01}).usd_for_all == pytest.approx(0.6)
 
 
-@pytest.mark.parametrize("counts", [{"usd": None}, {"unpaid": 30}])
+@pytest.mark.parametrize("counts", [{"usd": None}, {"pairs_over_budget": 30}])
 def test_without_a_price_or_where_a_limit_was_reached_the_cost_of_all_is_not_known(counts):
     assert trial(**counts).usd_for_all is None

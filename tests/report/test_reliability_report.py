@@ -49,7 +49,7 @@ def trust(**judges: Any) -> dict[str, Any]:
 
 COUNTS = {
     "pairs": 40, "verdicts": {"positive": 10, "negative": 28, "ignore": 2}, "calls": 12, "usd": 0.0342,
-    "from_store": {"replies": 9, "usd": 0.02}, "unpaid": 3, "missing": {"refused": 1, "unparsed": 2}, "asked_again": {"unparsed": 4},
+    "from_store": {"replies": 9, "usd": 0.02}, "pairs_over_budget": 3, "missing": {"refused": 1, "unparsed": 2}, "asked_again": {"unparsed": 4},
     "cut": {"passages": 7, "queries": 0}, "tokens": {"in": 6000, "cached": 0, "out": 300, "reasoning": 0},
     "models": {"test-model": 20, "test-model-2": 1}, "canaries": {"stuffed": {"seen": 20, "passed": 1, "pass_rate": 0.05}},
     "positions": {"calls": 8, "judged": [8, 8, 4], "positive_share": [0.5, 0.25, 0.0], "p": 0.002}, "repeat": {"pairs": 10, "same": 0.9},

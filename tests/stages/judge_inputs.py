@@ -40,7 +40,7 @@ class Says(JudgeSpec):
     confidence: Callable[[int, int], float] | None = None
     counts: Any = None
     silent: bool = False
-    unanswered: bool = False
+    ungraded: bool = False
     asked: Any = Field(default_factory=list)
     """The batches that it saw."""
     given: Any = Field(default_factory=list)
@@ -72,9 +72,9 @@ class Says(JudgeSpec):
                 for q, p in zip(query, passage, strict=True)
             ]
             if not self.silent:
-                grade, unanswered = passage.astype(np.float32), np.full(len(rows), self.unanswered)
+                grade, ungraded = passage.astype(np.float32), np.full(len(rows), self.ungraded)
                 yield Verdicts(
-                    query, passage, verdict, grade, np.array(told, np.float32), reason, unanswered
+                    query, passage, verdict, grade, np.array(told, np.float32), reason, ungraded
                 )
 
     def _pieces(self, batches):

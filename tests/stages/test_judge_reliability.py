@@ -59,11 +59,13 @@ def test_given_positives_are_judged_blind_and_stay_what_they_are(inputs, tmp_pat
     assert summary["judges"]["one"]["blind"] == 12
     assert summary["judges"]["one"]["judged"] == 48
     [batch] = spec.asked
-    assert batch.wanted[batch.given].all(), (
+    assert batch.wanted[batch.source_positive].all(), (
         "wanted, and a source positive: it is treated as any other candidate"
     )
-    assert (batch.before[batch.given] == UNJUDGED).all(), "the judge is not shown the label"
-    assert (batch.before[batch.passage == batch.query + 3] == UNJUDGED).all()
+    assert (batch.previous_verdict[batch.source_positive] == UNJUDGED).all(), (
+        "the judge is not shown the label"
+    )
+    assert (batch.previous_verdict[batch.passage == batch.query + 3] == UNJUDGED).all()
 
     trust = trust_of(tmp_path)
     nobody = {"positive": 0, "negative": 0, "ignore": 0}
@@ -113,7 +115,11 @@ def test_only_a_seeded_share_is_blind_and_who_does_not_read_is_not_asked(inputs,
         inputs.seed = seed
         spec = Reads(verdict=oracle)
         run(inputs, tmp_path, section({"control_pairs": {"share": share}}, one=spec), folder)
-        return {int(q) for batch in spec.asked for q in batch.query[batch.given & batch.wanted]}
+        return {
+            int(q)
+            for batch in spec.asked
+            for q in batch.query[batch.source_positive & batch.wanted]
+        }
 
     half = blind("half", 0.5)
     assert 1 < len(half) < 11
@@ -123,7 +129,7 @@ def test_only_a_seeded_share_is_blind_and_who_does_not_read_is_not_asked(inputs,
     inputs.seed = 13
     silent = Says(verdict=oracle)
     _, summary = run(inputs, tmp_path, section(ALL_KNOWN, one=silent), "silent")
-    assert not (silent.asked[0].wanted & silent.asked[0].given).any()
+    assert not (silent.asked[0].wanted & silent.asked[0].source_positive).any()
     assert "reliability" not in summary
     assert not (tmp_path / "silent" / "reliability.json").exists()
 
@@ -133,9 +139,9 @@ def test_a_cascade_goes_by_what_was_said_blind_and_never_by_the_labels(inputs, t
     strong = Reads(verdict=oracle, previous_verdicts=("positive",))
     run(inputs, tmp_path, section(ALL_KNOWN, cheap=cheap, strong=strong))
     [batch] = strong.asked
-    given = batch.given & batch.wanted
+    given = batch.source_positive & batch.wanted
     assert set(batch.query[given].tolist()) == {q for q in range(12) if (2 * q) % 4 == 0}
-    assert (batch.before[given] == POSITIVE).all()
+    assert (batch.previous_verdict[given] == POSITIVE).all()
     trust = trust_of(tmp_path)["labels"]
     assert trust["judges"]["cheap"]["pairs"] == 24
     assert trust["judges"]["strong"]["asked"] == sum((2 * q) % 4 == 0 for q in range(12)) + sum(
@@ -152,8 +158,8 @@ def test_behind_a_filter_that_is_not_measured_every_blind_pair_is_asked_about_am
     strong = Reads(verdict=oracle, previous_verdicts=("ignore",))
     run(inputs, tmp_path, section(ALL_KNOWN, margin=margin, strong=strong))
     [batch] = strong.asked
-    assert (batch.wanted & batch.given).sum() == 12
-    assert set(batch.before[batch.wanted & batch.given].tolist()) == {IGNORE}, (
+    assert (batch.wanted & batch.source_positive).sum() == 12
+    assert set(batch.previous_verdict[batch.wanted & batch.source_positive].tolist()) == {IGNORE}, (
         "they stand among the pairs that the filter ignored"
     )
 
@@ -203,7 +209,7 @@ def people(tmp_path, *rows: tuple[int, int, str]):
         "query_id,passage_id,query,passage,verdict\n"
         + "".join(f"q{q},p{p},a text,another,{verdict}\n" for q, p, verdict in rows)
     )
-    return {"control_pairs": {"share": 0.0, "sample": file}}
+    return {"control_pairs": {"share": 0.0, "human_labels": file}}
 
 
 def test_peoples_labels_are_truth_and_change_no_judgment(inputs, tmp_path):
@@ -397,13 +403,13 @@ def test_conditions_do_not_put_a_sample_that_is_too_small_off_until_it_is_paid(
 
 
 def test_where_the_budget_ended_before_enough_was_judged_the_gate_says_so(inputs, tmp_path):
-    spec = Reads(verdict=lambda q, p: IGNORE, counts={"unpaid": 40})
+    spec = Reads(verdict=lambda q, p: IGNORE, counts={"pairs_over_budget": 40})
     with pytest.raises(
         RunError,
         match="To go on, raise the budget, which left 40 pairs of judge 'one' unjudged, or label some",
     ):
         run(inputs, tmp_path, section({**ALL_KNOWN, "require": {"kappa": 0.3}}, one=spec))
-    few = Reads(verdict=lambda q, p: IGNORE, counts={"unpaid": 3})
+    few = Reads(verdict=lambda q, p: IGNORE, counts={"pairs_over_budget": 3})
     with pytest.raises(RunError, match="To go on, label some"):
         run(inputs, tmp_path, section({**ALL_KNOWN, "require": {"kappa": 0.3}}, one=few), "few")
 
@@ -432,7 +438,7 @@ def test_who_ignores_everything_does_not_pass(inputs, tmp_path):
         match=r"false_positive_rate \(0 known negatives were called positive or negative, and 10 are needed\)",
     ):
         run(inputs, tmp_path, section(policy, one=Reads(verdict=lambda q, p: IGNORE)))
-    with pytest.raises(RunError, match=r"decided 0.000 \[.*at least 0.5 is required"):
+    with pytest.raises(RunError, match=r"decided_share 0.000 \[.*at least 0.5 is required"):
         run(
             inputs,
             tmp_path,
@@ -521,14 +527,14 @@ def test_an_overruled_positive_is_no_reference_for_the_next_judge(inputs, tmp_pa
     _, summary = run(
         inputs, tmp_path, section({"rejudge_source_labels": True}, cheap=cheap, strong=strong)
     )
-    given = {int(q) for batch in strong.asked for q in batch.query[batch.given]}
+    given = {int(q) for batch in strong.asked for q in batch.query[batch.source_positive]}
     assert given == set(range(6, 12))
     assert summary["overruled"] == {"positive": 6, "negative": 0}
 
 
 def test_an_answer_that_could_not_be_had_overrules_nobody(inputs, tmp_path):
     cheap = Reads(verdict=lambda q, p: POSITIVE)
-    strong = Reads(verdict=lambda q, p: IGNORE, unanswered=True, previous_verdicts=("positive",))
+    strong = Reads(verdict=lambda q, p: IGNORE, ungraded=True, previous_verdicts=("positive",))
     rows, summary = run(
         inputs, tmp_path, section({"rejudge_source_labels": True}, cheap=cheap, strong=strong)
     )
@@ -542,7 +548,7 @@ def test_an_answer_that_could_not_be_had_overrules_nobody(inputs, tmp_path):
         "the other's word stands here, too"
     )
     alone, _ = run(
-        inputs, tmp_path, section(one=Reads(verdict=lambda q, p: IGNORE, unanswered=True)), "alone"
+        inputs, tmp_path, section(one=Reads(verdict=lambda q, p: IGNORE, ungraded=True)), "alone"
     )
     assert alone[0, 1]["verdict"] == IGNORE, "where nobody spoke it is ignored"
 
@@ -563,7 +569,9 @@ def test_judges_of_a_stage_share_one_account_that_stays_the_same_over_attempts(i
 
 
 def test_what_the_budget_left_is_told_with_the_way_on(inputs, tmp_path):
-    spec = Reads(verdict=oracle, silent=True, counts={"calls": 3, "usd": 0.4, "unpaid": 12})
+    spec = Reads(
+        verdict=oracle, silent=True, counts={"calls": 3, "usd": 0.4, "pairs_over_budget": 12}
+    )
     _, summary = run(
         inputs, tmp_path, section({"max_cost_usd": 0.4, "control_pairs": {"share": 0.0}}, one=spec)
     )
@@ -577,7 +585,9 @@ def test_what_the_budget_left_is_told_with_the_way_on(inputs, tmp_path):
 
 
 def test_what_a_limit_of_calls_left_is_told_in_calls(inputs, tmp_path):
-    spec = Reads(verdict=oracle, silent=True, counts={"calls": 3, "usd": None, "unpaid": 12})
+    spec = Reads(
+        verdict=oracle, silent=True, counts={"calls": 3, "usd": None, "pairs_over_budget": 12}
+    )
     _, summary = run(
         inputs, tmp_path, section({"max_calls": 3, "control_pairs": {"share": 0.0}}, one=spec)
     )
@@ -591,7 +601,7 @@ def test_a_limit_that_allows_no_call_says_what_one_may_cost(inputs, tmp_path):
     spec = Reads(
         verdict=oracle,
         silent=True,
-        counts={"calls": 0, "usd": 0.0, "unpaid": 48, "refused_usd": 0.0034},
+        counts={"calls": 0, "usd": 0.0, "pairs_over_budget": 48, "refused_usd": 0.0034},
     )
     _, summary = run(
         inputs,

@@ -75,9 +75,9 @@ def test_a_judge_sees_whole_queries_best_first_with_their_positives(inputs, tmp_
     [batch] = spec.asked
     of_three = batch.query == 3
     assert batch.passage[of_three].tolist() == [5, 4, 6, 7, 3]
-    assert batch.given[of_three].tolist() == [False] * 4 + [True]
+    assert batch.source_positive[of_three].tolist() == [False] * 4 + [True]
     assert batch.wanted[of_three].tolist() == [True] * 4 + [False]
-    assert batch.before[of_three].tolist() == [UNJUDGED] * 4 + [POSITIVE]
+    assert batch.previous_verdict[of_three].tolist() == [UNJUDGED] * 4 + [POSITIVE]
 
 
 def test_judges_run_in_order_and_when_selects_what_the_one_before_said(inputs, tmp_path):
@@ -94,7 +94,7 @@ def test_judges_run_in_order_and_when_selects_what_the_one_before_said(inputs, t
     assert summary["judges"]["strong"]["seen"] == 36
     assert summary["verdicts"]["positive"] == 12
     [batch] = strong.asked
-    assert set(batch.before[batch.wanted]) == {POSITIVE, IGNORE}
+    assert set(batch.previous_verdict[batch.wanted]) == {POSITIVE, IGNORE}
     assert all(row["reason"] is None for row in rows.values() if row["judge"] == "strong"), (
         "the reason goes with its verdict"
     )

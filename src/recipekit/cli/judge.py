@@ -206,7 +206,10 @@ def _money(trial: JudgeTrial) -> Iterator[str]:
             else ""
         )
         yield f"{plural(spent['calls'], 'call')} {cost}; what is paid for is kept{again}"
-    elif any((told.get("counts") or {}).get("unpaid") for told in trial.summary["judges"].values()):
+    elif any(
+        (told.get("counts") or {}).get("pairs_over_budget")
+        for told in trial.summary["judges"].values()
+    ):
         yield "no call: the limit allows not even one"
     else:
         yield "no call: every reply was kept from before"

@@ -168,22 +168,23 @@ class RetrieverSpec(Component):
 
 @dataclass(frozen=True)
 class PairBatch:
-    """Candidate pairs to judge. All pairs of a query stand in one batch, together, each query's
-    best candidate first.
+    """Candidate pairs to judge, all candidates of a query together, best first.
 
-    query, passage: rows, int32 (m,). given: the source's positives that no judge has overruled,
-    bool (m,). before: the verdict of the judge before, int8 (m,), `Verdict.UNJUDGED` where there
-    was none. Every candidate of a query is here; `wanted`, bool (m,), marks those to judge, the
-    rest are context (their source positives, above all). A source positive that is wanted is judged
-    blind, to see how far the judge can be trusted: it is to be treated as any other candidate, and
-    is no reference for others.
+    A batch holds every candidate of its queries. `wanted` marks the pairs to judge; the others are
+    context, above all source positives that can serve as references. A wanted source positive is a
+    control pair: judge it like any other candidate, and do not use it as a reference for others.
     """
 
     query: Ints
+    """Query rows, int32 (m,)."""
     passage: Ints
-    given: Bools
-    before: Any
+    """Passage rows, int32 (m,)."""
+    source_positive: Bools
+    """Source positives that no judge has overruled, bool (m,)."""
+    previous_verdict: Any
+    """The verdict of the judges before, int8 (m,); `Verdict.UNJUDGED` where there is none."""
     wanted: Bools
+    """The pairs to judge, bool (m,)."""
 
     def __len__(self) -> int:
         return len(self.query)
@@ -191,39 +192,41 @@ class PairBatch:
 
 @dataclass(frozen=True)
 class Verdicts:
-    """What a judge said, in any order: rows of the pair and `Verdict` codes, int8 (m,).
-
-    grade and confidence: float32 (m,) or None, NaN where there is none. reason: one text a pair (or
-    None), or None.
-    """
+    """A judge's verdicts, in any order."""
 
     query: Ints
+    """Query rows, int32 (m,)."""
     passage: Ints
+    """Passage rows, int32 (m,)."""
     verdict: Any
+    """`Verdict` codes, int8 (m,)."""
     grade: Floats | None = None
+    """float32 (m,), NaN where a pair has none."""
     confidence: Floats | None = None
+    """float32 (m,), NaN where a pair has none."""
     reason: Sequence[str | None] | None = None
-    unanswered: Any = None
-    """bool (m,) or None: pairs on which no answer could be had.
+    """One text per pair, or None."""
+    ungraded: Any = None
+    """Pairs without a usable answer, bool (m,).
 
-    Their verdict, an `ignore`, counts only where nobody has spoken before.
+    Their verdict, an `ignore`, counts only where no judge before gave one.
     """
 
 
 class Judge(Protocol):
-    """Decides of (query, passage) pairs whether they are relevant.
+    """Decides whether (query, passage) pairs are relevant.
 
-    It may also have `figures`, a mapping that is shown live beside the stage's own count
-    (`usd=1.2`; `usd_a_pair` is not shown, and makes the money to come), and `counts`, a mapping of
-    JSON values that joins the stage's summary once all is judged.
+    A judge may also have `figures`, a mapping that is shown live next to the stage's own counts
+    (`usd=1.2`; `usd_a_pair` is not shown but used to forecast the cost), and `counts`, a mapping of
+    JSON values that is added to the stage's summary when the judge has finished.
     """
 
     def judge(self, batches: Iterable[PairBatch]) -> Iterator[Verdicts]:
-        """Stream verdicts on the wanted pairs; a pair left out stays as the judge before left it.
+        """Stream verdicts on the wanted pairs; a pair without one keeps its previous verdict.
 
-        What is yielded is on disk when the next is asked for, and a resumed attempt is not asked
-        about it again. A judge that looks at several pairs of a query together should therefore
-        yield whole queries.
+        Verdicts are on disk when the next ones are requested, and a resumed attempt does not ask
+        for them again. A judge that reads several pairs of a query together should therefore yield
+        whole queries.
         """
 
 
@@ -232,38 +235,37 @@ class JudgeSpec(Component):
 
     kind: ClassVar[str] = "judge"
     measured: ClassVar[bool] = False
-    """Whether it is asked, blind, about pairs whose truth is known, to see how far it can be
-    trusted. True for a judge that reads the texts; false for a filter that cannot speak of a source
-    positive, and for a file that would be measured by itself."""
+    """Whether the judge also gets control pairs, which measure its reliability.
+
+    True for a judge that reads the texts. False for a filter that cannot judge a source positive,
+    and for a file, which would be compared with itself.
+    """
 
     previous_verdicts: tuple[Literal["positive", "negative", "ignore", "unjudged"], ...] | None = (
         None
     )
-    """Judge only the pairs on which the judges before gave one of these verdicts; by default, all
-    pairs.
-    """
+    """Judge only pairs whose verdict so far is one of these. Default: all pairs."""
     below_confidence: float | None = None
-    """Judge only the pairs on which a judge spoke before, with less confidence than this or with
-    none told.
+    """Judge only pairs whose last verdict came from a judge, with a confidence below this or none.
     """
     disagreeing_with: str | None = None
-    """Judge only the pairs on which this judge, by its name in the recipe, and the last one before
-    said different things.
-    """
+    """Judge only pairs on which this judge (its name in the recipe) and the last verdict differ."""
     max_rank: Annotated[int, Field(ge=1)] | None = None
-    """Judge only the candidates up to this rank."""
+    """Judge only candidates up to this rank."""
     ranks_below_positive: Annotated[int, Field(ge=0)] | None = None
-    """Judge only the candidates that are ranked above the query's best-ranked source positive, or
-    at most so many ranks below it; none of a query that has no source positive."""
+    """Judge only candidates ranked above the query's best source positive, or at most this many
+    ranks below it. A query without a source positive is skipped."""
     max_pairs: Annotated[int, Field(ge=1)] | None = None
-    """Judge at most so many pairs in all, a seeded sample of those that the other conditions leave.
-    Of these, at most the share `control_pairs.share` goes on pairs that are judged blind because
-    their label is known."""
+    """Judge at most this many pairs: a seeded sample of those that the other conditions admit.
+
+    At most the share `control_pairs.share` of them are control pairs with source labels.
+    """
 
     def check_limit(self, max_cost_usd: float) -> None:
-        """See that a limit in USD can be kept, before anything is made.
+        """Check, before any work is done, that a limit in USD can be kept.
 
-        Raises `ComponentError` where what is paid is not known.
+        Raises:
+            ComponentError: The price is unknown.
         """
 
     def build(self, context: Context) -> Judge:

@@ -111,7 +111,9 @@ class MarginJudge:
             if len(left_out):
                 without["queries"] += len(np.unique(left_out))
                 without["pairs"] += len(left_out)
-            chosen = np.flatnonzero(batch.wanted & known & ~batch.given & self._open(batch))
+            chosen = np.flatnonzero(
+                batch.wanted & known & ~batch.source_positive & self._open(batch)
+            )
             if len(chosen):
                 yield self._verdicts(batch.query[chosen], batch.passage[chosen], line[chosen])
         self.progress.log(
@@ -124,7 +126,7 @@ class MarginJudge:
         """Which pairs are not settled by an earlier negative."""
         if "negative" in (self.spec.previous_verdicts or ()):
             return np.ones(len(batch), dtype=np.bool_)
-        found: Bools = np.asarray(batch.before) != Verdict.NEGATIVE
+        found: Bools = np.asarray(batch.previous_verdict) != Verdict.NEGATIVE
         return found
 
     def _verdicts(self, query: Ints, passage: Ints, line: Floats) -> Verdicts:
@@ -148,7 +150,7 @@ class MarginJudge:
         source positive.
         """
         queries, of = np.unique(batch.query, return_inverse=True)
-        given = np.flatnonzero(batch.given)
+        given = np.flatnonzero(batch.source_positive)
         scores = self._scores(batch.query[given], batch.passage[given])
         count = np.bincount(of[given], minlength=len(queries))
         known = count > 0

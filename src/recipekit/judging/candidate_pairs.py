@@ -207,8 +207,8 @@ class CandidatePairs:
         heard = asked.wanted[rows]
         unanswered = (
             np.zeros(len(rows), dtype=np.bool_)
-            if said.unanswered is None
-            else np.asarray(said.unanswered)
+            if said.ungraded is None
+            else np.asarray(said.ungraded)
         )
         heard &= self.said.heeds(rows, unanswered)
         self.said.note(rows[heard], name, code, verdict[heard], confidence[heard])

@@ -23,7 +23,7 @@ from recipekit.records import JUDGMENTS
 __all__ = ["VERDICT_LOG", "VerdictLog", "verdicts_of"]
 
 VERDICT_LOG = JUDGMENTS.remove(JUDGMENTS.get_field_index("judge")).append(
-    pa.field("unanswered", pa.bool_())
+    pa.field("ungraded", pa.bool_())
 )
 """What one judge said: a judgment, but for who gave it, which the folder tells; and on which pairs
 no answer could be had.
@@ -88,8 +88,8 @@ class VerdictLog:
             reason,
             pa.array(
                 np.zeros(len(verdicts.query), np.bool_)
-                if verdicts.unanswered is None
-                else verdicts.unanswered,
+                if verdicts.ungraded is None
+                else verdicts.ungraded,
                 pa.bool_(),
             ),
         ]
@@ -129,5 +129,5 @@ def verdicts_of(batch: pa.RecordBatch) -> Verdicts:
         verdict=batch["verdict"].to_numpy(),
         grade=batch["grade"].to_numpy(zero_copy_only=False),
         confidence=batch["confidence"].to_numpy(zero_copy_only=False),
-        unanswered=batch["unanswered"].to_numpy(zero_copy_only=False),
+        ungraded=batch["ungraded"].to_numpy(zero_copy_only=False),
     )

@@ -81,7 +81,7 @@ class JudgeTrial:
         if (
             not paid
             or not self.candidates
-            or any(counts.get("usd") is None or counts.get("unpaid") for counts in paid)
+            or any(counts.get("usd") is None or counts.get("pairs_over_budget") for counts in paid)
         ):
             return None
         worth: float = sum(
@@ -231,7 +231,7 @@ def _last_words(journals: Mapping[str, VerdictLog]) -> dict[tuple[int, int], dic
             for row in batch.to_pylist():
                 pair = row["query"], row["passage"]
                 if not (
-                    row["unanswered"] and pair in words
+                    row["ungraded"] and pair in words
                 ):  # what could not be had replaces nothing
                     words[pair] = {**row, "judge": name}
     return words
@@ -265,5 +265,5 @@ def _judged(
             grade=word["grade"],
             confidence=word["confidence"],
             reason=word["reason"],
-            answered=not word["unanswered"],
+            answered=not word["ungraded"],
         )

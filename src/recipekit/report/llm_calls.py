@@ -180,8 +180,8 @@ def _without_grade(counts: Counts) -> Iterator[str]:
             f"{count:,} {NO_GRADE.get(why, escape(why))}" for why, count in missing.items()
         )
         yield f"{plural(sum(missing.values()), 'pair')} got no grade and {_were(missing)} ignored, by what became of the answer: {listed}."
-    if counts.get("unpaid"):
-        yield f"{plural(counts['unpaid'], 'pair')} {'was' if counts['unpaid'] == 1 else 'were'} not paid for."
+    if counts.get("pairs_over_budget"):
+        yield f"{plural(counts['pairs_over_budget'], 'pair')} {'was' if counts['pairs_over_budget'] == 1 else 'were'} not paid for."
 
 
 def _were(counts: Mapping[str, int]) -> str:

@@ -162,7 +162,13 @@ def check_judge(spec: JudgeSpec, context: Context) -> None:
     same = again.keys() == whole.keys() and all(_alike(again[pair], whole[pair]) for pair in whole)
     expect(same, f"{name}: verdicts change with the order of the queries, or with the batches")
     nothing = [
-        PairBatch(b.query, b.passage, b.given, b.before, np.zeros(len(b), dtype=np.bool_))
+        PairBatch(
+            b.query,
+            b.passage,
+            b.source_positive,
+            b.previous_verdict,
+            np.zeros(len(b), dtype=np.bool_),
+        )
         for b in batches
     ]
     expect(not _said(name, spec, context, nothing), f"{name} judges though nothing is wanted")
@@ -170,7 +176,7 @@ def check_judge(spec: JudgeSpec, context: Context) -> None:
 
 
 def _arrays(batch: PairBatch) -> tuple[np.ndarray, ...]:
-    return batch.query, batch.passage, batch.given, batch.before, batch.wanted
+    return batch.query, batch.passage, batch.source_positive, batch.previous_verdict, batch.wanted
 
 
 def _pairs(dataset: Dataset, seed: int) -> list[PairBatch]:

@@ -32,7 +32,7 @@ def counts_of(
     Returns:
         `pairs`, `verdicts` (its own, on these), `calls` and `usd` (made and paid for this
         artifact), `from_store` (replies that were paid for earlier, and what they had cost),
-        `unpaid` (pairs that the budget left unjudged), `refused_usd` (where it left some),
+        `pairs_over_budget` (pairs that the budget left unjudged), `refused_usd` (where it left some),
         `missing` (pairs without a grade, by reason), `asked_again`, `failures`, `cut`, `tokens`,
         `models` and, where they are known, `canaries`, `positions`, `repeat` and `mean_confidence`.
     """
@@ -49,7 +49,7 @@ def counts_of(
             "replies": stored,
             "usd": round(max(0.0, total.get("usd", 0.0) - paid_usd), 6) if priced else None,
         },
-        "unpaid": missing.pop("unpaid", 0),
+        "pairs_over_budget": missing.pop("unpaid", 0),
         "missing": missing,
         "asked_again": total.get("asked_again", {}),
         "failures": total.get("failures", {}),
@@ -57,7 +57,7 @@ def counts_of(
         "tokens": total.get("tokens", {}),
         "models": total.get("models", {}),
     }
-    if counts["unpaid"] and refused_usd:
+    if counts["pairs_over_budget"] and refused_usd:
         counts["refused_usd"] = round(refused_usd, 6)
     if canaries := total.get("canaries"):
         counts["canaries"] = {

@@ -39,7 +39,10 @@ def queries_of(
             if batch.wanted[start:end].any()
         ]
         known = [
-            start + np.flatnonzero(batch.given[start:end] & ~batch.wanted[start:end])[:references]
+            start
+            + np.flatnonzero(batch.source_positive[start:end] & ~batch.wanted[start:end])[
+                :references
+            ]
             for start, end in spans
         ]
         asked = [start + np.flatnonzero(batch.wanted[start:end]) for start, end in spans]
@@ -55,7 +58,7 @@ def queries_of(
                 query=query_texts[row],
                 passages=tuple(passage_texts[passage] for passage in rows),
                 rows=rows,
-                strata=tuple(np.asarray(batch.before)[wanted].tolist())
+                strata=tuple(np.asarray(batch.previous_verdict)[wanted].tolist())
                 if by_verdict
                 else (0,) * len(rows),
                 references=tuple(

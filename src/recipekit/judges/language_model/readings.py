@@ -132,7 +132,7 @@ class Readings:
 def verdicts_on(decided: Sequence[tuple[QueryTexts, Sequence[Decision]]]) -> Verdicts | None:
     """The verdicts on several queries, what stays unjudged left out; None if nothing is left.
 
-    A pair of which no reading has a grade is `unanswered`.
+    A pair of which no reading has a grade is `ungraded`.
     """
     rows = [
         (texts.row, passage, decision)
@@ -150,7 +150,7 @@ def verdicts_on(decided: Sequence[tuple[QueryTexts, Sequence[Decision]]]) -> Ver
         grade=np.array([decision.grade for _, _, decision in rows], dtype=np.float32),
         confidence=np.array([decision.confidence for _, _, decision in rows], dtype=np.float32),
         reason=reasons if any(reasons) else None,
-        unanswered=np.array(
+        ungraded=np.array(
             [decision.missing is not None for _, _, decision in rows], dtype=np.bool_
         ),
     )
