@@ -2,16 +2,16 @@
 
 ```
 RecipekitError            RK000
-├── RecipeError           RK1xx  a recipe that is wrong: all of its problems at once
-├── ComponentError        RK2xx  a component that is missing, broken, or claimed twice
-├── DataError             RK3xx  input data that cannot be used
-├── ModelError            RK4xx  an encoder that cannot be reached or is not what was pinned
-├── StoreError            RK5xx  the cache or a run folder cannot be written or read
-└── RunError              RK6xx  a run that failed, was killed, diverged, or was asked for the impossible
+├── RecipeError           RK1xx  the recipe is wrong: all of its problems at once
+├── ComponentError        RK2xx  a component is missing or broken, or its server cannot be used
+├── DataError             RK3xx  input data cannot be used
+├── ModelError            RK4xx  a model cannot be loaded, or is not the pinned one
+├── StoreError            RK5xx  the cache or a run folder cannot be read or written
+└── RunError              RK6xx  a run failed, was killed or diverged
 ```
 
-A user's mistake ends in one of these, and the command line prints its text alone. Anything else
-that escapes is our bug.
+A user's mistake raises one of these, and the command line prints only its message. Any other
+exception that escapes is a bug. `recipekit.error_codes` explains every code.
 """
 
 from __future__ import annotations
@@ -36,11 +36,14 @@ __all__ = [
 ]
 
 NO_SPACE: Final = (errno.ENOSPC, errno.EDQUOT)
-"""What the operating system says of a full disk, or of a full share of one."""
+"""The `errno` values of a full disk or an exhausted quota."""
 
 
 class RecipekitError(Exception):
-    """Root of the tree. `code` is stable across releases and searchable in the docs."""
+    """The root of the tree.
+
+    `code` is stable across releases and explained in docs/errors.md.
+    """
 
     code = "RK000"
 
@@ -54,16 +57,16 @@ class RecipekitError(Exception):
         return self.message
 
     def with_message(self, message: str) -> RecipekitError:
-        """The same error in other words: with its place before it, or without a credential in it."""
+        """Return a copy with another message, such as one with a location added."""
         return type(self)(message, code=self.code)
 
 
 @dataclass(frozen=True, order=True)
 class Problem:
-    """One thing wrong with a recipe, and where.
+    """One problem of a recipe, with its location.
 
-    `where` is `file:line:col` (1-based), or `--set` with the override as it was typed; `path` is
-    the dotted key path, empty where a whole file is meant.
+    `where` is `file:line:col` (1-based), or `--set` followed by the override; `path` is the dotted
+    key path, empty for a problem of the whole file.
     """
 
     where: str
@@ -76,7 +79,7 @@ class Problem:
 
 
 class RecipeError(RecipekitError):
-    """A recipe that cannot be used, with every problem found in it, in the order of the file."""
+    """The recipe is wrong; `problems` holds every problem, in the order of the file."""
 
     code = "RK100"
 
@@ -88,46 +91,48 @@ class RecipeError(RecipekitError):
         )
 
     def with_message(self, message: str) -> RecipekitError:
-        """One error without its problems one by one."""
+        """Return a plain error with the new message, without the list of problems."""
         return RecipekitError(message, code=self.code)
 
 
 class ComponentError(RecipekitError):
-    """A component that is not installed, cannot be imported, or is claimed by two distributions."""
+    """A component is missing or broken, or a server or hub that it uses cannot be used."""
 
     code = "RK200"
 
 
 class DataError(RecipekitError):
-    """Input data that cannot be used: a missing file, an unknown id, text that is no text."""
+    """Input data cannot be used: a missing file, a malformed row, an unknown id."""
 
     code = "RK300"
 
 
 class ModelError(RecipekitError):
-    """A model that cannot be reached, or whose weights are not the pinned ones."""
+    """A model cannot be loaded, is not supported, or its weights differ from the pinned ones."""
 
     code = "RK400"
 
 
 class StoreError(RecipekitError):
-    """The cache or a run folder cannot be read or written."""
+    """The cache, a run folder or an output file cannot be read or written."""
 
     code = "RK500"
 
 
 class RunError(RecipekitError):
-    """A run that failed: a stage that was killed, a loss that diverged, ranks that did not start."""
+    """A run failed: a stage was killed, training diverged, an LLM endpoint cannot be used."""
 
     code = "RK600"
 
 
 @contextmanager
-def error_location(place: Callable[[], str]) -> Iterator[None]:
-    """Put a place, which is only then found out, before the message of an error of ours that is
-    raised within.
+def error_location(location: Callable[[], str]) -> Iterator[None]:
+    """Prefix the message of a `RecipekitError` raised inside with a location.
+
+    Args:
+        location: Returns the location; it is called only when an error is raised.
     """
     try:
         yield
     except RecipekitError as error:
-        raise error.with_message(f"{place()}: {error.message}") from error
+        raise error.with_message(f"{location()}: {error.message}") from error
