@@ -10,7 +10,7 @@ export LITELLM_LOCAL_MODEL_COST_MAP ?= True
 export LITELLM_MODE ?= PRODUCTION
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: help quickstart test test-fast lint schema servers benchmarks clean
+.PHONY: help quickstart test test-fast lint schema docs servers clean
 
 help:
 	@echo "make quickstart   set up, then run recipes/quickstart.yaml: a better embedding model in minutes"
@@ -19,6 +19,7 @@ help:
 	@echo "make lint         only ruff, mypy and the import contract"
 	@echo "make servers      start a real Elasticsearch and a real Qdrant and print their urls, until Ctrl-C"
 	@echo "make schema       write schemas/recipe.schema.json"
+	@echo "make docs         write docs/recipes/ and docs/errors.md from the schema and the error codes"
 	@echo "make clean        remove the environment and what tools left behind (runs and caches stay)"
 
 quickstart: $(VENV)/.ready
@@ -38,6 +39,9 @@ lint: $(VENV)/.ready
 
 schema: $(VENV)/.ready
 	$(BIN)/recipekit schema --distribution recipekit --output schemas/recipe.schema.json
+
+docs: $(VENV)/.ready
+	$(BIN)/python docs/generate.py
 
 servers: $(VENV)/.ready
 	@$(BIN)/python tests/servers
