@@ -19,7 +19,9 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from recipekit.records import LABELS, PASSAGES, QUERIES, SPLITS, Dataset, write_table
+from recipekit.dataset import Dataset
+from recipekit.records import SPLITS
+from recipekit.tables import LABELS, PASSAGES, QUERIES, write_table
 
 pytest_plugins = ["servers.uncovered", "servers.elasticsearch_fixtures", "servers.qdrant_fixtures"]
 

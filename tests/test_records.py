@@ -2,14 +2,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from recipekit.records import (
-    PASSAGES,
-    TextTable,
-    lookup_sorted,
-    positions_in_groups,
-    read_table,
-    write_table,
-)
+from recipekit.arrays import lookup_sorted, positions_in_groups
+from recipekit.tables import PASSAGES, TextTable, read_table, write_table
 
 ROWS, BATCH = 2000, 100
 

@@ -24,8 +24,9 @@ from recipekit.component import (
     System,
     Verdicts,
 )
-from recipekit.records import CANDIDATES, Label, Passage, Query, Verdict, write_table
+from recipekit.records import Label, Passage, Query, Verdict
 from recipekit.registry import find, load, resolve
+from recipekit.tables import CANDIDATES, write_table
 from recipekit.testing import (
     check_encoder,
     check_evaluator,

@@ -18,8 +18,9 @@ import numpy as np
 import pyarrow as pa
 
 from recipekit.component import QueryBatch
-from recipekit.records import PASSAGES, Dataset, write_table
+from recipekit.dataset import Dataset
 from recipekit.retrievers.bm25 import Bm25Spec
+from recipekit.tables import PASSAGES, write_table
 from recipekit.testing import context
 
 

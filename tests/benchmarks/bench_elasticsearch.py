@@ -22,8 +22,9 @@ import pyarrow as pa
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from recipekit.component import QueryBatch
-from recipekit.records import PASSAGES, Dataset, write_table
+from recipekit.dataset import Dataset
 from recipekit.retrievers.elasticsearch import ElasticsearchRetrieverSpec
+from recipekit.tables import PASSAGES, write_table
 from recipekit.testing import context
 from servers.elasticsearch_server import ElasticsearchServer
 

@@ -29,7 +29,7 @@ from recipekit.encoders.bi_encoder import BiEncoderSpec
 from recipekit.encoding.embed import embed_table, open_embeddings
 from recipekit.encoding.model_files import local_folder
 from recipekit.encoding.precision import computes_in_bf16, name_device
-from recipekit.records import PASSAGES, TextTable
+from recipekit.tables import PASSAGES, TextTable
 from recipekit.testing import RecordingProgress, context
 
 NFCORPUS = Path(__file__).parents[3] / "shared" / "data" / "nfcorpus" / "corpus.jsonl"

@@ -41,6 +41,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from conftest import write_dataset
 from recipekit.artifacts.key import FileHashes
 from recipekit.artifacts.store import Artifact, Store
+from recipekit.dataset import Dataset
 from recipekit.judges.language_model.grouping import Plan
 from recipekit.judges.language_model.queries import queries_of
 from recipekit.judges.language_model.readings import Readings
@@ -52,10 +53,10 @@ from recipekit.llm.calls import Request
 from recipekit.llm.environment import litellm
 from recipekit.llm.tokens import counter
 from recipekit.recipe.sections import JudgeSection, Slot
-from recipekit.records import CANDIDATES, Dataset, read_table, write_table
 from recipekit.registry import Entry
 from recipekit.stages.inputs import StageInputs
 from recipekit.stages.judge.judge import judge
+from recipekit.tables import CANDIDATES, read_table, write_table
 from servers.openai_server import Answer, Call, Policy
 
 MODEL = "openai/test-model"

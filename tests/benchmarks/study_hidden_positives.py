@@ -49,11 +49,14 @@ import yaml
 from study_tables import candidates_table, judged_table, trained_table
 
 from recipekit import load_recipe
+from recipekit.arrays import pair_keys, positions_in_groups
 from recipekit.artifacts.store import Artifact, Store
+from recipekit.dataset import Dataset
 from recipekit.judges.prompting.fences import clean, read
 from recipekit.judges.prompting.render import shipped
 from recipekit.pipeline.execute import Run, run
-from recipekit.records import Dataset, Verdict, pair_keys, positions_in_groups, read_table
+from recipekit.records import Verdict
+from recipekit.tables import read_table
 
 ROOT = Path(__file__).parents[2]
 NFCORPUS = ROOT.parent / "shared" / "data" / "nfcorpus"

@@ -11,10 +11,11 @@ import pytest
 
 from recipekit.cli.main import invoke
 from recipekit.component import PairBatch
+from recipekit.dataset import Dataset
 from recipekit.judges.label_files import read_labels
 from recipekit.judges.labels import LabelsSpec
 from recipekit.judges.sample_rows import weight_of
-from recipekit.records import Dataset, Verdict
+from recipekit.records import Verdict
 from recipekit.testing import context
 
 RUN = ("run", "recipe.yaml", "--until", "judge", "--cpu")

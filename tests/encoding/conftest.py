@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from recipekit.encoders.bi_encoder import BiEncoderSpec
-from recipekit.records import PASSAGES, TextTable, read_table, write_table
+from recipekit.tables import PASSAGES, TextTable, read_table, write_table
 from recipekit.testing import context
 
 

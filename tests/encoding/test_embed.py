@@ -15,7 +15,7 @@ from recipekit.component import Ranks
 from recipekit.encoding.embed import embed_table, embed_tokens, open_embeddings
 from recipekit.encoding.tokens import tokenize_table
 from recipekit.errors import ModelError
-from recipekit.records import PASSAGES, TextTable
+from recipekit.tables import PASSAGES, TextTable
 from recipekit.testing import RecordingProgress
 
 ALONE = Ranks()

@@ -8,7 +8,7 @@ import pytest
 
 from recipekit.encoding import tokens as tokens_module
 from recipekit.encoding.tokens import TokenizedTexts, tokenize_table
-from recipekit.records import PASSAGES, TextTable
+from recipekit.tables import PASSAGES, TextTable
 from recipekit.testing import RecordingProgress
 
 

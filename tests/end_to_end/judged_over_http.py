@@ -14,7 +14,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from recipekit.judges.prompting.replies import Grades
-from recipekit.records import read_table
+from recipekit.tables import read_table
 from servers.fenced_oracle import fenced_oracle
 from servers.openai_server import Oracle
 

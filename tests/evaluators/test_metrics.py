@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from recipekit.component import Hits
 from recipekit.evaluators.metrics import per_query_metrics, with_positives
-from recipekit.records import LABELS
+from recipekit.tables import LABELS
 
 NAMES = ["ndcg@3", "ndcg@10", "map@5", "mrr@2", "mrr@10", "recall@3", "precision@4"]
 

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from recipekit.component import Hits, QueryBatch, System
+from recipekit.dataset import Dataset
 from recipekit.errors import DataError
 from recipekit.evaluators.retrieval import RetrievalSpec
-from recipekit.records import Dataset, read_table
+from recipekit.tables import read_table
 from recipekit.testing import context
 
 

@@ -9,17 +9,9 @@ import yaml
 from recipekit.errors import DataError
 from recipekit.exporters.dataset import DatasetExporterSpec
 from recipekit.judges.labels import LabelsSpec
-from recipekit.records import (
-    CANDIDATES,
-    JUDGMENTS,
-    Label,
-    Passage,
-    Query,
-    Verdict,
-    read_table,
-    write_table,
-)
+from recipekit.records import Label, Passage, Query, Verdict
 from recipekit.sources.beir import BeirSpec
+from recipekit.tables import CANDIDATES, JUDGMENTS, read_table, write_table
 from recipekit.testing import context
 
 NEGATIVE, POSITIVE, IGNORE = Verdict.NEGATIVE, Verdict.POSITIVE, Verdict.IGNORE

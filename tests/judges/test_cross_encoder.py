@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from recipekit.artifacts.key import FileHashes, component_identity
 from recipekit.artifacts.store import Artifact, Store
 from recipekit.component import JudgeSpec, PairBatch
+from recipekit.dataset import Dataset
 from recipekit.errors import DataError, ModelError
 from recipekit.judges.calibration import (
     Calibration,
@@ -26,10 +27,11 @@ from recipekit.judges.calibration import (
 from recipekit.judges.cross_encoder import CrossEncoderSpec
 from recipekit.judges.labels import LabelsSpec
 from recipekit.recipe.sections import JudgeSection, Slot
-from recipekit.records import CANDIDATES, Dataset, Verdict, read_table, write_table
+from recipekit.records import Verdict
 from recipekit.registry import resolve
 from recipekit.stages.inputs import StageInputs
 from recipekit.stages.judge.judge import judge
+from recipekit.tables import CANDIDATES, read_table, write_table
 from recipekit.testing import RecordingProgress, check_judge, context
 
 POSITIVE, NEGATIVE, IGNORE = Verdict.POSITIVE, Verdict.NEGATIVE, Verdict.IGNORE

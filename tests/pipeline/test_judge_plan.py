@@ -9,12 +9,12 @@ import pytest
 from recipekit.artifacts.key import FileHashes
 from recipekit.cli.plan import work
 from recipekit.component import JudgeSpec, Sizes
+from recipekit.dataset import Dataset
 from recipekit.errors import DataError
 from recipekit.pipeline.estimate import estimate
 from recipekit.pipeline.identity import stage_identity
 from recipekit.recipe.load import load_recipe
 from recipekit.recipe.sections import ExpectedSize, MineSection, Recipe, Slot
-from recipekit.records import Dataset
 from recipekit.registry import Entry
 from recipekit.stages.pipeline import PIPELINE
 

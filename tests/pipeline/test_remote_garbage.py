@@ -14,9 +14,10 @@ from recipekit.artifacts.manifest import manifest
 from recipekit.artifacts.store import Store
 from recipekit.cli.main import invoke
 from recipekit.component import Context, Embeddings
-from recipekit.records import PASSAGES, Dataset, write_table
+from recipekit.dataset import Dataset
 from recipekit.retrievers.elasticsearch import ElasticsearchRetrieverSpec
 from recipekit.retrievers.qdrant import QdrantSpec
+from recipekit.tables import PASSAGES, write_table
 from recipekit.testing import context
 
 RECIPE = """\

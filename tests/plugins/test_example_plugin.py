@@ -15,7 +15,7 @@ PROGRAM = """
 import json, sys
 from pathlib import Path
 from recipekit.component import PairBatch, QueryBatch
-from recipekit.records import Dataset
+from recipekit.dataset import Dataset
 from recipekit.registry import find, load, resolve
 from recipekit.testing import check_judge, check_retriever, context
 import numpy as np

@@ -9,7 +9,9 @@ import pyarrow as pa
 import pytest
 
 from recipekit.artifacts.manifest import manifest
-from recipekit.records import CANDIDATES, JUDGMENTS, Dataset, Verdict, write_table
+from recipekit.dataset import Dataset
+from recipekit.records import Verdict
+from recipekit.tables import CANDIDATES, JUDGMENTS, write_table
 
 RECIPE = """
 recipe: 1

@@ -10,8 +10,8 @@ import Stemmer
 from pydantic import ValidationError
 
 from recipekit.component import QueryBatch
+from recipekit.dataset import Dataset
 from recipekit.errors import DataError
-from recipekit.records import Dataset
 from recipekit.retrievers.bm25 import LANGUAGES, STEMMERS, STOP_LISTS, UNSPACED, Bm25Spec
 from recipekit.testing import RecordingProgress, context
 

@@ -14,11 +14,12 @@ from pydantic import ValidationError
 
 from recipekit.artifacts.key import FileHashes
 from recipekit.component import QueryBatch, Ranks
+from recipekit.dataset import Dataset
 from recipekit.errors import ComponentError
 from recipekit.evaluators.metrics import per_query_metrics
-from recipekit.records import LABELS, PASSAGES, Dataset, write_table
 from recipekit.retrievers.bm25 import Bm25Spec
 from recipekit.retrievers.elasticsearch import LANGUAGES, ElasticsearchRetrieverSpec
+from recipekit.tables import LABELS, PASSAGES, write_table
 from recipekit.testing import RecordingProgress, check_retriever, context
 
 DATA = Path(__file__).parents[2].parent / "shared" / "data"
@@ -240,7 +241,7 @@ def test_a_second_run_finds_the_index(
     assert sent == len(elasticsearch_proxy.asked("PUT", "_bulk")) == 1
     np.testing.assert_array_equal(first.rows, again.rows)
     (index,) = own_indices(elasticsearch_proxy.url, elasticsearch_owner)
-    assert (index.corpus, index.rows) == (FileHashes().of(dataset.file("passage")), 2)
+    assert (index.corpus, index.rows) == (FileHashes().of(dataset.files("passage")[0]), 2)
     assert index.bytes > 0
 
 

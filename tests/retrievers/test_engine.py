@@ -3,8 +3,8 @@ import pyarrow as pa
 import pytest
 
 from recipekit.errors import ComponentError
-from recipekit.records import TextTable
 from recipekit.retrievers.engine import IdRows, OwnershipTag, UnknownIds, hits_of, mark_of
+from recipekit.tables import TextTable
 
 
 def table(*ids: str) -> TextTable:

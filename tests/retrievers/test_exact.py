@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 
 from recipekit.component import Embeddings, QueryBatch
-from recipekit.records import Dataset
+from recipekit.dataset import Dataset
 from recipekit.retrievers.exact import ExactSpec
 from recipekit.testing import context
 

@@ -8,8 +8,8 @@ import pytest
 from qdrant_client import QdrantClient, models
 
 from recipekit.component import Context, Embeddings, QueryBatch
+from recipekit.dataset import Dataset
 from recipekit.errors import ComponentError
-from recipekit.records import Dataset
 from recipekit.retrievers.qdrant import QdrantSpec
 from recipekit.search.topk import exact_top_k
 from recipekit.testing import RecordingProgress, check_retriever, context

@@ -16,8 +16,8 @@ import pytest
 from qdrant_client import QdrantClient
 
 from recipekit.component import Context, Embeddings, QueryBatch
+from recipekit.dataset import Dataset
 from recipekit.errors import ComponentError
-from recipekit.records import Dataset
 from recipekit.retrievers.qdrant import QdrantSpec
 from recipekit.testing import context
 from servers.proxy import Answer, Call, Cut, Proxy, Rewrite

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
+from recipekit.arrays import positions_in_groups
 from recipekit.component import Hits
 from recipekit.errors import ComponentError
-from recipekit.records import positions_in_groups
 from recipekit.search.fusion import cut, fuse
 
 

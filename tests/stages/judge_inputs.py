@@ -14,11 +14,13 @@ from pydantic import Field
 from recipekit.artifacts.key import FileHashes
 from recipekit.artifacts.store import Artifact, Store
 from recipekit.component import Context, JudgeSpec, PairBatch, Verdicts
+from recipekit.dataset import Dataset
 from recipekit.recipe.sections import JudgeSection, Slot
-from recipekit.records import CANDIDATES, JUDGMENTS, Dataset, Verdict, read_table, write_table
+from recipekit.records import Verdict
 from recipekit.registry import Entry
 from recipekit.stages.inputs import StageInputs
 from recipekit.stages.judge.judge import judge
+from recipekit.tables import CANDIDATES, JUDGMENTS, read_table, write_table
 from recipekit.testing import RecordingProgress
 
 POSITIVE, NEGATIVE, IGNORE, UNJUDGED = (

@@ -9,12 +9,14 @@ from recipekit import registry
 from recipekit.artifacts.key import FileHashes
 from recipekit.artifacts.store import Store
 from recipekit.component import Context, SourceSpec
+from recipekit.dataset import Dataset
 from recipekit.errors import ComponentError, DataError
 from recipekit.recipe.sections import CollectSection, Slot
-from recipekit.records import LABELS, PASSAGES, QUERIES, SPLITS, Dataset, Label, Passage, Query
+from recipekit.records import SPLITS, Label, Passage, Query
 from recipekit.registry import Entry
 from recipekit.stages.collect.collect import collect
 from recipekit.stages.inputs import StageInputs
+from recipekit.tables import LABELS, PASSAGES, QUERIES
 from recipekit.testing import RecordingProgress
 
 DATA = Path(__file__).parents[2].parent / "shared" / "data"

@@ -11,12 +11,13 @@ import pytest
 from recipekit.artifacts.key import FileHashes
 from recipekit.artifacts.store import Artifact, Store
 from recipekit.component import Ranks
+from recipekit.dataset import Dataset
 from recipekit.errors import RunError
 from recipekit.recipe.sections import EvaluateSection, Slot
-from recipekit.records import Dataset, read_table
 from recipekit.registry import load, resolve
 from recipekit.stages.evaluate.evaluate import evaluate
 from recipekit.stages.inputs import StageInputs
+from recipekit.tables import read_table
 from recipekit.testing import RecordingProgress
 
 

@@ -11,8 +11,9 @@ import pytest
 from recipekit.artifacts.key import FileHashes
 from recipekit.artifacts.store import Store
 from recipekit.component import Context, SourceSpec
+from recipekit.dataset import Dataset
 from recipekit.recipe.sections import CollectSection, HoldoutPositives, Slot
-from recipekit.records import Dataset, Label, Passage, Query
+from recipekit.records import Label, Passage, Query
 from recipekit.registry import Entry
 from recipekit.stages.collect.collect import collect
 from recipekit.stages.inputs import StageInputs

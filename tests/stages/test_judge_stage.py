@@ -9,10 +9,10 @@ from recipekit.errors import ComponentError, RunError
 from recipekit.judges.labels import LabelsSpec
 from recipekit.judges.llm import LlmJudgeSpec
 from recipekit.recipe.sections import JudgeSection, Slot
-from recipekit.records import CANDIDATES, write_table
 from recipekit.registry import Entry
 from recipekit.stages.inputs import StageInputs
 from recipekit.stages.judge.judge import judge, spending
+from recipekit.tables import CANDIDATES, write_table
 
 
 @pytest.fixture

@@ -6,14 +6,15 @@ import pytest
 from recipekit.artifacts.key import FileHashes
 from recipekit.artifacts.store import Artifact, Store
 from recipekit.component import Hits, Ranks, RetrieverSpec
+from recipekit.dataset import Dataset
 from recipekit.errors import ComponentError, DataError
 from recipekit.recipe.sections import MineSection, Slot
-from recipekit.records import CANDIDATES, Dataset, read_table
 from recipekit.registry import Entry
 from recipekit.retrievers.bm25 import Bm25Spec
-from recipekit.stages import mine as mine_stage
 from recipekit.stages.inputs import StageInputs
+from recipekit.stages.mine import mine as mine_stage
 from recipekit.stages.mine.mine import mine
+from recipekit.tables import CANDIDATES, read_table
 from recipekit.testing import RecordingProgress
 
 

@@ -13,8 +13,8 @@ from accelerate import PartialState
 from train_inputs import EXACT, INFONCE, train_inputs, train_section
 
 from recipekit.component import Ranks
+from recipekit.dataset import Dataset
 from recipekit.pipeline.worker import leave
-from recipekit.records import Dataset
 from recipekit.stages.train.train import train
 
 SECTIONS = {

@@ -3,7 +3,8 @@ import pyarrow as pa
 import pytest
 
 from recipekit.errors import RunError
-from recipekit.records import CANDIDATES, JUDGMENTS, Verdict
+from recipekit.records import Verdict
+from recipekit.tables import CANDIDATES, JUDGMENTS
 from recipekit.training.labels import training_labels
 
 POSITIVE, NEGATIVE, IGNORE = Verdict.POSITIVE, Verdict.NEGATIVE, Verdict.IGNORE

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from recipekit.component.kinds import Encoder
-    from recipekit.records import Dataset, Side
+    from recipekit.dataset import Dataset
+    from recipekit.records import Side
 
 __all__ = ["Context", "Embeddings", "Progress", "Ranks", "Spending", "Tracker"]
 

@@ -14,8 +14,9 @@ from recipekit.component.spec import Component
 if TYPE_CHECKING:
     import torch
 
+    from recipekit.arrays import Bools, Floats, Ints, Rows
     from recipekit.component.context import Context
-    from recipekit.records import Bools, Floats, Ints, Label, Passage, Query, Rows, Side
+    from recipekit.records import Label, Passage, Query, Side
 
 __all__ = [
     "KINDS",

@@ -8,7 +8,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from recipekit.records import Dataset, TextTable
+    from recipekit.dataset import Dataset
+    from recipekit.tables import TextTable
 
 __all__ = ["Sizes"]
 

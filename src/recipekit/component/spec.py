@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict
 if TYPE_CHECKING:
     from recipekit.component.context import Context
     from recipekit.component.sizes import Sizes
-    from recipekit.records import Dataset
+    from recipekit.dataset import Dataset
 
 __all__ = ["Component"]
 

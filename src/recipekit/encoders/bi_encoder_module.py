@@ -13,7 +13,8 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, Router
 from torch import nn
 
-from recipekit.records import Ints, Side
+from recipekit.arrays import Ints
+from recipekit.records import Side
 
 __all__ = ["BiEncoder", "SavedSettings"]
 

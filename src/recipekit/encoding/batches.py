@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from recipekit.records import Rows
+from recipekit.arrays import Rows
 
 __all__ = ["length_batches"]
 

@@ -21,13 +21,15 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from recipekit.arrays import Floats, Rows
 from recipekit.artifacts.store import write_json
 from recipekit.component import Embeddings, Encoder, Progress, Ranks
 from recipekit.encoding.batches import length_batches
 from recipekit.encoding.precision import computes_in_bf16
 from recipekit.encoding.tokens import TokenizedTexts, tokenize_table
 from recipekit.errors import ModelError
-from recipekit.records import Floats, Rows, Side, TextTable
+from recipekit.records import Side
+from recipekit.tables import TextTable
 
 __all__ = ["embed_table", "embed_tokens", "open_embeddings"]
 

@@ -19,9 +19,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from recipekit.arrays import Ints, Rows
 from recipekit.artifacts.store import write_json
 from recipekit.component import Encoder, Progress
-from recipekit.records import Ints, Rows, Side, TextTable
+from recipekit.records import Side
+from recipekit.tables import TextTable
 
 __all__ = ["TokenizedTexts", "tokenize_table"]
 

@@ -12,7 +12,9 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from recipekit.arrays import Ints, Rows, pair_keys
 from recipekit.component import Hits, Progress, QueryBatch, Retriever, System
+from recipekit.dataset import Dataset
 from recipekit.evaluators.metrics import per_query_metrics
 from recipekit.evaluators.retrieval import RetrievalSpec
 from recipekit.evaluators.statistics import (
@@ -22,7 +24,7 @@ from recipekit.evaluators.statistics import (
     holm,
     percentile_interval,
 )
-from recipekit.records import Dataset, Ints, Rows, pair_keys, write_table
+from recipekit.tables import write_table
 
 __all__ = ["PER_QUERY", "TOP", "RetrievalEvaluator"]
 

@@ -13,8 +13,8 @@ from recipekit.recipe.metrics import parse_metric
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from recipekit.arrays import Ints, Rows
     from recipekit.component import Hits
-    from recipekit.records import Ints, Rows
 
 __all__ = ["per_query_metrics", "with_positives"]
 

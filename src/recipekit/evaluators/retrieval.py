@@ -13,8 +13,9 @@ from recipekit.errors import DataError
 from recipekit.recipe.metrics import MetricName, parse_metric
 
 if TYPE_CHECKING:
+    from recipekit.arrays import Rows
+    from recipekit.dataset import Dataset
     from recipekit.evaluators.measure import RetrievalEvaluator
-    from recipekit.records import Dataset, Rows
 
 __all__ = ["RetrievalSpec"]
 

@@ -14,8 +14,10 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from recipekit.dataset import Dataset
 from recipekit.errors import DataError
-from recipekit.records import SPLITS, Dataset, TextTable, Verdict
+from recipekit.records import SPLITS, Verdict
+from recipekit.tables import TextTable
 
 __all__ = ["Ids", "write_qrels", "write_texts"]
 

@@ -12,10 +12,12 @@ import pyarrow.parquet as pq
 from pydantic import Field
 
 from recipekit.component import Context, Exporter, ExporterSpec, Progress
+from recipekit.dataset import Dataset
 from recipekit.exporters.beir_folder import Ids, write_qrels, write_texts
 from recipekit.exporters.data_card import data_card
 from recipekit.exporters.triplets import triplets
-from recipekit.records import JUDGMENTS, SPLITS, Dataset, Verdict, read_table
+from recipekit.records import SPLITS, Verdict
+from recipekit.tables import JUDGMENTS, read_table
 
 __all__ = ["DatasetExporterSpec", "DatasetWriter"]
 

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from recipekit.records import Dataset, Ints, Rows, Verdict, lookup_sorted, pair_keys
+from recipekit.arrays import Ints, Rows, lookup_sorted, pair_keys
+from recipekit.dataset import Dataset
+from recipekit.records import Verdict
 
 __all__ = ["Triplets", "triplets"]
 

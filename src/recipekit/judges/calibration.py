@@ -10,9 +10,10 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field
 
+from recipekit.arrays import Floats, Ints, Rows, pair_keys
+from recipekit.dataset import Dataset
 from recipekit.errors import DataError
 from recipekit.intervals import wilson_bounds
-from recipekit.records import Dataset, Floats, Ints, Rows, pair_keys
 
 __all__ = [
     "Calibration",

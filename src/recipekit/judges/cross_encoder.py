@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 import numpy as np
 from pydantic import Field, model_validator
 
+from recipekit.arrays import Floats, Ints
 from recipekit.artifacts.store import write_json
 from recipekit.component import Context, Judge, JudgeSpec, NotIdentity, PairBatch, Verdicts
+from recipekit.dataset import Dataset
 from recipekit.encoding.named_model import NamedModel
 from recipekit.judges.calibration import (
     Calibration,
@@ -24,7 +26,7 @@ from recipekit.judges.calibration import (
     known_pairs,
     thresholds,
 )
-from recipekit.records import Dataset, Floats, Ints, Verdict
+from recipekit.records import Verdict
 
 if TYPE_CHECKING:
     from recipekit.judges.cross_encoder_scores import PairScorer

@@ -11,12 +11,12 @@ import numpy as np
 import torch
 from sentence_transformers import CrossEncoder
 
+from recipekit.arrays import Floats
 from recipekit.encoding.batches import length_batches
 from recipekit.encoding.max_length import length_of, position_limit
 from recipekit.encoding.model_files import check_sha256, hub_snapshot, local_folder, unreachable
 from recipekit.encoding.precision import computes_in_bf16
 from recipekit.errors import ModelError
-from recipekit.records import Floats
 
 if TYPE_CHECKING:
     from recipekit.judges.cross_encoder import CrossEncoderSpec

@@ -18,9 +18,11 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet
 
+from recipekit.arrays import Bools, Floats
 from recipekit.errors import DataError
 from recipekit.judges.sample_rows import bare, weight_of
-from recipekit.records import Bools, Floats, Verdict, read_table
+from recipekit.records import Verdict
+from recipekit.tables import read_table
 
 __all__ = ["LabelFile", "read_labels"]
 

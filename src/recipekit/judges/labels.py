@@ -14,10 +14,12 @@ import numpy.typing as npt
 import pyarrow.compute as pc
 from pydantic import Field
 
+from recipekit.arrays import Bools, Floats, Rows, lookup_sorted, pair_keys
 from recipekit.component import Context, Judge, JudgeSpec, LocalPath, PairBatch, Progress, Verdicts
+from recipekit.dataset import Dataset
 from recipekit.errors import DataError
 from recipekit.judges.label_files import LabelFile, read_labels
-from recipekit.records import Bools, Dataset, Floats, Rows, Verdict, lookup_sorted, pair_keys
+from recipekit.records import Verdict
 from recipekit.seeded_hashing import Hashes, hash_uniforms, id_hashes, pair_hashes
 
 __all__ = ["Known", "LabelsJudge", "LabelsSpec", "known_labels"]

@@ -10,6 +10,7 @@ from typing import Annotated, Literal, Self
 import numpy as np
 from pydantic import Field, model_validator
 
+from recipekit.arrays import Bools, Floats, Ints
 from recipekit.component import (
     Context,
     Embeddings,
@@ -20,7 +21,7 @@ from recipekit.component import (
     Progress,
     Verdicts,
 )
-from recipekit.records import Bools, Floats, Ints, Verdict
+from recipekit.records import Verdict
 
 __all__ = ["MarginJudge", "MarginSpec"]
 

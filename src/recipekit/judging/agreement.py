@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from recipekit.arrays import Floats
 from recipekit.intervals import wilson_bounds
 from recipekit.judging.verdict_state import Codes
-from recipekit.records import Floats, Verdict
+from recipekit.records import Verdict
 
 __all__ = ["FIGURES", "agreement", "kappa", "wilson"]
 

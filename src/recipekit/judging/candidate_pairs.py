@@ -16,22 +16,22 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from recipekit.component import JudgeSpec, PairBatch, Verdicts
-from recipekit.errors import ComponentError
-from recipekit.judging.control_pairs import ControlPairs, no_control_pairs
-from recipekit.judging.verdict_state import SOURCE, Codes, VerdictState, decidable
-from recipekit.records import (
-    JUDGMENTS,
+from recipekit.arrays import (
     Bools,
-    Dataset,
     Floats,
     Ints,
     Rows,
-    Verdict,
     lookup_sorted,
     pair_keys,
     positions_in_groups,
 )
+from recipekit.component import JudgeSpec, PairBatch, Verdicts
+from recipekit.dataset import Dataset
+from recipekit.errors import ComponentError
+from recipekit.judging.control_pairs import ControlPairs, no_control_pairs
+from recipekit.judging.verdict_state import SOURCE, Codes, VerdictState, decidable
+from recipekit.records import Verdict
+from recipekit.tables import JUDGMENTS
 
 __all__ = ["CandidatePairs", "JudgeTask", "load_pairs"]
 

@@ -8,12 +8,14 @@ from pathlib import Path
 
 import numpy as np
 
+from recipekit.arrays import Bools, Floats, Ints, Rows, lookup_sorted
 from recipekit.component import Progress
+from recipekit.dataset import Dataset
 from recipekit.judges.label_files import read_labels
 from recipekit.judges.labels import LabelsSpec, known_labels
 from recipekit.judging.verdict_state import Codes, VerdictState
 from recipekit.recipe.sections import ControlPairPolicy
-from recipekit.records import Bools, Dataset, Floats, Ints, Rows, Verdict, lookup_sorted
+from recipekit.records import Verdict
 from recipekit.seeded_hashing import hash_uniforms, pair_hashes, row_hashes
 
 __all__ = [

@@ -13,6 +13,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from recipekit.arrays import Bools, Floats, Rows
+from recipekit.dataset import Dataset
 from recipekit.errors import RunError
 from recipekit.judging.agreement import FIGURES, agreement
 from recipekit.judging.candidate_pairs import CandidatePairs
@@ -20,7 +22,7 @@ from recipekit.judging.control_pairs import ControlPairs
 from recipekit.judging.verdict_log import VerdictLog
 from recipekit.judging.verdict_state import SOURCE, Codes
 from recipekit.recipe.sections import ReliabilityFloors
-from recipekit.records import Bools, Dataset, Floats, Rows, Verdict
+from recipekit.records import Verdict
 
 __all__ = [
     "BANDS",

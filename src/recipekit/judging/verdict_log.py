@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from recipekit.artifacts.store import write_json
 from recipekit.component import Verdicts
-from recipekit.records import JUDGMENTS
+from recipekit.tables import JUDGMENTS
 
 __all__ = ["VERDICT_LOG", "VerdictLog", "verdicts_of"]
 

@@ -9,8 +9,9 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
+from recipekit.arrays import Bools, Floats, Rows
 from recipekit.component import JudgeSpec
-from recipekit.records import Bools, Floats, Rows, Verdict
+from recipekit.records import Verdict
 
 __all__ = ["NO_JUDGE", "SOURCE", "Codes", "VerdictState", "conditional", "decidable"]
 

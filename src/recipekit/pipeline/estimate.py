@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from recipekit.component import EncoderSpec, JudgeSpec, LossSpec, RetrieverSpec, Sizes
+from recipekit.dataset import Dataset
 from recipekit.judges.label_files import read_labels
 from recipekit.recipe.sections import (
     EvaluateSection,
@@ -19,7 +20,7 @@ from recipekit.recipe.sections import (
     Section,
     TrainSection,
 )
-from recipekit.records import SPLITS, Dataset
+from recipekit.records import SPLITS
 
 __all__ = ["estimate"]
 

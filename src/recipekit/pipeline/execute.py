@@ -25,6 +25,7 @@ from typing import IO, Any
 from recipekit.artifacts.key import key_of
 from recipekit.artifacts.manifest import manifest
 from recipekit.artifacts.store import Artifact, Store, explained, write_json
+from recipekit.dataset import Dataset
 from recipekit.errors import RecipekitError, RunError
 from recipekit.judging.reliability import RELIABILITY_FILE, enforce_floors
 from recipekit.pipeline.fork_server import ForkServer
@@ -36,7 +37,6 @@ from recipekit.pipeline.preflight import check_data, check_servers
 from recipekit.recipe.environment import redact
 from recipekit.recipe.fill import filled
 from recipekit.recipe.sections import Recipe
-from recipekit.records import Dataset
 from recipekit.report.numbers import duration
 from recipekit.report.render import write_report
 from recipekit.stages.judge.summary import pairs_over_budget

@@ -12,16 +12,18 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from recipekit.arrays import Rows, positions_in_groups
 from recipekit.artifacts.store import Artifact
 from recipekit.component import JudgeSpec, Progress, Ranks
 from recipekit.errors import RunError
 from recipekit.judging.verdict_log import VerdictLog
 from recipekit.pipeline.mined_recipe import MinedRecipe
 from recipekit.recipe.sections import JudgeSection, Recipe, ReliabilityFloors, Slot
-from recipekit.records import Rows, Verdict, positions_in_groups, write_table
+from recipekit.records import Verdict
 from recipekit.stages.inputs import StageInputs
 from recipekit.stages.judge.judge import judge
 from recipekit.suggestions import did_you_mean
+from recipekit.tables import write_table
 
 __all__ = ["JudgeTrial", "TriedPair", "section_to_try", "try_judges"]
 

@@ -11,24 +11,17 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from recipekit.arrays import Bools, Floats, Rows, lookup_sorted, pair_keys, positions_in_groups
 from recipekit.component import JudgeSpec
+from recipekit.dataset import Dataset
 from recipekit.errors import StoreError
 from recipekit.judges.sample_rows import hidden, inert
 from recipekit.judging.candidate_pairs import CandidatePairs, load_pairs
 from recipekit.judging.reliability import rank_bands
 from recipekit.pipeline.mined_recipe import MinedRecipe
 from recipekit.recipe.sections import JudgeSection
-from recipekit.records import (
-    Bools,
-    Dataset,
-    Floats,
-    Rows,
-    Verdict,
-    lookup_sorted,
-    pair_keys,
-    positions_in_groups,
-    read_table,
-)
+from recipekit.records import Verdict
+from recipekit.tables import read_table
 
 __all__ = ["check_output", "sample_rows", "spread", "write_sample"]
 

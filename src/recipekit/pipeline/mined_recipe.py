@@ -11,12 +11,13 @@ from pathlib import Path
 import pyarrow as pa
 
 from recipekit.artifacts.store import Artifact, Store
+from recipekit.dataset import Dataset
 from recipekit.errors import RunError
 from recipekit.pipeline.execute import run
 from recipekit.pipeline.plan import plan
 from recipekit.pipeline.preflight import check_servers
 from recipekit.recipe.sections import Recipe
-from recipekit.records import Dataset, read_table
+from recipekit.tables import read_table
 
 __all__ = ["MinedRecipe", "mined_recipe"]
 

@@ -16,11 +16,11 @@ from typing import Any
 
 from recipekit.artifacts.key import FileHashes, canonical, key_of
 from recipekit.artifacts.store import Artifact, Store
+from recipekit.dataset import Dataset
 from recipekit.errors import ComponentError
 from recipekit.pipeline.estimate import estimate
 from recipekit.pipeline.identity import stage_identity
 from recipekit.recipe.sections import SECTIONS, Recipe
-from recipekit.records import Dataset
 from recipekit.stages.pipeline import PIPELINE
 
 __all__ = ["Plan", "StagePlan", "changes", "plan"]

@@ -8,12 +8,12 @@ from collections.abc import Collection, Iterator
 from functools import partial
 
 from recipekit.component import Component, JudgeSpec
+from recipekit.dataset import Dataset
 from recipekit.errors import error_location
 from recipekit.recipe.load import where
 from recipekit.recipe.positions import KeyPath
 from recipekit.recipe.sections import Recipe
 from recipekit.recipe.slots import slots
-from recipekit.records import Dataset
 
 __all__ = ["check_data", "check_servers"]
 

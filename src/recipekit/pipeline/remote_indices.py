@@ -10,9 +10,9 @@ from typing import Literal
 from recipekit.artifacts.key import FileHashes
 from recipekit.artifacts.store import Store
 from recipekit.component import Remote, RemoteIndex, RetrieverSpec
+from recipekit.dataset import Dataset
 from recipekit.pipeline.garbage import check_runs, needed
 from recipekit.recipe.sections import Recipe
-from recipekit.records import Dataset
 
 __all__ = ["RemoteUse", "collect_remote_garbage", "remote_uses"]
 
@@ -52,7 +52,7 @@ def remote_uses(
         for name in needed(store, runs, keep_runs=keep_runs)
         if name[0] == "collect" and (found := store.find(*name))
     ]
-    corpora = {hashes.of(Dataset(found.path, found.key).file("passage")) for found in kept}
+    corpora = {hashes.of(Dataset(found.path, found.key).files("passage")[0]) for found in kept}
     hashes.save()
     for remote in _remotes(recipe):
         for index in remote.indices():

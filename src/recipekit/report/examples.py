@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from recipekit.records import Dataset, Verdict
+from recipekit.dataset import Dataset
+from recipekit.records import Verdict
 from recipekit.report.folder import RunFolder
 from recipekit.report.markdown import code, escape, excerpt
 

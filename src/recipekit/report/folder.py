@@ -16,9 +16,10 @@ from typing import Any, TypeVar
 import pyarrow as pa
 import yaml
 
+from recipekit.dataset import Dataset
 from recipekit.errors import StoreError
 from recipekit.recipe.sections import SECTIONS
-from recipekit.records import Dataset, read_table
+from recipekit.tables import read_table
 
 __all__ = ["RunFolder", "open_run"]
 

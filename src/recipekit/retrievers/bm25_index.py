@@ -15,9 +15,10 @@ import numpy as np
 import Stemmer
 from bm25s.tokenization import Tokenized, Tokenizer
 
+from recipekit.arrays import Floats, Ints
 from recipekit.component import Hits, Progress, QueryBatch
 from recipekit.errors import DataError
-from recipekit.records import Floats, Ints, TextTable
+from recipekit.tables import TextTable
 
 __all__ = ["Analysis", "Bm25Retriever", "write_index"]
 

@@ -12,10 +12,10 @@ from recipekit.component import Progress, RemoteIndex
 from recipekit.engines.elasticsearch import Cluster
 from recipekit.engines.elasticsearch_failures import failure_of
 from recipekit.errors import ComponentError
-from recipekit.records import TextTable
 from recipekit.retrievers.elasticsearch_load import load_missing
 from recipekit.retrievers.engine import PREFIX, OwnershipTag
 from recipekit.retrievers.segmentation import words
+from recipekit.tables import TextTable
 
 __all__ = ["ElasticsearchRemote", "Layout", "ready"]
 

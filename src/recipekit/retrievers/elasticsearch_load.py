@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import pyarrow.compute as pc
 
+from recipekit.arrays import Rows
 from recipekit.component import Progress
 from recipekit.engines.elasticsearch import Cluster
 from recipekit.engines.elasticsearch_failures import ItemFailed, failure_of_status
 from recipekit.engines.parallel import in_order
-from recipekit.records import Rows, TextTable
+from recipekit.tables import TextTable
 
 if TYPE_CHECKING:
     from elasticsearch import Elasticsearch

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from recipekit.arrays import Floats, Rows
 from recipekit.component import Hits, Progress, QueryBatch
 from recipekit.engines.elasticsearch import Cluster, index_fingerprint
 from recipekit.engines.elasticsearch_failures import ItemFailed, failure_of_status
 from recipekit.engines.failures import Failure
 from recipekit.engines.parallel import in_order
 from recipekit.errors import ComponentError
-from recipekit.records import Floats, Rows
 from recipekit.retrievers.engine import IdRows, UnknownIds, hits_of
 
 if TYPE_CHECKING:

@@ -12,10 +12,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from recipekit.arrays import Bools, Floats, Ints, Rows
 from recipekit.artifacts.key import key_of
 from recipekit.component import Hits
 from recipekit.errors import ComponentError
-from recipekit.records import Bools, Floats, Ints, Rows, TextTable
+from recipekit.tables import TextTable
 
 __all__ = ["PREFIX", "IdRows", "OwnershipTag", "UnknownIds", "hits_of", "mark_of"]
 

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from recipekit.arrays import Floats
 from recipekit.component import Context, Embeddings, Hits
 from recipekit.engines.qdrant import QdrantAddress, QdrantServer
 from recipekit.errors import ComponentError
-from recipekit.records import Floats
 from recipekit.retrievers.engine import IdRows, UnknownIds, mark_of
 from recipekit.retrievers.qdrant_collections import vector_size
 from recipekit.retrievers.qdrant_load import load

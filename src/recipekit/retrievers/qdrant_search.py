@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from recipekit.arrays import Floats, Rows
 from recipekit.component import Hits, QueryBatch
 from recipekit.engines.parallel import in_order
 from recipekit.engines.qdrant import QdrantServer
 from recipekit.errors import ComponentError
-from recipekit.records import Floats, Rows
 from recipekit.retrievers.engine import IdRows, UnknownIds, hits_of
 from recipekit.retrievers.qdrant_settings import Hnsw, Quantization, search_params
 

@@ -16,9 +16,9 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from recipekit.arrays import Bools, Floats, Ints, Rows, pair_keys, positions_in_groups
 from recipekit.component import Hits
 from recipekit.errors import ComponentError
-from recipekit.records import Bools, Floats, Ints, Rows, pair_keys, positions_in_groups
 
 __all__ = ["Fused", "Fusion", "cut", "fuse"]
 

@@ -16,9 +16,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from recipekit.arrays import Rows
 from recipekit.component import Hits
 from recipekit.errors import RunError
-from recipekit.records import Rows
 
 __all__ = ["Matrix", "exact_top_k", "resident", "top_k_blocks"]
 

@@ -12,9 +12,10 @@ from recipekit.artifacts.key import FileHashes, component_identity, key_of
 from recipekit.artifacts.manifest import manifest
 from recipekit.artifacts.store import Artifact, Store
 from recipekit.component import Context, Embeddings, Encoder, EncoderSpec, Progress, Ranks, Spending
+from recipekit.dataset import Dataset
 from recipekit.errors import RunError
 from recipekit.recipe.sections import TRAINED, Recipe, Slot
-from recipekit.records import Dataset, Side
+from recipekit.records import Side
 
 __all__ = ["StageInputs"]
 
@@ -187,4 +188,5 @@ class StageInputs:
         queries and labels count, too.
         """
         assert self.dataset is not None
-        return self.hashes.of(self.dataset.file(side))
+        hashes = [self.hashes.of(file) for file in self.dataset.files(side)]
+        return hashes[0] if len(hashes) == 1 else key_of(hashes)

@@ -8,7 +8,7 @@ from typing import Any
 
 from recipekit.artifacts.key import FileHashes
 from recipekit.component import Context, Tracker
-from recipekit.records import Dataset
+from recipekit.dataset import Dataset
 
 __all__ = ["RecordingProgress", "context"]
 
@@ -64,7 +64,7 @@ def context(
 
     def corpus() -> str:
         assert dataset is not None
-        return FileHashes().of(dataset.file("passage"))
+        return FileHashes().of(dataset.files("passage")[0])
 
     given: dict[str, Any] = {
         "progress": RecordingProgress(),

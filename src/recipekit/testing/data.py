@@ -18,7 +18,8 @@ from recipekit.component import (
     SourceSpec,
     Verdicts,
 )
-from recipekit.records import SPLITS, Dataset, Label, Passage, Query, Verdict
+from recipekit.dataset import Dataset
+from recipekit.records import SPLITS, Label, Passage, Query, Verdict
 from recipekit.testing.specs import check_spec, expect
 
 __all__ = ["check_judge", "check_retriever", "check_source"]

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from recipekit.arrays import Ints, Rows, lookup_sorted, positions_in_groups
 from recipekit.encoding.batches import length_batches
-from recipekit.records import Ints, Rows, Verdict, lookup_sorted, positions_in_groups
+from recipekit.records import Verdict
 from recipekit.training.labels import TrainingLabels
 
 __all__ = ["InBatch", "epoch_batches", "in_batch", "micro_batches"]

@@ -11,7 +11,8 @@ from typing import Any
 from recipekit.component import Encoder, Progress, Ranks
 from recipekit.encoding.embed import embed_table, open_embeddings
 from recipekit.encoding.tokens import TokenizedTexts
-from recipekit.records import Side, TextTable
+from recipekit.records import Side
+from recipekit.tables import TextTable
 
 __all__ = ["frozen_matrix"]
 

@@ -15,8 +15,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from recipekit.arrays import Floats, Ints, Rows, lookup_sorted, pair_keys
+from recipekit.dataset import Dataset
 from recipekit.errors import RunError
-from recipekit.records import Dataset, Floats, Ints, Rows, Verdict, lookup_sorted, pair_keys
+from recipekit.records import Verdict
 
 __all__ = ["QueryPairs", "TrainingLabels", "training_labels"]
 

@@ -18,12 +18,13 @@ import torch
 from accelerate import Accelerator, DistributedType
 from accelerate.utils import broadcast_object_list
 
+from recipekit.arrays import Rows
 from recipekit.component import Progress, Ranks
 from recipekit.encoding.precision import computes_in_bf16
 from recipekit.encoding.tokens import TokenizedTexts
 from recipekit.errors import RunError
 from recipekit.recipe.sections import TrainSection
-from recipekit.records import Rows, Side
+from recipekit.records import Side
 from recipekit.training.batches import epoch_batches
 from recipekit.training.checkpoint import (
     Weights,

@@ -18,8 +18,9 @@ import torch
 from accelerate import Accelerator
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from recipekit.arrays import Rows
 from recipekit.encoding.tokens import TokenizedTexts
-from recipekit.records import Rows, Side
+from recipekit.records import Side
 from recipekit.training.batches import in_batch, micro_batches
 from recipekit.training.phases import TrainingPhase
 

@@ -9,7 +9,8 @@ import numpy as np
 from pydantic import Field
 
 from recipekit.component import Context, JudgeSpec, PairBatch, Verdicts
-from recipekit.records import Dataset, Verdict
+from recipekit.dataset import Dataset
+from recipekit.records import Verdict
 
 __all__ = ["Overlap"]
 

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from recipekit.judges.prompting.fences import clean
 from recipekit.llm.tokens import TokenCounter
-from recipekit.records import TextTable
+from recipekit.tables import TextTable
 
 __all__ = ["Shown", "ShownTexts", "shown"]
 

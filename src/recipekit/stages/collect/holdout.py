@@ -8,8 +8,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from recipekit.arrays import Bools, Floats, Rows, positions_in_groups
 from recipekit.recipe.sections import HoldoutPositives
-from recipekit.records import SPLITS, Bools, Floats, Rows, positions_in_groups
+from recipekit.records import SPLITS
 from recipekit.seeded_hashing import hash_uniforms, pair_hashes, row_hashes
 
 __all__ = ["held_out_positives"]

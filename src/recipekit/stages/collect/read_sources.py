@@ -18,11 +18,13 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from recipekit.arrays import Bools
 from recipekit.component import Source
 from recipekit.errors import ComponentError, DataError
 from recipekit.recipe.sections import Slot
-from recipekit.records import SPLITS, Bools, Label, Passage, Query, read_table
+from recipekit.records import SPLITS, Label, Passage, Query
 from recipekit.stages.inputs import StageInputs
+from recipekit.tables import read_table
 
 __all__ = ["Intake", "Part", "is_blank", "places", "read_sources"]
 

@@ -16,6 +16,7 @@ from typing import Any, cast
 
 import numpy as np
 
+from recipekit.arrays import Bools, Rows
 from recipekit.artifacts.key import fields_identity, key_of
 from recipekit.artifacts.store import write_json
 from recipekit.component import Judge, JudgeSpec, Spending, is_identity
@@ -40,8 +41,7 @@ from recipekit.judging.reliability import (
 from recipekit.judging.verdict_log import VerdictLog, verdicts_of
 from recipekit.judging.verdict_state import Codes, conditional
 from recipekit.recipe.sections import JudgeSection, ReliabilityFloors, Slot
-from recipekit.records import JUDGMENTS as SCHEMA
-from recipekit.records import Bools, Rows, Verdict, read_table, write_table
+from recipekit.records import Verdict
 from recipekit.stages.inputs import StageInputs
 from recipekit.stages.judge.summary import (
     VerdictShares,
@@ -50,6 +50,8 @@ from recipekit.stages.judge.summary import (
     pairs_over_budget,
     summarized,
 )
+from recipekit.tables import JUDGMENTS as SCHEMA
+from recipekit.tables import read_table, write_table
 
 __all__ = ["judge", "spending"]
 

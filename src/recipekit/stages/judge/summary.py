@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 
+from recipekit.arrays import Bools
 from recipekit.component import Progress, Verdicts
 from recipekit.judging.candidate_pairs import CandidatePairs
 from recipekit.judging.reliability import BANDS, rank_bands
 from recipekit.judging.verdict_state import SOURCE, Codes
 from recipekit.recipe.sections import JudgeSection
-from recipekit.records import Bools, Verdict
+from recipekit.records import Verdict
 
 __all__ = ["VerdictShares", "counted", "notes", "pairs_over_budget", "summarized"]
 

@@ -14,21 +14,14 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from recipekit.arrays import Bools, Ints, Rows, pair_keys, positions_in_groups
 from recipekit.component import Hits, QueryBatch, Retriever, RetrieverSpec
+from recipekit.dataset import Dataset
 from recipekit.errors import ComponentError, DataError
 from recipekit.recipe.sections import MineSection
-from recipekit.records import (
-    CANDIDATES,
-    Bools,
-    Dataset,
-    Ints,
-    Rows,
-    pair_keys,
-    positions_in_groups,
-    write_table,
-)
 from recipekit.search.fusion import Fused, cut, fuse
 from recipekit.stages.inputs import StageInputs
+from recipekit.tables import CANDIDATES, write_table
 
 __all__ = ["mine"]
 

@@ -9,12 +9,14 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from recipekit.arrays import Rows
 from recipekit.component import Hits, Ranks
+from recipekit.dataset import Dataset
 from recipekit.encoding.embed import embed_tokens
 from recipekit.encoding.tokens import TokenizedTexts
 from recipekit.evaluators.metrics import per_query_metrics, with_positives
 from recipekit.recipe.metrics import parse_metric
-from recipekit.records import Dataset, Rows, Side
+from recipekit.records import Side
 from recipekit.search.topk import exact_top_k
 
 __all__ = ["DevSample", "dev_evaluation", "dev_sample"]
