@@ -51,13 +51,16 @@ def _blocks(page: Path) -> Iterator[CodeBlock]:
 
 
 def prose(page: Path) -> Iterator[tuple[int, str]]:
-    """The lines of a page outside code blocks, with their numbers."""
-    inside = False
+    """The lines of a page outside code blocks and comments, with their numbers."""
+    code = comment = False
     for number, line in enumerate(page.read_text(encoding="utf-8").splitlines(), start=1):
         if line.strip().startswith("```"):
-            inside = not inside
-        elif not inside:
+            code = not code
+            continue
+        comment = comment or line.startswith("<!--")
+        if not code and not comment:
             yield number, line
+        comment = comment and "-->" not in line
 
 
 def anchors(page: Path) -> set[str]:

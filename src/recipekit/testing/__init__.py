@@ -6,13 +6,15 @@ sentence says which promise of its Protocol (in `recipekit.component`) is broken
 `check_spec`, the rules that every component keeps.
 
 ```python
-def test_conformance(tmp_path, dataset):
-    check_retriever(CharNgrams(), context(tmp_path, dataset=dataset))
+def test_conformance(tmp_path):
+    dataset = small_dataset(tmp_path / "dataset")
+    check_retriever(CharNgrams(), context(tmp_path / "scratch", dataset=dataset))
 ```
 """
 
 from recipekit.testing.contexts import RecordingProgress, context
 from recipekit.testing.data import check_judge, check_retriever, check_source
+from recipekit.testing.datasets import small_dataset
 from recipekit.testing.models import check_encoder, check_loss
 from recipekit.testing.results import check_evaluator, check_exporter
 from recipekit.testing.specs import HEAVY, check_spec
@@ -29,4 +31,5 @@ __all__ = [
     "check_source",
     "check_spec",
     "context",
+    "small_dataset",
 ]

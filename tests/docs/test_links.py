@@ -1,0 +1,44 @@
+"""Links, anchors and paths in the pages exist, and lines are short."""
+
+import re
+
+import pytest
+
+from helpers.markdown import PAGES, ROOT, anchors, links, prose
+
+WIDTH = 100
+PATH = re.compile(r"`((?:src|tests|docs|recipes|schemas|plugins)/[\w./-]+)`")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_relative_link_and_anchor_exists(page):
+    broken = []
+    for line, target in links(page):
+        if target.startswith(("http://", "https://", "mailto:")):
+            continue
+        path, _, anchor = target.partition("#")
+        file = (page.parent / path) if path else page
+        if not file.exists() or (anchor and anchor not in anchors(file)):
+            broken.append(f"{page.relative_to(ROOT)}:{line}: {target}")
+    assert not broken, "\n".join(broken)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_path_of_the_project_that_a_page_names_exists(page):
+    missing = [
+        f"{page.relative_to(ROOT)}:{number}: {path}"
+        for number, line in prose(page)
+        for path in PATH.findall(line)
+        if not (ROOT / path).exists() and not (page.parent / path).exists()
+    ]
+    assert not missing, "\n".join(missing)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_lines_of_prose_are_short(page):
+    long = [
+        f"{page.relative_to(ROOT)}:{number}"
+        for number, line in prose(page)
+        if len(line) > WIDTH and not line.startswith("|")
+    ]
+    assert not long, "\n".join(long)
