@@ -138,20 +138,34 @@ def kind_page(kind: str, examples: Mapping[str, str]) -> str:
     """One kind of component: for each built-in one its purpose, an example, and its keys."""
     parts = [f"# {plural(kind).capitalize()}", docstring(KINDS[kind])]
     parts.append(f"Entry-point group: `{group(kind)}`.")
+    shared = component_schema(KINDS[kind])
+    if shared.get("properties"):
+        parts += [f"## Keys of every {kind}", table(key_rows(shared, KINDS[kind], links=""))]
     for name, component in built_in(kind):
         parts += [f"## {name}", docstring(component)]
         parts.append(f"```yaml\n{examples[f'{kind}/{name}'].strip()}\n```")
-        parts += component_tables(name, component)
+        parts += component_tables(kind, name, component)
     return page(*parts)
 
 
-def component_tables(name: str, component: type[Component]) -> Iterator[str]:
-    """The table of a component's keys, then one for every model inside it."""
+def component_tables(kind: str, name: str, component: type[Component]) -> Iterator[str]:
+    """The table of a component's own keys, then one for every model inside it.
+
+    Keys that all of its kind share are left out, unless the component changes their default.
+    """
     schema = component_schema(component)
-    if not schema.get("properties"):
+    properties, shared = schema.get("properties", {}), component_schema(KINDS[kind])
+    common = {
+        key for key, field in shared.get("properties", {}).items() if properties.get(key) == field
+    }
+    own = {key: field for key, field in properties.items() if key not in common}
+    if not own:
         yield "It has no keys of its own."
         return
-    yield table(key_rows(schema, component, links="", own=set(component.__annotations__)))
+    yield table(key_rows({**schema, "properties": own}, component, links=""))
+    if common:
+        anchor = f"keys-of-every-{kind}"
+        yield f"It also has the [keys of every {kind}](#{anchor})."
     for key, inner in inner_models(component):
         yield f"### {name}.{key}"
         yield docstring(inner)

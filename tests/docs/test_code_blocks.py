@@ -55,6 +55,19 @@ def test_yaml_blocks_are_valid_recipes(block, tmp_path, monkeypatch):
     load_recipe(recipe, allow_local_code=True)
 
 
+def test_the_readme_shows_the_quickstart_recipe(tmp_path):
+    block = next(block for block in code_blocks("yaml") if block.page == ROOT / "README.md")
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(block.text)
+    shown, shipped = load_recipe(recipe), load_recipe("quickstart")
+    assert shown.model_copy(update={"description": shipped.description}) == shipped
+
+
+def test_the_readme_lists_every_command():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert not [name for name in COMMANDS if f"| `recipekit {name}" not in readme]
+
+
 TOP_KEYS = ("spending",)
 
 
