@@ -11,35 +11,16 @@ import hashlib
 import importlib.util
 import inspect
 import sys
-from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
+from typing import Any
 
-from recipekit.component import KINDS, Component
+from recipekit.component import KINDS, Component, Entry
 from recipekit.errors import ComponentError
 from recipekit.suggestions import did_you_mean
 
 __all__ = ["Entry", "find", "group", "load", "resolve", "where"]
-
-
-@dataclass(frozen=True)
-class Entry:
-    """A component by its entry point, not yet imported."""
-
-    kind: str
-    name: str
-    distribution: str
-    distribution_version: str
-    target: str
-    """`module:Class`, or for local code the file and class as the recipe names them."""
-    file: Path | None = None
-    """The file of a component from local code."""
-
-    @property
-    def use(self) -> str:
-        """What stands behind `use:` to name exactly this one."""
-        return self.target if self.file else f"{self.distribution}/{self.name}"
 
 
 def group(kind: str) -> str:
@@ -119,7 +100,7 @@ def _local(kind: str, use: str, folder: Path, allowed: bool) -> Entry:
     return Entry(kind, class_name, f"local:{digest}", "", use, file)
 
 
-def load(entry: Entry) -> type[Component]:
+def load(entry: Entry) -> type[Component[Any]]:
     """Import a component and check that it is one of its kind.
 
     Raises:
@@ -169,6 +150,6 @@ def _import_file(entry: Entry) -> object:
     return getattr(sys.modules[name], entry.name)
 
 
-def where(component: type[Component]) -> str:
+def where(component: type[Component[Any]]) -> str:
     """`file:line` where a component's class is written."""
     return f"{inspect.getsourcefile(component)}:{inspect.getsourcelines(component)[1]}"

@@ -41,6 +41,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from conftest import write_dataset
 from recipekit.artifacts.key import FileHashes
 from recipekit.artifacts.store import Artifact, Store
+from recipekit.component import Slot
 from recipekit.dataset import Dataset
 from recipekit.judges.language_model.grouping import Plan
 from recipekit.judges.language_model.queries import queries_of
@@ -52,7 +53,7 @@ from recipekit.judging.candidate_pairs import load_pairs
 from recipekit.llm.calls import Request
 from recipekit.llm.environment import litellm
 from recipekit.llm.tokens import counter
-from recipekit.recipe.sections import JudgeSection, Slot
+from recipekit.recipe.sections import JudgeSection
 from recipekit.registry import Entry
 from recipekit.stages.inputs import StageInputs
 from recipekit.stages.judge.judge import judge

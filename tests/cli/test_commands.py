@@ -183,8 +183,8 @@ def test_every_key_of_every_section_is_shown_with_its_meaning(
         ("train", "train", "batch_size: integer >= 1 (default 64)\n    Queries per optimizer step"),
         ("train", "train", "phases: map to map (required)\n    What is done, in order"),
         ("train", "train", "\n      loss: loss (required). What is minimised."),
-        ("judge", "judge", "trust: map (optional)\n    Which pairs of known truth"),
-        ("judge.control_pairs", "judge.control_pairs", "known: number >= 0.0 < 1.0 (default 0.1)"),
+        ("judge", "judge", "control_pairs: map (optional)\n    Which pairs of known truth"),
+        ("judge.control_pairs", "judge.control_pairs", "share: number >= 0.0 < 1.0 (default 0.1)"),
         (
             "train.batch_size",
             "train.batch_size",

@@ -4,18 +4,24 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from recipekit.component import (
+    Context,
     EncoderName,
     EncoderSpec,
     ExporterSpec,
     JudgeSpec,
     LocalPath,
+    LossSpec,
+    Name,
     NotIdentity,
     RetrieverSpec,
+    Secret,
+    Slot,
     SourceSpec,
 )
 
@@ -92,3 +98,59 @@ class Served(ExporterSpec):
     def build(self, context: Any) -> Any:
         """Never called here."""
         raise NotImplementedError
+
+
+class Rating(BaseModel):
+    """A part of a component that has a slot itself."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    judge: Slot[JudgeSpec] | None = None
+    """Who rates."""
+
+
+class Plain(LossSpec):
+    """A loss that contains nothing."""
+
+    temperature: Annotated[float, Field(gt=0)] = 0.05
+    """The temperature of the softmax."""
+    threads: Annotated[int, NotIdentity] = 1
+    """How many threads work; the result is the same."""
+    key: Secret | None = None
+    """The key of a server."""
+    teacher: EncoderName | None = None
+    """An encoder of the recipe."""
+    table: LocalPath | None = None
+    """A file that decides the result."""
+
+    def files(self) -> dict[str, Path]:
+        """The table."""
+        return {} if self.table is None else {"table": self.table}
+
+    def build(self, context: Context) -> Any:
+        """The folder that this loss works in."""
+        return context.scratch
+
+
+class Wrapper(LossSpec):
+    """A loss that contains other components."""
+
+    inner: Slot[LossSpec]
+    """The loss inside."""
+    scale: float = 1.0
+    """A factor."""
+    fallback: Slot[LossSpec] | None = None
+    """What replaces it, if anything."""
+    standby: Slot[LossSpec] = Slot(use="plain", temperature=0.5)
+    """A component that is there by default."""
+    losses: dict[Name, Slot[LossSpec]] = Field(default_factory=dict)
+    """More losses, by name."""
+    sequence: tuple[Slot[LossSpec], ...] = ()
+    """More losses, in order."""
+    rating: Rating = Rating()
+    """A part with a slot of its own."""
+
+    def build(self, context: Context) -> Any:
+        """The folders of this loss and of the losses inside it."""
+        inside = [self.inner, *self.losses.values(), *self.sequence]
+        return [context.scratch, *(slot.build(context) for slot in inside)]

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from recipekit.artifacts.key import FileHashes, component_identity
 from recipekit.artifacts.store import Artifact, Store
-from recipekit.component import JudgeSpec, PairBatch
+from recipekit.component import JudgeSpec, PairBatch, Slot
 from recipekit.dataset import Dataset
 from recipekit.errors import DataError, ModelError
 from recipekit.judges.calibration import (
@@ -26,7 +26,7 @@ from recipekit.judges.calibration import (
 )
 from recipekit.judges.cross_encoder import CrossEncoderSpec
 from recipekit.judges.labels import LabelsSpec
-from recipekit.recipe.sections import JudgeSection, Slot
+from recipekit.recipe.sections import JudgeSection
 from recipekit.records import Verdict
 from recipekit.registry import resolve
 from recipekit.stages.inputs import StageInputs

@@ -8,13 +8,13 @@ import pytest
 
 from recipekit.artifacts.key import FileHashes
 from recipekit.cli.plan import work
-from recipekit.component import JudgeSpec, Sizes
+from recipekit.component import JudgeSpec, Sizes, Slot
 from recipekit.dataset import Dataset
 from recipekit.errors import DataError
 from recipekit.pipeline.estimate import estimate
 from recipekit.pipeline.identity import stage_identity
 from recipekit.recipe.load import load_recipe
-from recipekit.recipe.sections import ExpectedSize, MineSection, Recipe, Slot
+from recipekit.recipe.sections import ExpectedSize, MineSection, Recipe
 from recipekit.registry import Entry
 from recipekit.stages.pipeline import PIPELINE
 

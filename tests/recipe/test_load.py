@@ -48,7 +48,7 @@ def test_errors_of_both_phases_come_at_once_in_the_order_of_the_file(write: Writ
             ["name=1"],
         )
     lines = [problem.where.rpartition("recipe.yaml:")[2] for problem in caught.value.problems]
-    assert lines == ["8:25", "9:9", "10:1", "--set name=1"]
+    assert lines == ["8:25", "9:25", "10:1", "--set name=1"]
     assert [problem.code for problem in caught.value.problems] == [
         "RK103",
         "RK105",

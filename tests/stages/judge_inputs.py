@@ -13,9 +13,9 @@ from pydantic import Field
 
 from recipekit.artifacts.key import FileHashes
 from recipekit.artifacts.store import Artifact, Store
-from recipekit.component import Context, JudgeSpec, PairBatch, Verdicts
+from recipekit.component import Context, JudgeSpec, PairBatch, Slot, Verdicts
 from recipekit.dataset import Dataset
-from recipekit.recipe.sections import JudgeSection, Slot
+from recipekit.recipe.sections import JudgeSection
 from recipekit.records import Verdict
 from recipekit.registry import Entry
 from recipekit.stages.inputs import StageInputs

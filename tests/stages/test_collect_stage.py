@@ -8,10 +8,10 @@ import pytest
 from recipekit import registry
 from recipekit.artifacts.key import FileHashes
 from recipekit.artifacts.store import Store
-from recipekit.component import Context, SourceSpec
+from recipekit.component import Context, Slot, SourceSpec
 from recipekit.dataset import Dataset
 from recipekit.errors import ComponentError, DataError
-from recipekit.recipe.sections import CollectSection, Slot
+from recipekit.recipe.sections import CollectSection
 from recipekit.records import SPLITS, Label, Passage, Query
 from recipekit.registry import Entry
 from recipekit.stages.collect.collect import collect

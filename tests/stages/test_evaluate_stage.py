@@ -10,10 +10,10 @@ import pytest
 
 from recipekit.artifacts.key import FileHashes
 from recipekit.artifacts.store import Artifact, Store
-from recipekit.component import Ranks
+from recipekit.component import Ranks, Slot
 from recipekit.dataset import Dataset
 from recipekit.errors import RunError
-from recipekit.recipe.sections import EvaluateSection, Slot
+from recipekit.recipe.sections import EvaluateSection
 from recipekit.registry import load, resolve
 from recipekit.stages.evaluate.evaluate import evaluate
 from recipekit.stages.inputs import StageInputs

@@ -6,10 +6,10 @@ import pytest
 
 from recipekit.artifacts.key import FileHashes
 from recipekit.artifacts.store import Artifact, Store
-from recipekit.component import EncoderSpec, ExporterSpec, Ranks
+from recipekit.component import EncoderSpec, ExporterSpec, Ranks, Slot
 from recipekit.errors import RunError
 from recipekit.exporters.dataset import DatasetExporterSpec
-from recipekit.recipe.sections import ExportSection, Slot
+from recipekit.recipe.sections import ExportSection
 from recipekit.registry import Entry
 from recipekit.stages.export.export import export
 from recipekit.stages.inputs import StageInputs

@@ -10,9 +10,9 @@ import pytest
 
 from recipekit.artifacts.key import FileHashes
 from recipekit.artifacts.store import Store
-from recipekit.component import Context, SourceSpec
+from recipekit.component import Context, Slot, SourceSpec
 from recipekit.dataset import Dataset
-from recipekit.recipe.sections import CollectSection, HoldoutPositives, Slot
+from recipekit.recipe.sections import CollectSection, HoldoutPositives
 from recipekit.records import Label, Passage, Query
 from recipekit.registry import Entry
 from recipekit.stages.collect.collect import collect

@@ -11,10 +11,9 @@ import pytest
 
 from recipekit.artifacts.key import FileHashes
 from recipekit.artifacts.store import Artifact, Store
-from recipekit.component import Ranks
+from recipekit.component import Ranks, Slot
 from recipekit.dataset import Dataset
 from recipekit.encoders.bi_encoder import BiEncoderSpec
-from recipekit.recipe.sections import Slot
 from recipekit.registry import resolve
 from recipekit.stages.inputs import StageInputs
 from recipekit.tables import LABELS, PASSAGES, write_table

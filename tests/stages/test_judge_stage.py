@@ -4,11 +4,11 @@ import pytest
 from judge_inputs import IGNORE, NEGATIVE, POSITIVE, UNJUDGED, Says, judge_inputs, run, section
 
 from recipekit.artifacts.store import Artifact
-from recipekit.component import Context, JudgeSpec, Ranks, Verdicts
+from recipekit.component import Context, JudgeSpec, Ranks, Slot, Verdicts
 from recipekit.errors import ComponentError, RunError
 from recipekit.judges.labels import LabelsSpec
 from recipekit.judges.llm import LlmJudgeSpec
-from recipekit.recipe.sections import JudgeSection, Slot
+from recipekit.recipe.sections import JudgeSection
 from recipekit.registry import Entry
 from recipekit.stages.inputs import StageInputs
 from recipekit.stages.judge.judge import judge, spending

@@ -5,10 +5,10 @@ import pytest
 
 from recipekit.artifacts.key import FileHashes
 from recipekit.artifacts.store import Artifact, Store
-from recipekit.component import Hits, Ranks, RetrieverSpec
+from recipekit.component import Hits, Ranks, RetrieverSpec, Slot
 from recipekit.dataset import Dataset
 from recipekit.errors import ComponentError, DataError
-from recipekit.recipe.sections import MineSection, Slot
+from recipekit.recipe.sections import MineSection
 from recipekit.registry import Entry
 from recipekit.retrievers.bm25 import Bm25Spec
 from recipekit.stages.inputs import StageInputs

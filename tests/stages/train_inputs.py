@@ -7,12 +7,12 @@ from typing import Any
 
 from recipekit.artifacts.key import FileHashes
 from recipekit.artifacts.store import Artifact, Store
-from recipekit.component import Component, Progress, Ranks
+from recipekit.component import Component, Progress, Ranks, Slot
 from recipekit.dataset import Dataset
 from recipekit.encoders.bi_encoder import BiEncoderSpec
 from recipekit.losses.exact_softmax import ExactSoftmaxSpec
 from recipekit.losses.infonce import InfoNCESpec
-from recipekit.recipe.sections import Slot, TrainSection
+from recipekit.recipe.sections import TrainSection
 from recipekit.registry import Entry
 from recipekit.stages.inputs import StageInputs
 from recipekit.testing import RecordingProgress

@@ -10,14 +10,14 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
 
-from recipekit.component import Component, is_identity
-from recipekit.errors import DataError
+from recipekit.component import Component, Slot, is_identity
+from recipekit.errors import DataError, error_location
 
 __all__ = ["FileHashes", "canonical", "component_identity", "fields_identity", "key_of"]
 
@@ -39,32 +39,49 @@ def key_of(identity: Any) -> str:
     return hashlib.sha256(canonical(identity).encode()).hexdigest()[:KEY_LENGTH]
 
 
-def fields_identity(model: BaseModel) -> dict[str, Any]:
-    """The fields of a spec that decide its result, as JSON values; nested models likewise."""
+def fields_identity(
+    model: BaseModel, files: FileHashes | None = None, *, exclude: Collection[str] = ()
+) -> dict[str, Any]:
+    """The fields of a model that decide its result, as JSON values.
+
+    Models inside it count by their own fields, components in its slots by `component_identity`.
+
+    Args:
+        model: A section, or a component's spec.
+        files: Content hashes of files; by default, files are hashed again.
+        exclude: Names of fields to leave out.
+    """
+    hashes = files or FileHashes()
     return {
-        name: _value(getattr(model, name))
+        name: _value(getattr(model, name), hashes, name)
         for name, info in type(model).model_fields.items()
-        if is_identity(info)
+        if is_identity(info) and name not in exclude
     }
 
 
-def _value(value: Any) -> Any:
+def _value(value: Any, files: FileHashes, path: str) -> Any:
+    if isinstance(value, Slot):
+        with error_location(lambda: path):
+            entry = value.entry
+            return component_identity(value.spec, entry.distribution, entry.name, files)
     if isinstance(value, BaseModel):
-        return fields_identity(value)
+        return fields_identity(value, files)
     if isinstance(value, Mapping):
-        return {str(key): _value(item) for key, item in value.items()}
+        return {str(key): _value(item, files, f"{path}.{key}") for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_value(item) for item in value]
+        return [_value(item, files, f"{path}.{index}") for index, item in enumerate(value)]
     if isinstance(value, set | frozenset):
-        return sorted(_value(item) for item in value)
+        return sorted(_value(item, files, path) for item in value)
     return value
 
 
 def component_identity(
-    component: Component, distribution: str, name: str, files: FileHashes
+    component: Component[Any], distribution: str, name: str, files: FileHashes
 ) -> dict[str, Any]:
-    """What makes a component this one: its distribution, name and version, its fields, its files'
-    content, its fingerprint.
+    """What decides a component's result, with the components in its slots.
+
+    It has the distribution, name and version, the fields, the content of the files, and the
+    fingerprint.
 
     Raises:
         DataError: A file that it names is missing.
@@ -74,7 +91,7 @@ def component_identity(
         "distribution": distribution,
         "name": name,
         "version": component.version,
-        "fields": fields_identity(component),
+        "fields": fields_identity(component, files),
         "files": {label: files.of(path) for label, path in component.files().items()},
         "fingerprint": component.fingerprint(),
     }

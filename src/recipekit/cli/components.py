@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -94,7 +94,7 @@ def describe(entry: Entry) -> Iterator[str]:
     yield from _keys(component)
 
 
-def _keys(component: type[Component]) -> Iterator[str]:
+def _keys(component: type[Component[Any]]) -> Iterator[str]:
     from recipekit.component import is_identity
     from recipekit.recipe.schema import component_schema
 
@@ -107,7 +107,7 @@ def _keys(component: type[Component]) -> Iterator[str]:
     yield from key_lines(component_schema(component), own=own, notes=free)
 
 
-def _where(component: type[Component]) -> str:
+def _where(component: type[Component[Any]]) -> str:
     """`file:line`, from the current folder where the file is below it."""
     from recipekit.registry import where
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 if TYPE_CHECKING:
+    from recipekit.component import Slot
     from recipekit.recipe.sections import Recipe
 
 __all__ = ["summary", "validate"]
@@ -46,13 +47,25 @@ def validate(
 
 
 def summary(recipe: Recipe) -> str:
-    """What a recipe holds, in a line: its encoders, and each stage with its components as
-    `name=use`.
+    """What a recipe holds, in a line: its encoders and stages, with their components.
+
+    A component is `name=use`, followed by those inside it: `phase=in_batch(loss=infonce)`.
     """
     from recipekit.recipe.slots import slots
 
     parts: dict[str, list[str]] = {}
     for path, _, slot in slots(type(recipe), recipe):
         name = path[-2] if path[-1] == "loss" else path[-1]
-        parts.setdefault(str(path[0]), []).append(f"{name}={slot.use}")
+        parts.setdefault(str(path[0]), []).append(f"{name}={_use(slot)}")
     return "; ".join(f"{section}: {', '.join(names)}" for section, names in parts.items())
+
+
+def _use(slot: Slot[Any]) -> str:
+    """A component's name, with the components inside it in parentheses."""
+    from recipekit.recipe.slots import slots
+
+    inner = [
+        f"{'.'.join(map(str, path))}={_use(child)}"
+        for path, _, child in slots(type(slot.spec), slot.spec)
+    ]
+    return f"{slot.use}({', '.join(inner)})" if inner else slot.use

@@ -23,10 +23,12 @@ share, and the Protocol that `build()` returns. There is no other inheritance.
 from __future__ import annotations
 
 from recipekit.component.context import Context, Embeddings, Progress, Ranks, Spending, Tracker
+from recipekit.component.entry import Entry
 from recipekit.component.fields import (
     EncoderName,
     Headers,
     LocalPath,
+    Name,
     NotIdentity,
     Secret,
     Url,
@@ -61,6 +63,7 @@ from recipekit.component.kinds import (
     Verdicts,
 )
 from recipekit.component.sizes import Sizes
+from recipekit.component.slot import Slot, SlotType, slot_type
 from recipekit.component.spec import Component
 
 __all__ = [
@@ -71,6 +74,7 @@ __all__ = [
     "Encoder",
     "EncoderName",
     "EncoderSpec",
+    "Entry",
     "Evaluator",
     "EvaluatorSpec",
     "Exporter",
@@ -82,6 +86,7 @@ __all__ = [
     "LocalPath",
     "Loss",
     "LossSpec",
+    "Name",
     "NotIdentity",
     "PairBatch",
     "Progress",
@@ -93,6 +98,8 @@ __all__ = [
     "RetrieverSpec",
     "Secret",
     "Sizes",
+    "Slot",
+    "SlotType",
     "Source",
     "SourceSpec",
     "Spending",
@@ -105,4 +112,5 @@ __all__ = [
     "is_identity",
     "is_secret",
     "is_url",
+    "slot_type",
 ]

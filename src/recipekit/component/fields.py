@@ -9,13 +9,15 @@ from pathlib import Path
 from typing import Annotated, Any, Final, get_args
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, ValidationInfo
+from pydantic import AfterValidator, Field, ValidationInfo
 from pydantic.fields import FieldInfo
 
 __all__ = [
+    "NAME_PATTERN",
     "EncoderName",
     "Headers",
     "LocalPath",
+    "Name",
     "NotIdentity",
     "Secret",
     "Url",
@@ -25,6 +27,11 @@ __all__ = [
     "is_secret",
     "is_url",
 ]
+
+
+NAME_PATTERN: Final = r"^[A-Za-z][A-Za-z0-9_-]*$"
+Name = Annotated[str, Field(pattern=NAME_PATTERN, max_length=64)]
+"""A name that the recipe's author chooses: `dict[Name, Slot[LossSpec]]`."""
 
 
 class _NotIdentity:

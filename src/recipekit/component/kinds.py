@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     import torch
 
     from recipekit.arrays import Bools, Floats, Ints, Rows
-    from recipekit.component.context import Context
     from recipekit.records import Label, Passage, Query, Side
 
 __all__ = [
@@ -64,14 +63,10 @@ class Source(Protocol):
         """
 
 
-class SourceSpec(Component):
+class SourceSpec(Component[Source]):
     """A source of passages, queries and labels."""
 
     kind: ClassVar[str] = "source"
-
-    def build(self, context: Context) -> Source:
-        """Make the source."""
-        return super().build(context)  # type: ignore[no-any-return]
 
 
 # Retrievers
@@ -146,17 +141,13 @@ class Remote(Protocol):
         """Remove one of them; refused (`ComponentError`) for what does not bear the mark."""
 
 
-class RetrieverSpec(Component):
+class RetrieverSpec(Component[Retriever]):
     """Finds candidate passages for a query."""
 
     kind: ClassVar[str] = "retriever"
 
     depth: int = Field(default=100, ge=1)
     """How many passages to retrieve per query."""
-
-    def build(self, context: Context) -> Retriever:
-        """Make the retriever over `context.dataset.passages`."""
-        return super().build(context)  # type: ignore[no-any-return]
 
     def remote(self) -> Remote | None:
         """What recipekit made on this retriever's server; None for a retriever without one."""
@@ -231,7 +222,7 @@ class Judge(Protocol):
         """
 
 
-class JudgeSpec(Component):
+class JudgeSpec(Component[Judge]):
     """Gives three-state verdicts on candidate pairs."""
 
     kind: ClassVar[str] = "judge"
@@ -268,10 +259,6 @@ class JudgeSpec(Component):
         Raises:
             ComponentError: The price is unknown.
         """
-
-    def build(self, context: Context) -> Judge:
-        """Make the judge."""
-        return super().build(context)  # type: ignore[no-any-return]
 
 
 # Encoders
@@ -312,14 +299,10 @@ class Encoder(Protocol):
         """Write a folder that `sentence_transformers.SentenceTransformer(folder)` loads."""
 
 
-class EncoderSpec(Component):
+class EncoderSpec(Component[Encoder]):
     """A text encoder."""
 
     kind: ClassVar[str] = "encoder"
-
-    def build(self, context: Context) -> Encoder:
-        """Load the encoder."""
-        return super().build(context)  # type: ignore[no-any-return]
 
     def known_dimension(self) -> int | None:
         """The dimension of its embeddings, read from its files without loading it.
@@ -353,7 +336,7 @@ class Loss(Protocol):
         """Per-query losses (n_queries,), differentiable."""
 
 
-class LossSpec(Component):
+class LossSpec(Component[Loss]):
     """A training objective."""
 
     kind: ClassVar[str] = "loss"
@@ -362,10 +345,6 @@ class LossSpec(Component):
 
     `plan` then tells what that takes.
     """
-
-    def build(self, context: Context) -> Loss:
-        """Make the loss."""
-        return super().build(context)  # type: ignore[no-any-return]
 
 
 # Evaluators
@@ -396,18 +375,10 @@ class Evaluator(Protocol):
         """
 
 
-class EvaluatorSpec(Component):
+class EvaluatorSpec(Component[Evaluator]):
     """Measures what was trained, beside baselines."""
 
     kind: ClassVar[str] = "evaluator"
-
-    def build(self, context: Context) -> Evaluator:
-        """Make the evaluator over `context.dataset`.
-
-        What it writes into `context.scratch` stays in the artifact, as `rankings/NAME/`, by its
-        name in the recipe.
-        """
-        return super().build(context)  # type: ignore[no-any-return]
 
 
 # Exporters
@@ -428,17 +399,13 @@ class Exporter(Protocol):
         """
 
 
-class ExporterSpec(Component):
+class ExporterSpec(Component[Exporter]):
     """Writes the model or the data in a form that others use."""
 
     kind: ClassVar[str] = "exporter"
 
-    def build(self, context: Context) -> Exporter:
-        """Make the exporter."""
-        return super().build(context)  # type: ignore[no-any-return]
 
-
-KINDS: Final[Mapping[str, type[Component]]] = {
+KINDS: Final[Mapping[str, type[Component[Any]]]] = {
     spec.kind: spec
     for spec in (
         SourceSpec,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
@@ -15,8 +15,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Component"]
 
+Built = TypeVar("Built", covariant=True)
 
-class Component(BaseModel):
+
+class Component(BaseModel, Generic[Built]):
     """A frozen spec that builds what it describes.
 
     A default that is written out means what it means unwritten (`recipekit fill` writes all of
@@ -40,7 +42,7 @@ class Component(BaseModel):
     asks again, for it was planned before.
     """
 
-    def build(self, context: Context) -> Any:
+    def build(self, context: Context) -> Built:
         """Make the working object. Heavy imports belong here."""
         raise TypeError(f"{type(self).__name__} does not define build()")
 

@@ -178,7 +178,7 @@ def _training(recipe: Recipe, section: TrainSection, sizes: Sizes) -> dict[str, 
 
 def _kept(section: MineSection) -> int:
     """Candidates per query at most."""
-    retrieved = sum(slot.spec.depth for slot in section.retrievers.values())  # type: ignore[attr-defined]
+    retrieved = sum(slot.spec.depth for slot in section.retrievers.values())
     return (
         min(retrieved, section.candidates_per_query)
         if section.candidates_per_query

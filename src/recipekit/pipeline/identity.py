@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,11 +10,12 @@ from typing import Any
 from pydantic import BaseModel
 
 from recipekit.artifacts.key import FileHashes, component_identity, fields_identity
-from recipekit.component import is_encoder_name, is_identity
+from recipekit.component import Slot, is_encoder_name, is_identity
 from recipekit.errors import error_location
 from recipekit.recipe.load import where
 from recipekit.recipe.positions import KeyPath
-from recipekit.recipe.sections import Recipe, Section, Slot
+from recipekit.recipe.sections import Recipe, Section
+from recipekit.recipe.slots import all_slots
 from recipekit.stages.pipeline import Stage
 
 __all__ = ["stage_identity"]
@@ -56,9 +57,10 @@ def _identity(recipe: Recipe, value: Any, hashes: FileHashes, path: KeyPath) -> 
     the encoders.
     """
     if isinstance(value, Slot):
+        inside = [value.spec, *(slot.spec for _, slot in all_slots(value.spec))]
         return {
             **_component(recipe, value, hashes, path),
-            **_named_encoders(recipe, value.spec, hashes),
+            **_named_encoders(recipe, inside, hashes),
         }
     if isinstance(value, Section):
         names = [name for name, info in type(value).model_fields.items() if is_identity(info)]
@@ -67,7 +69,7 @@ def _identity(recipe: Recipe, value: Any, hashes: FileHashes, path: KeyPath) -> 
         }
         return {
             **fields,
-            **_named_encoders(recipe, value, hashes),
+            **_named_encoders(recipe, [value], hashes),
             **_files(recipe, value, hashes, path),
         }
     if isinstance(value, BaseModel):
@@ -84,13 +86,18 @@ def _identity(recipe: Recipe, value: Any, hashes: FileHashes, path: KeyPath) -> 
     return value
 
 
-def _named_encoders(recipe: Recipe, model: BaseModel, hashes: FileHashes) -> dict[str, Any]:
+def _encoder_names(model: BaseModel) -> Iterator[str]:
+    """The encoders that a section or a component refers to."""
+    for name, info in type(model).model_fields.items():
+        if is_encoder_name(info):
+            yield getattr(model, name)
+
+
+def _named_encoders(
+    recipe: Recipe, models: Iterable[BaseModel], hashes: FileHashes
+) -> dict[str, Any]:
     known = recipe.encoders or {}
-    named = [
-        getattr(model, name)
-        for name, info in type(model).model_fields.items()
-        if is_encoder_name(info)
-    ]
+    named = [name for model in models for name in _encoder_names(model)]
     encoders = {
         name: _component(recipe, known[name], hashes, ("encoders", name))
         for name in named
@@ -122,6 +129,8 @@ def _hash(recipe: Recipe, file: Path, hashes: FileHashes, path: KeyPath) -> str:
         return hashes.of(file)
 
 
-def _component(recipe: Recipe, slot: Slot, hashes: FileHashes, path: KeyPath) -> dict[str, Any]:
+def _component(
+    recipe: Recipe, slot: Slot[Any], hashes: FileHashes, path: KeyPath
+) -> dict[str, Any]:
     with error_location(partial(where, recipe, path)):
         return component_identity(slot.spec, slot.entry.distribution, slot.entry.name, hashes)

@@ -14,11 +14,11 @@ import pyarrow as pa
 
 from recipekit.arrays import Rows, positions_in_groups
 from recipekit.artifacts.store import Artifact
-from recipekit.component import JudgeSpec, Progress, Ranks
+from recipekit.component import JudgeSpec, Progress, Ranks, Slot
 from recipekit.errors import RunError
 from recipekit.judging.verdict_log import VerdictLog
 from recipekit.pipeline.mined_recipe import MinedRecipe
-from recipekit.recipe.sections import JudgeSection, Recipe, ReliabilityFloors, Slot
+from recipekit.recipe.sections import JudgeSection, Recipe, ReliabilityFloors
 from recipekit.records import Verdict
 from recipekit.stages.inputs import StageInputs
 from recipekit.stages.judge.judge import judge
@@ -124,7 +124,7 @@ def section_to_try(recipe: Recipe, name: str | None) -> JudgeSection:
     )
 
 
-def _freed(slot: Slot, conditions: Mapping[str, None]) -> Slot:
+def _freed(slot: Slot[JudgeSpec], conditions: Mapping[str, None]) -> Slot[JudgeSpec]:
     freed = slot.model_copy()
     freed.bind(slot.entry, slot.spec.model_copy(update=dict(conditions)))
     return freed

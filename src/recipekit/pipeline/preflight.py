@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from functools import partial
+from typing import Any
 
 from recipekit.component import Component, JudgeSpec
 from recipekit.dataset import Dataset
@@ -13,7 +14,7 @@ from recipekit.errors import error_location
 from recipekit.recipe.load import where
 from recipekit.recipe.positions import KeyPath
 from recipekit.recipe.sections import Recipe
-from recipekit.recipe.slots import slots
+from recipekit.recipe.slots import all_slots
 
 __all__ = ["check_data", "check_servers"]
 
@@ -45,8 +46,10 @@ def check_data(recipe: Recipe, stages: Collection[str], dataset: Dataset) -> Non
             component.check(dataset)
 
 
-def _components(recipe: Recipe, stages: Collection[str]) -> Iterator[tuple[KeyPath, Component]]:
+def _components(
+    recipe: Recipe, stages: Collection[str]
+) -> Iterator[tuple[KeyPath, Component[Any]]]:
     """The components of some stages, and where each stands."""
-    for path, _, slot in slots(Recipe, recipe):
+    for path, slot in all_slots(recipe):
         if path[0] in stages:
             yield path, slot.spec

@@ -13,6 +13,7 @@ from recipekit.component import Remote, RemoteIndex, RetrieverSpec
 from recipekit.dataset import Dataset
 from recipekit.pipeline.garbage import check_runs, needed
 from recipekit.recipe.sections import Recipe
+from recipekit.recipe.slots import all_slots
 
 __all__ = ["RemoteUse", "collect_remote_garbage", "remote_uses"]
 
@@ -81,13 +82,10 @@ def collect_remote_garbage(
 
 def _remotes(recipe: Recipe) -> Iterator[Remote]:
     """The servers that a recipe's retrievers search, each once."""
-    slots = [
-        *(recipe.mine.retrievers.values() if recipe.mine else ()),
-        *(recipe.evaluate.baselines.values() if recipe.evaluate else ()),
-    ]
     seen: set[str] = set()
-    for slot in slots:
-        assert isinstance(slot.spec, RetrieverSpec)
+    for _, slot in all_slots(recipe):
+        if not isinstance(slot.spec, RetrieverSpec):
+            continue
         remote = slot.spec.remote()
         if remote is not None and remote.server not in seen:
             seen.add(remote.server)

@@ -11,10 +11,10 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from recipekit.component import Component, EncoderSpec, JudgeSpec, is_encoder_name
-from recipekit.recipe.components import Bound
+from recipekit.recipe.binding import Bound
 from recipekit.recipe.positions import Document, KeyPath, at
 from recipekit.recipe.sections import SECTIONS, TRAINED, Recipe
-from recipekit.recipe.slots import sections
+from recipekit.recipe.slots import models
 from recipekit.suggestions import did_you_mean
 
 __all__ = ["check"]
@@ -93,11 +93,11 @@ def _references(
     recipe: dict[str, Any], bound: Mapping[KeyPath, Bound]
 ) -> Iterator[tuple[KeyPath, str]]:
     """Every name of an encoder, written or by default, with its path."""
-    for path, model, section in sections(Recipe, recipe):
+    for path, model, section in models(Recipe, recipe):
         yield from _named(model, section, path)
     for path, component in bound.items():
         if component.type is not None:
-            yield from _named(component.type, at(recipe, path) or {}, path)
+            yield from _named(component.type, component.fields, path)
 
 
 def _named(model: type[BaseModel], written: Any, path: KeyPath) -> Iterator[tuple[KeyPath, str]]:
@@ -125,7 +125,7 @@ def _trainable(document: Document, recipe: dict[str, Any], bound: Mapping[KeyPat
     if not isinstance(train, dict):
         return
     trained = train.get("encoder", "student")
-    component = bound.get(("encoders", trained), Bound()).type if isinstance(trained, str) else None
+    component = bound[("encoders", trained)].type if ("encoders", trained) in bound else None
     if (
         component is not None
         and issubclass(component, EncoderSpec)
@@ -205,7 +205,7 @@ def _judges(document: Document, recipe: dict[str, Any], bound: Mapping[KeyPath, 
     _measurable(
         document,
         recipe["judge"],
-        [component.type for path, component in bound.items() if path[:2] == ("judge", "judges")],
+        [component.type for path, component in bound.items() if path[:-1] == ("judge", "judges")],
     )
 
 
@@ -262,7 +262,7 @@ def _conditions(
 
 
 def _measurable(
-    document: Document, section: dict[str, Any], judges: list[type[Component] | None]
+    document: Document, section: dict[str, Any], judges: list[type[Component[Any]] | None]
 ) -> None:
     """Floors can be reached only by judges that are measured, on pairs of known truth."""
     trust = written if isinstance(written := section.get("control_pairs"), dict) else {}

@@ -9,8 +9,10 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from recipekit.component import Slot
 from recipekit.recipe.environment import expand, has_placeholder
-from recipekit.recipe.sections import Recipe, Slot
+from recipekit.recipe.positions import at
+from recipekit.recipe.sections import Recipe
 from recipekit.recipe.yaml_format import dump
 
 __all__ = ["filled"]
@@ -48,14 +50,45 @@ def _value(value: Any, folder: Path) -> Any:
     return [_value(item, folder) for item in value] if isinstance(value, tuple) else value
 
 
-def _component(slot: Slot, folder: Path) -> dict[str, Any]:
-    spec = slot.spec
-    fields = spec.model_dump(mode="json", by_alias=True, include=set(type(spec).model_fields))
-    use = f"{slot.entry.file}:{slot.entry.name}" if slot.entry.file else slot.use
+def _component(slot: Slot[Any], folder: Path) -> dict[str, Any]:
+    spec, entry = slot.spec, slot.entry
+    use = f"{entry.file}:{entry.name}" if entry.file else slot.use
+    values = spec.model_dump(mode="json", by_alias=True, include=set(type(spec).model_fields))
+    fields = {
+        (field.alias or name): getattr(spec, name)
+        for name, field in type(spec).model_fields.items()
+    }
     return {
         "use": use,
-        **{name: _written(value, slot.fields.get(name), folder) for name, value in fields.items()},
+        **{
+            key: _field(fields[key], value, slot.fields.get(key), folder)
+            for key, value in values.items()
+        },
     }
+
+
+def _field(value: Any, plain: Any, raw: Any, folder: Path) -> Any:
+    """A field of a component, in which components can be.
+
+    Args:
+        value: The validated value.
+        plain: The same as JSON.
+        raw: As it was written, or None.
+        folder: Where the recipe's relative paths start.
+    """
+    if isinstance(value, Slot):
+        return _component(value, folder)
+    if isinstance(value, Mapping) and isinstance(plain, dict):
+        items = {str(key): item for key, item in value.items()}
+        return {key: _field(items[key], plain[key], at(raw, (key,)), folder) for key in plain}
+    if isinstance(value, tuple | list) and isinstance(plain, list):
+        pairs = enumerate(zip(value, plain, strict=True))
+        return [_field(item, as_json, at(raw, (i,)), folder) for i, (item, as_json) in pairs]
+    if isinstance(value, BaseModel) and isinstance(plain, dict):
+        infos = type(value).model_fields
+        inner = {infos[name].alias or name: getattr(value, name) for name in infos}
+        return {key: _field(inner[key], plain[key], at(raw, (key,)), folder) for key in plain}
+    return _written(plain, raw, folder)
 
 
 def _written(value: Any, raw: Any, folder: Path) -> Any:

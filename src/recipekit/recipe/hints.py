@@ -8,8 +8,8 @@ from typing import Any, Final, NamedTuple
 
 from pydantic import BaseModel
 
+from recipekit.component import Slot
 from recipekit.recipe.positions import Document, KeyPath, at
-from recipekit.recipe.sections import Slot
 from recipekit.recipe.slots import field_at, is_map, kind_at, model_at, model_in, slot_kind
 from recipekit.registry import find
 from recipekit.suggestions import did_you_mean

@@ -11,18 +11,18 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from pydantic import ValidationError
 
+from recipekit.recipe.binding import Binder, find_booleans
 from recipekit.recipe.checks import check
-from recipekit.recipe.components import Bound, bind, check_placeholders, mixed_up
 from recipekit.recipe.overrides import apply_overrides
+from recipekit.recipe.placeholders import check_placeholders
 from recipekit.recipe.positions import Document, KeyPath, dotted, refuse
 from recipekit.recipe.read import read_file, read_text
 from recipekit.recipe.sections import Recipe, RecipeOrigin
 from recipekit.recipe.shipped import locate
-from recipekit.recipe.slots import misshapen, sections, slots, union_members
+from recipekit.recipe.slots import misshapen, models, slots, union_members
 from recipekit.recipe.validation_messages import explain, shown
 
 __all__ = ["load_recipe", "where"]
@@ -77,25 +77,29 @@ def _validate(document: Document, folder: Path, allow_local_code: bool) -> Recip
         document.find((), f"a recipe is a map of keys, found {shown(document.value)}", "RK105")
         return None
     unclear = set(misshapen(Recipe, document.value))
-    bound = _bind_written(document, folder, allow_local_code, unclear)
-    mixed_up(document, (), Recipe, document.value)
-    _from_here(document)
+    binder = Binder(document, folder, allow_local_code)
+    components = {path for path, _, _ in slots(Recipe, document.value)}
+    check_placeholders(document, document.value, skip=components | unclear)
+    binder.bind_written(Recipe, document.value)
+    find_booleans(document, (), Recipe, document.value)
+    _absolute_paths(document)
     recipe: Recipe | None = None
     try:
         recipe = Recipe.model_validate(document.value, context={"folder": folder})
     except ValidationError as error:
         explain(error, document, Recipe)
     else:
-        _attach(document, recipe, bound, folder, allow_local_code)
-    check(document, bound, unclear)
+        binder.attach(recipe)
+    check(document, binder.bound, unclear)
     return recipe
 
 
-def _from_here(document: Document) -> None:
-    """Make the sections' own local paths that came by `--set` absolute: they start where the
-    command is given, not at the recipe.
+def _absolute_paths(document: Document) -> None:
+    """Make the local paths of sections that come from `--set` absolute.
+
+    They start at the current folder.
     """
-    for path, model, section in sections(Recipe, document.value):
+    for path, model, section in models(Recipe, document.value):
         for name, field in model.model_fields.items():
             written = section.get(name) if isinstance(section, dict) else None
             if (
@@ -104,38 +108,3 @@ def _from_here(document: Document) -> None:
                 and document.place((*path, name)).is_override
             ):
                 section[name] = os.path.abspath(Path(written).expanduser())
-
-
-def _bind_written(
-    document: Document, folder: Path, allow_local_code: bool, unclear: set[KeyPath]
-) -> dict[KeyPath, Bound]:
-    """The second phase, over the components as they are written; it goes first, since it needs no
-    well-formed recipe.
-    """
-    written: list[tuple[KeyPath, str, Any]] = list(slots(Recipe, document.value))
-    check_placeholders(
-        document, document.value, components={path for path, _, _ in written}, unclear=unclear
-    )
-    return {
-        path: bind(document, path, kind, fields, folder, allow_local_code)
-        for path, kind, fields in written
-        if isinstance(fields, dict)
-    }
-
-
-def _attach(
-    document: Document,
-    recipe: Recipe,
-    bound: dict[KeyPath, Bound],
-    folder: Path,
-    allow_local_code: bool,
-) -> None:
-    """Give every slot what it turned out to be, those that stand there by default included."""
-    for path, kind, slot in slots(Recipe, recipe):
-        if path not in bound:
-            bound[path] = bind(
-                document, path, kind, {"use": slot.use, **slot.fields}, folder, allow_local_code
-            )
-        found = bound[path]
-        if found.entry is not None and found.spec is not None:
-            slot.bind(found.entry, found.spec)

@@ -73,6 +73,7 @@ def _put(document: Document, path: KeyPath, value: Any, place: SourceLocation) -
         if last:
             _forget(document, path)
             document.keys[path] = document.values[path] = place
+            document.overridden.append(path)
             holder[key] = value  # type: ignore[index]
             return
         if not known or holder[key] is None:  # type: ignore[index]

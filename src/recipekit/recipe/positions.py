@@ -76,6 +76,8 @@ class Document:
     values: dict[KeyPath, SourceLocation] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
     faulty: set[KeyPath] = field(default_factory=set)
+    overridden: list[KeyPath] = field(default_factory=list)
+    """The paths that `--set` replaced or added."""
 
     def key(self, path: KeyPath) -> SourceLocation:
         """Where a key stands, or the nearest key above that was written."""
@@ -88,6 +90,12 @@ class Document:
     def place(self, path: KeyPath) -> SourceLocation:
         """Where a value stands, or the nearest key above that was written."""
         return self.values.get(path) or self.key(path)
+
+    def is_overridden(self, path: KeyPath) -> bool:
+        """Whether a value, or anything in it, comes from the command line."""
+        return self.place(path).is_override or any(
+            changed[: len(path)] == path for changed in self.overridden
+        )
 
     def find(self, path: KeyPath, message: str, code: str, *, at_key: bool = False) -> None:
         """Note something wrong.

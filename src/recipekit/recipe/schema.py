@@ -5,7 +5,7 @@ what is wrong.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from typing import Any, Final
 
 from pydantic import BaseModel
@@ -13,8 +13,7 @@ from pydantic.errors import PydanticInvalidForJsonSchema, PydanticUserError
 
 from recipekit.component import KINDS, Component, is_identity
 from recipekit.errors import ComponentError
-from recipekit.recipe.sections import Recipe, Slot
-from recipekit.recipe.slots import is_map, model_in, slot_kind
+from recipekit.recipe.sections import Recipe
 from recipekit.registry import find, load
 
 __all__ = ["component_schema", "recipe_schema", "section_schema"]
@@ -36,68 +35,36 @@ def recipe_schema(distributions: Collection[str] | None = None) -> dict[str, Any
     """
     schema = Recipe.model_json_schema()
     definitions: dict[str, Any] = schema.pop("$defs")
-    del definitions["Slot"]
-    for model in _models(Recipe):
-        _point_at_components(definitions.get(model.__name__, schema), model)
     for kind in KINDS:
         definitions.update(_kind(kind, distributions))
-    return {
+    whole = {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         **schema,
         "$defs": definitions,
     }
+    return _with_components(whole)  # type: ignore[no-any-return]
+
+
+def _with_components(schema: Any) -> Any:
+    """A schema in which every slot refers to the components of its kind."""
+    if isinstance(schema, list):
+        return [_with_components(part) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    if isinstance(kind := schema.get("component"), str):
+        about = {key: part for key, part in schema.items() if key not in ("type", "component")}
+        return {"$ref": f"#/$defs/{kind}", **about}
+    if "patternProperties" in schema:
+        schema = {**schema, "additionalProperties": False}
+    return {name: _with_components(part) for name, part in schema.items()}
 
 
 def section_schema(model: type[BaseModel]) -> dict[str, Any]:
-    """The JSON Schema of one section's keys, in which a component is an object whose kind stands in
-    `component`.
+    """The JSON Schema of one section's keys.
+
+    A component in it is an object whose kind is in `component`.
     """
-    schema = model.model_json_schema()
-    definitions: dict[str, Any] = schema.get("$defs", {})
-    definitions.pop("Slot", None)
-    for section in _models(model):
-        _point_at_components(definitions.get(section.__name__, schema), section)
-    return {
-        **schema,
-        "$defs": {**definitions, **{kind: {"type": "object", "component": kind} for kind in KINDS}},
-    }
-
-
-def _models(model: type[BaseModel]) -> Iterator[type[BaseModel]]:
-    """A section's model and those inside it."""
-    yield model
-    for field in model.model_fields.values():
-        inner = model_in(field.annotation)
-        if inner and inner is not Slot:
-            yield from _models(inner)
-
-
-def _point_at_components(schema: dict[str, Any], model: type[BaseModel]) -> None:
-    """In a section's schema, replace every slot by the components of its kind."""
-    for name, field in model.model_fields.items():
-        if kind := slot_kind(field):
-            written = schema["properties"][name]
-            schema["properties"][name] = _replace_slot(written, {"$ref": f"#/$defs/{kind}"})
-            if (
-                is_map(field.annotation)
-                and not field.is_required()
-                and (default := field.get_default(call_default_factory=True))
-            ):
-                schema["properties"][name]["default"] = {
-                    key: {"use": slot.use, **slot.fields} for key, slot in default.items()
-                }
-
-
-def _replace_slot(schema: Any, component: dict[str, Any]) -> Any:
-    if isinstance(schema, dict):
-        if schema.get("$ref") == "#/$defs/Slot":
-            return {**schema, **component}
-        if "patternProperties" in schema:
-            schema = {**schema, "additionalProperties": False}
-        return {name: _replace_slot(part, component) for name, part in schema.items()}
-    return (
-        [_replace_slot(part, component) for part in schema] if isinstance(schema, list) else schema
-    )
+    return model.model_json_schema()
 
 
 def _kind(kind: str, distributions: Collection[str] | None) -> dict[str, Any]:
@@ -136,11 +103,11 @@ def _kind(kind: str, distributions: Collection[str] | None) -> dict[str, Any]:
     return {kind: {**chosen, **({"allOf": choices} if choices else {})}, **definitions}
 
 
-def _summary(component: type[Component]) -> str:
+def _summary(component: type[Component[Any]]) -> str:
     return (component.__doc__ or component.__name__).strip().split("\n\n")[0].replace("\n", " ")
 
 
-def _component(component: type[Component], label: str, uses: list[str]) -> dict[str, Any]:
+def _component(component: type[Component[Any]], label: str, uses: list[str]) -> dict[str, Any]:
     """Definitions of one component: its own, and those of the models inside it."""
     schema = component_schema(component, f"#/$defs/{label}.{{model}}")
     inner = {f"{label}.{name}": definition for name, definition in schema.pop("$defs", {}).items()}
@@ -156,7 +123,7 @@ def _component(component: type[Component], label: str, uses: list[str]) -> dict[
 
 
 def component_schema(
-    component: type[Component], ref_template: str = "#/$defs/{model}"
+    component: type[Component[Any]], ref_template: str = "#/$defs/{model}"
 ) -> dict[str, Any]:
     """The JSON Schema of one component's keys, `use` not among them.
 

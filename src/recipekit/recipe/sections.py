@@ -10,12 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, Self
+from typing import Annotated, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_validator
 
 from recipekit.component import (
-    Component,
     EncoderName,
     EncoderSpec,
     EvaluatorSpec,
@@ -23,15 +22,15 @@ from recipekit.component import (
     JudgeSpec,
     LocalPath,
     LossSpec,
+    Name,
     NotIdentity,
     RetrieverSpec,
+    Slot,
     SourceSpec,
 )
 from recipekit.recipe.metrics import MetricName
-from recipekit.registry import Entry
 
 __all__ = [
-    "NAME_PATTERN",
     "SECTIONS",
     "TRAINED",
     "CollectSection",
@@ -43,14 +42,10 @@ __all__ = [
     "Recipe",
     "RecipeOrigin",
     "Section",
-    "Slot",
-    "SlotKind",
     "Split",
     "TrainSection",
 ]
 
-NAME_PATTERN: Final = r"^[A-Za-z][A-Za-z0-9_-]*$"
-Name = Annotated[str, Field(pattern=NAME_PATTERN, max_length=64)]
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
 
 
@@ -62,66 +57,12 @@ class Section(BaseModel):
     )
 
 
-class Slot(BaseModel):
-    """A component as a recipe names it: `use`, and the component's own keys beside it."""
-
-    model_config = ConfigDict(frozen=True, extra="allow", use_attribute_docstrings=True)
-
-    use: str
-    """Which component: its name, `distribution/name`, or `./file.py:Class` for local code."""
-    _spec: Component | None = PrivateAttr(default=None)
-    _entry: Entry | None = PrivateAttr(default=None)
-
-    @property
-    def fields(self) -> dict[str, Any]:
-        """The component's keys as they were written."""
-        return dict(self.model_extra or {})
-
-    @property
-    def spec(self) -> Component:
-        """The validated component."""
-        assert self._spec is not None, "a slot is bound when its recipe is loaded"
-        return self._spec
-
-    @property
-    def entry(self) -> Entry:
-        """The entry point behind it."""
-        assert self._entry is not None, "a slot is bound when its recipe is loaded"
-        return self._entry
-
-    def bind(self, entry: Entry, spec: Component) -> None:
-        """Attach what `use` and the keys turned out to mean; the loader calls it once."""
-        self._entry, self._spec = entry, spec
-
-    def __eq__(self, other: object) -> bool:
-        """Slots are equal when they hold equal components, however much of them was left to
-        defaults.
-        """
-        if not isinstance(other, Slot) or self._spec is None or other._spec is None:
-            return super().__eq__(other)
-        same = (self.entry.kind, self.entry.distribution, self.entry.name) == (
-            other.entry.kind,
-            other.entry.distribution,
-            other.entry.name,
-        )
-        return same and self.spec.model_dump() == other.spec.model_dump()
-
-    __hash__ = None  # type: ignore[assignment]
-
-
-class SlotKind:
-    """Marks a field that holds slots with the kind of component that belongs there."""
-
-    def __init__(self, kind: str) -> None:
-        self.kind = kind
-
-
-Sources = Annotated[dict[Name, Slot], SlotKind(SourceSpec.kind), Field(min_length=1)]
-Retrievers = Annotated[dict[Name, Slot], SlotKind(RetrieverSpec.kind), Field(min_length=1)]
-Judges = Annotated[dict[Name, Slot], SlotKind(JudgeSpec.kind), Field(min_length=1)]
-Encoders = Annotated[dict[Name, Slot], SlotKind(EncoderSpec.kind), Field(min_length=1)]
-Evaluators = Annotated[dict[Name, Slot], SlotKind(EvaluatorSpec.kind), Field(min_length=1)]
-Exporters = Annotated[dict[Name, Slot], SlotKind(ExporterSpec.kind), Field(min_length=1)]
+Sources = Annotated[dict[Name, Slot[SourceSpec]], Field(min_length=1)]
+Retrievers = Annotated[dict[Name, Slot[RetrieverSpec]], Field(min_length=1)]
+Judges = Annotated[dict[Name, Slot[JudgeSpec]], Field(min_length=1)]
+Encoders = Annotated[dict[Name, Slot[EncoderSpec]], Field(min_length=1)]
+Evaluators = Annotated[dict[Name, Slot[EvaluatorSpec]], Field(min_length=1)]
+Exporters = Annotated[dict[Name, Slot[ExporterSpec]], Field(min_length=1)]
 
 
 class Split(Section):
@@ -272,7 +213,7 @@ class JudgeSection(Section):
 class Phase(Section):
     """One phase of training."""
 
-    loss: Annotated[Slot, SlotKind(LossSpec.kind)]
+    loss: Slot[LossSpec]
     """What is minimised."""
     query_epochs: Annotated[int, Field(ge=1)] = 3
     """Passes over the training queries per cycle, against the passages frozen at its start where
@@ -337,9 +278,7 @@ class EvaluateSection(Section):
     """The encoder that is measured untrained (and trained, where the recipe trains)."""
     untrained: bool = True
     """Measure the encoder as it was before training, too."""
-    baselines: Annotated[dict[Name, Slot], SlotKind(RetrieverSpec.kind)] = Field(
-        default_factory=lambda: {"bm25": Slot(use="bm25")}
-    )
+    baselines: dict[Name, Slot[RetrieverSpec]] = {"bm25": Slot(use="bm25")}
     """Retrievers to measure beside it, by the names that they have in the table."""
 
     @model_validator(mode="after")

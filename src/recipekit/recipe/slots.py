@@ -1,5 +1,7 @@
-"""Where components stand in a recipe: a walk over the sections' models, the same for written and
-for validated recipes.
+"""Walks over the models of a recipe: its sections, its components, and what they contain.
+
+The same walk works on a recipe as it was written (maps and lists, possibly malformed) and on a
+validated one. A model is a section or a component; a slot is a field that holds a component.
 """
 
 from __future__ import annotations
@@ -12,10 +14,11 @@ from typing import Annotated, Any, get_args, get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from recipekit.component import Slot, slot_type
 from recipekit.recipe.positions import KeyPath
-from recipekit.recipe.sections import Slot, SlotKind
 
 __all__ = [
+    "all_slots",
     "field_at",
     "is_map",
     "items_of",
@@ -23,27 +26,15 @@ __all__ = [
     "misshapen",
     "model_at",
     "model_in",
-    "sections",
+    "models",
     "slot_kind",
     "slots",
     "union_members",
 ]
 
 
-def slot_kind(field: FieldInfo) -> str | None:
-    """The kind of component that a field holds, or None for a field of another sort."""
-
-    def marked(annotation: Any) -> Iterator[SlotKind]:
-        for part in get_args(annotation):
-            if isinstance(part, SlotKind):
-                yield part
-            else:
-                yield from marked(part)
-
-    marks = [mark for mark in field.metadata if isinstance(mark, SlotKind)] or list(
-        marked(field.annotation)
-    )
-    return marks[0].kind if marks else None
+# Annotations
+# -----------
 
 
 def union_members(annotation: Any) -> Iterator[Any]:
@@ -57,6 +48,12 @@ def union_members(annotation: Any) -> Iterator[Any]:
         yield annotation
 
 
+def _plain(annotation: Any) -> Any:
+    """An annotation without `Annotated[...]` and `| None`."""
+    members = list(union_members(annotation))
+    return members[0] if len(members) == 1 else annotation
+
+
 def items_of(annotation: Any) -> Any:
     """The type of a map's values or a list's items; None for anything else."""
     if get_origin(annotation) not in (dict, Mapping, list, tuple):
@@ -64,132 +61,166 @@ def items_of(annotation: Any) -> Any:
     return next((item for item in reversed(get_args(annotation)) if item is not ...), None)
 
 
-def _plain(annotation: Any) -> Any:
-    """An annotation without `Annotated[...]` and `| None`."""
-    members = list(union_members(annotation))
-    return members[0] if len(members) == 1 else annotation
-
-
 def is_map(annotation: Any) -> bool:
     """Whether an annotation is a map by names: `dict[Name, ...]`, perhaps optional."""
     return get_origin(_plain(annotation)) in (dict, Mapping)
 
 
-def model_in(annotation: Any) -> type[BaseModel] | None:
-    """The pydantic model of a field, or of the items of a map or list of them."""
+def _model(annotation: Any) -> type[BaseModel] | None:
+    """The pydantic model that an annotation is, perhaps optional."""
     plain = _plain(annotation)
-    if isinstance(plain, type) and issubclass(plain, BaseModel):
-        return plain
-    items = items_of(plain)
-    return model_in(items) if items is not None else None
-
-
-def model_at(model: type[BaseModel], path: KeyPath) -> type[BaseModel] | None:
-    """The model whose keys stand at a path below `model`, or None where there is another sort of
-    value.
-    """
-    here: Any = model
-    for part in path:
-        plain = _plain(here)
-        if (items := items_of(plain)) is not None:
-            here = items
-        elif (
-            isinstance(plain, type) and issubclass(plain, BaseModel) and part in plain.model_fields
-        ):
-            here = plain.model_fields[str(part)].annotation
-        else:
-            return None
-    plain = _plain(here)
     return plain if isinstance(plain, type) and issubclass(plain, BaseModel) else None
 
 
-def field_at(model: type[BaseModel], path: KeyPath) -> FieldInfo | None:
-    """The field whose value stands at a path below `model`.
+def model_in(annotation: Any) -> type[BaseModel] | None:
+    """The pydantic model of a field, or of the items of a map or list of them."""
+    items = items_of(_plain(annotation))
+    return _model(annotation) if items is None else model_in(items)
 
-    None for an item of a map or list, and where there is none.
-    """
+
+def slot_kind(field: FieldInfo) -> str | None:
+    """The kind of the components that a field holds, or None for a field without slots."""
+    found = slot_type(field)
+    return found.kind if found else None
+
+
+# Paths
+# -----
+
+
+def _field(model: type[BaseModel], key: str | int) -> FieldInfo | None:
+    """The field of a model that a key of the YAML names."""
+    for name, field in model.model_fields.items():
+        if key == (field.alias or name):
+            return field
+    return None
+
+
+def model_at(model: type[BaseModel], path: KeyPath) -> type[BaseModel] | None:
+    """The model at a path below `model`, or None if another sort of value belongs there."""
+    here: Any = model
+    for key in path:
+        plain = _plain(here)
+        if (items := items_of(plain)) is not None:
+            here = items
+        elif (parent := _model(plain)) and (field := _field(parent, key)):
+            here = field.annotation
+        else:
+            return None
+    return _model(here)
+
+
+def field_at(model: type[BaseModel], path: KeyPath) -> FieldInfo | None:
+    """The field at a path below `model`; None for an item of a map or list, or an unknown key."""
     parent = model_at(model, path[:-1]) if path else None
-    return parent.model_fields.get(str(path[-1])) if parent else None
+    return _field(parent, path[-1]) if parent else None
 
 
 def kind_at(model: type[BaseModel], path: KeyPath) -> str | None:
-    """The kind of the component that stands at a path below `model`."""
+    """The kind of the component that belongs at a path below `model`."""
     if model_at(model, path) is not Slot:
         return None
-    field = field_at(model, path) or field_at(model, path[:-1])
+    depths = range(len(path), 0, -1)
+    field = next((found for depth in depths if (found := field_at(model, path[:depth]))), None)
     return slot_kind(field) if field else None
+
+
+# Values
+# ------
 
 
 def _children(
     model: type[BaseModel], value: Any, path: KeyPath
 ) -> Iterator[tuple[KeyPath, FieldInfo, Any]]:
-    """The fields of a section that are there, with maps by name opened: (path, field, value)."""
+    """The values of a model's fields, each item of maps and lists alone: (path, field, value)."""
     for name, field in model.model_fields.items():
-        child = value.get(name) if isinstance(value, Mapping) else getattr(value, name, None)
-        if child is None:
-            continue
-        if not is_map(field.annotation):
-            yield (*path, name), field, child
-        elif isinstance(child, Mapping):
-            yield from (((*path, name, key), field, item) for key, item in child.items())
+        key = field.alias or name
+        child = value.get(key) if isinstance(value, Mapping) else getattr(value, name, None)
+        yield from _items((*path, key), field, field.annotation, child)
 
 
-def slots(
-    model: type[BaseModel], value: Any, path: KeyPath = ()
-) -> Iterator[tuple[KeyPath, str, Any]]:
-    """Every component of a recipe, as (path, kind, what stands there), in order.
-
-    Args:
-        model: The model of `value`: `Recipe`, or a section.
-        value: The recipe, validated or as it was written; where it is malformed, what can be found
-            is.
-        path: Where `value` stands.
-    """
-    for child_path, field, child in _children(model, value, path):
-        kind = slot_kind(field)
-        inner = model_in(field.annotation)
-        if kind:
-            yield child_path, kind, child
-        elif inner and isinstance(child, Mapping | BaseModel):
-            yield from slots(inner, child, child_path)
+def _items(
+    path: KeyPath, field: FieldInfo, annotation: Any, value: Any
+) -> Iterator[tuple[KeyPath, FieldInfo, Any]]:
+    items = items_of(_plain(annotation))
+    if value is None:
+        return
+    if items is None:
+        yield path, field, value
+    elif is_map(annotation):
+        for key, item in value.items() if isinstance(value, Mapping) else ():
+            yield from _items((*path, key), field, items, item)
+    elif isinstance(value, list | tuple):
+        for index, item in enumerate(value):
+            yield from _items((*path, index), field, items, item)
 
 
-def misshapen(model: type[BaseModel], value: Any, path: KeyPath = ()) -> Iterator[KeyPath]:
-    """The maps by name, of components or of sections, of which it is not known what they hold: no
-    maps, or items that are none.
-    """
-    for name, field in model.model_fields.items():
-        child, inner = (
-            value.get(name) if isinstance(value, Mapping) else None,
-            model_in(field.annotation),
-        )
-        if child is None or inner is None:
-            continue
-        items = {(*path, name): child}
-        if is_map(field.annotation):
-            items = (
-                {(*path, name, key): item for key, item in child.items()}
-                if isinstance(child, Mapping)
-                else items
-            )
-            if not isinstance(child, Mapping) or not all(
-                isinstance(item, Mapping) for item in child.values()
-            ):
-                yield (*path, name)
-                continue
-        if inner is not Slot:
-            for where, item in items.items():
-                yield from misshapen(inner, item, where)
-
-
-def sections(
+def models(
     model: type[BaseModel], value: Any, path: KeyPath = ()
 ) -> Iterator[tuple[KeyPath, type[BaseModel], Any]]:
-    """Every section and nested section that is there, as (path, model, what stands there), the
-    recipe itself first.
+    """A model and every model inside it, as (path, model, value); slots are not entered.
+
+    Args:
+        model: The model of `value`: `Recipe`, a section or a component.
+        value: As it was written, or validated.
+        path: The path of `value`.
     """
     yield path, model, value
     for child_path, field, child in _children(model, value, path):
         inner = model_in(field.annotation)
         if inner and inner is not Slot and isinstance(child, Mapping | BaseModel):
-            yield from sections(inner, child, child_path)
+            yield from models(inner, child, child_path)
+
+
+def slots(
+    model: type[BaseModel], value: Any, path: KeyPath = ()
+) -> Iterator[tuple[KeyPath, str, Any]]:
+    """Every slot of a model and of the models inside it, as (path, kind, value), in order.
+
+    A value that was written can be anything; a validated one is a `Slot`. The slots of the
+    components themselves are not among them: see `all_slots`.
+
+    Args:
+        model: The model of `value`: `Recipe`, a section or a component.
+        value: As it was written, or validated.
+        path: The path of `value`.
+    """
+    for child_path, field, child in _children(model, value, path):
+        inner = model_in(field.annotation)
+        if kind := slot_kind(field):
+            yield child_path, kind, child
+        elif inner and isinstance(child, Mapping | BaseModel):
+            yield from slots(inner, child, child_path)
+
+
+def all_slots(value: BaseModel, path: KeyPath = ()) -> Iterator[tuple[KeyPath, Slot[Any]]]:
+    """Every slot below a validated model, at any depth: each before those of its component."""
+    for child_path, _, slot in slots(type(value), value, path):
+        if isinstance(slot, Slot):
+            yield child_path, slot
+            yield from all_slots(slot.spec, child_path)
+
+
+def misshapen(model: type[BaseModel], value: Any, path: KeyPath = ()) -> Iterator[KeyPath]:
+    """The maps by name that are not maps, or whose items are not maps.
+
+    It is not known which components or sections they hold, so that nothing is said about names
+    that refer to them.
+    """
+    for name, field in model.model_fields.items():
+        child = value.get(name) if isinstance(value, Mapping) else None
+        inner = model_in(field.annotation)
+        if child is None or inner is None:
+            continue
+        here = (*path, name)
+        items = {here: child}
+        if is_map(field.annotation):
+            if not isinstance(child, Mapping) or not all(
+                isinstance(item, Mapping) for item in child.values()
+            ):
+                yield here
+                continue
+            items = {(*here, key): item for key, item in child.items()}
+        if inner is not Slot:
+            for item_path, item in items.items():
+                yield from misshapen(inner, item, item_path)

@@ -14,9 +14,10 @@ from typing import Any, Final
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from recipekit.component import Slot
+from recipekit.component.fields import NAME_PATTERN
 from recipekit.recipe.hints import instead, nameless, use_by_another_word
 from recipekit.recipe.positions import Document, KeyPath, at
-from recipekit.recipe.sections import NAME_PATTERN, Slot
 from recipekit.recipe.slots import field_at, model_at
 from recipekit.suggestions import did_you_mean
 
@@ -235,7 +236,9 @@ def _words(detail: ErrorDetails, value: Any, is_key: bool, purpose: str) -> str:
         )
     if kind in _LIMITS:
         sign, name = _LIMITS[kind]
-        return f"must be {sign} {context[name]}, found {shown(value)}"
+        limit = context[name]
+        limit = int(limit) if isinstance(limit, float) and limit.is_integer() else limit
+        return f"must be {sign} {limit}, found {shown(value)}"
     if kind in ("too_short", "string_too_short"):
         least = context.get("min_length")
         return (

@@ -11,10 +11,19 @@ from typing import Any
 from recipekit.artifacts.key import FileHashes, component_identity, key_of
 from recipekit.artifacts.manifest import manifest
 from recipekit.artifacts.store import Artifact, Store
-from recipekit.component import Context, Embeddings, Encoder, EncoderSpec, Progress, Ranks, Spending
+from recipekit.component import (
+    Context,
+    Embeddings,
+    Encoder,
+    EncoderSpec,
+    Progress,
+    Ranks,
+    Slot,
+    Spending,
+)
 from recipekit.dataset import Dataset
 from recipekit.errors import RunError
-from recipekit.recipe.sections import TRAINED, Recipe, Slot
+from recipekit.recipe.sections import TRAINED, Recipe
 from recipekit.records import Side
 
 __all__ = ["StageInputs"]
@@ -30,7 +39,7 @@ class StageInputs:
     seed: int
     artifacts: Mapping[str, Artifact]
     """Finished stages, by name."""
-    encoders: Mapping[str, Slot]
+    encoders: Mapping[str, Slot[EncoderSpec]]
     """The recipe's encoders, by name."""
     trained: str | None
     """Which of them `trained` is a trained version of, where the recipe trains."""
@@ -106,7 +115,6 @@ class StageInputs:
                     "there is no trained encoder: this recipe has no train section", code="RK610"
                 )
             slot = self.encoders[self.trained]
-            assert isinstance(slot.spec, EncoderSpec)
             train = self.artifacts["train"]
             spec = slot.spec.at(train.path / "encoder")
             return spec, {
@@ -116,7 +124,6 @@ class StageInputs:
                 "trained": train.key,
             }
         slot = self.encoders[name]
-        assert isinstance(slot.spec, EncoderSpec)
         return slot.spec, component_identity(
             slot.spec, slot.entry.distribution, slot.entry.name, self.hashes
         )

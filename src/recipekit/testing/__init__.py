@@ -12,6 +12,7 @@ def test_conformance(tmp_path):
 ```
 """
 
+from recipekit.testing.binding import bind
 from recipekit.testing.contexts import RecordingProgress, context
 from recipekit.testing.data import check_judge, check_retriever, check_source
 from recipekit.testing.datasets import small_dataset
@@ -22,6 +23,7 @@ from recipekit.testing.specs import HEAVY, check_spec
 __all__ = [
     "HEAVY",
     "RecordingProgress",
+    "bind",
     "check_encoder",
     "check_evaluator",
     "check_exporter",

@@ -9,12 +9,13 @@ import subprocess
 import sys
 from functools import cache
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from pydantic import ValidationError
 
 from recipekit.artifacts.key import canonical, fields_identity
 from recipekit.component import KINDS, Component, is_identity
+from recipekit.recipe.slots import all_slots, slots
 
 __all__ = ["HEAVY", "check_spec", "expect"]
 
@@ -40,14 +41,19 @@ def expect(condition: object, sentence: str) -> None:
         raise AssertionError(sentence)
 
 
-def check_spec(spec: Component, kind: str) -> None:
-    """Check a component as a spec: frozen, documented, an identity that JSON can hold, files that
-    count, a light import.
+def check_spec(spec: Component[Any], kind: str) -> None:
+    """Check a component as a spec, and the components in its slots.
+
+    It is frozen and documented, its identity can be written as JSON, the files that it reads are
+    in `files()`, and importing it imports nothing heavy.
 
     Args:
-        spec: The component, with values for its fields.
-        kind: What it is to be, a key of `recipekit.component.KINDS`.
+        spec: The component, with values for its fields; `recipekit.testing.bind` makes one that
+            contains others.
+        kind: Its kind, a key of `recipekit.component.KINDS`.
     """
+    for _, slot in all_slots(spec):
+        check_spec(slot.spec, slot.entry.kind)
     cls = type(spec)
     name = cls.__name__
     expect(isinstance(spec, KINDS[kind]), f"{name} is no {KINDS[kind].__name__}")
@@ -69,7 +75,7 @@ def check_spec(spec: Component, kind: str) -> None:
     )
 
 
-def _check_fields(spec: Component) -> None:
+def _check_fields(spec: Component[Any]) -> None:
     name = type(spec).__name__
     for field, info in type(spec).model_fields.items():
         expect(
@@ -96,7 +102,7 @@ def _check_fields(spec: Component) -> None:
             )
 
 
-def _check_identity(spec: Component) -> None:
+def _check_identity(spec: Component[Any]) -> None:
     name = type(spec).__name__
     try:
         canonical([fields_identity(spec), spec.fingerprint(), sorted(spec.files())])
@@ -106,6 +112,9 @@ def _check_identity(spec: Component) -> None:
         ) from error
     type(spec).model_json_schema()
     again = type(spec).model_validate(spec.model_dump())
+    inside = slots(type(spec), spec)
+    for (_, _, slot), (_, _, copy) in zip(inside, slots(type(spec), again), strict=True):
+        copy.bind(slot.entry, slot.spec)
     expect(
         fields_identity(again) == fields_identity(spec),
         f"{name} is another one when it is validated again from its own values",

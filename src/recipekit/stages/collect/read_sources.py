@@ -19,9 +19,8 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from recipekit.arrays import Bools
-from recipekit.component import Source
+from recipekit.component import Slot, Source, SourceSpec
 from recipekit.errors import ComponentError, DataError
-from recipekit.recipe.sections import Slot
 from recipekit.records import SPLITS, Label, Passage, Query
 from recipekit.stages.inputs import StageInputs
 from recipekit.tables import read_table
@@ -167,7 +166,9 @@ class _Reader:
         )
 
 
-def read_sources(inputs: StageInputs, slots: Sequence[tuple[str, Slot]], scratch: Path) -> Intake:
+def read_sources(
+    inputs: StageInputs, slots: Sequence[tuple[str, Slot[SourceSpec]]], scratch: Path
+) -> Intake:
     """Read every source to its end.
 
     Raises:

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from recipekit.artifacts.store import write_json
-from recipekit.component import EvaluatorSpec, RetrieverSpec, System
+from recipekit.component import RetrieverSpec, Slot, System
 from recipekit.errors import RunError
-from recipekit.recipe.sections import TRAINED, EvaluateSection, Slot
+from recipekit.recipe.sections import TRAINED, EvaluateSection
 from recipekit.records import Side
 from recipekit.retrievers.exact import ExactSpec
 from recipekit.stages.inputs import StageInputs
@@ -46,7 +46,6 @@ def evaluate(inputs: StageInputs, section: EvaluateSection, out: Path) -> dict[s
         return {}
     rows = []
     for name, slot in section.evaluators.items():
-        assert isinstance(slot.spec, EvaluatorSpec)
         measured = slot.spec.build(inputs.context(out / "rankings" / name)).evaluate(systems)
         rows += [{"evaluator": name, **row} for row in measured]
     write_json(out / "metrics.json", rows)
@@ -69,8 +68,7 @@ def _systems(inputs: StageInputs, section: EvaluateSection, out: Path) -> Iterat
         yield _dense(inputs, TRAINED, TRAINED, out)
 
 
-def _baseline(inputs: StageInputs, name: str, slot: Slot, out: Path) -> System:
-    assert isinstance(slot.spec, RetrieverSpec)
+def _baseline(inputs: StageInputs, name: str, slot: Slot[RetrieverSpec], out: Path) -> System:
     retriever = slot.spec.build(inputs.context(out / "scratch" / name))
     return System(name, lambda: retriever)
 

@@ -12,14 +12,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
 from recipekit.arrays import Bools, Rows
 from recipekit.artifacts.key import fields_identity, key_of
 from recipekit.artifacts.store import write_json
-from recipekit.component import Judge, JudgeSpec, Spending, is_identity
+from recipekit.component import Judge, JudgeSpec, Slot, Spending, is_identity
 from recipekit.errors import RunError
 from recipekit.judges.labels import LabelsSpec
 from recipekit.judging.agreement import FIGURES
@@ -40,7 +40,7 @@ from recipekit.judging.reliability import (
 )
 from recipekit.judging.verdict_log import VerdictLog, verdicts_of
 from recipekit.judging.verdict_state import Codes, conditional
-from recipekit.recipe.sections import JudgeSection, ReliabilityFloors, Slot
+from recipekit.recipe.sections import JudgeSection, ReliabilityFloors
 from recipekit.records import Verdict
 from recipekit.stages.inputs import StageInputs
 from recipekit.stages.judge.summary import (
@@ -81,7 +81,7 @@ def judge(inputs: StageInputs, section: JudgeSection, out: Path) -> dict[str, An
     """
     if inputs.dataset is None or "mine" not in inputs.artifacts:
         raise RunError("there is nothing to judge: this recipe has no mine section", code="RK620")
-    specs = {name: cast(JudgeSpec, slot.spec) for name, slot in section.judges.items()}
+    specs = {name: slot.spec for name, slot in section.judges.items()}
     account = spending(inputs, section)
     judges: dict[str, Judge] = {
         name: spec.build(inputs.context(out / "scratch" / "judges" / name, account))
@@ -99,11 +99,7 @@ def spending(inputs: StageInputs, section: JudgeSection) -> Spending:
     or its key), and also when only the limits are raised: what was spent up to the old one counts
     towards the new one.
     """
-    policy = {
-        name: value
-        for name, value in fields_identity(section).items()
-        if name not in ("judges", "max_cost_usd", "max_calls")
-    }
+    policy = fields_identity(section, exclude=("judges", "max_cost_usd", "max_calls"))
     judges = [[name, _decisive(inputs, slot)] for name, slot in section.judges.items()]
     ledger = key_of(
         {
@@ -118,7 +114,7 @@ def spending(inputs: StageInputs, section: JudgeSection) -> Spending:
     )
 
 
-def _decisive(inputs: StageInputs, slot: Slot) -> dict[str, Any]:
+def _decisive(inputs: StageInputs, slot: Slot[JudgeSpec]) -> dict[str, Any]:
     """What is written of a judge that decides its verdicts."""
     known = type(slot.spec).model_fields
     fields = {

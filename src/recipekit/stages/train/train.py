@@ -11,12 +11,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from functools import cache, partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pyarrow as pa
 
 from recipekit.artifacts.store import write_json
-from recipekit.component import Embeddings, LossSpec
+from recipekit.component import Embeddings
 from recipekit.dataset import Dataset
 from recipekit.encoding.tokens import TokenizedTexts, tokenize_table
 from recipekit.errors import RunError
@@ -123,7 +123,7 @@ def _phases(
 
     phases = []
     for name, phase in section.phases.items():
-        loss = cast(LossSpec, phase.loss.spec).build(inputs.context(scratch / "losses" / name))
+        loss = phase.loss.spec.build(inputs.context(scratch / "losses" / name))
         labels = labels_of(getattr(loss, "weights", "uniform"))
         frozen = loss.frozen is not None
         rows = _rows(labels) if frozen else None
