@@ -6,7 +6,7 @@ import recipekit
 
 recipe = recipekit.load_recipe("recipe.yaml", overrides=["train.batch_size=32"])
 for stage in recipekit.plan(recipe):
-    print(stage.stage, stage.state, *stage.why)
+    print(stage.stage, stage.state, *stage.reasons)
 finished = recipekit.run(recipe)
 print(finished.path, finished.metrics)
 ```

@@ -125,7 +125,7 @@ def test_what_a_root_needs_is_reached_through_inputs_and_by_products(tmp_path: P
             identity={},
             inputs={"collect": "c"},
             summary={},
-            uses=[("bm25", "b")],
+            by_products=[("bm25", "b")],
         ),
     )
     store.make(

@@ -370,7 +370,7 @@ def row_figures(row: Row, asked: argparse.Namespace) -> dict[str, Any]:
         if metric["system"] == "trained"
     }
     figures["seconds"] = round(time.monotonic() - started, 1)
-    figures["made"] = list(made.made)
+    figures["ran"] = list(made.ran)
     if row.scheme is not None and stage(made, "judge").exists():
         full = stage(execute(Row("all", row.seed), asked, until="collect"), "collect")
         figures["judged"] = judged_figures(
@@ -391,7 +391,7 @@ def forget(cache: Path, made: Run) -> None:
     manifest = json.loads((stage(made, "evaluate") / "manifest.json").read_text())
     for folder in [
         stage(made, "train").resolve(),
-        *(store.cache / name / key for name, key in manifest.get("uses", [])),
+        *(store.cache / name / key for name, key in manifest.get("by_products", [])),
     ]:
         artifact = Artifact(folder.parent.name, folder.name, folder)
         trained = folder.parent.name == "train" or "trained" in json.dumps(

@@ -341,7 +341,7 @@ def test_an_interrupted_run_says_how_to_go_on_and_ends_as_interrupted(tmp_path: 
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     assert done.stderr.endswith(
-        "interrupted; what is finished is kept. To go on: recipekit run r.yaml --allow-local-code\n"
+        "interrupted; finished stages are kept. To resume: recipekit run r.yaml --allow-local-code\n"
     )
     assert done.returncode == 130
 
@@ -396,7 +396,7 @@ def test_only_the_verb_that_is_called_is_known_in_full() -> None:
 def test_what_a_plan_cannot_know_yet_is_said_once() -> None:
     later = {"unknown until": "collect has run"}
     stages = [
-        StagePlan(name, "k" * 64, "miss", ("never made",), estimate=later)
+        StagePlan(name, "k" * 64, "miss", ("not cached",), estimate=later)
         for name in ("mine", "judge")
     ]
     lines = [line.strip() for line in render_plan(Plan("two", Path("cache"), tuple(stages)))]

@@ -339,7 +339,7 @@ def test_a_gate_holds_also_for_judgments_that_were_made_under_another(
     judged: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     err = told(capsys, *RUN, "--set", "judge.require.agreement=0.999", status=1)
-    assert "judge: made before, reused" in err
+    assert "judge: cached" in err
     assert "the judges stay below judge.require: agreement" in err
     err = told(capsys, *RUN, "--set", "judge.require.kappa=0.1", status=1)
     assert (

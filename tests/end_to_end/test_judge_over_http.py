@@ -156,7 +156,7 @@ def test_an_endpoint_that_is_down_is_told_before_anything_is_made(
     )
     run = json.loads((tmp_path / "runs/http/latest/run.json").read_text())
     assert run["status"] == "failed"
-    assert run["made"] == []
+    assert run["ran"] == []
 
 
 def test_a_judge_whose_every_answer_is_kept_needs_no_endpoint(

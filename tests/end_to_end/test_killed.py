@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 LINES_TO_DIE_AT = (
-    "collect: started", "mine: started", "tokenize query", "judge: done", "train: started", "dev ndcg@10", "evaluate: started",
+    "collect: running", "mine: running", "tokenize query", "judge: finished", "train: running", "dev ndcg@10", "evaluate: running",
 )  # fmt: skip
 STAGES = ["collect", "mine", "judge", "train", "evaluate", "export"]
 
@@ -53,7 +53,9 @@ def undisturbed_metrics(undisturbed: dict[str, object], folder: Path, cli) -> ob
     return undisturbed["metrics"]
 
 
-def test_killed_at_several_points(folder: Path, cli, undisturbed: dict[str, object]) -> None:
+def test_a_run_killed_at_several_points_ends_with_the_same_metrics(
+    folder: Path, cli, undisturbed: dict[str, object]
+) -> None:
     expected = undisturbed_metrics(undisturbed, folder, cli)
     seen: list[str] = []
     # Each run gets a little farther: it is killed when it prints this line, in the middle of a
@@ -77,7 +79,7 @@ def test_killed_at_several_points(folder: Path, cli, undisturbed: dict[str, obje
     last = cli("run", "recipe.yaml")
     assert metrics(folder) == expected
     for stage in ("collect", "mine", "judge"):
-        assert f"{stage}: made before, reused" in last.stderr
+        assert f"{stage}: cached" in last.stderr
 
 
 def test_two_runs_on_one_cache_share_the_work(
@@ -88,8 +90,8 @@ def test_two_runs_on_one_cache_share_the_work(
     said = [process.communicate(timeout=300)[1] for process in runs]
     assert [process.returncode for process in runs] == [0, 0], said
     for stage in STAGES:
-        made = sum(f"{stage}: done in" in text for text in said)
-        reused = sum(f"{stage}: made" in text for text in said)
+        made = sum(f"{stage}: finished in" in text for text in said)
+        reused = sum(f"{stage}: cached" in text for text in said)
         assert (made, reused) == (1, 1), (stage, said)
     for name in "ab":
         assert (
@@ -112,7 +114,7 @@ def test_two_ranks_give_the_metrics_of_one(
     assert manifest["ranks"] == 2
 
 
-def test_fewer_ranks_than_asked_for_are_an_error(folder: Path, cli) -> None:
+def test_fewer_ranks_than_requested_are_an_error(folder: Path, cli) -> None:
     from recipekit.pipeline.job import Job
 
     cli("run", "recipe.yaml", "--until", "collect")
@@ -138,5 +140,5 @@ def test_fewer_ranks_than_asked_for_are_an_error(folder: Path, cli) -> None:
     )
     assert ended.returncode != 0
     assert (
-        "2 processes were asked for, but 1 formed a group" in (run / "mine.error.json").read_text()
+        "2 processes were requested, but 1 formed a group" in (run / "mine.error.json").read_text()
     )

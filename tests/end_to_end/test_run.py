@@ -65,7 +65,7 @@ def test_a_run_from_data_to_model_and_again(folder: Path, cli) -> None:
         [sys.executable, "-c", script], cwd=folder, capture_output=True, text=True, check=False
     )
     assert again.returncode == 0, again.stderr
-    assert again.stderr.count("reused") == len(STAGES)
+    assert again.stderr.count(": cached") == len(STAGES)
     assert manifests(folder) == before
     assert json.loads((run / "metrics.json").read_text()) == rows
 
@@ -83,20 +83,20 @@ def test_a_changed_threshold_reruns_the_judge_and_what_follows(folder: Path, cli
         "miss",
         "miss",
     ]
-    assert planned["judge"]["why"] == ["judges.near.percentage: 0.95 → 0.9"]
+    assert planned["judge"]["reasons"] == ["judges.near.percentage: 0.95 → 0.9"]
     said = cli("run", "recipe.yaml", "--until", "judge", *changed).stderr
-    assert "mine: made before, reused" in said
-    assert "judge: started (judges.near.percentage: 0.95 → 0.9)" in said
+    assert "mine: cached" in said
+    assert "judge: running (judges.near.percentage: 0.95 → 0.9)" in said
 
 
-def test_from_makes_a_stage_anew(folder: Path, cli) -> None:
+def test_from_runs_a_cached_stage_again(folder: Path, cli) -> None:
     cli("run", "recipe.yaml", "--until", "mine")
     made = cli("run", "recipe.yaml", "--until", "mine", "--from", "mine").stderr
-    assert "collect: made before, reused" in made
-    assert "mine: started" in made
+    assert "collect: cached" in made
+    assert "mine: running" in made
 
 
-def test_a_stage_that_the_recipe_does_not_have(cli) -> None:
+def test_a_stage_that_the_recipe_lacks_is_one_line(cli) -> None:
     for name, told in (
         ("trian", "Did you mean 'train'?"),
         ("zzz", "It has collect, mine, judge, train, evaluate, export."),

@@ -1,4 +1,4 @@
-"""What the cache may lose."""
+"""What is removed from a cache."""
 
 from pathlib import Path
 
@@ -22,19 +22,19 @@ def store(tmp_path: Path) -> Store:
     return store
 
 
-def test_what_no_run_leads_to_goes(store: Store, tmp_path: Path) -> None:
+def test_artifacts_that_no_run_uses_are_removed(store: Store, tmp_path: Path) -> None:
     assert [path.name for path, _ in collect_garbage(store, tmp_path / "runs")] == ["free"]
     assert [artifact.key for artifact in store.all()] == ["kept"]
 
 
-def test_where_there_are_no_runs_nothing_goes(store: Store, tmp_path: Path) -> None:
+def test_nothing_is_removed_where_there_is_no_folder_of_runs(store: Store, tmp_path: Path) -> None:
     with pytest.raises(
         StoreError,
-        match=r"elsewhere: no runs are here, so that nothing would be kept; --runs names their folder",
+        match=r"elsewhere: there are no runs here, so everything would be removed; name their folder with --runs",
     ):
         list(collect_garbage(store, tmp_path / "elsewhere"))
     with pytest.raises(
-        StoreError, match="no runs are here"
+        StoreError, match="there are no runs here"
     ):  # before any server of the recipe is looked for
         list(collect_remote_garbage(Recipe.model_construct(), store, tmp_path / "elsewhere"))
     assert len(list(store.all())) == 2

@@ -143,7 +143,7 @@ def write_run(tiny_dataset: Dataset, tmp_path: Path) -> Callable[..., Path]:
             "status": "finished",
         }
         (folder / "run.json").write_text(
-            json.dumps({**told, **times, "made": ["judge", "train"], **run})
+            json.dumps({**told, **times, "ran": ["judge", "train"], **run})
         )
         for stage, summary in stages.items():
             artifact = tiny_dataset.path if stage == "collect" else tmp_path / "cache" / stage

@@ -56,8 +56,8 @@ def test_a_whole_run_is_told(write_run: Callable[..., Path]):
     assert "| truncated: passage texts | 99.4 % |" in report
     assert "| **8** | **1.3500** | **5e-05** | **0.5800** |" in report
     assert "| judge | 1 min 15 s | 812 MB | 1 | CPU, bf16 in fp32 | this run |" in report
-    assert "| mine | 1 min 15 s | 812 MB | 1 | CPU, bf16 in fp32 | reused, made " in report
-    assert "| collect | 1 min 15 s | 812 MB | 1 |  | reused, made " in report
+    assert "| mine | 1 min 15 s | 812 MB | 1 | CPU, bf16 in fp32 | cached, created " in report
+    assert "| collect | 1 min 15 s | 812 MB | 1 |  | cached, created " in report
     assert "- train: 37 % of the passages are cut" in report
     assert "recipekit run tiny.yaml --set seed=13" in report
     assert "python 3." in report
@@ -95,7 +95,7 @@ def test_a_run_that_stopped_is_told_as_far_as_it_came(
 ):
     stages = SECTIONS[: SECTIONS.index(until) + 1]
     run = write_run(
-        {stage: summaries[stage] for stage in stages}, status="failed", why="judge: it is *down*"
+        {stage: summaries[stage] for stage in stages}, status="failed", reason="judge: it is *down*"
     )
     write_report(run)
     report = (run / "report.md").read_text()

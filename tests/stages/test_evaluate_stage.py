@@ -103,7 +103,7 @@ def test_the_trained_encoder_stands_beside_the_untrained_one_and_bm25(
     top = read_table(out / "rankings" / "held_out" / "top.arrow").to_pylist()
     assert [row["rank"] for row in top if row["system"] == "trained"] == list(range(1, 11)) * 6
     assert read_table(out / "rankings" / "held_out" / "per_query.arrow").num_rows == 6 * 3 * 2
-    assert {stage for stage, _ in given.uses} == {"bm25", "embeddings"}
+    assert {stage for stage, _ in given.by_products} == {"bm25", "embeddings"}
 
 
 def test_a_recipe_without_encoders_measures_its_baselines(

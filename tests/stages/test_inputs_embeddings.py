@@ -54,7 +54,7 @@ def test_a_side_is_encoded_once(make_inputs) -> None:
     assert (encoded(first), encoded(second)) == (1, 0), (
         "the token budget is no part of the identity"
     )
-    assert second.uses == first.uses == [("embeddings", vectors.path.parent.name)]
+    assert second.by_products == first.by_products == [("embeddings", vectors.path.parent.name)]
 
 
 def test_another_prompt_is_another_artifact(make_inputs) -> None:

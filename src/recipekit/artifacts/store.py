@@ -214,7 +214,7 @@ class Store:
             if found := self.find(*name):
                 manifest = found.manifest
                 ahead.extend((stage, key) for stage, key in manifest.get("inputs", {}).items())
-                ahead.extend((stage, key) for stage, key in manifest.get("uses", []))
+                ahead.extend((stage, key) for stage, key in manifest.get("by_products", []))
         return seen
 
 

@@ -57,7 +57,7 @@ def ls(
         held = artifact.size()
         total += held
         need = "needed" if (artifact.stage, artifact.key) in roots else "free"
-        made = f"{manifest['made'][:16]}  {need:<6}  {manifest.get('recipe', '')}"
+        made = f"{manifest['created'][:16]}  {need:<6}  {manifest.get('recipe', '')}"
         typer.echo(f"{artifact.stage:<11} {artifact.key[:12]}  {size(held):>9}  {made}".rstrip())
     typer.echo(f"{size(total)} in all")
     if recipe:

@@ -52,7 +52,7 @@ def render_plan(planned: Plan) -> Iterator[str]:
     unknown: dict[str, list[str]] = {}
     for stage in planned:
         yield f"  {stage.stage:<9} {stage.state:<8} {(stage.key or '')[:12]}".rstrip()
-        for reason in stage.why:
+        for reason in stage.reasons:
             yield f"            because {reason}"
         if until := stage.estimate.get("unknown until"):
             unknown.setdefault(str(until), []).append(stage.stage)

@@ -38,7 +38,9 @@ class Sizes:
     positives: int = 0
     """Given positives of all queries."""
     dimension: int | None = None
-    """Of the embeddings of the component's encoder, where it has one and it is known."""
+    """Of the embeddings of a component's encoder, where it has one and it is known; for a whole stage,
+    what the recipe expects of encoders that are not at hand.
+    """
     expected: bool = False
     """Whether these are the recipe's expectations, nothing being collected yet."""
 
@@ -64,6 +66,7 @@ class Sizes:
         query_characters: float,
         passage_characters: float,
         positives_per_query: float,
+        dimension: int | None = None,
     ) -> Sizes:
         """Sizes of data that nobody has collected yet, all of its texts of the mean length."""
         return cls(
@@ -72,6 +75,7 @@ class Sizes:
             query_sample=[_prose(query_characters)],
             passage_sample=[_prose(passage_characters)],
             positives=round(positives_per_query * sum(queries.values())),
+            dimension=dimension,
             expected=True,
         )
 

@@ -1,3 +1,1 @@
-"""The runner: what has to be done (plan), doing it (execute), and starting the processes that do it
-(launch).
-"""
+"""The runner: the plan, its execution, and the processes of the stages."""

@@ -1,51 +1,36 @@
-"""Executing a recipe: plan, make what is missing, stage by stage, each in a process of its own, and
-report.
-
-A run's folder is `runs/<recipe>/<utc>-<key>/`: the recipe as given and as resolved, the plan, the
-log, links to the stages' artifacts, metrics and report. `runs/<recipe>/latest` links to the newest
-one.
-"""
+"""Executing a recipe: plan it, run the stages that are not cached, and write the report."""
 
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import signal
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
-from recipekit.artifacts.key import key_of
+from recipekit import stages
 from recipekit.artifacts.manifest import manifest
-from recipekit.artifacts.store import Artifact, Store, explained, write_json
-from recipekit.dataset import Dataset
+from recipekit.artifacts.store import Artifact, Store, explained
 from recipekit.errors import RecipekitError, RunError
-from recipekit.judging.reliability import RELIABILITY_FILE, enforce_floors
-from recipekit.pipeline.fork_server import ForkServer
-from recipekit.pipeline.job import EXIT_NO_SPACE, Job, read_error
+from recipekit.pipeline.job import Job
 from recipekit.pipeline.launch import Launch
 from recipekit.pipeline.live_components import check_unchanged
 from recipekit.pipeline.plan import CACHE, Plan, StagePlan, plan
 from recipekit.pipeline.preflight import check_data, check_servers
-from recipekit.recipe.environment import redact
-from recipekit.recipe.fill import filled
+from recipekit.pipeline.run_record import RunRecord
+from recipekit.pipeline.stage_process import StageProcesses
 from recipekit.recipe.sections import Recipe
 from recipekit.report.numbers import duration
 from recipekit.report.render import write_report
-from recipekit.stages.judge.summary import pairs_over_budget
-from recipekit.stages.pipeline import PIPELINE, stage_named
+from recipekit.stages.dataset_view import dataset_view
+from recipekit.stages.stage import Stage
 from recipekit.suggestions import did_you_mean
 
 __all__ = ["Run", "run"]
 
 RUNS = Path("runs")
+REASONS_SHOWN = 3
 
 
 @dataclass(frozen=True)
@@ -54,15 +39,16 @@ class Run:
 
     path: Path
     """Its folder: `report.md`, `metrics.json`, `stages/`, `log.jsonl`."""
-    made: tuple[str, ...]
-    """The stages that were made."""
-    reused: tuple[str, ...]
-    """The stages that were there already."""
+    ran: tuple[str, ...]
+    """The stages that were executed."""
+    cached: tuple[str, ...]
+    """The stages that were taken from the cache."""
 
     @property
     def metrics(self) -> list[dict[str, Any]]:
-        """Rows `{evaluator, split, system, metric, value, low, high, queries}`; empty for a recipe
-        that evaluates nothing.
+        """Rows `{evaluator, split, system, metric, value, low, high, queries}`.
+
+        Empty for a recipe that evaluates nothing.
         """
         file = self.path / "metrics.json"
         rows: list[dict[str, Any]] = json.loads(file.read_text()) if file.is_file() else []
@@ -84,89 +70,76 @@ def run(
 
     Args:
         recipe: A loaded recipe.
-        cache: The cache's folder; artifacts that are there already are not made again.
+        cache: The cache's folder; cached artifacts are reused.
         runs: Where the folder of this run is made.
-        start: Make this stage and those after it anew, even where they are there.
+        start: Run this stage and those after it again, even where they are cached.
         until: Stop after this stage.
-        launch: How the processes are started; one process on the best device by default.
+        launch: How processes are started; one process on the best device by default.
         command: The command that repeats this run, for the report.
-        say: Receives lines for people.
+        say: Receives lines for the user.
 
     Raises:
-        RunError: A stage failed, was killed, or is none of the recipe's.
-        RecipekitError: What a stage found wrong.
+        RunError: A stage failed or was killed, or the recipe does not have `start` or `until`.
+        RecipekitError: An error that a stage reported.
     """
     planned = plan(recipe, cache=cache)
-    names = [stage.stage for stage in planned]
-    _check_range(names, start, until)
-    execution = _Execution(
-        recipe,
-        Store(Path(cache)),
-        _new_folder(Path(runs), planned),
-        launch or Launch(),
-        command,
-        say,
+    selection = _select(planned, start, until)
+    record = RunRecord.create(
+        Path(runs), recipe, planned, command or f"recipekit run {recipe.origin.path}"
     )
-    forced = set(names[names.index(start) :]) if start else set()
+    execution = _Execution(record, planned, Store(Path(cache)), launch or Launch(), say)
     try:
-        execution.open(planned)
-        wanted = names[: names.index(until) + 1] if until else names
-        to_make = [
-            stage.stage
-            for stage in planned
-            if stage.stage in wanted and (stage.stage in forced or stage.state != "hit")
-        ]
-        execution.warm_up(to_make)
-        # The first asks its servers itself, at once; and a judge whose every answer is kept needs
-        # none.
-        check_servers(recipe, to_make[1:])
-        for name in wanted:
-            execution.stage(name, force=name in forced)
-            if name == "collect":
-                collected = execution.artifacts["collect"]
-                check_data(recipe, wanted, Dataset(collected.path, collected.key))
+        execution.prepare(selection)
+        for name in selection.names:
+            execution.stage(stages.stage_named(name), force=name in selection.forced)
+            execution.check_data(selection)
         return execution.close("finished")
     except KeyboardInterrupt:
         execution.close("interrupted")
         raise RunError(
-            f"interrupted; what is finished is kept. To go on: {execution.command}", code="RK606"
+            f"interrupted; finished stages are kept. To resume: {record.command}", code="RK606"
         ) from None
     except RecipekitError as error:
-        execution.close("failed", error.message.partition("\n")[0])
+        execution.close("failed", _first_line(error.message))
         raise
-    except (
-        Exception
-    ) as error:  # whoever read our output is gone, or it is nobody's mistake that we know of
-        execution.close("failed", f"{type(error).__name__}: {error}".partition("\n")[0])
+    except Exception as error:  # such as a closed output pipe
+        execution.close("failed", _first_line(f"{type(error).__name__}: {error}"))
         raise
     finally:
-        if execution.warm:
-            execution.warm.close()
+        execution.processes.close()
 
 
-def _check_range(names: Sequence[str], start: str | None, until: str | None) -> None:
-    """Refuse a first and a last stage between which a recipe's stages have nothing."""
+@dataclass(frozen=True)
+class _Selection:
+    """What a run covers."""
+
+    names: list[str]
+    """The stages up to `--until`."""
+    forced: set[str]
+    """Those from `--from` on, which run even where they are cached."""
+    to_run: list[str]
+    """Those that are forced or not cached."""
+
+
+def _select(planned: Plan, start: str | None, until: str | None) -> _Selection:
+    """Apply `--from` and `--until` to a plan.
+
+    Raises:
+        RunError: The recipe does not have such a stage, or there is nothing between the two.
+    """
+    names = [stage.stage for stage in planned]
     for flag, name in (("--from", start), ("--until", until)):
         if name is not None and name not in names:
-            meant = did_you_mean(name, names) or f" It has {', '.join(names)}."
-            raise RunError(f"{flag} {name}: this recipe has no such stage.{meant}", code="RK605")
+            hint = did_you_mean(name, names) or f" It has {', '.join(names)}."
+            raise RunError(f"{flag} {name}: this recipe has no such stage.{hint}", code="RK605")
     if start and until and names.index(start) > names.index(until):
         raise RunError(
-            f"--from {start} comes after --until {until}: nothing would be made", code="RK605"
+            f"--from {start} comes after --until {until}: no stage would run", code="RK605"
         )
-
-
-def _new_folder(runs: Path, planned: Plan) -> Path:
-    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
-    key = key_of([stage.key for stage in planned])[:8]
-    folder = runs / planned.recipe / f"{stamp}-{key}"
-    with explained(folder):
-        for attempt in range(2, 100):
-            if not folder.exists():
-                break
-            folder = folder.with_name(f"{stamp}-{key}-{attempt}")
-        (folder / "stages").mkdir(parents=True)
-    return folder
+    selected = names[: names.index(until) + 1] if until else names
+    forced = set(names[names.index(start) :]) if start else set()
+    to_run = [name for name in selected if name in forced or planned[name].state != "hit"]
+    return _Selection(selected, forced, to_run)
 
 
 class _Execution:
@@ -174,238 +147,125 @@ class _Execution:
 
     def __init__(
         self,
-        recipe: Recipe,
+        record: RunRecord,
+        planned: Plan,
         store: Store,
-        folder: Path,
         launch: Launch,
-        command: str | None,
         say: Callable[[str], None],
     ) -> None:
-        self.recipe, self.store, self.folder, self.launch, self.say = (
-            recipe,
-            store,
-            folder,
-            launch,
-            say,
-        )
-        self.command = command or f"recipekit run {recipe.origin.path}"
-        self.planned: dict[str, StagePlan] = {}
-        self.warm: ForkServer | None = None
+        self.record, self.planned, self.store, self.say = record, planned, store, say
+        self.recipe = record.recipe
+        self.processes = StageProcesses(launch)
         self.artifacts: dict[str, Artifact] = {}
-        self.made: list[str] = []
-        self.started = datetime.now(UTC).isoformat(timespec="seconds")
+        self.ran: list[str] = []
+        self._data_checked = False
 
-    def open(self, planned: Plan) -> None:
-        """Write down what will be done, before it is."""
-        self.planned = {stage.stage: stage for stage in planned}
-        with explained(self.folder):
-            (self.folder / "recipe.yaml").write_text(self.recipe.origin.text, encoding="utf-8")
-            (self.folder / "recipe.resolved.yaml").write_text(filled(self.recipe), encoding="utf-8")
-            write_json(self.folder / "plan.json", planned.as_json())
-            self._write_status("running")
-        latest = self.folder.parent / "latest"
-        temporary = latest.with_name(f".latest.{os.getpid()}")
-        temporary.unlink(missing_ok=True)
-        temporary.symlink_to(self.folder.name)
-        temporary.replace(latest)
+    def prepare(self, selection: _Selection) -> None:
+        """Start the slow imports, and check the servers of the stages after the first.
 
-    def warm_up(self, to_make: Collection[str]) -> None:
-        """Begin the slow imports, if a stage is to be made that wants them and they can be shared."""
-        wanted = any(stage.ranks and stage.name in to_make for stage in PIPELINE)
-        if wanted and self.launch.ranks == 1 and sys.platform == "linux":
-            self.warm = ForkServer(self.launch.environment())
-
-    def stage(self, name: str, *, force: bool) -> None:
-        """Make one stage, or find it made."""
-        planned = self.planned[name]
-        if (
-            planned.key is None
-        ):  # perhaps the stages before it brought what was unknown, a downloaded revision for one
-            self.planned = {
-                stage.stage: stage for stage in plan(self.recipe, cache=self.store.root)
-            }
-            planned = self.planned[name]
-        if planned.key is None:
-            raise RunError(f"{name} cannot run: {'; '.join(planned.why)}", code="RK607")
-        artifact = self.store.find(name, planned.key)
-        if artifact is None or force:
-            artifact = self._make(planned, force=force)
-        else:
-            self.say(f"{name}: made before, reused")
-        if name == "judge":
-            self._trusted(artifact)
-        self.artifacts[name] = artifact
-        link = self.folder / "stages" / name
-        link.symlink_to(os.path.relpath(artifact.path.absolute(), link.parent.absolute()))
-
-    def _trusted(self, artifact: Artifact) -> None:
-        """Hold judgments against what the recipe requires now: no part of their key, so they may
-        have been made under other floors.
+        The first stage asks its own servers at once. A judge whose answers are all cached needs no
+        server.
         """
-        file = artifact.path / RELIABILITY_FILE
-        if self.recipe.judge and file.is_file():
-            left = pairs_over_budget(artifact.manifest["summary"]["judges"])
-            try:
-                look = str(self.folder / RELIABILITY_FILE)
-                enforce_floors(
-                    json.loads(file.read_text(encoding="utf-8")),
-                    self.recipe.judge.require,
-                    look=look,
-                    unpaid=left,
-                )
-            except RunError:
-                shutil.copyfile(file, self.folder / RELIABILITY_FILE)
-                raise
+        if any(stages.stage_named(name).ranks for name in selection.to_run):
+            self.processes.warm_up()
+        check_servers(self.recipe, selection.to_run[1:])
 
-    def _make(self, planned: StagePlan, *, force: bool) -> Artifact:
-        name, key = planned.stage, str(planned.key)
-        started = time.monotonic()
-        with (
-            explained(self.store.cache),
-            self.store.lock(
-                name, key, lambda: self.say(f"{name}: another run is making it; waiting")
-            ) as lock,
-        ):
+    def stage(self, stage: Stage, *, force: bool) -> None:
+        """Run one stage, or take it from the cache."""
+        planned = self.planned[stage.name]
+        if planned.key is None:  # an earlier stage may have supplied what was unknown
+            self.planned = plan(self.recipe, cache=self.store.root)
+            planned = self.planned[stage.name]
+        if planned.key is None:
+            raise RunError(f"{stage.name} cannot run: {'; '.join(planned.reasons)}", code="RK607")
+        artifact = self.store.find(stage.name, planned.key)
+        if artifact is None or force:
+            artifact = self._run(stage, planned, planned.key, force=force)
+        else:
+            self.say(f"{stage.name}: cached")
+        if stage.accept is not None:
+            stage.accept(self._section(stage), artifact, self.record.path)
+        self.artifacts[stage.name] = artifact
+        self.record.link(artifact)
+
+    def check_data(self, selection: _Selection) -> None:
+        """Check later stages against the data set, as soon as that is complete."""
+        extending = [name for name in selection.names if stages.stage_named(name).extends_dataset]
+        if self._data_checked or not self.artifacts.keys() >= set(extending):
+            return
+        dataset = dataset_view(self.artifacts)
+        if dataset is not None:
+            check_data(self.recipe, selection.names, dataset)
+            self._data_checked = True
+
+    def _run(self, stage: Stage, planned: StagePlan, key: str, *, force: bool) -> Artifact:
+        """Run a stage and commit its artifact, unless another run does so first."""
+        name, started = stage.name, time.monotonic()
+
+        def waiting() -> None:
+            self.say(f"{name}: waiting for another run, which is producing it")
+
+        with explained(self.store.cache), self.store.lock(name, key, waiting) as lock:
             found = self.store.find(name, key)
-            if found and (not force or found.manifest["made"] > self.started):
-                self.say(f"{name}: made by another run, reused")
+            if found and (not force or found.manifest["created"] > self.record.started):
+                self.say(f"{name}: cached (another run produced it)")
                 return found
-            reasons = f" ({'; '.join(planned.why[:3])})" if planned.why else ""
-            self.say(f"{name}: started{reasons}")
-            partial = self.store.cache / name / f"{key}.partial"
-            partial.mkdir(parents=True, exist_ok=True)
-            section = getattr(self.recipe, name)
+            self.say(f"{name}: running{_listed(planned.reasons)}")
+            job = self._job(stage, key)
+            section = self._section(stage)
             check_unchanged(name, section, planned.identity)
-            told = self._in_process(name, key, partial, lock)
-            if (
-                name != "collect"
-            ):  # a source has read one point in time; what is written afterwards changes nothing
+            result = self.processes.run(job, lock, computes=stage.ranks)
+            if stage.rechecks_live:
                 check_unchanged(name, section, planned.identity)
             seconds = time.monotonic() - started
-            stage = stage_named(name)
             made = manifest(
                 stage=name,
                 key=key,
                 identity=planned.identity,
                 inputs=planned.identity["inputs"],
-                summary=told["summary"],
-                uses=[(stage_name, used) for stage_name, used in told["uses"]],
+                summary=result.summary,
+                by_products=[(kind, used) for kind, used in result.by_products],
                 seconds=round(seconds, 2),
-                peak_bytes=told["peak_bytes"],
-                ranks=self.launch.ranks if stage.ranks else 1,
-                device=told["device"],
+                peak_bytes=result.peak_bytes,
+                ranks=job.ranks,
+                device=result.device,
             )
             self.store.commit(name, key, {**made, "recipe": self.recipe.name})
-        self.made.append(name)
-        self.say(f"{name}: done in {duration(seconds)}")
+        self.ran.append(name)
+        self.say(f"{name}: finished in {duration(seconds)}")
         return Artifact(name, key, self.store.cache / name / key)
 
-    def _in_process(self, name: str, key: str, partial: Path, lock: IO[str]) -> dict[str, Any]:
-        """Run a stage in its process (or ranks), and give what it told."""
-        stage = stage_named(name)
-        job = Job(
-            stage=name,
+    def _job(self, stage: Stage, key: str) -> Job:
+        partial = self.store.cache / stage.name / f"{key}.partial"
+        partial.mkdir(parents=True, exist_ok=True)
+        return Job(
+            stage=stage.name,
             key=key,
-            run=str(self.folder.absolute()),
+            run=str(self.record.path.absolute()),
             cache=str(self.store.root.absolute()),
             partial=str(partial.absolute()),
-            inputs={stage_name: artifact.key for stage_name, artifact in self.artifacts.items()},
-            ranks=self.launch.ranks if stage.ranks else 1,
-            command=self.command,
+            inputs={name: artifact.key for name, artifact in self.artifacts.items()},
+            ranks=self.processes.launch.ranks if stage.ranks else 1,
+            command=self.record.command,
             allow_local_code=self.recipe.origin.allow_local_code,
         )
-        job_file = job.write(self.folder / f"{name}.job.json")
-        if self.warm and stage.ranks:
-            status = self.warm.run(job_file, lock)
-        else:
-            with _ended_with_us(
-                self.launch.command(job_file, ranks=stage.ranks), self.launch.environment(), lock
-            ) as process:
-                status = process.wait()
-        job_file.unlink()
-        error_file, result_file = (
-            self.folder / f"{name}.error.json",
-            self.folder / f"{name}.result.json",
-        )
-        if status == 0 and result_file.is_file():
-            told: dict[str, Any] = json.loads(result_file.read_text())
-            result_file.unlink()
-            return told
-        raise self._failure(name, status, read_error(error_file))
 
-    def _failure(self, name: str, status: int, told: RecipekitError | None) -> RecipekitError:
-        """What to tell of a stage that did not end well."""
-        go_on = f"Finished stages are kept. To go on: {self.command}"
-        if told is not None:
-            return told.with_message(f"{name}: {told.message}\n{go_on}")
-        if status == EXIT_NO_SPACE:
-            return RunError(
-                f"{name}: no space left on the disk of {self.store.root}. {go_on}", code="RK501"
-            )
-        if status < 0:
-            hint = (
-                " (the system kills what takes too much memory)"
-                if -status == signal.SIGKILL
-                else ""
-            )
-            return RunError(
-                f"{name}: killed by {signal.Signals(-status).name}{hint}. {go_on}", code="RK608"
-            )
-        return RunError(
-            f"{name}: its process ended with status {status} and told no reason. {go_on}",
-            code="RK609",
-        )
+    def _section(self, stage: Stage) -> Any:
+        return getattr(self.recipe, stage.name)
 
-    def close(self, status: str, why: str | None = None) -> Run:
-        """Write the report of what there is, and how the run ended."""
-        with explained(self.folder):
-            self._write_status(status, **({"why": redact(why)} if why else {}))
+    def close(self, status: str, reason: str | None = None) -> Run:
+        """Write how the run ended, and the report of what there is."""
+        with explained(self.record.path):
+            self.record.write_status(status, ran=self.ran, reason=reason)
             if self.artifacts:
-                write_report(self.folder)
-        return Run(
-            self.folder,
-            tuple(self.made),
-            tuple(name for name in self.artifacts if name not in self.made),
-        )
-
-    def _write_status(self, status: str, **more: str) -> None:
-        finished = None if status == "running" else datetime.now(UTC).isoformat(timespec="seconds")
-        told = {
-            "recipe": str(self.recipe.origin.path),
-            "name": self.recipe.name,
-            "seed": self.recipe.seed,
-            "command": self.command,
-        }
-        write_json(
-            self.folder / "run.json",
-            {
-                **told,
-                "started": self.started,
-                "finished": finished,
-                "status": status,
-                **more,
-                "made": self.made,
-            },
-        )
+                write_report(self.record.path)
+        cached = tuple(name for name in self.artifacts if name not in self.ran)
+        return Run(self.record.path, tuple(self.ran), cached)
 
 
-@contextmanager
-def _ended_with_us(
-    command: list[str], environment: dict[str, str], lock: IO[str]
-) -> Iterator[subprocess.Popen[bytes]]:
-    """A process that holds the artifact's lock too, so that nobody else starts while it lives, and
-    that we never leave behind.
-    """
-    process = subprocess.Popen(
-        command, env=environment, stdin=subprocess.DEVNULL, pass_fds=(lock.fileno(),)
-    )
-    try:
-        yield process
-    finally:
-        if process.poll() is None:
-            process.terminate()
-            try:
-                process.wait(timeout=10)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+def _listed(reasons: Sequence[str]) -> str:
+    return f" ({'; '.join(reasons[:REASONS_SHOWN])})" if reasons else ""
+
+
+def _first_line(text: str) -> str:
+    return text.partition("\n")[0]

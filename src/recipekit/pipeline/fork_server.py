@@ -1,9 +1,9 @@
-"""A process that has the slow imports behind it, and forks one for each stage.
+"""A process that has done the slow imports, and forks a process for each stage.
 
-Importing torch, transformers and sentence-transformers takes longer than many a stage, on two slow
-cores 20 s. A process of its own does it once, while the first stages run, and each stage is a fork
-of it: still a process of its own, with its own memory and its own end. Only where a fork is safe:
-on Linux, for one rank, before anything has touched a device or computed.
+Importing torch, transformers and sentence-transformers takes longer than many stages: 20 s on two
+slow cores. One process does it while the first stages run, and each later stage is a fork of it,
+still with its own memory and its own end. A fork is safe only on Linux, for a single rank, and
+before anything has used a device or computed.
 """
 
 from __future__ import annotations
@@ -19,18 +19,19 @@ from pathlib import Path
 from typing import IO
 
 from recipekit.pipeline.worker import die_with_parent, leave
-from recipekit.pipeline.worker import main as make_stage
+from recipekit.pipeline.worker import main as run_job
 
 __all__ = ["ForkServer", "serve"]
 
-SLOW_IMPORTS = ("torch", "accelerate", "recipekit.encoders.load", "recipekit.stages.train.train")
+SLOW_IMPORTS = ("torch", "accelerate", "recipekit.encoders.load")
+LONGEST_MESSAGE = 65536
 
 
 class ForkServer:
-    """The runner's end of it."""
+    """The runner's side of the process."""
 
     def __init__(self, environment: Mapping[str, str]) -> None:
-        """Start it; its imports go on while the caller does.
+        """Start the process; its imports continue while the caller works.
 
         Args:
             environment: The environment of the stages' processes.
@@ -43,38 +44,40 @@ class ForkServer:
         theirs.close()
 
     def run(self, job: Path, lock: IO[str]) -> int:
-        """Make a job in a fork of it, which holds the lock too; returns the fork's exit status,
-        negative for a signal.
+        """Run a job in a fork, which also holds the lock.
+
+        Returns:
+            The fork's exit status, negative for a signal.
         """
         socket.send_fds(self._connection, [str(job).encode()], [lock.fileno()])
         answer = self._connection.recv(64)
         return int(answer) if answer else self._process.wait()
 
     def close(self) -> None:
-        """End it, and with it a stage that is still at work."""
+        """End the process, and with it a stage that still runs."""
         self._connection.close()
         self._process.kill()
         self._process.wait()
 
 
 def serve(connection: socket.socket) -> None:
-    """Import what is slow, then fork for every job that is named, until the runner is gone."""
+    """Import what is slow, then fork for every job until the runner closes the connection."""
     die_with_parent()
     for name in SLOW_IMPORTS:
         import_module(name)
     while True:
-        message, locks, _, _ = socket.recv_fds(connection, 65536, 1)
+        message, locks, _, _ = socket.recv_fds(connection, LONGEST_MESSAGE, 1)
         if not message:
             return
         with warnings.catch_warnings():
-            # Python warns of any fork beside threads; the ones here are OpenBLAS' idle pools, which
-            # prepare for forks themselves.
+            # Python warns of any fork of a process with threads. The threads here are OpenBLAS'
+            # idle pools, which handle forks themselves.
             warnings.simplefilter("ignore", DeprecationWarning)
             stage = os.fork()
         if stage == 0:
             connection.close()
-            leave(make_stage(message.decode()))
-        for lock in locks:  # the fork's from here on
+            leave(run_job(message.decode()))
+        for lock in locks:  # from now on only the fork holds them
             os.close(lock)
         _, status = os.waitpid(stage, 0)
         connection.send(str(os.waitstatus_to_exitcode(status)).encode())

@@ -1,6 +1,4 @@
-"""What the cache may lose: artifacts that no run's folder leads to, and unfinished work that nobody
-is at.
-"""
+"""What can be removed from a cache: artifacts that no run uses, and abandoned partial work."""
 
 from __future__ import annotations
 
@@ -16,12 +14,12 @@ __all__ = ["check_runs", "collect_garbage", "needed"]
 
 
 def needed(store: Store, runs: Path, *, keep_runs: int | None = None) -> set[tuple[str, str]]:
-    """The (stage, key) pairs that runs lead to, with their inputs and by-products.
+    """Return the (stage, key) pairs that runs link to, with their inputs and by-products.
 
     Args:
         store: The cache.
         runs: The folder of the runs.
-        keep_runs: Count only the newest so many runs of every recipe; all of them by default.
+        keep_runs: Count only the newest runs of every recipe; all of them by default.
     """
     roots = set()
     for recipe in sorted(runs.glob("*/")):
@@ -30,24 +28,22 @@ def needed(store: Store, runs: Path, *, keep_runs: int | None = None) -> set[tup
             reverse=True,
         )
         for folder in folders[:keep_runs]:
-            roots |= {
-                (link.name, link.resolve().name)
-                for link in (folder / "stages").glob("*")
-                if link.exists()
-            }
+            links = (folder / "stages").glob("*")
+            roots |= {(link.name, link.resolve().name) for link in links if link.exists()}
     return store.reachable(roots)
 
 
 def check_runs(store: Store, runs: Path) -> None:
-    """See that the runs are found, before anything goes that none of them needs.
+    """Check that the folder of runs exists, before everything without a run is removed.
 
     Raises:
-        StoreError: There is no folder of runs, though there are artifacts: more likely it stands
-            elsewhere than all is to go.
+        StoreError: There is no folder of runs although there are artifacts. Most likely it is
+            elsewhere.
     """
     if not runs.is_dir() and next(store.all(), None) is not None:
         raise StoreError(
-            f"{runs}: no runs are here, so that nothing would be kept; --runs names their folder",
+            f"{runs}: there are no runs here, so everything would be removed; name their folder "
+            "with --runs",
             code="RK504",
         )
 
@@ -55,9 +51,9 @@ def check_runs(store: Store, runs: Path) -> None:
 def collect_garbage(
     store: Store, runs: Path, *, keep_runs: int | None = None, dry_run: bool = False
 ) -> Iterator[tuple[Path, int]]:
-    """Remove what is not needed, giving each path with the bytes it held.
+    """Remove what no run needs, and yield each path with its size in bytes.
 
-    Artifacts and partial work whose lock somebody holds are left alone.
+    Artifacts and partial work that a running process holds locks on stay.
 
     Raises:
         StoreError: See `check_runs`.
@@ -65,9 +61,8 @@ def collect_garbage(
     check_runs(store, runs)
     keep = needed(store, runs, keep_runs=keep_runs)
     for artifact in list(store.all()):
-        if (artifact.stage, artifact.key) not in keep and not _locked(
-            artifact.path.with_name(f"{artifact.key}.lock")
-        ):
+        lock = artifact.path.with_name(f"{artifact.key}.lock")
+        if (artifact.stage, artifact.key) not in keep and not _locked(lock):
             yield artifact.path, artifact.size()
             if not dry_run:
                 store.remove(artifact)

@@ -1,6 +1,4 @@
-"""A job: what the runner tells the process that makes one stage, and what that process says when it
-has ended.
-"""
+"""A job: what the runner tells the process of a stage, and what that process answers."""
 
 from __future__ import annotations
 
@@ -17,25 +15,24 @@ from recipekit.errors import RecipekitError
 __all__ = ["EXIT_NO_SPACE", "EXIT_REPORTED", "Job", "StageResult", "read_error", "write_error"]
 
 EXIT_REPORTED = 65
-"""The stage failed with an error of ours, which it told."""
+"""Exit status of a stage that failed and wrote its error to a file."""
 EXIT_NO_SPACE = 28
-"""The disk is full, and the error could not be written either."""
+"""Exit status where the disk is full, perhaps too full for the error."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """One stage to make."""
+    """One stage to run."""
 
     stage: str
     key: str
     run: str
-    """The run's folder: `recipe.resolved.yaml` is read from it, `log.jsonl` written to it."""
+    """The run's folder: the process reads `recipe.resolved.yaml` and appends to `log.jsonl`."""
     cache: str
     partial: str
-    """Where the artifact is made."""
+    """The folder that the artifact is written into."""
     inputs: Mapping[str, str]
-    """Keys of the finished artifacts, by stage: all of them, for export reads what others do not.
-    """
+    """Keys of all artifacts that have been finished, by stage."""
     ranks: int
     command: str
     """The command that repeats the run."""
@@ -54,15 +51,15 @@ class Job:
 
 @dataclass(frozen=True)
 class StageResult:
-    """What a stage's process says of its work."""
+    """The answer of a stage's process."""
 
     summary: Mapping[str, Any]
-    uses: list[list[str]]
-    """By-products that it used, as [stage, key]."""
+    by_products: list[list[str]]
+    """By-products that the stage used, as [kind, key]."""
     peak_bytes: int
-    """Resident memory at its highest, of the main rank."""
+    """Highest resident memory of the main rank."""
     device: str | None = None
-    """What the main rank computed on, in words; None where nothing was computed with torch."""
+    """What the main rank computed on, in words; None for a stage that does not use torch."""
 
 
 def write_error(path: Path, error: RecipekitError) -> None:
@@ -71,10 +68,10 @@ def write_error(path: Path, error: RecipekitError) -> None:
 
 
 def read_error(path: Path) -> RecipekitError | None:
-    """The error that a stage left, if it left one."""
+    """Return the error that a stage left; None if it left none."""
     if not path.is_file():
         return None
-    told = json.loads(path.read_text())
-    kind = getattr(errors, told["type"], RecipekitError)
-    error: RecipekitError = kind(told["message"], code=told["code"])
+    written = json.loads(path.read_text())
+    kind = getattr(errors, written["type"], RecipekitError)
+    error: RecipekitError = kind(written["message"], code=written["code"])
     return error

@@ -1,25 +1,25 @@
-"""What others may change while a run is under way: the indices and collections that its components
-read and search.
-"""
+"""Indices and collections that others may change while a run is under way."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
-from typing import Any, Final
+from typing import Any
 
 from recipekit.errors import RunError, error_location
-from recipekit.pipeline.plan import changes
+from recipekit.pipeline.changes import changes
+from recipekit.recipe.positions import KeyPath, dotted
 from recipekit.recipe.sections import Section
+from recipekit.recipe.slots import all_slots
 
 __all__ = ["check_unchanged"]
 
-PLACES: Final = {"collect": "sources", "mine": "retrievers", "evaluate": "baselines"}
-"""By the stages that ask engines, the map of what they ask them with."""
+SHOWN = 3
+"""Differences that a message lists."""
 
 
 def check_unchanged(stage: str, section: Section, identity: Mapping[str, Any]) -> None:
-    """See that what a stage's live components use is still what the plan found.
+    """Check that the live components of a stage use what the plan found.
 
     Args:
         stage: The stage's name.
@@ -27,19 +27,28 @@ def check_unchanged(stage: str, section: Section, identity: Mapping[str, Any]) -
         identity: Everything behind its key, as planned.
 
     Raises:
-        RunError: An index is another than it was.
-        RecipekitError: It is gone, or cannot be reached any more.
+        RunError: An index has changed.
+        RecipekitError: An index is gone, or cannot be reached any more.
     """
-    where = PLACES.get(stage, "")
-    for name, slot in getattr(section, where, {}).items():
-        if not slot.spec.live:
+    for path, slot in all_slots(section):
+        component = slot.spec
+        if not component.live:
             continue
-        planned = identity["section"][where][name].get("fingerprint")
-        with error_location(partial("{}: {}".format, stage, name)):
-            found = slot.spec.fingerprint()
-        if differences := list(changes(planned, found)):
-            what = "; ".join(differences[:3])
+        with error_location(partial("{}: {}".format, stage, dotted(path))):
+            found = component.fingerprint()
+        differences = list(changes(_planned(identity["section"], path), found))
+        if differences:
             raise RunError(
-                f"{stage}: what {where}.{name} uses changed since the run was planned ({what}); run again to use it as it is now",
+                f"{stage}: what {dotted(path)} reads has changed since the plan "
+                f"({'; '.join(differences[:SHOWN])}); run again to use its current content",
                 code="RK611",
             )
+
+
+def _planned(identity: Any, path: KeyPath) -> Any:
+    """Return the fingerprint of a component in the identity of its section."""
+    for part in path:
+        if isinstance(identity, Mapping) and "fields" in identity:  # a component inside another
+            identity = identity["fields"]
+        identity = identity[part]
+    return identity.get("fingerprint")

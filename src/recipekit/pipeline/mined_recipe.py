@@ -17,6 +17,7 @@ from recipekit.pipeline.execute import run
 from recipekit.pipeline.plan import plan
 from recipekit.pipeline.preflight import check_servers
 from recipekit.recipe.sections import Recipe
+from recipekit.stages.dataset_view import dataset_view
 from recipekit.tables import read_table
 
 __all__ = ["MinedRecipe", "mined_recipe"]
@@ -33,8 +34,9 @@ class MinedRecipe:
     @property
     def dataset(self) -> Dataset:
         """The collected data."""
-        collect = self.artifacts["collect"]
-        return Dataset(collect.path, collect.key)
+        dataset = dataset_view(self.artifacts)
+        assert dataset is not None
+        return dataset
 
     @property
     def candidates(self) -> pa.Table:

@@ -1,29 +1,29 @@
-"""The plan: which stages are made already, which have to be made and why, and how much work that
-is.
+"""The plan: which stages are cached, which have to run and why, and how much work that is.
 
 Keys need no data: they follow from the recipe, from the content of local files, and from one
-another. So a plan is quick, needs no torch and no network, and says what would run before anything
-does.
+another. A plan is therefore quick, and needs neither torch nor a network.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
-from functools import partial
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from recipekit.artifacts.key import FileHashes, canonical, key_of
+from recipekit import stages
+from recipekit.artifacts.key import FileHashes, key_of
 from recipekit.artifacts.store import Artifact, Store
-from recipekit.dataset import Dataset
+from recipekit.component import Sizes
 from recipekit.errors import ComponentError
-from recipekit.pipeline.estimate import estimate
+from recipekit.pipeline.changes import changes_since
 from recipekit.pipeline.identity import stage_identity
-from recipekit.recipe.sections import SECTIONS, Recipe
-from recipekit.stages.pipeline import PIPELINE
+from recipekit.recipe.sections import Recipe, Section
+from recipekit.stages.dataset_view import dataset_view
+from recipekit.stages.estimate_inputs import EstimateInputs
+from recipekit.stages.stage import Stage
 
-__all__ = ["Plan", "StagePlan", "changes", "plan"]
+__all__ = ["CACHE", "Plan", "StagePlan", "plan"]
 
 CACHE = Path(".recipekit")
 
@@ -34,20 +34,17 @@ class StagePlan:
 
     stage: str
     key: str | None
-    """The artifact's key.
-
-    None where it cannot be known before a stage has run or a server was asked.
-    """
+    """The artifact's key; None where it depends on a stage or a server that has not answered yet."""
     state: str
-    """`hit` (made already), `miss` (to be made) or `unknown`."""
-    why: tuple[str, ...] = ()
-    """For a miss: which input changed since the stage was last made, one per line."""
+    """`hit` (cached), `miss` (has to run) or `unknown`."""
+    reasons: tuple[str, ...] = ()
+    """For a miss: what changed since the stage last ran, one change per line."""
     summary: Mapping[str, Any] = field(default_factory=dict)
-    """For a hit: the counts of its manifest."""
+    """For a hit: the counts in its manifest."""
     estimate: Mapping[str, Any] = field(default_factory=dict)
-    """For what is not made yet: the work expected, as far as the data is known."""
+    """For what has to run: the expected work, as far as the data is known."""
     identity: Mapping[str, Any] = field(default_factory=dict)
-    """Everything behind the key."""
+    """Everything that the key is computed from."""
 
 
 @dataclass(frozen=True)
@@ -61,8 +58,11 @@ class Plan:
     def __iter__(self) -> Iterator[StagePlan]:
         return iter(self.stages)
 
+    def __getitem__(self, name: str) -> StagePlan:
+        return next(stage for stage in self.stages if stage.stage == name)
+
     def as_json(self) -> list[dict[str, Any]]:
-        """The plan as JSON values, for `plan.json`."""
+        """Return the plan as JSON values, for `plan.json`."""
         return [asdict(stage) for stage in self.stages]
 
 
@@ -76,104 +76,72 @@ def plan(recipe: Recipe, *, cache: Path | str = CACHE) -> Plan:
     Raises:
         DataError: A local file that the recipe names is missing.
     """
-    store = Store(Path(cache))
-    hashes = FileHashes(store.root / "hashes.json")
-    keys: dict[str, str] = {}
-    found: dict[str, Artifact] = {}
-    planned: list[StagePlan] = []
+    planner = _Planner(recipe, Store(Path(cache)))
     sections = dict(recipe.stages())
-    dataset: Dataset | None = None
-    for stage in PIPELINE:
-        if stage.name not in sections:
-            continue
-        section = sections[stage.name]
-        mined = found["mine"].manifest["summary"] if "mine" in found else None
-        work = partial(estimate, recipe, stage.name, section, dataset, mined)
-        present = [name for name in stage.reads if name in sections]
-        if any(name not in keys for name in present):
-            why = f"depends on {', '.join(n for n in present if n not in keys)}"
-            planned.append(StagePlan(stage.name, None, "unknown", (why,), {}, work()))
-            continue
+    planned = [
+        planner.plan(stage, sections[stage.name])
+        for stage in stages.PIPELINE
+        if stage.name in sections
+    ]
+    planner.hashes.save()
+    return Plan(recipe.name, planner.store.root, tuple(planned))
+
+
+class _Planner:
+    """Plans stage after stage, remembering the keys and artifacts of those before."""
+
+    def __init__(self, recipe: Recipe, store: Store) -> None:
+        self.recipe, self.store = recipe, store
+        self.hashes = FileHashes(store.root / "hashes.json")
+        self.names = [name for name, _ in recipe.stages()]
+        self.keys: dict[str, str] = {}
+        self.artifacts: dict[str, Artifact] = {}
+        self.expected: Sizes | None = None
+
+    def plan(self, stage: Stage, section: Section) -> StagePlan:
+        """Plan one stage."""
+        if stage.sizes is not None:
+            self.expected = stage.sizes(section, self.expected)
+        inputs = stages.inputs_of(stage, self.names)
+        unknown = [name for name in inputs if name not in self.keys]
+        if unknown:
+            return self._unknown(stage, section, f"depends on {', '.join(unknown)}")
+        keys = {name: self.keys[name] for name in inputs}
         try:
-            identity = stage_identity(
-                recipe, stage, section, {name: keys[name] for name in present}, hashes
-            )
+            identity = stage_identity(self.recipe, stage, section, keys, self.hashes)
         except ComponentError as error:
-            planned.append(StagePlan(stage.name, None, "unknown", (error.message,), {}, work()))
-            continue
-        key = keys[stage.name] = key_of(identity)
-        artifact = store.find(stage.name, key)
-        if artifact:
-            found[stage.name] = artifact
-            if stage.name == "collect":
-                dataset = Dataset(artifact.path, artifact.key)
-            planned.append(
-                StagePlan(stage.name, key, "hit", (), artifact.manifest["summary"], {}, identity)
-            )
-        else:
-            changed = tuple(_why(store, recipe.name, stage.name, identity))
-            planned.append(StagePlan(stage.name, key, "miss", changed, {}, work(), identity))
-    hashes.save()
-    return Plan(recipe.name, store.root, tuple(planned))
+            return self._unknown(stage, section, error.message)
+        key = self.keys[stage.name] = key_of(identity)
+        artifact = self.store.find(stage.name, key)
+        if artifact is None:
+            reasons = tuple(changes_since(self.store, self.recipe.name, stage.name, identity))
+            work = self._estimate(stage, section)
+            return StagePlan(stage.name, key, "miss", reasons, {}, work, identity)
+        self.artifacts[stage.name] = artifact
+        summary = artifact.manifest["summary"]
+        return StagePlan(stage.name, key, "hit", (), summary, {}, identity)
 
+    def _unknown(self, stage: Stage, section: Section, reason: str) -> StagePlan:
+        work = self._estimate(stage, section)
+        return StagePlan(stage.name, None, "unknown", (reason,), {}, work)
 
-def _why(store: Store, recipe: str, stage: str, identity: Mapping[str, Any]) -> Iterator[str]:
-    """What differs from the artifact of this stage that resembles this one most, preferring the
-    recipe's own.
-    """
-    others = [artifact.manifest for artifact in store.all() if artifact.stage == stage]
-    if not others:
-        yield "never made"
-        return
-    own = [manifest for manifest in others if manifest.get("recipe") == recipe]
-    differences = [list(changes(manifest["identity"], identity)) for manifest in own or others]
-    yield from min(differences, key=len)
+    def _estimate(self, stage: Stage, section: Section) -> dict[str, Any]:
+        """Return the work of a stage that has to run: its own estimate and the spending limits."""
+        dataset = dataset_view(self.artifacts)
+        sizes = self.expected
+        if dataset is not None:
+            dimension = sizes.dimension if sizes is not None else None
+            sizes = replace(Sizes.of(dataset), dimension=dimension)
+        if sizes is None:
+            return {} if stage.extends_dataset else {"unknown until": self._sizes_known_after()}
+        summaries = {
+            name: artifact.manifest["summary"] for name, artifact in self.artifacts.items()
+        }
+        inputs = EstimateInputs(self.recipe, sizes, dataset, summaries)
+        return dict(stage.estimate(inputs, section)) if stage.estimate else {}
 
-
-def changes(old: Any, new: Any, path: str = "") -> Iterator[str]:
-    """The leaves in which two identities differ, as `path: old → new`; changed inputs and files are
-    named, not hashed.
-    """
-    if isinstance(old, Mapping) and isinstance(new, Mapping) and not _another(old, new):
-        for name in dict.fromkeys((*old, *new)):
-            yield from changes(
-                old.get(name, _ABSENT),
-                new.get(name, _ABSENT),
-                f"{path}.{name}" if path else str(name),
-            )
-    elif old is not _ABSENT and new is not _ABSENT and canonical(old) == canonical(new):
-        return
-    elif path.startswith("inputs."):
-        yield f"{path.removeprefix('inputs.')} changed"
-    elif ".files." in path:
-        label, _, file = path.partition(".files.")
-        yield f"{_readable(label)}: content of '{file.replace('..', '.')}' changed"
-    else:
-        yield f"{_readable(path)}: {_short(old)} → {_short(new)}"
-
-
-_ABSENT: Any = object()
-
-
-def _another(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
-    """Whether another component stands in a place: then all its keys differ, and its name says it."""
-    return "fields" in old and "fields" in new and old.get("name") != new.get("name")
-
-
-def _readable(path: str) -> str:
-    """An identity's path as the recipe has it: without the levels that only identities have."""
-    return (
-        ".".join(part for part in path.split(".") if part not in ("section", "fields")) or "recipe"
-    )
-
-
-def _short(value: Any) -> str:
-    if value is _ABSENT:
-        return "(none)"
-    if isinstance(value, Mapping) and isinstance(value.get("name"), str):
-        return str(value["name"])  # a component that came or went: all its keys would say no more
-    text = canonical(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
-
-
-assert tuple(stage.name for stage in PIPELINE) == SECTIONS
+    def _sizes_known_after(self) -> str:
+        extending = [stage for stage in stages.PIPELINE if stage.extends_dataset]
+        missing = next(stage for stage in extending if stage.name not in self.artifacts)
+        hint = f" (`{missing.sizes_key}` can say what to expect)" if missing.sizes_key else ""
+        return f"{missing.name} has run{hint}"

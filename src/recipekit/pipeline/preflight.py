@@ -1,6 +1,4 @@
-"""What the components of the stages ahead are asked before hours are spent on the stages before
-them.
-"""
+"""Checks of the components of later stages, before hours are spent on earlier ones."""
 
 from __future__ import annotations
 
@@ -20,11 +18,10 @@ __all__ = ["check_data", "check_servers"]
 
 
 def check_servers(recipe: Recipe, stages: Collection[str]) -> None:
-    """See that every server can be asked that the components of some stages work with
-    (`Component.reach`), within the recipe's limit.
+    """Check that some stages can reach their servers (`Component.reach`) and know their prices.
 
     Raises:
-        RecipekitError: What the first one has to say, with its place in the recipe.
+        RecipekitError: The first component that cannot work, with its location in the recipe.
     """
     limit = recipe.judge.max_cost_usd if recipe.judge else None
     for path, component in _components(recipe, stages):
@@ -35,11 +32,10 @@ def check_servers(recipe: Recipe, stages: Collection[str]) -> None:
 
 
 def check_data(recipe: Recipe, stages: Collection[str], dataset: Dataset) -> None:
-    """See that every component of some stages can work on the collected data (`Component.check`).
+    """Check that the components of some stages can work on the data (`Component.check`).
 
     Raises:
-        RecipekitError: What the first one has to say against the data, with its place in the
-            recipe.
+        RecipekitError: The first component that cannot, with its location in the recipe.
     """
     for path, component in _components(recipe, stages):
         with error_location(partial(where, recipe, path)):
@@ -49,7 +45,7 @@ def check_data(recipe: Recipe, stages: Collection[str], dataset: Dataset) -> Non
 def _components(
     recipe: Recipe, stages: Collection[str]
 ) -> Iterator[tuple[KeyPath, Component[Any]]]:
-    """The components of some stages, and where each stands."""
+    """Yield the components of some stages, with their paths."""
     for path, slot in all_slots(recipe):
         if path[0] in stages:
             yield path, slot.spec

@@ -1,4 +1,4 @@
-"""What this cache's runs made on servers, and which of it no run needs any more."""
+"""The indices that runs of this cache built on servers, and which of them no run needs any more."""
 
 from __future__ import annotations
 
@@ -7,22 +7,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from recipekit import stages
 from recipekit.artifacts.key import FileHashes
 from recipekit.artifacts.store import Store
 from recipekit.component import Remote, RemoteIndex, RetrieverSpec
-from recipekit.dataset import Dataset
 from recipekit.pipeline.garbage import check_runs, needed
 from recipekit.recipe.sections import Recipe
 from recipekit.recipe.slots import all_slots
+from recipekit.stages.dataset_view import dataset_view
 
 __all__ = ["RemoteUse", "collect_remote_garbage", "remote_uses"]
 
 
 @dataclass(frozen=True)
 class RemoteUse:
-    """An index on a server, and whose it is.
+    """An index on a server, and who owns it.
 
-    `needed` or `free` for one of this cache, `another's` for one of another.
+    `needed` or `free` if it belongs to this cache, `another's` if it belongs to another one.
     """
 
     remote: Remote
@@ -33,28 +34,21 @@ class RemoteUse:
 def remote_uses(
     recipe: Recipe, store: Store, runs: Path, *, keep_runs: int | None = None
 ) -> Iterator[RemoteUse]:
-    """Every index that recipekit made on the servers that a recipe names.
+    """Yield every index that recipekit built on the servers that a recipe names.
 
-    One of this cache is needed as long as a run needs a data set of the passages that are in it
-    (see `needed`).
+    An index of this cache is needed as long as a run needs a data set with its passages (see
+    `needed`).
 
     Args:
-        recipe: Says where the servers are, and with which credentials to ask.
+        recipe: Names the servers and the credentials.
         store: The cache.
         runs: The folder of the runs.
-        keep_runs: Count only the newest so many runs of every recipe; all of them by default.
+        keep_runs: Count only the newest runs of every recipe; all of them by default.
 
     Raises:
-        ComponentError: A server cannot be reached, or refuses.
+        ComponentError: A server cannot be reached, or refuses the request.
     """
-    hashes = FileHashes(store.root / "hashes.json")
-    kept = [
-        found
-        for name in needed(store, runs, keep_runs=keep_runs)
-        if name[0] == "collect" and (found := store.find(*name))
-    ]
-    corpora = {hashes.of(Dataset(found.path, found.key).files("passage")[0]) for found in kept}
-    hashes.save()
+    corpora = _needed_corpora(store, runs, keep_runs)
     for remote in _remotes(recipe):
         for index in remote.indices():
             if index.owner != store.owner:
@@ -63,11 +57,26 @@ def remote_uses(
                 yield RemoteUse(remote, index, "needed" if index.corpus in corpora else "free")
 
 
+def _needed_corpora(store: Store, runs: Path, keep_runs: int | None) -> set[str]:
+    """Return the hashes of the passages that runs need."""
+    hashes = FileHashes(store.root / "hashes.json")
+    extending = {stage.name for stage in stages.PIPELINE if stage.extends_dataset}
+    corpora = set()
+    for name, key in needed(store, runs, keep_runs=keep_runs):
+        artifact = store.find(name, key) if name in extending else None
+        dataset = dataset_view({name: artifact}) if artifact else None
+        if dataset is not None:
+            corpora |= {hashes.of(file) for file in dataset.files("passage") if file.is_file()}
+    hashes.save()
+    return corpora
+
+
 def collect_remote_garbage(
     recipe: Recipe, store: Store, runs: Path, *, keep_runs: int | None = None, dry_run: bool = False
 ) -> Iterator[RemoteUse]:
-    """Remove what this cache made on servers and no run needs, giving each; nothing of another
-    cache, nothing without our mark.
+    """Remove the indices of this cache that no run needs, and yield each.
+
+    Indices of other caches, and those without recipekit's ownership tag, stay.
 
     Raises:
         StoreError: See `check_runs`.
@@ -81,12 +90,10 @@ def collect_remote_garbage(
 
 
 def _remotes(recipe: Recipe) -> Iterator[Remote]:
-    """The servers that a recipe's retrievers search, each once."""
+    """Yield the servers that a recipe's retrievers search, each once."""
     seen: set[str] = set()
     for _, slot in all_slots(recipe):
-        if not isinstance(slot.spec, RetrieverSpec):
-            continue
-        remote = slot.spec.remote()
+        remote = slot.spec.remote() if isinstance(slot.spec, RetrieverSpec) else None
         if remote is not None and remote.server not in seen:
             seen.add(remote.server)
             yield remote

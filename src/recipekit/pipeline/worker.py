@@ -1,8 +1,8 @@
-"""The process of one stage: `python -m recipekit.pipeline.worker JOB.json`, on one rank or started
-on each of several.
+"""The process of one stage: `python -m recipekit.pipeline.worker JOB.json`.
 
 It loads the recipe that the run resolved, calls the stage, and leaves a result or an error in the
-run's folder. Whether the artifact is committed is the runner's to decide.
+run's folder. The runner decides whether the artifact is committed. With several ranks, one such
+process runs per rank.
 """
 
 from __future__ import annotations
@@ -26,38 +26,38 @@ from recipekit.pipeline.progress import ConsoleProgress
 from recipekit.recipe.environment import redact
 from recipekit.recipe.load import load_recipe
 from recipekit.recipe.sections import Recipe
+from recipekit.stages import stage_named
 from recipekit.stages.inputs import StageInputs
-from recipekit.stages.pipeline import stage_named
 
 __all__ = ["die_with_parent", "join_ranks", "leave", "main"]
 
 
 def main(job_file: str) -> int:
-    """Make one stage; the exit code says how it ended."""
+    """Run one stage and return the exit status."""
     die_with_parent()
     job = Job.read(Path(job_file))
-    run = Path(job.run)
+    error_file = Path(job.run) / f"{job.stage}.error.json"
     rank = int(os.environ.get("RANK", "0"))
     try:
-        make(job)
+        run_stage(job)
     except OSError as error:
         if error.errno not in NO_SPACE:
             return _unexpected(job, error)
         advice = "free some (`recipekit cache gc` removes what no run needs)"
         full = StoreError(f"no space left on the disk of {job.cache}: {advice}", code="RK501")
-        with contextlib.suppress(OSError):  # the run's folder may lie on the same full disk
-            write_error(run / f"{job.stage}.error.json", full)
+        with contextlib.suppress(OSError):  # the run's folder may be on the same full disk
+            write_error(error_file, full)
         return EXIT_NO_SPACE
     except RecipekitError as error:
-        if rank == 0 or not (run / f"{job.stage}.error.json").exists():
-            write_error(run / f"{job.stage}.error.json", error.with_message(redact(error.message)))
+        if rank == 0 or not error_file.exists():
+            write_error(error_file, error.with_message(redact(error.message)))
         return EXIT_REPORTED
     except Exception as error:
         return _unexpected(job, error)
     return 0
 
 
-def make(job: Job) -> None:
+def run_stage(job: Job) -> None:
     """Call the stage and write its result."""
     run = Path(job.run)
     recipe = load_recipe(run / "recipe.resolved.yaml", allow_local_code=job.allow_local_code)
@@ -65,18 +65,14 @@ def make(job: Job) -> None:
     ranks = join_ranks(job.ranks) if stage.ranks else Ranks()
     progress = ConsoleProgress(run / "log.jsonl", job.stage, is_main=ranks.is_main)
     inputs = _inputs(job, recipe, ranks, progress)
-    summary = stage.function()(inputs, getattr(recipe, job.stage), Path(job.partial))
+    summary = stage.run(inputs, getattr(recipe, stage.name), Path(job.partial))
     ranks.barrier()
     if ranks.is_main:
         inputs.hashes.save()
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (
-            1 if sys.platform == "darwin" else 1024
-        )
-        uses = [list(use) for use in dict.fromkeys(inputs.uses)]
-        write_json(
-            run / f"{job.stage}.result.json",
-            asdict(StageResult(summary, uses, peak, _device(ranks) if stage.ranks else None)),
-        )
+        by_products = [list(used) for used in dict.fromkeys(inputs.by_products)]
+        device = _device(ranks) if stage.ranks else None
+        result = StageResult(summary, by_products, _peak_bytes(), device)
+        write_json(run / f"{job.stage}.result.json", asdict(result))
 
 
 def _inputs(job: Job, recipe: Recipe, ranks: Ranks, progress: ConsoleProgress) -> StageInputs:
@@ -84,33 +80,39 @@ def _inputs(job: Job, recipe: Recipe, ranks: Ranks, progress: ConsoleProgress) -
     artifacts = {
         name: Artifact(name, key, store.cache / name / key) for name, key in job.inputs.items()
     }
-    text = (run / "recipe.resolved.yaml").read_text()
     return replace(
         StageInputs.of(recipe, store, artifacts, progress, ranks),
-        recipe_text=text,
+        recipe_text=(run / "recipe.resolved.yaml").read_text(),
         command=job.command,
         run=run,
     )
 
 
-def join_ranks(asked: int) -> Ranks:
-    """Join the group of ranks, and make sure that it is as large as was asked.
+def join_ranks(expected: int) -> Ranks:
+    """Join the group of ranks.
 
     Raises:
-        RunError: Fewer or more ranks formed a group than the run asked for.
+        RunError: The group is not as large as expected.
     """
     from accelerate import PartialState
     from accelerate.utils import parse_flag_from_env
 
     state = PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU"))
-    if state.num_processes != asked:
+    if state.num_processes != expected:
         raise RunError(
-            f"{asked} processes were asked for, but {state.num_processes} formed a group: check the Accelerate configuration",
+            f"{expected} processes were requested, but {state.num_processes} formed a group: "
+            "check the Accelerate configuration",
             code="RK604",
         )
     return Ranks(
         state.process_index, state.num_processes, str(state.device), state.wait_for_everyone
     )
+
+
+def _peak_bytes() -> int:
+    """Return the highest resident memory of this process."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def _device(ranks: Ranks) -> str:
@@ -120,26 +122,24 @@ def _device(ranks: Ranks) -> str:
 
 
 def _unexpected(job: Job, error: Exception) -> int:
-    """An error that is nobody's mistake that we know of: the whole traceback goes to a file, a line
-    to the runner.
-    """
+    """Write the traceback of an unexpected error to a file, and one line for the runner."""
     run = Path(job.run)
-    (run / f"{job.stage}.traceback.txt").write_text(redact(traceback.format_exc()))
+    traceback_file = run / f"{job.stage}.traceback.txt"
+    traceback_file.write_text(redact(traceback.format_exc()))
     reason = redact(f"{type(error).__name__}: {error}".strip().splitlines()[0])
     write_error(
         run / f"{job.stage}.error.json",
-        RunError(f"{reason} (traceback: {run / f'{job.stage}.traceback.txt'})", code="RK601"),
+        RunError(f"{reason} (traceback: {traceback_file})", code="RK601"),
     )
     return EXIT_REPORTED
 
 
 def die_with_parent() -> None:
-    """Ask Linux to end this process when its parent ends, however that ends, so that no orphan
-    works on behind a new run.
+    """Ask Linux to kill this process when its parent ends, so that no orphan keeps working.
+
+    Interrupts are left to the runner, which ends this process itself.
     """
-    signal.signal(
-        signal.SIGINT, signal.SIG_IGN
-    )  # the runner decides what an interrupt means, and ends us
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(1, signal.SIGKILL)
         if os.getppid() == 1:
@@ -147,14 +147,14 @@ def die_with_parent() -> None:
 
 
 def leave(status: int) -> NoReturn:
-    """End this process at once, without Python's own end and what libraries do at it.
+    """End this process at once, without Python's own shutdown.
 
-    All that counts is on disk by now. In a fork, what was registered to be done at the end is its
-    parent's to do; on one of several ranks, torch's threads may still run while what they use is
-    taken down, and abort a process that had made everything.
+    Everything that matters is on disk. In a fork, exit handlers belong to the parent. On one of
+    several ranks, torch's threads may still use what the shutdown tears down, which would abort a
+    process that has finished its work.
     """
     for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError):  # whoever read it is gone, or its disk is full
+        with contextlib.suppress(OSError):  # the reader is gone, or its disk is full
             if stream is not None:
                 stream.flush()
     os._exit(status)

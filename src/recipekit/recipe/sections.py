@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Final, Literal, Self
+from typing import Annotated, Final, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_validator
 
@@ -47,6 +47,9 @@ __all__ = [
 ]
 
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
+
+
+S = TypeVar("S", bound="Section")
 
 
 class Section(BaseModel):
@@ -353,6 +356,14 @@ class Recipe(Section):
         """Where it came from."""
         assert self._origin is not None, "a recipe has an origin when load_recipe made it"
         return self._origin
+
+    def section(self, model: type[S]) -> S | None:
+        """Return the recipe's section of a model; None where the recipe lacks it."""
+        for name in type(self).model_fields:
+            value = getattr(self, name)
+            if isinstance(value, model):
+                return value
+        return None
 
     def stages(self) -> Iterator[tuple[str, Section]]:
         """The sections that are there, with their names, in order."""

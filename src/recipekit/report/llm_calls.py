@@ -66,7 +66,7 @@ def spent_told(folder: RunFolder) -> str:
         for counts in asking_judges(folder).values()
     )
     earlier = f"; what came from the store had cost {usd(stored)} before" if stored else ""
-    made = folder.run.get("made")
+    made = folder.run.get("ran")
     took = "Judging took" if made is None or "judge" in made else "Judging, in an earlier run, took"
     return f"{took} {plural(spent['calls'], 'call')} to paid endpoints and cost {money}{earlier}."
 

@@ -85,7 +85,7 @@ def _head(folder: RunFolder) -> Iterator[str]:
         yield f"{escape(told)}."
     if status not in ("", "finished"):
         reached = ", ".join(folder.manifests) or "none"
-        why = f" {escape(str(run['why']))}" if run.get("why") else ""
+        why = f" {escape(str(run['reason']))}" if run.get("reason") else ""
         verb = {
             "failed": "failed",
             "interrupted": "was interrupted",

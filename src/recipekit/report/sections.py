@@ -73,7 +73,7 @@ def found(folder: RunFolder) -> str:
 
 def costs(folder: RunFolder) -> str:
     """Time and peak memory per stage."""
-    made = folder.run.get("made")
+    made = folder.run.get("ran")
     rows = [
         [
             stage,
@@ -83,7 +83,7 @@ def costs(folder: RunFolder) -> str:
             escape(manifest.get("device") or ""),
             "this run"
             if made is None or stage in made
-            else f"reused, made {escape(str(manifest.get('made', '')))}",
+            else f"cached, created {escape(str(manifest.get('created', '')))}",
         ]
         for stage, manifest in folder.manifests.items()
     ]

@@ -1,1 +1,50 @@
-"""The stages: what each makes of the artifacts before it, and in which order."""
+"""The pipeline: its stages, in order.
+
+`PIPELINE` is the only list of stages. It defines the sections of a recipe, the plan and its
+estimates, the order of the report, and what `--from` and `--until` accept. To add a stage, write a
+folder `stages/<name>/` with a declaration in `stage.py`, and add it here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Final
+
+from recipekit.stages.collect.stage import COLLECT
+from recipekit.stages.evaluate.stage import EVALUATE
+from recipekit.stages.export.stage import EXPORT
+from recipekit.stages.judge.stage import JUDGE
+from recipekit.stages.mine.stage import MINE
+from recipekit.stages.stage import Stage
+from recipekit.stages.train.stage import TRAIN
+
+__all__ = ["PIPELINE", "Stage", "inputs_of", "stage_named"]
+
+PIPELINE: Final[tuple[Stage, ...]] = (COLLECT, MINE, JUDGE, TRAIN, EVALUATE, EXPORT)
+
+
+def stage_named(name: str) -> Stage:
+    """Return the stage of a name.
+
+    Raises:
+        KeyError: There is no such stage.
+    """
+    for stage in PIPELINE:
+        if stage.name == name:
+            return stage
+    raise KeyError(name)
+
+
+def inputs_of(stage: Stage, present: Collection[str]) -> list[str]:
+    """Return the stages whose artifacts a stage depends on, in order.
+
+    Args:
+        stage: The stage.
+        present: The stages that the recipe has.
+    """
+    earlier = PIPELINE[: PIPELINE.index(stage)]
+    return [
+        other.name
+        for other in earlier
+        if other.name in present and (other.extends_dataset or other.name in stage.reads)
+    ]

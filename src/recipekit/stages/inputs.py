@@ -1,4 +1,4 @@
-"""What a stage is given, and the contexts it builds its components in."""
+"""What a stage's function receives, and the contexts that it builds its components in."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from recipekit import stages
 from recipekit.artifacts.key import FileHashes, component_identity, key_of
 from recipekit.artifacts.manifest import manifest
 from recipekit.artifacts.store import Artifact, Store
@@ -21,28 +22,29 @@ from recipekit.component import (
     Slot,
     Spending,
 )
-from recipekit.dataset import Dataset
 from recipekit.errors import RunError
 from recipekit.recipe.sections import TRAINED, Recipe
-from recipekit.records import Side
+from recipekit.stages.dataset_view import dataset_view
+
+if TYPE_CHECKING:
+    from recipekit.dataset import Dataset
+    from recipekit.records import Side
 
 __all__ = ["StageInputs"]
 
 
 @dataclass
 class StageInputs:
-    """The artifacts before a stage, and the means to work: seed, ranks, progress, and where
-    by-products are kept.
-    """
+    """The artifacts of earlier stages, and the means to work: seed, ranks, progress, by-products."""
 
     recipe_name: str
     seed: int
     artifacts: Mapping[str, Artifact]
-    """Finished stages, by name."""
+    """Finished artifacts, by stage."""
     encoders: Mapping[str, Slot[EncoderSpec]]
     """The recipe's encoders, by name."""
     trained: str | None
-    """Which of them `trained` is a trained version of, where the recipe trains."""
+    """The encoder that the recipe trains, if any: later stages call the result `trained`."""
     store: Store
     hashes: FileHashes
     progress: Progress
@@ -50,13 +52,13 @@ class StageInputs:
     recipe_text: str = ""
     """The recipe with every default written out, for model and data cards."""
     description: str = ""
-    """The recipe's own sentence on what it is for."""
+    """The recipe's own description."""
     command: str = ""
     """The command that repeats the run."""
     run: Path | None = None
-    """The run's folder, for what a person is to look at even where the stage fails."""
-    uses: list[tuple[str, str]] = field(default_factory=list)
-    """By-products that were used, as (stage, key): the manifest names them."""
+    """The run's folder, for files that the user needs even if the stage fails."""
+    by_products: list[tuple[str, str]] = field(default_factory=list)
+    """By-products that were used, as (kind, key), for the manifest."""
     _built: dict[str, Encoder] = field(default_factory=dict)
 
     @classmethod
@@ -68,15 +70,16 @@ class StageInputs:
         progress: Progress,
         ranks: Ranks,
     ) -> StageInputs:
-        """What a stage of a recipe is given, but for what a run alone knows: its folder, its
-        command and the resolved recipe's text.
+        """Return the inputs of a stage of a recipe, outside a run.
+
+        `recipe_text`, `command` and `run` are known to a run alone.
         """
         return cls(
             recipe_name=recipe.name,
             seed=recipe.seed,
             artifacts=artifacts,
             encoders=recipe.encoders or {},
-            trained=recipe.train.encoder if recipe.train else None,
+            trained=_trained(recipe),
             store=store,
             hashes=FileHashes(store.root / "hashes.json"),
             progress=progress,
@@ -86,12 +89,16 @@ class StageInputs:
 
     @cached_property
     def dataset(self) -> Dataset | None:
-        """The collected data, once there is some."""
-        found = self.artifacts.get("collect")
-        return Dataset(found.path, found.key) if found else None
+        """The data set of the recipe; None before there is one."""
+        return dataset_view(self.artifacts)
 
     def context(self, scratch: Path, spending: Spending | None = None) -> Context:
-        """The context for one component, with a scratch folder of its own, and what it may spend."""
+        """Return the context for one component.
+
+        Args:
+            scratch: A folder of its own, which survives a crash.
+            spending: What it may spend; without limits by default.
+        """
         scratch.mkdir(parents=True, exist_ok=True)
         return Context(
             seed=self.seed,
@@ -108,56 +115,61 @@ class StageInputs:
         )
 
     def encoder_spec(self, name: str) -> tuple[EncoderSpec, Any]:
-        """An encoder's spec and its identity. `trained` is the recipe's trained one."""
-        if name == TRAINED:
-            if self.trained is None or "train" not in self.artifacts:
-                raise RunError(
-                    "there is no trained encoder: this recipe has no train section", code="RK610"
-                )
-            slot = self.encoders[self.trained]
-            train = self.artifacts["train"]
-            spec = slot.spec.at(train.path / "encoder")
-            return spec, {
-                **component_identity(
-                    slot.spec, slot.entry.distribution, slot.entry.name, self.hashes
-                ),
-                "trained": train.key,
-            }
-        slot = self.encoders[name]
-        return slot.spec, component_identity(
-            slot.spec, slot.entry.distribution, slot.entry.name, self.hashes
-        )
+        """Return an encoder's spec and identity. `trained` is the one that the recipe trained.
+
+        Raises:
+            RunError: The recipe trains no encoder.
+        """
+        if name != TRAINED:
+            slot = self.encoders[name]
+            return slot.spec, self._identity(slot)
+        training = self._training()
+        if self.trained is None or training is None:
+            raise RunError("this recipe trains no encoder", code="RK610")
+        slot = self.encoders[self.trained]
+        spec = slot.spec.at(training.path / "encoder")
+        return spec, {**self._identity(slot), TRAINED: training.key}
+
+    def _training(self) -> Artifact | None:
+        """Return the artifact that holds the trained encoder."""
+        names = [stage.name for stage in stages.PIPELINE if stage.trains]
+        return next((self.artifacts[name] for name in names if name in self.artifacts), None)
+
+    def _identity(self, slot: Slot[EncoderSpec]) -> dict[str, Any]:
+        entry = slot.entry
+        return component_identity(slot.spec, entry.distribution, entry.name, self.hashes)
 
     def encoder(self, name: str) -> Encoder:
-        """An encoder by name, built once."""
+        """Return an encoder by name, built once."""
         if name not in self._built:
             spec, _ = self.encoder_spec(name)
-            scratch = Path(self.store.root) / "scratch"
-            built = spec.build(self.context(scratch))
+            built = spec.build(self.context(self.store.root / "scratch"))
             built.to(self.ranks.device)  # type: ignore[attr-defined]
             self._built[name] = built
         return self._built[name]
 
     def artifact(self, name: str, identity: Any, build: Callable[[Path], None]) -> Path:
-        """A by-product of the passages, from the cache or built now (by the main rank, while the
-        others wait).
+        """Return the folder of a by-product of the passages.
+
+        If it is not cached, the main rank builds it while the others wait.
         """
         whole = {"by_product": name, "identity": identity, "corpus": self._texts("passage")}
         key = key_of(whole)
 
-        def build_and_tell(folder: Path) -> dict[str, Any]:
+        def build_with_manifest(folder: Path) -> dict[str, Any]:
             build(folder)
             return manifest(stage=name, key=key, identity=whole, inputs={}, summary={})
 
         if self.ranks.is_main:
-            self.store.make(name, key, build_and_tell)
+            self.store.make(name, key, build_with_manifest)
         self.ranks.barrier()
-        self.uses.append((name, key))
+        self.by_products.append((name, key))
         return self.store.cache / name / key
 
     def embeddings(self, name: str, side: Side) -> Embeddings:
-        """Embeddings of all queries or passages by a named encoder, from the cache or encoded now
-        by all ranks together.
+        """Return the embeddings of all queries or passages by a named encoder.
+
+        If they are not cached, all ranks encode together.
         """
         from recipekit.encoding.embed import embed_table, open_embeddings
 
@@ -170,10 +182,10 @@ class StageInputs:
             "texts": self._texts(side),
         }
         key = key_of(whole)
-        self.uses.append(("embeddings", key))
-        # Several ranks look under the lock alone: without it, an artifact that another run commits
-        # just now is there for some of them only, and they would wait for one another at different
-        # places.
+        self.by_products.append(("embeddings", key))
+        # Several ranks look only under the lock. Without it, an artifact that another run commits
+        # at this moment would exist for some of them alone, and the ranks would wait for one
+        # another at different places.
         if self.ranks.count > 1 or self.store.find("embeddings", key) is None:
             table = self.dataset.queries if side == "query" else self.dataset.passages
             with self.store.making("embeddings", key, is_main=self.ranks.is_main) as partial:
@@ -183,17 +195,28 @@ class StageInputs:
                         self.encoder(name), table, side, partial, self.ranks, self.progress
                     )
                     if self.ranks.is_main:
-                        told = manifest(
+                        made = manifest(
                             stage="embeddings", key=key, identity=whole, inputs={}, summary=summary
                         )
-                        self.store.commit("embeddings", key, told)
+                        self.store.commit("embeddings", key, made)
             self.ranks.barrier()
         return open_embeddings(self.store.cache / "embeddings" / key)
 
     def _texts(self, side: Side) -> str:
-        """What by-products of a side are keyed by: its file, not the data set's key, in which
-        queries and labels count, too.
+        """Return the content hash of one side's files, by which by-products are keyed.
+
+        The data set's own key also depends on queries and labels, which an index of the passages
+        does not need.
         """
         assert self.dataset is not None
         hashes = [self.hashes.of(file) for file in self.dataset.files(side)]
         return hashes[0] if len(hashes) == 1 else key_of(hashes)
+
+
+def _trained(recipe: Recipe) -> str | None:
+    """Return the encoder that a recipe trains."""
+    for stage in stages.PIPELINE:
+        section = getattr(recipe, stage.name, None)
+        if stage.trains and section is not None:
+            return str(section.encoder)
+    return None

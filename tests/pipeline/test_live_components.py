@@ -1,4 +1,4 @@
-"""Indices and collections that somebody changes between the plan and the run."""
+"""Indices and collections that change between the plan and the run."""
 
 import json
 
@@ -29,7 +29,7 @@ def loaded(folder, text):
     return load_recipe(folder / "recipe.yaml")
 
 
-def test_a_collection_that_changes_after_the_plan_is_told(tmp_path, qdrant):
+def test_a_collection_that_changes_after_the_plan_is_an_error(tmp_path, qdrant):
     name = "recipekit-test-changing"
     dense = f"mine:\n  retrievers:\n    dense: {{use: qdrant, encoder: student, url: '{qdrant.url}', collection: {name}}}\n"
     client = QdrantClient(url=qdrant.url, check_compatibility=False)
@@ -49,13 +49,14 @@ def test_a_collection_that_changes_after_the_plan_is_told(tmp_path, qdrant):
     check_unchanged("mine", recipe.mine, planned)
     client.upload_collection(name, vectors=np.eye(4, dtype=np.float32)[:1], ids=[99], wait=True)
     with pytest.raises(
-        RunError, match=r"mine: what retrievers.dense uses changed since .*points: 4 → 5.*run again"
+        RunError,
+        match=r"mine: what retrievers.dense reads has changed since .*points: 4 → 5.*run again",
     ):
         check_unchanged("mine", recipe.mine, planned)
     client.delete_collection(name)
     with pytest.raises(
         ComponentError,
-        match=rf"mine: dense: Qdrant at {qdrant.url}, collection '{name}' does not have it",
+        match=rf"mine: retrievers.dense: Qdrant at {qdrant.url}, collection '{name}' does not have it",
     ):
         check_unchanged("mine", recipe.mine, planned)
     client.close()
@@ -74,7 +75,7 @@ def read_from_an_index(tmp_path, elasticsearch_url, foreign_index):
     return loaded(tmp_path, source), index
 
 
-def test_an_index_that_is_read_and_changes_after_the_plan_is_told(
+def test_a_source_index_that_changes_after_the_plan_is_an_error(
     read_from_an_index, elasticsearch_url, tmp_path
 ):
     recipe, index = read_from_an_index
@@ -83,13 +84,14 @@ def test_an_index_that_is_read_and_changes_after_the_plan_is_told(
     with elasticsearch.Elasticsearch(elasticsearch_url) as client:
         client.index(index=index, id="d3", document={"text": "late"}, refresh=True)
         with pytest.raises(
-            RunError, match=rf"collect: what sources.books uses changed since .*{index}.*run again"
+            RunError,
+            match=rf"collect: what sources.books reads has changed since .*{index}.*run again",
         ):
             check_unchanged("collect", recipe.collect, collect.identity)
         client.indices.delete(index=index)
     with pytest.raises(
         ComponentError,
-        match=rf"collect: books: Elasticsearch at .*, index '{index}' does not have it",
+        match=rf"collect: sources.books: Elasticsearch at .*, index '{index}' does not have it",
     ):
         check_unchanged("collect", recipe.collect, collect.identity)
 
@@ -101,10 +103,10 @@ def test_a_changed_index_is_collected_again(read_from_an_index, elasticsearch_ur
     with elasticsearch.Elasticsearch(elasticsearch_url) as client:
         client.index(index=index, id="d3", document={"text": "late"}, refresh=True)
     changed = run(recipe, cache=tmp_path / "cache", runs=tmp_path / "runs")
-    assert [found.made for found in (first, again, changed)] == [("collect",), (), ("collect",)]
+    assert [found.ran for found in (first, again, changed)] == [("collect",), (), ("collect",)]
 
 
-def test_what_is_not_live_is_not_asked_again(tmp_path):
+def test_components_that_are_not_live_are_not_checked_again(tmp_path):
     """A hub's commit is fixed by the plan, and the hub is not asked for every stage."""
     recipe = loaded(tmp_path, "    hub: {use: hub, dataset: nobody/nothing, layout: beir}\n")
     check_unchanged(

@@ -1,3 +1,5 @@
+"""Checks of later stages before hours are spent on earlier ones."""
+
 import re
 
 import pytest
@@ -24,20 +26,20 @@ def recipe(tmp_path):
     return load_recipe(tmp_path / "recipe.yaml")
 
 
-def test_what_cannot_be_evaluated_is_told_before_hours_are_spent(recipe, make_dataset):
+def test_an_evaluator_without_data_fails_once_the_data_is_collected(recipe, make_dataset):
     dataset = make_dataset([("q0", "one", "train")], [("p", "1")], {(0, 0): 1.0})
-    told = "recipe.yaml:8:10: evaluate.evaluators.bad: no query with a positive in split 'test'"
-    with pytest.raises(DataError, match=re.escape(told)):
+    message = "recipe.yaml:8:10: evaluate.evaluators.bad: no query with a positive in split 'test'"
+    with pytest.raises(DataError, match=re.escape(message)):
         check_data(recipe, ["collect", "evaluate"], dataset)
 
 
-def test_stages_that_will_not_run_are_not_asked(recipe, make_dataset):
+def test_stages_that_will_not_run_are_not_checked(recipe, make_dataset):
     check_data(
         recipe, ["collect"], make_dataset([("q0", "one", "train")], [("p", "1")], {(0, 0): 1.0})
     )
 
 
-def test_data_that_suits_everybody_pass(recipe, tiny_dataset):
+def test_suitable_data_passes(recipe, tiny_dataset):
     check_data(recipe, ["collect", "evaluate"], tiny_dataset)
 
 
@@ -56,17 +58,19 @@ encoders: {student: {use: bi_encoder, model: some/model}}
 """
 
 
-def test_a_server_that_is_down_is_told_with_its_place(tmp_path):
+def test_an_unreachable_server_is_reported_with_its_location_in_the_recipe(tmp_path):
     (tmp_path / "recipe.yaml").write_text(SERVERS)
     recipe = load_recipe(tmp_path / "recipe.yaml")
-    told = "recipe.yaml:7:12: mine.retrievers.there: Qdrant at http://127.0.0.1:1 cannot be reached"
-    with pytest.raises(ComponentError, match=re.escape(told)) as error:
+    message = (
+        "recipe.yaml:7:12: mine.retrievers.there: Qdrant at http://127.0.0.1:1 cannot be reached"
+    )
+    with pytest.raises(ComponentError, match=re.escape(message)) as error:
         check_servers(recipe, ["collect", "mine"])
     assert error.value.code == "RK260"
     check_servers(recipe, ["collect"])
 
 
-def test_a_limit_in_usd_for_a_model_without_a_price_is_told_before_hours_are_spent(tmp_path):
+def test_a_limit_in_usd_needs_the_price_of_the_model(tmp_path):
     judge = "judge: {judges: {mine: {use: llm, model: openai/no-such-model, api_base: 'http://127.0.0.1:1/v1'}}, max_cost_usd: 1}\n"
     (tmp_path / "recipe.yaml").write_text(
         SERVERS.replace(
@@ -74,9 +78,9 @@ def test_a_limit_in_usd_for_a_model_without_a_price_is_told_before_hours_are_spe
         )
         + judge
     )
-    told = (
+    message = (
         "recipe.yaml:8:24: judge.judges.mine: max_cost_usd needs the price of openai/no-such-model"
     )
-    with pytest.raises(ComponentError, match=re.escape(told)) as error:
+    with pytest.raises(ComponentError, match=re.escape(message)) as error:
         check_servers(load_recipe(tmp_path / "recipe.yaml"), ["mine", "judge"])
     assert error.value.code == "RK240"

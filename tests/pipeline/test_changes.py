@@ -1,6 +1,6 @@
-"""What a plan says of a miss: the inputs that changed, named as the recipe names them."""
+"""How a plan describes what changed since a stage last ran."""
 
-from recipekit.pipeline.plan import changes
+from recipekit.pipeline.changes import changes
 
 NEAR = {"name": "margin", "fields": {"percentage": 0.95}, "files": {}}
 JUDGE = {"section": {"judges": {"near": NEAR}}, "inputs": {"mine": "aa"}, "seed": 1}
@@ -10,7 +10,7 @@ def changed(**parts: object) -> list[str]:
     return list(changes(JUDGE, {**JUDGE, **parts}))
 
 
-def test_nothing_changed() -> None:
+def test_equal_identities_have_no_changes() -> None:
     assert changed() == []
 
 
@@ -19,17 +19,17 @@ def test_a_changed_field_is_named_with_both_values() -> None:
     assert changed(section=section) == ["judges.near.percentage: 0.95 → 0.9"]
 
 
-def test_a_changed_input_is_named_and_not_hashed() -> None:
+def test_a_changed_input_is_named_rather_than_hashed() -> None:
     assert changed(inputs={"mine": "bb"}) == ["mine changed"]
 
 
-def test_changed_content_names_the_file() -> None:
+def test_a_file_with_changed_content_is_named() -> None:
     old = {"section": {"sources": {"docs": {"files": {"corpus": "1", "queries": "2"}}}}}
     new = {"section": {"sources": {"docs": {"files": {"corpus": "1", "queries": "3"}}}}}
     assert list(changes(old, new)) == ["sources.docs: content of 'queries' changed"]
 
 
-def test_what_came_and_what_went() -> None:
+def test_added_and_removed_components_are_named() -> None:
     section = {"judges": {"far": {"name": "margin"}}}
     assert changed(section=section) == [
         "judges.near: margin → (none)",
@@ -37,6 +37,6 @@ def test_what_came_and_what_went() -> None:
     ]
 
 
-def test_another_component_in_the_same_place_is_said_in_a_line() -> None:
+def test_a_replaced_component_is_one_change() -> None:
     section = {"judges": {"near": {"name": "llm", "fields": {"model": "openai/own"}, "files": {}}}}
     assert changed(section=section) == ["judges.near: margin → llm"]

@@ -1,0 +1,106 @@
+"""The folder of a run, while the run writes it.
+
+`runs/<recipe>/<utc>-<key>/` holds the recipe as given and as resolved, the plan, the log, links to
+the artifacts of the stages, metrics and report. `runs/<recipe>/latest` links to the newest run.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Self
+
+from recipekit.artifacts.key import key_of
+from recipekit.artifacts.store import Artifact, explained, write_json
+from recipekit.pipeline.plan import Plan
+from recipekit.recipe.environment import redact
+from recipekit.recipe.fill import filled
+from recipekit.recipe.sections import Recipe
+
+__all__ = ["RunRecord", "utc_now"]
+
+MOST_ATTEMPTS = 100
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """A run's folder."""
+
+    path: Path
+    recipe: Recipe
+    command: str
+    """The command that repeats the run."""
+    started: str
+
+    @classmethod
+    def create(cls, runs: Path, recipe: Recipe, plan: Plan, command: str) -> Self:
+        """Make the folder, write down what will be done, and point `latest` at it.
+
+        Raises:
+            StoreError: The folder cannot be written.
+        """
+        path = _new_folder(runs, plan)
+        record = cls(path, recipe, command, utc_now())
+        with explained(path):
+            (path / "recipe.yaml").write_text(recipe.origin.text, encoding="utf-8")
+            (path / "recipe.resolved.yaml").write_text(filled(recipe), encoding="utf-8")
+            write_json(path / "plan.json", plan.as_json())
+            record.write_status("running", ran=[])
+            _link(path.parent / "latest", Path(path.name))
+        return record
+
+    def link(self, artifact: Artifact) -> None:
+        """Link to the artifact of a stage."""
+        link = self.path / "stages" / artifact.stage
+        with explained(self.path):
+            link.symlink_to(os.path.relpath(artifact.path.absolute(), link.parent.absolute()))
+
+    def write_status(self, status: str, *, ran: list[str], reason: str | None = None) -> None:
+        """Write `run.json`.
+
+        Args:
+            status: `running`, `finished`, `failed` or `interrupted`.
+            ran: The stages that this run executed; it took the others from the cache.
+            reason: Why the run failed, in one line.
+        """
+        values: Mapping[str, Any] = {
+            "recipe": str(self.recipe.origin.path),
+            "name": self.recipe.name,
+            "seed": self.recipe.seed,
+            "command": self.command,
+            "started": self.started,
+            "finished": None if status == "running" else utc_now(),
+            "status": status,
+            **({"reason": redact(reason)} if reason else {}),
+            "ran": ran,
+        }
+        write_json(self.path / "run.json", values)
+
+
+def utc_now() -> str:
+    """Return the time, in UTC, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _new_folder(runs: Path, plan: Plan) -> Path:
+    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+    key = key_of([stage.key for stage in plan])[:8]
+    folder = runs / plan.recipe / f"{stamp}-{key}"
+    with explained(folder):
+        for attempt in range(2, MOST_ATTEMPTS):
+            if not folder.exists():
+                break
+            folder = folder.with_name(f"{stamp}-{key}-{attempt}")
+        (folder / "stages").mkdir(parents=True)
+    return folder
+
+
+def _link(link: Path, target: Path) -> None:
+    """Point a link at another target in one step."""
+    temporary = link.with_name(f".{link.name}.{os.getpid()}")
+    temporary.unlink(missing_ok=True)
+    temporary.symlink_to(target)
+    temporary.replace(link)

@@ -1,0 +1,20 @@
+"""The declaration of the collect stage."""
+
+from __future__ import annotations
+
+from recipekit.recipe.sections import CollectSection
+from recipekit.stages.stage import Stage, lazy
+
+__all__ = ["COLLECT"]
+
+COLLECT = Stage(
+    name="collect",
+    section=CollectSection,
+    run=lazy("recipekit.stages.collect.collect:collect"),
+    required=True,
+    extends_dataset=True,
+    rechecks_live=False,  # a source reads an index as of one point in time
+    sizes=lazy("recipekit.stages.collect.estimate:expected_sizes"),
+    sizes_key="collect.expected_size",
+    estimate=lazy("recipekit.stages.collect.estimate:estimate"),
+)

@@ -1,0 +1,57 @@
+"""What a stage knows when it estimates its work, before it has run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from recipekit.component import Sizes
+from recipekit.recipe.sections import Recipe
+
+if TYPE_CHECKING:
+    from recipekit.dataset import Dataset
+
+__all__ = ["FLOAT_BYTES", "EstimateInputs"]
+
+FLOAT_BYTES = 4
+"""Bytes of a float32."""
+
+
+@dataclass(frozen=True)
+class EstimateInputs:
+    """The recipe, the sizes of its data, and what earlier stages counted."""
+
+    recipe: Recipe
+    sizes: Sizes
+    """Of the data set, or those that the recipe expects."""
+    dataset: Dataset | None
+    """The data set, once it exists."""
+    summaries: Mapping[str, Mapping[str, Any]]
+    """The summaries of the earlier stages that have run, by stage."""
+
+    def dimension(self, encoder: str | None) -> int | None:
+        """Return the dimension of an encoder's embeddings.
+
+        None where it cannot be known without loading the model, and the recipe does not state it.
+        """
+        if encoder is None:
+            return None
+        slot = (self.recipe.encoders or {}).get(encoder)
+        known = slot.spec.known_dimension() if slot is not None else None
+        return known or self.sizes.dimension
+
+    def encoding(self, encoders: Iterable[str]) -> dict[str, Any]:
+        """Return the work of encoding all texts with each of some encoders.
+
+        Empty where a dimension is unknown.
+        """
+        dimensions = [self.dimension(name) for name in dict.fromkeys(encoders)]
+        known = [dimension for dimension in dimensions if dimension is not None]
+        if not known or len(known) < len(dimensions):
+            return {}
+        texts = self.sizes.passages + self.sizes.n_queries
+        return {
+            "texts to encode at most": texts * len(known),
+            "bytes of embeddings at most": texts * FLOAT_BYTES * sum(known),
+        }

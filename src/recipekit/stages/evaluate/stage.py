@@ -1,0 +1,17 @@
+"""The declaration of the evaluate stage."""
+
+from __future__ import annotations
+
+from recipekit.recipe.sections import EvaluateSection
+from recipekit.stages.stage import Stage, lazy
+
+__all__ = ["EVALUATE"]
+
+EVALUATE = Stage(
+    name="evaluate",
+    section=EvaluateSection,
+    run=lazy("recipekit.stages.evaluate.evaluate:evaluate"),
+    reads=("train",),
+    ranks=True,
+    estimate=lazy("recipekit.stages.evaluate.estimate:estimate"),
+)

@@ -1,0 +1,15 @@
+"""The expected work of the export."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from recipekit.recipe.sections import ExportSection
+from recipekit.stages.estimate_inputs import EstimateInputs
+
+__all__ = ["estimate"]
+
+
+def estimate(inputs: EstimateInputs, section: ExportSection) -> dict[str, Any]:
+    """Return the numbers of queries and passages."""
+    return {"queries": inputs.sizes.n_queries, "passages": inputs.sizes.passages}

@@ -1,0 +1,17 @@
+"""The declaration of the export stage."""
+
+from __future__ import annotations
+
+from recipekit.recipe.sections import ExportSection
+from recipekit.stages.stage import Stage, lazy
+
+__all__ = ["EXPORT"]
+
+EXPORT = Stage(
+    name="export",
+    section=ExportSection,
+    run=lazy("recipekit.stages.export.export:export"),
+    reads=("mine", "judge", "train", "evaluate"),
+    names_recipe=True,
+    estimate=lazy("recipekit.stages.export.estimate:estimate"),
+)

@@ -1,0 +1,20 @@
+"""The declaration of the judge stage."""
+
+from __future__ import annotations
+
+from recipekit.recipe.sections import JudgeSection
+from recipekit.stages.stage import Stage, lazy
+
+__all__ = ["JUDGE"]
+
+JUDGE = Stage(
+    name="judge",
+    section=JudgeSection,
+    run=lazy("recipekit.stages.judge.judge:judge"),
+    reads=("mine",),
+    version=2,
+    ranks=True,
+    spends=True,
+    estimate=lazy("recipekit.stages.judge.estimate:estimate"),
+    accept=lazy("recipekit.stages.judge.accept:accept"),
+)

@@ -1,0 +1,39 @@
+"""The expected work of mining."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from recipekit.recipe.sections import MineSection
+from recipekit.stages.estimate_inputs import EstimateInputs
+
+__all__ = ["estimate", "most_candidates_per_query"]
+
+
+def estimate(inputs: EstimateInputs, section: MineSection) -> dict[str, Any]:
+    """Return the queries, the most candidates, and each retriever's own estimate."""
+    mined = inputs.sizes.within(section.splits)
+    queries = mined.n_queries
+    specs = {name: slot.spec for name, slot in section.retrievers.items()}
+    encoders = {name: getattr(spec, "encoder", None) for name, spec in specs.items()}
+    retrievers: dict[str, Any] = {}
+    for name, spec in specs.items():
+        sizes = replace(mined, dimension=inputs.dimension(encoders[name]))
+        work = dict(spec.estimate(sizes, queries * spec.depth))
+        if work:
+            retrievers[name] = work
+    return {
+        "queries": inputs.sizes.n_queries,
+        "passages": inputs.sizes.passages,
+        "queries to mine": queries,
+        "candidates at most": queries * most_candidates_per_query(section),
+        **inputs.encoding(name for name in encoders.values() if name is not None),
+        **({"retrievers": retrievers} if retrievers else {}),
+    }
+
+
+def most_candidates_per_query(section: MineSection) -> int:
+    """Return the most candidates that mining keeps of a query, source positives not counted."""
+    retrieved = sum(slot.spec.depth for slot in section.retrievers.values())
+    return min(retrieved, section.candidates_per_query or retrieved)

@@ -1,0 +1,16 @@
+"""The declaration of the mine stage."""
+
+from __future__ import annotations
+
+from recipekit.recipe.sections import MineSection
+from recipekit.stages.stage import Stage, lazy
+
+__all__ = ["MINE"]
+
+MINE = Stage(
+    name="mine",
+    section=MineSection,
+    run=lazy("recipekit.stages.mine.mine:mine"),
+    ranks=True,
+    estimate=lazy("recipekit.stages.mine.estimate:estimate"),
+)

@@ -1,0 +1,94 @@
+"""`Stage`: everything that recipekit knows about a stage, declared in the stage's own folder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from recipekit.artifacts.store import Artifact
+    from recipekit.component import Sizes
+    from recipekit.recipe.sections import Section
+    from recipekit.stages.estimate_inputs import EstimateInputs
+    from recipekit.stages.inputs import StageInputs
+
+__all__ = ["Stage", "lazy"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """One stage of the pipeline.
+
+    A stage is a plain function from earlier artifacts to one folder. It does not know about caching,
+    processes or the command line: the pipeline reads this declaration instead. `Any` stands for the
+    stage's own section model in every callable.
+    """
+
+    name: str
+    """The name of the stage, of its section in a recipe, and of its folder in the cache."""
+    section: type[Section]
+    """The model of its section."""
+    run: Callable[[StageInputs, Any, Path], dict[str, Any]]
+    """Writes the artifact into a folder and returns its summary: counts, as JSON values."""
+    reads: tuple[str, ...] = ()
+    """Earlier stages whose artifacts it reads, in addition to those that extend the data set."""
+    version: int = 1
+    """Raise it when the same section and inputs produce another artifact."""
+    required: bool = False
+    """Whether every recipe must have this section."""
+    ranks: bool = False
+    """Whether it computes with torch, on all ranks."""
+    spends: bool = False
+    """Whether it calls paid endpoints. Its calls count towards the recipe's spending limits, and its
+    summary has `spent`: `usd`, `calls`, and `limit_reached`, whether a limit cut its work short.
+    """
+    trains: bool = False
+    """Whether it trains the encoder that later stages call `trained`. Its section names the encoder in
+    `encoder`, and its artifact holds the result in `encoder/`.
+    """
+    extends_dataset: bool = False
+    """Whether it writes queries and labels (the first such stage also passages) that belong to the
+    data set of all later stages. Every later stage depends on it.
+    """
+    rechecks_live: bool = True
+    """Whether indices that others may change must still be the same when the stage has finished.
+
+    False for a stage that reads them once.
+    """
+    names_recipe: bool = False
+    """Whether the recipe's name and description are part of the result, and so of the key."""
+    sizes: Callable[[Any, Sizes | None], Sizes | None] | None = None
+    """For a stage that extends the data set: the expected sizes, given its section and the sizes
+    before it, while its artifact does not exist yet. None where they are unknown.
+    """
+    sizes_key: str = ""
+    """The recipe key that `sizes` reads, for a message where sizes are unknown."""
+    estimate: Callable[[EstimateInputs, Any], Mapping[str, Any]] | None = None
+    """Expected work and cost, by unit, for `plan`."""
+    check: Callable[..., None] | None = None
+    """Reports what is wrong with its section in a recipe, in addition to the model's own checks."""
+    describe: Callable[..., Any] | None = None
+    """Its part of the report."""
+    accept: Callable[[Any, Artifact, Path], None] | None = None
+    """Raises `RunError` where a finished artifact does not meet the section's present requirements.
+
+    It is called in every run, also for a cached artifact, with the section, the artifact and the
+    run's folder.
+    """
+
+
+def lazy(target: str) -> Callable[..., Any]:
+    """Return a function that imports `module:function` when it is first called.
+
+    A declaration is imported with every recipe, and must not import numpy, pyarrow or torch.
+    """
+    module, _, name = target.partition(":")
+
+    def call(*args: Any) -> Any:
+        return getattr(import_module(module), name)(*args)
+
+    call.__name__ = name
+    return call

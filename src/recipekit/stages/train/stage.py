@@ -1,0 +1,18 @@
+"""The declaration of the train stage."""
+
+from __future__ import annotations
+
+from recipekit.recipe.sections import TrainSection
+from recipekit.stages.stage import Stage, lazy
+
+__all__ = ["TRAIN"]
+
+TRAIN = Stage(
+    name="train",
+    section=TrainSection,
+    run=lazy("recipekit.stages.train.train:train"),
+    reads=("mine", "judge"),
+    ranks=True,
+    trains=True,
+    estimate=lazy("recipekit.stages.train.estimate:estimate"),
+)

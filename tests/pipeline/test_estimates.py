@@ -1,0 +1,174 @@
+"""What a plan says about the work of mining and judging."""
+
+from typing import Any, ClassVar
+
+import pytest
+
+from recipekit.cli.plan import work
+from recipekit.component import JudgeSpec, Sizes, Slot
+from recipekit.dataset import Dataset
+from recipekit.pipeline.plan import plan
+from recipekit.recipe.sections import ExpectedSize, Recipe
+from recipekit.registry import Entry
+from recipekit.stages import stage_named
+from recipekit.stages.estimate_inputs import EstimateInputs
+
+
+class Paid(JudgeSpec):
+    """A judge that needs one call for ten pairs, and a cent per call."""
+
+    measured: ClassVar[bool] = True
+
+    def estimate(self, sizes: Sizes, pairs: int) -> dict[str, float | str]:
+        return {"calls": pairs / 10, "usd": pairs / 1000}
+
+
+class Free(JudgeSpec):
+    """A filter."""
+
+
+def judging(
+    recipe: Recipe,
+    data: Dataset | Sizes,
+    judges: dict[str, JudgeSpec],
+    mined: dict[str, Any] | None = None,
+    **policy: Any,
+) -> dict[str, Any]:
+    """Return the estimate of judging with some judges.
+
+    `data` is a data set, or the sizes that are expected of one; `policy` replaces keys of the judge
+    section.
+    """
+    slots = {name: Slot(use=name) for name in judges}
+    for name, slot in slots.items():
+        slot.bind(Entry("judge", name, "tests", "1", "tests:Paid"), judges[name])
+    section = recipe.judge.model_copy(update={"judges": slots, **policy})
+    dataset = data if isinstance(data, Dataset) else None
+    sizes = data if isinstance(data, Sizes) else Sizes.of(data)
+    summaries = {"mine": mined} if mined else {}
+    return dict(
+        stage_named("judge").estimate(EstimateInputs(recipe, sizes, dataset, summaries), section)
+    )
+
+
+def pairs_of(estimate: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the numbers of pairs of each judge."""
+    return [
+        {unit: value for unit, value in judge.items() if "pairs" in unit}
+        for judge in estimate["judges"].values()
+    ]
+
+
+def without_control_pairs(recipe: Recipe) -> Any:
+    return recipe.judge.control_pairs.model_copy(update={"share": 0.0})
+
+
+def test_before_mining_the_pairs_are_an_upper_bound(planned_recipe: Recipe, tiny_dataset: Dataset):
+    # 12 training queries with 30 candidates each. A tenth of their 12 positives become control
+    # pairs, plus three standard deviations of 1.04.
+    assert judging(planned_recipe, tiny_dataset, {"one": Paid()}) == {
+        "pairs at most": 360,
+        "judges": {"one": {"pairs at most": 365, "calls": 36.5, "usd": 0.365}},
+    }
+
+
+def test_after_mining_the_pairs_are_exact(planned_recipe: Recipe, tiny_dataset: Dataset):
+    policy = without_control_pairs(planned_recipe)
+    mined = {"candidates": 212}
+    assert judging(planned_recipe, tiny_dataset, {"one": Paid()}, mined, control_pairs=policy) == {
+        "pairs": 200,
+        "judges": {"one": {"pairs": 200, "calls": 20.0, "usd": 0.2}},
+    }
+    with_source_labels = judging(
+        planned_recipe,
+        tiny_dataset,
+        {"one": Paid()},
+        mined,
+        control_pairs=policy,
+        rejudge_source_labels=True,
+    )
+    assert pairs_of(with_source_labels) == [{"pairs": 212}]
+
+
+def test_conditions_on_verdicts_leave_an_upper_bound(planned_recipe: Recipe, tiny_dataset: Dataset):
+    judges: dict[str, JudgeSpec] = {
+        "near": Free(),
+        "top": Paid(max_rank=5),
+        "cascade": Paid(previous_verdicts=("positive",)),
+        "sample": Paid(max_pairs=50),
+    }
+    found = judging(planned_recipe, tiny_dataset, judges, {"candidates": 212})
+    assert list(found["judges"]) == ["top", "cascade", "sample"], "a filter costs nothing"
+    assert pairs_of(found) == [{"pairs at most": 65}, {"pairs at most": 205}, {"pairs": 50}]
+    assert found["usd"] == pytest.approx(0.32)
+
+
+def test_pairs_with_human_labels_are_counted(planned_recipe: Recipe, tiny_dataset: Dataset):
+    file = planned_recipe.origin.folder / "labels.csv"
+    policy = planned_recipe.judge.control_pairs.model_copy(update={"human_labels": file})
+    found = judging(planned_recipe, tiny_dataset, {"one": Paid()}, control_pairs=policy)
+    assert pairs_of(found) == [{"pairs at most": 367}]
+
+
+def expecting(recipe: Recipe, **sizes: Any) -> Recipe:
+    """Return a recipe that states the size of its data."""
+    collect = recipe.collect.model_copy(update={"expected_size": ExpectedSize(**sizes)})
+    return recipe.model_copy(update={"collect": collect})
+
+
+def test_before_collecting_a_plan_uses_the_sizes_that_the_recipe_expects(
+    planned_recipe: Recipe, tmp_path
+):
+    without = plan(planned_recipe, cache=tmp_path / "cache")
+    assert "collect.expected_size" in without["mine"].estimate["unknown until"]
+
+    recipe = expecting(
+        planned_recipe,
+        passages=1_000_000,
+        queries={"train": 9_000, "test": 1_000},
+        passage_characters=300,
+        positives_per_query=2,
+    )
+    planned = plan(recipe, cache=tmp_path / "cache")
+    mine = planned["mine"].estimate
+    assert mine["queries to mine"] == 9_000
+    index_bytes = mine["retrievers"]["lexical"]["bytes of index"]
+    assert index_bytes == pytest.approx(1_000_000 * 300 / 15 * 8)
+    text_bytes = planned["collect"].estimate["bytes of text"]
+    assert text_bytes == pytest.approx(1_000_000 * 300 + 10_000 * 40)
+
+    sizes = stage_named("collect").sizes(recipe.collect, None)
+    # 30 candidates for each of 9,000 queries. A tenth of their 18,000 positives become control
+    # pairs, plus three standard deviations of 40.2.
+    found = judging(recipe, sizes, {"one": Paid()})
+    assert pairs_of(found) == [{"pairs at most": 270_000 + 1_800 + 121}]
+
+
+@pytest.mark.parametrize(
+    ("estimate", "line"),
+    [
+        (
+            {
+                "pairs at most": 50_000_000,
+                "calls": 2_000_000,
+                "tokens in": 7.62e9,
+                "tokens out": 3.0e8,
+                "usd": 1323.0,
+                "hours": 27.5,
+            },
+            "at most 50,000,000 pairs, 2,000,000 calls, 7.62 B tokens in, 300.0 M tokens out, "
+            "$1,323, 27 h 30 min",
+        ),
+        (
+            {"pairs": 20, "usd": 0.00034, "max_cost_usd": 5.0},
+            "20 pairs, $0.00034, judge.max_cost_usd $5.00",
+        ),
+        (
+            {"pairs": 20, "usd": "unknown: give price", "tokens": "estimated"},
+            "20 pairs, usd unknown: give price, tokens estimated",
+        ),
+        ({"pairs at most": 3, "judges": {"one": {}}}, "at most 3 pairs"),
+    ],
+)
+def test_estimates_are_printed_with_their_units(estimate: dict[str, Any], line: str):
+    assert work(estimate) == line

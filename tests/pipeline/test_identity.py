@@ -1,0 +1,52 @@
+"""What the key of a stage depends on."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from recipekit.artifacts.key import FileHashes
+from recipekit.errors import DataError
+from recipekit.pipeline.identity import stage_identity
+from recipekit.recipe.sections import ExpectedSize, Recipe
+from recipekit.stages import stage_named
+
+
+def identity(recipe: Recipe, stage: str, **changes: Any) -> dict[str, Any]:
+    """Return the identity of a stage, some keys of its section replaced."""
+    section = getattr(recipe, stage).model_copy(update=changes)
+    inputs = {"collect": "c", "mine": "m"}
+    return stage_identity(recipe, stage_named(stage), section, inputs, FileHashes())
+
+
+def test_human_labels_count_by_content(planned_recipe: Recipe, tmp_path: Path):
+    policy = planned_recipe.judge.control_pairs
+
+    def with_labels(name: str) -> dict[str, Any]:
+        changed = policy.model_copy(update={"human_labels": tmp_path / name})
+        return identity(planned_recipe, "judge", control_pairs=changed)
+
+    (tmp_path / "copy.csv").write_text((tmp_path / "labels.csv").read_text())
+    original = with_labels("labels.csv")
+    assert with_labels("copy.csv") == original != identity(planned_recipe, "judge")
+    (tmp_path / "copy.csv").write_text("query_id,passage_id,verdict\nq0,p1,negative\n")
+    assert with_labels("copy.csv") != original
+    message = r"recipe.yaml:5:1: judge.control_pairs.human_labels: .*none.csv: no such file"
+    with pytest.raises(DataError, match=message):
+        with_labels("none.csv")
+
+
+def test_budgets_and_control_pairs_count_and_floors_do_not(planned_recipe: Recipe):
+    section = planned_recipe.judge
+    unchanged = identity(planned_recipe, "judge")
+    assert identity(planned_recipe, "judge", max_cost_usd=5.0) != unchanged
+    more = section.control_pairs.model_copy(update={"share": 0.2})
+    assert identity(planned_recipe, "judge", control_pairs=more) != unchanged
+    floors = section.require.model_copy(update={"kappa": 0.3})
+    assert identity(planned_recipe, "judge", require=floors) == unchanged
+
+
+def test_expected_sizes_do_not_count(planned_recipe: Recipe):
+    expected = ExpectedSize(passages=10, queries={"train": 1})
+    with_sizes = identity(planned_recipe, "collect", expected_size=expected)
+    assert with_sizes == identity(planned_recipe, "collect")
