@@ -1,9 +1,9 @@
 """Every component that we ship passes the check of its kind, and the checks see what is broken."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -207,6 +207,11 @@ class Listed(SourceSpec):
     records: tuple[tuple[str, ...], ...]
     """Each a class's first letter and the class's fields."""
 
+    counts: ClassVar[dict[str, int]] = {}
+
+    def located(self) -> Iterator[Any]:
+        return iter(())
+
     def build(self, context: Context) -> Any:
         return self
 
@@ -241,6 +246,8 @@ class Ranked(RetrieverSpec):
     """Passage rows."""
     scores: tuple[float | None, ...]
     """Their scores; null is -inf."""
+
+    counts: ClassVar[dict[str, int]] = {}
 
     def build(self, context: Context) -> Any:
         return self
@@ -279,6 +286,9 @@ class Speaks(JudgeSpec):
 
     fault: str = ""
     """What it does wrong."""
+
+    counts: ClassVar[dict[str, int]] = {}
+    figures: ClassVar[dict[str, float]] = {}
 
     def build(self, context: Context) -> Any:
         return self

@@ -56,6 +56,8 @@ class Overlap(JudgeSpec):
 
 
 class Counting:
+    figures: ClassVar[dict] = {}
+
     def __init__(self, spec, dataset):
         self.spec, self.dataset, self.counts = spec, dataset, {"calls": 0, "usd": 0.0}
 

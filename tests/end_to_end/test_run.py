@@ -127,6 +127,7 @@ def test_a_secret_reaches_no_file(folder: Path, cli) -> None:
         '    """Pretends to ask a server."""\n'
         '    token: Annotated[str, NotIdentity] = ""\n'
         '    """Credential."""\n'
+        "    counts: ClassVar = {}\n"
         "    def build(self, context):\n"
         "        context.progress.warn(f'connecting with {self.token}')\n"
         "        context.progress.log('connect', token=self.token)\n"

@@ -6,7 +6,6 @@ from typing import Any
 
 import jsonschema
 import pytest
-from recipekit.stages import PIPELINE
 
 from recipekit.artifacts.key import FileHashes, component_identity, key_of
 from recipekit.cli.components import describe
@@ -21,6 +20,7 @@ from recipekit.recipe.schema import recipe_schema
 from recipekit.recipe.sections import Recipe
 from recipekit.recipe.slots import all_slots
 from recipekit.registry import resolve
+from recipekit.stages import PIPELINE
 from recipekit.testing import bind, check_spec, context
 
 Write = Callable[..., Path]

@@ -49,6 +49,9 @@ class Says(JudgeSpec):
     """The contexts that it was built in."""
     piece: int = 3
 
+    counts: ClassVar[dict[str, int]] = {}
+    figures: ClassVar[dict[str, float]] = {}
+
     def build(self, context: Context):
         self.given.append(context)
         return self

@@ -1,7 +1,7 @@
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -26,6 +26,11 @@ class Listed(SourceSpec):
     """A source of records that stand in the test."""
 
     records: tuple[Any, ...]
+
+    counts: ClassVar[dict[str, int]] = {}
+
+    def located(self) -> Iterator[Any]:
+        return iter(())
 
     def build(self, context: Context) -> "Listed":
         return self

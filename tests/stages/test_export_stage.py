@@ -32,6 +32,10 @@ class Named(EncoderSpec):
 
     model: str
 
+    @property
+    def base_model(self) -> str:
+        return self.model
+
 
 def slot(spec) -> Slot:
     made = Slot(use="x")

@@ -1,3 +1,5 @@
+from typing import ClassVar
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -229,6 +231,9 @@ class Wrong(JudgeSpec):
     query: int
     passages: tuple[int, ...]
     code: int = 0
+
+    counts: ClassVar[dict[str, int]] = {}
+    figures: ClassVar[dict[str, float]] = {}
 
     def build(self, context: Context):
         return self

@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -22,6 +23,8 @@ class Fixed(RetrieverSpec):
     """Retrieves the same passages for every query."""
 
     passages: tuple[int, ...]
+
+    counts: ClassVar[dict[str, int]] = {}
 
     def build(self, context):
         return self

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any, Final, get_args
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, ValidationInfo
+from pydantic import AfterValidator, BaseModel, Field, ValidationInfo
 from pydantic.fields import FieldInfo
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "NotIdentity",
     "Secret",
     "Url",
+    "encoder_names",
     "is_encoder_name",
     "is_headers",
     "is_identity",
@@ -138,6 +139,13 @@ def is_headers(field: FieldInfo) -> bool:
 def is_encoder_name(field: FieldInfo) -> bool:
     """Whether a pydantic field is an `EncoderName`, or `EncoderName | None`."""
     return _is_marked(field, _EncoderName)
+
+
+def encoder_names(model: BaseModel) -> list[str]:
+    """The recipe's encoders that the fields of a section or a component name."""
+    fields = type(model).model_fields.items()
+    names = [getattr(model, name) for name, field in fields if is_encoder_name(field)]
+    return [name for name in names if name is not None]
 
 
 def is_identity(field: FieldInfo) -> bool:

@@ -47,13 +47,7 @@ __all__ = [
 
 
 class Source(Protocol):
-    """Reads data from where it is.
-
-    It may also have `located()`, which yields (place, record) for each record that `load()` yields,
-    where `str(place)` is something like `file:line`: errors that collect finds then name the place.
-    And it may have `counts`, a mapping of names to numbers that collect shows beside its own once
-    the source is read.
-    """
+    """Reads passages, queries and labels. Subclass it for the defaults of the optional members."""
 
     def load(self) -> Iterator[Passage | Query | Label]:
         """Stream passages, queries and labels, in any order (a label may come before the texts it
@@ -61,6 +55,18 @@ class Source(Protocol):
 
         Raises `DataError` with file and line where the input is wrong.
         """
+
+    def located(self) -> Iterator[tuple[object, Passage | Query | Label]]:
+        """Stream the records of `load()` as (location, record); optional.
+
+        `str(location)` is something like `file:line`, which errors about the record then name.
+        """
+        return iter(())
+
+    @property
+    def counts(self) -> Mapping[str, int]:
+        """Numbers for the stage's summary, once the source is read; optional."""
+        return {}
 
 
 class SourceSpec(Component[Source]):
@@ -98,16 +104,17 @@ class Hits:
 
 
 class Retriever(Protocol):
-    """Finds passages for queries.
-
-    It may also have `counts`, a mapping of names to JSON values that joins the stage's summary
-    (recall against exact search).
-    """
+    """Finds passages for queries. Subclass it for the defaults of the optional members."""
 
     def search(self, queries: QueryBatch, depth: int) -> Hits:
         """The `depth` best passages of each query, without duplicates, ties broken by the lower
         row.
         """
+
+    @property
+    def counts(self) -> Mapping[str, Any]:
+        """JSON values for the stage's summary, such as the recall against exact search; optional."""
+        return {}
 
 
 @dataclass(frozen=True)
@@ -208,9 +215,7 @@ class Verdicts:
 class Judge(Protocol):
     """Decides whether (query, passage) pairs are relevant.
 
-    A judge may also have `figures`, a mapping that is shown live next to the stage's own counts
-    (`usd=1.2`; `usd_a_pair` is not shown but used to forecast the cost), and `counts`, a mapping of
-    JSON values that is added to the stage's summary when the judge has finished.
+    Subclass it for the defaults of the optional members.
     """
 
     def judge(self, batches: Iterable[PairBatch]) -> Iterator[Verdicts]:
@@ -220,6 +225,19 @@ class Judge(Protocol):
         for them again. A judge that reads several pairs of a query together should therefore yield
         whole queries.
         """
+
+    @property
+    def figures(self) -> Mapping[str, float | str]:
+        """Values to show live next to the stage's own counts, such as `usd`; optional.
+
+        `usd_a_pair` is not shown, but used to forecast the cost.
+        """
+        return {}
+
+    @property
+    def counts(self) -> Mapping[str, Any]:
+        """JSON values for the stage's summary, once the judge has finished; optional."""
+        return {}
 
 
 class JudgeSpec(Component[Judge]):
@@ -303,6 +321,11 @@ class EncoderSpec(Component[Encoder]):
     """A text encoder."""
 
     kind: ClassVar[str] = "encoder"
+
+    @property
+    def base_model(self) -> str | None:
+        """The model that it starts from, for model cards; None if it has no name."""
+        return None
 
     def known_dimension(self) -> int | None:
         """The dimension of its embeddings, read from its files without loading it.

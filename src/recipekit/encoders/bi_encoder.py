@@ -50,6 +50,11 @@ class BiEncoderSpec(NamedModel, EncoderSpec):
     By default 8192 on a CPU, where more was not faster, and 65536 elsewhere.
     """
 
+    @property
+    def base_model(self) -> str:
+        """The model that it starts from, for model cards."""
+        return self.model
+
     def known_dimension(self) -> int | None:
         """The dimension of its embeddings, read from its files without loading it.
 

@@ -165,7 +165,7 @@ def _scores(scorer: PairScorer, dataset: Dataset, query: Ints, passage: Ints) ->
     return scorer.score(dataset.queries.texts(query), dataset.passages.texts(passage))
 
 
-class CrossEncoderJudge:
+class CrossEncoderJudge(Judge):
     """See `CrossEncoderSpec`."""
 
     def __init__(

@@ -84,7 +84,7 @@ class Known:
     """bool (n_queries,)."""
 
 
-class LabelsJudge:
+class LabelsJudge(Judge):
     """See `Labels`."""
 
     def __init__(self, spec: LabelsSpec, dataset: Dataset, known: Known, seed: int) -> None:

@@ -90,7 +90,7 @@ class MarginSpec(JudgeSpec):
         return MarginJudge(self, queries, passages, context.progress)
 
 
-class MarginJudge:
+class MarginJudge(Judge):
     """See `Margin`."""
 
     def __init__(

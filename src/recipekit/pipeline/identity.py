@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from recipekit.artifacts.key import FileHashes, component_identity, fields_identity
-from recipekit.component import Slot, is_encoder_name, is_identity
+from recipekit.component import Slot, encoder_names, is_identity
 from recipekit.errors import error_location
 from recipekit.recipe.load import where
 from recipekit.recipe.positions import KeyPath
@@ -84,7 +84,7 @@ class _Identities:
 
     def _named_encoders(self, models: Iterable[BaseModel]) -> dict[str, Any]:
         known = self.recipe.encoders or {}
-        names = [name for model in models for name in _encoder_names(model)]
+        names = [name for model in models for name in encoder_names(model)]
         encoders = {
             name: self._component(known[name], ("encoders", name))
             for name in names
@@ -110,10 +110,3 @@ class _Identities:
         entry = slot.entry
         with error_location(partial(where, self.recipe, path)):
             return component_identity(slot.spec, entry.distribution, entry.name, self.hashes)
-
-
-def _encoder_names(model: BaseModel) -> Iterator[str]:
-    """Yield the encoders that a section or a component names."""
-    for name, info in type(model).model_fields.items():
-        if is_encoder_name(info):
-            yield getattr(model, name)

@@ -16,7 +16,7 @@ import Stemmer
 from bm25s.tokenization import Tokenized, Tokenizer
 
 from recipekit.arrays import Floats, Ints
-from recipekit.component import Hits, Progress, QueryBatch
+from recipekit.component import Hits, Progress, QueryBatch, Retriever
 from recipekit.errors import DataError
 from recipekit.tables import TextTable
 
@@ -89,7 +89,7 @@ def write_index(
     tokenizer.save_vocab(folder)
 
 
-class Bm25Retriever:
+class Bm25Retriever(Retriever):
     """Searches an index that `write_index` wrote, memory-mapped."""
 
     def __init__(self, folder: Path, analysis: Analysis) -> None:

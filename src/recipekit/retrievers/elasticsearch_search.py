@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from recipekit.arrays import Floats, Rows
-from recipekit.component import Hits, Progress, QueryBatch
+from recipekit.component import Hits, Progress, QueryBatch, Retriever
 from recipekit.engines.elasticsearch import Cluster, index_fingerprint
 from recipekit.engines.elasticsearch_failures import ItemFailed, failure_of_status
 from recipekit.engines.failures import Failure
@@ -130,7 +130,7 @@ class _Found:
 
 
 @dataclass(frozen=True)
-class ElasticsearchRetriever:
+class ElasticsearchRetriever(Retriever):
     """Searches one index."""
 
     cluster: Cluster

@@ -51,7 +51,7 @@ class ExactSpec(RetrieverSpec):
 
 
 @dataclass(frozen=True)
-class _ExactRetriever:
+class _ExactRetriever(Retriever):
     queries: Any
     passages: Any
     device: str

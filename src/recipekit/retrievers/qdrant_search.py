@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from recipekit.arrays import Floats, Rows
-from recipekit.component import Hits, QueryBatch
+from recipekit.component import Hits, QueryBatch, Retriever
 from recipekit.engines.parallel import in_order
 from recipekit.engines.qdrant import QdrantServer
 from recipekit.errors import ComponentError
@@ -172,7 +172,7 @@ def _found(answers: Sequence[Sequence[tuple[Any, float]]]) -> Found:
 
 
 @dataclass
-class QdrantRetriever:
+class QdrantRetriever(Retriever):
     """Passages by their embeddings' nearness to the query's."""
 
     points: Points

@@ -20,7 +20,7 @@ from recipekit.component import (
 )
 from recipekit.dataset import Dataset
 from recipekit.records import SPLITS, Label, Passage, Query, Verdict
-from recipekit.testing.specs import check_spec, expect
+from recipekit.testing.specs import check_spec, expect, expect_members
 
 __all__ = ["check_judge", "check_retriever", "check_source"]
 
@@ -36,7 +36,11 @@ def check_source(spec: SourceSpec, context: Context) -> None:
     """
     check_spec(spec, "source")
     name = type(spec).__name__
-    records = list(spec.build(context).load())
+    source = spec.build(context)
+    expect_members(name, source, "Source", "located", "counts")
+    records = list(source.load())
+    located = [record for _, record in source.located()]
+    expect(not located or located == records, f"{name}.located() gives other records than load()")
     strangers = {type(record).__name__ for record in records} - {"Passage", "Query", "Label"}
     expect(
         not strangers, f"{name} gave a {', '.join(strangers)}, which is no Passage, Query or Label"
@@ -82,6 +86,7 @@ def check_retriever(spec: RetrieverSpec, context: Context, depth: int = 10) -> N
     rows = np.arange(min(len(dataset.queries), 64), dtype=np.int64)
     queries = QueryBatch(rows, dataset.queries.texts(rows))
     retriever = spec.build(context)
+    expect_members(name, retriever, "Retriever", "counts")
     hits = retriever.search(queries, depth)
     _check_hits(name, hits, len(rows), depth, len(dataset.passages))
     expect(
@@ -144,6 +149,7 @@ def check_judge(spec: JudgeSpec, context: Context) -> None:
     """
     check_spec(spec, "judge")
     name = type(spec).__name__
+    expect_members(name, spec.build(context), "Judge", "figures", "counts")
     batches = _pairs(context.dataset, context.seed)
     whole = _said(name, spec, context, batches)
     expect(

@@ -17,7 +17,7 @@ from recipekit.artifacts.key import canonical, fields_identity
 from recipekit.component import KINDS, Component, is_identity
 from recipekit.recipe.slots import all_slots, slots
 
-__all__ = ["HEAVY", "check_spec", "expect"]
+__all__ = ["HEAVY", "check_spec", "expect", "expect_members"]
 
 HEAVY: Final = (
     "torch",
@@ -39,6 +39,16 @@ def expect(condition: object, sentence: str) -> None:
     """
     if not condition:
         raise AssertionError(sentence)
+
+
+def expect_members(name: str, built: object, protocol: str, *members: str) -> None:
+    """Expect the members of a Protocol that have defaults in it."""
+    missing = [member for member in members if not hasattr(built, member)]
+    expect(
+        not missing,
+        f"{name} builds a {type(built).__name__} without {', '.join(missing)}: make it a subclass "
+        f"of recipekit.component.{protocol}, which has defaults",
+    )
 
 
 def check_spec(spec: Component[Any], kind: str) -> None:

@@ -7,7 +7,7 @@ from typing import Any, Self
 import numpy as np
 from pydantic import Field, model_validator
 
-from recipekit.component import Context, Hits, QueryBatch, RetrieverSpec
+from recipekit.component import Context, Hits, QueryBatch, Retriever, RetrieverSpec
 
 __all__ = ["CharNgrams"]
 
@@ -44,7 +44,7 @@ class CharNgrams(RetrieverSpec):
         return Index(vectorizer, vectorizer.fit_transform(texts))
 
 
-class Index:
+class Index(Retriever):
     """See `CharNgrams`."""
 
     def __init__(self, vectorizer: Any, passages: Any) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 from pydantic import Field
 
-from recipekit.component import Context, JudgeSpec, PairBatch, Verdicts
+from recipekit.component import Context, Judge, JudgeSpec, PairBatch, Verdicts
 from recipekit.dataset import Dataset
 from recipekit.records import Verdict
 
@@ -28,7 +28,7 @@ class Overlap(JudgeSpec):
         return OverlapJudge(context.dataset, self.negative_threshold)
 
 
-class OverlapJudge:
+class OverlapJudge(Judge):
     """See `Overlap`."""
 
     def __init__(self, dataset: Dataset, negative_threshold: float) -> None:

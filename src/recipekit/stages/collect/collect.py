@@ -433,8 +433,7 @@ def _part_summary(part: Part) -> dict[str, Any]:
         for name in ("passages", "queries", "labels")
         for rows in (getattr(part, name),)
     }
-    counts: Mapping[str, int] = getattr(part.source, "counts", {})
-    return {"use": part.use, **read, **counts}
+    return {"use": part.use, **read, **part.source.counts}
 
 
 def _shared(passage: Rows, split: npt.NDArray[np.int8]) -> dict[str, int]:

@@ -217,12 +217,11 @@ def _named(name: str, use: str) -> Iterator[None]:
 
 
 def places(source: Source, wanted: Callable[[Any], bool]) -> Iterator[str]:
-    """Where the records stand that `wanted` is true of, as far as the source can say: it is read
-    again, up to the first.
+    """The locations of the records that `wanted` accepts, if the source knows locations.
+
+    The source is read again, up to the last location that is asked for.
     """
-    located = getattr(source, "located", None)
-    if located is not None:
-        yield from (str(place) for place, record in located() if wanted(record))
+    yield from (str(location) for location, record in source.located() if wanted(record))
 
 
 def _digest(text: str, key: bytes = b"") -> bytes:

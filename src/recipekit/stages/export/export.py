@@ -58,9 +58,7 @@ def _card(inputs: StageInputs) -> dict[str, Any]:
         "name": inputs.recipe_name,
         "description": inputs.description,
         "recipe": _without_home(inputs.recipe_text),
-        "base_model": getattr(inputs.encoders[inputs.trained].spec, "model", None)
-        if inputs.trained
-        else None,
+        "base_model": inputs.encoders[inputs.trained].spec.base_model if inputs.trained else None,
         "metrics": json.loads(metrics.read_text()) if metrics and metrics.is_file() else [],
         "counts": {
             name: artifact.manifest.get("summary", {})

@@ -334,8 +334,8 @@ class _Judging:
                 for said in built.judge(pairs.batches(asked.left.copy(), given, before)):
                     done = pairs.apply(name, code, said, asked)
                     journal.append(said)
-                    tracker.advance(done, **shares.of(said, getattr(built, "figures", None) or {}))
-            counts = dict(getattr(built, "counts", None) or {})
+                    tracker.advance(done, **shares.of(said, built.figures))
+            counts = dict(built.counts)
             journal.finish(counts)
         return counts
 

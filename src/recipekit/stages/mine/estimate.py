@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from recipekit.component import encoder_names
 from recipekit.recipe.sections import MineSection
 from recipekit.stages.estimate_inputs import EstimateInputs
 
@@ -16,7 +17,7 @@ def estimate(inputs: EstimateInputs, section: MineSection) -> dict[str, Any]:
     mined = inputs.sizes.within(section.splits)
     queries = mined.n_queries
     specs = {name: slot.spec for name, slot in section.retrievers.items()}
-    encoders = {name: getattr(spec, "encoder", None) for name, spec in specs.items()}
+    encoders = {name: next(iter(encoder_names(spec)), None) for name, spec in specs.items()}
     retrievers: dict[str, Any] = {}
     for name, spec in specs.items():
         sizes = replace(mined, dimension=inputs.dimension(encoders[name]))

@@ -53,7 +53,7 @@ def mine(inputs: StageInputs, section: MineSection, out: Path) -> dict[str, Any]
         counted = {
             name: dict(counts)
             for name, retriever in retrievers.items()
-            if (counts := getattr(retriever, "counts", None))
+            if (counts := retriever.counts)
         }
         summary |= {"engines": counted} if counted else {}
     inputs.ranks.barrier()
