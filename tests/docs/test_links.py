@@ -1,6 +1,7 @@
 """Links, anchors and paths in the pages exist, and lines are short."""
 
 import re
+import tomllib
 
 import pytest
 
@@ -42,3 +43,11 @@ def test_lines_of_prose_are_short(page):
         if len(line) > WIDTH and not line.startswith("|")
     ]
     assert not long, "\n".join(long)
+
+
+def test_the_architecture_page_names_every_module_of_the_import_contract():
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    layers = project["tool"]["importlinter"]["contracts"][0]["layers"]
+    names = {name for layer in layers for name in layer.split(" | ")} - {"__main__"}
+    assert {name for name in names if f"`{name}`" not in page} == set()
