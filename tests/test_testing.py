@@ -59,7 +59,7 @@ FIELDS: dict[tuple[str, str], dict[str, Any]] = {
     ("evaluator", "retrieval"): {
         "split": "test",
         "metrics": ["ndcg@10", "recall@20"],
-        "resamples": 200,
+        "bootstrap_samples": 200,
     },
     ("exporter", "sentence_transformers"): {},
     ("exporter", "dataset"): {"negatives": 1},

@@ -358,4 +358,4 @@ def test_a_failed_gate_leaves_figures_in_the_run(
     assert "the judges stay below judge.require: agreement" in err
     latest = folder / "runs/tiny/latest"
     assert json.loads((latest / "reliability.json").read_text())["labels"]["cascade"]["pairs"] > 10
-    assert "## How far the judges can be trusted" in (latest / "report.md").read_text()
+    assert "### Reliability of the judges" in (latest / "report.md").read_text()

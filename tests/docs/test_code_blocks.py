@@ -143,7 +143,7 @@ collect:
     pairs: {{use: pairs, file: pairs.jsonl}}
 evaluate:
   evaluators:
-    held_out: {{use: retrieval, metrics: [ndcg@10], resamples: 100}}
+    held_out: {{use: retrieval, metrics: [ndcg@10], bootstrap_samples: 100}}
 """
 
 

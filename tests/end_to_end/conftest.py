@@ -36,7 +36,7 @@ train:
   precision: fp32
 evaluate:
   evaluators:
-    held_out: {{use: retrieval, split: test, metrics: [ndcg@10, recall@20], resamples: 200}}
+    held_out: {{use: retrieval, split: test, metrics: [ndcg@10, recall@20], bootstrap_samples: 200}}
 export:
   exporters:
     model: {{use: sentence_transformers}}

@@ -99,13 +99,10 @@ def test_trying_budget_and_whole_pay_for_nothing_twice(
         "of source positives only a share is asked about"
     )
     report = (tmp_path / "runs/http/latest/report.md").read_text()
-    section = report.partition("## How far the judges can be trusted")[2].partition("\n## ")[0]
-    assert (
-        "known positives and 0 known negatives of the sources were drawn to be judged blind among the rest"
-        in section
-    )
-    assert "no kappa, since no known negative was judged" in section
-    assert "to paid endpoints and cost $" in section
+    section = report.partition("### Reliability of the judges")[2].partition("\n## ")[0]
+    assert "source positives and 0 source negatives were drawn as control pairs" in section
+    assert "no kappa because no known negative was judged" in section
+    assert "paid calls and cost $" in section
     trust = json.loads((tmp_path / "runs/http/latest/stages/judge/reliability.json").read_text())
     assert trust["labels"]["cascade"]["false_negative_rate"]["value"] == 0.0, (
         "the oracle calls every source positive relevant"
@@ -120,12 +117,12 @@ def test_judgments_of_an_earlier_run_are_said_to_be_and_leave_their_figures_wher
     assert invoke([*RUN]) == 0
     assert "Judging took " in capsys.readouterr().out
     assert invoke([*RUN]) == 0
-    assert "Judging, in an earlier run, took " in capsys.readouterr().out
+    assert "Judging in an earlier run took " in capsys.readouterr().out
     assert invoke([*RUN, "--set", "judge.require={kappa: 0.3}"]) == 1
     assert "judge.require asks for what cannot be measured" in capsys.readouterr().err
     ended = tmp_path / "runs/http/latest"
     assert json.loads((ended / "reliability.json").read_text())["labels"]
-    assert "## How far the judges can be trusted" in (ended / "report.md").read_text()
+    assert "### Reliability of the judges" in (ended / "report.md").read_text()
 
 
 def test_plan_tells_calls_tokens_and_money(

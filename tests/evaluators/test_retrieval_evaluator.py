@@ -46,7 +46,7 @@ def test_rows_by_system_and_metric_with_differences_of_the_last_system(
 ):
     good = {query: [query] for query in range(24)}
     fair = {query: [35, query] for query in range(24)}
-    spec = RetrievalSpec(metrics=("mrr@10", "recall@1"), resamples=500)
+    spec = RetrievalSpec(metrics=("mrr@10", "recall@1"), bootstrap_samples=500)
     rows = spec.build(context(tmp_path, dataset=tiny_dataset)).evaluate(
         systems(tiny_dataset, bm25=fair, untrained=fair, trained=good)
     )
@@ -74,7 +74,7 @@ def test_intervals_hold_the_spread_over_queries_and_repeat_with_the_seed(
     half = {query: [query] if query % 2 else [35, query] for query in range(24)}
 
     def row(seed: int) -> Mapping[str, float]:
-        spec = RetrievalSpec(metrics=("mrr@10",), split="train", resamples=2000)
+        spec = RetrievalSpec(metrics=("mrr@10",), split="train", bootstrap_samples=2000)
         return spec.build(context(tmp_path, dataset=tiny_dataset, seed=seed)).evaluate(
             systems(tiny_dataset, only=half)
         )[0]
@@ -87,7 +87,7 @@ def test_intervals_hold_the_spread_over_queries_and_repeat_with_the_seed(
 
 def test_rankings_and_per_query_values_are_kept(tiny_dataset: Dataset, tmp_path: Path):
     good = {query: [query] for query in range(24)}
-    spec = RetrievalSpec(metrics=("mrr@10", "ndcg@20"), split="dev", resamples=100)
+    spec = RetrievalSpec(metrics=("mrr@10", "ndcg@20"), split="dev", bootstrap_samples=100)
     spec.build(context(tmp_path, dataset=tiny_dataset)).evaluate(
         systems(tiny_dataset, bm25={}, trained=good)
     )
@@ -111,7 +111,7 @@ def test_a_passage_with_the_querys_id_can_be_left_out(
     rankings = {0: [2, 0, 1, 3], 1: [1, 0, 3, 2], 2: [2, 1]}
 
     def values(exclude: bool) -> list[float]:
-        spec = RetrievalSpec(metrics=("mrr@2",), exclude_same_id=exclude, resamples=100)
+        spec = RetrievalSpec(metrics=("mrr@2",), exclude_same_id=exclude, bootstrap_samples=100)
         spec.build(context(tmp_path, dataset=dataset)).evaluate(systems(dataset, only=rankings))
         return read_table(tmp_path / "per_query.arrow")["value"].to_pylist()
 

@@ -46,7 +46,7 @@ retrievers = some(
     boost=st.floats(0, 9) | st.lists(st.floats(0, 9), max_size=3),
 )
 evaluators = some(
-    {"use": st.just("retrieval")}, metrics=st.just(["map@7"]), confidence=st.floats(0.6, 0.9)
+    {"use": st.just("retrieval")}, metrics=st.just(["map@7"]), confidence_level=st.floats(0.6, 0.9)
 )
 recipes = some(
     {

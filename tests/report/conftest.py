@@ -30,7 +30,7 @@ export: {exporters: {model: {use: sentence_transformers}}}
 
 def row(system: str, metric: str, value: float, **more: Any) -> dict[str, Any]:
     interval = {"low": value - 0.02, "high": value + 0.02}
-    sample = {"queries": 6, "confidence": 0.95, "resamples": 1000}
+    sample = {"queries": 6, "confidence_level": 0.95, "bootstrap_samples": 1000}
     return {
         "evaluator": "held_out",
         "split": "test",
@@ -88,7 +88,12 @@ BANDS = {
 }
 
 SUMMARIES: dict[str, dict[str, Any]] = {
-    "collect": {"read": {"queries": 24, "passages": 1036}, "dropped": {"without positive": 2}},
+    "collect": {
+        "passages": 36,
+        "queries": {"train": 12, "dev": 6, "test": 6},
+        "labels": {"positive": 24, "negative": 0},
+        "dropped": {"queries_without_positive": 2},
+    },
     "mine": {
         "candidates": 120000,
         "recall": {

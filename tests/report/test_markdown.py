@@ -1,19 +1,49 @@
-"""Escaping and numbers: what comes from data must not become markup."""
+"""Markdown: blocks render to a document in which text from data never becomes markup."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from markdown_it import MarkdownIt
 
-from recipekit.report.counts import render_counts
-from recipekit.report.markdown import code, columns, escape, excerpt, table
-from recipekit.report.numbers import duration, figure, p_value, signed, size
+from recipekit.report.blocks import (
+    Bullets,
+    Code,
+    Example,
+    Examples,
+    Figure,
+    Listing,
+    Section,
+    Strong,
+    Table,
+    Text,
+)
+from recipekit.report.markdown import code, escape, render_markdown
+
+PARSER = MarkdownIt("commonmark").enable(["table", "strikethrough"])
+MARKUP = st.text(st.sampled_from("ab1 .*_`<>#|~$&;:!?-+=()[]{}\\/\"'\n\t"), max_size=40)
+
+
+def parsed_text(markdown: str) -> str:
+    """The text of a document with one paragraph and no markup."""
+    opened, inline, closed = PARSER.parse(markdown)
+    assert (opened.type, closed.type) == ("paragraph_open", "paragraph_close")
+    assert inline.children is not None
+    assert {child.type for child in inline.children} <= {"text", "text_special"}
+    return "".join(child.content for child in inline.children)
 
 
 @pytest.mark.parametrize(
     ("text", "escaped"),
     [
         ("a *b* _c_ `d`", "a \\*b\\* \\_c\\_ \\`d\\`"),
-        ("<script>x</script> | y", "\\<script\\>x\\</script\\> \\| y"),
+        ("snake_case and __init__", "snake_case and \\_\\_init\\_\\_"),
+        ("<script>x</script> | y", "\\<script>x\\</script> \\| y"),
+        ("p < 0.001 & AT&T", "p < 0.001 & AT\\&T"),
         ("[link](http://x)", "\\[link\\](http://x)"),
+        ("0.5 [0.4, 0.6] and [+0.1, -0.2]", "0.5 [0.4, 0.6] and [+0.1, -0.2]"),
+        ("[1, 2](http://x)", "\\[1, 2\\](http://x)"),
         ("# no heading", "\\# no heading"),
+        ("> no quotation", "\\> no quotation"),
         ("- no item", "\\- no item"),
         ("12. no item", "12\\. no item"),
         ("0.5", "0.5"),
@@ -22,14 +52,27 @@ from recipekit.report.numbers import duration, figure, p_value, signed, size
         ("two\n\nlines\t and   spaces", "two lines and spaces"),
     ],
 )
-def test_text_stays_text(text: str, escaped: str):
+def test_text_is_escaped_only_where_it_would_be_markup(text: str, escaped: str):
     assert escape(text) == escaped
 
 
-def test_excerpts_are_cut_between_words():
-    assert excerpt("one two three", 300) == "one two three"
-    assert excerpt("one two three four", 11) == "one two …"
-    assert excerpt("x" * 50, 10) == "x" * 10 + " …"
+@given(MARKUP)
+def test_escaped_text_shows_as_it_is(text: str):
+    flat = " ".join(text.split())
+    if flat:
+        assert parsed_text(escape(text)) == flat
+
+
+@given(MARKUP)
+def test_a_table_cell_shows_its_text_and_forms_no_markup(text: str):
+    flat = " ".join(text.split())
+    tokens = PARSER.parse(render_markdown([Table(["name", "n"], [[text, "1"]])]))
+    cells = [token for token in tokens if token.type == "inline"]
+    assert [cell.content for cell in cells[:2]] == ["name", "n"]
+    children = cells[2].children or []
+    assert {child.type for child in children} <= {"text", "text_special"}
+    assert "".join(child.content for child in children) == flat
+    assert cells[3].content == "1"
 
 
 def test_code_spans_hold_backticks_and_bars():
@@ -38,52 +81,23 @@ def test_code_spans_hold_backticks_and_bars():
     assert code("a|b") == "`a\\|b`"
 
 
-def test_tables():
-    assert table(["", "n"], [["a", "1"]]) == "|  | n |\n| --- | --: |\n| a | 1 |"
-    assert columns([["", "value"], ["bm25", "1"]]) == "        value\n  bm25      1"
-
-
-def test_numbers_as_people_read_them():
-    assert [figure(value) for value in (1234567, 0.123456, 12345.6, True, None, "x")] == [
-        "1,234,567",
-        "0.1235",
-        "12,346",
-        "yes",
-        "-",
-        "x",
+def test_every_kind_of_block_has_its_form():
+    table = Table(["system", "n"], [["bm25", (Strong("1"), " [0, 2]")]], title="Sizes")
+    blocks = [
+        Section(
+            "Run *1*",
+            [
+                Text(("Trained ", Code("student"), ".")),
+                Section("Data", [table, Bullets(["a", "b"], ordered=True), Bullets(["- c"])]),
+                Figure("Loss", "step", {"loss": [(1, 0.5)]}, Table(["step"], [["1"]], left=0)),
+                Listing("echo `a`\n```", "sh"),
+                Examples([Example("a query", "p|1", "a passage", [("positive by ", Code("llm"))])]),
+            ],
+        )
     ]
-    assert [duration(seconds) for seconds in (0.42, 42, 185, 7805, None)] == [
-        "0.4 s",
-        "42 s",
-        "3 min 5 s",
-        "2 h 10 min",
-        "-",
-    ]
-    assert [size(n) for n in (12, 812_000_000, 2_140_000_000, None)] == [
-        "12 B",
-        "812 MB",
-        "2.1 GB",
-        "-",
-    ]
-    assert [signed(value) for value in (0.0611, -0.05, -0.0002)] == ["+0.061", "-0.050", "+0.000"]
-    assert [p_value(p) for p in (0.0004, 0.0312, 1.0)] == ["p < 0.001", "p = 0.031", "p = 1.000"]
-
-
-def test_any_summary_becomes_tables():
-    summary = {
-        "pairs_in": 12000,
-        "dropped": {"too_short": 3, "duplicates": 4},
-        "recall": {"bm25": {"10": 0.5, "100": 0.75}, "fused": {"10": 0.6}},
-        "sources": [{"name": "a|b", "pairs": 1}, {"name": "c", "pairs": 2}],
-        "notes": ["hidden"],
-    }
-    assert render_counts(summary, hide=["notes"]) == "\n\n".join(
-        [
-            "|  |  |\n| --- | --: |\n| pairs in | 12,000 |\n| dropped: too short | 3 |\n| dropped: duplicates | 4 |",
-            "**Recall**",
-            "|  | 10 | 100 |\n| --- | --: | --: |\n| bm25 | 0.5 | 0.75 |\n| fused | 0.6 |  |",
-            "**Sources**",
-            "| name | pairs |\n| --- | --: |\n| a\\|b | 1 |\n| c | 2 |",
-        ]
+    assert render_markdown(blocks) == (
+        "# Run \\*1\\*\n\nTrained `student`.\n\n## Data\n\n**Sizes**\n\n"
+        "| system | n |\n| --- | --: |\n| bm25 | **1** [0, 2] |\n\n1. a\n2. b\n\n- \\- c\n\n"
+        "| step |\n| --: |\n| 1 |\n\n````sh\necho `a`\n```\n````\n\n"
+        "- **a query**\n  - `p\\|1` a passage\n  - positive by `llm`\n"
     )
-    assert render_counts({}) == ""

@@ -1,6 +1,4 @@
-"""What the report tells of the judges: figures beside known labels, by rank and length,
-disagreements, and what asking took.
-"""
+"""How the report describes judges: agreement with known labels, disagreements, calls and cost."""
 
 import json
 from collections.abc import Callable
@@ -10,54 +8,98 @@ from typing import Any
 import numpy as np
 
 from recipekit.judging.agreement import FIGURES, agreement
+from recipekit.pipeline.report import closing_blocks, render_report
 from recipekit.records import Verdict
-from recipekit.report.render import render, terminal_summary
+from recipekit.report.terminal import plain_text
 
 
-def figures(found: int, missed: int, alarms: int, quiet: int, **more: Any) -> dict[str, Any]:
+def figures(found: int, missed: int, alarms: int, quiet: int) -> dict[str, Any]:
+    """Agreement of a judge that finds and misses positives, and raises or avoids false alarms."""
     truth = [Verdict.POSITIVE] * (found + missed) + [Verdict.NEGATIVE] * (alarms + quiet)
-    said = (
+    verdicts = (
         [Verdict.POSITIVE] * found
         + [Verdict.NEGATIVE] * missed
         + [Verdict.POSITIVE] * alarms
         + [Verdict.NEGATIVE] * quiet
     )
-    return {**agreement(np.array(truth, np.int8), np.array(said, np.int8)), **more}
+    return agreement(np.array(truth, np.int8), np.array(verdicts, np.int8))
 
 
-def trust(**judges: Any) -> dict[str, Any]:
+def reliability(**judges: Any) -> dict[str, Any]:
+    """The content of reliability.json for some judges."""
     bands = {
         "by_rank": {"1-10": figures(3, 1, 1, 5), "not retrieved": figures(1, 1, 0, 0)},
         "by_length": {"1-250": figures(4, 2, 1, 5)},
     }
     example = {
-        "query_id": "q1", "passage_id": "p*1", "query": "a *query*", "passage": "some text", "label": "positive", "labelled_by": "people",
-        "verdict": "negative", "judge": "cheap", "reason": "says nothing of it", "confidence": 0.75, "rank": 4,
-    }  # fmt: skip
-    told = {
+        "query_id": "q1",
+        "passage_id": "p*1",
+        "query": "a *query*",
+        "passage": "some text",
+        "label": "positive",
+        "labelled_by": "people",
+        "verdict": "negative",
+        "judge": "cheap",
+        "reason": "says nothing of it",
+        "confidence": 0.75,
+        "rank": 4,
+    }
+    labels = {
         "judges": {name: {"asked": 12, **of, **bands} for name, of in judges.items()},
         "cascade": {**figures(4, 2, 1, 5), **bands},
     }
-    nobody = {"positive": 0, "negative": 0, "ignore": 0}
     blind = {
         "labels": {"positive": 9, "negative": 6, "ignore": 0},
-        "people": nobody,
+        "people": {"positive": 0, "negative": 0, "ignore": 0},
         "labels_on_other_pairs": 0,
     }
-    return {"format": 2, "blind": blind, "labels": told, "people": None, "examples": [example]}
+    return {"format": 2, "blind": blind, "labels": labels, "people": None, "examples": [example]}
 
 
 COUNTS = {
-    "pairs": 40, "verdicts": {"positive": 10, "negative": 28, "ignore": 2}, "calls": 12, "usd": 0.0342,
-    "from_store": {"replies": 9, "usd": 0.02}, "pairs_over_budget": 3, "missing": {"refused": 1, "unparsed": 2}, "asked_again": {"unparsed": 4},
-    "cut": {"passages": 7, "queries": 0}, "tokens": {"in": 6000, "cached": 0, "out": 300, "reasoning": 0},
-    "models": {"test-model": 20, "test-model-2": 1}, "canaries": {"stuffed": {"seen": 20, "passed": 1, "pass_rate": 0.05}},
-    "positions": {"calls": 8, "judged": [8, 8, 4], "positive_share": [0.5, 0.25, 0.0], "p": 0.002}, "repeat": {"pairs": 10, "same": 0.9},
-}  # fmt: skip
-"""Of a judge that asks a language model."""
+    "pairs": 40,
+    "verdicts": {"positive": 10, "negative": 28, "ignore": 2},
+    "calls": 12,
+    "usd": 0.0342,
+    "from_store": {"replies": 9, "usd": 0.02},
+    "pairs_over_budget": 3,
+    "missing": {"refused": 1, "unparsed": 2},
+    "asked_again": {"unparsed": 4},
+    "cut": {"passages": 7, "queries": 0},
+    "tokens": {"in": 6000, "cached": 0, "out": 300, "reasoning": 0},
+    "models": {"test-model": 20, "test-model-2": 1},
+    "canaries": {"stuffed": {"seen": 20, "passed": 1, "pass_rate": 0.05}},
+    "positions": {
+        "calls": 8,
+        "judged": [8, 8, 4],
+        "positive_share": [0.5, 0.25, 0.0],
+        "p": 0.002,
+    },
+    "repeat": {"pairs": 10, "same": 0.9},
+}
+"""The counts of a judge that calls a language model."""
 
 
-def test_trust_has_a_section(write_run: Callable[..., Path], summaries: dict[str, Any]) -> None:
+def write_reliability(run: Path, content: dict[str, Any]) -> None:
+    (run / "stages" / "judge" / "reliability.json").write_text(json.dumps(content))
+
+
+def section_of(report: str, heading: str) -> str:
+    """A section's text, up to the next heading of its level or above."""
+    level = heading.split()[0]
+    text = report.partition(f"{heading}\n")[2]
+    for other in range(2, len(level) + 1):
+        text = text.partition(f"\n{'#' * other} ")[0]
+    return text
+
+
+def printed(run: Path) -> list[str]:
+    return plain_text(closing_blocks(run)).splitlines()
+
+
+def test_reliability_on_control_pairs_has_a_section(
+    write_run: Callable[..., Path], summaries: dict[str, Any]
+) -> None:
     judge = {
         **summaries["judge"],
         "judges": {"cheap": {"seen": 5, "judged": 4, "counts": COUNTS}},
@@ -66,67 +108,52 @@ def test_trust_has_a_section(write_run: Callable[..., Path], summaries: dict[str
         "reliability": {"cheap": {name: None for name in ("pairs", *FIGURES)}},
     }
     run = write_run({**summaries, "judge": judge})
-    told = trust(cheap=figures(4, 2, 1, 5), strong=figures(4, 2, 0, 0))
-    (run / "stages" / "judge" / "reliability.json").write_text(json.dumps(told))
-    section = (
-        render(run).partition("## How far the judges can be trusted\n")[2].partition("\n## ")[0]
-    )
-    assert (
-        "9 known positives and 6 known negatives of the sources were drawn to be judged blind among the rest, and 12 were:"
-        in section
-    )
-    assert "By people's labels" not in section
+    write_reliability(run, reliability(cheap=figures(4, 2, 1, 5), strong=figures(4, 2, 0, 0)))
+    report = render_report(run)
+    section = section_of(report, "### Reliability of the judges")
+    assert "9 source positives and 6 source negatives were drawn as control pairs" in section
+    assert "12 of them were judged." in section
+    assert "Human labels" not in section
     assert "| `cheap` | 12 | 0.500 [" in section
-    assert "| all together | 12 | 0.500 [" in section
+    assert "| all judges combined | 12 | 0.500 [" in section
     assert "| `strong` | 6 | - | 0.667 [" in section
-    assert "`strong`: no kappa, since no known negative was judged." in section
-    assert "`strong`: no false-positive rate, since no known negative was judged." in section
-    assert (
-        "**By rank among the candidates**" in section
-        and "| not retrieved | 2 | - | 0.500 [" in section
+    assert "`strong`: no kappa because no known negative was judged." in section
+    assert "`strong`: no false positive rate because no known negative was judged." in section
+    assert "**By rank among the candidates**" in section
+    assert "| not retrieved | 2 | - | 0.500 [" in section
+    assert "**By length of the passage**" not in section, "one band has no table"
+    disagreement = (
+        "human label positive, verdict negative by `cheap`, confidence 0.75: says nothing"
     )
-    assert "**By characters of the passage**" not in section, "one band tells nothing"
-    assert (
-        "- **a \\*query\\***\n  - `p*1` some text\n  - positive by people, negative by `cheap`, confidence 0.75: says nothing of it"
-        in section
-    )
-    assert (
-        "Judging took 12 calls to paid endpoints and cost $0.034; what came from the store had cost $0.02 before."
-        in section
-    )
-    assert "Note: judge 'cheap': the budget is spent." in section
-    assert "| `cheap` | 40 | 25.0% | 5.0% | 12 | 9 | 6,000 | 300 | $0.034 |" in section
-    assert "| stuffed: repeats the query's words | 1 of 20 (5.0% [0.9%, 23.6%]) |" in section
-    counts = render(run).partition("## Counts at each stage")[2].partition("\n## ")[0]
-    assert "kappa" not in counts and "stuffed" not in counts
-    assert "note: judge 'cheap': the budget is spent" in terminal_summary(run).splitlines()
+    example = section_of(report, "#### Disagreements between label and judge")
+    assert example.startswith(f"\n- **a \\*query\\***\n  - `p*1` some text\n  - {disagreement}")
+    assert "**Note:** judge 'cheap': the budget is spent." in report
+    assert "note: judge 'cheap': the budget is spent" in printed(run)
 
 
-def test_peoples_labels_stand_apart(
+def test_reliability_on_human_labels_has_its_own_tables(
     write_run: Callable[..., Path], summaries: dict[str, Any]
 ) -> None:
     run = write_run(summaries)
-    told = trust(cheap=figures(4, 2, 1, 5))
-    told["blind"]["people"] = {"positive": 3, "negative": 8, "ignore": 1}
-    told["people"] = {
+    content = reliability(cheap=figures(4, 2, 1, 5))
+    content["blind"]["people"] = {"positive": 3, "negative": 8, "ignore": 1}
+    content["people"] = {
         "judges": {"cheap": {"asked": 4, **figures(0, 0, 0, 0)}},
         "cascade": {**figures(2, 1, 0, 8), "by_rank": {}, "by_length": {}},
     }
-    (run / "stages" / "judge" / "reliability.json").write_text(json.dumps(told))
-    section = render(run).partition("**By people's labels.**")[2].partition("\n## ")[0]
-    assert section.startswith(
-        " 3 positives and 8 negatives (1 more they left open), weighted by how many candidates each was drawn from."
-    )
-    assert "| what stands in the end | 11 | 0.7" in section
-    assert "`cheap`: nothing was measured, since no pair with a known label was judged." in section
-    assert section.count("since") == 1, "once, not for every figure"
+    write_reliability(run, content)
+    section = render_report(run).partition("Human labels: ")[2].partition("\n#")[0]
+    assert section.startswith("3 positives and 8 negatives (1 more labelled ignore), each weighted")
+    assert "| final verdicts | 11 | 0.7" in section
+    reason = "`cheap`: nothing was measured because no pair with a known label was judged."
+    assert reason in section
+    assert section.count("because") == 1, "once, not for every measure"
 
 
-def test_what_a_language_model_was_asked(
+def test_calls_tokens_cost_and_biases_of_language_models_have_a_section(
     write_run: Callable[..., Path], summaries: dict[str, Any]
 ) -> None:
-    fast = {"seen": 5, "judged": 5, "counts": {"thresholds": {"positive_threshold": 0.5}}}
-    told = {
+    measures = {
         "kappa": None,
         "agreement": 0.9,
         "false_positive_rate": None,
@@ -134,82 +161,91 @@ def test_what_a_language_model_was_asked(
     }
     judge = {
         **summaries["judge"],
-        "judges": {"fast": fast, "cheap": {"seen": 40, "judged": 37, "counts": COUNTS}},
+        "judges": {
+            "fast": {"seen": 5, "judged": 5, "counts": {"thresholds": {"positive": 0.5}}},
+            "cheap": {"seen": 40, "judged": 37, "counts": COUNTS},
+        },
         "spent": {"usd": 0.0342, "calls": 12},
-        "reliability": {"cheap": {"pairs": 8, **told}, "all together": {"pairs": 8, **told}},
+        "reliability": {"cheap": {"pairs": 8, **measures}},
     }
     run = write_run({**summaries, "judge": judge})
-    section = render(run).partition("### What was asked\n")[2].partition("\n## ")[0]
+    report = render_report(run)
+    section = report.partition("### Language model calls\n")[2].partition("\n## ")[0]
+    cost = "Judging took 12 paid calls and cost $0.034; the cached replies had cost $0.02."
     for line in (
-        "- Answers came from `test-model` (20), `test-model-2` (1): verdicts of different models may not be comparable.",
-        "- 4 answers could not be used and were asked for again (4 unparsed).",
-        "- 3 pairs got no grade and were ignored, by what became of the answer: 1 the model refused, 2 could not be read.",
-        "- 3 pairs were not paid for.",
-        "- 7 passages and 0 queries were too long and were shown cut.",
-        "- Asked once more, in another order, it gave the same verdict on 9 of 10 (90.0% [59.6%, 98.2%]) pairs.",
-        "| place | 1 | 2 | 3 |",
-        "| positive | 50.0% | 25.0% | 0.0% |",
-        "That places make no difference: p = 0.002 (Cochran's Q, so they do).",
+        cost,
+        "| `cheap` | 40 | 25.0 % | 5.0 % | 12 | 9 | 6,000 | 300 | $0.034 |",
+        "- Replies came from `test-model` (20), `test-model-2` (1): verdicts of different models "
+        "may not be comparable.",
+        "- Unusable replies that were requested again: 4 (4 unparsed).",
+        "- Ungraded pairs, which are ignored: 3 (1: the model refused, 2: the reply could not be "
+        "parsed).",
+        "- Pairs that the budget did not cover: 3.",
+        "- Texts that were too long and shown truncated: 7 passages and 0 queries.",
+        "- Asked again in another order, it gave the same verdict on 9 of 10 (90.0 %, 95 % "
+        "interval 59.6 % to 98.2 %) pairs.",
+        "| stuffed: repeats the query's words | 1 of 20 (5.0 %, 95 % interval 0.9 % to 23.6 %) |",
+        "| position | 1 | 2 | 3 |",
+        "| positive | 50.0 % | 25.0 % | 0.0 % |",
+        "The position matters (Cochran's Q, p = 0.002).",
     ):
         assert line in section.splitlines(), line
-    assert section.count("### ") == 1 and "### `fast`" in section, (
-        "what a judge that asks nobody counted stands apart"
+    assert "### Judge fast\n\n|  |  |\n| --- | --: |\n| thresholds: positive | 0.5 |" in section
+    assert "| judge | 1 min 15 s | 812 MB | 1 | CPU, bf16 in fp32 | this run | 12 | $0.034 |" in (
+        report.splitlines()
     )
-    printed = terminal_summary(run).splitlines()
-    assert "on 8 known pairs, judged blind: agreement 0.900, false negatives 10.0%" in printed
-    assert (
-        "Judging took 12 calls to paid endpoints and cost $0.034; what came from the store had cost $0.02 before."
-        in printed
-    )
+    line = "reliability on 8 control pairs: agreement 0.900, false negative rate 10.0 %"
+    assert line in printed(run)
+    assert cost in printed(run)
 
 
-def test_long_calls_are_shown_in_bands_of_places(
+def test_positions_of_long_calls_are_shown_in_bands(
     write_run: Callable[..., Path], summaries: dict[str, Any]
 ) -> None:
     positions = {"calls": 5, "judged": [5] * 20, "positive_share": [0.6, 0.2] * 10, "p": 0.5}
-    judges = {
-        "long": {"seen": 5, "judged": 5, "counts": {"pairs": 5, "calls": 1, "positions": positions}}
-    }
-    report = render(write_run({**summaries, "judge": {**summaries["judge"], "judges": judges}}))
-    assert (
-        "| place | 1-2 | 3-4 | 5-6 | 7-8 | 9-10 | 11-12 | 13-14 | 15-16 | 17-18 | 19-20 |" in report
-    )
-    assert f"| positive |{' 40.0% |' * 10}" in report
+    counts = {"pairs": 5, "calls": 1, "positions": positions}
+    judges = {"long": {"seen": 5, "judged": 5, "counts": counts}}
+    run = write_run({**summaries, "judge": {**summaries["judge"], "judges": judges}})
+    report = render_report(run)
+    bands = "1-2 | 3-4 | 5-6 | 7-8 | 9-10 | 11-12 | 13-14 | 15-16 | 17-18 | 19-20"
+    assert f"| position | {bands} |" in report
+    assert f"| positive |{' 40.0 % |' * 10}" in report
+    assert "No effect of the position was found (Cochran's Q, p = 0.500)." in report
 
 
-def test_without_a_language_model_nothing_is_said_of_asking(write_run: Callable[..., Path]) -> None:
+def test_a_run_without_language_models_mentions_neither_calls_nor_cost(
+    write_run: Callable[..., Path],
+) -> None:
     run = write_run()
-    assert "What was asked" not in render(run)
-    assert not any(
-        "judged blind" in line or "Judging took" in line
-        for line in terminal_summary(run).splitlines()
-    )
+    assert "Language model calls" not in render_report(run)
+    assert not any("control pair" in line or "Judging" in line for line in printed(run))
 
 
-def test_a_run_that_its_floors_ended_has_the_figures_too(
+def test_a_run_that_missed_its_reliability_floors_shows_the_figures(
     write_run: Callable[..., Path], summaries: dict[str, Any]
 ) -> None:
     run = write_run({stage: summaries[stage] for stage in ("collect", "mine")}, status="failed")
-    assert "## How far" not in render(run)
-    (run / "reliability.json").write_text(json.dumps(trust(cheap=figures(4, 2, 1, 5))))
-    assert "| `cheap` | 12 | 0.500 [" in render(run)
-    assert "all together" not in render(run), "one judge alone is all of them"
+    assert "### Reliability" not in render_report(run)
+    content = reliability(cheap=figures(4, 2, 1, 5))
+    (run / "reliability.json").write_text(json.dumps(content))
+    assert "| `cheap` | 12 | 0.500 [" in render_report(run)
+    assert "all judges combined" not in render_report(run), "a single judge needs no second row"
 
 
-def test_only_what_a_judge_calls_positive_is_found(
+def test_ignored_candidates_are_not_counted_as_false_negatives_found(
     write_run: Callable[..., Path], summaries: dict[str, Any]
 ) -> None:
     found = {"positive": 7, "ignore": 5, "undecided": 2}
     run = write_run({**summaries, "judge": {**summaries["judge"], "false_negatives": found}})
     line = "false negatives found: 7; likely false negatives, ignored: 3; undecided, ignored: 2"
-    assert line in terminal_summary(run).splitlines()
-    assert f"Of the unlabelled candidates: {line}." in render(run)
+    assert line in printed(run)
+    assert f"Of the unlabelled candidates: {line}." in render_report(run)
 
 
-def test_the_terminal_says_whose_labels_they_are(
+def test_a_finished_run_prints_whose_labels_its_reliability_rests_on(
     write_run: Callable[..., Path], summaries: dict[str, Any]
 ) -> None:
-    told = {
+    measures = {
         "by": "people",
         "pairs": 8,
         "kappa": 0.5,
@@ -217,8 +253,7 @@ def test_the_terminal_says_whose_labels_they_are(
         "false_positive_rate": None,
         "false_negative_rate": 0.1,
     }
-    run = write_run({**summaries, "judge": {**summaries["judge"], "reliability": {"cheap": told}}})
-    assert (
-        "on 8 pairs labelled by people: kappa 0.500, agreement 0.900, false negatives 10.0%"
-        in terminal_summary(run).splitlines()
-    )
+    judge = {**summaries["judge"], "reliability": {"cheap": measures}}
+    lines = printed(write_run({**summaries, "judge": judge}))
+    on = "reliability on 8 human-labelled pairs"
+    assert f"{on}: kappa 0.500, agreement 0.900, false negative rate 10.0 %" in lines

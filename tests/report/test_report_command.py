@@ -31,29 +31,31 @@ def test_a_run_is_named_by_its_folder_or_its_recipe(
     assert CliRunner().invoke(app, ["tiny", "--runs", str(runs)]).output == "as it was written\n"
 
 
-def test_an_unknown_run_says_what_there_is(write_run: Callable[..., Path], tmp_path: Path):
+def test_an_unknown_run_lists_the_known_ones_or_suggests_one(
+    write_run: Callable[..., Path], tmp_path: Path
+):
     runs = write_run().parent.parent
     with pytest.raises(StoreError, match=r"no run 'tinny'.*Did you mean 'tiny'\?"):
         find_run("tinny", runs)
-    with pytest.raises(StoreError, match="No recipe was run yet"):
+    with pytest.raises(StoreError, match="No recipe has been run yet"):
         find_run("tiny", tmp_path / "elsewhere")
     with pytest.raises(StoreError, match="no run"):
         find_run("x" * 300, runs)
 
 
-def test_a_newest_run_that_was_removed_says_which_is_left(write_run: Callable[..., Path]):
+def test_a_removed_latest_run_names_the_newest_remaining_one(write_run: Callable[..., Path]):
     run = write_run()
     (run.parent / "latest").unlink()
     (run.parent / "latest").symlink_to("gone")
     with pytest.raises(
         StoreError,
-        match=rf"latest leads to is not there any more\. The newest that is there is {run}\.",
+        match=rf"latest points to a run that no longer exists\. The newest run is {run}\.",
     ):
         find_run("tiny", run.parent.parent)
 
 
 @pytest.mark.parametrize(
-    ("file", "anew"),
+    ("file", "option"),
     [
         ("run.json", "with the same recipe"),
         ("recipe.resolved.yaml", "with the same recipe"),
@@ -68,25 +70,27 @@ def test_a_newest_run_that_was_removed_says_which_is_left(write_run: Callable[..
     ],
 )
 @pytest.mark.parametrize("content", [b'{"name": "ti', b"\xff\xfe", b"3"])
-def test_a_damaged_run_is_told_in_one_line(
-    write_run: Callable[..., Path], file: str, anew: str, content: bytes
+def test_a_damaged_file_is_one_clear_line(
+    write_run: Callable[..., Path], file: str, option: str, content: bytes
 ):
     run = write_run()
     (run / file).write_bytes(content)
     with pytest.raises(
-        StoreError, match=rf"{file}: is damaged; `recipekit run` {anew} makes it anew"
+        StoreError, match=rf"{file}: damaged; `recipekit run` {option} makes it again"
     ):
         report(str(run))
 
 
-def test_a_damaged_log_is_read_as_far_as_it_goes(write_run: Callable[..., Path], app: typer.Typer):
+def test_damaged_lines_of_the_log_are_skipped(write_run: Callable[..., Path], app: typer.Typer):
     run = write_run()
     with (run / "log.jsonl").open("ab") as log:
         log.write(b'{"event": "kept_untrained", \xff\n')
     assert CliRunner().invoke(app, [str(run)]).exit_code == 0
 
 
-def test_a_report_is_printed_where_it_cannot_stay(write_run: Callable[..., Path], app: typer.Typer):
+def test_a_report_that_cannot_be_written_is_printed(
+    write_run: Callable[..., Path], app: typer.Typer
+):
     run = write_run()
     (run / ".report.md.tmp").mkdir()
     found = CliRunner().invoke(app, [str(run)])

@@ -28,7 +28,7 @@ def slot(kind: str, use: str, **fields: Any) -> Slot:
 
 
 def section(**fields: Any) -> EvaluateSection:
-    held_out = slot("evaluator", "retrieval", metrics=["mrr@10", "recall@5"], resamples=200)
+    held_out = slot("evaluator", "retrieval", metrics=["mrr@10", "recall@5"], bootstrap_samples=200)
     whole = {
         "evaluators": {"held_out": held_out},
         "baselines": {"bm25": slot("retriever", "bm25")},

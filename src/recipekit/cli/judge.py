@@ -144,7 +144,7 @@ def _mined(
 
 def render_trial(trial: JudgeTrial, width: int) -> Iterator[str]:
     """The pairs, what was counted, and the money, as lines."""
-    from recipekit.report.sentences import without_answer
+    from recipekit.stages.judge.ungraded import ungraded_pairs
 
     for number, pair in enumerate(trial.shown, start=1):
         yield from _pair(number, pair, width)
@@ -152,7 +152,7 @@ def render_trial(trial: JudgeTrial, width: int) -> Iterator[str]:
     for name, told in trial.summary["judges"].items():
         words = ", ".join(f"{count:,} {word}" for word, count in told["verdicts"].items())
         yield f"  {name}: asked about {told['seen'] + told.get('blind', 0):,}; its word stands on {told['judged']:,} ({words})"
-    yield from (f"  {told}" for told in without_answer(trial.summary["judges"]))
+    yield from (f"  {told}" for told in ungraded_pairs(trial.summary["judges"]))
     yield from _money(trial)
     yield from (f"note: {note}" for note in trial.summary.get("notes") or ())
 

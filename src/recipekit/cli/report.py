@@ -1,7 +1,8 @@
-"""`recipekit report`: the report of a run."""
+"""`recipekit report`: show the report of a run."""
 
 from __future__ import annotations
 
+import sys
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
@@ -15,61 +16,70 @@ def report(
     run: Annotated[
         str,
         typer.Argument(
-            help="A run's folder, or a recipe's name for its newest run.", metavar="RUN"
+            help="A run's folder, or a recipe's name for its latest run.", metavar="RUN"
         ),
     ],
-    runs: Annotated[Path, typer.Option(help="The folder of the runs.")] = Path("runs"),
+    runs: Annotated[Path, typer.Option(help="The folder that contains all runs.")] = Path("runs"),
 ) -> None:
-    """Print a run's report as Markdown.
+    """Show a run's report: formatted on a terminal, as Markdown in a pipe or file.
 
-    It is read from the artifacts on disk; report.md is written where it is missing.
+    The report is read from the artifacts on disk. report.md is written if it is missing.
     """
-    from recipekit.report.render import render, write_report
+    from recipekit.pipeline.report import read_blocks, render_report, write_report
+    from recipekit.report.terminal import print_blocks
 
     folder = find_run(run, runs)
     file = folder / "report.md"
     if file.is_file():
         text = file.read_text(encoding="utf-8", errors="replace")
     else:
-        text = render(folder)
-        with suppress(OSError):  # it was asked for here; that it also stays there is a courtesy
+        text = render_report(folder)
+        with suppress(OSError):  # the report is printed even if the folder is read-only
             write_report(folder, text)
-    typer.echo(text, nl=False)
+    if sys.stdout.isatty():
+        print_blocks(read_blocks(folder))
+    else:
+        typer.echo(text, nl=False)
 
 
 def find_run(run: str, runs: Path) -> Path:
-    """The folder that `run` means: a folder itself, or `<runs>/<recipe>/latest`.
+    """The folder of a run: `run` itself, or `<runs>/<run>/latest` for a recipe's name.
 
     Raises:
-        StoreError: There is neither.
+        StoreError: Neither exists.
     """
+    latest = runs / run / "latest"
+    with suppress(OSError):  # a name can be too long for a file
+        if latest.is_dir():
+            return latest
+        if Path(run).is_dir():
+            return Path(run)
+    raise _not_found(run, runs)
+
+
+def _not_found(run: str, runs: Path) -> Exception:
     from recipekit.errors import StoreError
     from recipekit.suggestions import did_you_mean
 
-    named = runs / run / "latest"
-    with suppress(OSError):  # of a name too long for a file
-        if named.is_dir():
-            return named
-        if Path(run).is_dir():
-            return Path(run)
-    recipes = (
-        sorted(folder.name for folder in runs.iterdir() if folder.is_dir()) if runs.is_dir() else []
-    )
+    latest = runs / run / "latest"
+    recipes = _folders(runs)
     if run in recipes:
-        kept = sorted(folder.name for folder in (runs / run).iterdir() if folder.is_dir())
-        newest = f" The newest that is there is {runs / run / kept[-1]}." if kept else ""
-        gone = (
-            f"what {named} leads to is not there any more"
-            if named.is_symlink()
-            else f"{named} is not there"
+        kept = _folders(runs / run)
+        newest = f" The newest run is {runs / run / kept[-1]}." if kept else ""
+        reason = (
+            "points to a run that no longer exists" if latest.is_symlink() else "does not exist"
         )
-        raise StoreError(f"no run '{run}': {gone}.{newest}", code="RK541")
-    known = (
-        f" There are runs of {', '.join(recipes)}."
-        if recipes
-        else f" No recipe was run yet: {runs} is not there."
+        return StoreError(f"no run '{run}': {latest} {reason}.{newest}", code="RK541")
+    if not recipes:
+        advice = f" No recipe has been run yet: {runs} is missing or empty."
+    else:
+        advice = did_you_mean(run, recipes) or f" There are runs of {', '.join(recipes)}."
+    return StoreError(
+        f"no run '{run}': it is not a folder, and {latest} does not exist.{advice}", code="RK541"
     )
-    raise StoreError(
-        f"no run '{run}': it is no folder, and {named} is not there.{did_you_mean(run, recipes) or known}",
-        code="RK541",
-    )
+
+
+def _folders(parent: Path) -> list[str]:
+    if not parent.is_dir():
+        return []
+    return sorted(folder.name for folder in parent.iterdir() if folder.is_dir())

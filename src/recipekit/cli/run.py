@@ -48,9 +48,10 @@ def run(
     """
     from recipekit.pipeline.execute import run as execute
     from recipekit.pipeline.launch import read_launch
+    from recipekit.pipeline.report import closing_blocks
     from recipekit.recipe.environment import redact
     from recipekit.recipe.load import load_recipe
-    from recipekit.report.render import terminal_summary
+    from recipekit.report.terminal import print_blocks
 
     launch = read_launch(accelerate_config, num_processes, cpu=cpu)
     loaded = load_recipe(recipe, overrides or (), allow_local_code=allow_local_code)
@@ -64,7 +65,8 @@ def run(
         command=_command(context.obj),
         say=lambda line: typer.echo(redact(line), err=True),
     )
-    typer.echo(terminal_summary(finished.path))
+    typer.echo()
+    print_blocks(closing_blocks(finished.path))
 
 
 def _command(typed: Sequence[str]) -> str:

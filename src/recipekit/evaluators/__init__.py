@@ -1,3 +1,1 @@
-"""Evaluators: retrieval metrics of several systems side by side, and what can be said of their
-differences.
-"""
+"""Evaluators: metrics of several systems with intervals and tested differences."""

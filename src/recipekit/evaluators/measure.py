@@ -1,4 +1,4 @@
-"""What `Retrieval` builds: search with a split's queries, measure, and test the differences."""
+"""Search with the queries of a split, measure the rankings, and test the differences."""
 
 from __future__ import annotations
 
@@ -13,12 +13,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from recipekit.arrays import Ints, Rows, pair_keys
-from recipekit.component import Hits, Progress, QueryBatch, Retriever, System
+from recipekit.component import Hits, Progress, QueryBatch, System
 from recipekit.dataset import Dataset
 from recipekit.evaluators.metrics import per_query_metrics
 from recipekit.evaluators.retrieval import RetrievalSpec
 from recipekit.evaluators.statistics import (
-    Estimate,
     bootstrap_means,
     difference_p_value,
     holm,
@@ -38,9 +37,7 @@ PER_QUERY = pa.schema(
         ("value", pa.float64()),
     ]
 )
-"""Each query's value of each metric by each system, so that differences can be tested later,
-between runs too.
-"""
+"""Each query's value of each metric by each system, which allows paired tests between runs."""
 
 TOP = pa.schema(
     [
@@ -52,10 +49,12 @@ TOP = pa.schema(
         ("positive", pa.bool_()),
     ]
 )
-"""The first passages of each ranking; `positive` marks the source's positives."""
+"""The first passages of each ranking; `positive` marks source positives."""
 
 TOP_DEPTH = 10
-SEARCH_BLOCK = 512  # queries per search, so that progress is seen and texts are not all in memory
+"""Passages of each ranking that `top.arrow` keeps."""
+SEARCH_BLOCK = 512
+"""Queries per search, so that not all texts are in memory and progress shows."""
 
 
 class RetrievalEvaluator:
@@ -71,12 +70,14 @@ class RetrievalEvaluator:
         self.seed = seed
 
     def evaluate(self, systems: Sequence[System]) -> Sequence[Mapping[str, Any]]:
-        """Rows `{split, system, metric, value, low, high, queries, confidence, resamples}` by
-        system, then by metric.
+        """Measure the systems on the split's queries.
 
-        Rows of the last system also have `differences`: {other system: {difference, low, high,
-        p_value, p_adjusted}}, where difference is last minus other, and p_adjusted is Holm's over
-        all differences of this evaluator.
+        Returns:
+            Rows `{split, system, metric, value, low, high, queries, confidence_level,
+            bootstrap_samples}` by system, then by metric. Rows of the last system also have
+            `differences`: {other system: {difference, low, high, p_value, p_adjusted}}, where
+            difference is last minus other, and p_adjusted is Holm's over all differences of this
+            evaluator.
 
         Raises:
             DataError: No query of the split has a positive.
@@ -87,10 +88,8 @@ class RetrievalEvaluator:
         tops = []
         for number, system in enumerate(systems):
             hits = self._search(system, queries)
-            per_query = per_query_metrics(hits, queries, self.dataset.labels, self.spec.metrics)
-            tables[system.name] = np.stack(
-                [per_query[metric] for metric in self.spec.metrics], axis=1
-            )
+            values = per_query_metrics(hits, queries, self.dataset.labels, self.spec.metrics)
+            tables[system.name] = np.stack([values[name] for name in self.spec.metrics], axis=1)
             tops.append(self._top(_repeated(names, number), queries, hits))
         write_table(self.folder / "top.arrow", TOP, tops)
         write_table(self.folder / "per_query.arrow", PER_QUERY, self._per_query(queries, tables))
@@ -99,138 +98,135 @@ class RetrievalEvaluator:
     def _search(self, system: System, queries: Rows) -> Hits:
         """The system's ranking for every query, (n, depth)."""
         retriever = system.retriever()
-        depth, same = self.spec.depth, self._same_id(queries) if self.spec.exclude_same_id else None
+        excluded = self._same_id(queries) if self.spec.exclude_same_id else None
         found = []
         with self.progress.track(f"search {system.name}", len(queries), "queries") as tracker:
             for start in range(0, len(queries), SEARCH_BLOCK):
-                rows = queries[start : start + SEARCH_BLOCK]
-                found.append(
-                    self._search_block(
-                        retriever,
-                        rows,
-                        depth,
-                        None if same is None else same[start : start + SEARCH_BLOCK],
-                    )
-                )
+                block = slice(start, start + SEARCH_BLOCK)
+                rows = queries[block]
+                batch = QueryBatch(rows, self.dataset.queries.texts(rows))
+                if excluded is None:
+                    found.append(retriever.search(batch, self.spec.depth))
+                else:
+                    hits = retriever.search(batch, self.spec.depth + 1)
+                    found.append(_without(hits, excluded[block]))
                 tracker.advance(len(rows))
         return Hits(
             np.concatenate([hits.rows for hits in found]),
             np.concatenate([hits.scores for hits in found]),
         )
 
-    def _search_block(
-        self, retriever: Retriever, rows: Rows, depth: int, same: Ints | None
-    ) -> Hits:
-        batch = QueryBatch(rows, self.dataset.queries.texts(rows))
-        if same is None:
-            return retriever.search(batch, depth)
-        hits = retriever.search(batch, depth + 1)
-        # A stable sort by "is the query itself" moves that passage last, where the cut takes it or
-        # else the spare one.
-        order = np.argsort(hits.rows == same[:, None], axis=1, kind="stable")[:, :depth]
-        return Hits(
-            np.take_along_axis(hits.rows, order, axis=1),
-            np.take_along_axis(hits.scores, order, axis=1),
-        )
-
     def _same_id(self, queries: Rows) -> Ints:
-        """The passage with each query's own id, of the same source; -2 where there is none."""
-
-        def names(table: pa.Table) -> pa.ChunkedArray:
-            return pc.binary_join_element_wise(
-                table["source"], table["id"], pa.scalar("\x00", pa.large_string())
-            )
-
-        wanted = names(self.dataset.queries.table.select(["source", "id"]).take(pa.array(queries)))
-        position = pc.index_in(names(self.dataset.passages.table), value_set=wanted)
+        """The passage with each query's own source and id, (n,); -2 if there is none."""
+        table = self.dataset.queries.table.select(["source", "id"]).take(pa.array(queries))
+        names = _qualified_ids(table)
+        position = pc.index_in(_qualified_ids(self.dataset.passages.table), value_set=names)
         passages = np.flatnonzero(pc.is_valid(position).to_numpy())
         same = np.full(len(queries), -2, dtype=np.int32)
         same[pc.drop_null(position).to_numpy()] = passages
         return same
 
     def _rows(self, tables: Mapping[str, Values]) -> list[dict[str, Any]]:
-        metrics, names = self.spec.metrics, list(tables)
-        stacked = np.concatenate(
-            [tables[name] for name in names], axis=1
-        )  # (queries, systems * metrics)
-        observed = stacked.mean(axis=0).reshape(len(names), len(metrics))
-        means = bootstrap_means(stacked, self.spec.resamples, self.seed).reshape(
-            -1, len(names), len(metrics)
-        )
+        spec, names = self.spec, list(tables)
+        shape = (len(names), len(spec.metrics))
+        stacked = np.concatenate([tables[name] for name in names], axis=1)  # (queries, S * M)
+        observed = stacked.mean(axis=0).reshape(shape)
+        means = bootstrap_means(stacked, spec.bootstrap_samples, self.seed).reshape(-1, *shape)
         rows = []
-        for (s, name), (m, metric) in product(enumerate(names), enumerate(metrics)):
-            estimate = percentile_interval(observed[s, m], means[:, s, m], self.spec.confidence)
+        for (s, name), (m, metric) in product(enumerate(names), enumerate(spec.metrics)):
+            estimate = percentile_interval(observed[s, m], means[:, s, m], spec.confidence_level)
             row = {
-                "split": self.spec.split,
+                "split": spec.split,
                 "system": name,
                 "metric": metric,
                 **vars(estimate),
                 "queries": len(stacked),
+                "confidence_level": spec.confidence_level,
+                "bootstrap_samples": spec.bootstrap_samples,
             }
-            rows.append(
-                {**row, "confidence": self.spec.confidence, "resamples": self.spec.resamples}
-            )
+            rows.append(row)
         for m, differences in enumerate(self._differences(names, observed, means)):
-            rows[-len(metrics) + m]["differences"] = differences
+            rows[-len(spec.metrics) + m]["differences"] = differences
         return rows
 
     def _differences(
         self, names: Sequence[str], observed: Values, means: Values
-    ) -> Sequence[dict[str, dict[str, float]]]:
-        """For each metric, the last system's difference to every other one."""
-        pairs = list(product(range(len(self.spec.metrics)), range(len(names) - 1)))
-        differences: list[tuple[Estimate, float]] = []
-        for m, s in pairs:
-            value, resampled = observed[-1, m] - observed[s, m], means[:, -1, m] - means[:, s, m]
-            differences.append(
-                (
-                    percentile_interval(value, resampled, self.spec.confidence),
-                    difference_p_value(value, resampled),
-                )
-            )
-        adjusted = holm([p for _, p in differences])
-        found: list[dict[str, dict[str, float]]] = (
-            [{} for _ in self.spec.metrics] if len(names) > 1 else []
-        )
-        for (m, s), (estimate, p), p_adjusted in zip(pairs, differences, adjusted, strict=True):
-            interval = {"difference": estimate.value, "low": estimate.low, "high": estimate.high}
-            found[m][names[s]] = {**interval, "p_value": p, "p_adjusted": p_adjusted}
+    ) -> list[dict[str, dict[str, float]]]:
+        """For each metric, the last system's difference to every other system."""
+        if len(names) < 2:
+            return []
+        found: list[dict[str, dict[str, float]]] = [{} for _ in self.spec.metrics]
+        for m, s in product(range(len(found)), range(len(names) - 1)):
+            value = observed[-1, m] - observed[s, m]
+            sampled = means[:, -1, m] - means[:, s, m]
+            interval = percentile_interval(value, sampled, self.spec.confidence_level)
+            found[m][names[s]] = {
+                "difference": interval.value,
+                "low": interval.low,
+                "high": interval.high,
+                "p_value": difference_p_value(value, sampled),
+            }
+        tests = [test for by_system in found for test in by_system.values()]
+        adjusted = holm([test["p_value"] for test in tests])
+        for test, p_adjusted in zip(tests, adjusted, strict=True):
+            test["p_adjusted"] = p_adjusted
         return found
 
-    def _top(self, system: Callable[[int], pa.Array], queries: Rows, hits: Hits) -> pa.RecordBatch:
+    def _top(self, system: _Column, queries: Rows, hits: Hits) -> pa.RecordBatch:
         rows, scores = hits.rows[:, :TOP_DEPTH], hits.scores[:, :TOP_DEPTH]
-        there = rows >= 0
-        query = np.broadcast_to(queries[:, None], rows.shape)[there].astype(np.int32)
-        rank = np.broadcast_to(np.arange(1, rows.shape[1] + 1, dtype=np.int32), rows.shape)[there]
-        positives, count = self.dataset.positives, len(self.dataset.passages)
-        keys = pair_keys(positives["query"].to_numpy(), positives["passage"].to_numpy(), count)
-        given = np.isin(pair_keys(query, rows[there], count), keys)
-        columns = [
-            query,
-            system(len(query)),
-            rank,
-            rows[there].astype(np.int32),
-            scores[there].astype(np.float32),
-            given,
-        ]
+        exists = rows >= 0
+        ranks = np.arange(1, rows.shape[1] + 1, dtype=np.int32)
+        query = np.broadcast_to(queries[:, None], rows.shape)[exists].astype(np.int32)
+        rank = np.broadcast_to(ranks, rows.shape)[exists]
+        passage = rows[exists].astype(np.int32)
+        positives, n_passages = self.dataset.positives, len(self.dataset.passages)
+        known = pair_keys(
+            positives["query"].to_numpy(), positives["passage"].to_numpy(), n_passages
+        )
+        positive = np.isin(pair_keys(query, passage, n_passages), known)
+        score = scores[exists].astype(np.float32)
+        columns = [query, system(len(query)), rank, passage, score, positive]
         return pa.RecordBatch.from_arrays([pa.array(column) for column in columns], schema=TOP)
 
     def _per_query(self, queries: Rows, tables: Mapping[str, Values]) -> Iterator[pa.RecordBatch]:
-        query, metrics = pa.array(queries.astype(np.int32)), self.spec.metrics
+        query, metrics, systems = (
+            pa.array(queries.astype(np.int32)),
+            self.spec.metrics,
+            list(tables),
+        )
         for (s, values), m in product(enumerate(tables.values()), range(len(metrics))):
-            columns = [
-                query,
-                _repeated(list(tables), s)(len(query)),
-                _repeated(metrics, m)(len(query)),
-                pa.array(values[:, m]),
-            ]
+            system, metric = _repeated(systems, s), _repeated(metrics, m)
+            columns = [query, system(len(query)), metric(len(query)), pa.array(values[:, m])]
             yield pa.RecordBatch.from_arrays(columns, schema=PER_QUERY)
 
 
-def _repeated(names: Sequence[str], number: int) -> Callable[[int], pa.Array]:
-    """A column of one name, `count` times; all batches share the dictionary of all names, as an
-    Arrow file wants it.
+def _without(hits: Hits, excluded: Ints) -> Hits:
+    """Rankings that are one passage shorter: without the excluded one, or else without the last.
+
+    Args:
+        hits: Rankings, (n, depth + 1).
+        excluded: The passage to leave out of each, (n,).
     """
-    return lambda count: pa.DictionaryArray.from_arrays(
-        pa.array(np.full(count, number, dtype=np.int16)), pa.array(names)
+    is_excluded = hits.rows == excluded[:, None]
+    order = np.argsort(is_excluded, axis=1, kind="stable")[:, :-1]
+    return Hits(
+        np.take_along_axis(hits.rows, order, axis=1),
+        np.take_along_axis(hits.scores, order, axis=1),
+    )
+
+
+def _qualified_ids(table: pa.Table) -> pa.ChunkedArray:
+    """Source and id as one text, since ids are unique within their source."""
+    separator = pa.scalar("\x00", pa.large_string())
+    return pc.binary_join_element_wise(table["source"], table["id"], separator)
+
+
+_Column = Callable[[int], pa.Array]
+"""Makes a column of n equal values."""
+
+
+def _repeated(names: Sequence[str], number: int) -> _Column:
+    """A column of one name; its dictionary has all names, since an Arrow file has only one."""
+    return lambda n: pa.DictionaryArray.from_arrays(
+        pa.array(np.full(n, number, dtype=np.int16)), pa.array(names)
     )

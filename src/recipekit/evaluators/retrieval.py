@@ -1,6 +1,4 @@
-"""Retrieval evaluation: several systems over the same held-out queries, with intervals and tested
-differences.
-"""
+"""Retrieval evaluation of several systems over the same held-out queries."""
 
 from __future__ import annotations
 
@@ -21,41 +19,43 @@ __all__ = ["RetrievalSpec"]
 
 
 class RetrievalSpec(EvaluatorSpec):
-    """Ranks a split's queries over the whole corpus and compares systems by nDCG, MAP, MRR, recall
-    or precision.
+    """Rank the whole corpus for each query of a split, and compare systems by retrieval metrics.
 
-    Queries without a source positive are left out. The last system (the trained one, where there is
-    one) is compared with each of the others.
+    Metrics are nDCG, MAP, MRR, recall and precision with a cut-off, as trec_eval computes them.
+    Each has a bootstrap interval. The last system (the trained encoder, if there is one) is tested
+    against each of the others. Queries without a source positive are left out.
     """
 
     split: Literal["train", "dev", "test"] = "test"
-    """Whose queries are searched with.
+    """The split whose queries are searched.
 
-    What is chosen by looking at results is chosen on dev; test is for the final figures.
+    Use dev for decisions that depend on the results, and test for the final figures.
     """
     metrics: Annotated[tuple[MetricName, ...], Field(min_length=1)] = (
         "ndcg@10",
         "mrr@10",
         "recall@100",
     )
-    """What is measured, each with its cut-off; as many passages are retrieved as the largest one.
+    """Metrics with their cut-offs, the main one first.
 
-    The first is the main one.
+    The largest cut-off is the number of passages retrieved per query.
     """
     exclude_same_id: bool = False
-    """Leave out a passage whose id is the query's id, for corpora that contain the queries
-    themselves (ArguAna, Quora).
+    """Leave out a passage whose id equals the query's id.
+
+    For corpora that contain the queries themselves, such as ArguAna and Quora.
     """
-    resamples: Annotated[int, Field(ge=100)] = 10_000
-    """Bootstrap resamples of the queries behind each interval and p-value; the smallest p-value is
-    1 / (resamples + 1).
+    bootstrap_samples: Annotated[int, Field(ge=100)] = 10_000
+    """Bootstrap samples of the queries for intervals and p-values.
+
+    The smallest possible p-value is 1 / (bootstrap_samples + 1).
     """
-    confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
-    """How much of the bootstrap distribution an interval spans."""
+    confidence_level: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
+    """The confidence level of the intervals."""
 
     @property
     def depth(self) -> int:
-        """How many passages are retrieved per query."""
+        """The number of passages retrieved per query."""
         return max(parse_metric(name)[1] for name in self.metrics)
 
     def queries(self, dataset: Dataset) -> Rows:
@@ -69,22 +69,23 @@ class RetrievalSpec(EvaluatorSpec):
 
         rows = with_positives(dataset.rows(self.split), dataset.labels)
         if len(rows) == 0:
-            counts = {
+            sizes = {
                 name: len(with_positives(dataset.rows(name), dataset.labels)) for name in SPLITS
             }
-            there = ", ".join(f"{name} {count:,}" for name, count in counts.items())
+            listed = ", ".join(f"{name} {size:,}" for name, size in sizes.items())
             raise DataError(
-                f"no query with a positive in split '{self.split}', nothing to evaluate (queries with one: {there})",
+                f"split '{self.split}' has no query with a positive, so there is nothing to "
+                f"evaluate (queries with a positive: {listed})",
                 code="RK341",
             )
         return rows
 
     def check(self, dataset: Dataset) -> None:
-        """Make sure that there is something to evaluate."""
+        """Make sure that the split has queries to evaluate."""
         self.queries(dataset)
 
     def build(self, context: Context) -> RetrievalEvaluator:
-        """Make the evaluator; rankings and per-query values go to the context's scratch folder."""
+        """Make the evaluator; it writes rankings into the context's scratch folder."""
         from recipekit.evaluators.measure import RetrievalEvaluator
 
         return RetrievalEvaluator(

@@ -18,11 +18,11 @@ from recipekit.pipeline.launch import Launch
 from recipekit.pipeline.live_components import check_unchanged
 from recipekit.pipeline.plan import CACHE, Plan, StagePlan, plan
 from recipekit.pipeline.preflight import check_data, check_servers
+from recipekit.pipeline.report import write_report
 from recipekit.pipeline.run_record import RunRecord
 from recipekit.pipeline.stage_process import StageProcesses
 from recipekit.recipe.sections import Recipe
 from recipekit.report.numbers import duration
-from recipekit.report.render import write_report
 from recipekit.stages.dataset_view import dataset_view
 from recipekit.stages.stage import Stage
 from recipekit.suggestions import did_you_mean

@@ -1,1 +1,1 @@
-"""The report of a run: read from its folder and from the artifacts on disk, and from nothing else."""
+"""Report blocks, their renderers, and number formatting; stages describe themselves with these."""

@@ -1,121 +1,84 @@
-"""What the stages counted, from their summaries: any JSON becomes readable tables."""
+"""Tables from the counts that a stage returns as its summary."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from recipekit.report.markdown import escape, table
+from recipekit.report.blocks import Line, Table
 from recipekit.report.numbers import figure
 
-__all__ = ["arranged", "render_counts"]
+__all__ = ["counts_table", "rows_table"]
 
-Summary = Mapping[str, Any]
+Counts = Mapping[str, Any]
 
 
-def arranged(stage: str, summary: Summary) -> dict[str, Any]:
-    """A stage's summary with what belongs together side by side.
+def counts_table(counts: Counts, labels: Mapping[str, str], *, title: Line = "") -> Table | None:
+    """The labelled figures of nested counts as a table of two columns; None if there are none.
 
-    mine: the fused list's recall stands below the retrievers'. judge: verdicts by rank are a table
-        per judge. train: shares of
-    truncated texts are in percent.
+    Args:
+        counts: Counts, nested to any depth.
+        labels: A label for the dotted path of each figure to show, in the order of the rows. A
+            figure that is missing has no row. A label that ends with `?` has none if it is 0.
+        title: The table's title.
     """
-    told = dict(summary)
-    if stage == "mine" and isinstance(told.get("recall"), Mapping):
-        recall = dict(told.pop("recall"))
-        lists = {**(recall.pop("retrievers", None) or {}), **recall}
-        told["recall of the source positives by depth"] = {
-            name: at for name, at in lists.items() if at
-        }
-    if stage == "judge" and isinstance(told.get("judges"), Mapping):
-        judges = {name: dict(counts) for name, counts in told.pop("judges").items()}
-        bands = {name: counts.pop("by_rank", None) for name, counts in judges.items()}
-        for counts in judges.values():
-            counts.pop("counts", None)  # what a judge counted itself has a section of its own
-        told["judges"] = judges
-        told |= {
-            f"verdicts of {name} by rank of the candidate": by_rank
-            for name, by_rank in bands.items()
-            if by_rank
-        }
-    if stage == "train" and isinstance(told.get("truncated"), Mapping):
-        told["truncated"] = {
-            f"{side} texts": f"{100 * share:.1f} %" for side, share in told["truncated"].items()
-        }
-    return told
+    rows: list[list[Line]] = []
+    for path, label in labels.items():
+        value = _at(counts, path)
+        optional = label.endswith("?")
+        if value is not None and not (optional and not value):
+            rows.append([label.removesuffix("?"), figure(value)])
+    return Table(["", ""], rows, title=title) if rows else None
 
 
-def render_counts(summary: Summary, *, hide: Sequence[str] = ()) -> str:
-    """A summary as Markdown: its single figures in one table, each table in it as one of its own.
+def rows_table(
+    rows: Mapping[str, Counts],
+    *,
+    name: Line = "",
+    labels: Mapping[str, str] | None = None,
+    title: Line = "",
+    left: int = 1,
+) -> Table | None:
+    """One row for each named group of counts, one column for each count; None without rows.
 
-    A mapping of mappings is a table (recall by retriever and depth, verdicts by judge), as is a
-    list of mappings; what is nested deeper is written into the names of the columns.
+    Args:
+        rows: Counts by the name of their row. Deeper counts get a column each.
+        name: The header of the first column.
+        labels: Headers by key; other keys become headers with spaces for underscores.
+        title: The table's title.
+        left: Columns aligned left.
     """
-    figures = list(_figures({name: value for name, value in summary.items() if name not in hide}))
-    blocks = (
-        [table(["", ""], [[escape(label), value] for label, value in figures])] if figures else []
-    )
-    for name, value in summary.items():
-        if name not in hide and _is_table(value):
-            blocks += [f"**{escape(_titled(name))}**", _table(value)]
-    return "\n\n".join(blocks)
+    if not rows:
+        return None
+    cells = {row: dict(_flat(counts)) for row, counts in rows.items()}
+    columns = list(dict.fromkeys(column for row in cells.values() for column in row))
+    known = labels or {}
+    header = [name, *(known.get(column, _readable(column)) for column in columns)]
+    body = [[row, *(values.get(column, "") for column in columns)] for row, values in cells.items()]
+    return Table(header, body, title=title, left=left)
 
 
-def _words(name: str) -> str:
-    return str(name).replace("_", " ")
+def _at(counts: Counts, path: str) -> Any:
+    """The value at a dotted path, or None."""
+    value: Any = counts
+    for key in path.split("."):
+        if not isinstance(value, Mapping) or key not in value:
+            return None
+        value = value[key]
+    return value
 
 
-def _titled(name: str) -> str:
-    words = _words(name)
-    return words[:1].upper() + words[1:]
-
-
-def _is_table(value: Any) -> bool:
-    """Whether a value is a mapping of mappings or a list of mappings."""
-    items = (
-        list(value.values())
-        if isinstance(value, Mapping)
-        else value
-        if isinstance(value, list | tuple)
-        else []
-    )
-    return bool(items) and all(isinstance(item, Mapping) for item in items)
-
-
-def _figures(summary: Summary, prefix: str = "") -> Iterator[tuple[str, str]]:
-    """Single figures, and those of a mapping of figures, with the mapping's name before theirs."""
-    for name, value in summary.items():
-        label = f"{prefix}{_words(name)}"
-        if isinstance(value, Mapping) and not _is_table(value):
-            yield from _figures(value, f"{label}: ")
-        elif not isinstance(value, Mapping) and not _is_table(value):
-            yield label, _cell(value)
-
-
-def _table(value: Any) -> str:
-    rows = _rows(value)
-    header = list(dict.fromkeys(name for _, cells in rows for name in cells))
-    body = [[escape(label), *(cells.get(name, "") for name in header)] for label, cells in rows]
-    if isinstance(value, Mapping):
-        return table(["", *map(escape, header)], body)
-    return table(list(map(escape, header)), [cells[1:] for cells in body])
-
-
-def _rows(value: Any) -> list[tuple[str, dict[str, str]]]:
-    items = value.items() if isinstance(value, Mapping) else [("", item) for item in value]
-    return [(_words(label), dict(_flat(item))) for label, item in items]
-
-
-def _flat(value: Summary, prefix: str = "") -> Iterator[tuple[str, str]]:
-    """A mapping's leaves, deeper ones with the names of their mappings before theirs."""
-    for name, item in value.items():
-        if isinstance(item, Mapping):
-            yield from _flat(item, f"{prefix}{_words(name)} ")
+def _flat(counts: Counts, prefix: str = "") -> Iterator[tuple[str, str]]:
+    """The leaves of nested counts; deeper ones have the keys above them in front."""
+    for key, value in counts.items():
+        path = f"{prefix}{key}"
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{path} ")
+        elif isinstance(value, list | tuple):
+            yield path, ", ".join(map(figure, value)) or "-"
         else:
-            yield f"{prefix}{_words(name)}", _cell(item)
+            yield path, figure(value)
 
 
-def _cell(value: Any) -> str:
-    if isinstance(value, list | tuple):
-        return escape(", ".join(figure(item) for item in value)) or "-"
-    return escape(figure(value))
+def _readable(key: str) -> str:
+    return key.replace("_", " ")

@@ -1,61 +1,136 @@
-"""Markdown and plain-text building blocks.
-
-What comes from data is escaped, so that it can form no markup.
-"""
+"""Render blocks as Markdown. Text is escaped, so that it shows as it is and forms no markup."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
-__all__ = ["code", "columns", "escape", "excerpt", "table"]
+from recipekit.report.blocks import (
+    Block,
+    Bullets,
+    Code,
+    Example,
+    Examples,
+    Figure,
+    Line,
+    Listing,
+    Section,
+    Span,
+    Strong,
+    Table,
+    Text,
+    spans,
+)
 
-_SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~$&])")
-_LINE_START = re.compile(r"^([-+](?=\s|$)|[-=](?=[-=])|\d+[.)](?=\s|$))")
+__all__ = ["code", "escape", "render_markdown"]
+
+_SPECIAL = re.compile(
+    r"""
+    (?P<interval> \[ [-+\d.]+ , [ ] [-+\d.]+ \] (?! [(\[:] ) )
+    | [\\`*{}\[\]|~] | [$] (?! \d )
+    | (?<! [A-Za-z0-9] ) _ | _ (?! [A-Za-z0-9] )
+    | < (?= [A-Za-z/!?] ) | & (?= [A-Za-z\#] ) | \# (?= \S )
+    """,
+    re.VERBOSE,
+)
+"""What forms markup inside a line. The brackets of an interval `[0.36, 0.42]` form none."""
+_LINE_START = re.compile(r"^([-+](?=\s|$)|[-=](?=[-=])|\d+[.)](?=\s|$)|>|\#+(?=\s|$))")
+"""What forms a list, a rule, a quotation or a heading at the start of a line."""
+
+
+def render_markdown(blocks: Sequence[Block], *, level: int = 1) -> str:
+    """Blocks as one Markdown document; sections start at heading `level`."""
+    return "\n\n".join(part for block in blocks for part in _render(block, level)) + "\n"
+
+
+def _render(block: Block, level: int) -> Iterator[str]:
+    match block:
+        case Text(content):
+            yield _paragraph(content)
+        case Bullets():
+            yield "\n".join(_bullets(block))
+        case Listing(text, language):
+            yield _fenced(text, language)
+        case Table():
+            yield from _table(block)
+        case Figure():
+            yield from _table(block.table)
+        case Examples(items):
+            yield "\n".join(line for example in items for line in _example(example))
+        case Section(title, blocks):
+            yield f"{'#' * min(level, 6)} {_inline(title)}"
+            for inner in blocks:
+                yield from _render(inner, level + 1)
+
+
+def _bullets(block: Bullets) -> Iterator[str]:
+    for number, item in enumerate(block.items, start=1):
+        bullet = f"{number}." if block.ordered else "-"
+        yield f"{bullet} {_paragraph(item)}"
+
+
+def _fenced(text: str, language: str) -> str:
+    longest = max((len(run) for run in re.findall(r"`{3,}", text)), default=2)
+    fence = "`" * (longest + 1)
+    return f"{fence}{language}\n{text}\n{fence}"
+
+
+def _table(table: Table) -> Iterator[str]:
+    if table.title:
+        title = "".join(span if isinstance(span, str) else span.text for span in spans(table.title))
+        yield f"**{escape(title)}**"
+    rule = ["---" if column < table.left else "--:" for column in range(len(table.header))]
+    rows = [_cells(table.header), rule, *map(_cells, table.rows)]
+    yield "\n".join(f"| {' | '.join(cells)} |" for cells in rows)
+
+
+def _cells(row: Sequence[Line]) -> list[str]:
+    return [_inline(cell) for cell in row]
+
+
+def _example(example: Example) -> Iterator[str]:
+    yield f"- **{escape(example.query)}**"
+    yield f"  - {code(example.passage_id)} {escape(example.passage)}"
+    for fact in example.facts:
+        yield f"  - {_paragraph(fact)}"
+
+
+def _paragraph(line: Line) -> str:
+    return _escape_line_start(_inline(line))
+
+
+def _inline(line: Line) -> str:
+    return " ".join("".join(map(_span, spans(line))).split("\n")).strip()
+
+
+def _span(span: Span) -> str:
+    match span:
+        case Code(text):
+            return code(text)
+        case Strong(text):
+            return f"**{_escape_characters(text)}**"
+        case str(text):
+            return _escape_characters(text)
 
 
 def escape(text: str) -> str:
-    """Text that Markdown shows as it is, in one line."""
-    flat = " ".join(text.split())
-    escaped = _SPECIAL.sub(r"\\\1", flat)
-    return _LINE_START.sub(lambda match: f"{match[1][:-1]}\\{match[1][-1]}", escaped)
+    """Text as one line that Markdown shows as it is."""
+    return _escape_line_start(_escape_characters(" ".join(text.split())))
 
 
-def excerpt(text: str, limit: int = 300) -> str:
-    """The beginning of a text, escaped, in one line, cut between words where that is near."""
-    flat = " ".join(text.split())
-    if len(flat) > limit:
-        cut = flat[:limit]
-        flat = (cut.rsplit(" ", 1)[0] if " " in cut[limit // 2 :] else cut) + " …"
-    return escape(flat)
+def _escape_characters(text: str) -> str:
+    flat = re.sub(r"\s+", " ", text)
+    return _SPECIAL.sub(lambda match: match["interval"] or f"\\{match[0]}", flat)
+
+
+def _escape_line_start(text: str) -> str:
+    return _LINE_START.sub(lambda match: f"{match[1][:-1]}\\{match[1][-1]}", text, count=1)
 
 
 def code(text: str) -> str:
-    """Text in a code span, also where it has backticks or is to stand in a table."""
+    """Text as a code span, also if it contains backticks or goes into a table."""
     flat = " ".join(text.split()).replace("|", "\\|")
     longest = max((len(run) for run in re.findall(r"`+", flat)), default=0)
-    fence, pad = "`" * (longest + 1), " " if longest else ""
+    fence = "`" * (longest + 1)
+    pad = " " if longest else ""
     return f"{fence}{pad}{flat}{pad}{fence}"
-
-
-def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 1) -> str:
-    """A Markdown table; the first `left` columns are aligned left, the others right.
-
-    Cells are Markdown already.
-    """
-    rule = ["---" if place < left else "--:" for place in range(len(header))]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in (header, rule, *rows))
-
-
-def columns(rows: Sequence[Sequence[str]], *, left: int = 1, indent: str = "  ") -> str:
-    """Plain text in aligned columns; the first `left` are aligned left, the others right."""
-    widths = [max(map(len, cells)) for cells in zip(*rows, strict=True)]
-
-    def line(cells: Sequence[str]) -> str:
-        parts = [
-            cell.ljust(width) if n < left else cell.rjust(width)
-            for n, (cell, width) in enumerate(zip(cells, widths, strict=True))
-        ]
-        return (indent + "  ".join(parts)).rstrip()
-
-    return "\n".join(map(line, rows))

@@ -1,4 +1,4 @@
-"""Metrics before and after, in Markdown and as plain text."""
+"""Metrics of several systems and the tested differences between them, as tables."""
 
 from __future__ import annotations
 
@@ -6,27 +6,59 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from recipekit.report.markdown import columns, escape, table
+from recipekit.report.blocks import Line, Span, Strong, Table
 from recipekit.report.numbers import p_value, plural, signed
 
 __all__ = [
-    "LEVEL",
+    "SIGNIFICANT",
     "Comparison",
+    "Difference",
     "comparisons",
     "differences_table",
+    "headline",
     "metrics_table",
-    "metrics_text",
 ]
 
 Row = Mapping[str, Any]
 
-LEVEL = 0.05
-"""Differences whose adjusted p-value is below this are called significant."""
+SIGNIFICANT = 0.05
+"""A difference is significant if its adjusted p-value is below this level."""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A metric's mean difference between two systems over the same queries, with its test."""
+
+    system: str
+    other: str
+    metric: str
+    value: float
+    low: float
+    high: float
+    p_value: float
+    p_adjusted: float
+
+    @property
+    def is_significant(self) -> bool:
+        """Whether the adjusted p-value is below `SIGNIFICANT`."""
+        return self.p_adjusted < SIGNIFICANT
+
+    @property
+    def interval(self) -> str:
+        """The confidence interval: `[+0.042, +0.089]`."""
+        return f"[{signed(self.low)}, {signed(self.high)}]"
+
+    @property
+    def verdict(self) -> str:
+        """`yes, better`, `yes, worse` or `no`."""
+        if not self.is_significant:
+            return "no"
+        return "yes, better" if self.value > 0 else "yes, worse"
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """The rows of one evaluator on one split."""
+    """The metrics of one evaluator on one split."""
 
     evaluator: str
     split: str
@@ -34,134 +66,120 @@ class Comparison:
 
     @property
     def systems(self) -> list[str]:
-        """The systems in the order of the rows."""
+        """The systems, in the order of the rows."""
         return list(dict.fromkeys(str(row["system"]) for row in self.rows))
 
     @property
     def metrics(self) -> list[str]:
-        """The metrics in the order of the rows."""
+        """The metrics, in the order of the rows."""
         return list(dict.fromkeys(str(row["metric"]) for row in self.rows))
 
     @property
-    def queries(self) -> int | None:
-        """How many queries were measured."""
-        return next((row["queries"] for row in self.rows if row.get("queries") is not None), None)
-
-    @property
     def title(self) -> str:
-        """What was measured, on how much: `held_out, test split, 600 queries`."""
-        parts = [self.evaluator, f"{self.split} split" if self.split else ""]
-        queries = plural(self.queries, "query", "queries") if self.queries is not None else ""
-        return ", ".join(part for part in (*parts, queries) if part)
+        """Evaluator, split and number of queries: `held_out, test split, 600 queries`."""
+        queries = next(
+            (row["queries"] for row in self.rows if row.get("queries") is not None), None
+        )
+        parts = [
+            self.evaluator,
+            f"{self.split} split" if self.split else "",
+            "" if queries is None else plural(queries, "query", "queries"),
+        ]
+        return ", ".join(filter(None, parts))
 
     def row(self, system: str, metric: str) -> Row | None:
-        """One figure."""
-        return next(
-            (row for row in self.rows if row["system"] == system and row["metric"] == metric), None
-        )
+        """The row of one system and metric."""
+        rows = (row for row in self.rows if row["system"] == system and row["metric"] == metric)
+        return next(rows, None)
 
     def best(self, metric: str) -> float:
         """The largest value of a metric."""
         return max(float(row["value"]) for row in self.rows if row["metric"] == metric)
 
-    def differences(self) -> Iterator[tuple[str, str, str, Mapping[str, float]]]:
-        """Tested differences, as (system, other system, metric, figures)."""
+    def differences(self) -> Iterator[Difference]:
+        """The tested differences, in the order of the rows."""
         for row in self.rows:
-            for other, figures in (row.get("differences") or {}).items():
-                yield str(row["system"]), other, str(row["metric"]), figures
+            for other, test in (row.get("differences") or {}).items():
+                yield Difference(
+                    system=str(row["system"]),
+                    other=other,
+                    metric=str(row["metric"]),
+                    value=test["difference"],
+                    low=test["low"],
+                    high=test["high"],
+                    p_value=test["p_value"],
+                    p_adjusted=test.get("p_adjusted", test["p_value"]),
+                )
 
 
 def comparisons(rows: Sequence[Row]) -> list[Comparison]:
-    """Rows by evaluator and split, in their order."""
+    """Rows of `metrics.json` grouped by evaluator and split, in their order."""
     groups: dict[tuple[str, str], list[Row]] = {}
     for row in rows:
-        groups.setdefault((str(row.get("evaluator", "")), str(row.get("split") or "")), []).append(
-            row
-        )
+        group = (str(row.get("evaluator") or ""), str(row.get("split") or ""))
+        groups.setdefault(group, []).append(row)
     return [Comparison(evaluator, split, found) for (evaluator, split), found in groups.items()]
 
 
-def metrics_table(comparison: Comparison) -> str:
-    """Systems as rows, metrics as columns, each with its interval; the best of a column is bold."""
-
-    def cell(system: str, metric: str) -> str:
-        row = comparison.row(system, metric)
-        if row is None:
-            return "-"
-        value = f"{row['value']:.3f}"
-        return (f"**{value}**" if row["value"] == comparison.best(metric) else value) + _interval(
-            row
-        )
-
+def metrics_table(comparison: Comparison) -> Table:
+    """Systems as rows and metrics as columns, with intervals; a column's best value is strong."""
     rows = [
-        [escape(system), *(cell(system, metric) for metric in comparison.metrics)]
+        [system, *(_value(comparison, system, metric) for metric in comparison.metrics)]
         for system in comparison.systems
     ]
-    return table(["system", *map(escape, comparison.metrics)], rows)
+    return Table(["system", *comparison.metrics], rows)
 
 
-def differences_table(comparison: Comparison) -> str:
-    """Tested differences, one a row; empty where nothing was compared."""
+def _value(comparison: Comparison, system: str, metric: str) -> Line:
+    row = comparison.row(system, metric)
+    if row is None or row.get("value") is None:
+        return "-"
+    value: Span = f"{row['value']:.3f}"
+    if row["value"] == comparison.best(metric):
+        value = Strong(f"{row['value']:.3f}")
+    if row.get("low") is None or row.get("high") is None:
+        return value
+    return (value, f" [{row['low']:.3f}, {row['high']:.3f}]")
+
+
+def differences_table(comparison: Comparison, *, metrics: Sequence[str] = ()) -> Table | None:
+    """The tested differences, one a row; only of some metrics if these are named."""
     rows = [
         [
-            f"{escape(system)} - {escape(other)}",
-            escape(metric),
-            signed(figures["difference"]),
-            f"[{signed(figures['low'])}, {signed(figures['high'])}]",
-            p_value(figures["p_value"]),
-            p_value(_adjusted(figures)),
-            _judgement(figures),
+            f"{found.system} - {found.other}",
+            found.metric,
+            signed(found.value),
+            found.interval,
+            p_value(found.p_value),
+            p_value(found.p_adjusted),
+            found.verdict,
         ]
-        for system, other, metric, figures in comparison.differences()
+        for found in comparison.differences()
+        if not metrics or found.metric in metrics
     ]
-    return (
-        table(
-            ["difference", "metric", "mean", "interval", "alone", "after Holm", "significant"],
-            rows,
-            left=2,
-        )
-        if rows
-        else ""
-    )
+    header = ["difference", "metric", "mean", "interval", "unadjusted", "adjusted", "significant"]
+    return Table(header, rows, left=2) if rows else None
 
 
-def metrics_text(comparison: Comparison) -> str:
-    """The same for a terminal: a table of aligned columns, and a line per difference in the first
-    metric.
+def headline(comparison: Comparison) -> str:
+    """The first metric of the last system against the system before it, as one sentence.
+
+    Empty if nothing was compared.
     """
-
-    def cell(system: str, metric: str) -> str:
-        row = comparison.row(system, metric)
-        return f"{row['value']:.3f}{_interval(row)}" if row else "-"
-
-    rows = [
-        [system, *(cell(system, metric) for metric in comparison.metrics)]
-        for system in comparison.systems
-    ]
-    lines = [comparison.title, columns([["", *comparison.metrics], *rows])]
-    for system, other, metric, figures in comparison.differences():
-        if metric == comparison.metrics[0]:
-            verdict = "significant" if _adjusted(figures) < LEVEL else "not significant"
-            found = f"{signed(figures['difference'])} [{signed(figures['low'])}, {signed(figures['high'])}]"
-            lines.append(
-                f"  {metric}, {system} - {other}: {found}, adjusted {p_value(_adjusted(figures))} ({verdict})"
-            )
-    return "\n".join(lines)
-
-
-def _interval(row: Row) -> str:
-    return (
-        ""
-        if row.get("low") is None or row.get("high") is None
-        else f" [{row['low']:.3f}, {row['high']:.3f}]"
-    )
-
-
-def _adjusted(figures: Mapping[str, float]) -> float:
-    return figures.get("p_adjusted", figures["p_value"])
-
-
-def _judgement(figures: Mapping[str, float]) -> str:
-    if _adjusted(figures) >= LEVEL:
-        return "no"
-    return "yes, better" if figures["difference"] > 0 else "yes, worse"
+    metric = comparison.metrics[0]
+    found = [each for each in comparison.differences() if each.metric == metric]
+    if not found:
+        return ""
+    main = found[-1]
+    before = comparison.row(main.other, metric)
+    after = comparison.row(main.system, metric)
+    if before is None or after is None:
+        return ""
+    if not main.is_significant:
+        verb = "changes"
+    else:
+        verb = "rises" if main.value > 0 else "falls"
+    values = f"from {before['value']:.3f} ({main.other}) to {after['value']:.3f} ({main.system})"
+    test = f"{signed(main.value)} {main.interval}, adjusted {p_value(main.p_adjusted)}"
+    verdict = "" if main.is_significant else ", not significant"
+    return f"{metric} {verb} {values}: {test}{verdict} ({comparison.title})."

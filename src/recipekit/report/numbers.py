@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["duration", "figure", "p_value", "plural", "signed", "size", "usd"]
+__all__ = ["duration", "excerpt", "figure", "p_value", "percent", "plural", "signed", "size", "usd"]
 
 
 def figure(value: Any) -> str:
-    """Any figure of a summary: whole numbers with separators, others with four digits that count."""
+    """Any value: integers with separators, floats with four significant digits."""
     if value is None:
         return "-"
     if isinstance(value, bool):
@@ -20,23 +20,29 @@ def figure(value: Any) -> str:
     return str(value)
 
 
+def percent(share: float) -> str:
+    """A share between 0 and 1, in percent: `12.5 %`."""
+    return f"{100 * share:.1f} %"
+
+
 def plural(count: int, one: str, many: str | None = None) -> str:
     """A count with its noun: `1 query`, `2,000 queries`."""
-    return f"{count:,} {one if count == 1 else many or one + 's'}"
+    noun = one if count == 1 else many or f"{one}s"
+    return f"{count:,} {noun}"
 
 
 def signed(value: float) -> str:
-    """A difference: `+0.061`; what rounds to nothing is `+0.000`, whatever its sign."""
+    """A difference: `+0.061`. A value that rounds to zero is `+0.000`, also if it is negative."""
     return f"{round(value, 3) + 0.0:+.3f}"
 
 
 def p_value(p: float) -> str:
-    """A p-value, with as many digits as mean something."""
+    """A p-value: `p = 0.012`, or `p < 0.001`."""
     return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
 
 
 def duration(seconds: float | None) -> str:
-    """A time: `0.4 s`, `8 s`, `3 min 5 s`, `2 h 10 min`."""
+    """A time: `0.4 s`, `8 s`, `3 min 5 s`, `2 h 10 min`; `-` for None."""
     if seconds is None:
         return "-"
     if seconds < 10:
@@ -50,20 +56,31 @@ def duration(seconds: float | None) -> str:
 
 
 def size(n: float | None) -> str:
-    """Bytes, in the decimal units of disks: `812 MB`."""
+    """Bytes in decimal units, as disks are sold: `812 MB`; `-` for None."""
     if n is None:
         return "-"
     for unit in ("B", "kB", "MB", "GB"):
         if n < 1000:
-            return f"{n:.0f} {unit}" if unit in ("B", "kB", "MB") else f"{n:.1f} {unit}"
+            return f"{n:.1f} GB" if unit == "GB" else f"{n:.0f} {unit}"
         n /= 1000
     return f"{n:.1f} TB"
 
 
 def usd(amount: float | None) -> str:
-    """Money: `$1,323`, `$4.20`, `$0.00034`; `-` where it is not known."""
+    """Money: `$1,323`, `$4.20`, `$0.00034`; `-` for None."""
     if amount is None:
         return "-"
     if amount >= 100:
         return f"${amount:,.0f}"
     return f"${amount:.2f}" if amount >= 0.1 or amount == 0 else f"${amount:.2g}"
+
+
+def excerpt(text: str, limit: int = 300) -> str:
+    """The beginning of a text as one line, cut between words where a word ends near the limit."""
+    flat = " ".join(text.split())
+    if len(flat) <= limit:
+        return flat
+    cut = flat[:limit]
+    if " " in cut[limit // 2 :]:
+        cut = cut.rsplit(" ", 1)[0]
+    return f"{cut} …"

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from recipekit.artifacts.store import Artifact
     from recipekit.component import Sizes
     from recipekit.recipe.sections import Section
+    from recipekit.report.blocks import StageReport
+    from recipekit.report.run_folder import RunFolder
     from recipekit.stages.estimate_inputs import EstimateInputs
     from recipekit.stages.inputs import StageInputs
 
@@ -70,8 +72,8 @@ class Stage:
     """Expected work and cost, by unit, for `plan`."""
     check: Callable[..., None] | None = None
     """Reports what is wrong with its section in a recipe, in addition to the model's own checks."""
-    describe: Callable[..., Any] | None = None
-    """Its part of the report."""
+    describe: Callable[[RunFolder], StageReport] | None = None
+    """Its part of the report, read from a run's folder. The stage may not have finished."""
     accept: Callable[[Any, Artifact, Path], None] | None = None
     """Raises `RunError` where a finished artifact does not meet the section's present requirements.
 

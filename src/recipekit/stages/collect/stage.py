@@ -17,4 +17,5 @@ COLLECT = Stage(
     sizes=lazy("recipekit.stages.collect.estimate:expected_sizes"),
     sizes_key="collect.expected_size",
     estimate=lazy("recipekit.stages.collect.estimate:estimate"),
+    describe=lazy("recipekit.stages.collect.describe:describe"),
 )

@@ -14,4 +14,5 @@ EVALUATE = Stage(
     reads=("train",),
     ranks=True,
     estimate=lazy("recipekit.stages.evaluate.estimate:estimate"),
+    describe=lazy("recipekit.stages.evaluate.describe:describe"),
 )

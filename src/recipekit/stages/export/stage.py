@@ -14,4 +14,5 @@ EXPORT = Stage(
     reads=("mine", "judge", "train", "evaluate"),
     names_recipe=True,
     estimate=lazy("recipekit.stages.export.estimate:estimate"),
+    describe=lazy("recipekit.stages.export.describe:describe"),
 )

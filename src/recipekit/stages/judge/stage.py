@@ -17,4 +17,5 @@ JUDGE = Stage(
     spends=True,
     estimate=lazy("recipekit.stages.judge.estimate:estimate"),
     accept=lazy("recipekit.stages.judge.accept:accept"),
+    describe=lazy("recipekit.stages.judge.describe:describe"),
 )

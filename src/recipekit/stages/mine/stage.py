@@ -13,4 +13,5 @@ MINE = Stage(
     run=lazy("recipekit.stages.mine.mine:mine"),
     ranks=True,
     estimate=lazy("recipekit.stages.mine.estimate:estimate"),
+    describe=lazy("recipekit.stages.mine.describe:describe"),
 )

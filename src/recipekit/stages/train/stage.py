@@ -15,4 +15,5 @@ TRAIN = Stage(
     ranks=True,
     trains=True,
     estimate=lazy("recipekit.stages.train.estimate:estimate"),
+    describe=lazy("recipekit.stages.train.describe:describe"),
 )

@@ -1,0 +1,203 @@
+"""The report of a run: every stage describes its own artifact, the rest comes from the run itself.
+
+`write_report` writes `report.md` for people and `metrics.json` for programs. The report is read
+from the run's folder alone, without loading the recipe or its components.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any, Final
+
+from recipekit.artifacts.store import write_json
+from recipekit.report.blocks import (
+    Block,
+    Bullets,
+    Code,
+    Line,
+    Listing,
+    Section,
+    StageReport,
+    Strong,
+    Table,
+    Text,
+    join,
+    spans,
+)
+from recipekit.report.markdown import render_markdown
+from recipekit.report.numbers import duration, figure, size, usd
+from recipekit.report.run_folder import RunFolder, open_run
+from recipekit.stages import PIPELINE
+
+__all__ = ["closing_blocks", "read_blocks", "render_report", "write_report"]
+
+MAX_WARNINGS: Final = 50
+
+ENDED: Final = {
+    "failed": "This run failed.",
+    "interrupted": "This run was interrupted.",
+    "running": "This run is still running or was killed.",
+}
+
+
+def render_report(path: Path) -> str:
+    """The report of a run's folder as Markdown.
+
+    Raises:
+        StoreError: The folder is not a run, or one of its files is damaged.
+    """
+    return render_markdown(read_blocks(path))
+
+
+def write_report(path: Path, text: str | None = None) -> None:
+    """Write `report.md` and, if anything was measured, `metrics.json` into a run's folder.
+
+    Args:
+        path: The run's folder.
+        text: The report, if it is rendered already.
+
+    Raises:
+        StoreError: The folder is not a run, or one of its files is damaged.
+    """
+    run = _open(path)
+    for stage in run.manifests:
+        if metrics := run.json(stage, "metrics.json", list):
+            write_json(path / "metrics.json", metrics)
+    temporary = path / ".report.md.tmp"
+    temporary.write_text(render_report(path) if text is None else text, encoding="utf-8")
+    temporary.replace(path / "report.md")
+
+
+def closing_blocks(path: Path) -> list[Block]:
+    """What a run prints when it finishes: results, notes, and where the files are.
+
+    Raises:
+        StoreError: The folder is not a run, or one of its files is damaged.
+    """
+    run = _open(path)
+    blocks = [block for report in _stage_reports(run).values() for block in report.at_end]
+    if (path / "report.md").is_file():
+        blocks.append(Text(("report: ", Code(str(path / "report.md")))))
+    return _tables_first(blocks)
+
+
+def read_blocks(path: Path) -> list[Block]:
+    """The blocks of a run's report. Stages that did not finish are left out.
+
+    Raises:
+        StoreError: The folder is not a run, or one of its files is damaged.
+    """
+    run = _open(path)
+    stages = _stage_reports(run)
+    results = [block for stage in stages.values() for block in stage.results]
+    sections = [
+        Section("What was done", _sentences(stages)),
+        Section("Results", _tables_first(results)),
+        *(Section(name.capitalize(), stage.details) for name, stage in stages.items()),
+        Section("Time, memory and cost", list(_resources(run))),
+        Section("Warnings", list(_warnings(run))),
+        Section("Versions", list(_versions(run))),
+        Section("How to repeat this run", list(_repeat(run))),
+    ]
+    shown = [section for section in sections if section.blocks]
+    return [Section(run.name, [*_head(run, stages), *shown])]
+
+
+def _open(path: Path) -> RunFolder:
+    return open_run(path, [stage.name for stage in PIPELINE])
+
+
+def _stage_reports(run: RunFolder) -> dict[str, StageReport]:
+    return {stage.name: stage.describe(run) for stage in PIPELINE if stage.describe}
+
+
+def _tables_first(blocks: Sequence[Block]) -> list[Block]:
+    """Notes of earlier stages come after the tables of later ones that they comment on."""
+    return sorted(blocks, key=lambda block: isinstance(block, Text))
+
+
+def _head(run: RunFolder, stages: Mapping[str, StageReport]) -> Iterator[Block]:
+    if description := str(run.recipe.get("description") or ""):
+        yield Text(description)
+    for stage in stages.values():
+        if stage.headline:
+            yield Text((Strong(stage.headline),))
+    times = [
+        f"started {run.run['started']}" if run.run.get("started") else "",
+        f"finished {run.run['finished']}" if run.run.get("finished") else "",
+    ]
+    if known := ", ".join(filter(None, times)):
+        yield Text(f"{known[0].upper()}{known[1:]}.")
+    status = str(run.run.get("status") or "")
+    if status not in ("", "finished"):
+        reason = f" {run.run['reason']}" if run.run.get("reason") else ""
+        yield Text((Strong(ENDED.get(status, f"This run is {status}.")), reason))
+        yield Text(f"Finished stages: {', '.join(run.manifests) or 'none'}.")
+
+
+def _sentences(stages: Mapping[str, StageReport]) -> list[Block]:
+    sentences = [stage.sentence for stage in stages.values() if stage.sentence]
+    return [Bullets(sentences, ordered=True)] if sentences else []
+
+
+def _resources(run: RunFolder) -> Iterator[Table]:
+    """Time, memory, hardware and cost of every stage."""
+    spends = any(run.summary(stage).get("spent") for stage in run.manifests)
+    header = ["stage", "time", "peak memory", "processes", "device", "made by"]
+    rows: list[list[Line]] = []
+    for stage, manifest in run.manifests.items():
+        made = "this run"
+        if run.reused(stage):
+            made = f"an earlier run, {manifest.get('created', '')}"
+        time, memory = duration(manifest.get("seconds")), size(manifest.get("peak_bytes"))
+        ranks, device = str(manifest.get("ranks", 1)), str(manifest.get("device") or "")
+        cost = _cost(run.summary(stage).get("spent")) if spends else []
+        rows.append([stage, time, memory, ranks, device, made, *cost])
+    if rows:
+        yield Table([*header, *(["calls", "cost"] if spends else [])], rows)
+
+
+def _cost(spent: Mapping[str, Any] | None) -> list[str]:
+    return [figure(spent["calls"]), usd(spent["usd"])] if spent else ["", ""]
+
+
+def _warnings(run: RunFolder) -> Iterator[Bullets]:
+    lines = dict.fromkeys(
+        f"{stage}: {event.get('message', '')}"
+        for stage in run.manifests
+        for event in run.events(stage, "warning")
+    )
+    if lines:
+        yield Bullets(list(islice(lines, MAX_WARNINGS)))
+
+
+def _versions(run: RunFolder) -> Iterator[Text]:
+    """The versions that made the artifacts; several, if different runs made them."""
+    versions: dict[str, list[str]] = {}
+    for manifest in run.manifests.values():
+        for name, version in (manifest.get("versions") or {}).items():
+            if version not in versions.setdefault(name, []):
+                versions[name].append(version)
+    if versions:
+        yield Text(", ".join(f"{name} {' and '.join(found)}" for name, found in versions.items()))
+
+
+def _repeat(run: RunFolder) -> Iterator[Block]:
+    if command := run.run.get("command"):
+        yield Listing(command, "sh")
+    resolved = run.path / "recipe.resolved.yaml"
+    if resolved.is_file():
+        again = f"recipekit run {shlex.quote(str(resolved))}"
+        yield Text(("With every default and override written out: ", Code(again), "."))
+    facts: list[Line] = []
+    if recipe := run.run.get("recipe"):
+        facts.append(("recipe ", Code(str(recipe))))
+    seed = run.run.get("seed", run.recipe.get("seed"))
+    if seed is not None:
+        facts.append(f"seed {seed}")
+    for stage, manifest in run.manifests.items():
+        facts.append((f"{stage} ", Code(str(manifest.get("key", ""))[:12])))
+    yield Text(("Inputs and artifacts: ", *spans(join(facts)), "."))

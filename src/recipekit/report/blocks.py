@@ -1,0 +1,161 @@
+"""Blocks of a report: plain data that renderers turn into Markdown or terminal output.
+
+Blocks hold text and numbers, never markup. A renderer escapes what it prints, so text from a data
+set cannot become formatting. `recipekit.report.markdown` and `recipekit.report.terminal` render
+every kind of block.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+__all__ = [
+    "Block",
+    "Bullets",
+    "Code",
+    "Example",
+    "Examples",
+    "Figure",
+    "Line",
+    "Listing",
+    "Section",
+    "Span",
+    "StageReport",
+    "Strong",
+    "Table",
+    "Text",
+    "join",
+    "spans",
+]
+
+
+@dataclass(frozen=True)
+class Code:
+    """A name, path or command inside a line of text."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Strong:
+    """Emphasized text inside a line."""
+
+    text: str
+
+
+Span = str | Code | Strong
+Line = Span | tuple[Span, ...]
+"""One line or paragraph: a span, or several that follow each other without a separator."""
+
+
+@dataclass(frozen=True)
+class Text:
+    """A paragraph."""
+
+    content: Line
+
+
+@dataclass(frozen=True)
+class Bullets:
+    """A list, numbered if `ordered`."""
+
+    items: Sequence[Line]
+    ordered: bool = False
+
+
+@dataclass(frozen=True)
+class Listing:
+    """Lines shown exactly as they are, such as a shell command."""
+
+    text: str
+    language: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows under a header.
+
+    The first `left` columns are aligned left, the others right. A `wrap` column is the one that
+    gives way where a terminal is too narrow for the whole table.
+    """
+
+    header: Sequence[Line]
+    rows: Sequence[Sequence[Line]]
+    left: int = 1
+    title: Line = ""
+    wrap: int | None = None
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One or more data series over a shared axis.
+
+    Markdown and terminal output show `table`, which holds the same figures in short.
+    """
+
+    title: str
+    x: str
+    """What the x values are, such as `step`."""
+    series: Mapping[str, Sequence[tuple[float, float]]]
+    """The (x, y) points of each named series, by ascending x."""
+    table: Table
+
+
+@dataclass(frozen=True)
+class Example:
+    """A query and a passage with what is known of the pair."""
+
+    query: str
+    passage_id: str
+    passage: str
+    facts: Sequence[Line]
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Query and passage pairs in full."""
+
+    items: Sequence[Example]
+
+
+@dataclass(frozen=True)
+class Section:
+    """Blocks under a heading. Sections nest: the depth decides the heading's level."""
+
+    title: Line
+    blocks: Sequence[Block]
+
+
+Block = Text | Bullets | Listing | Table | Figure | Examples | Section
+
+
+@dataclass(frozen=True)
+class StageReport:
+    """How a stage describes the artifact that it wrote."""
+
+    headline: str = ""
+    """The run's main result in one sentence, if this stage has it."""
+    sentence: Line = ""
+    """What the stage did, in one or two sentences."""
+    results: Sequence[Block] = ()
+    """Results that come before all details, such as tables of metrics."""
+    details: Sequence[Block] = ()
+    """Everything else, shown under the stage's own heading."""
+    at_end: Sequence[Block] = field(default=())
+    """What `recipekit run` prints when it finishes."""
+
+
+def spans(line: Line) -> tuple[Span, ...]:
+    """The spans of a line."""
+    return line if isinstance(line, tuple) else (line,)
+
+
+def join(lines: Sequence[Line], separator: str = ", ") -> Line:
+    """Several lines as one, with a separator between them."""
+    joined: list[Span] = []
+    for line in lines:
+        if joined:
+            joined.append(separator)
+        joined.extend(spans(line))
+    return tuple(joined)

@@ -1,0 +1,216 @@
+"""Render blocks for a terminal with rich.
+
+On a terminal, tables fit its width and headers are bold. Elsewhere (a pipe, a file, `NO_COLOR`)
+there are no escape codes, and tables and paragraphs keep their full width, one line each, so that
+other programs can read them.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import IO, TYPE_CHECKING
+
+from recipekit.report.blocks import (
+    Block,
+    Bullets,
+    Code,
+    Example,
+    Examples,
+    Figure,
+    Line,
+    Listing,
+    Section,
+    Span,
+    Strong,
+    Table,
+    Text,
+    join,
+    spans,
+)
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+    from rich.table import Table as RichTable
+    from rich.text import Text as RichText
+
+__all__ = ["plain_text", "print_blocks", "printable", "render_terminal", "terminal_console"]
+
+UNLIMITED = 100_000
+"""Columns of a stream that is not a terminal."""
+
+
+def print_blocks(blocks: Sequence[Block], stream: IO[str] | None = None) -> None:
+    """Print blocks to a stream, standard output by default.
+
+    Raises:
+        OSError: The stream cannot be written to.
+    """
+    stream = stream or sys.stdout
+    stream.write(render_terminal(blocks, terminal_console(stream)))
+    stream.flush()
+
+
+def plain_text(blocks: Sequence[Block]) -> str:
+    """Blocks as they are printed into a pipe."""
+    import io
+
+    return render_terminal(blocks, terminal_console(io.StringIO()))
+
+
+def terminal_console(stream: IO[str]) -> Console:
+    """A rich console for a stream: with colours and the terminal's width only on a terminal."""
+    from rich.console import Console
+
+    plain = not stream.isatty()
+    return Console(
+        file=stream,
+        width=UNLIMITED if plain else None,
+        force_terminal=not plain,
+        color_system=None if plain or os.environ.get("NO_COLOR") else "auto",
+        highlight=False,
+        markup=False,
+        emoji=False,
+    )
+
+
+def render_terminal(blocks: Sequence[Block], console: Console) -> str:
+    """Blocks as text for a console, without trailing spaces."""
+    with console.capture() as capture:
+        _print_all(blocks, console)
+    return "".join(f"{line.rstrip()}\n" for line in capture.get().splitlines())
+
+
+def _needs_space(before: Block, block: Block) -> bool:
+    """Paragraphs follow each other without an empty line; everything else is set apart."""
+    return not (isinstance(before, Text | Bullets) and isinstance(block, Text | Bullets))
+
+
+def _print(block: Block, console: Console) -> None:
+    match block:
+        case Text(content):
+            console.print(_inline(content))
+        case Bullets():
+            _print_bullets(block, console)
+        case Listing(text):
+            console.print(_plain(text), soft_wrap=True)
+        case Table():
+            _print_table(block, console)
+        case Figure():
+            _print_table(block.table, console)
+        case Examples(items):
+            for position, example in enumerate(items):
+                if position:
+                    console.print()
+                _print_example(example, console)
+        case Section(title, blocks):
+            heading = _inline(title)
+            heading.stylize("bold")
+            console.print(heading)
+            _print_all(blocks, console)
+
+
+def _print_all(blocks: Sequence[Block], console: Console) -> None:
+    for position, block in enumerate(blocks):
+        if position and _needs_space(blocks[position - 1], block):
+            console.print()
+        _print(block, console)
+
+
+def _print_bullets(bullets: Bullets, console: Console) -> None:
+    for number, item in enumerate(bullets.items, start=1):
+        bullet = f"{number}. " if bullets.ordered else "- "
+        console.print(_hanging(bullet, _inline(item)))
+
+
+def _print_table(table: Table, console: Console) -> None:
+    """Print a table, or its rows one below the other if a word of every column does not fit."""
+    from rich.measure import Measurement
+
+    if table.title:
+        title = _inline(table.title)
+        title.stylize("bold")
+        console.print(title)
+    grid = _rich_table(table)
+    unlimited = console.options.update(width=UNLIMITED)
+    if Measurement.get(console, unlimited, grid).minimum <= console.width:
+        console.print(grid)
+        return
+    for row in table.rows:
+        console.print(_inline(row[0]))
+        for header, cell in zip(table.header[1:], row[1:], strict=True):
+            if spans(cell) != ("",):
+                console.print(_hanging("  ", _inline(join([header, cell], ": "))))
+
+
+def _rich_table(table: Table) -> RichTable:
+    from rich.table import Table as RichTable
+
+    has_header = any(spans(cell) != ("",) for cell in table.header)
+    grid = RichTable(
+        box=None,
+        show_header=has_header,
+        header_style="bold",
+        padding=(0, 2, 0, 0),
+        pad_edge=False,
+    )
+    for column, cell in enumerate(table.header):
+        grid.add_column(
+            _inline(cell),
+            justify="left" if column < table.left else "right",
+            overflow="fold",
+            no_wrap=table.wrap is not None and column != table.wrap,
+        )
+    for row in table.rows:
+        grid.add_row(*map(_inline, row))
+    return grid
+
+
+def _print_example(example: Example, console: Console) -> None:
+    query = _plain(example.query)
+    query.stylize("bold")
+    console.print(query)
+    for line in ((Code(example.passage_id), " ", example.passage), *example.facts):
+        console.print(_hanging("  ", _inline(line)))
+
+
+def _hanging(bullet: str, text: RichText) -> RenderableType:
+    """Text after a bullet; continued lines are indented as far as the first."""
+    from rich.table import Table as RichTable
+
+    grid = RichTable.grid(padding=0)
+    grid.add_column(no_wrap=True)
+    grid.add_column(overflow="fold")
+    grid.add_row(_plain(bullet), text)
+    return grid
+
+
+def _inline(line: Line) -> RichText:
+    from rich.text import Text as RichText
+
+    return RichText().join(map(_span, spans(line)))
+
+
+def _span(span: Span) -> RichText:
+    match span:
+        case Code(text):
+            styled = _plain(text)
+            styled.stylize("cyan")
+        case Strong(text):
+            styled = _plain(text)
+            styled.stylize("bold")
+        case str(text):
+            styled = _plain(text)
+    return styled
+
+
+def _plain(text: str) -> RichText:
+    from rich.text import Text as RichText
+
+    return RichText(printable(text))
+
+
+def printable(text: str) -> str:
+    """Text without control characters, so that no text can send escape codes to a terminal."""
+    return "".join(letter if letter.isprintable() or letter == "\n" else " " for letter in text)

@@ -1,0 +1,63 @@
+"""How the report describes metrics: tables of systems, and the tested differences."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from recipekit.report.blocks import Block, Line, Section, StageReport, Text, spans
+from recipekit.report.metrics import (
+    SIGNIFICANT,
+    Comparison,
+    comparisons,
+    differences_table,
+    headline,
+    metrics_table,
+)
+from recipekit.report.run_folder import RunFolder
+
+__all__ = ["describe"]
+
+
+def describe(run: RunFolder) -> StageReport:
+    """Describe the metrics of every system with their intervals and tested differences."""
+    rows: list[dict[str, Any]] = run.json("evaluate", "metrics.json", list) or []
+    if not rows:
+        return StageReport()
+    found = comparisons(rows)
+    return StageReport(
+        headline=headline(found[0]),
+        sentence=_sentence(run, rows),
+        results=[*(_result(comparison) for comparison in found), *_method(rows)],
+        at_end=[block for comparison in found for block in _at_end(comparison)],
+    )
+
+
+def _sentence(run: RunFolder, rows: Sequence[Mapping[str, Any]]) -> Line:
+    systems = ", ".join(dict.fromkeys(str(row["system"]) for row in rows))
+    return (f"Evaluated {systems} with ", *spans(run.components("evaluate", "evaluators")), ".")
+
+
+def _result(comparison: Comparison) -> Section:
+    tables = [metrics_table(comparison), differences_table(comparison)]
+    return Section(comparison.title, [table for table in tables if table])
+
+
+def _at_end(comparison: Comparison) -> Iterator[Block]:
+    yield Section(comparison.title, [metrics_table(comparison)])
+    if differences := differences_table(comparison, metrics=comparison.metrics[:1]):
+        yield differences
+
+
+def _method(rows: Sequence[Mapping[str, Any]]) -> Iterator[Text]:
+    """How intervals and p-values were computed, if there are any."""
+    row = next((row for row in rows if row.get("bootstrap_samples")), None)
+    if row is None:
+        return
+    yield Text(
+        f"Brackets hold {100 * row['confidence_level']:g} % percentile bootstrap intervals over "
+        f"the queries, from {row['bootstrap_samples']:,} samples that all systems share. "
+        "P-values are two-sided (paired bootstrap, shift method) and adjusted for all differences "
+        f"of an evaluator by Holm's method. A difference is significant if its adjusted p-value is "
+        f"below {SIGNIFICANT:g}. The best value of each metric is bold."
+    )

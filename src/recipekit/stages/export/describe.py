@@ -1,0 +1,43 @@
+"""How the report describes exported models and data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from recipekit.report.blocks import Block, Code, StageReport, Text, join, spans
+from recipekit.report.counts import rows_table
+from recipekit.report.numbers import plural, size
+from recipekit.report.run_folder import RunFolder
+
+__all__ = ["describe"]
+
+
+def describe(run: RunFolder) -> StageReport:
+    """Describe the folders that the exporters wrote."""
+    folders = dict(_folders(run))
+    if not folders:
+        return StageReport()
+    written = join([Code(str(folder)) for folder in folders.values()])
+    return StageReport(
+        sentence=("Wrote ", *spans(written), "."),
+        details=list(_details(run)),
+        at_end=[Text((f"{name}: ", Code(str(folder)))) for name, folder in folders.items()],
+    )
+
+
+def _folders(run: RunFolder) -> Iterator[tuple[str, Path]]:
+    for name in run.section("export").get("exporters") or {}:
+        if folder := run.file("export", name):
+            yield name, folder
+
+
+def _details(run: RunFolder) -> Iterator[Block]:
+    for name, counts in run.summary("export").items():
+        files = {file: {"rows": rows} for file, rows in (counts.get("rows") or {}).items()}
+        if table := rows_table(files, name="file", title=f"Files of {name}"):
+            yield table
+        elif "bytes" in counts:
+            yield Text(
+                (Code(name), f": {plural(counts['files'], 'file')}, {size(counts['bytes'])}.")
+            )

@@ -1,0 +1,72 @@
+"""Terminal output: tables fit a terminal, and a pipe gets plain text at full width."""
+
+import io
+
+import pytest
+
+from recipekit.report.blocks import Block, Bullets, Code, Example, Examples, Section, Table, Text
+from recipekit.report.terminal import plain_text, print_blocks
+
+WIDE = Table(
+    ["difference", "interval", "significant"],
+    [["trained - untrained", "[+0.042, +0.089]", "yes, better"]],
+)
+
+
+class Terminal(io.StringIO):
+    """A stream that looks like a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def printed(block: Block, width: int, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.setenv("COLUMNS", str(width))
+    monkeypatch.setenv("TERM", "xterm-256color")
+    stream = Terminal()
+    print_blocks([block], stream)
+    return stream.getvalue()
+
+
+def test_a_pipe_gets_aligned_columns_without_escape_codes_at_full_width():
+    long = "word " * 100
+    assert plain_text([Text(long), WIDE]) == (
+        f"{long.rstrip()}\n\n"
+        "difference                   interval  significant\n"
+        "trained - untrained  [+0.042, +0.089]  yes, better\n"
+    )
+
+
+def test_a_table_fits_the_terminal(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert printed(WIDE, 40, monkeypatch).splitlines() == [
+        "difference         interval  significant",
+        "trained -          [+0.042,  yes, better",
+        "untrained           +0.089]",
+    ]
+
+
+def test_a_table_that_cannot_fit_lists_its_rows(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert printed(WIDE, 30, monkeypatch).splitlines() == [
+        "trained - untrained",
+        "  interval: [+0.042, +0.089]",
+        "  significant: yes, better",
+    ]
+
+
+def test_colour_appears_on_a_terminal_only_and_not_with_no_color(monkeypatch: pytest.MonkeyPatch):
+    block = Section("Results", [Text(("by ", Code("margin")))])
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    assert "\x1b[" in printed(block, 80, monkeypatch)
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert printed(block, 80, monkeypatch) == "Results\nby margin\n"
+    assert plain_text([block]) == "Results\nby margin\n"
+
+
+def test_text_from_data_sends_no_control_characters_and_forms_no_markup():
+    query = "clear \x1b[2J the \x07screen [bold]not[/bold] :smile:"
+    blocks = [Examples([Example(query, "p1", "a\rb", ["fact"])]), Bullets(["\x1b]0;title\x07"])]
+    text = plain_text(blocks)
+    assert "\x1b" not in text and "\x07" not in text and "\r" not in text
+    assert "[bold]not[/bold] :smile:" in text
