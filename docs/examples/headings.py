@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from recipekit.component import Context, LocalPath, SourceSpec
+from recipekit.component import Context, LocalPath, Source, SourceSpec
 from recipekit.records import Label, Passage, Query
 
 
@@ -22,7 +22,7 @@ class HeadingsSpec(SourceSpec):
         return Headings(self.folder)
 
 
-class Headings:
+class Headings(Source):
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 

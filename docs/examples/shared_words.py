@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from recipekit.component import Context, Hits, QueryBatch, RetrieverSpec
+from recipekit.component import Context, Hits, QueryBatch, Retriever, RetrieverSpec
 
 
 class SharedWordsSpec(RetrieverSpec):
@@ -16,7 +16,7 @@ class SharedWordsSpec(RetrieverSpec):
         return SharedWords(context.dataset.passages, self.min_length)
 
 
-class SharedWords:
+class SharedWords(Retriever):
     def __init__(self, passages, min_length):
         self.min_length = min_length
         self.words = [self.split(text) for _, chunk in passages.chunks() for text in chunk]
