@@ -49,6 +49,15 @@ def compare_with_golden(request: pytest.FixtureRequest) -> Callable[[str, Path],
     return compare
 
 
+@pytest.fixture
+def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Waits before retries of an engine's requests last a quarter of a second at most."""
+    from recipekit.engines import retry
+
+    monkeypatch.setattr(retry, "FIRST_WAIT", 0.001)
+    monkeypatch.setattr(retry, "LONGEST_WAIT", 0.25)
+
+
 @pytest.fixture(autouse=True)
 def _no_secrets_of_other_tests(monkeypatch: pytest.MonkeyPatch) -> None:
     """What one test read from the environment is not blanked in the messages of the next."""

@@ -117,7 +117,7 @@ def bare(url: str, dataset: Dataset, queries: list[str], scratch: Path) -> tuple
     from elasticsearch import helpers
 
     name = f"bench-{uuid.uuid4().hex}"
-    with elasticsearch.ElasticsearchRetrieverSpec(url, request_timeout=60) as client:
+    with elasticsearch.Elasticsearch(url, request_timeout=60) as client:
         started = time.perf_counter()
         client.indices.create(index=name, mappings=MAPPINGS, settings=SETTINGS)
         documents = (

@@ -1,9 +1,8 @@
-"""Loading and searching Qdrant, as a ratio to the bare client's own helpers on the same server:
-`python bench_qdrant.py`.
+"""Rates of loading and searching Qdrant, relative to the bare client on the same server.
 
-Random unit vectors. Loading is timed until the exact count is whole, with indexing deferred on both
-sides; searching goes over one collection with a graph. Each measurement has a process of its own,
-whose peak memory is told. The bare client loads with `upload_collection`, in one process or two,
+Random unit vectors. Loading is timed until the exact count is right, with indexing deferred on both
+sides; searching uses one collection with a graph. Each measurement runs in its own process and
+reports its peak memory. The bare client loads with `upload_collection`, in one process or two,
 whichever is faster, and searches with `query_batch_points` on as many threads.
 """
 
@@ -30,23 +29,23 @@ def unit(count: int, seed: int) -> np.ndarray:
     return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
-def client_of(given: argparse.Namespace):
+def client_of(options: argparse.Namespace):
     from qdrant_client import QdrantClient
 
-    grpc = given.protocol == "grpc"
+    grpc = options.protocol == "grpc"
     return QdrantClient(
-        url=given.url,
+        url=options.url,
         prefer_grpc=grpc,
-        grpc_port=given.grpc_port,
+        grpc_port=options.grpc_port,
         timeout=60,
         check_compatibility=False,
     )
 
 
-def bare_upload(given: argparse.Namespace, matrix: np.ndarray, parallel: int) -> float:
+def bare_upload(options: argparse.Namespace, matrix: np.ndarray, parallel: int) -> float:
     from qdrant_client import models
 
-    client, name = client_of(given), "bench-bare"
+    client, name = client_of(options), "bench-bare"
     client.delete_collection(name)
     client.create_collection(
         name,
@@ -63,37 +62,47 @@ def bare_upload(given: argparse.Namespace, matrix: np.ndarray, parallel: int) ->
     return time.perf_counter() - started
 
 
-def ours(given: argparse.Namespace, matrix: np.ndarray, *, graph: bool):
-    from recipekit.engines.qdrant import QdrantAddress, QdrantServer
-    from recipekit.retrievers.engine import mark_of
-    from recipekit.retrievers.qdrant_settings import CollectionSettings, Hnsw
+def connect(options: argparse.Namespace):
+    from recipekit.engines.qdrant.access import QdrantAccess
 
-    server = QdrantServer(
-        QdrantAddress(given.url, protocol=given.protocol, grpc_port=given.grpc_port)
-    )
-    mark = mark_of("qdrant", graph, owner="bench", corpus="bench", rows=len(matrix))
-    return (
-        server,
-        mark,
-        CollectionSettings(DIMENSION, False, "dot", Hnsw(), not graph, None, False, 1, 1),
-    )
+    return QdrantAccess(
+        url=options.url, protocol=options.protocol, grpc_port=options.grpc_port
+    ).connect()
 
 
-def our_upload(given: argparse.Namespace, matrix: np.ndarray, *, graph: bool = False) -> float:
-    from recipekit.retrievers.qdrant_load import load
+def tag_of(rows: int, *, graph: bool):
+    from recipekit.engines.tags import OwnershipTag
+
+    return OwnershipTag("bench", "bench", f"graph={graph}", rows)
+
+
+def our_upload(options: argparse.Namespace, matrix: np.ndarray, *, graph: bool = False) -> float:
+    from recipekit.engines.qdrant.index import ensure_collection
+    from recipekit.engines.qdrant.settings import CollectionSettings, Hnsw
     from recipekit.testing import RecordingProgress
 
-    server, mark, settings = ours(given, matrix, graph=graph)
-    server.client.delete_collection(mark.name)
+    connection, tag = connect(options), tag_of(len(matrix), graph=graph)
+    hnsw = Hnsw() if graph else None
+    settings = CollectionSettings(DIMENSION, False, "dot", False, hnsw, None, 1, 1)
+    connection.client.delete_collection(tag.name)
     started = time.perf_counter()
-    load(server, mark, matrix, settings, RecordingProgress(), concurrency=THREADS, batch=UPLOAD)
+    ensure_collection(
+        connection,
+        tag,
+        matrix,
+        settings,
+        batch_size=UPLOAD,
+        concurrency=THREADS,
+        use_grpc=options.protocol == "grpc",
+        progress=RecordingProgress(),
+    )
     return time.perf_counter() - started
 
 
-def bare_search(given: argparse.Namespace, queries: np.ndarray, name: str) -> float:
+def bare_search(options: argparse.Namespace, queries: np.ndarray, name: str) -> float:
     from qdrant_client import models
 
-    client, params = client_of(given), models.SearchParams(hnsw_ef=256)
+    client, params = client_of(options), models.SearchParams(hnsw_ef=256)
 
     def search(start: int) -> list:
         vectors = queries[start : start + QUERY].tolist()
@@ -111,34 +120,43 @@ def bare_search(given: argparse.Namespace, queries: np.ndarray, name: str) -> fl
     return time.perf_counter() - started
 
 
-def our_search(given: argparse.Namespace, queries: np.ndarray, matrix: np.ndarray) -> float:
+def our_search(options: argparse.Namespace, queries: np.ndarray, matrix: np.ndarray) -> float:
     from recipekit.component import QueryBatch
-    from recipekit.retrievers.qdrant_search import QdrantRetriever, ServerPoints
+    from recipekit.engines.qdrant.search import QdrantRetriever
+    from recipekit.engines.qdrant.settings import Hnsw, SearchSettings
 
-    server, mark, settings = ours(given, matrix, graph=True)
-    points = ServerPoints(server, mark.name, None, None, settings.hnsw, None, QUERY, THREADS)
-    retriever = QdrantRetriever(points, queries, len(matrix), exact=False)
-    server.check_version()  # imports and connects, which the bare client did before
+    connection, tag = connect(options), tag_of(len(matrix), graph=True)
+    settings = SearchSettings(exact=False, hnsw=Hnsw(), quantization=None)
+    retriever = QdrantRetriever(
+        connection,
+        tag.name,
+        queries,
+        len(matrix),
+        settings,
+        QUERY,
+        THREADS,
+        options.protocol == "grpc",
+    )
     started = time.perf_counter()
     hits = retriever.search(QueryBatch(np.arange(len(queries)), [""] * len(queries)), DEPTH)
     assert (hits.rows >= 0).all()
     return time.perf_counter() - started
 
 
-def measure(given: argparse.Namespace) -> None:
-    """One measurement, in a process of its own."""
-    matrix = np.memmap(given.matrix, np.float32, "r").reshape(-1, DIMENSION)
-    queries = unit(given.queries, 2)
-    _, mark, _ = ours(given, matrix, graph=True)
+def measure(options: argparse.Namespace) -> None:
+    """Make one measurement."""
+    matrix = np.memmap(options.matrix, np.float32, "r").reshape(-1, DIMENSION)
+    queries = unit(options.queries, 2)
+    graph = tag_of(len(matrix), graph=True).name
     seconds = {
-        "bare upload, 1 process": lambda: bare_upload(given, matrix, 1),
-        "bare upload, 2 processes": lambda: bare_upload(given, matrix, 2),
-        "our upload": lambda: our_upload(given, matrix),
-        "our upload and graph": lambda: our_upload(given, matrix, graph=True),
-        "bare search": lambda: bare_search(given, queries, mark.name),
-        "our search": lambda: our_search(given, queries, matrix),
-    }[given.part]()
-    count = given.queries if "search" in given.part else len(matrix)
+        "bare upload, 1 process": lambda: bare_upload(options, matrix, 1),
+        "bare upload, 2 processes": lambda: bare_upload(options, matrix, 2),
+        "our upload": lambda: our_upload(options, matrix),
+        "our upload and graph": lambda: our_upload(options, matrix, graph=True),
+        "bare search": lambda: bare_search(options, queries, graph),
+        "our search": lambda: our_search(options, queries, matrix),
+    }[options.part]()
+    count = options.queries if "search" in options.part else len(matrix)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (
         1 << 20 if sys.platform == "darwin" else 1 << 10
     )
@@ -155,14 +173,14 @@ PARTS = (
 GRAPH = "our upload and graph"
 
 
-def compare(given: argparse.Namespace, url: str, grpc_port: int) -> None:
+def compare(options: argparse.Namespace, url: str, grpc_port: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "matrix"
-        unit(given.passages, 1).tofile(file)
+        unit(options.passages, 1).tofile(file)
         for protocol in ("rest", "grpc"):
             best: dict[str, list[int]] = {}
             for part in (
-                (GRAPH, *PARTS * given.rounds) if protocol == "rest" else PARTS * given.rounds
+                (GRAPH, *PARTS * options.rounds) if protocol == "rest" else PARTS * options.rounds
             ):
                 command = [
                     sys.executable,
@@ -176,18 +194,15 @@ def compare(given: argparse.Namespace, url: str, grpc_port: int) -> None:
                     "--grpc-port",
                     str(grpc_port),
                 ]
-                command += ["--protocol", protocol, "--queries", str(given.queries)]
-                told = json.loads(
-                    subprocess.run(command, check=True, capture_output=True, text=True).stdout
-                )
-                best[part] = max(best.get(part, [0, 0]), [told["per_second"], told["peak_mb"]])
+                command += ["--protocol", protocol, "--queries", str(options.queries)]
+                output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+                result = json.loads(output)
+                best[part] = max(best.get(part, [0, 0]), [result["per_second"], result["peak_mb"]])
             for part, (rate, peak) in best.items():
-                print(f"{protocol}  {part:<26} {rate:>7,} a second, peak {peak:,} MB")
+                print(f"{protocol}  {part:<26} {rate:>7,} per second, peak {peak:,} MB")
             upload = best["our upload"][0] / max(best[part][0] for part in PARTS[:2])
-            print(
-                f"{protocol}  upload ratio {upload:.2f}, search ratio {best['our search'][0] / best['bare search'][0]:.2f}",
-                flush=True,
-            )
+            search = best["our search"][0] / best["bare search"][0]
+            print(f"{protocol}  upload ratio {upload:.2f}, search ratio {search:.2f}", flush=True)
 
 
 def main() -> None:
@@ -196,19 +211,19 @@ def main() -> None:
     )
     parser.add_argument("--passages", type=int, default=100_000)
     parser.add_argument("--queries", type=int, default=1000)
-    parser.add_argument("--rounds", type=int, default=1, help="the best of so many is told")
+    parser.add_argument("--rounds", type=int, default=1, help="the best one counts")
     parser.add_argument("--part", choices=(*PARTS, GRAPH), help=argparse.SUPPRESS)
     for hidden in ("--matrix", "--url", "--protocol"):
         parser.add_argument(hidden, help=argparse.SUPPRESS)
     parser.add_argument("--grpc-port", type=int, help=argparse.SUPPRESS)
-    given = parser.parse_args()
-    if given.part:
-        measure(given)
+    options = parser.parse_args()
+    if options.part:
+        measure(options)
         return
     from servers.qdrant_server import QdrantProcess
 
     with QdrantProcess(settings={"storage": {"wal": {"wal_capacity_mb": 32}}}) as server:
-        compare(given, server.url, server.grpc_port)
+        compare(options, server.url, server.grpc_port)
 
 
 if __name__ == "__main__":

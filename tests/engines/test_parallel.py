@@ -1,43 +1,43 @@
-"""Requests on several threads."""
+"""Parallel requests."""
 
 import threading
 
 import pytest
 
-from recipekit.engines.parallel import in_order
+from recipekit.engines.parallel import map_in_order
 
 
-def test_results_come_in_order_and_few_are_begun_ahead():
-    begun = []
+def test_results_come_in_order_and_few_items_are_started_ahead():
+    started = []
 
-    def work(number: int) -> int:
-        begun.append(number)
+    def square(number: int) -> int:
+        started.append(number)
         return number * number
 
-    results = in_order(work, range(100), threads=3, name="test")
+    results = map_in_order(square, range(100), threads=3, name="test")
     assert next(results) == 0
-    assert len(begun) <= 6
+    assert len(started) <= 6
     assert list(results) == [number * number for number in range(1, 100)]
 
 
-def test_the_first_failure_ends_all():
-    begun = []
+def test_the_first_failure_cancels_the_rest():
+    started = []
 
-    def work(number: int) -> int:
-        begun.append(number)
+    def fail_at_four(number: int) -> int:
+        started.append(number)
         if number == 4:
             raise ValueError("the fourth")
         return number
 
     with pytest.raises(ValueError, match="the fourth"):
-        list(in_order(work, range(1000), threads=2, name="test"))
-    assert max(begun) < 10
+        list(map_in_order(fail_at_four, range(1000), threads=2, name="test"))
+    assert max(started) < 10
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("test_")]
 
 
-def test_who_stops_taking_stops_the_work():
-    begun = []
-    results = in_order(begun.append, range(1000), threads=2, name="test")
+def test_closing_the_iterator_cancels_the_rest():
+    started = []
+    results = map_in_order(started.append, range(1000), threads=2, name="test")
     next(results)
     results.close()
-    assert len(begun) <= 4
+    assert len(started) <= 4

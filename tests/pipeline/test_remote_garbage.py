@@ -34,22 +34,24 @@ mine:
     again: {again}
     words: {{use: bm25}}
 """
+pytestmark = pytest.mark.server
+
 RUN = "runs/demo/20260101T000000Z-aa"
 
 
 @dataclass(frozen=True)
 class Engine:
-    """A kind of server, for tests that hold for all of them."""
+    """A kind of server, for tests of both."""
 
-    place: str
-    """How it is called."""
+    server: str
+    """Its name in messages."""
     first: str
     again: str
     """Two retrievers on it."""
     build: Callable[[Context], str]
-    """Makes an index of ours; its name."""
+    """Makes an index with an ownership tag and returns its name."""
     names: Callable[[], set[str]]
-    """Everything that is there."""
+    """The names of everything on the server."""
 
 
 @pytest.fixture
@@ -64,10 +66,8 @@ def on_qdrant(qdrant) -> Iterator[Engine]:
         f"Qdrant at {qdrant.url}",
         f"{spec}}}",
         f"{spec}, exact: true}}",
-        lambda around: (
-            QdrantSpec(encoder="student", url=qdrant.url, exact=True)
-            .build(around)
-            .points.collection
+        lambda run_context: (
+            QdrantSpec(encoder="student", url=qdrant.url, exact=True).build(run_context).collection
         ),
         lambda: {collection.name for collection in client.get_collections().collections},
     )
@@ -76,7 +76,7 @@ def on_qdrant(qdrant) -> Iterator[Engine]:
 
 @pytest.fixture
 def on_elasticsearch(elasticsearch_url) -> Iterator[Engine]:
-    client = elasticsearch.ElasticsearchRetrieverSpec(elasticsearch_url)
+    client = elasticsearch.Elasticsearch(elasticsearch_url)
     client.indices.create(index="recipekit-test-by-hand")
     spec = f'{{use: elasticsearch, url: "{elasticsearch_url}"'
     before = set(client.indices.get(index="*"))
@@ -84,7 +84,9 @@ def on_elasticsearch(elasticsearch_url) -> Iterator[Engine]:
         f"Elasticsearch at {elasticsearch_url}",
         f"{spec}}}",
         f"{spec}, b: 0.75}}",
-        lambda around: ElasticsearchRetrieverSpec(url=elasticsearch_url).build(around).target.index,
+        lambda run_context: (
+            ElasticsearchRetrieverSpec(url=elasticsearch_url).build(run_context).target.index
+        ),
         lambda: set(client.indices.get(index="*")),
     )
     for name in {*set(client.indices.get(index="*")) - before, "recipekit-test-by-hand"}:
@@ -98,7 +100,7 @@ def engine(request: pytest.FixtureRequest) -> Engine:
 
 
 def passages(folder: Path, key: str) -> Dataset:
-    """A collected corpus, whose texts tell what it is for."""
+    """A collected corpus whose texts contain a key."""
     folder.mkdir(parents=True, exist_ok=True)
     columns = [
         [f"p{row}" for row in range(36)],
@@ -124,7 +126,7 @@ def collected(key: str) -> Store:
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A cache with data set `kept`, to which a run leads, and `freed`, to which none does."""
+    """A cache with data set `kept`, which a run needs, and `freed`, which none needs."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / ".recipekit").mkdir()
     (tmp_path / ".recipekit" / "owner").write_text(f"recipekit-test-{tmp_path.name}")
@@ -138,65 +140,63 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def indexed(engine: Engine, folder: Path, key: str, owner: str) -> str:
     vectors = np.eye(64, dtype=np.float32)[:36]
-    around = context(
+    run_context = context(
         folder / key / owner,
         dataset=passages(folder / key, key),
         owner=owner,
         embeddings=lambda name, side: Embeddings(folder, vectors, True, f"{key}-{side}"),
     )
-    return engine.build(around)
+    return engine.build(run_context)
 
 
 @pytest.fixture
 def indices(folder: Path, engine: Engine) -> dict[str, str]:
-    """Indices: of this cache over both data sets, and over one that is gone; of another cache; and
-    somebody's own.
-    """
+    """Indices by their owner: this cache (three data sets, one of them gone), another, no tag."""
     (folder / "recipe.yaml").write_text(RECIPE.format(first=engine.first, again=engine.again))
     owner = Store(Path(".recipekit")).owner
     made = {key: indexed(engine, folder, key, owner) for key in ("kept", "freed", "gone")}
-    made["another's"] = indexed(engine, folder, "gone", "recipekit-test-other")
-    made["unmarked"] = "recipekit-test-by-hand"
+    made["other cache"] = indexed(engine, folder, "gone", "recipekit-test-other")
+    made["untagged"] = "recipekit-test-by-hand"
     return made
 
 
-def there(engine: Engine, indices: dict[str, str]) -> set[str]:
+def remaining(engine: Engine, indices: dict[str, str]) -> set[str]:
     names = engine.names()
     return {what for what, name in indices.items() if name in names}
 
 
-def test_ls_tells_what_is_on_the_servers_of_a_recipe(folder, engine, indices, capsys):
+def test_ls_lists_the_indices_on_the_servers_of_a_recipe(folder, engine, indices, capsys):
     assert invoke(["cache", "ls", "--recipe", "recipe.yaml"]) == 0
     lines = [
         line
         for line in capsys.readouterr().out.splitlines()
-        if line.startswith(f"{engine.place}: ")
+        if line.startswith(f"{engine.server}: ")
     ]
-    told = {line.split(": ")[1].split("  ")[0]: line.split("passages  ")[1] for line in lines}
-    assert {name: told.get(name) for name in indices.values()} == {
+    states = {line.split(": ")[1].split("  ")[0]: line.split("passages  ")[1] for line in lines}
+    assert {name: states.get(name) for name in indices.values()} == {
         indices["kept"]: "needed",
         indices["freed"]: "free",
         indices["gone"]: "free",
-        indices["another's"]: "of another cache",
-        indices["unmarked"]: None,
+        indices["other cache"]: "of another cache",
+        indices["untagged"]: None,
     }
-    assert len(told) == len(lines), "a server that two retrievers search is told once"
+    assert len(states) == len(lines), "a server of two retrievers is listed once"
     assert sum("36 passages" in line for line in lines) >= 4
 
 
 def test_gc_removes_only_what_this_cache_made_and_no_run_needs(folder, engine, indices, capsys):
     everything = set(indices)
     assert invoke(["cache", "gc", "--recipe", "recipe.yaml", "--dry-run"]) == 0
-    assert f"would remove {engine.place}: {indices['freed']}" in capsys.readouterr().out
-    assert there(engine, indices) == everything
+    assert f"would remove {engine.server}: {indices['freed']}" in capsys.readouterr().out
+    assert remaining(engine, indices) == everything
 
     assert invoke(["cache", "gc"]) == 0
-    assert there(engine, indices) == everything
+    assert remaining(engine, indices) == everything
 
     assert invoke(["cache", "gc", "--recipe", "recipe.yaml"]) == 0
-    assert there(engine, indices) == {"kept", "another's", "unmarked"}
+    assert remaining(engine, indices) == {"kept", "other cache", "untagged"}
     assert invoke(["cache", "gc", "--recipe", "recipe.yaml"]) == 0
-    assert there(engine, indices) == {"kept", "another's", "unmarked"}
+    assert remaining(engine, indices) == {"kept", "other cache", "untagged"}
 
 
 def test_an_index_serves_every_data_set_of_its_passages(folder, on_elasticsearch, capsys):

@@ -4,14 +4,10 @@ from collections.abc import Callable
 
 import pytest
 
-from recipekit.engines.retry import RetryPolicy
-
 
 @pytest.fixture
 def assert_light() -> Callable[..., None]:
-    """`assert_light(module, *heavy)`: importing a module in a new process imports none of the heavy
-    ones.
-    """
+    """`assert_light(module, *heavy)`: importing a module imports none of the heavy ones."""
 
     def check(module: str, *heavy: str) -> None:
         program = (
@@ -21,14 +17,3 @@ def assert_light() -> Callable[..., None]:
         assert ended.stderr.strip() in ("", "''"), ended.stderr
 
     return check
-
-
-@pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Waits between attempts last milliseconds, and a quarter of a second at most."""
-    init = RetryPolicy.__init__
-    monkeypatch.setattr(
-        RetryPolicy,
-        "__init__",
-        lambda self, **given: init(self, **{"first": 0.001, "longest": 0.25, **given}),
-    )

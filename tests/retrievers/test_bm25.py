@@ -118,12 +118,15 @@ def test_warns_where_nobody_said_that_the_script_has_no_spaces(make_dataset, tmp
     )
     search(Bm25Spec(), dataset, tmp_path / "english", ["中国"], progress=progress)
     assert progress.warnings == [
-        "bm25: 100% of the passages' characters are of a script without spaces between words, and language 'english' splits at "
-        "spaces: name the language (burmese, chinese, japanese, khmer, lao, thai), or set segment: bigrams"
+        "bm25: 100% of the passages' characters belong to a script without spaces between words, "
+        "but language 'english' splits at spaces: name the language (burmese, chinese, japanese, "
+        "khmer, lao, thai), or set tokenization: bigrams"
     ]
-    search(Bm25Spec(segment="bigrams"), dataset, tmp_path / "bigrams", ["中国"], progress=progress)
     search(
-        Bm25Spec(language="chinese", segment="words"),
+        Bm25Spec(tokenization="bigrams"), dataset, tmp_path / "bigrams", ["中国"], progress=progress
+    )
+    search(
+        Bm25Spec(language="chinese", tokenization="words"),
         dataset,
         tmp_path / "words",
         ["中国"],

@@ -1,7 +1,6 @@
-"""What goes wrong at a real Elasticsearch, or is made to seem so by a proxy in front of it: asked
-again, or one clear error.
-"""
+"""Failures of an Elasticsearch server, real or made by a proxy: a retry, or one clear error."""
 
+import elasticsearch
 import numpy as np
 import pytest
 
@@ -12,30 +11,28 @@ from recipekit.testing import RecordingProgress, context
 from servers.elasticsearch_server import PASSWORD, USER, free_port
 from servers.proxy import Answer, Call, Cut, Proxy, Rewrite
 
-elasticsearch = pytest.importorskip("elasticsearch")
-
-pytestmark = pytest.mark.usefixtures("impatient")
+pytestmark = [pytest.mark.server, pytest.mark.usefixtures("short_waits")]
 
 ROWS = 5200
-"""Passages: more than one block of 1000 rows, the last of them short."""
+"""Passages in six blocks, of which the last is short."""
 
 
 @pytest.fixture
 def client(elasticsearch_url):
-    with elasticsearch.ElasticsearchRetrieverSpec(elasticsearch_url) as client:
+    with elasticsearch.Elasticsearch(elasticsearch_url) as client:
         yield client
 
 
 @pytest.fixture
-def many(make_dataset):
-    """Passages that hold their row as a word, and one word that all share."""
+def many_passages(make_dataset):
+    """Passages with their row as a word, and one word that all share."""
     return make_dataset(
         [("q", "row7", "train")], [(f"p{i}", f"row{i} shared") for i in range(ROWS)], {(0, 7): 1.0}
     )
 
 
 @pytest.fixture
-def few(make_dataset):
+def few_passages(make_dataset):
     return make_dataset(
         [("q", "red", "train")],
         [("a", "red fox"), ("b", "blue hen"), ("c", "red hen")],
@@ -44,8 +41,8 @@ def few(make_dataset):
 
 
 @pytest.fixture
-def around(elasticsearch_owner, tmp_path):
-    """`around(dataset)`: the context to build in."""
+def context_for(elasticsearch_owner, tmp_path):
+    """`context_for(dataset)`: the context to build in."""
     return lambda dataset: context(
         tmp_path, dataset=dataset, owner=elasticsearch_owner, progress=RecordingProgress()
     )
@@ -55,8 +52,8 @@ def search(retriever, *texts, depth=3):
     return retriever.search(QueryBatch(np.arange(len(texts)), texts), depth).rows.tolist()
 
 
-def held(client, owner):
-    """How many documents the one index of an owner holds, and how many deleted copies."""
+def count_documents(client, owner):
+    """The documents in an owner's only index, and its deleted copies."""
     found = (
         ElasticsearchRetrieverSpec(
             url=f"http://{client.transport.node_pool.get().host}:{client.transport.node_pool.get().port}"
@@ -73,37 +70,39 @@ def held(client, owner):
 # ---------------------------------------------------------------------------------------------------------
 
 
-def test_nobody_answers(few, tmp_path):
+def test_a_server_that_is_down_is_an_error(few_passages, tmp_path):
     url = f"http://127.0.0.1:{free_port()}"
     with pytest.raises(
         ComponentError,
         match=rf"Elasticsearch at {url} cannot be reached .*refused.*: start it, or correct `url`",
-    ) as told:
-        ElasticsearchRetrieverSpec(url=url, attempts=1).build(context(tmp_path, dataset=few))
-    assert told.value.code == "RK260"
-    assert "0x" not in str(told.value)
+    ) as raised:
+        ElasticsearchRetrieverSpec(url=url, max_retries=0).build(
+            context(tmp_path, dataset=few_passages)
+        )
+    assert raised.value.code == "RK260"
+    assert "0x" not in str(raised.value)
     with pytest.raises(ComponentError, match="cannot be reached"):
         ElasticsearchRetrieverSpec(url=url, index="books").fingerprint()
     with pytest.raises(ComponentError, match="cannot be reached"):
         ElasticsearchRetrieverSpec(url=url).reach()
 
 
-def test_credentials_and_certificates(few, secured_elasticsearch, tmp_path):
+def test_credentials_and_certificates_are_checked(few_passages, secured_elasticsearch, tmp_path):
     server = secured_elasticsearch
-    user = {"url": server.url, "ca_file": server.ca_file, "username": USER, "password": PASSWORD}
+    user = {"url": server.url, "ca_certs": server.ca_file, "username": USER, "password": PASSWORD}
     assert search(
-        ElasticsearchRetrieverSpec(**user).build(context(tmp_path, dataset=few)), "fox"
+        ElasticsearchRetrieverSpec(**user).build(context(tmp_path, dataset=few_passages)), "fox"
     ) == [[0, -1, -1]]
-    with elasticsearch.ElasticsearchRetrieverSpec(
+    with elasticsearch.Elasticsearch(
         server.url, ca_certs=str(server.ca_file), basic_auth=(USER, PASSWORD)
     ) as client:
         key = client.security.create_api_key(name="test")["encoded"]
-    by_key = ElasticsearchRetrieverSpec(url=server.url, ca_file=server.ca_file, api_key=key)
+    by_key = ElasticsearchRetrieverSpec(url=server.url, ca_certs=server.ca_file, api_key=key)
     by_key.reach()
-    assert search(by_key.build(context(tmp_path, dataset=few)), "fox") == [[0, -1, -1]]
+    assert search(by_key.build(context(tmp_path, dataset=few_passages)), "fox") == [[0, -1, -1]]
     assert search(
-        ElasticsearchRetrieverSpec(**{**user, "ca_file": None, "verify": False}).build(
-            context(tmp_path, dataset=few)
+        ElasticsearchRetrieverSpec(**{**user, "ca_certs": None, "verify_certs": False}).build(
+            context(tmp_path, dataset=few_passages)
         ),
         "hen",
     ) == [[1, 2, -1]]
@@ -112,31 +111,33 @@ def test_credentials_and_certificates(few, secured_elasticsearch, tmp_path):
         (
             {"password": "not this one"},
             "RK263",
-            r"refuses the credentials \(401 .*give `api_key`, `username` and `password`",
+            r"rejects the credentials \(401 .*set `api_key`, `username` and `password`",
         ),
-        ({"username": None, "password": None}, "RK263", r"refuses the credentials \(401"),
+        ({"username": None, "password": None}, "RK263", r"rejects the credentials \(401"),
         (
             {"username": None, "password": None, "bearer_token": "no"},
             "RK263",
-            r"refuses the credentials \(401",
+            r"rejects the credentials \(401",
         ),
         (
-            {"ca_file": None},
+            {"ca_certs": None},
             "RK260",
-            "has a certificate that is not trusted .*give the authority's certificate as `ca_file`",
+            "has an untrusted certificate .*set `ca_certs` to the certificate of its authority",
         ),
-        ({"ca_file": tmp_path / "none.pem"}, "RK263", r"none.pem: no such file \(`ca_file`\)"),
+        ({"ca_certs": tmp_path / "none.pem"}, "RK263", r"none.pem: no such file \(`ca_certs`\)"),
     ):
-        with pytest.raises(ComponentError, match=message) as told:
-            ElasticsearchRetrieverSpec(**{**user, **wrong}).build(context(tmp_path, dataset=few))
-        assert told.value.code == code
-        assert PASSWORD not in str(told.value)
-        assert "not this one" not in str(told.value)
+        with pytest.raises(ComponentError, match=message) as raised:
+            ElasticsearchRetrieverSpec(**{**user, **wrong}).build(
+                context(tmp_path, dataset=few_passages)
+            )
+        assert raised.value.code == code
+        assert PASSWORD not in str(raised.value)
+        assert "not this one" not in str(raised.value)
 
 
-def test_a_bearer_token_is_sent(few, elasticsearch_proxy, around):
+def test_a_bearer_token_is_sent(few_passages, elasticsearch_proxy, context_for):
     ElasticsearchRetrieverSpec(url=elasticsearch_proxy.url, bearer_token="a-token").build(
-        around(few)
+        context_for(few_passages)
     )
     assert {request.headers["authorization"] for request in elasticsearch_proxy.seen} == {
         "Bearer a-token"
@@ -144,81 +145,93 @@ def test_a_bearer_token_is_sent(few, elasticsearch_proxy, around):
 
 
 @pytest.mark.parametrize("version", ["7.17.28", "10.0.0"])
-def test_versions_that_clash(few, elasticsearch_proxy, around, version):
+def test_an_incompatible_version_is_an_error(
+    few_passages, elasticsearch_proxy, context_for, version
+):
     elasticsearch_proxy.rule(
         "GET", "/_nodes", Answer(200, body={"nodes": {"x": {"version": version}}})
     )
     with pytest.raises(
         ComponentError,
-        match=rf"is version {version}, and elasticsearch-py 8\..* serves versions 8 and 9: use a server of",
+        match=rf"is version {version}, but elasticsearch-py 8\..* serves versions 8 and 9: use a server of",
     ):
-        ElasticsearchRetrieverSpec(url=elasticsearch_proxy.url).build(around(few))
+        ElasticsearchRetrieverSpec(url=elasticsearch_proxy.url).build(context_for(few_passages))
 
 
-def test_what_may_only_search_need_not_tell_its_version(few, elasticsearch_proxy, around):
+def test_credentials_that_may_only_search_need_not_see_the_version(
+    few_passages, elasticsearch_proxy, context_for
+):
     elasticsearch_proxy.rule(
         "GET",
         "/_nodes",
         Answer(403, body={"error": {"type": "security_exception", "reason": "no"}, "status": 403}),
     )
     assert search(
-        ElasticsearchRetrieverSpec(url=elasticsearch_proxy.url).build(around(few)), "fox"
+        ElasticsearchRetrieverSpec(url=elasticsearch_proxy.url).build(context_for(few_passages)),
+        "fox",
     ) == [[0, -1, -1]]
 
 
-def test_another_product(few, elasticsearch_proxy, around):
+def test_another_product_is_an_error(few_passages, elasticsearch_proxy, context_for):
     elasticsearch_proxy.rule("GET", "/_nodes", Answer(200, {"x-elastic-product": "OpenSearch"}))
     with pytest.raises(ComponentError, match="is not Elasticsearch"):
-        ElasticsearchRetrieverSpec(url=elasticsearch_proxy.url).build(around(few))
+        ElasticsearchRetrieverSpec(url=elasticsearch_proxy.url).build(context_for(few_passages))
     elasticsearch_proxy.rule("GET", "/_nodes", Answer(404, {"x-elastic-product": ""}))
     with pytest.raises(ComponentError, match=r"is not Elasticsearch .*404.*: correct `url`"):
-        ElasticsearchRetrieverSpec(url=elasticsearch_proxy.url).build(around(few))
+        ElasticsearchRetrieverSpec(url=elasticsearch_proxy.url).build(context_for(few_passages))
 
 
-# While it is loaded
+# During loading
 # --------------------------------------------------------------------------------------------------
 
 
-def test_killed_and_back_while_it_is_loaded(many, elasticsearch_node, around, elasticsearch_owner):
-    """The run that is under way asks again, and goes on by itself."""
-
-    def power_cut():
+def test_loading_continues_after_a_server_restart(
+    many_passages, elasticsearch_node, context_for, elasticsearch_owner
+):
+    def restart():
         elasticsearch_node.kill()
         elasticsearch_node.start()
 
     with (
         Proxy(elasticsearch_node.url) as proxy,
-        elasticsearch.ElasticsearchRetrieverSpec(elasticsearch_node.url) as client,
+        elasticsearch.Elasticsearch(elasticsearch_node.url) as client,
     ):
-        proxy.rule("PUT", "_bulk", Call(power_cut), after=3)
-        retriever = ElasticsearchRetrieverSpec(url=proxy.url, attempts=1000).build(around(many))
+        proxy.rule("PUT", "_bulk", Call(restart), after=3)
+        retriever = ElasticsearchRetrieverSpec(url=proxy.url, max_retries=999).build(
+            context_for(many_passages)
+        )
         assert search(retriever, "row5199", "row0", "row3500") == [
             [5199, -1, -1],
             [0, -1, -1],
             [3500, -1, -1],
         ]
-        assert held(client, elasticsearch_owner) == (ROWS, 0)
+        assert count_documents(client, elasticsearch_owner) == (ROWS, 0)
 
 
-def test_killed_and_back_for_the_next_run(many, elasticsearch_node, around, elasticsearch_owner):
-    """The run that found it dead says so; the next one sends what is missing, and no more."""
+def test_the_next_run_resumes_an_interrupted_load(
+    many_passages, elasticsearch_node, context_for, elasticsearch_owner
+):
     with (
         Proxy(elasticsearch_node.url) as proxy,
-        elasticsearch.ElasticsearchRetrieverSpec(elasticsearch_node.url) as client,
+        elasticsearch.Elasticsearch(elasticsearch_node.url) as client,
     ):
         proxy.rule("PUT", "_bulk", Call(elasticsearch_node.kill), after=3)
         with pytest.raises(
-            ComponentError, match=r"index 'recipekit-.*' (broke the connection|cannot be reached)"
+            ComponentError, match=r"index 'recipekit-.*' (dropped the connection|cannot be reached)"
         ):
-            ElasticsearchRetrieverSpec(url=proxy.url, attempts=2, concurrency=1).build(around(many))
+            ElasticsearchRetrieverSpec(url=proxy.url, max_retries=1, concurrency=1).build(
+                context_for(many_passages)
+            )
         elasticsearch_node.start()
         proxy.seen.clear()
-        retriever = ElasticsearchRetrieverSpec(url=proxy.url, concurrency=1).build(around(many))
+        retriever = ElasticsearchRetrieverSpec(url=proxy.url, concurrency=1).build(
+            context_for(many_passages)
+        )
         assert len(proxy.asked("PUT", "_bulk")) == 3, (
-            "three of six blocks were acknowledged, and outlive a power cut"
+            "three of six blocks were acknowledged and are kept"
         )
         assert search(retriever, "row0", "row5199") == [[0, -1, -1], [5199, -1, -1]]
-        assert held(client, elasticsearch_owner) == (ROWS, 0)
+        assert count_documents(client, elasticsearch_owner) == (ROWS, 0)
 
 
 @pytest.mark.parametrize(
@@ -234,14 +247,14 @@ def test_killed_and_back_for_the_next_run(many, elasticsearch_node, around, elas
         Cut(),
         Cut(after=True),
     ],
-    ids=["429", "503", "502", "lost", "lost once done"],
+    ids=["429", "503", "502", "lost", "lost afterwards"],
 )
-def test_what_passes_is_asked_again(
-    few, elasticsearch_proxy, around, client, elasticsearch_owner, fault
+def test_a_temporary_failure_is_retried(
+    few_passages, elasticsearch_proxy, context_for, client, elasticsearch_owner, fault
 ):
     elasticsearch_proxy.rule("PUT", "_bulk", fault)
     elasticsearch_proxy.rule("POST", "_msearch", fault)
-    context = around(few)
+    context = context_for(few_passages)
     assert search(
         ElasticsearchRetrieverSpec(url=elasticsearch_proxy.url).build(context), "red", "hen"
     ) == [[0, 2, -1], [1, 2, -1]]
@@ -250,11 +263,11 @@ def test_what_passes_is_asked_again(
         == len(elasticsearch_proxy.asked("POST", "_msearch"))
         == 2
     )
-    assert held(client, elasticsearch_owner) == (3, 0)
-    assert context.progress.warnings == [], "a hiccup is not worth a line"
+    assert count_documents(client, elasticsearch_owner) == (3, 0)
+    assert context.progress.warnings == [], "a single retry is not worth a line"
 
 
-def test_what_does_not_pass_is_told(few, elasticsearch_proxy, around):
+def test_a_lasting_failure_is_one_clear_error(few_passages, elasticsearch_proxy, context_for):
     busy = Answer(
         429,
         {"Retry-After": "0"},
@@ -264,21 +277,23 @@ def test_what_does_not_pass_is_told(few, elasticsearch_proxy, around):
         },
     )
     elasticsearch_proxy.rule("POST", "_msearch", busy, times=-1)
-    retriever = ElasticsearchRetrieverSpec(url=elasticsearch_proxy.url, attempts=2).build(
-        around(few)
+    retriever = ElasticsearchRetrieverSpec(url=elasticsearch_proxy.url, max_retries=1).build(
+        context_for(few_passages)
     )
     with pytest.raises(
         ComponentError,
-        match=r"index 'recipekit-.*' turns requests away \(429 es_rejected.*queue full\): lower `concurrency`",
+        match=r"index 'recipekit-.*' rejects requests \(429 es_rejected.*queue full\): lower `concurrency`",
     ):
         search(retriever, "red")
     assert len(elasticsearch_proxy.asked("POST", "_msearch")) == 2
 
 
-def test_a_server_that_asks_for_an_hour_is_taken_for_down(few, elasticsearch_proxy, around):
+def test_a_server_that_asks_for_an_hour_is_treated_as_down(
+    few_passages, elasticsearch_proxy, context_for
+):
     elasticsearch_proxy.rule("PUT", "_bulk", Answer(503, {"Retry-After": "3600"}), times=-1)
-    with pytest.raises(ComponentError, match="turns requests away"):
-        ElasticsearchRetrieverSpec(url=elasticsearch_proxy.url).build(around(few))
+    with pytest.raises(ComponentError, match="rejects requests"):
+        ElasticsearchRetrieverSpec(url=elasticsearch_proxy.url).build(context_for(few_passages))
     assert len(elasticsearch_proxy.asked("PUT", "_bulk")) == 1
 
 
@@ -296,42 +311,41 @@ def failing_at(item, status, error):
     return Rewrite(change)
 
 
-def test_of_a_bulk_request_only_what_failed_is_sent_again(
-    few, elasticsearch_proxy, around, client, elasticsearch_owner
+def test_only_failed_documents_of_a_bulk_request_are_sent_again(
+    few_passages, elasticsearch_proxy, context_for, client, elasticsearch_owner
 ):
     elasticsearch_proxy.rule("PUT", "_bulk", failing_at(1, 429, "es_rejected_execution_exception"))
     assert search(
-        ElasticsearchRetrieverSpec(url=elasticsearch_proxy.url).build(around(few)), "hen"
+        ElasticsearchRetrieverSpec(url=elasticsearch_proxy.url).build(context_for(few_passages)),
+        "hen",
     ) == [[1, 2, -1]]
     first, again = elasticsearch_proxy.asked("PUT", "_bulk")
     assert (first.body.count(b"\n"), again.body.count(b"\n")) == (6, 2)
     assert b"blue hen" in again.body
-    assert held(client, elasticsearch_owner) == (3, 0)
+    assert count_documents(client, elasticsearch_owner) == (3, 0)
 
 
-def test_a_passage_that_the_server_refuses(few, elasticsearch_proxy, around):
+def test_a_rejected_passage_is_named(few_passages, elasticsearch_proxy, context_for):
     elasticsearch_proxy.rule("PUT", "_bulk", failing_at(2, 400, "document_parsing_exception"))
     with pytest.raises(
         ComponentError,
-        match=r"index 'recipekit-.*', passage 'c': cannot do what it was asked .*document_parsing_exception: because",
+        match=r"index 'recipekit-.*', passage 'c': rejects the request .*document_parsing_exception: because",
     ):
-        ElasticsearchRetrieverSpec(url=elasticsearch_proxy.url).build(around(few))
+        ElasticsearchRetrieverSpec(url=elasticsearch_proxy.url).build(context_for(few_passages))
     assert len(elasticsearch_proxy.asked("PUT", "_bulk")) == 1
 
 
 @pytest.mark.parametrize(
     ("block", "message"),
     [
-        ("read_only_allow_delete", "cannot write, for its disk is full"),
-        ("write", "has made the index read-only"),
+        ("read_only_allow_delete", "cannot write because its disk is full"),
+        ("write", "is read-only"),
     ],
 )
-def test_read_only_while_it_is_loaded(
-    many, elasticsearch_proxy, around, client, elasticsearch_owner, block, message
+def test_an_index_that_becomes_read_only_while_loading_is_resumed_later(
+    many_passages, elasticsearch_proxy, context_for, client, elasticsearch_owner, block, message
 ):
-    """What the server does by itself above the flood-stage watermark of its disk; once that is
-    over, the next run goes on.
-    """
+    """A server does this above the flood-stage watermark of its disk."""
 
     def set_block(value):
         client.indices.put_settings(index="recipekit-*", settings={f"index.blocks.{block}": value})
@@ -339,25 +353,29 @@ def test_read_only_while_it_is_loaded(
     elasticsearch_proxy.rule("PUT", "_bulk", Call(lambda: set_block(True)), after=3)
     with pytest.raises(
         ComponentError, match=f"index 'recipekit-.*, passage 'p.*: {message} .*then run again"
-    ) as told:
-        ElasticsearchRetrieverSpec(url=elasticsearch_proxy.url, concurrency=1).build(around(many))
-    assert told.value.code == "RK265"
+    ) as raised:
+        ElasticsearchRetrieverSpec(url=elasticsearch_proxy.url, concurrency=1).build(
+            context_for(many_passages)
+        )
+    assert raised.value.code == "RK265"
     set_block(None)
     elasticsearch_proxy.seen.clear()
-    ElasticsearchRetrieverSpec(url=elasticsearch_proxy.url, concurrency=1).build(around(many))
+    ElasticsearchRetrieverSpec(url=elasticsearch_proxy.url, concurrency=1).build(
+        context_for(many_passages)
+    )
     assert len(elasticsearch_proxy.asked("PUT", "_bulk")) == 3
-    assert held(client, elasticsearch_owner) == (ROWS, 0)
+    assert count_documents(client, elasticsearch_owner) == (ROWS, 0)
 
 
-def test_a_count_that_is_not_exact_is_an_error(few, elasticsearch_proxy, around):
+def test_a_wrong_count_after_loading_is_an_error(few_passages, elasticsearch_proxy, context_for):
     elasticsearch_proxy.rule("POST", "_count", Rewrite(lambda reply: {**reply, "count": 2}))
     with pytest.raises(
         ComponentError, match="holds 2 passages instead of 3: remove it, then run again"
     ):
-        ElasticsearchRetrieverSpec(url=elasticsearch_proxy.url).build(around(few))
+        ElasticsearchRetrieverSpec(url=elasticsearch_proxy.url).build(context_for(few_passages))
 
 
-# While it is searched
+# During the search
 # ------------------------------------------------------------------------------------------------
 
 
@@ -382,13 +400,17 @@ def rejected(reply):
 
 
 @pytest.mark.parametrize("change", [timed_out, shard_failed, rejected])
-def test_a_search_that_saw_a_part_is_asked_again(few, elasticsearch_proxy, around, change):
-    retriever = ElasticsearchRetrieverSpec(url=elasticsearch_proxy.url).build(around(few))
+def test_only_incomplete_searches_are_retried(
+    few_passages, elasticsearch_proxy, context_for, change
+):
+    retriever = ElasticsearchRetrieverSpec(url=elasticsearch_proxy.url).build(
+        context_for(few_passages)
+    )
     elasticsearch_proxy.rule("POST", "_msearch", Rewrite(change))
     assert search(retriever, "red", "hen", "fox") == [[0, 2, -1], [1, 2, -1], [0, -1, -1]]
     again = elasticsearch_proxy.asked("POST", "_msearch")[1].body
     assert again.count(b"\n") == {timed_out: 6, shard_failed: 2, rejected: 4}[change], (
-        "only what failed"
+        "only failed searches"
     )
 
 
@@ -396,41 +418,46 @@ def test_a_search_that_saw_a_part_is_asked_again(few, elasticsearch_proxy, aroun
     ("change", "message"),
     [
         (timed_out, "a search timed out on the server"),
-        (shard_failed, "1 of 2 shards failed: 200 node_disconnected_exception: gone"),
+        (shard_failed, "1 of 2 shards failed: node_disconnected_exception: gone"),
     ],
 )
-def test_a_list_is_never_silently_short(few, elasticsearch_proxy, around, change, message):
-    retriever = ElasticsearchRetrieverSpec(url=elasticsearch_proxy.url, attempts=2).build(
-        around(few)
+def test_an_incomplete_search_is_an_error(
+    few_passages, elasticsearch_proxy, context_for, change, message
+):
+    retriever = ElasticsearchRetrieverSpec(url=elasticsearch_proxy.url, max_retries=1).build(
+        context_for(few_passages)
     )
     elasticsearch_proxy.rule("POST", "_msearch", Rewrite(change), times=-1)
     with pytest.raises(
         ComponentError,
-        match=rf"index 'recipekit-.*' searched only a part of the index \({message}\)",
+        match=rf"index 'recipekit-.*' searched only part of the index \({message}\)",
     ):
         search(retriever, "red")
 
 
-def test_our_index_removed_while_it_is_searched(
-    few, elasticsearch_url, around, elasticsearch_owner
+def test_an_index_removed_during_the_search_is_an_error(
+    few_passages, elasticsearch_url, context_for, elasticsearch_owner
 ):
     spec = ElasticsearchRetrieverSpec(url=elasticsearch_url)
-    retriever = spec.build(around(few))
+    retriever = spec.build(context_for(few_passages))
     remote = spec.remote()
     (index,) = [index for index in remote.indices() if index.owner == elasticsearch_owner]
     remote.remove(index.name)
     with pytest.raises(
-        ComponentError, match=f"index '{index.name}' does not have it .*run again to make it anew"
+        ComponentError,
+        match=f"index '{index.name}' does not exist .*run again, which creates recipekit's own index again",
     ):
         search(retriever, "red")
-    assert search(spec.build(around(few)), "red") == [[0, 2, -1]]
+    assert search(spec.build(context_for(few_passages)), "red") == [[0, 2, -1]]
 
 
-def test_an_index_of_others_that_changes(few, elasticsearch_url, around, foreign_index, client):
+def test_an_existing_index_that_changes_is_an_error(
+    few_passages, elasticsearch_url, context_for, foreign_index, client
+):
     index = foreign_index({"a": {"text": "red"}})
     spec = ElasticsearchRetrieverSpec(url=elasticsearch_url, index=index)
     planned = spec.fingerprint()
-    retriever = spec.build(around(few))
+    retriever = spec.build(context_for(few_passages))
     assert search(retriever, "red") == [[0, -1, -1]]
     assert spec.fingerprint() == planned
     client.index(index=index, id="b", document={"text": "red"}, refresh=True)
@@ -442,11 +469,11 @@ def test_an_index_of_others_that_changes(few, elasticsearch_url, around, foreign
     client.indices.delete(index=index)
     for ask in (
         spec.fingerprint,
-        lambda: spec.build(around(few)),
+        lambda: spec.build(context_for(few_passages)),
         lambda: search(retriever, "red"),
     ):
         with pytest.raises(
-            ComponentError, match=f"index '{index}' does not have it .*correct `index`"
-        ) as told:
+            ComponentError, match=f"index '{index}' does not exist .*correct `index`"
+        ) as raised:
             ask()
-        assert told.value.code == "RK264"
+        assert raised.value.code == "RK264"

@@ -1,3 +1,5 @@
+"""The qdrant retriever on a real server."""
+
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -17,12 +19,12 @@ from recipekit.testing import RecordingProgress, check_retriever, context
 PASSAGES, QUERIES, DIMENSION = 5000, 50, 32
 OWNER = "recipekit-test"
 
+pytestmark = pytest.mark.server
+
 
 @pytest.fixture(scope="module")
 def matrices() -> dict[str, Any]:
-    """Unit vectors around 50 centres, as encoders make them of texts on 50 topics; passage 4999 is
-    passage 7 again.
-    """
+    """Unit vectors in 50 clusters, like embeddings of 50 topics; passage 4999 equals passage 7."""
     random = np.random.default_rng(3)
     centres = random.standard_normal((QUERIES, DIMENSION))
     made = {}
@@ -44,7 +46,7 @@ def dataset(make_dataset: Callable[..., Dataset]) -> Dataset:
 
 
 @pytest.fixture
-def around(tmp_path: Path, dataset: Dataset, matrices: dict[str, Any]) -> Context:
+def run_context(tmp_path: Path, dataset: Dataset, matrices: dict[str, Any]) -> Context:
     """The context of a run over `matrices`."""
 
     def embeddings(name: str, side: str) -> Embeddings:
@@ -54,14 +56,14 @@ def around(tmp_path: Path, dataset: Dataset, matrices: dict[str, Any]) -> Contex
 
 
 @pytest.fixture
-def everyone(dataset: Dataset) -> QueryBatch:
+def all_queries(dataset: Dataset) -> QueryBatch:
     rows = np.arange(QUERIES)
     return QueryBatch(rows, dataset.queries.texts(rows))
 
 
 @pytest.fixture
-def at(qdrant) -> Callable[..., QdrantSpec]:
-    """`at(exact=True)`: a spec for the session's server."""
+def make_spec(qdrant) -> Callable[..., QdrantSpec]:
+    """`make_spec(exact=True)`: a spec for the session's server."""
     return lambda **fields: QdrantSpec(
         **{
             "encoder": "student",
@@ -80,51 +82,55 @@ def client(qdrant):
     client.close()
 
 
-def told(around: Context) -> list[str]:
-    progress = around.progress
+def messages(run_context: Context) -> list[str]:
+    progress = run_context.progress
     assert isinstance(progress, RecordingProgress)
     return [event["message"] for event in progress.events if event["event"] == "told"]
 
 
-def test_conformance(at, around):
-    check_retriever(at(exact=True), around)
+def test_the_retriever_conforms(make_spec, run_context):
+    check_retriever(make_spec(exact=True), run_context)
 
 
 @pytest.mark.parametrize("protocol", ["rest", "grpc"])
-def test_exact_search_finds_what_exact_finds(protocol, at, around, matrices, everyone):
-    hits = at(exact=True, protocol=protocol).build(around).search(everyone, 10)
+def test_exact_search_equals_the_exact_retriever(
+    protocol, make_spec, run_context, matrices, all_queries
+):
+    hits = make_spec(exact=True, protocol=protocol).build(run_context).search(all_queries, 10)
 
     truth = exact_top_k(matrices["query"], matrices["passage"], 10)
     np.testing.assert_array_equal(hits.rows, truth.rows)
     np.testing.assert_allclose(hits.scores, truth.scores, atol=2e-3)
 
 
-def test_of_equal_scores_the_lower_row_stands_first(at, around, matrices, everyone):
+def test_ties_go_to_the_lower_row(make_spec, run_context, matrices, all_queries):
     matrices["query"][7] = matrices["passage"][7]
-    hits = at(exact=True).build(around).search(everyone, 2)
+    hits = make_spec(exact=True).build(run_context).search(all_queries, 2)
     assert hits.rows[7].tolist() == [7, 4999]
 
 
-def test_a_second_run_reuses_what_the_first_one_loaded(at, around, client, everyone):
-    first = at().build(around).search(everyone, 10)
-    second = at(concurrency=1, batch_size=17).build(around).search(everyone, 10)
+def test_a_second_run_reuses_the_collection(make_spec, run_context, client, all_queries):
+    first = make_spec().build(run_context).search(all_queries, 10)
+    second = make_spec(concurrency=1, batch_size=17).build(run_context).search(all_queries, 10)
 
-    loaded = [event["loaded"] for event in around.progress.events if event["event"] == "qdrant"]
+    loaded = [
+        event["loaded"] for event in run_context.progress.events if event["event"] == "qdrant"
+    ]
     assert loaded == [True, False]
     np.testing.assert_array_equal(first.rows, second.rows)
 
 
-def test_a_collection_says_whose_it_is_and_what_is_in_it(at, around, client):
-    at(exact=True).build(around)
+def test_a_collection_has_an_ownership_tag(make_spec, run_context, client):
+    make_spec(exact=True).build(run_context)
 
-    [index] = [index for index in at().remote().indices() if index.owner == OWNER]
-    assert (index.corpus, index.rows) == (around.corpus, PASSAGES)
+    [index] = [index for index in make_spec().remote().indices() if index.owner == OWNER]
+    assert (index.corpus, index.rows) == (run_context.corpus, PASSAGES)
     info = client.get_collection(index.name)
     assert info.config.metadata["recipekit"]["complete"] is True
     assert info.config.params.vectors.datatype == models.Datatype.FLOAT16
 
 
-def test_other_settings_make_another_collection_and_other_ways_to_search_do_not(at, around):
+def test_only_settings_of_the_content_make_another_collection(make_spec, run_context):
     for fields in (
         {},
         {"hnsw": {"ef": 64}},
@@ -133,78 +139,82 @@ def test_other_settings_make_another_collection_and_other_ways_to_search_do_not(
         {"distance": "cosine"},
         {"exact": True},
     ):
-        at(**fields).build(around)
-    assert len([index for index in at().remote().indices() if index.owner == OWNER]) == 4
+        make_spec(**fields).build(run_context)
+    assert len([index for index in make_spec().remote().indices() if index.owner == OWNER]) == 4
 
 
 @pytest.mark.parametrize("protocol", ["rest", "grpc"])
 @pytest.mark.parametrize(
     "quantization", [None, {"kind": "scalar"}, {"kind": "product", "compression": "x4"}]
 )
-def test_what_approximate_search_loses_is_measured_and_told(quantization, protocol, at, around):
-    retriever = at(quantization=quantization, protocol=protocol).build(around)
+def test_the_recall_of_approximate_search_is_measured_and_reported(
+    quantization, protocol, make_spec, run_context
+):
+    retriever = make_spec(quantization=quantization, protocol=protocol).build(run_context)
 
     assert 0.9 < retriever.counts["recall_against_exact"] <= 1
-    assert told(around) == [
-        f"qdrant: recall@10 against exact search is {retriever.measured:.4f} on {QUERIES} queries"
+    assert messages(run_context) == [
+        f"qdrant: recall@10 against exact search is {retriever.measured_recall:.4f} on {QUERIES} queries"
     ]
 
 
-def test_binary_quantization_is_what_the_collection_has(at, around, client):
-    retriever = at(quantization={"kind": "binary", "always_ram": False}, on_disk=True).build(around)
-    vectors = client.get_collection(retriever.points.collection).config.params.vectors
+def test_a_collection_has_binary_quantization(make_spec, run_context, client):
+    retriever = make_spec(quantization={"kind": "binary", "always_ram": False}, on_disk=True).build(
+        run_context
+    )
+    vectors = client.get_collection(retriever.collection).config.params.vectors
     assert vectors.quantization_config == models.BinaryQuantization(
         binary=models.BinaryQuantizationConfig(always_ram=False)
     )
     assert vectors.on_disk is True
-    assert (
-        retriever.counts["recall_against_exact"] > 0.3
-    )  # a bit of each of 32 dimensions says little
+    assert retriever.counts["recall_against_exact"] > 0.3  # one bit of 32 dimensions is coarse
 
 
 @pytest.mark.parametrize("protocol", ["rest", "grpc"])
-def test_a_graph_is_built_after_loading_and_waited_for(protocol, at, around, client, monkeypatch):
-    monkeypatch.setattr("recipekit.retrievers.qdrant_load.INDEX_FROM_KB", 10)
-    retriever = at(hnsw={"m": 8}, protocol=protocol).build(around)
+def test_the_graph_is_built_after_loading_and_waited_for(
+    protocol, make_spec, run_context, client, monkeypatch
+):
+    monkeypatch.setattr("recipekit.engines.qdrant.index.INDEXING_THRESHOLD_KB", 10)
+    retriever = make_spec(hnsw={"m": 8}, protocol=protocol).build(run_context)
 
-    info = client.get_collection(retriever.points.collection)
+    info = client.get_collection(retriever.collection)
     assert info.status == models.CollectionStatus.GREEN
     assert info.indexed_vectors_count == PASSAGES
     assert info.config.hnsw_config.m == 8
-    assert retriever.measured > 0.9
+    assert retriever.measured_recall > 0.9
 
 
-def test_a_warning_says_what_raises_a_low_recall(at, around, monkeypatch):
-    monkeypatch.setattr("recipekit.retrievers.qdrant_build.LOW_RECALL", 1.1)
-    at().build(around)
-    assert around.progress.warnings == [
+def test_a_low_recall_is_warned_about_with_a_remedy(make_spec, run_context, monkeypatch):
+    monkeypatch.setattr("recipekit.retrievers.qdrant.LOW_RECALL", 1.1)
+    make_spec().build(run_context)
+    assert run_context.progress.warnings == [
         "qdrant: recall@10 against exact search is 1.0000 on 50 queries: raise `hnsw.ef`, `hnsw.m` or `quantization.oversampling`, "
         "or set `exact: true`"
     ]
 
 
-def test_a_depth_beyond_the_corpus_is_padded(at, tmp_path, make_dataset):
+def test_a_depth_beyond_the_corpus_is_padded(make_spec, tmp_path, make_dataset):
     few = make_dataset([("q", "query", "train")], [("a", "a"), ("b", "b")], {(0, 0): 1.0})
     vectors = np.eye(2, dtype=np.float32)
 
     def embeddings(name, side):
         return Embeddings(tmp_path, vectors[:1] if side == "query" else vectors, True, side)
 
-    retriever = at().build(context(tmp_path, dataset=few, embeddings=embeddings, owner=OWNER))
+    retriever = make_spec().build(
+        context(tmp_path, dataset=few, embeddings=embeddings, owner=OWNER)
+    )
     assert retriever.search(QueryBatch(np.array([0]), ["query"]), 4).rows.tolist() == [
         [0, 1, -1, -1]
     ]
 
 
-# Collections that exist
+# Existing collections
 # ----------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
 def existing(client, matrices) -> str:
-    """A collection of somebody's: ids in the payload, a named vector, and 50 passages that were not
-    collected.
-    """
+    """A collection with ids in the payload, a named vector, and 50 uncollected passages."""
     name = f"{OWNER}-existing"
     client.create_collection(
         name,
@@ -225,72 +235,74 @@ def existing(client, matrices) -> str:
 
 
 @pytest.mark.parametrize("protocol", ["rest", "grpc"])
-def test_an_existing_collection_is_searched_by_the_ids_in_its_payload(
-    protocol, at, around, existing, matrices, everyone
+def test_an_existing_collection_is_searched_by_ids_in_its_payload(
+    protocol, make_spec, run_context, existing, matrices, all_queries
 ):
-    retriever = at(collection=existing, id_field="docid", vector="text", protocol=protocol).build(
-        around
-    )
+    retriever = make_spec(
+        collection=existing, id_field="docid", vector_name="text", protocol=protocol
+    ).build(run_context)
 
-    hits = retriever.search(everyone, 10)
+    hits = retriever.search(all_queries, 10)
     np.testing.assert_array_equal(
         hits.rows, exact_top_k(matrices["query"], matrices["passage"], 10).rows
     )
     assert retriever.counts["unknown"] == 0
-    assert [index for index in at().remote().indices() if index.name == existing] == []
+    assert [index for index in make_spec().remote().indices() if index.name == existing] == []
 
 
-def test_too_many_hits_that_were_not_collected_are_an_error(
-    at, around, existing, matrices, everyone
+def test_too_many_unknown_hits_are_an_error(
+    make_spec, run_context, existing, matrices, all_queries
 ):
     matrices = {**matrices, "query": -matrices["query"]}
-    around = context(
-        around.scratch,
-        dataset=around.dataset,
-        embeddings=lambda name, side: Embeddings(around.scratch, matrices[side], True, side),
+    run_context = context(
+        run_context.scratch,
+        dataset=run_context.dataset,
+        embeddings=lambda name, side: Embeddings(run_context.scratch, matrices[side], True, side),
     )
-    spec = {"collection": existing, "id_field": "docid", "vector": "text", "recall_sample": 0}
-    lenient = at(**spec, max_unknown=1.0).build(around)
-    lenient.search(everyone, 10)
+    spec = {"collection": existing, "id_field": "docid", "vector_name": "text", "recall_sample": 0}
+    lenient = make_spec(**spec, max_unknown=1.0).build(run_context)
+    lenient.search(all_queries, 10)
     assert lenient.counts["unknown"] > 50
     with pytest.raises(
         ComponentError,
-        match=rf"'{existing}'.* hits are passages that were not collected, 'strange50\d\d' for one",
+        match=rf"'{existing}'.* hits are passages that were not collected, for example 'strange50\d\d'",
     ):
-        at(**spec).build(around).search(everyone, 10)
+        make_spec(**spec).build(run_context).search(all_queries, 10)
 
 
 @pytest.mark.parametrize(
-    ("fields", "says"),
+    ("fields", "message"),
     [
-        ({}, "has no vectors without a name: it has 'text'; say which as `vector`"),
-        ({"vector": "txt"}, "has no vectors called 'txt': it has 'text'"),
-        ({"vector": "text", "id_field": "id"}, "has no 'id' in its payload; correct `id_field`"),
+        ({}, "has no unnamed vector: it has 'text'; set `vector_name`"),
+        ({"vector_name": "txt"}, "has no vector 'txt': it has 'text'"),
+        ({"vector_name": "text", "id_field": "id"}, "has no 'id'; correct `id_field`"),
         (
-            {"collection": f"{OWNER}-none", "vector": "text"},
-            f"collection '{OWNER}-none' does not have it",
+            {"collection": f"{OWNER}-none", "vector_name": "text"},
+            f"collection '{OWNER}-none' does not exist",
         ),
     ],
 )
-def test_an_existing_collection_that_does_not_fit(fields, says, at, around, existing):
-    with pytest.raises(ComponentError, match=says):
-        at(**{"collection": existing, **fields}).build(around)
+def test_an_existing_collection_that_does_not_fit_is_an_error(
+    fields, message, make_spec, run_context, existing
+):
+    with pytest.raises(ComponentError, match=message):
+        make_spec(**{"collection": existing, **fields}).build(run_context)
 
 
-def test_a_collection_of_another_encoder(at, around, client):
+def test_a_collection_of_another_encoder_is_an_error(make_spec, run_context, client):
     name = f"{OWNER}-small"
     client.create_collection(
         name, vectors_config=models.VectorParams(size=3, distance=models.Distance.DOT)
     )
     with pytest.raises(
         ComponentError,
-        match="holds vectors of 3 dimensions, and encoder 'student' makes 32: name the encoder",
+        match="holds vectors of 3 dimensions, but the encoder's embeddings have 32: name the enc",
     ):
-        at(collection=name).build(around)
+        make_spec(collection=name).build(run_context)
 
 
-def test_a_fingerprint_changes_when_the_collection_does(at, client, existing):
-    spec = at(collection=existing, id_field="docid", vector="text")
+def test_a_fingerprint_changes_when_the_collection_does(make_spec, client, existing):
+    spec = make_spec(collection=existing, id_field="docid", vector_name="text")
     before = spec.fingerprint()
     assert spec.fingerprint() == before
 
@@ -306,74 +318,19 @@ def test_a_fingerprint_changes_when_the_collection_does(at, client, existing):
         == 3
     )
     client.delete_collection(existing)
-    with pytest.raises(ComponentError, match=f"collection '{existing}' does not have it"):
+    with pytest.raises(ComponentError, match=f"collection '{existing}' does not exist"):
         spec.fingerprint()
 
 
-def test_of_ours_nothing_can_change_that_the_key_does_not_hold(at):
-    assert at().fingerprint() is None
-    assert at(where="embedded").remote() is None
+def test_a_collection_of_recipekit_needs_no_fingerprint(make_spec):
+    assert make_spec().fingerprint() is None
 
 
-# Embedded
-# ------------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    "fields", [{"exact": True}, {}, {"quantization": {"kind": "scalar"}}, {"distance": "cosine"}]
-)
-def test_embedded_is_the_same_engine_over_files_in_the_cache(fields, around, matrices, everyone):
-    retriever = QdrantSpec(encoder="student", where="embedded", depth=10, **fields).build(around)
-
-    hits = retriever.search(everyone, 10)
-    truth = exact_top_k(matrices["query"], matrices["passage"], 10)
-    if fields.get("exact"):
-        np.testing.assert_array_equal(hits.rows, truth.rows)
-    assert (hits.rows == truth.rows).mean() > 0.9
-    assert (around.scratch / "qdrant" / "shard").is_dir()
-
-
-def test_embedded_warns_of_a_corpus_for_a_server(around, monkeypatch):
-    monkeypatch.setattr("recipekit.retrievers.qdrant_build.EMBEDDED_UP_TO", 4000)
-    QdrantSpec(encoder="student", where="embedded", exact=True).build(around)
-    assert "`where: server` spreads them" in around.progress.warnings[0]
-
-
-# Specs
-# ---------------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("fields", "says"),
-    [
-        ({"exact": True, "quantization": {}}, "leave one of the two out"),
-        ({"exact": True, "hnsw": {"m": 32}}, "hnsw is of the graph that is not built"),
-        ({"id_field": "docid"}, "id_field is said of a collection that exists"),
-        ({"where": "embedded", "collection": "a"}, "where: embedded has none"),
-        ({"where": "embedded", "shards": 2}, "need a cluster"),
-        (
-            {"collection": "a", "on_disk": True},
-            "on_disk: a collection that exists is used as it is",
-        ),
-        ({"url": "localhost:6333"}, "is no url: write http://HOST:PORT"),
-    ],
-)
-def test_contradictions_are_told(fields, says):
-    with pytest.raises(ValueError, match=says):
-        QdrantSpec(encoder="student", **fields)
-
-
-def test_the_spec_alone_imports_no_client(assert_light):
-    assert_light(
-        "recipekit.retrievers.qdrant", "torch", "qdrant_client", "qdrant_edge", "grpc", "httpx"
-    )
-
-
-def test_two_runs_at_once_load_one_collection(at, around, everyone):
+def test_two_parallel_runs_load_one_collection(make_spec, run_context, all_queries):
     found: dict[int, Any] = {}
 
     def run(number: int) -> None:
-        found[number] = at(exact=True).build(around).search(everyone, 10)
+        found[number] = make_spec(exact=True).build(run_context).search(all_queries, 10)
 
     runs = [threading.Thread(target=run, args=(number,)) for number in range(2)]
     for thread in runs:
@@ -381,4 +338,6 @@ def test_two_runs_at_once_load_one_collection(at, around, everyone):
     for thread in runs:
         thread.join()
     np.testing.assert_array_equal(found[0].rows, found[1].rows)
-    assert [index.rows for index in at().remote().indices() if index.owner == OWNER] == [PASSAGES]
+    assert [index.rows for index in make_spec().remote().indices() if index.owner == OWNER] == [
+        PASSAGES
+    ]

@@ -1,7 +1,4 @@
-"""What goes wrong at a server, and what becomes of it: a wait, or one clear error.
-
-Never a shorter list.
-"""
+"""Failures of a Qdrant server: a retry or one clear error, never a shorter list."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -26,7 +23,7 @@ PASSAGES, QUERIES, DIMENSION = 1000, 8, 16
 OWNER = "recipekit-test-faults"
 KEY = "the right key"
 
-pytestmark = pytest.mark.usefixtures("impatient")
+pytestmark = [pytest.mark.server, pytest.mark.usefixtures("short_waits")]
 
 
 @pytest.fixture
@@ -38,7 +35,7 @@ def dataset(make_dataset: Callable[..., Dataset]) -> Dataset:
 
 
 @pytest.fixture
-def around(tmp_path: Path, dataset: Dataset) -> Context:
+def run_context(tmp_path: Path, dataset: Dataset) -> Context:
     random = np.random.default_rng(5)
     matrices = {
         "query": random.standard_normal((QUERIES, DIMENSION)),
@@ -54,7 +51,7 @@ def around(tmp_path: Path, dataset: Dataset) -> Context:
 
 
 @pytest.fixture
-def everyone(dataset: Dataset) -> QueryBatch:
+def all_queries(dataset: Dataset) -> QueryBatch:
     rows = np.arange(QUERIES)
     return QueryBatch(rows, dataset.queries.texts(rows))
 
@@ -73,7 +70,7 @@ def spec(url: str, **fields: Any) -> QdrantSpec:
             "depth": 10,
             "exact": True,
             "batch_size": 100,
-            "attempts": 3,
+            "max_retries": 2,
             **fields,
         }
     )
@@ -84,7 +81,7 @@ def collection(found: QdrantSpec) -> str:
     return index.name
 
 
-def held(url: str, name: str, key: str | None = None) -> int:
+def count_points(url: str, name: str, key: str | None = None) -> int:
     client = QdrantClient(
         url=url, headers={"api-key": key} if key else None, check_compatibility=False
     )
@@ -94,19 +91,19 @@ def held(url: str, name: str, key: str | None = None) -> int:
         client.close()
 
 
-# What passes
+# Temporary failures
 # ---------------------------------------------------------------------------------------------------------
 
-PASSING = {
+TEMPORARY = {
     "too many requests": Answer(429, {"Retry-After": "0"}),
     "too many requests until a date": Answer(
         429, {"Retry-After": format_datetime(datetime.now(UTC) - timedelta(hours=1), usegmt=True)}
     ),
     "unavailable": Answer(503, {"Retry-After": "0"}),
-    "a fault": Answer(
+    "an internal error": Answer(
         500, {}, {"status": {"error": "Service internal error: 1 of 1 read operations failed"}}
     ),
-    "a time-out on a shard": Answer(
+    "a timeout on a shard": Answer(
         500,
         {},
         {"status": {"error": "Timeout error: Operation 'Search' timed out after 60 seconds"}},
@@ -121,36 +118,36 @@ OTHERS = [
     ("PATCH", "/collections/"),
     ("PUT", "/collections/recipekit-"),
     ("POST", "/count"),
-    ("GET", "/exists"),
+    ("GET", "/collections/recipekit-"),
 ]
 
 
 @pytest.mark.parametrize(
     ("action", "request_"),
     [
-        *((action, LOADING) for action in PASSING),
-        *((action, SEARCHING) for action in PASSING),
+        *((action, LOADING) for action in TEMPORARY),
+        *((action, SEARCHING) for action in TEMPORARY),
         *(("unavailable", other) for other in OTHERS),
     ],
 )
-def test_what_passes_is_waited_for(action, request_, proxy, around, everyone, qdrant):
-    proxy.rule(*request_, PASSING[action], times=2)
-    retriever = spec(proxy.url).build(around)
+def test_a_temporary_failure_is_retried(action, request_, proxy, run_context, all_queries, qdrant):
+    proxy.rule(*request_, TEMPORARY[action], times=2)
+    retriever = spec(proxy.url).build(run_context)
 
-    hits = retriever.search(everyone, 10)
+    hits = retriever.search(all_queries, 10)
     assert (hits.rows >= 0).all()
-    assert held(qdrant.url, collection(spec(qdrant.url))) == PASSAGES
+    assert count_points(qdrant.url, collection(spec(qdrant.url))) == PASSAGES
 
 
-STAYING: Mapping[str, tuple[Any, str, str]] = {
-    "too many requests": (Answer(429, {"Retry-After": "0"}), "RK262", "turns requests away (429"),
-    "unavailable": (Answer(503), "RK262", "turns requests away (503"),
-    "a fault": (
+PERMANENT: Mapping[str, tuple[Any, str, str]] = {
+    "too many requests": (Answer(429, {"Retry-After": "0"}), "RK262", "rejects requests (429"),
+    "unavailable": (Answer(503), "RK262", "rejects requests (503"),
+    "an internal error": (
         Answer(500, {}, {"status": {"error": "panicked"}}),
         "RK266",
-        "fails (500 panicked): look into the server's log",
+        "failed (500 panicked): check the server's log",
     ),
-    "no time": (Answer(504), "RK261", "did not answer in time (504"),
+    "a timeout": (Answer(504), "RK261", "did not answer in time (504"),
     "a full disk": (
         Answer(
             500,
@@ -164,53 +161,53 @@ STAYING: Mapping[str, tuple[Any, str, str]] = {
         "RK265",
         "free or add space on the server's disk",
     ),
-    "a connection cut": (Cut(), "RK260", "broke the connection"),
-    "no JSON": (Answer(200, {}, b"<html>a login page"), "RK268", "does not understand"),
+    "a connection cut": (Cut(), "RK260", "dropped the connection"),
+    "not JSON": (Answer(200, {}, b"<html>a login page"), "RK268", "does not understand"),
     "forbidden": (
         Answer(403, {}, {"status": {"error": "Forbidden: Write access"}}),
         "RK263",
-        "does not allow this (403 Forbidden: Write",
+        "denies permission (403 Forbidden: Write",
     ),
 }
 
 
-@pytest.mark.parametrize(("action", "code", "says"), STAYING.values(), ids=STAYING)
+@pytest.mark.parametrize(("action", "code", "message"), PERMANENT.values(), ids=PERMANENT)
 @pytest.mark.parametrize(
     "request_", [("PUT", "/points"), ("POST", "/query/batch")], ids=["loading", "searching"]
 )
-def test_what_stays_is_one_clear_error(
-    action, code, says, request_, proxy, around, everyone, qdrant
+def test_a_lasting_failure_is_one_clear_error(
+    action, code, message, request_, proxy, run_context, all_queries, qdrant
 ):
     proxy.rule(*request_, action, times=-1)
     with pytest.raises(ComponentError) as raised:
-        spec(proxy.url).build(around).search(everyone, 10)
+        spec(proxy.url).build(run_context).search(all_queries, 10)
 
     name = collection(spec(qdrant.url))
     assert raised.value.code == code
     assert raised.value.message.startswith(f"Qdrant at {proxy.url}, collection '{name}' ")
-    assert says in raised.value.message
+    assert message in raised.value.message
     assert "\n" not in raised.value.message
 
 
-def test_a_list_that_is_too_short_is_asked_for_again_and_then_an_error(proxy, around, everyone):
+def test_a_short_list_is_searched_exactly_and_then_an_error(proxy, run_context, all_queries):
     def shorter(reply: dict[str, Any]) -> dict[str, Any]:
         answers = [{"points": answer["points"][:3]} for answer in reply["result"]]
         return {**reply, "result": answers}
 
-    approximate = spec(proxy.url, exact=False, recall_sample=0).build(around)
+    approximate = spec(proxy.url, exact=False, recall_sample=0).build(run_context)
     proxy.rule("POST", "/query/batch", Rewrite(shorter), times=1)
-    assert (approximate.search(everyone, 10).rows >= 0).all()
-    assert approximate.counts["asked_again_exactly"] == QUERIES
+    assert (approximate.search(all_queries, 10).rows >= 0).all()
+    assert approximate.counts["exact_fallbacks"] == QUERIES
 
     proxy.rule("POST", "/query/batch", Rewrite(shorter), times=-1)
     with pytest.raises(
-        ComponentError, match="gave 3 passages where 10 were asked for and 1000 were loaded"
+        ComponentError, match="returned 3 instead of 10 hits, although 1000 passages were loaded"
     ):
-        approximate.search(everyone, 10)
+        approximate.search(all_queries, 10)
 
 
-def test_a_request_without_an_answer_is_given_up_and_told(proxy, around, everyone, qdrant):
-    spec(qdrant.url).build(around)
+def test_a_request_without_a_reply_times_out(proxy, run_context, all_queries, qdrant):
+    spec(qdrant.url).build(run_context)
     import threading
 
     over = threading.Event()
@@ -219,7 +216,7 @@ def test_a_request_without_an_answer_is_given_up_and_told(proxy, around, everyon
         with pytest.raises(
             ComponentError, match=re.escape("did not answer in time (timed out): raise `timeout`")
         ):
-            spec(proxy.url, timeout=1, attempts=1).build(around).search(everyone, 10)
+            spec(proxy.url, timeout=1, max_retries=0).build(run_context).search(all_queries, 10)
     finally:
         over.set()
 
@@ -228,105 +225,102 @@ def test_a_request_without_an_answer_is_given_up_and_told(proxy, around, everyon
 # ------------------------------------------------------------------------------------------------------------
 
 
-def test_versions_that_clash(proxy, around):
+def test_an_incompatible_version_is_an_error(proxy, run_context):
     for version in ("1.15.4", "2.0.0"):
         proxy.rule("GET", "/", Answer(200, {}, {"title": "qdrant", "version": version}))
     with pytest.raises(
         ComponentError, match=r"is version 1\.15\.4; recipekit needs 1\.16 or later"
     ):
-        spec(proxy.url).build(around)
+        spec(proxy.url).build(run_context)
     with pytest.raises(
-        ComponentError, match=r"is version 2\.0\.0, and qdrant-client 1\.\S+ does not speak to it"
+        ComponentError, match=r"is version 2\.0\.0, which qdrant-client 1\.\S+ does not support"
     ):
-        spec(proxy.url).build(around)
+        spec(proxy.url).build(run_context)
 
 
 @pytest.mark.parametrize(
     "answer",
     [Answer(404), Answer(405), Answer(200, {}, {"name": "node", "version": {"number": "8.19.3"}})],
 )
-def test_another_product(proxy, around, answer):
+def test_another_product_is_an_error(proxy, run_context, answer):
     proxy.rule("GET", "/", answer)
     with pytest.raises(
         ComponentError,
-        match=rf"Qdrant at {proxy.url} does not answer as Qdrant does \(.*\): correct `url`",
-    ) as told:
-        spec(proxy.url).build(around)
-    assert told.value.code == "RK268"
-    assert "\n" not in told.value.message
+        match=rf"Qdrant at {proxy.url} is not Qdrant's REST interface \(.*\): correct `url`",
+    ) as raised:
+        spec(proxy.url).build(run_context)
+    assert raised.value.code == "RK268"
+    assert "\n" not in raised.value.message
 
 
-def test_the_grpc_port_as_url(qdrant, around):
-    with pytest.raises(
-        ComponentError, match=r"does not answer as Qdrant does .*which wants its REST port"
-    ):
-        spec(f"http://127.0.0.1:{qdrant.grpc_port}").build(around)
+def test_the_grpc_port_as_url_is_an_error(qdrant, run_context):
+    with pytest.raises(ComponentError, match=r"is not Qdrant's REST interface \(.*: correct `url`"):
+        spec(f"http://127.0.0.1:{qdrant.grpc_port}").build(run_context)
 
 
-def test_versions_somewhat_apart_are_a_warning(proxy, around):
+def test_a_version_two_minors_away_is_a_warning(proxy, run_context):
     proxy.rule("GET", "/", Answer(200, {}, {"title": "qdrant", "version": "1.29.0"}))
-    spec(proxy.url).build(around)
-    assert "if anything fails, install qdrant-client 1.29" in around.progress.warnings[0]
+    spec(proxy.url).build(run_context)
+    assert "if a request fails, install qdrant-client 1.29" in run_context.progress.warnings[0]
 
 
-# A server of our own: keys, kills, disks
+# A server of one test: keys, kills, full disks
 # -----------------------------------------------------------------------------
 
 
-def test_nobody_answers(around, start_qdrant):
+def test_a_server_that_is_down_is_an_error(run_context, start_qdrant):
     server = start_qdrant()
     server.kill()
     with pytest.raises(
         ComponentError,
         match=rf"Qdrant at {server.url} cannot be reached \(.*refused\): start it, or correct `url`",
     ):
-        spec(server.url).build(around)
+        spec(server.url).build(run_context)
     with pytest.raises(ComponentError, match="cannot be reached"):
         spec(server.url, collection="papers").fingerprint()
     with pytest.raises(ComponentError, match="cannot be reached"):
         spec(server.url).reach()
-    spec(server.url, where="embedded").reach()
 
 
-def test_a_server_is_asked_before_anything_is_encoded(around, start_qdrant):
+def test_the_server_is_reached_before_anything_is_encoded(run_context, start_qdrant):
     server = start_qdrant()
     spec(server.url).reach()
     server.kill()
     encoded = []
-    watched = replace(around, embeddings=lambda name, side: encoded.append(side))
+    watched = replace(run_context, embeddings=lambda name, side: encoded.append(side))
     with pytest.raises(ComponentError, match="cannot be reached"):
         spec(server.url).build(watched)
     assert not encoded
 
 
 @pytest.mark.parametrize("protocol", ["rest", "grpc"])
-def test_keys(protocol, around, everyone, start_qdrant):
+def test_keys_that_are_wrong_or_read_only(protocol, run_context, all_queries, start_qdrant):
     server = start_qdrant(api_key=KEY, read_only_key="for reading")
     ways = {"protocol": protocol, "grpc_port": server.grpc_port}
     for key in (None, "a wrong key"):
         with pytest.raises(
             ComponentError,
-            match=r"refuses the credentials \(.*\): give a valid key as api_key: \${env:NAME}",
+            match=r"rejects the credentials \(.*\): set a valid key as api_key: \${env:NAME}",
         ):
-            spec(server.url, api_key=key, **ways).build(around)
+            spec(server.url, api_key=key, **ways).build(run_context)
     with pytest.raises(
         ComponentError,
-        match=r"does not allow this \(.*\): give a key that may create and write collections",
+        match=r"denies permission \(.*\): use a key that may create and write collections",
     ):
-        spec(server.url, api_key="for reading", **ways).build(around)
+        spec(server.url, api_key="for reading", **ways).build(run_context)
 
-    spec(server.url, api_key=KEY, **ways).build(around)
+    spec(server.url, api_key=KEY, **ways).build(run_context)
     hits = (
-        spec(server.url, api_key="for reading", **ways).build(around).search(everyone, 10)
-    )  # what is there needs no writing
+        spec(server.url, api_key="for reading", **ways).build(run_context).search(all_queries, 10)
+    )  # an existing collection is only read
     assert (hits.rows >= 0).all()
 
 
 @pytest.mark.parametrize("protocol", ["rest", "grpc"])
-def test_a_server_killed_while_loading_and_back_in_time(protocol, around, everyone, start_qdrant):
+def test_loading_continues_after_a_server_restart(protocol, run_context, all_queries, start_qdrant):
     server = start_qdrant()
     with Proxy(server.url) as proxy:
-        # REST alone goes through the proxy: for gRPC the kill comes with the request after loading.
+        # Only REST goes through the proxy; with gRPC, the server dies at the request after loading.
         part = ("PUT", "/points") if protocol == "rest" else ("POST", "/points/count")
         proxy.rule(
             *part,
@@ -334,16 +328,16 @@ def test_a_server_killed_while_loading_and_back_in_time(protocol, around, everyo
             after=4 if protocol == "rest" else 0,
         )
         retriever = spec(
-            proxy.url, protocol=protocol, grpc_port=server.grpc_port, attempts=50
-        ).build(around)
-        assert (retriever.search(everyone, 10).rows >= 0).all()
-    assert held(server.url, collection(spec(server.url))) == PASSAGES
+            proxy.url, protocol=protocol, grpc_port=server.grpc_port, max_retries=49
+        ).build(run_context)
+        assert (retriever.search(all_queries, 10).rows >= 0).all()
+    assert count_points(server.url, collection(spec(server.url))) == PASSAGES
 
 
-def test_a_disk_that_fills_while_loading(tmp_path, dataset, start_qdrant):
+def test_a_disk_that_fills_while_loading_is_an_error(tmp_path, dataset, start_qdrant):
     server = start_qdrant(disk="24m")
     vectors = np.random.default_rng(0).standard_normal((30_000, 128)).astype(np.float32)
-    around = context(
+    run_context = context(
         tmp_path,
         dataset=dataset,
         owner=OWNER,
@@ -355,53 +349,55 @@ def test_a_disk_that_fills_while_loading(tmp_path, dataset, start_qdrant):
         ComponentError,
         match=r"cannot write \(.*No space left on device.*\): free or add space on the server's disk",
     ) as raised:
-        spec(server.url, protocol="grpc", grpc_port=server.grpc_port, batch_size=500).build(around)
+        spec(server.url, protocol="grpc", grpc_port=server.grpc_port, batch_size=500).build(
+            run_context
+        )
     assert raised.value.code == "RK265"
 
 
-def test_a_server_killed_while_loading_and_back_later(around, everyone, start_qdrant):
+def test_the_next_run_resumes_an_interrupted_load(run_context, all_queries, start_qdrant):
     server = start_qdrant()
     with Proxy(server.url) as proxy:
         proxy.rule("PUT", "/points", Call(server.kill), after=4)
         with pytest.raises(
-            ComponentError, match=r"run again; what is loaded stays loaded|cannot be reached"
+            ComponentError, match=r"run again; loaded vectors are kept|cannot be reached"
         ):
-            spec(proxy.url, attempts=2).build(around)
+            spec(proxy.url, max_retries=1).build(run_context)
     server.start()
     name = collection(spec(server.url))
-    before = held(server.url, name)
+    before = count_points(server.url, name)
     assert 0 < before < PASSAGES
 
     with Proxy(server.url) as proxy:
-        retriever = spec(proxy.url).build(around)
+        retriever = spec(proxy.url).build(run_context)
         assert len(proxy.asked("PUT", "/points")) < PASSAGES / 100 + 1
-        assert (retriever.search(everyone, 10).rows >= 0).all()
-    assert held(server.url, name) == PASSAGES
+        assert (retriever.search(all_queries, 10).rows >= 0).all()
+    assert count_points(server.url, name) == PASSAGES
     assert any(
-        f"{before} of {PASSAGES} points are there from an earlier attempt" in str(event)
-        for event in around.progress.events
+        f"{before} of {PASSAGES} points are kept from an earlier run" in str(event)
+        for event in run_context.progress.events
     )
 
 
-def test_only_blocks_that_are_not_whole_are_loaded_again(around, qdrant, proxy, monkeypatch):
-    monkeypatch.setattr("recipekit.retrievers.qdrant_load.BLOCK", 200)
-    spec(qdrant.url).build(around)
+def test_only_incomplete_blocks_are_loaded_again(run_context, qdrant, proxy, monkeypatch):
+    monkeypatch.setattr("recipekit.engines.qdrant.index.BLOCK_ROWS", 200)
+    spec(qdrant.url).build(run_context)
     name = collection(spec(qdrant.url))
     client = QdrantClient(url=qdrant.url, check_compatibility=False)
     client.delete(name, [450], wait=True)
     client.close()
 
-    spec(proxy.url).build(around)
+    spec(proxy.url).build(run_context)
     assert len(proxy.asked("PUT", "/points")) == 2
-    assert held(qdrant.url, name) == PASSAGES
+    assert count_points(qdrant.url, name) == PASSAGES
     assert (
-        "held 1000 points when it was done and now holds 999: somebody changed it"
-        in around.progress.warnings[0]
+        "held 1000 points when it was complete and now holds 999: someone changed it"
+        in run_context.progress.warnings[0]
     )
 
 
-def test_points_that_are_not_ours_in_a_collection_of_ours(around, qdrant):
-    spec(qdrant.url).build(around)
+def test_additional_points_in_a_collection_are_an_error(run_context, qdrant):
+    spec(qdrant.url).build(run_context)
     name = collection(spec(qdrant.url))
     client = QdrantClient(url=qdrant.url, check_compatibility=False)
     client.upload_collection(
@@ -409,31 +405,35 @@ def test_points_that_are_not_ours_in_a_collection_of_ours(around, qdrant):
     )
     client.close()
     with pytest.raises(
-        ComponentError, match=r"holds 1001 points of 1000 passages: somebody wrote to it; delete it"
+        ComponentError,
+        match=r"holds 1001 points for 1000 passages: someone else wrote to it; delete it",
     ):
-        spec(qdrant.url).build(around)
+        spec(qdrant.url).build(run_context)
 
 
-def test_a_collection_deleted_while_it_is_searched(around, everyone, qdrant):
+def test_a_collection_deleted_during_the_search_is_an_error(run_context, all_queries, qdrant):
     found = spec(qdrant.url)
-    retriever = found.build(around)
+    retriever = found.build(run_context)
     found.remote().remove(collection(found))
-    with pytest.raises(ComponentError, match=r"does not have it .*run again to make it anew"):
-        retriever.search(everyone, 10)
+    with pytest.raises(
+        ComponentError,
+        match=r"does not exist .*run again, which creates recipekit's own collection again",
+    ):
+        retriever.search(all_queries, 10)
 
 
-def test_a_name_of_ours_without_our_mark_is_left_alone(around, qdrant):
-    spec(qdrant.url).build(around)
+def test_a_collection_without_an_ownership_tag_is_not_touched(run_context, qdrant):
+    spec(qdrant.url).build(run_context)
     name = collection(spec(qdrant.url))
     client = QdrantClient(url=qdrant.url, check_compatibility=False)
-    client.update_collection(name, metadata={"recipekit": {"made_by": "somebody"}})
+    client.update_collection(name, metadata={"recipekit": {"made_by": "someone"}})
     remote = spec(qdrant.url).remote()
     try:
         assert name not in [index.name for index in remote.indices()]
         with pytest.raises(ComponentError, match="was not made by recipekit, and is not removed"):
             remote.remove(name)
-        with pytest.raises(ComponentError, match="does not bear recipekit's mark"):
-            spec(qdrant.url).build(around)
+        with pytest.raises(ComponentError, match="has no ownership tag of recipekit"):
+            spec(qdrant.url).build(run_context)
     finally:
         client.delete_collection(name)
         client.close()

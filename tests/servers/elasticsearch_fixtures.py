@@ -72,7 +72,7 @@ def foreign_index(elasticsearch_url: str) -> Iterator[Callable[..., str]]:
     import elasticsearch
 
     made = []
-    with elasticsearch.ElasticsearchRetrieverSpec(elasticsearch_url) as client:
+    with elasticsearch.Elasticsearch(elasticsearch_url) as client:
 
         def make(documents: Mapping[str, Mapping[str, Any]], **properties: Any) -> str:
             name = f"books-{uuid.uuid4().hex[:8]}"

@@ -47,8 +47,9 @@ def qdrant(qdrant_server: Qdrant) -> Iterator[Qdrant]:
     yield qdrant_server
     client = QdrantClient(url=qdrant_server.url, check_compatibility=False)
     for collection in client.get_collections().collections:
-        mark = (client.get_collection(collection.name).config.metadata or {}).get("recipekit", {})
-        if mark.get("owner", "").startswith(OWNER) or collection.name.startswith(OWNER):
+        metadata = client.get_collection(collection.name).config.metadata or {}
+        cache_id = metadata.get("recipekit", {}).get("cache_id", "")
+        if cache_id.startswith(OWNER) or collection.name.startswith(OWNER):
             client.delete_collection(collection.name)
     client.close()
 

@@ -11,6 +11,8 @@ from recipekit.sources.elasticsearch import ElasticsearchSourceSpec
 from recipekit.testing import check_source, context
 from servers.proxy import Answer, Rewrite
 
+pytestmark = [pytest.mark.server, pytest.mark.usefixtures("short_waits")]
+
 
 @pytest.fixture
 def files(tmp_path):
@@ -34,23 +36,23 @@ def read(spec, tmp_path):
     return list(spec.build(context(tmp_path / "scratch")).load())
 
 
-def test_conformance(elasticsearch_url, foreign_index, files, tmp_path):
+def test_the_source_conforms(elasticsearch_url, foreign_index, files, tmp_path):
     spec = ElasticsearchSourceSpec(
         url=elasticsearch_url, index=foreign_index(documents(5)), title_field="title", **files
     )
     check_source(spec, context(tmp_path / "scratch"))
 
 
-@pytest.mark.parametrize(("page", "concurrency"), [(7, 1), (7, 3), (50, 2), (1000, 4)])
-def test_every_document_once_however_it_is_paged(
-    elasticsearch_url, foreign_index, files, tmp_path, page, concurrency
+@pytest.mark.parametrize(("page_size", "concurrency"), [(7, 1), (7, 3), (50, 2), (1000, 4)])
+def test_every_document_is_read_once_with_any_page_size(
+    elasticsearch_url, foreign_index, files, tmp_path, page_size, concurrency
 ):
     index = foreign_index(documents(100))
     spec = ElasticsearchSourceSpec(
         url=elasticsearch_url,
         index=index,
         title_field="title",
-        page=page,
+        page_size=page_size,
         concurrency=concurrency,
         **files,
     )
@@ -67,7 +69,7 @@ def test_every_document_once_however_it_is_paged(
     ]
 
 
-def test_fields_and_a_query_of_ones_own(elasticsearch_url, foreign_index, files, tmp_path):
+def test_fields_and_a_filter_are_applied(elasticsearch_url, foreign_index, files, tmp_path):
     books = {
         "x": {"isbn": 1, "book": {"body": "red"}, "lang": "en"},
         "y": {"isbn": 2, "book": {"body": "rot"}, "lang": "de"},
@@ -79,7 +81,7 @@ def test_fields_and_a_query_of_ones_own(elasticsearch_url, foreign_index, files,
         index=index,
         id_field="isbn",
         text_field="book.body",
-        where={"term": {"lang": "en"}},
+        filter={"term": {"lang": "en"}},
         **files,
     )
     assert [record for record in read(spec, tmp_path) if isinstance(record, Passage)] == [
@@ -88,17 +90,17 @@ def test_fields_and_a_query_of_ones_own(elasticsearch_url, foreign_index, files,
     ]
 
 
-def test_what_is_written_meanwhile_is_not_read(elasticsearch_url, foreign_index, files, tmp_path):
+def test_writes_during_the_read_are_not_seen(elasticsearch_url, foreign_index, files, tmp_path):
     import elasticsearch
 
     index = foreign_index(documents(30))
     spec = ElasticsearchSourceSpec(
-        url=elasticsearch_url, index=index, page=10, concurrency=1, **files
+        url=elasticsearch_url, index=index, page_size=10, concurrency=1, **files
     )
     before = spec.fingerprint()
     records = spec.build(context(tmp_path)).load()
     read = [next(records)]
-    with elasticsearch.ElasticsearchSourceSpec(elasticsearch_url) as client:
+    with elasticsearch.Elasticsearch(elasticsearch_url) as client:
         client.index(index=index, id="late", document={"text": "late"}, refresh=True)
         client.delete(index=index, id="d29", refresh=True)
     read += [record for record in records if isinstance(record, Passage)]
@@ -106,7 +108,7 @@ def test_what_is_written_meanwhile_is_not_read(elasticsearch_url, foreign_index,
     assert spec.fingerprint() != before
 
 
-def test_what_it_says_of_a_wrong_index(elasticsearch_url, foreign_index, files, tmp_path):
+def test_an_index_that_does_not_fit_is_an_error(elasticsearch_url, foreign_index, files, tmp_path):
     index = foreign_index(
         {"a": {"text": ["red", "hen"]}, "b": {"text": "x"}}, year={"type": "long"}
     )
@@ -114,7 +116,7 @@ def test_what_it_says_of_a_wrong_index(elasticsearch_url, foreign_index, files, 
         (
             {"index": "not-there"},
             ComponentError,
-            "index 'not-there' does not have it .*correct `index`",
+            "index 'not-there' does not exist .*correct `index`",
         ),
         (
             {"text_field": "txt"},
@@ -122,9 +124,9 @@ def test_what_it_says_of_a_wrong_index(elasticsearch_url, foreign_index, files, 
             r"has no field 'txt' \(`text_field`\). Did you mean 'text'\?",
         ),
         ({"title_field": "name"}, ComponentError, r"has no field 'name' \(`title_field`\)"),
-        ({}, DataError, f"{index}/a: 'text' holds 2 values; one is wanted"),
-        ({"where": {"nonsense": 1}}, ComponentError, "cannot do what it was asked .*nonsense"),
-        ({"where": {"match": {"text": "zebra"}}}, DataError, f"index '{index}': no passages"),
+        ({}, DataError, f"{index}/a: 'text' has 2 values instead of one"),
+        ({"filter": {"nonsense": 1}}, ComponentError, "rejects the request .*nonsense"),
+        ({"filter": {"match": {"text": "zebra"}}}, DataError, f"index '{index}': no passages"),
     ):
         with pytest.raises(error, match=message):
             read(
@@ -137,39 +139,37 @@ def test_what_it_says_of_a_wrong_index(elasticsearch_url, foreign_index, files, 
         ElasticsearchSourceSpec(index=index)
 
 
-def part_of(reply):
+def with_a_failed_shard(reply):
     return {**reply, "_shards": {**reply["_shards"], "failed": 1}}
 
 
-def test_it_is_never_silently_short(elasticsearch_proxy, foreign_index, files, tmp_path):
+def test_a_missing_page_is_an_error(elasticsearch_proxy, foreign_index, files, tmp_path):
     spec = ElasticsearchSourceSpec(
         url=elasticsearch_proxy.url,
         index=foreign_index(documents(30)),
-        page=10,
+        page_size=10,
         concurrency=1,
         **files,
     )
-    elasticsearch_proxy.rule("POST", "/_search", Rewrite(part_of), after=2)
+    elasticsearch_proxy.rule("POST", "/_search", Rewrite(with_a_failed_shard), after=2)
     elasticsearch_proxy.rule("POST", "/_search", Answer(503, {"Retry-After": "0"}))
-    assert sum(isinstance(record, Passage) for record in read(spec, tmp_path)) == 30, "asked again"
+    assert sum(isinstance(record, Passage) for record in read(spec, tmp_path)) == 30, "retried"
     elasticsearch_proxy.rule(
         "POST",
         "/_search",
         Rewrite(lambda reply: {**reply, "hits": {**reply["hits"], "hits": []}}),
         after=2,
     )
-    with pytest.raises(ComponentError, match="gave 10 documents of 30: run again"):
+    with pytest.raises(ComponentError, match="returned 10 of 30 documents: run again"):
         read(spec, tmp_path)
 
 
-def test_a_point_in_time_that_the_server_dropped(
-    elasticsearch_proxy, foreign_index, files, tmp_path
-):
+def test_a_dropped_point_in_time_is_an_error(elasticsearch_proxy, foreign_index, files, tmp_path):
     spec = ElasticsearchSourceSpec(
         url=elasticsearch_proxy.url, index=foreign_index(documents(3)), **files
     )
     gone = {"error": {"type": "search_phase_execution_exception", "reason": "all shards failed", "root_cause": [], "caused_by": {
         "type": "search_context_missing_exception", "reason": "No search context found"}}, "status": 404}  # fmt: skip
     elasticsearch_proxy.rule("POST", "/_search", Answer(404, body=gone))
-    with pytest.raises(ComponentError, match="has dropped the point in time that was read from"):
+    with pytest.raises(ComponentError, match="dropped the point in time of this read"):
         read(spec, tmp_path)

@@ -62,8 +62,7 @@ def ls(
     typer.echo(f"{size(total)} in all")
     if recipe:
         for use in remote_uses(_load(recipe, allow_local_code), store, runs):
-            whose = "of another cache" if use.state == "another's" else use.state
-            typer.echo(f"{_shown(use)}  {use.index.rows:,} passages  {whose}")
+            typer.echo(f"{_shown(use)}  {use.index.rows:,} passages  {use.state}")
 
 
 def _store(folder: Path) -> Store:

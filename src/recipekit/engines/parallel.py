@@ -1,4 +1,4 @@
-"""Requests on several threads, their results in order."""
+"""Parallel requests with results in order."""
 
 from __future__ import annotations
 
@@ -7,27 +7,28 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
-__all__ = ["in_order"]
+__all__ = ["map_in_order"]
 
 T = TypeVar("T")
 R = TypeVar("R")
 
 
-def in_order(work: Callable[[T], R], items: Iterable[T], *, threads: int, name: str) -> Iterator[R]:
-    """What `work` gives for each item, in order.
+def map_in_order(
+    function: Callable[[T], R], items: Iterable[T], *, threads: int, name: str
+) -> Iterator[R]:
+    """Apply a function to each item on several threads and yield the results in order.
 
-    At most 2 · `threads` items are begun and not yet taken, so that memory is bounded and no thread
-    waits for the one that takes. The first failure ends all: what has not begun is not begun any
-    more, and so it is where whoever takes stops.
+    At most 2 · `threads` items are started before their results are taken, which bounds memory. The
+    first failure, or closing the iterator, cancels the items that have not started.
     """
     with ThreadPoolExecutor(threads, thread_name_prefix=name) as pool:
-        begun: deque[Future[R]] = deque()
+        started: deque[Future[R]] = deque()
         try:
             for item in items:
-                begun.append(pool.submit(work, item))
-                if len(begun) >= 2 * threads:
-                    yield begun.popleft().result()
-            while begun:
-                yield begun.popleft().result()
+                started.append(pool.submit(function, item))
+                if len(started) >= 2 * threads:
+                    yield started.popleft().result()
+            while started:
+                yield started.popleft().result()
         finally:
             pool.shutdown(cancel_futures=True)

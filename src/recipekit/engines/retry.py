@@ -1,128 +1,119 @@
-"""Waiting between attempts: exponential back-off with full jitter, and the server's own Retry-After
-where it gives one.
-"""
+"""The retry policy of all engines: exponential backoff with full jitter, and `Retry-After`."""
 
 from __future__ import annotations
 
-import random
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import TypeVar
+from typing import TYPE_CHECKING, Final
 
-__all__ = ["RetryPolicy", "Transient", "persist", "retry_after"]
+if TYPE_CHECKING:
+    import tenacity
 
-T = TypeVar("T")
+__all__ = ["Failure", "PartialFailure", "retry_after", "retrying", "shortened"]
 
-
-@dataclass(frozen=True)
-class RetryPolicy:
-    """How long to go on asking a server that does not serve."""
-
-    attempts: int = 6
-    """Attempts in all, the first one counted."""
-    first: float = 0.5
-    """Seconds that the first wait lasts at most; each later one may last twice as long."""
-    longest: float = 30.0
-    """Seconds that any wait lasts at most, unless the server asks for more."""
-    longest_asked: float = 600.0
-    """Seconds that a server may ask for; what asks for more is taken for down."""
-    refusing: float = 150.0
-    """Seconds for which a language model's endpoint may answer nothing but 429: two and a half of
-    the one-minute windows in which requests are counted, so that a window that others of the
-    account use up does not end a run."""
-    outage: float = 600.0
-    """Seconds for which a language model's endpoint that did serve may be down: a server that
-    restarts loads its model within minutes, a gateway's deployment takes seconds, and what lasts
-    longer is for a person to look at."""
-
-    def wait(self, attempt: int, asked: float | None, random: random.Random) -> float:
-        """Seconds to wait after failed attempt number `attempt` (from 1).
-
-        Full jitter, uniform in [0, min(longest, first * 2^(attempt - 1))], so that clients that
-        failed together do not come back together. Where the server asked for a delay, that is
-        waited, and the jitter on top of it.
-        """
-        jitter = random.uniform(0, min(self.longest, self.first * 2 ** min(attempt - 1, 64)))
-        return jitter if asked is None else asked + jitter
-
-    def delay(self, attempt: int, asked: float | None, random: random.Random) -> float | None:
-        """As `wait`.
-
-        None where it was the last attempt, or the server asked for too long a delay.
-        """
-        if attempt >= self.attempts or (asked is not None and asked > self.longest_asked):
-            return None
-        return self.wait(attempt, asked, random)
+FIRST_WAIT: Final = 0.5
+"""Longest wait after the first attempt, in seconds; it doubles with every further attempt."""
+LONGEST_WAIT: Final = 30.0
+"""Longest wait in seconds, unless the server asks for more."""
+LONGEST_RETRY_AFTER: Final = 600.0
+"""A server that asks for a longer wait, in seconds, is treated as down."""
+TRANSIENT: Final = frozenset({"unreachable", "lost", "timeout", "busy", "failing", "partial"})
+"""Kinds of failure that may be gone at the next attempt."""
+LONGEST_TEXT: Final = 300
 
 
 @dataclass(frozen=True)
-class Transient:
-    """What a failure tells of the next attempt: why it may help, and how long the server asked to
-    wait (seconds).
+class Failure:
+    """Why a request, or a part of one, failed."""
+
+    kind: str
+    """A key of the engine's table of remedies."""
+    text: str
+    """The message of the server or the operating system."""
+    retry_after: float | None = None
+    """Seconds that the server asks to wait."""
+
+    @property
+    def transient(self) -> bool:
+        """Whether another attempt may succeed."""
+        return self.kind in TRANSIENT
+
+    def __str__(self) -> str:
+        return self.text
+
+
+class PartialFailure(Exception):
+    """The server processed a request but failed at a part of it."""
+
+    def __init__(self, failure: Failure, item: str = "") -> None:
+        super().__init__(failure.text)
+        self.failure = failure
+        self.item = item
+        """The part, for the error: "passage 'x'"."""
+
+
+def retrying(
+    failure_of: Callable[[BaseException], Failure | None],
+    max_retries: int,
+    before_sleep: Callable[[tenacity.RetryCallState], None],
+) -> tenacity.Retrying:
+    """A caller that repeats a function while its failure may be temporary.
+
+    The wait after attempt n is uniform in [0, min(30 s, 0.5 s · 2^(n - 1))], so that clients that
+    failed together do not return together, plus the server's `Retry-After`.
+
+    Args:
+        failure_of: Classifies an exception; None for one that is not the server's.
+        max_retries: Attempts after the first one.
+        before_sleep: Called before each wait.
     """
+    import tenacity
 
-    reason: str
-    asked: float | None = None
+    backoff = tenacity.wait_random_exponential(multiplier=FIRST_WAIT, max=LONGEST_WAIT)
+
+    def requested_wait(state: tenacity.RetryCallState) -> float:
+        error = state.outcome.exception() if state.outcome else None
+        failure = failure_of(error) if error else None
+        return failure.retry_after or 0.0 if failure else 0.0
+
+    def is_transient(error: BaseException) -> bool:
+        failure = failure_of(error)
+        return failure is not None and failure.transient
+
+    return tenacity.Retrying(
+        retry=tenacity.retry_if_exception(is_transient),
+        wait=lambda state: backoff(state) + requested_wait(state),
+        stop=lambda state: (
+            state.attempt_number > max_retries or requested_wait(state) > LONGEST_RETRY_AFTER
+        ),
+        before_sleep=before_sleep,
+        reraise=True,
+    )
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds that a reply's `Retry-After` (or `retry-after-ms`) asks for, as a number or an HTTP
-    date; None without one.
+    """Seconds that a reply's `Retry-After` or `retry-after-ms` asks to wait, None without one.
+
+    `Retry-After` is a number of seconds or an HTTP date.
     """
     lowered = {name.lower(): value for name, value in headers.items()}
-    if "retry-after-ms" in lowered:
+    for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
         try:
-            return max(0.0, float(lowered["retry-after-ms"]) / 1000)
+            return max(0.0, float(lowered.get(name, "")) * unit)
         except ValueError:
-            pass
-    value = lowered.get("retry-after")
-    if value is None:
-        return None
+            continue
     try:
-        return max(0.0, float(value))
-    except ValueError:
-        pass
-    try:
-        when = parsedate_to_datetime(value)
+        when = parsedate_to_datetime(lowered.get("retry-after", ""))
     except ValueError:
         return None
-    if when.tzinfo is None:  # `-0000`, or none at all: HTTP dates are in UTC
+    if when.tzinfo is None:  # HTTP dates are in UTC
         when = when.replace(tzinfo=UTC)
     return max(0.0, (when - datetime.now(UTC)).total_seconds())
 
 
-def persist(
-    call: Callable[[], T],
-    transient: Callable[[Exception], Transient | None],
-    *,
-    patience: RetryPolicy,
-    random: random.Random,
-    waiting: Callable[[Transient, float, int], None] = lambda why, seconds, attempt: None,
-    sleep: Callable[[float], None] = time.sleep,
-) -> T:
-    """Call until it succeeds, fails for good, or patience ends; then the last failure is raised as
-    it came.
-
-    Args:
-        call: The attempt.
-        transient: Of a failure, why another attempt may help; None where it cannot.
-        patience: How often and how long.
-        random: For the jitter.
-        waiting: Told before each wait: why, how many seconds, after which attempt.
-        sleep: What waits.
-    """
-    attempt = 0
-    while True:
-        attempt += 1
-        try:
-            return call()
-        except Exception as error:
-            why = transient(error)
-            seconds = patience.delay(attempt, why.asked, random) if why else None
-            if why is None or seconds is None:
-                raise
-            waiting(why, seconds, attempt)
-            sleep(seconds)
+def shortened(text: str) -> str:
+    """A server's message on one line of at most 300 characters."""
+    text = " ".join(text.split())
+    return text if len(text) <= LONGEST_TEXT else f"{text[: LONGEST_TEXT - 3]}..."

@@ -23,12 +23,12 @@ __all__ = ["RemoteUse", "collect_remote_garbage", "remote_uses"]
 class RemoteUse:
     """An index on a server, and who owns it.
 
-    `needed` or `free` if it belongs to this cache, `another's` if it belongs to another one.
+    `needed` or `free` if it belongs to this cache.
     """
 
     remote: Remote
     index: RemoteIndex
-    state: Literal["needed", "free", "another's"]
+    state: Literal["needed", "free", "of another cache"]
 
 
 def remote_uses(
@@ -52,7 +52,7 @@ def remote_uses(
     for remote in _remotes(recipe):
         for index in remote.indices():
             if index.owner != store.owner:
-                yield RemoteUse(remote, index, "another's")
+                yield RemoteUse(remote, index, "of another cache")
             else:
                 yield RemoteUse(remote, index, "needed" if index.corpus in corpora else "free")
 

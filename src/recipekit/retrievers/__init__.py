@@ -1,3 +1,1 @@
-"""Retrievers: candidate passages for queries, by words or by embeddings, in this process or from a
-server.
-"""
+"""Retrievers: candidate passages for queries, lexical or dense, embedded or on a server."""

@@ -1,4 +1,4 @@
-"""BM25 without a server: bm25s, with Snowball stemmers and an index that is an artifact."""
+"""BM25 without a server, by bm25s with Snowball stemmers."""
 
 from __future__ import annotations
 
@@ -18,89 +18,87 @@ if TYPE_CHECKING:
 __all__ = ["LANGUAGES", "STEMMERS", "STOP_LISTS", "UNSPACED", "Bm25Spec"]
 
 STEMMERS: Final = (
-    "arabic", "armenian", "basque", "catalan", "czech", "danish", "dutch", "dutch_porter", "english", "esperanto", "estonian",
-    "finnish", "french", "german", "greek", "hindi", "hungarian", "indonesian", "irish", "italian", "lithuanian", "nepali",
-    "norwegian", "persian", "polish", "porter", "portuguese", "romanian", "russian", "serbian", "sesotho", "spanish", "swedish",
-    "tamil", "turkish", "yiddish",
+    "arabic", "armenian", "basque", "catalan", "czech", "danish", "dutch", "dutch_porter",
+    "english", "esperanto", "estonian", "finnish", "french", "german", "greek", "hindi",
+    "hungarian", "indonesian", "irish", "italian", "lithuanian", "nepali", "norwegian",
+    "persian", "polish", "porter", "portuguese", "romanian", "russian", "serbian", "sesotho",
+    "spanish", "swedish", "tamil", "turkish", "yiddish",
 )  # fmt: skip
-"""Snowball's algorithms, written out so that a recipe is validated without PyStemmer."""
+"""Snowball's algorithms, listed here so that a recipe is validated without PyStemmer."""
 STOP_LISTS: Final = (
-    "danish", "dutch", "english", "french", "german", "italian", "norwegian", "portuguese", "russian", "spanish", "swedish", "turkish",
+    "danish", "dutch", "english", "french", "german", "italian", "norwegian", "portuguese",
+    "russian", "spanish", "swedish", "turkish",
 )  # fmt: skip
-"""Languages for which bm25s has a list of stop words (English: Lucene's 33)."""
+"""Languages with a list of stop words in bm25s (English: Lucene's 33)."""
 UNSPACED: Final = ("burmese", "chinese", "japanese", "khmer", "lao", "thai")
-"""Languages written without spaces between words."""
+"""Languages without spaces between words."""
 LANGUAGES: Final = (*sorted({*STEMMERS, *UNSPACED, "korean"} - {"porter", "dutch_porter"}), "none")
 UNSPACED_SHARE: Final = 0.3
-"""Share of characters of scripts without spaces above which splitting into words is warned about.
-"""
+"""Share of characters of scripts without spaces above which splitting into words causes a
+warning."""
 SAMPLE: Final = 1000
-"""Passages looked at for that."""
+"""Passages sampled for that."""
 
 
 def _one_of(value: str, choices: tuple[str, ...], hint: str) -> str:
     if value not in choices:
         raise ValueError(
-            f"unknown '{value}'.{did_you_mean(value, choices)} Choose from {', '.join(choices)}. {hint}"
+            f"unknown '{value}'.{did_you_mean(value, choices)} "
+            f"Choose from {', '.join(choices)}. {hint}"
         )
     return value
 
 
 class Bm25Spec(RetrieverSpec):
-    """BM25 over title and text, embedded: nothing to install or start, for up to about a million
-    passages.
+    """BM25 over title and text without a server, for up to about a million passages.
 
     Scores are Lucene's (bm25s, "BM25S: Orders of magnitude faster lexical search via eager sparse
     scoring", arXiv 2407.03618): the sum over the query's terms t of idf(t) * tf / (tf + k1 * (1 - b
-    + b * length / mean length)), with idf(t) = ln(1 + (N - df + 0.5) / (df + 0.5)). Text is brought
-    to lower case and Unicode form NFKC and split into runs of letters and digits. A query whose
-    terms stand in no passage retrieves nothing.
+    + b * length / mean length)), with idf(t) = ln(1 + (N - df + 0.5) / (df + 0.5)). Text is
+    lowercased, brought to Unicode form NFKC and split into runs of letters and digits. A query
+    without a term of the corpus retrieves nothing.
     """
 
     k1: float = Field(default=0.9, ge=0, allow_inf_nan=False)
-    """How slowly more occurrences of a term stop counting. 0.9 is what Anserini's published
-    baselines use with Lucene.
-    """
+    """Term-frequency saturation. 0.9 is the value of Anserini's published baselines."""
     b: float = Field(default=0.4, ge=0, le=1)
-    """How much long passages are discounted, 0 to 1. 0.4 is Anserini's too."""
+    """Length normalization, 0 to 1. 0.4 is Anserini's value."""
     language: str = Field(default="english", json_schema_extra={"enum": list(LANGUAGES)})
-    """The language of the passages: decides stemmer, stop words and segmentation.
-
-    `none` has no stemmer and no stop words.
-    """
+    """The language of the passages. It decides stemmer, stop words and tokenization; `none` has no
+    stemmer and no stop words."""
     stemmer: str = Field(
         default="language", json_schema_extra={"enum": ["language", "none", *STEMMERS]}
     )
-    """Snowball algorithm that brings words to their stems: the language's own if it has one,
-    `none`, or one by name (`porter` is the older of the two for English)."""
+    """The Snowball stemmer: the language's own if it has one, `none`, or one by name (`porter` is
+    the older of the two for English)."""
     stop_words: Literal["language", "none"] | tuple[str, ...] = "language"
-    """Words left out: the language's list if bm25s has one, `none`, or a list of your own."""
-    segment: Literal["words", "bigrams"] | None = None
-    """What a term is: `words`, or for scripts without spaces `bigrams`, overlapping pairs of
-    characters. By default the language decides: bigrams for burmese, chinese, japanese, khmer, lao
-    and thai. Choose `words` where a segmenter has already put spaces between the words."""
+    """Stop words to remove: the language's list if bm25s has one, `none`, or your own list."""
+    tokenization: Literal["words", "bigrams"] | None = None
+    """What a term is: `words`, or `bigrams`, overlapping character pairs for scripts without
+    spaces. By default the language decides: bigrams for burmese, chinese, japanese, khmer, lao and
+    thai. Choose `words` if a segmenter has already put spaces between the words."""
 
     @field_validator("language")
     @classmethod
-    def _known_language(cls, value: str) -> str:
+    def _check_language(cls, value: str) -> str:
         return _one_of(value, LANGUAGES, "For any other language write 'none'.")
 
     @field_validator("stemmer")
     @classmethod
-    def _known_stemmer(cls, value: str) -> str:
+    def _check_stemmer(cls, value: str) -> str:
         return _one_of(value, ("language", "none", *STEMMERS), "")
 
     @property
-    def segmentation(self) -> Literal["words", "bigrams"]:
-        """What a term is, where the language decides too."""
-        return self.segment or ("bigrams" if self.language in UNSPACED else "words")
+    def resolved_tokenization(self) -> Literal["words", "bigrams"]:
+        """The tokenization, chosen by the language by default."""
+        return self.tokenization or ("bigrams" if self.language in UNSPACED else "words")
 
     def estimate(self, sizes: Sizes, pairs: int) -> dict[str, float | str]:
         """Bytes of the index."""
         return bm25_work(sizes)
 
     def build(self, context: Context) -> Retriever:
-        """Index the passages where that is not done yet, and map the index."""
+        """Index the passages if that is not done yet, and map the index."""
         from recipekit.retrievers.bm25_index import Bm25Retriever, write_index
 
         analysis = self._analysis()
@@ -115,10 +113,9 @@ class Bm25Spec(RetrieverSpec):
             **self.model_dump(
                 mode="json", include={"k1", "b", "language", "stemmer", "stop_words"}
             ),
+            "tokenization": self.resolved_tokenization,
         }
-        return Bm25Retriever(
-            context.artifact("bm25", {**identity, "segment": self.segmentation}, write), analysis
-        )
+        return Bm25Retriever(context.artifact("bm25", identity, write), analysis)
 
     def _analysis(self) -> Analysis:
         from recipekit.retrievers.bm25_index import Analysis
@@ -129,7 +126,7 @@ class Bm25Spec(RetrieverSpec):
         if self.stop_words == "language":
             stop_words = (
                 self.language
-                if self.language in STOP_LISTS and self.segmentation == "words"
+                if self.language in STOP_LISTS and self.resolved_tokenization == "words"
                 else ()
             )
         else:
@@ -137,23 +134,22 @@ class Bm25Spec(RetrieverSpec):
                 () if self.stop_words == "none" else tuple(map(normalized, self.stop_words))
             )
         return Analysis(
-            bigrams if self.segmentation == "bigrams" else words,
+            bigrams if self.resolved_tokenization == "bigrams" else words,
             stop_words,
             stemmer if stemmer in STEMMERS else None,
         )
 
     def _warn_of_script(self, context: Context) -> None:
-        """Say so where a corpus without spaces would become words as long as sentences, because
-        nobody named its language.
-        """
+        """Warn if a corpus without spaces would be split into words as long as sentences."""
         from recipekit.retrievers.segmentation import unspaced_share
 
-        if self.segment is not None or self.segmentation == "bigrams":
+        if self.tokenization is not None or self.resolved_tokenization == "bigrams":
             return
         passages = context.dataset.passages
         share = unspaced_share(passages.texts(range(min(SAMPLE, len(passages)))))
         if share > UNSPACED_SHARE:
             context.progress.warn(
-                f"bm25: {share:.0%} of the passages' characters are of a script without spaces between words, and language "
-                f"'{self.language}' splits at spaces: name the language ({', '.join(UNSPACED)}), or set segment: bigrams"
+                f"bm25: {share:.0%} of the passages' characters belong to a script without spaces "
+                f"between words, but language '{self.language}' splits at spaces: name the language "
+                f"({', '.join(UNSPACED)}), or set tokenization: bigrams"
             )

@@ -1,7 +1,4 @@
-"""A BM25 index on disk, written and read by bm25s.
-
-Imported inside `Bm25.build()`: it needs bm25s and PyStemmer.
-"""
+"""A BM25 index on disk, written and read by bm25s."""
 
 from __future__ import annotations
 
@@ -25,11 +22,11 @@ __all__ = ["Analysis", "Bm25Retriever", "write_index"]
 
 @dataclass(frozen=True)
 class Analysis:
-    """How texts, passages and queries alike, become terms."""
+    """How passages and queries become terms."""
 
     split: Callable[[str], list[str]]
     stop_words: str | Sequence[str]
-    """The name of one of bm25s' lists, or the words themselves."""
+    """The name of one of bm25s' lists, or the stop words themselves."""
     stemmer: str | None
     """A Snowball algorithm, or None."""
 
@@ -43,9 +40,7 @@ class Analysis:
 
 @dataclass
 class _TokenRows:
-    """Term ids of all passages: 4 bytes a term, and a list of one passage at a time, as bm25s reads
-    them.
-    """
+    """The term ids of all passages in 4 bytes each, as a sequence of lists, which bm25s reads."""
 
     ids: array[int] = field(default_factory=lambda: array("i"))
     ends: array[int] = field(default_factory=lambda: array("q", [0]))
@@ -65,10 +60,10 @@ class _TokenRows:
 def write_index(
     folder: Path, passages: TextTable, analysis: Analysis, k1: float, b: float, progress: Progress
 ) -> None:
-    """Index all passages, read in chunks, into a folder of .npy and .json files.
+    """Index all passages into a folder of .npy and .json files, reading them in chunks.
 
     Raises:
-        DataError: There is not one term in them.
+        DataError: The passages have no term.
     """
     tokenizer, rows = analysis.tokenizer(), _TokenRows()
     with progress.track("bm25 index", total=len(passages), unit="passages") as tracker:
@@ -78,7 +73,8 @@ def write_index(
             tracker.advance(len(texts))
     if not rows.ids:
         raise DataError(
-            f"bm25: no words to index in {len(passages)} passages: they are empty, or all stop words",
+            f"bm25: no words to index in {len(passages)} passages: they are empty, or contain only "
+            "stop words",
             code="RK345",
         )
     index = bm25s.BM25(k1=k1, b=b, method="lucene")
@@ -94,14 +90,14 @@ class Bm25Retriever(Retriever):
 
     def __init__(self, folder: Path, analysis: Analysis) -> None:
         self._index = bm25s.BM25.load(folder, mmap=True, load_vocab=False)
-        # The same mapped pages as plain arrays: slicing a numpy.memmap costs more than the posting
-        # lists that it cuts.
+        # As plain arrays over the same pages: slicing a numpy.memmap takes longer than scoring the
+        # posting lists.
         self._index.scores = {name: np.asarray(part) for name, part in self._index.scores.items()}
         self._tokenizer = analysis.tokenizer()
         self._tokenizer.load_vocab(folder)
 
     def search(self, queries: QueryBatch, depth: int) -> Hits:
-        """The passages of highest BM25 score; a query whose terms stand in no passage has no hits."""
+        """The passages of highest BM25 score; a query without a term of the corpus has no hits."""
         found = Hits(
             np.full((len(queries), depth), -1, np.int32),
             np.full((len(queries), depth), -np.inf, np.float32),
@@ -117,11 +113,11 @@ class Bm25Retriever(Retriever):
 
 
 def _best(scores: Floats, depth: int) -> tuple[Ints, Floats]:
-    """Rows and scores of the `depth` best of the positive scores (N,), ties by the lower row."""
+    """Rows and scores of the `depth` best positive scores (N,), ties by the lower row."""
     rows = np.flatnonzero(scores > 0)
     if len(rows) > depth:
-        # bm25s' own selection takes any of several equal scores at the edge; this keeps them all
-        # until they are in order.
+        # bm25s' own selection takes any of several equal scores at the edge. Keep them all until
+        # they are sorted.
         rows = rows[scores[rows] >= np.partition(scores[rows], -depth)[-depth]]
     rows = rows[np.argsort(-scores[rows], kind="stable")[:depth]]
     return rows.astype(np.int32), scores[rows]

@@ -1,4 +1,4 @@
-"""Dense retrieval without a server: exact inner products over embedding artifacts."""
+"""Dense retrieval without a server: exact inner products over cached embeddings."""
 
 from __future__ import annotations
 
@@ -20,30 +20,26 @@ __all__ = ["ExactSpec"]
 
 
 class ExactSpec(RetrieverSpec):
-    """Dense retrieval by an encoder of the recipe: exact, over all passages, on the run's own
-    device.
+    """Exact dense retrieval with one of the recipe's encoders, on the run's own device.
 
-    Passages are ranked by the inner product of their embeddings with the query's, each encoded once
-    with its own side's prompt. For an encoder that normalizes, that is the cosine; for one that
-    does not, it is the inner product as it is.
+    Passages are ranked by the inner product of their embedding with the query's, which is the
+    cosine if the encoder normalizes. Each text is encoded once, with its side's prompt.
     """
 
     encoder: EncoderName
-    """Which of the recipe's encoders, by its name under `encoders`."""
+    """One of the recipe's encoders, by its name under `encoders`."""
 
     def estimate(self, sizes: Sizes, pairs: int) -> dict[str, float | str]:
-        """What reading every vector for every query takes."""
+        """FLOPs of comparing every query with every vector."""
         return exact_work(sizes)
 
     def build(self, context: Context) -> Retriever:
-        """Encode both sides where that is not done yet (all ranks together), and map the
-        embeddings.
-        """
+        """Encode both sides if necessary, all ranks together, and map the embeddings."""
         from recipekit.search.topk import resident
 
         queries = context.embeddings(self.encoder, "query").matrix
         passages = context.embeddings(self.encoder, "passage").matrix
-        # Only the main rank searches: on the others the matrix stays on disk.
+        # Only the main rank searches; on the others the matrix stays on disk.
         device = context.ranks.device
         return _ExactRetriever(
             queries, resident(passages, device) if context.ranks.is_main else passages, device

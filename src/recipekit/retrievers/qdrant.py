@@ -1,185 +1,266 @@
-"""Dense retrieval from Qdrant: a collection of ours or of others on a server, or the same engine in
-this process.
-
-Only dense vectors: no encoder gives sparse ones yet. Theirs would be a second named vector of the
-same points (`qdrant_settings`).
-"""
+"""Dense retrieval from a Qdrant server: recipekit's own collection, or an existing one."""
 
 from __future__ import annotations
 
 from contextlib import closing
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Literal, Self
 
 from pydantic import Field, model_validator
 
 from recipekit.component import (
     Context,
+    Embeddings,
     EncoderName,
+    Hits,
     NotIdentity,
     Remote,
     Retriever,
     RetrieverSpec,
-    Secret,
     Sizes,
-    Url,
 )
+from recipekit.engines.qdrant.access import QdrantAccess
+from recipekit.engines.qdrant.settings import Hnsw, Quantization
 from recipekit.retrievers.estimates import qdrant_work
-from recipekit.retrievers.qdrant_settings import Hnsw, Quantization
+
+if TYPE_CHECKING:
+    from qdrant_client import QdrantClient
+
+    from recipekit.engines.connection import Connection
+    from recipekit.engines.qdrant.search import QdrantRetriever
 
 __all__ = ["QdrantSpec"]
 
+LOW_RECALL: Final = 0.9
+"""Recall against exact search below which a warning says how to raise it."""
+OWN_COLLECTION_KEYS: Final = ("distance", "on_disk", "shard_number", "replication_factor")
+EXISTING_COLLECTION_KEYS: Final = ("id_field", "vector_name", "source")
 
-class QdrantSpec(RetrieverSpec):
-    """Dense retrieval by an encoder of the recipe from Qdrant, on a server or embedded:
-    approximate, or exact.
 
-    The collection is made from the encoder's embeddings and kept for later runs (`recipekit cache
-    gc --recipe` removes it), or it is one that exists already (`collection`), which is never
-    written to. What approximate search loses is measured and told.
+class QdrantSpec(QdrantAccess, RetrieverSpec):
+    """Dense retrieval with one of the recipe's encoders from a Qdrant server, approximate or exact.
+
+    Without `collection`, one is made from the encoder's embeddings and reused by later runs;
+    `recipekit cache gc --recipe` removes it when no run needs it. With `collection`, that one is
+    searched as it is and never written to. The recall of approximate search is measured and
+    reported at every run.
     """
 
     live: ClassVar[bool] = True
 
     encoder: EncoderName
-    """Which of the recipe's encoders, by its name under `encoders`.
+    """One of the recipe's encoders, by its name under `encoders`.
 
     An existing collection must hold its embeddings.
     """
-    where: Literal["server", "embedded"] = "server"
-    """`server` asks the one at `url`.
-
-    `embedded` runs the same engine in this process, over files in the cache.
-    """
-    url: Url = "http://localhost:6333"
-    """Where the server's REST interface answers; needed with `protocol: grpc`, too."""
-    api_key: Secret | None = None
-    """The key it wants, as `${env:NAME}`."""
-    protocol: Annotated[Literal["rest", "grpc"], NotIdentity] = "rest"
-    """How vectors and hits travel. gRPC is several times faster, but its port is open less often.
-    """
-    grpc_port: Annotated[int, NotIdentity, Field(ge=1, le=65535)] = 6334
-    """The port for gRPC."""
-    timeout: Annotated[float, NotIdentity, Field(ge=1)] = 60.0
-    """Seconds until a request is given up."""
-    attempts: Annotated[int, NotIdentity, Field(ge=1)] = 8
-    """How often a request is tried that fails for a reason that may pass: about a minute in all."""
-    concurrency: Annotated[int, NotIdentity, Field(ge=1, le=256)] = 4
-    """Requests under way at once."""
     batch_size: Annotated[int, NotIdentity, Field(ge=1)] = 256
-    """Passages in a request when loading."""
+    """Passages per request when loading."""
     query_batch_size: Annotated[int, NotIdentity, Field(ge=1)] = 64
-    """Queries in a request when searching."""
+    """Queries per request when searching."""
 
     exact: bool = False
-    """Read every vector for every query: nothing is lost, and nothing is built."""
+    """Compare every query with every vector: full recall, and no graph to build."""
     hnsw: Hnsw = Hnsw()
-    """The graph for approximate search; of an existing collection only `ef` counts."""
+    """The graph for approximate search; with `collection`, only `ef` is used."""
     quantization: Quantization | None = None
-    """Shorter vectors for corpora that do not fit into memory; whole ones by default."""
+    """Compressed vectors for corpora that do not fit into memory; none by default."""
     distance: Literal["dot", "cosine"] = "dot"
-    """`dot` ranks as `exact` does: by the inner product, which is the cosine for an encoder that
-    normalizes.
+    """`dot` ranks as `exact` does, by inner product, which is the cosine if the encoder normalizes.
     """
     on_disk: bool = False
-    """Keep the vectors on the server's disk, and only what is asked for in its memory."""
-    shards: Annotated[int, Field(ge=1)] = 1
-    """Parts that a cluster spreads over its nodes."""
-    replication: Annotated[int, Field(ge=1)] = 1
-    """Copies of each part."""
+    """Keep the vectors on the server's disk instead of in its memory."""
+    shard_number: Annotated[int, Field(ge=1)] = 1
+    """Shards that a cluster distributes over its nodes."""
+    replication_factor: Annotated[int, Field(ge=1)] = 1
+    """Copies of each shard."""
 
     collection: str | None = None
-    """A collection that exists, with an id of each passage; by default one is made."""
+    """An existing collection to search."""
     id_field: str | None = None
-    """Where an existing collection's payload holds the passages' ids; by default the points' own
-    ids are they.
-    """
+    """With `collection`: the payload field with a passage's id; by default the point's own id."""
     source: str | None = None
-    """Whose ids they are, where the recipe has several sources: its name there."""
-    vector: str | None = None
-    """Which of an existing collection's named vectors; by default the one without a name."""
+    """With `collection`: the recipe's source whose ids it has, if there are several sources."""
+    vector_name: str | None = None
+    """With `collection`: which of its named vectors; by default the unnamed one."""
     max_unknown: Annotated[float, Field(ge=0, le=1)] = 0.01
-    """Largest share of an existing collection's hits that may be passages which were not collected;
-    they are dropped.
+    """With `collection`: the largest accepted share of hits that were not collected, 0 to 1.
+
+    Unknown hits are dropped; more of them are an error.
     """
     recall_sample: Annotated[int, NotIdentity, Field(ge=0)] = 100
-    """Queries on which approximate search is compared with exact search; 0 compares nothing."""
+    """Queries on which approximate search is compared with exact search; 0 skips it."""
 
     @model_validator(mode="after")
-    def _consistent(self) -> Self:
+    def _check_consistency(self) -> Self:
         if self.exact and self.quantization:
-            raise ValueError(
-                "exact: true reads whole vectors, and quantization shortens them: leave one of the two out"
-            )
+            raise ValueError("`exact: true` reads original vectors: remove `quantization`")
         if self.exact and self.hnsw != Hnsw():
-            raise ValueError(
-                "exact: true reads every vector, and hnsw is of the graph that is not built: leave one of the two out"
-            )
-        if self.collection is None:
-            for name in ("id_field", "vector", "source"):
-                if getattr(self, name) is not None:
-                    raise ValueError(
-                        f"{name} is said of a collection that exists: name it as `collection`"
-                    )
-        elif self.where == "embedded":
-            raise ValueError(
-                "collection names one on a server, and where: embedded has none: leave one of the two out"
-            )
-        else:
-            defaults = {"distance": "dot", "on_disk": False, "shards": 1, "replication": 1}
-            if changed := [
-                name for name, value in defaults.items() if getattr(self, name) != value
-            ]:
-                raise ValueError(f"{', '.join(changed)}: a collection that exists is used as it is")
-        if self.where == "embedded" and (self.shards, self.replication) != (1, 1):
-            raise ValueError("shards and replication need a cluster: where: server")
+            raise ValueError("`exact: true` builds no graph: remove `hnsw`")
+        misplaced = OWN_COLLECTION_KEYS if self.collection else EXISTING_COLLECTION_KEYS
+        for name in misplaced:
+            if getattr(self, name) == type(self).model_fields[name].default:
+                continue
+            if self.collection:
+                raise ValueError(
+                    f"`{name}` configures a collection that recipekit creates, but "
+                    f"'{self.collection}' exists and has its own settings"
+                )
+            raise ValueError(f"`{name}` describes an existing collection: name it as `collection`")
         return self
 
     def fingerprint(self) -> Any:
-        """Of a collection that exists: what changes when it does.
+        """The state of an existing collection.
 
-        Ours are made from what the key holds already.
+        None for recipekit's own, which follows from embeddings and settings.
         """
         if self.collection is None:
             return None
-        from recipekit.retrievers.qdrant_build import server_of
-        from recipekit.retrievers.qdrant_collections import fingerprint
+        from recipekit.engines.qdrant.existing import fingerprint
 
-        return fingerprint(
-            server_of(self, attempts=2, timeout=10), self.collection, self.id_field, self.vector
-        )
-
-    def reach(self) -> None:
-        """See that the server answers, and that client and server belong together.
-
-        Raises:
-            ComponentError: It cannot be reached, refuses, or is of another version.
-        """
-        if self.where == "embedded":
-            return
-        from recipekit.retrievers.qdrant_build import server_of
-
-        with closing(server_of(self, attempts=2, timeout=10)) as server:
-            server.check_version()
+        with closing(self.connect_briefly()) as connection:
+            return fingerprint(connection, self.collection, self.id_field, self.vector_name)
 
     def remote(self) -> Remote | None:
         """The collections on this server that recipekit made."""
-        if self.where == "embedded":
-            return None
-        from recipekit.retrievers.qdrant_build import server_of
-        from recipekit.retrievers.qdrant_collections import QdrantCollections
+        from recipekit.engines.qdrant.index import QdrantCollections
 
-        return QdrantCollections(server_of(self, attempts=2))
+        return QdrantCollections(self.connect_briefly())
 
     def estimate(self, sizes: Sizes, pairs: int) -> dict[str, float | str]:
-        """Memory of the server for vectors and graph, and hours to load and search, at measured
-        rates.
-        """
-        return qdrant_work(sizes, self.protocol, exact=self.exact, made=self.collection is None)
+        """Server memory for vectors and graph, and hours to load and search, at measured rates."""
+        return qdrant_work(sizes, self.protocol, exact=self.exact, loaded=self.collection is None)
 
     def build(self, context: Context) -> Retriever:
-        """Encode where that is not done yet (all ranks together), load where that is not done, and
-        measure the recall.
-        """
-        from recipekit.retrievers.qdrant_build import build
+        """Encode and load what is missing, and measure the recall.
 
-        return build(self, context)
+        All ranks encode; only the main rank talks to the server, while the others wait.
+
+        Raises:
+            ComponentError: The server fails, or an existing collection does not fit.
+        """
+        from recipekit.engines.qdrant.client import check_version
+        from recipekit.engines.qdrant.search import QdrantRetriever
+        from recipekit.engines.qdrant.settings import SearchSettings
+
+        connection = self.connect(context.progress.warn)
+        if context.ranks.is_main:
+            check_version(connection, self)  # before encoding, which can take hours
+        queries = context.embeddings(self.encoder, "query")
+        passages = None if self.collection else context.embeddings(self.encoder, "passage")
+        retriever = QdrantRetriever(
+            connection,
+            self.collection or "",
+            queries.matrix,
+            len(context.dataset.passages),
+            SearchSettings(self.exact, self.hnsw, self.quantization),
+            self.query_batch_size,
+            self.concurrency,
+            self.protocol == "grpc",
+        )
+        if context.ranks.is_main:
+            if passages is None:
+                self._open_existing(retriever, context)
+            else:
+                retriever.collection = self._load(connection, passages, context)
+            if not self.exact:
+                self._measure_recall(retriever, passages, context)
+        context.ranks.barrier()
+        return retriever
+
+    def _load(
+        self, connection: Connection[QdrantClient], passages: Embeddings, context: Context
+    ) -> str:
+        """Load the embeddings into recipekit's own collection, and return its name."""
+        import numpy as np
+
+        from recipekit.engines.qdrant.index import ensure_collection
+        from recipekit.engines.qdrant.settings import CollectionSettings
+        from recipekit.engines.tags import OwnershipTag
+
+        settings = CollectionSettings(
+            dimension=passages.matrix.shape[1],
+            half=passages.matrix.dtype == np.float16,
+            distance=self.distance,
+            on_disk=self.on_disk,
+            hnsw=None if self.exact else self.hnsw,
+            quantization=self.quantization,
+            shard_number=self.shard_number,
+            replication_factor=self.replication_factor,
+        )
+        identity = {
+            "version": self.version,
+            "embeddings": passages.key,
+            "settings": settings.identity,
+        }
+        tag = OwnershipTag.for_index(context, "qdrant", identity, rows=len(passages))
+        loaded = ensure_collection(
+            connection,
+            tag,
+            passages.matrix,
+            settings,
+            batch_size=self.batch_size,
+            concurrency=self.concurrency,
+            use_grpc=self.protocol == "grpc",
+            progress=context.progress,
+        )
+        context.progress.log("qdrant", collection=tag.name, rows=tag.rows, loaded=loaded)
+        return tag.name
+
+    def _open_existing(self, retriever: QdrantRetriever, context: Context) -> None:
+        """Check an existing collection, and map its ids to passages."""
+        from recipekit.engines.hits import ExternalIds
+        from recipekit.engines.qdrant.existing import check_vectors
+
+        connection, name = retriever.connection, retriever.collection
+        check_vectors(connection, name, self.vector_name, retriever.queries.shape[1])
+        retriever.ids = ExternalIds(
+            context.dataset.passages,
+            source=self.source,
+            index=connection.named(name),
+            max_unknown=self.max_unknown,
+        )
+        retriever.id_field, retriever.vector_name = self.id_field, self.vector_name
+
+    def _measure_recall(
+        self, retriever: QdrantRetriever, passages: Embeddings | None, context: Context
+    ) -> None:
+        """Compare approximate with exact search on a seeded sample of the queries."""
+        import numpy as np
+
+        from recipekit.search.topk import exact_top_k
+
+        total = len(retriever.queries)
+        random = np.random.default_rng(context.seed)
+        sample = random.choice(total, min(self.recall_sample, total), replace=False)
+        if not len(sample):
+            return
+        vectors = np.asarray(retriever.queries[np.sort(sample)], np.float32)
+        approximate = retriever.nearest(vectors, self.depth, exact=False)
+        if passages is not None and self.distance == "dot":
+            # Over our own matrix, which checks what was loaded, too.
+            device = context.ranks.device
+            exact = exact_top_k(vectors, passages.matrix, self.depth, device=device)
+        else:
+            exact = retriever.nearest(vectors, self.depth, exact=True)
+        recall = retriever.measured_recall = _recall(approximate, exact)
+        context.progress.log("qdrant_recall", depth=self.depth, recall=recall, queries=len(sample))
+        message = (
+            f"qdrant: recall@{self.depth} against exact search is {recall:.4f} on "
+            f"{len(sample)} queries"
+        )
+        if recall >= LOW_RECALL:
+            context.progress.info(message)
+        else:
+            context.progress.warn(
+                f"{message}: raise `hnsw.ef`, `hnsw.m` or `quantization.oversampling`, or set "
+                "`exact: true`"
+            )
+
+
+def _recall(found: Hits, expected: Hits) -> float:
+    """The mean share of the expected hits that were found, over queries that have any."""
+    shares = []
+    for found_rows, expected_rows in zip(found.rows, expected.rows, strict=True):
+        wanted = set(expected_rows[expected_rows >= 0].tolist())
+        if wanted:
+            shares.append(len(wanted.intersection(found_rows.tolist())) / len(wanted))
+    return sum(shares) / len(shares) if shares else 1.0

@@ -1,6 +1,4 @@
-"""Text to terms, for lexical retrieval: words, or bigrams of characters for scripts without spaces
-between words.
-"""
+"""Text to terms for lexical retrieval: words, or character bigrams for scripts without spaces."""
 
 from __future__ import annotations
 
@@ -23,9 +21,7 @@ _ASCII_WORD = re.compile(r"[a-z0-9]+")
 
 @cache
 def _marks() -> str:
-    """The combining marks and the two joiners, as the inside of a character class; a plain word
-    class breaks at them.
-    """
+    """Combining marks and the two joiners, for a character class: a word class breaks at them."""
     marks = (
         chr(code)
         for code in range(0x300, 0x20000)
@@ -33,12 +29,12 @@ def _marks() -> str:
     )
     return (
         "".join(marks) + "\u200c\u200d\U000e0100-\U000e01ef"
-    )  # the last are the variants of Han characters
+    )  # the last range: variation selectors of Han characters
 
 
 @cache
 def _word() -> re.Pattern[str]:
-    # A class that joins the marks to \w would be tried on every character, and is six times slower.
+    # A class of \w and the marks would be tried on every character: six times slower.
     return re.compile(rf"\w+(?:[{_marks()}]+\w*)*")
 
 
@@ -53,8 +49,7 @@ def _run_or_word() -> re.Pattern[str]:
 
 
 def normalized(text: str) -> str:
-    """Lower case, in Unicode's form NFKC: full-width letters, ligatures and split accents become
-    the plain ones.
+    """Lowercase a text and apply Unicode's NFKC, which unifies full-width letters and ligatures.
 
     Underscores become spaces, so that an identifier such as `read_table` is found by its words.
     """
@@ -64,20 +59,19 @@ def normalized(text: str) -> str:
 
 
 def words(text: str) -> list[str]:
-    """Runs of letters, digits and the marks that belong to them.
+    """Split into runs of letters, digits and their combining marks.
 
-    One letter or digit is a word, as in Lucene: "vitamin d" and "type 2" keep what tells them
-    apart.
+    A single letter or digit is a word, as in Lucene: "vitamin d" keeps its "d".
     """
     text = normalized(text)
     return (_ASCII_WORD if text.isascii() else _word()).findall(text)
 
 
 def bigrams(text: str) -> list[str]:
-    """Overlapping pairs of characters in scripts without spaces (and in Hangul), words elsewhere.
+    """Split into overlapping character pairs in scripts without spaces and in Hangul, else words.
 
-    A lone character stands for itself, and a vowel or tone mark stays with its letter. Lucene's
-    CJKBigramFilter does the same with Chinese, Japanese and Korean.
+    A single character is a term of its own, and a vowel or tone mark stays with its letter.
+    Lucene's CJKBigramFilter does the same for Chinese, Japanese and Korean.
     """
     text = normalized(text)
     if text.isascii():
@@ -91,9 +85,7 @@ def bigrams(text: str) -> list[str]:
 
 
 def unspaced_share(texts: Iterable[str]) -> float:
-    """Share of the characters, spaces not counted, that are of a script without spaces between
-    words.
-    """
+    """The share of non-space characters that belong to a script without spaces between words."""
     unspaced = re.compile(f"[{_UNSPACED}]")
     joined = "".join("".join(text.split()) for text in texts)
     return len(unspaced.findall(joined)) / max(1, len(joined))

@@ -1,0 +1,1 @@
+"""Elasticsearch: connecting, indexing passages, searching, and reading an index."""

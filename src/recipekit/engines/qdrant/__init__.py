@@ -1,0 +1,1 @@
+"""Qdrant: connecting, loading embeddings into collections, and searching."""

@@ -1,0 +1,74 @@
+"""Collections that recipekit did not make: their state and their vectors."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any, Final
+
+from qdrant_client import QdrantClient
+
+from recipekit.artifacts.key import canonical
+from recipekit.engines.connection import Connection
+from recipekit.engines.qdrant.index import count_points
+from recipekit.errors import ComponentError
+
+__all__ = ["check_vectors", "fingerprint"]
+
+PROBED_POINTS: Final = 32
+"""Points whose content is part of the fingerprint."""
+
+
+def fingerprint(
+    connection: Connection[QdrantClient], name: str, id_field: str | None, vector_name: str | None
+) -> dict[str, Any]:
+    """A value that changes with a collection: its size, settings, and the first points' content.
+
+    Raises:
+        ComponentError: The collection does not exist, or the request fails.
+    """
+    info = connection.call(lambda client: client.get_collection(name), name)
+    points, _ = connection.call(
+        lambda client: client.scroll(
+            name,
+            limit=PROBED_POINTS,
+            with_payload=[id_field] if id_field else False,
+            with_vectors=[vector_name] if vector_name else True,
+        ),
+        name,
+    )
+    content = canonical([[str(point.id), point.payload, point.vector] for point in points])
+    return {
+        "points": count_points(connection, name),
+        "vectors": info.config.params.model_dump(mode="json", exclude_none=True).get("vectors"),
+        "hnsw": info.config.hnsw_config.model_dump(
+            mode="json", exclude_none=True, exclude={"max_indexing_threads"}
+        ),
+        "first_points": hashlib.sha256(content.encode()).hexdigest()[:16],
+    }
+
+
+def check_vectors(
+    connection: Connection[QdrantClient], name: str, vector_name: str | None, dimension: int
+) -> None:
+    """Check that a collection has dense vectors of a name and a dimension.
+
+    Raises:
+        ComponentError: It has none of that name, or they have another dimension.
+    """
+    info = connection.call(lambda client: client.get_collection(name), name)
+    params = info.config.params.vectors
+    named = params if isinstance(params, dict) else {"": params} if params else {}
+    subject = connection.named(name)
+    vectors = named.get(vector_name or "")
+    if vectors is None:
+        known = ", ".join(f"'{known}'" for known in named if known) or "only an unnamed vector"
+        wanted = f"vector '{vector_name}'" if vector_name else "unnamed vector"
+        raise ComponentError(
+            f"{subject} has no {wanted}: it has {known}; set `vector_name`", code="RK269"
+        )
+    if vectors.size != dimension:
+        raise ComponentError(
+            f"{subject} holds vectors of {vectors.size} dimensions, but the encoder's embeddings "
+            f"have {dimension}: name the encoder that filled it",
+            code="RK269",
+        )

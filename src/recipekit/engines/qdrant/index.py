@@ -1,0 +1,299 @@
+"""recipekit's own collections: creating, loading, resuming, reusing, listing and removing them.
+
+A point's id is its passage's row, so that loading a row twice changes nothing, and the server can
+count which rows are missing. (`upload_collection` would load as fast, but repeats a request that
+gets a 429 without end.)
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+from qdrant_client import QdrantClient, grpc, models
+
+from recipekit.component import Progress, RemoteIndex
+from recipekit.engines.connection import Connection
+from recipekit.engines.parallel import map_in_order
+from recipekit.engines.qdrant.settings import CollectionSettings
+from recipekit.engines.tags import PREFIX, OwnershipTag
+from recipekit.errors import ComponentError
+
+__all__ = ["QdrantCollections", "count_points", "ensure_collection"]
+
+INDEXING_THRESHOLD_KB: Final = 10_000
+"""Kilobytes of vectors from which a segment gets a graph; a smaller one is searched exactly.
+Qdrant's default.
+"""
+BLOCK_ROWS: Final = 10_000
+"""Rows that are counted together to find missing ones."""
+LOAD_ROUNDS: Final = 3
+"""How often missing rows are loaded before giving up."""
+
+
+def ensure_collection(
+    connection: Connection[QdrantClient],
+    tag: OwnershipTag,
+    matrix: npt.NDArray[Any],
+    settings: CollectionSettings,
+    *,
+    batch_size: int,
+    concurrency: int,
+    use_grpc: bool,
+    progress: Progress,
+) -> bool:
+    """Create the collection, or complete or reuse the existing one; return whether it was loaded.
+
+    Args:
+        connection: The server.
+        tag: Describes the collection.
+        matrix: The embeddings, (n, dim).
+        settings: How the collection stores them.
+        batch_size: Rows per request.
+        concurrency: Parallel requests.
+        use_grpc: Whether the client uses gRPC.
+        progress: Shows the rows loaded and indexed.
+
+    Raises:
+        ComponentError: The server fails, or the collection was made or changed by someone else.
+    """
+    name = tag.name
+    info = connection.try_call(lambda client: client.get_collection(name), name)
+    if info is None:
+        _create(connection, tag, settings)
+        info = connection.call(lambda client: client.get_collection(name), name)
+    stored = OwnershipTag.from_metadata(info.config.metadata)
+    if stored is None or not tag.matches(stored):
+        raise ComponentError(
+            f"{connection.named(name)} has no ownership tag of recipekit: rename or remove it",
+            code="RK269",
+        )
+    held = count_points(connection, name)
+    if stored.complete and held == tag.rows:
+        _wait_until_indexed(connection, tag, progress)
+        return False
+    if stored.complete:
+        progress.warn(
+            f"{connection.named(name)} held {tag.rows} points when it was complete and now holds "
+            f"{held}: someone changed it"
+        )
+        _set_complete(connection, tag, complete=False)
+    elif held:
+        progress.info(
+            f"{connection.named(name)}: {held} of {tag.rows} points are kept from an earlier run"
+        )
+    upsert = _upsert_by_grpc if use_grpc else _upsert_by_rest
+
+    def send(start: int) -> int:
+        vectors = np.asarray(matrix[start : start + batch_size], np.float32).tolist()
+        connection.call(lambda client: upsert(client, name, start, vectors), name)
+        return len(vectors)
+
+    _load(connection, tag, held, send, batch_size, concurrency, progress)
+    connection.call(
+        lambda client: client.update_collection(
+            name,
+            hnsw_config=settings.hnsw_config(),
+            optimizers_config=models.OptimizersConfigDiff(indexing_threshold=INDEXING_THRESHOLD_KB),
+        ),
+        name,
+    )
+    _wait_until_indexed(connection, tag, progress)
+    _set_complete(connection, tag, complete=True)
+    return True
+
+
+def count_points(
+    connection: Connection[QdrantClient], name: str, rows: Sequence[int] | None = None
+) -> int:
+    """The exact number of points in a collection, or of those with certain ids."""
+    among = None
+    if rows is not None:
+        among = models.Filter(must=[models.HasIdCondition(has_id=list(rows))])
+    return connection.call(
+        lambda client: client.count(name, count_filter=among, exact=True), name
+    ).count
+
+
+def _create(
+    connection: Connection[QdrantClient], tag: OwnershipTag, settings: CollectionSettings
+) -> None:
+    """Create a collection that is not indexed until it is loaded."""
+    # A collection that exists was created by an attempt whose reply was lost, or by a parallel run,
+    # which loads the same points.
+    connection.try_call(
+        lambda client: client.create_collection(
+            tag.name,
+            vectors_config=settings.vector_params(),
+            shard_number=settings.shard_number,
+            replication_factor=settings.replication_factor,
+            hnsw_config=models.HnswConfigDiff(m=0),
+            optimizers_config=models.OptimizersConfigDiff(indexing_threshold=0),
+            metadata=tag.metadata(complete=False),
+        ),
+        tag.name,
+        accept="exists",
+    )
+
+
+def _set_complete(
+    connection: Connection[QdrantClient], tag: OwnershipTag, *, complete: bool
+) -> None:
+    metadata = tag.metadata(complete=complete)
+    connection.call(lambda client: client.update_collection(tag.name, metadata=metadata), tag.name)
+
+
+def _load(
+    connection: Connection[QdrantClient],
+    tag: OwnershipTag,
+    held: int,
+    send: Callable[[int], int],
+    batch_size: int,
+    concurrency: int,
+    progress: Progress,
+) -> None:
+    """Load missing rows until the exact count is right."""
+    for _ in range(LOAD_ROUNDS):
+        with progress.track("qdrant load", total=tag.rows, unit="passages") as tracker:
+            missing = _missing_batches(connection, tag, held, batch_size, tracker.advance)
+            for rows in map_in_order(send, missing, threads=concurrency, name="qdrant"):
+                tracker.advance(rows)
+        held = count_points(connection, tag.name)
+        if held == tag.rows:
+            return
+        if held > tag.rows:
+            raise ComponentError(
+                f"{connection.named(tag.name)} holds {held} points for {tag.rows} passages: "
+                "someone else wrote to it; delete it, then run again",
+                code="RK269",
+            )
+    raise ComponentError(
+        f"{connection.named(tag.name)} holds {held} points after {tag.rows} were loaded "
+        f"{LOAD_ROUNDS} times: the server loses points",
+        code="RK269",
+    )
+
+
+def _missing_batches(
+    connection: Connection[QdrantClient],
+    tag: OwnershipTag,
+    held: int,
+    batch_size: int,
+    skip: Callable[[int], None],
+) -> Iterator[int]:
+    """The first rows of the batches to send: those in blocks of which points are missing."""
+    block_rows = max(batch_size, BLOCK_ROWS // batch_size * batch_size)
+    for start in range(0, tag.rows, block_rows):
+        block = range(start, min(start + block_rows, tag.rows))
+        if held and count_points(connection, tag.name, block) == len(block):
+            skip(len(block))
+        else:
+            yield from block[::batch_size]
+
+
+def _upsert_by_rest(
+    client: QdrantClient, name: str, start: int, vectors: list[list[float]]
+) -> None:
+    ids = list(range(start, start + len(vectors)))
+    client.upsert(name, points=models.Batch(ids=ids, vectors=vectors), wait=True)
+
+
+def _upsert_by_grpc(
+    client: QdrantClient, name: str, start: int, vectors: list[list[float]]
+) -> None:
+    # Not client.upsert(), which converts vectors at two thirds of this speed.
+    points = [
+        grpc.PointStruct(
+            id=grpc.PointId(num=row),
+            vectors=grpc.Vectors(vector=grpc.Vector(dense=grpc.DenseVector(data=vector))),
+        )
+        for row, vector in enumerate(vectors, start)
+    ]
+    client.grpc_points.Upsert(
+        grpc.UpsertPoints(collection_name=name, points=points, wait=True),
+        timeout=client.init_options["timeout"],
+    )
+
+
+def _wait_until_indexed(
+    connection: Connection[QdrantClient], tag: OwnershipTag, progress: Progress
+) -> None:
+    """Return when the server has nothing left to optimize.
+
+    Raises:
+        ComponentError: Its optimizer failed.
+    """
+    name = tag.name
+
+    def current() -> models.CollectionInfo:
+        return connection.call(lambda client: client.get_collection(name), name)
+
+    info = current()
+    if info.status.value == "green":
+        return
+    if info.status.value == "grey":  # a restarted server optimizes after an update
+        optimizers = models.OptimizersConfigDiff(indexing_threshold=INDEXING_THRESHOLD_KB)
+        connection.call(
+            lambda client: client.update_collection(name, optimizers_config=optimizers), name
+        )
+    seconds, shown = 0.05, 0
+    with progress.track("qdrant index", total=tag.rows, unit="passages") as tracker:
+        while info.status.value != "green":
+            error = getattr(info.optimizer_status, "error", None)
+            if info.status.value == "red" or error:
+                raise ComponentError(
+                    f"{connection.named(name)} cannot be indexed ({error or 'status red'}): check "
+                    "the server's disk, memory and log, then run again",
+                    code="RK266",
+                )
+            time.sleep(seconds)
+            seconds = min(2.0, seconds * 1.5)
+            info = current()
+            indexed = min(tag.rows, info.indexed_vectors_count or 0)
+            tracker.advance(max(0, indexed - shown))
+            shown = max(shown, indexed)
+
+
+class QdrantCollections:
+    """The collections that recipekit made on a server."""
+
+    def __init__(self, connection: Connection[QdrantClient]) -> None:
+        self._connection = connection
+
+    @property
+    def server(self) -> str:
+        """The name of the server."""
+        return self._connection.server
+
+    def indices(self) -> list[RemoteIndex]:
+        """Every collection with an ownership tag."""
+        listed = self._connection.call(lambda client: client.get_collections()).collections
+        found = []
+        for name in sorted(one.name for one in listed if one.name.startswith(PREFIX)):
+            info = self._info(name)
+            tag = OwnershipTag.from_metadata(info.config.metadata) if info else None
+            if info and tag:
+                found.append(tag.describe(name, rows=info.points_count or 0, size=0))
+        return found
+
+    def remove(self, name: str) -> None:
+        """Remove a collection.
+
+        Raises:
+            ComponentError: It has no ownership tag.
+        """
+        info = self._info(name)
+        if info is None:
+            return
+        if OwnershipTag.from_metadata(info.config.metadata) is None:
+            raise ComponentError(
+                f"{self._connection.named(name)} was not made by recipekit, and is not removed",
+                code="RK269",
+            )
+        self._connection.call(lambda client: client.delete_collection(name), name)
+
+    def _info(self, name: str) -> models.CollectionInfo | None:
+        return self._connection.try_call(lambda client: client.get_collection(name), name)
