@@ -21,9 +21,13 @@ from recipekit.cli.key_text import type_text
 from recipekit.component import KINDS, Component, is_identity
 from recipekit.error_codes import ERROR_CODES
 from recipekit.recipe.schema import component_schema, section_schema
-from recipekit.recipe.sections import SECTIONS, Recipe
 from recipekit.recipe.slots import model_in
 from recipekit.registry import find, group, load
+from recipekit.stages import PIPELINE
+from recipekit.stages.recipe import recipe_model
+
+RECIPE = recipe_model()
+SECTIONS = [stage.name for stage in PIPELINE]
 
 DOCS = Path(__file__).parent
 EXAMPLES = DOCS / "examples" / "components.yaml"
@@ -95,7 +99,7 @@ def index_page() -> str:
         )
         for kind in KINDS
     ]
-    top = section_schema(Recipe)
+    top = section_schema(RECIPE)
     keys = {name: top["properties"][name] for name in top["properties"] if name not in SECTIONS}
     return page(
         "# Recipes",
@@ -106,7 +110,7 @@ def index_page() -> str:
         `recipekit schema` writes a JSON Schema with which editors complete recipes.
         """,
         "## Keys at the top",
-        table(key_rows({**top, "properties": keys}, Recipe, links="")),
+        table(key_rows({**top, "properties": keys}, RECIPE, links="")),
         "## Sections",
         table([("section", "what it does", "required"), *sections]),
         "## Components",
@@ -228,7 +232,7 @@ def default_text(field: Mapping[str, Any], needed: bool) -> str:
 
 def section_model(name: str) -> type[BaseModel]:
     """The model of a section."""
-    model = model_in(Recipe.model_fields[name].annotation)
+    model = model_in(RECIPE.model_fields[name].annotation)
     assert model is not None, f"section {name} has a model"
     return model
 
@@ -243,7 +247,7 @@ def inner_models(model: type[BaseModel]) -> Iterator[tuple[str, type[BaseModel]]
 
 def required(section: str) -> bool:
     """Whether a recipe must have a section."""
-    return Recipe.model_fields[section].is_required()
+    return RECIPE.model_fields[section].is_required()
 
 
 def built_in(kind: str) -> list[tuple[str, type[Component]]]:

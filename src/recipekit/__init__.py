@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from recipekit.errors import RecipeError, RecipekitError
     from recipekit.pipeline.execute import Run, run
     from recipekit.pipeline.plan import Plan, plan
-    from recipekit.recipe.load import load_recipe
     from recipekit.recipe.sections import Recipe
+    from recipekit.stages.recipe import load_recipe
 
 __all__ = [
     "Plan",
@@ -46,7 +46,7 @@ _HOMES = {
     "RecipeError": "recipekit.errors",
     "RecipekitError": "recipekit.errors",
     "Run": "recipekit.pipeline.execute",
-    "load_recipe": "recipekit.recipe.load",
+    "load_recipe": "recipekit.stages.recipe",
     "plan": "recipekit.pipeline.plan",
     "run": "recipekit.pipeline.execute",
 }

@@ -53,10 +53,10 @@ from recipekit.judging.candidate_pairs import load_pairs
 from recipekit.llm.calls import Request
 from recipekit.llm.environment import litellm
 from recipekit.llm.tokens import counter
-from recipekit.recipe.sections import JudgeSection
 from recipekit.registry import Entry
 from recipekit.stages.inputs import StageInputs
 from recipekit.stages.judge.judge import judge
+from recipekit.stages.judge.section import JudgeSection
 from recipekit.tables import CANDIDATES, read_table, write_table
 from servers.openai_server import Answer, Call, Policy
 

@@ -12,8 +12,11 @@ import pytest
 from recipekit.cli.main import VERBS, app_for, invoke
 from recipekit.cli.plan import render_plan
 from recipekit.pipeline.plan import Plan, StagePlan
-from recipekit.recipe.sections import SECTIONS, Recipe
 from recipekit.recipe.slots import model_in
+from recipekit.stages import PIPELINE
+from recipekit.stages.recipe import recipe_model
+
+SECTIONS = [stage.name for stage in PIPELINE]
 
 HEAVY = {
     "torch",
@@ -92,7 +95,7 @@ def test_valid_recipes_are_told_beside_bad_ones(
     captured = capsys.readouterr()
     assert captured.out.startswith("quickstart: valid")
     assert captured.err.splitlines() == [
-        "bad.yaml:1:1: name: missing (what the recipe is called)",
+        "bad.yaml:1:1: name: missing (the recipe's name)",
         "bad.yaml:1:1: collect: missing",
         "bad.yaml:1:9: recipe: must be 1, found the number 2",
     ]
@@ -169,7 +172,7 @@ def test_every_key_of_every_section_is_shown_with_its_meaning(
     for section in SECTIONS:
         assert invoke(["keys", section]) == 0
         lines = capsys.readouterr().out.splitlines()
-        model = model_in(Recipe.model_fields[section].annotation)
+        model = model_in(recipe_model().model_fields[section].annotation)
         assert model is not None
         for key in model.model_fields:
             [at] = [number for number, line in enumerate(lines) if line.startswith(f"{key}: ")]
@@ -183,7 +186,7 @@ def test_every_key_of_every_section_is_shown_with_its_meaning(
         ("train", "train", "batch_size: integer >= 1 (default 64)\n    Queries per optimizer step"),
         ("train", "train", "phases: map to map (required)\n    What is done, in order"),
         ("train", "train", "\n      loss: loss (required). What is minimised."),
-        ("judge", "judge", "control_pairs: map (optional)\n    Which pairs of known truth"),
+        ("judge", "judge", "control_pairs: map (optional)\n    Which pairs with known labels"),
         ("judge.control_pairs", "judge.control_pairs", "share: number >= 0.0 < 1.0 (default 0.1)"),
         (
             "train.batch_size",
@@ -235,7 +238,7 @@ def test_keys_of_the_whole_recipe_show_every_section(capsys: pytest.CaptureFixtu
     assert invoke(["keys"]) == 0
     out = capsys.readouterr().out
     assert all(f"\n{section}: map" in out for section in SECTIONS)
-    assert "Gather queries, passages and labels from the sources" in out
+    assert "Read queries, passages and labels from sources" in out
 
 
 def test_schema_is_printed_or_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -22,7 +22,9 @@ from helpers.markdown import ROOT, CodeBlock, code_blocks
 from recipekit import load_recipe
 from recipekit.cli.main import VERBS as COMMANDS
 from recipekit.cli.main import app_for
-from recipekit.recipe.sections import SECTIONS
+from recipekit.stages import PIPELINE
+
+SECTIONS = [stage.name for stage in PIPELINE]
 
 BASE: dict[str, Any] = {
     "recipe": 1,

@@ -26,11 +26,11 @@ from recipekit.judges.calibration import (
 )
 from recipekit.judges.cross_encoder import CrossEncoderSpec
 from recipekit.judges.labels import LabelsSpec
-from recipekit.recipe.sections import JudgeSection
 from recipekit.records import Verdict
 from recipekit.registry import resolve
 from recipekit.stages.inputs import StageInputs
 from recipekit.stages.judge.judge import judge
+from recipekit.stages.judge.section import JudgeSection
 from recipekit.tables import CANDIDATES, read_table, write_table
 from recipekit.testing import RecordingProgress, check_judge, context
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from recipekit.recipe.load import load_recipe
 from recipekit.recipe.sections import Recipe
+from recipekit.stages.recipe import load_recipe
 
 PLANNED = """\
 recipe: 1

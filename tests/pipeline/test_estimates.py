@@ -8,9 +8,10 @@ from recipekit.cli.plan import work
 from recipekit.component import JudgeSpec, Sizes, Slot
 from recipekit.dataset import Dataset
 from recipekit.pipeline.plan import plan
-from recipekit.recipe.sections import ExpectedSize, Recipe
+from recipekit.recipe.sections import Recipe
 from recipekit.registry import Entry
 from recipekit.stages import stage_named
+from recipekit.stages.collect.section import ExpectedSize
 from recipekit.stages.estimate_inputs import EstimateInputs
 
 

@@ -8,8 +8,9 @@ import pytest
 from recipekit.artifacts.key import FileHashes
 from recipekit.errors import DataError
 from recipekit.pipeline.identity import stage_identity
-from recipekit.recipe.sections import ExpectedSize, Recipe
+from recipekit.recipe.sections import Recipe
 from recipekit.stages import stage_named
+from recipekit.stages.collect.section import ExpectedSize
 
 
 def identity(recipe: Recipe, stage: str, **changes: Any) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from recipekit.errors import ComponentError, RunError
 from recipekit.pipeline.execute import run
 from recipekit.pipeline.live_components import check_unchanged
 from recipekit.pipeline.plan import plan
-from recipekit.recipe.load import load_recipe
+from recipekit.stages.recipe import load_recipe
 
 HEAD = """\
 recipe: 1

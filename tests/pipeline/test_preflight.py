@@ -6,7 +6,7 @@ import pytest
 
 from recipekit.errors import ComponentError, DataError
 from recipekit.pipeline.preflight import check_data, check_servers
-from recipekit.recipe.load import load_recipe
+from recipekit.stages.recipe import load_recipe
 
 RECIPE = """\
 recipe: 1

@@ -9,10 +9,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from recipekit.recipe.fill import filled
-from recipekit.recipe.load import load_recipe
 from recipekit.recipe.read import read_text
 from recipekit.recipe.shipped import shipped
 from recipekit.recipe.yaml_format import dump
+from recipekit.stages.recipe import load_recipe
 
 Write = Callable[..., Path]
 

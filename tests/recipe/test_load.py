@@ -8,7 +8,7 @@ import pytest
 from recipekit.errors import RecipeError
 from recipekit.recipe.environment import expand, redact
 from recipekit.recipe.fill import filled
-from recipekit.recipe.load import load_recipe
+from recipekit.stages.recipe import load_recipe
 
 Write = Callable[..., Path]
 

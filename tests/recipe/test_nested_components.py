@@ -14,13 +14,13 @@ from recipekit.component import EncoderName, LossSpec, Slot
 from recipekit.errors import DataError, RecipeError
 from recipekit.pipeline.identity import stage_identity
 from recipekit.recipe.fill import filled
-from recipekit.recipe.load import load_recipe
 from recipekit.recipe.read import read_file, read_text
 from recipekit.recipe.schema import recipe_schema
 from recipekit.recipe.sections import Recipe
 from recipekit.recipe.slots import all_slots
 from recipekit.registry import resolve
 from recipekit.stages import PIPELINE
+from recipekit.stages.recipe import load_recipe, recipe_model
 from recipekit.testing import bind, check_spec, context
 
 Write = Callable[..., Path]
@@ -321,7 +321,7 @@ def test_the_schema_checks_nested_components(
 ) -> None:
     recipe = read_file(nested(), "").value
     recipe["train"]["phases"]["first"]["loss"]["inner"] = inner
-    schema = recipe_schema()
+    schema = recipe_schema(recipe_model())
     assert jsonschema.Draft202012Validator(schema).is_valid(recipe) is valid
     assert schema["$defs"]["loss.wrapper"]["properties"]["inner"]["$ref"] == "#/$defs/loss"
 

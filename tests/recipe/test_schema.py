@@ -7,10 +7,10 @@ from typing import Any
 import jsonschema
 import pytest
 
-from recipekit.recipe.load import load_recipe
 from recipekit.recipe.read import read_file
 from recipekit.recipe.schema import recipe_schema
 from recipekit.recipe.shipped import shipped
+from recipekit.stages.recipe import load_recipe, recipe_model
 
 ROOT = Path(__file__).parents[2]
 COMMAND = "recipekit schema --distribution recipekit --output schemas/recipe.schema.json"
@@ -18,7 +18,7 @@ COMMAND = "recipekit schema --distribution recipekit --output schemas/recipe.sch
 
 @pytest.fixture(scope="module")
 def built_in() -> dict[str, Any]:
-    return recipe_schema(["recipekit"])
+    return recipe_schema(recipe_model(), ["recipekit"])
 
 
 def test_the_committed_schema_is_current(built_in: dict[str, Any]) -> None:
@@ -73,13 +73,13 @@ SHELF = {
 def test_installed_plugins_are_in_it(
     retriever: dict[str, Any], valid: bool, installed: Path
 ) -> None:
-    validator = jsonschema.Draft202012Validator(recipe_schema())
+    validator = jsonschema.Draft202012Validator(recipe_schema(recipe_model()))
     assert validator.is_valid({**SHELF, "mine": {"retrievers": {"jars": retriever}}}) is valid
 
 
 @pytest.mark.usefixtures("installed")
 def test_hovering_shows_docs_and_defaults_and_broken_plugins_are_left_out() -> None:
-    definitions = recipe_schema()["$defs"]
+    definitions = recipe_schema(recipe_model())["$defs"]
     assert (
         definitions["retriever.pantry"]["properties"]["port"]["description"] == "And at which door."
     )

@@ -9,10 +9,12 @@ import pytest
 
 from recipekit.errors import StoreError
 from recipekit.pipeline.report import closing_blocks, render_report, write_report
-from recipekit.recipe.sections import SECTIONS
 from recipekit.report.run_folder import RunFolder
 from recipekit.report.terminal import plain_text
+from recipekit.stages import PIPELINE
 from recipekit.stages.judge.false_negatives import false_negatives
+
+SECTIONS = [stage.name for stage in PIPELINE]
 
 
 def test_the_report_of_a_finished_run_describes_every_stage(write_run: Callable[..., Path]):

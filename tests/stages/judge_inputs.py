@@ -15,11 +15,11 @@ from recipekit.artifacts.key import FileHashes
 from recipekit.artifacts.store import Artifact, Store
 from recipekit.component import Context, JudgeSpec, PairBatch, Slot, Verdicts
 from recipekit.dataset import Dataset
-from recipekit.recipe.sections import JudgeSection
 from recipekit.records import Verdict
 from recipekit.registry import Entry
 from recipekit.stages.inputs import StageInputs
 from recipekit.stages.judge.judge import judge
+from recipekit.stages.judge.section import JudgeSection
 from recipekit.tables import CANDIDATES, JUDGMENTS, read_table, write_table
 from recipekit.testing import RecordingProgress
 

@@ -11,10 +11,10 @@ from recipekit.artifacts.store import Store
 from recipekit.component import Context, Slot, SourceSpec
 from recipekit.dataset import Dataset
 from recipekit.errors import ComponentError, DataError
-from recipekit.recipe.sections import CollectSection
 from recipekit.records import SPLITS, Label, Passage, Query
 from recipekit.registry import Entry
 from recipekit.stages.collect.collect import collect
+from recipekit.stages.collect.section import CollectSection
 from recipekit.stages.inputs import StageInputs
 from recipekit.tables import LABELS, PASSAGES, QUERIES
 from recipekit.testing import RecordingProgress

@@ -13,9 +13,9 @@ from recipekit.artifacts.store import Artifact, Store
 from recipekit.component import Ranks, Slot
 from recipekit.dataset import Dataset
 from recipekit.errors import RunError
-from recipekit.recipe.sections import EvaluateSection
 from recipekit.registry import load, resolve
 from recipekit.stages.evaluate.evaluate import evaluate
+from recipekit.stages.evaluate.section import EvaluateSection
 from recipekit.stages.inputs import StageInputs
 from recipekit.tables import read_table
 from recipekit.testing import RecordingProgress
@@ -130,8 +130,8 @@ def test_nothing_to_measure_is_an_error(inputs: Callable[..., StageInputs], tmp_
         evaluate(inputs(), section(baselines={}), _folder(tmp_path / "out"))
 
 
-def test_the_encoders_own_names_are_taken():
-    with pytest.raises(ValueError, match="baselines: 'trained' is the encoder's own name"):
+def test_baselines_cannot_be_named_like_the_encoder():
+    with pytest.raises(ValueError, match="baselines: 'trained' is the encoder's name"):
         EvaluateSection(
             evaluators={"x": Slot(use="retrieval")}, baselines={"trained": Slot(use="bm25")}
         )

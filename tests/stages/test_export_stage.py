@@ -9,9 +9,9 @@ from recipekit.artifacts.store import Artifact, Store
 from recipekit.component import EncoderSpec, ExporterSpec, Ranks, Slot
 from recipekit.errors import RunError
 from recipekit.exporters.dataset import DatasetExporterSpec
-from recipekit.recipe.sections import ExportSection
 from recipekit.registry import Entry
 from recipekit.stages.export.export import export
+from recipekit.stages.export.section import ExportSection
 from recipekit.stages.inputs import StageInputs
 from recipekit.testing import RecordingProgress
 

@@ -12,10 +12,10 @@ from recipekit.artifacts.key import FileHashes
 from recipekit.artifacts.store import Store
 from recipekit.component import Context, Slot, SourceSpec
 from recipekit.dataset import Dataset
-from recipekit.recipe.sections import CollectSection, HoldoutPositives
 from recipekit.records import Label, Passage, Query
 from recipekit.registry import Entry
 from recipekit.stages.collect.collect import collect
+from recipekit.stages.collect.section import CollectSection, HoldoutPositives
 from recipekit.stages.inputs import StageInputs
 from recipekit.testing import RecordingProgress
 

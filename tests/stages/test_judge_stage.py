@@ -10,10 +10,10 @@ from recipekit.component import Context, JudgeSpec, Ranks, Slot, Verdicts
 from recipekit.errors import ComponentError, RunError
 from recipekit.judges.labels import LabelsSpec
 from recipekit.judges.llm import LlmJudgeSpec
-from recipekit.recipe.sections import JudgeSection
 from recipekit.registry import Entry
 from recipekit.stages.inputs import StageInputs
 from recipekit.stages.judge.judge import judge, spending
+from recipekit.stages.judge.section import JudgeSection
 from recipekit.tables import CANDIDATES, write_table
 
 

@@ -9,12 +9,12 @@ from recipekit.artifacts.store import Artifact, Store
 from recipekit.component import Hits, Ranks, RetrieverSpec, Slot
 from recipekit.dataset import Dataset
 from recipekit.errors import ComponentError, DataError
-from recipekit.recipe.sections import MineSection
 from recipekit.registry import Entry
 from recipekit.retrievers.bm25 import Bm25Spec
 from recipekit.stages.inputs import StageInputs
 from recipekit.stages.mine import mine as mine_stage
 from recipekit.stages.mine.mine import mine
+from recipekit.stages.mine.section import MineSection
 from recipekit.tables import CANDIDATES, read_table
 from recipekit.testing import RecordingProgress
 

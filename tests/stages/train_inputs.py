@@ -12,9 +12,9 @@ from recipekit.dataset import Dataset
 from recipekit.encoders.bi_encoder import BiEncoderSpec
 from recipekit.losses.exact_softmax import ExactSoftmaxSpec
 from recipekit.losses.infonce import InfoNCESpec
-from recipekit.recipe.sections import TrainSection
 from recipekit.registry import Entry
 from recipekit.stages.inputs import StageInputs
+from recipekit.stages.train.section import TrainSection
 from recipekit.testing import RecordingProgress
 
 EXACT = {"use": "exact_softmax", "temperature": 0.05}

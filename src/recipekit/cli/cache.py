@@ -77,7 +77,7 @@ def _store(folder: Path) -> Store:
 
 
 def _load(recipe: str, allow_local_code: bool) -> Recipe:
-    from recipekit.recipe.load import load_recipe
+    from recipekit.stages.recipe import load_recipe
 
     return load_recipe(recipe, (), allow_local_code=allow_local_code)
 

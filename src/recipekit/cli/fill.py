@@ -24,7 +24,7 @@ def fill(
     stays as it is.
     """
     from recipekit.recipe.fill import filled
-    from recipekit.recipe.load import load_recipe
+    from recipekit.stages.recipe import load_recipe
 
     typer.echo(
         filled(load_recipe(recipe, overrides or (), allow_local_code=allow_local_code)), nl=False

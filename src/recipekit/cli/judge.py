@@ -64,7 +64,7 @@ def try_(
     from recipekit.pipeline.judge_trial import section_to_try, try_judges
     from recipekit.pipeline.progress import ConsoleProgress
     from recipekit.pipeline.worker import join_ranks
-    from recipekit.recipe.load import load_recipe
+    from recipekit.stages.recipe import load_recipe
 
     loaded = load_recipe(recipe, overrides or (), allow_local_code=allow_local_code)
     section = section_to_try(loaded, name)
@@ -105,7 +105,7 @@ def sample(
     judge, which overrules those before it.
     """
     from recipekit.pipeline.label_sample import check_output, sample_rows, write_sample
-    from recipekit.recipe.load import load_recipe
+    from recipekit.stages.recipe import load_recipe
 
     check_output(output, force=force)
     loaded = load_recipe(recipe, overrides or (), allow_local_code=allow_local_code)

@@ -24,9 +24,10 @@ def keys(
     ] = None,
 ) -> None:
     """Show the keys of a recipe, of one of its sections, or one key: types, defaults and meaning."""
-    from recipekit.recipe.sections import Recipe
+    from recipekit.stages.recipe import recipe_model
 
-    typer.echo("\n".join(_found(path.split(".")) if path else _described(Recipe, "recipe")))
+    lines = _found(path.split(".")) if path else _described(recipe_model(), "recipe")
+    typer.echo("\n".join(lines))
 
 
 def _found(parts: list[str]) -> Iterator[str]:
@@ -35,8 +36,8 @@ def _found(parts: list[str]) -> Iterator[str]:
     """
     from recipekit.errors import ComponentError
     from recipekit.recipe.schema import section_schema
-    from recipekit.recipe.sections import Recipe
     from recipekit.recipe.slots import is_map, model_in, slot_kind
+    from recipekit.stages.recipe import recipe_model
     from recipekit.suggestions import did_you_mean
 
     if not all(parts):
@@ -44,7 +45,7 @@ def _found(parts: list[str]) -> Iterator[str]:
             f"{'.'.join(parts)}: write keys with a dot between them, as in train.phases",
             code="RK209",
         )
-    model: type[BaseModel] = Recipe
+    model: type[BaseModel] = recipe_model()
     title, named = "", False
     for number, part in enumerate(parts):
         if named and part not in model.model_fields:

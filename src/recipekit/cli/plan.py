@@ -33,7 +33,7 @@ def plan(
     work that is.
     """
     from recipekit.pipeline.plan import plan as make_plan
-    from recipekit.recipe.load import load_recipe
+    from recipekit.stages.recipe import load_recipe
 
     planned = make_plan(
         load_recipe(recipe, overrides or (), allow_local_code=allow_local_code), cache=cache

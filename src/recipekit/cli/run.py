@@ -50,8 +50,8 @@ def run(
     from recipekit.pipeline.launch import read_launch
     from recipekit.pipeline.report import closing_blocks
     from recipekit.recipe.environment import redact
-    from recipekit.recipe.load import load_recipe
     from recipekit.report.terminal import print_blocks
+    from recipekit.stages.recipe import load_recipe
 
     launch = read_launch(accelerate_config, num_processes, cpu=cpu)
     loaded = load_recipe(recipe, overrides or (), allow_local_code=allow_local_code)

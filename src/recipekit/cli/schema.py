@@ -32,10 +32,14 @@ def schema(
     """
     from recipekit.errors import StoreError
     from recipekit.recipe.schema import recipe_schema
+    from recipekit.stages.recipe import recipe_model
 
     for name in distributions or ():
         _known(name)
-    text = json.dumps(recipe_schema(distributions), indent=2, ensure_ascii=False) + "\n"
+    text = (
+        json.dumps(recipe_schema(recipe_model(), distributions), indent=2, ensure_ascii=False)
+        + "\n"
+    )
     if output is None:
         typer.echo(text, nl=False)
         return

@@ -32,7 +32,7 @@ def validate(
     Needs no GPU, no data and no network.
     """
     from recipekit.errors import Problem, RecipeError
-    from recipekit.recipe.load import load_recipe
+    from recipekit.stages.recipe import load_recipe
 
     problems: list[Problem] = []
     for recipe in recipes:

@@ -13,8 +13,8 @@ from recipekit.component import Progress
 from recipekit.dataset import Dataset
 from recipekit.judges.label_files import read_labels
 from recipekit.judges.labels import LabelsSpec, known_labels
+from recipekit.judging.policy import ControlPairPolicy
 from recipekit.judging.verdict_state import Codes, VerdictState
-from recipekit.recipe.sections import ControlPairPolicy
 from recipekit.records import Verdict
 from recipekit.seeded_hashing import hash_uniforms, pair_hashes, row_hashes
 

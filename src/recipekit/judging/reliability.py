@@ -19,9 +19,9 @@ from recipekit.errors import RunError
 from recipekit.judging.agreement import FIGURES, agreement
 from recipekit.judging.candidate_pairs import CandidatePairs
 from recipekit.judging.control_pairs import ControlPairs
+from recipekit.judging.policy import ReliabilityFloors
 from recipekit.judging.verdict_log import VerdictLog
 from recipekit.judging.verdict_state import SOURCE, Codes
-from recipekit.recipe.sections import ReliabilityFloors
 from recipekit.records import Verdict
 
 __all__ = [

@@ -16,12 +16,14 @@ from recipekit.arrays import Rows, positions_in_groups
 from recipekit.artifacts.store import Artifact
 from recipekit.component import JudgeSpec, Progress, Ranks, Slot
 from recipekit.errors import RunError
+from recipekit.judging.policy import ReliabilityFloors
 from recipekit.judging.verdict_log import VerdictLog
 from recipekit.pipeline.mined_recipe import MinedRecipe
-from recipekit.recipe.sections import JudgeSection, Recipe, ReliabilityFloors
+from recipekit.recipe.sections import Recipe
 from recipekit.records import Verdict
 from recipekit.stages.inputs import StageInputs
 from recipekit.stages.judge.judge import judge
+from recipekit.stages.judge.section import JudgeSection
 from recipekit.suggestions import did_you_mean
 from recipekit.tables import write_table
 
@@ -99,7 +101,7 @@ def section_to_try(recipe: Recipe, name: str | None) -> JudgeSection:
     Raises:
         RunError: There is no such section or judge.
     """
-    section = recipe.judge
+    section = recipe.section(JudgeSection)
     if section is None:
         raise RunError("this recipe has no judge section: there is nothing to try", code="RK623")
     if name is not None and name not in section.judges:
@@ -187,11 +189,12 @@ def try_judges(
 def _freed_judges(
     recipe: Recipe, tried: JudgeSection, summary: Mapping[str, Any]
 ) -> tuple[str, ...]:
-    assert recipe.judge is not None
+    section = recipe.section(JudgeSection)
+    assert section is not None
     paid = [
         name for name, told in summary["judges"].items() if "calls" in (told.get("counts") or {})
     ]
-    return tuple(name for name in paid if tried.judges[name].spec != recipe.judge.judges[name].spec)
+    return tuple(name for name in paid if tried.judges[name].spec != section.judges[name].spec)
 
 
 def _askable(candidates: pa.Table, section: JudgeSection) -> int:

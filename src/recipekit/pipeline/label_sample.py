@@ -19,8 +19,8 @@ from recipekit.judges.sample_rows import hidden, inert
 from recipekit.judging.candidate_pairs import CandidatePairs, load_pairs
 from recipekit.judging.reliability import rank_bands
 from recipekit.pipeline.mined_recipe import MinedRecipe
-from recipekit.recipe.sections import JudgeSection
 from recipekit.records import Verdict
+from recipekit.stages.judge.section import JudgeSection
 from recipekit.tables import read_table
 
 __all__ = ["check_output", "sample_rows", "spread", "write_sample"]
@@ -65,7 +65,7 @@ def sample_rows(mined: MinedRecipe, n: int) -> list[dict[str, str]]:
     """
     dataset = mined.dataset
     pairs = load_pairs(dataset, mined.candidates)
-    rows = np.flatnonzero(_reach(pairs, mined.recipe.judge) & ~pairs.labelled)
+    rows = np.flatnonzero(_reach(pairs, mined.recipe.section(JudgeSection)) & ~pairs.labelled)
     stratum = rank_bands(pairs.rank[rows]) * (len(Verdict) + 1)
     if "judge" in mined.artifacts:
         stratum += 1 + _verdicts(

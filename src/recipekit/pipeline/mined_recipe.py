@@ -18,6 +18,7 @@ from recipekit.pipeline.plan import plan
 from recipekit.pipeline.preflight import check_servers
 from recipekit.recipe.sections import Recipe
 from recipekit.stages.dataset_view import dataset_view
+from recipekit.stages.mine.section import MineSection
 from recipekit.tables import read_table
 
 __all__ = ["MinedRecipe", "mined_recipe"]
@@ -66,7 +67,7 @@ def mined_recipe(
     Raises:
         RunError: The recipe mines nothing, or a stage failed.
     """
-    if recipe.mine is None:
+    if recipe.section(MineSection) is None:
         raise RunError(
             "there are no candidates to judge: this recipe has no mine section", code="RK620"
         )

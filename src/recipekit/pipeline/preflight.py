@@ -13,6 +13,7 @@ from recipekit.recipe.load import where
 from recipekit.recipe.positions import KeyPath
 from recipekit.recipe.sections import Recipe
 from recipekit.recipe.slots import all_slots
+from recipekit.stages.judge.section import JudgeSection
 
 __all__ = ["check_data", "check_servers"]
 
@@ -23,7 +24,8 @@ def check_servers(recipe: Recipe, stages: Collection[str]) -> None:
     Raises:
         RecipekitError: The first component that cannot work, with its location in the recipe.
     """
-    limit = recipe.judge.max_cost_usd if recipe.judge else None
+    judge = recipe.section(JudgeSection)
+    limit = judge.max_cost_usd if judge else None
     for path, component in _components(recipe, stages):
         with error_location(partial(where, recipe, path)):
             if limit is not None and isinstance(component, JudgeSpec):

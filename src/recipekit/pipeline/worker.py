@@ -24,10 +24,10 @@ from recipekit.errors import NO_SPACE, RecipekitError, RunError, StoreError
 from recipekit.pipeline.job import EXIT_NO_SPACE, EXIT_REPORTED, Job, StageResult, write_error
 from recipekit.pipeline.progress import ConsoleProgress
 from recipekit.recipe.environment import redact
-from recipekit.recipe.load import load_recipe
 from recipekit.recipe.sections import Recipe
 from recipekit.stages import stage_named
 from recipekit.stages.inputs import StageInputs
+from recipekit.stages.recipe import load_recipe
 
 __all__ = ["die_with_parent", "join_ranks", "leave", "main"]
 

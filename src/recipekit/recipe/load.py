@@ -9,13 +9,13 @@ and its mistakes are nobody else's.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from recipekit.recipe.binding import Binder, find_booleans
-from recipekit.recipe.checks import check
+from recipekit.recipe.draft import Draft
 from recipekit.recipe.overrides import apply_overrides
 from recipekit.recipe.placeholders import check_placeholders
 from recipekit.recipe.positions import Document, KeyPath, dotted, refuse
@@ -25,31 +25,34 @@ from recipekit.recipe.shipped import locate
 from recipekit.recipe.slots import misshapen, models, slots, union_members
 from recipekit.recipe.validation_messages import explain, shown
 
-__all__ = ["load_recipe", "where"]
+__all__ = ["load", "where"]
 
 
-def load_recipe(
-    source: str | Path, overrides: Sequence[str] = (), *, allow_local_code: bool = False
+def load(
+    model: type[Recipe],
+    source: str | Path,
+    overrides: Sequence[str] = (),
+    *,
+    check: Callable[[Draft], None],
+    allow_local_code: bool = False,
 ) -> Recipe:
     """Load and validate a recipe.
 
-    Nothing of it is built, no data is read, and no network is asked.
-
     Args:
+        model: The model of the recipe: `Recipe` with its sections.
         source: A recipe file, or the name of a shipped recipe.
-        overrides: `PATH=VALUE` each, as `--set` takes them: `train.batch_size=32`. Values are
-            written as in a recipe; a relative path starts at the current folder, while those in the
-            file start at the file's folder.
+        overrides: `PATH=VALUE` each, as `--set` takes them.
+        check: Reports what does not fit together across sections.
         allow_local_code: Let `use` name a class in a local file, which will be imported.
 
     Raises:
-        RecipeError: Everything that is wrong with it, in the order of the file.
+        RecipeError: Everything that is wrong with the recipe, in the order of the file.
     """
     path = locate(source)
     document = read_file(path, str(source) if path == Path(source).expanduser() else str(path))
     apply_overrides(document, overrides)
     folder = path.absolute().parent
-    recipe = _validate(document, folder, allow_local_code)
+    recipe = _validate(model, document, folder, check, allow_local_code)
     if recipe is None or document.findings:
         raise refuse(document.findings)
     recipe._origin = RecipeOrigin(
@@ -72,34 +75,40 @@ def where(recipe: Recipe, path: KeyPath) -> str:
     return f"{document.place(path).text}: {dotted(path)}"
 
 
-def _validate(document: Document, folder: Path, allow_local_code: bool) -> Recipe | None:
+def _validate(
+    model: type[Recipe],
+    document: Document,
+    folder: Path,
+    check: Callable[[Draft], None],
+    allow_local_code: bool,
+) -> Recipe | None:
     if not isinstance(document.value, dict):
         document.find((), f"a recipe is a map of keys, found {shown(document.value)}", "RK105")
         return None
-    unclear = set(misshapen(Recipe, document.value))
+    unclear = set(misshapen(model, document.value))
     binder = Binder(document, folder, allow_local_code)
-    components = {path for path, _, _ in slots(Recipe, document.value)}
+    components = {path for path, _, _ in slots(model, document.value)}
     check_placeholders(document, document.value, skip=components | unclear)
-    binder.bind_written(Recipe, document.value)
-    find_booleans(document, (), Recipe, document.value)
-    _absolute_paths(document)
+    binder.bind_written(model, document.value)
+    find_booleans(document, (), model, document.value)
+    _absolute_paths(model, document)
     recipe: Recipe | None = None
     try:
-        recipe = Recipe.model_validate(document.value, context={"folder": folder})
+        recipe = model.model_validate(document.value, context={"folder": folder})
     except ValidationError as error:
-        explain(error, document, Recipe)
+        explain(error, document, model)
     else:
         binder.attach(recipe)
-    check(document, binder.bound, unclear)
+    check(Draft(document, model, binder.bound, unclear))
     return recipe
 
 
-def _absolute_paths(document: Document) -> None:
+def _absolute_paths(recipe: type[Recipe], document: Document) -> None:
     """Make the local paths of sections that come from `--set` absolute.
 
     They start at the current folder.
     """
-    for path, model, section in models(Recipe, document.value):
+    for path, model, section in models(recipe, document.value):
         for name, field in model.model_fields.items():
             written = section.get(name) if isinstance(section, dict) else None
             if (

@@ -26,14 +26,17 @@ _LOCAL_CODE: Final = {
 }
 
 
-def recipe_schema(distributions: Collection[str] | None = None) -> dict[str, Any]:
+def recipe_schema(
+    model: type[Recipe], distributions: Collection[str] | None = None
+) -> dict[str, Any]:
     """The JSON Schema (draft 2020-12) of recipes.
 
     Args:
+        model: The model of the recipe: `Recipe` with its sections.
         distributions: Whose components it knows; by default those of everything installed.
             Components that cannot be imported are left out.
     """
-    schema = Recipe.model_json_schema()
+    schema = model.model_json_schema()
     definitions: dict[str, Any] = schema.pop("$defs")
     for kind in KINDS:
         definitions.update(_kind(kind, distributions))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from recipekit.artifacts.store import Artifact
     from recipekit.component import Sizes
+    from recipekit.recipe.draft import Draft
     from recipekit.recipe.sections import Section
     from recipekit.report.blocks import StageReport
     from recipekit.report.run_folder import RunFolder
@@ -39,6 +40,8 @@ class Stage:
     """Earlier stages whose artifacts it reads, in addition to those that extend the data set."""
     version: int = 1
     """Raise it when the same section and inputs produce another artifact."""
+    needs: tuple[str, ...] = ()
+    """Sections of the recipe without which it has nothing to work on."""
     required: bool = False
     """Whether every recipe must have this section."""
     ranks: bool = False
@@ -70,8 +73,8 @@ class Stage:
     """The recipe key that `sizes` reads, for a message where sizes are unknown."""
     estimate: Callable[[EstimateInputs, Any], Mapping[str, Any]] | None = None
     """Expected work and cost, by unit, for `plan`."""
-    check: Callable[..., None] | None = None
-    """Reports what is wrong with its section in a recipe, in addition to the model's own checks."""
+    check: Callable[[Draft], None] | None = None
+    """Reports mistakes in its section, as written, that the section's model cannot find alone."""
     describe: Callable[[RunFolder], StageReport] | None = None
     """Its part of the report, read from a run's folder. The stage may not have finished."""
     accept: Callable[[Any, Artifact, Path], None] | None = None

@@ -23,8 +23,8 @@ from recipekit.component import Progress, Ranks
 from recipekit.encoding.precision import computes_in_bf16
 from recipekit.encoding.tokens import TokenizedTexts
 from recipekit.errors import RunError
-from recipekit.recipe.sections import TrainSection
 from recipekit.records import Side
+from recipekit.stages.train.section import TrainSection
 from recipekit.training.batches import epoch_batches
 from recipekit.training.checkpoint import (
     Weights,

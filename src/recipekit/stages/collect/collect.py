@@ -19,10 +19,10 @@ import pyarrow.compute as pc
 
 from recipekit.arrays import Bools, Floats, Rows, pair_keys
 from recipekit.errors import DataError
-from recipekit.recipe.sections import CollectSection, Split
 from recipekit.records import SPLITS, Label, Passage, Query
 from recipekit.stages.collect.holdout import held_out_positives
 from recipekit.stages.collect.read_sources import Intake, Part, is_blank, places, read_sources
+from recipekit.stages.collect.section import CollectSection, Split
 from recipekit.stages.inputs import StageInputs
 from recipekit.tables import LABELS, PASSAGES, QUERIES, write_table
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from recipekit.component import Sizes
-from recipekit.recipe.sections import CollectSection
+from recipekit.stages.collect.section import CollectSection
 from recipekit.stages.estimate_inputs import EstimateInputs
 
 __all__ = ["estimate", "expected_sizes"]

@@ -9,9 +9,9 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from recipekit.arrays import Bools, Floats, Rows, positions_in_groups
-from recipekit.recipe.sections import HoldoutPositives
 from recipekit.records import SPLITS
 from recipekit.seeded_hashing import hash_uniforms, pair_hashes, row_hashes
+from recipekit.stages.collect.section import HoldoutPositives
 
 __all__ = ["held_out_positives"]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from recipekit.recipe.sections import CollectSection
+from recipekit.stages.collect.section import CollectSection
 from recipekit.stages.stage import Stage, lazy
 
 __all__ = ["COLLECT"]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from recipekit.recipe.sections import EvaluateSection
 from recipekit.stages.estimate_inputs import EstimateInputs
+from recipekit.stages.evaluate.section import EvaluateSection
 
 __all__ = ["estimate"]
 

@@ -12,9 +12,10 @@ from typing import Any
 from recipekit.artifacts.store import write_json
 from recipekit.component import RetrieverSpec, Slot, System
 from recipekit.errors import RunError
-from recipekit.recipe.sections import TRAINED, EvaluateSection
+from recipekit.recipe.sections import TRAINED
 from recipekit.records import Side
 from recipekit.retrievers.exact import ExactSpec
+from recipekit.stages.evaluate.section import EvaluateSection
 from recipekit.stages.inputs import StageInputs
 
 __all__ = ["UNTRAINED", "evaluate"]

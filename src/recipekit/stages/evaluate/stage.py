@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from recipekit.recipe.sections import EvaluateSection
+from recipekit.stages.evaluate.section import EvaluateSection
 from recipekit.stages.stage import Stage, lazy
 
 __all__ = ["EVALUATE"]
@@ -15,4 +15,5 @@ EVALUATE = Stage(
     ranks=True,
     estimate=lazy("recipekit.stages.evaluate.estimate:estimate"),
     describe=lazy("recipekit.stages.evaluate.describe:describe"),
+    check=lazy("recipekit.stages.evaluate.check:check"),
 )

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from recipekit.recipe.sections import ExportSection
 from recipekit.stages.estimate_inputs import EstimateInputs
+from recipekit.stages.export.section import ExportSection
 
 __all__ = ["estimate"]
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from recipekit.artifacts.manifest import versions
 from recipekit.errors import RunError
-from recipekit.recipe.sections import ExportSection
+from recipekit.stages.export.section import ExportSection
 from recipekit.stages.inputs import StageInputs
 
 __all__ = ["export"]

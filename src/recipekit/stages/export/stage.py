@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from recipekit.recipe.sections import ExportSection
+from recipekit.stages.export.section import ExportSection
 from recipekit.stages.stage import Stage, lazy
 
 __all__ = ["EXPORT"]
@@ -15,4 +15,5 @@ EXPORT = Stage(
     names_recipe=True,
     estimate=lazy("recipekit.stages.export.estimate:estimate"),
     describe=lazy("recipekit.stages.export.describe:describe"),
+    check=lazy("recipekit.stages.export.check:check"),
 )

@@ -9,7 +9,7 @@ from pathlib import Path
 from recipekit.artifacts.store import Artifact
 from recipekit.errors import RunError
 from recipekit.judging.reliability import RELIABILITY_FILE, enforce_floors
-from recipekit.recipe.sections import JudgeSection
+from recipekit.stages.judge.section import JudgeSection
 from recipekit.stages.judge.summary import pairs_over_budget
 
 __all__ = ["accept"]

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from recipekit.component import JudgeSpec, Sizes
-from recipekit.recipe.sections import JudgeSection, MineSection
 from recipekit.stages.estimate_inputs import EstimateInputs
+from recipekit.stages.judge.section import JudgeSection
 from recipekit.stages.mine.estimate import most_candidates_per_query
+from recipekit.stages.mine.section import MineSection
 
 __all__ = ["estimate"]
 

@@ -31,6 +31,7 @@ from recipekit.judging.control_pairs import (
     read_human_labels,
     select_control_pairs,
 )
+from recipekit.judging.policy import ReliabilityFloors
 from recipekit.judging.reliability import (
     RELIABILITY_FILE,
     Reliability,
@@ -40,9 +41,9 @@ from recipekit.judging.reliability import (
 )
 from recipekit.judging.verdict_log import VerdictLog, verdicts_of
 from recipekit.judging.verdict_state import Codes, conditional
-from recipekit.recipe.sections import JudgeSection, ReliabilityFloors
 from recipekit.records import Verdict
 from recipekit.stages.inputs import StageInputs
+from recipekit.stages.judge.section import JudgeSection
 from recipekit.stages.judge.summary import (
     VerdictShares,
     counted,

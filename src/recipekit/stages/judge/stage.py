@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from recipekit.recipe.sections import JudgeSection
+from recipekit.stages.judge.section import JudgeSection
 from recipekit.stages.stage import Stage, lazy
 
 __all__ = ["JUDGE"]
@@ -12,10 +12,12 @@ JUDGE = Stage(
     section=JudgeSection,
     run=lazy("recipekit.stages.judge.judge:judge"),
     reads=("mine",),
+    needs=("mine",),
     version=2,
     ranks=True,
     spends=True,
     estimate=lazy("recipekit.stages.judge.estimate:estimate"),
+    check=lazy("recipekit.stages.judge.check:check"),
     accept=lazy("recipekit.stages.judge.accept:accept"),
     describe=lazy("recipekit.stages.judge.describe:describe"),
 )

@@ -13,8 +13,8 @@ from recipekit.component import Progress, Verdicts
 from recipekit.judging.candidate_pairs import CandidatePairs
 from recipekit.judging.reliability import BANDS, rank_bands
 from recipekit.judging.verdict_state import SOURCE, Codes
-from recipekit.recipe.sections import JudgeSection
 from recipekit.records import Verdict
+from recipekit.stages.judge.section import JudgeSection
 
 __all__ = ["VerdictShares", "counted", "notes", "pairs_over_budget", "summarized"]
 

@@ -6,8 +6,8 @@ from dataclasses import replace
 from typing import Any
 
 from recipekit.component import encoder_names
-from recipekit.recipe.sections import MineSection
 from recipekit.stages.estimate_inputs import EstimateInputs
+from recipekit.stages.mine.section import MineSection
 
 __all__ = ["estimate", "most_candidates_per_query"]
 

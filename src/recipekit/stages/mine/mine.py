@@ -18,9 +18,9 @@ from recipekit.arrays import Bools, Ints, Rows, pair_keys, positions_in_groups
 from recipekit.component import Hits, QueryBatch, Retriever, RetrieverSpec
 from recipekit.dataset import Dataset
 from recipekit.errors import ComponentError, DataError
-from recipekit.recipe.sections import MineSection
 from recipekit.search.fusion import Fused, cut, fuse
 from recipekit.stages.inputs import StageInputs
+from recipekit.stages.mine.section import MineSection
 from recipekit.tables import CANDIDATES, write_table
 
 __all__ = ["mine"]

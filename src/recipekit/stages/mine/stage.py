@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from recipekit.recipe.sections import MineSection
+from recipekit.stages.mine.section import MineSection
 from recipekit.stages.stage import Stage, lazy
 
 __all__ = ["MINE"]
@@ -14,4 +14,5 @@ MINE = Stage(
     ranks=True,
     estimate=lazy("recipekit.stages.mine.estimate:estimate"),
     describe=lazy("recipekit.stages.mine.describe:describe"),
+    check=lazy("recipekit.stages.mine.check:check"),
 )

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from recipekit.recipe.sections import TrainSection
 from recipekit.stages.estimate_inputs import FLOAT_BYTES, EstimateInputs
+from recipekit.stages.train.section import TrainSection
 
 __all__ = ["estimate"]
 

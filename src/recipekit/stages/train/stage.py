@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from recipekit.recipe.sections import TrainSection
 from recipekit.stages.stage import Stage, lazy
+from recipekit.stages.train.section import TrainSection
 
 __all__ = ["TRAIN"]
 
@@ -16,4 +16,5 @@ TRAIN = Stage(
     trains=True,
     estimate=lazy("recipekit.stages.train.estimate:estimate"),
     describe=lazy("recipekit.stages.train.describe:describe"),
+    check=lazy("recipekit.stages.train.check:check"),
 )

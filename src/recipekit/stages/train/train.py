@@ -21,10 +21,10 @@ from recipekit.dataset import Dataset
 from recipekit.encoding.tokens import TokenizedTexts, tokenize_table
 from recipekit.errors import RunError
 from recipekit.losses.label_rows import FrozenMatrix, LabelRows
-from recipekit.recipe.sections import TrainSection
 from recipekit.records import Side
 from recipekit.stages.inputs import StageInputs
 from recipekit.stages.train.dev_evaluation import dev_evaluation, dev_sample
+from recipekit.stages.train.section import TrainSection
 from recipekit.tables import read_table
 from recipekit.training.frozen_matrix import frozen_matrix
 from recipekit.training.labels import TrainingLabels, training_labels

@@ -1,0 +1,110 @@
+"""Checks across the sections of a recipe: names that refer to others, and missing sections."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from recipekit import stages
+from recipekit.component import is_encoder_name
+from recipekit.recipe.draft import Draft
+from recipekit.recipe.positions import KeyPath
+from recipekit.recipe.sections import TRAINED
+from recipekit.recipe.slots import models
+from recipekit.stages.stage import Stage
+from recipekit.suggestions import did_you_mean
+
+__all__ = ["check"]
+
+
+def check(draft: Draft) -> None:
+    """Report what does not fit together in a recipe, by these checks and those of its stages."""
+    if ("encoders",) not in draft.unclear:
+        _check_encoder_names(draft)
+    _check_needs(draft)
+    for stage in stages.PIPELINE:
+        if stage.check is not None and stage.name in draft.value:
+            stage.check(draft)
+
+
+def _check_encoder_names(draft: Draft) -> None:
+    """Check that every field that names an encoder names one that exists by then."""
+    known = list(draft.mapping("encoders"))
+    if TRAINED in known:
+        message = f"'{TRAINED}' is reserved: it names the trained encoder in later sections"
+        draft.report(("encoders", TRAINED), message, "RK106", at_key=True)
+    for path, name in _encoder_references(draft):
+        if name == TRAINED:
+            message = _why_not_trained_yet(draft, path)
+        elif name in known:
+            message = ""
+        elif known:
+            hint = did_you_mean(name, known) or f" The recipe has {', '.join(known)}."
+            message = f"there is no encoder '{name}'.{hint}"
+        elif path in draft.document.values:
+            message = f"there is no encoder '{name}': the recipe has no encoders"
+        else:
+            message = f"needs an encoder called '{name}': the recipe has no encoders"
+            draft.report(path[:1], message, "RK106", at_key=True)
+            continue
+        if message:
+            draft.report(path, message, "RK106")
+
+
+def _why_not_trained_yet(draft: Draft, path: KeyPath) -> str:
+    """Return why a section cannot refer to the trained encoder; empty if it can."""
+    names = [stage.name for stage in stages.PIPELINE]
+    trainer = next((stage.name for stage in stages.PIPELINE if stage.trains), None)
+    if trainer is None or trainer not in draft.value:
+        return f"there is no '{TRAINED}' encoder: the recipe has no {trainer or 'train'} section"
+    later = names[names.index(trainer) + 1 :]
+    if path[0] in later:
+        return ""
+    return f"the '{TRAINED}' encoder exists only after {trainer}, in {' and '.join(later)}"
+
+
+def _encoder_references(draft: Draft) -> Iterator[tuple[KeyPath, str]]:
+    """Yield every name of an encoder, written or by default, with its path."""
+    for path, model, section in models(draft.model, draft.value):
+        yield from _names_in(model, section, path)
+    for path, component in draft.bound.items():
+        if component.type is not None:
+            yield from _names_in(component.type, draft.at(*path) or {}, path)
+
+
+def _names_in(model: type[BaseModel], written: Any, path: KeyPath) -> Iterator[tuple[KeyPath, str]]:
+    for name, field in model.model_fields.items():
+        if not is_encoder_name(field):
+            continue
+        value = _value(written, name, field)
+        if isinstance(value, list | tuple):
+            items = enumerate(value)
+            yield from (((*path, name, i), item) for i, item in items if isinstance(item, str))
+        elif isinstance(value, str):
+            yield (*path, name), value
+
+
+def _value(written: Any, name: str, field: FieldInfo) -> Any:
+    default = None if field.is_required() else field.get_default(call_default_factory=False)
+    return written.get(name, default) if isinstance(written, dict) else default
+
+
+def _check_needs(draft: Draft) -> None:
+    """Check that components and stages have the sections that they cannot work without."""
+    for path, component in draft.bound.items():
+        for section in component.type.needs if component.type else ():
+            if section not in draft.document.value:
+                message = f"needs a {section} section, and the recipe has none"
+                draft.report(path, message, "RK107", at_key=True)
+    for stage in stages.PIPELINE:
+        for missing in _missing(stage, draft):
+            message = f"needs a {missing} section, and the recipe has none"
+            draft.report((stage.name,), message, "RK107", at_key=True)
+
+
+def _missing(stage: Stage, draft: Draft) -> Iterator[str]:
+    if stage.name in draft.value:
+        yield from (name for name in stage.needs if name not in draft.document.value)
