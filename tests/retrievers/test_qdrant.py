@@ -85,7 +85,7 @@ def client(qdrant):
 def messages(run_context: Context) -> list[str]:
     progress = run_context.progress
     assert isinstance(progress, RecordingProgress)
-    return [event["message"] for event in progress.events if event["event"] == "told"]
+    return [event["message"] for event in progress.events if event["event"] == "info"]
 
 
 def test_the_retriever_conforms(make_spec, run_context):

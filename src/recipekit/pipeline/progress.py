@@ -1,31 +1,39 @@
-"""Progress: a live line on a terminal, plain lines elsewhere, and `log.jsonl` beside it always."""
+"""Progress of a stage: live bars on a terminal, plain lines elsewhere, and always `log.jsonl`."""
 
 from __future__ import annotations
 
 import json
-import shutil
 import sys
 import time
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any, Final
 
 from recipekit.recipe.environment import redact
 from recipekit.report.numbers import duration
 
+if TYPE_CHECKING:
+    from rich.progress import Progress as Bars
+    from rich.progress import TaskID
+
 __all__ = ["ConsoleProgress"]
 
-PLAIN_SECONDS = 10.0
-LIVE_SECONDS = 0.2
+PLAIN_SECONDS: Final = 10.0
+"""Seconds between the lines of a stream that is not a terminal."""
+LIVE_SECONDS: Final = 0.2
+"""Seconds between updates of a bar."""
+BAR_WIDTH: Final = 16
+MARGINS: Final = 4
+"""Spaces before the name of a bar and between name, bar and status."""
 
 
 class ConsoleProgress:
-    """A `Progress` for one process of a run.
+    """The `Progress` of one process of a stage.
 
     Args:
-        log: The run's `log.jsonl`; every event is appended to it, one JSON object a line.
+        log: The run's `log.jsonl`. Every event is appended to it as a line of JSON.
         stage: The stage that reports.
-        is_main: Other ranks stay silent, but for what goes wrong.
-        stream: Where people look.
+        is_main: Whether this is the main rank. Other ranks are silent.
+        stream: Where lines and bars are shown, standard error by default.
     """
 
     def __init__(
@@ -34,120 +42,174 @@ class ConsoleProgress:
         self.stage = stage
         self.is_main = is_main
         self.stream = stream or sys.stderr
-        self.live = self.stream.isatty()
+        self.bars = _Bars(self.stream) if is_main and self.stream.isatty() else None
         self._log = log
-        self._width = 0
 
-    def track(self, name: str, total: int | None = None, unit: str = "") -> _Line:
+    def track(self, name: str, total: int | None = None, unit: str = "") -> _Work:
         """Start a counted piece of work."""
-        return _Line(self, name, total, unit)
+        return _Work(self, name, total, unit)
 
     def log(self, event: str, **fields: Any) -> None:
         """Append an event to the log."""
         if not self.is_main:
             return
-        line = json.dumps(
-            {"time": round(time.time(), 3), "stage": self.stage, "event": event, **fields},
-            ensure_ascii=False,
-            default=str,
-        )
-        with self._log.open(
-            "a", encoding="utf-8", errors="backslashreplace"
-        ) as file:  # half a surrogate pair becomes a JSON escape
+        record = {"time": round(time.time(), 3), "stage": self.stage, "event": event, **fields}
+        line = json.dumps(record, ensure_ascii=False, default=str)
+        # A lone surrogate, which UTF-8 cannot hold, becomes a JSON escape.
+        with self._log.open("a", encoding="utf-8", errors="backslashreplace") as file:
             file.write(redact(line) + "\n")
 
     def info(self, message: str) -> None:
-        """A line for the user, and for the log."""
+        """Show a message and log it."""
         if self.is_main:
-            self.say(f"  {message}")
-            self.log("told", message=message)
+            self.show(f"  {message}")
+            self.log("info", message=message)
 
     def warn(self, message: str) -> None:
-        """Tell the user, and the log."""
+        """Show a warning and log it."""
         if self.is_main:
-            self.say(f"  warning: {message}")
+            self.show(f"  warning: {message}")
             self.log("warning", message=message)
 
-    def say(self, text: str) -> None:
-        """A line that stays."""
+    def show(self, text: str) -> None:
+        """Print a line, above the bars if there are any."""
         if self.is_main:
-            self._clear()
+            if self.bars:
+                self.bars.clear()
             self.stream.write(redact(text) + "\n")
             self.stream.flush()
 
-    def show(self, text: str) -> None:
-        """The live line, in place of the one before; cut to the terminal, since of a wrapped line
-        only the last row could be cleared.
-        """
-        self._clear()
-        room = shutil.get_terminal_size().columns - 1
-        text = text if len(text) <= room else f"{text[: room - 1]}…"
-        self.stream.write(text)
-        self.stream.flush()
-        self._width = len(text)
 
-    def _clear(self) -> None:
-        if self._width:
-            self.stream.write("\r" + " " * self._width + "\r")
-            self._width = 0
-
-
-class _Line:
-    """One counted piece of work: how far, how fast, how long to go."""
+class _Work:
+    """One counted piece of work, with its rate and the time left."""
 
     def __init__(self, progress: ConsoleProgress, name: str, total: int | None, unit: str) -> None:
         self.progress, self.name, self.total, self.unit = progress, name, total, unit
         self.done = 0
         self.figures: dict[str, float | str] = {}
         self.started = self.shown = time.monotonic()
+        self._bar: TaskID | None = None
 
-    def __enter__(self) -> _Line:
+    def __enter__(self) -> _Work:
         return self
 
     def __exit__(self, *exc: object) -> None:
+        progress = self.progress
+        if progress.bars and self._bar is not None:
+            progress.bars.remove(self._bar)
         seconds = time.monotonic() - self.started
-        if exc[0] is None and self.done and (seconds >= 1 or not self.progress.live):
-            self.progress.say(
-                f"  {self.name}: {self.done:,} {self.unit} in {duration(seconds)}{self._figures()}".replace(
-                    "  in", " in"
-                )
-            )
-        elif self.progress.is_main:
-            self.progress._clear()
-        self.progress.log(
+        succeeded = exc[0] is None
+        if succeeded and self.done and (seconds >= 1 or not progress.bars):
+            amount = f"{self.done:,} {self.unit}".rstrip()
+            progress.show(f"  {self.name}: {amount} in {duration(seconds)}{self._figures()}")
+        progress.log(
             "done", name=self.name, done=self.done, unit=self.unit, seconds=round(seconds, 3)
         )
 
     def advance(self, n: int = 1, **figures: float | str) -> None:
-        """Count `n` more done, with figures to show."""
+        """Count `n` more as done, and show figures until the next call replaces them."""
         self.done += n
-        if figures:  # one that is not told any more is no longer so
+        if figures:
             self.figures = dict(figures)
         now = time.monotonic()
-        if not self.progress.is_main or now - self.shown < (
-            LIVE_SECONDS if self.progress.live else PLAIN_SECONDS
-        ):
+        bars = self.progress.bars
+        interval = LIVE_SECONDS if bars else PLAIN_SECONDS
+        if not self.progress.is_main or now - self.shown < interval:
             return
         self.shown = now
-        (self.progress.show if self.progress.live else self.progress.say)(
-            self._text(now - self.started)
-        )
+        status = redact(self._status(now - self.started))
+        if bars:
+            self._bar = bars.update(self._bar, self.name, status, self.done, self.total)
+        else:
+            self.progress.show(f"  {self.name}: {status}")
 
-    def _text(self, seconds: float) -> str:
+    def _status(self, seconds: float) -> str:
+        """`55/639 pairs, 5.5 per second, 1 min 46 s left, loss 0.25`."""
         rate = self.done / seconds if seconds else 0.0
-        of = f"/{self.total:,}" if self.total else ""
-        left = (
-            f", {duration((self.total - self.done) / rate)} left"
-            if self.total and rate and self.done < self.total
-            else ""
-        )
+        total = f"/{self.total:,}" if self.total else ""
         speed = f"{rate:,.0f}" if rate >= 10 else f"{rate:.2g}"
-        return f"  {self.name}: {self.done:,}{of} {self.unit}, {speed} a second{left}{self._figures()}".replace(
-            " ,", ","
-        )
+        left = ""
+        if self.total and rate and self.done < self.total:
+            left = f", {duration((self.total - self.done) / rate)} left"
+        amount = f"{self.done:,}{total} {self.unit}".rstrip()
+        return f"{amount}, {speed} per second{left}{self._figures()}"
 
     def _figures(self) -> str:
-        return "".join(
-            f", {name} {value:.4g}" if isinstance(value, float) else f", {name} {value}"
-            for name, value in self.figures.items()
-        )
+        parts = []
+        for name, value in self.figures.items():
+            number = f"{value:.4g}" if isinstance(value, float) else value
+            parts.append(f", {name} {number}")
+        return "".join(parts)
+
+
+class _Bars:
+    """Live bars on a terminal, one for each piece of work under way.
+
+    Bars are drawn by `update` alone, without a thread, since stages fork processes.
+    """
+
+    def __init__(self, stream: IO[str]) -> None:
+        self._stream = stream
+        self._bars: Bars | None = None
+
+    def update(
+        self, bar: TaskID | None, name: str, status: str, done: int, total: int | None
+    ) -> TaskID:
+        """Show a piece of work, with a new bar if `bar` is None."""
+        if self._bars is None:
+            self._bars = _new_bars(self._stream)
+        if not self._bars.live.is_started:
+            self._bars.start()
+        room = self._bars.console.width - len(name) - BAR_WIDTH - MARGINS
+        if len(status) > room:
+            status = f"{status[: max(room - 1, 0)]}…"
+        if bar is None:
+            bar = self._bars.add_task(name, total=total, status=status)
+        self._bars.update(bar, completed=done, status=status)
+        self._bars.refresh()
+        return bar
+
+    def remove(self, bar: TaskID) -> None:
+        """Remove the bar of finished work."""
+        if self._bars is not None:
+            self._bars.remove_task(bar)
+            self.clear()
+
+    def clear(self) -> None:
+        """Erase all bars until the next update, so that a line can be printed."""
+        if self._bars is not None and self._bars.live.is_started:
+            self._bars.stop()
+
+
+def _new_bars(stream: IO[str]) -> Bars:
+    import os
+
+    from rich.console import Console
+    from rich.progress import BarColumn, TextColumn
+    from rich.progress import Progress as Bars
+    from rich.table import Column
+
+    class BarConsole(Console):
+        """A console that never hides the cursor, which a killed process could not show again."""
+
+        def show_cursor(self, show: bool = True) -> bool:
+            return False
+
+    console = BarConsole(
+        file=stream,
+        force_terminal=True,
+        color_system=None if os.environ.get("NO_COLOR") else "auto",
+        highlight=False,
+        markup=False,
+    )
+    one_line = Column(no_wrap=True, overflow="ellipsis")
+    return Bars(
+        TextColumn("  {task.description}", markup=False),
+        BarColumn(BAR_WIDTH),
+        TextColumn("{task.fields[status]}", markup=False, table_column=one_line),
+        console=console,
+        auto_refresh=False,
+        transient=True,
+        redirect_stdout=False,
+        redirect_stderr=False,
+    )

@@ -30,7 +30,7 @@ class RecordingProgress:
 
     def info(self, message: str) -> None:
         """Remember what was told."""
-        self.events.append({"event": "told", "message": message})
+        self.events.append({"event": "info", "message": message})
 
     def warn(self, message: str) -> None:
         """Remember the warning."""
