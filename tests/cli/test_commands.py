@@ -1,4 +1,4 @@
-"""The command line as a person meets it: what it prints, how it ends, and what it does not import."""
+"""The command line: what it prints, its exit status, and what it does not import."""
 
 import json
 import re
@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from recipekit.cli.main import VERBS, app_for, invoke
-from recipekit.cli.plan import render_plan
+from recipekit.cli.main import COMMANDS, app_for, invoke
+from recipekit.cli.plan import plan_blocks
 from recipekit.pipeline.plan import Plan, StagePlan
 from recipekit.recipe.slots import model_in
+from recipekit.report.terminal import plain_text
 from recipekit.stages import PIPELINE
 from recipekit.stages.recipe import recipe_model
 
@@ -31,7 +32,7 @@ HEAVY = {
 
 
 def imported_by(*commands: tuple[str, ...]) -> set[str]:
-    """Top-level modules that some commands import, in a process of their own."""
+    """Top-level modules that commands import in a new process."""
     code = (
         "import sys\nfrom recipekit.cli.main import invoke\n"
         f"assert not any([invoke(list(args)) for args in {commands!r}])\n"
@@ -47,7 +48,7 @@ def test_help_imports_neither_pydantic_nor_torch() -> None:
     assert not modules & {"pydantic", "numpy", "pyarrow", *HEAVY}
 
 
-def test_what_only_looks_at_recipes_imports_nothing_heavy() -> None:
+def test_commands_that_only_read_recipes_import_nothing_heavy() -> None:
     modules = imported_by(
         ("validate", "quickstart"),
         ("components",),
@@ -59,26 +60,28 @@ def test_what_only_looks_at_recipes_imports_nothing_heavy() -> None:
     assert not modules & HEAVY
 
 
-def test_the_help_of_every_verb_imports_nothing_heavy() -> None:
-    assert not imported_by(*((verb, "--help") for verb in VERBS)) & HEAVY
+def test_the_help_of_every_command_imports_nothing_heavy() -> None:
+    assert not imported_by(*((name, "--help") for name in COMMANDS)) & HEAVY
 
 
-def test_help_lists_the_verbs_in_the_order_of_their_use(capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_lists_the_commands_in_the_order_of_use(capsys: pytest.CaptureFixture[str]) -> None:
     assert invoke(["--help"]) == 0
     listed = [
         line.split()[0]
         for line in capsys.readouterr().out.partition("Commands:")[2].splitlines()
         if line.strip()
     ]
-    assert listed == list(VERBS)
+    assert listed == list(COMMANDS)
 
 
-def test_an_unknown_verb_is_met_with_a_suggestion(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unknown_command_gets_a_suggestion(capsys: pytest.CaptureFixture[str]) -> None:
     assert invoke(["vlidate"]) == 2
     assert "Did you mean 'validate'?" in capsys.readouterr().err
 
 
-def test_validate_says_what_a_recipe_holds(capsys: pytest.CaptureFixture[str]) -> None:
+def test_validate_lists_the_components_of_a_valid_recipe(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     assert invoke(["validate", "quickstart"]) == 0
     out = capsys.readouterr().out
     assert out.startswith(
@@ -86,7 +89,7 @@ def test_validate_says_what_a_recipe_holds(capsys: pytest.CaptureFixture[str]) -
     )
 
 
-def test_valid_recipes_are_told_beside_bad_ones(
+def test_validate_reports_valid_recipes_next_to_invalid_ones(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -102,7 +105,7 @@ def test_valid_recipes_are_told_beside_bad_ones(
 
 
 @pytest.mark.parametrize("source", ["python_code", "pairs", "beir"])
-def test_init_writes_a_recipe_that_is_valid_and_never_over_a_file(
+def test_init_writes_a_valid_recipe_and_overwrites_no_file(
     source: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "my first" / "recipe.yaml"
@@ -117,18 +120,18 @@ def test_init_writes_a_recipe_that_is_valid_and_never_over_a_file(
     assert str(tmp_path / "data: of mine") in out
     text = file.read_text()
     assert invoke(["init", str(file)]) == 1
-    assert "--force replaces it" in capsys.readouterr().err
+    assert "already exists; --force replaces it" in capsys.readouterr().err
     assert file.read_text() == text
     assert invoke(["init", str(file), "--force"]) == 0
 
 
 @pytest.mark.parametrize("source", ["python_code", "pairs", "beir"])
-def test_init_without_data_is_valid_as_it_is(source: str, tmp_path: Path) -> None:
+def test_init_without_data_writes_a_valid_recipe(source: str, tmp_path: Path) -> None:
     assert invoke(["init", str(tmp_path / "1st.yaml"), "--source", source]) == 0
     assert invoke(["validate", str(tmp_path / "1st.yaml")]) == 0
 
 
-def test_fill_is_a_recipe_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_filled_recipe_is_a_recipe(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert invoke(["fill", "quickstart", "--set", "train.batch_size=7"]) == 0
     (tmp_path / "filled.yaml").write_text(capsys.readouterr().out)
     assert invoke(["fill", str(tmp_path / "filled.yaml")]) == 0
@@ -136,7 +139,7 @@ def test_fill_is_a_recipe_again(tmp_path: Path, capsys: pytest.CaptureFixture[st
 
 
 @pytest.mark.usefixtures("installed")
-def test_components_are_listed_with_the_broken_ones(capsys: pytest.CaptureFixture[str]) -> None:
+def test_components_are_listed_including_broken_ones(capsys: pytest.CaptureFixture[str]) -> None:
     assert invoke(["components"]) == 0
     lines = capsys.readouterr().out.splitlines()
     pantry = next(line for line in lines if " pantry " in line)
@@ -148,7 +151,9 @@ def test_components_are_listed_with_the_broken_ones(capsys: pytest.CaptureFixtur
         burnt,
     )
     assert invoke(["components", "retrievers"]) == 0
-    assert {line.split()[0] for line in capsys.readouterr().out.splitlines()} == {"retriever"}
+    header, *lines = capsys.readouterr().out.splitlines()
+    assert header.split() == ["kind", "name", "distribution", "location", "summary"]
+    assert {line.split()[0] for line in lines} == {"retriever"}
 
 
 @pytest.mark.usefixtures("installed")
@@ -166,7 +171,7 @@ def test_a_component_is_described_with_its_keys(capsys: pytest.CaptureFixture[st
     assert "path: path (required; not part of the cache key" in capsys.readouterr().out
 
 
-def test_every_key_of_every_section_is_shown_with_its_meaning(
+def test_every_key_of_every_section_is_shown_with_its_documentation(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     for section in SECTIONS:
@@ -177,11 +182,11 @@ def test_every_key_of_every_section_is_shown_with_its_meaning(
         for key in model.model_fields:
             [at] = [number for number, line in enumerate(lines) if line.startswith(f"{key}: ")]
             assert re.fullmatch(rf"{key}: .+ \((required|optional|default .+)\)", lines[at])
-            assert re.match("    [A-Z]", lines[at + 1]), f"{section}.{key} says what it means"
+            assert re.match("    [A-Z]", lines[at + 1]), f"{section}.{key} is documented"
 
 
 @pytest.mark.parametrize(
-    ("path", "title", "told"),
+    ("path", "title", "expected"),
     [
         ("train", "train", "batch_size: integer >= 1 (default 64)\n    Queries per optimizer step"),
         ("train", "train", "phases: map to map (required)\n    What is done, in order"),
@@ -204,16 +209,16 @@ def test_every_key_of_every_section_is_shown_with_its_meaning(
     ],
 )
 def test_keys_are_shown_at_any_path(
-    path: str, title: str, told: str, capsys: pytest.CaptureFixture[str]
+    path: str, title: str, expected: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert invoke(["keys", path]) == 0
     first, _, rest = capsys.readouterr().out.partition("\n")
     assert first == title
-    assert told in rest
+    assert expected in rest
 
 
 @pytest.mark.parametrize(
-    ("path", "told"),
+    ("path", "message"),
     [
         ("trian", "trian: no key of a recipe. Did you mean 'train'?"),
         ("train.batch", "train.batch: no key of a recipe. Did you mean 'batch_size'?"),
@@ -226,12 +231,12 @@ def test_keys_are_shown_at_any_path(
         ),
     ],
 )
-def test_a_path_at_which_there_are_no_keys(
-    path: str, told: str, capsys: pytest.CaptureFixture[str]
+def test_a_path_without_keys_is_one_clear_error(
+    path: str, message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert invoke(["keys", path]) == 1
     [line] = capsys.readouterr().err.splitlines()
-    assert line.startswith(told)
+    assert line.startswith(message)
 
 
 def test_keys_of_the_whole_recipe_show_every_section(capsys: pytest.CaptureFixture[str]) -> None:
@@ -252,7 +257,7 @@ def test_schema_is_printed_or_written(tmp_path: Path, capsys: pytest.CaptureFixt
     assert invoke(["schema", "--output", str(tmp_path / "no" / "s.json")]) == 1
 
 
-def test_a_reader_that_goes_away_leaves_no_trace() -> None:
+def test_a_closed_pipe_causes_no_traceback() -> None:
     code = "from recipekit.cli.main import main; main()"
     process = subprocess.Popen(
         [sys.executable, "-c", code, "schema"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
@@ -266,7 +271,7 @@ def test_a_reader_that_goes_away_leaves_no_trace() -> None:
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
 @pytest.mark.parametrize("command", [["schema"], ["--help"], ["keys", "train.batch_size"]])
-def test_output_onto_a_full_disk_is_an_error_of_one_line(command: list[str]) -> None:
+def test_output_to_a_full_disk_is_an_error_of_one_line(command: list[str]) -> None:
     with open("/dev/full", "w") as full:
         done = subprocess.run(
             [sys.executable, "-m", "recipekit", *command],
@@ -277,7 +282,7 @@ def test_output_onto_a_full_disk_is_an_error_of_one_line(command: list[str]) -> 
     assert (done.returncode, done.stderr) == (1, "no space left on the disk\n")
 
 
-def test_output_that_nobody_wants_is_no_error(tmp_path: Path) -> None:
+def test_a_closed_stdout_is_not_an_error(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "recipekit", "validate", "quickstart"]
     done = subprocess.run(
         ["sh", "-c", '"$@" >&-', "sh", *command], cwd=tmp_path, capture_output=True, text=True
@@ -286,7 +291,7 @@ def test_output_that_nobody_wants_is_no_error(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
-def test_a_run_ends_well_without_a_terminal_and_as_failed_where_its_lines_cannot_be_written(
+def test_a_run_succeeds_with_closed_streams_and_fails_if_stderr_is_full(
     tmp_path: Path,
 ) -> None:
     (tmp_path / "pairs.csv").write_text("query,positive\nwhat is jam,boiled fruit\n")
@@ -309,7 +314,7 @@ def test_a_run_ends_well_without_a_terminal_and_as_failed_where_its_lines_cannot
         assert json.loads((tmp_path / "runs/r/latest/run.json").read_text())["status"] == status
 
 
-def test_an_interrupt_ends_in_a_line(tmp_path: Path) -> None:
+def test_an_interrupt_prints_one_line(tmp_path: Path) -> None:
     (tmp_path / "own.py").write_text("import os, signal\n\nos.kill(os.getpid(), signal.SIGINT)\n")
     (tmp_path / "r.yaml").write_text(
         "recipe: 1\nname: r\ncollect:\n  sources:\n    own: {use: './own.py:Own'}\n"
@@ -326,7 +331,7 @@ def test_an_interrupt_ends_in_a_line(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (130, "Interrupted.\n")
 
 
-def test_an_interrupted_run_says_how_to_go_on_and_ends_as_interrupted(tmp_path: Path) -> None:
+def test_an_interrupted_run_prints_the_command_that_resumes_it(tmp_path: Path) -> None:
     source = (
         "import os, signal, time\n\nfrom recipekit.component import SourceSpec\n\n\n"
         "class Own(SourceSpec):\n    def build(self, context):\n        os.kill(os.getppid(), signal.SIGINT)\n        time.sleep(60)\n"
@@ -349,24 +354,25 @@ def test_an_interrupted_run_says_how_to_go_on_and_ends_as_interrupted(tmp_path: 
     assert done.returncode == 130
 
 
-def test_init_and_cache_say_what_is_not_there(
+def test_init_and_cache_name_what_is_missing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert invoke(["init", "."]) == 1
-    assert (
-        capsys.readouterr().err == ".: is a folder; name the file to write, recipe.yaml for one\n"
-    )
+    assert capsys.readouterr().err == ".: is a folder; name a file, such as recipe.yaml\n"
     (tmp_path / "file").touch()
     assert invoke(["init", "file/recipe.yaml"]) == 1
-    assert capsys.readouterr().err == "file/recipe.yaml: cannot be written (file is no folder)\n"
+    assert capsys.readouterr().err == "file/recipe.yaml: cannot be written (file is not a folder)\n"
     (tmp_path / "file").unlink()
     (tmp_path / "link.yaml").symlink_to("nowhere/r.yaml")
     assert invoke(["init", "link.yaml"]) == 1
     assert capsys.readouterr().err.startswith("link.yaml: cannot be written (")
     (tmp_path / "link.yaml").unlink()
     assert invoke(["cache", "ls", "--cache", "elsewhere"]) == 0
-    assert capsys.readouterr().err == "elsewhere: no cache is here (--cache names another)\n"
+    assert (
+        capsys.readouterr().err
+        == "elsewhere: there is no cache here (--cache names another folder)\n"
+    )
     assert list(tmp_path.iterdir()) == []
 
 
@@ -387,7 +393,7 @@ def test_errors_show_no_value_from_the_environment(
     assert "${env:PANTRY_PORT}" in captured.err
 
 
-def test_only_the_verb_that_is_called_is_known_in_full() -> None:
+def test_only_the_called_command_is_imported() -> None:
     known = [
         command.name
         for command in app_for(["validate", "x"]).registered_commands
@@ -396,13 +402,39 @@ def test_only_the_verb_that_is_called_is_known_in_full() -> None:
     assert known == ["validate"]
 
 
-def test_what_a_plan_cannot_know_yet_is_said_once() -> None:
+def test_a_plan_states_once_what_is_unknown() -> None:
     later = {"unknown until": "collect has run"}
     stages = [
         StagePlan(name, "k" * 64, "miss", ("not cached",), estimate=later)
         for name in ("mine", "judge")
     ]
-    lines = [line.strip() for line in render_plan(Plan("two", Path("cache"), tuple(stages)))]
-    assert [line for line in lines if "unknown" in line] == [
-        "how much work mine, judge will be is unknown until collect has run"
+    text = plain_text(plan_blocks(Plan("two", Path("cache"), tuple(stages))))
+    assert text.splitlines() == [
+        "Recipe two, cache cache",
+        "stage  state     key           reason",
+        "mine   will run  kkkkkkkkkkkk  not cached",
+        "judge  will run  kkkkkkkkkkkk  not cached",
+        "",
+        "The work of mine, judge is unknown until collect has run.",
+    ]
+
+
+def test_a_plan_lists_the_work_of_stages_and_their_components() -> None:
+    estimate = {
+        "pairs at most": 25_000_000,
+        "max_cost_usd": 1500,
+        "judges": {"llm": {"calls": 1_000_000, "tokens in": 2_990_000_000, "usd": 539.0}},
+    }
+    cached = StagePlan("mine", "a" * 64, "hit", estimate={"queries": 5})
+    judge = StagePlan("judge", None, "unknown", ("depends on mine",), estimate=estimate)
+    text = plain_text(plan_blocks(Plan("one", Path("cache"), (cached, judge))))
+    assert text.splitlines() == [
+        "Recipe one, cache cache",
+        "stage  state    key           reason",
+        "mine   cached   aaaaaaaaaaaa",
+        "judge  unknown                depends on mine",
+        "",
+        "stage       expected work",
+        "judge       at most 25,000,000 pairs, limit $1,500",
+        "judge: llm  1,000,000 calls, 2.99 B tokens in, $539",
     ]

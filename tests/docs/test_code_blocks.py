@@ -20,8 +20,7 @@ import yaml
 
 from helpers.markdown import ROOT, CodeBlock, code_blocks
 from recipekit import load_recipe
-from recipekit.cli.main import VERBS as COMMANDS
-from recipekit.cli.main import app_for
+from recipekit.cli.main import COMMANDS, app_for
 from recipekit.stages import PIPELINE
 
 SECTIONS = [stage.name for stage in PIPELINE]

@@ -162,7 +162,7 @@ def test_before_collecting_a_plan_uses_the_sizes_that_the_recipe_expects(
         ),
         (
             {"pairs": 20, "usd": 0.00034, "max_cost_usd": 5.0},
-            "20 pairs, $0.00034, judge.max_cost_usd $5.00",
+            "20 pairs, $0.00034, limit $5.00",
         ),
         (
             {"pairs": 20, "usd": "unknown: give price", "tokens": "estimated"},

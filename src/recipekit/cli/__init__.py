@@ -1,1 +1,1 @@
-"""The command line: one thin file per verb, over plain functions."""
+"""The command line: one file per command, each a thin layer over plain functions."""

@@ -1,4 +1,4 @@
-"""`recipekit cache`: what the cache holds, and removing what no run needs."""
+"""`recipekit cache`: list cached artifacts, and remove those that no run needs."""
 
 from __future__ import annotations
 
@@ -14,22 +14,23 @@ if TYPE_CHECKING:
 
 __all__ = ["cache", "gc", "ls"]
 
-Cache = Annotated[Path, typer.Option("--cache", help="The cache's folder.")]
+Cache = Annotated[Path, typer.Option("--cache", help="The cache folder.")]
 Servers = Annotated[
     str | None,
     typer.Option(
         "--recipe",
         metavar="RECIPE",
-        help="Look also on the servers that this recipe's retrievers name, with its credentials.",
+        help="Include the servers that this recipe's retrievers use, with its credentials.",
     ),
 ]
 LocalCode = Annotated[
-    bool, typer.Option("--allow-local-code", help="Let that recipe name components in local files.")
+    bool,
+    typer.Option("--allow-local-code", help="Allow that recipe's components in local files."),
 ]
-Runs = Annotated[Path, typer.Option("--runs", help="The folder of the runs.")]
+Runs = Annotated[Path, typer.Option("--runs", help="The folder that contains all runs.")]
 
 cache = typer.Typer(
-    help="List what the cache holds, or remove what no run needs.", no_args_is_help=True
+    help="List cached artifacts, or remove those that no run needs.", no_args_is_help=True
 )
 
 
@@ -40,39 +41,47 @@ def ls(
     recipe: Servers = None,
     allow_local_code: LocalCode = False,
 ) -> None:
-    """List artifacts: stage, key, size, when it was made, by which recipe, and whether a run needs
-    it.
+    """List cached artifacts, and whether a run needs them.
 
-    With --recipe, also what recipekit made on that recipe's servers.
+    With --recipe, also list the indices that recipekit created on that recipe's servers.
     """
     from recipekit.pipeline.garbage import needed
     from recipekit.pipeline.remote_indices import remote_uses
+    from recipekit.report.blocks import Block, Table, Text
     from recipekit.report.numbers import size
+    from recipekit.report.terminal import print_blocks
 
     store = _store(cache)
     roots = needed(store, runs)
     total = 0
+    rows = []
     for artifact in store.all():
-        manifest = artifact.manifest
-        held = artifact.size()
-        total += held
-        need = "needed" if (artifact.stage, artifact.key) in roots else "free"
-        made = f"{manifest['created'][:16]}  {need:<6}  {manifest.get('recipe', '')}"
-        typer.echo(f"{artifact.stage:<11} {artifact.key[:12]}  {size(held):>9}  {made}".rstrip())
-    typer.echo(f"{size(total)} in all")
+        manifest, bytes_ = artifact.manifest, artifact.size()
+        total += bytes_
+        state = "needed" if (artifact.stage, artifact.key) in roots else "free"
+        created = manifest["created"][:16].replace("T", " ")
+        cells = [artifact.stage, artifact.key[:12], created, state, manifest.get("recipe", "")]
+        rows.append([*cells, size(bytes_)])
+    header = ["artifact", "key", "created", "state", "recipe", "size"]
+    blocks: list[Block] = [Table(header, rows, left=5)] if rows else []
+    blocks.append(Text(f"{size(total)} in total"))
     if recipe:
-        for use in remote_uses(_load(recipe, allow_local_code), store, runs):
-            typer.echo(f"{_shown(use)}  {use.index.rows:,} passages  {use.state}")
+        uses = list(remote_uses(_load(recipe, allow_local_code), store, runs))
+        remote = [
+            [use.remote.server, use.index.name, use.state, f"{use.index.rows:,}", _bytes(use)]
+            for use in uses
+        ]
+        header = ["server", "index", "state", "passages", "size"]
+        blocks.append(Table(header, remote, left=3) if remote else Text("no index on its servers"))
+    print_blocks(blocks)
 
 
 def _store(folder: Path) -> Store:
-    """The cache, or a word that there is none, which is no error: nothing was made yet, or it
-    stands elsewhere.
-    """
+    """The cache; a hint on stderr if there is none, since it may be in another folder."""
     from recipekit.artifacts.store import Store
 
     if not folder.exists():
-        typer.echo(f"{folder}: no cache is here (--cache names another)", err=True)
+        typer.echo(f"{folder}: there is no cache here (--cache names another folder)", err=True)
     return Store(folder)
 
 
@@ -82,12 +91,10 @@ def _load(recipe: str, allow_local_code: bool) -> Recipe:
     return load_recipe(recipe, (), allow_local_code=allow_local_code)
 
 
-def _shown(use: RemoteUse) -> str:
+def _bytes(use: RemoteUse) -> str:
     from recipekit.report.numbers import size
 
-    return f"{use.remote.server}: {use.index.name}" + (
-        f"  {size(use.index.bytes)}" if use.index.bytes else ""
-    )
+    return size(use.index.bytes) if use.index.bytes else ""
 
 
 @cache.command()
@@ -96,28 +103,33 @@ def gc(
     runs: Runs = Path("runs"),
     keep_runs: Annotated[
         int | None,
-        typer.Option(help="Of every recipe, let only its newest N runs keep artifacts.", min=0),
+        typer.Option(help="Keep only what the newest N runs of each recipe need.", min=0),
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what would be removed, and remove nothing.")
+    ] = False,
     recipe: Servers = None,
     allow_local_code: LocalCode = False,
 ) -> None:
-    """Remove artifacts that no run needs, and unfinished work that nobody is at.
+    """Remove artifacts that no run needs, and abandoned partial work.
 
-    With --recipe, also what this cache made on that recipe's servers of passages that no run needs.
+    With --recipe, also remove the indices that this cache created on that recipe's servers, if no
+    run needs their passages.
     """
     from recipekit.pipeline.garbage import collect_garbage
     from recipekit.pipeline.remote_indices import collect_remote_garbage
     from recipekit.report.numbers import size
 
-    store, freed, verb = _store(cache), 0, "would remove" if dry_run else "removed"
+    store, freed = _store(cache), 0
+    verb = "would remove" if dry_run else "removed"
     if recipe:
         loaded = _load(recipe, allow_local_code)
         for use in collect_remote_garbage(
             loaded, store, runs, keep_runs=keep_runs, dry_run=dry_run
         ):
-            typer.echo(f"{verb} {_shown(use)}")
-    for path, held in collect_garbage(store, runs, keep_runs=keep_runs, dry_run=dry_run):
-        typer.echo(f"{verb} {path} ({size(held)})")
-        freed += held
+            amount = f" ({_bytes(use)})" if use.index.bytes else ""
+            typer.echo(f"{verb} {use.remote.server}: {use.index.name}{amount}")
+    for path, bytes_ in collect_garbage(store, runs, keep_runs=keep_runs, dry_run=dry_run):
+        typer.echo(f"{verb} {path} ({size(bytes_)})")
+        freed += bytes_
     typer.echo(f"{size(freed)} {'would be freed' if dry_run else 'freed'}")

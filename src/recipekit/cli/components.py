@@ -13,6 +13,7 @@ from recipekit.cli.key_text import doc_of, key_lines
 if TYPE_CHECKING:
     from recipekit.component import Component
     from recipekit.registry import Entry
+    from recipekit.report.blocks import Table
 
 __all__ = ["components", "describe", "listing"]
 
@@ -48,31 +49,32 @@ def components(
     if name is not None:
         typer.echo("\n".join(describe(resolve(kinds[0], name))))
     else:
-        typer.echo("\n".join(listing([entry for known in kinds for entry in find(known)])))
+        from recipekit.report.terminal import print_blocks
+
+        print_blocks([listing([entry for known in kinds for entry in find(known)])])
 
 
-def listing(entries: Sequence[Entry]) -> Iterator[str]:
-    """One line a component, in columns: kind, name, distribution and version, then place and
-    summary, or why it is broken.
+def listing(entries: Sequence[Entry]) -> Table:
+    """A table of components with their distribution, source location and summary.
+
+    A component that cannot be imported has the reason instead.
     """
     from recipekit.errors import ComponentError
     from recipekit.registry import load
+    from recipekit.report.blocks import Table
 
     rows = []
     for entry in entries:
         try:
             component = load(entry)
-            last = (_where(component), doc_of(component).split("\n\n")[0].replace("\n", " "))
+            location = _where(component)
+            summary = doc_of(component).split("\n\n")[0].replace("\n", " ")
         except ComponentError as error:
-            last = ("broken", error.message)
-        rows.append(
-            (entry.kind, entry.name, f"{entry.distribution} {entry.distribution_version}", *last)
-        )
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)] if rows else []
-    for row in rows:
-        yield "  ".join(
-            [*(cell.ljust(width) for cell, width in zip(row[:-1], widths, strict=False)), row[-1]]
-        )
+            location, summary = "broken", error.message
+        distribution = f"{entry.distribution} {entry.distribution_version}"
+        rows.append([entry.kind, entry.name, distribution, location, summary])
+    header = ["kind", "name", "distribution", "location", "summary"]
+    return Table(header, rows, left=5)
 
 
 def describe(entry: Entry) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""`recipekit init`: a first recipe."""
+"""`recipekit init`: write a first recipe."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["init"]
 
 
 class Source(StrEnum):
-    """The sources that a first recipe can begin with."""
+    """The sources that a first recipe can have."""
 
     python_code = "python_code"
     pairs = "pairs"
@@ -22,38 +22,34 @@ class Source(StrEnum):
 
 def init(
     path: Annotated[Path, typer.Argument(help="The file to write.")] = Path("recipe.yaml"),
-    source: Annotated[Source, typer.Option(help="Where the data comes from.")] = Source.python_code,
-    data: Annotated[Path | None, typer.Option(help="The file or folder of the data.")] = None,
-    force: Annotated[
-        bool, typer.Option("--force", help="Replace the file if it is there.")
-    ] = False,
+    source: Annotated[Source, typer.Option(help="The kind of source.")] = Source.python_code,
+    data: Annotated[
+        Path | None, typer.Option(help="The file or folder that contains the data.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
 ) -> None:
-    """Write a commented recipe that runs as it is, to change from there."""
+    """Write a commented recipe that runs, as a starting point."""
     from recipekit.errors import StoreError
     from recipekit.recipe.template import starter
 
     if path.is_dir():
         raise StoreError(
-            f"{path}: is a folder; name the file to write, {path / 'recipe.yaml'} for one",
+            f"{path}: is a folder; name a file, such as {path / 'recipe.yaml'}",
             code="RK502",
         )
-    given = None if data is None else os.path.relpath(data.expanduser(), path.parent)
+    relative = None if data is None else os.path.relpath(data.expanduser(), path.parent)
     text = starter(
-        source.value, given, path.absolute().parent.name if path.stem == "recipe" else path.stem
+        source.value, relative, path.absolute().parent.name if path.stem == "recipe" else path.stem
     )
     if path.exists() and not force:
-        raise StoreError(f"{path}: is there already; --force replaces it", code="RK503")
+        raise StoreError(f"{path}: already exists; --force replaces it", code="RK503")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("w" if force else "x", encoding="utf-8") as file:
             file.write(text)
     except (FileExistsError, NotADirectoryError) as error:
-        why = (
-            "it is a link that leads nowhere"
-            if path.is_symlink()
-            else f"{path.parent} is no folder"
-        )
+        why = "it is a broken link" if path.is_symlink() else f"{path.parent} is not a folder"
         raise StoreError(f"{path}: cannot be written ({why})", code="RK502") from error
     except OSError as error:
         raise StoreError(f"{path}: cannot be written ({error.strerror})", code="RK502") from error
-    typer.echo(f"wrote {path}; next: recipekit run {path}")
+    typer.echo(f"wrote {path}; run it with: recipekit run {path}")

@@ -1,8 +1,8 @@
-"""`recipekit`: the verbs, and how a command ends.
+"""The `recipekit` command: its subcommands, exit codes, and error messages.
 
-A verb is a module here that has something of its own name: a function, or a `typer.Typer` with
-verbs below it. Only the verb that is called is imported, so that `recipekit --help` needs neither
-pydantic nor torch. To add one, add a line to `VERBS`.
+A subcommand is a module of this package with a function, or a `typer.Typer`, of the same name. Only
+the subcommand that is called is imported, so `recipekit --help` needs neither pydantic nor torch. To
+add one, add a line to `COMMANDS`.
 """
 
 from __future__ import annotations
@@ -19,117 +19,119 @@ import typer
 from recipekit import __version__
 from recipekit.errors import NO_SPACE, RecipeError, RecipekitError
 
-__all__ = ["VERBS", "app_for", "invoke", "main"]
+__all__ = ["COMMANDS", "app_for", "invoke", "main"]
 
-VERBS: Final = {
+COMMANDS: Final = {
     "init": "Write a commented recipe that runs.",
-    "validate": "Check recipes: every mistake at once, with its place.",
+    "validate": "Check recipes and report all errors at once.",
     "fill": "Print a recipe with every default written out.",
-    "plan": "Show what a run would do, and why.",
-    "judge": "Try the judges, or draw pairs for people to label.",
-    "run": "Execute a recipe.",
+    "plan": "Show which stages will run, why, and the expected cost.",
+    "judge": "Try the judges, or draw pairs for human labelling.",
+    "run": "Run a recipe.",
     "keys": "Show the keys of a recipe and its sections.",
-    "components": "List what recipes can name, or describe one component.",
+    "components": "List components, or describe one.",
     "schema": "Print the JSON Schema of recipes, for editors.",
     "report": "Show the report of a run.",
-    "cache": "List what the cache holds, or remove what no run needs.",
+    "cache": "List cached artifacts, or remove those that no run needs.",
 }
-"""Every verb with its help, in the order of their use."""
+"""Each subcommand with its help, in the order of use."""
 
-EXIT_ERROR, EXIT_RECIPE, EXIT_INTERRUPTED, EXIT_PIPE = 1, 2, 130, 141
+EXIT_ERROR: Final = 1
+EXIT_RECIPE: Final = 2
+EXIT_INTERRUPTED: Final = 130
+EXIT_PIPE: Final = 141
 INTERRUPTED: Final = "RK606"
-"""The code of a run that was interrupted, which says how to go on."""
+"""The code of the error that an interrupted run raises."""
 
 
 def main() -> None:
-    """Run the command line, and end with 0, or 1 for an error, 2 for a wrong recipe or command, 130
-    when interrupted.
+    """Run the command line and exit.
+
+    The exit status is 0, 1 for an error, 2 for an invalid recipe or command, or 130 after an
+    interrupt.
     """
     for descriptor, stream in ((1, "stdout"), (2, "stderr")):
-        if (
-            getattr(sys, stream) is None
-        ):  # closed by whoever started us: no file that is opened, here or in a stage, may take its place
-            _silence(descriptor)
+        if getattr(sys, stream) is None:
+            # The caller closed this descriptor. The next file that is opened, here or in a stage,
+            # would take its number and receive whatever is printed.
+            _redirect_to_null(descriptor)
             setattr(sys, stream, open(descriptor, "w", closefd=False))
     sys.exit(invoke(sys.argv[1:]))
 
 
 def invoke(args: Sequence[str]) -> int:
-    """Run a command and return its exit code; what went wrong stands on stderr."""
+    """Run a command and return its exit status; errors are printed to stderr."""
     try:
         app_for(args)(args=list(args), prog_name="recipekit", obj=list(args))
     except SystemExit as exit:
-        code = exit.code if isinstance(exit.code, int) else EXIT_ERROR
-        if code == EXIT_INTERRUPTED:
-            _complain("Interrupted.")
-        return _flushed(code)
+        status = exit.code if isinstance(exit.code, int) else EXIT_ERROR
+        if status == EXIT_INTERRUPTED:
+            _print_error("Interrupted.")
+        return _flush(status)
     except RecipekitError as error:
         if error.code == INTERRUPTED and sys.stderr.isatty():
-            _complain("")  # after the ^C, or what was left of a live line
-        _complain(_redacted(str(error)))
-        return (
-            EXIT_RECIPE
-            if isinstance(error, RecipeError)
-            else EXIT_INTERRUPTED
-            if error.code == INTERRUPTED
-            else EXIT_ERROR
-        )
+            _print_error("")  # leave the line with the ^C or with a progress bar
+        _print_error(_redacted(str(error)))
+        return _exit_status(error)
     except KeyboardInterrupt:
-        _complain("Interrupted.")
+        _print_error("Interrupted.")
         return EXIT_INTERRUPTED
     except OSError as error:
-        return _not_written(error)
-    return _flushed(0)
+        return _output_failed(error)
+    return _flush(0)
 
 
-def _flushed(code: int) -> int:
-    # What is left in the buffer is written here, where a reader that went away does no harm.
+def _exit_status(error: RecipekitError) -> int:
+    if isinstance(error, RecipeError):
+        return EXIT_RECIPE
+    return EXIT_INTERRUPTED if error.code == INTERRUPTED else EXIT_ERROR
+
+
+def _flush(status: int) -> int:
+    """Write buffered output now, where a closed pipe or a full disk can be handled."""
     try:
         sys.stdout.flush()
     except OSError as error:
-        return _not_written(error)
-    return code
+        return _output_failed(error)
+    return status
 
 
-def _not_written(error: OSError) -> int:
-    """End where output went to nobody or to a full disk; what else the system refused goes on as it
-    is.
-    """
+def _output_failed(error: OSError) -> int:
+    """The exit status after output went to a closed pipe or a full disk; raises other errors."""
     if error.errno in NO_SPACE:
-        _complain(f"{f'{error.filename}: ' if error.filename else ''}no space left on the disk")
+        file = f"{error.filename}: " if error.filename else ""
+        _print_error(f"{file}no space left on the disk")
     elif not isinstance(error, BrokenPipeError):
         raise error
-    _silence(sys.stdout.fileno())  # Python must not try again at its exit
-    _silence(sys.stderr.fileno())
+    # Python flushes both streams when it exits, which would fail again.
+    _redirect_to_null(sys.stdout.fileno())
+    _redirect_to_null(sys.stderr.fileno())
     return EXIT_PIPE if isinstance(error, BrokenPipeError) else EXIT_ERROR
 
 
-def _complain(text: str) -> None:
-    """A line on stderr, if it can be had there: how the command ends does not depend on it."""
+def _print_error(text: str) -> None:
+    """Print to stderr if possible; the exit status does not depend on it."""
     with suppress(OSError):
         typer.echo(text, err=True)
 
 
-def _silence(descriptor: int) -> None:
-    """Let what is written to a descriptor go nowhere, in the processes that we start, too."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    if nowhere != descriptor:
-        os.dup2(nowhere, descriptor)
-        os.close(nowhere)
+def _redirect_to_null(descriptor: int) -> None:
+    """Discard what is written to a descriptor, here and in child processes."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    if null != descriptor:
+        os.dup2(null, descriptor)
+        os.close(null)
     os.set_inheritable(descriptor, True)
 
 
 def _redacted(text: str) -> str:
-    # An error from before any recipe was read has nothing to hide, and this import would cost it
-    # pydantic.
+    # Without this module no recipe was read, and importing it would import pydantic.
     environment = sys.modules.get("recipekit.recipe.environment")
     return str(environment.redact(text)) if environment else text
 
 
 def app_for(args: Sequence[str]) -> typer.Typer:
-    """The command line, with the verb imported that `args` call; the others are known by name and
-    help.
-    """
+    """The command line with the called subcommand imported; of the others it has name and help."""
     app = typer.Typer(
         add_completion=False,
         no_args_is_help=True,
@@ -138,14 +140,15 @@ def app_for(args: Sequence[str]) -> typer.Typer:
     )
     app.callback()(_recipekit)
     called = next((arg for arg in args if not arg.startswith("-")), None)
-    for name, help in VERBS.items():
-        verb = (
-            getattr(import_module(f"recipekit.cli.{name}"), name) if name == called else _not_called
-        )
-        if isinstance(verb, typer.Typer):
-            app.add_typer(verb, name=name, help=help)
+    for name, help in COMMANDS.items():
+        if name != called:
+            app.command(name, short_help=help, help=help)(_not_called)
+            continue
+        command = getattr(import_module(f"recipekit.cli.{name}"), name)
+        if isinstance(command, typer.Typer):
+            app.add_typer(command, name=name, help=help)
         else:
-            app.command(name, short_help=help, help=help if verb is _not_called else None)(verb)
+            app.command(name, short_help=help)(command)
     return app
 
 
@@ -157,7 +160,7 @@ def _recipekit(
         ),
     ] = False,
 ) -> None:
-    """One YAML recipe in, a correctly labelled data set and a better text-embedding model out."""
+    """Turn one YAML recipe into a judged data set and a better text-embedding model."""
 
 
 def _version(on: bool) -> None:
@@ -167,4 +170,4 @@ def _version(on: bool) -> None:
 
 
 def _not_called() -> None:
-    raise AssertionError("only the verb that is called is run")
+    raise AssertionError("only the called subcommand runs")

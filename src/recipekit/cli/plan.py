@@ -1,119 +1,139 @@
-"""`recipekit plan`: what a run would do, and why."""
+"""`recipekit plan`: show what a run would do, and why."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
 if TYPE_CHECKING:
-    from recipekit.pipeline.plan import Plan
+    from recipekit.pipeline.plan import Plan, StagePlan
+    from recipekit.report.blocks import Block, Line, Table, Text
 
-__all__ = ["plan", "render_plan"]
+__all__ = ["plan", "plan_blocks", "work"]
+
+STATES: Final = {"hit": "cached", "miss": "will run", "unknown": "unknown"}
+COMPONENTS: Final = ("retrievers", "judges")
+"""Keys of an estimate that hold the estimates of components."""
 
 
 def plan(
     recipe: Annotated[str, typer.Argument(help="A recipe file, or the name of a shipped recipe.")],
     overrides: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="PATH=VALUE", help="Override a key; repeatable."),
+        typer.Option("--set", metavar="PATH=VALUE", help="Override a key. Can be repeated."),
     ] = None,
-    cache: Annotated[Path, typer.Option(help="The cache's folder.")] = Path(".recipekit"),
+    cache: Annotated[Path, typer.Option(help="The cache folder.")] = Path(".recipekit"),
     allow_local_code: Annotated[
         bool,
-        typer.Option("--allow-local-code", help="Let the recipe name components in local files."),
+        typer.Option("--allow-local-code", help="Allow components from local Python files."),
     ] = False,
     as_json: Annotated[
-        bool, typer.Option("--json", help="Print the plan as JSON, identities included.")
+        bool, typer.Option("--json", help="Print the plan as JSON, with the inputs of every key.")
     ] = False,
 ) -> None:
-    """Show what a run would do: each stage made already or not, which input changed, and how much
-    work that is.
-    """
+    """Show which stages are cached, which will run and why, and the expected work and cost."""
     from recipekit.pipeline.plan import plan as make_plan
+    from recipekit.report.terminal import print_blocks
     from recipekit.stages.recipe import load_recipe
 
-    planned = make_plan(
-        load_recipe(recipe, overrides or (), allow_local_code=allow_local_code), cache=cache
-    )
+    loaded = load_recipe(recipe, overrides or (), allow_local_code=allow_local_code)
+    planned = make_plan(loaded, cache=cache)
     if as_json:
         import json
 
         typer.echo(json.dumps(planned.as_json(), indent=2, ensure_ascii=False))
     else:
-        typer.echo("\n".join(render_plan(planned)))
+        print_blocks(plan_blocks(planned))
 
 
-def render_plan(planned: Plan) -> Iterator[str]:
-    """A plan as lines: the stage, hit or miss, its key, then why and how much, indented."""
-    yield f"{planned.recipe}: {len(planned.stages)} stages, cache {planned.cache}"
-    unknown: dict[str, list[str]] = {}
+def plan_blocks(planned: Plan) -> list[Block]:
+    """A plan as blocks: the stages with their reasons, then the work, then what is unknown."""
+    from recipekit.report.blocks import Code, Table
+
+    header = ["stage", "state", "key", "reason"]
+    rows: list[list[Line]] = [
+        [stage.stage, STATES[stage.state], (stage.key or "")[:12], "; ".join(stage.reasons)]
+        for stage in planned
+    ]
+    title = ("Recipe ", Code(planned.recipe), ", cache ", Code(str(planned.cache)))
+    blocks: list[Block] = [Table(header, rows, left=4, title=title)]
+    if table := _work_table(planned):
+        blocks.append(table)
+    return [*blocks, *_unknown(planned)]
+
+
+def _work_table(planned: Plan) -> Table | None:
+    from recipekit.report.blocks import Table
+
+    rows = [row for stage in planned if stage.state != "hit" for row in _work_rows(stage)]
+    return Table(["stage", "expected work"], rows, left=2) if rows else None
+
+
+def _work_rows(stage: StagePlan) -> Iterator[list[Line]]:
+    """The work of a stage, then the work of each of its components."""
+    if "unknown until" not in stage.estimate and (amounts := work(stage.estimate)):
+        yield [stage.stage, amounts]
+    for components in COMPONENTS:
+        for name, estimate in stage.estimate.get(components, {}).items():
+            yield [f"{stage.stage}: {name}", work(estimate)]
+
+
+def _unknown(planned: Plan) -> Iterator[Text]:
+    from recipekit.report.blocks import Text
+
+    stages: dict[str, list[str]] = {}
     for stage in planned:
-        yield f"  {stage.stage:<9} {stage.state:<8} {(stage.key or '')[:12]}".rstrip()
-        for reason in stage.reasons:
-            yield f"            because {reason}"
         if until := stage.estimate.get("unknown until"):
-            unknown.setdefault(str(until), []).append(stage.stage)
-        elif figures := _figures(stage.summary) if stage.state == "hit" else work(stage.estimate):
-            yield f"            {figures}"
-        for part in ("retrievers", "judges"):
-            for name, told in stage.estimate.get(part, {}).items():
-                yield f"              {name}: {work(told)}"
-    for until, names in unknown.items():
-        yield f"  how much work {', '.join(names)} will be is unknown until {until}"
+            stages.setdefault(str(until), []).append(stage.stage)
+    for until, names in stages.items():
+        yield Text(f"The work of {', '.join(names)} is unknown until {until}.")
 
 
 def work(estimate: Mapping[str, Any]) -> str:
     """An estimate in a line: `25,000,000 pairs, 1,000,000 calls, 7.62 B tokens in, $1,323`."""
-    return ", ".join(
-        _amount(str(name), value)
-        for name, value in estimate.items()
+    amounts = [
+        _amount(str(unit), value)
+        for unit, value in estimate.items()
         if not isinstance(value, Mapping)
-    )
+    ]
+    return ", ".join(amounts)
 
 
 def _amount(unit: str, value: Any) -> str:
-    """One figure with its unit. A text says why there is no figure, or what the others rest on."""
+    """One figure with its unit. A text explains a missing figure, or the basis of the others."""
     from recipekit.report.numbers import duration, size, usd
 
     if not isinstance(value, int | float):
         return f"{unit} {value}"
-    if unit in ("usd", "max_cost_usd"):
-        return usd(value) if unit == "usd" else f"judge.max_cost_usd {usd(value)}"
-    if unit == "hours" or unit.startswith("hours "):
-        return f"{duration(3600 * value)} {unit.removeprefix('hours')}".replace("  ", " ").rstrip()
-    if unit.startswith("bytes "):
-        return f"{'at most ' if unit.endswith(' at most') else ''}{size(value)} {unit.removeprefix('bytes ').removesuffix(' at most')}"
-    if unit.startswith("flop "):
-        work = f"{value / 1e12:,.2f} TFLOP" if value >= 1e11 else f"{value / 1e9:,.2f} GFLOP"
-        return f"{work} {unit.removeprefix('flop ')}"
-    number = (
-        f"{value / 1e9:,.2f} B"
-        if value >= 1e9
-        else f"{value / 1e6:,.1f} M"
-        if unit.startswith("tokens") and value >= 1e6
-        else f"{value:,.0f}"
-    )
-    if unit == "max_calls":
-        return f"judge.max_calls {number}"
-    return (
-        f"at most {number} {unit.removesuffix(' at most')}"
-        if unit.endswith(" at most")
-        else f"{number} {unit}"
-    )
+    at_most = "at most " if unit.endswith(" at most") else ""
+    unit = unit.removesuffix(" at most")
+    first, _, rest = unit.partition(" ")
+    match first:
+        case "usd":
+            return f"{at_most}{usd(value)}"
+        case "max_cost_usd":
+            return f"limit {usd(value)}"
+        case "max_calls":
+            return f"limit {_count(value)} calls"
+        case "hours":
+            return f"{at_most}{duration(3600 * value)} {rest}".rstrip()
+        case "bytes":
+            return f"{at_most}{size(value)} {rest}"
+        case "flop":
+            return f"{at_most}{_flop(value)} {rest}"
+        case "tokens":
+            number = f"{value / 1e6:,.1f} M" if 1e6 <= value < 1e9 else _count(value)
+            return f"{at_most}{number} {unit}"
+        case _:
+            return f"{at_most}{_count(value)} {unit}"
 
 
-def _figures(summary: Mapping[str, Any]) -> str:
-    """The whole numbers and short texts of a summary, in a line."""
-    parts = []
-    for name, value in summary.items():
-        if isinstance(value, Mapping):
-            inner = _figures(value)
-            parts += [f"{name} ({inner})"] if inner and len(inner) < 80 else []
-        elif isinstance(value, int) and not isinstance(value, bool):
-            parts.append(f"{name.replace('_', ' ')} {value:,}")
-        elif isinstance(value, str) and len(value) < 60:
-            parts.append(f"{name.replace('_', ' ')} {value}")
-    return ", ".join(parts)
+def _count(value: float) -> str:
+    return f"{value / 1e9:,.2f} B" if value >= 1e9 else f"{value:,.0f}"
+
+
+def _flop(value: float) -> str:
+    return f"{value / 1e12:,.2f} TFLOP" if value >= 1e11 else f"{value / 1e9:,.2f} GFLOP"

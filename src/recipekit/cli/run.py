@@ -1,4 +1,4 @@
-"""`recipekit run`: execute a recipe."""
+"""`recipekit run`: run a recipe."""
 
 from __future__ import annotations
 
@@ -17,34 +17,33 @@ def run(
     recipe: Annotated[str, typer.Argument(help="A recipe file, or the name of a shipped recipe.")],
     overrides: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="PATH=VALUE", help="Override a key; repeatable."),
+        typer.Option("--set", metavar="PATH=VALUE", help="Override a key. Can be repeated."),
     ] = None,
     start: Annotated[
         str | None,
-        typer.Option("--from", metavar="STAGE", help="Make this stage and those after it anew."),
+        typer.Option("--from", metavar="STAGE", help="Run this stage and all later ones again."),
     ] = None,
     until: Annotated[
         str | None, typer.Option("--until", metavar="STAGE", help="Stop after this stage.")
     ] = None,
-    cache: Annotated[Path, typer.Option(help="The cache's folder.")] = Path(".recipekit"),
-    runs: Annotated[Path, typer.Option(help="Where the run's folder is made.")] = Path("runs"),
+    cache: Annotated[Path, typer.Option(help="The cache folder.")] = Path(".recipekit"),
+    runs: Annotated[Path, typer.Option(help="The folder that contains all runs.")] = Path("runs"),
     accelerate_config: Annotated[
-        Path | None, typer.Option(help="Accelerate's configuration; its saved default otherwise.")
+        Path | None, typer.Option(help="An Accelerate configuration file. Default: the saved one.")
     ] = None,
     num_processes: Annotated[
         int | None,
-        typer.Option(help="Processes that encode and train together; overrides Accelerate's."),
+        typer.Option(help="Processes that encode and train. Overrides Accelerate's number."),
     ] = None,
-    cpu: Annotated[bool, typer.Option("--cpu", help="Keep off accelerators.")] = False,
+    cpu: Annotated[bool, typer.Option("--cpu", help="Use no GPU.")] = False,
     allow_local_code: Annotated[
         bool,
-        typer.Option("--allow-local-code", help="Let the recipe name components in local files."),
+        typer.Option("--allow-local-code", help="Allow components from local Python files."),
     ] = False,
 ) -> None:
-    """Execute a recipe: make what is not made yet, and report.
+    """Run every stage of a recipe that is not cached, and write a report.
 
-    What is in the cache is reused; a run that was killed goes on where it was when the same command
-    is given again.
+    The same command resumes a run that was interrupted.
     """
     from recipekit.pipeline.execute import run as execute
     from recipekit.pipeline.launch import read_launch
@@ -70,14 +69,12 @@ def run(
 
 
 def _command(typed: Sequence[str]) -> str:
-    """What was typed, so that it can be typed again; without --from, which would do work again that
-    is done.
-    """
-    words: list[str] = []
+    """The command that resumes this run: as typed, without --from, which would repeat stages."""
+    arguments: list[str] = []
     rest = iter(typed)
-    for word in rest:
-        if word == "--from":
+    for argument in rest:
+        if argument == "--from":
             next(rest, None)
-        elif not word.startswith("--from="):
-            words.append(word)
-    return shlex.join(["recipekit", *words])
+        elif not argument.startswith("--from="):
+            arguments.append(argument)
+    return shlex.join(["recipekit", *arguments])

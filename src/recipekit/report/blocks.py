@@ -74,17 +74,12 @@ class Listing:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows under a header.
-
-    The first `left` columns are aligned left, the others right. A `wrap` column is the one that
-    gives way where a terminal is too narrow for the whole table.
-    """
+    """Rows under a header; the first `left` columns are aligned left, the others right."""
 
     header: Sequence[Line]
     rows: Sequence[Sequence[Line]]
     left: int = 1
     title: Line = ""
-    wrap: int | None = None
 
 
 @dataclass(frozen=True)

@@ -39,6 +39,10 @@ __all__ = ["plain_text", "print_blocks", "printable", "render_terminal", "termin
 
 UNLIMITED = 100_000
 """Columns of a stream that is not a terminal."""
+BREAKABLE = 20
+"""Words of a table that are longer, such as paths, can be broken to make it fit."""
+GAP = 2
+"""Spaces between the columns of a table."""
 
 
 def print_blocks(blocks: Sequence[Block], stream: IO[str] | None = None) -> None:
@@ -125,16 +129,13 @@ def _print_bullets(bullets: Bullets, console: Console) -> None:
 
 
 def _print_table(table: Table, console: Console) -> None:
-    """Print a table, or its rows one below the other if a word of every column does not fit."""
-    from rich.measure import Measurement
-
+    """Print a table, or its cells one below the other on a terminal that is too narrow for it."""
     if table.title:
         title = _inline(table.title)
         title.stylize("bold")
         console.print(title)
     grid = _rich_table(table)
-    unlimited = console.options.update(width=UNLIMITED)
-    if Measurement.get(console, unlimited, grid).minimum <= console.width:
+    if _least_width(table) <= console.width:
         console.print(grid)
         return
     for row in table.rows:
@@ -142,6 +143,18 @@ def _print_table(table: Table, console: Console) -> None:
         for header, cell in zip(table.header[1:], row[1:], strict=True):
             if spans(cell) != ("",):
                 console.print(_hanging("  ", _inline(join([header, cell], ": "))))
+
+
+def _least_width(table: Table) -> int:
+    """The width at which only words longer than `BREAKABLE` have to be broken."""
+    from rich.cells import cell_len
+
+    width = 0
+    for column in zip(table.header, *table.rows, strict=True):
+        words = [word for cell in column for word in _inline(cell).plain.split()]
+        longest = max(map(cell_len, words), default=0)
+        width += min(longest, BREAKABLE) + GAP
+    return width - GAP
 
 
 def _rich_table(table: Table) -> RichTable:
@@ -152,7 +165,7 @@ def _rich_table(table: Table) -> RichTable:
         box=None,
         show_header=has_header,
         header_style="bold",
-        padding=(0, 2, 0, 0),
+        padding=(0, GAP, 0, 0),
         pad_edge=False,
     )
     for column, cell in enumerate(table.header):
@@ -160,7 +173,6 @@ def _rich_table(table: Table) -> RichTable:
             _inline(cell),
             justify="left" if column < table.left else "right",
             overflow="fold",
-            no_wrap=table.wrap is not None and column != table.wrap,
         )
     for row in table.rows:
         grid.add_row(*map(_inline, row))
