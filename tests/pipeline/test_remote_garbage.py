@@ -169,7 +169,7 @@ def remaining(engine: Engine, indices: dict[str, str]) -> set[str]:
 def test_ls_lists_the_indices_on_the_servers_of_a_recipe(folder, engine, indices, capsys):
     assert invoke(["cache", "ls", "--recipe", "recipe.yaml"]) == 0
     rows = [re.split(" {2,}", line) for line in capsys.readouterr().out.splitlines()]
-    rows = [row for row in rows if row[0] == engine.place]
+    rows = [row for row in rows if row[0] == engine.server]
     states = {index: state for _, index, state, *_ in rows}
     assert {name: states.get(name) for name in indices.values()} == {
         indices["kept"]: "needed",
