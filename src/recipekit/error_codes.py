@@ -203,7 +203,7 @@ ERROR_CODES: Final[dict[str, ErrorCode]] = {
     "RK260": ErrorCode(
         "The server cannot be reached, or breaks the connection.",
         "It is not running, the URL is wrong, or its certificate is not trusted.",
-        "Start it, correct `url`, or give the authority's certificate as `ca_file`. What is "
+        "Start it, correct `url`, or give the authority's certificate as `ca_certs`. What is "
         "already loaded stays loaded.",
     ),
     "RK261": ErrorCode(
@@ -214,7 +214,7 @@ ERROR_CODES: Final[dict[str, ErrorCode]] = {
     "RK262": ErrorCode(
         "The server turns requests away, or answers with only some of its shards.",
         "It is overloaded, or a node is down.",
-        "Lower `concurrency`, raise `attempts`, or run again when the cluster is healthy.",
+        "Lower `concurrency`, raise `max_retries`, or run again when the cluster is healthy.",
     ),
     "RK263": ErrorCode(
         "The server refuses the credentials.",
@@ -252,7 +252,7 @@ ERROR_CODES: Final[dict[str, ErrorCode]] = {
         "An index or collection does not have the expected content.",
         "It was not created by recipekit, was changed by someone else, or was filled by another "
         "encoder.",
-        "Follow the message: rename or remove it, or correct `id_field`, `vector` or `encoder`.",
+        "Follow the message: rename or remove it, or correct `id_field`, `vector_name` or `encoder`.",
     ),
     # Data
     "RK300": ErrorCode(

@@ -1,0 +1,94 @@
+"""Names in inline code exist: keys of recipes, dotted paths, and identifiers of the source."""
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from helpers.markdown import PAGES, ROOT, prose
+from recipekit.cli.main import VERBS as COMMANDS
+from recipekit.cli.main import invoke
+from recipekit.recipe.schema import recipe_schema
+from recipekit.stages import PIPELINE
+from recipekit.stages.recipe import recipe_model
+
+INLINE = re.compile(r"`([^`]+)`")
+SNAKE_CASE = re.compile(r"\w*[a-z]_[a-z]\w*(?=$|[:. ({\[])")
+KEY_VALUE = re.compile(r"([a-z_]+): \S.*")
+SECTIONS = [stage.name for stage in PIPELINE]
+DOTTED = re.compile(rf"(?:{'|'.join(SECTIONS)})(?:\.[a-z_]+)+(?!\w)")
+OUTSIDE = {"parallel_bulk", "upload_collection", "query_batch_points", "node_modules"}
+"""Names of other libraries."""
+
+
+def inline_code() -> Iterator[tuple[str, str]]:
+    """The pieces of inline code of all pages, each with its place."""
+    for page in PAGES:
+        for number, line in prose(page):
+            for match in INLINE.finditer(line):
+                yield f"{page.relative_to(ROOT)}:{number}", match[1]
+
+
+@pytest.fixture(scope="module")
+def source() -> str:
+    """All source text, and what the tests and recipes bring along."""
+    files = [*(ROOT / "src").rglob("*"), *(ROOT / "docs" / "examples").glob("*")]
+    files += [*(ROOT / "plugins").rglob("*.py"), ROOT / "pyproject.toml"]
+    files += [path for path in (ROOT / "tests").rglob("*")]
+    readable = [file for file in files if file.suffix in {".py", ".toml", ".yaml", ".jinja"}]
+    names = " ".join(path.name for path in files)
+    return names + "\n".join(
+        file.read_text(encoding="utf-8", errors="replace") for file in readable
+    )
+
+
+def keys_of(schema: Any) -> Iterator[str]:
+    """Every property name in a JSON Schema."""
+    if isinstance(schema, dict):
+        yield from schema.get("properties", {})
+        for part in schema.values():
+            yield from keys_of(part)
+    elif isinstance(schema, list):
+        for part in schema:
+            yield from keys_of(part)
+
+
+def test_keys_with_a_value_in_inline_code_exist():
+    known = set(keys_of(recipe_schema(recipe_model()))) | {"area", "file", "human"}
+    unknown = [
+        f"{place}: {code}"
+        for place, code in inline_code()
+        if (match := KEY_VALUE.fullmatch(code)) and match[1] not in known
+    ]
+    assert not unknown, "\n".join(unknown)
+
+
+def test_identifiers_in_inline_code_occur_in_the_source(source):
+    words = set(re.findall(r"\w+", source)) | OUTSIDE
+    unknown = [
+        f"{place}: {code}"
+        for place, code in inline_code()
+        for name in SNAKE_CASE.findall(code)
+        if "/" not in code and name not in words
+    ]
+    assert not unknown, "\n".join(unknown)
+
+
+def test_dotted_keys_in_inline_code_exist(capsys):
+    paths = {path for _, code in inline_code() for path in DOTTED.findall(code)}
+    paths = {path for path in paths if not path.endswith((".tsv", ".md"))}
+    assert paths
+    unknown = [path for path in sorted(paths) if invoke(["keys", path]) != 0]
+    capsys.readouterr()
+    assert not unknown, json.dumps(unknown)
+
+
+def test_commands_in_inline_code_exist():
+    unknown = [
+        f"{place}: {code}"
+        for place, code in inline_code()
+        if (match := re.match(r"recipekit ([a-z]+)", code)) and match[1] not in COMMANDS
+    ]
+    assert not unknown, "\n".join(unknown)
