@@ -73,9 +73,9 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
     folder = Path(__file__).parent / "installed"
     monkeypatch.syspath_prepend(folder)
-    registry._entry_points.cache_clear()
+    registry.rescan()
     yield folder
-    registry._entry_points.cache_clear()
+    registry.rescan()
 
 
 @pytest.fixture(scope="session")

@@ -7,12 +7,12 @@ its reason, and is fatal only to a recipe that names it.
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 import inspect
 import sys
+from collections.abc import Mapping, Sequence
 from functools import cache
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint, distributions
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from recipekit.component import KINDS, Component, Entry
 from recipekit.errors import ComponentError
 from recipekit.suggestions import did_you_mean
 
-__all__ = ["Entry", "find", "group", "load", "resolve", "where"]
+__all__ = ["Entry", "find", "group", "load", "rescan", "resolve", "where"]
 
 
 def group(kind: str) -> str:
@@ -29,23 +29,38 @@ def group(kind: str) -> str:
 
 
 @cache
-def _entry_points(kind: str) -> tuple[EntryPoint, ...]:
-    return tuple(entry_points(group=group(kind)))
+def _installed() -> Mapping[str, tuple[Entry, ...]]:
+    """Every installed component, by kind and in the order of names, from one scan.
+
+    Metadata is read only of distributions that have components. The first distribution of a name
+    on `sys.path` is the one that is imported, so it hides later ones.
+    """
+    kinds = {group(kind): kind for kind in KINDS}
+    found: dict[str, dict[tuple[str, str], Entry]] = {kind: {} for kind in KINDS}
+    names: set[str] = set()
+    for distribution in distributions():
+        text = distribution.read_text("entry_points.txt") or ""
+        if "[recipekit." not in text:
+            continue
+        name, version = distribution.name or "?", distribution.version or "?"
+        if name in names:
+            continue
+        names.add(name)
+        for point in distribution.entry_points:
+            if kind := kinds.get(point.group):
+                entry = Entry(kind, point.name, name, version, point.value)
+                found[kind][point.name, name] = entry
+    return {kind: tuple(entries[key] for key in sorted(entries)) for kind, entries in found.items()}
 
 
-def find(kind: str) -> list[Entry]:
+def find(kind: str) -> Sequence[Entry]:
     """Every installed component of a kind, by name; nothing is imported."""
-    found = {
-        (point.name, point.dist.name if point.dist else "?"): Entry(
-            kind,
-            point.name,
-            point.dist.name if point.dist else "?",
-            point.dist.version if point.dist else "?",
-            point.value,
-        )
-        for point in _entry_points(kind)
-    }
-    return [found[key] for key in sorted(found)]
+    return _installed()[kind]
+
+
+def rescan() -> None:
+    """Scan again at the next call, since distributions were installed or `sys.path` changed."""
+    _installed.cache_clear()
 
 
 def resolve(
@@ -96,6 +111,8 @@ def _local(kind: str, use: str, folder: Path, allowed: bool) -> Entry:
         )
     if not file.is_file():
         raise ComponentError(f"no such file: {file}", code="RK204")
+    import hashlib
+
     digest = hashlib.sha256(file.read_bytes()).hexdigest()
     return Entry(kind, class_name, f"local:{digest}", "", use, file)
 

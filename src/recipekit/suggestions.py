@@ -1,14 +1,15 @@
-"""What a misspelt word may have been meant for."""
+"""The word that a misspelt one was probably meant to be."""
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 
 __all__ = ["did_you_mean"]
 
 
 def did_you_mean(word: str, words: Iterable[str]) -> str:
-    """` Did you mean 'x'?`, or nothing where no word is did_you_mean."""
+    """Return ` Did you mean 'x'?` for the most similar word, or an empty text if none is similar."""
+    import difflib
+
     close = difflib.get_close_matches(word, list(words), n=1, cutoff=0.6)
     return f" Did you mean '{close[0]}'?" if close else ""

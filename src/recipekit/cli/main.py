@@ -61,6 +61,8 @@ def main() -> None:
 
 def invoke(args: Sequence[str]) -> int:
     """Run a command and return its exit status; errors are printed to stderr."""
+    # Pydantic would look for its own plugins in every installed distribution.
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     try:
         app_for(args)(args=list(args), prog_name="recipekit", obj=list(args))
     except SystemExit as exit:

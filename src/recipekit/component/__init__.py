@@ -23,6 +23,7 @@ share, and the Protocol that `build()` returns. There is no other inheritance.
 from __future__ import annotations
 
 from recipekit.component.context import Context, Embeddings, Progress, Ranks, Spending, Tracker
+from recipekit.component.docstrings import field_docs
 from recipekit.component.entry import Entry
 from recipekit.component.fields import (
     EncoderName,
@@ -109,6 +110,7 @@ __all__ = [
     "Url",
     "Verdicts",
     "encoder_names",
+    "field_docs",
     "is_encoder_name",
     "is_headers",
     "is_identity",

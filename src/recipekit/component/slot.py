@@ -30,7 +30,7 @@ class Slot(BaseModel, Generic[SpecT]):
     A slot is bound when its recipe is loaded: `spec` is then the validated component.
     """
 
-    model_config = ConfigDict(frozen=True, extra="allow", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="allow", defer_build=True)
 
     use: str
     """Which component: its name, `distribution/name`, or `./file.py:Class` for local code."""

@@ -26,9 +26,7 @@ class Component(BaseModel, Generic[Built]):
     were written (`model_fields_set`).
     """
 
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", use_attribute_docstrings=True, validate_default=True
-    )
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, defer_build=True)
 
     kind: ClassVar[str]
     version: ClassVar[int] = 1

@@ -39,9 +39,7 @@ class NamedModel(BaseModel):
     commit on the Hub (`fingerprint`).
     """
 
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", use_attribute_docstrings=True, validate_default=True
-    )
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, defer_build=True)
 
     model: Annotated[str, NotIdentity, AfterValidator(_from_recipe_folder)]
     """A Hub id (`sentence-transformers/all-MiniLM-L6-v2`), a folder (`./models/mine`, from the

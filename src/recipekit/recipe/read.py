@@ -69,7 +69,6 @@ def read_text(text: str, name: str) -> Document:
     Raises:
         RecipeError: It is no YAML.
     """
-    document = Document(name, text)
     fatal = [
         Finding(
             SourceLocation.in_file(name, _line_of(text, match.start()), 1),
@@ -82,9 +81,17 @@ def read_text(text: str, name: str) -> Document:
     ]
     if fatal:
         raise refuse(fatal)
-    builder = _Builder(document)
+    if yaml.__with_libyaml__ and not _TAB.search(text):
+        document = Document(name, text)
+        try:
+            _Builder(document).build(yaml.parse(text, Loader=yaml.CSafeLoader))
+        except yaml.YAMLError:
+            pass  # the parser in Python, which is much slower, says more about the mistake
+        else:
+            return document
+    document = Document(name, text)
     try:
-        builder.build(yaml.parse(text, Loader=yaml.SafeLoader))
+        _Builder(document).build(yaml.parse(text, Loader=yaml.SafeLoader))
     except yaml.YAMLError as error:
         line, column, message = _explain(error, text)
         tab = next((tab for tab in _tabs(text) if tab[0] <= line + 1), None)
@@ -170,7 +177,7 @@ class _Builder:
         return self._scalar(event, path)
 
     def _scalar(self, event: Any, path: KeyPath) -> Any:
-        if event.style is not None:
+        if event.style:
             if _UNWRITABLE.search(event.value):
                 self._find(
                     event,
@@ -226,7 +233,7 @@ class _Builder:
             return None
         if event.anchor is not None or event.tag is not None:
             self._find(event, path, "an anchor or a tag on a key: recipes have none")
-        if event.style is None and not _is_text(event.value):
+        if not event.style and not _is_text(event.value):
             self._find(
                 event,
                 path,

@@ -5,15 +5,16 @@ what is wrong.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from typing import Any, Final
 
 from pydantic import BaseModel
 from pydantic.errors import PydanticInvalidForJsonSchema, PydanticUserError
 
-from recipekit.component import KINDS, Component, is_identity
+from recipekit.component import KINDS, Component, Slot, field_docs, is_identity
 from recipekit.errors import ComponentError
 from recipekit.recipe.sections import Recipe
+from recipekit.recipe.slots import models_of
 from recipekit.registry import find, load
 
 __all__ = ["component_schema", "recipe_schema", "section_schema"]
@@ -36,7 +37,7 @@ def recipe_schema(
         distributions: Whose components it knows; by default those of everything installed.
             Components that cannot be imported are left out.
     """
-    schema = model.model_json_schema()
+    schema = section_schema(model)
     definitions: dict[str, Any] = schema.pop("$defs")
     for kind in KINDS:
         definitions.update(_kind(kind, distributions))
@@ -67,7 +68,30 @@ def section_schema(model: type[BaseModel]) -> dict[str, Any]:
 
     A component in it is an object whose kind is in `component`.
     """
-    return model.model_json_schema()
+    return _documented(model.model_json_schema(), model)
+
+
+def _documented(schema: dict[str, Any], model: type[BaseModel]) -> dict[str, Any]:
+    """Add the documentation of the fields of a model, and of the models inside it."""
+    definitions = schema.get("$defs", {})
+    for inner in _models_in(model):
+        properties = (schema if inner is model else definitions.get(inner.__name__, {})).get(
+            "properties", {}
+        )
+        for name, text in field_docs(inner).items():
+            key = inner.model_fields[name].alias or name
+            if key in properties:
+                properties[key] = {"description": text, **properties[key]}
+    return schema
+
+
+def _models_in(model: type[BaseModel]) -> Iterator[type[BaseModel]]:
+    """A model and those inside it, slots left out."""
+    yield model
+    for field in model.model_fields.values():
+        for inner in models_of(field.annotation):
+            if inner is not Slot:
+                yield from _models_in(inner)
 
 
 def _kind(kind: str, distributions: Collection[str] | None) -> dict[str, Any]:
@@ -135,6 +159,7 @@ def component_schema(
     """
     try:
         schema = component.model_json_schema(ref_template=ref_template)
+        _documented(schema, component)
     except (PydanticInvalidForJsonSchema, PydanticUserError):
         return {"type": "object", "description": component.__doc__ or ""}
     for name, field in component.model_fields.items():

@@ -29,9 +29,7 @@ S = TypeVar("S", bound="Section")
 class Section(BaseModel):
     """A part of a recipe: frozen, without unknown keys."""
 
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", use_attribute_docstrings=True, validate_default=True
-    )
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, defer_build=True)
 
 
 @dataclass(frozen=True, eq=False)

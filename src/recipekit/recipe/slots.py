@@ -9,6 +9,8 @@ from __future__ import annotations
 import types
 import typing
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
 from typing import Annotated, Any, get_args, get_origin
 
 from pydantic import BaseModel
@@ -27,6 +29,7 @@ __all__ = [
     "model_at",
     "model_in",
     "models",
+    "models_of",
     "slot_kind",
     "slots",
     "union_members",
@@ -76,6 +79,14 @@ def model_in(annotation: Any) -> type[BaseModel] | None:
     """The pydantic model of a field, or of the items of a map or list of them."""
     items = items_of(_plain(annotation))
     return _model(annotation) if items is None else model_in(items)
+
+
+def models_of(annotation: Any) -> Iterator[type[BaseModel]]:
+    """The pydantic models that an annotation mentions, in unions, maps and lists too."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for part in get_args(annotation):
+        yield from models_of(part)
 
 
 def slot_kind(field: FieldInfo) -> str | None:
@@ -129,30 +140,61 @@ def kind_at(model: type[BaseModel], path: KeyPath) -> str | None:
 # ------
 
 
+@dataclass(frozen=True)
+class _Nested:
+    """A field that has components or models in it."""
+
+    name: str
+    key: str
+    """The key of the YAML: the field's alias, or its name."""
+    kind: str | None
+    """The kind of its components; None for a field of models."""
+    model: type[BaseModel] | None
+    """The model of its values, or of the items of a map or list."""
+    containers: tuple[bool, ...]
+    """The maps (true) and lists (false) around each value, outermost first."""
+
+
+@cache
+def _nested(model: type[BaseModel]) -> tuple[_Nested, ...]:
+    """The fields of a model that have components or models in them."""
+    found = []
+    for name, field in model.model_fields.items():
+        kind, inner = slot_kind(field), model_in(field.annotation)
+        if kind or inner:
+            annotation, containers = field.annotation, []
+            while (items := items_of(_plain(annotation))) is not None:
+                containers.append(is_map(annotation))
+                annotation = items
+            nested = _Nested(name, field.alias or name, kind, inner, tuple(containers))
+            found.append(nested)
+    return tuple(found)
+
+
 def _children(
     model: type[BaseModel], value: Any, path: KeyPath
-) -> Iterator[tuple[KeyPath, FieldInfo, Any]]:
-    """The values of a model's fields, each item of maps and lists alone: (path, field, value)."""
-    for name, field in model.model_fields.items():
-        key = field.alias or name
-        child = value.get(key) if isinstance(value, Mapping) else getattr(value, name, None)
-        yield from _items((*path, key), field, field.annotation, child)
+) -> Iterator[tuple[KeyPath, _Nested, Any]]:
+    """The components and models in a model's fields, each alone: (path, field, value)."""
+    for field in _nested(model):
+        if isinstance(value, Mapping):
+            child = value.get(field.key)
+        else:
+            child = getattr(value, field.name, None)
+        if child is not None:
+            yield from _items((*path, field.key), field, field.containers, child)
 
 
 def _items(
-    path: KeyPath, field: FieldInfo, annotation: Any, value: Any
-) -> Iterator[tuple[KeyPath, FieldInfo, Any]]:
-    items = items_of(_plain(annotation))
-    if value is None:
-        return
-    if items is None:
+    path: KeyPath, field: _Nested, containers: tuple[bool, ...], value: Any
+) -> Iterator[tuple[KeyPath, _Nested, Any]]:
+    if not containers:
         yield path, field, value
-    elif is_map(annotation):
-        for key, item in value.items() if isinstance(value, Mapping) else ():
-            yield from _items((*path, key), field, items, item)
-    elif isinstance(value, list | tuple):
+    elif containers[0] and isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from _items((*path, key), field, containers[1:], item)
+    elif not containers[0] and isinstance(value, list | tuple):
         for index, item in enumerate(value):
-            yield from _items((*path, index), field, items, item)
+            yield from _items((*path, index), field, containers[1:], item)
 
 
 def models(
@@ -167,9 +209,8 @@ def models(
     """
     yield path, model, value
     for child_path, field, child in _children(model, value, path):
-        inner = model_in(field.annotation)
-        if inner and inner is not Slot and isinstance(child, Mapping | BaseModel):
-            yield from models(inner, child, child_path)
+        if field.model and not field.kind and isinstance(child, Mapping | BaseModel):
+            yield from models(field.model, child, child_path)
 
 
 def slots(
@@ -186,11 +227,10 @@ def slots(
         path: The path of `value`.
     """
     for child_path, field, child in _children(model, value, path):
-        inner = model_in(field.annotation)
-        if kind := slot_kind(field):
-            yield child_path, kind, child
-        elif inner and isinstance(child, Mapping | BaseModel):
-            yield from slots(inner, child, child_path)
+        if field.kind:
+            yield child_path, field.kind, child
+        elif field.model and isinstance(child, Mapping | BaseModel):
+            yield from slots(field.model, child, child_path)
 
 
 def all_slots(value: BaseModel, path: KeyPath = ()) -> Iterator[tuple[KeyPath, Slot[Any]]]:

@@ -14,11 +14,11 @@ from typing import Any, Final
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from recipekit.component import Slot
+from recipekit.component import Slot, field_docs
 from recipekit.component.fields import NAME_PATTERN
 from recipekit.recipe.hints import instead, nameless, use_by_another_word
 from recipekit.recipe.positions import Document, KeyPath, at
-from recipekit.recipe.slots import field_at, model_at
+from recipekit.recipe.slots import model_at
 from recipekit.suggestions import did_you_mean
 
 __all__ = ["explain", "shown"]
@@ -205,12 +205,9 @@ def _missing(document: Document, model: type[BaseModel], path: KeyPath, where: K
 
 def _purpose(model: type[BaseModel], path: KeyPath) -> str:
     """What a key is for: the first sentence of its description, as part of another one."""
-    field = field_at(model, path)
-    purpose = (
-        re.split(r"(?<=[^.])[.:;](?:\s|$)", " ".join(field.description.split()))[0]
-        if field and field.description
-        else ""
-    )
+    parent = model_at(model, path[:-1]) if path else None
+    text = field_docs(parent).get(str(path[-1]), "") if parent else ""
+    purpose = re.split(r"(?<=[^.])[.:;](?:\s|$)", " ".join(text.split()))[0]
     start = purpose[:1] if purpose[1:2].isupper() else purpose[:1].lower()  # USD stays what it is
     return f"{start}{purpose[1:]}"
 

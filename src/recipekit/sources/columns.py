@@ -38,9 +38,7 @@ SPLIT_WORDS: Mapping[str, SplitName] = {
 class Columns(BaseModel):
     """The keys that say which column of a row plays which role."""
 
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", use_attribute_docstrings=True, validate_default=True
-    )
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, defer_build=True)
 
     query: str = "query"
     """Column of the query's text."""

@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from recipekit.encoding.model_files import hub_http_error
 from recipekit.errors import ComponentError, DataError
 from recipekit.sources.locations import RecordLocation, Row
@@ -88,6 +86,8 @@ class HubTable:
         if sample is not None and self.streaming:
             table = table.shuffle(seed=seed, buffer_size=SHUFFLE_BUFFER).take(sample)
         elif sample is not None and sample < len(table):
+            import numpy as np
+
             chosen = np.sort(np.random.default_rng(seed).choice(len(table), sample, replace=False))
             table, numbers = table.select(chosen), chosen + 1
         return self._numbered(table, name, numbers)

@@ -72,7 +72,7 @@ def _encoder_references(draft: Draft) -> Iterator[tuple[KeyPath, str]]:
         yield from _names_in(model, section, path)
     for path, component in draft.bound.items():
         if component.type is not None:
-            yield from _names_in(component.type, draft.at(*path) or {}, path)
+            yield from _names_in(component.type, component.fields, path)
 
 
 def _names_in(model: type[BaseModel], written: Any, path: KeyPath) -> Iterator[tuple[KeyPath, str]]:

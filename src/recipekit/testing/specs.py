@@ -14,7 +14,7 @@ from typing import Any, Final
 from pydantic import ValidationError
 
 from recipekit.artifacts.key import canonical, fields_identity
-from recipekit.component import KINDS, Component, is_identity
+from recipekit.component import KINDS, Component, field_docs, is_identity
 from recipekit.recipe.slots import all_slots, slots
 
 __all__ = ["HEAVY", "check_spec", "expect", "expect_members"]
@@ -86,10 +86,10 @@ def check_spec(spec: Component[Any], kind: str) -> None:
 
 
 def _check_fields(spec: Component[Any]) -> None:
-    name = type(spec).__name__
-    for field, info in type(spec).model_fields.items():
+    name, docs = type(spec).__name__, field_docs(type(spec))
+    for field in type(spec).model_fields:
         expect(
-            (info.description or "").strip(),
+            field in docs,
             f"{name}.{field} has no docstring under it; it is the documentation of the key",
         )
         try:
