@@ -49,9 +49,9 @@ FIELDS: dict[tuple[str, str], dict[str, Any]] = {
     ("judge", "margin"): {"encoder": "student"},
     ("judge", "labels"): {
         "file": "labels.tsv",
-        "missing": "negative",
+        "unlisted_pairs": "negative",
         "coverage": 0.8,
-        "noise": 0.1,
+        "error_rate": 0.1,
     },
     ("encoder", "bi_encoder"): {"model": "MODEL", "precision": "fp32"},
     ("loss", "exact_softmax"): {},

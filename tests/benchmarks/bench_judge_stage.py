@@ -229,8 +229,8 @@ def requests(inputs: StageInputs, spec: LlmJudgeSpec) -> Iterator[Request]:
         load_pairs(dataset, read_table(inputs.artifacts["mine"].path / "candidates.arrow")),
         counter(MODEL),
     )
-    wanted = (pairs.rank > 0) & ~pairs.given
-    batches = pairs.batches(wanted, pairs.standing(), pairs.said.verdict)
+    wanted = (pairs.rank > 0) & ~pairs.source_positive
+    batches = pairs.batches(wanted, pairs.standing_positives(), pairs.verdicts.verdict)
     sides = (
         ShownTexts(dataset.queries, tokens, spec.max_query_tokens),
         ShownTexts(dataset.passages, tokens, spec.max_passage_tokens),

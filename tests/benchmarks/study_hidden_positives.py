@@ -165,7 +165,7 @@ def judges_of(row: Row, llm: Mapping[str, Any]) -> dict[str, Any]:
 
     match row.system:
         case "margin":
-            return {"margin": {"use": "margin", "encoder": "student", "percentage": 0.95}}
+            return {"margin": {"use": "margin", "encoder": "student", "relative_margin": 0.05}}
         case "ignored":
             return {"oracle": oracle(row.error or 0, 1, grades={"0": "negative", "1": "ignore"})}
         case "relabelled":

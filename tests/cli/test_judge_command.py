@@ -1,4 +1,4 @@
-"""`recipekit judge try` and `recipekit judge sample`, on a small recipe that is mined once."""
+"""`recipekit judge try` and `recipekit judge sample` on a small recipe that is mined once."""
 
 import csv
 import json
@@ -13,8 +13,7 @@ from recipekit.cli.main import invoke
 from recipekit.component import PairBatch
 from recipekit.dataset import Dataset
 from recipekit.judges.label_files import read_labels
-from recipekit.judges.labels import LabelsSpec
-from recipekit.judges.sample_rows import weight_of
+from recipekit.judges.labels import LabelsSpec, weights_file
 from recipekit.records import Verdict
 from recipekit.testing import context
 
@@ -45,7 +44,7 @@ from recipekit.component import JudgeSpec, Verdicts
 
 
 class Overlap(JudgeSpec):
-    """Relevant is what shares words with the query; each answer costs a cent."""
+    """A passage that shares words with the query is relevant; each verdict costs a cent."""
 
     measured: ClassVar[bool] = True
     words: int = 2
@@ -103,7 +102,7 @@ def judged_once(mined: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def judged(judged_once: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The same with judgments in the cache."""
+    """The same folder with judgments in the cache."""
     own = tmp_path / "recipe"
     shutil.copytree(judged_once, own, symlinks=True)
     monkeypatch.chdir(own)
@@ -118,16 +117,16 @@ def folder(mined: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
     return own
 
 
-def told(capsys: pytest.CaptureFixture[str], *words: str, status: int = 0) -> str:
+def output_of(capsys: pytest.CaptureFixture[str], *words: str, status: int = 0) -> str:
     assert invoke([*words, "--allow-local-code"]) == status
     captured = capsys.readouterr()
     return captured.err if status else captured.out
 
 
-def test_try_shows_pairs_with_verdict_reason_and_money(
+def test_try_shows_pairs_with_verdict_reason_and_cost(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    out = told(capsys, "judge", "try", "recipe.yaml", "--n", "7")
+    out = output_of(capsys, "judge", "try", "recipe.yaml", "--n", "7")
     lines = out.splitlines()
     assert [line.split()[0] for line in lines if line[:1].isdigit() and ". " in line] == [
         f"{number}." for number in range(1, 8)
@@ -141,35 +140,35 @@ def test_try_shows_pairs_with_verdict_reason_and_money(
         ("by overlap", "by strict")
     )
     assert any(line.startswith("7 of ") and line.endswith("of 1 of the queries") for line in lines)
-    assert any(line.startswith("  overlap: asked about ") for line in lines)
-    assert any(" calls for $" in line and "what is paid for is kept" in line for line in lines)
+    assert any(line.startswith("  overlap: judged ") for line in lines)
+    assert any(" calls for $" in line and "the replies are kept" in line for line in lines)
     assert any(
         line.startswith("at this rate, all ") and "candidates would cost about $" in line
         for line in lines
     )
-    assert told(capsys, "judge", "try", "recipe.yaml", "--n", "7") == out, (
-        "the seed decides what is tried"
+    assert output_of(capsys, "judge", "try", "recipe.yaml", "--n", "7") == out, (
+        "the seed decides which queries are tried"
     )
 
 
-def test_try_one_judge_alone_hears_of_every_pair(
+def test_try_of_one_judge_ignores_its_conditions(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    out = told(capsys, "judge", "try", "recipe.yaml", "--n", "12", "--judge", "strict")
+    out = output_of(capsys, "judge", "try", "recipe.yaml", "--n", "12", "--judge", "strict")
     assert " by overlap" not in out
     assert out.count(" by strict") == 12
     assert "  overlap:" not in out
     assert (
-        "what is paid for is kept, but a run asks strict about other groups of pairs, and pays for that"
+        "the replies are kept, but a run gives strict other groups of pairs, and pays for those"
         in out
     )
-    first = told(capsys, "judge", "try", "recipe.yaml", "--n", "12", "--judge", "overlap")
-    assert "what is paid for is kept\n" in first, "the first judge is asked as in a run"
+    first = output_of(capsys, "judge", "try", "recipe.yaml", "--n", "12", "--judge", "overlap")
+    assert "the replies are kept\n" in first, "the first judge gets the same groups in a run"
 
 
-def test_try_marks_what_is_known(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    out = told(capsys, "judge", "try", "recipe.yaml", "--n", "400")
-    assert out.count("(a source positive, judged blind)") > 10
+def test_try_marks_source_positives(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = output_of(capsys, "judge", "try", "recipe.yaml", "--n", "400")
+    assert out.count("(a source positive, unmarked for the judge)") > 10
 
 
 @pytest.mark.parametrize(
@@ -193,41 +192,39 @@ def test_try_marks_what_is_known(folder: Path, capsys: pytest.CaptureFixture[str
         ),
         (
             ["judge", "sample", "recipe.yaml", "--output", "pairs.jsonl"],
-            "pairs.jsonl: is there already, perhaps with somebody's labels in it; --force replaces it",
+            "pairs.jsonl: exists, and may contain labels; --force replaces it",
         ),
     ],
 )
-def test_mistakes_are_told_before_anything_is_done(
+def test_mistakes_are_reported_before_any_work(
     folder: Path, capsys: pytest.CaptureFixture[str], words: list[str], message: str
 ) -> None:
     before = (folder / "pairs.jsonl").read_text()
-    assert told(capsys, *words, status=1).strip() == message
+    assert output_of(capsys, *words, status=1).strip() == message
     assert (folder / "pairs.jsonl").read_text() == before
 
 
-def test_no_pair_can_be_drawn_of_none(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert "Invalid value for '--n'" in told(
+def test_a_trial_of_no_pairs_is_an_error(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "Invalid value for '--n'" in output_of(
         capsys, "judge", "try", "recipe.yaml", "--n", "0", status=2
     )
 
 
 @pytest.mark.parametrize("name", ["sample.csv", "sample.jsonl"])
-def test_a_sample_is_filled_in_and_read_by_labels(
+def test_a_sample_is_filled_in_and_read_by_a_labels_judge(
     folder: Path, capsys: pytest.CaptureFixture[str], name: str
 ) -> None:
-    out = told(capsys, "judge", "sample", "recipe.yaml", "--n", "40", "--output", name)
+    out = output_of(capsys, "judge", "sample", "recipe.yaml", "--n", "40", "--output", name)
     assert out == f"wrote 40 pairs to {name}; fill in the verdict: positive, negative or ignore\n"
     file = folder / name
-    assert len(read_labels(file)) == 0, "nothing is filled in yet"
+    assert len(read_labels(file)) == 0, "no verdict is filled in yet"
     if file.suffix == ".csv":
         with file.open(encoding="utf-8-sig", newline="") as lines:
             rows = list(csv.DictReader(lines))
-        assert any(row["passage"].startswith("'=") for row in rows), (
-            "what a spreadsheet would take for a formula is text"
-        )
+        assert any(row["passage"].startswith("'=") for row in rows), "a formula is escaped"
     else:
         rows = [json.loads(line) for line in file.read_text().splitlines()]
-    assert list(rows[0]) == ["query_id", "passage_id", "query", "passage", "verdict", "draw"]
+    assert list(rows[0]) == ["query_id", "passage_id", "query", "passage", "verdict"]
     for row, verdict in zip(rows, ["positive", "negative", "Ignore"], strict=False):
         row["verdict"] = verdict
     if file.suffix == ".csv":
@@ -239,7 +236,7 @@ def test_a_sample_is_filled_in_and_read_by_labels(
         file.write_text("".join(json.dumps(row) + "\n" for row in rows))
     labels = read_labels(file)
     assert len(labels) == 3
-    assert (labels.weight > 1).all(), "each stands for more than itself"
+    assert (labels.weight > 1).all(), "each stands for more than one candidate"
     people = LabelsSpec(file=file).build(context(folder / "scratch", dataset=dataset_of(folder)))
     [verdicts] = people.judge([whole_batch(dataset_of(folder))])
     assert sorted(verdicts.verdict.tolist()) == [Verdict.NEGATIVE, Verdict.POSITIVE, Verdict.IGNORE]
@@ -260,10 +257,10 @@ def whole_batch(dataset: Dataset) -> PairBatch:
     return PairBatch(query, passage, no, np.full(len(query), Verdict.UNJUDGED, dtype=np.int8), ~no)
 
 
-def test_a_sample_holds_every_verdict_once_there_are_some_and_hides_it(
+def test_a_sample_of_judged_pairs_has_every_verdict_and_hides_it(
     judged: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    told(capsys, "judge", "sample", "recipe.yaml", "--n", "30", "--output", "sample.jsonl")
+    output_of(capsys, "judge", "sample", "recipe.yaml", "--n", "30", "--output", "sample.jsonl")
     rows = [json.loads(line) for line in (judged / "sample.jsonl").read_text().splitlines()]
     shared = [
         len(set(row["query"].split()) & set(row["passage"].strip("=").split())) for row in rows
@@ -271,15 +268,15 @@ def test_a_sample_holds_every_verdict_once_there_are_some_and_hides_it(
     relevant = sum(count >= 3 for count in shared)
     assert 0 < relevant and sum(count < 2 for count in shared) >= 10
     assert all(row["verdict"] == "" for row in rows)
-    told(
+    output_of(
         capsys, "judge", "sample", "recipe.yaml", "--n", "30", "--output", "sample.jsonl", "--force"
     )
     assert [json.loads(line) for line in (judged / "sample.jsonl").read_text().splitlines()] == rows
-    out = told(capsys, "judge", "sample", "recipe.yaml", "--n", "5000", "--output", "all.csv")
-    assert "there are no more than" in out
-    tried = told(capsys, "judge", "sample", "recipe.yaml", "--n", "5000", "--output", "top.csv", "--set", "judge.judges.overlap.max_rank=2",
+    out = output_of(capsys, "judge", "sample", "recipe.yaml", "--n", "5000", "--output", "all.csv")
+    assert "(all unlabelled candidates that a judge can get)" in out
+    tried = output_of(capsys, "judge", "sample", "recipe.yaml", "--n", "5000", "--output", "top.csv", "--set", "judge.judges.overlap.max_rank=2",
                  "--set", "judge.judges.strict.max_rank=1")  # fmt: skip
-    assert count_of(tried) < count_of(out), "only what some judge looks at"
+    assert count_of(tried) < count_of(out), "only candidates that a judge can get"
 
 
 def count_of(out: str) -> int:
@@ -288,33 +285,33 @@ def count_of(out: str) -> int:
 
 
 def weights(file: Path) -> list[float]:
-    rows = [json.loads(line) for line in file.read_text().splitlines()]
-    return [weight_of(row["draw"], row["query_id"], row["passage_id"]) for row in rows]
+    return [pair["weight"] for pair in json.loads(weights_file(file).read_text())["pairs"]]
 
 
-def test_what_is_drawn_stands_for_all_that_could_be_and_does_not_show_it(
+def test_the_weights_of_a_sample_add_up_to_all_candidates(
     judged: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     everything = count_of(
-        told(capsys, "judge", "sample", "recipe.yaml", "--n", "5000", "--output", "all.jsonl")
+        output_of(capsys, "judge", "sample", "recipe.yaml", "--n", "5000", "--output", "all.jsonl")
     )
     assert weights(judged / "all.jsonl") == [1.0] * everything
-    told(capsys, "judge", "sample", "recipe.yaml", "--n", "40", "--output", "sample.jsonl")
+    output_of(capsys, "judge", "sample", "recipe.yaml", "--n", "40", "--output", "sample.jsonl")
     found = weights(judged / "sample.jsonl")
     assert sum(found) == pytest.approx(everything)
-    assert 1 < len(set(found)) < 10, "one of each stratum"
-    draws = [
-        json.loads(line)["draw"] for line in (judged / "sample.jsonl").read_text().splitlines()
-    ]
-    assert len({draw[:5] for draw in draws}) == 40, "and none to be seen"
+    assert 1 < len(set(found)) < 10, "one weight per stratum"
+    pairs = json.loads(weights_file(judged / "sample.jsonl").read_text())["pairs"]
+    rows = [json.loads(line) for line in (judged / "sample.jsonl").read_text().splitlines()]
+    ids = ["query_id", "passage_id"]
+    assert [[p[i] for i in ids] for p in pairs] == [[row[i] for i in ids] for row in rows]
+    assert {pair["stratum"] for pair in pairs} >= {"1-10, negative", "1-10, positive"}
 
 
-def test_no_pair_is_drawn_that_is_out_of_every_measured_judges_reach(
+def test_only_candidates_that_a_measured_judge_can_get_are_drawn(
     judged: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def drawn(name: str, *changes: str) -> set[tuple[str, str]]:
         words = [word for change in changes for word in ("--set", change)]
-        told(capsys, "judge", "sample", "recipe.yaml", "--n", "5000", "--output", name, *words)
+        output_of(capsys, "judge", "sample", "recipe.yaml", "--n", "5000", "--output", name, *words)
         return {
             (row["query_id"], row["passage_id"])
             for row in map(json.loads, (judged / name).read_text().splitlines())
@@ -333,29 +330,32 @@ def test_no_pair_is_drawn_that_is_out_of_every_measured_judges_reach(
         "judge.judges.strict.max_rank=2",
     )
     assert near < every and top < every
-    assert near and top - near, "a positive stands first nearly everywhere"
+    assert near and top - near, "a positive is first nearly everywhere"
     assert either == near | top
 
 
-def test_a_gate_holds_also_for_judgments_that_were_made_under_another(
+def test_floors_also_hold_for_judgments_made_under_other_floors(
     judged: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    err = told(capsys, *RUN, "--set", "judge.require.agreement=0.999", status=1)
+    err = output_of(capsys, *RUN, "--set", "judge.require.agreement=0.999", status=1)
     assert "judge: cached" in err
-    assert "the judges stay below judge.require: agreement" in err
-    err = told(capsys, *RUN, "--set", "judge.require.kappa=0.1", status=1)
+    assert "the judges stay below judge.require on " in err
+    err = output_of(capsys, *RUN, "--set", "judge.require.kappa=0.1", status=1)
     assert (
-        "judge.require asks for what cannot be measured: kappa (no known negative was judged)"
+        "judge.require asks for figures that cannot be measured: kappa (no labelled negative was judged)"
         in err
     )
-    assert told(capsys, *RUN, "--set", "judge.require.agreement=0.01")
+    assert output_of(capsys, *RUN, "--set", "judge.require.agreement=0.01")
 
 
-def test_a_failed_gate_leaves_figures_in_the_run(
+def test_a_missed_floor_leaves_figures_in_the_run(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    err = told(capsys, *RUN, "--set", "judge.require.agreement=0.999", status=1)
-    assert "the judges stay below judge.require: agreement" in err
+    err = output_of(capsys, *RUN, "--set", "judge.require.agreement=0.999", status=1)
+    assert "the judges stay below judge.require on " in err
     latest = folder / "runs/tiny/latest"
-    assert json.loads((latest / "reliability.json").read_text())["labels"]["cascade"]["pairs"] > 10
+    assert (
+        json.loads((latest / "reliability.json").read_text())["source_labels"]["final"]["pairs"]
+        > 10
+    )
     assert "### Reliability of the judges" in (latest / "report.md").read_text()

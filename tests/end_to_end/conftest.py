@@ -27,7 +27,7 @@ mine:
   candidates_per_query: 8
 judge:
   judges:
-    near: {{use: margin, encoder: student, percentage: 0.95}}
+    near: {{use: margin, encoder: student, relative_margin: 0.05}}
 train:
   phases:
     contrastive: {{loss: {{use: exact_softmax, temperature: 0.05}}, query_epochs: 2}}

@@ -72,7 +72,7 @@ def test_a_run_from_data_to_model_and_again(folder: Path, cli) -> None:
 
 def test_a_changed_threshold_reruns_the_judge_and_what_follows(folder: Path, cli) -> None:
     cli("run", "recipe.yaml", "--until", "judge")
-    changed = ("--set", "judge.judges.near.percentage=0.9")
+    changed = ("--set", "judge.judges.near.relative_margin=0.1")
     planned = {
         stage["stage"]: stage
         for stage in json.loads(cli("plan", "recipe.yaml", "--json", *changed).stdout)
@@ -83,10 +83,10 @@ def test_a_changed_threshold_reruns_the_judge_and_what_follows(folder: Path, cli
         "miss",
         "miss",
     ]
-    assert planned["judge"]["reasons"] == ["judges.near.percentage: 0.95 → 0.9"]
+    assert planned["judge"]["reasons"] == ["judges.near.relative_margin: 0.05 → 0.1"]
     said = cli("run", "recipe.yaml", "--until", "judge", *changed).stderr
     assert "mine: cached" in said
-    assert "judge: running (judges.near.percentage: 0.95 → 0.9)" in said
+    assert "judge: running (judges.near.relative_margin: 0.05 → 0.1)" in said
 
 
 def test_from_runs_a_cached_stage_again(folder: Path, cli) -> None:
@@ -106,10 +106,10 @@ def test_a_stage_that_the_recipe_lacks_is_one_line(cli) -> None:
 
 
 def test_the_order_of_judges_is_part_of_the_key(folder: Path, cli) -> None:
-    two = "near: {use: margin, encoder: student}\n    far: {use: margin, encoder: student, percentage: 0.5}"
-    other = "far: {use: margin, encoder: student, percentage: 0.5}\n    near: {use: margin, encoder: student}"
+    two = "near: {use: margin, encoder: student}\n    far: {use: margin, encoder: student, relative_margin: 0.5}"
+    other = "far: {use: margin, encoder: student, relative_margin: 0.5}\n    near: {use: margin, encoder: student}"
     text = (folder / "recipe.yaml").read_text()
-    judge = "near: {use: margin, encoder: student, percentage: 0.95}"
+    judge = "near: {use: margin, encoder: student, relative_margin: 0.05}"
     keys = []
     for judges in (two, other):
         (folder / "recipe.yaml").write_text(text.replace(judge, judges))

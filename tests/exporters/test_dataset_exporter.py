@@ -123,7 +123,7 @@ def test_judgments_keep_three_states_and_who_said_it(judged, tiny_dataset, tmp_p
     assert rows["q0", "p5"]["verdict"] == "ignore"
     assert rows["q0", "p2"]["grade"] is None
     spec = LabelsSpec(file=folder / "judgments.parquet")
-    known = spec.build(context(tmp_path / "again", dataset=tiny_dataset)).known
+    known = spec.build(context(tmp_path / "again", dataset=tiny_dataset)).labels
     assert (
         known.verdict.tolist()
         == read_table(judged["judge"] / "judgments.arrow")["verdict"].to_pylist()

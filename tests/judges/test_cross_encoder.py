@@ -1,6 +1,4 @@
-"""The cross-encoder as a judge: a tiny one, trained here to tell passages on food, with which all
-queries have to do, from others.
-"""
+"""The cross_encoder judge, with a tiny model trained here to tell passages on food from others."""
 
 import json
 import math
@@ -18,13 +16,12 @@ from recipekit.component import JudgeSpec, PairBatch, Slot
 from recipekit.dataset import Dataset
 from recipekit.errors import DataError, ModelError
 from recipekit.judges.calibration import (
-    Calibration,
-    KnownPairs,
-    fewest_negatives,
-    known_pairs,
+    LabelledPairs,
+    min_negatives,
+    sample_labelled_pairs,
     thresholds,
 )
-from recipekit.judges.cross_encoder import CrossEncoderSpec
+from recipekit.judges.cross_encoder import CalibrationSpec, CrossEncoderSpec
 from recipekit.judges.labels import LabelsSpec
 from recipekit.records import Verdict
 from recipekit.registry import resolve
@@ -76,14 +73,14 @@ def tiny_cross_encoder(tiny_model: Path, tmp_path_factory: pytest.TempPathFactor
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    assert loss.item() < 0.1, "the test's model did not learn"
+    assert loss.item() < 0.1, "the model of this test did not learn"
     model.save_pretrained(str(folder / "model"))
     return folder / "model"
 
 
 @pytest.fixture
 def dataset(make_dataset) -> Dataset:
-    """Every food passage is a positive of every dev query; train queries know one each."""
+    """Food passages are positives of every dev query; a train query has one of them."""
     positives = {(q, p): 1.0 for q in range(4, 8) for p in RELEVANT} | {
         (q, 1 + 2 * q): 1.0 for q in range(4)
     }
@@ -103,7 +100,7 @@ def everything(rows=range(4)) -> PairBatch:
     )
 
 
-def said(built, batches) -> dict[tuple[int, int], tuple[int, float]]:
+def verdicts_of(built, batches) -> dict[tuple[int, int], tuple[int, float]]:
     rows = [
         row
         for v in built.judge(batches)
@@ -114,7 +111,7 @@ def said(built, batches) -> dict[tuple[int, int], tuple[int, float]]:
     }
 
 
-def test_scores_against_thresholds(tiny_cross_encoder, dataset, tmp_path):
+def test_thresholds_turn_scores_into_verdicts(tiny_cross_encoder, dataset, tmp_path):
     from sentence_transformers import CrossEncoder
 
     spec = CrossEncoderSpec(
@@ -124,7 +121,7 @@ def test_scores_against_thresholds(tiny_cross_encoder, dataset, tmp_path):
         precision="fp32",
     )
     assert spec.measured
-    found = said(spec.build(context(tmp_path, dataset=dataset)), [everything()])
+    found = verdicts_of(spec.build(context(tmp_path, dataset=dataset)), [everything()])
     assert {pair: verdict for pair, (verdict, _) in found.items()} == {
         (q, p): POSITIVE if p in RELEVANT else NEGATIVE for q in range(4) for p in range(24)
     }
@@ -136,7 +133,7 @@ def test_scores_against_thresholds(tiny_cross_encoder, dataset, tmp_path):
     assert found[0, 5] == (POSITIVE, pytest.approx(score - 0.7, abs=1e-5))
 
 
-def test_what_lies_between_is_ignored_and_only_the_wanted_are_judged(
+def test_scores_between_the_thresholds_are_ignored_and_only_wanted_pairs_judged(
     tiny_cross_encoder, dataset, tmp_path
 ):
     batch = everything()
@@ -144,11 +141,11 @@ def test_what_lies_between_is_ignored_and_only_the_wanted_are_judged(
     spec = CrossEncoderSpec(
         model=str(tiny_cross_encoder), positive_threshold=2.0, negative_threshold=-1.0
     )
-    found = said(spec.build(context(tmp_path, dataset=dataset)), [batch])
+    found = verdicts_of(spec.build(context(tmp_path, dataset=dataset)), [batch])
     assert len(found) == 24 and {verdict for verdict, _ in found.values()} == {IGNORE}
 
 
-def test_batches_by_length_change_nothing_and_long_pairs_are_counted(
+def test_batch_sizes_change_nothing_and_truncated_pairs_are_counted(
     tiny_cross_encoder, dataset, tmp_path
 ):
     found = []
@@ -162,12 +159,12 @@ def test_batches_by_length_change_nothing_and_long_pairs_are_counted(
             max_tokens_per_batch=tokens,
         )
         built = spec.build(context(tmp_path, dataset=dataset))
-        found.append(said(built, [everything()]))
+        found.append(verdicts_of(built, [everything()]))
         assert built.counts == {
-            # [CLS] query [SEP] and [SEP] leave 4 words of 8 tokens: the passages of 5 words are cut
+            # [CLS] query [SEP] and [SEP] leave 4 words of 8 tokens: passages of 5 words are truncated
             "positive_threshold": 0.7, "negative_threshold": 0.3, "scored": 96, "truncated": 32, "truncated_share": 0.333333,
         }  # fmt: skip
-        assert built.figures == {"cut": "33.3 %"}
+        assert built.figures == {"truncated": "33.3%"}
     for other in found[1:]:
         assert {pair: verdict for pair, (verdict, _) in other.items()} == {
             pair: verdict for pair, (verdict, _) in found[0].items()
@@ -177,45 +174,51 @@ def test_batches_by_length_change_nothing_and_long_pairs_are_counted(
         )
 
 
-def test_thresholds_are_calibrated_on_dev_and_found_again_by_the_next_attempt(
+def test_thresholds_are_calibrated_on_dev_and_read_back_by_the_next_attempt(
     tiny_cross_encoder, dataset, tmp_path
 ):
     spec = CrossEncoderSpec(
-        model=str(tiny_cross_encoder), calibrate=Calibration(positive_share=0.5), precision="fp32"
+        model=str(tiny_cross_encoder),
+        calibration=CalibrationSpec(positive_share=0.5),
+        precision="fp32",
     )
     spec.check(dataset)
     first = spec.build(context(tmp_path, dataset=dataset))
-    assert first.counts["calibration"]["known"] == {
-        "positives": 48,
-        "negatives": 48,
-        "drawn": True,
-    }, "dev has no other unlabelled pairs"
-    assert first.counts["scored"] == 0, "what was scored to calibrate is not counted"
-    verdicts = {pair: verdict for pair, (verdict, _) in said(first, [everything()]).items()}
+    assert {
+        name: first.counts["calibration"][name]
+        for name in ("positives", "negatives", "random_negatives")
+    } == {"positives": 48, "negatives": 48, "random_negatives": True}, (
+        "dev has no other unlabelled pairs"
+    )
+    assert first.counts["scored"] == 0, "pairs scored for the calibration are not counted"
+    verdicts = {pair: verdict for pair, (verdict, _) in verdicts_of(first, [everything()]).items()}
     assert all(verdict == NEGATIVE for (_, p), verdict in verdicts.items() if p not in RELEVANT)
     assert sum(verdict == POSITIVE for verdict in verdicts.values()) >= 20
-    kept = json.loads((tmp_path / "calibration.json").read_text())
-    (tmp_path / "calibration.json").write_text(json.dumps({**kept, "positive_threshold": 0.123}))
+    stored = json.loads((tmp_path / "calibration.json").read_text())
+    (tmp_path / "calibration.json").write_text(json.dumps({**stored, "positive_threshold": 0.123}))
     assert spec.build(context(tmp_path, dataset=dataset)).counts["positive_threshold"] == 0.123
 
 
-def test_too_few_negatives_show_no_precision_and_how_many_would_is_told(
+def test_too_few_negatives_cause_a_warning_with_the_needed_number(
     tiny_cross_encoder, dataset, tmp_path
 ):
     progress = RecordingProgress()
-    spec = CrossEncoderSpec(model=str(tiny_cross_encoder), calibrate=Calibration(precision=0.9))
+    spec = CrossEncoderSpec(
+        model=str(tiny_cross_encoder), calibration=CalibrationSpec(precision=0.9)
+    )
     built = spec.build(context(tmp_path, dataset=dataset, progress=progress))
-    assert {verdict for verdict, _ in said(built, [everything()]).values()} == {NEGATIVE, IGNORE}
+    assert {verdict for verdict, _ in verdicts_of(built, [everything()]).values()} == {
+        NEGATIVE,
+        IGNORE,
+    }
     assert progress.warnings == [
-        "cross_encoder: nothing will be called positive: 48 random negatives cannot show a precision of 0.9 at positive_share 0.1; "
-        "217 would do, if all of them score less than the positives"
+        "cross_encoder: no candidate can be positive: 48 random negatives cannot prove a precision "
+        "of 0.9 at positive_share 0.1; 217 can, if all of them score below the positives"
     ]
 
 
 def test_the_first_stage_of_a_cascade(tiny_cross_encoder, dataset, tmp_path):
-    """The cross-encoder judges everything; what it calls relevant goes to people's labels, which
-    know of three passages only.
-    """
+    """The cross-encoder judges everything; a label file decides what it calls relevant."""
     mine = tmp_path / "mine"
     mine.mkdir()
     rows = [(q, p, p == 1 + 2 * q, 1.0 / (1 + p)) for q in range(4) for p in range(24)]
@@ -251,7 +254,7 @@ def test_the_first_stage_of_a_cascade(tiny_cross_encoder, dataset, tmp_path):
     }
     assert of_first[1] == ("source", POSITIVE)
     assert of_first[9] == ("people", NEGATIVE) and of_first[11] == ("people", POSITIVE), (
-        "the later judge's word stands"
+        "the later judge decides"
     )
     assert of_first[12] == ("cheap", NEGATIVE) and of_first[13] == ("cheap", POSITIVE)
     assert summary["judges"]["people"]["judged"] == 2 * 4
@@ -291,61 +294,63 @@ def test_conformance_and_identity(tiny_cross_encoder, dataset, tmp_path):
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({}, "set both positive_threshold and negative_threshold, or calibrate alone"),
+        ({}, "set both positive_threshold and negative_threshold, or only calibration"),
         ({"positive_threshold": 1}, "set both positive_threshold and negative_threshold"),
-        ({"positive_threshold": 1, "negative_threshold": 0, "calibrate": {}}, "or calibrate alone"),
         (
-            {"positive_threshold": 0, "negative_threshold": 1},
-            "positive_threshold 0.0 is below negative_threshold 1.0: a score would be both",
+            {"positive_threshold": 1, "negative_threshold": 0, "calibration": {}},
+            "or only calibration",
         ),
         (
-            {"model": "./mine", "revision": "main", "calibrate": {}},
+            {"positive_threshold": 0, "negative_threshold": 1},
+            "positive_threshold 0.0 is below negative_threshold 1.0: a score between them would be both",
+        ),
+        (
+            {"model": "./mine", "revision": "main", "calibration": {}},
             "only a model on the Hub has revisions",
         ),
     ],
 )
-def test_what_contradicts_itself_is_refused(fields, message):
+def test_contradicting_keys_are_an_error(fields, message):
     with pytest.raises(ValidationError, match=message):
         CrossEncoderSpec(**{"model": "owner/name", **fields})
 
 
-def test_a_model_that_gives_no_score_is_refused(tiny_model, tiny_cross_encoder, dataset, tmp_path):
-    given = {"positive_threshold": 0.5, "negative_threshold": 0.5}
-    with pytest.raises(ModelError, match=r"is no cross-encoder \(SentenceTransformer\)"):
-        CrossEncoderSpec(model=str(tiny_model), **given).build(context(tmp_path, dataset=dataset))
+def test_a_model_that_gives_no_score_is_an_error(tiny_model, tiny_cross_encoder, dataset, tmp_path):
+    fields = {"positive_threshold": 0.5, "negative_threshold": 0.5}
+    with pytest.raises(ModelError, match=r"is not a cross-encoder \(SentenceTransformer\)"):
+        CrossEncoderSpec(model=str(tiny_model), **fields).build(context(tmp_path, dataset=dataset))
     with pytest.raises(
         ModelError, match="has 64 positions: max_length 65 is more than it can read"
     ):
-        CrossEncoderSpec(model=str(tiny_cross_encoder), max_length=65, **given).build(
+        CrossEncoderSpec(model=str(tiny_cross_encoder), max_length=65, **fields).build(
             context(tmp_path, dataset=dataset)
         )
     with pytest.raises(ModelError, match="sha256"):
-        CrossEncoderSpec(model=str(tiny_cross_encoder), sha256="0" * 64, **given).build(
+        CrossEncoderSpec(model=str(tiny_cross_encoder), sha256="0" * 64, **fields).build(
             context(tmp_path, dataset=dataset)
         )
 
 
 # Calibration
-# ----------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 
 
 def scored(positives, negatives, **settings):
     scores = np.array([*positives, *negatives], dtype=np.float32)
-    known = KnownPairs(
+    pairs = LabelledPairs(
         np.zeros(len(scores), np.int32),
         np.zeros(len(scores), np.int32),
         np.arange(len(scores)) < len(positives),
         False,
     )
-    found = thresholds(scores, known, Calibration(**settings))
-    return found.positive_threshold, found.negative_threshold
+    return thresholds(scores, pairs, CalibrationSpec(**settings))
 
 
-def test_the_lowest_score_that_is_precise_and_the_quantile_of_positives():
+def test_the_lowest_precise_score_and_the_recall_quantile():
     positives, negatives = (
         np.arange(1, 101),
         np.arange(-60, 40),
-    )  # 39 negatives stand among the positives
+    )  # 39 negatives are among the positives
     positive_threshold, negative_threshold = scored(
         positives, negatives, precision=0.9, recall=0.95, positive_share=0.5
     )
@@ -354,14 +359,14 @@ def test_the_lowest_score_that_is_precise_and_the_quantile_of_positives():
     # 0.9. From 38: 63, and 2, which may be 5.9 %; 63 / 68.9 > 0.9.
     assert positive_threshold == 38
     assert scored(positives, negatives, precision=0.9, positive_share=0.05)[0] == np.inf, (
-        "rarer positives need more known negatives"
+        "rarer positives need more labelled negatives"
     )
     assert (
         scored(positives, np.repeat(negatives, 100), precision=0.9, positive_share=0.05)[0] == 40
     ), "a purer range"
 
 
-def test_well_separated_classes_leave_nothing_between():
+def test_separated_classes_have_equal_thresholds():
     assert scored(range(500, 1000), range(500), recall=0.95) == (524, 524)
 
 
@@ -369,25 +374,23 @@ def test_well_separated_classes_leave_nothing_between():
     "settings",
     [{}, {"precision": 0.95}, {"positive_share": 0.5}, {"precision": 0.3, "positive_share": 0.7}],
 )
-def test_the_fewest_negatives_that_show_a_precision(settings):
-    fewest = fewest_negatives(Calibration(**settings))
+def test_min_negatives_is_the_fewest_that_prove_a_precision(settings):
+    fewest = min_negatives(CalibrationSpec(**settings))
     assert scored(range(100, 200), range(-fewest, 0), **settings)[0] < np.inf
     assert fewest == 1 or scored(range(100, 200), range(-fewest + 1, 0), **settings)[0] == np.inf
 
 
 @pytest.mark.parametrize(
-    ("known", "distance"), [(20, 2), (250, 4), (1000, 2), (1000, 3), (5000, 2)]
+    ("negatives", "distance"), [(20, 2), (250, 4), (1000, 2), (1000, 3), (5000, 2)]
 )
-def test_thresholds_keep_the_precision_that_they_promise(known, distance):
-    """Normal scores, whose true rates are known: in at most 5 % of the draws, and chance beside, is
-    it less than was wanted.
-    """
+def test_thresholds_keep_the_precision_that_they_promise(negatives, distance):
+    """With normal scores, whose true rates are known, at most about 5 % of the draws fall short."""
     draws = np.random.default_rng(11)
     less = 0
     for _ in range(200):
         positive_threshold, _ = scored(
             draws.normal(distance, 1, 1000),
-            draws.normal(0, 1, known),
+            draws.normal(0, 1, negatives),
             precision=0.9,
             positive_share=0.1,
         )
@@ -402,41 +405,40 @@ def test_no_score_is_precise_enough():
     assert scored(range(20), range(100, 200))[0] == np.inf
 
 
-def test_random_negatives_are_never_labelled_and_positives_must_beat_half_of_the_known(dataset):
-    known = known_pairs(dataset, Calibration(), seed=1)
-    assert known.random_negatives
+def test_random_negatives_are_unlabelled_and_raise_the_positive_threshold(dataset):
+    pairs = sample_labelled_pairs(dataset, CalibrationSpec(), seed=1)
+    assert pairs.random_negatives
     negatives = set(
         zip(
-            known.query[~known.positive].tolist(),
-            known.passage[~known.positive].tolist(),
+            pairs.query[~pairs.positive].tolist(),
+            pairs.passage[~pairs.positive].tolist(),
             strict=True,
         )
     )
     assert negatives and all(q >= 4 and p not in RELEVANT for q, p in negatives)
-    assert len(negatives) == (~known.positive).sum(), "none is drawn twice"
-    scores = known.positive * np.arange(1, len(known.query) + 1, dtype=np.float32)
-    found = thresholds(scores, known, Calibration(positive_share=0.5))
-    assert (found.positive_threshold, found.negative_threshold) == (25, 3), (
-        "48 positives with the scores 1 to 48"
-    )
+    assert len(negatives) == (~pairs.positive).sum(), "none is drawn twice"
+    scores = pairs.positive * np.arange(1, len(pairs.query) + 1, dtype=np.float32)
+    found = thresholds(scores, pairs, CalibrationSpec(positive_share=0.5))
+    assert found == (25, 3), "48 positives with the scores 1 to 48"
 
 
 def test_judged_negatives_come_before_random_ones(make_dataset):
     labels = {(q, p): float(p % 2) for q in range(4, 8) for p in range(24)}
-    known = known_pairs(make_dataset(QUERIES, PASSAGES, labels), Calibration(pairs=20), seed=1)
+    calibration = CalibrationSpec(max_pairs_per_label=20)
+    pairs = sample_labelled_pairs(make_dataset(QUERIES, PASSAGES, labels), calibration, seed=1)
     assert (
-        not known.random_negatives and known.positive.sum() == 20 and (~known.positive).sum() == 20
+        not pairs.random_negatives and pairs.positive.sum() == 20 and (~pairs.positive).sum() == 20
     )
-    assert all(p % 2 == 0 for p in known.passage[~known.positive])
+    assert all(p % 2 == 0 for p in pairs.passage[~pairs.positive])
 
 
-def test_too_few_known_positives_is_an_error_before_anything_is_mined(tiny_dataset):
-    spec = CrossEncoderSpec(model="owner/name", calibrate=Calibration())
+def test_too_few_labelled_positives_are_an_error_before_mining(tiny_dataset):
+    spec = CrossEncoderSpec(model="owner/name", calibration=CalibrationSpec())
     with pytest.raises(
-        DataError, match="6 positives are known of dev queries, and at least 20 are needed"
-    ) as told:
+        DataError, match="dev queries have 6 labelled positives, and at least 20 are needed"
+    ) as raised:
         spec.check(tiny_dataset)
-    assert told.value.code == "RK337"
+    assert raised.value.code == "RK337"
     CrossEncoderSpec(model="owner/name", positive_threshold=1.0, negative_threshold=0.0).check(
         tiny_dataset
     )

@@ -9,8 +9,8 @@ import pytest
 from recipekit.component import PairBatch
 from recipekit.errors import DataError
 from recipekit.judges.label_files import read_labels
-from recipekit.judges.labels import LabelsSpec, known_labels
-from recipekit.judges.sample_rows import hidden
+from recipekit.judges.label_lookup import dataset_labels
+from recipekit.judges.labels import LabelsSpec, weights_file
 from recipekit.records import Verdict
 from recipekit.testing import RecordingProgress, context
 
@@ -28,7 +28,7 @@ def everything(n_queries=24, n_passages=36) -> PairBatch:
     )
 
 
-def said(
+def verdicts_of(
     spec: LabelsSpec, dataset, tmp_path, seed=13, batches=None, progress=None
 ) -> dict[tuple[int, int], tuple[int, float]]:
     made = spec.build(
@@ -65,10 +65,10 @@ CSV = 'note,passage_id,grade,query_id\n,p0,2,q0\n"a, b",p1,1,q0\n,p2,0,q1\n,p3,,
         ("a.csv", CSV),
     ],
 )
-def test_every_form_of_a_label_file_says_the_same(tmp_path, tiny_dataset, name, text):
+def test_every_form_of_a_label_file_has_the_same_labels(tmp_path, tiny_dataset, name, text):
     file = tmp_path / name
     file.write_bytes(gzip.compress(text.encode()) if name.endswith(".gz") else text.encode())
-    assert said(LabelsSpec(file=file), tiny_dataset, tmp_path) == {
+    assert verdicts_of(LabelsSpec(file=file), tiny_dataset, tmp_path) == {
         (0, 0): (POSITIVE, 2.0),
         (0, 1): (POSITIVE, 1.0),
         (1, 2): (NEGATIVE, 0.0),
@@ -93,7 +93,7 @@ def test_exported_judgments_are_read_back(tmp_path, tiny_dataset, form):
             writer.write(table)
     found = {
         pair: verdict
-        for pair, (verdict, _) in said(LabelsSpec(file=file), tiny_dataset, tmp_path).items()
+        for pair, (verdict, _) in verdicts_of(LabelsSpec(file=file), tiny_dataset, tmp_path).items()
     }
     assert found == {
         (0, 0): POSITIVE,
@@ -102,14 +102,14 @@ def test_exported_judgments_are_read_back(tmp_path, tiny_dataset, form):
     }  # the verdict counts, not the grade
 
 
-def test_words_in_a_csv_that_people_filled_in(tmp_path, tiny_dataset):
+def test_verdicts_in_a_csv_are_read_in_any_case(tmp_path, tiny_dataset):
     file = tmp_path / "people.csv"
     file.write_text(
         "\ufeffquery_id,passage_id,verdict\nq0,p0,Positive\nq0,p1,ignore\nq0,p2,\nq1,p3,negative\n"
     )
     assert {
         pair: verdict
-        for pair, (verdict, _) in said(LabelsSpec(file=file), tiny_dataset, tmp_path).items()
+        for pair, (verdict, _) in verdicts_of(LabelsSpec(file=file), tiny_dataset, tmp_path).items()
     } == {
         (0, 0): POSITIVE,
         (0, 1): IGNORE,
@@ -117,22 +117,16 @@ def test_words_in_a_csv_that_people_filled_in(tmp_path, tiny_dataset):
     }
 
 
-def drawn(tmp_path, form, rows):
-    """A sample of (query, passage, verdict, draw) that people labelled, in one of its forms."""
+def sample(tmp_path, form, rows, weights):
+    """A labelled sample of (query, passage, verdict), with the weight of each pair."""
     file = tmp_path / f"sample.{form}"
-    table = pa.table(
-        dict(
-            zip(
-                ("query_id", "passage_id", "verdict", "draw"),
-                map(list, zip(*rows, strict=True)),
-                strict=True,
-            )
-        )
+    columns = dict(
+        zip(("query_id", "passage_id", "verdict"), map(list, zip(*rows, strict=True)), strict=True)
     )
+    table = pa.table(columns)
     if form == "csv":
-        file.write_text(
-            "\n".join(",".join(value or "" for value in row) for row in (table.column_names, *rows))
-        )
+        lines = [table.column_names, *rows]
+        file.write_text("\n".join(",".join(value or "" for value in row) for row in lines))
     elif form == "jsonl":
         file.write_text("\n".join(json.dumps(row) for row in table.to_pylist()))
     elif form == "parquet":
@@ -140,6 +134,8 @@ def drawn(tmp_path, form, rows):
     else:
         with pa.OSFile(str(file), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
             writer.write(table)
+    pairs = [{"query_id": q, "passage_id": p, "weight": w} for (q, p), w in weights.items()]
+    weights_file(file).write_text(json.dumps({"format": 1, "pairs": pairs}))
     return file
 
 
@@ -147,42 +143,56 @@ FORMS = ["csv", "jsonl", "parquet", "arrow"]
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_what_a_drawn_pair_stands_for_is_read_and_goes_with_its_pair(tmp_path, tiny_dataset, form):
+def test_the_weights_next_to_a_sample_belong_to_its_pairs(tmp_path, tiny_dataset, form):
     rows = [
-        ("q2", "p0", "negative", hidden(300.0, "q2", "p0")),
-        ("q0", "p5", None, "not labelled: not read"),
-        ("q0", "p1", "positive", hidden(1.25, "q0", "p1")),
-        ("q0", "p0", "negative", None),
-        ("q1", "p1", "ignore", ""),
+        ("q2", "p0", "negative"),
+        ("q0", "p5", None),
+        ("q0", "p1", "positive"),
+        ("q1", "p1", "ignore"),
     ]
-    file = drawn(tmp_path, form, rows)
+    weights = {("q0", "p1"): 1.25, ("q1", "p1"): 1.0, ("q2", "p0"): 300.0, ("q0", "p5"): 2.0}
+    file = sample(tmp_path, form, rows, weights)
     labels = read_labels(file)
-    assert labels.weight.tolist() == [300.0, 1.25, 1.0, 1.0] and labels.weight.dtype == np.float32
-    known = known_labels(LabelsSpec(file=file), labels, tiny_dataset, RecordingProgress())
-    assert known.weight.tolist() == [1.0, 1.25, 1.0, 300.0], "in the order of the keys"
-    assert known.verdict.tolist() == [NEGATIVE, POSITIVE, IGNORE, NEGATIVE]
+    assert labels.weight.tolist() == [300.0, 1.25, 1.0] and labels.weight.dtype == np.float32
+    found = dataset_labels(LabelsSpec(file=file), labels, tiny_dataset, RecordingProgress())
+    assert found.weight.tolist() == [1.25, 1.0, 300.0], "in the order of the keys"
+    assert found.verdict.tolist() == [POSITIVE, IGNORE, NEGATIVE]
 
 
 @pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize(
-    ("query_id", "draw"),
-    [("12", hidden(2.0, "0012", "p0")), ("0012", "2.0"), ("0012", hidden(2.0, "0012", "p1"))],
-)
-def test_a_drawn_row_that_was_changed_is_named(tmp_path, form, query_id, draw):
-    file = drawn(
-        tmp_path,
-        form,
-        [("q1", "p1", "positive", hidden(1.0, "q1", "p1")), (query_id, "p0", "positive", draw)],
-    )
+def test_a_pair_that_is_not_in_the_weights_file_is_an_error(tmp_path, form):
+    rows = [("q1", "p1", "positive"), ("12", "p0", "positive")]
+    file = sample(tmp_path, form, rows, {("q1", "p1"): 1.0, ("0012", "p0"): 2.0})
     with pytest.raises(DataError) as raised:
         read_labels(file)
     line = 3 if form == "csv" else 2
-    told = f"the cell `draw` was changed ({draw!r}), or its ids were: take both over as `recipekit judge sample` wrote them"
-    assert str(raised.value) == f"{file}:{line}: {told}"
+    assert str(raised.value) == (
+        f"{file}:{line}: query '12', passage 'p0' is not in sample.{form}.weights.json: restore "
+        "its ids as `recipekit judge sample` wrote them, or remove that file to count all pairs "
+        "equally"
+    )
     assert raised.value.code == "RK334"
 
 
-def test_without_a_draw_every_label_stands_for_itself_and_no_id_is_touched(tmp_path, qrels):
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "is not as `recipekit judge sample` wrote it (JSONDecodeError"),
+        ('{"pairs": [{"query_id": "q0"}]}', "wrote it (KeyError: 'passage_id')"),
+        ('{"pairs": [{"query_id": "q0", "passage_id": "p0", "weight": 0}]}', "a number above 0"),
+        ('{"pairs": [{"query_id": "q0", "passage_id": "p0", "weight": NaN}]}', "a number above 0"),
+    ],
+)
+def test_a_malformed_weights_file_is_an_error(tmp_path, text, message):
+    file = sample(tmp_path, "csv", [("q0", "p0", "positive")], {})
+    weights_file(file).write_text(text)
+    with pytest.raises(DataError) as raised:
+        read_labels(file)
+    assert str(raised.value).startswith(f"{file}.weights.json: ")
+    assert message in str(raised.value)
+
+
+def test_without_a_weights_file_labels_count_equally_and_ids_are_not_unescaped(tmp_path, qrels):
     assert read_labels(qrels).weight.tolist() == [1.0, 1.0, 1.0]
     file = tmp_path / "own.csv"
     file.write_text("query_id,passage_id,grade\n'=q,'-p,1\n")
@@ -197,15 +207,15 @@ def qrels(tmp_path):
     return file
 
 
-def test_grades_become_verdicts_as_the_recipe_says(tmp_path, tiny_dataset, qrels):
-    found = said(LabelsSpec(file=qrels, min_positive_grade=2, ignore=(1,)), tiny_dataset, tmp_path)
+def test_min_positive_grade_and_ignored_grades_map_grades(tmp_path, tiny_dataset, qrels):
+    found = verdicts_of(
+        LabelsSpec(file=qrels, min_positive_grade=2, ignored_grades=(1,)), tiny_dataset, tmp_path
+    )
     assert found == {(0, 0): (POSITIVE, 2.0), (0, 1): (IGNORE, 1.0), (1, 2): (NEGATIVE, 0.0)}
 
 
-def test_what_the_file_does_not_hold_is_negative_only_for_the_queries_that_it_does(
-    tmp_path, tiny_dataset, qrels
-):
-    found = said(LabelsSpec(file=qrels, missing="negative"), tiny_dataset, tmp_path)
+def test_unlisted_pairs_are_negative_only_for_listed_queries(tmp_path, tiny_dataset, qrels):
+    found = verdicts_of(LabelsSpec(file=qrels, unlisted_pairs="negative"), tiny_dataset, tmp_path)
     assert {query for query, _ in found} == {0, 1}
     assert len(found) == 2 * 36
     assert found[0, 5][0] == NEGATIVE
@@ -221,7 +231,7 @@ def test_only_wanted_pairs_are_judged(tmp_path, tiny_dataset, qrels):
         batch.previous_verdict,
         batch.passage != 0,
     )
-    assert set(said(LabelsSpec(file=qrels), tiny_dataset, tmp_path, batches=[wanted])) == {
+    assert set(verdicts_of(LabelsSpec(file=qrels), tiny_dataset, tmp_path, batches=[wanted])) == {
         (0, 1),
         (1, 2),
     }
@@ -236,23 +246,23 @@ def complete(tmp_path):
     return file
 
 
-def test_coverage_and_noise_are_near_their_shares(tmp_path, tiny_dataset, complete):
-    truth = said(LabelsSpec(file=complete), tiny_dataset, tmp_path)
-    spoiled = said(LabelsSpec(file=complete, coverage=0.6, noise=0.3), tiny_dataset, tmp_path)
-    wrong = sum(verdict != truth[pair][0] for pair, (verdict, _) in spoiled.items())
+def test_coverage_and_error_rate_are_near_their_shares(tmp_path, tiny_dataset, complete):
+    truth = verdicts_of(LabelsSpec(file=complete), tiny_dataset, tmp_path)
+    degraded = verdicts_of(
+        LabelsSpec(file=complete, coverage=0.6, error_rate=0.3), tiny_dataset, tmp_path
+    )
+    wrong = sum(verdict != truth[pair][0] for pair, (verdict, _) in degraded.items())
     assert len(truth) == 864
-    assert len(spoiled) / 864 == pytest.approx(0.6, abs=0.06)
-    assert wrong / len(spoiled) == pytest.approx(0.3, abs=0.07)
+    assert len(degraded) / 864 == pytest.approx(0.6, abs=0.06)
+    assert wrong / len(degraded) == pytest.approx(0.3, abs=0.07)
     assert all(
-        np.isnan(grade) for pair, (verdict, grade) in spoiled.items() if verdict != truth[pair][0]
+        np.isnan(grade) for pair, (verdict, grade) in degraded.items() if verdict != truth[pair][0]
     )
 
 
-def test_which_pairs_are_hit_depends_on_the_seed_and_the_ids_alone(
-    tmp_path, tiny_dataset, complete
-):
-    spec = LabelsSpec(file=complete, coverage=0.5, noise=0.2)
-    whole = said(spec, tiny_dataset, tmp_path)
+def test_errors_depend_on_the_seed_and_the_ids_alone(tmp_path, tiny_dataset, complete):
+    spec = LabelsSpec(file=complete, coverage=0.5, error_rate=0.2)
+    whole = verdicts_of(spec, tiny_dataset, tmp_path)
     batch = everything()
     order = np.random.default_rng(0).permutation(len(batch))
     shuffled = [
@@ -265,32 +275,35 @@ def test_which_pairs_are_hit_depends_on_the_seed_and_the_ids_alone(
         for rows in np.split(order, 8)
     ]
     assert {
-        pair: v for pair, (v, _) in said(spec, tiny_dataset, tmp_path, batches=shuffled).items()
+        pair: v
+        for pair, (v, _) in verdicts_of(spec, tiny_dataset, tmp_path, batches=shuffled).items()
     } == {p: v for p, (v, _) in whole.items()}
-    assert set(said(spec, tiny_dataset, tmp_path, seed=14)) != set(whole)
-    more = said(LabelsSpec(file=complete, coverage=0.8, noise=0.2), tiny_dataset, tmp_path)
-    assert set(whole) < set(more)  # what a less able judge knows, a more able one knows too
+    assert set(verdicts_of(spec, tiny_dataset, tmp_path, seed=14)) != set(whole)
+    more = verdicts_of(
+        LabelsSpec(file=complete, coverage=0.8, error_rate=0.2), tiny_dataset, tmp_path
+    )
+    assert set(whole) < set(more)  # a larger coverage includes a smaller one
 
 
-def test_noise_reaches_the_missing_pairs_too(tmp_path, tiny_dataset, qrels):
-    found = said(LabelsSpec(file=qrels, missing="negative", noise=1.0), tiny_dataset, tmp_path)
+def test_the_error_rate_applies_to_unlisted_pairs_too(tmp_path, tiny_dataset, qrels):
+    found = verdicts_of(
+        LabelsSpec(file=qrels, unlisted_pairs="negative", error_rate=1.0), tiny_dataset, tmp_path
+    )
     assert found[0, 0][0] == NEGATIVE
     assert found[0, 5][0] == POSITIVE
 
 
-def test_a_few_unknown_ids_are_counted_and_many_are_an_error(tmp_path, tiny_dataset):
+def test_a_few_unknown_ids_cause_a_warning_and_many_an_error(tmp_path, tiny_dataset):
     file = tmp_path / "qrels.tsv"
     file.write_text("query-id\tcorpus-id\tscore\nq0\tp0\t1\nq0\tp1\t1\nnobody\tp1\t1\n")
     progress = RecordingProgress()
-    assert len(said(LabelsSpec(file=file), tiny_dataset, tmp_path, progress=progress)) == 2
+    assert len(verdicts_of(LabelsSpec(file=file), tiny_dataset, tmp_path, progress=progress)) == 2
     assert progress.events == [{"event": "judge.labels", "labels": 3, "unknown_ids": 1}]
-    told = (
-        "1 of 3 labels have unknown ids and are left out, the first: query 'nobody', passage 'p1'"
-    )
-    assert progress.warnings == [f"{file}: {told}"]
+    warning = "1 of 3 labels have unknown ids and are skipped, the first: query 'nobody'"
+    assert progress.warnings == [f"{file}: {warning}, passage 'p1'"]
     message = r"qrels.tsv: 1 of 3 labels have unknown ids, the first: query 'nobody', passage 'p1'"
     with pytest.raises(DataError, match=message):
-        LabelsSpec(file=file, max_unknown=0.1).build(context(tmp_path, dataset=tiny_dataset))
+        LabelsSpec(file=file, max_unknown_ids=0.1).build(context(tmp_path, dataset=tiny_dataset))
 
 
 @pytest.mark.parametrize(
@@ -299,34 +312,34 @@ def test_a_few_unknown_ids_are_counted_and_many_are_an_error(tmp_path, tiny_data
         (
             "a.tsv",
             "query-id\tcorpus-id\tscore\nq0\tp0\tmuch\n",
-            "a.tsv:2: the grade 'much' is no number",
+            "a.tsv:2: the grade 'much' is not a number",
         ),
         ("a.tsv", "query-id\tcorpus-id\tscore\nq0\tp0\n", "a.tsv:2: 2 columns, the header has 3"),
         ("a.tsv", "q0 p0 1\n", "a.tsv:1: 3 columns; expected TREC's four"),
-        ("a.tsv", "q0 0 p0 nan\n", "a.tsv:1: the grade 'nan' is no number"),
+        ("a.tsv", "q0 0 p0 nan\n", "a.tsv:1: the grade 'nan' is not a number"),
         (
             "a.csv",
             "query_id,text,verdict\n",
             "a.csv:1: no column passage_id; there are: query_id, text, verdict",
         ),
         ("a.csv", "", "a.csv:1: no column query_id, passage_id, verdict or grade; there are: none"),
-        ("a.jsonl", '{"query_id": "q0"\n', "a.jsonl:1: is no JSON"),
-        ("a.jsonl", "[1]\n", "a.jsonl:1: is no JSON object"),
+        ("a.jsonl", '{"query_id": "q0"\n', "a.jsonl:1: is not JSON"),
+        ("a.jsonl", "[1]\n", "a.jsonl:1: is not a JSON object"),
         (
             "a.jsonl",
             '\n{"query_id": "q0", "passage_id": "p0", "verdict": "maybe"}\n',
-            "a.jsonl:2: the verdict 'maybe' is none of positive",
+            "a.jsonl:2: the verdict 'maybe' is not positive, negative or ignore",
         ),
         (
             "a.csv",
             "query_id,passage_id,grade\nq0,p0,1\nq0,p0,0\n",
-            "a.csv: query 'q0', passage 'p0' is labelled twice, and differently",
+            "a.csv: query 'q0', passage 'p0' has two different labels",
         ),
         ("a.parquet", "no parquet", "a.parquet: cannot be read"),
         ("a.tsv.gz", "no gzip", "a.tsv.gz: cannot be read"),
     ],
 )
-def test_a_bad_file_is_named_with_its_line(tmp_path, tiny_dataset, name, text, message):
+def test_a_malformed_file_is_reported_with_its_line(tmp_path, tiny_dataset, name, text, message):
     file = tmp_path / name
     file.write_text(text)
     with pytest.raises(DataError) as raised:
@@ -334,7 +347,7 @@ def test_a_bad_file_is_named_with_its_line(tmp_path, tiny_dataset, name, text, m
     assert message in str(raised.value)
 
 
-def test_a_missing_file_and_bytes_that_are_no_text(tmp_path, tiny_dataset):
+def test_a_missing_file_and_bytes_that_are_not_utf_8_are_errors(tmp_path, tiny_dataset):
     with pytest.raises(DataError, match=r"nowhere.tsv: no such file"):
         LabelsSpec(file=tmp_path / "nowhere.tsv").build(context(tmp_path, dataset=tiny_dataset))
     (tmp_path / "latin.tsv").write_bytes(b"query-id\tcorpus-id\tscore\nq\xe9\tp0\t1\n")
@@ -342,6 +355,6 @@ def test_a_missing_file_and_bytes_that_are_no_text(tmp_path, tiny_dataset):
         LabelsSpec(file=tmp_path / "latin.tsv").build(context(tmp_path, dataset=tiny_dataset))
 
 
-def test_the_file_counts_by_its_content(tmp_path, qrels):
+def test_the_spec_names_its_file(tmp_path, qrels):
     spec = LabelsSpec.model_validate({"file": "qrels.tsv"}, context={"folder": tmp_path})
     assert spec.files() == {"file": qrels}

@@ -2,7 +2,7 @@
 
 from recipekit.pipeline.changes import changes
 
-NEAR = {"name": "margin", "fields": {"percentage": 0.95}, "files": {}}
+NEAR = {"name": "margin", "fields": {"relative_margin": 0.05}, "files": {}}
 JUDGE = {"section": {"judges": {"near": NEAR}}, "inputs": {"mine": "aa"}, "seed": 1}
 
 
@@ -15,8 +15,10 @@ def test_equal_identities_have_no_changes() -> None:
 
 
 def test_a_changed_field_is_named_with_both_values() -> None:
-    section = {"judges": {"near": {"name": "margin", "fields": {"percentage": 0.9}, "files": {}}}}
-    assert changed(section=section) == ["judges.near.percentage: 0.95 → 0.9"]
+    section = {
+        "judges": {"near": {"name": "margin", "fields": {"relative_margin": 0.1}, "files": {}}}
+    }
+    assert changed(section=section) == ["judges.near.relative_margin: 0.05 → 0.1"]
 
 
 def test_a_changed_input_is_named_rather_than_hashed() -> None:

@@ -104,7 +104,7 @@ SUMMARIES: dict[str, dict[str, Any]] = {
     "judge": {
         "judges": {
             "cautious": {
-                "seen": 5,
+                "pairs": 5,
                 "judged": 4,
                 "verdicts": {"negative": 1, "positive": 2, "ignore": 1},
                 "by_rank": BANDS,

@@ -37,7 +37,7 @@ def reliability(**judges: Any) -> dict[str, Any]:
         "query": "a *query*",
         "passage": "some text",
         "label": "positive",
-        "labelled_by": "people",
+        "labelled_by": "human",
         "verdict": "negative",
         "judge": "cheap",
         "reason": "says nothing of it",
@@ -46,14 +46,20 @@ def reliability(**judges: Any) -> dict[str, Any]:
     }
     labels = {
         "judges": {name: {"asked": 12, **of, **bands} for name, of in judges.items()},
-        "cascade": {**figures(4, 2, 1, 5), **bands},
+        "final": {**figures(4, 2, 1, 5), **bands},
     }
-    blind = {
-        "labels": {"positive": 9, "negative": 6, "ignore": 0},
-        "people": {"positive": 0, "negative": 0, "ignore": 0},
-        "labels_on_other_pairs": 0,
+    control_pairs = {
+        "source_labels": {"positive": 9, "negative": 6, "ignore": 0},
+        "human_labels": {"positive": 0, "negative": 0, "ignore": 0},
+        "not_candidates": 0,
     }
-    return {"format": 2, "blind": blind, "labels": labels, "people": None, "examples": [example]}
+    return {
+        "format": 3,
+        "control_pairs": control_pairs,
+        "source_labels": labels,
+        "human_labels": None,
+        "examples": [example],
+    }
 
 
 COUNTS = {
@@ -102,7 +108,7 @@ def test_reliability_on_control_pairs_has_a_section(
 ) -> None:
     judge = {
         **summaries["judge"],
-        "judges": {"cheap": {"seen": 5, "judged": 4, "counts": COUNTS}},
+        "judges": {"cheap": {"pairs": 5, "judged": 4, "counts": COUNTS}},
         "spent": {"usd": 0.0342, "calls": 12},
         "notes": ["judge 'cheap': the budget is spent"],
         "reliability": {"cheap": {name: None for name in ("pairs", *FIGURES)}},
@@ -117,8 +123,8 @@ def test_reliability_on_control_pairs_has_a_section(
     assert "| `cheap` | 12 | 0.500 [" in section
     assert "| all judges combined | 12 | 0.500 [" in section
     assert "| `strong` | 6 | - | 0.667 [" in section
-    assert "`strong`: no kappa because no known negative was judged." in section
-    assert "`strong`: no false positive rate because no known negative was judged." in section
+    assert "`strong`: no kappa because no labelled negative was judged." in section
+    assert "`strong`: no false positive rate because no labelled negative was judged." in section
     assert "**By rank among the candidates**" in section
     assert "| not retrieved | 2 | - | 0.500 [" in section
     assert "**By length of the passage**" not in section, "one band has no table"
@@ -136,16 +142,16 @@ def test_reliability_on_human_labels_has_its_own_tables(
 ) -> None:
     run = write_run(summaries)
     content = reliability(cheap=figures(4, 2, 1, 5))
-    content["blind"]["people"] = {"positive": 3, "negative": 8, "ignore": 1}
-    content["people"] = {
+    content["control_pairs"]["human_labels"] = {"positive": 3, "negative": 8, "ignore": 1}
+    content["human_labels"] = {
         "judges": {"cheap": {"asked": 4, **figures(0, 0, 0, 0)}},
-        "cascade": {**figures(2, 1, 0, 8), "by_rank": {}, "by_length": {}},
+        "final": {**figures(2, 1, 0, 8), "by_rank": {}, "by_length": {}},
     }
     write_reliability(run, content)
     section = render_report(run).partition("Human labels: ")[2].partition("\n#")[0]
     assert section.startswith("3 positives and 8 negatives (1 more labelled ignore), each weighted")
     assert "| final verdicts | 11 | 0.7" in section
-    reason = "`cheap`: nothing was measured because no pair with a known label was judged."
+    reason = "`cheap`: nothing was measured because no labelled pair was judged."
     assert reason in section
     assert section.count("because") == 1, "once, not for every measure"
 
@@ -162,8 +168,8 @@ def test_calls_tokens_cost_and_biases_of_language_models_have_a_section(
     judge = {
         **summaries["judge"],
         "judges": {
-            "fast": {"seen": 5, "judged": 5, "counts": {"thresholds": {"positive": 0.5}}},
-            "cheap": {"seen": 40, "judged": 37, "counts": COUNTS},
+            "fast": {"pairs": 5, "judged": 5, "counts": {"thresholds": {"positive": 0.5}}},
+            "cheap": {"pairs": 40, "judged": 37, "counts": COUNTS},
         },
         "spent": {"usd": 0.0342, "calls": 12},
         "reliability": {"cheap": {"pairs": 8, **measures}},
@@ -204,7 +210,7 @@ def test_positions_of_long_calls_are_shown_in_bands(
 ) -> None:
     positions = {"calls": 5, "judged": [5] * 20, "positive_share": [0.6, 0.2] * 10, "p": 0.5}
     counts = {"pairs": 5, "calls": 1, "positions": positions}
-    judges = {"long": {"seen": 5, "judged": 5, "counts": counts}}
+    judges = {"long": {"pairs": 5, "judged": 5, "counts": counts}}
     run = write_run({**summaries, "judge": {**summaries["judge"], "judges": judges}})
     report = render_report(run)
     bands = "1-2 | 3-4 | 5-6 | 7-8 | 9-10 | 11-12 | 13-14 | 15-16 | 17-18 | 19-20"
@@ -246,7 +252,7 @@ def test_a_finished_run_prints_whose_labels_its_reliability_rests_on(
     write_run: Callable[..., Path], summaries: dict[str, Any]
 ) -> None:
     measures = {
-        "by": "people",
+        "labels": "human_labels",
         "pairs": 8,
         "kappa": 0.5,
         "agreement": 0.9,

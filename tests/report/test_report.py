@@ -135,8 +135,8 @@ def test_training_that_changed_nothing_is_noted(
 
 def test_ungraded_pairs_are_noted(write_run: Callable[..., Path], summaries: dict[str, Any]):
     counts = {
-        "seen": 40,
-        "blind": 2,
+        "pairs": 40,
+        "control_pairs": 2,
         "judged": 40,
         "verdicts": {},
         "counts": {"missing": {"unparsed": 7, "refused": 0}},

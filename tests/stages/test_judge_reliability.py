@@ -1,30 +1,27 @@
-"""Pairs of known truth are judged blind among the rest: they change no label, and tell what the
-judges are worth.
-"""
+"""Control pairs measure the judges, change no label, and decide whether floors are reached."""
 
 import json
 
 import numpy as np
 import pytest
-from judge_inputs import (
+
+from helpers.judging import (
     IGNORE,
     NEGATIVE,
     POSITIVE,
     UNJUDGED,
-    Reads,
-    Says,
+    ScriptedFilter,
+    ScriptedReader,
     judge_inputs,
     run,
     section,
 )
-
 from recipekit.artifacts.store import Artifact
 from recipekit.errors import DataError, RunError
-from recipekit.judges.labels import LabelsSpec
-from recipekit.judges.sample_rows import hidden
+from recipekit.judges.labels import LabelsSpec, weights_file
 from recipekit.stages.inputs import StageInputs
 
-ALL_KNOWN = {"control_pairs": {"share": 0.999}}
+ALL_LABELS = {"control_pairs": {"share": 0.999}}
 
 
 @pytest.fixture
@@ -38,7 +35,7 @@ def inputs(tmp_path, make_dataset) -> StageInputs:
     return judge_inputs(tmp_path, dataset)
 
 
-def trust_of(tmp_path, folder="out"):
+def reliability_of(tmp_path, folder="out"):
     return json.loads((tmp_path / folder / "reliability.json").read_text())
 
 
@@ -46,148 +43,149 @@ def oracle(query: int, passage: int) -> int:
     return POSITIVE if passage == query else NEGATIVE
 
 
-def test_given_positives_are_judged_blind_and_stay_what_they_are(inputs, tmp_path):
-    spec = Reads(verdict=lambda q, p: NEGATIVE if q < 3 else oracle(q, p))
-    rows, summary = run(inputs, tmp_path, section(ALL_KNOWN, one=spec))
+def test_source_positives_are_judged_unmarked_and_stay_positive(inputs, tmp_path):
+    spec = ScriptedReader(verdict=lambda q, p: NEGATIVE if q < 3 else oracle(q, p))
+    rows, summary = run(inputs, tmp_path, section(ALL_LABELS, one=spec))
     assert all(
         rows[q, q]["verdict"] == POSITIVE and rows[q, q]["judge"] == "source" for q in range(12)
     )
     assert all(rows[q, q + 3]["judge"] == "one" for q in range(12)), (
-        "a judged negative is judged anyway: it counts for both"
+        "a judged negative of the source is a candidate and a control pair"
     )
-    assert summary["judges"]["one"]["seen"] == 48
-    assert summary["judges"]["one"]["blind"] == 12
+    assert summary["judges"]["one"]["pairs"] == 48
+    assert summary["judges"]["one"]["control_pairs"] == 12
     assert summary["judges"]["one"]["judged"] == 48
-    [batch] = spec.asked
+    [batch] = spec.batches
     assert batch.wanted[batch.source_positive].all(), (
-        "wanted, and a source positive: it is treated as any other candidate"
+        "a source positive is wanted like any other candidate"
     )
     assert (batch.previous_verdict[batch.source_positive] == UNJUDGED).all(), (
         "the judge is not shown the label"
     )
     assert (batch.previous_verdict[batch.passage == batch.query + 3] == UNJUDGED).all()
 
-    trust = trust_of(tmp_path)
-    nobody = {"positive": 0, "negative": 0, "ignore": 0}
-    assert trust["blind"] == {
-        "labels": {"positive": 12, "negative": 12, "ignore": 0},
-        "people": nobody,
-        "labels_on_other_pairs": 0,
+    reliability = reliability_of(tmp_path)
+    none = {"positive": 0, "negative": 0, "ignore": 0}
+    assert reliability["control_pairs"] == {
+        "source_labels": {"positive": 12, "negative": 12, "ignore": 0},
+        "human_labels": none,
+        "not_candidates": 0,
     }
-    assert trust["people"] is None
-    told = trust["labels"]["judges"]["one"]
-    assert told["table"] == {
+    assert reliability["human_labels"] is None
+    figures = reliability["source_labels"]["judges"]["one"]
+    assert figures["table"] == {
         "positive": {"positive": 9, "negative": 3, "ignore": 0},
         "negative": {"positive": 0, "negative": 12, "ignore": 0},
     }
-    assert told["false_negative_rate"]["value"] == 0.25
-    assert told["kappa"]["value"] == pytest.approx(0.75)
-    assert set(told["by_rank"]) == {"1-10", "not retrieved"}
-    assert told["by_rank"]["not retrieved"]["pairs"] == 12
-    assert sum(band["pairs"] for band in told["by_length"].values()) == 24
-    assert len(told["by_length"]) == 3
+    assert figures["false_negative_rate"]["value"] == 0.25
+    assert figures["kappa"]["value"] == pytest.approx(0.75)
+    assert set(figures["by_rank"]) == {"1-10", "not retrieved"}
+    assert figures["by_rank"]["not retrieved"]["pairs"] == 12
+    assert sum(band["pairs"] for band in figures["by_length"].values()) == 24
+    assert len(figures["by_length"]) == 3
     assert summary["reliability"]["one"]["kappa"] == pytest.approx(0.75)
     assert [
-        (example["label"], example["verdict"], example["judge"]) for example in trust["examples"]
+        (example["label"], example["verdict"], example["judge"])
+        for example in reliability["examples"]
     ] == [("positive", "negative", "one")] * 3
 
 
-def test_examples_have_texts_and_the_reasons_of_the_judge_that_spoke_last(inputs, tmp_path):
-    first = Reads(verdict=oracle, reason="first")
-    last = Reads(
+def test_examples_have_texts_and_the_reasons_of_the_last_judge(inputs, tmp_path):
+    first = ScriptedReader(verdict=oracle, reason="first")
+    last = ScriptedReader(
         verdict=lambda q, p: NEGATIVE if q == 1 else oracle(q, p),
         reason="last",
         previous_verdicts=("positive",),
     )
-    run(inputs, tmp_path, section(ALL_KNOWN, first=first, last=last))
-    [example] = trust_of(tmp_path)["examples"]
+    run(inputs, tmp_path, section(ALL_LABELS, first=first, last=last))
+    [example] = reliability_of(tmp_path)["examples"]
     assert example["reason"] == "last 1-1"
     assert (example["judge"], example["query"], example["rank"], example["labelled_by"]) == (
         "last",
         "text 1",
         5,
-        "the source",
+        "source",
     )
 
 
-def test_only_a_seeded_share_is_blind_and_who_does_not_read_is_not_asked(inputs, tmp_path):
-    def blind(folder, share, seed=13):
+def test_control_pairs_are_a_seeded_share_and_a_filter_gets_none(inputs, tmp_path):
+    def control_queries(folder, share, seed=13):
         inputs.seed = seed
-        spec = Reads(verdict=oracle)
+        spec = ScriptedReader(verdict=oracle)
         run(inputs, tmp_path, section({"control_pairs": {"share": share}}, one=spec), folder)
         return {
             int(q)
-            for batch in spec.asked
+            for batch in spec.batches
             for q in batch.query[batch.source_positive & batch.wanted]
         }
 
-    half = blind("half", 0.5)
+    half = control_queries("half", 0.5)
     assert 1 < len(half) < 11
-    assert blind("again", 0.5) == half != blind("other", 0.5, seed=14)
-    assert half < blind("more", 0.9)
-    assert blind("none", 0.0) == set()
+    assert control_queries("again", 0.5) == half != control_queries("other", 0.5, seed=14)
+    assert half < control_queries("more", 0.9)
+    assert control_queries("none", 0.0) == set()
     inputs.seed = 13
-    silent = Says(verdict=oracle)
-    _, summary = run(inputs, tmp_path, section(ALL_KNOWN, one=silent), "silent")
-    assert not (silent.asked[0].wanted & silent.asked[0].source_positive).any()
+    unmeasured = ScriptedFilter(verdict=oracle)
+    _, summary = run(inputs, tmp_path, section(ALL_LABELS, one=unmeasured), "unmeasured")
+    assert not (unmeasured.batches[0].wanted & unmeasured.batches[0].source_positive).any()
     assert "reliability" not in summary
-    assert not (tmp_path / "silent" / "reliability.json").exists()
+    assert not (tmp_path / "unmeasured" / "reliability.json").exists()
 
 
-def test_a_cascade_goes_by_what_was_said_blind_and_never_by_the_labels(inputs, tmp_path):
-    cheap = Reads(verdict=lambda q, p: POSITIVE if (q + p) % 4 == 0 else NEGATIVE)
-    strong = Reads(verdict=oracle, previous_verdicts=("positive",))
-    run(inputs, tmp_path, section(ALL_KNOWN, cheap=cheap, strong=strong))
-    [batch] = strong.asked
-    given = batch.source_positive & batch.wanted
-    assert set(batch.query[given].tolist()) == {q for q in range(12) if (2 * q) % 4 == 0}
-    assert (batch.previous_verdict[given] == POSITIVE).all()
-    trust = trust_of(tmp_path)["labels"]
-    assert trust["judges"]["cheap"]["pairs"] == 24
-    assert trust["judges"]["strong"]["asked"] == sum((2 * q) % 4 == 0 for q in range(12)) + sum(
-        (2 * q + 3) % 4 == 0 for q in range(12)
-    )
-    assert trust["cascade"]["pairs"] == 24
-    assert trust["cascade"]["table"]["positive"] == {"positive": 6, "negative": 6, "ignore": 0}
+def test_cascade_conditions_on_control_pairs_use_verdicts_and_never_labels(inputs, tmp_path):
+    cheap = ScriptedReader(verdict=lambda q, p: POSITIVE if (q + p) % 4 == 0 else NEGATIVE)
+    strong = ScriptedReader(verdict=oracle, previous_verdicts=("positive",))
+    run(inputs, tmp_path, section(ALL_LABELS, cheap=cheap, strong=strong))
+    [batch] = strong.batches
+    control = batch.source_positive & batch.wanted
+    assert set(batch.query[control].tolist()) == {q for q in range(12) if (2 * q) % 4 == 0}
+    assert (batch.previous_verdict[control] == POSITIVE).all()
+    reliability = reliability_of(tmp_path)["source_labels"]
+    assert reliability["judges"]["cheap"]["pairs"] == 24
+    assert reliability["judges"]["strong"]["asked"] == sum(
+        (2 * q) % 4 == 0 for q in range(12)
+    ) + sum((2 * q + 3) % 4 == 0 for q in range(12))
+    assert reliability["final"]["pairs"] == 24
+    assert reliability["final"]["table"]["positive"] == {"positive": 6, "negative": 6, "ignore": 0}
 
 
-def test_behind_a_filter_that_is_not_measured_every_blind_pair_is_asked_about_among_the_others(
-    inputs, tmp_path
-):
-    margin = Says(verdict=lambda q, p: IGNORE if p % 2 else NEGATIVE)
-    strong = Reads(verdict=oracle, previous_verdicts=("ignore",))
-    run(inputs, tmp_path, section(ALL_KNOWN, margin=margin, strong=strong))
-    [batch] = strong.asked
+def test_a_judge_after_a_filter_gets_all_control_pairs_shown_like_the_others(inputs, tmp_path):
+    margin = ScriptedFilter(verdict=lambda q, p: IGNORE if p % 2 else NEGATIVE)
+    strong = ScriptedReader(verdict=oracle, previous_verdicts=("ignore",))
+    run(inputs, tmp_path, section(ALL_LABELS, margin=margin, strong=strong))
+    [batch] = strong.batches
     assert (batch.wanted & batch.source_positive).sum() == 12
     assert set(batch.previous_verdict[batch.wanted & batch.source_positive].tolist()) == {IGNORE}, (
-        "they stand among the pairs that the filter ignored"
+        "they look like the pairs that the filter ignored"
     )
 
 
-def test_an_audit_replaces_given_labels_and_measures_by_all_of_them(inputs, tmp_path):
+def test_rejudging_source_labels_replaces_them_and_measures_on_all(inputs, tmp_path):
     rows, summary = run(
         inputs,
         tmp_path,
         section(
             {"rejudge_source_labels": True},
-            one=Reads(verdict=lambda q, p: NEGATIVE if q < 3 else oracle(q, p)),
+            one=ScriptedReader(verdict=lambda q, p: NEGATIVE if q < 3 else oracle(q, p)),
         ),
     )
     assert (rows[2, 2]["verdict"], rows[2, 2]["judge"]) == (NEGATIVE, "one")
     assert (rows[5, 5]["verdict"], rows[5, 5]["judge"]) == (POSITIVE, "one")
-    assert summary["judges"]["one"]["seen"] == 60
-    assert summary["judges"]["one"]["blind"] == 0
+    assert summary["judges"]["one"]["pairs"] == 60
+    assert summary["judges"]["one"]["control_pairs"] == 0
     assert summary["reliability"]["one"]["pairs"] == 24
 
 
 @pytest.mark.parametrize("deaths", [(0,), (3, 7), (13,)])
-def test_blind_pairs_survive_a_kill(inputs, tmp_path, deaths):
+def test_control_pairs_survive_a_kill(inputs, tmp_path, deaths):
     def judges(**more):
-        cheap = Reads(verdict=lambda q, p: (q * 7 + p) % 3, reason="r")
+        cheap = ScriptedReader(verdict=lambda q, p: (q * 7 + p) % 3, reason="r")
         return section(
             {"control_pairs": {"share": 0.6}},
             cheap=cheap,
-            strong=Reads(verdict=oracle, previous_verdicts=("positive", "ignore"), piece=2, **more),
+            strong=ScriptedReader(
+                verdict=oracle, previous_verdicts=("positive", "ignore"), pairs_per_yield=2, **more
+            ),
         )
 
     whole, counted = run(inputs, tmp_path, judges(), "whole")
@@ -196,24 +194,30 @@ def test_blind_pairs_survive_a_kill(inputs, tmp_path, deaths):
             run(inputs, tmp_path, judges(dies_after=death))
     rows, summary = run(inputs, tmp_path, judges())
     assert (rows, summary) == (whole, counted)
-    assert trust_of(tmp_path) == trust_of(tmp_path, "whole")
+    assert reliability_of(tmp_path) == reliability_of(tmp_path, "whole")
 
 
-# People's labels
-# ----------------------------------------------------------------------------------------------------------
+# Human labels
+# --------------------------------------------------------------------------------------------------
 
 
-def people(tmp_path, *rows: tuple[int, int, str]):
+def human_labels(tmp_path, *rows: tuple[int, int, str], weights: list[float] | None = None):
+    """The `control_pairs` policy of a labelled sample with its weights, by default all 1."""
     file = tmp_path / "people.csv"
     file.write_text(
         "query_id,passage_id,query,passage,verdict\n"
         + "".join(f"q{q},p{p},a text,another,{verdict}\n" for q, p, verdict in rows)
     )
+    pairs = [
+        {"query_id": f"q{q}", "passage_id": f"p{p}", "weight": weight}
+        for (q, p, _), weight in zip(rows, weights or [1.0] * len(rows), strict=True)
+    ]
+    weights_file(file).write_text(json.dumps({"pairs": pairs}))
     return {"control_pairs": {"share": 0.0, "human_labels": file}}
 
 
-def test_peoples_labels_are_truth_and_change_no_judgment(inputs, tmp_path):
-    policy = people(
+def test_human_labels_measure_and_change_no_judgment(inputs, tmp_path):
+    policy = human_labels(
         tmp_path,
         (0, 1, "positive"),
         (1, 2, "negative"),
@@ -221,48 +225,55 @@ def test_peoples_labels_are_truth_and_change_no_judgment(inputs, tmp_path):
         (3, 4, "ignore"),
         (4, 5, ""),
     )
-    rows, summary = run(inputs, tmp_path, section(policy, one=Reads(verdict=lambda q, p: POSITIVE)))
+    rows, summary = run(
+        inputs, tmp_path, section(policy, one=ScriptedReader(verdict=lambda q, p: POSITIVE))
+    )
     assert rows[1, 2]["verdict"] == POSITIVE
     assert rows[2, 2]["judge"] == "source"
-    trust = trust_of(tmp_path)
-    assert trust["blind"]["people"] == {"positive": 1, "negative": 2, "ignore": 1}
-    assert trust["people"]["cascade"]["false_positive_rate"]["value"] == 1.0
-    assert trust["people"]["cascade"]["ignored_by_people"] == 1
-    assert trust["labels"]["cascade"]["pairs"] == 0
-    assert summary["reliability"]["one"]["by"] == "people"
-    assert {example["labelled_by"] for example in trust["examples"]} == {"people"}
-    assert summary["judges"]["one"]["blind"] == 1, (
+    reliability = reliability_of(tmp_path)
+    assert reliability["control_pairs"]["human_labels"] == {
+        "positive": 1,
+        "negative": 2,
+        "ignore": 1,
+    }
+    assert reliability["human_labels"]["final"]["false_positive_rate"]["value"] == 1.0
+    assert reliability["human_labels"]["final"]["labelled_ignore"] == 1
+    assert reliability["source_labels"]["final"]["pairs"] == 0
+    assert summary["reliability"]["one"]["labels"] == "human_labels"
+    assert {example["labelled_by"] for example in reliability["examples"]} == {"human"}
+    assert summary["judges"]["one"]["control_pairs"] == 1, (
         "the source positive alone; the others are judged anyway"
     )
 
 
-def test_a_sample_of_pairs_comes_first_to_what_people_labelled(inputs, tmp_path):
-    spec = Reads(verdict=oracle, max_pairs=3)
+def test_max_pairs_selects_human_labelled_pairs_first(inputs, tmp_path):
+    spec = ScriptedReader(verdict=oracle, max_pairs=3)
     run(
         inputs,
         tmp_path,
-        section(people(tmp_path, (0, 1, "positive"), (7, 9, "negative")), one=spec),
+        section(human_labels(tmp_path, (0, 1, "positive"), (7, 9, "negative")), one=spec),
     )
     [batch] = [
-        np.stack([b.query[b.wanted], b.passage[b.wanted]], axis=1).tolist() for b in spec.asked
+        np.stack([b.query[b.wanted], b.passage[b.wanted]], axis=1).tolist() for b in spec.batches
     ]
     assert len(batch) == 3
     assert [0, 1] in batch and [7, 9] in batch
 
 
-def test_labels_on_pairs_that_are_no_candidates_are_told_of(inputs, tmp_path):
+def test_human_labels_on_pairs_that_are_not_candidates_cause_a_warning(inputs, tmp_path):
     run(
         inputs,
         tmp_path,
         section(
-            people(tmp_path, (0, 1, "positive"), (0, 30, "negative")), one=Reads(verdict=oracle)
+            human_labels(tmp_path, (0, 1, "positive"), (0, 30, "negative")),
+            one=ScriptedReader(verdict=oracle),
         ),
     )
     [warning] = inputs.progress.warnings
-    assert warning.startswith("1 of the 2 pairs in ") and "are no candidates" in warning
+    assert warning.startswith("1 of the 2 pairs in ") and "are not candidates" in warning
 
 
-def test_a_sample_of_other_data_is_refused(inputs, tmp_path):
+def test_human_labels_of_other_data_are_an_error(inputs, tmp_path):
     (tmp_path / "other.csv").write_text("query_id,passage_id,verdict\nx,y,positive\n")
     with pytest.raises(DataError, match="unknown ids"):
         run(
@@ -270,38 +281,40 @@ def test_a_sample_of_other_data_is_refused(inputs, tmp_path):
             tmp_path,
             section(
                 {"control_pairs": {"human_labels": tmp_path / "other.csv"}},
-                one=Reads(verdict=oracle),
+                one=ScriptedReader(verdict=oracle),
             ),
         )
 
 
-def test_labels_of_people_override_and_are_not_measured_by_themselves(inputs, tmp_path):
-    policy = people(tmp_path, (0, 1, "positive"), (1, 2, "negative"))
+def test_a_labels_judge_is_not_compared_with_its_own_file(inputs, tmp_path):
+    policy = human_labels(tmp_path, (0, 1, "positive"), (1, 2, "negative"))
     file = policy["control_pairs"]["human_labels"]
     rows, _ = run(
-        inputs, tmp_path, section(policy, one=Reads(verdict=oracle), people=LabelsSpec(file=file))
+        inputs,
+        tmp_path,
+        section(policy, one=ScriptedReader(verdict=oracle), people=LabelsSpec(file=file)),
     )
     assert (rows[0, 1]["verdict"], rows[0, 1]["judge"]) == (POSITIVE, "people")
-    trust = trust_of(tmp_path)["people"]
-    assert list(trust["judges"]) == ["one"]
-    assert trust["judges"]["one"]["table"]["positive"] == {
+    reliability = reliability_of(tmp_path)["human_labels"]
+    assert list(reliability["judges"]) == ["one"]
+    assert reliability["judges"]["one"]["table"]["positive"] == {
         "positive": 0,
         "negative": 1,
         "ignore": 0,
     }
-    assert trust["cascade"]["table"] == trust["judges"]["one"]["table"], (
-        "what stands is people's own word, which proves nothing"
+    assert reliability["final"]["table"] == reliability["judges"]["one"]["table"], (
+        "the final verdict comes from the same file, which proves nothing"
     )
 
 
-# The gate
-# -----------------------------------------------------------------------------------------------------------------
+# Floors
+# --------------------------------------------------------------------------------------------------
 
 
-def test_judges_below_the_floor_end_the_run_once_all_is_written(inputs, tmp_path):
+def test_judges_below_a_floor_end_the_run_after_everything_is_written(inputs, tmp_path):
     inputs.run = tmp_path
-    spec = Reads(verdict=lambda q, p: NEGATIVE if q < 9 else oracle(q, p))
-    policy = {**ALL_KNOWN, "require": {"kappa": 0.5, "false_negative_rate": 0.1, "agreement": 0.5}}
+    spec = ScriptedReader(verdict=lambda q, p: NEGATIVE if q < 9 else oracle(q, p))
+    policy = {**ALL_LABELS, "require": {"kappa": 0.5, "false_negative_rate": 0.1, "agreement": 0.5}}
     with pytest.raises(RunError) as caught:
         run(inputs, tmp_path, section(policy, one=spec))
     assert caught.value.code == "RK621"
@@ -310,266 +323,285 @@ def test_judges_below_the_floor_end_the_run_once_all_is_written(inputs, tmp_path
     assert "false_negative_rate 0.750 [" in line and "at most 0.1 is required" in line
     assert "agreement" not in line
     assert str(tmp_path / "reliability.json") in line
-    assert json.loads((tmp_path / "reliability.json").read_text()) == trust_of(tmp_path)
+    assert json.loads((tmp_path / "reliability.json").read_text()) == reliability_of(tmp_path)
     assert (tmp_path / "out" / "judgments.arrow").exists()
     run(inputs, tmp_path, section({**policy, "require": {"kappa": 0.2}}, one=spec))
-    assert len(spec.asked) == 1, "nothing is judged again for another floor"
+    assert len(spec.batches) == 1, "nothing is judged again for another floor"
 
 
 @pytest.mark.parametrize(
-    ("policy", "told"),
+    ("policy", "message"),
     [
         (
             {"control_pairs": {"share": 0.0}},
-            "kappa needs 10 known positives among the candidates that are judged blind, and there are 0",
+            "kappa needs 10 positives among the control pairs, and there are 0",
         ),
         (
             {"control_pairs": {"share": 0.4}},
-            r"kappa needs 10 known negatives among the candidates that are judged blind, and there are \d\.",
+            r"kappa needs 10 negatives among the control pairs, and there are \d\.",
         ),
     ],
 )
-def test_what_cannot_be_measured_is_told_with_the_way_out_before_anybody_is_asked(
-    inputs, tmp_path, policy, told
-):
-    spec = Reads(verdict=oracle)
-    with pytest.raises(RunError, match=f"{told}.*label some") as caught:
+def test_an_unmeasurable_floor_is_an_error_before_any_judge_runs(inputs, tmp_path, policy, message):
+    spec = ScriptedReader(verdict=oracle)
+    with pytest.raises(RunError, match=f"{message}.*label pairs") as caught:
         run(inputs, tmp_path, section({**policy, "require": {"kappa": 0.3}}, one=spec))
     assert caught.value.code == "RK622"
-    assert not spec.asked
+    assert not spec.batches
 
 
-def test_pairs_that_no_judge_looks_at_are_no_labels_for_floors(inputs, tmp_path):
-    spec = Reads(verdict=oracle, max_rank=2)
+def test_pairs_that_no_judge_gets_do_not_count_for_floors(inputs, tmp_path):
+    spec = ScriptedReader(verdict=oracle, max_rank=2)
     with pytest.raises(
         RunError,
-        match="agreement needs 10 known pairs among the candidates that are judged blind, and there are 0",
+        match="agreement needs 10 labelled pairs among the control pairs, and there are 0",
     ):
-        run(inputs, tmp_path, section({**ALL_KNOWN, "require": {"agreement": 0.1}}, one=spec))
-    assert not spec.asked
+        run(inputs, tmp_path, section({**ALL_LABELS, "require": {"agreement": 0.1}}, one=spec))
+    assert not spec.batches
 
 
 @pytest.mark.parametrize(
-    ("known", "sample", "advice"),
+    ("share", "max_pairs", "advice"),
     [
-        (0.999, 12, "raise the `max_pairs` of judge 'one', or label some"),
+        (
+            0.999,
+            12,
+            "raise judge.control_pairs.share or the `max_pairs` of judge 'one', or label pairs",
+        ),
         (
             0.5,
             1000,
-            "raise judge.control_pairs.share and the `max_pairs` of judge 'one', or label some",
+            "raise judge.control_pairs.share or the `max_pairs` of judge 'one', or label pairs",
         ),
-        (0.5, None, "raise judge.control_pairs.share, or label some"),
+        (0.5, None, "raise judge.control_pairs.share, or label pairs"),
     ],
 )
-def test_too_few_blind_pairs_for_floors_are_told_before_anybody_is_asked(
-    inputs, tmp_path, known, sample, advice
+def test_too_few_control_pairs_name_the_settings_that_limit_them(
+    inputs, tmp_path, share, max_pairs, advice
 ):
-    spec = Reads(verdict=oracle, max_pairs=sample)
-    with pytest.raises(RunError, match=f"kappa needs 10 .*To go on, {advice}") as caught:
+    spec = ScriptedReader(verdict=oracle, max_pairs=max_pairs)
+    with pytest.raises(RunError, match=f"kappa needs 10 .*To continue, {advice}") as caught:
         run(
             inputs,
             tmp_path,
-            section({"control_pairs": {"share": known}, "require": {"kappa": 0.3}}, one=spec),
+            section({"control_pairs": {"share": share}, "require": {"kappa": 0.3}}, one=spec),
         )
     assert caught.value.code == "RK622"
-    assert not spec.asked
+    assert not spec.batches
 
 
-def test_a_sample_that_has_enough_blind_pairs_for_floors_is_judged(inputs, tmp_path):
-    enough = Reads(verdict=oracle, max_pairs=59)
-    run(inputs, tmp_path, section({**ALL_KNOWN, "require": {"kappa": 0.3}}, one=enough))
-    assert sum(batch.wanted.sum() for batch in enough.asked) == 59
+def test_max_pairs_with_enough_control_pairs_runs(inputs, tmp_path):
+    enough = ScriptedReader(verdict=oracle, max_pairs=59)
+    run(inputs, tmp_path, section({**ALL_LABELS, "require": {"kappa": 0.3}}, one=enough))
+    assert sum(batch.wanted.sum() for batch in enough.batches) == 59
 
 
-def test_what_no_setting_could_mend_is_to_be_labelled(inputs, tmp_path):
-    spec = Reads(verdict=oracle, max_rank=2, max_pairs=12)
-    with pytest.raises(RunError, match=r"agreement needs 10 .*To go on, label some"):
-        run(inputs, tmp_path, section({**ALL_KNOWN, "require": {"agreement": 0.1}}, one=spec))
+def test_without_enough_labels_the_only_remedy_is_labelling(inputs, tmp_path):
+    spec = ScriptedReader(verdict=oracle, max_rank=2, max_pairs=12)
+    with pytest.raises(RunError, match=r"agreement needs 10 .*To continue, label pairs"):
+        run(inputs, tmp_path, section({**ALL_LABELS, "require": {"agreement": 0.1}}, one=spec))
 
 
 @pytest.mark.parametrize("first", [True, False])
-def test_conditions_do_not_put_a_sample_that_is_too_small_off_until_it_is_paid(
-    inputs, tmp_path, first
-):
-    before = {} if first else {"margin": Says(verdict=lambda q, p: IGNORE if p % 2 else NEGATIVE)}
-    spec = Reads(
+def test_too_small_max_pairs_is_an_error_before_a_conditional_judge_runs(inputs, tmp_path, first):
+    before = (
+        {}
+        if first
+        else {"margin": ScriptedFilter(verdict=lambda q, p: IGNORE if p % 2 else NEGATIVE)}
+    )
+    spec = ScriptedReader(
         verdict=oracle,
         max_pairs=12,
         previous_verdicts=("unjudged", "negative") if first else ("ignore",),
     )
-    with pytest.raises(RunError, match=r"kappa needs 10 .*raise the `max_pairs` of judge 'one'"):
-        run(inputs, tmp_path, section({**ALL_KNOWN, "require": {"kappa": 0.3}}, **before, one=spec))
-    assert not spec.asked
+    with pytest.raises(RunError, match=r"kappa needs 10 .*raise .*the `max_pairs` of judge 'one'"):
+        run(
+            inputs, tmp_path, section({**ALL_LABELS, "require": {"kappa": 0.3}}, **before, one=spec)
+        )
+    assert not spec.batches
 
 
-def test_where_the_budget_ended_before_enough_was_judged_the_gate_says_so(inputs, tmp_path):
-    spec = Reads(verdict=lambda q, p: IGNORE, counts={"pairs_over_budget": 40})
+def test_a_budget_that_left_too_few_control_pairs_judged_is_the_first_remedy(inputs, tmp_path):
+    spec = ScriptedReader(verdict=lambda q, p: IGNORE, counts={"pairs_over_budget": 40})
     with pytest.raises(
         RunError,
-        match="To go on, raise the budget, which left 40 pairs of judge 'one' unjudged, or label some",
+        match="To continue, raise the budget, which left 40 pairs of judge 'one' unjudged, or label pairs",
     ):
-        run(inputs, tmp_path, section({**ALL_KNOWN, "require": {"kappa": 0.3}}, one=spec))
-    few = Reads(verdict=lambda q, p: IGNORE, counts={"pairs_over_budget": 3})
-    with pytest.raises(RunError, match="To go on, label some"):
-        run(inputs, tmp_path, section({**ALL_KNOWN, "require": {"kappa": 0.3}}, one=few), "few")
+        run(inputs, tmp_path, section({**ALL_LABELS, "require": {"kappa": 0.3}}, one=spec))
+    few = ScriptedReader(verdict=lambda q, p: IGNORE, counts={"pairs_over_budget": 3})
+    with pytest.raises(RunError, match="To continue, label pairs"):
+        run(inputs, tmp_path, section({**ALL_LABELS, "require": {"kappa": 0.3}}, one=few), "few")
 
 
-def test_floors_are_held_by_people_where_there_are_their_labels(inputs, tmp_path):
-    wrong = Reads(verdict=lambda q, p: POSITIVE)
-    right_of_people = [(q, q + 1, "positive") for q in range(12)]
-    policy = people(tmp_path, *right_of_people)
+def test_floors_use_human_labels_where_there_are_any(inputs, tmp_path):
+    wrong = ScriptedReader(verdict=lambda q, p: POSITIVE)
+    right = [(q, q + 1, "positive") for q in range(12)]
+    policy = human_labels(tmp_path, *right)
     policy["control_pairs"]["share"] = 0.999
     run(inputs, tmp_path, section({**policy, "require": {"false_negative_rate": 0.1}}, one=wrong))
-    trust = trust_of(tmp_path)
-    assert trust["labels"]["cascade"]["false_positive_rate"]["value"] == 1.0, (
-        "the source's labels stand apart"
+    reliability = reliability_of(tmp_path)
+    assert reliability["source_labels"]["final"]["false_positive_rate"]["value"] == 1.0, (
+        "source labels are measured separately"
     )
-    assert trust["people"]["cascade"]["pairs"] == 12
+    assert reliability["human_labels"]["final"]["pairs"] == 12
     with pytest.raises(
-        RunError, match="kappa needs 10 known negatives in people's sample, and there are 0"
+        RunError, match="kappa needs 10 negatives among the human labels, and there are 0"
     ):
         run(inputs, tmp_path, section({**policy, "require": {"kappa": 0.1}}, one=wrong), "kappa")
 
 
-def test_who_ignores_everything_does_not_pass(inputs, tmp_path):
-    policy = {**ALL_KNOWN, "require": {"false_positive_rate": 0.05, "false_negative_rate": 0.05}}
+def test_a_judge_that_ignores_everything_reaches_no_floor(inputs, tmp_path):
+    policy = {**ALL_LABELS, "require": {"false_positive_rate": 0.05, "false_negative_rate": 0.05}}
     with pytest.raises(
         RunError,
-        match=r"false_positive_rate \(0 known negatives were called positive or negative, and 10 are needed\)",
+        match=r"false_positive_rate \(0 negatives have a verdict that counts, and 10 are needed\)",
     ):
-        run(inputs, tmp_path, section(policy, one=Reads(verdict=lambda q, p: IGNORE)))
+        run(inputs, tmp_path, section(policy, one=ScriptedReader(verdict=lambda q, p: IGNORE)))
     with pytest.raises(RunError, match=r"decided_share 0.000 \[.*at least 0.5 is required"):
         run(
             inputs,
             tmp_path,
             section(
-                {**ALL_KNOWN, "require": {"decided_share": 0.5}},
-                one=Reads(verdict=lambda q, p: IGNORE),
+                {**ALL_LABELS, "require": {"decided_share": 0.5}},
+                one=ScriptedReader(verdict=lambda q, p: IGNORE),
             ),
             "decided_share",
         )
 
 
-def test_pairs_of_a_sample_count_for_those_that_they_were_drawn_from(inputs, tmp_path):
+def test_weights_of_a_sample_count_in_the_figures(inputs, tmp_path):
     rows = [(q, q + 1, "positive") for q in range(6)] + [(q, q + 2, "positive") for q in range(6)]
-    policy = people(tmp_path, *rows)
-    file = policy["control_pairs"]["human_labels"]
-    lines = file.read_text().splitlines()
-    weights = [1.0] * 6 + [9.0] * 6
-    drawn = [
-        f"{line},{hidden(w, f'q{q}', f'p{p}')}"
-        for line, w, (q, p, _) in zip(lines[1:], weights, rows, strict=True)
+    policy = human_labels(tmp_path, *rows, weights=[1.0] * 6 + [9.0] * 6)
+    first_only = ScriptedReader(verdict=lambda q, p: POSITIVE if p == q + 1 else NEGATIVE)
+    run(inputs, tmp_path, section(policy, one=first_only))
+    figures = reliability_of(tmp_path)["human_labels"]["final"]
+    assert figures["table"]["positive"] == {"positive": 6, "negative": 6, "ignore": 0}
+    assert figures["false_negative_rate"]["value"] == pytest.approx(0.9)
+    assert inputs.progress.warnings == []
+
+
+def test_a_sample_without_its_weights_counts_equally_with_a_warning(inputs, tmp_path):
+    rows = [(q, q + 1, "positive") for q in range(6)] + [(q, q + 2, "positive") for q in range(6)]
+    policy = human_labels(tmp_path, *rows, weights=[1.0] * 6 + [9.0] * 6)
+    weights = weights_file(policy["control_pairs"]["human_labels"])
+    weights.unlink()
+    first_only = ScriptedReader(verdict=lambda q, p: POSITIVE if p == q + 1 else NEGATIVE)
+    run(inputs, tmp_path, section(policy, one=first_only))
+    figures = reliability_of(tmp_path)["human_labels"]["final"]
+    assert figures["false_negative_rate"]["value"] == 0.5
+    assert inputs.progress.warnings == [
+        f"{weights}: no such file, so all pairs in people.csv count equally; "
+        "`recipekit judge sample` writes both files"
     ]
-    file.write_text("\n".join([f"{lines[0]},draw", *drawn]) + "\n")
-    run(
-        inputs,
-        tmp_path,
-        section(policy, one=Reads(verdict=lambda q, p: POSITIVE if p == q + 1 else NEGATIVE)),
-    )
-    told = trust_of(tmp_path)["people"]["cascade"]
-    assert told["table"]["positive"] == {"positive": 6, "negative": 6, "ignore": 0}
-    assert told["false_negative_rate"]["value"] == pytest.approx(0.9)
 
 
 # Cascades
-# -----------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 
 
-def test_of_peoples_pairs_what_stands_is_measured_whoever_said_it_and_nobody_is_asked_for_them_alone(
-    inputs, tmp_path
-):
-    policy = people(tmp_path, *[(q, q + 1, "positive") for q in range(12)])
-    margin = Says(verdict=lambda q, p: NEGATIVE if p == q + 1 else IGNORE)
-    strong = Reads(verdict=lambda q, p: POSITIVE, previous_verdicts=("ignore",))
+def test_on_human_labels_the_final_verdict_is_measured_even_if_a_filter_gave_it(inputs, tmp_path):
+    policy = human_labels(tmp_path, *[(q, q + 1, "positive") for q in range(12)])
+    margin = ScriptedFilter(verdict=lambda q, p: NEGATIVE if p == q + 1 else IGNORE)
+    strong = ScriptedReader(verdict=lambda q, p: POSITIVE, previous_verdicts=("ignore",))
     run(inputs, tmp_path, section(policy, margin=margin, strong=strong))
     assert not any(
-        (batch.wanted & (batch.passage == batch.query + 1)).any() for batch in strong.asked
+        (batch.wanted & (batch.passage == batch.query + 1)).any() for batch in strong.batches
     )
-    trust = trust_of(tmp_path)["people"]
-    assert trust["judges"]["strong"]["pairs"] == 0
-    assert trust["cascade"]["false_negative_rate"]["value"] == 1.0
+    reliability = reliability_of(tmp_path)["human_labels"]
+    assert reliability["judges"]["strong"]["pairs"] == 0
+    assert reliability["final"]["false_negative_rate"]["value"] == 1.0
 
 
-def test_judges_that_wait_for_a_filter_are_not_measured_together_by_labels(inputs, tmp_path):
+def test_a_judge_that_depends_on_a_filter_makes_the_final_verdict_unmeasured(inputs, tmp_path):
     judges = {
-        "margin": Says(verdict=lambda q, p: IGNORE),
-        "cheap": Reads(verdict=lambda q, p: NEGATIVE),
-        "strong": Reads(verdict=oracle, disagreeing_with="margin"),
+        "margin": ScriptedFilter(verdict=lambda q, p: IGNORE),
+        "cheap": ScriptedReader(verdict=lambda q, p: NEGATIVE),
+        "strong": ScriptedReader(verdict=oracle, disagreeing_with="margin"),
     }
-    run(inputs, tmp_path, section(ALL_KNOWN, **judges))
-    trust = trust_of(tmp_path)["labels"]
-    assert trust["judges"]["strong"]["kappa"]["value"] == 1.0
-    assert trust["cascade"]["kappa"] is None
-    told = "what 'strong' is asked goes by 'margin', which does not speak of labelled pairs"
-    assert trust["cascade"]["unmeasured"]["kappa"] == told
-    with pytest.raises(RunError, match=told):
+    run(inputs, tmp_path, section(ALL_LABELS, **judges))
+    reliability = reliability_of(tmp_path)["source_labels"]
+    assert reliability["judges"]["strong"]["kappa"]["value"] == 1.0
+    assert reliability["final"]["kappa"] is None
+    reason = "judge 'strong' depends on 'margin', which does not judge control pairs"
+    assert reliability["final"]["unmeasured"]["kappa"] == reason
+    with pytest.raises(RunError, match=reason):
         run(
             inputs,
             tmp_path,
-            section({**ALL_KNOWN, "require": {"agreement": 0.1}}, **judges),
+            section({**ALL_LABELS, "require": {"agreement": 0.1}}, **judges),
             "floors",
         )
 
 
-def test_a_filter_between_two_models_leaves_the_second_undecided(inputs, tmp_path):
+def test_a_filter_between_two_judges_makes_the_final_verdict_unmeasured(inputs, tmp_path):
     judges = {
-        "cheap": Reads(verdict=oracle),
-        "margin": Says(verdict=lambda q, p: IGNORE),
-        "strong": Reads(verdict=oracle, previous_verdicts=("ignore",)),
+        "cheap": ScriptedReader(verdict=oracle),
+        "margin": ScriptedFilter(verdict=lambda q, p: IGNORE),
+        "strong": ScriptedReader(verdict=oracle, previous_verdicts=("ignore",)),
     }
-    run(inputs, tmp_path, section(ALL_KNOWN, **judges))
-    assert "goes by 'margin'" in trust_of(tmp_path)["labels"]["cascade"]["unmeasured"]["kappa"]
+    run(inputs, tmp_path, section(ALL_LABELS, **judges))
+    assert (
+        "depends on 'margin'"
+        in reliability_of(tmp_path)["source_labels"]["final"]["unmeasured"]["kappa"]
+    )
 
 
-def test_an_overruled_positive_is_no_reference_for_the_next_judge(inputs, tmp_path):
-    cheap = Reads(verdict=lambda q, p: NEGATIVE if q < 6 else oracle(q, p))
-    strong = Reads(verdict=oracle, previous_verdicts=("positive", "ignore"))
+def test_an_overruled_positive_is_not_a_source_positive_for_the_next_judge(inputs, tmp_path):
+    cheap = ScriptedReader(verdict=lambda q, p: NEGATIVE if q < 6 else oracle(q, p))
+    strong = ScriptedReader(verdict=oracle, previous_verdicts=("positive", "ignore"))
     _, summary = run(
         inputs, tmp_path, section({"rejudge_source_labels": True}, cheap=cheap, strong=strong)
     )
-    given = {int(q) for batch in strong.asked for q in batch.query[batch.source_positive]}
-    assert given == set(range(6, 12))
+    positives = {int(q) for batch in strong.batches for q in batch.query[batch.source_positive]}
+    assert positives == set(range(6, 12))
     assert summary["overruled"] == {"positive": 6, "negative": 0}
 
 
-def test_an_answer_that_could_not_be_had_overrules_nobody(inputs, tmp_path):
-    cheap = Reads(verdict=lambda q, p: POSITIVE)
-    strong = Reads(verdict=lambda q, p: IGNORE, ungraded=True, previous_verdicts=("positive",))
+def test_an_ungraded_pair_keeps_its_previous_verdict(inputs, tmp_path):
+    cheap = ScriptedReader(verdict=lambda q, p: POSITIVE)
+    strong = ScriptedReader(
+        verdict=lambda q, p: IGNORE, ungraded=True, previous_verdicts=("positive",)
+    )
     rows, summary = run(
         inputs, tmp_path, section({"rejudge_source_labels": True}, cheap=cheap, strong=strong)
     )
     assert {row["judge"] for row in rows.values() if row["query"] < 3} == {"cheap"}
     assert summary["judges"]["strong"]["judged"] == 0
-    trust = trust_of(tmp_path)["labels"]
-    assert trust["judges"]["strong"]["table"]["positive"]["ignore"] == 12, (
-        "of itself it is undecided"
+    reliability = reliability_of(tmp_path)["source_labels"]
+    assert reliability["judges"]["strong"]["table"]["positive"]["ignore"] == 12, (
+        "the judge's own figures count it as ignored"
     )
-    assert trust["cascade"]["table"]["positive"] == {"positive": 12, "negative": 0, "ignore": 0}, (
-        "the other's word stands here, too"
-    )
+    assert reliability["final"]["table"]["positive"] == {
+        "positive": 12,
+        "negative": 0,
+        "ignore": 0,
+    }, "the earlier verdict stays here, too"
     alone, _ = run(
-        inputs, tmp_path, section(one=Reads(verdict=lambda q, p: IGNORE, ungraded=True)), "alone"
+        inputs,
+        tmp_path,
+        section(one=ScriptedReader(verdict=lambda q, p: IGNORE, ungraded=True)),
+        "alone",
     )
-    assert alone[0, 1]["verdict"] == IGNORE, "where nobody spoke it is ignored"
+    assert alone[0, 1]["verdict"] == IGNORE, "without an earlier verdict it is ignored"
 
 
-# What judges cost
-# ---------------------------------------------------------------------------------------------------------
+# Spending
+# --------------------------------------------------------------------------------------------------
 
 
-def test_judges_of_a_stage_share_one_account_that_stays_the_same_over_attempts(inputs, tmp_path):
-    first, second = Reads(verdict=oracle), Reads(verdict=oracle)
+def test_all_judges_and_attempts_share_one_account(inputs, tmp_path):
+    first, second = ScriptedReader(verdict=oracle), ScriptedReader(verdict=oracle)
     judges = section({"max_cost_usd": 2.5, "max_calls": 7}, first=first, second=second)
     run(inputs, tmp_path, judges, "attempt")
     run(inputs, tmp_path, judges, "another")
-    accounts = [spec.given[attempt].spending for attempt in (0, 1) for spec in (first, second)]
+    accounts = [spec.contexts[attempt].spending for attempt in (0, 1) for spec in (first, second)]
     assert accounts == [accounts[0]] * 4
     assert (accounts[0].max_cost_usd, accounts[0].max_calls) == (2.5, 7)
     assert accounts[0].calls == inputs.store.root / "calls.sqlite"
 
 
-def test_what_the_budget_left_is_told_with_the_way_on(inputs, tmp_path):
-    spec = Reads(
+def test_a_note_says_what_the_budget_left_and_how_to_continue(inputs, tmp_path):
+    spec = ScriptedReader(
         verdict=oracle, silent=True, counts={"calls": 3, "usd": 0.4, "pairs_over_budget": 12}
     )
     _, summary = run(
@@ -578,27 +610,26 @@ def test_what_the_budget_left_is_told_with_the_way_on(inputs, tmp_path):
     assert summary["spent"] == {"usd": 0.4, "calls": 3}
     [note] = summary["notes"]
     assert note == (
-        "judge 'one': the budget is spent, 12 of 48 pairs stay without its verdict. To go on, raise judge.max_cost_usd (0.4): "
-        "about $0.13 more would do for this judge; what is paid for is kept and is not paid again"
+        "judge 'one': the budget is spent, and 12 of 48 pairs have no verdict of it. To judge them, "
+        "raise judge.max_cost_usd (0.4) by about $0.13; replies that are paid for are kept and not "
+        "paid again"
     )
     assert inputs.progress.warnings == [note]
 
 
-def test_what_a_limit_of_calls_left_is_told_in_calls(inputs, tmp_path):
-    spec = Reads(
+def test_a_note_on_a_limit_of_calls_counts_calls(inputs, tmp_path):
+    spec = ScriptedReader(
         verdict=oracle, silent=True, counts={"calls": 3, "usd": None, "pairs_over_budget": 12}
     )
     _, summary = run(
         inputs, tmp_path, section({"max_calls": 3, "control_pairs": {"share": 0.0}}, one=spec)
     )
     [note] = summary["notes"]
-    assert (
-        "raise judge.max_calls (3): about 1 call more would do for this judge; what is paid" in note
-    )
+    assert "raise judge.max_calls (3) by about 1 call; replies that are paid for" in note
 
 
-def test_a_limit_that_allows_no_call_says_what_one_may_cost(inputs, tmp_path):
-    spec = Reads(
+def test_a_note_on_a_limit_too_small_for_one_call_says_what_it_costs(inputs, tmp_path):
+    spec = ScriptedReader(
         verdict=oracle,
         silent=True,
         counts={"calls": 0, "usd": 0.0, "pairs_over_budget": 48, "refused_usd": 0.0034},
@@ -610,37 +641,39 @@ def test_a_limit_that_allows_no_call_says_what_one_may_cost(inputs, tmp_path):
     )
     [note] = summary["notes"]
     assert (
-        "raise judge.max_cost_usd (0.003) (the next call could cost $0.0034, for which there was no room); what is paid"
-        in note
+        "raise judge.max_cost_usd (0.003) (the next call could cost $0.0034, more than was left); "
+        "replies" in note
     )
 
 
-def test_counts_of_a_judge_that_is_done_survive_the_death_of_the_next(inputs, tmp_path):
-    first = Reads(verdict=oracle, counts={"calls": 5, "usd": 0.25})
+def test_counts_of_a_finished_judge_survive_the_death_of_the_next(inputs, tmp_path):
+    first = ScriptedReader(verdict=oracle, counts={"calls": 5, "usd": 0.25})
     with pytest.raises(MemoryError):
-        run(inputs, tmp_path, section(first=first, second=Reads(verdict=oracle, dies_after=1)))
+        run(
+            inputs,
+            tmp_path,
+            section(first=first, second=ScriptedReader(verdict=oracle, dies_after=1)),
+        )
     _, summary = run(
         inputs,
         tmp_path,
         section(
-            first=Reads(verdict=oracle),
-            second=Reads(verdict=oracle, counts={"calls": 1, "usd": None}),
+            first=ScriptedReader(verdict=oracle),
+            second=ScriptedReader(verdict=oracle, counts={"calls": 1, "usd": None}),
         ),
     )
     assert summary["judges"]["first"]["counts"] == {"calls": 5, "usd": 0.25}
-    assert summary["spent"] == {"usd": None, "calls": 6}, (
-        "a price that is not known makes the sum unknown"
-    )
+    assert summary["spent"] == {"usd": None, "calls": 6}, "one unknown price makes the sum unknown"
 
 
-def test_a_sample_that_is_also_known_is_taken_at_peoples_word(inputs, tmp_path):
-    policy = people(tmp_path, (2, 2, "negative"))
+def test_a_pair_with_both_labels_counts_as_human_labelled(inputs, tmp_path):
+    policy = human_labels(tmp_path, (2, 2, "negative"))
     policy["control_pairs"]["share"] = 0.999
     inputs.artifacts = {
         **inputs.artifacts,
         "collect": Artifact("collect", "same", inputs.dataset.path),
     }
-    run(inputs, tmp_path, section(policy, one=Reads(verdict=oracle)))
-    trust = trust_of(tmp_path)
-    assert trust["people"]["judges"]["one"]["table"]["negative"]["positive"] == 1
-    assert trust["labels"]["cascade"]["pairs"] == 23
+    run(inputs, tmp_path, section(policy, one=ScriptedReader(verdict=oracle)))
+    reliability = reliability_of(tmp_path)
+    assert reliability["human_labels"]["judges"]["one"]["table"]["negative"]["positive"] == 1
+    assert reliability["source_labels"]["final"]["pairs"] == 23

@@ -3,8 +3,17 @@ from typing import ClassVar
 import numpy as np
 import pyarrow as pa
 import pytest
-from judge_inputs import IGNORE, NEGATIVE, POSITIVE, UNJUDGED, Says, judge_inputs, run, section
 
+from helpers.judging import (
+    IGNORE,
+    NEGATIVE,
+    POSITIVE,
+    UNJUDGED,
+    ScriptedFilter,
+    judge_inputs,
+    run,
+    section,
+)
 from recipekit.artifacts.store import Artifact
 from recipekit.component import Context, JudgeSpec, Ranks, Slot, Verdicts
 from recipekit.errors import ComponentError, RunError
@@ -22,12 +31,14 @@ def inputs(tmp_path, tiny_dataset) -> StageInputs:
     return judge_inputs(tmp_path, tiny_dataset)
 
 
-def test_given_labels_stand_and_candidates_get_the_judges_verdict(inputs, tmp_path):
+def test_source_labels_stay_and_candidates_get_the_judges_verdict(inputs, tmp_path):
     rows, summary = run(
         inputs,
         tmp_path,
         section(
-            even=Says(verdict=lambda q, p: POSITIVE if p % 2 == 0 else NEGATIVE, reason="since")
+            even=ScriptedFilter(
+                verdict=lambda q, p: POSITIVE if p % 2 == 0 else NEGATIVE, reason="since"
+            )
         ),
     )
     assert len(rows) == 12 * 5
@@ -61,7 +72,7 @@ def test_given_labels_stand_and_candidates_get_the_judges_verdict(inputs, tmp_pa
     assert summary["candidates"] == 60
     assert summary["queries"] == 12
     assert summary["source_labels"] == {"positive": 12, "negative": 0}
-    assert summary["judges"]["even"]["seen"] == summary["judges"]["even"]["judged"] == 48
+    assert summary["judges"]["even"]["pairs"] == summary["judges"]["even"]["judged"] == 48
     assert summary["judges"]["even"]["by_rank"] == {
         "1-10": {"negative": 24, "positive": 24, "ignore": 0}
     }
@@ -71,10 +82,10 @@ def test_given_labels_stand_and_candidates_get_the_judges_verdict(inputs, tmp_pa
     assert summary["unjudged"] == 0
 
 
-def test_a_judge_sees_whole_queries_best_first_with_their_positives(inputs, tmp_path):
-    spec = Says(verdict=lambda q, p: NEGATIVE)
+def test_a_judge_gets_whole_queries_best_first_with_their_positives(inputs, tmp_path):
+    spec = ScriptedFilter(verdict=lambda q, p: NEGATIVE)
     run(inputs, tmp_path, section(one=spec))
-    [batch] = spec.asked
+    [batch] = spec.batches
     of_three = batch.query == 3
     assert batch.passage[of_three].tolist() == [5, 4, 6, 7, 3]
     assert batch.source_positive[of_three].tolist() == [False] * 4 + [True]
@@ -82,42 +93,42 @@ def test_a_judge_sees_whole_queries_best_first_with_their_positives(inputs, tmp_
     assert batch.previous_verdict[of_three].tolist() == [UNJUDGED] * 4 + [POSITIVE]
 
 
-def test_judges_run_in_order_and_when_selects_what_the_one_before_said(inputs, tmp_path):
-    cheap = Says(
+def test_judges_run_in_order_and_previous_verdicts_selects_pairs(inputs, tmp_path):
+    cheap = ScriptedFilter(
         verdict=lambda q, p: [POSITIVE, IGNORE, NEGATIVE][(p - q) % 3],
         reason="cheap",
         previous_verdicts=("unjudged",),
     )
-    strong = Says(verdict=lambda q, p: NEGATIVE, previous_verdicts=("positive", "ignore"))
+    strong = ScriptedFilter(verdict=lambda q, p: NEGATIVE, previous_verdicts=("positive", "ignore"))
     rows, summary = run(inputs, tmp_path, section(cheap=cheap, strong=strong))
     assert {(row["passage"] - query) % 36: row["judge"] for (query, _), row in rows.items()} == {
         0: "source", 1: "strong", 2: "cheap", 3: "strong", 4: "strong",
     }  # fmt: skip
-    assert summary["judges"]["strong"]["seen"] == 36
+    assert summary["judges"]["strong"]["pairs"] == 36
     assert summary["verdicts"]["positive"] == 12
-    [batch] = strong.asked
+    [batch] = strong.batches
     assert set(batch.previous_verdict[batch.wanted]) == {POSITIVE, IGNORE}
     assert all(row["reason"] is None for row in rows.values() if row["judge"] == "strong"), (
         "the reason goes with its verdict"
     )
 
 
-def test_what_nobody_judges_has_no_row(inputs, tmp_path):
+def test_a_pair_that_no_judge_judges_has_no_row(inputs, tmp_path):
     (tmp_path / "labels.tsv").write_text("q0 0 p1 1\nq0 0 p2 0\n")
     rows, summary = run(inputs, tmp_path, section(people=LabelsSpec(file=tmp_path / "labels.tsv")))
     assert len(rows) == 14
     assert (rows[0, 1]["verdict"], rows[0, 2]["verdict"]) == (POSITIVE, NEGATIVE)
-    assert summary["judges"]["people"]["seen"] == 48
+    assert summary["judges"]["people"]["pairs"] == 48
     assert summary["judges"]["people"]["judged"] == 2
     assert summary["unjudged"] == 46
 
 
-def test_given_positives_can_be_overruled_only_in_an_audit(inputs, tmp_path):
-    spec = Says(verdict=lambda q, p: NEGATIVE)
+def test_source_positives_are_overruled_only_with_rejudge_source_labels(inputs, tmp_path):
+    spec = ScriptedFilter(verdict=lambda q, p: NEGATIVE)
     rows, _ = run(inputs, tmp_path, section(one=spec))
     assert rows[3, 3]["verdict"] == POSITIVE
     rows, summary = run(
-        inputs, tmp_path, section({"rejudge_source_labels": True}, one=spec), "audited"
+        inputs, tmp_path, section({"rejudge_source_labels": True}, one=spec), "rejudged"
     )
     assert (rows[3, 3]["verdict"], rows[3, 3]["judge"]) == (NEGATIVE, "one")
     assert summary["false_negatives"]["positive"] == 0
@@ -130,40 +141,46 @@ def test_labels_of_mined_queries_are_kept_even_where_they_are_no_candidates(
     labels = {**{(i, i): 1.0 for i in range(14)}, (2, 30): 0.0, (2, 3): 0.0}
     dataset = make_dataset(queries, [(f"p{i}", f"passage {i}") for i in range(36)], labels)
     inputs.artifacts = {**inputs.artifacts, "collect": Artifact("collect", "other", dataset.path)}
-    rows, summary = run(inputs, tmp_path, section(one=Says(verdict=lambda q, p: IGNORE)))
+    rows, summary = run(inputs, tmp_path, section(one=ScriptedFilter(verdict=lambda q, p: IGNORE)))
     assert (rows[2, 30]["verdict"], rows[2, 30]["judge"], rows[2, 30]["grade"]) == (
         NEGATIVE,
         "source",
         0.0,
     )
     assert rows[2, 3]["judge"] == "one", (
-        "a given negative that is a candidate is judged; the margin judge leaves it alone of itself"
+        "a judged negative of the source is judged like any candidate"
     )
     assert (12, 12) not in rows, "dev was not mined"
     assert summary["source_labels"] == {"positive": 12, "negative": 2}
 
 
 @pytest.mark.parametrize("deaths", [(0,), (1,), (5, 9, 0), (15,)])
-def test_a_killed_run_goes_on_where_it_was(inputs, tmp_path, deaths):
+def test_a_killed_run_resumes_without_judging_a_pair_twice(inputs, tmp_path, deaths):
     def verdict(query: int, passage: int) -> int:
         return (query * 7 + passage) % 3
 
-    whole, counted = run(inputs, tmp_path, section(one=Says(verdict=verdict, reason="r")), "whole")
-    asked = 0
+    whole, counted = run(
+        inputs, tmp_path, section(one=ScriptedFilter(verdict=verdict, reason="r")), "whole"
+    )
+    judged = 0
     for death in deaths:
         with pytest.raises(MemoryError):
-            run(inputs, tmp_path, section(one=Says(verdict=verdict, reason="r", dies_after=death)))
-        asked += 3 * death
-    last = Says(verdict=verdict, reason="r")
+            run(
+                inputs,
+                tmp_path,
+                section(one=ScriptedFilter(verdict=verdict, reason="r", dies_after=death)),
+            )
+        judged += 3 * death
+    last = ScriptedFilter(verdict=verdict, reason="r")
     rows, summary = run(inputs, tmp_path, section(one=last))
     assert rows == whole
     assert summary == counted
-    assert sum(int(batch.wanted.sum()) for batch in last.asked) == 48 - asked
+    assert sum(int(batch.wanted.sum()) for batch in last.batches) == 48 - judged
 
 
 @pytest.mark.parametrize("cut", [0, 1, 100, 600, -1, -100, -200])
-def test_a_verdict_that_a_kill_cut_in_two_is_asked_for_again(inputs, tmp_path, cut):
-    judges = section(one=Says(verdict=lambda q, p: (q + p) % 3, reason="r"))
+def test_a_truncated_log_loses_only_its_last_batch(inputs, tmp_path, cut):
+    judges = section(one=ScriptedFilter(verdict=lambda q, p: (q + p) % 3, reason="r"))
     whole, _ = run(inputs, tmp_path, judges)
     folder = tmp_path / "out" / "scratch" / "verdicts" / "one"
     (folder / "complete").unlink()
@@ -173,19 +190,21 @@ def test_a_verdict_that_a_kill_cut_in_two_is_asked_for_again(inputs, tmp_path, c
     assert rows == whole
 
 
-def test_a_judge_that_finished_is_not_asked_again_when_the_next_one_dies(inputs, tmp_path):
-    first = Says(verdict=lambda q, p: IGNORE)
+def test_a_finished_judge_does_not_run_again_when_the_next_one_dies(inputs, tmp_path):
+    first = ScriptedFilter(verdict=lambda q, p: IGNORE)
     with pytest.raises(MemoryError):
         run(
             inputs,
             tmp_path,
-            section(first=first, second=Says(verdict=lambda q, p: NEGATIVE, dies_after=2)),
+            section(
+                first=first, second=ScriptedFilter(verdict=lambda q, p: NEGATIVE, dies_after=2)
+            ),
         )
-    assert len(first.asked) == 1
+    assert len(first.batches) == 1
     rows, _ = run(
-        inputs, tmp_path, section(first=first, second=Says(verdict=lambda q, p: NEGATIVE))
+        inputs, tmp_path, section(first=first, second=ScriptedFilter(verdict=lambda q, p: NEGATIVE))
     )
-    assert len(first.asked) == 1
+    assert len(first.batches) == 1
     assert {row["judge"] for row in rows.values()} == {"source", "second"}
 
 
@@ -210,9 +229,9 @@ def test_large_candidate_lists_come_in_several_batches_of_whole_queries(
         CANDIDATES,
         [pa.table(columns, schema=CANDIDATES)],
     )
-    spec = Says(verdict=lambda q, p: p % 3, piece=1000)
+    spec = ScriptedFilter(verdict=lambda q, p: p % 3, pairs_per_yield=1000)
     rows, summary = run(inputs, tmp_path, section(one=spec))
-    assert [np.unique(batch.query).tolist() for batch in spec.asked] == [[0, 1], [2, 3], [4, 5]]
+    assert [np.unique(batch.query).tolist() for batch in spec.batches] == [[0, 1], [2, 3], [4, 5]]
     assert len(rows) == 6 * n
     assert summary["judges"]["one"]["by_rank"]["1-10"] == {
         "negative": 23,
@@ -253,14 +272,14 @@ class Wrong(JudgeSpec):
     [
         (
             Wrong(query=3, passages=(20,)),
-            "judge 'bad' gave a verdict on a pair that it was not asked about",
+            "judge 'bad' gave a verdict on a pair that it did not get",
         ),
         (
             Wrong(query=3, passages=(3,)),
-            "judge 'bad' gave a verdict on a pair that it was not asked about",
+            "judge 'bad' gave a verdict on a pair that it did not get",
         ),
         (Wrong(query=3, passages=(4, 4)), "or two on one pair"),
-        (Wrong(query=3, passages=(4,), code=-1), "none of 0"),
+        (Wrong(query=3, passages=(4,), code=-1), "is not 0"),
     ],
 )
 def test_a_judge_that_breaks_its_contract_is_named(inputs, tmp_path, wrong, message):
@@ -271,25 +290,25 @@ def test_a_judge_that_breaks_its_contract_is_named(inputs, tmp_path, wrong, mess
 def test_without_candidates_there_is_nothing_to_judge(inputs, tmp_path):
     inputs.artifacts = {"collect": inputs.artifacts["collect"]}
     with pytest.raises(RunError, match="has no mine section"):
-        run(inputs, tmp_path, section(one=Says(verdict=lambda q, p: 0)))
+        run(inputs, tmp_path, section(one=ScriptedFilter(verdict=lambda q, p: 0)))
 
 
 def test_other_ranks_build_the_judges_and_write_nothing(inputs, tmp_path):
-    met: list[str] = []
-    inputs.ranks = Ranks(1, 2, barrier=lambda: met.append("end"))
-    assert judge(inputs, section(one=Says(verdict=lambda q, p: 0)), tmp_path / "out") == {}
-    assert met == ["end"]
+    barriers: list[str] = []
+    inputs.ranks = Ranks(1, 2, barrier=lambda: barriers.append("end"))
+    assert (
+        judge(inputs, section(one=ScriptedFilter(verdict=lambda q, p: 0)), tmp_path / "out") == {}
+    )
+    assert barriers == ["end"]
     assert not (tmp_path / "out" / "judgments.arrow").exists()
 
 
-def test_a_raised_limit_counts_what_was_spent_up_to_the_old_one(inputs):
-    """The account stands for what is judged by whom; another limit opens no new one, another judge
-    or other candidates do.
-    """
+def test_spending_up_to_an_old_limit_counts_towards_a_raised_one(inputs):
+    """Another limit keeps the account; another judge or other candidates open a new one."""
     low, high, other = (
-        section(a=Says(verdict=lambda q, p: POSITIVE)),
-        section(a=Says(verdict=lambda q, p: POSITIVE)),
-        section(b=Says(verdict=lambda q, p: POSITIVE)),
+        section(a=ScriptedFilter(verdict=lambda q, p: POSITIVE)),
+        section(a=ScriptedFilter(verdict=lambda q, p: POSITIVE)),
+        section(b=ScriptedFilter(verdict=lambda q, p: POSITIVE)),
     )
     low, high = (
         low.model_copy(update={"max_cost_usd": 1.0}),
@@ -306,10 +325,8 @@ def test_a_raised_limit_counts_what_was_spent_up_to_the_old_one(inputs):
     )
 
 
-def test_the_account_stays_the_same_whatever_changes_no_verdict(inputs, tmp_path):
-    """A killed run that goes on with fewer calls at once, or at another address, has spent what it
-    had spent.
-    """
+def test_settings_that_change_no_verdict_keep_the_account(inputs, tmp_path):
+    """A run that resumes with less concurrency or at another address has the same account."""
 
     def account(**written):
         one = LlmJudgeSpec(model="openai/m", **written)

@@ -1,4 +1,4 @@
-"""Loading a CrossEncoder, and scoring pairs with it in batches by length."""
+"""Loading a CrossEncoder, and scoring pairs in batches of similar length."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from sentence_transformers import CrossEncoder
 
-from recipekit.arrays import Floats
+from recipekit.arrays import Floats, Ints
+from recipekit.dataset import Dataset
 from recipekit.encoding.batches import length_batches
 from recipekit.encoding.max_length import length_of, position_limit
 from recipekit.encoding.model_files import check_sha256, hub_snapshot, local_folder, unreachable
@@ -25,14 +26,12 @@ __all__ = ["PairScorer", "load_scorer"]
 
 CPU_TOKENS = 8192
 DEVICE_TOKENS = 65536
-SCORING = ("ForSequenceClassification", "ForCausalLM")
-"""How the architectures end that give a score; the head of any other would be made of random
-numbers.
-"""
+SCORING_ARCHITECTURES = ("ForSequenceClassification", "ForCausalLM")
+"""Suffixes of architectures that give a score; any other would get a head of random numbers."""
 
 
 class PairScorer:
-    """Scores (query, passage) texts, as `CrossEncoder.predict` does, and counts what it cuts."""
+    """Scores (query, passage) texts as `CrossEncoder.predict` does, and counts truncated pairs."""
 
     def __init__(
         self,
@@ -48,16 +47,16 @@ class PairScorer:
         self.max_length = max_length
         self.precision = precision
         self.max_tokens_per_batch = max_tokens_per_batch
-        self.forget_counts()
-        # Special tokens, prompts and templates: what stands around the texts of a pair.
-        self._around = int(
+        self.reset_counts()
+        # Tokens in addition to the two texts: special tokens, prompts, templates.
+        self._overhead = int(
             model.preprocess([("", "")], prompt=model.prompts.get(model.default_prompt_name))[
                 "input_ids"
             ].numel()
         )
 
-    def forget_counts(self) -> None:
-        """Count anew: `pairs` scored, and `truncated`, those longer than `max_length`."""
+    def reset_counts(self) -> None:
+        """Set `pairs` (scored) and `truncated` (longer than `max_length`) to 0."""
         self.pairs = self.truncated = 0
 
     def score(self, queries: Sequence[str], passages: Sequence[str]) -> Floats:
@@ -66,7 +65,7 @@ class PairScorer:
         Raises:
             ModelError: A score is not finite.
         """
-        lengths = self._lengths(queries) + self._lengths(passages) + self._around
+        lengths = self._lengths(queries) + self._lengths(passages) + self._overhead
         self.pairs += len(lengths)
         self.truncated += int((lengths > self.max_length).sum())
         scores = np.empty(len(lengths), dtype=np.float32)
@@ -79,15 +78,20 @@ class PairScorer:
                     pairs, batch_size=len(pairs), show_progress_bar=False
                 )
         if not np.isfinite(scores).all():
-            where = int(np.flatnonzero(~np.isfinite(scores))[0])
+            row = int(np.flatnonzero(~np.isfinite(scores))[0])
             raise ModelError(
-                f"model '{self.name}' gives the query '{queries[where]:.60}' a score that is not finite",
+                f"model '{self.name}' gives the query '{queries[row]:.60}' a score that is not "
+                "finite",
                 code="RK431",
             )
         return scores
 
+    def score_rows(self, dataset: Dataset, query: Ints, passage: Ints) -> Floats:
+        """The score of each pair of rows, float32 (n,)."""
+        return self.score(dataset.queries.texts(query), dataset.passages.texts(passage))
+
     def _lengths(self, texts: Sequence[str]) -> Any:
-        """Tokens of each text alone, int64 (n,); a text that comes again is counted once."""
+        """Tokens of each text alone, int64 (n,); equal texts are tokenized once."""
         unique = list(dict.fromkeys(texts))
         if not unique:
             return np.zeros(0, dtype=np.int64)
@@ -104,14 +108,14 @@ class PairScorer:
 
 
 def load_scorer(spec: CrossEncoderSpec, device: str) -> PairScorer:
-    """Load the model that a spec names, with float32 weights, onto a device.
+    """Load a spec's model, with float32 weights, onto a device.
 
     Raises:
-        ModelError: It cannot be reached or read, is not the one that was pinned, or gives no score.
+        ModelError: It cannot be reached or read, is not the pinned one, or gives no score.
     """
     from transformers.utils import logging
 
-    logging.disable_progress_bar()  # the run has a progress of its own
+    logging.disable_progress_bar()  # the run shows its own progress
     folder = local_folder(spec.model)
     commit = None if folder else spec.commit()
     try:
@@ -122,7 +126,7 @@ def load_scorer(spec: CrossEncoderSpec, device: str) -> PairScorer:
             model_kwargs={"dtype": torch.float32},
             trust_remote_code=False,
         )
-    except Exception as error:  # every part of it has errors of its own
+    except Exception as error:  # each library raises errors of its own
         if commit is not None and not hub_snapshot(spec.model, commit).is_dir():
             raise unreachable(spec.model, error) from error
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
@@ -149,19 +153,21 @@ def load_scorer(spec: CrossEncoderSpec, device: str) -> PairScorer:
 
 
 def _check_scores(name: str, folder: Path, model: Any) -> None:
-    """Refuse what was not trained to give a pair one score."""
+    """Raise `ModelError` unless the model was trained to give a pair one score."""
     settings = folder / "config_sentence_transformers.json"
     kind = json.loads(settings.read_text()).get("model_type") if settings.is_file() else None
     architectures = getattr(model[0].model.config, "architectures", None) or [""]
     if kind not in (None, "CrossEncoder") or (
-        kind is None and not architectures[0].endswith(SCORING)
+        kind is None and not architectures[0].endswith(SCORING_ARCHITECTURES)
     ):
         raise ModelError(
-            f"model '{name}' is no cross-encoder ({kind or architectures[0] or 'unknown architecture'})",
+            f"model '{name}' is not a cross-encoder "
+            f"({kind or architectures[0] or 'unknown architecture'})",
             code="RK418",
         )
     if model.num_labels != 1:
         raise ModelError(
-            f"model '{name}' gives {model.num_labels} scores a pair; a judge needs one that rises with relevance",
+            f"model '{name}' gives {model.num_labels} scores per pair; a judge needs one that "
+            "rises with relevance",
             code="RK418",
         )

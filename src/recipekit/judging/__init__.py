@@ -1,3 +1,1 @@
-"""Judging without a language model: candidate pairs, verdicts, control pairs, agreement and
-reliability.
-"""
+"""Judging: candidate pairs, tasks, verdicts, control pairs, agreement and reliability floors."""

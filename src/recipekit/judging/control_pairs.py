@@ -1,153 +1,122 @@
-"""The pairs whose truth is known, which judges are asked about without being told."""
+"""Control pairs: pairs of known truth that measured judges get unmarked, among the others."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
-from recipekit.arrays import Bools, Floats, Ints, Rows, lookup_sorted
+from recipekit.arrays import Bools, Floats, Rows, lookup_sorted
 from recipekit.component import Progress
 from recipekit.dataset import Dataset
 from recipekit.judges.label_files import read_labels
-from recipekit.judges.labels import LabelsSpec, known_labels
+from recipekit.judges.label_lookup import dataset_labels
+from recipekit.judges.labels import LabelsSpec, weights_file
 from recipekit.judging.policy import ControlPairPolicy
-from recipekit.judging.verdict_state import Codes, VerdictState
+from recipekit.judging.verdicts import Codes, VerdictState
 from recipekit.records import Verdict
-from recipekit.seeded_hashing import hash_uniforms, pair_hashes, row_hashes
 
-__all__ = [
-    "ControlPairs",
-    "HumanLabels",
-    "no_control_pairs",
-    "pair_uniforms",
-    "read_human_labels",
-    "select_control_pairs",
-]
-
-
-@dataclass
-class ControlPairs:
-    """Pairs of known truth, and what the measured judges say of them: it joins no judgment, and
-    conditions go by it alone.
-    """
-
-    rows: Rows
-    """Their rows among all pairs, ascending, (m,)."""
-    truth: Codes
-    """What the label says, (m,)."""
-    people: Bools
-    """Which of them are people's sample, (m,); the others are the sources' labels."""
-    weight: Floats
-    """How many pairs each stands for, (m,): people's sample may have been drawn unevenly."""
-    said: VerdictState
-    """What the measured judges said, (m,); `own` has all of them."""
-    elsewhere: int = 0
-    """People's labels on pairs that are no candidates, which nobody is asked about."""
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def heard(
-        self,
-        places: Rows,
-        name: str,
-        code: int,
-        verdict: Codes,
-        confidence: Floats,
-        unanswered: Bools,
-    ) -> None:
-        """Take over what a judge says of some of these pairs; where it had no answer, the word of
-        those before it stays.
-        """
-        if not len(places):
-            return
-        self.said.own[name][places] = verdict
-        spoke = self.said.heeds(places, unanswered)
-        self.said.note(places[spoke], name, code, verdict[spoke], confidence[spoke])
-
-    def places(self, rows: Rows) -> tuple[Rows, Bools]:
-        """Where some rows of all pairs stand here, and whether they do at all."""
-        return lookup_sorted(self.rows, rows)
+__all__ = ["ControlPairs", "HumanLabels", "read_human_labels"]
 
 
 @dataclass(frozen=True)
 class HumanLabels:
-    """People's labels: `pair_keys`, ascending, verdicts, and how many pairs each stands for."""
+    """Pairs that people labelled, by ascending `pair_keys`."""
 
     keys: Rows
+    """`pair_keys`, ascending, (h,)."""
     verdict: Codes
+    """The label of each pair, (h,)."""
     weight: Floats
+    """How many candidates each pair stands for, (h,)."""
 
 
-def no_control_pairs() -> ControlPairs:
-    """Nothing is judged blind."""
-    nothing = np.empty(0, dtype=np.int64)
-    return ControlPairs(
-        nothing,
-        np.empty(0, np.int8),
-        np.empty(0, np.bool_),
-        np.empty(0, np.float32),
-        VerdictState.nothing(0, ()),
-    )
+@dataclass
+class ControlPairs:
+    """The control pairs and the measured judges' verdicts on them.
+
+    These verdicts are kept apart from the candidates' verdicts: they never become judgments, and
+    the conditions of later judges on a control pair depend on them alone.
+    """
+
+    rows: Rows
+    """Rows of `CandidatePairs`, ascending, (m,)."""
+    truth: Codes
+    """What the label says, (m,)."""
+    human: Bools
+    """Which pairs have a human label, (m,); the others have a source label."""
+    weight: Floats
+    """How many candidates each pair stands for, (m,): 1 for source labels."""
+    verdicts: VerdictState
+    """Verdicts of the measured judges, (m,); `by_judge` has all of them."""
+    not_candidates: int = 0
+    """Human labels on pairs that are not candidates, which no judge gets."""
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @classmethod
+    def none(cls) -> ControlPairs:
+        """No control pairs."""
+        no_rows = np.empty(0, dtype=np.int64)
+        return cls.join(no_rows, no_rows.astype(np.int8), no_rows, _NO_LABELS, ())
+
+    @classmethod
+    def join(
+        cls,
+        source_rows: Rows,
+        source_truth: Codes,
+        human_rows: Rows,
+        human: HumanLabels,
+        measured: tuple[str, ...] | list[str],
+    ) -> ControlPairs:
+        """Join source labels and human labels; a pair that has both counts as human-labelled.
+
+        Args:
+            source_rows: Rows of pairs with a source label.
+            source_truth: Their labels.
+            human_rows: Rows of the pairs in `human`.
+            human: The human labels of these rows.
+            measured: Names of the measured judges.
+        """
+        rows = np.union1d(source_rows, human_rows).astype(np.int64)
+        truth = np.full(len(rows), Verdict.UNJUDGED, dtype=np.int8)
+        truth[np.searchsorted(rows, source_rows)] = source_truth
+        at_human = np.searchsorted(rows, human_rows)
+        truth[at_human] = human.verdict
+        weight = np.ones(len(rows), dtype=np.float32)
+        weight[at_human] = human.weight
+        is_human = np.zeros(len(rows), dtype=np.bool_)
+        is_human[at_human] = True
+        return cls(rows, truth, is_human, weight, VerdictState.empty(len(rows), measured))
+
+    def find(self, rows: Rows) -> tuple[Rows, Bools]:
+        """The position of each of some rows among the control pairs, and whether it has one."""
+        return lookup_sorted(self.rows, rows)
+
+
+_NO_LABELS = HumanLabels(np.empty(0, np.int64), np.empty(0, np.int8), np.empty(0, np.float32))
 
 
 def read_human_labels(
     policy: ControlPairPolicy, dataset: Dataset, progress: Progress
 ) -> HumanLabels:
-    """The sample that people labelled, empty where there is none.
+    """Read the pairs that people labelled; none where the recipe names no file.
+
+    A file without the weights that `recipekit judge sample` writes next to it is read with a
+    warning, and all of its pairs count equally.
 
     Raises:
-        DataError: The file is missing, is not of its form, or speaks of other data.
+        DataError: The file is missing or malformed, or its ids are not those of the data set.
     """
     if policy.human_labels is None:
-        return HumanLabels(np.empty(0, np.int64), np.empty(0, np.int8), np.empty(0, np.float32))
-    file: Path = policy.human_labels
-    known = known_labels(
-        LabelsSpec(file=file, min_positive_grade=policy.min_positive_grade),
-        read_labels(file),
-        dataset,
-        progress,
-    )
-    return HumanLabels(known.keys, known.verdict, known.weight)
-
-
-def select_control_pairs(
-    labelled: Rows,
-    truth: Codes,
-    people: Rows,
-    sample: HumanLabels,
-    elsewhere: int,
-    measured: Collection[str],
-) -> ControlPairs:
-    """Join the sources' labels (rows among all pairs, with what they say) and people's; where a
-    pair has both, people's word counts.
-    """
-    rows = np.union1d(labelled, people)
-    joined, weight = (
-        np.full(len(rows), Verdict.UNJUDGED, dtype=np.int8),
-        np.ones(len(rows), dtype=np.float32),
-    )
-    joined[np.searchsorted(rows, labelled)] = truth
-    joined[np.searchsorted(rows, people)] = sample.verdict
-    weight[np.searchsorted(rows, people)] = sample.weight
-    return ControlPairs(
-        rows,
-        joined,
-        np.isin(rows, people),
-        weight,
-        VerdictState.nothing(len(rows), measured),
-        elsewhere,
-    )
-
-
-def pair_uniforms(
-    query: Ints, passage: Ints, dataset: Dataset, seed: int, stream: int
-) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-    """A uniform number in [0, 1) for each pair, (m,), by its ids and the seed."""
-    ids = dataset.queries.table["id"], dataset.passages.table["id"]
-    return hash_uniforms(
-        pair_hashes(row_hashes(ids[0], query, seed), row_hashes(ids[1], passage, seed)), stream
-    )
+        return _NO_LABELS
+    spec = LabelsSpec(file=policy.human_labels, min_positive_grade=policy.min_positive_grade)
+    labels = dataset_labels(spec, read_labels(policy.human_labels), dataset, progress)
+    weights = weights_file(policy.human_labels)
+    if not weights.is_file():
+        progress.warn(
+            f"{weights}: no such file, so all pairs in {policy.human_labels.name} count equally; "
+            "`recipekit judge sample` writes both files"
+        )
+    return HumanLabels(labels.keys, labels.verdict, labels.weight)

@@ -1,8 +1,8 @@
-"""A judge's verdicts as they come, on disk, so that a killed run goes on where it was.
+"""The verdicts of a judge on disk, so that a killed run resumes where it stopped.
 
-Every attempt writes one Arrow IPC stream of its own, a record batch for each `Verdicts`; a reader
-takes the whole batches of every stream in order, and leaves out what a kill cut off at the end.
-Memory-mapped: nothing is held in memory.
+Every attempt writes an Arrow IPC stream of its own, one record batch per `Verdicts`. Reading takes
+the complete batches of all streams in order and skips what a kill cut off. The files are
+memory-mapped, so nothing is held in memory.
 """
 
 from __future__ import annotations
@@ -25,9 +25,7 @@ __all__ = ["VERDICT_LOG", "VerdictLog", "verdicts_of"]
 VERDICT_LOG = JUDGMENTS.remove(JUDGMENTS.get_field_index("judge")).append(
     pa.field("ungraded", pa.bool_())
 )
-"""What one judge said: a judgment, but for who gave it, which the folder tells; and on which pairs
-no answer could be had.
-"""
+"""A judgment without its judge, which the folder names, and whether the pair is ungraded."""
 
 
 class VerdictLog:
@@ -38,23 +36,23 @@ class VerdictLog:
 
     @property
     def complete(self) -> bool:
-        """Whether the judge has said all that it has to say."""
+        """Whether the judge has finished."""
         return (self.folder / "complete").exists()
 
     def finish(self, counts: Mapping[str, Any]) -> None:
-        """Note that the judge is done, and what it counted (JSON values)."""
+        """Record that the judge has finished, with its `counts` (JSON values)."""
         write_json(self.folder / "complete", dict(counts))
 
     @property
     def counts(self) -> dict[str, Any]:
-        """What the judge counted, once it is done."""
+        """The counts of a judge that has finished."""
         counts: dict[str, Any] = json.loads((self.folder / "complete").read_text())
         return counts
 
     def batches(self) -> Iterator[pa.RecordBatch]:
-        """Every whole record batch, as `VERDICT_LOG`, in the order of writing."""
+        """Every complete record batch of `VERDICT_LOG`, in the order of writing."""
         for part in sorted(self.folder.glob("*.arrows")):
-            yield from _whole_batches(part)
+            yield from _complete_batches(part)
 
     def __enter__(self) -> VerdictLog:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -74,38 +72,29 @@ class VerdictLog:
 
     def append(self, verdicts: Verdicts) -> None:
         """Write verdicts; once this returns they survive the death of the process."""
-        reason = (
-            pa.nulls(len(verdicts.query), pa.large_string())
-            if verdicts.reason is None
-            else pa.array(verdicts.reason, pa.large_string())
-        )
+        n = len(verdicts.query)
+        reason = [None] * n if verdicts.reason is None else verdicts.reason
+        ungraded = np.zeros(n, np.bool_) if verdicts.ungraded is None else verdicts.ungraded
         columns = [
             pa.array(verdicts.query, pa.int32()),
             pa.array(verdicts.passage, pa.int32()),
             pa.array(verdicts.verdict, pa.int8()),
-            _numbers(verdicts.grade, len(verdicts.query)),
-            _numbers(verdicts.confidence, len(verdicts.query)),
-            reason,
-            pa.array(
-                np.zeros(len(verdicts.query), np.bool_)
-                if verdicts.ungraded is None
-                else verdicts.ungraded,
-                pa.bool_(),
-            ),
+            _nullable(verdicts.grade, n),
+            _nullable(verdicts.confidence, n),
+            pa.array(reason, pa.large_string()),
+            pa.array(ungraded, pa.bool_()),
         ]
         self._writer.write_batch(pa.record_batch(columns, schema=VERDICT_LOG))
 
 
-def _numbers(values: object, length: int) -> pa.Array:
-    # from_pandas: NaN, "there is none", becomes null
-    return (
-        pa.nulls(length, pa.float32())
-        if values is None
-        else pa.array(np.asarray(values, dtype=np.float32), from_pandas=True)
-    )
+def _nullable(values: object, n: int) -> pa.Array:
+    """Optional float32 values (n,), with null for NaN."""
+    if values is None:
+        return pa.nulls(n, pa.float32())
+    return pa.array(np.asarray(values, dtype=np.float32), from_pandas=True)
 
 
-def _whole_batches(part: Path) -> Iterator[pa.RecordBatch]:
+def _complete_batches(part: Path) -> Iterator[pa.RecordBatch]:
     if part.stat().st_size == 0:
         return
     with pa.memory_map(str(part)) as source:
@@ -117,12 +106,12 @@ def _whole_batches(part: Path) -> Iterator[pa.RecordBatch]:
             try:
                 batch = reader.read_next_batch()
             except (StopIteration, OSError, pa.ArrowInvalid):
-                return  # the end, or where a kill cut it
+                return  # the end, or where a kill cut the file
             yield batch
 
 
 def verdicts_of(batch: pa.RecordBatch) -> Verdicts:
-    """A record batch of a journal as verdicts; reasons stay on disk."""
+    """A record batch of a log as verdicts, without the reasons, which stay on disk."""
     return Verdicts(
         query=batch["query"].to_numpy(),
         passage=batch["passage"].to_numpy(),

@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from recipekit.artifacts.key import FileHashes, component_identity, fields_identity
 from recipekit.component import Slot, encoder_names, is_identity
 from recipekit.errors import error_location
+from recipekit.judges.labels import weights_file
 from recipekit.recipe.load import where
 from recipekit.recipe.positions import KeyPath
 from recipekit.recipe.sections import Recipe, Section
@@ -93,13 +94,17 @@ class _Identities:
         return {"encoders": encoders} if encoders else {}
 
     def _files(self, section: Section, path: KeyPath) -> dict[str, Any]:
-        """Return the content hashes of the files that a section itself names."""
-        values = {name: getattr(section, name) for name in type(section).model_fields}
-        files = {
-            name: self._hash(value, (*path, name))
-            for name, value in values.items()
-            if isinstance(value, Path)
-        }
+        """Return the content hashes of the files that a section itself names.
+
+        The sampling weights next to a file of human labels count with it.
+        """
+        files = {}
+        for name in type(section).model_fields:
+            file = getattr(section, name)
+            if isinstance(file, Path):
+                files[name] = self._hash(file, (*path, name))
+                if weights_file(file).is_file():
+                    files[f"{name} weights"] = self._hash(weights_file(file), (*path, name))
         return {"files": files} if files else {}
 
     def _hash(self, file: Path, path: KeyPath) -> str:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from recipekit.artifacts.store import Artifact
 from recipekit.errors import RunError
-from recipekit.judging.reliability import RELIABILITY_FILE, enforce_floors
+from recipekit.judging.floors import enforce_floors
+from recipekit.judging.reliability import RELIABILITY_FILE
 from recipekit.stages.judge.section import JudgeSection
 from recipekit.stages.judge.summary import pairs_over_budget
 
@@ -30,7 +31,7 @@ def accept(section: JudgeSection, artifact: Artifact, run: Path) -> None:
     copy = run / RELIABILITY_FILE
     over_budget = pairs_over_budget(artifact.manifest["summary"]["judges"])
     try:
-        enforce_floors(reliability, section.require, look=str(copy), unpaid=over_budget)
+        enforce_floors(reliability, section.require, file=str(copy), over_budget=over_budget)
     except RunError:
         shutil.copyfile(file, copy)
         raise

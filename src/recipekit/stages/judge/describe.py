@@ -32,8 +32,8 @@ LABELS: Final = {
     "false_negatives.ignore_per_query": "unlabelled candidates ignored per query",
 }
 JUDGE_LABELS: Final = {
-    "seen": "pairs",
-    "blind": "control pairs",
+    "pairs": "pairs",
+    "control_pairs": "control pairs",
     "judged": "final verdicts",
     "verdicts positive": "positive",
     "verdicts negative": "negative",

@@ -44,7 +44,7 @@ def reliability_line(run: RunFolder) -> str:
         if last[key] is not None:
             value = percent(last[key]) if key.endswith("_rate") else f"{last[key]:.3f}"
             figures.append(f"{name} {value}")
-    by_humans = last.get("by") == "people"
+    by_humans = last.get("labels") == "human_labels"
     pairs = plural(last["pairs"], "human-labelled pair" if by_humans else "control pair")
     return f"reliability on {pairs}: {', '.join(figures)}"
 
@@ -68,7 +68,7 @@ def reliability_section(run: RunFolder) -> Section | None:
 
 
 def _by_source_labels(measured: Figures) -> Iterator[Block]:
-    counts, found = measured["blind"]["labels"], measured["labels"]
+    counts, found = measured["control_pairs"]["source_labels"], measured["source_labels"]
     if not any(counts.values()):
         return
     judged = max((figures["pairs"] for figures in found["judges"].values()), default=0)
@@ -80,12 +80,12 @@ def _by_source_labels(measured: Figures) -> Iterator[Block]:
     )
     rows = dict(found["judges"])
     if len(rows) > 1:
-        rows[COMBINED] = found["cascade"]
-    yield from _tables(rows, found["cascade"])
+        rows[COMBINED] = found["final"]
+    yield from _tables(rows, found["final"])
 
 
 def _by_human_labels(measured: Figures) -> Iterator[Block]:
-    counts, found = measured["blind"]["people"], measured["people"]
+    counts, found = measured["control_pairs"]["human_labels"], measured["human_labels"]
     if found is None:
         return
     undecided = f" ({counts['ignore']:,} more labelled ignore)" if counts["ignore"] else ""
@@ -95,7 +95,7 @@ def _by_human_labels(measured: Figures) -> Iterator[Block]:
         f"Human labels: {positives} and {negatives}{undecided}, each weighted by the number of "
         "candidates that it was drawn from."
     )
-    yield from _tables({**found["judges"], FINAL: found["cascade"]}, found["cascade"])
+    yield from _tables({**found["judges"], FINAL: found["final"]}, found["final"])
 
 
 def _tables(rows: Mapping[str, Figures], last: Figures) -> Iterator[Block]:
@@ -129,8 +129,8 @@ def _method(measured: Figures) -> Iterator[Text]:
         "count neither as agreement nor as error. On such pairs, human annotators agree with "
         "strong models at a kappa of 0.3 to 0.4."
     )
-    judges = measured["labels"]["judges"].values()
-    if measured["people"] is None and any(figures["unmeasured"] for figures in judges):
+    judges = measured["source_labels"]["judges"].values()
+    if measured["human_labels"] is None and any(figures["unmeasured"] for figures in judges):
         yield Text(
             (
                 Code("recipekit judge sample"),
@@ -168,7 +168,7 @@ def _example(example: Figures) -> Example:
     if example["confidence"] is not None:
         confidence = f", confidence {example['confidence']:.2f}"
     reason = f": {excerpt(example['reason'])}" if example["reason"] else ""
-    labelled = "human label" if example["labelled_by"] == "people" else "source label"
+    labelled = "human label" if example["labelled_by"] == "human" else "source label"
     verdict: Line = (
         f"{labelled} {example['label']}, verdict {example['verdict']} by ",
         Code(example["judge"]),

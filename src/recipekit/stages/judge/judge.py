@@ -1,22 +1,21 @@
-"""The judge stage: a verdict on every candidate that somebody judges, in the order of the judges.
+"""The judge stage: every judge gives verdicts on the candidates that it gets, in recipe order.
 
-It reads `candidates.arrow`, and writes `judgments.arrow` (`JUDGMENTS`): the labels that the sources
-gave, and the last verdict on every judged pair. What nobody judged has no row. Pairs whose truth is
-known are judged blind among the rest, and what comes of that is `reliability.json`. While it works,
-each judge's verdicts are appended to `scratch/verdicts/<judge>/` (see
-`recipekit.judging.verdict_log`), and the judge itself may keep what it likes in
-`scratch/judges/<judge>/`: a run that was killed judges only what is missing.
+It reads `candidates.arrow` and writes `judgments.arrow` (`JUDGMENTS`), the source labels and the
+last verdict on every judged pair, and `reliability.json`, how the judges do on control pairs. A
+pair without a verdict has no row. Each judge's verdicts are appended to
+`scratch/verdicts/<judge>/` as they come (see `recipekit.judging.verdict_log`), and a judge can keep
+files of its own in `scratch/judges/<judge>/`, so a run that was killed judges only what is missing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from recipekit.arrays import Bools, Rows
+from recipekit.arrays import Bools
 from recipekit.artifacts.key import fields_identity, key_of
 from recipekit.artifacts.store import write_json
 from recipekit.component import Judge, JudgeSpec, Slot, Spending, is_identity
@@ -24,84 +23,307 @@ from recipekit.errors import RunError
 from recipekit.judges.labels import LabelsSpec
 from recipekit.judging.agreement import FIGURES
 from recipekit.judging.candidate_pairs import JudgeTask, load_pairs
-from recipekit.judging.control_pairs import (
-    ControlPairs,
-    HumanLabels,
-    pair_uniforms,
-    read_human_labels,
-    select_control_pairs,
-)
+from recipekit.judging.control_pairs import ControlPairs, HumanLabels, read_human_labels
+from recipekit.judging.floors import check_floors, deciding_labels, enforce_floors, unmeasurable
+from recipekit.judging.judgments import judgment_batches
 from recipekit.judging.policy import ReliabilityFloors
-from recipekit.judging.reliability import (
-    RELIABILITY_FILE,
-    Reliability,
-    check_floors,
-    decisive_labels,
-    enforce_floors,
-)
+from recipekit.judging.reliability import RELIABILITY_FILE, Reliability
+from recipekit.judging.tasks import MAX_PAIRS_STREAM, PairUniforms, select_task
 from recipekit.judging.verdict_log import VerdictLog, verdicts_of
-from recipekit.judging.verdict_state import Codes, conditional
+from recipekit.judging.verdicts import Codes, depends_on_verdicts
 from recipekit.records import Verdict
 from recipekit.stages.inputs import StageInputs
 from recipekit.stages.judge.section import JudgeSection
 from recipekit.stages.judge.summary import (
-    VerdictShares,
-    counted,
-    notes,
+    LiveFigures,
+    count_verdicts,
     pairs_over_budget,
-    summarized,
+    spending_summary,
+    summarize,
 )
-from recipekit.tables import JUDGMENTS as SCHEMA
-from recipekit.tables import read_table, write_table
+from recipekit.tables import JUDGMENTS, read_table, write_table
 
 __all__ = ["judge", "spending"]
 
-SAMPLE_STREAM = 0x73616D706C65
-KNOWN_STREAM = 0x6B6E6F776E
-"""Keep the draws of samples and of known pairs apart from others of the same ids and seed."""
+CONTROL_STREAM = 0x6B6E6F776E
+"""Separates the random choice of control pairs from others with the same seed."""
 
 
 def judge(inputs: StageInputs, section: JudgeSection, out: Path) -> dict[str, Any]:
-    """Judge the candidates, write `out/judgments.arrow` and return what was counted.
+    """Judge the candidates, write `out/judgments.arrow` and return the summary.
 
-    The judges are built on every rank, since embeddings are encoded by all of them together; the
-    main rank judges.
+    All ranks build the judges, since embeddings are encoded by all ranks together; the main rank
+    judges.
 
     Returns:
-        `candidates`, `queries`, `source_labels` (positives and negatives that the sources gave), `judges`
-        (for each: how many pairs it was asked about and judged, its verdicts, these by the
-        candidate's rank, and what it counted itself), `verdicts` and `unjudged` (what stands in the
-        end), `false_negatives` (unlabelled candidates that are now positive or ignored, and per
-        query), `control_pairs` (short), `spent` and `notes`, where there are any.
+        `candidates`, `queries`, `source_labels` (by label), `judges` (for each: `pairs` it got,
+        `control_pairs` it got in addition, `judged`, `verdicts`, `by_rank`, and its own `counts`),
+        `verdicts` and `unjudged` (in the end), `overruled` (source labels), `false_negatives`
+        (unlabelled candidates that are now positive or ignored, and per query), `reliability`
+        (short), `spent` and `notes`.
 
     Raises:
-        RunError: There are no candidates to judge, the judges stay below what the recipe requires,
-            or this cannot be measured.
+        RunError: There are no candidates, or the reliability floors are not reached or cannot be
+            measured.
         ComponentError: A judge broke its contract.
-        DataError: The labelled sample is wrong.
+        DataError: The human labels are malformed or of other data.
     """
     if inputs.dataset is None or "mine" not in inputs.artifacts:
         raise RunError("there is nothing to judge: this recipe has no mine section", code="RK620")
     specs = {name: slot.spec for name, slot in section.judges.items()}
     account = spending(inputs, section)
-    judges: dict[str, Judge] = {
+    judges = {
         name: spec.build(inputs.context(out / "scratch" / "judges" / name, account))
         for name, spec in specs.items()
     }
-    summary = _Judging(inputs, section, specs, out).all(judges) if inputs.ranks.is_main else {}
+    summary = {}
+    if inputs.ranks.is_main:
+        summary = _MainRank(inputs, section, specs, out).judge_all(judges)
     inputs.ranks.barrier()
     return summary
 
 
-def spending(inputs: StageInputs, section: JudgeSection) -> Spending:
-    """What the judges may spend together, booked to who judges what.
+class _MainRank:
+    """The pairs, and what each judge gets and returns."""
 
-    It is the same account at every attempt at one artifact (whatever its concurrency, its address
-    or its key), and also when only the limits are raised: what was spent up to the old one counts
-    towards the new one.
+    def __init__(
+        self, inputs: StageInputs, section: JudgeSection, specs: Mapping[str, JudgeSpec], out: Path
+    ) -> None:
+        assert inputs.dataset is not None
+        self.inputs = inputs
+        self.section = section
+        self.specs = specs
+        self.out = out
+        self.dataset = inputs.dataset
+        self.measured = [name for name, spec in specs.items() if type(spec).measured]
+        self.human = section.control_pairs.human_labels is not None
+        self.logs = {name: VerdictLog(out / "scratch" / "verdicts" / name) for name in specs}
+        self.pairs = load_pairs(
+            self.dataset,
+            read_table(inputs.artifacts["mine"].path / "candidates.arrow"),
+            remember={spec.disagreeing_with for spec in specs.values() if spec.disagreeing_with},
+        )
+        self.source_labels: Codes = np.where(
+            self.pairs.labelled, self.pairs.verdicts.verdict, np.int8(Verdict.UNJUDGED)
+        )
+        self.control_of: dict[str, Bools] = {}
+        """The control pairs that each judge got, of the judges that have started, (m,)."""
+        self.finished: set[str] = set()
+        if self.measured:
+            self.pairs.control_pairs = self._select_control_pairs()
+
+    def judge_all(self, judges: Mapping[str, Judge]) -> dict[str, Any]:
+        """Run every judge, write the judgments, measure the judges, and return the summary."""
+        stats: dict[str, dict[str, Any]] = {}
+        self._check_floors()
+        for code, (name, built) in enumerate(judges.items(), start=1):
+            task = self._task(name)
+            self.control_of[name] = task.control
+            if self.finished and name in self.measured:
+                self._check_floors()  # the judges before have decided more by now
+            stats[name] = self._run(name, code, built, task)
+            self.finished.add(name)
+        write_table(
+            self.out / "judgments.arrow",
+            JUDGMENTS,
+            judgment_batches(self.pairs, ["source", *judges], list(self.logs.values())),
+        )
+        codes = [code for code, name in enumerate(judges, start=1) if name in self.measured]
+        summary = summarize(self.pairs, stats, codes)
+        summary |= spending_summary(self.section, stats, self.inputs.progress)
+        if self.measured or self.section.require != ReliabilityFloors():
+            summary["reliability"] = self._measure(pairs_over_budget(stats))
+        return summary
+
+    # One judge
+    # ----------------------------------------------------------------------------------------------
+
+    def _task(self, name: str) -> JudgeTask:
+        before = self._before(name)
+        return select_task(
+            self.pairs,
+            self.specs[name],
+            rejudge_source_labels=self.section.rejudge_source_labels,
+            measured_before=[other for other in before if other in self.measured],
+            uniforms=self._uniforms(MAX_PAIRS_STREAM),
+            control_share=self.section.control_pairs.share,
+        )
+
+    def _run(self, name: str, code: int, built: Judge, task: JudgeTask) -> dict[str, Any]:
+        """Read back a judge's verdicts from before a kill, get the missing ones, and count them."""
+        pairs, log = self.pairs, self.logs[name]
+        control_only = task.control & ~task.wanted[pairs.control_pairs.rows]
+        stats: dict[str, Any] = {"pairs": int(task.wanted.sum())}
+        if name in self.measured:
+            stats["control_pairs"] = int(control_only.sum())
+        previous_verdict = pairs.previous_verdicts(self.specs[name], task)
+        source_positive = pairs.standing_positives()
+        total = int(task.open.sum())
+        live = LiveFigures(total)
+        with self.inputs.progress.track(f"judge {name}", total=total, unit="pairs") as tracker:
+            for batch in log.batches():
+                verdicts = verdicts_of(batch)
+                tracker.advance(pairs.apply(name, code, verdicts, task), **live.add(verdicts, {}))
+            if log.complete:
+                counts = log.counts
+            else:
+                live.start_attempt()
+                # A copy, because `open` shrinks while the judge still reads batches.
+                batches = pairs.batches(task.open.copy(), source_positive, previous_verdict)
+                with log:
+                    for verdicts in built.judge(batches):
+                        n = pairs.apply(name, code, verdicts, task)
+                        log.append(verdicts)
+                        tracker.advance(n, **live.add(verdicts, built.figures))
+                counts = dict(built.counts)
+                log.finish(counts)
+        stats |= count_verdicts(pairs, pairs.verdicts.judge == code)
+        return {**stats, "counts": counts} if counts else stats
+
+    def _before(self, name: str) -> list[str]:
+        names = list(self.specs)
+        return names[: names.index(name)]
+
+    def _uniforms(self, stream: int) -> PairUniforms:
+        return PairUniforms(self.pairs, self.dataset, self.inputs.seed, stream)
+
+    # Control pairs and reliability
+    # ----------------------------------------------------------------------------------------------
+
+    def _select_control_pairs(self) -> ControlPairs:
+        """A seeded share of the labelled candidates, and the candidates that people labelled.
+
+        With `rejudge_source_labels` all labelled candidates, which are judged anyway.
+        """
+        pairs, policy = self.pairs, self.section.control_pairs
+        labelled = np.flatnonzero(pairs.labelled & (pairs.rank > 0))
+        if not self.section.rejudge_source_labels:
+            labelled = labelled[self._uniforms(CONTROL_STREAM)(labelled) < policy.share]
+        human = read_human_labels(policy, self.dataset, self.inputs.progress)
+        n_passages = pairs.n_passages
+        rows, candidate = pairs.find(human.keys // n_passages, human.keys % n_passages)
+        candidate[candidate] = pairs.rank[rows[candidate]] > 0
+        control = ControlPairs.join(
+            labelled,
+            self.source_labels[labelled],
+            rows[candidate],
+            HumanLabels(human.keys[candidate], human.verdict[candidate], human.weight[candidate]),
+            self.measured,
+        )
+        control.not_candidates = int((~candidate).sum())
+        if control.not_candidates:
+            self.inputs.progress.warn(
+                f"{control.not_candidates:,} of the {len(human.keys):,} pairs in "
+                f"{policy.human_labels} are not candidates, and no judge gets them"
+            )
+        return control
+
+    def _check_floors(self) -> None:
+        """Check that the required figures can be measured, as far as is known by now."""
+        if self.section.require == ReliabilityFloors():
+            return
+        undecidable = self._undecidable()
+        if undecidable is not None and not self.human:
+            raise unmeasurable([undecidable])
+        control = self.pairs.control_pairs
+        deciding = control.human == self.human
+        in_range = self.pairs.in_rank_range_of_any(self.specs[name] for name in self.measured)
+        settings = [
+            f"the `max_pairs` of judge '{name}'"
+            for name in self.measured
+            if self.specs[name].max_pairs is not None
+        ]
+        obtainable = control.truth[deciding & in_range[control.rows]]
+        if not self.human:
+            settings.insert(0, "judge.control_pairs.share")
+            obtainable = self.source_labels[in_range]
+        expected = np.zeros(len(control), dtype=np.bool_)
+        for name in self.measured:
+            expected |= self._expected_control_pairs(name)
+        truth = control.truth[deciding & expected]
+        check_floors(self.section.require, truth, obtainable, settings, human=self.human)
+
+    def _expected_control_pairs(self, name: str) -> Bools:
+        """The control pairs that a judge gets, (m,).
+
+        Of a judge that depends on judges which have not finished, those that it could get.
+        """
+        if name in self.control_of:
+            return self.control_of[name]
+        spec = self.specs[name]
+        if depends_on_verdicts(spec) and not self.finished.issuperset(self._before(name)):
+            return self.pairs.in_rank_range(spec)[self.pairs.control_pairs.rows]
+        return self._task(name).control
+
+    def _undecidable(self) -> str | None:
+        """Why the final verdict on source labels cannot be known, if it cannot.
+
+        A judge that is not measured gives no verdict on control pairs, so a measured judge that
+        depends on its verdicts gets all control pairs, and not those it would get in a cascade.
+        """
+        if len(self.measured) < 2:
+            return None
+        for name in self.measured:
+            spec, before = self.specs[name], self._before(name)
+            unmeasured = [other for other in before if other not in self.measured]
+            measured = [other for other in before if other in self.measured]
+            # Verdicts of a filter are replaced by those of a measured judge after it.
+            last_measured = before.index(measured[-1]) if measured else -1
+            blocking = [
+                other
+                for other in unmeasured
+                if before.index(other) > last_measured or other == spec.disagreeing_with
+            ]
+            if blocking and depends_on_verdicts(spec):
+                names = " and ".join(f"'{other}'" for other in blocking)
+                return f"judge '{name}' depends on {names}, which does not judge control pairs"
+        return None
+
+    def _measure(self, over_budget: Mapping[str, int]) -> dict[str, Any]:
+        """Measure the judges, write the figures, and enforce the recipe's floors."""
+        codes = enumerate(self.specs.values(), start=1)
+        reliability = Reliability(
+            self.pairs,
+            self.dataset,
+            {name: int(self.control_of[name].sum()) for name in self.measured},
+            self._undecidable(),
+            [code for code, spec in codes if isinstance(spec, LabelsSpec)],
+            self.human,
+        ).measure(self.logs, self.inputs.seed)
+        files = [self.out / RELIABILITY_FILE]
+        if self.inputs.run is not None:
+            files.append(self.inputs.run / RELIABILITY_FILE)
+        for file in files:
+            write_json(file, reliability)
+        enforce_floors(
+            reliability, self.section.require, file=str(files[-1]), over_budget=over_budget
+        )
+        deciding = deciding_labels(reliability)
+        found = reliability[deciding]
+        return {
+            name: {"labels": deciding, "pairs": figures["pairs"], **_values(figures)}
+            for name, figures in {**found["judges"], "final": found["final"]}.items()
+        }
+
+
+def _values(figures: Mapping[str, Any]) -> dict[str, float | None]:
+    """The figures without their intervals."""
+    return {name: figures[name]["value"] if figures[name] else None for name in FIGURES}
+
+
+# Spending
+# --------------------------------------------------------------------------------------------------
+
+
+def spending(inputs: StageInputs, section: JudgeSection) -> Spending:
+    """The account that all judges of the stage book to, with its limits.
+
+    All attempts at one artifact have the same account. It does not depend on the limits, nor on
+    settings that change no verdict (concurrency, address, key): what was spent up to an old limit
+    counts towards a raised one.
     """
     policy = fields_identity(section, exclude=("judges", "max_cost_usd", "max_calls"))
-    judges = [[name, _decisive(inputs, slot)] for name, slot in section.judges.items()]
+    judges = [[name, _judge_identity(inputs, slot)] for name, slot in section.judges.items()]
     ledger = key_of(
         {
             "judge": policy,
@@ -115,8 +337,8 @@ def spending(inputs: StageInputs, section: JudgeSection) -> Spending:
     )
 
 
-def _decisive(inputs: StageInputs, slot: Slot[JudgeSpec]) -> dict[str, Any]:
-    """What is written of a judge that decides its verdicts."""
+def _judge_identity(inputs: StageInputs, slot: Slot[JudgeSpec]) -> dict[str, Any]:
+    """The keys of a judge that decide its verdicts, as the recipe has them."""
     known = type(slot.spec).model_fields
     fields = {
         name: value
@@ -127,252 +349,4 @@ def _decisive(inputs: StageInputs, slot: Slot[JudgeSpec]) -> dict[str, Any]:
         "use": slot.use,
         "fields": fields,
         "files": {label: inputs.hashes.of(path) for label, path in slot.spec.files().items()},
-    }
-
-
-class _Judging:
-    """The main rank's work: the pairs, and what each judge is asked and says."""
-
-    def __init__(
-        self, inputs: StageInputs, section: JudgeSection, specs: Mapping[str, JudgeSpec], out: Path
-    ) -> None:
-        assert inputs.dataset is not None
-        self.inputs, self.section, self.specs, self.out, self.dataset = (
-            inputs,
-            section,
-            specs,
-            out,
-            inputs.dataset,
-        )
-        self.measured = [name for name, spec in specs.items() if type(spec).measured]
-        self.by_people = section.control_pairs.human_labels is not None
-        self.undecided = self._undecided()
-        self.journals = {name: VerdictLog(out / "scratch" / "verdicts" / name) for name in specs}
-        remembered = {spec.disagreeing_with for spec in specs.values() if spec.disagreeing_with}
-        self.pairs = load_pairs(
-            self.dataset, read_table(inputs.artifacts["mine"].path / "candidates.arrow"), remembered
-        )
-        self.given: Codes = np.where(
-            self.pairs.labelled, self.pairs.said.verdict, np.int8(Verdict.UNJUDGED)
-        )
-        """The labels that the candidates came with, (n,)."""
-        self.spoken: set[str] = set()
-        """The judges that have spoken."""
-        self.asked: dict[str, Bools] = {}
-        """Of measured ones, which blind pairs they are asked about."""
-        if self.measured:
-            self.pairs.blind = self._blind()
-
-    def all(self, judges: Mapping[str, Judge]) -> dict[str, Any]:
-        """Let every judge speak, write what was said, and count it."""
-        self._check_floors()
-        told: dict[str, Any] = {}
-        blind: dict[str, int] = {}
-        for code, (name, built) in enumerate(judges.items(), start=1):
-            asked = self._ask(name)
-            told[name] = {"seen": int(asked.wanted.sum())}
-            if name in self.measured:
-                self.asked[name] = asked.blind.copy()
-                if self.spoken:  # what was said before it has decided more
-                    self._check_floors()
-                blind[name] = int(asked.blind.sum())
-                told[name]["blind"] = int(
-                    (asked.blind & ~asked.wanted[self.pairs.blind.rows]).sum()
-                )
-            counts = self._run(name, code, built, asked)
-            self.spoken.add(name)
-            told[name] |= counted(self.pairs, self.pairs.said.judge == code)
-            if counts:
-                told[name]["counts"] = counts
-        batches = [journal.batches() for journal in self.journals.values()]
-        write_table(
-            self.out / "judgments.arrow",
-            SCHEMA,
-            self.pairs.judgments(["source", *judges], batches),
-        )
-        summary = summarized(
-            self.pairs,
-            told,
-            [code for code, name in enumerate(judges, start=1) if name in self.measured],
-        )
-        summary |= notes(self.section, told, self.inputs.progress)
-        if self.measured or self.section.require != ReliabilityFloors():
-            summary["reliability"] = self._trust(blind, pairs_over_budget(told))
-        return summary
-
-    def _blind(self) -> ControlPairs:
-        """The pairs of known truth: a seeded share of the labelled candidates (in an audit, all of
-        them) and people's sample.
-        """
-        pairs, policy = self.pairs, self.section.control_pairs
-        labelled = np.flatnonzero(pairs.labelled & (pairs.rank > 0))
-        if not self.section.rejudge_source_labels:
-            labelled = labelled[self._draws(labelled, KNOWN_STREAM) < policy.share]
-        people = read_human_labels(policy, self.dataset, self.inputs.progress)
-        rows, there = pairs.positions_of(people.keys)
-        there &= pairs.rank[rows] > 0
-        elsewhere = int((~there).sum())
-        if elsewhere:
-            told = f"{elsewhere:,} of the {len(people.keys):,} pairs in {policy.human_labels} are no candidates, and are not judged"
-            self.inputs.progress.warn(told)
-        sample = HumanLabels(people.keys[there], people.verdict[there], people.weight[there])
-        return select_control_pairs(
-            labelled, pairs.said.verdict[labelled], rows[there], sample, elsewhere, self.measured
-        )
-
-    def _check_floors(self) -> None:
-        """See that what is required can be measured on the pairs that are asked about, as far as
-        that is known by now.
-        """
-        if self.section.require == ReliabilityFloors():
-            return
-        blind = self.pairs.blind
-        counts = blind.people == self.by_people
-        names = " and ".join(
-            f"the `max_pairs` of judge '{name}'"
-            for name in self.measured
-            if self.specs[name].max_pairs is not None
-        )
-        remedies: dict[str, Callable[[], Codes]] = {}
-        if names:
-            remedies[f"raise {names}"] = lambda: blind.truth[counts & self._askable(sampled=False)]
-        if not self.by_people:
-            remedies["raise judge.control_pairs.share" + f" and {names}" * bool(names)] = (
-                self._labels_in_reach
-            )
-        truth = blind.truth[counts & self._askable(sampled=True)]
-        check_floors(
-            blind,
-            self.section.require,
-            truth,
-            by_people=self.by_people,
-            undecided=self.undecided,
-            remedies=remedies,
-        )
-
-    def _askable(self, *, sampled: bool) -> Bools:
-        """The blind pairs that measured judges are asked about, or may be, where judges before them
-        are still to speak.
-
-        Without `sampled`, as if no `sample` were a limit.
-        """
-        askable = np.zeros(len(self.pairs.blind), dtype=np.bool_)
-        for name in self.measured:
-            spec = self.specs[name]
-            if sampled and name in self.asked:
-                askable |= self.asked[name]
-            elif conditional(spec) and not (sampled and self.spoken.issuperset(self._before(name))):
-                askable |= self.pairs.reach(spec)[self.pairs.blind.rows]
-            else:
-                askable |= self._ask(
-                    name, spec if sampled else spec.model_copy(update={"max_pairs": None})
-                ).blind
-        return askable
-
-    def _labels_in_reach(self) -> Codes:
-        """The labels of all candidates that measured judges look at: those that are judged blind if
-        `control_pairs.share` is as large as can be.
-        """
-        return self.given[self.pairs.reached(self.specs[name] for name in self.measured)]
-
-    def _undecided(self) -> dict[str, list[str]]:
-        """The measured judges whose conditions go by judges before them that do not speak of
-        labelled pairs, and which these are.
-        """
-        found = {}
-        for name in self.measured:
-            spec, before = self.specs[name], self._before(name)
-            heard = [other for other in before if other in self.measured]
-            last = before.index(heard[-1]) + 1 if heard else 0
-            silent = [
-                other for other in before[last:] if other not in heard
-            ]  # what they say replaces what was heard
-            if spec.disagreeing_with in before and spec.disagreeing_with not in heard:
-                silent.append(spec.disagreeing_with)
-            if silent and conditional(spec):
-                found[name] = list(dict.fromkeys(silent))
-        return found
-
-    def _before(self, name: str) -> list[str]:
-        names = list(self.specs)
-        return names[: names.index(name)]
-
-    def _draws(self, rows: Rows, stream: int) -> np.ndarray[Any, np.dtype[np.float64]]:
-        return pair_uniforms(
-            self.pairs.query[rows], self.pairs.passage[rows], self.dataset, self.inputs.seed, stream
-        )
-
-    def _ask(self, name: str, spec: JudgeSpec | None = None) -> JudgeTask:
-        return self.pairs.ask(
-            spec or self.specs[name],
-            rejudge_source_labels=self.section.rejudge_source_labels,
-            heard=[before for before in self._before(name) if before in self.measured],
-            draws=lambda rows: self._draws(rows, SAMPLE_STREAM),
-            share=self.section.control_pairs.share,
-        )
-
-    def _run(self, name: str, code: int, built: Judge, asked: JudgeTask) -> dict[str, Any]:
-        """Let one judge speak: first what it said before a kill, then the pairs that are still to
-        be asked about.
-        """
-        pairs, journal = self.pairs, self.journals[name]
-        before, given, ahead = (
-            pairs.before(self.specs[name], asked),
-            pairs.standing(),
-            int(asked.left.sum()),
-        )
-        shares = VerdictShares(ahead)
-        with self.inputs.progress.track(f"judge {name}", total=ahead, unit="pairs") as tracker:
-            for batch in journal.batches():
-                said = verdicts_of(batch)
-                tracker.advance(pairs.apply(name, code, said, asked), **shares.of(said, {}))
-            if journal.complete:
-                return journal.counts
-            shares.start()
-            with journal:
-                # A copy: `left` shrinks with every verdict, while the batches ahead are still to be
-                # made.
-                for said in built.judge(pairs.batches(asked.left.copy(), given, before)):
-                    done = pairs.apply(name, code, said, asked)
-                    journal.append(said)
-                    tracker.advance(done, **shares.of(said, built.figures))
-            counts = dict(built.counts)
-            journal.finish(counts)
-        return counts
-
-    def _trust(self, blind: Mapping[str, int], left: Mapping[str, int]) -> dict[str, Any]:
-        """Measure the judges, leave the figures where they can be looked at, and hold them against
-        the recipe's floors.
-
-        Args:
-            blind: How many blind pairs each measured judge was asked about.
-            left: The judges whose budget did not reach all of their pairs, and how many it left.
-        """
-        files = [
-            code
-            for code, spec in enumerate(self.specs.values(), start=1)
-            if isinstance(spec, LabelsSpec)
-        ]
-        measured = Reliability(
-            self.pairs, self.dataset, blind, self.undecided, files, self.by_people
-        )
-        trust = measured.told(self.journals, self.inputs.seed)
-        places = [
-            self.out / RELIABILITY_FILE,
-            *([self.inputs.run / RELIABILITY_FILE] if self.inputs.run else []),
-        ]
-        for place in places:
-            write_json(place, trust)
-        enforce_floors(trust, self.section.require, look=str(places[-1]), unpaid=left)
-        by, told = decisive_labels(trust)
-        return {
-            name: {"by": by, **_short(figures)}
-            for name, figures in {**told["judges"], "all together": told["cascade"]}.items()
-        }
-
-
-def _short(told: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        "pairs": told["pairs"],
-        **{name: told[name]["value"] if told[name] else None for name in FIGURES},
     }

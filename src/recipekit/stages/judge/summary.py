@@ -1,196 +1,194 @@
-"""What the judge stage counts: verdicts as they come, in the end, and what is to be told of them."""
+"""What the judge stage shows while it runs, and its summary."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
 from recipekit.arrays import Bools
 from recipekit.component import Progress, Verdicts
-from recipekit.judging.candidate_pairs import CandidatePairs
-from recipekit.judging.reliability import BANDS, rank_bands
-from recipekit.judging.verdict_state import SOURCE, Codes
+from recipekit.judging.candidate_pairs import RANK_BANDS, CandidatePairs, rank_bands
+from recipekit.judging.verdicts import SOURCE, Codes
 from recipekit.records import Verdict
 from recipekit.stages.judge.section import JudgeSection
 
-__all__ = ["VerdictShares", "counted", "notes", "pairs_over_budget", "summarized"]
+__all__ = ["LiveFigures", "count_verdicts", "pairs_over_budget", "spending_summary", "summarize"]
 
-WORDS = {"negative": Verdict.NEGATIVE, "positive": Verdict.POSITIVE, "ignore": Verdict.IGNORE}
+CODES: Final = {
+    "negative": Verdict.NEGATIVE,
+    "positive": Verdict.POSITIVE,
+    "ignore": Verdict.IGNORE,
+}
 
 
-class VerdictShares:
-    """What is shown while a judge speaks: the shares of its verdicts, its own figures, and the
-    money to come.
-    """
+class LiveFigures:
+    """What is shown while a judge runs: shares of its verdicts, its own figures, cost to come."""
 
     def __init__(self, total: int) -> None:
         self.total = total
-        self.counts = np.zeros(len(WORDS), dtype=np.int64)
-        self.before = 0
-        """Verdicts that were there when this attempt began to ask."""
+        self.counts = np.zeros(len(CODES), dtype=np.int64)
+        self.read_back = 0
+        """Verdicts of an earlier attempt."""
 
-    def start(self) -> None:
-        """What comes from now on is said, and paid, in this attempt."""
-        self.before = int(self.counts.sum())
+    def start_attempt(self) -> None:
+        """Count what follows as judged, and paid for, in this attempt."""
+        self.read_back = int(self.counts.sum())
 
-    def of(self, said: Verdicts, figures: Mapping[str, Any]) -> dict[str, float | str]:
-        """The figures to show once these verdicts are taken over."""
-        self.counts += np.bincount(np.asarray(said.verdict), minlength=len(WORDS))
+    def add(self, verdicts: Verdicts, figures: Mapping[str, Any]) -> dict[str, float | str]:
+        """The figures to show after some more verdicts, given the judge's own `figures`."""
+        self.counts += np.bincount(np.asarray(verdicts.verdict), minlength=len(CODES))
         done = int(self.counts.sum())
         shown: dict[str, float | str] = {
-            word: f"{self.counts[code] / max(done, 1):.0%}" for word, code in WORDS.items() if code
+            name: f"{self.counts[CODES[name]] / max(done, 1):.0%}"
+            for name in ("positive", "ignore")
         }
         shown |= {name: figure for name, figure in figures.items() if name != "usd_a_pair"}
-        usd, new = figures.get("usd"), done - self.before
-        # Answers from the store are quick and cost nothing: what is paid per pair in this attempt
-        # says little of the pairs to come.
-        each = figures.get("usd_a_pair") or (
-            usd / new if isinstance(usd, float) and new > 0 else 0.0
-        )
-        if each > 0 and done < self.total:
-            shown["usd to come"] = f"about {_usd(each * (self.total - done))}"
+        remaining = self._usd_per_pair(figures, done - self.read_back) * (self.total - done)
+        if remaining > 0:
+            shown["remaining cost"] = f"about {_usd(remaining)}"
         return shown
 
+    def _usd_per_pair(self, figures: Mapping[str, Any], judged: int) -> float:
+        """The judge's own `usd_a_pair` if it has one.
 
-def counted(pairs: CandidatePairs, chosen: Bools) -> dict[str, Any]:
-    """Verdicts of some pairs, in all and by the rank of the candidate."""
-    verdict, rank = pairs.said.verdict[chosen], pairs.rank[chosen]
-    table = np.zeros((len(BANDS), len(WORDS)), dtype=np.int64)
+        Otherwise what was paid in this attempt, by pair. Replies from the store cost nothing, so
+        that is less than what the remaining pairs cost.
+        """
+        usd = figures.get("usd")
+        paid = usd / judged if isinstance(usd, float) and judged > 0 else 0.0
+        return float(figures.get("usd_a_pair") or paid)
+
+
+def count_verdicts(pairs: CandidatePairs, selected: Bools) -> dict[str, Any]:
+    """The verdicts on selected pairs, in all and by the rank of the candidate."""
+    verdict, rank = pairs.verdicts.verdict[selected], pairs.rank[selected]
+    table = np.zeros((len(RANK_BANDS), len(CODES)), dtype=np.int64)
     np.add.at(table, (rank_bands(rank), verdict), 1)
     by_rank = {
-        name: {word: int(table[row, code]) for word, code in WORDS.items()}
-        for row, name in enumerate(BANDS)
+        band: {name: int(table[row, code]) for name, code in CODES.items()}
+        for row, band in enumerate(RANK_BANDS)
         if table[row].any()
     }
-    return {"judged": len(verdict), "verdicts": _words(verdict), "by_rank": by_rank}
+    return {"judged": len(verdict), "verdicts": _by_name(verdict), "by_rank": by_rank}
 
 
-def _words(verdict: Codes) -> dict[str, int]:
-    return {word: int((verdict == code).sum()) for word, code in WORDS.items()}
+def _by_name(verdict: Codes) -> dict[str, int]:
+    return {name: int((verdict == code).sum()) for name, code in CODES.items()}
 
 
-def summarized(
-    pairs: CandidatePairs, judges: dict[str, Any], measured: Sequence[int]
+def summarize(
+    pairs: CandidatePairs, judges: Mapping[str, Any], measured: Sequence[int]
 ) -> dict[str, Any]:
-    """The stage's counts.
+    """The stage's summary.
 
     Args:
         pairs: All pairs, judged.
-        judges: What was counted of each judge.
-        measured: The codes of the judges that read the texts: what they ignore they found
-            undecided, while what a filter ignores is likely a false negative.
+        judges: The statistics of each judge.
+        measured: Codes of the measured judges. A pair that a judge of texts ignores is undecided,
+            while a pair that a filter ignores is likely a false negative.
     """
-    said = pairs.said
-    candidate, negative = pairs.rank > 0, pairs.labelled & ~pairs.given
+    verdict, judge = pairs.verdicts.verdict, pairs.verdicts.judge
+    candidate, negative = pairs.rank > 0, pairs.labelled & ~pairs.source_positive
     queries = len(np.unique(pairs.query[candidate]))
-    found = candidate & (said.judge > SOURCE) & ~pairs.labelled
-    positive, ignore = (
-        int((found & (said.verdict == verdict)).sum())
-        for verdict in (Verdict.POSITIVE, Verdict.IGNORE)
-    )
-    undecided = int(
-        (found & (said.verdict == Verdict.IGNORE) & np.isin(said.judge, measured)).sum()
-    )
+    unlabelled = candidate & (judge > SOURCE) & ~pairs.labelled
+    ignored = unlabelled & (verdict == Verdict.IGNORE)
+    found = {
+        "positive": int((unlabelled & (verdict == Verdict.POSITIVE)).sum()),
+        "ignore": int(ignored.sum()),
+    }
+    if measured:
+        found["undecided"] = int((ignored & np.isin(judge, measured)).sum())
+    overruled = {
+        "positive": int((pairs.source_positive & ~pairs.standing_positives()).sum()),
+        "negative": int((negative & (verdict != Verdict.NEGATIVE)).sum()),
+    }
     return {
         "queries": queries,
         "candidates": int(candidate.sum()),
-        "source_labels": {"positive": int(pairs.given.sum()), "negative": int(negative.sum())},
-        **_overruled(
-            int((pairs.given & ~pairs.standing()).sum()),
-            int((negative & (said.verdict != Verdict.NEGATIVE)).sum()),
-        ),
-        "judges": judges,
-        "verdicts": _words(said.verdict),
-        "unjudged": int((said.verdict == Verdict.UNJUDGED).sum()),
+        "source_labels": {
+            "positive": int(pairs.source_positive.sum()),
+            "negative": int(negative.sum()),
+        },
+        **({"overruled": overruled} if any(overruled.values()) else {}),
+        "judges": dict(judges),
+        "verdicts": _by_name(verdict),
+        "unjudged": int((verdict == Verdict.UNJUDGED).sum()),
         "false_negatives": {
-            "positive": positive,
-            "ignore": ignore,
-            **({"undecided": undecided} if measured else {}),
-            "positive_per_query": positive / queries if queries else 0.0,
-            "ignore_per_query": ignore / queries if queries else 0.0,
+            **found,
+            "positive_per_query": found["positive"] / max(queries, 1),
+            "ignore_per_query": found["ignore"] / max(queries, 1),
         },
     }
 
 
-def _overruled(positive: int, negative: int) -> dict[str, Any]:
-    """The sources' labels that are others now; nothing where all stand."""
-    return (
-        {"overruled": {"positive": positive, "negative": negative}} if positive or negative else {}
-    )
+# Spending
+# --------------------------------------------------------------------------------------------------
 
 
-def notes(
+def spending_summary(
     section: JudgeSection, judges: Mapping[str, Mapping[str, Any]], progress: Progress
 ) -> dict[str, Any]:
-    """`spent`, and `notes` on what the budget left unjudged, which are also told at once; nothing
-    where nobody was paid.
+    """`spent`, and `notes` on pairs over budget, which are also warnings; empty if none was paid.
 
-    Of what a judge counts itself, known here are `calls` and `usd` (made and paid for this
-    artifact), `from_store` (`usd`: what the replies that were paid for earlier had cost), and
-    `pairs_over_budget` (pairs that were not asked about, since the budget was spent).
+    A paid judge has these `counts`: `calls` and `usd`, made and paid for this artifact (`usd` is
+    None where the price is unknown); `from_store`, the `replies` that were paid for earlier and
+    their `usd`; `pairs_over_budget`; `refused_usd`, the cost of the call that the budget refused.
     """
-    counts = {name: told.get("counts") or {} for name, told in judges.items()}
-    paid = {name: told for name, told in counts.items() if "calls" in told}
+    paid = {name: stats["counts"] for name, stats in judges.items() if "calls" in _counts(stats)}
     if not paid:
         return {}
-    prices = [told.get("usd") for told in paid.values()]
-    usd = None if any(price is None for price in prices) else sum(prices)  # type: ignore[arg-type]
-    found: dict[str, Any] = {
-        "spent": {"usd": usd, "calls": sum(told["calls"] for told in paid.values())}
-    }
-    told = [
-        _unpaid(section, name, judges[name], paid[name])
-        for name in pairs_over_budget(judges)
-        if name in paid
-    ]
-    for line in told:
-        progress.warn(line)
-    return {**found, "notes": told} if told else found
+    prices = [counts.get("usd") for counts in paid.values()]
+    usd = None if None in prices else sum(prices)
+    spent = {"usd": usd, "calls": sum(counts["calls"] for counts in paid.values())}
+    over = [name for name in pairs_over_budget(judges) if name in paid]
+    notes = [_over_budget(section, name, judges[name]) for name in over]
+    for note in notes:
+        progress.warn(note)
+    return {"spent": spent, **({"notes": notes} if notes else {})}
 
 
 def pairs_over_budget(judges: Mapping[str, Mapping[str, Any]]) -> dict[str, int]:
-    """The judges, by what was counted of each, whose budget did not reach all of their pairs, and
-    how many it left.
+    """How many pairs each judge left because the budget was spent; judges that left none omitted.
+
+    Args:
+        judges: The statistics of each judge, as in the stage's summary.
     """
-    return {
-        name: int(n)
-        for name, told in judges.items()
-        if (n := (told.get("counts") or {}).get("pairs_over_budget"))
+    over = {
+        name: int(_counts(stats).get("pairs_over_budget") or 0) for name, stats in judges.items()
     }
+    return {name: n for name, n in over.items() if n}
 
 
-def _unpaid(
-    section: JudgeSection, name: str, told: Mapping[str, Any], counts: Mapping[str, Any]
-) -> str:
-    """What the budget left, and how to go on, in a line."""
-    limits = {"max_cost_usd": section.max_cost_usd, "max_calls": section.max_calls}
-    named = " or ".join(
-        f"judge.{key} ({value:,g})" for key, value in limits.items() if value is not None
-    )
-    left, seen = int(counts["pairs_over_budget"]), told["seen"] + told.get("blind", 0)
-    stored, share = counts.get("from_store") or {}, left / (seen - left) if seen > left else 0.0
-    usd = (
-        share * ((counts.get("usd") or 0.0) + (stored.get("usd") or 0.0))
-        if section.max_cost_usd is not None
-        else 0.0
-    )
-    calls = (
-        math.ceil(share * (counts["calls"] + stored.get("replies", 0)))
-        if section.max_calls is not None
-        else 0
-    )
-    rest = " and ".join(
-        [f"${_usd(usd)}"] * bool(usd) + [f"{calls:,} call{'s' * (calls > 1)}"] * bool(calls)
-    )
-    more = f": about {rest} more would do for this judge" if rest else ""
+def _counts(stats: Mapping[str, Any]) -> Mapping[str, Any]:
+    return stats.get("counts") or {}
+
+
+def _over_budget(section: JudgeSection, name: str, stats: Mapping[str, Any]) -> str:
+    """What the budget left unjudged, and about how much more the rest takes, in one line."""
+    counts = stats["counts"]
+    stored = counts.get("from_store") or {}
+    left, total = int(counts["pairs_over_budget"]), stats["pairs"] + stats.get("control_pairs", 0)
+    more = left / (total - left) if total > left else 0.0
+    limits, remaining = [], []
+    if section.max_cost_usd is not None:
+        limits.append(f"judge.max_cost_usd ({section.max_cost_usd:,g})")
+        if usd := more * ((counts.get("usd") or 0.0) + (stored.get("usd") or 0.0)):
+            remaining.append(f"${_usd(usd)}")
+    if section.max_calls is not None:
+        limits.append(f"judge.max_calls ({section.max_calls:,g})")
+        if calls := math.ceil(more * (counts["calls"] + stored.get("replies", 0))):
+            remaining.append(f"{calls:,} calls" if calls > 1 else "1 call")
+    advice = f"To judge them, raise {' or '.join(limits)}"
+    if remaining:
+        advice += f" by about {' and '.join(remaining)}"
     if refused := counts.get("refused_usd"):
-        more += f" (the next call could cost ${_usd(refused)}, for which there was no room)"
+        advice += f" (the next call could cost ${_usd(refused)}, more than was left)"
     return (
-        f"judge '{name}': the budget is spent, {left:,} of {seen:,} pairs stay without its verdict. To go on, raise {named}{more}; "
-        f"what is paid for is kept and is not paid again"
+        f"judge '{name}': the budget is spent, and {left:,} of {total:,} pairs have no verdict of "
+        f"it. {advice}; replies that are paid for are kept and not paid again"
     )
 
 

@@ -19,7 +19,7 @@ def ungraded_pairs(judges: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
         missing = {reason: count for reason, count in reasons.items() if count}
         if missing:
             listed = ", ".join(f"{count:,} {reason}" for reason, count in missing.items())
-            total = counts["seen"] + counts.get("blind", 0)
+            total = counts["pairs"] + counts.get("control_pairs", 0)
             ungraded = sum(missing.values())
             pairs = f"{ungraded:,} of {total:,} pairs ({listed})"
             yield f"judge '{name}' gave no usable answer on {pairs}"

@@ -1,8 +1,8 @@
-"""What a few judged pairs say of the cost of all."""
+"""The cost of all candidates, estimated from a few judged pairs."""
 
 import pytest
 
-from recipekit.pipeline.judge_trial import JudgeTrial
+from recipekit.stages.judge.trial import JudgeTrial
 
 
 def trial(**counts) -> JudgeTrial:
@@ -11,17 +11,17 @@ def trial(**counts) -> JudgeTrial:
         (),
         queries=2,
         candidates=50,
-        of=1000,
+        all_candidates=1000,
         summary={"judges": {"margin": {}, "llm": judged}},
-        freed=(),
+        unconditional=(),
     )
 
 
-def test_all_candidates_cost_what_the_tried_ones_did_each():
+def test_the_cost_of_all_candidates_is_proportional():
     assert trial().usd_for_all == pytest.approx(0.4)
     assert trial(from_store={"replies": 1, "usd": 0.01}).usd_for_all == pytest.approx(0.6)
 
 
 @pytest.mark.parametrize("counts", [{"usd": None}, {"pairs_over_budget": 30}])
-def test_without_a_price_or_where_a_limit_was_reached_the_cost_of_all_is_not_known(counts):
+def test_the_cost_of_all_is_unknown_without_a_price_or_over_budget(counts):
     assert trial(**counts).usd_for_all is None

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from recipekit.judging.agreement import FIGURES, agreement, kappa, wilson
-from recipekit.pipeline.label_sample import spread
+from recipekit.judging.labelling_sample import sample_strata
 from recipekit.records import Verdict
 
 P, N, IGNORE, U = (int(Verdict[name]) for name in ("POSITIVE", "NEGATIVE", "IGNORE", "UNJUDGED"))
@@ -75,7 +75,7 @@ def test_ignored_pairs_are_shown_and_are_neither_agreement_nor_error():
         )
     )
     assert told["pairs"] == 20
-    assert told["ignored_by_people"] == 5
+    assert told["labelled_ignore"] == 5
     assert told["table"] == {
         "positive": {"negative": 0, "positive": 8, "ignore": 2},
         "negative": {"negative": 9, "positive": 1, "ignore": 0},
@@ -92,24 +92,24 @@ def test_ignored_pairs_are_shown_and_are_neither_agreement_nor_error():
         (
             [(P, P, 3), (P, N, 1)],
             {
-                "kappa": "no known negative was judged",
-                "false_positive_rate": "no known negative was judged",
+                "kappa": "no labelled negative was judged",
+                "false_positive_rate": "no labelled negative was judged",
             },
         ),
         (
             [(N, N, 3)],
             {
-                "kappa": "no known positive was judged",
-                "false_negative_rate": "no known positive was judged",
+                "kappa": "no labelled positive was judged",
+                "false_negative_rate": "no labelled positive was judged",
             },
         ),
         (
             [(P, IGNORE, 2), (N, N, 2)],
-            {"kappa": "every known positive, or every known negative, was ignored"},
+            {"kappa": "every labelled positive, or every labelled negative, was ignored"},
         ),
         (
             [(P, U, 2)],
-            dict.fromkeys(FIGURES, "no pair with a known label was judged"),
+            dict.fromkeys(FIGURES, "no labelled pair was judged"),
         ),
     ],
 )
@@ -126,7 +126,7 @@ def test_intervals_of_an_uneven_sample_hold_the_truth():
     whole = agreement(truth.astype(np.int8), said.astype(np.int8))
     held = dict.fromkeys(("kappa", "false_negative_rate", "agreement"), 0)
     for seed in range(40):
-        drawn, weight = spread(said.astype(np.int64), 300, np.random.default_rng(seed))
+        drawn, weight = sample_strata(said.astype(np.int64), 300, np.random.default_rng(seed))
         told = agreement(truth[drawn].astype(np.int8), said[drawn].astype(np.int8), weight)
         for name in held:
             held[name] += told[name]["low"] <= whole[name]["value"] <= told[name]["high"]

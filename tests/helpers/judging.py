@@ -1,6 +1,4 @@
-"""What tests of the judge stage share: a judge that says what it is told to, candidates, and a
-section of judges.
-"""
+"""Scripted judges, candidates and judge sections for tests of the judge stage."""
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -31,34 +29,31 @@ POSITIVE, NEGATIVE, IGNORE, UNJUDGED = (
 )
 
 
-class Says(JudgeSpec):
-    """A judge that says of each wanted pair what a function says, in any order, and may die on the
-    way.
-    """
+class ScriptedFilter(JudgeSpec):
+    """A judge whose verdicts a function gives, in any order, and that can die on the way."""
 
     verdict: Callable[[int, int], int]
     reason: str | None = None
     dies_after: int | None = None
     confidence: Callable[[int, int], float] | None = None
-    counts: Any = None
+    counts: Any = Field(default_factory=dict)
     silent: bool = False
     ungraded: bool = False
-    asked: Any = Field(default_factory=list)
-    """The batches that it saw."""
-    given: Any = Field(default_factory=list)
+    batches: Any = Field(default_factory=list)
+    """The batches that it got."""
+    contexts: Any = Field(default_factory=list)
     """The contexts that it was built in."""
-    piece: int = 3
+    pairs_per_yield: int = 3
 
-    counts: ClassVar[dict[str, int]] = {}
     figures: ClassVar[dict[str, float]] = {}
 
     def build(self, context: Context):
-        self.given.append(context)
+        self.contexts.append(context)
         return self
 
     def judge(self, batches: Iterable[PairBatch]) -> Iterator[Verdicts]:
-        for said, (batch, rows) in enumerate(self._pieces(batches)):
-            if said == self.dies_after:
+        for count, (batch, rows) in enumerate(self._pieces(batches)):
+            if count == self.dies_after:
                 raise MemoryError("killed")
             query, passage = batch.query[rows], batch.passage[rows]
             verdict = np.array(
@@ -72,30 +67,34 @@ class Says(JudgeSpec):
                 if self.reason
                 else None
             )
-            told = [
+            confidence = [
                 self.confidence(q, p) if self.confidence else np.nan
                 for q, p in zip(query, passage, strict=True)
             ]
             if not self.silent:
                 grade, ungraded = passage.astype(np.float32), np.full(len(rows), self.ungraded)
                 yield Verdicts(
-                    query, passage, verdict, grade, np.array(told, np.float32), reason, ungraded
+                    query,
+                    passage,
+                    verdict,
+                    grade,
+                    np.array(confidence, np.float32),
+                    reason,
+                    ungraded,
                 )
 
     def _pieces(self, batches):
         for batch in batches:
-            self.asked.append(batch)
+            self.batches.append(batch)
             rows = np.flatnonzero(batch.wanted)[::-1]
             yield from (
-                (batch, rows[start : start + self.piece])
-                for start in range(0, len(rows), self.piece)
+                (batch, rows[start : start + self.pairs_per_yield])
+                for start in range(0, len(rows), self.pairs_per_yield)
             )
 
 
-class Reads(Says):
-    """The same, as a judge that reads the texts: it is asked blind about pairs whose truth is
-    known.
-    """
+class ScriptedReader(ScriptedFilter):
+    """The same as a judge that reads the texts, and therefore gets control pairs."""
 
     measured: ClassVar[bool] = True
 
@@ -103,8 +102,9 @@ class Reads(Says):
 def judge_inputs(
     tmp_path: Path, dataset: Dataset, progress: RecordingProgress | None = None
 ) -> StageInputs:
-    """The data set with, for every train query q, the candidates q+2, q+1, q+3, q+4 (in this order)
-    and its positive q, not retrieved.
+    """Stage inputs in which train query q has the candidates q+2, q+1, q+3, q+4, and q at rank 5.
+
+    Passage q is its source positive, which no retriever found.
     """
     mine = tmp_path / "mine"
     mine.mkdir()
@@ -134,17 +134,17 @@ def judge_inputs(
 
 
 def section(policy: Mapping[str, Any] | None = None, **specs: JudgeSpec) -> JudgeSection:
-    """A judge section of these judges, in this order; `policy` has its other keys."""
+    """A judge section with these judges in this order; `policy` has its other keys."""
     made = JudgeSection(judges={name: Slot(use=name) for name in specs}, **(policy or {}))
     for name, slot in made.judges.items():
-        slot.bind(Entry("judge", name, "tests", "1", "tests:Says"), specs[name])
+        slot.bind(Entry("judge", name, "tests", "1", "tests:ScriptedFilter"), specs[name])
     return made
 
 
 def run(
     inputs: StageInputs, tmp_path: Path, judges: JudgeSection, folder: str = "out"
 ) -> tuple[dict[tuple[int, int], dict[str, Any]], dict[str, Any]]:
-    """The judgments, by (query, passage), and the summary."""
+    """Run the stage, and return the judgments by (query, passage) and the summary."""
     out = tmp_path / folder
     out.mkdir(exist_ok=True)
     summary = judge(inputs, judges, out)
@@ -152,6 +152,6 @@ def run(
     assert table.schema == JUDGMENTS
     rows = table.to_pylist()
     keys = [(row["query"], row["passage"]) for row in rows]
-    assert keys == sorted(set(keys)), "sorted, one row a pair"
+    assert keys == sorted(set(keys)), "sorted, one row per pair"
     json.dumps(summary)
     return {(row["query"], row["passage"]): row for row in rows}, summary
