@@ -64,7 +64,7 @@ judge:                              # which of them are relevant, which are not,
     margin:
       use: margin                   # what scores like a known positive is no negative
       encoder: student
-      percentage: 0.95
+      relative_margin: 0.05
 
 train:
   phases:
