@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 
 from helpers.markdown import PAGES, ROOT, prose
-from recipekit.cli.main import VERBS as COMMANDS
-from recipekit.cli.main import invoke
+from recipekit.cli.main import COMMANDS, invoke
 from recipekit.recipe.schema import recipe_schema
 from recipekit.stages import PIPELINE
 from recipekit.stages.recipe import recipe_model
