@@ -216,7 +216,7 @@ def section(url: str, concurrency: int) -> JudgeSection:
         concurrency=concurrency,
         price={"input": 1.0, "output": 4.0},
     )
-    made = JudgeSection(judges={"model": Slot(use="llm")}, max_cost_usd=1e6)
+    made = JudgeSection(judges={"model": Slot(use="llm")})
     made.judges["model"].bind(Entry("judge", "llm", "bench", "1", "bench:LlmJudgeSpec"), spec)
     return made
 

@@ -21,7 +21,7 @@ def estimated_usd(capsys: pytest.CaptureFixture[str]) -> float:
     return usd
 
 
-def test_spending_never_passes_the_limit_and_raising_it_goes_on(
+def test_spending_never_passes_the_limit_and_continues_when_it_is_raised(
     tmp_path: Path,
     words: list[str],
     monkeypatch: pytest.MonkeyPatch,
@@ -37,17 +37,18 @@ def test_spending_never_passes_the_limit_and_raising_it_goes_on(
         limit = 0.37 * estimate
 
         def limited(usd: float) -> str:
-            assert invoke([*RUN, "--set", f"judge.max_cost_usd={usd:.9f}"]) == 0
+            assert invoke([*RUN, "--set", f"spending.max_cost_usd={usd:.9f}"]) == 0
             return capsys.readouterr().out
 
-        said = limited(limit)
+        output = limited(limit)
         first, at_limit = summary(tmp_path), server.ledger.usd
         assert 0.7 * limit < at_limit <= limit, "the limit is used, and not passed"
         assert first["spent"]["usd"] == pytest.approx(at_limit, abs=1e-6)
         assert first["unjudged"] > 0
         assert re.search(
-            r"note: judge 'model': the budget is spent, \d+ of \d+ pairs stay .* To go on, raise judge.max_cost_usd",
-            said,
+            r"note: judge 'model': the budget is spent, and \d+ of \d+ pairs have no verdict of it. "
+            r"To judge them, raise spending.max_cost_usd",
+            output,
         )
 
         # Half as much again. What was spent before counts towards it, so it is not all there once
@@ -65,7 +66,7 @@ def test_spending_never_passes_the_limit_and_raising_it_goes_on(
         limited(10 * estimate)
         assert invoke([*RUN]) == 0
         assert (server.ledger.billed, server.ledger.usd) == (billed, spent), (
-            "what is judged costs nothing more"
+            "judging again costs nothing"
         )
     limit_free = judgments(tmp_path)
     assert spent == pytest.approx(estimate, rel=0.5), "the estimate is one"

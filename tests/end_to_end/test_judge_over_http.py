@@ -78,11 +78,11 @@ def test_trying_budget_and_whole_pay_for_nothing_twice(
     assert "at this rate, all " in tried
     assert "POSITIVE (grade" in tried or "NEGATIVE (grade" in tried
 
-    assert invoke([*RUN, "--set", "judge.max_calls=5"]) == 0
+    assert invoke([*RUN, "--set", "spending.max_calls=5"]) == 0
     ended = capsys.readouterr().out
     assert (
         "note: judge 'model': the budget is spent, " in ended
-        and "To go on, raise judge.max_calls (5)" in ended
+        and "To judge them, raise spending.max_calls (5)" in ended
     )
     assert server.ledger.billed == calls + 5
     partly = summary(tmp_path)

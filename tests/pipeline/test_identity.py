@@ -7,8 +7,8 @@ import pytest
 
 from recipekit.artifacts.key import FileHashes
 from recipekit.errors import DataError
-from recipekit.pipeline.identity import stage_identity
-from recipekit.recipe.sections import Recipe
+from recipekit.pipeline.identity import stage_identity, without_limits
+from recipekit.recipe.sections import Recipe, SpendingLimits
 from recipekit.stages import stage_named
 from recipekit.stages.collect.section import ExpectedSize
 
@@ -37,10 +37,13 @@ def test_human_labels_count_by_content(planned_recipe: Recipe, tmp_path: Path):
         with_labels("none.csv")
 
 
-def test_budgets_and_control_pairs_count_and_floors_do_not(planned_recipe: Recipe):
+def test_limits_and_control_pairs_count_and_floors_do_not(planned_recipe: Recipe):
     section = planned_recipe.judge
     unchanged = identity(planned_recipe, "judge")
-    assert identity(planned_recipe, "judge", max_cost_usd=5.0) != unchanged
+    limited = planned_recipe.model_copy(update={"spending": SpendingLimits(max_cost_usd=5.0)})
+    assert identity(limited, "judge") != unchanged
+    assert without_limits(identity(limited, "judge")) == without_limits(unchanged)
+    assert identity(limited, "mine") == identity(planned_recipe, "mine")
     more = section.control_pairs.model_copy(update={"share": 0.2})
     assert identity(planned_recipe, "judge", control_pairs=more) != unchanged
     floors = section.require.model_copy(update={"kappa": 0.3})

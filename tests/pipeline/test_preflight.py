@@ -28,7 +28,7 @@ def recipe(tmp_path):
 
 def test_an_evaluator_without_data_fails_once_the_data_is_collected(recipe, make_dataset):
     dataset = make_dataset([("q0", "one", "train")], [("p", "1")], {(0, 0): 1.0})
-    message = "recipe.yaml:8:10: evaluate.evaluators.bad: no query with a positive in split 'test'"
+    message = "recipe.yaml:8:10: evaluate.evaluators.bad: split 'test' has no query with a positive"
     with pytest.raises(DataError, match=re.escape(message)):
         check_data(recipe, ["collect", "evaluate"], dataset)
 
@@ -71,7 +71,7 @@ def test_an_unreachable_server_is_reported_with_its_location_in_the_recipe(tmp_p
 
 
 def test_a_limit_in_usd_needs_the_price_of_the_model(tmp_path):
-    judge = "judge: {judges: {mine: {use: llm, model: openai/no-such-model, api_base: 'http://127.0.0.1:1/v1'}}, max_cost_usd: 1}\n"
+    judge = "judge: {judges: {mine: {use: llm, model: openai/no-such-model, api_base: 'http://127.0.0.1:1/v1'}}}\nspending: {max_cost_usd: 1}\n"
     (tmp_path / "recipe.yaml").write_text(
         SERVERS.replace(
             '    there: {use: qdrant, encoder: student, url: "http://127.0.0.1:1"}\n', ""

@@ -17,6 +17,7 @@ from helpers.judging import (
     section,
 )
 from recipekit.artifacts.store import Artifact
+from recipekit.component import Spending
 from recipekit.errors import DataError, RunError
 from recipekit.judges.labels import LabelsSpec, weights_file
 from recipekit.stages.inputs import StageInputs
@@ -589,29 +590,26 @@ def test_an_ungraded_pair_keeps_its_previous_verdict(inputs, tmp_path):
 # --------------------------------------------------------------------------------------------------
 
 
-def test_all_judges_and_attempts_share_one_account(inputs, tmp_path):
+def test_the_judges_of_a_stage_spend_from_one_account(inputs, tmp_path):
+    inputs.spending = Spending("account", 2.5, 7)
     first, second = ScriptedReader(verdict=oracle), ScriptedReader(verdict=oracle)
-    judges = section({"max_cost_usd": 2.5, "max_calls": 7}, first=first, second=second)
-    run(inputs, tmp_path, judges, "attempt")
-    run(inputs, tmp_path, judges, "another")
-    accounts = [spec.contexts[attempt].spending for attempt in (0, 1) for spec in (first, second)]
-    assert accounts == [accounts[0]] * 4
-    assert (accounts[0].max_cost_usd, accounts[0].max_calls) == (2.5, 7)
-    assert accounts[0].calls == inputs.store.root / "calls.sqlite"
+    run(inputs, tmp_path, section(first=first, second=second))
+    calls = inputs.store.root / "calls.sqlite"
+    spending = [spec.contexts[0].spending for spec in (first, second)]
+    assert spending == [Spending("account", 2.5, 7, calls)] * 2
 
 
 def test_a_note_says_what_the_budget_left_and_how_to_continue(inputs, tmp_path):
     spec = ScriptedReader(
         verdict=oracle, silent=True, counts={"calls": 3, "usd": 0.4, "pairs_over_budget": 12}
     )
-    _, summary = run(
-        inputs, tmp_path, section({"max_cost_usd": 0.4, "control_pairs": {"share": 0.0}}, one=spec)
-    )
-    assert summary["spent"] == {"usd": 0.4, "calls": 3}
+    inputs.spending = Spending(max_cost_usd=0.4)
+    _, summary = run(inputs, tmp_path, section({"control_pairs": {"share": 0.0}}, one=spec))
+    assert summary["spent"] == {"usd": 0.4, "calls": 3, "limit_reached": True}
     [note] = summary["notes"]
     assert note == (
         "judge 'one': the budget is spent, and 12 of 48 pairs have no verdict of it. To judge them, "
-        "raise judge.max_cost_usd (0.4) by about $0.13; replies that are paid for are kept and not "
+        "raise spending.max_cost_usd (0.4) by about $0.13; replies that are paid for are kept and not "
         "paid again"
     )
     assert inputs.progress.warnings == [note]
@@ -621,11 +619,10 @@ def test_a_note_on_a_limit_of_calls_counts_calls(inputs, tmp_path):
     spec = ScriptedReader(
         verdict=oracle, silent=True, counts={"calls": 3, "usd": None, "pairs_over_budget": 12}
     )
-    _, summary = run(
-        inputs, tmp_path, section({"max_calls": 3, "control_pairs": {"share": 0.0}}, one=spec)
-    )
+    inputs.spending = Spending(max_calls=3)
+    _, summary = run(inputs, tmp_path, section({"control_pairs": {"share": 0.0}}, one=spec))
     [note] = summary["notes"]
-    assert "raise judge.max_calls (3) by about 1 call; replies that are paid for" in note
+    assert "raise spending.max_calls (3) by about 1 call; replies that are paid for" in note
 
 
 def test_a_note_on_a_limit_too_small_for_one_call_says_what_it_costs(inputs, tmp_path):
@@ -634,14 +631,11 @@ def test_a_note_on_a_limit_too_small_for_one_call_says_what_it_costs(inputs, tmp
         silent=True,
         counts={"calls": 0, "usd": 0.0, "pairs_over_budget": 48, "refused_usd": 0.0034},
     )
-    _, summary = run(
-        inputs,
-        tmp_path,
-        section({"max_cost_usd": 0.003, "control_pairs": {"share": 0.0}}, one=spec),
-    )
+    inputs.spending = Spending(max_cost_usd=0.003)
+    _, summary = run(inputs, tmp_path, section({"control_pairs": {"share": 0.0}}, one=spec))
     [note] = summary["notes"]
     assert (
-        "raise judge.max_cost_usd (0.003) (the next call could cost $0.0034, more than was left); "
+        "raise spending.max_cost_usd (0.003) (the next call could cost $0.0034, more than was left); "
         "replies" in note
     )
 
@@ -663,7 +657,9 @@ def test_counts_of_a_finished_judge_survive_the_death_of_the_next(inputs, tmp_pa
         ),
     )
     assert summary["judges"]["first"]["counts"] == {"calls": 5, "usd": 0.25}
-    assert summary["spent"] == {"usd": None, "calls": 6}, "one unknown price makes the sum unknown"
+    assert summary["spent"] == {"usd": None, "calls": 6, "limit_reached": False}, (
+        "one unknown price makes the sum unknown"
+    )
 
 
 def test_a_pair_with_both_labels_counts_as_human_labelled(inputs, tmp_path):

@@ -271,13 +271,6 @@ class JudgeSpec(Component[Judge]):
     At most the share `control_pairs.share` of them are control pairs with source labels.
     """
 
-    def check_limit(self, max_cost_usd: float) -> None:
-        """Check, before any work is done, that a limit in USD can be kept.
-
-        Raises:
-            ComponentError: The price is unknown.
-        """
-
 
 # Encoders
 # ------------------------------------------------------------------------------------------------------------

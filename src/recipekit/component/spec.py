@@ -70,6 +70,13 @@ class Component(BaseModel, Generic[Built]):
         pay for nothing, and not import torch.
         """
 
+    def check_limit(self, max_cost_usd: float) -> None:
+        """Check, before any work is done, that a spending limit in USD can be kept.
+
+        Raises:
+            ComponentError: The component pays for calls whose price is unknown.
+        """
+
     def check(self, dataset: Dataset) -> None:
         """Raise `DataError` where this component cannot work on the collected data, before hours
         are spent on it.

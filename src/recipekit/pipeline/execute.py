@@ -15,6 +15,7 @@ from recipekit.artifacts.store import Artifact, Store, explained
 from recipekit.errors import RecipekitError, RunError
 from recipekit.pipeline.job import Job
 from recipekit.pipeline.launch import Launch
+from recipekit.pipeline.ledger import ledger_of
 from recipekit.pipeline.live_components import check_unchanged
 from recipekit.pipeline.plan import CACHE, Plan, StagePlan, plan
 from recipekit.pipeline.preflight import check_data, check_servers
@@ -82,17 +83,18 @@ def run(
         RunError: A stage failed or was killed, or the recipe does not have `start` or `until`.
         RecipekitError: An error that a stage reported.
     """
-    planned = plan(recipe, cache=cache)
+    _check_range([name for name, _ in recipe.stages()], start, until)
+    planned = plan(recipe, cache=cache, start=start)
     selection = _select(planned, start, until)
     record = RunRecord.create(
         Path(runs), recipe, planned, command or f"recipekit run {recipe.origin.path}"
     )
-    execution = _Execution(record, planned, Store(Path(cache)), launch or Launch(), say)
+    execution = _Execution(record, planned, selection, Store(Path(cache)), launch or Launch(), say)
     try:
-        execution.prepare(selection)
+        execution.prepare()
         for name in selection.names:
-            execution.stage(stages.stage_named(name), force=name in selection.forced)
-            execution.check_data(selection)
+            execution.stage(stages.stage_named(name))
+            execution.check_data()
         return execution.close("finished")
     except KeyboardInterrupt:
         execution.close("interrupted")
@@ -109,9 +111,27 @@ def run(
         execution.processes.close()
 
 
+def _check_range(names: list[str], start: str | None, until: str | None) -> None:
+    """Check `--from` and `--until`.
+
+    Raises:
+        RunError: The recipe does not have such a stage, or there is nothing between the two.
+    """
+    for flag, name in (("--from", start), ("--until", until)):
+        if name is not None and name not in names:
+            hint = did_you_mean(name, names) or f" It has {', '.join(names)}."
+            raise RunError(f"{flag} {name}: this recipe has no such stage.{hint}", code="RK605")
+    if start and until and names.index(start) > names.index(until):
+        raise RunError(
+            f"--from {start} comes after --until {until}: no stage would run", code="RK605"
+        )
+
+
 @dataclass(frozen=True)
 class _Selection:
     """What a run covers."""
+
+    start: str | None
 
     names: list[str]
     """The stages up to `--until`."""
@@ -122,24 +142,12 @@ class _Selection:
 
 
 def _select(planned: Plan, start: str | None, until: str | None) -> _Selection:
-    """Apply `--from` and `--until` to a plan.
-
-    Raises:
-        RunError: The recipe does not have such a stage, or there is nothing between the two.
-    """
+    """Apply `--from` and `--until` to a plan."""
     names = [stage.stage for stage in planned]
-    for flag, name in (("--from", start), ("--until", until)):
-        if name is not None and name not in names:
-            hint = did_you_mean(name, names) or f" It has {', '.join(names)}."
-            raise RunError(f"{flag} {name}: this recipe has no such stage.{hint}", code="RK605")
-    if start and until and names.index(start) > names.index(until):
-        raise RunError(
-            f"--from {start} comes after --until {until}: no stage would run", code="RK605"
-        )
     selected = names[: names.index(until) + 1] if until else names
     forced = set(names[names.index(start) :]) if start else set()
     to_run = [name for name in selected if name in forced or planned[name].state != "hit"]
-    return _Selection(selected, forced, to_run)
+    return _Selection(start, selected, forced, to_run)
 
 
 class _Execution:
@@ -149,35 +157,38 @@ class _Execution:
         self,
         record: RunRecord,
         planned: Plan,
+        selection: _Selection,
         store: Store,
         launch: Launch,
         say: Callable[[str], None],
     ) -> None:
-        self.record, self.planned, self.store, self.say = record, planned, store, say
+        self.record, self.planned, self.selection = record, planned, selection
+        self.store, self.say = store, say
         self.recipe = record.recipe
         self.processes = StageProcesses(launch)
         self.artifacts: dict[str, Artifact] = {}
         self.ran: list[str] = []
         self._data_checked = False
 
-    def prepare(self, selection: _Selection) -> None:
+    def prepare(self) -> None:
         """Start the slow imports, and check the servers of the stages after the first.
 
         The first stage asks its own servers at once. A judge whose answers are all cached needs no
         server.
         """
-        if any(stages.stage_named(name).ranks for name in selection.to_run):
+        if any(stages.stage_named(name).ranks for name in self.selection.to_run):
             self.processes.warm_up()
-        check_servers(self.recipe, selection.to_run[1:])
+        check_servers(self.recipe, self.selection.to_run[1:])
 
-    def stage(self, stage: Stage, *, force: bool) -> None:
+    def stage(self, stage: Stage) -> None:
         """Run one stage, or take it from the cache."""
         planned = self.planned[stage.name]
         if planned.key is None:  # an earlier stage may have supplied what was unknown
-            self.planned = plan(self.recipe, cache=self.store.root)
+            self.planned = plan(self.recipe, cache=self.store.root, start=self.selection.start)
             planned = self.planned[stage.name]
         if planned.key is None:
             raise RunError(f"{stage.name} cannot run: {'; '.join(planned.reasons)}", code="RK607")
+        force = stage.name in self.selection.forced
         artifact = self.store.find(stage.name, planned.key)
         if artifact is None or force:
             artifact = self._run(stage, planned, planned.key, force=force)
@@ -188,14 +199,16 @@ class _Execution:
         self.artifacts[stage.name] = artifact
         self.record.link(artifact)
 
-    def check_data(self, selection: _Selection) -> None:
+    def check_data(self) -> None:
         """Check later stages against the data set, as soon as that is complete."""
-        extending = [name for name in selection.names if stages.stage_named(name).extends_dataset]
+        extending = [
+            name for name in self.selection.names if stages.stage_named(name).extends_dataset
+        ]
         if self._data_checked or not self.artifacts.keys() >= set(extending):
             return
         dataset = dataset_view(self.artifacts)
         if dataset is not None:
-            check_data(self.recipe, selection.names, dataset)
+            check_data(self.recipe, self.selection.names, dataset)
             self._data_checked = True
 
     def _run(self, stage: Stage, planned: StagePlan, key: str, *, force: bool) -> Artifact:
@@ -247,6 +260,7 @@ class _Execution:
             inputs={name: artifact.key for name, artifact in self.artifacts.items()},
             ranks=self.processes.launch.ranks if stage.ranks else 1,
             command=self.record.command,
+            ledger=ledger_of(self.planned),
             allow_local_code=self.recipe.origin.allow_local_code,
         )
 

@@ -19,7 +19,7 @@ from recipekit.recipe.sections import Recipe, Section
 from recipekit.recipe.slots import all_slots
 from recipekit.stages.stage import Stage
 
-__all__ = ["stage_identity"]
+__all__ = ["stage_identity", "without_limits"]
 
 ORDER = "(order)"
 """No name in a recipe can look like this."""
@@ -48,9 +48,16 @@ def stage_identity(
         "section": _Identities(recipe, hashes).of(section, (stage.name,)),
         "inputs": dict(inputs),
     }
+    if stage.spends:
+        identity["spending"] = recipe.spending.model_dump()
     if stage.names_recipe:
         identity["recipe"] = {"name": recipe.name, "description": recipe.description}
     return identity
+
+
+def without_limits(identity: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an identity without its spending limits."""
+    return {name: value for name, value in identity.items() if name != "spending"}
 
 
 class _Identities:

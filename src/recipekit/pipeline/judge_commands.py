@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from recipekit.artifacts.store import Artifact, Store
-from recipekit.component import Progress, Ranks
+from recipekit.component import Progress, Ranks, Spending
 from recipekit.dataset import Dataset
 from recipekit.errors import RunError
 from recipekit.judging.labelling_sample import SampledPair, draw_sample
@@ -148,12 +148,12 @@ def try_judges(
         mine.mkdir()
         out.mkdir()
         write_table(mine / "candidates.arrow", table.schema, [tried])
-        # A key of its own, so that what each trial spends is booked to an account of its own.
-        artifacts = {
-            "collect": mined.artifacts["collect"],
-            "mine": Artifact("mine", f"try-{secrets.token_hex(8)}", mine),
-        }
+        artifacts = {**mined.artifacts, "mine": Artifact("mine", "try", mine)}
         inputs = StageInputs.of(recipe, mined.store, artifacts, progress(Path(folder)), ranks)
+        # Each trial has an account of its own.
+        limits = recipe.spending
+        account = f"try-{secrets.token_hex(8)}"
+        inputs.spending = Spending(account, limits.max_cost_usd, limits.max_calls)
         summary = judge(inputs, section, out)
         logs = {name: VerdictLog(out / "scratch" / "verdicts" / name) for name in section.judges}
         pairs = tuple(tried_pairs(mined.dataset, tried, logs, n, recipe.seed))

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from recipekit import stages
-from recipekit.artifacts.key import FileHashes, key_of
+from recipekit.artifacts.key import FileHashes, canonical, key_of
 from recipekit.artifacts.store import Artifact, Store
 from recipekit.component import Sizes
 from recipekit.errors import ComponentError
 from recipekit.pipeline.changes import changes_since
-from recipekit.pipeline.identity import stage_identity
+from recipekit.pipeline.identity import stage_identity, without_limits
 from recipekit.recipe.sections import Recipe, Section
 from recipekit.stages.dataset_view import dataset_view
 from recipekit.stages.estimate_inputs import EstimateInputs
@@ -66,17 +66,18 @@ class Plan:
         return [asdict(stage) for stage in self.stages]
 
 
-def plan(recipe: Recipe, *, cache: Path | str = CACHE) -> Plan:
+def plan(recipe: Recipe, *, cache: Path | str = CACHE, start: str | None = None) -> Plan:
     """Plan a run of a recipe.
 
     Args:
         recipe: A loaded recipe.
         cache: The cache's folder.
+        start: The stage from which on stages will run again, cached or not.
 
     Raises:
         DataError: A local file that the recipe names is missing.
     """
-    planner = _Planner(recipe, Store(Path(cache)))
+    planner = _Planner(recipe, Store(Path(cache)), start)
     sections = dict(recipe.stages())
     planned = [
         planner.plan(stage, sections[stage.name])
@@ -90,8 +91,8 @@ def plan(recipe: Recipe, *, cache: Path | str = CACHE) -> Plan:
 class _Planner:
     """Plans stage after stage, remembering the keys and artifacts of those before."""
 
-    def __init__(self, recipe: Recipe, store: Store) -> None:
-        self.recipe, self.store = recipe, store
+    def __init__(self, recipe: Recipe, store: Store, start: str | None) -> None:
+        self.recipe, self.store, self.start = recipe, store, start
         self.hashes = FileHashes(store.root / "hashes.json")
         self.names = [name for name, _ in recipe.stages()]
         self.keys: dict[str, str] = {}
@@ -113,13 +114,33 @@ class _Planner:
             return self._unknown(stage, section, error.message)
         key = self.keys[stage.name] = key_of(identity)
         artifact = self.store.find(stage.name, key)
+        if artifact is None and stage.spends:
+            artifact = self._under_other_limits(stage, identity)
         if artifact is None:
             reasons = tuple(changes_since(self.store, self.recipe.name, stage.name, identity))
             work = self._estimate(stage, section)
             return StagePlan(stage.name, key, "miss", reasons, {}, work, identity)
         self.artifacts[stage.name] = artifact
-        summary = artifact.manifest["summary"]
-        return StagePlan(stage.name, key, "hit", (), summary, {}, identity)
+        self.keys[stage.name] = artifact.key
+        made = artifact.manifest
+        return StagePlan(stage.name, artifact.key, "hit", (), made["summary"], {}, made["identity"])
+
+    def _under_other_limits(self, stage: Stage, identity: Mapping[str, Any]) -> Artifact | None:
+        """Return an artifact that differs only in spending limits, which it did not reach.
+
+        Its content is what the present limits would give, too.
+        """
+        if self.start is not None and self.names.index(self.start) <= self.names.index(stage.name):
+            return None  # the stage runs again, under the present limits
+        wanted = canonical(without_limits(identity))
+        for artifact in self.store.all():
+            if artifact.stage != stage.name:
+                continue
+            made = artifact.manifest
+            limit_reached = made["summary"].get("spent", {}).get("limit_reached", False)
+            if not limit_reached and canonical(without_limits(made["identity"])) == wanted:
+                return artifact
+        return None
 
     def _unknown(self, stage: Stage, section: Section, reason: str) -> StagePlan:
         work = self._estimate(stage, section)
@@ -138,7 +159,11 @@ class _Planner:
             name: artifact.manifest["summary"] for name, artifact in self.artifacts.items()
         }
         inputs = EstimateInputs(self.recipe, sizes, dataset, summaries)
-        return dict(stage.estimate(inputs, section)) if stage.estimate else {}
+        work = dict(stage.estimate(inputs, section)) if stage.estimate else {}
+        if stage.spends:
+            limits = self.recipe.spending.model_dump().items()
+            work |= {name: limit for name, limit in limits if limit is not None}
+        return work
 
     def _sizes_known_after(self) -> str:
         extending = [stage for stage in stages.PIPELINE if stage.extends_dataset]

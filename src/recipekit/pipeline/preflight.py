@@ -6,14 +6,13 @@ from collections.abc import Collection, Iterator
 from functools import partial
 from typing import Any
 
-from recipekit.component import Component, JudgeSpec
+from recipekit.component import Component
 from recipekit.dataset import Dataset
 from recipekit.errors import error_location
 from recipekit.recipe.load import where
 from recipekit.recipe.positions import KeyPath
 from recipekit.recipe.sections import Recipe
 from recipekit.recipe.slots import all_slots
-from recipekit.stages.judge.section import JudgeSection
 
 __all__ = ["check_data", "check_servers"]
 
@@ -24,11 +23,10 @@ def check_servers(recipe: Recipe, stages: Collection[str]) -> None:
     Raises:
         RecipekitError: The first component that cannot work, with its location in the recipe.
     """
-    judge = recipe.section(JudgeSection)
-    limit = judge.max_cost_usd if judge else None
+    limit = recipe.spending.max_cost_usd
     for path, component in _components(recipe, stages):
         with error_location(partial(where, recipe, path)):
-            if limit is not None and isinstance(component, JudgeSpec):
+            if limit is not None:
                 component.check_limit(limit)
             component.reach()
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from recipekit.artifacts.store import Artifact, Store, write_json
-from recipekit.component import Ranks
+from recipekit.component import Ranks, Spending
 from recipekit.errors import NO_SPACE, RecipekitError, RunError, StoreError
 from recipekit.pipeline.job import EXIT_NO_SPACE, EXIT_REPORTED, Job, StageResult, write_error
 from recipekit.pipeline.progress import ConsoleProgress
@@ -85,7 +85,15 @@ def _inputs(job: Job, recipe: Recipe, ranks: Ranks, progress: ConsoleProgress) -
         recipe_text=(run / "recipe.resolved.yaml").read_text(),
         command=job.command,
         run=run,
+        spending=_spending(job, recipe),
     )
+
+
+def _spending(job: Job, recipe: Recipe) -> Spending:
+    """Return what the stage may spend."""
+    if not stage_named(job.stage).spends:
+        return Spending()
+    return Spending(job.ledger, recipe.spending.max_cost_usd, recipe.spending.max_calls)
 
 
 def join_ranks(expected: int) -> Ranks:

@@ -15,7 +15,15 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 
 from recipekit.component import EncoderSpec, Name, Slot
 
-__all__ = ["TRAINED", "Fraction", "Recipe", "RecipeOrigin", "Section", "SplitName"]
+__all__ = [
+    "TRAINED",
+    "Fraction",
+    "Recipe",
+    "RecipeOrigin",
+    "Section",
+    "SpendingLimits",
+    "SplitName",
+]
 
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
 SplitName = Literal["train", "dev", "test"]
@@ -30,6 +38,19 @@ class Section(BaseModel):
     """A part of a recipe: frozen, without unknown keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, defer_build=True)
+
+
+class SpendingLimits(Section):
+    """The most that a recipe may spend on paid endpoints, all of its stages together.
+
+    A limit is checked before every call, and never exceeded. What it does not cover is left undone
+    and counted. Raise the limit and run again to continue: earlier spending counts towards it.
+    """
+
+    max_cost_usd: Annotated[float, Field(gt=0)] | None = None
+    """The most that calls may cost in USD, calls in flight included."""
+    max_calls: Annotated[int, Field(ge=1)] | None = None
+    """The most calls to paid endpoints."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,6 +86,8 @@ class Recipe(Section):
     """Encoders, by a name of your own, to which other sections refer. By default, `student` is
     trained.
     """
+    spending: SpendingLimits = SpendingLimits()
+    """Limits on the calls to paid endpoints."""
     _origin: RecipeOrigin | None = PrivateAttr(default=None)
 
     @property

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -57,6 +57,8 @@ class StageInputs:
     """The command that repeats the run."""
     run: Path | None = None
     """The run's folder, for files that the user needs even if the stage fails."""
+    spending: Spending = field(default_factory=Spending)
+    """What the stage's components may spend together."""
     by_products: list[tuple[str, str]] = field(default_factory=list)
     """By-products that were used, as (kind, key), for the manifest."""
     _built: dict[str, Encoder] = field(default_factory=dict)
@@ -92,13 +94,8 @@ class StageInputs:
         """The data set of the recipe; None before there is one."""
         return dataset_view(self.artifacts)
 
-    def context(self, scratch: Path, spending: Spending | None = None) -> Context:
-        """Return the context for one component.
-
-        Args:
-            scratch: A folder of its own, which survives a crash.
-            spending: What it may spend; without limits by default.
-        """
+    def context(self, scratch: Path) -> Context:
+        """Return the context for one component, whose own folder `scratch` survives a crash."""
         scratch.mkdir(parents=True, exist_ok=True)
         return Context(
             seed=self.seed,
@@ -110,7 +107,7 @@ class StageInputs:
             encoder=self.encoder,
             embeddings=self.embeddings,
             artifact=self.artifact,
-            spending=spending or Spending(calls=self.store.root / "calls.sqlite"),
+            spending=replace(self.spending, calls=self.store.root / "calls.sqlite"),
             owner=self.store.owner,
         )
 

@@ -37,8 +37,7 @@ def estimate(inputs: EstimateInputs, section: JudgeSection) -> dict[str, Any]:
     costs = [own["usd"] for own in judges.values() if "usd" in own]
     if len(costs) > 1 and all(isinstance(cost, int | float) for cost in costs):
         work["usd"] = sum(costs)
-    limits = {"max_cost_usd": section.max_cost_usd, "max_calls": section.max_calls}
-    return work | {name: limit for name, limit in limits.items() if limit is not None}
+    return work
 
 
 @dataclass(frozen=True)

@@ -16,9 +16,8 @@ from typing import Any
 import numpy as np
 
 from recipekit.arrays import Bools
-from recipekit.artifacts.key import fields_identity, key_of
 from recipekit.artifacts.store import write_json
-from recipekit.component import Judge, JudgeSpec, Slot, Spending, is_identity
+from recipekit.component import Judge, JudgeSpec
 from recipekit.errors import RunError
 from recipekit.judges.labels import LabelsSpec
 from recipekit.judging.agreement import FIGURES
@@ -43,7 +42,7 @@ from recipekit.stages.judge.summary import (
 )
 from recipekit.tables import JUDGMENTS, read_table, write_table
 
-__all__ = ["judge", "spending"]
+__all__ = ["judge"]
 
 CONTROL_STREAM = 0x6B6E6F776E
 """Separates the random choice of control pairs from others with the same seed."""
@@ -71,9 +70,8 @@ def judge(inputs: StageInputs, section: JudgeSection, out: Path) -> dict[str, An
     if inputs.dataset is None or "mine" not in inputs.artifacts:
         raise RunError("there is nothing to judge: this recipe has no mine section", code="RK620")
     specs = {name: slot.spec for name, slot in section.judges.items()}
-    account = spending(inputs, section)
     judges = {
-        name: spec.build(inputs.context(out / "scratch" / "judges" / name, account))
+        name: spec.build(inputs.context(out / "scratch" / "judges" / name))
         for name, spec in specs.items()
     }
     summary = {}
@@ -130,7 +128,7 @@ class _MainRank:
         )
         codes = [code for code, name in enumerate(judges, start=1) if name in self.measured]
         summary = summarize(self.pairs, stats, codes)
-        summary |= spending_summary(self.section, stats, self.inputs.progress)
+        summary |= spending_summary(self.inputs.spending, stats, self.inputs.progress)
         if self.measured or self.section.require != ReliabilityFloors():
             summary["reliability"] = self._measure(pairs_over_budget(stats))
         return summary
@@ -309,44 +307,3 @@ class _MainRank:
 def _values(figures: Mapping[str, Any]) -> dict[str, float | None]:
     """The figures without their intervals."""
     return {name: figures[name]["value"] if figures[name] else None for name in FIGURES}
-
-
-# Spending
-# --------------------------------------------------------------------------------------------------
-
-
-def spending(inputs: StageInputs, section: JudgeSection) -> Spending:
-    """The account that all judges of the stage book to, with its limits.
-
-    All attempts at one artifact have the same account. It does not depend on the limits, nor on
-    settings that change no verdict (concurrency, address, key): what was spent up to an old limit
-    counts towards a raised one.
-    """
-    policy = fields_identity(section, exclude=("judges", "max_cost_usd", "max_calls"))
-    judges = [[name, _judge_identity(inputs, slot)] for name, slot in section.judges.items()]
-    ledger = key_of(
-        {
-            "judge": policy,
-            "judges": judges,
-            "mine": inputs.artifacts["mine"].key,
-            "seed": inputs.seed,
-        }
-    )
-    return Spending(
-        ledger, section.max_cost_usd, section.max_calls, inputs.store.root / "calls.sqlite"
-    )
-
-
-def _judge_identity(inputs: StageInputs, slot: Slot[JudgeSpec]) -> dict[str, Any]:
-    """The keys of a judge that decide its verdicts, as the recipe has them."""
-    known = type(slot.spec).model_fields
-    fields = {
-        name: value
-        for name, value in slot.fields.items()
-        if name not in known or is_identity(known[name])
-    }
-    return {
-        "use": slot.use,
-        "fields": fields,
-        "files": {label: inputs.hashes.of(path) for label, path in slot.spec.files().items()},
-    }

@@ -34,9 +34,3 @@ class JudgeSection(Section):
 
     It is checked in every run; changing it does not judge again.
     """
-    max_cost_usd: Annotated[float, Field(gt=0)] | None = None
-    """The most that this recipe's judging may cost, calls in flight included; when it is reached
-    the rest stays unjudged.
-    """
-    max_calls: Annotated[int, Field(ge=1)] | None = None
-    """The most calls to paid endpoints that judging may make."""

@@ -9,11 +9,10 @@ from typing import Any, Final
 import numpy as np
 
 from recipekit.arrays import Bools
-from recipekit.component import Progress, Verdicts
+from recipekit.component import Progress, Spending, Verdicts
 from recipekit.judging.candidate_pairs import RANK_BANDS, CandidatePairs, rank_bands
 from recipekit.judging.verdicts import SOURCE, Codes
 from recipekit.records import Verdict
-from recipekit.stages.judge.section import JudgeSection
 
 __all__ = ["LiveFigures", "count_verdicts", "pairs_over_budget", "spending_summary", "summarize"]
 
@@ -129,7 +128,7 @@ def summarize(
 
 
 def spending_summary(
-    section: JudgeSection, judges: Mapping[str, Mapping[str, Any]], progress: Progress
+    spending: Spending, judges: Mapping[str, Mapping[str, Any]], progress: Progress
 ) -> dict[str, Any]:
     """`spent`, and `notes` on pairs over budget, which are also warnings; empty if none was paid.
 
@@ -142,9 +141,13 @@ def spending_summary(
         return {}
     prices = [counts.get("usd") for counts in paid.values()]
     usd = None if None in prices else sum(prices)
-    spent = {"usd": usd, "calls": sum(counts["calls"] for counts in paid.values())}
     over = [name for name in pairs_over_budget(judges) if name in paid]
-    notes = [_over_budget(section, name, judges[name]) for name in over]
+    spent = {
+        "usd": usd,
+        "calls": sum(counts["calls"] for counts in paid.values()),
+        "limit_reached": bool(over),
+    }
+    notes = [_over_budget(spending, name, judges[name]) for name in over]
     for note in notes:
         progress.warn(note)
     return {"spent": spent, **({"notes": notes} if notes else {})}
@@ -166,19 +169,19 @@ def _counts(stats: Mapping[str, Any]) -> Mapping[str, Any]:
     return stats.get("counts") or {}
 
 
-def _over_budget(section: JudgeSection, name: str, stats: Mapping[str, Any]) -> str:
+def _over_budget(spending: Spending, name: str, stats: Mapping[str, Any]) -> str:
     """What the budget left unjudged, and about how much more the rest takes, in one line."""
     counts = stats["counts"]
     stored = counts.get("from_store") or {}
     left, total = int(counts["pairs_over_budget"]), stats["pairs"] + stats.get("control_pairs", 0)
     more = left / (total - left) if total > left else 0.0
     limits, remaining = [], []
-    if section.max_cost_usd is not None:
-        limits.append(f"judge.max_cost_usd ({section.max_cost_usd:,g})")
+    if spending.max_cost_usd is not None:
+        limits.append(f"spending.max_cost_usd ({spending.max_cost_usd:,g})")
         if usd := more * ((counts.get("usd") or 0.0) + (stored.get("usd") or 0.0)):
             remaining.append(f"${_usd(usd)}")
-    if section.max_calls is not None:
-        limits.append(f"judge.max_calls ({section.max_calls:,g})")
+    if spending.max_calls is not None:
+        limits.append(f"spending.max_calls ({spending.max_calls:,g})")
         if calls := math.ceil(more * (counts["calls"] + stored.get("replies", 0))):
             remaining.append(f"{calls:,} calls" if calls > 1 else "1 call")
     advice = f"To judge them, raise {' or '.join(limits)}"

@@ -1,0 +1,119 @@
+"""Spending limits: one account per recipe, and artifacts that other limits would not change."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from recipekit.artifacts.manifest import manifest
+from recipekit.artifacts.store import Store
+from recipekit.dataset import Dataset
+from recipekit.pipeline.ledger import ledger_of
+from recipekit.pipeline.plan import Plan, plan
+from recipekit.stages.recipe import load_recipe
+
+RECIPE = """\
+recipe: 1
+name: paid
+collect: {sources: {own: {use: pairs, file: pairs.jsonl}}}
+mine: {retrievers: {lexical: {use: bm25}}}
+judge:
+  judges:
+    model: {use: llm, model: openai/m, api_base: "http://127.0.0.1:1/v1"}
+"""
+
+
+@pytest.fixture
+def planned(tmp_path: Path):
+    """`planned("spending.max_calls=5", ...)` plans the recipe with some keys replaced."""
+    (tmp_path / "recipe.yaml").write_text(RECIPE)
+    (tmp_path / "pairs.jsonl").write_text('{"query": "a", "positive": "b"}\n')
+
+    def make(*overrides: str, **options: Any) -> Plan:
+        recipe = load_recipe(tmp_path / "recipe.yaml", overrides)
+        return plan(recipe, cache=tmp_path / "cache", **options)
+
+    return make
+
+
+@pytest.fixture
+def finish(tmp_path: Path, tiny_dataset: Dataset):
+    """`finish(plan, stage, summary)` commits the artifact of a planned stage."""
+    store = Store(tmp_path / "cache")
+
+    def commit(planned: Plan, name: str, summary: dict[str, Any]) -> None:
+        stage = planned[name]
+
+        def build(folder: Path) -> dict[str, Any]:
+            if name == "collect":
+                shutil.copytree(tiny_dataset.path, folder, dirs_exist_ok=True)
+            return manifest(
+                stage=name,
+                key=str(stage.key),
+                identity=stage.identity,
+                inputs=stage.identity["inputs"],
+                summary=summary,
+            )
+
+        store.make(name, str(stage.key), build)
+
+    return commit
+
+
+def judged(planned, finish, limit: str, *, limit_reached: bool) -> Plan:
+    """Finish all stages under a limit."""
+    made = planned(limit)
+    finish(made, "collect", {})
+    finish(made, "mine", {"candidates": 48})
+    finish(made, "judge", {"spent": {"usd": 1.0, "calls": 5, "limit_reached": limit_reached}})
+    return made
+
+
+def test_what_was_spent_up_to_a_limit_counts_when_the_limit_is_raised(planned):
+    account = ledger_of(planned("spending.max_calls=5"))
+    assert account == ledger_of(planned("spending.max_calls=9", "spending.max_cost_usd=2"))
+    assert account == ledger_of(planned())
+
+
+def test_the_account_does_not_depend_on_how_endpoints_are_called(planned):
+    account = ledger_of(planned())
+    assert account == ledger_of(
+        planned(
+            "judge.judges.model.concurrency=2", "judge.judges.model.api_base=http://elsewhere/v1"
+        )
+    )
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "judge.judges.model.model=openai/other",
+        "judge.rejudge_source_labels=true",
+        "mine.candidates_per_query=3",
+    ],
+)
+def test_other_judges_or_candidates_have_another_account(planned, change: str):
+    assert ledger_of(planned()) != ledger_of(planned(change))
+
+
+def test_an_artifact_that_did_not_reach_its_limit_is_kept_under_other_limits(planned, finish):
+    made = judged(planned, finish, "spending.max_calls=5", limit_reached=False)
+    for other in ("spending.max_calls=50", "spending.max_cost_usd=1"):
+        again = planned(other)["judge"]
+        assert (again.state, again.key) == ("hit", made["judge"].key)
+    assert planned()["judge"].state == "hit"
+
+
+def test_an_artifact_that_reached_its_limit_is_made_again_under_another(planned, finish):
+    judged(planned, finish, "spending.max_calls=5", limit_reached=True)
+    assert planned("spending.max_calls=5")["judge"].state == "hit"
+    raised = planned("spending.max_calls=9")["judge"]
+    assert (raised.state, raised.reasons) == ("miss", ("spending.max_calls: 5 → 9",))
+
+
+def test_a_stage_that_runs_again_uses_the_present_limits(planned, finish):
+    made = judged(planned, finish, "spending.max_calls=5", limit_reached=False)
+    again = planned("spending.max_calls=9", start="judge")["judge"]
+    assert again.key != made["judge"].key
+    assert again.identity["spending"]["max_calls"] == 9
