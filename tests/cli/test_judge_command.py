@@ -237,8 +237,8 @@ def test_a_sample_is_filled_in_and_read_by_a_labels_judge(
     labels = read_labels(file)
     assert len(labels) == 3
     assert (labels.weight > 1).all(), "each stands for more than one candidate"
-    people = LabelsSpec(file=file).build(context(folder / "scratch", dataset=dataset_of(folder)))
-    [verdicts] = people.judge([whole_batch(dataset_of(folder))])
+    judge = LabelsSpec(file=file).build(context(folder / "scratch", dataset=dataset_of(folder)))
+    [verdicts] = judge.judge([whole_batch(dataset_of(folder))])
     assert sorted(verdicts.verdict.tolist()) == [Verdict.NEGATIVE, Verdict.POSITIVE, Verdict.IGNORE]
 
 

@@ -45,7 +45,7 @@ def reliability(**judges: Any) -> dict[str, Any]:
         "rank": 4,
     }
     labels = {
-        "judges": {name: {"asked": 12, **of, **bands} for name, of in judges.items()},
+        "judges": {name: {"control_pairs": 12, **of, **bands} for name, of in judges.items()},
         "final": {**figures(4, 2, 1, 5), **bands},
     }
     control_pairs = {
@@ -144,7 +144,7 @@ def test_reliability_on_human_labels_has_its_own_tables(
     content = reliability(cheap=figures(4, 2, 1, 5))
     content["control_pairs"]["human_labels"] = {"positive": 3, "negative": 8, "ignore": 1}
     content["human_labels"] = {
-        "judges": {"cheap": {"asked": 4, **figures(0, 0, 0, 0)}},
+        "judges": {"cheap": {"control_pairs": 4, **figures(0, 0, 0, 0)}},
         "final": {**figures(2, 1, 0, 8), "by_rank": {}, "by_length": {}},
     }
     write_reliability(run, content)

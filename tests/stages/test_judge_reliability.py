@@ -143,7 +143,7 @@ def test_cascade_conditions_on_control_pairs_use_verdicts_and_never_labels(input
     assert (batch.previous_verdict[control] == POSITIVE).all()
     reliability = reliability_of(tmp_path)["source_labels"]
     assert reliability["judges"]["cheap"]["pairs"] == 24
-    assert reliability["judges"]["strong"]["asked"] == sum(
+    assert reliability["judges"]["strong"]["control_pairs"] == sum(
         (2 * q) % 4 == 0 for q in range(12)
     ) + sum((2 * q + 3) % 4 == 0 for q in range(12))
     assert reliability["final"]["pairs"] == 24
@@ -361,32 +361,15 @@ def test_pairs_that_no_judge_gets_do_not_count_for_floors(inputs, tmp_path):
     assert not spec.batches
 
 
-@pytest.mark.parametrize(
-    ("share", "max_pairs", "advice"),
-    [
-        (
-            0.999,
-            12,
-            "raise judge.control_pairs.share or the `max_pairs` of judge 'one', or label pairs",
-        ),
-        (
-            0.5,
-            1000,
-            "raise judge.control_pairs.share or the `max_pairs` of judge 'one', or label pairs",
-        ),
-        (0.5, None, "raise judge.control_pairs.share, or label pairs"),
-    ],
-)
-def test_too_few_control_pairs_name_the_settings_that_limit_them(
-    inputs, tmp_path, share, max_pairs, advice
+@pytest.mark.parametrize(("share", "max_pairs"), [(0.999, 12), (0.5, 1000), (0.5, None)])
+def test_too_few_control_pairs_are_an_error_that_names_the_settings(
+    inputs, tmp_path, share, max_pairs
 ):
     spec = ScriptedReader(verdict=oracle, max_pairs=max_pairs)
+    policy = {"control_pairs": {"share": share}, "require": {"kappa": 0.3}}
+    advice = "raise judge.control_pairs.share or the judges' `max_pairs` .*, or label pairs"
     with pytest.raises(RunError, match=f"kappa needs 10 .*To continue, {advice}") as caught:
-        run(
-            inputs,
-            tmp_path,
-            section({"control_pairs": {"share": share}, "require": {"kappa": 0.3}}, one=spec),
-        )
+        run(inputs, tmp_path, section(policy, one=spec))
     assert caught.value.code == "RK622"
     assert not spec.batches
 
@@ -395,12 +378,6 @@ def test_max_pairs_with_enough_control_pairs_runs(inputs, tmp_path):
     enough = ScriptedReader(verdict=oracle, max_pairs=59)
     run(inputs, tmp_path, section({**ALL_LABELS, "require": {"kappa": 0.3}}, one=enough))
     assert sum(batch.wanted.sum() for batch in enough.batches) == 59
-
-
-def test_without_enough_labels_the_only_remedy_is_labelling(inputs, tmp_path):
-    spec = ScriptedReader(verdict=oracle, max_rank=2, max_pairs=12)
-    with pytest.raises(RunError, match=r"agreement needs 10 .*To continue, label pairs"):
-        run(inputs, tmp_path, section({**ALL_LABELS, "require": {"agreement": 0.1}}, one=spec))
 
 
 @pytest.mark.parametrize("first", [True, False])
@@ -415,23 +392,18 @@ def test_too_small_max_pairs_is_an_error_before_a_conditional_judge_runs(inputs,
         max_pairs=12,
         previous_verdicts=("unjudged", "negative") if first else ("ignore",),
     )
-    with pytest.raises(RunError, match=r"kappa needs 10 .*raise .*the `max_pairs` of judge 'one'"):
+    with pytest.raises(RunError, match=r"kappa needs 10 .*raise .*the judges' `max_pairs`"):
         run(
             inputs, tmp_path, section({**ALL_LABELS, "require": {"kappa": 0.3}}, **before, one=spec)
         )
     assert not spec.batches
 
 
-def test_a_budget_that_left_too_few_control_pairs_judged_is_the_first_remedy(inputs, tmp_path):
+def test_a_budget_that_left_control_pairs_unjudged_is_the_remedy(inputs, tmp_path):
     spec = ScriptedReader(verdict=lambda q, p: IGNORE, counts={"pairs_over_budget": 40})
-    with pytest.raises(
-        RunError,
-        match="To continue, raise the budget, which left 40 pairs of judge 'one' unjudged, or label pairs",
-    ):
+    advice = "To continue, raise the budget, which left 40 pairs of judge 'one' unjudged"
+    with pytest.raises(RunError, match=advice):
         run(inputs, tmp_path, section({**ALL_LABELS, "require": {"kappa": 0.3}}, one=spec))
-    few = ScriptedReader(verdict=lambda q, p: IGNORE, counts={"pairs_over_budget": 3})
-    with pytest.raises(RunError, match="To continue, label pairs"):
-        run(inputs, tmp_path, section({**ALL_LABELS, "require": {"kappa": 0.3}}, one=few), "few")
 
 
 def test_floors_use_human_labels_where_there_are_any(inputs, tmp_path):

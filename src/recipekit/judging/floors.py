@@ -11,7 +11,13 @@ from recipekit.judging.policy import ReliabilityFloors
 from recipekit.judging.verdicts import Codes
 from recipekit.records import Verdict
 
-__all__ = ["check_floors", "deciding_labels", "enforce_floors"]
+__all__ = [
+    "LABEL_MORE_PAIRS",
+    "check_floors",
+    "deciding_labels",
+    "enforce_floors",
+    "unmeasurable",
+]
 
 MIN_PAIRS = 10
 """Pairs per label that a floor needs: after 10 pairs without an error, Wilson's interval still
@@ -22,13 +28,12 @@ NEEDED_LABELS: Final = {
     "false_negative_rate": ("positive",),
 }
 """The labels of which a figure needs `MIN_PAIRS` each; the others need as many of both together."""
-LABEL_PAIRS = (
+LABEL_MORE_PAIRS = (
     "label pairs (`recipekit judge sample` writes a file to fill in) and name the file in "
     "judge.control_pairs.human_labels"
 )
-LABEL_MORE_PAIRS = (
-    "label more pairs for judge.control_pairs.human_labels (`recipekit judge sample` writes a file "
-    "to fill in), or require less"
+GET_MORE_CONTROL_PAIRS = (
+    "raise judge.control_pairs.share or the judges' `max_pairs` if the sources have more labels"
 )
 
 
@@ -37,38 +42,25 @@ def deciding_labels(reliability: Mapping[str, Any]) -> str:
     return "source_labels" if reliability["human_labels"] is None else "human_labels"
 
 
-def check_floors(
-    floors: ReliabilityFloors,
-    truth: Codes,
-    obtainable: Codes,
-    settings: Sequence[str],
-    *,
-    human: bool,
-) -> None:
+def check_floors(floors: ReliabilityFloors, truth: Codes, *, human: bool) -> None:
     """Check that the required figures can be measured, before any judge is paid.
 
     Args:
         floors: The recipe's `require`.
         truth: Labels of the control pairs that measured judges get.
-        obtainable: Labels of the control pairs that they could get with other settings.
-        settings: The settings that limit the control pairs.
-        human: Whether the floors are held against human labels.
+        human: Whether these are human labels.
 
     Raises:
         RunError: There are too few labels.
     """
     missing = _missing_labels(floors, _count(truth))
-    if not missing:
-        return
-    which = "human labels" if human else "control pairs"
-    problems = [
-        f"{figure} needs {MIN_PAIRS} {labels} among the {which}, and there are {n}"
-        for figure, labels, n in missing
-    ]
-    remedies = [LABEL_MORE_PAIRS if human else LABEL_PAIRS]
-    if settings and not _missing_labels(floors, _count(obtainable)):
-        remedies.insert(0, f"raise {' or '.join(settings)}")
-    raise unmeasurable(problems, remedies)
+    if missing:
+        which = "human labels" if human else "control pairs"
+        problems = [
+            f"{figure} needs {MIN_PAIRS} {labels} among the {which}, and there are {n}"
+            for figure, labels, n in missing
+        ]
+        raise unmeasurable(problems, [LABEL_MORE_PAIRS] if human else None)
 
 
 def enforce_floors(
@@ -101,12 +93,10 @@ def enforce_floors(
             for figure, labels, n in missing
             if figure not in unmeasured
         ]
-        remedies = [LABEL_MORE_PAIRS if human else LABEL_PAIRS]
-        short_by = max((MIN_PAIRS - n for _, _, n in missing), default=0)
-        if over_budget and sum(over_budget.values()) >= short_by:
+        if over_budget:
             left = " and ".join(f"{n:,} pairs of judge '{name}'" for name, n in over_budget.items())
-            remedies.insert(0, f"raise the budget, which left {left} unjudged")
-        raise unmeasurable(reasons, remedies)
+            raise unmeasurable(reasons, [f"raise the budget, which left {left} unjudged"])
+        raise unmeasurable(reasons, [LABEL_MORE_PAIRS] if human else None)
     failed = [
         _describe_failure(name, final[name], floor)
         for name, floor in required.items()
@@ -122,11 +112,12 @@ def enforce_floors(
         )
 
 
-def unmeasurable(reasons: Sequence[str], remedies: Sequence[str] = (LABEL_PAIRS,)) -> RunError:
-    """The error for a floor that cannot be measured."""
+def unmeasurable(reasons: Sequence[str], remedies: Sequence[str] | None = None) -> RunError:
+    """The error for floors that cannot be measured; remedies are by default those for few pairs."""
+    advice = ", or ".join(remedies or [GET_MORE_CONTROL_PAIRS, LABEL_MORE_PAIRS])
     return RunError(
         f"judge.require asks for figures that cannot be measured: {'; '.join(reasons)}. "
-        f"To continue, {', or '.join(remedies)}",
+        f"To continue, {advice}",
         code="RK622",
     )
 

@@ -45,7 +45,7 @@ class Reliability:
 
     pairs: CandidatePairs
     dataset: Dataset
-    asked: Mapping[str, int]
+    control_pairs: Mapping[str, int]
     """How many control pairs each measured judge got, by name."""
     undecidable: str | None
     """Why the final verdict on source labels is unknown, if it is."""
@@ -66,8 +66,8 @@ class Reliability:
         Returns:
             `control_pairs` (how many, by label, of `source_labels` and `human_labels`, and
             `not_candidates`); `source_labels` and `human_labels` (None without any), each with
-            `judges` and `final`: the figures of `agreement` with `asked`, `by_rank` and
-            `by_length`; and `examples` of disagreement.
+            `judges` and `final`: the figures of `agreement` with `by_rank` and `by_length`,
+            and of a judge how many `control_pairs` it got; and `examples` of disagreement.
         """
         control = self.pairs.control_pairs
         source = ~control.human
@@ -95,8 +95,8 @@ class Reliability:
         """The figures of each judge, and of the final verdicts, on selected control pairs."""
         by_judge = self.pairs.control_pairs.verdicts.by_judge
         judges = {
-            name: {"asked": asked, **self._figures_of(by_judge[name], selected)}
-            for name, asked in self.asked.items()
+            name: {"control_pairs": n, **self._figures_of(by_judge[name], selected)}
+            for name, n in self.control_pairs.items()
         }
         return {"judges": judges, "final": self._figures_of(final, selected)}
 
@@ -134,7 +134,7 @@ class Reliability:
     def _final_verdicts(self) -> Codes:
         """The final verdict on each control pair, (m,).
 
-        Where a source label stands, or a label file decided, the measured judges' last verdict.
+        Where no judge overruled a source label, or a label file decided, the measured judges' last verdict.
         """
         rows, verdicts = self.pairs.control_pairs.rows, self.pairs.verdicts
         judge = verdicts.judge[rows]

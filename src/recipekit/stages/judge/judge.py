@@ -23,14 +23,19 @@ from recipekit.judges.labels import LabelsSpec
 from recipekit.judging.agreement import FIGURES
 from recipekit.judging.candidate_pairs import JudgeTask, load_pairs
 from recipekit.judging.control_pairs import ControlPairs, HumanLabels, read_human_labels
-from recipekit.judging.floors import check_floors, deciding_labels, enforce_floors, unmeasurable
+from recipekit.judging.floors import (
+    LABEL_MORE_PAIRS,
+    check_floors,
+    deciding_labels,
+    enforce_floors,
+    unmeasurable,
+)
 from recipekit.judging.judgments import judgment_batches
 from recipekit.judging.policy import ReliabilityFloors
 from recipekit.judging.reliability import RELIABILITY_FILE, Reliability
 from recipekit.judging.tasks import MAX_PAIRS_STREAM, PairUniforms, select_task
 from recipekit.judging.verdict_log import VerdictLog, verdicts_of
-from recipekit.judging.verdicts import Codes, depends_on_verdicts
-from recipekit.records import Verdict
+from recipekit.judging.verdicts import depends_on_verdicts
 from recipekit.stages.inputs import StageInputs
 from recipekit.stages.judge.section import JudgeSection
 from recipekit.stages.judge.summary import (
@@ -100,9 +105,6 @@ class _MainRank:
             self.dataset,
             read_table(inputs.artifacts["mine"].path / "candidates.arrow"),
             remember={spec.disagreeing_with for spec in specs.values() if spec.disagreeing_with},
-        )
-        self.source_labels: Codes = np.where(
-            self.pairs.labelled, self.pairs.verdicts.verdict, np.int8(Verdict.UNJUDGED)
         )
         self.control_of: dict[str, Bools] = {}
         """The control pairs that each judge got, of the judges that have started, (m,)."""
@@ -203,7 +205,7 @@ class _MainRank:
         candidate[candidate] = pairs.rank[rows[candidate]] > 0
         control = ControlPairs.join(
             labelled,
-            self.source_labels[labelled],
+            pairs.verdicts.verdict[labelled],
             rows[candidate],
             HumanLabels(human.keys[candidate], human.verdict[candidate], human.weight[candidate]),
             self.measured,
@@ -222,24 +224,13 @@ class _MainRank:
             return
         undecidable = self._undecidable()
         if undecidable is not None and not self.human:
-            raise unmeasurable([undecidable])
+            raise unmeasurable([undecidable], [LABEL_MORE_PAIRS])
         control = self.pairs.control_pairs
-        deciding = control.human == self.human
-        in_range = self.pairs.in_rank_range_of_any(self.specs[name] for name in self.measured)
-        settings = [
-            f"the `max_pairs` of judge '{name}'"
-            for name in self.measured
-            if self.specs[name].max_pairs is not None
-        ]
-        obtainable = control.truth[deciding & in_range[control.rows]]
-        if not self.human:
-            settings.insert(0, "judge.control_pairs.share")
-            obtainable = self.source_labels[in_range]
         expected = np.zeros(len(control), dtype=np.bool_)
         for name in self.measured:
             expected |= self._expected_control_pairs(name)
-        truth = control.truth[deciding & expected]
-        check_floors(self.section.require, truth, obtainable, settings, human=self.human)
+        truth = control.truth[expected & (control.human == self.human)]
+        check_floors(self.section.require, truth, human=self.human)
 
     def _expected_control_pairs(self, name: str) -> Bools:
         """The control pairs that a judge gets, (m,).
@@ -263,18 +254,12 @@ class _MainRank:
             return None
         for name in self.measured:
             spec, before = self.specs[name], self._before(name)
-            unmeasured = [other for other in before if other not in self.measured]
-            measured = [other for other in before if other in self.measured]
-            # Verdicts of a filter are replaced by those of a measured judge after it.
-            last_measured = before.index(measured[-1]) if measured else -1
-            blocking = [
-                other
-                for other in unmeasured
-                if before.index(other) > last_measured or other == spec.disagreeing_with
-            ]
-            if blocking and depends_on_verdicts(spec):
-                names = " and ".join(f"'{other}'" for other in blocking)
-                return f"judge '{name}' depends on {names}, which does not judge control pairs"
+            for other in (*before[-1:], spec.disagreeing_with):
+                unmeasured = other in before and other not in self.measured
+                if unmeasured and depends_on_verdicts(spec):
+                    return (
+                        f"judge '{name}' depends on '{other}', which does not judge control pairs"
+                    )
         return None
 
     def _measure(self, over_budget: Mapping[str, int]) -> dict[str, Any]:
