@@ -62,7 +62,7 @@ FIELDS: dict[tuple[str, str], dict[str, Any]] = {
         "bootstrap_samples": 200,
     },
     ("exporter", "sentence_transformers"): {},
-    ("exporter", "dataset"): {"negatives": 1},
+    ("exporter", "dataset"): {"num_negatives": 1},
 }
 """The fields that each built-in is checked with; paths start at the test's folder."""
 ENGINES = {("source", "elasticsearch"), ("retriever", "elasticsearch"), ("retriever", "qdrant")}

@@ -36,7 +36,8 @@ def imported_by(*commands: tuple[str, ...]) -> set[str]:
     code = (
         "import sys\nfrom recipekit.cli.main import invoke\n"
         f"assert not any([invoke(list(args)) for args in {commands!r}])\n"
-        "print('modules:', *sorted({name.partition('.')[0] for name in sys.modules}), file=sys.stderr)"
+        "names = {name.partition('.')[0] for name in sys.modules}\n"
+        "print('modules:', *names, file=sys.stderr)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     return set(done.stderr.partition("modules:")[2].split())
@@ -85,7 +86,8 @@ def test_validate_lists_the_components_of_a_valid_recipe(
     assert invoke(["validate", "quickstart"]) == 0
     out = capsys.readouterr().out
     assert out.startswith(
-        "quickstart: valid (encoders: student=bi_encoder; collect: stdlib=python_code; mine: lexical=bm25, dense=exact;"
+        "quickstart: valid (encoders: student=bi_encoder; collect: stdlib=python_code; "
+        "mine: lexical=bm25, dense=exact;"
     )
 
 
@@ -147,7 +149,8 @@ def test_components_are_listed_including_broken_ones(capsys: pytest.CaptureFixtu
     assert "kitchen.py:" in pantry and pantry.endswith("Finds jars.")
     burnt = next(line for line in lines if " burnt " in line)
     assert re.search(
-        r"kitchen 1\.0 +broken +judge 'burnt' \(kitchen\) cannot be imported: RuntimeError: the oven is on fire$",
+        r"kitchen 1\.0 +broken +judge 'burnt' \(kitchen\) cannot be imported: "
+        r"RuntimeError: the oven is on fire$",
         burnt,
     )
     assert invoke(["components", "retrievers"]) == 0
@@ -162,8 +165,8 @@ def test_a_component_is_described_with_its_keys(capsys: pytest.CaptureFixture[st
     out = capsys.readouterr().out
     assert "distribution  kitchen 1.0" in out
     assert (
-        "port: integer >= 1 (default 9200; not part of the cache key, may hold ${env:NAME})\n    And at which door."
-        in out
+        "port: integer >= 1 (default 9200; not part of the cache key, may hold ${env:NAME})\n"
+        "    And at which door." in out
     )
     assert "boost: number or list of number (default 1.0)" in out
     assert "login: map or null (default null)" in out
@@ -334,7 +337,8 @@ def test_an_interrupt_prints_one_line(tmp_path: Path) -> None:
 def test_an_interrupted_run_prints_the_command_that_resumes_it(tmp_path: Path) -> None:
     source = (
         "import os, signal, time\n\nfrom recipekit.component import SourceSpec\n\n\n"
-        "class Own(SourceSpec):\n    def build(self, context):\n        os.kill(os.getppid(), signal.SIGINT)\n        time.sleep(60)\n"
+        "class Own(SourceSpec):\n    def build(self, context):\n"
+        "        os.kill(os.getppid(), signal.SIGINT)\n        time.sleep(60)\n"
     )
     (tmp_path / "own.py").write_text(source)
     (tmp_path / "r.yaml").write_text(
@@ -349,7 +353,8 @@ def test_an_interrupted_run_prints_the_command_that_resumes_it(tmp_path: Path) -
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     assert done.stderr.endswith(
-        "interrupted; finished stages are kept. To resume: recipekit run r.yaml --allow-local-code\n"
+        "interrupted; finished stages are kept. "
+        "To resume: recipekit run r.yaml --allow-local-code\n"
     )
     assert done.returncode == 130
 

@@ -1,4 +1,4 @@
-"""Metrics per query, against definitions written out by hand."""
+"""Metrics per query, compared with definitions written out in Python."""
 
 import math
 
@@ -56,7 +56,7 @@ def test_every_metric_equals_its_definition(data: st.DataObject):
         for _ in range(queries)
     ]
     rows = np.array([ranking + [-1] * (12 - len(ranking)) for ranking in rankings], dtype=np.int32)
-    # Scores say nothing: the order is the ranking, even where all scores are equal.
+    # The order is the ranking, even if all scores are equal.
     hits = Hits(rows, np.zeros(rows.shape, dtype=np.float32))
     labels = labels_of({(q * 3, p): g for q in range(queries) for p, g in grades[q].items()})
 
@@ -68,7 +68,7 @@ def test_every_metric_equals_its_definition(data: st.DataObject):
         ), name
 
 
-def test_grades_that_are_no_whole_numbers_count_as_they_are():
+def test_fractional_grades_are_not_rounded():
     hits = Hits(np.array([[4, 5, 6]], dtype=np.int32), np.array([[3, 2, 1]], dtype=np.float32))
     grades = {4: 0.25, 6: 0.75, 7: 0.5}
     found = per_query_metrics(
@@ -91,7 +91,7 @@ def test_queries_without_a_positive_have_no_value():
     assert with_positives(queries, labels).tolist() == [1]
 
 
-def test_many_queries_keep_their_places():
+def test_many_queries_keep_their_order():
     count = 2500  # more than one block
     labels = labels_of({(q, q % 7): 1.0 for q in range(count)})
     hits = Hits(

@@ -1,4 +1,4 @@
-"""The retrieval evaluator over small rankings that are known in advance."""
+"""The retrieval evaluator on small rankings that are known in advance."""
 
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -16,7 +16,7 @@ from recipekit.testing import context
 
 
 class Fixed:
-    """A retriever that gives each query the ranking it was told, the rest of the corpus behind it."""
+    """A retriever with a fixed ranking for each query, followed by the rest of the corpus."""
 
     def __init__(self, rankings: Mapping[int, list[int]], passages: int) -> None:
         self.rankings = rankings
@@ -68,7 +68,7 @@ def test_rows_by_system_and_metric_with_differences_of_the_last_system(
     assert difference["p_adjusted"] == pytest.approx(4 / 501)  # four differences were tested
 
 
-def test_intervals_hold_the_spread_over_queries_and_repeat_with_the_seed(
+def test_intervals_reflect_the_spread_over_queries_and_repeat_with_the_seed(
     tiny_dataset: Dataset, tmp_path: Path
 ):
     half = {query: [query] if query % 2 else [35, query] for query in range(24)}
@@ -120,7 +120,7 @@ def test_a_passage_with_the_querys_id_can_be_left_out(
         1.0,
         0.5,
         0.5,
-    ]  # one passage more is retrieved, so that two are left; c has no namesake
+    ]  # one more passage is retrieved, so two remain; no passage has the id c
     assert {
         row["passage"]
         for row in read_table(tmp_path / "top.arrow").to_pylist()
@@ -128,7 +128,7 @@ def test_a_passage_with_the_querys_id_can_be_left_out(
     } == {0, 3}
 
 
-def test_a_split_without_queries_says_where_there_are_some(
+def test_a_split_without_queries_is_an_error_that_names_other_splits(
     make_dataset: Callable[..., Dataset], tmp_path: Path
 ):
     queries = [("q0", "one", "train"), ("q1", "two", "test"), ("q2", "three", "dev")]
@@ -143,11 +143,14 @@ def test_the_depth_is_the_largest_cut_off():
     assert RetrievalSpec(metrics=("ndcg@10", "recall@250", "mrr@5")).depth == 250
 
 
-def test_the_spec_imports_nothing_heavy():
+def test_the_spec_imports_neither_numpy_nor_torch():
     import subprocess
     import sys
 
-    program = "import sys, recipekit.evaluators.retrieval; print([m for m in ('numpy', 'torch', 'pytrec_eval') if m in sys.modules])"
+    program = (
+        "import sys, recipekit.evaluators.retrieval\n"
+        "print([m for m in ('numpy', 'torch', 'pytrec_eval') if m in sys.modules])"
+    )
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )

@@ -1,3 +1,5 @@
+"""The exported data set and its card."""
+
 import json
 
 import numpy as np
@@ -20,15 +22,24 @@ CARD = {
     "description": "Words.",
     "recipe": "recipe: 1\nname: demo\n",
     "command": "recipekit run demo.yaml",
-    "counts": {"judge": {"unjudged": 3}},
+    "counts": {
+        "judge": {
+            "unjudged": 3,
+            "verdicts": {"positive": 3, "negative": 5, "ignore": 1},
+            "judges": {
+                "llm": {"judged": 6, "verdicts": {"positive": 1, "negative": 4, "ignore": 1}}
+            },
+        }
+    },
 }
 
 
 @pytest.fixture
 def judged(tmp_path, tiny_dataset):
-    """Query 0: p0 given, p1 found relevant, p2..p4 negative, p5 ignored.
+    """Artifacts of judge and mine.
 
-    Query 1: p1 given, p9 negative. Query 2: p2 refuted.
+    Query 0: p0 is a source positive, p1 found, p2 to p4 negative, p5 ignored. Query 1: p1 is a
+    source positive, p9 a source negative. Query 2: p2 is a refuted source positive.
     """
     rows = [
         (0, 0, POSITIVE, 1.0, None, None, "source"),
@@ -50,7 +61,7 @@ def judged(tmp_path, tiny_dataset):
     folders = {name: tmp_path / name for name in ("judge", "mine")}
     for folder in folders.values():
         folder.mkdir()
-    # The dictionary of judges is longer than what stands in the rows, as the stage writes it.
+    # The stage writes a dictionary with all judges, more than the rows name.
     columns = [
         pa.array(column, field.type)
         for column, field in zip(zip(*rows, strict=True), JUDGMENTS, strict=True)
@@ -69,8 +80,8 @@ def judged(tmp_path, tiny_dataset):
 def export(spec, inputs, dataset, tmp_path):
     folder = tmp_path / "exported"
     folder.mkdir()
-    told = spec.build(context(tmp_path / "scratch", dataset=dataset)).export(inputs, CARD, folder)
-    return folder, told["rows"]
+    exporter = spec.build(context(tmp_path / "scratch", dataset=dataset))
+    return folder, exporter.export(inputs, CARD, folder)["rows"]
 
 
 def test_the_folder_reads_back_as_beir(judged, tiny_dataset, tmp_path):
@@ -94,12 +105,17 @@ def test_the_folder_reads_back_as_beir(judged, tiny_dataset, tmp_path):
     assert ("q2", "p2") not in labels, "a source positive that a judge refuted"
     assert len(labels) == 4 + 9 + 12
     assert rows == {
-        "corpus.jsonl": 36, "queries.jsonl": 24, "qrels/train.tsv": 4 + 9, "qrels/dev.tsv": 6, "qrels/test.tsv": 6,
-        "judgments.parquet": 9, "triplets.parquet": 0,
-    }  # fmt: skip
+        "corpus.jsonl": 36,
+        "queries.jsonl": 24,
+        "qrels/train.tsv": 4 + 9,
+        "qrels/dev.tsv": 6,
+        "qrels/test.tsv": 6,
+        "judgments.parquet": 9,
+        "triplets.parquet": 0,
+    }
 
 
-def test_qrels_are_plain_integers_under_beirs_header(judged, tiny_dataset, tmp_path):
+def test_qrels_have_integer_scores_and_beirs_header(judged, tiny_dataset, tmp_path):
     folder, _ = export(DatasetExporterSpec(), judged, tiny_dataset, tmp_path)
     assert (folder / "qrels" / "train.tsv").read_text().splitlines()[:5] == [
         "query-id\tcorpus-id\tscore", "q0\tp0\t1", "q0\tp1\t1", "q1\tp1\t1", "q1\tp9\t0",
@@ -110,7 +126,7 @@ def test_qrels_are_plain_integers_under_beirs_header(judged, tiny_dataset, tmp_p
     }
 
 
-def test_judgments_keep_three_states_and_who_said_it(judged, tiny_dataset, tmp_path):
+def test_judgments_keep_three_states_and_their_judge(judged, tiny_dataset, tmp_path):
     folder, _ = export(DatasetExporterSpec(), judged, tiny_dataset, tmp_path)
     rows = {
         (row["query_id"], row["passage_id"]): row
@@ -133,7 +149,7 @@ def test_judgments_keep_three_states_and_who_said_it(judged, tiny_dataset, tmp_p
 def test_triplets_take_the_hardest_judged_negatives_and_nothing_ignored(
     judged, tiny_dataset, tmp_path
 ):
-    folder, rows = export(DatasetExporterSpec(negatives=2), judged, tiny_dataset, tmp_path)
+    folder, rows = export(DatasetExporterSpec(num_negatives=2), judged, tiny_dataset, tmp_path)
     text = tiny_dataset.passages.texts(range(36))
     assert pq.read_table(folder / "triplets.parquet").to_pylist() == [
         {
@@ -152,7 +168,7 @@ def test_sentence_transformers_trains_on_the_triplets(judged, tiny_dataset, tiny
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
 
-    folder, _ = export(DatasetExporterSpec(negatives=1), judged, tiny_dataset, tmp_path)
+    folder, _ = export(DatasetExporterSpec(num_negatives=1), judged, tiny_dataset, tmp_path)
     columns = HubDataset.from_parquet(
         str(folder / "triplets.parquet"), cache_dir=str(tmp_path / "cache")
     ).to_dict()
@@ -172,27 +188,33 @@ def test_without_judge_and_mine_the_labels_are_the_judgments(tiny_dataset, tmp_p
     assert set(pq.read_table(folder / "judgments.parquet")["judge"].to_pylist()) == {"source"}
 
 
-def test_the_card_tells_what_it_is_and_how_to_repeat_it(judged, tiny_dataset, tmp_path):
+def test_the_data_card_states_files_judgments_and_how_to_reproduce(judged, tiny_dataset, tmp_path):
     folder, _ = export(DatasetExporterSpec(), judged, tiny_dataset, tmp_path)
     _, front, body = (folder / "README.md").read_text().split("---\n", 2)
-    assert [config["config_name"] for config in yaml.safe_load(front)["configs"]] == [
+    metadata = yaml.safe_load(front)
+    assert [config["config_name"] for config in metadata["configs"]] == [
         "corpus",
         "queries",
         "judgments",
         "triplets",
     ]
-    for said in (
+    assert metadata["size_categories"] == ["n<1K"]
+    for line in (
         "# demo",
         "Words.",
+        "| `corpus.jsonl` | passages: `_id`, `title`, `text` | 36 |",
+        "| `verdict` | `positive`, `negative`, or `ignore` (too uncertain to train on) |",
+        "| positive | 3 |",
+        "| not judged | 3 |",
+        "| llm | 6 | 1 | 4 | 1 |",
         "recipekit run demo.yaml",
-        "recipe: 1\nname: demo",
-        '"unjudged": 3',
-        "| `corpus.jsonl` | 36 |",
+        "recipe: 1",
+        "name: demo",
     ):
-        assert said in body
+        assert line in body.splitlines(), line
 
 
-def test_ids_that_two_sources_share_get_the_sources_name(make_dataset, tmp_path):
+def test_ids_shared_by_two_sources_get_the_sources_name(make_dataset, tmp_path):
     dataset = make_dataset(
         [("1", "first", "train"), ("1", "second", "train")],
         [("a", "x"), ("b", "y")],
@@ -213,7 +235,7 @@ def test_an_id_that_qrels_cannot_hold_is_an_error(make_dataset, tmp_path):
         export(DatasetExporterSpec(triplets=False), {"collect": dataset.path}, dataset, tmp_path)
 
 
-def test_large_tables_are_cut_between_queries(make_dataset, tmp_path):
+def test_large_tables_are_split_between_queries(make_dataset, tmp_path):
     n = 40_000
     dataset = make_dataset(
         [(f"q{i}", f"text {i}", "train") for i in range(5)],
@@ -235,7 +257,7 @@ def test_large_tables_are_cut_between_queries(make_dataset, tmp_path):
     table = pa.table([query, passage, verdict, *nothing, judge], schema=JUDGMENTS)
     write_table(tmp_path / "judge" / "judgments.arrow", JUDGMENTS, table.to_batches(10_000))
     folder, rows = export(
-        DatasetExporterSpec(negatives=3),
+        DatasetExporterSpec(num_negatives=3),
         {"collect": dataset.path, "judge": tmp_path / "judge"},
         dataset,
         tmp_path,
@@ -243,5 +265,9 @@ def test_large_tables_are_cut_between_queries(make_dataset, tmp_path):
     assert rows["triplets.parquet"] == 5
     assert rows["judgments.parquet"] == 5 * n
     assert pq.read_table(folder / "triplets.parquet").to_pylist()[3] == {
-        "query": "text 3", "positive": "passage 3", "negative_1": "passage 0", "negative_2": "passage 1", "negative_3": "passage 2",
-    }  # fmt: skip
+        "query": "text 3",
+        "positive": "passage 3",
+        "negative_1": "passage 0",
+        "negative_2": "passage 1",
+        "negative_3": "passage 2",
+    }

@@ -1,4 +1,4 @@
-"""The exported model: what others load, and its card."""
+"""The exported model and its card."""
 
 from pathlib import Path
 
@@ -40,7 +40,7 @@ CARD = {
     ],
     "counts": {
         "collect": {"passages": 12345, "sources": {"stdlib": 1}},
-        "mine": {"candidates_per_query": 50},
+        "mine": {"candidates": 50},
     },
     "versions": {"python": "3.11"},
 }
@@ -74,33 +74,55 @@ def test_the_exported_folder_encodes_as_the_trained_encoder(trained: Path, tmp_p
     assert written["files"] == sum(1 for file in (tmp_path / "model").rglob("*") if file.is_file())
 
 
-def test_the_card_tells_data_recipe_metrics_and_how_to_repeat(
+def test_the_model_card_states_usage_metrics_data_and_how_to_reproduce(
     trained: Path, tmp_path: Path
 ) -> None:
     export(tmp_path / "model", {"train": trained}, CARD)
     _, front, body = (tmp_path / "model" / "README.md").read_text().split("---\n", 2)
-    told = yaml.safe_load(front)
-    assert (
-        told["library_name"] == "sentence-transformers"
-        and told["pipeline_tag"] == "sentence-similarity"
-    )
-    assert (
-        told["base_model"] == "sentence-transformers/all-MiniLM-L6-v2"
-        and "recipekit" in told["tags"]
-    )
-    assert "| evaluator | split | metric | untrained | trained |" in body
-    assert "| held_out | test | ndcg@10 | 0.5000 [0.4500, 0.5500] | 0.6100 |" in body
-    assert (
-        "| collect | passages | 12,345 |" in body and "| mine | candidates per query | 50 |" in body
-    )
-    assert 'query "river: "' in body
-    assert (
-        "recipe: 1\nname: stdlib-code-search" in body
-        and "recipekit run stdlib-code-search.yaml" in body
-    )
+    metadata = yaml.safe_load(front)
+    assert metadata["library_name"] == "sentence-transformers"
+    assert metadata["pipeline_tag"] == "sentence-similarity"
+    assert metadata["base_model"] == "sentence-transformers/all-MiniLM-L6-v2"
+    assert "recipekit" in metadata["tags"]
+    assert metadata["model-index"] == [
+        {
+            "name": "stdlib-code-search",
+            "results": [
+                {
+                    "task": {"type": "information-retrieval", "name": "Information Retrieval"},
+                    "dataset": {"name": "held_out", "type": "held_out", "split": "test"},
+                    "metrics": [{"type": "ndcg@10", "name": "ndcg@10", "value": 0.61}],
+                }
+            ],
+        }
+    ]
+    for line in (
+        "# stdlib-code-search",
+        "Finds functions by what they do.",
+        "| embedding dimensions | 32 |",
+        "| similarity function | cosine |",
+        '| query prompt | `"river: "` |',
+        "| document prompt | none |",
+        "### held_out, test split",
+        "| untrained | 0.500 [0.450, 0.550] |",
+        "| trained | **0.610** |",
+        "| passages in the corpus | 12,345 |",
+        "| mined candidates | 50 |",
+        "recipe: 1",
+        "recipekit run stdlib-code-search.yaml",
+        "Versions: python 3.11.",
+    ):
+        assert line in body.splitlines(), line
 
 
-def test_a_path_of_this_machine_stays_out_of_the_card(trained: Path, tmp_path: Path) -> None:
+def test_a_model_card_without_content_is_still_valid(trained: Path, tmp_path: Path) -> None:
+    export(tmp_path / "model", {"train": trained}, {})
+    _, front, body = (tmp_path / "model" / "README.md").read_text().split("---\n", 2)
+    assert "model-index" not in yaml.safe_load(front)
+    assert "# Text-embedding model" in body and "## Evaluation" not in body
+
+
+def test_a_local_path_does_not_appear_in_the_card(trained: Path, tmp_path: Path) -> None:
     export(tmp_path / "model", {"train": trained}, {"base_model": "/home/somebody/models/mine"})
     assert "somebody" not in (tmp_path / "model" / "README.md").read_text()
 

@@ -1,4 +1,4 @@
-"""A small run folder, built by hand from real tables."""
+"""A small run folder with real tables."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -22,7 +22,10 @@ encoders: {student: {use: bi_encoder, model: ./model}}
 collect: {sources: {mine: {use: pairs}}}
 mine: {retrievers: {lexical: {use: bm25}}, fusion: rrf, candidates_per_query: 50}
 judge: {judges: {cautious: {use: margin}}}
-train: {encoder: student, dev_metric: mrr@10, phases: {contrastive: {loss: {use: exact_softmax}, query_epochs: 3, cycles: 2}}}
+train:
+  encoder: student
+  dev_metric: mrr@10
+  phases: {contrastive: {loss: {use: exact_softmax}, query_epochs: 3, cycles: 2}}
 evaluate: {evaluators: {held_out: {use: retrieval}}}
 export: {exporters: {model: {use: sentence_transformers}}}
 """
@@ -124,19 +127,19 @@ SUMMARIES: dict[str, dict[str, Any]] = {
 
 @pytest.fixture
 def summaries() -> dict[str, dict[str, Any]]:
-    """What each stage counted."""
+    """The summary of each stage."""
     return SUMMARIES
 
 
 @pytest.fixture
 def write_run(tiny_dataset: Dataset, tmp_path: Path) -> Callable[..., Path]:
-    """`write_run(stages, **run)`: a run folder with these stages, as the runner leaves it."""
+    """`write_run(stages, **run)` writes a run folder with these stages."""
 
     def write(stages: Mapping[str, Mapping[str, Any]] = SUMMARIES, **run: Any) -> Path:
         folder = tmp_path / "runs" / "tiny" / "20250101T000000Z-abc"
         (folder / "stages").mkdir(parents=True)
         (folder / "recipe.resolved.yaml").write_text(RECIPE)
-        told = {
+        identity = {
             "recipe": "tiny.yaml",
             "name": "tiny",
             "seed": 13,
@@ -148,17 +151,23 @@ def write_run(tiny_dataset: Dataset, tmp_path: Path) -> Callable[..., Path]:
             "status": "finished",
         }
         (folder / "run.json").write_text(
-            json.dumps({**told, **times, "ran": ["judge", "train"], **run})
+            json.dumps({**identity, **times, "ran": ["judge", "train"], **run})
         )
         for stage, summary in stages.items():
             artifact = tiny_dataset.path if stage == "collect" else tmp_path / "cache" / stage
             artifact.mkdir(parents=True, exist_ok=True)
             _fill(artifact, stage)
-            told = manifest(
-                stage=stage, key=f"{stage}0123456789", identity={}, inputs={}, summary=summary, seconds=75.2, peak_bytes=812_000_000,
+            content = manifest(
+                stage=stage,
+                key=f"{stage}0123456789",
+                identity={},
+                inputs={},
+                summary=summary,
+                seconds=75.2,
+                peak_bytes=812_000_000,
                 device=None if stage in ("collect", "export") else "CPU, bf16 in fp32",
-            )  # fmt: skip
-            (artifact / "manifest.json").write_text(json.dumps(told))
+            )
+            (artifact / "manifest.json").write_text(json.dumps(content))
             (folder / "stages" / stage).symlink_to(artifact)
         (folder.parent / "latest").symlink_to(folder.name)
         return folder

@@ -169,9 +169,12 @@ def test_a_finished_run_prints_metrics_differences_and_paths(write_run: Callable
         "untrained  0.500 [0.480, 0.520]  0.800 [0.780, 0.820]",
         "trained    0.600 [0.580, 0.620]  0.850 [0.830, 0.870]",
         "",
-        "difference           metric     mean          interval  unadjusted   adjusted  significant",
-        "trained - bm25       ndcg@10  +0.200  [+0.190, +0.210]   p < 0.001  p < 0.001  yes, better",
-        "trained - untrained  ndcg@10  +0.100  [+0.090, +0.110]   p = 0.006  p = 0.012  yes, better",
+        "difference           metric     mean          interval  unadjusted   adjusted  "
+        "significant",
+        "trained - bm25       ndcg@10  +0.200  [+0.190, +0.210]   p < 0.001  p < 0.001  "
+        "yes, better",
+        "trained - untrained  ndcg@10  +0.100  [+0.090, +0.110]   p = 0.006  p = 0.012  "
+        "yes, better",
         "",
         "false negatives found: 2; likely false negatives, ignored: 1",
         f"model: {run / 'stages' / 'export' / 'model'}",

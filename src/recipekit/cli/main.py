@@ -1,8 +1,8 @@
 """The `recipekit` command: its subcommands, exit codes, and error messages.
 
 A subcommand is a module of this package with a function, or a `typer.Typer`, of the same name. Only
-the subcommand that is called is imported, so `recipekit --help` needs neither pydantic nor torch. To
-add one, add a line to `COMMANDS`.
+the called subcommand is imported, so `recipekit --help` needs neither pydantic nor torch. To add a
+subcommand, add a line to `COMMANDS`.
 """
 
 from __future__ import annotations

@@ -402,16 +402,23 @@ class EvaluatorSpec(Component[Evaluator]):
 
 
 class Exporter(Protocol):
-    """Writes what others use."""
+    """Writes a model or data in a form that other tools read."""
 
     def export(
         self, inputs: Mapping[str, Path], card: Mapping[str, Any], folder: Path
     ) -> Mapping[str, Any]:
-        """Write into `folder` from the finished artifacts (`inputs`: stage name to folder) and say
-        what was written.
+        """Write the export.
 
-        `card` holds what a model or data card tells: recipe name and text, data counts, metrics,
-        how to repeat.
+        Args:
+            inputs: The folder of each finished artifact, by stage.
+            card: Content for a model or data card; every key is optional. `name` and
+                `description` of the recipe, `recipe` (its text), `command` (repeats the run),
+                `base_model` (the trained encoder as the recipe names it), `metrics` (the rows of
+                `metrics.json`), `counts` (each stage's summary), `versions`.
+            folder: The folder to write into; it exists and is empty.
+
+        Returns:
+            What was written, as counts for the report.
         """
 
 

@@ -1,1 +1,1 @@
-"""Exporters: the trained model and the judged data, in the forms that others use."""
+"""Exporters: trained models and judged data in forms that other tools read."""

@@ -1,6 +1,4 @@
-"""BEIR's layout (github.com/beir-cellar/beir): texts as JSON lines, qrels as tab-separated values
-with a header.
-"""
+"""Write BEIR's layout (github.com/beir-cellar/beir): JSON lines and tab-separated qrels."""
 
 from __future__ import annotations
 
@@ -28,15 +26,13 @@ SLASH = pa.scalar("/", pa.large_string())
 
 @dataclass(frozen=True)
 class Ids:
-    """The ids of one side, by row, each of them once."""
+    """Unique ids of one side, by row."""
 
     array: pa.Array
 
     @classmethod
     def of(cls, texts: TextTable) -> Ids:
-        """The ids as the sources gave them; where two sources share one, every id becomes
-        `source/id`.
-        """
+        """The sources' own ids, or `source/id` for all if two sources share an id."""
         ids = texts.table["id"].combine_chunks()
         if pc.count_distinct(ids).as_py() < len(ids):
             ids = pc.binary_join_element_wise(texts.table["source"].combine_chunks(), ids, SLASH)
@@ -48,7 +44,7 @@ class Ids:
 
 
 def write_texts(file: Path, texts: TextTable, ids: Ids) -> int:
-    """Write `{"_id", "title", "text"}` lines (queries have no title), and return how many."""
+    """Write `{"_id", "title", "text"}` lines and return their number; queries have no title."""
     has_title = "title" in texts.table.column_names
     with file.open("w", encoding="utf-8") as out:
         for start in range(0, len(texts), LINES_PER_WRITE):
@@ -69,11 +65,14 @@ def write_texts(file: Path, texts: TextTable, ids: Ids) -> int:
 def write_qrels(
     file: Path, split: str, dataset: Dataset, judgments: pa.Table, queries: Ids, passages: Ids
 ) -> int:
-    """Write a split's qrels and return how many lines they have.
+    """Write a split's qrels and return the number of lines.
 
-    Dev and test: the labels as they were given. Train: what judges said stands above the labels; a
-    positive that a judge found has score 1, since judges' grades are on scales of their own, and
-    its other verdicts are left to `judgments.parquet`.
+    Dev and test qrels are the source labels. In the train qrels, verdicts replace source labels: a
+    positive that a judge found has score 1, since the grades of judges have scales of their own.
+    Other verdicts are only in `judgments.parquet`.
+
+    Raises:
+        DataError: An id has a tab or a line break, which qrels cannot hold.
     """
     query, passage, score = (
         _train_qrels(dataset, judgments) if split == "train" else _columns(dataset.labels)
@@ -103,9 +102,7 @@ def _columns(table: pa.Table) -> list[npt.NDArray[Any]]:
 
 
 def _train_qrels(dataset: Dataset, judgments: pa.Table) -> list[npt.NDArray[Any]]:
-    """Queries, passages and scores: what stands in the judgments, and the labels of queries that
-    were not mined.
-    """
+    """Queries, passages and scores from the judgments; from the labels for unmined queries."""
     parts = [_scored(batch) for batch in judgments.to_batches(LINES_PER_WRITE)]
     mined = np.zeros(len(dataset.queries), dtype=np.bool_)
     mined[judgments["query"].to_numpy()] = True
@@ -116,18 +113,15 @@ def _train_qrels(dataset: Dataset, judgments: pa.Table) -> list[npt.NDArray[Any]
 
 
 def _scored(judgments: pa.RecordBatch) -> list[npt.NDArray[Any]]:
-    given = pc.equal(judgments["judge"].cast(pa.string()), "source")
-    score = pc.if_else(given, judgments["grade"], pa.scalar(1.0, pa.float32()))
-    kept = pc.or_(given, pc.equal(judgments["verdict"], int(Verdict.POSITIVE)))
+    is_source = pc.equal(judgments["judge"].cast(pa.string()), "source")
+    score = pc.if_else(is_source, judgments["grade"], pa.scalar(1.0, pa.float32()))
+    kept = pc.or_(is_source, pc.equal(judgments["verdict"], int(Verdict.POSITIVE)))
     columns = (judgments["query"], judgments["passage"], score)
     return [column.filter(kept).to_numpy(zero_copy_only=False) for column in columns]
 
 
 def _scores(score: npt.NDArray[Any]) -> pa.Array:
-    """Scores as text.
-
-    `2` for 2.0, since tools read qrels as integers, and `0.5` where it is no integer.
-    """
+    """Scores as text: `2` for 2.0, since tools read qrels as integers, but `0.5` for 0.5."""
     whole = score == np.round(score)
     return pc.if_else(
         pa.array(whole),

@@ -1,95 +1,122 @@
-"""The data card: a README.md with the front matter that the Hugging Face hub reads."""
+"""The data card of an exported data set."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
-import yaml
+from recipekit.exporters.cards import render_card, reproduction
+from recipekit.report.blocks import Block, Code, Line, Listing, Section, Table, Text
+from recipekit.report.counts import counts_table, rows_table
 
 __all__ = ["data_card"]
 
-FILES = {
+FILES: Final[Mapping[str, str]] = {
     "corpus.jsonl": "passages: `_id`, `title`, `text`",
     "queries.jsonl": "queries: `_id`, `text`",
-    "qrels/train.tsv": "relevant passages of the training queries, those that judges found among them",
-    "qrels/dev.tsv": "relevant passages of the dev queries, as the sources gave them",
-    "qrels/test.tsv": "relevant passages of the test queries, as the sources gave them",
-    "judgments.parquet": "every judged pair: `query_id`, `passage_id`, `verdict`, `grade`, `confidence`, `reason`, `judge`",
-    "triplets.parquet": "`query`, `positive`, `negative_1` ..., hardest negatives first",
+    "qrels/train.tsv": "relevant passages of the train queries, with those that judges found",
+    "qrels/dev.tsv": "relevant passages of the dev queries, from the sources",
+    "qrels/test.tsv": "relevant passages of the test queries, from the sources",
+    "judgments.parquet": "every judged pair of a query and a passage",
+    "triplets.parquet": "`query`, `positive`, `negative_1` …, the hardest negative first",
 }
-
-BODY = """
-# {name}
-
-{description}
-
-Queries, passages and three-state relevance judgments, made with recipekit.
-
-| file | rows | what |
-|---|--:|---|
-{files}
-
-A verdict is `positive`, `negative` or `ignore` (too uncertain to train on, either way). A pair without a row was never judged. `judge` says
-who decided: `source` is the source's own label, any other name a judge of the recipe.
-
-```python
+FIELDS: Final = {
+    "query_id": "the `_id` of the query",
+    "passage_id": "the `_id` of the passage",
+    "verdict": "`positive`, `negative`, or `ignore` (too uncertain to train on)",
+    "grade": "the grade of relevance, if the source or judge gives grades",
+    "confidence": "the judge's confidence between 0 and 1, if known",
+    "reason": "the judge's reason, if it gives one",
+    "judge": "`source` for the source's own label, else the name of a judge in the recipe",
+}
+VERDICTS: Final = {
+    "verdicts.positive": "positive",
+    "verdicts.negative": "negative",
+    "verdicts.ignore": "ignore",
+    "unjudged": "not judged",
+    "false_negatives.positive": "false negatives found",
+}
+USAGE: Final = """\
 from datasets import load_dataset
 
-judgments = load_dataset("path/to/this/folder", "judgments")
-```
-{counts}
-## How to repeat it
+judgments = load_dataset("path/to/this/folder", "judgments")"""
 
-```
-{command}
-```
-
-```yaml
-{recipe}
-```
-
-{versions}
-"""
+SIZES: Final = (
+    (1_000, "n<1K"),
+    (10_000, "1K<n<10K"),
+    (100_000, "10K<n<100K"),
+    (1_000_000, "100K<n<1M"),
+    (10_000_000, "1M<n<10M"),
+)
+"""The Hub's names for numbers of rows."""
 
 
 def data_card(card: Mapping[str, Any], rows: Mapping[str, int]) -> str:
     """The text of the card.
 
     Args:
-        card: What the export stage tells of the recipe; every key may be missing.
-        rows: How many rows each written file has.
+        card: Its content (see `recipekit.exporters.cards`).
+        rows: The number of rows in each file.
     """
-    configs = [
-        {"config_name": name.partition(".")[0], "data_files": name}
-        for name in rows
-        if not name.startswith("qrels/")
+    name = str(card.get("name") or "Judged retrieval data")
+    blocks: list[Block] = []
+    if description := card.get("description"):
+        blocks.append(Text(str(description)))
+    blocks += [
+        Text(
+            "Queries, passages and relevance judgments with three verdicts, created with "
+            "recipekit. A pair without a row in the judgments was never judged."
+        ),
+        Section("Files", [_files(rows)]),
+        Section("Judgments", list(_judgments(card))),
+        Section("Usage", [Listing(USAGE, "python")]),
+        reproduction(card),
     ]
-    front = {
-        "pretty_name": card.get("name", ""),
+    return render_card(_front_matter(name, rows), name, blocks)
+
+
+def _files(rows: Mapping[str, int]) -> Table:
+    body: list[list[Line]] = [
+        [Code(file), _with_code(FILES[file]), f"{count:,}"] for file, count in rows.items()
+    ]
+    return Table(["file", "content", "rows"], body, left=2)
+
+
+def _judgments(card: Mapping[str, Any]) -> list[Block]:
+    fields: list[list[Line]] = [[Code(field), _with_code(text)] for field, text in FIELDS.items()]
+    blocks: list[Block] = [Table(["field", "content"], fields, left=2)]
+    summary = (card.get("counts") or {}).get("judge") or {}
+    if verdicts := counts_table(summary, VERDICTS, title="Pairs by verdict"):
+        blocks.append(verdicts)
+    judges = {
+        name: {"verdicts": counts.get("judged", 0), **(counts.get("verdicts") or {})}
+        for name, counts in (summary.get("judges") or {}).items()
+    }
+    if table := rows_table(judges, name="judge", title="Final verdicts by judge"):
+        blocks.append(table)
+    return blocks
+
+
+def _with_code(text: str) -> Line:
+    """Text in which names between backticks are code."""
+    parts = text.split("`")
+    return tuple(Code(part) if index % 2 else part for index, part in enumerate(parts))
+
+
+def _front_matter(name: str, rows: Mapping[str, int]) -> dict[str, Any]:
+    configs = [
+        {"config_name": file.partition(".")[0], "data_files": file}
+        for file in rows
+        if not file.startswith("qrels/")
+    ]
+    return {
+        "pretty_name": name,
         "task_categories": ["text-retrieval"],
         "tags": ["recipekit"],
+        "size_categories": [_size_category(rows.get("judgments.parquet", 0))],
         "configs": configs,
     }
-    body = BODY.format(
-        name=card.get("name") or "Judged retrieval data",
-        description=card.get("description", ""),
-        files="\n".join(
-            f"| `{name}` | {count:,} | {FILES[name]} |" for name, count in rows.items()
-        ),
-        counts=_judging(card.get("counts", {}).get("judge", {})),
-        command=card.get("command", ""),
-        recipe=str(card.get("recipe", "")).strip(),
-        versions=", ".join(
-            f"{name} {version}" for name, version in card.get("versions", {}).items()
-        ),
-    )
-    return f"---\n{yaml.safe_dump(front, sort_keys=False)}---\n{body}"
 
 
-def _judging(summary: Mapping[str, Any]) -> str:
-    """What the judge stage counted, as it counted it."""
-    if not summary:
-        return ""
-    return f"\n## What was judged\n\n```json\n{json.dumps(summary, indent=1)}\n```\n"
+def _size_category(n: int) -> str:
+    return next((name for limit, name in SIZES if n < limit), "n>10M")

@@ -1,4 +1,4 @@
-"""The judged data: BEIR's layout, three-state judgments, and triplets for other toolkits."""
+"""Export judged data: BEIR's layout, three-state judgments, and triplets for other toolkits."""
 
 from __future__ import annotations
 
@@ -12,26 +12,28 @@ __all__ = ["DatasetExporterSpec"]
 
 
 class DatasetExporterSpec(ExporterSpec):
-    """The judged data as a folder: BEIR's layout, three-state judgments, triplets, and a data card.
+    """Write the judged data as a folder that BEIR tools, `datasets` and sentence-transformers read.
 
     - `corpus.jsonl`, `queries.jsonl`, `qrels/{train,dev,test}.tsv`: BEIR's layout. The train qrels
-      hold the positives that judges found (with score 1) and lack what they refuted; dev and test
-      are as the sources gave them, and stay comparable.
-    - `judgments.parquet`: every verdict, with ids, grade, confidence, reason and who gave it.
-    - `triplets.parquet`: columns `query`, `positive`, `negative_1` ... as sentence-transformers'
-      losses take them.
-    - `README.md`: a data card that tells how to repeat it.
+      include positives that judges found (with score 1) and exclude those that judges refuted. The
+      dev and test qrels are the sources' own, and stay comparable.
+    - `judgments.parquet`: every verdict with ids, grade, confidence, reason and judge.
+    - `triplets.parquet`: columns `query`, `positive`, `negative_1` …, as the losses of
+      sentence-transformers take them.
+    - `README.md`: a data card.
     """
 
     triplets: bool = True
-    """Write `triplets.parquet`: a row for each positive of a train query."""
-    negatives: Annotated[int, Field(ge=1, le=100)] = 5
-    """Negatives of a triplet: the query's best-ranked passages that were judged negative. A query
-    with fewer has no triplets, since sentence-transformers wants every column filled; 5 is a usual
-    number of hard negatives."""
+    """Write `triplets.parquet`, with a row for each positive of a train query."""
+    num_negatives: Annotated[int, Field(ge=1, le=100)] = 5
+    """Negatives per triplet: the query's best-ranked passages that were judged negative.
+
+    A query with fewer has no triplets, since sentence-transformers needs every column filled. 5 is
+    a usual number of hard negatives.
+    """
 
     def build(self, context: Context) -> Exporter:
-        """Make the exporter of the collected data."""
+        """Make the exporter of the data set."""
         from recipekit.exporters.dataset_writer import DatasetWriter
 
         return DatasetWriter(self, context.dataset, context.progress)

@@ -23,14 +23,16 @@ if TYPE_CHECKING:
 
 __all__ = ["DatasetWriter"]
 
-WORDS = pa.array([verdict.name.lower() for verdict in sorted(Verdict) if verdict >= 0], pa.string())
-"""Verdicts in words, by their codes."""
+VERDICT_NAMES = pa.array(
+    [verdict.name.lower() for verdict in sorted(Verdict) if verdict >= 0], pa.string()
+)
+"""The names of verdicts, by code."""
 
 ROWS_PER_WRITE = 1 << 16
 
 
 class DatasetWriter:
-    """See `DatasetExporterSpec`."""
+    """Writes one data set; see `DatasetExporterSpec`."""
 
     def __init__(self, spec: DatasetExporterSpec, dataset: Dataset, progress: Progress) -> None:
         self.spec = spec
@@ -40,7 +42,10 @@ class DatasetWriter:
     def export(
         self, inputs: Mapping[str, Path], card: Mapping[str, Any], folder: Path
     ) -> Mapping[str, Any]:
-        """Write the folder; the result counts the rows of every file.
+        """Write the folder.
+
+        Returns:
+            `rows`, the number of rows in each file.
 
         Raises:
             DataError: An id has a tab or a line break, which qrels cannot hold.
@@ -49,7 +54,7 @@ class DatasetWriter:
         judgments = (
             read_table(inputs["judge"] / "judgments.arrow")
             if "judge" in inputs
-            else _given(self.dataset)
+            else _source_judgments(self.dataset)
         )
         rows = {
             "corpus.jsonl": write_texts(folder / "corpus.jsonl", self.dataset.passages, passages),
@@ -78,7 +83,7 @@ class DatasetWriter:
         names = [
             "query",
             "positive",
-            *(f"negative_{number}" for number in range(1, self.spec.negatives + 1)),
+            *(f"negative_{number}" for number in range(1, self.spec.num_negatives + 1)),
         ]
         schema = pa.schema([(name, pa.large_string()) for name in names])
         rows = 0
@@ -86,7 +91,7 @@ class DatasetWriter:
             pq.ParquetWriter(file, schema) as writer,
             self.progress.track("triplets", unit="rows") as tracker,
         ):
-            for chosen in triplets(self.dataset, judgments, candidates, self.spec.negatives):
+            for chosen in triplets(self.dataset, judgments, candidates, self.spec.num_negatives):
                 columns = [
                     self.dataset.queries.texts(chosen.query),
                     self.dataset.passages.texts(chosen.positive),
@@ -104,8 +109,8 @@ class DatasetWriter:
         return rows
 
 
-def _given(dataset: Dataset) -> pa.Table:
-    """The sources' labels as judgments, for a recipe that judges nothing."""
+def _source_judgments(dataset: Dataset) -> pa.Table:
+    """The source labels as judgments, for a recipe without judges."""
     labels = dataset.labels
     grade = labels["grade"].to_numpy()
     judge = pa.DictionaryArray.from_arrays(
@@ -120,8 +125,8 @@ def _given(dataset: Dataset) -> pa.Table:
 
 
 def _write_judgments(file: Path, judgments: pa.Table, queries: Ids, passages: Ids) -> int:
-    word = pa.dictionary(pa.int8(), pa.string())
-    named = [("query_id", pa.large_string()), ("passage_id", pa.large_string()), ("verdict", word)]
+    text, verdict = pa.large_string(), pa.dictionary(pa.int8(), pa.string())
+    named = [("query_id", text), ("passage_id", text), ("verdict", verdict)]
     schema = pa.schema(
         [*named, *(JUDGMENTS.field(name) for name in ("grade", "confidence", "reason", "judge"))]
     )
@@ -130,7 +135,7 @@ def _write_judgments(file: Path, judgments: pa.Table, queries: Ids, passages: Id
             columns = [
                 queries.take(batch["query"].to_numpy()),
                 passages.take(batch["passage"].to_numpy()),
-                pa.DictionaryArray.from_arrays(batch["verdict"], WORDS),
+                pa.DictionaryArray.from_arrays(batch["verdict"], VERDICT_NAMES),
                 *(batch[name] for name in ("grade", "confidence", "reason", "judge")),
             ]
             writer.write_batch(pa.record_batch(columns, schema=schema))

@@ -1,158 +1,128 @@
-"""The model card: a README.md with the front matter that the Hugging Face Hub reads."""
+"""The model card of an exported sentence-transformers model."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-import yaml
+from recipekit.exporters.cards import evaluation, hub_id, render_card, reproduction
+from recipekit.report.blocks import Block, Code, Line, Listing, Section, Table, Text
+from recipekit.report.counts import counts_table
 
 __all__ = ["model_card"]
 
-BODY = """
-# {name}
-
-{description}
-
-A text-embedding model trained with recipekit{base}. It loads with sentence-transformers:
-
-```python
+USAGE: Final = """\
 from sentence_transformers import SentenceTransformer
 
 model = SentenceTransformer("path/to/this/folder")
 queries = model.encode_query(["a question"])
 passages = model.encode_document(["a passage that may answer it"])
-scores = model.similarity(queries, passages)
-```
+scores = model.similarity(queries, passages)"""
 
-{prompts}
-
-## Results
-
-{metrics}
-
-## Data
-
-{counts}
-
-## How to repeat it
-
-```
-{command}
-```
-
-```yaml
-{recipe}
-```
-
-{versions}
-"""
+COUNTS: Final = {
+    "collect.passages": "passages in the corpus",
+    "collect.queries.train": "train queries",
+    "collect.queries.dev": "dev queries",
+    "collect.queries.test": "test queries",
+    "mine.candidates": "mined candidates",
+    "judge.verdicts.positive": "pairs judged positive",
+    "judge.verdicts.negative": "pairs judged negative",
+    "judge.verdicts.ignore": "pairs ignored",
+    "train.positives": "positives in training",
+    "train.hard_negatives": "hard negatives in training",
+    "train.steps": "optimizer steps",
+}
+TASK: Final = {"type": "information-retrieval", "name": "Information Retrieval"}
 
 
 def model_card(card: Mapping[str, Any], encoder: Path) -> str:
     """The text of the card.
 
     Args:
-        card: What the export stage tells of the recipe: name, description, base_model, metrics,
-            counts, recipe, command, versions; every key may be missing.
-        encoder: The saved model, whose prompts the card names.
+        card: Its content (see `recipekit.exporters.cards`).
+        encoder: The saved model, whose prompts, dimensions and similarity function the card states.
     """
-    base = _hub_id(card.get("base_model"))
-    body = BODY.format(
-        name=card.get("name") or "Text-embedding model",
-        description=card.get("description", ""),
-        base=f" from [{base}](https://huggingface.co/{base})" if base else "",
-        prompts=_prompts(encoder),
-        metrics=_metrics(card.get("metrics", [])),
-        counts=_counts(card.get("counts", {})),
-        command=card.get("command", ""),
-        recipe=str(card.get("recipe", "")).strip(),
-        versions=", ".join(
-            f"{name} {version}" for name, version in card.get("versions", {}).items()
-        ),
-    )
-    return f"---\n{yaml.safe_dump(_front_matter(base), sort_keys=False)}---\n{body}"
-
-
-def _front_matter(base: str | None) -> dict[str, Any]:
-    tags = [
-        "sentence-transformers",
-        "sentence-similarity",
-        "feature-extraction",
-        "dense",
-        "recipekit",
+    name = str(card.get("name") or "Text-embedding model")
+    blocks: list[Block] = []
+    if description := card.get("description"):
+        blocks.append(Text(str(description)))
+    blocks += [
+        Text(_introduction(card)),
+        Section("Model details", [_details(card, encoder)]),
+        Section("Usage", [Listing(USAGE, "python")]),
+        *evaluation(card),
     ]
+    if counts := counts_table(card.get("counts") or {}, COUNTS):
+        blocks.append(Section("Training data", [counts]))
+    blocks.append(reproduction(card))
+    return render_card(_front_matter(card, name), name, blocks)
+
+
+def _introduction(card: Mapping[str, Any]) -> Line:
+    base = hub_id(card.get("base_model"))
+    finetuned = f", fine-tuned from {base}" if base else ""
+    return (
+        f"This is a sentence-transformers model{finetuned} with recipekit. It maps queries and "
+        "passages to vectors whose similarity ranks passages for a query."
+    )
+
+
+def _details(card: Mapping[str, Any], encoder: Path) -> Table:
+    config = json.loads((encoder / "config_sentence_transformers.json").read_text(encoding="utf-8"))
+    rows: list[list[Line]] = []
+    if base := hub_id(card.get("base_model")):
+        rows.append(["base model", f"https://huggingface.co/{base}"])
+    if dimensions := _dimensions(encoder):
+        rows.append(["embedding dimensions", f"{dimensions:,}"])
+    if similarity := config.get("similarity_fn_name"):
+        rows.append(["similarity function", str(similarity)])
+    for side in ("query", "document"):
+        prompt = (config.get("prompts") or {}).get(side)
+        shown: Line = Code(json.dumps(prompt, ensure_ascii=False)) if prompt else "none"
+        rows.append([f"{side} prompt", shown])
+    return Table(["", ""], rows, left=2)
+
+
+def _dimensions(encoder: Path) -> int | None:
+    """The embedding dimensions that the pooling module of the saved model states."""
+    for file in sorted(encoder.rglob("*_Pooling/config.json")):
+        config = json.loads(file.read_text(encoding="utf-8"))
+        for key in ("embedding_dimension", "word_embedding_dimension"):
+            if isinstance(config.get(key), int):
+                return int(config[key])
+    return None
+
+
+def _front_matter(card: Mapping[str, Any], name: str) -> dict[str, Any]:
     front: dict[str, Any] = {
         "library_name": "sentence-transformers",
         "pipeline_tag": "sentence-similarity",
-        "tags": tags,
+        "tags": [
+            "sentence-transformers",
+            "sentence-similarity",
+            "feature-extraction",
+            "dense",
+            "recipekit",
+        ],
     }
-    return {**front, "base_model": base} if base else front
+    if base := hub_id(card.get("base_model")):
+        front["base_model"] = base
+    if results := list(_results(card.get("metrics") or [])):
+        front["model-index"] = [{"name": name, "results": results}]
+    return front
 
 
-def _hub_id(model: Any) -> str | None:
-    """The model's Hub id; a path says nothing to anybody else, and stays out of the card."""
-    named = isinstance(model, str) and not model.startswith(("/", "package:"))
-    return str(model) if named else None
-
-
-def _prompts(encoder: Path) -> str:
-    prompts = json.loads(
-        (encoder / "config_sentence_transformers.json").read_text(encoding="utf-8")
-    ).get("prompts", {})
-    said = [
-        f"{side} {json.dumps(prompts[side], ensure_ascii=False)}"
-        for side in ("query", "document")
-        if prompts.get(side)
-    ]
-    return (
-        f"Prompts, put before each text by these two calls: {', '.join(said)}."
-        if said
-        else "It takes texts without a prompt."
-    )
-
-
-def _metrics(rows: Sequence[Mapping[str, Any]]) -> str:
-    """One line a metric, one column a system, in the order of the rows; intervals in brackets."""
-    if not rows:
-        return "Nothing was measured."
-    systems = list(dict.fromkeys(str(row["system"]) for row in rows))
-    lines: dict[tuple[str, str, str], dict[str, str]] = {}
+def _results(rows: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
+    """The model's own metrics in the form of the Hub's model index, by evaluator and split."""
+    model = rows[-1]["system"] if rows else None
+    groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for row in rows:
-        key = (str(row.get("evaluator", "")), str(row["split"]), str(row["metric"]))
-        lines.setdefault(key, {})[str(row["system"])] = _figure(row)
-    head = ["evaluator", "split", "metric", *systems]
-    body = [
-        [*key, *(figures.get(system, "") for system in systems)] for key, figures in lines.items()
-    ]
-    return "\n".join([_line(head), _line(["---"] * 3 + ["--:"] * len(systems)), *map(_line, body)])
-
-
-def _figure(row: Mapping[str, Any]) -> str:
-    value, low, high = row.get("value"), row.get("low"), row.get("high")
-    if value is None:
-        return ""
-    return f"{value:.4f}" + (
-        f" [{low:.4f}, {high:.4f}]" if low is not None and high is not None else ""
-    )
-
-
-def _counts(stages: Mapping[str, Mapping[str, Any]]) -> str:
-    """What each stage counted: its plain figures; lists and nested figures are the report's."""
-    lines = [
-        _line([stage, name.replace("_", " "), f"{value:,}"])
-        for stage, summary in stages.items()
-        for name, value in summary.items()
-        if isinstance(value, int | float) and not isinstance(value, bool)
-    ]
-    return (
-        "\n".join([_line(["stage", "what", "count"]), _line(["---", "---", "--:"]), *lines])
-        if lines
-        else "Nothing was counted."
-    )
-
-
-def _line(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cells) + " |"
+        if row["system"] == model and row.get("value") is not None:
+            metric = {"type": row["metric"], "name": row["metric"], "value": float(row["value"])}
+            group = (str(row.get("evaluator") or "evaluation"), str(row.get("split") or "test"))
+            groups.setdefault(group, []).append(metric)
+    for (evaluator, split), metrics in groups.items():
+        dataset = {"name": evaluator, "type": evaluator, "split": split}
+        yield {"task": TASK, "dataset": dataset, "metrics": metrics}

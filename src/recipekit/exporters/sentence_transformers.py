@@ -1,4 +1,4 @@
-"""The trained encoder as a sentence-transformers folder with a model card."""
+"""Export the trained encoder as a sentence-transformers folder with a model card."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ __all__ = ["ModelWriter", "SentenceTransformersSpec"]
 
 
 class SentenceTransformersSpec(ExporterSpec):
-    """The trained model, as a folder that `SentenceTransformer(folder)` loads.
+    """Write the trained model as a folder that `SentenceTransformer(folder)` loads.
 
-    It holds prompts, pooling, normalization and length as they were trained, so that `encode_query`
-    and `encode_document` give the vectors that were measured; and a model card: data, recipe,
-    metrics, how to use it, how to repeat it.
+    The folder keeps prompts, pooling, normalization and maximum length, so `encode_query` and
+    `encode_document` return the vectors that were evaluated. Its model card states usage, metrics,
+    data, and how to reproduce the model.
     """
 
     needs: ClassVar[tuple[str, ...]] = ("train",)
@@ -30,13 +30,15 @@ class SentenceTransformersSpec(ExporterSpec):
 
 
 class ModelWriter:
-    """See `SentenceTransformersSpec`."""
+    """Writes one model; see `SentenceTransformersSpec`."""
 
     def export(
         self, inputs: Mapping[str, Path], card: Mapping[str, Any], folder: Path
     ) -> Mapping[str, Any]:
-        """Copy the trained encoder into `folder` and write its card; the result counts files and
-        bytes.
+        """Copy the trained encoder into `folder` and write its card.
+
+        Returns:
+            `files` and `bytes` of the folder.
 
         Raises:
             RunError: Nothing was trained.

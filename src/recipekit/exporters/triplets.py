@@ -19,25 +19,27 @@ JUDGMENTS_PER_CHUNK = 1 << 17
 
 @dataclass(frozen=True)
 class Triplets:
-    """Rows of queries (m,), of their positives (m,), and of their negatives (m, n), hardest first."""
+    """Rows of m triplets, the hardest negative first."""
 
     query: Rows
+    """(m,)"""
     positive: Rows
+    """(m,)"""
     negatives: Rows
+    """(m, num_negatives)"""
 
 
 def triplets(
-    dataset: Dataset, judgments: pa.Table, candidates: pa.Table | None, n: int
+    dataset: Dataset, judgments: pa.Table, candidates: pa.Table | None, num_negatives: int
 ) -> Iterator[Triplets]:
-    """One row for each positive of the train queries that have at least `n` judged negatives, some
-    thousand queries at a time.
+    """A triplet for each positive of the train queries with enough judged negatives, in chunks.
 
     Args:
-        dataset: The collected data.
-        judgments: As `JUDGMENTS`; what is ignored or unjudged is never a negative.
-        candidates: As `CANDIDATES`, whose order tells the hardest; without them, the passages'
-            order decides.
-        n: How many negatives a row has.
+        dataset: The data set.
+        judgments: `JUDGMENTS`. Ignored and unjudged passages are never negatives.
+        candidates: `CANDIDATES`, whose order says which negatives are hardest. Without candidates,
+            the order of the passages decides.
+        num_negatives: Negatives per triplet.
     """
     train = dataset.queries.table["split"].to_numpy() == 0
     query = judgments["query"].to_numpy()
@@ -48,13 +50,13 @@ def triplets(
         if candidates is not None and ranked is not None:
             first, last = np.searchsorted(ranked, [query[start], query[end - 1] + 1])
             order = candidates.slice(first, last - first)
-        found = _of_chunk(chunk, order, n, len(dataset.passages))
+        found = _of_chunk(chunk, order, num_negatives, len(dataset.passages))
         if len(found.query):
             yield found
 
 
 def _whole_queries(query: Ints) -> Iterator[tuple[int, int]]:
-    """Ranges of a sorted column that do not cut a query in two."""
+    """Ranges of a sorted column that do not split a query."""
     starts = np.flatnonzero(np.diff(query, prepend=-1))
     start = 0
     while start < len(query):
@@ -65,21 +67,21 @@ def _whole_queries(query: Ints) -> Iterator[tuple[int, int]]:
 
 
 def _of_chunk(
-    judgments: pa.Table, candidates: pa.Table | None, n: int, n_passages: int
+    judgments: pa.Table, candidates: pa.Table | None, num_negatives: int, n_passages: int
 ) -> Triplets:
     query, passage = (
         judgments["query"].to_numpy().astype(np.int64),
         judgments["passage"].to_numpy().astype(np.int64),
     )
     verdict = judgments["verdict"].to_numpy()
-    place = _places(pair_keys(query, passage, n_passages), candidates, n_passages)
+    rank = _ranks(pair_keys(query, passage, n_passages), candidates, n_passages)
 
     negative = np.flatnonzero(verdict == Verdict.NEGATIVE)
-    negative = negative[np.lexsort((place[negative], query[negative]))]
+    negative = negative[np.lexsort((rank[negative], query[negative]))]
     queries, first, count = np.unique(query[negative], return_index=True, return_counts=True)
-    enough = count >= n
+    enough = count >= num_negatives
     queries, first = queries[enough], first[enough]
-    hardest = passage[negative[first[:, None] + np.arange(n)]]  # (queries, n)
+    hardest = passage[negative[first[:, None] + np.arange(num_negatives)]]  # (queries, n)
 
     positive = np.flatnonzero((verdict == Verdict.POSITIVE) & np.isin(query, queries))
     return Triplets(
@@ -87,13 +89,13 @@ def _of_chunk(
     )
 
 
-def _places(keys: Rows, candidates: pa.Table | None, n_passages: int) -> Rows:
-    """Where each pair stands among the candidates; a pair that is none, after all of them."""
+def _ranks(keys: Rows, candidates: pa.Table | None, n_passages: int) -> Rows:
+    """Each pair's position among the candidates; pairs that are not candidates come last."""
     if candidates is None:
         return np.zeros(len(keys), dtype=np.int64)
     ranked = pair_keys(candidates["query"].to_numpy(), candidates["passage"].to_numpy(), n_passages)
     order = np.argsort(ranked)
     at, there = lookup_sorted(ranked[order], keys)
-    places = np.full(len(keys), len(ranked))
-    places[there] = order[at[there]]
-    return places
+    ranks = np.full(len(keys), len(ranked))
+    ranks[there] = order[at[there]]
+    return ranks
