@@ -1,1 +1,1 @@
-"""Asking language models: calls that are paid once, within a budget, whatever the endpoint does."""
+"""A small async client for language models: cached, budgeted, rate-limited and retried."""

@@ -1,167 +1,346 @@
-"""One attempt at one request, through litellm."""
+"""An async client for language models: `reply = await client.complete(request)`.
+
+A reply that was paid for earlier comes from the cache. Any other call is reserved in the budget,
+waits for the rate limiter, is retried where that may help, and is settled and cached in one commit.
+
+Two rules decide when to stop (see `FailurePolicy`):
+
+1. Many consecutive failures without a success end the run.
+2. A request that keeps failing is given up after its attempts, while others go on.
+
+Errors that every request would meet, such as a wrong key or an unknown model, end the run at once.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
-from functools import cache
-from typing import Any
+from collections.abc import Callable
+from dataclasses import replace
+from random import Random
 
+from recipekit.component.context import Progress
 from recipekit.errors import RunError
-from recipekit.llm.calls import Failure, Reply, Request, TokenChance, Usage
+from recipekit.llm.budget import Budget, Reservation
+from recipekit.llm.completion import Reply, Request, RequestFailed
 from recipekit.llm.endpoint import Endpoint
-from recipekit.llm.environment import litellm
-from recipekit.llm.prices import known_of
-from recipekit.llm.setbacks import Setback, understood
+from recipekit.llm.failure_policy import FailurePolicy
+from recipekit.llm.failures import RetryableError
+from recipekit.llm.litellm_call import Answer, call_litellm, close_connections
+from recipekit.llm.pricing import Price
+from recipekit.llm.rate_limiter import RateLimiter
+from recipekit.llm.reply_cache import ReplyCache
 
-__all__ = ["OWN_SERVERS", "Client", "Endpoint"]
+__all__ = ["Client"]
 
-OWN_SERVERS = ("openai", "hosted_vllm")
-"""Providers, as litellm names them, that serve models of any name."""
-
-Heard = Callable[[Mapping[str, str]], None]
+CONTINUE = "What was answered is kept: run the same command again to continue"
+LONG_WAIT = 5.0
+"""Seconds. Longer waits that the endpoint asks for are reported."""
+REPEATED = 3
+"""Failed attempts at one request after which the failure is reported."""
 
 
 class Client:
-    """Asks an endpoint, once: retries are the caller's, who pays for them."""
+    """Calls one endpoint. Use it in one event loop, and close it with `aclose`.
 
-    def __init__(self, endpoint: Endpoint) -> None:
-        self.endpoint = endpoint
+    Args:
+        endpoint: Where the model is served.
+        cache: Where paid replies are found and kept.
+        budget: What may be spent.
+        price: What the model costs; None if unknown.
+        count_tokens: An upper bound on a request's input tokens (`TokenCounter.prompt_bound`).
+        limiter: Limits the rate and the number of calls in flight.
+        policy: When to retry and when to stop.
+        progress: Where rate limits and failures are reported.
+        seed: For the jitter of waits.
+    """
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        cache: ReplyCache,
+        budget: Budget,
+        price: Price | None,
+        count_tokens: Callable[[Request], int],
+        *,
+        limiter: RateLimiter | None = None,
+        policy: FailurePolicy | None = None,
+        progress: Progress | None = None,
+        seed: int = 0,
+    ) -> None:
+        self.calls = 0
+        """Calls that were answered, whatever the answer."""
+        self.usd = 0.0
+        """What all calls cost; 0 if no price is known."""
+        self.consecutive_failures = 0
+        """Failed calls of requests that were given up, since the last success."""
+        self.limiter = limiter or RateLimiter(32)
+        self.policy = policy or FailurePolicy()
+        self._endpoint, self._cache, self._budget = endpoint, cache, budget
+        self._price, self._count_tokens = price, count_tokens
+        self._progress, self._random = progress, Random(seed)
         self._connected = False
+        self._answered = False  # whether any request has a reply, from the cache or the endpoint
+        self._last_failure: RequestFailed | None = None
+        self._succeeded_at = 0.0
+        self._reported: set[str] = set()
+        self._prompt_share = 1.0  # input tokens / their upper bound, a moving average
+        self._in_progress: dict[str, asyncio.Event] = {}
+        self._sending: set[asyncio.Task[Reply]] = set()
+        self._settled = asyncio.Event()
 
-    async def ask(self, request: Request, heard: Heard = lambda headers: None) -> Reply | Failure:
-        """Ask, and wait no longer than the endpoint's time-out for the whole answer.
-
-        Args:
-            request: What to ask.
-            heard: Told the headers that came with an answer, good or bad.
-
-        Returns:
-            The reply without its cost, or why there is none for good.
+    async def complete(self, request: Request) -> Reply:
+        """The reply to a request, from the cache or the endpoint.
 
         Raises:
-            Setback: Another attempt may help.
-            RunError: No request can succeed: wrong credentials, no such model, no credit.
+            RequestFailed: The request has no usable reply, or the budget does not allow it.
+            RunError: No request can succeed, or too many failed in a row.
         """
-        litellm()  # its import takes seconds, which are not the endpoint's
-        began = asyncio.get_running_loop().time()
+        while (same := self._in_progress.get(request.key)) is not None:
+            await same.wait()  # identical requests at the same time are paid for once
+        if (reply := self._find(request)) is not None:
+            return reply
+        done = self._in_progress[request.key] = asyncio.Event()
         try:
-            async with asyncio.timeout(self.endpoint.timeout):
-                response = await self._complete(request)
-        except TimeoutError:
-            reason = f"no whole answer in {self.endpoint.timeout:g} s"
-            raise Setback(reason, "lost", maybe_paid=True, timed_out=True) from None
-        except Exception as error:
-            meaning = understood(error, self.endpoint, request.model)
-            if isinstance(meaning, Failure):
-                return meaning
-            if isinstance(meaning, Setback):
-                heard(meaning.headers)
-            raise meaning from (None if isinstance(meaning, RunError) else error)
-        heard(_headers(response))
-        return self._read(request, response, asyncio.get_running_loop().time() - began)
+            return await self._with_retries(request)
+        finally:
+            del self._in_progress[request.key]
+            done.set()
 
-    async def close(self) -> None:
-        """Close the connections that litellm keeps for the running loop."""
-        if not self._connected:
-            return
-        module = litellm()
-        await module.close_litellm_async_clients()
-        # They are remembered by the loop's id(), which a later loop may bear again.
-        module.in_memory_llm_clients_cache.flush_cache()
+    def check_answered(self, model: str) -> None:
+        """Check, at the end of a run, that not every request failed.
 
-    async def _complete(self, request: Request) -> Any:
-        endpoint, self._connected = self.endpoint, True
-        _make_known(request.model)
-        given: dict[str, Any] = {
-            "api_base": endpoint.api_base,
-            "api_key": endpoint.key(request.model),
-        }
-        if endpoint.headers:
-            given["extra_headers"] = dict(endpoint.headers)
-        return await litellm().acompletion(
-            model=request.model,
-            messages=[dict(message) for message in request.messages],
-            **request.sampling,
-            **{name: value for name, value in given.items() if value is not None},
-            timeout=endpoint.timeout,
-            num_retries=0,
-            max_retries=0,
-            drop_params=True,
-        )
-
-    def _fills(self, request: Request, usage: Usage) -> bool:
-        """Whether an answer has all the tokens that it may have, where litellm does not tell that
-        it was cut (`ollama/`).
+        Raises:
+            RunError: Requests failed, and none has a reply.
         """
-        return request.model.startswith("ollama/") and usage.completion >= request.max_tokens
+        if self._last_failure is not None and not self._answered:
+            raise self._run_error(model, "answered no request", self._last_failure.reason)
 
-    def _read(self, request: Request, response: Any, seconds: float) -> Reply | Failure:
-        usage = _usage(response)
-        if not response.choices:
-            raise Setback("an answer without choices", "lost", maybe_paid=True)
-        choice = response.choices[0]
-        message = choice.message
-        refusal = getattr(message, "refusal", None) or (
-            getattr(message, "provider_specific_fields", None) or {}
-        ).get("refusal")
-        if refusal:
-            return Failure("refusal", self.endpoint.clean(str(refusal))[:300], usage=usage)
-        if choice.finish_reason == "content_filter":
-            return Failure(
-                "content_filter", "the endpoint's content filter withheld the answer", usage=usage
+    async def drain(self) -> None:
+        """Wait for the calls that were sent: their replies are paid for, and are kept."""
+        if self._sending:
+            count = len(self._sending)
+            self._report("drain", f"waiting for {count} calls that were already sent")
+        await asyncio.gather(*self._sending, return_exceptions=True)
+
+    async def aclose(self) -> None:
+        """Cancel the calls in flight, which stay charged, and close the connections."""
+        for task in self._sending:
+            task.cancel()
+        await asyncio.gather(*self._sending, return_exceptions=True)
+        if self._connected:
+            await close_connections()
+
+    # One request
+    # ----------------------------------------------------------------------------------------------
+
+    async def _with_retries(self, request: Request) -> Reply:
+        prompt_tokens = self._count_tokens(request)
+        worst_case = None
+        if self._price is not None:
+            worst_case = self._price.worst_case(prompt_tokens, request.max_tokens)
+        failed = rate_limited = 0
+        started = self._now()
+        while True:
+            try:
+                return await self._attempt(request, prompt_tokens, worst_case)
+            except RequestFailed as failure:
+                if failure.rejected and failure.kind != "too_long":
+                    self._give_up(request, failure, 1)
+                raise
+            except RetryableError as error:
+                if error.kind == "rate_limited":
+                    rate_limited += 1
+                    self._check_rate_limit(request, error, rate_limited, started)
+                else:
+                    failed += 1
+                    self._check_attempts(request, error, failed)
+                wait = self.policy.wait(failed + rate_limited, error.retry_after, self._random)
+            await asyncio.sleep(wait)
+
+    async def _attempt(
+        self, request: Request, prompt_tokens: int, worst_case: float | None
+    ) -> Reply:
+        tokens = 0
+        if self.limiter.counts_tokens:
+            tokens = round(prompt_tokens * self._prompt_share) + request.max_tokens
+        await self.limiter.acquire(tokens)
+        try:
+            reply = self._find(request)  # another process may have paid for it meanwhile
+            reservation = None if reply is not None else await self._reserve(worst_case)
+        except BaseException:
+            self.limiter.release(tokens)
+            raise
+        if reservation is None:
+            assert reply is not None
+            self.limiter.release(tokens)
+            return reply
+        # A task of its own: cancelling the caller does not cancel a call that is paid for.
+        task = asyncio.create_task(
+            self._send(request, reservation, prompt_tokens, tokens, worst_case)
+        )
+        self._sending.add(task)
+        task.add_done_callback(self._sending.discard)
+        return await asyncio.shield(task)
+
+    def _find(self, request: Request) -> Reply | None:
+        reply = self._cache.find(request.key)
+        self._answered = self._answered or reply is not None
+        return reply
+
+    async def _reserve(self, worst_case: float | None) -> Reservation:
+        """Reserve the worst case; while calls are in flight, wait for them to make room."""
+        while (reservation := self._budget.reserve(worst_case)) is None:
+            if not self._budget.in_flight:
+                raise RequestFailed("unpaid", "the budget is spent")
+            self._settled.clear()
+            await self._settled.wait()
+        return reservation
+
+    async def _send(
+        self,
+        request: Request,
+        reservation: Reservation,
+        prompt_tokens: int,
+        tokens: int,
+        worst_case: float | None,
+    ) -> Reply:
+        """Make the call, then settle it and keep its reply in one commit."""
+        started, unused = self._now(), 0
+        self._connected = True
+        try:
+            answer = await call_litellm(self._endpoint, request)
+        except BaseException as error:
+            self._settle_failure(reservation, error, worst_case)
+            if isinstance(error, RetryableError):
+                self._slow_down(error, started)
+            raise
+        else:
+            usage = answer.usage
+            if usage.prompt:
+                unused = max(0, tokens - usage.prompt - usage.completion)
+                share = usage.prompt / max(prompt_tokens, 1)
+                self._prompt_share += 0.05 * (share - self._prompt_share)
+            self._note_success(answer)
+            return self._settle(request, answer, reservation, worst_case)
+        finally:
+            self.limiter.release(unused)
+            self._settled.set()
+
+    # Money
+    # ----------------------------------------------------------------------------------------------
+
+    def _settle(
+        self, request: Request, answer: Answer, reservation: Reservation, worst_case: float | None
+    ) -> Reply:
+        cost = worst_case  # what an endpoint that counts no tokens may have billed
+        if self._price is not None and answer.usage.prompt:
+            cost = self._price.cost(answer.usage, answer.cost_usd)
+        self.usd += cost or 0.0
+        with self._cache.transaction():
+            reservation.settle(cost)
+            if isinstance(answer.outcome, RequestFailed):
+                answer.outcome.cost_usd = cost
+            else:
+                reply = replace(answer.outcome, cost_usd=cost)
+                self._cache.keep(request, reply)
+        if isinstance(answer.outcome, RequestFailed):
+            raise answer.outcome
+        return reply
+
+    def _settle_failure(
+        self, reservation: Reservation, error: BaseException, worst_case: float | None
+    ) -> None:
+        """Charge the worst case of a call whose reply was lost, nothing for a rejected one."""
+        if isinstance(error, RetryableError):
+            billed = error.maybe_billed
+        elif isinstance(error, RequestFailed):
+            billed = not error.rejected
+            error.cost_usd = worst_case if billed else 0.0
+            self.calls += 1
+        else:
+            billed = not isinstance(error, RunError)  # cancelled, above all
+        if billed:
+            reservation.settle(None)
+            self.usd += worst_case or 0.0
+        else:
+            reservation.release()
+
+    # Stopping and slowing down
+    # ----------------------------------------------------------------------------------------------
+
+    def _note_success(self, answer: Answer) -> None:
+        self.calls += 1
+        self.consecutive_failures = 0
+        self._answered = True
+        self._succeeded_at = self._now()
+        self.limiter.speed_up()
+        self.limiter.read_headers(answer.headers, self._succeeded_at)
+
+    def _slow_down(self, error: RetryableError, started: float) -> None:
+        now = self._now()
+        self.limiter.read_headers(error.headers, now)
+        if error.retry_after is not None:
+            self.limiter.pause(error.retry_after, now)
+        elif error.kind == "rate_limited" or error.timed_out:
+            self.limiter.slow_down(started, now)
+
+    def _check_rate_limit(
+        self, request: Request, error: RetryableError, attempt: int, started: float
+    ) -> None:
+        self._check_retry_after(request, error)
+        if attempt >= REPEATED:
+            self._report("rate_limit", f"the endpoint limits the rate of calls ({error.reason})")
+        seconds = self._now() - max(started, self._succeeded_at)
+        if seconds >= self.policy.rate_limited_seconds:
+            what = f"answered nothing but 429 for {seconds:.0f} s"
+            raise self._run_error(request.model, what, error.reason)
+
+    def _check_attempts(self, request: Request, error: RetryableError, attempt: int) -> None:
+        """Give a request up after its attempts; end the run if it could never be sent."""
+        self._check_retry_after(request, error)
+        if error.kind == "unknown_host" and not self._answered:
+            raise RunError(
+                f"{error.reason}. Check `api_base`, and that this machine reaches the network",
+                code="RK653",
             )
-        if choice.finish_reason == "length" or self._fills(request, usage):
-            return Failure(
-                "cut",
-                f"the answer did not end within {usage.completion or 'max_tokens'} tokens",
-                usage=usage,
-            )
-        if not (message.content or "").strip():
-            return Failure("unparsed", "an empty answer", usage=usage)
-        return Reply(message.content, response.model or "", usage, None, seconds, _chances(choice))
+        if attempt >= REPEATED:
+            self._report("failing", f"calls fail and are retried ({error.reason})")
+        if attempt < self.policy.max_attempts:
+            return
+        if error.kind in ("unreachable", "unknown_host"):
+            what = f"could not be reached in {attempt} attempts"
+            raise self._run_error(request.model, what, error.reason)
+        reason = f"{attempt} attempts failed (last: {error.reason})"
+        failure = RequestFailed("unanswered", reason)
+        self._give_up(request, failure, attempt)
+        raise failure
 
+    def _check_retry_after(self, request: Request, error: RetryableError) -> None:
+        seconds = error.retry_after or 0.0
+        if seconds > self.policy.longest_retry_after:
+            raise self._run_error(request.model, f"asks to wait {seconds:.0f} s", error.reason)
+        if seconds >= LONG_WAIT:
+            self._report("wait", f"the endpoint asks to wait {seconds:.0f} s ({error.reason})")
 
-@cache
-def _make_known(model: str) -> None:
-    """Enter a model of one's own server into litellm's table, once.
+    def _give_up(self, request: Request, failure: RequestFailed, calls: int) -> None:
+        """Count the failed calls of a request that is given up; end the run after too many."""
+        self._last_failure = failure
+        self.consecutive_failures += calls
+        if self.consecutive_failures >= self.policy.max_consecutive_failures:
+            what = f"{self.consecutive_failures} calls failed one after another"
+            code = "RK655" if failure.rejected else "RK650"
+            raise self._run_error(request.model, what, failure.reason, code)
 
-    litellm looks up every answer's price, and searches in vain, which takes a tenth of a call's
-    processor time, where it does not know the model. The price entered there is never used: what a
-    call costs is ours to say (`recipekit.llm.prices`).
-    """
-    provider = model.partition("/")[0]
-    if provider in OWN_SERVERS and model not in litellm().model_cost and not known_of(model):
-        told = {
-            "litellm_provider": provider,
-            "mode": "chat",
-            "input_cost_per_token": 1e-6,
-            "output_cost_per_token": 1e-6,
-        }
-        litellm().register_model({model: told})
+    def _run_error(self, model: str, what: str, reason: str, code: str = "RK650") -> RunError:
+        location = f"{model} at {self._endpoint.location(model)}"
+        return RunError(f"{location}: {what} (last: {reason}). {CONTINUE}", code=code)
 
+    def _report(self, event: str, message: str) -> None:
+        """Warn once about each kind of event."""
+        if self._progress is not None and event not in self._reported:
+            self._progress.log(f"endpoint_{event}", message=message)
+            self._progress.warn(message)
+        self._reported.add(event)
 
-def _usage(response: Any) -> Usage:
-    counted = getattr(response, "usage", None)
-    if counted is None:
-        return Usage()
-    cached = getattr(getattr(counted, "prompt_tokens_details", None), "cached_tokens", None)
-    reasoning = getattr(
-        getattr(counted, "completion_tokens_details", None), "reasoning_tokens", None
-    )
-    return Usage(
-        counted.prompt_tokens or 0, cached or 0, counted.completion_tokens or 0, reasoning or 0
-    )
-
-
-def _chances(choice: Any) -> tuple[TokenChance, ...] | None:
-    content = getattr(getattr(choice, "logprobs", None), "content", None)
-    return (
-        None if not content else tuple(TokenChance(piece.token, piece.logprob) for piece in content)
-    )
-
-
-def _headers(response: Any) -> Mapping[str, str]:
-    hidden = getattr(response, "_hidden_params", None) or {}
-    headers: Mapping[str, str] = hidden.get("headers") or hidden.get("additional_headers") or {}
-    return headers
+    def _now(self) -> float:
+        return asyncio.get_running_loop().time()

@@ -1,4 +1,4 @@
-"""Where a language model is served, and by which right."""
+"""Where a language model is served, and the credentials for it."""
 
 from __future__ import annotations
 
@@ -11,57 +11,48 @@ from urllib.parse import unquote, urlsplit
 __all__ = ["Endpoint"]
 
 SHORTEST_SECRET = 6
-"""Characters: blanking out less would spoil messages and hide nothing."""
+"""Characters. Masking shorter values would garble messages and hide nothing."""
 
 
 @dataclass(frozen=True)
 class Endpoint:
-    """A server of language models.
-
-    Neither its representation nor any message made here holds a credential.
-    """
+    """A server of language models. Its `repr` contains no credentials."""
 
     api_base: str | None = field(default=None, repr=False)
     """None: the provider's own address, as litellm knows it."""
     api_key: str | None = field(default=None, repr=False)
-    """None: from the variable that litellm reads for the provider."""
+    """None: the environment variable that litellm reads for the provider."""
     timeout: float = 60.0
-    """Seconds that one call may take, from sending to the last byte."""
+    """Seconds that one call may take, from sending the request to the last byte."""
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     """Sent with every call."""
 
-    def place(self, model: str) -> str:
-        """Where it is, for a message: the address without credentials, or the provider's name."""
+    def location(self, model: str) -> str:
+        """The address without credentials, or the provider's name, for messages."""
         if self.api_base is None:
             return f"{model.partition('/')[0]}'s own address"
         parts = urlsplit(self.api_base)
-        host = parts.hostname or ""
-        return f"{parts.scheme}://{host}{f':{parts.port}' if parts.port else ''}{parts.path}"
+        port = f":{parts.port}" if parts.port else ""
+        return f"{parts.scheme}://{parts.hostname or ''}{port}{parts.path}"
 
     def key(self, model: str) -> str | None:
-        """The key to send: what is given, and never the account's OpenAI key to a server that is
-        not OpenAI's.
+        """The key to send with a request; None leaves it to litellm.
+
+        The `OPENAI_API_KEY` of the environment is never sent to a server other than OpenAI's.
         """
-        provider = model.rpartition("/")[0].partition("/")[
-            0
-        ]  # of a bare `gpt-5-nano`, litellm knows that it is OpenAI's
-        if (
-            self.api_key is None
-            and self.api_base is not None
-            and provider in ("", "openai", "text-completion-openai")
-        ):
+        # litellm takes a bare `gpt-5-nano` for a model of OpenAI's.
+        provider = model.rpartition("/")[0].partition("/")[0]
+        openai = provider in ("", "openai", "text-completion-openai")
+        if self.api_key is None and self.api_base is not None and openai:
             host = urlsplit(self.api_base).hostname or ""
             return None if host == "openai.com" or host.endswith(".openai.com") else "none"
         return self.api_key
 
-    def clean(self, text: str) -> str:
-        """The text without any credential that this endpoint is given, or that litellm may have
-        read from the environment.
-        """
+    def mask_secrets(self, text: str) -> str:
+        """Replace the endpoint's credentials and those of the environment by `***`."""
         secrets = [self.api_key or "", *self.headers.values()]
-        secrets += [
-            value.rpartition(" ")[2] for value in self.headers.values()
-        ]  # without its scheme, `Bearer`
+        # The credential without its scheme, such as `Bearer`.
+        secrets += [value.rpartition(" ")[2] for value in self.headers.values()]
         if self.api_base is not None:
             parts = urlsplit(self.api_base)
             secrets += [parts.password or "", unquote(parts.password or ""), parts.query]
@@ -70,8 +61,7 @@ class Endpoint:
             for name, value in os.environ.items()
             if re.search(r"(KEY|TOKEN|SECRET|PASSWORD)$", name)
         ]
-        for secret in sorted(
-            filter(lambda one: len(one) >= SHORTEST_SECRET, secrets), key=len, reverse=True
-        ):
-            text = text.replace(secret, "***")
+        for secret in sorted(secrets, key=len, reverse=True):
+            if len(secret) >= SHORTEST_SECRET:
+                text = text.replace(secret, "***")
         return text

@@ -1,0 +1,156 @@
+"""One attempt at one request, through litellm."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from recipekit.errors import RunError
+from recipekit.llm.completion import Reply, Request, RequestFailed, TokenLogprob, Usage
+from recipekit.llm.endpoint import Endpoint
+from recipekit.llm.failures import RetryableError, classify
+from recipekit.llm.litellm_import import litellm
+from recipekit.llm.pricing import model_facts
+
+__all__ = ["OWN_SERVER_PROVIDERS", "Answer", "call_litellm", "close_connections"]
+
+OWN_SERVER_PROVIDERS = ("openai", "hosted_vllm")
+"""Providers, as litellm names them, that serve models of any name."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the endpoint answered, and may bill."""
+
+    outcome: Reply | RequestFailed
+    """A reply, still without its cost, or why the answer is not one."""
+    usage: Usage
+    cost_usd: float | None
+    """The cost as litellm computed it, None if it does not know the model's price."""
+    headers: Mapping[str, str]
+
+
+async def call_litellm(endpoint: Endpoint, request: Request) -> Answer:
+    """Make a call, and wait for the whole answer for at most the endpoint's time-out.
+
+    Raises:
+        RequestFailed: The endpoint rejected this request.
+        RetryableError: Another attempt may succeed.
+        RunError: No request can succeed.
+    """
+    module = litellm()  # importing it takes seconds, which do not count towards the time-out
+    _register(request.model)
+    optional = {"api_base": endpoint.api_base, "api_key": endpoint.key(request.model)}
+    arguments: dict[str, Any] = {k: v for k, v in optional.items() if v is not None}
+    if endpoint.headers:
+        arguments["extra_headers"] = dict(endpoint.headers)
+    loop = asyncio.get_running_loop()
+    started = loop.time()
+    try:
+        async with asyncio.timeout(endpoint.timeout):
+            response = await module.acompletion(
+                model=request.model,
+                messages=[dict(message) for message in request.messages],
+                **request.parameters,
+                **arguments,
+                timeout=endpoint.timeout,
+                num_retries=0,
+                max_retries=0,
+                drop_params=True,
+            )
+    except TimeoutError:
+        reason = f"no complete reply within {endpoint.timeout:g} s"
+        raise RetryableError("failed", reason, maybe_billed=True, timed_out=True) from None
+    except Exception as error:
+        meaning = classify(error, endpoint, request.model)
+        raise meaning from (None if isinstance(meaning, RunError) else error)
+    return _read(endpoint, request, response, loop.time() - started)
+
+
+async def close_connections() -> None:
+    """Close the connections that litellm keeps for the running loop."""
+    await litellm().close_litellm_async_clients()
+    # litellm identifies the loop by its id(), which a later loop may have again.
+    litellm().in_memory_llm_clients_cache.flush_cache()
+
+
+@cache
+def _register(model: str) -> None:
+    """Enter a model of one's own server into litellm's price table.
+
+    For a model that it does not know, litellm searches the table after every call, which takes a
+    tenth of the call's CPU time. The price entered here is never used (see `pricing`).
+    """
+    provider = model.partition("/")[0]
+    known = provider not in OWN_SERVER_PROVIDERS or model in litellm().model_cost
+    if not known and not model_facts(model):
+        facts = {
+            "litellm_provider": provider,
+            "mode": "chat",
+            "input_cost_per_token": 1e-6,
+            "output_cost_per_token": 1e-6,
+        }
+        litellm().register_model({model: facts})
+
+
+def _read(endpoint: Endpoint, request: Request, response: Any, seconds: float) -> Answer:
+    if not response.choices:
+        raise RetryableError("failed", "an answer without choices", maybe_billed=True)
+    usage = _usage(response)
+    choice = response.choices[0]
+    hidden = getattr(response, "_hidden_params", None) or {}
+    headers = hidden.get("headers") or hidden.get("additional_headers") or {}
+    text = _text(choice.message.content)
+    outcome: Reply | RequestFailed | None = _failure(endpoint, request, choice, text, usage)
+    if outcome is None:
+        outcome = Reply(text, response.model or "", usage, None, seconds, _logprobs(choice))
+    return Answer(outcome, usage, hidden.get("response_cost"), headers)
+
+
+def _failure(
+    endpoint: Endpoint, request: Request, choice: Any, text: str, usage: Usage
+) -> RequestFailed | None:
+    message = choice.message
+    provider_fields = getattr(message, "provider_specific_fields", None) or {}
+    refusal = getattr(message, "refusal", None) or provider_fields.get("refusal")
+    if refusal:
+        return RequestFailed("refusal", endpoint.mask_secrets(str(refusal))[:300], usage=usage)
+    if choice.finish_reason == "content_filter":
+        reason = "the endpoint's content filter withheld the reply"
+        return RequestFailed("content_filter", reason, usage=usage)
+    # For Ollama, litellm does not report that a reply was cut.
+    filled = request.model.startswith("ollama/") and usage.completion >= request.max_tokens
+    if choice.finish_reason == "length" or filled:
+        reason = f"the reply did not end within {usage.completion or 'max_tokens'} tokens"
+        return RequestFailed("cut", reason, usage=usage)
+    if not text.strip():
+        return RequestFailed("empty", "the reply is empty", usage=usage)
+    return None
+
+
+def _text(content: Any) -> str:
+    """A message's text, which may come in parts."""
+    if isinstance(content, list):
+        return "".join(str(part.get("text") or "") for part in content if isinstance(part, dict))
+    return content or ""
+
+
+def _usage(response: Any) -> Usage:
+    counted = getattr(response, "usage", None)
+    if counted is None:
+        return Usage()
+    details = getattr(counted, "prompt_tokens_details", None)
+    cached = getattr(details, "cached_tokens", None) or 0
+    details = getattr(counted, "completion_tokens_details", None)
+    reasoning = getattr(details, "reasoning_tokens", None) or 0
+    return Usage(counted.prompt_tokens or 0, cached, counted.completion_tokens or 0, reasoning)
+
+
+def _logprobs(choice: Any) -> tuple[TokenLogprob, ...] | None:
+    content = getattr(getattr(choice, "logprobs", None), "content", None)
+    if not content:
+        return None
+    return tuple(TokenLogprob(piece.token, piece.logprob) for piece in content)
