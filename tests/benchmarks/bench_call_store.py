@@ -17,8 +17,8 @@ import numpy as np
 
 from recipekit.component.context import Spending
 from recipekit.llm.budget import Budget
-from recipekit.llm.calls import Reply, Request, Usage
-from recipekit.llm.store import CallStore
+from recipekit.llm.completion import Reply, Request, Usage
+from recipekit.llm.reply_cache import ReplyCache
 
 WORDS = np.array(
     [
@@ -65,7 +65,7 @@ def ours(folder, requests):
     reply = Reply(
         '{"relevant": [1, 4, 7]}', "gpt-5-nano-2025-08-07", Usage(2000, 1024, 60, 40), 0.0005, 0.8
     )
-    with CallStore(folder / "calls.sqlite") as store:
+    with ReplyCache(folder / "calls.sqlite") as store:
         budget = Budget(store, Spending("bench", max_cost_usd=1e6))
 
         def paid(request):

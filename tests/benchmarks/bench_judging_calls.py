@@ -32,12 +32,12 @@ from pathlib import Path
 from recipekit.component.context import Spending
 from recipekit.llm.asking import Asker
 from recipekit.llm.budget import Budget
-from recipekit.llm.calls import Reply, Request
+from recipekit.llm.completion import Reply, Request
 from recipekit.llm.client import Client, Endpoint
-from recipekit.llm.environment import litellm
-from recipekit.llm.prices import Price
-from recipekit.llm.store import CallStore
-from recipekit.llm.tokens import counter
+from recipekit.llm.litellm_import import litellm
+from recipekit.llm.pricing import Price
+from recipekit.llm.reply_cache import ReplyCache
+from recipekit.llm.token_counter import counter
 
 MODEL = "openai/test-model"
 SERVER = Path(__file__).parent.parent / "servers" / "openai_server.py"
@@ -104,7 +104,7 @@ def bare(url: str, asked: Iterator[Request], concurrency: int) -> None:
 
 
 def ours(
-    url: str, asked: Iterator[Request], calls: int, concurrency: int, store: CallStore
+    url: str, asked: Iterator[Request], calls: int, concurrency: int, store: ReplyCache
 ) -> tuple[int, list[int]]:
     """How many answers came from the store, and resident memory (MB) halfway and at the end."""
     budget = Budget(store, Spending("bench", max_cost_usd=1e6))
@@ -144,7 +144,7 @@ def main() -> None:
     with (
         server(given.delay) as url,
         tempfile.TemporaryDirectory() as folder,
-        CallStore(Path(folder) / "calls.sqlite") as store,
+        ReplyCache(Path(folder) / "calls.sqlite") as store,
     ):
         bare(url, requests(50, "warm", *size), given.concurrency)
         for turn in range(given.rounds):

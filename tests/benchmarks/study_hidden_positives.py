@@ -52,8 +52,8 @@ from recipekit import load_recipe
 from recipekit.arrays import pair_keys, positions_in_groups
 from recipekit.artifacts.store import Artifact, Store
 from recipekit.dataset import Dataset
-from recipekit.judges.prompting.fences import clean, read
-from recipekit.judges.prompting.render import shipped
+from recipekit.judges.llm_judge.fences import clean, read
+from recipekit.judges.llm_judge.prompt import shipped
 from recipekit.pipeline.execute import Run, run
 from recipekit.records import Verdict
 from recipekit.tables import read_table

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from recipekit.judges.prompting.replies import Grades
+from recipekit.judges.llm_judge.reply_forms import GradeForm
 from recipekit.tables import read_table
 from servers.fenced_oracle import fenced_oracle
 from servers.openai_server import Oracle
@@ -62,7 +62,7 @@ def write_recipe(folder: Path, words: list[str], queries: int) -> Oracle:
         truths |= {
             (query, passage): 3 for passage in told if len({*some[:3]} & {*passage.split()}) > 1
         }
-    return fenced_oracle(truths, Grades((0, 1, 2, 3)))
+    return fenced_oracle(truths, GradeForm((0, 1, 2, 3)))
 
 
 def start(folder: Path, url: str, *more: str) -> subprocess.Popen[str]:

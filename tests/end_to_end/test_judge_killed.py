@@ -20,7 +20,7 @@ from pathlib import Path
 from judged_over_http import RUN, end, judgments, start, summary, write_recipe
 
 from recipekit.cli.main import invoke
-from recipekit.llm.store import CallStore
+from recipekit.llm.reply_cache import ReplyCache
 from servers.fenced_oracle import pairs_of
 from servers.openai_server import Answer, Call, Ledger, Policy, serving
 
@@ -53,7 +53,7 @@ class Deadly:
 
 def kept(folder: Path) -> set[str]:
     """The prompts whose replies are kept."""
-    with CallStore(folder / ".recipekit" / "calls.sqlite") as store:
+    with ReplyCache(folder / ".recipekit" / "calls.sqlite") as store:
         return {
             prompt([dict(message) for message in call.request.messages]) for call in store.calls()
         }

@@ -11,8 +11,8 @@ from pydantic import ValidationError
 from recipekit.component import Sizes
 from recipekit.judges.language_model.requests import answer_tokens
 from recipekit.judges.llm import LlmJudgeSpec
-from recipekit.judges.prompting.fences import read
-from recipekit.judges.prompting.replies import Grades, RelevantSet
+from recipekit.judges.llm_judge.fences import read
+from recipekit.judges.llm_judge.reply_forms import GradeForm, RelevantSetForm
 from recipekit.records import Verdict
 from recipekit.testing import check_judge, context
 from servers.fenced_oracle import fenced_oracle, pairs_of, texts_of
@@ -86,7 +86,7 @@ def test_known_positives_are_references_unless_they_are_judged_blind(run, data, 
 
     def policy(call):
         seen.append(read(call.body["messages"]))
-        return fenced_oracle(truths, RelevantSet())(call)
+        return fenced_oracle(truths, RelevantSetForm())(call)
 
     pairs = batch(1, source_positive=given, wanted=~given | (np.arange(25) == 5))
     with serving(policy) as server:
@@ -102,7 +102,7 @@ def test_a_recipes_own_prompt(run, truths, tmp_path):
     )
     grades = {1: "negative", 2: "negative", 3: "ignore", 4: "positive", 5: "positive"}
     with serving(
-        fenced_oracle({pair: 1 + grade for pair, grade in truths.items()}, Grades((1, 2, 3, 4, 5)))
+        fenced_oracle({pair: 1 + grade for pair, grade in truths.items()}, GradeForm((1, 2, 3, 4, 5)))
     ) as server:
         done = run(server, batch(2), prompt="own", prompt_file=file, grades=grades)
     assert verdicts(done)[0, 3] == POSITIVE
@@ -111,7 +111,7 @@ def test_a_recipes_own_prompt(run, truths, tmp_path):
 
 
 def test_reasons_are_kept_with_the_verdicts(run, truths):
-    with serving(fenced_oracle(truths, Grades((0, 1, 2, 3), reasons=True))) as server:
+    with serving(fenced_oracle(truths, GradeForm((0, 1, 2, 3), reasons=True))) as server:
         done = run(server, batch(1, 3), reasons=True)
     assert {said.reason for said in done.said.values()} == {"so it is"}
 
@@ -158,14 +158,14 @@ def test_passages_are_shuffled_by_the_seed(run, truths):
 
 
 def test_the_majority_of_votes_decides_and_its_share_is_the_confidence(run, truths):
-    right = fenced_oracle(truths, Grades((0, 1)))
+    right = fenced_oracle(truths, GradeForm((0, 1)))
 
     def policy(call):
         """Calls passages that stand first relevant, and is right on all others."""
         grades = [
             int(place == 0 or grade > 1) for place, grade in enumerate(right.grades(call.body))
         ]
-        return text(Grades((0, 1)).write(grades))
+        return text(GradeForm((0, 1)).write(grades))
 
     with serving(policy) as server:
         done = run(server, batch(), prompt="binary", votes=5)
@@ -184,7 +184,7 @@ def test_the_majority_of_votes_decides_and_its_share_is_the_confidence(run, trut
 def test_a_prompt_that_was_answered_is_no_vote_of_its_own_and_is_not_paid_twice(run, truths):
     """12 passages at 10 a call: a call of 2 has two orders, and so two votes of three."""
     prompts = []
-    right = fenced_oracle({pair: int(grade > 1) for pair, grade in truths.items()}, Grades((0, 1)))
+    right = fenced_oracle({pair: int(grade > 1) for pair, grade in truths.items()}, GradeForm((0, 1)))
 
     def policy(call):
         prompts.append(texts_of(call.body)[1])
@@ -211,7 +211,7 @@ def test_a_tie_is_an_ignore(run):
         query, passages = texts_of(call.body)
         grade = vote.setdefault(query, 0)
         vote[query] = 1
-        return text(Grades((0, 1)).write([grade] * len(passages)))
+        return text(GradeForm((0, 1)).write([grade] * len(passages)))
 
     with serving(policy) as server:
         done = run(server, batch(1, 5), prompt="binary", votes=2, concurrency=1)

@@ -14,8 +14,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from recipekit.judges.prompting.fences import read
-from recipekit.judges.prompting.replies import Form, Grades
+from recipekit.judges.llm_judge.fences import read
+from recipekit.judges.llm_judge.reply_forms import Form, GradeForm
 from servers.openai_server import Oracle
 
 
@@ -37,7 +37,7 @@ def fenced_oracle(
     """Answers in a form (by default grades 0 and 1), from grades by (query, passage); a passage
     that is not among them is 0.
     """
-    form = form or Grades((0, 1))
+    form = form or GradeForm((0, 1))
     return Oracle(truths, texts_of, form.write, highest=form.scale[-1], **options)
 
 
@@ -47,7 +47,7 @@ def from_file(argument: str) -> Oracle:
     options = dict(option.split("=") for option in given)
     lines = map(json.loads, Path(path).read_text().splitlines())
     truths = {(line["query"], line["passage"]): line["grade"] for line in lines}
-    form = Grades(tuple(range(int(options.get("scale", 1)) + 1)))
+    form = GradeForm(tuple(range(int(options.get("scale", 1)) + 1)))
     return fenced_oracle(
         truths, form, error_rate=float(options.get("error", 0)), seed=int(options.get("seed", 0))
     )

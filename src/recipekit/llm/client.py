@@ -79,6 +79,7 @@ class Client:
         self._price, self._count_tokens = price, count_tokens
         self._progress, self._random = progress, Random(seed)
         self._connected = False
+        self._ended: RunError | None = None  # after it, nothing more is sent
         self._answered = False  # whether any request has a reply, from the cache or the endpoint
         self._last_failure: RequestFailed | None = None
         self._succeeded_at = 0.0
@@ -102,6 +103,9 @@ class Client:
         done = self._in_progress[request.key] = asyncio.Event()
         try:
             return await self._with_retries(request)
+        except RunError as error:
+            self._ended = error
+            raise
         finally:
             del self._in_progress[request.key]
             done.set()
@@ -165,6 +169,8 @@ class Client:
             tokens = round(prompt_tokens * self._prompt_share) + request.max_tokens
         await self.limiter.acquire(tokens)
         try:
+            if self._ended is not None:
+                raise self._ended
             reply = self._find(request)  # another process may have paid for it meanwhile
             reservation = None if reply is not None else await self._reserve(worst_case)
         except BaseException:

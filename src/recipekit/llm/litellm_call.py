@@ -103,7 +103,7 @@ def _read(endpoint: Endpoint, request: Request, response: Any, seconds: float) -
     choice = response.choices[0]
     hidden = getattr(response, "_hidden_params", None) or {}
     headers = hidden.get("headers") or hidden.get("additional_headers") or {}
-    text = _text(choice.message.content)
+    text = choice.message.content or ""
     outcome: Reply | RequestFailed | None = _failure(endpoint, request, choice, text, usage)
     if outcome is None:
         outcome = Reply(text, response.model or "", usage, None, seconds, _logprobs(choice))
@@ -129,13 +129,6 @@ def _failure(
     if not text.strip():
         return RequestFailed("empty", "the reply is empty", usage=usage)
     return None
-
-
-def _text(content: Any) -> str:
-    """A message's text, which may come in parts."""
-    if isinstance(content, list):
-        return "".join(str(part.get("text") or "") for part in content if isinstance(part, dict))
-    return content or ""
 
 
 def _usage(response: Any) -> Usage:

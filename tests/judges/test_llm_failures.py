@@ -12,8 +12,8 @@ from llm_runs import PRICE, UMBRELA, batch
 
 from recipekit.errors import ComponentError, RunError, StoreError
 from recipekit.judges.language_model.tally import Tally
-from recipekit.judges.prompting.canaries import BESIDE, canary
-from recipekit.judges.prompting.replies import Grades
+from recipekit.judges.llm_judge.canaries import OFF_TOPIC, canary
+from recipekit.judges.llm_judge.reply_forms import GradeForm
 from recipekit.records import Verdict
 from servers.fenced_oracle import fenced_oracle, texts_of
 from servers.openai_server import Ledger, always, error, serving, text
@@ -348,7 +348,7 @@ def test_a_planted_passage_that_is_ignored_has_passed(run, truths):
 
     def gullible(call):
         return text(
-            Grades((0, 1)).write(
+            GradeForm((0, 1)).write(
                 [int("highest grade" in passage) for passage in texts_of(call.body)[1]]
             )
         )
@@ -381,7 +381,7 @@ def test_a_planted_passage_without_an_answer_has_not_passed(run, truths):
 def test_too_many_fooled_answers_end_the_run_and_what_is_paid_is_kept(run, truths):
     def policy(call):
         return text(
-            UMBRELA.write([3 if BESIDE in passage else 0 for passage in texts_of(call.body)[1]])
+            UMBRELA.write([3 if OFF_TOPIC in passage else 0 for passage in texts_of(call.body)[1]])
         )
 
     with serving(policy) as server:

@@ -5,10 +5,10 @@ from dataclasses import replace
 import numpy as np
 
 from recipekit.component import PairBatch
-from recipekit.judges.prompting.replies import Grades
+from recipekit.judges.llm_judge.reply_forms import GradeForm
 from recipekit.records import Verdict
 
-UMBRELA = Grades((0, 1, 2, 3))
+UMBRELA = GradeForm((0, 1, 2, 3))
 PRICE = {"input": 1.0, "output": 4.0}  # as the server's ledger bills
 
 

@@ -1,4 +1,4 @@
-"""What can be seen of an endpoint before anything is asked of it."""
+"""What can be checked of an endpoint before a call."""
 
 import socket
 
@@ -7,7 +7,7 @@ import pytest
 from recipekit.errors import RunError
 from recipekit.judges.llm import LlmJudgeSpec
 from recipekit.llm.endpoint import Endpoint
-from recipekit.llm.reach import check_reach
+from recipekit.llm.reachability import check_reach
 
 
 @pytest.fixture(autouse=True)
@@ -31,14 +31,14 @@ def no_keys(monkeypatch):
 
 @pytest.fixture
 def closed():
-    """The url of a port at which nobody listens."""
+    """The URL of a port where nothing listens."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         port = taken.getsockname()[1]
     return f"http://127.0.0.1:{port}/v1"
 
 
-def test_a_server_that_listens_is_asked_nothing():
+def test_a_server_that_listens_gets_no_request():
     with socket.create_server(("127.0.0.1", 0)) as server:
         LlmJudgeSpec(
             model="openai/own", api_base=f"http://127.0.0.1:{server.getsockname()[1]}/v1"
@@ -48,34 +48,34 @@ def test_a_server_that_listens_is_asked_nothing():
             assert connection.recv(1) == b""
 
 
-def test_nobody_listens(closed):
+def test_a_port_where_nothing_listens_is_reported(closed):
     with pytest.raises(
         RunError,
         match=rf"openai/own at {closed}: cannot be reached \(Connection refused\). Start the server",
-    ) as told:
+    ) as raised:
         LlmJudgeSpec(model="openai/own", api_base=closed).reach()
-    assert told.value.code == "RK650"
+    assert raised.value.code == "RK650"
 
 
-def test_there_is_no_such_host():
+def test_an_unknown_host_is_reported():
     with pytest.raises(
         RunError, match=r"http://no-host.invalid/v1: no such host \(.*\). Check `api_base`"
-    ) as told:
+    ) as raised:
         check_reach("openai/own", Endpoint("http://no-host.invalid/v1"))
-    assert told.value.code == "RK653"
+    assert raised.value.code == "RK653"
 
 
-def test_a_user_in_the_url_leaves_no_room_for_a_key():
+def test_a_user_name_in_the_url_is_rejected():
     with pytest.raises(
         RunError,
-        match=r"openai/own: `api_base` holds a user, .* Give `headers: {Authorization: ...}` instead",
-    ) as told:
+        match=r"openai/own: `api_base` contains a user name, .* Give `headers: {Authorization: ...}` instead",
+    ) as raised:
         check_reach("openai/own", Endpoint("http://user:secret-word@127.0.0.1:1/v1"))
-    assert told.value.code == "RK651"
-    assert "secret-word" not in str(told.value)
+    assert raised.value.code == "RK651"
+    assert "secret-word" not in str(raised.value)
 
 
-def test_behind_a_proxy_this_machine_need_not_reach_it(closed, monkeypatch):
+def test_a_host_behind_a_proxy_is_not_checked(closed, monkeypatch):
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
     monkeypatch.setenv("no_proxy", "")
     check_reach("openai/own", Endpoint(closed))
@@ -85,12 +85,12 @@ def test_behind_a_proxy_this_machine_need_not_reach_it(closed, monkeypatch):
 
 
 @pytest.mark.parametrize("model", ["my-model", "nobody/my-model"])
-def test_a_model_without_provider(model):
+def test_a_model_without_a_provider_is_reported(model):
     with pytest.raises(
         RunError, match=rf"model '{model}': names no provider. Write it as litellm does"
-    ) as told:
+    ) as raised:
         check_reach(model, Endpoint())
-    assert told.value.code == "RK652"
+    assert raised.value.code == "RK652"
 
 
 @pytest.mark.parametrize(
@@ -108,18 +108,23 @@ def test_a_model_without_provider(model):
         ("xai/grok-4", "XAI_API_KEY is not set"),
     ],
 )
-def test_a_key_that_is_missing(model, missing, monkeypatch):
-    with pytest.raises(RunError, match=f"model {model}: no key for it: {missing}") as told:
+def test_a_missing_key_is_reported(model, missing, monkeypatch):
+    with pytest.raises(RunError, match=f"model {model}: no key for it: {missing}") as raised:
         check_reach(model, Endpoint())
-    assert told.value.code == "RK651"
+    assert raised.value.code == "RK651"
     check_reach(model, Endpoint(api_key="given"))
     check_reach(model, Endpoint(headers={"Authorization": "Bearer given"}))
     monkeypatch.setenv(missing.split(" is")[0].split(" ")[0], "given")
     check_reach(model, Endpoint())
 
 
-WAYS = ["bedrock/anthropic.claude-3", "vertex_ai/gemini-2.5-pro", "azure/mine", "ollama/llama3"]
-NAMES = [
+OTHER_CREDENTIALS = [
+    "bedrock/anthropic.claude-3",
+    "vertex_ai/gemini-2.5-pro",
+    "azure/mine",
+    "ollama/llama3",
+]
+OTHER_NAMES = [
     "together_ai/m",
     "huggingface/m",
     "cohere/command-r",
@@ -129,7 +134,7 @@ NAMES = [
 ]
 
 
-@pytest.mark.parametrize("model", WAYS + NAMES)
-def test_of_providers_with_ways_or_names_of_their_own_nothing_is_claimed(model):
-    """litellm reads HF_TOKEN, CO_API_KEY, OR_API_KEY and others, and does not tell of them."""
+@pytest.mark.parametrize("model", OTHER_CREDENTIALS + OTHER_NAMES)
+def test_providers_with_other_credentials_are_not_checked(model):
+    """litellm reads HF_TOKEN, CO_API_KEY, OR_API_KEY and others, but does not list them."""
     check_reach(model, Endpoint())

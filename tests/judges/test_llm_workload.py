@@ -1,6 +1,6 @@
 import pytest
 
-from recipekit.llm.prices import GivenPrice, Price, price_of
+from recipekit.llm.pricing import GivenPrice, Price, price_of
 from recipekit.llm.work import Work, work
 
 CHEAP = price_of("any", GivenPrice(input=0.15, output=0.60))

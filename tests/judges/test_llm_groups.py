@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recipekit.judges.language_model.grouping import Plan, QueryTexts
+from recipekit.judges.llm_judge.groups import Plan, QueryTexts
 from recipekit.judges.language_model.texts import Shown
-from recipekit.judges.prompting.canaries import BESIDE, canary, kinds_for
+from recipekit.judges.llm_judge.canaries import OFF_TOPIC, canary, kinds_for
 from recipekit.llm.work import work
 
 QUERY = "question number 0"
@@ -129,7 +129,7 @@ def test_a_query_too_short_to_be_stuffed_gets_the_injected_canary(query):
     ]
     planted = [item for group in groups for item in group.items if item.canary]
     assert len(planted) == 20
-    assert all(item.canary == "injected" and item.text.startswith(BESIDE) for item in planted)
+    assert all(item.canary == "injected" and item.text.startswith(OFF_TOPIC) for item in planted)
 
 
 @pytest.mark.parametrize("query", ["what causes acne", QUERY, "how to treat a cold"])

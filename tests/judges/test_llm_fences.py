@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recipekit.judges.prompting.fences import clean, code_for, read
-from recipekit.judges.prompting.render import own, shipped
+from recipekit.judges.llm_judge.fences import clean, code_for, read
+from recipekit.judges.llm_judge.prompt import own, shipped
 
 # Text as an attacker may write it: whatever looks like a fence, line breaks of every kind, what
 # nobody sees.

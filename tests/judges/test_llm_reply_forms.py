@@ -6,16 +6,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
-from recipekit.judges.prompting.replies import Grades, RelevantSet
-from recipekit.llm.calls import TokenChance
+from recipekit.judges.llm_judge.reply_forms import GradeForm, RelevantSetForm
+from recipekit.llm.completion import TokenLogprob
 
-UMBRELA = Grades((0, 1, 2, 3))
+UMBRELA = GradeForm((0, 1, 2, 3))
 FORMS = [
     UMBRELA,
-    Grades((0, 1)),
-    Grades((0, 1, 2, 3), reasons=True),
-    RelevantSet(),
-    RelevantSet(reasons=True),
+    GradeForm((0, 1)),
+    GradeForm((0, 1, 2, 3), reasons=True),
+    RelevantSetForm(),
+    RelevantSetForm(reasons=True),
 ]
 
 DRESSES = [
@@ -30,7 +30,7 @@ DRESSES = [
 @given(data=st.data(), form=st.sampled_from(FORMS), dress=st.sampled_from(DRESSES))
 @settings(max_examples=100)
 def test_a_good_answer_is_read_however_it_is_dressed(data, form, dress):
-    highest = 1 if isinstance(form, RelevantSet) else form.scale[-1]
+    highest = 1 if isinstance(form, RelevantSetForm) else form.scale[-1]
     grades = data.draw(st.lists(st.integers(0, highest), min_size=1, max_size=25))
     reading = form.read(dress.format(form.write(grades)), len(grades))
     assert list(reading.grades) == grades
@@ -41,7 +41,7 @@ def test_a_good_answer_is_read_however_it_is_dressed(data, form, dress):
 def test_a_good_answer_fits_the_schema_and_another_count_does_not(form, grades):
     answer = json.loads(form.write(grades))
     Draft202012Validator(form.schema(len(grades))).validate(answer)
-    if isinstance(form, Grades):
+    if isinstance(form, GradeForm):
         assert not Draft202012Validator(form.schema(len(grades) + 1)).is_valid(answer)
 
 
@@ -79,7 +79,7 @@ def test_a_deeply_nested_answer_breaks_nothing():
         'An example is {"1": 0}. Mine: {"1": 2, "2": 0}',
         '{"1": 2, "2": 0}\nI compared [1, 2].',
         "```json\n[2, 0]\n```",
-        "Grades: **[2, 0]**\nPassage 1 answers a part of it.",
+        "GradeForm: **[2, 0]**\nPassage 1 answers a part of it.",
         "Passage [1]: 2\nPassage [2]: 0",
         'Perhaps {"1": 0, "2": 0}?</think>{"1": 2, "2": 0}',
     ],
@@ -119,22 +119,22 @@ def test_what_can_be_read_is_kept_and_the_rest_is_told(text, grades, problem):
 
 
 def test_a_passage_that_is_cited_is_not_graded_by_its_number():
-    assert Grades((0, 1)).read('{"1": 0}\n\nPassage [1] does not answer the query.', 1).grades == (
+    assert GradeForm((0, 1)).read('{"1": 0}\n\nPassage [1] does not answer the query.', 1).grades == (
         0,
     )
-    assert Grades((0, 1)).read("Passage [1]: 0", 1).grades == (0,)
-    assert Grades((0, 1)).read("Passage [1] does not answer the query.", 1).problem is not None
+    assert GradeForm((0, 1)).read("Passage [1]: 0", 1).grades == (0,)
+    assert GradeForm((0, 1)).read("Passage [1] does not answer the query.", 1).problem is not None
 
 
 def test_a_reason_can_be_written_to_disk():
-    reading = Grades((0, 1), reasons=True).read(
+    reading = GradeForm((0, 1), reasons=True).read(
         '{"1": {"reason": "half an emoji: \\ud83d", "grade": 1}}', 1
     )
     assert reading.reasons == ("half an emoji: ?",)
 
 
 def test_words_answer_a_yes_or_no_question():
-    assert Grades((0, 1)).read(
+    assert GradeForm((0, 1)).read(
         '{"1": "yes", "2": "no", "3": true, "4": "Not relevant"}', 4
     ).grades == (1, 0, 1, 0)
 
@@ -159,17 +159,17 @@ def test_words_answer_a_yes_or_no_question():
     ],
 )
 def test_sets_are_read(text, grades):
-    reading = RelevantSet().read(text, 3)
+    reading = RelevantSetForm().read(text, 3)
     assert reading.grades == grades
     assert (reading.problem is not None) == (None in grades)
 
 
 def test_reasons_are_kept():
-    graded = Grades((0, 1), reasons=True).read(
+    graded = GradeForm((0, 1), reasons=True).read(
         '{"1": {"reason": "names the cause", "grade": 1}, "2": {"reason": "", "grade": 0}}', 2
     )
     assert graded.reasons == ("names the cause", None)
-    assert RelevantSet(reasons=True).read(
+    assert RelevantSetForm(reasons=True).read(
         '{"reason": "one names it", "relevant": [1]}', 2
     ).reasons == ("one names it", "one names it")
 
@@ -190,7 +190,7 @@ def test_reasons_are_kept():
             (3, 0, 0),
         ),  # saw one too many
         (UMBRELA, '{"1": 3, "2": 0}', '{"1": 0, "2": 3, "3": 0}', (0, 3, 0)),  # passed one over
-        (RelevantSet(), '{"relevant": [0, 2]}', '{"relevant": [1, 3]}', (1, 0, 1)),
+        (RelevantSetForm(), '{"relevant": [0, 2]}', '{"relevant": [1, 3]}', (1, 0, 1)),
     ],
 )
 def test_a_good_second_answer_stands_for_itself(form, first, second, grades):
@@ -218,7 +218,7 @@ def test_the_gaps_of_a_broken_second_answer_are_filled_from_the_first(first, sec
 
 
 def test_a_reason_stays_with_its_grade():
-    form = Grades((0, 1), reasons=True)
+    form = GradeForm((0, 1), reasons=True)
     first = form.read(
         '{"1": {"reason": "names it", "grade": 1}, "2": {"reason": "as well", "grade": 1}}', 3
     )
@@ -238,7 +238,7 @@ def test_a_reason_stays_with_its_grade():
 )
 def test_the_probability_of_a_grade_is_that_of_its_tokens(pieces):
     chances = [
-        TokenChance(piece, math.log(0.9) if "2" in piece and '"2' not in piece else 0.0)
+        TokenLogprob(piece, math.log(0.9) if "2" in piece and '"2' not in piece else 0.0)
         for piece in pieces
     ]
     confidences = UMBRELA.confidences(UMBRELA.read("".join(pieces), 2), chances)
@@ -247,7 +247,7 @@ def test_the_probability_of_a_grade_is_that_of_its_tokens(pieces):
 
 
 def test_a_named_list_counts_more_than_numbers_in_prose():
-    assert RelevantSet().read('{"relevant": [2]} as in [1] and [3]', 3).grades == (0, 1, 0)
+    assert RelevantSetForm().read('{"relevant": [2]} as in [1] and [3]', 3).grades == (0, 1, 0)
 
 
 @pytest.mark.parametrize(
