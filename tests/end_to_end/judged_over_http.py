@@ -38,7 +38,7 @@ judge:
       api_key: ${env:JUDGE_KEY}
       passages_per_call: 4
       concurrency: 8
-      canaries: 0.1
+      canary_share: 0.1
       price: {input: 1.0, output: 4.0}
   control_pairs: {share: 0.5}
 """

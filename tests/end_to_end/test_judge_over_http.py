@@ -31,7 +31,7 @@ judge:
       api_base: ${env:JUDGE_URL}
       api_key: ${env:JUDGE_KEY}
       passages_per_call: 4
-      canaries: 0
+      canary_share: 0
       price: {input: 1.0, output: 4.0}
   control_pairs: {share: 0.5}
 """

@@ -1,4 +1,4 @@
-"""Pairs for the llm judge's tests, and the words they speak in."""
+"""Pairs for the LLM judge's tests."""
 
 from dataclasses import replace
 
@@ -9,22 +9,28 @@ from recipekit.judges.llm_judge.reply_forms import GradeForm
 from recipekit.records import Verdict
 
 UMBRELA = GradeForm((0, 1, 2, 3))
-PRICE = {"input": 1.0, "output": 4.0}  # as the server's ledger bills
+PRICE = {"input": 1.0, "output": 4.0}
+"""The prices of the test server's ledger."""
 
 
-def batch(queries=6, passages=25, **changed):
-    """The first passages as candidates of the first queries, all of them wanted, none given."""
+def batch(queries=6, passages=25, **changes):
+    """The first passages as candidates of the first queries, all wanted, none a source positive."""
     n = queries * passages
-    query = np.repeat(np.arange(queries, dtype=np.int32), passages)
-    made = PairBatch(
-        query,
+    pairs = PairBatch(
+        np.repeat(np.arange(queries, dtype=np.int32), passages),
         np.tile(np.arange(passages, dtype=np.int32), queries),
         np.zeros(n, bool),
         np.full(n, Verdict.UNJUDGED, np.int8),
         np.ones(n, bool),
     )
-    return replace(made, **changed)
+    return replace(pairs, **changes)
 
 
-def verdicts(done):
-    return {pair: said.verdict for pair, said in done.said.items()}
+def verdicts(run):
+    """The verdict on each pair of a run."""
+    return {pair: one.verdict for pair, one in run.pairs.items()}
+
+
+def grades(run):
+    """The grade of each pair of a run."""
+    return {pair: one.grade for pair, one in run.pairs.items()}

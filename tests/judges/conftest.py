@@ -1,4 +1,4 @@
-"""A judge that asks the real test server."""
+"""An LLM judge that calls the real test server."""
 
 from types import SimpleNamespace
 
@@ -20,23 +20,24 @@ def data(make_dataset):
 
 @pytest.fixture
 def truths(data):
-    texts = [side.texts(range(len(side))) for side in (data.queries, data.passages)]
+    """The grades by (query, passage) text."""
+    queries, passages = (side.texts(range(len(side))) for side in (data.queries, data.passages))
     return {
         (query, passage): (q + p) % 4
-        for q, query in enumerate(texts[0])
-        for p, passage in enumerate(texts[1])
+        for q, query in enumerate(queries)
+        for p, passage in enumerate(passages)
     }
 
 
 @pytest.fixture
 def run(tmp_path, data):
-    """`run(server, batch(), max_calls=..., **fields)`: what the judge says, by pair, with the judge
-    and its progress.
+    """`run(server, batch(), max_calls=..., **fields)`: judge the pairs, and return the verdicts by
+    pair, the counts, the judge and its progress.
     """
 
-    def go(
+    def judge(
         server,
-        pairs,
+        batch,
         *,
         scratch="scratch",
         max_calls=None,
@@ -45,14 +46,14 @@ def run(tmp_path, data):
         calls="calls.sqlite",
         **fields,
     ):
-        usual = {
+        defaults = {
             "model": "openai/test-model",
             "api_base": f"{server.url}/v1",
-            "canaries": 0.0,
+            "canary_share": 0.0,
             "concurrency": 8,
-            "attempts": 2,
+            "max_attempts": 2,
         }
-        spec = LlmJudgeSpec(**{**usual, **fields})
+        spec = LlmJudgeSpec(**{**defaults, **fields})
         progress = RecordingProgress()
         spending = Spending(scratch, max_cost_usd, max_calls, tmp_path / calls)
         built = spec.build(
@@ -60,18 +61,18 @@ def run(tmp_path, data):
                 tmp_path / scratch, dataset=data, seed=seed, progress=progress, spending=spending
             )
         )
-        said = {}
-        for some in built.judge([pairs]):
-            for place, pair in enumerate(
-                zip(some.query.tolist(), some.passage.tolist(), strict=True)
+        pairs = {}
+        for part in built.judge([batch]):
+            for row, pair in enumerate(
+                zip(part.query.tolist(), part.passage.tolist(), strict=True)
             ):
-                said[pair] = SimpleNamespace(
-                    verdict=Verdict(int(some.verdict[place])),
-                    grade=float(some.grade[place]),
-                    confidence=float(some.confidence[place]),
-                    reason=some.reason and some.reason[place],
-                    ungraded=bool(some.ungraded[place]),
+                pairs[pair] = SimpleNamespace(
+                    verdict=Verdict(int(part.verdict[row])),
+                    grade=float(part.grade[row]),
+                    confidence=float(part.confidence[row]),
+                    reason=part.reason and part.reason[row],
+                    ungraded=bool(part.ungraded[row]),
                 )
-        return SimpleNamespace(said=said, counts=built.counts, progress=progress, judge=built)
+        return SimpleNamespace(pairs=pairs, counts=built.counts, progress=progress, judge=built)
 
-    return go
+    return judge

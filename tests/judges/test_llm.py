@@ -1,17 +1,16 @@
-"""The judge against the real test server, through litellm's real client."""
+"""The LLM judge against the real test server, through litellm's real client."""
 
 import re
 from dataclasses import replace
 
 import numpy as np
 import pytest
-from llm_runs import UMBRELA, batch, verdicts
 from pydantic import ValidationError
 
+from helpers.llm_judging import UMBRELA, batch, verdicts
 from recipekit.component import Sizes
-from recipekit.judges.language_model.requests import answer_tokens
 from recipekit.judges.llm import LlmJudgeSpec
-from recipekit.judges.llm_judge.fences import read
+from recipekit.judges.llm_judge.fences import read_fences
 from recipekit.judges.llm_judge.reply_forms import GradeForm, RelevantSetForm
 from recipekit.records import Verdict
 from recipekit.testing import check_judge, context
@@ -21,7 +20,7 @@ from servers.openai_server import Ledger, serving, text
 POSITIVE, NEGATIVE, IGNORE = Verdict.POSITIVE, Verdict.NEGATIVE, Verdict.IGNORE
 
 
-# What is said
+# Verdicts
 # --------------------------------------------------------------------------------------------------------
 
 
@@ -30,15 +29,15 @@ def test_grades_become_verdicts_and_every_passage_gets_its_own(run, truths):
         done = run(server, batch())
     meant = {0: NEGATIVE, 1: IGNORE, 2: POSITIVE, 3: POSITIVE}
     assert verdicts(done) == {(q, p): meant[(q + p) % 4] for q in range(6) for p in range(25)}
-    assert all(said.grade == (q + p) % 4 for (q, p), said in done.said.items())
+    assert all(one.grade == (q + p) % 4 for (q, p), one in done.pairs.items())
     assert server.ledger.billed == done.counts["calls"] == 6 * 3  # 25 passages, ten a call
     assert done.counts["pairs"] == 150
     assert done.counts["tokens"]["in"] == server.ledger.tokens_in
     assert done.counts["models"] == {"test-model": 18}
-    assert done.counts["usd"] is None  # nobody knows what test-model costs
+    assert done.counts["usd"] is None  # the price of test-model is unknown
 
 
-def test_another_meaning_of_grades_and_another_when_cost_nothing(run, truths):
+def test_other_grades_cost_nothing(run, truths):
     with serving(fenced_oracle(truths, UMBRELA), ledger=Ledger(marks=pairs_of)) as server:
         run(server, batch())
         strict = run(
@@ -69,57 +68,59 @@ def test_a_cascade_that_selects_fewer_pairs_finds_its_replies(run, truths):
             previous_verdicts=("positive",),
         )
         assert server.ledger.billed == billed
-    assert len(fewer.said) == int((before == POSITIVE).sum())
+    assert len(fewer.pairs) == int((before == POSITIVE).sum())
 
 
-def test_only_wanted_pairs_are_asked_about(run, truths):
+def test_only_wanted_pairs_are_judged(run, truths):
     wanted = np.random.default_rng(1).random(150) < 0.3
     with serving(fenced_oracle(truths, UMBRELA), ledger=Ledger(marks=pairs_of)) as server:
         done = run(server, batch(wanted=wanted))
-        assert len(server.ledger.marked) == int(wanted.sum()) == len(done.said)
+        assert len(server.ledger.marked) == int(wanted.sum()) == len(done.pairs)
 
 
-def test_known_positives_are_references_unless_they_are_judged_blind(run, data, truths):
+def test_source_positives_are_references_unless_they_are_control_pairs(run, data, truths):
     given = np.zeros(25, bool)
     given[[0, 5]] = True
     seen = []
 
     def policy(call):
-        seen.append(read(call.body["messages"]))
+        seen.append(read_fences(call.body["messages"]))
         return fenced_oracle(truths, RelevantSetForm())(call)
 
     pairs = batch(1, source_positive=given, wanted=~given | (np.arange(25) == 5))
     with serving(policy) as server:
-        run(server, pairs, prompt="relevant_set", references=5)
-    assert {asked.references for asked in seen} == {("passage number 0 says something",)}
-    assert sum("passage number 5 says something" in asked.passages for asked in seen) == 1
+        run(server, pairs, prompt="relevant_set", num_references=5)
+    assert {texts.references for texts in seen} == {("passage number 0 says something",)}
+    assert sum("passage number 5 says something" in texts.passages for texts in seen) == 1
 
 
-def test_a_recipes_own_prompt(run, truths, tmp_path):
+def test_a_custom_prompt(run, truths, tmp_path):
     file = tmp_path / "prompt.jinja"
     file.write_text(
         "How useful, from {{ scale[0] }} to {{ scale[4] }}? {{ query }} {{ passages }}\n{{ reply }}"
     )
     grades = {1: "negative", 2: "negative", 3: "ignore", 4: "positive", 5: "positive"}
     with serving(
-        fenced_oracle({pair: 1 + grade for pair, grade in truths.items()}, GradeForm((1, 2, 3, 4, 5)))
+        fenced_oracle(
+            {pair: 1 + grade for pair, grade in truths.items()}, GradeForm((1, 2, 3, 4, 5))
+        )
     ) as server:
-        done = run(server, batch(2), prompt="own", prompt_file=file, grades=grades)
+        done = run(server, batch(2), prompt="custom", prompt_file=file, grades=grades)
     assert verdicts(done)[0, 3] == POSITIVE
     assert verdicts(done)[0, 2] == IGNORE
     assert done.judge.spec.files() == {"prompt": file}
 
 
 def test_reasons_are_kept_with_the_verdicts(run, truths):
-    with serving(fenced_oracle(truths, GradeForm((0, 1, 2, 3), reasons=True))) as server:
-        done = run(server, batch(1, 3), reasons=True)
-    assert {said.reason for said in done.said.values()} == {"so it is"}
+    with serving(fenced_oracle(truths, GradeForm((0, 1, 2, 3), explain=True))) as server:
+        done = run(server, batch(1, 3), explain=True)
+    assert {one.reason for one in done.pairs.values()} == {"so it is"}
 
 
 def test_the_probability_of_a_grade_is_its_confidence(run, truths):
     with serving(fenced_oracle(truths, UMBRELA)) as server:
         done = run(server, batch(1), logprobs=True)
-    assert [said.confidence for said in done.said.values()] == pytest.approx([np.exp(-0.1)] * 25)
+    assert [one.confidence for one in done.pairs.values()] == pytest.approx([np.exp(-0.1)] * 25)
     assert done.counts["mean_confidence"] == pytest.approx(np.exp(-0.1), abs=1e-3)
 
 
@@ -171,20 +172,22 @@ def test_the_majority_of_votes_decides_and_its_share_is_the_confidence(run, trut
         done = run(server, batch(), prompt="binary", votes=5)
     wrong = [
         pair
-        for pair, said in done.said.items()
-        if said.verdict != (POSITIVE if sum(pair) % 4 > 1 else NEGATIVE)
+        for pair, one in done.pairs.items()
+        if one.verdict != (POSITIVE if sum(pair) % 4 > 1 else NEGATIVE)
     ]
     assert not wrong
-    assert {round(said.confidence, 1) for said in done.said.values()} <= {0.6, 0.8, 1.0}
+    assert {round(one.confidence, 1) for one in done.pairs.values()} <= {0.6, 0.8, 1.0}
     assert server.ledger.billed == 5 * 18
     assert done.counts["positions"]["p"] < 1e-6  # the first place is favoured
     assert done.counts["positions"]["positive_share"][0] == 1.0
 
 
-def test_a_prompt_that_was_answered_is_no_vote_of_its_own_and_is_not_paid_twice(run, truths):
-    """12 passages at 10 a call: a call of 2 has two orders, and so two votes of three."""
+def test_the_same_prompt_is_no_second_vote_and_is_not_paid_twice(run, truths):
+    """12 passages at 10 per call: the call of 2 has two orders, and so two votes of three."""
     prompts = []
-    right = fenced_oracle({pair: int(grade > 1) for pair, grade in truths.items()}, GradeForm((0, 1)))
+    right = fenced_oracle(
+        {pair: int(grade > 1) for pair, grade in truths.items()}, GradeForm((0, 1))
+    )
 
     def policy(call):
         prompts.append(texts_of(call.body)[1])
@@ -193,14 +196,16 @@ def test_a_prompt_that_was_answered_is_no_vote_of_its_own_and_is_not_paid_twice(
     with serving(policy) as server:
         done = run(server, batch(1, 12), prompt="binary", votes=3)
         assert server.ledger.billed == len(set(prompts)) == 3 + 2
-        alone = run(server, batch(1, 1), prompt="binary", votes=3, repeat=1.0, scratch="alone")
+        alone = run(
+            server, batch(1, 1), prompt="binary", votes=3, repeat_share=1.0, scratch="alone"
+        )
         assert alone.counts["calls"] == 1
         varied = run(
             server, batch(1, 1), prompt="binary", votes=3, temperature=1.0, scratch="varied"
         )
         assert varied.counts["calls"] == 3
     assert verdicts(done) == {(0, p): POSITIVE if p % 4 > 1 else NEGATIVE for p in range(12)}
-    assert {said.confidence for said in done.said.values()} == {1.0}
+    assert {one.confidence for one in done.pairs.values()} == {1.0}
     assert verdicts(alone) == {(0, 0): NEGATIVE}
 
 
@@ -218,7 +223,7 @@ def test_a_tie_is_an_ignore(run):
     assert set(verdicts(done).values()) == {IGNORE}
 
 
-def test_repeats_measure_how_consistent_a_judge_is(run, truths):
+def test_repeats_measure_consistency(run, truths):
     right = fenced_oracle(truths, UMBRELA)
 
     def policy(call):
@@ -227,9 +232,12 @@ def test_repeats_measure_how_consistent_a_judge_is(run, truths):
         )
 
     with serving(right) as server:
-        assert run(server, batch(), repeat=1.0).counts["repeat"] == {"pairs": 150, "same": 1.0}
+        assert run(server, batch(), repeat_share=1.0).counts["repeat"] == {
+            "pairs": 150,
+            "same": 1.0,
+        }
     with serving(policy) as server:
-        unsure = run(server, batch(), repeat=1.0, scratch="unsure", calls="other.sqlite")
+        unsure = run(server, batch(), repeat_share=1.0, scratch="unsure", calls="other.sqlite")
     assert 0.3 < unsure.counts["repeat"]["same"] < 0.7
     assert unsure.counts["calls"] == 36
 
@@ -239,53 +247,56 @@ def test_repeats_measure_how_consistent_a_judge_is(run, truths):
 
 
 @pytest.mark.parametrize(
-    ("fields", "told"),
+    ("fields", "message"),
     [
         (
             {"grades": {0: "negative", 1: "ignore", 3: "positive"}},
-            "what grade 2 means is missing; prompt 'umbrela' gives 0, 1, 2, 3",
+            "the verdict of grade 2 is missing; prompt 'umbrela' gives 0, 1, 2, 3",
         ),
         (
             {"prompt": "binary", "grades": {0: "negative", 1: "positive", 2: "positive"}},
             "there is no grade 2; prompt 'binary' gives 0, 1",
         ),
         ({"grades": {0: "no"}}, "Input should be 'positive', 'negative' or 'ignore'"),
-        ({"prompt": "own"}, "needs prompt_text or prompt_file"),
+        ({"prompt": "custom"}, "prompt: custom needs either prompt_template or prompt_file"),
         (
-            {"prompt": "own", "prompt_text": "{{ query }}{{ passages }}"},
-            "an own prompt must say what each of its grades means",
+            {"prompt": "custom", "prompt_template": "{{ query }}{{ passages }}"},
+            "a custom prompt needs the verdict of each of its grades",
         ),
         (
-            {"prompt": "own", "prompt_text": "{{ query }}", "grades": {0: "negative"}},
-            "prompt_text: it does not show the passages",
+            {"prompt": "custom", "prompt_template": "{{ query }}", "grades": {0: "negative"}},
+            "prompt_template: the template does not show the passages",
         ),
         (
-            {"prompt_text": "{{ query }}{{ passages }}"},
-            "prompt_text is for `prompt: own`, and prompt is 'umbrela'",
+            {"prompt_template": "{{ query }}{{ passages }}"},
+            "prompt_template is for `prompt: custom`, and prompt is 'umbrela'",
         ),
-        ({"sampling": {"temperature": 1}}, "'temperature' may not stand here"),
+        ({"litellm_params": {"temperature": 1}}, "'temperature' is not allowed here"),
         (
-            {"sampling": {"extra_body": {"n": 4}}},
-            "sampling: 'n' may not stand here; where it is a judge's own key, use that",
+            {"litellm_params": {"extra_body": {"n": 4}}},
+            "litellm_params: 'n' is not allowed here; if the judge has a key of that name, use it",
         ),
         (
-            {"sampling": {"extra_body": {"max_completion_tokens": 50_000}}},
-            "'max_completion_tokens' may not stand here",
+            {"litellm_params": {"extra_body": {"max_completion_tokens": 50_000}}},
+            "'max_completion_tokens' is not allowed here",
         ),
-        ({"sampling": {"fallbacks": ["openai/gpt-5"]}}, "'fallbacks' may not stand here"),
-        ({"sampling": {"extra_body": {"models": ["openai/gpt-5"]}}}, "'models' may not stand here"),
+        ({"litellm_params": {"fallbacks": ["openai/gpt-5"]}}, "'fallbacks' is not allowed here"),
         (
-            {"sampling": {"context_window_fallback_dict": {"m": "gpt-5"}}},
-            "'context_window_fallback_dict' may not stand here",
+            {"litellm_params": {"extra_body": {"models": ["openai/gpt-5"]}}},
+            "'models' is not allowed here",
         ),
-        ({"sampling": {"extra_body": {"routes": [{"n": 4}]}}}, "'n' may not stand here"),
+        (
+            {"litellm_params": {"context_window_fallback_dict": {"m": "gpt-5"}}},
+            "'context_window_fallback_dict' is not allowed here",
+        ),
+        ({"litellm_params": {"extra_body": {"routes": [{"n": 4}]}}}, "'n' is not allowed here"),
         (
             {"votes": 3, "passages_per_call": 1},
-            "votes: each asks in another order, and one passage has none",
+            "votes: asks in another order, and one passage has only one",
         ),
         (
-            {"repeat": 0.1, "passages_per_call": 1},
-            "repeat: it asks in another order, and one passage has none",
+            {"repeat_share": 0.1, "passages_per_call": 1},
+            "repeat_share: asks in another order, and one passage has only one",
         ),
         ({"prompt": "relevant_set", "logprobs": True}, "relevant_set gives passages no grade"),
         (
@@ -293,30 +304,30 @@ def test_repeats_measure_how_consistent_a_judge_is(run, truths):
             "is no url: write http://HOST:PORT or https://HOST:PORT",
         ),
         (
-            {"sampling": {"aws_secret_access_key": "abc"}},
+            {"litellm_params": {"aws_secret_access_key": "abc"}},
             "set the variable that litellm reads instead (AWS_SECRET_ACCESS_KEY)",
         ),
         (
-            {"sampling": {"extra_body": {"azure_ad_token": "abc"}}},
+            {"litellm_params": {"extra_body": {"azure_ad_token": "abc"}}},
             "'azure_ad_token' is a credential",
         ),
         (
-            {"sampling": {"extra_body": {"hosts": [{"access_key": "abc"}]}}},
+            {"litellm_params": {"extra_body": {"hosts": [{"access_key": "abc"}]}}},
             "'access_key' is a credential",
         ),
         (
-            {"sampling": {"extra_body": {"api_key": "sk-123456"}}},
-            "'api_key' may not stand here; where it is a judge's own key, use that",
+            {"litellm_params": {"extra_body": {"api_key": "sk-123456"}}},
+            "'api_key' is not allowed here; if the judge has a key of that name, use it",
         ),
     ],
 )
-def test_a_wrong_spec_is_told(fields, told):
-    with pytest.raises(ValidationError, match=re.escape(told)):
+def test_a_wrong_spec_is_reported(fields, message):
+    with pytest.raises(ValidationError, match=re.escape(message)):
         LlmJudgeSpec(model="openai/test-model", **fields)
 
 
 @pytest.mark.parametrize(
-    "sampling",
+    "parameters",
     [
         {"prompt_cache_key": "a", "extra_body": {"stop_token_ids": [2], "pad_token_id": 0}},
         {
@@ -337,29 +348,31 @@ def test_a_wrong_spec_is_told(fields, told):
         },
     ],
 )
-def test_what_neither_holds_credentials_nor_costs_more_may_be_sampled_with(sampling):
-    assert LlmJudgeSpec(model="hosted_vllm/m", sampling=sampling).sampling == sampling
+def test_other_litellm_parameters_are_allowed(parameters):
+    assert (
+        LlmJudgeSpec(model="hosted_vllm/m", litellm_params=parameters).litellm_params == parameters
+    )
 
 
-def test_votes_on_one_passage_are_for_models_whose_answers_vary():
+def test_votes_on_one_passage_are_for_models_whose_replies_vary():
     assert (
         LlmJudgeSpec(
             model="openai/test-model", votes=3, passages_per_call=1, temperature=0.7
-        ).told_temperature
+        ).effective_temperature
         == 0.7
     )
     assert (
         LlmJudgeSpec(
             model="openai/test-model", votes=3, passages_per_call=1, reasoning_effort="low"
-        ).told_temperature
+        ).effective_temperature
         is None
     )
 
 
-def test_the_words_of_a_prompt_are_part_of_what_a_judge_is():
+def test_the_text_of_a_prompt_is_part_of_the_fingerprint():
     ways = [
         {"prompt": "umbrela"},
-        {"prompt": "umbrela", "reasons": True},
+        {"prompt": "umbrela", "explain": True},
         {"prompt": "binary"},
         {"prompt": "relevant_set"},
     ]
@@ -369,29 +382,29 @@ def test_the_words_of_a_prompt_are_part_of_what_a_judge_is():
     assert len(set(prints)) == len(prints)
 
 
-def test_an_estimate_is_what_the_run_takes(run, data, truths):
+def test_an_estimate_equals_what_the_run_takes(run, data, truths):
     with serving(fenced_oracle(truths, UMBRELA)) as server:
         spec = LlmJudgeSpec(
             model="openai/gpt-4o-mini",
             api_base=f"{server.url}/v1",
-            canaries=0.0,
-            structured="off",
+            canary_share=0.0,
+            response_format="text",
             requests_per_minute=600,
         )
-        foreseen = spec.estimate(Sizes.of(data), 150)
-        done = run(server, batch(), model="openai/gpt-4o-mini", structured="off")
-    assert foreseen["calls"] == done.counts["calls"] == 18
-    assert foreseen["hours"] == pytest.approx(18 / 600 / 60, abs=1e-3)
+        estimated = spec.estimate(Sizes.of(data), 150)
+        done = run(server, batch(), model="openai/gpt-4o-mini", response_format="text")
+    assert estimated["calls"] == done.counts["calls"] == 18
+    assert estimated["hours"] == pytest.approx(18 / 600 / 60, abs=1e-3)
     # The server counts four bytes a token; English has more characters a token than fences have.
-    assert foreseen["tokens in"] == pytest.approx(done.counts["tokens"]["in"], rel=0.25)
-    assert foreseen["usd"] == pytest.approx(
-        foreseen["tokens in"] * 0.15e-6 + foreseen["tokens out"] * 0.6e-6
+    assert estimated["tokens in"] == pytest.approx(done.counts["tokens"]["in"], rel=0.25)
+    assert estimated["usd"] == pytest.approx(
+        estimated["tokens in"] * 0.15e-6 + estimated["tokens out"] * 0.6e-6
     )
-    assert "tokens" not in foreseen  # counted by the model's own tokenizer
+    assert "tokens" not in estimated  # counted by the model's own tokenizer
 
 
-def test_an_estimate_counts_the_calls_that_verdicts_before_keep_apart(run, data, truths):
-    """20 pairs a query, 10 a call: of 1 positive and 19 others that is three calls, and not two."""
+def test_an_estimate_counts_the_calls_that_strata_leave_partly_empty(run, data, truths):
+    """20 pairs per query, 10 per call: 1 positive and 19 others are three calls, not two."""
     before = np.tile(np.array([POSITIVE] + [IGNORE] * 19, np.int8), 6)
     with serving(fenced_oracle(truths, UMBRELA)) as server:
         done = run(
@@ -408,7 +421,7 @@ def test_an_estimate_counts_the_calls_that_verdicts_before_keep_apart(run, data,
 
 
 def test_an_estimate_has_no_more_votes_than_a_call_has_orders(run, data, truths):
-    fields = {"passages_per_call": 2, "votes": 5, "repeat": 1.0}
+    fields = {"passages_per_call": 2, "votes": 5, "repeat_share": 1.0}
     with serving(fenced_oracle(truths, UMBRELA)) as server:
         done = run(server, batch(), **fields)
     estimates = [
@@ -423,35 +436,35 @@ def test_an_estimate_has_no_more_votes_than_a_call_has_orders(run, data, truths)
     assert estimates == [6 * 13 * 2, 6 * 13 * 6]
 
 
-def test_an_estimate_says_what_it_does_not_know(data):
-    foreseen = LlmJudgeSpec(model="hosted_vllm/my-model").estimate(Sizes.of(data), 150)
-    assert foreseen["usd"].startswith("unknown: no price known for hosted_vllm/my-model")
-    assert foreseen["tokens"].startswith("an estimate")
+def test_an_estimate_states_what_is_unknown(data):
+    estimated = LlmJudgeSpec(model="hosted_vllm/my-model").estimate(Sizes.of(data), 150)
+    assert estimated["usd"].startswith("unknown: no price known for hosted_vllm/my-model")
+    assert estimated["tokens"].startswith("an estimate")
     assert (
         "a guess"
         in LlmJudgeSpec(model="openai/gpt-5-nano").estimate(Sizes.of(data), 150)["reasoning"]
     )
 
 
-def test_thoughts_are_planned_and_have_room_where_the_model_thinks(data):
+def test_reasoning_is_estimated_and_has_room_if_the_model_reasons(data):
     def most_out(**fields):
         spec = LlmJudgeSpec(**fields)
-        foreseen = spec.estimate(Sizes.of(data), 150)
-        assert ("reasoning" in foreseen) == (foreseen["tokens out"] > 15 * 100), fields
-        return answer_tokens(spec._prompt(), 10, spec._requests(0).room)
+        estimated = spec.estimate(Sizes.of(data), 150)
+        assert ("reasoning" in estimated) == (estimated["tokens out"] > 15 * 100), fields
+        return spec.request_builder(0).reply_tokens(10)
 
-    unasked, asked = (
+    unasked, texts = (
         most_out(model="anthropic/claude-haiku-4-5"),
         most_out(model="anthropic/claude-haiku-4-5", reasoning_effort="low"),
     )
-    assert asked == unasked + 2048
-    assert most_out(model="hosted_vllm/my-model", reasoning_effort="low") == asked
+    assert texts == unasked + 2048
+    assert most_out(model="hosted_vllm/my-model", reasoning_effort="low") == texts
     assert most_out(model="openai/gpt-5-nano") == unasked + 8192
     assert most_out(model="openai/gpt-5-nano", reasoning_effort="none") == unasked
 
 
 @pytest.mark.parametrize(
-    ("model", "sampling", "room"),
+    ("model", "parameters", "room"),
     [
         (
             "anthropic/claude-sonnet-4-5",
@@ -489,17 +502,17 @@ def test_thoughts_are_planned_and_have_room_where_the_model_thinks(data):
         ("hosted_vllm/qwen", {"top_p": 0.9}, 0),
     ],
 )
-def test_thoughts_asked_for_in_the_endpoints_own_words_have_room(model, sampling, room):
-    spec = LlmJudgeSpec(model=model, sampling=sampling)
-    assert spec._requests(0).room == room
-    assert spec.told_temperature == (None if room else 0.0)
+def test_reasoning_requested_by_litellm_parameters_has_room(model, parameters, room):
+    spec = LlmJudgeSpec(model=model, litellm_params=parameters)
+    assert spec.request_builder(0).reply_tokens(10) == 288 + room
+    assert spec.effective_temperature == (None if room else 0.0)
 
 
 def test_conformance(tmp_path, data, truths):
     with serving(fenced_oracle(truths, UMBRELA)) as server:
         check_judge(
             LlmJudgeSpec(
-                model="openai/test-model", api_base=f"{server.url}/v1", canaries=0.2, votes=2
+                model="openai/test-model", api_base=f"{server.url}/v1", canary_share=0.2, votes=2
             ),
             context(tmp_path, dataset=data),
         )

@@ -1,6 +1,4 @@
-"""The judge when answers are bad, money is short, or passages attack; the real test server,
-litellm's real client.
-"""
+"""The LLM judge when replies are bad, money is short, or passages attack."""
 
 import json
 from dataclasses import replace
@@ -8,11 +6,11 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from llm_runs import PRICE, UMBRELA, batch
 
+from helpers.llm_judging import PRICE, UMBRELA, batch
 from recipekit.errors import ComponentError, RunError, StoreError
-from recipekit.judges.language_model.tally import Tally
-from recipekit.judges.llm_judge.canaries import OFF_TOPIC, canary
+from recipekit.judges.llm_judge.canaries import OFF_TOPIC, canary_text
+from recipekit.judges.llm_judge.counts import CountsFile
 from recipekit.judges.llm_judge.reply_forms import GradeForm
 from recipekit.records import Verdict
 from servers.fenced_oracle import fenced_oracle, texts_of
@@ -21,12 +19,12 @@ from servers.openai_server import Ledger, always, error, serving, text
 IGNORE = Verdict.IGNORE
 
 
-# Answers that cannot be used
+# Replies that cannot be used
 # -----------------------------------------------------------------------------------------
 
 
 def spoilt(truths, first):
-    """The oracle, whose first answers to a question are what `first` makes of good ones."""
+    """The oracle, whose first replies are what `first` makes of correct ones."""
     right = fenced_oracle(truths, UMBRELA)
     return lambda call: right(call) if len(call.body["messages"]) > 2 else first(right(call))
 
@@ -42,10 +40,10 @@ def spoilt(truths, first):
         lambda good: text(json.dumps({**json.loads(good.text), "99": 1})),
     ],
 )
-def test_an_answer_that_cannot_be_used_is_asked_for_again(run, truths, spoil):
+def test_a_reply_that_cannot_be_used_is_asked_for_once_more(run, truths, spoil):
     with serving(spoilt(truths, spoil)) as server:
         done = run(server, batch(2))
-    assert {pair: said.grade for pair, said in done.said.items()} == {
+    assert {pair: one.grade for pair, one in done.pairs.items()} == {
         (q, p): (q + p) % 4 for q in range(2) for p in range(25)
     }
     assert done.counts["asked_again"] == {"unparsed": 6}
@@ -53,7 +51,7 @@ def test_an_answer_that_cannot_be_used_is_asked_for_again(run, truths, spoil):
     assert server.ledger.billed == 12
 
 
-def test_prose_around_an_answer_costs_no_second_call(run, truths):
+def test_prose_around_a_reply_costs_no_second_call(run, truths):
     right = fenced_oracle(truths, UMBRELA)
     with serving(
         lambda call: text(f"Well then:\n```json\n{right(call).text}\n```\nDone.")
@@ -62,7 +60,7 @@ def test_prose_around_an_answer_costs_no_second_call(run, truths):
     assert server.ledger.billed == 3
 
 
-def test_what_stays_unread_is_ignored_and_counted_and_the_rest_is_kept(run, truths):
+def test_a_passage_without_a_grade_is_ignored_and_counted_and_the_rest_is_kept(run, truths):
     right = fenced_oracle(truths, UMBRELA)
 
     def policy(call):
@@ -72,53 +70,55 @@ def test_what_stays_unread_is_ignored_and_counted_and_the_rest_is_kept(run, trut
 
     with serving(policy) as server:
         done = run(server, batch(1, 20))
-    unread = [pair for pair, said in done.said.items() if np.isnan(said.grade)]
+    unread = [pair for pair, one in done.pairs.items() if np.isnan(one.grade)]
     assert len(unread) == 2
-    assert all(done.said[pair].verdict == IGNORE for pair in unread)
+    assert all(done.pairs[pair].verdict == IGNORE for pair in unread)
     assert done.counts["missing"] == {"unparsed": 2}
     assert server.ledger.billed == 4
 
 
-def test_a_model_that_never_answers_ends_the_run(run):
+def test_a_model_without_any_usable_reply_ends_the_run(run):
     with (
         serving(always(text("Bonjour !"))) as server,
-        pytest.raises(RunError, match=r"none of 20 .* unparsed: 'Bonjour !'") as told,
+        pytest.raises(RunError, match=r"none of 20 .* unparsed: 'Bonjour !'") as raised,
     ):
         run(server, batch(6), passages_per_call=1)
-    assert told.value.code == "RK662"
+    assert raised.value.code == "RK662"
     assert server.ledger.billed < 80  # and not 300
 
 
 def but_for_passage_3(truths, answer):
-    """A policy that answers rightly, but for what it says to calls that hold passage 3."""
+    """The oracle, with another answer to calls that contain passage 3."""
     right = fenced_oracle(truths, UMBRELA)
     return lambda call: (
         answer if "passage number 3 says something" in texts_of(call.body)[1] else right(call)
     )
 
 
-def test_a_refusal_is_asked_again_in_halves_so_that_one_passage_loses_only_its_half(run, truths):
+def test_a_refused_call_is_split_so_that_one_passage_loses_only_its_half(run, truths):
     with serving(
         but_for_passage_3(truths, text("", refusal="I will not speak of this."))
     ) as server:
         done = run(server, batch(1, 20))
-    lost = [pair for pair, said in done.said.items() if np.isnan(said.grade)]
+    lost = [pair for pair, one in done.pairs.items() if np.isnan(one.grade)]
     assert (0, 3) in lost
     assert len(lost) == 5
     assert done.counts["missing"] == {"refused": 5}
     assert done.counts["failures"] == {"refusal": 2}
 
 
-def test_what_got_no_answer_is_told_apart_from_what_the_judge_ignores(run, truths):
+def test_ungraded_pairs_are_distinguished_from_pairs_that_the_judge_ignores(run, truths):
     with serving(but_for_passage_3(truths, text("", finish_reason="content_filter"))) as server:
         done = run(server, batch(1, 8), passages_per_call=1)
-    assert [said.ungraded for said in done.said.values()] == [p == 3 for _, p in done.said]
-    assert done.said[0, 3].verdict == done.said[0, 1].verdict == done.said[0, 5].verdict == IGNORE
+    assert [one.ungraded for one in done.pairs.values()] == [p == 3 for _, p in done.pairs]
+    assert (
+        done.pairs[0, 3].verdict == done.pairs[0, 1].verdict == done.pairs[0, 5].verdict == IGNORE
+    )
     assert done.counts["missing"] == {"filtered": 1}
 
 
-def test_votes_are_unanswered_only_where_all_of_them_are(run, truths):
-    """Passage 3 is never answered for, passage 5 in the first order alone."""
+def test_a_pair_is_ungraded_only_if_none_of_its_votes_has_a_grade(run, truths):
+    """Passage 3 never gets a grade, passage 5 only in the first order."""
     right = fenced_oracle(truths, UMBRELA)
     orders = []
 
@@ -136,8 +136,8 @@ def test_votes_are_unanswered_only_where_all_of_them_are(run, truths):
     with serving(policy) as server:
         done = run(server, batch(1, 8), votes=3, concurrency=1)
     assert len(set(orders)) == 3
-    assert [pair for pair, said in done.said.items() if said.ungraded] == [(0, 3)]
-    assert done.said[0, 5].grade == 1, "of the one vote that had one"
+    assert [pair for pair, one in done.pairs.items() if one.ungraded] == [(0, 3)]
+    assert done.pairs[0, 5].grade == 1, "the grade of its only graded vote"
 
 
 def test_a_prompt_that_is_too_long_is_split_as_often_as_it_takes(run, truths):
@@ -150,24 +150,24 @@ def test_a_prompt_that_is_too_long_is_split_as_often_as_it_takes(run, truths):
     )
     with serving(lambda call: right(call) if len(texts_of(call.body)[1]) <= 2 else long) as server:
         done = run(server, batch(1, 8))
-    assert {pair: said.grade for pair, said in done.said.items()} == {
+    assert {pair: one.grade for pair, one in done.pairs.items()} == {
         (0, p): p % 4 for p in range(8)
     }
     assert server.ledger.billed == 4
 
 
-def test_a_cut_answer_gets_more_room(run, truths):
+def test_a_cut_reply_gets_more_room(run, truths):
     right = fenced_oracle(truths, UMBRELA)
     with serving(
         lambda call: replace(right(call), reasoning_tokens=30)
     ) as server:  # 13 tokens say it all, once it has thought
         done = run(server, batch(1, 10), max_tokens=20)
-    assert not [said for said in done.said.values() if np.isnan(said.grade)]
+    assert not [one for one in done.pairs.values() if np.isnan(one.grade)]
     assert done.counts["asked_again"] == {"cut": 1}
 
 
-def test_what_a_refusal_of_several_costs_is_not_taken_for_an_earlier_reply(run, truths):
-    """A prompt that is too long is made and billed by nobody: two halves are asked, and both are
+def test_a_prompt_that_is_too_long_is_not_counted_as_a_call(run, truths):
+    """A prompt that is too long is made and billed by nobody: two halves are texts, and both are
     paid now.
     """
     right = fenced_oracle(truths, UMBRELA)
@@ -186,29 +186,31 @@ def test_what_a_refusal_of_several_costs_is_not_taken_for_an_earlier_reply(run, 
     assert done.counts["from_store"]["replies"] == 0
 
 
-def test_an_endpoint_without_response_formats_is_asked_without_and_that_is_said_once(run, truths):
+def test_a_rejected_response_format_is_dropped_with_one_warning(run, truths):
     right = fenced_oracle(truths, UMBRELA)
     no = error(400, "response_format is not supported", kind="invalid_request_error")
     with serving(lambda call: no if "response_format" in call.body else right(call)) as server:
-        done = run(server, batch(), structured="json_schema")
+        done = run(server, batch(), response_format="json_schema")
         assert server.ledger.statuses == {400: 1, 200: 18}
-    assert len(done.said) == 150
-    assert len([line for line in done.progress.warnings if "takes no response format" in line]) == 1
+    assert len(done.pairs) == 150
+    assert (
+        len([line for line in done.progress.warnings if "rejects the response format" in line]) == 1
+    )
 
 
 def test_a_schema_names_every_passage(run, truths):
-    asked = []
+    texts = []
 
     def policy(call):
-        asked.append(call.body["response_format"]["json_schema"]["schema"])
+        texts.append(call.body["response_format"]["json_schema"]["schema"])
         return fenced_oracle(truths, UMBRELA)(call)
 
     with serving(policy) as server:
-        run(server, batch(1, 10), structured="json_schema")
-    assert asked[0]["required"] == [str(number) for number in range(1, 11)]
+        run(server, batch(1, 10), response_format="json_schema")
+    assert texts[0]["required"] == [str(number) for number in range(1, 11)]
 
 
-def test_a_model_that_changes_its_name_is_told(run, truths):
+def test_a_change_of_the_models_name_is_reported(run, truths):
     right = fenced_oracle(truths, UMBRELA)
     with serving(
         lambda call: (
@@ -222,47 +224,47 @@ def test_a_model_that_changes_its_name_is_told(run, truths):
     )
 
 
-def test_a_damaged_tally_is_told_and_no_traceback(tmp_path):
-    file = tmp_path / "tally.sqlite"
+def test_a_damaged_counts_file_is_reported(tmp_path):
+    file = tmp_path / "file_counts.sqlite"
     file.write_bytes(b"this is no database" * 100)
-    with pytest.raises(StoreError, match=r"tally\.sqlite: is damaged"):
-        Tally(file)
+    with pytest.raises(StoreError, match=r"file_counts\.sqlite: is damaged"):
+        CountsFile(file)
 
 
-def test_a_tally_damaged_behind_its_schema_is_told_where_it_is_read(tmp_path):
-    file = tmp_path / "tally.sqlite"
-    tally = Tally(file)
-    tally.write((query, {"pairs": 1}) for query in range(1000))
-    tally.close()
+def test_a_counts_file_with_damaged_pages_is_reported_when_it_is_read(tmp_path):
+    file = tmp_path / "file_counts.sqlite"
+    file_counts = CountsFile(file)
+    file_counts.write((query, {"pairs": 1}) for query in range(1000))
+    file_counts.close()
     content = bytearray(file.read_bytes())
     content[4096:] = b"\xaa" * len(content[4096:])
     file.write_bytes(content)
-    tally = Tally(file)
-    with pytest.raises(StoreError, match=r"tally\.sqlite: is damaged"):
-        tally.total()
-    with pytest.raises(StoreError, match=r"tally\.sqlite: is damaged"):
-        tally.noted("first", 1)
-    tally.close()
+    file_counts = CountsFile(file)
+    with pytest.raises(StoreError, match=r"file_counts\.sqlite: is damaged"):
+        file_counts.total()
+    with pytest.raises(StoreError, match=r"file_counts\.sqlite: is damaged"):
+        file_counts.first_value("first", 1)
+    file_counts.close()
 
 
 # Money
 # ---------------------------------------------------------------------------------------------------------------
 
 
-def test_a_budget_leaves_pairs_unjudged_and_more_money_goes_on_where_it_ended(run, truths):
+def test_a_budget_leaves_pairs_unjudged_and_a_larger_one_continues(run, truths):
     with serving(fenced_oracle(truths, UMBRELA)) as server:
         some = run(server, batch(), max_calls=7)
         assert server.ledger.billed == some.counts["calls"] == 7
-        assert some.counts["pairs_over_budget"] == 150 - len(some.said) > 0
-        assert not [said for said in some.said.values() if np.isnan(said.grade)]
+        assert some.counts["pairs_over_budget"] == 150 - len(some.pairs) > 0
+        assert not [one for one in some.pairs.values() if np.isnan(one.grade)]
         whole = run(server, batch(), scratch="more", max_calls=100)
         assert server.ledger.billed == 18
-    assert len(whole.said) == 150
+    assert len(whole.pairs) == 150
     assert whole.counts["calls"] == 11
     assert whole.counts["from_store"]["replies"] == 7
 
 
-def test_spending_never_passes_its_limit_by_the_servers_own_count(run, truths):
+def test_spending_never_exceeds_its_limit_by_the_servers_own_count(run, truths):
     with serving(fenced_oracle(truths, UMBRELA)) as server:
         everything = run(server, batch(), price=PRICE)
         assert everything.counts["usd"] == pytest.approx(server.ledger.usd)
@@ -281,7 +283,7 @@ def test_a_limit_in_usd_needs_a_price(run):
         run(SimpleNamespace(url="http://127.0.0.1:1"), batch(), max_cost_usd=1.0)
 
 
-def test_a_run_that_broke_off_goes_on_and_pays_for_nothing_twice(run, truths):
+def test_a_run_that_ended_early_continues_and_pays_for_nothing_twice(run, truths):
     right = fenced_oracle(truths, UMBRELA)
     with serving(
         lambda call: right(call) if call.number <= 40 else error(401, "no such key")
@@ -292,7 +294,7 @@ def test_a_run_that_broke_off_goes_on_and_pays_for_nothing_twice(run, truths):
         done = run(server, batch(), passages_per_call=2, price=PRICE)
         assert server.ledger.billed == 78
         assert server.ledger.paid_twice == []
-    assert len(done.said) == 150
+    assert len(done.pairs) == 150
     # What the first attempt paid counts, too; and so do its calls in flight, of which nobody knows
     # what they cost.
     assert 78 <= done.counts["calls"] <= 78 + 8
@@ -300,7 +302,7 @@ def test_a_run_that_broke_off_goes_on_and_pays_for_nothing_twice(run, truths):
 
 
 def test_a_query_that_is_judged_again_after_a_kill_counts_once(run, truths):
-    """A kill between a query's counts and its verdicts: the next attempt is asked about it again."""
+    """A kill between a query's counts and its verdicts: the next attempt is texts about it again."""
     row = np.repeat(np.arange(6), 25)
     with serving(fenced_oracle(truths, UMBRELA)) as server:
         run(server, batch(wanted=row < 3))
@@ -315,11 +317,11 @@ def test_a_query_that_is_judged_again_after_a_kill_counts_once(run, truths):
 
 
 def test_canaries_are_planted_counted_and_never_judged(run, truths):
-    words = set(canary("stuffed", "question number 0").replace(".", "").split())
+    words = set(canary_text("stuffed", "question number 0").replace(".", "").split())
     assert words == {"question", "number", "0"}
 
     def gullible(call):
-        """Falls for orders, not for stuffing."""
+        """Obeys orders, and ignores stuffing."""
         query, passages = texts_of(call.body)
         return text(
             UMBRELA.write(
@@ -331,8 +333,8 @@ def test_canaries_are_planted_counted_and_never_judged(run, truths):
         )
 
     with serving(gullible) as server:
-        done = run(server, batch(), canaries=1.0, passages_per_call=2)
-    assert {pair: said.grade for pair, said in done.said.items()} == {
+        done = run(server, batch(), canary_share=1.0, passages_per_call=2)
+    assert {pair: one.grade for pair, one in done.pairs.items()} == {
         (q, p): (q + p) % 4 for q in range(6) for p in range(25)
     }
     kinds = done.counts["canaries"]
@@ -341,7 +343,7 @@ def test_canaries_are_planted_counted_and_never_judged(run, truths):
     assert kinds["injected"]["seen"] + kinds["stuffed"]["seen"] == done.counts["calls"] == 78
 
 
-def test_a_planted_passage_that_is_ignored_has_passed(run, truths):
+def test_a_canary_that_is_ignored_has_passed(run, truths):
     """With these grades nothing is ever called positive: what the judge does not see through is
     kept from the negatives.
     """
@@ -357,7 +359,7 @@ def test_a_planted_passage_that_is_ignored_has_passed(run, truths):
         done = run(
             server,
             batch(),
-            canaries=1.0,
+            canary_share=1.0,
             passages_per_call=2,
             prompt="binary",
             grades={0: "negative", 1: "ignore"},
@@ -366,7 +368,7 @@ def test_a_planted_passage_that_is_ignored_has_passed(run, truths):
     assert done.counts["canaries"]["stuffed"]["pass_rate"] == 0.0
 
 
-def test_a_planted_passage_without_an_answer_has_not_passed(run, truths):
+def test_a_canary_without_a_grade_is_not_counted(run, truths):
     right = fenced_oracle(truths, UMBRELA)
 
     def policy(call):
@@ -374,11 +376,11 @@ def test_a_planted_passage_without_an_answer_has_not_passed(run, truths):
         return text("", refusal="I will not speak of this.") if planted else right(call)
 
     with serving(policy) as server:
-        done = run(server, batch(1), canaries=1.0, passages_per_call=2)
+        done = run(server, batch(1), canary_share=1.0, passages_per_call=2)
     assert "injected" not in done.counts["canaries"], "it was not seen either"
 
 
-def test_too_many_fooled_answers_end_the_run_and_what_is_paid_is_kept(run, truths):
+def test_too_many_passed_canaries_end_the_run_and_paid_replies_are_kept(run, truths):
     def policy(call):
         return text(
             UMBRELA.write([3 if OFF_TOPIC in passage else 0 for passage in texts_of(call.body)[1]])
@@ -386,14 +388,19 @@ def test_too_many_fooled_answers_end_the_run_and_what_is_paid_is_kept(run, truth
 
     with serving(policy) as server:
         with pytest.raises(
-            RunError, match=r"let .* of the planted passages pass .*more than max_canary_pass"
-        ) as told:
-            run(server, batch(), canaries=1.0, passages_per_call=2, max_canary_pass=0.2)
-        assert told.value.code == "RK661"
+            RunError, match=r"let .* of the planted passages pass .*more than max_canary_pass_rate"
+        ) as raised:
+            run(server, batch(), canary_share=1.0, passages_per_call=2, max_canary_pass_rate=0.2)
+        assert raised.value.code == "RK661"
         billed = server.ledger.billed
         assert billed >= 20
         done = run(
-            server, batch(), canaries=1.0, passages_per_call=2, max_canary_pass=0.9, scratch="again"
+            server,
+            batch(),
+            canary_share=1.0,
+            passages_per_call=2,
+            max_canary_pass_rate=0.9,
+            scratch="again",
         )
     assert server.ledger.paid_twice == []
     assert done.counts["from_store"]["replies"] == billed, (
@@ -401,10 +408,10 @@ def test_too_many_fooled_answers_end_the_run_and_what_is_paid_is_kept(run, truth
     )
 
 
-def test_half_of_a_surrogate_pair_ends_no_run(run):
-    """JSON may hold it, escaped; UTF-8 may not."""
+def test_a_lone_surrogate_in_a_reply_does_not_end_the_run(run):
+    """JSON can contain it as an escape; UTF-8 cannot."""
     with serving(lambda call: text(r'{"1": {"reason": "so \ud83d", "grade": 3}}')) as server:
-        assert run(server, batch(1, 1), reasons=True).said[0, 0].reason == "so ?"
+        assert run(server, batch(1, 1), explain=True).pairs[0, 0].reason == "so ?"
     with serving(lambda call: text("nothing \ud83d")) as server:
         done = run(server, batch(1, 1), scratch="unreadable", calls="unreadable.sqlite")
-        assert (server.ledger.arrived, done.said[0, 0].ungraded) == (2, True)
+        assert (server.ledger.arrived, done.pairs[0, 0].ungraded) == (2, True)

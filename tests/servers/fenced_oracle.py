@@ -1,10 +1,9 @@
-"""What the test server says of prompts as our own judge writes them: the truth, wrong at a set
-rate, pair by pair.
+"""The test server's answers to the LLM judge's prompts: the truth, wrong at a set rate, by pair.
 
 As a process of its own, with truths as JSON lines `{"query": ..., "passage": ..., "grade": ...}`:
 
-    python tests/servers/openai_server.py --policy tests/servers/fenced_oracle.py:from_file
-    --argument truths.jsonl,scale=3,error=0.1
+    python tests/servers/openai_server.py \
+        --policy tests/servers/fenced_oracle.py:from_file --argument truths.jsonl,scale=3,error=0.1
 """
 
 from __future__ import annotations
@@ -14,40 +13,37 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from recipekit.judges.llm_judge.fences import read
-from recipekit.judges.llm_judge.reply_forms import Form, GradeForm
+from recipekit.judges.llm_judge.fences import read_fences
+from recipekit.judges.llm_judge.reply_forms import GradeForm, ReplyForm
 from servers.openai_server import Oracle
 
 
 def texts_of(body: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:
-    """A request's query and passages, as they stand behind its fences."""
-    asked = read(body["messages"])
-    return asked.query, asked.passages
+    """A request's query and passages."""
+    texts = read_fences(body["messages"])
+    return texts.query, texts.passages
 
 
 def pairs_of(body: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
-    """The pairs that a request asks about, for `Ledger(marks=pairs_of)`."""
+    """A request's pairs, for `Ledger(marks=pairs_of)`."""
     query, passages = texts_of(body)
     return [(query, passage) for passage in passages]
 
 
 def fenced_oracle(
-    truths: Mapping[tuple[str, str], int], form: Form | None = None, **options: Any
+    truths: Mapping[tuple[str, str], int], form: ReplyForm | None = None, **options: Any
 ) -> Oracle:
-    """Answers in a form (by default grades 0 and 1), from grades by (query, passage); a passage
-    that is not among them is 0.
-    """
+    """Answers in a form (by default grades 0 and 1), from grades by (query, passage), else 0."""
     form = form or GradeForm((0, 1))
     return Oracle(truths, texts_of, form.write, highest=form.scale[-1], **options)
 
 
 def from_file(argument: str) -> Oracle:
-    """`FILE,scale=3,error=0.1,seed=0`, of which all but the file may be left out."""
+    """`FILE,scale=3,error=0.1,seed=0`; everything but the file is optional."""
     path, *given = argument.split(",")
     options = dict(option.split("=") for option in given)
     lines = map(json.loads, Path(path).read_text().splitlines())
     truths = {(line["query"], line["passage"]): line["grade"] for line in lines}
     form = GradeForm(tuple(range(int(options.get("scale", 1)) + 1)))
-    return fenced_oracle(
-        truths, form, error_rate=float(options.get("error", 0)), seed=int(options.get("seed", 0))
-    )
+    error_rate, seed = float(options.get("error", 0)), int(options.get("seed", 0))
+    return fenced_oracle(truths, form, error_rate=error_rate, seed=seed)

@@ -112,8 +112,8 @@ def summarize(
 
     Returns:
         `pairs`, `verdicts`, `calls` and `usd` (of this artifact), `from_store` (replies that were
-        paid for earlier, and what they had cost), `unpaid` (pairs that the budget left unjudged),
-        `refused_usd` (if there are any), `missing` (pairs without a grade, by reason),
+        paid for earlier, and what they had cost), `pairs_over_budget` (which the budget left
+        unjudged), `refused_usd` (if there are any), `missing` (pairs without a grade, by reason),
         `asked_again`, `failures`, `cut`, `tokens`, `models` and, where known, `canaries`,
         `positions`, `repeat` and `mean_confidence`.
     """
@@ -131,7 +131,7 @@ def summarize(
             "replies": max(0, total.get("replies", 0) - paid_replies),
             "usd": cached_usd if price_known else None,
         },
-        "unpaid": unpaid,
+        "pairs_over_budget": unpaid,
         "missing": missing,
         "asked_again": total.get("asked_again", {}),
         "failures": failures,

@@ -13,23 +13,25 @@ from typing import Any, Final
 
 __all__ = ["json_object"]
 
-_THOUGHTS: Final = re.compile(r"<think(?:ing)?>.*?</think(?:ing)?>", re.DOTALL | re.IGNORECASE)
-_UNOPENED_THOUGHTS: Final = re.compile(r".*</think(?:ing)?>", re.DOTALL | re.IGNORECASE)
-"""Chat templates open a model's thoughts in the prompt, so that the reply only closes them."""
-_UNCLOSED_THOUGHTS: Final = re.compile(r"<think(?:ing)?>", re.IGNORECASE)
+_THOUGHTS_END: Final = re.compile(r"</think(?:ing)?>", re.IGNORECASE)
+_THOUGHTS_START: Final = re.compile(r"<think(?:ing)?>", re.IGNORECASE)
+MAX_REPAIRED: Final = 20_000
+"""Characters. A longer malformed reply is a model that loops, and takes minutes to repair."""
 _KEY: Final = re.compile(r"""["']?([\w ]{1,40})["']?\s*:""")
 
 
 def json_object(reply: str) -> dict[str, Any] | None:
     """The only JSON object in a reply; None if there is none, or more than one.
 
-    What a model thinks aloud between `<think>` and `</think>` is not part of its reply. A key with
-    two different values gets the value None. A malformed object (a trailing comma, single quotes)
-    is repaired, if the repair keeps every key.
+    What a model thinks aloud, up to `</think>`, is not part of its reply (chat templates open a
+    model's thoughts in the prompt, so that a reply may only close them). A key with two different
+    values gets the value None. A malformed object (a trailing comma, single quotes) is repaired, if
+    the repair keeps every key.
     """
-    text = _UNOPENED_THOUGHTS.sub("", _THOUGHTS.sub("", reply))
+    thoughts = list(_THOUGHTS_END.finditer(reply))
+    text = reply[thoughts[-1].end() :] if thoughts else reply
     start, end = text.find("{"), text.rfind("}")
-    if _UNCLOSED_THOUGHTS.search(text) or start < 0 or end < start:
+    if _THOUGHTS_START.search(text) or start < 0 or end < start:
         return None
     candidate = text[start : end + 1]
     try:
@@ -50,6 +52,8 @@ def _repaired(text: str) -> Any:
     """A malformed JSON object, repaired; None if that may have dropped or merged something."""
     import json_repair
 
+    if len(text) > MAX_REPAIRED:
+        return None
     try:
         value = json_repair.loads(text, skip_json_loads=True, strict=True)
     except (ValueError, RecursionError):  # several objects, or no structure

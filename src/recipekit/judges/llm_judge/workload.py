@@ -108,12 +108,13 @@ def workload(
 
 
 def _usd(price: Price, calls: int, total: Usage) -> float:
-    """All calls at the price of a mean one, since a price may depend on a call's size."""
+    """All calls at the price per token of a mean one, since a price may depend on a call's size."""
     if not calls:
         return 0.0
     numbers = (total.prompt, total.cached, total.completion, total.reasoning)
     mean = Usage(*(round(number / calls) for number in numbers))
-    mean_cost = price.cost(mean)
-    # Scaled to the exact tokens: the mean is rounded to whole tokens.
-    exact, rounded = total.prompt + total.completion, calls * (mean.prompt + mean.completion)
-    return mean_cost * calls * (exact / rounded if rounded else 1.0)
+    input_usd = price.cost(Usage(mean.prompt, mean.cached))
+    output_usd = price.cost(mean) - input_usd
+    return input_usd * total.prompt / max(mean.prompt, 1) + (
+        output_usd * total.completion / max(mean.completion, 1)
+    )
