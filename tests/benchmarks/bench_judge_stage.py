@@ -43,16 +43,13 @@ from recipekit.artifacts.key import FileHashes
 from recipekit.artifacts.store import Artifact, Store
 from recipekit.component import Slot
 from recipekit.dataset import Dataset
-from recipekit.judges.language_model.grouping import Plan
-from recipekit.judges.language_model.queries import queries_of
-from recipekit.judges.language_model.readings import Readings
-from recipekit.judges.language_model.requests import Attempt
-from recipekit.judges.language_model.texts import ShownTexts
 from recipekit.judges.llm import LlmJudgeSpec
+from recipekit.judges.llm_judge.groups import GroupPlan
+from recipekit.judges.llm_judge.texts import TextCutter, read_queries
 from recipekit.judging.candidate_pairs import load_pairs
-from recipekit.llm.calls import Request
-from recipekit.llm.environment import litellm
-from recipekit.llm.tokens import counter
+from recipekit.llm.completion import Request
+from recipekit.llm.litellm_import import litellm
+from recipekit.llm.token_counter import token_counter
 from recipekit.registry import Entry
 from recipekit.stages.inputs import StageInputs
 from recipekit.stages.judge.judge import judge
@@ -212,7 +209,7 @@ def section(url: str, concurrency: int) -> JudgeSection:
         model=MODEL,
         api_base=f"{url}/v1",
         api_key="none",
-        canaries=0,
+        canary_share=0,
         concurrency=concurrency,
         price={"input": 1.0, "output": 4.0},
     )
@@ -222,23 +219,19 @@ def section(url: str, concurrency: int) -> JudgeSection:
 
 
 def requests(inputs: StageInputs, spec: LlmJudgeSpec) -> Iterator[Request]:
-    """What the stage will ask, in its order."""
+    """The stage's requests, in its order."""
     dataset: Dataset | None = inputs.dataset
     assert dataset is not None
-    pairs, tokens = (
-        load_pairs(dataset, read_table(inputs.artifacts["mine"].path / "candidates.arrow")),
-        counter(MODEL),
-    )
+    pairs = load_pairs(dataset, read_table(inputs.artifacts["mine"].path / "candidates.arrow"))
     wanted = (pairs.rank > 0) & ~pairs.source_positive
     batches = pairs.batches(wanted, pairs.standing_positives(), pairs.verdicts.verdict)
-    sides = (
-        ShownTexts(dataset.queries, tokens, spec.max_query_tokens),
-        ShownTexts(dataset.passages, tokens, spec.max_passage_tokens),
-    )
-    plan, made = Plan(SEED, spec.passages_per_call, 1, 0.0, 0.0), spec._requests(SEED)
-    for texts in queries_of(batches, *sides, references=0, by_verdict=False):
+    counter = token_counter(MODEL)
+    queries = TextCutter(dataset.queries, counter, spec.max_query_tokens)
+    passages = TextCutter(dataset.passages, counter, spec.max_passage_tokens)
+    plan, builder = GroupPlan(SEED, PER_CALL, 1, 0.0, 0.0), spec.request_builder(SEED)
+    for texts in read_queries(batches, queries, passages, num_references=0, by_verdict=False):
         for group in plan.groups(texts):
-            yield made.of(Attempt(Readings(texts, 1), group), "off")
+            yield builder.build(texts, group, "text")
 
 
 class Quiet:
@@ -317,7 +310,7 @@ def main() -> None:
             spec = judging.judges["model"].spec
             assert isinstance(spec, LlmJudgeSpec)
             for request in requests(inputs, spec):
-                file.write(json.dumps({"messages": request.messages, **request.sampling}) + "\n")
+                file.write(json.dumps({"messages": request.messages, **request.parameters}) + "\n")
         command = [
             sys.executable,
             __file__,

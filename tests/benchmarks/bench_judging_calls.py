@@ -1,5 +1,4 @@
-"""Calls a second through the Asker (store, budget, pace, retries) against bare litellm with asyncio
-and a semaphore.
+"""Calls per second through the client (cache, budget, rate limiter, retries) against bare litellm.
 
 Both ask the same server, in a process of its own, for the same prompts of ten passages, in
 interleaved rounds:
@@ -30,14 +29,15 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from recipekit.component.context import Spending
-from recipekit.llm.asking import Asker
 from recipekit.llm.budget import Budget
-from recipekit.llm.completion import Reply, Request
-from recipekit.llm.client import Client, Endpoint
+from recipekit.llm.client import Client
+from recipekit.llm.completion import Request
+from recipekit.llm.endpoint import Endpoint
 from recipekit.llm.litellm_import import litellm
-from recipekit.llm.pricing import Price
+from recipekit.llm.pricing import TokenPrice
+from recipekit.llm.rate_limiter import RateLimiter
 from recipekit.llm.reply_cache import ReplyCache
-from recipekit.llm.token_counter import counter
+from recipekit.llm.token_counter import token_counter
 
 MODEL = "openai/test-model"
 SERVER = Path(__file__).parent.parent / "servers" / "openai_server.py"
@@ -82,7 +82,7 @@ def bare(url: str, asked: Iterator[Request], concurrency: int) -> None:
             await litellm().acompletion(
                 model=request.model,
                 messages=[dict(message) for message in request.messages],
-                **request.sampling,
+                **request.parameters,
                 api_base=f"{url}/v1",
                 api_key="none",
                 timeout=60.0,
@@ -104,22 +104,40 @@ def bare(url: str, asked: Iterator[Request], concurrency: int) -> None:
 
 
 def ours(
-    url: str, asked: Iterator[Request], calls: int, concurrency: int, store: ReplyCache
+    url: str, requests: Iterator[Request], calls: int, concurrency: int, cache: ReplyCache
 ) -> tuple[int, list[int]]:
-    """How many answers came from the store, and resident memory (MB) halfway and at the end."""
-    budget = Budget(store, Spending("bench", max_cost_usd=1e6))
-    count = counter("openai/gpt-4o-mini").prompt_at_most
-    cached, memory = 0, []
-    client = Client(Endpoint(f"{url}/v1"))
-    with Asker(
-        client, store, budget, Price(1e-6, 1e-7, 4e-6, 4e-6), count, concurrency=concurrency
-    ) as asker:
-        for number, (_, answer) in enumerate(asker.answers(asked), start=1):
-            assert isinstance(answer, Reply), answer
-            cached += answer.from_cache
+    """How many replies came from the cache, and resident memory (MB) halfway and at the end."""
+
+    async def one(client: Client, request: Request, room: asyncio.Semaphore) -> bool:
+        try:
+            return (await client.complete(request)).from_cache
+        finally:
+            room.release()
+
+    async def everything() -> tuple[int, list[int]]:
+        client = Client(
+            Endpoint(f"{url}/v1"),
+            cache,
+            Budget(cache, Spending("bench", max_cost_usd=1e6)),
+            TokenPrice(input=1.0, output=4.0, cached_input=0.1),
+            token_counter("openai/gpt-4o-mini").prompt_bound,
+            limiter=RateLimiter(concurrency),
+        )
+        room, cached, memory = asyncio.Semaphore(concurrency), 0, []
+        running: set[asyncio.Task[bool]] = set()
+        for number, request in enumerate(requests, start=1):
+            await room.acquire()
+            running.add(asyncio.create_task(one(client, request, room)))
+            finished = {task for task in running if task.done()}
+            running -= finished
+            cached += sum(task.result() for task in finished)
             if number in (calls // 2, calls):
                 memory.append(resident())
-    return cached, memory
+        cached += sum(await asyncio.gather(*running))
+        await client.aclose()
+        return cached, memory
+
+    return asyncio.run(everything())
 
 
 def resident() -> int:
@@ -144,7 +162,7 @@ def main() -> None:
     with (
         server(given.delay) as url,
         tempfile.TemporaryDirectory() as folder,
-        ReplyCache(Path(folder) / "calls.sqlite") as store,
+        ReplyCache(Path(folder) / "calls.sqlite") as cache,
     ):
         bare(url, requests(50, "warm", *size), given.concurrency)
         for turn in range(given.rounds):
@@ -155,7 +173,7 @@ def main() -> None:
                 if who == "bare":
                     bare(url, asked, given.concurrency)
                 else:
-                    _, memory = ours(url, asked, given.calls, given.concurrency, store)
+                    _, memory = ours(url, asked, given.calls, given.concurrency, cache)
                 rates[who] = given.calls / (time.perf_counter() - began)
                 busy[who] = (time.process_time() - worked) / given.calls * 1000
             ratios.append(rates["ours"] / rates["bare"])
@@ -170,11 +188,11 @@ def main() -> None:
         )
         before, began = ledger(url)["arrived"], time.perf_counter()
         cached, _ = ours(
-            url, requests(given.calls, "ours 0", *size), given.calls, given.concurrency, store
+            url, requests(given.calls, "ours 0", *size), given.calls, given.concurrency, cache
         )
         seconds, made = time.perf_counter() - began, ledger(url)["arrived"] - before
         print(
-            f"rerun: {cached} of {given.calls} from the store, {made} calls, {seconds:.2f} s; paid twice: {ledger(url)['paid_twice']}"
+            f"rerun: {cached} of {given.calls} from the cache, {made} calls, {seconds:.2f} s; paid twice: {ledger(url)['paid_twice']}"
         )
 
 

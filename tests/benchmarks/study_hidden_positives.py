@@ -52,8 +52,8 @@ from recipekit import load_recipe
 from recipekit.arrays import pair_keys, positions_in_groups
 from recipekit.artifacts.store import Artifact, Store
 from recipekit.dataset import Dataset
-from recipekit.judges.llm_judge.fences import clean, read
-from recipekit.judges.llm_judge.prompt import shipped
+from recipekit.judges.llm_judge.fences import printable, read_fences
+from recipekit.judges.llm_judge.prompt import shipped_prompt
 from recipekit.pipeline.execute import Run, run
 from recipekit.records import Verdict
 from recipekit.tables import read_table
@@ -161,7 +161,7 @@ def judges_of(row: Row, llm: Mapping[str, Any]) -> dict[str, Any]:
             "prompt": "binary",
             "passages_per_call": PASSAGES_PER_CALL,
         }
-        return {**llm, **asked, "canaries": 0, **more}
+        return {**llm, **asked, "canary_share": 0, **more}
 
     match row.system:
         case "margin":
@@ -197,10 +197,10 @@ def make_policy(data: str) -> Any:
     truths = {
         (shown(queries[query]), shown(texts[passage])): 1 for query, passage in positives(folder)
     }
-    form = shipped("binary", reasons=False).form
+    form = shipped_prompt("binary", explain=False).form
 
     def asked(body: Mapping[str, Any]) -> tuple[str, list[str]]:
-        parts = read(body["messages"])
+        parts = read_fences(body["messages"])
         return shown(parts.query), [shown(passage) for passage in parts.passages]
 
     @cache
@@ -213,7 +213,7 @@ def make_policy(data: str) -> Any:
 
 def shown(text: str) -> str:
     """A text by which the oracle knows it."""
-    return clean(text)[:PREFIX]
+    return printable(text)[:PREFIX]
 
 
 def json_lines(file: Path) -> Iterator[dict[str, Any]]:

@@ -1,10 +1,10 @@
-"""The call store and the budget against bare sqlite3: what a paid call costs beside the call.
+"""The reply cache and the budget against bare sqlite3: the overhead of a paid call.
 
 Bare: one committed insert of the same text into a table of two columns, WAL and synchronous=NORMAL,
     in the same process, disk and
 minute. Ours: reserve (a commit), keep and settle (a commit together), and find.
 
-python tests/benchmarks/bench_call_store.py --calls 5000 --words 1200
+python tests/benchmarks/bench_reply_cache.py --calls 5000 --words 1200
 """
 
 import argparse
@@ -65,18 +65,20 @@ def ours(folder, requests):
     reply = Reply(
         '{"relevant": [1, 4, 7]}', "gpt-5-nano-2025-08-07", Usage(2000, 1024, 60, 40), 0.0005, 0.8
     )
-    with ReplyCache(folder / "calls.sqlite") as store:
-        budget = Budget(store, Spending("bench", max_cost_usd=1e6))
+    with ReplyCache(folder / "calls.sqlite") as cache:
+        budget = Budget(cache, Spending("bench", max_cost_usd=1e6))
+
+        reservations = iter([budget.reserve(0.001) for _ in requests])
 
         def paid(request):
-            with store.together():
-                store.keep(request, reply)
-                budget.settle(request, 0.0005)
+            with cache.transaction():
+                cache.keep(request, reply)
+                next(reservations).settle(0.0005)
 
         return {
-            "reserve": timed(lambda request: budget.reserve(request, 0.001), requests),
+            "reserve": timed(lambda request: budget.reserve(0.001), requests),
             "keep + settle": timed(paid, requests),
-            "find": timed(lambda request: store.find(request.key), requests),
+            "find": timed(lambda request: cache.find(request.key), requests),
         }
 
 
