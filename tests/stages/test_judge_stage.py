@@ -298,3 +298,58 @@ def test_other_ranks_build_the_judges_and_write_nothing(inputs, tmp_path):
     )
     assert barriers == ["end"]
     assert not (tmp_path / "out" / "judgments.arrow").exists()
+<<<<<<< HEAD
+=======
+
+
+def test_spending_up_to_an_old_limit_counts_towards_a_raised_one(inputs):
+    """Another limit keeps the account; another judge or other candidates open a new one."""
+    low, high, other = (
+        section(a=ScriptedFilter(verdict=lambda q, p: POSITIVE)),
+        section(a=ScriptedFilter(verdict=lambda q, p: POSITIVE)),
+        section(b=ScriptedFilter(verdict=lambda q, p: POSITIVE)),
+    )
+    low, high = (
+        low.model_copy(update={"max_cost_usd": 1.0}),
+        high.model_copy(update={"max_cost_usd": 2.0, "max_calls": 9}),
+    )
+    assert spending(inputs, low).ledger == spending(inputs, high).ledger
+    assert spending(inputs, high).max_cost_usd == 2.0
+    assert spending(inputs, other).ledger != spending(inputs, low).ledger
+    mine = inputs.artifacts["mine"]
+    inputs.artifacts = {**inputs.artifacts, "mine": Artifact("mine", "another", mine.path)}
+    assert (
+        spending(inputs, low).ledger
+        != spending(inputs, high.model_copy(update={"rejudge_source_labels": True})).ledger
+    )
+
+
+def test_settings_that_change_no_verdict_keep_the_account(inputs, tmp_path):
+    """A run that resumes with less concurrency or at another address has the same account."""
+
+    def account(**written):
+        one = LlmJudgeSpec(model="openai/m", **written)
+        slot = Slot(
+            use="llm",
+            model="openai/m",
+            **{
+                name: str(value) if name == "prompt_file" else value
+                for name, value in written.items()
+            },
+        )
+        slot.bind(Entry("judge", "llm", "recipekit", "1", "recipekit.judges.llm:LlmJudgeSpec"), one)
+        return spending(inputs, JudgeSection(judges={"one": slot})).ledger
+
+    assert account() == account(
+        concurrency=2, api_base="http://elsewhere/v1", api_key="sk-another", timeout=5
+    )
+    assert account() != account(max_passage_tokens=100)
+    prompt, moved = tmp_path / "prompt.jinja", tmp_path / "moved.jinja"
+    own = {"prompt": "custom", "grades": {0: "negative", 1: "positive"}}
+    for file in (prompt, moved):
+        file.write_text("{{ query }} {{ passages }}")
+    before = account(**own, prompt_file=prompt)
+    assert before == account(**own, prompt_file=moved)
+    moved.write_text("Judge. {{ query }} {{ passages }}")
+    assert before != account(**own, prompt_file=moved)
+>>>>>>> b2767dc (llm: golden files, generated pages and code blocks with the new keys)
