@@ -111,6 +111,7 @@ def index_page() -> str:
         """,
         "## Keys at the top",
         table(key_rows({**top, "properties": keys}, RECIPE, links="")),
+        *inner_tables(keys),
         "## Sections",
         table([("section", "what it does", "required"), *sections]),
         "## Components",
@@ -120,6 +121,15 @@ def index_page() -> str:
         that is installed.
         """,
     )
+
+
+def inner_tables(keys: Iterable[str]) -> Iterator[str]:
+    """A heading and a table for every model in one of these keys at the top of a recipe."""
+    for key, inner in inner_models(RECIPE):
+        if key in keys:
+            yield f"### {key}"
+            yield docstring(inner)
+            yield table(key_rows(section_schema(inner), inner, links=""))
 
 
 def section_page(name: str) -> str:

@@ -45,9 +45,11 @@ def test_lines_of_prose_are_short(page):
     assert not long, "\n".join(long)
 
 
-def test_the_architecture_page_names_every_module_of_the_import_contract():
+def test_the_architecture_page_lists_the_modules_of_the_import_contract():
     page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    section = page.partition("## Modules")[2].partition("## Stages")[0]
+    cells = [line.split("|")[1] for line in section.splitlines() if line.startswith("| `")]
+    listed = {name for cell in cells for name in re.findall(r"`(\w+)`", cell)}
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     layers = project["tool"]["importlinter"]["contracts"][0]["layers"]
-    names = {name for layer in layers for name in layer.split(" | ")} - {"__main__"}
-    assert {name for name in names if f"`{name}`" not in page} == set()
+    assert listed == {name for layer in layers for name in layer.split(" | ")} - {"__main__"}
