@@ -1,4 +1,4 @@
-"""The servers that tests use do not outlive them."""
+"""Test servers do not outlive the test session."""
 
 import os
 import signal
@@ -13,18 +13,16 @@ PROGRAM = """\
 import subprocess, sys, time
 from pathlib import Path
 from servers.watchdog import watch
-server = subprocess.Popen(["sh", "-c", "sleep 600 & echo $!; wait"], stdout=subprocess.PIPE, start_new_session=True)
+command = ["sh", "-c", "sleep 600 & echo $!; wait"]
+server = subprocess.Popen(command, stdout=subprocess.PIPE, start_new_session=True)
 watch(server, Path(sys.argv[1]))
 print(server.pid, server.stdout.readline().decode(), flush=True)
 time.sleep(600)
 """
 
 
-@pytest.mark.skipif(
-    not Path("/proc/self/stat").exists(), reason="this system tells of processes otherwise"
-)
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc")
 def test_a_killed_session_leaves_no_server_behind(tmp_path):
-    """Neither the process that was started, nor those that it started in turn, nor their folder."""
     folder = tmp_path / "server"
     folder.mkdir()
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}

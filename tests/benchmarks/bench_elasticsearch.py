@@ -1,5 +1,4 @@
-"""The elasticsearch retriever against the client's own helpers on synthetic passages: seconds to
-index and to search, and peak memory.
+"""Rates of the elasticsearch retriever relative to the bare client, on synthetic passages.
 
 python tests/benchmarks/bench_elasticsearch.py --passages 100000 --queries 5000
 python tests/benchmarks/bench_elasticsearch.py --url http://localhost:9200 --passages 1000000
@@ -55,9 +54,7 @@ def words() -> list[str]:
 
 
 def synthetic(n: int, mean: float, seed: int) -> Iterator[list[str]]:
-    """Texts by the thousand: words by Zipf's law, lengths log-normal about `mean` words, as
-    passages of the Web have them.
-    """
+    """Yield lists of 1000 texts, with Zipf-distributed words and log-normal lengths."""
     random, vocabulary = np.random.default_rng(seed), np.array(words(), object)
     chances = 1 / np.arange(1, VOCABULARY + 1)
     edges = np.cumsum(chances / chances.sum())
@@ -95,7 +92,7 @@ def ours(url: str, dataset: Dataset, queries: list[str], scratch: Path) -> tuple
     started = time.perf_counter()
     retriever = spec.build(context(scratch, dataset=dataset, owner=owner))
     built = time.perf_counter()
-    for start in range(0, len(queries), 1024):  # as `mine` asks
+    for start in range(0, len(queries), 1024):  # as `mine` does
         retriever.search(
             QueryBatch(
                 np.arange(start, min(start + 1024, len(queries))), queries[start : start + 1024]
@@ -130,7 +127,7 @@ def bare(url: str, dataset: Dataset, queries: list[str], scratch: Path) -> tuple
         client.indices.refresh(index=name)
         built = time.perf_counter()
 
-        def ask(texts: list[str]) -> list[list[tuple[str, float]]]:
+        def search(texts: list[str]) -> list[list[tuple[str, float]]]:
             searches = []
             for text in texts:
                 searches += [
@@ -150,7 +147,7 @@ def bare(url: str, dataset: Dataset, queries: list[str], scratch: Path) -> tuple
         with ThreadPoolExecutor(4) as pool:
             for start in range(0, len(queries), 1024):
                 batch = queries[start : start + 1024]
-                list(pool.map(ask, [batch[at : at + 64] for at in range(0, len(batch), 64)]))
+                list(pool.map(search, [batch[at : at + 64] for at in range(0, len(batch), 64)]))
         searched = time.perf_counter()
         client.indices.delete(index=name)
     return built - started, searched - built
@@ -177,9 +174,9 @@ def measure(options: argparse.Namespace) -> None:
 
 
 def peak_mb() -> float:
-    """This process's peak, mapped pages of the corpus included.
+    """The peak memory of this process, including mapped pages of the corpus.
 
-    `ru_maxrss` would be the parent's where that is more.
+    `ru_maxrss` would include the parent's.
     """
     status = Path("/proc/self/status").read_text()
     return (
@@ -195,7 +192,7 @@ def compare(options: argparse.Namespace) -> None:
         for round in range(options.rounds):
             for name in (
                 ("bare", "ours") if round % 2 == 0 else ("ours", "bare")
-            ):  # a process each, so that the peaks are their own
+            ):  # in separate processes, for separate peaks
                 command = [
                     sys.executable,
                     __file__,
@@ -214,14 +211,16 @@ def compare(options: argparse.Namespace) -> None:
                 index, search = options.passages / found["index"], options.queries / found["search"]
                 rates = f"index {index:6.0f} passages/s  search {search:5.0f} queries/s"
                 print(
-                    f"{name}  {rates}  peak {found['peak_mb']:4.0f} MB  client's CPU {found['cpu']:.1f} s",
+                    f"{name}  {rates}  peak {found['peak_mb']:4.0f} MB  "
+                    f"client's CPU {found['cpu']:.1f} s",
                     flush=True,
                 )
                 best = results.setdefault(name, found)
                 results[name] = {part: min(best[part], found[part]) for part in found}
     ratio = {part: results["bare"][part] / results["ours"][part] for part in ("index", "search")}
     print(
-        f"ours to bare, best of {options.rounds}: index {ratio['index']:.2f}, search {ratio['search']:.2f}"
+        f"ours to bare, best of {options.rounds}: index {ratio['index']:.2f}, "
+        f"search {ratio['search']:.2f}"
     )
 
 
@@ -230,7 +229,7 @@ def main() -> None:
     parser.add_argument("--passages", type=int, default=100_000)
     parser.add_argument("--queries", type=int, default=4096)
     parser.add_argument("--rounds", type=int, default=2)
-    parser.add_argument("--url", help="a server that runs; by default one is started")
+    parser.add_argument("--url", help="a running server; by default one is started")
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--only", help=argparse.SUPPRESS)
     options = parser.parse_args()

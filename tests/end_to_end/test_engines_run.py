@@ -7,6 +7,10 @@ import elasticsearch
 import pytest
 from qdrant_client import QdrantClient
 
+EMBEDDED = """\
+    lexical: {use: bm25, depth: 10}
+    dense: {use: exact, encoder: student, depth: 10}
+"""
 RETRIEVERS = """\
     lexical: {{use: elasticsearch, url: "${{env:ES_URL}}", depth: 10}}
     dense: {{use: qdrant, encoder: student, url: "${{env:QDRANT_URL}}", depth: 10}}
@@ -21,9 +25,8 @@ def test_a_recipe_mines_with_both_engines_and_trains(
 ) -> None:
     servers = {"QDRANT_URL": qdrant.url, "ES_URL": elasticsearch_url}
     recipe = folder / "recipe.yaml"
-    embedded = "    lexical: {use: bm25, depth: 10}\n    dense: {use: exact, encoder: student, depth: 10}\n"
-    assert embedded in recipe.read_text()
-    recipe.write_text(recipe.read_text().replace(embedded, RETRIEVERS.format()))
+    assert EMBEDDED in recipe.read_text()
+    recipe.write_text(recipe.read_text().replace(EMBEDDED, RETRIEVERS.format()))
     (folder / ".recipekit").mkdir()
     (folder / ".recipekit" / "owner").write_text("recipekit-test-run")
 

@@ -37,7 +37,7 @@ def lines(path: Path) -> list[dict]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
-def test_scores_are_lucenes(make_dataset, tmp_path):
+def test_scores_equal_lucene(make_dataset, tmp_path):
     texts = ["red fox red", "red hen", "blue whale in the deep blue sea", "hen"]
     dataset = corpus(make_dataset, *texts)
     hits = search(
@@ -54,18 +54,18 @@ def test_scores_are_lucenes(make_dataset, tmp_path):
             expected[row] += (
                 idf * count[term] / (count[term] + 0.9 * (1 - 0.4 + 0.4 * count.total() / mean))
             )
-    assert hits.rows.tolist() == [[1, 0, 3, -1]], "the whale has no word of the query: it is no hit"
+    assert hits.rows.tolist() == [[1, 0, 3, -1]], "a passage without a query word is no hit"
     np.testing.assert_allclose(hits.scores[0, :3], expected[[1, 0, 3]], rtol=1e-5)
     assert np.isneginf(hits.scores[0, 3])
 
 
-def test_queries_are_stemmed_and_stopped_as_the_passages_were(make_dataset, tmp_path):
+def test_queries_are_analyzed_like_passages(make_dataset, tmp_path):
     dataset = corpus(make_dataset, "The cats are sleeping", "a dog", "the the the")
     hits = search(Bm25Spec(), dataset, tmp_path, ["sleep, cat!", "the", "zebra", ""], depth=2)
     assert hits.rows.tolist() == [[0, -1], [-1, -1], [-1, -1], [-1, -1]]
 
 
-def test_stop_words_of_ones_own(make_dataset, tmp_path):
+def test_custom_stop_words_are_removed(make_dataset, tmp_path):
     dataset = corpus(make_dataset, "the Function", "class")
     assert search(
         Bm25Spec(stop_words=("FUNCTION",)), dataset, tmp_path, ["function", "the"], 1
@@ -94,9 +94,9 @@ def test_the_index_is_an_artifact_without_pickles_and_is_reused(tiny_dataset, tm
         rows = tiny_dataset.rows("train")
         hits = retriever.search(QueryBatch(rows, tiny_dataset.queries.texts(rows)), 5)
         assert (hits.rows == rows[:, None]).any(axis=1).all(), (
-            "each query's words stand in its own passage"
+            "each query consists of words of its passage"
         )
-    assert len(built) == 2, "the depth decides nothing about the index"
+    assert len(built) == 2, "the depth does not change the index"
     files = list((tmp_path / "0").iterdir())
     assert {file.suffix for file in files} == {".npy", ".json"}
     for file in files:
@@ -104,14 +104,14 @@ def test_the_index_is_an_artifact_without_pickles_and_is_reused(tiny_dataset, tm
             np.load(file, allow_pickle=False)
 
 
-def test_chinese_is_found_by_bigrams(make_dataset, tmp_path):
+def test_chinese_is_searched_by_bigrams(make_dataset, tmp_path):
     dataset = corpus(make_dataset, "北京是中国的首都", "东京是日本的首都", "我喜欢猫")
     assert search(
         Bm25Spec(language="chinese"), dataset, tmp_path, ["中国首都", "猫"], 2
     ).rows.tolist() == [[0, 1], [-1, -1]]
 
 
-def test_warns_where_nobody_said_that_the_script_has_no_spaces(make_dataset, tmp_path):
+def test_a_script_without_spaces_is_warned_about_unless_configured(make_dataset, tmp_path):
     dataset, progress = (
         corpus(make_dataset, "北京是中国的首都", "东京是日本的首都"),
         RecordingProgress(),
@@ -135,12 +135,12 @@ def test_warns_where_nobody_said_that_the_script_has_no_spaces(make_dataset, tmp
     assert len(progress.warnings) == 1
 
 
-def test_passages_without_a_word(make_dataset, tmp_path):
+def test_passages_without_words_are_an_error(make_dataset, tmp_path):
     with pytest.raises(DataError, match="no words to index in 2 passages"):
         search(Bm25Spec(), corpus(make_dataset, "", "the"), tmp_path, ["x"])
 
 
-def test_a_misspelt_language_is_told_at_validation(assert_light):
+def test_a_misspelt_language_is_a_validation_error(assert_light):
     with pytest.raises(
         ValidationError,
         match=r"unknown 'englsh'. Did you mean 'english'\? Choose from arabic, .*write 'none'",
@@ -151,7 +151,7 @@ def test_a_misspelt_language_is_told_at_validation(assert_light):
     assert_light("recipekit.retrievers.bm25", "bm25s", "Stemmer", "torch")
 
 
-def test_the_names_are_the_libraries_own():
+def test_names_equal_those_of_the_libraries():
     assert list(STEMMERS) == Stemmer.algorithms()
     for language in STOP_LISTS:
         assert bm25s.tokenization._infer_stopwords(language)
@@ -159,9 +159,9 @@ def test_the_names_are_the_libraries_own():
 
 
 @pytest.mark.parametrize(
-    ("name", "expected", "within"), [("nfcorpus", 0.32, 0.006), ("scifact", 0.68, 0.01)]
+    ("name", "expected", "tolerance"), [("nfcorpus", 0.32, 0.006), ("scifact", 0.68, 0.01)]
 )
-def test_ndcg_on_beir(name, expected, within, make_dataset, tmp_path):
+def test_ndcg_equals_published_baselines_on_beir(name, expected, tolerance, make_dataset, tmp_path):
     import pytrec_eval
 
     folder = DATA / name
@@ -193,5 +193,5 @@ def test_ndcg_on_beir(name, expected, within, make_dataset, tmp_path):
     }
     measured = pytrec_eval.RelevanceEvaluator(qrels, {"ndcg_cut.10"}).evaluate(run)
     assert sum(value["ndcg_cut_10"] for value in measured.values()) / len(qrels) == pytest.approx(
-        expected, abs=within
+        expected, abs=tolerance
     )

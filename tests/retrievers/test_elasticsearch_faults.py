@@ -67,7 +67,7 @@ def count_documents(client, owner):
 
 
 # Reaching it
-# ---------------------------------------------------------------------------------------------------------
+# ------------------------------------------------------------------------------------------
 
 
 def test_a_server_that_is_down_is_an_error(few_passages, tmp_path):
@@ -153,7 +153,7 @@ def test_an_incompatible_version_is_an_error(
     )
     with pytest.raises(
         ComponentError,
-        match=rf"is version {version}, but elasticsearch-py 8\..* serves versions 8 and 9: use a server of",
+        match=rf"is version {version}, but elasticsearch-py 8\..* serves versions 8 and 9: use a",
     ):
         ElasticsearchRetrieverSpec(url=elasticsearch_proxy.url).build(context_for(few_passages))
 
@@ -182,7 +182,7 @@ def test_another_product_is_an_error(few_passages, elasticsearch_proxy, context_
 
 
 # During loading
-# --------------------------------------------------------------------------------------------------
+# ------------------------------------------------------------------------------------------
 
 
 def test_loading_continues_after_a_server_restart(
@@ -227,7 +227,7 @@ def test_the_next_run_resumes_an_interrupted_load(
         retriever = ElasticsearchRetrieverSpec(url=proxy.url, concurrency=1).build(
             context_for(many_passages)
         )
-        assert len(proxy.asked("PUT", "_bulk")) == 3, (
+        assert len(proxy.requests("PUT", "_bulk")) == 3, (
             "three of six blocks were acknowledged and are kept"
         )
         assert search(retriever, "row0", "row5199") == [[0, -1, -1], [5199, -1, -1]]
@@ -259,8 +259,8 @@ def test_a_temporary_failure_is_retried(
         ElasticsearchRetrieverSpec(url=elasticsearch_proxy.url).build(context), "red", "hen"
     ) == [[0, 2, -1], [1, 2, -1]]
     assert (
-        len(elasticsearch_proxy.asked("PUT", "_bulk"))
-        == len(elasticsearch_proxy.asked("POST", "_msearch"))
+        len(elasticsearch_proxy.requests("PUT", "_bulk"))
+        == len(elasticsearch_proxy.requests("POST", "_msearch"))
         == 2
     )
     assert count_documents(client, elasticsearch_owner) == (3, 0)
@@ -282,10 +282,10 @@ def test_a_lasting_failure_is_one_clear_error(few_passages, elasticsearch_proxy,
     )
     with pytest.raises(
         ComponentError,
-        match=r"index 'recipekit-.*' rejects requests \(429 es_rejected.*queue full\): lower `concurrency`",
+        match=r"index 'recipekit-.*' rejects requests \(429 es_rejected.*queue full\): lower `co",
     ):
         search(retriever, "red")
-    assert len(elasticsearch_proxy.asked("POST", "_msearch")) == 2
+    assert len(elasticsearch_proxy.requests("POST", "_msearch")) == 2
 
 
 def test_a_server_that_asks_for_an_hour_is_treated_as_down(
@@ -294,7 +294,7 @@ def test_a_server_that_asks_for_an_hour_is_treated_as_down(
     elasticsearch_proxy.rule("PUT", "_bulk", Answer(503, {"Retry-After": "3600"}), times=-1)
     with pytest.raises(ComponentError, match="rejects requests"):
         ElasticsearchRetrieverSpec(url=elasticsearch_proxy.url).build(context_for(few_passages))
-    assert len(elasticsearch_proxy.asked("PUT", "_bulk")) == 1
+    assert len(elasticsearch_proxy.requests("PUT", "_bulk")) == 1
 
 
 def failing_at(item, status, error):
@@ -319,7 +319,7 @@ def test_only_failed_documents_of_a_bulk_request_are_sent_again(
         ElasticsearchRetrieverSpec(url=elasticsearch_proxy.url).build(context_for(few_passages)),
         "hen",
     ) == [[1, 2, -1]]
-    first, again = elasticsearch_proxy.asked("PUT", "_bulk")
+    first, again = elasticsearch_proxy.requests("PUT", "_bulk")
     assert (first.body.count(b"\n"), again.body.count(b"\n")) == (6, 2)
     assert b"blue hen" in again.body
     assert count_documents(client, elasticsearch_owner) == (3, 0)
@@ -329,10 +329,11 @@ def test_a_rejected_passage_is_named(few_passages, elasticsearch_proxy, context_
     elasticsearch_proxy.rule("PUT", "_bulk", failing_at(2, 400, "document_parsing_exception"))
     with pytest.raises(
         ComponentError,
-        match=r"index 'recipekit-.*', passage 'c': rejects the request .*document_parsing_exception: because",
+        match=r"index 'recipekit-.*', passage 'c': rejects the request "
+        r".*document_parsing_exception: because",
     ):
         ElasticsearchRetrieverSpec(url=elasticsearch_proxy.url).build(context_for(few_passages))
-    assert len(elasticsearch_proxy.asked("PUT", "_bulk")) == 1
+    assert len(elasticsearch_proxy.requests("PUT", "_bulk")) == 1
 
 
 @pytest.mark.parametrize(
@@ -363,7 +364,7 @@ def test_an_index_that_becomes_read_only_while_loading_is_resumed_later(
     ElasticsearchRetrieverSpec(url=elasticsearch_proxy.url, concurrency=1).build(
         context_for(many_passages)
     )
-    assert len(elasticsearch_proxy.asked("PUT", "_bulk")) == 3
+    assert len(elasticsearch_proxy.requests("PUT", "_bulk")) == 3
     assert count_documents(client, elasticsearch_owner) == (ROWS, 0)
 
 
@@ -376,7 +377,7 @@ def test_a_wrong_count_after_loading_is_an_error(few_passages, elasticsearch_pro
 
 
 # During the search
-# ------------------------------------------------------------------------------------------------
+# ------------------------------------------------------------------------------------------
 
 
 def timed_out(reply):
@@ -408,7 +409,7 @@ def test_only_incomplete_searches_are_retried(
     )
     elasticsearch_proxy.rule("POST", "_msearch", Rewrite(change))
     assert search(retriever, "red", "hen", "fox") == [[0, 2, -1], [1, 2, -1], [0, -1, -1]]
-    again = elasticsearch_proxy.asked("POST", "_msearch")[1].body
+    again = elasticsearch_proxy.requests("POST", "_msearch")[1].body
     assert again.count(b"\n") == {timed_out: 6, shard_failed: 2, rejected: 4}[change], (
         "only failed searches"
     )
@@ -445,7 +446,7 @@ def test_an_index_removed_during_the_search_is_an_error(
     remote.remove(index.name)
     with pytest.raises(
         ComponentError,
-        match=f"index '{index.name}' does not exist .*run again, which creates recipekit's own index again",
+        match=f"index '{index.name}' does not exist .*run again, which creates recipekit's own",
     ):
         search(retriever, "red")
     assert search(spec.build(context_for(few_passages)), "red") == [[0, 2, -1]]

@@ -154,7 +154,8 @@ def test_the_recall_of_approximate_search_is_measured_and_reported(
 
     assert 0.9 < retriever.counts["recall_against_exact"] <= 1
     assert messages(run_context) == [
-        f"qdrant: recall@10 against exact search is {retriever.measured_recall:.4f} on {QUERIES} queries"
+        f"qdrant: recall@10 against exact search is {retriever.measured_recall:.4f} "
+        f"on {QUERIES} queries"
     ]
 
 
@@ -188,8 +189,8 @@ def test_a_low_recall_is_warned_about_with_a_remedy(make_spec, run_context, monk
     monkeypatch.setattr("recipekit.retrievers.qdrant.LOW_RECALL", 1.1)
     make_spec().build(run_context)
     assert run_context.progress.warnings == [
-        "qdrant: recall@10 against exact search is 1.0000 on 50 queries: raise `hnsw.ef`, `hnsw.m` or `quantization.oversampling`, "
-        "or set `exact: true`"
+        "qdrant: recall@10 against exact search is 1.0000 on 50 queries: raise `hnsw.ef`, `hnsw.m` "
+        "or `quantization.oversampling`, or set `exact: true`"
     ]
 
 
@@ -265,7 +266,8 @@ def test_too_many_unknown_hits_are_an_error(
     assert lenient.counts["unknown"] > 50
     with pytest.raises(
         ComponentError,
-        match=rf"'{existing}'.* hits are passages that were not collected, for example 'strange50\d\d'",
+        match=rf"'{existing}'.* hits are passages that were not collected, "
+        rf"for example 'strange50\d\d'",
     ):
         make_spec(**spec).build(run_context).search(all_queries, 10)
 

@@ -92,7 +92,7 @@ def count_points(url: str, name: str, key: str | None = None) -> int:
 
 
 # Temporary failures
-# ---------------------------------------------------------------------------------------------------------
+# ------------------------------------------------------------------------------------------
 
 TEMPORARY = {
     "too many requests": Answer(429, {"Retry-After": "0"}),
@@ -154,7 +154,8 @@ PERMANENT: Mapping[str, tuple[Any, str, str]] = {
             {},
             {
                 "status": {
-                    "error": "Service internal error: No space left on device: WAL buffer size exceeds available disk"
+                    "error": "Service internal error: No space left on device: WAL buffer size "
+                    "exceeds available disk"
                 }
             },
         ),
@@ -222,7 +223,7 @@ def test_a_request_without_a_reply_times_out(proxy, run_context, all_queries, qd
 
 
 # Versions
-# ------------------------------------------------------------------------------------------------------------
+# ------------------------------------------------------------------------------------------
 
 
 def test_an_incompatible_version_is_an_error(proxy, run_context):
@@ -273,7 +274,7 @@ def test_a_server_that_is_down_is_an_error(run_context, start_qdrant):
     server.kill()
     with pytest.raises(
         ComponentError,
-        match=rf"Qdrant at {server.url} cannot be reached \(.*refused\): start it, or correct `url`",
+        match=rf"Qdrant at {server.url} cannot be reached \(.*refused\): start it, or correct",
     ):
         spec(server.url).build(run_context)
     with pytest.raises(ComponentError, match="cannot be reached"):
@@ -347,7 +348,7 @@ def test_a_disk_that_fills_while_loading_is_an_error(tmp_path, dataset, start_qd
     )
     with pytest.raises(
         ComponentError,
-        match=r"cannot write \(.*No space left on device.*\): free or add space on the server's disk",
+        match=r"cannot write \(.*No space left on device.*\): free or add space on the server",
     ) as raised:
         spec(server.url, protocol="grpc", grpc_port=server.grpc_port, batch_size=500).build(
             run_context
@@ -370,7 +371,7 @@ def test_the_next_run_resumes_an_interrupted_load(run_context, all_queries, star
 
     with Proxy(server.url) as proxy:
         retriever = spec(proxy.url).build(run_context)
-        assert len(proxy.asked("PUT", "/points")) < PASSAGES / 100 + 1
+        assert len(proxy.requests("PUT", "/points")) < PASSAGES / 100 + 1
         assert (retriever.search(all_queries, 10).rows >= 0).all()
     assert count_points(server.url, name) == PASSAGES
     assert any(
@@ -380,7 +381,7 @@ def test_the_next_run_resumes_an_interrupted_load(run_context, all_queries, star
 
 
 def test_only_incomplete_blocks_are_loaded_again(run_context, qdrant, proxy, monkeypatch):
-    monkeypatch.setattr("recipekit.engines.qdrant.index.BLOCK_ROWS", 200)
+    monkeypatch.setattr("recipekit.engines.qdrant.load.BLOCK_ROWS", 200)
     spec(qdrant.url).build(run_context)
     name = collection(spec(qdrant.url))
     client = QdrantClient(url=qdrant.url, check_compatibility=False)
@@ -388,7 +389,7 @@ def test_only_incomplete_blocks_are_loaded_again(run_context, qdrant, proxy, mon
     client.close()
 
     spec(proxy.url).build(run_context)
-    assert len(proxy.asked("PUT", "/points")) == 2
+    assert len(proxy.requests("PUT", "/points")) == 2
     assert count_points(qdrant.url, name) == PASSAGES
     assert (
         "held 1000 points when it was complete and now holds 999: someone changed it"
@@ -406,7 +407,7 @@ def test_additional_points_in_a_collection_are_an_error(run_context, qdrant):
     client.close()
     with pytest.raises(
         ComponentError,
-        match=r"holds 1001 points for 1000 passages: someone else wrote to it; delete it",
+        match=r"holds 1001 points for 1000 passages: someone else changed it; delete it",
     ):
         spec(qdrant.url).build(run_context)
 

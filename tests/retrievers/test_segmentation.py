@@ -19,7 +19,7 @@ from recipekit.retrievers.segmentation import bigrams, normalized, unspaced_shar
         ("?!", []),
     ],
 )
-def test_words(text, terms):
+def test_texts_are_split_into_words(text, terms):
     assert words(text) == terms
 
 
@@ -37,15 +37,15 @@ def test_words(text, terms):
         ("plain english", ["plain", "english"]),
     ],
 )
-def test_bigrams(text, terms):
+def test_scripts_without_spaces_are_split_into_bigrams(text, terms):
     assert bigrams(text) == terms
 
 
-def test_normal_form():
+def test_texts_are_normalized():
     assert normalized("\uff21\uff22_c") == "ab c"
 
 
-def test_share_of_unspaced_scripts():
+def test_the_share_of_unspaced_scripts_is_counted():
     assert unspaced_share(["日本 ab"]) == 0.5
     assert unspaced_share(["한국어 plain"]) == 0.0
     assert unspaced_share([]) == 0.0

@@ -7,12 +7,12 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from servers.elasticsearch_server import ElasticsearchServer, NotToBeHad
+from servers.elasticsearch_server import ElasticsearchServer, ServerUnavailable
 from servers.qdrant_server import QdrantProcess
 
 
 def main() -> int:
-    """Start what is to be had, tell where it is, and wait."""
+    """Start the available servers, print their URLs, and wait."""
     for ending in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(ending, signal.default_int_handler)
     with suppress(KeyboardInterrupt), ExitStack() as stack:
@@ -20,7 +20,7 @@ def main() -> int:
         for name, make in (("Elasticsearch", ElasticsearchServer), ("Qdrant", QdrantProcess)):
             try:
                 server = stack.enter_context(make())
-            except NotToBeHad as reason:
+            except ServerUnavailable as reason:
                 print(f"no {name}: {reason}", file=sys.stderr)
                 continue
             variable = "ES_URL" if name == "Elasticsearch" else "QDRANT_URL"
@@ -30,11 +30,11 @@ def main() -> int:
         if not lines:
             return 1
         print(
-            "Give these lines to the shell that runs recipes, which then say url: ${env:QDRANT_URL}:\n",
+            "Run these lines in the shell that runs recipes with url: ${env:QDRANT_URL}:\n",
             flush=True,
         )
         print("\n".join(lines), flush=True)
-        print("\nThe servers and what is in them are gone at Ctrl-C.", flush=True)
+        print("\nCtrl-C stops the servers and deletes their data.", flush=True)
         signal.pause()
     return 0
 

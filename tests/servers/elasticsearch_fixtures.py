@@ -1,4 +1,4 @@
-"""Fixtures that start a real Elasticsearch, or use one that runs; see `tests/conftest.py`."""
+"""Fixtures of a real Elasticsearch, started here or running already."""
 
 import os
 import uuid
@@ -7,27 +7,25 @@ from typing import Any
 
 import pytest
 
-from servers.elasticsearch_server import ElasticsearchServer, NotToBeHad
+from servers.elasticsearch_server import ElasticsearchServer, ServerUnavailable
 from servers.proxy import Proxy
 from servers.uncovered import skip
 
 
 @pytest.fixture(scope="session")
 def elasticsearch_node() -> Iterator[ElasticsearchServer]:
-    """A server of this test session's own, which tests may kill and start again."""
+    """The session's own server, which tests may kill and restart."""
     try:
         server = ElasticsearchServer()
-    except NotToBeHad as reason:
-        skip("ElasticsearchRetrieverSpec", str(reason))
+    except ServerUnavailable as reason:
+        skip("Elasticsearch", str(reason))
     with server:
         yield server
 
 
 @pytest.fixture(scope="session")
 def elasticsearch_url(request: pytest.FixtureRequest) -> str:
-    """Where a server answers: the one that `RECIPEKIT_TEST_ELASTICSEARCH_URL` names, or the
-    session's own.
-    """
+    """The URL in `RECIPEKIT_TEST_ELASTICSEARCH_URL`, or that of the session's own server."""
     given = os.environ.get("RECIPEKIT_TEST_ELASTICSEARCH_URL")
     return given or request.getfixturevalue("elasticsearch_node").url
 
@@ -37,7 +35,7 @@ def secured_elasticsearch() -> Iterator[ElasticsearchServer]:
     """A server with TLS and one user."""
     try:
         server = ElasticsearchServer(secured=True)
-    except NotToBeHad as reason:
+    except ServerUnavailable as reason:
         skip("Elasticsearch with TLS and users", str(reason))
     with server:
         yield server
@@ -52,7 +50,7 @@ def elasticsearch_proxy(elasticsearch_url: str) -> Iterator[Proxy]:
 
 @pytest.fixture
 def elasticsearch_owner(elasticsearch_url: str) -> Iterator[str]:
-    """A cache's name of this test alone; what is made for it on the server is removed afterwards."""
+    """A cache id of one test; its indices are removed afterwards."""
     from recipekit.retrievers.elasticsearch import ElasticsearchRetrieverSpec
 
     owner = uuid.uuid4().hex
@@ -66,9 +64,7 @@ def elasticsearch_owner(elasticsearch_url: str) -> Iterator[str]:
 
 @pytest.fixture
 def foreign_index(elasticsearch_url: str) -> Iterator[Callable[..., str]]:
-    """`foreign_index(documents, **mapping)`: an index that somebody else filled, from documents by
-    `_id`; its name.
-    """
+    """`foreign_index(documents, **mapping)`: creates an index without a tag, returns its name."""
     import elasticsearch
 
     made = []

@@ -1,8 +1,7 @@
-"""A real Elasticsearch for the tests: fetched once by Maven, started on a free loopback port,
-stopped when nobody needs it.
+"""A real Elasticsearch for the tests: fetched once by Maven, and started on a free loopback port.
 
-The server's minimal distribution is a Maven artifact. It refuses to run as root, so that it is
-given another user there.
+The server's minimal distribution is a Maven artifact. It refuses to run as root, so root runs it as
+another user.
 """
 
 import base64
@@ -21,9 +20,9 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from servers.watchdog import let_go, watch
+from servers.watchdog import unwatch, watch
 
-__all__ = ["PASSWORD", "USER", "ElasticsearchServer", "NotToBeHad", "home"]
+__all__ = ["PASSWORD", "USER", "ElasticsearchServer", "ServerUnavailable", "home"]
 
 VERSION = "8.19.3"
 ARTIFACT = f"org.elasticsearch.distribution.integ-test-zip:elasticsearch:{VERSION}:zip"
@@ -48,12 +47,12 @@ NOBODY = 65534
 USER, PASSWORD = "reader", "the long password"
 
 
-class NotToBeHad(Exception):
-    """There is no server on this machine, and why."""
+class ServerUnavailable(Exception):
+    """There is no server on this machine; the message says why."""
 
 
 def cache() -> Path:
-    """A folder outside the tree that every user may read."""
+    """A folder outside the repository that every user can read."""
     given = os.environ.get("RECIPEKIT_TEST_CACHE")
     return (
         Path(given)
@@ -63,10 +62,10 @@ def cache() -> Path:
 
 
 def home() -> Path:
-    """The unpacked distribution with our plugin in it, made where it is not there yet.
+    """The path of the distribution with the test plugin, unpacked at the first call.
 
     Raises:
-        NotToBeHad: A program is missing, or Maven could not fetch it.
+        ServerUnavailable: A program is missing, or Maven cannot fetch the distribution.
     """
     source = hashlib.sha256(PLUGIN.read_bytes() + DESCRIPTOR.encode()).hexdigest()[:8]
     final = cache() / f"elasticsearch-{VERSION}-{source}"
@@ -74,7 +73,7 @@ def home() -> Path:
         return final
     for program in ("java", "javac", "mvn", *(["setpriv"] if os.getuid() == 0 else [])):
         if shutil.which(program) is None:
-            raise NotToBeHad(f"there is no {program} on this machine")
+            raise ServerUnavailable(f"there is no {program} on this machine")
     cache().mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(dir=cache(), prefix="unpacking-"))
     try:
@@ -106,7 +105,7 @@ def _downloaded() -> Path:
             done = subprocess.run(command, capture_output=True, text=True, cwd=folder)
             if done.returncode:
                 lines = [line for line in done.stdout.splitlines() if "ERROR" in line]
-                raise NotToBeHad(
+                raise ServerUnavailable(
                     f"Maven could not fetch {ARTIFACT}: {(lines or ['no reason given'])[0]}"
                 )
             (Path(folder) / archive.name).rename(archive)
@@ -133,15 +132,15 @@ def free_port() -> int:
 
 
 class ElasticsearchServer:
-    """One node with a data folder and a port of its own, both kept over `kill` and `start`; a
-    context manager.
+    """A node with its own data folder and port, which survive `kill` and `start`.
+
+    A context manager.
 
     Args:
-        secured: TLS with a certificate of our own (`ca_file`), and one user, `USER` with
-            `PASSWORD`, who may do everything.
-        quick: Start in half the time, and run slower after a while: the Java compiler optimises
-            little.
-        settings: More settings.
+        secured: Use TLS with a self-signed certificate (`ca_file`), and one superuser, `USER`
+            with `PASSWORD`.
+        quick: Start in half the time, but run slower later, because Java optimizes less.
+        settings: Further settings.
     """
 
     def __init__(
@@ -178,7 +177,7 @@ class ElasticsearchServer:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def start(self) -> None:
-        """Start it, and return when it answers."""
+        """Start the server and return when it answers."""
         user = (
             ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
             if os.getuid() == 0
@@ -190,25 +189,30 @@ class ElasticsearchServer:
             or str(Path(shutil.which("java") or "java").resolve().parents[1]),
             "ES_PATH_CONF": str(self.folder / "config"),
             "ES_JAVA_OPTS": self._java,
-            "CLI_JAVA_OPTS": "-XX:TieredStopAtLevel=1",  # of the program that only starts the server
+            "CLI_JAVA_OPTS": "-XX:TieredStopAtLevel=1",  # for the launcher
             "ES_TMPDIR": str(self.folder / "tmp"),
             "HOME": str(self.folder),
         }
         with (self.folder / "output.txt").open("ab") as output:
             self._process = subprocess.Popen(
                 [*user, str(self.home / "bin" / "elasticsearch")],
-                env=environment, cwd=self.folder, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True,
-            )  # fmt: skip
+                env=environment,
+                cwd=self.folder,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
         self._watchdog = watch(self._process, self.folder)
         self._wait()
 
     def kill(self) -> None:
-        """End it as a power cut would: nothing is flushed, nothing said."""
+        """Kill the server, as a power cut would: nothing is flushed."""
         if self._watchdog is not None:
-            let_go(self._watchdog)
+            unwatch(self._watchdog)
             self._watchdog = None
         if self._process is not None:
-            with suppress(ProcessLookupError):  # it has ended by itself
+            with suppress(ProcessLookupError):  # it has already exited
                 os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
             self._process = None
@@ -262,8 +266,11 @@ class ElasticsearchServer:
 
     def _secure(self, config: Path) -> dict[str, str]:
         if shutil.which("openssl") is None:
-            raise NotToBeHad("there is no openssl on this machine")
-        command = "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=recipekit-tests -addext subjectAltName=IP:127.0.0.1"
+            raise ServerUnavailable("there is no openssl on this machine")
+        command = (
+            "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=recipekit-tests "
+            "-addext subjectAltName=IP:127.0.0.1"
+        )
         subprocess.run(
             [*command.split(), "-keyout", str(config / "key.pem"), "-out", str(self.ca_file)],
             check=True,

@@ -1,13 +1,12 @@
-"""An HTTP proxy in front of a server, which says on demand what a real server cannot be made to
-say.
+"""An HTTP proxy that fakes replies which a real server cannot be made to send.
 
 ```python
 with Proxy("http://127.0.0.1:9200") as proxy:
     proxy.rule("POST", "/_bulk", Answer(429, {"Retry-After": "0"}), times=2)
     proxy.rule("POST", "/_msearch", Rewrite(lambda reply: {**reply, "timed_out": True}))
 ```
-A rule is used for the first `times` requests that it matches; all else goes through. `proxy.seen`
-holds what was asked.
+A rule applies to the first `times` requests that it matches; all others are forwarded.
+`proxy.seen` lists the requests.
 """
 
 import http.client
@@ -27,14 +26,12 @@ AS_ELASTICSEARCH = {
     "content-type": "application/vnd.elasticsearch+json;compatible-with=8",
     "x-elastic-product": "Elasticsearch",
 }
-"""Headers of our own answers, unless they say otherwise; the client takes a server without the
-second for something else.
-"""
+"""Default headers of faked replies. The client rejects a server without the second one."""
 
 
 @dataclass(frozen=True)
 class Request:
-    """What a client asked: `path` holds the query string, too."""
+    """A request; `path` includes the query string."""
 
     method: str
     path: str
@@ -44,7 +41,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Answer:
-    """Answer in the server's place, without asking it."""
+    """Reply without forwarding the request."""
 
     status: int
     headers: Mapping[str, str] = field(default_factory=dict)
@@ -54,25 +51,21 @@ class Answer:
 
 @dataclass(frozen=True)
 class Cut:
-    """Close the connection without an answer: before the server has seen the request, or after it
-    has done what was asked.
-    """
+    """Close the connection without a reply, before or after the server handled the request."""
 
     after: bool = False
 
 
 @dataclass(frozen=True)
 class Rewrite:
-    """Ask the server, and change the JSON value that it answers."""
+    """Forward the request, and change the JSON value of the reply."""
 
     change: Callable[[Any], Any]
 
 
 @dataclass(frozen=True)
 class Call:
-    """Do something of the test's own (kill the server, wait for an event), then let the request
-    through.
-    """
+    """Call a function of the test (kill the server, wait for an event), then forward."""
 
     act: Callable[[], object]
 
@@ -120,20 +113,20 @@ class Proxy:
         body: bytes = b"",
         after: int = 0,
     ) -> None:
-        """Act on the requests of a method whose path holds `part`, and whose body holds `body`.
+        """Act on the requests of a method with certain parts of path and body.
 
         Args:
             method: GET, POST, PUT, HEAD or DELETE.
             part: A part of the path.
             action: What to do.
-            times: For so many of them; -1 for all.
+            times: How many requests to act on; -1 for all.
             body: A part of the body.
-            after: Let so many of them through first.
+            after: How many requests to forward first.
         """
         self._rules.append(_Rule(method, part, action, times, body, after))
 
-    def asked(self, method: str, part: str) -> list[Request]:
-        """The requests so far of a method whose path holds `part`."""
+    def requests(self, method: str, part: str) -> list[Request]:
+        """The requests so far of a method whose path contains `part`."""
         return [
             request for request in self.seen if request.method == method and part in request.path
         ]
@@ -194,7 +187,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _serve(self) -> None:
         body = self.rfile.read(int(self.headers.get("content-length", 0)))
         request = Request(self.command, self.path, dict(self.headers), body)
-        with suppress(ConnectionError):  # a client that has given up hears nothing
+        with suppress(ConnectionError):  # the client may have timed out
             self._act(request, self.proxy._action(request))
 
     do_GET = do_POST = do_PUT = do_DELETE = do_HEAD = do_PATCH = _serve
@@ -214,7 +207,7 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             status, headers, content = self.proxy._forward(request)
         except (OSError, http.client.HTTPException):
-            return self._cut()  # as the server behind has gone
+            return self._cut()  # the server is down
         if isinstance(action, Cut):
             return self._cut()
         if isinstance(action, Rewrite):
@@ -235,4 +228,4 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(content)
 
     def log_message(self, format: str, *args: object) -> None:
-        """Say nothing on the terminal."""
+        """Print nothing."""

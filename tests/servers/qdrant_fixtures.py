@@ -1,4 +1,4 @@
-"""Fixtures over a real Qdrant: the session's own, or the one at RECIPEKIT_TEST_QDRANT_URL."""
+"""Fixtures of a real Qdrant: started here, or the one at RECIPEKIT_TEST_QDRANT_URL."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from servers.elasticsearch_server import NotToBeHad
+from servers.elasticsearch_server import ServerUnavailable
 from servers.qdrant_server import QdrantProcess
 from servers.uncovered import skip
 
@@ -33,7 +33,7 @@ def qdrant_server() -> Iterator[Qdrant]:
         return
     try:
         process = QdrantProcess()
-    except NotToBeHad as reason:
+    except ServerUnavailable as reason:
         skip(WHAT, str(reason))
     with process:
         yield Qdrant(process.url, process.grpc_port)
@@ -41,7 +41,7 @@ def qdrant_server() -> Iterator[Qdrant]:
 
 @pytest.fixture
 def qdrant(qdrant_server: Qdrant) -> Iterator[Qdrant]:
-    """The session's server, on which nothing of the test stays."""
+    """The session's server; collections of the test are removed afterwards."""
     from qdrant_client import QdrantClient
 
     yield qdrant_server
@@ -56,13 +56,13 @@ def qdrant(qdrant_server: Qdrant) -> Iterator[Qdrant]:
 
 @pytest.fixture
 def start_qdrant() -> Iterator[Callable[..., QdrantProcess]]:
-    """`start_qdrant(api_key=...)`: a server of this test alone, which it may kill and start again."""
+    """`start_qdrant(api_key=...)`: a server of one test, which it may kill and restart."""
     with ExitStack() as stack:
 
         def start(**options: Any) -> QdrantProcess:
             try:
                 return stack.enter_context(QdrantProcess(**options))
-            except NotToBeHad as reason:
+            except ServerUnavailable as reason:
                 skip(f"{WHAT} that is killed, locked or full", str(reason))
 
         yield start

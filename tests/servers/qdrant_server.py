@@ -1,6 +1,4 @@
-"""A real Qdrant for the tests: unpacked once, started on free loopback ports, killed and started
-again as a test wants.
-"""
+"""A real Qdrant for the tests: unpacked once, and started on free loopback ports."""
 
 import hashlib
 import json
@@ -18,28 +16,28 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from servers.elasticsearch_server import NotToBeHad, cache, free_port
-from servers.watchdog import let_go, watch
+from servers.elasticsearch_server import ServerUnavailable, cache, free_port
+from servers.watchdog import unwatch, watch
 
 __all__ = ["QdrantProcess", "binary"]
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "servers"
-"""Where a server lies packed, with a README.md that tells its sha256."""
+"""The folder of the packed server, and of a README.md with its sha256."""
 
 
 def binary() -> Path:
-    """The server's program, unpacked where it is not there yet.
+    """The path of the server's binary, unpacked at the first call.
 
     Raises:
-        NotToBeHad: There is no packed server here, or not the one that its README.md tells of.
+        ServerUnavailable: There is no packed server, or it has another sha256.
     """
     packed = sorted(SHARED.glob("qdrant-*.xz"))
     if not packed:
-        raise NotToBeHad("there is no ../shared/servers/qdrant-*.xz beside the repository")
-    told = re.search(r"\b[0-9a-f]{64}\b", (SHARED / "README.md").read_text())
-    if told is None:
-        raise NotToBeHad("../shared/servers/README.md tells no sha256")
-    final = cache() / f"{packed[-1].stem}-{told[0][:8]}"
+        raise ServerUnavailable("there is no ../shared/servers/qdrant-*.xz next to the repository")
+    expected = re.search(r"\b[0-9a-f]{64}\b", (SHARED / "README.md").read_text())
+    if expected is None:
+        raise ServerUnavailable("../shared/servers/README.md has no sha256")
+    final = cache() / f"{packed[-1].stem}-{expected[0][:8]}"
     if not final.is_file():
         cache().mkdir(parents=True, exist_ok=True)
         with (
@@ -48,10 +46,10 @@ def binary() -> Path:
         ):
             shutil.copyfileobj(source, unpacked)
         found = hashlib.sha256(Path(unpacked.name).read_bytes()).hexdigest()
-        if found != told[0]:
+        if found != expected[0]:
             Path(unpacked.name).unlink()
-            raise NotToBeHad(
-                f"{packed[-1].name} has sha256 {found}, not {told[0]} as its README.md tells"
+            raise ServerUnavailable(
+                f"{packed[-1].name} has sha256 {found}, not {expected[0]} as in its README.md"
             )
         os.chmod(unpacked.name, 0o755)
         os.replace(unpacked.name, final)
@@ -75,14 +73,15 @@ def _mounts() -> bool:
 
 
 class QdrantProcess:
-    """One server with a data folder and ports of its own, all kept over `kill` and `start`; a
-    context manager.
+    """A server with its own data folder and ports, which survive `kill` and `start`.
+
+    A context manager.
 
     Args:
-        api_key: What it wants to be shown; None lets everybody in.
-        read_only_key: A second key, with which nothing can be written.
-        disk: Give it a disk of its own of this size ("24m"), which is gone with the process.
-        settings: More of its configuration, by section.
+        api_key: The required API key; None requires none.
+        read_only_key: A second key that cannot write.
+        disk: The size of a separate disk ("24m"), which is lost with the process.
+        settings: Further configuration by section.
     """
 
     def __init__(
@@ -95,7 +94,7 @@ class QdrantProcess:
     ) -> None:
         self._program, self._disk = binary(), disk
         if disk and not _mounts():
-            raise NotToBeHad("this system gives no mount namespaces")
+            raise ServerUnavailable("this system has no mount namespaces")
         self.folder = Path(tempfile.mkdtemp(prefix="recipekit-qdrant-"))
         self.port, self.grpc_port = free_port(), free_port()
         self.url = f"http://127.0.0.1:{self.port}"
@@ -136,7 +135,7 @@ class QdrantProcess:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def start(self) -> None:
-        """Start it, and return when it answers."""
+        """Start the server and return when it answers."""
         with (self.folder / "output.txt").open("ab") as output:
             command = [str(self._program), "--config-path", str(self.folder / "config.yaml")]
             if self._disk:
@@ -165,9 +164,9 @@ class QdrantProcess:
         raise RuntimeError(f"Qdrant did not start:\n{output_text}")
 
     def kill(self) -> None:
-        """End it as a power cut would: nothing is flushed, nothing said."""
+        """Kill the server, as a power cut would: nothing is flushed."""
         if self._watchdog is not None:
-            let_go(self._watchdog)
+            unwatch(self._watchdog)
             self._watchdog = None
         if self._process is not None:
             self._process.kill()

@@ -1,4 +1,4 @@
-"""What a test session could not cover, and why: the last lines of pytest tell it."""
+"""Reports at the end of a test session what was not covered, and why."""
 
 from collections.abc import Generator
 from typing import NoReturn
@@ -8,18 +8,18 @@ import pytest
 __all__ = ["UNCOVERED", "skip"]
 
 UNCOVERED: dict[str, str] = {}
-"""By what was not covered, the reason."""
+"""The reason, by what was not covered."""
 
 
 def skip(what: str, why: str) -> NoReturn:
-    """Skip a test, and tell at the session's end that this was not covered."""
+    """Skip a test, and report at the end of the session that this was not covered."""
     UNCOVERED[what] = why
     pytest.skip(f"{what}: {why}")
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_sessionfinish(session: pytest.Session) -> Generator[None, object, object]:
-    """Say last, after pytest's own summary, what this session says nothing about."""
+    """Print what was not covered after pytest's own summary."""
     result = yield
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
     if UNCOVERED and reporter:

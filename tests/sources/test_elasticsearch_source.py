@@ -168,8 +168,14 @@ def test_a_dropped_point_in_time_is_an_error(elasticsearch_proxy, foreign_index,
     spec = ElasticsearchSourceSpec(
         url=elasticsearch_proxy.url, index=foreign_index(documents(3)), **files
     )
-    gone = {"error": {"type": "search_phase_execution_exception", "reason": "all shards failed", "root_cause": [], "caused_by": {
-        "type": "search_context_missing_exception", "reason": "No search context found"}}, "status": 404}  # fmt: skip
+    cause = {"type": "search_context_missing_exception", "reason": "No search context found"}
+    error = {
+        "type": "search_phase_execution_exception",
+        "reason": "all shards failed",
+        "root_cause": [],
+        "caused_by": cause,
+    }
+    gone = {"error": error, "status": 404}
     elasticsearch_proxy.rule("POST", "/_search", Answer(404, body=gone))
     with pytest.raises(ComponentError, match="dropped the point in time of this read"):
         read(spec, tmp_path)

@@ -150,6 +150,6 @@ class Bm25Spec(RetrieverSpec):
         if share > UNSPACED_SHARE:
             context.progress.warn(
                 f"bm25: {share:.0%} of the passages' characters belong to a script without spaces "
-                f"between words, but language '{self.language}' splits at spaces: name the language "
-                f"({', '.join(UNSPACED)}), or set tokenization: bigrams"
+                f"between words, but language '{self.language}' splits at spaces: name the "
+                f"language ({', '.join(UNSPACED)}), or set tokenization: bigrams"
             )

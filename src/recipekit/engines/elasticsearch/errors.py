@@ -64,6 +64,7 @@ REMEDIES: Final = {
     ),
     "invalid": Remedy("RK267", "rejects the request ({text})"),
     "clauses": Remedy("RK267", "rejects the query as too long ({text})"),
+    "window": Remedy("RK267", "cannot return so many hits per query ({text}): lower `depth`"),
     "too_large": Remedy(
         "RK267",
         "rejects a request of this size ({text}): raise http.max_content_length on the server",
@@ -93,6 +94,7 @@ OF_REASON: Final = {
     "expired": r"search_context_missing",
     "analyzer": r"analyzer \[.*\] has not been configured",
     "incompatible": r"media_type_header_exception",
+    "window": r"index\.max_result_window",
     "clauses": r"maxClauseCount is set to \d+|too_many_(nested_)?clauses",
 }
 """By kind of failure, what the server's reason says. A status alone is ambiguous."""

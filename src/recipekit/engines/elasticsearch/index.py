@@ -40,16 +40,6 @@ class IndexSettings:
         """The fields that are searched."""
         return ("text",) if self.fields == "text" else ("title", "text")
 
-    def settings(self, number_of_replicas: int) -> dict[str, Any]:
-        """The index settings for loading: documents become searchable only at the end."""
-        similarity = {"type": "BM25", "k1": self.k1, "b": self.b}
-        return {
-            "number_of_shards": self.number_of_shards,
-            "number_of_replicas": number_of_replicas,
-            "refresh_interval": "-1",
-            "similarity": {"default": similarity},
-        }
-
     def properties(self) -> dict[str, dict[str, Any]]:
         """The fields of the mapping.
 
@@ -87,15 +77,8 @@ def ensure_index(
             does not hold what it should.
     """
     name = tag.name
-    mapping = _mapping(connection, name)
-    stored = OwnershipTag.from_metadata(mapping.get("_meta")) if mapping is not None else None
-    if mapping is not None and not tag.matches(stored):
-        raise ComponentError(
-            f"{connection.named(name)} was not made by recipekit for these passages: "
-            "rename or remove it",
-            code="RK269",
-        )
-    if stored and mapping and _is_damaged(connection, stored, settings, mapping):
+    stored = _stored_tag(connection, tag)
+    if stored and stored.complete and _count(connection, name) != tag.rows:
         progress.warn(f"{connection.named(name)} was changed by someone else: it is created again")
         connection.try_call(lambda client: client.indices.delete(index=name), name)
         stored = None
@@ -117,25 +100,24 @@ def ensure_index(
     return name
 
 
-def _mapping(connection: Connection[Elasticsearch], name: str) -> dict[str, Any] | None:
+def _stored_tag(connection: Connection[Elasticsearch], tag: OwnershipTag) -> OwnershipTag | None:
+    """The tag stored with the index, None if there is no index.
+
+    Raises:
+        ComponentError: The index has another tag, or none.
+    """
+    name = tag.name
     reply = connection.try_call(lambda client: client.indices.get_mapping(index=name), name)
-    return reply[name]["mappings"] if reply is not None else None
-
-
-def _is_damaged(
-    connection: Connection[Elasticsearch],
-    tag: OwnershipTag,
-    settings: IndexSettings,
-    mapping: dict[str, Any],
-) -> bool:
-    """Whether an index no longer has the fields and the passages that it had."""
-    expected, found = settings.properties(), mapping.get("properties", {})
-    same_fields = expected.keys() == found.keys() and all(
-        found[name].get(setting) == field.get(setting)
-        for name, field in expected.items()
-        for setting in ("type", "analyzer")
-    )
-    return not same_fields or (tag.complete and _count(connection, tag.name) != tag.rows)
+    if reply is None:
+        return None
+    stored = OwnershipTag.from_metadata(reply[name]["mappings"].get("_meta"))
+    if not tag.matches(stored):
+        raise ComponentError(
+            f"{connection.named(name)} was not made by recipekit for these passages: "
+            "rename or remove it",
+            code="RK269",
+        )
+    return stored
 
 
 def _count(connection: Connection[Elasticsearch], name: str) -> int:
@@ -148,6 +130,13 @@ def _create(
     settings: IndexSettings,
     number_of_replicas: int,
 ) -> None:
+    index_settings = {
+        "number_of_shards": settings.number_of_shards,
+        "number_of_replicas": number_of_replicas,
+        "refresh_interval": "-1",  # documents become searchable at the end
+        "max_result_window": max(10_000, tag.rows),
+        "similarity": {"default": {"type": "BM25", "k1": settings.k1, "b": settings.b}},
+    }
     mappings = {
         "dynamic": "strict",
         "_source": {"enabled": False},  # the data set has the texts
@@ -158,7 +147,7 @@ def _create(
     # which loads the same documents.
     connection.try_call(
         lambda client: client.indices.create(
-            index=tag.name, settings=settings.settings(number_of_replicas), mappings=mappings
+            index=tag.name, settings=index_settings, mappings=mappings
         ),
         tag.name,
         accept="exists",
@@ -166,8 +155,9 @@ def _create(
 
 
 def _complete(connection: Connection[Elasticsearch], tag: OwnershipTag) -> None:
-    """Check the exact count, then mark the index as complete."""
+    """Check the index and its exact count, then mark it as complete."""
     name = tag.name
+    _stored_tag(connection, tag)  # a bulk request creates a deleted index again, with other fields
     held = _count(connection, name)
     if held != tag.rows:
         raise ComponentError(

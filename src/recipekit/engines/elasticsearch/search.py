@@ -20,8 +20,6 @@ from recipekit.errors import ComponentError
 
 __all__ = ["ElasticsearchRetriever", "SearchTarget"]
 
-DEFAULT_WINDOW: Final = 10_000
-"""The most hits per query that an index returns, unless it is configured otherwise."""
 REPLY_FIELDS: Final = [
     f"responses.{name}"
     for name in ("status", "error", "timed_out", "_shards", "hits.hits.sort", "hits.hits._id",
@@ -89,7 +87,6 @@ class ElasticsearchRetriever:
                 changed.
         """
         size = depth if self.target.ids else min(depth, self.target.rows)
-        self._check_window(size)
         starts = range(0, len(queries), self.query_batch_size)
         batches = map_in_order(
             lambda start: self._request(queries.texts[start : start + self.query_batch_size], size),
@@ -115,32 +112,6 @@ class ElasticsearchRetriever:
             return assemble_hits(0, depth, query, query, np.empty(0, np.float32))
         return assemble_hits(
             len(queries), depth, query, np.concatenate(rows), np.concatenate(scores)
-        )
-
-    def _check_window(self, size: int) -> None:
-        """Raise the result window of recipekit's own index, or refuse a depth beyond it."""
-        if size <= DEFAULT_WINDOW:
-            return
-        index, setting = self.target.index, "index.max_result_window"
-        settings = self.connection.call(
-            lambda client: client.indices.get_settings(
-                index=index, name=setting, flat_settings=True
-            ),
-            index,
-        )
-        windows = [int(one["settings"].get(setting, DEFAULT_WINDOW)) for one in settings.values()]
-        window = min(windows, default=DEFAULT_WINDOW)
-        if size <= window:
-            return
-        if self.target.ids is not None:
-            raise ComponentError(
-                f"{self.connection.named(index)} returns at most {window} hits per query "
-                f"({setting}): lower `depth`",
-                code="RK267",
-            )
-        self.connection.call(
-            lambda client: client.indices.put_settings(index=index, settings={setting: size}),
-            index,
         )
 
     def _check_unchanged(self) -> None:

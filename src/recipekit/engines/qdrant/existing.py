@@ -9,7 +9,7 @@ from qdrant_client import QdrantClient
 
 from recipekit.artifacts.key import canonical
 from recipekit.engines.connection import Connection
-from recipekit.engines.qdrant.index import count_points
+from recipekit.engines.qdrant.load import count_points
 from recipekit.errors import ComponentError
 
 __all__ = ["check_vectors", "fingerprint"]

@@ -1,37 +1,26 @@
-"""recipekit's own collections: creating, loading, resuming, reusing, listing and removing them.
-
-A point's id is its passage's row, so that loading a row twice changes nothing, and the server can
-count which rows are missing. (`upload_collection` would load as fast, but repeats a request that
-gets a 429 without end.)
-"""
+"""recipekit's own collections: creating, loading, resuming, reusing, listing and removing them."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
-import numpy as np
 import numpy.typing as npt
-from qdrant_client import QdrantClient, grpc, models
+from qdrant_client import QdrantClient, models
 
 from recipekit.component import Progress, RemoteIndex
 from recipekit.engines.connection import Connection
-from recipekit.engines.parallel import map_in_order
+from recipekit.engines.qdrant.load import count_points, load_missing
 from recipekit.engines.qdrant.settings import CollectionSettings
 from recipekit.engines.tags import PREFIX, OwnershipTag
 from recipekit.errors import ComponentError
 
-__all__ = ["QdrantCollections", "count_points", "ensure_collection"]
+__all__ = ["QdrantCollections", "ensure_collection"]
 
 INDEXING_THRESHOLD_KB: Final = 10_000
 """Kilobytes of vectors from which a segment gets a graph; a smaller one is searched exactly.
 Qdrant's default.
 """
-BLOCK_ROWS: Final = 10_000
-"""Rows that are counted together to find missing ones."""
-LOAD_ROUNDS: Final = 3
-"""How often missing rows are loaded before giving up."""
 
 
 def ensure_collection(
@@ -85,14 +74,23 @@ def ensure_collection(
         progress.info(
             f"{connection.named(name)}: {held} of {tag.rows} points are kept from an earlier run"
         )
-    upsert = _upsert_by_grpc if use_grpc else _upsert_by_rest
-
-    def send(start: int) -> int:
-        vectors = np.asarray(matrix[start : start + batch_size], np.float32).tolist()
-        connection.call(lambda client: upsert(client, name, start, vectors), name)
-        return len(vectors)
-
-    _load(connection, tag, held, send, batch_size, concurrency, progress)
+    load_missing(
+        connection,
+        name,
+        matrix,
+        is_new=held == 0,
+        batch_size=batch_size,
+        concurrency=concurrency,
+        use_grpc=use_grpc,
+        progress=progress,
+    )
+    held = count_points(connection, name)
+    if held != tag.rows:
+        raise ComponentError(
+            f"{connection.named(name)} holds {held} points for {tag.rows} passages: someone else "
+            "changed it; delete it, then run again",
+            code="RK269",
+        )
     connection.call(
         lambda client: client.update_collection(
             name,
@@ -104,18 +102,6 @@ def ensure_collection(
     _wait_until_indexed(connection, tag, progress)
     _set_complete(connection, tag, complete=True)
     return True
-
-
-def count_points(
-    connection: Connection[QdrantClient], name: str, rows: Sequence[int] | None = None
-) -> int:
-    """The exact number of points in a collection, or of those with certain ids."""
-    among = None
-    if rows is not None:
-        among = models.Filter(must=[models.HasIdCondition(has_id=list(rows))])
-    return connection.call(
-        lambda client: client.count(name, count_filter=among, exact=True), name
-    ).count
 
 
 def _create(
@@ -144,78 +130,6 @@ def _set_complete(
 ) -> None:
     metadata = tag.metadata(complete=complete)
     connection.call(lambda client: client.update_collection(tag.name, metadata=metadata), tag.name)
-
-
-def _load(
-    connection: Connection[QdrantClient],
-    tag: OwnershipTag,
-    held: int,
-    send: Callable[[int], int],
-    batch_size: int,
-    concurrency: int,
-    progress: Progress,
-) -> None:
-    """Load missing rows until the exact count is right."""
-    for _ in range(LOAD_ROUNDS):
-        with progress.track("qdrant load", total=tag.rows, unit="passages") as tracker:
-            missing = _missing_batches(connection, tag, held, batch_size, tracker.advance)
-            for rows in map_in_order(send, missing, threads=concurrency, name="qdrant"):
-                tracker.advance(rows)
-        held = count_points(connection, tag.name)
-        if held == tag.rows:
-            return
-        if held > tag.rows:
-            raise ComponentError(
-                f"{connection.named(tag.name)} holds {held} points for {tag.rows} passages: "
-                "someone else wrote to it; delete it, then run again",
-                code="RK269",
-            )
-    raise ComponentError(
-        f"{connection.named(tag.name)} holds {held} points after {tag.rows} were loaded "
-        f"{LOAD_ROUNDS} times: the server loses points",
-        code="RK269",
-    )
-
-
-def _missing_batches(
-    connection: Connection[QdrantClient],
-    tag: OwnershipTag,
-    held: int,
-    batch_size: int,
-    skip: Callable[[int], None],
-) -> Iterator[int]:
-    """The first rows of the batches to send: those in blocks of which points are missing."""
-    block_rows = max(batch_size, BLOCK_ROWS // batch_size * batch_size)
-    for start in range(0, tag.rows, block_rows):
-        block = range(start, min(start + block_rows, tag.rows))
-        if held and count_points(connection, tag.name, block) == len(block):
-            skip(len(block))
-        else:
-            yield from block[::batch_size]
-
-
-def _upsert_by_rest(
-    client: QdrantClient, name: str, start: int, vectors: list[list[float]]
-) -> None:
-    ids = list(range(start, start + len(vectors)))
-    client.upsert(name, points=models.Batch(ids=ids, vectors=vectors), wait=True)
-
-
-def _upsert_by_grpc(
-    client: QdrantClient, name: str, start: int, vectors: list[list[float]]
-) -> None:
-    # Not client.upsert(), which converts vectors at two thirds of this speed.
-    points = [
-        grpc.PointStruct(
-            id=grpc.PointId(num=row),
-            vectors=grpc.Vectors(vector=grpc.Vector(dense=grpc.DenseVector(data=vector))),
-        )
-        for row, vector in enumerate(vectors, start)
-    ]
-    client.grpc_points.Upsert(
-        grpc.UpsertPoints(collection_name=name, points=points, wait=True),
-        timeout=client.init_options["timeout"],
-    )
 
 
 def _wait_until_indexed(
