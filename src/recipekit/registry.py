@@ -1,8 +1,8 @@
-"""Finding components: entry points, ours and everybody's, in three steps that each cost more.
+"""Finds components by their entry points.
 
-`find` reads the metadata of installed distributions and imports nothing; `load` imports one
-component; `check` makes sure that it is what its entry point says. A broken plugin is listed with
-its reason, and is fatal only to a recipe that names it.
+`find` reads the metadata of installed distributions and imports nothing. `load` imports one
+component and checks its class. A plugin that cannot be imported is listed with the reason, and
+fails only the recipes that name it.
 """
 
 from __future__ import annotations
@@ -66,17 +66,17 @@ def rescan() -> None:
 def resolve(
     kind: str, use: str, *, folder: Path | None = None, allow_local_code: bool = False
 ) -> Entry:
-    """The entry that `use` names: `NAME`, `DISTRIBUTION/NAME`, or `./FILE.py:CLASS` for local code.
+    """Find the entry that `use` names: `NAME`, `DISTRIBUTION/NAME`, or `./FILE.py:CLASS`.
 
     Args:
-        kind: What is looked for, a key of `KINDS`.
-        use: The text behind `use:`.
-        folder: Where a relative local file starts, the recipe's folder.
-        allow_local_code: Whether the person running the recipe allowed it to bring code.
+        kind: The kind, a key of `KINDS`.
+        use: The value of `use:`.
+        folder: The folder of relative local files; by default, the current folder.
+        allow_local_code: Whether a recipe can bring code.
 
     Raises:
-        ComponentError: Nothing, or more than one distribution, is known by this name, or local code
-            is not allowed.
+        ComponentError: The name is unknown, several distributions claim it, or local code is not
+            allowed.
     """
     if ".py:" in use:
         return _local(kind, use, folder or Path.cwd(), allow_local_code)
@@ -118,30 +118,29 @@ def _local(kind: str, use: str, folder: Path, allowed: bool) -> Entry:
 
 
 def load(entry: Entry) -> type[Component[Any]]:
-    """Import a component and check that it is one of its kind.
+    """Import a component and check its class.
 
     Raises:
-        ComponentError: It cannot be imported, whatever its import raised, or is no spec of its
-            kind.
+        ComponentError: Its import fails, for whatever reason, or it is not a spec of its kind.
     """
     try:
         loaded = _import_file(entry) if entry.file else _import_point(entry)
     except Exception as error:
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
         raise ComponentError(
-            f"{entry.kind} '{entry.name}' ({_whose(entry)}) cannot be imported: {reason}",
+            f"{entry.kind} '{entry.name}' ({_owner(entry)}) cannot be imported: {reason}",
             code="RK205",
         ) from error
     base = KINDS[entry.kind]
     if not (isinstance(loaded, type) and issubclass(loaded, base)):
         raise ComponentError(
-            f"{entry.kind} '{entry.name}' ({_whose(entry)}): {entry.target} is no {base.__name__}",
+            f"{entry.kind} '{entry.name}' ({_owner(entry)}): {entry.target} is not a {base.__name__}",
             code="RK206",
         )
     return loaded
 
 
-def _whose(entry: Entry) -> str:
+def _owner(entry: Entry) -> str:
     return "local code" if entry.file else entry.distribution
 
 
@@ -151,12 +150,12 @@ def _import_point(entry: Entry) -> object:
 
 def _import_file(entry: Entry) -> object:
     assert entry.file is not None
-    # One module per content, so that an edited file is imported anew.
+    # One module per content, so that an edited file is imported again.
     name = f"recipekit_local_{entry.file.stem}_{entry.distribution[-12:]}"
     if name not in sys.modules:
         spec = importlib.util.spec_from_file_location(name, entry.file)
         if spec is None or spec.loader is None:
-            raise ImportError(f"{entry.file} is no Python file")
+            raise ImportError(f"{entry.file} is not a Python file")
         module = importlib.util.module_from_spec(spec)
         sys.modules[name] = module
         try:
@@ -168,5 +167,5 @@ def _import_file(entry: Entry) -> object:
 
 
 def where(component: type[Component[Any]]) -> str:
-    """`file:line` where a component's class is written."""
+    """Return the `file:line` of a component's class."""
     return f"{inspect.getsourcefile(component)}:{inspect.getsourcelines(component)[1]}"

@@ -13,10 +13,6 @@ NUMERIC = {"numpy", "pyarrow", "pandas", "scipy", "torch", "transformers", "sent
 CLIENTS = {"litellm", "elasticsearch", "qdrant_client", "httpx", "huggingface_hub"}
 HEAVY = NUMERIC | CLIENTS | {"rich", "sqlite3"}
 
-# The modules of these judges are about to be split into a spec and what it builds.
-HEAVY_JUDGES = [f"recipekit.judges.{name}" for name in ("margin", "labels", "cross_encoder")]
-pending = pytest.mark.xfail(reason="these judges import numpy with their specs", strict=False)
-
 PROGRAM = """
 import json, sys
 from recipekit.cli.main import invoke
@@ -45,12 +41,7 @@ def test_help_imports_neither_pydantic_nor_yaml(command: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "command",
-    [
-        pytest.param(["validate", "recipes/quickstart.yaml"], marks=pending),
-        pytest.param(["fill", "quickstart"], marks=pending),
-        ["keys"],
-    ],
+    "command", [["validate", "recipes/quickstart.yaml"], ["fill", "quickstart"], ["keys"]]
 )
 def test_reading_a_recipe_imports_no_numeric_library_and_no_client(command: list[str]) -> None:
     assert not imported(*command) & HEAVY
@@ -72,9 +63,6 @@ def spec_modules() -> list[str]:
 LIGHT = ["recipekit.records", "recipekit.stages", "recipekit.stages.recipe", *spec_modules()]
 
 
-@pytest.mark.parametrize(
-    "module",
-    [pytest.param(name, marks=pending if name in HEAVY_JUDGES else ()) for name in LIGHT],
-)
+@pytest.mark.parametrize("module", LIGHT)
 def test_specs_and_records_import_no_numeric_library_and_no_client(module: str) -> None:
     assert not set(run(MODULES, module)["modules"]) & HEAVY

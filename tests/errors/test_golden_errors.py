@@ -1,8 +1,8 @@
-"""Bad recipes and bad input, each beside the exact message that it must give.
+"""Bad recipes and bad input, each with the exact message that it must give.
 
 A case is `NAME.yaml` with `NAME.txt`, for `recipekit validate NAME.yaml`; or a folder with
 `error.txt` and whatever else the case needs, in which `recipekit validate recipe.yaml` runs with
-the further arguments in `args`, or the whole command in `command`. `error.txt` is what stands on
+the further arguments in `args`, or the whole command in `command`. `error.txt` is the expected
 stderr.
 """
 
@@ -24,7 +24,7 @@ FOLDERS = sorted(file.parent for file in HERE.glob("*/error.txt"))
 
 @pytest.mark.usefixtures("installed")
 @pytest.mark.parametrize("case", FILES, ids=lambda file: file.stem)
-def test_a_recipe_and_its_error(
+def test_a_bad_recipe_gives_its_golden_error(
     case: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -37,7 +37,7 @@ def test_a_recipe_and_its_error(
 
 @pytest.mark.usefixtures("installed")
 @pytest.mark.parametrize("case", FOLDERS, ids=lambda folder: folder.name)
-def test_a_command_and_its_error(
+def test_a_bad_command_gives_its_golden_error(
     case: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -57,6 +57,6 @@ def test_a_command_and_its_error(
     compare_with_golden(capsys.readouterr().err.replace(f"{folder}/", ""), case / "error.txt")
 
 
-def test_every_bad_recipe_has_its_error_and_every_error_its_recipe() -> None:
+def test_every_bad_recipe_has_a_golden_error() -> None:
     assert {file.stem for file in FILES} == {file.stem for file in HERE.glob("*.yaml")}
     assert len(FILES) + len(FOLDERS) >= 25

@@ -111,7 +111,7 @@ def test_different_recipes_are_not_equal(write: Write) -> None:
 def test_every_default_is_written_out_in_the_order_of_the_sections(write: Write) -> None:
     file = write("mine:\n  retrievers:\n    jars: {use: pantry}\nseed: 5\n")
     value = read_text(filled(load_recipe(file)), "").value
-    assert list(value) == ["recipe", "name", "description", "seed", "collect", "mine"]
+    assert list(value) == ["recipe", "name", "description", "seed", "spending", "collect", "mine"]
     assert value["mine"]["retrievers"]["jars"] == {
         "use": "pantry",
         "depth": 100,
@@ -125,7 +125,7 @@ def test_every_default_is_written_out_in_the_order_of_the_sections(write: Write)
     assert value["mine"]["candidates_per_query"] == 50
 
 
-def test_local_code_is_found_from_the_copy(write: Write, tmp_path: Path) -> None:
+def test_local_code_is_found_from_a_filled_copy(write: Write, tmp_path: Path) -> None:
     (tmp_path / "own.py").write_text(
         "from recipekit.component import RetrieverSpec\n\n\nclass Own(RetrieverSpec):\n    pass\n"
     )
@@ -138,13 +138,13 @@ def test_local_code_is_found_from_the_copy(write: Write, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("name", shipped())
-def test_shipped_recipes_survive_filling(name: str, tmp_path: Path) -> None:
+def test_filled_shipped_recipes_are_equal_to_the_originals(name: str, tmp_path: Path) -> None:
     recipe = load_recipe(name)
     (tmp_path / "copy.yaml").write_text(filled(recipe))
     assert load_recipe(tmp_path / "copy.yaml") == recipe
 
 
-def test_paths_of_sections_start_at_the_recipe_or_where_the_override_was_typed(
+def test_paths_of_sections_start_at_the_recipe_or_at_the_folder_of_the_override(
     write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     judged = """

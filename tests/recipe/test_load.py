@@ -1,4 +1,4 @@
-"""Loading: two phases, overrides, the environment, and where paths start."""
+"""Loading: sections and components, overrides, the environment, and relative paths."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -29,7 +29,7 @@ def test_a_recipe_is_bound_to_its_components(write: Write) -> None:
     assert recipe.origin.text == file.read_text()
 
 
-def test_components_that_stand_there_by_default_are_bound_too(write: Write) -> None:
+def test_default_components_are_bound(write: Write) -> None:
     recipe = load_recipe(
         write(
             "encoders:\n  student: {use: frozen}\nevaluate:\n  evaluators: {test: {use: retrieval}}\n"
@@ -39,7 +39,9 @@ def test_components_that_stand_there_by_default_are_bound_too(write: Write) -> N
     assert recipe.evaluate.baselines["bm25"].spec.kind == "retriever"
 
 
-def test_errors_of_both_phases_come_at_once_in_the_order_of_the_file(write: Write) -> None:
+def test_mistakes_in_sections_and_components_are_reported_in_the_order_of_the_file(
+    write: Write,
+) -> None:
     with pytest.raises(RecipeError) as caught:
         load_recipe(
             write(
@@ -57,7 +59,7 @@ def test_errors_of_both_phases_come_at_once_in_the_order_of_the_file(write: Writ
     ]
 
 
-def test_overrides_replace_add_and_take_out(write: Write) -> None:
+def test_overrides_replace_add_and_remove_values(write: Write) -> None:
     file = write("mine:\n  retrievers:\n    jars: {use: pantry, boost: [1, 2], headers: {a: b}}\n")
     recipe = load_recipe(
         file,
@@ -89,7 +91,7 @@ def test_a_section_can_be_added_key_by_key(write: Write) -> None:
     assert recipe.mine.retrievers["jars"].spec.depth == 5  # type: ignore[attr-defined]
 
 
-def test_paths_start_at_the_recipe_and_those_of_overrides_where_the_command_is_given(
+def test_relative_paths_start_at_the_recipe_and_those_of_overrides_at_the_current_folder(
     write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     elsewhere = tmp_path / "elsewhere"
@@ -105,7 +107,7 @@ def test_paths_start_at_the_recipe_and_those_of_overrides_where_the_command_is_g
     assert load_recipe(file, [f"{path}=/jars"]).collect.sources["jars"].spec.path == Path("/jars")  # type: ignore[attr-defined]
 
 
-def test_a_folder_model_that_came_by_override_starts_at_the_command(
+def test_a_model_folder_from_an_override_starts_at_the_current_folder(
     write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -141,7 +143,7 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("environment")
-def test_values_from_the_environment_reach_the_component_and_nothing_else(write: Write) -> None:
+def test_values_from_the_environment_reach_only_the_component(write: Write) -> None:
     recipe = load_recipe(write(PANTRY))
     assert recipe.mine is not None
     spec = recipe.mine.retrievers["jars"].spec
@@ -156,7 +158,7 @@ def test_values_from_the_environment_reach_the_component_and_nothing_else(write:
 
 
 @pytest.mark.usefixtures("environment")
-def test_a_log_line_shows_the_name_for_the_value(write: Write) -> None:
+def test_redaction_shows_the_variable_instead_of_its_value(write: Write) -> None:
     load_recipe(write(PANTRY))
     assert redact("GET http://cellar.example/") == "GET http://${env:JAR_HOST}/"
     assert redact('{"key": "top\\"secret/\\u00fc"}') == '{"key": "${env:JAR_KEY}"}'
@@ -190,7 +192,9 @@ def test_local_code_is_loaded_when_it_is_allowed(write: Write, tmp_path: Path) -
     ]
 
 
-def test_a_validator_that_breaks_is_its_components_fault(write: Write, tmp_path: Path) -> None:
+def test_a_validator_that_raises_is_reported_with_its_component(
+    write: Write, tmp_path: Path
+) -> None:
     (tmp_path / "own.py").write_text(
         "from pydantic import model_validator\n\nfrom recipekit.component import RetrieverSpec\n\n\n"
         "class Own(RetrieverSpec):\n    @model_validator(mode='after')\n    def _check(self):\n        raise KeyError('jam')\n"
@@ -201,7 +205,7 @@ def test_a_validator_that_breaks_is_its_components_fault(write: Write, tmp_path:
     ]
 
 
-def test_an_unknown_value_of_many_shows_only_what_was_meant(write: Write, tmp_path: Path) -> None:
+def test_among_many_choices_only_the_similar_one_is_shown(write: Write, tmp_path: Path) -> None:
     (tmp_path / "own.py").write_text(
         "from typing import Literal\n\nfrom recipekit.component import RetrieverSpec\n\n\n"
         "class Own(RetrieverSpec):\n"
@@ -213,7 +217,7 @@ def test_an_unknown_value_of_many_shows_only_what_was_meant(write: Write, tmp_pa
     ]
 
 
-def test_a_word_that_stands_for_no_key_is_left_in_sentences(
+def test_placeholder_words_such_as_none_are_not_redacted(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("LOCAL_KEY", "None")
@@ -222,7 +226,9 @@ def test_a_word_that_stands_for_no_key_is_left_in_sentences(
     assert redact("None of them has sk-0123") == "None of them has ${env:REAL_KEY}"
 
 
-def test_a_variable_may_hold_what_is_no_secret(write, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_variable_can_hold_a_value_that_is_not_secret(
+    write, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("SHORT", "none")
     judge = "{use: llm, model: openai/own, api_base: 'http://${env:SHORT}:${env:SHORT}@host/v1', headers: {x-api-key: '${env:SHORT}'}}"
     file = write(

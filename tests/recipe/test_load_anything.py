@@ -81,7 +81,7 @@ anything = st.sampled_from(
     changes=st.lists(st.tuples(st.sampled_from(paths(WHOLE)), anything), max_size=3),
     override=st.tuples(st.sampled_from(paths(WHOLE)[1:]), anything),
 )
-def test_loading_ends_well(
+def test_any_recipe_loads_or_raises_a_recipe_error(
     changes: list[tuple[tuple[Any, ...], Any]],
     override: tuple[tuple[Any, ...], Any],
     tmp_path: Path,
@@ -109,7 +109,7 @@ def test_loading_ends_well(
 
 
 @pytest.mark.usefixtures("installed")
-def test_the_whole_of_it_is_valid(tmp_path: Path) -> None:
+def test_the_recipe_that_is_changed_is_valid_itself(tmp_path: Path) -> None:
     file = tmp_path / "recipe.yaml"
     file.write_text(dump(WHOLE))
     assert load_recipe(file).name == "whole"

@@ -6,7 +6,7 @@ from pydantic import TypeAdapter, ValidationError
 from recipekit.recipe.metrics import METRICS, MetricName, parse_metric
 
 
-def test_a_name_is_a_metric_and_its_cut_off():
+def test_a_metric_name_has_a_metric_and_a_cutoff():
     assert parse_metric("ndcg@10") == ("ndcg", 10)
     assert [parse_metric(f"{metric}@7") for metric in METRICS] == [
         (metric, 7) for metric in METRICS
@@ -27,7 +27,7 @@ def test_a_name_is_a_metric_and_its_cut_off():
         ("recal@100", "recall@100"),
     ],
 )
-def test_a_wrong_name_says_what_was_meant(written: str, meant: str | None):
+def test_an_unknown_metric_name_suggests_a_similar_one(written: str, meant: str | None):
     with pytest.raises(ValidationError) as error:
         TypeAdapter(MetricName).validate_python(written)
     message = str(error.value)

@@ -26,7 +26,7 @@ def test_the_committed_schema_is_current(built_in: dict[str, Any]) -> None:
     assert committed == built_in, f"schemas/recipe.schema.json is stale; renew it: {COMMAND}"
 
 
-def test_it_is_a_schema(built_in: dict[str, Any]) -> None:
+def test_the_schema_is_a_valid_json_schema(built_in: dict[str, Any]) -> None:
     jsonschema.Draft202012Validator.check_schema(built_in)
 
 
@@ -70,7 +70,7 @@ SHELF = {
         ({"depth": 5}, False),
     ],
 )
-def test_installed_plugins_are_in_it(
+def test_the_schema_has_the_components_of_plugins(
     retriever: dict[str, Any], valid: bool, installed: Path
 ) -> None:
     validator = jsonschema.Draft202012Validator(recipe_schema(recipe_model()))
@@ -78,7 +78,7 @@ def test_installed_plugins_are_in_it(
 
 
 @pytest.mark.usefixtures("installed")
-def test_hovering_shows_docs_and_defaults_and_broken_plugins_are_left_out() -> None:
+def test_the_schema_has_docs_and_defaults_and_leaves_out_broken_plugins() -> None:
     definitions = recipe_schema(recipe_model())["$defs"]
     assert (
         definitions["retriever.pantry"]["properties"]["port"]["description"] == "And at which door."

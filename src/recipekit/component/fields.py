@@ -1,6 +1,4 @@
-"""The marks that a component's fields may carry: what counts in keys, what is looked up, and what a
-shared recipe may not hold.
-"""
+"""Annotations of fields: what counts in cache keys, and what a shared recipe must not contain."""
 
 from __future__ import annotations
 
@@ -43,9 +41,10 @@ class _NotIdentity:
 
 
 NotIdentity: Final = _NotIdentity()
-"""Marks a field that changes nothing about the result (a url, a concurrency, a path whose content
-counts instead): it is left out of keys, and is the only place where `${env:NAME}` may stand.
-`concurrency: Annotated[int, NotIdentity]`."""
+"""Marks a field that does not change the result: `concurrency: Annotated[int, NotIdentity]`.
+
+Such a field (a URL, a concurrency, a path whose content counts instead) is not part of cache keys,
+and it can contain `${env:NAME}`, which other fields cannot."""
 
 
 class _EncoderName:
@@ -53,13 +52,11 @@ class _EncoderName:
 
 
 EncoderName = Annotated[str, _EncoderName()]
-"""A field that names one of the recipe's encoders; a recipe in which there is none of that name is
-wrong.
-"""
+"""The name of one of the recipe's encoders; a recipe without an encoder of that name is invalid."""
 
 
-# Where things are
-# ----------------------------------------------------------------------------------------------------
+# Locations
+# ---------
 
 
 def _from_recipe_folder(path: Path, info: ValidationInfo) -> Path:
@@ -68,10 +65,10 @@ def _from_recipe_folder(path: Path, info: ValidationInfo) -> Path:
 
 
 LocalPath = Annotated[Path, NotIdentity, AfterValidator(_from_recipe_folder)]
-"""A file or folder, absolute once validated; relative ones start at the recipe's folder (validation
-context `folder`).
+"""A file or folder; relative paths start at the recipe's folder (validation context `folder`).
 
-It is no part of the identity: list it in `files()`, so that its content is."""
+The path is absolute after validation and not part of cache keys: list it in `files()`, so that its
+content is."""
 
 
 class _Url:
@@ -82,22 +79,21 @@ def _checked_url(value: str) -> str:
     try:
         parts = urlsplit(value)
         usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
-    except ValueError:  # a port that is no number
+    except ValueError:  # the port is not a number
         usable = False
     if not usable:
-        raise ValueError("is no url: write http://HOST:PORT or https://HOST:PORT")
+        raise ValueError("not a URL: write http://HOST:PORT or https://HOST:PORT")
     return value
 
 
 Url = Annotated[str, NotIdentity, _Url(), AfterValidator(_checked_url)]
-"""Where a server answers, by http or https.
+"""The address of a server, by http or https.
 
-A user's name and password in it may only be `${env:NAME}`.
-"""
+A user and password in it must be written as `${env:NAME}`."""
 
 
-# What a recipe may not hold, since recipes are shared
-# -----------------------------------------------------------------
+# Credentials
+# -----------
 
 
 class _Secret:
@@ -105,7 +101,7 @@ class _Secret:
 
 
 Secret = Annotated[str, NotIdentity, _Secret()]
-"""A credential: a recipe may only say in which environment variable it is (`${env:NAME}`)."""
+"""A credential, which a recipe can only take from an environment variable: `${env:NAME}`."""
 
 
 class _Headers:
@@ -113,12 +109,11 @@ class _Headers:
 
 
 Headers = Annotated[dict[str, str], NotIdentity, _Headers()]
-"""HTTP headers by name; one whose name tells that it holds a credential may only be `${env:NAME}`.
-"""
+"""HTTP headers by name; one that is named like a credential must be written as `${env:NAME}`."""
 
 
-# Asking for them
-# -----------------------------------------------------------------------------------------------------
+# Queries
+# -------
 
 
 def is_secret(field: FieldInfo) -> bool:
@@ -149,9 +144,7 @@ def encoder_names(model: BaseModel) -> list[str]:
 
 
 def is_identity(field: FieldInfo) -> bool:
-    """Whether a pydantic field counts in keys: it is not `NotIdentity`, alone or in a union
-    (`LocalPath | None`).
-    """
+    """Whether a pydantic field counts in cache keys: it is not `NotIdentity`, also in a union."""
     return not _is_marked(field, _NotIdentity)
 
 
@@ -159,4 +152,4 @@ def _is_marked(field: FieldInfo, mark: type) -> bool:
     def inside(annotation: Any) -> bool:
         return any(isinstance(part, mark) or inside(part) for part in get_args(annotation))
 
-    return any(isinstance(given, mark) for given in field.metadata) or inside(field.annotation)
+    return any(isinstance(part, mark) for part in field.metadata) or inside(field.annotation)

@@ -1,8 +1,7 @@
-"""`${env:NAME}`: the only interpolation of a recipe, for what is no part of a result (urls,
-credentials).
+"""`${env:NAME}`: the only interpolation in recipes, for URLs and credentials.
 
-A value from the environment lives in the built component alone. Whatever is shown or stored passes
-through `redact`.
+Values from the environment are only in the validated components. Everything that is shown or stored
+passes through `redact`.
 """
 
 from __future__ import annotations
@@ -16,11 +15,11 @@ from urllib.parse import quote
 __all__ = ["PLACEHOLDER", "expand", "has_placeholder", "malformed", "names", "redact"]
 
 PLACEHOLDER: Final = re.compile(r"\$\{env:([A-Za-z_][A-Za-z0-9_]*)\}")
-_MEANT = re.compile(r"\$\{\s*env\b[^}]*\}?", re.IGNORECASE)
+_SIMILAR = re.compile(r"\$\{\s*env\b[^}]*\}?", re.IGNORECASE)
 _SHORTEST = 4
-"""Characters: a shorter value is no secret, and replacing every `80` would spoil every figure."""
+"""Characters; a shorter value is not secret, and replacing every `80` would garble figures."""
 
-_NO_SECRETS = frozenset(
+_NOT_SECRET = frozenset(
     {
         "none",
         "null",
@@ -35,39 +34,34 @@ _NO_SECRETS = frozenset(
         "false",
     }
 )
-"""What people set where a server of their own wants some key: replacing these would spoil our own
-sentences.
-"""
+"""Values for servers that require a key but ignore it; replacing these would garble messages."""
 
 _expanded: dict[str, str] = {}
 
 
 def has_placeholder(value: Any) -> bool:
-    """Whether text, or any text inside lists and maps, holds an `${env:...}`, well-formed or not."""
+    """Whether a text, or a text inside lists and maps, contains `${env:...}`, well-formed or not."""
     if isinstance(value, str):
-        return _MEANT.search(value) is not None
+        return _SIMILAR.search(value) is not None
     if isinstance(value, dict):
         return any(map(has_placeholder, value.values()))
     return isinstance(value, list) and any(map(has_placeholder, value))
 
 
 def malformed(text: str) -> str | None:
-    """The first thing in a text that was meant as a placeholder and is none.
-
-    `${env:}`, `${ENV:X}`.
-    """
+    """Return the first part of a text that is almost a placeholder, such as `${ENV:X}`."""
     return next(
-        (match[0] for match in _MEANT.finditer(text) if not PLACEHOLDER.fullmatch(match[0])), None
+        (match[0] for match in _SIMILAR.finditer(text) if not PLACEHOLDER.fullmatch(match[0])), None
     )
 
 
 def names(text: str) -> list[str]:
-    """The variables that a text asks for."""
+    """Return the variables in a text."""
     return PLACEHOLDER.findall(text)
 
 
 def expand(text: str) -> str:
-    """Replace every placeholder by its variable's value, and remember the value for `redact`.
+    """Replace every placeholder with the value of its variable, and remember it for `redact`.
 
     Raises:
         KeyError: A variable is not set.
@@ -82,9 +76,9 @@ def expand(text: str) -> str:
 
 
 def _remember(value: str, placeholder: str) -> None:
-    if value.lower() in _NO_SECRETS:
+    if value.lower() in _NOT_SECRET:
         return
-    # The forms in which a value can turn up in a log line, a traceback or a url.
+    # The forms of a value in log lines, tracebacks and URLs.
     forms = (
         value,
         json.dumps(value)[1:-1],
@@ -96,10 +90,10 @@ def _remember(value: str, placeholder: str) -> None:
 
 
 def redact(text: str) -> str:
-    """Replace every value that was taken from the environment in this process by its `${env:NAME}`.
+    """Replace every value that this process took from the environment with its `${env:NAME}`.
 
-    Values shorter than four characters, and words such as `none` that stand for no key at all, are
-    left: they are no secrets, and occur in figures and sentences.
+    Values shorter than four characters, and words such as `none`, are kept: they are not secret, and
+    they occur in figures and sentences.
     """
     for value in sorted(_expanded, key=len, reverse=True):
         text = text.replace(value, _expanded[value])

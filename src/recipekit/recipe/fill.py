@@ -1,4 +1,4 @@
-"""A recipe with every default written out, which loads from any folder to an equal recipe."""
+"""A recipe with every default written out, which loads from any folder as an equal recipe."""
 
 from __future__ import annotations
 
@@ -19,19 +19,15 @@ __all__ = ["filled"]
 
 
 def filled(recipe: Recipe) -> str:
-    """The YAML of a recipe with every default written out, in the order of its sections.
+    """Return the YAML of a recipe with every default written out, in the order of its sections.
 
-    `${env:NAME}` stays as it is, local paths are absolute, and a section that the recipe lacks is
-    still lacking.
+    `${env:NAME}` is kept, local paths are absolute, and missing sections stay missing.
     """
     return dump(_section(recipe, recipe.origin.folder))
 
 
 def _section(section: BaseModel, folder: Path) -> dict[str, Any]:
-    """A section's keys in order.
-
-    A whole section, or the encoders, that are not there have no default to write.
-    """
+    """The keys of a section in order; missing sections of a recipe have no default to write."""
     values = {name: getattr(section, name) for name in type(section).model_fields}
     if isinstance(section, Recipe):
         values = {name: value for name, value in values.items() if value is not None}
@@ -92,12 +88,11 @@ def _field(value: Any, plain: Any, raw: Any, folder: Path) -> Any:
 
 
 def _written(value: Any, raw: Any, folder: Path) -> Any:
-    """A field's value with the placeholders it was written with; what came from the environment is
-    never written.
+    """A field's value with its placeholders; a value from the environment is never written.
 
     Args:
         value: The validated value.
-        raw: What the recipe has for it, None where it has nothing.
+        raw: The value as written, or None.
         folder: Where the recipe's relative paths start.
     """
     if not has_placeholder(raw):
@@ -113,5 +108,5 @@ def _written(value: Any, raw: Any, folder: Path) -> Any:
             and value == os.path.abspath(folder / Path(plain).expanduser())
             and not os.path.isabs(os.path.expanduser(plain))
         ):
-            return f"{folder}/{raw}"  # a path that started at the recipe, which must not start at the copy
+            return f"{folder}/{raw}"  # relative to the recipe, not to the copy
     return raw

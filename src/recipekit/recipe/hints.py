@@ -1,4 +1,4 @@
-"""What to write instead, where a slip in a recipe is a usual one."""
+"""Suggestions for usual mistakes in a recipe."""
 
 from __future__ import annotations
 
@@ -14,152 +14,168 @@ from recipekit.recipe.slots import field_at, is_map, kind_at, model_at, model_in
 from recipekit.registry import find
 from recipekit.suggestions import did_you_mean
 
-__all__ = ["Nameless", "instead", "nameless", "use_by_another_word"]
+__all__ = ["MissingName", "misnamed_use", "missing_name", "suggested_value"]
 
-USE_WORDS: Final = ("use", "uses", "type", "kind", "class", "component")
-"""What people write for `use`."""
-LONG: Final = 60
-"""Characters: a longer text is not repeated."""
+USE_SYNONYMS: Final = ("use", "uses", "type", "kind", "class", "component")
+"""Keys that people write for `use`."""
+MAX_REPEATED: Final = 60
+"""Characters; a longer text is not repeated in a suggestion."""
 
 
-class Nameless(NamedTuple):
-    """A map that holds what belongs below a name of one's own: `sources: {use: beir}`."""
+class MissingName(NamedTuple):
+    """An item where a map of items by name belongs: `sources: {use: beir}`."""
 
     path: KeyPath
-    """Of the key by which it is known."""
+    """The path of the key that shows it."""
     advice: str
 
 
-def nameless(
-    document: Document, model: type[BaseModel], path: KeyPath, where: KeyPath
-) -> Nameless | None:
-    """The map without names on the way to an error, if there is one.
+def missing_name(
+    document: Document, model: type[BaseModel], path: KeyPath, error: KeyPath
+) -> MissingName | None:
+    """Find an item without a name on the way to an error.
 
     Args:
         document: The recipe.
-        model: What was validated.
-        path: Where that stands.
-        where: Where the error is.
+        model: The model that was validated.
+        path: The path of what it was validated on.
+        error: The path of the error.
     """
-    for depth in range(len(path) + 1, len(where)):
-        value = at(document.value, where[:depth])
-        field = field_at(model, where[len(path) : depth])
+    for depth in range(len(path) + 1, len(error)):
+        field = field_at(model, error[len(path) : depth])
+        value = at(document.value, error[:depth])
         item = model_in(field.annotation) if field and is_map(field.annotation) else None
         if field is None or item is None or not isinstance(value, dict):
             continue
-        for key in _signs(item):
-            found, holder = value.get(key), _holders(item)[0] if item is not Slot else ""
-            kind = kind_at(item, (holder,)) if holder else slot_kind(field)
-            if isinstance(found, str) and (key == "use" or key == holder or found in _names(kind)):
-                meant = (
-                    f"use: {_written(found)}"
-                    if item is Slot
-                    else f"{holder}: {{use: {_written(found)}}}"
-                )
-                return Nameless(
-                    (*where[:depth], key),
-                    f"{_below_a_name(where[depth - 1], meant)}{_misspelt(kind, found)}",
-                )
-            # A map below it may be what has this name, if it looks like an item.
-            if item is not Slot and isinstance(found, dict) and isinstance(found.get("use"), str):
-                return Nameless(
-                    (*where[:depth], key), _below_a_name(where[depth - 1], f"{key}: ...")
-                )
+        if item is Slot:
+            found = _unnamed_component(slot_kind(field), value, error[:depth])
+        else:
+            found = _unnamed_section(item, value, error[:depth])
+        if found:
+            return found
     return None
 
 
-def _signs(item: type[BaseModel]) -> list[str]:
-    """The keys that show that an item stands where a map of items belongs."""
-    return [*USE_WORDS] if item is Slot else [*_holders(item), "use"] if _holders(item) else []
+def _unnamed_component(
+    kind: str | None, value: dict[str, Any], path: KeyPath
+) -> MissingName | None:
+    """A component where a map of components belongs."""
+    for key in USE_SYNONYMS:
+        use = value.get(key)
+        if isinstance(use, str) and (key == "use" or use in _names(kind)):
+            advice = _below_a_name(path[-1], f"use: {_quoted(use)}") + _similar(kind, use)
+            return MissingName((*path, key), advice)
+    return None
 
 
-def _holders(item: type[BaseModel]) -> list[str]:
+def _unnamed_section(
+    item: type[BaseModel], value: dict[str, Any], path: KeyPath
+) -> MissingName | None:
+    """A section with a component where a map of such sections belongs."""
+    slots = _slot_fields(item)
+    if not slots:
+        return None
+    first = slots[0]
+    kind = kind_at(item, (first,))
+    for key in (*slots, "use"):
+        use = value.get(key)
+        if isinstance(use, str) and (key in ("use", first) or use in _names(kind)):
+            advice = _below_a_name(path[-1], f"{first}: {{use: {_quoted(use)}}}")
+            return MissingName((*path, key), advice + _similar(kind, use))
+        if isinstance(use, dict) and isinstance(use.get("use"), str):
+            return MissingName((*path, key), _below_a_name(path[-1], f"{key}: ..."))
+    return None
+
+
+def _slot_fields(model: type[BaseModel]) -> list[str]:
     """The keys of a section that hold a component."""
-    return [name for name, field in item.model_fields.items() if slot_kind(field)]
+    return [name for name, field in model.model_fields.items() if slot_kind(field)]
 
 
 def _below_a_name(key: str | int, item: str) -> str:
-    return f"a name of your own comes before this: write {{{key}: {{NAME: {{{item}}}}}}}"
+    return f"a name of your own is missing above this: write {{{key}: {{NAME: {{{item}}}}}}}"
 
 
-def _misspelt(kind: str | None, text: str) -> str:
-    meant = "" if text in _names(kind) else did_you_mean(text, _names(kind))
-    return f".{meant}" if meant else ""
+def _similar(kind: str | None, name: str) -> str:
+    names = _names(kind)
+    hint = "" if name in names else did_you_mean(name, names)
+    return f".{hint}" if hint else ""
 
 
-def instead(
-    value: Any, model: type[BaseModel], path: KeyPath, expected: str | None, kind: str
+def suggested_value(
+    value: Any, model: type[BaseModel], path: KeyPath, expected: str | None, error: str
 ) -> str:
-    """What to write for a value of a wrong type; nothing where that is not to be guessed.
+    """What to write for a value of a wrong type, as the end of a message; empty if unknown.
 
     Args:
-        value: What stands there.
-        model: What was validated.
-        path: Where it stands in that.
+        value: The value.
+        model: The model that was validated.
+        path: The path of the value below it.
         expected: What was expected, in words.
-        kind: Pydantic's name of the error.
+        error: Pydantic's name of the error.
     """
-    if isinstance(value, str) and (component := kind_at(model, path)):
-        return _component_meant(component, value)
-    if isinstance(value, str) and (section := model_at(model, path)):
-        around = [key for key in _holders(section) if value in _names(kind_at(section, (key,)))]
-        return f": write {{{around[0]}: {{use: {value}}}}}" if around else ""
-    if (
-        isinstance(value, list)
-        and (field := field_at(model, path))
-        and is_map(field.annotation)
-        and (item := model_in(field.annotation))
-    ):
-        holders = ["use"] if item is Slot else _holders(item)
-        return f": give each a name of your own, {{{path[-1]}: {{NAME: {{{f'{holders[0]}: ' if holders else ''}...}}}}}}"
+    if isinstance(value, str):
+        if kind := kind_at(model, path):
+            return _suggested_component(kind, value)
+        if section := model_at(model, path):
+            fields = _slot_fields(section)
+            holders = [key for key in fields if value in _names(kind_at(section, (key,)))]
+            return f": write {{{holders[0]}: {{use: {value}}}}}" if holders else ""
+    if isinstance(value, list):
+        return _suggested_names(model, path)
     if isinstance(value, bool):
         return ""
-    if kind == "string_type" and isinstance(value, int | float):
+    if error == "string_type" and isinstance(value, int | float):
         return ": quote it"
-    if (
-        expected == "a list"
-        and isinstance(value, str | int | float)
-        and value != ""
-        and len(str(value)) <= LONG
-    ):
-        return f": write [{_written(value) if isinstance(value, str) else value}]"
+    is_item = isinstance(value, str | int | float) and value != ""
+    if expected == "a list" and is_item and len(str(value)) <= MAX_REPEATED:
+        return f": write [{_quoted(value) if isinstance(value, str) else value}]"
     return ""
 
 
-def _component_meant(kind: str, text: str) -> str:
-    """What to write for a component that stands as a text."""
+def _suggested_names(model: type[BaseModel], path: KeyPath) -> str:
+    """What to write for a list where a map of components or sections belongs."""
+    field = field_at(model, path)
+    item = model_in(field.annotation) if field and is_map(field.annotation) else None
+    if item is None:
+        return ""
+    keys = ["use"] if item is Slot else _slot_fields(item)
+    content = f"{keys[0]}: ..." if keys else "..."
+    return f": give each item a name of your own, {{{path[-1]}: {{NAME: {{{content}}}}}}}"
+
+
+def _suggested_component(kind: str, text: str) -> str:
+    """What to write for a component that is written as a text."""
     names = _names(kind)
-    if not text or len(text) > LONG:
+    if not text or len(text) > MAX_REPEATED:
         return ""
     if text in names or ".py:" in text:
-        return f": write {{use: {_written(text)}}}"
-    if meant := did_you_mean(text, names):
-        return f": write {{use: ...}}.{meant}"
-    if kind == "encoder":  # who writes a text for an encoder means its model
-        return f": write {{use: bi_encoder, model: {_written(text)}}}"
-    return f": write {{use: ...}} with one of {', '.join(sorted({entry.name for entry in find(kind)}))}"
+        return f": write {{use: {_quoted(text)}}}"
+    if hint := did_you_mean(text, names):
+        return f": write {{use: ...}}.{hint}"
+    if kind == "encoder":  # a text is probably the encoder's model
+        return f": write {{use: bi_encoder, model: {_quoted(text)}}}"
+    return f": write {{use: ...}} with one of {', '.join(sorted({e.name for e in find(kind)}))}"
 
 
-def use_by_another_word(model: type[BaseModel], path: KeyPath, written: Any) -> str | None:
-    """What to write where `use` is missing from what stands at a path, and another key names a
-    component; None where none does.
-    """
+def misnamed_use(model: type[BaseModel], path: KeyPath, written: Any) -> str | None:
+    """What to write if another key than `use` names a component; None if none does."""
+    if not isinstance(written, dict):
+        return None
     names = _names(kind_at(model, path))
-    for key, value in written.items() if isinstance(written, dict) else ():
-        if key in USE_WORDS and isinstance(value, str) and value in names:
+    for key, value in written.items():
+        if key in USE_SYNONYMS and isinstance(value, str) and value in names:
             return f"write 'use: {value}' for '{key}: {value}'"
     return None
 
 
 def _names(kind: str | None) -> list[str]:
-    """What may stand behind `use:` for a component of a kind."""
+    """The values that `use:` can have for a kind."""
     return [name for entry in find(kind) for name in (entry.name, entry.use)] if kind else []
 
 
-def _written(text: str) -> str:
-    """A text as it can stand inside { } and [ ]."""
-    return (
-        text
-        if re.fullmatch(r"[\w./:@+-]*[\w./@+-]", text)
-        else json.dumps(text, ensure_ascii=False)
-    )
+def _quoted(text: str) -> str:
+    """A text as it is written inside { } and [ ]."""
+    if re.fullmatch(r"[\w./:@+-]*[\w./@+-]", text):
+        return text
+    return json.dumps(text, ensure_ascii=False)

@@ -1,9 +1,7 @@
-"""Loading a recipe: file and overrides in, a `Recipe` with every component validated out, or every
-problem at once.
+"""Loads a recipe: a validated `Recipe` with all of its components, or every mistake at once.
 
-It goes in two phases. The recipe is validated with its components as `{use, ...}`; each component
-that it names is validated alone, by its own class. So a plugin that no recipe names costs nothing,
-and its mistakes are nobody else's.
+Validation has two steps. The sections are validated with components as `{use, ...}`, and each
+component alone by its own class (`recipekit.recipe.binding`).
 """
 
 from __future__ import annotations
@@ -62,9 +60,9 @@ def load(
 
 
 def where(recipe: Recipe, path: KeyPath) -> str:
-    """Where a part of a loaded recipe stands, and its key path.
+    """Return the source location and path of a part of a recipe.
 
-    `recipe.yaml:6:5: collect.sources.own`.
+    For example: `recipe.yaml:6:5: collect.sources.own`.
     """
     origin = recipe.origin
     name = (

@@ -12,17 +12,17 @@ from recipekit.suggestions import did_you_mean
 __all__ = ["METRICS", "MetricName", "metric_name", "parse_metric"]
 
 METRICS: Final = ("ndcg", "map", "mrr", "recall", "precision")
-"""The metrics that take a cut-off; a name in a recipe is one of these, `@`, and the cut-off."""
+"""The metrics; a name in a recipe is one of these, `@`, and the cut-off."""
 
 _NAME = re.compile(r"([a-z]+)@([1-9]\d{0,5})")
 
 
 def parse_metric(name: str) -> tuple[str, int]:
-    """A metric name's two parts: `ndcg@10` is ("ndcg", 10).
+    """Split a metric name: `ndcg@10` is ("ndcg", 10).
 
     Raises:
-        ValueError: It is no metric, or has no cut-off of 1 or more. Rankings are cut at the largest
-            cut-off that is asked for, so that a metric without one would have no fixed meaning.
+        ValueError: The metric is unknown, or the cut-off is missing or below 1. Rankings are cut at
+            the largest cut-off of a recipe, so a metric without one would depend on the others.
     """
     match = _NAME.fullmatch(name)
     if match and match[1] in METRICS:
@@ -31,7 +31,7 @@ def parse_metric(name: str) -> tuple[str, int]:
 
 
 def _suggestion(name: str) -> str:
-    """What was meant: the nearest metric, with the cut-off that stands in `name`, or 10."""
+    """Return a hint with the most similar metric, and the cut-off of `name` or 10."""
     parts = re.fullmatch(r"([A-Za-z]*)[^A-Za-z0-9]*0*(\d*)", name.strip())
     if parts and parts[1]:
         word = {"p": "precision", "r": "recall", "rr": "mrr", "ap": "map"}.get(
@@ -44,10 +44,10 @@ def _suggestion(name: str) -> str:
 
 
 def metric_name(name: str) -> str:
-    """The name itself, if it is a metric's. Raises `ValueError` as `parse_metric` does."""
+    """Return the name if it is valid; raises `ValueError` as `parse_metric` does."""
     parse_metric(name)
     return name
 
 
 MetricName = Annotated[str, AfterValidator(metric_name)]
-"""A field that names a metric with its cut-off."""
+"""The name of a metric with its cut-off, such as `ndcg@10`."""

@@ -13,11 +13,10 @@ __all__ = ["apply_overrides"]
 
 
 def apply_overrides(document: Document, overrides: Sequence[str]) -> None:
-    """Apply overrides in their order to a document; what is wrong with them joins its findings.
+    """Apply overrides to a document, in order; mistakes in them join its findings.
 
-    A path goes through maps by key and through lists by number. Keys and sections that are not
-    there are added; whether they may be there is for the validation to say, which will then name
-    the flag.
+    A path has the keys of maps and the indices of lists. Missing keys and sections are added; the
+    validation decides later whether they are allowed, and its messages name the flag.
     """
     if not isinstance(document.value, dict):
         return
@@ -45,12 +44,10 @@ def _parse(override: str) -> tuple[KeyPath, Any]:
         raise _OverrideError((), "the path before '=' has an empty part")
     if not text.strip():
         raise _OverrideError(
-            path, "nothing stands behind '=': write null for no value, '' for an empty text"
+            path, "no value after '=': write null for no value, '' for an empty text"
         )
     if text.lstrip().startswith("#"):
-        raise _OverrideError(
-            path, "nothing stands behind '=' but a comment: quote a text that begins with '#'"
-        )
+        raise _OverrideError(path, "only a comment after '=': quote a text that starts with '#'")
     try:
         read = read_text(text, "")
     except RecipeError as error:
@@ -61,14 +58,14 @@ def _parse(override: str) -> tuple[KeyPath, Any]:
 
 
 def _put(document: Document, path: KeyPath, value: Any, place: SourceLocation) -> None:
-    """Set one value, making the maps on the way; everything that is new stands at `place`."""
+    """Set one value, and add the maps on the way; new keys get the location `place`."""
     holder = document.value
     for depth, part in enumerate(path):
         here, last = path[:depth], depth == len(path) - 1
         key: str | int = _index(holder, part, here) if isinstance(holder, list) else part
         path = (*here, key, *path[depth + 1 :])
         if not isinstance(holder, dict | list):
-            raise _OverrideError(here, f"is {_named(holder)}, which has no '{part}'")
+            raise _OverrideError(here, f"{_named(holder)} has no key '{part}'")
         known = key in holder if isinstance(holder, dict) else True
         if last:
             _forget(document, path)
@@ -85,14 +82,12 @@ def _put(document: Document, path: KeyPath, value: Any, place: SourceLocation) -
 
 def _index(holder: list[Any], part: str | int, path: KeyPath) -> int:
     if not holder:
-        raise _OverrideError(path, "is an empty list: set the whole of it")
+        raise _OverrideError(path, "the list is empty: set the whole list")
     if not (isinstance(part, str) and part.isdecimal() and int(part) < len(holder)):
-        last = len(holder) - 1
+        items = f"items 0 to {len(holder) - 1}" if len(holder) > 1 else "one item, 0"
         raise _OverrideError(
             path,
-            f"is a list, whose items are 0 to {last}: it has no '{part}'"
-            if last
-            else "is a list, whose one item is 0",
+            f"the list has {items}, and no item '{part}'",
         )
     return int(part)
 
@@ -102,7 +97,7 @@ def _named(value: Any) -> str:
 
 
 def _forget(document: Document, path: KeyPath) -> None:
-    """Drop the places of what is being replaced."""
+    """Remove the locations of a value that is replaced."""
     for places in (document.keys, document.values):
         for known in [known for known in places if known[: len(path)] == path]:
             del places[known]

@@ -1,4 +1,4 @@
-"""Where things stand in a recipe, and what was found wrong there."""
+"""Source locations in a recipe, and the findings about them."""
 
 from __future__ import annotations
 
@@ -11,23 +11,22 @@ from recipekit.recipe.environment import redact
 
 __all__ = ["Document", "Finding", "KeyPath", "SourceLocation", "at", "dotted", "refuse"]
 
-_MOST: Final = 100
+_MAX_LISTED: Final = 100
 
 KeyPath = tuple[str | int, ...]
-"""A path of keys and list indices from the recipe's top."""
+"""Keys and list indices, from the top of the recipe."""
 
 
 def dotted(path: KeyPath) -> str:
-    """A path as messages and `--set` write it: `evaluate.evaluators.held_out.metrics.0`."""
+    """Format a path as messages and `--set` do: `evaluate.evaluators.held_out.metrics.0`."""
     return ".".join(map(str, path))
 
 
 @dataclass(frozen=True, order=True)
 class SourceLocation:
-    """A position.
+    """A position: `file:line:col`, or the `--set` that set a value.
 
-    `file:line:col`, or the `--set` that put something there. Places sort as the file goes, flags
-    last.
+    Locations sort in the order of the file, overrides last.
     """
 
     order: tuple[int, int, int]
@@ -35,12 +34,12 @@ class SourceLocation:
 
     @classmethod
     def in_file(cls, name: str, line: int, column: int) -> SourceLocation:
-        """A position in a file, 1-based."""
+        """Return a position in a file; line and column start at 1."""
         return cls((0, line, column), f"{name}:{line}:{column}")
 
     @classmethod
     def in_override(cls, override: str, index: int) -> SourceLocation:
-        """The `index`-th `--set`, as it was typed."""
+        """Return the location of the `index`-th `--set`."""
         return cls((1, index, 0), f"--set {override}")
 
     @property
@@ -51,7 +50,7 @@ class SourceLocation:
 
 @dataclass(frozen=True, order=True)
 class Finding:
-    """Something wrong at a place."""
+    """A mistake at a source location."""
 
     place: SourceLocation
     path: KeyPath = field(compare=False)
@@ -59,15 +58,13 @@ class Finding:
     code: str = field(compare=False)
 
     def problem(self) -> Problem:
-        """The finding as the user sees it, without any value that came from the environment."""
+        """Return the finding for the user, without values from the environment."""
         return Problem(redact(self.place.text), dotted(self.path), redact(self.message), self.code)
 
 
 @dataclass
 class Document:
-    """A recipe as it was read: plain maps, lists and scalars, and where each key and value of them
-    stands.
-    """
+    """A recipe as it was read: maps, lists and scalars, and the locations of keys and values."""
 
     name: str
     text: str = ""
@@ -80,7 +77,7 @@ class Document:
     """The paths that `--set` replaced or added."""
 
     def key(self, path: KeyPath) -> SourceLocation:
-        """Where a key stands, or the nearest key above that was written."""
+        """Return the location of a key, or of the nearest written key above it."""
         while path and path not in self.keys and path not in self.values:
             path = path[:-1]
         return (
@@ -88,7 +85,7 @@ class Document:
         )
 
     def place(self, path: KeyPath) -> SourceLocation:
-        """Where a value stands, or the nearest key above that was written."""
+        """Return the location of a value, or of the nearest written key above it."""
         return self.values.get(path) or self.key(path)
 
     def is_overridden(self, path: KeyPath) -> bool:
@@ -98,21 +95,18 @@ class Document:
         )
 
     def find(self, path: KeyPath, message: str, code: str, *, at_key: bool = False) -> None:
-        """Note something wrong.
-
-        Of what is known to be wrong already, nothing more is said: one mistake, one line.
-        """
+        """Note a mistake, unless there is already one at this path."""
         if not path or path not in self.faulty:
             self.add(Finding(self.key(path) if at_key else self.place(path), path, message, code))
 
     def add(self, finding: Finding) -> None:
-        """Note a finding whose place is known."""
+        """Note a finding that has a location."""
         self.findings.append(finding)
         self.faulty.add(finding.path)
 
 
 def at(value: Any, path: Iterable[str | int]) -> Any:
-    """What stands at a path of plain data, or None."""
+    """Return the value at a path of plain data, or None."""
     for part in path:
         if isinstance(value, dict):
             value = value.get(part)
@@ -124,12 +118,10 @@ def at(value: Any, path: Iterable[str | int]) -> Any:
 
 
 def refuse(findings: Iterable[Finding]) -> RecipeError:
-    """The error that tells of all findings, in the order of the file; after the first hundred, of
-    how many more there are.
-    """
+    """Return the error with all findings in the order of the file, the first hundred of them."""
     problems = list(dict.fromkeys(finding.problem() for finding in sorted(findings)))
-    if len(problems) > _MOST:
-        problems[_MOST:] = [
-            Problem("", "", f"... and {len(problems) - _MOST} more", problems[0].code)
+    if len(problems) > _MAX_LISTED:
+        problems[_MAX_LISTED:] = [
+            Problem("", "", f"... and {len(problems) - _MAX_LISTED} more", problems[0].code)
         ]
     return RecipeError(problems)

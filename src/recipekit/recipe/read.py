@@ -50,7 +50,7 @@ def read_file(path: Path, name: str) -> Document:
         raise unreadable(f"cannot be read: {error.strerror}") from error
     if len(data) > MAX_BYTES:
         raise unreadable(
-            "is larger than 1 MiB: this is no recipe (data belongs in files that a source names)"
+            "is larger than 1 MiB: not a recipe (put data into files that a source names)"
         )
     try:
         text = data.decode("utf-8-sig")
@@ -112,7 +112,7 @@ def _line_of(text: str, offset: int) -> int:
 
 def _tabs(text: str) -> list[tuple[int, int, str]]:
     """Lines that are indented with a tab, as (line, column, message)."""
-    message = "a tab as indentation: YAML takes spaces only"
+    message = "tab in the indentation: YAML allows spaces only"
     return [
         (_line_of(text, match.start()), match[0].index("\t") + 1, message)
         for match in _TAB.finditer(text)
@@ -130,13 +130,13 @@ class _Builder:
         next(events)  # the stream's start
         event = next(events)
         if isinstance(event, yaml.StreamEndEvent):
-            self.document.find((), "the file is empty: a recipe begins with 'recipe: 1'", "RK102")
+            self.document.find((), "the file is empty: a recipe starts with 'recipe: 1'", "RK102")
             raise refuse(self.document.findings)
         self.document.value = self._node(next(events), ())
         next(events)  # the document's end
         event = next(events)
         if not isinstance(event, yaml.StreamEndEvent):
-            self._find(event, (), "a second document begins here: a recipe is one document")
+            self._find(event, (), "a second document starts here: a recipe is one document")
 
     def _place(self, event: Any) -> SourceLocation:
         return SourceLocation.in_file(
@@ -156,19 +156,21 @@ class _Builder:
             self._find(
                 event,
                 path,
-                f"an alias (*{event.anchor}): recipes have no anchors and aliases, write the value out",
+                f"alias (*{event.anchor}): anchors and aliases are not supported, write the value out",
             )
             return None
         if event.anchor is not None:
             self._find(
                 event,
                 path,
-                f"an anchor (&{event.anchor}): recipes have no anchors and aliases, write the value out",
+                f"anchor (&{event.anchor}): anchors and aliases are not supported, write the value out",
             )
         if event.tag is not None:
             tag = event.tag.replace("tag:yaml.org,2002:", "!!")
             self._find(
-                event, path, f"a tag ({tag}): recipes have none; quote a text that begins with '!'"
+                event,
+                path,
+                f"tag ({tag}): tags are not supported; quote a text that starts with '!'",
             )
         if isinstance(event, yaml.MappingStartEvent):
             return self._map(path)
@@ -182,14 +184,14 @@ class _Builder:
                 self._find(
                     event,
                     path,
-                    "an escape for a character that no file can hold (NUL, or half of a surrogate pair)",
+                    "an escape for a character that text cannot contain (NUL, or half of a surrogate pair)",
                 )
             return event.value
         if event.value == "" and event.tag is None and event.anchor is None:
             # Nothing has no place of its own: point at the key.
             self.document.find(
                 path,
-                "nothing stands here: give it a value, or take the key out",
+                "empty: give it a value, or remove the key",
                 "RK102",
                 at_key=True,
             )
@@ -213,9 +215,7 @@ class _Builder:
             if key is None or key in items:
                 if key is not None:
                     line = self.document.keys[(*path, key)].order[1]
-                    self._find(
-                        event, (*path, key), f"duplicate key: it stands in line {line} already"
-                    )
+                    self._find(event, (*path, key), f"duplicate key: already in line {line}")
                 self._skip()
                 continue
             self.document.keys[(*path, key)] = self._place(event)
@@ -228,16 +228,16 @@ class _Builder:
         A whole number stands for itself: grades are keys.
         """
         if not isinstance(event, yaml.ScalarEvent):
-            self._find(event, path, "a key that is no text: keys are words")
+            self._find(event, path, "a key must be text")
             self._skip(event)
             return None
         if event.anchor is not None or event.tag is not None:
-            self._find(event, path, "an anchor or a tag on a key: recipes have none")
+            self._find(event, path, "anchors and tags on keys are not supported")
         if not event.style and not _is_text(event.value):
             self._find(
                 event,
                 path,
-                f"key {event.value or '(nothing)'} is no text: quote it, or choose a word",
+                f"key {event.value or '(empty)'} is not text: quote it, or choose another name",
             )
             return None
         return str(event.value)
@@ -270,7 +270,7 @@ def _explain(error: yaml.YAMLError, text: str) -> tuple[int, int, str]:
         return (
             _line_of(text, position),
             position - text.rfind("\n", 0, position),
-            f"character U+{ord(text[position]):04X} may not stand in a recipe",
+            f"character U+{ord(text[position]):04X} is not allowed in a recipe",
         )
     assert isinstance(error, yaml.MarkedYAMLError)
     problem, mark = error.problem or "not YAML", error.problem_mark or error.context_mark
@@ -284,9 +284,7 @@ def _explain(error: yaml.YAMLError, text: str) -> tuple[int, int, str]:
             f"a ',' or the closing bracket of line {_position(error.context_mark)[0]} is missing before this{hint}",
         )
     if "could not find expected ':'" in problem:  # noticed lines later
-        return *_position(
-            error.context_mark or mark
-        ), "a key without its ':' and a space behind that"
+        return *_position(error.context_mark or mark), "a key must be followed by ':' and a space"
     if (
         "expected <block end>" in problem
         and mark
@@ -296,7 +294,7 @@ def _explain(error: yaml.YAMLError, text: str) -> tuple[int, int, str]:
         return *_position(mark), (
             f"this '{closing[1]}' closes nothing"
             if closing
-            else "nothing may stand behind a closing quote; within '...', a quote is doubled: 'it''s'"
+            else "unexpected text after the closing quote; inside '...', write a quote twice: 'it''s'"
         )
     for part, message in _WORDS.items():
         if part in problem:
@@ -305,13 +303,13 @@ def _explain(error: yaml.YAMLError, text: str) -> tuple[int, int, str]:
 
 
 _WORDS: Final = {
-    "'\\t' that cannot start": "a tab where YAML takes spaces only",
-    "that cannot start any token": "a text may not begin with this character: quote it",
-    "mapping values are not allowed": "a ':' that makes no key here: quote the text, or check the indentation",
-    "expected alphabetic or numeric character": "a text may not begin with '*' or '&': quote it",
-    "found unknown escape character": "in double quotes, \\ begins an escape: use single quotes, or / in paths",
-    "expected <block end>": "this does not line up with the lines above: check the indentation",
-    "sequence entries are not allowed": "a list's '-' cannot stand here: check the indentation",
+    "'\\t' that cannot start": "tab where YAML allows spaces only",
+    "that cannot start any token": "text cannot start with this character: quote it",
+    "mapping values are not allowed": "unexpected ':': quote the text, or check the indentation",
+    "expected alphabetic or numeric character": "text cannot start with '*' or '&': quote it",
+    "found unknown escape character": "in double quotes, \\ starts an escape: use single quotes, or / in paths",
+    "expected <block end>": "this is not aligned with the lines above: check the indentation",
+    "sequence entries are not allowed": "a list item ('-') is not allowed here: check the indentation",
 }
 
 

@@ -1,6 +1,4 @@
-"""The JSON Schema of recipes, with which an editor completes keys, shows what they mean, and marks
-what is wrong.
-"""
+"""The JSON Schema of recipes, with which editors complete, explain and check keys."""
 
 from __future__ import annotations
 
@@ -109,7 +107,7 @@ def _kind(kind: str, distributions: Collection[str] | None) -> dict[str, Any]:
         try:
             component = load(entry)
         except ComponentError:
-            continue  # `recipekit components` tells why
+            continue  # `recipekit components` shows the reason
         uses = [entry.use] if claims[entry.name] > 1 else [entry.name, entry.use]
         label = (
             f"{kind}.{entry.name}"
@@ -152,10 +150,9 @@ def _component(component: type[Component[Any]], label: str, uses: list[str]) -> 
 def component_schema(
     component: type[Component[Any]], ref_template: str = "#/$defs/{model}"
 ) -> dict[str, Any]:
-    """The JSON Schema of one component's keys, `use` not among them.
+    """The JSON Schema of one component's keys, without `use`.
 
-    A component that has a type without a JSON Schema gets one that takes any keys: it can still be
-    used.
+    For a component with a type that has no JSON Schema, it allows any keys.
     """
     try:
         schema = component.model_json_schema(ref_template=ref_template)
@@ -169,7 +166,7 @@ def component_schema(
 
 
 def _or_placeholder(schema: dict[str, Any]) -> dict[str, Any]:
-    """A field in which `${env:NAME}` may stand takes that text beside what it takes anyway."""
+    """The schema of a field that also accepts `${env:NAME}`."""
     about: dict[str, Any] = {
         name: schema[name] for name in ("title", "description", "default") if name in schema
     }

@@ -1,4 +1,4 @@
-"""Finding a recipe: a file, or a shipped recipe by its name."""
+"""Finds a recipe: a file, or a shipped recipe by its name."""
 
 from __future__ import annotations
 
@@ -12,9 +12,7 @@ __all__ = ["locate", "shipped"]
 
 
 def shipped() -> dict[str, Path]:
-    """The recipes that come with recipekit, by name: from the wheel, or from the checkout it is
-    installed from.
-    """
+    """Return the recipes that come with recipekit, by name, from the wheel or the checkout."""
     package = Path(__file__).resolve().parents[1]
     folder = package / "recipes"
     if not folder.is_dir() and (package.parents[1] / "pyproject.toml").is_file():
@@ -23,7 +21,7 @@ def shipped() -> dict[str, Path]:
 
 
 def locate(source: str | Path) -> Path:
-    """The file of a recipe: a path, or a shipped recipe's name where no file is called so.
+    """Return the file of a recipe: a path, or else the name of a shipped recipe.
 
     Raises:
         RecipeError: There is neither.

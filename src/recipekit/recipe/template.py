@@ -85,13 +85,13 @@ export:
 
 
 def starter(source: StarterSource, data: str | None, name: str) -> str:
-    """The text of a first recipe.
+    """Return the text of a first recipe.
 
     Args:
-        source: Where its data comes from.
-        data: The file or folder of the data, from the recipe's folder; None for the source's usual
-            one.
-        name: What the recipe is called; what no name may hold becomes `-`.
+        source: The source of its data.
+        data: The file or folder of the data, relative to the recipe's folder; None for the usual
+            one of the source.
+        name: The recipe's name; characters that names cannot have become `-`.
     """
     key, usual, comment = {
         "python_code": ("folder", None, "your own code"),

@@ -1,14 +1,15 @@
-"""Pydantic's errors in plain words: what was expected, what stands there, and what was probably
-meant.
+"""Pydantic's errors in plain words: what was expected, what was found, and what was probably meant.
 
-No message repeats pydantic's `input`, which may hold a value from the environment: what stands
-there is shown as the recipe has it.
+No message repeats pydantic's `input`, which can hold a value from the environment. The value is
+shown as it was written in the recipe.
 """
 
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
 from pydantic import BaseModel, ValidationError
@@ -16,7 +17,7 @@ from pydantic_core import ErrorDetails
 
 from recipekit.component import Slot, field_docs
 from recipekit.component.fields import NAME_PATTERN
-from recipekit.recipe.hints import instead, nameless, use_by_another_word
+from recipekit.recipe.hints import misnamed_use, missing_name, suggested_value
 from recipekit.recipe.positions import Document, KeyPath, at
 from recipekit.recipe.slots import model_at
 from recipekit.suggestions import did_you_mean
@@ -52,12 +53,15 @@ _LIMITS: Final = {
     "less_than": ("<", "lt"),
     "less_than_equal": ("<=", "le"),
 }
-_MANY: Final = 8
-"""Choices; of more, only the one that was meant is shown."""
+_MAX_CHOICES: Final = 8
+"""If there are more choices, only the one that was probably meant is shown."""
+_NAME_RULE: Final = (
+    "a name starts with a letter, and has only letters, digits, '-' and '_', at most 64 in all"
+)
 
 
 def shown(value: Any) -> str:
-    """What stands in a recipe, for a message."""
+    """Describe a value of a recipe for a message."""
     match value:
         case None:
             return "nothing"
@@ -73,6 +77,31 @@ def shown(value: Any) -> str:
             return "a list"
 
 
+@dataclass(frozen=True)
+class _Mistake:
+    """One error of pydantic, at its path in the recipe."""
+
+    path: KeyPath
+    detail: ErrorDetails
+
+    @property
+    def kind(self) -> str:
+        return self.detail["type"]
+
+    @property
+    def is_key(self) -> bool:
+        """Whether the key is wrong, and not its value."""
+        return self.detail["loc"][-1:] == ("[key]",)
+
+    @property
+    def expected(self) -> str | None:
+        """What a type error expected; None for an error of another sort."""
+        if self.is_key:
+            return None
+        match = _TYPE_ERROR.fullmatch(self.kind)
+        return _EXPECTED.get(match[1]) if match else None
+
+
 def explain(
     error: ValidationError,
     document: Document,
@@ -83,169 +112,174 @@ def explain(
     """Note everything that pydantic found wrong.
 
     Args:
-        error: What pydantic says.
-        document: The recipe, for what stands there and where.
+        error: Pydantic's error.
+        document: The recipe, which collects the findings.
         model: The model that was validated.
-        path: Where its keys stand in the recipe.
-        extra: Keys that may stand beside the model's own.
+        path: The path of its keys in the recipe.
+        extra: Keys that are allowed in addition to the model's own.
     """
     details = error.errors(include_url=False, include_input=False)
-    located = [_located(document, path, detail) for detail in details]
-    expected: dict[KeyPath, list[str]] = {}
-    for detail, where in zip(details, located, strict=True):
-        if words := _expected(detail):
-            expected.setdefault(where, []).append(words)
-    unknown = {
-        where
-        for detail, where in zip(details, located, strict=True)
-        if detail["type"] == "extra_forbidden"
-    }
-    unnamed = {
-        found.path: found.advice
-        for where in located
-        if (found := nameless(document, model, path, where))
-    }
-    for key, advice in unnamed.items():
-        document.find(key, advice, "RK105", at_key=True)
-    for detail, where in zip(details, located, strict=True):
-        if any(where[: len(key) - 1] == key[:-1] for key in unnamed):
-            continue
-        if where in expected and _expected(detail):
-            if any(where == other[: len(where)] != other for other in located):
-                continue  # of a choice between two forms this is the other one: what is wrong in the one that was taken is said
-            value = at(document.value, where)
-            words = " or ".join(dict.fromkeys(expected[where]))
-            advice = instead(value, model, where[len(path) :], _expected(detail), detail["type"])
-            document.find(
-                where,
-                f"expected {words}, found {shown(value)}{advice}",
-                "RK105",
-                at_key=isinstance(value, dict),
-            )
-        elif detail["type"] == "extra_forbidden":
-            parent = model_at(model, where[len(path) : -1])
-            known = [*_keys(parent), *(extra if len(where) == len(path) + 1 else ())]
-            document.find(
-                where, f"unknown key.{_did_you_mean(str(where[-1]), known)}", "RK103", at_key=True
-            )
-        elif (
-            detail["type"] == "too_short"
-            and len(at(document.value, where) or ()) >= detail["ctx"]["min_length"]
-        ):
-            continue  # pydantic counts valid items only; what is wrong with the others is said already
-        elif detail["type"] == "missing":
-            if not any(
-                did_you_mean(str(other[-1]), [str(where[-1])])
-                for other in unknown
-                if other[:-1] == where[:-1]
-            ):
-                document.find(where, _missing(document, model, path, where), "RK104", at_key=True)
+    mistakes = [_Mistake(_path_of(document, path, detail), detail) for detail in details]
+    _Explanation(document, model, path, tuple(extra), mistakes).report()
+
+
+class _Explanation:
+    """The mistakes of one model, and what their messages depend on."""
+
+    def __init__(
+        self,
+        document: Document,
+        model: type[BaseModel],
+        path: KeyPath,
+        extra: tuple[str, ...],
+        mistakes: list[_Mistake],
+    ) -> None:
+        self.document, self.model, self.path, self.extra = document, model, path, extra
+        self.mistakes = mistakes
+        self.expected: defaultdict[KeyPath, list[str]] = defaultdict(list)
+        self.unknown: defaultdict[KeyPath, list[str]] = defaultdict(list)
+        """The unknown keys, by the path of their map."""
+        self.parents: set[KeyPath] = set()
+        """The paths that have a mistake below them."""
+        for mistake in mistakes:
+            if mistake.expected:
+                self.expected[mistake.path].append(mistake.expected)
+            if mistake.kind == "extra_forbidden":
+                self.unknown[mistake.path[:-1]].append(str(mistake.path[-1]))
+            self.parents.update(mistake.path[:depth] for depth in range(len(mistake.path)))
+
+    def report(self) -> None:
+        without_names: set[KeyPath] = set()
+        for mistake in self.mistakes:
+            found = missing_name(self.document, self.model, self.path, mistake.path)
+            if found:
+                without_names.add(found.path[:-1])
+                self.document.find(found.path, found.advice, "RK105", at_key=True)
+        for mistake in self.mistakes:
+            above = {mistake.path[:depth] for depth in range(len(mistake.path) + 1)}
+            if not above & without_names:
+                self._report(mistake)
+
+    def _report(self, mistake: _Mistake) -> None:
+        path, kind = mistake.path, mistake.kind
+        value = at(self.document.value, path)
+        if mistake.expected:
+            if path not in self.parents:  # else it is a choice of types, and the other was taken
+                self._report_type(mistake, value)
+        elif kind == "extra_forbidden":
+            parent = model_at(self.model, self._below(path[:-1]))
+            known = [*_keys(parent), *(self.extra if path[:-1] == self.path else ())]
+            hint = did_you_mean(str(path[-1]), known) or _known_here(known)
+            self.document.find(path, f"unknown key.{hint}", "RK103", at_key=True)
+        elif kind == "missing":
+            misspelt = any(did_you_mean(key, [str(path[-1])]) for key in self.unknown[path[:-1]])
+            if not misspelt:
+                self.document.find(path, self._missing(path), "RK104", at_key=True)
+        elif kind == "too_short" and len(value or ()) >= mistake.detail["ctx"]["min_length"]:
+            return  # pydantic counts valid items only, and the others are reported themselves
         else:
-            is_key = detail["loc"][-1:] == ("[key]",)
-            at_key = is_key or isinstance(at(document.value, where), dict)
-            value = where[-1] if is_key else at(document.value, where)
-            document.find(
-                where,
-                _words(detail, value, is_key, _purpose(model, where[len(path) :])),
-                "RK105",
-                at_key=at_key,
-            )
+            at_key = mistake.is_key or isinstance(value, dict)
+            shown_value = path[-1] if mistake.is_key else value
+            message = _message(mistake, shown_value, self._purpose(path))
+            self.document.find(path, message, "RK105", at_key=at_key)
+
+    def _report_type(self, mistake: _Mistake, value: Any) -> None:
+        path = mistake.path
+        hint = suggested_value(value, self.model, self._below(path), mistake.expected, mistake.kind)
+        expected = " or ".join(dict.fromkeys(self.expected[path]))
+        message = f"expected {expected}, found {shown(value)}{hint}"
+        self.document.find(path, message, "RK105", at_key=isinstance(value, dict))
+
+    def _missing(self, path: KeyPath) -> str:
+        """The message for a missing key: what the key is for, or what was written instead."""
+        parent = model_at(self.model, self._below(path[:-1]))
+        if parent is Slot:
+            if self.document.key(path[:-1]).is_override:
+                siblings = at(self.document.value, path[:-2])
+                others = [key for key in siblings or () if key != path[-2]]
+                if hint := did_you_mean(str(path[-2]), others):
+                    return f"missing, since there is no '{path[-2]}' here yet.{hint}"
+            written = at(self.document.value, path[:-1])
+            if advice := misnamed_use(self.model, self._below(path[:-1]), written):
+                return f"missing: {advice}"
+        purpose = self._purpose(path)
+        return f"missing ({purpose})" if purpose else "missing"
+
+    def _purpose(self, path: KeyPath) -> str:
+        """What a key is for: the first sentence of its documentation, as part of a sentence."""
+        below = self._below(path)
+        parent = model_at(self.model, below[:-1]) if below else None
+        text = field_docs(parent).get(str(path[-1]), "") if parent else ""
+        sentence = re.split(r"(?<=[^.])[.:;](?:\s|$)", " ".join(text.split()))[0]
+        if sentence[1:2].isupper():  # an abbreviation, such as USD
+            return sentence
+        return f"{sentence[:1].lower()}{sentence[1:]}"
+
+    def _below(self, path: KeyPath) -> KeyPath:
+        return path[len(self.path) :]
 
 
-def _located(document: Document, path: KeyPath, detail: ErrorDetails) -> KeyPath:
-    """Where an error is.
-
-    Pydantic's own path also names union members and validators, which no recipe knows.
-    """
+def _path_of(document: Document, path: KeyPath, detail: ErrorDetails) -> KeyPath:
+    """The path of an error in the recipe; pydantic's also names union members and validators."""
     here = at(document.value, path)
-    where = path
+    found = path
     for index, part in enumerate(detail["loc"]):
-        if part in (
-            here if isinstance(here, dict) else range(len(here)) if isinstance(here, list) else ()
-        ):
-            where, here = (*where, part), here[part]
+        is_key = isinstance(here, dict) and part in here
+        is_index = isinstance(here, list) and isinstance(part, int) and part < len(here)
+        if is_key or is_index:
+            found, here = (*found, part), here[part]
         elif detail["type"] == "missing" and index == len(detail["loc"]) - 1:
-            where = (*where, part)
-    return where
-
-
-def _expected(detail: ErrorDetails) -> str | None:
-    """What a type error expected; None for an error of another sort."""
-    if detail["loc"][-1:] == ("[key]",):
-        return None  # the key is what is wrong, and not the value that stands there
-    match = _TYPE_ERROR.fullmatch(detail["type"])
-    return _EXPECTED.get(match[1]) if match else None
+            found = (*found, part)
+    return found
 
 
 def _keys(model: type[BaseModel] | None) -> list[str]:
     return [field.alias or name for name, field in model.model_fields.items()] if model else []
 
 
-def _did_you_mean(word: str, words: list[str]) -> str:
-    return did_you_mean(word, words) or (f" Known here: {', '.join(words)}." if words else "")
+def _known_here(keys: list[str]) -> str:
+    return f" Known here: {', '.join(keys)}." if keys else ""
 
 
-def _missing(document: Document, model: type[BaseModel], path: KeyPath, where: KeyPath) -> str:
-    """A key that has to be there, with what it is for."""
-    parent = model_at(model, where[len(path) : -1])
-    if parent is Slot and document.key(where[:-1]).is_override:
-        siblings = at(document.value, where[:-2])
-        others = (
-            [name for name in siblings if name != where[-2]] if isinstance(siblings, dict) else []
-        )
-        if meant := did_you_mean(str(where[-2]), others):
-            return f"missing, since there is no '{where[-2]}' here yet.{meant}"
-    if parent is Slot:
-        advice = use_by_another_word(model, where[len(path) : -1], at(document.value, where[:-1]))
-        if advice:
-            return f"missing: {advice}"
-    purpose = _purpose(model, where[len(path) :])
-    return f"missing ({purpose})" if purpose else "missing"
+def _message(mistake: _Mistake, value: Any, purpose: str) -> str:
+    """The message for an error that is neither of a type nor of a missing or unknown key.
 
-
-def _purpose(model: type[BaseModel], path: KeyPath) -> str:
-    """What a key is for: the first sentence of its description, as part of another one."""
-    parent = model_at(model, path[:-1]) if path else None
-    text = field_docs(parent).get(str(path[-1]), "") if parent else ""
-    purpose = re.split(r"(?<=[^.])[.:;](?:\s|$)", " ".join(text.split()))[0]
-    start = purpose[:1] if purpose[1:2].isupper() else purpose[:1].lower()  # USD stays what it is
-    return f"{start}{purpose[1:]}"
-
-
-def _words(detail: ErrorDetails, value: Any, is_key: bool, purpose: str) -> str:
-    """Any other error, of a key or of the value of a key that is for some purpose."""
-    kind, context = detail["type"], detail.get("ctx", {})
+    Args:
+        mistake: The error.
+        value: The value that is wrong, or the key.
+        purpose: What the key is for.
+    """
+    kind, context = mistake.kind, mistake.detail.get("ctx", {})
     if kind in ("value_error", "assertion_error"):
         return str(context["error"])
-    if (is_key and kind.startswith("string_")) or context.get("pattern") == NAME_PATTERN:
-        return (
-            "a name begins with a letter and goes on with letters, digits, '-' and '_', 64 at most"
-        )
-    if is_key and (match := _TYPE_ERROR.fullmatch(kind)) and match[1] in _EXPECTED:
-        return f"this key is to be {_EXPECTED[match[1]]}"
+    if (mistake.is_key and kind.startswith("string_")) or context.get("pattern") == NAME_PATTERN:
+        return _NAME_RULE
+    if mistake.is_key and (match := _TYPE_ERROR.fullmatch(kind)) and match[1] in _EXPECTED:
+        return f"this key must be {_EXPECTED[match[1]]}"
     if kind in ("literal_error", "enum"):
-        choices = re.findall(r"'([^']*)'", context["expected"])
-        meant = did_you_mean(value, choices) if isinstance(value, str) else ""
-        if meant and len(choices) > _MANY:
-            return f"unknown value '{value}'.{meant}"
-        return f"must be {context['expected']}, found {shown(value)}.{meant}".removesuffix(
-            "." if not meant else ""
-        )
+        return _choice(context["expected"], value)
     if kind in _LIMITS:
         sign, name = _LIMITS[kind]
         limit = context[name]
         limit = int(limit) if isinstance(limit, float) and limit.is_integer() else limit
         return f"must be {sign} {limit}, found {shown(value)}"
+    unit = "characters" if kind.startswith("string_") else "items"
     if kind in ("too_short", "string_too_short"):
         least = context.get("min_length")
-        return (
-            "must not be empty"
-            if least == 1
-            else f"must have at least {least} {'items' if kind == 'too_short' else 'characters'}"
-        )
+        return "must not be empty" if least == 1 else f"must have at least {least} {unit}"
     if kind in ("too_long", "string_too_long"):
-        return f"must have at most {context.get('max_length')} {'items' if kind == 'too_long' else 'characters'}"
+        return f"must have at most {context.get('max_length')} {unit}"
     if kind == "string_pattern_mismatch":
         return f"expected {purpose or context['pattern']}, found {shown(value)}"
-    message = detail["msg"].removeprefix("Input ")
-    return f"{message[:1].lower()}{message[1:]}, found {shown(value)}"
+    text = mistake.detail["msg"].removeprefix("Input ")
+    return f"{text[:1].lower()}{text[1:]}, found {shown(value)}"
+
+
+def _choice(expected: str, value: Any) -> str:
+    """The message for a value that is not one of some choices, as pydantic lists them."""
+    choices = re.findall(r"'([^']*)'", expected)
+    hint = did_you_mean(value, choices) if isinstance(value, str) else ""
+    if hint and len(choices) > _MAX_CHOICES:
+        return f"unknown value '{value}'.{hint}"
+    message = f"must be {expected}, found {shown(value)}"
+    return f"{message}.{hint}" if hint else message

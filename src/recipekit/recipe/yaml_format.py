@@ -1,7 +1,7 @@
-"""The YAML that recipes are written in: YAML 1.2's core schema, without its traps.
+"""The YAML of recipes: the core schema of YAML 1.2.
 
-`no`, `on` and `yes` are text, `1e-5` is a number, `0o17` is 15 and `017` is 17, dates and times are
-text. The same rules read a recipe and write one, so that what is written comes back as it was.
+`no`, `on` and `yes` are text, `1e-5` is a number, `0o17` is 15, `017` is 17, and dates and times are
+text. The same rules are used for reading and writing, so that a written recipe is read unchanged.
 """
 
 from __future__ import annotations
@@ -21,16 +21,14 @@ _FLOAT = re.compile(
     r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)"
 )
 _LONGEST_INT: Final = 40
-"""Digits; no field of a recipe needs more, and Python's own limit is an exception that nobody
-understands.
-"""
+"""Digits; no field of a recipe needs more, and Python's own limit has an unhelpful message."""
 
 
 def plain_scalar(text: str) -> Any:
-    """What an unquoted scalar means: None, a bool, an int, a float, or the text itself.
+    """Return the value of an unquoted scalar: None, a bool, an int, a float, or text.
 
     Raises:
-        ValueError: It is a number that no recipe can use: infinite, undefined, or endless.
+        ValueError: It is a number that is not finite, or has too many digits.
     """
     if _NULL.fullmatch(text):
         return None
@@ -52,16 +50,16 @@ def plain_scalar(text: str) -> Any:
 
 
 class _Dumper(yaml.SafeDumper):
-    """Writes what `plain_scalar` reads: text that would be read as something else is quoted."""
+    """Quotes text that `plain_scalar` would read as another type."""
 
     def ignore_aliases(self, data: Any) -> bool:
         return True
 
     def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:
-        super().increase_indent(flow, False)  # lists indented below their key, as people write them
+        super().increase_indent(flow, False)  # lists are indented below their key
 
 
-# PyYAML writes by YAML 1.1's rules, which would leave "1e-5" unquoted and quote "no".
+# PyYAML follows YAML 1.1, which leaves the text "1e-5" unquoted and quotes "no".
 _Dumper.yaml_implicit_resolvers = {}
 for _tag, _pattern in (("null", _NULL), ("bool", _BOOL), ("int", _INT), ("float", _FLOAT)):
     _Dumper.add_implicit_resolver(
@@ -89,9 +87,7 @@ _Dumper.add_representer(list, _list)
 
 
 def dump(value: Any) -> str:
-    """Write JSON-like values as a recipe's YAML: maps in blocks, lists of scalars in a line,
-    nothing folded.
-    """
+    """Write JSON-like values as YAML: maps in blocks, lists of scalars in one line, unfolded."""
     return yaml.dump(
         value,
         Dumper=_Dumper,
