@@ -53,7 +53,7 @@ def main() -> None:
     for descriptor, stream in ((1, "stdout"), (2, "stderr")):
         if getattr(sys, stream) is None:
             # The caller closed this descriptor. The next file that is opened, here or in a stage,
-            # would take its number and receive whatever is printed.
+            # would take its number and receive the output.
             _redirect_to_null(descriptor)
             setattr(sys, stream, open(descriptor, "w", closefd=False))
     sys.exit(invoke(sys.argv[1:]))

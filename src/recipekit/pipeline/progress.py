@@ -164,8 +164,9 @@ class _Bars:
         if len(status) > room:
             status = f"{status[: max(room - 1, 0)]}…"
         if bar is None:
-            bar = self._bars.add_task(name, total=total, status=status)
-        self._bars.update(bar, completed=done, status=status)
+            bar = self._bars.add_task(name, total=total, completed=done, status=status)
+        else:
+            self._bars.update(bar, completed=done, status=status)
         self._bars.refresh()
         return bar
 

@@ -1,6 +1,6 @@
 """Read a run's folder: the run itself, the manifests of its stages, and their artifacts.
 
-A run can stop after any stage, so whatever is missing reads as empty.
+A run can stop after any stage, so a missing file reads as empty.
 """
 
 from __future__ import annotations
