@@ -186,11 +186,6 @@ def test_files_that_do_not_parse_are_counted_in_one_warning(tmp_path: Path):
     ]
 
 
-def test_half_a_character_in_a_docstring_is_replaced(tmp_path: Path):
-    write(tmp_path / "repo/a.py", documented("f").replace("all the", "all \\ud800 the"))
-    assert read(tmp_path, folder=tmp_path / "repo")[0] == {"a.py:f": "Add up all ? the values."}
-
-
 def test_the_standard_library_is_the_default_and_loses_nothing_but_docstrings(tmp_path: Path):
     """Every passage, parsed, is the function that the file holds, less its docstring."""
     spec = PythonCodeSpec(include=["json", "heapq.py", "dataclasses.py", "email"])

@@ -23,7 +23,7 @@ DATA = Path(__file__).parents[2].parent / "shared" / "data"
 
 
 class Listed(SourceSpec):
-    """A source of records that stand in the test."""
+    """A source with the records of a test."""
 
     records: tuple[Any, ...]
 
@@ -128,6 +128,7 @@ def test_three_tables_and_their_counts(tmp_path: Path):
         "passages": 2,
         "queries": {"train": 1, "dev": 0, "test": 1},
         "labels": {"positive": 2, "negative": 1},
+        "cleaned_records": 0,
         "merged": {
             "passages": 0,
             "queries": 0,
@@ -181,7 +182,7 @@ def test_duplicate_queries_of_one_split_are_one_with_the_labels_of_both(tmp_path
     assert found.labels == {("sea", "text 0"): 1.0, ("sea", "text 1"): 1.0}
 
 
-def test_no_query_stands_in_two_splits(tmp_path: Path):
+def test_no_query_is_in_two_splits(tmp_path: Path):
     """Test keeps it before dev, dev before train; the labels of the query that gives way go with
     it.
     """
@@ -215,8 +216,8 @@ def test_no_query_stands_in_two_splits(tmp_path: Path):
         dropped["dev_queries_held_out_elsewhere"],
     ) == (3, 2)
     assert found.progress.warnings == [
-        "3 queries of train stand in dev or test, too, and are dropped from train",
-        "2 queries of dev stand in test, too, and are dropped from dev",
+        "3 train queries are also in dev or test, and are dropped",
+        "2 dev queries are also in test, and are dropped",
     ]
 
 
@@ -358,7 +359,7 @@ BAD: dict[str, tuple[list[str], list[str], str]] = {
     "duplicate id": (
         [P1, P1, '{"_id": "p1", "text": "sugar"}'],
         ["q1\tp1\t1"],
-        "{folder}/corpus.jsonl:1 and {folder}/corpus.jsonl:3: the passage id 'p1' stands for different texts",
+        "{folder}/corpus.jsonl:1 and {folder}/corpus.jsonl:3: two passages with the id 'p1' have different texts",
     ),
     "unknown passage": (
         [P1],
@@ -373,14 +374,25 @@ BAD: dict[str, tuple[list[str], list[str], str]] = {
     "no positive": (
         [P1],
         ["q1\tp1\t0"],
-        "none of 1 queries has a positive: nothing can be learnt from them",
-    ),
-    "half a character": (
-        [P1, '{"_id": "p2", "text": "x\\ud800"}'],
-        ["q1\tp1\t1"],
-        "{folder}/corpus.jsonl:2: '\\ud800' is half a character, which no text can hold",
+        "none of 1 queries has a positive, so there is nothing to learn from",
     ),
 }
+
+
+def test_characters_that_no_tokenizer_accepts_are_replaced_and_counted(tmp_path: Path):
+    records = (
+        Passage("p\ud800", "red\x00 hen", title="\udfff"),
+        Query("q", "a \ud800 query", split="train"),
+        Query("r", "clean", split="train"),
+        Label("q", "p\ud800"),
+        Label("r", "p\ud800"),
+    )
+    found = Collected(tmp_path, {"mine": listed(*records)})
+    assert found.dataset.passages.ids == ["p\ufffd"]
+    assert found.dataset.passages.texts([0]) == ["\ufffd red\ufffd hen"]
+    assert found.dataset.queries.texts([0, 1]) == ["a \ufffd query", "clean"]
+    assert found.dataset.labels["passage"].to_pylist() == [0, 0]
+    assert found.summary["cleaned_records"] == 2
 
 
 @pytest.mark.parametrize("name", BAD)
@@ -400,27 +412,33 @@ def test_bad_data_has_one_clear_line(tmp_path: Path, name: str):
         (
             (Passage("p", "text"), Query("q", "query")),
             DataError,
-            "none of 1 queries has a positive: nothing can be learnt from them",
+            "none of 1 queries has a positive, so there is nothing to learn from",
         ),
         (
             (Query("q", "a"), Query("q", "b"), Passage("p", "x")),
             DataError,
-            "source 'mine': the query id 'q' stands for different texts",
+            "source 'mine': two queries with the id 'q' have different texts",
         ),
         (
             (*pairs(1), Label("q0", "p9")),
             DataError,
             "source 'mine': there is no passage with the id 'p9'",
         ),
-        (("text",), ComponentError, "source 'mine' (listed): 'text' is no Passage, Query or Label"),
+        (
+            ("text",),
+            ComponentError,
+            "source 'mine' (listed): 'text' is not a Passage, Query or Label",
+        ),
         (
             (Query("q", "a", "val"),),
             ComponentError,
-            "source 'mine' (listed): query 'q' is of split 'val'; there are: train, dev, test",
+            "source 'mine' (listed): query 'q' has split 'val'; splits are train, dev, test",
         ),
     ],
 )
-def test_what_sources_must_not_give(tmp_path: Path, records, kind: type[Exception], message: str):
+def test_invalid_records_are_errors_that_name_the_source(
+    tmp_path: Path, records, kind: type[Exception], message: str
+):
     with pytest.raises(kind) as caught:
         one(tmp_path, *records)
     assert str(caught.value) == message

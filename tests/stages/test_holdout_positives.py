@@ -88,7 +88,7 @@ def test_train_queries_keep_so_many_positives_and_others_all(tmp_path, keep):
     assert summary["hidden"] == {"positives": 20 * (PASSAGES - keep), "queries": 20}
     assert summary["labels"]["positive"] == 20 * (PASSAGES + keep)
     assert summary["notes"] == [
-        f"{20 * (PASSAGES - keep)} source positives of 20 train queries were hidden on purpose (`collect.holdout_positives`): "
+        f"{20 * (PASSAGES - keep)} source positives of 20 train queries were held out on purpose (`collect.holdout_positives`): "
         f"each query kept at most {keep}, at random"
     ]
 

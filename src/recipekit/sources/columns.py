@@ -333,5 +333,5 @@ def _absent(value: Any) -> bool:
 
 
 def _digest(text: str) -> bytes:
-    # Half a surrogate pair is no text; collect says so, with the place.
+    # Collect cleans texts; here they may still hold unpaired surrogates.
     return hashlib.blake2b(text.encode(errors="surrogatepass"), digest_size=16).digest()

@@ -201,8 +201,7 @@ def _functions(module: ast.Module) -> Iterator[tuple[str, Function]]:
 
 def _first_paragraph(docstring: str) -> str:
     words = re.split(r"\n\s*\n", docstring.strip(), maxsplit=1)[0].split()
-    # An escape such as \ud800 in a docstring is half a character, which no UTF-8 file can hold.
-    return " ".join(words).encode(errors="replace").decode()
+    return " ".join(words)
 
 
 def without_docstring(node: Function, lines: list[bytes]) -> str:

@@ -1,8 +1,8 @@
-"""Collect: gather queries, passages and labels from the sources, merge duplicates, split by query.
+"""The collect stage: read the sources, merge duplicates, and split by query.
 
-A text is the same as another if it is equal, character by character, as models see it (title and
-text joined). All that is done here is done on arrays of row numbers: texts are only copied, batch
-by batch, from one file to another.
+Two texts are duplicates if they are equal, character by character, as models see them (title and
+text joined). Merging works on arrays of row numbers: texts are only copied, batch by batch, from
+one file to another.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from recipekit.arrays import Bools, Floats, Rows, pair_keys
 from recipekit.errors import DataError
 from recipekit.records import SPLITS, Label, Passage, Query
 from recipekit.stages.collect.holdout import held_out_positives
-from recipekit.stages.collect.read_sources import Intake, Part, is_blank, places, read_sources
+from recipekit.stages.collect.read_sources import Intake, Part, is_blank, locations, read_sources
 from recipekit.stages.collect.section import CollectSection, Split
 from recipekit.stages.inputs import StageInputs
 from recipekit.tables import LABELS, PASSAGES, QUERIES, write_table
@@ -30,26 +30,27 @@ __all__ = ["collect"]
 
 LABELS_BATCH = 2**20
 DROPPED = -1
+PLURALS = {Passage: "passages", Query: "queries"}
 
 
 def collect(inputs: StageInputs, section: CollectSection, out: Path) -> dict[str, Any]:
-    """Write `queries.arrow`, `passages.arrow` and `labels.arrow` into `out`, and return every
-    count.
+    """Write `queries.arrow`, `passages.arrow` and `labels.arrow` into `out`, and return the counts.
 
-    - A passage that equals an earlier one is merged into it, and its labels follow; so is a query
-      with the same text.
-    - A query's split is its source's word; others are divided by a seeded hash of their text, so
-      that a query stays where it is when data is added. No text stands in two splits: test keeps it
-      before dev, dev before train, and the labels of the query that gives way go with it.
-    - A pair that is labelled twice keeps the higher grade: a positive is never a negative, too.
-    - Blank texts are dropped, and queries without a positive.
-    - What `section.holdout_positives` hides is not written, and counted.
+    - Characters that no tokenizer accepts are replaced (`clean_text`).
+    - A passage that equals an earlier one is merged into it, with its labels; so is a query.
+    - A query has the split of its source. Other queries are split by a seeded hash of their text,
+      so that they keep their split when data is added. No text is in two splits: test takes
+      precedence over dev, and dev over train. The labels of a query that is dropped for this are
+      dropped, too.
+    - A pair that is labelled twice keeps the higher grade.
+    - Blank texts and queries without a positive are dropped.
+    - Labels that `section.holdout_positives` selects are counted, but not written.
 
     Raises:
-        DataError: A source is empty, an id stands for two texts, a label names an unknown id, or no
+        DataError: A source is empty, two texts have the same id, a label names an unknown id, or no
             query has a positive.
     """
-    # By name, since the order in which a recipe lists its sources is no part of the stage's key.
+    # Sorted by name: the order in which a recipe lists its sources is not part of the key.
     intake = read_sources(inputs, sorted(section.sources.items()), out / "scratch")
     passages = _merged_passages(intake)
     queries = _merged_queries(intake, section.split)
@@ -58,22 +59,23 @@ def collect(inputs: StageInputs, section: CollectSection, out: Path) -> dict[str
     answered[labels.query[labels.grade > 0]] = True
     if not answered.any():
         raise DataError(
-            f"none of {np.count_nonzero(queries.kept)} queries has a positive: nothing can be learnt from them",
+            f"none of {np.count_nonzero(queries.kept)} queries has a positive, so there is nothing "
+            "to learn from",
             code="RK309",
         )
 
     write_table(out / "passages.arrow", PASSAGES, _passage_batches(intake, passages.kept))
     write_table(out / "queries.arrow", QUERIES, _query_batches(intake, answered, queries.split))
     labels = labels.where(answered[labels.query])
-    hidden = _hidden(inputs, section, intake, queries, labels)
-    hides = _hides(section, labels, hidden)
-    labels = labels.where(~hidden)
+    held_out = _held_out(inputs, section, intake, queries, labels)
+    held_out_summary = _held_out_summary(section, labels, held_out)
+    labels = labels.where(~held_out)
     write_table(
         out / "labels.arrow",
         LABELS,
         _label_batches(labels, _new_rows(answered), _new_rows(passages.kept)),
     )
-    summary = {**_summary(intake, passages, queries, labels, answered), **hides}
+    summary = {**_summary(intake, passages, queries, labels, answered), **held_out_summary}
     _warn(inputs, summary)
     return summary
 
@@ -84,32 +86,31 @@ def collect(inputs: StageInputs, section: CollectSection, out: Path) -> dict[str
 
 @dataclass(frozen=True)
 class _Passages:
-    """Per passage as read: the row (as read) that stands for it, `DROPPED` if it is blank, and
-    whether that is itself.
-    """
+    """What becomes of each passage that was read, (n,)."""
 
     rows: Rows
+    """The row, as read, that it is merged into; its own if it is kept, `DROPPED` if it is blank."""
     kept: Bools
 
 
 @dataclass(frozen=True)
 class _Queries:
-    """Per query as read: the row (as read) that stands for it, `DROPPED` if it is blank or gave
-    way, and its split's code.
-
-    `gave_way` marks queries whose text another split, held out more, has too.
-    """
+    """What becomes of each query that was read, (n,)."""
 
     rows: Rows
+    """The row, as read, that it is merged into; its own if it is kept, `DROPPED` if it is dropped.
+    """
     kept: Bools
     split: npt.NDArray[np.int8]
-    gave_way: Bools
-    said: npt.NDArray[np.int8]
-    """The split that the source said, -1 for none."""
+    """The code of its split."""
+    displaced: Bools
+    """Whether it is dropped because a split that takes precedence has the same text."""
+    source_split: npt.NDArray[np.int8]
+    """The code of the split that its source gave, -1 for none."""
 
 
 def _first_seen(values: Any) -> Rows:
-    """For each value the row of the first that equals it, (n,)."""
+    """Return for each value the row of the first equal value, (n,)."""
     first: Rows = (
         pc.index_in(values, value_set=values).to_numpy(zero_copy_only=False).astype(np.int64)
     )
@@ -127,10 +128,10 @@ def _merged_passages(intake: Intake) -> _Passages:
 def _first_of_id(
     part: Part, kind: type[Passage] | type[Query], table: pa.Table, digests: pa.Array, rows: slice
 ) -> Rows:
-    """For each of a part's rows the first one with its id, counted from the part's first.
+    """Return for each row of a source the first row with its id, counted from the source's first.
 
     Raises:
-        DataError: Two of them have different texts.
+        DataError: Two rows with the same id have different texts.
     """
     own = table.slice(rows.start, rows.stop - rows.start)
     first = _first_seen(own["id"].combine_chunks())
@@ -150,10 +151,10 @@ def _first_of_id(
 def _two_texts(
     part: Part, kind: type[Passage] | type[Query], rows: Sequence[Mapping[str, Any]]
 ) -> DataError:
-    def stands_at(row: Mapping[str, Any]) -> str | None:
+    def location_of(row: Mapping[str, Any]) -> str | None:
         wanted = [(name, row[name]) for name in ("id", "title", "text") if name in row]
         return next(
-            places(
+            locations(
                 part.source,
                 lambda record: (
                     type(record) is kind and all(getattr(record, n) == v for n, v in wanted)
@@ -162,41 +163,40 @@ def _two_texts(
             None,
         )
 
-    found = [place for place in map(stands_at, rows) if place]
+    found = [location for location in map(location_of, rows) if location]
     where = " and ".join(found) or f"source '{part.name}'"
     return DataError(
-        f"{where}: the {kind.__name__.lower()} id '{rows[0]['id']}' stands for different texts",
+        f"{where}: two {PLURALS[kind]} with the id '{rows[0]['id']}' have different texts",
         code="RK307",
     )
 
 
 def _merged_queries(intake: Intake, shares: Split) -> _Queries:
-    said = intake.queries["split"].to_numpy().astype(np.int8)
+    given = intake.queries["split"].to_numpy().astype(np.int8)
     for part in intake.parts:
         first = _first_of_id(part, Query, intake.queries, intake.query_digests, part.queries)
-        # Labels name ids, so an id has one split: the one held out most of those that it was given.
-        own, most = said[part.queries], said[part.queries].copy()
-        np.maximum.at(most, first, own)
-        said[part.queries] = most[first]
+        # Labels name ids, so all rows of an id have one split: the highest code given to it.
+        own, highest = given[part.queries], given[part.queries].copy()
+        np.maximum.at(highest, first, own)
+        given[part.queries] = highest[first]
     same = _first_seen(intake.query_digests)
-    winner = np.full(len(said), -1, dtype=np.int8)
-    np.maximum.at(winner, same, said)  # the codes rise from train to test
-    split = np.where(winner < 0, _drawn_splits(intake.draws(), shares), winner)[same].astype(
-        np.int8
-    )
-    gave_way = (said >= 0) & (said != split)
-    alive = ~gave_way & ~is_blank(intake.query_digests)
-    numbers = np.arange(len(said))
-    stands = np.full(len(said), len(said))
-    np.minimum.at(stands, same[alive], numbers[alive])
-    rows = np.where(alive, stands[same], DROPPED).astype(np.int64)
-    return _Queries(rows, rows == numbers, split, gave_way, said)
+    winner = np.full(len(given), -1, dtype=np.int8)
+    np.maximum.at(winner, same, given)  # codes rise from train to test
+    hashed = _hashed_splits(intake.uniforms(), shares)
+    split = np.where(winner < 0, hashed, winner)[same].astype(np.int8)
+    displaced = (given >= 0) & (given != split)
+    alive = ~displaced & ~is_blank(intake.query_digests)
+    numbers = np.arange(len(given))
+    first_alive = np.full(len(given), len(given))
+    np.minimum.at(first_alive, same[alive], numbers[alive])
+    rows = np.where(alive, first_alive[same], DROPPED).astype(np.int64)
+    return _Queries(rows, rows == numbers, split, displaced, given)
 
 
-def _drawn_splits(draws: npt.NDArray[np.float64], shares: Split) -> npt.NDArray[np.int8]:
-    codes = np.zeros(len(draws), dtype=np.int8)
-    codes[draws < shares.dev + shares.test] = SPLITS.index("dev")
-    codes[draws < shares.test] = SPLITS.index("test")
+def _hashed_splits(uniforms: npt.NDArray[np.float64], shares: Split) -> npt.NDArray[np.int8]:
+    codes = np.zeros(len(uniforms), dtype=np.int8)
+    codes[uniforms < shares.dev + shares.test] = SPLITS.index("dev")
+    codes[uniforms < shares.test] = SPLITS.index("test")
     return codes
 
 
@@ -206,19 +206,20 @@ def _drawn_splits(draws: npt.NDArray[np.float64], shares: Split) -> npt.NDArray[
 
 @dataclass(frozen=True)
 class _Labels:
-    """Labels by rows as read, sorted by (query, passage), one a pair. contradictions: pairs
-    labelled both ways.
-    """
+    """Labels by rows as read, sorted by (query, passage), one per pair."""
 
     query: Rows
     passage: Rows
     grade: Floats
     merged: int
+    """Labels that were merged into another label of the same pair."""
     of_dropped: int
+    """Labels of texts that were dropped."""
     contradictions: int
+    """Pairs that were labelled both positive and negative."""
 
     def where(self, mask: Bools) -> _Labels:
-        """Some of them."""
+        """Return some of the labels."""
         return _Labels(
             self.query[mask],
             self.passage[mask],
@@ -230,7 +231,7 @@ class _Labels:
 
 
 def _joined_labels(intake: Intake, queries: _Queries, passages: _Passages) -> _Labels:
-    """Labels on the texts that are kept."""
+    """Return the labels of the texts that are kept."""
     query = np.concatenate(
         [_known_rows(intake, part, "query", queries.rows) for part in intake.parts]
     )
@@ -260,11 +261,11 @@ def _joined_labels(intake: Intake, queries: _Queries, passages: _Passages) -> _L
     )
 
 
-def _known_rows(intake: Intake, part: Part, side: str, stands: Rows) -> Rows:
-    """The rows that one end of a part's labels names.
+def _known_rows(intake: Intake, part: Part, side: str, merged_into: Rows) -> Rows:
+    """Return the rows of the queries or passages that a source's labels name.
 
     Raises:
-        DataError: An id is not among the part's queries or passages.
+        DataError: The source has no text with such an id.
     """
     rows, table = (
         (part.queries, intake.queries) if side == "query" else (part.passages, intake.passages)
@@ -275,7 +276,7 @@ def _known_rows(intake: Intake, part: Part, side: str, stands: Rows) -> Rows:
     if found.null_count:
         unknown = pc.is_null(found).to_numpy()
         raise _unknown(part, side, named[int(np.flatnonzero(unknown)[0])].as_py(), found.null_count)
-    known: Rows = stands[rows][found.to_numpy().astype(np.int64)]
+    known: Rows = merged_into[rows][found.to_numpy().astype(np.int64)]
     return known
 
 
@@ -285,15 +286,15 @@ def _unknown(part: Part, side: str, id: str, n: int) -> DataError:
             record.query_id if side == "query" else record.passage_id
         )
 
-    where = next(places(part.source, names_it), f"source '{part.name}'")
+    where = next(locations(part.source, names_it), f"source '{part.name}'")
     more = f" ({n} labels name unknown ids)" if n > 1 else ""
     return DataError(f"{where}: there is no {side} with the id '{id}'{more}", code="RK308")
 
 
-def _hidden(
+def _held_out(
     inputs: StageInputs, section: CollectSection, intake: Intake, queries: _Queries, labels: _Labels
 ) -> Bools:
-    """Which labels a study takes away."""
+    """Return which labels to hold out."""
     if section.holdout_positives is None:
         return np.zeros(len(labels.query), dtype=np.bool_)
     return held_out_positives(
@@ -313,14 +314,14 @@ def _hidden(
 
 
 def _new_rows(kept: Bools) -> Rows:
-    """Rows as written, by rows as read."""
+    """Return the rows as written, by rows as read."""
     return np.cumsum(kept, dtype=np.int64) - 1
 
 
 def _kept_batches(
     intake: Intake, table: pa.Table, side: str, kept: Bools
 ) -> Iterator[tuple[Part, slice, pa.RecordBatch]]:
-    """The kept rows of each batch, and the range that the batch had."""
+    """Yield the kept rows of each batch, with the rows of the whole batch."""
     for part in intake.parts:
         rows: slice = getattr(part, side)
         start = rows.start
@@ -331,7 +332,7 @@ def _kept_batches(
 
 
 def _written_ids(intake: Intake, part: Part, ids: pa.Array) -> pa.Array:
-    """Ids as they were, with their source's name before them where there are several sources."""
+    """Return ids, prefixed with their source's name where there are several sources."""
     if len(intake.parts) == 1:
         return ids
     name, slash = (pa.scalar(text, pa.large_string()) for text in (part.name, "/"))
@@ -383,6 +384,7 @@ def _summary(
     blank = queries.rows == DROPPED
     return {
         "sources": {part.name: _part_summary(part) for part in intake.parts},
+        "cleaned_records": intake.cleaned,
         "passages": int(np.count_nonzero(passages.kept)),
         "queries": {
             split: int(np.count_nonzero(answered & (queries.split == code)))
@@ -400,12 +402,14 @@ def _summary(
         },
         "dropped": {
             "blank_passages": int(np.count_nonzero(passages.rows == DROPPED)),
-            "blank_queries": int(np.count_nonzero(blank & ~queries.gave_way)),
+            "blank_queries": int(np.count_nonzero(blank & ~queries.displaced)),
             "train_queries_held_out_elsewhere": int(
-                np.count_nonzero(queries.gave_way & (queries.said == SPLITS.index("train")))
+                np.count_nonzero(
+                    queries.displaced & (queries.source_split == SPLITS.index("train"))
+                )
             ),
             "dev_queries_held_out_elsewhere": int(
-                np.count_nonzero(queries.gave_way & (queries.said == SPLITS.index("dev")))
+                np.count_nonzero(queries.displaced & (queries.source_split == SPLITS.index("dev")))
             ),
             "queries_without_positive": int(np.count_nonzero(queries.kept & ~answered)),
             "labels_of_dropped_texts": labels.of_dropped,
@@ -414,15 +418,17 @@ def _summary(
     }
 
 
-def _hides(section: CollectSection, labels: _Labels, hidden: Bools) -> dict[str, Any]:
-    """What was hidden, and what the report says of it; nothing where the recipe hides nothing."""
-    if section.holdout_positives is None:
+def _held_out_summary(section: CollectSection, labels: _Labels, held_out: Bools) -> dict[str, Any]:
+    """Return what was held out, and a note for the report; empty where nothing is."""
+    policy = section.holdout_positives
+    if policy is None:
         return {}
-    positives, queries = int(np.count_nonzero(hidden)), len(np.unique(labels.query[hidden]))
-    kept = "at random" if section.holdout_positives.by == "random" else "of the highest grade"
+    positives, queries = int(np.count_nonzero(held_out)), len(np.unique(labels.query[held_out]))
+    kept = "at random" if policy.by == "random" else "of the highest grade"
     note = (
-        f"{positives} source positives of {queries} {' and '.join(section.holdout_positives.splits)} queries were hidden on purpose (`collect.holdout_positives`): "
-        f"each query kept at most {section.holdout_positives.keep}, {kept}"
+        f"{positives} source positives of {queries} {' and '.join(policy.splits)} queries were "
+        f"held out on purpose (`collect.holdout_positives`): each query kept at most "
+        f"{policy.keep}, {kept}"
     )
     return {"hidden": {"positives": positives, "queries": queries}, "notes": [note]}
 
@@ -437,7 +443,7 @@ def _part_summary(part: Part) -> dict[str, Any]:
 
 
 def _shared(passage: Rows, split: npt.NDArray[np.int8]) -> dict[str, int]:
-    """How many passages are positives of queries in both of two splits."""
+    """Count the passages that are positives of queries in two splits, for each two splits."""
     train, dev, test = (np.unique(passage[split == code]) for code in range(len(SPLITS)))
     pairs = {"train_dev": (train, dev), "train_test": (train, test), "dev_test": (dev, test)}
     return {name: len(np.intersect1d(*both, assume_unique=True)) for name, both in pairs.items()}
@@ -445,14 +451,18 @@ def _shared(passage: Rows, split: npt.NDArray[np.int8]) -> dict[str, int]:
 
 def _warn(inputs: StageInputs, summary: Mapping[str, Any]) -> None:
     dropped = summary["dropped"]
-    said = {
-        "queries_without_positive": "without a positive are dropped",
-        "train_queries_held_out_elsewhere": "of train stand in dev or test, too, and are dropped from train",
-        "dev_queries_held_out_elsewhere": "of dev stand in test, too, and are dropped from dev",
-        "blank_queries": "without a text are dropped",
+    messages = {
+        "queries_without_positive": "queries without a positive are dropped",
+        "train_queries_held_out_elsewhere": "train queries are also in dev or test, and are dropped",
+        "dev_queries_held_out_elsewhere": "dev queries are also in test, and are dropped",
+        "blank_queries": "queries without a text are dropped",
+        "blank_passages": "passages without a text are dropped",
     }
-    for name, what in said.items():
+    for name, message in messages.items():
         if dropped[name]:
-            inputs.progress.warn(f"{dropped[name]} queries {what}")
-    if dropped["blank_passages"]:
-        inputs.progress.warn(f"{dropped['blank_passages']} passages without a text are dropped")
+            inputs.progress.warn(f"{dropped[name]} {message}")
+    if summary["cleaned_records"]:
+        inputs.progress.warn(
+            f"{summary['cleaned_records']} records had NUL or unpaired surrogate characters, which "
+            "are replaced"
+        )

@@ -29,6 +29,7 @@ LABELS: Final = {
     "merged.queries": "duplicate queries merged?",
     "merged.labels": "duplicate labels merged?",
     "merged.labels_both_positive_and_negative": "labels both positive and negative?",
+    "cleaned_records": "records with characters replaced?",
     "dropped.blank_passages": "blank passages dropped?",
     "dropped.blank_queries": "blank queries dropped?",
     "dropped.train_queries_held_out_elsewhere": "train queries dropped: also in dev or test?",

@@ -1,4 +1,4 @@
-"""Hiding source positives, as if nobody had labelled them, to study what judging gets back."""
+"""Holding out source positives, to study whether judging finds them again."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from recipekit.stages.collect.section import HoldoutPositives
 __all__ = ["held_out_positives"]
 
 STREAM = 0x68696465
-"""Keeps these draws apart from those that others make of the same ids and seed."""
+"""Makes these random numbers independent of others with the same ids and seed."""
 
 
 def held_out_positives(
-    hide: HoldoutPositives,
+    policy: HoldoutPositives,
     seed: int,
     *,
     query: Rows,
@@ -30,21 +30,19 @@ def held_out_positives(
     query_ids: pa.ChunkedArray,
     passage_ids: pa.ChunkedArray,
 ) -> Bools:
-    """Which labels to hide.
+    """Return which labels to hold out.
 
-    A query of `hide.splits` keeps `hide.keep` positives: those with the lowest draws, or those of
-    the highest grade with the lowest draws among equals. A draw is a uniform number made of the
-    pair's ids and the seed, so that which positives stay does not depend on the order of the data,
-    nor on what else is in it.
+    A query of `policy.splits` keeps `policy.keep` positives: those with the lowest random numbers,
+    or those with the highest grade, ties by random numbers. A pair's number is a seeded hash of its
+    ids, so that the choice does not depend on the order of the data or on what else is in it.
 
     Args:
-        hide: How many stay, and which.
-        seed: The recipe's.
-        query: The query's row of each label, (n,); so are `passage`, `grade`, and `split`, the code
-            of the query's split.
-        passage: See `query`.
-        grade: See `query`; above 0 is a positive.
-        split: See `query`.
+        policy: How many positives a query keeps, and which.
+        seed: The recipe's seed.
+        query: The query's row of each label, (n,).
+        passage: The passage's row of each label, (n,).
+        grade: The grade of each label, (n,); above 0 is a positive.
+        split: The code of the query's split of each label, (n,).
         query_ids: The ids of all queries, by row.
         passage_ids: The ids of all passages, by row.
 
@@ -52,20 +50,20 @@ def held_out_positives(
         bool (n,).
     """
     chosen = np.flatnonzero(
-        (grade > 0) & np.isin(split, [SPLITS.index(name) for name in hide.splits])
+        (grade > 0) & np.isin(split, [SPLITS.index(name) for name in policy.splits])
     )
     query = query[chosen]
-    draws = hash_uniforms(
+    uniforms = hash_uniforms(
         pair_hashes(
             row_hashes(query_ids, query, seed), row_hashes(passage_ids, passage[chosen], seed)
         ),
         STREAM,
     )
     keys: list[npt.NDArray[Any]] = (
-        [draws, -grade[chosen], query] if hide.by == "grade" else [draws, query]
+        [uniforms, -grade[chosen], query] if policy.by == "grade" else [uniforms, query]
     )
     order = np.lexsort(keys)  # the last key is the first to sort by
-    place = positions_in_groups(query[order])
-    hidden = np.zeros(len(grade), dtype=np.bool_)
-    hidden[chosen[order[place >= hide.keep]]] = True
-    return hidden
+    position = positions_in_groups(query[order])
+    held_out = np.zeros(len(grade), dtype=np.bool_)
+    held_out[chosen[order[position >= policy.keep]]] = True
+    return held_out

@@ -1,16 +1,15 @@
-"""Reading the sources of a recipe onto disk, as they come, before anything is merged.
+"""Reading the sources of a recipe to disk, before anything is merged.
 
-Texts go to Arrow files batch by batch; of each only a digest of 16 bytes stays in memory.
+Texts are cleaned and written to Arrow files batch by batch. Only a digest of 16 bytes of each text
+stays in memory.
 """
 
 from __future__ import annotations
 
 import hashlib
-import operator
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +21,11 @@ from recipekit.arrays import Bools
 from recipekit.component import Slot, Source, SourceSpec
 from recipekit.errors import ComponentError, DataError
 from recipekit.records import SPLITS, Label, Passage, Query
+from recipekit.stages.collect.clean_text import clean_text
 from recipekit.stages.inputs import StageInputs
 from recipekit.tables import read_table
 
-__all__ = ["Intake", "Part", "is_blank", "places", "read_sources"]
+__all__ = ["Intake", "Part", "is_blank", "locations", "read_sources"]
 
 BATCH_ROWS = 8192
 BATCH_CHARACTERS = 2**25
@@ -41,7 +41,7 @@ READ_LABELS = pa.schema([("query", TEXT), ("passage", TEXT), ("grade", pa.float3
 
 @dataclass(frozen=True)
 class Part:
-    """What one source gave: the ranges of its rows among all that was read."""
+    """One source, and the ranges of its rows among all rows read."""
 
     name: str
     use: str
@@ -53,12 +53,11 @@ class Part:
 
 @dataclass(frozen=True)
 class Intake:
-    """All that was read, in the order in which it came, duplicates included; the tables are
-    memory-mapped.
+    """Everything that was read, in the order of reading, with duplicates; tables are memory-mapped.
 
-    The digests are binary(16), one a row, all zero for a blank text. A passage's is of the text as
-    models see it, title and text joined; a query's is keyed by the seed, so that its first bytes
-    are a uniform draw that depends on text and seed alone.
+    Digests are binary(16), one per row, all zero for a blank text. A passage's digest is of the
+    text as models see it, title and text joined. A query's digest is keyed by the seed, so that its
+    first bytes are a uniform random number that depends only on the text and the seed.
     """
 
     parts: Sequence[Part]
@@ -67,23 +66,25 @@ class Intake:
     labels: pa.Table
     passage_digests: pa.Array
     query_digests: pa.Array
+    cleaned: int
+    """Records in which `clean_text` replaced characters."""
 
-    def draws(self) -> npt.NDArray[np.float64]:
-        """A uniform number in [0, 1) per query, from its text and the seed."""
+    def uniforms(self) -> npt.NDArray[np.float64]:
+        """Return a uniform number in [0, 1) per query, from its text and the seed."""
         words = np.frombuffer(self.query_digests.buffers()[1], dtype="<u8")
-        draws: npt.NDArray[np.float64] = words[::2] / 2.0**64
-        return draws
+        uniforms: npt.NDArray[np.float64] = words[::2] / 2.0**64
+        return uniforms
 
 
 def is_blank(digests: pa.Array) -> Bools:
-    """Which rows have no text."""
+    """Return which rows have no text."""
     words = np.frombuffer(digests.buffers()[1], dtype="<u8").reshape(-1, 2)
     blank: Bools = np.logical_not(words.any(axis=1))
     return blank
 
 
 class _Spool:
-    """Rows on their way to disk."""
+    """Rows that are written to disk in batches."""
 
     def __init__(self, path: Path, schema: pa.Schema) -> None:
         self.rows = 0
@@ -102,7 +103,7 @@ class _Spool:
             self._flush()
 
     def table(self) -> pa.Table:
-        """Everything that was added, mapped. Nothing can be added after it."""
+        """Return all rows, memory-mapped. No row can be added afterwards."""
         self._flush()
         self._writer.close()
         self._sink.close()
@@ -116,46 +117,54 @@ class _Spool:
 
 
 class _Reader:
-    """Takes records one by one."""
+    """Cleans and writes records one by one."""
 
     def __init__(self, scratch: Path, seed: int) -> None:
         self.passages = _Spool(scratch / "passages.arrow", READ_PASSAGES)
         self.queries = _Spool(scratch / "queries.arrow", READ_QUERIES)
         self.labels = _Spool(scratch / "labels.arrow", READ_LABELS)
         self.passage_digests, self.query_digests = bytearray(), bytearray()
+        self.cleaned = 0
         self._key = seed.to_bytes(8, "little")
 
     @property
     def rows(self) -> tuple[int, int, int]:
-        """How many passages, queries and labels there are."""
+        """The numbers of passages, queries and labels so far."""
         return self.passages.rows, self.queries.rows, self.labels.rows
 
     def take(self, record: object) -> None:
-        """Spool one record.
+        """Write one record.
 
         Raises:
-            UnicodeEncodeError: A text or id holds half a surrogate pair.
-            ComponentError: It is no record, or its split is none.
+            ComponentError: The object is not a record, or its split does not exist.
         """
         match record:
             case Passage(id, text, title):
+                id, title, text = self._clean(id, title, text)
                 self.passage_digests += _digest(f"{title} {text}".strip() if title else text)
-                self.passages.add(_encodable(id), title, text, characters=len(title) + len(text))
+                self.passages.add(id, title, text, characters=len(title) + len(text))
             case Query(id, text, split):
                 if split not in CODES:
-                    raise ComponentError(
-                        f"query '{id}' is of split '{split}'; there are: {', '.join(SPLITS)}",
-                        code="RK211",
-                    )
+                    message = f"query '{id}' has split '{split}'; splits are {', '.join(SPLITS)}"
+                    raise ComponentError(message, code="RK211")
+                id, text = self._clean(id, text)
                 self.query_digests += _digest(text, self._key)
-                self.queries.add(_encodable(id), text, CODES[split], characters=len(text))
+                self.queries.add(id, text, CODES[split], characters=len(text))
             case Label(query, passage, grade):
-                self.labels.add(_encodable(query), _encodable(passage), grade)
+                query, passage = clean_text(query), clean_text(passage)
+                self.labels.add(query, passage, grade)
             case _:
-                raise ComponentError(f"{record!r:.60} is no Passage, Query or Label", code="RK211")
+                message = f"{record!r:.60} is not a Passage, Query or Label"
+                raise ComponentError(message, code="RK211")
+
+    def _clean(self, *texts: str) -> list[str]:
+        """Clean the texts of one record, and count it if that changes one."""
+        cleaned = list(map(clean_text, texts))
+        self.cleaned += cleaned != list(texts)
+        return cleaned
 
     def intake(self, parts: Sequence[Part]) -> Intake:
-        """All that was taken."""
+        """Return everything that was written."""
         return Intake(
             parts,
             self.passages.table(),
@@ -163,6 +172,7 @@ class _Reader:
             self.labels.table(),
             _digest_array(self.passage_digests),
             _digest_array(self.query_digests),
+            self.cleaned,
         )
 
 
@@ -172,8 +182,8 @@ def read_sources(
     """Read every source to its end.
 
     Raises:
-        DataError: Something in it is wrong, or a source has no passage or no query.
-        ComponentError: A source gives what is no record.
+        DataError: A source finds a mistake in its data, or has no passage or no query.
+        ComponentError: A source yields an object that is not a record.
     """
     scratch.mkdir(parents=True, exist_ok=True)
     reader = _Reader(scratch, inputs.seed)
@@ -186,14 +196,7 @@ def read_sources(
             _named(name, slot.use),
         ):
             for record in source.load():
-                try:
-                    reader.take(record)
-                except UnicodeEncodeError as error:
-                    where = next(places(source, partial(operator.eq, record)), f"source '{name}'")
-                    half = ascii(error.object[error.start])
-                    raise DataError(
-                        f"{where}: {half} is half a character, which no text can hold", code="RK303"
-                    ) from error
+                reader.take(record)
                 tracker.advance()
         part = Part(name, slot.use, source, *map(slice, begin, reader.rows))
         for what, rows in (("passage", part.passages), ("query", part.queries)):
@@ -207,7 +210,7 @@ def read_sources(
 
 @contextmanager
 def _named(name: str, use: str) -> Iterator[None]:
-    """Say which source a plugin's mistake is in."""
+    """Name the source in an error about what it yields."""
     try:
         yield
     except ComponentError as error:
@@ -216,7 +219,7 @@ def _named(name: str, use: str) -> Iterator[None]:
         ) from error
 
 
-def places(source: Source, wanted: Callable[[Any], bool]) -> Iterator[str]:
+def locations(source: Source, wanted: Callable[[Any], bool]) -> Iterator[str]:
     """The locations of the records that `wanted` accepts, if the source knows locations.
 
     The source is read again, up to the last location that is asked for.
@@ -231,12 +234,6 @@ def _digest(text: str, key: bytes = b"") -> bytes:
         if encoded and not text.isspace()
         else BLANK
     )
-
-
-def _encodable(id: str) -> str:
-    if not id.isascii():
-        id.encode()
-    return id
 
 
 def _digest_array(digests: bytearray) -> pa.Array:
