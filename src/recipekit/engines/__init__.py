@@ -3,6 +3,5 @@
 from __future__ import annotations
 
 from recipekit.engines.retry import retry_after
-from recipekit.engines.retry_policy import RetryPolicy
 
-__all__ = ["RetryPolicy", "retry_after"]
+__all__ = ["retry_after"]
