@@ -703,7 +703,7 @@ ERROR_CODES: Final[dict[str, ErrorCode]] = {
     "RK655": ErrorCode(
         "An LLM endpoint refuses every request.",
         "A parameter that the model does not accept, or a content filter.",
-        "Follow the reason in the message: correct `sampling`, or choose another model.",
+        "Follow the reason in the message: correct `litellm_params`, or choose another model.",
     ),
     "RK656": ErrorCode(
         "A request to an LLM endpoint cannot be created on this machine.",
@@ -713,7 +713,7 @@ ERROR_CODES: Final[dict[str, ErrorCode]] = {
     "RK661": ErrorCode(
         "A judge accepts too many canaries.",
         "The model follows instructions inside passages, or is misled by repeated query words.",
-        "Choose a stronger model or another prompt, or raise `max_canary_pass`.",
+        "Choose a stronger model or another prompt, or raise `max_canary_pass_rate`.",
     ),
     "RK662": ErrorCode(
         "None of a model's replies can be used.",

@@ -3,14 +3,17 @@
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import fields
 from typing import Any
 
 import pytest
 
 from helpers.markdown import PAGES, ROOT, prose
 from recipekit.cli.main import COMMANDS, invoke
+from recipekit.component import KINDS
 from recipekit.recipe.schema import recipe_schema
-from recipekit.stages import PIPELINE
+from recipekit.registry import find
+from recipekit.stages import PIPELINE, Stage
 from recipekit.stages.recipe import recipe_model
 
 INLINE = re.compile(r"`([^`]+)`")
@@ -20,6 +23,14 @@ SECTIONS = [stage.name for stage in PIPELINE]
 DOTTED = re.compile(rf"(?:{'|'.join(SECTIONS)})(?:\.[a-z_]+)+(?!\w)")
 OUTSIDE = {"parallel_bulk", "upload_collection", "query_batch_points", "node_modules"}
 """Names of other libraries."""
+
+
+OTHER_WORDS = set(
+    "area file human changed code column line message problems config env docs gc ls try install "
+    "load_recipe miss unknown read_table refresh references reply rules scale system user stored_fields "
+    "msearch true false trained version verdict package servers char_ngrams overlap shared_words".split()
+)
+"""Words that pages show as code and that are neither keys, commands, components nor modules."""
 
 
 def inline_code() -> Iterator[tuple[str, str]]:
@@ -71,6 +82,21 @@ def test_identifiers_in_inline_code_occur_in_the_source(source):
         for place, code in inline_code()
         for name in SNAKE_CASE.findall(code)
         if "/" not in code and name not in words
+    ]
+    assert not unknown, "\n".join(unknown)
+
+
+def test_plain_words_in_inline_code_are_keys_commands_or_modules(source):
+    known = set(re.findall(r'"(\w+)"', json.dumps(recipe_schema(recipe_model())))) | OTHER_WORDS
+    known |= set(COMMANDS) | {path.stem for path in (ROOT / "src").rglob("*")}
+    known |= {path.stem for path in (ROOT / "recipes").glob("*")} | OUTSIDE
+    known |= {entry.name for kind in KINDS for entry in find(kind)}
+    known |= {field.name for field in fields(Stage)}
+    unknown = [
+        f"{place}: {code}"
+        for place, code in inline_code()
+        for word in re.findall(r"(?<![\w./-])([a-z][a-z_]+)(?=$|:)", code)
+        if word not in known and not place.startswith("docs/recipes/")
     ]
     assert not unknown, "\n".join(unknown)
 
