@@ -28,11 +28,13 @@ from recipekit.records import Label, Passage, Query, Verdict
 from recipekit.registry import find, load, resolve
 from recipekit.tables import CANDIDATES, write_table
 from recipekit.testing import (
+    bind,
     check_encoder,
     check_evaluator,
     check_exporter,
     check_judge,
     check_loss,
+    check_phase,
     check_retriever,
     check_source,
     check_spec,
@@ -66,7 +68,9 @@ FIELDS: dict[tuple[str, str], dict[str, Any]] = {
 }
 """The fields that each built-in is checked with; paths start at the test's folder."""
 ENGINES = {("source", "elasticsearch"), ("retriever", "elasticsearch"), ("retriever", "qdrant")}
-ELSEWHERE = {*ENGINES, ("judge", "llm"), ("judge", "cross_encoder")}
+PHASES = {("phase", "coordinate_ascent"): "exact_softmax", ("phase", "in_batch"): "infonce"}
+"""The phases, which are checked with these losses."""
+ELSEWHERE = {*ENGINES, *PHASES, ("judge", "llm"), ("judge", "cross_encoder")}
 """What needs a server or a model, and is checked where its tests have one."""
 
 
@@ -169,6 +173,13 @@ def test_built_ins_keep_the_promises_of_their_kind(kind, name, folder, made, tin
         "loss": check_loss,
     }[kind]
     check(component(kind, name, folder, tiny_model), made)
+
+
+@pytest.mark.parametrize(("kind", "name"), PHASES)
+def test_phases_keep_their_promises(kind, name, tmp_path, tiny_dataset, tiny_model):
+    spec = bind(load(resolve(kind, name)), {"loss": {"use": PHASES[kind, name]}})
+    encoder = component("encoder", "bi_encoder", tmp_path, tiny_model).build(context(tmp_path))
+    check_phase(spec, encoder, context(tmp_path, dataset=tiny_dataset))
 
 
 def test_the_retrieval_evaluator_keeps_its_promises(folder, made, tiny_model):

@@ -56,6 +56,10 @@ class Dataset:
         """Passages by row."""
         return TextTable(read_table(self.path / "passages.arrow"))
 
+    def table(self, side: Side) -> TextTable:
+        """Return the texts of one side, by row."""
+        return self.queries if side == "query" else self.passages
+
     @cached_property
     def labels(self) -> pa.Table:
         """Source labels, as `LABELS`."""

@@ -637,22 +637,12 @@ ERROR_CODES: Final[dict[str, ErrorCode]] = {
     "RK632": ErrorCode(
         "Training breaks down: the loss or a gradient is not finite.",
         "The learning rate is too high, or the temperature too low.",
-        "Lower `train.learning_rate`, raise the temperature, or use `precision: fp32`.",
+        "Lower `learning_rate`, raise the temperature, or use `precision: fp32`.",
     ),
     "RK633": ErrorCode(
         "Training diverges: the loss grows.",
         "The learning rate is too high.",
-        "Lower `train.learning_rate`, or raise `train.warmup_ratio`.",
-    ),
-    "RK634": ErrorCode(
-        "No training phase supports the loss's frozen side.",
-        "The loss freezes the queries.",
-        "Use a loss that freezes passages, or none.",
-    ),
-    "RK635": ErrorCode(
-        "The processes did not form one group.",
-        "They were started by hand, or the network between them is blocked.",
-        "Start them with `recipekit run --num-processes`.",
+        "Lower `learning_rate`, or raise `warmup_ratio`.",
     ),
     "RK636": ErrorCode(
         "The Accelerate configuration asks for sharding.",

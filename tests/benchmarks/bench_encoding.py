@@ -24,11 +24,12 @@ import pyarrow as pa
 import torch
 from sentence_transformers import SentenceTransformer
 
-from recipekit.component import Ranks
+from recipekit.component import SingleProcess
 from recipekit.encoders.bi_encoder import BiEncoderSpec
 from recipekit.encoding.embed import embed_table, open_embeddings
 from recipekit.encoding.model_files import local_folder
 from recipekit.encoding.precision import computes_in_bf16, name_device
+from recipekit.encoding.tokens import tokenize_table
 from recipekit.tables import PASSAGES, TextTable
 from recipekit.testing import RecordingProgress, context
 
@@ -81,7 +82,9 @@ def compare(arguments: argparse.Namespace, precision: str, texts: list[str]) -> 
 
     def ours() -> np.ndarray:
         with tempfile.TemporaryDirectory() as folder:
-            embed_table(encoder, table, "passage", Path(folder), Ranks(), RecordingProgress())
+            progress = RecordingProgress()
+            tokens = tokenize_table(encoder, table, "passage", Path(folder) / "tokens", progress)
+            embed_table(encoder, tokens, "passage", Path(folder), SingleProcess(), progress)
             return np.array(open_embeddings(Path(folder)).matrix, dtype=np.float32)
 
     bf16 = computes_in_bf16(precision, device)

@@ -1,13 +1,12 @@
-"""Time and peak memory of the exact softmax beside torch's dense cross-entropy, on the same shapes,
-in one run.
+"""Time and peak memory of the exact softmax and of torch's dense cross-entropy, in one run.
 
     python tests/benchmarks/bench_exact_softmax.py [--queries 64] [--passages 5000 50000 200000]
     [--dim 384] [--tiles 1024 4096 16384]
 
-A figure is one loss with its gradient: the best of several alternating repeats, and the most memory
-held above what stood before. On CPUs each measurement of memory has a process of its own, and is
-Linux's peak resident size above the size before; on CUDA it is the allocator's. Ratios are streamed
-: dense; below 1 the streamed loss is better.
+A measurement is one loss with its gradient: the best time of several alternating repeats, and the
+peak of the memory allocated on top of the inputs. On CPUs each measurement of memory has its own
+process, and is Linux's peak resident size minus the size before; on CUDA it is the allocator's.
+Ratios are streamed : dense; below 1 the streamed loss is better.
 """
 
 from __future__ import annotations
@@ -20,10 +19,13 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import torch
 
+from recipekit.losses.corpus_labels import CorpusLabels
 from recipekit.losses.exact_softmax_math import ExactSoftmax
-from recipekit.losses.label_rows import FrozenMatrix, LabelRows
+from recipekit.losses.frozen_matrix import FrozenMatrix
+from recipekit.query_pairs import QueryPairs
 
 TEMPERATURE = 0.05
 
@@ -39,18 +41,10 @@ def steps(
     torch.manual_seed(0)
     queries, matrix = unit_rows(n, dim, device).requires_grad_(), unit_rows(total, dim, device)
     targets = torch.arange(n, device=device)
-    labels = LabelRows(
-        torch.arange(n + 1),
-        torch.arange(n),
-        torch.ones(n),
-        torch.zeros(n + 1, dtype=torch.int64),
-        torch.empty(0, dtype=torch.int64),
-    )
-    labels, frozen, loss = (
-        labels.to(device),
-        FrozenMatrix.whole(matrix),
-        ExactSoftmax(TEMPERATURE, tile_size=tile_size),
-    )
+    each, none = np.arange(n), np.empty(0, np.int64)
+    positive, ignored = QueryPairs.from_sorted(each, each, n), QueryPairs.from_sorted(none, none, n)
+    labels = CorpusLabels.of(positive, np.ones(n, np.float32), ignored, device)
+    frozen, loss = FrozenMatrix.whole(matrix), ExactSoftmax(TEMPERATURE, tile_size=tile_size)
 
     def streamed() -> torch.Tensor:
         return torch.autograd.grad(loss(queries, labels, frozen).sum(), queries)[0]

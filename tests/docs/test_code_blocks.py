@@ -32,7 +32,9 @@ BASE: dict[str, Any] = {
     "collect": {"sources": {"code": {"use": "python_code"}}},
     "mine": {"retrievers": {"lexical": {"use": "bm25"}}},
     "judge": {"judges": {"model": {"use": "llm", "model": "openai/any"}}},
-    "train": {"phases": {"contrastive": {"loss": {"use": "exact_softmax"}}}},
+    "train": {
+        "phases": {"contrastive": {"use": "coordinate_ascent", "loss": {"use": "exact_softmax"}}}
+    },
 }
 """What the parts of recipes in the pages are completed with."""
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from recipekit.component import Ranks
+from recipekit.component import SingleProcess
 from recipekit.encoding import precision
 from recipekit.encoding.embed import embed_tokens
 from recipekit.encoding.precision import computes_in_bf16, name_device
@@ -45,7 +45,7 @@ def test_without_bf16_the_embeddings_are_those_of_fp32(
 
     def embeddings(asked: str) -> np.ndarray:
         return embed_tokens(
-            make_encoder(precision=asked), tokens, np.arange(50), "passage", Ranks()
+            make_encoder(precision=asked), tokens, np.arange(50), "passage", SingleProcess()
         )
 
     on_a_cpu_that(False)

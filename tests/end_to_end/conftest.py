@@ -30,7 +30,7 @@ judge:
     near: {{use: margin, encoder: student, relative_margin: 0.05}}
 train:
   phases:
-    contrastive: {{loss: {{use: exact_softmax, temperature: 0.05}}, query_epochs: 2}}
+    contrastive: {{use: coordinate_ascent, loss: {{use: exact_softmax, temperature: 0.05}}, query_epochs: 2}}
   batch_size: 8
   learning_rate: 1.0e-3
   precision: fp32

@@ -1,6 +1,4 @@
-"""The dense float64 reference that the losses are held against, written with torch's own
-cross-entropy.
-"""
+"""The dense float64 reference for the losses, written with torch's own cross-entropy."""
 
 from __future__ import annotations
 
@@ -12,21 +10,21 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from recipekit.losses.label_rows import LabelRows
+from recipekit.losses.corpus_labels import CorpusLabels
+from recipekit.query_pairs import QueryPairs
 from recipekit.records import Verdict
 
 
-def label_rows(
+def corpus_labels(
     verdicts: npt.NDArray[np.int8], grades: npt.NDArray[np.float32] | None = None
-) -> LabelRows:
-    """The rows of a dense (n, N) matrix of verdicts; positives weigh as their grades, or all the
-    same.
-    """
-    query, passage = np.nonzero(verdicts == Verdict.POSITIVE)
-    weight = np.ones(len(query)) if grades is None else grades[query, passage]
-    return LabelRows.from_pairs(
-        len(verdicts), query, passage, weight, *np.nonzero(verdicts == Verdict.IGNORE)
+) -> CorpusLabels:
+    """The labels of a dense (n, N) matrix of verdicts; positives weigh as their grades, or alike."""
+    positive, ignored = (
+        QueryPairs.from_pairs(*np.nonzero(verdicts == verdict), len(verdicts))
+        for verdict in (Verdict.POSITIVE, Verdict.IGNORE)
     )
+    weights = np.ones(len(positive)) if grades is None else grades[verdicts == Verdict.POSITIVE]
+    return CorpusLabels.of(positive, positive.normalized(weights), ignored)
 
 
 def dense_losses(
@@ -39,9 +37,7 @@ def dense_losses(
     form: str,
     label_smoothing: float = 0.0,
 ) -> Tensor:
-    """What METHODS says, with every softmax written out in float64 for torch's own cross-entropy,
-    smoothing included.
-    """
+    """The losses with every softmax written out in float64 for torch's own cross-entropy."""
     losses = []
     for query, row, grade in zip(queries.double(), verdicts, grades, strict=True):
         scores = (matrix.double() @ query) / temperature
@@ -61,9 +57,7 @@ def dense_losses(
 
 
 def value_and_gradient(loss: Callable[[Tensor], Tensor], queries: Tensor) -> tuple[Tensor, Tensor]:
-    """Per-query losses and the gradient of their weighted sum, each query weighted differently, in
-    float64.
-    """
+    """Per-query losses, and the gradient of their sum with a weight per query, in float64."""
     queries = queries.detach().clone().requires_grad_()
     losses = loss(queries)
     (losses.double() * torch.linspace(0.5, 1.5, len(losses))).sum().backward()

@@ -1,6 +1,4 @@
-"""The exact softmax against a dense float64 reference, values and gradients, and the invariants it
-must keep.
-"""
+"""The exact softmax against a dense float64 reference, and the invariants that it must keep."""
 
 from __future__ import annotations
 
@@ -9,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from dense_reference import dense_losses, label_rows, unit_rows, value_and_gradient
+from dense_reference import corpus_labels, dense_losses, unit_rows, value_and_gradient
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -18,10 +16,11 @@ from torch.nn.functional import cross_entropy
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
+from recipekit.component import SingleProcess
 from recipekit.losses.exact_softmax import ExactSoftmaxSpec
 from recipekit.losses.exact_softmax_math import ExactSoftmax
+from recipekit.losses.frozen_matrix import FrozenMatrix
 from recipekit.losses.infonce_math import InfoNCE
-from recipekit.losses.label_rows import FrozenMatrix
 from recipekit.records import Verdict
 from recipekit.testing import context
 
@@ -62,7 +61,7 @@ def test_values_and_gradients_are_those_of_the_dense_reference(
         unit_rows(verdicts.shape[1], dim, seed + 1, dtype),
     )
     loss = ExactSoftmax(temperature, form, smoothing, tile_size=tile_size)
-    labels, frozen = label_rows(verdicts, grades), FrozenMatrix.whole(matrix)
+    labels, frozen = corpus_labels(verdicts, grades), FrozenMatrix.whole(matrix)
 
     losses, gradient = value_and_gradient(lambda q: loss(q, labels, frozen), queries)
     options = {"temperature": temperature, "form": form, "label_smoothing": smoothing}
@@ -84,7 +83,7 @@ def test_gradcheck_with_empty_and_fully_masked_rows(judged, form, smoothing):
     verdicts, grades = judged
     loss = ExactSoftmax(0.5, form, smoothing, tile_size=7)
     labels, frozen = (
-        label_rows(verdicts, grades),
+        corpus_labels(verdicts, grades),
         FrozenMatrix.whole(unit_rows(30, 5, 1, torch.float64)),
     )
     assert torch.autograd.gradcheck(
@@ -96,24 +95,24 @@ def test_gradcheck_with_empty_and_fully_masked_rows(judged, form, smoothing):
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 def test_queries_without_positives_or_negatives(judged, form, smoothing):
     loss = ExactSoftmax(0.05, form, smoothing, tile_size=8)
-    labels, frozen = label_rows(judged[0]), FrozenMatrix.whole(unit_rows(30, 8, 1))
+    labels, frozen = corpus_labels(judged[0]), FrozenMatrix.whole(unit_rows(30, 8, 1))
     losses, gradient = value_and_gradient(lambda q: loss(q, labels, frozen), unit_rows(6, 8, 2))
 
     assert losses.isfinite().all() and gradient.isfinite().all()
     for without_positive in (3, 5):
         assert losses[without_positive] == 0 and (gradient[without_positive] == 0).all()
-    if form == "one_vs_negatives":  # nothing to tell its positives from
+    if form == "one_vs_negatives":  # its positives compete with nothing
         assert losses[4] == 0 and (gradient[4] == 0).all()
 
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
-def test_with_one_positive_it_is_cross_entropy_over_the_corpus(form, smoothing):
+def test_it_equals_cross_entropy_over_the_corpus_with_one_positive(form, smoothing):
     queries, matrix = unit_rows(9, 16, 1), unit_rows(50, 16, 2)
     targets = torch.arange(9) * 5
     verdicts = np.zeros((9, 50), np.int8)
     verdicts[np.arange(9), targets] = Verdict.POSITIVE
-    labels, frozen = label_rows(verdicts), FrozenMatrix.whole(matrix)
+    labels, frozen = corpus_labels(verdicts), FrozenMatrix.whole(matrix)
 
     loss = ExactSoftmax(0.05, form, smoothing, tile_size=16)
     ours = value_and_gradient(lambda q: loss(q, labels, frozen), queries)
@@ -126,10 +125,10 @@ def test_with_one_positive_it_is_cross_entropy_over_the_corpus(form, smoothing):
     torch.testing.assert_close(ours, dense, rtol=1e-5, atol=2e-5)
 
 
-def test_over_a_corpus_that_is_the_batch_it_is_infonce(judged):
+def test_it_equals_infonce_if_the_corpus_is_the_batch(judged):
     verdicts, _ = judged
     queries, passages = unit_rows(6, 16, 1), unit_rows(30, 16, 2)
-    labels, frozen = label_rows(verdicts), FrozenMatrix.whole(passages)
+    labels, frozen = corpus_labels(verdicts), FrozenMatrix.whole(passages)
     exact = value_and_gradient(lambda q: ExactSoftmax(0.05)(q, labels, frozen), queries)
     in_batch = value_and_gradient(
         lambda q: InfoNCE(0.05)(q, passages, torch.from_numpy(verdicts)), queries
@@ -139,10 +138,10 @@ def test_over_a_corpus_that_is_the_batch_it_is_infonce(judged):
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
-def test_an_ignored_passage_has_no_influence_to_the_last_bit(judged, form, smoothing):
+def test_an_ignored_passage_changes_no_bit_of_the_result(judged, form, smoothing):
     verdicts, _ = judged
     verdicts[:, 11] = [Verdict.IGNORE, *[Verdict.NEGATIVE] * 5]
-    loss, labels = ExactSoftmax(0.5, form, smoothing, tile_size=8), label_rows(verdicts)
+    loss, labels = ExactSoftmax(0.5, form, smoothing, tile_size=8), corpus_labels(verdicts)
     queries, matrix = unit_rows(6, 8, 1), unit_rows(30, 8, 2)
     before = value_and_gradient(lambda q: loss(q, labels, FrozenMatrix.whole(matrix)), queries)
     matrix[11] = 50 * unit_rows(1, 8, 99)
@@ -161,7 +160,7 @@ def test_tile_size_and_order_of_passages_change_nothing_but_rounding(judged, for
     def computed(order, tile_size):
         loss = ExactSoftmax(0.05, form, 0.1, tile_size=tile_size)
         labels, frozen = (
-            label_rows(verdicts[:, order], grades[:, order]),
+            corpus_labels(verdicts[:, order], grades[:, order]),
             FrozenMatrix.whole(matrix[order]),
         )
         return value_and_gradient(lambda q: loss(q, labels, frozen), queries)
@@ -181,12 +180,12 @@ def test_tile_size_and_order_of_passages_change_nothing_but_rounding(judged, for
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
-def test_extreme_scores_stay_finite_and_right(judged, form, smoothing):
+def test_extreme_scores_give_finite_and_correct_results(judged, form, smoothing):
     verdicts, grades = judged
     queries, matrix = unit_rows(6, 8, 1), unit_rows(30, 8, 2)
     loss = ExactSoftmax(1e-4, form, smoothing, tile_size=7)  # scores up to 1e4 in size
     losses, gradient = value_and_gradient(
-        lambda q: loss(q, label_rows(verdicts, grades), FrozenMatrix.whole(matrix)), queries
+        lambda q: loss(q, corpus_labels(verdicts, grades), FrozenMatrix.whole(matrix)), queries
     )
     options = {"temperature": 1e-4, "form": form, "label_smoothing": smoothing}
     expected, expected_gradient = value_and_gradient(
@@ -199,7 +198,7 @@ def test_extreme_scores_stay_finite_and_right(judged, form, smoothing):
 
 
 class _LargestTensor(TorchDispatchMode):
-    """Remembers the most entries of any tensor that an operation made."""
+    """Records the size of the largest tensor that an operation returns."""
 
     largest = 0
 
@@ -210,11 +209,11 @@ class _LargestTensor(TorchDispatchMode):
         return result
 
 
-def test_one_pass_of_4bnd_operations_in_the_memory_of_a_tile():
+def test_it_takes_one_pass_of_4bnd_operations_in_the_memory_of_a_tile():
     n, total, dim, tile_size = 32, 20_000, 8, 256
     verdicts = np.zeros((n, total), np.int8)
     verdicts[np.arange(n), np.arange(n)] = Verdict.POSITIVE
-    labels, frozen = label_rows(verdicts), FrozenMatrix(unit_rows(total, dim, 2), 0, total)
+    labels, frozen = corpus_labels(verdicts), FrozenMatrix(unit_rows(total, dim, 2), 0, total)
     queries = unit_rows(n, dim, 1).requires_grad_()
     with FlopCounterMode(display=False) as flops, _LargestTensor() as memory:
         ExactSoftmax(0.05, tile_size=tile_size)(queries, labels, frozen).sum().backward()
@@ -226,8 +225,8 @@ def test_one_pass_of_4bnd_operations_in_the_memory_of_a_tile():
     assert flops.get_total_flops() == 2 * n * total * dim  # no gradient, no moment
 
 
-def test_autocast_and_half_precision_queries_do_not_coarsen_the_scores(judged):
-    labels, frozen = label_rows(judged[0]), FrozenMatrix.whole(unit_rows(30, 8, 2))
+def test_autocast_and_half_precision_queries_do_not_round_the_scores(judged):
+    labels, frozen = corpus_labels(judged[0]), FrozenMatrix.whole(unit_rows(30, 8, 2))
     queries = unit_rows(6, 8, 1, torch.bfloat16)
     expected, _ = value_and_gradient(
         lambda q: ExactSoftmax(0.05)(q, labels, frozen), queries.float()
@@ -239,13 +238,13 @@ def test_autocast_and_half_precision_queries_do_not_coarsen_the_scores(judged):
     assert torch.equal(losses, expected) and gradient.isfinite().all()
 
 
-def test_a_memory_mapped_matrix_is_scored_where_it_lies(tmp_path: Path, judged):
+def test_a_memory_mapped_matrix_gives_the_same_losses(tmp_path: Path, judged):
     matrix = unit_rows(30, 8, 2, torch.float16).numpy()
     np.save(tmp_path / "matrix.npy", matrix)
-    mapped = FrozenMatrix.share(np.load(tmp_path / "matrix.npy", mmap_mode="r"))
+    mapped = FrozenMatrix.slice_of(np.load(tmp_path / "matrix.npy", mmap_mode="r"), SingleProcess())
     loss, labels, queries = (
         ExactSoftmax(0.05, tile_size=8),
-        label_rows(judged[0]),
+        corpus_labels(judged[0]),
         unit_rows(6, 8, 1),
     )
     assert torch.equal(
@@ -254,8 +253,8 @@ def test_a_memory_mapped_matrix_is_scored_where_it_lies(tmp_path: Path, judged):
     )
 
 
-def test_labels_that_do_not_fit_are_refused(judged):
-    loss, labels = ExactSoftmax(0.05), label_rows(judged[0])
+def test_labels_of_other_queries_or_passages_are_refused(judged):
+    loss, labels = ExactSoftmax(0.05), corpus_labels(judged[0])
     with pytest.raises(ValueError, match="labels of 6 queries for 5 queries"):
         loss(unit_rows(5, 8, 1), labels, FrozenMatrix.whole(unit_rows(30, 8, 2)))
     with pytest.raises(IndexError, match="row 29 of a frozen matrix of 20 rows"):
@@ -263,19 +262,16 @@ def test_labels_that_do_not_fit_are_refused(judged):
 
 
 def test_the_spec_builds_the_loss_that_it_declares(tmp_path: Path):
-    built = ExactSoftmaxSpec(
-        temperature=0.02, form="soft_label", label_smoothing=0.01, weights="grade"
-    ).build(context(tmp_path))
-    assert built == ExactSoftmax(
-        temperature=0.02, form="soft_label", label_smoothing=0.01, weights="grade"
-    )
-    assert (built.frozen, built.negatives, built.weights) == ("passage", 0, "grade")
+    spec = ExactSoftmaxSpec(temperature=0.02, form="soft_label", label_smoothing=0.01)
+    built = spec.build(context(tmp_path))
+    assert built == ExactSoftmax(temperature=0.02, form="soft_label", label_smoothing=0.01)
+    assert spec.negatives_from == "corpus"
 
 
 @pytest.mark.parametrize(
     "wrong",
     [{"temperature": 0}, {"label_smoothing": 1.0}, {"form": "log_marginal"}, {"tile_size": 0}],
 )
-def test_the_spec_refuses_what_has_no_meaning(wrong):
+def test_the_spec_refuses_values_out_of_range(wrong):
     with pytest.raises(ValidationError):
         ExactSoftmaxSpec(**wrong)

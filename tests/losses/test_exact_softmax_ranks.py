@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-import torch.distributed as dist
 import torch.multiprocessing as mp
-from dense_reference import label_rows, unit_rows, value_and_gradient
+from dense_reference import corpus_labels, unit_rows, value_and_gradient
 
+from helpers.ranks import join_cpu_group
 from recipekit.losses.exact_softmax_math import ExactSoftmax
-from recipekit.losses.label_rows import FrozenMatrix
+from recipekit.losses.frozen_matrix import FrozenMatrix
 from recipekit.pipeline.worker import leave
 
 SHARES = {
@@ -24,11 +24,9 @@ FORMS = ("one_vs_negatives", "soft_label")
 
 
 def on_a_rank(rank: int, folder: str, verdicts, grades) -> None:
-    dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
-    frozen = FrozenMatrix.share(
-        unit_rows(30, 8, 2).numpy(), rank=rank, count=2, group=dist.group.WORLD
-    )
-    labels = label_rows(verdicts, grades)
+    ranks = join_cpu_group(rank, 2, Path(folder))
+    frozen = FrozenMatrix.slice_of(unit_rows(30, 8, 2).numpy(), ranks)
+    labels = corpus_labels(verdicts, grades)
     computed = {}
     for share, slices in SHARES.items():
         for form in FORMS:
@@ -67,7 +65,7 @@ def test_two_ranks_give_the_losses_and_gradients_of_one(two_ranks, share, form):
     verdicts, grades, computed = two_ranks
     loss, labels, frozen = (
         ExactSoftmax(0.05, form, 0.1),
-        label_rows(verdicts, grades),
+        corpus_labels(verdicts, grades),
         FrozenMatrix.whole(unit_rows(30, 8, 2)),
     )
     queries = unit_rows(6, 8, 1).requires_grad_()

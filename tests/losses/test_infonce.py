@@ -144,7 +144,7 @@ def test_extreme_scores_and_empty_rows_stay_finite(judged, directions):
 
 
 @pytest.mark.parametrize("directions", ["query", "both"])
-def test_an_ignored_passage_has_no_influence_to_the_last_bit(judged, directions):
+def test_an_ignored_passage_changes_no_bit_of_the_result(judged, directions):
     mask, passages = torch.from_numpy(judged[0]), unit_rows(30, 8, 2)
     mask[:, 11] = Verdict.IGNORE
     loss, queries = InfoNCE(0.05, directions), unit_rows(6, 8, 1)
@@ -165,16 +165,12 @@ def test_a_positive_is_in_no_other_positives_denominator():
 
 
 def test_the_spec_builds_the_loss_that_it_declares(tmp_path: Path):
-    built = InfoNCESpec(temperature=0.02, num_hard_negatives=7, directions="both").build(
-        context(tmp_path)
-    )
-    assert built == InfoNCE(0.02, "both", negatives=7)
-    assert built.frozen is None and built.negatives == 7
+    spec = InfoNCESpec(temperature=0.02, directions="both")
+    assert spec.build(context(tmp_path)) == InfoNCE(0.02, "both")
+    assert spec.negatives_from == "batch"
 
 
-@pytest.mark.parametrize(
-    "wrong", [{"temperature": -1}, {"hard_negatives": -1}, {"directions": "passage"}]
-)
-def test_the_spec_refuses_what_has_no_meaning(wrong):
+@pytest.mark.parametrize("wrong", [{"temperature": -1}, {"directions": "passage"}])
+def test_the_spec_refuses_values_out_of_range(wrong):
     with pytest.raises(ValidationError):
         InfoNCESpec(**wrong)

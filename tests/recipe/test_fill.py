@@ -68,7 +68,10 @@ recipes = some(
     train=some(
         {
             "phases": st.dictionaries(
-                names, st.just({"loss": {"use": "infonce"}}), min_size=1, max_size=2
+                names,
+                st.just({"use": "in_batch", "loss": {"use": "infonce"}}),
+                min_size=1,
+                max_size=2,
             )
         },
         learning_rate=st.floats(1e-7, 1),

@@ -29,7 +29,7 @@ WHOLE: dict[str, Any] = {
             "critic": {"use": "critic", "encoder": "student", "previous_verdicts": ["unjudged"]}
         }
     },
-    "train": {"phases": {"one": {"loss": {"use": "infonce"}}}},
+    "train": {"phases": {"one": {"use": "in_batch", "loss": {"use": "infonce"}}}},
     "evaluate": {
         "evaluators": {"test": {"use": "retrieval", "metrics": ["ndcg@10"]}},
         "baselines": {},

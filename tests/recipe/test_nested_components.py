@@ -32,6 +32,7 @@ encoders:
 train:
   phases:
     first:
+      use: in_batch
       loss:
         use: wrapper
         inner:
@@ -54,7 +55,7 @@ def nested(write: Write) -> Callable[..., Path]:
 
 def innermost(recipe: Recipe) -> Any:
     assert recipe.train is not None
-    return recipe.train.phases["first"].loss.spec.inner.spec.inner.spec  # type: ignore[attr-defined]
+    return recipe.train.phases["first"].spec.loss.spec.inner.spec.inner.spec  # type: ignore[attr-defined]
 
 
 def problems(file: Path, *overrides: str) -> list[str]:
@@ -93,6 +94,7 @@ def test_components_are_bound_at_every_depth(nested: Callable[..., Path]) -> Non
     assert innermost(recipe).temperature == 0.1
     paths = [".".join(map(str, path)) for path, _ in all_slots(recipe) if path[0] == "train"]
     assert paths == [
+        "train.phases.first",
         LOSS,
         f"{LOSS}.inner",
         f"{LOSS}.inner.inner",
@@ -111,7 +113,7 @@ def test_slots_can_be_in_maps_lists_and_models_of_a_component(nested: Callable[.
         ],
     )
     assert recipe.train is not None
-    loss: Any = recipe.train.phases["first"].loss.spec
+    loss: Any = recipe.train.phases["first"].spec.loss.spec
     assert loss.losses["a"].spec.temperature == 2
     assert [slot.spec.temperature for slot in loss.sequence] == [3, 0.05]
     assert loss.rating.judge.spec.taste == "sweet"
@@ -124,10 +126,10 @@ def test_a_default_component_is_bound_for_each_spec_alone(nested: Callable[..., 
         load_recipe(file, [f"{LOSS}.standby={{use: plain, temperature: 9}}"]),
     )
     assert one.train is not None and other.train is not None
-    loss: Any = one.train.phases["first"].loss.spec
+    loss: Any = one.train.phases["first"].spec.loss.spec
     assert loss.standby.spec.temperature == 0.5
     assert loss.standby is not loss.inner.spec.standby
-    changed: Any = other.train.phases["first"].loss.spec
+    changed: Any = other.train.phases["first"].spec.loss.spec
     assert changed.standby.spec.temperature == 9
 
 
@@ -137,7 +139,7 @@ def test_a_component_is_built_with_a_scratch_folder_of_its_own(
     sequence = f"{LOSS}.sequence=[{{use: plain}}, {{use: plain}}]"
     recipe = load_recipe(nested(), [sequence])
     assert recipe.train is not None
-    built: Any = recipe.train.phases["first"].loss.spec.build(context(tmp_path))
+    built: Any = recipe.train.phases["first"].spec.loss.spec.build(context(tmp_path))
     assert built == [
         tmp_path,
         [tmp_path / "inner", tmp_path / "inner" / "inner"],
@@ -154,14 +156,14 @@ def test_a_component_is_built_with_a_scratch_folder_of_its_own(
 @pytest.mark.parametrize(
     ("fields", "problem"),
     [
-        ("temprature: 1", "16:31: INNER.temprature: unknown key. Did you mean 'temperature'?"),
-        ("temperature: hot", "16:44: INNER.temperature: expected a number, found the text 'hot'"),
-        ("temperature: true", "16:44: INNER.temperature: expected a number, found true"),
-        ("temperature: 0", "16:44: INNER.temperature: must be > 0, found the number 0"),
-        ("teacher: tutor", "16:40: INNER.teacher: there is no encoder 'tutor'. The recipe has "),
-        ("key: sk-1", "16:36: INNER.key: a secret does not belong in a recipe: write ${env:NAME}"),
-        ('temperature: "${env:HOME}"', "16:44: INNER.temperature: ${env:NAME} is not allowed"),
-        ('key: "${env:NOT_SET}"', "16:36: INNER.key: the environment variable NOT_SET is not set"),
+        ("temprature: 1", "17:31: INNER.temprature: unknown key. Did you mean 'temperature'?"),
+        ("temperature: hot", "17:44: INNER.temperature: expected a number, found the text 'hot'"),
+        ("temperature: true", "17:44: INNER.temperature: expected a number, found true"),
+        ("temperature: 0", "17:44: INNER.temperature: must be > 0, found the number 0"),
+        ("teacher: tutor", "17:40: INNER.teacher: there is no encoder 'tutor'. The recipe has "),
+        ("key: sk-1", "17:36: INNER.key: a secret does not belong in a recipe: write ${env:NAME}"),
+        ('temperature: "${env:HOME}"', "17:44: INNER.temperature: ${env:NAME} is not allowed"),
+        ('key: "${env:NOT_SET}"', "17:36: INNER.key: the environment variable NOT_SET is not set"),
     ],
 )
 def test_a_mistake_in_a_nested_component_has_its_full_path(
@@ -215,7 +217,7 @@ def test_an_override_reaches_a_nested_component_and_its_path_starts_at_the_curre
     assert innermost(recipe).temperature == 7
     whole = load_recipe(file, [f"{LOSS}={{use: wrapper, inner: {{use: plain, table: a}}}}"])
     assert whole.train is not None
-    loss: Any = whole.train.phases["first"].loss.spec
+    loss: Any = whole.train.phases["first"].spec.loss.spec
     assert loss.inner.spec.table == tmp_path / "elsewhere" / "a"
 
 
@@ -283,7 +285,7 @@ def test_the_key_changes_with_the_files_and_encoders_of_a_nested_component(
 def test_a_missing_file_of_a_nested_component_is_named_with_its_slot(
     nested: Callable[..., Path],
 ) -> None:
-    with pytest.raises(DataError, match=rf"{LOSS}: inner: inner: .*no-such"):
+    with pytest.raises(DataError, match=r"train.phases.first: loss: inner: inner: .*no-such"):
         train_key(load_recipe(nested("table: no-such")))
 
 
@@ -294,7 +296,7 @@ def test_a_missing_file_of_a_nested_component_is_named_with_its_slot(
 def test_validate_shows_the_components_inside_a_component(nested: Callable[..., Path]) -> None:
     inner = "wrapper(inner=plain, standby=plain)".replace("wrapper", "kitchen/wrapper")
     text = summary(load_recipe(nested()))
-    assert text.endswith(f"train: first=wrapper(inner={inner}, standby=plain)")
+    assert text.endswith(f"train: first=in_batch(loss=wrapper(inner={inner}, standby=plain))")
 
 
 def test_a_component_is_described_with_its_slots() -> None:

@@ -25,7 +25,9 @@ judge: {judges: {cautious: {use: margin}}}
 train:
   encoder: student
   dev_metric: mrr@10
-  phases: {contrastive: {loss: {use: exact_softmax}, query_epochs: 3, cycles: 2}}
+  phases:
+    contrastive:
+      {use: coordinate_ascent, loss: {use: exact_softmax}, query_epochs: 3, cycles: 2}
 evaluate: {evaluators: {held_out: {use: retrieval}}}
 export: {exporters: {model: {use: sentence_transformers}}}
 """

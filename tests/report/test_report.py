@@ -55,7 +55,9 @@ def test_the_report_of_a_finished_run_describes_every_stage(write_run: Callable[
         "recipekit run tiny.yaml --set seed=13",
     ):
         assert line in report.splitlines(), line
-    assert "1 phase: `contrastive` (exact_softmax, 2 cycles of 3 epochs)" in report
+    assert (
+        "1 phase: `contrastive` (coordinate_ascent, exact_softmax, 2 cycles of 3 epochs)" in report
+    )
     assert "95 % percentile bootstrap intervals over the queries, from 1,000 samples" in report
     assert "**Recall of the source positives by depth**\n\n| retriever | 10 | 50 |\n" in report
     assert "| mine | 1 min 15 s | 812 MB | 1 | CPU, bf16 in fp32 | an earlier run, " in report

@@ -8,8 +8,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from helpers.ranks import FakeRanks
 from recipekit.artifacts.key import FileHashes
-from recipekit.component import QueryBatch, Ranks
+from recipekit.component import QueryBatch
 from recipekit.dataset import Dataset
 from recipekit.errors import ComponentError
 from recipekit.evaluators.metrics import per_query_metrics
@@ -209,7 +210,7 @@ def test_only_the_main_rank_creates_an_index(
 ):
     dataset = corpus(make_dataset, "red fox")
     ElasticsearchRetrieverSpec(url=elasticsearch_url).build(
-        context(tmp_path, dataset=dataset, owner=elasticsearch_owner, ranks=Ranks(rank=1, count=2))
+        context(tmp_path, dataset=dataset, owner=elasticsearch_owner, ranks=FakeRanks(rank=1, count=2))
     )  # fmt: skip
     assert own_indices(elasticsearch_url, elasticsearch_owner) == []
 

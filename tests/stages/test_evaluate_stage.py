@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
+from helpers.ranks import FakeRanks
 from recipekit.artifacts.key import FileHashes
 from recipekit.artifacts.store import Artifact, Store
-from recipekit.component import Ranks, Slot
+from recipekit.component import Slot
 from recipekit.dataset import Dataset
 from recipekit.errors import RunError
 from recipekit.registry import load, resolve
@@ -103,7 +104,7 @@ def test_the_trained_encoder_stands_beside_the_untrained_one_and_bm25(
     top = read_table(out / "rankings" / "held_out" / "top.arrow").to_pylist()
     assert [row["rank"] for row in top if row["system"] == "trained"] == list(range(1, 11)) * 6
     assert read_table(out / "rankings" / "held_out" / "per_query.arrow").num_rows == 6 * 3 * 2
-    assert {stage for stage, _ in given.by_products} == {"bm25", "embeddings"}
+    assert {stage for stage, _ in given.by_products} == {"bm25", "embeddings", "tokens"}
 
 
 def test_a_recipe_without_encoders_measures_its_baselines(
@@ -120,7 +121,8 @@ def test_other_ranks_make_the_systems_and_leave_measuring_to_the_main_one(
 ):
     evaluate(inputs(), section(), _folder(tmp_path / "main"))
     assert (
-        evaluate(inputs(ranks=Ranks(rank=1, count=2)), section(), _folder(tmp_path / "other")) == {}
+        evaluate(inputs(ranks=FakeRanks(rank=1, count=2)), section(), _folder(tmp_path / "other"))
+        == {}
     )
     assert not (tmp_path / "other" / "metrics.json").exists()
 

@@ -4,9 +4,10 @@ from typing import Any
 
 import pytest
 
+from helpers.ranks import FakeRanks
 from recipekit.artifacts.key import FileHashes
 from recipekit.artifacts.store import Artifact, Store
-from recipekit.component import EncoderSpec, ExporterSpec, Ranks, Slot
+from recipekit.component import EncoderSpec, ExporterSpec, Slot
 from recipekit.errors import RunError
 from recipekit.exporters.dataset import DatasetExporterSpec
 from recipekit.registry import Entry
@@ -109,7 +110,7 @@ def test_without_training_there_is_no_base_model_and_no_metrics(inputs, tmp_path
 
 
 def test_only_the_main_rank_writes(inputs, tmp_path):
-    inputs.ranks = Ranks(1, 2)
+    inputs.ranks = FakeRanks(rank=1, count=2)
     assert export(inputs, section(copy=Copy()), tmp_path / "out") == {}
     assert not (tmp_path / "out").exists()
 

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from helpers.ranks import FakeRanks
 from recipekit.artifacts.key import FileHashes
 from recipekit.artifacts.store import Artifact, Store
-from recipekit.component import Ranks, Slot
+from recipekit.component import Ranks, SingleProcess, Slot
 from recipekit.dataset import Dataset
 from recipekit.encoders.bi_encoder import BiEncoderSpec
 from recipekit.registry import resolve
@@ -35,7 +36,7 @@ def make_inputs(
         collected = Artifact("collect", tiny_dataset.key, tiny_dataset.path)
         return StageInputs(
             recipe_name="test", seed=13, artifacts={"collect": collected}, encoders={"student": slot}, trained=None,
-            store=Store(tmp_path / "store"), hashes=FileHashes(), progress=RecordingProgress(), ranks=ranks or Ranks(),
+            store=Store(tmp_path / "store"), hashes=FileHashes(), progress=RecordingProgress(), ranks=ranks or SingleProcess(),
         )  # fmt: skip
 
     return make
@@ -54,7 +55,10 @@ def test_a_side_is_encoded_once(make_inputs) -> None:
     assert (encoded(first), encoded(second)) == (1, 0), (
         "the token budget is no part of the identity"
     )
-    assert second.by_products == first.by_products == [("embeddings", vectors.path.parent.name)]
+    used = ("embeddings", vectors.path.parent.name)
+    assert second.by_products == [used]
+    assert [kind for kind, _ in first.by_products] == ["embeddings", "tokens"]
+    assert first.by_products[0] == used
 
 
 def test_another_prompt_is_another_artifact(make_inputs) -> None:
@@ -97,7 +101,7 @@ def test_other_passages_are_another_corpus(make_inputs, tiny_dataset, tmp_path) 
 
 def test_two_ranks_make_one_artifact_together(make_inputs) -> None:
     barrier, found = threading.Barrier(2, timeout=60), {}
-    ranks = [make_inputs(Ranks(rank=rank, count=2, barrier=barrier.wait)) for rank in range(2)]
+    ranks = [make_inputs(FakeRanks(rank=rank, count=2, wait=barrier.wait)) for rank in range(2)]
 
     def work(rank: int) -> None:
         found[rank] = [ranks[rank].embeddings("student", "query") for _ in range(2)]

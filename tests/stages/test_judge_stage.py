@@ -14,8 +14,9 @@ from helpers.judging import (
     run,
     section,
 )
+from helpers.ranks import FakeRanks
 from recipekit.artifacts.store import Artifact
-from recipekit.component import Context, JudgeSpec, Ranks, Verdicts
+from recipekit.component import Context, JudgeSpec, Verdicts
 from recipekit.errors import ComponentError, RunError
 from recipekit.judges.labels import LabelsSpec
 from recipekit.stages.inputs import StageInputs
@@ -292,7 +293,7 @@ def test_without_candidates_there_is_nothing_to_judge(inputs, tmp_path):
 
 def test_other_ranks_build_the_judges_and_write_nothing(inputs, tmp_path):
     barriers: list[str] = []
-    inputs.ranks = Ranks(1, 2, barrier=lambda: barriers.append("end"))
+    inputs.ranks = FakeRanks(rank=1, count=2, wait=lambda: barriers.append("end"))
     assert (
         judge(inputs, section(one=ScriptedFilter(verdict=lambda q, p: 0)), tmp_path / "out") == {}
     )

@@ -4,9 +4,10 @@ from typing import ClassVar
 import numpy as np
 import pytest
 
+from helpers.ranks import FakeRanks
 from recipekit.artifacts.key import FileHashes
 from recipekit.artifacts.store import Artifact, Store
-from recipekit.component import Hits, Ranks, RetrieverSpec, Slot
+from recipekit.component import Hits, RetrieverSpec, Slot
 from recipekit.dataset import Dataset
 from recipekit.errors import ComponentError, DataError
 from recipekit.registry import Entry
@@ -177,7 +178,7 @@ def test_batches_do_not_change_the_result(inputs, out, monkeypatch):
 
 def test_only_the_main_rank_writes(inputs, out):
     waited = []
-    inputs.ranks = Ranks(rank=1, count=2, barrier=lambda: waited.append("here"))
+    inputs.ranks = FakeRanks(rank=1, count=2, wait=lambda: waited.append("here"))
     assert mine(inputs, MineSection(retrievers={"fixed": slot(Fixed(passages=(1,)))}), out) == {}
     assert not (out / "candidates.arrow").exists()
     assert waited

@@ -1,10 +1,9 @@
-"""The train stage as a run calls it: what it learns, what it writes, and that a killed run ends as
-one that was not.
-"""
+"""The train stage as a run calls it: what it learns and writes, and that a killed run resumes."""
 
 from __future__ import annotations
 
 import json
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +11,19 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from sentence_transformers import SentenceTransformer
-from train_inputs import EXACT, INFONCE, train_inputs, train_section
+from train_inputs import COORDINATE_ASCENT, IN_BATCH, train_inputs, train_section
 
-from recipekit.component import Ranks
+from helpers.killed import KilledAfter
 from recipekit.errors import RunError
 from recipekit.stages.train.train import train
 from recipekit.testing import RecordingProgress
+from recipekit.training.coordinate_ascent import CoordinateAscent
+from recipekit.training.optimizer import learning_rate_factor
+
+PHASES = pytest.mark.parametrize(
+    "phase", [COORDINATE_ASCENT, IN_BATCH], ids=["coordinate_ascent", "in_batch"]
+)
+ONE_EPOCH = {**COORDINATE_ASCENT, "query_epochs": 1}
 
 
 def weights(out: Path) -> dict[str, torch.Tensor]:
@@ -35,181 +41,233 @@ def largest_difference(one: Path, other: Path) -> float:
     return max(float((first[name] - second[name]).abs().max()) for name in first)
 
 
-class KilledAfter(RecordingProgress):
-    """Ends the process, as far as a test can, when a piece of work has advanced so many times."""
-
-    def __init__(self, name: str, advances: int) -> None:
-        super().__init__()
-        self.name, self.left = name, advances
-
-    def track(self, name, total=None, unit=""):
-        return _Countdown(self, name == self.name)
+def training_json(out: Path) -> dict:
+    return json.loads((out / "training.json").read_text())
 
 
-class _Countdown:
-    def __init__(self, progress: KilledAfter, counts: bool) -> None:
-        self.progress, self.counts = progress, counts
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *exc):
-        return None
-
-    def advance(self, n=1, **figures):
-        if self.counts:
-            self.progress.left -= n
-            if self.progress.left <= 0:
-                raise KeyboardInterrupt
+# One phase
+# -------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("loss", [EXACT, INFONCE], ids=["exact", "infonce"])
+@pytest.mark.slow
+@PHASES
 @pytest.mark.parametrize("tied", [True, False], ids=["tied", "untied"])
 def test_the_loss_falls_and_the_best_weights_are_saved(
-    tmp_path, tiny_model, tiny_dataset, loss, tied
+    tmp_path, tiny_model, tiny_dataset, phase, tied
 ):
     inputs = train_inputs(tmp_path, tiny_model, tiny_dataset, tied=tied)
-    summary = train(inputs, train_section(loss, query_epochs=6), tmp_path / "out")
-    told = json.loads((tmp_path / "out" / "training.json").read_text())
-    assert (summary["steps"], summary["epochs"], summary["queries"], summary["positives"]) == (
-        18,
-        6,
-        12,
-        12,
-    )
-    assert told["curve"][-1]["loss"] < told["curve"][0]["loss"] / 2
-    dev = {point["step"]: point["value"] for point in told["dev"]["points"]}
+    key = "query_epochs" if phase is COORDINATE_ASCENT else "epochs"
+    summary = train(inputs, train_section({**phase, key: 6}), tmp_path / "out")
+    counts = {"queries": 12, "queries_without_positive": 0, "positives": 12, "ignored": 0}
+    counts |= {"hard_negatives": 0}
+    assert (summary["steps"], summary["epochs"]) == (18, 6)
+    assert summary["phases"] == {"first": {"steps": 18, "epochs": 6, **counts}}
+    written = training_json(tmp_path / "out")
+    assert written["curve"][-1]["loss"] < written["curve"][0]["loss"] / 2
+    dev = {point["step"]: point["value"] for point in written["dev"]["points"]}
     assert list(dev) == [0, 3, 6, 9, 12, 15, 18]
     assert summary["dev"]["untrained"] == dev[0]
     best = max(dev.values())
     assert summary["dev"]["best_step"] == min(step for step, value in dev.items() if value == best)
-    vectors = SentenceTransformer(str(tmp_path / "out" / "encoder"), device="cpu").encode_query(
-        ["river mountain"]
-    )
-    assert np.isfinite(vectors).all()
+    model = SentenceTransformer(str(tmp_path / "out" / "encoder"), device="cpu")
+    assert np.isfinite(model.encode_query(["river mountain"])).all()
 
 
-def test_the_summary_says_that_the_exact_loss_reads_the_corpus(tmp_path, tiny_model, tiny_dataset):
-    exact = train(
-        train_inputs(tmp_path, tiny_model, tiny_dataset),
-        train_section(EXACT, query_epochs=1),
-        tmp_path / "exact",
-    )
-    infonce = train(
-        train_inputs(tmp_path, tiny_model, tiny_dataset),
-        train_section(INFONCE, query_epochs=1),
-        tmp_path / "infonce",
-    )
+@pytest.mark.slow
+def test_the_summary_says_that_a_frozen_corpus_is_read_as_text(tmp_path, tiny_model, tiny_dataset):
+    inputs = train_inputs(tmp_path, tiny_model, tiny_dataset)
+    exact = train(inputs, train_section(ONE_EPOCH), tmp_path / "exact")
+    inputs = train_inputs(tmp_path, tiny_model, tiny_dataset)
+    infonce = train(inputs, train_section({**IN_BATCH, "epochs": 1}), tmp_path / "infonce")
     assert "unlabelled text" in exact["notes"][0]
     assert infonce["notes"] == []
 
 
+TWO_CYCLES = {**COORDINATE_ASCENT, "cycles": 2}
+FOUR_EPOCHS = {**IN_BATCH, "epochs": 4}
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    ("loss", "work", "advances", "resumes"),
+    ("phase", "work", "advances", "resumes"),
     [
-        (EXACT, "train", 2, False),  # before the first checkpoint
-        (
-            EXACT,
-            "train",
-            8,
-            True,
-        ),  # three steps an epoch, two epochs a cycle: goes back to the start of the second cycle
-        (
-            EXACT,
-            "train",
-            9,
-            True,
-        ),  # in the midst of the second cycle, whose matrix the encoder could not make again
-        (
-            EXACT,
-            "encode passage",
-            20,
-            True,
-        ),  # of 36 passages: while the second cycle's matrix is encoded
-        (INFONCE, "train", 2, False),
-        (INFONCE, "train", 8, True),
+        # Three steps an epoch, two epochs a cycle.
+        pytest.param(TWO_CYCLES, "train", 2, False, id="before-the-first-checkpoint"),
+        pytest.param(TWO_CYCLES, "train", 8, True, id="second-cycle"),
+        pytest.param(TWO_CYCLES, "train", 9, True, id="second-cycle-after-a-checkpoint"),
+        pytest.param(TWO_CYCLES, "encode passage", 20, True, id="while-the-passages-are-encoded"),
+        pytest.param(FOUR_EPOCHS, "train", 2, False, id="in-batch-before-a-checkpoint"),
+        pytest.param(FOUR_EPOCHS, "train", 8, True, id="in-batch"),
     ],
 )
 @pytest.mark.parametrize("dropout", [False, True], ids=["", "dropout"])
-def test_a_killed_run_ends_in_the_weights_of_one_that_was_not(
-    tmp_path, tiny_model, tiny_dataset, loss, work, advances, resumes, dropout
+def test_a_resumed_run_ends_with_the_same_weights(
+    tmp_path, tiny_model, tiny_dataset, phase, work, advances, resumes, dropout
 ):
-    section = train_section(loss, query_epochs=2, cycles=2, dropout=dropout)
-    train(train_inputs(tmp_path, tiny_model, tiny_dataset), section, tmp_path / "whole")
-    killed = KilledAfter(work, advances)
+    section = train_section(phase, dropout=dropout)
+    resumed_steps = kill_and_resume(
+        tmp_path, tiny_model, tiny_dataset, section, KilledAfter(work, advances)
+    )
+    assert (resumed_steps is not None) == resumes
+
+
+def kill_and_resume(tmp_path, model, dataset, section, killed: KilledAfter) -> int | None:
+    """Compare a killed and resumed run with an uninterrupted one; returns the step of the resume."""
+    train(train_inputs(tmp_path, model, dataset), section, tmp_path / "whole")
     with pytest.raises(KeyboardInterrupt):
-        train(
-            train_inputs(tmp_path, tiny_model, tiny_dataset, progress=killed),
-            section,
-            tmp_path / "killed",
-        )
+        train(train_inputs(tmp_path, model, dataset, progress=killed), section, tmp_path / "killed")
     progress = RecordingProgress()
-    train(
-        train_inputs(tmp_path, tiny_model, tiny_dataset, progress=progress),
-        section,
-        tmp_path / "killed",
-    )
+    train(train_inputs(tmp_path, model, dataset, progress=progress), section, tmp_path / "killed")
     assert largest_difference(tmp_path / "whole", tmp_path / "killed") == 0
-    one, other = (
-        json.loads((tmp_path / name / "training.json").read_text()) for name in ("whole", "killed")
-    )
+    one, other = training_json(tmp_path / "whole"), training_json(tmp_path / "killed")
     assert one["curve"] == other["curve"]
     assert one["dev"] == other["dev"]
-    assert any(event["event"] == "resume" for event in progress.events) == resumes
+    steps = [event["step"] for event in progress.events if event["event"] == "resume"]
+    return steps[0] if steps else None
 
 
+@pytest.mark.slow
 def test_weights_are_kept_from_the_best_evaluation_not_the_last(tmp_path, tiny_model, tiny_dataset):
+    # A learning rate so high that it ruins the encoder.
     section = train_section(
-        query_epochs=4, learning_rate=0.5, max_grad_norm=None
-    )  # so high that it ruins the encoder
+        {**COORDINATE_ASCENT, "query_epochs": 4}, learning_rate=0.5, max_grad_norm=None
+    )
     summary = train(train_inputs(tmp_path, tiny_model, tiny_dataset), section, tmp_path / "out")
     assert summary["dev"]["best_step"] < summary["steps"]
-    again = train(
-        train_inputs(tmp_path, tmp_path / "out" / "encoder", tiny_dataset),
-        section,
-        tmp_path / "again",
-    )
+    inputs = train_inputs(tmp_path, tmp_path / "out" / "encoder", tiny_dataset)
+    again = train(inputs, section, tmp_path / "again")
     assert again["dev"]["untrained"] == summary["dev"]["best"]
 
 
-@pytest.mark.parametrize("loss", [EXACT, INFONCE], ids=["exact", "infonce"])
+@PHASES
 def test_three_queries_one_passage_and_a_batch_larger_than_both(
-    tmp_path, tiny_model, make_dataset, loss
+    tmp_path, tiny_model, make_dataset, phase
 ):
     queries = [(f"q{i}", text, "train") for i, text in enumerate(["river", "mountain", "valley"])]
-    dataset = make_dataset(
-        queries, [("p0", "river mountain valley")], {(i, 0): 1.0 for i in range(3)}
-    )
+    passages = [("p0", "river mountain valley")]
+    dataset = make_dataset(queries, passages, {(i, 0): 1.0 for i in range(3)})
     inputs = train_inputs(tmp_path, tiny_model, dataset)
-    summary = train(inputs, train_section(loss, batch_size=64, query_epochs=1), tmp_path / "out")
-    assert (summary["steps"], summary["queries"], summary["dev"]) == (1, 3, None)
+    summary = train(inputs, train_section(phase, batch_size=64), tmp_path / "out")
+    assert (summary["steps"], summary["phases"]["first"]["queries"]) == (2, 3)
+    assert summary["dev"] is None
     assert "dev split" in inputs.progress.warnings[0]
 
 
-def test_evaluations_stand_where_epochs_are_shared_out(tmp_path, tiny_model, tiny_dataset):
-    section = train_section(query_epochs=2, eval_every_epochs=0.5, batch_size=3)
+@pytest.mark.slow
+def test_evaluations_divide_an_epoch_evenly(tmp_path, tiny_model, tiny_dataset):
+    section = train_section(eval_every_epochs=0.5, batch_size=3)
     train(train_inputs(tmp_path, tiny_model, tiny_dataset), section, tmp_path / "out")
-    told = json.loads((tmp_path / "out" / "training.json").read_text())
-    assert [point["step"] for point in told["dev"]["points"]] == [0, 2, 4, 6, 8]
+    points = training_json(tmp_path / "out")["dev"]["points"]
+    assert [point["step"] for point in points] == [0, 2, 4, 6, 8]
 
 
-def test_a_loss_that_is_no_number_stops_the_run(tmp_path, tiny_model, tiny_dataset):
+def test_a_loss_that_is_not_finite_ends_the_run(tmp_path, tiny_model, tiny_dataset):
     section = train_section(
-        query_epochs=3,
-        learning_rate=1e30,
-        max_grad_norm=None,
-        warmup_ratio=0.0,
-        eval_every_epochs=None,
+        learning_rate=1e30, max_grad_norm=None, warmup_ratio=0.0, eval_every_epochs=None
     )
-    with pytest.raises(
-        RunError,
-        match=r"broke down at step 1: loss nan.*learning rate 8.89e\+29.*train.learning_rate",
-    ) as error:
+    message = r"failed at step 1: loss nan.*learning rate 8.33e\+29.*lower learning_rate"
+    with pytest.raises(RunError, match=message) as error:
         train(train_inputs(tmp_path, tiny_model, tiny_dataset), section, tmp_path / "out")
     assert error.value.code == "RK632"
 
 
-def test_more_ranks_than_there_are_is_an_error(tmp_path, tiny_model, tiny_dataset):
-    inputs = train_inputs(tmp_path, tiny_model, tiny_dataset, ranks=Ranks(rank=0, count=2))
-    with pytest.raises(RunError, match="2 ranks were asked for, and 1 are there"):
-        train(inputs, train_section(), tmp_path / "out")
+# Several phases
+# -------------------------------------------------------------------------------------------------
+
+THREE_PHASES = (
+    {**IN_BATCH, "batch_size": 4, "learning_rate": 5e-4, "lr_scheduler": "constant"},
+    {**COORDINATE_ASCENT, "query_epochs": 1, "cycles": 2, "warmup_ratio": 0.0},
+    {**COORDINATE_ASCENT, "query_epochs": 1, "batch_size": 6, "labels": "source"},
+)
+"""6 steps in 2 epochs; 6 in 2 cycles; 2: 14 in all."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("work", "advances"),
+    [
+        *(pytest.param("train", step, id=f"step-{step}") for step in (5, 6, 7, 9, 10, 13, 14)),
+        # The second phase encodes 36 passages for each cycle, the third for its only one.
+        *(pytest.param("encode passage", n, id=f"text-{n}") for n in (20, 60, 100)),
+    ],
+)
+def test_a_run_of_three_phases_resumes_to_the_same_weights(
+    tmp_path, tiny_model, tiny_dataset, work, advances
+):
+    section = train_section(*THREE_PHASES)
+    killed = KilledAfter(work, advances)
+    resumed_step = kill_and_resume(tmp_path, tiny_model, tiny_dataset, section, killed)
+    assert resumed_step is not None
+
+
+@pytest.mark.slow
+def test_each_phase_has_its_own_batches_and_learning_rate(tmp_path, tiny_model, tiny_dataset):
+    section = train_section(*THREE_PHASES)
+    summary = train(train_inputs(tmp_path, tiny_model, tiny_dataset), section, tmp_path / "out")
+    steps = [phase["steps"] for phase in summary["phases"].values()]
+    assert steps == [6, 6, 2]
+    assert summary["epochs"] == 2 + 2 + 1
+    written = training_json(tmp_path / "out")
+    assert written["phases"] == ["first", "second", "third"]
+    schedules = [(5e-4, 0.1, "constant"), (1e-3, 0.0, "linear"), (1e-3, 0.1, "linear")]
+    expected = [
+        rate * learning_rate_factor(step, count, warmup, scheduler)
+        for count, (rate, warmup, scheduler) in zip(steps, schedules, strict=True)
+        for step in range(count)
+    ]
+    assert [point["learning_rate"] for point in written["curve"]] == pytest.approx(expected)
+    assert [point["phase"] for point in written["curve"]] == [0] * 6 + [1] * 6 + [2] * 2
+    assert [point["step"] for point in written["dev"]["points"]] == [0, 3, 6, 9, 12, 14]
+
+
+@pytest.mark.slow
+def test_a_phase_releases_its_frozen_matrix_and_deletes_its_file(
+    tmp_path, tiny_model, tiny_dataset, monkeypatch
+):
+    matrices, left_on_disk = [], []
+    begin, end = CoordinateAscent.begin, CoordinateAscent.end
+
+    def observed_begin(phase: CoordinateAscent, cycle: int) -> None:
+        if cycle == 0:
+            assert all(reference() is None for reference in matrices)
+        begin(phase, cycle)
+        matrices.append(weakref.ref(phase.corpus))
+
+    def observed_end(phase: CoordinateAscent) -> None:
+        end(phase)
+        left_on_disk.extend((tmp_path / "out" / "scratch").rglob("matrix"))
+
+    monkeypatch.setattr(CoordinateAscent, "begin", observed_begin)
+    monkeypatch.setattr(CoordinateAscent, "end", observed_end)
+    section = train_section(*THREE_PHASES, eval_every_epochs=None)
+    train(train_inputs(tmp_path, tiny_model, tiny_dataset), section, tmp_path / "out")
+    assert len(matrices) == 3
+    assert all(reference() is None for reference in matrices)
+    assert left_on_disk == []
+
+
+# By-products
+# -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_no_text_is_tokenized_twice(tmp_path, tiny_model, tiny_dataset, monkeypatch):
+    from recipekit.encoders.bi_encoder_module import BiEncoder
+
+    tokenized, tokenize = [], BiEncoder.tokenize
+
+    def counted(encoder: BiEncoder, texts, side):
+        tokenized.extend(texts)
+        return tokenize(encoder, texts, side)
+
+    monkeypatch.setattr(BiEncoder, "tokenize", counted)
+    mining = train_inputs(tmp_path, tiny_model, tiny_dataset)
+    for side in ("query", "passage"):
+        mining.embeddings("student", side)
+    assert len(tokenized) == 24 + 36
+    inputs = train_inputs(tmp_path, tiny_model, tiny_dataset)
+    train(inputs, train_section(TWO_CYCLES), tmp_path / "out")
+    trained = train_inputs(tmp_path, tmp_path / "out" / "encoder", tiny_dataset)
+    for side in ("query", "passage"):
+        trained.embeddings("student", side)
+    assert len(tokenized) == 24 + 36

@@ -7,46 +7,46 @@ from typing import Any
 
 from recipekit.artifacts.key import FileHashes
 from recipekit.artifacts.store import Artifact, Store
-from recipekit.component import Component, Progress, Ranks, Slot
+from recipekit.component import Component, Progress, Ranks, SingleProcess, Slot
 from recipekit.dataset import Dataset
-from recipekit.encoders.bi_encoder import BiEncoderSpec
-from recipekit.losses.exact_softmax import ExactSoftmaxSpec
-from recipekit.losses.infonce import InfoNCESpec
-from recipekit.registry import Entry
+from recipekit.recipe.slots import slots
+from recipekit.registry import load, resolve
 from recipekit.stages.inputs import StageInputs
 from recipekit.stages.train.section import TrainSection
 from recipekit.testing import RecordingProgress
 
-EXACT = {"use": "exact_softmax", "temperature": 0.05}
-INFONCE = {"use": "infonce", "temperature": 0.05, "num_hard_negatives": 1}
-
-
-SPECS: dict[str, type[Component]] = {
-    "exact_softmax": ExactSoftmaxSpec,
-    "infonce": InfoNCESpec,
-    "bi_encoder": BiEncoderSpec,
+COORDINATE_ASCENT = {
+    "use": "coordinate_ascent",
+    "loss": {"use": "exact_softmax", "temperature": 0.05},
+    "query_epochs": 2,
+}
+IN_BATCH = {
+    "use": "in_batch",
+    "loss": {"use": "infonce", "temperature": 0.05},
+    "num_hard_negatives": 1,
+    "epochs": 2,
 }
 
 
-def bound(slot: Slot) -> Slot:
-    """A slot as the loader leaves it."""
-    spec = SPECS[slot.use]
-    slot.bind(
-        Entry(spec.kind, slot.use, "recipekit", "0", f"{spec.__module__}:{spec.__name__}"),
-        spec.model_validate(slot.fields),
-    )
+def bind(slot: Slot[Any], kind: str) -> Slot[Any]:
+    """Bind a slot, and those of its component, as the loader does."""
+    entry = resolve(kind, slot.use)
+    spec: Component[Any] = load(entry).model_validate(slot.fields)
+    for _, inner_kind, inner in slots(type(spec), spec):
+        bind(inner, inner_kind)
+    slot.bind(entry, spec)
     return slot
 
 
-def train_section(
-    loss: dict[str, Any] = EXACT, *, query_epochs: int = 2, cycles: int = 1, **fields: Any
-) -> TrainSection:
-    """One phase in fp32, with batches of 5 queries."""
-    given = {"batch_size": 5, "learning_rate": 1e-3, "precision": "fp32", **fields}
+def train_section(*phases: dict[str, Any], **fields: Any) -> TrainSection:
+    """A section of some phases (`first`, `second`, `third`), in fp32, with batches of 5 queries."""
+    names = ("first", "second", "third")
     section = TrainSection(
-        phases={"only": {"loss": loss, "query_epochs": query_epochs, "cycles": cycles}}, **given
+        phases=dict(zip(names, phases or [COORDINATE_ASCENT], strict=False)),
+        **{"batch_size": 5, "learning_rate": 1e-3, "precision": "fp32", **fields},
     )
-    bound(section.phases["only"].loss)
+    for slot in section.phases.values():
+        bind(slot, "phase")
     return section
 
 
@@ -67,18 +67,15 @@ def train_inputs(
     others = {
         stage: Artifact(stage, f"test-{stage}", path) for stage, path in (artifacts or {}).items()
     }
+    student = Slot(use="bi_encoder", model=str(model), **{"precision": "fp32", **encoder})
     return StageInputs(
         recipe_name="test",
         seed=13,
         artifacts={"collect": Artifact("collect", dataset.key, dataset.path), **others},
-        encoders={
-            "student": bound(
-                Slot(use="bi_encoder", model=str(model), **{"precision": "fp32", **encoder})
-            )
-        },
+        encoders={"student": bind(student, "encoder")},
         trained="student",
         store=Store(folder / "store"),
         hashes=FileHashes(),
         progress=progress or RecordingProgress(),
-        ranks=ranks or Ranks(),
+        ranks=ranks or SingleProcess(),
     )

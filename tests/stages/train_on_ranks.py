@@ -1,47 +1,65 @@
-"""One rank of a train stage.
+"""One rank of train stages: `train_on_ranks.py MODEL DATASET OUT`, started by torchrun.
 
-`train_on_ranks.py MODEL DATASET OUT`, started by torchrun. Trains with each loss into OUT/<loss>.
+Runs every section into OUT/<name>, and writes each rank's number of forward passes to
+OUT/passes-<rank>.json.
 """
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
 import torch
-from accelerate import PartialState
-from train_inputs import EXACT, INFONCE, train_inputs, train_section
+from train_inputs import COORDINATE_ASCENT, IN_BATCH, train_inputs, train_section
 
 from recipekit.component import Ranks
 from recipekit.dataset import Dataset
+from recipekit.encoders.bi_encoder_module import BiEncoder
 from recipekit.pipeline.worker import leave
 from recipekit.stages.train.train import train
+from recipekit.training.parallel import join_ranks
 
+TWO_CYCLES = {**COORDINATE_ASCENT, "cycles": 2}
+
+# A budget of 24 tokens makes several micro-batches a step, and batches of 5 of 12 queries give ranks
+# unequal shares; the last batch, of 1 query in 11, leaves one rank without any.
 SECTIONS = {
-    # A budget of 24 tokens makes several micro-batches a step, and batches of 5 of 12 queries leave
-    # ranks with unlike shares; the last batch, of 1 query in 11, leaves one with none.
-    "exact": train_section(EXACT, query_epochs=2, cycles=2, max_tokens_per_batch=24),
-    "infonce": train_section(INFONCE, query_epochs=2, max_tokens_per_batch=24),
-    "infonce_whole": train_section(INFONCE, query_epochs=2),
+    "exact": train_section(TWO_CYCLES, max_tokens_per_batch=24),
+    "infonce": train_section(IN_BATCH, max_tokens_per_batch=24),
+    "infonce_whole": train_section(IN_BATCH),
+    "two_phases": train_section(IN_BATCH, COORDINATE_ASCENT, max_tokens_per_batch=24),
 }
 
 
-def train_all(model: Path, dataset: Path, out: Path, ranks: Ranks) -> None:
+def train_all(model: Path, dataset: Path, out: Path, ranks: Ranks) -> dict[str, int]:
+    """Run all sections; returns each one's forward passes on this rank."""
+    passes = {}
     for name, section in SECTIONS.items():
-        train(
-            train_inputs(
-                out, model, Dataset(dataset, "test-dataset"), ranks=ranks, tied=name != "infonce"
-            ),
-            section,
-            out / name,
+        inputs = train_inputs(
+            out / name, model, Dataset(dataset, "test-dataset"), ranks=ranks, tied=name != "infonce"
         )
+        count = CountedPasses(inputs.encoder("student"))
+        train(inputs, section, out / name)
+        passes[name] = count.passes
+    return passes
+
+
+class CountedPasses:
+    """Counts the forward passes of an encoder."""
+
+    def __init__(self, encoder: BiEncoder) -> None:
+        self.passes = 0
+        encoder.register_forward_pre_hook(self.add)
+
+    def add(self, *_: object) -> None:
+        self.passes += 1
 
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    state = PartialState(cpu=True)
-    here = Ranks(
-        state.process_index, state.num_processes, str(state.device), state.wait_for_everyone
-    )
-    train_all(*map(Path, sys.argv[1:]), here)
+    ranks = join_ranks(2)
+    model, dataset, out = map(Path, sys.argv[1:])
+    passes = train_all(model, dataset, out, ranks)
+    (out / f"passes-{ranks.rank}.json").write_text(json.dumps(passes))
     leave(0)

@@ -1,9 +1,16 @@
 import numpy as np
 import pytest
 
+from recipekit.component import TrainingLabels
+from recipekit.query_pairs import QueryPairs
 from recipekit.records import Verdict
-from recipekit.training.batches import HARD_POOL, epoch_batches, in_batch, micro_batches
-from recipekit.training.labels import QueryPairs, TrainingLabels
+from recipekit.training.batches import (
+    HARD_POOL,
+    QueryEpochs,
+    epoch_batches,
+    labelled_batch,
+    micro_batches,
+)
 
 
 def some_labels(
@@ -17,12 +24,10 @@ def some_labels(
 
     def pairs(mask: np.ndarray) -> QueryPairs:
         query, passage = np.nonzero(mask)
-        return QueryPairs.sorted_by_query(
-            query.astype(np.int32), passage.astype(np.int32), n_queries
-        )
+        return QueryPairs.from_sorted(query, passage, n_queries)
 
     positive = pairs(verdicts == Verdict.POSITIVE)
-    weight = (1 / np.bincount(positive.query)[positive.query]).astype(np.float32)
+    weight = positive.normalized(np.ones(len(positive)))
     ignored = pairs(verdicts == Verdict.IGNORE)
     return TrainingLabels(
         np.arange(n_queries), positive, weight, ignored, pairs(judged_negative), 0
@@ -41,30 +46,35 @@ def test_an_epoch_has_every_query_once_and_its_own_order():
     )
 
 
+def test_a_step_has_its_batch_and_a_seed_of_its_position():
+    epochs = QueryEpochs(10, 4, [13, 2], epochs_per_cycle=2)
+    assert epochs.steps_per_epoch == 3
+    batch, seed = epochs.at(10)  # the second step of the fourth epoch: cycle 1, epoch 1
+    assert seed == [13, 2, 1, 1, 10]
+    assert np.array_equal(batch, epoch_batches(10, 4, [13, 2, 1, 1])[1])
+
+
 @pytest.mark.parametrize("ranks", [1, 2, 5])
-def test_micro_batches_share_the_batch_out_within_the_budget(ranks):
-    batch = np.arange(100, 123)
-    lengths = np.random.default_rng(1).integers(3, 40, size=len(batch)).astype(np.int32)
-    turns = micro_batches(batch, lengths, 80, ranks)
+def test_micro_batches_divide_the_batch_within_the_budget(ranks):
+    lengths = np.random.default_rng(1).integers(3, 40, size=23).astype(np.int32)
+    turns = micro_batches(lengths, 80, ranks)
     assert all(len(turn) == ranks for turn in turns)
-    assert sorted(np.concatenate([np.concatenate(turn) for turn in turns])) == list(
-        range(len(batch))
-    )
+    assert sorted(np.concatenate([np.concatenate(turn) for turn in turns])) == list(range(23))
     assert all(
         len(own) * lengths[own].max() <= 80 for turn in turns for own in turn if len(own) > 1
     )
     assert all(len(turn[0]) for turn in turns)
 
 
-def test_a_rank_may_have_nothing():
-    (turn,) = micro_batches(np.array([7]), np.array([5], dtype=np.int32), 80, 3)
+def test_a_rank_can_have_an_empty_pass():
+    (turn,) = micro_batches(np.array([5], dtype=np.int32), 80, 3)
     assert [own.tolist() for own in turn] == [[0], [], []]
 
 
-def test_the_mask_is_what_is_known_of_every_pair_in_the_batch():
+def test_the_mask_has_the_label_of_every_pair_in_the_batch():
     labels, verdicts = some_labels()
     queries = np.array([3, 17, 29, 8])
-    batch = in_batch(labels, queries, 2, [13])
+    batch = labelled_batch(labels, queries, 2, [13])
     assert np.array_equal(batch.mask, verdicts[queries][:, batch.passages])
     assert (batch.mask == Verdict.POSITIVE).any(axis=1).all()
     assert len(np.unique(batch.passages)) == len(batch.passages) <= 4 * 3
@@ -78,7 +88,7 @@ def test_hard_negatives_come_from_the_best_ranked_and_differ_between_steps():
     _, at = labels.positive.of(query)
     positives = set(labels.positive.passage[at].tolist())
     drawn = [
-        set(in_batch(labels, query, 2, [13, step]).passages.tolist()) - positives
+        set(labelled_batch(labels, query, 2, [13, step]).passages.tolist()) - positives
         for step in range(10)
     ]
     assert all(len(passages) == 2 and passages <= hardest for passages in drawn)
@@ -86,14 +96,13 @@ def test_hard_negatives_come_from_the_best_ranked_and_differ_between_steps():
 
 
 def test_positives_are_drawn_by_weight():
-    positive = QueryPairs.sorted_by_query(
-        np.array([0, 0], dtype=np.int32), np.array([4, 9], dtype=np.int32), 1
-    )
-    none = QueryPairs.sorted_by_query(np.empty(0, np.int32), np.empty(0, np.int32), 1)
+    positive = QueryPairs.from_sorted(np.array([0, 0]), np.array([4, 9]), 1)
+    none = QueryPairs.from_sorted(np.empty(0, np.int32), np.empty(0, np.int32), 1)
     labels = TrainingLabels(
         np.array([0]), positive, np.array([0.25, 0.75], dtype=np.float32), none, none, 0
     )
     drawn = [
-        int(in_batch(labels, np.array([0]), 1, [13, step]).passages[0]) for step in range(2000)
+        int(labelled_batch(labels, np.array([0]), 1, [13, step]).passages[0])
+        for step in range(2000)
     ]
     assert drawn.count(9) / 2000 == pytest.approx(0.75, abs=0.04)

@@ -5,7 +5,7 @@ import pytest
 from recipekit.errors import RunError
 from recipekit.records import Verdict
 from recipekit.tables import CANDIDATES, JUDGMENTS
-from recipekit.training.labels import training_labels
+from recipekit.training.labels import LabelSelection, training_labels
 
 POSITIVE, NEGATIVE, IGNORE = Verdict.POSITIVE, Verdict.NEGATIVE, Verdict.IGNORE
 
@@ -54,7 +54,7 @@ def pairs(labels, which: str) -> list[tuple[int, int]]:
     ]
 
 
-def test_given_labels_alone(dataset):
+def test_source_labels_alone(dataset):
     labels = training_labels(dataset)
     assert labels.queries.tolist() == [0, 1]
     assert pairs(labels, "positive") == [(0, 0), (0, 1), (1, 2)]
@@ -66,30 +66,35 @@ def test_given_labels_alone(dataset):
         "queries_without_positive": 1,
         "positives": 3,
         "ignored": 0,
-        "num_hard_negatives": 1,
+        "hard_negatives": 1,
     }
 
 
 def test_weights_by_grade(dataset):
-    np.testing.assert_allclose(training_labels(dataset, weights="grade").weight, [0.25, 0.75, 1.0])
+    np.testing.assert_allclose(
+        training_labels(dataset, selection=LabelSelection(positive_weights="grade")).weight,
+        [0.25, 0.75, 1.0],
+    )
 
 
-def test_a_candidate_without_a_verdict_is_ignored_or_a_negative_as_the_recipe_says(dataset):
+def test_an_unjudged_candidate_is_ignored_or_a_negative_as_selected(dataset):
     mined = candidates((0, 4, 0.9), (0, 3, 0.8), (1, 2, 0.5), (2, 0, 0.7))
     judged = judgments((0, 3, NEGATIVE))
     ignoring = training_labels(dataset, candidates=mined, judgments=judged)
     assert pairs(ignoring, "ignored") == [(0, 4)]
     assert pairs(ignoring, "negative") == [(0, 3), (0, 5)]
-    negative = training_labels(dataset, candidates=mined, judgments=judged, unjudged="negative")
+    negative = training_labels(
+        dataset, candidates=mined, judgments=judged, selection=LabelSelection(unjudged="negative")
+    )
     assert pairs(negative, "ignored") == []
     assert pairs(negative, "negative") == [
         (0, 4),
         (0, 3),
         (0, 5),
-    ]  # by fused score; what nobody retrieved comes last
+    ]  # by fused score; unretrieved negatives come last
 
 
-def test_a_judgment_stands_before_a_given_label(dataset):
+def test_a_judgment_overrides_a_source_label(dataset):
     judged = judgments((0, 0, IGNORE), (0, 1, POSITIVE), (1, 2, NEGATIVE), (3, 4, POSITIVE))
     labels = training_labels(dataset, judgments=judged)
     assert pairs(labels, "positive") == [(0, 1), (3, 4)]
@@ -97,11 +102,25 @@ def test_a_judgment_stands_before_a_given_label(dataset):
     assert labels.queries.tolist() == [0, 3]  # query 1 has lost its only positive
 
 
-def test_pairs_of_some_queries_in_their_order(dataset):
-    labels = training_labels(dataset)
-    local, at = labels.positive.of(np.array([1, 0]))
-    assert local.tolist() == [0, 1, 1]
-    assert labels.positive.passage[at].tolist() == [2, 0, 1]
+def test_source_labels_can_be_selected_over_judgments(dataset):
+    judged = judgments((0, 0, IGNORE), (1, 2, NEGATIVE))
+    selection = LabelSelection(labels="source")
+    labels = training_labels(dataset, judgments=judged, selection=selection)
+    assert pairs(labels, "positive") == [(0, 0), (0, 1), (1, 2)]
+
+
+def test_splits_can_be_selected(dataset):
+    labels = training_labels(dataset, selection=LabelSelection(splits=("train", "dev")))
+    assert labels.queries.tolist() == [0, 1, 2]
+    with pytest.raises(RunError, match="none of the 0 test queries has a positive"):
+        training_labels(dataset, selection=LabelSelection(splits=("test",)))
+
+
+def test_sources_can_be_selected(dataset):
+    labels = training_labels(dataset, selection=LabelSelection(sources=("test", "other")))
+    assert labels.queries.tolist() == [0, 1]
+    with pytest.raises(RunError, match="there is nothing to train on"):
+        training_labels(dataset, selection=LabelSelection(sources=("other",)))
 
 
 def test_nothing_to_train_on_is_an_error(make_dataset):

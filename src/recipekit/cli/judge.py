@@ -60,9 +60,9 @@ def try_(
     """
     from recipekit.pipeline.judge_commands import try_judges
     from recipekit.pipeline.progress import ConsoleProgress
-    from recipekit.pipeline.worker import join_ranks
     from recipekit.stages.judge.trial import trial_section
     from recipekit.stages.recipe import load_recipe
+    from recipekit.training.parallel import join_ranks
 
     loaded = load_recipe(recipe, overrides or (), allow_local_code=allow_local_code)
     section = trial_section(loaded, name)

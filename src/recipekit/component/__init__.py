@@ -22,7 +22,7 @@ share, and the Protocol that `build()` returns. There is no other inheritance.
 
 from __future__ import annotations
 
-from recipekit.component.context import Context, Embeddings, Progress, Ranks, Spending, Tracker
+from recipekit.component.context import Context, Embeddings, Progress, Spending, Tracker
 from recipekit.component.docstrings import field_docs
 from recipekit.component.entry import Entry
 from recipekit.component.fields import (
@@ -54,6 +54,7 @@ from recipekit.component.kinds import (
     Loss,
     LossSpec,
     PairBatch,
+    PhaseSpec,
     QueryBatch,
     Remote,
     RemoteIndex,
@@ -64,9 +65,17 @@ from recipekit.component.kinds import (
     System,
     Verdicts,
 )
+from recipekit.component.ranks import Ranks, SingleProcess, Weights
 from recipekit.component.sizes import Sizes
 from recipekit.component.slot import Slot, SlotType, slot_type
 from recipekit.component.spec import Component
+from recipekit.component.training import (
+    Forward,
+    Phase,
+    StepResult,
+    TrainingContext,
+    TrainingLabels,
+)
 
 __all__ = [
     "KINDS",
@@ -81,6 +90,7 @@ __all__ = [
     "EvaluatorSpec",
     "Exporter",
     "ExporterSpec",
+    "Forward",
     "Headers",
     "Hits",
     "Judge",
@@ -91,6 +101,8 @@ __all__ = [
     "Name",
     "NotIdentity",
     "PairBatch",
+    "Phase",
+    "PhaseSpec",
     "Progress",
     "QueryBatch",
     "Ranks",
@@ -99,16 +111,21 @@ __all__ = [
     "Retriever",
     "RetrieverSpec",
     "Secret",
+    "SingleProcess",
     "Sizes",
     "Slot",
     "SlotType",
     "Source",
     "SourceSpec",
     "Spending",
+    "StepResult",
     "System",
     "Tracker",
+    "TrainingContext",
+    "TrainingLabels",
     "Url",
     "Verdicts",
+    "Weights",
     "encoder_names",
     "field_docs",
     "is_encoder_name",

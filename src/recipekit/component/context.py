@@ -7,12 +7,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from recipekit.component.ranks import Ranks, SingleProcess
+
 if TYPE_CHECKING:
     from recipekit.component.kinds import Encoder
+    from recipekit.component.training import TrainingContext
     from recipekit.dataset import Dataset
     from recipekit.records import Side
 
-__all__ = ["Context", "Embeddings", "Progress", "Ranks", "Spending", "Tracker"]
+__all__ = ["Context", "Embeddings", "Progress", "Spending", "Tracker"]
 
 
 class Progress(Protocol):
@@ -40,23 +43,6 @@ class Tracker(Protocol):
     def __exit__(self, *exc: object) -> None: ...
     def advance(self, n: int = 1, **figures: float | str) -> None:
         """Count `n` more done, and show `figures` (`loss=0.3`) beside the rate and the time left."""
-
-
-@dataclass(frozen=True)
-class Ranks:
-    """The processes that work together. One alone is rank 0 of 1."""
-
-    rank: int = 0
-    count: int = 1
-    device: str = "cpu"
-    """This process's torch device, as text."""
-    barrier: Callable[[], None] = lambda: None
-    """Returns when every rank has called it."""
-
-    @property
-    def is_main(self) -> bool:
-        """Whether this process writes what is written once."""
-        return self.rank == 0
 
 
 @dataclass(frozen=True)
@@ -101,8 +87,9 @@ class Context:
     for resuming.
     """
     progress: Progress
-    ranks: Ranks = field(default_factory=Ranks)
+    ranks: Ranks = field(default_factory=SingleProcess)
     _dataset: Dataset | None = None
+    _training: TrainingContext | None = None
     _corpus: Callable[[], str] = field(default=lambda: _absent("corpus", "key"))
     encoder: Callable[[str], Encoder] = field(default=lambda name: _absent("encoder", name))
     """Build (once) an encoder that the recipe names."""
@@ -132,6 +119,13 @@ class Context:
         if self._dataset is None:
             raise RuntimeError("nothing is collected yet: a source has no data set")
         return self._dataset
+
+    @property
+    def training(self) -> TrainingContext:
+        """The training that a phase is part of."""
+        if self._training is None:
+            raise RuntimeError("this context has no training: only phases have one")
+        return self._training
 
     @property
     def corpus(self) -> str:

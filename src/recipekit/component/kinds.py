@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Literal, Prot
 from pydantic import Field
 
 from recipekit.component.spec import Component
+from recipekit.component.training import Phase
 
 if TYPE_CHECKING:
     import torch
@@ -31,6 +32,7 @@ __all__ = [
     "Loss",
     "LossSpec",
     "PairBatch",
+    "PhaseSpec",
     "QueryBatch",
     "Remote",
     "RemoteIndex",
@@ -295,9 +297,18 @@ class Encoder(Protocol):
     def set_dropout(self, enabled: bool) -> None:
         """Whether `train()` switches the model's dropout on."""
 
+    def tokenizer_identity(self, side: Side) -> Any:
+        """Return a JSON value that identifies what `tokenize` does with a text of this side.
+
+        Cached tokens are shared by encoders of equal identity, such as an encoder before and after
+        training: include the tokenizer's content, the prompt and `max_length`.
+        """
+
     def tokenize(self, texts: Sequence[str], side: Side) -> tuple[list[Ints], int]:
-        """Token ids of each text with its side's prompt and the special tokens, cut at
-        `max_length`; how many were cut.
+        """Tokenize texts with their side's prompt and the special tokens, cut at `max_length`.
+
+        Returns:
+            The token ids of each text, and how many texts were cut.
         """
 
     def collate(self, ids: Sequence[Ints], side: Side) -> dict[str, torch.Tensor]:
@@ -337,30 +348,74 @@ class EncoderSpec(Component[Encoder]):
 
 
 class Loss(Protocol):
-    """A training objective.
+    """A training loss.
 
-    See `recipekit.losses` for the two shapes of call, told apart by `frozen`.
-    """
-
-    frozen: Side | None
-    """The side it scores against whole, as a frozen matrix.
-
-    None for a loss over the batch alone.
+    `LossSpec.negatives_from` says what it is called with; see `recipekit.losses`.
     """
 
     def __call__(self, *args: Any) -> torch.Tensor:
-        """Per-query losses (n_queries,), differentiable."""
+        """Return one loss per query, (n_queries,), differentiable and not averaged."""
 
 
 class LossSpec(Component[Loss]):
-    """A training objective."""
+    """A training loss."""
 
     kind: ClassVar[str] = "loss"
-    whole_corpus: ClassVar[bool] = False
-    """Whether every query is scored against all passages, frozen as a matrix.
+    negatives_from: ClassVar[Literal["corpus", "batch"]] = "batch"
+    """The passages that a query competes with.
 
-    `plan` then tells what that takes.
+    `corpus`: all passages, frozen as a matrix. `batch`: the passages of the batch.
     """
+
+
+# Phases
+# ---------------------------------------------------------------------------------------------------------------
+
+
+class PhaseSpec(Component[Phase]):
+    """A phase of training.
+
+    Each phase has its own batch size, learning rate, schedule and data selection. A key that is
+    null takes the value of the same name in the recipe's `train` section.
+    """
+
+    kind: ClassVar[str] = "phase"
+    freezes_corpus: ClassVar[bool] = False
+    """Whether it embeds all passages as a matrix, which `plan` and the report mention."""
+    negatives_from: ClassVar[Literal["corpus", "batch"] | None] = None
+    """The losses that it takes, by their `negatives_from`; None takes any."""
+
+    batch_size: Annotated[int, Field(ge=1)] | None = None
+    """Queries per optimizer step, over all ranks together; null inherits from `train`."""
+    learning_rate: Annotated[float, Field(gt=0)] | None = None
+    """Peak learning rate of AdamW; null inherits from `train`."""
+    lr_scheduler: Literal["linear", "cosine", "constant"] | None = None
+    """How the learning rate falls after the warm-up, over this phase's steps; null inherits from
+    `train`."""
+    warmup_ratio: Annotated[float, Field(ge=0, lt=1)] | None = None
+    """Share of this phase's steps over which the learning rate rises from 0; null inherits from
+    `train`."""
+    weight_decay: Annotated[float, Field(ge=0)] | None = None
+    """AdamW's weight decay; null inherits from `train`."""
+    max_grad_norm: Annotated[float, Field(gt=0)] | None = None
+    """Largest gradient norm; null inherits from `train`."""
+    splits: Annotated[tuple[Literal["train", "dev"], ...], Field(min_length=1)] = ("train",)
+    """Splits whose queries are trained on. Training on `dev` makes the dev evaluation
+    meaningless: set `train.eval_every_epochs: null` with it."""
+    sources: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
+    """Train on the queries of these sources alone, by their names in `collect.sources`; null uses
+    all."""
+    labels: Literal["judged", "source"] = "judged"
+    """`judged` trains on judgments, and on source labels of pairs that no judge decided. `source`
+    trains on source labels alone, as before judging."""
+    unjudged: Literal["ignore", "negative"] | None = None
+    """What a pair counts as that was retrieved but not judged; null inherits from `train`."""
+    positive_weights: Literal["uniform", "grade"] = "uniform"
+    """Whether the positives of a query count the same, or in proportion to their grades."""
+
+    def total_epochs(self) -> int:
+        """Return the passes over the training queries, which `plan` multiplies by their number."""
+        raise TypeError(f"{type(self).__name__} does not define total_epochs()")
 
 
 # Evaluators
@@ -436,6 +491,7 @@ KINDS: Final[Mapping[str, type[Component[Any]]]] = {
         JudgeSpec,
         EncoderSpec,
         LossSpec,
+        PhaseSpec,
         EvaluatorSpec,
         ExporterSpec,
     )

@@ -1,7 +1,9 @@
-"""The bi-encoder as a torch module: sentence-transformers' modules, one chain of them per side."""
+"""The bi-encoder as a torch module: one chain of sentence-transformers modules per side."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,9 +26,7 @@ DEVICE_TOKENS = 65536
 
 @dataclass(frozen=True)
 class SavedSettings:
-    """What a sentence-transformers folder holds beside its modules, carried over when it is saved
-    again.
-    """
+    """Settings of a sentence-transformers folder that are written back when it is saved."""
 
     prompts: Mapping[str, str]
     default_prompt_name: str | None
@@ -37,9 +37,9 @@ class SavedSettings:
 class BiEncoder(nn.Module):
     """A text encoder with one tower for both sides, or one per side.
 
-    A tower is a chain of sentence-transformers modules: a Transformer, then pooling and what
-    follows. In `towers` the same modules may stand on both sides; `parts` holds each once, for
-    parameters and state.
+    A tower is a chain of sentence-transformers modules: a Transformer, a Pooling and optional
+    further modules. Both sides of `towers` may hold the same modules; `parts` holds each of them
+    once, so that parameters and state are registered once.
     """
 
     def __init__(
@@ -76,49 +76,59 @@ class BiEncoder(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where the parameters are."""
+        """The device of the parameters."""
         return next(self.parameters()).device
 
     @property
     def max_tokens_per_batch(self) -> int:
-        """Padded tokens in one forward pass when encoding, by default what suits the device."""
+        """Padded tokens in one forward pass when encoding; the default depends on the device."""
         return self._tokens_per_batch or (
             CPU_TOKENS if self.device.type == "cpu" else DEVICE_TOKENS
         )
 
     # Training or not
-    # ---------------------------------------------------------------------------------------------------
+    # ---------------------------------------------------------------------------------------------
 
     def set_dropout(self, enabled: bool) -> None:
-        """Whether `train()` switches the model's dropout on, as it does by default."""
+        """Choose whether `train()` switches the model's dropout on, as it does by default."""
         self._dropout = enabled
         self.train(self.training)
 
     def train(self, mode: bool = True) -> Self:
-        """Set the mode. Without dropout the parts stay in evaluation mode, in which gradients flow
-        all the same.
+        """Set the training mode.
 
-        Models keep dropout in modules, in plain numbers and in their configuration; their mode is
-        the switch for all of it.
+        Without dropout the parts stay in evaluation mode, in which gradients still flow. Models
+        keep dropout in modules, in plain numbers and in their configuration; only the mode
+        switches all of it.
         """
         super().train(mode)
         self.parts.train(mode and self._dropout)
         return self
 
     # Texts to features
-    # -------------------------------------------------------------------------------------------------
+    # ---------------------------------------------------------------------------------------------
+
+    def tokenizer_identity(self, side: Side) -> Any:
+        """Return what identifies the tokens of a text: tokenizer, prompt and `max_length`."""
+        return {
+            "tokenizer": _tokenizer_hash(self.towers[side][0].tokenizer),
+            "prompt": self.prompts[side],
+            "max_length": self.max_length,
+        }
 
     def tokenize(self, texts: Sequence[str], side: Side) -> tuple[list[Ints], int]:
-        """Token ids of each text with its side's prompt and the special tokens, cut at
-        `max_length`; how many were cut.
+        """Tokenize texts with their side's prompt and the special tokens, cut at `max_length`.
+
+        Returns:
+            The token ids of each text, and how many texts were cut.
         """
         tokenizer = self.towers[side][0].tokenizer
         prompt = self.prompts[side]
         prompted = [prompt + text for text in texts] if prompt else list(texts)
         if not tokenizer.is_fast:
             return _tokenize_slowly(tokenizer, prompted, self.max_length)
-        # The tokenizer behind the tokenizer: transformers' own call builds lists that nobody reads,
-        # a third of its time.
+        # The Rust tokenizer directly: transformers' own call also builds lists that are not used
+        # here, which takes a third of its time.
         backend = tokenizer.backend_tokenizer
         backend.no_padding()
         backend.enable_truncation(self.max_length, direction=tokenizer.truncation_side)
@@ -127,8 +137,9 @@ class BiEncoder(nn.Module):
         return ids, sum(1 for encoding in encodings if encoding.overflowing)
 
     def collate(self, ids: Sequence[Ints], side: Side) -> dict[str, torch.Tensor]:
-        """Pad tokenized texts into one batch of features (n, longest), on the CPU, on the side
-        where the tokenizer pads.
+        """Pad tokenized texts into one batch of features (n, longest), on the CPU.
+
+        Padding goes to the side where the tokenizer pads.
         """
         tokenizer = self.towers[side][0].tokenizer
         lengths = np.fromiter(map(len, ids), dtype=np.int64, count=len(ids))
@@ -152,34 +163,33 @@ class BiEncoder(nn.Module):
         return features
 
     def _prompt_length(self, side: Side) -> int:
-        """Tokens of the prompt, its opening special token included, where the pooling leaves them
-        out; else 0.
+        """Count the prompt's tokens, with the opening special token, if the pooling excludes them.
+
+        Returns 0 if the pooling includes the prompt.
         """
-        left_out = any(
+        excluded = any(
             isinstance(module, Pooling) and not module.include_prompt
             for module in self.towers[side]
         )
-        if not left_out or not self.prompts[side]:
+        if not excluded or not self.prompts[side]:
             return 0
         (ids,), _ = self.tokenize([""], side)
         closing = len(ids) > 0 and int(ids[-1]) in self.towers[side][0].tokenizer.all_special_ids
         return len(ids) - closing
 
     # Features to vectors
-    # -----------------------------------------------------------------------------------------------
+    # ---------------------------------------------------------------------------------------------
 
     def forward(self, features: Mapping[str, torch.Tensor], side: Side) -> torch.Tensor:
-        """Embeddings (n, dim), float32, of a collated batch, differentiable, unit rows if
-        `normalized`.
-        """
+        """Embed a collated batch: float32 (n, dim), differentiable, unit rows if `normalized`."""
         transformer, *rest = self.towers[side]
         state: dict[str, Any] = dict(features)
         if self._prompt_lengths[side]:
             state["prompt_length"] = self._prompt_lengths[side]
         state = transformer(state)
         output = transformer.module_output_name
-        # Under autocast only the transformer works in bf16: what follows costs nothing, and unit
-        # rows are to be of length 1.
+        # Under autocast only the transformer computes in bf16: the later modules are cheap, and
+        # unit rows must have length 1.
         with torch.autocast(state[output].device.type, enabled=False):
             state[output] = state[output].float()
             for module in rest:
@@ -188,20 +198,18 @@ class BiEncoder(nn.Module):
         return embedding[:, : self.dimension]
 
     # To disk
-    # -----------------------------------------------------------------------------------------------------------
+    # ---------------------------------------------------------------------------------------------
 
     def save(self, folder: Path) -> None:
-        """Write a folder that `sentence_transformers.SentenceTransformer(folder)` loads and encodes
-        with as this does.
+        """Write a folder that `SentenceTransformer(folder)` loads and encodes with identically.
 
-        `encode_query` and `encode_document` put the prompts; towers of their own become a Router
-        between them.
+        `encode_query` and `encode_document` prepend the prompts. Untied towers become a Router.
         """
         for tower in self.towers.values():
-            if tower[0].tokenizer.is_fast:
-                tower[
-                    0
-                ].tokenizer.backend_tokenizer.no_truncation()  # a setting of ours, not of the model
+            tokenizer = tower[0].tokenizer
+            if tokenizer.is_fast:
+                # Truncation is a setting of `tokenize`, not of the model.
+                tokenizer.backend_tokenizer.no_truncation()
         query, passage = self.towers["query"], self.towers["passage"]
         model = SentenceTransformer(
             modules=query if self.tied else [Router.for_query_document(query, passage)],
@@ -229,15 +237,28 @@ def _dimension(tower: Sequence[Any]) -> int:
 def _tokenize_slowly(
     tokenizer: Any, texts: Sequence[str], max_length: int
 ) -> tuple[list[Ints], int]:
-    """For tokenizers written in Python, which do not say what they cut: once whole, and what is too
-    long again.
+    """Tokenize with a tokenizer written in Python, which does not report what it cuts.
+
+    All texts are tokenized whole; those that are too long are tokenized again with truncation.
     """
     if not texts:
         return [], 0
-    whole = tokenizer(
+    all_ids = tokenizer(
         list(texts), truncation=False, return_attention_mask=False, return_token_type_ids=False
     )["input_ids"]
-    long = [i for i, ids in enumerate(whole) if len(ids) > max_length]
-    for i in long:
-        whole[i] = tokenizer(texts[i], truncation=True, max_length=max_length)["input_ids"]
-    return [np.asarray(ids, dtype=np.int32) for ids in whole], len(long)
+    too_long = [i for i, ids in enumerate(all_ids) if len(ids) > max_length]
+    for i in too_long:
+        all_ids[i] = tokenizer(texts[i], truncation=True, max_length=max_length)["input_ids"]
+    return [np.asarray(ids, dtype=np.int32) for ids in all_ids], len(too_long)
+
+
+def _tokenizer_hash(tokenizer: Any) -> str:
+    """Hash what a tokenizer does with a text, apart from truncation and padding."""
+    content: dict[str, Any] = {"truncation_side": tokenizer.truncation_side}
+    if tokenizer.is_fast:
+        content |= json.loads(tokenizer.backend_tokenizer.to_str())
+        content |= {"truncation": None, "padding": None}  # `tokenize` sets both
+    else:
+        content |= {"class": type(tokenizer).__name__, "vocabulary": tokenizer.get_vocab()}
+        content |= {"special_tokens": tokenizer.all_special_tokens}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

@@ -1,10 +1,12 @@
-"""Texts to embeddings: into a memory-mapped matrix that survives a kill, or into memory.
+"""Tokens to embeddings: into a memory-mapped matrix that survives a kill, or into memory.
 
 ```
 <folder>/matrix             raw float32 or float16 (n, dim), row by row
 <folder>/embeddings.json    the summary, written last
-<folder>/scratch/           tokens, and which blocks are done: removed when the artifact is committed
+<folder>/scratch/           which blocks are done; removed when the artifact is committed
 ```
+
+All ranks make the same number of forward passes (see `recipekit.component.ranks`).
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -26,86 +29,75 @@ from recipekit.artifacts.store import write_json
 from recipekit.component import Embeddings, Encoder, Progress, Ranks
 from recipekit.encoding.batches import length_batches
 from recipekit.encoding.precision import computes_in_bf16
-from recipekit.encoding.tokens import TokenizedTexts, tokenize_table
+from recipekit.encoding.tokens import TokenizedTexts
 from recipekit.errors import ModelError
 from recipekit.records import Side
-from recipekit.tables import TextTable
 
 __all__ = ["embed_table", "embed_tokens", "open_embeddings"]
 
 BATCHES_PER_BLOCK = 16
-"""Batches between two marks of progress: what a kill costs at most, on each rank."""
+"""Batches between two saves of progress: the most that a kill costs each rank."""
 
 MATRIX_DTYPES = {"fp32": np.float32, "bf16": np.float16}
-"""bf16 arithmetic leaves 8 significant bits, which float16 (11 bits) holds in half of float32's
-space, and which numpy knows.
+"""bf16 has 8 significant bits. float16 holds them (it has 11) in half the space of float32, and
+numpy supports it.
 """
 
 
 def embed_table(
     encoder: Encoder,
-    table: TextTable,
+    tokens: TokenizedTexts,
     side: Side,
     folder: Path,
     ranks: Ranks,
     progress: Progress,
-    *,
-    tokens: TokenizedTexts | None = None,
 ) -> dict[str, Any]:
-    """Encode a table into `folder`, all ranks together, going on where an earlier call was killed.
+    """Encode all texts of a table into `folder`, continuing where an earlier call was killed.
 
-    Batches, and blocks of them, are decided by the texts and the token budget alone. Rank r of R
-    encodes every R-th block; a block is marked done once its rows are on the disk. No rank returns
-    before all blocks are done.
+    The texts and the token budget alone determine the batches and the blocks of them. Rank r of R
+    encodes every R-th block, and marks a block as done once its rows are on disk. All ranks call
+    this together, and return when all blocks are done.
 
     Args:
-        encoder: What encodes; its mode is as it was afterwards.
-        table: The texts.
-        side: Whose tower encodes.
-        folder: Where the matrix is made; it may hold an earlier attempt's work, of the same encoder
-            and table.
+        encoder: The encoder; its training mode is restored afterwards.
+        tokens: The table's texts, tokenized by this encoder for this side.
+        side: The tower that encodes.
+        folder: Where the matrix is written. It may hold an earlier attempt's work for the same
+            encoder and texts.
         ranks: The processes that call this together.
         progress: Where the work is shown.
-        tokens: The table tokenized, where it is already; otherwise the main rank tokenizes it
-            first.
 
     Returns:
-        The summary: texts, dimension, dtype, normalized, tokens, truncated, truncated_share,
-        seconds (of this call).
+        The summary: texts, dimension, dtype, normalized, tokens, truncated, truncated_share and
+        the seconds of this call.
 
     Raises:
         ModelError: A text's embedding is not finite.
     """
     started = time.monotonic()
-    if tokens is None:
-        tokens = _tokens_of_all_ranks(encoder, table, side, folder, ranks, progress)
     blocks = _blocks(length_batches(tokens.lengths, encoder.max_tokens_per_batch))
-    shape, dtype = (len(table), encoder.dimension), np.dtype(MATRIX_DTYPES[encoder.precision])
+    shape, dtype = (len(tokens), encoder.dimension), np.dtype(MATRIX_DTYPES[encoder.precision])
+    matrix = _MatrixFile(folder / "matrix", shape, dtype)
     done_path = folder / "scratch" / f"done.{encoder.max_tokens_per_batch}.{dtype}"
     if ranks.is_main:
         done_path.parent.mkdir(parents=True, exist_ok=True)
-        if _make_file(folder / "matrix", shape[0] * shape[1] * dtype.itemsize):
+        if _create_file(matrix.path, shape[0] * shape[1] * dtype.itemsize):
             done_path.unlink(missing_ok=True)
-        _make_file(done_path, len(blocks))
+        _create_file(done_path, len(blocks))
     ranks.barrier()
     if blocks:
-        _embed_blocks(
-            encoder,
-            tokens,
-            blocks,
-            side,
-            (folder / "matrix", shape, dtype),
-            done_path,
-            ranks,
-            progress,
-        )
+        _embed_blocks(encoder, tokens, blocks, side, matrix, done_path, ranks, progress)
     ranks.barrier()
-    n_tokens = int(tokens.offsets[-1])
     summary = {
-        "texts": len(table), "dimension": encoder.dimension, "dtype": str(dtype), "normalized": encoder.normalized,
-        "tokens": n_tokens, "truncated": tokens.truncated, "truncated_share": round(tokens.truncated / max(len(table), 1), 6),
+        "texts": len(tokens),
+        "dimension": encoder.dimension,
+        "dtype": str(dtype),
+        "normalized": encoder.normalized,
+        "tokens": int(tokens.offsets[-1]),
+        "truncated": tokens.truncated,
+        "truncated_share": round(tokens.truncated / max(len(tokens), 1), 6),
         "seconds": round(time.monotonic() - started, 3),
-    }  # fmt: skip
+    }
     if ranks.is_main:
         write_json(folder / "embeddings.json", summary)
         progress.log("encoded", side=side, **summary)
@@ -114,15 +106,19 @@ def embed_table(
 
 
 def open_embeddings(folder: Path) -> Embeddings:
-    """Map what `embed_table` wrote. A folder that it did not finish is a FileNotFoundError."""
-    told = json.loads((folder / "embeddings.json").read_text())
-    shape = (told["texts"], told["dimension"])
-    if told["texts"] == 0:  # an empty file cannot be mapped
-        return Embeddings(
-            folder / "matrix", np.empty(shape, told["dtype"]), told["normalized"], folder.name
-        )
-    matrix = np.memmap(folder / "matrix", told["dtype"], "r", shape=shape)
-    return Embeddings(folder / "matrix", matrix, told["normalized"], folder.name)
+    """Map the matrix that `embed_table` wrote.
+
+    Raises:
+        FileNotFoundError: `embed_table` did not finish in this folder.
+    """
+    summary = json.loads((folder / "embeddings.json").read_text())
+    shape = (summary["texts"], summary["dimension"])
+    matrix: npt.NDArray[Any]
+    if summary["texts"] == 0:  # an empty file cannot be mapped
+        matrix = np.empty(shape, summary["dtype"])
+    else:
+        matrix = np.memmap(folder / "matrix", summary["dtype"], "r", shape=shape)
+    return Embeddings(folder / "matrix", matrix, summary["normalized"], folder.name)
 
 
 def embed_tokens(
@@ -135,47 +131,51 @@ def embed_tokens(
     max_tokens_per_batch: int | None = None,
     device: torch.device | str | None = None,
 ) -> Floats:
-    """Embeddings of some tokenized texts, in memory: float32 (len(rows), dim), in the order of
-    `rows`, on every rank.
+    """Embed some tokenized texts in memory.
 
-    Several ranks share the batches and then their results, through torch.distributed.
+    All ranks call this together. They share the batches, and each returns all embeddings.
 
     Args:
-        encoder: What encodes; its mode is as it was afterwards.
+        encoder: The encoder; its training mode is restored afterwards.
         tokens: Tokenized texts of this side.
-        rows: Which of them.
-        side: Whose tower encodes.
+        rows: The texts to embed.
+        side: The tower that encodes.
         ranks: The processes that call this together.
         max_tokens_per_batch: Padded tokens in one forward pass; by default the encoder's own.
-        device: Where the encoder is; by default where its parameters are.
+        device: The encoder's device; by default that of its parameters.
+
+    Returns:
+        float32 (len(rows), dim), in the order of `rows`.
     """
-    where = torch.device(device) if device is not None else _device(encoder)
+    device = torch.device(device) if device is not None else _device(encoder)
     at = np.asarray(rows, dtype=np.int64)
-    batches = length_batches(
-        tokens.lengths[at], max_tokens_per_batch or encoder.max_tokens_per_batch
-    )
-    out = np.zeros((len(rows), encoder.dimension), dtype=np.float32)
-    mine = batches[ranks.rank :: ranks.count]
-    with _encoding(encoder, where):
-        encoded = _encode(encoder, tokens, (at[batch] for batch in mine), side, where)
-        for batch, vectors in zip(mine, encoded, strict=True):
-            out[batch] = vectors
+    budget = max_tokens_per_batch or encoder.max_tokens_per_batch
+    batches = length_batches(tokens.lengths[at], budget)
+    own = batches[ranks.rank :: ranks.count]
+    passes = -(-len(batches) // ranks.count)
+    embeddings = np.zeros((len(rows), encoder.dimension), dtype=np.float32)
+    with _encoding(encoder, device):
+        encoded = _encode(encoder, tokens, (at[batch] for batch in own), side, device)
+        for batch, vectors in zip(own, encoded, strict=True):
+            embeddings[batch] = vectors
+        _idle_passes(passes - len(own), encoder, tokens, side, device)
     if ranks.count == 1:
-        return out
-    # Every row is zero on all ranks but one, so that the sum is exact.
-    whole = torch.from_numpy(out).to(where)
-    torch.distributed.all_reduce(whole)
-    return whole.cpu().numpy()
+        return embeddings
+    # Each row is zero on all ranks but one, so the sum is exact.
+    return ranks.sum(torch.from_numpy(embeddings).to(device)).cpu().numpy()
 
 
-def _tokens_of_all_ranks(
-    encoder: Encoder, table: TextTable, side: Side, folder: Path, ranks: Ranks, progress: Progress
-) -> TokenizedTexts:
-    place = folder / "scratch" / "tokens"
-    if ranks.is_main:
-        tokenize_table(encoder, table, side, place, progress)
-    ranks.barrier()
-    return TokenizedTexts.open(place)
+@dataclass(frozen=True)
+class _MatrixFile:
+    """A raw matrix on disk."""
+
+    path: Path
+    shape: tuple[int, int]
+    dtype: np.dtype[Any]
+
+    def map(self) -> npt.NDArray[Any]:
+        """Map the file for writing."""
+        return np.memmap(self.path, self.dtype, "r+", shape=self.shape)
 
 
 def _blocks(batches: Sequence[Rows]) -> list[Sequence[Rows]]:
@@ -185,10 +185,8 @@ def _blocks(batches: Sequence[Rows]) -> list[Sequence[Rows]]:
     ]
 
 
-def _make_file(path: Path, size: int) -> bool:
-    """A file of zeros of this size, unless one is there that holds an earlier call's work; whether
-    it was made.
-    """
+def _create_file(path: Path, size: int) -> bool:
+    """Create a file of zeros, unless a file of this size exists; return whether it was created."""
     if path.is_file() and path.stat().st_size == size:
         return False
     temporary = path.with_name(f"{path.name}.new")
@@ -206,44 +204,52 @@ def _embed_blocks(
     tokens: TokenizedTexts,
     blocks: Sequence[Sequence[Rows]],
     side: Side,
-    matrix: tuple[Path, tuple[int, int], np.dtype[Any]],
+    matrix: _MatrixFile,
     done_path: Path,
     ranks: Ranks,
     progress: Progress,
 ) -> None:
-    """Encode this rank's blocks that are not done, and mark them."""
-    path, shape, dtype = matrix
+    """Encode this rank's unfinished blocks, and mark each as done."""
     done = np.memmap(done_path, np.uint8, "r+")
-    todo = [block for block in range(ranks.rank, len(blocks), ranks.count) if not done[block]]
+    left = [_unfinished(done, rank, ranks.count) for rank in range(ranks.count)]
+    ranks.barrier()  # a rank marks its first block only after all ranks have read the marks
+    passes = [sum(len(blocks[block]) for block in numbers) for numbers in left]
+    own = left[ranks.rank]
     device = _device(encoder)
-    total = sum(len(batch) for block in todo for batch in blocks[block])
+    total = sum(len(batch) for block in own for batch in blocks[block])
     with (
         _encoding(encoder, device),
         progress.track(f"encode {side}", total=total, unit="texts") as tracker,
     ):
-        for block in todo:
-            # Mapped anew for each block: rows of like length lie all over the file, and a mapping
-            # that stays counts as memory.
-            rows_on_disk = np.memmap(path, dtype, "r+", shape=shape)
-            for batch, vectors in zip(
-                blocks[block], _encode(encoder, tokens, blocks[block], side, device), strict=True
-            ):
-                rows_on_disk[batch] = _finite(vectors, dtype, batch, side)
+        for block in own:
+            # The file is mapped again for each block: rows of similar length lie all over it, and
+            # the pages of a mapping that stays open count as memory.
+            rows_on_disk = matrix.map()
+            encoded = _encode(encoder, tokens, blocks[block], side, device)
+            for batch, vectors in zip(blocks[block], encoded, strict=True):
+                rows_on_disk[batch] = _finite(vectors, matrix.dtype, batch, side)
                 tracker.advance(len(batch))
-            rows_on_disk.flush()
+            rows_on_disk.flush()  # type: ignore[attr-defined]
             done[block] = 1
             done.flush()
+        _idle_passes(max(passes) - passes[ranks.rank], encoder, tokens, side, device)
+
+
+def _unfinished(done: npt.NDArray[np.uint8], rank: int, count: int) -> list[int]:
+    """Numbers of a rank's blocks that are not done."""
+    return [block for block in range(rank, len(done), count) if not done[block]]
 
 
 def _finite(vectors: Floats, dtype: np.dtype[Any], rows: Rows, side: Side) -> npt.NDArray[Any]:
-    """The vectors in the matrix's dtype, in which a large number may not be finite any more."""
+    """Convert vectors to the matrix's dtype, in which large numbers may overflow."""
     with np.errstate(over="ignore"):
         stored = vectors.astype(dtype, copy=False)
     finite = np.isfinite(stored).all(axis=1)
     if not finite.all():
         row = int(rows[~finite][0])
         raise ModelError(
-            f"the encoder gives NaN or infinity in {dtype} for {side} {row} (row in the data set)",
+            f"the encoder returns NaN or infinity in {dtype} for {side} {row} "
+            "(row in the data set)",
             code="RK430",
         )
     return stored
@@ -256,40 +262,50 @@ def _encode(
     side: Side,
     device: torch.device,
 ) -> Iterator[Floats]:
-    """Embeddings of each batch, float32 (n, dim), in order.
+    """Yield the embeddings of each batch, float32 (n, dim), in order.
 
-    A batch's result is fetched after the next batch was started, so that a GPU works while the CPU
+    A result is fetched only after the next batch has started, so that a GPU works while the CPU
     collates.
     """
-    before: torch.Tensor | None = None
+    previous: torch.Tensor | None = None
     for rows in batches:
-        features = encoder.collate(tokens.take(rows), side)
-        on_device = {name: value.to(device, non_blocking=True) for name, value in features.items()}
-        vectors = encoder(on_device, side)
-        if before is not None:
-            yield before.cpu().numpy()
-        before = vectors.float()
-    if before is not None:
-        yield before.cpu().numpy()
+        vectors = _forward(encoder, tokens, rows, side, device)
+        if previous is not None:
+            yield previous.cpu().numpy()
+        previous = vectors.float()
+    if previous is not None:
+        yield previous.cpu().numpy()
+
+
+def _forward(
+    encoder: Encoder, tokens: TokenizedTexts, rows: Rows, side: Side, device: torch.device
+) -> torch.Tensor:
+    features = encoder.collate(tokens.take(rows), side)
+    on_device = {name: value.to(device, non_blocking=True) for name, value in features.items()}
+    return encoder(on_device, side)
+
+
+def _idle_passes(
+    count: int, encoder: Encoder, tokens: TokenizedTexts, side: Side, device: torch.device
+) -> None:
+    """Make forward passes whose results are discarded, so that all ranks make the same number."""
+    for _ in range(count):
+        _forward(encoder, tokens, tokens.shortest, side, device)
 
 
 @contextmanager
 def _encoding(encoder: Encoder, device: torch.device) -> Iterator[None]:
-    """Evaluation mode without gradients, in the encoder's precision, and the mode before it
-    afterwards.
+    """Switch to evaluation mode without gradients, in the encoder's precision.
 
-    One autocast around all batches, since it remembers the rounded weights until it ends.
+    One autocast surrounds all batches, because it caches the rounded weights until it ends. The
+    previous mode is restored afterwards.
     """
     module = cast("torch.nn.Module", encoder)
     training = module.training
     module.eval()
+    bf16 = computes_in_bf16(encoder.precision, device)
     try:
-        with (
-            torch.no_grad(),
-            torch.autocast(
-                device.type, torch.bfloat16, enabled=computes_in_bf16(encoder.precision, device)
-            ),
-        ):
+        with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=bf16):
             yield
     finally:
         module.train(training)

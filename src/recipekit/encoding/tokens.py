@@ -1,4 +1,4 @@
-"""Tokenized texts on disk: every text is tokenized once, and read back by row.
+"""Tokenized texts on disk: each text is tokenized once, and read back by row.
 
 ```
 <folder>/ids.bin        int32, the token ids of all texts, one after the other
@@ -28,7 +28,7 @@ from recipekit.tables import TextTable
 __all__ = ["TokenizedTexts", "tokenize_table"]
 
 CHUNK = 4096
-"""Texts tokenized at a time: enough for all of the tokenizer's threads, little in memory."""
+"""Texts tokenized at a time: enough to use all of the tokenizer's threads, little in memory."""
 
 
 @dataclass(frozen=True)
@@ -50,8 +50,13 @@ class TokenizedTexts:
         """Tokens of each text, int32 (n,)."""
         return np.diff(self.offsets).astype(np.int32)
 
+    @cached_property
+    def shortest(self) -> Rows:
+        """Row of the shortest text, int64 (1,), for a forward pass whose result is discarded."""
+        return np.array([int(self.lengths.argmin())], dtype=np.int64)
+
     def take(self, rows: npt.NDArray[np.integer[Any]] | Sequence[int]) -> list[Ints]:
-        """Token ids of some texts, in their order; views of the file, not copies."""
+        """Return the token ids of some texts, in their order; views of the file, not copies."""
         at = np.asarray(rows, dtype=np.int64)
         return [
             self.ids[start:end]
@@ -62,23 +67,26 @@ class TokenizedTexts:
 
     @classmethod
     def open(cls, folder: Path) -> TokenizedTexts:
-        """Map what `tokenize_table` wrote.
+        """Map the files that `tokenize_table` wrote.
 
-        A folder that it did not finish is a FileNotFoundError.
+        Raises:
+            FileNotFoundError: `tokenize_table` did not finish in this folder.
         """
-        told = json.loads((folder / "tokens.json").read_text())
+        summary = json.loads((folder / "tokens.json").read_text())
+        count = summary["tokens"]
         ids: Ints = np.empty(0, np.int32)
-        if told["tokens"]:  # an empty file cannot be mapped
-            ids = np.memmap(folder / "ids.bin", dtype=np.int32, mode="r", shape=(told["tokens"],))
-        return cls(ids, np.load(folder / "offsets.npy", mmap_mode="r"), told["truncated"])
+        if count:  # an empty file cannot be mapped
+            ids = np.memmap(folder / "ids.bin", dtype=np.int32, mode="r", shape=(count,))
+        return cls(ids, np.load(folder / "offsets.npy", mmap_mode="r"), summary["truncated"])
 
 
 def tokenize_table(
     encoder: Encoder, table: TextTable, side: Side, folder: Path, progress: Progress
 ) -> TokenizedTexts:
-    """Tokenize a table into `folder`, streaming; what a finished call left there is opened instead.
+    """Tokenize a table into `folder`, streaming.
 
-    A call that was killed leaves no `tokens.json`, and is begun anew.
+    Tokens that a finished call left there are opened instead. A call that was killed leaves no
+    `tokens.json`, and starts again.
     """
     if (folder / "tokens.json").is_file():
         return TokenizedTexts.open(folder)
@@ -97,8 +105,6 @@ def tokenize_table(
             tracker.advance(len(texts))
     offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)])
     np.save(folder / "offsets.npy", offsets)
-    write_json(
-        folder / "tokens.json",
-        {"texts": len(table), "tokens": int(offsets[-1]), "truncated": truncated},
-    )
+    summary = {"texts": len(table), "tokens": int(offsets[-1]), "truncated": truncated}
+    write_json(folder / "tokens.json", summary)
     return TokenizedTexts.open(folder)

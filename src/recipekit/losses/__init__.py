@@ -1,12 +1,16 @@
-"""Training objectives: a light spec each, and the tensor maths in a file of its own.
+"""Training losses: a light spec each, with the tensor maths in a file of its own.
 
-What a spec builds has `frozen`, the side that it scores against whole, and `negatives`, how many
-judged negatives a batch should bring per query. The two values of `frozen` are two shapes of call;
-both return one loss per query, `(b,)`, not yet averaged:
+A loss is a callable that returns one loss per query, `(b,)`, not averaged. Its spec's
+`negatives_from` says what it is called with:
 
-- `"passage"`: `loss(queries, labels, frozen)`, with the embeddings of b queries, their `LabelRows`,
-  and all passages as a `FrozenMatrix` (both in `recipekit.losses.label_rows`). Over several ranks
-  `labels` covers every rank's queries, in rank order.
-- `None`: `loss(queries, passages, mask)`, with the embeddings of b queries and p passages, and
-  `Verdict` codes, int8 `(b, p)`.
+| `negatives_from` | called by | call |
+|---|---|---|
+| `"corpus"` | `coordinate_ascent` | `loss(queries, labels, corpus)` |
+| `"batch"` | `in_batch` | `loss(queries, passages, mask)` |
+
+- `queries` and `passages` are embeddings `(b, dim)` and `(p, dim)`.
+- `labels` are the `CorpusLabels` of the queries (`recipekit.losses.corpus_labels`), and `corpus` is
+  the `FrozenMatrix` of all passages (`recipekit.losses.frozen_matrix`). With several ranks, `labels`
+  covers every rank's queries, in rank order.
+- `mask` holds `Verdict` codes, int8 `(b, p)`.
 """

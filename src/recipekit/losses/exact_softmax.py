@@ -12,43 +12,31 @@ __all__ = ["ExactSoftmaxSpec"]
 
 
 class ExactSoftmaxSpec(LossSpec):
-    """Softmax cross-entropy over the whole corpus: every query against every passage, the passages
-    frozen as a matrix.
-    """
+    """Softmax cross-entropy of every query against the whole corpus, frozen as a matrix."""
 
-    whole_corpus: ClassVar[bool] = True
+    negatives_from: ClassVar[Literal["corpus", "batch"]] = "corpus"
 
     temperature: float = Field(default=0.05, gt=0)
-    """What cosine similarities are divided by. 0.05 is the common choice for unit vectors: scores
-    reach from -20 to 20.
-    """
+    """Cosine similarities are divided by it. 0.05 is the common choice for unit vectors: scores
+    range from -20 to 20."""
     form: Literal["one_vs_negatives", "soft_label"] = "one_vs_negatives"
-    """How several positives of a query share the loss. `one_vs_negatives`: each is ranked against
-    the negatives alone, so that positives never compete, which suits judged data. `soft_label`: one
-    distribution over all positives; they compete."""
+    """How several positives of a query share the loss. `one_vs_negatives` ranks each positive
+    against the negatives alone, so positives never compete; it suits judged data. `soft_label` is
+    one distribution over all positives, which compete."""
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
-    """Share of the target that is spread evenly over the passages that are not ignored.
-
-    Off: the judgments say what is uncertain.
-    """
-    weights: Literal["uniform", "grade"] = "uniform"
-    """What a positive counts among the positives of its query: all the same, or in proportion to
-    its grade.
-    """
+    """Share of the target that is spread evenly over the passages that are not ignored. 0 by
+    default, since judgments already mark uncertain pairs."""
     tile_size: Annotated[int | None, NotIdentity, Field(ge=1)] = None
-    """Passages scored at a time.
-
-    It bounds memory and changes the result by rounding only; by default it follows the device.
-    """
+    """Passages scored at a time. It bounds memory, and changes results only by rounding. By default
+    it depends on the device."""
 
     def build(self, context: Context) -> Loss:
-        """Make the loss."""
+        """Build the loss."""
         from recipekit.losses.exact_softmax_math import ExactSoftmax
 
         return ExactSoftmax(
             temperature=self.temperature,
             form=self.form,
             label_smoothing=self.label_smoothing,
-            weights=self.weights,
             tile_size=self.tile_size,
         )

@@ -1,54 +1,59 @@
-"""The exact softmax: every query against the whole corpus, in one pass over it, in the memory of
-one tile.
+"""The exact softmax: every query against the whole corpus, in one pass and one tile of memory.
 
-Notation. q_i is a query that is trained, d_j a frozen passage, s_ij = q_i·d_j / τ. Of query i, P_i
-are the positives, with weights w_ip that sum to 1, M_i the ignored passages, and N_i = corpus - P_i
-- M_i the negatives, n_i of them. Two forms:
+Notation. q_i is a trained query, d_j a frozen passage, s_ij = q_i·d_j / τ. P_i are the positives of
+query i, with weights w_ip that sum to 1, M_i its ignored passages, and N_i = corpus - P_i - M_i its
+negatives, n_i of them. Two forms:
 
-    one-vs-negatives    L_i = Σ_{p∈P_i} w_ip · log(1 + e^{z_i - s_ip})     z_i = log Σ_{j∈N_i}
-    e^{s_ij}     positives never compete soft-label          L_i = Σ_{p∈P_i} w_ip · (z_i - s_ip)
-    z_i = log Σ_{j∉M_i} e^{s_ij}     positives compete
+    one-vs-negatives    L_i = Σ_{p∈P_i} w_ip · log(1 + e^{z_i - s_ip})     positives never compete
+                        z_i = log Σ_{j∈N_i} e^{s_ij}
 
-Of the corpus both need nothing but the log-partition z_i, over the passages that the form allows;
-the positives' scores are few.
+    soft-label          L_i = Σ_{p∈P_i} w_ip · (z_i - s_ip)                positives compete
+                        z_i = log Σ_{j∉M_i} e^{s_ij}
 
-One pass. Tiles of passages stream by, and three running figures are kept per query: the peak m =
-max s, the mass l = Σ e^{s - m} and the moment o = Σ e^{s - m} d. A tile that raises the peak to m'
-first scales mass and moment by e^{m - m'}. In the end
+Of the corpus, both need only the log-partition z_i over the passages that the form allows. The
+scores of the positives are few.
 
-    z_i = m + log l          and          ∂z_i/∂q_i = (1/τ) Σ_j softmax(s_i)_j d_j = (1/τ) · o / l
+One pass. Tiles of passages stream by, and each query keeps three running values: the peak
+m = max s, the mass l = Σ e^{s - m} and the moment o = Σ e^{s - m} d. A tile that raises the peak to
+m' first scales mass and moment by e^{m - m'}. At the end
 
-so value and gradient come together: 2·B·N·d operations for the scores, 2·B·N·d for the moment.
-Forgetting the scores and computing them anew for the gradient would take 6·B·N·d; remembering them,
-the memory of B·N. (The running peak is the online softmax of arXiv 1805.02867; with the moment it
-is flash-attention, arXiv 2205.14135, in which the passages are both keys and values.) What is left
-is the chain rule over vectors (B,) and (positives,), which autograd does:
+    z_i = m + log l
+    ∂z_i/∂q_i = (1/τ) Σ_j softmax(s_i)_j d_j = (1/τ) · o / l
 
-    one-vs-negatives    ∂L_i/∂z_i = Σ_p w_ip sigmoid(z_i - s_ip)     ∂L_i/∂s_ip = -w_ip sigmoid(z_i
-    - s_ip) soft-label          ∂L_i/∂z_i = 1                                ∂L_i/∂s_ip = -w_ip
+so value and gradient come together: 2·B·N·d operations for the scores and 2·B·N·d for the moment.
+Discarding the scores and recomputing them for the gradient would take 6·B·N·d operations; keeping
+them would take memory for B·N numbers. (The running peak is the online softmax of arXiv 1805.02867;
+with the moment it is flash-attention, arXiv 2205.14135, in which the passages are both keys and
+values.) The rest is the chain rule over vectors (B,) and (positives,), which autograd applies:
 
-so that ∂L_i/∂q_i = (1/τ) (∂L_i/∂z_i · o / l + Σ_p ∂L_i/∂s_ip · d_p), and an ignored passage is in
-none of it.
+    one-vs-negatives    ∂L_i/∂z_i = Σ_p w_ip sigmoid(z_i - s_ip)
+                        ∂L_i/∂s_ip = -w_ip sigmoid(z_i - s_ip)
+
+    soft-label          ∂L_i/∂z_i = 1
+                        ∂L_i/∂s_ip = -w_ip
+
+so that ∂L_i/∂q_i = (1/τ) (∂L_i/∂z_i · o / l + Σ_p ∂L_i/∂s_ip · d_p). An ignored passage occurs in
+no term.
 
 Label smoothing moves a share ε of the target from the positive to the uniform distribution over all
-that is in its softmax: {p} and N_i for the term of p in one-vs-negatives, corpus - M_i in
-soft-label. It is `cross_entropy(label_smoothing=ε)` of that softmax, and needs one figure more, the
-sum c_i = Σ d_j of the allowed passages, whose scores sum to S_i = q_i·c_i / τ. To L_i is added
+passages of its softmax: {p} and N_i for the term of p in one-vs-negatives, corpus - M_i in
+soft-label. It equals `cross_entropy(label_smoothing=ε)` of that softmax, and needs one more value,
+the sum c_i = Σ d_j of the allowed passages, whose scores sum to S_i = q_i·c_i / τ. Added to L_i is
 
     one-vs-negatives    Σ_p w_ip · ε · (n_i · s_ip - S_i) / (n_i + 1)
     soft-label          Σ_p w_ip · ε · (s_ip - S_i / |corpus - M_i|)
 
-Edges. Without a positive there is no term: zero loss, zero gradient. Without a negative z_i = -∞:
-zero loss and gradient again.
+Edge cases. Without a positive there is no term: zero loss, zero gradient. Without a negative
+z_i = -∞: again zero loss and zero gradient.
 
 Sharded. Each rank streams its slice of the passages for every rank's queries; m, l, o and c are
-then joined over the ranks.
+then reduced over the ranks.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Literal
 
@@ -56,62 +61,57 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from recipekit.losses.label_rows import FrozenMatrix, LabelRows
-from recipekit.records import Side
+from recipekit.losses.corpus_labels import CorpusLabels
+from recipekit.losses.frozen_matrix import FrozenMatrix
 
-__all__ = ["ExactSoftmax", "Pairs", "log_partition"]
+__all__ = ["ExactSoftmax", "log_partition"]
 
 
 @dataclass
 class ExactSoftmax:
-    """The loss that `ExactSoftmaxSpec` declares."""
+    """The loss that `ExactSoftmaxSpec` builds."""
 
     temperature: float
     form: Literal["one_vs_negatives", "soft_label"] = "one_vs_negatives"
     label_smoothing: float = 0.0
-    weights: Literal["uniform", "grade"] = "uniform"
-    """What `LabelRows.positive_weights` are to be made from: ones, or grades."""
     tile_size: int | None = None
-    frozen: Side | None = field(default="passage", init=False)
-    negatives: int = field(default=0, init=False)
 
-    def __call__(self, queries: Tensor, labels: LabelRows, frozen: FrozenMatrix) -> Tensor:
-        """Per-query losses `(b,)` of this rank's queries, in float32 (float64 for float64 queries).
+    def __call__(self, queries: Tensor, labels: CorpusLabels, corpus: FrozenMatrix) -> Tensor:
+        """Return the losses `(b,)` of this rank's queries, not averaged.
+
+        They are float32, or float64 for float64 queries.
 
         Args:
             queries: Embeddings `(b, dim)` of this rank's queries.
-            labels: Their positives and ignored passages; over several ranks those of every rank's
-                queries, in rank order.
-            frozen: The passages.
+            labels: Positives and ignored passages of every rank's queries, in rank order, on the
+                queries' device.
+            corpus: The frozen passages.
+
+        Raises:
+            ValueError: The labels are not those of as many queries.
         """
         # In bfloat16 a score near 20 is rounded to multiples of 1/8.
         with torch.autocast(queries.device.type, enabled=False):
-            everyone, own = frozen.gather(queries)
-            if len(labels) != len(everyone):
-                raise ValueError(f"labels of {len(labels)} queries for {len(everyone)} queries")
-            return self._losses(everyone, labels.to(queries.device), frozen)[own]
+            all_queries, own = corpus.gather(queries)
+            if len(labels) != len(all_queries):
+                raise ValueError(f"labels of {len(labels)} queries for {len(all_queries)} queries")
+            return self._losses(all_queries, labels, corpus)[own]
 
-    def _losses(self, queries: Tensor, labels: LabelRows, frozen: FrozenMatrix) -> Tensor:
-        """L_i of all queries, `(n,)`."""
+    def _losses(self, queries: Tensor, labels: CorpusLabels, corpus: FrozenMatrix) -> Tensor:
+        """Return L_i of all queries, `(n,)`."""
         exact = torch.float64 if queries.dtype == torch.float64 else torch.float32
         queries = queries.to(exact) / self.temperature  # s_ij = queries_i · d_j from here on
         form = _FORMS[self.form]
-        masked = _ignored(labels) if form.positives_compete else _ignored_and_positives(labels)
-        z, c = log_partition(
-            queries,
-            frozen,
-            masked,
-            self.tile_size or _tile_size(queries.device),
-            sums=self.label_smoothing > 0,
-        )
+        masked = _masked_pairs(labels, with_positives=not form.positives_compete)
+        tile_size = self.tile_size or _tile_size(queries.device)
+        z, c = log_partition(queries, corpus, masked, tile_size, sums=self.label_smoothing > 0)
 
         query, weight = labels.positive_queries, labels.positive_weights.to(exact)
-        s = (queries[query] * frozen.rows(labels.positive_rows, like=queries)).sum(
-            1
-        )  # (positives,)
+        positives = corpus.rows(labels.positive_rows, like=queries)
+        s = (queries[query] * positives).sum(1)  # (positives,)
         terms = form.term(z[query], s)
         if c is not None:
-            allowed = frozen.total - torch.bincount(masked.query, minlength=len(queries))
+            allowed = corpus.total - torch.bincount(masked[0], minlength=len(queries))
             terms = terms + self.label_smoothing * form.above_mean(
                 s, (queries * c).sum(1)[query], allowed[query]
             )
@@ -120,15 +120,14 @@ class ExactSoftmax:
 
 @dataclass(frozen=True)
 class _Form:
-    """What a positive competes with, and what it adds to the loss, given its score s."""
+    """What a positive competes with, and the term that it adds to the loss."""
 
     positives_compete: bool
     term: Callable[[Tensor, Tensor], Tensor]
-    """From the log-partition z and s."""
+    """The term, from the log-partition z and the positive's score s."""
     above_mean: Callable[[Tensor, Tensor, Tensor], Tensor]
-    """s less the mean score of its softmax, from s, and the sum and number of the passages in z:
-    what a unit of label smoothing adds.
-    """
+    """What one unit of label smoothing adds: s minus the mean score of its softmax, from s and the
+    sum and number of the scores in z."""
 
 
 _FORMS = {
@@ -146,77 +145,74 @@ _FORMS = {
 }
 
 
-@dataclass(frozen=True)
-class Pairs:
-    """(query, passage) pairs, int64 `(m,)` each, by ascending passage, so that the pairs of a tile
-    stand together.
-    """
-
-    query: Tensor
-    passage: Tensor
-
-    @classmethod
-    def sort(cls, query: Tensor, passage: Tensor) -> Pairs:
-        """Pairs from any order."""
-        order = passage.argsort()
-        return cls(query[order], passage[order])
+MaskedPairs = tuple[Tensor, Tensor]
+"""Query and passage of the pairs to leave out, int64 (m,) each, by ascending passage, so that the
+pairs of a tile are adjacent."""
 
 
-def _ignored(labels: LabelRows) -> Pairs:
-    return Pairs.sort(labels.ignored_queries, labels.ignored_rows)
-
-
-def _ignored_and_positives(labels: LabelRows) -> Pairs:
-    return Pairs.sort(
-        torch.cat([labels.ignored_queries, labels.positive_queries]),
-        torch.cat([labels.ignored_rows, labels.positive_rows]),
-    )
+def _masked_pairs(labels: CorpusLabels, *, with_positives: bool) -> MaskedPairs:
+    query, passage = labels.ignored_queries, labels.ignored_rows
+    if with_positives:
+        query = torch.cat([query, labels.positive_queries])
+        passage = torch.cat([passage, labels.positive_rows])
+    order = passage.argsort()
+    return query[order], passage[order]
 
 
 def _tile_size(device: torch.device) -> int:
-    """Passages per tile: few enough for a CPU's cache to keep their scores, many enough for a GPU
-    to be busy.
-    """
+    """Passages per tile: their scores fit a CPU's cache, or keep a GPU busy."""
     return 4096 if device.type == "cpu" else 65536
 
 
 def log_partition(
-    queries: Tensor, frozen: FrozenMatrix, masked: Pairs, tile_size: int, *, sums: bool = False
+    queries: Tensor,
+    corpus: FrozenMatrix,
+    masked: MaskedPairs,
+    tile_size: int,
+    *,
+    sums: bool = False,
 ) -> tuple[Tensor, Tensor | None]:
-    """The log-partition, log Σ_j e^{q_i·d_j} over the passages not masked, `(n,)`, differentiable
-    in the queries; -∞ where there are none.
+    """Compute log Σ_j e^{q_i·d_j} over the passages that are not masked.
 
     Args:
-        queries: `(n, dim)`, float32 or float64, already divided by the temperature; over several
-            ranks the same on each.
-        frozen: The passages.
+        queries: `(n, dim)`, float32 or float64, already divided by the temperature; the same on
+            every rank.
+        corpus: The frozen passages.
         masked: The pairs to leave out.
         tile_size: Passages to score at a time.
-        sums: Also return Σ_j d_j over the passages that are not masked, `(n, dim)`, else None in
-            its place.
+        sums: Whether to sum the passages that are not masked.
+
+    Returns:
+        The log-partition `(n,)`, differentiable in the queries, -∞ for a query whose passages are
+        all masked; and Σ_j d_j over the passages that are not masked, `(n, dim)`, or None.
     """
-    z, c = _LogPartition.apply(queries, frozen, masked, tile_size, sums)
+    z, c = _LogPartition.apply(queries, corpus, masked, tile_size, sums)
     return z, c
 
 
 class _LogPartition(torch.autograd.Function):
-    """z, which brings its own gradient, and c, a constant."""
+    """z, with a gradient computed in the forward pass, and c, a constant."""
 
     @staticmethod
     def forward(
-        ctx: Any, queries: Tensor, frozen: FrozenMatrix, masked: Pairs, tile_size: int, sums: bool
+        ctx: Any,
+        queries: Tensor,
+        corpus: FrozenMatrix,
+        masked: MaskedPairs,
+        tile_size: int,
+        sums: bool,
     ) -> tuple[Tensor, Tensor | None]:
         local_peak, mass, moment, total = _stream(
-            queries, frozen, masked, tile_size, gradient=ctx.needs_input_grad[0], sums=sums
+            queries, corpus, masked, tile_size, gradient=ctx.needs_input_grad[0], sums=sums
         )
-        peak = frozen.max(local_peak)
+        peak = corpus.max(local_peak)
         shrink = torch.exp(local_peak - peak)
-        mass = frozen.sum(mass * shrink)
+        mass = corpus.sum(mass * shrink)
         if moment is not None:
-            # The mass is 0 where all is masked, and else at least 1: the peak's own term.
-            ctx.save_for_backward(frozen.sum(moment * shrink[:, None]) / mass.clamp(min=1)[:, None])
+            # The mass is 0 where everything is masked, and otherwise at least 1, the peak's term.
+            ctx.save_for_backward(corpus.sum(moment * shrink[:, None]) / mass.clamp(min=1)[:, None])
         if total is not None:
-            total = frozen.sum(total)
+            total = corpus.sum(total)
             ctx.mark_non_differentiable(total)
         return peak + torch.log(mass), total
 
@@ -231,29 +227,31 @@ class _LogPartition(torch.autograd.Function):
 
 def _stream(
     queries: Tensor,
-    frozen: FrozenMatrix,
-    masked: Pairs,
+    corpus: FrozenMatrix,
+    masked: MaskedPairs,
     tile_size: int,
     *,
     gradient: bool,
     sums: bool,
 ) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
-    """Peak and mass `(n,)`, moment and sum `(n, dim)`, over this rank's slice; the moment for a
-    gradient only, the sum if asked for.
+    """Stream over this rank's slice.
+
+    Returns:
+        Peak and mass `(n,)`; moment `(n, dim)` if `gradient`; sum `(n, dim)` if `sums`.
     """
-    # The peak starts finite, so that a row masked as a whole gives e^(-∞ - peak) = 0, and not e^(-∞
-    # + ∞) = NaN.
+    # The peak starts finite, so that a row that is masked entirely gives e^(-∞ - peak) = 0, not
+    # e^(-∞ + ∞) = NaN.
     peak = queries.new_full((len(queries),), torch.finfo(queries.dtype).min)
     mass = torch.zeros_like(peak)
     moment = torch.zeros_like(queries) if gradient else None
     total = torch.zeros_like(queries) if sums else None
-    local = masked.passage - frozen.start
-    bounds = [*range(0, len(frozen.matrix), tile_size), len(frozen.matrix)]
+    masked_query, local = masked[0], masked[1] - corpus.start
+    bounds = [*range(0, len(corpus.matrix), tile_size), len(corpus.matrix)]
     cuts = torch.searchsorted(local, torch.tensor(bounds, device=local.device)).tolist()
 
     for (first, last), (low, high) in zip(pairwise(bounds), pairwise(cuts), strict=True):
-        tile = frozen.matrix[first:last].to(queries)  # (t, dim)
-        row, column = masked.query[low:high], local[low:high] - first
+        tile = corpus.matrix[first:last].to(queries)  # (t, dim)
+        row, column = masked_query[low:high], local[low:high] - first
         scores = queries @ tile.T  # (n, t)
         scores[row, column] = -torch.inf
         previous, peak = peak, torch.maximum(peak, scores.amax(1))
@@ -268,12 +266,11 @@ def _stream(
 
 
 def _allowed_sum(tile: Tensor, row: Tensor, column: Tensor, n: int) -> Tensor:
-    """Per query the sum of a tile's passages but for its masked ones, `(n, dim)`, where (row,
-    column) are masked.
+    """Sum a tile's passages per query, `(n, dim)`, leaving out the masked pairs (row, column).
 
     Passages that no query masks have one sum for all queries; only the few that some query masks
-    are summed per query. Subtracting the masked from the sum of all would be shorter, but leave a
-    trace of them in the rounding.
+    are summed per query. Subtracting the masked passages from the sum of all would be shorter, but
+    would leave a trace of them in the rounding.
     """
     some_mask, which = torch.unique(column, return_inverse=True)
     none_masks = tile.new_ones(len(tile))

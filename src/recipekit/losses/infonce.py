@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -12,28 +12,19 @@ __all__ = ["InfoNCESpec"]
 
 
 class InfoNCESpec(LossSpec):
-    """InfoNCE over in-batch and mined negatives, with judged false negatives masked out of the
-    batch.
-    """
+    """InfoNCE over the batch, with positive and ignored pairs excluded from the negatives."""
+
+    negatives_from: ClassVar[Literal["corpus", "batch"]] = "batch"
 
     temperature: float = Field(default=0.05, gt=0)
-    """What cosine similarities are divided by. 0.05 (a scale of 20) is sentence-transformers'
-    choice too.
-    """
-    num_hard_negatives: int = Field(default=1, ge=0)
-    """How many judged negatives each query brings to the batch, where it has that many; 0 leaves
-    the in-batch negatives alone. One is the usual triplet; each more costs one passage forward per
-    query."""
+    """Cosine similarities are divided by it. 0.05 (a scale of 20) is the default of
+    sentence-transformers too."""
     directions: Literal["query", "both"] = "query"
-    """`query`: find the passage among passages. `both`: also find the query among the batch's
-    queries, averaged in; it suits data that is searched from either side."""
+    """`query` ranks the batch's passages for each query. `both` also ranks the batch's queries for
+    each positive passage and averages the two; it suits data that is searched from either side."""
 
     def build(self, context: Context) -> Loss:
-        """Make the loss."""
+        """Build the loss."""
         from recipekit.losses.infonce_math import InfoNCE
 
-        return InfoNCE(
-            temperature=self.temperature,
-            directions=self.directions,
-            negatives=self.num_hard_negatives,
-        )
+        return InfoNCE(temperature=self.temperature, directions=self.directions)

@@ -1,48 +1,48 @@
-"""InfoNCE over a batch with three-state masks (van den Oord et al., arXiv 1807.03748; in-batch
-negatives: arXiv 1705.00652).
+"""InfoNCE over a batch with three-state masks.
 
-With s_ip = q_i·d_p / τ, positives P_i, negatives N_i (judged negative, or in the batch by chance:
-unjudged) and w_ip = 1 / |P_i|:
+Sources: van den Oord et al., arXiv 1807.03748; in-batch negatives, arXiv 1705.00652.
 
-    L_i = -Σ_{p∈P_i} w_ip · log( e^{s_ip} / (e^{s_ip} + Σ_{j∈N_i} e^{s_ij}) ) = Σ_{p∈P_i} w_ip ·
-    log(1 + e^{z_i - s_ip})
+With s_ip = q_i·d_p / τ, positives P_i, negatives N_i (judged negative, or unjudged and in the batch
+by chance), z_i = log Σ_{j∈N_i} e^{s_ij} and w_ip = 1 / |P_i|:
 
-so that a positive is never in the denominator of another, and an ignored passage in none. With one
-positive per query and nothing ignored it is the cross-entropy of the batch. In both directions each
-positive pair's term is averaged with log(1 + e^{z'_p - s_ip}), z'_p running over the queries that
-passage p is a negative of.
+    L_i = -Σ_{p∈P_i} w_ip · log( e^{s_ip} / (e^{s_ip} + Σ_{j∈N_i} e^{s_ij}) )
+        =  Σ_{p∈P_i} w_ip · log(1 + e^{z_i - s_ip})
+
+so that no positive is in the denominator of another, and an ignored passage is in none. With one
+positive per query and nothing ignored it is the cross-entropy of the batch. In both directions,
+each positive pair's term is averaged with log(1 + e^{z'_p - s_ip}), where z'_p is over the queries
+of which passage p is a negative.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from recipekit.records import Side, Verdict
+from recipekit.records import Verdict
 
 __all__ = ["InfoNCE"]
 
 
 @dataclass
 class InfoNCE:
-    """The loss that `InfoNCESpec` declares."""
+    """The loss that `InfoNCESpec` builds."""
 
     temperature: float
     directions: Literal["query", "both"] = "query"
-    negatives: int = 0
-    frozen: Side | None = field(default=None, init=False)
 
     def __call__(self, queries: Tensor, passages: Tensor, mask: Tensor) -> Tensor:
-        """Per-query losses `(b,)`; a query without a positive contributes zero, with zero gradient.
+        """Return one loss per query, `(b,)`.
+
+        A query without a positive has zero loss and zero gradient.
 
         Args:
             queries: Embeddings `(b, dim)`.
             passages: Embeddings `(p, dim)`.
-            mask: What each passage is to each query, int8 `(b, p)` of `Verdict` codes; unjudged
-                counts as negative.
+            mask: `Verdict` code of each pair, int8 `(b, p)`; unjudged counts as negative.
         """
         with torch.autocast(queries.device.type, enabled=False):
             exact = torch.float64 if queries.dtype == torch.float64 else torch.float32
@@ -56,10 +56,11 @@ class InfoNCE:
 
 
 def _one_vs_negatives(scores: Tensor, negative: Tensor, dim: int) -> Tensor:
-    """log(1 + e^{z - s}) of every pair, z the log-sum-exp of the negatives along `dim`: as if each
-    pair were a positive.
+    """Compute log(1 + e^{z - s}) of every pair, as if each pair were a positive.
+
+    z is the log-sum-exp of the negatives along `dim`.
     """
-    # A finite fill, as a log-sum-exp over -∞ alone has no gradient.
+    # A finite fill, because a log-sum-exp over -∞ alone has no gradient.
     z = scores.masked_fill(~negative, torch.finfo(scores.dtype).min).logsumexp(dim, keepdim=True)
     # logaddexp, as softplus switches to the identity above 20.
     return torch.logaddexp(z - scores, torch.zeros_like(scores))

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from recipekit.artifacts.store import Artifact, Store, write_json
-from recipekit.component import Ranks, Spending
+from recipekit.component import Ranks, SingleProcess, Spending
 from recipekit.errors import NO_SPACE, RecipekitError, RunError, StoreError
 from recipekit.pipeline.job import EXIT_NO_SPACE, EXIT_REPORTED, Job, StageResult, write_error
 from recipekit.pipeline.progress import ConsoleProgress
@@ -28,8 +28,9 @@ from recipekit.recipe.sections import Recipe
 from recipekit.stages import stage_named
 from recipekit.stages.inputs import StageInputs
 from recipekit.stages.recipe import load_recipe
+from recipekit.training.parallel import join_ranks
 
-__all__ = ["die_with_parent", "join_ranks", "leave", "main"]
+__all__ = ["die_with_parent", "leave", "main"]
 
 
 def main(job_file: str) -> int:
@@ -62,7 +63,7 @@ def run_stage(job: Job) -> None:
     run = Path(job.run)
     recipe = load_recipe(run / "recipe.resolved.yaml", allow_local_code=job.allow_local_code)
     stage = stage_named(job.stage)
-    ranks = join_ranks(job.ranks) if stage.ranks else Ranks()
+    ranks = join_ranks(job.ranks) if stage.ranks else SingleProcess()
     progress = ConsoleProgress(run / "log.jsonl", job.stage, is_main=ranks.is_main)
     inputs = _inputs(job, recipe, ranks, progress)
     summary = stage.run(inputs, getattr(recipe, stage.name), Path(job.partial))
@@ -94,27 +95,6 @@ def _spending(job: Job, recipe: Recipe) -> Spending:
     if not stage_named(job.stage).spends:
         return Spending()
     return Spending(job.ledger, recipe.spending.max_cost_usd, recipe.spending.max_calls)
-
-
-def join_ranks(expected: int) -> Ranks:
-    """Join the group of ranks.
-
-    Raises:
-        RunError: The group is not as large as expected.
-    """
-    from accelerate import PartialState
-    from accelerate.utils import parse_flag_from_env
-
-    state = PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU"))
-    if state.num_processes != expected:
-        raise RunError(
-            f"{expected} processes were requested, but {state.num_processes} formed a group: "
-            "check the Accelerate configuration",
-            code="RK604",
-        )
-    return Ranks(
-        state.process_index, state.num_processes, str(state.device), state.wait_for_everyone
-    )
 
 
 def _peak_bytes() -> int:

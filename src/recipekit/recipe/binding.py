@@ -19,7 +19,7 @@ from recipekit.recipe.environment import has_placeholder
 from recipekit.recipe.placeholders import expand_fields, refuse_placeholder
 from recipekit.recipe.positions import Document, KeyPath, SourceLocation, at, dotted, refuse
 from recipekit.recipe.secrets import written_secrets
-from recipekit.recipe.slots import field_at, items_of, models, slots, union_members
+from recipekit.recipe.slots import field_at, items_of, misshapen, models, slots, union_members
 from recipekit.recipe.validation_messages import explain, shown
 from recipekit.registry import find, load, resolve
 
@@ -57,8 +57,14 @@ class Binder:
             value: Its keys as written, possibly malformed.
             path: The path of `value`.
         """
+        unnamed = {
+            map_path
+            for map_path in misshapen(model, value, path)
+            if isinstance(found := at(value, map_path[len(path) :]), dict) and "use" in found
+        }
         for slot_path, kind, fields in slots(model, value, path):
-            if isinstance(fields, dict):
+            # In a map without names, the keys of a component are where the names belong.
+            if isinstance(fields, dict) and slot_path[:-1] not in unnamed:
                 self._bind(slot_path, kind, fields)
 
     def attach(self, model: BaseModel, path: KeyPath = ()) -> None:

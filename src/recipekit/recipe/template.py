@@ -69,6 +69,7 @@ judge:                              # which of them are relevant, which are not,
 train:
   phases:
     contrastive:
+      use: coordinate_ascent          # every query against all passages
       loss: {{use: exact_softmax, temperature: 0.05}}
       query_epochs: 3
   batch_size: 64

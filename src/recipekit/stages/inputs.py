@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from recipekit import stages
 from recipekit.artifacts.key import FileHashes, component_identity, key_of
@@ -19,6 +19,7 @@ from recipekit.component import (
     EncoderSpec,
     Progress,
     Ranks,
+    SingleProcess,
     Slot,
     Spending,
 )
@@ -27,7 +28,10 @@ from recipekit.recipe.sections import TRAINED, Recipe
 from recipekit.stages.dataset_view import dataset_view
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from recipekit.dataset import Dataset
+    from recipekit.encoding.tokens import TokenizedTexts
     from recipekit.records import Side
 
 __all__ = ["StageInputs"]
@@ -48,7 +52,7 @@ class StageInputs:
     store: Store
     hashes: FileHashes
     progress: Progress
-    ranks: Ranks = field(default_factory=Ranks)
+    ranks: Ranks = field(default_factory=SingleProcess)
     recipe_text: str = ""
     """The recipe with every default written out, for model and data cards."""
     description: str = ""
@@ -141,7 +145,7 @@ class StageInputs:
         if name not in self._built:
             spec, _ = self.encoder_spec(name)
             built = spec.build(self.context(self.store.root / "scratch"))
-            built.to(self.ranks.device)  # type: ignore[attr-defined]
+            self.ranks.prepare(cast("nn.Module", built))
             self._built[name] = built
         return self._built[name]
 
@@ -162,6 +166,34 @@ class StageInputs:
         self.ranks.barrier()
         self.by_products.append((name, key))
         return self.store.cache / name / key
+
+    def tokens(self, name: str, side: Side) -> TokenizedTexts:
+        """Open all queries or passages as tokens of a named encoder, tokenizing them if needed.
+
+        The main rank tokenizes while the others wait. Encoders that tokenize alike share the
+        tokens: a text is tokenized once for mining, training and evaluation.
+        """
+        from recipekit.encoding.tokens import TokenizedTexts, tokenize_table
+
+        assert self.dataset is not None
+        encoder, table = self.encoder(name), self.dataset.table(side)
+        identity = {
+            "by_product": "tokens",
+            "tokenizer": encoder.tokenizer_identity(side),
+            "texts": self._texts(side),
+        }
+        key = key_of(identity)
+
+        def build(folder: Path) -> dict[str, Any]:
+            tokenized = tokenize_table(encoder, table, side, folder, self.progress)
+            summary = {"texts": len(tokenized), "truncated": tokenized.truncated}
+            return manifest(stage="tokens", key=key, identity=identity, inputs={}, summary=summary)
+
+        if self.ranks.is_main:
+            self.store.make("tokens", key, build)
+        self.ranks.barrier()
+        self.by_products.append(("tokens", key))
+        return TokenizedTexts.open(self.store.cache / "tokens" / key)
 
     def embeddings(self, name: str, side: Side) -> Embeddings:
         """Return the embeddings of all queries or passages by a named encoder.
@@ -184,13 +216,11 @@ class StageInputs:
         # at this moment would exist for some of them alone, and the ranks would wait for one
         # another at different places.
         if self.ranks.count > 1 or self.store.find("embeddings", key) is None:
-            table = self.dataset.queries if side == "query" else self.dataset.passages
             with self.store.making("embeddings", key, is_main=self.ranks.is_main) as partial:
                 self.ranks.barrier()
                 if self.store.find("embeddings", key) is None:
-                    summary = embed_table(
-                        self.encoder(name), table, side, partial, self.ranks, self.progress
-                    )
+                    encoder, tokens = self.encoder(name), self.tokens(name, side)
+                    summary = embed_table(encoder, tokens, side, partial, self.ranks, self.progress)
                     if self.ranks.is_main:
                         made = manifest(
                             stage="embeddings", key=key, identity=whole, inputs={}, summary=summary

@@ -17,6 +17,7 @@ from recipekit.testing.contexts import RecordingProgress, context
 from recipekit.testing.data import check_judge, check_retriever, check_source
 from recipekit.testing.datasets import small_dataset
 from recipekit.testing.models import check_encoder, check_loss
+from recipekit.testing.phases import check_phase, training_context
 from recipekit.testing.results import check_evaluator, check_exporter
 from recipekit.testing.specs import HEAVY, check_spec
 
@@ -29,9 +30,11 @@ __all__ = [
     "check_exporter",
     "check_judge",
     "check_loss",
+    "check_phase",
     "check_retriever",
     "check_source",
     "check_spec",
     "context",
     "small_dataset",
+    "training_context",
 ]

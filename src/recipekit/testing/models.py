@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from recipekit.component import Context, EncoderSpec, LossSpec
+from recipekit.component import Context, EncoderSpec, Loss, LossSpec
 from recipekit.records import Side, Verdict
 from recipekit.testing.specs import check_spec, expect
 
@@ -117,7 +117,7 @@ def _check_saved(name: str, spec: EncoderSpec, encoder: Any, context: Context) -
 
 
 def check_loss(spec: LossSpec, context: Context) -> None:
-    """Check a loss, called as `recipekit.losses` says for its `frozen`.
+    """Check a loss, called as `recipekit.losses` says for its `negatives_from`.
 
     It gives one finite value per query, with a gradient that agrees with finite differences; a
     query without a positive has neither, and an ignored passage has no influence.
@@ -127,9 +127,10 @@ def check_loss(spec: LossSpec, context: Context) -> None:
     check_spec(spec, "loss")
     name = type(spec).__name__
     loss = spec.build(context)
+    negatives_from = type(spec).negatives_from
     expect(
-        loss.frozen in (None, "passage"),
-        f"{name}.frozen is {loss.frozen!r}; None and 'passage' are known to this check",
+        negatives_from in ("corpus", "batch"),
+        f"{name}.negatives_from is {negatives_from!r}; it must be 'corpus' or 'batch'",
     )
     generator = torch.Generator().manual_seed(context.seed)
     queries, passages = (
@@ -143,7 +144,7 @@ def check_loss(spec: LossSpec, context: Context) -> None:
     mask[:, 6] = int(Verdict.IGNORE)
 
     def value(queries: torch.Tensor, passages: torch.Tensor) -> torch.Tensor:
-        return _call(loss, queries, passages, mask)
+        return _call(loss, negatives_from, queries, passages, mask)
 
     queries.requires_grad_()
     losses = value(queries, passages)
@@ -181,18 +182,24 @@ def check_loss(spec: LossSpec, context: Context) -> None:
 
 
 def _call(
-    loss: Any, queries: torch.Tensor, passages: torch.Tensor, mask: torch.Tensor
+    loss: Loss,
+    negatives_from: str,
+    queries: torch.Tensor,
+    passages: torch.Tensor,
+    mask: torch.Tensor,
 ) -> torch.Tensor:
-    if loss.frozen is None:
-        result: torch.Tensor = loss(queries, passages, mask)
-        return result
-    from recipekit.losses.label_rows import FrozenMatrix, LabelRows
+    """Call a loss of either kind with the labels of a dense mask."""
+    if negatives_from == "batch":
+        return loss(queries, passages, mask)
+    from recipekit.losses.corpus_labels import CorpusLabels
+    from recipekit.losses.frozen_matrix import FrozenMatrix
+    from recipekit.query_pairs import QueryPairs
 
-    (query, passage), ignored = (
-        np.nonzero(mask.numpy() == verdict) for verdict in (Verdict.POSITIVE, Verdict.IGNORE)
-    )
-    labels = LabelRows.from_pairs(
-        len(queries), query, passage, np.ones(len(query)), ignored[0], ignored[1]
-    )
-    result = loss(queries, labels, FrozenMatrix.whole(passages))
-    return result
+    def pairs(verdict: Verdict) -> QueryPairs:
+        query, passage = np.nonzero(mask.numpy() == verdict)
+        return QueryPairs.from_pairs(query, passage, len(queries))
+
+    positive, ignored = pairs(Verdict.POSITIVE), pairs(Verdict.IGNORE)
+    weights = positive.normalized(np.ones(len(positive)))
+    labels = CorpusLabels.of(positive, weights, ignored)
+    return loss(queries, labels, FrozenMatrix.whole(passages))

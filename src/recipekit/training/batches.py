@@ -1,8 +1,7 @@
-"""The order of training: epochs into global batches, a global batch into every rank's
-micro-batches, all by seed alone.
+"""The order of training: epochs into global batches, global batches into forward passes.
 
-Every rank computes the same plan, so nothing about order is communicated, and the same queries
-stand in a step whatever the number of ranks.
+Everything here depends on its arguments alone. Every rank computes the same plan, so no order is
+communicated, and a step has the same queries for any number of ranks.
 """
 
 from __future__ import annotations
@@ -14,107 +13,121 @@ import numpy as np
 import numpy.typing as npt
 
 from recipekit.arrays import Ints, Rows, lookup_sorted, positions_in_groups
+from recipekit.component import TrainingLabels
 from recipekit.encoding.batches import length_batches
 from recipekit.records import Verdict
-from recipekit.training.labels import TrainingLabels
 
-__all__ = ["InBatch", "epoch_batches", "in_batch", "micro_batches"]
+__all__ = ["LabelledBatch", "QueryEpochs", "epoch_batches", "labelled_batch", "micro_batches"]
 
 HARD_POOL = 4
 """Hard negatives are drawn from this many times as many of the best ranked, so that epochs differ
-and all stay hard.
-"""
+and all negatives stay hard."""
 
 
 def epoch_batches(n_queries: int, batch_size: int, seed: Sequence[int]) -> list[Rows]:
-    """One epoch's global batches, shuffled by `seed`; the last one may be smaller, and no query is
-    left out.
+    """Shuffle one epoch and cut it into global batches.
+
+    The last batch may be smaller; no query is left out.
     """
     order = np.random.default_rng(seed).permutation(n_queries)
     return [order[start : start + batch_size] for start in range(0, n_queries, batch_size)]
 
 
-def micro_batches(
-    batch: Rows, lengths: Ints, max_tokens_per_batch: int, ranks: int, padding: int | None = None
-) -> list[list[Rows]]:
-    """Divide a global batch over ranks and forward passes.
+class QueryEpochs:
+    """Global batches of training queries, by step of a phase."""
 
-    Ranks take turns along the texts sorted by length, so that their work is alike; each rank's
-    share is then cut by length into batches of at most `max_tokens_per_batch` padded tokens. Where
-    a rank has fewer of them than another, the rest are empty: ranks that compute a loss together
-    must call it equally often.
+    def __init__(
+        self, n_queries: int, batch_size: int, seed: Sequence[int], epochs_per_cycle: int
+    ) -> None:
+        self.n_queries, self.batch_size = n_queries, batch_size
+        self.seed, self.epochs_per_cycle = list(seed), epochs_per_cycle
+        self.steps_per_epoch = -(-n_queries // batch_size)
+        self._epoch: list[int] = []
+        self._batches: list[Rows] = []
+
+    def at(self, step: int) -> tuple[Rows, list[int]]:
+        """Return a step's batch, (b,) training queries, and its seed.
+
+        The seed is the phase's, followed by cycle, epoch and step.
+        """
+        epoch, within = divmod(step, self.steps_per_epoch)
+        position = [*self.seed, *divmod(epoch, self.epochs_per_cycle)]
+        if position != self._epoch:
+            self._epoch = position
+            self._batches = epoch_batches(self.n_queries, self.batch_size, position)
+        return self._batches[within], [*position, step]
+
+
+def micro_batches(
+    lengths: Ints, max_tokens_per_batch: int, ranks: int, padding: int | None = None
+) -> list[list[Rows]]:
+    """Divide a global batch over forward passes and ranks.
+
+    The texts, sorted by length, are dealt to the ranks in turn, so that ranks have similar work.
+    Each rank's texts are then cut by length into batches of at most `max_tokens_per_batch` padded
+    tokens. A rank with fewer batches than another gets empty ones: all ranks make the same number
+    of forward passes.
 
     Args:
-        batch: What the global batch holds, (b,).
-        lengths: Tokens of each of them, (b,).
+        lengths: Tokens of each text of the batch, (b,).
         max_tokens_per_batch: Padded tokens in one forward pass.
-        ranks: How many there are.
-        padding: Padding tokens that a forward pass may have; by default as `length_batches` has it.
+        ranks: Number of ranks.
+        padding: Padding tokens that a forward pass may have; by default as in `length_batches`.
 
     Returns:
-        For every forward pass, for every rank, positions in `batch`.
+        For every forward pass, for every rank, positions in the batch.
     """
     by_length = np.argsort(lengths, kind="stable")[::-1]
-    shares = [by_length[rank::ranks] for rank in range(ranks)]
-    cut = [
-        [
-            share[part]
-            for part in length_batches(lengths[share], max_tokens_per_batch, padding=padding)
-        ]
-        if len(share)
-        else []
-        for share in shares
-    ]
-    nothing = np.empty(0, dtype=np.int64)
-    return [
-        [own[turn] if turn < len(own) else nothing for own in cut]
-        for turn in range(max(map(len, cut), default=0))
-    ]
+    batches = []
+    for rank in range(ranks):
+        own = by_length[rank::ranks]
+        cuts = length_batches(lengths[own], max_tokens_per_batch, padding=padding)
+        batches.append([own[cut] for cut in cuts])
+    passes = max(map(len, batches), default=0)
+    empty = np.empty(0, dtype=np.int64)
+    return [[own[turn] if turn < len(own) else empty for own in batches] for turn in range(passes)]
 
 
 @dataclass(frozen=True)
-class InBatch:
-    """A batch for a loss over the batch alone.
+class LabelledBatch:
+    """A batch of queries and passages with the label of every pair."""
 
-    queries: indices of training queries (b,). passages: rows in the data set, ascending, without
-        duplicates (p,). mask:
-    `Verdict` codes, int8 (b, p): POSITIVE, IGNORE, or NEGATIVE for all other pairs.
-    """
-
-    queries: Rows
     passages: Rows
+    """Rows in the data set, ascending, without duplicates, (p,)."""
     mask: npt.NDArray[np.int8]
+    """`Verdict` code of each pair, int8 (b, p): POSITIVE, IGNORE, or NEGATIVE."""
 
 
-def in_batch(labels: TrainingLabels, queries: Rows, negatives: int, seed: Sequence[int]) -> InBatch:
-    """Draw one positive of each query by weight, and up to `negatives` of its hard negatives, and
-    mask what is known.
+def labelled_batch(
+    labels: TrainingLabels, queries: Rows, num_hard_negatives: int, seed: Sequence[int]
+) -> LabelledBatch:
+    """Draw passages for a batch of queries, and look up the label of every pair.
 
-    A passage that several queries brought stands once, and a pair known to be positive or ignored
-    is marked so whoever brought the passage.
+    Each query adds one of its positives, drawn by weight, and up to `num_hard_negatives` of its hard
+    negatives. A passage that several queries add occurs once.
     """
     rng = np.random.default_rng(seed)
     local, at = labels.positive.of(queries)
-    # An exponential race: the least of u_p / w_p, u_p ~ Exp(1), falls on p with probability w_p.
+    # An exponential race: the smallest u_p / w_p, u_p ~ Exp(1), is that of p with probability w_p.
     race = rng.exponential(size=len(at)) / np.maximum(labels.weight[at], 1e-12)
-    brought = [labels.positive.passage[at[_first(local, race, 1)]]]
-    if negatives and len(labels.negative):
+    drawn = [labels.positive.passage[at[_smallest(local, race, 1)]]]
+    if num_hard_negatives and len(labels.negative):
         local, at = labels.negative.of(queries)
-        hard = positions_in_groups(local) < HARD_POOL * negatives
-        local, at = local[hard], at[hard]
-        brought.append(labels.negative.passage[at[_first(local, rng.random(len(at)), negatives)]])
-    passages = np.unique(np.concatenate(brought)).astype(np.int64)
+        is_hard = positions_in_groups(local) < HARD_POOL * num_hard_negatives
+        local, at = local[is_hard], at[is_hard]
+        chosen = _smallest(local, rng.random(len(at)), num_hard_negatives)
+        drawn.append(labels.negative.passage[at[chosen]])
+    passages = np.unique(np.concatenate(drawn)).astype(np.int64)
     mask = np.full((len(queries), len(passages)), Verdict.NEGATIVE, dtype=np.int8)
     for pairs, verdict in ((labels.ignored, Verdict.IGNORE), (labels.positive, Verdict.POSITIVE)):
         local, at = pairs.of(queries)
-        passage = pairs.passage[at]
-        column, here = lookup_sorted(passages, passage)
-        mask[local[here], column[here]] = verdict
-    return InBatch(queries, passages, mask)
+        column, is_drawn = lookup_sorted(passages, pairs.passage[at])
+        mask[local[is_drawn], column[is_drawn]] = verdict
+    return LabelledBatch(passages, mask)
 
 
-def _first(group: Rows, value: npt.NDArray[np.float64], count: int) -> Rows:
-    """Positions of each group's `count` least values; `group` is ascending."""
+def _smallest(group: Rows, value: npt.NDArray[np.float64], count: int) -> Rows:
+    """Positions of each group's `count` smallest values; `group` is ascending."""
     order = np.lexsort((value, group))
-    first: Rows = order[positions_in_groups(group) < count]
-    return first
+    smallest: Rows = order[positions_in_groups(group) < count]
+    return smallest

@@ -1,92 +1,50 @@
-"""What training knows of (query, passage) pairs: positives, ignored pairs and hard negatives, of
-the train queries only.
+"""The labels that a phase trains on: positives, ignored pairs and hard negatives by query.
 
-The judgments' word stands before the sources' own labels. A pair that was retrieved but not judged
-is ignored or a negative, as the recipe says; every pair that is not named here is a negative.
+A judgment overrides the source's own label. A pair that was retrieved but not judged is ignored or
+a negative, as the recipe says. Every other pair is a negative and is not listed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from recipekit.arrays import Floats, Ints, Rows, lookup_sorted, pair_keys
+from recipekit.arrays import Bools, Floats, Rows, lookup_sorted, pair_keys
+from recipekit.component import TrainingLabels
 from recipekit.dataset import Dataset
 from recipekit.errors import RunError
+from recipekit.query_pairs import QueryPairs
 from recipekit.records import Verdict
 
-__all__ = ["QueryPairs", "TrainingLabels", "training_labels"]
+__all__ = ["LabelSelection", "training_labels"]
 
 
 @dataclass(frozen=True)
-class QueryPairs:
-    """Pairs sorted by query, addressed by query in time that does not depend on how many there are.
+class LabelSelection:
+    """The queries and labels of a data set that a phase trains on."""
 
-    query: index among the training queries, int32 (m,), ascending. passage: row in the data set,
-        int32 (m,). offsets:
-    int64 (n_queries + 1,), where each query's pairs begin.
-    """
-
-    query: Ints
-    passage: Ints
-    offsets: Rows
-
-    @classmethod
-    def sorted_by_query(cls, query: Ints, passage: Ints, n_queries: int) -> QueryPairs:
-        """Pairs whose queries are ascending already."""
-        return cls(
-            query, passage, np.searchsorted(query, np.arange(n_queries + 1)).astype(np.int64)
-        )
-
-    def __len__(self) -> int:
-        return len(self.query)
-
-    def of(self, queries: Rows) -> tuple[Rows, Rows]:
-        """The pairs of some queries: the position in `queries` of each, and its position among all
-        pairs.
-        """
-        counts = self.offsets[queries + 1] - self.offsets[queries]
-        local = np.repeat(np.arange(len(queries)), counts)
-        starts = np.cumsum(counts) - counts
-        return local, np.arange(len(local)) + (self.offsets[queries] - starts)[local]
+    splits: tuple[str, ...] = ("train",)
+    """Splits whose queries are used."""
+    sources: tuple[str, ...] | None = None
+    """Sources whose queries are used, by their names in the recipe; None uses all."""
+    labels: Literal["judged", "source"] = "judged"
+    """`judged`: judgments, and source labels of pairs that no judge decided. `source`: source
+    labels alone."""
+    unjudged: Literal["ignore", "negative"] = "ignore"
+    """What a candidate without a verdict is."""
+    positive_weights: Literal["uniform", "grade"] = "uniform"
+    """Whether a query's positives count the same or in proportion to their grades."""
 
 
 @dataclass(frozen=True)
-class TrainingLabels:
-    """The labelled pairs of the train queries that have a positive; queries are numbered 0..n-1 in
-    the order of `queries`.
-    """
-
-    queries: Rows
-    """Their rows in the data set, ascending, int64 (n,)."""
-    positive: QueryPairs
-    weight: Floats
-    """Weight of each positive; a query's weights sum to 1."""
-    ignored: QueryPairs
-    negative: QueryPairs
-    """Hard negatives, each query's best ranked first."""
-    without_positive: int
-    """Train queries that were left out, for they have no positive."""
-
-    def counts(self) -> dict[str, int]:
-        """What the summary shows."""
-        return {
-            "queries": len(self.queries),
-            "queries_without_positive": self.without_positive,
-            "positives": len(self.positive),
-            "ignored": len(self.ignored),
-            "hard_negatives": len(self.negative),
-        }
-
-
-@dataclass(frozen=True)
-class _Known:
-    """Pairs with a verdict, sorted by key. grade is NaN where there is none."""
+class _Decided:
+    """Pairs with a verdict, sorted by key. The grade is NaN where there is none."""
 
     key: Rows
     verdict: npt.NDArray[np.int8]
@@ -98,32 +56,32 @@ def training_labels(
     *,
     candidates: pa.Table | None = None,
     judgments: pa.Table | None = None,
-    unjudged: Literal["ignore", "negative"] = "ignore",
-    weights: Literal["uniform", "grade"] = "uniform",
+    selection: LabelSelection = LabelSelection(),
 ) -> TrainingLabels:
-    """Gather what is known of the train queries.
+    """Collect the labels of the selected queries.
 
     Args:
-        dataset: The collected data; its labels count where no judgment says otherwise, a grade of 0
-            or less as a negative.
-        candidates: What was mined, as `CANDIDATES`, or None.
-        judgments: What was judged, as `JUDGMENTS`, or None.
-        unjudged: What a candidate without a verdict is.
-        weights: A query's positives count the same, or in proportion to their grades (1 where there
-            is none).
+        dataset: The collected data; a source label with a grade of 0 or less is a negative.
+        candidates: Mined candidates, as `CANDIDATES`, or None.
+        judgments: Judgments, as `JUDGMENTS`, or None.
+        selection: Which queries and labels to use. A positive without a grade weighs 1.
 
     Raises:
-        RunError: No train query has a positive.
+        RunError: No selected query has a positive.
     """
-    n_passages, train = len(dataset.passages), dataset.rows("train")
-    known = _known(dataset, judgments, train)
-    found_key, found_score = _candidates(candidates, train, len(dataset.queries), n_passages)
-    unknown = found_key[~np.isin(found_key, known.key)]
-    is_positive = known.verdict == Verdict.POSITIVE
-    queries = np.unique(known.key[is_positive] // n_passages).astype(np.int64)
+    n_passages = len(dataset.passages)
+    is_selected = _selected_queries(dataset, selection)
+    if selection.labels == "source":
+        judgments = None
+    decided = _decided(dataset, judgments, is_selected)
+    found_key, found_score = _candidates(candidates, is_selected, n_passages)
+    undecided = found_key[~np.isin(found_key, decided.key)]
+    is_positive = decided.verdict == Verdict.POSITIVE
+    queries = np.unique(decided.key[is_positive] // n_passages).astype(np.int64)
     if len(queries) == 0:
         raise RunError(
-            f"none of the {len(train):,} train queries has a positive passage: there is nothing to train on",
+            f"none of the {is_selected.sum():,} {' and '.join(selection.splits)} queries has a "
+            "positive passage: there is nothing to train on",
             code="RK631",
         )
     number = np.full(len(dataset.queries), -1, dtype=np.int32)
@@ -131,98 +89,92 @@ def training_labels(
 
     def pairs(keys: Rows) -> QueryPairs:
         keys = keys[number[keys // n_passages] >= 0]
-        return QueryPairs.sorted_by_query(
-            number[keys // n_passages], (keys % n_passages).astype(np.int32), len(queries)
-        )
+        passages = (keys % n_passages).astype(np.int32)
+        return QueryPairs.from_sorted(number[keys // n_passages], passages, len(queries))
 
-    ignored, negative = (
-        known.key[known.verdict == Verdict.IGNORE],
-        known.key[known.verdict == Verdict.NEGATIVE],
-    )
-    if unjudged == "ignore":
-        ignored = np.union1d(ignored, unknown)
+    ignored = decided.key[decided.verdict == Verdict.IGNORE]
+    negative = decided.key[decided.verdict == Verdict.NEGATIVE]
+    if selection.unjudged == "ignore":
+        ignored = np.union1d(ignored, undecided)
     else:
-        negative = np.union1d(negative, unknown)
-    positive = pairs(known.key[is_positive])
+        negative = np.union1d(negative, undecided)
+    positive, grade = pairs(decided.key[is_positive]), decided.grade[is_positive]
+    raw_weight = np.ones(len(positive))
+    if selection.positive_weights == "grade":
+        raw_weight = np.where(grade > 0, grade, 1.0).astype(np.float64)
     return TrainingLabels(
         queries=queries,
         positive=positive,
-        weight=_weights(positive, known.grade[is_positive], weights),
+        weight=positive.normalized(raw_weight),
         ignored=pairs(ignored),
         negative=pairs(_hardest_first(negative, found_key, found_score, n_passages)),
-        without_positive=len(train) - len(queries),
+        without_positive=int(is_selected.sum()) - len(queries),
     )
 
 
-def _known(dataset: Dataset, judgments: pa.Table | None, train: Rows) -> _Known:
-    """Judgments and, where they are silent, given labels; of the train queries, sorted by key."""
-    tables = list(_verdicts(dataset, judgments, train))
-    # The judgments come first, and of equal keys np.unique keeps the first.
+def _selected_queries(dataset: Dataset, selection: LabelSelection) -> Bools:
+    """Mask of the selected queries, (n_queries,)."""
+    is_selected: Bools = np.zeros(len(dataset.queries), dtype=np.bool_)
+    for split in selection.splits:
+        is_selected[dataset.rows(split)] = True
+    if selection.sources is not None:
+        column = dataset.queries.table["source"]
+        named = pc.is_in(column, pa.array(selection.sources, column.type))
+        is_selected &= named.to_numpy().astype(np.bool_)
+    return is_selected
+
+
+def _decided(dataset: Dataset, judgments: pa.Table | None, is_selected: Bools) -> _Decided:
+    """Judgments, and source labels of other pairs, of the selected queries."""
+    tables = list(_verdicts(dataset, judgments, is_selected))
+    # The judgments come first, and np.unique keeps the first of equal keys.
     keys, first = np.unique(np.concatenate([table.key for table in tables]), return_index=True)
     verdict = np.concatenate([table.verdict for table in tables])[first]
     grade = np.concatenate([table.grade for table in tables])[first]
-    return _Known(keys, verdict, grade)
+    return _Decided(keys, verdict, grade)
 
 
-def _verdicts(dataset: Dataset, judgments: pa.Table | None, train: Rows) -> Iterator[_Known]:
-    n_passages, n_queries = len(dataset.passages), len(dataset.queries)
+def _verdicts(
+    dataset: Dataset, judgments: pa.Table | None, is_selected: Bools
+) -> Iterator[_Decided]:
+    n_passages = len(dataset.passages)
     if judgments is not None:
-        query = judgments["query"].to_numpy()
-        rows = _among(query, train, n_queries)
-        grade = judgments["grade"].to_numpy().astype(np.float32)[rows]
-        yield _Known(
-            pair_keys(query[rows], judgments["passage"].to_numpy()[rows], n_passages),
+        rows = np.flatnonzero(is_selected[judgments["query"].to_numpy()])
+        yield _Decided(
+            _keys(judgments, rows, n_passages),
             judgments["verdict"].to_numpy()[rows],
-            grade,
+            judgments["grade"].to_numpy().astype(np.float32)[rows],
         )
-    query = dataset.labels["query"].to_numpy()
-    rows = _among(query, train, n_queries)
+    rows = np.flatnonzero(is_selected[dataset.labels["query"].to_numpy()])
     grade = dataset.labels["grade"].to_numpy()[rows]
     verdict = np.where(grade > 0, np.int8(Verdict.POSITIVE), np.int8(Verdict.NEGATIVE))
-    yield _Known(
-        pair_keys(query[rows], dataset.labels["passage"].to_numpy()[rows], n_passages),
-        verdict,
-        grade,
-    )
+    yield _Decided(_keys(dataset.labels, rows, n_passages), verdict, grade)
 
 
 def _candidates(
-    candidates: pa.Table | None, train: Rows, n_queries: int, n_passages: int
+    candidates: pa.Table | None, is_selected: Bools, n_passages: int
 ) -> tuple[Rows, Floats]:
-    """Keys of the train queries' candidates, ascending, and their fused scores (-inf where nobody
-    retrieved them).
+    """Keys of the selected queries' candidates, ascending, and their fused scores.
+
+    The score is -inf for a source positive that no retriever found.
     """
     if candidates is None:
         return np.empty(0, dtype=np.int64), np.empty(0, dtype=np.float32)
-    query = candidates["query"].to_numpy()
-    rows = _among(query, train, n_queries)
-    keys = pair_keys(query[rows], candidates["passage"].to_numpy()[rows], n_passages)
+    rows = np.flatnonzero(is_selected[candidates["query"].to_numpy()])
+    keys = _keys(candidates, rows, n_passages)
     scores = candidates["score"].to_numpy()[rows].astype(np.float32)
     order = np.argsort(keys, kind="stable")
     return keys[order], np.nan_to_num(scores, nan=-np.inf)[order]
 
 
-def _among(query: npt.NDArray[Any], train: Rows, n_queries: int) -> Rows:
-    is_train = np.zeros(n_queries, dtype=bool)
-    is_train[train] = True
-    return np.flatnonzero(is_train[query])
+def _keys(table: pa.Table, rows: Sequence[int] | npt.NDArray[Any], n_passages: int) -> Rows:
+    query, passage = (table[name].to_numpy()[rows] for name in ("query", "passage"))
+    return pair_keys(query, passage, n_passages)
 
 
 def _hardest_first(negative: Rows, found: Rows, score: Floats, n_passages: int) -> Rows:
-    """Negatives by query, then by descending fused score; those that nobody retrieved come last."""
+    """Sort negatives by query, then by descending fused score; unretrieved ones come last."""
     rank_score = np.full(len(negative), -np.inf, dtype=np.float32)
-    at, there = lookup_sorted(found, negative)
-    rank_score[there] = score[at[there]]
+    at, is_found = lookup_sorted(found, negative)
+    rank_score[is_found] = score[at[is_found]]
     return negative[np.lexsort((negative, -rank_score, negative // n_passages))]
-
-
-def _weights(positive: QueryPairs, grade: Floats, weights: str) -> Floats:
-    raw = (
-        np.ones(len(positive))
-        if weights == "uniform"
-        else np.where(grade > 0, grade, 1.0).astype(np.float64)
-    )
-    shares: Floats = (raw / np.bincount(positive.query, weights=raw)[positive.query]).astype(
-        np.float32
-    )
-    return shares

@@ -1,9 +1,12 @@
 """The training loop, the only one. Read it top to bottom.
 
-Everything random is seeded by its place in training (phase, cycle, epoch, step), every rank makes
-the same plan, and all state that a step leaves behind is in a checkpoint. So a run that was killed
-goes on from its last checkpoint as if nothing had been, and on one CPU ends in the same weights to
-the bit.
+All randomness is seeded by its position in training (phase, cycle, epoch, step), every rank computes
+the same plan, and a checkpoint holds all state that a step leaves behind. A killed run therefore
+continues from its last checkpoint, and on one CPU ends with bit-identical weights.
+
+Each phase has its own optimizer, warm-up and decay over its own steps. AdamW's moments start from
+zero in every phase, since another loss has gradients of another scale; they are kept across the
+cycles of a phase.
 """
 
 from __future__ import annotations
@@ -11,336 +14,315 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator, DistributedType
-from accelerate.utils import broadcast_object_list
 
-from recipekit.arrays import Rows
-from recipekit.component import Progress, Ranks
-from recipekit.encoding.precision import computes_in_bf16
-from recipekit.encoding.tokens import TokenizedTexts
-from recipekit.errors import RunError
-from recipekit.records import Side
-from recipekit.stages.train.section import TrainSection
-from recipekit.training.batches import epoch_batches
-from recipekit.training.checkpoint import (
-    Weights,
-    copy_weights,
-    load_checkpoint,
-    restore_optimizer,
-    save_checkpoint,
-    set_weights,
-)
+from recipekit.component import Phase, Progress, Ranks, Weights
+from recipekit.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from recipekit.training.divergence import LossWatch
-from recipekit.training.optimizer import adamw, learning_rate_factor
-from recipekit.training.phases import Epoch, TrainingPhase, epochs
-from recipekit.training.steps import Forward, frozen_gradient, in_batch_gradient, sum_gradients
+from recipekit.training.optimizer import OptimizerSettings, adamw
 
-__all__ = ["Training", "TrainingState"]
+__all__ = ["DevEvaluation", "ScheduledPhase", "TrainingLoop", "TrainingState"]
 
-CURVE_POINTS = 500  # of the loss curve, each the mean over its steps, however long training is
-CHECKPOINT_SECONDS = 600.0  # between two checkpoints where epochs take longer
+CURVE_POINTS = 500
+"""Points of the loss curve, each the mean over its steps, however long training is."""
+CHECKPOINT_SECONDS = 600.0
+"""Seconds between two checkpoints where epochs take longer."""
+
+
+@dataclass(frozen=True)
+class ScheduledPhase:
+    """A phase with its name in the recipe and its optimizer settings."""
+
+    name: str
+    phase: Phase
+    optimizer: OptimizerSettings
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps of the phase."""
+        return sum(self.phase.cycle_steps)
+
+    @property
+    def epochs(self) -> int:
+        """Passes over the training queries, the last one perhaps not complete."""
+        return -(-self.steps // self.phase.steps_per_epoch)
+
+    def cycle_at(self, step: int) -> int:
+        """Return the cycle of a step of this phase."""
+        ends = list(accumulate(self.phase.cycle_steps))
+        return next(cycle for cycle, end in enumerate(ends) if step < end)
+
+    def is_boundary(self, step: int) -> bool:
+        """Return whether an epoch or a cycle ends after `step` steps of this phase."""
+        ends_epoch = step % self.phase.steps_per_epoch == 0
+        return ends_epoch or step in accumulate(self.phase.cycle_steps)
+
+
+@dataclass(frozen=True)
+class DevEvaluation:
+    """How the loop measures the encoder while it trains."""
+
+    measure: Callable[[], float]
+    """Measure the encoder's current weights, higher is better; all ranks call it."""
+    metric: str
+    every_epochs: float = 1.0
+
+    def steps(self, scheduled: ScheduledPhase) -> frozenset[int]:
+        """Return the steps of a phase after which to measure; the last one always is."""
+        interval = self.every_epochs * scheduled.phase.steps_per_epoch
+        times = int(scheduled.steps / interval + 1e-9)
+        due = {max(1, round(time * interval)) for time in range(1, times + 1)}
+        return frozenset(due | {scheduled.steps})
 
 
 @dataclass
 class TrainingState:
-    """Where training stands, as JSON."""
+    """The loop's state, as JSON values."""
 
     step: int = 0
-    """Optimizer steps done."""
+    """Optimizer steps done, over all phases."""
     tokens: int = 0
     """Tokens of the texts that were trained on, padding left out."""
     seconds: float = 0.0
     curve: list[dict[str, float]] = field(default_factory=list)
-    """Points {step, phase, loss, learning_rate, gradient_norm}, each a mean over the steps since
-    the one before.
-    """
+    """Points {step, phase, loss, gradient_norm, learning_rate}, each a mean over the steps since
+    the previous point."""
     dev: list[dict[str, float]] = field(default_factory=list)
     """Evaluations {step, value}; the first is the untrained encoder's."""
     best_step: int | None = None
     """The step with the best dev value, the earliest of equals; its weights are the result."""
     since_point: list[list[float]] = field(default_factory=list)
-    """Loss and gradient norm of the steps after the last point."""
+    """Loss and gradient norm of each step after the last point of the curve."""
     watch: dict[str, Any] = field(default_factory=dict)
+    """The current phase's `LossWatch`."""
+    phase: dict[str, Any] = field(default_factory=dict)
+    """The current phase's own state."""
 
 
-class Training:
-    """The training of one encoder, on one rank: `Training(...).run()`."""
+class TrainingLoop:
+    """The training of one encoder, on one rank: `TrainingLoop(...).run()`."""
 
     def __init__(
         self,
         encoder: Any,
-        tokens: Mapping[Side, TokenizedTexts],
-        phases: Sequence[TrainingPhase],
-        section: TrainSection,
+        phases: Sequence[ScheduledPhase],
         *,
-        seed: int,
         ranks: Ranks,
         progress: Progress,
         scratch: Path,
-        evaluate: Callable[[], float] | None = None,
+        dropout: bool = False,
+        dev: DevEvaluation | None = None,
     ) -> None:
         """Plan all steps.
 
         Args:
-            encoder: A `component.Encoder`, the same on every rank; it is trained in place.
-            tokens: The data set's texts, tokenized, by side.
-            phases: What is minimised, in order; all have the same training queries.
-            section: The recipe's train section: batch, optimizer, schedule, precision, evaluation.
-            seed: The recipe's.
-            ranks: The processes that train together; each makes its own `Training`.
+            encoder: A `component.Encoder` that `ranks.prepare` has prepared; it is trained in place.
+            phases: The phases, in order.
+            ranks: The processes that train together; each makes its own loop.
             progress: Where steps and evaluations are shown.
-            scratch: Keeps checkpoints and frozen matrices; a run that finds some there goes on from
-                them.
-            evaluate: The dev value of the encoder as it is, higher is better; called by all ranks.
-                None keeps the last weights.
-
-        Raises:
-            RunError: The ranks did not form one group.
+            scratch: Folder for checkpoints; a run that finds one there continues from it.
+            dropout: Whether the model's dropout is on while training.
+            dev: How to measure the encoder; None keeps the last weights.
         """
-        self.encoder, self.section, self.seed = encoder, section, seed
-        self.ranks, self.progress, self.scratch, self.dev_value = ranks, progress, scratch, evaluate
-
-        # --- The plan: every epoch has the same queries, so as many steps. ------------------------
-        self.epochs = list(epochs(phases))
-        self.n_queries = len(phases[0].labels.queries)
-        self.per_epoch = -(-self.n_queries // section.batch_size)
-        self.steps = self.per_epoch * len(self.epochs)
-        self.evaluations = (
-            _evaluation_steps(self.steps, self.per_epoch, section.eval_every_epochs)
-            if evaluate
-            else frozenset()
-        )
-        self.point_every = max(1, self.steps // CURVE_POINTS)
-
-        # --- What a step moves. -------------------------------------------------------------------
-        self.accelerator = _accelerator(ranks)
-        encoder.to(self.accelerator.device)
-        encoder.set_dropout(section.dropout)
+        self.encoder, self.phases, self.ranks = encoder, phases, ranks
+        self.progress, self.folder, self.dev = progress, scratch / "checkpoints", dev
+        encoder.set_dropout(dropout)
         encoder.train()
-        self.optimizer = adamw(encoder, section.learning_rate, section.weight_decay)
-        self.forward = Forward(
-            encoder, tokens, self.accelerator, computes_in_bf16(section.precision, self.accelerator.device),
-            section.dropout, section.max_tokens_per_batch,
-        )  # fmt: skip
+        self.steps = sum(scheduled.steps for scheduled in phases)
+        self.epochs = sum(scheduled.epochs for scheduled in phases)
+        self.point_every = max(1, self.steps // CURVE_POINTS)
         self.state = TrainingState()
-        self.watch = LossWatch()
         self.best: Weights | None = None
-        self.frozen: tuple[tuple[int, int], Any] | None = None
-        self.batches: tuple[Epoch, list[Rows]] | None = None
-        self.saved_at = time.monotonic()
-        self.started = time.monotonic()
+        self.resumed: Checkpoint | None = None
+        self.started = self.saved_at = time.monotonic()
 
     def run(self) -> TrainingState:
         """Train through all phases, and leave the encoder with its best weights.
 
         Raises:
-            RunError: The loss broke down or diverged.
+            RunError: The loss is not finite, or training diverged.
         """
         self.resume()
         with self.progress.track("train", self.steps, unit="steps") as tracker:
             tracker.advance(self.state.step)
             if self.state.step == 0:
                 self.evaluate()
-            while self.state.step < self.steps:
-                epoch, batch = self.next_batch()
-                figures = self.step(epoch, batch)
-                if self.state.step in self.evaluations:
-                    self.evaluate()
-                if self.state.dev:
-                    figures["dev"] = self.state.dev[-1]["value"]
-                self.checkpoint_if_due(epoch, figures)
-                tracker.advance(1, **figures)
-        self.finish()
+            first_step = 0
+            for number, scheduled in enumerate(self.phases):
+                _PhaseRun(self, number, scheduled, first_step).run(tracker)
+                first_step += scheduled.steps
+        self.state.seconds = time.monotonic() - self.started
+        if self.best is not None:
+            self.ranks.set_weights(self.encoder, self.best)
+        self.encoder.eval()
         return self.state
 
-    # --- Before and after -------------------------------------------------------------------------
-
     def resume(self) -> None:
-        """Go on from the last checkpoint, if there is one."""
-        found = load_checkpoint(self.scratch / "checkpoints")
-        if found is None:
+        """Continue from the last checkpoint, if there is one."""
+        self.resumed = load_checkpoint(self.folder)
+        if self.resumed is None:
             return
-        set_weights(self.encoder, found.weights)
-        restore_optimizer(self.encoder, self.optimizer, found.moments)
-        self.state = TrainingState(**found.state)
-        self.watch = LossWatch(**self.state.watch)
-        self.best = found.best
+        self.ranks.set_weights(self.encoder, self.resumed.weights)
+        self.state = TrainingState(**self.resumed.state)
+        self.best = self.resumed.best
         self.started -= self.state.seconds
         self.progress.log("resume", step=self.state.step, steps=self.steps)
 
-    def finish(self) -> None:
-        """Put the best weights in place."""
-        self.state.seconds = time.monotonic() - self.started
-        if self.best is not None:
-            set_weights(self.encoder, self.best)
-        self.encoder.eval()
-
-    # --- One step ---------------------------------------------------------------------------------
-
-    def next_batch(self) -> tuple[Epoch, Rows]:
-        """The next step's epoch and global batch, (b,) indices of training queries."""
-        number, within = divmod(self.state.step, self.per_epoch)
-        epoch = self.epochs[number]
-        if self.batches is None or self.batches[0] is not epoch:
-            self.batches = (
-                epoch,
-                epoch_batches(self.n_queries, self.section.batch_size, [self.seed, *epoch.place]),
-            )
-        if within == 0 and (epoch.cycle, epoch.number) == (0, 0):
-            self.watch = LossWatch()  # another phase's loss has another scale
-        return epoch, self.batches[1][within]
-
-    def step(self, epoch: Epoch, batch: Rows) -> dict[str, float]:
-        """Gradient, clipping, AdamW; returns the figures to show."""
-        phase, section, step = epoch.phase, self.section, self.state.step
-        seed = [self.seed, *epoch.place, step]
-        learning_rate = section.learning_rate * learning_rate_factor(
-            step, self.steps, section.warmup_ratio, section.lr_scheduler
+    def evaluate(self) -> None:
+        """Measure on dev, and keep the weights if they are the best so far."""
+        if self.dev is None:
+            return
+        # The main rank's value counts, so that all ranks agree on which weights are best.
+        value = float(self.ranks.broadcast(self.dev.measure()))
+        best = max((point["value"] for point in self.state.dev), default=float("-inf"))
+        if value > best or self.state.best_step is None:
+            self.state.best_step = self.state.step
+            self.best = self.ranks.weights(self.encoder)
+        self.state.dev.append({"step": self.state.step, "value": value})
+        metric = self.dev.metric
+        self.progress.info(
+            f"dev {metric} {value:.4f} after {self.state.step:,} of {self.steps:,} steps"
         )
+        self.progress.log(
+            "evaluate",
+            step=self.state.step,
+            metric=metric,
+            value=value,
+            best_step=self.state.best_step,
+        )
+
+
+class _PhaseRun:
+    """One phase inside the loop: its steps, optimizer and checkpoints."""
+
+    def __init__(
+        self, loop: TrainingLoop, number: int, scheduled: ScheduledPhase, first_step: int
+    ) -> None:
+        self.loop, self.number, self.scheduled = loop, number, scheduled
+        self.phase, self.settings = scheduled.phase, scheduled.optimizer
+        self.first_step = first_step
+        self.evaluations = loop.dev.steps(scheduled) if loop.dev else frozenset()
+
+    @property
+    def step(self) -> int:
+        """Steps of this phase that are done; the whole phase's once a later phase runs."""
+        return min(self.loop.state.step - self.first_step, self.scheduled.steps)
+
+    def run(self, tracker: Any) -> None:
+        """Train through the phase, from where the loop's state is."""
+        loop = self.loop
+        if self.step < self.scheduled.steps:
+            self.prepare()
+        cycle = None
+        while self.step < self.scheduled.steps:
+            if cycle != self.scheduled.cycle_at(self.step):
+                cycle = self.scheduled.cycle_at(self.step)
+                self.phase.begin(cycle)
+            figures, is_late = self.train_step()
+            if self.step in self.evaluations:
+                loop.evaluate()
+            if loop.state.dev:
+                figures["dev"] = loop.state.dev[-1]["value"]
+            self.log_epoch(figures)
+            if is_late or self.scheduled.is_boundary(self.step):
+                self.save()
+            tracker.advance(1, **figures)
+        self.phase.end()
+
+    def prepare(self) -> None:
+        """Make the optimizer, and restore what a checkpoint inside this phase holds."""
+        loop, settings = self.loop, self.settings
+        self.optimizer = adamw(loop.encoder, settings.learning_rate, settings.weight_decay)
+        self.watch = LossWatch()
+        if self.step > 0 and loop.resumed is not None:
+            loop.ranks.set_optimizer_state(loop.encoder, self.optimizer, loop.resumed.optimizer)
+            self.watch = LossWatch(**loop.state.watch)
+            self.phase.restore(loop.state.phase)
+        loop.resumed = None  # its weights need memory
+
+    def train_step(self) -> tuple[dict[str, float], bool]:
+        """Make one optimizer step.
+
+        Returns:
+            The values to show, and whether the last checkpoint is so old that another is due.
+        """
+        loop, ranks, encoder = self.loop, self.loop.ranks, self.loop.encoder
+        learning_rate = self.settings.learning_rate_at(self.step, self.scheduled.steps)
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate
 
-        if phase.loss.frozen is None:
-            self.frozen = None  # an earlier phase's matrix is needed no more
-            part, tokens = in_batch_gradient(self.forward, phase, batch, seed)
-        else:
-            part, tokens = frozen_gradient(
-                self.forward, phase, self.frozen_side(epoch), batch, seed
-            )
-        sum_gradients(self.encoder, self.accelerator)
-        loss = float(self.accelerator.reduce(part, "sum"))
-        norm = float(
-            torch.nn.utils.clip_grad_norm_(
-                self.encoder.parameters(), section.max_grad_norm or float("inf")
-            )
-        )
-        self.watch.see(loss, norm, step, learning_rate)
+        result = self.phase.gradient(self.step)
+        ranks.sum_gradients(encoder)
+        # Saving is collective, so the main rank's clock decides for all; it travels with the loss.
+        is_late = ranks.is_main and time.monotonic() - loop.saved_at > CHECKPOINT_SECONDS
+        shared = torch.stack([result.loss.float(), torch.full_like(result.loss, is_late).float()])
+        loss, late_ranks = ranks.sum(shared).tolist()
+        norm = ranks.clip_gradients(encoder, self.settings.max_grad_norm)
+        self.watch.add(loss, norm, loop.state.step, learning_rate)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
 
-        self.state.step += 1
-        self.state.tokens += tokens
-        self._point(epoch, loss, norm, learning_rate)
-        return {"loss": loss, "lr": learning_rate}
+        loop.state.step += 1
+        loop.state.tokens += result.tokens
+        self.add_to_curve(loss, norm, learning_rate)
+        return {"loss": loss, "lr": learning_rate}, late_ranks > 0
 
-    def frozen_side(self, epoch: Epoch) -> Any:
-        """The side that the epoch's loss freezes, encoded by the encoder as it was when the cycle
-        began.
-        """
-        phase, place = epoch.phase, (epoch.phase_number, epoch.cycle)
-        if self.frozen is None or self.frozen[0] != place:
-            assert phase.freeze is not None
-            self.frozen = None  # its memory goes before the next one comes
-            self.frozen = (
-                place,
-                phase.freeze(self.scratch / "frozen" / f"{place[0]}-{place[1]}", place == (0, 0)),
-            )
-        return self.frozen[1]
-
-    def _point(self, epoch: Epoch, loss: float, norm: float, learning_rate: float) -> None:
-        state = self.state
+    def add_to_curve(self, loss: float, norm: float, learning_rate: float) -> None:
+        """Add a step to the loss curve."""
+        loop, state = self.loop, self.loop.state
         state.since_point.append([loss, norm])
-        if state.step % self.point_every and state.step != self.steps:
+        if state.step % loop.point_every and state.step != loop.steps:
             return
         losses, norms = zip(*state.since_point, strict=True)
         point = {
             "step": state.step,
-            "phase": epoch.phase_number,
+            "phase": self.number,
             "loss": sum(losses) / len(losses),
             "gradient_norm": sum(norms) / len(norms),
             "learning_rate": learning_rate,
         }
         state.curve.append(point)
         state.since_point = []
-        rate = state.step / max(time.monotonic() - self.started, 1e-9)
-        self.progress.log(
+        rate = state.step / max(time.monotonic() - loop.started, 1e-9)
+        loop.progress.log(
             "step",
-            **{**point, "phase": epoch.phase.name},
-            steps=self.steps,
+            **{**point, "phase": self.scheduled.name},
+            steps=loop.steps,
             steps_per_second=round(rate, 3),
         )
 
-    # --- Between steps ----------------------------------------------------------------------------
-
-    def evaluate(self) -> None:
-        """Measure on dev, and keep the weights if they are the best so far; of equals the earlier
-        stay.
-        """
-        if self.dev_value is None:
-            return
-        # The main rank's word counts, so that ranks cannot come to differ about which weights are
-        # best.
-        value = float(broadcast_object_list([self.dev_value()])[0])
-        best = max((point["value"] for point in self.state.dev), default=float("-inf"))
-        if value > best or self.state.best_step is None:
-            self.state.best_step = self.state.step
-            self.best = copy_weights(self.encoder)
-        self.state.dev.append({"step": self.state.step, "value": value})
-        self.progress.info(
-            f"dev {self.section.dev_metric} {value:.4f} after {self.state.step:,} of {self.steps:,} steps"
-        )
-        self.progress.log(
-            "evaluate",
-            step=self.state.step,
-            metric=self.section.dev_metric,
-            value=value,
-            best_step=self.state.best_step,
-        )
-
-    def checkpoint_if_due(self, epoch: Epoch, figures: Mapping[str, float]) -> None:
-        """Save at an epoch's end and every ten minutes. One rank writes, for all hold the same."""
-        epoch_ends = self.state.step % self.per_epoch == 0
-        if epoch_ends:
-            done = self.state.step // self.per_epoch
-            self.progress.log(
-                "epoch", epoch=done, epochs=len(self.epochs), phase=epoch.phase.name, **figures
+    def log_epoch(self, figures: Mapping[str, float]) -> None:
+        """Log the end of an epoch."""
+        loop = self.loop
+        epoch, within = divmod(self.step, self.phase.steps_per_epoch)
+        if within == 0:
+            earlier = sum(scheduled.epochs for scheduled in loop.phases[: self.number])
+            loop.progress.log(
+                "epoch",
+                epoch=earlier + epoch,
+                epochs=loop.epochs,
+                phase=self.scheduled.name,
+                **figures,
             )
-        if not self.ranks.is_main or not (
-            epoch_ends or time.monotonic() - self.saved_at > CHECKPOINT_SECONDS
-        ):
-            return
-        self.state.seconds = time.monotonic() - self.started
-        self.state.watch = asdict(self.watch)
-        folder = self.scratch / "checkpoints"
-        save_checkpoint(
-            folder, self.state.step, self.encoder, self.optimizer, self.best, asdict(self.state)
+
+    def save(self) -> None:
+        """Save a checkpoint; all ranks take part, and the main rank writes."""
+        loop, ranks = self.loop, self.loop.ranks
+        loop.state.seconds = time.monotonic() - loop.started
+        loop.state.watch = asdict(self.watch)
+        loop.state.phase = dict(self.phase.state())
+        checkpoint = Checkpoint(
+            weights=ranks.weights(loop.encoder),
+            best=loop.best,
+            optimizer=ranks.optimizer_state(loop.encoder, self.optimizer),
+            state=asdict(loop.state),
         )
-        self.saved_at = time.monotonic()
-
-
-def _evaluation_steps(steps: int, per_epoch: int, every: float | None) -> frozenset[int]:
-    """After which steps dev is evaluated: every `every` epochs, and after the last step."""
-    if every is None:
-        return frozenset()
-    times = int(steps / (every * per_epoch) + 1e-9)
-    return frozenset(
-        {max(1, round(time * every * per_epoch)) for time in range(1, times + 1)} | {steps}
-    )
-
-
-def _accelerator(ranks: Ranks) -> Accelerator:
-    """Accelerate's view of the processes and of this one's device.
-
-    Raises:
-        RunError: It sees other processes than the run was started with, or is told to shard the
-            model.
-    """
-    accelerator = Accelerator(cpu=ranks.device == "cpu", mixed_precision="no")
-    if accelerator.num_processes != ranks.count:
-        raise RunError(
-            f"{ranks.count} ranks were asked for, and {accelerator.num_processes} are there: the processes did not form one group. "
-            "Start them with `recipekit run --num-processes`",
-            code="RK635",
-        )
-    sharding = (DistributedType.DEEPSPEED, DistributedType.FSDP, DistributedType.MEGATRON_LM)
-    if accelerator.distributed_type in sharding:
-        raise RunError(
-            f"Accelerate's configuration asks for {accelerator.distributed_type.value}: recipekit trains with plain data parallelism, "
-            "a whole encoder on each rank. Choose multi-GPU in `accelerate config`",
-            code="RK636",
-        )
-    return accelerator
+        if ranks.is_main:
+            save_checkpoint(loop.folder, loop.state.step, checkpoint)
+        # No rank may go on to delete files that an earlier checkpoint needs.
+        ranks.barrier()
+        loop.saved_at = time.monotonic()

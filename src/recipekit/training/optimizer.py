@@ -1,44 +1,68 @@
-"""AdamW, its decay groups, and the learning rate by step."""
+"""AdamW, its weight-decay groups, and the learning rate of each step."""
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
 
-__all__ = ["adamw", "learning_rate_factor"]
+__all__ = ["OptimizerSettings", "adamw", "learning_rate_factor"]
+
+
+@dataclass(frozen=True)
+class OptimizerSettings:
+    """The optimizer and learning-rate schedule of one phase."""
+
+    learning_rate: float = 5e-5
+    """The peak."""
+    lr_scheduler: Literal["linear", "cosine", "constant"] = "linear"
+    warmup_ratio: float = 0.1
+    """Share of the phase's steps over which the learning rate rises."""
+    weight_decay: float = 0.01
+    max_grad_norm: float | None = 1.0
+    """Largest gradient norm; None does not clip."""
+
+    def learning_rate_at(self, step: int, steps: int) -> float:
+        """Return the learning rate in step `step` of a phase's `steps`, counted from 0."""
+        factor = learning_rate_factor(step, steps, self.warmup_ratio, self.lr_scheduler)
+        return self.learning_rate * factor
 
 
 def adamw(module: torch.nn.Module, learning_rate: float, weight_decay: float) -> torch.optim.AdamW:
-    """AdamW over a module's trainable parameters; vectors (biases, normalization weights) do not
-    decay.
+    """Build AdamW over a module's trainable parameters.
+
+    Vectors (biases, normalization weights) have no weight decay.
     """
     trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    matrices = [parameter for parameter in trained if parameter.ndim >= 2]
+    vectors = [parameter for parameter in trained if parameter.ndim < 2]
     groups = [
-        {
-            "params": [parameter for parameter in trained if parameter.ndim >= 2],
-            "weight_decay": weight_decay,
-        },
-        {"params": [parameter for parameter in trained if parameter.ndim < 2], "weight_decay": 0.0},
+        {"params": matrices, "weight_decay": weight_decay},
+        {"params": vectors, "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW(
-        groups, lr=learning_rate, fused=True
-    )  # one pass over the state: a sixth of the time on a CPU
+    # The fused form passes over the state once: a sixth of the time on a CPU.
+    return torch.optim.AdamW(groups, lr=learning_rate, fused=True)
 
 
 def learning_rate_factor(
-    step: int, steps: int, warmup_ratio: float, decay: Literal["linear", "cosine", "constant"]
+    step: int,
+    steps: int,
+    warmup_ratio: float,
+    lr_scheduler: Literal["linear", "cosine", "constant"],
 ) -> float:
-    """Share of the peak learning rate in step `step` of `steps`, counted from 0.
+    """Return the share of the peak learning rate in step `step` of `steps`, counted from 0.
 
-    It rises in equal parts over the first `warmup_ratio` share of the steps, and falls so that the
-    step after the last would have 0.
+    The rate rises in equal parts over the first `warmup_ratio` of the steps. It then falls so that
+    the step after the last would have 0.
     """
-    rising = round(warmup_ratio * steps)
-    if step < rising:
-        return (step + 1) / (rising + 1)
-    gone = (step - rising) / max(1, steps - rising)
-    if decay == "linear":
-        return 1.0 - gone
-    return 0.5 * (1.0 + math.cos(math.pi * gone)) if decay == "cosine" else 1.0
+    warmup = round(warmup_ratio * steps)
+    if step < warmup:
+        return (step + 1) / (warmup + 1)
+    progress = (step - warmup) / max(1, steps - warmup)
+    if lr_scheduler == "linear":
+        return 1.0 - progress
+    if lr_scheduler == "cosine":
+        return 0.5 * (1.0 + math.cos(math.pi * progress))
+    return 1.0

@@ -18,6 +18,7 @@ from recipekit.arrays import Bools, Ints, Rows, pair_keys, positions_in_groups
 from recipekit.component import Hits, QueryBatch, Retriever, RetrieverSpec
 from recipekit.dataset import Dataset
 from recipekit.errors import ComponentError, DataError
+from recipekit.query_pairs import QueryPairs
 from recipekit.search.fusion import Fused, cut, fuse
 from recipekit.stages.inputs import StageInputs
 from recipekit.stages.mine.section import MineSection
@@ -87,7 +88,7 @@ class _Mining:
         self.section, self.retrievers, self.rows = section, retrievers, rows
         self.depths = {name: _depth(slot.spec) for name, slot in section.retrievers.items()}
         self.figures = _Figures(self.depths, section.candidates_per_query)
-        self.positives = _Positives(self.dataset)
+        self.positives = QueryPairs.from_table(self.dataset.positives, len(self.dataset.queries))
 
     def write(self, path: Path) -> dict[str, Any]:
         """Retrieve, fuse and write, a batch of queries at a time."""
@@ -104,9 +105,9 @@ class _Mining:
             for start in range(0, len(self.rows), BATCH):
                 rows = self.rows[start : start + BATCH]
                 fused = fuse(self._search(rows), self.section.fusion, self.section.fusion_weights)
-                fused, given = _with_given(
-                    fused, *self.positives.of(rows), len(self.dataset.passages)
-                )
+                query, at = self.positives.of(rows)
+                passage = self.positives.passage[at]
+                fused, given = _with_given(fused, query, passage, len(self.dataset.passages))
                 self.figures.add(fused, given, len(rows))
                 stay = cut(fused, self.section.candidates_per_query, given)
                 yield _record_batch(fused.take(stay), given[stay], rows, schema)
@@ -139,24 +140,6 @@ def _check(name: str, hits: Hits, n_queries: int, n_passages: int) -> None:
             f"retriever '{name}' returned passage row {hits.rows.max()} of only {n_passages} passages",
             code="RK243",
         )
-
-
-class _Positives:
-    """The source positives, by query."""
-
-    def __init__(self, dataset: Dataset) -> None:
-        self.query = dataset.positives["query"].to_numpy()
-        self.passage = dataset.positives["passage"].to_numpy()
-
-    def of(self, rows: Rows) -> tuple[Rows, Ints]:
-        """The pairs of some queries, sorted: each one's position in `rows`, and its passage."""
-        starts, ends = (
-            np.searchsorted(self.query, rows, "left"),
-            np.searchsorted(self.query, rows, "right"),
-        )
-        counts = ends - starts
-        query = np.repeat(np.arange(len(rows)), counts)
-        return query, self.passage[np.repeat(starts, counts) + positions_in_groups(query)]
 
 
 def _with_given(fused: Fused, query: Rows, passage: Ints, n_passages: int) -> tuple[Fused, Bools]:

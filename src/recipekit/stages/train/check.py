@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
-from recipekit.component import EncoderSpec
+from typing import Final
+
+from recipekit.component import EncoderSpec, LossSpec, PhaseSpec
 from recipekit.recipe.draft import Draft
+from recipekit.recipe.positions import KeyPath
 from recipekit.stages.train.section import TrainSection
+from recipekit.suggestions import did_you_mean
 
 __all__ = ["check"]
 
+LOSS_OF: Final = {"corpus": "exact_softmax", "batch": "infonce"}
+"""A loss to suggest, by where a phase takes negatives from."""
+
 
 def check(draft: Draft) -> None:
-    """Check that the encoder can be trained."""
+    """Check that the encoder can be trained, and that phases fit the recipe and their losses."""
+    _check_encoder(draft)
+    for path, phase in draft.bound.items():
+        if isinstance(phase.spec, PhaseSpec):
+            _check_sources(draft, path, phase.spec)
+    _check_losses(draft)
+
+
+def _check_encoder(draft: Draft) -> None:
     default = TrainSection.model_fields["encoder"].default
     name = draft.mapping("train").get("encoder", default)
     if not isinstance(name, str) or ("encoders",) in draft.unclear:
@@ -19,3 +34,33 @@ def check(draft: Draft) -> None:
     if spec is not None and issubclass(spec, EncoderSpec) and spec.at is EncoderSpec.at:
         message = f"encoder '{name}' ({spec.__name__}) cannot be trained"
         draft.report(("train", "encoder"), message, "RK107")
+
+
+def _check_sources(draft: Draft, path: KeyPath, phase: PhaseSpec) -> None:
+    """Check that the sources that a phase trains on exist."""
+    sources = draft.mapping("collect", "sources")
+    if not sources or ("collect", "sources") in draft.unclear:
+        return
+    for index, source in enumerate(phase.sources or ()):
+        if source not in sources:
+            hint = did_you_mean(source, sources) or f" The sources are {', '.join(sources)}."
+            message = f"there is no source '{source}'.{hint}"
+            draft.report((*path, "sources", index), message, "RK106")
+
+
+def _check_losses(draft: Draft) -> None:
+    """Check that each phase's losses take their negatives where the phase provides them."""
+    for path, loss in draft.bound.items():
+        phase = draft.bound.get(path[:-1])
+        if phase is None or not isinstance(phase.spec, PhaseSpec):
+            continue
+        wanted = phase.spec.negatives_from
+        if wanted is None or not isinstance(loss.spec, LossSpec):
+            continue
+        if loss.spec.negatives_from != wanted:
+            message = (
+                f"'{phase.fields.get('use')}' needs a loss whose negatives come from the {wanted}; "
+                f"'{loss.fields.get('use')}' takes them from the {loss.spec.negatives_from}. "
+                f"Use {LOSS_OF[wanted]}, or another phase"
+            )
+            draft.report((*path, "use"), message, "RK107")

@@ -17,22 +17,13 @@ from recipekit.report.blocks import (
     join,
     spans,
 )
-from recipekit.report.counts import counts_table
+from recipekit.report.counts import counts_table, rows_table
 from recipekit.report.numbers import figure, percent, plural
 from recipekit.report.run_folder import RunFolder
 
 __all__ = ["describe"]
 
-LABELS: Final = {
-    "steps": "optimizer steps",
-    "epochs": "epochs",
-    "queries": "train queries",
-    "queries_without_positive": "queries without a positive?",
-    "positives": "positives",
-    "hard_negatives": "hard negatives",
-    "ignored": "ignored pairs",
-    "tokens": "tokens",
-}
+LABELS: Final = {"steps": "optimizer steps", "epochs": "epochs", "tokens": "tokens"}
 
 MAX_ROWS = 16
 """Rows of a training curve. A longer curve is thinned evenly; its first, best and last row stay."""
@@ -71,8 +62,11 @@ def _sentence(run: RunFolder) -> Line:
 
 def _phase(name: str, phase: Mapping[str, Any]) -> Line:
     loss = (phase.get("loss") or {}).get("use")
-    epochs = plural(int(phase.get("query_epochs", 1)), "epoch")
-    parts = [phase.get("use"), loss, f"{plural(int(phase.get('cycles', 1)), 'cycle')} of {epochs}"]
+    parts = [phase.get("use"), loss]
+    epochs = phase.get("query_epochs", phase.get("epochs"))
+    if epochs is not None:
+        repeats = f"{plural(int(phase['cycles']), 'cycle')} of " if "cycles" in phase else ""
+        parts.append(f"{repeats}{plural(int(epochs), 'epoch')}")
     return (Code(name), f" ({', '.join(str(part) for part in parts if part)})")
 
 
@@ -80,6 +74,8 @@ def _details(run: RunFolder) -> Iterator[Block]:
     summary = run.summary("train")
     if sizes := counts_table(summary, LABELS):
         yield sizes
+    if phases := rows_table(summary.get("phases") or {}, name="phase"):
+        yield phases
     truncated = summary.get("truncated") or {}
     if truncated:
         sides = " and ".join(

@@ -1,4 +1,4 @@
-"""The dev evaluation: what training asks, as it goes, of the encoder as it stands."""
+"""The dev evaluation: how training measures the encoder's current weights."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from recipekit.arrays import Rows
-from recipekit.component import Hits, Ranks
+from recipekit.component import Encoder, Hits, Ranks
 from recipekit.dataset import Dataset
 from recipekit.encoding.embed import embed_tokens
 from recipekit.encoding.tokens import TokenizedTexts
@@ -19,14 +19,12 @@ from recipekit.recipe.metrics import parse_metric
 from recipekit.records import Side
 from recipekit.search.topk import exact_top_k
 
-__all__ = ["DevSample", "dev_evaluation", "dev_sample"]
+__all__ = ["DevSample", "dev_metric", "dev_sample"]
 
 
 @dataclass(frozen=True)
 class DevSample:
-    """What a dev evaluation ranks, the same at every evaluation: rows of queries and, ascending, of
-    passages.
-    """
+    """What every dev evaluation ranks: rows of queries and, ascending, of passages."""
 
     queries: Rows
     passages: Rows
@@ -35,56 +33,51 @@ class DevSample:
 def dev_sample(
     dataset: Dataset, judgments: pa.Table | None, limit: int | None, seed: int
 ) -> DevSample:
-    """The dev queries that have a source positive, and the passages that they are ranked against.
+    """Choose the dev queries that have a source positive, and the passages to rank for them.
 
-    All passages that the sources labelled for them come first, however many; then, up to `limit`
-    passages in all, those judged for them, and a random sample of the others.
+    All passages that the sources labelled for these queries are included. Up to `limit` passages in
+    all, those judged for them follow, and then a random sample of the others.
     """
     queries = with_positives(dataset.rows("dev"), dataset.labels)
-    everything = np.arange(len(dataset.passages), dtype=np.int64)
-    if limit is None or limit >= len(everything):
-        return DevSample(queries, everything)
-    own = _passages_of(dataset.labels, queries)
-    judged = (
-        np.setdiff1d(_passages_of(judgments, queries), own) if judgments is not None else own[:0]
-    )
-    rng = np.random.default_rng([seed, len(everything)])
-    others = np.setdiff1d(everything, np.concatenate([own, judged]), assume_unique=True)
-    more = np.concatenate([rng.permutation(judged), rng.permutation(others)])[
-        : max(0, limit - len(own))
-    ]
-    return DevSample(queries, np.sort(np.concatenate([own, more])))
+    all_passages = np.arange(len(dataset.passages), dtype=np.int64)
+    if limit is None or limit >= len(all_passages):
+        return DevSample(queries, all_passages)
+    labelled = _passages_of(dataset.labels, queries)
+    judged = labelled[:0]
+    if judgments is not None:
+        judged = np.setdiff1d(_passages_of(judgments, queries), labelled)
+    rng = np.random.default_rng([seed, len(all_passages)])
+    others = np.setdiff1d(all_passages, np.concatenate([labelled, judged]), assume_unique=True)
+    shuffled = np.concatenate([rng.permutation(judged), rng.permutation(others)])
+    added = shuffled[: max(0, limit - len(labelled))]
+    return DevSample(queries, np.sort(np.concatenate([labelled, added])))
 
 
-def dev_evaluation(
-    encoder: Any,
+def dev_metric(
+    encoder: Encoder,
     tokens: Mapping[Side, TokenizedTexts],
     dataset: Dataset,
     sample: DevSample,
     metric: str,
     ranks: Ranks,
 ) -> Callable[[], float]:
-    """A callable that embeds both sides of the sample anew and gives the mean of `metric` over its
-    queries.
-    """
+    """Return a function that embeds both sides of the sample and computes the mean of `metric`."""
 
     def embed(side: Side, rows: Rows) -> Any:
         return embed_tokens(encoder, tokens[side], rows, side, ranks)
 
-    def evaluate() -> float:
+    def measure() -> float:
         queries, passages = embed("query", sample.queries), embed("passage", sample.passages)
         found = exact_top_k(queries, passages, parse_metric(metric)[1], device=ranks.device)
-        # Positions in the sample to rows of the data set; -1, which says that there is no hit,
-        # stays.
+        # Positions in the sample become rows of the data set; -1, for no hit, stays.
         rows = np.where(found.rows >= 0, sample.passages[found.rows], -1).astype(np.int32)
-        values = per_query_metrics(
-            Hits(rows, found.scores), sample.queries, dataset.labels, [metric]
-        )[metric]
+        hits = Hits(rows, found.scores)
+        values = per_query_metrics(hits, sample.queries, dataset.labels, [metric])[metric]
         return float(values.mean())
 
-    return evaluate
+    return measure
 
 
 def _passages_of(pairs: pa.Table, queries: Rows) -> Rows:
-    of_them = np.isin(pairs["query"].to_numpy(), queries)
-    return np.unique(pairs["passage"].to_numpy()[of_them]).astype(np.int64)
+    is_theirs = np.isin(pairs["query"].to_numpy(), queries)
+    return np.unique(pairs["passage"].to_numpy()[is_theirs]).astype(np.int64)

@@ -1,0 +1,155 @@
+"""What a training phase is given, and what it provides to the training loop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    import torch
+
+    from recipekit.arrays import Floats, Rows
+    from recipekit.component.context import Embeddings
+    from recipekit.component.kinds import Encoder
+    from recipekit.query_pairs import QueryPairs
+    from recipekit.records import Side
+
+__all__ = ["Forward", "Phase", "StepResult", "TrainingContext", "TrainingLabels"]
+
+
+@dataclass(frozen=True)
+class TrainingLabels:
+    """The labelled pairs that a phase trains on, by training query.
+
+    The training queries are the selected queries that have a positive, numbered 0..n-1 in the order
+    of `queries`. Every pair that is not listed here is a negative.
+    """
+
+    queries: Rows
+    """Rows of the training queries in the data set, ascending, int64 (n,)."""
+    positive: QueryPairs
+    weight: Floats
+    """Weight of each positive, (len(positive),); a query's weights sum to 1."""
+    ignored: QueryPairs
+    negative: QueryPairs
+    """Hard negatives, each query's best ranked first."""
+    without_positive: int
+    """Selected queries that are left out because they have no positive."""
+
+    def counts(self) -> dict[str, int]:
+        """Return the counts that the stage's summary shows."""
+        return {
+            "queries": len(self.queries),
+            "queries_without_positive": self.without_positive,
+            "positives": len(self.positive),
+            "ignored": len(self.ignored),
+            "hard_negatives": len(self.negative),
+        }
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """The result of one optimizer step's forward and backward passes on one rank."""
+
+    loss: torch.Tensor
+    """This rank's part of the mean loss over the global batch, a scalar without gradient."""
+    tokens: int
+    """Tokens of the global batch, padding left out."""
+
+
+class Forward(Protocol):
+    """Embeds rows of the data set with the encoder that is trained."""
+
+    def __call__(self, rows: Rows, side: Side, seed: Sequence[int]) -> torch.Tensor:
+        """Embed rows in one forward pass: float32 (n, dim), differentiable.
+
+        Args:
+            rows: Rows of the data set, (n,). If there are none and several ranks train, the
+                encoder still makes a pass, so that all ranks make the same number.
+            side: The side that the rows are of.
+            seed: Determines the dropout: the same seed gives the same embeddings again.
+        """
+
+    def passes(self, rows: Rows, side: Side) -> list[list[Rows]]:
+        """Divide a global batch over forward passes and ranks.
+
+        Returns:
+            For every forward pass, for every rank, positions in `rows`; some may be empty.
+        """
+
+    def tokens(self, rows: Rows, side: Side) -> int:
+        """Count the tokens of rows, padding left out."""
+
+
+class Phase(Protocol):
+    """One phase of training, made for one run by a `PhaseSpec`.
+
+    The training loop owns steps, optimizer, learning rate, dev evaluation and checkpoints. A phase
+    computes gradients. It derives all randomness from `context.training.seed` and the position
+    (cycle, epoch, step), so that a resumed run repeats the same steps.
+
+    Each method is called on all ranks. A class that names `Phase` as its base inherits the methods
+    that do nothing.
+    """
+
+    cycle_steps: Sequence[int]
+    """Optimizer steps of each cycle."""
+    steps_per_epoch: int
+    """Optimizer steps of one pass over the training queries, the unit of `eval_every_epochs`."""
+
+    def begin(self, cycle: int) -> None:
+        """Prepare a cycle: freeze, re-encode, re-cluster.
+
+        The loop calls it before a cycle's first step, and when a run resumes inside the cycle. Then
+        the encoder has moved on, so what was computed from it must be read back from disk. A
+        checkpoint of the cycle's start exists by now: files of earlier cycles can be deleted.
+        """
+        return
+
+    def gradient(self, step: int) -> StepResult:
+        """Add the gradient of one step to the parameters' `.grad`.
+
+        Gradients are summed over ranks afterwards, so each term is divided by the size of the
+        global batch.
+
+        Args:
+            step: The step within this phase, from 0 to `sum(cycle_steps) - 1`.
+        """
+
+    def state(self) -> Mapping[str, Any]:
+        """Return JSON values that a checkpoint keeps for `restore`."""
+        return {}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Continue from a checkpoint; called before `begin`."""
+        return
+
+    def end(self) -> None:
+        """Release matrices and delete files. Called after the phase's last step."""
+        return
+
+
+@dataclass(frozen=True)
+class TrainingContext:
+    """What a phase works with, as `context.training`."""
+
+    encoder_name: str
+    """The encoder's name in the recipe, for `context.embeddings`."""
+    encoder: Encoder
+    """The encoder that is trained, in place."""
+    number: int
+    """The phase's position in the recipe, from 0. Phase 0 starts with the untrained encoder."""
+    seed: tuple[int, ...]
+    """The start of the phase's seeds: append cycle, epoch and step."""
+    batch_size: int
+    """Queries per optimizer step, over all ranks together."""
+    labels: TrainingLabels
+    """The labels that the phase's data selection leaves."""
+    forward: Forward
+    encode: Callable[[Side, Path], Embeddings]
+    """`encode(side, folder)`: embed all texts of a side with the encoder's current weights.
+
+    All ranks call it together. A folder that a finished call left is opened instead.
+    """

@@ -1,0 +1,106 @@
+"""`FrozenMatrix`: the embeddings of one side that training keeps fixed, sliced over the ranks."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from recipekit.component import Ranks, SingleProcess
+
+__all__ = ["FrozenMatrix"]
+
+
+@dataclass(frozen=True)
+class FrozenMatrix:
+    """All embeddings of one side, or this rank's slice of them.
+
+    With several ranks the methods are collective: every rank calls them, in the same order.
+    """
+
+    matrix: Tensor
+    """Rows `start` to `start + len(matrix)`, (n_local, dim), of float32, float16, bfloat16 or
+    float64, on any device. A memory-mapped file is read one tile at a time."""
+    start: int
+    """The first row of this rank's slice."""
+    total: int
+    """Number of rows that all ranks hold together."""
+    ranks: Ranks = field(default_factory=SingleProcess)
+    """The ranks that hold the slices."""
+
+    @classmethod
+    def whole(cls, matrix: Tensor) -> FrozenMatrix:
+        """Wrap a matrix that this process holds alone."""
+        return cls(matrix, 0, len(matrix))
+
+    @classmethod
+    def slice_of(cls, array: npt.NDArray[Any], ranks: Ranks) -> FrozenMatrix:
+        """Return this rank's even slice of an array `(total, dim)` that every rank can read.
+
+        The array is usually memory-mapped; nothing is copied.
+        """
+        start, stop = (len(array) * rank // ranks.count for rank in (ranks.rank, ranks.rank + 1))
+        with warnings.catch_warnings():
+            # The memory map is read-only, and the tensor is only read.
+            warnings.filterwarnings(
+                "ignore", message="The given NumPy array is not writable", category=UserWarning
+            )
+            return cls(torch.from_numpy(array[start:stop]), start, len(array), ranks)
+
+    def to(self, device: torch.device | str) -> FrozenMatrix:
+        """Return the same slice on a device."""
+        return FrozenMatrix(self.matrix.to(device), self.start, self.total, self.ranks)
+
+    def gather(self, queries: Tensor) -> tuple[Tensor, slice]:
+        """Gather every rank's queries in rank order.
+
+        Returns:
+            The queries `(n, dim)`, and the slice that is this rank's own. Gradients reach only
+            this rank's queries.
+        """
+        if self.ranks.count == 1:
+            return queries, slice(0, len(queries))
+        parts = self.ranks.gather(queries)
+        first = sum(len(part) for part in parts[: self.ranks.rank])
+        parts[self.ranks.rank] = queries
+        all_queries = torch.cat(parts)
+        needs_graph = self.ranks.max(
+            torch.tensor(float(queries.requires_grad), device=queries.device)
+        )
+        if needs_graph > 0 and not all_queries.requires_grad and torch.is_grad_enabled():
+            # A rank without queries still computes its slice's share of the others' gradients.
+            all_queries.requires_grad_()
+        return all_queries, slice(first, first + len(queries))
+
+    def rows(self, rows: Tensor, like: Tensor) -> Tensor:
+        """Return the embeddings of any rows, on whichever rank they are.
+
+        Args:
+            rows: Row numbers, int64 (m,).
+            like: A tensor of the dtype and device to return.
+
+        Returns:
+            `(m, dim)`.
+
+        Raises:
+            IndexError: A row is out of range.
+        """
+        if len(rows) and int(rows.max()) >= self.total:
+            raise IndexError(f"row {int(rows.max())} of a frozen matrix of {self.total} rows")
+        local = rows - self.start
+        held = (local >= 0) & (local < len(self.matrix))
+        found = torch.zeros(len(rows), self.matrix.shape[1], dtype=like.dtype, device=like.device)
+        found[held] = self.matrix[local[held].to(self.matrix.device)].to(found)
+        return self.sum(found)
+
+    def sum(self, values: Tensor) -> Tensor:
+        """Return the sum of every rank's values; it may overwrite them."""
+        return self.ranks.sum(values)
+
+    def max(self, values: Tensor) -> Tensor:
+        """Return the element-wise maximum of every rank's values, which stay unchanged."""
+        return self.ranks.max(values)

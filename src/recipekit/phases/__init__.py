@@ -1,0 +1,1 @@
+"""Phases of training, as a recipe names them. What they build is in `recipekit.training`."""

@@ -1,0 +1,185 @@
+"""Data parallelism: a whole encoder on each rank, gradients summed over the ranks.
+
+`join_ranks` is the only place that decides how processes work together. It returns
+`SingleProcess` for one and `DataParallel` for several; an implementation that shards the weights
+would be a third.
+
+Gradients are summed here rather than by DistributedDataParallel, which averages them, needs a
+forward pass on every rank for every backward pass, and cannot backpropagate a cached gradient.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from recipekit.component import Ranks, SingleProcess, Weights
+from recipekit.errors import RunError
+
+if TYPE_CHECKING:
+    import torch
+    from accelerate import PartialState
+
+__all__ = ["DataParallel", "join_ranks"]
+
+SHARDING = ("ACCELERATE_USE_FSDP", "ACCELERATE_USE_DEEPSPEED", "ACCELERATE_USE_MEGATRON_LM")
+"""Environment variables by which `accelerate launch` asks for sharded weights."""
+
+
+def join_ranks(expected: int) -> Ranks:
+    """Join the group of ranks that the launcher started.
+
+    Args:
+        expected: How many ranks the run was started with.
+
+    Raises:
+        RunError: Fewer or more ranks formed a group, or Accelerate's configuration asks to shard
+            the weights.
+    """
+    from accelerate import PartialState
+    from accelerate.utils import parse_flag_from_env
+
+    for name in SHARDING:
+        if parse_flag_from_env(name):
+            raise RunError(
+                f"{name} is set: recipekit keeps a whole encoder on each rank. "
+                "Choose multi-GPU in `accelerate config`",
+                code="RK636",
+            )
+    state = PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU"))
+    if state.num_processes != expected:
+        raise RunError(
+            f"{expected} processes were requested, but {state.num_processes} formed a group: "
+            "check the Accelerate configuration",
+            code="RK604",
+        )
+    return SingleProcess(str(state.device)) if expected == 1 else DataParallel(state)
+
+
+@dataclass(frozen=True)
+class DataParallel:
+    """Several processes, each with a whole copy of the encoder. Implements `Ranks`.
+
+    Weights and optimizer state are the same on all ranks, since every rank applies the same summed
+    gradient. They are therefore read and written locally.
+    """
+
+    state: PartialState
+    _local: SingleProcess = field(init=False)
+
+    def __post_init__(self) -> None:
+        local = SingleProcess(str(self.state.device), self.state.process_index)
+        object.__setattr__(self, "_local", local)
+
+    @property
+    def rank(self) -> int:
+        """This process's number, from 0."""
+        return int(self.state.process_index)
+
+    @property
+    def count(self) -> int:
+        """How many processes there are."""
+        return int(self.state.num_processes)
+
+    @property
+    def device(self) -> str:
+        """This process's torch device."""
+        return self._local.device
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this process writes the files that are written once."""
+        return self._local.is_main
+
+    def barrier(self) -> None:
+        """Return when every rank has called it."""
+        self.state.wait_for_everyone()
+
+    # Collectives over values
+    # ---------------------------------------------------------------------------------------------
+
+    def sum(self, values: torch.Tensor) -> torch.Tensor:
+        """All-reduce the values in place."""
+        import torch.distributed as dist
+
+        dist.all_reduce(values, dist.ReduceOp.SUM)
+        return values
+
+    def max(self, values: torch.Tensor) -> torch.Tensor:
+        """All-reduce a copy of the values."""
+        import torch.distributed as dist
+
+        largest = values.clone()
+        dist.all_reduce(largest, dist.ReduceOp.MAX)
+        return largest
+
+    def gather(self, rows: torch.Tensor) -> list[torch.Tensor]:
+        """All-gather the rows, padded to the longest rank's for the transfer."""
+        import torch
+
+        own = torch.tensor([len(rows)], device=rows.device)
+        sizes = [int(size) for size in self._gather_equal(own)]
+        padded = rows.new_zeros(max(sizes), *rows.shape[1:])
+        padded[: len(rows)] = rows.detach()
+        parts = self._gather_equal(padded)
+        return [part[:size] for part, size in zip(parts, sizes, strict=True)]
+
+    def broadcast(self, value: Any) -> Any:
+        """Return the main rank's value."""
+        from accelerate.utils import broadcast_object_list
+
+        return broadcast_object_list([value])[0]
+
+    def _gather_equal(self, values: torch.Tensor) -> list[torch.Tensor]:
+        import torch
+        import torch.distributed as dist
+
+        gathered = [torch.empty_like(values) for _ in range(self.count)]
+        dist.all_gather(gathered, values)
+        return gathered
+
+    # The model and its optimizer
+    # ---------------------------------------------------------------------------------------------
+
+    def prepare(self, module: torch.nn.Module) -> None:
+        """Move a module to the device."""
+        self._local.prepare(module)
+
+    def sum_gradients(self, module: torch.nn.Module) -> None:
+        """Sum all gradients in one flat transfer."""
+        import torch
+
+        parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
+        has_gradient = [float(parameter.grad is not None) for parameter in parameters]
+        counts = self.sum(torch.tensor(has_gradient, device=self.device)).tolist()
+        used = [parameter for parameter, count in zip(parameters, counts, strict=True) if count > 0]
+        if not used:
+            return
+        flat = torch.cat(
+            [torch.zeros_like(p).flatten() if p.grad is None else p.grad.flatten() for p in used]
+        )
+        summed = torch.split(self.sum(flat), [parameter.numel() for parameter in used])
+        for parameter, gradient in zip(used, summed, strict=True):
+            parameter.grad = gradient.view_as(parameter)
+
+    def clip_gradients(self, module: torch.nn.Module, max_norm: float | None) -> float:
+        """Clip the summed gradients and return their norm."""
+        return self._local.clip_gradients(module, max_norm)
+
+    def weights(self, module: torch.nn.Module) -> Weights:
+        """Copy the parameters into the host's memory."""
+        return self._local.weights(module)
+
+    def set_weights(self, module: torch.nn.Module, weights: Weights) -> None:
+        """Overwrite the parameters."""
+        self._local.set_weights(module, weights)
+
+    def optimizer_state(self, module: torch.nn.Module, optimizer: torch.optim.Optimizer) -> Weights:
+        """Copy the optimizer's state into the host's memory."""
+        return self._local.optimizer_state(module, optimizer)
+
+    def set_optimizer_state(
+        self, module: torch.nn.Module, optimizer: torch.optim.Optimizer, state: Weights
+    ) -> None:
+        """Restore the optimizer's state."""
+        self._local.set_optimizer_state(module, optimizer, state)

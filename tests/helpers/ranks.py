@@ -1,0 +1,45 @@
+"""Ranks without processes, and processes that form a group of CPU ranks."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from accelerate import PartialState
+
+from recipekit.component import SingleProcess
+from recipekit.training.parallel import DataParallel
+
+
+@dataclass(frozen=True)
+class FakeRanks(SingleProcess):
+    """One rank of several in this process: its collectives see this rank alone."""
+
+    wait: Callable[[], object] = lambda: None
+
+    def barrier(self) -> None:
+        self.wait()
+
+
+def join_cpu_group(rank: int, count: int, folder: Path) -> DataParallel:
+    """Join a gloo group of processes on this machine that meet in a folder."""
+    numbers = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": count, "LOCAL_WORLD_SIZE": count}
+    os.environ |= {name: str(value) for name, value in numbers.items()}
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500"}  # required, not used
+    meeting = f"file://{folder}/meeting"
+    torch.distributed.init_process_group("gloo", init_method=meeting, rank=rank, world_size=count)
+    return DataParallel(PartialState(cpu=True))
+
+
+def run_on_cpu_ranks(count: int, script: Path, arguments: Sequence[object] = ()) -> None:
+    """Run a script on several CPU ranks, and fail with its output if one of them fails."""
+    environment = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    command = [*launcher, f"--nproc-per-node={count}", str(script), *map(str, arguments)]
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr[-4000:]

@@ -1,0 +1,253 @@
+"""The training loop over toy phases: resume, best weights, schedules, release of memory."""
+
+from __future__ import annotations
+
+import weakref
+from pathlib import Path
+
+import pytest
+import torch
+from toy import ToyEncoder, ToyPhase, is_freed, toy_loop
+
+from helpers.killed import KilledAfter
+from recipekit.component import Phase, StepResult
+from recipekit.errors import RunError
+from recipekit.testing import RecordingProgress
+from recipekit.training import loop as loop_module
+from recipekit.training.optimizer import OptimizerSettings, learning_rate_factor
+
+CYCLES = [(4, 4), (3,), (2, 6)]
+"""Steps of each cycle of three phases, 19 in all; the second ends inside an epoch."""
+STEPS = 19
+
+
+@pytest.fixture(autouse=True)
+def _no_fsync(monkeypatch):
+    """Checkpoints need not survive a power cut here."""
+    monkeypatch.setattr("os.fsync", lambda descriptor: None)
+
+
+def three_phases(folder: Path):
+    """Three toy phases with their files below `folder`."""
+
+    def make(encoder: ToyEncoder) -> list[ToyPhase]:
+        folder.mkdir(exist_ok=True)
+        return [
+            ToyPhase(encoder, folder / str(number), cycles, seed=number)
+            for number, cycles in enumerate(CYCLES)
+        ]
+
+    return make
+
+
+def distance_from_start(encoder: ToyEncoder) -> float:
+    """A dev value that rises as training moves the weights."""
+    difference = encoder.linear.weight.detach() - ToyEncoder().linear.weight.detach()
+    return float(difference.abs().sum())
+
+
+def weights(loop) -> torch.Tensor:
+    return torch.cat([parameter.detach().flatten() for parameter in loop.encoder.parameters()])
+
+
+@pytest.fixture
+def uninterrupted(tmp_path):
+    loop = toy_loop(tmp_path / "whole", three_phases(tmp_path / "whole-files"))
+    return loop, loop.run()
+
+
+@pytest.mark.parametrize("step", range(1, STEPS + 1))
+def test_a_run_that_is_killed_at_any_step_ends_with_the_same_weights(tmp_path, uninterrupted, step):
+    whole, state = uninterrupted
+    phases = three_phases(tmp_path / "files")
+    with pytest.raises(KeyboardInterrupt):
+        toy_loop(tmp_path / "run", phases, progress=KilledAfter("train", step)).run()
+    resumed = toy_loop(tmp_path / "run", phases)
+    resumed_state = resumed.run()
+    assert torch.equal(weights(resumed), weights(whole))
+    assert resumed_state.curve == state.curve
+    assert resumed_state.tokens == state.tokens == 3 * STEPS
+
+
+@pytest.mark.parametrize("step", range(1, STEPS + 1))
+def test_a_checkpoint_inside_an_epoch_resumes_to_the_same_weights(
+    tmp_path, uninterrupted, monkeypatch, step
+):
+    monkeypatch.setattr(loop_module, "CHECKPOINT_SECONDS", -1.0)
+    phases = three_phases(tmp_path / "files")
+    with pytest.raises(KeyboardInterrupt):
+        toy_loop(tmp_path / "run", phases, progress=KilledAfter("train", step)).run()
+    progress = RecordingProgress()
+    resumed = toy_loop(tmp_path / "run", phases, progress=progress)
+    resumed.run()
+    assert torch.equal(weights(resumed), weights(uninterrupted[0]))
+    if step > 1:
+        (event,) = [event for event in progress.events if event["event"] == "resume"]
+        assert event["step"] == step
+
+
+class KilledInBegin(ToyPhase):
+    """Ends the process after its second cycle's targets are frozen."""
+
+    def begin(self, cycle: int) -> None:
+        super().begin(cycle)
+        if cycle == 1:
+            raise KeyboardInterrupt
+
+
+def test_a_run_that_is_killed_while_it_freezes_ends_with_the_same_weights(tmp_path, uninterrupted):
+    def killing(encoder: ToyEncoder) -> list[ToyPhase]:
+        phases = three_phases(tmp_path / "files")(encoder)
+        phases[2] = KilledInBegin(encoder, tmp_path / "files" / "2", CYCLES[2], seed=2)
+        return phases
+
+    with pytest.raises(KeyboardInterrupt):
+        toy_loop(tmp_path / "run", killing).run()
+    resumed = toy_loop(tmp_path / "run", three_phases(tmp_path / "files"))
+    resumed.run()
+    assert torch.equal(weights(resumed), weights(uninterrupted[0]))
+
+
+def test_each_phase_makes_its_steps_and_begins_its_cycles_in_order(uninterrupted):
+    loop, state = uninterrupted
+    assert state.step == STEPS
+    for scheduled, cycles in zip(loop.phases, CYCLES, strict=True):
+        assert scheduled.phase.begun == list(range(len(cycles)))
+        assert scheduled.phase.steps == list(range(sum(cycles)))
+
+
+def test_each_phase_has_its_own_warmup_and_decay(tmp_path):
+    settings = [
+        OptimizerSettings(learning_rate=0.1, lr_scheduler="linear", warmup_ratio=0.5),
+        OptimizerSettings(learning_rate=0.02, lr_scheduler="constant", warmup_ratio=0.0),
+        OptimizerSettings(learning_rate=0.03, lr_scheduler="cosine", warmup_ratio=0.25),
+    ]
+    loop = toy_loop(tmp_path / "run", three_phases(tmp_path / "files"), settings=settings)
+    state = loop.run()
+    expected = [
+        setting.learning_rate
+        * learning_rate_factor(step, sum(cycles), setting.warmup_ratio, setting.lr_scheduler)
+        for setting, cycles in zip(settings, CYCLES, strict=True)
+        for step in range(sum(cycles))
+    ]
+    assert [point["learning_rate"] for point in state.curve] == pytest.approx(expected)
+    assert [point["phase"] for point in state.curve] == [0] * 8 + [1] * 3 + [2] * 8
+
+
+def test_a_phase_starts_with_a_new_optimizer(tmp_path):
+    both = toy_loop(tmp_path / "both", lambda encoder: three_phases(tmp_path / "1")(encoder)[:2])
+    both.run()
+    first = toy_loop(tmp_path / "first", lambda encoder: three_phases(tmp_path / "2")(encoder)[:1])
+    first.run()
+    second = toy_loop(
+        tmp_path / "second", lambda encoder: three_phases(tmp_path / "3")(encoder)[1:2]
+    )
+    second.encoder.load_state_dict(first.encoder.state_dict())
+    second.run()
+    assert torch.equal(weights(second), weights(both))
+
+
+def test_the_best_weights_are_kept_across_phases(tmp_path):
+    values = iter([0.1, 0.3, 0.2, 0.9, 0.4, 0.9, 0.5, 0.6, 0.7, 0.8, 0.2, 0.1])
+    measured = []
+
+    def measure(encoder: ToyEncoder) -> float:
+        measured.append(encoder.linear.weight.detach().clone())
+        return next(values)
+
+    loop = toy_loop(tmp_path / "run", three_phases(tmp_path / "files"), measure=measure)
+    state = loop.run()
+    # Before training, after each epoch, and after the last step of each phase.
+    assert [point["step"] for point in state.dev] == [0, 2, 4, 6, 8, 10, 11, 13, 15, 17, 19]
+    assert state.best_step == 6, "the earliest of equal values"
+    assert torch.equal(loop.encoder.linear.weight, measured[3])
+
+
+def test_a_resumed_run_keeps_the_best_weights_of_an_earlier_phase(tmp_path):
+    def measure(encoder: ToyEncoder) -> float:
+        return -abs(distance_from_start(encoder) - 0.5)
+
+    whole = toy_loop(tmp_path / "whole", three_phases(tmp_path / "1"), measure=measure)
+    state = whole.run()
+    assert 0 < state.best_step < 8
+    with pytest.raises(KeyboardInterrupt):
+        toy_loop(
+            tmp_path / "run",
+            three_phases(tmp_path / "2"),
+            measure=measure,
+            progress=KilledAfter("train", 14),
+        ).run()
+    resumed = toy_loop(tmp_path / "run", three_phases(tmp_path / "2"), measure=measure)
+    assert resumed.run().dev == state.dev
+    assert torch.equal(weights(resumed), weights(whole))
+
+
+def test_a_phase_releases_its_matrix_and_its_files_at_its_end(tmp_path):
+    references, files = [], tmp_path / "files"
+
+    class Observed(ToyPhase):
+        def begin(self, cycle: int) -> None:
+            if cycle == 0:
+                assert all(is_freed(reference) for reference in references)
+                assert not [file for file in files.rglob("*") if file.is_file()]
+            super().begin(cycle)
+            references.append(weakref.ref(self.frozen))
+
+    def make(encoder: ToyEncoder) -> list[ToyPhase]:
+        files.mkdir()
+        return [Observed(encoder, files / str(i), CYCLES[i], seed=i) for i in range(3)]
+
+    toy_loop(tmp_path / "run", make).run()
+    assert len(references) == 5
+    assert all(is_freed(reference) for reference in references)
+    assert not [file for file in files.rglob("*") if file.is_file()]
+
+
+class RisingLoss(Phase):
+    """Reports a constant loss; `level` differs between phases by more than divergence allows."""
+
+    cycle_steps = (110,)
+    steps_per_epoch = 110
+
+    def __init__(self, encoder: ToyEncoder, level: float) -> None:
+        self.encoder, self.level = encoder, level
+
+    def gradient(self, step: int) -> StepResult:
+        (self.encoder.linear.weight.sum() * 0).backward()
+        return StepResult(torch.tensor(self.level), tokens=1)
+
+
+def test_a_phase_with_a_larger_loss_than_the_one_before_has_not_diverged(tmp_path):
+    toy_loop(tmp_path, lambda encoder: [RisingLoss(encoder, 1.0), RisingLoss(encoder, 9.0)]).run()
+
+
+def test_a_loss_that_is_not_finite_ends_the_run_in_any_phase(tmp_path):
+    loop = toy_loop(
+        tmp_path, lambda encoder: [RisingLoss(encoder, 1.0), RisingLoss(encoder, float("nan"))]
+    )
+    with pytest.raises(RunError, match="failed at step 110: loss nan"):
+        loop.run()
+
+
+def test_a_phase_restores_its_own_state(tmp_path):
+    class Counting(ToyPhase):
+        count = 0
+
+        def gradient(self, step: int) -> StepResult:
+            self.count += 1
+            return super().gradient(step)
+
+        def state(self) -> dict[str, int]:
+            return {"count": self.count}
+
+        def restore(self, state: dict[str, int]) -> None:
+            self.count = state["count"]
+
+    def make(encoder: ToyEncoder) -> list[ToyPhase]:
+        return [Counting(encoder, tmp_path / "files", (4, 4))]
+
+    with pytest.raises(KeyboardInterrupt):
+        toy_loop(tmp_path / "run", make, progress=KilledAfter("train", 7)).run()
+    resumed = toy_loop(tmp_path / "run", make)
+    resumed.run()
+    assert resumed.phases[0].phase.count == 8
