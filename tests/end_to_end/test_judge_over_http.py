@@ -101,10 +101,12 @@ def test_trying_budget_and_whole_pay_for_nothing_twice(
     report = (tmp_path / "runs/http/latest/report.md").read_text()
     section = report.partition("### Reliability of the judges")[2].partition("\n## ")[0]
     assert "source positives and 0 source negatives were drawn as control pairs" in section
-    assert "no kappa because no known negative was judged" in section
+    assert "no kappa because no labelled negative was judged" in section
     assert "paid calls and cost $" in section
-    trust = json.loads((tmp_path / "runs/http/latest/stages/judge/reliability.json").read_text())
-    assert trust["labels"]["cascade"]["false_negative_rate"]["value"] == 0.0, (
+    reliability = json.loads(
+        (tmp_path / "runs/http/latest/stages/judge/reliability.json").read_text()
+    )
+    assert reliability["source_labels"]["final"]["false_negative_rate"]["value"] == 0.0, (
         "the oracle calls every source positive relevant"
     )
     assert whole["false_negatives"]["positive"] > 0
@@ -119,9 +121,9 @@ def test_judgments_of_an_earlier_run_are_said_to_be_and_leave_their_figures_wher
     assert invoke([*RUN]) == 0
     assert "Judging in an earlier run took " in capsys.readouterr().out
     assert invoke([*RUN, "--set", "judge.require={kappa: 0.3}"]) == 1
-    assert "judge.require asks for what cannot be measured" in capsys.readouterr().err
+    assert "judge.require asks for figures that cannot be measured" in capsys.readouterr().err
     ended = tmp_path / "runs/http/latest"
-    assert json.loads((ended / "reliability.json").read_text())["labels"]
+    assert json.loads((ended / "reliability.json").read_text())["source_labels"]
     assert "### Reliability of the judges" in (ended / "report.md").read_text()
 
 
