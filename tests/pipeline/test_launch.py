@@ -65,8 +65,8 @@ def test_on_the_cpu_the_ranks_share_its_cores() -> None:
     [
         ("distributed_type: FSDP\n", "distributed_type FSDP is not supported"),
         ("distributed_type: MULTI_GPU\nnum_machines: 2\n", "num_machines 2 is not supported"),
-        ("- a list\n", "no Accelerate configuration"),
-        ("a: [", "no Accelerate configuration"),
+        ("- a list\n", "not an Accelerate configuration"),
+        ("a: [", "not an Accelerate configuration"),
     ],
 )
 def test_a_configuration_that_cannot_be_followed_is_refused(
@@ -83,7 +83,7 @@ def test_a_missing_configuration_names_the_command_that_writes_it(tmp_path: Path
 
 def test_more_processes_than_gpus_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
-    with pytest.raises(RunError, match="2 processes were asked for, but there are 1 GPUs"):
+    with pytest.raises(RunError, match="2 processes were requested, but there are 1 GPUs"):
         read_launch(num_processes=2)
 
 

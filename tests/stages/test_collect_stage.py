@@ -216,8 +216,8 @@ def test_no_query_is_in_two_splits(tmp_path: Path):
         dropped["dev_queries_held_out_elsewhere"],
     ) == (3, 2)
     assert found.progress.warnings == [
-        "3 train queries are also in dev or test, and are dropped",
-        "2 dev queries are also in test, and are dropped",
+        "3 train queries are also in dev or test: dropped",
+        "2 dev queries are also in test: dropped",
     ]
 
 

@@ -115,8 +115,8 @@ def test_only_the_main_rank_writes(inputs, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_the_folder_of_unfinished_work_is_no_name_for_an_exporter(inputs, tmp_path):
-    with pytest.raises(RunError, match=r"export\.exporters\.scratch: this name is taken"):
+def test_no_exporter_can_be_named_like_the_folder_of_unfinished_work(inputs, tmp_path):
+    with pytest.raises(RunError, match=r"export\.exporters\.scratch: this name is reserved"):
         export(inputs, section(scratch=Copy()), tmp_path / "out")
 
 

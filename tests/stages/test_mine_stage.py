@@ -184,9 +184,9 @@ def test_only_the_main_rank_writes(inputs, out):
     assert waited
 
 
-def test_says_whose_fault_it_is(inputs, out, make_dataset):
+def test_an_invalid_result_is_an_error_that_names_the_retriever(inputs, out, make_dataset):
     with pytest.raises(
-        ComponentError, match="retriever 'odd' returned passage row 36 of only 36 passages"
+        ComponentError, match="retriever 'odd' returned passage row 36 of 36 passages"
     ):
         mine(inputs, MineSection(retrievers={"odd": slot(Fixed(passages=(36,)))}), out)
     dataset = make_dataset([("a", "x", "test")], [("p", "text")], {(0, 0): 1.0})
@@ -200,5 +200,5 @@ def test_says_whose_fault_it_is(inputs, out, make_dataset):
         inputs.hashes,
         inputs.progress,
     )
-    with pytest.raises(DataError, match="no query to mine for in the splits train"):
+    with pytest.raises(DataError, match="no query to mine in the splits train"):
         mine(inputs, MineSection(retrievers={"fixed": slot(Fixed(passages=(0,)))}), out)

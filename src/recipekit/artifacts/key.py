@@ -1,8 +1,8 @@
-"""Identity: what an artifact is made of, as canonical JSON, and its hash.
+"""Identities: everything that decides an artifact, as canonical JSON, and its hash.
 
-Everything that decides a result counts; what is marked `NotIdentity` does not. Files count by
-content. Their hashes are remembered by size, modification time and inode, so that asking again is
-quick.
+Everything that decides a result counts, except fields marked `NotIdentity`. Files count by content.
+Their hashes are kept by size, modification time and inode, so that an unchanged file is not read
+again.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ KEY_LENGTH = 32
 
 
 def canonical(value: Any) -> str:
-    """One text for equal values: sorted keys, no spaces, ASCII.
+    """Return the same text for equal values: sorted keys, no spaces, ASCII.
 
     A value that JSON cannot hold is a TypeError.
     """
@@ -35,7 +35,7 @@ def canonical(value: Any) -> str:
 
 
 def key_of(identity: Any) -> str:
-    """The key of an identity: the first 32 hex digits of the sha256 of its canonical JSON."""
+    """Return the first 32 hex digits of the sha256 of an identity's canonical JSON."""
     return hashlib.sha256(canonical(identity).encode()).hexdigest()[:KEY_LENGTH]
 
 
@@ -98,7 +98,7 @@ def component_identity(
 
 
 class FileHashes:
-    """Content hashes of files and folders, remembered in a JSON file between processes."""
+    """Content hashes of files and folders, kept in a JSON file between processes."""
 
     def __init__(self, memory: Path | None = None) -> None:
         self._memory = memory
@@ -108,11 +108,12 @@ class FileHashes:
             try:
                 self._known = json.loads(memory.read_text())
             except ValueError:
-                self._known = {}  # it only saves time: a damaged memory is begun anew
+                self._known = {}  # hashes only save time: a damaged file is started again
 
     def of(self, path: Path) -> str:
-        """The sha256 of a file, or of a folder's relative file names and contents (hidden files
-        left out).
+        """Return the sha256 of a file, or of a folder's relative file names and contents.
+
+        Hidden files are left out.
 
         Raises:
             DataError: There is no such file or folder, or it cannot be read.
@@ -134,8 +135,7 @@ class FileHashes:
 
     def _file(self, path: Path) -> str:
         status = path.stat()
-        # A Hugging Face cache links to blobs: the target's own numbers are the ones that tell of a
-        # change.
+        # A Hugging Face cache links to blobs: the numbers of the link's target change with it.
         stamp = [status.st_size, status.st_mtime_ns, status.st_ino]
         name = os.path.abspath(path)
         known = self._known.get(name)
@@ -147,9 +147,7 @@ class FileHashes:
         return str(known[3])
 
     def save(self) -> None:
-        """Write what was learnt, if anything, whole or not at all; a cache that cannot be written
-        is left as it is.
-        """
+        """Write new hashes to the file, if there are any. A file that cannot be written stays."""
         if self._memory is None or not self._changed:
             return
         temporary = self._memory.with_suffix(f".{os.getpid()}.tmp")
@@ -158,7 +156,7 @@ class FileHashes:
             temporary.write_text(json.dumps(self._known))
             temporary.replace(self._memory)
         except OSError:
-            return  # only a memory: the next run hashes again
+            return  # the next run hashes again
         self._changed = False
 
 

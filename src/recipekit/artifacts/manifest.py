@@ -1,9 +1,9 @@
-"""The manifest: what made an artifact, and what it counted.
+"""The manifest of an artifact: what produced it, and what it counted.
 
-It holds the stage, the key and the identity behind it, the input artifacts' keys, the by-products
-used, the stage's summary (its counts, which the report shows), when and how long it was made, on
-what, its peak memory, and the versions that made it. Secrets cannot reach it: identities leave out
-every field in which `${env:NAME}` may stand.
+It holds the stage, the key and its identity, the keys of inputs and by-products, the stage's
+summary (counts that the report shows), creation time, duration, device, peak memory, and package
+versions. It contains no secrets: identities leave out every field in which `${env:NAME}` is
+allowed.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ VERSIONED = (
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python and of the distributions that can matter, from metadata alone."""
+    """Return the versions of Python and of the distributions that can matter, from metadata."""
     found = {"python": platform.python_version()}
     for name in VERSIONED:
         try:
@@ -47,7 +47,7 @@ def manifest(
     ranks: int = 1,
     device: str | None = None,
 ) -> dict[str, Any]:
-    """The manifest of an artifact.
+    """Return the manifest of an artifact.
 
     `seconds` is wall time, `peak_bytes` resident memory of its largest process, `device` what it
     computed on, in words.

@@ -3,12 +3,12 @@
 ```
 <root>/cache/<stage>/<key>/           data and manifest.json
 <root>/cache/<stage>/<key>.partial/   unfinished work, kept by a crash, resumed by the next attempt
-<root>/cache/<stage>/<key>.lock       held while somebody makes it
+<root>/cache/<stage>/<key>.lock       held by the process that is writing the artifact
 ```
 
-Nobody ever sees half an artifact under its key: the manifest is written last, everything is flushed
-to the disk, and then the folder is renamed into place. Two runs that want the same artifact take
-turns, and the second finds it made.
+An artifact under its key is always complete: the manifest is written last, everything is flushed
+to the disk, and then the folder is renamed into place. Two runs that need the same artifact take
+turns, and the second finds it finished.
 """
 
 from __future__ import annotations
@@ -47,9 +47,7 @@ class Artifact:
         return manifest
 
     def is_whole(self) -> bool:
-        """Whether it was finished: its manifest is there and, whatever a disk lost since, can be
-        read.
-        """
+        """Return whether it was finished: its manifest exists and can be read."""
         try:
             return isinstance(self.manifest, dict)
         except (FileNotFoundError, NotADirectoryError, ValueError):
@@ -61,7 +59,7 @@ class Artifact:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write JSON so that readers see the old file or the new one, never a part."""
+    """Write JSON so that readers see the old file or the new one, never a part of it."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     temporary.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
     temporary.replace(path)
@@ -76,7 +74,7 @@ class Store:
 
     @property
     def owner(self) -> str:
-        """Identifies this cache on the servers that its runs use; made once."""
+        """Identifies this cache on the servers that its runs use; created once."""
         file = self.root / "owner"
         if not file.is_file():
             self.root.mkdir(parents=True, exist_ok=True)
@@ -84,19 +82,19 @@ class Store:
             temporary = self.root / f".owner.{name}.tmp"
             temporary.write_text(name)
             try:
-                with suppress(FileExistsError):  # another run was first: its name stands
+                with suppress(FileExistsError):  # another run was first: its name is used
                     os.link(temporary, file)
             finally:
                 temporary.unlink()
         return file.read_text()
 
     def find(self, stage: str, key: str) -> Artifact | None:
-        """The finished artifact of a key, if there is one."""
+        """Return the finished artifact of a key, or None."""
         artifact = Artifact(stage, key, self.cache / stage / key)
         return artifact if artifact.is_whole() else None
 
     def all(self) -> Iterator[Artifact]:
-        """Every finished artifact, by stage and key."""
+        """Yield every finished artifact, by stage and key."""
         for manifest in sorted(self.cache.glob(f"*/*/{MANIFEST}")):
             artifact = Artifact(manifest.parent.parent.name, manifest.parent.name, manifest.parent)
             if not manifest.parent.name.endswith(".partial") and artifact.is_whole():
@@ -111,15 +109,15 @@ class Store:
         force: bool = False,
         waiting: Callable[[], None] | None = None,
     ) -> Artifact:
-        """The artifact of a key, built if it is not there.
+        """Return the artifact of a key, and build it if it does not exist.
 
         Args:
-            stage: The stage or by-product that it belongs to.
+            stage: The stage or kind of by-product.
             key: Its key.
-            build: Writes the data into the partial folder that it is given (which may hold an
-                earlier attempt's work) and returns the manifest.
-            force: Build it even if it is there; the old one is replaced once the new one is whole.
-            waiting: Called once if somebody else is making it now.
+            build: Writes the data into the partial folder, which may hold the work of an earlier
+                attempt, and returns the manifest.
+            force: Build it even if it exists; the old one is replaced once the new one is complete.
+            waiting: Called once if another process is writing it now.
 
         Raises:
             StoreError: The disk is full, or the cache cannot be written.
@@ -141,9 +139,9 @@ class Store:
         is_main: bool = True,
         waiting: Callable[[], None] | None = None,
     ) -> Iterator[Path]:
-        """Hold an artifact's lock (on the main rank) and give its partial folder.
+        """Hold an artifact's lock (on the main rank) and yield its partial folder.
 
-        Look again whether it is there by now.
+        The caller must look again whether the artifact exists by then.
         """
         partial = self.cache / stage / f"{key}.partial"
         with explained(self.cache / stage):
@@ -177,9 +175,9 @@ class Store:
     def lock(
         self, stage: str, key: str, waiting: Callable[[], None] | None = None
     ) -> Iterator[IO[str]]:
-        """Hold the right to make an artifact.
+        """Hold the lock on an artifact.
 
-        The lock is the open file's: a child that inherits it holds it too.
+        The lock belongs to the open file: a child process that inherits the file holds it, too.
         """
         path = self.cache / stage / f"{key}.lock"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -193,7 +191,7 @@ class Store:
             yield file
 
     def remove(self, artifact: Artifact) -> None:
-        """Delete an artifact; it vanishes from its key first, so that no reader meets half of it."""
+        """Delete an artifact. It is renamed first, so that no reader sees a part of it."""
         gone = artifact.path.with_name(f"{artifact.key}.removed")
         with explained(artifact.path):
             shutil.rmtree(gone, ignore_errors=True)
@@ -201,9 +199,7 @@ class Store:
             shutil.rmtree(gone)
 
     def reachable(self, roots: Set[tuple[str, str]]) -> set[tuple[str, str]]:
-        """The (stage, key) pairs that `roots` need: themselves, their inputs, and the by-products
-        that they used.
-        """
+        """Return the (stage, key) pairs that `roots` need: themselves, inputs and by-products."""
         seen: set[tuple[str, str]] = set()
         ahead = list(roots)
         while ahead:
@@ -230,19 +226,21 @@ def _flush(path: Path) -> None:
 
 @contextmanager
 def explained(path: Path) -> Iterator[None]:
-    """Turn the operating system's refusals into errors that say what to do."""
+    """Turn errors of the operating system into errors that say what to do."""
     try:
         yield
     except OSError as error:
         if error.errno in NO_SPACE:
             raise StoreError(
-                f"no space left on the disk of {path}: free some (`recipekit cache gc` removes what no run needs), then run again",
+                f"no space left on the disk of {path}: free some (`recipekit cache gc` removes "
+                "what no run needs), then run again",
                 code="RK501",
             ) from error
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             where = error.filename or path
             raise StoreError(
-                f"{where}: cannot be written ({error.strerror}); choose another folder with --cache or --runs",
+                f"{where}: cannot be written ({error.strerror}); choose another folder with "
+                "--cache or --runs",
                 code="RK502",
             ) from error
         on_the_way = error.filename is not None and path.absolute().is_relative_to(
@@ -250,7 +248,8 @@ def explained(path: Path) -> Iterator[None]:
         )
         if on_the_way and error.errno in (errno.ENOTDIR, errno.EEXIST, errno.ENOENT):
             raise StoreError(
-                f"{error.filename}: no folder can be made here ({error.strerror}); choose another with --cache or --runs",
+                f"{error.filename}: no folder can be made here ({error.strerror}); choose another "
+                "with --cache or --runs",
                 code="RK502",
             ) from error
         raise

@@ -1,8 +1,8 @@
-"""Starting the processes of a stage, by Accelerate's own configuration.
+"""How the processes of a stage are started, from Accelerate's configuration.
 
-A recipe says nothing about hardware: `run` takes devices, ranks and sharding from Accelerate's
-saved configuration, from `--accelerate-config FILE`, and from `--num-processes` over both. Every
-configuration error comes before any process starts.
+A recipe does not describe hardware. `run` takes devices, ranks and sharding from Accelerate's saved
+configuration or `--accelerate-config FILE`; `--num-processes` overrides both. Configuration errors
+are reported before any process starts.
 """
 
 from __future__ import annotations
@@ -29,18 +29,18 @@ class Launch:
 
     ranks: int = 1
     cpu: bool = False
-    """Keep off accelerators even where there are some."""
+    """Do not use accelerators, even where there are some."""
     config: Path | None = None
-    """Accelerate's configuration file, where there is one."""
+    """Accelerate's configuration file, if there is one."""
 
     def command(self, job: Path, *, ranks: bool) -> list[str]:
-        """The command line that makes a job; `ranks` says whether the stage computes on several."""
+        """Return the command line for a job; `ranks` is whether the stage computes on all ranks."""
         child = ["-m", "recipekit.pipeline.worker", str(job)]
         if not ranks or self.ranks == 1:
             return [sys.executable, *child]
         if self.cpu:
-            # `accelerate launch --cpu` was seen to start one process where two were asked for;
-            # torchrun starts two.
+            # `accelerate launch --cpu` starts one process where two are requested; torchrun starts
+            # two.
             return [
                 sys.executable,
                 "-m",
@@ -62,11 +62,10 @@ class Launch:
         return [*launcher, *config, "--mixed_precision", "no", *child]
 
     def environment(self) -> dict[str, str]:
-        """The environment of those processes."""
+        """Return the environment of those processes."""
         environment = dict(os.environ)
         environment.setdefault("TOKENIZERS_PARALLELISM", "false")
-        # litellm would fetch a price list and read a project's .env at import; neither is ours to
-        # do unasked.
+        # Without these, litellm fetches a price list and reads the project's .env at import.
         environment.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
         environment.setdefault("LITELLM_MODE", "PRODUCTION")
         if self.cpu:
@@ -84,60 +83,60 @@ def read_launch(
     """Read how to start processes.
 
     Args:
-        config: An Accelerate configuration file; by default the saved one, where there is one.
+        config: An Accelerate configuration file; by default the saved one, if there is one.
         num_processes: Overrides the configuration's.
         cpu: Overrides the configuration's `use_cpu`.
 
     Raises:
-        RunError: The file is missing or no configuration, or asks for what recipekit does not do.
+        RunError: The file is missing or malformed, or requests what recipekit does not support.
     """
     if config is not None and not config.is_file():
         raise RunError(
-            f"--accelerate-config {config}: no such file; `accelerate config --config_file {config}` writes one",
+            f"--accelerate-config {config}: no such file; `accelerate config --config_file "
+            f"{config}` writes one",
             code="RK602",
         )
     config = config or _saved()
-    said = _parse(config) if config else {}
-    kind = str(said.get("distributed_type", "NO")).upper()
+    settings = _parse(config) if config else {}
+    kind = str(settings.get("distributed_type", "NO")).upper()
     if kind not in SINGLE | SEVERAL:
         raise RunError(
             f"{config}: distributed_type {kind} is not supported; use MULTI_GPU, MULTI_CPU or NO",
             code="RK603",
         )
-    if int(said.get("num_machines", 1)) > 1:
+    if int(settings.get("num_machines", 1)) > 1:
         raise RunError(
-            f"{config}: num_machines {said['num_machines']} is not supported; run on one machine",
+            f"{config}: num_machines {settings['num_machines']} is not supported; use one machine",
             code="RK603",
         )
-    ranks = (
-        num_processes
-        if num_processes is not None
-        else int(said.get("num_processes", 1))
-        if kind in SEVERAL
-        else 1
-    )
+    ranks = 1
+    if num_processes is not None:
+        ranks = num_processes
+    elif kind in SEVERAL:
+        ranks = int(settings.get("num_processes", 1))
     if ranks < 1:
         raise RunError(f"--num-processes {ranks}: at least 1", code="RK602")
-    on_cpu = cpu or bool(said.get("use_cpu")) or kind == "MULTI_CPU" or not _has_accelerator()
+    on_cpu = cpu or bool(settings.get("use_cpu")) or kind == "MULTI_CPU" or not _has_accelerator()
     gpus = _gpus()
     if not on_cpu and gpus and ranks > gpus:
         raise RunError(
-            f"{ranks} processes were asked for, but there are {gpus} GPUs: ask for at most {gpus}, or use --cpu",
+            f"{ranks} processes were requested, but there are {gpus} GPUs: request at most {gpus}, "
+            "or use --cpu",
             code="RK604",
         )
     return Launch(ranks, on_cpu, config)
 
 
 def _saved() -> Path | None:
-    """Accelerate's saved default, where `accelerate config` writes it."""
+    """Return Accelerate's saved configuration, where `accelerate config` writes it."""
     home = Path(
         os.environ.get(
             "HF_HOME",
             Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "huggingface",
         )
     )
-    # os.path's: a folder that may not be looked into (a container's user without a home of its own)
-    # is one that has no file.
+    # os.path.isfile is False for a folder that cannot be read, such as the home of a container's
+    # user.
     found = [
         path
         for name in ("default_config.yaml", "default_config.json")
@@ -148,20 +147,19 @@ def _saved() -> Path | None:
 
 def _parse(config: Path) -> dict[str, Any]:
     try:
-        said = yaml.safe_load(config.read_text())
+        settings = yaml.safe_load(config.read_text())
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise RunError(
-            f"{config}: no Accelerate configuration ({str(error).splitlines()[0]})", code="RK602"
+            f"{config}: not an Accelerate configuration ({str(error).splitlines()[0]})",
+            code="RK602",
         ) from error
-    if not isinstance(said, dict):
-        raise RunError(f"{config}: no Accelerate configuration: it holds no keys", code="RK602")
-    return said
+    if not isinstance(settings, dict):
+        raise RunError(f"{config}: not an Accelerate configuration: no keys", code="RK602")
+    return settings
 
 
 def _gpus() -> int:
-    """NVIDIA or AMD GPUs of this machine, as its device files tell; torch is not asked, since the
-    runner imports none.
-    """
+    """Count the GPUs of this machine by its device files: the runner does not import torch."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None:
         return len(

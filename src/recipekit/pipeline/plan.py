@@ -34,7 +34,7 @@ class StagePlan:
 
     stage: str
     key: str | None
-    """The artifact's key; None where it depends on a stage or a server that has not answered yet."""
+    """The artifact's key; None where it depends on a stage or a server that is not ready yet."""
     state: str
     """`hit` (cached), `miss` (has to run) or `unknown`."""
     reasons: tuple[str, ...] = ()

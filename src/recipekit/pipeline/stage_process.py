@@ -48,7 +48,7 @@ class StageProcesses:
             computes: Whether the stage computes with torch, on all ranks.
 
         Raises:
-            RecipekitError: The stage failed. The message ends with the command that resumes the run.
+            RecipekitError: The stage failed. The message ends with the command that resumes it.
         """
         run = Path(job.run)
         job_file = job.write(run / f"{job.stage}.job.json")

@@ -39,7 +39,7 @@ __all__ = ["StageInputs"]
 
 @dataclass
 class StageInputs:
-    """The artifacts of earlier stages, and the means to work: seed, ranks, progress, by-products."""
+    """The artifacts of earlier stages, the seed, the ranks, progress, and by-products."""
 
     recipe_name: str
     seed: int

@@ -25,9 +25,9 @@ __all__ = ["Stage", "lazy"]
 class Stage:
     """One stage of the pipeline.
 
-    A stage is a plain function from earlier artifacts to one folder. It does not know about caching,
-    processes or the command line: the pipeline reads this declaration instead. `Any` stands for the
-    stage's own section model in every callable.
+    A stage is a plain function from earlier artifacts to one folder. It does not know about
+    caching, processes or the command line: the pipeline reads this declaration instead. In every
+    callable, `Any` stands for the stage's own section model.
     """
 
     name: str
@@ -47,12 +47,12 @@ class Stage:
     ranks: bool = False
     """Whether it computes with torch, on all ranks."""
     spends: bool = False
-    """Whether it calls paid endpoints. Its calls count towards the recipe's spending limits, and its
-    summary has `spent`: `usd`, `calls`, and `limit_reached`, whether a limit cut its work short.
+    """Whether it calls paid endpoints. Its calls count towards the recipe's spending limits, and
+    its summary has `spent`: `usd`, `calls`, and `limit_reached`, whether a limit cut it short.
     """
     trains: bool = False
-    """Whether it trains the encoder that later stages call `trained`. Its section names the encoder in
-    `encoder`, and its artifact holds the result in `encoder/`.
+    """Whether it trains the encoder that later stages call `trained`. Its section names the encoder
+    in `encoder`, and its artifact holds the result in `encoder/`.
     """
     extends_dataset: bool = False
     """Whether it writes queries and labels (the first such stage also passages) that belong to the

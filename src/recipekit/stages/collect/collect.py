@@ -81,7 +81,7 @@ def collect(inputs: StageInputs, section: CollectSection, out: Path) -> dict[str
 
 
 # Merging
-# -------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -201,7 +201,7 @@ def _hashed_splits(uniforms: npt.NDArray[np.float64], shares: Split) -> npt.NDAr
 
 
 # Labels
-# --------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -310,7 +310,7 @@ def _held_out(
 
 
 # Writing
-# -------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 
 
 def _new_rows(kept: Bools) -> Rows:
@@ -373,7 +373,7 @@ def _label_batches(
 
 
 # Counting
-# ------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 
 
 def _summary(
@@ -453,8 +453,8 @@ def _warn(inputs: StageInputs, summary: Mapping[str, Any]) -> None:
     dropped = summary["dropped"]
     messages = {
         "queries_without_positive": "queries without a positive are dropped",
-        "train_queries_held_out_elsewhere": "train queries are also in dev or test, and are dropped",
-        "dev_queries_held_out_elsewhere": "dev queries are also in test, and are dropped",
+        "train_queries_held_out_elsewhere": "train queries are also in dev or test: dropped",
+        "dev_queries_held_out_elsewhere": "dev queries are also in test: dropped",
         "blank_queries": "queries without a text are dropped",
         "blank_passages": "passages without a text are dropped",
     }

@@ -10,7 +10,7 @@ __all__ = ["check"]
 
 
 def check(draft: Draft) -> None:
-    """Check that there is something to measure, and that the measured encoder is the trained one."""
+    """Check that something is measured, and that the measured encoder is the trained one."""
     evaluate = draft.mapping("evaluate")
     if (
         evaluate.get("untrained") is False

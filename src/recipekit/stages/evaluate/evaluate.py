@@ -1,6 +1,4 @@
-"""The evaluate stage: the trained encoder beside the untrained one and the baselines, by every
-evaluator of the recipe.
-"""
+"""The evaluate stage: measure the trained encoder, the untrained one, and the baselines."""
 
 from __future__ import annotations
 
@@ -15,23 +13,20 @@ from recipekit.errors import RunError
 from recipekit.recipe.sections import TRAINED
 from recipekit.records import Side
 from recipekit.retrievers.exact import ExactSpec
-from recipekit.stages.evaluate.section import EvaluateSection
+from recipekit.stages.evaluate.section import UNTRAINED, EvaluateSection
 from recipekit.stages.inputs import StageInputs
 
-__all__ = ["UNTRAINED", "evaluate"]
-
-UNTRAINED = "untrained"
-"""The name in tables of the encoder as it was before training."""
+__all__ = ["evaluate"]
 
 
 def evaluate(inputs: StageInputs, section: EvaluateSection, out: Path) -> dict[str, Any]:
-    """Measure every system by every evaluator.
+    """Measure every system with every evaluator.
 
-    Writes `metrics.json`, the rows `{evaluator, split, system, metric, value, low, high, queries,
-    ...}`, and `rankings/NAME/`, what the evaluator of that name keeps (per-query values and the
-    first passages, for `retrieval`).
+    Writes `metrics.json`, rows `{evaluator, split, system, metric, value, low, high, queries,
+    ...}`, and `rankings/NAME/`, the files of the evaluator NAME (for `retrieval`, values per query
+    and the first passages).
 
-    All ranks make the systems, since they encode together; the main rank alone measures.
+    All ranks build the systems, since they encode together; only the main rank measures.
 
     Raises:
         RunError: There is no system to measure.
@@ -40,7 +35,8 @@ def evaluate(inputs: StageInputs, section: EvaluateSection, out: Path) -> dict[s
     systems = list(_systems(inputs, section, out))
     if not systems:
         raise RunError(
-            "evaluate has no system to measure: name a baseline, or an encoder and `untrained: true`",
+            "evaluate has no system to measure: name a baseline, or an encoder and "
+            "`untrained: true`",
             code="RK640",
         )
     if not inputs.ranks.is_main:
@@ -58,9 +54,7 @@ def evaluate(inputs: StageInputs, section: EvaluateSection, out: Path) -> dict[s
 
 
 def _systems(inputs: StageInputs, section: EvaluateSection, out: Path) -> Iterator[System]:
-    """The systems in the order of the tables; what is trained comes last, to be compared with all
-    before it.
-    """
+    """Yield the systems in the order of the tables: the trained one is last, compared with all."""
     for name, slot in section.baselines.items():
         yield _baseline(inputs, name, slot, out)
     if section.untrained and section.encoder in inputs.encoders:
@@ -75,8 +69,9 @@ def _baseline(inputs: StageInputs, name: str, slot: Slot[RetrieverSpec], out: Pa
 
 
 def _dense(inputs: StageInputs, name: str, encoder: str, out: Path) -> System:
-    """Exact search over an encoder's embeddings of both sides, which all ranks encode here; the
-    matrix is loaded when searched.
+    """Return exact search over an encoder's embeddings of both sides, encoded here by all ranks.
+
+    The matrix is loaded when it is searched.
     """
     context = inputs.context(out / "scratch" / name)
     sides: tuple[Side, ...] = ("query", "passage")

@@ -1,6 +1,4 @@
-"""The export stage: the model and the data in forms that others use, each in a folder of its
-exporter's name.
-"""
+"""The export stage: the model and the data in formats of other tools, one folder per exporter."""
 
 from __future__ import annotations
 
@@ -18,15 +16,15 @@ __all__ = ["export"]
 
 
 def export(inputs: StageInputs, section: ExportSection, out: Path) -> dict[str, Any]:
-    """Let every exporter write into `out/<name>`, on the main rank, and return what each says that
-    it wrote.
+    """Let every exporter write into `out/<name>`, on the main rank, and return their summaries.
 
     Raises:
-        RunError: An exporter is called `scratch`, as the folder for unfinished work is.
+        RunError: An exporter is called `scratch`, which is the folder of unfinished work.
     """
     if "scratch" in section.exporters:
         raise RunError(
-            "export.exporters.scratch: this name is taken, since each exporter's name is a folder; choose another",
+            "export.exporters.scratch: this name is reserved, since each exporter's name is a "
+            "folder; choose another one",
             code="RK625",
         )
     summary: dict[str, Any] = {}
@@ -43,7 +41,7 @@ def export(inputs: StageInputs, section: ExportSection, out: Path) -> dict[str, 
 
 
 def _card(inputs: StageInputs) -> dict[str, Any]:
-    """What model and data cards tell.
+    """Return the content of model and data cards.
 
     `name`, `description` and `recipe` (its text), `base_model` (the trained encoder as the recipe
     names it, or None), `metrics` (the rows of `metrics.json`), `counts` (each stage's summary),
@@ -70,9 +68,7 @@ def _card(inputs: StageInputs) -> dict[str, Any]:
 
 
 def _without_home(text: str) -> str:
-    """A text without the folders of this machine: cards are made to be shared, and nobody else has
-    `/home/me`.
-    """
+    """Replace the folders of this machine in a text, since cards are shared."""
     for folder, written in ((Path.cwd(), "."), (Path.home(), "~")):
         if folder != Path(folder.anchor):
             text = re.sub(

@@ -1,6 +1,4 @@
-"""Mine: per query, the best passages of every retriever, fused, with the source positives always
-among them.
-"""
+"""The mine stage: per query, the best passages of every retriever, fused, and source positives."""
 
 from __future__ import annotations
 
@@ -29,18 +27,18 @@ __all__ = ["mine"]
 BATCH = 1024
 """Queries retrieved, fused and written at once."""
 DEPTHS = (1, 5, 10, 20, 50, 100, 200, 500, 1000)
-"""Depths at which recall is told, up to a list's own."""
+"""Depths at which recall is measured, up to the depth of the ranking."""
 
 
 def mine(inputs: StageInputs, section: MineSection, out: Path) -> dict[str, Any]:
-    """Write `out/candidates.arrow` (`CANDIDATES`) and return the counts, recalls and times.
+    """Write `out/candidates.arrow` (`CANDIDATES`) and return counts, recall and times.
 
-    All ranks build the retrievers, since embeddings are encoded by all of them together; the main
-    rank alone searches and writes, and the others wait and return nothing.
+    All ranks build the retrievers, since they encode together. Only the main rank searches and
+    writes; the others return nothing.
 
     Raises:
         DataError: There is no query in the splits to mine.
-        ComponentError: A retriever returned what cannot be.
+        ComponentError: A retriever returned an invalid result.
     """
     assert inputs.dataset is not None
     rows = _query_rows(inputs.dataset, section)
@@ -67,14 +65,14 @@ def _query_rows(dataset: Dataset, section: MineSection) -> Rows:
     )
     if not len(rows):
         raise DataError(
-            f"there is no query to mine for in the splits {', '.join(section.splits) or '(none named)'}",
+            f"there is no query to mine in the splits {', '.join(section.splits)}",
             code="RK346",
         )
     return rows
 
 
 class _Mining:
-    """One pass over the queries: candidates to disk, figures beside them."""
+    """One pass over the queries, which writes candidates and collects figures."""
 
     def __init__(
         self,
@@ -107,10 +105,10 @@ class _Mining:
                 fused = fuse(self._search(rows), self.section.fusion, self.section.fusion_weights)
                 query, at = self.positives.of(rows)
                 passage = self.positives.passage[at]
-                fused, given = _with_given(fused, query, passage, len(self.dataset.passages))
-                self.figures.add(fused, given, len(rows))
-                stay = cut(fused, self.section.candidates_per_query, given)
-                yield _record_batch(fused.take(stay), given[stay], rows, schema)
+                fused, positive = _with_positives(fused, query, passage, len(self.dataset.passages))
+                self.figures.add(fused, positive, len(rows))
+                kept = cut(fused, self.section.candidates_per_query, positive)
+                yield _record_batch(fused.take(kept), positive[kept], rows, schema)
                 tracker.advance(len(rows))
 
     def _search(self, rows: Rows) -> dict[str, Hits]:
@@ -137,18 +135,21 @@ def _check(name: str, hits: Hits, n_queries: int, n_passages: int) -> None:
         )
     if hits.rows.max(initial=-1) >= n_passages:
         raise ComponentError(
-            f"retriever '{name}' returned passage row {hits.rows.max()} of only {n_passages} passages",
+            f"retriever '{name}' returned passage row {hits.rows.max()} of {n_passages} passages",
             code="RK243",
         )
 
 
-def _with_given(fused: Fused, query: Rows, passage: Ints, n_passages: int) -> tuple[Fused, Bools]:
-    """Mark the source positives in a batch, and append, last in each query, those that nobody
-    retrieved.
+def _with_positives(
+    fused: Fused, query: Rows, passage: Ints, n_passages: int
+) -> tuple[Fused, Bools]:
+    """Mark the source positives in a batch, and append those that no retriever found.
+
+    Appended passages come last in their query.
     """
     wanted = pair_keys(query, passage, n_passages)
     keys = pair_keys(fused.query, fused.passage, n_passages)
-    given = np.isin(keys, wanted)
+    positive = np.isin(keys, wanted)
     missing = ~np.isin(wanted, keys)
     unranked, unscored = (
         np.zeros(missing.sum(), np.int32),
@@ -162,14 +163,14 @@ def _with_given(fused: Fused, query: Rows, passage: Ints, n_passages: int) -> tu
         {name: np.concatenate([scores, unscored]) for name, scores in fused.scores.items()},
     )
     order = np.argsort(whole.query, kind="stable")
-    return whole.take(order), np.concatenate([given, np.ones(len(unranked), bool)])[order]
+    return whole.take(order), np.concatenate([positive, np.ones(len(unranked), bool)])[order]
 
 
-def _record_batch(fused: Fused, given: Bools, rows: Rows, schema: pa.Schema) -> pa.RecordBatch:
+def _record_batch(fused: Fused, positive: Bools, rows: Rows, schema: pa.Schema) -> pa.RecordBatch:
     arrays = [
         pa.array(rows[fused.query].astype(np.int32)),
         pa.array(fused.passage),
-        pa.array(given),
+        pa.array(positive),
         pa.array(fused.score, mask=np.isnan(fused.score)),
         *(pa.array(ranks, mask=ranks == 0) for ranks in fused.ranks.values()),
         *(pa.array(scores, mask=fused.ranks[name] == 0) for name, scores in fused.scores.items()),
@@ -178,7 +179,7 @@ def _record_batch(fused: Fused, given: Bools, rows: Rows, schema: pa.Schema) -> 
 
 
 # Figures
-# -------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 
 
 @dataclass
@@ -193,14 +194,14 @@ class _Recall:
         return cls((*(depth for depth in DEPTHS if depth < deepest), deepest))
 
     def add(self, query: Rows, rank: Rows | Ints, n_queries: int) -> None:
-        """Count given pairs by their query and their rank (1-based, 0 where it was not retrieved)."""
+        """Count pairs by query and rank (1-based, 0 for a pair that was not retrieved)."""
         share = 1 / np.bincount(query, minlength=n_queries)[query]
         self.sums = self.sums + np.array(
             [share[(rank > 0) & (rank <= depth)].sum() for depth in self.depths]
         )
 
     def mean(self, n_queries: int) -> dict[str, float]:
-        """By depth, over the queries that have a source positive."""
+        """Return the recall by depth, over the queries that have a source positive."""
         return {
             str(depth): round(float(total) / n_queries, 4)
             for depth, total in zip(self.depths, self.sums, strict=True)
@@ -208,7 +209,7 @@ class _Recall:
 
 
 class _Figures:
-    """What the report says of mining."""
+    """Counts, recall, overlap and times for the report."""
 
     def __init__(self, depths: dict[str, int], keep: int | None) -> None:
         self.seconds = dict.fromkeys(depths, 0.0)
@@ -216,22 +217,22 @@ class _Figures:
         self.overlap = {(a, b): 0.0 for a, b in combinations(depths, 2)}
         self.recall = {name: _Recall.to(depth) for name, depth in depths.items()}
         self.fused = _Recall.to(min(sum(depths.values()), keep or sum(depths.values())))
-        self.queries = self.with_given = self.given = self.retrieved = 0
+        self.queries = self.with_positives = self.positives = self.retrieved = 0
 
-    def add(self, fused: Fused, given: Bools, n_queries: int) -> None:
-        """Count a batch, before it is cut."""
-        query = fused.query[given]
-        found = ~np.isnan(fused.score[given])
+    def add(self, fused: Fused, positive: Bools, n_queries: int) -> None:
+        """Add a batch, before it is cut."""
+        query = fused.query[positive]
+        found = ~np.isnan(fused.score[positive])
         self.queries += n_queries
-        self.given += len(query)
+        self.positives += len(query)
         self.retrieved += int(found.sum())
-        self.with_given += len(np.unique(query))
+        self.with_positives += len(np.unique(query))
         if len(query):
             self.fused.add(
-                query, np.where(found, positions_in_groups(fused.query)[given] + 1, 0), n_queries
+                query, np.where(found, positions_in_groups(fused.query)[positive] + 1, 0), n_queries
             )
             for name, ranks in fused.ranks.items():
-                self.recall[name].add(query, ranks[given], n_queries)
+                self.recall[name].add(query, ranks[positive], n_queries)
         lists = {
             name: np.bincount(fused.query[ranks > 0], minlength=n_queries)
             for name, ranks in fused.ranks.items()
@@ -245,25 +246,25 @@ class _Figures:
             self.overlap[a, b] += float((both / np.maximum(1, lists[a] + lists[b] - both)).sum())
 
     def summary(self, candidates: int) -> dict[str, Any]:
-        """JSON values.
+        """Return the figures as JSON values.
 
-        Recall and overlap (shared passages over all of both lists) are means over queries.
+        Recall and overlap (shared passages over the union of two rankings) are means over queries.
         """
         recall: dict[str, Any] = {}
-        if self.with_given:
+        if self.with_positives:
             recall = {
                 "retrievers": {
-                    name: part.mean(self.with_given) for name, part in self.recall.items()
+                    name: part.mean(self.with_positives) for name, part in self.recall.items()
                 },
-                "fused": self.fused.mean(self.with_given),
+                "fused": self.fused.mean(self.with_positives),
             }
         return {
             "queries": self.queries,
             "candidates": candidates,
             "candidates_per_query": round(candidates / self.queries, 2),
             "source_labels": {
-                "pairs": self.given,
-                "queries": self.with_given,
+                "pairs": self.positives,
+                "queries": self.with_positives,
                 "retrieved": self.retrieved,
             },
             "recall": recall,
