@@ -96,18 +96,32 @@ def test_plain_words_in_inline_code_are_keys_commands_or_modules(source):
         f"{place}: {code}"
         for place, code in inline_code()
         for word in re.findall(r"(?<![\w./-])([a-z][a-z_]+)(?=$|:)", code)
-        if word not in known and not place.startswith("docs/recipes/")
+        if word not in known and not place.startswith(("docs/recipes/", "docs/plugins.md"))
     ]
     assert not unknown, "\n".join(unknown)
 
 
 def test_dotted_keys_in_inline_code_exist(capsys):
     paths = {path for _, code in inline_code() for path in DOTTED.findall(code)}
-    paths = {path for path in paths if not path.endswith((".tsv", ".md"))}
+    paths = {path for path in paths if not path.endswith((".tsv", ".md", ".py"))}
     assert paths
     unknown = [path for path in sorted(paths) if invoke(["keys", path]) != 0]
     capsys.readouterr()
     assert not unknown, json.dumps(unknown)
+
+
+def test_source_files_in_inline_code_exist():
+    missing = [
+        f"{place}: {code}"
+        for place, code in inline_code()
+        if re.fullmatch(r"[a-z_]+/[\w/]*(\.py)?", code)
+        and (code.endswith(".py") or (ROOT / "src/recipekit" / code.split("/")[0]).is_dir())
+        and not any(
+            (base / code).exists() for base in (ROOT, ROOT / "src/recipekit", ROOT / "docs")
+        )
+        and not place.startswith("plugins/")
+    ]
+    assert not missing, "\n".join(missing)
 
 
 def test_commands_in_inline_code_exist():
