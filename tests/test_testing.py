@@ -1,4 +1,4 @@
-"""Every component that we ship passes the check of its kind, and the checks see what is broken."""
+"""Every built-in component passes the check of its kind, and broken components fail it."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -154,7 +154,7 @@ def ours(*kinds: str) -> list[tuple[str, str]]:
     return [key for key in FIELDS if key[0] in kinds]
 
 
-def test_every_component_that_we_ship_is_checked_here():
+def test_every_built_in_component_is_checked():
     assert set(FIELDS) | ELSEWHERE == {
         (kind, entry.name)
         for kind in KINDS
@@ -164,7 +164,7 @@ def test_every_component_that_we_ship_is_checked_here():
 
 
 @pytest.mark.parametrize(("kind", "name"), ours("source", "retriever", "judge", "encoder", "loss"))
-def test_built_ins_keep_the_promises_of_their_kind(kind, name, folder, made, tiny_model):
+def test_built_in_components_pass_the_check_of_their_kind(kind, name, folder, made, tiny_model):
     check = {
         "source": check_source,
         "retriever": check_retriever,
@@ -176,13 +176,13 @@ def test_built_ins_keep_the_promises_of_their_kind(kind, name, folder, made, tin
 
 
 @pytest.mark.parametrize(("kind", "name"), PHASES)
-def test_phases_keep_their_promises(kind, name, tmp_path, tiny_dataset, tiny_model):
+def test_phases_pass_their_check(kind, name, tmp_path, tiny_dataset, tiny_model):
     spec = bind(load(resolve(kind, name)), {"loss": {"use": PHASES[kind, name]}})
     encoder = component("encoder", "bi_encoder", tmp_path, tiny_model).build(context(tmp_path))
     check_phase(spec, encoder, context(tmp_path, dataset=tiny_dataset))
 
 
-def test_the_retrieval_evaluator_keeps_its_promises(folder, made, tiny_model):
+def test_the_retrieval_evaluator_passes_its_check(folder, made, tiny_model):
     systems = [
         System("bm25", lambda: component("retriever", "bm25", folder, tiny_model).build(made)),
         System("trained", lambda: component("retriever", "exact", folder, tiny_model).build(made)),
@@ -191,7 +191,7 @@ def test_the_retrieval_evaluator_keeps_its_promises(folder, made, tiny_model):
 
 
 @pytest.mark.parametrize(("kind", "name"), ours("exporter"))
-def test_exporters_keep_their_promises(kind, name, folder, made, artifacts, tiny_model):
+def test_exporters_pass_their_check(kind, name, folder, made, artifacts, tiny_model):
     card = {
         "name": "demo",
         "description": "A demonstration.",
@@ -237,14 +237,14 @@ P, Q = ("P", "p", "text"), ("Q", "q", "text")
 @pytest.mark.parametrize(
     ("records", "sentence"),
     [
-        ([P], "gave no Query"),
-        ([P, P, Q], "two of Passage with one id"),
+        ([P], "yields no Query"),
+        ([P, P, Q], "two Passage records with one id"),
         ([P, ("Q", "q", "text", "validation")], "has the split 'validation'"),
-        ([P, Q, ("L", "q", "nowhere")], "joins 'q' and 'nowhere', of which it gave no text"),
-        ([P, Q, ("T", "text")], "gave a str"),
+        ([P, Q, ("L", "q", "nowhere")], "refers to 'q' and 'nowhere'"),
+        ([P, Q, ("T", "text")], "yields str"),
     ],
 )
-def test_a_broken_source_is_seen(made, records, sentence):
+def test_a_broken_source_fails_its_check(made, records, sentence):
     check_source(Listed(records=[P, Q, ("L", "q", "p")]), made)
     with pytest.raises(AssertionError, match=sentence):
         check_source(Listed(records=records), made)
@@ -279,14 +279,14 @@ class Ranked(RetrieverSpec):
     [
         ((3, 4), (1.0, 2.0), "not sorted by descending score"),
         ((4, 3), (1.0, 1.0), "a tie is not broken by the lower row"),
-        ((3, 4, 3), (3.0, 2.0, 1.0), "among the hits of one query twice"),
-        ((3, -1, 4), (3.0, None, 1.0), "a hit stands after an empty place"),
-        ((3, -1), (3.0, 1.0), "must stand in the same places"),
-        ((99,), (1.0,), "no such passage row"),
-        ((), (), "found nothing for any query"),
+        ((3, 4, 3), (3.0, 2.0, 1.0), "twice among the hits of a query"),
+        ((3, -1, 4), (3.0, None, 1.0), "a hit follows an empty position"),
+        ((3, -1), (3.0, 1.0), "must be at the same positions"),
+        ((99,), (1.0,), "a passage row is out of range"),
+        ((), (), "finds nothing for any query"),
     ],
 )
-def test_a_broken_retriever_is_seen(made, rows, scores, sentence):
+def test_a_broken_retriever_fails_its_check(made, rows, scores, sentence):
     check_retriever(Ranked(rows=(3, 4), scores=(2.0, 1.0)), made)
     with pytest.raises(AssertionError, match=sentence):
         check_retriever(Ranked(rows=rows, scores=scores), made)
@@ -326,21 +326,21 @@ class Speaks(JudgeSpec):
 @pytest.mark.parametrize(
     ("fault", "sentence"),
     [
-        ("unwanted", "which it was not asked about"),
+        ("unwanted", "which is not wanted"),
         ("twice", "twice"),
-        ("unjudged", "-1 is no verdict; leave a pair out"),
-        ("dtype", "grade is no float32"),
-        ("batches", "verdicts change with the order of the queries, or with the batches"),
-        ("grades", "verdicts change with the order of the queries, or with the batches"),
+        ("unjudged", "-1 is not a verdict; leave out pairs"),
+        ("dtype", "grade is not float32"),
+        ("batches", "verdicts depend on the order of the queries, or on the batches"),
+        ("grades", "verdicts depend on the order of the queries, or on the batches"),
     ],
 )
-def test_a_broken_judge_is_seen(made, fault, sentence):
+def test_a_broken_judge_fails_its_check(made, fault, sentence):
     check_judge(Speaks(), made)
     with pytest.raises(AssertionError, match=sentence):
         check_judge(Speaks(fault=fault), made)
 
 
-def test_a_judge_may_round_its_scores_by_batches(made):
+def test_scores_of_a_judge_can_differ_by_rounding_between_batches(made):
     check_judge(Speaks(fault="rounding"), made)
 
 
@@ -379,7 +379,7 @@ class Squares(LossSpec):
         ("gradient", "the gradient is not that of the value"),
     ],
 )
-def test_a_broken_loss_is_seen(made, fault, sentence):
+def test_a_broken_loss_fails_its_check(made, fault, sentence):
     with pytest.raises(AssertionError, match=sentence):
         check_loss(Squares(fault=fault), made)
 
@@ -411,14 +411,14 @@ ROW = {
 @pytest.mark.parametrize(
     ("rows", "sentence"),
     [
-        ([{**ROW, "value": 0.7}], "outside of its interval"),
-        ([{**ROW, "system": "b"}], "none of the systems"),
+        ([{**ROW, "value": 0.7}], "outside its interval"),
+        ([{**ROW, "system": "b"}], "not one of the systems"),
         ([ROW, ROW], "two rows for"),
         ([{key: value for key, value in ROW.items() if key != "queries"}], "a row lacks queries"),
-        ([], "measured nothing"),
+        ([], "returns no rows"),
     ],
 )
-def test_a_broken_evaluator_is_seen(made, rows, sentence):
+def test_a_broken_evaluator_fails_its_check(made, rows, sentence):
     systems = [System("a", lambda: Ranked(rows=(1,), scores=(1.0,)).build(made))]
     check_evaluator(Measured(rows=[ROW]), made, systems)
     with pytest.raises(AssertionError, match=sentence):
@@ -440,17 +440,17 @@ class Meddles(ExporterSpec):
         return {}
 
 
-def test_a_meddling_exporter_is_seen(made, artifacts):
+def test_an_exporter_that_changes_its_inputs_fails_its_check(made, artifacts):
     check_exporter(
         Meddles(meddles=False), context(made.scratch / "well"), artifacts, {"name": "demo"}
     )
-    with pytest.raises(AssertionError, match="changed the artifacts that it reads"):
+    with pytest.raises(AssertionError, match="changes the artifacts that it reads"):
         check_exporter(
             Meddles(meddles=True), context(made.scratch / "badly"), artifacts, {"name": "demo"}
         )
 
 
-def test_what_every_component_must_keep_is_seen(folder):
+def test_rules_of_every_component_are_checked(folder):
     class Undocumented(JudgeSpec):
         """A judge with an undocumented field."""
 
@@ -484,11 +484,11 @@ def test_what_every_component_must_keep_is_seen(folder):
     for spec, sentence in broken:
         with pytest.raises(AssertionError, match=sentence):
             check_spec(spec, "judge")
-    with pytest.raises(AssertionError, match="Listed is no JudgeSpec"):
+    with pytest.raises(AssertionError, match="Listed is not a JudgeSpec"):
         check_spec(Listed(records=()), "judge")
 
 
-def test_a_heavy_import_is_seen(tmp_path, monkeypatch):
+def test_a_heavy_import_fails_the_check(tmp_path, monkeypatch):
     (tmp_path / "heavy_judge.py").write_text(
         "import elasticsearch\nfrom recipekit.component import JudgeSpec\n"
         'class Heavy(JudgeSpec):\n    """Imports a client."""\n    def build(self, context):\n        return self\n'
@@ -498,6 +498,6 @@ def test_a_heavy_import_is_seen(tmp_path, monkeypatch):
 
     with pytest.raises(
         AssertionError,
-        match="importing heavy_judge imports elasticsearch; import what is heavy inside build",
+        match="importing heavy_judge imports elasticsearch; import them inside build",
     ):
         check_spec(heavy_judge.Heavy(), "judge")

@@ -106,7 +106,7 @@ def _local(kind: str, use: str, folder: Path, allowed: bool) -> Entry:
     file = (folder / Path(file_name).expanduser()).resolve()
     if not allowed:
         raise ComponentError(
-            f"'{use}' is local code, which runs only with --allow-local-code: read it first",
+            f"'{use}' is local code: read it, then allow it with --allow-local-code",
             code="RK203",
         )
     if not file.is_file():
@@ -134,7 +134,8 @@ def load(entry: Entry) -> type[Component[Any]]:
     base = KINDS[entry.kind]
     if not (isinstance(loaded, type) and issubclass(loaded, base)):
         raise ComponentError(
-            f"{entry.kind} '{entry.name}' ({_owner(entry)}): {entry.target} is not a {base.__name__}",
+            f"{entry.kind} '{entry.name}' ({_owner(entry)}): "
+            f"{entry.target} is not a {base.__name__}",
             code="RK206",
         )
     return loaded

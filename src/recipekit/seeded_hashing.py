@@ -1,6 +1,4 @@
-"""Random choices that depend on ids and a seed alone: the same whatever else is chosen, in which
-order, by how many processes.
-"""
+"""Random choices that depend on ids and a seed alone, not on order or the number of processes."""
 
 from __future__ import annotations
 
@@ -18,7 +16,7 @@ Hashes = npt.NDArray[np.uint64]
 
 
 def id_hashes(ids: Sequence[str], seed: int) -> Hashes:
-    """A seeded 64-bit hash of every id, (n,)."""
+    """Return a seeded 64-bit hash of every id, (n,)."""
     key = seed.to_bytes(8, "little")
     hashes = (
         int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8, key=key).digest(), "little")
@@ -28,29 +26,25 @@ def id_hashes(ids: Sequence[str], seed: int) -> Hashes:
 
 
 def row_hashes(ids: pa.ChunkedArray, rows: npt.NDArray[np.integer[Any]], seed: int) -> Hashes:
-    """The hash of each row's id, (m,); an id is hashed once, however often its row comes."""
+    """Return the hash of each row's id, (m,); every distinct id is hashed once."""
     distinct, places = np.unique(rows, return_inverse=True)
     hashes: Hashes = id_hashes(ids.take(pa.array(distinct)).to_pylist(), seed)[places]
     return hashes
 
 
 def pair_hashes(query: Hashes, passage: Hashes) -> Hashes:
-    """One hash per (query, passage) from those of their ids, (n,)."""
+    """Combine the hashes of queries and passages to one per pair, (n,)."""
     return _mix(query + _mix(passage))
 
 
 def hash_uniforms(pairs: Hashes, stream: int) -> npt.NDArray[np.float64]:
-    """A uniform number in [0, 1) per pair, (n,), from its hash; different streams are independent
-    of one another.
-    """
-    # From the upper 53 bits, all that a float64 holds.
+    """Return a uniform number in [0, 1) per pair, (n,); streams are independent of one another."""
+    # The upper 53 bits are all that a float64 holds.
     return (_mix(pairs ^ np.uint64(stream)) >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
 
 def _mix(x: Hashes) -> Hashes:
-    """The finalizer of splitmix64 (Steele, Lea and Flood, 2014), which spreads every bit of `x`
-    over the result.
-    """
+    """Apply the finalizer of splitmix64 (Steele, Lea and Flood, 2014)."""
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return x ^ (x >> np.uint64(31))

@@ -200,8 +200,8 @@ def test_every_key_of_every_section_is_shown_with_its_documentation(
             "train.batch_size",
             "batch_size: integer >= 1 (default 64)\n    Queries per optimizer step",
         ),
-        ("train.phases", "train.phases", "`recipekit components phase` lists what can stand here"),
-        ("judge.judges", "judge.judges", "`recipekit components judge` lists what can stand here"),
+        ("train.phases", "train.phases", "`recipekit components phase` lists the choices"),
+        ("judge.judges", "judge.judges", "`recipekit components judge` lists the choices"),
         ("evaluate", "evaluate", "baselines: map to retriever (default {bm25: {use: bm25}})"),
     ],
 )

@@ -1,4 +1,4 @@
-"""`recipekit components`: what recipes can name, whose it is, and where it is written."""
+"""`recipekit components`: the installed components, and the keys of one."""
 
 from __future__ import annotations
 
@@ -27,9 +27,7 @@ def components(
         str | None, typer.Argument(help="A component's name, or distribution/name.")
     ] = None,
 ) -> None:
-    """List what recipes can name, one a line; or describe one component: its keys, their types,
-    defaults and meaning.
-    """
+    """List the installed components, or describe one with its keys."""
     from recipekit.component import KINDS
     from recipekit.errors import ComponentError
     from recipekit.registry import find, group, resolve
@@ -41,10 +39,8 @@ def components(
             kind, kind
         )
         if singular not in kinds:
-            raise ComponentError(
-                f"unknown kind '{kind}'.{did_you_mean(kind, kinds) or ' Kinds: ' + ', '.join(kinds) + '.'}",
-                code="RK208",
-            )
+            hint = did_you_mean(kind, kinds) or f" Kinds: {', '.join(kinds)}."
+            raise ComponentError(f"unknown kind '{kind}'.{hint}", code="RK208")
         kinds = [singular]
     if name is not None:
         typer.echo("\n".join(describe(resolve(kinds[0], name))))

@@ -20,9 +20,7 @@ def fill(
         typer.Option("--allow-local-code", help="Let the recipe name components in local files."),
     ] = False,
 ) -> None:
-    """Print a recipe with every default written out and local paths made absolute; ${env:NAME}
-    stays as it is.
-    """
+    """Print a recipe with all defaults and absolute local paths; ${env:NAME} is kept."""
     from recipekit.recipe.fill import filled
     from recipekit.stages.recipe import load_recipe
 

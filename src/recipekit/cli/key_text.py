@@ -18,9 +18,9 @@ def key_lines(
     """Every key with its type, default and meaning, and the keys below it.
 
     Args:
-        schema: Of the model whose keys they are.
-        own: Keys that stand before others, after those that must be given.
-        notes: What is to be added to a key's default.
+        schema: The JSON Schema of the model.
+        own: Keys to list right after the required ones.
+        notes: Texts to add to the defaults, by key.
     """
     required, definitions = schema.get("required", []), schema.get("$defs", {})
     fields = schema.get("properties", {})
@@ -45,12 +45,12 @@ def key_lines(
 
 
 def doc_of(model: type) -> str:
-    """A class's docstring, without its indentation."""
+    """Return the docstring of a class, without its indentation."""
     return textwrap.dedent(" " * 4 + (model.__doc__ or "(no description)")).strip()
 
 
 def _inner(field: Schema, definitions: Schema) -> Iterator[Schema]:
-    """What in a field's schema has keys of its own."""
+    """The parts of a field's schema that have keys of their own."""
     for part in (field, *field.get("anyOf", ()), *_values(field)):
         inner = definitions.get(part.get("$ref", "").rpartition("/")[2], part)
         if inner.get("properties"):
@@ -58,12 +58,11 @@ def _inner(field: Schema, definitions: Schema) -> Iterator[Schema]:
 
 
 def _inner_keys(inner: Schema, definitions: Schema) -> Iterator[str]:
-    """The keys below a key, each in a line or two."""
+    """The keys below a key, one paragraph each."""
     for key, value in inner["properties"].items():
         default = _default(key, value, inner.get("required", []))
-        line = f"{key}: {type_text(value, definitions)} ({default}). {value.get('description', '')}".replace(
-            "\n", " "
-        ).rstrip()
+        text = f"{key}: {type_text(value, definitions)} ({default})."
+        line = f"{text} {value.get('description', '')}".replace("\n", " ").rstrip()
         yield from textwrap.wrap(
             line, WIDTH, initial_indent="      ", subsequent_indent="          "
         )
@@ -80,7 +79,7 @@ def _default(key: str, field: Schema, required: Collection[str]) -> str:
 
 
 def _values(schema: Schema) -> Iterator[Schema]:
-    """The schema of a map's values, where all have one."""
+    """The schema of a map's values, if they share one."""
     values = schema.get("additionalProperties")
     if isinstance(values, dict):
         yield values
@@ -88,10 +87,7 @@ def _values(schema: Schema) -> Iterator[Schema]:
 
 
 def type_text(schema: Schema, definitions: Schema) -> str:
-    """A JSON Schema's type in words.
-
-    `integer >= 1`, `rrf | score | union`, `list of text or null`.
-    """
+    """Return a JSON Schema's type in words: `integer >= 1`, `rrf | score`, `list of text`."""
     if "$ref" in schema:
         return type_text(definitions.get(schema["$ref"].rpartition("/")[2], {}), definitions)
     if "anyOf" in schema:

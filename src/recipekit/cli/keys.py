@@ -19,11 +19,11 @@ def keys(
     path: Annotated[
         str | None,
         typer.Argument(
-            help="collect, mine, judge, train, evaluate or export, or what stands in one: judge.control_pairs, train.batch_size."
+            help="A section, such as train, or a key in one: train.batch_size, judge.control_pairs."
         ),
     ] = None,
 ) -> None:
-    """Show the keys of a recipe, of one of its sections, or one key: types, defaults and meaning."""
+    """Show the keys of a recipe, of a section, or one key: types, defaults and meaning."""
     from recipekit.stages.recipe import recipe_model
 
     lines = _found(path.split(".")) if path else _described(recipe_model(), "recipe")
@@ -31,9 +31,7 @@ def keys(
 
 
 def _found(parts: list[str]) -> Iterator[str]:
-    """What stands at a path of keys; a name that the recipe's author chose may stand in it, as in
-    `train.phases.NAME.loss`.
-    """
+    """Describe a path of keys, which can contain names of the author: `train.phases.NAME.loss`."""
     from recipekit.errors import ComponentError
     from recipekit.recipe.schema import section_schema
     from recipekit.recipe.slots import is_map, model_in, slot_kind
@@ -85,9 +83,10 @@ def _described(model: type[BaseModel], title: str) -> Iterator[str]:
 
 
 def _one(title: str, schema: dict[str, Any], key: str, kind: str | None) -> Iterator[str]:
-    """One key; of one that holds components, where their own keys are shown."""
+    """Describe one key, and how to list the components that it can hold."""
     yield title
     yield ""
     yield from key_lines({**schema, "properties": {key: schema["properties"][key]}})
     if kind:
-        yield f"    `recipekit components {kind}` lists what can stand here, `recipekit components {kind} NAME` shows the keys of one."
+        yield f"    `recipekit components {kind}` lists the choices;"
+        yield f"    `recipekit components {kind} NAME` shows the keys of one."

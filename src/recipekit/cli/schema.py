@@ -14,18 +14,18 @@ __all__ = ["schema"]
 def schema(
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", metavar="FILE", help="Write it here, not to the terminal."),
+        typer.Option("--output", "-o", metavar="FILE", help="Write the schema to this file."),
     ] = None,
     distributions: Annotated[
         list[str] | None,
         typer.Option(
             "--distribution",
             metavar="NAME",
-            help="Know this distribution's components only; repeatable. By default, all.",
+            help="Include only the components of this distribution; repeatable.",
         ),
     ] = None,
 ) -> None:
-    """Print the JSON Schema of recipes, with every component that is installed.
+    """Print the JSON Schema of recipes, with the installed components.
 
     In VS Code with the YAML extension, and in other editors, a recipe's first line names it:
     `# yaml-language-server: $schema=recipe.schema.json`.
@@ -50,17 +50,18 @@ def schema(
 
 
 def _known(distribution: str) -> None:
-    """Refuse a distribution that brings no component."""
+    """Raise an error for a distribution without components."""
     from recipekit.component import KINDS
     from recipekit.errors import ComponentError
     from recipekit.registry import find
     from recipekit.suggestions import did_you_mean
 
-    there = sorted({entry.distribution for kind in KINDS for entry in find(kind)})
-    if distribution not in there:
+    known = sorted({entry.distribution for kind in KINDS for entry in find(kind)})
+    if distribution not in known:
         advice = (
-            did_you_mean(distribution, there) or f" Those installed that do: {', '.join(there)}."
+            did_you_mean(distribution, known)
+            or f" Distributions with components: {', '.join(known)}."
         )
         raise ComponentError(
-            f"--distribution {distribution}: brings no component.{advice}", code="RK201"
+            f"--distribution {distribution}: has no components.{advice}", code="RK201"
         )

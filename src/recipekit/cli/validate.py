@@ -1,4 +1,4 @@
-"""`recipekit validate`: every mistake of a recipe, or what it holds."""
+"""`recipekit validate`: every mistake in a recipe, or a summary of it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def validate(
         typer.Option("--allow-local-code", help="Let the recipe name components in local files."),
     ] = False,
 ) -> None:
-    """Check recipes: every mistake at once, with its place.
+    """Check recipes, and report every mistake with its source location.
 
     Needs no GPU, no data and no network.
     """
@@ -37,9 +37,8 @@ def validate(
     problems: list[Problem] = []
     for recipe in recipes:
         try:
-            typer.echo(
-                f"{recipe}: valid ({summary(load_recipe(recipe, overrides or (), allow_local_code=allow_local_code))})"
-            )
+            loaded = load_recipe(recipe, overrides or (), allow_local_code=allow_local_code)
+            typer.echo(f"{recipe}: valid ({summary(loaded)})")
         except RecipeError as error:
             problems += error.problems
     if problems:

@@ -1,23 +1,24 @@
-"""Components: what a recipe names with `use:`.
+"""Components: everything that a recipe names with `use:`.
 
 A component is its own configuration: one class whose fields are the YAML keys, whose attribute
-docstrings are the documentation of those keys, and whose `build()` makes the thing that works.
-Heavy imports stand inside `build()`, so that a recipe is validated without them.
+docstrings document the keys, and whose `build()` makes the working object. Heavy imports are inside
+`build()`, so that a recipe is validated without them.
 
 ```python
 class Elasticsearch(RetrieverSpec):
     \"\"\"BM25 over an Elasticsearch index.\"\"\"
 
     index: str
-    \"\"\"Index or alias to search.\"\"\"
+    \"\"\"The index or alias to search.\"\"\"
     url: Url = "http://localhost:9200"
-    \"\"\"Where the cluster answers.\"\"\"
+    \"\"\"The address of the cluster.\"\"\"
 
     def build(self, context: Context) -> Retriever: ...
 ```
 
-Each kind has one direct subclass of `Component` that fixes its kind, the keys all of its members
-share, and the Protocol that `build()` returns. There is no other inheritance.
+A field can hold another component: `loss: Slot[LossSpec]`. Each kind has one direct subclass of
+`Component`, which fixes the kind, the keys that all of its components share, and the Protocol that
+`build()` returns. There is no other inheritance.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the stages hand to the components that they build."""
+"""`Context`: what a component can use when it is built."""
 
 from __future__ import annotations
 
@@ -19,43 +19,42 @@ __all__ = ["Context", "Embeddings", "Progress", "Spending", "Tracker"]
 
 
 class Progress(Protocol):
-    """Where work reports what it does: a live line on a terminal, plain lines elsewhere,
-    `log.jsonl` always.
-    """
+    """Reports progress: a live line on a terminal, else plain lines, and always `log.jsonl`."""
 
     def track(self, name: str, total: int | None = None, unit: str = "") -> Tracker:
-        """Start a counted piece of work; a context manager."""
+        """Start a counted task; use it as a context manager."""
 
     def log(self, event: str, **fields: Any) -> None:
-        """Record an event with its figures (JSON values)."""
+        """Log an event with JSON values."""
 
     def info(self, message: str) -> None:
-        """Tell the user something worth a line of its own."""
+        """Show a message to the user."""
 
     def warn(self, message: str) -> None:
-        """Tell the user something that is not an error."""
+        """Show a warning to the user."""
 
 
 class Tracker(Protocol):
-    """One counted piece of work."""
+    """A counted task."""
 
     def __enter__(self) -> Tracker: ...
     def __exit__(self, *exc: object) -> None: ...
     def advance(self, n: int = 1, **figures: float | str) -> None:
-        """Count `n` more done, and show `figures` (`loss=0.3`) beside the rate and the time left."""
+        """Count `n` more items, and show `figures` (`loss=0.3`) next to the rate."""
 
 
 @dataclass(frozen=True)
 class Embeddings:
-    """One side's embeddings, by row: a memory-mapped matrix (n, dim) of float32 or float16, unit
-    rows if normalized.
+    """The embeddings of one side by row: a memory-mapped matrix (n, dim), float32 or float16.
+
+    Rows have length 1 if `normalized`.
     """
 
     path: Path
     matrix: Any
     normalized: bool
     key: str = ""
-    """Identifies the content: encoder, prompt, length and texts."""
+    """Identifies the content: encoder, prompt, maximum length and texts."""
 
     def __len__(self) -> int:
         return int(self.matrix.shape[0])
@@ -63,55 +62,50 @@ class Embeddings:
 
 @dataclass(frozen=True)
 class Spending:
-    """What a stage's calls to paid endpoints may cost, all of its components together."""
+    """Limits of a stage's calls to paid endpoints, for all of its components together."""
 
     ledger: str = ""
-    """Names the account that the calls are booked to: the same for every attempt at one artifact.
-    """
+    """The account that calls are booked to: the same for every attempt at one artifact."""
     max_cost_usd: float | None = None
     max_calls: int | None = None
     calls: Path | None = None
-    """The SQLite file in which every call ever paid for is kept; None keeps none."""
+    """The SQLite file that stores every paid reply; None stores nothing."""
 
 
 @dataclass(frozen=True)
 class Context:
-    """What a component may use when it is built.
-
-    Everything comes through here; nothing is global.
-    """
+    """Everything that a component can use when it is built; there are no globals."""
 
     seed: int
     scratch: Path
-    """A folder of this component alone, inside the stage's partial artifact: it survives a crash,
-    for resuming.
-    """
+    """The component's own folder in the stage's partial artifact, which survives a crash."""
     progress: Progress
     ranks: Ranks = field(default_factory=SingleProcess)
     _dataset: Dataset | None = None
     _training: TrainingContext | None = None
     _corpus: Callable[[], str] = field(default=lambda: _absent("corpus", "key"))
     encoder: Callable[[str], Encoder] = field(default=lambda name: _absent("encoder", name))
-    """Build (once) an encoder that the recipe names."""
+    """Returns an encoder of the recipe by name; it is built once."""
     embeddings: Callable[[str, Side], Embeddings] = field(
         default=lambda name, side: _absent("embeddings", name)
     )
-    """Embeddings of all queries or passages by a named encoder; encoded at the first call, by all
-    ranks together.
-    """
+    """Returns the embeddings of all queries or passages by an encoder of the recipe.
+
+    All ranks encode together at the first call."""
     artifact: Callable[[str, Any, Callable[[Path], None]], Path] = field(
         default=lambda name, identity, build: _absent("artifact", name)
     )
-    """`artifact(name, identity, build)`: the folder of a cached by-product of the passages (a BM25
-    index). `build(folder)` writes it where the cache has none; `identity` is a JSON value, to which
-    `corpus` is added. What depends on queries or labels, too, names `dataset.key` in it."""
+    """`artifact(name, identity, build)` returns the folder of a cached by-product of the passages,
+    such as a BM25 index.
+
+    `build(folder)` writes it if it is not cached. `identity` is a JSON value, to which `corpus` is
+    added. It must contain `dataset.key` if the by-product also depends on queries or labels."""
 
     spending: Spending = field(default_factory=Spending)
-    """What may be paid, and where it is booked."""
+    """Limits of paid calls, and the account that they are booked to."""
     owner: str = ""
-    """Identifies the cache that this run works with: what it makes on servers bears it, so that
-    nobody removes what is another's.
-    """
+    """Identifies the cache of this run. It is in the ownership tag of indices on servers, so that
+    a cache removes only its own."""
 
     @property
     def dataset(self) -> Dataset:
@@ -129,9 +123,7 @@ class Context:
 
     @property
     def corpus(self) -> str:
-        """Identifies the passages by their content: the same for data sets that differ in queries
-        and labels alone.
-        """
+        """Identifies the content of the passages, whatever the queries and labels."""
         return self._corpus()
 
 

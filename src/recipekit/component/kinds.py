@@ -45,17 +45,17 @@ __all__ = [
 ]
 
 # Sources
-# -------------------------------------------------------------------------------------------------------------
+# ----------
 
 
 class Source(Protocol):
     """Reads passages, queries and labels. Subclass it for the defaults of the optional members."""
 
     def load(self) -> Iterator[Passage | Query | Label]:
-        """Stream passages, queries and labels, in any order (a label may come before the texts it
-        joins).
+        """Stream passages, queries and labels, in any order.
 
-        Raises `DataError` with file and line where the input is wrong.
+        Raises:
+            DataError: The input is wrong; the message names file and line.
         """
 
     def located(self) -> Iterator[tuple[object, Passage | Query | Label]]:
@@ -78,12 +78,12 @@ class SourceSpec(Component[Source]):
 
 
 # Retrievers
-# ----------------------------------------------------------------------------------------------------------
+# ----------
 
 
 @dataclass(frozen=True)
 class QueryBatch:
-    """Some queries: their rows in the data set, int64 (n,), and their texts."""
+    """Queries: their rows in the data set, int64 (n,), and their texts."""
 
     rows: Rows
     texts: Sequence[str]
@@ -94,28 +94,26 @@ class QueryBatch:
 
 @dataclass(frozen=True)
 class Hits:
-    """What was retrieved for a batch of queries, best first.
-
-    rows: passage rows, int32 (n, depth), -1 where there are fewer hits. scores: float32 (n, depth),
-        higher is better,
-    -inf where rows is -1.
-    """
+    """The passages retrieved for a batch of queries, best first."""
 
     rows: Ints
+    """Passage rows, int32 (n, depth); -1 after the last hit."""
     scores: Floats
+    """Scores, float32 (n, depth), higher is better; -inf where `rows` is -1."""
 
 
 class Retriever(Protocol):
     """Finds passages for queries. Subclass it for the defaults of the optional members."""
 
     def search(self, queries: QueryBatch, depth: int) -> Hits:
-        """The `depth` best passages of each query, without duplicates, ties broken by the lower
-        row.
+        """Return the `depth` best passages of each query, without duplicates.
+
+        The lower row comes first among equal scores.
         """
 
     @property
     def counts(self) -> Mapping[str, Any]:
-        """JSON values for the stage's summary, such as the recall against exact search; optional."""
+        """JSON values for the stage's summary, such as the measured recall; optional."""
         return {}
 
 
@@ -125,29 +123,30 @@ class RemoteIndex:
 
     name: str
     owner: str
-    """The cache that it was made for, `Context.owner`."""
+    """The cache that it belongs to, `Context.owner`."""
     corpus: str
-    """The passages that are in it, `Context.corpus`."""
+    """The passages in it, `Context.corpus`."""
     rows: int
     bytes: int
-    """What it takes on the server's disk; 0 where the server does not tell."""
+    """Its size on the server's disk; 0 if the server does not report it."""
 
 
 class Remote(Protocol):
-    """What recipekit made on a retriever's server, for `recipekit cache ls` and `gc`.
-
-    What others made is never listed.
-    """
+    """The indices with recipekit's ownership tag on a server, for `recipekit cache ls` and `gc`."""
 
     @property
     def server(self) -> str:
-        """What the server is called: the same for every retriever that uses it."""
+        """The server's name, the same for every retriever that uses it."""
 
     def indices(self) -> Sequence[RemoteIndex]:
-        """Everything on the server that bears recipekit's mark."""
+        """Return everything on the server that has recipekit's ownership tag."""
 
     def remove(self, name: str) -> None:
-        """Remove one of them; refused (`ComponentError`) for what does not bear the mark."""
+        """Remove one of them.
+
+        Raises:
+            ComponentError: It has no ownership tag.
+        """
 
 
 class RetrieverSpec(Component[Retriever]):
@@ -159,12 +158,12 @@ class RetrieverSpec(Component[Retriever]):
     """How many passages to retrieve per query."""
 
     def remote(self) -> Remote | None:
-        """What recipekit made on this retriever's server; None for a retriever without one."""
+        """Return the indices on this retriever's server; None for a retriever without a server."""
         return None
 
 
 # Judges
-# --------------------------------------------------------------------------------------------------------------
+# ----------
 
 
 @dataclass(frozen=True)
@@ -275,7 +274,7 @@ class JudgeSpec(Component[Judge]):
 
 
 # Encoders
-# ------------------------------------------------------------------------------------------------------------
+# ----------
 
 
 class Encoder(Protocol):
@@ -344,7 +343,7 @@ class EncoderSpec(Component[Encoder]):
 
 
 # Losses
-# --------------------------------------------------------------------------------------------------------------
+# ----------
 
 
 class Loss(Protocol):
@@ -419,41 +418,38 @@ class PhaseSpec(Component[Phase]):
 
 
 # Evaluators
-# ----------------------------------------------------------------------------------------------------------
+# ----------
 
 
 @dataclass(frozen=True)
 class System:
-    """Something to evaluate: a name for the table (`untrained`, `bm25`, `trained`) and how it
-    retrieves.
-    """
+    """A system to evaluate: its name in tables (`untrained`, `bm25`) and how it retrieves."""
 
     name: str
     retriever: Callable[[], Retriever]
     encoder: Callable[[], Encoder] | None = None
-    """None for a system that has none, such as BM25."""
+    """None for a system without an encoder, such as BM25."""
 
 
 class Evaluator(Protocol):
     """Measures systems."""
 
     def evaluate(self, systems: Sequence[System]) -> Sequence[Mapping[str, Any]]:
-        """Rows `{split, system, metric, value, low, high, queries}`, low and high null where there
-        is no interval.
+        """Return rows `{split, system, metric, value, low, high, queries}`.
 
-        Further keys (`difference`, `p_value` and `against`, for example) are kept and reach the
-        report.
+        `low` and `high` are null without an interval. Further keys, such as `difference`, `p_value`
+        and `against`, are kept for the report.
         """
 
 
 class EvaluatorSpec(Component[Evaluator]):
-    """Measures what was trained, beside baselines."""
+    """Measures the trained encoder and baselines."""
 
     kind: ClassVar[str] = "evaluator"
 
 
 # Exporters
-# -----------------------------------------------------------------------------------------------------------
+# ----------
 
 
 class Exporter(Protocol):
@@ -478,7 +474,7 @@ class Exporter(Protocol):
 
 
 class ExporterSpec(Component[Exporter]):
-    """Writes the model or the data in a form that others use."""
+    """Writes the model or the data in a form that other tools read."""
 
     kind: ClassVar[str] = "exporter"
 

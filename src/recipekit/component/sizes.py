@@ -1,4 +1,4 @@
-"""How much data there is, for estimates of work and money before anything is done."""
+"""The amount of data, for estimates of work and cost."""
 
 from __future__ import annotations
 
@@ -14,39 +14,36 @@ if TYPE_CHECKING:
 __all__ = ["Sizes"]
 
 SAMPLE: Final = 256
-"""Texts that stand for all of them."""
+"""How many texts represent all of them."""
 
 ENGLISH: Final = (
-    "A river that leaves the mountains slows down where the land is flat, and what it carried sinks to the ground. Over centuries "
-    "these layers build a plain of rich soil, which floods when the snow melts and is farmed in the months between. "
+    "A river that leaves the mountains slows down where the land is flat, and what it carried "
+    "sinks to the ground. Over centuries these layers build a plain of rich soil, which floods "
+    "when the snow melts and is farmed in the months between. "
 )
-"""Stands for texts of which nothing is known but their length.
-
-English prose has some 4.6 characters a token.
-"""
+"""Represents texts of which only the length is known; it has about 4.6 characters per token."""
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """Counts, and a sample of the texts: of the collected data, or of data that a recipe expects."""
+    """Counts and sample texts, of the collected data or of the data that a recipe expects."""
 
     queries: Mapping[str, int]
-    """How many, by split."""
+    """The number of queries by split."""
     passages: int
     query_sample: Sequence[str]
     passage_sample: Sequence[str]
     positives: int = 0
-    """Given positives of all queries."""
+    """Source positives of all queries."""
     dimension: int | None = None
-    """Of the embeddings of a component's encoder, where it has one and it is known; for a whole stage,
-    what the recipe expects of encoders that are not at hand.
-    """
+    """The embedding dimension of the component's encoder, if it has one and the dimension is known;
+    for a whole stage, the dimension that the recipe expects of encoders that are not on disk."""
     expected: bool = False
-    """Whether these are the recipe's expectations, nothing being collected yet."""
+    """Whether nothing is collected yet, so that these are the recipe's expectations."""
 
     @classmethod
     def of(cls, dataset: Dataset) -> Sizes:
-        """The sizes of a data set, with texts at even distances over the whole tables as samples."""
+        """Return the sizes of a data set, with evenly spaced texts of its tables as samples."""
         from recipekit.records import SPLITS
 
         return cls(
@@ -68,7 +65,7 @@ class Sizes:
         positives_per_query: float,
         dimension: int | None = None,
     ) -> Sizes:
-        """Sizes of data that nobody has collected yet, all of its texts of the mean length."""
+        """Return the sizes of data that is not collected yet; every text has the mean length."""
         return cls(
             queries=dict(queries),
             passages=passages,
@@ -80,8 +77,9 @@ class Sizes:
         )
 
     def within(self, splits: Sequence[str], *, positives: int | None = None) -> Sizes:
-        """The same for the queries of some splits; their positives are taken to be as many a query,
-        where they are not given.
+        """Return the sizes for the queries of some splits.
+
+        Without `positives`, every query is assumed to have the same number of them.
         """
         queries = {split: self.queries.get(split, 0) for split in splits}
         share = sum(queries.values()) / max(1, self.n_queries)
@@ -109,7 +107,7 @@ class Sizes:
 
 def _sample(table: TextTable) -> list[str]:
     count = min(SAMPLE, len(table))
-    return table.texts([place * len(table) // count for place in range(count)])
+    return table.texts([index * len(table) // count for index in range(count)])
 
 
 def _prose(characters: float) -> str:

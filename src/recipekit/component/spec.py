@@ -1,4 +1,4 @@
-"""`Component`, what every part of a recipe is."""
+"""`Component`, the base class of everything that recipes name with `use`."""
 
 from __future__ import annotations
 
@@ -19,11 +19,10 @@ Built = TypeVar("Built", covariant=True)
 
 
 class Component(BaseModel, Generic[Built]):
-    """A frozen spec that builds what it describes.
+    """A frozen spec that builds what it declares.
 
-    A default that is written out means what it means unwritten (`recipekit fill` writes all of
-    them, and every run loads such a recipe): validators compare values, and never ask which keys
-    were written (`model_fields_set`).
+    A default has the same meaning whether it is written or not, since `recipekit fill` writes all
+    defaults and every run loads such a recipe: validators must not use `model_fields_set`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, defer_build=True)
@@ -32,42 +31,44 @@ class Component(BaseModel, Generic[Built]):
     version: ClassVar[int] = 1
     """Raise it when the same spec would now produce another artifact."""
     needs: ClassVar[tuple[str, ...]] = ()
-    """Sections of the recipe without which it has nothing to work on (`("train",)`); a recipe that
-    lacks one is wrong.
-    """
+    """Sections that a recipe with this component must have, such as `("train",)`."""
     live: ClassVar[bool] = False
-    """Whether what it fingerprints can change at any time (an index that others write to): a run
-    asks again, for it was planned before.
-    """
+    """Whether its fingerprint can change during a run (an index that others write to).
+
+    The run then compares it with the fingerprint of the plan."""
 
     def build(self, context: Context) -> Built:
-        """Make the working object. Heavy imports belong here."""
+        """Build the working object. Heavy imports belong here."""
         raise TypeError(f"{type(self).__name__} does not define build()")
 
     def files(self) -> Mapping[str, Path]:
-        """Local files and folders whose content decides the result; their hashes enter the key.
+        """Return the local files and folders whose content decides the result, by name.
 
-        The names enter the key too, so they should not depend on where the files are: `{"corpus":
-        folder}`. A path that is listed here belongs in a field marked `NotIdentity`.
+        Names and hashes of the content are part of the cache key. Names should not depend on where
+        the files are: `{"corpus": folder}`. The field of the path itself must be `NotIdentity`.
         """
         return {}
 
     def fingerprint(self) -> Any:
-        """A JSON value that identifies what is used but can change under us (a hub revision, an
-        index), or None.
+        """Return a JSON value that identifies a remote input, such as a Hub revision, or None.
 
-        It is called by `plan`, so it must be quick, must not import torch, and raises
-        `ComponentError` where what it asks for cannot be reached (the plan then says "unknown").
+        `plan` calls it, so it must be quick and must not import torch.
+
+        Raises:
+            ComponentError: The input cannot be reached; the plan then shows "unknown".
         """
         return None
 
     def reach(self) -> None:
-        """Raise `ComponentError` or `RunError` where a server that this component works with cannot
-        be asked.
+        """Check that the component's server can be used.
 
-        A run begins with it for the stages that will be made after others, so that a server that is
-        down, or a key that is not set, does not show after hours of other work. It must be quick,
-        pay for nothing, and not import torch.
+        A run starts with this check for all of its stages, so that a server that is down or a
+        missing key is not found after hours of work. It must be quick and free of charge, and must
+        not import torch.
+
+        Raises:
+            ComponentError: The server or its configuration is wrong.
+            RunError: The server cannot be reached.
         """
 
     def check_limit(self, max_cost_usd: float) -> None:
@@ -78,20 +79,23 @@ class Component(BaseModel, Generic[Built]):
         """
 
     def check(self, dataset: Dataset) -> None:
-        """Raise `DataError` where this component cannot work on the collected data, before hours
-        are spent on it.
+        """Check that the component can work on the collected data.
 
-        It is called once the data is collected, so it must be quick, and must not import torch.
+        It is called right after the data is collected, must be quick and must not import torch.
+
+        Raises:
+            DataError: The component cannot work on this data.
         """
 
     def estimate(self, sizes: Sizes, pairs: int) -> Mapping[str, float | str]:
-        """Expected work or money, by unit, for `plan`; {} if trivial.
+        """Return the expected work or cost by unit, for `plan`; empty if trivial.
 
-        `sizes` are the data that it works on, its queries those that are mined or judged; `pairs`
-        how many (query, passage) pairs a retriever finds or a judge is asked about.
+        Args:
+            sizes: The data that the component works on, with the queries that are mined or judged.
+            pairs: The (query, passage) pairs that a retriever returns or a judge judges.
 
-        `calls`, `tokens in`, `tokens out`, `usd` and `hours` are shown as such; a text says what
-        the figures rest on (`{"usd": "unknown: no price of this model is known; give `price`"}`,
-        `{"tokens": "an estimate: ..."}`).
+        Returns:
+            Figures by unit. `calls`, `tokens in`, `tokens out`, `usd` and `hours` have their own
+            format; a text explains a figure: `{"usd": "unknown: give `price`"}`.
         """
         return {}

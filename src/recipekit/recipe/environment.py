@@ -40,7 +40,7 @@ _expanded: dict[str, str] = {}
 
 
 def has_placeholder(value: Any) -> bool:
-    """Whether a text, or a text inside lists and maps, contains `${env:...}`, well-formed or not."""
+    """Whether a value, or a text inside it, contains `${env:...}`, well-formed or not."""
     if isinstance(value, str):
         return _SIMILAR.search(value) is not None
     if isinstance(value, dict):
@@ -92,8 +92,8 @@ def _remember(value: str, placeholder: str) -> None:
 def redact(text: str) -> str:
     """Replace every value that this process took from the environment with its `${env:NAME}`.
 
-    Values shorter than four characters, and words such as `none`, are kept: they are not secret, and
-    they occur in figures and sentences.
+    Values shorter than four characters, and words such as `none`, are kept: they are not secret,
+    and they occur in figures and sentences.
     """
     for value in sorted(_expanded, key=len, reverse=True):
         text = text.replace(value, _expanded[value])

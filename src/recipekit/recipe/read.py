@@ -1,10 +1,9 @@
-"""Reading a recipe's YAML with the position of every key and value, and refusing on purpose what
-YAML lets pass.
+"""Reads the YAML of a recipe with the source location of every key and value.
 
-Refused, each with a message of its own: duplicate keys, keys with nothing behind them, keys that
-are no text, tabs as indentation, merge-conflict markers, anchors, aliases and tags (a recipe says
-everything where it stands, so no alias can explode), several documents, deep nesting, bytes that
-are no UTF-8, and files that are no recipe by their size.
+These are mistakes, each with its own message: duplicate keys, keys without a value, keys that are
+not text, tabs in the indentation, merge-conflict markers, anchors, aliases and tags (so that no
+alias can expand without bounds), several documents, deep nesting, bytes that are not UTF-8, and
+files that are too large.
 """
 
 from __future__ import annotations
@@ -25,14 +24,18 @@ MAX_BYTES: Final = 2**20
 MAX_DEPTH: Final = 50
 _CONFLICT = re.compile(r"^(<{7}|\|{7}|={7}|>{7})(?=\s|$)", re.MULTILINE)
 _UNWRITABLE = re.compile("[\x00\ud800-\udfff]")
+_UNWRITABLE_ESCAPE: Final = (
+    "an escape for a character that text cannot contain (NUL, or half of a surrogate pair)"
+)
+_NO_ANCHORS: Final = "anchors and aliases are not supported, write the value out"
 _TAB = re.compile(r"^ *\t\s*(?=\S)", re.MULTILINE)
 
 
 def read_file(path: Path, name: str) -> Document:
-    """Read a recipe file; `name` is what messages call it.
+    """Read a recipe file; messages call it `name`.
 
     Raises:
-        RecipeError: It cannot be read, or is no YAML.
+        RecipeError: It cannot be read, or is not YAML.
     """
 
     def unreadable(message: str, line: int | None = None, column: int = 1) -> Exception:
@@ -57,17 +60,17 @@ def read_file(path: Path, name: str) -> Document:
     except UnicodeDecodeError as error:
         before = data[: error.start]
         line, column = before.count(b"\n") + 1, error.start - before.rfind(b"\n")
-        message = f"byte 0x{data[error.start]:02x} (offset {error.start}) is not UTF-8: save the file as UTF-8"
+        byte = f"byte 0x{data[error.start]:02x} (offset {error.start})"
+        message = f"{byte} is not UTF-8: save the file as UTF-8"
         raise unreadable(message, line, column) from error
     return read_text(text, name)
 
 
 def read_text(text: str, name: str) -> Document:
-    """Read a recipe's text. What is wrong but leaves something to validate stands in the document's
-    `findings`.
+    """Read a recipe's text; mistakes that allow validation to go on are in `findings`.
 
     Raises:
-        RecipeError: It is no YAML.
+        RecipeError: It is not YAML.
     """
     fatal = [
         Finding(
@@ -111,7 +114,7 @@ def _line_of(text: str, offset: int) -> int:
 
 
 def _tabs(text: str) -> list[tuple[int, int, str]]:
-    """Lines that are indented with a tab, as (line, column, message)."""
+    """Return the lines that are indented with a tab, as (line, column, message)."""
     message = "tab in the indentation: YAML allows spaces only"
     return [
         (_line_of(text, match.start()), match[0].index("\t") + 1, message)
@@ -120,7 +123,7 @@ def _tabs(text: str) -> list[tuple[int, int, str]]:
 
 
 class _Builder:
-    """Builds values from YAML's events, noting where each stands."""
+    """Builds values from YAML events, with the location of each."""
 
     def __init__(self, document: Document) -> None:
         self.document = document
@@ -153,18 +156,10 @@ class _Builder:
                 problem=f"nested more than {MAX_DEPTH} deep", problem_mark=event.start_mark
             )
         if isinstance(event, yaml.AliasEvent):
-            self._find(
-                event,
-                path,
-                f"alias (*{event.anchor}): anchors and aliases are not supported, write the value out",
-            )
+            self._find(event, path, f"alias (*{event.anchor}): {_NO_ANCHORS}")
             return None
         if event.anchor is not None:
-            self._find(
-                event,
-                path,
-                f"anchor (&{event.anchor}): anchors and aliases are not supported, write the value out",
-            )
+            self._find(event, path, f"anchor (&{event.anchor}): {_NO_ANCHORS}")
         if event.tag is not None:
             tag = event.tag.replace("tag:yaml.org,2002:", "!!")
             self._find(
@@ -181,14 +176,10 @@ class _Builder:
     def _scalar(self, event: Any, path: KeyPath) -> Any:
         if event.style:
             if _UNWRITABLE.search(event.value):
-                self._find(
-                    event,
-                    path,
-                    "an escape for a character that text cannot contain (NUL, or half of a surrogate pair)",
-                )
+                self._find(event, path, _UNWRITABLE_ESCAPE)
             return event.value
         if event.value == "" and event.tag is None and event.anchor is None:
-            # Nothing has no place of its own: point at the key.
+            # An empty value has no location of its own.
             self.document.find(
                 path,
                 "empty: give it a value, or remove the key",
@@ -223,10 +214,7 @@ class _Builder:
         return items
 
     def _key(self, event: Any, path: KeyPath) -> str | None:
-        """A key's text, or None where it is no text.
-
-        A whole number stands for itself: grades are keys.
-        """
+        """Return a key's text; None if it is not text. Whole numbers, such as grades, are texts."""
         if not isinstance(event, yaml.ScalarEvent):
             self._find(event, path, "a key must be text")
             self._skip(event)
@@ -243,7 +231,7 @@ class _Builder:
         return str(event.value)
 
     def _skip(self, event: Any = None) -> None:
-        """Pass over the next node, or the rest of the one that began with `event`."""
+        """Skip the next node, or the rest of the one that started with `event`."""
         depth = 0
         while True:
             event = event or next(self.events)
@@ -264,9 +252,9 @@ def _is_text(scalar: str) -> bool:
 
 
 def _explain(error: yaml.YAMLError, text: str) -> tuple[int, int, str]:
-    """A YAML error in plain words, as (line, column, message)."""
+    """Explain a YAML error, as (line, column, message)."""
     if isinstance(error, yaml.reader.ReaderError):
-        position: int = error.position  # the stubs say otherwise
+        position: int = error.position  # the stubs have another type
         return (
             _line_of(text, position),
             position - text.rfind("\n", 0, position),
@@ -281,9 +269,10 @@ def _explain(error: yaml.YAMLError, text: str) -> tuple[int, int, str]:
         hint = ' (inside { } and [ ], quote "${env:NAME}")' if "${" in line else ""
         return (
             *_position(mark),
-            f"a ',' or the closing bracket of line {_position(error.context_mark)[0]} is missing before this{hint}",
+            f"a ',' or the closing bracket of line {_position(error.context_mark)[0]} "
+            f"is missing before this{hint}",
         )
-    if "could not find expected ':'" in problem:  # noticed lines later
+    if "could not find expected ':'" in problem:  # the parser notices this lines later
         return *_position(error.context_mark or mark), "a key must be followed by ':' and a space"
     if (
         "expected <block end>" in problem
@@ -292,24 +281,29 @@ def _explain(error: yaml.YAMLError, text: str) -> tuple[int, int, str]:
     ):
         closing = re.search(r"but found '([}\]])'", problem)
         return *_position(mark), (
-            f"this '{closing[1]}' closes nothing"
-            if closing
-            else "unexpected text after the closing quote; inside '...', write a quote twice: 'it''s'"
+            f"this '{closing[1]}' closes nothing" if closing else _AFTER_QUOTE
         )
-    for part, message in _WORDS.items():
+    for part, message in _EXPLANATIONS.items():
         if part in problem:
             return *_position(mark), message
     return *_position(mark), problem
 
 
-_WORDS: Final = {
+_AFTER_QUOTE: Final = (
+    "unexpected text after the closing quote; inside '...', write a quote twice: 'it''s'"
+)
+_EXPLANATIONS: Final = {
     "'\\t' that cannot start": "tab where YAML allows spaces only",
     "that cannot start any token": "text cannot start with this character: quote it",
     "mapping values are not allowed": "unexpected ':': quote the text, or check the indentation",
     "expected alphabetic or numeric character": "text cannot start with '*' or '&': quote it",
-    "found unknown escape character": "in double quotes, \\ starts an escape: use single quotes, or / in paths",
+    "found unknown escape character": (
+        "in double quotes, \\ starts an escape: use single quotes, or / in paths"
+    ),
     "expected <block end>": "this is not aligned with the lines above: check the indentation",
-    "sequence entries are not allowed": "a list item ('-') is not allowed here: check the indentation",
+    "sequence entries are not allowed": (
+        "a list item ('-') is not allowed here: check the indentation"
+    ),
 }
 
 

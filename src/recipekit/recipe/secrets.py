@@ -13,6 +13,7 @@ from recipekit.recipe.positions import KeyPath
 
 __all__ = ["written_secrets"]
 
+_NOT_IN_A_RECIPE: Final = "which does not belong in a recipe: write ${env:NAME}"
 CREDENTIALS: Final = ("auth", "key", "token", "secret", "password", "credential", "cookie")
 """Parts of the names of headers that contain a credential."""
 
@@ -24,15 +25,12 @@ def written_secrets(field: FieldInfo, value: Any) -> Iterator[tuple[KeyPath, str
     if is_url(field):
         for index, url in enumerate(value) if isinstance(value, list) else [(None, value)]:
             if isinstance(url, str) and (user := _user(url)) and _is_written(user):
-                message = "contains a password, which does not belong in a recipe: write ${env:NAME} instead"
+                message = f"contains a password, {_NOT_IN_A_RECIPE} instead"
                 yield (() if index is None else (index,)), message
     if is_headers(field) and isinstance(value, dict):
         for name, text in value.items():
             if _is_written(text) and any(part in name.lower() for part in CREDENTIALS):
-                yield (
-                    (name,),
-                    "this header contains a credential, which does not belong in a recipe: write ${env:NAME}",
-                )
+                yield (name,), f"this header contains a credential, {_NOT_IN_A_RECIPE}"
 
 
 def _is_written(value: Any) -> bool:

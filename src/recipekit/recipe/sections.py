@@ -29,7 +29,7 @@ Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
 SplitName = Literal["train", "dev", "test"]
 
 TRAINED: Final = "trained"
-"""The name of the trained encoder in sections after training; no encoder of a recipe may have it."""
+"""The name of the trained encoder in sections after training, which is reserved."""
 
 S = TypeVar("S", bound="Section")
 

