@@ -80,7 +80,7 @@ def test_another_pooling_is_used_and_warned_of(
 ) -> None:
     encoder = build(model=tiny_model, pooling=pooling)
     assert progress.warnings == [
-        f"model '{tiny_model}' was trained with mean pooling; the recipe says {pooling}"
+        f"model '{tiny_model}' was trained with mean pooling; the recipe uses {pooling}"
     ]
     reference = saved(tmp_path / "reference", bert, Pooling(32, pooling), Normalize())
     np.testing.assert_allclose(vectors(encoder), expected(reference), atol=1e-5)
@@ -159,9 +159,7 @@ def test_a_text_is_cut_at_max_length_and_counted(build, tiny_model) -> None:
     assert [len(text) for text in ids] == [3, 8, 8, 8] and cut == 2
     assert all(text.dtype == np.int32 for text in ids)
     assert encoder.tokenize([], "query") == ([], 0)
-    with pytest.raises(
-        ModelError, match="has 128 positions: max_length 129 is more than it can read"
-    ):
+    with pytest.raises(ModelError, match="has 128 positions, fewer than max_length 129"):
         build(model=tiny_model, max_length=129)
 
 
@@ -244,7 +242,7 @@ def test_a_plain_transformer_gets_mean_pooling_and_a_warning(
     bert.tokenizer.save_pretrained(tmp_path / "plain")
     encoder = build(model=tmp_path / "plain")
     assert progress.warnings == [
-        f"model '{tmp_path / 'plain'}' says nothing of pooling: the mean of its tokens is taken; `pooling` chooses another"
+        f"model '{tmp_path / 'plain'}' states no pooling, so the mean of its tokens is used; `pooling` chooses another"
     ]
     np.testing.assert_allclose(
         vectors(encoder),
@@ -268,9 +266,7 @@ def test_the_pinned_weights_are_checked(build, tiny_model) -> None:
 def test_modules_that_are_not_understood_are_refused(build, tmp_path) -> None:
     from sentence_transformers.sentence_transformer.modules import BoW
 
-    with pytest.raises(
-        ModelError, match="it starts with BoW; a bi_encoder starts with a Transformer"
-    ):
+    with pytest.raises(ModelError, match="starts with BoW; a bi_encoder starts with a Transformer"):
         build(model=saved(tmp_path / "bow", BoW(["river", "mountain"])))
 
 

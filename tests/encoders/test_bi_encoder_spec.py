@@ -32,9 +32,9 @@ def test_a_relative_path_starts_at_the_recipes_folder(tmp_path: Path) -> None:
     [
         (
             {"model": "all-MiniLM-L6-v2"},
-            "'all-MiniLM-L6-v2' is no Hub id: write 'OWNER/NAME' .* or './all-MiniLM-L6-v2' for a folder",
+            "'all-MiniLM-L6-v2' is not a Hub id: write 'OWNER/NAME'.* or './all-MiniLM-L6-v2' for a folder",
         ),
-        ({"model": "models/of/mine"}, "is no Hub id"),
+        ({"model": "models/of/mine"}, "is not a Hub id"),
         ({"model": "package:name"}, "write package:NAME/FOLDER"),
         ({"model": "package:name/../other"}, "write package:NAME/FOLDER"),
         ({"model": "./mine", "revision": "main"}, "only a model on the Hub has revisions"),
@@ -82,7 +82,7 @@ def test_a_package_is_found_without_importing_it(
     assert spec(model="package:some_package_with_a_model/model").files() == {"model": model}
     with pytest.raises(ModelError, match="there is no such folder"):
         spec(model="package:some_package_with_a_model/other").files()
-    with pytest.raises(ModelError, match="no package 'not_there' is installed"):
+    with pytest.raises(ModelError, match="the package 'not_there' is not installed"):
         spec(model="package:not_there/model").files()
 
 
@@ -92,7 +92,7 @@ def test_a_folder_that_is_no_model_is_said_so(tmp_path: Path) -> None:
     for name, message in {
         "absent": "no such folder",
         "file": "is a file",
-        "empty": "holds no model",
+        "empty": "contains no model",
     }.items():
         with pytest.raises(ModelError, match=message):
             spec(tmp_path, model=f"./{name}").files()

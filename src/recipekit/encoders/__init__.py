@@ -1,1 +1,1 @@
-"""Encoders: the models that are trained, as a recipe names them, and how they are loaded and saved."""
+"""Encoders: the models that a recipe names, and how they are loaded and saved."""

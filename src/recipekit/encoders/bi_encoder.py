@@ -19,31 +19,28 @@ PoolingMode = Literal["cls", "mean", "max", "weightedmean", "lasttoken"]
 
 
 class BiEncoderSpec(NamedModel, EncoderSpec):
-    """A sentence-transformers model: a transformer, its pooling, and what follows.
+    """A sentence-transformers model: a transformer, a pooling, and optional further modules.
 
-    What the recipe leaves out (pooling, normalization, prompts, length) is as the model's own files
-    say.
+    Pooling, normalization, prompts and length are by default those of the model's own files.
     """
 
     pooling: PoolingMode | None = None
-    """How token embeddings become one vector. By default as the model was trained."""
+    """How token embeddings become one vector. By default as in the model's files."""
     normalize: bool | None = None
-    """Whether vectors are brought to length 1. By default as the model was trained."""
+    """Whether vectors are scaled to length 1. By default as in the model's files."""
     query_prompt: str | None = None
-    """What is put before a query. By default the model's own prompt; "" is none."""
+    """Text that is prepended to a query. By default the model's own prompt; "" is none."""
     passage_prompt: str | None = None
-    """What is put before a passage. By default the model's own prompt; "" is none."""
+    """Text that is prepended to a passage. By default the model's own prompt; "" is none."""
     max_length: Annotated[int, Field(ge=2)] | None = None
-    """Tokens of a text, prompt and special tokens included, after which it is cut.
-
-    By default as the model was trained.
-    """
+    """Number of tokens, with prompt and special tokens, after which a text is cut. By default as in
+    the model's files."""
     precision: Literal["bf16", "fp32"] = "bf16"
-    """Arithmetic when encoding. bf16 is twice as fast or more where the hardware has it, and moved
-    nfcorpus' nDCG@10 by 0.0007; where it has not, it is computed in fp32. Weights, pooling and what
-    follows it stay float32."""
+    """Arithmetic when encoding. bf16 is at least twice as fast where the hardware has it, and
+    changed nDCG@10 on nfcorpus by 0.0007; elsewhere it is computed in fp32. Weights, pooling and
+    later modules stay float32."""
     tied: bool = True
-    """One encoder for both sides; false trains a copy per side, each free to move."""
+    """Use one encoder for both sides; false trains a separate copy for each side."""
     max_tokens_per_batch: Annotated[int | None, NotIdentity, Field(ge=1)] = None
     """Padded tokens in one forward pass when encoding.
 
@@ -56,21 +53,19 @@ class BiEncoderSpec(NamedModel, EncoderSpec):
         return self.model
 
     def known_dimension(self) -> int | None:
-        """The dimension of its embeddings, read from its files without loading it.
-
-        None where they are not here.
-        """
+        """Read the dimension of its embeddings from its files; None if they are not here."""
         return known_dimension(self.model, self.revision)
 
     def build(self, context: Context) -> BiEncoder:
-        """Load the model, on the CPU, with float32 weights."""
+        """Load the model on the CPU, with float32 weights."""
         from recipekit.encoders.load import load_bi_encoder
 
         return load_bi_encoder(self, context.progress.warn)
 
     def at(self, folder: Path) -> BiEncoderSpec:
-        """The same encoder with the weights that `BiEncoder.save` wrote: pooling, prompts and
-        normalization stand in them.
+        """Return the same encoder with the files that `BiEncoder.save` wrote.
+
+        They include pooling, prompts and normalization.
         """
         own = {"model": str(folder.absolute()), "revision": None, "sha256": None}
         saved = dict.fromkeys(("pooling", "normalize", "query_prompt", "passage_prompt"))

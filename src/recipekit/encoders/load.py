@@ -1,4 +1,4 @@
-"""Reading a sentence-transformers model and making of it what the recipe says."""
+"""Loads a sentence-transformers model and applies the recipe's settings to it."""
 
 from __future__ import annotations
 
@@ -32,19 +32,17 @@ if TYPE_CHECKING:
 __all__ = ["load_bi_encoder"]
 
 UNDERSTOOD = (Pooling, Dense, Normalize, Dropout, LayerNorm, WeightedLayerPooling)
-"""The modules that may follow the transformer: each needs nothing but what the modules before it
-made.
-"""
+"""Modules that may follow the transformer: each uses only the output of the modules before it."""
 PASSAGE_PROMPTS = ("document", "passage", "corpus")
-"""The names under which models keep the passages' prompt, in sentence-transformers' order."""
+"""The names of a model's passage prompt, in sentence-transformers' order."""
 
 
 def load_bi_encoder(spec: BiEncoderSpec, warn: Callable[[str], None]) -> BiEncoder:
     """Load the model that a spec names.
 
     Raises:
-        ModelError: It cannot be reached or read, is not the one that was pinned, or cannot do what
-            the spec says.
+        ModelError: The model cannot be found or read, is not the pinned one, or does not support
+            the spec's settings.
     """
     model, folder = _read(spec)
     if spec.sha256 is not None:
@@ -57,7 +55,8 @@ def load_bi_encoder(spec: BiEncoderSpec, warn: Callable[[str], None]) -> BiEncod
         _repool(spec, towers, warn)
     elif not (folder / "modules.json").is_file():
         warn(
-            f"model '{spec.model}' says nothing of pooling: the mean of its tokens is taken; `pooling` chooses another"
+            f"model '{spec.model}' states no pooling, so the mean of its tokens is used; "
+            "`pooling` chooses another"
         )
     if spec.normalize is not None:
         towers = [_renormalized(tower, spec.normalize) for tower in towers]
@@ -67,7 +66,8 @@ def load_bi_encoder(spec: BiEncoderSpec, warn: Callable[[str], None]) -> BiEncod
         passage = query if spec.tied else copy.deepcopy(query)
     if spec.normalize and model.truncate_dim is not None:
         raise ModelError(
-            f"model '{spec.model}' cuts its vectors to {model.truncate_dim} at the very end: leave `normalize` out",
+            f"model '{spec.model}' cuts its vectors to {model.truncate_dim} dimensions after its "
+            "last module: leave `normalize` out",
             code="RK417",
         )
     return BiEncoder(
@@ -95,7 +95,7 @@ def load_bi_encoder(spec: BiEncoderSpec, warn: Callable[[str], None]) -> BiEncod
 def _read(spec: BiEncoderSpec) -> tuple[SentenceTransformer, Path]:
     from transformers.utils import logging
 
-    logging.disable_progress_bar()  # the run has a progress of its own
+    logging.disable_progress_bar()  # the run shows its own progress
     folder = local_folder(spec.model)
     commit = None if folder else spec.commit()
     try:
@@ -106,7 +106,7 @@ def _read(spec: BiEncoderSpec) -> tuple[SentenceTransformer, Path]:
             model_kwargs={"dtype": torch.float32},
             trust_remote_code=False,
         )
-    except Exception as error:  # every part of it has errors of its own
+    except Exception as error:  # each of its libraries raises its own errors
         if commit is not None and not hub_snapshot(spec.model, commit).is_dir():
             raise unreachable(spec.model, error) from error
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
@@ -117,7 +117,7 @@ def _read(spec: BiEncoderSpec) -> tuple[SentenceTransformer, Path]:
 
 
 def _route(name: str, modules: Any, task: str) -> Iterator[nn.Module]:
-    """The modules that a text of a task goes through, routers resolved."""
+    """Yield the modules that encode a text of a task, with routers resolved."""
     for module in modules.children():
         if not isinstance(module, Router):
             yield module
@@ -125,24 +125,25 @@ def _route(name: str, modules: Any, task: str) -> Iterator[nn.Module]:
         route = task if task in module.sub_modules else module.default_route
         if module.route_mappings or route not in module.sub_modules:
             raise ModelError(
-                f"model '{name}': its router does not say which modules encode a {task}",
+                f"model '{name}': its router does not define which modules encode a {task}",
                 code="RK411",
             )
         yield from _route(name, module.sub_modules[route], task)
 
 
 def _check(name: str, tower: Sequence[nn.Module]) -> None:
-    """Refuse what would not be encoded as sentence-transformers does."""
+    """Refuse a tower that would not encode as it does in sentence-transformers."""
     first = tower[0]
     if not isinstance(first, Transformer):
         raise ModelError(
-            f"model '{name}': it starts with {type(first).__name__}; a bi_encoder starts with a Transformer",
+            f"model '{name}' starts with {type(first).__name__}; a bi_encoder starts with a "
+            "Transformer",
             code="RK412",
         )
     for module in tower[1:]:
         if type(module) not in UNDERSTOOD:
             raise ModelError(
-                f"model '{name}': its module {type(module).__name__} is none that a bi_encoder can run",
+                f"model '{name}': a bi_encoder does not support its module {type(module).__name__}",
                 code="RK412",
             )
     text = first.modality_config.get("text", {})
@@ -154,16 +155,17 @@ def _check(name: str, tower: Sequence[nn.Module]) -> None:
     )
     if text.get("method") != "forward" or "message" in first.modality_config or special:
         raise ModelError(
-            f"model '{name}': it prepares its texts in a way of its own (chat template, fixed lengths)",
+            f"model '{name}' prepares its texts in a way that is not supported (chat template, "
+            "fixed lengths)",
             code="RK413",
         )
     if first.tokenizer.pad_token_id is None:
-        raise ModelError(f"model '{name}': its tokenizer has no padding token", code="RK414")
+        raise ModelError(f"model '{name}': the tokenizer has no padding token", code="RK414")
     if first.module_output_name != "sentence_embedding" and not any(
         isinstance(module, Pooling) for module in tower
     ):
         raise ModelError(
-            f"model '{name}': it has no pooling, so it gives a vector per token, not per text",
+            f"model '{name}' has no pooling, so it returns a vector per token, not per text",
             code="RK412",
         )
 
@@ -178,7 +180,7 @@ def _repool(
     }
     if not poolings:
         raise ModelError(
-            f"model '{spec.model}' has no pooling of its own that `pooling` could replace",
+            f"model '{spec.model}' has no pooling that `pooling` could replace",
             code="RK415",
         )
     replaced = {
@@ -194,10 +196,10 @@ def _pooling_like(name: str, old: Any, mode: PoolingMode, warn: Callable[[str], 
     was = old.pooling_mode if isinstance(old.pooling_mode, str) else "+".join(old.pooling_mode)
     if not isinstance(old.pooling_mode, str):
         raise ModelError(
-            f"model '{name}' joins several poolings ({was}), which one alone cannot replace",
+            f"model '{name}' joins several poolings ({was}), which a single one cannot replace",
             code="RK415",
         )
-    warn(f"model '{name}' was trained with {was} pooling; the recipe says {mode}")
+    warn(f"model '{name}' was trained with {was} pooling; the recipe uses {mode}")
     pooling: nn.Module = Pooling(old.embedding_dimension, mode, include_prompt=old.include_prompt)
     return pooling
 
@@ -209,9 +211,7 @@ def _renormalized(tower: list[nn.Module], normalize: bool) -> list[nn.Module]:
 
 
 def _freeze_unused(towers: Sequence[Sequence[nn.Module]]) -> None:
-    """BERT's own pooler feeds nothing here; its weights never have a gradient, which distributed
-    training takes for an error.
-    """
+    """Freeze BERT's own pooler: its output is not used, so its weights have no gradient."""
     for tower in towers:
         pooler = getattr(tower[0].model, "pooler", None)
         if isinstance(pooler, nn.Module) and tower[0].module_output_name == "token_embeddings":

@@ -1,1 +1,1 @@
-"""Encoding: texts to tokens to embedding matrices, whichever encoder it is, on any number of ranks."""
+"""Encoding: texts to tokens to embedding matrices, for any encoder and any number of ranks."""

@@ -12,7 +12,7 @@ from recipekit.arrays import Rows
 __all__ = ["length_batches"]
 
 PADDING_SHARE = 1 / 16
-"""A batch ends, even if it is not full, where its padding would pass this share of the budget."""
+"""A batch ends before its padding exceeds this share of the budget, even if it is not full."""
 
 
 def length_batches(
@@ -22,22 +22,21 @@ def length_batches(
     multiple: int = 1,
     padding: int | None = None,
 ) -> list[Rows]:
-    """Group texts of similar length; every text is in exactly one batch, the longest texts come
-    first.
+    """Group texts of similar length, the longest first; every text is in exactly one batch.
 
     A batch of n texts whose longest has w tokens costs n * w padded tokens: at most
     `max_tokens_per_batch`, unless one text alone (or `multiple` of them) has more. The result
-    depends on the arguments alone.
+    depends only on the arguments.
 
     Args:
         lengths: Tokens of each text, (n,).
         max_tokens_per_batch: The budget of padded tokens.
-        multiple: Full batches hold a multiple of this many texts; those that end where lengths drop
-            may not.
+        multiple: Full batches hold a multiple of this many texts; batches that end early because
+            of padding may not.
         padding: Padding tokens that a batch may have; by default a sixteenth of its budget.
 
     Returns:
-        Positions in `lengths`, one int64 array a batch.
+        Positions in `lengths`, one int64 array per batch.
     """
     most = max_tokens_per_batch * PADDING_SHARE if padding is None else padding
     order = np.argsort(-lengths.astype(np.int64), kind="stable")

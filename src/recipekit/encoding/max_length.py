@@ -1,4 +1,4 @@
-"""How long a text a transformer can read."""
+"""The maximal text length of a transformer."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from recipekit.errors import ModelError
 __all__ = ["length_of", "position_limit"]
 
 NO_LIMIT = 1_000_000
-"""Lengths above this are how tokenizers say that they know of no limit."""
+"""Tokenizers state a length above this if they have no limit."""
 
 
 def position_limit(model: Any) -> int:
-    """How many tokens a transformer has positions for; more than `NO_LIMIT` where it does not say.
+    """Return how many tokens a transformer has positions for; above `NO_LIMIT` if it states none.
 
-    RoBERTa and its kin count positions from `padding_idx + 1`, so that many rows of their table are
-    never reached.
+    RoBERTa and its relatives count positions from `padding_idx + 1`, so the rows of their table
+    before that are never used.
     """
     for module in model.modules():
         table = getattr(module, "position_embeddings", None)
@@ -30,26 +30,26 @@ def position_limit(model: Any) -> int:
     return limit if isinstance(limit, int) and limit > 0 else NO_LIMIT + 1
 
 
-def length_of(name: str, asked: int | None, own: int | None, limit: int) -> int:
-    """How many tokens a model is to read.
+def length_of(name: str, requested: int | None, own: int | None, limit: int) -> int:
+    """Return the number of tokens after which a model's texts are cut.
 
     Args:
         name: The model, as the recipe names it.
-        asked: What the recipe asks for, if it does.
-        own: What the model's own files say, if they do.
+        requested: The recipe's `max_length`, if it has one.
+        own: The length in the model's own files, if they state one.
         limit: Its `position_limit`.
 
     Raises:
-        ModelError: It is asked for more than it has positions, or nobody says a length.
+        ModelError: The recipe requests more than the model has positions, or no length is stated.
     """
-    if asked is None:
+    if requested is None:
         length = min(own or limit, limit)
         if length > NO_LIMIT:
             raise ModelError(f"model '{name}' states no length: set `max_length`", code="RK416")
         return int(length)
-    if asked > limit:
+    if requested > limit:
         raise ModelError(
-            f"model '{name}' has {limit} positions: max_length {asked} is more than it can read",
+            f"model '{name}' has {limit} positions, fewer than max_length {requested}",
             code="RK416",
         )
-    return asked
+    return requested

@@ -1,4 +1,4 @@
-"""Where a model's files are: a folder, an installed package, or the Hugging Face Hub.
+"""Locates a model's files: a folder, an installed package, or the Hugging Face Hub.
 
 Nothing here imports torch.
 """
@@ -30,15 +30,14 @@ PACKAGE: Final = re.compile(r"package:(?P<name>[A-Za-z_]\w*)/(?P<folder>[\w.-]+(
 HUB_ID: Final = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 COMMIT: Final = re.compile(r"[0-9a-f]{40}")
 HUB_TIMEOUT: Final = 10.0
-"""Seconds to wait for the Hub's answer about a revision."""
+"""Seconds to wait for the Hub to resolve a revision."""
 
 
 def absolute(model: str, folder: Path) -> str:
-    """A model's name as it is, but a path as an absolute one: relative paths start at `folder`, the
-    recipe's.
+    """Return a model's name, with a path made absolute; relative paths start at `folder`.
 
     Raises:
-        ValueError: It is neither a path, nor `package:NAME/FOLDER`, nor a Hub id.
+        ValueError: The name is neither a path, nor `package:NAME/FOLDER`, nor a Hub id.
     """
     if model.startswith(PATH_STARTS):
         return os.path.abspath(folder / Path(model).expanduser())
@@ -46,22 +45,24 @@ def absolute(model: str, folder: Path) -> str:
         found = PACKAGE.fullmatch(model)
         if found is None or ".." in found["folder"].split("/"):
             raise ValueError(
-                f"'{model}' names no files of a package: write package:NAME/FOLDER, NAME as it is imported"
+                f"'{model}' does not name a package's files: write package:NAME/FOLDER, with the "
+                "name by which it is imported"
             )
         return model
     if not HUB_ID.fullmatch(model):
         hint = f", or './{model}' for a folder" if model else ""
         raise ValueError(
-            f"'{model}' is no Hub id: write 'OWNER/NAME' (as in sentence-transformers/all-MiniLM-L6-v2){hint}"
+            f"'{model}' is not a Hub id: write 'OWNER/NAME', such as "
+            f"sentence-transformers/all-MiniLM-L6-v2{hint}"
         )
     return model
 
 
 def local_folder(model: str) -> Path | None:
-    """The folder behind a path or `package:NAME/FOLDER`; None for a Hub id.
+    """Return the folder of a path or `package:NAME/FOLDER`; None for a Hub id.
 
     Raises:
-        ModelError: There is no such package or folder, or it holds no model.
+        ModelError: The package or folder does not exist, or contains no model.
     """
     if model.startswith("package:"):
         folder = _package_folder(model)
@@ -77,7 +78,7 @@ def local_folder(model: str) -> Path | None:
         )
     if not (folder / "modules.json").is_file() and not (folder / "config.json").is_file():
         raise ModelError(
-            f"model '{model}': {folder} holds no model (neither modules.json nor config.json is in it)",
+            f"model '{model}': {folder} contains no model (neither modules.json nor config.json)",
             code="RK402",
         )
     return folder
@@ -91,7 +92,7 @@ def _package_folder(model: str) -> Path:
     places = list(spec.submodule_search_locations or ()) if spec else []
     if not places:
         raise ModelError(
-            f"model '{model}': no package '{found['name']}' is installed; install the distribution that brings it",
+            f"model '{model}': the package '{found['name']}' is not installed",
             code="RK403",
         )
     return next(
@@ -101,15 +102,14 @@ def _package_folder(model: str) -> Path:
 
 
 def hub_revision(model: str, revision: str | None) -> str:
-    """The commit of a model on the Hub: the one that is cached here, else the one that the Hub
-    names now.
+    """Return the commit of a model on the Hub: the cached one, or the Hub's current one.
 
     The cache comes first, so that an unpinned model stays the same until its cached copy is
     removed.
 
     Raises:
-        ModelError: It is not cached, and the Hub cannot be reached or knows no such model or
-            revision.
+        ModelError: The model is not cached, and the Hub cannot be reached or does not have the
+            model or revision.
     """
     wanted = revision or "main"
     if COMMIT.fullmatch(wanted):
@@ -121,7 +121,7 @@ def hub_revision(model: str, revision: str | None) -> str:
 
 
 def cached_folder(model: str, revision: str | None) -> Path | None:
-    """The folder of a Hub model that is cached here; None where it is not. Nobody is asked."""
+    """Return the folder of a cached Hub model, or None; makes no request."""
     wanted = revision or "main"
     reference = _hub_cache() / _hub_folder(model) / "refs" / wanted
     commit = reference.read_text().strip() if reference.is_file() else wanted
@@ -141,18 +141,19 @@ def _ask_hub(model: str, revision: str) -> str:
         ) from error
     except RepositoryNotFoundError as error:
         raise ModelError(
-            f"there is no model '{model}' on the Hugging Face Hub, or it is private and HF_TOKEN is not set",
+            f"the Hugging Face Hub has no model '{model}', or it is private and HF_TOKEN is unset",
             code="RK404",
         ) from error
     except (OSError, hub_http_error()) as error:
         raise unreachable(model, error) from error
-    assert commit is not None, "the Hub names the commit of every revision that it knows"
+    assert commit is not None, "the Hub returns the commit of every revision"
     return str(commit)
 
 
 def hub_http_error() -> type[Exception]:
-    """What every failure of the Hub's HTTP client is: httpx's own HTTPError in huggingface_hub 1,
-    that of httpx2 in 2.
+    """Return the base of the Hub client's HTTP errors.
+
+    It is httpx's HTTPError in huggingface_hub 1, and that of httpx2 in 2.
     """
     from huggingface_hub.errors import HfHubHTTPError
 
@@ -163,10 +164,11 @@ def hub_http_error() -> type[Exception]:
 
 
 def unreachable(model: str, reason: Exception) -> ModelError:
-    """The error for a model that is not cached while there is no network."""
+    """Return the error for a model that is not cached when the Hub cannot be reached."""
     return ModelError(
-        f"model '{model}' is not in the local cache, and the Hugging Face Hub cannot be reached ({type(reason).__name__}): "
-        "run once with a network, or name a folder (./FOLDER) or an installed package's files (package:NAME/FOLDER)",
+        f"model '{model}' is not in the local cache, and the Hugging Face Hub cannot be reached "
+        f"({type(reason).__name__}): run once with a network, or name a folder (./FOLDER) or an "
+        "installed package's files (package:NAME/FOLDER)",
         code="RK405",
     )
 
@@ -174,7 +176,7 @@ def unreachable(model: str, reason: Exception) -> ModelError:
 def _hub_cache() -> Path:
     from huggingface_hub.constants import HF_HUB_CACHE
 
-    # sentence-transformers looks into a folder of its own where this is set.
+    # sentence-transformers uses its own cache folder if this is set.
     return Path(os.environ.get("SENTENCE_TRANSFORMERS_HOME") or HF_HUB_CACHE)
 
 
@@ -183,16 +185,15 @@ def _hub_folder(model: str) -> str:
 
 
 def hub_snapshot(model: str, commit: str) -> Path:
-    """The folder of a cached commit, which may not be there yet."""
+    """Return the folder of a cached commit, which may not exist yet."""
     return _hub_cache() / _hub_folder(model) / "snapshots" / commit
 
 
 def check_sha256(model: str, folder: Path, wanted: str) -> None:
-    """Compare the pinned hash with that of the weights: `model.safetensors`, or the only file of
-    weights in the folder.
+    """Compare a pinned hash with that of `model.safetensors`, or of the only file of weights.
 
     Raises:
-        ModelError: They differ, or there is not exactly one file of weights.
+        ModelError: The hashes differ, or the folder does not contain exactly one file of weights.
     """
     weights = folder / "model.safetensors"
     if not weights.is_file():
@@ -201,7 +202,7 @@ def check_sha256(model: str, folder: Path, wanted: str) -> None:
         )
         if len(files) != 1:
             raise ModelError(
-                f"model '{model}': sha256 pins one file of weights, but {folder} holds {len(files)}",
+                f"model '{model}': sha256 pins one file of weights, but {folder} has {len(files)}",
                 code="RK406",
             )
         weights = files[0]
@@ -209,6 +210,7 @@ def check_sha256(model: str, folder: Path, wanted: str) -> None:
         found = hashlib.file_digest(file, "sha256").hexdigest()
     if found != wanted.lower():
         raise ModelError(
-            f"model '{model}': sha256 of {weights.name} is {found}, but the recipe pins {wanted.lower()}",
+            f"model '{model}': the sha256 of {weights.name} is {found}, but the recipe pins "
+            f"{wanted.lower()}",
             code="RK407",
         )

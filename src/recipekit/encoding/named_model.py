@@ -1,4 +1,4 @@
-"""How a component names a model, and what the named model adds to the component's identity."""
+"""The keys by which a component names a model, and what they add to its identity."""
 
 from __future__ import annotations
 
@@ -35,28 +35,22 @@ def _from_recipe_folder(model: str, info: ValidationInfo) -> str:
 class NamedModel(BaseModel):
     """The keys that name a model's files.
 
-    Neither the name nor the revision is identity: the content of a folder counts (`files`), or the
-    commit on the Hub (`fingerprint`).
+    Neither the name nor the revision is part of the identity. The content of a folder is (`files`),
+    or the commit on the Hub (`fingerprint`).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, defer_build=True)
 
     model: Annotated[str, NotIdentity, AfterValidator(_from_recipe_folder)]
-    """A Hub id (`sentence-transformers/all-MiniLM-L6-v2`), a folder (`./models/mine`, from the
-    recipe's folder), or `package:NAME/FOLDER`, files inside an installed package."""
+    """A Hub id (`sentence-transformers/all-MiniLM-L6-v2`), a folder (`./models/mine`, relative to
+    the recipe), or `package:NAME/FOLDER` for files inside an installed package."""
     revision: Annotated[str | None, NotIdentity, Field(min_length=1)] = None
-    """Commit, tag or branch of a model on the Hub.
-
-    Without one, the cached copy is used, or the newest where there is none.
-    """
+    """Commit, tag or branch of a model on the Hub. By default the cached copy is used, or the
+    newest commit if none is cached."""
     sha256: Annotated[str, Field(pattern=r"^[0-9a-fA-F]{64}$")] | None = None
-    """The sha256 that the model's weights (`model.safetensors`) must have, as 64 hexadecimal
-    digits.
-    """
+    """The sha256 that the model's weights (`model.safetensors`) must have, as 64 hex digits."""
     _same_name_here: bool = PrivateAttr(default=False)
-    """Whether the recipe's folder has one that is called as the Hub id is, which may be what was
-    meant.
-    """
+    """Whether a folder next to the recipe has the same name as the Hub id, and may be meant."""
 
     @model_validator(mode="after")
     def _only_the_hub_has_revisions(self, info: ValidationInfo) -> Self:
@@ -72,15 +66,15 @@ class NamedModel(BaseModel):
         return not self.model.startswith(("/", "package:"))
 
     def files(self) -> Mapping[str, Path]:
-        """The model's folder, unless it comes from the Hub."""
+        """Return the model's folder, unless it comes from the Hub."""
         folder = local_folder(self.model)
         return {} if folder is None else {"model": folder}
 
     def fingerprint(self) -> Any:
-        """Id and commit of a model on the Hub; None for one whose files are here.
+        """Return id and commit of a model on the Hub; None for a local model.
 
         Raises:
-            ComponentError: It is not cached and cannot be reached.
+            ComponentError: The model is not cached, and the Hub cannot be reached.
         """
         if not self._is_on_hub:
             return None
@@ -90,10 +84,10 @@ class NamedModel(BaseModel):
             raise ComponentError(error.message, code="RK250") from error
 
     def commit(self) -> str:
-        """The commit that is used of a model on the Hub.
+        """Return the commit that is used of a model on the Hub.
 
         Raises:
-            ModelError: It is not cached and cannot be reached.
+            ModelError: The model is not cached, and the Hub cannot be reached.
         """
         try:
             return hub_revision(self.model, self.revision)
@@ -107,9 +101,9 @@ class NamedModel(BaseModel):
 
 
 def known_dimension(model: str, revision: str | None) -> int | None:
-    """The dimension of a model's embeddings, as its files say.
+    """Read the dimension of a model's embeddings from its files.
 
-    None where they are not here, or say nothing.
+    None if the files are not on this machine, or do not state it.
     """
     try:
         folder = local_folder(model) or cached_folder(model, revision)

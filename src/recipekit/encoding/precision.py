@@ -1,4 +1,4 @@
-"""In which arithmetic a device computes what a recipe calls bf16."""
+"""The arithmetic that a device uses for a recipe's `precision: bf16`."""
 
 from __future__ import annotations
 
@@ -12,18 +12,17 @@ __all__ = ["computes_in_bf16", "name_device"]
 
 
 def computes_in_bf16(precision: Literal["bf16", "fp32"], device: torch.device | str) -> bool:
-    """Whether a recipe's precision is bfloat16 on a device: where it is asked for, and the device
-    has arithmetic for it.
+    """Return whether a recipe's precision is bfloat16 and the device has instructions for it.
 
-    A device that only imitates it takes longer than for float32, not less: 50 times as long for
-    matrix products on an AVX2 processor. There bf16 is computed in float32, which rounds less, and
-    results differ by bf16's own rounding.
+    A device that emulates bfloat16 takes longer than for float32: 50 times as long for matrix
+    products on an AVX2 processor. There bf16 is computed in float32, which rounds less, and results
+    differ by bf16's own rounding.
     """
     return precision == "bf16" and _has_bf16(torch.device(device))
 
 
 def name_device(device: torch.device | str) -> str:
-    """A device in words, for people who compare runs: "NVIDIA H200", "CPU, bf16 in fp32"."""
+    """Describe a device for the report: "NVIDIA H200", "CPU, bf16 in fp32"."""
     device = torch.device(device)
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type.upper()
     return name if _has_bf16(device) else f"{name}, bf16 in fp32"
@@ -40,9 +39,9 @@ def _has_bf16(device: torch.device) -> bool:
 
 
 def _cpu_has_bf16() -> bool:
-    """Whether oneDNN, through which torch multiplies on a CPU, has instructions for it here.
+    """Return whether oneDNN, torch's CPU backend, has bfloat16 instructions on this CPU.
 
-    On x86 it also takes AVX-512 for enough, on which it imitates them.
+    On x86 it also reports support with plain AVX-512, on which it emulates them.
     """
     if not torch.backends.mkldnn.is_available() or not torch.ops.mkldnn._is_mkldnn_bf16_supported():  # type: ignore[no-untyped-call]
         return False

@@ -10,7 +10,7 @@ A loss is a callable that returns one loss per query, `(b,)`, not averaged. Its 
 
 - `queries` and `passages` are embeddings `(b, dim)` and `(p, dim)`.
 - `labels` are the `CorpusLabels` of the queries (`recipekit.losses.corpus_labels`), and `corpus` is
-  the `FrozenMatrix` of all passages (`recipekit.losses.frozen_matrix`). With several ranks, `labels`
-  covers every rank's queries, in rank order.
+  the `FrozenMatrix` of all passages (`recipekit.losses.frozen_matrix`). With several ranks,
+  `labels` covers every rank's queries, in rank order.
 - `mask` holds `Verdict` codes, int8 `(b, p)`.
 """

@@ -1,10 +1,10 @@
-"""Fusion: the lists of several retrievers, joined into one per query.
+"""Fusion: joins the lists of several retrievers into one per query.
 
 - `rrf`: sum over retrievers of weight / (60 + rank) (Cormack, Clarke and Büttcher, "Reciprocal Rank
   Fusion outperforms Condorcet and individual rank learning methods", SIGIR 2009).
 - `score`: sum over retrievers of weight * (score - min) / (max - min), min and max over the
   retriever's list for the query.
-- `union`: 1 / best rank, so that whatever any retriever put first comes first.
+- `union`: 1 / best rank, so that every retriever's first passage comes first.
 """
 
 from __future__ import annotations
@@ -24,34 +24,32 @@ __all__ = ["Fused", "Fusion", "cut", "fuse"]
 
 Fusion = Literal["rrf", "score", "union"]
 RRF_CONSTANT = 60
-"""Damps the first ranks: the constant of the paper, where results hardly changed between 20 and
-100.
-"""
+"""Damps the first ranks. The paper's constant; its results hardly changed between 20 and 100."""
 
 
 @dataclass(frozen=True)
 class Fused:
-    """Fused candidates of a batch of queries, one row a pair, sorted by query, descending score,
-    passage.
+    """Fused candidates of a batch of queries, one row per pair.
 
-    query: position of the query in the batch, int64 (m,). passage: rows, int32 (m,). score: float32
-        (m,).
-    ranks: by retriever, int32 (m,), 1-based, 0 where it did not retrieve the pair. scores: by
-        retriever, float32 (m,), NaN
-    where it did not.
+    Sorted by query, descending score, passage.
     """
 
     query: Rows
+    """Position of the query in the batch, int64 (m,)."""
     passage: Ints
+    """Passage row, int32 (m,)."""
     score: Floats
+    """Fused score, float32 (m,)."""
     ranks: Mapping[str, Ints]
+    """By retriever, int32 (m,), 1-based; 0 if it did not retrieve the pair."""
     scores: Mapping[str, Floats]
+    """By retriever, float32 (m,); NaN if it did not retrieve the pair."""
 
     def __len__(self) -> int:
         return len(self.query)
 
     def take(self, chosen: Rows | Bools) -> Fused:
-        """Some of the pairs: by position, in that order, or by a mask."""
+        """Return some of the pairs: by position, in that order, or by a mask."""
         return Fused(
             self.query[chosen],
             self.passage[chosen],
@@ -68,8 +66,8 @@ def fuse(
 
     Args:
         hits: By retriever, for the same batch of queries; depths may differ.
-        how: See the module.
-        weights: By retriever, 1 where there is none; `union` has no use for them.
+        how: The method; see the module.
+        weights: By retriever, 1 by default; `union` ignores them.
 
     Raises:
         ComponentError: A retriever returned a passage twice for one query.
@@ -86,16 +84,16 @@ def fuse(
     scores: dict[str, Floats] = {}
     starts = np.cumsum([len(part) for part in keys])[:-1]
     for (name, found), place in zip(hits.items(), np.split(places, starts), strict=True):
-        there = present[name]
+        is_hit = present[name]
         ranks[name] = np.zeros(len(pairs), np.int32)
-        ranks[name][place] = _ranks(found)[there]
+        ranks[name][place] = _ranks(found)[is_hit]
         scores[name] = np.full(len(pairs), np.nan, np.float32)
-        scores[name][place] = found.scores[there]
+        scores[name][place] = found.scores[is_hit]
         if np.count_nonzero(ranks[name]) < len(place):
             raise ComponentError(
                 f"retriever '{name}' returned a passage twice for one query", code="RK241"
             )
-        points = _points(found, how, (weights or {}).get(name, 1.0))[there]
+        points = _points(found, how, (weights or {}).get(name, 1.0))[is_hit]
         fused[place] = np.maximum(fused[place], points) if how == "union" else fused[place] + points
     whole = Fused(
         pairs // stride, (pairs % stride).astype(np.int32), fused.astype(np.float32), ranks, scores
@@ -110,7 +108,7 @@ def _ranks(hits: Hits) -> npt.NDArray[Any]:
 
 
 def _points(hits: Hits, how: Fusion, weight: float) -> npt.NDArray[np.float64]:
-    """What a retriever gives to each of its hits, (n, depth)."""
+    """Return a retriever's contribution to the score of each of its hits, (n, depth)."""
     if how == "rrf":
         return np.asarray(weight / (RRF_CONSTANT + _ranks(hits)))
     if how == "union":
@@ -119,21 +117,23 @@ def _points(hits: Hits, how: Fusion, weight: float) -> npt.NDArray[np.float64]:
 
 
 def _scaled(hits: Hits) -> npt.NDArray[np.float64]:
-    """Scores brought to 0..1 per query; 1 throughout where all are equal, as in a list of one."""
-    there = hits.rows >= 0
+    """Scale scores to 0..1 per query; all become 1 if they are equal, as in a list of one."""
+    is_hit = hits.rows >= 0
     scores = hits.scores.astype(np.float64)
-    low = np.where(there, scores, np.inf).min(axis=1, keepdims=True, initial=np.inf)
-    high = np.where(there, scores, -np.inf).max(axis=1, keepdims=True, initial=-np.inf)
+    low = np.where(is_hit, scores, np.inf).min(axis=1, keepdims=True, initial=np.inf)
+    high = np.where(is_hit, scores, -np.inf).max(axis=1, keepdims=True, initial=-np.inf)
     scaled = np.ones_like(scores)
-    np.divide(scores - low, high - low, out=scaled, where=there & (high > low))
+    np.divide(scores - low, high - low, out=scaled, where=is_hit & (high > low))
     return scaled
 
 
 def cut(fused: Fused, keep: int | None, spared: Bools) -> Bools:
-    """Mask (m,) of the pairs that stay: the `keep` best per query, and beside them all that are
-    `spared`.
+    """Select the `keep` best pairs of each query, and all that are `spared` in addition.
+
+    Returns:
+        Mask of the pairs to keep, (m,).
     """
-    stay = spared.copy()
+    kept = spared.copy()
     counted = np.flatnonzero(~spared)
-    stay[counted] = True if keep is None else positions_in_groups(fused.query[counted]) < keep
-    return stay
+    kept[counted] = True if keep is None else positions_in_groups(fused.query[counted]) < keep
+    return kept

@@ -1,10 +1,10 @@
-"""Exact top-k by inner product, in tiles: never more than one block of queries by one tile of
-passages in memory.
+"""Exact top-k by inner product, in tiles.
 
-A tile is scored in float32 and its best columns are merged into the best so far. A matrix product
-gives one pair's score another last bit in another tile or batch, so the few that survive are scored
-once more, each in the same order of summation. Scores and ties therefore depend on the two vectors
-alone: equal scores are ordered by the lower row, whatever the tiles.
+Memory holds at most one block of queries by one tile of passages. A tile is scored in float32, and
+its best columns are merged into the best so far. The last bit of a pair's score in a matrix product
+depends on the tile and the batch, so the few survivors are scored again, always in the same order
+of summation. Scores and ties therefore depend only on the two vectors: equal scores are ordered by
+the lower row, for any tiles.
 """
 
 from __future__ import annotations
@@ -26,13 +26,10 @@ Matrix = npt.NDArray[Any] | torch.Tensor
 """Embeddings (n, dim), float32 or float16: an array, a memory map, or a tensor."""
 
 SLACK = 16
-"""Passages kept beyond the depth for the second scoring, so that rounding in the first decides
-nothing at the edge.
-"""
+"""Passages beyond the depth that are scored again, so that rounding in the first scoring does not
+decide which passages are returned."""
 CHUNK = 1 << 20
-"""Numbers that the second scoring holds at once: 4 MB, which a CPU's cache holds between gathering
-and summing.
-"""
+"""Numbers that the second scoring holds at once: 4 MB, which fit a CPU's cache."""
 
 
 def exact_top_k(
@@ -45,20 +42,22 @@ def exact_top_k(
     block: int | None = None,
     exclude: Rows | None = None,
 ) -> Hits:
-    """The `depth` passages of highest inner product for each query, ties broken by the lower row.
+    """Find the `depth` passages of highest inner product for each query.
+
+    Ties are broken by the lower row.
 
     Args:
         queries: (n, dim).
         passages: (N, dim). A depth beyond N is padded with row -1 and score -inf.
         depth: How many passages per query.
         device: The torch device to score on.
-        tile: Passages scored at once; by default what suits the device. It does not change the
+        tile: Passages scored at once; the default depends on the device. It does not change the
             result.
         block: Queries scored at once, likewise.
         exclude: int64 (n,): for each query a passage row that is not returned, or -1.
 
     Raises:
-        RunError: The embeddings hold NaN.
+        RunError: The embeddings contain NaN.
     """
     parts = [
         hits
@@ -84,8 +83,10 @@ def top_k_blocks(
     block: int | None = None,
     exclude: Rows | None = None,
 ) -> Iterator[tuple[int, Hits]]:
-    """Like `exact_top_k`, a block of queries at a time, as (row of its first query, hits): for more
-    queries than fit in memory.
+    """Search like `exact_top_k`, for more queries than fit in memory.
+
+    Yields:
+        For each block of queries, the row of its first query, and its hits.
     """
     if queries.shape[1] != passages.shape[1]:
         raise ValueError(
@@ -106,8 +107,9 @@ def top_k_blocks(
 
 
 def resident(matrix: npt.NDArray[Any], device: str) -> Matrix:
-    """The matrix on its GPU if it takes less than half of the free memory there, else itself, to be
-    read in tiles.
+    """Move a matrix to its GPU if it takes less than half of the free memory there.
+
+    Otherwise it is returned unchanged, and read in tiles.
     """
     if not device.startswith("cuda") or matrix.nbytes > torch.cuda.mem_get_info(device)[0] / 2:
         return matrix
@@ -116,7 +118,7 @@ def resident(matrix: npt.NDArray[Any], device: str) -> Matrix:
 
 def _rows(matrix: Matrix, start: int, stop: int, device: str) -> torch.Tensor:
     part = matrix[start:stop]
-    # A memory map is read-only, which torch cannot express: np.array copies the tile.
+    # A memory map is read-only, which torch does not support: np.array copies the tile.
     return (part if isinstance(part, torch.Tensor) else torch.from_numpy(np.array(part))).to(
         device, torch.float32
     )
@@ -125,8 +127,9 @@ def _rows(matrix: Matrix, start: int, stop: int, device: str) -> torch.Tensor:
 def _select(
     queries: torch.Tensor, passages: Matrix, kept: int, tile: int, barred: torch.Tensor | None
 ) -> torch.Tensor:
-    """Rows (n, <= kept) of the best passages by float32 score, -1 where there is none; the lower
-    row of equal scores.
+    """Return rows (n, <= kept) of the best passages by float32 score, -1 for no passage.
+
+    Of equal scores, the lower rows are kept.
     """
     scores = queries.new_empty((len(queries), 0))
     rows = torch.empty((len(queries), 0), dtype=torch.int64, device=queries.device)
@@ -136,8 +139,7 @@ def _select(
             here = torch.nonzero((barred >= start) & (barred < start + scored.shape[1])).squeeze(1)
             scored[here, barred[here] - start] = -torch.inf
         columns = _best_columns(scored, kept)
-        # Rows of a later tile are higher and stand behind, so a stable sort leaves the lower row
-        # first.
+        # Rows of a later tile are higher and come after: a stable sort keeps the lower row first.
         scores = torch.cat([scores, scored.gather(1, columns)], dim=1)
         rows = torch.cat([rows, columns + start], dim=1)
         order = torch.sort(scores, dim=1, descending=True, stable=True).indices[:, :kept]
@@ -146,15 +148,16 @@ def _select(
 
 
 def _best_columns(scores: torch.Tensor, k: int) -> torch.Tensor:
-    """The k best columns of each row, ascending; of equal scores the lower columns, which
-    `torch.topk` does not promise.
+    """Return the k best columns of each row, ascending.
+
+    Of equal scores the lower columns are returned, which `torch.topk` does not guarantee.
     """
     if scores.shape[1] <= k:
         return torch.arange(scores.shape[1], device=scores.device).expand(len(scores), -1)
     best = torch.topk(scores, k + 1, dim=1)
     columns = best.indices[:, :k]
-    # Only where the last one in and the first one out are equal is the choice open: those few rows
-    # are sorted whole.
+    # The choice is ambiguous only if the last column in and the first one out are equal: those few
+    # rows are sorted entirely.
     tied = (best.values[:, k - 1] == best.values[:, k]) & (best.values[:, k] > -torch.inf)
     if bool(tied.any()):
         columns[tied] = torch.sort(scores[tied], dim=1, descending=True, stable=True).indices[:, :k]
@@ -167,7 +170,8 @@ def _ranked(queries: torch.Tensor, passages: Matrix, rows: torch.Tensor, depth: 
     if bool(scores.isnan().any()):
         row = int(rows[scores.isnan()][0])
         raise RunError(
-            f"embeddings hold NaN (passage row {row}, or a query scored against it): the encoder is broken",
+            f"the embeddings contain NaN (passage row {row}, or a query scored against it): the "
+            "encoder is broken",
             code="RK641",
         )
     order = torch.sort(scores, dim=1, descending=True, stable=True).indices[:, :depth]
@@ -180,8 +184,9 @@ def _ranked(queries: torch.Tensor, passages: Matrix, rows: torch.Tensor, depth: 
 
 
 def _inner_products(queries: torch.Tensor, passages: Matrix, rows: torch.Tensor) -> torch.Tensor:
-    """float32 (n, k): each query's inner products with its own passages, each summed in the same
-    order.
+    """Compute each query's inner products with its own passages, float32 (n, k).
+
+    Each product is summed in the same order.
     """
     scores = torch.empty(rows.shape, dtype=torch.float32, device=queries.device)
     step = max(1, CHUNK // max(1, rows.shape[1] * queries.shape[1]))
@@ -192,8 +197,8 @@ def _inner_products(queries: torch.Tensor, passages: Matrix, rows: torch.Tensor)
             products = (passages[wanted].float() * part[:, None]).sum(dim=-1)
         else:
             picked = np.asarray(passages)[wanted.cpu().numpy()].astype(np.float32, copy=False)
-            # einsum without optimize runs one loop over dim for each pair; BLAS would sum in an
-            # order that varies with the shape.
+            # einsum without optimize sums each pair in one loop over dim; BLAS would use an order
+            # that depends on the shape.
             products = torch.from_numpy(
                 np.einsum("nkd,nd->nk", picked, part.cpu().numpy(), optimize=False)
             )

@@ -103,8 +103,8 @@ def labelled_batch(
 ) -> LabelledBatch:
     """Draw passages for a batch of queries, and look up the label of every pair.
 
-    Each query adds one of its positives, drawn by weight, and up to `num_hard_negatives` of its hard
-    negatives. A passage that several queries add occurs once.
+    Each query adds one of its positives, drawn by weight, and up to `num_hard_negatives` of its
+    hard negatives. A passage that several queries add occurs once.
     """
     rng = np.random.default_rng(seed)
     local, at = labels.positive.of(queries)

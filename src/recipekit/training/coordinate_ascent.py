@@ -1,7 +1,7 @@
 """Coordinate ascent: one side is frozen as a matrix, and the other is trained against all of it.
 
-Source: J. Morris, "Unsupervised Text Deidentification", 2022. The query half-phase encodes B queries
-per step and scores them against all N passages, without encoding a passage.
+Source: J. Morris, "Unsupervised Text Deidentification", 2022. The query half-phase encodes B
+queries per step and scores them against all N passages, without encoding a passage.
 """
 
 from __future__ import annotations

@@ -19,8 +19,8 @@ class LossWatch:
     """Watches the loss of one phase, since another phase's loss has another scale.
 
     Training has diverged when the mean loss of the last 50 steps exceeds twice that of the phase's
-    first 50, plus 1. An encoder that collapses to one point has the loss log N, above that of almost
-    every pretrained encoder. A loss that stalls or overfits stays far below.
+    first 50, plus 1. An encoder that collapses to one point has the loss log N, above that of
+    almost every pretrained encoder. A loss that stalls or overfits stays far below.
     """
 
     first: list[float] = field(default_factory=list)

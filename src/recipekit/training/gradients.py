@@ -74,8 +74,8 @@ def batch_gradient(
     The loss needs the embeddings of the whole global batch, however large. All micro-batches are
     embedded without a graph and gathered; the loss gives the gradient with respect to each
     embedding; each micro-batch is then embedded again to carry its part of that gradient into the
-    encoder (arXiv 2101.06983). If one forward pass per side is enough, its graph is kept and nothing
-    is embedded twice.
+    encoder (arXiv 2101.06983). If one forward pass per side is enough, its graph is kept, and
+    nothing is embedded twice.
 
     Args:
         forward: Embeds both sides.

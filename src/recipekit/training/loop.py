@@ -1,8 +1,8 @@
 """The training loop, the only one. Read it top to bottom.
 
-All randomness is seeded by its position in training (phase, cycle, epoch, step), every rank computes
-the same plan, and a checkpoint holds all state that a step leaves behind. A killed run therefore
-continues from its last checkpoint, and on one CPU ends with bit-identical weights.
+All randomness is seeded by its position in training (phase, cycle, epoch, step), every rank
+computes the same plan, and a checkpoint holds all state that a step leaves behind. A killed run
+therefore continues from its last checkpoint, and on one CPU ends with bit-identical weights.
 
 Each phase has its own optimizer, warm-up and decay over its own steps. AdamW's moments start from
 zero in every phase, since another loss has gradients of another scale; they are kept across the
@@ -120,7 +120,7 @@ class TrainingLoop:
         """Plan all steps.
 
         Args:
-            encoder: A `component.Encoder` that `ranks.prepare` has prepared; it is trained in place.
+            encoder: A `component.Encoder` prepared by `ranks.prepare`; it is trained in place.
             phases: The phases, in order.
             ranks: The processes that train together; each makes its own loop.
             progress: Where steps and evaluations are shown.

@@ -42,8 +42,8 @@ class TrainSection(Section):
     """Arithmetic of the forward pass. bf16 is used where the hardware has it, and fp32 elsewhere.
     Weights and optimizer state are always float32."""
     unjudged: Literal["ignore", "negative"] = "ignore"
-    """What a pair counts as that was retrieved but not judged, unless a phase has its own. Such pairs
-    are the likeliest false negatives."""
+    """What a pair counts as that was retrieved but not judged, unless a phase has its own. Such
+    pairs are the likeliest false negatives."""
     max_tokens_per_batch: Annotated[int, Field(ge=1)] = 16384
     """Padded tokens in one forward pass on one rank; a larger step is accumulated over several."""
     eval_every_epochs: Annotated[float, Field(gt=0)] | None = 1.0

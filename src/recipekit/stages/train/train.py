@@ -2,8 +2,8 @@
 
 It reads the collected data and, where the recipe has them, candidates and judgments. It writes
 `encoder/`, which sentence-transformers loads, and `training.json`, the loss curve and the dev
-values. While it works, `scratch/` holds checkpoints and frozen matrices: a killed run continues from
-the last checkpoint.
+values. While it works, `scratch/` holds checkpoints and frozen matrices: a killed run continues
+from the last checkpoint.
 """
 
 from __future__ import annotations
