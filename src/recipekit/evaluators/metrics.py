@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import numpy.typing as npt
 
+from recipekit.query_pairs import QueryPairs
 from recipekit.recipe.metrics import parse_metric
 
 if TYPE_CHECKING:
@@ -56,7 +57,8 @@ def per_query_metrics(
     parsed = {name: parse_metric(name) for name in metrics}
     measures = {_measure(metric, cut) for metric, cut in parsed.values()}
     values = {name: np.full(len(query_rows), np.nan) for name in metrics}
-    positives = _Positives(labels)
+    last_query = max(query_rows.max(initial=-1), labels["query"].to_numpy().max(initial=-1))
+    positives = _Positives(labels, int(last_query) + 1)
     for start in range(0, len(query_rows), BLOCK):
         block = slice(start, start + BLOCK)
         qrels = positives.qrels(query_rows[block])
@@ -96,26 +98,22 @@ def _runs(rows: Ints, qrels: Qrels) -> dict[str, dict[str, float]]:
 
 
 class _Positives:
-    """The positives of each query, found by binary search in the sorted labels."""
+    """The positives of each query, with their gains."""
 
-    def __init__(self, labels: pa.Table) -> None:
+    def __init__(self, labels: pa.Table, n_queries: int) -> None:
         grades = labels["grade"].to_numpy()
         positive = grades > 0
-        self.query = labels["query"].to_numpy()[positive]
-        self.passage = labels["passage"].to_numpy()[positive]
+        query, passage = (labels[name].to_numpy()[positive] for name in ("query", "passage"))
+        self.pairs = QueryPairs.from_sorted(query, passage, n_queries)
         self.gain = _gains(grades[positive])
 
     def qrels(self, query_rows: Rows) -> Qrels:
         """{position in `query_rows`: {passage: gain}} of the queries that have positives."""
-        wanted = query_rows.astype(self.query.dtype)
-        starts = np.searchsorted(self.query, wanted, side="left").tolist()
-        stops = np.searchsorted(self.query, wanted, side="right").tolist()
-        qrels = {}
-        for position, (start, stop) in enumerate(zip(starts, stops, strict=True)):
-            if stop > start:
-                passages = map(str, self.passage[start:stop].tolist())
-                gains = self.gain[start:stop].tolist()
-                qrels[str(position)] = dict(zip(passages, gains, strict=True))
+        qrels: Qrels = {}
+        position, at = self.pairs.of(query_rows)
+        passages, gains = self.pairs.passage[at].tolist(), self.gain[at].tolist()
+        for number, passage, gain in zip(position.tolist(), passages, gains, strict=True):
+            qrels.setdefault(str(number), {})[str(passage)] = gain
         return qrels
 
 
