@@ -35,6 +35,8 @@ __all__ = ["Client"]
 CONTINUE = "What was answered is kept: run the same command again to continue"
 LONG_WAIT = 5.0
 """Seconds. Longer waits that the endpoint asks for are reported."""
+RECENT = 0.001
+"""Seconds after which the cache is searched again before a call."""
 REPEATED = 3
 """Failed attempts at one request after which the failure is reported."""
 
@@ -167,11 +169,13 @@ class Client:
         tokens = 0
         if self.limiter.counts_tokens:
             tokens = round(prompt_tokens * self._prompt_share) + request.max_tokens
+        found_at = self._now()
         await self.limiter.acquire(tokens)
         try:
             if self._ended is not None:
                 raise self._ended
-            reply = self._find(request)  # another process may have paid for it meanwhile
+            # Another process may have paid for it during a wait.
+            reply = self._find(request) if self._now() > found_at + RECENT else None
             reservation = None if reply is not None else await self._reserve(worst_case)
         except BaseException:
             self.limiter.release(tokens)

@@ -27,15 +27,21 @@ class Request:
     """Distinguishes requests that repeat the same question on purpose."""
 
     @cached_property
+    def json(self) -> str:
+        """The canonical JSON of all fields."""
+        return canonical(
+            {
+                "model": self.model,
+                "messages": list(self.messages),
+                "parameters": dict(self.parameters),
+                "sample": self.sample,
+            }
+        )
+
+    @cached_property
     def key(self) -> str:
-        """SHA-256 of the canonical JSON of all fields."""
-        content = {
-            "model": self.model,
-            "messages": list(self.messages),
-            "parameters": dict(self.parameters),
-            "sample": self.sample,
-        }
-        return hashlib.sha256(canonical(content).encode()).hexdigest()
+        """SHA-256 of the canonical JSON."""
+        return hashlib.sha256(self.json.encode()).hexdigest()
 
     @property
     def max_tokens(self) -> int:

@@ -15,11 +15,10 @@ import time
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from recipekit.artifacts.key import canonical
 from recipekit.artifacts.store import explained
 from recipekit.errors import StoreError
 from recipekit.llm.completion import Reply, Request, TokenLogprob, Usage
@@ -108,15 +107,9 @@ class ReplyCache:
                 f"a request must not contain {', '.join(sorted(secrets))}: requests are written "
                 f"to {self.path}"
             )
-        stored_request = {
-            "model": request.model,
-            "messages": list(request.messages),
-            "parameters": dict(request.parameters),
-            "sample": request.sample,
-        }
         # Level 1 takes a third of a prompt's size, in a fraction of level 6's time.
-        deflated = zlib.compress(json.dumps(stored_request).encode(), 1)
-        values = (bytes.fromhex(request.key), deflated, canonical(asdict(reply)), time.time())
+        deflated = zlib.compress(request.json.encode(), 1)
+        values = (bytes.fromhex(request.key), deflated, _to_json(reply), time.time())
         self.execute("INSERT OR IGNORE INTO replies VALUES (?, ?, ?, ?)", values)
 
     def calls(self) -> Iterator[PaidCall]:
@@ -209,6 +202,14 @@ def _create(path: Path) -> None:
     finally:
         for leftover in path.parent.glob(f"{temporary.name}*"):
             leftover.unlink()
+
+
+def _to_json(reply: Reply) -> str:
+    """The fields of a reply. `dataclasses.asdict` would copy them deeply."""
+    logprobs = None
+    if reply.logprobs is not None:
+        logprobs = [vars(piece) for piece in reply.logprobs]
+    return json.dumps({**vars(reply), "usage": vars(reply.usage), "logprobs": logprobs})
 
 
 def _reply(stored: str) -> Reply:
