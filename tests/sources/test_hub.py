@@ -197,7 +197,7 @@ def test_offline_is_said_in_a_line(tmp_path: Path, cached: Path):
 
 def test_planning_imports_neither_torch_nor_datasets(folder: Path):
     program = (
-        "import sys; from recipekit.sources.hub import Hub\n"
+        "import sys; from recipekit.sources.hub import HubSpec\n"
         f"HubSpec(folder={str(folder)!r}).files(); HubSpec(dataset='a/b', revision='c' * 40).fingerprint()\n"
         "print([name for name in ('torch', 'transformers', 'datasets', 'pandas') if name in sys.modules])"
     )

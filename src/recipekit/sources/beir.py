@@ -28,26 +28,22 @@ Rows = Callable[[], Iterator[Row]]
 
 
 class BeirSpec(SourceSpec):
-    """A folder in BEIR layout: `corpus.jsonl`, `queries.jsonl` and `qrels/*.tsv`, each plain or
-    gzipped.
+    """A folder in BEIR layout: `corpus.jsonl`, `queries.jsonl` and `qrels/*.tsv`.
 
-    A query belongs to the split of the qrels file that lists it; queries that none of the files in
-    use lists are left out.
+    Each file may be gzipped. A query belongs to the split whose qrels file lists it. Queries that
+    no qrels file lists are left out.
     """
 
     folder: LocalPath
     """The folder that holds `corpus.jsonl`."""
     splits: dict[QrelsOf, str] | None = Field(default=None, min_length=1)
-    """Which file under `qrels/` lists which split's queries, `{train: train.tsv, test: test.tsv}`;
-    those under `all` are divided as the recipe says. By default every one of train.tsv, dev.tsv and
-    test.tsv that is there."""
+    """The file in `qrels/` for each split: `{train: train.tsv, test: test.tsv}`. Queries under `all`
+    are divided by `collect.split`. By default train.tsv, dev.tsv and test.tsv, if they exist."""
     min_positive_grade: Least | dict[QrelsOf, Least] | None = None
-    """Least score of a positive, for all splits or by split (`{train: 2}`); by default every score
-    above 0 is one.
-    """
+    """The lowest grade of a positive, for all splits or by split (`{train: 2}`); by default any grade
+    above 0."""
     below: Literal["negative", "unlabelled"] = "negative"
-    """What a score is that is none of a positive: a judged negative, or nothing that anybody said.
-    """
+    """Whether a lower grade is a judged negative, or counts as no label."""
 
     def files(self) -> Mapping[str, Path]:
         """The files that are read; the folder where it has none of them."""

@@ -43,31 +43,25 @@ class Columns(BaseModel):
     query: str = "query"
     """Column of the query's text."""
     positive: str = "positive"
-    """Column of the passage that answers the query, or of a list of such; with `label`, of the
-    labelled passage.
-    """
+    """Column of the passage that answers the query, or of a list of passages. With `label`, the
+    column of the labelled passage."""
     negatives: str | tuple[str, ...] | None = None
-    """Column of a passage, or of a list of passages, that does not answer the query; or several
-    such columns.
-    """
+    """Column of a passage that does not answer the query, or of a list of passages; or several such
+    columns."""
     label: str | None = None
-    """Column of a number that says how relevant the row's passage is; by default every row's
-    passage is.
-    """
+    """Column of a relevance grade for the row's passage; by default every passage is relevant."""
     min_positive_grade: Annotated[float, Field(gt=0)] | None = None
-    """Least label of a positive; by default every label above 0 is one. The rest are negatives."""
+    """The lowest grade of a positive; by default any grade above 0. Lower grades are negatives."""
     title: str | None = None
-    """Column of the passage's title, a list where the passages are one."""
+    """Column of the passage's title; a list if the passages are a list."""
     query_id: str | None = None
     """Column of the query's id; by default equal texts get one id."""
     passage_id: str | None = None
-    """Column of the passage's id, a list where the passages are one; by default equal texts get one
-    id.
-    """
+    """Column of the passage's id; a list if the passages are a list. By default equal texts get one
+    id."""
     split_column: str | None = None
-    """Column that says train, dev or test (validation, valid, val and eval mean dev) of the row's
-    query.
-    """
+    """Column with the split of the row's query: train, dev (also validation, valid, val, eval) or
+    test."""
 
     @property
     def negative_columns(self) -> tuple[str, ...]:
@@ -83,7 +77,7 @@ class Columns(BaseModel):
         """Refuse roles that contradict each other.
 
         Raises:
-            ValueError: A label beside negatives, a threshold without labels, or one column in two
+            ValueError: A label next to negatives, a threshold without labels, or one column in two
                 roles.
         """
         if self.label and self.negatives:

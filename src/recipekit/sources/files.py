@@ -62,7 +62,7 @@ def file_format(path: Path) -> Format:
 
 
 def plain_or_gzipped(path: Path) -> Path:
-    """The path itself, or the gzipped file beside it where only that one is there."""
+    """The path itself, or the gzipped file next to it if only that one exists."""
     gzipped = path.with_name(f"{path.name}.gz")
     return gzipped if gzipped.exists() and not path.exists() else path
 

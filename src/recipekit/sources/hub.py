@@ -27,42 +27,36 @@ HUB_SPLITS: Mapping[QrelsOf, tuple[str, ...]] = {
 
 
 class HubSpec(Columns, SourceSpec):
-    """A data set on the Hugging Face hub, or a local folder that the `datasets` library reads
-    (Parquet, JSON, CSV, `save_to_disk`).
+    """A data set on the Hugging Face Hub, or a local folder in a format of the `datasets` library.
 
-    `layout: pairs` reads rows with a query and what answers it; `layout: beir` reads the
-    configurations `corpus` and `queries` and their qrels, as mteb and BeIR publish retrieval sets.
-    No code of a data set is ever run.
+    `layout: pairs` reads rows with a query and its answer. `layout: beir` reads the configurations
+    `corpus` and `queries` and their qrels, as mteb and BeIR publish retrieval data sets. Local
+    folders hold Parquet, JSON or CSV files, or were written by `save_to_disk`. Code of a data set
+    is never run.
     """
 
     dataset: str | None = Field(default=None, pattern=r"^[\w.-]+(/[\w.-]+)?$")
-    """The hub id, `mteb/nfcorpus`."""
+    """The id on the Hub, such as `mteb/nfcorpus`."""
     folder: Annotated[LocalPath | None, NotIdentity] = None
-    """A local folder that is read instead; nothing is fetched then."""
+    """A local folder to read instead; nothing is downloaded."""
     configuration: str | None = None
-    """The configuration; in the layout `beir` that of the qrels, which is `default` where nothing
-    is said.
-    """
+    """The configuration. With `layout: beir`, that of the qrels, by default `default`."""
     revision: str | None = None
-    """Branch, tag or commit; by default the one in the local Hugging Face cache, else the newest.
-
-    A commit pins the data.
-    """
+    """Branch, tag or commit; by default the one in the local Hugging Face cache, otherwise the newest.
+    A commit pins the data."""
     layout: Literal["pairs", "beir"] = "pairs"
     """Rows with named columns, or corpus, queries and qrels."""
     splits: dict[QrelsOf, str] | None = Field(default=None, min_length=1)
-    """Which split of the data set holds which split's queries, `{train: train, dev: validation}`;
-    those under `all` are divided as the recipe says. By default `{all: train}` for pairs, and every
-    split that the qrels have for `beir`."""
+    """The data set's split for each split: `{train: train, dev: validation}`. Queries under `all` are
+    divided by `collect.split`. By default `{all: train}` for `pairs`, and every split of the qrels
+    for `beir`."""
     streaming: bool = False
-    """Read over the network as it goes, and store nothing: for data sets larger than the disk."""
+    """Read over the network without storing anything, for data sets larger than the disk."""
     sample: int | None = Field(default=None, ge=1)
     """How many rows to draw from each split, seeded; null takes all. Only for pairs."""
     qrels: str | None = None
-    """The hub id of the qrels where they are a data set of their own (`BeIR/nfcorpus-qrels`).
-
-    Only for `beir`.
-    """
+    """The id of the qrels, if they are a data set of their own (`BeIR/nfcorpus-qrels`). Only for
+    `beir`."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

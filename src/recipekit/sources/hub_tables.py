@@ -174,8 +174,7 @@ def resolved_revision(dataset: str, revision: str | None) -> str:
     """The commit that a revision of a hub data set means: itself, else what the local cache says,
     else what the hub says.
 
-    The cache comes first, so that a data set does not change under a recipe until somebody fetches
-    it anew.
+    The cache comes first, so that a data set does not change under a recipe until it is downloaded again.
 
     Raises:
         ComponentError: The cache does not hold it, and the hub cannot be reached.

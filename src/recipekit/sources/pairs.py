@@ -25,26 +25,24 @@ __all__ = ["PairsSpec"]
 
 
 class PairsSpec(Columns, SourceSpec):
-    """Rows of (query, positive), (query, positive, negatives) or (query, passage, label) in a JSON
-    lines, CSV, TSV or Parquet file.
+    """Pairs in a JSON lines, CSV, TSV or Parquet file, which may be gzipped.
 
-    Any of them may be gzipped (`.gz`). Empty cells, null and NaN mean that there is nothing: a row
-    without a query is left out and counted; the texts "nan" and "null" are texts. Equal texts are
-    one query or one passage.
+    A row holds a query and a positive, optionally with negatives, or a query, a passage and a
+    grade. Empty cells, null and NaN are missing values: a row without a query is left out and
+    counted. The texts "nan" and "null" are texts. Equal texts are one query or one passage.
     """
 
     file: LocalPath
-    """The file: .jsonl, .csv, .tsv or .parquet, each also with .gz behind it."""
+    """The file: .jsonl, .csv, .tsv or .parquet, also followed by .gz."""
     format: Format | None = None
-    """What the file is, where its name does not say it."""
+    """The format, if the file's name does not end in it."""
     separator: Annotated[str, Field(pattern=r'^[^"\n\r]$')] | None = None
     """The character between fields, as in `";"`; by default a comma in CSV and a tab in TSV."""
     quoted: bool = True
-    """Whether double quotes enclose fields (CSV and TSV); false takes them as they stand, as many
-    TSV files mean them.
-    """
+    """Whether double quotes enclose fields (CSV and TSV). With false they are text, as in many TSV
+    files."""
     split: SplitName | None = None
-    """The split of every query in the file; by default the recipe divides them."""
+    """The split of every query in the file; by default they are divided by `collect.split`."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

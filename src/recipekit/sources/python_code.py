@@ -30,11 +30,11 @@ STANDARD_LIBRARY_TESTS = frozenset({"test", "tests", "idle_test"})
 
 
 class PythonCodeSpec(SourceSpec):
-    """Functions that have a docstring, read as syntax and never imported.
+    """Python functions with a docstring, parsed and never imported.
 
-    The query is the first paragraph of the docstring, the positive is the function without its
-    docstring. Methods, nested and async functions count; hidden folders, virtual environments,
-    `node_modules` and `build` are left out.
+    The query is the first paragraph of the docstring, and the positive is the function without its
+    docstring. Methods, nested and async functions are included. Hidden folders, virtual
+    environments, `node_modules` and `build` are left out.
     """
 
     folder: Annotated[LocalPath | None, NotIdentity] = None
@@ -45,14 +45,12 @@ class PythonCodeSpec(SourceSpec):
     `*/models/*.py`); all if empty.
     """
     exclude: tuple[str, ...] = ()
-    """Leave out the files and folders that match one of these patterns (`tests`, `*_pb2.py`).
-
-    `*` matches `/`, too.
-    """
+    """Skip files and folders that match one of these patterns (`tests`, `*_pb2.py`). `*` also matches
+    `/`."""
     min_words: int = Field(default=4, ge=1)
-    """Fewest words of a query: shorter descriptions rarely tell one function from another."""
+    """The fewest words of a query. Shorter descriptions rarely identify a function."""
     min_characters: int = Field(default=61, ge=1)
-    """Fewest characters of a passage: what is shorter only forwards a call."""
+    """The fewest characters of a passage. Shorter functions only forward a call."""
 
     def files(self) -> Mapping[str, Path]:
         """The Python files, by their paths relative to the folder."""
