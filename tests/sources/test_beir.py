@@ -167,19 +167,19 @@ BAD: dict[str, tuple[str, str | None, dict, str]] = {
         "corpus.jsonl",
         '{"id": "d1", "text": "x"}\n',
         {},
-        "{folder}/corpus.jsonl:1: no '_id', as BEIR's format calls it; there are: id, text",
+        "{folder}/corpus.jsonl:1: no '_id', which the BEIR layout requires; there are: id, text",
     ),
     "no text": (
         "queries.jsonl",
         '{"_id": "q1", "text": ["a"]}\n',
         {},
-        "{folder}/queries.jsonl:1: 'text' is ['a'], which is no text",
+        "{folder}/queries.jsonl:1: 'text' is ['a'], which is not text",
     ),
     "no JSON": (
         "corpus.jsonl",
         CORPUS + "{oops}\n",
         {},
-        "{folder}/corpus.jsonl:3: no JSON: Expecting property name enclosed in double quotes at column 2",
+        "{folder}/corpus.jsonl:3: invalid JSON: Expecting property name enclosed in double quotes at column 2",
     ),
     "no passages": ("corpus.jsonl", "", {}, "{folder}: no passages"),
     "no labels": ("qrels/train.tsv", "", {"splits": {"train": "train.tsv"}}, "{folder}: no labels"),
@@ -187,20 +187,20 @@ BAD: dict[str, tuple[str, str | None, dict, str]] = {
         "qrels/train.tsv",
         "q1\td1\t1\nq1\t2\t1\n",
         {},
-        "{folder}/qrels/train.tsv:2: no 'query-id', as BEIR's format calls it; there are: q1, d1, 1",
+        "{folder}/qrels/train.tsv:2: no 'query-id', which the BEIR layout requires; there are: q1, d1, 1",
     ),
     "commas": (
         "qrels/train.tsv",
         "query-id,corpus-id,score\nq1,d1,1\n",
         {},
-        "{folder}/qrels/train.tsv:2: no 'query-id', as BEIR's format calls it; there is only 'query-id,corpus-id,score': "
+        "{folder}/qrels/train.tsv:2: no 'query-id', which the BEIR layout requires; there is only 'query-id,corpus-id,score': "
         "write its fields with tabs between them",
     ),
     "no score": (
         "qrels/train.tsv",
         "query-id\tcorpus-id\tscore\nq1\td1\thigh\n",
         {},
-        "{folder}/qrels/train.tsv:2: 'score' is 'high', which is no finite number",
+        "{folder}/qrels/train.tsv:2: 'score' is 'high', which is not a finite number",
     ),
 }
 
@@ -223,14 +223,14 @@ def test_bytes_that_are_no_text(folder: Path):
         read(folder)
     assert (
         str(caught.value)
-        == f"{folder}/corpus.jsonl:3: no UTF-8 text: byte 0xff at byte 23 of the line"
+        == f"{folder}/corpus.jsonl:3: not UTF-8 text: byte 0xff at byte 23 of the line"
     )
 
 
 def test_a_missing_folder_a_file_in_its_place_and_one_without_qrels(folder: Path, tmp_path: Path):
     for path, message in (
         (tmp_path / "nowhere", "no such folder"),
-        (folder / "corpus.jsonl", "this is a file; the folder that holds corpus.jsonl is wanted"),
+        (folder / "corpus.jsonl", "is a file; expected the folder that holds corpus.jsonl"),
     ):
         with pytest.raises(DataError) as caught:
             read(path)

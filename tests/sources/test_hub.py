@@ -247,7 +247,7 @@ def test_wrong_columns_splits_and_folders(tmp_path: Path, folder: Path):
         ({"folder": nowhere}, f"{nowhere}: no such folder"),
         (
             {"folder": folder / "test.jsonl"},
-            f"{folder}/test.jsonl: this is a file, a folder is wanted",
+            f"{folder}/test.jsonl: is a file; expected a folder",
         ),
         (
             {"folder": folder, "configuration": "corpse"},
@@ -265,5 +265,6 @@ def test_a_row_that_is_no_text_is_named(tmp_path: Path):
     with pytest.raises(DataError) as caught:
         read(tmp_path, folder=tmp_path / "numbers")
     assert (
-        str(caught.value) == f"{tmp_path}/numbers [train]: row 1: 'query' holds 1, which is no text"
+        str(caught.value)
+        == f"{tmp_path}/numbers [train]: row 1: 'query' holds 1, which is not text"
     )

@@ -187,7 +187,7 @@ def test_the_name_need_not_tell_the_format(tmp_path: Path):
     path = tmp_path / "data.txt"
     path.write_text("query,positive\na,x\n")
     assert list(read(tmp_path, path, format="csv")[0]) == [("a", "x")]
-    with pytest.raises(DataError, match="its name does not tell its format"):
+    with pytest.raises(DataError, match="the name does not show the format"):
         read(tmp_path, path)
 
 
@@ -266,31 +266,31 @@ BAD: dict[str, tuple[str, bytes, dict, str]] = {
         "a.csv",
         b'query,positive\na,"x\nb,y\n',
         {},
-        "{file}:2: unexpected end of data; if quotes mean nothing in this file, say `quoted: false`",
+        "{file}:2: unexpected end of data; if quotes are plain text in this file, set `quoted: false`",
     ),
     "no JSON": (
         "a.jsonl",
         b'{"query": "a", "positive": "x"}\n{"query": \n',
         {},
-        "{file}:2: no JSON: Expecting value at column 10",
+        "{file}:2: invalid JSON: Expecting value at column 10",
     ),
     "no object": (
         "a.jsonl",
         b'["a", "x"]\n',
         {},
-        "{file}:1: a JSON object is wanted, this is a list",
+        "{file}:1: expected a JSON object, found a list",
     ),
     "no text": (
         "a.jsonl",
         b'{"query": 5, "positive": "x"}\n',
         {},
-        "{file}:1: 'query' holds 5, which is no text",
+        "{file}:1: 'query' holds 5, which is not text",
     ),
     "no number": (
         "a.csv",
         b"query,positive,label\na,x,1\nb,y,yes\n",
         {"label": "label"},
-        "{file}:3: 'label' is 'yes', which is no finite number",
+        "{file}:3: 'label' is 'yes', which is not a finite number",
     ),
     "no label": (
         "a.jsonl",
@@ -302,13 +302,13 @@ BAD: dict[str, tuple[str, bytes, dict, str]] = {
         "a.jsonl",
         b'{"query": "a", "positive": "x", "label": NaN}\n',
         {"label": "label"},
-        "{file}:1: 'label' is nan, which is no finite number",
+        "{file}:1: 'label' is nan, which is not a finite number",
     ),
     "no split": (
         "a.csv",
         b"query,positive,part\na,x,trian\n",
         {"split_column": "part"},
-        "{file}:2: 'part' is 'trian', which is no split. Did you mean 'train'?",
+        "{file}:2: 'part' is 'trian', which is not a split. Did you mean 'train'?",
     ),
     "unequal lists": (
         "a.jsonl",
@@ -320,37 +320,37 @@ BAD: dict[str, tuple[str, bytes, dict, str]] = {
         "a.csv",
         b"query,positive\na,caf\xe9\n",
         {},
-        "{file}:2: no UTF-8 text: byte 0xe9 at byte 6 of the line",
+        "{file}:2: not UTF-8 text: byte 0xe9 at byte 6 of the line",
     ),
     "UTF-16": (
         "a.csv",
         "query,positive\na,x\n".encode("utf-16-le"),
         {},
-        "{file}:1: no UTF-8 text: a zero byte, as in UTF-16 or in data that is no text",
+        "{file}:1: not UTF-8 text: a zero byte, as in UTF-16 or binary data",
     ),
     "an image": (
         "a.jsonl",
         b"\x89PNG\r\n\x1a\n",
         {},
-        "{file}:1: no UTF-8 text: byte 0x89 at byte 1 of the line",
+        "{file}:1: not UTF-8 text: byte 0x89 at byte 1 of the line",
     ),
     "no gzip": (
         "a.jsonl.gz",
         b'{"query": "a"}',
         {},
-        "{file}: no whole gzip file: Not a gzipped file (b'{{\"')",
+        "{file}: not a complete gzip file: Not a gzipped file (b'{{\"')",
     ),
     "half a gzip": (
         "a.csv.gz",
         gzip.compress(b"query,positive\na,x\n")[:-9],
         {},
-        "{file}: no whole gzip file: Compressed file ended before the end-of-stream marker was reached",
+        "{file}: not a complete gzip file: Compressed file ended before the end-of-stream marker was reached",
     ),
     "no Parquet": (
         "a.parquet",
         b"query,positive\na,x\n",
         {},
-        "{file}: no Parquet file: Parquet magic bytes not found in footer. Either the file is corrupted or this is not a parquet file.",
+        "{file}: not a Parquet file: Parquet magic bytes not found in footer. Either the file is corrupted or this is not a parquet file.",
     ),
     "an empty file": ("a.csv", b"", {}, "{file}: no rows"),
     "a header alone": ("a.csv", b"query,positive\n", {}, "{file}: no rows"),
@@ -374,4 +374,4 @@ def test_a_missing_file_and_a_folder_in_its_place(tmp_path: Path):
     (tmp_path / "b.csv").mkdir()
     with pytest.raises(DataError) as folder:
         read(tmp_path, tmp_path / "b.csv")
-    assert str(folder.value) == f"{tmp_path}/b.csv: this is a folder, a file is wanted"
+    assert str(folder.value) == f"{tmp_path}/b.csv: is a folder; expected a file"

@@ -407,8 +407,8 @@ def test_bad_data_has_one_clear_line(tmp_path: Path, name: str):
 @pytest.mark.parametrize(
     ("records", "kind", "message"),
     [
-        ((), DataError, "source 'mine' (listed) is empty: it gave no passage"),
-        ((Passage("p", "text"),), DataError, "source 'mine' (listed) is empty: it gave no query"),
+        ((), DataError, "source 'mine' (listed) is empty: it has no passage"),
+        ((Passage("p", "text"),), DataError, "source 'mine' (listed) is empty: it has no query"),
         (
             (Passage("p", "text"), Query("q", "query")),
             DataError,

@@ -91,7 +91,7 @@ class BeirSpec(SourceSpec):
             raise DataError(f"{self.folder}: no such folder", code="RK301")
         if not self.folder.is_dir():
             raise DataError(
-                f"{self.folder}: this is a file; the folder that holds corpus.jsonl is wanted",
+                f"{self.folder}: is a file; expected the folder that holds corpus.jsonl",
                 code="RK302",
             )
         for name in ("corpus.jsonl", "queries.jsonl"):
@@ -204,7 +204,7 @@ def _in_split(id: str, split: QrelsOf, splits: list[QrelsOf]) -> str:
 def _id(row: Mapping[str, Any], key: str, place: RecordLocation) -> str:
     value = row.get(key)
     if isinstance(value, bool) or not isinstance(value, str | int) or value == "":
-        raise _unusable(row, key, place, "id")
+        raise _unusable(row, key, place, "an id")
     return str(value)
 
 
@@ -220,10 +220,12 @@ def _text(
     return value
 
 
-def _unusable(row: Mapping[str, Any], key: str, place: RecordLocation, wanted: str) -> DataError:
+def _unusable(row: Mapping[str, Any], key: str, place: RecordLocation, kind: str) -> DataError:
     if key not in row:
         there = f"there are: {', '.join(row)}"
         if len(row) == 1 and f"{key}," in (only := next(iter(row))):
             there = f"there is only '{only}': write its fields with tabs between them"
-        return DataError(f"{place}: no '{key}', as BEIR's format calls it; {there}", code="RK305")
-    return DataError(f"{place}: '{key}' is {row[key]!r:.60}, which is no {wanted}", code="RK304")
+        return DataError(
+            f"{place}: no '{key}', which the BEIR layout requires; {there}", code="RK305"
+        )
+    return DataError(f"{place}: '{key}' is {row[key]!r:.60}, which is not {kind}", code="RK304")

@@ -118,7 +118,7 @@ def _missing(
 ) -> DataError:
     there = ", ".join(map(str, columns)) or "none"
     if separable and len(columns) == 1 and ";" in there:
-        advice = """its columns are parted by ';': say `separator: ";"`"""
+        advice = """its columns are separated by ';': set `separator: ";"`"""
         return DataError(f"{where}: no column '{column}' for `{key}`; {advice}", code="RK305")
     return DataError(
         f"{where}: no column '{column}' for `{key}`; there are: {there}.{did_you_mean(column, map(str, columns))}",
@@ -238,7 +238,7 @@ class PairReader:
         if word not in SPLIT_WORDS:
             known = did_you_mean(word, SPLIT_WORDS) or " It is one of train, dev and test."
             raise DataError(
-                f"{place}: '{self.roles.split_column}' is '{value}', which is no split.{known}",
+                f"{place}: '{self.roles.split_column}' is '{value}', which is not a split.{known}",
                 code="RK304",
             )
         return SPLIT_WORDS[word]
@@ -305,7 +305,7 @@ class PairReader:
                 texts.append("")
             else:
                 raise DataError(
-                    f"{place}: '{column}' holds {item!r:.60}, which is no text", code="RK304"
+                    f"{place}: '{column}' holds {item!r:.60}, which is not text", code="RK304"
                 )
         return texts
 
@@ -315,7 +315,7 @@ class PairReader:
             return ""
         if isinstance(value, bool) or not isinstance(value, str | int):
             raise DataError(
-                f"{place}: '{column}' holds {value!r:.60}, which is no id: text or a whole number is wanted",
+                f"{place}: '{column}' holds {value!r:.60}, which is not an id: expected text or a whole number",
                 code="RK304",
             )
         return str(value)

@@ -53,9 +53,9 @@ def file_format(path: Path) -> Format:
     found = FORMATS.get(suffixes[-1]) if suffixes else None
     if found is None:
         if path.is_dir():
-            raise DataError(f"{path}: this is a folder, a file is wanted", code="RK302")
+            raise DataError(f"{path}: is a folder; expected a file", code="RK302")
         raise DataError(
-            f"{path}: its name does not tell its format; say `format: jsonl`, csv, tsv or parquet",
+            f"{path}: the name does not show the format; set `format: jsonl`, csv, tsv or parquet",
             code="RK304",
         )
     return found
@@ -71,7 +71,7 @@ def json_rows(path: Path) -> Iterator[Row]:
     """The objects of a JSON lines file. Blank lines are skipped.
 
     Raises:
-        DataError: The file cannot be read, or a line is no UTF-8, no JSON or no object.
+        DataError: The file cannot be read, or a line is not UTF-8, not JSON or not an object.
     """
     row = 0
     for number, line in _lines(path):
@@ -87,11 +87,9 @@ def json_rows(path: Path) -> Iterator[Row]:
                 if isinstance(error, json.JSONDecodeError)
                 else str(error)
             )
-            raise DataError(f"{place}: no JSON: {reason}", code="RK304") from error
+            raise DataError(f"{place}: invalid JSON: {reason}", code="RK304") from error
         if not isinstance(value, dict):
-            raise DataError(
-                f"{place}: a JSON object is wanted, this is {_kind(value)}", code="RK304"
-            )
+            raise DataError(f"{place}: expected a JSON object, found {_kind(value)}", code="RK304")
         yield place, value
 
 
@@ -100,7 +98,7 @@ def delimited_rows(path: Path, delimiter: str, *, quoted: bool = True) -> Iterat
     Blank lines are skipped.
 
     Raises:
-        DataError: The file cannot be read, is no UTF-8, has no header or a name in it twice, a row
+        DataError: The file cannot be read, is not UTF-8, has no header or a name in it twice, a row
             has more or fewer fields than the header, or quotes do not match.
     """
     csv.field_size_limit(
@@ -132,7 +130,9 @@ def delimited_rows(path: Path, delimiter: str, *, quoted: bool = True) -> Iterat
             yield place._replace(row=row), dict(zip(header, fields, strict=True))
     except csv.Error as error:
         about_quotes = quoted and ('"' in str(error) or "end of data" in str(error))
-        hint = "; if quotes mean nothing in this file, say `quoted: false`" if about_quotes else ""
+        hint = (
+            "; if quotes are plain text in this file, set `quoted: false`" if about_quotes else ""
+        )
         raise DataError(f"{path}:{begin}: {error}{hint}", code="RK304") from error
 
 
@@ -151,7 +151,7 @@ def parquet_rows(
     first.
 
     Raises:
-        DataError: The file cannot be read or is no Parquet.
+        DataError: The file cannot be read or is not Parquet.
     """
     import pyarrow as pa
 
@@ -185,7 +185,7 @@ def _parquet(path: Path, scratch: Path) -> Any:
     try:
         return pq.ParquetFile(plain)
     except pa.ArrowException as error:
-        raise DataError(f"{path}: no Parquet file: {_one_line(error)}", code="RK303") from error
+        raise DataError(f"{path}: not a Parquet file: {_one_line(error)}", code="RK303") from error
 
 
 def _unpack(path: Path, stream: IO[bytes], target: Path) -> None:
@@ -195,14 +195,14 @@ def _unpack(path: Path, stream: IO[bytes], target: Path) -> None:
         with part.open("wb") as sink:
             shutil.copyfileobj(stream, sink)
     except BROKEN_GZIP as error:
-        raise DataError(f"{path}: no whole gzip file: {error}", code="RK303") from error
+        raise DataError(f"{path}: not a complete gzip file: {error}", code="RK303") from error
     part.rename(target)
 
 
 def _opened(path: Path) -> IO[bytes]:
     """A file's bytes, unpacked if its name ends in .gz."""
     if path.is_dir():
-        raise DataError(f"{path}: this is a folder, a file is wanted", code="RK302")
+        raise DataError(f"{path}: is a folder; expected a file", code="RK302")
     try:
         return cast(IO[bytes], gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb"))
     except OSError as error:
@@ -218,18 +218,18 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
                 text = line.decode("utf-8-sig" if number == 1 else "utf-8")
                 if "\0" in text:
                     raise DataError(
-                        f"{path}:{number}: no UTF-8 text: a zero byte, as in UTF-16 or in data that is no text",
+                        f"{path}:{number}: not UTF-8 text: a zero byte, as in UTF-16 or binary data",
                         code="RK303",
                     )
                 yield number, text
         except UnicodeDecodeError as error:
             byte = error.object[error.start]
             raise DataError(
-                f"{path}:{number}: no UTF-8 text: byte 0x{byte:02x} at byte {error.start + 1} of the line",
+                f"{path}:{number}: not UTF-8 text: byte 0x{byte:02x} at byte {error.start + 1} of the line",
                 code="RK303",
             ) from error
         except BROKEN_GZIP as error:
-            raise DataError(f"{path}: no whole gzip file: {error}", code="RK303") from error
+            raise DataError(f"{path}: not a complete gzip file: {error}", code="RK303") from error
         except OSError as error:
             raise DataError(f"{path}: {error.strerror or error}", code="RK301") from error
 
@@ -246,7 +246,9 @@ def finite(value: Any, place: RecordLocation, name: str) -> float:
         number = math.nan
     if not math.isfinite(number):
         shown = (
-            "missing" if value is None or value == "" else f"{value!r}, which is no finite number"
+            "missing"
+            if value is None or value == ""
+            else f"{value!r}, which is not a finite number"
         )
         raise DataError(f"{place}: '{name}' is {shown}", code="RK304")
     return number

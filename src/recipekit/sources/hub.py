@@ -106,7 +106,7 @@ class HubSpec(Columns, SourceSpec):
             return self._on_hub(self.dataset, self.revision)
         if not self.folder.is_dir():
             what, code = (
-                ("this is a file, a folder is wanted", "RK302")
+                ("is a file; expected a folder", "RK302")
                 if self.folder.exists()
                 else ("no such folder", "RK301")
             )

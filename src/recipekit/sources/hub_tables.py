@@ -202,7 +202,8 @@ def _asked_revision(dataset: str, revision: str) -> str:
         ) from error
     except HFValidationError as error:
         raise ComponentError(
-            f"'{dataset}' is no name of a data set on the hub: {_reason(error)}", code="RK210"
+            f"'{dataset}' is not a valid name of a data set on the Hub: {_reason(error)}",
+            code="RK210",
         ) from error
     except (OfflineModeIsEnabled, hub_http_error(), OSError) as error:
         raise ComponentError(_unreachable(dataset), code="RK210") from error

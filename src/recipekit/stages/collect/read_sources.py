@@ -202,7 +202,7 @@ def read_sources(
         for what, rows in (("passage", part.passages), ("query", part.queries)):
             if rows.start == rows.stop:
                 raise DataError(
-                    f"source '{name}' ({slot.use}) is empty: it gave no {what}", code="RK306"
+                    f"source '{name}' ({slot.use}) is empty: it has no {what}", code="RK306"
                 )
         parts.append(part)
     return reader.intake(parts)
