@@ -278,17 +278,17 @@ ERROR_CODES: Final[dict[str, ErrorCode]] = {
     "RK304": ErrorCode(
         "A row of a file is malformed.",
         "Invalid JSON, the wrong number of fields, or a value that is not text, an id or a number.",
-        "Fix the line that the message names. `quoted: false` reads quotes as plain text.",
+        "Fix the line that the message names. `quoting: none` reads quotes as plain text.",
     ),
     "RK305": ErrorCode(
         "A file has no column of this name, or has it twice.",
-        "A misspelled column, or a separator other than a comma.",
-        "Name the right column. The message lists them and suggests `separator`.",
+        "A misspelled column, or a delimiter other than a comma.",
+        "Name the right column. The message lists them and suggests `delimiter`.",
     ),
     "RK306": ErrorCode(
         "A source is empty.",
         "The file has no rows, or nothing in it matches the source's conditions.",
-        "Check the file and the source's keys, such as `min_words` of `python_code`.",
+        "Check the file and the source's keys, such as `min_query_words` of `python_code`.",
     ),
     "RK307": ErrorCode(
         "One id has different texts.",

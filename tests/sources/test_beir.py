@@ -100,7 +100,7 @@ def test_the_threshold_of_one_split_and_low_grades_that_say_nothing(folder: Path
     (folder / "qrels/train.tsv").write_text(TRAIN + "q3\t2\t1\n")
     labels = [
         record
-        for record in read(folder, min_positive_grade={"train": 2}, below="unlabelled")
+        for record in read(folder, min_positive_grade={"train": 2}, below_min_grade="unlabelled")
         if isinstance(record, Label)
     ]
     test = [
@@ -117,7 +117,7 @@ def test_nfcorpus_by_link_strength_has_the_positives_of_its_own_qrels(tmp_path: 
         folder=folder,
         splits={"train": "train_321.tsv"},
         min_positive_grade={"train": 2},
-        below="unlabelled",
+        below_min_grade="unlabelled",
     )
     plain = BeirSpec(folder=folder, splits={"train": "train.tsv"})
     found, usual = (

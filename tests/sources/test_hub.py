@@ -83,11 +83,11 @@ def test_streaming_says_the_same(tmp_path: Path, folder: Path):
 
 @pytest.mark.parametrize("streaming", [False, True])
 def test_a_sample_is_seeded(tmp_path: Path, folder: Path, streaming: bool):
-    keys = {"folder": folder, **COLUMNS, "sample": 10, "streaming": streaming}
+    keys = {"folder": folder, **COLUMNS, "sample_size": 10, "streaming": streaming}
     sample = queries(read(tmp_path, **keys))
     assert len(sample) == 10 and set(sample) <= {row["question"] for row in ROWS}
     assert sample == queries(read(tmp_path, **keys)) != queries(read(tmp_path, seed=14, **keys))
-    assert len(queries(read(tmp_path, **{**keys, "sample": 1000}))) == 40
+    assert len(queries(read(tmp_path, **{**keys, "sample_size": 1000}))) == 40
 
 
 def write_beir(folder: Path, *parts: str) -> None:
@@ -191,7 +191,7 @@ def test_offline_is_said_in_a_line(tmp_path: Path, cached: Path):
         read(tmp_path, dataset="mteb/seas")
     assert str(unreachable.value) == OFFLINE
     with pytest.raises(DataError) as pinned:
-        read(tmp_path, dataset="mteb/seas", configuration="corpus", revision="c" * 40)
+        read(tmp_path, dataset="mteb/seas", config_name="corpus", revision="c" * 40)
     assert str(pinned.value) == OFFLINE.replace("mteb/seas", "mteb/seas (corpus)")
 
 
@@ -217,8 +217,11 @@ def test_planning_imports_neither_torch_nor_datasets(folder: Path):
     ("keys", "message"),
     [
         ({}, "name a data set of the hub"),
-        ({"dataset": "a/b", "qrels": "a/c"}, "qrels belongs to the layout beir"),
-        ({"dataset": "a/b", "layout": "beir", "sample": 5}, "sample belongs to the layout pairs"),
+        ({"dataset": "a/b", "qrels_dataset": "a/c"}, "qrels_dataset belongs to the layout beir"),
+        (
+            {"dataset": "a/b", "layout": "beir", "sample_size": 5},
+            "sample_size belongs to the layout pairs",
+        ),
         ({"dataset": "a/b", "layout": "beir", "query": "q"}, "query belongs to the layout pairs"),
         (
             {"dataset": "a/b", "split_column": "s", "splits": {"train": "train"}},
@@ -250,7 +253,7 @@ def test_wrong_columns_splits_and_folders(tmp_path: Path, folder: Path):
             f"{folder}/test.jsonl: is a file; expected a folder",
         ),
         (
-            {"folder": folder, "configuration": "corpse"},
+            {"folder": folder, "config_name": "corpse"},
             f"{folder} (corpse): BuilderConfig 'corpse' not found. Available: ['default']",
         ),
     ):

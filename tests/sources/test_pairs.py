@@ -160,20 +160,20 @@ def test_empty_cells_are_nothing_and_words_are_words(tmp_path: Path):
 def test_quotes_can_be_taken_as_they_stand(tmp_path: Path):
     path = tmp_path / "pairs.tsv"
     path.write_text('query\tpositive\n"ls" lists\tls -l "$HOME"\n')
-    assert list(read(tmp_path, path, quoted=False)[0]) == [('"ls" lists', 'ls -l "$HOME"')]
+    assert list(read(tmp_path, path, quoting="none")[0]) == [('"ls" lists', 'ls -l "$HOME"')]
 
 
-@pytest.mark.parametrize("separator", [";", "|", "\t", " "])
-def test_fields_may_be_parted_by_another_character(separator: str, tmp_path: Path):
+@pytest.mark.parametrize("delimiter", [";", "|", "\t", " "])
+def test_fields_may_be_parted_by_another_character(delimiter: str, tmp_path: Path):
     path = tmp_path / "pairs.csv"
-    path.write_text(f'query{separator}positive\n"a, b"{separator}"x{separator}y"\n')
-    assert list(read(tmp_path, path, separator=separator)[0]) == [("a, b", f"x{separator}y")]
+    path.write_text(f'query{delimiter}positive\n"a, b"{delimiter}"x{delimiter}y"\n')
+    assert list(read(tmp_path, path, delimiter=delimiter)[0]) == [("a, b", f"x{delimiter}y")]
 
 
-@pytest.mark.parametrize("separator", ["", ";;", '"', "\n"])
-def test_what_cannot_part_fields(separator: str):
-    with pytest.raises(ValidationError, match="separator"):
-        PairsSpec(file="pairs.csv", separator=separator)
+@pytest.mark.parametrize("delimiter", ["", ";;", '"', "\n"])
+def test_what_cannot_part_fields(delimiter: str):
+    with pytest.raises(ValidationError, match="delimiter"):
+        PairsSpec(file="pairs.csv", delimiter=delimiter)
 
 
 def test_long_fields_and_windows_line_ends_and_byte_order_marks(tmp_path: Path):
@@ -266,7 +266,7 @@ BAD: dict[str, tuple[str, bytes, dict, str]] = {
         "a.csv",
         b'query,positive\na,"x\nb,y\n',
         {},
-        "{file}:2: unexpected end of data; if quotes are plain text in this file, set `quoted: false`",
+        "{file}:2: unexpected end of data; to read quotes as plain text, set `quoting: none`",
     ),
     "no JSON": (
         "a.jsonl",

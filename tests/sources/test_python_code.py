@@ -123,7 +123,9 @@ def test_short_descriptions_and_short_code_are_left_out(tmp_path: Path):
     )
     write(tmp_path / "repo/b.py", 'def f():\n    """Give the number one."""\n    return 1\n')
     assert list(read(tmp_path, folder=tmp_path / "repo")[0]) == ["a.py:g"]
-    assert list(read(tmp_path, folder=tmp_path / "repo", min_words=1, min_characters=1)[0]) == [
+    assert list(
+        read(tmp_path, folder=tmp_path / "repo", min_query_words=1, min_passage_characters=1)[0]
+    ) == [
         "a.py:f",
         "a.py:g",
         "b.py:f",

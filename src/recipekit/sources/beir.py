@@ -42,7 +42,7 @@ class BeirSpec(SourceSpec):
     min_positive_grade: Least | dict[QrelsOf, Least] | None = None
     """The lowest grade of a positive, for all splits or by split (`{train: 2}`); by default any grade
     above 0."""
-    below: Literal["negative", "unlabelled"] = "negative"
+    below_min_grade: Literal["negative", "unlabelled"] = "negative"
     """Whether a lower grade is a judged negative, or counts as no label."""
 
     def files(self) -> Mapping[str, Path]:
@@ -76,12 +76,12 @@ class BeirSpec(SourceSpec):
             corpus=partial(json_rows, files["corpus"]),
             queries=partial(json_rows, files["queries"]),
             qrels={
-                split: partial(delimited_rows, path, "\t", quoted=False)
+                split: partial(delimited_rows, path, "\t", quoting="none")
                 for split, path in self._qrels().items()
             },
             name=str(self.folder),
             min_positive_grade=self.min_positive_grade,
-            below=self.below,
+            below_min_grade=self.below_min_grade,
             counts=counts,
         )
         return reader.located(progress)
@@ -121,8 +121,8 @@ class BeirReader:
     name: str
     """What an error about the whole of it calls it."""
     min_positive_grade: float | Mapping[QrelsOf, float] | None = None
-    """See `BeirSpec.min_positive_grade`, and `BeirSpec.below`."""
-    below: Literal["negative", "unlabelled"] = "negative"
+    """See `BeirSpec.min_positive_grade`, and `BeirSpec.below_min_grade`."""
+    below_min_grade: Literal["negative", "unlabelled"] = "negative"
     counts: dict[str, int] = field(default_factory=dict)
 
     def located(self, progress: Progress) -> Iterator[tuple[RecordLocation, Record]]:
@@ -169,7 +169,7 @@ class BeirReader:
             for place, row in rows():
                 query, score = _id(row, "query-id", place), finite(row.get("score"), place, "score")
                 grade = relevant(score, least)
-                if grade > 0 or self.below == "negative":
+                if grade > 0 or self.below_min_grade == "negative":
                     yield (
                         place,
                         Label(

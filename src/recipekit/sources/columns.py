@@ -103,7 +103,11 @@ class Columns(BaseModel):
         for column, key in self.columns.items():
             if column not in columns:
                 raise _missing(
-                    column, key, columns, where, separable="separator" in type(self).model_fields
+                    column,
+                    key,
+                    columns,
+                    where,
+                    has_delimiter="delimiter" in type(self).model_fields,
                 )
 
     def _named(self) -> list[tuple[str, str]]:
@@ -114,11 +118,11 @@ class Columns(BaseModel):
 
 
 def _missing(
-    column: str, key: str, columns: Collection[str], where: object, *, separable: bool = False
+    column: str, key: str, columns: Collection[str], where: object, *, has_delimiter: bool = False
 ) -> DataError:
     there = ", ".join(map(str, columns)) or "none"
-    if separable and len(columns) == 1 and ";" in there:
-        advice = """its columns are separated by ';': set `separator: ";"`"""
+    if has_delimiter and len(columns) == 1 and ";" in there:
+        advice = """its columns are separated by ';': set `delimiter: ";"`"""
         return DataError(f"{where}: no column '{column}' for `{key}`; {advice}", code="RK305")
     return DataError(
         f"{where}: no column '{column}' for `{key}`; there are: {there}.{did_you_mean(column, map(str, columns))}",

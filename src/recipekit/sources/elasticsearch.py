@@ -79,7 +79,7 @@ class ElasticsearchSourceSpec(ElasticsearchAccess, SourceSpec):
             corpus=partial(self._rows, progress),
             queries=partial(json_rows, self.queries),
             qrels={
-                split: partial(delimited_rows, path, "\t", quoted=False)
+                split: partial(delimited_rows, path, "\t", quoting="none")
                 for split, path in self.qrels.items()
             },
             name=f"index '{self.index}'",

@@ -21,6 +21,7 @@ from recipekit.sources.locations import RecordLocation, Row
 
 __all__ = [
     "Format",
+    "Quoting",
     "delimited_rows",
     "file_format",
     "finite",
@@ -31,6 +32,8 @@ __all__ = [
 ]
 
 Format = Literal["jsonl", "csv", "tsv", "parquet"]
+Quoting = Literal["minimal", "none"]
+"""How quotes are read, as in the csv module's QUOTE_MINIMAL and QUOTE_NONE."""
 FORMATS: dict[str, Format] = {
     ".jsonl": "jsonl",
     ".ndjson": "jsonl",
@@ -93,7 +96,7 @@ def json_rows(path: Path) -> Iterator[Row]:
         yield place, value
 
 
-def delimited_rows(path: Path, delimiter: str, *, quoted: bool = True) -> Iterator[Row]:
+def delimited_rows(path: Path, delimiter: str, *, quoting: Quoting = "minimal") -> Iterator[Row]:
     """The rows of a CSV or TSV file by the names in its first line; a quoted field may span lines.
     Blank lines are skipped.
 
@@ -109,7 +112,7 @@ def delimited_rows(path: Path, delimiter: str, *, quoted: bool = True) -> Iterat
         lines,
         delimiter=delimiter,
         strict=True,
-        quoting=csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE,
+        quoting=csv.QUOTE_MINIMAL if quoting == "minimal" else csv.QUOTE_NONE,
     )
     header: list[str] | None = None
     row, begin = 0, 1
@@ -129,10 +132,8 @@ def delimited_rows(path: Path, delimiter: str, *, quoted: bool = True) -> Iterat
                 )
             yield place._replace(row=row), dict(zip(header, fields, strict=True))
     except csv.Error as error:
-        about_quotes = quoted and ('"' in str(error) or "end of data" in str(error))
-        hint = (
-            "; if quotes are plain text in this file, set `quoted: false`" if about_quotes else ""
-        )
+        about_quotes = quoting == "minimal" and ('"' in str(error) or "end of data" in str(error))
+        hint = "; to read quotes as plain text, set `quoting: none`" if about_quotes else ""
         raise DataError(f"{path}:{begin}: {error}{hint}", code="RK304") from error
 
 

@@ -39,7 +39,7 @@ class HubSpec(Columns, SourceSpec):
     """The id on the Hub, such as `mteb/nfcorpus`."""
     folder: Annotated[LocalPath | None, NotIdentity] = None
     """A local folder to read instead; nothing is downloaded."""
-    configuration: str | None = None
+    config_name: str | None = None
     """The configuration. With `layout: beir`, that of the qrels, by default `default`."""
     revision: str | None = None
     """Branch, tag or commit; by default the one in the local Hugging Face cache, otherwise the newest.
@@ -52,9 +52,9 @@ class HubSpec(Columns, SourceSpec):
     for `beir`."""
     streaming: bool = False
     """Read over the network without storing anything, for data sets larger than the disk."""
-    sample: int | None = Field(default=None, ge=1)
+    sample_size: int | None = Field(default=None, ge=1)
     """How many rows to draw from each split, seeded; null takes all. Only for pairs."""
-    qrels: str | None = None
+    qrels_dataset: str | None = None
     """The id of the qrels, if they are a data set of their own (`BeIR/nfcorpus-qrels`). Only for
     `beir`."""
 
@@ -65,7 +65,7 @@ class HubSpec(Columns, SourceSpec):
         if self.layout == "pairs":
             self._check_pairs()
             return self
-        roles = (Columns.model_fields.keys() - {"min_positive_grade"}) | {"sample"}
+        roles = (Columns.model_fields.keys() - {"min_positive_grade"}) | {"sample_size"}
         # By value: a default that is written out means what it means unwritten.
         if wrong := sorted(
             role for role in roles if getattr(self, role) != type(self).model_fields[role].default
@@ -75,8 +75,8 @@ class HubSpec(Columns, SourceSpec):
 
     def _check_pairs(self) -> None:
         self.check_roles()
-        if self.qrels is not None:
-            raise ValueError("qrels belongs to the layout beir")
+        if self.qrels_dataset is not None:
+            raise ValueError("qrels_dataset belongs to the layout beir")
         if self.split_column and self.splits and set(self.splits) != {"all"}:
             raise ValueError(
                 "split_column contradicts splits: read the rows under `all`, or leave one of them out"
@@ -91,7 +91,9 @@ class HubSpec(Columns, SourceSpec):
         if self.folder or self.dataset is None:
             return None
         found = {"dataset": resolved_revision(self.dataset, self.revision)}
-        return found | ({"qrels": resolved_revision(self.qrels, None)} if self.qrels else {})
+        return found | (
+            {"qrels": resolved_revision(self.qrels_dataset, None)} if self.qrels_dataset else {}
+        )
 
     def build(self, context: Context) -> LocatedSource:
         """Make the source."""
@@ -113,7 +115,7 @@ class HubSpec(Columns, SourceSpec):
             raise DataError(f"{self.folder}: {what}", code=code)
         return HubTable(
             str(self.folder),
-            self.configuration,
+            self.config_name,
             None,
             self.streaming,
             context.scratch / "datasets",
@@ -123,7 +125,7 @@ class HubSpec(Columns, SourceSpec):
     def _on_hub(self, dataset: str, revision: str | None) -> HubTable:
         try:
             return HubTable(
-                dataset, self.configuration, resolved_revision(dataset, revision), self.streaming
+                dataset, self.config_name, resolved_revision(dataset, revision), self.streaming
             )
         except ComponentError as error:
             raise DataError(error.message, code="RK310") from error
@@ -139,7 +141,9 @@ class HubSpec(Columns, SourceSpec):
         for split, name in splits.items():
             self.check_there(table.columns(name), f"{table.title} [{name}]")
             reader.split = None if split == "all" else split
-            yield from reader.read(table.rows(name, list(self.columns), self.sample, context.seed))
+            yield from reader.read(
+                table.rows(name, list(self.columns), self.sample_size, context.seed)
+            )
         reader.end(table.title, context.progress)
 
     # BEIR
@@ -186,13 +190,13 @@ class HubSpec(Columns, SourceSpec):
         """
         if self.folder and (self.folder / name).is_dir():
             cache = table.cache / name if table.cache else None
-            return replace(table, dataset=str(self.folder / name), configuration=None, cache=cache)
-        return replace(table, configuration=name)
+            return replace(table, dataset=str(self.folder / name), config_name=None, cache=cache)
+        return replace(table, config_name=name)
 
     def _qrels_table(self, table: HubTable) -> HubTable:
-        if self.folder is None and self.qrels is not None:
-            return self._on_hub(self.qrels, None)
-        names = [self.configuration] if self.configuration else ["default", "qrels"]
+        if self.folder is None and self.qrels_dataset is not None:
+            return self._on_hub(self.qrels_dataset, None)
+        names = [self.config_name] if self.config_name else ["default", "qrels"]
         local = [name for name in names if self.folder and (self.folder / name).is_dir()]
         return self._part(table, (local or names)[0])
 

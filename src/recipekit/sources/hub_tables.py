@@ -27,7 +27,7 @@ class HubTable:
 
     dataset: str
     """Hub id, or the path of a folder."""
-    configuration: str | None = None
+    config_name: str | None = None
     revision: str | None = None
     streaming: bool = False
     cache: Path | None = None
@@ -37,7 +37,7 @@ class HubTable:
     @property
     def title(self) -> str:
         """What errors call it."""
-        return f"{self.dataset}{f' ({self.configuration})' if self.configuration else ''}"
+        return f"{self.dataset}{f' ({self.config_name})' if self.config_name else ''}"
 
     def splits(self) -> list[str]:
         """Names of its splits.
@@ -55,7 +55,7 @@ class HubTable:
             return list(
                 datasets.get_dataset_split_names(
                     self.dataset,
-                    self.configuration,
+                    self.config_name,
                     revision=self.revision,
                     cache_dir=self._cache(),
                 )
@@ -124,7 +124,7 @@ class HubTable:
             return datasets.load_from_disk(self.dataset)
         return datasets.load_dataset(
             self.dataset,
-            self.configuration,
+            self.config_name,
             split=split,
             revision=self.revision,
             streaming=self.streaming,

@@ -13,6 +13,7 @@ from recipekit.component import Context, LocalPath, SourceSpec
 from recipekit.sources.columns import Columns, PairReader, SplitName
 from recipekit.sources.files import (
     Format,
+    Quoting,
     delimited_rows,
     file_format,
     json_rows,
@@ -36,11 +37,11 @@ class PairsSpec(Columns, SourceSpec):
     """The file: .jsonl, .csv, .tsv or .parquet, also followed by .gz."""
     format: Format | None = None
     """The format, if the file's name does not end in it."""
-    separator: Annotated[str, Field(pattern=r'^[^"\n\r]$')] | None = None
+    delimiter: Annotated[str, Field(pattern=r'^[^"\n\r]$')] | None = None
     """The character between fields, as in `";"`; by default a comma in CSV and a tab in TSV."""
-    quoted: bool = True
-    """Whether double quotes enclose fields (CSV and TSV). With false they are text, as in many TSV
-    files."""
+    quoting: Quoting = "minimal"
+    """`minimal`: double quotes may enclose a field (CSV and TSV). `none`: quotes are plain text, as in
+    many TSV files."""
     split: SplitName | None = None
     """The split of every query in the file; by default they are divided by `collect.split`."""
 
@@ -78,8 +79,8 @@ class PairsSpec(Columns, SourceSpec):
                 self.check_there(parquet_columns(self.file, scratch), self.file)
                 yield from parquet_rows(self.file, scratch, columns=list(self.columns))
             case form:
-                separator = self.separator or ("\t" if form == "tsv" else ",")
-                rows = delimited_rows(self.file, separator, quoted=self.quoted)
+                delimiter = self.delimiter or ("\t" if form == "tsv" else ",")
+                rows = delimited_rows(self.file, delimiter, quoting=self.quoting)
                 for number, (place, row) in enumerate(rows):
                     if number == 0:
                         self.check_there(row.keys(), self.file)

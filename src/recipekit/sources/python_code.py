@@ -47,9 +47,9 @@ class PythonCodeSpec(SourceSpec):
     exclude: tuple[str, ...] = ()
     """Skip files and folders that match one of these patterns (`tests`, `*_pb2.py`). `*` also matches
     `/`."""
-    min_words: int = Field(default=4, ge=1)
+    min_query_words: int = Field(default=4, ge=1)
     """The fewest words of a query. Shorter descriptions rarely identify a function."""
-    min_characters: int = Field(default=61, ge=1)
+    min_passage_characters: int = Field(default=61, ge=1)
     """The fewest characters of a passage. Shorter functions only forward a call."""
 
     def files(self) -> Mapping[str, Path]:
@@ -115,7 +115,7 @@ class PythonCodeSpec(SourceSpec):
                 f"{root}: {broken} of {counts['files']} files are no Python that parses; first: {first_broken}"
             )
         if not counts["functions"]:
-            found = f"{counts['files']} Python files and in them no function whose docstring has {self.min_words} words or more"
+            found = f"{counts['files']} Python files and in them no function whose docstring has {self.min_query_words} words or more"
             raise DataError(
                 f"{root}: {found if counts['files'] else 'no Python files'}", code="RK306"
             )
@@ -129,10 +129,10 @@ class PythonCodeSpec(SourceSpec):
         names: set[str] = set()
         for qualified, node in _functions(module):
             query = _first_paragraph(ast.get_docstring(node) or "")
-            if len(query.split()) < self.min_words:
+            if len(query.split()) < self.min_query_words:
                 continue
             passage = without_docstring(node, lines)
-            if len(passage) < self.min_characters:
+            if len(passage) < self.min_passage_characters:
                 continue
             name = qualified if qualified not in names else f"{qualified}@{node.lineno}"
             names.add(name)
