@@ -24,7 +24,7 @@ TEST = "query-id\tcorpus-id\tscore\nq2\t2\t1\n"
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Two passages, three queries, one of them in train and one in test."""
+    """Two passages and three queries: one in train, one in test, one in no split."""
     folder = tmp_path / "seas"
     (folder / "qrels").mkdir(parents=True)
     (folder / "corpus.jsonl").write_text(CORPUS)
@@ -38,7 +38,7 @@ def read(folder: Path, **keys) -> list[Passage | Query | Label]:
     return list(BeirSpec(folder=folder, **keys).build(context(folder / "scratch")).load())
 
 
-def test_a_folder_in_beir_layout(folder: Path):
+def test_a_folder_in_beir_layout_is_read(folder: Path):
     source = BeirSpec(folder=folder).build(context(folder / "scratch"))
     assert list(source.load()) == [
         Passage("d1", "Salt water.", "Seas"),
@@ -52,7 +52,7 @@ def test_a_folder_in_beir_layout(folder: Path):
     assert source.counts == {"queries_without_label": 1}
 
 
-def test_gzipped_files_say_the_same(folder: Path):
+def test_gzipped_files_give_the_same_records(folder: Path):
     plain = read(folder)
     for path in [*folder.glob("*.jsonl"), *folder.glob("qrels/*.tsv")]:
         path.with_name(f"{path.name}.gz").write_bytes(gzip.compress(path.read_bytes()))
@@ -86,7 +86,7 @@ def test_a_query_of_two_splits_keeps_its_labels_apart(folder: Path):
     assert Label("q1@train", "d1", 2.0) in records and Label("q1", "2", 1.0) in records
 
 
-def test_low_grades_can_count_as_negatives(folder: Path):
+def test_grades_below_the_threshold_are_negatives(folder: Path):
     (folder / "qrels/train.tsv").write_text(TRAIN + "q3\t2\t1\n")
     grades = {
         (r.query_id, r.passage_id): r.grade
@@ -96,7 +96,7 @@ def test_low_grades_can_count_as_negatives(folder: Path):
     assert grades == {("q1", "d1"): 2.0, ("q1", "2"): 0.0, ("q2", "2"): 0.0, ("q3", "2"): 0.0}
 
 
-def test_the_threshold_of_one_split_and_low_grades_that_say_nothing(folder: Path):
+def test_a_threshold_for_one_split_and_lower_grades_as_unlabelled(folder: Path):
     (folder / "qrels/train.tsv").write_text(TRAIN + "q3\t2\t1\n")
     labels = [
         record
@@ -112,7 +112,7 @@ def test_the_threshold_of_one_split_and_low_grades_that_say_nothing(folder: Path
 def test_nfcorpus_by_link_strength_has_the_positives_of_its_own_qrels(tmp_path: Path):
     folder = DATA / "nfcorpus"
     if not folder.is_dir():
-        pytest.skip("nfcorpus is not beside the repository (../shared/data)")
+        pytest.skip("nfcorpus is not in ../shared/data")
     strengths = BeirSpec(
         folder=folder,
         splits={"train": "train_321.tsv"},
@@ -130,7 +130,7 @@ def test_nfcorpus_by_link_strength_has_the_positives_of_its_own_qrels(tmp_path: 
     assert sorted({r.grade for r in found}) == [2, 3]
 
 
-def test_the_files_in_use_are_its_identity(folder: Path):
+def test_the_identity_is_the_content_of_the_files_that_are_read(folder: Path):
     spec = BeirSpec(folder=folder)
     assert list(spec.files()) == ["corpus.jsonl", "queries.jsonl", "qrels.train", "qrels.test"]
     before = component_identity(spec, "recipekit", "beir", FileHashes())
@@ -141,62 +141,65 @@ def test_the_files_in_use_are_its_identity(folder: Path):
     assert component_identity(BeirSpec(folder=moved), "recipekit", "beir", FileHashes()) != before
 
 
-def test_conformance(folder: Path):
+def test_the_source_conforms_to_the_protocol(folder: Path):
     check_source(BeirSpec(folder=folder), context(folder / "scratch"))
 
 
-def test_splits_that_are_none():
+def test_an_unknown_split_is_refused():
     with pytest.raises(ValidationError, match="'train', 'dev', 'test' or 'all'"):
         BeirSpec(folder="x", splits={"validation": "dev.tsv"})
 
 
-BAD: dict[str, tuple[str, str | None, dict, str]] = {
+INVALID: dict[str, tuple[str, str | None, dict, str]] = {
     "no corpus": (
         "corpus.jsonl",
         None,
         {},
-        "{folder}: there is no corpus.jsonl and no corpus.jsonl.gz",
+        "{folder}: no corpus.jsonl or corpus.jsonl.gz",
     ),
-    "no such qrels": (
+    "a missing qrels file": (
         "qrels/train.tsv",
         TRAIN,
         {"splits": {"train": "trian.tsv"}},
-        "{folder}/qrels/trian.tsv: no such file; there are test.tsv, train.tsv. Did you mean 'train.tsv'?",
+        "{folder}/qrels/trian.tsv: no such file; found test.tsv, train.tsv. "
+        "Did you mean 'train.tsv'?",
     ),
-    "no id": (
+    "a missing id": (
         "corpus.jsonl",
         '{"id": "d1", "text": "x"}\n',
         {},
-        "{folder}/corpus.jsonl:1: no '_id', which the BEIR layout requires; there are: id, text",
+        "{folder}/corpus.jsonl:1: no '_id', which the BEIR layout requires; found id, text",
     ),
-    "no text": (
+    "not text": (
         "queries.jsonl",
         '{"_id": "q1", "text": ["a"]}\n',
         {},
         "{folder}/queries.jsonl:1: 'text' is ['a'], which is not text",
     ),
-    "no JSON": (
+    "invalid JSON": (
         "corpus.jsonl",
         CORPUS + "{oops}\n",
         {},
-        "{folder}/corpus.jsonl:3: invalid JSON: Expecting property name enclosed in double quotes at column 2",
+        "{folder}/corpus.jsonl:3: invalid JSON: Expecting property name enclosed in "
+        "double quotes at column 2",
     ),
     "no passages": ("corpus.jsonl", "", {}, "{folder}: no passages"),
     "no labels": ("qrels/train.tsv", "", {"splits": {"train": "train.tsv"}}, "{folder}: no labels"),
-    "no header": (
+    "a missing header": (
         "qrels/train.tsv",
         "q1\td1\t1\nq1\t2\t1\n",
         {},
-        "{folder}/qrels/train.tsv:2: no 'query-id', which the BEIR layout requires; there are: q1, d1, 1",
+        "{folder}/qrels/train.tsv:2: no 'query-id', which the BEIR layout requires; "
+        "found q1, d1, 1",
     ),
-    "commas": (
+    "commas as delimiters": (
         "qrels/train.tsv",
         "query-id,corpus-id,score\nq1,d1,1\n",
         {},
-        "{folder}/qrels/train.tsv:2: no 'query-id', which the BEIR layout requires; there is only 'query-id,corpus-id,score': "
-        "write its fields with tabs between them",
+        "{folder}/qrels/train.tsv:2: no 'query-id', which the BEIR layout requires; found "
+        "query-id,corpus-id,score as one column: separate the columns with tabs",
     ),
-    "no score": (
+    "not a number": (
         "qrels/train.tsv",
         "query-id\tcorpus-id\tscore\nq1\td1\thigh\n",
         {},
@@ -205,9 +208,9 @@ BAD: dict[str, tuple[str, str | None, dict, str]] = {
 }
 
 
-@pytest.mark.parametrize("name", BAD)
-def test_bad_files_have_one_clear_line(folder: Path, name: str):
-    file, text, keys, message = BAD[name]
+@pytest.mark.parametrize("name", INVALID)
+def test_invalid_files_are_errors_of_one_line(folder: Path, name: str):
+    file, text, keys, message = INVALID[name]
     if text is None:
         (folder / file).unlink()
     else:
@@ -217,7 +220,7 @@ def test_bad_files_have_one_clear_line(folder: Path, name: str):
     assert str(caught.value) == message.format(folder=folder)
 
 
-def test_bytes_that_are_no_text(folder: Path):
+def test_bytes_that_are_not_utf8_are_an_error(folder: Path):
     (folder / "corpus.jsonl").write_bytes(CORPUS.encode() + b'{"_id": "3", "text": "\xff"}\n')
     with pytest.raises(DataError) as caught:
         read(folder)
@@ -227,7 +230,9 @@ def test_bytes_that_are_no_text(folder: Path):
     )
 
 
-def test_a_missing_folder_a_file_in_its_place_and_one_without_qrels(folder: Path, tmp_path: Path):
+def test_a_missing_folder_a_file_and_a_folder_without_qrels_are_errors(
+    folder: Path, tmp_path: Path
+):
     for path, message in (
         (tmp_path / "nowhere", "no such folder"),
         (folder / "corpus.jsonl", "is a file; expected the folder that holds corpus.jsonl"),
@@ -239,10 +244,9 @@ def test_a_missing_folder_a_file_in_its_place_and_one_without_qrels(folder: Path
         path.rename(path.with_name(f"official_{path.name}"))
     with pytest.raises(DataError) as caught:
         read(folder)
-    listed = "official_test.tsv, official_train.tsv"
-    assert (
-        str(caught.value)
-        == f"{folder}/qrels: no train.tsv, dev.tsv or test.tsv; there are {listed}. Name others under `splits`"
+    assert str(caught.value) == (
+        f"{folder}/qrels: no train.tsv, dev.tsv or test.tsv; found official_test.tsv, "
+        "official_train.tsv. Name other files in `splits`."
     )
 
 
@@ -259,7 +263,7 @@ def test_published_data_sets_have_their_published_sizes(
     name: str, passages: int, queries: int, labels: int, tmp_path: Path
 ):
     if not (DATA / name).is_dir():
-        pytest.skip(f"{name} is not beside the repository (../shared/data)")
+        pytest.skip(f"{name} is not in ../shared/data")
     kinds = [
         type(record) for record in BeirSpec(folder=DATA / name).build(context(tmp_path)).load()
     ]

@@ -17,7 +17,7 @@ COLUMNS = {"query": "question", "positive": "answer"}
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A folder of JSON lines, as people have them."""
+    """A folder of JSON lines files."""
     folder = tmp_path / "answers"
     folder.mkdir()
     (folder / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ROWS))
@@ -35,7 +35,7 @@ def queries(records) -> dict[str, str | None]:
     return {record.text: record.split for record in records if isinstance(record, Query)}
 
 
-def test_a_folder_of_files(tmp_path: Path, folder: Path):
+def test_a_folder_of_files_is_read(tmp_path: Path, folder: Path):
     source = HubSpec(folder=folder, **COLUMNS, splits={"train": "train", "test": "test"}).build(
         context(tmp_path / "scratch")
     )
@@ -59,30 +59,30 @@ def test_a_query_of_two_splits_keeps_its_labels_apart(tmp_path: Path, folder: Pa
     ]
 
 
-@pytest.mark.parametrize("form", ["parquet", "saved", "saved with splits"])
-def test_other_forms_say_the_same(tmp_path: Path, folder: Path, form: str):
+@pytest.mark.parametrize("format", ["parquet", "saved", "saved with splits"])
+def test_other_formats_give_the_same_records(tmp_path: Path, folder: Path, format: str):
     import datasets
 
     table = datasets.Dataset.from_list(ROWS)
     other = tmp_path / "other"
-    if form == "parquet":
+    if format == "parquet":
         other.mkdir()
         table.to_parquet(other / "data.parquet")
-    elif form == "saved":
+    elif format == "saved":
         table.save_to_disk(other)
     else:
         datasets.DatasetDict({"train": table}).save_to_disk(other)
     assert read(tmp_path, folder=other, **COLUMNS) == read(tmp_path, folder=folder, **COLUMNS)
 
 
-def test_streaming_says_the_same(tmp_path: Path, folder: Path):
+def test_streaming_gives_the_same_records(tmp_path: Path, folder: Path):
     assert read(tmp_path, folder=folder, **COLUMNS, streaming=True) == read(
         tmp_path, folder=folder, **COLUMNS
     )
 
 
 @pytest.mark.parametrize("streaming", [False, True])
-def test_a_sample_is_seeded(tmp_path: Path, folder: Path, streaming: bool):
+def test_a_sample_depends_on_the_seed(tmp_path: Path, folder: Path, streaming: bool):
     keys = {"folder": folder, **COLUMNS, "sample_size": 10, "streaming": streaming}
     sample = queries(read(tmp_path, **keys))
     assert len(sample) == 10 and set(sample) <= {row["question"] for row in ROWS}
@@ -91,12 +91,13 @@ def test_a_sample_is_seeded(tmp_path: Path, folder: Path, streaming: bool):
 
 
 def write_beir(folder: Path, *parts: str) -> None:
-    """Corpus, queries and two splits of qrels with numbers for ids, as mteb publishes them."""
+    """Write a corpus, queries and two splits of qrels with numeric ids, as mteb publishes them."""
     corpus, queries, qrels = parts
     for name in parts:
         (folder / name).mkdir(parents=True)
     (folder / corpus / "corpus.jsonl").write_text(
-        '{"_id": "1", "title": "Seas", "text": "Salt."}\n{"_id": "2", "title": "", "text": "Rivers."}\n'
+        '{"_id": "1", "title": "Seas", "text": "Salt."}\n'
+        '{"_id": "2", "title": "", "text": "Rivers."}\n'
     )
     (folder / queries / "queries.jsonl").write_text(
         '{"_id": "7", "text": "sea"}\n{"_id": "8", "text": "river"}\n'
@@ -107,7 +108,7 @@ def write_beir(folder: Path, *parts: str) -> None:
     )
 
 
-WANTED = [
+EXPECTED = [
     Passage("1", "Salt.", "Seas"),
     Passage("2", "Rivers."),
     Query("7", "sea", "train"),
@@ -117,12 +118,12 @@ WANTED = [
 ]
 
 
-def test_the_beir_layout_in_folders(tmp_path: Path):
+def test_the_beir_layout_is_read_from_subfolders(tmp_path: Path):
     write_beir(tmp_path / "seas", "corpus", "queries", "default")
-    assert read(tmp_path, folder=tmp_path / "seas", layout="beir") == WANTED
+    assert read(tmp_path, folder=tmp_path / "seas", layout="beir") == EXPECTED
 
 
-def test_the_beir_layout_as_configurations_of_a_data_card(tmp_path: Path):
+def test_the_beir_layout_is_read_from_the_configurations_of_a_data_card(tmp_path: Path):
     write_beir(tmp_path / "seas", "data_c", "data_q", "data_r")
     (tmp_path / "seas/README.md").write_text(
         """---
@@ -132,29 +133,31 @@ configs:
 - config_name: queries
   data_files: [{split: queries, path: data_q/queries.jsonl}]
 - config_name: default
-  data_files: [{split: train, path: data_r/train.jsonl}, {split: validation, path: data_r/validation.jsonl}]
+  data_files:
+  - {split: train, path: data_r/train.jsonl}
+  - {split: validation, path: data_r/validation.jsonl}
 ---
 """
     )
-    assert read(tmp_path, folder=tmp_path / "seas", layout="beir") == WANTED
+    assert read(tmp_path, folder=tmp_path / "seas", layout="beir") == EXPECTED
 
 
-def test_a_plain_beir_folder_stands_in_for_a_data_set_of_the_hub(tmp_path: Path):
+def test_a_folder_of_a_beir_archive_can_replace_a_data_set_on_the_hub(tmp_path: Path):
     folder = tmp_path / "seas"
     write_beir(folder, "c", "q", "qrels")
     (folder / "c/corpus.jsonl").rename(folder / "corpus.jsonl")
     (folder / "q/queries.jsonl").rename(folder / "queries.jsonl")
     (folder / "qrels/train.tsv").write_text("query-id\tcorpus-id\tscore\n7\t1\t2\n")
     (folder / "qrels/dev.tsv").write_text("query-id\tcorpus-id\tscore\n8\t2\t1\n")
-    assert read(tmp_path, dataset="mteb/seas", folder=folder, layout="beir") == WANTED
+    assert read(tmp_path, dataset="mteb/seas", folder=folder, layout="beir") == EXPECTED
 
 
-def test_conformance(tmp_path: Path, folder: Path):
+def test_the_source_conforms_to_the_protocol(tmp_path: Path, folder: Path):
     check_source(HubSpec(folder=folder, **COLUMNS), context(tmp_path / "scratch"))
 
 
 # Identity
-# -------------------------------------------------------------------------------------------------------------
+# ------
 
 
 @pytest.fixture
@@ -166,7 +169,7 @@ def cached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "hub"
 
 
-def test_the_revision_is_the_pinned_one_or_the_cached_one(cached: Path):
+def test_the_revision_is_pinned_or_cached(cached: Path):
     refs = cached / "datasets--mteb--seas" / "refs"
     refs.mkdir(parents=True)
     (refs / "main").write_text("a" * 40)
@@ -178,12 +181,12 @@ def test_the_revision_is_the_pinned_one_or_the_cached_one(cached: Path):
 
 
 OFFLINE = (
-    "data set 'mteb/seas': the Hugging Face hub cannot be reached, and the local Hugging Face cache does not hold it; "
+    "data set 'mteb/seas' is not in the local cache, and the Hugging Face Hub cannot be reached: "
     "run once with a network, or set `folder` to a copy on disk"
 )
 
 
-def test_offline_is_said_in_a_line(tmp_path: Path, cached: Path):
+def test_without_a_network_the_error_is_one_line(tmp_path: Path, cached: Path):
     with pytest.raises(ComponentError) as unknown:
         HubSpec(dataset="mteb/seas").fingerprint()
     assert str(unknown.value) == OFFLINE
@@ -196,11 +199,15 @@ def test_offline_is_said_in_a_line(tmp_path: Path, cached: Path):
 
 
 def test_planning_imports_neither_torch_nor_datasets(folder: Path):
-    program = (
-        "import sys; from recipekit.sources.hub import HubSpec\n"
-        f"HubSpec(folder={str(folder)!r}).files(); HubSpec(dataset='a/b', revision='c' * 40).fingerprint()\n"
-        "print([name for name in ('torch', 'transformers', 'datasets', 'pandas') if name in sys.modules])"
-    )
+    program = f"""
+import sys
+from recipekit.sources.hub import HubSpec
+
+HubSpec(folder={str(folder)!r}).files()
+HubSpec(dataset="a/b", revision="c" * 40).fingerprint()
+heavy = ("torch", "transformers", "datasets", "pandas")
+print([name for name in heavy if name in sys.modules])
+"""
     assert (
         subprocess.run(
             [sys.executable, "-c", program], capture_output=True, text=True, check=True
@@ -209,14 +216,14 @@ def test_planning_imports_neither_torch_nor_datasets(folder: Path):
     )
 
 
-# Mistakes
-# -------------------------------------------------------------------------------------------------------------
+# Errors
+# ------
 
 
 @pytest.mark.parametrize(
     ("keys", "message"),
     [
-        ({}, "name a data set of the hub"),
+        ({}, "name a data set on the Hub"),
         ({"dataset": "a/b", "qrels_dataset": "a/c"}, "qrels_dataset belongs to the layout beir"),
         (
             {"dataset": "a/b", "layout": "beir", "sample_size": 5},
@@ -235,13 +242,13 @@ def test_contradictory_keys_are_refused(keys, message: str):
         HubSpec(**keys)
 
 
-def test_wrong_columns_splits_and_folders(tmp_path: Path, folder: Path):
+def test_unknown_columns_splits_folders_and_configurations_are_errors(tmp_path: Path, folder: Path):
     nowhere = tmp_path / "nowhere"
     (tmp_path / "empty").mkdir()
     for keys, message in (
         (
             {"folder": folder},
-            f"{folder} [train]: no column 'query' for `query`; there are: question, answer.",
+            f"{folder} [train]: no column 'query' for `query`; found question, answer.",
         ),
         (
             {"folder": folder, "splits": {"dev": "dev"}},
@@ -268,6 +275,5 @@ def test_a_row_that_is_no_text_is_named(tmp_path: Path):
     with pytest.raises(DataError) as caught:
         read(tmp_path, folder=tmp_path / "numbers")
     assert (
-        str(caught.value)
-        == f"{tmp_path}/numbers [train]: row 1: 'query' holds 1, which is not text"
+        str(caught.value) == f"{tmp_path}/numbers [train]: row 1: 'query' is 1, which is not text"
     )

@@ -14,7 +14,7 @@ from recipekit.testing import check_source, context
 
 
 def read(tmp_path: Path, file: Path, **keys):
-    """Labelled pairs by text, {(query, passage): grade}, and the source with its context."""
+    """Return the labels by text, the records, the source and its warnings."""
     built_in = context(tmp_path / "scratch")
     source = PairsSpec(file=file, **keys).build(built_in)
     records = list(source.load())
@@ -28,7 +28,7 @@ def read(tmp_path: Path, file: Path, **keys):
 
 
 def write_as(folder: Path, name: str, rows: list[dict]) -> Path:
-    """Write rows as the name says."""
+    """Write rows in the format that the name shows."""
     path = folder / name
     plain = name.removesuffix(".gz")
     if plain.endswith(".parquet"):
@@ -38,9 +38,10 @@ def write_as(folder: Path, name: str, rows: list[dict]) -> Path:
     elif plain.endswith(".jsonl"):
         data = "".join(json.dumps(row) + "\n" for row in rows).encode()
     else:
-        comma = "," if plain.endswith(".csv") else "\t"
+        delimiter = "," if plain.endswith(".csv") else "\t"
         quoted = [[f'"{value}"' for value in row.values()] for row in rows]
-        data = "".join(comma.join(fields) + "\n" for fields in [list(rows[0]), *quoted]).encode()
+        lines = [delimiter.join(fields) for fields in [list(rows[0]), *quoted]]
+        data = "".join(f"{line}\n" for line in lines).encode()
     path.write_bytes(gzip.compress(data) if name.endswith(".gz") else data)
     return path
 
@@ -59,7 +60,7 @@ def test_every_format_is_read_by_column_names(tmp_path: Path, ending: str):
     assert source.counts == {"rows": 2, "rows_without_query": 0}
 
 
-def test_equal_texts_are_one_query_and_one_passage(tmp_path: Path):
+def test_equal_texts_become_one_query_or_one_passage(tmp_path: Path):
     rows = [
         {"query": "a", "positive": "x"},
         {"query": "a", "positive": "y"},
@@ -71,7 +72,7 @@ def test_equal_texts_are_one_query_and_one_passage(tmp_path: Path):
     assert [record.text for record in records if isinstance(record, Passage)] == ["x", "y"]
 
 
-def test_lists_of_positives_and_negatives(tmp_path: Path):
+def test_positives_and_negatives_may_be_lists(tmp_path: Path):
     rows = [
         {"query": "a", "positive": ["x", "y"], "negatives": ["z", None, ""]},
         {"query": "b", "positive": "y"},
@@ -80,7 +81,7 @@ def test_lists_of_positives_and_negatives(tmp_path: Path):
     assert pairs == {("a", "x"): 1.0, ("a", "y"): 1.0, ("a", "z"): 0.0, ("b", "y"): 1.0}
 
 
-def test_a_column_per_negative(tmp_path: Path):
+def test_several_columns_of_negatives(tmp_path: Path):
     path = tmp_path / "pairs.csv"
     path.write_text('query,positive,negative_1,negative_2\na,x,"u\nu",v\nb,y,w,\n')
     pairs, *_ = read(tmp_path, path, negatives=["negative_1", "negative_2"])
@@ -96,9 +97,7 @@ def test_a_column_per_negative(tmp_path: Path):
 @pytest.mark.parametrize(
     ("threshold", "grades"), [(None, [3.0, 1.0, 0.0, -1.0]), (2.0, [3.0, 0.0, 0.0, -1.0])]
 )
-def test_labels_are_grades_and_a_threshold_makes_the_lower_ones_negatives(
-    tmp_path: Path, threshold, grades
-):
+def test_labels_below_the_threshold_are_negatives(tmp_path: Path, threshold, grades):
     path = tmp_path / "labels.tsv"
     path.write_text("label\tquery\tpassage\n3\ta\tx\n1\ta\ty\n0\ta\tz\n-1\tb\tx\n")
     pairs, *_ = read(
@@ -107,7 +106,7 @@ def test_labels_are_grades_and_a_threshold_makes_the_lower_ones_negatives(
     assert list(pairs.values()) == grades
 
 
-def test_ids_titles_and_splits(tmp_path: Path):
+def test_columns_of_ids_titles_and_splits(tmp_path: Path):
     rows = [
         {"query": "a", "positive": "x", "title": "X", "qid": 7, "pid": "p1", "split": "train"},
         {
@@ -123,8 +122,7 @@ def test_ids_titles_and_splits(tmp_path: Path):
     ]
     keys = {"title": "title", "query_id": "qid", "passage_id": "pid", "split_column": "split"}
     _, records, _, _ = read(tmp_path, write_as(tmp_path, "pairs.jsonl", rows), **keys)
-    # The query of two splits is two, so that the labels of one do not reach the other; collect
-    # keeps the held-out one.
+    # A query of two splits becomes two, so that the labels stay apart. Collect keeps one of them.
     queries = [
         Query("7", "a", "train"),
         Query("8", "b", "dev"),
@@ -139,51 +137,53 @@ def test_ids_titles_and_splits(tmp_path: Path):
     assert records[-1] == Label("7@test", "p2")
 
 
-def test_one_split_for_the_whole_file(tmp_path: Path):
+def test_the_split_of_a_whole_file(tmp_path: Path):
     path = write_as(tmp_path, "pairs.jsonl", [{"query": "a", "positive": "x"}])
     assert read(tmp_path, path, split="test")[1][0].split == "test"
 
 
-def test_empty_cells_are_nothing_and_words_are_words(tmp_path: Path):
+def test_empty_cells_are_missing_and_the_texts_nan_and_null_are_texts(tmp_path: Path):
     path = tmp_path / "pairs.jsonl"
     path.write_text(
-        '{"query": "nan", "positive": "null"}\n\n{"query": null, "positive": "x"}\n{"query": " ", "positive": "x"}\n'
+        '{"query": "nan", "positive": "null"}\n\n'
+        '{"query": null, "positive": "x"}\n'
+        '{"query": " ", "positive": "x"}\n'
         '{"query": "b", "positive": NaN}\n'
     )
     pairs, records, source, warnings = read(tmp_path, path)
     assert pairs == {("nan", "null"): 1.0}
     assert [record.text for record in records if isinstance(record, Query)] == ["nan", "b"]
     assert source.counts == {"rows": 4, "rows_without_query": 2}
-    assert warnings == [f"{path}: 2 rows without a query are left out; the first: {path}:3"]
+    assert warnings == [f"{path}: 2 rows without a query are left out; the first is {path}:3"]
 
 
-def test_quotes_can_be_taken_as_they_stand(tmp_path: Path):
+def test_quotes_can_be_read_as_plain_text(tmp_path: Path):
     path = tmp_path / "pairs.tsv"
     path.write_text('query\tpositive\n"ls" lists\tls -l "$HOME"\n')
     assert list(read(tmp_path, path, quoting="none")[0]) == [('"ls" lists', 'ls -l "$HOME"')]
 
 
 @pytest.mark.parametrize("delimiter", [";", "|", "\t", " "])
-def test_fields_may_be_parted_by_another_character(delimiter: str, tmp_path: Path):
+def test_the_delimiter_can_be_set(delimiter: str, tmp_path: Path):
     path = tmp_path / "pairs.csv"
     path.write_text(f'query{delimiter}positive\n"a, b"{delimiter}"x{delimiter}y"\n')
     assert list(read(tmp_path, path, delimiter=delimiter)[0]) == [("a, b", f"x{delimiter}y")]
 
 
 @pytest.mark.parametrize("delimiter", ["", ";;", '"', "\n"])
-def test_what_cannot_part_fields(delimiter: str):
+def test_invalid_delimiters_are_refused(delimiter: str):
     with pytest.raises(ValidationError, match="delimiter"):
         PairsSpec(file="pairs.csv", delimiter=delimiter)
 
 
-def test_long_fields_and_windows_line_ends_and_byte_order_marks(tmp_path: Path):
+def test_long_fields_windows_line_ends_and_byte_order_marks_are_read(tmp_path: Path):
     path = tmp_path / "pairs.csv"
     path.write_bytes(b"\xef\xbb\xbfquery,positive\r\na," + b"x" * 200_000 + b"\r\n")
     [(query, passage)] = read(tmp_path, path)[0]
     assert query == "a" and len(passage) == 200_000
 
 
-def test_the_name_need_not_tell_the_format(tmp_path: Path):
+def test_the_format_can_be_set_if_the_name_does_not_show_it(tmp_path: Path):
     path = tmp_path / "data.txt"
     path.write_text("query,positive\na,x\n")
     assert list(read(tmp_path, path, format="csv")[0]) == [("a", "x")]
@@ -191,17 +191,19 @@ def test_the_name_need_not_tell_the_format(tmp_path: Path):
         read(tmp_path, path)
 
 
-def test_records_know_their_lines(tmp_path: Path):
+def test_every_record_has_the_line_of_its_row(tmp_path: Path):
     path = tmp_path / "pairs.csv"
     path.write_text('query,positive\n\n"a\na",x\nb,y\n')
     source = PairsSpec(file=path).build(context(tmp_path))
-    assert [str(place) for place, record in source.located() if isinstance(record, Query)] == [
+    assert [
+        str(location) for location, record in source.located() if isinstance(record, Query)
+    ] == [
         f"{path}:3",
         f"{path}:5",
     ]
 
 
-def test_conformance(tmp_path: Path):
+def test_the_source_conforms_to_the_protocol(tmp_path: Path):
     check_source(
         PairsSpec(file=write_as(tmp_path, "pairs.jsonl", [{"query": "a", "positive": "x"}])),
         context(tmp_path / "scratch"),
@@ -212,7 +214,7 @@ def test_conformance(tmp_path: Path):
     ("keys", "message"),
     [
         ({"label": "l", "negatives": "n"}, "label and negatives contradict each other"),
-        ({"min_positive_grade": 2.0}, "min_positive_grade needs label"),
+        ({"min_positive_grade": 2.0}, "min_positive_grade requires label"),
         ({"split": "train", "split_column": "s"}, "split and split_column contradict each other"),
         (
             {"query": "text", "positive": "text"},
@@ -225,24 +227,32 @@ def test_contradictory_keys_are_refused(keys, message: str):
         PairsSpec(file="pairs.csv", **keys)
 
 
-BAD: dict[str, tuple[str, bytes, dict, str]] = {
-    "no such column": (
+INVALID: dict[str, tuple[str, bytes, dict, str]] = {
+    "a missing column": (
         "a.csv",
         b"qeury,positive\na,x\n",
         {},
-        "{file}: no column 'query' for `query`; there are: qeury, positive. Did you mean 'qeury'?",
+        "{file}: no column 'query' for `query`; found qeury, positive. Did you mean 'qeury'?",
     ),
-    "no such key": (
+    "a missing key": (
         "a.jsonl",
         b'{"query": "a", "answer": "x"}\n',
         {},
-        "{file}:1: no column 'positive' for `positive`; there are: query, answer.",
+        "{file}:1: no column 'positive' for `positive`; found query, answer.",
     ),
-    "no line has an optional key": (
+    "an optional key that no line has": (
         "a.jsonl",
         b'{"query": "a", "positive": "x", "negs": []}\n',
         {"negatives": "negatives"},
-        "{file}: no column 'negatives' for `negatives`; there are: query, positive, negs. Did you mean 'negs'?",
+        "{file}: no column 'negatives' for `negatives`; found query, positive, negs. "
+        "Did you mean 'negs'?",
+    ),
+    "another delimiter": (
+        "a.csv",
+        b"query;positive\na;x\n",
+        {},
+        "{file}: the header is one column, 'query;positive'; to split it at ';', set "
+        """`delimiter: ";"`""",
     ),
     "too few fields": (
         "a.csv",
@@ -256,61 +266,61 @@ BAD: dict[str, tuple[str, bytes, dict, str]] = {
         {},
         "{file}:2: 3 fields, but the header has 2",
     ),
-    "a name twice": (
+    "a repeated column": (
         "a.csv",
         b"query,positive,query\n",
         {},
         "{file}:1: the header names 'query' more than once",
     ),
-    "open quotes": (
+    "an unclosed quote": (
         "a.csv",
         b'query,positive\na,"x\nb,y\n',
         {},
         "{file}:2: unexpected end of data; to read quotes as plain text, set `quoting: none`",
     ),
-    "no JSON": (
+    "invalid JSON": (
         "a.jsonl",
         b'{"query": "a", "positive": "x"}\n{"query": \n',
         {},
         "{file}:2: invalid JSON: Expecting value at column 10",
     ),
-    "no object": (
+    "not an object": (
         "a.jsonl",
         b'["a", "x"]\n',
         {},
         "{file}:1: expected a JSON object, found a list",
     ),
-    "no text": (
+    "not text": (
         "a.jsonl",
         b'{"query": 5, "positive": "x"}\n',
         {},
-        "{file}:1: 'query' holds 5, which is not text",
+        "{file}:1: 'query' is 5, which is not text",
     ),
-    "no number": (
+    "not a number": (
         "a.csv",
         b"query,positive,label\na,x,1\nb,y,yes\n",
         {"label": "label"},
         "{file}:3: 'label' is 'yes', which is not a finite number",
     ),
-    "no label": (
+    "a missing label": (
         "a.jsonl",
         b'{"query": "a", "positive": "x", "label": null}\n',
         {"label": "label"},
         "{file}:1: 'label' is missing",
     ),
-    "NaN label": (
+    "a NaN label": (
         "a.jsonl",
         b'{"query": "a", "positive": "x", "label": NaN}\n',
         {"label": "label"},
         "{file}:1: 'label' is nan, which is not a finite number",
     ),
-    "no split": (
+    "an unknown split": (
         "a.csv",
         b"query,positive,part\na,x,trian\n",
         {"split_column": "part"},
         "{file}:2: 'part' is 'trian', which is not a split. Did you mean 'train'?",
     ),
-    "unequal lists": (
+    "lists of different lengths": (
         "a.jsonl",
         b'{"query": "a", "positive": ["x", "y"], "ids": ["1"]}\n',
         {"passage_id": "ids"},
@@ -334,32 +344,34 @@ BAD: dict[str, tuple[str, bytes, dict, str]] = {
         {},
         "{file}:1: not UTF-8 text: byte 0x89 at byte 1 of the line",
     ),
-    "no gzip": (
+    "not gzip": (
         "a.jsonl.gz",
         b'{"query": "a"}',
         {},
         "{file}: not a complete gzip file: Not a gzipped file (b'{{\"')",
     ),
-    "half a gzip": (
+    "a truncated gzip file": (
         "a.csv.gz",
         gzip.compress(b"query,positive\na,x\n")[:-9],
         {},
-        "{file}: not a complete gzip file: Compressed file ended before the end-of-stream marker was reached",
+        "{file}: not a complete gzip file: Compressed file ended before the "
+        "end-of-stream marker was reached",
     ),
-    "no Parquet": (
+    "not Parquet": (
         "a.parquet",
         b"query,positive\na,x\n",
         {},
-        "{file}: not a Parquet file: Parquet magic bytes not found in footer. Either the file is corrupted or this is not a parquet file.",
+        "{file}: not a Parquet file: Parquet magic bytes not found in footer. Either the "
+        "file is corrupted or this is not a parquet file.",
     ),
     "an empty file": ("a.csv", b"", {}, "{file}: no rows"),
-    "a header alone": ("a.csv", b"query,positive\n", {}, "{file}: no rows"),
+    "only a header": ("a.csv", b"query,positive\n", {}, "{file}: no rows"),
 }
 
 
-@pytest.mark.parametrize("name", BAD)
-def test_bad_files_have_one_clear_line(tmp_path: Path, name: str):
-    file_name, data, keys, message = BAD[name]
+@pytest.mark.parametrize("name", INVALID)
+def test_invalid_files_are_errors_of_one_line(tmp_path: Path, name: str):
+    file_name, data, keys, message = INVALID[name]
     file = tmp_path / file_name
     file.write_bytes(data)
     with pytest.raises(DataError) as caught:
@@ -367,7 +379,7 @@ def test_bad_files_have_one_clear_line(tmp_path: Path, name: str):
     assert str(caught.value) == message.format(file=file)
 
 
-def test_a_missing_file_and_a_folder_in_its_place(tmp_path: Path):
+def test_a_missing_file_and_a_folder_instead_of_a_file_are_errors(tmp_path: Path):
     with pytest.raises(DataError) as missing:
         read(tmp_path, tmp_path / "a.csv")
     assert str(missing.value) == f"{tmp_path}/a.csv: No such file or directory"

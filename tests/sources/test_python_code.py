@@ -11,7 +11,7 @@ from recipekit.testing import check_source, context
 
 
 def read(tmp_path: Path, **keys):
-    """Queries and passages by id, the counts, and the warnings."""
+    """Return queries and passages by id, the counts and the warnings."""
     built_in = context(tmp_path / "scratch")
     source = PythonCodeSpec(**keys).build(built_in)
     records = list(source.load())
@@ -26,10 +26,15 @@ def write(path: Path, text: str, encoding: str = "utf-8") -> None:
 
 
 def documented(name: str) -> str:
-    return f'def {name}(values):\n    """Add up all the values."""\n    total = sum(values)  # {"x" * 60}\n    return total\n'
+    return (
+        f"def {name}(values):\n"
+        '    """Add up all the values."""\n'
+        f"    total = sum(values)  # {'x' * 60}\n"
+        "    return total\n"
+    )
 
 
-def test_a_function_becomes_its_docstring_and_its_code(tmp_path: Path):
+def test_a_function_becomes_a_query_and_a_passage(tmp_path: Path):
     write(
         tmp_path / "repo/pkg/stack.py",
         '''
@@ -91,7 +96,7 @@ def test_a_function_becomes_its_docstring_and_its_code(tmp_path: Path):
         ),
     ],
 )
-def test_the_docstring_is_cut_out_by_its_position(source: str, passage: str):
+def test_the_docstring_is_removed_from_the_code(source: str, passage: str):
     function = next(
         node
         for node in ast.walk(ast.parse(source))
@@ -100,7 +105,7 @@ def test_the_docstring_is_cut_out_by_its_position(source: str, passage: str):
     assert without_docstring(function, [line.encode() for line in source.split("\n")]) == passage
 
 
-def test_every_function_counts_and_repeated_names_stay_apart(tmp_path: Path):
+def test_methods_and_nested_functions_are_read_and_repeated_names_stay_apart(tmp_path: Path):
     nested = "class A:\n" + textwrap.indent(
         "@property\n"
         + documented("size")
@@ -116,7 +121,7 @@ def test_every_function_counts_and_repeated_names_stay_apart(tmp_path: Path):
     assert list(queries) == ["a.py:A.size", "a.py:A.size@8", "a.py:A.wait", "a.py:outer.inner"]
 
 
-def test_short_descriptions_and_short_code_are_left_out(tmp_path: Path):
+def test_short_docstrings_and_short_functions_are_left_out(tmp_path: Path):
     write(
         tmp_path / "repo/a.py",
         'def f():\n    """Three short words."""\n    return 1\n' + documented("g"),
@@ -132,9 +137,9 @@ def test_short_descriptions_and_short_code_are_left_out(tmp_path: Path):
     ]
 
 
-def test_other_peoples_code_is_left_out(tmp_path: Path):
-    ours = ["a.py", "pkg/b.py", "tests/test_a.py"]
-    theirs = [
+def test_third_party_code_is_left_out(tmp_path: Path):
+    included = ["a.py", "pkg/b.py", "tests/test_a.py"]
+    skipped = [
         ".hidden/c.py",
         "venv/lib/d.py",
         "node_modules/e.py",
@@ -142,26 +147,26 @@ def test_other_peoples_code_is_left_out(tmp_path: Path):
         "x/site-packages/g.py",
         "x/__pycache__/h.py",
     ]
-    for name in ours + theirs:
+    for name in included + skipped:
         write(tmp_path / "repo" / name, documented("f"))
     (tmp_path / "repo/venv/pyvenv.cfg").touch()
-    assert [id.partition(":")[0] for id in read(tmp_path, folder=tmp_path / "repo")[0]] == ours
-    assert list(PythonCodeSpec(folder=tmp_path / "repo").files()) == ours
+    assert [id.partition(":")[0] for id in read(tmp_path, folder=tmp_path / "repo")[0]] == included
+    assert list(PythonCodeSpec(folder=tmp_path / "repo").files()) == included
     assert (
         list(PythonCodeSpec(folder=tmp_path / "repo", include=["pkg", "tests/*.py"]).files())
-        == ours[1:]
+        == included[1:]
     )
     assert (
         list(PythonCodeSpec(folder=tmp_path / "repo", exclude=["**/test_*.py", "b.py"]).files())
-        == ours[:2]
+        == included[:2]
     )
     assert (
         list(PythonCodeSpec(folder=tmp_path / "repo", exclude=["*/test_*.py", "pkg"]).files())
-        == ours[:1]
+        == included[:1]
     )
 
 
-def test_files_are_decoded_as_they_declare(tmp_path: Path):
+def test_files_are_decoded_with_the_encoding_that_they_declare(tmp_path: Path):
     write(
         tmp_path / "repo/latin.py",
         "# coding: latin-1\n" + documented("f").replace("values.", "größten Werte."),
@@ -176,7 +181,7 @@ def test_files_are_decoded_as_they_declare(tmp_path: Path):
     )
 
 
-def test_files_that_do_not_parse_are_counted_in_one_warning(tmp_path: Path):
+def test_files_that_cannot_be_parsed_are_counted_in_one_warning(tmp_path: Path):
     write(tmp_path / "repo/a.py", documented("f") + 'x = "\\d"\n')
     write(tmp_path / "repo/b.py", "x = 1\nprint 'Python 2'\n")
     (tmp_path / "repo/c.py").write_bytes(b"x = '\xff'\n")
@@ -184,12 +189,12 @@ def test_files_that_do_not_parse_are_counted_in_one_warning(tmp_path: Path):
     assert len(queries) == 1
     assert counts == {"files": 3, "files_that_do_not_parse": 2, "functions": 1}
     assert warnings == [
-        f"{tmp_path}/repo: 2 of 3 files are no Python that parses; first: {tmp_path}/repo/b.py:2"
+        f"{tmp_path}/repo: 2 of 3 files cannot be parsed; the first is {tmp_path}/repo/b.py:2"
     ]
 
 
-def test_the_standard_library_is_the_default_and_loses_nothing_but_docstrings(tmp_path: Path):
-    """Every passage, parsed, is the function that the file holds, less its docstring."""
+def test_the_standard_library_is_the_default_and_only_docstrings_are_removed(tmp_path: Path):
+    """Each passage, parsed, equals the function in the file without its docstring."""
     spec = PythonCodeSpec(include=["json", "heapq.py", "dataclasses.py", "email"])
     names = list(spec.files())
     assert "heapq.py" in names and not [
@@ -208,7 +213,7 @@ def test_the_standard_library_is_the_default_and_loses_nothing_but_docstrings(tm
     assert compared > 20
 
 
-def test_conformance(tmp_path: Path):
+def test_the_source_conforms_to_the_protocol(tmp_path: Path):
     write(tmp_path / "repo/a.py", documented("f"))
     check_source(PythonCodeSpec(folder=tmp_path / "repo"), context(tmp_path / "scratch"))
 
@@ -219,12 +224,12 @@ def test_conformance(tmp_path: Path):
         (lambda folder: None, "{folder}: no such folder"),
         (
             lambda folder: folder.write_text("x = 1"),
-            "{folder}: is a file, not a folder of Python code",
+            "{folder}: is a file; expected a folder",
         ),
         (lambda folder: folder.mkdir(), "{folder}: no Python files"),
         (
             lambda folder: write(folder / "a.py", "def f(): pass"),
-            "{folder}: 1 Python files and in them no function whose docstring has 4 words or more",
+            "{folder}: no function with a docstring of 4 words or more; Python files: 1",
         ),
     ],
 )

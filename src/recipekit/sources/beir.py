@@ -12,19 +12,27 @@ from pydantic import Field
 
 from recipekit.component import Context, LocalPath, Progress, SourceSpec
 from recipekit.errors import DataError
-from recipekit.records import SPLITS, Label, Passage, Query
-from recipekit.sources.columns import relevant
-from recipekit.sources.files import delimited_rows, finite, json_rows, plain_or_gzipped
-from recipekit.sources.locations import LocatedSource, Record, RecordLocation, Row
+from recipekit.records import Label, Passage, Query
+from recipekit.sources.columns import apply_threshold
+from recipekit.sources.files import (
+    check_folder,
+    delimited_rows,
+    finite_number,
+    json_rows,
+    plain_or_gzipped,
+)
+from recipekit.sources.locations import LocatedRecords, LocatedSource, RecordLocation, Row
 from recipekit.suggestions import did_you_mean
 
 __all__ = ["BeirReader", "BeirSpec", "QrelsOf"]
 
 QrelsOf = Literal["train", "dev", "test", "all"]
-"""A split whose queries a qrels file lists; those of `all` are divided as the recipe says."""
+"""The split of the queries in a qrels file; `collect.split` divides the queries of `all`."""
 
-Least = Annotated[float, Field(gt=0)]
+Grade = Annotated[float, Field(gt=0)]
 Rows = Callable[[], Iterator[Row]]
+
+DEFAULT_QRELS: Mapping[QrelsOf, str] = {"train": "train.tsv", "dev": "dev.tsv", "test": "test.tsv"}
 
 
 class BeirSpec(SourceSpec):
@@ -37,44 +45,46 @@ class BeirSpec(SourceSpec):
     folder: LocalPath
     """The folder that holds `corpus.jsonl`."""
     splits: dict[QrelsOf, str] | None = Field(default=None, min_length=1)
-    """The file in `qrels/` for each split: `{train: train.tsv, test: test.tsv}`. Queries under `all`
-    are divided by `collect.split`. By default train.tsv, dev.tsv and test.tsv, if they exist."""
-    min_positive_grade: Least | dict[QrelsOf, Least] | None = None
-    """The lowest grade of a positive, for all splits or by split (`{train: 2}`); by default any grade
-    above 0."""
+    """The file in `qrels/` for each split: `{train: train.tsv, test: test.tsv}`. Queries under
+    `all` are divided by `collect.split`. By default train.tsv, dev.tsv and test.tsv, if they
+    exist."""
+    min_positive_grade: Grade | dict[QrelsOf, Grade] | None = None
+    """The lowest grade of a positive, for all splits or by split (`{train: 2}`); by default any
+    grade above 0."""
     below_min_grade: Literal["negative", "unlabelled"] = "negative"
     """Whether a lower grade is a judged negative, or counts as no label."""
 
     def files(self) -> Mapping[str, Path]:
-        """The files that are read; the folder where it has none of them."""
-        found = {
-            name: plain_or_gzipped(self.folder / name) for name in ("corpus.jsonl", "queries.jsonl")
-        }
+        """Return the files to read, or the folder `qrels` if it has none of them."""
         qrels = {f"qrels.{split}": path for split, path in self._qrels().items()}
-        return {**found, **(qrels or {"qrels": self.folder / "qrels"})}
+        return {
+            "corpus.jsonl": self._texts("corpus"),
+            "queries.jsonl": self._texts("queries"),
+            **(qrels or {"qrels": self.folder / "qrels"}),
+        }
 
     def build(self, context: Context) -> LocatedSource:
-        """Make the source."""
+        """Return the source."""
         counts: dict[str, int] = {}
         return LocatedSource(partial(self._located, context.progress, counts), counts)
 
-    def _qrels(self) -> dict[QrelsOf, Path]:
-        folder = self.folder / "qrels"
-        if self.splits is not None:
-            return {split: plain_or_gzipped(folder / name) for split, name in self.splits.items()}
-        usual = {split: plain_or_gzipped(folder / f"{split}.tsv") for split in SPLITS}
-        return {split: path for split, path in usual.items() if path.exists()}  # type: ignore[misc]
+    def _texts(self, name: str) -> Path:
+        return plain_or_gzipped(self.folder / f"{name}.jsonl")
 
-    def _located(
-        self, progress: Progress, counts: dict[str, int]
-    ) -> Iterator[tuple[RecordLocation, Record]]:
-        self._check_folder()
-        files = {
-            name: plain_or_gzipped(self.folder / f"{name}.jsonl") for name in ("corpus", "queries")
+    def _qrels(self) -> dict[QrelsOf, Path]:
+        names = self.splits or DEFAULT_QRELS
+        paths = {
+            split: plain_or_gzipped(self.folder / "qrels" / name) for split, name in names.items()
         }
+        if self.splits is not None:
+            return paths
+        return {split: path for split, path in paths.items() if path.exists()}
+
+    def _located(self, progress: Progress, counts: dict[str, int]) -> LocatedRecords:
+        self._check_files()
         reader = BeirReader(
-            corpus=partial(json_rows, files["corpus"]),
-            queries=partial(json_rows, files["queries"]),
+            corpus=partial(json_rows, self._texts("corpus")),
+            queries=partial(json_rows, self._texts("queries")),
             qrels={
                 split: partial(delimited_rows, path, "\t", quoting="none")
                 for split, path in self._qrels().items()
@@ -86,146 +96,149 @@ class BeirSpec(SourceSpec):
         )
         return reader.located(progress)
 
-    def _check_folder(self) -> None:
-        if not self.folder.exists():
-            raise DataError(f"{self.folder}: no such folder", code="RK301")
-        if not self.folder.is_dir():
+    def _check_files(self) -> None:
+        check_folder(self.folder, expected="the folder that holds corpus.jsonl")
+        for name in ("corpus", "queries"):
+            if not self._texts(name).exists():
+                raise DataError(f"{self.folder}: no {name}.jsonl or {name}.jsonl.gz", code="RK301")
+        folder = self.folder / "qrels"
+        existing = sorted(path.name for path in folder.glob("*.tsv*"))
+        found = f"found {', '.join(existing) or 'none'}"
+        paths = self._qrels().values()
+        if not paths:
             raise DataError(
-                f"{self.folder}: is a file; expected the folder that holds corpus.jsonl",
-                code="RK302",
-            )
-        for name in ("corpus.jsonl", "queries.jsonl"):
-            if not plain_or_gzipped(self.folder / name).exists():
-                raise DataError(f"{self.folder}: there is no {name} and no {name}.gz", code="RK301")
-        there = sorted(path.name for path in (self.folder / "qrels").glob("*.tsv*"))
-        listed = f"there are {', '.join(there)}" if there else "there is none"
-        if not self._qrels():
-            raise DataError(
-                f"{self.folder / 'qrels'}: no train.tsv, dev.tsv or test.tsv; {listed}. Name others under `splits`",
+                f"{folder}: no train.tsv, dev.tsv or test.tsv; {found}. Name other files in "
+                "`splits`.",
                 code="RK301",
             )
-        for path in self._qrels().values():
+        for path in paths:
             if not path.exists():
                 raise DataError(
-                    f"{path}: no such file; {listed}.{did_you_mean(path.name, there)}", code="RK301"
+                    f"{path}: no such file; {found}.{did_you_mean(path.name, existing)}",
+                    code="RK301",
                 )
 
 
 @dataclass
 class BeirReader:
-    """Reads the three parts of a BEIR data set, wherever their rows come from."""
+    """Turns the rows of the three parts of a BEIR data set into records."""
 
     corpus: Rows
+    """Rows with `_id`, `text` and optionally `title`."""
     queries: Rows
+    """Rows with `_id` and `text`."""
     qrels: Mapping[QrelsOf, Rows]
+    """Rows with `query-id`, `corpus-id` and `score`, by split."""
     name: str
-    """What an error about the whole of it calls it."""
+    """The name of the data set in error messages."""
     min_positive_grade: float | Mapping[QrelsOf, float] | None = None
-    """See `BeirSpec.min_positive_grade`, and `BeirSpec.below_min_grade`."""
+    """As in `BeirSpec`."""
     below_min_grade: Literal["negative", "unlabelled"] = "negative"
+    """As in `BeirSpec`."""
     counts: dict[str, int] = field(default_factory=dict)
+    """Updated with `queries_without_label`, the number of queries left out."""
 
-    def located(self, progress: Progress) -> Iterator[tuple[RecordLocation, Record]]:
-        """Passages, queries and labels, with their places.
+    def located(self, progress: Progress) -> LocatedRecords:
+        """Yield passages, queries and labels with their locations.
 
         Raises:
-            DataError: A row lacks a key or holds what is no text, id or number, or one of the parts
-                is empty.
+            DataError: A row lacks a key, a value is not text, an id or a number, or one of the
+                three parts is empty.
         """
-        splits = self._splits()
-        self.counts.update(queries_without_label=0)
-        passages = queries = 0
-        for place, row in self.corpus():
-            passages += 1
-            yield (
-                place,
-                Passage(
-                    _id(row, "_id", place),
-                    _text(row, "text", place),
-                    _text(row, "title", place, optional=True),
-                ),
-            )
-        for place, row in self.queries():
-            queries += 1
-            id, text = _id(row, "_id", place), _text(row, "text", place)
-            if id not in splits:
-                self.counts["queries_without_label"] += 1
-            for split in splits.get(id, ()):
-                yield (
-                    place,
-                    Query(
-                        _in_split(id, split, splits[id]), text, None if split == "all" else split
-                    ),
-                )
-        for part, n in (("passages", passages), ("queries", queries), ("labels", len(splits))):
-            if n == 0:
-                raise DataError(f"{self.name}: no {part}", code="RK306")
-        for split, rows in self.qrels.items():
-            least = (
-                self.min_positive_grade.get(split)
-                if isinstance(self.min_positive_grade, Mapping)
-                else self.min_positive_grade
-            )
-            for place, row in rows():
-                query, score = _id(row, "query-id", place), finite(row.get("score"), place, "score")
-                grade = relevant(score, least)
-                if grade > 0 or self.below_min_grade == "negative":
-                    yield (
-                        place,
-                        Label(
-                            _in_split(query, split, splits[query]),
-                            _id(row, "corpus-id", place),
-                            grade,
-                        ),
-                    )
+        splits = self._splits_by_query()
+        yield from self._passages()
+        yield from self._queries(splits)
+        self._check_not_empty("labels", len(splits))
+        for split in self.qrels:
+            yield from self._labels(split, splits)
         if left_out := self.counts["queries_without_label"]:
             progress.log("queries_without_label", source=self.name, queries=left_out)
 
-    def _splits(self) -> dict[str, list[QrelsOf]]:
-        """Per query id, the splits that list it, the one held out most first."""
+    def _splits_by_query(self) -> dict[str, list[QrelsOf]]:
+        """Return the splits that list each query id, in the order test, dev, train, all."""
         found: dict[str, list[QrelsOf]] = {}
         for split in sorted(self.qrels, key=("test", "dev", "train", "all").index):
-            for place, row in self.qrels[split]():
-                lists = found.setdefault(_id(row, "query-id", place), [])
-                if split not in lists:
-                    lists.append(split)
+            for location, row in self.qrels[split]():
+                splits = found.setdefault(_id(row, "query-id", location), [])
+                if split not in splits:
+                    splits.append(split)
         return found
 
+    def _passages(self) -> LocatedRecords:
+        n_rows = 0
+        for location, row in self.corpus():
+            n_rows += 1
+            text = _text(row, "text", location)
+            title = _text(row, "title", location, optional=True)
+            yield location, Passage(_id(row, "_id", location), text, title)
+        self._check_not_empty("passages", n_rows)
 
-def _in_split(id: str, split: QrelsOf, splits: list[QrelsOf]) -> str:
-    """A query's id.
+    def _queries(self, splits: Mapping[str, list[QrelsOf]]) -> LocatedRecords:
+        self.counts["queries_without_label"] = 0
+        n_rows = 0
+        for location, row in self.queries():
+            n_rows += 1
+            id, text = _id(row, "_id", location), _text(row, "text", location)
+            if id not in splits:
+                self.counts["queries_without_label"] += 1
+            for split in splits.get(id, ()):
+                own_split = None if split == "all" else split
+                yield location, Query(_id_in_split(id, split, splits[id]), text, own_split)
+        self._check_not_empty("queries", n_rows)
 
-    One that several splits list is a query in each until collect decides, so that their labels stay
-    apart.
+    def _labels(self, split: QrelsOf, splits: Mapping[str, list[QrelsOf]]) -> LocatedRecords:
+        threshold = self.min_positive_grade
+        if isinstance(threshold, Mapping):
+            threshold = threshold.get(split)
+        for location, row in self.qrels[split]():
+            query = _id(row, "query-id", location)
+            score = finite_number(row.get("score"), location, "score")
+            grade = apply_threshold(score, threshold)
+            if grade > 0 or self.below_min_grade == "negative":
+                query_id = _id_in_split(query, split, splits[query])
+                yield location, Label(query_id, _id(row, "corpus-id", location), grade)
+
+    def _check_not_empty(self, part: str, size: int) -> None:
+        if size == 0:
+            raise DataError(f"{self.name}: no {part}", code="RK306")
+
+
+def _id_in_split(id: str, split: QrelsOf, splits: list[QrelsOf]) -> str:
+    """Return the id of a query in a split.
+
+    A query that several splits list becomes one query per split, so that the labels stay apart
+    until collect keeps one of them.
     """
     return id if split == splits[0] else f"{id}@{split}"
 
 
-def _id(row: Mapping[str, Any], key: str, place: RecordLocation) -> str:
+def _id(row: Mapping[str, Any], key: str, location: RecordLocation) -> str:
     value = row.get(key)
     if isinstance(value, bool) or not isinstance(value, str | int) or value == "":
-        raise _unusable(row, key, place, "an id")
+        raise _invalid(row, key, location, "an id")
     return str(value)
 
 
 def _text(
-    row: Mapping[str, Any], key: str, place: RecordLocation, *, optional: bool = False
+    row: Mapping[str, Any], key: str, location: RecordLocation, *, optional: bool = False
 ) -> str:
-    """A text; null is an empty one."""
+    """Return a text; null is the empty text."""
     value = row.get(key)
     if value is None and (optional or key in row):
         return ""
     if not isinstance(value, str):
-        raise _unusable(row, key, place, "text")
+        raise _invalid(row, key, location, "text")
     return value
 
 
-def _unusable(row: Mapping[str, Any], key: str, place: RecordLocation, kind: str) -> DataError:
-    if key not in row:
-        there = f"there are: {', '.join(row)}"
-        if len(row) == 1 and f"{key}," in (only := next(iter(row))):
-            there = f"there is only '{only}': write its fields with tabs between them"
+def _invalid(row: Mapping[str, Any], key: str, location: RecordLocation, kind: str) -> DataError:
+    if key in row:
         return DataError(
-            f"{place}: no '{key}', which the BEIR layout requires; {there}", code="RK305"
+            f"{location}: '{key}' is {row[key]!r:.60}, which is not {kind}", code="RK304"
         )
-    return DataError(f"{place}: '{key}' is {row[key]!r:.60}, which is not {kind}", code="RK304")
+    found = f"found {', '.join(row)}"
+    if len(row) == 1 and f"{key}," in next(iter(row)):
+        found += " as one column: separate the columns with tabs"
+    return DataError(
+        f"{location}: no '{key}', which the BEIR layout requires; {found}", code="RK305"
+    )

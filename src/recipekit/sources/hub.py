@@ -1,8 +1,8 @@
-"""Data sets of the Hugging Face hub, or folders in any form that the `datasets` library reads."""
+"""Data sets on the Hugging Face Hub, or local folders that the `datasets` library reads."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -13,9 +13,11 @@ from pydantic import Field, model_validator
 from recipekit.component import Context, LocalPath, NotIdentity, SourceSpec
 from recipekit.errors import ComponentError, DataError
 from recipekit.sources.beir import BeirReader, BeirSpec, QrelsOf
-from recipekit.sources.columns import Columns, PairReader
+from recipekit.sources.columns import Columns
+from recipekit.sources.files import check_folder
 from recipekit.sources.hub_tables import HubTable, resolved_revision
-from recipekit.sources.locations import LocatedSource, Record, RecordLocation
+from recipekit.sources.locations import LocatedRecords, LocatedSource
+from recipekit.sources.pair_reader import PairReader
 
 __all__ = ["HubSpec"]
 
@@ -42,14 +44,14 @@ class HubSpec(Columns, SourceSpec):
     config_name: str | None = None
     """The configuration. With `layout: beir`, that of the qrels, by default `default`."""
     revision: str | None = None
-    """Branch, tag or commit; by default the one in the local Hugging Face cache, otherwise the newest.
-    A commit pins the data."""
+    """Branch, tag or commit; by default the one in the local Hugging Face cache, otherwise the
+    newest. A commit pins the data."""
     layout: Literal["pairs", "beir"] = "pairs"
     """Rows with named columns, or corpus, queries and qrels."""
     splits: dict[QrelsOf, str] | None = Field(default=None, min_length=1)
-    """The data set's split for each split: `{train: train, dev: validation}`. Queries under `all` are
-    divided by `collect.split`. By default `{all: train}` for `pairs`, and every split of the qrels
-    for `beir`."""
+    """The data set's split for each split: `{train: train, dev: validation}`. Queries under `all`
+    are divided by `collect.split`. By default `{all: train}` for `pairs`, and every split of the
+    qrels for `beir`."""
     streaming: bool = False
     """Read over the network without storing anything, for data sets larger than the disk."""
     sample_size: int | None = Field(default=None, ge=1)
@@ -61,16 +63,11 @@ class HubSpec(Columns, SourceSpec):
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if self.dataset is None and self.folder is None:
-            raise ValueError("name a data set of the hub (`dataset`) or a local one (`folder`)")
+            raise ValueError("name a data set on the Hub (`dataset`) or a local one (`folder`)")
         if self.layout == "pairs":
             self._check_pairs()
-            return self
-        roles = (Columns.model_fields.keys() - {"min_positive_grade"}) | {"sample_size"}
-        # By value: a default that is written out means what it means unwritten.
-        if wrong := sorted(
-            role for role in roles if getattr(self, role) != type(self).model_fields[role].default
-        ):
-            raise ValueError(f"{wrong[0]} belongs to the layout pairs, not to beir")
+        else:
+            self._check_beir()
         return self
 
     def _check_pairs(self) -> None:
@@ -79,95 +76,77 @@ class HubSpec(Columns, SourceSpec):
             raise ValueError("qrels_dataset belongs to the layout beir")
         if self.split_column and self.splits and set(self.splits) != {"all"}:
             raise ValueError(
-                "split_column contradicts splits: read the rows under `all`, or leave one of them out"
+                "split_column contradicts splits: read the rows under `all`, or omit one of the "
+                "two keys"
             )
 
+    def _check_beir(self) -> None:
+        # Compared by value, because a default that is written out means the same as no value.
+        keys = (Columns.model_fields.keys() - {"min_positive_grade"}) | {"sample_size"}
+        fields = type(self).model_fields
+        unused = sorted(key for key in keys if getattr(self, key) != fields[key].default)
+        if unused:
+            raise ValueError(f"{unused[0]} belongs to the layout pairs, not to beir")
+
     def files(self) -> Mapping[str, Path]:
-        """The local folder, if there is one."""
+        """Return the local folder, if there is one."""
         return {"folder": self.folder} if self.folder else {}
 
     def fingerprint(self) -> Any:
-        """The commits of what is read from the hub."""
+        """Return the commits of the data sets on the Hub."""
         if self.folder or self.dataset is None:
             return None
-        found = {"dataset": resolved_revision(self.dataset, self.revision)}
-        return found | (
-            {"qrels": resolved_revision(self.qrels_dataset, None)} if self.qrels_dataset else {}
-        )
+        commits = {"dataset": resolved_revision(self.dataset, self.revision)}
+        if self.qrels_dataset:
+            commits["qrels"] = resolved_revision(self.qrels_dataset, None)
+        return commits
 
     def build(self, context: Context) -> LocatedSource:
-        """Make the source."""
+        """Return the source."""
         counts: dict[str, int] = {}
-        if self.layout == "beir":
-            return LocatedSource(partial(self._beir, context, counts), counts)
-        return LocatedSource(partial(self._pairs, context, counts), counts)
+        read = self._beir if self.layout == "beir" else self._pairs
+        return LocatedSource(partial(read, context, counts), counts)
 
     def _table(self, context: Context) -> HubTable:
         if self.folder is None:
             assert self.dataset is not None
             return self._on_hub(self.dataset, self.revision)
-        if not self.folder.is_dir():
-            what, code = (
-                ("is a file; expected a folder", "RK302")
-                if self.folder.exists()
-                else ("no such folder", "RK301")
-            )
-            raise DataError(f"{self.folder}: {what}", code=code)
+        check_folder(self.folder)
         return HubTable(
             str(self.folder),
             self.config_name,
-            None,
-            self.streaming,
-            context.scratch / "datasets",
+            streaming=self.streaming,
+            cache=context.scratch / "datasets",
             local=True,
         )
 
     def _on_hub(self, dataset: str, revision: str | None) -> HubTable:
         try:
-            return HubTable(
-                dataset, self.config_name, resolved_revision(dataset, revision), self.streaming
-            )
+            commit = resolved_revision(dataset, revision)
         except ComponentError as error:
             raise DataError(error.message, code="RK310") from error
+        return HubTable(dataset, self.config_name, commit, self.streaming)
 
     # Pairs
-    # -----------------------------------------------------------------------------------------------------------
+    # -----
 
-    def _pairs(
-        self, context: Context, counts: dict[str, int]
-    ) -> Iterator[tuple[RecordLocation, Record]]:
+    def _pairs(self, context: Context, counts: dict[str, int]) -> LocatedRecords:
         table, splits = self._table(context), self.splits or {"all": "train"}
         reader = PairReader(self, counts, several_splits=len(splits) > 1)
         for split, name in splits.items():
-            self.check_there(table.columns(name), f"{table.title} [{name}]")
+            self.check_columns(table.columns(name), f"{table.title} [{name}]")
             reader.split = None if split == "all" else split
-            yield from reader.read(
-                table.rows(name, list(self.columns), self.sample_size, context.seed)
-            )
-        reader.end(table.title, context.progress)
+            rows = table.rows(name, list(self.columns), self.sample_size, context.seed)
+            yield from reader.read(rows)
+        reader.finish(table.title, context.progress)
 
     # BEIR
-    # ------------------------------------------------------------------------------------------------------------
+    # ----
 
-    def _beir(
-        self, context: Context, counts: dict[str, int]
-    ) -> Iterator[tuple[RecordLocation, Record]]:
+    def _beir(self, context: Context, counts: dict[str, int]) -> LocatedRecords:
         table = self._table(context)
         if self.folder and any(self.folder.glob("corpus.jsonl*")):
-            # The layout that BEIR itself ships; `splits` then names files.
-            names = (
-                {
-                    split: name if ".tsv" in name else f"{name}.tsv"
-                    for split, name in self.splits.items()
-                }
-                if self.splits
-                else None
-            )
-            source = BeirSpec(
-                folder=self.folder, splits=names, min_positive_grade=self.min_positive_grade
-            ).build(context)
-            yield from source.located()
-            counts.update(source.counts)
+            yield from self._beir_folder(self.folder, context, counts)
             return
         corpus, queries = self._part(table, "corpus"), self._part(table, "queries")
         qrels = self._qrels_table(table)
@@ -184,10 +163,23 @@ class HubSpec(Columns, SourceSpec):
         )
         yield from reader.located(context.progress)
 
+    def _beir_folder(
+        self, folder: Path, context: Context, counts: dict[str, int]
+    ) -> LocatedRecords:
+        """Read a folder in the layout of BEIR's own archives, where `splits` names files."""
+        files = None
+        if self.splits:
+            files = {
+                split: name if ".tsv" in name else f"{name}.tsv"
+                for split, name in self.splits.items()
+            }
+        spec = BeirSpec(folder=folder, splits=files, min_positive_grade=self.min_positive_grade)
+        source = spec.build(context)
+        yield from source.located()
+        counts.update(source.counts)
+
     def _part(self, table: HubTable, name: str) -> HubTable:
-        """A configuration of the data set; of a local one the folder of that name, where there is
-        one.
-        """
+        """Return a configuration, or the subfolder of that name in a local data set."""
         if self.folder and (self.folder / name).is_dir():
             cache = table.cache / name if table.cache else None
             return replace(table, dataset=str(self.folder / name), config_name=None, cache=cache)
@@ -207,13 +199,14 @@ class HubSpec(Columns, SourceSpec):
     def _qrels_splits(self, table: HubTable) -> dict[QrelsOf, str]:
         if self.splits:
             return dict(self.splits)
-        there = table.splits()
+        existing = table.splits()
         found: dict[QrelsOf, str] = {
-            split: name for split, names in HUB_SPLITS.items() for name in names if name in there
+            split: name for split, names in HUB_SPLITS.items() for name in names if name in existing
         }
         if not found:
             raise DataError(
-                f"{table.title}: no split train, dev, validation or test; there are: {', '.join(there)}",
+                f"{table.title}: no split train, dev, validation or test; found "
+                f"{', '.join(existing)}",
                 code="RK311",
             )
         return found

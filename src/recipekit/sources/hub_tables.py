@@ -1,6 +1,4 @@
-"""Tables that the `datasets` library reads: a data set on the Hugging Face hub, or a folder in any
-form that it knows.
-"""
+"""Tables that the `datasets` library reads, from the Hugging Face Hub or a local folder."""
 
 from __future__ import annotations
 
@@ -26,31 +24,32 @@ class HubTable:
     """One configuration of a data set."""
 
     dataset: str
-    """Hub id, or the path of a folder."""
+    """The id on the Hub, or the path of a folder."""
     config_name: str | None = None
     revision: str | None = None
     streaming: bool = False
     cache: Path | None = None
-    """Where a folder's files are converted; None is the user's Hugging Face cache."""
+    """Where converted files of a folder are stored; None means the user's Hugging Face cache."""
     local: bool = False
+    """Whether `dataset` is the path of a folder."""
 
     @property
     def title(self) -> str:
-        """What errors call it."""
-        return f"{self.dataset}{f' ({self.config_name})' if self.config_name else ''}"
+        """The name in error messages."""
+        return f"{self.dataset} ({self.config_name})" if self.config_name else self.dataset
 
     def splits(self) -> list[str]:
-        """Names of its splits.
+        """Return the names of the splits.
 
         Raises:
-            DataError: It cannot be reached or read.
+            DataError: The data set cannot be reached or read.
         """
         import datasets
 
-        with _explained(self):
-            if self._saved("dataset_dict.json"):
+        with _data_errors(self):
+            if self._is_saved("dataset_dict.json"):
                 return sorted(datasets.load_from_disk(self.dataset))
-            if self._saved("state.json"):
+            if self._is_saved("state.json"):
                 return [str(datasets.load_from_disk(self.dataset).split or "train")]
             return list(
                 datasets.get_dataset_split_names(
@@ -68,17 +67,20 @@ class HubTable:
         sample: int | None = None,
         seed: int = 0,
     ) -> Iterator[Row]:
-        """Rows of a split, only some columns if they are named; a seeded sample of them in the
-        order of the table.
+        """Return the rows of a split in the order of the table.
 
-        Of a streamed table the sample is drawn through a shuffle buffer, so that only its beginning
-        is read.
+        Args:
+            split: The name of the split.
+            columns: The columns to read; None reads all.
+            sample: The number of rows to draw; None reads all. A streamed table is sampled through
+                a shuffle buffer, so that only its beginning is read.
+            seed: The seed of the sample.
 
         Raises:
-            DataError: It cannot be reached or read, or there is no such split.
+            DataError: The data set cannot be reached or read, or has no such split.
         """
         name = f"{self.title} [{split}]"
-        with _explained(self):
+        with _data_errors(self):
             table = self._open(split)
             if columns is not None:
                 table = table.select_columns(list(columns))
@@ -93,15 +95,15 @@ class HubTable:
         return self._numbered(table, name, numbers)
 
     def columns(self, split: str) -> list[str]:
-        """Names of its columns."""
-        with _explained(self):
+        """Return the names of the columns."""
+        with _data_errors(self):
             table = self._open(split)
-            # A stream knows its columns only from its first row where its files declare none.
+            # If the files of a stream do not declare columns, its first row shows them.
             return list(table.column_names or next(iter(table.take(1)), {}))
 
     def _numbered(self, table: Any, name: str, numbers: Any) -> Iterator[Row]:
         row = 0
-        with _explained(self):
+        with _data_errors(self):
             for batch in table.iter(batch_size=BATCH):
                 for values in zip(*batch.values(), strict=True):
                     number = row + 1 if numbers is None else int(numbers[row])
@@ -112,15 +114,15 @@ class HubTable:
         import datasets
 
         datasets.disable_progress_bars()
-        if self._saved("dataset_dict.json"):
+        if self._is_saved("dataset_dict.json"):
             tables = datasets.load_from_disk(self.dataset)
             if split not in tables:
                 raise DataError(
-                    f"{self.title}: no split '{split}'; there are: {', '.join(sorted(tables))}",
+                    f"{self.title}: no split '{split}'; found {', '.join(sorted(tables))}",
                     code="RK311",
                 )
             return tables[split]
-        if self._saved("state.json"):
+        if self._is_saved("state.json"):
             return datasets.load_from_disk(self.dataset)
         return datasets.load_dataset(
             self.dataset,
@@ -131,17 +133,17 @@ class HubTable:
             cache_dir=self._cache(),
         )
 
-    def _saved(self, mark: str) -> bool:
-        """Whether it is a folder that `save_to_disk` wrote; a stream of one is no different."""
-        return self.local and (Path(self.dataset) / mark).is_file()
+    def _is_saved(self, state_file: str) -> bool:
+        """Return whether `save_to_disk` wrote the folder, with this state file."""
+        return self.local and (Path(self.dataset) / state_file).is_file()
 
     def _cache(self) -> str | None:
         return str(self.cache) if self.cache else None
 
 
 @contextmanager
-def _explained(table: HubTable) -> Iterator[None]:
-    """Turn what `datasets` raises into one line that says what was wanted and what would do."""
+def _data_errors(table: HubTable) -> Iterator[None]:
+    """Raise the errors of `datasets` as a `DataError` of one line."""
     from datasets.exceptions import DatasetsError
 
     try:
@@ -152,14 +154,14 @@ def _explained(table: HubTable) -> Iterator[None]:
         if table.local:
             raise DataError(f"{table.title}: {_reason(error)}", code="RK311") from error
         raise DataError(
-            f"data set '{table.title}' on the Hugging Face hub: {_reason(error)}", code="RK311"
+            f"data set '{table.title}' on the Hugging Face Hub: {_reason(error)}", code="RK311"
         ) from error
 
 
-def _unreachable(what: str) -> str:
+def _unreachable(dataset: str) -> str:
     return (
-        f"data set '{what}': the Hugging Face hub cannot be reached, and the local Hugging Face cache does not hold it; "
-        "run once with a network, or set `folder` to a copy on disk"
+        f"data set '{dataset}' is not in the local cache, and the Hugging Face Hub cannot be "
+        "reached: run once with a network, or set `folder` to a copy on disk"
     )
 
 
@@ -171,26 +173,26 @@ def _reason(error: BaseException) -> str:
 
 
 def resolved_revision(dataset: str, revision: str | None) -> str:
-    """The commit that a revision of a hub data set means: itself, else what the local cache says,
-    else what the hub says.
+    """Return the commit of a revision, from the local cache or else from the Hub.
 
-    The cache comes first, so that a data set does not change under a recipe until it is downloaded again.
+    The cache comes first, so that a data set does not change for a recipe until it is downloaded
+    again. A revision that is a commit is returned unchanged.
 
     Raises:
-        ComponentError: The cache does not hold it, and the hub cannot be reached.
+        ComponentError: The revision is not in the cache, and the Hub has no such revision or cannot
+            be reached.
     """
     from huggingface_hub import constants
 
-    wanted = revision or "main"
-    if re.fullmatch(r"[0-9a-f]{40}", wanted):
-        return wanted
-    ref = Path(constants.HF_HUB_CACHE) / f"datasets--{dataset.replace('/', '--')}" / "refs" / wanted
-    if ref.is_file():
-        return ref.read_text().strip()
-    return _asked_revision(dataset, wanted)
+    revision = revision or "main"
+    if re.fullmatch(r"[0-9a-f]{40}", revision):
+        return revision
+    folder = Path(constants.HF_HUB_CACHE) / f"datasets--{dataset.replace('/', '--')}"
+    cached = folder / "refs" / revision
+    return cached.read_text().strip() if cached.is_file() else _revision_on_hub(dataset, revision)
 
 
-def _asked_revision(dataset: str, revision: str) -> str:
+def _revision_on_hub(dataset: str, revision: str) -> str:
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
 
@@ -198,7 +200,7 @@ def _asked_revision(dataset: str, revision: str) -> str:
         return str(HfApi().dataset_info(dataset, revision=revision, timeout=10).sha)
     except HfHubHTTPError as error:
         raise ComponentError(
-            f"data set '{dataset}' on the Hugging Face hub: {_reason(error)}", code="RK210"
+            f"data set '{dataset}' on the Hugging Face Hub: {_reason(error)}", code="RK210"
         ) from error
     except HFValidationError as error:
         raise ComponentError(

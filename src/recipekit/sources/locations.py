@@ -1,4 +1,4 @@
-"""Where a record came from, so that an error can name the line."""
+"""The location of a record in its data, so that an error can name the line."""
 
 from __future__ import annotations
 
@@ -8,15 +8,16 @@ from typing import Any, NamedTuple
 
 from recipekit.records import Label, Passage, Query
 
-__all__ = ["LocatedSource", "Record", "RecordLocation", "Row"]
+__all__ = ["LocatedRecords", "LocatedSource", "Record", "RecordLocation", "Row"]
 
 Record = Passage | Query | Label
 
 
 class RecordLocation(NamedTuple):
-    """A place in some data.
+    """A location in a file or table.
 
-    `file:line` where lines can be counted, else `file: row N`; both are 1-based, 0 is unknown.
+    As text it is `name:line` if the line is known, otherwise `name: row N`. Both numbers start at
+    1; 0 means unknown.
     """
 
     name: str
@@ -30,20 +31,22 @@ class RecordLocation(NamedTuple):
 
 
 Row = tuple[RecordLocation, Mapping[str, Any]]
-"""A row of a file or table by column name, and where it stands."""
+"""The location of a row, and its values by column name."""
+
+LocatedRecords = Iterator[tuple[RecordLocation, Record]]
 
 
 @dataclass(frozen=True)
 class LocatedSource:
-    """A `Source` that can say where each of its records stands.
+    """A `Source` that knows the location of each record.
 
-    `located` starts a new pass over the data at every call. `counts` is filled as a pass goes on;
-    what it says is shown with the source's other counts.
+    Every call of `located` starts a new pass over the data. `counts` is updated during a pass and
+    reported with the other counts of the source.
     """
 
-    located: Callable[[], Iterator[tuple[RecordLocation, Record]]]
+    located: Callable[[], LocatedRecords]
     counts: dict[str, int] = field(default_factory=dict)
 
     def load(self) -> Iterator[Record]:
-        """The records alone."""
+        """Return the records without their locations."""
         return (record for _, record in self.located())

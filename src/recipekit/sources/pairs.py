@@ -1,4 +1,4 @@
-"""Pairs in one file: a query and what answers it per row, in columns with names."""
+"""Pairs of a query and its answer in a file with named columns."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from typing import Annotated, Self
 from pydantic import Field, model_validator
 
 from recipekit.component import Context, LocalPath, SourceSpec
-from recipekit.sources.columns import Columns, PairReader, SplitName
+from recipekit.errors import DataError
+from recipekit.sources.columns import Columns
 from recipekit.sources.files import (
     Format,
     Quoting,
@@ -20,7 +21,8 @@ from recipekit.sources.files import (
     parquet_columns,
     parquet_rows,
 )
-from recipekit.sources.locations import LocatedSource, Record, RecordLocation, Row
+from recipekit.sources.locations import LocatedRecords, LocatedSource, Row
+from recipekit.sources.pair_reader import PairReader, SplitName
 
 __all__ = ["PairsSpec"]
 
@@ -40,8 +42,8 @@ class PairsSpec(Columns, SourceSpec):
     delimiter: Annotated[str, Field(pattern=r'^[^"\n\r]$')] | None = None
     """The character between fields, as in `";"`; by default a comma in CSV and a tab in TSV."""
     quoting: Quoting = "minimal"
-    """`minimal`: double quotes may enclose a field (CSV and TSV). `none`: quotes are plain text, as in
-    many TSV files."""
+    """`minimal`: double quotes may enclose a field (CSV and TSV). `none`: quotes are plain text, as
+    in many TSV files."""
     split: SplitName | None = None
     """The split of every query in the file; by default they are divided by `collect.split`."""
 
@@ -49,39 +51,46 @@ class PairsSpec(Columns, SourceSpec):
     def _consistent(self) -> Self:
         self.check_roles()
         if self.split and self.split_column:
-            raise ValueError("split and split_column contradict each other: name one of them")
+            raise ValueError("split and split_column contradict each other: set one of them")
         return self
 
     def files(self) -> Mapping[str, Path]:
-        """The file.
+        """Return the file.
 
-        Its format is in the name, since the same bytes could be read as CSV or as TSV.
+        Its key contains the format, because the same bytes can be read as CSV or as TSV.
         """
         return {f"pairs.{self.format or ''.join(self.file.suffixes[-2:])}": self.file}
 
     def build(self, context: Context) -> LocatedSource:
-        """Make the source."""
+        """Return the source."""
         counts: dict[str, int] = {}
         return LocatedSource(partial(self._located, context, counts), counts)
 
-    def _located(
-        self, context: Context, counts: dict[str, int]
-    ) -> Iterator[tuple[RecordLocation, Record]]:
+    def _located(self, context: Context, counts: dict[str, int]) -> LocatedRecords:
         reader = PairReader(self, counts, self.split)
         yield from reader.read(self._rows(context.scratch))
-        reader.end(str(self.file), context.progress)
+        reader.finish(str(self.file), context.progress)
 
     def _rows(self, scratch: Path) -> Iterator[Row]:
-        match self.format or file_format(self.file):
-            case "jsonl":
-                yield from json_rows(self.file)
-            case "parquet":
-                self.check_there(parquet_columns(self.file, scratch), self.file)
-                yield from parquet_rows(self.file, scratch, columns=list(self.columns))
-            case form:
-                delimiter = self.delimiter or ("\t" if form == "tsv" else ",")
-                rows = delimited_rows(self.file, delimiter, quoting=self.quoting)
-                for number, (place, row) in enumerate(rows):
-                    if number == 0:
-                        self.check_there(row.keys(), self.file)
-                    yield place, row
+        format = self.format or file_format(self.file)
+        if format == "jsonl":
+            yield from json_rows(self.file)
+        elif format == "parquet":
+            self.check_columns(parquet_columns(self.file, scratch), self.file)
+            yield from parquet_rows(self.file, scratch, columns=list(self.columns))
+        else:
+            delimiter = self.delimiter or {"csv": ",", "tsv": "\t"}[format]
+            rows = delimited_rows(self.file, delimiter, quoting=self.quoting)
+            for number, (location, row) in enumerate(rows):
+                if number == 0:
+                    self._check_header(list(row))
+                yield location, row
+
+    def _check_header(self, columns: list[str]) -> None:
+        if len(columns) == 1 and ";" in columns[0]:
+            raise DataError(
+                f"{self.file}: the header is one column, '{columns[0]}'; to split it at ';', set "
+                """`delimiter: ";"`""",
+                code="RK305",
+            )
+        self.check_columns(columns, self.file)

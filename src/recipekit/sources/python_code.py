@@ -10,6 +10,7 @@ import tokenize
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -18,14 +19,17 @@ from pydantic import Field
 from recipekit.component import Context, LocalPath, NotIdentity, SourceSpec
 from recipekit.errors import DataError
 from recipekit.records import Label, Passage, Query
-from recipekit.sources.locations import LocatedSource, Record, RecordLocation
+from recipekit.sources.files import check_folder
+from recipekit.sources.locations import LocatedRecords, LocatedSource, RecordLocation
 
 __all__ = ["PythonCodeSpec", "without_docstring"]
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
-NEVER_OURS = frozenset({"__pycache__", "site-packages", "dist-packages", "node_modules", "build"})
-"""Folders that hold other people's code, or copies."""
+SKIPPED_FOLDERS = frozenset(
+    {"__pycache__", "site-packages", "dist-packages", "node_modules", "build"}
+)
+"""Folders of third-party code, or of copies."""
 STANDARD_LIBRARY_TESTS = frozenset({"test", "tests", "idle_test"})
 
 
@@ -42,56 +46,43 @@ class PythonCodeSpec(SourceSpec):
     """
     include: tuple[str, ...] = ()
     """Read only the files that match one of these patterns, relative to the folder (`src`,
-    `*/models/*.py`); all if empty.
-    """
+    `*/models/*.py`); all if empty."""
     exclude: tuple[str, ...] = ()
-    """Skip files and folders that match one of these patterns (`tests`, `*_pb2.py`). `*` also matches
-    `/`."""
+    """Skip files and folders that match one of these patterns (`tests`, `*_pb2.py`). `*` also
+    matches `/`."""
     min_query_words: int = Field(default=4, ge=1)
     """The fewest words of a query. Shorter descriptions rarely identify a function."""
     min_passage_characters: int = Field(default=61, ge=1)
     """The fewest characters of a passage. Shorter functions only forward a call."""
 
     def files(self) -> Mapping[str, Path]:
-        """The Python files, by their paths relative to the folder."""
+        """Return the Python files by their paths relative to the folder."""
         root = self._root()
-        return (
-            {path.relative_to(root).as_posix(): path for path in self._paths(root)}
-            if root.is_dir()
-            else {"folder": root}
-        )
+        if not root.is_dir():
+            return {"folder": root}
+        return {path.relative_to(root).as_posix(): path for path in self._paths(root)}
 
     def build(self, context: Context) -> LocatedSource:
-        """Make the source."""
+        """Return the source."""
         counts: dict[str, int] = {}
-
-        def located() -> Iterator[tuple[RecordLocation, Record]]:
-            counts.clear()
-            counts.update(files=0, files_that_do_not_parse=0, functions=0)
-            yield from self._read(context, counts)
-
-        return LocatedSource(located, counts)
+        return LocatedSource(partial(self._located, context, counts), counts)
 
     def _root(self) -> Path:
         return self.folder or Path(sysconfig.get_path("stdlib"))
 
     def _paths(self, root: Path) -> Iterator[Path]:
-        skipped = NEVER_OURS if self.folder else NEVER_OURS | STANDARD_LIBRARY_TESTS
+        skipped = SKIPPED_FOLDERS if self.folder else SKIPPED_FOLDERS | STANDARD_LIBRARY_TESTS
         for path in _python_files(root, skipped):
             relative = path.relative_to(root).as_posix()
-            if (not self.include or _matches(relative, self.include)) and not _matches(
-                relative, self.exclude
-            ):
+            included = not self.include or _matches(relative, self.include)
+            if included and not _matches(relative, self.exclude):
                 yield path
 
-    def _read(
-        self, context: Context, counts: dict[str, int]
-    ) -> Iterator[tuple[RecordLocation, Record]]:
+    def _located(self, context: Context, counts: dict[str, int]) -> LocatedRecords:
         root = self._root()
-        if not root.is_dir():
-            what = "is a file, not a folder of Python code" if root.exists() else "no such folder"
-            raise DataError(f"{root}: {what}", code="RK302" if root.exists() else "RK301")
-        first_broken = ""
+        check_folder(root)
+        counts.update(files=0, files_that_do_not_parse=0, functions=0)
+        first_invalid = ""
         for path in self._paths(root):
             counts["files"] += 1
             relative = path.relative_to(root).as_posix()
@@ -99,32 +90,39 @@ class PythonCodeSpec(SourceSpec):
                 source, module = _parse(path)
             except (SyntaxError, ValueError, RecursionError) as error:
                 counts["files_that_do_not_parse"] += 1
-                first_broken = first_broken or f"{path}:{getattr(error, 'lineno', None) or 1}"
+                first_invalid = first_invalid or f"{path}:{getattr(error, 'lineno', None) or 1}"
                 continue
             except OSError as error:
                 raise DataError(f"{path}: {error.strerror or error}", code="RK301") from error
-            for place, name, query, passage in self._pairs(path, source, module):
+            for location, name, query, passage in self._pairs(path, source, module):
                 counts["functions"] += 1
                 id = f"{relative}:{name}"
-                yield place, Passage(id, passage)
-                yield place, Query(id, query)
-                yield place, Label(id, id)
-        if first_broken:
-            broken = counts["files_that_do_not_parse"]
+                yield location, Passage(id, passage)
+                yield location, Query(id, query)
+                yield location, Label(id, id)
+        if first_invalid:
+            invalid = counts["files_that_do_not_parse"]
             context.progress.warn(
-                f"{root}: {broken} of {counts['files']} files are no Python that parses; first: {first_broken}"
+                f"{root}: {invalid} of {counts['files']} files cannot be parsed; the first is "
+                f"{first_invalid}"
             )
+        self._check_counts(counts)
+
+    def _check_counts(self, counts: Mapping[str, int]) -> None:
+        if not counts["files"]:
+            raise DataError(f"{self._root()}: no Python files", code="RK306")
         if not counts["functions"]:
-            found = f"{counts['files']} Python files and in them no function whose docstring has {self.min_query_words} words or more"
             raise DataError(
-                f"{root}: {found if counts['files'] else 'no Python files'}", code="RK306"
+                f"{self._root()}: no function with a docstring of {self.min_query_words} words or "
+                f"more; Python files: {counts['files']}",
+                code="RK306",
             )
 
     def _pairs(
         self, path: Path, source: str, module: ast.Module
     ) -> Iterator[tuple[RecordLocation, str, str, str]]:
-        """(place, unique name, query, passage) of every function that is documented well enough."""
-        # As ast counts lines: str.splitlines would also break at form feeds.
+        """Yield (location, unique name, query, passage) for each function that is long enough."""
+        # Lines as ast counts them: str.splitlines would also break at form feeds.
         lines = [line.encode() for line in source.split("\n")]
         names: set[str] = set()
         for qualified, node in _functions(module):
@@ -156,41 +154,41 @@ def _python_files(root: Path, skipped: frozenset[str]) -> Iterator[Path]:
 
 
 def _matches(relative: str, patterns: Iterable[str]) -> bool:
-    """Whether a pattern matches the path or a folder above it.
+    """Return whether a pattern matches the path or one of its parent folders.
 
-    `**/` also matches no folder at all.
+    `**/` also matches zero folders.
     """
     parts = relative.split("/")
     paths = ["/".join(parts[: n + 1]) for n in range(len(parts))]
-    wanted = [
-        form
-        for pattern in patterns
-        for form in (pattern.rstrip("/"), pattern.rstrip("/").removeprefix("**/"))
-    ]
-    return any(fnmatchcase(path, pattern) for path in paths for pattern in wanted)
+    for pattern in patterns:
+        pattern = pattern.rstrip("/")
+        for form in (pattern, pattern.removeprefix("**/")):
+            if any(fnmatchcase(path, form) for path in paths):
+                return True
+    return False
 
 
 def _parse(path: Path) -> tuple[str, ast.Module]:
-    """Text, decoded as its own coding line says and with uniform line ends, and syntax tree."""
+    """Return the text, decoded as its coding line declares, and the syntax tree."""
     with tokenize.open(path) as file:
         source = file.read()
     with warnings.catch_warnings():
-        # Invalid escapes in foreign code are none of our reader's business.
+        # Invalid escapes in the code that is read do not concern the user.
         warnings.simplefilter("ignore", SyntaxWarning)
         warnings.simplefilter("ignore", DeprecationWarning)
         return source, ast.parse(source, filename=str(path))
 
 
 def _functions(module: ast.Module) -> Iterator[tuple[str, Function]]:
-    """Every function with its dotted name, in the order of the file."""
-    ahead: list[tuple[str, ast.AST]] = [("", module)]
-    while ahead:
-        prefix, node = ahead.pop()
+    """Yield each function with its dotted name, in the order of the file."""
+    stack: list[tuple[str, ast.AST]] = [("", module)]
+    while stack:
+        prefix, node = stack.pop()
         if isinstance(node, Function | ast.ClassDef):
             prefix = f"{prefix}.{node.name}" if prefix else node.name
         if isinstance(node, Function):
             yield prefix, node
-        ahead.extend(
+        stack.extend(
             (prefix, child)
             for child in reversed(list(ast.iter_child_nodes(node)))
             if not isinstance(child, ast.expr)
@@ -203,20 +201,19 @@ def _first_paragraph(docstring: str) -> str:
 
 
 def without_docstring(node: Function, lines: list[bytes]) -> str:
-    """The source of a function, dedented, from its first decorator to its end, with the docstring
-    cut out.
+    """Return the dedented source of a function, decorators included, without its docstring.
 
-    Comments stay, also one behind the docstring; so does a statement that follows it on its line.
+    Comments are kept, including one after the docstring, and so is a statement that follows the
+    docstring on its line.
 
     Args:
         node: A function that has a docstring.
-        lines: The UTF-8 lines of its file, without line ends (the columns of a syntax tree count
-            bytes).
+        lines: The UTF-8 lines of its file, without line ends. They are bytes because the columns of
+            a syntax tree count bytes.
     """
     start = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)]) - 1
     indent = lines[node.lineno - 1][: node.col_offset]
-    # The statement, not the string in it: only the statement's columns include parentheses around
-    # the string.
+    # The columns of the statement include parentheses around the string.
     doc = node.body[0]
     assert (
         doc.end_lineno is not None
