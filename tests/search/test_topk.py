@@ -11,7 +11,7 @@ from recipekit.search.topk import exact_top_k, top_k_blocks
 
 
 def reference(queries, passages, depth, exclude=None):
-    """Dense float64 scores, sorted by (descending score, ascending row)."""
+    """Sort dense float64 scores by (descending score, ascending row)."""
     scores = (queries.astype(np.float64) @ passages.astype(np.float64).T).astype(np.float32)
     rows = np.full((len(queries), depth), -1, np.int32)
     best = np.full((len(queries), depth), -np.inf, np.float32)
@@ -26,7 +26,7 @@ def reference(queries, passages, depth, exclude=None):
 
 @given(st.data())
 @settings(max_examples=60, deadline=None)
-def test_equals_a_dense_reference_whatever_the_tiles(data):
+def test_any_tile_size_agrees_with_a_dense_reference(data):
     n, n_passages = data.draw(st.integers(1, 9)), data.draw(st.integers(1, 60))
     depth, tile, block = (
         data.draw(st.integers(1, 70)),
@@ -34,7 +34,7 @@ def test_equals_a_dense_reference_whatever_the_tiles(data):
         data.draw(st.integers(1, 10)),
     )
     random = np.random.default_rng(data.draw(st.integers(0, 1000)))
-    # Small whole numbers: scores are exact, and many of them are equal.
+    # With small integers, scores are exact and many are equal.
     queries = random.integers(-1, 2, (n, 3)).astype(np.float32)
     passages = random.integers(-1, 2, (n_passages, 3)).astype(
         data.draw(st.sampled_from([np.float16, np.float32]))
@@ -46,20 +46,20 @@ def test_equals_a_dense_reference_whatever_the_tiles(data):
     np.testing.assert_array_equal(found.scores, scores)
 
 
-def test_real_vectors_give_the_same_bits_in_any_tile_and_batch():
+def test_scores_are_bitwise_equal_for_any_tile_and_block():
     random = np.random.default_rng(3)
     passages = random.standard_normal((2000, 48)).astype(np.float32)
-    passages[1::7] = passages[3]  # 286 copies of one vector, at all places in a tile
+    passages[1::7] = passages[3]  # 286 copies of one vector, anywhere in a tile.
     queries = random.standard_normal((30, 48)).astype(np.float32)
     queries[0] = passages[3]
-    whole = exact_top_k(queries, passages, 20)
-    assert whole.rows[0].tolist() == sorted([*range(1, 140, 7), 3])[:20], (
+    expected = exact_top_k(queries, passages, 20)
+    assert expected.rows[0].tolist() == sorted([*range(1, 140, 7), 3])[:20], (
         "copies tie, and the lowest rows come first"
     )
     for tile, block in ((7, 30), (777, 1), (999, 3), (64, 8)):
         found = exact_top_k(queries, passages, 20, tile=tile, block=block)
-        np.testing.assert_array_equal(found.rows, whole.rows)
-        np.testing.assert_array_equal(found.scores, whole.scores)
+        np.testing.assert_array_equal(found.rows, expected.rows)
+        np.testing.assert_array_equal(found.scores, expected.scores)
 
 
 def test_scores_are_float32_inner_products():
@@ -74,7 +74,7 @@ def test_scores_are_float32_inner_products():
     np.testing.assert_allclose(found.scores, scores, rtol=1e-5)
 
 
-def test_reads_memory_maps_and_tensors_alike(tmp_path: Path):
+def test_memory_maps_and_tensors_give_the_same_hits(tmp_path: Path):
     random = np.random.default_rng(5)
     passages = random.standard_normal((100, 8)).astype(np.float16)
     queries = random.standard_normal((4, 8)).astype(np.float32)
@@ -86,14 +86,14 @@ def test_reads_memory_maps_and_tensors_alike(tmp_path: Path):
     np.testing.assert_array_equal(mapped.scores, tensors.scores)
 
 
-def test_streams_blocks_of_queries():
+def test_queries_are_searched_in_blocks():
     queries, passages = np.eye(5, dtype=np.float32), np.eye(5, dtype=np.float32)
     blocks = list(top_k_blocks(queries, passages, 1, block=2))
     assert [start for start, _ in blocks] == [0, 2, 4]
     assert np.concatenate([hits.rows for _, hits in blocks]).ravel().tolist() == [0, 1, 2, 3, 4]
 
 
-def test_nothing_to_search_with_or_in():
+def test_empty_queries_and_empty_passages():
     assert exact_top_k(np.empty((0, 4), np.float32), np.ones((3, 4), np.float32), 2).rows.shape == (
         0,
         2,
@@ -103,7 +103,7 @@ def test_nothing_to_search_with_or_in():
     assert np.isneginf(empty.scores).all()
 
 
-def test_says_what_is_wrong():
+def test_different_dimensions_and_nan_are_errors():
     with pytest.raises(ValueError, match="queries have 3 dimensions, passages 4"):
         exact_top_k(np.ones((1, 3), np.float32), np.ones((1, 4), np.float32), 1)
     passages = np.ones((40, 2), np.float32)

@@ -50,11 +50,11 @@ def test_a_query_of_two_splits_keeps_its_labels_apart(tmp_path: Path, folder: Pa
         json.dumps({"question": "question 3", "answer": "answer 0"}) + "\n"
     )
     records = read(tmp_path, folder=folder, **COLUMNS, splits={"train": "train", "test": "test"})
-    one = [
+    found = [
         record for record in records if isinstance(record, Query) and record.text == "question 3"
     ]
-    assert [(record.id.rpartition("@")[2], record.split) for record in one] == [
-        (one[0].id, "train"),
+    assert [(record.id.rpartition("@")[2], record.split) for record in found] == [
+        (found[0].id, "train"),
         ("test", "test"),
     ]
 

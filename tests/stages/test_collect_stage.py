@@ -22,8 +22,8 @@ from recipekit.testing import RecordingProgress
 DATA = Path(__file__).parents[2].parent / "shared" / "data"
 
 
-class Listed(SourceSpec):
-    """A source with the records of a test."""
+class ListSource(SourceSpec):
+    """A source that yields the given records."""
 
     records: tuple[Any, ...]
 
@@ -32,7 +32,7 @@ class Listed(SourceSpec):
     def located(self) -> Iterator[Any]:
         return iter(())
 
-    def build(self, context: Context) -> "Listed":
+    def build(self, context: Context) -> "ListSource":
         return self
 
     def load(self) -> Iterator[Any]:
@@ -41,7 +41,9 @@ class Listed(SourceSpec):
 
 def listed(*records: object) -> Slot:
     slot = Slot(use="listed")
-    slot.bind(Entry("source", "listed", "tests", "0", "tests:Listed"), Listed(records=records))
+    slot.bind(
+        Entry("source", "listed", "tests", "0", "tests:ListSource"), ListSource(records=records)
+    )
     return slot
 
 
@@ -53,7 +55,7 @@ def source(use: str, **keys: object) -> Slot:
 
 
 class Collected:
-    """What collect wrote, read back by text."""
+    """The output of collect, with texts in place of rows."""
 
     def __init__(
         self, tmp_path: Path, sources: dict[str, Slot], *, seed: int = 13, **split: float
@@ -91,14 +93,14 @@ class Collected:
         }
 
 
-def one(tmp_path: Path, *records: object, **keys: Any) -> Collected:
+def collected(tmp_path: Path, *records: object, **keys: Any) -> Collected:
     return Collected(tmp_path, {"mine": listed(*records)}, **keys)
 
 
-def test_three_tables_and_their_counts(tmp_path: Path):
-    found = one(
+def test_queries_passages_and_labels_are_written_and_counted(tmp_path: Path):
+    found = collected(
         tmp_path,
-        Label("q1", "p2", 0.0),  # a label may come before its texts
+        Label("q1", "p2", 0.0),  # A label may come before its texts.
         Passage("p1", "salt water", "Seas"),
         Passage("p2", "rivers run"),
         Query("q1", "sea", "train"),
@@ -147,16 +149,16 @@ def test_three_tables_and_their_counts(tmp_path: Path):
     }
 
 
-def test_duplicate_passages_are_one_and_labels_follow_and_a_positive_wins(tmp_path: Path):
-    found = one(
+def test_duplicate_passages_are_merged_with_their_labels_and_a_positive_wins(tmp_path: Path):
+    found = collected(
         tmp_path,
         Passage("p1", "salt water"),
-        Passage("p2", "water", "salt"),  # the same, as models see it
-        Passage("p3", "salt water "),  # not the same
+        Passage("p2", "water", "salt"),  # The same text for a model.
+        Passage("p3", "salt water "),  # A different text.
         Query("q1", "sea", "train"),
         Query("q2", "ocean", "train"),
         Label("q1", "p1"),
-        Label("q1", "p2", 0.0),  # else a positive would be a negative, too
+        Label("q1", "p2", 0.0),  # Without merging, it would be a negative, too.
         Label("q2", "p2", 3.0),
     )
     assert found.passages == ["salt water", "salt water "]
@@ -169,8 +171,8 @@ def test_duplicate_passages_are_one_and_labels_follow_and_a_positive_wins(tmp_pa
     }
 
 
-def test_duplicate_queries_of_one_split_are_one_with_the_labels_of_both(tmp_path: Path):
-    found = one(
+def test_duplicate_queries_of_one_split_are_merged_with_their_labels(tmp_path: Path):
+    found = collected(
         tmp_path,
         *(Passage(f"p{i}", f"text {i}") for i in range(2)),
         Query("q1", "sea", "train"),
@@ -183,10 +185,8 @@ def test_duplicate_queries_of_one_split_are_one_with_the_labels_of_both(tmp_path
 
 
 def test_no_query_is_in_two_splits(tmp_path: Path):
-    """Test keeps it before dev, dev before train; the labels of the query that gives way go with
-    it.
-    """
-    found = one(
+    """Test has priority over dev, and dev over train; dropped queries lose their labels."""
+    found = collected(
         tmp_path,
         *(Passage(f"p{i}", f"text {i}") for i in range(5)),
         *(Query(f"{split}{i}", f"query {i}", split) for split in SPLITS for i in range(2)),
@@ -234,21 +234,21 @@ def pairs(n: int, start: int = 0, split: str | None = None) -> list[object]:
     ]
 
 
-def test_queries_without_a_split_are_divided_by_their_text_and_the_seed(tmp_path: Path):
-    small = one(tmp_path, *pairs(1000), dev=0.1, test=0.2).queries
+def test_queries_without_a_split_are_divided_by_a_hash_of_text_and_seed(tmp_path: Path):
+    small = collected(tmp_path, *pairs(1000), dev=0.1, test=0.2).queries
     counts = [list(small.values()).count(split) for split in SPLITS]
     assert sum(counts) == 1000 and 60 < counts[1] < 140 and 150 < counts[2] < 250
-    # More data, before and behind, moves no query to another split, and more held out only takes
+    # More data moves no query to another split, and larger held-out splits take queries only
     # from train.
-    large = one(tmp_path, *pairs(500, 5000), *pairs(2000), dev=0.1, test=0.2).queries
+    large = collected(tmp_path, *pairs(500, 5000), *pairs(2000), dev=0.1, test=0.2).queries
     assert all(large[text] == split for text, split in small.items())
-    more = one(tmp_path, *pairs(1000), dev=0.3, test=0.2).queries
+    more = collected(tmp_path, *pairs(1000), dev=0.3, test=0.2).queries
     assert all(more[text] == split for text, split in small.items() if split != "train")
-    assert one(tmp_path, *pairs(1000), dev=0.1, test=0.2, seed=14).queries != small
-    assert set(one(tmp_path, *pairs(100), dev=0.0, test=0.0).queries.values()) == {"train"}
+    assert collected(tmp_path, *pairs(1000), dev=0.1, test=0.2, seed=14).queries != small
+    assert set(collected(tmp_path, *pairs(100), dev=0.0, test=0.0).queries.values()) == {"train"}
 
 
-def test_a_sources_own_split_wins_also_over_another_source_that_has_none(tmp_path: Path):
+def test_a_split_from_a_source_overrides_the_hash_also_for_other_sources(tmp_path: Path):
     found = Collected(
         tmp_path,
         {"a": listed(*pairs(50)), "b": listed(*pairs(50, split="test"))},
@@ -258,7 +258,7 @@ def test_a_sources_own_split_wins_also_over_another_source_that_has_none(tmp_pat
     assert set(found.queries.values()) == {"test"} and len(found.queries) == 50
 
 
-def test_several_sources_keep_their_ids_apart(tmp_path: Path):
+def test_ids_of_several_sources_stay_apart(tmp_path: Path):
     second = listed(
         Passage("p0", "another text"), Query("q0", "another query", "dev"), Label("q0", "p0")
     )
@@ -272,7 +272,7 @@ def test_several_sources_keep_their_ids_apart(tmp_path: Path):
         ("query 1", "text 1"): 1.0,
     }
     assert found.dataset.passages.table["source"].to_pylist() == ["a", "b", "b"]
-    # The order in the recipe is no part of the key, so it must not change the data.
+    # The key does not contain the order of the sources, so the data must not depend on it.
     other = Collected(tmp_path, dict(reversed(sources.items())))
     assert [(other.out / name).read_bytes() for name in TABLES] == [
         (found.out / name).read_bytes() for name in TABLES
@@ -283,13 +283,13 @@ TABLES = ("queries.arrow", "passages.arrow", "labels.arrow")
 
 
 def test_blank_texts_and_queries_without_a_positive_are_dropped_and_counted(tmp_path: Path):
-    found = one(
+    found = collected(
         tmp_path,
         Passage("p1", "text"),
         Passage("p2", " \n"),
         Query("q1", "query", "train"),
         Query("q2", "", "train"),
-        Query("q3", "judged, but nothing found", "test"),
+        Query("q3", "has no positive", "test"),
         Query("q4", "its only passage is blank", "test"),
         *(Label("q1", "p1"), Label("q2", "p1"), Label("q3", "p1", 0.0), Label("q4", "p2")),
     )
@@ -309,9 +309,9 @@ def test_blank_texts_and_queries_without_a_positive_are_dropped_and_counted(tmp_
     ]
 
 
-def test_positives_that_splits_share_are_counted(tmp_path: Path):
+def test_positives_shared_by_splits_are_counted(tmp_path: Path):
     shared = [Passage("p", "text"), *(Query(split, f"{split} query", split) for split in SPLITS)]
-    found = one(
+    found = collected(
         tmp_path,
         *shared,
         Passage("o", "other"),
@@ -327,21 +327,20 @@ def test_positives_that_splits_share_are_counted(tmp_path: Path):
     }
 
 
-def test_the_same_id_with_the_same_text_is_one(tmp_path: Path):
-    assert one(tmp_path, *pairs(3), *pairs(3)).summary["passages"] == 3
+def test_repeated_records_are_merged(tmp_path: Path):
+    assert collected(tmp_path, *pairs(3), *pairs(3)).summary["passages"] == 3
 
 
-def test_batches_do_not_change_anything(tmp_path: Path):
-    """More rows than are written at once."""
-    found = one(tmp_path, *pairs(20_000, split="train"))
+def test_more_rows_than_one_batch_are_written(tmp_path: Path):
+    found = collected(tmp_path, *pairs(20_000, split="train"))
     assert found.passages == [f"text {i}" for i in range(20_000)]
     assert len(found.labels) == 20_000 and all(
         query[6:] == passage[5:] for query, passage in found.labels
     )
 
 
-# Mistakes, with the exact message
-# -------------------------------------------------------------------------------------
+# Errors
+# ------
 
 
 def write_beir(folder: Path, corpus: Sequence[str], qrels: Sequence[str]) -> Slot:
@@ -355,16 +354,18 @@ def write_beir(folder: Path, corpus: Sequence[str], qrels: Sequence[str]) -> Slo
 
 
 P1 = '{"_id": "p1", "text": "salt"}'
-BAD: dict[str, tuple[list[str], list[str], str]] = {
+INVALID: dict[str, tuple[list[str], list[str], str]] = {
     "duplicate id": (
         [P1, P1, '{"_id": "p1", "text": "sugar"}'],
         ["q1\tp1\t1"],
-        "{folder}/corpus.jsonl:1 and {folder}/corpus.jsonl:3: two passages with the id 'p1' have different texts",
+        "{folder}/corpus.jsonl:1 and {folder}/corpus.jsonl:3: two passages with the "
+        "id 'p1' have different texts",
     ),
     "unknown passage": (
         [P1],
         ["q1\tp1\t1", "q1\tp9\t1", "q1\tp8\t1"],
-        "{folder}/qrels/train.tsv:3: there is no passage with the id 'p9' (2 labels name unknown ids)",
+        "{folder}/qrels/train.tsv:3: there is no passage with the id 'p9' "
+        "(2 labels name unknown ids)",
     ),
     "unknown query": (
         [P1],
@@ -379,7 +380,7 @@ BAD: dict[str, tuple[list[str], list[str], str]] = {
 }
 
 
-def test_characters_that_no_tokenizer_accepts_are_replaced_and_counted(tmp_path: Path):
+def test_invalid_characters_are_replaced_and_counted(tmp_path: Path):
     records = (
         Passage("p\ud800", "red\x00 hen", title="\udfff"),
         Query("q", "a \ud800 query", split="train"),
@@ -395,9 +396,9 @@ def test_characters_that_no_tokenizer_accepts_are_replaced_and_counted(tmp_path:
     assert found.summary["cleaned_records"] == 2
 
 
-@pytest.mark.parametrize("name", BAD)
-def test_bad_data_has_one_clear_line(tmp_path: Path, name: str):
-    corpus, qrels, message = BAD[name]
+@pytest.mark.parametrize("name", INVALID)
+def test_invalid_data_is_an_error_of_one_line(tmp_path: Path, name: str):
+    corpus, qrels, message = INVALID[name]
     slot = write_beir(tmp_path / "seas", corpus, qrels)
     with pytest.raises(DataError) as caught:
         Collected(tmp_path, {"seas": slot})
@@ -440,21 +441,22 @@ def test_invalid_records_are_errors_that_name_the_source(
     tmp_path: Path, records, kind: type[Exception], message: str
 ):
     with pytest.raises(kind) as caught:
-        one(tmp_path, *records)
+        collected(tmp_path, *records)
     assert str(caught.value) == message
 
 
 # Real data
-# ------------------------------------------------------------------------------------------------------------
+# ------
 
 
-def test_pairs_and_code_together(tmp_path: Path):
+def test_pairs_and_python_code_are_combined(tmp_path: Path):
     (tmp_path / "faq.csv").write_text(
         "query,positive\nHow do I sort?,Call sorted().\nHow do I sort?,Call list.sort().\n"
     )
     (tmp_path / "repo").mkdir()
     (tmp_path / "repo/a.py").write_text(
-        'def total(values):\n    """Add up all the values."""\n    return sum(value for value in values if value is not None)\n'
+        'def total(values):\n    """Add up all the values."""\n'
+        "    return sum(value for value in values if value is not None)\n"
     )
     found = Collected(
         tmp_path,
@@ -468,9 +470,9 @@ def test_pairs_and_code_together(tmp_path: Path):
     assert len(found.labels) == 3
 
 
-def test_nfcorpus(tmp_path: Path):
+def test_nfcorpus_has_its_known_counts(tmp_path: Path):
     if not (DATA / "nfcorpus").is_dir():
-        pytest.skip("nfcorpus is not beside the repository (../shared/data)")
+        pytest.skip("nfcorpus is not in ../shared/data")
     found = Collected(tmp_path, {"nfcorpus": source("beir", folder=DATA / "nfcorpus")})
     assert found.summary["passages"] == 3633 - 40 and found.summary["merged"]["passages"] == 40
     assert found.summary["queries"] == {"train": 2571, "dev": 322, "test": 323}

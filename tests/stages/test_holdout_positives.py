@@ -1,4 +1,4 @@
-"""Hiding source positives: which stay depends on ids and seed, on nothing else."""
+"""Held-out positives depend on ids and the seed only."""
 
 import random
 from collections import Counter
@@ -23,9 +23,7 @@ QUERIES, PASSAGES = 40, 12
 
 
 class Graded(SourceSpec):
-    """40 queries, half of them for training, with 12 positives of the grades 1 to 3 and one judged
-    negative each.
-    """
+    """40 queries, half of them in train, each with 12 positives of grades 1 to 3 and a negative."""
 
     shuffle: int = 0
     extra: int = 0
@@ -57,9 +55,9 @@ class Graded(SourceSpec):
 
 
 def collected(
-    tmp_path: Path, hide: HoldoutPositives | None, *, seed: int = 13, **keys: Any
+    tmp_path: Path, holdout: HoldoutPositives | None, *, seed: int = 13, **keys: Any
 ) -> tuple[dict[tuple[str, str], float], dict[str, Any]]:
-    """The labels that are left, by ids, and the summary."""
+    """Return the remaining labels by ids, and the summary."""
     slot = Slot(use="graded")
     slot.bind(Entry("source", "graded", "tests", "0", "tests:Graded"), Graded(**keys))
     out = tmp_path / f"collect-{len(list(tmp_path.iterdir()))}"
@@ -67,7 +65,9 @@ def collected(
     inputs = StageInputs(
         "test", seed, {}, {}, None, Store(tmp_path / "store"), FileHashes(), RecordingProgress()
     )
-    summary = collect(inputs, CollectSection(sources={"graded": slot}, holdout_positives=hide), out)
+    summary = collect(
+        inputs, CollectSection(sources={"graded": slot}, holdout_positives=holdout), out
+    )
     data = Dataset(out, "key")
     rows = data.labels.to_pylist()
     return {
@@ -81,19 +81,19 @@ def positives(labels: dict[tuple[str, str], float]) -> Counter[str]:
 
 
 @pytest.mark.parametrize("keep", [1, 3])
-def test_train_queries_keep_so_many_positives_and_others_all(tmp_path, keep):
+def test_train_queries_keep_some_positives_and_other_queries_keep_all(tmp_path, keep):
     labels, summary = collected(tmp_path, HoldoutPositives(keep=keep))
     assert positives(labels) == {f"q{i}": keep if i % 2 else PASSAGES for i in range(QUERIES)}
-    assert sum(grade == 0 for grade in labels.values()) == QUERIES, "judged negatives stay"
+    assert sum(grade == 0 for grade in labels.values()) == QUERIES, "negatives are kept"
     assert summary["hidden"] == {"positives": 20 * (PASSAGES - keep), "queries": 20}
     assert summary["labels"]["positive"] == 20 * (PASSAGES + keep)
     assert summary["notes"] == [
-        f"{20 * (PASSAGES - keep)} source positives of 20 train queries were held out on purpose (`collect.holdout_positives`): "
-        f"each query kept at most {keep}, at random"
+        f"{20 * (PASSAGES - keep)} source positives of 20 train queries were held out on purpose "
+        f"(`collect.holdout_positives`): each query kept at most {keep}, at random"
     ]
 
 
-def test_what_stays_is_one_of_them_as_likely_as_another(tmp_path):
+def test_every_positive_is_kept_equally_often(tmp_path):
     kept = Counter(
         pair[1]
         for seed in range(10)
@@ -104,28 +104,28 @@ def test_what_stays_is_one_of_them_as_likely_as_another(tmp_path):
     )
     assert sum(kept.values()) == 10 * QUERIES
     assert all(15 <= kept[f"p{i}"] <= 55 for i in range(PASSAGES)), (
-        "33 expected of each, with a deviation of 5.5"
+        "expected 33 each, standard deviation 5.5"
     )
 
 
-def test_the_highest_grade_stays_and_ties_are_drawn(tmp_path):
-    one, other = (
+def test_the_highest_grades_are_kept_and_ties_are_random(tmp_path):
+    first, second = (
         collected(tmp_path, HoldoutPositives(keep=3, by="grade"), seed=seed)[0] for seed in (13, 14)
     )
-    train = {pair: grade for pair, grade in one.items() if grade > 0 and int(pair[0][1:]) % 2}
+    train = {pair: grade for pair, grade in first.items() if grade > 0 and int(pair[0][1:]) % 2}
     assert set(train.values()) == {3.0}
-    assert one.keys() != other.keys()
+    assert first.keys() != second.keys()
 
 
 @pytest.mark.parametrize("by", ["random", "grade"])
-def test_order_and_other_data_decide_nothing(tmp_path, by):
-    hide = HoldoutPositives(keep=2, by=by)
-    once = collected(tmp_path, hide)[0]
-    assert collected(tmp_path, hide, shuffle=5, extra=3)[0] == once
-    assert collected(tmp_path, hide, seed=14)[0] != once
+def test_order_and_other_data_do_not_change_the_choice(tmp_path, by):
+    holdout = HoldoutPositives(keep=2, by=by)
+    expected = collected(tmp_path, holdout)[0]
+    assert collected(tmp_path, holdout, shuffle=5, extra=3)[0] == expected
+    assert collected(tmp_path, holdout, seed=14)[0] != expected
 
 
-def test_a_recipe_that_hides_nothing_says_nothing_of_it(tmp_path):
+def test_without_holdout_positives_the_summary_has_no_note(tmp_path):
     labels, summary = collected(tmp_path, None)
     assert (
         len(labels) == QUERIES * (PASSAGES + 1)

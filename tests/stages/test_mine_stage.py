@@ -70,8 +70,8 @@ def by_query(out: Path, query: int) -> list[dict]:
     ]
 
 
-def test_candidates_of_two_retrievers(inputs, out):
-    """Query i is made of passage i's first two words, and passage i is its source positive."""
+def test_candidates_of_two_retrievers_are_fused(inputs, out):
+    """Query i has the first two words of passage i, its source positive."""
     section = MineSection(
         retrievers={
             "lexical": slot(Bm25Spec(depth=4)),
@@ -89,15 +89,21 @@ def test_candidates_of_two_retrievers(inputs, out):
         "score.lexical",
         "score.fixed",
     ]
-    assert table["query"].unique().to_pylist() == list(range(12)), "the training queries, in order"
+    assert table["query"].unique().to_pylist() == list(range(12)), "the train queries, in order"
     first = by_query(out, 0)
     assert first[0] == {
-        "query": 0, "passage": 0, "source_positive": True, "score": pytest.approx(1 / 61 + 1 / 62),
-        "rank.lexical": 1, "rank.fixed": 2, "score.lexical": first[0]["score.lexical"], "score.fixed": 1.0,
-    }  # fmt: skip
+        "query": 0,
+        "passage": 0,
+        "source_positive": True,
+        "score": pytest.approx(1 / 61 + 1 / 62),
+        "rank.lexical": 1,
+        "rank.fixed": 2,
+        "score.lexical": first[0]["score.lexical"],
+        "score.fixed": 1.0,
+    }
     assert [row["score"] for row in first] == sorted((row["score"] for row in first), reverse=True)
     assert [row["source_positive"] for row in first] == [True, False, False, False], (
-        "three beside the source positive"
+        "three in addition to the source positive"
     )
     thirty = next(row for row in first if row["passage"] == 30)
     assert thirty["rank.fixed"] == 1
@@ -119,7 +125,7 @@ def test_candidates_of_two_retrievers(inputs, out):
     assert set(summary["overlap"]) == {"lexical & fixed"}
 
 
-def test_given_positives_that_nobody_retrieved_come_last(inputs, out):
+def test_source_positives_that_were_not_retrieved_come_last(inputs, out):
     summary = mine(
         inputs,
         MineSection(retrievers={"fixed": slot(Fixed(passages=(30, 31)))}, splits=("dev",)),
@@ -155,10 +161,10 @@ def test_recall_is_a_mean_over_queries(make_dataset, inputs, out):
         "a": {"1": 0.25, "3": 0.75},
         "b": {"1": 0.0, "2": 0.0},
     }
-    assert summary["overlap"] == {"a & b": 0.25}, "one passage shared of four"
+    assert summary["overlap"] == {"a & b": 0.25}, "one of four passages is shared"
     assert summary["source_labels"] == {"pairs": 3, "queries": 2, "retrieved": 2}
     assert [row["passage"] for row in by_query(out, 2)] == [2, 0, 1, 3], (
-        "a query without a positive is mined too"
+        "queries without a positive are mined too"
     )
 
 
@@ -169,10 +175,10 @@ def test_batches_do_not_change_the_result(inputs, out, monkeypatch):
         candidates_per_query=None,
     )
     summary = mine(inputs, section, out)
-    whole = read_table(out / "candidates.arrow").to_pylist()
+    expected = read_table(out / "candidates.arrow").to_pylist()
     monkeypatch.setattr(mine_stage, "BATCH", 5)
     again = mine(inputs, section, out)
-    assert read_table(out / "candidates.arrow").to_pylist() == whole
+    assert read_table(out / "candidates.arrow").to_pylist() == expected
     assert {**again, "seconds": 0} == {**summary, "seconds": 0}
 
 
@@ -184,7 +190,7 @@ def test_only_the_main_rank_writes(inputs, out):
     assert waited
 
 
-def test_an_invalid_result_is_an_error_that_names_the_retriever(inputs, out, make_dataset):
+def test_invalid_rows_of_a_retriever_and_missing_queries_are_errors(inputs, out, make_dataset):
     with pytest.raises(
         ComponentError, match="retriever 'odd' returned passage row 36 of 36 passages"
     ):
