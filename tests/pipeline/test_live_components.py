@@ -56,7 +56,7 @@ def test_a_collection_that_changes_after_the_plan_is_an_error(tmp_path, qdrant):
     client.delete_collection(name)
     with pytest.raises(
         ComponentError,
-        match=rf"mine: retrievers.dense: Qdrant at {qdrant.url}, collection '{name}' does not have it",
+        match=rf"mine: retrievers.dense: Qdrant at {qdrant.url}, collection '{name}' does not exist",
     ):
         check_unchanged("mine", recipe.mine, planned)
     client.close()
@@ -91,7 +91,7 @@ def test_a_source_index_that_changes_after_the_plan_is_an_error(
         client.indices.delete(index=index)
     with pytest.raises(
         ComponentError,
-        match=rf"collect: sources.books: Elasticsearch at .*, index '{index}' does not have it",
+        match=rf"collect: sources.books: Elasticsearch at .*, index '{index}' does not exist",
     ):
         check_unchanged("collect", recipe.collect, collect.identity)
 

@@ -17,7 +17,7 @@ __all__ = ["Estimate", "bootstrap_means", "difference_p_value", "holm", "percent
 Values = npt.NDArray[np.float64]
 
 BLOCK_DRAWS = 4_000_000
-"""Drawn query numbers in memory at one time: 32 MB."""
+"""Drawn query rows in memory at once: 32 MB."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Estimate:
 
 
 def bootstrap_means(values: Values, samples: int, seed: int) -> Values:
-    """Means over queries drawn with replacement.
+    """Return means over queries drawn with replacement.
 
     Args:
         values: One row per query, one column per quantity, (n, m). All columns are resampled
@@ -55,7 +55,7 @@ def bootstrap_means(values: Values, samples: int, seed: int) -> Values:
 
 
 def percentile_interval(value: float, means: Values, confidence_level: float) -> Estimate:
-    """The percentile bootstrap interval of a mean.
+    """Return the percentile bootstrap interval of a mean.
 
     Efron and Tibshirani 1993, "An Introduction to the Bootstrap", chapter 13.
 
@@ -70,7 +70,7 @@ def percentile_interval(value: float, means: Values, confidence_level: float) ->
 
 
 def difference_p_value(difference: float, means: Values) -> float:
-    """Two-sided p-value of a mean paired difference, by the bootstrap shift method.
+    """Return the two-sided p-value of a mean paired difference, by the bootstrap shift method.
 
     Without a difference, bootstrap means d* would scatter around 0 as they scatter around the
     observed d:
@@ -92,7 +92,7 @@ def difference_p_value(difference: float, means: Values) -> float:
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """p-values adjusted for testing several differences at once (Holm 1979).
+    """Adjust p-values for testing several differences at once (Holm 1979).
 
     With p(1) <= ... <= p(m): adjusted p(i) = max over j <= i of min(1, (m - j + 1) p(j)). The
     chance that any true null hypothesis has an adjusted p-value below a level is at most that
