@@ -301,7 +301,7 @@ def test_repeats_measure_consistency(run, truths):
         ({"prompt": "relevant_set", "logprobs": True}, "relevant_set gives passages no grade"),
         (
             {"api_base": "localhost:8000/v1"},
-            "is no url: write http://HOST:PORT or https://HOST:PORT",
+            "not a URL: write http://HOST:PORT or https://HOST:PORT",
         ),
         (
             {"litellm_params": {"aws_secret_access_key": "abc"}},
