@@ -49,18 +49,26 @@ def _check_sources(draft: Draft, path: KeyPath, phase: PhaseSpec) -> None:
 
 
 def _check_losses(draft: Draft) -> None:
-    """Check that each phase's losses take their negatives where the phase provides them."""
+    """Check that a phase's losses, nested ones too, take negatives where it provides them."""
     for path, loss in draft.bound.items():
-        phase = draft.bound.get(path[:-1])
-        if phase is None or not isinstance(phase.spec, PhaseSpec):
+        found = _phase_around(draft, path)
+        if found is None or not isinstance(loss.spec, LossSpec):
             continue
-        wanted = phase.spec.negatives_from
-        if wanted is None or not isinstance(loss.spec, LossSpec):
-            continue
-        if loss.spec.negatives_from != wanted:
+        name, phase = found
+        wanted = phase.negatives_from
+        if wanted is not None and loss.spec.negatives_from != wanted:
             message = (
-                f"'{phase.fields.get('use')}' needs a loss whose negatives come from the {wanted}; "
+                f"'{name}' needs a loss whose negatives come from the {wanted}; "
                 f"'{loss.fields.get('use')}' takes them from the {loss.spec.negatives_from}. "
                 f"Use {LOSS_OF[wanted]}, or another phase"
             )
             draft.report((*path, "use"), message, "RK107")
+
+
+def _phase_around(draft: Draft, path: KeyPath) -> tuple[str, PhaseSpec] | None:
+    """Return the phase that contains a slot, directly or within other losses, and its name."""
+    for end in range(len(path) - 1, 0, -1):
+        slot = draft.bound.get(path[:end])
+        if slot is not None and isinstance(slot.spec, PhaseSpec):
+            return str(slot.fields.get("use")), slot.spec
+    return None
