@@ -194,7 +194,7 @@ def test_every_key_of_every_section_is_shown_with_its_documentation(
         ("train", "train", "batch_size: integer >= 1 (default 64)\n    Queries per optimizer step"),
         ("train", "train", "phases: map to phase (required)\n    The phases of training, in order"),
         ("judge", "judge", "control_pairs: map (optional)\n    Which pairs with known labels"),
-        ("judge.control_pairs", "judge.control_pairs", "share: number >= 0.0 < 1.0 (default 0.1)"),
+        ("judge.control_pairs", "judge.control_pairs", "share: number >= 0, < 1 (default 0.1)"),
         (
             "train.batch_size",
             "train.batch_size",

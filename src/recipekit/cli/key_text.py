@@ -62,7 +62,7 @@ def _inner_keys(inner: Schema, definitions: Schema) -> Iterator[str]:
     for key, value in inner["properties"].items():
         default = _default(key, value, inner.get("required", []))
         text = f"{key}: {type_text(value, definitions)} ({default})."
-        line = f"{text} {value.get('description', '')}".replace("\n", " ").rstrip()
+        line = " ".join(f"{text} {value.get('description', '')}".split())
         yield from textwrap.wrap(
             line, WIDTH, initial_indent="      ", subsequent_indent="          "
         )
@@ -111,12 +111,14 @@ def type_text(schema: Schema, definitions: Schema) -> str:
     if kind == "string":
         return "path" if schema.get("format") in ("path", "file-path", "directory-path") else "text"
     limits = {"minimum": ">=", "exclusiveMinimum": ">", "maximum": "<=", "exclusiveMaximum": "<"}
-    return " ".join(
-        [
-            {"boolean": "true | false"}.get(str(kind), str(kind or "anything")),
-            *(f"{s} {schema[n]}" for n, s in limits.items() if n in schema),
-        ]
-    )
+    name = "true | false" if kind == "boolean" else str(kind or "anything")
+    bounds = [f"{sign} {_number(schema[key])}" for key, sign in limits.items() if key in schema]
+    return f"{name} {', '.join(bounds)}".rstrip()
+
+
+def _number(value: float) -> str:
+    """A limit, without a decimal point where it is whole."""
+    return str(int(value) if value == int(value) else value)
 
 
 def _literal(value: Any) -> str:
