@@ -36,7 +36,7 @@ LocalCode = Annotated[
 judge = typer.Typer(help="Try the judges, or draw pairs for people to label.", no_args_is_help=True)
 
 
-@judge.command("try")
+@judge.command("try", short_help="Judge a few pairs with real calls, and show their cost.")
 def try_(
     context: typer.Context,
     recipe: RecipeArgument,
@@ -77,7 +77,7 @@ def try_(
     typer.echo("\n".join(render_trial(trial, width)))
 
 
-@judge.command()
+@judge.command(short_help="Draw candidate pairs for people to label.")
 def sample(
     context: typer.Context,
     recipe: RecipeArgument,
@@ -93,8 +93,8 @@ def sample(
 ) -> None:
     """Draw candidate pairs for people to label, over all ranks and (hidden) verdicts.
 
-    Fill in the verdict: positive, negative or ignore; an empty one is skipped. The file OUTPUT
-    .weights.json has what each pair stands for: keep it next to the sample, and do not read it
+    Fill in the verdict: positive, negative or ignore; an empty one is skipped. OUTPUT.weights.json
+    has how many candidates each pair represents: keep it next to the sample, and do not read it
     before labelling. Then name the sample in judge.control_pairs.human_labels to measure the judges
     against it, or give it to a `labels` judge, which overrules the judges before it.
     """
