@@ -51,7 +51,7 @@ class LabelFile:
     verdict: npt.NDArray[np.int8]
     """`Verdict` codes, UNJUDGED where the grade decides, (n,)."""
     weight: Floats
-    """How many pairs each pair stands for, (n,): 1 unless the file is a sample."""
+    """How many pairs each pair represents, (n,): 1 unless the file is a sample."""
 
     def __len__(self) -> int:
         return len(self.grade)

@@ -32,7 +32,7 @@ class DatasetLabels:
     verdict: Codes
     grade: Floats
     weight: Floats
-    """How many pairs each pair stands for, (m,): 1 unless it was sampled by strata."""
+    """How many pairs each pair represents, (m,): 1 unless it was sampled by strata."""
     listed_queries: Bools
     """The queries that the file lists, (n_queries,)."""
 

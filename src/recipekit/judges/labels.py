@@ -56,5 +56,5 @@ class LabelsSpec(JudgeSpec):
 
 
 def weights_file(file: Path) -> Path:
-    """The file next to a sample with what each of its pairs stands for."""
+    """The file next to a sample with how many pairs each of its pairs represents."""
     return Path(f"{file}.weights.json")

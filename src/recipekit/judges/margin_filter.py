@@ -63,7 +63,7 @@ class MarginFilter(Judge):
         return scores
 
     def _thresholds(self, batch: PairBatch) -> tuple[Floats, Bools]:
-        """The score above which each pair is no negative, (m,), and whether it has one, (m,)."""
+        """Return the score above which each pair is not negative, and whether it has one; (m,)."""
         queries, group = np.unique(batch.query, return_inverse=True)
         positives = np.flatnonzero(batch.source_positive)
         scores = self._scores(batch.query[positives], batch.passage[positives])

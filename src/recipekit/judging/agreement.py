@@ -45,7 +45,7 @@ def agreement(truth: Codes, verdict: Codes, weight: Floats | None = None) -> dic
     Args:
         truth: The labels, `Verdict` codes (n,).
         verdict: A judge's verdicts, (n,). Pairs that are UNJUDGED in either are left out.
-        weight: How many pairs each pair stands for, (n,); all the same by default.
+        weight: How many pairs each pair represents, (n,); all the same by default.
 
     Returns:
         `pairs` (labelled positive or negative, with a verdict), `labelled_ignore` (left out),

@@ -28,7 +28,7 @@ class HumanLabels:
     verdict: Codes
     """The label of each pair, (h,)."""
     weight: Floats
-    """How many candidates each pair stands for, (h,)."""
+    """How many candidates each pair represents, (h,)."""
 
 
 @dataclass
@@ -46,7 +46,7 @@ class ControlPairs:
     human: Bools
     """Which pairs have a human label, (m,); the others have a source label."""
     weight: Floats
-    """How many candidates each pair stands for, (m,): 1 for source labels."""
+    """How many candidates each pair represents, (m,): 1 for source labels."""
     verdicts: VerdictState
     """Verdicts of the measured judges, (m,); `by_judge` has all of them."""
     not_candidates: int = 0

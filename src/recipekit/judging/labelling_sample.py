@@ -1,7 +1,7 @@
 """`recipekit judge sample`: pairs for people to label, drawn evenly over ranks and verdicts.
 
 Most candidates are negatives at deep ranks, so a plain sample holds hardly any positive. An even
-sample holds too many, and each pair has a weight: how many candidates it stands for. The weights
+sample holds too many, and each pair has a weight: how many candidates it represents. The weights
 are written to a file of their own (`weights_file`), since they would tell the labeller a pair's
 rank and verdict.
 """
@@ -47,7 +47,7 @@ class SampledPair:
     stratum: str
     """Band of ranks and verdict, such as `11-50, positive`."""
     weight: float
-    """How many candidates it stands for."""
+    """How many candidates it represents."""
 
 
 def check_output(output: Path, *, force: bool) -> None:
@@ -148,7 +148,7 @@ def sample_strata(stratum: Rows, n: int, generator: np.random.Generator) -> tupl
         generator: Draws.
 
     Returns:
-        The drawn rows in random order, and how many rows of its stratum each stands for.
+        The drawn rows in random order, and how many rows of its stratum each represents.
     """
     sizes = np.bincount(stratum)
     if np.count_nonzero(sizes) > n:

@@ -35,7 +35,7 @@ def check_placeholders(
         document: The recipe.
         value: What to search.
         path: The path of `value`.
-        skip: Paths of the components, and of values of which nothing is to be said.
+        skip: Paths of the components, and of values that are not checked.
     """
     if path in skip:
         return

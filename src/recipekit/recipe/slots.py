@@ -244,8 +244,7 @@ def all_slots(value: BaseModel, path: KeyPath = ()) -> Iterator[tuple[KeyPath, S
 def misshapen(model: type[BaseModel], value: Any, path: KeyPath = ()) -> Iterator[KeyPath]:
     """The maps by name that are not maps, or whose items are not maps.
 
-    It is not known which components or sections they hold, so that nothing is said about names
-    that refer to them.
+    Their components and sections are unknown, so names that refer to them are not checked.
     """
     for name, field in model.model_fields.items():
         child = value.get(name) if isinstance(value, Mapping) else None

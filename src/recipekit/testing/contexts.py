@@ -29,7 +29,7 @@ class RecordingProgress:
         self.events.append({"event": event, **fields})
 
     def info(self, message: str) -> None:
-        """Remember what was told."""
+        """Record the message."""
         self.events.append({"event": "info", "message": message})
 
     def warn(self, message: str) -> None:

@@ -61,7 +61,7 @@ class GroupPlan:
     canary_share: float
     """Share of the first vote's calls that contain a canary."""
     deterministic: bool = True
-    """Whether the same prompt brings the same reply, and so is no second vote."""
+    """Whether the same prompt gets the same reply, so that repeating it adds no vote."""
 
     def groups(self, texts: QueryTexts) -> Iterator[Group]:
         """The calls of a query."""

@@ -1,4 +1,4 @@
-"""The forms of a reply: how the model is told to reply, and what a reply says of each passage."""
+"""The forms of a reply: the instructions for the model, and how its reply is parsed."""
 
 from __future__ import annotations
 

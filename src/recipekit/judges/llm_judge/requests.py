@@ -71,7 +71,7 @@ class RequestBuilder:
         Args:
             texts: The query of the group.
             group: The passages.
-            response_format: What the endpoint is told of the reply's format.
+            response_format: The `response_format` of the request.
             repair: The reply to be corrected, in a second request.
             wider: Whether the reply may be longer, because it was cut.
         """

@@ -62,7 +62,7 @@ def judge(inputs: StageInputs, section: JudgeSection, out: Path) -> dict[str, An
     Returns:
         `candidates`, `queries`, `source_labels` (by label), `judges` (for each: `pairs` it got,
         `control_pairs` it got in addition, `judged`, `verdicts`, `by_rank`, and its own `counts`),
-        `verdicts` and `unjudged` (in the end), `overruled` (source labels), `false_negatives`
+        final `verdicts` and `unjudged`, `overruled` (source labels), `false_negatives`
         (unlabelled candidates that are now positive or ignored, and per query), `reliability`
         (short), `spent` and `notes`.
 
