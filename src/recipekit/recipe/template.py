@@ -21,14 +21,14 @@ _SOURCES: Final = {
       use: python_code              # query: a function's docstring; passage: its code
 {data}""",
     "pairs": """\
-    mine:
+    pairs:
       use: pairs                    # .jsonl, .csv, .tsv or .parquet, each also .gz
 {data}
-      query: query                  # the column of the query,
-      positive: positive            # and the one of the passage that answers it
+      query: query                  # the column of queries
+      positive: positive            # the column of passages that answer them
 """,
     "beir": """\
-    mine:
+    data:
       use: beir                     # corpus.jsonl, queries.jsonl and qrels/*.tsv
 {data}
 """,
