@@ -168,5 +168,5 @@ class _Planner:
     def _sizes_known_after(self) -> str:
         extending = [stage for stage in stages.PIPELINE if stage.extends_dataset]
         missing = next(stage for stage in extending if stage.name not in self.artifacts)
-        hint = f" (`{missing.sizes_key}` can say what to expect)" if missing.sizes_key else ""
+        hint = f"; set `{missing.sizes_key}` for an estimate" if missing.sizes_key else ""
         return f"{missing.name} has run{hint}"

@@ -206,7 +206,7 @@ class _Builder:
             if key is None or key in items:
                 if key is not None:
                     line = self.document.keys[(*path, key)].order[1]
-                    self._find(event, (*path, key), f"duplicate key: already in line {line}")
+                    self._find(event, (*path, key), f"duplicate key: already on line {line}")
                 self._skip()
                 continue
             self.document.keys[(*path, key)] = self._place(event)

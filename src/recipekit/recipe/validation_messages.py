@@ -64,7 +64,7 @@ def shown(value: Any) -> str:
     """Describe a value of a recipe for a message."""
     match value:
         case None:
-            return "nothing"
+            return "null"
         case bool():
             return str(value).lower()
         case int() | float():
