@@ -1,6 +1,4 @@
-"""What the end-to-end tests of judging share: texts whose grades are known, a recipe, and runs in
-processes of their own.
-"""
+"""Texts with known grades, a recipe, and runs in processes of their own, for tests of judging."""
 
 import json
 import os
@@ -46,27 +44,28 @@ RUN = ("run", "recipe.yaml", "--until", "judge", "--cpu")
 
 
 def write_recipe(folder: Path, words: list[str], queries: int) -> Oracle:
-    """Write `recipe.yaml` and `pairs.jsonl` into a folder, and give an oracle that knows: what
-    shares two words with a query answers it.
+    """Write `recipe.yaml` and `pairs.jsonl`, and return an oracle that knows the grades.
+
+    A passage that contains two of a query's words answers it.
     """
     draw = random.Random(5)
     chosen = [draw.sample(words, 6) for _ in range(queries)]
-    asked = [" ".join(some[:3]) + f" {number}" for number, some in enumerate(chosen)]
-    told = [" ".join([*some[:4], *draw.choices(words, k=8)]) for some in chosen]
+    texts = [" ".join(some[:3]) + f" {number}" for number, some in enumerate(chosen)]
+    passages = [" ".join([*some[:4], *draw.choices(words, k=8)]) for some in chosen]
     with (folder / "pairs.jsonl").open("w") as file:
-        for query, passage in zip(asked, told, strict=True):
+        for query, passage in zip(texts, passages, strict=True):
             file.write(json.dumps({"query": query, "positive": passage}) + "\n")
     (folder / "recipe.yaml").write_text(RECIPE)
     truths = {}
-    for query, some in zip(asked, chosen, strict=True):
+    for query, some in zip(texts, chosen, strict=True):
         truths |= {
-            (query, passage): 3 for passage in told if len({*some[:3]} & {*passage.split()}) > 1
+            (query, passage): 3 for passage in passages if len({*some[:3]} & {*passage.split()}) > 1
         }
     return fenced_oracle(truths, GradeForm((0, 1, 2, 3)))
 
 
 def start(folder: Path, url: str, *more: str) -> subprocess.Popen[str]:
-    """Run the recipe in a session of its own, so that all of its processes can be killed at once."""
+    """Run the recipe in a session of its own, so that all its processes can be killed at once."""
     return subprocess.Popen(
         [sys.executable, "-m", "recipekit", *RUN, *more],
         cwd=folder,
@@ -84,7 +83,7 @@ def start(folder: Path, url: str, *more: str) -> subprocess.Popen[str]:
 
 
 def end(process: subprocess.Popen[str]) -> str:
-    """What a run printed, once none of its processes is left."""
+    """The output of a run, after all of its processes have ended."""
     try:
         return process.communicate(timeout=300)[0]
     except BaseException:
@@ -94,7 +93,7 @@ def end(process: subprocess.Popen[str]) -> str:
 
 
 def summary(folder: Path) -> Mapping:
-    """What the judge stage counted."""
+    """The summary of the judge stage."""
     return json.loads((folder / "runs/judged/latest/stages/judge/manifest.json").read_text())[
         "summary"
     ]

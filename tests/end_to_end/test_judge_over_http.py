@@ -1,6 +1,4 @@
-"""The judge stage with a language model behind real HTTP: trying first, going on after a budget,
-and what the report says of it.
-"""
+"""The judge stage with an LLM over HTTP: a trial, a budget, a continued run, and the report."""
 
 import json
 from pathlib import Path
@@ -41,11 +39,9 @@ RUN = ("run", "recipe.yaml", "--until", "judge", "--cpu")
 
 @pytest.fixture
 def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """An endpoint that knows: odd passages answer even queries and the other way round; and the
-    recipe's folder to stand in.
-    """
+    """An endpoint that knows all grades. The working directory is the recipe's folder."""
     queries = [f"what about word{number} and word{number + 1}" for number in range(20)]
-    passages = [f"word{number} word{number + 1} word{number + 2} told" for number in range(20)]
+    passages = [f"word{number} word{number + 1} word{number + 2} text" for number in range(20)]
     with (tmp_path / "pairs.jsonl").open("w") as file:
         for query, passage in zip(queries, passages, strict=True):
             file.write(json.dumps({"query": query, "positive": passage}) + "\n")
@@ -67,16 +63,16 @@ def summary(folder: Path) -> dict:
     ]
 
 
-def test_trying_budget_and_whole_pay_for_nothing_twice(
+def test_a_trial_a_limited_run_and_a_full_run_pay_for_nothing_twice(
     server: OpenAIServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert invoke(["judge", "try", "recipe.yaml", "--n", "8"]) == 0
-    tried = capsys.readouterr().out
+    trial = capsys.readouterr().out
     calls = server.ledger.billed
     assert calls >= 2
-    assert f"{calls} calls for $" in tried
-    assert "at this rate, all " in tried
-    assert "POSITIVE (grade" in tried or "NEGATIVE (grade" in tried
+    assert f"{calls} calls for $" in trial
+    assert "at this rate, all " in trial
+    assert "POSITIVE (grade" in trial or "NEGATIVE (grade" in trial
 
     assert invoke([*RUN, "--set", "spending.max_calls=5"]) == 0
     ended = capsys.readouterr().out
@@ -85,18 +81,18 @@ def test_trying_budget_and_whole_pay_for_nothing_twice(
         and "To judge them, raise spending.max_calls (5)" in ended
     )
     assert server.ledger.billed == calls + 5
-    partly = summary(tmp_path)
-    assert partly["unjudged"] > 0
-    assert partly["spent"]["calls"] == 5
+    limited = summary(tmp_path)
+    assert limited["unjudged"] > 0
+    assert limited["spent"]["calls"] == 5
 
     assert invoke([*RUN]) == 0
-    whole = summary(tmp_path)
-    assert whole["unjudged"] == 0
-    assert whole["spent"]["calls"] == server.ledger.billed - calls - 5
+    full = summary(tmp_path)
+    assert full["unjudged"] == 0
+    assert full["spent"]["calls"] == server.ledger.billed - calls - 5
     assert server.ledger.paid_twice == []
-    askable = whole["candidates"] - whole["source_labels"]["positive"]
-    assert f"at this rate, all {askable:,} candidates would cost about $" in tried, (
-        "of source positives only a share is asked about"
+    open_pairs = full["candidates"] - full["source_labels"]["positive"]
+    assert f"at this rate, all {open_pairs:,} candidates would cost about $" in trial, (
+        "only a share of the source positives is judged"
     )
     report = (tmp_path / "runs/http/latest/report.md").read_text()
     section = report.partition("### Reliability of the judges")[2].partition("\n## ")[0]
@@ -109,11 +105,11 @@ def test_trying_budget_and_whole_pay_for_nothing_twice(
     assert reliability["source_labels"]["final"]["false_negative_rate"]["value"] == 0.0, (
         "the oracle calls every source positive relevant"
     )
-    assert whole["false_negatives"]["positive"] > 0
-    assert "secret-of-the-test" not in report + tried + ended
+    assert full["false_negatives"]["positive"] > 0
+    assert "secret-of-the-test" not in report + trial + ended
 
 
-def test_judgments_of_an_earlier_run_are_said_to_be_and_leave_their_figures_where_a_floor_ends_the_next(
+def test_cached_judgments_are_reported_as_such_and_a_missed_floor_keeps_their_figures(
     server: OpenAIServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert invoke([*RUN]) == 0
@@ -127,20 +123,20 @@ def test_judgments_of_an_earlier_run_are_said_to_be_and_leave_their_figures_wher
     assert "### Reliability of the judges" in (ended / "report.md").read_text()
 
 
-def test_plan_tells_calls_tokens_and_money(
+def test_plan_shows_calls_tokens_and_money(
     server: OpenAIServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert invoke(["run", "recipe.yaml", "--until", "mine", "--cpu"]) == 0
     capsys.readouterr()
     assert invoke(["plan", "recipe.yaml"]) == 0
     line = next(
-        line for line in capsys.readouterr().out.splitlines() if line.strip().startswith("model: ")
+        line for line in capsys.readouterr().out.splitlines() if line.startswith("judge: model ")
     )
     assert " pairs, " in line and " calls, " in line and " tokens in" in line and "$" in line
     assert server.ledger.billed == 0
 
 
-def test_an_endpoint_that_is_down_is_told_before_anything_is_made(
+def test_an_endpoint_that_is_down_is_reported_before_any_work(
     server: OpenAIServer,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
@@ -148,17 +144,17 @@ def test_an_endpoint_that_is_down_is_told_before_anything_is_made(
 ) -> None:
     monkeypatch.setenv("JUDGE_URL", "http://127.0.0.1:1/v1")
     assert invoke([*RUN]) == 1
-    told = capsys.readouterr()
+    printed = capsys.readouterr()
     assert (
         "recipe.yaml:14:7: judge.judges.model: openai/test-model at ${env:JUDGE_URL}: cannot be reached ("
-        in told.err
+        in printed.err
     )
     run = json.loads((tmp_path / "runs/http/latest/run.json").read_text())
     assert run["status"] == "failed"
     assert run["ran"] == []
 
 
-def test_a_judge_whose_every_answer_is_kept_needs_no_endpoint(
+def test_a_judge_whose_replies_are_all_stored_needs_no_endpoint(
     server: OpenAIServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert invoke([*RUN]) == 0

@@ -80,15 +80,26 @@ def test_a_reply_reports_model_tokens_logprobs_and_cost(at):
 def test_the_cost_of_a_model_that_litellm_knows_is_litellms():
     request = Request("openai/gpt-4o-mini", ask("q").messages, {"max_tokens": 40})
     with serving(echo) as server:
-        answer = asyncio.run(call_and_close(Endpoint(f"{server.url}/v1"), request))
+        answer = asyncio.run(call_and_close(Endpoint(f"{server.url}/v1"), request, True))
     usage = answer.usage
     assert answer.cost_usd == pytest.approx(
         usage.prompt * 0.15e-6 + usage.completion * 0.6e-6, rel=1e-6
     )
 
 
-async def call_and_close(endpoint, request):
-    answer = await call_litellm(endpoint, request)
+def test_litellm_computes_no_cost_and_writes_no_log_entry(monkeypatch):
+    called = []
+    logging = litellm().litellm_core_utils.litellm_logging.Logging
+    for name in ("_async_success_handler_body", "_build_standard_logging_payload"):
+        monkeypatch.setattr(logging, name, lambda *args, name=name, **kwargs: called.append(name))
+    with serving(echo) as server:
+        answer = asyncio.run(call_and_close(Endpoint(f"{server.url}/v1"), ask("q")))
+    assert answer.cost_usd is None
+    assert not called
+
+
+async def call_and_close(endpoint, request, compute_cost=False):
+    answer = await call_litellm(endpoint, request, compute_cost=compute_cost)
     await litellm_call.close_connections()
     return answer
 
@@ -192,7 +203,7 @@ def test_a_message_is_cut_after_its_credentials_are_masked(at):
 
 
 @pytest.mark.parametrize("model", ["openai/name-of-mine", "hosted_vllm/name-of-mine"])
-def test_registering_an_unknown_model_with_litellm_does_not_change_the_request(at, model):
+def test_a_request_is_the_one_that_litellm_makes_without_our_record(at, model):
     parameters = {
         "max_tokens": 40,
         "temperature": 0.0,
@@ -209,17 +220,15 @@ def test_registering_an_unknown_model_with_litellm_does_not_change_the_request(a
 
     messages = ({"role": "system", "content": "s"}, {"role": "user", "content": "q"})
 
-    async def call_unregistered(url):
+    async def call_without_record(url):
         await litellm().acompletion(
             model=model, messages=list(messages), api_base=f"{url}/v1", api_key="none", **parameters
         )
         await litellm_call.close_connections()
 
     with serving(note) as server:
-        asyncio.run(call_unregistered(server.url))
-        assert model not in litellm().model_cost
+        asyncio.run(call_without_record(server.url))
         at(server).complete([Request(model, messages, parameters)])
-    assert model in litellm().model_cost
     assert bodies[0] == bodies[1]
 
 

@@ -22,6 +22,9 @@ from recipekit.errors import DataError, error_location
 __all__ = ["FileHashes", "canonical", "component_identity", "fields_identity", "key_of"]
 
 KEY_LENGTH = 32
+_ENCODER = json.JSONEncoder(
+    sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False
+)
 
 
 def canonical(value: Any) -> str:
@@ -29,9 +32,7 @@ def canonical(value: Any) -> str:
 
     A value that JSON cannot hold is a TypeError.
     """
-    return json.dumps(
-        value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False
-    )
+    return _ENCODER.encode(value)
 
 
 def key_of(identity: Any) -> str:

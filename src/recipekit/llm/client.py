@@ -79,6 +79,7 @@ class Client:
         self.policy = policy or FailurePolicy()
         self._endpoint, self._cache, self._budget = endpoint, cache, budget
         self._price, self._count_tokens = price, count_tokens
+        self._compute_cost = price is not None and price.uses_reported_cost
         self._progress, self._random = progress, Random(seed)
         self._connected = False
         self._ended: RunError | None = None  # after it, nothing more is sent
@@ -218,7 +219,7 @@ class Client:
         started, unused = self._now(), 0
         self._connected = True
         try:
-            answer = await call_litellm(self._endpoint, request)
+            answer = await call_litellm(self._endpoint, request, compute_cost=self._compute_cost)
         except BaseException as error:
             self._settle_failure(reservation, error, worst_case)
             if isinstance(error, RetryableError):

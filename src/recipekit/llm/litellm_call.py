@@ -5,15 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 from recipekit.errors import RunError
+from recipekit.llm.call_record import call_record
 from recipekit.llm.completion import Reply, Request, RequestFailed, TokenLogprob, Usage
 from recipekit.llm.endpoint import Endpoint
 from recipekit.llm.failures import RetryableError, classify
 from recipekit.llm.litellm_import import litellm
-from recipekit.llm.pricing import model_facts
 
 __all__ = ["OWN_SERVER_PROVIDERS", "Answer", "call_litellm", "close_connections"]
 
@@ -29,12 +28,19 @@ class Answer:
     """A reply, still without its cost, or why the answer is not one."""
     usage: Usage
     cost_usd: float | None
-    """The cost as litellm computed it, None if it does not know the model's price."""
+    """The cost as litellm computed it; None if it did not, or does not know the model's price."""
     headers: Mapping[str, str]
 
 
-async def call_litellm(endpoint: Endpoint, request: Request) -> Answer:
+async def call_litellm(
+    endpoint: Endpoint, request: Request, *, compute_cost: bool = False
+) -> Answer:
     """Make a call, and wait for the whole answer for at most the endpoint's time-out.
+
+    Args:
+        endpoint: Where the model is served.
+        request: What is requested.
+        compute_cost: Whether litellm computes the call's cost.
 
     Raises:
         RequestFailed: The endpoint rejected this request.
@@ -42,7 +48,6 @@ async def call_litellm(endpoint: Endpoint, request: Request) -> Answer:
         RunError: No request can succeed.
     """
     module = litellm()  # importing it takes seconds, which do not count towards the time-out
-    _register(request.model)
     optional = {"api_base": endpoint.api_base, "api_key": endpoint.key(request.model)}
     arguments: dict[str, Any] = {k: v for k, v in optional.items() if v is not None}
     if endpoint.headers:
@@ -60,6 +65,7 @@ async def call_litellm(endpoint: Endpoint, request: Request) -> Answer:
                 num_retries=0,
                 max_retries=0,
                 drop_params=True,
+                litellm_logging_obj=call_record(request, compute_cost=compute_cost),
             )
     except TimeoutError:
         reason = f"no complete reply within {endpoint.timeout:g} s"
@@ -75,25 +81,6 @@ async def close_connections() -> None:
     await litellm().close_litellm_async_clients()
     # litellm identifies the loop by its id(), which a later loop may have again.
     litellm().in_memory_llm_clients_cache.flush_cache()
-
-
-@cache
-def _register(model: str) -> None:
-    """Enter a model of one's own server into litellm's price table.
-
-    For a model that it does not know, litellm searches the table after every call, which takes a
-    tenth of the call's CPU time. The price entered here is never used (see `pricing`).
-    """
-    provider = model.partition("/")[0]
-    known = provider not in OWN_SERVER_PROVIDERS or model in litellm().model_cost
-    if not known and not model_facts(model):
-        facts = {
-            "litellm_provider": provider,
-            "mode": "chat",
-            "input_cost_per_token": 1e-6,
-            "output_cost_per_token": 1e-6,
-        }
-        litellm().register_model({model: facts})
 
 
 def _read(endpoint: Endpoint, request: Request, response: Any, seconds: float) -> Answer:

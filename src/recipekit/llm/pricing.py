@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cache
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any, ClassVar, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -25,6 +25,9 @@ UsdPerMillion = Annotated[float, Field(ge=0, le=1_000_000, allow_inf_nan=False)]
 class Price(Protocol):
     """The price of a model's calls in USD."""
 
+    uses_reported_cost: ClassVar[bool]
+    """Whether `cost` wants litellm's own figure, which takes CPU time to compute."""
+
     def cost(self, usage: Usage, reported: float | None = None) -> float:
         """The cost of one call; `reported` is litellm's own figure, if there is one."""
 
@@ -35,6 +38,7 @@ class Price(Protocol):
 class TokenPrice(BaseModel):
     """What a model costs, where litellm does not know it or your contract differs."""
 
+    uses_reported_cost: ClassVar[bool] = False
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     input: UsdPerMillion
@@ -60,6 +64,8 @@ class TokenPrice(BaseModel):
 
 class LitellmPrice:
     """The price of a model in litellm's table, with its tiers, cache and reasoning prices."""
+
+    uses_reported_cost: ClassVar[bool] = True
 
     def __init__(self, model: str) -> None:
         self.model = model

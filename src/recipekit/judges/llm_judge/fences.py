@@ -15,8 +15,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from recipekit.artifacts.key import canonical
-
 __all__ = ["FencedTexts", "end_fence", "fence_code", "fenced", "printable", "read_fences"]
 
 _LINE: Final = re.compile(r"^=== ([a-z2-7]{8}) (query|reference|passage|end)(?: (\d+))? ===$")
@@ -51,14 +49,14 @@ def fence_code(seed: int, texts: Sequence[str]) -> str:
     BLAKE2b over all texts, keyed by the seed, with the next salt while a text contains the code.
     """
     key = seed.to_bytes(8, "little", signed=True)
-    content = canonical(list(texts)).encode()
-    lowered = [text.lower() for text in texts]
+    content = "\0".join(texts)  # no text contains the separator: see `printable`
+    hashed, lowered = content.encode("utf-8", "surrogatepass"), content.lower()
     attempt = 0
     while True:
         salt = attempt.to_bytes(8, "little")
-        digest = hashlib.blake2b(content, digest_size=5, key=key, salt=salt).digest()
+        digest = hashlib.blake2b(hashed, digest_size=5, key=key, salt=salt).digest()
         code = base64.b32encode(digest).decode().lower()
-        if not any(code in text for text in lowered):
+        if code not in lowered:
             return code
         attempt += 1
 
