@@ -72,6 +72,13 @@ def test_a_missing_file_is_a_data_error_that_names_it(tmp_path: Path) -> None:
         FileHashes().of(tmp_path / "nowhere")
 
 
+def test_a_file_where_a_folder_is_expected_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "corpus.txt"
+    file.write_text("one")
+    with pytest.raises(DataError, match=r"/corpus\.txt: is a file, not a folder$"):
+        FileHashes().of(file / "qrels" / "train.tsv")
+
+
 def test_hashes_are_remembered_while_size_time_and_inode_stay(tmp_path: Path) -> None:
     file, memory = tmp_path / "data.txt", tmp_path / "memory" / "hashes.json"
     file.write_text("one")
@@ -89,7 +96,7 @@ def test_hashes_are_remembered_while_size_time_and_inode_stay(tmp_path: Path) ->
     assert FileHashes(memory).of(file) != digest
 
 
-def test_a_damaged_memory_is_begun_anew(tmp_path: Path) -> None:
+def test_a_damaged_memory_is_replaced(tmp_path: Path) -> None:
     memory = tmp_path / "hashes.json"
     memory.write_text("{half")
     file = tmp_path / "data.txt"

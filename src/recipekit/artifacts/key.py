@@ -128,11 +128,7 @@ class FileHashes:
                 return hashlib.sha256(canonical(listing).encode()).hexdigest()
             return self._file(path)
         except OSError as error:
-            missing = isinstance(error, FileNotFoundError)
-            raise DataError(
-                f"{path}: {'no such file or folder' if missing else error.strerror or error}",
-                code="RK301",
-            ) from error
+            raise DataError(_unreadable(path, error), code="RK301") from error
 
     def _file(self, path: Path) -> str:
         status = path.stat()
@@ -167,3 +163,13 @@ def _files_below(folder: Path) -> Iterator[Path]:
             name for name in folders if not name.startswith(".") and name != "__pycache__"
         ]
         yield from (Path(root, name) for name in names if not name.startswith("."))
+
+
+def _unreadable(path: Path, error: OSError) -> str:
+    """Say why a file or folder cannot be read."""
+    if isinstance(error, FileNotFoundError):
+        return f"{path}: no such file or folder"
+    file = next((parent for parent in path.parents if parent.is_file()), None)
+    if isinstance(error, NotADirectoryError) and file is not None:
+        return f"{file}: is a file, not a folder"
+    return f"{path}: {error.strerror or error}"
