@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -74,9 +75,10 @@ def _not_found(run: str, runs: Path) -> Exception:
         advice = f" No recipe has been run yet: {runs} is missing or empty."
     else:
         advice = did_you_mean(run, recipes) or f" There are runs of {', '.join(recipes)}."
-    return StoreError(
-        f"no run '{run}': it is not a folder, and {latest} does not exist.{advice}", code="RK541"
-    )
+    reason = f"it is not a folder, and {latest} does not exist"
+    if os.path.isfile(run):  # False for a name that is too long
+        reason = "it is a file; give the name of the recipe, or the folder of a run"
+    return StoreError(f"no run '{run}': {reason}.{advice}", code="RK541")
 
 
 def _folders(parent: Path) -> list[str]:
