@@ -16,7 +16,7 @@ from importlib.metadata import EntryPoint, distributions
 from pathlib import Path
 from typing import Any
 
-from recipekit.component import KINDS, Component, Entry
+from recipekit.component import KINDS, Component, Entry, PhaseSpec
 from recipekit.errors import ComponentError
 from recipekit.suggestions import did_you_mean
 
@@ -121,7 +121,8 @@ def load(entry: Entry) -> type[Component[Any]]:
     """Import a component and check its class.
 
     Raises:
-        ComponentError: Its import fails, for whatever reason, or it is not a spec of its kind.
+        ComponentError: Its import fails, for whatever reason, it is not a spec of its kind, or
+            it is a phase without `total_epochs`.
     """
     try:
         loaded = _import_file(entry) if entry.file else _import_point(entry)
@@ -136,6 +137,13 @@ def load(entry: Entry) -> type[Component[Any]]:
         raise ComponentError(
             f"{entry.kind} '{entry.name}' ({_owner(entry)}): "
             f"{entry.target} is not a {base.__name__}",
+            code="RK206",
+        )
+    # `plan` calls this method before any stage runs.
+    if issubclass(loaded, PhaseSpec) and loaded.total_epochs is PhaseSpec.total_epochs:
+        raise ComponentError(
+            f"phase '{entry.name}' ({_owner(entry)}): {entry.target} does not define "
+            "total_epochs()",
             code="RK206",
         )
     return loaded
