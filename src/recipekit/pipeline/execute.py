@@ -104,7 +104,10 @@ def run(
     except RecipekitError as error:
         execution.close("failed", _first_line(error.message))
         raise
-    except Exception as error:  # such as a closed output pipe
+    except BrokenPipeError:
+        execution.close("failed", "the output pipe was closed")
+        raise
+    except Exception as error:
         execution.close("failed", _first_line(f"{type(error).__name__}: {error}"))
         raise
     finally:
