@@ -9,7 +9,6 @@ from typing import Any, ClassVar
 
 from recipekit.component import Context, Exporter, ExporterSpec
 from recipekit.errors import RunError
-from recipekit.exporters.model_card import model_card
 
 __all__ = ["ModelWriter", "SentenceTransformersSpec"]
 
@@ -43,6 +42,8 @@ class ModelWriter:
         Raises:
             RunError: Nothing was trained.
         """
+        from recipekit.exporters.model_card import model_card
+
         encoder = inputs["train"] / "encoder" if "train" in inputs else None
         if encoder is None or not (encoder / "modules.json").is_file():
             raise RunError(
