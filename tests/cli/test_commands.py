@@ -117,7 +117,8 @@ def test_init_writes_a_valid_recipe_and_overwrites_no_file(
     )
     assert invoke(["validate", str(file)]) == 0
     assert invoke(["fill", str(file)]) == 0
-    out = capsys.readouterr().out
+    out, err = capsys.readouterr()
+    assert err == f"note: {tmp_path / 'data: of mine'} does not exist yet\n"
     assert "name: my-first\n" in out
     assert str(tmp_path / "data: of mine") in out
     text = file.read_text()

@@ -52,4 +52,6 @@ def init(
         raise StoreError(f"{path}: cannot be written ({why})", code="RK502") from error
     except OSError as error:
         raise StoreError(f"{path}: cannot be written ({error.strerror})", code="RK502") from error
+    if data is not None and not data.expanduser().exists():
+        typer.echo(f"note: {data} does not exist yet", err=True)
     typer.echo(f"wrote {path}; run it with: recipekit run {path}")
