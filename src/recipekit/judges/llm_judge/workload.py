@@ -19,12 +19,12 @@ class CallTokens:
     passage: float
     """A passage after cutting."""
     overhead: float
-    """What is always in a call: instructions, schema, frame."""
+    """Tokens in every call: instructions, schema, fences."""
     in_per_passage: float = 0
-    """What frames a passage: number, fence."""
+    """Tokens around a passage: number, fence."""
     out_per_passage: float = 0
     out_per_call: float = 0
-    """What frames a reply."""
+    """Tokens around the grades of a reply."""
     reasoning: float = 0
     """Reasoning tokens of a call, billed as output."""
     reference: float = 0
