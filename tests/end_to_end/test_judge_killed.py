@@ -86,7 +86,7 @@ def test_killed_at_random_moments(tmp_path: Path, words: list[str], monkeypatch)
     assert summary(whole)["unjudged"] == 0, told
 
     deadly = Deadly(oracle)
-    with serving(deadly, ledger=Ledger(marks=pairs_of)) as server:
+    with serving(deadly, ledger=Ledger(pairs=pairs_of)) as server:
         before: set[str] = set()
         for moment in moments(calls, seed=13):
             deadly.asked, deadly.moment = [], moment

@@ -50,7 +50,7 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     truths = {(query, passage): 3 for query, passage in zip(queries, passages, strict=True)}
     truths |= {(query, passages[number + 1]): 2 for number, query in enumerate(queries[:-1])}
     with serving(
-        fenced_oracle(truths, GradeForm((0, 1, 2, 3))), ledger=Ledger(marks=pairs_of)
+        fenced_oracle(truths, GradeForm((0, 1, 2, 3))), ledger=Ledger(pairs=pairs_of)
     ) as running:
         monkeypatch.setenv("JUDGE_URL", f"{running.url}/v1")
         monkeypatch.setenv("JUDGE_KEY", "secret-of-the-test")

@@ -38,7 +38,7 @@ def test_grades_become_verdicts_and_every_passage_gets_its_own(run, truths):
 
 
 def test_other_grades_cost_nothing(run, truths):
-    with serving(fenced_oracle(truths, UMBRELA), ledger=Ledger(marks=pairs_of)) as server:
+    with serving(fenced_oracle(truths, UMBRELA), ledger=Ledger(pairs=pairs_of)) as server:
         run(server, batch())
         strict = run(
             server,
@@ -73,9 +73,9 @@ def test_a_cascade_that_selects_fewer_pairs_finds_its_replies(run, truths):
 
 def test_only_wanted_pairs_are_judged(run, truths):
     wanted = np.random.default_rng(1).random(150) < 0.3
-    with serving(fenced_oracle(truths, UMBRELA), ledger=Ledger(marks=pairs_of)) as server:
+    with serving(fenced_oracle(truths, UMBRELA), ledger=Ledger(pairs=pairs_of)) as server:
         done = run(server, batch(wanted=wanted))
-        assert len(server.ledger.marked) == int(wanted.sum()) == len(done.pairs)
+        assert len(server.ledger.billed_pairs) == int(wanted.sum()) == len(done.pairs)
 
 
 def test_source_positives_are_references_unless_they_are_control_pairs(run, data, truths):

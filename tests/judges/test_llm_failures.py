@@ -1,5 +1,6 @@
 """The LLM judge when replies are bad, money is short, or passages attack."""
 
+import gc
 import json
 from dataclasses import replace
 from types import SimpleNamespace
@@ -75,6 +76,14 @@ def test_a_passage_without_a_grade_is_ignored_and_counted_and_the_rest_is_kept(r
     assert all(done.pairs[pair].verdict == IGNORE for pair in unread)
     assert done.counts["missing"] == {"unparsed": 2}
     assert server.ledger.billed == 4
+
+
+@pytest.mark.parametrize("answer", [error(401, "wrong key"), text("")])
+def test_a_run_that_ends_early_leaves_no_traceback_on_the_terminal(run, caplog, answer):
+    with serving(always(answer)) as server, pytest.raises(RunError):
+        run(server, batch(2), passages_per_call=2, concurrency=16)
+    gc.collect()  # asyncio logs exceptions that nothing retrieved
+    assert [record.message for record in caplog.records if record.name == "asyncio"] == []
 
 
 def test_a_model_without_any_usable_reply_ends_the_run(run):

@@ -81,9 +81,10 @@ def test_no_call_lasts_longer_than_its_time_out(at, fault):
 
 
 def test_faults_of_every_kind_together_lose_nothing(at):
+    policy = replace(QUICK, max_attempts=20, max_consecutive_failures=200)
     spoil = {(lambda good, fault=fault: fault): 0.05 for fault in TEMPORARY.values()}
     with serving(at_rates(spoil, echo, seed=5)) as server:
-        made = at(server, concurrency=16, policy=replace(QUICK, max_attempts=20))
+        made = at(server, concurrency=16, policy=policy)
         replies = made.complete(map(ask, QUESTIONS))
     assert {question: reply.text for question, reply in replies.items()} == {
         question: question.upper() for question in QUESTIONS
@@ -275,6 +276,15 @@ def test_an_endpoint_that_goes_down_ends_the_run_and_paid_replies_are_kept(at, c
         server.policy = echo
         assert len(at(server).complete(map(ask, QUESTIONS))) == len(QUESTIONS)
     assert server.ledger.paid_twice == []
+
+
+def test_an_endpoint_that_hangs_ends_the_run_after_few_rounds_of_timeouts(at):
+    policy = replace(QUICK, max_attempts=5)
+    with serving(always(Answer("x", hang=True))) as server:
+        made = at(server, concurrency=16, timeout=0.2, policy=policy)
+        with pytest.raises(RunError, match=r"20 calls failed .*no complete reply within 0.2 s"):
+            made.complete(map(ask, QUESTIONS))
+    assert 20 <= server.ledger.arrived <= 32, "16 calls, then 8, then 4"
 
 
 def test_an_endpoint_that_answers_no_request_ends_even_a_short_run(at):

@@ -1,6 +1,6 @@
-"""The test server's answers to the LLM judge's prompts: the truth, wrong at a set rate, by pair.
+"""An oracle for the prompts of the LLM judge, with errors at a given rate.
 
-As a process of its own, with truths as JSON lines `{"query": ..., "passage": ..., "grade": ...}`:
+As a separate process, with grades as JSON lines `{"query": ..., "passage": ..., "grade": ...}`:
 
     python tests/servers/openai_server.py \
         --policy tests/servers/fenced_oracle.py:from_file --argument truths.jsonl,scale=3,error=0.1
@@ -19,13 +19,13 @@ from servers.openai_server import Oracle
 
 
 def texts_of(body: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:
-    """A request's query and passages."""
+    """The query and the passages of a request."""
     texts = read_fences(body["messages"])
     return texts.query, texts.passages
 
 
 def pairs_of(body: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
-    """A request's pairs, for `Ledger(marks=pairs_of)`."""
+    """The pairs of a request, for `Ledger(pairs=pairs_of)`."""
     query, passages = texts_of(body)
     return [(query, passage) for passage in passages]
 
@@ -33,15 +33,15 @@ def pairs_of(body: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
 def fenced_oracle(
     truths: Mapping[tuple[str, str], int], form: ReplyForm | None = None, **options: Any
 ) -> Oracle:
-    """Answers in a form (by default grades 0 and 1), from grades by (query, passage), else 0."""
+    """An oracle from grades by (query, passage). The form is grades 0 and 1 by default."""
     form = form or GradeForm((0, 1))
     return Oracle(truths, texts_of, form.write, highest=form.scale[-1], **options)
 
 
 def from_file(argument: str) -> Oracle:
-    """`FILE,scale=3,error=0.1,seed=0`; everything but the file is optional."""
-    path, *given = argument.split(",")
-    options = dict(option.split("=") for option in given)
+    """An oracle from `FILE,scale=3,error=0.1,seed=0`; only the file is required."""
+    path, *fields = argument.split(",")
+    options = dict(option.split("=") for option in fields)
     lines = map(json.loads, Path(path).read_text().splitlines())
     truths = {(line["query"], line["passage"]): line["grade"] for line in lines}
     form = GradeForm(tuple(range(int(options.get("scale", 1)) + 1)))

@@ -1,19 +1,17 @@
-"""A real HTTP server on loopback that speaks the OpenAI protocol and misbehaves as a test's policy
-says.
+"""A loopback HTTP server that speaks the OpenAI protocol and misbehaves as a test's policy demands.
 
-A policy is a callable that is given a `Call` and returns an `Answer`. The server counts by itself
-what it was asked and what it would have billed, so that a test need not believe the client's own
+A policy is a callable that takes a `Call` and returns an `Answer`. The server keeps its own count
+of requests and of what it would have billed, so that a test does not depend on the client's
 figures:
 
     with serving(always(text("yes"))) as server:
-        ...                       # ask server.url + "/v1"
+        ...                       # call server.url + "/v1"
         assert server.ledger.paid_twice == []
 
-It runs in a thread of the test, or as a process of its own that prints its URL:
+It runs in a thread of the test, or as a separate process that prints its URL:
 
     python tests/servers/openai_server.py --port 0 --policy binary --delay 0.01
-    python tests/servers/openai_server.py --port 0 --policy my_policies.py:make_policy --argument
-    truths.json
+    python tests/servers/openai_server.py --policy my_policies.py:make_policy --argument truths.json
 """
 
 from __future__ import annotations
@@ -35,7 +33,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-# What a policy is given and gives
+# Input and output of a policy
 # -----------------------------------------------------------------------------------
 
 
@@ -45,13 +43,13 @@ class Call:
 
     body: Mapping[str, Any]
     number: int
-    """From 1, over all calls that this server was sent."""
+    """From 1, over all calls to this server."""
     headers: Mapping[str, str]
     """Lower-cased names."""
 
     @property
     def prompt(self) -> str:
-        """Every message's text."""
+        """The text of all messages."""
         return "\n".join(message["content"] for message in self.body["messages"])
 
 
@@ -63,18 +61,18 @@ class Answer:
     status: int = 200
     headers: Mapping[str, str] = field(default_factory=dict)
     model: str | None = None
-    """The name it claims; the one asked for by default."""
+    """The model's name in the reply. Default: the requested one."""
     finish_reason: str | None = None
-    """`stop` by default, `length` where `max_tokens` cut the text."""
+    """Default: `stop`, or `length` if `max_tokens` cut the text."""
     refusal: str | None = None
     cached_tokens: int = 0
     reasoning_tokens: int = 0
     logprob: float = -0.1
-    """Of each token, where log-probabilities are asked for."""
+    """Of each token, if log-probabilities are requested."""
     body: bytes | None = None
-    """Sent as it is instead of a completion or an error."""
+    """Sent unchanged instead of a completion or an error."""
     error: Mapping[str, Any] | None = None
-    """The error object of a status that is not 200."""
+    """The error object, for a status other than 200."""
     delay: float = 0.0
     """Seconds before the first byte."""
     hang: bool = False
@@ -101,7 +99,7 @@ def error(
     kind: str = "error",
     **headers: str,
 ) -> Answer:
-    """An error status; header names are given with underscores (`retry_after="2"`)."""
+    """An error. Header names are written with underscores: `retry_after="2"`."""
     body = {"message": message, "type": kind, "param": None, "code": code}
     return Answer(
         status=status,
@@ -111,7 +109,7 @@ def error(
 
 
 def rate_limited(seconds: float | None = None) -> Answer:
-    """429, with `Retry-After` where seconds are given."""
+    """A 429, with `Retry-After` if `seconds` is not None."""
     headers = {} if seconds is None else {"retry_after": f"{seconds:g}"}
     return error(429, "Rate limit reached", code="rate_limit_exceeded", kind="requests", **headers)
 
@@ -122,7 +120,7 @@ def always(answer: Answer) -> Policy:
 
 
 def in_turn(answers: Sequence[Answer | Policy], then: Answer | Policy) -> Policy:
-    """The first calls get these, one each; all later ones get `then`."""
+    """The first calls get one of these each; all later ones get `then`."""
 
     def policy(call: Call) -> Answer:
         chosen = answers[call.number - 1] if call.number <= len(answers) else then
@@ -134,15 +132,15 @@ def in_turn(answers: Sequence[Answer | Policy], then: Answer | Policy) -> Policy
 def at_rates(
     faults: Mapping[Callable[[Answer], Answer], float], then: Policy, seed: int = 0
 ) -> Policy:
-    """A good policy whose answers are spoilt at set rates: `{lambda good: rate_limited(): 0.1}`."""
+    """A policy with faults at given rates: `{lambda good: rate_limited(): 0.1}`."""
     chance = random.Random(seed)
 
     def policy(call: Call) -> Answer:
         drawn = chance.random()
-        for spoil, rate in faults.items():
+        for fault, rate in faults.items():
             drawn -= rate
             if drawn < 0:
-                return spoil(then(call))
+                return fault(then(call))
         return then(call)
 
     return policy
@@ -150,26 +148,25 @@ def at_rates(
 
 @dataclass(frozen=True)
 class Oracle:
-    """Answers from known truths, wrong at a set rate, and always alike for the same (query,
-    passage).
+    """Answers from known grades, with errors at a given rate.
 
-    How a prompt is read and how grades are written belongs to whoever wrote the prompt, and is
-    given.
+    The same (query, passage) always gets the same grade. The caller provides how to read a prompt
+    and how to write grades.
     """
 
     truths: Mapping[tuple[str, str], int]
-    """Grades by (query, passage); what is missing is 0."""
+    """Grades by (query, passage); missing ones are 0."""
     read: Callable[[Mapping[str, Any]], tuple[str, Sequence[str]]]
     """A request's body to its query and passages, in order."""
     write: Callable[[Sequence[int]], str]
     """Grades to the reply's text."""
     error_rate: float = 0.0
     highest: int = 1
-    """A wrong grade is the true one's mirror image in 0 ... highest."""
+    """A wrong grade is `highest` minus the true one."""
     seed: int = 0
 
     def grades(self, body: Mapping[str, Any]) -> list[int]:
-        """The grades given for a request's passages."""
+        """The grades of a request's passages."""
         query, passages = self.read(body)
         return [self._grade(query, passage) for passage in passages]
 
@@ -185,37 +182,37 @@ class Oracle:
         return Answer(self.write(self.grades(call.body)))
 
 
-# What it would have billed
+# Billing
 # -------------------------------------------------------------------------------------------
 
 
 def tokens(content: str) -> int:
-    """This server's tokenizer: four UTF-8 bytes a token."""
+    """This server's token count: four UTF-8 bytes per token."""
     return math.ceil(len(content.encode("utf-8", "replace")) / 4)
 
 
 @dataclass
 class Ledger:
-    """The server's own account.
+    """The server's own count of calls and costs.
 
-    A call is billed when an answer was made, whether or not it arrived.
+    A call is billed when it is answered, whether or not the answer arrives.
     """
 
     usd_in: float = 1.0
-    """A million tokens in."""
+    """USD per million input tokens."""
     usd_out: float = 4.0
     usd_cached: float = 0.1
-    """A million tokens in that were cached."""
-    marks: Callable[[Mapping[str, Any]], Iterable[Hashable]] | None = None
-    """What a request's body asks about (its pairs), to be counted in `marked`."""
+    """USD per million cached input tokens."""
+    pairs: Callable[[Mapping[str, Any]], Iterable[Hashable]] | None = None
+    """The pairs that a request's body asks about, to be counted in `billed_pairs`."""
     arrived: int = 0
     delivered: int = 0
-    """Good answers sent whole to a connection that was still open."""
+    """Replies that were sent completely on an open connection."""
     statuses: Counter[int] = field(default_factory=Counter)
     paid: Counter[str] = field(default_factory=Counter)
-    """Billed calls by the SHA-256 of what was asked."""
-    marked: Counter[Hashable] = field(default_factory=Counter)
-    """Billed calls by what they asked about."""
+    """Billed calls by the SHA-256 of the request."""
+    billed_pairs: Counter[Hashable] = field(default_factory=Counter)
+    """Billed calls by pair."""
     tokens_in: int = 0
     tokens_out: int = 0
     usd: float = 0.0
@@ -225,11 +222,11 @@ class Ledger:
     """Seconds, on the server's clock, at which calls arrived."""
 
     def bill(self, body: Mapping[str, Any], usage: Mapping[str, Any]) -> None:
-        """Count one answered call."""
-        asked = json.dumps(body, sort_keys=True, separators=(",", ":"))
-        self.paid[hashlib.sha256(asked.encode()).hexdigest()] += 1
-        if self.marks:
-            self.marked.update(self.marks(body))
+        """Bill one answered call."""
+        content = json.dumps(body, sort_keys=True, separators=(",", ":"))
+        self.paid[hashlib.sha256(content.encode()).hexdigest()] += 1
+        if self.pairs:
+            self.billed_pairs.update(self.pairs(body))
         cached = usage["prompt_tokens_details"]["cached_tokens"]
         self.tokens_in += usage["prompt_tokens"]
         self.tokens_out += usage["completion_tokens"]
@@ -242,24 +239,24 @@ class Ledger:
 
     @property
     def billed(self) -> int:
-        """Calls billed in all."""
+        """The number of billed calls."""
         return self.paid.total()
 
     @property
     def paid_twice(self) -> list[str]:
-        """What was asked and billed more than once."""
-        return [asked for asked, times in self.paid.items() if times > 1]
+        """Requests that were billed more than once."""
+        return [request for request, times in self.paid.items() if times > 1]
 
     def summary(self) -> dict[str, Any]:
-        """The account as JSON values, as `GET /ledger` shows it."""
+        """The ledger as JSON values, as `GET /ledger` returns it."""
         return {
             "arrived": self.arrived,
             "billed": self.billed,
             "delivered": self.delivered,
             "paid_twice": len(self.paid_twice),
-            "marks": len(self.marked),
-            "marks_twice": sum(times > 1 for times in self.marked.values()),
-            "extra_marks": self.marked.total() - len(self.marked),
+            "pairs": len(self.billed_pairs),
+            "pairs_twice": sum(times > 1 for times in self.billed_pairs.values()),
+            "extra_pairs": self.billed_pairs.total() - len(self.billed_pairs),
             "tokens_in": self.tokens_in,
             "tokens_out": self.tokens_out,
             "usd": self.usd,
@@ -273,10 +270,10 @@ class Ledger:
 
 
 def completion(call: Call, answer: Answer) -> dict[str, Any]:
-    """A chat completion object; the text is cut where `max_tokens` says so."""
-    asked = call.body
+    """A chat completion object, with the text cut to `max_tokens`."""
+    body = call.body
     content, finish = answer.text, answer.finish_reason or "stop"
-    limit = asked.get("max_tokens") or asked.get("max_completion_tokens")
+    limit = body.get("max_tokens") or body.get("max_completion_tokens")
     if limit is not None and tokens(content) + answer.reasoning_tokens > limit:
         content, finish = (
             content.encode("utf-8", "replace")[
@@ -291,20 +288,22 @@ def completion(call: Call, answer: Answer) -> dict[str, Any]:
         "finish_reason": finish,
         "logprobs": None,
     }
-    if asked.get("logprobs"):
+    if body.get("logprobs"):
         pieces = re.findall(r"\s*\w+|\s*[^\w\s]", content)
-        choice["logprobs"] = {"content": [_chance(piece, answer.logprob) for piece in pieces]}
+        choice["logprobs"] = {
+            "content": [_token_logprob(piece, answer.logprob) for piece in pieces]
+        }
     return {
         "id": f"chatcmpl-{call.number}",
         "object": "chat.completion",
         "created": 1_750_000_000,
-        "model": answer.model or asked["model"],
+        "model": answer.model or body["model"],
         "choices": [choice],
         "usage": _usage(call, content, answer),
     }
 
 
-def _chance(piece: str, logprob: float) -> dict[str, Any]:
+def _token_logprob(piece: str, logprob: float) -> dict[str, Any]:
     return {"token": piece, "logprob": logprob, "bytes": list(piece.encode()), "top_logprobs": []}
 
 
@@ -320,7 +319,7 @@ def _usage(call: Call, content: str, answer: Answer) -> dict[str, Any]:
 
 
 class _Connection(asyncio.Protocol):
-    """One keep-alive connection: requests by Content-Length, answered in order."""
+    """One keep-alive connection, whose requests are answered in order."""
 
     def __init__(self, server: OpenAIServer) -> None:
         self.server = server
@@ -355,10 +354,8 @@ class _Connection(asyncio.Protocol):
 
     def route(self, verb: str, path: str, headers: Mapping[str, str], body: bytes) -> None:
         server = self.server
-        if (verb, path) in (
-            ("POST", "/v1/chat/completions"),
-            ("POST", "/v1/messages"),
-        ):  # Anthropic's, for errors: its answers differ
+        # Anthropic's path is for errors only; its replies have another form.
+        if (verb, path) in (("POST", "/v1/chat/completions"), ("POST", "/v1/messages")):
             self.complete(headers, json.loads(body))
         elif (verb, path) == ("GET", "/v1/models"):
             models = [
@@ -371,12 +368,8 @@ class _Connection(asyncio.Protocol):
         elif (verb, path) == ("GET", "/ledger"):
             self.transport.write(_http(200, json.dumps(server.ledger.summary()).encode()))
         else:
-            self.transport.write(
-                _http(
-                    404,
-                    b'{"error": {"message": "no such path", "type": "invalid_request_error", "code": null}}',
-                )
-            )
+            unknown = error(404, "no such path", kind="invalid_request_error").error
+            self.transport.write(_http(404, json.dumps({"error": unknown}).encode()))
 
     def complete(self, headers: Mapping[str, str], body: Mapping[str, Any]) -> None:
         ledger = self.server.ledger
@@ -440,7 +433,7 @@ def _http(status: int, body: bytes, headers: Mapping[str, str] | None = None) ->
 
 
 class OpenAIServer:
-    """The server: `url` once it runs, `ledger` as it counts."""
+    """The server. `url` is set once it runs."""
 
     def __init__(
         self,
@@ -454,11 +447,11 @@ class OpenAIServer:
         self.models = models
         self.connections: set[_Connection] = set()
         self.failure: BaseException | None = None
-        """What a policy raised: the test's own mistake."""
+        """The exception of a broken policy."""
         self.url = ""
 
     def answer(self, call: Call) -> Answer:
-        """What the policy says; a broken policy is a 500 that the test is told of."""
+        """The policy's answer; a 500 if the policy raises, which `serving` raises again."""
         try:
             return self.policy(call)
         except Exception as failure:
@@ -474,7 +467,7 @@ class OpenAIServer:
         return server
 
     async def run(self, port: int, started: Callable[[], None], stopping: asyncio.Event) -> None:
-        """Serve until told to stop, then cut every connection."""
+        """Serve until `stopping` is set, then close all connections."""
         server = await self.start(port)
         started()
         await stopping.wait()
@@ -487,7 +480,7 @@ class OpenAIServer:
 
 @contextmanager
 def serving(policy: Policy, *, port: int = 0, **options: Any) -> Iterator[OpenAIServer]:
-    """A server in a thread of this process, stopped at the end; raises what the policy raised."""
+    """A server in a thread of this process. An exception of the policy is raised at the end."""
     server = OpenAIServer(policy, **options)
     started, loop = threading.Event(), asyncio.new_event_loop()
     stopping = asyncio.Event()
@@ -514,7 +507,7 @@ def serving(policy: Policy, *, port: int = 0, **options: Any) -> Iterator[OpenAI
 
 
 def numbered_passages(body: Mapping[str, Any]) -> int:
-    """How many passages a prompt numbers `[1]`, `[2]`, ... at the start of a line."""
+    """The number of passages in a prompt that numbers them `[1]`, `[2]`, ... by line."""
     return max(
         (
             int(number)
@@ -525,22 +518,18 @@ def numbered_passages(body: Mapping[str, Any]) -> int:
 
 
 def binary(call: Call) -> Answer:
-    """`{"relevant": [1]}`, or as many zeros and ones as a prompt numbers passages: the first one is
-    relevant.
-    """
+    """A policy that calls the first passage relevant and the others not."""
     return Answer(json.dumps({"verdicts": [1] + [0] * (numbered_passages(call.body) - 1)}))
 
 
 def policy_named(name: str, argument: str | None) -> Policy:
-    """`binary`, or `FILE.py:NAME`: a function that makes the policy, given the argument if there is
-    one.
-    """
+    """The policy `binary`, or the result of `FILE.py:FUNCTION` called with the argument, if any."""
     if name == "binary":
         return binary
     path, _, function = name.rpartition(":")
     spec = importlib.util.spec_from_file_location(Path(path).stem, path)
     if spec is None or spec.loader is None:
-        raise SystemExit(f"no policy {name!r}: say 'binary' or FILE.py:FUNCTION")
+        raise SystemExit(f"unknown policy {name!r}: use 'binary' or FILE.py:FUNCTION")
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
     spec.loader.exec_module(module)
@@ -553,18 +542,18 @@ async def _serve_forever(server: OpenAIServer, port: int) -> None:
 
 
 def main() -> None:
-    """Serve until killed. `GET /ledger` tells what was counted."""
+    """Serve until killed. `GET /ledger` returns the counts."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--policy", default="binary")
-    parser.add_argument("--argument", help="handed to the policy's function")
+    parser.add_argument("--argument", help="for the policy's function")
     parser.add_argument("--delay", type=float, default=0.0, help="seconds before each answer")
-    given = parser.parse_args()
-    policy = policy_named(given.policy, given.argument)
-    delayed = (lambda call: replace(policy(call), delay=given.delay)) if given.delay else policy
-    asyncio.run(_serve_forever(OpenAIServer(delayed), given.port))
+    options = parser.parse_args()
+    policy = policy_named(options.policy, options.argument)
+    delayed = (lambda call: replace(policy(call), delay=options.delay)) if options.delay else policy
+    asyncio.run(_serve_forever(OpenAIServer(delayed), options.port))
 
 
 if __name__ == "__main__":

@@ -1,3 +1,1 @@
-"""Judges: verdicts on (query, passage) pairs, by a score, a file, a cross-encoder or a language
-model.
-"""
+"""Judges: verdicts on (query, passage) pairs, by score, file, cross-encoder or language model."""

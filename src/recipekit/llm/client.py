@@ -74,7 +74,7 @@ class Client:
         self.usd = 0.0
         """What all calls cost; 0 if no price is known."""
         self.consecutive_failures = 0
-        """Failed calls of requests that were given up, since the last success."""
+        """Timeouts, and failed calls of requests that were given up, since the last success."""
         self.limiter = limiter or RateLimiter(32)
         self.policy = policy or FailurePolicy()
         self._endpoint, self._cache, self._budget = endpoint, cache, budget
@@ -126,7 +126,8 @@ class Client:
         """Wait for the calls that were sent: their replies are paid for, and are kept."""
         if self._sending:
             count = len(self._sending)
-            self._report("drain", f"waiting for {count} calls that were already sent")
+            calls = "1 call that was" if count == 1 else f"{count} calls that were"
+            self._report("drain", f"waiting for {calls} already sent")
         await asyncio.gather(*self._sending, return_exceptions=True)
 
     async def aclose(self) -> None:
@@ -145,14 +146,14 @@ class Client:
         worst_case = None
         if self._price is not None:
             worst_case = self._price.worst_case(prompt_tokens, request.max_tokens)
-        failed = rate_limited = 0
+        failed = timed_out = rate_limited = 0
         started = self._now()
         while True:
             try:
                 return await self._attempt(request, prompt_tokens, worst_case)
             except RequestFailed as failure:
                 if failure.rejected and failure.kind != "too_long":
-                    self._give_up(request, failure, 1)
+                    self._count_failures(request, failure, 1)
                 raise
             except RetryableError as error:
                 if error.kind == "rate_limited":
@@ -160,7 +161,8 @@ class Client:
                     self._check_rate_limit(request, error, rate_limited, started)
                 else:
                     failed += 1
-                    self._check_attempts(request, error, failed)
+                    timed_out += error.timed_out
+                    self._check_attempts(request, error, failed, failed - timed_out)
                 wait = self.policy.wait(failed + rate_limited, error.retry_after, self._random)
             await asyncio.sleep(wait)
 
@@ -190,8 +192,13 @@ class Client:
             self._send(request, reservation, prompt_tokens, tokens, worst_case)
         )
         self._sending.add(task)
-        task.add_done_callback(self._sending.discard)
+        task.add_done_callback(self._note_sent)
         return await asyncio.shield(task)
+
+    def _note_sent(self, task: asyncio.Task[Reply]) -> None:
+        self._sending.discard(task)
+        if not task.cancelled():
+            task.exception()  # a caller that was cancelled does not retrieve it
 
     def _find(self, request: Request) -> Reply | None:
         reply = self._cache.find(request.key)
@@ -306,9 +313,17 @@ class Client:
             what = f"answered nothing but 429 for {seconds:.0f} s"
             raise self._run_error(request.model, what, error.reason)
 
-    def _check_attempts(self, request: Request, error: RetryableError, attempt: int) -> None:
-        """Give a request up after its attempts; end the run if it could never be sent."""
+    def _check_attempts(
+        self, request: Request, error: RetryableError, attempt: int, uncounted: int
+    ) -> None:
+        """Give a request up after its attempts; end the run if it could never be sent.
+
+        A timeout counts as a failure at once, so that an endpoint that hangs ends the run after a
+        few timeouts of many calls, rather than after many timeouts of a few.
+        """
         self._check_retry_after(request, error)
+        if error.timed_out:
+            self._count_failures(request, RequestFailed("unanswered", error.reason), 1)
         if error.kind == "unknown_host" and not self._answered:
             raise RunError(
                 f"{error.reason}. Check `api_base`, and that this machine reaches the network",
@@ -323,7 +338,7 @@ class Client:
             raise self._run_error(request.model, what, error.reason)
         reason = f"{attempt} attempts failed (last: {error.reason})"
         failure = RequestFailed("unanswered", reason)
-        self._give_up(request, failure, attempt)
+        self._count_failures(request, failure, uncounted)
         raise failure
 
     def _check_retry_after(self, request: Request, error: RetryableError) -> None:
@@ -333,8 +348,8 @@ class Client:
         if seconds >= LONG_WAIT:
             self._report("wait", f"the endpoint asks to wait {seconds:.0f} s ({error.reason})")
 
-    def _give_up(self, request: Request, failure: RequestFailed, calls: int) -> None:
-        """Count the failed calls of a request that is given up; end the run after too many."""
+    def _count_failures(self, request: Request, failure: RequestFailed, calls: int) -> None:
+        """Count failed calls since the last success; end the run after too many."""
         self._last_failure = failure
         self.consecutive_failures += calls
         if self.consecutive_failures >= self.policy.max_consecutive_failures:

@@ -15,8 +15,9 @@ class FailurePolicy:
     max_attempts: int = 5
     """Attempts at one request. A 429 does not count."""
     max_consecutive_failures: int = 50
-    """Failed calls of requests that were given up, without a successful call in between, after
-    which the run ends. It exceeds what one hostile query provokes: ten calls and their halves."""
+    """Timeouts, and failed calls of requests that were given up, without a successful call in
+    between, after which the run ends. It exceeds what one hostile query provokes: ten calls and
+    their halves."""
     rate_limited_seconds: float = 150.0
     """How long an endpoint may answer nothing but 429: two and a half one-minute windows."""
     first_wait: float = 0.5

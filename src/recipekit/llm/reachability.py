@@ -22,9 +22,9 @@ CONNECT_SECONDS = 10.0
 
 
 def check_reach(model: str, endpoint: Endpoint) -> None:
-    """Check that the model has a provider, that its key is set, and that `api_base` accepts
-    connections.
+    """Check that model, key and address can be used.
 
+    The model must have a provider, its key must be set, and `api_base` must accept connections.
     Whether the key is valid and the model is served is known only after the first call.
 
     Raises:

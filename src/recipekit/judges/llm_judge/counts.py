@@ -64,7 +64,7 @@ class CountsFile:
         return total
 
     def first_value(self, name: str, value: Any) -> Any:
-        """The value that the first attempt stored under a name; `value` is stored if it is first."""
+        """The value that the first attempt stored under a name, which is `value` the first time."""
         with explain_sqlite_errors(self.path):
             self._connection.execute(
                 "INSERT OR IGNORE INTO notes VALUES (?, ?)", (name, json.dumps(value))

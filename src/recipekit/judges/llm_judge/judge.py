@@ -215,8 +215,13 @@ class LlmJudge:
         groups = list(self._plan.groups(texts))
         self._open_calls += len(groups)
         task = asyncio.create_task(self._judge_query(texts, groups))
-        task.add_done_callback(lambda _: self._changed.set())
+        task.add_done_callback(self._note_finished)
         return task
+
+    def _note_finished(self, task: asyncio.Task[QueryResult]) -> None:
+        self._changed.set()
+        if not task.cancelled():
+            task.exception()  # of several that fail together, only one is raised
 
     def _add_to_totals(self, result: QueryResult) -> None:
         add_counts(self._totals, result.counts)

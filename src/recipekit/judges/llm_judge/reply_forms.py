@@ -160,7 +160,7 @@ class GradeForm:
 
 @dataclass(frozen=True)
 class RelevantSetForm:
-    """The numbers of the relevant passages, grade 1: `{"relevant": [2]}`. The others are grade 0."""
+    """The numbers of the relevant passages, `{"relevant": [2]}`: grade 1, and 0 for the others."""
 
     explain: bool = False
     scale: tuple[int, ...] = (0, 1)
