@@ -1,16 +1,15 @@
-"""The judge stage with a language model (candidates to judgments.arrow) against bare litellm with
-asyncio and a semaphore.
+"""The judge stage with an LLM against bare litellm with asyncio and a semaphore.
 
-Both ask one server, in a process of its own, the very same prompts of ten passages. They take
-turns, a tenth of the calls each, so that whatever else the machine does meets both alike; the stage
-stands still while the other one works:
+Both send the same prompts of ten passages to one server in a separate process. They alternate, a
+tenth of the calls per turn, so that other load on the machine affects both; the stage waits while
+bare litellm runs:
 
     python tests/benchmarks/bench_judge_stage.py --pairs 20000
-    python tests/benchmarks/bench_judge_stage.py --pairs 200000      # issue 4's figures
+    python tests/benchmarks/bench_judge_stage.py --pairs 200000
 
-It prints calls a second and processor time a call of both, turn by turn and in all, the stage's
-resident memory after each quarter (flat: what is held does not grow with the pairs), and what
-judging everything again takes, which must make no call.
+For each turn and in total it prints calls per second and CPU time per call. It also prints the
+stage's resident memory after each quarter, which must not grow with the pairs, and the time of a
+second run, which must make no call. The stage's first turn includes its start (about a second).
 """
 
 from __future__ import annotations
@@ -59,14 +58,17 @@ from servers.openai_server import Answer, Call, Policy
 
 MODEL = "openai/test-model"
 SERVER = Path(__file__).parent.parent / "servers" / "openai_server.py"
-WORDS = "river mountain valley engine turbine violin opera enzyme protein galaxy comet bread pepper the of and in is to".split()
+WORDS = (
+    "river mountain valley engine turbine violin opera enzyme protein galaxy comet bread pepper "
+    "the of and in is to"
+).split()
 PER_QUERY, PER_CALL = 100, 10
 SEED = 13
 TURNS = 10
 
 
 def graded() -> Policy:
-    """The server's policy: an answer for as many passages as a prompt holds."""
+    """The server's policy: a grade for every passage of a prompt."""
 
     def policy(call: Call) -> Answer:
         count = call.body["messages"][-1]["content"].count(" passage ")
@@ -107,21 +109,21 @@ def resident() -> float:
     return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
-# Bare litellm, in a process that is told how many calls to make
-# -----------------------------------------------------------
+# Bare litellm, in a separate process
+# --------------------------------------------------------------------------------------------------
 
 
 def bare(url: str, file: Path, concurrency: int) -> None:
-    """As one would write it: at most so many calls at once, and nothing kept.
+    """Make calls without cache, budget or retries.
 
-    Reads counts from stdin, answers with seconds.
+    Reads numbers of calls from stdin, and prints seconds and CPU seconds for each.
     """
 
-    async def one(asked: dict[str, Any], room: asyncio.Semaphore) -> None:
+    async def one(arguments: dict[str, Any], room: asyncio.Semaphore) -> None:
         try:
             await litellm().acompletion(
                 model=MODEL,
-                **asked,
+                **arguments,
                 api_base=f"{url}/v1",
                 api_key="none",
                 timeout=60.0,
@@ -135,9 +137,9 @@ def bare(url: str, file: Path, concurrency: int) -> None:
         room = asyncio.Semaphore(concurrency)
         async with asyncio.TaskGroup() as group:
             for line in lines:
-                asked = json.loads(line)
+                arguments = json.loads(line)
                 await room.acquire()
-                group.create_task(one(asked, room))
+                group.create_task(one(arguments, room))
 
     litellm()
     with file.open() as lines, asyncio.Runner() as runner:
@@ -152,12 +154,12 @@ def bare(url: str, file: Path, concurrency: int) -> None:
 
 @dataclass
 class Bare:
-    """That process."""
+    """The process of bare litellm."""
 
     process: subprocess.Popen[str]
 
     def calls(self, count: int) -> tuple[float, float]:
-        """Let it make so many calls: seconds, and seconds of processor time."""
+        """Make calls, and return the seconds and CPU seconds that they took."""
         assert self.process.stdin is not None and self.process.stdout is not None
         self.process.stdin.write(f"{count}\n")
         self.process.stdin.flush()
@@ -166,12 +168,13 @@ class Bare:
 
 
 # The stage
-# ----------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 
 
 def write_inputs(folder: Path, pairs: int, words: int) -> StageInputs:
-    """A data set with a hundred candidates for each query, drawn from a fifth as many passages as
-    there are pairs, and at least 2,000.
+    """A data set with a hundred candidates per query.
+
+    There are a fifth as many passages as pairs, and at least 2,000.
     """
     draw = random.Random(SEED)
     n_queries, n_passages = pairs // PER_QUERY, max(2000, pairs // 5)
@@ -219,7 +222,7 @@ def section(url: str, concurrency: int) -> JudgeSection:
 
 
 def requests(inputs: StageInputs, spec: LlmJudgeSpec) -> Iterator[Request]:
-    """The stage's requests, in its order."""
+    """The requests of the stage, in its order."""
     dataset: Dataset | None = inputs.dataset
     assert dataset is not None
     pairs = load_pairs(dataset, read_table(inputs.artifacts["mine"].path / "candidates.arrow"))
@@ -254,14 +257,12 @@ class Quiet:
 
 @dataclass
 class Turns(Quiet):
-    """A progress that stops the stage after each tenth of the pairs, notes what it took, and lets
-    the other one work.
-    """
+    """A progress that stops the stage after each tenth of the pairs and lets bare litellm run."""
 
     other: Bare
     total: int
     ours: list[tuple[int, float, float]] = field(default_factory=list)
-    """Of each turn: calls, seconds, processor time."""
+    """Calls, seconds and CPU seconds of each turn."""
     others: list[tuple[int, float, float]] = field(default_factory=list)
     memory: list[float] = field(default_factory=list)
     done: int = 0
@@ -286,8 +287,10 @@ class Turns(Quiet):
     def show(self) -> None:
         (calls, seconds, worked), (_, other, also) = self.ours[-1], self.others[-1]
         print(
-            f"turn {len(self.ours):2}: stage {calls / seconds:6.1f} calls/s, bare {calls / other:6.1f}, ratio {other / seconds:.3f}; "
-            f"processor {worked / calls * 1000:.2f} and {also / calls * 1000:.2f} ms a call; stage's memory {self.memory[-1]:.0f} MB",
+            f"turn {len(self.ours):2}: stage {calls / seconds:6.1f} calls/s, "
+            f"bare {calls / other:6.1f}, ratio {other / seconds:.3f}; "
+            f"CPU {worked / calls * 1000:.2f} and {also / calls * 1000:.2f} ms per call; "
+            f"memory of the stage {self.memory[-1]:.0f} MB",
             flush=True,
         )
 
@@ -299,13 +302,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     for name, default in (("pairs", 20_000), ("concurrency", 32), ("words", 90)):
         parser.add_argument(f"--{name}", type=int, default=default)
-    parser.add_argument("--delay", type=float, default=0.0, help="seconds that the server thinks")
-    parser.add_argument("--folder", type=Path, help="where to work; by default a temporary folder")
-    given = parser.parse_args()
-    with tempfile.TemporaryDirectory(dir=given.folder) as name, server(given.delay) as url:
+    parser.add_argument("--delay", type=float, default=0.0, help="seconds before each reply")
+    parser.add_argument("--folder", type=Path, help="default: a temporary folder")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(dir=options.folder) as name, server(options.delay) as url:
         folder = Path(name)
-        inputs = write_inputs(folder, given.pairs, given.words)
-        judging = section(url, given.concurrency)
+        inputs = write_inputs(folder, options.pairs, options.words)
+        judging = section(url, options.concurrency)
         with (folder / "prompts.jsonl").open("w") as file:
             spec = judging.judges["model"].spec
             assert isinstance(spec, LlmJudgeSpec)
@@ -317,20 +320,20 @@ def main() -> None:
             "bare",
             url,
             str(folder / "prompts.jsonl"),
-            str(given.concurrency),
+            str(options.concurrency),
         ]
         with subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         ) as process:
             other = Bare(process)
             litellm()
-            measure(folder, inputs, judging, Turns(other, given.pairs), url)
+            measure(folder, inputs, judging, Turns(other, options.pairs), url)
 
 
 def measure(
     folder: Path, inputs: StageInputs, judging: JudgeSection, turns: Turns, url: str
 ) -> None:
-    """Judge everything in turns with the other one, then judge it again."""
+    """Judge everything in turns with bare litellm, then judge it again."""
     from dataclasses import replace
 
     first = replace(inputs, progress=turns)
@@ -352,20 +355,23 @@ def measure(
         turns.memory[round(len(turns.memory) * quarter / 4) - 1] for quarter in (1, 2, 3, 4)
     ]
     print(
-        f"\n{turns.total:,} pairs, {made:,} calls; {summary['judges']['model']['counts']['calls']:,} made"
+        f"\n{turns.total:,} pairs, {made:,} calls; "
+        f"{summary['judges']['model']['counts']['calls']:,} made"
     )
     print(
         f"stage {count / seconds_ours:.1f} calls/s, bare litellm {count / seconds_bare:.1f} calls/s"
     )
     print(
-        f"ratio {seconds_bare / seconds_ours:.3f} in all, median of the turns {statistics.median(ratios):.3f}"
+        f"ratio {seconds_bare / seconds_ours:.3f} in total, "
+        f"median of the turns {statistics.median(ratios):.3f}"
     )
-    print(f"processor {worked / count * 1000:.2f} ms a call, bare {also / count * 1000:.2f}")
+    print(f"CPU {worked / count * 1000:.2f} ms per call, bare {also / count * 1000:.2f}")
     print(
-        f"memory at 25, 50, 75, 100 %: {', '.join(f'{megabytes:.0f}' for megabytes in quarters)} MB; at the end {end:.0f} MB"
+        f"memory at 25, 50, 75, 100 %: {', '.join(f'{megabytes:.0f}' for megabytes in quarters)} "
+        f"MB; at the end {end:.0f} MB"
     )
     stored = again["judges"]["model"]["counts"]["from_store"]["replies"]
-    print(f"again: {calls} calls, {stored:,} replies from the store, {seconds:.1f} s")
+    print(f"again: {calls} calls, {stored:,} stored replies, {seconds:.1f} s")
 
 
 if __name__ == "__main__":

@@ -1,14 +1,12 @@
 """Calls per second through the client (cache, budget, rate limiter, retries) against bare litellm.
 
-Both ask the same server, in a process of its own, for the same prompts of ten passages, in
-interleaved rounds:
+Both send prompts of ten passages to one server in a separate process, in alternating rounds:
 
     python tests/benchmarks/bench_judging_calls.py --calls 2000 --rounds 3 --concurrency 32
-    python tests/benchmarks/bench_judging_calls.py --calls 20000 --rounds 1      # 200,000 pairs at
-    ten a call
+    python tests/benchmarks/bench_judging_calls.py --calls 20000 --rounds 1
 
-It prints each round's rates and their ratio, resident memory halfway and at the end (flat: what is
-held does not grow with the calls), and what asking everything again takes, which must make no call.
+For each round it prints calls per second and their ratio, CPU time per call, and resident memory
+halfway and at the end, which must not grow with the calls. A second run must make no call.
 """
 
 from __future__ import annotations
@@ -41,7 +39,10 @@ from recipekit.llm.token_counter import token_counter
 
 MODEL = "openai/test-model"
 SERVER = Path(__file__).parent.parent / "servers" / "openai_server.py"
-WORDS = "river mountain valley engine turbine violin opera enzyme protein galaxy comet bread pepper the of and in is to".split()
+WORDS = (
+    "river mountain valley engine turbine violin opera enzyme protein galaxy comet bread pepper "
+    "the of and in is to"
+).split()
 
 
 @contextmanager
@@ -61,7 +62,7 @@ def ledger(url: str) -> dict[str, float]:
 
 
 def requests(calls: int, name: str, passages: int, words: int) -> Iterator[Request]:
-    """Prompts of numbered passages, no two alike."""
+    """Prompts of numbered passages, all different."""
     draw = random.Random(name)
     for number in range(calls):
         lines = [
@@ -74,8 +75,8 @@ def requests(calls: int, name: str, passages: int, words: int) -> Iterator[Reque
         )
 
 
-def bare(url: str, asked: Iterator[Request], concurrency: int) -> None:
-    """litellm's own client, as one would write it: at most so many calls at once, and nothing kept."""
+def bare(url: str, requests: Iterator[Request], concurrency: int) -> None:
+    """Make calls without cache, budget or retries."""
 
     async def one(request: Request, room: asyncio.Semaphore) -> None:
         try:
@@ -95,7 +96,7 @@ def bare(url: str, asked: Iterator[Request], concurrency: int) -> None:
     async def everything() -> None:
         room = asyncio.Semaphore(concurrency)
         async with asyncio.TaskGroup() as group:
-            for request in asked:
+            for request in requests:
                 await room.acquire()
                 group.create_task(one(request, room))
         await litellm().close_litellm_async_clients()
@@ -155,44 +156,47 @@ def main() -> None:
         ("words", 90),
     ):
         parser.add_argument(f"--{name}", type=int, default=default)
-    parser.add_argument("--delay", type=float, default=0.0, help="seconds that the server thinks")
-    given = parser.parse_args()
-    size = (given.passages, given.words)
+    parser.add_argument("--delay", type=float, default=0.0, help="seconds before each reply")
+    options = parser.parse_args()
+    size = (options.passages, options.words)
     ratios = []
     with (
-        server(given.delay) as url,
+        server(options.delay) as url,
         tempfile.TemporaryDirectory() as folder,
         ReplyCache(Path(folder) / "calls.sqlite") as cache,
     ):
-        bare(url, requests(50, "warm", *size), given.concurrency)
-        for turn in range(given.rounds):
+        bare(url, requests(50, "warm", *size), options.concurrency)
+        for turn in range(options.rounds):
             rates, busy = {}, {}
             for who in ("bare", "ours") if turn % 2 == 0 else ("ours", "bare"):
-                asked = requests(given.calls, f"{who} {turn}", *size)
+                prompts = requests(options.calls, f"{who} {turn}", *size)
                 began, worked = time.perf_counter(), time.process_time()
                 if who == "bare":
-                    bare(url, asked, given.concurrency)
+                    bare(url, prompts, options.concurrency)
                 else:
-                    _, memory = ours(url, asked, given.calls, given.concurrency, cache)
-                rates[who] = given.calls / (time.perf_counter() - began)
-                busy[who] = (time.process_time() - worked) / given.calls * 1000
+                    _, memory = ours(url, prompts, options.calls, options.concurrency, cache)
+                rates[who] = options.calls / (time.perf_counter() - began)
+                busy[who] = (time.process_time() - worked) / options.calls * 1000
             ratios.append(rates["ours"] / rates["bare"])
             print(
-                f"round {turn + 1}: bare {rates['bare']:6.1f} calls/s, ours {rates['ours']:6.1f} calls/s, ratio {ratios[-1]:.3f}; "
-                f"processor {busy['bare']:.2f} and {busy['ours']:.2f} ms a call; "
+                f"round {turn + 1}: bare {rates['bare']:6.1f} calls/s, "
+                f"ours {rates['ours']:6.1f} calls/s, ratio {ratios[-1]:.3f}; "
+                f"CPU {busy['bare']:.2f} and {busy['ours']:.2f} ms per call; "
                 f"resident {memory[0]} MB halfway, {memory[-1]} MB at the end",
                 flush=True,
             )
         print(
-            f"median ratio {statistics.median(ratios):.3f} over {given.rounds} rounds of {given.calls} calls"
+            f"median ratio {statistics.median(ratios):.3f} over {options.rounds} rounds "
+            f"of {options.calls} calls"
         )
         before, began = ledger(url)["arrived"], time.perf_counter()
         cached, _ = ours(
-            url, requests(given.calls, "ours 0", *size), given.calls, given.concurrency, cache
+            url, requests(options.calls, "ours 0", *size), options.calls, options.concurrency, cache
         )
         seconds, made = time.perf_counter() - began, ledger(url)["arrived"] - before
         print(
-            f"rerun: {cached} of {given.calls} from the cache, {made} calls, {seconds:.2f} s; paid twice: {ledger(url)['paid_twice']}"
+            f"rerun: {cached} of {options.calls} from the cache, {made} calls, {seconds:.2f} s; "
+            f"paid twice: {ledger(url)['paid_twice']}"
         )
 
 

@@ -1,10 +1,9 @@
 """The reply cache and the budget against bare sqlite3: the overhead of a paid call.
 
-Bare: one committed insert of the same text into a table of two columns, WAL and synchronous=NORMAL,
-    in the same process, disk and
-minute. Ours: reserve (a commit), keep and settle (a commit together), and find.
+Bare: one committed insert of the same text into a table of two columns, with WAL and
+synchronous=NORMAL. Ours: reserve (a commit), keep and settle (one commit), and find.
 
-python tests/benchmarks/bench_reply_cache.py --calls 5000 --words 1200
+    python tests/benchmarks/bench_reply_cache.py --calls 5000 --words 1200
 """
 
 import argparse
@@ -30,7 +29,7 @@ WORDS = np.array(
 )
 
 
-def asked(options):
+def requests_of(options):
     random = np.random.default_rng(0)
     for number in range(options.calls):
         text = f"{number} {' '.join(random.choice(WORDS, options.words))}"
@@ -49,7 +48,8 @@ def timed(each, requests):
 def bare(folder, requests):
     connection = sqlite3.connect(folder / "bare.sqlite", isolation_level=None)
     connection.executescript(
-        "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; CREATE TABLE calls (key TEXT PRIMARY KEY, asked TEXT)"
+        "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; "
+        "CREATE TABLE calls (key TEXT PRIMARY KEY, request TEXT)"
     )
     seconds = timed(
         lambda r: connection.execute(
@@ -87,9 +87,9 @@ def main():
     parser.add_argument("--calls", type=int, default=5000)
     parser.add_argument("--words", type=int, default=1200)
     options = parser.parse_args()
-    requests = list(asked(options))
+    requests = list(requests_of(options))
     for request in requests:
-        assert request.key  # hashed before, for both: the caller needs it anyway
+        assert request.key  # hashed before the measurement, for both
     with tempfile.TemporaryDirectory(dir=Path.cwd()) as name:
         folder = Path(name)
         base = bare(folder, requests)
@@ -98,10 +98,10 @@ def main():
             (folder / file).stat().st_size / len(requests)
             for file in ("bare.sqlite", "calls.sqlite")
         ]
-    print(f"{'bare insert':14} {base * 1e6:7.0f} µs  {sizes[0]:6.0f} bytes a call")
+    print(f"{'bare insert':14} {base * 1e6:7.0f} µs  {sizes[0]:6.0f} bytes per call")
     for step, seconds in {**steps, "all of a call": sum(steps.values())}.items():
         print(f"{step:14} {seconds * 1e6:7.0f} µs  {seconds / base:6.2f} of a bare insert")
-    print(f"{'ours':14}             {sizes[1]:6.0f} bytes a call")
+    print(f"{'ours':14}             {sizes[1]:6.0f} bytes per call")
 
 
 if __name__ == "__main__":

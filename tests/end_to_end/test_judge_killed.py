@@ -119,8 +119,10 @@ def test_killed_at_random_moments(tmp_path: Path, words: list[str], monkeypatch)
     assert again == sum(times - 1 for times in server.ledger.paid.values()) <= KILLS * CONCURRENCY
     assert counted["spent"]["usd"] >= ledger["usd"], "what may have been paid is counted"
     print(
-        f"\n{KILLS} kills, {len(judged):,} verdicts; {calls} calls are enough, {ledger['billed']} were billed, {again} of them again"
+        f"\n{KILLS} kills, {len(judged):,} verdicts; {calls} calls are enough, "
+        f"{ledger['billed']} were billed, {again} of them again"
     )
     print(
-        f"booked: {counted['spent']['calls']} calls, ${counted['spent']['usd']:.4f}; the server billed ${ledger['usd']:.4f}"
+        f"booked: {counted['spent']['calls']} calls, ${counted['spent']['usd']:.4f}; "
+        f"the server billed ${ledger['usd']:.4f}"
     )

@@ -146,8 +146,8 @@ def test_an_endpoint_that_is_down_is_reported_before_any_work(
     assert invoke([*RUN]) == 1
     printed = capsys.readouterr()
     assert (
-        "recipe.yaml:14:7: judge.judges.model: openai/test-model at ${env:JUDGE_URL}: cannot be reached ("
-        in printed.err
+        "recipe.yaml:14:7: judge.judges.model: openai/test-model at ${env:JUDGE_URL}: "
+        "cannot be reached (" in printed.err
     )
     run = json.loads((tmp_path / "runs/http/latest/run.json").read_text())
     assert run["status"] == "failed"

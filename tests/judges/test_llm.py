@@ -21,7 +21,7 @@ POSITIVE, NEGATIVE, IGNORE = Verdict.POSITIVE, Verdict.NEGATIVE, Verdict.IGNORE
 
 
 # Verdicts
-# --------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 
 
 def test_grades_become_verdicts_and_every_passage_gets_its_own(run, truths):
@@ -139,7 +139,7 @@ def test_long_passages_are_cut_and_counted(run, data, truths):
 
 
 # Order, votes, repeats
-# -----------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 
 
 def test_passages_are_shuffled_by_the_seed(run, truths):
@@ -243,7 +243,7 @@ def test_repeats_measure_consistency(run, truths):
 
 
 # The spec
-# ------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ IGNORE = Verdict.IGNORE
 
 
 # Replies that cannot be used
-# -----------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 
 
 def spoilt(truths, first):
@@ -257,7 +257,7 @@ def test_a_counts_file_with_damaged_pages_is_reported_when_it_is_read(tmp_path):
 
 
 # Money
-# ---------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 
 
 def test_a_budget_leaves_pairs_unjudged_and_a_larger_one_continues(run, truths):
@@ -311,7 +311,7 @@ def test_a_run_that_ended_early_continues_and_pays_for_nothing_twice(run, truths
 
 
 def test_a_query_that_is_judged_again_after_a_kill_counts_once(run, truths):
-    """A kill between a query's counts and its verdicts: the next attempt is texts about it again."""
+    """A kill between a query's counts and its verdicts: the next attempt judges it again."""
     row = np.repeat(np.arange(6), 25)
     with serving(fenced_oracle(truths, UMBRELA)) as server:
         run(server, batch(wanted=row < 3))
@@ -322,7 +322,7 @@ def test_a_query_that_is_judged_again_after_a_kill_counts_once(run, truths):
 
 
 # Attacks
-# -------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 
 
 def test_canaries_are_planted_counted_and_never_judged(run, truths):

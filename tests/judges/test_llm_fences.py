@@ -114,7 +114,7 @@ def test_reading_a_prompt_without_fences_fails():
 
 
 # Templates
-# -----------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 
 
 def test_a_custom_prompt_gets_the_rules_and_the_reply_instruction():
@@ -142,7 +142,8 @@ def test_a_custom_prompt_gets_the_rules_and_the_reply_instruction():
         ),
         ("{{ query }} {{ passages | upper }}", "the template changes the fenced texts"),
         (
-            "{% block system %}{{ query }}{{ rules }}{{ reply }}{% endblock %}{% block user %}{{ passages }}{% endblock %}",
+            "{% block system %}{{ query }}{{ rules }}{{ reply }}{% endblock %}"
+            "{% block user %}{{ passages }}{% endblock %}",
             "shows them outside",
         ),
         (
@@ -159,7 +160,10 @@ def test_a_wrong_template_is_reported(source, message):
 def test_a_template_runs_in_a_sandbox():
     with pytest.raises(
         ValueError,
-        match="the template cannot be rendered: access to attribute '__class__' of 'str' object is unsafe",
+        match=(
+            "the template cannot be rendered: access to attribute '__class__' of 'str' object is "
+            "unsafe"
+        ),
     ):
         custom_prompt(
             "{{ query }}{{ passages }}{{ query.__class__.__mro__ }}", (0, 1), explain=False

@@ -51,7 +51,10 @@ def test_a_server_that_listens_gets_no_request():
 def test_a_port_where_nothing_listens_is_reported(closed):
     with pytest.raises(
         RunError,
-        match=rf"openai/own at {closed}: cannot be reached \(Connection refused\). Start the server",
+        match=(
+            rf"openai/own at {closed}: cannot be reached \(Connection refused\). "
+            "Start the server"
+        ),
     ) as raised:
         LlmJudgeSpec(model="openai/own", api_base=closed).reach()
     assert raised.value.code == "RK650"
@@ -68,7 +71,10 @@ def test_an_unknown_host_is_reported():
 def test_a_user_name_in_the_url_is_rejected():
     with pytest.raises(
         RunError,
-        match=r"openai/own: `api_base` contains a user name, .* Give `headers: {Authorization: ...}` instead",
+        match=(
+            r"openai/own: `api_base` contains a user name, .* "
+            r"Give `headers: {Authorization: ...}` instead"
+        ),
     ) as raised:
         check_reach("openai/own", Endpoint("http://user:secret-word@127.0.0.1:1/v1"))
     assert raised.value.code == "RK651"

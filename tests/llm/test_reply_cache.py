@@ -124,7 +124,7 @@ def test_without_a_file_nothing_is_kept():
 
 
 # Processes
-# -----------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 
 KEEP = """
 import sys
@@ -135,7 +135,8 @@ from recipekit.llm.reply_cache import ReplyCache
 file, first, last = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
 with ReplyCache(file) as cache:
     for i in range(first, last):
-        request = Request("m", ({"role": "user", "content": f"passage {i} " * 50},), {"max_tokens": 50})
+        message = {"role": "user", "content": f"passage {i} " * 50}
+        request = Request("m", (message,), {"max_tokens": 50})
         cache.keep(request, Reply(f"reply {i}", "m-1", Usage(10, 0, 5), 0.001, 0.1))
         print(i, flush=True)
 """
@@ -181,7 +182,7 @@ def test_committed_replies_survive_a_kill(file, moment):
 
 
 # Damage
-# ------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 
 
 def test_a_file_of_another_version_is_refused(file):
@@ -191,7 +192,10 @@ def test_a_file_of_another_version_is_refused(file):
     connection.close()
     with pytest.raises(
         StoreError,
-        match=r"calls\.sqlite: was written by another version of recipekit \(format 99, this one knows 1\)",
+        match=(
+            r"calls\.sqlite: was written by another version of recipekit "
+            r"\(format 99, this one knows 1\)"
+        ),
     ) as caught:
         ReplyCache(file)
     assert caught.value.code == "RK510"
@@ -295,7 +299,8 @@ def test_disks_that_cannot_be_written_are_reported(tmp_path, options, prepare, c
     )
     wrapped = (
         "import runpy, sys\nfrom recipekit.errors import StoreError\n"
-        "try:\n    runpy.run_path('keep.py')\nexcept StoreError as error:\n    sys.exit(f'{error.code} {error}')\n"
+        "try:\n    runpy.run_path('keep.py')\n"
+        "except StoreError as error:\n    sys.exit(f'{error.code} {error}')\n"
     )
     (tmp_path / "run.py").write_text(wrapped)
     run = f"{sys.executable} run.py"
