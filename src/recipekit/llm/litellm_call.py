@@ -14,10 +14,7 @@ from recipekit.llm.endpoint import Endpoint
 from recipekit.llm.failures import RetryableError, classify
 from recipekit.llm.litellm_import import litellm
 
-__all__ = ["OWN_SERVER_PROVIDERS", "Answer", "call_litellm", "close_connections"]
-
-OWN_SERVER_PROVIDERS = ("openai", "hosted_vllm")
-"""Providers, as litellm names them, that serve models of any name."""
+__all__ = ["Answer", "call_litellm", "close_connections"]
 
 
 @dataclass(frozen=True)

@@ -11,13 +11,14 @@ from urllib.request import getproxies, proxy_bypass
 from recipekit.errors import RunError
 from recipekit.llm.endpoint import Endpoint
 from recipekit.llm.failures import unknown_provider
-from recipekit.llm.litellm_call import OWN_SERVER_PROVIDERS
 from recipekit.llm.litellm_import import litellm
 
 __all__ = ["check_reach"]
 
 KEY_PROVIDERS = ("openai", "anthropic", "gemini", "mistral", "groq", "deepseek", "xai")
 """Providers that accept nothing but a key, whose variables litellm can name."""
+OWN_SERVER_PROVIDERS = ("openai", "hosted_vllm")
+"""Providers, as litellm names them, that serve models of any name."""
 CONNECT_SECONDS = 10.0
 
 
