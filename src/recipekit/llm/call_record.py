@@ -22,8 +22,15 @@ def call_record(request: Request, *, compute_cost: bool) -> Any:
     Args:
         request: What is called.
         compute_cost: Whether litellm computes the call's cost.
+
+    Returns:
+        The record, or None where this version of litellm has another record class: litellm then
+        creates its own, and calls take more time.
     """
-    return _record_class()(compute_cost, request)
+    try:
+        return _record_class()(compute_cost, request)
+    except (AttributeError, TypeError):
+        return None
 
 
 @cache
