@@ -1,4 +1,4 @@
-"""Fixtures that every room's tests share: a tiny real encoder, a tiny real data set."""
+"""Fixtures that all tests share: a tiny encoder and a tiny data set."""
 
 import os
 
@@ -6,12 +6,12 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
 os.environ.setdefault("LITELLM_MODE", "PRODUCTION")
-# Shipped recipes name these; nothing is asked there.
+# Shipped recipes need these variables. Nothing listens at these addresses.
 os.environ.setdefault("JUDGE_API_BASE", "http://127.0.0.1:9/v1")
 os.environ.setdefault("ES_URL", "http://127.0.0.1:9")
-os.environ.setdefault("ES_API_KEY", "no-key-of-anybody")
+os.environ.setdefault("ES_API_KEY", "not-a-key")
 os.environ.setdefault("QDRANT_URL", "http://127.0.0.1:9")
-os.environ.setdefault("QDRANT_API_KEY", "no-key-of-anybody")
+os.environ.setdefault("QDRANT_API_KEY", "not-a-key")
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -26,9 +26,27 @@ from recipekit.tables import LABELS, PASSAGES, QUERIES, write_table
 pytest_plugins = ["servers.uncovered", "servers.elasticsearch_fixtures", "servers.qdrant_fixtures"]
 
 WORDS = (
-    "river mountain valley ocean forest desert engine piston valve turbine gear wheel violin piano drum flute opera choir "
-    "enzyme protein gene cell virus tissue planet comet orbit star galaxy moon bread cheese butter honey pepper salt"
+    "river mountain valley ocean forest desert engine piston valve turbine gear wheel violin piano "
+    "drum flute opera choir enzyme protein gene cell virus tissue planet comet orbit star galaxy "
+    "moon bread cheese butter honey pepper salt"
 ).split()
+
+
+SERVER_FIXTURES = {
+    "elasticsearch_node",
+    "elasticsearch_url",
+    "secured_elasticsearch",
+    "qdrant_server",
+    "start_qdrant",
+}
+"""Fixtures that start a server or connect to one."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark tests that use a server as `server`."""
+    for item in items:
+        if not SERVER_FIXTURES.isdisjoint(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.server)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -60,7 +78,7 @@ def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True)
 def _no_secrets_of_other_tests(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What one test read from the environment is not blanked in the messages of the next."""
+    """Values that one test reads from the environment are not redacted in the next."""
     from recipekit.recipe import environment
 
     monkeypatch.setattr(environment, "_expanded", {})
@@ -68,7 +86,7 @@ def _no_secrets_of_other_tests(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def installed(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Two more distributions, kitchen and rival, as if they were installed."""
+    """Make two more distributions, kitchen and rival, appear installed."""
     from recipekit import registry
 
     folder = Path(__file__).parent / "installed"
@@ -80,9 +98,7 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A sentence-transformers folder with a random two-layer BERT of 32 dimensions over a small
-    vocabulary.
-    """
+    """A sentence-transformers folder with a random two-layer BERT of 32 dimensions."""
     import torch
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, Transformer
@@ -124,7 +140,7 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def words() -> list[str]:
-    """The whole words that the tiny model knows."""
+    """The words in the vocabulary of the tiny model."""
     return WORDS
 
 
@@ -134,8 +150,9 @@ def write_dataset(
     passages: Sequence[tuple[str, str]],
     labels: Mapping[tuple[int, int], float],
 ) -> Dataset:
-    """Write a collected data set: queries as (id, text, split), passages as (id, text), labels as
-    {(query, passage): grade}.
+    """Write a collected data set.
+
+    Queries are (id, text, split), passages (id, text), and labels {(query, passage): grade}.
     """
     folder.mkdir(parents=True, exist_ok=True)
     ids, texts, splits = zip(*queries, strict=True)
@@ -173,8 +190,9 @@ def make_dataset(tmp_path: Path) -> Callable[..., Dataset]:
 
 @pytest.fixture
 def tiny_dataset(make_dataset: Callable[..., Dataset]) -> Dataset:
-    """36 passages of four words each, 24 queries of two of them (12 train, 6 dev, 6 test), one
-    positive a query.
+    """24 queries (12 train, 6 dev, 6 test) and 36 passages.
+
+    A passage has four words. A query has the first two words of its only positive.
     """
     passages = [
         (f"p{i}", " ".join(WORDS[(i + j * 7) % len(WORDS)] for j in range(4))) for i in range(36)

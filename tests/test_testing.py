@@ -78,7 +78,10 @@ ELSEWHERE = {*ENGINES, *PHASES, ("judge", "llm"), ("judge", "cross_encoder")}
 def folder(tmp_path: Path) -> Path:
     """Small files for the components that read some."""
     (tmp_path / "code").mkdir()
-    function = 'def turn_{0}(speed):\n    """Turn the {0} at the given speed."""\n    return [speed * step for step in range(100) if step % 7]\n'
+    function = (
+        'def turn_{0}(speed):\n    """Turn the {0} at the given speed."""\n'
+        "    return [speed * step for step in range(100) if step % 7]\n"
+    )
     functions = [function.format(name) for name in ("wheel", "gear", "valve")]
     (tmp_path / "code" / "machine.py").write_text("\n\n".join(functions))
     pairs = [{"query": f"question {i}", "positive": f"answer {i}"} for i in range(4)]
@@ -103,9 +106,7 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def made(folder: Path, tiny_dataset) -> Context:
-    """A context over the tiny data set, with an encoder `student` whose embeddings are counts of
-    words.
-    """
+    """A context over the tiny data set; the embeddings of `student` are counts of words."""
     words = sorted(
         {word for text in tiny_dataset.passages.texts(range(36)) for word in text.split()}
     )
@@ -213,7 +214,7 @@ def test_exporters_pass_their_check(kind, name, folder, made, artifacts, tiny_mo
 
 
 class Listed(SourceSpec):
-    """Gives what it is told."""
+    """Gives the configured records."""
 
     records: tuple[tuple[str, ...], ...]
     """Each a class's first letter and the class's fields."""
@@ -293,7 +294,7 @@ def test_a_broken_retriever_fails_its_check(made, rows, scores, sentence):
 
 
 class Speaks(JudgeSpec):
-    """Judges well, or in the one way that is asked for."""
+    """Judges correctly except for one configured fault."""
 
     fault: str = ""
     """What it does wrong."""
@@ -312,7 +313,7 @@ class Speaks(JudgeSpec):
             query, passage = batch.query[rows], batch.passage[rows]
             codes = {"unjudged": -1, "batches": number % 2}.get(self.fault, 0)
             grade = {"grades": 1.0, "rounding": 1e-3}.get(self.fault, 0.0) * (number % 2)
-            said = Verdicts(
+            verdicts = Verdicts(
                 query,
                 passage,
                 np.full(len(rows), codes, np.int8),
@@ -320,7 +321,7 @@ class Speaks(JudgeSpec):
                     len(rows), grade, np.float64 if self.fault == "dtype" else np.float32
                 ),
             )
-            yield from [said] * (2 if self.fault == "twice" else 1)
+            yield from [verdicts] * (2 if self.fault == "twice" else 1)
 
 
 @pytest.mark.parametrize(
@@ -345,7 +346,7 @@ def test_scores_of_a_judge_can_differ_by_rounding_between_batches(made):
 
 
 class Squares(LossSpec):
-    """A loss that breaks the promise that is asked for."""
+    """A loss with one configured fault."""
 
     fault: str
     """What it does wrong."""
@@ -385,7 +386,7 @@ def test_a_broken_loss_fails_its_check(made, fault, sentence):
 
 
 class Measured(EvaluatorSpec):
-    """Gives the rows that it is told."""
+    """Gives the configured rows."""
 
     rows: Any
     """Rows."""
@@ -491,7 +492,8 @@ def test_rules_of_every_component_are_checked(folder):
 def test_a_heavy_import_fails_the_check(tmp_path, monkeypatch):
     (tmp_path / "heavy_judge.py").write_text(
         "import elasticsearch\nfrom recipekit.component import JudgeSpec\n"
-        'class Heavy(JudgeSpec):\n    """Imports a client."""\n    def build(self, context):\n        return self\n'
+        'class Heavy(JudgeSpec):\n    """Imports a client."""\n'
+        "    def build(self, context):\n        return self\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
     import heavy_judge  # type: ignore[import-not-found]

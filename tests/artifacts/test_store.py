@@ -1,4 +1,4 @@
-"""The artifact store: whole or not there, one maker at a time, and nothing lost that is needed."""
+"""The artifact store builds artifacts atomically, one process at a time, and keeps what is used."""
 
 import multiprocessing
 import signal
@@ -22,7 +22,7 @@ def build(text: str, **inputs: str):
     return write
 
 
-def test_an_artifact_is_made_once(tmp_path: Path) -> None:
+def test_an_artifact_is_built_once(tmp_path: Path) -> None:
     store = Store(tmp_path)
     first = store.make("collect", "k", build("one"))
     again = store.make("collect", "k", build("two"))
@@ -31,7 +31,7 @@ def test_an_artifact_is_made_once(tmp_path: Path) -> None:
     assert again.manifest["summary"] == {"texts": 1}
 
 
-def test_force_replaces_it_once_the_new_one_is_whole(tmp_path: Path) -> None:
+def test_force_replaces_an_artifact_once_the_new_one_is_complete(tmp_path: Path) -> None:
     store = Store(tmp_path)
     store.make("collect", "k", build("one"))
 
@@ -46,7 +46,7 @@ def test_force_replaces_it_once_the_new_one_is_whole(tmp_path: Path) -> None:
     assert not list(store.cache.glob("*/*.partial"))
 
 
-def test_a_failed_attempt_leaves_its_work_for_the_next(tmp_path: Path) -> None:
+def test_a_failed_attempt_keeps_its_work_for_the_next(tmp_path: Path) -> None:
     store = Store(tmp_path)
 
     def half(folder: Path) -> dict[str, object]:
@@ -65,7 +65,7 @@ def test_a_failed_attempt_leaves_its_work_for_the_next(tmp_path: Path) -> None:
     assert store.find("judge", "k") is not None
 
 
-def test_a_kill_in_the_middle_leaves_no_artifact(tmp_path: Path) -> None:
+def test_a_killed_build_leaves_no_artifact(tmp_path: Path) -> None:
     script = textwrap.dedent(
         """
         import os, signal, sys
@@ -96,7 +96,7 @@ def _make_slowly(root: str, started, name: str, queue) -> None:
     Store(Path(root)).make("collect", "k", write)
 
 
-def test_two_makers_take_turns_and_the_second_finds_it_made(tmp_path: Path) -> None:
+def test_two_builders_take_turns_and_the_second_reuses_the_artifact(tmp_path: Path) -> None:
     context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
     queue, started = context.Queue(), context.Event()
     makers = [
@@ -113,7 +113,7 @@ def test_two_makers_take_turns_and_the_second_finds_it_made(tmp_path: Path) -> N
     assert (tmp_path / "cache" / "collect" / "k" / "data.txt").read_text() == built
 
 
-def test_what_a_root_needs_is_reached_through_inputs_and_by_products(tmp_path: Path) -> None:
+def test_artifacts_of_a_run_are_found_through_inputs_and_by_products(tmp_path: Path) -> None:
     store = Store(tmp_path)
     store.make("collect", "c", build("texts"))
     store.make(
@@ -140,7 +140,7 @@ def test_what_a_root_needs_is_reached_through_inputs_and_by_products(tmp_path: P
 
 
 @pytest.mark.parametrize("left", ["", '{"format": 1, "st', "[]"])
-def test_what_a_disk_lost_half_of_counts_as_not_made(tmp_path: Path, left: str) -> None:
+def test_an_artifact_with_a_damaged_manifest_is_built_again(tmp_path: Path, left: str) -> None:
     store = Store(tmp_path)
     made = store.make("collect", "k", build("one"))
     (made.path / "manifest.json").write_text(left)
@@ -150,16 +150,17 @@ def test_what_a_disk_lost_half_of_counts_as_not_made(tmp_path: Path, left: str) 
 
 
 @pytest.mark.parametrize("below", ["", "deeper"])
-def test_a_file_where_a_folder_is_wanted_is_told(tmp_path: Path, below: str) -> None:
+def test_a_file_in_place_of_a_folder_is_reported(tmp_path: Path, below: str) -> None:
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(
         StoreError,
-        match=r"notes.txt.*: no folder can be made here \(.*\); choose another with --cache or --runs",
+        match=r"notes.txt.*: no folder can be made here \(.*\); "
+        r"choose another with --cache or --runs",
     ):
         Store(tmp_path / "notes.txt" / below).make("collect", "k", build("one"))
 
 
-def test_a_file_that_is_missing_while_something_is_made_is_no_fault_of_the_cache(
+def test_a_file_that_is_missing_during_a_build_is_not_an_error_of_the_cache(
     tmp_path: Path,
 ) -> None:
     with pytest.raises(FileNotFoundError):

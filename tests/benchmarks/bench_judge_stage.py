@@ -1,15 +1,15 @@
-"""The judge stage with an LLM against bare litellm with asyncio and a semaphore.
+"""Compare the judge stage with a language model with bare litellm and a semaphore.
 
-Both send the same prompts of ten passages to one server in a separate process. They alternate, a
-tenth of the calls per turn, so that other load on the machine affects both; the stage waits while
-bare litellm runs:
+Both send the same prompts of ten passages to one server in a separate process. They alternate,
+each with a tenth of the calls per turn, so that other load on the machine affects both; the stage
+pauses during the turn of litellm:
 
     python tests/benchmarks/bench_judge_stage.py --pairs 20000
     python tests/benchmarks/bench_judge_stage.py --pairs 200000
 
-For each turn and in total it prints calls per second and CPU time per call. It also prints the
-stage's resident memory after each quarter, which must not grow with the pairs, and the time of a
-second run, which must make no call. The stage's first turn includes its start (about a second).
+It prints calls per second and CPU time per call of both, for each turn and in total, the stage's
+resident memory after each quarter, which should not grow, and the time of judging everything again,
+which must make no call.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ TURNS = 10
 
 
 def graded() -> Policy:
-    """The server's policy: a grade for every passage of a prompt."""
+    """The server's policy: it grades every passage of a prompt."""
 
     def policy(call: Call) -> Answer:
         count = call.body["messages"][-1]["content"].count(" passage ")
@@ -109,21 +109,21 @@ def resident() -> float:
     return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
-# Bare litellm, in a separate process
-# --------------------------------------------------------------------------------------------------
+# Bare litellm in a process that reads from stdin how many calls to make
+# -------------------------------------------------------------------------------------------------
 
 
 def bare(url: str, file: Path, concurrency: int) -> None:
-    """Make calls without cache, budget or retries.
+    """Send prompts with litellm and a semaphore, and keep no reply.
 
-    Reads numbers of calls from stdin, and prints seconds and CPU seconds for each.
+    Reads numbers of calls from stdin, and prints the wall and CPU seconds of each.
     """
 
-    async def one(arguments: dict[str, Any], room: asyncio.Semaphore) -> None:
+    async def one(request: dict[str, Any], room: asyncio.Semaphore) -> None:
         try:
             await litellm().acompletion(
                 model=MODEL,
-                **arguments,
+                **request,
                 api_base=f"{url}/v1",
                 api_key="none",
                 timeout=60.0,
@@ -137,9 +137,9 @@ def bare(url: str, file: Path, concurrency: int) -> None:
         room = asyncio.Semaphore(concurrency)
         async with asyncio.TaskGroup() as group:
             for line in lines:
-                arguments = json.loads(line)
+                request = json.loads(line)
                 await room.acquire()
-                group.create_task(one(arguments, room))
+                group.create_task(one(request, room))
 
     litellm()
     with file.open() as lines, asyncio.Runner() as runner:
@@ -159,7 +159,7 @@ class Bare:
     process: subprocess.Popen[str]
 
     def calls(self, count: int) -> tuple[float, float]:
-        """Make calls, and return the seconds and CPU seconds that they took."""
+        """Make calls; returns wall seconds and CPU seconds."""
         assert self.process.stdin is not None and self.process.stdout is not None
         self.process.stdin.write(f"{count}\n")
         self.process.stdin.flush()
@@ -168,11 +168,11 @@ class Bare:
 
 
 # The stage
-# --------------------------------------------------------------------------------------------------
+# -------------------------------------------------------------------------------------------------
 
 
 def write_inputs(folder: Path, pairs: int, words: int) -> StageInputs:
-    """A data set with a hundred candidates per query.
+    """A data set with 100 candidates per query.
 
     There are a fifth as many passages as pairs, and at least 2,000.
     """
@@ -222,7 +222,7 @@ def section(url: str, concurrency: int) -> JudgeSection:
 
 
 def requests(inputs: StageInputs, spec: LlmJudgeSpec) -> Iterator[Request]:
-    """The requests of the stage, in its order."""
+    """The requests of the stage in their order."""
     dataset: Dataset | None = inputs.dataset
     assert dataset is not None
     pairs = load_pairs(dataset, read_table(inputs.artifacts["mine"].path / "candidates.arrow"))
@@ -257,7 +257,7 @@ class Quiet:
 
 @dataclass
 class Turns(Quiet):
-    """A progress that stops the stage after each tenth of the pairs and lets bare litellm run."""
+    """A progress that pauses the stage after each tenth of the pairs for a turn of litellm."""
 
     other: Bare
     total: int
@@ -289,7 +289,7 @@ class Turns(Quiet):
         print(
             f"turn {len(self.ours):2}: stage {calls / seconds:6.1f} calls/s, "
             f"bare {calls / other:6.1f}, ratio {other / seconds:.3f}; "
-            f"CPU {worked / calls * 1000:.2f} and {also / calls * 1000:.2f} ms per call; "
+            f"CPU time {worked / calls * 1000:.2f} and {also / calls * 1000:.2f} ms per call; "
             f"memory of the stage {self.memory[-1]:.0f} MB",
             flush=True,
         )
@@ -303,12 +303,14 @@ def main() -> None:
     for name, default in (("pairs", 20_000), ("concurrency", 32), ("words", 90)):
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--delay", type=float, default=0.0, help="seconds before each reply")
-    parser.add_argument("--folder", type=Path, help="default: a temporary folder")
-    options = parser.parse_args()
-    with tempfile.TemporaryDirectory(dir=options.folder) as name, server(options.delay) as url:
+    parser.add_argument(
+        "--folder", type=Path, help="the working folder; by default a temporary one"
+    )
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory(dir=given.folder) as name, server(given.delay) as url:
         folder = Path(name)
-        inputs = write_inputs(folder, options.pairs, options.words)
-        judging = section(url, options.concurrency)
+        inputs = write_inputs(folder, given.pairs, given.words)
+        judging = section(url, given.concurrency)
         with (folder / "prompts.jsonl").open("w") as file:
             spec = judging.judges["model"].spec
             assert isinstance(spec, LlmJudgeSpec)
@@ -320,20 +322,20 @@ def main() -> None:
             "bare",
             url,
             str(folder / "prompts.jsonl"),
-            str(options.concurrency),
+            str(given.concurrency),
         ]
         with subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         ) as process:
             other = Bare(process)
             litellm()
-            measure(folder, inputs, judging, Turns(other, options.pairs), url)
+            measure(folder, inputs, judging, Turns(other, given.pairs), url)
 
 
 def measure(
     folder: Path, inputs: StageInputs, judging: JudgeSection, turns: Turns, url: str
 ) -> None:
-    """Judge everything in turns with bare litellm, then judge it again."""
+    """Judge everything in turns with litellm, then judge it again."""
     from dataclasses import replace
 
     first = replace(inputs, progress=turns)
@@ -355,7 +357,7 @@ def measure(
         turns.memory[round(len(turns.memory) * quarter / 4) - 1] for quarter in (1, 2, 3, 4)
     ]
     print(
-        f"\n{turns.total:,} pairs, {made:,} calls; "
+        f"\n{turns.total:,} pairs, {made:,} calls needed, "
         f"{summary['judges']['model']['counts']['calls']:,} made"
     )
     print(
@@ -365,13 +367,11 @@ def measure(
         f"ratio {seconds_bare / seconds_ours:.3f} in total, "
         f"median of the turns {statistics.median(ratios):.3f}"
     )
-    print(f"CPU {worked / count * 1000:.2f} ms per call, bare {also / count * 1000:.2f}")
-    print(
-        f"memory at 25, 50, 75, 100 %: {', '.join(f'{megabytes:.0f}' for megabytes in quarters)} "
-        f"MB; at the end {end:.0f} MB"
-    )
+    print(f"CPU time {worked / count * 1000:.2f} ms per call, bare {also / count * 1000:.2f}")
+    shown = ", ".join(f"{megabytes:.0f}" for megabytes in quarters)
+    print(f"memory at 25, 50, 75, 100 %: {shown} MB; at the end {end:.0f} MB")
     stored = again["judges"]["model"]["counts"]["from_store"]["replies"]
-    print(f"again: {calls} calls, {stored:,} stored replies, {seconds:.1f} s")
+    print(f"again: {calls} calls, {stored:,} replies from the store, {seconds:.1f} s")
 
 
 if __name__ == "__main__":

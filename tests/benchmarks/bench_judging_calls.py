@@ -1,12 +1,12 @@
-"""Calls per second through the client (cache, budget, rate limiter, retries) against bare litellm.
+"""Compare calls per second of the client (cache, budget, limits, retries) with bare litellm.
 
 Both send prompts of ten passages to one server in a separate process, in alternating rounds:
 
     python tests/benchmarks/bench_judging_calls.py --calls 2000 --rounds 3 --concurrency 32
-    python tests/benchmarks/bench_judging_calls.py --calls 20000 --rounds 1
+    python tests/benchmarks/bench_judging_calls.py --calls 20000 --rounds 1  # 200,000 pairs
 
-For each round it prints calls per second and their ratio, CPU time per call, and resident memory
-halfway and at the end, which must not grow with the calls. A second run must make no call.
+It prints each round's rates and their ratio, the resident memory halfway and at the end, which
+should be equal, and the time of a rerun, which must make no call.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def requests(calls: int, name: str, passages: int, words: int) -> Iterator[Reque
 
 
 def bare(url: str, requests: Iterator[Request], concurrency: int) -> None:
-    """Make calls without cache, budget or retries."""
+    """Send the requests with litellm and a semaphore, and keep no reply."""
 
     async def one(request: Request, room: asyncio.Semaphore) -> None:
         try:
@@ -157,45 +157,45 @@ def main() -> None:
     ):
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--delay", type=float, default=0.0, help="seconds before each reply")
-    options = parser.parse_args()
-    size = (options.passages, options.words)
+    given = parser.parse_args()
+    size = (given.passages, given.words)
     ratios = []
     with (
-        server(options.delay) as url,
+        server(given.delay) as url,
         tempfile.TemporaryDirectory() as folder,
         ReplyCache(Path(folder) / "calls.sqlite") as cache,
     ):
-        bare(url, requests(50, "warm", *size), options.concurrency)
-        for turn in range(options.rounds):
+        bare(url, requests(50, "warm", *size), given.concurrency)
+        for turn in range(given.rounds):
             rates, busy = {}, {}
-            for who in ("bare", "ours") if turn % 2 == 0 else ("ours", "bare"):
-                prompts = requests(options.calls, f"{who} {turn}", *size)
+            for client in ("bare", "ours") if turn % 2 == 0 else ("ours", "bare"):
+                prompts = requests(given.calls, f"{client} {turn}", *size)
                 began, worked = time.perf_counter(), time.process_time()
-                if who == "bare":
-                    bare(url, prompts, options.concurrency)
+                if client == "bare":
+                    bare(url, prompts, given.concurrency)
                 else:
-                    _, memory = ours(url, prompts, options.calls, options.concurrency, cache)
-                rates[who] = options.calls / (time.perf_counter() - began)
-                busy[who] = (time.process_time() - worked) / options.calls * 1000
+                    _, memory = ours(url, prompts, given.calls, given.concurrency, cache)
+                rates[client] = given.calls / (time.perf_counter() - began)
+                busy[client] = (time.process_time() - worked) / given.calls * 1000
             ratios.append(rates["ours"] / rates["bare"])
             print(
                 f"round {turn + 1}: bare {rates['bare']:6.1f} calls/s, "
-                f"ours {rates['ours']:6.1f} calls/s, ratio {ratios[-1]:.3f}; "
-                f"CPU {busy['bare']:.2f} and {busy['ours']:.2f} ms per call; "
+                f"recipekit {rates['ours']:6.1f} calls/s, ratio {ratios[-1]:.3f}; "
+                f"CPU time {busy['bare']:.2f} and {busy['ours']:.2f} ms a call; "
                 f"resident {memory[0]} MB halfway, {memory[-1]} MB at the end",
                 flush=True,
             )
         print(
-            f"median ratio {statistics.median(ratios):.3f} over {options.rounds} rounds "
-            f"of {options.calls} calls"
+            f"median ratio {statistics.median(ratios):.3f} "
+            f"over {given.rounds} rounds of {given.calls} calls"
         )
         before, began = ledger(url)["arrived"], time.perf_counter()
         cached, _ = ours(
-            url, requests(options.calls, "ours 0", *size), options.calls, options.concurrency, cache
+            url, requests(given.calls, "ours 0", *size), given.calls, given.concurrency, cache
         )
         seconds, made = time.perf_counter() - began, ledger(url)["arrived"] - before
         print(
-            f"rerun: {cached} of {options.calls} from the cache, {made} calls, {seconds:.2f} s; "
+            f"rerun: {cached} of {given.calls} from the cache, {made} calls, {seconds:.2f} s; "
             f"paid twice: {ledger(url)['paid_twice']}"
         )
 

@@ -1,9 +1,12 @@
-"""Rates of loading and searching Qdrant, relative to the bare client on the same server.
+"""Compare loading and searching Qdrant with the bare client on the same server.
 
-Random unit vectors. Loading is timed until the exact count is right, with indexing deferred on both
-sides; searching uses one collection with a graph. Each measurement runs in its own process and
-reports its peak memory. The bare client loads with `upload_collection`, in one process or two,
-whichever is faster, and searches with `query_batch_points` on as many threads.
+    python tests/benchmarks/bench_qdrant.py --passages 100000 --queries 2000
+
+The vectors are random unit vectors. The script starts a server. Loading is timed until the exact
+count is right, with indexing deferred on both sides; searching uses one collection with a graph.
+Each measurement runs in a separate process and reports its peak memory. The bare client loads with
+`upload_collection`, in one process or two, whichever is faster, and searches with
+`query_batch_points` on as many threads.
 """
 
 import argparse

@@ -1,9 +1,10 @@
-"""The reply cache and the budget against bare sqlite3: the overhead of a paid call.
-
-Bare: one committed insert of the same text into a table of two columns, with WAL and
-synchronous=NORMAL. Ours: reserve (a commit), keep and settle (one commit), and find.
+"""Compare the reply cache and the budget with bare sqlite3: the overhead of a paid call.
 
     python tests/benchmarks/bench_reply_cache.py --calls 5000 --words 1200
+
+A paid call reserves (one commit), keeps and settles (one commit together), and finds. The bare
+database commits one insert of the same text into a table of two columns, with WAL and
+synchronous=NORMAL, in the same process and on the same disk.
 """
 
 import argparse
@@ -29,7 +30,7 @@ WORDS = np.array(
 )
 
 
-def requests_of(options):
+def make_requests(options):
     random = np.random.default_rng(0)
     for number in range(options.calls):
         text = f"{number} {' '.join(random.choice(WORDS, options.words))}"
@@ -49,7 +50,7 @@ def bare(folder, requests):
     connection = sqlite3.connect(folder / "bare.sqlite", isolation_level=None)
     connection.executescript(
         "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; "
-        "CREATE TABLE calls (key TEXT PRIMARY KEY, request TEXT)"
+        "CREATE TABLE calls (key TEXT PRIMARY KEY, prompt TEXT)"
     )
     seconds = timed(
         lambda r: connection.execute(
@@ -87,9 +88,9 @@ def main():
     parser.add_argument("--calls", type=int, default=5000)
     parser.add_argument("--words", type=int, default=1200)
     options = parser.parse_args()
-    requests = list(requests_of(options))
+    requests = list(make_requests(options))
     for request in requests:
-        assert request.key  # hashed before the measurement, for both
+        assert request.key  # computes the key, which the caller needs in both cases
     with tempfile.TemporaryDirectory(dir=Path.cwd()) as name:
         folder = Path(name)
         base = bare(folder, requests)
@@ -98,10 +99,10 @@ def main():
             (folder / file).stat().st_size / len(requests)
             for file in ("bare.sqlite", "calls.sqlite")
         ]
-    print(f"{'bare insert':14} {base * 1e6:7.0f} µs  {sizes[0]:6.0f} bytes per call")
+    print(f"{'bare insert':14} {base * 1e6:7.0f} µs  {sizes[0]:6.0f} bytes a call")
     for step, seconds in {**steps, "all of a call": sum(steps.values())}.items():
         print(f"{step:14} {seconds * 1e6:7.0f} µs  {seconds / base:6.2f} of a bare insert")
-    print(f"{'ours':14}             {sizes[1]:6.0f} bytes per call")
+    print(f"{'ours':14}             {sizes[1]:6.0f} bytes a call")
 
 
 if __name__ == "__main__":

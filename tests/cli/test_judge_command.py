@@ -63,11 +63,19 @@ class Counting:
     def judge(self, batches):
         for batch in batches:
             query, passage = batch.query[batch.wanted], batch.passage[batch.wanted]
-            texts = list(zip(self.dataset.queries.texts(query), self.dataset.passages.texts(passage)))
-            shared = np.array([len(set(left.split()) & set(right.split())) for left, right in texts])
-            self.counts = {"calls": self.counts["calls"] + len(query), "usd": self.counts["usd"] + 0.01 * len(query)}
-            yield Verdicts(query, passage, (shared >= self.spec.words).astype(np.int8), grade=shared.astype(np.float32),
-                           reason=[f"{n} words are \\x1b[31mshared" for n in shared])
+            queries = self.dataset.queries.texts(query)
+            passages = self.dataset.passages.texts(passage)
+            words = [(set(q.split()), set(p.split())) for q, p in zip(queries, passages)]
+            shared = np.array([len(left & right) for left, right in words])
+            self.counts["calls"] += len(query)
+            self.counts["usd"] += 0.01 * len(query)
+            yield Verdicts(
+                query,
+                passage,
+                (shared >= self.spec.words).astype(np.int8),
+                grade=shared.astype(np.float32),
+                reason=[f"{n} words are \\x1b[31mshared" for n in shared],
+            )
 '''
 
 
@@ -236,7 +244,7 @@ def test_a_sample_is_filled_in_and_read_by_a_labels_judge(
         file.write_text("".join(json.dumps(row) + "\n" for row in rows))
     labels = read_labels(file)
     assert len(labels) == 3
-    assert (labels.weight > 1).all(), "each stands for more than one candidate"
+    assert (labels.weight > 1).all(), "each represents more than one candidate"
     judge = LabelsSpec(file=file).build(context(folder / "scratch", dataset=dataset_of(folder)))
     [verdicts] = judge.judge([whole_batch(dataset_of(folder))])
     assert sorted(verdicts.verdict.tolist()) == [Verdict.NEGATIVE, Verdict.POSITIVE, Verdict.IGNORE]
@@ -274,8 +282,9 @@ def test_a_sample_of_judged_pairs_has_every_verdict_and_hides_it(
     assert [json.loads(line) for line in (judged / "sample.jsonl").read_text().splitlines()] == rows
     out = output_of(capsys, "judge", "sample", "recipe.yaml", "--n", "5000", "--output", "all.csv")
     assert "(all unlabelled candidates that a judge can get)" in out
-    tried = output_of(capsys, "judge", "sample", "recipe.yaml", "--n", "5000", "--output", "top.csv", "--set", "judge.judges.overlap.max_rank=2",
-                 "--set", "judge.judges.strict.max_rank=1")  # fmt: skip
+    limits = ("judge.judges.overlap.max_rank=2", "judge.judges.strict.max_rank=1")
+    options = ["--n", "5000", "--output", "top.csv", "--set", limits[0], "--set", limits[1]]
+    tried = output_of(capsys, "judge", "sample", "recipe.yaml", *options)
     assert count_of(tried) < count_of(out), "only candidates that a judge can get"
 
 
@@ -334,7 +343,7 @@ def test_only_candidates_that_a_measured_judge_can_get_are_drawn(
     assert either == near | top
 
 
-def test_floors_also_hold_for_judgments_made_under_other_floors(
+def test_floors_apply_to_judgments_made_under_other_floors(
     judged: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     err = output_of(capsys, *RUN, "--set", "judge.require.agreement=0.999", status=1)
@@ -342,8 +351,8 @@ def test_floors_also_hold_for_judgments_made_under_other_floors(
     assert "the judges stay below judge.require on " in err
     err = output_of(capsys, *RUN, "--set", "judge.require.kappa=0.1", status=1)
     assert (
-        "judge.require asks for figures that cannot be measured: kappa (no labelled negative was judged)"
-        in err
+        "judge.require asks for figures that cannot be measured: "
+        "kappa (no labelled negative was judged)" in err
     )
     assert output_of(capsys, *RUN, "--set", "judge.require.agreement=0.01")
 

@@ -20,7 +20,7 @@ def progress() -> RecordingProgress:
 
 @pytest.fixture
 def build(tmp_path: Path, progress: RecordingProgress) -> Build:
-    """`build(model=..., **fields)`: the encoder of a spec, in fp32 unless it says otherwise."""
+    """`build(model=..., **fields)`: the encoder of a spec, by default in fp32."""
 
     def make(**fields: Any) -> Encoder:
         spec = BiEncoderSpec.model_validate(

@@ -1,4 +1,4 @@
-"""The encoder against sentence-transformers: the same files must give the same vectors."""
+"""The encoder gives the same vectors as sentence-transformers for the same files."""
 
 import importlib.util
 import json
@@ -53,7 +53,7 @@ def saved(folder: Path, *modules: torch.nn.Module, **options: Any) -> Path:
 
 
 @pytest.mark.parametrize("prompt", ["", "river: "])
-def test_it_encodes_as_sentence_transformers_does(build, tiny_model, prompt) -> None:
+def test_embeddings_equal_those_of_sentence_transformers(build, tiny_model, prompt) -> None:
     encoder = build(model=tiny_model, passage_prompt=prompt)
     np.testing.assert_allclose(vectors(encoder), expected(tiny_model, prompt=prompt), atol=1e-5)
     assert (
@@ -66,16 +66,18 @@ def test_it_encodes_as_sentence_transformers_does(build, tiny_model, prompt) -> 
     reason=f"{MINILM} is not installed (extra `quickstart`)",
 )
 @pytest.mark.parametrize("prompt", ["", "query: "])
-def test_the_real_minilm_too(build, prompt) -> None:
+def test_embeddings_of_minilm_equal_those_of_sentence_transformers(build, prompt) -> None:
     encoder = build(model=f"package:{MINILM}/model", query_prompt=prompt)
-    places = importlib.util.find_spec(MINILM).submodule_search_locations
+    locations = importlib.util.find_spec(MINILM).submodule_search_locations
     np.testing.assert_allclose(
-        vectors(encoder, side="query"), expected(Path(places[0], "model"), prompt=prompt), atol=1e-5
+        vectors(encoder, side="query"),
+        expected(Path(locations[0], "model"), prompt=prompt),
+        atol=1e-5,
     )
 
 
 @pytest.mark.parametrize("pooling", ["cls", "max", "weightedmean", "lasttoken"])
-def test_another_pooling_is_used_and_warned_of(
+def test_another_pooling_than_the_models_own_causes_a_warning(
     build, progress, bert, tiny_model, tmp_path, pooling
 ) -> None:
     encoder = build(model=tiny_model, pooling=pooling)
@@ -86,7 +88,7 @@ def test_another_pooling_is_used_and_warned_of(
     np.testing.assert_allclose(vectors(encoder), expected(reference), atol=1e-5)
 
 
-def test_left_padding_and_a_prompt_that_is_not_pooled(build, bert, tmp_path) -> None:
+def test_left_padding_and_unpooled_prompts_are_supported(build, bert, tmp_path) -> None:
     folder = saved(
         tmp_path / "left",
         bert,
@@ -106,7 +108,7 @@ def test_left_padding_and_a_prompt_that_is_not_pooled(build, bert, tmp_path) -> 
     assert not encoder.normalized
 
 
-def test_prompts_are_the_models_own_unless_the_recipe_says_otherwise(build, bert, tmp_path) -> None:
+def test_prompts_of_the_recipe_override_those_of_the_model(build, bert, tmp_path) -> None:
     folder = saved(
         tmp_path / "prompted",
         bert,
@@ -120,7 +122,7 @@ def test_prompts_are_the_models_own_unless_the_recipe_says_otherwise(build, bert
     }
 
 
-def test_normalization_can_be_added_and_taken_away(build, bert, tiny_model, tmp_path) -> None:
+def test_normalization_can_be_added_and_removed(build, bert, tiny_model, tmp_path) -> None:
     plain = build(model=tiny_model, normalize=False)
     assert not plain.normalized
     np.testing.assert_allclose(
@@ -130,7 +132,7 @@ def test_normalization_can_be_added_and_taken_away(build, bert, tiny_model, tmp_
     np.testing.assert_allclose(unit, expected(tiny_model), atol=1e-5)
 
 
-def test_layers_after_the_pooling_and_a_cut_dimension(build, bert, tmp_path) -> None:
+def test_dense_layers_and_a_truncated_dimension_are_supported(build, bert, tmp_path) -> None:
     folder = saved(
         tmp_path / "dense", bert, Pooling(32), Dense(32, 16), Normalize(), truncate_dim=8
     )
@@ -153,7 +155,7 @@ def test_a_router_gives_each_side_its_own_modules(build, bert, tmp_path) -> None
         np.testing.assert_allclose(vectors(encoder), reference.encode_document(TEXTS), atol=1e-5)
 
 
-def test_a_text_is_cut_at_max_length_and_counted(build, tiny_model) -> None:
+def test_a_text_is_truncated_at_max_length_and_counted(build, tiny_model) -> None:
     encoder = build(model=tiny_model, max_length=8)
     ids, cut = encoder.tokenize(["river", "river " * 6, "river " * 7, "river " * 50], "query")
     assert [len(text) for text in ids] == [3, 8, 8, 8] and cut == 2
@@ -163,7 +165,7 @@ def test_a_text_is_cut_at_max_length_and_counted(build, tiny_model) -> None:
         build(model=tiny_model, max_length=129)
 
 
-def test_weights_are_float32_whatever_the_checkpoints_dtype(build, tiny_model, tmp_path) -> None:
+def test_weights_are_float32_for_any_dtype_of_the_checkpoint(build, tiny_model, tmp_path) -> None:
     half = SentenceTransformer(str(tiny_model), device="cpu").half()
     half.save(str(tmp_path / "half"), create_model_card=False)
     assert json.loads((tmp_path / "half" / "config.json").read_text())["dtype"] == "float16"
@@ -171,7 +173,7 @@ def test_weights_are_float32_whatever_the_checkpoints_dtype(build, tiny_model, t
     assert {parameter.dtype for parameter in encoder.parameters()} == {torch.float32}
 
 
-def test_what_follows_the_transformer_stays_float32_under_autocast(build, tiny_model) -> None:
+def test_layers_after_the_transformer_stay_float32_under_autocast(build, tiny_model) -> None:
     encoder = build(model=tiny_model)
     exact = vectors(encoder)
     with torch.autocast("cpu", torch.bfloat16):
@@ -181,7 +183,7 @@ def test_what_follows_the_transformer_stays_float32_under_autocast(build, tiny_m
     assert 1e-6 < np.abs(rounded - exact).max() < 0.05
 
 
-def test_training_without_dropout_is_exact_and_has_gradients(build, tiny_model) -> None:
+def test_training_without_dropout_is_deterministic_and_has_gradients(build, tiny_model) -> None:
     encoder = build(model=tiny_model)
     features = encoder.collate(encoder.tokenize(TEXTS, "query")[0], "query")
     still = encoder(features, "query")
@@ -192,11 +194,11 @@ def test_training_without_dropout_is_exact_and_has_gradients(build, tiny_model) 
     encoder(features, "query").square().sum().backward()
     trained = [parameter for parameter in encoder.parameters() if parameter.requires_grad]
     assert trained and all(parameter.grad is not None for parameter in trained), (
-        "distributed training wants a gradient for each"
+        "distributed training needs a gradient for each"
     )
 
 
-def test_a_saved_encoder_is_the_same_in_sentence_transformers(build, tiny_model, tmp_path) -> None:
+def test_sentence_transformers_loads_a_saved_encoder(build, tiny_model, tmp_path) -> None:
     encoder = build(
         model=tiny_model,
         pooling="cls",
@@ -217,7 +219,7 @@ def test_a_saved_encoder_is_the_same_in_sentence_transformers(build, tiny_model,
     assert not list((tmp_path / "saved").rglob("*.bin"))
 
 
-def test_untied_towers_part_and_are_saved_as_two(build, tiny_model, tmp_path) -> None:
+def test_untied_towers_are_trained_and_saved_separately(build, tiny_model, tmp_path) -> None:
     encoder = build(model=tiny_model, tied=False)
     np.testing.assert_array_equal(vectors(encoder), vectors(encoder, side="query"))
     with torch.no_grad():
@@ -242,7 +244,8 @@ def test_a_plain_transformer_gets_mean_pooling_and_a_warning(
     bert.tokenizer.save_pretrained(tmp_path / "plain")
     encoder = build(model=tmp_path / "plain")
     assert progress.warnings == [
-        f"model '{tmp_path / 'plain'}' states no pooling, so the mean of its tokens is used; `pooling` chooses another"
+        f"model '{tmp_path / 'plain'}' states no pooling, so the mean of its tokens is used; "
+        "`pooling` chooses another"
     ]
     np.testing.assert_allclose(
         vectors(encoder),
@@ -263,14 +266,14 @@ def test_the_pinned_weights_are_checked(build, tiny_model) -> None:
         build(model=tiny_model, sha256="0" * 64)
 
 
-def test_modules_that_are_not_understood_are_refused(build, tmp_path) -> None:
+def test_unsupported_modules_are_refused(build, tmp_path) -> None:
     from sentence_transformers.sentence_transformer.modules import BoW
 
     with pytest.raises(ModelError, match="starts with BoW; a bi_encoder starts with a Transformer"):
         build(model=saved(tmp_path / "bow", BoW(["river", "mountain"])))
 
 
-def test_damaged_weights_are_said_so(build, tiny_model, tmp_path) -> None:
+def test_damaged_weights_are_reported(build, tiny_model, tmp_path) -> None:
     import shutil
 
     shutil.copytree(tiny_model, tmp_path / "damaged")

@@ -1,4 +1,4 @@
-"""The spec: what a recipe may say of a model, without loading one."""
+"""The spec of a bi-encoder is checked without loading the model."""
 
 import hashlib
 import subprocess
@@ -20,7 +20,7 @@ def spec(folder: Path = Path(), **fields: object) -> BiEncoderSpec:
     return BiEncoderSpec.model_validate(fields, context={"folder": folder})
 
 
-def test_a_relative_path_starts_at_the_recipes_folder(tmp_path: Path) -> None:
+def test_a_relative_path_starts_at_the_folder_of_the_recipe(tmp_path: Path) -> None:
     assert spec(tmp_path, model="./models/mine").model == str(tmp_path / "models" / "mine")
     assert spec(tmp_path / "recipes", model="../models").model == str(tmp_path / "models")
     assert spec(model="~/models").model == str(Path.home() / "models")
@@ -32,7 +32,8 @@ def test_a_relative_path_starts_at_the_recipes_folder(tmp_path: Path) -> None:
     [
         (
             {"model": "all-MiniLM-L6-v2"},
-            "'all-MiniLM-L6-v2' is not a Hub id: write 'OWNER/NAME'.* or './all-MiniLM-L6-v2' for a folder",
+            "'all-MiniLM-L6-v2' is not a Hub id: "
+            "write 'OWNER/NAME'.* or './all-MiniLM-L6-v2' for a folder",
         ),
         ({"model": "models/of/mine"}, "is not a Hub id"),
         ({"model": "package:name"}, "write package:NAME/FOLDER"),
@@ -43,20 +44,20 @@ def test_a_relative_path_starts_at_the_recipes_folder(tmp_path: Path) -> None:
         ({"model": HUB, "trust_remote_code": True}, "Extra inputs"),
     ],
 )
-def test_what_is_wrong_is_said(fields: dict[str, object], message: str) -> None:
+def test_invalid_fields_are_reported(fields: dict[str, object], message: str) -> None:
     with pytest.raises(ValidationError, match=message):
         spec(**fields)
 
 
-def test_the_identity_of_a_folder_is_its_content_not_its_place(tmp_path: Path) -> None:
-    for place in ("here", "there"):
-        (tmp_path / place).mkdir()
-        (tmp_path / place / "config.json").write_text("{}")
+def test_the_identity_of_a_folder_is_its_content_not_its_path(tmp_path: Path) -> None:
+    for name in ("here", "there"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").write_text("{}")
     here, there = (
         component_identity(
-            spec(tmp_path, model=f"./{place}"), "recipekit", "bi_encoder", FileHashes()
+            spec(tmp_path, model=f"./{name}"), "recipekit", "bi_encoder", FileHashes()
         )
-        for place in ("here", "there")
+        for name in ("here", "there")
     )
     assert here == there
     (tmp_path / "there" / "config.json").write_text('{"hidden_size": 1}')
@@ -66,7 +67,7 @@ def test_the_identity_of_a_folder_is_its_content_not_its_place(tmp_path: Path) -
     assert changed != here
 
 
-def test_neither_place_nor_budget_is_identity() -> None:
+def test_neither_the_path_nor_the_batch_budget_is_part_of_the_identity() -> None:
     identity = fields_identity(spec(model=HUB, revision="main", max_tokens_per_batch=7))
     assert identity == fields_identity(spec(model="./mine")) and "precision" in identity
 
@@ -86,7 +87,7 @@ def test_a_package_is_found_without_importing_it(
         spec(model="package:not_there/model").files()
 
 
-def test_a_folder_that_is_no_model_is_said_so(tmp_path: Path) -> None:
+def test_a_folder_that_is_not_a_model_is_reported(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "file").touch()
     for name, message in {
@@ -100,10 +101,7 @@ def test_a_folder_that_is_no_model_is_said_so(tmp_path: Path) -> None:
 
 @pytest.fixture
 def hub_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty cache of the Hub's models.
-
-    No test reaches the Hub: tests/conftest.py sets HF_HUB_OFFLINE.
-    """
+    """An empty cache of the Hub's models; tests/conftest.py sets HF_HUB_OFFLINE."""
     monkeypatch.setenv("SENTENCE_TRANSFORMERS_HOME", str(tmp_path / "hub"))
     return tmp_path / "hub"
 
@@ -116,12 +114,13 @@ def test_a_cached_model_is_fingerprinted_by_its_commit(hub_cache: Path) -> None:
     assert spec(model=HUB, revision=COMMIT).fingerprint() == spec(model=HUB).fingerprint()
 
 
-def test_a_model_that_cannot_be_reached_says_what_would_work(
+def test_a_model_that_cannot_be_reached_is_reported_with_a_remedy(
     hub_cache: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(
         ComponentError,
-        match=r"is not in the local cache, and the Hugging Face Hub cannot be reached .*name a folder",
+        match=r"is not in the local cache, and the Hugging Face Hub cannot be reached .*"
+        r"name a folder",
     ):
         spec(model=HUB).fingerprint()
     (tmp_path / "models" / "mine").mkdir(parents=True)
@@ -131,7 +130,7 @@ def test_a_model_that_cannot_be_reached_says_what_would_work(
         spec(tmp_path, model="models/mine").fingerprint()
 
 
-def test_a_trained_encoder_reads_prompts_and_pooling_from_its_own_folder(tmp_path: Path) -> None:
+def test_a_trained_encoder_reads_prompts_and_pooling_from_its_folder(tmp_path: Path) -> None:
     trained = spec(
         model=HUB,
         revision=COMMIT,
@@ -149,11 +148,14 @@ def test_a_trained_encoder_reads_prompts_and_pooling_from_its_own_folder(tmp_pat
 def test_planning_imports_no_torch(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(hashlib.sha256().hexdigest())
     code = (
-        "import sys; from recipekit.encoders.bi_encoder import BiEncoderSpec; from recipekit.errors import ComponentError\n"
+        "import sys\n"
+        "from recipekit.encoders.bi_encoder import BiEncoderSpec\n"
+        "from recipekit.errors import ComponentError\n"
         f"BiEncoderSpec(model={str(tmp_path)!r}).files()\n"
-        "try: BiEncoderSpec(model='no/body').fingerprint()\n"
+        "try: BiEncoderSpec(model='owner/name').fingerprint()\n"
         "except ComponentError: pass\n"
-        "print([name for name in ('torch', 'transformers', 'sentence_transformers') if name in sys.modules])"
+        "heavy = {'torch', 'transformers', 'sentence_transformers'}\n"
+        "print(sorted(heavy & set(sys.modules)))"
     )
     environment = {"HF_HUB_OFFLINE": "1", "SENTENCE_TRANSFORMERS_HOME": str(tmp_path), "PATH": ""}
     done = subprocess.run(

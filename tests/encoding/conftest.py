@@ -15,7 +15,7 @@ from recipekit.testing import context
 
 @pytest.fixture
 def make_encoder(tiny_model: Path, tmp_path: Path) -> Callable[..., Any]:
-    """`make_encoder(**fields)`: the tiny model in fp32, 400 tokens a batch, unless said otherwise."""
+    """`make_encoder(**fields)`: the tiny model, by default in fp32 with 400 tokens a batch."""
 
     def make(**fields: Any) -> Any:
         spec = BiEncoderSpec(

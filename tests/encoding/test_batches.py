@@ -1,4 +1,4 @@
-"""Batches by length."""
+"""Batches of texts of similar length."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ from recipekit.encoding.batches import length_batches
     budget=st.integers(1, 2000),
     multiple=st.integers(1, 8),
 )
-def test_every_text_is_in_one_batch_and_no_batch_passes_the_budget(
+def test_every_text_is_in_one_batch_and_no_batch_exceeds_the_budget(
     lengths: list[int], budget: int, multiple: int
 ) -> None:
     lengths = np.array(lengths, dtype=np.int32)
@@ -29,7 +29,7 @@ def test_padding_is_a_small_share() -> None:
     batches = length_batches(lengths, 8192)
     padded = sum(len(batch) * int(lengths[batch].max()) for batch in batches)
     assert padded / lengths.sum() < 1.03
-    assert len(batches) < 1.15 * lengths.sum() / 8192, "nor are they cut up to get there"
+    assert len(batches) < 1.15 * lengths.sum() / 8192, "there are few batches all the same"
 
 
 def test_a_few_texts_of_many_lengths_are_not_padded_to_the_longest() -> None:
@@ -37,7 +37,7 @@ def test_a_few_texts_of_many_lengths_are_not_padded_to_the_longest() -> None:
     assert [batch.tolist() for batch in length_batches(lengths, 2048)] == [[0, 1], [2, 3, 4]]
 
 
-def test_the_longest_come_first_and_ties_in_order() -> None:
+def test_longer_texts_come_first_and_ties_keep_their_order() -> None:
     assert [batch.tolist() for batch in length_batches(np.array([5, 9, 5, 9]), 18)] == [
         [1, 3],
         [0, 2],

@@ -64,14 +64,11 @@ def test_bf16_is_stored_as_float16(make_encoder, tokens, tmp_path: Path) -> None
 
 
 class Killed(KeyboardInterrupt):
-    """The process ends, as far as a test can end it."""
+    """Simulates the end of the process."""
 
 
 def killing(encoder, after: int):
-    """An encoder that ends the process in its forward pass after this many batches.
-
-    `calls` counts them.
-    """
+    """Make an encoder raise `Killed` after this many batches, and count them as `calls`."""
     encoder.calls = 0
 
     def count(*_: object) -> None:
@@ -84,7 +81,7 @@ def killing(encoder, after: int):
 
 
 def counting(encoder):
-    """An encoder that counts its forward passes as `calls`."""
+    """Make an encoder count its forward passes as `calls`."""
     return killing(encoder, after=10_000)
 
 
@@ -154,8 +151,7 @@ def test_texts_are_embedded_in_memory_in_the_order_of_the_rows(
 
 @pytest.mark.slow
 def test_two_processes_make_equal_numbers_of_forward_passes(tmp_path: Path) -> None:
-    script = Path(__file__).with_name("embed_on_ranks.py")
-    run_on_cpu_ranks(2, script, [tmp_path])
+    run_on_cpu_ranks(2, "embed_on_ranks", [tmp_path])
     counts = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(2)]
     assert counts[0] == counts[1]
     assert counts[0]["in memory"] == 8, "15 batches over two ranks"

@@ -1,6 +1,4 @@
-"""The Hub, where it cannot be reached: a real connection that is refused, since offline mode asks
-nobody.
-"""
+"""Errors when the Hub cannot be reached: the connection is refused, as offline mode opens none."""
 
 import os
 import subprocess
@@ -9,23 +7,30 @@ from pathlib import Path
 
 import pytest
 
-NOBODY = "http://127.0.0.1:1"
-ASKED = {
-    "model": "from recipekit.encoding.model_files import hub_revision; hub_revision('owner/name', None)",
-    "data set": "from recipekit.sources.hub_tables import _asked_revision; _asked_revision('owner/name', 'main')",
+REFUSED = "http://127.0.0.1:1"
+LOOKUPS = {
+    "model": ("recipekit.encoding.model_files", "hub_revision('owner/name', None)"),
+    "data set": ("recipekit.sources.hub_tables", "_asked_revision('owner/name', 'main')"),
 }
 
 
-@pytest.mark.parametrize("what", ASKED)
-def test_a_hub_that_cannot_be_reached_is_told_in_a_line(what: str, tmp_path: Path) -> None:
-    code = f"from recipekit.errors import RecipekitError\ntry: {ASKED[what]}\nexcept RecipekitError as error: print(error)"
+@pytest.mark.parametrize("what", LOOKUPS)
+def test_a_hub_that_cannot_be_reached_is_reported_in_one_line(what: str, tmp_path: Path) -> None:
+    module, call = LOOKUPS[what]
+    function = call.partition("(")[0]
+    code = (
+        f"from {module} import {function}\n"
+        "from recipekit.errors import RecipekitError\n"
+        f"try: {call}\n"
+        "except RecipekitError as error: print(error)"
+    )
     environment = {
         **os.environ,
         "HF_HUB_OFFLINE": "0",
-        "HF_ENDPOINT": NOBODY,
+        "HF_ENDPOINT": REFUSED,
         "HF_HOME": str(tmp_path),
     }
-    asked = subprocess.run(
+    ended = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True
     )
-    assert f"{what} 'owner/name'" in asked.stdout and "cannot be reached" in asked.stdout
+    assert f"{what} 'owner/name'" in ended.stdout and "cannot be reached" in ended.stdout

@@ -1,4 +1,4 @@
-"""bf16 where the device has arithmetic for it, and fp32 where it would only be imitated."""
+"""bf16 is used on devices that support it; others compute in fp32 instead of emulating it."""
 
 from pathlib import Path
 
@@ -15,55 +15,55 @@ from recipekit.testing import RecordingProgress
 
 
 @pytest.fixture
-def on_a_cpu_that(monkeypatch: pytest.MonkeyPatch):
-    """`on_a_cpu_that(has_bf16)`: as if this CPU had, or had not, arithmetic for it."""
+def cpu_with_bf16(monkeypatch: pytest.MonkeyPatch):
+    """`cpu_with_bf16(supported)`: make this CPU appear to support bf16 or not."""
 
-    def pretend(has_bf16: bool) -> None:
+    def pretend(supported: bool) -> None:
         precision._has_bf16.cache_clear()
-        monkeypatch.setattr(precision, "_cpu_has_bf16", lambda: has_bf16)
+        monkeypatch.setattr(precision, "_cpu_has_bf16", lambda: supported)
 
     yield pretend
     precision._has_bf16.cache_clear()
 
 
 @pytest.mark.parametrize(
-    ("asked", "has", "computes"),
+    ("requested", "supported", "used"),
     [("bf16", True, True), ("bf16", False, False), ("fp32", True, False)],
 )
-def test_bf16_is_computed_where_it_is_asked_for_and_there(
-    on_a_cpu_that, asked: str, has: bool, computes: bool
+def test_bf16_is_used_where_it_is_requested_and_supported(
+    cpu_with_bf16, requested: str, supported: bool, used: bool
 ) -> None:
-    on_a_cpu_that(has)
-    assert computes_in_bf16(asked, torch.device("cpu")) is computes
+    cpu_with_bf16(supported)
+    assert computes_in_bf16(requested, torch.device("cpu")) is used
 
 
-def test_without_bf16_the_embeddings_are_those_of_fp32(
-    on_a_cpu_that, make_encoder, table, tmp_path: Path
+def test_without_bf16_support_embeddings_equal_those_of_fp32(
+    cpu_with_bf16, make_encoder, table, tmp_path: Path
 ) -> None:
     tokenize_table(make_encoder(), table, "passage", tmp_path / "tokens", RecordingProgress())
     tokens = TokenizedTexts.open(tmp_path / "tokens")
 
-    def embeddings(asked: str) -> np.ndarray:
+    def embeddings(precision: str) -> np.ndarray:
         return embed_tokens(
-            make_encoder(precision=asked), tokens, np.arange(50), "passage", SingleProcess()
+            make_encoder(precision=precision), tokens, np.arange(50), "passage", SingleProcess()
         )
 
-    on_a_cpu_that(False)
+    cpu_with_bf16(False)
     np.testing.assert_array_equal(embeddings("bf16"), embeddings("fp32"))
-    on_a_cpu_that(True)
+    cpu_with_bf16(True)
     rounding = np.abs(embeddings("bf16") - embeddings("fp32")).max()
-    assert 1e-5 < rounding < 0.05, "8 bits of a number; float32 in other batches gives 1e-7"
+    assert 1e-5 < rounding < 0.05, "bf16 keeps 8 bits; fp32 in other batches differs by 1e-7"
 
 
-def test_a_report_says_what_was_computed_on(on_a_cpu_that) -> None:
-    on_a_cpu_that(True)
+def test_the_device_name_states_emulated_bf16(cpu_with_bf16) -> None:
+    cpu_with_bf16(True)
     assert name_device("cpu") == "CPU"
-    on_a_cpu_that(False)
+    cpu_with_bf16(False)
     assert name_device("cpu") == "CPU, bf16 in fp32"
 
 
-def test_this_cpu_is_asked_what_it_has() -> None:
-    """Linux tells the instructions; what torch makes of them must agree with it on x86."""
+def test_bf16_support_of_this_cpu_is_detected() -> None:
+    """torch detects the instruction that Linux lists in /proc/cpuinfo."""
     flags = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
     if "avx2" not in flags:
         pytest.skip("needs Linux on x86")

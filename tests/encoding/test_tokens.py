@@ -1,4 +1,4 @@
-"""Tokenization, once, to disk."""
+"""Texts are tokenized once and kept on disk."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from recipekit.tables import PASSAGES, TextTable
 from recipekit.testing import RecordingProgress
 
 
-def test_a_table_comes_back_by_row(make_encoder, table, tmp_path: Path) -> None:
+def test_a_table_is_tokenized_row_by_row(make_encoder, table, tmp_path: Path) -> None:
     encoder = make_encoder()
     tokens = tokenize_table(encoder, table, "passage", tmp_path / "tokens", RecordingProgress())
     whole, cut = encoder.tokenize(table.texts(range(500)), "passage")
@@ -23,11 +23,11 @@ def test_a_table_comes_back_by_row(make_encoder, table, tmp_path: Path) -> None:
     assert all(isinstance(part, np.memmap) for part in (tokens.ids, tokens.offsets))
 
 
-def test_it_is_done_once(make_encoder, table, tmp_path: Path) -> None:
+def test_a_table_is_tokenized_once(make_encoder, table, tmp_path: Path) -> None:
     tokenize_table(make_encoder(), table, "passage", tmp_path / "tokens", RecordingProgress())
     again = tokenize_table(
         None, table, "passage", tmp_path / "tokens", RecordingProgress()
-    )  # needs no encoder any more
+    )  # needs no encoder
     assert len(again) == 500
 
 
@@ -44,7 +44,7 @@ class Killed:
         return self.encoder.tokenize(texts, side)
 
 
-def test_half_a_tokenization_is_never_taken_for_a_whole_one(
+def test_an_interrupted_tokenization_is_never_taken_for_a_complete_one(
     make_encoder, table, tmp_path: Path, monkeypatch
 ) -> None:
     encoder, folder = make_encoder(), tmp_path / "tokens"
@@ -59,7 +59,7 @@ def test_half_a_tokenization_is_never_taken_for_a_whole_one(
     np.testing.assert_array_equal(again.offsets, whole.offsets)
 
 
-def test_no_texts_at_all(make_encoder, tmp_path: Path) -> None:
+def test_an_empty_table_is_tokenized(make_encoder, tmp_path: Path) -> None:
     empty = TextTable(pa.table([[]] * 4, schema=PASSAGES))
     tokens = tokenize_table(
         make_encoder(), empty, "query", tmp_path / "tokens", RecordingProgress()

@@ -18,7 +18,6 @@ RETRIEVERS = """\
 """
 
 
-@pytest.mark.server
 @pytest.mark.slow
 def test_a_recipe_mines_with_both_engines_and_trains(
     folder: Path, cli, qdrant, elasticsearch_url

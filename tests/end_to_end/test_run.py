@@ -1,4 +1,4 @@
-"""A recipe from data to model, through the command line, as people run it."""
+"""A recipe runs from data to model through the command line."""
 
 import json
 import subprocess
@@ -22,8 +22,9 @@ def manifests(folder: Path) -> dict[str, dict[str, object]]:
     }
 
 
-def test_a_run_from_data_to_model_and_again(folder: Path, cli) -> None:
-    first = cli("run", "recipe.yaml")
+@pytest.mark.slow
+def test_a_run_makes_a_model_and_a_second_run_reuses_everything(finished) -> None:
+    first, folder = finished.ended, finished.folder
     run = folder / "runs" / "tiny" / "latest"
 
     rows = json.loads((run / "metrics.json").read_text())
@@ -36,31 +37,31 @@ def test_a_run_from_data_to_model_and_again(folder: Path, cli) -> None:
     assert "trained" in first.stdout and "ndcg@10" in first.stdout
 
     report = (run / "report.md").read_text()
-    for said in ("ndcg@10", "trained", "recipekit run recipe.yaml", "torch"):
-        assert said in report
-    made = manifests(folder)
-    assert all(manifest["peak_bytes"] > 0 and manifest["seconds"] > 0 for manifest in made.values())
-    assert (made["collect"]["device"], made["train"]["device"]) == (
-        None,
-        name_device("cpu"),
-    ) and name_device("cpu") in report
+    for text in ("ndcg@10", "trained", "recipekit run recipe.yaml", "torch"):
+        assert text in report
+    before = manifests(folder)
+    assert all(
+        manifest["peak_bytes"] > 0 and manifest["seconds"] > 0 for manifest in before.values()
+    )
+    assert before["collect"]["device"] is None
+    assert before["train"]["device"] == name_device("cpu")
+    assert name_device("cpu") in report
 
     model = SentenceTransformer(str(run / "stages" / "export" / "model"), device="cpu")
     trained = SentenceTransformer(str(run / "stages" / "train" / "encoder"), device="cpu")
-    text = ["river mountain valley"]
-    assert (model.encode(text) == trained.encode(text)).all()
+    texts = ["river mountain valley"]
+    assert (model.encode(texts) == trained.encode(texts)).all()
     assert (run / "stages" / "export" / "data" / "qrels" / "train.tsv").is_file()
 
-    # The same recipe again does nothing, and the process that finds this out needs no torch.
+    # A second run reuses every stage, and its process does not import torch.
     script = (
         "import sys; sys.argv = ['recipekit', 'run', 'recipe.yaml']\n"
         "from recipekit.cli.main import main\n"
         "try: main()\n"
         "except SystemExit as end: assert not end.code\n"
-        "heavy = {'torch', 'transformers', 'datasets', 'accelerate', 'sentence_transformers'} & set(sys.modules)\n"
-        "assert not heavy, heavy"
+        "heavy = {'torch', 'transformers', 'datasets', 'accelerate', 'sentence_transformers'}\n"
+        "assert not heavy & set(sys.modules), heavy & set(sys.modules)"
     )
-    before = manifests(folder)
     again = subprocess.run(
         [sys.executable, "-c", script], cwd=folder, capture_output=True, text=True, check=False
     )
@@ -70,8 +71,8 @@ def test_a_run_from_data_to_model_and_again(folder: Path, cli) -> None:
     assert json.loads((run / "metrics.json").read_text()) == rows
 
 
-def test_a_changed_threshold_reruns_the_judge_and_what_follows(folder: Path, cli) -> None:
-    cli("run", "recipe.yaml", "--until", "judge")
+@pytest.mark.slow
+def test_a_changed_threshold_reruns_the_judge_and_later_stages(finished_copy, cli) -> None:
     changed = ("--set", "judge.judges.near.relative_margin=0.1")
     planned = {
         stage["stage"]: stage
@@ -84,47 +85,48 @@ def test_a_changed_threshold_reruns_the_judge_and_what_follows(folder: Path, cli
         "miss",
     ]
     assert planned["judge"]["reasons"] == ["judges.near.relative_margin: 0.05 → 0.1"]
-    said = cli("run", "recipe.yaml", "--until", "judge", *changed).stderr
-    assert "mine: cached" in said
-    assert "judge: running (judges.near.relative_margin: 0.05 → 0.1)" in said
+    output = cli("run", "recipe.yaml", "--until", "judge", *changed).stderr
+    assert "mine: cached" in output
+    assert "judge: running (judges.near.relative_margin: 0.05 → 0.1)" in output
 
 
-def test_from_runs_a_cached_stage_again(folder: Path, cli) -> None:
-    cli("run", "recipe.yaml", "--until", "mine")
-    made = cli("run", "recipe.yaml", "--until", "mine", "--from", "mine").stderr
-    assert "collect: cached" in made
-    assert "mine: running" in made
+@pytest.mark.slow
+def test_the_from_option_runs_a_cached_stage_again(finished_copy, cli) -> None:
+    output = cli("run", "recipe.yaml", "--until", "mine", "--from", "mine").stderr
+    assert "collect: cached" in output
+    assert "mine: running" in output
 
 
-def test_a_stage_that_the_recipe_lacks_is_one_line(cli) -> None:
-    for name, told in (
+def test_an_unknown_stage_is_reported_in_one_line(folder: Path, cli) -> None:
+    for name, remedy in (
         ("trian", "Did you mean 'train'?"),
         ("zzz", "It has collect, mine, judge, train, evaluate, export."),
     ):
         ended = cli("run", "recipe.yaml", "--until", name, status=1)
-        assert ended.stderr == f"--until {name}: this recipe has no such stage. {told}\n"
+        assert ended.stderr == f"--until {name}: this recipe has no such stage. {remedy}\n"
 
 
 def test_the_order_of_judges_is_part_of_the_key(folder: Path, cli) -> None:
-    two = "near: {use: margin, encoder: student}\n    far: {use: margin, encoder: student, relative_margin: 0.5}"
-    other = "far: {use: margin, encoder: student, relative_margin: 0.5}\n    near: {use: margin, encoder: student}"
+    near = "near: {use: margin, encoder: student}"
+    far = "far: {use: margin, encoder: student, relative_margin: 0.5}"
     text = (folder / "recipe.yaml").read_text()
     judge = "near: {use: margin, encoder: student, relative_margin: 0.05}"
     keys = []
-    for judges in (two, other):
+    for judges in (f"{near}\n    {far}", f"{far}\n    {near}"):
         (folder / "recipe.yaml").write_text(text.replace(judge, judges))
         plan = json.loads(cli("plan", "recipe.yaml", "--json").stdout)
         keys.append(next(stage["key"] for stage in plan if stage["stage"] == "judge"))
     assert keys[0] != keys[1]
 
 
-def test_a_secret_reaches_no_file(folder: Path, cli) -> None:
+@pytest.mark.slow
+def test_a_secret_is_written_to_no_file(folder: Path, cli) -> None:
     plugin = (
         "from typing import Annotated, ClassVar\n"
         "import numpy as np\n"
         "from recipekit.component import Hits, NotIdentity, RetrieverSpec\n"
         "class Remote(RetrieverSpec):\n"
-        '    """Pretends to ask a server."""\n'
+        '    """Pretends to search a server."""\n'
         '    token: Annotated[str, NotIdentity] = ""\n'
         '    """Credential."""\n'
         "    counts: ClassVar = {}\n"
@@ -152,7 +154,7 @@ def test_a_secret_reaches_no_file(folder: Path, cli) -> None:
 
 
 @pytest.mark.parametrize("verb", ["run", "plan", "validate"])
-def test_a_missing_recipe_is_one_line(cli, verb: str) -> None:
+def test_a_missing_recipe_is_reported_in_one_line(cli, verb: str) -> None:
     ended = cli(verb, "recipes.yaml", status=2)
     assert "Traceback" not in ended.stderr
     assert len(ended.stderr.strip().splitlines()) == 1

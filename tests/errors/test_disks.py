@@ -1,6 +1,4 @@
-"""A full disk and a read-only one, real ones: a small file system of its own, mounted in a
-namespace of its own.
-"""
+"""Errors on a full and a read-only disk: a small file system, mounted in a new namespace."""
 
 import json
 import shutil
@@ -38,7 +36,9 @@ def namespaces_work() -> bool:
 @pytest.mark.parametrize(
     ("case", "options"), [("disk-full", "size=300k"), ("disk-read-only", "ro")]
 )
-def test_a_disk_that_cannot_be_written(case: str, options: str, tmp_path: Path) -> None:
+def test_a_disk_that_cannot_be_written_is_one_clear_error(
+    case: str, options: str, tmp_path: Path
+) -> None:
     (tmp_path / "recipe.yaml").write_text(RECIPE)
     (tmp_path / "cache").mkdir()
     with (tmp_path / "pairs.jsonl").open("w") as file:

@@ -8,7 +8,7 @@ __all__ = ["KilledAfter"]
 
 
 class KilledAfter(RecordingProgress):
-    """Raises KeyboardInterrupt when a kind of work has advanced so many times, over all trackers."""
+    """Raises KeyboardInterrupt after so many advances of one kind of work, over all trackers."""
 
     def __init__(self, work: str, advances: int) -> None:
         super().__init__()

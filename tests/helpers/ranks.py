@@ -36,10 +36,12 @@ def join_cpu_group(rank: int, count: int, folder: Path) -> DataParallel:
     return DataParallel(PartialState(cpu=True))
 
 
-def run_on_cpu_ranks(count: int, script: Path, arguments: Sequence[object] = ()) -> None:
-    """Run a script on several CPU ranks, and fail with its output if one of them fails."""
+def run_on_cpu_ranks(count: int, module: str, arguments: Sequence[object] = ()) -> None:
+    """Run a module of `helpers` on several CPU ranks; fail with its output if a rank fails."""
     environment = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
+    environment["PYTHONPATH"] = str(Path(__file__).parents[1])
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    command = [*launcher, f"--nproc-per-node={count}", str(script), *map(str, arguments)]
+    launcher += [f"--nproc-per-node={count}", "--module", f"helpers.{module}"]
+    command = [*launcher, *map(str, arguments)]
     ended = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stderr[-4000:]

@@ -1,6 +1,4 @@
-"""Components of two distributions, kitchen and rival, that are found as installed ones are: see
-`tests/conftest.py`.
-"""
+"""Components of two distributions, kitchen and rival; see `installed` in tests/conftest.py."""
 
 from __future__ import annotations
 
@@ -27,76 +25,76 @@ from recipekit.component import (
 
 
 class Login(BaseModel):
-    """Who asks."""
+    """The account that opens the pantry."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     user: str
-    """Who it is; part of the result."""
+    """The name of the account; part of the result."""
     password: Annotated[str, NotIdentity] = ""
-    """What only they know."""
+    """The password of the account."""
 
 
 class Shelf(SourceSpec):
     """Jars on a shelf."""
 
     path: LocalPath
-    """Where the shelf is."""
+    """The file of the shelf."""
     columns: dict[str, str] = Field(default_factory=dict)
-    """What is in which jar."""
+    """The content of each jar."""
 
 
 class Pantry(RetrieverSpec):
     """Finds jars."""
 
     url: Annotated[str, NotIdentity] = "http://localhost:9200"
-    """Where the pantry answers."""
+    """The address of the pantry."""
     port: Annotated[int, NotIdentity, Field(ge=1)] = 9200
-    """And at which door."""
+    """The port of the pantry."""
     headers: Annotated[dict[str, str], NotIdentity] = Field(default_factory=dict)
-    """What to say on entering."""
+    """Headers of every request."""
     login: Login | None = None
-    """Who asks, if anybody must."""
+    """The account, if the pantry needs one."""
     index: str = "jars"
-    """Which list to look at."""
+    """The name of the list of jars."""
     boost: float | list[float] = 1.0
-    """One weight, or one a word."""
+    """One weight, or one for each word."""
 
 
 class Twin(RetrieverSpec):
-    """Another thing by a name that is taken."""
+    """A component whose name is taken."""
 
 
 class Frozen(EncoderSpec):
-    """An encoder that nobody can train."""
+    """An encoder that cannot be trained."""
 
 
 class Critic(JudgeSpec):
     """Judges by taste."""
 
     encoder: EncoderName | None = None
-    """Whose taste."""
+    """The encoder whose taste is used."""
     taste: Literal["sweet", "sour", "bitter"] = "sweet"
-    """What is liked."""
+    """The preferred taste."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Critic:
         if self.taste == "bitter" and self.encoder is None:
-            raise ValueError("nobody likes bitter by nature: name an encoder")
+            raise ValueError("a bitter taste needs an encoder")
         return self
 
 
 class Spoon:
-    """No component at all."""
+    """Not a component."""
 
 
 class Served(ExporterSpec):
-    """A dish, for which there must be something trained."""
+    """An exporter that needs a trained encoder."""
 
     needs: ClassVar[tuple[str, ...]] = ("train",)
 
     def build(self, context: Any) -> Any:
-        """Never called here."""
+        """Not called in tests."""
         raise NotImplementedError
 
 
@@ -106,7 +104,7 @@ class Rating(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     judge: Slot[JudgeSpec] | None = None
-    """Who rates."""
+    """The judge that rates."""
 
 
 class Plain(LossSpec):
@@ -140,9 +138,9 @@ class Wrapper(LossSpec):
     scale: float = 1.0
     """A factor."""
     fallback: Slot[LossSpec] | None = None
-    """What replaces it, if anything."""
+    """The loss that replaces it, if any."""
     standby: Slot[LossSpec] = Slot(use="plain", temperature=0.5)
-    """A component that is there by default."""
+    """A loss with a default."""
     losses: dict[Name, Slot[LossSpec]] = Field(default_factory=dict)
     """More losses, by name."""
     sequence: tuple[Slot[LossSpec], ...] = ()

@@ -31,8 +31,9 @@ def truths(data):
 
 @pytest.fixture
 def run(tmp_path, data):
-    """`run(server, batch(), max_calls=..., **fields)`: judge the pairs, and return the verdicts by
-    pair, the counts, the judge and its progress.
+    """`run(server, batch(), max_calls=..., **fields)`: judge the pairs.
+
+    Returns the verdicts by pair, the counts, the judge and its progress.
     """
 
     def judge(

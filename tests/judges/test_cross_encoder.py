@@ -1,4 +1,4 @@
-"""The cross_encoder judge, with a tiny model trained here to tell passages on food from others."""
+"""The cross_encoder judge, with a tiny model trained to recognize passages on food."""
 
 import json
 import math
@@ -44,7 +44,7 @@ RELEVANT = [i for i in range(24) if i % 2]
 
 @pytest.fixture(scope="session")
 def tiny_cross_encoder(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A CrossEncoder folder: the tiny model's vocabulary, a random BERT, a few steps of training."""
+    """A CrossEncoder folder: a random BERT with the tiny model's vocabulary, trained briefly."""
     import torch
     from sentence_transformers import CrossEncoder
     from transformers import BertConfig, BertForSequenceClassification, BertTokenizerFast
@@ -52,8 +52,8 @@ def tiny_cross_encoder(tiny_model: Path, tmp_path_factory: pytest.TempPathFactor
     folder = tmp_path_factory.mktemp("tiny_cross_encoder")
     tokenizer = BertTokenizerFast.from_pretrained(tiny_model)
     config = BertConfig(
-        vocab_size=len(tokenizer), hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64,
-        max_position_embeddings=64, num_labels=1,
+        vocab_size=len(tokenizer), hidden_size=32, num_hidden_layers=2, num_attention_heads=2,
+        intermediate_size=64, max_position_embeddings=64, num_labels=1,
     )  # fmt: skip
     torch.manual_seed(3)
     BertForSequenceClassification(config).save_pretrained(folder / "bert")
@@ -161,9 +161,13 @@ def test_batch_sizes_change_nothing_and_truncated_pairs_are_counted(
         built = spec.build(context(tmp_path, dataset=dataset))
         found.append(verdicts_of(built, [everything()]))
         assert built.counts == {
-            # [CLS] query [SEP] and [SEP] leave 4 words of 8 tokens: passages of 5 words are truncated
-            "positive_threshold": 0.7, "negative_threshold": 0.3, "scored": 96, "truncated": 32, "truncated_share": 0.333333,
-        }  # fmt: skip
+            "positive_threshold": 0.7,
+            "negative_threshold": 0.3,
+            "scored": 96,
+            # [CLS], query, [SEP] and [SEP] leave 4 of 8 tokens: passages of 5 words are truncated.
+            "truncated": 32,
+            "truncated_share": 0.333333,
+        }
         assert built.figures == {"truncated": "33.3%"}
     for other in found[1:]:
         assert {pair: verdict for pair, (verdict, _) in other.items()} == {
@@ -217,7 +221,7 @@ def test_too_few_negatives_cause_a_warning_with_the_needed_number(
     ]
 
 
-def test_the_first_stage_of_a_cascade(tiny_cross_encoder, dataset, tmp_path):
+def test_it_can_be_the_first_stage_of_a_cascade(tiny_cross_encoder, dataset, tmp_path):
     """The cross-encoder judges everything; a label file decides what it calls relevant."""
     mine = tmp_path / "mine"
     mine.mkdir()
@@ -242,7 +246,12 @@ def test_the_first_stage_of_a_cascade(tiny_cross_encoder, dataset, tmp_path):
         }
     )
     inputs = StageInputs(
-        "test", 13, {"collect": Artifact("collect", "test-dataset", dataset.path), "mine": Artifact("mine", "m", mine)}, {}, None,
+        "test", 13,
+        {
+            "collect": Artifact("collect", "test-dataset", dataset.path),
+            "mine": Artifact("mine", "m", mine),
+        },
+        {}, None,
         Store(tmp_path / "store"), FileHashes(), RecordingProgress(),
     )  # fmt: skip
     out = tmp_path / "out"
@@ -269,7 +278,9 @@ def judges(specs: dict[str, tuple[str, JudgeSpec]]) -> JudgeSection:
     return section
 
 
-def test_conformance_and_identity(tiny_cross_encoder, dataset, tmp_path):
+def test_the_judge_passes_its_check_and_its_identity_includes_the_model(
+    tiny_cross_encoder, dataset, tmp_path
+):
     check_judge(
         CrossEncoderSpec(
             model=str(tiny_cross_encoder), positive_threshold=0.7, negative_threshold=0.3
@@ -302,7 +313,8 @@ def test_conformance_and_identity(tiny_cross_encoder, dataset, tmp_path):
         ),
         (
             {"positive_threshold": 0, "negative_threshold": 1},
-            "positive_threshold 0.0 is below negative_threshold 1.0: a score between them would be both",
+            "positive_threshold 0.0 is below negative_threshold 1.0: "
+            "a score between them would be both",
         ),
         (
             {"model": "./mine", "revision": "main", "calibration": {}},
@@ -330,7 +342,7 @@ def test_a_model_that_gives_no_score_is_an_error(tiny_model, tiny_cross_encoder,
 
 
 # Calibration
-# --------------------------------------------------------------------------------------------------
+# -------------------------------------------------------------------------------------------------
 
 
 def scored(positives, negatives, **settings):
@@ -399,7 +411,7 @@ def test_thresholds_keep_the_precision_that_they_promise(negatives, distance):
     assert less <= 20
 
 
-def test_no_score_is_precise_enough():
+def test_without_a_precise_score_there_is_no_threshold():
     assert scored(range(20), range(100, 200))[0] == np.inf
 
 

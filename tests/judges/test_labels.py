@@ -239,7 +239,7 @@ def test_only_wanted_pairs_are_judged(tmp_path, tiny_dataset, qrels):
 
 @pytest.fixture
 def complete(tmp_path):
-    """Every pair of the tiny data set labelled: q's positives are p with the same number, modulo 3."""
+    """Labels of every pair of the tiny data set; q and p match if their numbers agree modulo 3."""
     file = tmp_path / "complete.tsv"
     lines = [f"q{q}\tp{p}\t{int(q % 3 == p % 3)}" for q in range(24) for p in range(36)]
     file.write_text("\n".join(["query-id\tcorpus-id\tscore", *lines]))

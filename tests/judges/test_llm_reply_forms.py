@@ -31,7 +31,7 @@ WRAPPERS = [
 
 @given(data=st.data(), form=st.sampled_from(FORMS), wrapper=st.sampled_from(WRAPPERS))
 @settings(max_examples=100)
-def test_a_correct_reply_is_read_whatever_is_around_it(data, form, wrapper):
+def test_a_correct_reply_is_read_with_any_text_around_it(data, form, wrapper):
     highest = 1 if isinstance(form, RelevantSetForm) else form.scale[-1]
     grades = data.draw(st.lists(st.integers(0, highest), min_size=1, max_size=25))
     parsed = form.parse(wrapper.format(form.write(grades)), len(grades))

@@ -17,7 +17,7 @@ def codes(*counts: tuple[int, int, int]) -> tuple[np.ndarray, np.ndarray]:
     return np.array(truth, np.int8), np.array(verdict, np.int8)
 
 
-def test_figures_of_a_textbook_example():
+def test_figures_equal_those_of_a_textbook_example():
     # 20 and 15 on the diagonal of 50: p_o = 0.7, p_e = 0.5, kappa = 0.4; its standard error is a
     # textbook one (Fleiss 1981).
     figures = agreement(*codes((P, P, 20), (P, N, 5), (N, P, 10), (N, N, 15)))
@@ -41,7 +41,7 @@ def test_the_interval_of_kappa_is_as_wide_as_simulation_says():
     assert (figures["high"] - figures["low"]) / (2 * 1.96) == pytest.approx(simulated, rel=0.05)
 
 
-def test_where_all_agree_an_interval_remains():
+def test_full_agreement_still_has_an_interval():
     figures, more = kappa(np.array([[30, 0], [0, 30]])), kappa(np.array([[300, 0], [0, 300]]))
     assert (figures["value"], figures["high"]) == (1.0, 1.0)
     assert 0.9 < figures["low"] < more["low"] < 1
@@ -61,7 +61,7 @@ def test_weights_change_figures_only_where_they_differ():
     assert 0.45 < low < 50 / 80 < high < 0.8
 
 
-def test_wilson_stays_between_0_and_1_and_knows_its_textbook_value():
+def test_the_wilson_interval_stays_between_0_and_1_and_equals_a_textbook_value():
     assert wilson(0, 10) == {"value": 0.0, "low": 0.0, "high": pytest.approx(0.2775, abs=1e-4)}
     assert wilson(5, 10) == {
         "value": 0.5,

@@ -28,14 +28,14 @@ def test_strata_are_drawn_evenly_and_weights_add_up_to_their_sizes() -> None:
 
 
 @pytest.mark.parametrize("sizes", [[], [1], [3, 0, 4]])
-def test_if_all_rows_are_drawn_each_stands_for_itself(sizes: list[int]) -> None:
+def test_if_all_rows_are_drawn_each_has_weight_one(sizes: list[int]) -> None:
     stratum = np.repeat(np.arange(len(sizes)), sizes)
     drawn, weight = sample_strata(stratum, 10, generator())
     assert sorted(drawn.tolist()) == list(range(sum(sizes)))
     assert (weight == 1).all()
 
 
-def test_fewer_rows_than_strata_are_drawn_from_all_alike() -> None:
+def test_with_fewer_rows_than_strata_all_rows_are_equally_likely() -> None:
     stratum = np.repeat(np.arange(8), [93, 1, 1, 1, 1, 1, 1, 1])
     for n in (1, 3, 7):
         drawn, weight = sample_strata(stratum, n, generator())
@@ -107,5 +107,5 @@ def test_ids_that_look_like_formulas_are_escaped_and_read_back(tmp_path: Path, f
 
 
 @pytest.mark.parametrize("text", ["=1+1", "@SUM(1)", "-p", "+1", "'=q", "'", "\tp", "\rp", "q", ""])
-def test_an_escaped_cell_is_no_formula(text: str) -> None:
+def test_an_escaped_cell_is_not_a_formula(text: str) -> None:
     assert not escape_cell(text).startswith(("=", "+", "-", "@", "\t", "\r"))

@@ -154,7 +154,7 @@ def test_a_reply_that_fills_its_room_is_cut_where_litellm_does_not_say_so(respon
 
 
 # Credentials
-# --------------------------------------------------------------------------------------------------
+# -------------------------------------------------------------------------------------------------
 
 
 def test_the_openai_key_of_the_environment_is_sent_to_openai_only(at, monkeypatch):
@@ -233,7 +233,7 @@ def test_a_request_is_the_one_that_litellm_makes_without_our_record(at, model):
 
 
 # Money
-# --------------------------------------------------------------------------------------------------
+# -------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("share", [0.0, 0.37, 0.9])
@@ -260,7 +260,7 @@ def test_a_budget_for_one_call_at_a_time_is_used_to_the_end(at):
     assert server.ledger.most_in_flight == 1
 
 
-def test_who_waits_for_the_budget_is_refused_once_nothing_in_flight_can_make_room(at):
+def test_a_call_that_waits_for_the_budget_is_refused_once_no_call_in_flight_can_free_any(at):
     with serving(lambda call: text("x", delay=0.05)) as server:
         made = at(server, spending={"max_calls": 1})
         outcomes = made.complete(map(ask, QUESTIONS[:3]))

@@ -31,7 +31,7 @@ def echo(call):
 
 
 # Temporary faults
-# --------------------------------------------------------------------------------------------------
+# -------------------------------------------------------------------------------------------------
 
 TEMPORARY = {
     "429": rate_limited(),
@@ -139,7 +139,7 @@ def test_a_rate_limit_that_lasts_is_reported_once_and_gives_up_no_request(at):
 
 
 # Requests that fail
-# --------------------------------------------------------------------------------------------------
+# -------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -259,7 +259,7 @@ def test_requests_that_hang_are_given_up_in_a_first_run_and_in_a_rerun(at, place
 
 
 # What ends a run
-# --------------------------------------------------------------------------------------------------
+# -------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("concurrency", [1, 16])
@@ -365,7 +365,7 @@ FATAL = [
 @pytest.mark.parametrize(
     ("code", "answer"), FATAL, ids=[f"{code} {answer.status}" for code, answer in FATAL]
 )
-def test_what_no_request_survives_ends_the_run(at, code, answer):
+def test_an_error_that_concerns_every_request_ends_the_run(at, code, answer):
     with serving(always(answer)) as server:
         made = at(server, api_key="sk-very-secret-key")
         with pytest.raises(RunError) as raised:

@@ -1,4 +1,4 @@
-"""What calls cost, and what litellm's table says of models."""
+"""The cost of calls, and the facts about models in litellm's table."""
 
 import pytest
 from pydantic import ValidationError
@@ -90,7 +90,7 @@ def test_facts_of_a_model_come_from_litellms_table():
 
 
 # Reasoning
-# --------------------------------------------------------------------------------------------------
+# -------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

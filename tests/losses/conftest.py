@@ -1,4 +1,4 @@
-"""Judged queries to try losses on."""
+"""Judged queries for the tests of losses."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from recipekit.records import Verdict
 
 @pytest.fixture
 def judged() -> tuple[npt.NDArray[np.int8], npt.NDArray[np.float32]]:
-    """Verdicts and grades of 6 queries over 30 passages: ordinary rows, then no positive, no
-    negative, all ignored.
+    """Verdicts and grades of 6 queries over 30 passages.
+
+    Rows 3 to 5 have no positive, no negative, and only ignored passages.
     """
     rng = np.random.default_rng(5)
     verdicts = rng.choice([0, 0, 0, 1, 2], size=(6, 30)).astype(np.int8)

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from dense_reference import corpus_labels, dense_losses, unit_rows, value_and_gradient
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -16,6 +15,7 @@ from torch.nn.functional import cross_entropy
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
+from helpers.dense_reference import corpus_labels, dense_losses, unit_rows, value_and_gradient
 from recipekit.component import SingleProcess
 from recipekit.losses.exact_softmax import ExactSoftmaxSpec
 from recipekit.losses.exact_softmax_math import ExactSoftmax
@@ -51,7 +51,7 @@ def cases(draw):
     st.sampled_from([0.02, 0.05, 1.0]),
     st.sampled_from([torch.float64, torch.float32, torch.float16, torch.bfloat16]),
 )
-def test_values_and_gradients_are_those_of_the_dense_reference(
+def test_values_and_gradients_equal_the_dense_reference(
     case, dim, seed, tile_size, form, smoothing, temperature, dtype
 ):
     verdicts, grades = case
@@ -93,7 +93,7 @@ def test_gradcheck_with_empty_and_fully_masked_rows(judged, form, smoothing):
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
-def test_queries_without_positives_or_negatives(judged, form, smoothing):
+def test_queries_without_positives_or_negatives_have_zero_loss(judged, form, smoothing):
     loss = ExactSoftmax(0.05, form, smoothing, tile_size=8)
     labels, frozen = corpus_labels(judged[0]), FrozenMatrix.whole(unit_rows(30, 8, 1))
     losses, gradient = value_and_gradient(lambda q: loss(q, labels, frozen), unit_rows(6, 8, 2))

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 import torch.multiprocessing as mp
-from dense_reference import corpus_labels, unit_rows, value_and_gradient
 
+from helpers.dense_reference import corpus_labels, unit_rows, value_and_gradient
 from helpers.ranks import join_cpu_group
 from recipekit.losses.exact_softmax_math import ExactSoftmax
 from recipekit.losses.frozen_matrix import FrozenMatrix

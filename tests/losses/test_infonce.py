@@ -1,6 +1,4 @@
-"""InfoNCE with three-state masks: the textbook case, sentence-transformers' losses, and a dense
-reference written in loops.
-"""
+"""InfoNCE with three-state masks equals cross-entropy and the loss of sentence-transformers."""
 
 from __future__ import annotations
 
@@ -10,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from dense_reference import dense_losses, unit_rows, value_and_gradient
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from pydantic import ValidationError
 from torch.nn.functional import cross_entropy
 
+from helpers.dense_reference import dense_losses, unit_rows, value_and_gradient
 from recipekit.losses.infonce import InfoNCESpec
 from recipekit.losses.infonce_math import InfoNCE
 from recipekit.records import Verdict
@@ -37,7 +35,7 @@ def test_with_one_positive_each_it_is_the_cross_entropy_of_the_batch():
 
 
 @pytest.mark.parametrize("directions", ["query", "both"])
-def test_it_is_sentence_transformers_loss_hard_negatives_included(directions):
+def test_it_equals_the_loss_of_sentence_transformers_with_hard_negatives(directions):
     from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
 
     queries, positives, hard = unit_rows(6, 16, 1), unit_rows(6, 16, 2), unit_rows(6, 16, 3)
@@ -105,7 +103,7 @@ def test_values_and_gradients_are_those_of_the_definition(verdicts, seed, temper
     torch.testing.assert_close(ours, expected, rtol=3e-5, atol=3e-5 / temperature)
 
 
-def test_its_form_is_that_of_the_exact_softmax(judged):
+def test_it_has_the_form_of_the_exact_softmax(judged):
     verdicts, _ = judged
     queries, passages = unit_rows(6, 16, 1), unit_rows(30, 16, 2)
     uniform = np.ones(verdicts.shape, np.float32)
@@ -138,9 +136,7 @@ def test_extreme_scores_and_empty_rows_stay_finite(judged, directions):
     )
     assert losses.isfinite().all() and gradient.isfinite().all()
     assert (losses[[3, 5]] == 0).all()  # no positive
-    assert (
-        gradient[5] == 0
-    ).all()  # and ignored by all: the other, in both directions, is still a negative to others' passages
+    assert (gradient[5] == 0).all()
 
 
 @pytest.mark.parametrize("directions", ["query", "both"])

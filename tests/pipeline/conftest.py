@@ -1,4 +1,4 @@
-"""A recipe to plan, with labels and pairs in files."""
+"""A recipe for plans, with labels and pairs in files."""
 
 from pathlib import Path
 

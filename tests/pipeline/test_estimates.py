@@ -1,4 +1,4 @@
-"""What a plan says about the work of mining and judging."""
+"""Estimates of the work of mining and judging."""
 
 from typing import Any, ClassVar
 

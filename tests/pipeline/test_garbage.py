@@ -1,4 +1,4 @@
-"""What is removed from a cache."""
+"""Removing unused artifacts from a cache."""
 
 from pathlib import Path
 
@@ -27,15 +27,15 @@ def test_artifacts_that_no_run_uses_are_removed(store: Store, tmp_path: Path) ->
     assert [artifact.key for artifact in store.all()] == ["kept"]
 
 
-def test_nothing_is_removed_where_there_is_no_folder_of_runs(store: Store, tmp_path: Path) -> None:
+def test_nothing_is_removed_if_the_folder_of_runs_is_missing(store: Store, tmp_path: Path) -> None:
     with pytest.raises(
         StoreError,
-        match=r"elsewhere: there are no runs here, so everything would be removed; name their folder with --runs",
+        match=r"elsewhere: there are no runs here, so everything would be removed; "
+        r"name their folder with --runs",
     ):
         list(collect_garbage(store, tmp_path / "elsewhere"))
-    with pytest.raises(
-        StoreError, match="there are no runs here"
-    ):  # before any server of the recipe is looked for
+    # The error is raised before the servers of the recipe are looked up.
+    with pytest.raises(StoreError, match="there are no runs here"):
         list(collect_remote_garbage(Recipe.model_construct(), store, tmp_path / "elsewhere"))
     assert len(list(store.all())) == 2
 

@@ -87,6 +87,6 @@ def test_more_processes_than_gpus_are_refused(monkeypatch: pytest.MonkeyPatch) -
         read_launch(num_processes=2)
 
 
-def test_no_process_at_all_is_refused() -> None:
+def test_zero_processes_are_refused() -> None:
     with pytest.raises(RunError, match="at least 1"):
         read_launch(num_processes=0)

@@ -1,4 +1,4 @@
-"""Checks of later stages before hours are spent on earlier ones."""
+"""Later stages are checked before earlier ones run."""
 
 import re
 
@@ -44,7 +44,7 @@ def test_suitable_data_passes(recipe, tiny_dataset):
 
 
 # Servers
-# -------------------------------------------------------------------------------------------------------------
+# -------------------------------------------------------------------------------------------------
 
 SERVERS = """\
 recipe: 1
@@ -71,7 +71,8 @@ def test_an_unreachable_server_is_reported_with_its_location_in_the_recipe(tmp_p
 
 
 def test_a_limit_in_usd_needs_the_price_of_the_model(tmp_path):
-    judge = "judge: {judges: {mine: {use: llm, model: openai/no-such-model, api_base: 'http://127.0.0.1:1/v1'}}}\nspending: {max_cost_usd: 1}\n"
+    model = "use: llm, model: openai/no-such-model, api_base: 'http://127.0.0.1:1/v1'"
+    judge = f"judge: {{judges: {{mine: {{{model}}}}}}}\nspending: {{max_cost_usd: 1}}\n"
     (tmp_path / "recipe.yaml").write_text(
         SERVERS.replace(
             '    there: {use: qdrant, encoder: student, url: "http://127.0.0.1:1"}\n', ""

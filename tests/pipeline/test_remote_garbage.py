@@ -182,7 +182,7 @@ def test_ls_lists_the_indices_on_the_servers_of_a_recipe(folder, engine, indices
     assert sum(row[3] == "36" for row in rows) >= 4
 
 
-def test_gc_removes_only_what_this_cache_made_and_no_run_needs(folder, engine, indices, capsys):
+def test_gc_removes_only_unused_indices_of_this_cache(folder, engine, indices, capsys):
     everything = set(indices)
     assert invoke(["cache", "gc", "--recipe", "recipe.yaml", "--dry-run"]) == 0
     assert f"would remove {engine.server}: {indices['freed']}" in capsys.readouterr().out

@@ -70,7 +70,7 @@ def judged(planned, finish, limit: str, *, limit_reached: bool) -> Plan:
     return made
 
 
-def test_what_was_spent_up_to_a_limit_counts_when_the_limit_is_raised(planned):
+def test_spending_before_a_limit_is_raised_counts_towards_the_new_one(planned):
     account = ledger_of(planned("spending.max_calls=5"))
     assert account == ledger_of(planned("spending.max_calls=9", "spending.max_cost_usd=2"))
     assert account == ledger_of(planned())

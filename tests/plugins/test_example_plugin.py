@@ -1,4 +1,4 @@
-"""The example plugin, built as a wheel, installed into a folder of its own, and used from there."""
+"""The example plugin works when it is installed as a wheel into a separate folder."""
 
 import json
 import os
@@ -21,19 +21,25 @@ from recipekit.testing import check_judge, check_retriever, context
 import numpy as np
 
 work = Path(sys.argv[1])
-names = {kind: [(entry.name, entry.distribution) for entry in find(kind)] for kind in ("retriever", "judge")}
+names = {
+    kind: [(entry.name, entry.distribution) for entry in find(kind)]
+    for kind in ("retriever", "judge")
+}
 unloaded = "recipekit_example" not in sys.modules
-retriever, judge = load(resolve("retriever", "char_ngrams"))(), load(resolve("judge", "recipekit-example/overlap"))()
+retriever = load(resolve("retriever", "char_ngrams"))()
+judge = load(resolve("judge", "recipekit-example/overlap"))()
 context = context(work / "scratch", dataset=Dataset(work / "dataset", "test-dataset"))
 
 hits = retriever.build(context).search(QueryBatch(np.array([0]), ["montain vallley"]), 3)
 passage = hits.rows[0].astype(np.int32)
-batch = PairBatch(np.zeros(3, np.int32), passage, np.zeros(3, bool), np.full(3, -1, np.int8), np.ones(3, bool))
-[said] = judge.build(context).judge([batch])
+flags = np.zeros(3, bool)
+batch = PairBatch(np.zeros(3, np.int32), passage, flags, np.full(3, -1, np.int8), ~flags)
+[verdicts] = judge.build(context).judge([batch])
 check_retriever(retriever, context)
 check_judge(judge, context)
 found = context.dataset.passages.texts(hits.rows[0])
-print(json.dumps({"names": names, "unloaded": unloaded, "found": found, "said": said.verdict.tolist()}))
+result = {"names": names, "unloaded": unloaded, "found": found}
+print(json.dumps({**result, "verdicts": verdicts.verdict.tolist()}))
 """
 
 
@@ -41,7 +47,8 @@ print(json.dumps({"names": names, "unloaded": unloaded, "found": found, "said": 
 def installed(tmp_path_factory) -> Path:
     if find_spec("pip") is None or find_spec("hatchling") is None:
         pytest.skip(
-            "pip and hatchling, which build the plugin, are not installed (the dev extra brings hatchling)"
+            "pip and hatchling, which build the plugin, are not installed "
+            "(the dev extra brings hatchling)"
         )
     target = tmp_path_factory.mktemp("site")
     options = [
@@ -72,22 +79,22 @@ def run(installed: Path, program: str, *arguments: str) -> str:
     return done.stdout
 
 
-def test_it_is_found_by_its_entry_points_retrieves_and_judges(installed, tiny_dataset, tmp_path):
-    told = json.loads(run(installed, PROGRAM, str(tmp_path)))
-    assert ["char_ngrams", "recipekit-example"] in told["names"]["retriever"]
-    assert ["bm25", "recipekit"] in told["names"]["retriever"]
-    assert ["overlap", "recipekit-example"] in told["names"]["judge"]
-    assert told["unloaded"], "finding a plugin imports nothing of it"
-    assert all("mountain" in text or "valley" in text for text in told["found"]), (
+def test_the_example_plugin_is_found_retrieves_and_judges(installed, tiny_dataset, tmp_path):
+    result = json.loads(run(installed, PROGRAM, str(tmp_path)))
+    assert ["char_ngrams", "recipekit-example"] in result["names"]["retriever"]
+    assert ["bm25", "recipekit"] in result["names"]["retriever"]
+    assert ["overlap", "recipekit-example"] in result["names"]["judge"]
+    assert result["unloaded"], "finding a plugin does not import it"
+    assert all("mountain" in text or "valley" in text for text in result["found"]), (
         "in spite of two typing errors"
     )
     query = set(tiny_dataset.queries.texts([0])[0].split())
-    assert told["said"] == [2 if query & set(text.split()) else 0 for text in told["found"]], (
-        "half of q0's two words are enough"
-    )
+    assert result["verdicts"] == [
+        2 if query & set(text.split()) else 0 for text in result["found"]
+    ], "half of q0's two words are enough"
 
 
-def test_the_package_itself_never_sees_it():
+def test_recipekit_does_not_contain_the_example_plugin():
     from recipekit.registry import find
 
     assert "char_ngrams" not in {entry.name for entry in find("retriever")}

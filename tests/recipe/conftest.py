@@ -14,9 +14,7 @@ collect:
 
 @pytest.fixture
 def write(tmp_path: Path, installed: Path) -> Callable[..., Path]:
-    """`write(more, name=...)`: a recipe file in `tmp_path` with the smallest recipe and more behind
-    it.
-    """
+    """`write(more, name=...)`: write the smallest recipe followed by `more` into `tmp_path`."""
 
     def write(more: str = "", name: str = "recipe.yaml") -> Path:
         file = tmp_path / name

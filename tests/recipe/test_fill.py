@@ -1,4 +1,4 @@
-"""A filled recipe says everything, and loads from anywhere to the same recipe."""
+"""A filled recipe states every key, and loads from any folder to the same recipe."""
 
 from collections.abc import Callable
 from pathlib import Path

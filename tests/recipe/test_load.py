@@ -32,7 +32,8 @@ def test_a_recipe_is_bound_to_its_components(write: Write) -> None:
 def test_default_components_are_bound(write: Write) -> None:
     recipe = load_recipe(
         write(
-            "encoders:\n  student: {use: frozen}\nevaluate:\n  evaluators: {test: {use: retrieval}}\n"
+            "encoders:\n  student: {use: frozen}\n"
+            "evaluate:\n  evaluators: {test: {use: retrieval}}\n"
         )
     )
     assert recipe.evaluate is not None
@@ -45,7 +46,8 @@ def test_mistakes_in_sections_and_components_are_reported_in_the_order_of_the_fi
     with pytest.raises(RecipeError) as caught:
         load_recipe(
             write(
-                "mine:\n  retrievers:\n    jars: {use: pantry, prot: 1}\n  candidates_per_query: -1\nsead: 2\n"
+                "mine:\n  retrievers:\n    jars: {use: pantry, prot: 1}\n"
+                "  candidates_per_query: -1\nsead: 2\n"
             ),
             ["name=1"],
         )
@@ -128,7 +130,11 @@ def test_a_model_folder_from_an_override_starts_at_the_current_folder(
 PANTRY = """\
 mine:
   retrievers:
-    jars: {use: pantry, url: "http://${env:JAR_HOST}/", port: "${env:JAR_PORT}", headers: {a: "${env:JAR_KEY}"}}
+    jars:
+      use: pantry
+      url: "http://${env:JAR_HOST}/"
+      port: "${env:JAR_PORT}"
+      headers: {a: "${env:JAR_KEY}"}
 """
 
 
@@ -181,7 +187,8 @@ def test_an_error_never_shows_a_value_from_the_environment(
 
 def test_local_code_is_loaded_when_it_is_allowed(write: Write, tmp_path: Path) -> None:
     (tmp_path / "own.py").write_text(
-        'from recipekit.component import RetrieverSpec\n\n\nclass Own(RetrieverSpec):\n    """Mine."""\n\n    sugar: int = 1\n'
+        "from recipekit.component import RetrieverSpec\n\n\n"
+        'class Own(RetrieverSpec):\n    """Mine."""\n\n    sugar: int = 1\n'
     )
     file = write("mine:\n  retrievers:\n    own: {use: './own.py:Own', sugar: 2}\n")
     recipe = load_recipe(file, allow_local_code=True)
@@ -196,8 +203,10 @@ def test_a_validator_that_raises_is_reported_with_its_component(
     write: Write, tmp_path: Path
 ) -> None:
     (tmp_path / "own.py").write_text(
-        "from pydantic import model_validator\n\nfrom recipekit.component import RetrieverSpec\n\n\n"
-        "class Own(RetrieverSpec):\n    @model_validator(mode='after')\n    def _check(self):\n        raise KeyError('jam')\n"
+        "from pydantic import model_validator\n\n"
+        "from recipekit.component import RetrieverSpec\n\n\n"
+        "class Own(RetrieverSpec):\n    @model_validator(mode='after')\n"
+        "    def _check(self):\n        raise KeyError('jam')\n"
     )
     file = write("mine:\n  retrievers:\n    own: {use: './own.py:Own'}\n")
     assert messages(file, allow_local_code=True) == [
@@ -209,7 +218,8 @@ def test_among_many_choices_only_the_similar_one_is_shown(write: Write, tmp_path
     (tmp_path / "own.py").write_text(
         "from typing import Literal\n\nfrom recipekit.component import RetrieverSpec\n\n\n"
         "class Own(RetrieverSpec):\n"
-        "    fruit: Literal['apple', 'pear', 'plum', 'fig', 'grape', 'lemon', 'lime', 'quince', 'date', 'sloe']\n"
+        "    fruit: Literal['apple', 'pear', 'plum', 'fig', 'grape', 'lemon', 'lime', 'quince', "
+        "'date', 'sloe']\n"
     )
     file = write("mine:\n  retrievers:\n    own: {use: './own.py:Own', fruit: aple}\n")
     assert messages(file, allow_local_code=True) == [
@@ -230,7 +240,10 @@ def test_a_variable_can_hold_a_value_that_is_not_secret(
     write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SHORT", "none")
-    judge = "{use: llm, model: openai/own, api_base: 'http://${env:SHORT}:${env:SHORT}@host/v1', headers: {x-api-key: '${env:SHORT}'}}"
+    judge = (
+        "{use: llm, model: openai/own, api_base: 'http://${env:SHORT}:${env:SHORT}@host/v1', "
+        "headers: {x-api-key: '${env:SHORT}'}}"
+    )
     file = write(
         f"mine: {{retrievers: {{lexical: {{use: bm25}}}}}}\njudge: {{judges: {{llm: {judge}}}}}\n"
     )

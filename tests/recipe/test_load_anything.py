@@ -1,6 +1,4 @@
-"""Whatever stands in a recipe, loading ends in a recipe or in a RecipeError whose lines have
-places.
-"""
+"""Loading any recipe ends in a recipe, or in a RecipeError whose lines have source locations."""
 
 import copy
 from pathlib import Path
@@ -92,15 +90,15 @@ def test_any_recipe_loads_or_raises_a_recipe_error(
         try:
             for part in path[:-1]:
                 holder = holder[part]
-            holder[path[-1]] = copy.deepcopy(
-                value
-            )  # it may be changed in turn, and stand in itself
+            # A later change may modify the value, or put it into itself.
+            holder[path[-1]] = copy.deepcopy(value)
         except (KeyError, IndexError, TypeError):
             recipe = recipe if path else value
     file = tmp_path / "recipe.yaml"
     file.write_text(dump(recipe))
     path, value = override
-    flag = f"{'.'.join(map(str, path))}={dump(value) if isinstance(value, dict | list) else dump([value]).strip()[1:-1]}"
+    text = dump(value) if isinstance(value, dict | list) else dump([value]).strip()[1:-1]
+    flag = f"{'.'.join(map(str, path))}={text}"
     try:
         load_recipe(file, [flag])
     except RecipeError as error:

@@ -57,13 +57,13 @@ def test_keys_are_texts_or_whole_numbers() -> None:
         "-2": "c",
         "03": "d",
     }
-    told = [
+    messages = [
         str(finding.message)
         for finding in read_text(
             "{00: a, 0x1: b, 1.0: c, true: d, ~: e, +1: f}\n", "r.yaml"
         ).findings
     ]
-    assert told == [
+    assert messages == [
         f"key {key} is not text: quote it, or choose another name"
         for key in ("00", "0x1", "1.0", "true", "~", "+1")
     ]

@@ -19,8 +19,6 @@ from recipekit.retrievers.elasticsearch import ElasticsearchRetrieverSpec
 from recipekit.tables import LABELS, PASSAGES, write_table
 from recipekit.testing import RecordingProgress, check_retriever, context
 
-pytestmark = pytest.mark.server
-
 DATA = Path(__file__).parents[2].parent / "shared" / "data"
 
 
@@ -210,8 +208,13 @@ def test_only_the_main_rank_creates_an_index(
 ):
     dataset = corpus(make_dataset, "red fox")
     ElasticsearchRetrieverSpec(url=elasticsearch_url).build(
-        context(tmp_path, dataset=dataset, owner=elasticsearch_owner, ranks=FakeRanks(rank=1, count=2))
-    )  # fmt: skip
+        context(
+            tmp_path,
+            dataset=dataset,
+            owner=elasticsearch_owner,
+            ranks=FakeRanks(rank=1, count=2),
+        )
+    )
     assert own_indices(elasticsearch_url, elasticsearch_owner) == []
 
 

@@ -11,7 +11,7 @@ from recipekit.testing import RecordingProgress, context
 from servers.elasticsearch_server import PASSWORD, USER, free_port
 from servers.proxy import Answer, Call, Cut, Proxy, Rewrite
 
-pytestmark = [pytest.mark.server, pytest.mark.usefixtures("short_waits")]
+pytestmark = pytest.mark.usefixtures("short_waits")
 
 ROWS = 5200
 """Passages in six blocks, of which the last is short."""

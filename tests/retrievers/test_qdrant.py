@@ -19,8 +19,6 @@ from recipekit.testing import RecordingProgress, check_retriever, context
 PASSAGES, QUERIES, DIMENSION = 5000, 50, 32
 OWNER = "recipekit-test"
 
-pytestmark = pytest.mark.server
-
 
 @pytest.fixture(scope="module")
 def matrices() -> dict[str, Any]:

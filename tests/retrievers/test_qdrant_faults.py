@@ -23,7 +23,7 @@ PASSAGES, QUERIES, DIMENSION = 1000, 8, 16
 OWNER = "recipekit-test-faults"
 KEY = "the right key"
 
-pytestmark = [pytest.mark.server, pytest.mark.usefixtures("short_waits")]
+pytestmark = pytest.mark.usefixtures("short_waits")
 
 
 @pytest.fixture
@@ -295,7 +295,7 @@ def test_the_server_is_reached_before_anything_is_encoded(run_context, start_qdr
 
 
 @pytest.mark.parametrize("protocol", ["rest", "grpc"])
-def test_keys_that_are_wrong_or_read_only(protocol, run_context, all_queries, start_qdrant):
+def test_wrong_and_read_only_keys_are_errors(protocol, run_context, all_queries, start_qdrant):
     server = start_qdrant(api_key=KEY, read_only_key="for reading")
     ways = {"protocol": protocol, "grpc_port": server.grpc_port}
     for key in (None, "a wrong key"):

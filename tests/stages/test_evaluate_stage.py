@@ -1,4 +1,4 @@
-"""The evaluate stage over a tiny data set and a tiny encoder, with and without a trained one."""
+"""The evaluate stage with and without a trained encoder."""
 
 import json
 import shutil
@@ -60,7 +60,7 @@ def inputs(tiny_dataset: Dataset, tmp_path: Path) -> Callable[..., StageInputs]:
     return make
 
 
-def test_the_trained_encoder_stands_beside_the_untrained_one_and_bm25(
+def test_the_trained_encoder_is_compared_with_the_untrained_one_and_bm25(
     inputs: Callable[..., StageInputs], tiny_model: Path, tmp_path: Path
 ):
     train = tmp_path / "train"
@@ -88,8 +88,8 @@ def test_the_trained_encoder_stands_beside_the_untrained_one_and_bm25(
         for metric in ("mrr@10", "recall@5")
     ]
     by_name = {(row["system"], row["metric"]): row for row in rows}
-    # Both words of a query stand in three passages, its own among them; "trained" weights that are
-    # the untrained ones are no better.
+    # Three passages have both words of a query, one of them its positive. The "trained" weights
+    # equal the untrained ones and are not better.
     assert by_name["bm25", "recall@5"]["value"] == 1.0
     trained = by_name["trained", "mrr@10"]
     assert trained["value"] == by_name["untrained", "mrr@10"]["value"]
@@ -116,7 +116,7 @@ def test_a_recipe_without_encoders_measures_its_baselines(
     assert {row["system"] for row in json.loads((out / "metrics.json").read_text())} == {"bm25"}
 
 
-def test_other_ranks_make_the_systems_and_leave_measuring_to_the_main_one(
+def test_all_ranks_rank_and_only_the_main_one_measures(
     inputs: Callable[..., StageInputs], tmp_path: Path
 ):
     evaluate(inputs(), section(), _folder(tmp_path / "main"))
@@ -127,12 +127,12 @@ def test_other_ranks_make_the_systems_and_leave_measuring_to_the_main_one(
     assert not (tmp_path / "other" / "metrics.json").exists()
 
 
-def test_nothing_to_measure_is_an_error(inputs: Callable[..., StageInputs], tmp_path: Path):
+def test_a_stage_without_systems_is_an_error(inputs: Callable[..., StageInputs], tmp_path: Path):
     with pytest.raises(RunError, match="no system to measure"):
         evaluate(inputs(), section(baselines={}), _folder(tmp_path / "out"))
 
 
-def test_baselines_cannot_be_named_like_the_encoder():
+def test_a_baseline_cannot_have_the_name_of_the_encoder():
     with pytest.raises(ValueError, match="baselines: 'trained' is the encoder's name"):
         EvaluateSection(
             evaluators={"x": Slot(use="retrieval")}, baselines={"trained": Slot(use="bm25")}

@@ -84,7 +84,7 @@ def test_each_exporter_writes_into_the_folder_of_its_name(inputs, tmp_path):
     assert "A demonstration." in (out / "data" / "README.md").read_text()
 
 
-def test_the_card_tells_everything_of_the_run(inputs, tmp_path):
+def test_the_model_card_describes_the_whole_run(inputs, tmp_path):
     export(inputs, section(copy=Copy()), tmp_path / "out")
     given: dict[str, Any] = json.loads((tmp_path / "out" / "copy" / "given.json").read_text())
     assert given["inputs"] == ["collect", "evaluate"]
@@ -115,14 +115,17 @@ def test_only_the_main_rank_writes(inputs, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_no_exporter_can_be_named_like_the_folder_of_unfinished_work(inputs, tmp_path):
+def test_an_exporter_cannot_have_the_name_of_the_scratch_folder(inputs, tmp_path):
     with pytest.raises(RunError, match=r"export\.exporters\.scratch: this name is reserved"):
         export(inputs, section(scratch=Copy()), tmp_path / "out")
 
 
-def test_cards_do_not_tell_where_this_machine_keeps_its_files(inputs, tmp_path, monkeypatch):
+def test_cards_contain_no_local_paths(inputs, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    inputs.recipe_text = f"folder: {tmp_path}/data\nfile: {Path.home()}/faq.csv\nother: /srv{tmp_path}/data\nnear: {tmp_path}-2/x\n"
+    inputs.recipe_text = (
+        f"folder: {tmp_path}/data\nfile: {Path.home()}/faq.csv\n"
+        f"other: /srv{tmp_path}/data\nnear: {tmp_path}-2/x\n"
+    )
     export(inputs, ExportSection(exporters={"copy": slot(Copy())}), tmp_path / "out")
     card = json.loads((tmp_path / "out" / "copy" / "given.json").read_text())["card"]
     assert (

@@ -1,4 +1,4 @@
-"""Embeddings as a by-product that stages share: encoded once, whoever asks."""
+"""Stages share embeddings, which are computed once."""
 
 import shutil
 import threading
@@ -25,7 +25,7 @@ from recipekit.testing import RecordingProgress
 def make_inputs(
     tiny_model: Path, tiny_dataset: Dataset, tmp_path: Path
 ) -> Callable[..., StageInputs]:
-    """`make_inputs(ranks, **fields)`: what a stage of a new run gets, over one cache."""
+    """`make_inputs(ranks, **fields)`: the inputs of a stage of a new run, with one cache."""
 
     def make(ranks: Ranks | None = None, **fields: Any) -> StageInputs:
         slot = Slot(use="bi_encoder")
@@ -35,25 +35,32 @@ def make_inputs(
         )
         collected = Artifact("collect", tiny_dataset.key, tiny_dataset.path)
         return StageInputs(
-            recipe_name="test", seed=13, artifacts={"collect": collected}, encoders={"student": slot}, trained=None,
-            store=Store(tmp_path / "store"), hashes=FileHashes(), progress=RecordingProgress(), ranks=ranks or SingleProcess(),
-        )  # fmt: skip
+            recipe_name="test",
+            seed=13,
+            artifacts={"collect": collected},
+            encoders={"student": slot},
+            trained=None,
+            store=Store(tmp_path / "store"),
+            hashes=FileHashes(),
+            progress=RecordingProgress(),
+            ranks=ranks or SingleProcess(),
+        )
 
     return make
 
 
 def encoded(inputs: StageInputs) -> int:
-    """How often it encoded a table."""
+    """The number of tables that were encoded."""
     return sum(event["event"] == "encoded" for event in inputs.progress.events)
 
 
-def test_a_side_is_encoded_once(make_inputs) -> None:
+def test_each_side_is_encoded_once(make_inputs) -> None:
     first, second = make_inputs(), make_inputs(max_tokens_per_batch=77)
     vectors = first.embeddings("student", "passage")
     assert vectors.matrix.shape == (36, 32) and not (vectors.path.parent / "scratch").exists()
     assert second.embeddings("student", "passage").path == vectors.path
     assert (encoded(first), encoded(second)) == (1, 0), (
-        "the token budget is no part of the identity"
+        "the token budget is not part of the identity"
     )
     used = ("embeddings", vectors.path.parent.name)
     assert second.by_products == [used]
@@ -69,7 +76,7 @@ def test_another_prompt_is_another_artifact(make_inputs) -> None:
     )
 
 
-def test_other_labels_on_the_same_texts_change_nothing(make_inputs, tiny_dataset, tmp_path) -> None:
+def test_labels_do_not_change_the_key_of_embeddings(make_inputs, tiny_dataset, tmp_path) -> None:
     first, made = make_inputs(), []
     vectors = first.embeddings("student", "passage")
     index = first.artifact("bm25", {"k1": 0.9}, made.append)
@@ -83,11 +90,11 @@ def test_other_labels_on_the_same_texts_change_nothing(make_inputs, tiny_dataset
     corpora = {inputs.context(tmp_path / "scratch").corpus for inputs in (first, second)}
     assert len(corpora) == 1
     assert second.store.reachable({("bm25", index.name)}) == {("bm25", index.name)}, (
-        "it keeps no data set"
+        "it does not refer to a data set"
     )
 
 
-def test_other_passages_are_another_corpus(make_inputs, tiny_dataset, tmp_path) -> None:
+def test_other_passages_are_encoded_again(make_inputs, tiny_dataset, tmp_path) -> None:
     first, second, made = make_inputs(), make_inputs(), []
     fewer = tmp_path / "fewer"
     shutil.copytree(tiny_dataset.path, fewer)
@@ -99,7 +106,7 @@ def test_other_passages_are_another_corpus(make_inputs, tiny_dataset, tmp_path) 
     assert first.context(tmp_path / "scratch").corpus != second.context(tmp_path / "scratch").corpus
 
 
-def test_two_ranks_make_one_artifact_together(make_inputs) -> None:
+def test_two_ranks_build_one_artifact_together(make_inputs) -> None:
     barrier, found = threading.Barrier(2, timeout=60), {}
     ranks = [make_inputs(FakeRanks(rank=rank, count=2, wait=barrier.wait)) for rank in range(2)]
 
@@ -109,7 +116,7 @@ def test_two_ranks_make_one_artifact_together(make_inputs) -> None:
     threads = [threading.Thread(target=work, args=(rank,)) for rank in range(2)]
     [thread.start() for thread in threads]
     [thread.join() for thread in threads]
-    assert [encoded(rank) for rank in ranks] == [1, 0], "the main rank tells of it, once"
+    assert [encoded(rank) for rank in ranks] == [1, 0], "the main rank logs it once"
     for embeddings in (*found[0], *found[1]):
         np.testing.assert_array_equal(
             embeddings.matrix, make_inputs().embeddings("student", "query").matrix

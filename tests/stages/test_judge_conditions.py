@@ -65,7 +65,7 @@ def test_ranks_below_positive_counts_from_the_best_source_positive(make_dataset,
     assert pairs_of(spec) == {(0, 1), (1, 3), (1, 2), (1, 4), (1, 1)}
 
 
-def test_below_confidence_selects_what_an_earlier_judge_was_unsure_of(inputs, tmp_path):
+def test_below_confidence_selects_pairs_of_which_an_earlier_judge_was_unsure(inputs, tmp_path):
     first = ScriptedFilter(
         verdict=negative,
         confidence=lambda q, p: [0.9, 0.2, np.nan][p % 3],

@@ -27,9 +27,7 @@ ALL_LABELS = {"control_pairs": {"share": 0.999}}
 
 @pytest.fixture
 def inputs(tmp_path, make_dataset) -> StageInputs:
-    """12 train queries; q's positive is passage q at rank 5, and passage q+3 at rank 3 is a judged
-    negative.
-    """
+    """12 train queries; passage q at rank 5 is the positive, passage q+3 at rank 3 a negative."""
     passages = [(f"p{i}", "word " * (i * 10)) for i in range(36)]
     labels = {(q, q): 1.0 for q in range(12)} | {(q, q + 3): 0.0 for q in range(12)}
     dataset = make_dataset([(f"q{i}", f"text {i}", "train") for i in range(12)], passages, labels)
@@ -199,7 +197,7 @@ def test_control_pairs_survive_a_kill(inputs, tmp_path, deaths):
 
 
 # Human labels
-# --------------------------------------------------------------------------------------------------
+# -------------------------------------------------------------------------------------------------
 
 
 def human_labels(tmp_path, *rows: tuple[int, int, str], weights: list[float] | None = None):
@@ -309,7 +307,7 @@ def test_a_labels_judge_is_not_compared_with_its_own_file(inputs, tmp_path):
 
 
 # Floors
-# --------------------------------------------------------------------------------------------------
+# -------------------------------------------------------------------------------------------------
 
 
 def test_judges_below_a_floor_end_the_run_after_everything_is_written(inputs, tmp_path):
@@ -469,7 +467,7 @@ def test_a_sample_without_its_weights_counts_equally_with_a_warning(inputs, tmp_
 
 
 # Cascades
-# --------------------------------------------------------------------------------------------------
+# -------------------------------------------------------------------------------------------------
 
 
 def test_on_human_labels_the_final_verdict_is_measured_even_if_a_filter_gave_it(inputs, tmp_path):
@@ -559,7 +557,7 @@ def test_an_ungraded_pair_keeps_its_previous_verdict(inputs, tmp_path):
 
 
 # Spending
-# --------------------------------------------------------------------------------------------------
+# -------------------------------------------------------------------------------------------------
 
 
 def test_the_judges_of_a_stage_spend_from_one_account(inputs, tmp_path):
@@ -580,9 +578,9 @@ def test_a_note_says_what_the_budget_left_and_how_to_continue(inputs, tmp_path):
     assert summary["spent"] == {"usd": 0.4, "calls": 3, "limit_reached": True}
     [note] = summary["notes"]
     assert note == (
-        "judge 'one': the budget is spent, and 12 of 48 pairs have no verdict of it. To judge them, "
-        "raise spending.max_cost_usd (0.4) by about $0.13; replies that are paid for are kept and not "
-        "paid again"
+        "judge 'one': the budget is spent, and 12 of 48 pairs have no verdict of it. "
+        "To judge them, raise spending.max_cost_usd (0.4) by about $0.13; "
+        "replies that are paid for are kept and not paid again"
     )
     assert inputs.progress.warnings == [note]
 
@@ -607,8 +605,8 @@ def test_a_note_on_a_limit_too_small_for_one_call_says_what_it_costs(inputs, tmp
     _, summary = run(inputs, tmp_path, section({"control_pairs": {"share": 0.0}}, one=spec))
     [note] = summary["notes"]
     assert (
-        "raise spending.max_cost_usd (0.003) (the next call could cost $0.0034, more than was left); "
-        "replies" in note
+        "raise spending.max_cost_usd (0.003) "
+        "(the next call could cost $0.0034, more than was left); replies" in note
     )
 
 

@@ -6,9 +6,9 @@ import json
 from pathlib import Path
 
 import pytest
-from train_on_ranks import SECTIONS, train_all
 
 from helpers.ranks import run_on_cpu_ranks
+from helpers.train_on_ranks import SECTIONS, train_all
 from recipekit.component import SingleProcess
 
 pytestmark = pytest.mark.slow
@@ -26,8 +26,7 @@ def dataset(make_dataset, tiny_dataset):
 def test_two_ranks_train_as_one_with_equal_numbers_of_forward_passes(
     tmp_path: Path, tiny_model: Path, dataset
 ):
-    script = Path(__file__).with_name("train_on_ranks.py")
-    run_on_cpu_ranks(2, script, [tiny_model, dataset.path, tmp_path / "two"])
+    run_on_cpu_ranks(2, "train_on_ranks", [tiny_model, dataset.path, tmp_path / "two"])
     train_all(tiny_model, dataset.path, tmp_path / "one", SingleProcess())
     first, second = (
         json.loads((tmp_path / "two" / f"passes-{rank}.json").read_text()) for rank in range(2)

@@ -1,4 +1,4 @@
-"""The train stage as a run calls it: what it learns and writes, and that a killed run resumes."""
+"""The train stage learns, writes its files, and resumes after a kill."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from sentence_transformers import SentenceTransformer
-from train_inputs import COORDINATE_ASCENT, IN_BATCH, train_inputs, train_section
 
 from helpers.killed import KilledAfter
+from helpers.train_inputs import COORDINATE_ASCENT, IN_BATCH, train_inputs, train_section
 from recipekit.errors import RunError
 from recipekit.stages.train.train import train
 from recipekit.testing import RecordingProgress
@@ -74,7 +74,7 @@ def test_the_loss_falls_and_the_best_weights_are_saved(
 
 
 @pytest.mark.slow
-def test_the_summary_says_that_a_frozen_corpus_is_read_as_text(tmp_path, tiny_model, tiny_dataset):
+def test_the_summary_notes_that_a_frozen_corpus_is_read_as_text(tmp_path, tiny_model, tiny_dataset):
     inputs = train_inputs(tmp_path, tiny_model, tiny_dataset)
     exact = train(inputs, train_section(ONE_EPOCH), tmp_path / "exact")
     inputs = train_inputs(tmp_path, tiny_model, tiny_dataset)
@@ -112,7 +112,7 @@ def test_a_resumed_run_ends_with_the_same_weights(
 
 
 def kill_and_resume(tmp_path, model, dataset, section, killed: KilledAfter) -> int | None:
-    """Compare a killed and resumed run with an uninterrupted one; returns the step of the resume."""
+    """Compare a resumed run with an uninterrupted one; returns the step at which it resumed."""
     train(train_inputs(tmp_path, model, dataset), section, tmp_path / "whole")
     with pytest.raises(KeyboardInterrupt):
         train(train_inputs(tmp_path, model, dataset, progress=killed), section, tmp_path / "killed")

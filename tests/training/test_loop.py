@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from toy import ToyEncoder, ToyPhase, is_freed, toy_loop
 
 from helpers.killed import KilledAfter
+from helpers.toy_training import ToyEncoder, ToyPhase, is_freed, toy_loop
 from recipekit.component import Phase, StepResult
 from recipekit.errors import RunError
 from recipekit.testing import RecordingProgress
@@ -112,7 +112,7 @@ def test_each_phase_makes_its_steps_and_begins_its_cycles_in_order(uninterrupted
     loop, state = uninterrupted
     assert state.step == STEPS
     for scheduled, cycles in zip(loop.phases, CYCLES, strict=True):
-        assert scheduled.phase.begun == list(range(len(cycles)))
+        assert scheduled.phase.cycles == list(range(len(cycles)))
         assert scheduled.phase.steps == list(range(sum(cycles)))
 
 

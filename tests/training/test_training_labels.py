@@ -42,8 +42,10 @@ def judgments(*rows: tuple[int, int, Verdict]) -> pa.Table:
         none,
         pa.array(["llm"] * len(rows)).dictionary_encode(),
     ]
-    return pa.table([pa.array(column, type=field.type) if isinstance(column, tuple | list) else column.cast(field.type)
-                     for column, field in zip(columns, JUDGMENTS, strict=True)], schema=JUDGMENTS)  # fmt: skip
+    columns = [
+        pa.array(column) if isinstance(column, tuple | list) else column for column in columns
+    ]
+    return pa.table(columns, names=JUDGMENTS.names).cast(JUDGMENTS)
 
 
 def pairs(labels, which: str) -> list[tuple[int, int]]:

@@ -16,9 +16,7 @@ __all__ = ["Overlap"]
 
 
 class Overlap(JudgeSpec):
-    """Passages that hold few of the query's words are negatives, those that hold most are left to a
-    better judge.
-    """
+    """Calls passages with few of the query's words negatives, and ignores the others."""
 
     negative_threshold: float = Field(default=0.5, ge=0, le=1)
     """Share of the query's words below which a passage is a negative."""

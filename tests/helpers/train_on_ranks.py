@@ -1,4 +1,4 @@
-"""One rank of train stages: `train_on_ranks.py MODEL DATASET OUT`, started by torchrun.
+"""One rank of several train stages; torchrun starts it with the arguments MODEL DATASET OUT.
 
 Runs every section into OUT/<name>, and writes each rank's number of forward passes to
 OUT/passes-<rank>.json.
@@ -11,8 +11,8 @@ import sys
 from pathlib import Path
 
 import torch
-from train_inputs import COORDINATE_ASCENT, IN_BATCH, train_inputs, train_section
 
+from helpers.train_inputs import COORDINATE_ASCENT, IN_BATCH, train_inputs, train_section
 from recipekit.component import Ranks
 from recipekit.dataset import Dataset
 from recipekit.encoders.bi_encoder_module import BiEncoder
@@ -22,8 +22,8 @@ from recipekit.training.parallel import join_ranks
 
 TWO_CYCLES = {**COORDINATE_ASCENT, "cycles": 2}
 
-# A budget of 24 tokens makes several micro-batches a step, and batches of 5 of 12 queries give ranks
-# unequal shares; the last batch, of 1 query in 11, leaves one rank without any.
+# A budget of 24 tokens gives each step several micro-batches, and batches of 5 of 12 queries give
+# the ranks unequal shares. The last batch, of 1 query in 11, leaves one rank without any.
 SECTIONS = {
     "exact": train_section(TWO_CYCLES, max_tokens_per_batch=24),
     "infonce": train_section(IN_BATCH, max_tokens_per_batch=24),

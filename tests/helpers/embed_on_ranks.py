@@ -1,4 +1,4 @@
-"""One of two ranks that embed: `embed_on_ranks.py FOLDER`, started by torchrun.
+"""One of two ranks that embed; torchrun starts it with the argument FOLDER.
 
 Compares the embeddings with those of one process, and writes this rank's numbers of forward passes
 to FOLDER/<rank>.json.

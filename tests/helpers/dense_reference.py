@@ -1,4 +1,4 @@
-"""The dense float64 reference for the losses, written with torch's own cross-entropy."""
+"""A dense float64 reference for the losses, written with torch's cross_entropy."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from recipekit.records import Verdict
 def corpus_labels(
     verdicts: npt.NDArray[np.int8], grades: npt.NDArray[np.float32] | None = None
 ) -> CorpusLabels:
-    """The labels of a dense (n, N) matrix of verdicts; positives weigh as their grades, or alike."""
+    """The labels of a dense (n, N) matrix of verdicts; grades weight the positives if given."""
     positive, ignored = (
         QueryPairs.from_pairs(*np.nonzero(verdicts == verdict), len(verdicts))
         for verdict in (Verdict.POSITIVE, Verdict.IGNORE)
@@ -37,7 +37,7 @@ def dense_losses(
     form: str,
     label_smoothing: float = 0.0,
 ) -> Tensor:
-    """The losses with every softmax written out in float64 for torch's own cross-entropy."""
+    """The losses, one softmax per positive in float64 with torch's cross_entropy."""
     losses = []
     for query, row, grade in zip(queries.double(), verdicts, grades, strict=True):
         scores = (matrix.double() @ query) / temperature

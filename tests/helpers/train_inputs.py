@@ -1,4 +1,4 @@
-"""A train stage outside a run: its inputs and its section, made by hand."""
+"""The inputs and the section of a train stage, without a run."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ IN_BATCH = {
 
 
 def bind(slot: Slot[Any], kind: str) -> Slot[Any]:
-    """Bind a slot, and those of its component, as the loader does."""
+    """Bind a slot and the slots of its component, as the loader does."""
     entry = resolve(kind, slot.use)
     spec: Component[Any] = load(entry).model_validate(slot.fields)
     for _, inner_kind, inner in slots(type(spec), spec):
@@ -39,7 +39,7 @@ def bind(slot: Slot[Any], kind: str) -> Slot[Any]:
 
 
 def train_section(*phases: dict[str, Any], **fields: Any) -> TrainSection:
-    """A section of some phases (`first`, `second`, `third`), in fp32, with batches of 5 queries."""
+    """A section with phases `first`, `second` and `third`, in fp32 with batches of 5 queries."""
     names = ("first", "second", "third")
     section = TrainSection(
         phases=dict(zip(names, phases or [COORDINATE_ASCENT], strict=False)),
@@ -60,7 +60,7 @@ def train_inputs(
     artifacts: dict[str, Path] | None = None,
     **encoder: Any,
 ) -> StageInputs:
-    """StageInputs over a collected data set, with `student` the model in fp32.
+    """StageInputs over a collected data set, with the model in fp32 as `student`.
 
     `artifacts` are the folders of mine and judge.
     """

@@ -31,7 +31,7 @@ class ToyEncoder(torch.nn.Module):
 
 
 class ToyPhase(Phase):
-    """Pulls the encoder toward twice what it returned at the start of the cycle.
+    """Pulls the encoder toward twice its outputs at the start of the cycle.
 
     The targets are frozen in a file, as the embeddings of coordinate ascent are.
     """
@@ -48,11 +48,11 @@ class ToyPhase(Phase):
         self.cycle_steps, self.steps_per_epoch = cycle_steps, steps_per_epoch
         self.features = torch.randn(8, 3, generator=torch.Generator().manual_seed(seed))
         self.frozen: torch.Tensor | None = None
-        self.begun: list[int] = []
+        self.cycles: list[int] = []
         self.steps: list[int] = []
 
     def begin(self, cycle: int) -> None:
-        self.begun.append(cycle)
+        self.cycles.append(cycle)
         file = self.folder / f"cycle-{cycle}.pt"
         self.folder.mkdir(exist_ok=True)
         for other in self.folder.iterdir():
