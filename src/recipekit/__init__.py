@@ -1,5 +1,4 @@
-"""recipekit: one YAML recipe in, a correctly labelled data set and a better text-embedding model
-out.
+"""One YAML recipe makes a correctly labelled data set and a better text-embedding model.
 
 ```python
 import recipekit

@@ -252,7 +252,8 @@ ERROR_CODES: Final[dict[str, ErrorCode]] = {
         "An index or collection does not have the expected content.",
         "It was not created by recipekit, was changed by someone else, or was filled by another "
         "encoder.",
-        "Follow the message: rename or remove it, or correct `id_field`, `vector_name` or `encoder`.",
+        "Follow the message: rename or remove it, or correct `id_field`, `vector_name` or "
+        "`encoder`.",
     ),
     # Data
     "RK300": ErrorCode(

@@ -8,7 +8,7 @@ __all__ = ["did_you_mean"]
 
 
 def did_you_mean(word: str, words: Iterable[str]) -> str:
-    """Return ` Did you mean 'x'?` for the most similar word, or an empty text if none is similar."""
+    """Return ` Did you mean 'x'?` for the most similar word, or an empty text without one."""
     import difflib
 
     close = difflib.get_close_matches(word, list(words), n=1, cutoff=0.6)

@@ -167,7 +167,7 @@ def test_a_component_is_described_with_its_keys(capsys: pytest.CaptureFixture[st
     assert "distribution  kitchen 1.0" in out
     assert (
         "port: integer >= 1 (default 9200; not part of the cache key, may hold ${env:NAME})\n"
-        "    And at which door." in out
+        "    The port of the pantry." in out
     )
     assert "boost: number or list of number (default 1.0)" in out
     assert "login: map or null (default null)" in out

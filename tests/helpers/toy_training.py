@@ -110,7 +110,8 @@ def toy_loop(
     )
 
 
-def is_freed(reference: weakref.ref[object]) -> bool:
-    """Whether nothing refers to an object."""
-    gc.collect()
-    return reference() is None
+def are_freed(references: Sequence[weakref.ref[object]]) -> bool:
+    """Whether nothing refers to the objects."""
+    if any(reference() is not None for reference in references):
+        gc.collect()
+    return all(reference() is None for reference in references)

@@ -31,7 +31,8 @@ def loaded(folder, text):
 
 def test_a_collection_that_changes_after_the_plan_is_an_error(tmp_path, qdrant):
     name = "recipekit-test-changing"
-    dense = f"mine:\n  retrievers:\n    dense: {{use: qdrant, encoder: student, url: '{qdrant.url}', collection: {name}}}\n"
+    fields = f"use: qdrant, encoder: student, url: '{qdrant.url}', collection: {name}"
+    dense = f"mine:\n  retrievers:\n    dense: {{{fields}}}\n"
     client = QdrantClient(url=qdrant.url, check_compatibility=False)
     client.create_collection(
         name, vectors_config=models.VectorParams(size=4, distance=models.Distance.DOT)
@@ -56,7 +57,8 @@ def test_a_collection_that_changes_after_the_plan_is_an_error(tmp_path, qdrant):
     client.delete_collection(name)
     with pytest.raises(
         ComponentError,
-        match=rf"mine: retrievers.dense: Qdrant at {qdrant.url}, collection '{name}' does not exist",
+        match=rf"mine: retrievers.dense: Qdrant at {qdrant.url}, "
+        rf"collection '{name}' does not exist",
     ):
         check_unchanged("mine", recipe.mine, planned)
     client.close()

@@ -81,7 +81,8 @@ def test_the_schema_has_the_components_of_plugins(
 def test_the_schema_has_docs_and_defaults_and_leaves_out_broken_plugins() -> None:
     definitions = recipe_schema(recipe_model())["$defs"]
     assert (
-        definitions["retriever.pantry"]["properties"]["port"]["description"] == "And at which door."
+        definitions["retriever.pantry"]["properties"]["port"]["description"]
+        == "The port of the pantry."
     )
     assert definitions["retriever.pantry"]["properties"]["port"]["default"] == 9200
     assert definitions["EvaluateSection"]["properties"]["baselines"]["default"] == {

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from helpers.killed import KilledAfter
-from helpers.toy_training import ToyEncoder, ToyPhase, is_freed, toy_loop
+from helpers.toy_training import ToyEncoder, ToyPhase, are_freed, toy_loop
 from recipekit.component import Phase, StepResult
 from recipekit.errors import RunError
 from recipekit.testing import RecordingProgress
@@ -188,7 +188,7 @@ def test_a_phase_releases_its_matrix_and_its_files_at_its_end(tmp_path):
     class Observed(ToyPhase):
         def begin(self, cycle: int) -> None:
             if cycle == 0:
-                assert all(is_freed(reference) for reference in references)
+                assert are_freed(references)
                 assert not [file for file in files.rglob("*") if file.is_file()]
             super().begin(cycle)
             references.append(weakref.ref(self.frozen))
@@ -199,7 +199,7 @@ def test_a_phase_releases_its_matrix_and_its_files_at_its_end(tmp_path):
 
     toy_loop(tmp_path / "run", make).run()
     assert len(references) == 5
-    assert all(is_freed(reference) for reference in references)
+    assert are_freed(references)
     assert not [file for file in files.rglob("*") if file.is_file()]
 
 

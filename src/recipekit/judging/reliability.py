@@ -134,7 +134,8 @@ class Reliability:
     def _final_verdicts(self) -> Codes:
         """The final verdict on each control pair, (m,).
 
-        Where no judge overruled a source label, or a label file decided, the measured judges' last verdict.
+        If no judge overruled a source label, or a label file decided, it is the last verdict of the
+        measured judges.
         """
         rows, verdicts = self.pairs.control_pairs.rows, self.pairs.verdicts
         judge = verdicts.judge[rows]
