@@ -15,6 +15,7 @@ from recipekit.losses.exact_softmax_math import ExactSoftmax
 from recipekit.losses.frozen_matrix import FrozenMatrix
 from recipekit.pipeline.worker import leave
 
+pytestmark = pytest.mark.slow
 SHARES = {
     "even": (slice(0, 3), slice(3, 6)),
     "uneven": (slice(0, 1), slice(1, 6)),

@@ -3,6 +3,7 @@
 Accelerate's configuration, the flags over it, and errors before anything starts.
 """
 
+import os
 import sys
 from pathlib import Path
 
@@ -56,8 +57,11 @@ def test_a_stage_that_computes_nothing_runs_in_one_process() -> None:
     )
 
 
-def test_on_the_cpu_the_ranks_share_its_cores() -> None:
-    assert Launch(ranks=2, cpu=True).environment()["ACCELERATE_USE_CPU"] == "true"
+def test_on_the_cpu_the_ranks_share_its_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    environment = Launch(ranks=2, cpu=True).environment()
+    assert environment["ACCELERATE_USE_CPU"] == "true"
+    assert environment["OMP_NUM_THREADS"] == str(max(1, (os.cpu_count() or 1) // 2))
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
 PLUGIN = Path(__file__).parents[2] / "plugins" / "recipekit-example"
 
 PROGRAM = """
