@@ -176,10 +176,11 @@ class _Execution:
     def prepare(self) -> None:
         """Start the slow imports, and check the servers of the stages after the first.
 
-        The first stage asks its own servers at once. A judge whose answers are all cached needs no
-        server.
+        The first stage connects to its servers at once. A judge whose replies are all cached needs
+        no server. A recipe without encoders rarely needs the slow imports.
         """
-        if any(stages.stage_named(name).ranks for name in self.selection.to_run):
+        computes = any(stages.stage_named(name).ranks for name in self.selection.to_run)
+        if computes and self.recipe.encoders:
             self.processes.warm_up()
         check_servers(self.recipe, self.selection.to_run[1:])
 
