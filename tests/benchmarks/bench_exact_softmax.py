@@ -156,7 +156,8 @@ def main() -> None:
             streamed, dense = (min(each[name] for each in times) for name in ("streamed", "dense"))
             memory = megabytes("streamed", shape, tile or None, device)
             seconds_columns = f"{streamed:.4f} | {dense:.4f} | {streamed / dense:.2f}"
-            memory_columns = f"{memory:.1f} | {dense_memory:.1f} | {memory / dense_memory:.2f}"
+            ratio = f"{memory / dense_memory:.2f}" if dense_memory else ""
+            memory_columns = f"{memory:.1f} | {dense_memory:.1f} | {ratio}"
             print(
                 f"| {total:,} | {tile or 'default'} | {seconds_columns} | {memory_columns} "
                 f"| {difference:.1e} |",

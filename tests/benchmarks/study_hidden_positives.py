@@ -46,6 +46,8 @@ from typing import Any
 
 import numpy as np
 import yaml
+
+sys.path.insert(0, str(Path(__file__).parent))  # also when the test server loads this file
 from study_tables import candidates_table, judged_table, trained_table
 
 from recipekit import load_recipe
@@ -132,7 +134,7 @@ def recipe_of(row: Row, options: argparse.Namespace) -> dict[str, Any]:
         "folder": str(options.data.absolute()),
         "splits": splits,
         "min_positive_grade": {"train": 2},
-        "below": "unlabelled",
+        "below_min_grade": "unlabelled",
     }
     recipe["evaluate"] |= {"untrained": False, "baselines": {}}
     if row.scheme is None:
@@ -173,7 +175,9 @@ def judges_of(row: Row, llm: Mapping[str, Any]) -> dict[str, Any]:
         case "relabelled":
             return {"oracle": oracle(row.error or 0, 1)}
         case "cascade":
-            second = oracle(round((row.error or 0) / 3), 2, when=["positive", "ignore"])
+            second = oracle(
+                round((row.error or 0) / 3), 2, previous_verdicts=["positive", "ignore"]
+            )
             return {"cheap": oracle(row.error or 0, 1), "strong": second}
     return {}
 

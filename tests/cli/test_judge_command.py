@@ -19,6 +19,7 @@ from recipekit.testing import context
 
 RUN = ("run", "recipe.yaml", "--until", "judge", "--cpu")
 
+pytestmark = pytest.mark.slow
 RECIPE = """\
 recipe: 1
 name: tiny

@@ -10,6 +10,7 @@ from judged_over_http import RUN, judgments, summary, write_recipe
 from recipekit.cli.main import invoke
 from servers.openai_server import Ledger, serving
 
+pytestmark = pytest.mark.slow
 QUERIES = 40
 
 

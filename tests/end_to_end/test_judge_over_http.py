@@ -34,6 +34,7 @@ judge:
   control_pairs: {share: 0.5}
 """
 
+pytestmark = pytest.mark.slow
 RUN = ("run", "recipe.yaml", "--until", "judge", "--cpu")
 
 
