@@ -164,6 +164,7 @@ def judges_of(row: Row, llm: Mapping[str, Any]) -> dict[str, Any]:
             "model": f"openai/oracle-{error}-{draws}",
             "prompt": "binary",
             "passages_per_call": PASSAGES_PER_CALL,
+            "price": {"input": 0.0, "output": 0.0},
         }
         return {**llm, **fields, "canary_share": 0, **more}
 
