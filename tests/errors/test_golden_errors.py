@@ -1,7 +1,7 @@
 """Bad recipes and bad input, each with the exact message that it must give.
 
 A case is `NAME.yaml` with `NAME.txt`, for `recipekit validate NAME.yaml`; or a folder with
-`error.txt` and whatever else the case needs, in which `recipekit validate recipe.yaml` runs with
+`error.txt` and any other file the case needs, in which `recipekit validate recipe.yaml` runs with
 the further arguments in `args`, or the whole command in `command`. `error.txt` is the expected
 stderr.
 """

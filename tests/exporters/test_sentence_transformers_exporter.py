@@ -48,7 +48,7 @@ CARD = {
 
 @pytest.fixture
 def trained(tiny_model: Path, tmp_path: Path) -> Path:
-    """A train artifact whose encoder has prompts and towers of its own."""
+    """A train artifact whose encoder has prompts and two towers."""
     spec = BiEncoderSpec(
         model=str(tiny_model), precision="fp32", query_prompt="river: ", tied=False
     )

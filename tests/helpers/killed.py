@@ -8,7 +8,7 @@ __all__ = ["KilledAfter"]
 
 
 class KilledAfter(RecordingProgress):
-    """Raises KeyboardInterrupt after so many advances of one kind of work, over all trackers."""
+    """Raises KeyboardInterrupt after a number of advances of one kind of work."""
 
     def __init__(self, work: str, advances: int) -> None:
         super().__init__()

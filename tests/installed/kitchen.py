@@ -146,7 +146,7 @@ class Wrapper(LossSpec):
     sequence: tuple[Slot[LossSpec], ...] = ()
     """More losses, in order."""
     rating: Rating = Rating()
-    """A part with a slot of its own."""
+    """A part that has a slot."""
 
     def build(self, context: Context) -> Any:
         """The folders of this loss and of the losses inside it."""

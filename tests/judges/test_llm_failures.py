@@ -1,4 +1,4 @@
-"""The LLM judge when replies are bad, money is short, or passages attack."""
+"""The LLM judge with bad replies, small budgets and hostile passages."""
 
 import gc
 import json
@@ -235,7 +235,7 @@ def test_a_change_of_the_models_name_is_reported(run, truths):
 
 def test_a_damaged_counts_file_is_reported(tmp_path):
     file = tmp_path / "file_counts.sqlite"
-    file.write_bytes(b"this is no database" * 100)
+    file.write_bytes(b"not a database" * 100)
     with pytest.raises(StoreError, match=r"file_counts\.sqlite: is damaged"):
         CountsFile(file)
 

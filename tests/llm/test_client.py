@@ -1,4 +1,4 @@
-"""The client against the real test server: replies, cache, limits, credentials and money."""
+"""The client against the real test server: replies, cache, limits, credentials and cost."""
 
 from __future__ import annotations
 

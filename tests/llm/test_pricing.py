@@ -35,7 +35,7 @@ def test_a_model_is_found_by_every_name_that_litellm_knows(model, same_as):
     [
         "hosted_vllm/my-model",
         "openai/my-own-model",
-        "hosted_vllm/gpt-4o-mini",  # somebody's own server, not OpenAI
+        "hosted_vllm/gpt-4o-mini",  # another server, not OpenAI
         "ollama/llama3-of-mine",  # which litellm would ask a local server about
         "no-such-model",
     ],

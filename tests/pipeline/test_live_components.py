@@ -109,8 +109,8 @@ def test_a_changed_index_is_collected_again(read_from_an_index, elasticsearch_ur
 
 
 def test_components_that_are_not_live_are_not_checked_again(tmp_path):
-    """A hub's commit is fixed by the plan, and the hub is not asked for every stage."""
-    recipe = loaded(tmp_path, "    hub: {use: hub, dataset: nobody/nothing, layout: beir}\n")
+    """The plan fixes a Hub commit, so stages do not look it up again."""
+    recipe = loaded(tmp_path, "    hub: {use: hub, dataset: owner/name, layout: beir}\n")
     check_unchanged(
         "collect",
         recipe.collect,

@@ -54,7 +54,7 @@ def test_scores_equal_lucene(make_dataset, tmp_path):
             expected[row] += (
                 idf * count[term] / (count[term] + 0.9 * (1 - 0.4 + 0.4 * count.total() / mean))
             )
-    assert hits.rows.tolist() == [[1, 0, 3, -1]], "a passage without a query word is no hit"
+    assert hits.rows.tolist() == [[1, 0, 3, -1]], "a passage without a query word is not a hit"
     np.testing.assert_allclose(hits.scores[0, :3], expected[[1, 0, 3]], rtol=1e-5)
     assert np.isneginf(hits.scores[0, 3])
 

@@ -48,7 +48,7 @@ USER, PASSWORD = "reader", "the long password"
 
 
 class ServerUnavailable(Exception):
-    """There is no server on this machine; the message says why."""
+    """The server cannot run on this machine; the message gives the reason."""
 
 
 def cache() -> Path:
