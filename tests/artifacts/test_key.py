@@ -79,26 +79,26 @@ def test_a_file_where_a_folder_is_expected_is_named(tmp_path: Path) -> None:
         FileHashes().of(file / "qrels" / "train.tsv")
 
 
-def test_hashes_are_remembered_while_size_time_and_inode_stay(tmp_path: Path) -> None:
-    file, memory = tmp_path / "data.txt", tmp_path / "memory" / "hashes.json"
+def test_hashes_are_reused_while_size_time_and_inode_stay_equal(tmp_path: Path) -> None:
+    file, hash_file = tmp_path / "data.txt", tmp_path / "hash_file" / "hashes.json"
     file.write_text("one")
-    hashes = FileHashes(memory)
+    hashes = FileHashes(hash_file)
     digest = hashes.of(file)
     hashes.save()
-    # Same size and time with other bytes: a memory that is used cannot tell, so the old hash shows
+    # Same size and time with other bytes: a hash_file that is used cannot tell, so the old hash shows
     # that it was used.
     stamp = file.stat()
     with file.open("r+") as opened:
         opened.write("two")
     os.utime(file, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
-    assert FileHashes(memory).of(file) == digest
+    assert FileHashes(hash_file).of(file) == digest
     os.utime(file)
-    assert FileHashes(memory).of(file) != digest
+    assert FileHashes(hash_file).of(file) != digest
 
 
-def test_a_damaged_memory_is_replaced(tmp_path: Path) -> None:
-    memory = tmp_path / "hashes.json"
-    memory.write_text("{half")
+def test_a_damaged_hash_file_is_replaced(tmp_path: Path) -> None:
+    hash_file = tmp_path / "hashes.json"
+    hash_file.write_text("{half")
     file = tmp_path / "data.txt"
     file.write_text("one")
-    assert FileHashes(memory).of(file) == FileHashes().of(file)
+    assert FileHashes(hash_file).of(file) == FileHashes().of(file)

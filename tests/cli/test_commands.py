@@ -288,6 +288,7 @@ def test_a_closed_stdout_is_not_an_error(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
 def test_a_run_succeeds_with_closed_streams_and_fails_if_stderr_is_full(
     tmp_path: Path,
@@ -329,6 +330,7 @@ def test_an_interrupt_prints_one_line(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (130, "Interrupted.\n")
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_prints_the_command_that_resumes_it(tmp_path: Path) -> None:
     source = (
         "import os, signal, time\n\nfrom recipekit.component import SourceSpec\n\n\n"

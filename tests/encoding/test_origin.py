@@ -10,7 +10,7 @@ import pytest
 REFUSED = "http://127.0.0.1:1"
 LOOKUPS = {
     "model": ("recipekit.encoding.model_files", "hub_revision('owner/name', None)"),
-    "data set": ("recipekit.sources.hub_tables", "_asked_revision('owner/name', 'main')"),
+    "data set": ("recipekit.sources.hub_tables", "_revision_on_hub('owner/name', 'main')"),
 }
 
 

@@ -29,6 +29,7 @@ def namespaces_work() -> bool:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     not namespaces_work(),
     reason="this system gives no mount namespaces to test full and read-only disks in",

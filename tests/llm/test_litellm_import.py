@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from servers.openai_server import always, serving, text
 
 COMPLETE = """
@@ -41,6 +43,7 @@ print({place[1] if isinstance(place, tuple) else place for place in sent})
 """
 
 
+@pytest.mark.slow
 def test_litellm_reads_no_env_file_reaches_nothing_else_and_leaves_nothing_open(tmp_path: Path):
     (tmp_path / ".env").write_text("FROM_DOTENV=yes\nOPENAI_API_KEY=sk-not-for-you\n")
     environment = {"PATH": "/usr/bin", "HOME": str(tmp_path), "LITELLM_MODE": "DEV"}

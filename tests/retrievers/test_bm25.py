@@ -158,6 +158,7 @@ def test_names_equal_those_of_the_libraries():
     assert {*STOP_LISTS, *UNSPACED} < set(LANGUAGES)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "expected", "tolerance"), [("nfcorpus", 0.32, 0.006), ("scifact", 0.68, 0.01)]
 )

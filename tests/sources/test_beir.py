@@ -109,6 +109,7 @@ def test_a_threshold_for_one_split_and_lower_grades_as_unlabelled(folder: Path):
     assert labels == [Label("q1", "d1", 2.0), *(label for label in test if label.grade > 0)]
 
 
+@pytest.mark.slow
 def test_nfcorpus_by_link_strength_has_the_positives_of_its_own_qrels(tmp_path: Path):
     folder = DATA / "nfcorpus"
     if not folder.is_dir():

@@ -470,6 +470,7 @@ def test_pairs_and_python_code_are_combined(tmp_path: Path):
     assert len(found.labels) == 3
 
 
+@pytest.mark.slow
 def test_nfcorpus_has_its_known_counts(tmp_path: Path):
     if not (DATA / "nfcorpus").is_dir():
         pytest.skip("nfcorpus is not in ../shared/data")
