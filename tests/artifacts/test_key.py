@@ -85,8 +85,7 @@ def test_hashes_are_reused_while_size_time_and_inode_stay_equal(tmp_path: Path) 
     hashes = FileHashes(hash_file)
     digest = hashes.of(file)
     hashes.save()
-    # Same size and time with other bytes: a hash_file that is used cannot tell, so the old hash shows
-    # that it was used.
+    # The file has other bytes with the same size and time. The old hash shows that it was reused.
     stamp = file.stat()
     with file.open("r+") as opened:
         opened.write("two")

@@ -71,4 +71,4 @@ LIGHT = ["recipekit.records", "recipekit.stages", "recipekit.stages.recipe", *sp
 
 def test_specs_and_records_import_no_numeric_library_and_no_client() -> None:
     heavy = {module: set(names) & HEAVY for module, names in run(MODULES, *LIGHT).items()}
-    assert heavy == dict.fromkeys(LIGHT, set())
+    assert heavy == {module: set() for module in LIGHT}
