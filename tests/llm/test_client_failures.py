@@ -81,7 +81,9 @@ def test_no_call_lasts_longer_than_its_time_out(at, fault):
 
 
 def test_faults_of_every_kind_together_lose_nothing(at):
-    policy = replace(QUICK, max_attempts=20, max_consecutive_failures=200)
+    # A slow machine must not turn a short run of 429s into an endpoint that is down.
+    limits = {"max_consecutive_failures": 200, "rate_limited_seconds": 60.0}
+    policy = replace(QUICK, max_attempts=20, **limits)
     spoil = {(lambda good, fault=fault: fault): 0.05 for fault in TEMPORARY.values()}
     with serving(at_rates(spoil, echo, seed=5)) as server:
         made = at(server, concurrency=16, policy=policy)
