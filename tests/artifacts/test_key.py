@@ -39,18 +39,18 @@ def test_equal_values_have_one_canonical_text() -> None:
     assert canonical({"b": 1, "a": [True, None, 0.5]}) == '{"a":[true,null,0.5],"b":1}'
 
 
-def test_a_value_that_json_cannot_hold_is_refused() -> None:
+def test_a_value_that_json_cannot_represent_is_refused() -> None:
     with pytest.raises(ValueError):
         canonical(float("nan"))
 
 
-def test_fields_that_are_no_identity_are_left_out(tmp_path: Path) -> None:
+def test_fields_that_are_not_identity_are_left_out(tmp_path: Path) -> None:
     assert fields_identity(Shelf(folder=tmp_path, url="http://elsewhere")) == {
         "language": "english"
     }
 
 
-def test_a_folder_counts_by_content_not_by_where_it_is(tmp_path: Path) -> None:
+def test_a_folder_is_identified_by_content_not_by_path(tmp_path: Path) -> None:
     for name in ("here", "there"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "a.txt").write_text("one")
@@ -60,7 +60,7 @@ def test_a_folder_counts_by_content_not_by_where_it_is(tmp_path: Path) -> None:
     assert key_of(identity(Shelf(folder=tmp_path / "there"))) != here
 
 
-def test_renaming_a_file_changes_the_folder(tmp_path: Path) -> None:
+def test_renaming_a_file_changes_the_hash_of_its_folder(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("one")
     before = FileHashes().of(tmp_path)
     (tmp_path / "a.txt").rename(tmp_path / "b.txt")

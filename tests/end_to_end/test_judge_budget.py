@@ -5,8 +5,8 @@ import re
 from pathlib import Path
 
 import pytest
-from judged_over_http import RUN, judgments, summary, write_recipe
 
+from helpers.judged_over_http import RUN, judgments, summary, write_recipe
 from recipekit.cli.main import invoke
 from servers.openai_server import Ledger, serving
 
@@ -22,7 +22,7 @@ def estimated_usd(capsys: pytest.CaptureFixture[str]) -> float:
     return usd
 
 
-def test_spending_never_passes_the_limit_and_continues_when_it_is_raised(
+def test_spending_never_exceeds_the_limit_and_continues_when_it_is_raised(
     tmp_path: Path,
     words: list[str],
     monkeypatch: pytest.MonkeyPatch,

@@ -1,7 +1,6 @@
-"""Judging that is killed at random moments: in the end every pair is judged once, and nothing is
-paid for again that was kept.
+"""Judging that is killed at random moments judges every pair once and pays for no reply twice.
 
-Three moments by default. As many as you like, with what was counted:
+The judge stage is killed three times by default. To kill it more often and print the counts:
 
     RECIPEKIT_TEST_KILLS=20 pytest -s tests/end_to_end/test_judge_killed.py
 """
@@ -17,13 +16,15 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from judged_over_http import RUN, end, judgments, start, summary, write_recipe
+import pytest
 
+from helpers.judged_over_http import RUN, end, judgments, start, summary, write_recipe
 from recipekit.cli.main import invoke
 from recipekit.llm.reply_cache import ReplyCache
 from servers.fenced_oracle import pairs_of
 from servers.openai_server import Answer, Call, Ledger, Policy, serving
 
+pytestmark = pytest.mark.slow
 KILLS = int(os.environ.get("RECIPEKIT_TEST_KILLS", "3"))
 QUERIES = 40 * max(1, KILLS // 4)
 CONCURRENCY = 8
@@ -34,25 +35,25 @@ def prompt(messages: object) -> str:
     return json.dumps(messages, sort_keys=True)
 
 
-class Deadly:
-    """A policy that kills who asks: so many seconds after so many calls of a leg have come."""
+class KillingPolicy:
+    """A policy that kills the client some seconds after a given call of an attempt has arrived."""
 
-    def __init__(self, then: Policy) -> None:
-        self.then = then
-        self.asked: list[str] = []
-        """The prompts of this leg, in order."""
+    def __init__(self, policy: Policy) -> None:
+        self.policy = policy
+        self.prompts: list[str] = []
+        """The prompts of this attempt, in order."""
         self.moment: tuple[int, float] | None = None
         self.group = 0
 
     def __call__(self, call: Call) -> Answer:
-        self.asked.append(prompt(call.body["messages"]))
-        if self.moment is not None and len(self.asked) == self.moment[0]:
+        self.prompts.append(prompt(call.body["messages"]))
+        if self.moment is not None and len(self.prompts) == self.moment[0]:
             threading.Timer(self.moment[1], os.killpg, (self.group, signal.SIGKILL)).start()
-        return replace(self.then(call), delay=DELAY)
+        return replace(self.policy(call), delay=DELAY)
 
 
 def kept(folder: Path) -> set[str]:
-    """The prompts whose replies are kept."""
+    """The prompts whose replies are in the cache."""
     with ReplyCache(folder / ".recipekit" / "calls.sqlite") as store:
         return {
             prompt([dict(message) for message in call.request.messages]) for call in store.calls()
@@ -60,8 +61,9 @@ def kept(folder: Path) -> set[str]:
 
 
 def moments(calls: int, seed: int) -> list[tuple[int, float]]:
-    """For each leg, the call of its own that it dies by, and how many seconds later: random, and
-    all of them before the end.
+    """For each attempt, the call after which it is killed, and the delay in seconds.
+
+    The moments are random, and all come before the last call.
     """
     draw = random.Random(seed)
     numbers = sorted(draw.sample(range(1, calls * 3 // 4), KILLS))
@@ -71,7 +73,9 @@ def moments(calls: int, seed: int) -> list[tuple[int, float]]:
     ]
 
 
-def test_killed_at_random_moments(tmp_path: Path, words: list[str], monkeypatch) -> None:
+def test_judging_that_is_killed_at_random_moments_keeps_every_paid_reply(
+    tmp_path: Path, words: list[str], monkeypatch
+) -> None:
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     whole.mkdir()
     oracle = write_recipe(whole, words, QUERIES)
@@ -81,34 +85,34 @@ def test_killed_at_random_moments(tmp_path: Path, words: list[str], monkeypatch)
     assert invoke([*RUN[:2], "--until", "mine"]) == 0
     shutil.copytree(whole, killed, symlinks=True)
     with serving(oracle) as server:
-        told = end(start(whole, server.url))
+        output = end(start(whole, server.url))
         calls = server.ledger.billed
-    assert summary(whole)["unjudged"] == 0, told
+    assert summary(whole)["unjudged"] == 0, output
 
-    deadly = Deadly(oracle)
-    with serving(deadly, ledger=Ledger(pairs=pairs_of)) as server:
+    killer = KillingPolicy(oracle)
+    with serving(killer, ledger=Ledger(pairs=pairs_of)) as server:
         before: set[str] = set()
         for moment in moments(calls, seed=13):
-            deadly.asked, deadly.moment = [], moment
+            killer.prompts, killer.moment = [], moment
             process = start(killed, server.url)
-            deadly.group = process.pid
-            told = end(process)
-            assert process.returncode == -signal.SIGKILL, told
+            killer.group = process.pid
+            output = end(process)
+            assert process.returncode == -signal.SIGKILL, output
             while server.connections:  # what was sent before the kill is still to come
                 time.sleep(DELAY)
             after = kept(killed)
-            assert before.isdisjoint(deadly.asked), "what was kept before is not asked again"
-            assert len(set(deadly.asked) - after) <= CONCURRENCY, (
-                "what was answered is kept, save what was in flight"
+            assert before.isdisjoint(killer.prompts), "a kept reply is not requested again"
+            assert len(set(killer.prompts) - after) <= CONCURRENCY, (
+                "every reply is kept except those in flight"
             )
             before = after
-        deadly.asked, deadly.moment = [], None
-        told = end(start(killed, server.url))
-        assert before.isdisjoint(deadly.asked)
+        killer.prompts, killer.moment = [], None
+        output = end(start(killed, server.url))
+        assert before.isdisjoint(killer.prompts)
         ledger: Mapping = server.ledger.summary()
 
     judged, counted = judgments(killed), summary(killed)
-    assert judged.equals(judgments(whole)), told
+    assert judged.equals(judgments(whole)), output
     assert judged.group_by(["query", "passage"]).aggregate([]).num_rows == len(judged)
     assert counted["unjudged"] == 0
     assert (

@@ -124,7 +124,7 @@ def test_cached_judgments_are_reported_as_such_and_a_missed_floor_keeps_their_fi
     assert "### Reliability of the judges" in (ended / "report.md").read_text()
 
 
-def test_plan_shows_calls_tokens_and_money(
+def test_a_plan_shows_calls_tokens_and_cost(
     server: OpenAIServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert invoke(["run", "recipe.yaml", "--until", "mine", "--cpu"]) == 0

@@ -94,7 +94,7 @@ def test_source_positives_are_references_unless_they_are_control_pairs(run, data
     assert sum("passage number 5 says something" in texts.passages for texts in seen) == 1
 
 
-def test_a_custom_prompt(run, truths, tmp_path):
+def test_a_custom_prompt_is_used(run, truths, tmp_path):
     file = tmp_path / "prompt.jinja"
     file.write_text(
         "How useful, from {{ scale[0] }} to {{ scale[4] }}? {{ query }} {{ passages }}\n{{ reply }}"
@@ -508,7 +508,7 @@ def test_reasoning_requested_by_litellm_parameters_has_room(model, parameters, r
     assert spec.effective_temperature == (None if room else 0.0)
 
 
-def test_conformance(tmp_path, data, truths):
+def test_the_judge_passes_the_check_of_its_kind(tmp_path, data, truths):
     with serving(fenced_oracle(truths, UMBRELA)) as server:
         check_judge(
             LlmJudgeSpec(

@@ -17,7 +17,7 @@ from recipekit.llm.reply_cache import ReplyCache
 NAMESPACE = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c"]
 
 
-def asking(number: int, *, words: int = 10, **parameters) -> Request:
+def request_number(number: int, *, words: int = 10, **parameters) -> Request:
     messages = (
         {"role": "system", "content": "You judge."},
         {"role": "user", "content": f"passage {number} " + "word " * words},
@@ -46,15 +46,15 @@ def file(tmp_path) -> Path:
 def test_a_paid_reply_is_found_again(file):
     reply = answer(logprobs=(TokenLogprob("rel", -0.1), TokenLogprob("evant", -2.5)))
     with ReplyCache(file) as cache:
-        assert cache.find(asking(1).key) is None
-        cache.keep(asking(1), reply)
+        assert cache.find(request_number(1).key) is None
+        cache.keep(request_number(1), reply)
     with ReplyCache(file) as cache:
-        found = cache.find(asking(1).key)
+        found = cache.find(request_number(1).key)
         assert found == Reply(
             reply.text, reply.model, reply.usage, 0.0123, 0.5, reply.logprobs, from_cache=True
         )
-        assert cache.find(asking(2).key) is None
-        assert cache.find(asking(1, temperature=1.0).key) is None, (
+        assert cache.find(request_number(2).key) is None
+        assert cache.find(request_number(1, temperature=1.0).key) is None, (
             "other parameters make another request"
         )
         assert len(cache) == 1
@@ -62,9 +62,9 @@ def test_a_paid_reply_is_found_again(file):
 
 def test_the_first_of_two_replies_stays(file):
     with ReplyCache(file) as cache:
-        cache.keep(asking(1), answer("first"))
-        cache.keep(asking(1), answer("second"))
-        assert cache.find(asking(1).key).text == "first"
+        cache.keep(request_number(1), answer("first"))
+        cache.keep(request_number(1), answer("second"))
+        assert cache.find(request_number(1).key).text == "first"
 
 
 @pytest.mark.parametrize(
@@ -89,38 +89,38 @@ def test_any_text_is_stored_unchanged(file, text):
 def test_requests_and_replies_can_be_listed(file):
     before = time.time()
     with ReplyCache(file) as cache:
-        cache.keep(asking(1, response_format={"type": "json_object"}), answer())
-        cache.keep(asking(2), answer())
+        cache.keep(request_number(1, response_format={"type": "json_object"}), answer())
+        cache.keep(request_number(2), answer())
         first, second = cache.calls()
-    assert first.request == asking(1, response_format={"type": "json_object"})
-    assert first.request.key == asking(1, response_format={"type": "json_object"}).key
-    assert (second.request, second.reply.text) == (asking(2), "relevant")
+    assert first.request == request_number(1, response_format={"type": "json_object"})
+    assert first.request.key == request_number(1, response_format={"type": "json_object"}).key
+    assert (second.request, second.reply.text) == (request_number(2), "relevant")
     assert before <= first.at <= second.at <= time.time()
 
 
 @pytest.mark.parametrize("secret", ["api_key", "extra_headers"])
 def test_credentials_are_never_written(file, secret):
     with ReplyCache(file) as cache, pytest.raises(ValueError, match=secret):
-        cache.keep(asking(1, **{secret: "sk-123"}), answer())
+        cache.keep(request_number(1, **{secret: "sk-123"}), answer())
     assert b"sk-123" not in file.read_bytes()
 
 
 def test_a_transaction_is_all_or_nothing(file):
     with ReplyCache(file) as cache:
         with pytest.raises(KeyError), cache.transaction():
-            cache.keep(asking(1), answer())
+            cache.keep(request_number(1), answer())
             raise KeyError
         assert len(cache) == 0
         with cache.transaction():
-            cache.keep(asking(1), answer())
-            cache.keep(asking(2), answer())
+            cache.keep(request_number(1), answer())
+            cache.keep(request_number(2), answer())
         assert len(cache) == 2
 
 
 def test_without_a_file_nothing_is_kept():
     with ReplyCache(None) as cache:
-        cache.keep(asking(1), answer())
-        assert cache.find(asking(1).key) is None
+        cache.keep(request_number(1), answer())
+        assert cache.find(request_number(1).key) is None
 
 
 # Processes
@@ -178,7 +178,7 @@ def test_committed_replies_survive_a_kill(file, moment):
         assert len(cache) >= last + 1
         texts = [call.reply.text for call in cache.calls()]
         assert texts == [f"reply {i}" for i in range(len(texts))]
-        cache.keep(asking(1), answer())
+        cache.keep(request_number(1), answer())
 
 
 # Damage
@@ -228,17 +228,17 @@ def test_a_file_that_is_not_a_database_is_refused_with_a_remedy(file):
 def test_a_damaged_page_is_reported(file):
     with ReplyCache(file) as cache:
         for i in range(200):
-            cache.keep(asking(i), answer(f"{math.sin(i)}" * 20))
+            cache.keep(request_number(i), answer(f"{math.sin(i)}" * 20))
     whole = bytearray(file.read_bytes())
     whole[4096:] = b"\xff" * (len(whole) - 4096)
     file.write_bytes(whole)
     with ReplyCache(file) as cache, pytest.raises(StoreError, match="is damaged"):
-        cache.find(asking(7).key)
+        cache.find(request_number(7).key)
 
 
 def test_damaged_content_is_reported(file):
     with ReplyCache(file) as cache:
-        cache.keep(asking(1), answer())
+        cache.keep(request_number(1), answer())
         cache.execute("UPDATE replies SET request = X'70'")
         with pytest.raises(StoreError, match="is damaged"):
             list(cache.calls())
@@ -247,15 +247,17 @@ def test_damaged_content_is_reported(file):
 def test_a_full_disk_is_reported_and_earlier_replies_stay(file):
     """SQLite's limit on pages fails like a full disk."""
     with ReplyCache(file) as cache:
-        cache.keep(asking(1), answer())
+        cache.keep(request_number(1), answer())
         cache.fetch_one("PRAGMA max_page_count = 12")
         with pytest.raises(
             StoreError, match=r"no space left on the disk of .*calls\.sqlite"
         ) as caught:
             for i in range(2, 100):
-                cache.keep(asking(i), answer("".join(chr(33 + (i * j) % 90) for j in range(2000))))
+                cache.keep(
+                    request_number(i), answer("".join(chr(33 + (i * j) % 90) for j in range(2000)))
+                )
         assert caught.value.code == "RK501"
-        assert cache.find(asking(1).key) is not None
+        assert cache.find(request_number(1).key) is not None
 
 
 def test_a_folder_in_place_of_the_file_is_reported(tmp_path):
