@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import textwrap
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
@@ -46,7 +47,7 @@ def key_lines(
 
 def doc_of(model: type) -> str:
     """Return the docstring of a class, without its indentation."""
-    return textwrap.dedent(" " * 4 + (model.__doc__ or "(no description)")).strip()
+    return inspect.cleandoc(model.__doc__ or "(no description)")
 
 
 def _inner(field: Schema, definitions: Schema) -> Iterator[Schema]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections import Counter
 from collections.abc import Collection, Iterator
 from typing import Any, Final
@@ -121,7 +122,7 @@ def _kind(kind: str, distributions: Collection[str] | None) -> dict[str, Any]:
     use = {"description": f"Which {kind} this is.", "anyOf": [*names, _LOCAL_CODE]}
     chosen = {
         "type": "object",
-        "description": KINDS[kind].__doc__,
+        "description": inspect.cleandoc(KINDS[kind].__doc__ or ""),
         "properties": {"use": use},
         "required": ["use"],
     }
@@ -129,7 +130,8 @@ def _kind(kind: str, distributions: Collection[str] | None) -> dict[str, Any]:
 
 
 def _summary(component: type[Component[Any]]) -> str:
-    return (component.__doc__ or component.__name__).strip().split("\n\n")[0].replace("\n", " ")
+    doc = inspect.cleandoc(component.__doc__ or component.__name__)
+    return doc.split("\n\n")[0].replace("\n", " ")
 
 
 def _component(component: type[Component[Any]], label: str, uses: list[str]) -> dict[str, Any]:
@@ -158,7 +160,7 @@ def component_schema(
         schema = component.model_json_schema(ref_template=ref_template)
         _documented(schema, component)
     except (PydanticInvalidForJsonSchema, PydanticUserError):
-        return {"type": "object", "description": component.__doc__ or ""}
+        return {"type": "object", "description": inspect.cleandoc(component.__doc__ or "")}
     for name, field in component.model_fields.items():
         if not is_identity(field) and (key := field.alias or name) in schema.get("properties", {}):
             schema["properties"][key] = _or_placeholder(schema["properties"][key])
