@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from recipekit.recipe.fill import filled
 from recipekit.recipe.read import read_text
 from recipekit.recipe.shipped import shipped
-from recipekit.recipe.yaml_format import dump
 from recipekit.stages.recipe import load_recipe
+from recipekit.yaml_format import dump
 
 Write = Callable[..., Path]
 

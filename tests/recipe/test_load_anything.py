@@ -9,8 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from recipekit.errors import RecipeError
-from recipekit.recipe.yaml_format import dump
 from recipekit.stages.recipe import load_recipe
+from recipekit.yaml_format import dump
 
 WHOLE: dict[str, Any] = {
     "recipe": 1,

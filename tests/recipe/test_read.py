@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from recipekit.errors import RecipeError
 from recipekit.recipe.read import MAX_BYTES, read_file, read_text
-from recipekit.recipe.yaml_format import dump
+from recipekit.yaml_format import dump
 
 
 @pytest.mark.parametrize(

@@ -123,7 +123,7 @@ def _number(value: float) -> str:
 
 
 def _literal(value: Any) -> str:
-    from recipekit.recipe.yaml_format import dump
+    from recipekit.yaml_format import dump
 
     if isinstance(value, dict):
         return f"{{{', '.join(f'{key}: {_literal(inner)}' for key, inner in value.items())}}}"

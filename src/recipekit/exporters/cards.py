@@ -19,11 +19,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import yaml
-
 from recipekit.report.blocks import Block, Listing, Section, Text
 from recipekit.report.markdown import render_markdown
 from recipekit.report.metrics import comparisons, differences_table, headline, metrics_table
+from recipekit.yaml_format import dump
 
 __all__ = ["evaluation", "hub_id", "render_card", "reproduction"]
 
@@ -32,7 +31,7 @@ Card = Mapping[str, Any]
 
 def render_card(front_matter: Mapping[str, Any], title: str, blocks: Sequence[Block]) -> str:
     """The text of a card."""
-    front = yaml.safe_dump(dict(front_matter), sort_keys=False, allow_unicode=True)
+    front = dump(dict(front_matter))
     return f"---\n{front}---\n\n{render_markdown([Section(title, blocks)])}"
 
 

@@ -147,6 +147,7 @@ def _saved() -> Path | None:
 
 def _parse(config: Path) -> dict[str, Any]:
     try:
+        # Accelerate's own file, so read it as Accelerate does.
         settings = yaml.safe_load(config.read_text())
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise RunError(

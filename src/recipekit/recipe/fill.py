@@ -13,7 +13,7 @@ from recipekit.component import Slot
 from recipekit.recipe.environment import expand, has_placeholder
 from recipekit.recipe.positions import at
 from recipekit.recipe.sections import Recipe
-from recipekit.recipe.yaml_format import dump
+from recipekit.yaml_format import dump
 
 __all__ = ["filled"]
 

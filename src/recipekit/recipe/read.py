@@ -16,7 +16,7 @@ from typing import Any, Final
 import yaml
 
 from recipekit.recipe.positions import Document, Finding, KeyPath, SourceLocation, refuse
-from recipekit.recipe.yaml_format import plain_scalar
+from recipekit.yaml_format import plain_scalar
 
 __all__ = ["MAX_BYTES", "read_file", "read_text"]
 

@@ -6,7 +6,7 @@ import re
 from importlib.util import find_spec
 from typing import Final, Literal
 
-from recipekit.recipe.yaml_format import dump
+from recipekit.yaml_format import dump
 
 __all__ = ["StarterSource", "starter"]
 

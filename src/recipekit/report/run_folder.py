@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pyarrow as pa
-import yaml
 
 from recipekit.dataset import Dataset
 from recipekit.errors import StoreError
 from recipekit.report.blocks import Code, Line, join
 from recipekit.tables import read_table
+from recipekit.yaml_format import parse
 
 __all__ = ["RunFolder", "open_run"]
 
@@ -45,7 +45,7 @@ class RunFolder:
         for name in ("recipe.resolved.yaml", "recipe.yaml"):
             file = self.path / name
             if file.is_file():
-                return _parse(file, yaml.safe_load, dict)
+                return _parse(file, parse, dict)
         return {}
 
     @property
@@ -166,7 +166,7 @@ def _undamaged(path: Path) -> Iterator[None]:
     """Raise `StoreError` for a file that cannot be parsed, with the command that makes it again."""
     try:
         yield
-    except (ValueError, yaml.YAMLError) as error:  # UTF-8 and Arrow errors are ValueErrors too
+    except ValueError as error:  # errors of UTF-8, JSON, YAML and Arrow are ValueErrors
         in_stage = path.parent.parent.name == "stages"
         option = f"`--from {path.parent.name}`" if in_stage else "the same recipe"
         raise StoreError(

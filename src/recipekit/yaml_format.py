@@ -1,18 +1,20 @@
-"""The YAML of recipes: the core schema of YAML 1.2.
+"""The YAML of every file that recipekit reads and writes: the core schema of YAML 1.2.
 
 `no`, `on` and `yes` are text, `1e-5` is a number, `0o17` is 15, `017` is 17, and dates and times
-are text. Reading and writing use the same rules, so that a written recipe is read unchanged.
+are text. What `dump` writes has one meaning for readers of YAML 1.1 and of YAML 1.2, so that other
+tools read recipes and cards as recipekit does.
 """
 
 from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterator
 from typing import Any, Final
 
 import yaml
 
-__all__ = ["dump", "plain_scalar"]
+__all__ = ["dump", "parse", "plain_scalar"]
 
 _NULL = re.compile(r"~|null|Null|NULL|")
 _BOOL = re.compile(r"true|True|TRUE|false|False|FALSE")
@@ -49,8 +51,49 @@ def plain_scalar(text: str) -> Any:
     return text
 
 
+def parse(text: str) -> Any:
+    """Return the value of a YAML text: maps with text keys, lists and scalars.
+
+    Recipes are read by `recipekit.recipe.read`, which follows the same rules and also knows the
+    position of every key.
+
+    Raises:
+        ValueError: It is not YAML, has an alias, or has a key that is not a scalar.
+    """
+    loader = yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader
+    events = (
+        event
+        for event in yaml.parse(text, Loader=loader)
+        if not isinstance(event, yaml.StreamStartEvent | yaml.DocumentStartEvent)
+    )
+    try:
+        first = next(events)
+        return None if isinstance(first, yaml.StreamEndEvent) else _value(first, events)
+    except (yaml.YAMLError, RecursionError) as error:
+        raise ValueError(f"not YAML: {error}") from error
+
+
+def _value(event: Any, events: Iterator[Any]) -> Any:
+    """Return the value that starts with an event."""
+    if isinstance(event, yaml.ScalarEvent):
+        return event.value if event.style else plain_scalar(event.value)
+    if isinstance(event, yaml.SequenceStartEvent):
+        items = []
+        while not isinstance(event := next(events), yaml.SequenceEndEvent):
+            items.append(_value(event, events))
+        return items
+    if not isinstance(event, yaml.MappingStartEvent):
+        raise ValueError("an alias, which is not supported")
+    mapping = {}
+    while not isinstance(key := next(events), yaml.MappingEndEvent):
+        if not isinstance(key, yaml.ScalarEvent):
+            raise ValueError("a key that is not text")
+        mapping[key.value] = _value(next(events), events)
+    return mapping
+
+
 class _Dumper(yaml.SafeDumper):
-    """Quotes text that `plain_scalar` would read as another type."""
+    """Quotes text that YAML 1.1 or YAML 1.2 reads as another type."""
 
     def ignore_aliases(self, data: Any) -> bool:
         return True
@@ -59,9 +102,16 @@ class _Dumper(yaml.SafeDumper):
         super().increase_indent(flow, False)  # lists are indented below their key
 
 
-# PyYAML follows YAML 1.1, which leaves the text "1e-5" unquoted and quotes "no".
-_Dumper.yaml_implicit_resolvers = {}
-for _tag, _pattern in (("null", _NULL), ("bool", _BOOL), ("int", _INT), ("float", _FLOAT)):
+# PyYAML quotes what YAML 1.1 reads as another type, such as "no" and "2026-11-28", but not
+# "y" and "n". YAML 1.2 reads "1e-5" and "0o17" as numbers.
+_ONE_LETTER = re.compile(r"[yYnN]")
+for _tag, _pattern in (
+    ("bool", _ONE_LETTER),
+    ("null", _NULL),
+    ("bool", _BOOL),
+    ("int", _INT),
+    ("float", _FLOAT),
+):
     _Dumper.add_implicit_resolver(
         f"tag:yaml.org,2002:{_tag}", re.compile(f"(?:{_pattern.pattern})$"), None
     )
