@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Final
 
 from recipekit.errors import Problem, RecipeError
+from recipekit.lookalikes import first_lookalike
 from recipekit.recipe.environment import redact
 
 __all__ = ["Document", "Finding", "KeyPath", "SourceLocation", "at", "dotted", "refuse"]
@@ -76,6 +78,11 @@ class Document:
     overridden: list[KeyPath] = field(default_factory=list)
     """The paths that `--set` replaced or added."""
 
+    @cached_property
+    def lines(self) -> list[str]:
+        """The lines of the text."""
+        return self.text.splitlines()
+
     def key(self, path: KeyPath) -> SourceLocation:
         """Return the location of a key, or of the nearest written key above it."""
         while path and path not in self.keys and path not in self.values:
@@ -95,9 +102,29 @@ class Document:
         )
 
     def find(self, path: KeyPath, message: str, code: str, *, at_key: bool = False) -> None:
-        """Note a mistake, unless there is already one at this path."""
-        if not path or path not in self.faulty:
-            self.add(Finding(self.key(path) if at_key else self.place(path), path, message, code))
+        """Note a mistake, unless there is already one at this path.
+
+        A character of the key or value that looks like another is named, and is its position.
+        """
+        if path and path in self.faulty:
+            return
+        place = self.key(path) if at_key else self.place(path)
+        text = path[-1] if path and at_key else at(self.value, path)
+        if isinstance(text, str) and (found := first_lookalike(text)):
+            separator = " " if message.endswith((".", "?")) else "; "
+            message = f"{message}{separator}{found}"
+            place = self._at_character(place, text, found.index)
+        self.add(Finding(place, path, message, code))
+
+    def _at_character(self, place: SourceLocation, text: str, index: int) -> SourceLocation:
+        """Return the location of a character of a text that starts at a place."""
+        _, line, column = place.order
+        if place.is_override or not 0 < line <= len(self.lines):
+            return place
+        start = self.lines[line - 1].find(text, column - 1)
+        if start < 0:
+            return place
+        return SourceLocation.in_file(self.name, line, start + index + 1)
 
     def add(self, finding: Finding) -> None:
         """Note a finding that has a location."""

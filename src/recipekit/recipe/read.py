@@ -15,6 +15,12 @@ from typing import Any, Final
 
 import yaml
 
+from recipekit.lookalikes import (
+    broken_plain_text,
+    first_invisible,
+    first_misleading,
+    without_invisible,
+)
 from recipekit.recipe.positions import Document, Finding, KeyPath, SourceLocation, refuse
 from recipekit.yaml_format import plain_scalar
 
@@ -97,6 +103,7 @@ def read_text(text: str, name: str) -> Document:
         _Builder(document).build(yaml.parse(text, Loader=yaml.SafeLoader))
     except yaml.YAMLError as error:
         line, column, message = _explain(error, text)
+        message += _misleading(text, line)
         tab = next((tab for tab in _tabs(text) if tab[0] <= line + 1), None)
         if tab:
             line, column, message = tab
@@ -146,8 +153,11 @@ class _Builder:
             self.document.name, event.start_mark.line + 1, event.start_mark.column + 1
         )
 
-    def _find(self, event: Any, path: KeyPath, message: str) -> None:
-        self.document.add(Finding(self._place(event), path, message, "RK102"))
+    def _find(self, event: Any, path: KeyPath, message: str, index: int = 0) -> None:
+        """Note a mistake, at the `index`-th character of an event."""
+        mark = event.start_mark
+        place = SourceLocation.in_file(self.document.name, mark.line + 1, mark.column + 1 + index)
+        self.document.add(Finding(place, path, message, "RK102"))
 
     def _node(self, event: Any, path: KeyPath) -> Any:
         self.document.values[path] = self._place(event)
@@ -187,6 +197,9 @@ class _Builder:
                 at_key=True,
             )
             return None
+        if found := broken_plain_text(event.value):
+            self._find(event, path, f"{found}: {found.remedy}, or quote the text", found.index)
+            return plain_scalar(without_invisible(event.value))
         try:
             return plain_scalar(event.value)
         except ValueError as error:
@@ -228,6 +241,11 @@ class _Builder:
                 f"key {event.value or '(empty)'} is not text: quote it, or choose another name",
             )
             return None
+        if not event.style and (found := first_invisible(event.value)):
+            key = without_invisible(event.value)
+            message = f"{found}: {found.remedy}, or quote the key"
+            self._find(event, (*path, key), message, found.index)
+            return key
         return str(event.value)
 
     def _skip(self, event: Any = None) -> None:
@@ -305,6 +323,16 @@ _EXPLANATIONS: Final = {
         "a list item ('-') is not allowed here: check the indentation"
     ),
 }
+
+
+def _misleading(text: str, line: int) -> str:
+    """Name a character of a line, or of the one above, that is not what YAML needs."""
+    lines = text.splitlines()
+    for number in (line, line - 1):
+        if 0 < number <= len(lines) and (found := first_misleading(lines[number - 1])):
+            place = f"column {found.index + 1}" if number == line else f"line {number}"
+            return f"; in {place}, {found}"
+    return ""
 
 
 def _position(mark: Any) -> tuple[int, int]:

@@ -17,6 +17,7 @@ from pydantic_core import ErrorDetails
 
 from recipekit.component import Slot, field_docs
 from recipekit.component.fields import NAME_PATTERN
+from recipekit.lookalikes import plain
 from recipekit.recipe.hints import misnamed_use, missing_name, suggested_value
 from recipekit.recipe.positions import Document, KeyPath, at
 from recipekit.recipe.slots import model_at
@@ -145,7 +146,7 @@ class _Explanation:
             if mistake.expected:
                 self.expected[mistake.path].append(mistake.expected)
             if mistake.kind == "extra_forbidden":
-                self.unknown[mistake.path[:-1]].append(str(mistake.path[-1]))
+                self.unknown[mistake.path[:-1]].append(plain(str(mistake.path[-1])))
             self.parents.update(mistake.path[:depth] for depth in range(len(mistake.path)))
 
     def report(self) -> None:
@@ -173,7 +174,12 @@ class _Explanation:
             self.document.find(path, f"unknown key.{hint}", "RK103", at_key=True)
         elif kind == "missing":
             misspelt = any(did_you_mean(key, [str(path[-1])]) for key in self.unknown[path[:-1]])
-            if not misspelt:
+            if written := self._lookalike_of(path):
+                hint = did_you_mean(written, [str(path[-1])])
+                self.document.find(
+                    (*path[:-1], written), f"unknown key.{hint}", "RK103", at_key=True
+                )
+            elif not misspelt:
                 self.document.find(path, self._missing(path), "RK104", at_key=True)
         elif kind == "too_short" and len(value or ()) >= mistake.detail["ctx"]["min_length"]:
             return  # pydantic counts valid items only, and the others are reported themselves
@@ -204,6 +210,12 @@ class _Explanation:
                 return f"missing: {advice}"
         purpose = self._purpose(path)
         return f"missing ({purpose})" if purpose else "missing"
+
+    def _lookalike_of(self, path: KeyPath) -> str | None:
+        """The key that was written for a missing one, with characters that look like its own."""
+        siblings = at(self.document.value, path[:-1])
+        keys = map(str, siblings) if isinstance(siblings, dict) else ()
+        return next((key for key in keys if plain(key) == path[-1]), None)
 
     def _purpose(self, path: KeyPath) -> str:
         """What a key is for: the first sentence of its documentation, as part of a sentence."""
