@@ -12,6 +12,7 @@ from pydantic.errors import PydanticInvalidForJsonSchema, PydanticUserError
 
 from recipekit.component import KINDS, Component, Slot, field_docs, is_identity
 from recipekit.errors import ComponentError
+from recipekit.recipe.schema_unions import simplified_unions
 from recipekit.recipe.sections import Recipe
 from recipekit.recipe.slots import models_of
 from recipekit.registry import find, load
@@ -20,7 +21,6 @@ __all__ = ["component_schema", "recipe_schema", "section_schema"]
 
 _PLACEHOLDER: Final = {"type": "string", "pattern": r"\$\{env:[A-Za-z_][A-Za-z0-9_]*\}"}
 _LOCAL_CODE: Final = {
-    "type": "string",
     "pattern": r"\.py:[A-Za-z_]\w*$",
     "description": "A class in a local file; needs --allow-local-code.",
 }
@@ -45,7 +45,7 @@ def recipe_schema(
         **schema,
         "$defs": definitions,
     }
-    return _with_components(whole)  # type: ignore[no-any-return]
+    return simplified_unions(_with_components(whole))  # type: ignore[no-any-return]
 
 
 def _with_components(schema: Any) -> Any:
@@ -102,7 +102,7 @@ def _kind(kind: str, distributions: Collection[str] | None) -> dict[str, Any]:
     ]
     claims = Counter(entry.name for entry in entries)
     definitions: dict[str, Any] = {}
-    names: list[dict[str, Any]] = []
+    summaries: dict[str, str] = {}
     choices: list[dict[str, Any]] = []
     for entry in entries:
         try:
@@ -116,10 +116,20 @@ def _kind(kind: str, distributions: Collection[str] | None) -> dict[str, Any]:
             else f"{kind}.{entry.distribution}.{entry.name}"
         )
         definitions.update(_component(component, label, uses))
-        names += [{"const": use, "description": _summary(component)} for use in uses]
-        condition = {"properties": {"use": {"enum": uses}}, "required": ["use"]}
+        summaries |= dict.fromkeys(uses, _summary(component))
+        condition = {
+            "type": "object",
+            "properties": {"use": {"enum": uses}},
+            "required": ["use"],
+        }
         choices.append({"if": condition, "then": {"$ref": f"#/$defs/{label}"}})
-    use = {"description": f"Which {kind} this is.", "anyOf": [*names, _LOCAL_CODE]}
+    # Editors show `enumDescriptions`. The type comes first in the error of a misspelt name.
+    names = {
+        "type": "string",
+        "enum": list(summaries),
+        "enumDescriptions": list(summaries.values()),
+    }
+    use = {"description": f"Which {kind} this is.", "anyOf": [names, _LOCAL_CODE]}
     chosen = {
         "type": "object",
         "description": inspect.cleandoc(KINDS[kind].__doc__ or ""),
@@ -176,4 +186,6 @@ def _or_placeholder(schema: dict[str, Any]) -> dict[str, Any]:
     if kinds == {"type": "string"}:
         return schema
     options = kinds["anyOf"] if set(kinds) == {"anyOf"} else [kinds]
+    if all(option.get("type") in (None, "object", "array", "null") for option in options):
+        return schema  # the texts inside it can be placeholders, not all of it
     return {**about, "anyOf": [*options, _PLACEHOLDER]}
