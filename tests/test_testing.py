@@ -120,7 +120,7 @@ def made(folder: Path, tiny_dataset) -> Context:
             ],
             np.float32,
         )
-        return Embeddings(folder, counts / np.linalg.norm(counts, axis=1, keepdims=True), True)
+        return Embeddings(folder, counts / np.linalg.norm(counts, axis=1, keepdims=True), "cosine")
 
     return context(folder / "scratch", dataset=tiny_dataset, embeddings=embeddings)
 

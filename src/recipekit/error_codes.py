@@ -447,11 +447,6 @@ ERROR_CODES: Final[dict[str, ErrorCode]] = {
         "The model states no maximum length, or a shorter one.",
         "Set `max_length` within the limit that the message names.",
     ),
-    "RK417": ErrorCode(
-        "`normalize` contradicts the model.",
-        "The model truncates its vectors after its last module.",
-        "Remove `normalize`.",
-    ),
     "RK418": ErrorCode(
         "The model is not a cross-encoder that gives one score for each pair.",
         "It is a bi-encoder, or a classifier with several outputs.",
@@ -649,6 +644,11 @@ ERROR_CODES: Final[dict[str, ErrorCode]] = {
         "The Accelerate configuration asks for sharding.",
         "It is set to FSDP, DeepSpeed or Megatron-LM.",
         "Choose plain multi-GPU in `accelerate config`.",
+    ),
+    "RK637": ErrorCode(
+        "A loss cannot train an encoder with this similarity.",
+        "The model states `euclidean` or `manhattan`, and the loss compares by inner product.",
+        "Set `similarity: cosine` for the encoder, or use another loss.",
     ),
     "RK640": ErrorCode(
         "There is nothing to evaluate.",

@@ -10,9 +10,16 @@ import enum
 from dataclasses import dataclass
 from typing import Literal
 
-__all__ = ["SPLITS", "Label", "Passage", "Query", "Side", "Verdict"]
+__all__ = ["SPLITS", "Label", "Passage", "Query", "Side", "Similarity", "Verdict"]
 
 Side = Literal["query", "passage"]
+
+Similarity = Literal["cosine", "dot", "euclidean", "manhattan"]
+"""How two vectors are compared, higher is better; the names are those of sentence-transformers.
+
+`cosine` and `dot` are the inner product, and the vectors of a `cosine` encoder have length 1.
+`euclidean` and `manhattan` are the negated distance.
+"""
 
 SPLITS = ("train", "dev", "test")
 """The splits of a data set, in the order of their codes in `QUERIES.split`."""

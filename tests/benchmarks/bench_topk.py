@@ -25,7 +25,7 @@ def full_matrix(queries, passages, depth):
 def tiled(queries, passages, depth):
     from recipekit.search.topk import exact_top_k
 
-    return exact_top_k(queries, passages, depth).rows
+    return exact_top_k(queries, passages, depth, similarity="dot").rows
 
 
 def measure(name, options):

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,19 @@ def expected(folder: Path | str, texts: Sequence[str] = TEXTS, **options: Any) -
     return SentenceTransformer(str(folder), device="cpu").encode(list(texts), **options)
 
 
+def unit(vectors: np.ndarray) -> np.ndarray:
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+def without_similarity(folder: Path) -> bool:
+    """Remove the similarity from a saved model's configuration; return whether it had one."""
+    file = folder / "config_sentence_transformers.json"
+    config = json.loads(file.read_text())
+    had_one = config.pop("similarity_fn_name", None) is not None
+    file.write_text(json.dumps(config))
+    return had_one
+
+
 @pytest.fixture
 def bert(tiny_model: Path) -> Transformer:
     return Transformer(str(tiny_model), max_seq_length=64)
@@ -56,9 +70,7 @@ def saved(folder: Path, *modules: torch.nn.Module, **options: Any) -> Path:
 def test_embeddings_equal_those_of_sentence_transformers(build, tiny_model, prompt) -> None:
     encoder = build(model=tiny_model, passage_prompt=prompt)
     np.testing.assert_allclose(vectors(encoder), expected(tiny_model, prompt=prompt), atol=1e-5)
-    assert (
-        encoder.dimension == 32 and encoder.max_length == 64 and encoder.normalized and encoder.tied
-    )
+    assert encoder.dimension == 32 and encoder.max_length == 64 and encoder.tied
 
 
 @pytest.mark.skipif(
@@ -102,10 +114,9 @@ def test_left_padding_and_unpooled_prompts_are_supported(build, bert, tmp_path) 
         2
     ].tolist()[:3] == [0, 0, 0]
     np.testing.assert_allclose(
-        vectors(encoder, side="query"), expected(folder, prompt_name="query"), atol=1e-5
+        vectors(encoder, side="query"), unit(expected(folder, prompt_name="query")), atol=1e-5
     )
-    np.testing.assert_allclose(vectors(encoder), expected(folder), atol=1e-5)
-    assert not encoder.normalized
+    np.testing.assert_allclose(vectors(encoder), unit(expected(folder)), atol=1e-5)
 
 
 def test_prompts_of_the_recipe_override_those_of_the_model(build, bert, tmp_path) -> None:
@@ -122,14 +133,60 @@ def test_prompts_of_the_recipe_override_those_of_the_model(build, bert, tmp_path
     }
 
 
-def test_normalization_can_be_added_and_removed(build, bert, tiny_model, tmp_path) -> None:
-    plain = build(model=tiny_model, normalize=False)
-    assert not plain.normalized
-    np.testing.assert_allclose(
-        vectors(plain), expected(saved(tmp_path / "plain", bert, Pooling(32))), atol=1e-5
+def test_the_similarity_is_that_of_the_models_files(build, progress, bert, tmp_path) -> None:
+    for name in ("cosine", "dot", "euclidean", "manhattan"):
+        folder = saved(tmp_path / name, bert, Pooling(32), similarity_fn_name=name)
+        encoder = build(model=folder)
+        assert encoder.similarity == name
+        theirs = expected(folder)
+        np.testing.assert_allclose(
+            vectors(encoder), unit(theirs) if name == "cosine" else theirs, atol=1e-5
+        )
+        encoder.save(tmp_path / "again")
+        assert SentenceTransformer(str(tmp_path / "again")).similarity_fn_name == name
+        np.testing.assert_allclose(expected(tmp_path / "again"), vectors(encoder), atol=1e-5)
+    assert progress.warnings == []
+    assert [event["message"] for event in progress.events] == [
+        f"model '{tmp_path / 'cosine'}' is compared by cosine similarity, as its files state: its "
+        "vectors are scaled to length 1"
+    ]
+
+
+def test_a_model_without_a_similarity_is_compared_by_cosine(
+    build, progress, bert, tmp_path
+) -> None:
+    folder = saved(tmp_path / "plain", bert, Pooling(32))
+    assert without_similarity(folder) and SentenceTransformer(str(folder)).similarity_fn_name == (
+        "cosine"
     )
-    unit = vectors(build(model=tmp_path / "plain", normalize=True))
-    np.testing.assert_allclose(unit, expected(tiny_model), atol=1e-5)
+    encoder = build(model=folder)
+    assert encoder.similarity == "cosine"
+    np.testing.assert_allclose(vectors(encoder), unit(expected(folder)), atol=1e-5)
+    assert progress.warnings == [
+        f"model '{folder}' states no similarity, so cosine is used, as in sentence-transformers; "
+        "`similarity: dot` compares by inner product"
+    ]
+
+
+def test_a_normalized_model_without_a_similarity_gets_no_notice(
+    build, progress, tiny_model, tmp_path
+) -> None:
+    folder = shutil.copytree(tiny_model, tmp_path / "normalized")
+    without_similarity(folder)
+    np.testing.assert_allclose(vectors(build(model=folder)), expected(tiny_model), atol=1e-5)
+    assert progress.warnings == progress.events == []
+
+
+def test_the_recipe_chooses_another_similarity(build, progress, bert, tmp_path) -> None:
+    folder = saved(tmp_path / "cosine", bert, Pooling(32), similarity_fn_name="cosine")
+    encoder = build(model=folder, similarity="dot")
+    assert encoder.similarity == "dot" and progress.events == []
+    np.testing.assert_allclose(vectors(encoder), expected(folder), atol=1e-5)
+    encoder.save(tmp_path / "dot")
+    again = build(model=tmp_path / "dot")
+    assert again.similarity == "dot"
+    np.testing.assert_allclose(vectors(again), vectors(encoder), atol=1e-6)
+    assert build(model=folder, similarity="euclidean").similarity == "euclidean"
 
 
 def test_dense_layers_and_a_truncated_dimension_are_supported(build, bert, tmp_path) -> None:
@@ -137,8 +194,10 @@ def test_dense_layers_and_a_truncated_dimension_are_supported(build, bert, tmp_p
         tmp_path / "dense", bert, Pooling(32), Dense(32, 16), Normalize(), truncate_dim=8
     )
     encoder = build(model=folder)
-    assert (encoder.dimension, encoder.normalized) == (8, False)
-    np.testing.assert_allclose(vectors(encoder), expected(folder), atol=1e-5)
+    assert (encoder.dimension, encoder.similarity) == (8, "cosine")
+    np.testing.assert_allclose(vectors(encoder), unit(expected(folder)), atol=1e-5)
+    dot = build(model=folder, similarity="dot")
+    np.testing.assert_allclose(vectors(dot), expected(folder), atol=1e-5)
 
 
 def test_a_router_gives_each_side_its_own_modules(build, bert, tmp_path) -> None:
@@ -202,7 +261,7 @@ def test_sentence_transformers_loads_a_saved_encoder(build, tiny_model, tmp_path
     encoder = build(
         model=tiny_model,
         pooling="cls",
-        normalize=False,
+        similarity="dot",
         query_prompt="river: ",
         passage_prompt="opera: ",
         max_length=24,
@@ -245,7 +304,9 @@ def test_a_plain_transformer_gets_mean_pooling_and_a_warning(
     encoder = build(model=tmp_path / "plain")
     assert progress.warnings == [
         f"model '{tmp_path / 'plain'}' states no pooling, so the mean of its tokens is used; "
-        "`pooling` chooses another"
+        "`pooling` chooses another",
+        f"model '{tmp_path / 'plain'}' states no similarity, so cosine is used, as in "
+        "sentence-transformers; `similarity: dot` compares by inner product",
     ]
     np.testing.assert_allclose(
         vectors(encoder),

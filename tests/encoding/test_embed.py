@@ -39,7 +39,7 @@ def test_a_table_becomes_a_matrix_by_row(
     tokens = tokenize_table(encoder, table, "passage", tmp_path / "tokens", progress)
     summary = embed_table(encoder, tokens, "passage", tmp_path / "out", ALONE, progress)
     embeddings = open_embeddings(tmp_path / "out")
-    assert embeddings.normalized
+    assert embeddings.similarity == "cosine"
     assert embeddings.matrix.dtype == np.float32
     assert len(embeddings) == 500
     reference = SentenceTransformer(str(tiny_model), device="cpu")

@@ -24,7 +24,7 @@ from recipekit.training.parallel import join_ranks
 class SumEncoder(torch.nn.Module):
     """Embeds a text as the sum of its token ids times a weight, and counts its forward passes."""
 
-    dimension, precision, normalized, max_tokens_per_batch = 4, "fp32", False, 21
+    dimension, precision, similarity, max_tokens_per_batch = 4, "fp32", "dot", 21
 
     def __init__(self) -> None:
         super().__init__()

@@ -18,7 +18,7 @@ def embeddings(passages, queries=((1.0, 0.0), (1.0, 0.0))):
         "query": np.array(queries, dtype=np.float32),
         "passage": np.array([(score, 0.0) for score in passages], dtype=np.float16),
     }
-    return lambda name, side: Embeddings(Path(name), matrices[side], True)
+    return lambda name, side: Embeddings(Path(name), matrices[side], "cosine")
 
 
 def pairs(query, source_positive, previous=Verdict.UNJUDGED, wanted=None):
@@ -148,7 +148,7 @@ def test_scores_in_blocks_equal_one_product(tmp_path):
     )
     matrices = {"query": queries, "passage": passages}
     made = MarginSpec(encoder="student", relative_margin=None, absolute_margin=0.0).build(
-        context(tmp_path, embeddings=lambda name, side: Embeddings(tmp_path, matrices[side], False))
+        context(tmp_path, embeddings=lambda name, side: Embeddings(tmp_path, matrices[side], "dot"))
     )
     query = np.repeat(np.arange(50, dtype=np.int32), 200)
     positive = np.arange(10_000) % 200 == 0

@@ -145,7 +145,7 @@ def indexed(engine: Engine, folder: Path, key: str, owner: str) -> str:
         folder / key / owner,
         dataset=passages(folder / key, key),
         owner=owner,
-        embeddings=lambda name, side: Embeddings(folder, vectors, True, f"{key}-{side}"),
+        embeddings=lambda name, side: Embeddings(folder, vectors, "cosine", f"{key}-{side}"),
     )
     return engine.build(run_context)
 

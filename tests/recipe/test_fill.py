@@ -75,7 +75,7 @@ recipes = some(
             )
         },
         learning_rate=st.floats(1e-7, 1),
-        max_grad_norm=st.none() | st.floats(0.1, 2),
+        max_grad_norm=st.just(0.0) | st.floats(0.1, 2),
     ),
     evaluate=some(
         {"evaluators": st.dictionaries(names, evaluators, min_size=1, max_size=2)},

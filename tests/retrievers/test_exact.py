@@ -20,7 +20,7 @@ def test_passages_are_ranked_by_inner_product_of_the_named_encoder(
 
     def embeddings(name, side):
         requested.append((name, side))
-        return Embeddings(tmp_path, matrices[side], normalized=False)
+        return Embeddings(tmp_path, matrices[side], similarity="dot")
 
     retriever = ExactSpec(encoder="teacher", depth=3).build(
         context(tmp_path / "scratch", dataset=tiny_dataset, embeddings=embeddings)

@@ -48,7 +48,7 @@ def run_context(tmp_path: Path, dataset: Dataset, matrices: dict[str, Any]) -> C
     """The context of a run over `matrices`."""
 
     def embeddings(name: str, side: str) -> Embeddings:
-        return Embeddings(tmp_path / side, matrices[side], normalized=True, key=f"test-{side}")
+        return Embeddings(tmp_path / side, matrices[side], similarity="cosine", key=f"test-{side}")
 
     return context(tmp_path / "scratch", dataset=dataset, embeddings=embeddings, owner=OWNER)
 
@@ -96,7 +96,7 @@ def test_exact_search_equals_the_exact_retriever(
 ):
     hits = make_spec(exact=True, protocol=protocol).build(run_context).search(all_queries, 10)
 
-    truth = exact_top_k(matrices["query"], matrices["passage"], 10)
+    truth = exact_top_k(matrices["query"], matrices["passage"], 10, similarity="cosine")
     np.testing.assert_array_equal(hits.rows, truth.rows)
     np.testing.assert_allclose(hits.scores, truth.scores, atol=2e-3)
 
@@ -134,11 +134,10 @@ def test_only_settings_of_the_content_make_another_collection(make_spec, run_con
         {"hnsw": {"ef": 64}},
         {"protocol": "grpc"},
         {"hnsw": {"m": 32}},
-        {"distance": "cosine"},
         {"exact": True},
     ):
         make_spec(**fields).build(run_context)
-    assert len([index for index in make_spec().remote().indices() if index.owner == OWNER]) == 4
+    assert len([index for index in make_spec().remote().indices() if index.owner == OWNER]) == 3
 
 
 @pytest.mark.parametrize("protocol", ["rest", "grpc"])
@@ -197,7 +196,7 @@ def test_a_depth_beyond_the_corpus_is_padded(make_spec, tmp_path, make_dataset):
     vectors = np.eye(2, dtype=np.float32)
 
     def embeddings(name, side):
-        return Embeddings(tmp_path, vectors[:1] if side == "query" else vectors, True, side)
+        return Embeddings(tmp_path, vectors[:1] if side == "query" else vectors, "cosine", side)
 
     retriever = make_spec().build(
         context(tmp_path, dataset=few, embeddings=embeddings, owner=OWNER)
@@ -243,7 +242,7 @@ def test_an_existing_collection_is_searched_by_ids_in_its_payload(
 
     hits = retriever.search(all_queries, 10)
     np.testing.assert_array_equal(
-        hits.rows, exact_top_k(matrices["query"], matrices["passage"], 10).rows
+        hits.rows, exact_top_k(matrices["query"], matrices["passage"], 10, similarity="cosine").rows
     )
     assert retriever.counts["unknown"] == 0
     assert [index for index in make_spec().remote().indices() if index.name == existing] == []
@@ -256,7 +255,9 @@ def test_too_many_unknown_hits_are_an_error(
     run_context = context(
         run_context.scratch,
         dataset=run_context.dataset,
-        embeddings=lambda name, side: Embeddings(run_context.scratch, matrices[side], True, side),
+        embeddings=lambda name, side: Embeddings(
+            run_context.scratch, matrices[side], "cosine", side
+        ),
     )
     spec = {"collection": existing, "id_field": "docid", "vector_name": "text", "recall_sample": 0}
     lenient = make_spec(**spec, max_unknown=1.0).build(run_context)
@@ -299,6 +300,73 @@ def test_a_collection_of_another_encoder_is_an_error(make_spec, run_context, cli
         match="holds vectors of 3 dimensions, but the encoder's embeddings have 32: name the enc",
     ):
         make_spec(collection=name).build(run_context)
+
+
+@pytest.mark.parametrize("protocol", ["rest", "grpc"])
+@pytest.mark.parametrize("similarity", ["dot", "euclidean", "manhattan"])
+def test_a_collection_ranks_by_the_encoders_similarity(
+    similarity, protocol, make_spec, run_context, matrices, all_queries
+):
+    scale = np.random.default_rng(4).uniform(0.5, 2, (PASSAGES, 1))
+    scaled = {**matrices, "passage": (matrices["passage"] * scale).astype(np.float32)}
+    its_context = context(
+        run_context.scratch,
+        dataset=run_context.dataset,
+        owner=OWNER,
+        embeddings=lambda name, side: Embeddings(
+            run_context.scratch, scaled[side], similarity, f"{similarity}-{side}"
+        ),
+    )
+    retriever = make_spec(exact=True, protocol=protocol).build(its_context)
+    hits = retriever.search(all_queries, 10)
+    truth = exact_top_k(scaled["query"], scaled["passage"], 10, similarity=similarity)
+    np.testing.assert_array_equal(hits.rows, truth.rows)
+    np.testing.assert_allclose(hits.scores, truth.scores, rtol=1e-4)
+    assert retriever.counts["similarity"] == similarity
+    approximate = make_spec(protocol=protocol).build(its_context)
+    assert approximate.measured_recall > 0.95
+
+
+@pytest.mark.parametrize(
+    ("distance", "length", "similarity", "message"),
+    [
+        ("COSINE", 3.0, "cosine", None),
+        ("DOT", 1.0, "cosine", None),
+        ("DOT", 3.0, "cosine", "has length 3, but the encoder's similarity is cosine"),
+        ("EUCLID", 1.0, "cosine", "compares vectors by Euclid, but the encoder's similarity is co"),
+        ("COSINE", 1.0, "dot", "compares vectors by Cosine, but the encoder's similarity is dot"),
+        ("MANHATTAN", 1.0, "manhattan", None),
+    ],
+)
+def test_an_existing_collection_must_have_the_encoders_similarity(
+    distance, length, similarity, message, make_spec, run_context, matrices, client
+):
+    name = f"{OWNER}-{distance}-{length}-{similarity}"
+    client.create_collection(
+        name,
+        vectors_config=models.VectorParams(
+            size=DIMENSION, distance=getattr(models.Distance, distance)
+        ),
+    )
+    vectors = length * matrices["passage"][:40].astype(np.float32)
+    points = [
+        models.PointStruct(id=row, vector=vectors[row].tolist(), payload={"docid": f"p{row}"})
+        for row in range(40)
+    ]
+    client.upsert(name, points, wait=True)
+    its_context = context(
+        run_context.scratch,
+        dataset=run_context.dataset,
+        embeddings=lambda name, side: Embeddings(
+            run_context.scratch, matrices[side], similarity, side
+        ),
+    )
+    spec = make_spec(collection=name, id_field="docid", exact=True)
+    if message is None:
+        spec.build(its_context)
+    else:
+        with pytest.raises(ComponentError, match=message):
+            spec.build(its_context)
 
 
 def test_a_fingerprint_changes_when_the_collection_does(make_spec, client, existing):

@@ -44,7 +44,7 @@ def run_context(tmp_path: Path, dataset: Dataset) -> Context:
 
     def embeddings(name: str, side: str) -> Embeddings:
         return Embeddings(
-            tmp_path / side, matrices[side].astype(np.float32), normalized=False, key=side
+            tmp_path / side, matrices[side].astype(np.float32), similarity="dot", key=side
         )
 
     return context(tmp_path / "scratch", dataset=dataset, embeddings=embeddings, owner=OWNER)
@@ -343,7 +343,7 @@ def test_a_disk_that_fills_while_loading_is_an_error(tmp_path, dataset, start_qd
         dataset=dataset,
         owner=OWNER,
         embeddings=lambda name, side: Embeddings(
-            tmp_path, vectors[: QUERIES if side == "query" else None], False
+            tmp_path, vectors[: QUERIES if side == "query" else None], "dot"
         ),
     )
     with pytest.raises(

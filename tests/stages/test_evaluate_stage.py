@@ -78,6 +78,7 @@ def test_the_trained_encoder_is_compared_with_the_untrained_one_and_bm25(
 
     assert summary == {
         "systems": ["bm25", "untrained", "trained"],
+        "similarity": {"untrained": "cosine", "trained": "cosine"},
         "evaluators": ["held_out"],
         "figures": 6,
     }

@@ -130,7 +130,7 @@ def kill_and_resume(tmp_path, model, dataset, section, killed: KilledAfter) -> i
 def test_weights_are_kept_from_the_best_evaluation_not_the_last(tmp_path, tiny_model, tiny_dataset):
     # A learning rate so high that it ruins the encoder.
     section = train_section(
-        {**COORDINATE_ASCENT, "query_epochs": 4}, learning_rate=0.5, max_grad_norm=None
+        {**COORDINATE_ASCENT, "query_epochs": 4}, learning_rate=0.5, max_grad_norm=0
     )
     summary = train(train_inputs(tmp_path, tiny_model, tiny_dataset), section, tmp_path / "out")
     assert summary["dev"]["best_step"] < summary["steps"]
@@ -163,7 +163,7 @@ def test_evaluations_divide_an_epoch_evenly(tmp_path, tiny_model, tiny_dataset):
 
 def test_a_loss_that_is_not_finite_ends_the_run(tmp_path, tiny_model, tiny_dataset):
     section = train_section(
-        learning_rate=1e30, max_grad_norm=None, warmup_ratio=0.0, eval_every_epochs=None
+        learning_rate=1e30, max_grad_norm=0, warmup_ratio=0.0, eval_every_epochs=None
     )
     message = r"failed at step 1: loss nan.*learning rate 8.33e\+29.*lower learning_rate"
     with pytest.raises(RunError, match=message) as error:

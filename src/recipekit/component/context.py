@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from recipekit.component.kinds import Encoder
     from recipekit.component.training import TrainingContext
     from recipekit.dataset import Dataset
-    from recipekit.records import Side
+    from recipekit.records import Side, Similarity
 
 __all__ = ["Context", "Embeddings", "Progress", "Spending", "Tracker"]
 
@@ -47,12 +47,13 @@ class Tracker(Protocol):
 class Embeddings:
     """The embeddings of one side by row: a memory-mapped matrix (n, dim), float32 or float16.
 
-    Rows have length 1 if `normalized`.
+    Rows have length 1 if `similarity` is `cosine`.
     """
 
     path: Path
     matrix: Any
-    normalized: bool
+    similarity: Similarity
+    """How they are compared, as their encoder declares it."""
     key: str = ""
     """Identifies the content: encoder, prompt, maximum length and texts."""
 

@@ -11,6 +11,7 @@ from pydantic import Field
 
 from recipekit.component.spec import Component
 from recipekit.component.training import Phase
+from recipekit.records import Similarity
 
 if TYPE_CHECKING:
     import torch
@@ -285,7 +286,9 @@ class Encoder(Protocol):
 
     dimension: int
     max_length: int
-    normalized: bool
+    similarity: Similarity
+    """How its vectors are compared. It is part of the embeddings, so search, the margin judge,
+    training and evaluation follow it. Rows have length 1 if it is `cosine`."""
     precision: Literal["bf16", "fp32"]
     tied: bool
 
@@ -314,7 +317,10 @@ class Encoder(Protocol):
         """Pad tokenized texts into one batch of features, on the CPU."""
 
     def __call__(self, features: Mapping[str, torch.Tensor], side: Side) -> torch.Tensor:
-        """Embeddings (n, dim) of a collated batch, differentiable, unit rows if `normalized`."""
+        """Embeddings (n, dim) of a collated batch, differentiable.
+
+        Rows have length 1 if `similarity` is `cosine`.
+        """
 
     def save(self, folder: Path) -> None:
         """Write a folder that `sentence_transformers.SentenceTransformer(folder)` loads."""
@@ -332,6 +338,13 @@ class EncoderSpec(Component[Encoder]):
 
     def known_dimension(self) -> int | None:
         """The dimension of its embeddings, read from its files without loading it.
+
+        None where they are not here.
+        """
+        return None
+
+    def known_similarity(self) -> Similarity | None:
+        """How its vectors are compared, read from its files without loading it.
 
         None where they are not here.
         """
@@ -360,11 +373,18 @@ class LossSpec(Component[Loss]):
     """A training loss."""
 
     kind: ClassVar[str] = "loss"
-    negatives_from: ClassVar[Literal["corpus", "batch"]] = "batch"
-    """The passages that a query competes with.
+    similarities: ClassVar[tuple[Similarity, ...]] = ("cosine", "dot")
+    """The similarities of encoders that it can train. By default those that are an inner product,
+    so that the loss is computed from `queries @ passages.T`."""
 
-    `corpus`: all passages, frozen as a matrix. `batch`: the passages of the batch.
-    """
+    @property
+    def negatives_from(self) -> Literal["corpus", "batch"]:
+        """The passages that a query competes with.
+
+        `corpus`: all passages, frozen as a matrix. `batch`: the passages of the batch. A loss that
+        wraps another one can return that of the wrapped loss.
+        """
+        return "batch"
 
 
 # Phases
@@ -396,8 +416,8 @@ class PhaseSpec(Component[Phase]):
     `train`."""
     weight_decay: Annotated[float, Field(ge=0)] | None = None
     """AdamW's weight decay; null inherits from `train`."""
-    max_grad_norm: Annotated[float, Field(gt=0)] | None = None
-    """Largest gradient norm; null inherits from `train`."""
+    max_grad_norm: Annotated[float, Field(ge=0)] | None = None
+    """Largest gradient norm, 0 for no clipping; null inherits from `train`."""
     splits: Annotated[tuple[Literal["train", "dev"], ...], Field(min_length=1)] = ("train",)
     """Splits whose queries are trained on. Training on `dev` makes the dev evaluation
     meaningless: set `train.eval_every_epochs: null` with it."""
@@ -429,6 +449,8 @@ class System:
     retriever: Callable[[], Retriever]
     encoder: Callable[[], Encoder] | None = None
     """None for a system without an encoder, such as BM25."""
+    similarity: Similarity | None = None
+    """How the encoder's vectors are compared; None without an encoder."""
 
 
 class Evaluator(Protocol):

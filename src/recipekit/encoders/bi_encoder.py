@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 
 from recipekit.component import Context, EncoderSpec, NotIdentity
-from recipekit.encoding.named_model import NamedModel, known_dimension
+from recipekit.encoding.named_model import NamedModel, declared_similarity, known_dimension
+from recipekit.records import Similarity
 
 if TYPE_CHECKING:
     from recipekit.encoders.bi_encoder_module import BiEncoder
@@ -21,13 +22,18 @@ PoolingMode = Literal["cls", "mean", "max", "weightedmean", "lasttoken"]
 class BiEncoderSpec(NamedModel, EncoderSpec):
     """A sentence-transformers model: a transformer, a pooling, and optional further modules.
 
-    Pooling, normalization, prompts and length are by default those of the model's own files.
+    Pooling, similarity, prompts and length are by default those of the model's own files.
     """
+
+    version: ClassVar[int] = 2
 
     pooling: PoolingMode | None = None
     """How token embeddings become one vector. By default as in the model's files."""
-    normalize: bool | None = None
-    """Whether vectors are scaled to length 1. By default as in the model's files."""
+    similarity: Similarity | None = None
+    """How vectors are compared, everywhere: in search, judges, training, evaluation and exports. By
+    default as in the model's files, and `cosine` if they do not state it, as in
+    sentence-transformers. `cosine` scales all vectors to length 1. The losses of recipekit compare
+    by `cosine` or `dot`; `euclidean` and `manhattan` are for search and evaluation."""
     query_prompt: str | None = None
     """Text that is prepended to a query. By default the model's own prompt; "" is none."""
     passage_prompt: str | None = None
@@ -56,17 +62,21 @@ class BiEncoderSpec(NamedModel, EncoderSpec):
         """Read the dimension of its embeddings from its files; None if they are not here."""
         return known_dimension(self.model, self.revision)
 
+    def known_similarity(self) -> Similarity | None:
+        """Read how its vectors are compared from its files; None if they are not here."""
+        return self.similarity or declared_similarity(self.model, self.revision)
+
     def build(self, context: Context) -> BiEncoder:
         """Load the model on the CPU, with float32 weights."""
         from recipekit.encoders.load import load_bi_encoder
 
-        return load_bi_encoder(self, context.progress.warn)
+        return load_bi_encoder(self, context.progress)
 
     def at(self, folder: Path) -> BiEncoderSpec:
         """Return the same encoder with the files that `BiEncoder.save` wrote.
 
-        They include pooling, prompts and normalization.
+        They include pooling, prompts and similarity.
         """
         own = {"model": str(folder.absolute()), "revision": None, "sha256": None}
-        saved = dict.fromkeys(("pooling", "normalize", "query_prompt", "passage_prompt"))
+        saved = dict.fromkeys(("pooling", "similarity", "query_prompt", "passage_prompt"))
         return self.model_copy(update={**own, **saved})

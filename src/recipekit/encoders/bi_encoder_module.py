@@ -12,11 +12,11 @@ from typing import Any, Literal, Self
 import numpy as np
 import torch
 from sentence_transformers import SentenceTransformer
-from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, Router
+from sentence_transformers.sentence_transformer.modules import Pooling, Router
 from torch import nn
 
 from recipekit.arrays import Ints
-from recipekit.records import Side
+from recipekit.records import Side, Similarity
 
 __all__ = ["BiEncoder", "SavedSettings"]
 
@@ -50,6 +50,7 @@ class BiEncoder(nn.Module):
         max_length: int,
         precision: Literal["bf16", "fp32"],
         max_tokens_per_batch: int | None,
+        similarity: Similarity,
         settings: SavedSettings,
     ) -> None:
         super().__init__()
@@ -65,8 +66,7 @@ class BiEncoder(nn.Module):
             _dimension(self.towers["query"]),
             settings.truncate_dim or _dimension(self.towers["query"]),
         )
-        ends = [isinstance(tower[-1], Normalize) for tower in self.towers.values()]
-        self.normalized = all(ends) and settings.truncate_dim is None
+        self.similarity = similarity
         self._tokens_per_batch = max_tokens_per_batch
         self._dropout = True
         for tower in self.towers.values():
@@ -181,7 +181,7 @@ class BiEncoder(nn.Module):
     # ---------------------------------------------------------------------------------------------
 
     def forward(self, features: Mapping[str, torch.Tensor], side: Side) -> torch.Tensor:
-        """Embed a collated batch: float32 (n, dim), differentiable, unit rows if `normalized`."""
+        """Embed a collated batch: float32 (n, dim), differentiable, unit rows for `cosine`."""
         transformer, *rest = self.towers[side]
         state: dict[str, Any] = dict(features)
         if self._prompt_lengths[side]:
@@ -195,7 +195,10 @@ class BiEncoder(nn.Module):
             for module in rest:
                 state = module(state)
         embedding: torch.Tensor = state["sentence_embedding"]
-        return embedding[:, : self.dimension]
+        if embedding.shape[1] == self.dimension:
+            return embedding
+        cut = embedding[:, : self.dimension]
+        return nn.functional.normalize(cut, dim=1) if self.similarity == "cosine" else cut
 
     # To disk
     # ---------------------------------------------------------------------------------------------
@@ -203,7 +206,9 @@ class BiEncoder(nn.Module):
     def save(self, folder: Path) -> None:
         """Write a folder that `SentenceTransformer(folder)` loads and encodes with identically.
 
-        `encode_query` and `encode_document` prepend the prompts. Untied towers become a Router.
+        `encode_query` and `encode_document` prepend the prompts. Untied towers become a Router. If
+        the model truncates its vectors, those of sentence-transformers are not scaled to length 1;
+        `SentenceTransformer.similarity` is the same.
         """
         for tower in self.towers.values():
             tokenizer = tower[0].tokenizer

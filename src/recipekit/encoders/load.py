@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,10 +22,12 @@ from sentence_transformers.sentence_transformer.modules import (
 )
 from torch import nn
 
+from recipekit.component import Progress
 from recipekit.encoders.bi_encoder_module import BiEncoder, SavedSettings
 from recipekit.encoding.max_length import length_of, position_limit
 from recipekit.encoding.model_files import check_sha256, hub_snapshot, local_folder, unreachable
 from recipekit.errors import ModelError
+from recipekit.records import Similarity
 
 if TYPE_CHECKING:
     from recipekit.encoders.bi_encoder import BiEncoderSpec, PoolingMode
@@ -37,13 +40,14 @@ PASSAGE_PROMPTS = ("document", "passage", "corpus")
 """The names of a model's passage prompt, in sentence-transformers' order."""
 
 
-def load_bi_encoder(spec: BiEncoderSpec, warn: Callable[[str], None]) -> BiEncoder:
+def load_bi_encoder(spec: BiEncoderSpec, progress: Progress) -> BiEncoder:
     """Load the model that a spec names.
 
     Raises:
         ModelError: The model cannot be found or read, is not the pinned one, or does not support
             the spec's settings.
     """
+    warn = progress.warn
     model, folder = _read(spec)
     if spec.sha256 is not None:
         check_sha256(spec.model, folder, spec.sha256)
@@ -58,18 +62,18 @@ def load_bi_encoder(spec: BiEncoderSpec, warn: Callable[[str], None]) -> BiEncod
             f"model '{spec.model}' states no pooling, so the mean of its tokens is used; "
             "`pooling` chooses another"
         )
-    if spec.normalize is not None:
-        towers = [_renormalized(tower, spec.normalize) for tower in towers]
     _freeze_unused(towers)
+    similarity: Similarity = spec.similarity or model.similarity_fn_name
+    if similarity == "cosine" and not all(map(_ends_normalized, towers)):
+        _state_similarity(spec, folder, progress)
+        if model.truncate_dim is None:
+            # With a truncated dimension, the encoder scales the vectors after it has cut them.
+            towers = [
+                tower if _ends_normalized(tower) else [*tower, Normalize()] for tower in towers
+            ]
     query, passage = towers
     if tied:
         passage = query if spec.tied else copy.deepcopy(query)
-    if spec.normalize and model.truncate_dim is not None:
-        raise ModelError(
-            f"model '{spec.model}' cuts its vectors to {model.truncate_dim} dimensions after its "
-            "last module: leave `normalize` out",
-            code="RK417",
-        )
     return BiEncoder(
         {"query": query, "passage": passage},
         prompts={
@@ -83,10 +87,11 @@ def load_bi_encoder(spec: BiEncoderSpec, warn: Callable[[str], None]) -> BiEncod
         max_length=_max_length(spec, towers),
         precision=spec.precision,
         max_tokens_per_batch=spec.max_tokens_per_batch,
+        similarity=similarity,
         settings=SavedSettings(
             dict(model.prompts),
             model.default_prompt_name,
-            model.similarity_fn_name,
+            similarity,
             model.truncate_dim,
         ),
     )
@@ -204,10 +209,27 @@ def _pooling_like(name: str, old: Any, mode: PoolingMode, warn: Callable[[str], 
     return pooling
 
 
-def _renormalized(tower: list[nn.Module], normalize: bool) -> list[nn.Module]:
-    if isinstance(tower[-1], Normalize) == normalize:
-        return tower
-    return [*tower, Normalize()] if normalize else tower[:-1]
+def _ends_normalized(tower: Sequence[nn.Module]) -> bool:
+    return isinstance(tower[-1], Normalize)
+
+
+def _state_similarity(spec: BiEncoderSpec, folder: Path, progress: Progress) -> None:
+    """Report that a model's vectors are scaled to length 1, unless the recipe asks for it."""
+    if spec.similarity is not None:
+        return
+    config = folder / "config_sentence_transformers.json"
+    if config.is_file() and json.loads(config.read_text(encoding="utf-8")).get(
+        "similarity_fn_name"
+    ):
+        progress.info(
+            f"model '{spec.model}' is compared by cosine similarity, as its files state: its "
+            "vectors are scaled to length 1"
+        )
+    else:
+        progress.warn(
+            f"model '{spec.model}' states no similarity, so cosine is used, as in "
+            "sentence-transformers; `similarity: dot` compares by inner product"
+        )
 
 
 def _freeze_unused(towers: Sequence[Sequence[nn.Module]]) -> None:

@@ -68,7 +68,7 @@ def embed_table(
         progress: Where the work is shown.
 
     Returns:
-        The summary: texts, dimension, dtype, normalized, tokens, truncated, truncated_share and
+        The summary: texts, dimension, dtype, similarity, tokens, truncated, truncated_share and
         the seconds of this call.
 
     Raises:
@@ -92,7 +92,7 @@ def embed_table(
         "texts": len(tokens),
         "dimension": encoder.dimension,
         "dtype": str(dtype),
-        "normalized": encoder.normalized,
+        "similarity": encoder.similarity,
         "tokens": int(tokens.offsets[-1]),
         "truncated": tokens.truncated,
         "truncated_share": round(tokens.truncated / max(len(tokens), 1), 6),
@@ -118,7 +118,7 @@ def open_embeddings(folder: Path) -> Embeddings:
         matrix = np.empty(shape, summary["dtype"])
     else:
         matrix = np.memmap(folder / "matrix", summary["dtype"], "r", shape=shape)
-    return Embeddings(folder / "matrix", matrix, summary["normalized"], folder.name)
+    return Embeddings(folder / "matrix", matrix, summary["similarity"], folder.name)
 
 
 def embed_tokens(

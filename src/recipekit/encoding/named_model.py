@@ -20,8 +20,9 @@ from pydantic import (
 from recipekit.component import NotIdentity
 from recipekit.encoding.model_files import absolute, cached_folder, hub_revision, local_folder
 from recipekit.errors import ComponentError, ModelError
+from recipekit.records import Similarity
 
-__all__ = ["NamedModel", "known_dimension"]
+__all__ = ["NamedModel", "declared_similarity", "known_dimension"]
 
 
 def _recipe_folder(info: ValidationInfo) -> Path:
@@ -105,10 +106,7 @@ def known_dimension(model: str, revision: str | None) -> int | None:
 
     None if the files are not on this machine, or do not state it.
     """
-    try:
-        folder = local_folder(model) or cached_folder(model, revision)
-    except ModelError:
-        return None
+    folder = _folder_here(model, revision)
     if folder is None:
         return None
     modules = _json(folder / "modules.json") or [{"path": "", "type": ""}]
@@ -120,6 +118,26 @@ def known_dimension(model: str, revision: str | None) -> int | None:
                 "out_features", width
             )
     return width if isinstance(width, int) else None
+
+
+def declared_similarity(model: str, revision: str | None) -> Similarity | None:
+    """Read how a model's embeddings are compared from its files: `cosine` if they do not state it.
+
+    None if the files are not on this machine.
+    """
+    folder = _folder_here(model, revision)
+    if folder is None:
+        return None
+    config = _json(folder / "config_sentence_transformers.json") or {}
+    stated: Similarity = config.get("similarity_fn_name") or "cosine"
+    return stated
+
+
+def _folder_here(model: str, revision: str | None) -> Path | None:
+    try:
+        return local_folder(model) or cached_folder(model, revision)
+    except ModelError:
+        return None
 
 
 def _json(file: Path) -> Any:

@@ -14,9 +14,9 @@ __all__ = ["MarginSpec"]
 class MarginSpec(JudgeSpec):
     """Positive-aware margin filter: candidates that score near a source positive are no negatives.
 
-    With `s` an encoder's score of a candidate (the dot product of the embeddings; their cosine if
-    the encoder normalizes) and `s+` its score of the source positive (see `reference_positive`), a
-    candidate gets the verdict `above_margin` if
+    With `s` an encoder's score of a candidate (by its `similarity`, where `euclidean` and
+    `manhattan` are negated distances) and `s+` its score of the source positive (see
+    `reference_positive`), a candidate gets the verdict `above_margin` if
 
     - `relative_margin`: s > s+ - relative_margin * |s+|, that is (1 - relative_margin) * s+ for a
       positive s+;

@@ -10,6 +10,7 @@ from recipekit.arrays import Bools, Floats, Ints, Rows
 from recipekit.component import Embeddings, Judge, PairBatch, Progress, Verdicts
 from recipekit.judges.margin import MarginSpec
 from recipekit.records import Verdict
+from recipekit.search.similarity import pair_scores
 
 __all__ = ["MarginFilter"]
 
@@ -27,6 +28,11 @@ class MarginFilter(Judge):
         self.queries = queries
         self.passages = passages
         self.progress = progress
+
+    @property
+    def counts(self) -> dict[str, str]:
+        """The similarity, for the stage's summary."""
+        return {"similarity": self.passages.similarity}
 
     def judge(self, batches: Iterable[PairBatch]) -> Iterator[Verdicts]:
         """Stream verdicts, with the distance from the threshold as confidence."""
@@ -53,13 +59,13 @@ class MarginFilter(Judge):
         )
 
     def _scores(self, query: Ints, passage: Ints) -> Floats:
-        """The dot product of each pair's embeddings, float32 (m,)."""
+        """The similarity of each pair's embeddings, float32 (m,)."""
         scores = np.empty(len(query), dtype=np.float32)
         for start in range(0, len(query), PAIRS_PER_BLOCK):
             block = slice(start, start + PAIRS_PER_BLOCK)
             left = np.asarray(self.queries.matrix[query[block]], dtype=np.float32)
             right = np.asarray(self.passages.matrix[passage[block]], dtype=np.float32)
-            scores[block] = np.einsum("md,md->m", left, right)
+            scores[block] = pair_scores(left, right, self.passages.similarity)
         return scores
 
     def _thresholds(self, batch: PairBatch) -> tuple[Floats, Bools]:

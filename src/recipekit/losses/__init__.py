@@ -8,7 +8,9 @@ A loss is a callable that returns one loss per query, `(b,)`, not averaged. Its 
 | `"corpus"` | `coordinate_ascent` | `loss(queries, labels, corpus)` |
 | `"batch"` | `in_batch` | `loss(queries, passages, mask)` |
 
-- `queries` and `passages` are embeddings `(b, dim)` and `(p, dim)`.
+- `queries` and `passages` are embeddings `(b, dim)` and `(p, dim)`, of length 1 if the encoder's
+  similarity is `cosine`. Their inner product is the encoder's similarity, unless the spec's
+  `similarities` admit other ones.
 - `labels` are the `CorpusLabels` of the queries (`recipekit.losses.corpus_labels`), and `corpus` is
   the `FrozenMatrix` of all passages (`recipekit.losses.frozen_matrix`). With several ranks,
   `labels` covers every rank's queries, in rank order.

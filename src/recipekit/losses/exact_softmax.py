@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -14,10 +14,8 @@ __all__ = ["ExactSoftmaxSpec"]
 class ExactSoftmaxSpec(LossSpec):
     """Softmax cross-entropy of every query against the whole corpus, frozen as a matrix."""
 
-    negatives_from: ClassVar[Literal["corpus", "batch"]] = "corpus"
-
     temperature: float = Field(default=0.05, gt=0)
-    """Cosine similarities are divided by it. 0.05 is the common choice for unit vectors: scores
+    """Similarities are divided by it. 0.05 is the common choice for unit vectors: scores
     range from -20 to 20."""
     form: Literal["one_vs_negatives", "soft_label"] = "one_vs_negatives"
     """How several positives of a query share the loss. `one_vs_negatives` ranks each positive
@@ -29,6 +27,11 @@ class ExactSoftmaxSpec(LossSpec):
     tile_size: Annotated[int | None, NotIdentity, Field(ge=1)] = None
     """Passages scored at a time. It bounds memory, and changes results only by rounding. By default
     it depends on the device."""
+
+    @property
+    def negatives_from(self) -> Literal["corpus", "batch"]:
+        """The whole corpus."""
+        return "corpus"
 
     def build(self, context: Context) -> Loss:
         """Build the loss."""

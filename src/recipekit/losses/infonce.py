@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Literal
 
 from pydantic import Field
 
@@ -14,10 +14,8 @@ __all__ = ["InfoNCESpec"]
 class InfoNCESpec(LossSpec):
     """InfoNCE over the batch, with positive and ignored pairs excluded from the negatives."""
 
-    negatives_from: ClassVar[Literal["corpus", "batch"]] = "batch"
-
     temperature: float = Field(default=0.05, gt=0)
-    """Cosine similarities are divided by it. 0.05 (a scale of 20) is the default of
+    """Similarities are divided by it. 0.05 (a scale of 20) is the default of
     sentence-transformers too."""
     directions: Literal["query", "both"] = "query"
     """`query` ranks the batch's passages for each query. `both` also ranks the batch's queries for

@@ -1,4 +1,4 @@
-"""Dense retrieval without a server: exact inner products over cached embeddings."""
+"""Dense retrieval without a server: exact search over cached embeddings."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from recipekit.component import (
     RetrieverSpec,
     Sizes,
 )
+from recipekit.records import Similarity
 from recipekit.retrievers.estimates import exact_work
 
 __all__ = ["ExactSpec"]
@@ -22,8 +23,8 @@ __all__ = ["ExactSpec"]
 class ExactSpec(RetrieverSpec):
     """Exact dense retrieval with one of the recipe's encoders, on the run's own device.
 
-    Passages are ranked by the inner product of their embedding with the query's, which is the
-    cosine if the encoder normalizes. Each text is encoded once, with its side's prompt.
+    Passages are ranked by the encoder's own `similarity`. Each text is encoded once, with its
+    side's prompt.
     """
 
     encoder: EncoderName
@@ -38,25 +39,38 @@ class ExactSpec(RetrieverSpec):
         from recipekit.search.topk import resident
 
         queries = context.embeddings(self.encoder, "query").matrix
-        passages = context.embeddings(self.encoder, "passage").matrix
+        passages = context.embeddings(self.encoder, "passage")
         # Only the main rank searches; on the others the matrix stays on disk.
         device = context.ranks.device
-        return _ExactRetriever(
-            queries, resident(passages, device) if context.ranks.is_main else passages, device
-        )
+        matrix = passages.matrix
+        if context.ranks.is_main:
+            matrix = resident(matrix, device)
+        return _ExactRetriever(queries, matrix, passages.similarity, device)
 
 
 @dataclass(frozen=True)
 class _ExactRetriever(Retriever):
     queries: Any
     passages: Any
+    similarity: Similarity
     device: str
 
+    @property
+    def counts(self) -> dict[str, Any]:
+        """The similarity, for mining's summary."""
+        return {"similarity": self.similarity}
+
     def search(self, queries: QueryBatch, depth: int) -> Hits:
-        """The passages of highest inner product with each query's embedding.
+        """The passages whose embeddings are most similar to each query's.
 
         `queries.texts` is not read.
         """
         from recipekit.search.topk import exact_top_k
 
-        return exact_top_k(self.queries[queries.rows], self.passages, depth, device=self.device)
+        return exact_top_k(
+            self.queries[queries.rows],
+            self.passages,
+            depth,
+            similarity=self.similarity,
+            device=self.device,
+        )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import closing
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Self
 
 from pydantic import Field, model_validator
 
@@ -32,12 +32,15 @@ __all__ = ["QdrantSpec"]
 
 LOW_RECALL: Final = 0.9
 """Recall against exact search below which a warning says how to raise it."""
-OWN_COLLECTION_KEYS: Final = ("distance", "on_disk", "shard_number", "replication_factor")
+OWN_COLLECTION_KEYS: Final = ("on_disk", "shard_number", "replication_factor")
 EXISTING_COLLECTION_KEYS: Final = ("id_field", "vector_name", "source")
 
 
 class QdrantSpec(QdrantAccess, RetrieverSpec):
     """Dense retrieval with one of the recipe's encoders from a Qdrant server, approximate or exact.
+
+    Passages are ranked by the encoder's own `similarity`. An existing collection must compare its
+    vectors in the same way.
 
     Without `collection`, one is made from the encoder's embeddings and reused by later runs;
     `recipekit cache gc --recipe` removes it when no run needs it. With `collection`, that one is
@@ -46,6 +49,7 @@ class QdrantSpec(QdrantAccess, RetrieverSpec):
     """
 
     live: ClassVar[bool] = True
+    version: ClassVar[int] = 2
 
     encoder: EncoderName
     """One of the recipe's encoders, by its name under `encoders`.
@@ -63,9 +67,6 @@ class QdrantSpec(QdrantAccess, RetrieverSpec):
     """The graph for approximate search; with `collection`, only `ef` is used."""
     quantization: Quantization | None = None
     """Compressed vectors for corpora that do not fit into memory; none by default."""
-    distance: Literal["dot", "cosine"] = "dot"
-    """`dot` ranks as `exact` does, by inner product, which is the cosine if the encoder normalizes.
-    """
     on_disk: bool = False
     """Keep the vectors on the server's disk instead of in its memory."""
     shard_number: Annotated[int, Field(ge=1)] = 1
@@ -155,6 +156,7 @@ class QdrantSpec(QdrantAccess, RetrieverSpec):
             self.query_batch_size,
             self.concurrency,
             self.protocol == "grpc",
+            queries.similarity,
         )
         if context.ranks.is_main:
             if passages is None:
@@ -179,7 +181,7 @@ class QdrantSpec(QdrantAccess, RetrieverSpec):
         settings = CollectionSettings(
             dimension=passages.matrix.shape[1],
             half=passages.matrix.dtype == np.float16,
-            distance=self.distance,
+            similarity=passages.similarity,
             on_disk=self.on_disk,
             hnsw=None if self.exact else self.hnsw,
             quantization=self.quantization,
@@ -211,7 +213,13 @@ class QdrantSpec(QdrantAccess, RetrieverSpec):
         from recipekit.engines.qdrant.existing import check_vectors
 
         connection, name = retriever.connection, retriever.collection
-        check_vectors(connection, name, self.vector_name, retriever.queries.shape[1])
+        check_vectors(
+            connection,
+            name,
+            self.vector_name,
+            retriever.queries.shape[1],
+            retriever.similarity,
+        )
         retriever.ids = ExternalIds(
             context.dataset.passages,
             source=self.source,
@@ -235,10 +243,15 @@ class QdrantSpec(QdrantAccess, RetrieverSpec):
             return
         vectors = np.asarray(retriever.queries[np.sort(sample)], np.float32)
         approximate = retriever.nearest(vectors, self.depth, exact=False)
-        if passages is not None and self.distance == "dot":
+        if passages is not None:
             # Over our own matrix, which checks what was loaded, too.
-            device = context.ranks.device
-            exact = exact_top_k(vectors, passages.matrix, self.depth, device=device)
+            exact = exact_top_k(
+                vectors,
+                passages.matrix,
+                self.depth,
+                similarity=passages.similarity,
+                device=context.ranks.device,
+            )
         else:
             exact = retriever.nearest(vectors, self.depth, exact=True)
         recall = retriever.measured_recall = _recall(approximate, exact)

@@ -1,4 +1,4 @@
-"""Exact top-k by inner product, in tiles.
+"""Exact top-k by any similarity, in tiles.
 
 Memory holds at most one block of queries by one tile of passages. A tile is scored in float32, and
 its best columns are merged into the best so far. The last bit of a pair's score in a matrix product
@@ -19,6 +19,8 @@ import torch
 from recipekit.arrays import Rows
 from recipekit.component import Hits
 from recipekit.errors import RunError
+from recipekit.records import Similarity
+from recipekit.search.similarity import pair_scores, tile_scores
 
 __all__ = ["Matrix", "exact_top_k", "resident", "top_k_blocks"]
 
@@ -37,12 +39,13 @@ def exact_top_k(
     passages: Matrix,
     depth: int,
     *,
+    similarity: Similarity,
     device: str = "cpu",
     tile: int | None = None,
     block: int | None = None,
     exclude: Rows | None = None,
 ) -> Hits:
-    """Find the `depth` passages of highest inner product for each query.
+    """Find the `depth` passages of highest similarity for each query.
 
     Ties are broken by the lower row.
 
@@ -50,6 +53,7 @@ def exact_top_k(
         queries: (n, dim).
         passages: (N, dim). A depth beyond N is padded with row -1 and score -inf.
         depth: How many passages per query.
+        similarity: How vectors are compared; those of `cosine` have length 1.
         device: The torch device to score on.
         tile: Passages scored at once; the default depends on the device. It does not change the
             result.
@@ -62,7 +66,14 @@ def exact_top_k(
     parts = [
         hits
         for _, hits in top_k_blocks(
-            queries, passages, depth, device=device, tile=tile, block=block, exclude=exclude
+            queries,
+            passages,
+            depth,
+            similarity=similarity,
+            device=device,
+            tile=tile,
+            block=block,
+            exclude=exclude,
         )
     ]
     if not parts:
@@ -78,6 +89,7 @@ def top_k_blocks(
     passages: Matrix,
     depth: int,
     *,
+    similarity: Similarity,
     device: str = "cpu",
     tile: int | None = None,
     block: int | None = None,
@@ -102,8 +114,8 @@ def top_k_blocks(
             if exclude is None
             else torch.from_numpy(exclude[start : start + block].astype(np.int64)).to(device)
         )
-        rows = _select(part, passages, depth + SLACK, tile, barred)
-        yield start, _ranked(part, passages, rows, depth)
+        rows = _select(part, passages, depth + SLACK, tile, barred, similarity)
+        yield start, _ranked(part, passages, rows, depth, similarity)
 
 
 def resident(matrix: npt.NDArray[Any], device: str) -> Matrix:
@@ -125,7 +137,12 @@ def _rows(matrix: Matrix, start: int, stop: int, device: str) -> torch.Tensor:
 
 
 def _select(
-    queries: torch.Tensor, passages: Matrix, kept: int, tile: int, barred: torch.Tensor | None
+    queries: torch.Tensor,
+    passages: Matrix,
+    kept: int,
+    tile: int,
+    barred: torch.Tensor | None,
+    similarity: Similarity,
 ) -> torch.Tensor:
     """Return rows (n, <= kept) of the best passages by float32 score, -1 for no passage.
 
@@ -134,7 +151,8 @@ def _select(
     scores = queries.new_empty((len(queries), 0))
     rows = torch.empty((len(queries), 0), dtype=torch.int64, device=queries.device)
     for start in range(0, len(passages), tile):
-        scored = queries @ _rows(passages, start, start + tile, str(queries.device)).T
+        part = _rows(passages, start, start + tile, str(queries.device))
+        scored = tile_scores(queries, part, similarity)
         if barred is not None:
             here = torch.nonzero((barred >= start) & (barred < start + scored.shape[1])).squeeze(1)
             scored[here, barred[here] - start] = -torch.inf
@@ -164,9 +182,11 @@ def _best_columns(scores: torch.Tensor, k: int) -> torch.Tensor:
     return columns.sort(dim=1).values
 
 
-def _ranked(queries: torch.Tensor, passages: Matrix, rows: torch.Tensor, depth: int) -> Hits:
+def _ranked(
+    queries: torch.Tensor, passages: Matrix, rows: torch.Tensor, depth: int, similarity: Similarity
+) -> Hits:
     rows = rows.sort(dim=1).values
-    scores = _inner_products(queries, passages, rows).masked_fill(rows < 0, -torch.inf)
+    scores = _exact_scores(queries, passages, rows, similarity).masked_fill(rows < 0, -torch.inf)
     if bool(scores.isnan().any()):
         row = int(rows[scores.isnan()][0])
         raise RunError(
@@ -183,10 +203,12 @@ def _ranked(queries: torch.Tensor, passages: Matrix, rows: torch.Tensor, depth: 
     return found
 
 
-def _inner_products(queries: torch.Tensor, passages: Matrix, rows: torch.Tensor) -> torch.Tensor:
-    """Compute each query's inner products with its own passages, float32 (n, k).
+def _exact_scores(
+    queries: torch.Tensor, passages: Matrix, rows: torch.Tensor, similarity: Similarity
+) -> torch.Tensor:
+    """Compute each query's scores of its own passages, float32 (n, k).
 
-    Each product is summed in the same order.
+    Each score is summed in the same order.
     """
     scores = torch.empty(rows.shape, dtype=torch.float32, device=queries.device)
     step = max(1, CHUNK // max(1, rows.shape[1] * queries.shape[1]))
@@ -194,13 +216,21 @@ def _inner_products(queries: torch.Tensor, passages: Matrix, rows: torch.Tensor)
         wanted = rows[start : start + step].clamp(min=0)
         part = queries[start : start + step]
         if isinstance(passages, torch.Tensor) and passages.device.type != "cpu":
-            products = (passages[wanted].float() * part[:, None]).sum(dim=-1)
+            scored = _scores_on_device(part[:, None], passages[wanted].float(), similarity)
         else:
             picked = np.asarray(passages)[wanted.cpu().numpy()].astype(np.float32, copy=False)
-            # einsum without optimize sums each pair in one loop over dim; BLAS would use an order
-            # that depends on the shape.
-            products = torch.from_numpy(
-                np.einsum("nkd,nd->nk", picked, part.cpu().numpy(), optimize=False)
-            )
-        scores[start : start + step] = products
+            scored = torch.from_numpy(pair_scores(part.cpu().numpy()[:, None], picked, similarity))
+        scores[start : start + step] = scored
     return scores
+
+
+def _scores_on_device(
+    queries: torch.Tensor, passages: torch.Tensor, similarity: Similarity
+) -> torch.Tensor:
+    """Compute what `pair_scores` computes, on a GPU."""
+    if similarity in ("cosine", "dot"):
+        return (queries * passages).sum(dim=-1)
+    difference = queries - passages
+    if similarity == "euclidean":
+        return -difference.square().sum(dim=-1).sqrt()
+    return -difference.abs().sum(dim=-1)

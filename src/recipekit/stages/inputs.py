@@ -206,6 +206,7 @@ class StageInputs:
         _, encoder_identity = self.encoder_spec(name)
         whole = {
             "by_product": "embeddings",
+            "version": 2,
             "encoder": encoder_identity,
             "side": side,
             "texts": self._texts(side),

@@ -25,7 +25,7 @@ SIDES: tuple[Side, ...] = ("query", "passage")
 
 
 def check_encoder(spec: EncoderSpec, context: Context) -> None:
-    """Check an encoder: shapes, unit rows, float32 weights, padding, gradients and saved files."""
+    """Check an encoder: shapes, similarity, float32 weights, padding, gradients, saved files."""
     import torch
 
     check_spec(spec, "encoder")
@@ -60,11 +60,11 @@ def check_encoder(spec: EncoderSpec, context: Context) -> None:
             (together - alone).abs().max() < _tolerance(encoder),
             f"{name}: a text's embedding depends on its batch",
         )
-        if encoder.normalized:
+        if encoder.similarity == "cosine":
             lengths = together.norm(dim=1)
             expect(
                 (lengths - 1).abs().max() < _tolerance(encoder),
-                f"{name} is `normalized`, but its rows have lengths {lengths.tolist()}",
+                f"{name} has the similarity `cosine`, but its rows have lengths {lengths.tolist()}",
             )
     _check_gradient(name, encoder)
     _check_saved(name, spec, encoder, context)
@@ -108,6 +108,8 @@ def _check_saved(name: str, spec: EncoderSpec, encoder: Any, context: Context) -
     theirs = torch.from_numpy(
         SentenceTransformer(str(folder), device="cpu").encode_query(list(TEXTS))
     )
+    if encoder.similarity == "cosine":
+        theirs = torch.nn.functional.normalize(theirs, dim=1)
     expect(
         (ours - theirs).abs().max() < _tolerance(encoder),
         f"{name}: sentence-transformers encodes differently from the folder it saved",
@@ -125,7 +127,7 @@ def check_loss(spec: LossSpec, context: Context) -> None:
     check_spec(spec, "loss")
     name = type(spec).__name__
     loss = spec.build(context)
-    negatives_from = type(spec).negatives_from
+    negatives_from = spec.negatives_from
     expect(
         negatives_from in ("corpus", "batch"),
         f"{name}.negatives_from is {negatives_from!r}; it must be 'corpus' or 'batch'",

@@ -261,7 +261,7 @@ class _PhaseRun:
         is_late = ranks.is_main and time.monotonic() - loop.saved_at > CHECKPOINT_SECONDS
         shared = torch.stack([result.loss.float(), torch.full_like(result.loss, is_late).float()])
         loss, late_ranks = ranks.sum(shared).tolist()
-        norm = ranks.clip_gradients(encoder, self.settings.max_grad_norm)
+        norm = ranks.clip_gradients(encoder, self.settings.max_grad_norm or None)
         self.watch.add(loss, norm, loop.state.step, learning_rate)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)

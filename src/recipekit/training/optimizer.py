@@ -21,8 +21,8 @@ class OptimizerSettings:
     warmup_ratio: float = 0.1
     """Share of the phase's steps over which the learning rate rises."""
     weight_decay: float = 0.01
-    max_grad_norm: float | None = 1.0
-    """Largest gradient norm; None does not clip."""
+    max_grad_norm: float = 1.0
+    """Largest gradient norm; 0 does not clip."""
 
     def learning_rate_at(self, step: int, steps: int) -> float:
         """Return the learning rate in step `step` of a phase's `steps`, counted from 0."""

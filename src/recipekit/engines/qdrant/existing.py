@@ -5,15 +5,20 @@ from __future__ import annotations
 import hashlib
 from typing import Any, Final
 
+import numpy as np
 from qdrant_client import QdrantClient
 
 from recipekit.artifacts.key import canonical
 from recipekit.engines.connection import Connection
 from recipekit.engines.qdrant.load import count_points
+from recipekit.engines.qdrant.settings import DISTANCES
 from recipekit.errors import ComponentError
+from recipekit.records import Similarity
 
 __all__ = ["check_vectors", "fingerprint"]
 
+UNIT_TOLERANCE: Final = 0.01
+"""How far from 1 the length of a stored vector may be, since a server may round to float16."""
 PROBED_POINTS: Final = 32
 """Points whose content is part of the fingerprint."""
 
@@ -48,12 +53,17 @@ def fingerprint(
 
 
 def check_vectors(
-    connection: Connection[QdrantClient], name: str, vector_name: str | None, dimension: int
+    connection: Connection[QdrantClient],
+    name: str,
+    vector_name: str | None,
+    dimension: int,
+    similarity: Similarity,
 ) -> None:
-    """Check that a collection has dense vectors of a name and a dimension.
+    """Check that a collection has dense vectors that rank as an encoder's embeddings do.
 
     Raises:
-        ComponentError: It has none of that name, or they have another dimension.
+        ComponentError: It has none of that name, or they have another dimension, or the collection
+            compares them in another way than the encoder.
     """
     info = connection.call(lambda client: client.get_collection(name), name)
     params = info.config.params.vectors
@@ -72,3 +82,43 @@ def check_vectors(
             f"have {dimension}: name the encoder that filled it",
             code="RK269",
         )
+    distance = vectors.distance.value
+    if distance not in DISTANCES[similarity]:
+        raise ComponentError(
+            f"{subject} compares vectors by {distance}, but the encoder's similarity is "
+            f"{similarity}: name the encoder that filled it, or set the encoder's `similarity`",
+            code="RK269",
+        )
+    if similarity == "cosine" and distance == "Dot":
+        _check_unit_length(connection, name, vector_name)
+
+
+def _check_unit_length(
+    connection: Connection[QdrantClient], name: str, vector_name: str | None
+) -> None:
+    """Check on a few points that the inner product of a collection is the cosine.
+
+    Raises:
+        ComponentError: A vector does not have length 1.
+    """
+    points, _ = connection.call(
+        lambda client: client.scroll(
+            name,
+            limit=PROBED_POINTS,
+            with_payload=False,
+            with_vectors=[vector_name] if vector_name else True,
+        ),
+        name,
+    )
+    for point in points:
+        vector = point.vector
+        if isinstance(vector, dict):
+            vector = vector[vector_name or ""]  # type: ignore[assignment]
+        length = float(np.linalg.norm(np.asarray(vector, np.float32)))
+        if abs(length - 1) > UNIT_TOLERANCE:
+            raise ComponentError(
+                f"{connection.named(name)} compares vectors by Dot, and that of point {point.id} "
+                f"has length {length:.3g}, but the encoder's similarity is cosine: fill it with "
+                "vectors of length 1, or set `similarity: dot` for the encoder",
+                code="RK269",
+            )

@@ -16,6 +16,7 @@ from recipekit.engines.hits import ExternalIds, assemble_hits
 from recipekit.engines.parallel import map_in_order
 from recipekit.engines.qdrant.settings import SearchSettings
 from recipekit.errors import ComponentError
+from recipekit.records import Similarity
 
 __all__ = ["QdrantRetriever"]
 
@@ -40,6 +41,7 @@ class QdrantRetriever:
     query_batch_size: int
     concurrency: int
     use_grpc: bool
+    similarity: Similarity
     ids: ExternalIds | None = None
     """Ids of an existing collection; in recipekit's own, ids are rows."""
     id_field: str | None = None
@@ -53,7 +55,10 @@ class QdrantRetriever:
     @property
     def counts(self) -> dict[str, Any]:
         """Figures for mining's summary."""
-        counts: dict[str, Any] = {"exact": self.settings.exact}
+        counts: dict[str, Any] = {
+            "similarity": self.similarity,
+            "exact": self.settings.exact,
+        }
         if self.measured_recall is not None:
             counts["recall_against_exact"] = round(self.measured_recall, 4)
         if self.exact_fallbacks:
@@ -89,6 +94,8 @@ class QdrantRetriever:
         query = np.repeat(np.arange(len(found)), [len(scores) for _, scores in found])
         ids = [id for ids, _ in found for id in ids]
         scores = np.array([score for _, scores in found for score in scores], np.float32)
+        if self.similarity in ("euclidean", "manhattan"):
+            scores = -scores  # Qdrant returns distances
         rows = self.ids.rows(list(map(str, ids))) if self.ids else np.array(ids, np.int64)
         hits = assemble_hits(len(vectors), depth, query, rows, scores)
         return hits if self.ids else self._completed(vectors, hits, exact=exact)

@@ -3,14 +3,27 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+
+from recipekit.records import Similarity
 
 if TYPE_CHECKING:
     from qdrant_client import models
 
-__all__ = ["CollectionSettings", "Hnsw", "Quantization", "SearchSettings"]
+__all__ = ["DISTANCES", "CollectionSettings", "Hnsw", "Quantization", "SearchSettings"]
+
+DISTANCES: Final[dict[Similarity, tuple[str, ...]]] = {
+    "cosine": ("Dot", "Cosine"),
+    "dot": ("Dot",),
+    "euclidean": ("Euclid",),
+    "manhattan": ("Manhattan",),
+}
+"""Qdrant's distances that rank by each similarity; recipekit's own collections have the first.
+
+The embeddings of a `cosine` encoder have length 1, so that `Dot` is their cosine.
+"""
 
 
 class Hnsw(BaseModel):
@@ -71,7 +84,7 @@ class CollectionSettings:
     dimension: int
     half: bool
     """Store float16, half the size, for embeddings that are float16."""
-    distance: Literal["dot", "cosine"]
+    similarity: Similarity
     on_disk: bool
     hnsw: Hnsw | None
     """None for a collection without a graph, of which every search reads all vectors."""
@@ -94,7 +107,7 @@ class CollectionSettings:
 
         return models.VectorParams(
             size=self.dimension,
-            distance=models.Distance.DOT if self.distance == "dot" else models.Distance.COSINE,
+            distance=models.Distance(DISTANCES[self.similarity][0]),
             on_disk=self.on_disk,
             datatype=models.Datatype.FLOAT16 if self.half else models.Datatype.FLOAT32,
             quantization_config=self.quantization.config() if self.quantization else None,

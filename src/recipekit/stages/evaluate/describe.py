@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from recipekit.report.blocks import Block, Line, Section, StageReport, Text, spans
+from recipekit.report.blocks import Block, Line, Section, StageReport, Text, join, spans
 from recipekit.report.metrics import (
     SIGNIFICANT,
     Comparison,
@@ -28,7 +28,11 @@ def describe(run: RunFolder) -> StageReport:
     return StageReport(
         headline=headline(found[0]),
         sentence=_sentence(run, rows),
-        results=[*(_result(comparison) for comparison in found), *_method(rows)],
+        results=[
+            *(_result(comparison) for comparison in found),
+            *_similarity(run.summary("evaluate").get("similarity") or {}),
+            *_method(rows),
+        ],
         at_end=[block for comparison in found for block in _at_end(comparison)],
     )
 
@@ -47,6 +51,13 @@ def _at_end(comparison: Comparison) -> Iterator[Block]:
     yield Section(comparison.title, [metrics_table(comparison)])
     if differences := differences_table(comparison, metrics=comparison.metrics[:1]):
         yield differences
+
+
+def _similarity(similarities: Mapping[str, str]) -> Iterator[Text]:
+    """How the vectors of each encoder were compared."""
+    if similarities:
+        listed = join([f"{system} by {name}" for system, name in similarities.items()])
+        yield Text(("Vectors are compared by each encoder's own similarity: ", *spans(listed), "."))
 
 
 def _method(rows: Sequence[Mapping[str, Any]]) -> Iterator[Text]:

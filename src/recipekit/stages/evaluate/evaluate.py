@@ -48,6 +48,9 @@ def evaluate(inputs: StageInputs, section: EvaluateSection, out: Path) -> dict[s
     write_json(out / "metrics.json", rows)
     return {
         "systems": [system.name for system in systems],
+        "similarity": {
+            system.name: system.similarity for system in systems if system.similarity is not None
+        },
         "evaluators": list(section.evaluators),
         "figures": len(rows),
     }
@@ -78,5 +81,8 @@ def _dense(inputs: StageInputs, name: str, encoder: str, out: Path) -> System:
     encoded = {side: context.embeddings(encoder, side) for side in sides}
     there = replace(context, embeddings=lambda _, side: encoded[side])
     return System(
-        name, lambda: ExactSpec(encoder=encoder).build(there), lambda: inputs.encoder(encoder)
+        name,
+        lambda: ExactSpec(encoder=encoder).build(there),
+        lambda: inputs.encoder(encoder),
+        encoded["passage"].similarity,
     )

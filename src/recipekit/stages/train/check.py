@@ -7,10 +7,11 @@ from typing import Final
 from recipekit.component import EncoderSpec, LossSpec, PhaseSpec
 from recipekit.recipe.draft import Draft
 from recipekit.recipe.positions import KeyPath
+from recipekit.records import Similarity
 from recipekit.stages.train.section import TrainSection
 from recipekit.suggestions import did_you_mean
 
-__all__ = ["check"]
+__all__ = ["check", "unusable_similarity"]
 
 LOSS_OF: Final = {"corpus": "exact_softmax", "batch": "infonce"}
 """A loss to suggest, by where a phase takes negatives from."""
@@ -23,6 +24,7 @@ def check(draft: Draft) -> None:
         if isinstance(phase.spec, PhaseSpec):
             _check_sources(draft, path, phase.spec)
     _check_losses(draft)
+    _check_similarity(draft)
 
 
 def _check_encoder(draft: Draft) -> None:
@@ -52,7 +54,7 @@ def _check_losses(draft: Draft) -> None:
     """Check that a phase's losses, nested ones too, take negatives where it provides them."""
     for path, loss in draft.bound.items():
         found = _phase_around(draft, path)
-        if found is None or not isinstance(loss.spec, LossSpec):
+        if found is None or not isinstance(loss.spec, LossSpec) or not _is_complete(draft, path):
             continue
         name, phase = found
         wanted = phase.negatives_from
@@ -63,6 +65,41 @@ def _check_losses(draft: Draft) -> None:
                 f"Use {LOSS_OF[wanted]}, or another phase"
             )
             draft.report((*path, "use"), message, "RK107")
+
+
+def _is_complete(draft: Draft, path: KeyPath) -> bool:
+    """Whether every component inside a component is valid, so that its properties can be read."""
+    inside = [bound for place, bound in draft.bound.items() if place[: len(path)] == path]
+    return all(bound.spec is not None for bound in inside)
+
+
+def _check_similarity(draft: Draft) -> None:
+    """Check that the losses can train with the encoder's similarity, where its files are here."""
+    encoder = draft.bound.get(("encoders", _trained_name(draft)))
+    if encoder is None or not isinstance(encoder.spec, EncoderSpec):
+        return
+    similarity = encoder.spec.known_similarity()
+    for path, loss in draft.bound.items():
+        if path[0] == "train" and isinstance(loss.spec, LossSpec) and similarity is not None:
+            message = unusable_similarity(str(loss.fields.get("use")), loss.spec, similarity)
+            if message:
+                draft.report((*path, "use"), message, "RK107")
+
+
+def unusable_similarity(use: str, loss: LossSpec, similarity: Similarity) -> str:
+    """Return why a loss cannot train an encoder with a similarity; empty if it can."""
+    if similarity in loss.similarities:
+        return ""
+    return (
+        f"'{use}' compares by {' or '.join(loss.similarities)}, but the similarity of the trained "
+        f"encoder is {similarity}: set `similarity: {loss.similarities[0]}` for the encoder, or "
+        "use another loss"
+    )
+
+
+def _trained_name(draft: Draft) -> str:
+    default = TrainSection.model_fields["encoder"].default
+    return str(draft.mapping("train").get("encoder", default))
 
 
 def _phase_around(draft: Draft, path: KeyPath) -> tuple[str, PhaseSpec] | None:

@@ -23,7 +23,12 @@ from recipekit.report.run_folder import RunFolder
 
 __all__ = ["describe"]
 
-LABELS: Final = {"steps": "optimizer steps", "epochs": "epochs", "tokens": "tokens"}
+LABELS: Final = {
+    "steps": "optimizer steps",
+    "epochs": "epochs",
+    "tokens": "tokens",
+    "similarity": "similarity",
+}
 
 MAX_ROWS = 16
 """Rows of a training curve. A longer curve is thinned evenly; its first, best and last row stay."""

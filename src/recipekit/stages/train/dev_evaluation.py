@@ -68,7 +68,13 @@ def dev_metric(
 
     def measure() -> float:
         queries, passages = embed("query", sample.queries), embed("passage", sample.passages)
-        found = exact_top_k(queries, passages, parse_metric(metric)[1], device=ranks.device)
+        found = exact_top_k(
+            queries,
+            passages,
+            parse_metric(metric)[1],
+            similarity=encoder.similarity,
+            device=ranks.device,
+        )
         # Positions in the sample become rows of the data set; -1, for no hit, stays.
         rows = np.where(found.rows >= 0, sample.passages[found.rows], -1).astype(np.int32)
         hits = Hits(rows, found.scores)

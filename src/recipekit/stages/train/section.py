@@ -33,8 +33,8 @@ class TrainSection(Section):
     lr_scheduler: Literal["linear", "cosine", "constant"] = "linear"
     """How the learning rate falls after the warm-up, to 0 after a phase's last step, unless a phase
     has its own."""
-    max_grad_norm: Annotated[float, Field(gt=0)] | None = 1.0
-    """Largest gradient norm, unless a phase has its own; null does not clip."""
+    max_grad_norm: Annotated[float, Field(ge=0)] = 1.0
+    """Largest gradient norm, unless a phase has its own; 0 does not clip."""
     dropout: bool = False
     """Keep the model's dropout on while training. Off by default, since a frozen matrix is encoded
     without it."""

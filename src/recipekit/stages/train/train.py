@@ -17,12 +17,14 @@ from typing import Any
 import pyarrow as pa
 
 from recipekit.artifacts.store import write_json
-from recipekit.component import PhaseSpec, TrainingContext, TrainingLabels
+from recipekit.component import LossSpec, PhaseSpec, TrainingContext, TrainingLabels
 from recipekit.dataset import Dataset
 from recipekit.encoding.tokens import TokenizedTexts
 from recipekit.errors import RunError
-from recipekit.records import Side
+from recipekit.recipe.slots import all_slots
+from recipekit.records import Side, Similarity
 from recipekit.stages.inputs import StageInputs
+from recipekit.stages.train.check import unusable_similarity
 from recipekit.stages.train.dev_evaluation import dev_metric, dev_sample
 from recipekit.stages.train.phase_settings import label_selection, optimizer_settings
 from recipekit.stages.train.section import TrainSection
@@ -45,10 +47,10 @@ def train(inputs: StageInputs, section: TrainSection, out: Path) -> dict[str, An
     """Train `section.encoder`; write `out/encoder` and `out/training.json`.
 
     Returns:
-        The summary: `steps`, `epochs`, `tokens` and `seconds`; `phases`, the steps, epochs and
-        label counts of each; `truncated`, the share of each side's texts that are cut; `dev`, the
-        metric, its untrained and best value, the step of the best, and the numbers of queries and
-        passages (null without evaluation); `notes` for the report.
+        The summary: `steps`, `epochs`, `similarity`, `tokens` and `seconds`; `phases`, the steps,
+        epochs and label counts of each; `truncated`, the share of each side's texts that are cut;
+        `dev`, the metric, its untrained and best value, the step of the best, and the numbers of
+        queries and passages (null without evaluation); `notes` for the report.
 
     Raises:
         RunError: There is nothing to train on, or the loss is not finite, or training diverged.
@@ -57,6 +59,7 @@ def train(inputs: StageInputs, section: TrainSection, out: Path) -> dict[str, An
     if dataset is None:
         raise RunError("no data was collected to train on", code="RK630")
     encoder = inputs.encoder(section.encoder)
+    _check_similarity(encoder.similarity, section)
     sides: tuple[Side, ...] = ("query", "passage")
     tokens = {side: inputs.tokens(section.encoder, side) for side in sides}
     phases = _build_phases(inputs, dataset, section, tokens, scratch)
@@ -82,6 +85,7 @@ def train(inputs: StageInputs, section: TrainSection, out: Path) -> dict[str, An
     return {
         "steps": state.step,
         "epochs": loop.epochs,
+        "similarity": encoder.similarity,
         "phases": {phase.scheduled.name: phase.counts() for phase in phases},
         "truncated": {side: texts.truncated / max(1, len(texts)) for side, texts in tokens.items()},
         "tokens": state.tokens,
@@ -89,6 +93,15 @@ def train(inputs: StageInputs, section: TrainSection, out: Path) -> dict[str, An
         "dev": dev_summary,
         "notes": [READS_CORPUS] if freezes_corpus else [],
     }
+
+
+def _check_similarity(similarity: Similarity, section: TrainSection) -> None:
+    """Check that every loss can train an encoder with this similarity."""
+    for _, slot in all_slots(section):
+        if isinstance(slot.spec, LossSpec):
+            message = unusable_similarity(slot.entry.name, slot.spec, similarity)
+            if message:
+                raise RunError(message, code="RK637")
 
 
 # Phases
