@@ -167,11 +167,15 @@ def _import_file(entry: Entry) -> object:
             raise ImportError(f"{entry.file} is not a Python file")
         module = importlib.util.module_from_spec(spec)
         sys.modules[name] = module
+        writes_bytecode = sys.dont_write_bytecode
+        sys.dont_write_bytecode = True  # reading a recipe adds no __pycache__ next to it
         try:
             spec.loader.exec_module(module)
         except BaseException:
             del sys.modules[name]
             raise
+        finally:
+            sys.dont_write_bytecode = writes_bytecode
     return getattr(sys.modules[name], entry.name)
 
 

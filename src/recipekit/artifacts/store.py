@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import hashlib
 import json
 import os
 import secrets
@@ -87,6 +88,28 @@ class Store:
             finally:
                 temporary.unlink()
         return file.read_text()
+
+    def add_runs_folder(self, runs: Path) -> None:
+        """Note that runs in a folder use this cache, for `runs_folders`.
+
+        A cache that cannot be written still serves what it has.
+        """
+        path = str(runs.absolute())
+        name = hashlib.sha256(path.encode()).hexdigest()[:16]
+        file = self.root / "runs" / f"{name}.json"
+        if not file.is_file():
+            with suppress(OSError):
+                file.parent.mkdir(parents=True, exist_ok=True)
+                write_json(file, path)
+
+    def runs_folders(self) -> list[Path]:
+        """Return the folders of runs that have used this cache and still exist.
+
+        Projects can share a cache, so the runs of one project do not show what others need.
+        """
+        files = sorted((self.root / "runs").glob("*.json"))
+        folders = [Path(json.loads(file.read_text())) for file in files]
+        return [folder for folder in folders if folder.is_dir()]
 
     def find(self, stage: str, key: str) -> Artifact | None:
         """Return the finished artifact of a key, or None."""

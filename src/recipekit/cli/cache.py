@@ -7,27 +7,28 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from recipekit.cli.options import Cache, Runs
+
 if TYPE_CHECKING:
     from recipekit.artifacts.store import Store
+    from recipekit.pipeline.project import Project
     from recipekit.pipeline.remote_indices import RemoteUse
     from recipekit.recipe.sections import Recipe
 
 __all__ = ["cache", "gc", "ls"]
 
-Cache = Annotated[Path, typer.Option("--cache", help="The cache folder.")]
 Servers = Annotated[
     str | None,
     typer.Option(
         "--recipe",
         metavar="RECIPE",
-        help="Include the servers that this recipe's retrievers use, with its credentials.",
+        help="Use this recipe's project, and include the servers that its retrievers use.",
     ),
 ]
 LocalCode = Annotated[
     bool,
     typer.Option("--allow-local-code", help="Allow that recipe's components in local files."),
 ]
-Runs = Annotated[Path, typer.Option("--runs", help="The folder that contains all runs.")]
 
 cache = typer.Typer(
     help="List cached artifacts, or remove those that no run needs.", no_args_is_help=True
@@ -36,8 +37,8 @@ cache = typer.Typer(
 
 @cache.command()
 def ls(
-    cache: Cache = Path(".recipekit"),
-    runs: Runs = Path("runs"),
+    cache: Cache = None,
+    runs: Runs = None,
     recipe: Servers = None,
     allow_local_code: LocalCode = False,
 ) -> None:
@@ -51,7 +52,8 @@ def ls(
     from recipekit.report.numbers import size
     from recipekit.report.terminal import print_blocks
 
-    store = _store(cache)
+    project = _project(recipe, cache, runs)
+    store, runs = _store(project), project.runs
     roots = needed(store, runs)
     total = 0
     rows = []
@@ -76,13 +78,23 @@ def ls(
     print_blocks(blocks)
 
 
-def _store(folder: Path) -> Store:
+def _project(recipe: str | None, cache: Path | None, runs: Path | None) -> Project:
+    """The project of a recipe, or else of the current folder."""
+    from recipekit.pipeline.project import find_project, project_of_file
+
+    if recipe is None:
+        return find_project(cache=cache, runs=runs)
+    return project_of_file(recipe, cache=cache, runs=runs)
+
+
+def _store(project: Project) -> Store:
     """The cache; a hint on stderr if there is none, since it may be in another folder."""
     from recipekit.artifacts.store import Store
 
-    if not folder.exists():
-        typer.echo(f"{folder}: there is no cache here (--cache names another folder)", err=True)
-    return Store(folder)
+    if not project.cache.exists():
+        message = f"{project.cache}: there is no cache here (--cache names another folder)"
+        typer.echo(message, err=True)
+    return Store(project.cache)
 
 
 def _load(recipe: str, allow_local_code: bool) -> Recipe:
@@ -99,8 +111,8 @@ def _bytes(use: RemoteUse) -> str:
 
 @cache.command()
 def gc(
-    cache: Cache = Path(".recipekit"),
-    runs: Runs = Path("runs"),
+    cache: Cache = None,
+    runs: Runs = None,
     keep_runs: Annotated[
         int | None,
         typer.Option(help="Keep only what the newest N runs of each recipe need.", min=0),
@@ -120,7 +132,8 @@ def gc(
     from recipekit.pipeline.remote_indices import collect_remote_garbage
     from recipekit.report.numbers import size
 
-    store, freed = _store(cache), 0
+    project = _project(recipe, cache, runs)
+    store, runs, freed = _store(project), project.runs, 0
     verb = "would remove" if dry_run else "removed"
     if recipe:
         loaded = _load(recipe, allow_local_code)

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from recipekit.cli.options import Cache, Runs
+
 if TYPE_CHECKING:
     from recipekit.pipeline.judge_commands import MinedRecipe
     from recipekit.stages.judge.trial import JudgeTrial, TriedPair
@@ -24,10 +26,6 @@ RecipeArgument = Annotated[
 Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="PATH=VALUE", help="Override a key; repeatable."),
-]
-Cache = Annotated[Path, typer.Option(help="The folder of cached artifacts.")]
-Runs = Annotated[
-    Path, typer.Option(help="Where the run's folder is made, if there is something to mine.")
 ]
 LocalCode = Annotated[
     bool, typer.Option("--allow-local-code", help="Let the recipe name components in local files.")
@@ -48,8 +46,8 @@ def try_(
         ),
     ] = None,
     overrides: Overrides = None,
-    cache: Cache = Path(".recipekit"),
-    runs: Runs = Path("runs"),
+    cache: Cache = None,
+    runs: Runs = None,
     allow_local_code: LocalCode = False,
 ) -> None:
     """Judge a few queries with real calls, and show verdicts, reasons and the cost of all pairs.
@@ -87,8 +85,8 @@ def sample(
     n: Annotated[int, typer.Option("--n", help="How many pairs to draw.", min=1)] = 200,
     force: Annotated[bool, typer.Option("--force", help="Replace the file if it exists.")] = False,
     overrides: Overrides = None,
-    cache: Cache = Path(".recipekit"),
-    runs: Runs = Path("runs"),
+    cache: Cache = None,
+    runs: Runs = None,
     allow_local_code: LocalCode = False,
 ) -> None:
     """Draw candidate pairs for people to label, over all ranks and (hidden) verdicts.
@@ -114,7 +112,11 @@ def sample(
 
 
 def _mined(
-    context: typer.Context, recipe: Any, cache: Path, runs: Path, ahead: Sequence[str] = ()
+    context: typer.Context,
+    recipe: Any,
+    cache: Path | None,
+    runs: Path | None,
+    ahead: Sequence[str] = (),
 ) -> MinedRecipe:
     from recipekit.pipeline.judge_commands import mined_recipe
     from recipekit.recipe.environment import redact

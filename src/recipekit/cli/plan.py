@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
+
+from recipekit.cli.options import Cache
 
 if TYPE_CHECKING:
     from recipekit.pipeline.plan import Plan, StagePlan
@@ -25,7 +26,7 @@ def plan(
         list[str] | None,
         typer.Option("--set", metavar="PATH=VALUE", help="Override a key. Can be repeated."),
     ] = None,
-    cache: Annotated[Path, typer.Option(help="The cache folder.")] = Path(".recipekit"),
+    cache: Cache = None,
     allow_local_code: Annotated[
         bool,
         typer.Option("--allow-local-code", help="Allow components from local Python files."),

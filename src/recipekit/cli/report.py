@@ -10,6 +10,8 @@ from typing import Annotated
 
 import typer
 
+from recipekit.cli.options import Runs
+
 __all__ = ["find_run", "report"]
 
 
@@ -20,16 +22,17 @@ def report(
             help="A run's folder, or a recipe's name for its latest run.", metavar="RUN"
         ),
     ],
-    runs: Annotated[Path, typer.Option(help="The folder that contains all runs.")] = Path("runs"),
+    runs: Runs = None,
 ) -> None:
     """Show a run's report: formatted on a terminal, as Markdown in a pipe or file.
 
     The report is read from the artifacts on disk. report.md is written if it is missing.
     """
+    from recipekit.pipeline.project import find_project
     from recipekit.pipeline.report import read_blocks, render_report, write_report
     from recipekit.report.terminal import print_blocks
 
-    folder = find_run(run, runs)
+    folder = find_run(run, find_project(runs=runs).runs)
     file = folder / "report.md"
     if file.is_file():
         text = file.read_text(encoding="utf-8", errors="replace")

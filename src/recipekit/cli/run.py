@@ -9,6 +9,8 @@ from typing import Annotated
 
 import typer
 
+from recipekit.cli.options import Cache, Runs
+
 __all__ = ["run"]
 
 
@@ -26,8 +28,8 @@ def run(
     until: Annotated[
         str | None, typer.Option("--until", metavar="STAGE", help="Stop after this stage.")
     ] = None,
-    cache: Annotated[Path, typer.Option(help="The cache folder.")] = Path(".recipekit"),
-    runs: Annotated[Path, typer.Option(help="The folder that contains all runs.")] = Path("runs"),
+    cache: Cache = None,
+    runs: Runs = None,
     accelerate_config: Annotated[
         Path | None, typer.Option(help="An Accelerate configuration file. Default: the saved one.")
     ] = None,

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from recipekit import stages
+from recipekit.artifacts.key import FileHashes
 from recipekit.artifacts.manifest import manifest
 from recipekit.artifacts.store import Artifact, Store, explained
 from recipekit.errors import RecipekitError, RunError
@@ -17,8 +18,9 @@ from recipekit.pipeline.job import Job
 from recipekit.pipeline.launch import Launch
 from recipekit.pipeline.ledger import ledger_of
 from recipekit.pipeline.live_components import check_unchanged
-from recipekit.pipeline.plan import CACHE, Plan, StagePlan, plan
+from recipekit.pipeline.plan import Plan, StagePlan, make_plan
 from recipekit.pipeline.preflight import check_data, check_servers
+from recipekit.pipeline.project import project_of
 from recipekit.pipeline.report import write_report
 from recipekit.pipeline.run_record import RunRecord
 from recipekit.pipeline.stage_process import StageProcesses
@@ -30,7 +32,6 @@ from recipekit.suggestions import did_you_mean
 
 __all__ = ["Run", "run"]
 
-RUNS = Path("runs")
 REASONS_SHOWN = 3
 
 
@@ -59,8 +60,8 @@ class Run:
 def run(
     recipe: Recipe,
     *,
-    cache: Path | str = CACHE,
-    runs: Path | str = RUNS,
+    cache: Path | str | None = None,
+    runs: Path | str | None = None,
     start: str | None = None,
     until: str | None = None,
     launch: Launch | None = None,
@@ -71,8 +72,9 @@ def run(
 
     Args:
         recipe: A loaded recipe.
-        cache: The cache's folder; cached artifacts are reused.
-        runs: Where the folder of this run is made.
+        cache: The cache's folder, whose artifacts are reused; by default, that of the recipe's
+            project (see `recipekit.pipeline.project`).
+        runs: Where the folder of this run is made; by default, in the recipe's project.
         start: Run this stage and those after it again, even where they are cached.
         until: Stop after this stage.
         launch: How processes are started; one process on the best device by default.
@@ -84,12 +86,17 @@ def run(
         RecipekitError: An error that a stage reported.
     """
     _check_range([name for name, _ in recipe.stages()], start, until)
-    planned = plan(recipe, cache=cache, start=start)
+    project = project_of(recipe, cache=cache, runs=runs)
+    store = Store(project.cache)
+    hashes = FileHashes(store.root / "hashes.json")
+    planned = make_plan(recipe, store, hashes, start=start)
     selection = _select(planned, start, until)
     record = RunRecord.create(
-        Path(runs), recipe, planned, command or f"recipekit run {recipe.origin.path}"
+        project.runs, recipe, planned, command or f"recipekit run {recipe.origin.path}"
     )
-    execution = _Execution(record, planned, selection, Store(Path(cache)), launch or Launch(), say)
+    store.add_runs_folder(project.runs)
+    hashes.save()
+    execution = _Execution(record, planned, selection, store, hashes, launch or Launch(), say)
     try:
         execution.prepare()
         for name in selection.names:
@@ -162,11 +169,12 @@ class _Execution:
         planned: Plan,
         selection: _Selection,
         store: Store,
+        hashes: FileHashes,
         launch: Launch,
         say: Callable[[str], None],
     ) -> None:
         self.record, self.planned, self.selection = record, planned, selection
-        self.store, self.say = store, say
+        self.store, self.hashes, self.say = store, hashes, say
         self.recipe = record.recipe
         self.processes = StageProcesses(launch)
         self.artifacts: dict[str, Artifact] = {}
@@ -188,7 +196,10 @@ class _Execution:
         """Run one stage, or take it from the cache."""
         planned = self.planned[stage.name]
         if planned.key is None:  # an earlier stage may have supplied what was unknown
-            self.planned = plan(self.recipe, cache=self.store.root, start=self.selection.start)
+            self.planned = make_plan(
+                self.recipe, self.store, self.hashes, start=self.selection.start
+            )
+            self.hashes.save()
             planned = self.planned[stage.name]
         if planned.key is None:
             raise RunError(f"{stage.name} cannot run: {'; '.join(planned.reasons)}", code="RK607")
@@ -264,6 +275,7 @@ class _Execution:
             inputs={name: artifact.key for name, artifact in self.artifacts.items()},
             ranks=self.processes.launch.ranks if stage.ranks else 1,
             command=self.record.command,
+            recipe_folder=str(self.recipe.origin.folder),
             ledger=ledger_of(self.planned),
             allow_local_code=self.recipe.origin.allow_local_code,
         )

@@ -18,11 +18,12 @@ def needed(store: Store, runs: Path, *, keep_runs: int | None = None) -> set[tup
 
     Args:
         store: The cache.
-        runs: The folder of the runs.
+        runs: The folder of the runs. Other folders of runs that have used the cache count, too.
         keep_runs: Count only the newest runs of every recipe; all of them by default.
     """
     roots = set()
-    for recipe in sorted(runs.glob("*/")):
+    every = {folder.resolve() for folder in (runs, *store.runs_folders())}
+    for recipe in sorted(recipe for folder in every for recipe in folder.glob("*/")):
         folders = sorted(
             (folder for folder in recipe.iterdir() if folder.is_dir() and not folder.is_symlink()),
             reverse=True,
@@ -40,7 +41,7 @@ def check_runs(store: Store, runs: Path) -> None:
         StoreError: There is no folder of runs although there are artifacts. Most likely it is
             elsewhere.
     """
-    if not runs.is_dir() and next(store.all(), None) is not None:
+    if not runs.is_dir() and not store.runs_folders() and next(store.all(), None) is not None:
         raise StoreError(
             f"{runs}: there are no runs here, so everything would be removed; name their folder "
             "with --runs",

@@ -36,6 +36,8 @@ class Job:
     ranks: int
     command: str
     """The command that repeats the run."""
+    recipe_folder: str = ""
+    """The folder of the recipe, which model and data cards leave out."""
     ledger: str = ""
     """The account that the recipe's calls to paid endpoints are booked to."""
     allow_local_code: bool = False

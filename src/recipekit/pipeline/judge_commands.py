@@ -20,6 +20,7 @@ from recipekit.judging.verdict_log import VerdictLog
 from recipekit.pipeline.execute import run
 from recipekit.pipeline.plan import plan
 from recipekit.pipeline.preflight import check_servers
+from recipekit.pipeline.project import project_of
 from recipekit.recipe.sections import Recipe
 from recipekit.stages.dataset_view import dataset_view
 from recipekit.stages.inputs import StageInputs
@@ -69,8 +70,8 @@ class MinedRecipe:
 def mined_recipe(
     recipe: Recipe,
     *,
-    cache: Path,
-    runs: Path,
+    cache: Path | None,
+    runs: Path | None,
     command: str,
     say: Callable[[str], None],
     ahead: Collection[str] = (),
@@ -79,8 +80,8 @@ def mined_recipe(
 
     Args:
         recipe: The recipe.
-        cache: The folder of artifacts.
-        runs: Where the run's folder is made.
+        cache: The folder of artifacts; by default, that of the recipe's project.
+        runs: Where the run's folder is made; by default, in the recipe's project.
         command: The command that resumes a failed run.
         say: Receives lines for people.
         ahead: Later stages whose servers are checked first.
@@ -92,18 +93,19 @@ def mined_recipe(
         raise RunError(
             "there are no candidates to judge: this recipe has no mine section", code="RK620"
         )
-    found = _artifacts(recipe, cache)
+    project = project_of(recipe, cache=cache, runs=runs)
+    store = Store(project.cache)
+    found = _artifacts(recipe, store)
     if not {"collect", "mine"} <= set(found):
         check_servers(recipe, ahead)
-        run(recipe, cache=cache, runs=runs, until="mine", command=command, say=say)
-        found = _artifacts(recipe, cache)
-    return MinedRecipe(recipe, Store(cache), found)
+        run(recipe, cache=project.cache, runs=project.runs, until="mine", command=command, say=say)
+        found = _artifacts(recipe, store)
+    return MinedRecipe(recipe, store, found)
 
 
-def _artifacts(recipe: Recipe, cache: Path) -> dict[str, Artifact]:
-    store = Store(cache)
+def _artifacts(recipe: Recipe, store: Store) -> dict[str, Artifact]:
     found = {}
-    for stage in plan(recipe, cache=cache):
+    for stage in plan(recipe, cache=store.root):
         if stage.key and stage.stage in ("collect", "mine", "judge"):
             artifact = store.find(stage.stage, stage.key)
             if artifact is not None:

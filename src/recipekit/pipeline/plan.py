@@ -1,7 +1,7 @@
 """The plan: which stages are cached, which have to run and why, and how much work that is.
 
 Keys need no data: they follow from the recipe, from the content of local files, and from one
-another. A plan is therefore quick, and needs neither torch nor a network.
+another. A plan is therefore quick, and needs neither torch nor a network. It writes nothing.
 """
 
 from __future__ import annotations
@@ -18,14 +18,13 @@ from recipekit.component import Sizes
 from recipekit.errors import ComponentError
 from recipekit.pipeline.changes import changes_since
 from recipekit.pipeline.identity import stage_identity, without_limits
+from recipekit.pipeline.project import project_of
 from recipekit.recipe.sections import Recipe, Section
 from recipekit.stages.dataset_view import dataset_view
 from recipekit.stages.estimate_inputs import EstimateInputs
 from recipekit.stages.stage import Stage
 
-__all__ = ["CACHE", "Plan", "StagePlan", "plan"]
-
-CACHE = Path(".recipekit")
+__all__ = ["Plan", "StagePlan", "make_plan", "plan"]
 
 
 @dataclass(frozen=True)
@@ -66,34 +65,48 @@ class Plan:
         return [asdict(stage) for stage in self.stages]
 
 
-def plan(recipe: Recipe, *, cache: Path | str = CACHE, start: str | None = None) -> Plan:
-    """Plan a run of a recipe.
+def plan(recipe: Recipe, *, cache: Path | str | None = None, start: str | None = None) -> Plan:
+    """Plan a run of a recipe, and write nothing.
 
     Args:
         recipe: A loaded recipe.
-        cache: The cache's folder.
+        cache: The cache's folder; by default, that of the recipe's project.
         start: The stage from which on stages will run again, cached or not.
 
     Raises:
         DataError: A local file that the recipe names is missing.
     """
-    planner = _Planner(recipe, Store(Path(cache)), start)
+    store = Store(project_of(recipe, cache=cache).cache)
+    return make_plan(recipe, store, FileHashes(store.root / "hashes.json"), start=start)
+
+
+def make_plan(
+    recipe: Recipe, store: Store, hashes: FileHashes, *, start: str | None = None
+) -> Plan:
+    """Plan a run of a recipe in a cache; see `plan`.
+
+    Args:
+        recipe: A loaded recipe.
+        store: The cache.
+        hashes: Content hashes of files, which the caller can save.
+        start: The stage from which on stages will run again, cached or not.
+    """
+    planner = _Planner(recipe, store, hashes, start)
     sections = dict(recipe.stages())
     planned = [
         planner.plan(stage, sections[stage.name])
         for stage in stages.PIPELINE
         if stage.name in sections
     ]
-    planner.hashes.save()
     return Plan(recipe.name, planner.store.root, tuple(planned))
 
 
 class _Planner:
     """Plans stage after stage, remembering the keys and artifacts of those before."""
 
-    def __init__(self, recipe: Recipe, store: Store, start: str | None) -> None:
+    def __init__(self, recipe: Recipe, store: Store, hashes: FileHashes, start: str | None) -> None:
         self.recipe, self.store, self.start = recipe, store, start
-        self.hashes = FileHashes(store.root / "hashes.json")
+        self.hashes = hashes
         self.names = [name for name, _ in recipe.stages()]
         self.keys: dict[str, str] = {}
         self.artifacts: dict[str, Artifact] = {}

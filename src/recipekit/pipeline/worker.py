@@ -84,6 +84,7 @@ def _inputs(job: Job, recipe: Recipe, ranks: Ranks, progress: ConsoleProgress) -
     return replace(
         StageInputs.of(recipe, store, artifacts, progress, ranks),
         recipe_text=(run / "recipe.resolved.yaml").read_text(),
+        recipe_folder=Path(job.recipe_folder) if job.recipe_folder else None,
         command=job.command,
         run=run,
         spending=_spending(job, recipe),

@@ -19,7 +19,7 @@ from recipekit.recipe.placeholders import check_placeholders
 from recipekit.recipe.positions import Document, KeyPath, dotted, refuse
 from recipekit.recipe.read import read_file, read_text
 from recipekit.recipe.sections import Recipe, RecipeOrigin
-from recipekit.recipe.shipped import locate
+from recipekit.recipe.shipped import is_shipped, locate
 from recipekit.recipe.slots import misshapen, models, slots, union_members
 from recipekit.recipe.validation_messages import explain, shown
 
@@ -54,7 +54,12 @@ def load(
     if recipe is None or document.findings:
         raise refuse(document.findings)
     recipe._origin = RecipeOrigin(
-        path.absolute(), folder, document.text, tuple(overrides), allow_local_code
+        path=path.absolute(),
+        folder=folder,
+        project_start=Path.cwd() if is_shipped(source, path) else folder,
+        text=document.text,
+        overrides=tuple(overrides),
+        allow_local_code=allow_local_code,
     )
     return recipe
 

@@ -60,6 +60,8 @@ class RecipeOrigin:
     path: Path
     folder: Path
     """The folder that its relative paths start from."""
+    project_start: Path
+    """The folder from which its project is looked for (`recipekit.pipeline.project`)."""
     text: str
     """The file's content."""
     overrides: tuple[str, ...]

@@ -8,7 +8,7 @@ from recipekit.errors import RecipeError
 from recipekit.recipe.positions import Finding, SourceLocation, refuse
 from recipekit.suggestions import did_you_mean
 
-__all__ = ["locate", "shipped"]
+__all__ = ["is_shipped", "locate", "shipped"]
 
 
 def shipped() -> dict[str, Path]:
@@ -18,6 +18,16 @@ def shipped() -> dict[str, Path]:
     if not folder.is_dir() and (package.parents[1] / "pyproject.toml").is_file():
         folder = package.parents[1] / "recipes"
     return {file.stem: file for file in sorted(folder.glob("*.yaml"))}
+
+
+def is_shipped(source: str | Path, file: Path) -> bool:
+    """Return whether a recipe was requested by the name of a shipped recipe.
+
+    Args:
+        source: The recipe as the user named it.
+        file: Its file, from `locate`.
+    """
+    return isinstance(source, str) and shipped().get(source) == file
 
 
 def locate(source: str | Path) -> Path:

@@ -57,6 +57,8 @@ class StageInputs:
     """The recipe with every default written out, for model and data cards."""
     description: str = ""
     """The recipe's own description."""
+    recipe_folder: Path | None = None
+    """The folder of the recipe."""
     command: str = ""
     """The command that repeats the run."""
     run: Path | None = None

@@ -52,10 +52,11 @@ def _card(inputs: StageInputs) -> dict[str, Any]:
         if "evaluate" in inputs.artifacts
         else None
     )
+    command = inputs.command or f"recipekit run {inputs.recipe_name}.yaml"
     return {
         "name": inputs.recipe_name,
         "description": inputs.description,
-        "recipe": _without_home(inputs.recipe_text),
+        "recipe": _without_folders(inputs.recipe_text, inputs.recipe_folder),
         "base_model": inputs.encoders[inputs.trained].spec.base_model if inputs.trained else None,
         "metrics": json.loads(metrics.read_text()) if metrics and metrics.is_file() else [],
         "counts": {
@@ -63,14 +64,17 @@ def _card(inputs: StageInputs) -> dict[str, Any]:
             for name, artifact in inputs.artifacts.items()
         },
         "versions": versions(),
-        "command": _without_home(inputs.command or f"recipekit run {inputs.recipe_name}.yaml"),
+        "command": _without_folders(command, inputs.recipe_folder),
     }
 
 
-def _without_home(text: str) -> str:
-    """Replace the folders of this machine in a text, since cards are shared."""
-    for folder, written in ((Path.cwd(), "."), (Path.home(), "~")):
-        if folder != Path(folder.anchor):
+def _without_folders(text: str, recipe_folder: Path | None) -> str:
+    """Replace the folders of this machine in a text, since cards are shared.
+
+    The recipe's folder becomes `.`, from whichever folder the recipe is run.
+    """
+    for folder, written in ((recipe_folder, "."), (Path.cwd(), "."), (Path.home(), "~")):
+        if folder is not None and folder != Path(folder.anchor):
             text = re.sub(
                 rf"(?<![\w.~/-]){re.escape(str(folder))}(?=/|$|[\s'\",}}\]])",
                 written,
