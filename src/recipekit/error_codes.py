@@ -590,6 +590,11 @@ ERROR_CODES: Final[dict[str, ErrorCode]] = {
         "Someone writes to the index, collection or data set.",
         "Run again to use its current state.",
     ),
+    "RK612": ErrorCode(
+        "A component does not say which weights of an encoder it means.",
+        "After training, an encoder has initial and trained weights.",
+        "Pass `weights` to `context.encoder` or `context.embeddings`: `initial` or `trained`.",
+    ),
     "RK620": ErrorCode(
         "There is nothing to judge.",
         "The recipe has no mine section.",

@@ -23,7 +23,14 @@ A field can hold another component: `loss: Slot[LossSpec]`. Each kind has one di
 
 from __future__ import annotations
 
-from recipekit.component.context import Context, Embeddings, Progress, Spending, Tracker
+from recipekit.component.context import (
+    Context,
+    Embeddings,
+    EncoderWeights,
+    Progress,
+    Spending,
+    Tracker,
+)
 from recipekit.component.docstrings import field_docs
 from recipekit.component.entry import Entry
 from recipekit.component.fields import (
@@ -86,6 +93,7 @@ __all__ = [
     "Encoder",
     "EncoderName",
     "EncoderSpec",
+    "EncoderWeights",
     "Entry",
     "Evaluator",
     "EvaluatorSpec",

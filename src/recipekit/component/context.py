@@ -5,17 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from recipekit.component.ranks import Ranks, SingleProcess
 
 if TYPE_CHECKING:
+    from recipekit.arrays import Rows
     from recipekit.component.kinds import Encoder
     from recipekit.component.training import TrainingContext
     from recipekit.dataset import Dataset
-    from recipekit.records import Side, Similarity
+    from recipekit.records import Similarity
 
-__all__ = ["Context", "Embeddings", "Progress", "Spending", "Tracker"]
+__all__ = ["Context", "Embeddings", "EncoderWeights", "Progress", "Spending", "Tracker"]
+
+EncoderWeights = Literal["initial", "trained"]
+"""The weights of an encoder: as the recipe names them, or after training."""
 
 
 class Progress(Protocol):
@@ -56,9 +60,26 @@ class Embeddings:
     """How they are compared, as their encoder declares it."""
     key: str = ""
     """Identifies the content: encoder, prompt, maximum length and texts."""
+    rows: Rows | None = None
+    """The rows of the data set that the matrix holds, ascending; None for all."""
 
     def __len__(self) -> int:
         return int(self.matrix.shape[0])
+
+    def take(self, rows: Rows) -> Any:
+        """Return the embeddings of some rows of the data set, (len(rows), dim).
+
+        Raises:
+            KeyError: A row is not among those that were embedded.
+        """
+        from recipekit.arrays import lookup_sorted
+
+        if self.rows is None:
+            return self.matrix[rows]
+        at, is_here = lookup_sorted(self.rows, rows)
+        if not is_here.all():
+            raise KeyError(f"row {int(rows[~is_here][0])} was not embedded")
+        return self.matrix[at]
 
 
 @dataclass(frozen=True)
@@ -85,14 +106,22 @@ class Context:
     _dataset: Dataset | None = None
     _training: TrainingContext | None = None
     _corpus: Callable[[], str] = field(default=lambda: _absent("corpus", "key"))
-    encoder: Callable[[str], Encoder] = field(default=lambda name: _absent("encoder", name))
-    """Returns an encoder of the recipe by name; it is built once."""
-    embeddings: Callable[[str, Side], Embeddings] = field(
+    encoder: Callable[..., Encoder] = field(default=lambda name: _absent("encoder", name))
+    """`encoder(name, weights=...)` returns an encoder of the recipe by name; it is built once.
+
+    `weights` is `"initial"` or `"trained"`. It is required for the encoder that the recipe trains
+    once it is trained, so in evaluators and exporters. Where only one kind of weights exists,
+    leave it out. A baseline's retriever gets the initial weights unless its recipe names the
+    encoder `trained`."""
+    embeddings: Callable[..., Embeddings] = field(
         default=lambda name, side: _absent("embeddings", name)
     )
-    """Returns the embeddings of all queries or passages by an encoder of the recipe.
+    """`embeddings(name, side, weights=...)` returns the embeddings of all queries or passages by an
+    encoder of the recipe; `weights` is that of `encoder`.
 
     All ranks encode together at the first call."""
+    query_rows: Rows | None = None
+    """The queries that a retriever is asked about, ascending rows; None for all."""
     artifact: Callable[[str, Any, Callable[[Path], None]], Path] = field(
         default=lambda name, identity, build: _absent("artifact", name)
     )
@@ -107,6 +136,15 @@ class Context:
     owner: str = ""
     """Identifies the cache of this run. It is in the ownership tag of indices on servers, so that
     a cache removes only its own."""
+
+    def query_embeddings(self, name: str) -> Embeddings:
+        """Return the embeddings of the queries that a retriever is asked about, `query_rows`.
+
+        Use `take(rows)` to read them: the matrix may hold only some of the queries.
+        """
+        if self.query_rows is None:
+            return self.embeddings(name, "query")
+        return self.embeddings(name, "query", rows=self.query_rows)
 
     @property
     def dataset(self) -> Dataset:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import torch
 
     from recipekit.arrays import Bools, Floats, Ints, Rows
+    from recipekit.dataset import Dataset
     from recipekit.records import Label, Passage, Query, Side
 
 __all__ = [
@@ -468,6 +469,13 @@ class EvaluatorSpec(Component[Evaluator]):
     """Measures the trained encoder and baselines."""
 
     kind: ClassVar[str] = "evaluator"
+
+    def measured_queries(self, dataset: Dataset) -> Rows | None:
+        """Return the rows of the queries that it searches with; None for all.
+
+        The evaluate stage encodes only these.
+        """
+        return None
 
 
 # Exporters

@@ -95,7 +95,7 @@ def embed_table(
         "similarity": encoder.similarity,
         "tokens": int(tokens.offsets[-1]),
         "truncated": tokens.truncated,
-        "truncated_share": round(tokens.truncated / max(len(tokens), 1), 6),
+        "truncated_share": _share(tokens.truncated, len(tokens)),
         "seconds": round(time.monotonic() - started, 3),
     }
     if ranks.is_main:
@@ -103,6 +103,10 @@ def embed_table(
         progress.log("encoded", side=side, **summary)
     ranks.barrier()
     return summary
+
+
+def _share(count: int | None, total: int) -> float | None:
+    return None if count is None else round(count / max(total, 1), 6)
 
 
 def open_embeddings(folder: Path) -> Embeddings:

@@ -39,8 +39,8 @@ class TokenizedTexts:
     """All ids, one text after the other, int32 (n_tokens,)."""
     offsets: Rows
     """Where each text's ids start, and the end of the last, int64 (n + 1,)."""
-    truncated: int
-    """How many texts were cut at the encoder's maximal length."""
+    truncated: int | None
+    """How many texts were cut at the encoder's maximal length; None where it is not counted."""
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -64,6 +64,14 @@ class TokenizedTexts:
                 self.offsets[at].tolist(), self.offsets[at + 1].tolist(), strict=True
             )
         ]
+
+    def subset(self, rows: Rows) -> TokenizedTexts:
+        """Return some texts, in their order, as texts of their own; how many are cut is unknown."""
+        ids = self.take(rows)
+        lengths = np.fromiter(map(len, ids), dtype=np.int64, count=len(ids))
+        offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)])
+        joined = np.concatenate(ids) if ids else np.empty(0, np.int32)
+        return TokenizedTexts(joined, offsets, None)
 
     @classmethod
     def open(cls, folder: Path) -> TokenizedTexts:

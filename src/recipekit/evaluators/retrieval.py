@@ -80,6 +80,10 @@ class RetrievalSpec(EvaluatorSpec):
             )
         return rows
 
+    def measured_queries(self, dataset: Dataset) -> Rows:
+        """Return the queries that it measures."""
+        return self.queries(dataset)
+
     def check(self, dataset: Dataset) -> None:
         """Make sure that the split has queries to evaluate."""
         self.queries(dataset)

@@ -7,6 +7,7 @@ from typing import Any
 
 from recipekit.component import (
     Context,
+    Embeddings,
     EncoderName,
     Hits,
     QueryBatch,
@@ -38,7 +39,7 @@ class ExactSpec(RetrieverSpec):
         """Encode both sides if necessary, all ranks together, and map the embeddings."""
         from recipekit.search.topk import resident
 
-        queries = context.embeddings(self.encoder, "query").matrix
+        queries = context.query_embeddings(self.encoder)
         passages = context.embeddings(self.encoder, "passage")
         # Only the main rank searches; on the others the matrix stays on disk.
         device = context.ranks.device
@@ -50,7 +51,7 @@ class ExactSpec(RetrieverSpec):
 
 @dataclass(frozen=True)
 class _ExactRetriever(Retriever):
-    queries: Any
+    queries: Embeddings
     passages: Any
     similarity: Similarity
     device: str
@@ -68,7 +69,7 @@ class _ExactRetriever(Retriever):
         from recipekit.search.topk import exact_top_k
 
         return exact_top_k(
-            self.queries[queries.rows],
+            self.queries.take(queries.rows),
             self.passages,
             depth,
             similarity=self.similarity,

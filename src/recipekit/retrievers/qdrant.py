@@ -145,18 +145,17 @@ class QdrantSpec(QdrantAccess, RetrieverSpec):
         connection = self.connect(context.progress.warn)
         if context.ranks.is_main:
             check_version(connection, self)  # before encoding, which can take hours
-        queries = context.embeddings(self.encoder, "query")
+        queries = context.query_embeddings(self.encoder)
         passages = None if self.collection else context.embeddings(self.encoder, "passage")
         retriever = QdrantRetriever(
             connection,
             self.collection or "",
-            queries.matrix,
+            queries,
             len(context.dataset.passages),
             SearchSettings(self.exact, self.hnsw, self.quantization),
             self.query_batch_size,
             self.concurrency,
             self.protocol == "grpc",
-            queries.similarity,
         )
         if context.ranks.is_main:
             if passages is None:
@@ -217,7 +216,7 @@ class QdrantSpec(QdrantAccess, RetrieverSpec):
             connection,
             name,
             self.vector_name,
-            retriever.queries.shape[1],
+            retriever.queries.matrix.shape[1],
             retriever.similarity,
         )
         retriever.ids = ExternalIds(
@@ -241,7 +240,7 @@ class QdrantSpec(QdrantAccess, RetrieverSpec):
         sample = random.choice(total, min(self.recall_sample, total), replace=False)
         if not len(sample):
             return
-        vectors = np.asarray(retriever.queries[np.sort(sample)], np.float32)
+        vectors = np.asarray(retriever.queries.matrix[np.sort(sample)], np.float32)
         approximate = retriever.nearest(vectors, self.depth, exact=False)
         if passages is not None:
             # Over our own matrix, which checks what was loaded, too.

@@ -41,16 +41,20 @@ class EstimateInputs:
         known = slot.spec.known_dimension() if slot is not None else None
         return known or self.sizes.dimension
 
-    def encoding(self, encoders: Iterable[str]) -> dict[str, Any]:
-        """Return the work of encoding all texts with each of some encoders.
+    def encoding(self, encoders: Iterable[str], queries: int | None = None) -> dict[str, Any]:
+        """Return the work of encoding all passages and queries with each of some encoders.
 
         Empty where a dimension is unknown.
+
+        Args:
+            encoders: Their names.
+            queries: How many queries are encoded; None for all.
         """
         dimensions = [self.dimension(name) for name in dict.fromkeys(encoders)]
         known = [dimension for dimension in dimensions if dimension is not None]
         if not known or len(known) < len(dimensions):
             return {}
-        texts = self.sizes.passages + self.sizes.n_queries
+        texts = self.sizes.passages + (self.sizes.n_queries if queries is None else queries)
         return {
             "texts to encode at most": texts * len(known),
             "bytes of embeddings at most": texts * FLOAT_BYTES * sum(known),

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -17,6 +18,7 @@ from recipekit.component import (
     Embeddings,
     Encoder,
     EncoderSpec,
+    EncoderWeights,
     Progress,
     Ranks,
     SingleProcess,
@@ -30,6 +32,7 @@ from recipekit.stages.dataset_view import dataset_view
 if TYPE_CHECKING:
     from torch import nn
 
+    from recipekit.arrays import Rows
     from recipekit.dataset import Dataset
     from recipekit.encoding.tokens import TokenizedTexts
     from recipekit.records import Side
@@ -67,7 +70,7 @@ class StageInputs:
     """What the stage's components may spend together."""
     by_products: list[tuple[str, str]] = field(default_factory=list)
     """By-products that were used, as (kind, key), for the manifest."""
-    _built: dict[str, Encoder] = field(default_factory=dict)
+    _built: dict[tuple[str, bool], Encoder] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -100,8 +103,20 @@ class StageInputs:
         """The data set of the recipe; None before there is one."""
         return dataset_view(self.artifacts)
 
-    def context(self, scratch: Path) -> Context:
-        """Return the context for one component, whose own folder `scratch` survives a crash."""
+    def context(
+        self,
+        scratch: Path,
+        *,
+        weights: EncoderWeights | None = None,
+        query_rows: Rows | None = None,
+    ) -> Context:
+        """Return the context for one component.
+
+        Args:
+            scratch: The component's own folder, which survives a crash.
+            weights: The weights that it gets of an encoder if it names none.
+            query_rows: The queries that it is asked about; None for all.
+        """
         scratch.mkdir(parents=True, exist_ok=True)
         return Context(
             seed=self.seed,
@@ -110,28 +125,81 @@ class StageInputs:
             ranks=self.ranks,
             _dataset=self.dataset,
             _corpus=lambda: self._texts("passage"),
-            encoder=self.encoder,
-            embeddings=self.embeddings,
+            encoder=partial(self._encoder_for, weights),
+            embeddings=partial(self._embeddings_for, weights),
+            query_rows=query_rows,
             artifact=self.artifact,
             spending=replace(self.spending, calls=self.store.root / "calls.sqlite"),
             owner=self.store.owner,
         )
 
-    def encoder_spec(self, name: str) -> tuple[EncoderSpec, Any]:
-        """Return an encoder's spec and identity. `trained` is the one that the recipe trained.
+    def encoder_spec(
+        self, name: str, weights: EncoderWeights | None = None
+    ) -> tuple[EncoderSpec, Any]:
+        """Return an encoder's spec and identity.
+
+        Args:
+            name: The encoder's name in the recipe; `trained` is the one that the recipe trained.
+            weights: Its weights; None where only one kind exists.
 
         Raises:
-            RunError: The recipe trains no encoder.
+            RunError: It has no such weights, or several and none are chosen.
         """
-        if name != TRAINED:
+        training = self._training()
+        if not self._is_trained(name, weights, training):
             slot = self.encoders[name]
             return slot.spec, self._identity(slot)
-        training = self._training()
-        if self.trained is None or training is None:
-            raise RunError("this recipe trains no encoder", code="RK610")
+        assert self.trained is not None and training is not None
         slot = self.encoders[self.trained]
         spec = slot.spec.at(training.path / "encoder")
         return spec, {**self._identity(slot), TRAINED: training.key}
+
+    def _is_trained(
+        self, name: str, weights: EncoderWeights | None, training: Artifact | None
+    ) -> bool:
+        """Return whether a name and a choice of weights mean the trained weights."""
+        if name == TRAINED:
+            if self.trained is None or training is None:
+                raise RunError("this recipe trains no encoder", code="RK610")
+            if weights == "initial":
+                raise RunError(
+                    f"'{TRAINED}' has no initial weights: name the encoder, '{self.trained}'",
+                    code="RK612",
+                )
+            return True
+        has_both = name == self.trained and training is not None
+        if weights == "trained" and not has_both:
+            raise RunError(f"encoder '{name}' is not trained by now", code="RK610")
+        if weights is None and has_both:
+            raise RunError(
+                f"encoder '{name}' has initial and trained weights by now: choose them with "
+                'weights="initial" or weights="trained"',
+                code="RK612",
+            )
+        return weights == "trained"
+
+    def _encoder_for(
+        self,
+        default: EncoderWeights | None,
+        name: str,
+        *,
+        weights: EncoderWeights | None = None,
+    ) -> Encoder:
+        """Return an encoder for a component, with default weights unless it is `trained`."""
+        return self.encoder(name, weights=weights or (default if name != TRAINED else None))
+
+    def _embeddings_for(
+        self,
+        default: EncoderWeights | None,
+        name: str,
+        side: Side,
+        *,
+        weights: EncoderWeights | None = None,
+        rows: Rows | None = None,
+    ) -> Embeddings:
+        """Return embeddings for a component, with default weights unless it names `trained`."""
+        chosen = weights or (default if name != TRAINED else None)
+        return self.embeddings(name, side, weights=chosen, rows=rows)
 
     def _training(self) -> Artifact | None:
         """Return the artifact that holds the trained encoder."""
@@ -142,14 +210,16 @@ class StageInputs:
         entry = slot.entry
         return component_identity(slot.spec, entry.distribution, entry.name, self.hashes)
 
-    def encoder(self, name: str) -> Encoder:
-        """Return an encoder by name, built once."""
-        if name not in self._built:
-            spec, _ = self.encoder_spec(name)
+    def encoder(self, name: str, *, weights: EncoderWeights | None = None) -> Encoder:
+        """Return an encoder by name and weights, built once."""
+        is_trained = self._is_trained(name, weights, self._training())
+        known = (TRAINED if is_trained else name, is_trained)
+        if known not in self._built:
+            spec, _ = self.encoder_spec(name, weights)
             built = spec.build(self.context(self.store.root / "scratch"))
             self.ranks.prepare(cast("nn.Module", built))
-            self._built[name] = built
-        return self._built[name]
+            self._built[known] = built
+        return self._built[known]
 
     def artifact(self, name: str, identity: Any, build: Callable[[Path], None]) -> Path:
         """Return the folder of a by-product of the passages.
@@ -169,7 +239,9 @@ class StageInputs:
         self.by_products.append((name, key))
         return self.store.cache / name / key
 
-    def tokens(self, name: str, side: Side) -> TokenizedTexts:
+    def tokens(
+        self, name: str, side: Side, *, weights: EncoderWeights | None = None
+    ) -> TokenizedTexts:
         """Open all queries or passages as tokens of a named encoder, tokenizing them if needed.
 
         The main rank tokenizes while the others wait. Encoders that tokenize alike share the
@@ -178,7 +250,7 @@ class StageInputs:
         from recipekit.encoding.tokens import TokenizedTexts, tokenize_table
 
         assert self.dataset is not None
-        encoder, table = self.encoder(name), self.dataset.table(side)
+        encoder, table = self.encoder(name, weights=weights), self.dataset.table(side)
         identity = {
             "by_product": "tokens",
             "tokenizer": encoder.tokenizer_identity(side),
@@ -197,15 +269,28 @@ class StageInputs:
         self.by_products.append(("tokens", key))
         return TokenizedTexts.open(self.store.cache / "tokens" / key)
 
-    def embeddings(self, name: str, side: Side) -> Embeddings:
-        """Return the embeddings of all queries or passages by a named encoder.
+    def embeddings(
+        self,
+        name: str,
+        side: Side,
+        *,
+        weights: EncoderWeights | None = None,
+        rows: Rows | None = None,
+    ) -> Embeddings:
+        """Return the embeddings of queries or passages by a named encoder.
 
         If they are not cached, all ranks encode together.
+
+        Args:
+            name: The encoder's name in the recipe.
+            side: Queries or passages.
+            weights: The encoder's weights; required where it has initial and trained ones.
+            rows: The rows that are needed, ascending; None for all. The result may hold more.
         """
         from recipekit.encoding.embed import embed_table, open_embeddings
 
         assert self.dataset is not None
-        _, encoder_identity = self.encoder_spec(name)
+        _, encoder_identity = self.encoder_spec(name, weights)
         whole = {
             "by_product": "embeddings",
             "version": 2,
@@ -213,6 +298,11 @@ class StageInputs:
             "side": side,
             "texts": self._texts(side),
         }
+        is_whole = rows is None or len(rows) == len(self.dataset.table(side))
+        if is_whole or self._has_embeddings(key_of(whole)):
+            rows = None
+        if rows is not None:
+            whole["rows"] = hashlib.sha256(rows.astype("<i8").tobytes()).hexdigest()
         key = key_of(whole)
         self.by_products.append(("embeddings", key))
         # Several ranks look only under the lock. Without it, an artifact that another run commits
@@ -222,7 +312,10 @@ class StageInputs:
             with self.store.making("embeddings", key, is_main=self.ranks.is_main) as partial:
                 self.ranks.barrier()
                 if self.store.find("embeddings", key) is None:
-                    encoder, tokens = self.encoder(name), self.tokens(name, side)
+                    encoder = self.encoder(name, weights=weights)
+                    tokens = self.tokens(name, side, weights=weights)
+                    if rows is not None:
+                        tokens = tokens.subset(rows)
                     summary = embed_table(encoder, tokens, side, partial, self.ranks, self.progress)
                     if self.ranks.is_main:
                         made = manifest(
@@ -230,7 +323,12 @@ class StageInputs:
                         )
                         self.store.commit("embeddings", key, made)
             self.ranks.barrier()
-        return open_embeddings(self.store.cache / "embeddings" / key)
+        return replace(open_embeddings(self.store.cache / "embeddings" / key), rows=rows)
+
+    def _has_embeddings(self, key: str) -> bool:
+        """Return whether the embeddings of all texts are cached; the main rank looks for all."""
+        is_here = self.ranks.is_main and self.store.find("embeddings", key) is not None
+        return bool(self.ranks.broadcast(is_here))
 
     def _texts(self, side: Side) -> str:
         """Return the content hash of one side's files, by which by-products are keyed.

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from qdrant_client import QdrantClient, grpc, models
 from qdrant_client.conversions.conversion import RestToGrpc
 
-from recipekit.component import Hits, QueryBatch
+from recipekit.component import Embeddings, Hits, QueryBatch
 from recipekit.engines.connection import Connection
 from recipekit.engines.hits import ExternalIds, assemble_hits
 from recipekit.engines.parallel import map_in_order
@@ -33,15 +33,14 @@ class QdrantRetriever:
 
     connection: Connection[QdrantClient]
     collection: str
-    queries: Any
-    """Embeddings of all queries, (n, dim)."""
+    queries: Embeddings
+    """Embeddings of the queries that are searched."""
     rows: int
     """Passages that were collected."""
     settings: SearchSettings
     query_batch_size: int
     concurrency: int
     use_grpc: bool
-    similarity: Similarity
     ids: ExternalIds | None = None
     """Ids of an existing collection; in recipekit's own, ids are rows."""
     id_field: str | None = None
@@ -51,6 +50,11 @@ class QdrantRetriever:
     """Recall against exact search, if it was measured."""
     exact_fallbacks: int = 0
     """Queries whose approximate list was too short, and which were then searched exactly."""
+
+    @property
+    def similarity(self) -> Similarity:
+        """How vectors are compared, as the encoder declares it."""
+        return self.queries.similarity
 
     @property
     def counts(self) -> dict[str, Any]:
@@ -73,7 +77,7 @@ class QdrantRetriever:
         Raises:
             ComponentError: The server fails, or recipekit's own collection returns too few hits.
         """
-        vectors = np.asarray(self.queries[queries.rows], np.float32)
+        vectors = np.asarray(self.queries.take(queries.rows), np.float32)
         return self.nearest(vectors, depth, exact=self.settings.exact)
 
     def nearest(self, vectors: npt.NDArray[np.float32], depth: int, *, exact: bool) -> Hits:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from recipekit.errors import DataError
 from recipekit.stages.estimate_inputs import EstimateInputs
+from recipekit.stages.evaluate.measured import measured_count
 from recipekit.stages.evaluate.section import EvaluateSection
 
 __all__ = ["estimate"]
@@ -12,6 +14,19 @@ __all__ = ["estimate"]
 
 def estimate(inputs: EstimateInputs, section: EvaluateSection) -> dict[str, Any]:
     """Return the numbers of queries and passages, and the work of encoding them."""
-    sizes = inputs.sizes
-    counts = {"queries": sizes.n_queries, "passages": sizes.passages}
-    return counts | inputs.encoding([section.encoder])
+    queries = _measured(inputs, section)
+    return {
+        "queries": inputs.sizes.n_queries if queries is None else queries,
+        "passages": inputs.sizes.passages,
+        **inputs.encoding([section.encoder], queries),
+    }
+
+
+def _measured(inputs: EstimateInputs, section: EvaluateSection) -> int | None:
+    """Count the queries that the evaluators search with; None for all, or before collect."""
+    if inputs.dataset is None:
+        return None
+    try:
+        return measured_count(section, inputs.dataset)
+    except DataError:  # the run reports it when the data is checked
+        return None

@@ -7,12 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from recipekit.arrays import Rows
 from recipekit.artifacts.store import write_json
-from recipekit.component import RetrieverSpec, Slot, System
+from recipekit.component import EncoderWeights, RetrieverSpec, Slot, System
 from recipekit.errors import RunError
 from recipekit.recipe.sections import TRAINED
-from recipekit.records import Side
 from recipekit.retrievers.exact import ExactSpec
+from recipekit.stages.evaluate.measured import measured_queries
 from recipekit.stages.evaluate.section import UNTRAINED, EvaluateSection
 from recipekit.stages.inputs import StageInputs
 
@@ -58,31 +59,45 @@ def evaluate(inputs: StageInputs, section: EvaluateSection, out: Path) -> dict[s
 
 def _systems(inputs: StageInputs, section: EvaluateSection, out: Path) -> Iterator[System]:
     """Yield the systems in the order of the tables: the trained one is last, compared with all."""
+    assert inputs.dataset is not None
+    rows = measured_queries(section, inputs.dataset)
     for name, slot in section.baselines.items():
-        yield _baseline(inputs, name, slot, out)
+        yield _baseline(inputs, name, slot, rows, out)
     if section.untrained and section.encoder in inputs.encoders:
-        yield _dense(inputs, UNTRAINED, section.encoder, out)
+        yield _dense(inputs, UNTRAINED, section.encoder, "initial", rows, out)
     if inputs.trained and "train" in inputs.artifacts:
-        yield _dense(inputs, TRAINED, TRAINED, out)
+        yield _dense(inputs, TRAINED, inputs.trained, "trained", rows, out)
 
 
-def _baseline(inputs: StageInputs, name: str, slot: Slot[RetrieverSpec], out: Path) -> System:
-    retriever = slot.spec.build(inputs.context(out / "scratch" / name))
+def _baseline(
+    inputs: StageInputs, name: str, slot: Slot[RetrieverSpec], rows: Rows | None, out: Path
+) -> System:
+    context = inputs.context(out / "scratch" / name, weights="initial", query_rows=rows)
+    retriever = slot.spec.build(context)
     return System(name, lambda: retriever)
 
 
-def _dense(inputs: StageInputs, name: str, encoder: str, out: Path) -> System:
+def _dense(
+    inputs: StageInputs,
+    name: str,
+    encoder: str,
+    weights: EncoderWeights,
+    rows: Rows | None,
+    out: Path,
+) -> System:
     """Return exact search over an encoder's embeddings of both sides, encoded here by all ranks.
 
     The matrix is loaded when it is searched.
     """
-    context = inputs.context(out / "scratch" / name)
-    sides: tuple[Side, ...] = ("query", "passage")
-    encoded = {side: context.embeddings(encoder, side) for side in sides}
-    there = replace(context, embeddings=lambda _, side: encoded[side])
+    context = inputs.context(out / "scratch" / name, weights=weights, query_rows=rows)
+    encoded = {
+        "query": context.query_embeddings(encoder),
+        "passage": context.embeddings(encoder, "passage"),
+    }
+    there = replace(context, embeddings=lambda _, side: encoded[side], query_rows=None)
     return System(
         name,
         lambda: ExactSpec(encoder=encoder).build(there),
-        lambda: inputs.encoder(encoder),
+        lambda: inputs.encoder(encoder, weights=weights),
         encoded["passage"].similarity,
     )

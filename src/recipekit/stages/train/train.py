@@ -87,7 +87,9 @@ def train(inputs: StageInputs, section: TrainSection, out: Path) -> dict[str, An
         "epochs": loop.epochs,
         "similarity": encoder.similarity,
         "phases": {phase.scheduled.name: phase.counts() for phase in phases},
-        "truncated": {side: texts.truncated / max(1, len(texts)) for side, texts in tokens.items()},
+        "truncated": {
+            side: (texts.truncated or 0) / max(1, len(texts)) for side, texts in tokens.items()
+        },
         "tokens": state.tokens,
         "seconds": round(state.seconds, 1),
         "dev": dev_summary,
