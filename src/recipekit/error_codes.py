@@ -267,13 +267,13 @@ ERROR_CODES: Final[dict[str, ErrorCode]] = {
         "Correct the path.",
     ),
     "RK302": ErrorCode(
-        "A file is given where a folder is expected, or the reverse.",
-        "The path points one level too high or too low.",
+        "A file is expected, but the path is a folder or a pipe; or the reverse.",
+        "The path points one level too high or too low, or is a named pipe, socket or device.",
         "Correct the path.",
     ),
     "RK303": ErrorCode(
         "A file is not what its name says.",
-        "It is not UTF-8 text, not a complete gzip file, or not Parquet.",
+        "It is not UTF-8 text, not a complete compressed file, or not Parquet or Arrow.",
         "Convert it to UTF-8, or download it again.",
     ),
     "RK304": ErrorCode(

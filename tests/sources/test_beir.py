@@ -156,7 +156,7 @@ INVALID: dict[str, tuple[str, str | None, dict, str]] = {
         "corpus.jsonl",
         None,
         {},
-        "{folder}: no corpus.jsonl or corpus.jsonl.gz",
+        "{folder}: no corpus.jsonl, plain or compressed",
     ),
     "a missing qrels file": (
         "qrels/train.tsv",
@@ -227,7 +227,8 @@ def test_bytes_that_are_not_utf8_are_an_error(folder: Path):
         read(folder)
     assert (
         str(caught.value)
-        == f"{folder}/corpus.jsonl:3: not UTF-8 text: byte 0xff at byte 23 of the line"
+        == f"{folder}/corpus.jsonl:3: not UTF-8 text: byte 0xff at byte 23 of the line; convert "
+        "the file to UTF-8, or set its `encoding`, such as windows-1252, in the source `pairs`"
     )
 
 

@@ -1,5 +1,9 @@
+import bz2
 import gzip
 import json
+import lzma
+import os
+import socket
 from pathlib import Path
 
 import pyarrow as pa
@@ -30,8 +34,14 @@ def read(tmp_path: Path, file: Path, **keys):
 def write_as(folder: Path, name: str, rows: list[dict]) -> Path:
     """Write rows in the format that the name shows."""
     path = folder / name
-    plain = name.removesuffix(".gz")
-    if plain.endswith(".parquet"):
+    plain = name.lower().removesuffix(".gz")
+    if plain.endswith(".arrow"):
+        sink = pa.BufferOutputStream()
+        table = pa.Table.from_pylist(rows)
+        with pa.ipc.new_file(sink, table.schema) as writer:
+            writer.write(table)
+        data = sink.getvalue().to_pybytes()
+    elif plain.endswith(".parquet"):
         sink = pa.BufferOutputStream()
         pq.write_table(pa.Table.from_pylist(rows), sink)
         data = sink.getvalue().to_pybytes()
@@ -39,15 +49,20 @@ def write_as(folder: Path, name: str, rows: list[dict]) -> Path:
         data = "".join(json.dumps(row) + "\n" for row in rows).encode()
     else:
         delimiter = "," if plain.endswith(".csv") else "\t"
-        quoted = [[f'"{value}"' for value in row.values()] for row in rows]
+        quote = '"' if delimiter == "," else ""
+        quoted = [[f"{quote}{value}{quote}" for value in row.values()] for row in rows]
         lines = [delimiter.join(fields) for fields in [list(rows[0]), *quoted]]
         data = "".join(f"{line}\n" for line in lines).encode()
-    path.write_bytes(gzip.compress(data) if name.endswith(".gz") else data)
+    path.write_bytes(gzip.compress(data) if name.lower().endswith(".gz") else data)
     return path
 
 
 @pytest.mark.parametrize(
-    "ending", ["jsonl", "csv", "tsv", "parquet", "jsonl.gz", "csv.gz", "tsv.gz", "parquet.gz"]
+    "ending",
+    [
+        *("jsonl", "csv", "tsv", "parquet", "arrow"),
+        *("jsonl.gz", "csv.gz", "tsv.gz", "parquet.gz", "arrow.gz", "jsonl.GZ", "CSV.Gz"),
+    ],
 )
 def test_every_format_is_read_by_column_names(tmp_path: Path, ending: str):
     rows = [
@@ -161,6 +176,145 @@ def test_quotes_can_be_read_as_plain_text(tmp_path: Path):
     path = tmp_path / "pairs.tsv"
     path.write_text('query\tpositive\n"ls" lists\tls -l "$HOME"\n')
     assert list(read(tmp_path, path, quoting="none")[0]) == [('"ls" lists', 'ls -l "$HOME"')]
+
+
+def test_a_quote_at_the_start_of_a_field_of_a_tsv_swallows_no_rows(tmp_path: Path):
+    path = tmp_path / "pairs.tsv"
+    path.write_text('query\tpositive\na\t"x is\nb\ty\nc\tz is"\nd\t"w"\n')
+    pairs, _, _, warnings = read(tmp_path, path)
+    assert list(pairs) == [("a", '"x is'), ("b", "y"), ("c", 'z is"'), ("d", '"w"')]
+    assert warnings == [
+        f"{path}: 1 row has a field in quotes, which are read as part of the text; if they enclose "
+        f"the field, set `quoting: minimal`. The first is {path}:5"
+    ]
+    assert read(tmp_path, path, quoting="none")[3] == []
+
+
+def test_a_quoted_field_that_looks_like_several_rows_is_a_warning(tmp_path: Path):
+    path = tmp_path / "pairs.csv"
+    path.write_text('query,positive\na,"x is\nb,y\nc,z is"\nd,"a\npoem"\n')
+    pairs, _, _, warnings = read(tmp_path, path)
+    assert list(pairs) == [("a", "x is\nb,y\nc,z is"), ("d", "a\npoem")]
+    assert warnings == [
+        f"{path}: 1 row has a quoted field of several lines that look like rows of their own; if "
+        f"quotes are plain text in this file, set `quoting: none`. The first is {path}:2"
+    ]
+
+
+READABLE: dict[str, tuple[str, bytes, dict]] = {
+    "an array": (
+        "a.json",
+        b'[{"query": "a", "positive": "x"},\n {"query": "b", "positive": "y"}]',
+        {},
+    ),
+    "an array over lines": (
+        "a.jsonl",
+        b'\n[\n{"query": "a",\n"positive": "x"}\n, {"query": "b", "positive": "y"}\n]\n',
+        {},
+    ),
+    "JSON lines called .json": (
+        "a.json",
+        b'{"query": "a", "positive": "x"}\n{"query": "b", "positive": "y"}\n',
+        {},
+    ),
+    "CR line ends": ("a.csv", b"query,positive\ra,x\rb,y\r", {}),
+    "CR line ends in JSON lines": (
+        "a.jsonl",
+        b'{"query": "a", "positive": "x"}\r{"query": "b", "positive": "y"}',
+        {},
+    ),
+    "Excel's separator": ("a.csv", b"sep=;\r\nquery;positive\r\na;x\r\nb;y\r\n", {}),
+    "Excel's separator and a delimiter": (
+        "a.csv",
+        b"sep=;\nquery;positive\na;x\nb;y\n",
+        {"delimiter": ";"},
+    ),
+    "UTF-16 with a mark": ("a.tsv", "query\tpositive\r\na\tx\r\nb\ty\r\n".encode("utf-16"), {}),
+    "big-endian UTF-16 with a mark": (
+        "a.csv",
+        b"\xfe\xff" + "query,positive\na,x\nb,y\n".encode("utf-16-be"),
+        {},
+    ),
+    "a mark in JSON lines": (
+        "a.jsonl",
+        b'\xef\xbb\xbf{"query": "a", "positive": "x"}\n{"query": "b", "positive": "y"}\n',
+        {},
+    ),
+    "gzip without its suffix": ("a.csv", gzip.compress(b"query,positive\na,x\nb,y\n"), {}),
+    "a suffix without gzip": ("a.csv.gz", b"query,positive\na,x\nb,y\n", {}),
+    "bzip2": ("a.csv.bz2", bz2.compress(b"query,positive\na,x\nb,y\n"), {}),
+    "xz": ("a.csv.xz", lzma.compress(b"query,positive\na,x\nb,y\n"), {}),
+    "zstandard": (
+        "a.csv.zst",
+        pa.compress(b"query,positive\na,x\nb,y\n", "zstd", asbytes=True),
+        {},
+    ),
+    "a chosen encoding": (
+        "a.csv",
+        "query,positive\na,x\nb,y\n".encode("utf-16-le"),
+        {"encoding": "utf-16-le"},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", READABLE)
+def test_unusual_files_are_read(tmp_path: Path, name: str):
+    file_name, data, keys = READABLE[name]
+    path = tmp_path / file_name
+    path.write_bytes(data)
+    pairs, _, _, warnings = read(tmp_path, path, **keys)
+    assert list(pairs) == [("a", "x"), ("b", "y")]
+    assert warnings == []
+
+
+def test_the_rows_of_an_array_have_their_lines(tmp_path: Path):
+    path = tmp_path / "a.json"
+    path.write_text('[\n{"query": "a",\n"positive": "x"},\n\n{"query": "b", "positive": 5}]')
+    with pytest.raises(DataError, match=r"a.json:5: 'positive' is 5, which is not text"):
+        read(tmp_path, path)
+
+
+def test_latin_1_is_read_with_its_encoding(tmp_path: Path):
+    path = tmp_path / "a.csv"
+    path.write_bytes("query,positive\na,café €5\n".encode("windows-1252"))
+    assert list(read(tmp_path, path, encoding="windows-1252")[0]) == [("a", "café €5")]
+    with pytest.raises(ValidationError, match="'klingon' is not a text encoding"):
+        PairsSpec(file=path, encoding="klingon")
+
+
+@pytest.mark.parametrize("ending", ["parquet", "arrow"])
+def test_two_columns_of_one_name_are_refused(tmp_path: Path, ending: str):
+    table = pa.table([["a"], ["x"], ["y"]], names=["query", "positive", "positive"])
+    path = tmp_path / f"a.{ending}"
+    if ending == "parquet":
+        pq.write_table(table, path)
+    else:
+        with pa.ipc.new_file(path, table.schema) as writer:
+            writer.write(table)
+    with pytest.raises(DataError) as caught:
+        read(tmp_path, path)
+    assert str(caught.value) == f"{path}: has more than one column 'positive'"
+
+
+def test_the_arrow_files_that_datasets_caches_are_read(tmp_path: Path):
+    table = pa.table({"query": ["a"], "positive": ["x"]})
+    path = tmp_path / "a.arrow"
+    with pa.ipc.new_stream(path, table.schema) as writer:
+        writer.write(table)
+    assert list(read(tmp_path, path)[0]) == [("a", "x")]
+
+
+def test_pipes_sockets_and_devices_are_refused(tmp_path: Path):
+    os.mkfifo(tmp_path / "pipe.csv")
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(tmp_path / "socket.csv"))
+    for path, kind in (
+        (tmp_path / "pipe.csv", "a named pipe"),
+        (tmp_path / "socket.csv", "a socket"),
+        (Path("/dev/null"), "a device"),
+    ):
+        with pytest.raises(DataError, match=f"is {kind}; expected a regular file"):
+            read(tmp_path, path, format="csv")
 
 
 @pytest.mark.parametrize("delimiter", [";", "|", "\t", " "])
@@ -330,31 +484,97 @@ INVALID: dict[str, tuple[str, bytes, dict, str]] = {
         "a.csv",
         b"query,positive\na,caf\xe9\n",
         {},
-        "{file}:2: not UTF-8 text: byte 0xe9 at byte 6 of the line",
+        "{file}:2: not UTF-8 text: byte 0xe9 at byte 6 of the line; convert the file to UTF-8, or "
+        "set its `encoding`, such as windows-1252, in the source `pairs`",
     ),
     "UTF-16": (
         "a.csv",
         "query,positive\na,x\n".encode("utf-16-le"),
         {},
-        "{file}:1: not UTF-8 text: a zero byte, as in UTF-16 or binary data",
+        "{file}:1: not UTF-8 text: a zero byte, as in binary data or UTF-16 without a "
+        "byte order mark",
     ),
     "an image": (
         "a.jsonl",
         b"\x89PNG\r\n\x1a\n",
         {},
-        "{file}:1: not UTF-8 text: byte 0x89 at byte 1 of the line",
+        "{file}:1: not UTF-8 text: byte 0x89 at byte 1 of the line; convert the file to UTF-8, or "
+        "set its `encoding`, such as windows-1252, in the source `pairs`",
     ),
-    "not gzip": (
-        "a.jsonl.gz",
-        b'{"query": "a"}',
+    "a key twice": (
+        "a.jsonl",
+        b'{"query": "a", "positive": "x", "positive": "y"}\n',
         {},
-        "{file}: not a complete gzip file: Not a gzipped file (b'{{\"')",
+        "{file}:1: the key 'positive' is given more than once",
+    ),
+    "an unfinished array": (
+        "a.json",
+        b'[{"query": "a", "positive": "x"},\n {"query": "b", "positive": "y"}\n',
+        {},
+        "{file}:3: invalid JSON: expected ',' or ']'",
+    ),
+    "an invalid array": (
+        "a.json",
+        b'[{"query": "a", "positive": "x"},\n {"query": oops}]\n',
+        {},
+        "{file}:2: invalid JSON: Expecting value at column 12",
+    ),
+    "lines after an array": (
+        "a.json",
+        b'[{"query": "a", "positive": "x"}]\n{"query": "b", "positive": "y"}\n',
+        {},
+        "{file}:2: text after the end of the JSON array",
+    ),
+    "deep nesting": (
+        "a.jsonl",
+        b"[" * 100_000,
+        {},
+        "{file}:1: invalid JSON: it is nested too deeply",
+    ),
+    "quoted columns of a TSV": (
+        "a.tsv",
+        b'"query"\t"positive"\n"a"\t"x"\n',
+        {},
+        "{file}:1: the header's names are in quotes; set `quoting: minimal`",
+    ),
+    "a quoted field with a line break in a TSV": (
+        "a.tsv",
+        b'query\tpositive\na\t"x\ny"\n',
+        {},
+        "{file}:3: 1 field, but the header has 2; if quotes enclose fields in this file, set "
+        "`quoting: minimal`",
+    ),
+    "quoted semicolons": (
+        "a.csv",
+        b'"query";"positive"\n"a";"x"\n',
+        {},
+        "{file}:1: ',' expected after '\"'; to split it at ';', set `delimiter: \";\"`",
+    ),
+    "a CR in a field": (
+        "a.csv",
+        b"query,positive\na,x\ry\n",
+        {},
+        "{file}:2: a carriage return (CR) in a field without quotes; the other lines end with LF",
+    ),
+    "a CR between two rows": (
+        "a.tsv",
+        b"query\tpositive\na\tx\rb\ty\n",
+        {},
+        "{file}:2: 3 fields, but the header has 2; the line contains a carriage return (CR), while "
+        "others end with LF",
+    ),
+    "a workbook": (
+        "a.csv",
+        b"PK\x03\x04rest",
+        {},
+        "{file}: is a zip archive or an Excel workbook: extract the file in it, or save the sheet "
+        "as CSV",
     ),
     "a truncated gzip file": (
         "a.csv.gz",
         gzip.compress(b"query,positive\na,x\n")[:-9],
         {},
-        "{file}: not a complete gzip file: Compressed file ended before the "
+        "{file}: not a complete compressed file: Compressed file ended before the "
         "end-of-stream marker was reached",
     ),
     "not Parquet": (
@@ -382,7 +602,7 @@ def test_invalid_files_are_errors_of_one_line(tmp_path: Path, name: str):
 def test_a_missing_file_and_a_folder_instead_of_a_file_are_errors(tmp_path: Path):
     with pytest.raises(DataError) as missing:
         read(tmp_path, tmp_path / "a.csv")
-    assert str(missing.value) == f"{tmp_path}/a.csv: No such file or directory"
+    assert str(missing.value) == f"{tmp_path}/a.csv: no such file or folder"
     (tmp_path / "b.csv").mkdir()
     with pytest.raises(DataError) as folder:
         read(tmp_path, tmp_path / "b.csv")

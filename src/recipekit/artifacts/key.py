@@ -17,6 +17,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from recipekit.component import Component, Slot, is_identity
+from recipekit.data_files.compression import check_regular_file
 from recipekit.errors import DataError, error_location
 
 __all__ = ["FileHashes", "canonical", "component_identity", "fields_identity", "key_of"]
@@ -132,6 +133,7 @@ class FileHashes:
 
     def _file(self, path: Path) -> str:
         status = path.stat()
+        check_regular_file(path)
         # A Hugging Face cache links to blobs: the numbers of the link's target change with it.
         stamp = [status.st_size, status.st_mtime_ns, status.st_ino]
         name = os.path.abspath(path)

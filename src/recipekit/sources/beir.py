@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -11,17 +12,15 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from recipekit.component import Context, LocalPath, Progress, SourceSpec
+from recipekit.data_files.compression import plain_or_compressed
+from recipekit.data_files.delimited import delimited_rows
+from recipekit.data_files.formats import check_folder, finite_number
+from recipekit.data_files.json_lines import json_rows
+from recipekit.data_files.locations import RecordLocation, Row
 from recipekit.errors import DataError
 from recipekit.records import Label, Passage, Query
 from recipekit.sources.columns import apply_threshold
-from recipekit.sources.files import (
-    check_folder,
-    delimited_rows,
-    finite_number,
-    json_rows,
-    plain_or_gzipped,
-)
-from recipekit.sources.locations import LocatedRecords, LocatedSource, RecordLocation, Row
+from recipekit.sources.locations import LocatedRecords, LocatedSource
 from recipekit.suggestions import did_you_mean
 
 __all__ = ["BeirReader", "BeirSpec", "QrelsOf"]
@@ -38,8 +37,8 @@ DEFAULT_QRELS: Mapping[QrelsOf, str] = {"train": "train.tsv", "dev": "dev.tsv", 
 class BeirSpec(SourceSpec):
     """A folder in BEIR layout: `corpus.jsonl`, `queries.jsonl` and `qrels/*.tsv`.
 
-    Each file may be gzipped. A query belongs to the split whose qrels file lists it. Queries that
-    no qrels file lists are left out.
+    Each file may be compressed (.gz, .bz2, .xz, .zst). A query belongs to the split whose qrels
+    file lists it. Queries that no qrels file lists are left out.
     """
 
     folder: LocalPath
@@ -69,12 +68,13 @@ class BeirSpec(SourceSpec):
         return LocatedSource(partial(self._located, context.progress, counts), counts)
 
     def _texts(self, name: str) -> Path:
-        return plain_or_gzipped(self.folder / f"{name}.jsonl")
+        return plain_or_compressed(self.folder / f"{name}.jsonl")
 
     def _qrels(self) -> dict[QrelsOf, Path]:
         names = self.splits or DEFAULT_QRELS
         paths = {
-            split: plain_or_gzipped(self.folder / "qrels" / name) for split, name in names.items()
+            split: plain_or_compressed(self.folder / "qrels" / name)
+            for split, name in names.items()
         }
         if self.splits is not None:
             return paths
@@ -100,7 +100,9 @@ class BeirSpec(SourceSpec):
         check_folder(self.folder, expected="the folder that holds corpus.jsonl")
         for name in ("corpus", "queries"):
             if not self._texts(name).exists():
-                raise DataError(f"{self.folder}: no {name}.jsonl or {name}.jsonl.gz", code="RK301")
+                raise DataError(
+                    f"{self.folder}: no {name}.jsonl, plain or compressed", code="RK301"
+                )
         folder = self.folder / "qrels"
         existing = sorted(path.name for path in folder.glob("*.tsv*"))
         found = f"found {', '.join(existing) or 'none'}"
@@ -222,9 +224,11 @@ def _id(row: Mapping[str, Any], key: str, location: RecordLocation) -> str:
 def _text(
     row: Mapping[str, Any], key: str, location: RecordLocation, *, optional: bool = False
 ) -> str:
-    """Return a text; null is the empty text."""
+    """Return a text; null is the empty text, and so is NaN, which data frames write for null."""
     value = row.get(key)
     if value is None and (optional or key in row):
+        return ""
+    if isinstance(value, float) and math.isnan(value):
         return ""
     if not isinstance(value, str):
         raise _invalid(row, key, location, "text")

@@ -11,11 +11,13 @@ from typing import Annotated, Any, ClassVar
 from pydantic import Field
 
 from recipekit.component import Context, LocalPath, NotIdentity, Progress, SourceSpec
+from recipekit.data_files.delimited import delimited_rows
+from recipekit.data_files.json_lines import json_rows
+from recipekit.data_files.locations import RecordLocation, Row
 from recipekit.engines.elasticsearch.access import ElasticsearchAccess
 from recipekit.errors import DataError
 from recipekit.sources.beir import BeirReader, QrelsOf
-from recipekit.sources.files import delimited_rows, json_rows
-from recipekit.sources.locations import LocatedSource, Record, RecordLocation, Row
+from recipekit.sources.locations import LocatedSource, Record
 
 __all__ = ["ElasticsearchSourceSpec"]
 

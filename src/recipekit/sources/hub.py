@@ -11,10 +11,10 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from recipekit.component import Context, LocalPath, NotIdentity, SourceSpec
+from recipekit.data_files.formats import check_folder
 from recipekit.errors import ComponentError, DataError
 from recipekit.sources.beir import BeirReader, BeirSpec, QrelsOf
 from recipekit.sources.columns import Columns
-from recipekit.sources.files import check_folder
 from recipekit.sources.hub_tables import HubTable, resolved_revision
 from recipekit.sources.locations import LocatedRecords, LocatedSource
 from recipekit.sources.pair_reader import PairReader

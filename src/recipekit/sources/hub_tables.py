@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from recipekit.data_files.locations import RecordLocation, Row
 from recipekit.encoding.model_files import hub_http_error
 from recipekit.errors import ComponentError, DataError
-from recipekit.sources.locations import RecordLocation, Row
 
 __all__ = ["HubTable", "resolved_revision"]
 

@@ -1,37 +1,16 @@
-"""The location of a record in its data, so that an error can name the line."""
+"""Records with their locations, so that an error can name the line of each."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
 
+from recipekit.data_files.locations import RecordLocation
 from recipekit.records import Label, Passage, Query
 
-__all__ = ["LocatedRecords", "LocatedSource", "Record", "RecordLocation", "Row"]
+__all__ = ["LocatedRecords", "LocatedSource", "Record"]
 
 Record = Passage | Query | Label
-
-
-class RecordLocation(NamedTuple):
-    """A location in a file or table.
-
-    As text it is `name:line` if the line is known, otherwise `name: row N`. Both numbers start at
-    1; 0 means unknown.
-    """
-
-    name: str
-    line: int = 0
-    row: int = 0
-
-    def __str__(self) -> str:
-        if self.line:
-            return f"{self.name}:{self.line}"
-        return f"{self.name}: row {self.row}" if self.row else self.name
-
-
-Row = tuple[RecordLocation, Mapping[str, Any]]
-"""The location of a row, and its values by column name."""
 
 LocatedRecords = Iterator[tuple[RecordLocation, Record]]
 

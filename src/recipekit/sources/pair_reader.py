@@ -8,11 +8,12 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from recipekit.component import Progress
+from recipekit.data_files.formats import finite_number
+from recipekit.data_files.locations import RecordLocation, Row
 from recipekit.errors import DataError
 from recipekit.records import Label, Passage, Query
 from recipekit.sources.columns import Columns, apply_threshold, missing_column
-from recipekit.sources.files import finite_number
-from recipekit.sources.locations import LocatedRecords, Record, RecordLocation, Row
+from recipekit.sources.locations import LocatedRecords, Record
 from recipekit.suggestions import did_you_mean
 
 __all__ = ["PairReader", "SplitName"]

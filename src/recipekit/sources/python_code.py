@@ -17,10 +17,11 @@ from typing import Annotated
 from pydantic import Field
 
 from recipekit.component import Context, LocalPath, NotIdentity, SourceSpec
+from recipekit.data_files.formats import check_folder
+from recipekit.data_files.locations import RecordLocation
 from recipekit.errors import DataError
 from recipekit.records import Label, Passage, Query
-from recipekit.sources.files import check_folder
-from recipekit.sources.locations import LocatedRecords, LocatedSource, RecordLocation
+from recipekit.sources.locations import LocatedRecords, LocatedSource
 
 __all__ = ["PythonCodeSpec", "without_docstring"]
 
