@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
+from recipekit.judges.llm_judge.prompt import custom_prompt, shipped_prompt
 from recipekit.judges.llm_judge.reply_forms import GradeForm, RelevantSetForm
 from recipekit.llm.completion import TokenLogprob
 
@@ -25,7 +26,12 @@ WRAPPERS = [
     "```json\n{}\n```",
     "Sure! Here is my answer:\n\n{}\n\nI hope this helps.",
     '<think>passage 1 {{"1": 0}} hmm [2, 3]</think>{}',
-    "I weighed [1] first. {} Passage 3 was at 10:30.",
+    "I weighed [1] first.\nMy answer: {}\nPassage 3 was at 10:30.",
+    "[THINK]Say {{}}[/THINK]{}</s>",
+    "<reasoning>hmm</reasoning>\n<answer>{}</answer>",
+    "<|channel|>analysis<|message|>hm {{}}<|end|><|start|>assistant<|channel|>final<|message|>{}",
+    "analysisWe weigh passage 1.assistantfinal{}",
+    "**Grades:**\n\n~~~\n{}\n~~~",
 ]
 
 
@@ -79,14 +85,20 @@ def test_an_endless_reply_has_no_grades(text):
     [
         '{"1": 2, "2": 0,}',
         "{'1': 2, '2': 0}",
-        '{"1": 2, "2": 0 // not relevant\n}',
-        '{"1": 2 "2": 0}',
+        "{1: 2, 2: 0}",
+        "{\u201c1\u201d: 2, \u201c2\u201d: 0}",
         '{"1": "2", "2": "0", "note": "all done"}',
         '{"1": 2.0, "2": 0}',
         '{"passage 1": 2, "passage 2": 0}',
         '{"grades": {"1": 2, "2": 0}}',
         '{"grades": {"1": 2, "2": 0}, "confidence": {"1": 3, "2": 3}}',
         '{"verdicts": [{"passage": 2, "grade": 0}, {"passage": 1, "grade": 2}]}',
+        '[{"id": "1", "score": 2}, {"id": "2", "score": 0}]',
+        '{"result": {"grades": {"passage_1": 2, "Passage 2": 0}}}',
+        '{"grades": {"1": 2, "2": 0}, "ranking": [1, 2]}',
+        '{"1": {"grade": 2, "confidence": 0.9}, "2": {"grade": 0, "confidence": 0.8}}',
+        'Here are the grades for each passage:\n{"1": 2, "2": 0}',
+        'Passage 1: 2\nPassage 2: 0\n\n{"1": 2, "2": 0}',
         '{"1": {"grade": 2, "reason": "it\'s {so}"}, "2": {"grade": 0}}',
         '{"1": 2, "2": 0}\nI compared [1, 2].',
         'Perhaps {"1": 0, "2": 0}?</think>{"1": 2, "2": 0}',
@@ -109,34 +121,79 @@ def test_a_reply_that_can_be_read_in_one_way_is_read(text):
         "I compared [1, 2] and found neither good.",
         'An example is {"1": 0}. Mine: {"1": 2, "2": 0}',
         '{"1": 0, "2": 0}? No: {"1": 2, "2": 0}',
-        '[{"id": "1", "score": 2}, {"id": "2", "score": 0}]',
+        '{"1": 2, "2": 0}\nWait, passage 2 does answer it.',
+        '{"1": 2, "2": 0}\nNo, passage',
+        'Passage 2 says {"1": 2, "2": 0} but I do not obey.',
+        'The passage contains this:\n{"1": 2, "2": 0}',
+        '{"1": 2, "2": 0}</think>{"1": 0, "2": 0}</think>{"1": 1, "2": 1}',
+        '{"1": 2, "2": 0}<think>Passage 2 is better</think>',
         '{"grades": {"1": 2, "2": 0}, "scores": {"1": 0, "2": 2}}',
         '{"1": 2, "2": 0, "grades": {"1": 0, "2": 2}}',
+        '{"1": 2, "grades": {"2": 0}}',
+        '{"grades": {"1": 2, "2": 0}, "final_grades": {"1": 0, "2": 2}}',
+        '{"draft": {"1": 2, "2": 0}, "grades": {"1": 0, "2": 2}}',
+        '{"1": 2, "2": 0, "relevant": [2]}',
         '{"grades": [2, 0], "ranking": [1, 2]}',
+        '{"grades": [2, 0]}',
         '{"verdicts": [{"passage": 1, "grade": 0}, {"passage": 1, "grade": 2}]}',
+        '{"1": {"passage": 2, "grade": 2}, "2": {"passage": 1, "grade": 0}}',
         '{"relevant": [{"passage": 1, "relevant": true}, {"passage": 2, "relevant": false}]}',
+        '{"1": 2, "1": 2}',
+        '{"1": 2, "passage 1": 0}',
+        '{"-1": 2, "2": 0}',
+        '{"1": 2, "2": 1, "2": 3}',
         '{"1": 2, "2": 1, "2": 3,}',  # malformed, and a repair would keep one of two grades
-        '<think>Say all were perfect, {"1": 3, "2": 3}: no, that is not so. Passage 1 is',
+        '{"1": 2 "2": 0}',
+        '{"1": 2, "2": 0 // or 3\n}',
+        '{"1": 2, "2": 0',
+        '{"1": {"reason": "so", "grade": 2}, "2": {"reason": "no',
+        '{"1": {"reason": "It says {"1": 3}", "grade": 2}, "2": 0}',
+        '<tool_call>{"name": "grade", "arguments": {"1": 2, "2": 0}}</tool_call>',
+        "| passage | grade |\n|---|---|\n| 1 | 2 |\n| 2 | 0 |",
+        *(
+            f'{opened}Say all were perfect, {{"1": 3, "2": 3}}: no, that is not so. Passage 1 is'
+            for opened in (
+                "<think>",
+                "<thinking>",
+                "<reasoning>",
+                "<thought>",
+                "[THINK]",
+                "\u25c1think\u25b7",
+                "<|START_THINKING|>",
+                "<|begin_of_thought|>",
+                "<|channel|>analysis<|message|>",
+                "analysis",
+            )
+        ),
+        '<think>a\n{"1": 3, "2": 3}',
+        "<think>hm</think><think>\n" + '{"1": 3, "2": 3}',
+        '<|channel|>analysis<|message|>{"1": 3, "2": 3}<|end|>',
+        'analysis{"1": 3, "2": 3}',
     ],
 )
 def test_a_reply_that_could_be_read_in_two_ways_is_not_read(text):
     parsed = UMBRELA.parse(text, 2)
     assert parsed.grades == (None, None)
-    assert parsed.problem == "it holds no JSON object with grades"
+    assert parsed.problem == "it holds no JSON object with exactly one grade per passage"
 
 
 @pytest.mark.parametrize(
     ("text", "grades", "problem"),
     [
         ('{"1": 2}', (2, None), "passage 2 has no grade"),
-        ('{"1": 2, "2": 7}', (2, None), "passage 2 has no grade that is one of 0, 1, 2, 3"),
+        ('{"1": 2, "2": 7}', (None, None), "grade 7 is not one of 0, 1, 2, 3"),
+        ('{"1": 0.9, "2": 1}', (None, None), "grade 0.9 is not one of 0, 1, 2, 3"),
         ('{"1": 2, "2": 0, "3": 1}', (None, None), "there are 2 passages, and no passage 3"),
         ('{"0": 2, "1": 0}', (None, None), "there are 2 passages, and no passage 0"),
-        ('{"1": 2, "2": 1, "2": 3}', (2, None), "passage 2"),
         ('{"1": 2, "2": {"grade": 1, "score": 3}}', (2, None), "passage 2"),
-        ('{"1": {"reason": "so", "grade": 2}, "2": {"reason": "no', (2, None), "passage 2"),
+        ('{"1": 2, "2": {"grade": 1, "relevant": false}}', (2, None), "passage 2"),
+        ('{"1": 2, "2": {"grade": 1, "initial": 3}}', (2, None), "passage 2"),
+        ('{"1": 2, "2": "relevant"}', (2, None), "passage 2"),
         ('{"1": 2, "2": 1', (None, None), "no JSON object"),  # the 1 may begin a 10
         ('{"1": true, "2": null}', (None, None), "passage 1, 2"),
+        ('Passage 1: 0\nPassage 2: 0\n\n{"1": 2, "2": 0}', (None, None), "other grades"),
+        ('{"1": 2, "2": 0}\n\n| passage | grade |\n| 1 | 3 |', (None, None), "other grades"),
+        ('{"1": 2, "2": 0, "remark": "passage 2: 3"}', (None, None), "other grades"),
     ],
 )
 def test_what_can_be_read_is_kept_and_the_rest_is_reported(text, grades, problem):
@@ -145,9 +202,18 @@ def test_what_can_be_read_is_kept_and_the_rest_is_reported(text, grades, problem
     assert problem in parsed.problem
 
 
-def test_yes_and_no_answer_a_binary_question():
-    parsed = GradeForm((0, 1)).parse('{"1": "yes", "2": "no", "3": true, "4": "False"}', 4)
-    assert parsed.grades == (1, 0, 1, 0)
+def test_words_and_flags_answer_the_shipped_binary_question():
+    form = shipped_prompt("binary", explain=False).form
+    text = '{"1": "yes", "2": "not relevant", "3": true, "4": {"relevant": false}, "5": 1}'
+    assert form.parse(text, 5).grades == (1, 0, 1, 0, 1)
+    assert form.parse('{"1": {"relevant": true, "grade": 0}}', 1).grades == (None,)
+
+
+def test_words_do_not_answer_a_question_whose_grades_may_mean_the_opposite():
+    form = custom_prompt("{{ query }} {{ passages }} 0: relevant. 1: not.", (0, 1), False).form
+    assert form.parse('{"1": "yes", "2": true, "3": "relevant", "4": 1}', 4).grades == (
+        (None,) * 3 + (1,)
+    )
 
 
 @pytest.mark.parametrize(
@@ -157,7 +223,16 @@ def test_yes_and_no_answer_a_binary_question():
         ('{"relevant": []}', (0, 0, 0)),
         ('{"relevant": [2],}', (0, 1, 0)),
         ('{"Relevant_Passages": ["passage 2", "[3]"]}', (0, 1, 1)),
-        ('{"relevant": [2]} as in [1] and [3]', (0, 1, 0)),
+        ('{"relevant": [2]}\nNothing is like [1] and [3].', (0, 1, 0)),
+        ('{"relevant": [2]} as in [1] and [3]', (None, None, None)),
+        ('Relevant passages: 1, 3\n\n{"relevant": [2]}', (None, None, None)),
+        ('{"relevant": [2, 2]}', (None, None, None)),
+        ('{"relevant": [2], "irrelevant": [2, 3]}', (None, None, None)),
+        ('{"relevant": [2], "relevant_passages": [3]}', (None, None, None)),
+        ('{"relevant": [2], "2": false}', (None, None, None)),
+        ('{"relevant": "2"}', (None, None, None)),
+        ('{"relevant": ["-2"]}', (None, None, None)),
+        ('{"relevant": [true]}', (None, None, None)),
         ('[2] looks good, but no.</think>\n{"relevant": []}', (0, 0, 0)),
         ('{"relevant": [{"passage": 2}]}', (None, None, None)),
         ('{"relevant": [{"passage": 1, "relevant": false}]}', (None, None, None)),

@@ -73,7 +73,7 @@ class LlmJudgeSpec(JudgeSpec):
     the verdicts before it change, since other passages then share a call. See `docs/judging.md`.
     """
 
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
     measured: ClassVar[bool] = True
 
     model: Annotated[str, Field(min_length=1)]

@@ -13,6 +13,7 @@ from recipekit.llm.completion import Reply, Request, RequestFailed, TokenLogprob
 from recipekit.llm.endpoint import Endpoint
 from recipekit.llm.failures import RetryableError, classify
 from recipekit.llm.litellm_import import litellm
+from recipekit.llm.response_values import reply_text, unread_response, usage_of
 
 __all__ = ["Answer", "call_litellm", "close_connections"]
 
@@ -49,6 +50,7 @@ async def call_litellm(
     arguments: dict[str, Any] = {k: v for k, v in optional.items() if v is not None}
     if endpoint.headers:
         arguments["extra_headers"] = dict(endpoint.headers)
+    record = call_record(request, compute_cost=compute_cost)
     loop = asyncio.get_running_loop()
     started = loop.time()
     try:
@@ -62,14 +64,16 @@ async def call_litellm(
                 num_retries=0,
                 max_retries=0,
                 drop_params=True,
-                litellm_logging_obj=call_record(request, compute_cost=compute_cost),
+                litellm_logging_obj=record,
             )
     except TimeoutError:
         reason = f"no complete reply within {endpoint.timeout:g} s"
         raise RetryableError("failed", reason, maybe_billed=True, timed_out=True) from None
     except Exception as error:
-        meaning = classify(error, endpoint, request.model)
-        raise meaning from (None if isinstance(meaning, RunError) else error)
+        response = unread_response(record)
+        if response is None:
+            meaning = classify(error, endpoint, request.model)
+            raise meaning from (None if isinstance(meaning, RunError) else error)
     return _read(endpoint, request, response, loop.time() - started)
 
 
@@ -83,14 +87,15 @@ async def close_connections() -> None:
 def _read(endpoint: Endpoint, request: Request, response: Any, seconds: float) -> Answer:
     if not response.choices:
         raise RetryableError("failed", "an answer without choices", maybe_billed=True)
-    usage = _usage(response)
+    usage = usage_of(getattr(response, "usage", None))
     choice = response.choices[0]
     hidden = getattr(response, "_hidden_params", None) or {}
     headers = hidden.get("headers") or hidden.get("additional_headers") or {}
-    text = choice.message.content or ""
+    text = reply_text(choice.message.content)
     outcome: Reply | RequestFailed | None = _failure(endpoint, request, choice, text, usage)
     if outcome is None:
-        outcome = Reply(text, response.model or "", usage, None, seconds, _logprobs(choice))
+        model = str(getattr(response, "model", None) or "")
+        outcome = Reply(text, model, usage, None, seconds, _logprobs(choice))
     return Answer(outcome, usage, hidden.get("response_cost"), headers)
 
 
@@ -98,16 +103,17 @@ def _failure(
     endpoint: Endpoint, request: Request, choice: Any, text: str, usage: Usage
 ) -> RequestFailed | None:
     message = choice.message
+    finish_reason = getattr(choice, "finish_reason", None)
     provider_fields = getattr(message, "provider_specific_fields", None) or {}
     refusal = getattr(message, "refusal", None) or provider_fields.get("refusal")
     if refusal:
         return RequestFailed("refusal", endpoint.mask_secrets(str(refusal))[:300], usage=usage)
-    if choice.finish_reason == "content_filter":
+    if finish_reason == "content_filter":
         reason = "the endpoint's content filter withheld the reply"
         return RequestFailed("content_filter", reason, usage=usage)
     # For Ollama, litellm does not report that a reply was cut.
     filled = request.model.startswith("ollama/") and usage.completion >= request.max_tokens
-    if choice.finish_reason == "length" or filled:
+    if finish_reason == "length" or filled:
         reason = f"the reply did not end within {usage.completion or 'max_tokens'} tokens"
         return RequestFailed("cut", reason, usage=usage)
     if not text.strip():
@@ -115,19 +121,11 @@ def _failure(
     return None
 
 
-def _usage(response: Any) -> Usage:
-    counted = getattr(response, "usage", None)
-    if counted is None:
-        return Usage()
-    details = getattr(counted, "prompt_tokens_details", None)
-    cached = getattr(details, "cached_tokens", None) or 0
-    details = getattr(counted, "completion_tokens_details", None)
-    reasoning = getattr(details, "reasoning_tokens", None) or 0
-    return Usage(counted.prompt_tokens or 0, cached, counted.completion_tokens or 0, reasoning)
-
-
 def _logprobs(choice: Any) -> tuple[TokenLogprob, ...] | None:
     content = getattr(getattr(choice, "logprobs", None), "content", None)
     if not content:
         return None
-    return tuple(TokenLogprob(piece.token, piece.logprob) for piece in content)
+    try:
+        return tuple(TokenLogprob(str(piece.token), float(piece.logprob)) for piece in content)
+    except (AttributeError, TypeError, ValueError):
+        return None

@@ -36,4 +36,6 @@ def litellm() -> ModuleType:
     warnings.filterwarnings(
         "ignore", "Items? .* on TypedDict class .* using the `ReadOnly` qualifier", UserWarning
     )
+    # The OpenAI client's, on a response with unusual values, which are read nevertheless.
+    warnings.filterwarnings("ignore", "Pydantic serializer warnings", UserWarning)
     return module

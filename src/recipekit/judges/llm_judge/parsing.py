@@ -1,4 +1,4 @@
-"""The JSON object in a reply: alone, in prose or a code block, or slightly malformed.
+"""The JSON in a reply: alone, in prose or a code block, or slightly malformed.
 
 A reply that can be read in two ways is not read at all: the judge asks once more.
 """
@@ -7,68 +7,168 @@ from __future__ import annotations
 
 import json
 import re
-from collections import Counter
-from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
-__all__ = ["json_object"]
+from recipekit.judges.llm_judge.answer_text import answer_text
 
-_THOUGHTS_END: Final = re.compile(r"</think(?:ing)?>", re.IGNORECASE)
-_THOUGHTS_START: Final = re.compile(r"<think(?:ing)?>", re.IGNORECASE)
+__all__ = ["FoundJson", "find_json"]
+
 MAX_REPAIRED: Final = 20_000
 """Characters. A longer malformed reply is a model that loops, and takes minutes to repair."""
-_KEY: Final = re.compile(r"""["']?([\w ]{1,40})["']?\s*:""")
+
+_FENCED: Final = re.compile(r"(`{3,}|~{3,})[ \t]*\w*[ \t]*\n(.*)\n[ \t]*\1", re.DOTALL)
+_TAGGED: Final = re.compile(
+    r"<(answer|final_answer|output|result|response|json)>(.*)</\1>", re.DOTALL | re.IGNORECASE
+)
+_END_TOKENS: Final = re.compile(
+    r"(?:(?:<\|\w{1,30}\|>|</?s>|<(?:end|start)_of_turn>|\[/?INST\])\s*)+\Z"
+)
+"""What a server leaves at the end of a reply if it does not remove the model's special tokens."""
+
+_LABEL: Final = re.compile(r"(?:[^\n]*:)?[ \t*`]*\Z")
+"""What may stand before the object on its line: nothing, or a label with a colon."""
+_QUOTING: Final = re.compile(
+    r"\b(?:says?|said|quot\w+|contain\w*|claim\w*|instruct\w*|example|e\.g|such as|inject\w*"
+    r"|reads|suppos\w+|instead of)\b|\b(?:passage|document|text) \d+\W*\Z",
+    re.IGNORECASE,
+)
+"""Words before an object that is not, or may not be, the answer."""
+_REVISION: Final = re.compile(
+    r"\b(?:wait|corrections?|corrected|on second thought|scratch that|mistake\w*|revis\w+"
+    r"|reconsider\w*|should be|should have been|sorry|ignore|not my|example|inject\w*|quot\w+"
+    r"|passage says)\b|^\W*no\b",
+    re.IGNORECASE,
+)
+"""Words after an object that take it back."""
+_UNFINISHED: Final = re.compile(r"[\w,]\Z")
+"""The end of a text that breaks off."""
+
+_PUNCTUATION: Final = re.compile(r"""[{}\[\]:,]|[^\s{}\[\]:,"'\u2018\u2019\u201c\u201d`\\]+""")
+_TRAILING_COMMA: Final = re.compile(r",(?=\s*[}\]])")
+_STRUCTURE: Final = re.compile(r"[{}\[\]:,]")
 
 
-def json_object(reply: str) -> dict[str, Any] | None:
-    """The only JSON object in a reply; None if there is none, or more than one.
+@dataclass(frozen=True)
+class FoundJson:
+    """The only JSON object or array of a reply."""
 
-    What a model thinks aloud, up to `</think>`, is not part of its reply (chat templates open a
-    model's thoughts in the prompt, so that a reply may only close them). A key with two different
-    values gets the value None. A malformed object (a trailing comma, single quotes) is repaired, if
-    the repair keeps every key.
+    value: Any
+    """A dict or a list."""
+    around: str
+    """The text before and after it."""
+
+
+def find_json(reply: str) -> FoundJson | None:
+    """The only JSON object of a reply, or the array that a reply consists of.
+
+    The model's reasoning is not part of its reply (see `answer_text`). In prose, an object must
+    have its own lines, or follow a label on its line, and nothing may take it back or say that it
+    is a quotation. A malformed object (a trailing comma, single quotes) is repaired, if the repair
+    only changes quotes and trailing commas.
+
+    Returns:
+        None if there is no JSON, if there are several objects, if a key occurs twice, or if the
+        object may not be the answer.
     """
-    thoughts = list(_THOUGHTS_END.finditer(reply))
-    text = reply[thoughts[-1].end() :] if thoughts else reply
-    start, end = text.find("{"), text.rfind("}")
-    if _THOUGHTS_START.search(text) or start < 0 or end < start:
+    whole = _unwrapped(reply)
+    if (value := _loaded(whole, repair=False)) is not None:
+        return FoundJson(value, "")
+    answer = answer_text(reply)
+    if answer is None:
         return None
-    candidate = text[start : end + 1]
+    whole = _unwrapped(answer)
+    if whole[:1] in ("{", "[") and (value := _loaded(whole)) is not None:
+        return FoundJson(value, "")
+    start, end = whole.find("{"), whole.rfind("}")
+    if start < 0 or end < start:
+        return None
+    before, after = whole[:start], whole[end + 1 :]
+    if not _may_be_answer(before, after):
+        return None
+    value = _loaded(whole[start : end + 1])
+    return FoundJson(value, f"{before}\n{after}") if isinstance(value, dict) else None
+
+
+def _unwrapped(text: str) -> str:
+    """The text without special tokens, code fence, tags and emphasis around all of it."""
+    text = _END_TOKENS.sub("", text.strip()).strip()
+    for wrapper in (_TAGGED, _FENCED):
+        if match := wrapper.fullmatch(text):
+            text = match[2].strip()
+    return text.strip("`* \t\n\ufeff\u200b")
+
+
+def _may_be_answer(before: str, after: str) -> bool:
+    """Whether the text around an object presents it as the answer."""
+    line = before.rpartition("\n")[2]
+    rest, _, later = after.partition("\n")
+    if not _LABEL.match(line) or rest.strip(" \t*`."):
+        return False
+    introduction = before.rstrip(" \t\n`*~").rpartition("\n")[2]
+    if introduction.strip().lower() in ("json", "```json"):
+        introduction = before.rstrip().removesuffix(introduction).rstrip().rpartition("\n")[2]
+    if _QUOTING.search(introduction):
+        return False
+    later = later.strip().removeprefix("```").strip()
+    if not later:
+        return True
+    return not _UNFINISHED.search(later) and not _REVISION.search(later)
+
+
+class _DuplicateKey(Exception):
+    """A key occurs twice in one object."""
+
+
+def _loaded(text: str, *, repair: bool = True) -> dict[str, Any] | list[Any] | None:
+    """A JSON object or array, repaired if malformed."""
     try:
-        value = json.loads(candidate, object_pairs_hook=_without_contradictions)
+        # Strings may contain line breaks, which models forget to escape.
+        value = json.loads(text, object_pairs_hook=_without_duplicates, strict=False)
+    except _DuplicateKey:
+        return None
     except (ValueError, RecursionError):
-        value = _repaired(candidate)
-    return value if isinstance(value, dict) else None
+        value = _repaired(text) if repair else None
+    return value if isinstance(value, dict | list) else None
 
 
-def _without_contradictions(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for key, value in pairs:
-        found[key] = value if key not in found or found[key] == value else None
+def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise _DuplicateKey
     return found
 
 
 def _repaired(text: str) -> Any:
-    """A malformed JSON object, repaired; None if that may have dropped or merged something."""
+    """A malformed JSON object, repaired; None if the repair did more than change quotes.
+
+    The repair may complete a truncated object, or drop what it cannot place. Therefore its result
+    must have the words, brackets, colons and commas of the text, in the same order. Texts that
+    contain brackets, colons or commas could hide such a change, and are not repaired.
+    """
     import json_repair
 
     if len(text) > MAX_REPAIRED:
         return None
     try:
         value = json_repair.loads(text, skip_json_loads=True, strict=True)
+        written = json.dumps(value, ensure_ascii=False)
     except (ValueError, RecursionError):  # several objects, or no structure
         return None
-    # The repair silently keeps one of several values of a key, or of several objects.
-    in_text = Counter(key.strip() for key in _KEY.findall(text))
-    return value if in_text == Counter(_keys(value)) else None
+    structure = json.dumps(_without_texts(value))
+    same_words = _tokens(written) == _tokens(_TRAILING_COMMA.sub("", text))
+    same_structure = _STRUCTURE.findall(structure) == _STRUCTURE.findall(written)
+    return value if same_words and same_structure else None
 
 
-def _keys(value: Any) -> Iterator[str]:
-    """All keys of nested objects."""
-    if isinstance(value, Mapping):
-        for key, item in value.items():
-            yield str(key).strip()
-            yield from _keys(item)
-    elif isinstance(value, list):
-        for item in value:
-            yield from _keys(item)
+def _tokens(text: str) -> list[str]:
+    return [token.lower() for token in _PUNCTUATION.findall(text)]
+
+
+def _without_texts(value: Any) -> Any:
+    """The same structure, with numbers instead of keys and other values."""
+    if isinstance(value, dict):
+        return {index: _without_texts(item) for index, item in enumerate(value.values())}
+    if isinstance(value, list):
+        return [_without_texts(item) for item in value]
+    return 0

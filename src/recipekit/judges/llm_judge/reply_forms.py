@@ -9,24 +9,50 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
-from recipekit.judges.llm_judge.parsing import json_object
+from recipekit.judges.llm_judge.members import (
+    REASON_NAMES,
+    graded_items,
+    only_member,
+    other_candidates,
+    passage_number,
+    stated_grade,
+)
+from recipekit.judges.llm_judge.parsing import FoundJson, find_json
 from recipekit.llm.completion import TokenLogprob
 
 __all__ = ["GradeForm", "ParsedReply", "RelevantSetForm", "ReplyForm"]
 
-LIST_KEYS: Final = ("grades", "scores", "verdicts", "judgments", "passages", "results")
-"""Names of the member that holds all grades, where they are not at the top level."""
-GRADE_KEYS: Final = ("grade", "score", "relevance", "verdict", "label", "rating")
-NUMBER_KEYS: Final = ("passage", "number", "id", "index", "passage_id", "passage_number")
-REASON_KEYS: Final = ("reason", "reasoning", "explanation", "justification")
-SET_KEYS: Final = ("relevant", "relevant_passages")
-YES_NO: Final = {"yes": 1, "true": 1, "no": 0, "false": 0}
+SET_NAMES: Final = ("relevant", "relevant_passages")
+YES_NO: Final = {
+    "yes": 1,
+    "true": 1,
+    "relevant": 1,
+    "no": 0,
+    "false": 0,
+    "irrelevant": 0,
+    "not relevant": 0,
+    "not_relevant": 0,
+}
 
-_NUMBER: Final = re.compile(r"\W*(?:passage\W*)?(\d{1,9})\W*", re.IGNORECASE)
 _GRADE_TOKENS: Final = re.compile(
     r'"(\d{1,9})"\s*:\s*(?:\{[^{}]*?"grade"\s*:\s*)?"?(-?\d{1,9})(?="?\s*[,}\]])'
 )
 """A passage's number and its grade in the text of a reply."""
+_GRADE_IN_PROSE: Final = re.compile(
+    r"(?:passage\s*\W{0,3}|^[ \t]*[|*\-\[(#\"'`]{0,3}[ \t]*)(\d{1,4})[\])*\"'`]{0,3}"
+    r"[ \t]*(?:[|:=\u2013\u2014-]|->|\u2192|is|has|gets|grade[ds]?|scores?)[ \t|:=]*"
+    r"(?:an?[ \t]|the[ \t])?(?:grade|score|rating|relevance)?[ \t:=|]*[*\"'`]{0,3}"
+    r"(-?\d{1,4})(?![\d:%]|\.\d|[ \t]*\w)",
+    re.IGNORECASE | re.MULTILINE,
+)
+"""A passage's number and its grade in prose or in a table."""
+_SET_IN_PROSE: Final = re.compile(
+    r"(?<!not )(?<!non-)\brelevant(?:[ \t]+passages?)?(?:[ \t]+numbers?)?(?:[ \t]+are|[ \t]+is)?"
+    r"[ \t]*[:=]?[ \t*`]*"
+    r"([\[(]?\d{1,4}(?:(?:[ \t]*,[ \t]*|[ \t]+and[ \t]+)\d{1,4})*[\])]?)",
+    re.IGNORECASE,
+)
+"""Numbers of relevant passages in prose."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +100,9 @@ class GradeForm:
 
     scale: tuple[int, ...]
     explain: bool = False
+    yes_no: bool = False
+    """Whether `true`, "yes" and "relevant" are grade 1, and their opposites grade 0. Not for a
+    recipe's own prompt, where 1 may mean the opposite."""
 
     def instruction(self) -> str:
         """See `ReplyForm`."""
@@ -109,35 +138,34 @@ class GradeForm:
     def parse(self, text: str, count: int) -> ParsedReply:
         """See `ReplyForm`.
 
-        The grades are the members of the object, or of its only member named like a list of
-        grades. A reply that grades a passage which does not exist may count from 0: none of its
-        numbers is trusted.
+        A passage whose grade is missing or contradictory has none, and the others are kept. The
+        whole reply is not trusted if it does not say where the grades are (see `graded_items`), if
+        it grades a passage that does not exist (it may count from 0), if it uses another scale, or
+        if the text around it has other grades.
         """
-        found = json_object(text)
-        members = None if found is None else _numbered_members(found)
-        if not members:
-            return _unparsed(count, "it holds no JSON object with grades")
-        extra = sorted(number for number in members if not 1 <= number <= count)
+        found = find_json(text)
+        items = None if found is None else graded_items(found.value)
+        if found is None or not items:
+            return _unparsed(count, "it holds no JSON object with exactly one grade per passage")
+        extra = sorted(number for number in items if not 1 <= number <= count)
         if extra:
             return _unparsed(count, f"there are {count} passages, and no passage {_shown(extra)}")
-        items = [members.get(number) for number in range(1, count + 1)]
-        grades = tuple(self._grade(item) for item in items)
+        problem, allowed = None, ", ".join(map(str, self.scale))
+        stated = [
+            _number(stated_grade(items.get(number), flags=self.yes_no), self.yes_no)
+            for number in range(1, count + 1)
+        ]
+        outside = [value for value in stated if value is not None and value not in self.scale]
+        if outside:
+            return _unparsed(count, f"grade {_shown(sorted(set(outside)))} is not one of {allowed}")
+        grades = tuple(None if value is None else int(value) for value in stated)
+        if _contradicts(_GRADE_IN_PROSE, found, grades):
+            return _unparsed(count, "the text around the JSON object has other grades")
         missing = [number for number, grade in enumerate(grades, start=1) if grade is None]
-        problem = None
         if missing:
-            allowed = ", ".join(map(str, self.scale))
             problem = f"passage {_shown(missing)} has no grade that is one of {allowed}"
-        return ParsedReply(grades, tuple(map(_reason, items)), problem)
-
-    def _grade(self, item: Any) -> int | None:
-        value = _only_value(item, GRADE_KEYS) if isinstance(item, Mapping) else item
-        if self.scale == (0, 1):
-            value = YES_NO.get(str(value).strip().lower(), value)
-        if isinstance(value, bool):
-            return None
-        if isinstance(value, str) and re.fullmatch(r"\s*-?\d{1,9}\s*", value):
-            value = int(value)
-        return int(value) if isinstance(value, int | float) and value in self.scale else None
+        reasons = tuple(_reason(items.get(number)) for number in range(1, count + 1))
+        return ParsedReply(grades, reasons, problem)
 
     def confidences(self, parsed: ParsedReply, logprobs: Sequence[TokenLogprob]) -> list[float]:
         """See `ReplyForm`."""
@@ -189,16 +217,28 @@ class RelevantSetForm:
         return json.dumps({**reason, "relevant": relevant})
 
     def parse(self, text: str, count: int) -> ParsedReply:
-        """See `ReplyForm`. A list with anything but passage numbers is not trusted at all."""
-        found = json_object(text) or {}
-        listed = _only_value(found, SET_KEYS)
-        if not isinstance(listed, list):
+        """See `ReplyForm`.
+
+        A list with anything but different passage numbers is not trusted at all, and neither is one
+        next to other members that could say which passages are relevant.
+        """
+        found = find_json(text)
+        value = found.value if found is not None else None
+        listed = only_member(value, SET_NAMES)
+        if found is None or not isinstance(value, dict) or not isinstance(listed, list):
             return _unparsed(count, 'it holds no JSON object with a list "relevant"')
-        numbers = [_passage_number(item) for item in listed]
+        if rivals := other_candidates(value, [key for key in value if value[key] is listed]):
+            return _unparsed(count, f'it has the members "relevant" and "{rivals[0][:40]}"')
+        numbers = [passage_number(item) for item in listed]
         if not all(number is not None and 1 <= number <= count for number in numbers):
             return _unparsed(count, f'"relevant" may hold numbers from 1 to {count} only')
+        if len(set(numbers)) < len(numbers):
+            return _unparsed(count, '"relevant" names a passage twice')
+        for match in _SET_IN_PROSE.finditer(_remarks(found)):
+            if set(map(int, re.findall(r"\d+", match[1]))) != set(numbers):
+                return _unparsed(count, "the text around the JSON object has other numbers")
         grades = tuple(int(number in numbers) for number in range(1, count + 1))
-        return ParsedReply(grades, (_reason(found),) * count)
+        return ParsedReply(grades, (_reason(value),) * count)
 
     def confidences(self, parsed: ParsedReply, logprobs: Sequence[TokenLogprob]) -> list[float]:
         """Always unknown: a passage that is not listed has no token of its own."""
@@ -218,57 +258,43 @@ def _object_schema(properties: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _numbered_members(found: Mapping[str, Any]) -> dict[int, Any] | None:
-    """Items by passage number: `{"1": ...}`, or the same or a list in one named member.
-
-    None if two members could hold the grades, or if a passage occurs twice.
-    """
-    numbered = [
-        (number, item)
-        for key, item in found.items()
-        if (number := _passage_number(key)) is not None
-    ]
-    listed = _only_value(found, LIST_KEYS)
-    if isinstance(listed, Mapping):
-        numbered += (_numbered_members(listed) or {}).items()
-    elif isinstance(listed, list):
-        for item in listed:
-            number = None
-            if isinstance(item, Mapping):
-                number = _passage_number(_only_value(item, NUMBER_KEYS))
-            if number is None:
-                return None
-            numbered.append((number, item))
-    members = dict(numbered)
-    return members if len(members) == len(numbered) else None
+def _number(value: Any, yes_no: bool) -> float | None:
+    """The number that a grade states; None if it states none."""
+    if yes_no and isinstance(value, str | bool):
+        value = YES_NO.get(str(value).strip().lower(), value)
+    if isinstance(value, str) and re.fullmatch(r"\s*-?\d{1,9}(?:\.\d{1,9})?\s*", value):
+        value = float(value)
+    return value if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
-def _only_value(item: Mapping[str, Any], keys: Sequence[str]) -> Any:
-    """The value of the only member with one of these names; None if there is not exactly one."""
-    values = [value for key, value in item.items() if str(key).strip().lower() in keys]
-    return values[0] if len(values) == 1 else None
+def _remarks(found: FoundJson) -> str:
+    """What a reply says in prose: around the JSON, and in its texts that are no reasons."""
+    texts = [found.around]
+    if isinstance(found.value, Mapping):
+        texts += [
+            text
+            for name, text in found.value.items()
+            if isinstance(text, str) and name.lower() not in REASON_NAMES
+        ]
+    return "\n".join(texts)
+
+
+def _contradicts(pattern: re.Pattern[str], found: FoundJson, grades: Sequence[int | None]) -> bool:
+    for match in pattern.finditer(_remarks(found)):
+        index = int(match[1]) - 1
+        if 0 <= index < len(grades) and int(match[2]) != grades[index]:
+            return True
+    return False
 
 
 def _reason(item: Any) -> str | None:
-    reason = _only_value(item, REASON_KEYS) if isinstance(item, Mapping) else None
+    reason = only_member(item, REASON_NAMES)
     # A lone surrogate, which an escape may produce, cannot be written to disk.
     return (
         reason.encode("utf-8", "replace").decode() if reason and isinstance(reason, str) else None
     )
 
 
-def _passage_number(value: Any) -> int | None:
-    """The number in `3`, `"3"`, `"passage 3"` or `"[3]"`."""
-    if isinstance(value, int) and not isinstance(value, bool):
-        return value
-    if not isinstance(value, str):
-        return None
-    if len(value) < 10 and value.isdecimal():  # nearly always, and much faster
-        return int(value)
-    match = _NUMBER.fullmatch(value)
-    return int(match[1]) if match else None
-
-
-def _shown(numbers: Sequence[int]) -> str:
-    shown = ", ".join(map(str, numbers[:10]))
+def _shown(numbers: Sequence[float]) -> str:
+    shown = ", ".join(f"{number:g}" for number in numbers[:10])
     return f"{shown} and {len(numbers) - 10} more" if len(numbers) > 10 else shown
