@@ -498,6 +498,11 @@ ERROR_CODES: Final[dict[str, ErrorCode]] = {
         "The output file does not end in `.csv` or `.jsonl`.",
         "Use one of these endings.",
     ),
+    "RK506": ErrorCode(
+        "The folder of `--export-to` has other files.",
+        "`run --export-to` replaces only files that it wrote itself.",
+        "Choose a new or an empty folder.",
+    ),
     "RK510": ErrorCode(
         "`calls.sqlite` cannot be used.",
         "It is another program's file, or a newer recipekit wrote it.",
@@ -624,6 +629,11 @@ ERROR_CODES: Final[dict[str, ErrorCode]] = {
         "An exporter may not have this name.",
         "The name is that of the folder for unfinished work.",
         "Choose another name.",
+    ),
+    "RK626": ErrorCode(
+        "`--export-to` was given, and the run exports nothing.",
+        "The recipe has no `export` section, or `--until` stops before it.",
+        "Add an `export` section, or leave out `--until`.",
     ),
     "RK630": ErrorCode(
         "There is nothing to train on.",

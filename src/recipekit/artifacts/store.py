@@ -28,7 +28,7 @@ from typing import IO, Any
 
 from recipekit.errors import NO_SPACE, StoreError
 
-__all__ = ["Artifact", "Store", "explained", "write_json"]
+__all__ = ["MANIFEST", "Artifact", "Store", "explained", "write_json"]
 
 MANIFEST = "manifest.json"
 
@@ -181,7 +181,9 @@ class Store:
         partial, final = self.cache / stage / f"{key}.partial", self.cache / stage / key
         shutil.rmtree(partial / "scratch", ignore_errors=True)
         write_json(partial / MANIFEST, manifest)
+        mode = (partial / MANIFEST).stat().st_mode
         for file in partial.rglob("*"):
+            _follow_umask(file, mode)
             _flush(file)
         _flush(partial)
         if final.exists():
@@ -235,6 +237,25 @@ class Store:
                 ahead.extend((stage, key) for stage, key in manifest.get("inputs", {}).items())
                 ahead.extend((stage, key) for stage, key in manifest.get("by_products", []))
         return seen
+
+
+def _follow_umask(path: Path, mode: int) -> None:
+    """Give a file the permissions of a plain new file, and a folder those of a new folder.
+
+    Libraries write some files through temporary ones, which only their owner can read.
+
+    Args:
+        path: The file or folder; links stay as they are.
+        mode: The mode of a plain new file, which follows the umask.
+    """
+    if path.is_symlink():
+        return
+    wanted = mode & 0o666
+    if path.is_dir():
+        wanted |= (wanted & 0o444) >> 2  # who can read a folder can enter it
+    current = path.stat().st_mode
+    if current & 0o777 != wanted:
+        path.chmod((current & 0o7000) | wanted)
 
 
 def _flush(path: Path) -> None:

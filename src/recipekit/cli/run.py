@@ -28,6 +28,12 @@ def run(
     until: Annotated[
         str | None, typer.Option("--until", metavar="STAGE", help="Stop after this stage.")
     ] = None,
+    export_to: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="Copy the exports to a new folder, or replace those in it."
+        ),
+    ] = None,
     cache: Cache = None,
     runs: Runs = None,
     accelerate_config: Annotated[
@@ -62,6 +68,7 @@ def run(
         runs=runs,
         start=start,
         until=until,
+        export_to=export_to,
         launch=launch,
         command=_command(context.obj),
         say=lambda line: typer.echo(redact(line), err=True),

@@ -14,6 +14,7 @@ from recipekit.artifacts.key import FileHashes
 from recipekit.artifacts.manifest import manifest
 from recipekit.artifacts.store import Artifact, Store, explained
 from recipekit.errors import RecipekitError, RunError
+from recipekit.pipeline.export_folder import ExportFolder, check_exports
 from recipekit.pipeline.job import Job
 from recipekit.pipeline.launch import Launch
 from recipekit.pipeline.ledger import ledger_of
@@ -27,6 +28,7 @@ from recipekit.pipeline.stage_process import StageProcesses
 from recipekit.recipe.sections import Recipe
 from recipekit.report.numbers import duration
 from recipekit.stages.dataset_view import dataset_view
+from recipekit.stages.export.stage import EXPORT
 from recipekit.stages.stage import Stage
 from recipekit.suggestions import did_you_mean
 
@@ -64,6 +66,7 @@ def run(
     runs: Path | str | None = None,
     start: str | None = None,
     until: str | None = None,
+    export_to: Path | str | None = None,
     launch: Launch | None = None,
     command: str | None = None,
     say: Callable[[str], None] = lambda text: None,
@@ -77,6 +80,8 @@ def run(
         runs: Where the folder of this run is made; by default, in the recipe's project.
         start: Run this stage and those after it again, even where they are cached.
         until: Stop after this stage.
+        export_to: A folder for a copy of what the exporters write, with plain files and no links.
+            It is new or empty, or has the exports of an earlier run, which are replaced.
         launch: How processes are started; one process on the best device by default.
         command: The command that repeats this run, for the report.
         say: Receives lines for the user.
@@ -85,7 +90,9 @@ def run(
         RunError: A stage failed or was killed, or the recipe does not have `start` or `until`.
         RecipekitError: An error that a stage reported.
     """
-    _check_range([name for name, _ in recipe.stages()], start, until)
+    names = [name for name, _ in recipe.stages()]
+    _check_range(names, start, until)
+    exports = _export_folder(export_to, names, until)
     project = project_of(recipe, cache=cache, runs=runs)
     store = Store(project.cache)
     hashes = FileHashes(store.root / "hashes.json")
@@ -102,6 +109,8 @@ def run(
         for name in selection.names:
             execution.stage(stages.stage_named(name))
             execution.check_data()
+        if exports is not None:
+            execution.export_to(exports)
         return execution.close("finished")
     except KeyboardInterrupt:
         execution.close("interrupted")
@@ -135,6 +144,18 @@ def _check_range(names: list[str], start: str | None, until: str | None) -> None
         raise RunError(
             f"--from {start} comes after --until {until}: no stage would run", code="RK605"
         )
+
+
+def _export_folder(
+    folder: Path | str | None, names: Sequence[str], until: str | None
+) -> ExportFolder | None:
+    """Return the folder for exports, after checking that it can be used."""
+    if folder is None:
+        return None
+    check_exports(names[: names.index(until) + 1] if until else names)
+    exports = ExportFolder(Path(folder).expanduser())
+    exports.check()
+    return exports
 
 
 @dataclass(frozen=True)
@@ -213,6 +234,11 @@ class _Execution:
             stage.accept(self._section(stage), artifact, self.record.path)
         self.artifacts[stage.name] = artifact
         self.record.link(artifact)
+
+    def export_to(self, folder: ExportFolder) -> None:
+        """Copy the exports to a folder of the user's."""
+        names = folder.write(self.artifacts[EXPORT.name])
+        self.say(f"exported {', '.join(names)} to {folder.path}")
 
     def check_data(self) -> None:
         """Check later stages against the data set, as soon as that is complete."""
