@@ -45,7 +45,7 @@ def test_exports_are_plain_files_that_others_load(finished_copy: Path) -> None:
     assert not any(path.is_symlink() for path in out.rglob("*"))
     assert not (out / "manifest.json").exists()
     exported = finished_copy / "runs/tiny/latest/stages/export"
-    expected = {".recipekit-export.json", *listing(exported)} - {"manifest.json"}
+    expected = {".recipekit-export", *listing(exported)} - {"manifest.json"}
     assert set(listing(out)) == expected
     (finished_copy / ".recipekit").rename(finished_copy / "gone")
     model = SentenceTransformer(str(out / "model"), device="cpu")
@@ -100,7 +100,7 @@ def test_a_file_in_the_way_of_an_export_is_never_replaced(tmp_path: Path) -> Non
 
 def test_a_record_that_names_files_elsewhere_is_refused(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
-    record = tmp_path / "out" / ".recipekit-export.json"
+    record = tmp_path / "out" / ".recipekit-export"
     record.write_text(json.dumps({"files": ["../precious.txt"]}))
     with pytest.raises(StoreError, match="damaged"):
         ExportFolder(tmp_path / "out").check()

@@ -1,7 +1,7 @@
 """A copy of a run's exports in a folder that the user chose (`run --export-to`).
 
 The copy has plain files and no links, so it can be moved, shared and uploaded. It remembers which
-files it wrote in `.recipekit-export.json`. The next export to the folder replaces these files, and
+files it wrote in `.recipekit-export`. The next export to the folder replaces these files, and
 no others.
 """
 
@@ -21,7 +21,7 @@ from recipekit.stages.export.stage import EXPORT
 
 __all__ = ["ExportFolder", "check_exports"]
 
-RECORD: Final = ".recipekit-export.json"
+RECORD: Final = ".recipekit-export"
 PARTIAL: Final = ".recipekit-export.partial"
 
 
