@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from recipekit.component import TrainingLabels
 from recipekit.losses.corpus_labels import CorpusLabels
 from recipekit.query_pairs import QueryPairs
 from recipekit.records import Verdict
@@ -37,16 +38,21 @@ def dense_losses(
     form: str,
     label_smoothing: float = 0.0,
 ) -> Tensor:
-    """The losses, one softmax per positive in float64 with torch's cross_entropy."""
+    """The losses in float64: one softmax per positive, or one for all of them together."""
     losses = []
     for query, row, grade in zip(queries.double(), verdicts, grades, strict=True):
         scores = (matrix.double() @ query) / temperature
         positives = np.flatnonzero(row == Verdict.POSITIVE).tolist()
         allowed = np.flatnonzero(row != Verdict.IGNORE).tolist()
         negatives = [j for j in allowed if j not in positives]
+        loss = (query * 0).sum() + (matrix * 0).sum()
+        if form == "log_marginal":
+            if positives:
+                loss = loss + _log_marginal(scores, positives, allowed, label_smoothing)
+            losses.append(loss)
+            continue
         weights = torch.tensor([float(grade[p]) for p in positives], dtype=torch.float64)
         weights = weights / weights.sum()
-        loss = (query * 0).sum()
         for p, weight in zip(positives, weights, strict=True):
             rivals = negatives if form == "one_vs_negatives" else [j for j in allowed if j != p]
             loss = loss + weight * cross_entropy(
@@ -54,6 +60,35 @@ def dense_losses(
             )
         losses.append(loss)
     return torch.stack(losses)
+
+
+def _log_marginal(
+    scores: Tensor, positives: list[int], allowed: list[int], label_smoothing: float
+) -> Tensor:
+    log_probabilities = torch.log_softmax(scores[allowed], 0)
+    marginal = torch.logsumexp(log_probabilities[[allowed.index(p) for p in positives]], 0)
+    uniform = log_probabilities.mean()
+    return -(1 - label_smoothing) * marginal - label_smoothing * uniform
+
+
+def training_labels(
+    verdicts: npt.NDArray[np.int8], grades: npt.NDArray[np.float32] | None = None
+) -> TrainingLabels:
+    """The labels of a dense (n, N) matrix of verdicts, as a phase has them."""
+    n = len(verdicts)
+    positive, ignored, negative = (
+        QueryPairs.from_pairs(*np.nonzero(verdicts == verdict), n)
+        for verdict in (Verdict.POSITIVE, Verdict.IGNORE, Verdict.NEGATIVE)
+    )
+    weights = np.ones(len(positive)) if grades is None else grades[verdicts == Verdict.POSITIVE]
+    return TrainingLabels(
+        queries=np.arange(n),
+        positive=positive,
+        weight=positive.normalized(weights),
+        ignored=ignored,
+        negative=negative,
+        without_positive=0,
+    )
 
 
 def value_and_gradient(loss: Callable[[Tensor], Tensor], queries: Tensor) -> tuple[Tensor, Tensor]:

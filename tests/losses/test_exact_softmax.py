@@ -24,7 +24,7 @@ from recipekit.losses.infonce_math import InfoNCE
 from recipekit.records import Verdict
 from recipekit.testing import context
 
-FORMS = ("one_vs_negatives", "soft_label")
+FORMS = ("one_vs_negatives", "soft_label", "log_marginal")
 
 
 @st.composite
@@ -101,7 +101,7 @@ def test_queries_without_positives_or_negatives_have_zero_loss(judged, form, smo
     assert losses.isfinite().all() and gradient.isfinite().all()
     for without_positive in (3, 5):
         assert losses[without_positive] == 0 and (gradient[without_positive] == 0).all()
-    if form == "one_vs_negatives":  # its positives compete with nothing
+    if form == "one_vs_negatives" or (form == "log_marginal" and not smoothing):
         assert losses[4] == 0 and (gradient[4] == 0).all()
 
 
@@ -270,7 +270,7 @@ def test_the_spec_builds_the_loss_that_it_declares(tmp_path: Path):
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"temperature": 0}, {"label_smoothing": 1.0}, {"form": "log_marginal"}, {"tile_size": 0}],
+    [{"temperature": 0}, {"label_smoothing": 1.0}, {"form": "marginal"}, {"tile_size": 0}],
 )
 def test_the_spec_refuses_values_out_of_range(wrong):
     with pytest.raises(ValidationError):

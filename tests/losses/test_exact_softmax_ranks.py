@@ -21,7 +21,7 @@ SHARES = {
     "uneven": (slice(0, 1), slice(1, 6)),
     "one has none": (slice(0, 6), slice(6, 6)),
 }
-FORMS = ("one_vs_negatives", "soft_label")
+FORMS = ("one_vs_negatives", "soft_label", "log_marginal")
 
 
 def on_a_rank(rank: int, folder: str, verdicts, grades) -> None:

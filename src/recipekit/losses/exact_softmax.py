@@ -17,7 +17,7 @@ class ExactSoftmaxSpec(LossSpec):
     temperature: float = Field(default=0.05, gt=0)
     """Similarities are divided by it. 0.05 is the common choice for unit vectors: scores
     range from -20 to 20."""
-    form: Literal["one_vs_negatives", "soft_label"] = "one_vs_negatives"
+    form: Literal["one_vs_negatives", "soft_label", "log_marginal"] = "one_vs_negatives"
     """How several positives of a query share the loss. `one_vs_negatives` ranks each positive
     against the negatives alone, so positives never compete; it suits judged data. `soft_label` is
     one distribution over all positives, which compete."""

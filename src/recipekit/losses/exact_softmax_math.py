@@ -1,17 +1,8 @@
 """The exact softmax: every query against the whole corpus, in one pass and one tile of memory.
 
-Notation. q_i is a trained query, d_j a frozen passage, s_ij = q_i·d_j / τ. P_i are the positives of
-query i, with weights w_ip that sum to 1, M_i its ignored passages, and N_i = corpus - P_i - M_i its
-negatives, n_i of them. Two forms:
-
-    one-vs-negatives    L_i = Σ_{p∈P_i} w_ip · log(1 + e^{z_i - s_ip})     positives never compete
-                        z_i = log Σ_{j∈N_i} e^{s_ij}
-
-    soft-label          L_i = Σ_{p∈P_i} w_ip · (z_i - s_ip)                positives compete
-                        z_i = log Σ_{j∉M_i} e^{s_ij}
-
-Of the corpus, both need only the log-partition z_i over the passages that the form allows. The
-scores of the positives are few.
+`recipekit.losses.softmax_forms` has the notation and the three forms of the loss. Of the corpus,
+each needs only the log-partition z_i over the passages that the form lets compete; the scores of
+the positives are few.
 
 One pass. Tiles of passages stream by, and each query keeps three running values: the peak
 m = max s, the mass l = Σ e^{s - m} and the moment o = Σ e^{s - m} d. A tile that raises the peak to
@@ -26,25 +17,10 @@ them would take memory for B·N numbers. (The running peak is the online softmax
 with the moment it is flash-attention, arXiv 2205.14135, in which the passages are both keys and
 values.) The rest is the chain rule over vectors (B,) and (positives,), which autograd applies:
 
-    one-vs-negatives    ∂L_i/∂z_i = Σ_p w_ip sigmoid(z_i - s_ip)
-                        ∂L_i/∂s_ip = -w_ip sigmoid(z_i - s_ip)
+    ∂L_i/∂q_i = (1/τ) (∂L_i/∂z_i · o / l + Σ_p ∂L_i/∂s_ip · d_p)
 
-    soft-label          ∂L_i/∂z_i = 1
-                        ∂L_i/∂s_ip = -w_ip
-
-so that ∂L_i/∂q_i = (1/τ) (∂L_i/∂z_i · o / l + Σ_p ∂L_i/∂s_ip · d_p). An ignored passage occurs in
-no term.
-
-Label smoothing moves a share ε of the target from the positive to the uniform distribution over all
-passages of its softmax: {p} and N_i for the term of p in one-vs-negatives, corpus - M_i in
-soft-label. It equals `cross_entropy(label_smoothing=ε)` of that softmax, and needs one more value,
-the sum c_i = Σ d_j of the allowed passages, whose scores sum to S_i = q_i·c_i / τ. Added to L_i is
-
-    one-vs-negatives    Σ_p w_ip · ε · (n_i · s_ip - S_i) / (n_i + 1)
-    soft-label          Σ_p w_ip · ε · (s_ip - S_i / |corpus - M_i|)
-
-Edge cases. Without a positive there is no term: zero loss, zero gradient. Without a negative
-z_i = -∞: again zero loss and zero gradient.
+An ignored passage occurs in no term. Label smoothing needs one more value, the sum c_i = Σ d_j of
+the passages in z_i, whose scores sum to S_i = q_i·c_i / τ.
 
 Sharded. Each rank streams its slice of the passages for every rank's queries; m, l, o and c are
 then reduced over the ranks.
@@ -52,10 +28,9 @@ then reduced over the ranks.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -63,8 +38,13 @@ from torch.autograd.function import once_differentiable
 
 from recipekit.losses.corpus_labels import CorpusLabels
 from recipekit.losses.frozen_matrix import FrozenMatrix
+from recipekit.losses.softmax_forms import FORMS, FormName, Positives, Smoothing
 
-__all__ = ["ExactSoftmax", "log_partition"]
+if TYPE_CHECKING:
+    from recipekit.component import TrainingLabels
+    from recipekit.losses.passage_softmax import PassageSoftmax
+
+__all__ = ["ExactSoftmax", "default_tile_size", "log_partition"]
 
 
 @dataclass
@@ -72,7 +52,7 @@ class ExactSoftmax:
     """The loss that `ExactSoftmaxSpec` builds."""
 
     temperature: float
-    form: Literal["one_vs_negatives", "soft_label"] = "one_vs_negatives"
+    form: FormName = "one_vs_negatives"
     label_smoothing: float = 0.0
     tile_size: int | None = None
 
@@ -99,50 +79,51 @@ class ExactSoftmax:
 
     def _losses(self, queries: Tensor, labels: CorpusLabels, corpus: FrozenMatrix) -> Tensor:
         """Return L_i of all queries, `(n,)`."""
+        z, positives, smoothing = self.partition(queries, labels, corpus)
+        return FORMS[self.form].losses(z, positives, smoothing)
+
+    def partition(
+        self, queries: Tensor, labels: CorpusLabels, corpus: FrozenMatrix
+    ) -> tuple[Tensor, Positives, Smoothing | None]:
+        """Compute what the loss needs of the corpus, differentiable in the queries.
+
+        Args:
+            queries: Embeddings `(n, dim)`, the same on every rank.
+            labels: Their positives and ignored passages.
+            corpus: The passages.
+
+        Returns:
+            The log-partitions `(n,)`, the positives with their scores, and what label smoothing
+            needs, or None without it.
+        """
         exact = torch.float64 if queries.dtype == torch.float64 else torch.float32
         queries = queries.to(exact) / self.temperature  # s_ij = queries_i · d_j from here on
-        form = _FORMS[self.form]
-        masked = _masked_pairs(labels, with_positives=not form.positives_compete)
-        tile_size = self.tile_size or _tile_size(queries.device)
+        masked = _masked_pairs(labels, with_positives=not FORMS[self.form].positives_compete)
+        tile_size = self.tile_size or default_tile_size(queries.device)
         z, c = log_partition(queries, corpus, masked, tile_size, sums=self.label_smoothing > 0)
 
-        query, weight = labels.positive_queries, labels.positive_weights.to(exact)
-        positives = corpus.rows(labels.positive_rows, like=queries)
-        s = (queries[query] * positives).sum(1)  # (positives,)
-        terms = form.term(z[query], s)
-        if c is not None:
-            allowed = corpus.total - torch.bincount(masked[0], minlength=len(queries))
-            terms = terms + self.label_smoothing * form.above_mean(
-                s, (queries * c).sum(1)[query], allowed[query]
-            )
-        return z.new_zeros(len(queries)).index_add(0, query, weight * terms)
+        query = labels.positive_queries
+        passages = corpus.rows(labels.positive_rows, like=queries)
+        score = (queries[query] * passages).sum(1)
+        positives = Positives(query, labels.positive_weights.to(exact), score)
+        if c is None:
+            return z, positives, None
+        allowed = corpus.total - torch.bincount(masked[0], minlength=len(queries))
+        return z, positives, Smoothing(self.label_smoothing, (queries * c).sum(1), allowed)
 
+    def over_passages(
+        self, queries: FrozenMatrix, passages: FrozenMatrix, labels: TrainingLabels
+    ) -> PassageSoftmax:
+        """Return the loss as a function of passages, with the queries frozen.
 
-@dataclass(frozen=True)
-class _Form:
-    """What a positive competes with, and the term that it adds to the loss."""
+        Args:
+            queries: The training queries, (n, dim), frozen.
+            passages: All passages, (N, dim). Its memory is written to: it must be this phase's own.
+            labels: The labels of the training queries.
+        """
+        from recipekit.losses.passage_softmax import PassageSoftmax
 
-    positives_compete: bool
-    term: Callable[[Tensor, Tensor], Tensor]
-    """The term, from the log-partition z and the positive's score s."""
-    above_mean: Callable[[Tensor, Tensor, Tensor], Tensor]
-    """What one unit of label smoothing adds: s minus the mean score of its softmax, from s and the
-    sum and number of the scores in z."""
-
-
-_FORMS = {
-    "one_vs_negatives": _Form(
-        positives_compete=False,
-        # Not softplus, which switches to the identity above 20.
-        term=lambda z, s: torch.logaddexp(z - s, torch.zeros_like(s)),
-        above_mean=lambda s, total, n: (n * s - total) / (n + 1),
-    ),
-    "soft_label": _Form(
-        positives_compete=True,
-        term=lambda z, s: z - s,
-        above_mean=lambda s, total, n: s - total / n,
-    ),
-}
+        return PassageSoftmax(self, queries, passages, labels)
 
 
 MaskedPairs = tuple[Tensor, Tensor]
@@ -159,7 +140,7 @@ def _masked_pairs(labels: CorpusLabels, *, with_positives: bool) -> MaskedPairs:
     return query[order], passage[order]
 
 
-def _tile_size(device: torch.device) -> int:
+def default_tile_size(device: torch.device) -> int:
     """Passages per tile: their scores fit a CPU's cache, or keep a GPU busy."""
     return 4096 if device.type == "cpu" else 65536
 

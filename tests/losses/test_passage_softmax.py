@@ -1,0 +1,151 @@
+"""The passage half of the exact softmax against a dense float64 reference."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import FlopCounterMode
+
+from helpers.dense_reference import dense_losses, training_labels, unit_rows
+from losses.test_exact_softmax import FORMS, cases
+from recipekit.losses.exact_softmax_math import ExactSoftmax
+from recipekit.losses.frozen_matrix import FrozenMatrix
+from recipekit.losses.passage_softmax import PassageSoftmax
+from recipekit.records import Verdict
+
+
+def passage_softmax(loss, queries, matrix, verdicts, grades=None) -> PassageSoftmax:
+    labels = training_labels(verdicts, grades)
+    frozen = FrozenMatrix.whole(queries), FrozenMatrix.whole(matrix.clone())
+    return loss.over_passages(*frozen, labels)
+
+
+def dense(queries, matrix, verdicts, grades, **options):
+    """The mean loss, and its gradient with respect to every passage, in float64."""
+    passages = matrix.double().clone().requires_grad_()
+    mean = dense_losses(queries, passages, verdicts, grades, **options).mean()
+    (gradient,) = torch.autograd.grad(mean, passages)
+    return mean.detach(), gradient
+
+
+@settings(deadline=None, max_examples=200)
+@given(
+    cases(),
+    st.integers(1, 8),
+    st.integers(0, 2**31),
+    st.integers(1, 30),
+    st.sampled_from(FORMS),
+    st.sampled_from([0.0, 0.01, 0.3]),
+    st.sampled_from([0.02, 0.05, 1.0]),
+    st.data(),
+)
+def test_blocks_give_the_dense_loss_and_gradient_of_the_updated_matrix(
+    case, dim, seed, tile_size, form, smoothing, temperature, data
+):
+    verdicts, grades = case
+    n, total = verdicts.shape
+    queries = unit_rows(n, dim, seed, torch.float64)
+    matrix = unit_rows(total, dim, seed + 1, torch.float64)
+    options = {"temperature": temperature, "form": form, "label_smoothing": smoothing}
+    loss = ExactSoftmax(temperature, form, smoothing, tile_size=tile_size)
+    half = passage_softmax(loss, queries, matrix, verdicts, grades)
+    mean, _ = dense(queries, matrix, verdicts, grades, **options)
+    assert half.mean_loss == pytest.approx(float(mean), rel=1e-6, abs=1e-6)
+
+    for turn in range(3):
+        size = data.draw(st.integers(1, total))
+        rows = np.array(data.draw(st.permutations(range(total)))[:size])
+        fresh = unit_rows(size, dim, seed + 2 + turn, torch.float64)
+        part, gradient = half.block(rows, fresh, update=True)
+        matrix[torch.from_numpy(rows)] = fresh
+        mean, expected = dense(queries, matrix, verdicts, grades, **options)
+        # A block that held nearly all of a partition leaves a rest that is known to 1e-16 of it.
+        torch.testing.assert_close(part, mean, rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(gradient, expected[rows], rtol=1e-4, atol=1e-5 / temperature)
+    assert torch.equal(half.passages.matrix, matrix)
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_partitions_do_not_drift_over_epochs_of_rounded_blocks(judged, form, dtype):
+    verdicts, grades = judged
+    queries, matrix = unit_rows(6, 8, 1), unit_rows(30, 8, 2, dtype)
+    half = passage_softmax(ExactSoftmax(0.05, form, 0.1), queries, matrix, verdicts, grades)
+    rng = np.random.default_rng(0)
+    for step in range(200):
+        rows = rng.choice(30, size=4, replace=False)
+        moved = half.passages.matrix[rows].float() + 0.3 * unit_rows(4, 8, 10 + step)
+        half.block(rows, torch.nn.functional.normalize(moved, dim=1), update=True)
+    again = passage_softmax(
+        ExactSoftmax(0.05, form, 0.1), queries, half.passages.matrix, verdicts, grades
+    )
+    torch.testing.assert_close(half.z, again.z, rtol=1e-4, atol=1e-3)
+    torch.testing.assert_close(half.scores, again.scores, rtol=1e-5, atol=1e-4)
+    torch.testing.assert_close(half.totals, again.totals, rtol=1e-4, atol=1e-2)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_block_gradients_at_the_start_add_up_to_the_whole_gradient(judged, form):
+    verdicts, grades = judged
+    queries, matrix = unit_rows(6, 8, 1), unit_rows(30, 8, 2)
+    half = passage_softmax(ExactSoftmax(0.05, form), queries, matrix, verdicts, grades)
+    blocks = np.array_split(np.random.default_rng(1).permutation(30), 7)
+    parts = {tuple(rows): half.block(rows, matrix[rows], update=False)[1] for rows in blocks}
+    _, expected = dense(
+        queries, matrix, verdicts, grades, temperature=0.05, form=form, label_smoothing=0.0
+    )
+    for rows, gradient in parts.items():
+        torch.testing.assert_close(gradient.double(), expected[list(rows)], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_an_ignored_pair_changes_no_bit_of_a_block(judged, form, smoothing):
+    verdicts, _ = judged
+    verdicts[:, 11] = Verdict.IGNORE
+    queries, matrix = unit_rows(6, 8, 1), unit_rows(30, 8, 2)
+    rows, fresh = np.array([3, 11, 20]), unit_rows(3, 8, 5)
+    other = fresh.clone()
+    other[1] = 50 * unit_rows(1, 8, 99)
+
+    def computed(embeddings):
+        loss = ExactSoftmax(0.5, form, smoothing, tile_size=4)
+        half = passage_softmax(loss, queries, matrix, verdicts)
+        mean, gradient = half.block(rows, embeddings, update=True)
+        return mean, gradient, half.z
+
+    ours, theirs = computed(fresh), computed(other)
+    for one, another in zip(ours, theirs, strict=True):
+        assert torch.equal(one, another)
+    assert (ours[1][1] == 0).all()
+
+
+class _LargestTensor(TorchDispatchMode):
+    """Records the size of the largest tensor that an operation returns."""
+
+    largest = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        if isinstance(result, torch.Tensor):
+            self.largest = max(self.largest, result.numel())
+        return result
+
+
+def test_a_block_takes_6nbd_operations_in_the_memory_of_a_tile():
+    n, total, dim, size, tile_size = 2_000, 5_000, 8, 64, 128
+    verdicts = np.zeros((n, total), np.int8)
+    verdicts[np.arange(n), np.arange(n)] = Verdict.POSITIVE
+    half = passage_softmax(
+        ExactSoftmax(0.05, tile_size=tile_size), unit_rows(n, dim, 1), unit_rows(total, dim, 2),
+        verdicts,
+    )  # fmt: skip
+    rows, fresh = np.arange(100, 100 + size), unit_rows(size, dim, 3)
+    with FlopCounterMode(display=False) as flops, _LargestTensor() as memory:
+        half.block(rows, fresh, update=True)
+    assert flops.get_total_flops() == 6 * n * size * dim
+    assert memory.largest <= max(total * dim, tile_size * size)
