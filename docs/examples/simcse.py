@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from recipekit.component import Context, Phase, PhaseSpec, StepResult
+from recipekit.component import Context, Phase, PhasePart, PhaseSpec, StepResult
 
 
 class SimCSESpec(PhaseSpec):
@@ -23,7 +23,7 @@ class SimCSE(Phase):
         self.training, self.ranks = context.training, context.ranks
         self.passages = len(context.dataset.passages)
         self.steps_per_epoch = -(-self.passages // self.training.batch_size)
-        self.cycle_steps = [epochs * self.steps_per_epoch]
+        self.parts = [PhasePart(epochs * self.steps_per_epoch, self.steps_per_epoch)]
 
     def gradient(self, step: int) -> StepResult:
         import numpy as np

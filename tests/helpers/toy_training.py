@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from recipekit.component import Phase, SingleProcess, StepResult
+from recipekit.component import Phase, PhasePart, SingleProcess, StepResult
 from recipekit.testing import RecordingProgress
 from recipekit.training.loop import DevEvaluation, ScheduledPhase, TrainingLoop
 from recipekit.training.optimizer import OptimizerSettings
@@ -17,6 +17,8 @@ from recipekit.training.optimizer import OptimizerSettings
 
 class ToyEncoder(torch.nn.Module):
     """A linear map of three features to two."""
+
+    tied = True
 
     def __init__(self) -> None:
         super().__init__()
@@ -26,12 +28,15 @@ class ToyEncoder(torch.nn.Module):
     def set_dropout(self, enabled: bool) -> None:
         self.dropout = enabled
 
+    def set_tied(self, tied: bool) -> None:
+        assert tied, "it has one tower"
+
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         return self.linear(features)
 
 
 class ToyPhase(Phase):
-    """Pulls the encoder toward twice its outputs at the start of the cycle.
+    """Pulls the encoder toward twice its outputs at the start of the part.
 
     The targets are frozen in a file, as the embeddings of coordinate ascent are.
     """
@@ -40,20 +45,20 @@ class ToyPhase(Phase):
         self,
         encoder: ToyEncoder,
         folder: Path,
-        cycle_steps: Sequence[int] = (4, 4),
+        part_steps: Sequence[int] = (4, 4),
         steps_per_epoch: int = 2,
         seed: int = 0,
     ) -> None:
         self.encoder, self.folder, self.seed = encoder, folder, seed
-        self.cycle_steps, self.steps_per_epoch = cycle_steps, steps_per_epoch
+        self.parts = [PhasePart(steps, steps_per_epoch) for steps in part_steps]
         self.features = torch.randn(8, 3, generator=torch.Generator().manual_seed(seed))
         self.frozen: torch.Tensor | None = None
-        self.cycles: list[int] = []
+        self.begun: list[int] = []
         self.steps: list[int] = []
 
-    def begin(self, cycle: int) -> None:
-        self.cycles.append(cycle)
-        file = self.folder / f"cycle-{cycle}.pt"
+    def begin(self, part: int) -> dict[str, float]:
+        self.begun.append(part)
+        file = self.folder / f"part-{part}.pt"
         self.folder.mkdir(exist_ok=True)
         for other in self.folder.iterdir():
             if other != file:
@@ -62,6 +67,7 @@ class ToyPhase(Phase):
             with torch.no_grad():
                 torch.save(2 * self.encoder(self.features) + self.seed, file)
         self.frozen = torch.load(file)
+        return {}
 
     def gradient(self, step: int) -> StepResult:
         self.steps.append(step)

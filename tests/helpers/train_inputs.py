@@ -20,6 +20,7 @@ COORDINATE_ASCENT = {
     "loss": {"use": "exact_softmax", "temperature": 0.05},
     "query_epochs": 2,
 }
+BOTH_HALVES = {**COORDINATE_ASCENT, "passage_epochs": 1, "cycles": 2, "passage_batch_size": 7}
 IN_BATCH = {
     "use": "in_batch",
     "loss": {"use": "infonce", "temperature": 0.05},

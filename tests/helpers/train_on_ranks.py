@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from helpers.train_inputs import COORDINATE_ASCENT, IN_BATCH, train_inputs, train_section
+from helpers.train_inputs import BOTH_HALVES, COORDINATE_ASCENT, IN_BATCH, train_inputs, train_section
 from recipekit.component import Ranks
 from recipekit.dataset import Dataset
 from recipekit.encoders.bi_encoder_module import BiEncoder
@@ -26,6 +26,17 @@ TWO_CYCLES = {**COORDINATE_ASCENT, "cycles": 2}
 # the ranks unequal shares. The last batch, of 1 query in 11, leaves one rank without any.
 SECTIONS = {
     "exact": train_section(TWO_CYCLES, max_tokens_per_batch=24),
+    "both_halves": train_section(BOTH_HALVES, max_tokens_per_batch=24),
+    "separate_towers": train_section(
+        IN_BATCH, {**BOTH_HALVES, "separate_towers": True}, max_tokens_per_batch=24
+    ),
+    "one_passage_step": train_section(
+        {**BOTH_HALVES, "query_epochs": 0, "passage_epochs": 2, "passage_gradient": "corpus"},
+        max_tokens_per_batch=24,
+    ),
+    "refreshed": train_section(
+        {**BOTH_HALVES, "refresh_every_steps": 2}, max_tokens_per_batch=24
+    ),
     "infonce": train_section(IN_BATCH, max_tokens_per_batch=24),
     "infonce_whole": train_section(IN_BATCH),
     "two_phases": train_section(IN_BATCH, COORDINATE_ASCENT, max_tokens_per_batch=24),

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from sentence_transformers import SentenceTransformer
 
 from helpers.killed import KilledAfter
-from helpers.train_inputs import COORDINATE_ASCENT, IN_BATCH, train_inputs, train_section
+from helpers.train_inputs import BOTH_HALVES, COORDINATE_ASCENT, IN_BATCH, train_inputs, train_section
 from recipekit.errors import RunError
 from recipekit.stages.train.train import train
 from recipekit.testing import RecordingProgress
@@ -85,6 +85,14 @@ def test_the_summary_notes_that_a_frozen_corpus_is_read_as_text(tmp_path, tiny_m
 
 TWO_CYCLES = {**COORDINATE_ASCENT, "cycles": 2}
 FOUR_EPOCHS = {**IN_BATCH, "epochs": 4}
+PASSAGES = {**BOTH_HALVES, "query_epochs": 0, "passage_epochs": 2}
+SEPARATE = {**BOTH_HALVES, "separate_towers": True}
+REFRESHED = {**BOTH_HALVES, "refresh_every_steps": 2}
+DRIFTING = {**BOTH_HALVES, "refresh_at_drift": 1e-6}
+SMOOTHED = {
+    **PASSAGES,
+    "loss": {"use": "exact_softmax", "form": "log_marginal", "label_smoothing": 0.1},
+}
 
 
 @pytest.mark.slow
@@ -96,6 +104,17 @@ FOUR_EPOCHS = {**IN_BATCH, "epochs": 4}
         pytest.param(TWO_CYCLES, "train", 8, True, id="second-cycle"),
         pytest.param(TWO_CYCLES, "train", 9, True, id="second-cycle-after-a-checkpoint"),
         pytest.param(TWO_CYCLES, "encode passage", 20, True, id="while-the-passages-are-encoded"),
+        # Six query steps, then four passage steps, twice.
+        pytest.param(BOTH_HALVES, "train", 8, True, id="passage-half-after-a-swap"),
+        pytest.param(BOTH_HALVES, "train", 13, True, id="second-cycle-of-both-halves"),
+        pytest.param(PASSAGES, "train", 6, True, id="second-passage-epoch"),
+        pytest.param(PASSAGES, "train", 12, True, id="second-passage-half"),
+        pytest.param(SMOOTHED, "train", 6, True, id="smoothed-passages"),
+        pytest.param(SEPARATE, "train", 9, True, id="separate-towers"),
+        pytest.param(SEPARATE, "train", 13, True, id="separate-towers-second-cycle"),
+        pytest.param(REFRESHED, "train", 9, True, id="refreshed"),
+        pytest.param(DRIFTING, "train", 5, True, id="refreshed-by-drift"),
+        pytest.param(BOTH_HALVES, "encode query", 20, True, id="while-both-sides-are-encoded"),
         pytest.param(FOUR_EPOCHS, "train", 2, False, id="in-batch-before-a-checkpoint"),
         pytest.param(FOUR_EPOCHS, "train", 8, True, id="in-batch"),
     ],
@@ -109,6 +128,22 @@ def test_a_resumed_run_ends_with_the_same_weights(
         tmp_path, tiny_model, tiny_dataset, section, KilledAfter(work, advances)
     )
     assert (resumed_steps is not None) == resumes
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "phase",
+    [BOTH_HALVES, SEPARATE, REFRESHED, DRIFTING, SMOOTHED],
+    ids=["both", "separate", "refreshed", "drifting", "smoothed"],
+)
+@pytest.mark.parametrize("advances", [3, 8, 15])
+def test_a_checkpoint_inside_a_half_phase_resumes_to_the_same_weights(
+    tmp_path, tiny_model, tiny_dataset, monkeypatch, phase, advances
+):
+    monkeypatch.setattr("recipekit.training.loop.CHECKPOINT_SECONDS", 0.0)
+    killed = KilledAfter("train", advances)
+    resumed = kill_and_resume(tmp_path, tiny_model, tiny_dataset, train_section(phase), killed)
+    assert resumed == advances
 
 
 def kill_and_resume(tmp_path, model, dataset, section, killed: KilledAfter) -> int | None:
@@ -227,11 +262,12 @@ def test_a_phase_releases_its_frozen_matrix_and_deletes_its_file(
     matrices, left_on_disk = [], []
     begin, end = CoordinateAscent.begin, CoordinateAscent.end
 
-    def observed_begin(phase: CoordinateAscent, cycle: int) -> None:
-        if cycle == 0:
+    def observed_begin(phase: CoordinateAscent, part: int) -> dict[str, float]:
+        if part == 0:
             assert all(reference() is None for reference in matrices)
-        begin(phase, cycle)
-        matrices.append(weakref.ref(phase.corpus))
+        figures = begin(phase, part)
+        matrices.append(weakref.ref(phase.frozen))
+        return figures
 
     def observed_end(phase: CoordinateAscent) -> None:
         end(phase)

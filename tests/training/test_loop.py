@@ -10,7 +10,7 @@ import torch
 
 from helpers.killed import KilledAfter
 from helpers.toy_training import ToyEncoder, ToyPhase, are_freed, toy_loop
-from recipekit.component import Phase, StepResult
+from recipekit.component import Phase, PhasePart, StepResult
 from recipekit.errors import RunError
 from recipekit.testing import RecordingProgress
 from recipekit.training import loop as loop_module
@@ -89,9 +89,9 @@ def test_a_checkpoint_inside_an_epoch_resumes_to_the_same_weights(
 class KilledInBegin(ToyPhase):
     """Ends the process after its second cycle's targets are frozen."""
 
-    def begin(self, cycle: int) -> None:
-        super().begin(cycle)
-        if cycle == 1:
+    def begin(self, part: int) -> dict[str, float]:
+        super().begin(part)
+        if part == 1:
             raise KeyboardInterrupt
 
 
@@ -112,7 +112,7 @@ def test_each_phase_makes_its_steps_and_begins_its_cycles_in_order(uninterrupted
     loop, state = uninterrupted
     assert state.step == STEPS
     for scheduled, cycles in zip(loop.phases, CYCLES, strict=True):
-        assert scheduled.phase.cycles == list(range(len(cycles)))
+        assert scheduled.phase.begun == list(range(len(cycles)))
         assert scheduled.phase.steps == list(range(sum(cycles)))
 
 
@@ -186,12 +186,13 @@ def test_a_phase_releases_its_matrix_and_its_files_at_its_end(tmp_path):
     references, files = [], tmp_path / "files"
 
     class Observed(ToyPhase):
-        def begin(self, cycle: int) -> None:
-            if cycle == 0:
+        def begin(self, part: int) -> dict[str, float]:
+            if part == 0:
                 assert are_freed(references)
                 assert not [file for file in files.rglob("*") if file.is_file()]
-            super().begin(cycle)
+            figures = super().begin(part)
             references.append(weakref.ref(self.frozen))
+            return figures
 
     def make(encoder: ToyEncoder) -> list[ToyPhase]:
         files.mkdir()
@@ -206,8 +207,7 @@ def test_a_phase_releases_its_matrix_and_its_files_at_its_end(tmp_path):
 class RisingLoss(Phase):
     """Reports a constant loss; `level` differs between phases by more than divergence allows."""
 
-    cycle_steps = (110,)
-    steps_per_epoch = 110
+    parts = (PhasePart(110, 110),)
 
     def __init__(self, encoder: ToyEncoder, level: float) -> None:
         self.encoder, self.level = encoder, level
@@ -240,7 +240,7 @@ def test_a_phase_restores_its_own_state(tmp_path):
         def state(self) -> dict[str, int]:
             return {"count": self.count}
 
-        def restore(self, state: dict[str, int]) -> None:
+        def restore(self, state: dict[str, int], folder: Path) -> None:
             self.count = state["count"]
 
     def make(encoder: ToyEncoder) -> list[ToyPhase]:

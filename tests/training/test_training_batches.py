@@ -6,7 +6,7 @@ from recipekit.query_pairs import QueryPairs
 from recipekit.records import Verdict
 from recipekit.training.batches import (
     HARD_POOL,
-    QueryEpochs,
+    Epochs,
     epoch_batches,
     labelled_batch,
     micro_batches,
@@ -47,7 +47,7 @@ def test_an_epoch_has_every_query_once_and_its_own_order():
 
 
 def test_a_step_has_its_batch_and_a_seed_of_its_position():
-    epochs = QueryEpochs(10, 4, [13, 2], epochs_per_cycle=2)
+    epochs = Epochs(10, 4, [13, 2], epochs_per_cycle=2)
     assert epochs.steps_per_epoch == 3
     batch, seed = epochs.at(10)  # the second step of the fourth epoch: cycle 1, epoch 1
     assert seed == [13, 2, 1, 1, 10]

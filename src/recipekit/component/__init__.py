@@ -80,6 +80,7 @@ from recipekit.component.spec import Component
 from recipekit.component.training import (
     Forward,
     Phase,
+    PhasePart,
     StepResult,
     TrainingContext,
     TrainingLabels,
@@ -111,6 +112,7 @@ __all__ = [
     "NotIdentity",
     "PairBatch",
     "Phase",
+    "PhasePart",
     "PhaseSpec",
     "Progress",
     "QueryBatch",

@@ -300,6 +300,13 @@ class Encoder(Protocol):
     def set_dropout(self, enabled: bool) -> None:
         """Whether `train()` switches the model's dropout on."""
 
+    def set_tied(self, tied: bool) -> None:
+        """Give each side its own copy of the weights, or use the query side's for both.
+
+        The query side's parameters keep their names. It changes nothing if the encoder is already
+        as asked for.
+        """
+
     def tokenizer_identity(self, side: Side) -> Any:
         """Return a JSON value that identifies what `tokenize` does with a text of this side.
 
@@ -387,6 +394,19 @@ class LossSpec(Component[Loss]):
         """
         return "batch"
 
+    @property
+    def trains_passages(self) -> bool:
+        """Whether what it builds is a `recipekit.losses.passage_loss.CorpusLoss`.
+
+        A passage half-phase needs one.
+        """
+        return False
+
+    @property
+    def weighs_positives(self) -> bool:
+        """Whether it uses the weights of positives, so that `positive_weights: grade` matters."""
+        return True
+
 
 # Phases
 # -------------------------------------------------------------------------------------------------
@@ -404,6 +424,11 @@ class PhaseSpec(Component[Phase]):
     """Whether it embeds all passages as a matrix, which `plan` and the report mention."""
     negatives_from: ClassVar[Literal["corpus", "batch"] | None] = None
     """The losses that it takes, by their `negatives_from`; None takes any."""
+
+    @property
+    def trains_passages(self) -> bool:
+        """Whether it needs a loss that passages can be trained with."""
+        return False
 
     batch_size: Annotated[int, Field(ge=1)] | None = None
     """Queries per optimizer step, over all ranks together; null inherits from `train`."""
@@ -434,8 +459,18 @@ class PhaseSpec(Component[Phase]):
     """Whether the positives of a query count the same, or in proportion to their grades."""
 
     def total_epochs(self) -> int:
-        """Return the passes over the training queries, which `plan` multiplies by their number."""
+        """Return the passes over the training queries."""
         raise TypeError(f"{type(self).__name__} does not define total_epochs()")
+
+    def planned_steps(self, queries: int, passages: int, batch_size: int) -> int:
+        """Return the optimizer steps that `plan` shows.
+
+        Args:
+            queries: Training queries.
+            passages: Passages of the corpus.
+            batch_size: Queries per step.
+        """
+        return -(-queries // batch_size) * self.total_epochs()
 
 
 # Evaluators

@@ -16,7 +16,14 @@ if TYPE_CHECKING:
     from recipekit.query_pairs import QueryPairs
     from recipekit.records import Side
 
-__all__ = ["Forward", "Phase", "StepResult", "TrainingContext", "TrainingLabels"]
+__all__ = [
+    "Forward",
+    "Phase",
+    "PhasePart",
+    "StepResult",
+    "TrainingContext",
+    "TrainingLabels",
+]
 
 
 @dataclass(frozen=True)
@@ -83,30 +90,50 @@ class Forward(Protocol):
         """Count the tokens of rows, padding left out."""
 
 
+@dataclass(frozen=True)
+class PhasePart:
+    """A part of a phase that starts from a prepared state, such as a half-phase of a cycle."""
+
+    steps: int
+    """Optimizer steps of the part."""
+    steps_per_epoch: int
+    """Optimizer steps of one pass over what the part trains on, the unit of `eval_every_epochs`."""
+    name: str = ""
+    """What the report calls the part, such as `query 1`; empty if the phase has only one."""
+
+
 class Phase(Protocol):
     """One phase of training, made for one run by a `PhaseSpec`.
 
     The training loop owns steps, optimizer, learning rate, dev evaluation and checkpoints. A phase
     computes gradients. It derives all randomness from `context.training.seed` and the position
-    (cycle, epoch, step), so that a resumed run repeats the same steps.
+    (part, epoch, step), so that a resumed run repeats the same steps.
 
     Each method is called on all ranks. A class that names `Phase` as its base inherits the methods
     that do nothing.
     """
 
-    cycle_steps: Sequence[int]
-    """Optimizer steps of each cycle."""
-    steps_per_epoch: int
-    """Optimizer steps of one pass over the training queries, the unit of `eval_every_epochs`."""
+    parts: Sequence[PhasePart]
+    """The parts of the phase, in order. Most phases have one."""
+    separates_towers: bool = False
+    """Whether each side has its own copy of the encoder's weights from this phase on."""
 
-    def begin(self, cycle: int) -> None:
-        """Prepare a cycle: freeze, re-encode, re-cluster.
+    def begin(self, part: int) -> Mapping[str, float]:
+        """Prepare a part: freeze, re-encode, re-cluster.
 
-        The loop calls it before a cycle's first step, and when a run resumes inside the cycle. Then
+        The loop calls it before a part's first step, and when a run resumes inside the part. Then
         the encoder has moved on, so what was computed from it must be read back from disk. A
-        checkpoint of the cycle's start exists by now: files of earlier cycles can be deleted.
+        checkpoint of the part's start exists by now: files of earlier parts can be deleted.
+
+        Returns:
+            Figures about the encoder at the part's start, such as the exact loss, for
+            `training.json` and the report. They are ignored where a run resumes.
         """
-        return
+        return {}
+
+    def finish(self, part: int) -> Mapping[str, float]:
+        """Return figures about the encoder after a part's last step, as `begin` does."""
+        return {}
 
     def gradient(self, step: int) -> StepResult:
         """Add the gradient of one step to the parameters' `.grad`.
@@ -115,15 +142,27 @@ class Phase(Protocol):
         global batch.
 
         Args:
-            step: The step within this phase, from 0 to `sum(cycle_steps) - 1`.
+            step: The step within this phase, counted over all parts from 0.
         """
 
     def state(self) -> Mapping[str, Any]:
         """Return JSON values that a checkpoint keeps for `restore`."""
         return {}
 
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Continue from a checkpoint; called before `begin`."""
+    def save(self, folder: Path) -> None:
+        """Write what a checkpoint keeps besides `state`, into an empty folder.
+
+        Ranks that share the folder write files of different names.
+        """
+        return
+
+    def restore(self, state: Mapping[str, Any], folder: Path) -> None:
+        """Continue from a checkpoint; called before `begin`.
+
+        Args:
+            state: What `state` returned.
+            folder: What `save` wrote.
+        """
         return
 
     def end(self) -> None:
@@ -142,14 +181,20 @@ class TrainingContext:
     number: int
     """The phase's position in the recipe, from 0. Phase 0 starts with the untrained encoder."""
     seed: tuple[int, ...]
-    """The start of the phase's seeds: append cycle, epoch and step."""
+    """The start of the phase's seeds: append part, epoch and step."""
     batch_size: int
     """Queries per optimizer step, over all ranks together."""
     labels: TrainingLabels
     """The labels that the phase's data selection leaves."""
     forward: Forward
-    encode: Callable[[Side, Path], Embeddings]
-    """`encode(side, folder)`: embed all texts of a side with the encoder's current weights.
+    encode: Callable[[Side, Rows | None, Path], Embeddings]
+    """`encode(side, rows, folder)`: embed texts of a side with the encoder's current weights.
 
-    All ranks call it together. A folder that a finished call left is opened instead.
+    `rows` are rows of the data set; None embeds all. All ranks call it together. A folder that a
+    finished call left is opened instead.
+    """
+    embed: Callable[[Side, Rows], Floats]
+    """`embed(side, rows)`: embed a few texts with the encoder's current weights, into memory.
+
+    All ranks call it together. The rows are float32 (n, dim).
     """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
@@ -55,13 +56,11 @@ class BiEncoder(nn.Module):
     ) -> None:
         super().__init__()
         self.towers = {side: list(tower) for side, tower in towers.items()}
-        unique = {id(module): module for tower in self.towers.values() for module in tower}
-        self.parts = nn.ModuleList(unique.values())
+        self._register()
         self.prompts = dict(prompts)
         self.settings = settings
         self.max_length = max_length
         self.precision = precision
-        self.tied = list(map(id, self.towers["query"])) == list(map(id, self.towers["passage"]))
         self.dimension = min(
             _dimension(self.towers["query"]),
             settings.truncate_dim or _dimension(self.towers["query"]),
@@ -85,6 +84,23 @@ class BiEncoder(nn.Module):
         return self._tokens_per_batch or (
             CPU_TOKENS if self.device.type == "cpu" else DEVICE_TOKENS
         )
+
+    # Towers
+    # ---------------------------------------------------------------------------------------------
+
+    def set_tied(self, tied: bool) -> None:
+        """Give each side its own copy of the weights, or use the query side's for both."""
+        if tied == self.tied:
+            return
+        query = self.towers["query"]
+        self.towers["passage"] = query if tied else copy.deepcopy(query)
+        self._register()
+
+    def _register(self) -> None:
+        """Register the modules of both towers, each once."""
+        unique = {id(module): module for tower in self.towers.values() for module in tower}
+        self.parts = nn.ModuleList(unique.values())
+        self.tied = list(map(id, self.towers["query"])) == list(map(id, self.towers["passage"]))
 
     # Training or not
     # ---------------------------------------------------------------------------------------------

@@ -20,7 +20,8 @@ class ExactSoftmaxSpec(LossSpec):
     form: Literal["one_vs_negatives", "soft_label", "log_marginal"] = "one_vs_negatives"
     """How several positives of a query share the loss. `one_vs_negatives` ranks each positive
     against the negatives alone, so positives never compete; it suits judged data. `soft_label` is
-    one distribution over all positives, which compete."""
+    one distribution over all positives, which compete. `log_marginal` asks that the positives
+    together outweigh the negatives; it suits noisy positives, and takes no weights of positives."""
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     """Share of the target that is spread evenly over the passages that are not ignored. 0 by
     default, since judgments already mark uncertain pairs."""
@@ -32,6 +33,16 @@ class ExactSoftmaxSpec(LossSpec):
     def negatives_from(self) -> Literal["corpus", "batch"]:
         """The whole corpus."""
         return "corpus"
+
+    @property
+    def trains_passages(self) -> bool:
+        """Every form can train passages."""
+        return True
+
+    @property
+    def weighs_positives(self) -> bool:
+        """The log-marginal form has no weights."""
+        return self.form != "log_marginal"
 
     def build(self, context: Context) -> Loss:
         """Build the loss."""

@@ -25,14 +25,17 @@ Label smoothing caches S_i, the sum of the scores in z_i, in the same way as z_i
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from safetensors import safe_open
+from safetensors.torch import save
 from torch import Tensor
 
 from recipekit.arrays import Rows
@@ -67,7 +70,7 @@ class PassageSoftmax:
         passages: FrozenMatrix,
         labels: TrainingLabels,
     ) -> None:
-        """Compute the log-partition of every query, in one pass over the passages.
+        """Prepare; `compute` or `load` must follow.
 
         Args:
             loss: Temperature, form, label smoothing and tile size.
@@ -84,15 +87,18 @@ class PassageSoftmax:
         competing = self.form.positives_compete
         masked = self.pairs.masked_counts(competing=competing)
         self.allowed = passages.total - torch.from_numpy(masked).to(queries.matrix.device)
-        self.z, self.scores, self.totals, self.mean_loss = self._partitions(labels, own)
+        self.z: Tensor
+        """Log-partitions of this rank's queries, (n_own,)."""
+        self.scores: Tensor
+        """Scores of their positive pairs, by query."""
+        self.totals: Tensor | None = None
+        """With label smoothing, the sum of the scores in z, (n_own,)."""
 
-    def _partitions(
-        self, labels: TrainingLabels, own: slice
-    ) -> tuple[Tensor, Tensor, Tensor | None, float]:
-        """Return z (n_own,), the positives' scores, S (n_own,) or None, and the mean loss."""
+    def compute(self) -> None:
+        """Compute the log-partition of every query, in one pass over the passages."""
         z, scores, totals = [], [], []
-        loss_sum = 0.0
-        device = self.queries.matrix.device
+        labels, device = self.labels, self.queries.matrix.device
+        own = slice(self.queries.start, self.queries.start + len(self.queries.matrix))
         for first in range(0, self.queries.total, self.tile_size):
             rows = np.arange(first, min(first + self.tile_size, self.queries.total))
             like = torch.empty(0, dtype=self.exact, device=device)
@@ -103,15 +109,36 @@ class PassageSoftmax:
             )
             with torch.no_grad():
                 tile_z, positives, smoothing = self.loss.partition(queries, targets, self.passages)
-                loss_sum += float(self.form.losses(tile_z, positives, smoothing).double().sum())
             local = slice(max(own.start - first, 0), max(own.stop - first, 0))
             is_own = (positives.query >= local.start) & (positives.query < local.stop)
             z.append(tile_z[local])
             scores.append(positives.score[is_own])
             if smoothing is not None:
                 totals.append(smoothing.total[local])
-        mean = loss_sum / max(1, self.queries.total)
-        return torch.cat(z), torch.cat(scores), torch.cat(totals) if totals else None, mean
+        self.z, self.scores = torch.cat(z), torch.cat(scores)
+        self.totals = torch.cat(totals) if totals else None
+
+    def save(self, folder: Path) -> None:
+        """Write this rank's passages, log-partitions and scores into a folder."""
+        tensors = {"passages": self.passages.matrix, "z": self.z, "scores": self.scores}
+        if self.totals is not None:
+            tensors["totals"] = self.totals
+        content = save({name: values.cpu().contiguous() for name, values in tensors.items()})
+        # safetensors' own writer hides the OSError of a full disk.
+        (folder / f"rank-{self.queries.ranks.rank:06d}.safetensors").write_bytes(content)
+
+    def load(self, folder: Path) -> None:
+        """Read what `save` wrote, on the same or another number of ranks."""
+        files = sorted(folder.glob("rank-*.safetensors"))
+        start, stop = self.passages.start, self.passages.start + len(self.passages.matrix)
+        self.passages.matrix.copy_(_read(files, "passages", start, stop))
+        device, first = self.queries.matrix.device, self.queries.start
+        last = first + len(self.queries.matrix)
+        offsets = self.labels.positive.offsets
+        self.z = _read(files, "z", first, last).to(device)
+        self.scores = _read(files, "scores", int(offsets[first]), int(offsets[last])).to(device)
+        if self.loss.label_smoothing > 0:
+            self.totals = _read(files, "totals", first, last).to(device)
 
     def block(self, rows: Rows, embeddings: Tensor, *, update: bool) -> tuple[Tensor, Tensor]:
         """Compute the mean loss and its gradient with respect to a block of passages.
@@ -266,6 +293,21 @@ class PassageSoftmax:
         held = (local >= 0) & (local < len(self.passages.matrix))
         matrix = self.passages.matrix
         matrix[local[held].to(matrix.device)] = embeddings[held].to(matrix.device)
+
+
+def _read(files: Sequence[Path], name: str, start: int, stop: int) -> Tensor:
+    """Read rows [start, stop) of a tensor whose rows lie in several files, in order."""
+    parts: list[Tensor] = []
+    first = 0
+    for file in files:
+        with safe_open(file, framework="pt") as tensors:
+            rows = tensors.get_slice(name)
+            count = rows.get_shape()[0]
+            low, high = max(start - first, 0), min(stop - first, count)
+            if low < high or (start == stop and not parts):
+                parts.append(rows[low : max(low, high)])
+        first += count
+    return torch.cat(parts)
 
 
 @dataclass(frozen=True)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from recipekit.component import Context, LossSpec, Phase, PhaseSpec, Slot
 
@@ -12,24 +12,85 @@ __all__ = ["CoordinateAscentSpec"]
 
 
 class CoordinateAscentSpec(PhaseSpec):
-    """Train every query against all passages, frozen as a matrix that each cycle re-encodes."""
+    """Freeze one side of the data as a matrix, train the other against all of it, then swap.
+
+    A query half-phase trains queries against all passages. A passage half-phase trains blocks of
+    passages against all queries. A phase has one or both, and repeats them.
+    """
 
     freezes_corpus: ClassVar[bool] = True
     negatives_from: ClassVar[Literal["corpus", "batch"] | None] = "corpus"
 
     loss: Slot[LossSpec]
     """The loss; its negatives come from the corpus, as those of `exact_softmax` do."""
-    query_epochs: Annotated[int, Field(ge=1)] = 3
-    """Passes over the training queries per cycle, against the passages as frozen at its start."""
+    query_epochs: Annotated[int, Field(ge=0)] = 3
+    """Passes over the training queries in each query half-phase; 0 has no query half-phase."""
+    passage_epochs: Annotated[int, Field(ge=0)] = 0
+    """Passes over all passages in each passage half-phase; 0 has no passage half-phase."""
     cycles: Annotated[int, Field(ge=1)] = 1
-    """How often the passages are encoded again and trained against."""
+    """How often the half-phases are repeated. Both sides are encoded again at each swap."""
+    start_with: Literal["query", "passage"] = "query"
+    """The side that is trained first, if both are."""
+    passage_batch_size: Annotated[int, Field(ge=1)] | None = None
+    """Passages per step of a passage half-phase, over all ranks together; null takes `batch_size`.
+    """
+    passage_gradient: Literal["block", "corpus"] = "block"
+    """`block` makes one step per block of passages, against log-partitions that are cached for the
+    rest of the corpus. `corpus` makes one exact step per passage epoch, with the gradient of all
+    passages."""
+    separate_towers: bool = False
+    """Give each side its own copy of the encoder from this phase on. A frozen side then stays exact
+    while the other is trained. With query half-phases alone the passages' embeddings never change,
+    so an index of them stays valid. The model is exported as a Router."""
+    refresh_every_steps: Annotated[int, Field(ge=1)] | None = None
+    """Steps after which frozen and cached embeddings are encoded again within a half-phase; null
+    encodes at each swap only."""
+    refresh_at_drift: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Encode again when the mean of 1 - cosine between stored and present embeddings, measured on a
+    sample 20 times per half-phase, exceeds this; null does not."""
+    measure_exact_loss: bool = True
+    """Measure the exact loss of all training queries at the start and after each half-phase, with
+    both sides encoded again."""
+
+    @model_validator(mode="after")
+    def _has_a_half_phase(self) -> Self:
+        if not self.query_epochs and not self.passage_epochs:
+            raise ValueError(
+                "query_epochs and passage_epochs are both 0: there is nothing to train"
+            )
+        return self
+
+    @property
+    def trains_passages(self) -> bool:
+        """Whether there is a passage half-phase."""
+        return self.passage_epochs > 0
 
     def total_epochs(self) -> int:
         """Return the passes over the training queries."""
         return self.query_epochs * self.cycles
 
+    def planned_steps(self, queries: int, passages: int, batch_size: int) -> int:
+        """Return the optimizer steps of all half-phases."""
+        block = self.passage_batch_size or batch_size
+        passage_steps = 1 if self.passage_gradient == "corpus" else -(-passages // block)
+        query_steps = -(-queries // batch_size)
+        steps = self.query_epochs * query_steps + self.passage_epochs * passage_steps
+        return self.cycles * steps
+
     def build(self, context: Context) -> Phase:
         """Build the phase."""
-        from recipekit.training.coordinate_ascent import CoordinateAscent
+        from recipekit.training.coordinate_ascent import CoordinateAscent, Schedule
 
-        return CoordinateAscent(self.loss.build(context), self.query_epochs, self.cycles, context)
+        schedule = Schedule(
+            query_epochs=self.query_epochs,
+            passage_epochs=self.passage_epochs,
+            cycles=self.cycles,
+            start_with=self.start_with,
+            passage_batch_size=self.passage_batch_size or context.training.batch_size,
+            passage_gradient=self.passage_gradient,
+            refresh_every_steps=self.refresh_every_steps,
+            refresh_at_drift=self.refresh_at_drift,
+            separate_towers=self.separate_towers,
+            measure_exact_loss=self.measure_exact_loss,
+        )
+        return CoordinateAscent(self.loss.build(context), schedule, context)

@@ -20,6 +20,7 @@ from recipekit.testing.specs import check_spec, expect
 if TYPE_CHECKING:
     import torch
 
+    from recipekit.arrays import Floats, Rows
     from recipekit.records import Side
 
 __all__ = ["check_phase", "training_context"]
@@ -35,6 +36,7 @@ def training_context(spec: PhaseSpec, encoder: Encoder, context: Context) -> Con
         encoder: The encoder to train.
         context: A context with a data set.
     """
+    from recipekit.encoding.embed import embed_tokens
     from recipekit.encoding.tokens import tokenize_table
     from recipekit.training.encode import encode_side
     from recipekit.training.forward import EncoderForward
@@ -49,8 +51,11 @@ def training_context(spec: PhaseSpec, encoder: Encoder, context: Context) -> Con
         for side in sides
     }
 
-    def encode(side: Side, folder: Path) -> Embeddings:
-        return encode_side(encoder, tokens[side], side, folder, ranks, progress)
+    def encode(side: Side, rows: Rows | None, folder: Path) -> Embeddings:
+        return encode_side(encoder, tokens[side], side, rows, folder, ranks, progress)
+
+    def embed(side: Side, rows: Rows) -> Floats:
+        return embed_tokens(encoder, tokens[side], rows, side, ranks)
 
     selection = LabelSelection(
         spec.splits, spec.sources, spec.labels, positive_weights=spec.positive_weights
@@ -66,6 +71,7 @@ def training_context(spec: PhaseSpec, encoder: Encoder, context: Context) -> Con
             encoder, tokens, ranks, "fp32", dropout=False, max_tokens_per_batch=512
         ),
         encode=encode,
+        embed=embed,
     )
     return replace(context, _training=training)
 
@@ -80,17 +86,20 @@ def check_phase(spec: PhaseSpec, encoder: Encoder, context: Context) -> None:
     name = type(spec).__name__
     context = training_context(spec, encoder, context)
     phase = spec.build(context)
+    parts = list(phase.parts)
     expect(
-        len(phase.cycle_steps) > 0 and min(phase.cycle_steps) > 0,
-        f"{name}.cycle_steps is {list(phase.cycle_steps)}; every cycle needs steps",
+        bool(parts) and all(part.steps > 0 and part.steps_per_epoch > 0 for part in parts),
+        f"{name}.parts is {parts}; every part needs steps",
     )
-    expect(phase.steps_per_epoch > 0, f"{name}.steps_per_epoch is {phase.steps_per_epoch}")
     expect(spec.total_epochs() > 0, f"{name}.total_epochs() is {spec.total_epochs()}")
     phase.begin(0)
     gradient = _gradient(name, phase, encoder)
 
+    checkpoint = context.scratch / "checkpoint"
+    checkpoint.mkdir(parents=True)
+    phase.save(checkpoint)
     again = spec.build(context)
-    again.restore(json.loads(json.dumps(dict(phase.state()))))
+    again.restore(json.loads(json.dumps(dict(phase.state()))), checkpoint)
     again.begin(0)
     repeated = _gradient(name, again, encoder)
     expect(

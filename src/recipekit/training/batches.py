@@ -17,36 +17,36 @@ from recipekit.component import TrainingLabels
 from recipekit.encoding.batches import length_batches
 from recipekit.records import Verdict
 
-__all__ = ["LabelledBatch", "QueryEpochs", "epoch_batches", "labelled_batch", "micro_batches"]
+__all__ = ["Epochs", "LabelledBatch", "epoch_batches", "labelled_batch", "micro_batches"]
 
 HARD_POOL = 4
 """Hard negatives are drawn from this many times as many of the best ranked, so that epochs differ
 and all negatives stay hard."""
 
 
-def epoch_batches(n_queries: int, batch_size: int, seed: Sequence[int]) -> list[Rows]:
+def epoch_batches(count: int, batch_size: int, seed: Sequence[int]) -> list[Rows]:
     """Shuffle one epoch and cut it into global batches.
 
-    The last batch may be smaller; no query is left out.
+    The last batch may be smaller; nothing is left out.
     """
-    order = np.random.default_rng(seed).permutation(n_queries)
-    return [order[start : start + batch_size] for start in range(0, n_queries, batch_size)]
+    order = np.random.default_rng(seed).permutation(count)
+    return [order[start : start + batch_size] for start in range(0, count, batch_size)]
 
 
-class QueryEpochs:
-    """Global batches of training queries, by step of a phase."""
+class Epochs:
+    """Global batches of training queries, or of passages, by step."""
 
     def __init__(
-        self, n_queries: int, batch_size: int, seed: Sequence[int], epochs_per_cycle: int
+        self, count: int, batch_size: int, seed: Sequence[int], epochs_per_cycle: int
     ) -> None:
-        self.n_queries, self.batch_size = n_queries, batch_size
+        self.count, self.batch_size = count, batch_size
         self.seed, self.epochs_per_cycle = list(seed), epochs_per_cycle
-        self.steps_per_epoch = -(-n_queries // batch_size)
+        self.steps_per_epoch = -(-count // batch_size)
         self._epoch: list[int] = []
         self._batches: list[Rows] = []
 
     def at(self, step: int) -> tuple[Rows, list[int]]:
-        """Return a step's batch, (b,) training queries, and its seed.
+        """Return a step's batch, (b,) numbers below `count`, and its seed.
 
         The seed is the phase's, followed by cycle, epoch and step.
         """
@@ -54,7 +54,7 @@ class QueryEpochs:
         position = [*self.seed, *divmod(epoch, self.epochs_per_cycle)]
         if position != self._epoch:
             self._epoch = position
-            self._batches = epoch_batches(self.n_queries, self.batch_size, position)
+            self._batches = epoch_batches(self.count, self.batch_size, position)
         return self._batches[within], [*position, step]
 
 

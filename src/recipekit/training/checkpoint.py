@@ -5,6 +5,7 @@ checkpoint-00000120/
 ├── weights.safetensors     the encoder's parameters after step 120
 ├── best.safetensors        those with the best dev value so far, if there was an evaluation
 ├── optimizer.safetensors   AdamW's state, `PARAMETER/exp_avg` and so on
+├── phase/                  what the phase itself saves, such as a matrix that it updates
 └── state.json              the loop's state: the step, the curve, the phase's own state
 ```
 
@@ -27,7 +28,7 @@ from safetensors.torch import load_file, save
 from recipekit.artifacts.store import write_json
 from recipekit.component import Weights
 
-__all__ = ["Checkpoint", "load_checkpoint", "save_checkpoint"]
+__all__ = ["Checkpoint", "load_checkpoint", "save_checkpoint", "start_checkpoint"]
 
 
 @dataclass(frozen=True)
@@ -38,25 +39,42 @@ class Checkpoint:
     best: Weights | None
     optimizer: Weights
     state: Mapping[str, Any]
+    phase_folder: Path | None = None
+    """Where the phase saved its part, once read back."""
+
+
+def start_checkpoint(folder: Path, step: int, *, is_main: bool) -> Path:
+    """Return the folder in which the phase saves its part of a step's checkpoint.
+
+    Args:
+        folder: The folder of all checkpoints.
+        step: The step.
+        is_main: Whether this rank creates the folder; the others wait for it.
+    """
+    unfinished = _unfinished(folder, step)
+    if is_main:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        (unfinished / "phase").mkdir(parents=True)
+    return unfinished / "phase"
 
 
 def save_checkpoint(folder: Path, step: int, checkpoint: Checkpoint) -> None:
-    """Write the checkpoint of a step, and delete earlier ones.
+    """Write the rest of a checkpoint that `start_checkpoint` started, and delete earlier ones.
 
-    Only one rank calls this.
+    Only one rank calls this, when all ranks have written the phase's part.
     """
+    unfinished = _unfinished(folder, step)
+    unfinished.mkdir(parents=True, exist_ok=True)
     final = folder / f"checkpoint-{step:08d}"
-    unfinished = final.with_name(f"{final.name}.unfinished")
-    shutil.rmtree(unfinished, ignore_errors=True)
-    unfinished.mkdir(parents=True)
     _write(unfinished / "weights.safetensors", checkpoint.weights)
     if checkpoint.best is not None:
         _write(unfinished / "best.safetensors", checkpoint.best)
     _write(unfinished / "optimizer.safetensors", checkpoint.optimizer)
     write_json(unfinished / "state.json", checkpoint.state)
-    for file in unfinished.iterdir():
-        with file.open("rb") as written:
-            os.fsync(written.fileno())
+    for file in unfinished.rglob("*"):
+        if file.is_file():
+            with file.open("rb") as written:
+                os.fsync(written.fileno())
     earlier = [path for path in _finished(folder) if path != final]
     shutil.rmtree(final, ignore_errors=True)
     unfinished.rename(final)
@@ -76,7 +94,12 @@ def load_checkpoint(folder: Path) -> Checkpoint | None:
         best=load_file(best) if best.is_file() else None,
         optimizer=load_file(path / "optimizer.safetensors"),
         state=json.loads((path / "state.json").read_text()),
+        phase_folder=path / "phase",
     )
+
+
+def _unfinished(folder: Path, step: int) -> Path:
+    return folder / f"checkpoint-{step:08d}.unfinished"
 
 
 def _write(path: Path, tensors: Weights) -> None:

@@ -1,74 +1,279 @@
 """Coordinate ascent: one side is frozen as a matrix, and the other is trained against all of it.
 
-Source: J. Morris, "Unsupervised Text Deidentification", 2022. The query half-phase encodes B
-queries per step and scores them against all N passages, without encoding a passage.
+Source: J. Morris, "Unsupervised Text Deidentification", 2022.
+
+In the **query half-phase** the passages are frozen. A step encodes B queries and scores them
+against all N passages, without encoding a passage.
+
+In the **passage half-phase** the queries are frozen. A step encodes a block of passages and scores
+them against all n queries, whose log-partitions over the rest of the corpus are cached: see
+`recipekit.losses.passage_softmax`. It is exact at the half-phase's first step, and drifts as steps
+change the encoder under the cached embeddings. Drift is measured, and frozen and cached embeddings
+are refreshed as the recipe says.
+
+With tied towers a step also changes the encoder under the frozen side. With separate towers the
+frozen side stays exact, and a query half-phase alone leaves the passages unchanged for good.
 """
 
 from __future__ import annotations
 
-import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, cast
 
-from recipekit.component import Context, Embeddings, Loss, Phase, StepResult
+import torch
+
+from recipekit.component import (
+    Context,
+    Loss,
+    Phase,
+    PhasePart,
+    StepResult,
+)
 from recipekit.losses.frozen_matrix import FrozenMatrix
-from recipekit.training.batches import QueryEpochs
-from recipekit.training.gradients import corpus_gradient
+from recipekit.losses.passage_loss import CorpusLoss, PassageLoss
+from recipekit.records import Side
+from recipekit.training.batches import Epochs
+from recipekit.training.frozen_sides import FrozenSides, exact_loss
+from recipekit.training.gradients import (
+    corpus_gradient,
+    corpus_passages_gradient,
+    passage_block_gradient,
+)
 
-__all__ = ["CoordinateAscent"]
+__all__ = ["CoordinateAscent", "Schedule"]
+
+DRIFT_CHECKS = 20
+"""How often a half-phase measures drift if a recipe limits it."""
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """The half-phases of a coordinate ascent, as `CoordinateAscentSpec` declares them."""
+
+    query_epochs: int
+    passage_epochs: int
+    cycles: int
+    start_with: Side = "query"
+    passage_batch_size: int = 64
+    passage_gradient: Literal["block", "corpus"] = "block"
+    refresh_every_steps: int | None = None
+    refresh_at_drift: float | None = None
+    separate_towers: bool = False
+    measure_exact_loss: bool = True
 
 
 class CoordinateAscent(Phase):
-    """The query half-phase: in each cycle, freeze the passages and train on every query."""
+    """Alternates half-phases, each of which trains one side against the other, frozen."""
 
-    def __init__(self, loss: Loss, query_epochs: int, cycles: int, context: Context) -> None:
+    def __init__(self, loss: Loss, schedule: Schedule, context: Context) -> None:
         """Plan the steps.
 
         Args:
             loss: A loss whose negatives come from the corpus.
-            query_epochs: Passes over the training queries per cycle.
-            cycles: How often the passages are frozen and trained against.
+            schedule: The half-phases.
             context: The phase's context.
         """
-        self.loss, self.training, self.ranks = loss, context.training, context.ranks
-        self.folder = context.scratch / "frozen"
+        self.loss, self.schedule, self.context = loss, schedule, context
+        self.training, self.ranks = context.training, context.ranks
+        self.separates_towers = schedule.separate_towers
         training = context.training
-        n_queries = len(training.labels.queries)
-        self.epochs = QueryEpochs(n_queries, training.batch_size, training.seed, query_epochs)
-        self.steps_per_epoch = self.epochs.steps_per_epoch
-        self.cycle_steps = [query_epochs * self.steps_per_epoch] * cycles
-        self.corpus: FrozenMatrix | None = None
-        # Mining and evaluation use the untrained embeddings too, so they are a cached by-product.
-        # The encoder is untrained only now, before any step and before a checkpoint is loaded.
-        self.untrained: Embeddings | None = None
-        if training.number == 0:
-            self.untrained = context.embeddings(training.encoder_name, "passage")
+        n_queries, n_passages = len(training.labels.queries), len(context.dataset.passages)
+        self.queries = Epochs(
+            n_queries, training.batch_size, training.seed, max(1, schedule.query_epochs)
+        )
+        block = schedule.passage_batch_size
+        if schedule.passage_gradient == "corpus":
+            block = n_passages
+        self.blocks = Epochs(n_passages, block, training.seed, max(1, schedule.passage_epochs))
+        self.halves = _halves(schedule)
+        self.parts = [self._part(side, cycle) for side, cycle in self.halves]
+        self.sides = FrozenSides(context)
+        self.part, self.step, self.refreshed_at, self.refreshes = 0, 0, 0, 0
+        self.frozen_name = ""
+        self.frozen: FrozenMatrix | None = None
+        self.passages: PassageLoss | None = None
+        self._restored: tuple[Mapping[str, Any], Path] | None = None
 
-    def begin(self, cycle: int) -> None:
-        """Freeze the passages as the encoder embeds them at the start of the cycle."""
-        self.corpus = None  # its memory is free before the next matrix needs some
-        embeddings = self.untrained if cycle == 0 else None
-        if embeddings is None:
-            folder = self.folder / f"cycle-{cycle}"
-            self._delete_frozen(keep=folder.name)
-            embeddings = self.training.encode("passage", folder)
-        corpus = FrozenMatrix.slice_of(embeddings.matrix, self.ranks)
-        self.corpus = corpus.to(self.ranks.device)
+    # The loop's calls
+    # ---------------------------------------------------------------------------------------------
+
+    def begin(self, part: int) -> Mapping[str, float]:
+        """Freeze one side, and prepare the other for training."""
+        restored, self._restored = self._restored, None
+        if restored is not None and restored[0]["part"] == part and restored[0]["within"]:
+            self._resume(*restored)
+            return {}
+        self.part, self.step = part, sum(half.steps for half in self.parts[:part])
+        self.refreshed_at, self.refreshes = self.step, 0
+        self.sides.delete(keep=set(self.sides.current.values()))
+        figures = {} if part else self._exact_loss(part)
+        self._freeze()
+        return figures
 
     def gradient(self, step: int) -> StepResult:
-        """Add the gradient of a batch of queries against all frozen passages."""
-        assert self.corpus is not None, "begin() freezes the passages"
-        batch, seed = self.epochs.at(step)
-        training = self.training
-        return corpus_gradient(
-            training.forward, self.loss, training.labels, self.corpus, batch, seed
-        )
+        """Add the gradient of a batch of queries, or of a block of passages."""
+        self.step = step
+        if self._is_refresh_due():
+            self.refreshes += 1
+            self.refreshed_at = step
+            self.sides.changed(self.side, tied=self.training.encoder.tied)
+            self._freeze()
+        side, cycle = self.halves[self.part]
+        within = step - sum(part.steps for part in self.parts[: self.part])
+        epochs = self.queries if side == "query" else self.blocks
+        rows, seed = epochs.at(cycle * self.parts[self.part].steps + within)
+        seed = [*seed[:-1], step]
+        training, forward = self.training, self.training.forward
+        self.sides.changed(side, tied=training.encoder.tied)
+        self.step = step + 1
+        if side == "query":
+            assert self.frozen is not None, "begin() freezes the passages"
+            return corpus_gradient(forward, self.loss, training.labels, self.frozen, rows, seed)
+        assert self.passages is not None, "begin() freezes the queries"
+        if self.schedule.passage_gradient == "corpus":
+            return corpus_passages_gradient(forward, self.passages, seed, self.ranks)
+        return passage_block_gradient(forward, self.passages, rows, seed, self.ranks)
+
+    def finish(self, part: int) -> Mapping[str, float]:
+        """Measure drift, and the exact loss with both sides encoded again."""
+        figures = {f"{side}_drift": drift for side, drift in self._drifts().items()}
+        self.frozen = self.passages = None  # their memory is free before the next need some
+        return {**self._exact_loss(part + 1), **figures}
+
+    def state(self) -> Mapping[str, Any]:
+        """Return the position, and the names of the embeddings in use."""
+        start = sum(half.steps for half in self.parts[: self.part])
+        return {
+            "part": self.part,
+            "step": self.step,
+            "within": 0 < self.step - start < self.parts[self.part].steps,
+            "refreshes": self.refreshes,
+            "refreshed_at": self.refreshed_at,
+            "frozen": self.frozen_name,
+            "current": dict(self.sides.current),
+        }
+
+    def save(self, folder: Path) -> None:
+        """Write the passages and log-partitions that a passage half-phase has changed."""
+        if self.passages is not None:
+            self.passages.save(folder)
+
+    def restore(self, state: Mapping[str, Any], folder: Path) -> None:
+        """Continue from a checkpoint."""
+        self.sides.restore(state["current"])
+        self._restored = (state, folder)
 
     def end(self) -> None:
-        """Release the matrix and delete its file."""
-        self.corpus = self.untrained = None
-        self._delete_frozen()
+        """Release the matrices and delete their files."""
+        self.frozen = self.passages = None
+        self.sides.close()
 
-    def _delete_frozen(self, keep: str = "") -> None:
-        if self.ranks.is_main and self.folder.is_dir():
-            for folder in self.folder.iterdir():
-                if folder.name != keep:
-                    shutil.rmtree(folder)
+    # Half-phases
+    # ---------------------------------------------------------------------------------------------
+
+    @property
+    def side(self) -> Side:
+        """The side that the present half-phase trains."""
+        return self.halves[self.part][0]
+
+    def _part(self, side: Side, cycle: int) -> PhasePart:
+        epochs, count = self.queries, self.schedule.query_epochs
+        if side == "passage":
+            epochs, count = self.blocks, self.schedule.passage_epochs
+        name = f"{side} {cycle + 1}" if len(self.halves) > 1 else side
+        return PhasePart(count * epochs.steps_per_epoch, epochs.steps_per_epoch, name)
+
+    def _resume(self, state: Mapping[str, Any], folder: Path) -> None:
+        """Continue inside a half-phase with the embeddings that it froze."""
+        self.part, self.step = state["part"], state["step"]
+        self.refreshes, self.refreshed_at = state["refreshes"], state["refreshed_at"]
+        self.frozen_name = state["frozen"]
+        if self.side == "query":
+            self.frozen = self.sides.open("passage", self.frozen_name).to(self.ranks.device)
+            return
+        empty = self._blank_passages()
+        self.passages = self._over_passages(empty)
+        self.passages.load(folder)
+
+    def _freeze(self) -> None:
+        """Encode and freeze the other side, and for passages their own embeddings as well."""
+        self.frozen = self.passages = None
+        position = f"{self.part}-{self.refreshes}"
+        other: Side = "passage" if self.side == "query" else "query"
+        self.frozen_name = self.sides.encode(other, position)
+        if self.side == "query":
+            self.frozen = self.sides.open(other, self.frozen_name).to(self.ranks.device)
+            return
+        own = self.sides.open("passage", self.sides.encode("passage", position))
+        copied = own.matrix.to(self.ranks.device, copy=True)
+        self.passages = self._over_passages(FrozenMatrix(copied, own.start, own.total, self.ranks))
+        self.passages.compute()
+
+    def _over_passages(self, passages: FrozenMatrix) -> PassageLoss:
+        queries = self.sides.open("query", self.frozen_name).to(self.ranks.device)
+        loss = cast("CorpusLoss", self.loss)
+        return loss.over_passages(queries, passages, self.training.labels)
+
+    def _blank_passages(self) -> FrozenMatrix:
+        """Return this rank's slice of a passage matrix of the right shape, to be loaded."""
+        queries = self.sides.open("query", self.frozen_name).matrix
+        total, ranks = self.blocks.count, self.ranks
+        start, stop = (total * rank // ranks.count for rank in (ranks.rank, ranks.rank + 1))
+        matrix = torch.empty(
+            stop - start, queries.shape[1], dtype=queries.dtype, device=ranks.device
+        )
+        return FrozenMatrix(matrix, start, total, ranks)
+
+    # Measurements
+    # ---------------------------------------------------------------------------------------------
+
+    def _exact_loss(self, part: int) -> dict[str, float]:
+        """Return the loss of the present weights; both sides are encoded unless current."""
+        if not self.schedule.measure_exact_loss:
+            return {}
+        sides: tuple[Side, ...] = ("query", "passage")
+        names = {side: self.sides.encode(side, f"{part}-0") for side in sides}
+        queries, passages = (self.sides.open(side, names[side]) for side in sides)
+        return {"exact_loss": exact_loss(self.loss, queries, passages, self.context)}
+
+    def _drifts(self) -> dict[Side, float]:
+        """Return the drift of what the half-phase has frozen or cached, where it can drift."""
+        drifts: dict[Side, float] = {}
+        tied = self.training.encoder.tied
+        if self.frozen is not None and tied:
+            drifts["passage"] = self.sides.drift("passage", self.frozen)
+        if self.passages is not None:
+            drifts["passage"] = self.sides.drift("passage", self.passages.passages)
+            if tied:
+                drifts["query"] = self.sides.drift("query", self.passages.queries)
+        return drifts
+
+    def _is_refresh_due(self) -> bool:
+        schedule, since = self.schedule, self.step - self.refreshed_at
+        if since == 0:
+            return False
+        if self.side == "query" and not self.training.encoder.tied:
+            return False  # the passages are exact
+        if self.side == "passage" and schedule.passage_gradient == "corpus":
+            return True
+        if schedule.refresh_every_steps is not None and since >= schedule.refresh_every_steps:
+            return True
+        if schedule.refresh_at_drift is None:
+            return False
+        interval = max(1, self.parts[self.part].steps // DRIFT_CHECKS)
+        return since % interval == 0 and max(self._drifts().values()) > schedule.refresh_at_drift
+
+
+def _halves(schedule: Schedule) -> list[tuple[Side, int]]:
+    """Return the half-phases in order: the side that each trains, and its cycle."""
+    epochs: dict[Side, int] = {
+        "query": schedule.query_epochs,
+        "passage": schedule.passage_epochs,
+    }
+    order: tuple[Side, ...] = ("query", "passage")
+    if schedule.start_with == "passage":
+        order = ("passage", "query")
+    sides = [side for side in order if epochs[side]]
+    return [(side, cycle) for cycle in range(schedule.cycles) for side in sides]

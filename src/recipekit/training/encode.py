@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from recipekit.arrays import Rows
 from recipekit.component import Embeddings, Encoder, Progress, Ranks
 from recipekit.encoding.embed import embed_table, open_embeddings
 from recipekit.encoding.tokens import TokenizedTexts
@@ -16,16 +17,20 @@ def encode_side(
     encoder: Encoder,
     tokens: TokenizedTexts,
     side: Side,
+    rows: Rows | None,
     folder: Path,
     ranks: Ranks,
     progress: Progress,
 ) -> Embeddings:
-    """Embed all texts of a side into `folder`, or open what a finished call left there.
+    """Embed texts of a side into `folder`, or open what a finished call left there.
+
+    `rows` are the texts to embed, and the order of the result; None embeds all.
 
     The embeddings stay on disk, so that a killed run continues against the same ones: the encoder
     has moved on since, and could not compute them again. All ranks call this together.
     """
     ranks.barrier()
     if not (folder / "embeddings.json").is_file():
-        embed_table(encoder, tokens, side, folder, ranks, progress)
+        texts = tokens if rows is None else tokens.subset(rows)
+        embed_table(encoder, texts, side, folder, ranks, progress)
     return open_embeddings(folder)

@@ -1,4 +1,4 @@
-"""The gradient of one optimizer step in the memory of one micro-batch, for both kinds of loss.
+"""The gradient of one optimizer step in the memory of one micro-batch, for every kind of loss.
 
 Gradients add up over micro-batches and ranks, and every term is divided by the size of the *global*
 batch. A step is therefore the same for any number of ranks and any division of the batch.
@@ -15,10 +15,16 @@ from recipekit.arrays import Rows
 from recipekit.component import Forward, Loss, Ranks, StepResult, TrainingLabels
 from recipekit.losses.corpus_labels import CorpusLabels
 from recipekit.losses.frozen_matrix import FrozenMatrix
+from recipekit.losses.passage_loss import PassageLoss
 from recipekit.records import Side
 from recipekit.training.batches import labelled_batch
 
-__all__ = ["batch_gradient", "corpus_gradient"]
+__all__ = [
+    "batch_gradient",
+    "corpus_gradient",
+    "corpus_passages_gradient",
+    "passage_block_gradient",
+]
 
 
 def corpus_gradient(
@@ -88,38 +94,129 @@ def batch_gradient(
     """
     drawn = labelled_batch(labels, batch, num_hard_negatives, seed)
     rows: dict[Side, Rows] = {"query": labels.queries[batch], "passage": drawn.passages}
-    passes = [
-        (side, shares[ranks.rank]) for side in rows for shares in forward.passes(rows[side], side)
-    ]
-    seeds = [[*seed, ranks.rank, turn] for turn in range(len(passes))]
-    keep_graph = len(passes) == len(rows)
-    with torch.set_grad_enabled(keep_graph):
-        embedded = [
-            forward(rows[side][own], side, pass_seed)
-            for (side, own), pass_seed in zip(passes, seeds, strict=True)
-        ]
-
-    leaves = {}
+    passes = {side: forward.passes(rows[side], side) for side in rows}
+    keep_graph = all(len(turns) == 1 for turns in passes.values())
+    sides: dict[Side, _CachedEmbeddings] = {}
     for side in rows:
-        own_rows = [
-            (own, vectors.detach())
-            for (of, own), vectors in zip(passes, embedded, strict=True)
-            if of == side
-        ]
-        leaf = torch.zeros(len(rows[side]), own_rows[0][1].shape[1], device=ranks.device)
-        for own, vectors in own_rows:
-            leaf[own] = vectors
-        # Each rank fills in its own rows, so the sum holds those of all ranks.
-        leaves[side] = ranks.sum(leaf).requires_grad_()
+        first = len(passes["query"]) if side == "passage" else 0
+        sides[side] = _CachedEmbeddings(
+            forward, rows[side], side, passes[side], [*seed, ranks.rank], first, ranks, keep_graph
+        )
+    leaves = {side: embedded.vectors.requires_grad_() for side, embedded in sides.items()}
     mask = torch.from_numpy(drawn.mask).to(ranks.device)
     mean_loss = loss(leaves["query"], leaves["passage"], mask).mean()
     mean_loss.backward()  # type: ignore[no-untyped-call]
 
-    for turn, (side, own) in enumerate(passes):
-        embeddings = embedded[turn] if keep_graph else forward(rows[side][own], side, seeds[turn])
+    for side, embedded in sides.items():
         gradient = leaves[side].grad
         assert gradient is not None
-        embeddings.backward(gradient[own])  # type: ignore[no-untyped-call]
+        embedded.backward(gradient)
     # Every rank computes the whole loss, and the loop sums over the ranks.
     tokens = sum(forward.tokens(rows[side], side) for side in rows)
     return StepResult(mean_loss.detach() / ranks.count, tokens)
+
+
+def passage_block_gradient(
+    forward: Forward,
+    half: PassageLoss,
+    block: Rows,
+    seed: Sequence[int],
+    ranks: Ranks,
+) -> StepResult:
+    """Add the gradient of a block of passages against all frozen queries.
+
+    The block's embeddings replace the cached ones, so that the cached log-partitions are those of
+    the matrix. The gradient is scaled by N / |b|, so that a step does not depend on the size of the
+    block, and equals the gradient of the whole mean loss on average over blocks.
+
+    Args:
+        forward: Embeds passages.
+        half: The loss over all queries, as a function of passages.
+        block: Passages, (b,).
+        seed: The step's seed.
+        ranks: The ranks that train together.
+    """
+    passes = forward.passes(block, "passage")
+    embedded = _CachedEmbeddings(
+        forward, block, "passage", passes, [*seed, ranks.rank], 0, ranks, len(passes) == 1
+    )
+    mean_loss, gradient = half.block(block, embedded.vectors, update=True)
+    embedded.backward(gradient * (half.passages.total / len(block)))
+    return StepResult(mean_loss, forward.tokens(block, "passage"))
+
+
+def corpus_passages_gradient(
+    forward: Forward, half: PassageLoss, seed: Sequence[int], ranks: Ranks
+) -> StepResult:
+    """Add the gradient of all passages against all frozen queries: one exact step.
+
+    The matrix must hold the passages as the encoder embeds them now. Each forward pass embeds some
+    passages again, and carries their part of the gradient into the encoder.
+
+    Args:
+        forward: Embeds passages.
+        half: The loss over all queries, as a function of passages.
+        seed: The step's seed.
+        ranks: The ranks that train together.
+    """
+    everything = np.arange(half.passages.total)
+    total = torch.zeros((), device=ranks.device)
+    for turn, shares in enumerate(forward.passes(everything, "passage")):
+        rows = np.concatenate(shares)
+        cached = half.passages.rows(torch.from_numpy(rows).to(ranks.device), like=total)
+        mean_loss, gradient = half.block(rows, cached, update=False)
+        own = shares[ranks.rank]
+        start = sum(len(share) for share in shares[: ranks.rank])
+        embeddings = forward(own, "passage", [*seed, ranks.rank, turn])
+        embeddings.backward(gradient[start : start + len(own)])  # type: ignore[no-untyped-call]
+        total = mean_loss
+    return StepResult(total, forward.tokens(everything, "passage"))
+
+
+class _CachedEmbeddings:
+    """Rows that are embedded once for the loss, and again to carry its gradient (GradCache)."""
+
+    def __init__(
+        self,
+        forward: Forward,
+        rows: Rows,
+        side: Side,
+        passes: Sequence[Sequence[Rows]],
+        seed: Sequence[int],
+        first_turn: int,
+        ranks: Ranks,
+        keep_graph: bool,
+    ) -> None:
+        """Embed the rows; each rank makes its own share of every pass.
+
+        Args:
+            forward: Embeds rows.
+            rows: The rows, the same on every rank, (n,).
+            side: Their side.
+            passes: For every forward pass, for every rank, positions in `rows`.
+            seed: The rank's seed, to which the number of the pass is added.
+            first_turn: The number of the first pass.
+            ranks: The ranks that embed together.
+            keep_graph: Keep the graphs rather than embed again.
+        """
+        self.forward, self.rows, self.side = forward, rows, side
+        self.shares = [shares[ranks.rank] for shares in passes]
+        self.seeds = [[*seed, first_turn + turn] for turn in range(len(passes))]
+        with torch.set_grad_enabled(keep_graph):
+            embedded = [self._embed(turn) for turn in range(len(passes))]
+        self._graphs = embedded if keep_graph else None
+        own = torch.zeros(len(rows), embedded[0].shape[1], device=ranks.device)
+        for share, vectors in zip(self.shares, embedded, strict=True):
+            own[share] = vectors.detach()
+        # Each rank fills in its own rows, so the sum holds those of all ranks.
+        self.vectors = ranks.sum(own)
+        """The embeddings of all rows, (n, dim), without a graph."""
+
+    def backward(self, gradient: torch.Tensor) -> None:
+        """Carry a gradient with respect to `vectors` into the encoder."""
+        for turn, share in enumerate(self.shares):
+            embeddings = self._graphs[turn] if self._graphs else self._embed(turn)
+            embeddings.backward(gradient[share])  # type: ignore[no-untyped-call]
+
+    def _embed(self, turn: int) -> torch.Tensor:
+        return self.forward(self.rows[self.shares[turn]], self.side, self.seeds[turn])

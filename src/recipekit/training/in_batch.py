@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from recipekit.component import Context, Loss, Phase, StepResult
-from recipekit.training.batches import QueryEpochs
+from recipekit.component import Context, Loss, Phase, PhasePart, StepResult
+from recipekit.training.batches import Epochs
 from recipekit.training.gradients import batch_gradient
 
 __all__ = ["InBatch"]
@@ -25,9 +25,9 @@ class InBatch(Phase):
         self.training, self.ranks = context.training, context.ranks
         training = context.training
         n_queries = len(training.labels.queries)
-        self.epochs = QueryEpochs(n_queries, training.batch_size, training.seed, epochs)
-        self.steps_per_epoch = self.epochs.steps_per_epoch
-        self.cycle_steps = [epochs * self.steps_per_epoch]
+        self.epochs = Epochs(n_queries, training.batch_size, training.seed, epochs)
+        steps_per_epoch = self.epochs.steps_per_epoch
+        self.parts = [PhasePart(epochs * steps_per_epoch, steps_per_epoch)]
 
     def gradient(self, step: int) -> StepResult:
         """Add the gradient of one batch."""

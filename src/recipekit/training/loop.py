@@ -1,12 +1,12 @@
 """The training loop, the only one. Read it top to bottom.
 
-All randomness is seeded by its position in training (phase, cycle, epoch, step), every rank
+All randomness is seeded by its position in training (phase, part, epoch, step), every rank
 computes the same plan, and a checkpoint holds all state that a step leaves behind. A killed run
 therefore continues from its last checkpoint, and on one CPU ends with bit-identical weights.
 
 Each phase has its own optimizer, warm-up and decay over its own steps. AdamW's moments start from
 zero in every phase, since another loss has gradients of another scale; they are kept across the
-cycles of a phase.
+parts of a phase.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,12 @@ from typing import Any
 import torch
 
 from recipekit.component import Phase, Progress, Ranks, Weights
-from recipekit.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from recipekit.training.checkpoint import (
+    Checkpoint,
+    load_checkpoint,
+    save_checkpoint,
+    start_checkpoint,
+)
 from recipekit.training.divergence import LossWatch
 from recipekit.training.optimizer import OptimizerSettings, adamw
 
@@ -44,22 +50,35 @@ class ScheduledPhase:
     @property
     def steps(self) -> int:
         """Optimizer steps of the phase."""
-        return sum(self.phase.cycle_steps)
+        return self.starts[-1]
 
     @property
     def epochs(self) -> int:
-        """Passes over the training queries, the last one perhaps not complete."""
-        return -(-self.steps // self.phase.steps_per_epoch)
+        """Passes over what the parts train on, the last one of each perhaps not complete."""
+        return sum(-(-part.steps // part.steps_per_epoch) for part in self.phase.parts)
 
-    def cycle_at(self, step: int) -> int:
-        """Return the cycle of a step of this phase."""
-        ends = list(accumulate(self.phase.cycle_steps))
-        return next(cycle for cycle, end in enumerate(ends) if step < end)
+    @cached_property
+    def starts(self) -> list[int]:
+        """The first step of each part, and the end of the last."""
+        return [0, *accumulate(part.steps for part in self.phase.parts)]
 
-    def is_boundary(self, step: int) -> bool:
-        """Return whether an epoch or a cycle ends after `step` steps of this phase."""
-        ends_epoch = step % self.phase.steps_per_epoch == 0
-        return ends_epoch or step in accumulate(self.phase.cycle_steps)
+    def part_at(self, step: int) -> int:
+        """Return the part of a step of this phase."""
+        return next(part for part, end in enumerate(self.starts[1:]) if step < end)
+
+    def epochs_after(self, step: int) -> int | None:
+        """Return the epochs that are complete after `step` steps, if one ends there; else None."""
+        number = self.part_at(step - 1)
+        part, within = self.phase.parts[number], step - self.starts[number]
+        if within % part.steps_per_epoch and within != part.steps:
+            return None
+        earlier = self.phase.parts[:number]
+        before = sum(-(-part.steps // part.steps_per_epoch) for part in earlier)
+        return before + -(-within // part.steps_per_epoch)
+
+    def ends_part(self, step: int) -> bool:
+        """Return whether a part ends after `step` steps of this phase."""
+        return step in self.starts[1:]
 
 
 @dataclass(frozen=True)
@@ -72,11 +91,14 @@ class DevEvaluation:
     every_epochs: float = 1.0
 
     def steps(self, scheduled: ScheduledPhase) -> frozenset[int]:
-        """Return the steps of a phase after which to measure; the last one always is."""
-        interval = self.every_epochs * scheduled.phase.steps_per_epoch
-        times = int(scheduled.steps / interval + 1e-9)
-        due = {max(1, round(time * interval)) for time in range(1, times + 1)}
-        return frozenset(due | {scheduled.steps})
+        """Return the steps of a phase after which to measure; the last one of a part always is."""
+        due: set[int] = set()
+        for start, part in zip(scheduled.starts, scheduled.phase.parts, strict=False):
+            interval = self.every_epochs * part.steps_per_epoch
+            times = int(part.steps / interval + 1e-9)
+            due |= {start + max(1, round(time * interval)) for time in range(1, times + 1)}
+            due.add(start + part.steps)
+        return frozenset(due)
 
 
 @dataclass
@@ -95,12 +117,19 @@ class TrainingState:
     """Evaluations {step, value}; the first is the untrained encoder's."""
     best_step: int | None = None
     """The step with the best dev value, the earliest of equals; its weights are the result."""
+    parts: list[dict[str, Any]] = field(default_factory=list)
+    """Figures of phases at the boundaries of their parts: {step, phase, part, ...}; `part` names
+    the part that ended, and is empty at the start of a phase."""
     since_point: list[list[float]] = field(default_factory=list)
     """Loss and gradient norm of each step after the last point of the curve."""
     watch: dict[str, Any] = field(default_factory=dict)
     """The current phase's `LossWatch`."""
     phase: dict[str, Any] = field(default_factory=dict)
     """The current phase's own state."""
+    tied: bool = True
+    """Whether both sides share the encoder's weights."""
+    best_tied: bool = True
+    """The same of the best weights."""
 
 
 class TrainingLoop:
@@ -135,7 +164,7 @@ class TrainingLoop:
         self.steps = sum(scheduled.steps for scheduled in phases)
         self.epochs = sum(scheduled.epochs for scheduled in phases)
         self.point_every = max(1, self.steps // CURVE_POINTS)
-        self.state = TrainingState()
+        self.state = TrainingState(tied=encoder.tied, best_tied=encoder.tied)
         self.best: Weights | None = None
         self.resumed: Checkpoint | None = None
         self.started = self.saved_at = time.monotonic()
@@ -157,6 +186,7 @@ class TrainingLoop:
                 first_step += scheduled.steps
         self.state.seconds = time.monotonic() - self.started
         if self.best is not None:
+            self.encoder.set_tied(self.state.best_tied)
             self.ranks.set_weights(self.encoder, self.best)
         self.encoder.eval()
         return self.state
@@ -166,8 +196,9 @@ class TrainingLoop:
         self.resumed = load_checkpoint(self.folder)
         if self.resumed is None:
             return
-        self.ranks.set_weights(self.encoder, self.resumed.weights)
         self.state = TrainingState(**self.resumed.state)
+        self.encoder.set_tied(self.state.tied)
+        self.ranks.set_weights(self.encoder, self.resumed.weights)
         self.best = self.resumed.best
         self.started -= self.state.seconds
         self.progress.log("resume", step=self.state.step, steps=self.steps)
@@ -180,7 +211,7 @@ class TrainingLoop:
         value = float(self.ranks.broadcast(self.dev.measure()))
         best = max((point["value"] for point in self.state.dev), default=float("-inf"))
         if value > best or self.state.best_step is None:
-            self.state.best_step = self.state.step
+            self.state.best_step, self.state.best_tied = self.state.step, self.state.tied
             self.best = self.ranks.weights(self.encoder)
         self.state.dev.append({"step": self.state.step, "value": value})
         metric = self.dev.metric
@@ -217,31 +248,51 @@ class _PhaseRun:
         loop = self.loop
         if self.step < self.scheduled.steps:
             self.prepare()
-        cycle = None
+        part = -1
         while self.step < self.scheduled.steps:
-            if cycle != self.scheduled.cycle_at(self.step):
-                cycle = self.scheduled.cycle_at(self.step)
-                self.phase.begin(cycle)
+            if part != self.scheduled.part_at(self.step):
+                part = self.scheduled.part_at(self.step)
+                starts = self.step == self.scheduled.starts[part]
+                measured = self.phase.begin(part)
+                if starts:
+                    self.record(measured, "")
             figures, is_late = self.train_step()
+            if self.scheduled.ends_part(self.step):
+                self.record(self.phase.finish(part), self.phase.parts[part].name)
             if self.step in self.evaluations:
                 loop.evaluate()
             if loop.state.dev:
                 figures["dev"] = loop.state.dev[-1]["value"]
-            self.log_epoch(figures)
-            if is_late or self.scheduled.is_boundary(self.step):
+            epoch = self.scheduled.epochs_after(self.step)
+            if epoch is not None:
+                self.log_epoch(epoch, figures)
+            if is_late or epoch is not None:
                 self.save()
             tracker.advance(1, **figures)
         self.phase.end()
 
+    def record(self, figures: Mapping[str, float], part: str) -> None:
+        """Keep and log what a phase measured at the boundary of a part."""
+        if not figures:
+            return
+        loop = self.loop
+        named = {"phase": self.scheduled.name, "part": part, **figures}
+        loop.state.parts.append({"step": loop.state.step, **named})
+        loop.progress.log("part", step=loop.state.step, **named)
+
     def prepare(self) -> None:
         """Make the optimizer, and restore what a checkpoint inside this phase holds."""
         loop, settings = self.loop, self.settings
+        if self.phase.separates_towers:
+            loop.encoder.set_tied(False)
+        loop.state.tied = loop.encoder.tied
         self.optimizer = adamw(loop.encoder, settings.learning_rate, settings.weight_decay)
         self.watch = LossWatch()
         if self.step > 0 and loop.resumed is not None:
             loop.ranks.set_optimizer_state(loop.encoder, self.optimizer, loop.resumed.optimizer)
             self.watch = LossWatch(**loop.state.watch)
-            self.phase.restore(loop.state.phase)
+            assert loop.resumed.phase_folder is not None, "it was read back"
+            self.phase.restore(loop.state.phase, loop.resumed.phase_folder)
         loop.resumed = None  # its weights need memory
 
     def train_step(self) -> tuple[dict[str, float], bool]:
@@ -295,19 +346,17 @@ class _PhaseRun:
             steps_per_second=round(rate, 3),
         )
 
-    def log_epoch(self, figures: Mapping[str, float]) -> None:
-        """Log the end of an epoch."""
+    def log_epoch(self, epoch: int, figures: Mapping[str, float]) -> None:
+        """Log the end of an epoch of this phase."""
         loop = self.loop
-        epoch, within = divmod(self.step, self.phase.steps_per_epoch)
-        if within == 0:
-            earlier = sum(scheduled.epochs for scheduled in loop.phases[: self.number])
-            loop.progress.log(
-                "epoch",
-                epoch=earlier + epoch,
-                epochs=loop.epochs,
-                phase=self.scheduled.name,
-                **figures,
-            )
+        earlier = sum(scheduled.epochs for scheduled in loop.phases[: self.number])
+        loop.progress.log(
+            "epoch",
+            epoch=earlier + epoch,
+            epochs=loop.epochs,
+            phase=self.scheduled.name,
+            **figures,
+        )
 
     def save(self) -> None:
         """Save a checkpoint; all ranks take part, and the main rank writes."""
@@ -315,6 +364,10 @@ class _PhaseRun:
         loop.state.seconds = time.monotonic() - loop.started
         loop.state.watch = asdict(self.watch)
         loop.state.phase = dict(self.phase.state())
+        folder = start_checkpoint(loop.folder, loop.state.step, is_main=ranks.is_main)
+        ranks.barrier()
+        self.phase.save(folder)
+        ranks.barrier()
         checkpoint = Checkpoint(
             weights=ranks.weights(loop.encoder),
             best=loop.best,

@@ -57,6 +57,17 @@ def _check_losses(draft: Draft) -> None:
         if found is None or not isinstance(loss.spec, LossSpec) or not _is_complete(draft, path):
             continue
         name, phase = found
+        if phase.trains_passages and not loss.spec.trains_passages:
+            message = (
+                f"'{loss.fields.get('use')}' cannot train passages: use exact_softmax, "
+                "or set passage_epochs: 0"
+            )
+            draft.report((*path, "use"), message, "RK107")
+            continue
+        if phase.positive_weights == "grade" and not loss.spec.weighs_positives:
+            message = "this loss has no weights of positives: leave positive_weights: grade out"
+            draft.report((*path, "use"), message, "RK107")
+            continue
         wanted = phase.negatives_from
         if wanted is not None and loss.spec.negatives_from != wanted:
             message = (

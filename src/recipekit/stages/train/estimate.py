@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 from recipekit.stages.estimate_inputs import FLOAT_BYTES, EstimateInputs
@@ -17,7 +16,7 @@ def estimate(inputs: EstimateInputs, section: TrainSection) -> dict[str, Any]:
     steps, batch_against_corpus = 0, 0
     for slot in section.phases.values():
         batch_size = slot.spec.batch_size or section.batch_size
-        steps += math.ceil(queries / batch_size) * slot.spec.total_epochs()
+        steps += slot.spec.planned_steps(queries, passages, batch_size)
         if slot.spec.freezes_corpus:
             batch_against_corpus = max(batch_against_corpus, min(batch_size, queries))
     work: dict[str, Any] = {

@@ -16,9 +16,17 @@ from typing import Any
 
 import pyarrow as pa
 
+from recipekit.arrays import Floats, Rows
 from recipekit.artifacts.store import write_json
-from recipekit.component import LossSpec, PhaseSpec, TrainingContext, TrainingLabels
+from recipekit.component import (
+    Embeddings,
+    LossSpec,
+    PhaseSpec,
+    TrainingContext,
+    TrainingLabels,
+)
 from recipekit.dataset import Dataset
+from recipekit.encoding.embed import embed_tokens
 from recipekit.encoding.tokens import TokenizedTexts
 from recipekit.errors import RunError
 from recipekit.recipe.slots import all_slots
@@ -140,8 +148,11 @@ def _build_phases(
 
     encoder, ranks, progress = inputs.encoder(section.encoder), inputs.ranks, inputs.progress
 
-    def encode(side: Side, folder: Path) -> Any:
-        return encode_side(encoder, tokens[side], side, folder, ranks, progress)
+    def encode(side: Side, rows: Rows | None, folder: Path) -> Embeddings:
+        return encode_side(encoder, tokens[side], side, rows, folder, ranks, progress)
+
+    def embed(side: Side, rows: Rows) -> Floats:
+        return embed_tokens(encoder, tokens[side], rows, side, ranks)
 
     forward = EncoderForward(
         encoder, tokens, ranks, section.precision, section.dropout, section.max_tokens_per_batch
@@ -158,6 +169,7 @@ def _build_phases(
             labels=labels,
             forward=forward,
             encode=encode,
+            embed=embed,
         )
         context = inputs.context(scratch / "phases" / name)
         phase = slot.spec.build(replace(context, _training=training))

@@ -1,0 +1,153 @@
+"""The embeddings of both sides that coordinate ascent freezes, on disk and by name.
+
+A side's embeddings are current until a step changes the weights that made them. They stay on disk
+while a checkpoint may need them: a killed run continues against the same ones, since the encoder
+has moved on and could not compute them again.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from recipekit.arrays import Rows
+from recipekit.component import Context, Embeddings, Loss
+from recipekit.losses.corpus_labels import CorpusLabels
+from recipekit.losses.frozen_matrix import FrozenMatrix
+from recipekit.records import Side
+
+__all__ = ["FrozenSides", "exact_loss"]
+
+DRIFT_SAMPLE = 256
+"""Texts that are embedded again to measure how far the encoder has moved from frozen embeddings."""
+LOSS_CHUNK = 4096
+"""Queries whose exact loss is computed at a time."""
+UNTRAINED = "untrained"
+"""The name of the untrained passages, which are a by-product that other stages use too."""
+
+
+class FrozenSides:
+    """Encodes and opens the frozen embeddings of a phase. All methods are collective."""
+
+    def __init__(self, context: Context) -> None:
+        """Open nothing yet.
+
+        Args:
+            context: The phase's context.
+        """
+        self.training, self.ranks = context.training, context.ranks
+        self.folder = context.scratch / "frozen"
+        self.rows: dict[Side, Rows | None] = {
+            "query": context.training.labels.queries,
+            "passage": None,
+        }
+        self.current: dict[Side, str] = {}
+        """Names of the embeddings that the encoder's present weights give."""
+        # Mining and evaluation use the untrained embeddings too, so they are a cached by-product.
+        # The encoder is untrained only now, before any step and before a checkpoint is loaded.
+        self._untrained: Embeddings | None = None
+        if context.training.number == 0:
+            self._untrained = context.embeddings(context.training.encoder_name, "passage")
+            self.current["passage"] = UNTRAINED
+
+    def encode(self, side: Side, position: str) -> str:
+        """Encode a side with the present weights, unless its embeddings are current.
+
+        Args:
+            side: The side to encode.
+            position: The position in training, from which the embeddings get their name.
+
+        Returns:
+            Their name.
+        """
+        if side not in self.current:
+            name = f"{side}-{position}"
+            self.training.encode(side, self.rows[side], self.folder / name)
+            self.current[side] = name
+        return self.current[side]
+
+    def open(self, side: Side, name: str) -> FrozenMatrix:
+        """Return this rank's slice of embeddings, memory-mapped."""
+        return FrozenMatrix.slice_of(self._matrix(side, name), self.ranks)
+
+    def changed(self, side: Side, *, tied: bool) -> None:
+        """Record that steps have changed the weights of a side, or of both if they are tied."""
+        if tied:
+            self.current.clear()
+        self.current.pop(side, None)
+
+    def restore(self, current: Mapping[Side, str]) -> None:
+        """Continue with the embeddings that were current at a checkpoint."""
+        self.current = dict(current)
+
+    def drift(self, side: Side, frozen: FrozenMatrix) -> float:
+        """Return the mean of 1 - cosine between frozen embeddings and the encoder's present ones.
+
+        It is measured on a sample of at most 256 texts.
+        """
+        count = frozen.total
+        rng = np.random.default_rng(count)
+        sample = np.sort(rng.choice(count, size=min(count, DRIFT_SAMPLE), replace=False))
+        rows = self.rows[side]
+        now = self.training.embed(side, sample if rows is None else rows[sample])
+        like = torch.empty(0, device=self.ranks.device)
+        before = frozen.rows(torch.from_numpy(sample).to(self.ranks.device), like)
+        cosine = torch.nn.functional.cosine_similarity(
+            before, torch.from_numpy(now).to(before), dim=1
+        )
+        return float(1 - cosine.mean())
+
+    def delete(self, keep: set[str]) -> None:
+        """Delete the files of all embeddings but some."""
+        if self.ranks.is_main and self.folder.is_dir():
+            for folder in self.folder.iterdir():
+                if folder.name not in keep:
+                    shutil.rmtree(folder)
+
+    def close(self) -> None:
+        """Release the untrained embeddings and delete all files."""
+        self._untrained = None
+        self.current.clear()
+        self.delete(keep=set())
+
+    def _matrix(self, side: Side, name: str) -> npt.NDArray[Any]:
+        matrix: npt.NDArray[Any]
+        if name == UNTRAINED:
+            assert self._untrained is not None, "the first phase has the untrained passages"
+            matrix = self._untrained.matrix
+        else:
+            matrix = self.training.encode(side, self.rows[side], self.folder / name).matrix
+        return matrix
+
+
+def exact_loss(
+    loss: Loss, queries: FrozenMatrix, passages: FrozenMatrix, context: Context
+) -> float:
+    """Return the mean loss of all training queries against all passages, without gradients.
+
+    Args:
+        loss: A loss whose negatives come from the corpus.
+        queries: The embeddings of the training queries.
+        passages: The embeddings of all passages.
+        context: The phase's context.
+    """
+    labels, ranks = context.training.labels, context.ranks
+    like = torch.empty(0, device=ranks.device)
+    total = torch.zeros((), dtype=torch.float64, device=ranks.device)
+    passages = passages.to(ranks.device)
+    with torch.no_grad():
+        for first in range(0, queries.total, LOSS_CHUNK):
+            rows = np.arange(first, min(first + LOSS_CHUNK, queries.total))
+            positive, at = labels.positive.take(rows), labels.positive.of(rows)[1]
+            targets = CorpusLabels.of(
+                positive, labels.weight[at], labels.ignored.take(rows), ranks.device
+            )
+            embeddings = queries.rows(torch.from_numpy(rows).to(ranks.device), like)
+            own = np.array_split(np.arange(len(rows)), ranks.count)[ranks.rank]
+            total += loss(embeddings[own], targets, passages).double().sum()
+    return float(ranks.sum(total)) / max(1, queries.total)
