@@ -12,7 +12,13 @@ from pathlib import Path
 
 import torch
 
-from helpers.train_inputs import BOTH_HALVES, COORDINATE_ASCENT, IN_BATCH, train_inputs, train_section
+from helpers.train_inputs import (
+    BOTH_HALVES,
+    COORDINATE_ASCENT,
+    IN_BATCH,
+    train_inputs,
+    train_section,
+)
 from recipekit.component import Ranks
 from recipekit.dataset import Dataset
 from recipekit.encoders.bi_encoder_module import BiEncoder
@@ -34,9 +40,7 @@ SECTIONS = {
         {**BOTH_HALVES, "query_epochs": 0, "passage_epochs": 2, "passage_gradient": "corpus"},
         max_tokens_per_batch=24,
     ),
-    "refreshed": train_section(
-        {**BOTH_HALVES, "refresh_every_steps": 2}, max_tokens_per_batch=24
-    ),
+    "refreshed": train_section({**BOTH_HALVES, "refresh_every_steps": 2}, max_tokens_per_batch=24),
     "infonce": train_section(IN_BATCH, max_tokens_per_batch=24),
     "infonce_whole": train_section(IN_BATCH),
     "two_phases": train_section(IN_BATCH, COORDINATE_ASCENT, max_tokens_per_batch=24),

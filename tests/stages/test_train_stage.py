@@ -13,7 +13,13 @@ from safetensors.torch import load_file
 from sentence_transformers import SentenceTransformer
 
 from helpers.killed import KilledAfter
-from helpers.train_inputs import BOTH_HALVES, COORDINATE_ASCENT, IN_BATCH, train_inputs, train_section
+from helpers.train_inputs import (
+    BOTH_HALVES,
+    COORDINATE_ASCENT,
+    IN_BATCH,
+    train_inputs,
+    train_section,
+)
 from recipekit.errors import RunError
 from recipekit.stages.train.train import train
 from recipekit.testing import RecordingProgress

@@ -68,10 +68,11 @@ def _sentence(run: RunFolder) -> Line:
 def _phase(name: str, phase: Mapping[str, Any]) -> Line:
     loss = (phase.get("loss") or {}).get("use")
     parts = [phase.get("use"), loss]
-    epochs = phase.get("query_epochs", phase.get("epochs"))
-    if epochs is not None:
+    keys = {"epochs": "epoch", "query_epochs": "query epoch", "passage_epochs": "passage epoch"}
+    epochs = [plural(int(phase[key]), noun) for key, noun in keys.items() if phase.get(key)]
+    if epochs:
         repeats = f"{plural(int(phase['cycles']), 'cycle')} of " if "cycles" in phase else ""
-        parts.append(f"{repeats}{plural(int(epochs), 'epoch')}")
+        parts.append(f"{repeats}{' and '.join(epochs)}")
     return (Code(name), f" ({', '.join(str(part) for part in parts if part)})")
 
 
@@ -92,8 +93,28 @@ def _details(run: RunFolder) -> Iterator[Block]:
         curve := _learning_curve(training, str(run.section("train").get("dev_metric", "")))
     ):
         yield curve
+    if training and (boundaries := _boundaries(training.get("parts") or [])):
+        yield boundaries
     if unchanged := _without_improvement(summary):
         yield Text((Strong("Note:"), f" {unchanged}."))
+
+
+def _boundaries(parts: Sequence[Mapping[str, Any]]) -> Table | None:
+    """What phases measured at the start and after each of their parts, such as the exact loss."""
+    if not parts:
+        return None
+    fixed = ("step", "phase", "part")
+    names = list(dict.fromkeys(name for part in parts for name in part if name not in fixed))
+    rows: list[list[Line]] = [
+        [
+            f"{part['phase']}: {part['part'] or 'start'}",
+            figure(part["step"]),
+            *(f"{part[name]:.4f}" if name in part else "" for name in names),
+        ]
+        for part in parts
+    ]
+    header = ["after", "step", *(name.replace("_", " ") for name in names)]
+    return Table(header, rows, left=1, title="Half-phases")
 
 
 def _without_improvement(summary: Mapping[str, Any]) -> str:

@@ -239,5 +239,6 @@ def _training_json(
         "seconds": state.seconds,
         "phases": [phase.scheduled.name for phase in phases],
         "curve": state.curve,
+        "parts": state.parts,
         "dev": {"points": state.dev, "summary": dev_summary},
     }
