@@ -56,7 +56,8 @@ def test_the_report_of_a_finished_run_describes_every_stage(write_run: Callable[
     ):
         assert line in report.splitlines(), line
     assert (
-        "1 phase: `contrastive` (coordinate_ascent, exact_softmax, 2 cycles of 3 query epochs)" in report
+        "1 phase: `contrastive` (coordinate_ascent, exact_softmax, 2 cycles of 3 query epochs)"
+        in report
     )
     assert "95 % percentile bootstrap intervals over the queries, from 1,000 samples" in report
     assert "**Recall of the source positives by depth**\n\n| retriever | 10 | 50 |\n" in report
