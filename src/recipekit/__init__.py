@@ -3,11 +3,11 @@
 ```python
 import recipekit
 
-recipe = recipekit.load_recipe("recipe.yaml", overrides=["train.batch_size=32"])
-for stage in recipekit.plan(recipe):
+for stage in recipekit.plan("recipe.yaml", ["train.batch_size=32"]):
     print(stage.stage, stage.state, *stage.reasons)
-finished = recipekit.run(recipe)
-print(finished.path, finished.metrics)
+finished = recipekit.run("recipe.yaml", ["train.batch_size=32"])
+print(finished.metrics)
+vectors = finished.model.encode_query(["what is an embedding?"])
 ```
 
 The names are imported when they are first used, so that `import recipekit` costs nothing.
@@ -20,10 +20,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from recipekit.errors import RecipeError, RecipekitError
-    from recipekit.pipeline.execute import Run, run
-    from recipekit.pipeline.plan import Plan, plan
+    from recipekit.pipeline.api import load_recipe, plan, run
+    from recipekit.pipeline.plan import Plan
+    from recipekit.pipeline.run_result import Run
     from recipekit.recipe.sections import Recipe
-    from recipekit.stages.recipe import load_recipe
 
 __all__ = [
     "Plan",
@@ -44,10 +44,10 @@ _HOMES = {
     "Recipe": "recipekit.recipe.sections",
     "RecipeError": "recipekit.errors",
     "RecipekitError": "recipekit.errors",
-    "Run": "recipekit.pipeline.execute",
-    "load_recipe": "recipekit.stages.recipe",
-    "plan": "recipekit.pipeline.plan",
-    "run": "recipekit.pipeline.execute",
+    "Run": "recipekit.pipeline.run_result",
+    "load_recipe": "recipekit.pipeline.api",
+    "plan": "recipekit.pipeline.api",
+    "run": "recipekit.pipeline.api",
 }
 
 

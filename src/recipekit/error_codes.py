@@ -635,6 +635,11 @@ ERROR_CODES: Final[dict[str, ErrorCode]] = {
         "The recipe has no `export` section, or `--until` stops before it.",
         "Add an `export` section, or leave out `--until`.",
     ),
+    "RK627": ErrorCode(
+        "A program asks for the model of a run that trained none.",
+        "The recipe has no train section, or `until` stops before it.",
+        "Run a recipe that trains, to the end.",
+    ),
     "RK630": ErrorCode(
         "There is nothing to train on.",
         "No data was collected.",

@@ -2,7 +2,8 @@
 
 YAML blocks are recipes, or parts of one: they are merged into a small recipe and loaded. Shell
 blocks name commands, options and targets that exist. Python blocks run, unless they are marked
-`no-run`; those are compiled. A block that follows `<!-- file: PATH -->` equals that file.
+`no-run`; those are compiled. A block marked `continues` runs after the one before it. A block that
+follows `<!-- file: PATH -->` equals that file.
 """
 
 import copy
@@ -11,6 +12,7 @@ import shlex
 import shutil
 import tomllib
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -116,10 +118,17 @@ def parse(args: list[str]) -> None:
 
 
 def python_blocks() -> list[Any]:
-    """Every Python block; those that run a recipe are slow."""
+    """Every Python block with those that continue it; those that run a recipe are slow."""
+    joined: list[CodeBlock] = []
+    for block in code_blocks("python"):
+        if "continues" in block.options:
+            assert joined[-1].page == block.page
+            joined[-1] = replace(joined[-1], text=f"{joined[-1].text}\n{block.text}")
+        else:
+            joined.append(block)
     return [
         pytest.param(block, marks=pytest.mark.slow if "recipekit.run(" in block.text else ())
-        for block in code_blocks("python")
+        for block in joined
     ]
 
 
@@ -144,9 +153,16 @@ encoders:
 collect:
   sources:
     pairs: {{use: pairs, file: pairs.jsonl}}
+train:
+  phases:
+    contrastive: {{use: in_batch, loss: {{use: infonce}}, epochs: 1}}
+  batch_size: 16
 evaluate:
   evaluators:
     held_out: {{use: retrieval, metrics: [ndcg@10], bootstrap_samples: 100}}
+export:
+  exporters:
+    model: {{use: sentence_transformers}}
 """
 
 

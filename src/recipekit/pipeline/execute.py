@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from recipekit.pipeline.preflight import check_data, check_servers
 from recipekit.pipeline.project import project_of
 from recipekit.pipeline.report import write_report
 from recipekit.pipeline.run_record import RunRecord
+from recipekit.pipeline.run_result import Run
 from recipekit.pipeline.stage_process import StageProcesses
 from recipekit.recipe.sections import Recipe
 from recipekit.report.numbers import duration
@@ -32,31 +32,9 @@ from recipekit.stages.export.stage import EXPORT
 from recipekit.stages.stage import Stage
 from recipekit.suggestions import did_you_mean
 
-__all__ = ["Run", "run"]
+__all__ = ["run"]
 
 REASONS_SHOWN = 3
-
-
-@dataclass(frozen=True)
-class Run:
-    """A finished run."""
-
-    path: Path
-    """Its folder: `report.md`, `metrics.json`, `stages/`, `log.jsonl`."""
-    ran: tuple[str, ...]
-    """The stages that were executed."""
-    cached: tuple[str, ...]
-    """The stages that were taken from the cache."""
-
-    @property
-    def metrics(self) -> list[dict[str, Any]]:
-        """Rows `{evaluator, split, system, metric, value, low, high, queries}`.
-
-        Empty for a recipe that evaluates nothing.
-        """
-        file = self.path / "metrics.json"
-        rows: list[dict[str, Any]] = json.loads(file.read_text()) if file.is_file() else []
-        return rows
 
 
 def run(
@@ -98,9 +76,7 @@ def run(
     hashes = FileHashes(store.root / "hashes.json")
     planned = make_plan(recipe, store, hashes, start=start)
     selection = _select(planned, start, until)
-    record = RunRecord.create(
-        project.runs, recipe, planned, command or f"recipekit run {recipe.origin.path}"
-    )
+    record = RunRecord.create(project.runs, recipe, planned, command)
     store.add_runs_folder(project.runs)
     hashes.save()
     execution = _Execution(record, planned, selection, store, hashes, launch or Launch(), say)

@@ -7,6 +7,7 @@ the artifacts of the stages, metrics and report. `runs/<recipe>/latest` links to
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -36,14 +37,20 @@ class RunRecord:
     started: str
 
     @classmethod
-    def create(cls, runs: Path, recipe: Recipe, plan: Plan, command: str) -> Self:
+    def create(cls, runs: Path, recipe: Recipe, plan: Plan, command: str | None) -> Self:
         """Make the folder, write down what will be done, and point `latest` at it.
+
+        Args:
+            runs: The folder of all runs.
+            recipe: The recipe.
+            plan: What will be done.
+            command: The command that repeats the run; by default, one that runs the same recipe.
 
         Raises:
             StoreError: The folder cannot be written.
         """
         path = _new_folder(runs, plan)
-        record = cls(path, recipe, command, utc_now())
+        record = cls(path, recipe, command or _command(recipe, path), utc_now())
         with explained(path):
             (path / "recipe.yaml").write_text(recipe.origin.text, encoding="utf-8")
             (path / "recipe.resolved.yaml").write_text(filled(recipe), encoding="utf-8")
@@ -66,8 +73,9 @@ class RunRecord:
             ran: The stages that this run executed; it took the others from the cache.
             reason: Why the run failed, in one line.
         """
+        origin = self.recipe.origin
         values: Mapping[str, Any] = {
-            "recipe": str(self.recipe.origin.path),
+            "recipe": str(origin.path) if origin.path else None,
             "name": self.recipe.name,
             "seed": self.recipe.seed,
             "command": self.command,
@@ -83,6 +91,18 @@ class RunRecord:
 def utc_now() -> str:
     """Return the time, in UTC, to the second."""
     return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _command(recipe: Recipe, run: Path) -> str:
+    """Return the command for a run that a Python program started."""
+    origin = recipe.origin
+    file = origin.path or run.absolute() / "recipe.resolved.yaml"
+    arguments = ["recipekit", "run", str(file)]
+    for override in origin.overrides if origin.path else ():
+        arguments += ["--set", override]
+    if origin.allow_local_code:
+        arguments.append("--allow-local-code")
+    return shlex.join(arguments)
 
 
 def _new_folder(runs: Path, plan: Plan) -> Path:

@@ -7,16 +7,26 @@ component alone by its own class (`recipekit.recipe.binding`).
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
+from recipekit.errors import RecipeError
 from recipekit.recipe.binding import Binder, find_booleans
 from recipekit.recipe.draft import Draft
+from recipekit.recipe.from_dict import NAME, read_dict
 from recipekit.recipe.overrides import apply_overrides
 from recipekit.recipe.placeholders import check_placeholders
-from recipekit.recipe.positions import Document, KeyPath, dotted, refuse
+from recipekit.recipe.positions import (
+    Document,
+    Finding,
+    KeyPath,
+    SourceLocation,
+    dotted,
+    refuse,
+)
 from recipekit.recipe.read import read_file, read_text
 from recipekit.recipe.sections import Recipe, RecipeOrigin
 from recipekit.recipe.shipped import is_shipped, locate
@@ -28,7 +38,7 @@ __all__ = ["load", "where"]
 
 def load(
     model: type[Recipe],
-    source: str | Path,
+    source: str | Path | Mapping[str, Any],
     overrides: Sequence[str] = (),
     *,
     check: Callable[[Draft], None],
@@ -38,7 +48,8 @@ def load(
 
     Args:
         model: The model of the recipe: `Recipe` with its sections.
-        source: A recipe file, or the name of a shipped recipe.
+        source: A recipe file, the name of a shipped recipe, or the recipe as a dict, whose relative
+            paths start at the current folder.
         overrides: `PATH=VALUE` each, as `--set` takes them.
         check: Reports what does not fit together across sections.
         allow_local_code: Let `use` name a class in a local file, which will be imported.
@@ -46,22 +57,45 @@ def load(
     Raises:
         RecipeError: Everything that is wrong with the recipe, in the order of the file.
     """
-    path = locate(source)
-    document = read_file(path, str(source) if path == Path(source).expanduser() else str(path))
+    _check_list(overrides)
+    path: Path | None = None
+    if isinstance(source, Mapping):
+        document, folder = read_dict(source), Path.cwd()
+    elif isinstance(source, str | Path):
+        path = locate(source)
+        document = read_file(path, str(source) if path == Path(source).expanduser() else str(path))
+        folder = path.absolute().parent
+    else:
+        raise _refused(
+            f"expected a recipe file, the name of a shipped recipe, or a dict, found a value of "
+            f"type {type(source).__name__}"
+        )
     apply_overrides(document, overrides)
-    folder = path.absolute().parent
     recipe = _validate(model, document, folder, check, allow_local_code)
     if recipe is None or document.findings:
         raise refuse(document.findings)
     recipe._origin = RecipeOrigin(
-        path=path.absolute(),
+        path=path.absolute() if path is not None else None,
         folder=folder,
-        project_start=Path.cwd() if is_shipped(source, path) else folder,
+        project_start=Path.cwd() if path is not None and is_shipped(source, path) else folder,
         text=document.text,
         overrides=tuple(overrides),
         allow_local_code=allow_local_code,
     )
     return recipe
+
+
+def _check_list(overrides: Sequence[str]) -> None:
+    """Check that overrides are a list: a text would be read letter by letter."""
+    if isinstance(overrides, str):
+        raise _refused(f"overrides: expected a list, found a text; write [{overrides!r}]")
+    wrong = [override for override in overrides if not isinstance(override, str)]
+    if wrong:
+        raise _refused(f"overrides: expected texts such as 'seed=7', found {wrong[0]!r}")
+
+
+def _refused(message: str) -> RecipeError:
+    return refuse([Finding(SourceLocation((0, 0, 0), NAME), (), message, "RK105")])
 
 
 def where(recipe: Recipe, path: KeyPath) -> str:
@@ -70,6 +104,8 @@ def where(recipe: Recipe, path: KeyPath) -> str:
     For example: `recipe.yaml:6:5: collect.sources.own`.
     """
     origin = recipe.origin
+    if origin.path is None:
+        return f"{NAME}: {dotted(path)}"
     name = (
         os.path.relpath(origin.path) if origin.path.is_relative_to(Path.cwd()) else str(origin.path)
     )

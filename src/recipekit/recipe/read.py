@@ -24,7 +24,7 @@ from recipekit.lookalikes import (
 from recipekit.recipe.positions import Document, Finding, KeyPath, SourceLocation, refuse
 from recipekit.yaml_format import plain_scalar
 
-__all__ = ["MAX_BYTES", "read_file", "read_text"]
+__all__ = ["MAX_BYTES", "MAX_DEPTH", "read_file", "read_text"]
 
 MAX_BYTES: Final = 2**20
 MAX_DEPTH: Final = 50

@@ -57,13 +57,14 @@ class SpendingLimits(Section):
 class RecipeOrigin:
     """Where a recipe came from."""
 
-    path: Path
+    path: Path | None
+    """Its file; None for a recipe that was given as a dict."""
     folder: Path
     """The folder that its relative paths start from."""
     project_start: Path
     """The folder from which its project is looked for (`recipekit.pipeline.project`)."""
     text: str
-    """The file's content."""
+    """The file's content, or the dict as YAML."""
     overrides: tuple[str, ...]
     allow_local_code: bool
 

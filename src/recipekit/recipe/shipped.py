@@ -20,7 +20,7 @@ def shipped() -> dict[str, Path]:
     return {file.stem: file for file in sorted(folder.glob("*.yaml"))}
 
 
-def is_shipped(source: str | Path, file: Path) -> bool:
+def is_shipped(source: object, file: Path) -> bool:
     """Return whether a recipe was requested by the name of a shipped recipe.
 
     Args:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -35,14 +35,18 @@ def _model(pipeline: tuple[Stage, ...]) -> type[Recipe]:
 
 
 def load_recipe(
-    source: str | Path, overrides: Sequence[str] = (), *, allow_local_code: bool = False
+    source: str | Path | Mapping[str, Any],
+    overrides: Sequence[str] = (),
+    *,
+    allow_local_code: bool = False,
 ) -> Recipe:
     """Load and validate a recipe.
 
     No component is built, no data is read, and no server is contacted.
 
     Args:
-        source: A recipe file, or the name of a shipped recipe.
+        source: A recipe file, the name of a shipped recipe, or the recipe as a dict, whose relative
+            paths start at the current folder.
         overrides: `PATH=VALUE` each, as `--set` takes them: `train.batch_size=32`. Values are
             written as in a recipe. Their relative paths start at the current folder; those in the
             file start at the file's folder.

@@ -1,0 +1,91 @@
+"""A finished run, for Python programs: its figures, its model and its files."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from recipekit.errors import ModelError, RunError
+from recipekit.stages.train.stage import TRAIN
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+
+__all__ = ["Run"]
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run."""
+
+    path: Path
+    """Its folder: `report.md`, `metrics.json`, `stages/`, `log.jsonl`."""
+    ran: tuple[str, ...]
+    """The stages that were executed."""
+    cached: tuple[str, ...]
+    """The stages that were taken from the cache."""
+
+    @property
+    def metric_rows(self) -> list[dict[str, Any]]:
+        """Rows `{evaluator, split, system, metric, value, low, high, queries}`.
+
+        `low` and `high` are the ends of the interval. Empty for a recipe that evaluates nothing.
+        """
+        file = self.path / "metrics.json"
+        rows: list[dict[str, Any]] = json.loads(file.read_text()) if file.is_file() else []
+        return rows
+
+    @property
+    def metrics(self) -> Any:
+        """The rows of `metric_rows` as a pandas data frame; a list if pandas is not installed."""
+        if find_spec("pandas") is None:
+            return self.metric_rows
+        return import_module("pandas").DataFrame(self.metric_rows)
+
+    @property
+    def report(self) -> str:
+        """The report, as Markdown; empty if no stage has finished."""
+        file = self.path / "report.md"
+        return file.read_text(encoding="utf-8") if file.is_file() else ""
+
+    @property
+    def model_path(self) -> Path:
+        """The folder of the trained model.
+
+        Raises:
+            RunError: The run trained no model.
+        """
+        folder = self.path / "stages" / TRAIN.name / "encoder"
+        if not folder.is_dir():
+            raise RunError(
+                f"{self.path}: this run trained no model; the recipe needs a train section, and "
+                "the run must reach it",
+                code="RK627",
+            )
+        return folder.resolve()
+
+    @cached_property
+    def model(self) -> SentenceTransformer:
+        """The trained model, loaded at first use.
+
+        `encode_query` and `encode_document` return the vectors that were evaluated.
+
+        Raises:
+            RunError: The run trained no model.
+            ModelError: The model is that of a plugin with another format.
+        """
+        folder = self.model_path
+        if not (folder / "modules.json").is_file():
+            raise ModelError(
+                f"{folder}: not a sentence-transformers model, so the plugin that made it must "
+                "load it",
+                code="RK402",
+            )
+        from sentence_transformers import SentenceTransformer
+
+        return SentenceTransformer(str(folder))
