@@ -144,7 +144,9 @@ def test_queries_passages_and_labels_are_written_and_counted(tmp_path: Path):
             "dev_queries_held_out_elsewhere": 0,
             "queries_without_positive": 0,
             "labels_of_dropped_texts": 0,
+            "labels_with_unknown_ids": 0,
         },
+        "dev_queries_taken_from_train": 0,
         "positives_shared_by_splits": {"train_dev": 0, "train_test": 0, "dev_test": 0},
     }
 
@@ -190,11 +192,11 @@ def test_no_query_is_in_two_splits(tmp_path: Path):
         tmp_path,
         *(Passage(f"p{i}", f"text {i}") for i in range(5)),
         *(Query(f"{split}{i}", f"query {i}", split) for split in SPLITS for i in range(2)),
-        Query("only train", "alone", "train"),
+        Query("only_train", "alone", "train"),
         Query("dev3", "query 3", "dev"),
         Query("train3", "query 3", "train"),
         *(Label(f"{split}{i}", f"p{n}") for n, split in enumerate(SPLITS) for i in range(2)),
-        Label("only train", "p3"),
+        Label("only_train", "p3"),
         Label("dev3", "p4"),
         Label("train3", "p0"),
     )
@@ -246,6 +248,69 @@ def test_queries_without_a_split_are_divided_by_a_hash_of_text_and_seed(tmp_path
     assert all(more[text] == split for text, split in small.items() if split != "train")
     assert collected(tmp_path, *pairs(1000), dev=0.1, test=0.2, seed=14).queries != small
     assert set(collected(tmp_path, *pairs(100), dev=0.0, test=0.0).queries.values()) == {"train"}
+
+
+def test_a_dev_share_is_taken_from_the_train_queries_of_sources_without_dev(tmp_path: Path):
+    whole = pairs(400, split="train")
+    test_only = pairs(100, 400, split="test")
+    found = collected(tmp_path, *whole, *test_only, dev=0.1)
+    texts = list(found.queries)
+    dev = {text for text, split in found.queries.items() if split == "dev"}
+    assert 20 < len(dev) < 60 and len(texts) == 500
+    assert list(found.queries.values()).count("test") == 100, "test queries stay"
+    assert found.summary["dev_queries_taken_from_train"] == len(dev)
+    # A query stays in its split when data is added, and a larger share takes only from train.
+    more = collected(tmp_path, *pairs(600, split="train"), dev=0.2).queries
+    assert all(more[text] == "dev" for text in dev)
+    other_seed = collected(tmp_path, *whole, dev=0.1, seed=14).queries
+    assert {text for text, split in other_seed.items() if split == "dev"} != dev
+
+
+def test_train_queries_stay_without_a_dev_share_or_with_dev_queries_of_the_source(tmp_path: Path):
+    train, dev = pairs(200, split="train"), pairs(10, 200, split="dev")
+    assert set(collected(tmp_path, *train).queries.values()) == {"train"}
+    assert set(collected(tmp_path, *train, dev=0.0).queries.values()) == {"train"}
+    own = collected(tmp_path, *train, *dev, dev=0.5)
+    assert list(own.queries.values()).count("dev") == 10
+    assert own.summary["dev_queries_taken_from_train"] == 0
+    # Each source counts for itself, and no text is in two splits.
+    both = Collected(
+        tmp_path,
+        {"a": listed(*train, *dev), "b": listed(*pairs(300, 100, split="train"))},
+        dev=0.5,
+    )
+    assert len(both.queries) == 400
+    assert both.summary["queries"]["dev"] == 10 + both.summary["dev_queries_taken_from_train"]
+    assert 100 < both.summary["dev_queries_taken_from_train"] < 200
+
+
+def test_labels_with_unknown_ids_are_left_out_and_counted(tmp_path: Path):
+    qrels = ["q1\tp1\t1", "q1\tp9\t1", "q1\tp1\t1", "q7\tp1\t1"]
+    slot = write_beir(tmp_path / "seas", [P1], qrels)
+    found = Collected(tmp_path, {"seas": slot})
+    assert found.labels == {("sea", "salt"): 1.0}
+    assert found.summary["dropped"]["labels_with_unknown_ids"] == 2
+    assert found.summary["dropped"]["labels_of_dropped_texts"] == 0
+    assert found.progress.warnings == [
+        f"{tmp_path}/seas/qrels/train.tsv:3: there is no passage with the id 'p9'; 2 of 4 labels "
+        "have unknown ids and are left out"
+    ]
+
+
+def test_ids_that_exports_cannot_hold_are_a_warning(tmp_path: Path):
+    path = tmp_path / "pairs.jsonl"
+    lines = [("a", "x", "doc 0"), ("b", "y", "doc\t1"), ("c", "z", "doc\n2"), ("d", "w", "ok")]
+    path.write_text(
+        "".join(json.dumps({"query": q, "positive": p, "pid": i}) + "\n" for q, p, i in lines)
+    )
+    slot = source("pairs", file=str(path), passage_id="pid")
+    found = Collected(tmp_path, {"own": slot}, dev=0.0, test=0.0)
+    assert found.progress.warnings == [
+        "2 passage ids contain a tab or a line break, which the exporter `dataset` cannot write to "
+        f"qrels. The first is 'doc\\t1' ({path}:2)",
+        "1 passage id contains a space, which files in TREC format cannot hold. The first is "
+        f"'doc 0' ({path}:1)",
+    ]
 
 
 def test_a_split_from_a_source_overrides_the_hash_also_for_other_sources(tmp_path: Path):
@@ -301,6 +366,7 @@ def test_blank_texts_and_queries_without_a_positive_are_dropped_and_counted(tmp_
         "dev_queries_held_out_elsewhere": 0,
         "queries_without_positive": 2,
         "labels_of_dropped_texts": 2,
+        "labels_with_unknown_ids": 0,
     }
     assert found.progress.warnings == [
         "2 queries without a positive are dropped",
@@ -364,13 +430,14 @@ INVALID: dict[str, tuple[list[str], list[str], str]] = {
     "unknown passage": (
         [P1],
         ["q1\tp1\t1", "q1\tp9\t1", "q1\tp8\t1"],
-        "{folder}/qrels/train.tsv:3: there is no passage with the id 'p9' "
-        "(2 labels name unknown ids)",
+        "{folder}/qrels/train.tsv:3: there is no passage with the id 'p9'; 2 of 3 labels have "
+        "unknown ids, more than `collect.max_unknown_ids` (0.5) allows",
     ),
     "unknown query": (
         [P1],
-        ["q1\tp1\t1", "q9\tp1\t1"],
-        "{folder}/qrels/train.tsv:3: there is no query with the id 'q9'",
+        ["q1\tp1\t1", "q8\tp1\t1", "q9\tp1\t1"],
+        "{folder}/qrels/train.tsv:3: there is no query with the id 'q8'; 2 of 3 labels have "
+        "unknown ids, more than `collect.max_unknown_ids` (0.5) allows",
     ),
     "no positive": (
         [P1],
@@ -421,9 +488,10 @@ def test_invalid_data_is_an_error_of_one_line(tmp_path: Path, name: str):
             "source 'mine': two queries with the id 'q' have different texts",
         ),
         (
-            (*pairs(1), Label("q0", "p9")),
+            (Query("q0", "a"), Passage("p0", "x"), Label("q0", "p9")),
             DataError,
-            "source 'mine': there is no passage with the id 'p9'",
+            "source 'mine': there is no passage with the id 'p9'; 1 of 1 labels have unknown ids, "
+            "more than `collect.max_unknown_ids` (0.5) allows",
         ),
         (
             ("text",),

@@ -11,6 +11,7 @@ from recipekit.component import EncoderSpec, ExporterSpec, Slot
 from recipekit.errors import RunError
 from recipekit.exporters.dataset import DatasetExporterSpec
 from recipekit.registry import Entry
+from recipekit.stages.export.accept import accept
 from recipekit.stages.export.export import export
 from recipekit.stages.export.section import ExportSection
 from recipekit.stages.inputs import StageInputs
@@ -26,6 +27,17 @@ class Copy(ExporterSpec):
     def export(self, inputs, card, folder):
         (folder / "given.json").write_text(json.dumps({"inputs": sorted(inputs), "card": card}))
         return {"files": 1}
+
+
+class Broken(ExporterSpec):
+    """Fails after it has written something."""
+
+    def build(self, context):
+        return self
+
+    def export(self, inputs, card, folder):
+        (folder / "half.txt").write_text("half")
+        raise KeyError("rows")
 
 
 class Named(EncoderSpec):
@@ -82,6 +94,33 @@ def test_each_exporter_writes_into_the_folder_of_its_name(inputs, tmp_path):
     assert summary["data"]["rows"]["corpus.jsonl"] == 36
     assert (out / "data" / "qrels" / "test.tsv").is_file()
     assert "A demonstration." in (out / "data" / "README.md").read_text()
+
+
+def test_one_exporters_failure_does_not_stop_the_others(inputs, tmp_path):
+    out, inputs.run = tmp_path / "out", tmp_path / "run"
+    inputs.run.mkdir()
+    summary = export(inputs, section(broken=Broken(), copy=Copy()), out)
+    assert summary["copy"] == {"files": 1} and (out / "copy" / "given.json").is_file()
+    file = inputs.run / "export.broken.traceback.txt"
+    message = f"KeyError: 'rows' (traceback: {file})"
+    assert summary["broken"] == {"failed": message}
+    assert "in export\n" in file.read_text() and not (out / "broken").exists()
+    assert inputs.progress.warnings == [f"broken failed: {message}"]
+    made = Artifact("export", "x", out)
+    (out / "manifest.json").write_text(json.dumps({"summary": summary}))
+    with pytest.raises(RunError) as caught:
+        accept(section(copy=Copy()), made, inputs.run)
+    assert str(caught.value) == (
+        f"broken: {message}. The others (copy) are in {inputs.run}/stages/export. To export again, "
+        "add `--from export`"
+    )
+
+
+def test_exporters_that_all_fail_end_the_stage(inputs, tmp_path):
+    with pytest.raises(KeyError):
+        export(inputs, section(broken=Broken()), tmp_path / "one")
+    with pytest.raises(RunError, match="a: KeyError: 'rows'; b: KeyError: 'rows'"):
+        export(inputs, section(a=Broken(), b=Broken()), tmp_path / "two")
 
 
 def test_the_model_card_describes_the_whole_run(inputs, tmp_path):

@@ -206,10 +206,11 @@ class _Execution:
             artifact = self._run(stage, planned, planned.key, force=force)
         else:
             self.say(f"{stage.name}: cached")
-        if stage.accept is not None:
-            stage.accept(self._section(stage), artifact, self.record.path)
+        # Before it is accepted, so that the run and its report have what a refused stage made.
         self.artifacts[stage.name] = artifact
         self.record.link(artifact)
+        if stage.accept is not None:
+            stage.accept(self._section(stage), artifact, self.record.path)
 
     def export_to(self, folder: ExportFolder) -> None:
         """Copy the exports to a folder of the user's."""

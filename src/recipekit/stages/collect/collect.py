@@ -19,8 +19,14 @@ import pyarrow.compute as pc
 
 from recipekit.arrays import Bools, Floats, Rows, pair_keys
 from recipekit.errors import DataError
-from recipekit.records import SPLITS, Label, Passage, Query
+from recipekit.records import SPLITS, Passage, Query
 from recipekit.stages.collect.holdout import held_out_positives
+from recipekit.stages.collect.ids import (
+    UNKNOWN,
+    check_unknown_ids,
+    merged_rows,
+    warn_about_ids,
+)
 from recipekit.stages.collect.read_sources import Intake, Part, is_blank, locations, read_sources
 from recipekit.stages.collect.section import CollectSection, Split
 from recipekit.stages.inputs import StageInputs
@@ -39,22 +45,24 @@ def collect(inputs: StageInputs, section: CollectSection, out: Path) -> dict[str
     - Characters that no tokenizer accepts are replaced (`clean_text`).
     - A passage that equals an earlier one is merged into it, with its labels; so is a query.
     - A query has the split of its source. Other queries are split by a seeded hash of their text,
-      so that they keep their split when data is added. No text is in two splits: test takes
-      precedence over dev, and dev over train. The labels of a query that is dropped for this are
-      dropped, too.
+      so that they keep their split when data is added. If `section.split.dev` is set, train queries
+      of a source without dev queries are divided in the same way. No text is in two splits: test
+      takes precedence over dev, and dev over train. The labels of a query that is dropped for this
+      are dropped, too.
+    - Labels with unknown ids are left out and counted, up to `section.max_unknown_ids`.
     - A pair that is labelled twice keeps the higher grade.
     - Blank texts and queries without a positive are dropped.
     - Labels that `section.holdout_positives` selects are counted, but not written.
 
     Raises:
-        DataError: A source is empty, two texts have the same id, a label names an unknown id, or no
-            query has a positive.
+        DataError: A source is empty, two texts have the same id, too many labels have unknown ids,
+            or no query has a positive.
     """
     # Sorted by name: the order in which a recipe lists its sources is not part of the key.
     intake = read_sources(inputs, sorted(section.sources.items()), out / "scratch")
     passages = _merged_passages(intake)
     queries = _merged_queries(intake, section.split)
-    labels = _joined_labels(intake, queries, passages)
+    labels = _joined_labels(inputs, section, intake, queries, passages)
     answered = np.zeros(len(queries.rows), dtype=np.bool_)
     answered[labels.query[labels.grade > 0]] = True
     if not answered.any():
@@ -77,6 +85,7 @@ def collect(inputs: StageInputs, section: CollectSection, out: Path) -> dict[str
     )
     summary = {**_summary(intake, passages, queries, labels, answered), **held_out_summary}
     _warn(inputs, summary)
+    warn_about_ids(inputs.progress, intake)
     return summary
 
 
@@ -107,6 +116,8 @@ class _Queries:
     """Whether it is dropped because a split that takes precedence has the same text."""
     source_split: npt.NDArray[np.int8]
     """The code of the split that its source gave, -1 for none."""
+    moved: Bools
+    """Whether its source gave train, and `split.dev` made it a dev query."""
 
 
 def _first_seen(values: Any) -> Rows:
@@ -173,16 +184,20 @@ def _two_texts(
 
 def _merged_queries(intake: Intake, shares: Split) -> _Queries:
     given = intake.queries["split"].to_numpy().astype(np.int8)
+    uniforms = intake.uniforms()
+    moved = np.zeros(len(given), dtype=np.bool_)
     for part in intake.parts:
         first = _first_of_id(part, Query, intake.queries, intake.query_digests, part.queries)
         # Labels name ids, so all rows of an id have one split: the highest code given to it.
         own, highest = given[part.queries], given[part.queries].copy()
         np.maximum.at(highest, first, own)
         given[part.queries] = highest[first]
+        moved[part.queries] = _train_to_dev(highest[first], uniforms[part.queries], shares)
+    given[moved] = SPLITS.index("dev")
     same = _first_seen(intake.query_digests)
     winner = np.full(len(given), -1, dtype=np.int8)
     np.maximum.at(winner, same, given)  # codes rise from train to test
-    hashed = _hashed_splits(intake.uniforms(), shares)
+    hashed = _hashed_splits(uniforms, shares)
     split = np.where(winner < 0, hashed, winner)[same].astype(np.int8)
     displaced = (given >= 0) & (given != split)
     alive = ~displaced & ~is_blank(intake.query_digests)
@@ -190,14 +205,24 @@ def _merged_queries(intake: Intake, shares: Split) -> _Queries:
     first_alive = np.full(len(given), len(given))
     np.minimum.at(first_alive, same[alive], numbers[alive])
     rows = np.where(alive, first_alive[same], DROPPED).astype(np.int64)
-    return _Queries(rows, rows == numbers, split, displaced, given)
+    return _Queries(rows, rows == numbers, split, displaced, given, moved)
 
 
 def _hashed_splits(uniforms: npt.NDArray[np.float64], shares: Split) -> npt.NDArray[np.int8]:
     codes = np.zeros(len(uniforms), dtype=np.int8)
-    codes[uniforms < shares.dev + shares.test] = SPLITS.index("dev")
+    codes[uniforms < shares.dev_share + shares.test] = SPLITS.index("dev")
     codes[uniforms < shares.test] = SPLITS.index("test")
     return codes
+
+
+def _train_to_dev(
+    given: npt.NDArray[np.int8], uniforms: npt.NDArray[np.float64], shares: Split
+) -> Bools:
+    """Return which queries of a source move from train to dev."""
+    if shares.dev is None or np.any(given == SPLITS.index("dev")):
+        return np.zeros(len(given), dtype=np.bool_)
+    moved: Bools = (given == SPLITS.index("train")) & (uniforms < shares.dev)
+    return moved
 
 
 # Labels
@@ -217,6 +242,8 @@ class _Labels:
     """Labels of texts that were dropped."""
     contradictions: int
     """Pairs that were labelled both positive and negative."""
+    unknown: int
+    """Labels with an id that does not exist."""
 
     def where(self, mask: Bools) -> _Labels:
         """Return some of the labels."""
@@ -227,19 +254,29 @@ class _Labels:
             self.merged,
             self.of_dropped,
             self.contradictions,
+            self.unknown,
         )
 
 
-def _joined_labels(intake: Intake, queries: _Queries, passages: _Passages) -> _Labels:
+def _joined_labels(
+    inputs: StageInputs,
+    section: CollectSection,
+    intake: Intake,
+    queries: _Queries,
+    passages: _Passages,
+) -> _Labels:
     """Return the labels of the texts that are kept."""
-    query = np.concatenate(
-        [_known_rows(intake, part, "query", queries.rows) for part in intake.parts]
+    query, passage = (
+        np.concatenate([merged_rows(intake, part, side, rows) for part in intake.parts])
+        for side, rows in (("query", queries.rows), ("passage", passages.rows))
     )
-    passage = np.concatenate(
-        [_known_rows(intake, part, "passage", passages.rows) for part in intake.parts]
-    )
+    unknown = (query == UNKNOWN) | (passage == UNKNOWN)
+    for part in intake.parts:
+        check_unknown_ids(
+            inputs.progress, intake, part, unknown[part.labels], section.max_unknown_ids
+        )
     grade = intake.labels["grade"].to_numpy().astype(np.float32)
-    alive = (query != DROPPED) & (passage != DROPPED)
+    alive = (query >= 0) & (passage >= 0)
     query, passage, grade = query[alive], passage[alive], grade[alive]
     keys = pair_keys(query, passage, len(passages.rows))
     order = np.lexsort((grade, keys))
@@ -256,39 +293,10 @@ def _joined_labels(intake: Intake, queries: _Queries, passages: _Passages) -> _L
         passage,
         grade[last],
         merged=len(keys) - len(last),
-        of_dropped=int(np.count_nonzero(~alive)),
+        of_dropped=int(np.count_nonzero(~alive & ~unknown)),
         contradictions=int(np.count_nonzero((grade[first] <= 0) & (grade[last] > 0))),
+        unknown=int(np.count_nonzero(unknown)),
     )
-
-
-def _known_rows(intake: Intake, part: Part, side: str, merged_into: Rows) -> Rows:
-    """Return the rows of the queries or passages that a source's labels name.
-
-    Raises:
-        DataError: The source has no text with such an id.
-    """
-    rows, table = (
-        (part.queries, intake.queries) if side == "query" else (part.passages, intake.passages)
-    )
-    ids = table["id"].slice(rows.start, rows.stop - rows.start).combine_chunks()
-    named = intake.labels[side].slice(part.labels.start, part.labels.stop - part.labels.start)
-    found = pc.index_in(named, value_set=ids)
-    if found.null_count:
-        unknown = pc.is_null(found).to_numpy()
-        raise _unknown(part, side, named[int(np.flatnonzero(unknown)[0])].as_py(), found.null_count)
-    known: Rows = merged_into[rows][found.to_numpy().astype(np.int64)]
-    return known
-
-
-def _unknown(part: Part, side: str, id: str, n: int) -> DataError:
-    def names_it(record: object) -> bool:
-        return isinstance(record, Label) and id == (
-            record.query_id if side == "query" else record.passage_id
-        )
-
-    where = next(locations(part.source, names_it), f"source '{part.name}'")
-    more = f" ({n} labels name unknown ids)" if n > 1 else ""
-    return DataError(f"{where}: there is no {side} with the id '{id}'{more}", code="RK308")
 
 
 def _held_out(
@@ -413,7 +421,11 @@ def _summary(
             ),
             "queries_without_positive": int(np.count_nonzero(queries.kept & ~answered)),
             "labels_of_dropped_texts": labels.of_dropped,
+            "labels_with_unknown_ids": labels.unknown,
         },
+        "dev_queries_taken_from_train": int(
+            np.count_nonzero(answered & queries.moved & queries.kept)
+        ),
         "positives_shared_by_splits": _shared(labels.passage[positive], split_of[positive]),
     }
 

@@ -36,6 +36,8 @@ LABELS: Final = {
     "dropped.dev_queries_held_out_elsewhere": "dev queries dropped: also in test?",
     "dropped.queries_without_positive": "queries without a positive dropped?",
     "dropped.labels_of_dropped_texts": "labels of dropped texts?",
+    "dropped.labels_with_unknown_ids": "labels with unknown ids?",
+    "dev_queries_taken_from_train": "dev queries taken from train?",
     "positives_shared_by_splits.train_dev": "positives shared by train and dev?",
     "positives_shared_by_splits.train_test": "positives shared by train and test?",
     "positives_shared_by_splits.dev_test": "positives shared by dev and test?",

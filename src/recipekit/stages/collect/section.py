@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Final, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -12,19 +12,30 @@ from recipekit.recipe.sections import Fraction, Section, SplitName
 __all__ = ["CollectSection", "ExpectedSize", "HoldoutPositives", "Split"]
 
 
+DEFAULT_DEV: Final = 0.05
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
 class Split(Section):
     """Shares of the queries to hold out, where a source has no splits of its own."""
 
-    dev: Fraction = 0.05
-    """Share of the queries for evaluation during training and for calibration."""
+    dev: Fraction | None = None
+    """Share of the queries for evaluation during training and for calibration. By default 0.05 of
+    the queries without a split. A share that is set is also taken from the train queries of each
+    source that has no dev queries."""
     test: Fraction = 0.1
     """Share of the queries for the final evaluation, never trained on."""
 
     @model_validator(mode="after")
     def _some_train(self) -> Self:
-        if self.dev + self.test >= 1:
-            raise ValueError(f"dev {self.dev} + test {self.test} leave no query to train on")
+        if self.dev_share + self.test >= 1:
+            raise ValueError(f"dev {self.dev_share} + test {self.test} leave no query to train on")
         return self
+
+    @property
+    def dev_share(self) -> float:
+        """The share of dev among queries without a split."""
+        return DEFAULT_DEV if self.dev is None else self.dev
 
 
 class HoldoutPositives(Section):
@@ -64,6 +75,9 @@ class CollectSection(Section):
     """Where the data comes from, by a name of your own."""
     split: Split = Split()
     """How to split queries whose source has no splits."""
+    max_unknown_ids: Share = 0.5
+    """Largest share of a source's labels with ids that do not exist. They are left out; more is
+    taken for a wrong file."""
     holdout_positives: HoldoutPositives | None = None
     """For studies: positives to remove, to see whether judging finds them again."""
     expected_size: Annotated[ExpectedSize | None, NotIdentity] = None

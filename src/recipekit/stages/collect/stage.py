@@ -10,6 +10,7 @@ __all__ = ["COLLECT"]
 COLLECT = Stage(
     name="collect",
     section=CollectSection,
+    version=2,
     run=lazy("recipekit.stages.collect.collect:collect"),
     required=True,
     extends_dataset=True,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from recipekit.report.blocks import Block, Code, StageReport, Text, join, spans
+from recipekit.report.blocks import Block, Code, StageReport, Strong, Text, join, spans
 from recipekit.report.counts import rows_table
 from recipekit.report.numbers import plural, size
 from recipekit.report.run_folder import RunFolder
@@ -17,11 +17,11 @@ def describe(run: RunFolder) -> StageReport:
     """Describe the folders that the exporters wrote."""
     folders = dict(_folders(run))
     if not folders:
-        return StageReport()
+        return StageReport(details=list(_failures(run)))
     written = join([Code(str(folder)) for folder in folders.values()])
     return StageReport(
         sentence=("Wrote ", *spans(written), "."),
-        details=list(_details(run)),
+        details=[*_failures(run), *_details(run)],
         at_end=[Text((f"{name}: ", Code(str(folder)))) for name, folder in folders.items()],
     )
 
@@ -30,6 +30,12 @@ def _folders(run: RunFolder) -> Iterator[tuple[str, Path]]:
     for name in run.section("export").get("exporters") or {}:
         if folder := run.file("export", name):
             yield name, folder
+
+
+def _failures(run: RunFolder) -> Iterator[Block]:
+    for name, counts in run.summary("export").items():
+        if "failed" in counts:
+            yield Text((Strong("Failed:"), " ", Code(name), f": {counts['failed']}."))
 
 
 def _details(run: RunFolder) -> Iterator[Block]:

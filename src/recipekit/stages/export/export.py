@@ -4,22 +4,30 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+import traceback
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from recipekit.artifacts.manifest import versions
-from recipekit.errors import RunError
+from recipekit.errors import NO_SPACE, RecipekitError, RunError
+from recipekit.recipe.environment import redact
 from recipekit.stages.export.section import ExportSection
 from recipekit.stages.inputs import StageInputs
 
-__all__ = ["export"]
+__all__ = ["export", "failures"]
 
 
 def export(inputs: StageInputs, section: ExportSection, out: Path) -> dict[str, Any]:
     """Let every exporter write into `out/<name>`, on the main rank, and return their summaries.
 
+    The failure of one exporter does not stop the others: its folder is removed, and its summary is
+    `{"failed": message}`, which `accept` raises after the run has the other folders.
+
     Raises:
-        RunError: An exporter is called `scratch`, which is the folder of unfinished work.
+        RunError: An exporter is called `scratch`, which is the folder of unfinished work, or no
+            exporter succeeded.
     """
     if "scratch" in section.exporters:
         raise RunError(
@@ -34,10 +42,40 @@ def export(inputs: StageInputs, section: ExportSection, out: Path) -> dict[str, 
         for name, slot in section.exporters.items():
             folder = out / name
             folder.mkdir(parents=True, exist_ok=True)
-            exporter = slot.spec.build(inputs.context(out / "scratch" / name))
-            summary[name] = dict(exporter.export(finished, card, folder))
+            try:
+                exporter = slot.spec.build(inputs.context(out / "scratch" / name))
+                summary[name] = dict(exporter.export(finished, card, folder))
+            except Exception as error:
+                if isinstance(error, OSError) and error.errno in NO_SPACE:
+                    raise
+                shutil.rmtree(folder, ignore_errors=True)
+                summary[name] = {"failed": _failure(inputs, name, error)}
+                if len(section.exporters) == 1:
+                    raise
+                inputs.progress.warn(f"{name} failed: {summary[name]['failed']}")
+        if all("failed" in part for part in summary.values()):
+            raise RunError(failures(summary), code="RK647")
     inputs.ranks.barrier()
     return summary
+
+
+def failures(summary: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return one line with the message of each exporter that failed; empty if none did."""
+    return "; ".join(
+        f"{name}: {part['failed']}" for name, part in summary.items() if "failed" in part
+    )
+
+
+def _failure(inputs: StageInputs, name: str, error: Exception) -> str:
+    """Return one line for an error. A bug's traceback goes to a file in the run's folder."""
+    if isinstance(error, RecipekitError):
+        return error.message
+    lines = f"{type(error).__name__}: {error}".strip().splitlines()
+    if inputs.run is None:
+        return lines[0]
+    file = inputs.run / f"export.{name}.traceback.txt"
+    file.write_text(redact("".join(traceback.format_exception(error))), encoding="utf-8")
+    return f"{redact(lines[0])} (traceback: {file})"
 
 
 def _card(inputs: StageInputs) -> dict[str, Any]:

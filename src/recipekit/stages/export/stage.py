@@ -15,5 +15,6 @@ EXPORT = Stage(
     names_recipe=True,
     estimate=lazy("recipekit.stages.export.estimate:estimate"),
     describe=lazy("recipekit.stages.export.describe:describe"),
+    accept=lazy("recipekit.stages.export.accept:accept"),
     check=lazy("recipekit.stages.export.check:check"),
 )
