@@ -680,15 +680,15 @@ ERROR_CODES: Final[dict[str, ErrorCode]] = {
         "The encoder is broken.",
         "Use other weights, or train again with a lower learning rate.",
     ),
-    "RK647": ErrorCode(
-        "An exporter failed.",
-        "An id that its files cannot hold, or a bug of a plugin.",
-        "Fix what the message names. The other exports are complete.",
-    ),
     "RK643": ErrorCode(
         "There is no trained model to export.",
         "The recipe has no train section.",
         "Add one, or remove the exporter.",
+    ),
+    "RK644": ErrorCode(
+        "An exporter failed.",
+        "An id that its files cannot hold, or a bug of a plugin.",
+        "Fix what the message names. The other exports are complete.",
     ),
     "RK650": ErrorCode(
         "An LLM endpoint cannot be reached, or keeps failing.",

@@ -25,5 +25,5 @@ def accept(section: ExportSection, artifact: Artifact, run: Path) -> None:
         raise RunError(
             f"{failed}. The others ({written}) are in {run}/stages/export. To export again, add "
             "`--from export`",
-            code="RK647",
+            code="RK644",
         )

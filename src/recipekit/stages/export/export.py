@@ -54,7 +54,7 @@ def export(inputs: StageInputs, section: ExportSection, out: Path) -> dict[str, 
                     raise
                 inputs.progress.warn(f"{name} failed: {summary[name]['failed']}")
         if all("failed" in part for part in summary.values()):
-            raise RunError(failures(summary), code="RK647")
+            raise RunError(failures(summary), code="RK644")
     inputs.ranks.barrier()
     return summary
 
