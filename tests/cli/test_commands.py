@@ -106,34 +106,6 @@ def test_validate_reports_valid_recipes_next_to_invalid_ones(
     ]
 
 
-@pytest.mark.parametrize("source", ["python_code", "pairs", "beir"])
-def test_init_writes_a_valid_recipe_and_overwrites_no_file(
-    source: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    file = tmp_path / "my first" / "recipe.yaml"
-    assert (
-        invoke(["init", str(file), "--source", source, "--data", str(tmp_path / "data: of mine")])
-        == 0
-    )
-    assert invoke(["validate", str(file)]) == 0
-    assert invoke(["fill", str(file)]) == 0
-    out, err = capsys.readouterr()
-    assert err == f"note: {tmp_path / 'data: of mine'} does not exist yet\n"
-    assert "name: my-first\n" in out
-    assert str(tmp_path / "data: of mine") in out
-    text = file.read_text()
-    assert invoke(["init", str(file)]) == 1
-    assert "already exists; --force replaces it" in capsys.readouterr().err
-    assert file.read_text() == text
-    assert invoke(["init", str(file), "--force"]) == 0
-
-
-@pytest.mark.parametrize("source", ["python_code", "pairs", "beir"])
-def test_init_without_data_writes_a_valid_recipe(source: str, tmp_path: Path) -> None:
-    assert invoke(["init", str(tmp_path / "1st.yaml"), "--source", source]) == 0
-    assert invoke(["validate", str(tmp_path / "1st.yaml")]) == 0
-
-
 def test_a_filled_recipe_is_a_recipe(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert invoke(["fill", "quickstart", "--set", "train.batch_size=7"]) == 0
     (tmp_path / "filled.yaml").write_text(capsys.readouterr().out)

@@ -3,46 +3,107 @@
 from __future__ import annotations
 
 import os
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Final, get_args
 
 import typer
 
+if TYPE_CHECKING:
+    from recipekit.starter.data import DataSample, FoundSource, SourceName
+
 __all__ = ["init"]
 
+SOURCES: Final = ("pairs", "beir", "python_code")
 
-class Source(StrEnum):
-    """The sources that a first recipe can have."""
 
-    python_code = "python_code"
-    pairs = "pairs"
-    beir = "beir"
+def _source(name: str | None) -> str | None:
+    if name is not None and name not in SOURCES:
+        from recipekit.suggestions import did_you_mean
+
+        advice = did_you_mean(name, SOURCES) or f" Expected {', '.join(SOURCES)}."
+        raise typer.BadParameter(f"'{name}' is not a source of a first recipe.{advice}")
+    return name
 
 
 def init(
     path: Annotated[Path, typer.Argument(help="The file to write.")] = Path("recipe.yaml"),
-    source: Annotated[Source, typer.Option(help="The kind of source.")] = Source.python_code,
     data: Annotated[
-        Path | None, typer.Option(help="The file or folder that contains the data.")
+        Path | None,
+        typer.Option(
+            help="A .csv, .tsv, .jsonl or .parquet file, a folder in BEIR layout, or a folder of "
+            "Python code. Default: the standard library of this Python."
+        ),
+    ] = None,
+    source: Annotated[
+        str | None,
+        typer.Option(
+            help="The kind of source: pairs, beir or python_code. Default: as the data looks.",
+            callback=_source,
+            metavar="NAME",
+        ),
+    ] = None,
+    query: Annotated[
+        str | None, typer.Option(metavar="COLUMN", help="The column of queries in a file.")
+    ] = None,
+    positive: Annotated[
+        str | None,
+        typer.Option(metavar="COLUMN", help="The column of passages that answer the queries."),
+    ] = None,
+    llm: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODEL", help="Let this language model judge, such as openai/gpt-5-nano."
+        ),
+    ] = None,
+    api_base: Annotated[
+        str | None, typer.Option(metavar="URL", help="Where the language model is served.")
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
 ) -> None:
-    """Write a commented recipe that runs, as a starting point."""
+    """Write a commented recipe that runs on your data, as a starting point.
+
+    The kind of source and the columns are guessed from the data.
+    """
     from recipekit.errors import StoreError
-    from recipekit.recipe.template import starter
+    from recipekit.starter.data import find_source, read_sample
+    from recipekit.starter.judge_section import choose_llm
+    from recipekit.starter.template import starter
 
     if path.is_dir():
         raise StoreError(
-            f"{path}: is a folder; name a file, such as {path / 'recipe.yaml'}",
-            code="RK502",
+            f"{path}: is a folder; name a file, such as {path / 'recipe.yaml'}", code="RK502"
         )
-    relative = None if data is None else os.path.relpath(data.expanduser(), path.parent)
-    text = starter(
-        source.value, relative, path.absolute().parent.name if path.stem == "recipe" else path.stem
-    )
     if path.exists() and not force:
         raise StoreError(f"{path}: already exists; --force replaces it", code="RK503")
+    if data is None and source not in (None, "python_code"):
+        raise typer.BadParameter(f"--source {source} needs --data", param_hint="--data")
+    if api_base is not None and llm is None:
+        raise typer.BadParameter("needs --llm", param_hint="--api-base")
+    data = None if data is None else data.expanduser()
+    found = find_source(data, _as_name(source), query=query, positive=positive)
+    if found.roles is None and (query or positive):
+        raise typer.BadParameter(f"the source {found.use} has no columns", param_hint="--query")
+    sample = read_sample(found)
+    name = path.absolute().parent.name if path.stem == "recipe" else path.stem
+    relative = None if data is None else os.path.relpath(data, path.parent)
+    judge = None if llm is None else choose_llm(llm, api_base)
+    _write(path, starter(name, found, sample, relative, judge), force=force)
+    for note in (_label_note(found), judge and judge.note):
+        if note:
+            typer.echo(f"note: {note}", err=True)
+    typer.echo(f"wrote {path}: {_summary(found, data, sample)}")
+    typer.echo(f"next: recipekit plan {path}, then recipekit run {path}")
+
+
+def _as_name(source: str | None) -> SourceName | None:
+    from recipekit.starter.data import SourceName
+
+    return next((name for name in get_args(SourceName) if name == source), None)
+
+
+def _write(path: Path, text: str, *, force: bool) -> None:
+    from recipekit.errors import StoreError
+
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("w" if force else "x", encoding="utf-8") as file:
@@ -52,6 +113,24 @@ def init(
         raise StoreError(f"{path}: cannot be written ({why})", code="RK502") from error
     except OSError as error:
         raise StoreError(f"{path}: cannot be written ({error.strerror})", code="RK502") from error
-    if data is not None and not data.expanduser().exists():
-        typer.echo(f"note: {data} does not exist yet", err=True)
-    typer.echo(f"wrote {path}; run it with: recipekit run {path}")
+
+
+def _summary(found: FoundSource, data: Path | None, sample: DataSample) -> str:
+    """What the recipe reads: `pairs from faq.csv, query 'question', positive 'answer'`."""
+    parts = [f"{found.use} from {data or 'the standard library of Python'}"]
+    if found.roles is not None:
+        parts += [f"query '{found.roles.query}'", f"positive '{found.roles.positive}'"]
+    if sample.complete:
+        parts.append(f"{len(sample.queries):,} queries")
+    return ", ".join(parts)
+
+
+def _label_note(found: FoundSource) -> str | None:
+    roles = found.roles
+    if roles is None or roles.unused_label is None:
+        return None
+    return (
+        f"every row counts as relevant: the column '{roles.unused_label}' does not hold whole "
+        "grades from 0 to 10, and is not used (see `label` and `min_positive_grade` in `recipekit "
+        "components source pairs`)"
+    )

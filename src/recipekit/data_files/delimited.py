@@ -13,7 +13,7 @@ from recipekit.data_files.locations import RecordLocation, Row
 from recipekit.data_files.text_lines import text_lines
 from recipekit.errors import DataError
 
-__all__ = ["Quoting", "delimited_rows", "delimiter_advice"]
+__all__ = ["DELIMITERS", "Quoting", "delimited_rows", "delimiter_advice"]
 
 Quoting = Literal["minimal", "none"]
 """How quotes are read, as in the csv module's QUOTE_MINIMAL and QUOTE_NONE."""

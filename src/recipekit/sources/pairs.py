@@ -21,8 +21,7 @@ from recipekit.sources.columns import Columns
 from recipekit.sources.locations import LocatedRecords, LocatedSource
 from recipekit.sources.pair_reader import PairReader, SplitName
 
-__all__ = ["PairsSpec"]
-
+__all__ = ["DEFAULT_QUOTING", "PairsSpec"]
 
 DEFAULT_QUOTING: Mapping[str, Quoting] = {"csv": "minimal", "tsv": "none"}
 

@@ -25,7 +25,7 @@ from recipekit.stages.collect.clean_text import clean_text
 from recipekit.stages.inputs import StageInputs
 from recipekit.tables import read_table
 
-__all__ = ["Intake", "Part", "is_blank", "locations", "read_sources"]
+__all__ = ["Intake", "Part", "is_blank", "locations", "query_uniform", "read_sources"]
 
 BATCH_ROWS = 8192
 BATCH_CHARACTERS = 2**25
@@ -225,6 +225,12 @@ def locations(source: Source, wanted: Callable[[Any], bool]) -> Iterator[str]:
     The source is read again, up to the last location that is asked for.
     """
     yield from (str(location) for location, record in source.located() if wanted(record))
+
+
+def query_uniform(text: str, seed: int) -> float:
+    """Return the uniform number in [0, 1) by which a query's split is chosen, as in `Intake`."""
+    digest = _digest(clean_text(text), seed.to_bytes(8, "little"))
+    return int.from_bytes(digest[:8], "little") / 2.0**64
 
 
 def _digest(text: str, key: bytes = b"") -> bytes:

@@ -1,0 +1,1 @@
+"""`recipekit init`: a first recipe, written for the data at hand."""
