@@ -598,7 +598,7 @@ ERROR_CODES: Final[dict[str, ErrorCode]] = {
     "RK612": ErrorCode(
         "A component does not say which weights of an encoder it means.",
         "After training, an encoder has initial and trained weights.",
-        "Pass `weights` to `context.encoder` or `context.embeddings`: `initial` or `trained`.",
+        "Follow the message: pass the weights to `context.encoder` or `context.embeddings`.",
     ),
     "RK620": ErrorCode(
         "There is nothing to judge.",
@@ -669,6 +669,11 @@ ERROR_CODES: Final[dict[str, ErrorCode]] = {
         "A loss cannot train an encoder with this similarity.",
         "The model states `euclidean` or `manhattan`, and the loss compares by inner product.",
         "Set `similarity: cosine` for the encoder, or use another loss.",
+    ),
+    "RK638": ErrorCode(
+        "A phase has nothing to compare with.",
+        "There is one training query, and no hard negative.",
+        "Add training queries, mine and judge candidates, or use `coordinate_ascent`.",
     ),
     "RK640": ErrorCode(
         "There is nothing to evaluate.",

@@ -128,6 +128,36 @@ def test_a_passage_with_the_querys_id_can_be_left_out(
     } == {0, 3}
 
 
+def test_an_unlabelled_passage_with_the_querys_own_text_is_left_out(
+    make_dataset: Callable[..., Dataset], tmp_path: Path
+):
+    queries = [("a", "one", "test"), ("b", "two", "test"), ("c", "three", "test")]
+    passages = [("p", "one"), ("q", "two"), ("r", "answer"), ("s", "one")]
+    dataset = make_dataset(queries, passages, {(0, 2): 1.0, (1, 1): 1.0, (2, 2): 1.0})
+    rankings = {0: [0, 3, 2, 1], 1: [1, 0, 2, 3], 2: [0, 2, 1, 3]}
+
+    def values(**fields: bool) -> list[float]:
+        spec = RetrievalSpec(metrics=("mrr@2",), bootstrap_samples=100, **fields)
+        spec.build(context(tmp_path, dataset=dataset)).evaluate(systems(dataset, only=rankings))
+        return read_table(tmp_path / "per_query.arrow")["value"].to_pylist()
+
+    assert values() == [1.0, 1.0, 0.5], "the label of query b's own text counts"
+    assert values(exclude_own_text=False) == [0.0, 1.0, 0.5]
+
+
+def test_a_cut_off_beyond_the_corpus_is_its_size(
+    make_dataset: Callable[..., Dataset], tmp_path: Path
+):
+    dataset = make_dataset(
+        [("a", "one", "test")], [("p", "1"), ("q", "2")], {(0, 0): 1.0, (0, 1): 1.0}
+    )
+    spec = RetrievalSpec(metrics=("recall@999999", "ndcg@999999"), bootstrap_samples=100)
+    rows = spec.build(context(tmp_path, dataset=dataset)).evaluate(
+        systems(dataset, only={0: [1, 0]})
+    )
+    assert [row["value"] for row in rows] == [1.0, 1.0]
+
+
 def test_a_split_without_queries_is_an_error_that_names_other_splits(
     make_dataset: Callable[..., Dataset], tmp_path: Path
 ):

@@ -140,7 +140,7 @@ def test_source_positives_that_were_not_retrieved_come_last(inputs, out):
     ]
     assert by_query(out, 13)[2]["rank.fixed"] is None
     assert summary["source_labels"] == {"pairs": 6, "queries": 6, "retrieved": 0}
-    assert summary["recall"]["fused"]["50"] == 0.0
+    assert summary["recall"]["fused"]["36"] == 0.0
 
 
 def test_recall_is_a_mean_over_queries(make_dataset, inputs, out):
@@ -208,3 +208,72 @@ def test_invalid_rows_of_a_retriever_and_missing_queries_are_errors(inputs, out,
     )
     with pytest.raises(DataError, match="no query to mine in the splits train"):
         mine(inputs, MineSection(retrievers={"fixed": slot(Fixed(passages=(0,)))}), out)
+
+
+def test_a_querys_own_text_is_no_candidate_and_the_next_passage_takes_its_place(
+    make_dataset, tmp_path: Path
+):
+    pairs = [
+        ("how high is the tide", "the height of the tide"),
+        ("what is a fjord", "a long inlet"),
+    ]
+    queries = [(f"q{i}", text, "train") for i, pair in enumerate(pairs) for text in pair[::-1]]
+    passages = [(f"p{i}", text) for i, (_, text, _) in enumerate(queries)]
+    symmetric = {(0, 1): 1.0, (1, 0): 1.0, (2, 3): 1.0, (3, 3): 1.0}
+    dataset = make_dataset(queries, passages, symmetric)
+    inputs = StageInputs(
+        "test",
+        13,
+        {"collect": Artifact("collect", dataset.key, dataset.path)},
+        {},
+        None,
+        Store(tmp_path / ".recipekit"),
+        FileHashes(),
+        RecordingProgress(),
+    )
+    first = slot(Fixed(passages=(0, 1, 2, 3), depth=2))
+    (tmp_path / "out").mkdir()
+    summary = mine(
+        inputs,
+        MineSection.model_construct(
+            retrievers={"fixed": first},
+            splits=("train",),
+            fusion="rrf",
+            fusion_weights=None,
+            candidates_per_query=None,
+        ),
+        tmp_path / "out",
+    )
+    rows = read_table(tmp_path / "out" / "candidates.arrow").to_pylist()
+    found = [(row["query"], row["passage"], row["rank.fixed"]) for row in rows]
+    assert found == [
+        (0, 1, 1),
+        (0, 2, 2),
+        (1, 0, 1),
+        (1, 2, 2),
+        (2, 0, 1),
+        (2, 1, 2),
+        (2, 3, None),
+        (3, 0, 1),
+        (3, 1, 2),
+        (3, 3, None),
+    ], "query 2 has its own text at position 3, query 3 is labelled with its own text"
+    assert summary["own_texts"] == 3
+
+
+def test_a_depth_beyond_the_corpus_is_the_size_of_the_corpus(inputs: StageInputs, tmp_path: Path):
+    (tmp_path / "out").mkdir()
+    deep = slot(Bm25Spec(depth=1_000_000_000))
+    summary = mine(
+        inputs,
+        MineSection.model_construct(
+            retrievers={"bm25": deep},
+            splits=("train",),
+            fusion="rrf",
+            fusion_weights=None,
+            candidates_per_query=1_000_000_000,
+        ),
+        tmp_path / "out",
+    )
+    assert max(map(int, summary["recall"]["fused"])) == 36
+    assert summary["recall"]["fused"]["36"] == 1.0

@@ -106,3 +106,15 @@ def test_positives_are_drawn_by_weight():
         for step in range(2000)
     ]
     assert drawn.count(9) / 2000 == pytest.approx(0.75, abs=0.04)
+
+
+@pytest.mark.parametrize(("n", "size"), [(65, 64), (7, 3), (4, 3), (6, 3), (2, 2), (1, 2), (9, 2)])
+def test_no_batch_of_one_is_left_at_the_end_of_an_epoch(n, size) -> None:
+    batches = epoch_batches(n, size, [13], smallest=2)
+    assert sorted(np.concatenate(batches).tolist()) == list(range(n))
+    assert Epochs(n, size, [13], 1, smallest=2).steps_per_epoch == len(batches)
+    if n > 1:
+        largest = 3 if (n, size) == (9, 2) else size
+        assert all(2 <= len(batch) <= largest for batch in batches)
+    whole = epoch_batches(n, size, [13])
+    np.testing.assert_array_equal(np.concatenate(whole), np.concatenate(batches))

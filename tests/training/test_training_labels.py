@@ -129,3 +129,31 @@ def test_nothing_to_train_on_is_an_error(make_dataset):
     dataset = make_dataset([("a", "one", "train")], [("p", "text")], {(0, 0): 0.0})
     with pytest.raises(RunError, match="none of the 1 train queries has a positive passage"):
         training_labels(dataset)
+
+
+SYMMETRIC = [("a", "how high is the tide", "train"), ("b", "the height of the tide", "train")]
+OWN = [("p", "the height of the tide"), ("q", "how high is the tide"), ("r", "other")]
+
+
+def test_a_querys_own_text_is_ignored_unless_it_is_labelled(make_dataset):
+    dataset = make_dataset(SYMMETRIC, OWN, {(0, 0): 1.0, (1, 1): 1.0})
+    for selection in (LabelSelection(), LabelSelection(unjudged="negative")):
+        labels = training_labels(
+            dataset,
+            candidates=candidates((0, 1, 0.9), (1, 2, 0.1)),
+            selection=selection,
+        )
+        assert {(0, 1), (1, 0)} <= set(pairs(labels, "ignored"))
+        assert not {(0, 1), (1, 0)} & set(pairs(labels, "negative"))
+
+    labelled = make_dataset(SYMMETRIC, OWN, {(0, 0): 1.0, (0, 1): 0.0, (1, 1): 1.0})
+    labels = training_labels(labelled)
+    assert pairs(labels, "negative") == [(0, 1)] and pairs(labels, "ignored") == [(1, 0)]
+
+
+def test_a_judgment_on_a_querys_own_text_counts(make_dataset):
+    dataset = make_dataset(SYMMETRIC, OWN, {(0, 0): 1.0, (1, 1): 1.0})
+    labels = training_labels(dataset, judgments=judgments((0, 1, NEGATIVE), (1, 0, POSITIVE)))
+    assert pairs(labels, "negative") == [(0, 1)]
+    assert pairs(labels, "positive") == [(0, 0), (1, 0), (1, 1)]
+    assert pairs(labels, "ignored") == []

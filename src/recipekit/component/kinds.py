@@ -424,6 +424,8 @@ class PhaseSpec(Component[Phase]):
     """Whether it embeds all passages as a matrix, which `plan` and the report mention."""
     negatives_from: ClassVar[Literal["corpus", "batch"] | None] = None
     """The losses that it takes, by their `negatives_from`; None takes any."""
+    min_batch_size: ClassVar[int] = 1
+    """Fewest queries in a batch that it can learn from; `validate` refuses a smaller batch_size."""
 
     @property
     def trains_passages(self) -> bool:

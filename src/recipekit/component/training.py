@@ -64,6 +64,8 @@ class StepResult:
     """This rank's part of the mean loss over the global batch, a scalar without gradient."""
     tokens: int
     """Tokens of the global batch, padding left out."""
+    without_negative: int = 0
+    """Queries of the global batch without a negative, which the step teaches nothing."""
 
 
 class Forward(Protocol):

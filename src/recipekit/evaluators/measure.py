@@ -23,6 +23,9 @@ from recipekit.evaluators.statistics import (
     holm,
     percentile_interval,
 )
+from recipekit.own_texts import own_texts
+from recipekit.query_pairs import QueryPairs
+from recipekit.search.exclusion import most_excluded, without
 from recipekit.tables import write_table
 
 __all__ = ["PER_QUERY", "TOP", "RetrievalEvaluator"]
@@ -98,23 +101,37 @@ class RetrievalEvaluator:
     def _search(self, system: System, queries: Rows) -> Hits:
         """The system's ranking for every query, (n, depth)."""
         retriever = system.retriever()
-        excluded = self._same_id(queries) if self.spec.exclude_same_id else None
+        excluded = self._excluded(queries)
+        n_passages = len(self.dataset.passages)
+        depth = min(self.spec.depth, n_passages)
         found = []
         with self.progress.track(f"search {system.name}", len(queries), "queries") as tracker:
             for start in range(0, len(queries), SEARCH_BLOCK):
-                block = slice(start, start + SEARCH_BLOCK)
-                rows = queries[block]
+                positions = np.arange(start, min(start + SEARCH_BLOCK, len(queries)))
+                rows = queries[positions]
                 batch = QueryBatch(rows, self.dataset.queries.texts(rows))
-                if excluded is None:
-                    found.append(retriever.search(batch, self.spec.depth))
-                else:
-                    hits = retriever.search(batch, self.spec.depth + 1)
-                    found.append(_without(hits, excluded[block]))
+                out = excluded.take(positions)
+                deeper = min(depth + most_excluded(out), n_passages)
+                found.append(without(retriever.search(batch, deeper), out, depth))
                 tracker.advance(len(rows))
         return Hits(
             np.concatenate([hits.rows for hits in found]),
             np.concatenate([hits.scores for hits in found]),
         )
+
+    def _excluded(self, queries: Rows) -> QueryPairs:
+        """The passages to leave out of each ranking, by position in `queries`."""
+        n, n_passages = len(queries), len(self.dataset.passages)
+        keys = [np.empty(0, dtype=np.int64)]
+        if self.spec.exclude_same_id:
+            same = self._same_id(queries)
+            has_one = np.flatnonzero(same >= 0)
+            keys.append(pair_keys(has_one, same[has_one], n_passages))
+        if self.spec.exclude_own_text:
+            own = own_texts(self.dataset).take(queries)
+            keys.append(pair_keys(own.query, own.passage, n_passages))
+        pairs = np.unique(np.concatenate(keys))
+        return QueryPairs.from_sorted(pairs // n_passages, pairs % n_passages, n)
 
     def _same_id(self, queries: Rows) -> Ints:
         """The passage with each query's own source and id, (n,); -2 if there is none."""
@@ -198,21 +215,6 @@ class RetrievalEvaluator:
             system, metric = _repeated(systems, s), _repeated(metrics, m)
             columns = [query, system(len(query)), metric(len(query)), pa.array(values[:, m])]
             yield pa.RecordBatch.from_arrays(columns, schema=PER_QUERY)
-
-
-def _without(hits: Hits, excluded: Ints) -> Hits:
-    """Rankings that are one passage shorter: without the excluded one, or else without the last.
-
-    Args:
-        hits: Rankings, (n, depth + 1).
-        excluded: The passage to leave out of each, (n,).
-    """
-    is_excluded = hits.rows == excluded[:, None]
-    order = np.argsort(is_excluded, axis=1, kind="stable")[:, :-1]
-    return Hits(
-        np.take_along_axis(hits.rows, order, axis=1),
-        np.take_along_axis(hits.scores, order, axis=1),
-    )
 
 
 def _qualified_ids(table: pa.Table) -> pa.ChunkedArray:

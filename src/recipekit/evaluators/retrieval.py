@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -26,6 +26,8 @@ class RetrievalSpec(EvaluatorSpec):
     against each of the others. Queries without a source positive are left out.
     """
 
+    version: ClassVar[int] = 2
+
     split: Literal["train", "dev", "test"] = "test"
     """The split whose queries are searched.
 
@@ -45,7 +47,14 @@ class RetrievalSpec(EvaluatorSpec):
 
     For corpora that contain the queries themselves, such as ArguAna and Quora.
     """
-    bootstrap_samples: Annotated[int, Field(ge=100)] = 10_000
+    exclude_own_text: bool = True
+    """Leave out a passage with the query's own text, unless the pair is labelled.
+
+    It would be the first hit of every encoder and is no answer. BEIR and MTEB leave out equal ids
+    alone (`exclude_same_id`): set this to false to repeat their figures on a corpus in which other
+    passages have a query's text.
+    """
+    bootstrap_samples: Annotated[int, Field(ge=100, le=1_000_000)] = 10_000
     """Bootstrap samples of the queries for intervals and p-values.
 
     The smallest possible p-value is 1 / (bootstrap_samples + 1).

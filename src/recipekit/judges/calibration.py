@@ -12,6 +12,7 @@ from recipekit.arrays import Bools, Floats, Ints, Rows, pair_keys
 from recipekit.dataset import Dataset
 from recipekit.errors import DataError
 from recipekit.judges.cross_encoder import MIN_LABELS, CalibrationSpec
+from recipekit.own_texts import own_texts
 
 __all__ = [
     "LabelledPairs",
@@ -51,7 +52,9 @@ def sample_labelled_pairs(
     positives = rng.choice(positives, size=min(len(positives), limit), replace=False)
     random_negatives = len(negatives) < MIN_LABELS
     if random_negatives:
-        negative_pairs = _random_pairs(dataset, rng.choice(query[positives], size=limit), rng)
+        queries = query[positives]
+        count = min(limit, len(queries) * len(dataset.passages))
+        negative_pairs = _random_pairs(dataset, rng.choice(queries, size=count), rng)
     else:
         negatives = rng.choice(negatives, size=min(len(negatives), limit), replace=False)
         negative_pairs = query[negatives], passage[negatives]
@@ -83,12 +86,14 @@ def labelled_rows(dataset: Dataset, calibration: CalibrationSpec) -> tuple[Rows,
 
 
 def _random_pairs(dataset: Dataset, query: Ints, rng: np.random.Generator) -> tuple[Ints, Ints]:
-    """A random passage for each query, without labelled pairs and duplicates."""
+    """A random passage for each query, without labelled pairs, its own text and duplicates."""
     n = len(dataset.passages)
     labels = dataset.labels
     labelled = pair_keys(labels["query"].to_numpy(), labels["passage"].to_numpy(), n)
+    own = own_texts(dataset)
     drawn = pair_keys(query, rng.integers(0, n, size=len(query)), n)
-    unlabelled = np.setdiff1d(drawn, labelled)
+    known = np.concatenate([labelled, pair_keys(own.query, own.passage, n)])
+    unlabelled = np.setdiff1d(drawn, known)
     return (unlabelled // n).astype(np.int32), (unlabelled % n).astype(np.int32)
 
 

@@ -14,10 +14,13 @@ __all__ = ["InBatchSpec"]
 class InBatchSpec(PhaseSpec):
     """Train on batches of queries, one positive each, hard negatives, and each other's passages.
 
-    Gradient caching makes memory independent of the batch size.
+    Gradient caching makes memory independent of the batch size. A query without a negative in its
+    batch teaches nothing: such queries are counted and reported.
     """
 
+    version: ClassVar[int] = 2
     negatives_from: ClassVar[Literal["corpus", "batch"] | None] = "batch"
+    min_batch_size: ClassVar[int] = 2
 
     loss: Slot[LossSpec] = Slot(use="infonce")
     """The loss; its negatives come from the batch, as those of `infonce` do."""

@@ -32,6 +32,8 @@ def parse_metric(name: str) -> tuple[str, int]:
 
 def _suggestion(name: str) -> str:
     """Return a hint with the most similar metric, and the cut-off of `name` or 10."""
+    if re.fullmatch(r"[a-z]+@[1-9]\d{6,}", name):
+        return " A cut-off is at most 999999."
     parts = re.fullmatch(r"([A-Za-z]*)[^A-Za-z0-9]*0*(\d*)", name.strip())
     if parts and parts[1]:
         word = {"p": "precision", "r": "recall", "rr": "mrr", "ap": "map"}.get(

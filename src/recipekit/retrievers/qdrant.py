@@ -240,24 +240,24 @@ class QdrantSpec(QdrantAccess, RetrieverSpec):
         sample = random.choice(total, min(self.recall_sample, total), replace=False)
         if not len(sample):
             return
+        depth = min(self.depth, len(context.dataset.passages))
         vectors = np.asarray(retriever.queries.matrix[np.sort(sample)], np.float32)
-        approximate = retriever.nearest(vectors, self.depth, exact=False)
+        approximate = retriever.nearest(vectors, depth, exact=False)
         if passages is not None:
             # Over our own matrix, which checks what was loaded, too.
             exact = exact_top_k(
                 vectors,
                 passages.matrix,
-                self.depth,
+                depth,
                 similarity=passages.similarity,
                 device=context.ranks.device,
             )
         else:
-            exact = retriever.nearest(vectors, self.depth, exact=True)
+            exact = retriever.nearest(vectors, depth, exact=True)
         recall = retriever.measured_recall = _recall(approximate, exact)
-        context.progress.log("qdrant_recall", depth=self.depth, recall=recall, queries=len(sample))
+        context.progress.log("qdrant_recall", depth=depth, recall=recall, queries=len(sample))
         message = (
-            f"qdrant: recall@{self.depth} against exact search is {recall:.4f} on "
-            f"{len(sample)} queries"
+            f"qdrant: recall@{depth} against exact search is {recall:.4f} on {len(sample)} queries"
         )
         if recall >= LOW_RECALL:
             context.progress.info(message)

@@ -24,24 +24,42 @@ HARD_POOL = 4
 and all negatives stay hard."""
 
 
-def epoch_batches(count: int, batch_size: int, seed: Sequence[int]) -> list[Rows]:
+def epoch_batches(
+    count: int, batch_size: int, seed: Sequence[int], smallest: int = 1
+) -> list[Rows]:
     """Shuffle one epoch and cut it into global batches.
 
-    The last batch may be smaller; nothing is left out.
+    The last batch may be smaller; nothing is left out. If it had fewer than `smallest` members, it
+    takes the missing ones from the batch before, or joins it if that became too small.
     """
     order = np.random.default_rng(seed).permutation(count)
-    return [order[start : start + batch_size] for start in range(0, count, batch_size)]
+    return np.split(order, _batch_starts(count, batch_size, smallest)[1:])
+
+
+def _batch_starts(count: int, batch_size: int, smallest: int) -> list[int]:
+    """Return where the batches of an epoch start."""
+    starts = list(range(0, count, batch_size))
+    if len(starts) > 1 and count - starts[-1] < smallest:
+        starts[-1] = count - smallest
+        if starts[-1] - starts[-2] < smallest:
+            del starts[-1]
+    return starts
 
 
 class Epochs:
     """Global batches of training queries, or of passages, by step."""
 
     def __init__(
-        self, count: int, batch_size: int, seed: Sequence[int], epochs_per_cycle: int
+        self,
+        count: int,
+        batch_size: int,
+        seed: Sequence[int],
+        epochs_per_cycle: int,
+        smallest: int = 1,
     ) -> None:
-        self.count, self.batch_size = count, batch_size
+        self.count, self.batch_size, self.smallest = count, batch_size, smallest
         self.seed, self.epochs_per_cycle = list(seed), epochs_per_cycle
-        self.steps_per_epoch = -(-count // batch_size)
+        self.steps_per_epoch = len(_batch_starts(count, batch_size, smallest))
         self._epoch: list[int] = []
         self._batches: list[Rows] = []
 
@@ -54,7 +72,7 @@ class Epochs:
         position = [*self.seed, *divmod(epoch, self.epochs_per_cycle)]
         if position != self._epoch:
             self._epoch = position
-            self._batches = epoch_batches(self.count, self.batch_size, position)
+            self._batches = epoch_batches(self.count, self.batch_size, position, self.smallest)
         return self._batches[within], [*position, step]
 
 

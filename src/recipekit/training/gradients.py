@@ -16,7 +16,7 @@ from recipekit.component import Forward, Loss, Ranks, StepResult, TrainingLabels
 from recipekit.losses.corpus_labels import CorpusLabels
 from recipekit.losses.frozen_matrix import FrozenMatrix
 from recipekit.losses.passage_loss import PassageLoss
-from recipekit.records import Side
+from recipekit.records import Side, Verdict
 from recipekit.training.batches import labelled_batch
 
 __all__ = [
@@ -113,7 +113,8 @@ def batch_gradient(
         embedded.backward(gradient)
     # Every rank computes the whole loss, and the loop sums over the ranks.
     tokens = sum(forward.tokens(rows[side], side) for side in rows)
-    return StepResult(mean_loss.detach() / ranks.count, tokens)
+    without_negative = int((drawn.mask != Verdict.NEGATIVE).all(axis=1).sum())
+    return StepResult(mean_loss.detach() / ranks.count, tokens, without_negative)
 
 
 def passage_block_gradient(

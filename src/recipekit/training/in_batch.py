@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from recipekit.component import Context, Loss, Phase, PhasePart, StepResult
+from recipekit.errors import RunError
 from recipekit.training.batches import Epochs
 from recipekit.training.gradients import batch_gradient
 
@@ -25,14 +29,22 @@ class InBatch(Phase):
         self.training, self.ranks = context.training, context.ranks
         training = context.training
         n_queries = len(training.labels.queries)
-        self.epochs = Epochs(n_queries, training.batch_size, training.seed, epochs)
+        self.progress = context.progress
+        if n_queries == 1 and not len(training.labels.negative):
+            raise RunError(
+                "in_batch has one training query, and it has no hard negative: there is nothing to "
+                "compare its positive with",
+                code="RK638",
+            )
+        self.epochs = Epochs(n_queries, training.batch_size, training.seed, epochs, smallest=2)
+        self.trained = self.without_negative = 0
         steps_per_epoch = self.epochs.steps_per_epoch
         self.parts = [PhasePart(epochs * steps_per_epoch, steps_per_epoch)]
 
     def gradient(self, step: int) -> StepResult:
         """Add the gradient of one batch."""
         batch, seed = self.epochs.at(step)
-        return batch_gradient(
+        result = batch_gradient(
             self.training.forward,
             self.loss,
             self.training.labels,
@@ -41,3 +53,24 @@ class InBatch(Phase):
             seed,
             self.ranks,
         )
+        self.trained += len(batch)
+        self.without_negative += result.without_negative
+        return result
+
+    def state(self) -> Mapping[str, Any]:
+        """Return the counts of queries so far."""
+        return {"trained": self.trained, "without_negative": self.without_negative}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Continue counting."""
+        self.trained, self.without_negative = state["trained"], state["without_negative"]
+
+    def end(self) -> None:
+        """Warn of queries that were not trained on."""
+        if self.without_negative:
+            self.progress.warn(
+                f"in_batch: {self.without_negative:,} of {self.trained:,} queries, over all epochs,"
+                " had no negative in their batch and were not trained on. Larger batches or more "
+                "hard negatives help"
+            )
+        self.trained = self.without_negative = 0

@@ -1,6 +1,7 @@
 """The labels that a phase trains on: positives, ignored pairs and hard negatives by query.
 
-A judgment overrides the source's own label. A pair that was retrieved but not judged is ignored or
+A judgment overrides the source's own label. A passage with the query's own text is ignored where
+neither decided it. A pair that was retrieved but not judged is ignored or
 a negative, as the recipe says. Every other pair is a negative and is not listed.
 """
 
@@ -19,6 +20,7 @@ from recipekit.arrays import Bools, Floats, Rows, lookup_sorted, pair_keys
 from recipekit.component import TrainingLabels
 from recipekit.dataset import Dataset
 from recipekit.errors import RunError
+from recipekit.own_texts import own_texts
 from recipekit.query_pairs import QueryPairs
 from recipekit.records import Verdict
 
@@ -56,6 +58,7 @@ def training_labels(
     *,
     candidates: pa.Table | None = None,
     judgments: pa.Table | None = None,
+    own: QueryPairs | None = None,
     selection: LabelSelection = LabelSelection(),
 ) -> TrainingLabels:
     """Collect the labels of the selected queries.
@@ -64,6 +67,8 @@ def training_labels(
         dataset: The collected data; a source label with a grade of 0 or less is a negative.
         candidates: Mined candidates, as `CANDIDATES`, or None.
         judgments: Judgments, as `JUDGMENTS`, or None.
+        own: `own_texts(dataset)`, if it is known. These pairs are ignored, unless a judgment or a
+            source decided them.
         selection: Which queries and labels to use. A positive without a grade weighs 1.
 
     Raises:
@@ -75,7 +80,9 @@ def training_labels(
         judgments = None
     decided = _decided(dataset, judgments, is_selected)
     found_key, found_score = _candidates(candidates, is_selected, n_passages)
-    undecided = found_key[~np.isin(found_key, decided.key)]
+    own = own_texts(dataset) if own is None else own
+    own_key = np.setdiff1d(pair_keys(own.query, own.passage, n_passages), decided.key)
+    undecided = np.setdiff1d(found_key, np.concatenate([decided.key, own_key]))
     is_positive = decided.verdict == Verdict.POSITIVE
     queries = np.unique(decided.key[is_positive] // n_passages).astype(np.int64)
     if len(queries) == 0:
@@ -93,6 +100,7 @@ def training_labels(
         return QueryPairs.from_sorted(number[keys // n_passages], passages, len(queries))
 
     ignored = decided.key[decided.verdict == Verdict.IGNORE]
+    ignored = np.union1d(ignored, own_key)
     negative = decided.key[decided.verdict == Verdict.NEGATIVE]
     if selection.unjudged == "ignore":
         ignored = np.union1d(ignored, undecided)

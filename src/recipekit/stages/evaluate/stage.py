@@ -9,6 +9,7 @@ __all__ = ["EVALUATE"]
 
 EVALUATE = Stage(
     name="evaluate",
+    version=2,
     section=EvaluateSection,
     run=lazy("recipekit.stages.evaluate.evaluate:evaluate"),
     reads=("train",),

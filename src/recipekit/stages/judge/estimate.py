@@ -76,7 +76,7 @@ def _candidates(
 
         human_labels = len(read_labels(section.control_pairs.human_labels))
     if mined is None:
-        pairs = sizes.n_queries * most_candidates_per_query(mine)
+        pairs = sizes.n_queries * most_candidates_per_query(mine, sizes.passages)
     else:
         pairs = int(mined["candidates"]) - sizes.positives
     return _Candidates(

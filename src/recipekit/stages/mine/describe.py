@@ -16,6 +16,7 @@ LABELS: Final = {
     "queries": "queries",
     "candidates": "candidates",
     "candidates_per_query": "candidates per query",
+    "own_texts": "unlabelled passages with a query's own text, left out?",
     "source_labels.pairs": "source positives",
     "source_labels.queries": "queries with a source positive",
     "source_labels.retrieved": "source positives retrieved",

@@ -21,20 +21,20 @@ def estimate(inputs: EstimateInputs, section: MineSection) -> dict[str, Any]:
     retrievers: dict[str, Any] = {}
     for name, spec in specs.items():
         sizes = replace(mined, dimension=inputs.dimension(encoders[name]))
-        work = dict(spec.estimate(sizes, queries * spec.depth))
+        work = dict(spec.estimate(sizes, queries * min(spec.depth, mined.passages)))
         if work:
             retrievers[name] = work
     return {
         "queries": inputs.sizes.n_queries,
         "passages": inputs.sizes.passages,
         "queries to mine": queries,
-        "candidates at most": queries * most_candidates_per_query(section),
+        "candidates at most": queries * most_candidates_per_query(section, mined.passages),
         **inputs.encoding(name for name in encoders.values() if name is not None),
         **({"retrievers": retrievers} if retrievers else {}),
     }
 
 
-def most_candidates_per_query(section: MineSection) -> int:
+def most_candidates_per_query(section: MineSection, passages: int) -> int:
     """Return the most candidates that mining keeps of a query, source positives not counted."""
-    retrieved = sum(slot.spec.depth for slot in section.retrievers.values())
+    retrieved = min(passages, sum(slot.spec.depth for slot in section.retrievers.values()))
     return min(retrieved, section.candidates_per_query or retrieved)

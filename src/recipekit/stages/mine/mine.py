@@ -16,7 +16,9 @@ from recipekit.arrays import Bools, Ints, Rows, pair_keys, positions_in_groups
 from recipekit.component import Hits, QueryBatch, Retriever, RetrieverSpec
 from recipekit.dataset import Dataset
 from recipekit.errors import ComponentError, DataError
+from recipekit.own_texts import own_texts
 from recipekit.query_pairs import QueryPairs
+from recipekit.search.exclusion import most_excluded, without
 from recipekit.search.fusion import Fused, cut, fuse
 from recipekit.stages.inputs import StageInputs
 from recipekit.stages.mine.section import MineSection
@@ -84,9 +86,14 @@ class _Mining:
         assert inputs.dataset is not None
         self.dataset, self.progress = inputs.dataset, inputs.progress
         self.section, self.retrievers, self.rows = section, retrievers, rows
-        self.depths = {name: _depth(slot.spec) for name, slot in section.retrievers.items()}
+        # A retriever need not fill lists that are longer than the corpus.
+        self.depths = {
+            name: min(_depth(slot.spec), len(self.dataset.passages))
+            for name, slot in section.retrievers.items()
+        }
         self.figures = _Figures(self.depths, section.candidates_per_query)
         self.positives = QueryPairs.from_table(self.dataset.positives, len(self.dataset.queries))
+        self.own_texts = own_texts(self.dataset)
 
     def write(self, path: Path) -> dict[str, Any]:
         """Retrieve, fuse and write, a batch of queries at a time."""
@@ -113,12 +120,17 @@ class _Mining:
 
     def _search(self, rows: Rows) -> dict[str, Hits]:
         queries = QueryBatch(rows, self.dataset.queries.texts(rows))
+        own = self.own_texts.take(rows)
+        self.figures.own_texts += len(own)
+        n_passages = len(self.dataset.passages)
         hits = {}
         for name, retriever in self.retrievers.items():
             started = time.perf_counter()
-            hits[name] = retriever.search(queries, self.depths[name])
+            deeper = min(self.depths[name] + most_excluded(own), n_passages)
+            found = retriever.search(queries, deeper)
             self.figures.seconds[name] += time.perf_counter() - started
-            _check(name, hits[name], len(rows), len(self.dataset.passages))
+            _check(name, found, len(rows), n_passages)
+            hits[name] = without(found, own, self.depths[name]) if len(own) else found
         return hits
 
 
@@ -213,6 +225,7 @@ class _Figures:
 
     def __init__(self, depths: dict[str, int], keep: int | None) -> None:
         self.seconds = dict.fromkeys(depths, 0.0)
+        self.own_texts = 0
         self.nothing_found = dict.fromkeys(depths, 0)
         self.overlap = {(a, b): 0.0 for a, b in combinations(depths, 2)}
         self.recall = {name: _Recall.to(depth) for name, depth in depths.items()}
@@ -262,6 +275,7 @@ class _Figures:
             "queries": self.queries,
             "candidates": candidates,
             "candidates_per_query": round(candidates / self.queries, 2),
+            "own_texts": self.own_texts,
             "source_labels": {
                 "pairs": self.positives,
                 "queries": self.with_positives,

@@ -9,6 +9,7 @@ __all__ = ["MINE"]
 
 MINE = Stage(
     name="mine",
+    version=2,
     section=MineSection,
     run=lazy("recipekit.stages.mine.mine:mine"),
     ranks=True,

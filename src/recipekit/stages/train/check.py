@@ -23,6 +23,7 @@ def check(draft: Draft) -> None:
     for path, phase in draft.bound.items():
         if isinstance(phase.spec, PhaseSpec):
             _check_sources(draft, path, phase.spec)
+            _check_batch_size(draft, path, phase.spec)
     _check_losses(draft)
     _check_similarity(draft)
 
@@ -48,6 +49,19 @@ def _check_sources(draft: Draft, path: KeyPath, phase: PhaseSpec) -> None:
             hint = did_you_mean(source, sources) or f" The sources are {', '.join(sources)}."
             message = f"there is no source '{source}'.{hint}"
             draft.report((*path, "sources", index), message, "RK106")
+
+
+def _check_batch_size(draft: Draft, path: KeyPath, phase: PhaseSpec) -> None:
+    """Check that a phase can learn from a batch of the size that it has or inherits."""
+    inherited = draft.mapping("train").get("batch_size")
+    size = inherited if phase.batch_size is None else phase.batch_size
+    if isinstance(size, int) and size < phase.min_batch_size:
+        at = ("train", "batch_size") if phase.batch_size is None else (*path, "batch_size")
+        message = (
+            f"'{draft.bound[path].fields.get('use')}' compares the queries of a batch with each "
+            f"other's passages: use at least {phase.min_batch_size} queries"
+        )
+        draft.report(at, message, "RK107")
 
 
 def _check_losses(draft: Draft) -> None:

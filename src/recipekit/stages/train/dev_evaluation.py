@@ -15,8 +15,10 @@ from recipekit.dataset import Dataset
 from recipekit.encoding.embed import embed_tokens
 from recipekit.encoding.tokens import TokenizedTexts
 from recipekit.evaluators.metrics import per_query_metrics, with_positives
+from recipekit.own_texts import own_texts
 from recipekit.recipe.metrics import parse_metric
 from recipekit.records import Side
+from recipekit.search.exclusion import most_excluded, without
 from recipekit.search.topk import exact_top_k
 
 __all__ = ["DevSample", "dev_metric", "dev_sample"]
@@ -66,18 +68,21 @@ def dev_metric(
     def embed(side: Side, rows: Rows) -> Any:
         return embed_tokens(encoder, tokens[side], rows, side, ranks)
 
+    depth = min(parse_metric(metric)[1], len(sample.passages))
+    own = own_texts(dataset).take(sample.queries)
+
     def measure() -> float:
         queries, passages = embed("query", sample.queries), embed("passage", sample.passages)
         found = exact_top_k(
             queries,
             passages,
-            parse_metric(metric)[1],
+            min(depth + most_excluded(own), len(passages)),
             similarity=encoder.similarity,
             device=ranks.device,
         )
         # Positions in the sample become rows of the data set; -1, for no hit, stays.
         rows = np.where(found.rows >= 0, sample.passages[found.rows], -1).astype(np.int32)
-        hits = Hits(rows, found.scores)
+        hits = without(Hits(rows, found.scores), own, depth)
         values = per_query_metrics(hits, sample.queries, dataset.labels, [metric])[metric]
         return float(values.mean())
 

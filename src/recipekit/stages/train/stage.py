@@ -9,6 +9,7 @@ __all__ = ["TRAIN"]
 
 TRAIN = Stage(
     name="train",
+    version=2,
     section=TrainSection,
     run=lazy("recipekit.stages.train.train:train"),
     reads=("mine", "judge"),

@@ -29,6 +29,7 @@ from recipekit.dataset import Dataset
 from recipekit.encoding.embed import embed_tokens
 from recipekit.encoding.tokens import TokenizedTexts
 from recipekit.errors import RunError
+from recipekit.own_texts import own_texts
 from recipekit.recipe.slots import all_slots
 from recipekit.records import Side, Similarity
 from recipekit.stages.inputs import StageInputs
@@ -140,10 +141,12 @@ def _build_phases(
     candidates = _table(inputs, "mine", "candidates.arrow")
     judgments = _table(inputs, "judge", "judgments.arrow")
 
+    own = own_texts(dataset)
+
     @cache
     def labels_of(selection: LabelSelection) -> TrainingLabels:
         return training_labels(
-            dataset, candidates=candidates, judgments=judgments, selection=selection
+            dataset, candidates=candidates, judgments=judgments, own=own, selection=selection
         )
 
     encoder, ranks, progress = inputs.encoder(section.encoder), inputs.ranks, inputs.progress
