@@ -60,7 +60,7 @@ def test_queries_without_a_negative_are_counted_and_reported_once(
     built = phase(dataset, tiny_model, tmp_path, progress, batch_size=2, epochs=2)
     assert float(built.gradient(0).loss) == pytest.approx(0, abs=1e-6)
     again = phase(dataset, tiny_model, tmp_path, progress, batch_size=2, epochs=2)
-    again.restore(built.state())
+    again.restore(built.state(), tmp_path)
     again.gradient(1)
     again.end()
     again.end()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from recipekit.component import Context, Loss, Phase, PhasePart, StepResult
@@ -61,7 +62,7 @@ class InBatch(Phase):
         """Return the counts of queries so far."""
         return {"trained": self.trained, "without_negative": self.without_negative}
 
-    def restore(self, state: Mapping[str, Any]) -> None:
+    def restore(self, state: Mapping[str, Any], folder: Path) -> None:
         """Continue counting."""
         self.trained, self.without_negative = state["trained"], state["without_negative"]
 
