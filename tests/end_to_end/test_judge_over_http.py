@@ -8,7 +8,7 @@ import pytest
 from recipekit.cli.main import invoke
 from recipekit.judges.llm_judge.reply_forms import GradeForm
 from servers.fenced_oracle import fenced_oracle, pairs_of
-from servers.openai_server import Ledger, OpenAIServer, serving
+from servers.openai_server import Ledger, OpenAIServer, always, serving, text
 
 RECIPE = """\
 recipe: 1
@@ -33,6 +33,28 @@ judge:
       price: {input: 1.0, output: 4.0}
   control_pairs: {share: 0.5}
 """
+
+ALL_NEGATIVE = '''
+from typing import ClassVar
+
+import numpy as np
+from recipekit.component import JudgeSpec, Verdicts
+
+
+class AllNegative(JudgeSpec):
+    """Nothing is relevant."""
+
+    def build(self, context):
+        return self
+
+    counts: ClassVar[dict] = {}
+    figures: ClassVar[dict] = {}
+
+    def judge(self, batches):
+        for batch in batches:
+            query, passage = batch.query[batch.wanted], batch.passage[batch.wanted]
+            yield Verdicts(query, passage, np.zeros(len(query), dtype=np.int8))
+'''
 
 pytestmark = pytest.mark.slow
 RUN = ("run", "recipe.yaml", "--until", "judge", "--cpu")
@@ -108,6 +130,70 @@ def test_a_trial_a_limited_run_and_a_full_run_pay_for_nothing_twice(
     )
     assert full["false_negatives"]["positive"] > 0
     assert "secret-of-the-test" not in report + trial + ended
+
+
+def try_judges(capsys: pytest.CaptureFixture[str], *options: str) -> str:
+    """The output of a trial."""
+    capsys.readouterr()
+    assert invoke(["judge", "try", "recipe.yaml", "--n", "8", *options]) == 0
+    return capsys.readouterr().out
+
+
+def test_a_trial_asks_again_for_replies_without_grades_and_on_request(
+    server: OpenAIServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    oracle, server.policy = server.policy, always(text("Bonjour !"))
+    assert "gave no usable answer" in try_judges(capsys)
+    asked = server.ledger.billed
+    out = try_judges(capsys, "--verbose")
+    assert server.ledger.billed == 2 * asked, "an unusable reply is not replayed"
+    assert out.count("[reply]\nBonjour !\n") == asked
+    assert "passage 1 ===\nword" in out
+    assert "This answer cannot be used: it holds no JSON object" in out
+
+    server.policy = oracle
+    out = try_judges(capsys)
+    calls = server.ledger.billed - 2 * asked
+    assert f"{calls} calls for $" in out and "[reply]" not in out
+    out = try_judges(capsys, "--verbose")
+    assert f"no call: all {calls} replies were in the store; --ask-again requests them again" in out
+    assert out.count("[stored reply]\n{") == calls
+    assert "at this rate, all " in out, "stored replies have a price"
+    out = try_judges(capsys, "--ask-again")
+    assert f"{calls} calls for $" in out
+    assert server.ledger.billed == 2 * asked + 2 * calls
+    assert invoke([*RUN]) == 0
+    assert max(server.ledger.paid.values()) == 4, "the run finds the replies of the trial"
+
+
+def test_a_trial_reports_a_judge_that_gets_no_pairs(
+    server: OpenAIServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = Path("recipe.yaml")
+    second = RECIPE.partition("    model:\n")[2].partition("  control_pairs")[0]
+    both = f"    strong:\n{second}      previous_verdicts: [ignore]\n  control_pairs"
+    recipe.write_text(RECIPE.replace("  control_pairs", both))
+    out = try_judges(capsys)
+    assert "strong was asked nothing: the judges before it leave it no pairs" in out
+    assert "candidates would cost about $" in out and ", without strong; " in out
+    out = try_judges(capsys)
+    assert "no call: all " in out and "strong was asked nothing" in out
+
+
+def test_a_trial_without_any_question_estimates_no_cost(
+    server: OpenAIServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--set", "judge.judges.model.previous_verdicts=[ignore]"]
+    words += ["--set", "judge.control_pairs.share=0"]
+    recipe = Path("recipe.yaml")
+    first = "    first: {use: './nothing.py:AllNegative'}\n    model:\n"
+    recipe.write_text(RECIPE.replace("    model:\n", first))
+    Path("nothing.py").write_text(ALL_NEGATIVE)
+    out = try_judges(capsys, *words, "--allow-local-code")
+    assert "no call: no judge that costs money got a pair" in out
+    assert "model was asked nothing" in out
+    assert "would cost" not in out
+    assert server.ledger.billed == 0
 
 
 def test_cached_judgments_are_reported_as_such_and_a_missed_floor_keeps_their_figures(

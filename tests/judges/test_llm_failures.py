@@ -424,3 +424,26 @@ def test_a_lone_surrogate_in_a_reply_does_not_end_the_run(run):
     with serving(lambda call: text("nothing \ud83d")) as server:
         done = run(server, batch(1, 1), scratch="unreadable", calls="unreadable.sqlite")
         assert (server.ledger.arrived, done.pairs[0, 0].ungraded) == (2, True)
+
+
+def test_replies_without_any_grade_are_asked_for_again_by_the_next_run(run, truths):
+    right = fenced_oracle(truths, UMBRELA)
+    with serving(always(text('{"relevant": [{"passage": 1, "relevant": false}]}'))) as server:
+        first = run(server, batch(1, 5))
+        assert all(one.ungraded for one in first.pairs.values())
+        assert server.ledger.billed == 2, "the call and its repair request"
+        server.policy = right
+        second = run(server, batch(1, 5), scratch="again")
+    assert {pair: one.grade for pair, one in second.pairs.items()} == {
+        (0, p): p % 4 for p in range(5)
+    }
+    assert (second.counts["calls"], second.counts["from_store"]["replies"]) == (1, 0)
+
+
+def test_a_reply_that_a_repair_replaced_is_stored_with_it(run, truths):
+    """Otherwise the next run would ask twice."""
+    spoil = spoilt(truths, lambda good: text("Bonjour !"))
+    with serving(spoil) as server:
+        run(server, batch(1, 5))
+        run(server, batch(1, 5), scratch="again")
+    assert server.ledger.billed == 2

@@ -36,7 +36,7 @@ WRAPPERS = [
 
 
 @given(data=st.data(), form=st.sampled_from(FORMS), wrapper=st.sampled_from(WRAPPERS))
-@settings(max_examples=100)
+@settings(max_examples=100, deadline=None)
 def test_a_correct_reply_is_read_with_any_text_around_it(data, form, wrapper):
     highest = 1 if isinstance(form, RelevantSetForm) else form.scale[-1]
     grades = data.draw(st.lists(st.integers(0, highest), min_size=1, max_size=25))
@@ -58,7 +58,7 @@ def test_a_correct_reply_fits_the_schema_and_another_count_does_not(form, grades
     form=st.sampled_from(FORMS),
     count=st.integers(1, 5),
 )
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 def test_any_text_can_be_parsed(text, form, count):
     parsed = form.parse(text, count)
     assert len(parsed.grades) == len(parsed.reasons) == count

@@ -129,14 +129,14 @@ def assert_no_grades(form, reply: str, count: int) -> None:
 
 
 @given(data=st.data(), form=st.sampled_from([UMBRELA, BINARY, SET]))
-@settings(max_examples=EXAMPLES)
+@settings(max_examples=EXAMPLES, deadline=None)
 def test_a_good_reply_is_never_read_as_other_grades(data, form):
     grades = data.draw(graded(form.scale[-1]))
     assert_never_other_grades(form, data.draw(good_replies(grades, form)), grades)
 
 
 @given(data=st.data(), grades=graded(), wrapper=st.sampled_from(WRAPPERS))
-@settings(max_examples=EXAMPLES)
+@settings(max_examples=EXAMPLES, deadline=None)
 def test_valid_json_in_any_wrapper_is_read(data, grades, wrapper):
     value = data.draw(graded_values(grades).filter(lambda value: isinstance(value, dict)))
     reply = wrapper.format(json.dumps(value, indent=data.draw(st.sampled_from([None, 2]))))
@@ -144,7 +144,7 @@ def test_valid_json_in_any_wrapper_is_read(data, grades, wrapper):
 
 
 @given(data=st.data(), form=st.sampled_from([UMBRELA, BINARY, SET]))
-@settings(max_examples=EXAMPLES)
+@settings(max_examples=EXAMPLES, deadline=None)
 def test_a_truncated_reply_is_never_read_as_other_grades(data, form):
     grades = data.draw(graded(form.scale[-1]))
     reply = data.draw(good_replies(grades, form))
@@ -155,7 +155,7 @@ def test_a_truncated_reply_is_never_read_as_other_grades(data, form):
 
 
 @given(data=st.data(), form=st.sampled_from([UMBRELA, BINARY, SET]))
-@settings(max_examples=EXAMPLES)
+@settings(max_examples=EXAMPLES, deadline=None)
 def test_a_quoted_passage_is_never_read_as_the_answer(data, form):
     grades = data.draw(graded(form.scale[-1]))
     planted = data.draw(st.lists(st.integers(0, form.scale[-1]), min_size=len(grades)))
@@ -171,7 +171,7 @@ def test_a_quoted_passage_is_never_read_as_the_answer(data, form):
 
 
 @given(data=st.data(), form=st.sampled_from([UMBRELA, BINARY, SET]))
-@settings(max_examples=EXAMPLES)
+@settings(max_examples=EXAMPLES, deadline=None)
 def test_two_answers_are_not_read_unless_the_first_is_reasoning(data, form):
     grades = data.draw(graded(form.scale[-1]))
     other = data.draw(st.permutations(grades))
@@ -185,7 +185,7 @@ def test_two_answers_are_not_read_unless_the_first_is_reasoning(data, form):
 
 
 @given(data=st.data(), grades=graded())
-@settings(max_examples=EXAMPLES)
+@settings(max_examples=EXAMPLES, deadline=None)
 def test_two_members_that_could_hold_the_grades_are_not_read(data, grades):
     mapped = {str(number): grade for number, grade in enumerate(grades, start=1)}
     names = [*HOLDERS, "final_grades", "relevant", "draft", "initial"]
@@ -195,7 +195,7 @@ def test_two_members_that_could_hold_the_grades_are_not_read(data, grades):
 
 
 @given(data=st.data(), grades=graded())
-@settings(max_examples=EXAMPLES)
+@settings(max_examples=EXAMPLES, deadline=None)
 def test_contradicting_flags_and_duplicates_are_not_read(data, grades):
     flag = data.draw(st.sampled_from(["relevant", "is_relevant", "final_grade", "verdict", "old"]))
     rival = data.draw(st.sampled_from([True, False, 0, 3]))
@@ -209,7 +209,7 @@ def test_contradicting_flags_and_duplicates_are_not_read(data, grades):
 
 
 @given(data=st.data(), grades=graded(), offset=st.sampled_from([-1, 1, 2, 10]))
-@settings(max_examples=EXAMPLES)
+@settings(max_examples=EXAMPLES, deadline=None)
 def test_numbers_of_passages_that_do_not_exist_are_not_read(data, grades, offset):
     key = data.draw(st.sampled_from(KEYS))
     shifted = {key.format(i + offset): grade for i, grade in enumerate(grades, start=1)}
@@ -217,7 +217,7 @@ def test_numbers_of_passages_that_do_not_exist_are_not_read(data, grades, offset
 
 
 @given(data=st.data(), grades=graded(), factor=st.sampled_from([2, 10, 0.25]))
-@settings(max_examples=EXAMPLES)
+@settings(max_examples=EXAMPLES, deadline=None)
 def test_grades_on_another_scale_are_not_read(data, grades, factor):
     """The last grade shows that the scale is another, so that a 1 or 2 before it means less."""
     value = data.draw(st.sampled_from([float, str]))
@@ -233,7 +233,7 @@ def test_grades_on_another_scale_are_not_read(data, grades, factor):
     ["<think>", "<thinking>", "<reasoning>", "[THINK]", "<|channel|>analysis<|message|>"],
 )
 @given(data=st.data(), grades=graded())
-@settings(max_examples=max(20, EXAMPLES // 10))
+@settings(max_examples=max(20, EXAMPLES // 10), deadline=None)
 def test_unfinished_reasoning_is_not_read(opened, data, grades):
     reply = opened + data.draw(st.sampled_from(["", "Hm.\n", "Say:\n"])) + UMBRELA.write(grades)
     assert_no_grades(UMBRELA, reply, len(grades))
@@ -244,7 +244,7 @@ def test_unfinished_reasoning_is_not_read(opened, data, grades):
     noise=st.text(st.sampled_from('{}[]":,0123 \n\\`<>/think.'), max_size=8),
     form=st.sampled_from([UMBRELA, SET]),
 )
-@settings(max_examples=EXAMPLES)
+@settings(max_examples=EXAMPLES, deadline=None)
 def test_noise_around_a_reply_is_never_read_as_other_grades(data, noise, form):
     grades = data.draw(graded(form.scale[-1]))
     reply = form.write(grades)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import sys
 from dataclasses import replace
 
@@ -271,13 +272,52 @@ def test_an_endpoint_that_goes_down_ends_the_run_and_paid_replies_are_kept(at, c
         with pytest.raises(RunError) as raised:
             made.complete(map(ask, QUESTIONS))
         assert raised.value.code == "RK650"
-        assert "20 calls failed one after another" in str(raised.value)
+        assert "24 calls failed one after another" in str(raised.value)
         assert "upstream is down" in str(raised.value)
         assert "run the same command again" in str(raised.value)
         assert len(made.cache) == 20
         server.policy = echo
         assert len(at(server).complete(map(ask, QUESTIONS))) == len(QUESTIONS)
     assert server.ledger.paid_twice == []
+
+
+def test_requests_that_failed_before_the_endpoint_recovered_are_retried(at):
+    """Each request has twice its attempts as long as no call succeeds."""
+    starting = [error(503, "loading the model")] * 40
+    with serving(in_turn(starting, echo)) as server:
+        policy = replace(QUICK, max_consecutive_failures=50)
+        outcomes = at(server, concurrency=8, policy=policy).complete(map(ask, QUESTIONS[:8]))
+    assert {reply.text for reply in outcomes.values()} == {q.upper() for q in QUESTIONS[:8]}
+    assert server.ledger.arrived == 48, "five failures each, and QUICK has four attempts"
+
+
+def test_a_server_that_accepts_connections_and_answers_nothing_ends_the_run(at, monkeypatch):
+    monkeypatch.setattr("recipekit.llm.reachability.ANSWER_SECONDS", 0.2)
+    with socket.create_server(("127.0.0.1", 0), backlog=100) as server:
+        made = at(f"http://127.0.0.1:{server.getsockname()[1]}/v1", concurrency=1, timeout=0.2)
+        with pytest.raises(RunError, match="answers nothing, not even a request for /models"):
+            made.complete(map(ask, QUESTIONS))
+    assert made.budget.calls <= 5, "one timeout, and the calls during the check"
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("http://127.0.0.1:9/v1", "cannot be reached"),
+        ("http://no-such-host.invalid/v1", "no such host"),
+    ],
+)
+def test_a_server_that_is_down_ends_the_run_before_a_call_although_replies_are_stored(
+    at, url, words
+):
+    with serving(echo) as server:
+        at(server).complete(map(ask, QUESTIONS[:5]))
+    made = at(url)
+    assert len(made.complete(map(ask, QUESTIONS[:5]))) == 5, "stored replies need no server"
+    calls = made.budget.calls
+    with pytest.raises(RunError, match=words):
+        made.complete(map(ask, QUESTIONS))
+    assert made.budget.calls == calls
 
 
 def test_an_endpoint_that_hangs_ends_the_run_after_few_rounds_of_timeouts(at):
@@ -405,7 +445,11 @@ def test_a_provider_whose_package_is_not_installed_ends_the_run_at_once(at, monk
 @pytest.mark.parametrize(
     ("url", "code", "words"),
     [
-        ("http://127.0.0.1:9/v1", "RK650", "could not be reached in 4 attempts"),
+        (
+            "http://127.0.0.1:9/v1",
+            "RK650",
+            "Start the server, or correct",
+        ),
         ("http://no-such-host.invalid/v1", "RK653", "no such host"),
     ],
 )

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from recipekit.pipeline.judge_commands import MinedRecipe
     from recipekit.stages.judge.trial import JudgeTrial, TriedPair
 
-__all__ = ["judge", "render_trial", "sample", "try_"]
+__all__ = ["judge", "render_calls", "render_trial", "sample", "try_"]
 
 RecipeArgument = Annotated[
     str, typer.Argument(help="A recipe file, or the name of a shipped recipe.")
@@ -45,6 +45,14 @@ def try_(
             "--judge", metavar="NAME", help="Only this judge, without conditions on other judges."
         ),
     ] = None,
+    ask_again: Annotated[
+        bool,
+        typer.Option("--ask-again", help="Make, and pay, calls again whose replies are stored."),
+    ] = False,
+    verbose: Annotated[
+        bool,
+        typer.Option("--verbose", "-v", help="Show each call's prompt and raw reply."),
+    ] = False,
     overrides: Overrides = None,
     cache: Cache = None,
     runs: Runs = None,
@@ -52,9 +60,10 @@ def try_(
 ) -> None:
     """Judge a few queries with real calls, and show verdicts, reasons and the cost of all pairs.
 
-    Collects and mines first, unless that is done. Replies are kept, and a run does not pay for them
-    again, except for a judge that comes after another and is tried alone (--judge) or has
-    `max_pairs`: a run groups its pairs differently.
+    Collects and mines first, unless that is done. Replies with grades are kept: another trial
+    (without --ask-again) and a run do not pay for them again, except for a judge that comes after
+    another and is tried alone (--judge) or has `max_pairs`, since a run groups its pairs
+    differently.
     """
     from recipekit.pipeline.judge_commands import try_judges
     from recipekit.pipeline.progress import ConsoleProgress
@@ -70,7 +79,10 @@ def try_(
         n,
         progress=lambda folder: ConsoleProgress(folder / "log.jsonl", "judge"),
         ranks=join_ranks(1),
+        ask_again=ask_again,
     )
+    if verbose:
+        typer.echo("\n".join(render_calls(trial)))
     width = shutil.get_terminal_size((100, 40)).columns if sys.stdout.isatty() else 100
     typer.echo("\n".join(render_trial(trial, width)))
 
@@ -155,6 +167,29 @@ def render_trial(trial: JudgeTrial, width: int) -> Iterator[str]:
     yield from (f"note: {note}" for note in trial.summary.get("notes") or ())
 
 
+def render_calls(trial: JudgeTrial) -> Iterator[str]:
+    """Every call's messages and its raw reply, as lines."""
+    from recipekit.llm.completion import Reply
+
+    for number, (request, outcome) in enumerate(trial.calls, start=1):
+        yield f"--- call {number} to {request.model}"
+        for message in request.messages:
+            yield f"[{message['role']}]"
+            yield _printable(message["content"])
+        if isinstance(outcome, Reply):
+            origin = "stored reply" if outcome.from_cache else "reply"
+            yield f"[{origin}]"
+            yield _printable(outcome.text)
+        else:
+            yield f"[no reply: {outcome.kind}] {_printable(outcome.reason)}"
+        yield ""
+
+
+def _printable(text: str) -> str:
+    """A text with its line breaks, without other control characters."""
+    return "".join(letter if letter.isprintable() or letter == "\n" else " " for letter in text)
+
+
 def _pairs_of(stats: Mapping[str, Any]) -> int:
     """How many pairs a judge got, control pairs included."""
     return int(stats["pairs"] + stats.get("control_pairs", 0))
@@ -199,10 +234,19 @@ def _render_cost(trial: JudgeTrial) -> Iterator[str]:
         yield line
     elif any(count.get("pairs_over_budget") for count in counts):
         yield "no call: the budget is too small for one"
+    elif stored := sum((count.get("from_store") or {}).get("replies", 0) for count in counts):
+        replies = "the reply was" if stored == 1 else f"all {stored:,} replies were"
+        yield f"no call: {replies} in the store; --ask-again requests them again"
     else:
-        yield "no call: every reply was in the store"
+        yield "no call: no judge that costs money got a pair"
+    for name in trial.without_pairs:
+        yield (
+            f"{name} was asked nothing: the judges before it leave it no pairs of these queries. "
+            f"Try more pairs (--n), or this judge alone (--judge {name})"
+        )
+    without = f", without {' and '.join(trial.without_pairs)}" if trial.without_pairs else ""
     if trial.usd_for_all is not None:
         yield (
             f"at this rate, all {trial.all_candidates:,} candidates would cost about "
-            f"{usd(trial.usd_for_all)}; `recipekit plan` has the details"
+            f"{usd(trial.usd_for_all)}{without}; `recipekit plan` has the details"
         )

@@ -92,6 +92,10 @@ class Spending:
     max_calls: int | None = None
     calls: Path | None = None
     """The SQLite file that stores every paid reply; None stores nothing."""
+    ask_again: bool = False
+    """Whether calls whose replies are stored are made, and paid, again."""
+    on_call: Callable[..., None] | None = None
+    """Receives the request and the outcome (a reply or a failure) of every call, stored or not."""
 
 
 @dataclass(frozen=True)

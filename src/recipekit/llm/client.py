@@ -28,11 +28,14 @@ from recipekit.llm.failures import RetryableError
 from recipekit.llm.litellm_call import Answer, call_litellm, close_connections
 from recipekit.llm.pricing import Price
 from recipekit.llm.rate_limiter import RateLimiter
+from recipekit.llm.reachability import answers_http, check_connection
 from recipekit.llm.reply_cache import ReplyCache
 
 __all__ = ["Client"]
 
 CONTINUE = "What was answered is kept: run the same command again to continue"
+HANGING = 3
+"""Timeouts in a row, after a success, after which the server is asked for its models."""
 LONG_WAIT = 5.0
 """Seconds. Longer waits that the endpoint asks for are reported."""
 RECENT = 0.001
@@ -81,9 +84,13 @@ class Client:
         self._price, self._count_tokens = price, count_tokens
         self._compute_cost = price is not None and price.uses_reported_cost
         self._progress, self._random = progress, Random(seed)
+        self._connection: asyncio.Task[None] | None = None
+        self._timeouts = 0  # since the last success
+        self._asked_again: set[str] | None = set() if budget.spending.ask_again else None
         self._connected = False
         self._ended: RunError | None = None  # after it, nothing more is sent
         self._answered = False  # whether any request has a reply, from the cache or the endpoint
+        self._succeeded = False  # whether the endpoint has answered a request
         self._last_failure: RequestFailed | None = None
         self._succeeded_at = 0.0
         self._reported: set[str] = set()
@@ -99,6 +106,19 @@ class Client:
             RequestFailed: The request has no usable reply, or the budget does not allow it.
             RunError: No request can succeed, or too many failed in a row.
         """
+        try:
+            reply = await self._complete(request)
+        except RequestFailed as failure:
+            self._note_call(request, failure)
+            raise
+        self._note_call(request, reply)
+        return reply
+
+    def forget(self, request: Request) -> None:
+        """Remove a stored reply that turned out to be unusable."""
+        self._cache.forget(request.key)
+
+    async def _complete(self, request: Request) -> Reply:
         while (same := self._in_progress.get(request.key)) is not None:
             await same.wait()  # identical requests at the same time are paid for once
         if (reply := self._find(request)) is not None:
@@ -112,6 +132,10 @@ class Client:
         finally:
             del self._in_progress[request.key]
             done.set()
+
+    def _note_call(self, request: Request, outcome: Reply | RequestFailed) -> None:
+        if self._budget.spending.on_call is not None:
+            self._budget.spending.on_call(request, outcome)
 
     def check_answered(self, model: str) -> None:
         """Check, at the end of a run, that not every request failed.
@@ -148,6 +172,7 @@ class Client:
             worst_case = self._price.worst_case(prompt_tokens, request.max_tokens)
         failed = timed_out = rate_limited = 0
         started = self._now()
+        failed_at = started
         while True:
             try:
                 return await self._attempt(request, prompt_tokens, worst_case)
@@ -162,7 +187,13 @@ class Client:
                 else:
                     failed += 1
                     timed_out += error.timed_out
-                    self._check_attempts(request, error, failed, failed - timed_out)
+                    if error.timed_out:
+                        await self._check_hanging(request, error)
+                    # A success since the last failure: the endpoint works, this request does not.
+                    endpoint_works = self._succeeded_at > failed_at
+                    failed_at = self._now()
+                    outage = not (endpoint_works or error.maybe_billed)
+                    self._check_attempts(request, error, failed, failed - timed_out, outage)
                 wait = self.policy.wait(failed + rate_limited, error.retry_after, self._random)
             await asyncio.sleep(wait)
 
@@ -172,6 +203,7 @@ class Client:
         tokens = 0
         if self.limiter.counts_tokens:
             tokens = round(prompt_tokens * self._prompt_share) + request.max_tokens
+        await self._check_connection(request)
         found_at = self._now()
         await self.limiter.acquire(tokens)
         try:
@@ -201,6 +233,8 @@ class Client:
             task.exception()  # a caller that was cancelled does not retrieve it
 
     def _find(self, request: Request) -> Reply | None:
+        if self._asked_again is not None and request.key not in self._asked_again:
+            return None
         reply = self._cache.find(request.key)
         self._answered = self._answered or reply is not None
         return reply
@@ -260,6 +294,9 @@ class Client:
                 answer.outcome.cost_usd = cost
             else:
                 reply = replace(answer.outcome, cost_usd=cost)
+                if self._asked_again is not None:
+                    self._asked_again.add(request.key)
+                    self._cache.forget(request.key)
                 self._cache.keep(request, reply)
         if isinstance(answer.outcome, RequestFailed):
             raise answer.outcome
@@ -288,8 +325,8 @@ class Client:
 
     def _note_success(self, answer: Answer) -> None:
         self.calls += 1
-        self.consecutive_failures = 0
-        self._answered = True
+        self.consecutive_failures = self._timeouts = 0
+        self._answered = self._succeeded = True
         self._succeeded_at = self._now()
         self.limiter.speed_up()
         self.limiter.read_headers(answer.headers, self._succeeded_at)
@@ -313,25 +350,56 @@ class Client:
             what = f"answered nothing but 429 for {seconds:.0f} s"
             raise self._run_error(request.model, what, error.reason)
 
+    async def _check_connection(self, request: Request) -> None:
+        """Before the first call, check that the endpoint accepts connections.
+
+        The check at a run's start is left out where replies are stored.
+        """
+        if self._connection is None:
+            check = asyncio.to_thread(check_connection, request.model, self._endpoint)
+            self._connection = asyncio.create_task(check)
+        await asyncio.shield(self._connection)
+
+    async def _check_hanging(self, request: Request, error: RetryableError) -> None:
+        """After timeouts without a success, end the run if the server answers nothing at all.
+
+        Otherwise it is left to the limit of consecutive failures, which takes many timeouts.
+        """
+        self._timeouts += 1
+        first = 1 if not self._succeeded else HANGING
+        if self._timeouts != first:
+            return
+        if not await asyncio.to_thread(answers_http, self._endpoint) and self._timeouts >= first:
+            what = "accepts connections and answers nothing, not even a request for /models"
+            raise self._run_error(request.model, what, error.reason)
+
     def _check_attempts(
-        self, request: Request, error: RetryableError, attempt: int, uncounted: int
+        self,
+        request: Request,
+        error: RetryableError,
+        attempt: int,
+        uncounted: int,
+        outage: bool,
     ) -> None:
         """Give a request up after its attempts; end the run if it could never be sent.
 
         A timeout counts as a failure at once, so that an endpoint that hangs ends the run after a
-        few timeouts of many calls, rather than after many timeouts of a few.
+        few timeouts of many calls, rather than after many timeouts of a few. A request has more
+        attempts in an outage.
         """
         self._check_retry_after(request, error)
         if error.timed_out:
             self._count_failures(request, RequestFailed("unanswered", error.reason), 1)
-        if error.kind == "unknown_host" and not self._answered:
+        if error.kind == "unknown_host" and not self._succeeded:
             raise RunError(
                 f"{error.reason}. Check `api_base`, and that this machine reaches the network",
                 code="RK653",
             )
         if attempt >= REPEATED:
             self._report("failing", f"calls fail and are retried ({error.reason})")
-        if attempt < self.policy.max_attempts:
+        outage = outage and error.kind == "failed"
+        limit = self.policy.max_attempts * (self.policy.outage_factor if outage else 1)
+        if attempt < limit:
             return
         if error.kind in ("unreachable", "unknown_host"):
             what = f"could not be reached in {attempt} attempts"

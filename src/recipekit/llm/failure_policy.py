@@ -18,6 +18,10 @@ class FailurePolicy:
     """Timeouts, and failed calls of requests that were given up, without a successful call in
     between, after which the run ends. It exceeds what one hostile query provokes: ten calls and
     their halves."""
+    outage_factor: int = 2
+    """How many times as many attempts a request has while no call at all succeeds: then the
+    endpoint fails, such as a server that starts, and not the request. Ten attempts take about a
+    minute."""
     rate_limited_seconds: float = 150.0
     """How long an endpoint may answer nothing but 429: two and a half one-minute windows."""
     first_wait: float = 0.5

@@ -112,6 +112,10 @@ class ReplyCache:
         values = (bytes.fromhex(request.key), deflated, _to_json(reply), time.time())
         self.execute("INSERT OR IGNORE INTO replies VALUES (?, ?, ?, ?)", values)
 
+    def forget(self, key: str) -> None:
+        """Remove the reply stored under a request's key: the next call is made again."""
+        self.execute("DELETE FROM replies WHERE key = ?", (bytes.fromhex(key),))
+
     def calls(self) -> Iterator[PaidCall]:
         """Every paid call, oldest first."""
         last = 0

@@ -17,6 +17,7 @@ from recipekit.dataset import Dataset
 from recipekit.errors import RunError
 from recipekit.judging.labelling_sample import SampledPair, draw_sample
 from recipekit.judging.verdict_log import VerdictLog
+from recipekit.llm.completion import Reply, Request, RequestFailed
 from recipekit.pipeline.execute import run
 from recipekit.pipeline.plan import plan
 from recipekit.pipeline.preflight import check_servers
@@ -129,6 +130,7 @@ def try_judges(
     *,
     progress: Callable[[Path], Progress],
     ranks: Ranks,
+    ask_again: bool = False,
 ) -> JudgeTrial:
     """Judge whole queries, drawn by the recipe's seed, until there are `n` pairs to show.
 
@@ -141,6 +143,7 @@ def try_judges(
         n: How many pairs to show.
         progress: Makes the progress reporter, given a folder for its log.
         ranks: The process's device.
+        ask_again: Whether calls whose replies are stored are made, and paid, again.
     """
     recipe, table = mined.recipe, mined.candidates
     queries = select_queries(table, section, n, recipe.seed)
@@ -155,7 +158,14 @@ def try_judges(
         # Each trial has an account of its own.
         limits = recipe.spending
         account = f"try-{secrets.token_hex(8)}"
-        inputs.spending = Spending(account, limits.max_cost_usd, limits.max_calls)
+        calls: list[tuple[Request, Reply | RequestFailed]] = []
+        inputs.spending = Spending(
+            account,
+            limits.max_cost_usd,
+            limits.max_calls,
+            ask_again=ask_again,
+            on_call=lambda request, outcome: calls.append((request, outcome)),
+        )
         summary = judge(inputs, section, out)
         logs = {name: VerdictLog(out / "scratch" / "verdicts" / name) for name in section.judges}
         pairs = tuple(tried_pairs(mined.dataset, tried, logs, n, recipe.seed))
@@ -166,4 +176,5 @@ def try_judges(
         all_candidates=count_candidates(table, section),
         summary=summary,
         unconditional=unconditional_judges(recipe, section, summary),
+        calls=tuple(calls),
     )

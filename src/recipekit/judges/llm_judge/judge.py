@@ -20,7 +20,7 @@ from recipekit.judges.llm_judge.texts import QueryTexts, TextCutter, read_querie
 from recipekit.judges.llm_judge.votes import Missing, Reading
 from recipekit.llm.budget import Budget
 from recipekit.llm.client import Client
-from recipekit.llm.completion import Reply, RequestFailed
+from recipekit.llm.completion import Reply, Request, RequestFailed
 from recipekit.llm.pricing import Price
 from recipekit.llm.reply_cache import ReplyCache
 from recipekit.llm.token_counter import TokenCounter
@@ -254,7 +254,7 @@ class LlmJudge:
     ) -> None:
         """Ask about a group, in halves if it is too long or refused, and keep the readings."""
         try:
-            reply = await self._ask(result, group)
+            request, reply = await self._ask(result, group)
         except RequestFailed as failure:
             # One passage may be what the model refuses; the others should not be lost with it.
             refused = failure.kind in ("refusal", "content_filter")
@@ -269,23 +269,33 @@ class LlmJudge:
             return
         parsed, missing = self._form.parse(reply.text, len(group)), MISSING["empty"]
         if parsed.problem is not None:
-            parsed, reply, missing = await self._repair(result, group, parsed, reply)
+            parsed, reply, missing = await self._repair(result, group, parsed, request, reply)
         self._keep(result, group, parsed, reply, missing, reply.text)
 
     async def _repair(
-        self, result: QueryResult, group: Group, first: ParsedReply, reply: Reply
+        self, result: QueryResult, group: Group, first: ParsedReply, request: Request, reply: Reply
     ) -> tuple[ParsedReply, Reply, Missing]:
-        """Ask once more, and return the better of both replies."""
+        """Ask once more, and return the better of both replies.
+
+        Replies without any grade are not kept: another trial or run asks again.
+        """
+        assert self._client is not None
         result.count(asked_again={"unparsed": 1})
         repair = Repair(reply.text, first.problem or "")
+        missing: Missing = "unparsed"
         try:
-            second_reply = await self._ask(result, group, repair)
+            second_request, second_reply = await self._ask(result, group, repair)
         except RequestFailed as failure:
-            return first, reply, MISSING[failure.kind]
-        second = self._form.parse(second_reply.text, len(group))
-        if second.graded >= first.graded:
-            return second, second_reply, "unparsed"
-        return first, reply, "unparsed"
+            missing = MISSING[failure.kind]
+        else:
+            second = self._form.parse(second_reply.text, len(group))
+            if not second.graded:
+                self._client.forget(second_request)
+            if second.graded and second.graded >= first.graded:
+                return second, second_reply, missing
+        if not first.graded and missing != "unpaid":
+            self._client.forget(request)
+        return first, reply, missing
 
     def _keep(
         self,
@@ -311,8 +321,10 @@ class LlmJudge:
     # One request
     # ----------------------------------------------------------------------------------------------
 
-    async def _ask(self, result: QueryResult, group: Group, repair: Repair | None = None) -> Reply:
-        """The reply on a group; a cut or empty one is requested once more.
+    async def _ask(
+        self, result: QueryResult, group: Group, repair: Repair | None = None
+    ) -> tuple[Request, Reply]:
+        """The reply on a group, with its request; a cut or empty one is requested once more.
 
         Raises:
             RequestFailed: There is none.
@@ -346,7 +358,7 @@ class LlmJudge:
         response_format: ResponseFormat,
         repair: Repair | None,
         wider: bool = False,
-    ) -> Reply:
+    ) -> tuple[Request, Reply]:
         assert self._client is not None
         request = self._builder.build(
             result.texts, group, response_format, repair=repair, wider=wider
@@ -354,7 +366,7 @@ class LlmJudge:
         reply = await self._client.complete(request)
         result.count_answer(reply)
         self._check_model(reply)
-        return reply
+        return request, reply
 
     async def _wait_for_format(self) -> None:
         """Let the first request with a response format go alone, to see if it is accepted."""

@@ -15,6 +15,7 @@ from recipekit.dataset import Dataset
 from recipekit.errors import RunError
 from recipekit.judging.policy import ReliabilityFloors
 from recipekit.judging.verdict_log import VerdictLog
+from recipekit.llm.completion import Reply, Request, RequestFailed
 from recipekit.recipe.sections import Recipe
 from recipekit.records import Verdict
 from recipekit.stages.judge.section import JudgeSection
@@ -68,6 +69,19 @@ class JudgeTrial:
 
     A run gives them fewer pairs, in other groups, and pays for these calls again.
     """
+    calls: tuple[tuple[Request, Reply | RequestFailed], ...] = ()
+    """Every call to a language model with its outcome, stored or not."""
+
+    @property
+    def without_pairs(self) -> tuple[str, ...]:
+        """The paid judges that got no pair, because the judges before them left none."""
+        paid = {name: self._counts(name) for name in self.summary["judges"]}
+        return tuple(
+            name for name, counts in paid.items() if "calls" in counts and not _used(counts)
+        )
+
+    def _counts(self, name: str) -> Mapping[str, Any]:
+        return self.summary["judges"][name].get("counts") or {}
 
     @property
     def usd_for_all(self) -> float | None:
@@ -75,8 +89,8 @@ class JudgeTrial:
 
         None if a price is unknown, the budget was spent, or no paid judge judged anything.
         """
-        counts = [stats.get("counts") or {} for stats in self.summary["judges"].values()]
-        paid = [count for count in counts if "calls" in count]
+        counts = [self._counts(name) for name in self.summary["judges"]]
+        paid = [count for count in counts if "calls" in count and _used(count)]
         if not paid or not self.candidates:
             return None
         if any(count.get("usd") is None or count.get("pairs_over_budget") for count in paid):
@@ -84,6 +98,12 @@ class JudgeTrial:
         stored = [(count.get("from_store") or {}).get("usd") or 0.0 for count in paid]
         usd = float(sum(count["usd"] for count in paid) + sum(stored))
         return usd / self.candidates * self.all_candidates
+
+
+def _used(counts: Mapping[str, Any]) -> bool:
+    """Whether a paid judge made a call, had a stored reply, or was stopped by the budget."""
+    stored = (counts.get("from_store") or {}).get("replies")
+    return bool(counts["calls"] or stored or counts.get("pairs_over_budget"))
 
 
 def trial_section(recipe: Recipe, name: str | None) -> JudgeSection:
