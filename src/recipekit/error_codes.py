@@ -640,6 +640,11 @@ ERROR_CODES: Final[dict[str, ErrorCode]] = {
         "The recipe has no train section, or `until` stops before it.",
         "Run a recipe that trains, to the end.",
     ),
+    "RK628": ErrorCode(
+        "A run cannot be searched.",
+        "It has no passages or no encoder, its artifacts were removed, or the query is empty.",
+        "Run the recipe again, or search another run.",
+    ),
     "RK630": ErrorCode(
         "There is nothing to train on.",
         "No data was collected.",

@@ -29,7 +29,7 @@ OTHER_WORDS = set(
     "area file human changed code column line message problems config env docs gc ls try sample "
     "install load_recipe miss unknown read_table refresh references reply rules scale system user "
     "stored_fields msearch true false trained version verdict package servers char_ngrams overlap "
-    "shared_words continues weights initial until runs".split()
+    "shared_words continues weights initial until runs start export_to".split()
 )
 """Words that pages show as code and that are neither keys, commands, components nor modules."""
 

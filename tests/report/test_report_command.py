@@ -43,14 +43,21 @@ def test_an_unknown_run_lists_the_known_ones_or_suggests_one(
         find_run("x" * 300, runs)
 
 
-def test_a_recipe_file_is_not_a_run(write_run: Callable[..., Path], tmp_path: Path):
+def test_a_recipe_file_names_its_latest_run(write_run: Callable[..., Path], tmp_path: Path):
+    run = write_run()
+    (tmp_path / "recipe.yaml").write_text(f"recipe: 1\nname: {run.parent.name}\n")
+    found = find_run(str(tmp_path / "recipe.yaml"), run.parent.parent)
+    assert found == run.parent / "latest"
+
+
+def test_another_file_is_not_a_run(write_run: Callable[..., Path], tmp_path: Path):
     runs = write_run().parent.parent
-    (tmp_path / "recipe.yaml").write_text("recipe: 1")
+    (tmp_path / "notes.txt").write_text("recipe: 1")
     with pytest.raises(
         StoreError,
         match=r"it is a file; give the name of the recipe, or the folder of a run\. There are runs",
     ):
-        find_run(str(tmp_path / "recipe.yaml"), runs)
+        find_run(str(tmp_path / "notes.txt"), runs)
 
 
 def test_a_removed_latest_run_names_the_newest_remaining_one(write_run: Callable[..., Path]):

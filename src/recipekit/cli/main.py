@@ -32,6 +32,7 @@ COMMANDS: Final = {
     "components": "List components, or describe one.",
     "schema": "Print the JSON Schema of recipes, for editors.",
     "report": "Show the report of a run.",
+    "search": "Show the best passages for a query, before and after training.",
     "cache": "List cached artifacts, or remove those that no run needs.",
 }
 """Each subcommand with its help, in the order of use."""

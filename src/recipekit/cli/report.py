@@ -19,7 +19,7 @@ def report(
     run: Annotated[
         str,
         typer.Argument(
-            help="A run's folder, or a recipe's name for its latest run.", metavar="RUN"
+            help="A run's folder, or a recipe or its name for its latest run.", metavar="RUN"
         ),
     ],
     runs: Runs = None,
@@ -28,11 +28,10 @@ def report(
 
     The report is read from the artifacts on disk. report.md is written if it is missing.
     """
-    from recipekit.pipeline.project import find_project
     from recipekit.pipeline.report import read_blocks, render_report, write_report
     from recipekit.report.terminal import print_blocks
 
-    folder = find_run(run, find_project(runs=runs).runs)
+    folder = find_run(run, runs)
     file = folder / "report.md"
     if file.is_file():
         text = file.read_text(encoding="utf-8", errors="replace")
@@ -46,12 +45,33 @@ def report(
         typer.echo(text, nl=False)
 
 
-def find_run(run: str, runs: Path) -> Path:
-    """The folder of a run: `run` itself, or `<runs>/<run>/latest` for a recipe's name.
+def find_run(run: str, runs: Path | None) -> Path:
+    """The folder of a run: `run` itself, or the latest run of a recipe.
+
+    Args:
+        run: The folder of a run, a recipe file, or a recipe's name.
+        runs: The folder of all runs; by default, that of the project.
 
     Raises:
-        StoreError: Neither exists.
+        StoreError: There is no such run.
     """
+    from recipekit.pipeline.project import find_project, project_of_file
+
+    if run.endswith((".yaml", ".yml")) and os.path.isfile(run):
+        return _latest(_recipe_name(run), project_of_file(run, runs=runs).runs)
+    return _latest(run, find_project(runs=runs).runs)
+
+
+def _recipe_name(file: str) -> str:
+    """The name in a recipe file."""
+    from recipekit.recipe.read import read_file
+
+    value = read_file(Path(file), file).value
+    name = value.get("name") if isinstance(value, dict) else None
+    return name if isinstance(name, str) else file
+
+
+def _latest(run: str, runs: Path) -> Path:
     latest = runs / run / "latest"
     with suppress(OSError):  # a name can be too long for a file
         if latest.is_dir():

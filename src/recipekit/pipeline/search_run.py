@@ -1,0 +1,211 @@
+"""Search the passages of a run with its encoder, before and after training."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from recipekit.arrays import Ints
+from recipekit.artifacts.store import Artifact, Store
+from recipekit.component import EncoderWeights, Progress, Ranks
+from recipekit.dataset import Dataset
+from recipekit.errors import RunError
+from recipekit.recipe.sections import Recipe
+from recipekit.records import Verdict
+from recipekit.stages import PIPELINE
+from recipekit.stages.inputs import StageInputs
+from recipekit.stages.recipe import load_recipe
+from recipekit.tables import read_table
+
+__all__ = ["Found", "RunSearch", "SearchResult"]
+
+SYSTEMS: Final[Mapping[EncoderWeights, str]] = {
+    "initial": "before training",
+    "trained": "after training",
+}
+
+
+@dataclass(frozen=True)
+class Found:
+    """A passage that a search found."""
+
+    rank: int
+    score: float
+    id: str
+    title: str
+    text: str
+    label: str
+    """What the run knows about the pair: `positive`, `negative`, `ignore`, or empty."""
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """What a query finds."""
+
+    query: str
+    systems: Mapping[str, tuple[Found, ...]]
+    """The best passages by system, `before training` and `after training`, best first."""
+    labelled: bool
+    """Whether it is a query of the data set, so that labels of its passages can be known."""
+
+
+class RunSearch:
+    """Searches one run; the encoder and the embeddings are loaded once."""
+
+    def __init__(self, inputs: StageInputs, encoder: str) -> None:
+        """Use the data and the encoder of a run; see `open`."""
+        dataset = inputs.dataset
+        assert dataset is not None
+        self.inputs, self.encoder, self.dataset = inputs, encoder, dataset
+        self._labels = _Labels(dataset, inputs.artifacts.get("judge"))
+
+    @classmethod
+    def open(
+        cls, run: Path, progress: Progress, ranks: Ranks, *, allow_local_code: bool = False
+    ) -> RunSearch:
+        """Open a run's folder.
+
+        Args:
+            run: The folder.
+            progress: Reports encoding, where embeddings are not cached.
+            ranks: The process's device.
+            allow_local_code: Let the recipe name a class in a local file.
+
+        Raises:
+            RunError: The run has no passages or no encoder, or its artifacts are gone.
+        """
+        artifacts = dict(_artifacts(run))
+        if not artifacts:
+            raise RunError(
+                f"{run}: there are no passages, since no stage has finished", code="RK628"
+            )
+        recipe = load_recipe(run / "recipe.resolved.yaml", allow_local_code=allow_local_code)
+        store = Store(next(iter(artifacts.values())).path.parents[2])
+        inputs = StageInputs.of(recipe, store, artifacts, progress, ranks)
+        return cls(inputs, _encoder(run, recipe, inputs))
+
+    def search(self, query: str, k: int) -> SearchResult:
+        """Find the `k` best passages, by the encoder's own similarity.
+
+        Raises:
+            RunError: The query is empty.
+        """
+        text = query.strip()
+        if not text:
+            raise RunError("the query is empty", code="RK628")
+        labels = self._labels.of(text)
+        systems = {
+            _name(weights, self._has_training): tuple(self._find(weights, text, k, labels or {}))
+            for weights in self._weights()
+        }
+        return SearchResult(text, systems, labels is not None)
+
+    @property
+    def _has_training(self) -> bool:
+        stages = (stage.name for stage in PIPELINE if stage.trains)
+        return self.inputs.trained == self.encoder and any(
+            name in self.inputs.artifacts for name in stages
+        )
+
+    def _weights(self) -> tuple[EncoderWeights, ...]:
+        return ("initial", "trained") if self._has_training else ("initial",)
+
+    def _find(
+        self, weights: EncoderWeights, query: str, k: int, labels: Mapping[int, str]
+    ) -> Iterator[Found]:
+        from recipekit.search.topk import exact_top_k
+
+        passages = self.inputs.embeddings(self.encoder, "passage", weights=weights)
+        hits = exact_top_k(
+            self._embed(weights, query),
+            passages.matrix,
+            min(k, len(self.dataset.passages)),
+            similarity=passages.similarity,
+        )
+        rows = hits.rows[0]
+        columns = [self.dataset.passages.column(name, rows) for name in ("id", "title", "text")]
+        for rank, (row, score, id, title, text) in enumerate(
+            zip(rows.tolist(), hits.scores[0].tolist(), *columns, strict=True), start=1
+        ):
+            yield Found(rank, score, id, title, text, labels.get(row, ""))
+
+    def _embed(self, weights: EncoderWeights, query: str) -> Any:
+        """Return the embedding of a query, float32 (1, dim)."""
+        from recipekit.encoding.embed import embed_tokens
+        from recipekit.encoding.tokens import TokenizedTexts
+
+        encoder = self.inputs.encoder(self.encoder, weights=weights)
+        ids: list[Ints]
+        ids, cut = encoder.tokenize([query], "query")
+        tokens = TokenizedTexts(ids[0], np.array([0, len(ids[0])], np.int64), cut)
+        return embed_tokens(encoder, tokens, np.zeros(1, np.int64), "query", self.inputs.ranks)
+
+
+class _Labels:
+    """The verdicts and source labels of the data set's queries, by the query's text."""
+
+    def __init__(self, dataset: Dataset, judge: Artifact | None) -> None:
+        queries = dataset.queries
+        self._rows = {
+            text.strip(): row
+            for rows, texts in queries.chunks()
+            for row, text in zip(np.asarray(rows).tolist(), texts, strict=True)
+        }
+        self._source = dataset.labels
+        self._judged = read_table(judge.path / "judgments.arrow") if judge is not None else None
+
+    def of(self, query: str) -> dict[int, str] | None:
+        """Return labels by passage; None for a text that is no query of the data set."""
+        row = self._rows.get(query)
+        if row is None:
+            return None
+        labels: dict[int, str] = {}
+        mine = self._source.filter(self._source["query"].to_numpy() == row)
+        for passage, grade in zip(
+            *(mine[c].to_pylist() for c in ("passage", "grade")), strict=True
+        ):
+            labels[passage] = "positive" if grade > 0 else "negative"
+        if self._judged is not None:
+            mine = self._judged.filter(self._judged["query"].to_numpy() == row)
+            columns = (mine[name].to_pylist() for name in ("passage", "verdict"))
+            for passage, verdict in zip(*columns, strict=True):
+                if verdict in (Verdict.POSITIVE, Verdict.NEGATIVE, Verdict.IGNORE):
+                    labels[passage] = Verdict(verdict).name.lower()
+        return labels
+
+
+def _name(weights: EncoderWeights, has_training: bool) -> str:
+    return SYSTEMS[weights] if has_training else "untrained"
+
+
+def _artifacts(run: Path) -> Iterator[tuple[str, Artifact]]:
+    """Yield the artifacts that a run links to.
+
+    Raises:
+        RunError: They were removed, or are not in a cache.
+    """
+    for stage in PIPELINE:
+        link = run / "stages" / stage.name
+        if not link.is_symlink() and not link.exists():
+            continue
+        path = link.resolve()
+        artifact = Artifact(stage.name, path.name, path)
+        if not artifact.is_whole():
+            raise RunError(
+                f"{link}: the artifact is not in the cache any more; run the recipe again",
+                code="RK628",
+            )
+        yield stage.name, artifact
+
+
+def _encoder(run: Path, recipe: Recipe, inputs: StageInputs) -> str:
+    """Return the encoder to search with: the one that is trained, or else the recipe's first."""
+    if inputs.trained is not None:
+        return inputs.trained
+    if recipe.encoders:
+        return next(iter(recipe.encoders))
+    raise RunError(f"{run}: this recipe has no encoder to search with", code="RK628")

@@ -1,0 +1,90 @@
+"""`recipekit search`: a run's passages, before and after training."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from sentence_transformers import SentenceTransformer
+
+from helpers.small_run import call_cli
+
+pytestmark = pytest.mark.slow
+
+
+def pairs(folder: Path) -> list[dict[str, str]]:
+    """The pairs of the recipe's data."""
+    return [json.loads(line) for line in (folder / "pairs.jsonl").read_text().splitlines()]
+
+
+def searched(folder: Path, *arguments: str, queries: str = "") -> list[dict[str, Any]]:
+    """What `recipekit search --json` prints."""
+    command = [sys.executable, "-m", "recipekit", "search", *arguments, "--json"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    ended = subprocess.run(
+        command, input=queries, cwd=folder, env=environment, capture_output=True, text=True,
+        check=False,
+    )  # fmt: skip
+    assert ended.returncode == 0, ended.stderr
+    assert "encode" not in ended.stderr  # the embeddings of the run are used
+    return [json.loads(line) for line in ended.stdout.splitlines()]
+
+
+def test_scores_are_those_of_the_exported_model(finished_copy: Path, tiny_model: Path) -> None:
+    texts = [pair["positive"] for pair in pairs(finished_copy)]
+    query = "river mountain unheard"
+    (result,) = searched(finished_copy, "tiny", query, "--k", "5")
+    assert not result["labelled"]
+    assert list(result["systems"]) == ["before training", "after training"]
+    exported = finished_copy / "runs/tiny/latest/stages/export/model"
+    for system, model in (("before training", tiny_model), ("after training", exported)):
+        loaded = SentenceTransformer(str(model), device="cpu")
+        loaded.max_seq_length = 32
+        scores = loaded.similarity(loaded.encode_query([query]), loaded.encode_document(texts))[0]
+        found = result["systems"][system]
+        best = np.sort(scores.numpy())[::-1][:5]
+        np.testing.assert_allclose([hit["score"] for hit in found], best, atol=1e-5)
+        for hit in found:
+            assert hit["score"] == pytest.approx(float(scores[texts.index(hit["text"])]), abs=1e-5)
+            assert hit["label"] == ""
+
+
+def test_labels_are_shown_for_a_query_of_the_data(finished_copy: Path) -> None:
+    pair = pairs(finished_copy)[0]
+    (result,) = searched(finished_copy, "recipe.yaml", pair["query"], "--k", "80")
+    assert result["labelled"]
+    for found in result["systems"].values():
+        assert len(found) == 80
+        labels = {hit["text"]: hit["label"] for hit in found}
+        assert labels[pair["positive"]] == "positive"
+        assert set(labels.values()) <= {"positive", "negative", "ignore", ""}
+
+
+def test_queries_are_read_from_stdin_line_by_line(finished_copy: Path) -> None:
+    results = searched(finished_copy, "tiny", "--k", "1", queries="river\n\n  ocean \nriver\n")
+    assert [result["query"] for result in results] == ["river", "ocean", "river"]
+    assert results[0] == results[2]
+
+
+def test_tables_fit_a_line_and_name_both_systems(finished_copy: Path) -> None:
+    printed = call_cli(finished_copy, "search", "tiny", "river mountain", "--k", "3").stdout
+    lines = printed.splitlines()
+    assert [line for line in lines if "training" in line] == ["Before training", "After training"]
+    assert max(map(len, lines)) <= 100
+    assert sum(line.startswith(("1 ", "2 ", "3 ")) for line in lines) == 6
+
+
+def test_what_cannot_be_searched_is_one_line(finished_copy: Path) -> None:
+    def error(*arguments: str) -> str:
+        ended = call_cli(finished_copy, "search", *arguments, status=1)
+        assert len(ended.stderr.splitlines()) == 1, ended.stderr
+        return ended.stderr
+
+    assert "the query is empty" in error("tiny", " ")
+    assert error("nobody", "river").startswith("no run 'nobody'")
+    next((finished_copy / ".recipekit/cache/train").glob("*/manifest.json")).unlink()
+    assert "stages/train: the artifact is not in the cache any more" in error("tiny", "river")
