@@ -432,11 +432,6 @@ ERROR_CODES: Final[dict[str, ErrorCode]] = {
         "It uses a chat template or fixed lengths.",
         "Use another model.",
     ),
-    "RK414": ErrorCode(
-        "The model's tokenizer has no padding token.",
-        "The tokenizer comes from a generative model.",
-        "Use another model, or save this one with a padding token.",
-    ),
     "RK415": ErrorCode(
         "`pooling` cannot replace the model's own pooling.",
         "The model has none, or joins several.",

@@ -17,6 +17,7 @@ from sentence_transformers.sentence_transformer.modules import Pooling, Router
 from torch import nn
 
 from recipekit.arrays import Ints
+from recipekit.encoding.padding import takes_positions
 from recipekit.records import Side, Similarity
 
 __all__ = ["BiEncoder", "SavedSettings"]
@@ -70,6 +71,9 @@ class BiEncoder(nn.Module):
         self._dropout = True
         for tower in self.towers.values():
             tower[0].max_seq_length = max_length
+        self._takes_positions = {
+            side: takes_positions(tower[0].model) for side, tower in self.towers.items()
+        }
         self._prompt_lengths = {side: self._prompt_length(side) for side in self.towers}
         self.eval()
 
@@ -149,7 +153,9 @@ class BiEncoder(nn.Module):
         backend.no_padding()
         backend.enable_truncation(self.max_length, direction=tokenizer.truncation_side)
         encodings = backend.encode_batch_fast(prompted)
-        ids = [np.array(encoding.ids, dtype=np.int32) for encoding in encodings]
+        # A decoder's tokenizer gives no token for an empty text, which no model can embed.
+        nothing = [tokenizer.pad_token_id]
+        ids = [np.array(encoding.ids or nothing, dtype=np.int32) for encoding in encodings]
         return ids, sum(1 for encoding in encodings if encoding.overflowing)
 
     def collate(self, ids: Sequence[Ints], side: Side) -> dict[str, torch.Tensor]:
@@ -172,6 +178,9 @@ class BiEncoder(nn.Module):
             "input_ids": torch.from_numpy(input_ids),
             "attention_mask": torch.from_numpy(real.astype(np.int64)),
         }
+        if tokenizer.padding_side == "left" and self._takes_positions[side]:
+            positions = (real.cumsum(axis=1) - 1).clip(min=0)
+            features["position_ids"] = torch.from_numpy(positions)
         if "token_type_ids" in tokenizer.model_input_names:
             features["token_type_ids"] = torch.from_numpy(
                 np.where(real, 0, tokenizer.pad_token_type_id)
@@ -270,7 +279,8 @@ def _tokenize_slowly(
     too_long = [i for i, ids in enumerate(all_ids) if len(ids) > max_length]
     for i in too_long:
         all_ids[i] = tokenizer(texts[i], truncation=True, max_length=max_length)["input_ids"]
-    return [np.asarray(ids, dtype=np.int32) for ids in all_ids], len(too_long)
+    nothing = [tokenizer.pad_token_id]
+    return [np.asarray(ids or nothing, dtype=np.int32) for ids in all_ids], len(too_long)
 
 
 def _tokenizer_hash(tokenizer: Any) -> str:

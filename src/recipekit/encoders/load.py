@@ -26,6 +26,7 @@ from recipekit.component import Progress
 from recipekit.encoders.bi_encoder_module import BiEncoder, SavedSettings
 from recipekit.encoding.max_length import length_of, position_limit
 from recipekit.encoding.model_files import check_sha256, hub_snapshot, local_folder, unreachable
+from recipekit.encoding.padding import give_padding_token
 from recipekit.errors import ModelError
 from recipekit.records import Similarity
 
@@ -55,6 +56,8 @@ def load_bi_encoder(spec: BiEncoderSpec, progress: Progress) -> BiEncoder:
     tied = list(map(id, towers[0])) == list(map(id, towers[1]))
     for tower in towers:
         _check(spec.model, tower)
+        first: Any = tower[0]
+        give_padding_token(spec.model, first.tokenizer, first.model, progress.info)
     if spec.pooling is not None:
         _repool(spec, towers, warn)
     elif not (folder / "modules.json").is_file():
@@ -164,8 +167,6 @@ def _check(name: str, tower: Sequence[nn.Module]) -> None:
             "fixed lengths)",
             code="RK413",
         )
-    if first.tokenizer.pad_token_id is None:
-        raise ModelError(f"model '{name}': the tokenizer has no padding token", code="RK414")
     if first.module_output_name != "sentence_embedding" and not any(
         isinstance(module, Pooling) for module in tower
     ):

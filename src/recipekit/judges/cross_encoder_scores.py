@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -16,6 +16,7 @@ from recipekit.dataset import Dataset
 from recipekit.encoding.batches import length_batches
 from recipekit.encoding.max_length import length_of, position_limit
 from recipekit.encoding.model_files import check_sha256, hub_snapshot, local_folder, unreachable
+from recipekit.encoding.padding import give_padding_token
 from recipekit.encoding.precision import computes_in_bf16
 from recipekit.errors import ModelError
 
@@ -107,7 +108,7 @@ class PairScorer:
         return np.fromiter((length[text] for text in texts), dtype=np.int64, count=len(texts))
 
 
-def load_scorer(spec: CrossEncoderSpec, device: str) -> PairScorer:
+def load_scorer(spec: CrossEncoderSpec, device: str, inform: Callable[[str], None]) -> PairScorer:
     """Load a spec's model, with float32 weights, onto a device.
 
     Raises:
@@ -137,6 +138,7 @@ def load_scorer(spec: CrossEncoderSpec, device: str) -> PairScorer:
     if spec.sha256 is not None:
         check_sha256(spec.model, folder, spec.sha256)
     _check_scores(spec.model, folder, model)
+    _pad(spec.model, model, inform)
     model[0].max_seq_length = length_of(
         spec.model, spec.max_length, model[0].max_seq_length, position_limit(model[0].model)
     )
@@ -150,6 +152,22 @@ def load_scorer(spec: CrossEncoderSpec, device: str) -> PairScorer:
         precision=spec.precision,
         max_tokens_per_batch=tokens,
     )
+
+
+def _pad(name: str, model: Any, inform: Callable[[str], None]) -> None:
+    """Make a decoder that scores pairs usable in batches, with the scores of single pairs."""
+    tokenizer, transformer = model[0].tokenizer, model[0].model
+    # A decoder with a classification head scores at the last token that is not the padding token,
+    # which must therefore differ from the token that ends a text.
+    ids = tokenizer("a", "b")["input_ids"]
+    give_padding_token(name, tokenizer, transformer, inform, used=ids[-1:])
+    config = transformer.config.get_text_config()
+    if config.pad_token_id is None:
+        config.pad_token_id = tokenizer.pad_token_id
+    architecture = type(transformer).__name__
+    if architecture.endswith("ForSequenceClassification"):
+        # To a causal model, padding on the right is invisible. On the left it would move positions.
+        tokenizer.padding_side = "right"
 
 
 def _check_scores(name: str, folder: Path, model: Any) -> None:
