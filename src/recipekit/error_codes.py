@@ -316,11 +316,6 @@ ERROR_CODES: Final[dict[str, ErrorCode]] = {
         "A split, configuration or column does not exist.",
         "Correct the key. The message lists what exists.",
     ),
-    "RK331": ErrorCode(
-        "A label file does not exist.",
-        "A wrong path in `file` or `judge.control_pairs.human_labels`.",
-        "Correct the path, or write a file to fill in with `recipekit judge sample`.",
-    ),
     "RK332": ErrorCode(
         "A label file cannot be read.",
         "It is not UTF-8, or a row has the wrong number of columns.",

@@ -12,6 +12,7 @@ from recipekit.judges.label_files import read_labels
 from recipekit.judges.label_lookup import dataset_labels
 from recipekit.judges.labels import LabelsSpec, weights_file
 from recipekit.records import Verdict
+from recipekit.tables import write_table
 from recipekit.testing import RecordingProgress, context
 
 POSITIVE, NEGATIVE, IGNORE = Verdict.POSITIVE, Verdict.NEGATIVE, Verdict.IGNORE
@@ -314,7 +315,11 @@ def test_a_few_unknown_ids_cause_a_warning_and_many_an_error(tmp_path, tiny_data
             "query-id\tcorpus-id\tscore\nq0\tp0\tmuch\n",
             "a.tsv:2: the grade 'much' is not a number",
         ),
-        ("a.tsv", "query-id\tcorpus-id\tscore\nq0\tp0\n", "a.tsv:2: 2 columns, the header has 3"),
+        (
+            "a.tsv",
+            "query-id\tcorpus-id\tscore\nq0\tp0\n",
+            "a.tsv:2: 2 fields, but the header has 3",
+        ),
         ("a.tsv", "q0 p0 1\n", "a.tsv:1: 3 columns; expected TREC's four"),
         ("a.tsv", "q0 0 p0 nan\n", "a.tsv:1: the grade 'nan' is not a number"),
         (
@@ -323,8 +328,8 @@ def test_a_few_unknown_ids_cause_a_warning_and_many_an_error(tmp_path, tiny_data
             "a.csv:1: no column passage_id; there are: query_id, text, verdict",
         ),
         ("a.csv", "", "a.csv:1: no column query_id, passage_id, verdict or grade; there are: none"),
-        ("a.jsonl", '{"query_id": "q0"\n', "a.jsonl:1: is not JSON"),
-        ("a.jsonl", "[1]\n", "a.jsonl:1: is not a JSON object"),
+        ("a.jsonl", '{"query_id": "q0"\n', "a.jsonl:1: invalid JSON"),
+        ("a.jsonl", "[1]\n", "a.jsonl:1: expected a JSON object, found a list"),
         (
             "a.jsonl",
             '\n{"query_id": "q0", "passage_id": "p0", "verdict": "maybe"}\n',
@@ -335,8 +340,24 @@ def test_a_few_unknown_ids_cause_a_warning_and_many_an_error(tmp_path, tiny_data
             "query_id,passage_id,grade\nq0,p0,1\nq0,p0,0\n",
             "a.csv: query 'q0', passage 'p0' has two different labels",
         ),
-        ("a.parquet", "no parquet", "a.parquet: cannot be read"),
-        ("a.tsv.gz", "no gzip", "a.tsv.gz: cannot be read"),
+        ("a.parquet", "no parquet", "a.parquet: not a Parquet file"),
+        ("a.csv", "query_id,query_id,verdict\n", "a.csv:1: no column passage_id"),
+        (
+            "a.csv",
+            "query_id,passage_id,grade,grade\nq0,p0,1,0\n",
+            "a.csv:1: the header names 'grade' more than once",
+        ),
+        ("a.jsonl", "[" * 100_000, "a.jsonl:1: invalid JSON: it is nested too deeply"),
+        (
+            "a.jsonl",
+            '{"query_id": null, "passage_id": "p0", "verdict": "positive"}\n',
+            "a.jsonl:1: the query id is None, which is not an id",
+        ),
+        (
+            "a.jsonl",
+            '{"query_id": "q0", "passage_id": ["p0"], "verdict": "positive"}\n',
+            "a.jsonl:1: the passage id is ['p0'], which is not an id",
+        ),
     ],
 )
 def test_a_malformed_file_is_reported_with_its_line(tmp_path, tiny_dataset, name, text, message):
@@ -351,8 +372,52 @@ def test_a_missing_file_and_bytes_that_are_not_utf_8_are_errors(tmp_path, tiny_d
     with pytest.raises(DataError, match=r"nowhere.tsv: no such file"):
         LabelsSpec(file=tmp_path / "nowhere.tsv").build(context(tmp_path, dataset=tiny_dataset))
     (tmp_path / "latin.tsv").write_bytes(b"query-id\tcorpus-id\tscore\nq\xe9\tp0\t1\n")
-    with pytest.raises(DataError, match=r"latin.tsv: is not UTF-8 text"):
+    with pytest.raises(DataError, match=r"latin.tsv:2: not UTF-8 text"):
         LabelsSpec(file=tmp_path / "latin.tsv").build(context(tmp_path, dataset=tiny_dataset))
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"query_id": [["q0"]]}, "the column 'query_id' has the type list<"),
+        ({"grade": [{"value": 1}]}, "the column 'grade' has the type struct<"),
+        ({"grade": ["much"]}, "the column 'grade': Failed to parse"),
+        ({"grade": [float("inf")]}, "row 1: the grade inf is not a number"),
+        ({"passage_id": [None]}, "row 1: the passage id is None, which is not an id"),
+        ({"verdict": ["maybe"]}, "the verdict 'maybe' is not positive"),
+    ],
+)
+@pytest.mark.parametrize("form", ["parquet", "arrow"])
+def test_a_malformed_table_is_an_error_of_one_line(tmp_path, form, columns, message):
+    table = pa.table({"query_id": ["q0"], "passage_id": ["p0"], "grade": [1.0], **columns})
+    file = tmp_path / f"a.{form}"
+    if form == "parquet":
+        pq.write_table(table, file)
+    else:
+        write_table(file, table.schema, [table])
+    with pytest.raises(DataError) as raised:
+        read_labels(file)
+    assert message in str(raised.value) and "\n" not in str(raised.value)
+
+
+def test_label_files_of_spreadsheets_long_texts_and_odd_characters_are_read(tmp_path):
+    files = {
+        "semicolons.csv": "query_id;passage_id;verdict\nq0;p0;positive\n",
+        "excel.csv": "sep=;\r\nquery_id;passage_id;verdict\r\nq0;p0;positive\r\n",
+        "tabs.csv": "\ufeffquery_id\tpassage_id\tverdict\nq0\tp0\tpositive\n",
+        "mac.csv": "query_id,passage_id,verdict\rq0,p0,positive\r",
+        "long.csv": f"query_id,passage_id,text,verdict\nq0,p0,{'word ' * 30_000},positive\n",
+        "array.json": '[{"query_id": "q0", "passage_id": "p0", "verdict": "positive"}]',
+    }
+    for name, text in files.items():
+        (tmp_path / name).write_bytes(text.encode())
+        labels = read_labels(tmp_path / name)
+        assert labels.query_id.to_pylist() == ["q0"], name
+        assert labels.passage_id.to_pylist() == ["p0"], name
+        assert labels.verdict.tolist() == [POSITIVE], name
+    surrogate = tmp_path / "surrogate.jsonl"
+    surrogate.write_text('{"query_id": "q\\ud83d", "passage_id": "p0", "grade": 1}\n')
+    assert read_labels(surrogate).query_id.to_pylist() == ["q\ufffd"], "as collect cleans ids"
 
 
 def test_the_spec_names_its_file(tmp_path, qrels):

@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 import csv
-import gzip
 import json
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
-from typing import IO, Any, Final
+from tempfile import TemporaryDirectory
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.parquet
 
 from recipekit.arrays import Floats, Rows
+from recipekit.data_files.clean_text import clean_text
+from recipekit.data_files.compression import without_compression
+from recipekit.data_files.delimited import Quoting, delimited_rows
+from recipekit.data_files.json_lines import json_rows
+from recipekit.data_files.locations import RecordLocation, Row
+from recipekit.data_files.tables import TableFormat, table_batches, table_columns
+from recipekit.data_files.text_lines import text_lines
 from recipekit.errors import DataError
 from recipekit.judges.labels import weights_file
 from recipekit.records import Verdict
-from recipekit.tables import read_table
 
 __all__ = ["LabelFile", "escape_cell", "read_labels"]
 
@@ -34,8 +38,7 @@ COLUMNS: Final = {
 """Our name of each column, and the names that files have for it."""
 FORMULA_START: Final = ("=", "+", "-", "@", "\t", "\r", "'")
 """The first characters of a formula in a spreadsheet, and our escape character."""
-Line = tuple[int, Mapping[str, Any]]
-"""A line number, from 1, and the line's values by our names of the columns."""
+ROWS_PER_BATCH: Final = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -67,39 +70,26 @@ def _unescape_cell(text: str) -> str:
 
 
 def read_labels(file: Path) -> LabelFile:
-    """Read a qrels or judgments file; text files can be `.gz`.
+    """Read a qrels or judgments file, which may be compressed.
 
-    `.parquet`, `.arrow`, `.jsonl` and `.csv` have named columns: `query_id`, `passage_id`, and
-    `verdict` (positive, negative, ignore), `grade`, or both (the verdict counts). Any other file is
-    qrels: BEIR's (tabs, a header with `query-id`, `corpus-id`, `score`) or TREC's (no header;
-    query, iteration, passage, grade). A line with neither verdict nor grade is not labelled yet and
-    is skipped. Where `weights_file` is there, the file is a sample, and every pair has a weight.
+    `.parquet`, `.arrow`, `.jsonl`, `.json` and `.csv` have named columns: `query_id`, `passage_id`,
+    and `verdict` (positive, negative, ignore), `grade`, or both (the verdict counts). Any other
+    file is qrels: BEIR's (tabs, a header with `query-id`, `corpus-id`, `score`) or TREC's (no
+    header; query, iteration, passage, grade). A line with neither verdict nor grade is not labelled
+    yet and is skipped. Where `weights_file` is there, the file is a sample, and every pair has a
+    weight.
 
     Raises:
         DataError: The file is missing or malformed, a column is missing, a value is not a grade or
             a verdict, or a pair is not in the weights file.
     """
-    form = (file.with_suffix("") if file.suffix == ".gz" else file).suffix
     weights = weights_file(file)
     is_sample = weights.is_file()
-    try:
-        if form == ".parquet":
-            labels, lines = _from_table(file, pyarrow.parquet.read_table(file))
-        elif form == ".arrow":
-            labels, lines = _from_table(file, read_table(file))
-        else:
-            with _open(file) as text:
-                rows = _text_lines(file, form, text)
-                labels, lines = _from_lines(file, rows, unescape=is_sample and form == ".csv")
-    except FileNotFoundError:
-        raise DataError(f"{file}: no such file", code="RK331") from None
-    except UnicodeDecodeError as error:
-        raise DataError(
-            f"{file}: is not UTF-8 text: {error.reason} at byte {error.start}", code="RK332"
-        ) from error
-    except (OSError, EOFError, csv.Error, pa.ArrowInvalid) as error:
-        reason = str(error).splitlines()[0]
-        raise DataError(f"{file}: cannot be read: {reason}", code="RK332") from error
+    form = without_compression(file).suffix.lower()
+    if form in (".parquet", ".arrow"):
+        labels, lines = _from_table(file, "arrow" if form == ".arrow" else "parquet")
+    else:
+        labels, lines = _from_lines(_text_rows(file, form), unescape=is_sample and form == ".csv")
     if is_sample:
         labels.weight[:] = _weights(file, labels, lines, _read_weights(weights))
     return labels
@@ -109,66 +99,66 @@ def read_labels(file: Path) -> LabelFile:
 # --------------------------------------------------------------------------------------------------
 
 
-def _open(file: Path) -> IO[str]:
-    if file.suffix == ".gz":
-        return gzip.open(file, "rt", encoding="utf-8-sig", newline="")
-    return file.open(encoding="utf-8-sig", newline="")
-
-
-def _text_lines(file: Path, form: str, text: Iterable[str]) -> Iterator[Line]:
-    if form == ".jsonl":
-        return _json_lines(file, text)
+def _text_rows(file: Path, form: str) -> Iterator[Row]:
+    if form in (".jsonl", ".ndjson", ".json"):
+        return _json_rows(file)
     if form == ".csv":
-        return _named_lines(file, csv.reader(text))
-    return _qrels_lines(file, iter(text))
-
-
-def _json_lines(file: Path, text: Iterable[str]) -> Iterator[Line]:
-    for number, line in enumerate(text, start=1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except ValueError as error:
-            raise DataError(f"{file}:{number}: is not JSON: {error}", code="RK332") from error
-        if not isinstance(row, dict):
-            raise DataError(f"{file}:{number}: is not a JSON object", code="RK332")
-        names = _column_names(f"{file}:{number}", row)
-        yield number, {ours: row.get(theirs) for ours, theirs in names.items()}
-
-
-def _named_lines(file: Path, reader: Any) -> Iterator[Line]:
-    header: list[str] = next(reader, [])
-    names = _column_names(f"{file}:1", header)
-    columns = {ours: header.index(theirs) for ours, theirs in names.items()}
-    for row in reader:
-        if not row:
-            continue
-        if len(row) != len(header):
-            raise DataError(
-                f"{file}:{reader.line_num}: {len(row)} columns, the header has {len(header)}",
-                code="RK332",
-            )
-        yield reader.line_num, {name: row[column] for name, column in columns.items()}
-
-
-def _qrels_lines(file: Path, text: Iterator[str]) -> Iterator[Line]:
-    first = next(text, "")
-    text = chain([first], text)
+        return _delimited(file, _csv_delimiter(file), "minimal")
+    first = _first_line(file)
     if "query-id" in first or "query_id" in first:
-        yield from _named_lines(file, csv.reader(text, delimiter="\t", quoting=csv.QUOTE_NONE))
-        return
-    for number, line in enumerate(text, start=1):
+        return _delimited(file, "\t", "none")
+    return _trec_rows(file)
+
+
+def _json_rows(file: Path) -> Iterator[Row]:
+    for location, row in json_rows(file):
+        names = _column_names(str(location), row)
+        yield location, {ours: row.get(theirs) for ours, theirs in names.items()}
+
+
+def _delimited(file: Path, delimiter: str, quoting: Quoting) -> Iterator[Row]:
+    header = _cells(_first_line(file), delimiter, quoting)
+    names = _column_names(f"{file}:1", header)
+    for location, row in delimited_rows(file, delimiter, quoting=quoting):
+        yield location, {ours: row[theirs] for ours, theirs in names.items()}
+
+
+def _cells(line: str, delimiter: str, quoting: Quoting) -> list[str]:
+    if quoting == "none":
+        return [cell.strip() for cell in line.split(delimiter)]
+    return [cell.strip() for cell in next(csv.reader([line], delimiter=delimiter), [])]
+
+
+def _csv_delimiter(file: Path) -> str:
+    """Return the delimiter that shows the columns of ids; spreadsheets write semicolons, too."""
+    header = _first_line(file)
+    for delimiter in (",", ";", "\t"):
+        if set(COLUMNS["query_id"]) & set(_cells(header, delimiter, "minimal")):
+            return delimiter
+    return ","
+
+
+def _first_line(file: Path) -> str:
+    """Return the first line, or the second after Excel's `sep=;`."""
+    for _, line in text_lines(file):
+        if not line.lower().lstrip('"').startswith("sep="):
+            return line.rstrip("\r\n")
+    return ""
+
+
+def _trec_rows(file: Path) -> Iterator[Row]:
+    for number, line in text_lines(file):
         if not line.strip():
             continue
         row = line.split()
+        location = RecordLocation(str(file), number)
         if len(row) != 4:
             raise DataError(
-                f"{file}:{number}: {len(row)} columns; expected TREC's four (query, iteration, "
+                f"{location}: {len(row)} columns; expected TREC's four (query, iteration, "
                 "passage, grade), or a header line with query-id, corpus-id and score",
                 code="RK332",
             )
-        yield number, {"query_id": row[0], "passage_id": row[2], "grade": row[3]}
+        yield location, {"query_id": row[0], "passage_id": row[2], "grade": row[3]}
 
 
 def _column_names(where: str, columns: Iterable[str]) -> dict[str, str]:
@@ -187,19 +177,19 @@ def _column_names(where: str, columns: Iterable[str]) -> dict[str, str]:
     return found
 
 
-def _from_lines(file: Path, lines: Iterable[Line], *, unescape: bool) -> tuple[LabelFile, Rows]:
+def _from_lines(rows: Iterable[Row], *, unescape: bool) -> tuple[LabelFile, Rows]:
     """The labelled lines, and their numbers, (n,)."""
     query_ids, passage_ids, grades, verdicts, numbers = [], [], [], [], []
     restore = _unescape_cell if unescape else str
-    for number, row in lines:
+    for location, row in rows:
         verdict, grade = row.get("verdict"), row.get("grade")
         if verdict in (None, "") and grade in (None, ""):
             continue
-        query_ids.append(restore(str(row["query_id"])))
-        passage_ids.append(restore(str(row["passage_id"])))
-        grades.append(_parse_grade(grade, f"{file}:{number}"))
-        verdicts.append(_parse_verdict(verdict, f"{file}:{number}"))
-        numbers.append(number)
+        query_ids.append(restore(_parse_id(row["query_id"], "query id", str(location))))
+        passage_ids.append(restore(_parse_id(row["passage_id"], "passage id", str(location))))
+        grades.append(_parse_grade(grade, str(location)))
+        verdicts.append(_parse_verdict(verdict, str(location)))
+        numbers.append(location.line)
     labels = LabelFile(
         pa.array(query_ids, pa.large_string()),
         pa.array(passage_ids, pa.large_string()),
@@ -208,6 +198,12 @@ def _from_lines(file: Path, lines: Iterable[Line], *, unescape: bool) -> tuple[L
         np.ones(len(numbers), dtype=np.float32),
     )
     return labels, np.array(numbers, dtype=np.int64)
+
+
+def _parse_id(value: Any, name: str, where: str) -> str:
+    if isinstance(value, bool) or not isinstance(value, str | int) or value == "":
+        raise DataError(f"{where}: the {name} is {value!r:.60}, which is not an id", code="RK334")
+    return clean_text(str(value))  # as collect cleans the ids of the data
 
 
 def _parse_grade(value: Any, where: str) -> float:
@@ -237,35 +233,63 @@ def _parse_verdict(value: Any, where: str) -> int:
 # --------------------------------------------------------------------------------------------------
 
 
-def _from_table(file: Path, table: pa.Table) -> tuple[LabelFile, Rows]:
+def _from_table(file: Path, format: TableFormat) -> tuple[LabelFile, Rows]:
     """The labelled rows of a table, as the `dataset` exporter writes it, and their numbers.
 
     Rows are numbered from 1, as lines are.
     """
-    names = _column_names(str(file), table.column_names)
-    ids = {
-        name: table[names[name]].cast(pa.large_string()).combine_chunks()
-        for name in ("query_id", "passage_id")
-    }
+    with TemporaryDirectory() as scratch:
+        names = _column_names(str(file), table_columns(file, format, Path(scratch)))
+        columns = list(names.values())
+        batches = list(table_batches(file, format, Path(scratch), columns, ROWS_PER_BATCH))
+    if not batches:
+        return _from_lines([], unescape=False)
+    table = pa.Table.from_batches(batches)
     grade = np.full(len(table), np.nan, dtype=np.float32)
     if "grade" in names:
-        grade = table[names["grade"]].cast(pa.float32()).to_numpy()
+        grade = _column(file, table, names["grade"], pa.float32()).to_numpy(zero_copy_only=False)
     verdict = np.full(len(table), Verdict.UNJUDGED, dtype=np.int8)
     if "verdict" in names:
-        column = table[names["verdict"]].cast(pa.large_string()).combine_chunks()
-        encoded = column.dictionary_encode()
+        encoded = _column(file, table, names["verdict"], pa.large_string()).dictionary_encode()
         codes = [_parse_verdict(name, str(file)) for name in encoded.dictionary.to_pylist()]
         indices = encoded.indices.fill_null(len(codes)).to_numpy()
         verdict = np.array([*codes, Verdict.UNJUDGED], dtype=np.int8)[indices]
     rows = np.flatnonzero((verdict != Verdict.UNJUDGED) | ~np.isnan(grade))
+    infinite = rows[np.isinf(grade[rows])]
+    if len(infinite):
+        _parse_grade(float(grade[infinite[0]]), f"{file}: row {infinite[0] + 1}")
+    ids = {
+        name: _column(file, table, names[name], pa.large_string()).take(pa.array(rows))
+        for name in ("query_id", "passage_id")
+    }
+    for name, column in ids.items():
+        if column.null_count:
+            row = rows[column.is_null().index(True).as_py()] + 1
+            _parse_id(None, name.replace("_", " "), f"{file}: row {row}")
     labels = LabelFile(
-        ids["query_id"].take(pa.array(rows)),
-        ids["passage_id"].take(pa.array(rows)),
+        ids["query_id"],
+        ids["passage_id"],
         grade[rows],
         verdict[rows],
         np.ones(len(rows), dtype=np.float32),
     )
     return labels, rows + 1
+
+
+def _column(file: Path, table: pa.Table, name: str, type: pa.DataType) -> pa.Array:
+    """A column of a table as one array of another type."""
+    column = table[name]
+    if pa.types.is_nested(column.type) or pa.types.is_boolean(column.type):
+        raise DataError(
+            f"{file}: the column '{name}' has the type {column.type}; expected one text or number "
+            "per row",
+            code="RK334",
+        )
+    try:
+        return column.cast(type).combine_chunks()
+    except pa.ArrowException as error:
+        reason = str(error).splitlines()[0]
+        raise DataError(f"{file}: the column '{name}': {reason}", code="RK334") from error
 
 
 # Weights

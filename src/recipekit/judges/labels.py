@@ -24,8 +24,8 @@ class LabelsSpec(JudgeSpec):
 
     file: LocalPath
     """Qrels (BEIR or TREC), or `.csv`, `.jsonl`, `.parquet` or `.arrow` with the columns
-    `query_id`, `passage_id` and `verdict` (positive, negative, ignore) or `grade`. Text files can
-    be `.gz`."""
+    `query_id`, `passage_id` and `verdict` (positive, negative, ignore) or `grade`. Files can
+    be compressed, and a CSV file can have semicolons."""
     min_positive_grade: float = 1.0
     """Lowest grade of a positive, for pairs without a verdict; lower grades are negatives."""
     ignored_grades: tuple[float, ...] = ()

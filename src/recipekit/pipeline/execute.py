@@ -12,7 +12,8 @@ from recipekit import stages
 from recipekit.artifacts.key import FileHashes
 from recipekit.artifacts.manifest import manifest
 from recipekit.artifacts.store import Artifact, Store, explained
-from recipekit.errors import RecipekitError, RunError
+from recipekit.errors import DataError, RecipekitError, RunError
+from recipekit.pipeline.declared_files import with_declaration
 from recipekit.pipeline.export_folder import ExportFolder, check_exports
 from recipekit.pipeline.job import Job
 from recipekit.pipeline.launch import Launch
@@ -245,7 +246,10 @@ class _Execution:
             job = self._job(stage, key)
             section = self._section(stage)
             check_unchanged(name, section, planned.identity)
-            result = self.processes.run(job, lock, computes=stage.ranks)
+            try:
+                result = self.processes.run(job, lock, computes=stage.ranks)
+            except DataError as error:
+                raise with_declaration(self.recipe, name, section, error) from error
             if stage.rechecks_live:
                 check_unchanged(name, section, planned.identity)
             seconds = time.monotonic() - started

@@ -19,9 +19,9 @@ import pyarrow as pa
 
 from recipekit.arrays import Bools
 from recipekit.component import Slot, Source, SourceSpec
+from recipekit.data_files.clean_text import clean_text
 from recipekit.errors import ComponentError, DataError
 from recipekit.records import SPLITS, Label, Passage, Query
-from recipekit.stages.collect.clean_text import clean_text
 from recipekit.stages.inputs import StageInputs
 from recipekit.tables import read_table
 
