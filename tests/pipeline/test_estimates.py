@@ -145,6 +145,28 @@ def test_before_collecting_a_plan_uses_the_sizes_that_the_recipe_expects(
     assert pairs_of(found) == [{"pairs at most": 270_000 + 1_800 + 121}]
 
 
+def test_a_plan_says_when_nothing_is_evaluated_during_training(planned_recipe: Recipe):
+    section = planned_recipe.train
+    key = "no evaluation during training:"
+
+    def estimate(queries: dict[str, int], **policy: Any) -> dict[str, Any]:
+        sizes = Sizes.foreseen(
+            queries,
+            100,
+            query_characters=40,
+            passage_characters=300,
+            positives_per_query=1,
+            dimension=None,
+        )
+        changed = section.model_copy(update=policy)
+        return dict(stage_named("train").estimate(EstimateInputs(planned_recipe, sizes), changed))
+
+    without = estimate({"train": 90, "test": 10})
+    assert "collect.split.dev" in without[key] and f"{key} there are no dev" in work(without)
+    assert key not in estimate({"train": 90, "dev": 5, "test": 10})
+    assert key not in estimate({"train": 90, "test": 10}, eval_every_epochs=None), "on purpose"
+
+
 @pytest.mark.parametrize(
     ("estimate", "line"),
     [

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from recipekit.stages.estimate_inputs import FLOAT_BYTES, EstimateInputs
 from recipekit.stages.train.section import TrainSection
 
 __all__ = ["estimate"]
+
+NO_DEV: Final = "there are no dev queries; `collect.split.dev` can take some from train"
 
 
 def estimate(inputs: EstimateInputs, section: TrainSection) -> dict[str, Any]:
@@ -24,13 +26,17 @@ def estimate(inputs: EstimateInputs, section: TrainSection) -> dict[str, Any]:
         "passages": passages,
         "steps": steps,
     }
+    notes: dict[str, Any] = {}
+    if not inputs.sizes.queries.get("dev", 0) and section.eval_every_epochs is not None:
+        notes["no evaluation during training:"] = NO_DEV
     dimension = inputs.dimension(section.encoder)
     if dimension is None or not batch_against_corpus:
-        return work
+        return {**work, **notes}
     # Value and gradient of the streamed softmax take 4 B N d operations, with multiplications and
     # additions counted separately.
     return {
         **work,
         "bytes of the frozen matrix": passages * dimension * FLOAT_BYTES,
         "flop a step in the loss": 4.0 * batch_against_corpus * passages * dimension,
+        **notes,
     }
