@@ -1,5 +1,6 @@
 """Estimates of the work of mining and judging."""
 
+from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
@@ -13,6 +14,7 @@ from recipekit.registry import Entry
 from recipekit.stages import stage_named
 from recipekit.stages.collect.section import ExpectedSize
 from recipekit.stages.estimate_inputs import EstimateInputs
+from recipekit.stages.recipe import load_recipe
 
 
 class Paid(JudgeSpec):
@@ -145,8 +147,19 @@ def test_before_collecting_a_plan_uses_the_sizes_that_the_recipe_expects(
     assert pairs_of(found) == [{"pairs at most": 270_000 + 1_800 + 121}]
 
 
-def test_a_plan_says_when_nothing_is_evaluated_during_training(planned_recipe: Recipe):
-    section = planned_recipe.train
+TRAINING = """\
+recipe: 1
+name: training
+encoders: {student: {use: bi_encoder, model: some/model}}
+collect: {sources: {own: {use: pairs, file: pairs.csv}}}
+train: {phases: {all: {use: coordinate_ascent, loss: {use: exact_softmax}}}}
+"""
+
+
+def test_a_plan_says_when_nothing_is_evaluated_during_training(tmp_path: Path):
+    (tmp_path / "recipe.yaml").write_text(TRAINING)
+    recipe = load_recipe(tmp_path / "recipe.yaml")
+    section = recipe.train
     key = "no evaluation during training:"
 
     def estimate(queries: dict[str, int], **policy: Any) -> dict[str, Any]:
@@ -156,10 +169,11 @@ def test_a_plan_says_when_nothing_is_evaluated_during_training(planned_recipe: R
             query_characters=40,
             passage_characters=300,
             positives_per_query=1,
-            dimension=None,
+            dimension=16,
         )
         changed = section.model_copy(update=policy)
-        return dict(stage_named("train").estimate(EstimateInputs(planned_recipe, sizes), changed))
+        inputs = EstimateInputs(recipe, sizes, None, {})
+        return dict(stage_named("train").estimate(inputs, changed))
 
     without = estimate({"train": 90, "test": 10})
     assert "collect.split.dev" in without[key] and f"{key} there are no dev" in work(without)
