@@ -101,3 +101,10 @@ def test_a_damaged_hash_file_is_replaced(tmp_path: Path) -> None:
     file = tmp_path / "data.txt"
     file.write_text("one")
     assert FileHashes(hash_file).of(file) == FileHashes().of(file)
+
+
+def test_a_named_pipe_is_refused_at_once_also_in_a_folder(tmp_path):
+    os.mkfifo(tmp_path / "pipe.csv")
+    for path in (tmp_path / "pipe.csv", tmp_path):
+        with pytest.raises(DataError, match=r"pipe\.csv: is a named pipe; expected a regular file"):
+            FileHashes().of(path)

@@ -270,3 +270,11 @@ def test_published_data_sets_have_their_published_sizes(
         type(record) for record in BeirSpec(folder=DATA / name).build(context(tmp_path)).load()
     ]
     assert [kinds.count(kind) for kind in (Passage, Query, Label)] == [passages, queries, labels]
+
+
+def test_titles_and_texts_that_data_frames_left_out_are_empty(folder: Path):
+    (folder / "corpus.jsonl").write_text(
+        '{"_id": "d1", "title": NaN, "text": "x"}\n{"_id": "d2", "title": null, "text": NaN}\n'
+    )
+    passages = [record for record in read(folder) if isinstance(record, Passage)]
+    assert passages == [Passage("d1", "x", ""), Passage("d2", "", "")]
