@@ -204,7 +204,7 @@ def test_keys_are_shown_at_any_path(
 def test_a_path_without_keys_is_one_clear_error(
     path: str, message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert invoke(["keys", path]) == 1
+    assert invoke(["keys", path]) == 2
     [line] = capsys.readouterr().err.splitlines()
     assert line.startswith(message)
 

@@ -6,11 +6,13 @@ from typing import Annotated
 
 import typer
 
+from recipekit.cli.options import DEFAULT_RECIPE, RecipeArgument
+
 __all__ = ["fill"]
 
 
 def fill(
-    recipe: Annotated[str, typer.Argument(help="A recipe file, or the name of a shipped recipe.")],
+    recipe: RecipeArgument = DEFAULT_RECIPE,
     overrides: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="PATH=VALUE", help="Override a key; repeatable."),

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from recipekit.cli.options import Cache, Runs
+from recipekit.cli.options import DEFAULT_RECIPE, Cache, RecipeArgument, Runs
 
 if TYPE_CHECKING:
     from recipekit.pipeline.judge_commands import MinedRecipe
@@ -20,9 +20,6 @@ if TYPE_CHECKING:
 
 __all__ = ["judge", "render_calls", "render_trial", "sample", "try_"]
 
-RecipeArgument = Annotated[
-    str, typer.Argument(help="A recipe file, or the name of a shipped recipe.")
-]
 Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="PATH=VALUE", help="Override a key; repeatable."),
@@ -37,7 +34,7 @@ judge = typer.Typer(help="Try the judges, or draw pairs for people to label.", n
 @judge.command("try", short_help="Judge a few pairs with real calls, and show their cost.")
 def try_(
     context: typer.Context,
-    recipe: RecipeArgument,
+    recipe: RecipeArgument = DEFAULT_RECIPE,
     n: Annotated[int, typer.Option("--n", help="How many pairs to show.", min=1)] = 20,
     name: Annotated[
         str | None,
@@ -90,10 +87,10 @@ def try_(
 @judge.command(short_help="Draw candidate pairs for people to label.")
 def sample(
     context: typer.Context,
-    recipe: RecipeArgument,
     output: Annotated[
         Path, typer.Option("--output", "-o", help="The .csv or .jsonl file to write.")
     ],
+    recipe: RecipeArgument = DEFAULT_RECIPE,
     n: Annotated[int, typer.Option("--n", help="How many pairs to draw.", min=1)] = 200,
     force: Annotated[bool, typer.Option("--force", help="Replace the file if it exists.")] = False,
     overrides: Overrides = None,

@@ -17,12 +17,14 @@ from typing import Annotated, Final
 import typer
 
 from recipekit import __version__
+from recipekit.cli.options import EXIT_USAGE
 from recipekit.errors import NO_SPACE, RecipeError, RecipekitError
 
 __all__ = ["COMMANDS", "app_for", "invoke", "main"]
 
 COMMANDS: Final = {
     "init": "Write a commented recipe that runs.",
+    "recipes": "List the shipped recipes, or print one.",
     "validate": "Check recipes and report all errors at once.",
     "fill": "Print a recipe with every default written out.",
     "plan": "Show which stages will run, why, and the expected cost.",
@@ -38,7 +40,8 @@ COMMANDS: Final = {
 """Each subcommand with its help, in the order of use."""
 
 EXIT_ERROR: Final = 1
-EXIT_RECIPE: Final = 2
+USAGE_CODES: Final = frozenset({"RK208", "RK209", "RK605"})
+"""Codes of errors in what was typed: a kind, key or stage that does not exist."""
 EXIT_INTERRUPTED: Final = 130
 EXIT_PIPE: Final = 141
 INTERRUPTED: Final = "RK606"
@@ -48,8 +51,8 @@ INTERRUPTED: Final = "RK606"
 def main() -> None:
     """Run the command line and exit.
 
-    The exit status is 0, 1 for an error, 2 for an invalid recipe or command, or 130 after an
-    interrupt.
+    The exit status is 0; 1 after a failure; 2 if the command or the recipe is invalid; or 130 after
+    an interrupt.
     """
     for descriptor, stream in ((1, "stdout"), (2, "stderr")):
         if getattr(sys, stream) is None:
@@ -85,8 +88,8 @@ def invoke(args: Sequence[str]) -> int:
 
 
 def _exit_status(error: RecipekitError) -> int:
-    if isinstance(error, RecipeError):
-        return EXIT_RECIPE
+    if isinstance(error, RecipeError) or error.code in USAGE_CODES:
+        return EXIT_USAGE
     return EXIT_INTERRUPTED if error.code == INTERRUPTED else EXIT_ERROR
 
 
@@ -139,6 +142,7 @@ def app_for(args: Sequence[str]) -> typer.Typer:
         add_completion=False,
         no_args_is_help=True,
         rich_markup_mode=None,
+        context_settings={"help_option_names": ["-h", "--help"]},
         pretty_exceptions_enable=False,
     )
     app.callback()(_recipekit)

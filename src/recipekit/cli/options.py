@@ -3,11 +3,25 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
-__all__ = ["Cache", "Runs"]
+__all__ = ["DEFAULT_RECIPE", "EXIT_USAGE", "Cache", "From", "RecipeArgument", "Runs", "Until"]
+
+DEFAULT_RECIPE: Final = "recipe.yaml"
+EXIT_USAGE: Final = 2
+"""The exit status of an invalid recipe, or of options that cannot be used."""
+RecipeArgument = Annotated[
+    str, typer.Argument(metavar="RECIPE", help="A recipe file, or the name of a shipped recipe.")
+]
+From = Annotated[
+    str | None,
+    typer.Option("--from", metavar="STAGE", help="Run this stage and all later ones again."),
+]
+Until = Annotated[
+    str | None, typer.Option("--until", metavar="STAGE", help="Stop after this stage.")
+]
 
 Cache = Annotated[
     Path | None,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from recipekit.cli.options import Cache
+from recipekit.cli.options import DEFAULT_RECIPE, Cache, From, RecipeArgument, Until
 
 if TYPE_CHECKING:
     from recipekit.pipeline.plan import Plan, StagePlan
@@ -21,11 +21,13 @@ COMPONENTS: Final = ("retrievers", "judges")
 
 
 def plan(
-    recipe: Annotated[str, typer.Argument(help="A recipe file, or the name of a shipped recipe.")],
+    recipe: RecipeArgument = DEFAULT_RECIPE,
     overrides: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="PATH=VALUE", help="Override a key. Can be repeated."),
     ] = None,
+    start: From = None,
+    until: Until = None,
     cache: Cache = None,
     allow_local_code: Annotated[
         bool,
@@ -36,18 +38,35 @@ def plan(
     ] = False,
 ) -> None:
     """Show which stages are cached, which will run and why, and the expected work and cost."""
+    from recipekit.pipeline.execute import check_range
     from recipekit.pipeline.plan import plan as make_plan
     from recipekit.report.terminal import print_blocks
     from recipekit.stages.recipe import load_recipe
 
     loaded = load_recipe(recipe, overrides or (), allow_local_code=allow_local_code)
-    planned = make_plan(loaded, cache=cache)
+    check_range([name for name, _ in loaded.stages()], start, until)
+    selected = _selected(make_plan(loaded, cache=cache, start=start), start, until)
     if as_json:
         import json
 
-        typer.echo(json.dumps(planned.as_json(), indent=2, ensure_ascii=False))
+        typer.echo(json.dumps(selected.as_json(), indent=2, ensure_ascii=False))
     else:
-        print_blocks(plan_blocks(planned))
+        print_blocks(plan_blocks(selected))
+
+
+def _selected(planned: Plan, start: str | None, until: str | None) -> Plan:
+    """The stages up to `--until`; those from `--from` on will run even where they are cached."""
+    from dataclasses import replace
+
+    names = [stage.stage for stage in planned]
+    forced = names[names.index(start) :] if start else []
+    stages = [
+        replace(stage, state="miss", reasons=("--from runs it again",))
+        if stage.stage in forced and stage.state == "hit"
+        else stage
+        for stage in planned.stages[: names.index(until) + 1 if until else len(names)]
+    ]
+    return replace(planned, stages=tuple(stages))
 
 
 def plan_blocks(planned: Plan) -> list[Block]:

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from recipekit.cli.options import Runs
+from recipekit.cli.options import DEFAULT_RECIPE, Runs
 
 __all__ = ["find_run", "report"]
 
@@ -21,7 +21,7 @@ def report(
         typer.Argument(
             help="A run's folder, or a recipe or its name for its latest run.", metavar="RUN"
         ),
-    ],
+    ] = DEFAULT_RECIPE,
     runs: Runs = None,
 ) -> None:
     """Show a run's report: formatted on a terminal, as Markdown in a pipe or file.

@@ -9,25 +9,20 @@ from typing import Annotated
 
 import typer
 
-from recipekit.cli.options import Cache, Runs
+from recipekit.cli.options import DEFAULT_RECIPE, Cache, From, RecipeArgument, Runs, Until
 
 __all__ = ["run"]
 
 
 def run(
     context: typer.Context,
-    recipe: Annotated[str, typer.Argument(help="A recipe file, or the name of a shipped recipe.")],
+    recipe: RecipeArgument = DEFAULT_RECIPE,
     overrides: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="PATH=VALUE", help="Override a key. Can be repeated."),
     ] = None,
-    start: Annotated[
-        str | None,
-        typer.Option("--from", metavar="STAGE", help="Run this stage and all later ones again."),
-    ] = None,
-    until: Annotated[
-        str | None, typer.Option("--until", metavar="STAGE", help="Stop after this stage.")
-    ] = None,
+    start: From = None,
+    until: Until = None,
     export_to: Annotated[
         Path | None,
         typer.Option(
@@ -50,6 +45,8 @@ def run(
     ] = False,
 ) -> None:
     """Run every stage of a recipe that is not cached, and write a report.
+
+    Without RECIPE, run recipe.yaml in the current folder.
 
     The same command resumes a run that was interrupted.
     """

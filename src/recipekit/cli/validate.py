@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from recipekit.cli.options import DEFAULT_RECIPE, EXIT_USAGE
 
 if TYPE_CHECKING:
     from recipekit.component import Slot
@@ -15,9 +19,13 @@ __all__ = ["summary", "validate"]
 
 def validate(
     recipes: Annotated[
-        list[str],
-        typer.Argument(metavar="RECIPE...", help="Recipe files, or names of shipped recipes."),
-    ],
+        list[str] | None,
+        typer.Argument(
+            metavar="RECIPE...",
+            help="Recipe files, or names of shipped recipes. Default: recipe.yaml.",
+            show_default=False,
+        ),
+    ] = None,
     overrides: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="PATH=VALUE", help="Override a key; repeatable."),
@@ -25,6 +33,12 @@ def validate(
     allow_local_code: Annotated[
         bool,
         typer.Option("--allow-local-code", help="Let the recipe name components in local files."),
+    ] = False,
+    as_json: Annotated[
+        bool,
+        typer.Option(
+            "--json", help="Print a JSON object per recipe: recipe, valid, problems, summary."
+        ),
     ] = False,
 ) -> None:
     """Check recipes, and report every mistake with its source location.
@@ -35,12 +49,23 @@ def validate(
     from recipekit.stages.recipe import load_recipe
 
     problems: list[Problem] = []
-    for recipe in recipes:
+    for recipe in recipes or [DEFAULT_RECIPE]:
         try:
             loaded = load_recipe(recipe, overrides or (), allow_local_code=allow_local_code)
-            typer.echo(f"{recipe}: valid ({summary(loaded)})")
+            result = {"recipe": recipe, "valid": True, "problems": [], "summary": summary(loaded)}
         except RecipeError as error:
             problems += error.problems
+            result = {
+                "recipe": recipe,
+                "valid": False,
+                "problems": list(map(asdict, error.problems)),
+            }
+        if as_json:
+            typer.echo(json.dumps(result, ensure_ascii=False))
+        elif result["valid"]:
+            typer.echo(f"{recipe}: valid ({result['summary']})")
+    if problems and as_json:
+        raise typer.Exit(EXIT_USAGE)
     if problems:
         raise RecipeError(problems)
 

@@ -33,9 +33,11 @@ from recipekit.stages.export.stage import EXPORT
 from recipekit.stages.stage import Stage
 from recipekit.suggestions import did_you_mean
 
-__all__ = ["run"]
+__all__ = ["check_range", "run"]
 
 REASONS_SHOWN = 3
+UNREACHED = ("RK650", "RK651", "RK652", "RK653")
+"""Codes of endpoints that cannot be called. The first stage of a run finds this out itself."""
 
 
 def run(
@@ -70,7 +72,7 @@ def run(
         RecipekitError: An error that a stage reported.
     """
     names = [name for name, _ in recipe.stages()]
-    _check_range(names, start, until)
+    check_range(names, start, until)
     exports = _export_folder(export_to, names, until)
     project = project_of(recipe, cache=cache, runs=runs)
     store = Store(project.cache)
@@ -83,6 +85,7 @@ def run(
     execution = _Execution(record, planned, selection, store, hashes, launch or Launch(), say)
     try:
         execution.prepare()
+        execution.latest_before = record.make_latest()
         for name in selection.names:
             execution.stage(stages.stage_named(name))
             execution.check_data()
@@ -96,6 +99,8 @@ def run(
         ) from None
     except RecipekitError as error:
         execution.close("failed", _first_line(error.message))
+        if error.code in UNREACHED and not execution.ran:
+            record.restore_latest(execution.latest_before)
         raise
     except BrokenPipeError:
         execution.close("failed", "the output pipe was closed")
@@ -107,7 +112,7 @@ def run(
         execution.processes.close()
 
 
-def _check_range(names: list[str], start: str | None, until: str | None) -> None:
+def check_range(names: list[str], start: str | None, until: str | None) -> None:
     """Check `--from` and `--until`.
 
     Raises:
@@ -177,6 +182,7 @@ class _Execution:
         self.processes = StageProcesses(launch)
         self.artifacts: dict[str, Artifact] = {}
         self.ran: list[str] = []
+        self.latest_before: Path | None = None
         self._data_checked = False
 
     def prepare(self) -> None:

@@ -1,7 +1,8 @@
 """The folder of a run, while the run writes it.
 
 `runs/<recipe>/<utc>-<key>/` holds the recipe as given and as resolved, the plan, the log, links to
-the artifacts of the stages, metrics and report. `runs/<recipe>/latest` links to the newest run.
+the artifacts of the stages, metrics and report. `runs/<recipe>/latest` links to the newest run
+that passed the checks before its first stage.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ class RunRecord:
 
     @classmethod
     def create(cls, runs: Path, recipe: Recipe, plan: Plan, command: str | None) -> Self:
-        """Make the folder, write down what will be done, and point `latest` at it.
+        """Make the folder, and write down what will be done.
 
         Args:
             runs: The folder of all runs.
@@ -56,8 +57,26 @@ class RunRecord:
             (path / "recipe.resolved.yaml").write_text(filled(recipe), encoding="utf-8")
             write_json(path / "plan.json", plan.as_json())
             record.write_status("running", ran=[])
-            _link(path.parent / "latest", Path(path.name))
         return record
+
+    def make_latest(self) -> Path | None:
+        """Point `latest` at this run, and return where it pointed before."""
+        latest = self.path.parent / "latest"
+        before = latest.readlink() if latest.is_symlink() else None
+        with explained(self.path):
+            _link(latest, Path(self.path.name))
+        return before
+
+    def restore_latest(self, before: Path | None) -> None:
+        """Point `latest` where it pointed before `make_latest`, unless a later run has it."""
+        latest = self.path.parent / "latest"
+        if not latest.is_symlink() or latest.readlink() != Path(self.path.name):
+            return
+        with explained(self.path):
+            if before is None:
+                latest.unlink()
+            else:
+                _link(latest, before)
 
     def link(self, artifact: Artifact) -> None:
         """Link to the artifact of a stage."""

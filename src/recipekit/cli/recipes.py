@@ -1,0 +1,72 @@
+"""`recipekit recipes`: list the shipped recipes, or print one."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+__all__ = ["recipes", "summary_of"]
+
+
+def recipes(
+    name: Annotated[
+        str | None, typer.Argument(metavar="NAME", help="A shipped recipe to print.")
+    ] = None,
+    copy_to: Annotated[
+        Path | None,
+        typer.Option("--copy-to", metavar="FILE", help="Write the recipe to a new file instead."),
+    ] = None,
+) -> None:
+    """List the recipes that come with recipekit, or print one, as a starting point.
+
+    `recipekit run NAME` runs a shipped recipe.
+    """
+    from recipekit.errors import StoreError
+    from recipekit.recipe.shipped import shipped
+    from recipekit.report.blocks import Table
+    from recipekit.report.terminal import print_blocks
+    from recipekit.suggestions import did_you_mean
+
+    known = shipped()
+    if name is None:
+        if copy_to is not None:
+            raise typer.BadParameter("needs the NAME of a recipe", param_hint="--copy-to")
+        rows = [[recipe, summary_of(file)] for recipe, file in known.items()]
+        print_blocks([Table(["recipe", "what it does"], rows, left=2)])
+        return
+    if name not in known:
+        advice = did_you_mean(name, known) or f" Shipped recipes: {', '.join(known)}."
+        raise typer.BadParameter(f"'{name}' is not a shipped recipe.{advice}", param_hint="NAME")
+    text = _text(known[name])
+    if copy_to is None:
+        typer.echo(text, nl=False)
+        return
+    try:
+        with copy_to.open("x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError as error:
+        raise StoreError(f"{copy_to}: already exists", code="RK503") from error
+    except OSError as error:
+        raise StoreError(
+            f"{copy_to}: cannot be written ({error.strerror})", code="RK502"
+        ) from error
+    typer.echo(f"wrote {copy_to}")
+
+
+def summary_of(file: Path) -> str:
+    """The first sentence of the comment at the start of a recipe."""
+    words: list[str] = []
+    for line in _text(file).splitlines():
+        if not line.startswith("#"):
+            break
+        words += line.lstrip("# ").split()
+    return re.split(r"(?<=[.?!])\s", " ".join(words), maxsplit=1)[0]
+
+
+def _text(file: Path) -> str:
+    """A recipe without the line that names the schema, whose path is that of the checkout."""
+    lines = file.read_text(encoding="utf-8").splitlines(keepends=True)
+    return "".join(line for line in lines if not line.startswith("# yaml-language-server:"))
