@@ -174,6 +174,7 @@ class Client:
         started = self._now()
         failed_at = started
         while True:
+            sent_at = self._now()
             try:
                 return await self._attempt(request, prompt_tokens, worst_case)
             except RequestFailed as failure:
@@ -189,8 +190,8 @@ class Client:
                     timed_out += error.timed_out
                     if error.timed_out:
                         await self._check_hanging(request, error)
-                    # A success since the last failure: the endpoint works, this request does not.
-                    endpoint_works = self._succeeded_at > failed_at
+                    # A success between two failures: the endpoint works, this request does not.
+                    endpoint_works = failed_at < self._succeeded_at < sent_at
                     failed_at = self._now()
                     outage = not (endpoint_works or error.maybe_billed)
                     self._check_attempts(request, error, failed, failed - timed_out, outage)
