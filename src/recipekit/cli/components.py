@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from recipekit.cli.completion import complete_kind
 from recipekit.cli.key_text import doc_of, key_lines
 
 if TYPE_CHECKING:
@@ -21,7 +22,10 @@ __all__ = ["components", "describe", "listing"]
 def components(
     kind: Annotated[
         str | None,
-        typer.Argument(help="source, retriever, judge, encoder, loss, evaluator or exporter."),
+        typer.Argument(
+            help="source, retriever, judge, encoder, loss, phase, evaluator or exporter.",
+            autocompletion=complete_kind,
+        ),
     ] = None,
     name: Annotated[
         str | None, typer.Argument(help="A component's name, or distribution/name.")

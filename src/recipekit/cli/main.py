@@ -139,14 +139,14 @@ def _redacted(text: str) -> str:
 def app_for(args: Sequence[str]) -> typer.Typer:
     """The command line with the called subcommand imported; of the others it has name and help."""
     app = typer.Typer(
-        add_completion=False,
+        add_completion=True,
         no_args_is_help=True,
         rich_markup_mode=None,
         context_settings={"help_option_names": ["-h", "--help"]},
         pretty_exceptions_enable=False,
     )
     app.callback()(_recipekit)
-    called = next((arg for arg in args if not arg.startswith("-")), None)
+    called = next((arg for arg in _typed(args) if not arg.startswith("-")), None)
     for name, help in COMMANDS.items():
         if name != called:
             app.command(name, short_help=help, help=help)(_not_called)
@@ -157,6 +157,14 @@ def app_for(args: Sequence[str]) -> typer.Typer:
         else:
             app.command(name, short_help=help)(command)
     return app
+
+
+def _typed(args: Sequence[str]) -> Sequence[str]:
+    """The arguments, or those of the line that a shell wants completed."""
+    line = os.environ.get("_TYPER_COMPLETE_ARGS") or os.environ.get("COMP_WORDS")
+    if "_RECIPEKIT_COMPLETE" not in os.environ or not line:
+        return args
+    return line.split()[1:]
 
 
 def _recipekit(

@@ -7,20 +7,38 @@ from typing import Annotated, Final
 
 import typer
 
+from recipekit.cli.completion import complete_recipe, complete_stage
+
 __all__ = ["DEFAULT_RECIPE", "EXIT_USAGE", "Cache", "From", "RecipeArgument", "Runs", "Until"]
 
 DEFAULT_RECIPE: Final = "recipe.yaml"
 EXIT_USAGE: Final = 2
 """The exit status of an invalid recipe, or of options that cannot be used."""
 RecipeArgument = Annotated[
-    str, typer.Argument(metavar="RECIPE", help="A recipe file, or the name of a shipped recipe.")
+    str,
+    typer.Argument(
+        metavar="RECIPE",
+        help="A recipe file, or the name of a shipped recipe.",
+        autocompletion=complete_recipe,
+    ),
 ]
 From = Annotated[
     str | None,
-    typer.Option("--from", metavar="STAGE", help="Run this stage and all later ones again."),
+    typer.Option(
+        "--from",
+        metavar="STAGE",
+        help="Run this stage and all later ones again.",
+        autocompletion=complete_stage,
+    ),
 ]
 Until = Annotated[
-    str | None, typer.Option("--until", metavar="STAGE", help="Stop after this stage.")
+    str | None,
+    typer.Option(
+        "--until",
+        metavar="STAGE",
+        help="Stop after this stage.",
+        autocompletion=complete_stage,
+    ),
 ]
 
 Cache = Annotated[

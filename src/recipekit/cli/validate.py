@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from recipekit.cli.completion import complete_recipe
 from recipekit.cli.options import DEFAULT_RECIPE, EXIT_USAGE
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ def validate(
             metavar="RECIPE...",
             help="Recipe files, or names of shipped recipes. Default: recipe.yaml.",
             show_default=False,
+            autocompletion=complete_recipe,
         ),
     ] = None,
     overrides: Annotated[
