@@ -70,3 +70,12 @@ def test_text_from_data_sends_no_control_characters_and_forms_no_markup():
     text = plain_text(blocks)
     assert "\x1b" not in text and "\x07" not in text and "\r" not in text
     assert "[bold]not[/bold] :smile:" in text
+
+
+def test_a_short_word_such_as_a_key_is_never_broken(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("NO_COLOR", "1")
+    rows = [[f"{number}07e67e28861", "many words " * 12] for number in range(3)]
+    lines = printed(Table(["key", "reason"], rows, left=2), 40, monkeypatch).splitlines()
+    assert all(len(line) <= 40 for line in lines)
+    starts = [line for line in lines[1:] if line[0] != " "]
+    assert [line.split()[0] for line in starts] == [key for key, _ in rows]

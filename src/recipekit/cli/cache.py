@@ -61,8 +61,8 @@ def ls(
         manifest, bytes_ = artifact.manifest, artifact.size()
         total += bytes_
         state = "needed" if (artifact.stage, artifact.key) in roots else "free"
-        created = manifest["created"][:16].replace("T", " ")
-        cells = [artifact.stage, artifact.key[:12], created, state, manifest.get("recipe", "")]
+        created = manifest["created"][:10]
+        cells = [artifact.stage, artifact.key[:8], created, state, manifest.get("recipe", "")]
         rows.append([*cells, size(bytes_)])
     header = ["artifact", "key", "created", "state", "recipe", "size"]
     blocks: list[Block] = [Table(header, rows, left=5)] if rows else []

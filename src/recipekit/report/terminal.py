@@ -147,14 +147,18 @@ def _print_table(table: Table, console: Console) -> None:
 
 def _least_width(table: Table) -> int:
     """The width at which only words longer than `BREAKABLE` have to be broken."""
+    return sum(_least_widths(table)) + GAP * (len(table.header) - 1)
+
+
+def _least_widths(table: Table) -> list[int]:
+    """For each column, the length of its longest word that must not be broken."""
     from rich.cells import cell_len
 
-    width = 0
+    widths = []
     for column in zip(table.header, *table.rows, strict=True):
         words = [word for cell in column for word in _inline(cell).plain.split()]
-        longest = max(map(cell_len, words), default=0)
-        width += min(longest, BREAKABLE) + GAP
-    return width - GAP
+        widths.append(min(max(map(cell_len, words), default=0), BREAKABLE))
+    return widths
 
 
 def _rich_table(table: Table) -> RichTable:
@@ -168,9 +172,10 @@ def _rich_table(table: Table) -> RichTable:
         padding=(0, GAP, 0, 0),
         pad_edge=False,
     )
-    for column, cell in enumerate(table.header):
+    for column, (cell, width) in enumerate(zip(table.header, _least_widths(table), strict=True)):
         grid.add_column(
             _inline(cell),
+            min_width=width,
             justify="left" if column < table.left else "right",
             overflow="fold",
         )
