@@ -75,7 +75,9 @@ def test_text_from_data_sends_no_control_characters_and_forms_no_markup():
 def test_a_short_word_such_as_a_key_is_never_broken(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("NO_COLOR", "1")
     keys = ["407e67e28861", "5b2b24ef2e17", "78d1906be715"]
-    rows = [["embeddings", key, "2026-11-28 18:40", "needed", "initcli", "3 kB"] for key in keys]
+    rows = [
+        ["embeddings", key, "2026-11-28 18:40", "needed", "initcli", "312.5 MB"] for key in keys
+    ]
     header = ["artifact", "key", "created", "state", "recipe", "size"]
     lines = printed(Table(header, rows, left=5), 60, monkeypatch).splitlines()
     assert all(len(line) <= 60 for line in lines)
