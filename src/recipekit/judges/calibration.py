@@ -6,13 +6,13 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from recipekit.arrays import Bools, Floats, Ints, Rows, pair_keys
 from recipekit.dataset import Dataset
 from recipekit.errors import DataError
 from recipekit.judges.cross_encoder import MIN_LABELS, CalibrationSpec
 from recipekit.own_texts import own_texts
+from recipekit.proportions import wilson_interval
 
 __all__ = [
     "LabelledPairs",
@@ -24,6 +24,8 @@ __all__ = [
 
 SAMPLE_STREAM = 0xCA11
 """Separates the random sample from others with the same seed."""
+ONE_SIDED = 1.6448536269514722
+"""The normal quantile of a one-sided 95 % bound."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +112,7 @@ def thresholds(
     # rate.
     tpr = 1 - np.searchsorted(positives, positives, side="left") / len(positives)
     reaching = len(negatives) - np.searchsorted(negatives, positives, side="left")
-    fpr = _upper_bound(reaching, max(len(negatives), 1))
+    _, fpr = wilson_interval(reaching, max(len(negatives), 1), z=ONE_SIDED)
     share = calibration.positive_share
     precise = share * tpr / (share * tpr + (1 - share) * fpr) >= calibration.precision
     positive_threshold = float(positives[np.argmax(precise)]) if precise.any() else math.inf
@@ -124,23 +126,4 @@ def min_negatives(calibration: CalibrationSpec) -> int:
     """How many labelled negatives prove the precision, if none scores as high as a positive."""
     share, precision = calibration.positive_share, calibration.precision
     max_fpr = share * (1 - precision) / (precision * (1 - share))
-    return max(math.ceil(_normal_quantile() ** 2 * (1 / max_fpr - 1)), 1)
-
-
-def _upper_bound(hits: Rows, n: int) -> npt.NDArray[np.float64]:
-    """The upper ends of the one-sided 95 % Wilson intervals of shares hits / n.
-
-    `scipy.stats.binomtest` has the same interval, but for one share at a time.
-    """
-    z = _normal_quantile()
-    p = hits / n
-    center, width = p + z**2 / (2 * n), z * np.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
-    bound: npt.NDArray[np.float64] = (center + width) / (1 + z**2 / n)
-    return bound
-
-
-def _normal_quantile() -> float:
-    """The normal quantile of a one-sided 95 % bound."""
-    from scipy.stats import norm
-
-    return float(norm.ppf(0.95))
+    return max(math.ceil(ONE_SIDED**2 * (1 / max_fpr - 1)), 1)

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from recipekit.arrays import Floats
 from recipekit.judging.verdicts import Codes
+from recipekit.proportions import normal_quantile, wilson_interval
 from recipekit.records import Verdict
 
 __all__ = ["FIGURES", "agreement", "kappa", "wilson"]
@@ -77,11 +78,9 @@ def agreement(truth: Codes, verdict: Codes, weight: Floats | None = None) -> dic
 
 def wilson(hits: int, n: int) -> Interval | None:
     """A share hits / n with its 95 % Wilson score interval; None if n is 0."""
-    from scipy.stats import binomtest
-
     if n == 0:
         return None
-    low, high = binomtest(hits, n).proportion_ci(method="wilson")
+    low, high = wilson_interval(hits, n, z=normal_quantile(0.975))
     return {"value": hits / n, "low": float(low), "high": float(high)}
 
 
@@ -94,8 +93,6 @@ def kappa(table: Table) -> Interval:
     (1 - k)² Σ_{i≠j} p_ij (p_.i + p_j.)² - (k - p_e (1 - k))²) / (n (1 - p_e)²). The variance is
     that of the table with half a pair added to each cell, since it is 0 where all pairs agree.
     """
-    from scipy.stats import norm
-
     value = float(_kappa(table))
     n = float(table.sum()) + table.size / 2
     p = (table + 0.5) / n
@@ -105,7 +102,7 @@ def kappa(table: Table) -> Interval:
     across = p * (columns[:, None] + rows[None, :]) ** 2
     off_diagonal = float((1 - k) ** 2 * (across.sum() - np.trace(across)))
     variance = (diagonal + off_diagonal - (k - chance * (1 - k)) ** 2) / (n * (1 - chance) ** 2)
-    margin = float(norm.ppf(0.975)) * math.sqrt(max(0.0, variance))
+    margin = normal_quantile(0.975) * math.sqrt(max(0.0, variance))
     return {"value": value, "low": max(-1.0, value - margin), "high": min(1.0, value + margin)}
 
 
