@@ -7,12 +7,14 @@ import weakref
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from recipekit.component import Phase, PhasePart, SingleProcess, StepResult
 from recipekit.testing import RecordingProgress
 from recipekit.training.loop import DevEvaluation, ScheduledPhase, TrainingLoop
 from recipekit.training.optimizer import OptimizerSettings
+from recipekit.training.selection import SelectionRule
 
 
 class ToyEncoder(torch.nn.Module):
@@ -93,6 +95,7 @@ def toy_loop(
     progress: RecordingProgress | None = None,
     measure: Callable[[ToyEncoder], float] | None = None,
     every_epochs: float = 1.0,
+    rule: SelectionRule | None = None,
 ) -> TrainingLoop:
     """A loop over a new toy encoder."""
     encoder = ToyEncoder()
@@ -105,7 +108,9 @@ def toy_loop(
     ]
     dev = None
     if measure is not None:
-        dev = DevEvaluation(lambda: measure(encoder), "toy", every_epochs)
+        dev = DevEvaluation(
+            lambda: np.atleast_1d(measure(encoder)), "toy", every_epochs, rule or SelectionRule()
+        )
     return TrainingLoop(
         encoder,
         scheduled,

@@ -83,7 +83,7 @@ CURVE = {
     ],
     "dev": {
         "points": [{"step": step, "value": 0.5 + step / 100} for step in (0, 4, 8)],
-        "summary": {"best_step": 8},
+        "summary": {"kept_step": 8},
     },
 }
 

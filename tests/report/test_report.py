@@ -129,7 +129,7 @@ def test_the_report_of_a_run_that_stopped_describes_the_finished_stages(
 def test_training_that_changed_nothing_is_noted(
     write_run: Callable[..., Path], summaries: dict[str, Any]
 ):
-    dev = {"metric": "mrr@10", "best_step": 0, "queries": 12}
+    dev = {"metric": "mrr@10", "kept_step": 0, "queries": 12}
     run = write_run(summaries | {"train": summaries["train"] | {"dev": dev}})
     note = "training did not improve mrr@10 (12 dev queries), so the untrained weights were kept"
     assert f"note: {note}" in plain_text(closing_blocks(run)).splitlines()

@@ -174,10 +174,10 @@ def test_weights_are_kept_from_the_best_evaluation_not_the_last(tmp_path, tiny_m
         {**COORDINATE_ASCENT, "query_epochs": 4}, learning_rate=0.5, max_grad_norm=0
     )
     summary = train(train_inputs(tmp_path, tiny_model, tiny_dataset), section, tmp_path / "out")
-    assert summary["dev"]["best_step"] < summary["steps"]
+    assert summary["dev"]["kept_step"] < summary["steps"]
     inputs = train_inputs(tmp_path, tmp_path / "out" / "encoder", tiny_dataset)
     again = train(inputs, section, tmp_path / "again")
-    assert again["dev"]["untrained"] == summary["dev"]["best"]
+    assert again["dev"]["untrained"] == summary["dev"]["kept"]
 
 
 @PHASES

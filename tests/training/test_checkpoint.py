@@ -38,7 +38,7 @@ def test_training_continues_from_a_checkpoint_with_identical_weights(tmp_path):
     RANKS.set_optimizer_state(other, other_optimizer, found.optimizer)
     make_step(other, other_optimizer, 2)
     assert found.state == {"step": 1}
-    assert found.best is None
+    assert found.kept is None
     for one, two in zip(module.parameters(), other.parameters(), strict=True):
         assert torch.equal(one, two)
 
@@ -52,7 +52,7 @@ def test_the_latest_complete_checkpoint_is_used_and_earlier_ones_are_deleted(tmp
     (tmp_path / "checkpoint-00000020.unfinished").mkdir()
     found = load_checkpoint(tmp_path)
     assert found.state["step"] == 12
-    assert torch.equal(found.best["0.weight"], torch.ones(2))
+    assert torch.equal(found.kept["0.weight"], torch.ones(2))
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "checkpoint-00000012",
         "checkpoint-00000020.unfinished",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import weakref
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -15,6 +16,7 @@ from recipekit.errors import RunError
 from recipekit.testing import RecordingProgress
 from recipekit.training import loop as loop_module
 from recipekit.training.optimizer import OptimizerSettings, learning_rate_factor
+from recipekit.training.selection import SelectionRule
 
 CYCLES = [(4, 4), (3,), (2, 6)]
 """Steps of each cycle of three phases, 19 in all; the second ends inside an epoch."""
@@ -158,9 +160,11 @@ def test_the_best_weights_are_kept_across_phases(tmp_path):
     loop = toy_loop(tmp_path / "run", three_phases(tmp_path / "files"), measure=measure)
     state = loop.run()
     # Before training, after each epoch, and after the last step of each phase.
-    assert [point["step"] for point in state.dev] == [0, 2, 4, 6, 8, 10, 11, 13, 15, 17, 19]
-    assert state.best_step == 6, "the earliest of equal values"
-    assert torch.equal(loop.encoder.linear.weight, measured[3])
+    steps = [point["step"] for point in state.dev["points"]]
+    assert steps == [0, 2, 4, 6, 8, 10, 11, 13, 15, 17, 19]
+    assert state.dev["best_step"] == 6, "the earliest of equal values"
+    assert state.dev["kept_step"] == 10, "the latest of equal values"
+    assert torch.equal(loop.encoder.linear.weight, measured[5])
 
 
 def test_a_resumed_run_keeps_the_best_weights_of_an_earlier_phase(tmp_path):
@@ -169,7 +173,7 @@ def test_a_resumed_run_keeps_the_best_weights_of_an_earlier_phase(tmp_path):
 
     whole = toy_loop(tmp_path / "whole", three_phases(tmp_path / "1"), measure=measure)
     state = whole.run()
-    assert 0 < state.best_step < 8
+    assert 0 < state.dev["kept_step"] < 8
     with pytest.raises(KeyboardInterrupt):
         toy_loop(
             tmp_path / "run",
@@ -251,3 +255,68 @@ def test_a_phase_restores_its_own_state(tmp_path):
     resumed = toy_loop(tmp_path / "run", make)
     resumed.run()
     assert resumed.phases[0].phase.count == 8
+
+
+# Choosing weights and stopping
+# -------------------------------------------------------------------------------------------------
+
+
+def steadily(values):
+    """A dev metric that returns the given values by query, one evaluation after the other."""
+    remaining = iter(values)
+    return lambda encoder: np.array(next(remaining), dtype=float)
+
+
+def test_a_phase_stops_when_patience_runs_out_and_the_next_one_starts(tmp_path):
+    values = [[0.1], [0.5], [0.4], [0.3], [0.6], [0.7], [0.8], [0.8], [0.9], [1.0]]
+    rule = SelectionRule(patience=2)
+    make, measure = three_phases(tmp_path / "files"), steadily(values)
+    loop = toy_loop(tmp_path / "run", make, measure=measure, rule=rule)
+    state = loop.run()
+    assert state.stopped == [{"phase": "a", "step": 6, "skipped": 2}]
+    steps = [point["step"] for point in state.dev["points"]]
+    assert steps == [0, 2, 4, 6, 10, 11, 13, 15, 17, 19]
+    assert loop.phases[0].phase.steps == list(range(6))
+    assert state.tokens == 3 * (STEPS - 2)
+    assert [point["step"] for point in state.curve][-1] == STEPS
+
+
+@pytest.mark.parametrize("step", [3, 6, 7, 12])
+def test_a_resumed_run_stops_where_the_whole_one_did(tmp_path, step):
+    def measure(encoder: ToyEncoder) -> float:
+        return -distance_from_start(encoder)  # the untrained weights are the best
+
+    rule = SelectionRule(patience=2)
+    whole = toy_loop(tmp_path / "whole", three_phases(tmp_path / "1"), measure=measure, rule=rule)
+    state = whole.run()
+    assert [stopped["step"] for stopped in state.stopped]
+    make = three_phases(tmp_path / "2")
+    with pytest.raises(KeyboardInterrupt):
+        progress = KilledAfter("train", step)
+        toy_loop(tmp_path / "run", make, measure=measure, rule=rule, progress=progress).run()
+    resumed = toy_loop(tmp_path / "run", make, measure=measure, rule=rule)
+    resumed_state = resumed.run()
+    assert torch.equal(weights(resumed), weights(whole))
+    assert resumed_state.stopped == state.stopped
+    assert resumed_state.dev == state.dev
+
+
+def test_averaged_weights_are_measured_and_kept_but_training_goes_on_from_its_own(tmp_path):
+    seen = []
+
+    def measure(encoder: ToyEncoder) -> float:
+        seen.append(encoder.linear.weight.detach().clone())
+        return float(len(seen))  # the last evaluation is the best
+
+    def one_phase(name: str):
+        return lambda encoder: three_phases(tmp_path / name)(encoder)[:1]
+
+    plain = toy_loop(tmp_path / "plain", one_phase("1"), measure=measure)
+    plain.run()
+    own, seen = list(seen), []
+    averaged = toy_loop(
+        tmp_path / "mean", one_phase("2"), measure=measure, rule=SelectionRule(average=3)
+    )
+    averaged.run()
+    torch.testing.assert_close(averaged.encoder.linear.weight, torch.stack(own[-3:]).mean(0))
+    torch.testing.assert_close(seen[2], torch.stack(own[1:3]).mean(0))

@@ -3,7 +3,8 @@
 ```
 checkpoint-00000120/
 ├── weights.safetensors     the encoder's parameters after step 120
-├── best.safetensors        those with the best dev value so far, if there was an evaluation
+├── kept.safetensors        those that dev chose so far, if there was an evaluation
+├── recent-0.safetensors    those at the last evaluations, if they are averaged
 ├── optimizer.safetensors   AdamW's state, `PARAMETER/exp_avg` and so on
 ├── phase/                  what the phase itself saves, such as a matrix that it updates
 └── state.json              the loop's state: the step, the curve, the phase's own state
@@ -19,7 +20,7 @@ import json
 import os
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -36,11 +37,13 @@ class Checkpoint:
     """The content of a checkpoint."""
 
     weights: Weights
-    best: Weights | None
+    kept: Weights | None
     optimizer: Weights
     state: Mapping[str, Any]
     phase_folder: Path | None = None
     """Where the phase saved its part, once read back."""
+    recent: list[Weights] = field(default_factory=list)
+    """The weights at the last evaluations, oldest first."""
 
 
 def start_checkpoint(folder: Path, step: int, *, is_main: bool) -> Path:
@@ -67,8 +70,10 @@ def save_checkpoint(folder: Path, step: int, checkpoint: Checkpoint) -> None:
     unfinished.mkdir(parents=True, exist_ok=True)
     final = folder / f"checkpoint-{step:08d}"
     _write(unfinished / "weights.safetensors", checkpoint.weights)
-    if checkpoint.best is not None:
-        _write(unfinished / "best.safetensors", checkpoint.best)
+    if checkpoint.kept is not None:
+        _write(unfinished / "kept.safetensors", checkpoint.kept)
+    for number, weights in enumerate(checkpoint.recent):
+        _write(unfinished / f"recent-{number}.safetensors", weights)
     _write(unfinished / "optimizer.safetensors", checkpoint.optimizer)
     write_json(unfinished / "state.json", checkpoint.state)
     for file in unfinished.rglob("*"):
@@ -88,13 +93,15 @@ def load_checkpoint(folder: Path) -> Checkpoint | None:
     if not finished:
         return None
     path = finished[-1]
-    best = path / "best.safetensors"
+    kept = path / "kept.safetensors"
+    recent = sorted(path.glob("recent-*.safetensors"), key=lambda file: int(file.stem[7:]))
     return Checkpoint(
         weights=load_file(path / "weights.safetensors"),
-        best=load_file(best) if best.is_file() else None,
+        kept=load_file(kept) if kept.is_file() else None,
         optimizer=load_file(path / "optimizer.safetensors"),
         state=json.loads((path / "state.json").read_text()),
         phase_folder=path / "phase",
+        recent=[load_file(file) for file in recent],
     )
 
 

@@ -19,6 +19,8 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
 from recipekit.component import Phase, Progress, Ranks, Weights
@@ -30,6 +32,7 @@ from recipekit.training.checkpoint import (
 )
 from recipekit.training.divergence import LossWatch
 from recipekit.training.optimizer import OptimizerSettings, adamw
+from recipekit.training.selection import DevHistory, SelectionRule
 
 __all__ = ["DevEvaluation", "ScheduledPhase", "TrainingLoop", "TrainingState"]
 
@@ -85,10 +88,11 @@ class ScheduledPhase:
 class DevEvaluation:
     """How the loop measures the encoder while it trains."""
 
-    measure: Callable[[], float]
-    """Measure the encoder's current weights, higher is better; all ranks call it."""
+    measure: Callable[[], npt.NDArray[np.floating[Any]]]
+    """Measure the encoder's current weights by query, (n,), higher is better; all ranks call it."""
     metric: str
     every_epochs: float = 1.0
+    rule: SelectionRule = field(default_factory=SelectionRule)
 
     def steps(self, scheduled: ScheduledPhase) -> frozenset[int]:
         """Return the steps of a phase after which to measure; the last one of a part always is."""
@@ -113,10 +117,10 @@ class TrainingState:
     curve: list[dict[str, float]] = field(default_factory=list)
     """Points {step, phase, loss, gradient_norm, learning_rate}, each a mean over the steps since
     the previous point."""
-    dev: list[dict[str, float]] = field(default_factory=list)
-    """Evaluations {step, value}; the first is the untrained encoder's."""
-    best_step: int | None = None
-    """The step with the best dev value, the earliest of equals; its weights are the result."""
+    dev: dict[str, Any] = field(default_factory=dict)
+    """The `DevHistory`."""
+    stopped: list[dict[str, Any]] = field(default_factory=list)
+    """Phases that stopped early: {phase, step, skipped}. `step` counts skipped steps as done."""
     parts: list[dict[str, Any]] = field(default_factory=list)
     """Figures of phases at the boundaries of their parts: {step, phase, part, ...}; `part` names
     the part that ended, and is empty at the start of a phase."""
@@ -128,8 +132,8 @@ class TrainingState:
     """The current phase's own state."""
     tied: bool = True
     """Whether both sides share the encoder's weights."""
-    best_tied: bool = True
-    """The same of the best weights."""
+    kept_tied: bool = True
+    """The same of the kept weights."""
 
 
 class TrainingLoop:
@@ -155,7 +159,7 @@ class TrainingLoop:
             progress: Where steps and evaluations are shown.
             scratch: Folder for checkpoints; a run that finds one there continues from it.
             dropout: Whether the model's dropout is on while training.
-            dev: How to measure the encoder; None keeps the last weights.
+            dev: How to measure the encoder and to choose weights; None keeps the last weights.
         """
         self.encoder, self.phases, self.ranks = encoder, phases, ranks
         self.progress, self.folder, self.dev = progress, scratch / "checkpoints", dev
@@ -164,13 +168,16 @@ class TrainingLoop:
         self.steps = sum(scheduled.steps for scheduled in phases)
         self.epochs = sum(scheduled.epochs for scheduled in phases)
         self.point_every = max(1, self.steps // CURVE_POINTS)
-        self.state = TrainingState(tied=encoder.tied, best_tied=encoder.tied)
-        self.best: Weights | None = None
+        self.state = TrainingState(tied=encoder.tied, kept_tied=encoder.tied)
+        self.history = DevHistory()
+        self.kept: Weights | None = None
+        self.recent: list[Weights] = []
+        """The weights at the last evaluations of the phase, where they are averaged."""
         self.resumed: Checkpoint | None = None
         self.started = self.saved_at = time.monotonic()
 
     def run(self) -> TrainingState:
-        """Train through all phases, and leave the encoder with its best weights.
+        """Train through all phases, and leave the encoder with the weights that dev chose.
 
         Raises:
             RunError: The loss is not finite, or training diverged.
@@ -185,9 +192,10 @@ class TrainingLoop:
                 _PhaseRun(self, number, scheduled, first_step).run(tracker)
                 first_step += scheduled.steps
         self.state.seconds = time.monotonic() - self.started
-        if self.best is not None:
-            self.encoder.set_tied(self.state.best_tied)
-            self.ranks.set_weights(self.encoder, self.best)
+        self.state.dev = asdict(self.history)
+        if self.kept is not None:
+            self.encoder.set_tied(self.state.kept_tied)
+            self.ranks.set_weights(self.encoder, self.kept)
         self.encoder.eval()
         return self.state
 
@@ -199,22 +207,25 @@ class TrainingLoop:
         self.state = TrainingState(**self.resumed.state)
         self.encoder.set_tied(self.state.tied)
         self.ranks.set_weights(self.encoder, self.resumed.weights)
-        self.best = self.resumed.best
+        self.history = DevHistory.of(self.state.dev)
+        self.kept, self.recent = self.resumed.kept, self.resumed.recent
         self.started -= self.state.seconds
         self.progress.log("resume", step=self.state.step, steps=self.steps)
 
     def evaluate(self) -> None:
-        """Measure on dev, and keep the weights if they are the best so far."""
+        """Measure on dev, and keep the weights if the rule says so."""
         if self.dev is None:
             return
-        # The main rank's value counts, so that all ranks agree on which weights are best.
-        value = float(self.ranks.broadcast(self.dev.measure()))
-        best = max((point["value"] for point in self.state.dev), default=float("-inf"))
-        if value > best or self.state.best_step is None:
-            self.state.best_step, self.state.best_tied = self.state.step, self.state.tied
-            self.best = self.ranks.weights(self.encoder)
-        self.state.dev.append({"step": self.state.step, "value": value})
-        metric = self.dev.metric
+        rule = self.dev.rule
+        now = self._averaged(rule.average) if rule.average > 1 else None
+        # The main rank's values count, so that all ranks agree on which weights to keep.
+        values = self.ranks.broadcast(self.dev.measure())
+        if self.history.add(self.state.step, values, rule):
+            self.state.kept_tied = self.state.tied
+            self.kept = self.ranks.weights(self.encoder)
+        if now is not None:
+            self.ranks.set_weights(self.encoder, now)
+        value, metric = self.history.points[-1]["value"], self.dev.metric
         self.progress.info(
             f"dev {metric} {value:.4f} after {self.state.step:,} of {self.steps:,} steps"
         )
@@ -223,8 +234,18 @@ class TrainingLoop:
             step=self.state.step,
             metric=metric,
             value=value,
-            best_step=self.state.best_step,
+            kept_step=self.history.kept_step,
         )
+
+    def _averaged(self, count: int) -> Weights:
+        """Give the encoder the mean of its weights at the last evaluations; return its own."""
+        now = self.ranks.weights(self.encoder)
+        self.recent = [*self.recent, now][-count:]
+        mean = {
+            name: torch.stack([weights[name] for weights in self.recent]).mean(0) for name in now
+        }
+        self.ranks.set_weights(self.encoder, mean)
+        return now
 
 
 class _PhaseRun:
@@ -257,19 +278,38 @@ class _PhaseRun:
                 if starts:
                     self.record(measured, "")
             figures, is_late = self.train_step()
-            if self.scheduled.ends_part(self.step):
-                self.record(self.phase.finish(part), self.phase.parts[part].name)
-            if self.step in self.evaluations:
+            stops, step = False, self.step
+            if step in self.evaluations:
                 loop.evaluate()
-            if loop.state.dev:
-                figures["dev"] = loop.state.dev[-1]["value"]
-            epoch = self.scheduled.epochs_after(self.step)
+                assert loop.dev is not None, "it has evaluations"
+                stops = loop.history.stops(loop.dev.rule) and step < self.scheduled.steps
+            if stops or self.scheduled.ends_part(step):
+                self.record(self.phase.finish(part), self.phase.parts[part].name)
+            if loop.history.points:
+                figures["dev"] = loop.history.points[-1]["value"]
+            epoch = self.scheduled.epochs_after(step)
             if epoch is not None:
                 self.log_epoch(epoch, figures)
-            if is_late or epoch is not None:
+            skipped = self.stop() if stops else 0
+            if is_late or stops or epoch is not None:
                 self.save()
-            tracker.advance(1, **figures)
+            tracker.advance(1 + skipped, **figures)
         self.phase.end()
+
+    def stop(self) -> int:
+        """End the phase early; return the steps that it skips."""
+        loop, state = self.loop, self.loop.state
+        stopped_at, skipped = state.step, self.scheduled.steps - self.step
+        self.flush_curve(self.learning_rate)
+        state.step += skipped
+        stopped = {"phase": self.scheduled.name, "step": stopped_at, "skipped": skipped}
+        state.stopped.append(stopped)
+        loop.progress.log("stop", **stopped)
+        loop.progress.info(
+            f"phase {self.scheduled.name} stops after {stopped_at:,} steps: "
+            f"{loop.history.without_best} evaluations without a new best"
+        )
+        return skipped
 
     def record(self, figures: Mapping[str, float], part: str) -> None:
         """Keep and log what a phase measured at the boundary of a part."""
@@ -286,6 +326,8 @@ class _PhaseRun:
         if self.phase.separates_towers:
             loop.encoder.set_tied(False)
         loop.state.tied = loop.encoder.tied
+        if self.step == 0:
+            loop.recent, loop.history.without_best = [], 0
         self.optimizer = adamw(loop.encoder, settings.learning_rate, settings.weight_decay)
         self.watch = LossWatch()
         if self.step > 0 and loop.resumed is not None:
@@ -303,6 +345,7 @@ class _PhaseRun:
         """
         loop, ranks, encoder = self.loop, self.loop.ranks, self.loop.encoder
         learning_rate = self.settings.learning_rate_at(self.step, self.scheduled.steps)
+        self.learning_rate = learning_rate
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate
 
@@ -326,7 +369,13 @@ class _PhaseRun:
         """Add a step to the loss curve."""
         loop, state = self.loop, self.loop.state
         state.since_point.append([loss, norm])
-        if state.step % loop.point_every and state.step != loop.steps:
+        if state.step % loop.point_every == 0 or state.step == loop.steps:
+            self.flush_curve(learning_rate)
+
+    def flush_curve(self, learning_rate: float) -> None:
+        """Add a point of the steps since the last one to the loss curve."""
+        loop, state = self.loop, self.loop.state
+        if not state.since_point:
             return
         losses, norms = zip(*state.since_point, strict=True)
         point = {
@@ -364,13 +413,15 @@ class _PhaseRun:
         loop.state.seconds = time.monotonic() - loop.started
         loop.state.watch = asdict(self.watch)
         loop.state.phase = dict(self.phase.state())
+        loop.state.dev = asdict(loop.history)
         folder = start_checkpoint(loop.folder, loop.state.step, is_main=ranks.is_main)
         ranks.barrier()
         self.phase.save(folder)
         ranks.barrier()
         checkpoint = Checkpoint(
             weights=ranks.weights(loop.encoder),
-            best=loop.best,
+            kept=loop.kept,
+            recent=loop.recent,
             optimizer=ranks.optimizer_state(loop.encoder, self.optimizer),
             state=asdict(loop.state),
         )

@@ -120,7 +120,7 @@ def _boundaries(parts: Sequence[Mapping[str, Any]]) -> Table | None:
 def _without_improvement(summary: Mapping[str, Any]) -> str:
     """A warning if no step was better on dev than the untrained weights; else empty."""
     dev = summary.get("dev") or {}
-    if dev.get("best_step") != 0:
+    if dev.get("kept_step") != 0:
         return ""
     count = dev.get("queries")
     queries = f" ({plural(count, 'dev query', 'dev queries')})" if count else ""
@@ -134,12 +134,12 @@ def _learning_curve(training: Mapping[str, Any], dev_metric: str) -> Figure | No
     Args:
         training: `training.json`. `curve` holds points {step, loss, learning_rate, ...}, each a
             mean over the steps since the point before. `dev` holds points {step, value}, and a
-            summary with `best_step`.
+            summary with `kept_step`.
         dev_metric: The name of the dev values.
     """
     curve, dev = training.get("curve") or [], training.get("dev") or {}
     values = {point["step"]: point["value"] for point in dev.get("points") or []}
-    best = (dev.get("summary") or {}).get("best_step")
+    best = (dev.get("summary") or {}).get("kept_step")
     steps = _thinned(sorted(values or {point["step"] for point in curve}), best)
     if not steps:
         return None

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from recipekit.arrays import Rows
@@ -62,8 +63,8 @@ def dev_metric(
     sample: DevSample,
     metric: str,
     ranks: Ranks,
-) -> Callable[[], float]:
-    """Return a function that embeds both sides of the sample and computes the mean of `metric`."""
+) -> Callable[[], npt.NDArray[np.floating[Any]]]:
+    """Return a function that embeds both sides of the sample and computes `metric` by query."""
 
     def embed(side: Side, rows: Rows) -> Any:
         return embed_tokens(encoder, tokens[side], rows, side, ranks)
@@ -71,7 +72,7 @@ def dev_metric(
     depth = min(parse_metric(metric)[1], len(sample.passages))
     own = own_texts(dataset).take(sample.queries)
 
-    def measure() -> float:
+    def measure() -> npt.NDArray[np.floating[Any]]:
         queries, passages = embed("query", sample.queries), embed("passage", sample.passages)
         found = exact_top_k(
             queries,
@@ -83,8 +84,7 @@ def dev_metric(
         # Positions in the sample become rows of the data set; -1, for no hit, stays.
         rows = np.where(found.rows >= 0, sample.passages[found.rows], -1).astype(np.int32)
         hits = without(Hits(rows, found.scores), own, depth)
-        values = per_query_metrics(hits, sample.queries, dataset.labels, [metric])[metric]
-        return float(values.mean())
+        return per_query_metrics(hits, sample.queries, dataset.labels, [metric])[metric]
 
     return measure
 

@@ -50,7 +50,17 @@ class TrainSection(Section):
     """Epochs between two evaluations on dev, counted in each phase; a phase's last step is always
     evaluated. null never evaluates, and keeps the last weights."""
     dev_metric: MetricName = "ndcg@10"
-    """The metric on dev that chooses the best weights, over all phases."""
+    """The metric on dev that chooses weights, over all phases."""
+    keep_weights: Literal["near_best", "best", "last"] = "near_best"
+    """The weights that are the result. `near_best`: the latest whose dev metric is at most one
+    standard error, of the paired difference by query, below the best. `best`: those with the best
+    dev metric. `last`: the last ones, whatever dev says."""
+    patience: Annotated[int, Field(ge=1)] | None = None
+    """Dev evaluations in a row without a new best after which a phase stops; null never stops it.
+    """
+    average_weights: Annotated[int, Field(ge=1)] = 1
+    """Each dev evaluation measures, and keeps, the mean of the weights at this many evaluations of
+    the phase."""
     dev_corpus_size: Annotated[int, Field(ge=1)] | None = 2000
     """Passages that a dev evaluation ranks: those labelled for the dev queries, and a seeded sample
     of others up to this many; null ranks all passages."""

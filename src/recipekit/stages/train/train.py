@@ -42,6 +42,7 @@ from recipekit.training.encode import encode_side
 from recipekit.training.forward import EncoderForward
 from recipekit.training.labels import LabelSelection, training_labels
 from recipekit.training.loop import DevEvaluation, ScheduledPhase, TrainingLoop, TrainingState
+from recipekit.training.selection import DevHistory, SelectionRule
 
 __all__ = ["train"]
 
@@ -58,8 +59,8 @@ def train(inputs: StageInputs, section: TrainSection, out: Path) -> dict[str, An
     Returns:
         The summary: `steps`, `epochs`, `similarity`, `tokens` and `seconds`; `phases`, the steps,
         epochs and label counts of each; `truncated`, the share of each side's texts that are cut;
-        `dev`, the metric, its untrained and best value, the step of the best, and the numbers of
-        queries and passages (null without evaluation); `notes` for the report.
+        `dev`, the metric, its untrained, best and kept value, the steps of the latter two, and the
+        numbers of queries and passages (null without evaluation); `notes` for the report.
 
     Raises:
         RunError: There is nothing to train on, or the loss is not finite, or training diverged.
@@ -92,7 +93,7 @@ def train(inputs: StageInputs, section: TrainSection, out: Path) -> dict[str, An
     inputs.ranks.barrier()
     freezes_corpus = any(phase.spec.freezes_corpus for phase in phases)
     return {
-        "steps": state.step,
+        "steps": state.step - sum(stopped["skipped"] for stopped in state.stopped),
         "epochs": loop.epochs,
         "similarity": encoder.similarity,
         "phases": {phase.scheduled.name: phase.counts() for phase in phases},
@@ -197,13 +198,14 @@ class _Dev:
     passages: int
 
     def summary(self, state: TrainingState) -> dict[str, Any]:
-        values = {point["step"]: point["value"] for point in state.dev}
-        assert state.best_step is not None, "the untrained encoder is always evaluated"
+        history = DevHistory.of(state.dev)
         return {
             "metric": self.evaluation.metric,
-            "untrained": values[0],
-            "best": values[state.best_step],
-            "best_step": state.best_step,
+            "untrained": history.value(0),
+            "best": history.value(history.best_step),
+            "best_step": history.best_step,
+            "kept": history.value(history.kept_step),
+            "kept_step": history.kept_step,
             "queries": self.queries,
             "passages": self.passages,
         }
@@ -228,7 +230,8 @@ def _dev_evaluation(
         return None
     encoder = inputs.encoder(section.encoder)
     measure = dev_metric(encoder, tokens, dataset, sample, section.dev_metric, inputs.ranks)
-    evaluation = DevEvaluation(measure, section.dev_metric, section.eval_every_epochs)
+    rule = SelectionRule(section.keep_weights, section.patience, section.average_weights)
+    evaluation = DevEvaluation(measure, section.dev_metric, section.eval_every_epochs, rule)
     return _Dev(evaluation, len(sample.queries), len(sample.passages))
 
 
@@ -243,5 +246,6 @@ def _training_json(
         "phases": [phase.scheduled.name for phase in phases],
         "curve": state.curve,
         "parts": state.parts,
-        "dev": {"points": state.dev, "summary": dev_summary},
+        "stopped": state.stopped,
+        "dev": {"points": state.dev.get("points", []), "summary": dev_summary},
     }
