@@ -154,8 +154,8 @@ def test_a_file_in_place_of_a_folder_is_reported(tmp_path: Path, below: str) -> 
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(
         StoreError,
-        match=r"notes.txt.*: no folder can be made here \(.*\); "
-        r"choose another with --cache or --runs",
+        match=r"notes.txt: is a file, not a folder; "
+        r"choose another folder with --cache or --runs",
     ):
         Store(tmp_path / "notes.txt" / below).make("collect", "k", build("one"))
 

@@ -13,7 +13,6 @@ turns, and the second finds it finished.
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import hashlib
 import json
@@ -26,9 +25,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from recipekit.errors import NO_SPACE, StoreError
+from recipekit.artifacts.storage_errors import check_folder, explained
 
-__all__ = ["MANIFEST", "Artifact", "Store", "explained", "write_json"]
+__all__ = ["MANIFEST", "Artifact", "Store", "write_json"]
 
 MANIFEST = "manifest.json"
 
@@ -62,21 +61,34 @@ class Artifact:
 def write_json(path: Path, value: Any) -> None:
     """Write JSON so that readers see the old file or the new one, never a part of it."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
-    temporary.replace(path)
+    with explained(path.parent, path):
+        try:
+            temporary.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
 
 
 class Store:
-    """Artifacts under one root folder (`.recipekit` by default)."""
+    """Artifacts under one root folder (`.recipekit` by default).
+
+    Raises:
+        StoreError: The root is a file, or cannot be a folder.
+    """
 
     def __init__(self, root: Path) -> None:
         self.root = root
         self.cache = root / "cache"
+        check_folder(self.cache)
 
     @property
     def owner(self) -> str:
         """Identifies this cache on the servers that its runs use; created once."""
         file = self.root / "owner"
+        with explained(self.root):
+            return self._owner(file)
+
+    def _owner(self, file: Path) -> str:
         if not file.is_file():
             self.root.mkdir(parents=True, exist_ok=True)
             name = secrets.token_hex(8)
@@ -266,34 +278,3 @@ def _flush(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-@contextmanager
-def explained(path: Path) -> Iterator[None]:
-    """Turn errors of the operating system into errors that say what to do."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno in NO_SPACE:
-            raise StoreError(
-                f"no space left on the disk of {path}: free some (`recipekit cache gc` removes "
-                "what no run needs), then run again",
-                code="RK501",
-            ) from error
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-            where = error.filename or path
-            raise StoreError(
-                f"{where}: cannot be written ({error.strerror}); choose another folder with "
-                "--cache or --runs",
-                code="RK502",
-            ) from error
-        on_the_way = error.filename is not None and path.absolute().is_relative_to(
-            Path(error.filename).absolute()
-        )
-        if on_the_way and error.errno in (errno.ENOTDIR, errno.EEXIST, errno.ENOENT):
-            raise StoreError(
-                f"{error.filename}: no folder can be made here ({error.strerror}); choose another "
-                "with --cache or --runs",
-                code="RK502",
-            ) from error
-        raise

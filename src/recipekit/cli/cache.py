@@ -91,10 +91,11 @@ def _store(project: Project) -> Store:
     """The cache; a hint on stderr if there is none, since it may be in another folder."""
     from recipekit.artifacts.store import Store
 
+    store = Store(project.cache)
     if not project.cache.exists():
         message = f"{project.cache}: there is no cache here (--cache names another folder)"
         typer.echo(message, err=True)
-    return Store(project.cache)
+    return store
 
 
 def _load(recipe: str, allow_local_code: bool) -> Recipe:

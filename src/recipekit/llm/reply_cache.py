@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from recipekit.artifacts.store import explained
+from recipekit.artifacts.storage_errors import explained
 from recipekit.errors import StoreError
 from recipekit.llm.completion import Reply, Request, TokenLogprob, Usage
 from recipekit.llm.sqlite_errors import explain_sqlite_errors

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,9 @@ from typing import Any
 from recipekit import stages
 from recipekit.artifacts.key import FileHashes
 from recipekit.artifacts.manifest import manifest
-from recipekit.artifacts.store import Artifact, Store, explained
-from recipekit.errors import DataError, RecipekitError, RunError
+from recipekit.artifacts.storage_errors import explained
+from recipekit.artifacts.store import Artifact, Store
+from recipekit.errors import DataError, RecipekitError, RunError, StoreError
 from recipekit.pipeline.declared_files import with_declaration
 from recipekit.pipeline.export_folder import ExportFolder, check_exports
 from recipekit.pipeline.job import Job
@@ -93,20 +95,20 @@ def run(
             execution.export_to(exports)
         return execution.close("finished")
     except KeyboardInterrupt:
-        execution.close("interrupted")
+        execution.close_early("interrupted")
         raise RunError(
             f"interrupted; finished stages are kept. To resume: {record.command}", code="RK606"
         ) from None
     except RecipekitError as error:
-        execution.close("failed", _first_line(error.message))
+        execution.close_early("failed", _first_line(error.message))
         if error.code in UNREACHED and not execution.ran:
             record.restore_latest(execution.latest_before)
         raise
     except BrokenPipeError:
-        execution.close("failed", "the output pipe was closed")
+        execution.close_early("failed", "the output pipe was closed")
         raise
     except Exception as error:
-        execution.close("failed", _first_line(f"{type(error).__name__}: {error}"))
+        execution.close_early("failed", _first_line(f"{type(error).__name__}: {error}"))
         raise
     finally:
         execution.processes.close()
@@ -295,6 +297,11 @@ class _Execution:
 
     def _section(self, stage: Stage) -> Any:
         return getattr(self.recipe, stage.name)
+
+    def close_early(self, status: str, reason: str | None = None) -> None:
+        """Write how a run failed, if the disk allows it; the failure itself is more important."""
+        with suppress(StoreError, OSError):
+            self.close(status, reason)
 
     def close(self, status: str, reason: str | None = None) -> Run:
         """Write how the run ended, and the report of what there is."""

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from recipekit.artifacts.store import MANIFEST, Artifact, explained, write_json
+from recipekit.artifacts.storage_errors import explained
+from recipekit.artifacts.store import MANIFEST, Artifact, write_json
 from recipekit.errors import RunError, StoreError
 from recipekit.stages.export.stage import EXPORT
 

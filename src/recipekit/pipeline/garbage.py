@@ -7,7 +7,8 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from recipekit.artifacts.store import Artifact, Store, explained
+from recipekit.artifacts.storage_errors import explained
+from recipekit.artifacts.store import Artifact, Store
 from recipekit.errors import StoreError
 
 __all__ = ["check_runs", "collect_garbage", "needed"]

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any, Self
 
 from recipekit.artifacts.key import key_of
-from recipekit.artifacts.store import Artifact, explained, write_json
+from recipekit.artifacts.storage_errors import check_folder, explained
+from recipekit.artifacts.store import Artifact, write_json
 from recipekit.pipeline.plan import Plan
 from recipekit.recipe.environment import redact
 from recipekit.recipe.fill import filled
@@ -63,7 +64,7 @@ class RunRecord:
         """Point `latest` at this run, and return where it pointed before."""
         latest = self.path.parent / "latest"
         before = latest.readlink() if latest.is_symlink() else None
-        with explained(self.path):
+        with explained(self.path.parent):
             _link(latest, Path(self.path.name))
         return before
 
@@ -72,7 +73,7 @@ class RunRecord:
         latest = self.path.parent / "latest"
         if not latest.is_symlink() or latest.readlink() != Path(self.path.name):
             return
-        with explained(self.path):
+        with explained(self.path.parent):
             if before is None:
                 latest.unlink()
             else:
@@ -128,6 +129,7 @@ def _new_folder(runs: Path, plan: Plan) -> Path:
     stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
     key = key_of([stage.key for stage in plan])[:8]
     folder = runs / plan.recipe / f"{stamp}-{key}"
+    check_folder(folder.parent)
     with explained(folder):
         for attempt in range(2, MOST_ATTEMPTS):
             if not folder.exists():

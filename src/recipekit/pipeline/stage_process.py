@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
+from recipekit.artifacts.storage_errors import disk_without_space
 from recipekit.errors import RecipekitError, RunError
 from recipekit.pipeline.fork_server import ForkServer
 from recipekit.pipeline.job import EXIT_NO_SPACE, Job, StageResult, read_error
@@ -74,7 +75,8 @@ def _failure(job: Job, status: int) -> RecipekitError:
     if error is not None:
         return error.with_message(f"{name}: {error.message}\n{resume}")
     if status == EXIT_NO_SPACE:
-        message = f"{name}: no space left on the disk of {job.cache}. {resume}"
+        folder = disk_without_space([Path(job.cache), Path(job.run)])
+        message = f"{name}: no space left on the disk of {folder}\n{resume}"
         return RunError(message, code="RK501")
     if status < 0:
         hint = ""

@@ -18,9 +18,10 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import NoReturn
 
+from recipekit.artifacts.storage_errors import full_disk, newest_file, storage_error
 from recipekit.artifacts.store import Artifact, Store, write_json
 from recipekit.component import Ranks, SingleProcess, Spending
-from recipekit.errors import NO_SPACE, RecipekitError, RunError, StoreError
+from recipekit.errors import RecipekitError, RunError, StoreError
 from recipekit.pipeline.job import EXIT_NO_SPACE, EXIT_REPORTED, Job, StageResult, write_error
 from recipekit.pipeline.progress import ConsoleProgress
 from recipekit.recipe.environment import redact
@@ -41,20 +42,12 @@ def main(job_file: str) -> int:
     rank = int(os.environ.get("RANK", "0"))
     try:
         run_stage(job)
-    except OSError as error:
-        if error.errno not in NO_SPACE:
-            return _unexpected(job, error)
-        advice = "free some (`recipekit cache gc` removes what no run needs)"
-        full = StoreError(f"no space left on the disk of {job.cache}: {advice}", code="RK501")
-        with contextlib.suppress(OSError):  # the run's folder may be on the same full disk
-            write_error(error_file, full)
-        return EXIT_NO_SPACE
     except RecipekitError as error:
         if rank == 0 or not error_file.exists():
-            write_error(error_file, error.with_message(redact(error.message)))
+            return _leave(error_file, error.with_message(redact(error.message)))
         return EXIT_REPORTED
     except Exception as error:
-        return _unexpected(job, error)
+        return _failed(job, error, error_file)
     return 0
 
 
@@ -110,17 +103,37 @@ def _device(ranks: Ranks) -> str:
     return name_device(ranks.device)
 
 
+def _failed(job: Job, error: Exception, error_file: Path) -> int:
+    """Write the error for an exception that is not one of recipekit's."""
+    folders = [Path(job.cache), Path(job.run)]
+    if full := full_disk(error, folders, newest_file(Path(job.partial))):
+        return _leave(error_file, full)
+    if isinstance(error, OSError) and error.filename is not None:
+        file = Path(os.fsdecode(error.filename)).absolute()
+        for folder in folders:
+            if file.is_relative_to(folder) and (found := storage_error(error, folder)):
+                return _leave(error_file, found)
+    return _unexpected(job, error)
+
+
+def _leave(file: Path, error: RecipekitError) -> int:
+    """Leave an error for the runner and return the exit status."""
+    try:
+        write_error(file, error)
+    except (OSError, StoreError):  # the run's folder can be on the full disk, too
+        return EXIT_NO_SPACE
+    return EXIT_REPORTED
+
+
 def _unexpected(job: Job, error: Exception) -> int:
     """Write the traceback of an unexpected error to a file, and one line for the runner."""
     run = Path(job.run)
     traceback_file = run / f"{job.stage}.traceback.txt"
-    traceback_file.write_text(redact(traceback.format_exc()))
+    with contextlib.suppress(OSError):
+        traceback_file.write_text(redact(traceback.format_exc()))
     reason = redact(f"{type(error).__name__}: {error}".strip().splitlines()[0])
-    write_error(
-        run / f"{job.stage}.error.json",
-        RunError(f"{reason} (traceback: {traceback_file})", code="RK601"),
-    )
-    return EXIT_REPORTED
+    unexpected = RunError(f"{reason} (traceback: {traceback_file})", code="RK601")
+    return _leave(run / f"{job.stage}.error.json", unexpected)
 
 
 def die_with_parent() -> None:
