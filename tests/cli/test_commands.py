@@ -81,14 +81,20 @@ def test_an_unknown_command_gets_a_suggestion(capsys: pytest.CaptureFixture[str]
 
 
 def test_validate_lists_the_components_of_a_valid_recipe(
-    capsys: pytest.CaptureFixture[str],
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("COLUMNS", "400")
     assert invoke(["validate", "quickstart"]) == 0
     out = capsys.readouterr().out
     assert out.startswith(
         "quickstart: valid (encoders: student=bi_encoder; collect: stdlib=python_code; "
         "mine: lexical=bm25, dense=exact;"
     )
+    monkeypatch.setenv("COLUMNS", "120")
+    assert invoke(["validate", "quickstart"]) == 0
+    (line,) = capsys.readouterr().out.splitlines()
+    assert len(line) <= 120
+    assert "encoders: student=bi_encoder" in line
 
 
 def test_validate_reports_valid_recipes_next_to_invalid_ones(
@@ -100,9 +106,9 @@ def test_validate_reports_valid_recipes_next_to_invalid_ones(
     captured = capsys.readouterr()
     assert captured.out.startswith("quickstart: valid")
     assert captured.err.splitlines() == [
-        "bad.yaml:1:1: name: missing (the recipe's name)",
-        "bad.yaml:1:1: collect: missing",
-        "bad.yaml:1:9: recipe: must be 1, found the number 2",
+        "bad.yaml:1:1: name: missing (the recipe's name) [RK104]",
+        "bad.yaml:1:1: collect: missing [RK104]",
+        "bad.yaml:1:9: recipe: must be 1, found the number 2 [RK105]",
     ]
 
 
@@ -333,10 +339,10 @@ def test_init_and_cache_name_what_is_missing(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert invoke(["init", "."]) == 1
-    assert capsys.readouterr().err == ".: is a folder; name a file, such as recipe.yaml\n"
+    assert capsys.readouterr().err == ".: is a folder; name a file, such as recipe.yaml [RK502]\n"
     (tmp_path / "file").touch()
     assert invoke(["init", "file/recipe.yaml"]) == 1
-    assert capsys.readouterr().err == "file/recipe.yaml: cannot be written (file is not a folder)\n"
+    assert capsys.readouterr().err == "file/recipe.yaml: cannot be written (file is not a folder) [RK502]\n"
     (tmp_path / "file").unlink()
     (tmp_path / "link.yaml").symlink_to("nowhere/r.yaml")
     assert invoke(["init", "link.yaml"]) == 1

@@ -72,11 +72,11 @@ def test_a_folder_with_other_files_is_refused_before_anything_runs(data_recipe: 
     ended = call_cli(data_recipe, "run", "recipe.yaml", "--export-to", "out", status=1)
     assert ended.stderr == (
         "--export-to out: the folder has files that recipekit did not export; choose a new or an "
-        "empty folder\n"
+        "empty folder [RK506]\n"
     )
     assert not (data_recipe / "runs").exists()
     ended = call_cli(data_recipe, "run", "recipe.yaml", "--export-to", "recipe.yaml", status=1)
-    assert ended.stderr == "--export-to recipe.yaml: is not a folder; choose a folder\n"
+    assert ended.stderr == "--export-to recipe.yaml: is not a folder; choose a folder [RK502]\n"
     options = ("--export-to", "new", "--until", "mine")
     ended = call_cli(data_recipe, "run", "recipe.yaml", *options, status=1)
     assert ended.stderr.startswith("--export-to: this run exports nothing")

@@ -103,7 +103,7 @@ def test_an_unknown_stage_is_reported_in_one_line(folder: Path, cli) -> None:
         ("zzz", "It has collect, mine, judge, train, evaluate, export."),
     ):
         ended = cli("run", "recipe.yaml", "--until", name, status=1)
-        assert ended.stderr == f"--until {name}: this recipe has no such stage. {remedy}\n"
+        assert ended.stderr == f"--until {name}: this recipe has no such stage. {remedy} [RK605]\n"
 
 
 def test_the_order_of_judges_is_part_of_the_key(folder: Path, cli) -> None:

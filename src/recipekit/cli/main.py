@@ -77,7 +77,7 @@ def invoke(args: Sequence[str]) -> int:
     except RecipekitError as error:
         if error.code == INTERRUPTED and sys.stderr.isatty():
             _print_error("")  # leave the line with the ^C or with a progress bar
-        _print_error(_redacted(str(error)))
+        _print_error(_redacted(_with_codes(error)))
         return _exit_status(error)
     except KeyboardInterrupt:
         _print_error("Interrupted.")
@@ -85,6 +85,20 @@ def invoke(args: Sequence[str]) -> int:
     except OSError as error:
         return _output_failed(error)
     return _flush(0)
+
+
+def _with_codes(error: RecipekitError) -> str:
+    """An error's message, with the code of each problem at the end of its line."""
+    if isinstance(error, RecipeError):
+        lines = [
+            f"{problem} [{problem.code}]" if problem.where else str(problem)
+            for problem in error.problems
+        ]
+        return "\n".join(lines)
+    if error.code == INTERRUPTED:
+        return error.message  # the user knows the reason, and can copy the command at its end
+    first, newline, rest = error.message.partition("\n")
+    return f"{first} [{error.code}]{newline}{rest}"
 
 
 def _exit_status(error: RecipekitError) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -54,7 +55,9 @@ def validate(
     for recipe in recipes or [DEFAULT_RECIPE]:
         try:
             loaded = load_recipe(recipe, overrides or (), allow_local_code=allow_local_code)
-            result = {"recipe": recipe, "valid": True, "problems": [], "summary": summary(loaded)}
+            result = {"recipe": recipe, "valid": True, "problems": [], "summary": ""}
+            columns = shutil.get_terminal_size().columns - len(f"{recipe}: valid ()")
+            result["summary"] = summary(loaded, None if as_json else columns)
         except RecipeError as error:
             problems += error.problems
             result = {
@@ -72,10 +75,11 @@ def validate(
         raise RecipeError(problems)
 
 
-def summary(recipe: Recipe) -> str:
+def summary(recipe: Recipe, width: int | None = None) -> str:
     """What a recipe holds, in a line: its encoders and stages, with their components.
 
-    A component is `name=use`, followed by those inside it: `phase=in_batch(loss=infonce)`.
+    A component is `name=use`, followed by those inside it: `phase=in_batch(loss=infonce)`. In a
+    line that would be too long, the longest lists are replaced by their lengths.
     """
     from recipekit.recipe.slots import slots
 
@@ -83,7 +87,16 @@ def summary(recipe: Recipe) -> str:
     for path, _, slot in slots(type(recipe), recipe):
         name = path[-2] if path[-1] == "loss" else path[-1]
         parts.setdefault(str(path[0]), []).append(f"{name}={_use(slot)}")
-    return "; ".join(f"{section}: {', '.join(names)}" for section, names in parts.items())
+    lists = {section: ", ".join(names) for section, names in parts.items()}
+
+    def line() -> str:
+        return "; ".join(f"{section}: {text}" for section, text in lists.items())
+
+    for section in sorted(lists, key=lambda section: -len(lists[section])):
+        if width is None or len(line()) <= width:
+            break
+        lists[section] = str(len(parts[section]))
+    return line()
 
 
 def _use(slot: Slot[Any]) -> str:

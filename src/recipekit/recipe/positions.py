@@ -14,6 +14,8 @@ from recipekit.recipe.environment import redact
 __all__ = ["Document", "Finding", "KeyPath", "SourceLocation", "at", "dotted", "refuse"]
 
 _MAX_LISTED: Final = 100
+_MAX_KEY: Final = 80
+"""Characters of a key that messages repeat."""
 
 KeyPath = tuple[str | int, ...]
 """Keys and list indices, from the top of the recipe."""
@@ -61,7 +63,14 @@ class Finding:
 
     def problem(self) -> Problem:
         """Return the finding for the user, without values from the environment."""
-        return Problem(redact(self.place.text), dotted(self.path), redact(self.message), self.code)
+        path = dotted(tuple(_shortened(part) for part in self.path))
+        return Problem(redact(self.place.text), path, redact(self.message), self.code)
+
+
+def _shortened(part: str | int) -> str | int:
+    if isinstance(part, str) and len(part) > _MAX_KEY:
+        return f"{part[: _MAX_KEY - 3]}..."
+    return part
 
 
 @dataclass

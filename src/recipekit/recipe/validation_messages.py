@@ -21,7 +21,7 @@ from recipekit.lookalikes import plain
 from recipekit.recipe.hints import misnamed_use, missing_name, suggested_value
 from recipekit.recipe.positions import Document, KeyPath, at
 from recipekit.recipe.slots import model_at
-from recipekit.suggestions import did_you_mean
+from recipekit.suggestions import did_you_mean, listed
 
 __all__ = ["explain", "shown"]
 
@@ -250,7 +250,7 @@ def _keys(model: type[BaseModel] | None) -> list[str]:
 
 
 def _known_here(keys: list[str]) -> str:
-    return f" Known here: {', '.join(keys)}." if keys else ""
+    return f" Known here: {listed(keys)}." if keys else ""
 
 
 def _message(mistake: _Mistake, value: Any, purpose: str) -> str:

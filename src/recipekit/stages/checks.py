@@ -15,7 +15,7 @@ from recipekit.recipe.positions import KeyPath
 from recipekit.recipe.sections import TRAINED
 from recipekit.recipe.slots import models
 from recipekit.stages.stage import Stage
-from recipekit.suggestions import did_you_mean
+from recipekit.suggestions import did_you_mean, listed
 
 __all__ = ["check"]
 
@@ -42,7 +42,7 @@ def _check_encoder_names(draft: Draft) -> None:
         elif name in known:
             message = ""
         elif known:
-            hint = did_you_mean(name, known) or f" The recipe has {', '.join(known)}."
+            hint = did_you_mean(name, known) or f" The recipe has {listed(known)}."
             message = f"there is no encoder '{name}'.{hint}"
         elif path in draft.document.values:
             message = f"there is no encoder '{name}': the recipe has no encoders"

@@ -8,7 +8,7 @@ from typing import Any
 from recipekit.component import JudgeSpec
 from recipekit.recipe.draft import Draft
 from recipekit.recipe.positions import KeyPath
-from recipekit.suggestions import did_you_mean
+from recipekit.suggestions import did_you_mean, listed
 
 __all__ = ["check"]
 
@@ -60,8 +60,8 @@ def _check_disagreeing_with(
         message = "a judge cannot disagree with itself: name an earlier one"
         draft.report(path, message, "RK106")
     elif other not in names:
-        listed = f" Earlier judges: {', '.join(before)}." if before else ""
-        hint = did_you_mean(other, names) or listed
+        earlier = f" Earlier judges: {listed(before)}." if before else ""
+        hint = did_you_mean(other, names) or earlier
         draft.report(path, f"there is no judge '{other}'.{hint}", "RK106")
     elif other not in before:
         message = f"judge '{other}' runs after this one: name an earlier one"

@@ -66,9 +66,10 @@ def _check_batch_size(draft: Draft, path: KeyPath, phase: PhaseSpec) -> None:
 
 def _check_losses(draft: Draft) -> None:
     """Check that a phase's losses, nested ones too, take negatives where it provides them."""
+    incomplete = _incomplete(draft)
     for path, loss in draft.bound.items():
         found = _phase_around(draft, path)
-        if found is None or not isinstance(loss.spec, LossSpec) or not _is_complete(draft, path):
+        if found is None or not isinstance(loss.spec, LossSpec) or path in incomplete:
             continue
         name, phase = found
         if phase.trains_passages and not loss.spec.trains_passages:
@@ -92,10 +93,10 @@ def _check_losses(draft: Draft) -> None:
             draft.report((*path, "use"), message, "RK107")
 
 
-def _is_complete(draft: Draft, path: KeyPath) -> bool:
-    """Whether every component inside a component is valid, so that its properties can be read."""
-    inside = [bound for place, bound in draft.bound.items() if place[: len(path)] == path]
-    return all(bound.spec is not None for bound in inside)
+def _incomplete(draft: Draft) -> set[KeyPath]:
+    """Return the components that are invalid or contain one, whose properties cannot be read."""
+    invalid = [path for path, bound in draft.bound.items() if bound.spec is None]
+    return {path[:depth] for path in invalid for depth in range(len(path) + 1)}
 
 
 def _check_similarity(draft: Draft) -> None:
