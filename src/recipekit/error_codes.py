@@ -128,8 +128,9 @@ ERROR_CODES: Final[dict[str, ErrorCode]] = {
         "entry-point group, and define the missing method.",
     ),
     "RK207": ErrorCode(
-        "A component fails while its keys are validated.",
-        "A validator of the plugin raises something other than `ValueError`.",
+        "A component fails while its keys are validated, or while a run is planned.",
+        "A validator of the plugin raises something other than `ValueError`, or one of its "
+        "methods raises an unexpected error.",
         "Report it to the plugin's authors.",
     ),
     "RK208": ErrorCode(

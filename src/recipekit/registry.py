@@ -121,8 +121,8 @@ def load(entry: Entry) -> type[Component[Any]]:
     """Import a component and check its class.
 
     Raises:
-        ComponentError: Its import fails, for whatever reason, it is not a spec of its kind, or
-            it is a phase without `total_epochs`.
+        ComponentError: Its import fails, for whatever reason, it is not a spec of its kind, it
+            does not define `build()`, or it is a phase without `total_epochs`.
     """
     try:
         loaded = _import_file(entry) if entry.file else _import_point(entry)
@@ -137,6 +137,12 @@ def load(entry: Entry) -> type[Component[Any]]:
         raise ComponentError(
             f"{entry.kind} '{entry.name}' ({_owner(entry)}): "
             f"{entry.target} is not a {base.__name__}",
+            code="RK206",
+        )
+    if loaded.build is Component.build:
+        raise ComponentError(
+            f"{entry.kind} '{entry.name}' ({_owner(entry)}): {entry.target} does not define "
+            "build()",
             code="RK206",
         )
     # `plan` calls this method before any stage runs.

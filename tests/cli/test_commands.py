@@ -94,7 +94,7 @@ def test_validate_lists_the_components_of_a_valid_recipe(
     assert invoke(["validate", "quickstart"]) == 0
     (line,) = capsys.readouterr().out.splitlines()
     assert len(line) <= 120
-    assert "encoders: student=bi_encoder" in line
+    assert "margin=margin" in line
 
 
 def test_validate_reports_valid_recipes_next_to_invalid_ones(
@@ -342,7 +342,10 @@ def test_init_and_cache_name_what_is_missing(
     assert capsys.readouterr().err == ".: is a folder; name a file, such as recipe.yaml [RK502]\n"
     (tmp_path / "file").touch()
     assert invoke(["init", "file/recipe.yaml"]) == 1
-    assert capsys.readouterr().err == "file/recipe.yaml: cannot be written (file is not a folder) [RK502]\n"
+    assert (
+        capsys.readouterr().err
+        == "file/recipe.yaml: cannot be written (file is not a folder) [RK502]\n"
+    )
     (tmp_path / "file").unlink()
     (tmp_path / "link.yaml").symlink_to("nowhere/r.yaml")
     assert invoke(["init", "link.yaml"]) == 1

@@ -43,6 +43,9 @@ class Shelf(SourceSpec):
     columns: dict[str, str] = Field(default_factory=dict)
     """The content of each jar."""
 
+    def build(self, context: Context) -> Any:
+        raise NotImplementedError
+
 
 class Pantry(RetrieverSpec):
     """Finds jars."""
@@ -60,13 +63,22 @@ class Pantry(RetrieverSpec):
     boost: float | list[float] = 1.0
     """One weight, or one for each word."""
 
+    def build(self, context: Context) -> Any:
+        raise NotImplementedError
+
 
 class Twin(RetrieverSpec):
     """A component whose name is taken."""
 
+    def build(self, context: Context) -> Any:
+        raise NotImplementedError
+
 
 class Frozen(EncoderSpec):
     """An encoder that cannot be trained."""
+
+    def build(self, context: Context) -> Any:
+        raise NotImplementedError
 
 
 class Critic(JudgeSpec):
@@ -82,6 +94,9 @@ class Critic(JudgeSpec):
         if self.taste == "bitter" and self.encoder is None:
             raise ValueError("a bitter taste needs an encoder")
         return self
+
+    def build(self, context: Context) -> Any:
+        raise NotImplementedError
 
 
 class Spoon:

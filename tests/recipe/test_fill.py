@@ -130,7 +130,8 @@ def test_every_default_is_written_out_in_the_order_of_the_sections(write: Write)
 
 def test_local_code_is_found_from_a_filled_copy(write: Write, tmp_path: Path) -> None:
     (tmp_path / "own.py").write_text(
-        "from recipekit.component import RetrieverSpec\n\n\nclass Own(RetrieverSpec):\n    pass\n"
+        "from recipekit.component import RetrieverSpec\n\n\nclass Own(RetrieverSpec):\n"
+        "    def build(self, context): ...\n"
     )
     recipe = load_recipe(
         write("mine:\n  retrievers:\n    own: {use: './own.py:Own'}\n"), allow_local_code=True

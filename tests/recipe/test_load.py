@@ -188,7 +188,8 @@ def test_an_error_never_shows_a_value_from_the_environment(
 def test_local_code_is_loaded_when_it_is_allowed(write: Write, tmp_path: Path) -> None:
     (tmp_path / "own.py").write_text(
         "from recipekit.component import RetrieverSpec\n\n\n"
-        'class Own(RetrieverSpec):\n    """Mine."""\n\n    sugar: int = 1\n'
+        'class Own(RetrieverSpec):\n    """Mine."""\n\n    sugar: int = 1\n\n'
+        "    def build(self, context): ...\n"
     )
     file = write("mine:\n  retrievers:\n    own: {use: './own.py:Own', sugar: 2}\n")
     recipe = load_recipe(file, allow_local_code=True)
@@ -205,7 +206,8 @@ def test_a_validator_that_raises_is_reported_with_its_component(
     (tmp_path / "own.py").write_text(
         "from pydantic import model_validator\n\n"
         "from recipekit.component import RetrieverSpec\n\n\n"
-        "class Own(RetrieverSpec):\n    @model_validator(mode='after')\n"
+        "class Own(RetrieverSpec):\n    def build(self, context): ...\n"
+        "    @model_validator(mode='after')\n"
         "    def _check(self):\n        raise KeyError('jam')\n"
     )
     file = write("mine:\n  retrievers:\n    own: {use: './own.py:Own'}\n")
@@ -217,7 +219,7 @@ def test_a_validator_that_raises_is_reported_with_its_component(
 def test_among_many_choices_only_the_similar_one_is_shown(write: Write, tmp_path: Path) -> None:
     (tmp_path / "own.py").write_text(
         "from typing import Literal\n\nfrom recipekit.component import RetrieverSpec\n\n\n"
-        "class Own(RetrieverSpec):\n"
+        "class Own(RetrieverSpec):\n    def build(self, context): ...\n"
         "    fruit: Literal['apple', 'pear', 'plum', 'fig', 'grape', 'lemon', 'lime', 'quince', "
         "'date', 'sloe']\n"
     )

@@ -295,7 +295,7 @@ def test_a_missing_file_of_a_nested_component_is_named_with_its_slot(
 
 def test_validate_shows_the_components_inside_a_component(nested: Callable[..., Path]) -> None:
     inner = "wrapper(inner=plain, standby=plain)".replace("wrapper", "kitchen/wrapper")
-    text = summary(load_recipe(nested()))
+    text = summary(load_recipe(nested(), width=1000))
     assert text.endswith(f"train: first=in_batch(loss=wrapper(inner={inner}, standby=plain))")
 
 
@@ -368,6 +368,7 @@ def test_check_spec_finds_what_is_wrong_inside_a_slot(tmp_path: Path) -> None:
     (tmp_path / "own.py").write_text(
         '"""A loss that documents nothing."""\n\nfrom recipekit.component import LossSpec\n\n\n'
         'class Own(LossSpec):\n    """Mine."""\n\n    sugar: int = 1\n\n'
+        "    def build(self, context): ...\n\n"
         "    def build(self, context):\n        return None\n"
     )
     spec = bind(Outer, {"inner": {"use": "./own.py:Own"}}, tmp_path)

@@ -17,6 +17,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from recipekit.component import Component, Slot, is_identity
+from recipekit.component.method_errors import method_errors
 from recipekit.data_files.compression import check_regular_file
 from recipekit.errors import DataError, error_location
 
@@ -89,13 +90,17 @@ def component_identity(
         DataError: A file that it names is missing.
         ComponentError: What it fingerprints cannot be reached.
     """
+    with method_errors(component, "files"):
+        named = dict(component.files())
+    with method_errors(component, "fingerprint"):
+        fingerprint = component.fingerprint()
     return {
         "distribution": distribution,
         "name": name,
         "version": component.version,
         "fields": fields_identity(component, files),
-        "files": {label: files.of(path) for label, path in component.files().items()},
-        "fingerprint": component.fingerprint(),
+        "files": {label: files.of(path) for label, path in named.items()},
+        "fingerprint": fingerprint,
     }
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
+from recipekit.component.method_errors import method_errors
 from recipekit.errors import RunError, error_location
 from recipekit.pipeline.changes import changes
 from recipekit.recipe.positions import KeyPath, dotted
@@ -35,7 +36,8 @@ def check_unchanged(stage: str, section: Section, identity: Mapping[str, Any]) -
         if not component.live:
             continue
         with error_location(partial("{}: {}".format, stage, dotted(path))):
-            found = component.fingerprint()
+            with method_errors(component, "fingerprint"):
+                found = component.fingerprint()
         differences = list(changes(_planned(identity["section"], path), found))
         if differences:
             raise RunError(

@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 
 from recipekit.component import Component
+from recipekit.component.method_errors import method_errors
 from recipekit.dataset import Dataset
 from recipekit.errors import error_location
 from recipekit.recipe.load import where
@@ -27,8 +28,10 @@ def check_servers(recipe: Recipe, stages: Collection[str]) -> None:
     for path, component in _components(recipe, stages):
         with error_location(partial(where, recipe, path)):
             if limit is not None:
-                component.check_limit(limit)
-            component.reach()
+                with method_errors(component, "check_limit"):
+                    component.check_limit(limit)
+            with method_errors(component, "reach"):
+                component.reach()
 
 
 def check_data(recipe: Recipe, stages: Collection[str], dataset: Dataset) -> None:
@@ -39,7 +42,8 @@ def check_data(recipe: Recipe, stages: Collection[str], dataset: Dataset) -> Non
     """
     for path, component in _components(recipe, stages):
         with error_location(partial(where, recipe, path)):
-            component.check(dataset)
+            with method_errors(component, "check"):
+                component.check(dataset)
 
 
 def _components(

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from recipekit.component import JudgeSpec, Sizes
+from recipekit.component.method_errors import method_errors
 from recipekit.stages.estimate_inputs import EstimateInputs
 from recipekit.stages.judge.section import JudgeSection
 from recipekit.stages.mine.estimate import most_candidates_per_query
@@ -29,7 +30,8 @@ def estimate(inputs: EstimateInputs, section: JudgeSection) -> dict[str, Any]:
     for name, slot in section.judges.items():
         spec = slot.spec
         pairs, exact = _pairs_of_judge(spec, section, candidates)
-        own = dict(spec.estimate(sizes, pairs))
+        with method_errors(spec, "estimate"):
+            own = dict(spec.estimate(sizes, pairs))
         if own or type(spec).measured:
             judges[name] = {"pairs" if exact else "pairs at most": pairs, **own}
     if judges:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from recipekit.component import encoder_names
+from recipekit.component.method_errors import method_errors
 from recipekit.stages.estimate_inputs import EstimateInputs
 from recipekit.stages.mine.section import MineSection
 
@@ -21,7 +22,8 @@ def estimate(inputs: EstimateInputs, section: MineSection) -> dict[str, Any]:
     retrievers: dict[str, Any] = {}
     for name, spec in specs.items():
         sizes = replace(mined, dimension=inputs.dimension(encoders[name]))
-        work = dict(spec.estimate(sizes, queries * min(spec.depth, mined.passages)))
+        with method_errors(spec, "estimate"):
+            work = dict(spec.estimate(sizes, queries * min(spec.depth, mined.passages)))
         if work:
             retrievers[name] = work
     return {

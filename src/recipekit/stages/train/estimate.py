@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from recipekit.component.method_errors import method_errors
 from recipekit.stages.estimate_inputs import FLOAT_BYTES, EstimateInputs
 from recipekit.stages.train.section import TrainSection
 
@@ -18,7 +19,8 @@ def estimate(inputs: EstimateInputs, section: TrainSection) -> dict[str, Any]:
     steps, batch_against_corpus = 0, 0
     for slot in section.phases.values():
         batch_size = slot.spec.batch_size or section.batch_size
-        steps += slot.spec.planned_steps(queries, passages, batch_size)
+        with method_errors(slot.spec, "total_epochs"):
+            steps += slot.spec.planned_steps(queries, passages, batch_size)
         if slot.spec.freezes_corpus:
             batch_against_corpus = max(batch_against_corpus, min(batch_size, queries))
     work: dict[str, Any] = {

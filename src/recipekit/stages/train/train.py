@@ -28,7 +28,7 @@ from recipekit.component import (
 from recipekit.dataset import Dataset
 from recipekit.encoding.embed import embed_tokens
 from recipekit.encoding.tokens import TokenizedTexts
-from recipekit.errors import RunError
+from recipekit.errors import ComponentError, RunError
 from recipekit.own_texts import own_texts
 from recipekit.recipe.slots import all_slots
 from recipekit.records import Side, Similarity
@@ -177,9 +177,26 @@ def _build_phases(
         )
         context = inputs.context(scratch / "phases" / name)
         phase = slot.spec.build(replace(context, _training=training))
+        _check_phase(name, phase)
         settings = optimizer_settings(slot.spec, section)
         phases.append(_BuiltPhase(slot.spec, labels, ScheduledPhase(name, phase, settings)))
     return phases
+
+
+def _check_phase(name: str, phase: object) -> None:
+    """Check that a phase has what the training loop uses, before anything is trained.
+
+    Raises:
+        ComponentError: It lacks a member, since its class does not derive from `Phase`.
+    """
+    members = ("cycle_steps", "steps_per_epoch", "begin", "gradient", "state", "restore", "end")
+    missing = [member for member in members if not hasattr(phase, member)]
+    if missing:
+        raise ComponentError(
+            f"train.phases.{name} builds a {type(phase).__name__} without {', '.join(missing)}: "
+            "make it a subclass of recipekit.component.Phase, which has defaults",
+            code="RK206",
+        )
 
 
 def _table(inputs: StageInputs, stage: str, name: str) -> pa.Table | None:
