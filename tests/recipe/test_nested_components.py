@@ -295,7 +295,7 @@ def test_a_missing_file_of_a_nested_component_is_named_with_its_slot(
 
 def test_validate_shows_the_components_inside_a_component(nested: Callable[..., Path]) -> None:
     inner = "wrapper(inner=plain, standby=plain)".replace("wrapper", "kitchen/wrapper")
-    text = summary(load_recipe(nested(), width=1000))
+    text = summary(load_recipe(nested()))
     assert text.endswith(f"train: first=in_batch(loss=wrapper(inner={inner}, standby=plain))")
 
 

@@ -189,7 +189,7 @@ def _check_phase(name: str, phase: object) -> None:
     Raises:
         ComponentError: It lacks a member, since its class does not derive from `Phase`.
     """
-    members = ("cycle_steps", "steps_per_epoch", "begin", "gradient", "state", "restore", "end")
+    members = ("begin", "gradient", "state", "restore", "end")
     missing = [member for member in members if not hasattr(phase, member)]
     if missing:
         raise ComponentError(
