@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -10,7 +12,7 @@ from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from helpers.dense_reference import dense_losses, training_labels, unit_rows
+from helpers.dense_reference import corpus_labels, dense_losses, training_labels, unit_rows
 from losses.test_exact_softmax import FORMS, cases
 from recipekit.losses.exact_softmax_math import ExactSoftmax
 from recipekit.losses.frozen_matrix import FrozenMatrix
@@ -148,3 +150,35 @@ def test_a_block_takes_6nbd_operations_in_the_memory_of_a_tile():
         half.block(rows, fresh, update=True)
     assert flops.get_total_flops() == 6 * n * size * dim
     assert memory.largest <= max(total * dim, tile_size * size)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_coordinate_ascent_of_two_towers_lowers_the_exact_loss_to_convergence(judged, form):
+    """Two linear towers over fixed features, each trained by plain gradient descent in turn."""
+    verdicts, grades = judged
+    generator = torch.Generator().manual_seed(4)
+    features = [torch.randn(n, 6, generator=generator).double() for n in verdicts.shape]
+    towers = [torch.eye(6).double().requires_grad_() for _ in features]
+    loss = ExactSoftmax(1.0, form, tile_size=7)
+    labels = corpus_labels(verdicts, grades)
+    values, norms = [], []
+    for half_phase in range(60):
+        side = half_phase % 2
+        for _ in range(10):
+            queries, passages = (x @ tower for x, tower in zip(features, towers, strict=True))
+            if side == 0:
+                mean = loss(queries, labels, FrozenMatrix.whole(passages.detach())).mean()
+                mean.backward()
+            else:
+                half = passage_softmax(loss, queries.detach(), passages.detach(), verdicts, grades)
+                for rows in np.array_split(np.arange(30), 4):
+                    mean, gradient = half.block(rows, passages.detach()[rows], update=False)
+                    passages[rows].backward(gradient, retain_graph=True)
+            values.append(float(mean.detach()))
+            norms.append(float(towers[side].grad.norm()))
+            with torch.no_grad():
+                towers[side] -= 0.02 * towers[side].grad
+            towers[side].grad = None
+    assert all(after <= before + 1e-9 for before, after in pairwise(values))
+    assert values[-1] < 0.7 * values[0]
+    assert max(norms[-20:]) < 0.3 * max(norms[:20])
