@@ -420,7 +420,8 @@ ERROR_CODES: Final[dict[str, ErrorCode]] = {
     ),
     "RK412": ErrorCode(
         "The model is not one that `bi_encoder` supports.",
-        "It has no pooling, does not start with a Transformer, or has a custom module.",
+        "It has no pooling, starts with neither a Transformer nor a StaticEmbedding, or has a "
+        "custom module.",
         "Use a dense sentence-transformers model.",
     ),
     "RK413": ErrorCode(

@@ -20,9 +20,9 @@ PoolingMode = Literal["cls", "mean", "max", "weightedmean", "lasttoken"]
 
 
 class BiEncoderSpec(NamedModel, EncoderSpec):
-    """A sentence-transformers model: a transformer, a pooling, and optional further modules.
+    """A sentence-transformers model: a transformer with a pooling, or a StaticEmbedding.
 
-    Pooling, similarity, prompts and length are by default those of the model's own files.
+    Dense, Normalize and similar modules may follow. Pooling, similarity, prompts and length are by default those of the model's own files.
     """
 
     version: ClassVar[int] = 2

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import copy
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Self
 
-import numpy as np
 import torch
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Pooling, Router
 from torch import nn
 
 from recipekit.arrays import Ints
-from recipekit.encoding.padding import takes_positions
+from recipekit.encoders.text_inputs import text_inputs
 from recipekit.records import Side, Similarity
 
 __all__ = ["BiEncoder", "SavedSettings"]
@@ -69,11 +66,6 @@ class BiEncoder(nn.Module):
         self.similarity = similarity
         self._tokens_per_batch = max_tokens_per_batch
         self._dropout = True
-        for tower in self.towers.values():
-            tower[0].max_seq_length = max_length
-        self._takes_positions = {
-            side: takes_positions(tower[0].model) for side, tower in self.towers.items()
-        }
         self._prompt_lengths = {side: self._prompt_length(side) for side in self.towers}
         self.eval()
 
@@ -104,6 +96,7 @@ class BiEncoder(nn.Module):
         """Register the modules of both towers, each once."""
         unique = {id(module): module for tower in self.towers.values() for module in tower}
         self.parts = nn.ModuleList(unique.values())
+        self._inputs = {side: text_inputs(tower[0]) for side, tower in self.towers.items()}
         self.tied = list(map(id, self.towers["query"])) == list(map(id, self.towers["passage"]))
 
     # Training or not
@@ -131,7 +124,7 @@ class BiEncoder(nn.Module):
     def tokenizer_identity(self, side: Side) -> Any:
         """Return what identifies the tokens of a text: tokenizer, prompt and `max_length`."""
         return {
-            "tokenizer": _tokenizer_hash(self.towers[side][0].tokenizer),
+            "tokenizer": self._inputs[side].identity(),
             "prompt": self.prompts[side],
             "max_length": self.max_length,
         }
@@ -142,50 +135,13 @@ class BiEncoder(nn.Module):
         Returns:
             The token ids of each text, and how many texts were cut.
         """
-        tokenizer = self.towers[side][0].tokenizer
         prompt = self.prompts[side]
         prompted = [prompt + text for text in texts] if prompt else list(texts)
-        if not tokenizer.is_fast:
-            return _tokenize_slowly(tokenizer, prompted, self.max_length)
-        # The Rust tokenizer directly: transformers' own call also builds lists that are not used
-        # here, which takes a third of its time.
-        backend = tokenizer.backend_tokenizer
-        backend.no_padding()
-        backend.enable_truncation(self.max_length, direction=tokenizer.truncation_side)
-        encodings = backend.encode_batch_fast(prompted)
-        # A decoder's tokenizer gives no token for an empty text, which no model can embed.
-        nothing = [tokenizer.pad_token_id]
-        ids = [np.array(encoding.ids or nothing, dtype=np.int32) for encoding in encodings]
-        return ids, sum(1 for encoding in encodings if encoding.overflowing)
+        return self._inputs[side].tokenize(prompted, self.max_length)
 
     def collate(self, ids: Sequence[Ints], side: Side) -> dict[str, torch.Tensor]:
-        """Pad tokenized texts into one batch of features (n, longest), on the CPU.
-
-        Padding goes to the side where the tokenizer pads.
-        """
-        tokenizer = self.towers[side][0].tokenizer
-        lengths = np.fromiter(map(len, ids), dtype=np.int64, count=len(ids))
-        width = int(lengths.max(initial=0))
-        columns = np.arange(width)
-        real = (
-            columns >= width - lengths[:, None]
-            if tokenizer.padding_side == "left"
-            else columns < lengths[:, None]
-        )
-        input_ids = np.full((len(ids), width), tokenizer.pad_token_id, dtype=np.int64)
-        input_ids[real] = np.concatenate(ids) if len(ids) else ()
-        features = {
-            "input_ids": torch.from_numpy(input_ids),
-            "attention_mask": torch.from_numpy(real.astype(np.int64)),
-        }
-        if tokenizer.padding_side == "left" and self._takes_positions[side]:
-            positions = (real.cumsum(axis=1) - 1).clip(min=0)
-            features["position_ids"] = torch.from_numpy(positions)
-        if "token_type_ids" in tokenizer.model_input_names:
-            features["token_type_ids"] = torch.from_numpy(
-                np.where(real, 0, tokenizer.pad_token_type_id)
-            )
-        return features
+        """Join tokenized texts into one batch of features, on the CPU."""
+        return self._inputs[side].collate(ids)
 
     def _prompt_length(self, side: Side) -> int:
         """Count the prompt's tokens, with the opening special token, if the pooling excludes them.
@@ -198,9 +154,7 @@ class BiEncoder(nn.Module):
         )
         if not excluded or not self.prompts[side]:
             return 0
-        (ids,), _ = self.tokenize([""], side)
-        closing = len(ids) > 0 and int(ids[-1]) in self.towers[side][0].tokenizer.all_special_ids
-        return len(ids) - closing
+        return self._inputs[side].prompt_length(self.prompts[side], self.max_length)
 
     # Features to vectors
     # ---------------------------------------------------------------------------------------------
@@ -212,7 +166,7 @@ class BiEncoder(nn.Module):
         if self._prompt_lengths[side]:
             state["prompt_length"] = self._prompt_lengths[side]
         state = transformer(state)
-        output = transformer.module_output_name
+        output = getattr(transformer, "module_output_name", "sentence_embedding")
         # Under autocast only the transformer computes in bf16: the later modules are cheap, and
         # unit rows must have length 1.
         with torch.autocast(state[output].device.type, enabled=False):
@@ -235,11 +189,8 @@ class BiEncoder(nn.Module):
         the model truncates its vectors, those of sentence-transformers are not scaled to length 1;
         `SentenceTransformer.similarity` is the same.
         """
-        for tower in self.towers.values():
-            tokenizer = tower[0].tokenizer
-            if tokenizer.is_fast:
-                # Truncation is a setting of `tokenize`, not of the model.
-                tokenizer.backend_tokenizer.no_truncation()
+        for inputs in self._inputs.values():
+            inputs.save_length(self.max_length)
         query, passage = self.towers["query"], self.towers["passage"]
         model = SentenceTransformer(
             modules=query if self.tied else [Router.for_query_document(query, passage)],
@@ -262,34 +213,3 @@ def _dimension(tower: Sequence[Any]) -> int:
         for module in reversed(tower)
         if hasattr(module, "get_embedding_dimension")
     )
-
-
-def _tokenize_slowly(
-    tokenizer: Any, texts: Sequence[str], max_length: int
-) -> tuple[list[Ints], int]:
-    """Tokenize with a tokenizer written in Python, which does not report what it cuts.
-
-    All texts are tokenized whole; those that are too long are tokenized again with truncation.
-    """
-    if not texts:
-        return [], 0
-    all_ids = tokenizer(
-        list(texts), truncation=False, return_attention_mask=False, return_token_type_ids=False
-    )["input_ids"]
-    too_long = [i for i, ids in enumerate(all_ids) if len(ids) > max_length]
-    for i in too_long:
-        all_ids[i] = tokenizer(texts[i], truncation=True, max_length=max_length)["input_ids"]
-    nothing = [tokenizer.pad_token_id]
-    return [np.asarray(ids or nothing, dtype=np.int32) for ids in all_ids], len(too_long)
-
-
-def _tokenizer_hash(tokenizer: Any) -> str:
-    """Hash what a tokenizer does with a text, apart from truncation and padding."""
-    content: dict[str, Any] = {"truncation_side": tokenizer.truncation_side}
-    if tokenizer.is_fast:
-        content |= json.loads(tokenizer.backend_tokenizer.to_str())
-        content |= {"truncation": None, "padding": None}  # `tokenize` sets both
-    else:
-        content |= {"class": type(tokenizer).__name__, "vocabulary": tokenizer.get_vocab()}
-        content |= {"special_tokens": tokenizer.all_special_tokens}
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

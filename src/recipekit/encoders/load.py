@@ -17,6 +17,7 @@ from sentence_transformers.sentence_transformer.modules import (
     Normalize,
     Pooling,
     Router,
+    StaticEmbedding,
     Transformer,
     WeightedLayerPooling,
 )
@@ -24,7 +25,7 @@ from torch import nn
 
 from recipekit.component import Progress
 from recipekit.encoders.bi_encoder_module import BiEncoder, SavedSettings
-from recipekit.encoding.max_length import length_of, position_limit
+from recipekit.encoding.max_length import UNLIMITED, length_of, position_limit
 from recipekit.encoding.model_files import check_sha256, hub_snapshot, local_folder, unreachable
 from recipekit.encoding.padding import give_padding_token
 from recipekit.errors import ModelError
@@ -57,7 +58,8 @@ def load_bi_encoder(spec: BiEncoderSpec, progress: Progress) -> BiEncoder:
     for tower in towers:
         _check(spec.model, tower)
         first: Any = tower[0]
-        give_padding_token(spec.model, first.tokenizer, first.model, progress.info)
+        if isinstance(first, Transformer):
+            give_padding_token(spec.model, first.tokenizer, first.model, progress.info)
     if spec.pooling is not None:
         _repool(spec, towers, warn)
     elif not (folder / "modules.json").is_file():
@@ -142,10 +144,10 @@ def _route(name: str, modules: Any, task: str) -> Iterator[nn.Module]:
 def _check(name: str, tower: Sequence[nn.Module]) -> None:
     """Refuse a tower that would not encode as it does in sentence-transformers."""
     first = tower[0]
-    if not isinstance(first, Transformer):
+    if not isinstance(first, Transformer | StaticEmbedding):
         raise ModelError(
             f"model '{name}' starts with {type(first).__name__}; a bi_encoder starts with a "
-            "Transformer",
+            "Transformer or a StaticEmbedding",
             code="RK412",
         )
     for module in tower[1:]:
@@ -154,6 +156,11 @@ def _check(name: str, tower: Sequence[nn.Module]) -> None:
                 f"model '{name}': a bi_encoder does not support its module {type(module).__name__}",
                 code="RK412",
             )
+    if isinstance(first, Transformer):
+        _check_transformer(name, first, tower[1:])
+
+
+def _check_transformer(name: str, first: Any, rest: Sequence[nn.Module]) -> None:
     text = first.modality_config.get("text", {})
     special = (
         first.query_length
@@ -168,7 +175,7 @@ def _check(name: str, tower: Sequence[nn.Module]) -> None:
             code="RK413",
         )
     if first.module_output_name != "sentence_embedding" and not any(
-        isinstance(module, Pooling) for module in tower
+        isinstance(module, Pooling) for module in rest
     ):
         raise ModelError(
             f"model '{name}' has no pooling, so it returns a vector per token, not per text",
@@ -236,8 +243,9 @@ def _state_similarity(spec: BiEncoderSpec, folder: Path, progress: Progress) -> 
 def _freeze_unused(towers: Sequence[Sequence[nn.Module]]) -> None:
     """Freeze BERT's own pooler: its output is not used, so its weights have no gradient."""
     for tower in towers:
-        pooler = getattr(tower[0].model, "pooler", None)
-        if isinstance(pooler, nn.Module) and tower[0].module_output_name == "token_embeddings":
+        first: Any = tower[0]
+        pooler = getattr(getattr(first, "model", None), "pooler", None)
+        if isinstance(pooler, nn.Module) and first.module_output_name == "token_embeddings":
             pooler.requires_grad_(False)
 
 
@@ -246,7 +254,12 @@ def _passage_prompt(prompts: dict[str, str]) -> str:
 
 
 def _max_length(spec: BiEncoderSpec, towers: Sequence[Sequence[Any]]) -> int:
-    limit = min(position_limit(tower[0].model) for tower in towers)
+    firsts = [tower[0] for tower in towers]
+    if any(isinstance(first, StaticEmbedding) for first in firsts):
+        # The mean of any number of tokens has no limit but that of the tokenizer, if it has one.
+        own = [(first.tokenizer.truncation or {}).get("max_length", UNLIMITED) for first in firsts]
+        return spec.max_length or min(own)
+    limit = min(position_limit(first.model) for first in firsts)
     return length_of(
-        spec.model, spec.max_length, min(tower[0].max_seq_length for tower in towers), limit
+        spec.model, spec.max_length, min(first.max_seq_length for first in firsts), limit
     )

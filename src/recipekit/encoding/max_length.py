@@ -8,10 +8,12 @@ from torch import nn
 
 from recipekit.errors import ModelError
 
-__all__ = ["length_of", "position_limit"]
+__all__ = ["UNLIMITED", "length_of", "position_limit"]
 
 NO_LIMIT = 1_000_000
 """Tokenizers state a length above this if they have no limit."""
+UNLIMITED = NO_LIMIT + 1
+"""The length of an encoder that cuts no text."""
 
 
 def position_limit(model: Any) -> int:
@@ -27,7 +29,7 @@ def position_limit(model: Any) -> int:
             return table.num_embeddings - (padding + 1 if isinstance(padding, int) else 0)
     config = model.config.get_text_config()
     limit = getattr(config, "max_position_embeddings", None)
-    return limit if isinstance(limit, int) and limit > 0 else NO_LIMIT + 1
+    return limit if isinstance(limit, int) and limit > 0 else UNLIMITED
 
 
 def length_of(name: str, requested: int | None, own: int | None, limit: int) -> int:

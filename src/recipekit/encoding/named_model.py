@@ -24,6 +24,9 @@ from recipekit.records import Similarity
 
 __all__ = ["NamedModel", "declared_similarity", "known_dimension"]
 
+WIDTHS = ("hidden_size", "d_model", "dim", "n_embd")
+"""The names of the width of embeddings in the configurations of transformers."""
+
 
 def _recipe_folder(info: ValidationInfo) -> Path:
     return Path((info.context or {}).get("folder", Path()))
@@ -110,14 +113,30 @@ def known_dimension(model: str, revision: str | None) -> int | None:
     if folder is None:
         return None
     modules = _json(folder / "modules.json") or [{"path": "", "type": ""}]
-    own = _json(folder / modules[0].get("path", "") / "config.json") or {}
-    width = own.get("hidden_size") or own.get("dim")
+    first = folder / modules[0].get("path", "")
+    if str(modules[0].get("type", "")).endswith("StaticEmbedding"):
+        width = _static_width(first / "model.safetensors")
+    else:
+        own = _json(first / "config.json") or {}
+        own = own.get("text_config") or own
+        width = next((own[name] for name in WIDTHS if name in own), None)
     for module in modules[1:]:
         if str(module.get("type", "")).endswith("Dense"):
             width = (_json(folder / module["path"] / "config.json") or {}).get(
                 "out_features", width
             )
     return width if isinstance(width, int) else None
+
+
+def _static_width(weights: Path) -> int | None:
+    """Read the width of a StaticEmbedding from the header of its weights."""
+    try:
+        with weights.open("rb") as file:
+            header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+    except (OSError, ValueError):
+        return None
+    tensors = [header[name] for name in ("embedding.weight", "embeddings") if name in header]
+    return int(tensors[0]["shape"][1]) if tensors else None
 
 
 def declared_similarity(model: str, revision: str | None) -> Similarity | None:
