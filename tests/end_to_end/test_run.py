@@ -102,7 +102,7 @@ def test_an_unknown_stage_is_reported_in_one_line(folder: Path, cli) -> None:
         ("trian", "Did you mean 'train'?"),
         ("zzz", "It has collect, mine, judge, train, evaluate, export."),
     ):
-        ended = cli("run", "recipe.yaml", "--until", name, status=1)
+        ended = cli("run", "recipe.yaml", "--until", name, status=2)
         assert ended.stderr == f"--until {name}: this recipe has no such stage. {remedy} [RK605]\n"
 
 
