@@ -408,6 +408,11 @@ ERROR_CODES: Final[dict[str, ErrorCode]] = {
         "The model was changed, or another file is used.",
         "Use the pinned weights, or update `sha256`.",
     ),
+    "RK408": ErrorCode(
+        "The model brings Python code of its own, which recipekit does not run unasked.",
+        "Its configuration names classes in its own files (`auto_map`).",
+        "Read these files, then pass `--trust-remote-code`. A recipe alone cannot allow it.",
+    ),
     "RK410": ErrorCode(
         "A model cannot be loaded.",
         "Damaged files, or an architecture that the installed transformers does not know.",

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from recipekit.cli.options import DEFAULT_RECIPE, Cache, RecipeArgument, Runs
+from recipekit.cli.options import DEFAULT_RECIPE, Cache, RecipeArgument, Runs, TrustRemoteCode
 
 if TYPE_CHECKING:
     from recipekit.pipeline.judge_commands import MinedRecipe
@@ -54,6 +54,7 @@ def try_(
     cache: Cache = None,
     runs: Runs = None,
     allow_local_code: LocalCode = False,
+    trust_remote_code: TrustRemoteCode = False,
 ) -> None:
     """Judge a few queries with real calls, and show verdicts, reasons and the cost of all pairs.
 
@@ -68,7 +69,12 @@ def try_(
     from recipekit.stages.recipe import load_recipe
     from recipekit.training.parallel import join_ranks
 
-    loaded = load_recipe(recipe, overrides or (), allow_local_code=allow_local_code)
+    loaded = load_recipe(
+        recipe,
+        overrides or (),
+        allow_local_code=allow_local_code,
+        trust_remote_code=trust_remote_code,
+    )
     section = trial_section(loaded, name)
     trial = try_judges(
         _mined(context, loaded, cache, runs, ahead=("judge",)),
@@ -97,6 +103,7 @@ def sample(
     cache: Cache = None,
     runs: Runs = None,
     allow_local_code: LocalCode = False,
+    trust_remote_code: TrustRemoteCode = False,
 ) -> None:
     """Draw candidate pairs for people to label, over all ranks and (hidden) verdicts.
 
@@ -110,7 +117,12 @@ def sample(
     from recipekit.stages.recipe import load_recipe
 
     check_output(output, force=force)
-    loaded = load_recipe(recipe, overrides or (), allow_local_code=allow_local_code)
+    loaded = load_recipe(
+        recipe,
+        overrides or (),
+        allow_local_code=allow_local_code,
+        trust_remote_code=trust_remote_code,
+    )
     pairs = sample_pairs(_mined(context, loaded, cache, runs), n)
     write_sample(pairs, output)
     fewer = " (all unlabelled candidates that a judge can get)" if len(pairs) < n else ""

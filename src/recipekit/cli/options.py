@@ -9,7 +9,16 @@ import typer
 
 from recipekit.cli.completion import complete_recipe, complete_stage
 
-__all__ = ["DEFAULT_RECIPE", "EXIT_USAGE", "Cache", "From", "RecipeArgument", "Runs", "Until"]
+__all__ = [
+    "DEFAULT_RECIPE",
+    "EXIT_USAGE",
+    "Cache",
+    "From",
+    "RecipeArgument",
+    "Runs",
+    "TrustRemoteCode",
+    "Until",
+]
 
 DEFAULT_RECIPE: Final = "recipe.yaml"
 EXIT_USAGE: Final = 2
@@ -58,4 +67,8 @@ Runs = Annotated[
         help="The folder of all runs. Default: RECIPEKIT_RUNS, or runs in the recipe's project.",
         show_default=False,
     ),
+]
+TrustRemoteCode = Annotated[
+    bool,
+    typer.Option("--trust-remote-code", help="Let models that bring Python code run it."),
 ]

@@ -9,7 +9,15 @@ from typing import Annotated
 
 import typer
 
-from recipekit.cli.options import DEFAULT_RECIPE, Cache, From, RecipeArgument, Runs, Until
+from recipekit.cli.options import (
+    DEFAULT_RECIPE,
+    Cache,
+    From,
+    RecipeArgument,
+    Runs,
+    TrustRemoteCode,
+    Until,
+)
 
 __all__ = ["run"]
 
@@ -43,6 +51,7 @@ def run(
         bool,
         typer.Option("--allow-local-code", help="Allow components from local Python files."),
     ] = False,
+    trust_remote_code: TrustRemoteCode = False,
 ) -> None:
     """Run every stage of a recipe that is not cached, and write a report.
 
@@ -58,7 +67,12 @@ def run(
     from recipekit.stages.recipe import load_recipe
 
     launch = read_launch(accelerate_config, num_processes, cpu=cpu)
-    loaded = load_recipe(recipe, overrides or (), allow_local_code=allow_local_code)
+    loaded = load_recipe(
+        recipe,
+        overrides or (),
+        allow_local_code=allow_local_code,
+        trust_remote_code=trust_remote_code,
+    )
     finished = execute(
         loaded,
         cache=cache,

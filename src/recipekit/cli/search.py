@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from recipekit.cli.options import Runs
+from recipekit.cli.options import Runs, TrustRemoteCode
 
 if TYPE_CHECKING:
     from recipekit.pipeline.search_run import Found, SearchResult
@@ -43,6 +43,7 @@ def search(
         bool,
         typer.Option("--allow-local-code", help="Allow components from local Python files."),
     ] = False,
+    trust_remote_code: TrustRemoteCode = False,
 ) -> None:
     """Show the best passages for a query, with the encoder before and after training.
 
@@ -57,7 +58,13 @@ def search(
     folder = find_run(run, runs)
     with tempfile.TemporaryDirectory(prefix="recipekit-search-") as scratch:
         progress = ConsoleProgress(Path(scratch) / "log.jsonl", "search")
-        opened = RunSearch.open(folder, progress, join_ranks(1), allow_local_code=allow_local_code)
+        opened = RunSearch.open(
+            folder,
+            progress,
+            join_ranks(1),
+            allow_local_code=allow_local_code,
+            trust_remote_code=trust_remote_code,
+        )
         for text in _queries(query):
             _print(opened.search(text, k), as_json=as_json)
 

@@ -141,6 +141,9 @@ class Context:
     """Identifies the cache of this run. It is in the ownership tag of indices on servers, so that
     a cache removes only its own."""
 
+    trust_remote_code: bool = False
+    """Whether a model that brings Python code may run it: `--trust-remote-code`."""
+
     def query_embeddings(self, name: str) -> Embeddings:
         """Return the embeddings of the queries that a retriever is asked about, `query_rows`.
 

@@ -22,7 +22,9 @@ PoolingMode = Literal["cls", "mean", "max", "weightedmean", "lasttoken"]
 class BiEncoderSpec(NamedModel, EncoderSpec):
     """A sentence-transformers model: a transformer with a pooling, or a StaticEmbedding.
 
-    Dense, Normalize and similar modules may follow. Pooling, similarity, prompts and length are by default those of the model's own files.
+    Dense, Normalize and similar modules may follow. Pooling, similarity, prompts and length are by
+    default those of the model's own files. A model that brings Python code needs
+    `--trust-remote-code`.
     """
 
     version: ClassVar[int] = 2
@@ -70,7 +72,7 @@ class BiEncoderSpec(NamedModel, EncoderSpec):
         """Load the model on the CPU, with float32 weights."""
         from recipekit.encoders.load import load_bi_encoder
 
-        return load_bi_encoder(self, context.progress)
+        return load_bi_encoder(self, context.progress, trust_remote_code=context.trust_remote_code)
 
     def at(self, folder: Path) -> BiEncoderSpec:
         """Return the same encoder with the files that `BiEncoder.save` wrote.

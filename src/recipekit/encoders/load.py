@@ -26,7 +26,13 @@ from torch import nn
 from recipekit.component import Progress
 from recipekit.encoders.bi_encoder_module import BiEncoder, SavedSettings
 from recipekit.encoding.max_length import UNLIMITED, length_of, position_limit
-from recipekit.encoding.model_files import check_sha256, hub_snapshot, local_folder, unreachable
+from recipekit.encoding.model_files import (
+    check_sha256,
+    hub_snapshot,
+    local_folder,
+    unloadable,
+    unreachable,
+)
 from recipekit.encoding.padding import give_padding_token
 from recipekit.errors import ModelError
 from recipekit.records import Similarity
@@ -42,7 +48,9 @@ PASSAGE_PROMPTS = ("document", "passage", "corpus")
 """The names of a model's passage prompt, in sentence-transformers' order."""
 
 
-def load_bi_encoder(spec: BiEncoderSpec, progress: Progress) -> BiEncoder:
+def load_bi_encoder(
+    spec: BiEncoderSpec, progress: Progress, *, trust_remote_code: bool = False
+) -> BiEncoder:
     """Load the model that a spec names.
 
     Raises:
@@ -50,7 +58,7 @@ def load_bi_encoder(spec: BiEncoderSpec, progress: Progress) -> BiEncoder:
             the spec's settings.
     """
     warn = progress.warn
-    model, folder = _read(spec)
+    model, folder = _read(spec, trust_remote_code)
     if spec.sha256 is not None:
         check_sha256(spec.model, folder, spec.sha256)
     towers = [list(_route(spec.model, model, task)) for task in ("query", "document")]
@@ -102,7 +110,7 @@ def load_bi_encoder(spec: BiEncoderSpec, progress: Progress) -> BiEncoder:
     )
 
 
-def _read(spec: BiEncoderSpec) -> tuple[SentenceTransformer, Path]:
+def _read(spec: BiEncoderSpec, trust_remote_code: bool) -> tuple[SentenceTransformer, Path]:
     from transformers.utils import logging
 
     logging.disable_progress_bar()  # the run shows its own progress
@@ -114,15 +122,12 @@ def _read(spec: BiEncoderSpec) -> tuple[SentenceTransformer, Path]:
             revision=commit,
             device="cpu",
             model_kwargs={"dtype": torch.float32},
-            trust_remote_code=False,
+            trust_remote_code=trust_remote_code,
         )
     except Exception as error:  # each of its libraries raises its own errors
         if commit is not None and not hub_snapshot(spec.model, commit).is_dir():
             raise unreachable(spec.model, error) from error
-        reason = f"{type(error).__name__}: {error}".splitlines()[0]
-        raise ModelError(
-            f"model '{spec.model}' cannot be loaded: {reason}", code="RK410"
-        ) from error
+        raise unloadable(spec.model, error) from error
     return model.float(), folder or hub_snapshot(spec.model, str(commit))
 
 

@@ -22,6 +22,7 @@ __all__ = [
     "hub_revision",
     "hub_snapshot",
     "local_folder",
+    "unloadable",
     "unreachable",
 ]
 
@@ -171,6 +172,18 @@ def unreachable(model: str, reason: Exception) -> ModelError:
         "installed package's files (package:NAME/FOLDER)",
         code="RK405",
     )
+
+
+def unloadable(model: str, reason: Exception) -> ModelError:
+    """Return the error for a model that a library cannot load at all, or without its code."""
+    if "trust_remote_code" in str(reason):
+        return ModelError(
+            f"model '{model}' brings Python code of its own: read it, then pass "
+            "--trust-remote-code to let it run",
+            code="RK408",
+        )
+    text = f"{type(reason).__name__}: {reason}".splitlines()[0]
+    return ModelError(f"model '{model}' cannot be loaded: {text}", code="RK410")
 
 
 def _hub_cache() -> Path:

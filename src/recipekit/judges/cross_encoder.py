@@ -127,7 +127,12 @@ class CrossEncoderSpec(NamedModel, JudgeSpec):
         from recipekit.judges.cross_encoder_judge import CrossEncoderJudge, calibrate
         from recipekit.judges.cross_encoder_scores import load_scorer
 
-        scorer = load_scorer(self, context.ranks.device, context.progress.info)
+        scorer = load_scorer(
+            self,
+            context.ranks.device,
+            context.progress.info,
+            trust_remote_code=context.trust_remote_code,
+        )
         if self.calibration is not None:
             found = calibrate(self.calibration, scorer, context)
             return CrossEncoderJudge(scorer, context.dataset, **found)

@@ -15,7 +15,13 @@ from recipekit.arrays import Floats, Ints
 from recipekit.dataset import Dataset
 from recipekit.encoding.batches import length_batches
 from recipekit.encoding.max_length import length_of, position_limit
-from recipekit.encoding.model_files import check_sha256, hub_snapshot, local_folder, unreachable
+from recipekit.encoding.model_files import (
+    check_sha256,
+    hub_snapshot,
+    local_folder,
+    unloadable,
+    unreachable,
+)
 from recipekit.encoding.padding import give_padding_token
 from recipekit.encoding.precision import computes_in_bf16
 from recipekit.errors import ModelError
@@ -108,7 +114,13 @@ class PairScorer:
         return np.fromiter((length[text] for text in texts), dtype=np.int64, count=len(texts))
 
 
-def load_scorer(spec: CrossEncoderSpec, device: str, inform: Callable[[str], None]) -> PairScorer:
+def load_scorer(
+    spec: CrossEncoderSpec,
+    device: str,
+    inform: Callable[[str], None],
+    *,
+    trust_remote_code: bool = False,
+) -> PairScorer:
     """Load a spec's model, with float32 weights, onto a device.
 
     Raises:
@@ -125,15 +137,12 @@ def load_scorer(spec: CrossEncoderSpec, device: str, inform: Callable[[str], Non
             revision=commit,
             device=device,
             model_kwargs={"dtype": torch.float32},
-            trust_remote_code=False,
+            trust_remote_code=trust_remote_code,
         )
     except Exception as error:  # each library raises errors of its own
         if commit is not None and not hub_snapshot(spec.model, commit).is_dir():
             raise unreachable(spec.model, error) from error
-        reason = f"{type(error).__name__}: {error}".splitlines()[0]
-        raise ModelError(
-            f"model '{spec.model}' cannot be loaded: {reason}", code="RK410"
-        ) from error
+        raise unloadable(spec.model, error) from error
     folder = folder or hub_snapshot(spec.model, str(commit))
     if spec.sha256 is not None:
         check_sha256(spec.model, folder, spec.sha256)

@@ -34,6 +34,7 @@ def load_recipe(
     overrides: Sequence[str] = (),
     *,
     allow_local_code: bool = False,
+    trust_remote_code: bool = False,
     cache: Path | str | None = None,
 ) -> Recipe:
     """Load and validate a recipe.
@@ -46,6 +47,7 @@ def load_recipe(
         overrides: A list of `PATH=VALUE`, as `--set` takes them: `["train.batch_size=32"]`. Values
             are written as in a recipe. Their relative paths start at the current folder.
         allow_local_code: Let `use` name a class in a local file, which will be imported.
+        trust_remote_code: Let models that bring Python code run it.
         cache: The cache that keeps the tables of a dict; by default, that of the project of the
             current folder.
 
@@ -55,7 +57,12 @@ def load_recipe(
     """
     if isinstance(source, Mapping):
         source = with_stored_tables(source, _tables(cache))
-    return recipes.load_recipe(source, overrides, allow_local_code=allow_local_code)
+    return recipes.load_recipe(
+        source,
+        overrides,
+        allow_local_code=allow_local_code,
+        trust_remote_code=trust_remote_code,
+    )
 
 
 def plan(
@@ -83,7 +90,7 @@ def plan(
         if isinstance(recipe, Mapping):
             folder = stack.enter_context(TemporaryDirectory(prefix="recipekit-plan-"))
             recipe = with_stored_tables(recipe, Path(folder))
-        loaded = _loaded(recipe, overrides, allow_local_code, cache)
+        loaded = _loaded(recipe, overrides, cache, allow_local_code=allow_local_code)
         return planning.plan(loaded, cache=cache, start=start)
 
 
@@ -97,6 +104,7 @@ def run(
     until: str | None = None,
     export_to: Path | str | None = None,
     allow_local_code: bool = False,
+    trust_remote_code: bool = False,
     launch: Launch | None = None,
     say: Callable[[str], None] = lambda text: None,
 ) -> Run:
@@ -113,6 +121,7 @@ def run(
         export_to: A folder for a copy of what the exporters write, with plain files and no links.
             It is new or empty, or has the exports of an earlier run, which are replaced.
         allow_local_code: See `load_recipe`.
+        trust_remote_code: See `load_recipe`.
         launch: How processes are started; one process on the best device by default.
         say: Receives lines for the user.
 
@@ -122,7 +131,13 @@ def run(
         RecipekitError: An error that a stage reported.
     """
     finished = execute.run(
-        _loaded(recipe, overrides, allow_local_code, cache),
+        _loaded(
+            recipe,
+            overrides,
+            cache,
+            allow_local_code=allow_local_code,
+            trust_remote_code=trust_remote_code,
+        ),
         cache=cache,
         runs=runs,
         start=start,
@@ -138,14 +153,15 @@ def run(
 def _loaded(
     recipe: AnyRecipe,
     overrides: Sequence[str],
-    allow_local_code: bool,
     cache: Path | str | None,
+    **allowed: bool,
 ) -> Recipe:
     if not isinstance(recipe, Recipe):
-        return load_recipe(recipe, overrides, allow_local_code=allow_local_code, cache=cache)
-    if overrides or allow_local_code:
+        return load_recipe(recipe, overrides, cache=cache, **allowed)
+    if overrides or any(allowed.values()):
+        names = ", ".join(["overrides", *allowed])
         raise RunError(
-            "this recipe is loaded already: pass overrides and allow_local_code to load_recipe",
+            f"this recipe is loaded already: pass {names} to load_recipe",
             code="RK605",
         )
     return recipe

@@ -293,6 +293,7 @@ class _Execution:
             recipe_folder=str(self.recipe.origin.folder),
             ledger=ledger_of(self.planned),
             allow_local_code=self.recipe.origin.allow_local_code,
+            trust_remote_code=self.recipe.origin.trust_remote_code,
         )
 
     def _section(self, stage: Stage) -> Any:

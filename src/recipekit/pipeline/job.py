@@ -41,6 +41,7 @@ class Job:
     ledger: str = ""
     """The account that the recipe's calls to paid endpoints are booked to."""
     allow_local_code: bool = False
+    trust_remote_code: bool = False
 
     def write(self, path: Path) -> Path:
         """Write the job where its process finds it."""

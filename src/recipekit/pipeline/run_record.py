@@ -122,6 +122,8 @@ def _command(recipe: Recipe, run: Path) -> str:
         arguments += ["--set", override]
     if origin.allow_local_code:
         arguments.append("--allow-local-code")
+    if origin.trust_remote_code:
+        arguments.append("--trust-remote-code")
     return shlex.join(arguments)
 
 

@@ -65,7 +65,13 @@ class RunSearch:
 
     @classmethod
     def open(
-        cls, run: Path, progress: Progress, ranks: Ranks, *, allow_local_code: bool = False
+        cls,
+        run: Path,
+        progress: Progress,
+        ranks: Ranks,
+        *,
+        allow_local_code: bool = False,
+        trust_remote_code: bool = False,
     ) -> RunSearch:
         """Open a run's folder.
 
@@ -74,6 +80,7 @@ class RunSearch:
             progress: Reports encoding, where embeddings are not cached.
             ranks: The process's device.
             allow_local_code: Let the recipe name a class in a local file.
+            trust_remote_code: Let models that bring Python code run it.
 
         Raises:
             RunError: The run has no passages or no encoder, or its artifacts are gone.
@@ -83,7 +90,11 @@ class RunSearch:
             raise RunError(
                 f"{run}: there are no passages, since no stage has finished", code="RK628"
             )
-        recipe = load_recipe(run / "recipe.resolved.yaml", allow_local_code=allow_local_code)
+        recipe = load_recipe(
+            run / "recipe.resolved.yaml",
+            allow_local_code=allow_local_code,
+            trust_remote_code=trust_remote_code,
+        )
         store = Store(next(iter(artifacts.values())).path.parents[2])
         inputs = StageInputs.of(recipe, store, artifacts, progress, ranks)
         return cls(inputs, _encoder(run, recipe, inputs))

@@ -54,7 +54,11 @@ def main(job_file: str) -> int:
 def run_stage(job: Job) -> None:
     """Call the stage and write its result."""
     run = Path(job.run)
-    recipe = load_recipe(run / "recipe.resolved.yaml", allow_local_code=job.allow_local_code)
+    recipe = load_recipe(
+        run / "recipe.resolved.yaml",
+        allow_local_code=job.allow_local_code,
+        trust_remote_code=job.trust_remote_code,
+    )
     stage = stage_named(job.stage)
     ranks = join_ranks(job.ranks) if stage.ranks else SingleProcess()
     progress = ConsoleProgress(run / "log.jsonl", job.stage, is_main=ranks.is_main)

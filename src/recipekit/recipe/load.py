@@ -43,6 +43,7 @@ def load(
     *,
     check: Callable[[Draft], None],
     allow_local_code: bool = False,
+    trust_remote_code: bool = False,
 ) -> Recipe:
     """Load and validate a recipe.
 
@@ -53,6 +54,7 @@ def load(
         overrides: `PATH=VALUE` each, as `--set` takes them.
         check: Reports what does not fit together across sections.
         allow_local_code: Let `use` name a class in a local file, which will be imported.
+        trust_remote_code: Let models that bring Python code run it.
 
     Raises:
         RecipeError: Everything that is wrong with the recipe, in the order of the file.
@@ -81,6 +83,7 @@ def load(
         text=document.text,
         overrides=tuple(overrides),
         allow_local_code=allow_local_code,
+        trust_remote_code=trust_remote_code,
     )
     return recipe
 

@@ -67,6 +67,7 @@ class RecipeOrigin:
     """The file's content, or the dict as YAML."""
     overrides: tuple[str, ...]
     allow_local_code: bool
+    trust_remote_code: bool = False
 
     def __eq__(self, other: object) -> bool:
         """Always equal: the origin of a recipe is not part of its content."""

@@ -64,6 +64,8 @@ class StageInputs:
     """The folder of the recipe."""
     command: str = ""
     """The command that repeats the run."""
+    trust_remote_code: bool = False
+    """Whether models that bring Python code may run it."""
     run: Path | None = None
     """The run's folder, for files that the user needs even if the stage fails."""
     spending: Spending = field(default_factory=Spending)
@@ -96,6 +98,7 @@ class StageInputs:
             progress=progress,
             ranks=ranks,
             description=recipe.description,
+            trust_remote_code=recipe.origin.trust_remote_code,
         )
 
     @cached_property
@@ -131,6 +134,7 @@ class StageInputs:
             artifact=self.artifact,
             spending=replace(self.spending, calls=self.store.root / "calls.sqlite"),
             owner=self.store.owner,
+            trust_remote_code=self.trust_remote_code,
         )
 
     def encoder_spec(

@@ -39,6 +39,7 @@ def load_recipe(
     overrides: Sequence[str] = (),
     *,
     allow_local_code: bool = False,
+    trust_remote_code: bool = False,
 ) -> Recipe:
     """Load and validate a recipe.
 
@@ -51,8 +52,16 @@ def load_recipe(
             written as in a recipe. Their relative paths start at the current folder; those in the
             file start at the file's folder.
         allow_local_code: Let `use` name a class in a local file, which will be imported.
+        trust_remote_code: Let models that bring Python code run it.
 
     Raises:
         RecipeError: Everything that is wrong with the recipe, in the order of the file.
     """
-    return load(recipe_model(), source, overrides, check=check, allow_local_code=allow_local_code)
+    return load(
+        recipe_model(),
+        source,
+        overrides,
+        check=check,
+        allow_local_code=allow_local_code,
+        trust_remote_code=trust_remote_code,
+    )
