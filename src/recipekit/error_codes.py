@@ -677,6 +677,11 @@ ERROR_CODES: Final[dict[str, ErrorCode]] = {
         "There is one training query, and no hard negative.",
         "Add training queries, mine and judge candidates, or use `coordinate_ascent`.",
     ),
+    "RK639": ErrorCode(
+        "`lora`, `freeze` or `gradient_checkpointing` does not fit the model.",
+        "It has no transformer, fewer layers, or no linear layer of that name.",
+        "Use a name or number that the message lists, or leave the key out.",
+    ),
     "RK640": ErrorCode(
         "There is nothing to evaluate.",
         "No baseline, `untrained: false`, and no train section.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from typing import Final
 
 from recipekit.component import EncoderSpec, LossSpec, PhaseSpec
@@ -20,6 +21,7 @@ LOSS_OF: Final = {"corpus": "exact_softmax", "batch": "infonce"}
 def check(draft: Draft) -> None:
     """Check that the encoder can be trained, and that phases fit the recipe and their losses."""
     _check_encoder(draft)
+    _check_peft(draft)
     for path, phase in draft.bound.items():
         if isinstance(phase.spec, PhaseSpec):
             _check_sources(draft, path, phase.spec)
@@ -37,6 +39,13 @@ def _check_encoder(draft: Draft) -> None:
     if spec is not None and issubclass(spec, EncoderSpec) and spec.at is EncoderSpec.at:
         message = f"encoder '{name}' ({spec.__name__}) cannot be trained"
         draft.report(("train", "encoder"), message, "RK107")
+
+
+def _check_peft(draft: Draft) -> None:
+    """Check that the package that `lora` needs is installed."""
+    if draft.mapping("train").get("lora") is not None and find_spec("peft") is None:
+        message = "LoRA needs the package peft: pip install 'recipekit[lora]'"
+        draft.report(("train", "lora"), message, "RK107")
 
 
 def _check_sources(draft: Draft, path: KeyPath, phase: PhaseSpec) -> None:

@@ -2,15 +2,38 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from recipekit.component import EncoderName, Name, PhaseSpec, Slot
 from recipekit.recipe.metrics import MetricName
 from recipekit.recipe.sections import Fraction, Section
 
-__all__ = ["TrainSection"]
+__all__ = ["FreezeSection", "LoraSection", "TrainSection"]
+
+
+class LoraSection(Section):
+    """Train low-rank adapters instead of the transformer's weights, and merge them at the end."""
+
+    r: Annotated[int, Field(ge=1)] = 16
+    """Rank of the adapters."""
+    alpha: Annotated[float, Field(gt=0)] = 32.0
+    """The adapters' weights are scaled by `alpha / r`."""
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Dropout before the adapters; it needs `train.dropout: true`."""
+    target_modules: Annotated[list[str], Field(min_length=1)] | None = None
+    """Names of the linear layers that get an adapter, such as `query`. By default all linear layers
+    of the transformer's layers."""
+
+
+class FreezeSection(Section):
+    """Leave the lower part of the transformer as it is."""
+
+    embeddings: bool = False
+    """Do not train the embeddings of tokens and positions."""
+    layers: Annotated[int, Field(ge=0)] = 0
+    """Do not train this many layers, counted from the first."""
 
 
 class TrainSection(Section):
@@ -35,6 +58,13 @@ class TrainSection(Section):
     has its own."""
     max_grad_norm: Annotated[float, Field(ge=0)] = 1.0
     """Largest gradient norm, unless a phase has its own; 0 does not clip."""
+    lora: LoraSection | None = None
+    """Train low-rank adapters (LoRA) with peft. By default all weights are trained."""
+    freeze: FreezeSection | None = None
+    """Parts of the transformer that are not trained."""
+    gradient_checkpointing: bool = False
+    """Compute the activations inside each transformer layer again in the backward pass: a third
+    more time, and much less memory for long texts and large models."""
     dropout: bool = False
     """Keep the model's dropout on while training. Off by default, since a frozen matrix is encoded
     without it."""
@@ -64,3 +94,15 @@ class TrainSection(Section):
     dev_corpus_size: Annotated[int, Field(ge=1)] | None = 2000
     """Passages that a dev evaluation ranks: those labelled for the dev queries, and a seeded sample
     of others up to this many; null ranks all passages."""
+
+    @model_validator(mode="after")
+    def _adapters_fit(self) -> Self:
+        if self.lora is not None and self.lora.dropout and not self.dropout:
+            raise ValueError(
+                "lora.dropout has no effect without `dropout: true`, which switches all dropout on"
+            )
+        if self.lora is not None and self.freeze is not None:
+            raise ValueError(
+                "lora freezes all weights of the transformer already: leave out `freeze`"
+            )
+        return self

@@ -43,6 +43,14 @@ from recipekit.training.forward import EncoderForward
 from recipekit.training.labels import LabelSelection, training_labels
 from recipekit.training.loop import DevEvaluation, ScheduledPhase, TrainingLoop, TrainingState
 from recipekit.training.selection import DevHistory, SelectionRule
+from recipekit.training.trainable import (
+    LoraSettings,
+    add_lora,
+    checkpoint_layers,
+    count_weights,
+    freeze,
+    merge_lora,
+)
 
 __all__ = ["train"]
 
@@ -57,10 +65,11 @@ def train(inputs: StageInputs, section: TrainSection, out: Path) -> dict[str, An
     """Train `section.encoder`; write `out/encoder` and `out/training.json`.
 
     Returns:
-        The summary: `steps`, `epochs`, `similarity`, `tokens` and `seconds`; `phases`, the steps,
-        epochs and label counts of each; `truncated`, the share of each side's texts that are cut;
-        `dev`, the metric, its untrained, best and kept value, the steps of the latter two, and the
-        numbers of queries and passages (null without evaluation); `notes` for the report.
+        The summary: `steps`, `epochs`, `similarity`, `tokens` and `seconds`; `weights`, how many
+        there are and are trained; `phases`, the steps, epochs and label counts of each;
+        `truncated`, the share of each side's texts that are cut; `dev`, the metric, its untrained,
+        best and kept value, the steps of the latter two, and the numbers of queries and passages
+        (null without evaluation); `notes` for the report.
 
     Raises:
         RunError: There is nothing to train on, or the loss is not finite, or training diverged.
@@ -68,8 +77,9 @@ def train(inputs: StageInputs, section: TrainSection, out: Path) -> dict[str, An
     dataset, scratch = inputs.dataset, out / "scratch"
     if dataset is None:
         raise RunError("no data was collected to train on", code="RK630")
-    encoder = inputs.encoder(section.encoder)
+    encoder: Any = inputs.encoder(section.encoder)
     _check_similarity(encoder.similarity, section)
+    _choose_weights(inputs, encoder, section)
     sides: tuple[Side, ...] = ("query", "passage")
     tokens = {side: inputs.tokens(section.encoder, side) for side in sides}
     phases = _build_phases(inputs, dataset, section, tokens, scratch)
@@ -87,6 +97,9 @@ def train(inputs: StageInputs, section: TrainSection, out: Path) -> dict[str, An
     state = loop.run()
 
     dev_summary = dev.summary(state) if dev else None
+    trained, weights = count_weights(encoder)
+    if section.lora is not None:
+        merge_lora(encoder)
     if inputs.ranks.is_main:
         encoder.save(out / "encoder")
         write_json(out / "training.json", _training_json(state, phases, dev_summary))
@@ -96,6 +109,7 @@ def train(inputs: StageInputs, section: TrainSection, out: Path) -> dict[str, An
         "steps": state.step - sum(stopped["skipped"] for stopped in state.stopped),
         "epochs": loop.epochs,
         "similarity": encoder.similarity,
+        "weights": {"trained": trained, "all": weights},
         "phases": {phase.scheduled.name: phase.counts() for phase in phases},
         "truncated": {
             side: (texts.truncated or 0) / max(1, len(texts)) for side, texts in tokens.items()
@@ -105,6 +119,24 @@ def train(inputs: StageInputs, section: TrainSection, out: Path) -> dict[str, An
         "dev": dev_summary,
         "notes": [READS_CORPUS] if freezes_corpus else [],
     }
+
+
+def _choose_weights(inputs: StageInputs, encoder: Any, section: TrainSection) -> None:
+    """Choose what is trained, and how activations are kept, before anything is computed."""
+    if section.freeze is not None:
+        freeze(encoder, embeddings=section.freeze.embeddings, layers=section.freeze.layers)
+    if section.gradient_checkpointing:
+        checkpoint_layers(encoder)
+    if section.lora is not None:
+        lora = section.lora
+        settings = LoraSettings(lora.r, lora.alpha, lora.dropout, lora.target_modules)
+        add_lora(encoder, settings, inputs.seed)
+        inputs.ranks.prepare(encoder)
+    if section.freeze is not None or section.lora is not None:
+        trained, weights = count_weights(encoder)
+        inputs.progress.info(
+            f"{trained:,} of {weights:,} weights are trained ({trained / weights:.1%})"
+        )
 
 
 def _check_similarity(similarity: Similarity, section: TrainSection) -> None:
