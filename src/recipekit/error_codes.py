@@ -410,7 +410,7 @@ ERROR_CODES: Final[dict[str, ErrorCode]] = {
     ),
     "RK408": ErrorCode(
         "The model brings Python code of its own, which recipekit does not run unasked.",
-        "Its configuration names classes in its own files (`auto_map`).",
+        "Its configuration names classes in its own files.",
         "Read these files, then pass `--trust-remote-code`. A recipe alone cannot allow it.",
     ),
     "RK410": ErrorCode(
