@@ -574,8 +574,10 @@ ERROR_CODES: Final[dict[str, ErrorCode]] = {
     ),
     "RK608": ErrorCode(
         "A stage's process was killed by a signal.",
-        "Often the operating system ended it because memory ran out.",
-        "Lower batch sizes or free memory, then run the command that the message shows.",
+        "SIGKILL: often the operating system ended it because memory ran out. SIGTERM: another "
+        "program or user did, such as a job scheduler.",
+        "Lower batch sizes or free memory where it ran out, then run the command that the message "
+        "shows.",
     ),
     "RK609": ErrorCode(
         "A stage's process ended without a reason.",

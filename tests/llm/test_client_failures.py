@@ -323,7 +323,17 @@ def test_an_endpoint_that_hangs_ends_the_run_after_few_rounds_of_timeouts(at):
         made = at(server, concurrency=16, timeout=0.2, policy=policy)
         with pytest.raises(RunError, match=r"20 calls failed .*no complete reply within 0.2 s"):
             made.complete(map(ask, QUESTIONS))
-    assert 20 <= server.ledger.arrived <= 32, "16 calls, then 8, then 4"
+    # Sent calls, since on a busy machine one can time out before the server has read it.
+    assert 20 <= made.budget.calls < 20 + 8, "16 calls, then 8 at a time"
+
+
+def test_a_call_that_waits_for_room_in_the_budget_is_not_made_after_the_run_has_ended(at):
+    wrong_key = replace(error(401, "no such key"), delay=0.2)
+    with serving(always(wrong_key)) as server:
+        made = at(server, spending={"max_calls": 1})
+        with pytest.raises(RunError, match="refused the credentials"):
+            made.complete(map(ask, QUESTIONS[:4]))
+    assert server.ledger.arrived == 1
 
 
 def test_an_endpoint_that_answers_no_request_ends_even_a_short_run(at):
@@ -413,7 +423,9 @@ def test_an_error_that_concerns_every_request_ends_the_run(at, code, answer):
     assert server.url in str(raised.value)
     assert "secret" not in str(raised.value)
     assert "secret" not in repr(made.client._endpoint)
-    assert server.ledger.arrived <= 28  # at once, or after 20 failures and those in flight
+    in_flight = 8
+    counted = 20 if code == "RK655" else 1
+    assert server.ledger.arrived < counted + in_flight, "nothing is sent after the last failure"
     assert made.budget.charged_usd == 0
 
 

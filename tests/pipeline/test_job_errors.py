@@ -1,5 +1,10 @@
 """Errors on their way from a stage's process to the user."""
 
+import os
+import signal
+import sys
+from pathlib import Path
+
 import pytest
 
 from recipekit.errors import (
@@ -10,7 +15,9 @@ from recipekit.errors import (
     RecipekitError,
     RunError,
 )
-from recipekit.pipeline.job import read_error, write_error
+from recipekit.pipeline.job import Job, read_error, write_error
+from recipekit.pipeline.launch import Launch
+from recipekit.pipeline.stage_process import StageProcesses
 
 PROBLEM = Problem("recipe.yaml:3:1", "train", "unknown key", "RK103")
 
@@ -42,3 +49,29 @@ def test_errors_survive_a_file(error: RecipekitError, tmp_path) -> None:
     read = read_error(tmp_path / "error.json")
     assert (type(read), read.code, str(read)) == (type(error), error.code, str(error))
     assert read_error(tmp_path / "none.json") is None
+
+
+class KillsItself(Launch):
+    """Starts a process that ends by a signal."""
+
+    def command(self, job: Path, *, ranks: bool) -> list[str]:
+        return [sys.executable, "-c", f"import os; os.kill(os.getpid(), {self.ranks})"]
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [
+        (signal.SIGKILL, "killed by SIGKILL (the system kills processes that use too much memory)"),
+        (signal.SIGTERM, "killed by SIGTERM (another program or user ended it, such as a job"),
+        (signal.SIGHUP, "killed by SIGHUP. Finished stages are kept"),
+    ],
+)
+def test_a_killed_stage_is_reported_with_the_usual_cause(tmp_path, number, words) -> None:
+    folder = str(tmp_path)
+    job = Job("judge", "0" * 64, folder, folder, folder, {}, 1, "recipekit run recipe.yaml")
+    processes = StageProcesses(KillsItself(ranks=int(number)))
+    with open(os.devnull) as lock, pytest.raises(RunError) as raised:
+        processes.run(job, lock, computes=False)
+    assert f"judge: {words}" in str(raised.value)
+    assert str(raised.value).endswith("To resume: recipekit run recipe.yaml")
+    assert raised.value.code == "RK608"

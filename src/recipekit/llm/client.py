@@ -177,10 +177,6 @@ class Client:
             sent_at = self._now()
             try:
                 return await self._attempt(request, prompt_tokens, worst_case)
-            except RequestFailed as failure:
-                if failure.rejected and failure.kind != "too_long":
-                    self._count_failures(request, failure, 1)
-                raise
             except RetryableError as error:
                 if error.kind == "rate_limited":
                     rate_limited += 1
@@ -208,8 +204,7 @@ class Client:
         found_at = self._now()
         await self.limiter.acquire(tokens)
         try:
-            if self._ended is not None:
-                raise self._ended
+            self._check_ended()
             # Another process may have paid for it during a wait.
             reply = self._find(request) if self._now() > found_at + RECENT else None
             reservation = None if reply is not None else await self._reserve(worst_case)
@@ -247,6 +242,7 @@ class Client:
                 raise RequestFailed("unpaid", "the budget is spent")
             self._settled.clear()
             await self._settled.wait()
+            self._check_ended()
         return reservation
 
     async def _send(
@@ -264,8 +260,8 @@ class Client:
             answer = await call_litellm(self._endpoint, request, compute_cost=self._compute_cost)
         except BaseException as error:
             self._settle_failure(reservation, error, worst_case)
-            if isinstance(error, RetryableError):
-                self._slow_down(error, started)
+            # Before the call's slot is free: nothing is sent after the failure that ends the run.
+            self._note_failure(request, error, started)
             raise
         else:
             usage = answer.usage
@@ -332,6 +328,31 @@ class Client:
         self.limiter.speed_up()
         self.limiter.read_headers(answer.headers, self._succeeded_at)
 
+    def _note_failure(self, request: Request, error: BaseException, started: float) -> None:
+        """Slow down, and count what counts as a failure at once.
+
+        A timeout does, so that an endpoint that hangs ends the run after a few timeouts of many
+        calls, rather than after many timeouts of a few.
+
+        Raises:
+            RunError: Too many calls failed in a row.
+        """
+        failure = None
+        if isinstance(error, RunError):
+            self._ended = error
+        elif isinstance(error, RetryableError):
+            self._slow_down(error, started)
+            if error.timed_out:
+                failure = RequestFailed("unanswered", error.reason)
+        elif isinstance(error, RequestFailed) and error.rejected and error.kind != "too_long":
+            failure = error
+        if failure is not None:
+            self._count_failures(request, failure, 1)
+
+    def _check_ended(self) -> None:
+        if self._ended is not None:
+            raise self._ended
+
     def _slow_down(self, error: RetryableError, started: float) -> None:
         now = self._now()
         self.limiter.read_headers(error.headers, now)
@@ -382,15 +403,15 @@ class Client:
         uncounted: int,
         outage: bool,
     ) -> None:
-        """Give a request up after its attempts; end the run if it could never be sent.
+        """Give a request up after its attempts, of which it has more in an outage.
 
-        A timeout counts as a failure at once, so that an endpoint that hangs ends the run after a
-        few timeouts of many calls, rather than after many timeouts of a few. A request has more
-        attempts in an outage.
+        `uncounted` of them did not count as failures at once.
+
+        Raises:
+            RequestFailed: It is given up.
+            RunError: It could never be sent, or too many calls failed in a row.
         """
         self._check_retry_after(request, error)
-        if error.timed_out:
-            self._count_failures(request, RequestFailed("unanswered", error.reason), 1)
         if error.kind == "unknown_host" and not self._succeeded:
             raise RunError(
                 f"{error.reason}. Check `api_base`, and that this machine reaches the network",
@@ -419,12 +440,14 @@ class Client:
 
     def _count_failures(self, request: Request, failure: RequestFailed, calls: int) -> None:
         """Count failed calls since the last success; end the run after too many."""
+        self._check_ended()  # the first error ends the run
         self._last_failure = failure
         self.consecutive_failures += calls
         if self.consecutive_failures >= self.policy.max_consecutive_failures:
             what = f"{self.consecutive_failures} calls failed one after another"
             code = "RK655" if failure.rejected else "RK650"
-            raise self._run_error(request.model, what, failure.reason, code)
+            self._ended = self._run_error(request.model, what, failure.reason, code)
+            raise self._ended
 
     def _run_error(self, model: str, what: str, reason: str, code: str = "RK650") -> RunError:
         location = f"{model} at {self._endpoint.location(model)}"

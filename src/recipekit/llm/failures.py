@@ -15,7 +15,7 @@ from recipekit.llm.endpoint import Endpoint
 from recipekit.llm.litellm_import import litellm
 from recipekit.llm.rate_limiter import parse_duration
 
-__all__ = ["RetryableError", "classify", "unknown_provider"]
+__all__ = ["RetryableError", "classify", "no_complete_reply", "unknown_provider"]
 
 NO_CREDIT = ("insufficient_quota", "billing_hard_limit_reached", "credit balance is too low")
 NO_CREDIT_400 = re.compile(r"""(?:^|"message":\s*")your credit balance is too low""")
@@ -88,9 +88,11 @@ def classify(
         wait = _delay_in_text(error) if wait is None else wait
         return RetryableError("rate_limited", reason, retry_after=wait, headers=headers)
     timed_out = isinstance(error, litellm().Timeout)
+    if timed_out and not headers:
+        return no_complete_reply(endpoint)
     if not headers and status != 400:
         # No status arrived: the connection broke, or the body is not a completion.
-        return RetryableError("failed", text, maybe_billed=True, timed_out=timed_out)
+        return RetryableError("failed", text, maybe_billed=True)
     if status in (409, 425) or status is None or status >= 500 or timed_out:
         # After a gateway's time-out, the model behind it may have answered nevertheless.
         late = timed_out or status in (504, 524)
@@ -103,6 +105,12 @@ def classify(
             headers=headers,
         )
     return RequestFailed("bad_request", reason, status=status)
+
+
+def no_complete_reply(endpoint: Endpoint) -> RetryableError:
+    """The error for a call that reached its time-out."""
+    reason = f"no complete reply within {endpoint.timeout:g} s"
+    return RetryableError("failed", reason, maybe_billed=True, timed_out=True)
 
 
 def unknown_provider(model: str) -> RunError:

@@ -11,7 +11,7 @@ from recipekit.errors import RunError
 from recipekit.llm.call_record import call_record
 from recipekit.llm.completion import Reply, Request, RequestFailed, TokenLogprob, Usage
 from recipekit.llm.endpoint import Endpoint
-from recipekit.llm.failures import RetryableError, classify
+from recipekit.llm.failures import RetryableError, classify, no_complete_reply
 from recipekit.llm.litellm_import import litellm
 from recipekit.llm.response_values import reply_text, unread_response, usage_of
 
@@ -67,8 +67,7 @@ async def call_litellm(
                 litellm_logging_obj=record,
             )
     except TimeoutError:
-        reason = f"no complete reply within {endpoint.timeout:g} s"
-        raise RetryableError("failed", reason, maybe_billed=True, timed_out=True) from None
+        raise no_complete_reply(endpoint) from None
     except Exception as error:
         response = unread_response(record)
         if response is None:

@@ -20,6 +20,11 @@ from recipekit.pipeline.launch import Launch
 __all__ = ["StageProcesses"]
 
 SECONDS_TO_TERMINATE = 10
+KILLED_BY = {
+    signal.SIGKILL: " (the system kills processes that use too much memory)",
+    signal.SIGTERM: " (another program or user ended it, such as a job scheduler)",
+}
+"""Who usually sends a signal. recipekit itself sends neither to a stage that it waits for."""
 
 
 class StageProcesses:
@@ -79,11 +84,9 @@ def _failure(job: Job, status: int) -> RecipekitError:
         message = f"{name}: no space left on the disk of {folder}\n{resume}"
         return RunError(message, code="RK501")
     if status < 0:
-        hint = ""
-        if -status == signal.SIGKILL:
-            hint = " (the system kills processes that use too much memory)"
-        killed_by = signal.Signals(-status).name
-        return RunError(f"{name}: killed by {killed_by}{hint}. {resume}", code="RK608")
+        killed_by = signal.Signals(-status)
+        hint = KILLED_BY.get(killed_by, "")
+        return RunError(f"{name}: killed by {killed_by.name}{hint}. {resume}", code="RK608")
     return RunError(
         f"{name}: its process exited with status {status} without an error message. {resume}",
         code="RK609",
