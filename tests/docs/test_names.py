@@ -11,6 +11,7 @@ import pytest
 from helpers.markdown import PAGES, ROOT, prose
 from recipekit.cli.main import COMMANDS, invoke
 from recipekit.component import KINDS
+from recipekit.pipeline.run_events import EVENTS
 from recipekit.recipe.schema import recipe_schema
 from recipekit.registry import find
 from recipekit.stages import PIPELINE, Stage
@@ -29,7 +30,8 @@ OTHER_WORDS = set(
     "area file human changed code column line message problems config env docs gc ls try sample "
     "install load_recipe miss unknown read_table refresh references reply rules scale system user "
     "stored_fields msearch true false trained version verdict package servers char_ngrams overlap "
-    "shared_words continues weights initial until runs start export_to".split()
+    "shared_words continues weights initial until runs start export_to"
+    " head state hit failed finished interrupted where".split()
 )
 """Words that pages show as code and that are neither keys, commands, components nor modules."""
 
@@ -93,6 +95,7 @@ def test_plain_words_in_inline_code_are_keys_commands_or_modules(source):
     known |= {path.stem for path in (ROOT / "recipes").glob("*")} | OUTSIDE
     known |= {entry.name for kind in KINDS for entry in find(kind)}
     known |= {field.name for field in fields(Stage)}
+    known |= {"event", "time", *EVENTS, *(name for event in EVENTS.values() for name in event)}
     unknown = [
         f"{place}: {code}"
         for place, code in inline_code()

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from recipekit.cli.json_output import AsJson, print_json
 from recipekit.cli.options import Cache, Runs
 
 if TYPE_CHECKING:
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
     from recipekit.pipeline.project import Project
     from recipekit.pipeline.remote_indices import RemoteUse
     from recipekit.recipe.sections import Recipe
+    from recipekit.report.blocks import Block
 
 __all__ = ["cache", "gc", "ls"]
 
@@ -41,41 +44,86 @@ def ls(
     runs: Runs = None,
     recipe: Servers = None,
     allow_local_code: LocalCode = False,
+    as_json: AsJson = False,
 ) -> None:
     """List cached artifacts, and whether a run needs them.
 
     With --recipe, also list the indices that recipekit created on that recipe's servers.
     """
-    from recipekit.pipeline.garbage import needed
     from recipekit.pipeline.remote_indices import remote_uses
-    from recipekit.report.blocks import Block, Table, Text
-    from recipekit.report.numbers import size
     from recipekit.report.terminal import print_blocks
 
     project = _project(recipe, cache, runs)
     store, runs = _store(project), project.runs
-    roots = needed(store, runs)
-    total = 0
-    rows = []
-    for artifact in store.all():
-        manifest, bytes_ = artifact.manifest, artifact.size()
-        total += bytes_
-        state = "needed" if (artifact.stage, artifact.key) in roots else "free"
-        created = manifest["created"][:10]
-        cells = [artifact.stage, artifact.key[:8], created, state, manifest.get("recipe", "")]
-        rows.append([*cells, size(bytes_)])
-    header = ["artifact", "key", "created", "state", "recipe", "size"]
-    blocks: list[Block] = [Table(header, rows, left=5)] if rows else []
-    blocks.append(Text(f"{size(total)} in total"))
+    artifacts = _artifacts(store, runs)
+    uses = None
     if recipe:
         uses = list(remote_uses(_load(recipe, allow_local_code), store, runs))
+    if as_json:
+        total = sum(found["bytes"] for found in artifacts)
+        values = {"cache": str(store.root.absolute()), "bytes": total, "artifacts": artifacts}
+        print_json({**values, "indices": [_remote_values(use) for use in uses or ()]})
+        return
+    print_blocks(_listing(artifacts, uses))
+
+
+def _artifacts(store: Store, runs: Path) -> list[dict[str, Any]]:
+    """Every artifact of a cache, and whether a run needs it."""
+    from recipekit.pipeline.garbage import needed
+
+    roots = needed(store, runs)
+    return [
+        {
+            "artifact": artifact.stage,
+            "key": artifact.key,
+            "created": artifact.manifest["created"],
+            "state": "needed" if (artifact.stage, artifact.key) in roots else "free",
+            "recipe": artifact.manifest.get("recipe"),
+            "bytes": artifact.size(),
+        }
+        for artifact in store.all()
+    ]
+
+
+def _remote_values(use: RemoteUse) -> dict[str, Any]:
+    return {
+        "server": use.remote.server,
+        "index": use.index.name,
+        "state": use.state,
+        "passages": use.index.rows,
+        "bytes": use.index.bytes or None,
+    }
+
+
+def _listing(
+    artifacts: Sequence[Mapping[str, Any]], uses: Sequence[RemoteUse] | None
+) -> list[Block]:
+    """The artifacts and their total size, and the indices on servers if those were asked for."""
+    from recipekit.report.blocks import Table, Text
+    from recipekit.report.numbers import size
+
+    rows = [
+        [
+            found["artifact"],
+            found["key"][:8],
+            found["created"][:10],
+            found["state"],
+            found["recipe"] or "",
+            size(found["bytes"]),
+        ]
+        for found in artifacts
+    ]
+    header = ["artifact", "key", "created", "state", "recipe", "size"]
+    blocks: list[Block] = [Table(header, rows, left=5)] if rows else []
+    blocks.append(Text(f"{size(sum(found['bytes'] for found in artifacts))} in total"))
+    if uses is not None:
         remote = [
             [use.remote.server, use.index.name, use.state, f"{use.index.rows:,}", _bytes(use)]
             for use in uses
         ]
         header = ["server", "index", "state", "passages", "size"]
         blocks.append(Table(header, remote, left=3) if remote else Text("no index on its servers"))
-    print_blocks(blocks)
+    return blocks
 
 
 def _project(recipe: str | None, cache: Path | None, runs: Path | None) -> Project:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from recipekit.cli.completion import complete_kind
+from recipekit.cli.json_output import AsJson, print_json
 from recipekit.cli.key_text import doc_of, key_lines
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ def components(
     name: Annotated[
         str | None, typer.Argument(help="A component's name, or distribution/name.")
     ] = None,
+    as_json: AsJson = False,
 ) -> None:
     """List the installed components, or describe one with its keys."""
     from recipekit.component import KINDS
@@ -47,11 +49,19 @@ def components(
             raise ComponentError(f"unknown kind '{kind}'.{hint}", code="RK208")
         kinds = [singular]
     if name is not None:
-        typer.echo("\n".join(describe(resolve(kinds[0], name))))
+        entry = resolve(kinds[0], name)
+        if as_json:
+            print_json(_with_schema(entry))
+        else:
+            typer.echo("\n".join(describe(entry)))
+        return
+    entries = [entry for known in kinds for entry in find(known)]
+    if as_json:
+        print_json([_values(entry) for entry in entries])
     else:
         from recipekit.report.terminal import print_blocks
 
-        print_blocks([listing([entry for known in kinds for entry in find(known)])])
+        print_blocks([listing(entries)])
 
 
 def listing(entries: Sequence[Entry]) -> Table:
@@ -59,22 +69,52 @@ def listing(entries: Sequence[Entry]) -> Table:
 
     A component that cannot be imported has the reason instead.
     """
-    from recipekit.errors import ComponentError
-    from recipekit.registry import load
     from recipekit.report.blocks import Table
 
     rows = []
     for entry in entries:
-        try:
-            component = load(entry)
-            location = _where(component)
-            summary = doc_of(component).split("\n\n")[0].replace("\n", " ")
-        except ComponentError as error:
-            location, summary = "broken", error.message
-        distribution = f"{entry.distribution} {entry.distribution_version}"
+        found = _values(entry)
+        distribution = f"{found['distribution']} {found['version']}"
+        location, summary = found["location"] or "broken", found["summary"] or found["error"]
         rows.append([entry.kind, entry.name, distribution, location, summary])
     header = ["kind", "name", "distribution", "location", "summary"]
     return Table(header, rows, left=5)
+
+
+def _values(entry: Entry) -> dict[str, Any]:
+    """A component as JSON; without location and summary, but with an error, if it is broken."""
+    from recipekit.errors import ComponentError
+    from recipekit.registry import load
+
+    location = summary = failed = None
+    try:
+        component = load(entry)
+        location = _where(component)
+        summary = doc_of(component).split("\n\n")[0].replace("\n", " ")
+    except ComponentError as error:
+        failed = error.message
+    return {
+        "kind": entry.kind,
+        "name": entry.name,
+        "distribution": entry.distribution,
+        "version": entry.distribution_version,
+        "location": location,
+        "summary": summary,
+        "error": failed,
+    }
+
+
+def _with_schema(entry: Entry) -> dict[str, Any]:
+    """A component with its whole description and the JSON Schema of its keys."""
+    from recipekit.recipe.schema import component_schema
+    from recipekit.registry import load
+
+    component = load(entry)
+    return {
+        **_values(entry),
+        "description": doc_of(component),
+        "schema": component_schema(component),
+    }
 
 
 def describe(entry: Entry) -> Iterator[str]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from recipekit.cli.json_output import AsJson, print_json
 from recipekit.cli.key_text import doc_of, key_lines
 
 if TYPE_CHECKING:
@@ -22,18 +24,70 @@ def keys(
             help="A section, such as train, or a key in one: train.batch_size, judge.control_pairs."
         ),
     ] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Show the keys of a recipe, of a section, or one key: types, defaults and meaning."""
     from recipekit.stages.recipe import recipe_model
 
-    lines = _found(path.split(".")) if path else _described(recipe_model(), "recipe")
-    typer.echo("\n".join(lines))
+    found = _found(path.split(".")) if path else _Found(recipe_model(), "recipe")
+    if as_json:
+        print_json(found.values())
+    else:
+        typer.echo("\n".join(found.lines()))
 
 
-def _found(parts: list[str]) -> Iterator[str]:
-    """Describe a path of keys, which can contain names of the author: `train.phases.NAME.loss`."""
+@dataclass(frozen=True)
+class _Found:
+    """A section, or one key of it, with the kind of components that the key holds."""
+
+    model: type[BaseModel]
+    title: str
+    key: str | None = None
+    kind: str | None = None
+
+    def schema(self) -> dict[str, Any]:
+        """The JSON Schema of the section, without its other keys if there is one key."""
+        from recipekit.recipe.schema import section_schema
+
+        schema = section_schema(self.model)
+        if self.key is None:
+            return schema
+        required = [name for name in schema.get("required", ()) if name == self.key]
+        return {
+            **schema,
+            "properties": {self.key: schema["properties"][self.key]},
+            "required": required,
+        }
+
+    def values(self) -> dict[str, Any]:
+        """What is found as JSON: its path, meaning, kind of component, and schema."""
+        schema = self.schema()
+        description = doc_of(self.model)
+        if self.key is not None:
+            description = schema["properties"][self.key].get("description", "")
+        return {
+            "path": self.title,
+            "description": description,
+            "component": self.kind,
+            "schema": schema,
+        }
+
+    def lines(self) -> Iterator[str]:
+        """What is found in words."""
+        yield self.title
+        yield ""
+        if self.key is None:
+            yield doc_of(self.model)
+            yield ""
+        yield from key_lines(self.schema())
+        if self.kind:
+            yield f"    `recipekit components {self.kind}` lists the choices;"
+            yield f"    `recipekit components {self.kind} NAME` shows the keys of one."
+
+
+def _found(parts: list[str]) -> _Found:
+    """Find a path of keys, which can contain names of the author: `train.phases.NAME.loss`."""
     from recipekit.errors import ComponentError
-    from recipekit.recipe.schema import section_schema
     from recipekit.recipe.slots import is_map, model_in, slot_kind
     from recipekit.stages.recipe import recipe_model
     from recipekit.suggestions import did_you_mean
@@ -66,27 +120,7 @@ def _found(parts: list[str]) -> Iterator[str]:
                     else "there are no keys below it"
                 )
                 raise ComponentError(f"{title}: {where}", code="RK209")
-            return _one(title, section_schema(model), part, kind)
+            return _Found(model, title, part, kind)
         model, named = inner, is_map(field.annotation)
         title += ".NAME" if named else ""
-    return _described(model, title)
-
-
-def _described(model: type[BaseModel], title: str) -> Iterator[str]:
-    from recipekit.recipe.schema import section_schema
-
-    yield title
-    yield ""
-    yield doc_of(model)
-    yield ""
-    yield from key_lines(section_schema(model))
-
-
-def _one(title: str, schema: dict[str, Any], key: str, kind: str | None) -> Iterator[str]:
-    """Describe one key, and how to list the components that it can hold."""
-    yield title
-    yield ""
-    yield from key_lines({**schema, "properties": {key: schema["properties"][key]}})
-    if kind:
-        yield f"    `recipekit components {kind}` lists the choices;"
-        yield f"    `recipekit components {kind} NAME` shows the keys of one."
+    return _Found(model, title)

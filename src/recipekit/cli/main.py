@@ -78,7 +78,7 @@ def invoke(args: Sequence[str]) -> int:
         if error.code == INTERRUPTED and sys.stderr.isatty():
             _print_error("")  # leave the line with the ^C or with a progress bar
         _print_error(_redacted(_with_codes(error)))
-        return _exit_status(error)
+        return _error_as_json(error) if "--json" in args else _exit_status(error)
     except KeyboardInterrupt:
         _print_error("Interrupted.")
         return EXIT_INTERRUPTED
@@ -99,6 +99,18 @@ def _with_codes(error: RecipekitError) -> str:
         return error.message  # the user knows the reason, and can copy the command at its end
     first, newline, rest = error.message.partition("\n")
     return f"{first} [{error.code}]{newline}{rest}"
+
+
+def _error_as_json(error: RecipekitError) -> int:
+    """Print an error on stdout, as the last line, and return the exit status."""
+    from recipekit.pipeline.run_events import error_event, json_line
+
+    status = _exit_status(error)
+    try:
+        typer.echo(json_line("error", error_event(error)))
+    except OSError as output_error:
+        return _output_failed(output_error)
+    return status
 
 
 def _exit_status(error: RecipekitError) -> int:

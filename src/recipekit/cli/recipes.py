@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from recipekit.cli.json_output import AsJson, print_json
+
 __all__ = ["recipes", "summary_of"]
 
 
@@ -19,6 +21,7 @@ def recipes(
         Path | None,
         typer.Option("--copy-to", metavar="FILE", help="Write the recipe to a new file instead."),
     ] = None,
+    as_json: AsJson = False,
 ) -> None:
     """List the recipes that come with recipekit, or print one, as a starting point.
 
@@ -34,6 +37,9 @@ def recipes(
     if name is None:
         if copy_to is not None:
             raise typer.BadParameter("needs the NAME of a recipe", param_hint="--copy-to")
+        if as_json:
+            print_json([{"name": recipe, "summary": summary_of(known[recipe])} for recipe in known])
+            return
         rows = [[recipe, summary_of(file)] for recipe, file in known.items()]
         print_blocks([Table(["recipe", "what it does"], rows, left=2)])
         return
@@ -41,6 +47,9 @@ def recipes(
         advice = did_you_mean(name, known) or f" Shipped recipes: {', '.join(known)}."
         raise typer.BadParameter(f"'{name}' is not a shipped recipe.{advice}", param_hint="NAME")
     text = _text(known[name])
+    if as_json and copy_to is None:
+        print_json({"name": name, "summary": summary_of(known[name]), "text": text})
+        return
     if copy_to is None:
         typer.echo(text, nl=False)
         return

@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from recipekit.cli.json_output import AsJson, print_json
 from recipekit.cli.options import DEFAULT_RECIPE, Runs
 
 __all__ = ["find_run", "report"]
@@ -23,15 +24,19 @@ def report(
         ),
     ] = DEFAULT_RECIPE,
     runs: Runs = None,
+    as_json: AsJson = False,
 ) -> None:
     """Show a run's report: formatted on a terminal, as Markdown in a pipe or file.
 
     The report is read from the artifacts on disk. report.md is written if it is missing.
     """
-    from recipekit.pipeline.report import read_blocks, render_report, write_report
+    from recipekit.pipeline.report import read_blocks, render_report, report_values, write_report
     from recipekit.report.terminal import print_blocks
 
     folder = find_run(run, runs)
+    if as_json:
+        print_json(report_values(folder))
+        return
     file = folder / "report.md"
     if file.is_file():
         text = file.read_text(encoding="utf-8", errors="replace")

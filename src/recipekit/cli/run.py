@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -18,6 +18,9 @@ from recipekit.cli.options import (
     TrustRemoteCode,
     Until,
 )
+
+if TYPE_CHECKING:
+    from recipekit.pipeline.run_events import Output, RunEvent
 
 __all__ = ["run"]
 
@@ -52,6 +55,13 @@ def run(
         typer.Option("--allow-local-code", help="Allow components from local Python files."),
     ] = False,
     trust_remote_code: TrustRemoteCode = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Print only warnings and errors.")
+    ] = False,
+    as_json: Annotated[
+        bool,
+        typer.Option("--json", help="Print what happens as one JSON object per line."),
+    ] = False,
 ) -> None:
     """Run every stage of a recipe that is not cached, and write a report.
 
@@ -62,10 +72,10 @@ def run(
     from recipekit.pipeline.execute import run as execute
     from recipekit.pipeline.launch import read_launch
     from recipekit.pipeline.report import closing_blocks
-    from recipekit.recipe.environment import redact
     from recipekit.report.terminal import print_blocks
     from recipekit.stages.recipe import load_recipe
 
+    output = _output(quiet=quiet, as_json=as_json)
     launch = read_launch(accelerate_config, num_processes, cpu=cpu)
     loaded = load_recipe(
         recipe,
@@ -82,10 +92,30 @@ def run(
         export_to=export_to,
         launch=launch,
         command=_command(context.obj),
-        say=lambda line: typer.echo(redact(line), err=True),
+        output=output,
+        on_event=lambda event: _show(event, output),
     )
-    typer.echo()
-    print_blocks(closing_blocks(finished.path))
+    if output == "text":
+        typer.echo()
+        print_blocks(closing_blocks(finished.path))
+
+
+def _output(*, quiet: bool, as_json: bool) -> Output:
+    if quiet and as_json:
+        raise typer.BadParameter("excludes --json", param_hint="--quiet")
+    if quiet:
+        return "quiet"
+    return "json" if as_json else "text"
+
+
+def _show(event: RunEvent, output: Output) -> None:
+    from recipekit.pipeline.run_events import json_line
+    from recipekit.recipe.environment import redact
+
+    if output == "json":
+        typer.echo(json_line(event.name, event.fields))
+    elif output == "text" and event.line:
+        typer.echo(redact(event.line), err=True)
 
 
 def _command(typed: Sequence[str]) -> str:

@@ -144,7 +144,7 @@ def run(
         until=until,
         export_to=export_to,
         launch=launch,
-        say=say,
+        on_event=lambda event: say(event.line) if event.line else None,
     )
     # The program may change its folder.
     return replace(finished, path=finished.path.absolute())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +25,7 @@ from recipekit.pipeline.plan import Plan, StagePlan, make_plan
 from recipekit.pipeline.preflight import check_data, check_servers
 from recipekit.pipeline.project import project_of
 from recipekit.pipeline.report import write_report
+from recipekit.pipeline.run_events import OnEvent, Output, RunEvent
 from recipekit.pipeline.run_record import RunRecord
 from recipekit.pipeline.run_result import Run
 from recipekit.pipeline.stage_process import StageProcesses
@@ -52,7 +53,8 @@ def run(
     export_to: Path | str | None = None,
     launch: Launch | None = None,
     command: str | None = None,
-    say: Callable[[str], None] = lambda text: None,
+    output: Output = "text",
+    on_event: OnEvent = lambda event: None,
 ) -> Run:
     """Execute a recipe.
 
@@ -67,7 +69,9 @@ def run(
             It is new or empty, or has the exports of an earlier run, which are replaced.
         launch: How processes are started; one process on the best device by default.
         command: The command that repeats this run, for the report.
-        say: Receives lines for the user.
+        output: How the stages' own processes show their work: in words or not at all on standard
+            error, or as JSON on standard output.
+        on_event: Receives what happens between stages.
 
     Raises:
         RunError: A stage failed or was killed, or the recipe does not have `start` or `until`.
@@ -84,8 +88,11 @@ def run(
     record = RunRecord.create(project.runs, recipe, planned, command)
     store.add_runs_folder(project.runs)
     hashes.save()
-    execution = _Execution(record, planned, selection, store, hashes, launch or Launch(), say)
+    execution = _Execution(
+        record, planned, selection, store, hashes, launch or Launch(), output, on_event
+    )
     try:
+        execution.announce()
         execution.prepare()
         execution.latest_before = record.make_latest()
         for name in selection.names:
@@ -176,16 +183,36 @@ class _Execution:
         store: Store,
         hashes: FileHashes,
         launch: Launch,
-        say: Callable[[str], None],
+        output: Output,
+        on_event: OnEvent,
     ) -> None:
         self.record, self.planned, self.selection = record, planned, selection
-        self.store, self.hashes, self.say = store, hashes, say
+        self.store, self.hashes = store, hashes
+        self.output, self.on_event = output, on_event
         self.recipe = record.recipe
         self.processes = StageProcesses(launch)
         self.artifacts: dict[str, Artifact] = {}
         self.ran: list[str] = []
         self.latest_before: Path | None = None
         self._data_checked = False
+
+    def announce(self) -> None:
+        """Report what will be done."""
+        stages = [
+            {"stage": name, "state": self.planned[name].state, "key": self.planned[name].key}
+            for name in self.selection.names
+        ]
+        self.emit(
+            "run_started",
+            run=str(self.record.path.absolute()),
+            recipe=self.recipe.name,
+            cache=str(self.store.root.absolute()),
+            stages=stages,
+        )
+
+    def emit(self, name: str, line: str = "", **fields: Any) -> None:
+        """Report an event, with its line for people."""
+        self.on_event(RunEvent(name, fields, line))
 
     def prepare(self) -> None:
         """Start the slow imports, and check the servers of the stages after the first.
@@ -214,7 +241,7 @@ class _Execution:
         if artifact is None or force:
             artifact = self._run(stage, planned, planned.key, force=force)
         else:
-            self.say(f"{stage.name}: cached")
+            self.emit("stage_cached", f"{stage.name}: cached", stage=stage.name, key=artifact.key)
         # Before it is accepted, so that the run and its report have what a refused stage made.
         self.artifacts[stage.name] = artifact
         self.record.link(artifact)
@@ -224,7 +251,12 @@ class _Execution:
     def export_to(self, folder: ExportFolder) -> None:
         """Copy the exports to a folder of the user's."""
         names = folder.write(self.artifacts[EXPORT.name])
-        self.say(f"exported {', '.join(names)} to {folder.path}")
+        self.emit(
+            "exported",
+            f"exported {', '.join(names)} to {folder.path}",
+            folder=str(folder.path.absolute()),
+            exports=list(names),
+        )
 
     def check_data(self) -> None:
         """Check later stages against the data set, as soon as that is complete."""
@@ -243,14 +275,22 @@ class _Execution:
         name, started = stage.name, time.monotonic()
 
         def waiting() -> None:
-            self.say(f"{name}: waiting for another run, which is producing it")
+            line = f"{name}: waiting for another run, which is producing it"
+            self.emit("stage_waiting", line, stage=name)
 
         with explained(self.store.cache), self.store.lock(name, key, waiting) as lock:
             found = self.store.find(name, key)
             if found and (not force or found.manifest["created"] > self.record.started):
-                self.say(f"{name}: cached (another run produced it)")
+                line = f"{name}: cached (another run produced it)"
+                self.emit("stage_cached", line, stage=name, key=key)
                 return found
-            self.say(f"{name}: running{_listed(planned.reasons)}")
+            self.emit(
+                "stage_started",
+                f"{name}: running{_listed(planned.reasons)}",
+                stage=name,
+                key=key,
+                reasons=list(planned.reasons),
+            )
             job = self._job(stage, key)
             section = self._section(stage)
             check_unchanged(name, section, planned.identity)
@@ -275,7 +315,14 @@ class _Execution:
             )
             self.store.commit(name, key, {**made, "recipe": self.recipe.name})
         self.ran.append(name)
-        self.say(f"{name}: finished in {duration(seconds)}")
+        self.emit(
+            "stage_finished",
+            f"{name}: finished in {duration(seconds)}",
+            stage=name,
+            key=key,
+            seconds=made["seconds"],
+            summary=made["summary"],
+        )
         return Artifact(name, key, self.store.cache / name / key)
 
     def _job(self, stage: Stage, key: str) -> Job:
@@ -294,6 +341,7 @@ class _Execution:
             ledger=ledger_of(self.planned),
             allow_local_code=self.recipe.origin.allow_local_code,
             trust_remote_code=self.recipe.origin.trust_remote_code,
+            output=self.output,
         )
 
     def _section(self, stage: Stage) -> Any:
@@ -311,11 +359,26 @@ class _Execution:
             if self.artifacts:
                 write_report(self.record.path)
         cached = tuple(name for name in self.artifacts if name not in self.ran)
+        path = self.record.path.absolute()
+        self.emit(
+            "run_finished",
+            run=str(path),
+            status=status,
+            reason=reason,
+            ran=list(self.ran),
+            cached=list(cached),
+            report=_if_file(path / "report.md"),
+            metrics=_if_file(path / "metrics.json"),
+        )
         return Run(self.record.path, tuple(self.ran), cached)
 
 
 def _listed(reasons: Sequence[str]) -> str:
     return f" ({'; '.join(reasons[:REASONS_SHOWN])})" if reasons else ""
+
+
+def _if_file(path: Path) -> str | None:
+    return str(path) if path.is_file() else None
 
 
 def _first_line(text: str) -> str:

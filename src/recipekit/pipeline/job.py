@@ -11,6 +11,7 @@ from typing import Any, Self
 from recipekit import errors
 from recipekit.artifacts.store import write_json
 from recipekit.errors import RecipekitError
+from recipekit.pipeline.run_events import Output
 
 __all__ = ["EXIT_NO_SPACE", "EXIT_REPORTED", "Job", "StageResult", "read_error", "write_error"]
 
@@ -42,6 +43,8 @@ class Job:
     """The account that the recipe's calls to paid endpoints are booked to."""
     allow_local_code: bool = False
     trust_remote_code: bool = False
+    output: Output = "text"
+    """How the stage shows its progress."""
 
     def write(self, path: Path) -> Path:
         """Write the job where its process finds it."""

@@ -99,7 +99,14 @@ def mined_recipe(
     found = _artifacts(recipe, store)
     if not {"collect", "mine"} <= set(found):
         check_servers(recipe, ahead)
-        run(recipe, cache=project.cache, runs=project.runs, until="mine", command=command, say=say)
+        run(
+            recipe,
+            cache=project.cache,
+            runs=project.runs,
+            until="mine",
+            command=command,
+            on_event=lambda event: say(event.line) if event.line else None,
+        )
         found = _artifacts(recipe, store)
     return MinedRecipe(recipe, store, found)
 

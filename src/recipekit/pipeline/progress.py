@@ -1,4 +1,4 @@
-"""Progress of a stage: live bars on a terminal, plain lines elsewhere, and always `log.jsonl`."""
+"""Progress of a stage: bars on a terminal, lines or JSON elsewhere, and always `log.jsonl`."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import json
 import sys
 import time
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TextIO
 
+from recipekit.pipeline.run_events import Output, json_line
 from recipekit.recipe.environment import redact
 from recipekit.report.numbers import duration
 
@@ -21,6 +22,8 @@ PLAIN_SECONDS: Final = 10.0
 """Seconds between the lines of a stream that is not a terminal."""
 LIVE_SECONDS: Final = 0.2
 """Seconds between updates of a bar."""
+JSON_SECONDS: Final = 1.0
+"""Seconds between the `progress` events of one piece of work."""
 BAR_WIDTH: Final = 16
 MARGINS: Final = 4
 """Spaces before the name of a bar and between name, bar and status."""
@@ -34,15 +37,24 @@ class ConsoleProgress:
         stage: The stage that reports.
         is_main: Whether this is the main rank. Other ranks are silent.
         stream: Where lines and bars are shown, standard error by default.
+        output: `text`, `quiet` for warnings only, or `json` for events as lines of JSON.
     """
 
     def __init__(
-        self, log: Path, stage: str, *, is_main: bool = True, stream: IO[str] | None = None
+        self,
+        log: Path,
+        stage: str,
+        *,
+        is_main: bool = True,
+        stream: TextIO | None = None,
+        output: Output = "text",
     ) -> None:
         self.stage = stage
         self.is_main = is_main
         self.stream = stream or sys.stderr
-        self.bars = _Bars(self.stream) if is_main and self.stream.isatty() else None
+        self.output = output
+        shows_bars = is_main and output == "text" and self.stream.isatty()
+        self.bars = _Bars(self.stream) if shows_bars else None
         self._log = log
 
     def track(self, name: str, total: int | None = None, unit: str = "") -> _Work:
@@ -63,21 +75,40 @@ class ConsoleProgress:
         """Show a message and log it."""
         if self.is_main:
             self.show(f"  {message}")
+            self.emit("info", message=message)
             self.log("info", message=message)
 
     def warn(self, message: str) -> None:
         """Show a warning and log it."""
         if self.is_main:
+            if self.output == "quiet":
+                self._write(redact(f"{self.stage}: warning: {message}"))
             self.show(f"  warning: {message}")
+            self.emit("warning", message=message)
             self.log("warning", message=message)
 
     def show(self, text: str) -> None:
-        """Print a line, above the bars if there are any."""
-        if self.is_main:
+        """Print a line for people, above the bars if there are any."""
+        if self.is_main and self.output == "text":
             if self.bars:
                 self.bars.clear()
-            self.stream.write(redact(text) + "\n")
-            self.stream.flush()
+            self._write(redact(text))
+
+    def emit(self, event: str, **fields: Any) -> None:
+        """Print an event for programs."""
+        if self.is_main and self.output == "json":
+            self._write(json_line(event, {"stage": self.stage, **fields}))
+
+    def _write(self, line: str) -> None:
+        self.stream.write(line + "\n")
+        self.stream.flush()
+
+    @property
+    def interval(self) -> float:
+        """Seconds between the updates of a piece of work."""
+        if self.output == "json":
+            return JSON_SECONDS
+        return LIVE_SECONDS if self.bars else PLAIN_SECONDS
 
 
 class _Work:
@@ -102,9 +133,10 @@ class _Work:
         if succeeded and self.done and (seconds >= 1 or not progress.bars):
             amount = f"{self.done:,} {self.unit}".rstrip()
             progress.show(f"  {self.name}: {amount} in {duration(seconds)}{self._figures()}")
-        progress.log(
-            "done", name=self.name, done=self.done, unit=self.unit, seconds=round(seconds, 3)
-        )
+        counts: dict[str, Any] = {"name": self.name, "done": self.done, "unit": self.unit}
+        counts["seconds"] = round(seconds, 3)
+        progress.emit("done", **counts)
+        progress.log("done", **counts)
 
     def advance(self, n: int = 1, **figures: float | str) -> None:
         """Count `n` more as done, and show figures until the next call replaces them."""
@@ -113,10 +145,18 @@ class _Work:
             self.figures = dict(figures)
         now = time.monotonic()
         bars = self.progress.bars
-        interval = LIVE_SECONDS if bars else PLAIN_SECONDS
-        if not self.progress.is_main or now - self.shown < interval:
+        if not self.progress.is_main or now - self.shown < self.progress.interval:
             return
         self.shown = now
+        self.progress.emit(
+            "progress",
+            name=self.name,
+            done=self.done,
+            total=self.total,
+            unit=self.unit,
+            seconds=round(now - self.started, 3),
+            figures=self.figures,
+        )
         status = redact(self._status(now - self.started))
         if bars:
             self._bar = bars.update(self._bar, self.name, status, self.done, self.total)
@@ -148,7 +188,7 @@ class _Bars:
     Bars are drawn by `update` alone, without a thread, since stages fork processes.
     """
 
-    def __init__(self, stream: IO[str]) -> None:
+    def __init__(self, stream: TextIO) -> None:
         self._stream = stream
         self._bars: Bars | None = None
 
@@ -182,7 +222,7 @@ class _Bars:
             self._bars.stop()
 
 
-def _new_bars(stream: IO[str]) -> Bars:
+def _new_bars(stream: TextIO) -> Bars:
     import os
 
     from rich.console import Console

@@ -32,7 +32,7 @@ from recipekit.report.numbers import duration, figure, size, usd
 from recipekit.report.run_folder import RunFolder, open_run
 from recipekit.stages import PIPELINE
 
-__all__ = ["closing_blocks", "read_blocks", "render_report", "write_report"]
+__all__ = ["closing_blocks", "read_blocks", "render_report", "report_values", "write_report"]
 
 MAX_WARNINGS: Final = 50
 
@@ -69,6 +69,44 @@ def write_report(path: Path, text: str | None = None) -> None:
     temporary = path / ".report.md.tmp"
     temporary.write_text(render_report(path) if text is None else text, encoding="utf-8")
     temporary.replace(path / "report.md")
+
+
+def report_values(path: Path) -> dict[str, Any]:
+    """The facts of a run as JSON values: how it ended, what each stage made, and the metrics.
+
+    Raises:
+        StoreError: The folder is not a run, or one of its files is damaged.
+    """
+    run = _open(path)
+    metrics: list[Any] = []
+    for stage in run.manifests:
+        metrics = run.json(stage, "metrics.json", list) or metrics
+    return {
+        "run": str(path.resolve()),
+        "recipe": run.name,
+        "status": run.run.get("status"),
+        "reason": run.run.get("reason"),
+        "started": run.run.get("started"),
+        "finished": run.run.get("finished"),
+        "command": run.run.get("command"),
+        "stages": [_stage_values(run, stage) for stage in run.manifests],
+        "metrics": metrics,
+        "warnings": list(_warning_lines(run)),
+    }
+
+
+def _stage_values(run: RunFolder, stage: str) -> dict[str, Any]:
+    manifest = run.manifests[stage]
+    return {
+        "stage": stage,
+        "key": manifest.get("key"),
+        "cached": run.reused(stage),
+        "created": manifest.get("created"),
+        "seconds": manifest.get("seconds"),
+        "peak_bytes": manifest.get("peak_bytes"),
+        "device": manifest.get("device"),
+        "summary": run.summary(stage),
+    }
 
 
 def closing_blocks(path: Path) -> list[Block]:
@@ -164,13 +202,16 @@ def _cost(spent: Mapping[str, Any] | None) -> list[str]:
     return [figure(spent["calls"]), usd(spent["usd"])] if spent else ["", ""]
 
 
-def _warnings(run: RunFolder) -> Iterator[Bullets]:
-    lines = dict.fromkeys(
+def _warning_lines(run: RunFolder) -> dict[str, None]:
+    return dict.fromkeys(
         f"{stage}: {event.get('message', '')}"
         for stage in run.manifests
         for event in run.events(stage, "warning")
     )
-    if lines:
+
+
+def _warnings(run: RunFolder) -> Iterator[Bullets]:
+    if lines := _warning_lines(run):
         yield Bullets(list(islice(lines, MAX_WARNINGS)))
 
 

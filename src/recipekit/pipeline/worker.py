@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import io
 import os
 import resource
 import signal
@@ -16,7 +17,7 @@ import sys
 import traceback
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import NoReturn
+from typing import IO, NoReturn, TextIO, cast
 
 from recipekit.artifacts.storage_errors import full_disk, newest_file, storage_error
 from recipekit.artifacts.store import Artifact, Store, write_json
@@ -61,7 +62,13 @@ def run_stage(job: Job) -> None:
     )
     stage = stage_named(job.stage)
     ranks = join_ranks(job.ranks) if stage.ranks else SingleProcess()
-    progress = ConsoleProgress(run / "log.jsonl", job.stage, is_main=ranks.is_main)
+    progress = ConsoleProgress(
+        run / "log.jsonl",
+        job.stage,
+        is_main=ranks.is_main,
+        stream=_events() if job.output == "json" else None,
+        output=job.output,
+    )
     inputs = _inputs(job, recipe, ranks, progress)
     summary = stage.run(inputs, getattr(recipe, stage.name), Path(job.partial))
     ranks.barrier()
@@ -71,6 +78,31 @@ def run_stage(job: Job) -> None:
         device = _device(ranks) if stage.ranks else None
         result = StageResult(summary, by_products, _peak_bytes(), device)
         write_json(run / f"{job.stage}.result.json", asdict(result))
+
+
+def _events() -> TextIO:
+    """Standard output for events alone; what a library prints goes to standard error from now on.
+
+    A reader that has gone away does not stop the stage: the runner stops after it.
+    """
+    events = _Events(open(os.dup(1), "w", encoding="utf-8"))
+    os.dup2(2, 1)
+    return cast(TextIO, events)
+
+
+class _Events(io.TextIOBase):
+    """A text stream that writes to nowhere once its reader has gone away."""
+
+    def __init__(self, file: IO[str]) -> None:
+        self._file = file
+
+    def write(self, text: str) -> int:
+        try:
+            self._file.write(text)
+            self._file.flush()
+        except BrokenPipeError:
+            self._file = open(os.devnull, "w")
+        return len(text)
 
 
 def _inputs(job: Job, recipe: Recipe, ranks: Ranks, progress: ConsoleProgress) -> StageInputs:
