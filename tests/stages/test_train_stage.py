@@ -89,6 +89,26 @@ def test_the_summary_notes_that_a_frozen_corpus_is_read_as_text(tmp_path, tiny_m
     assert infonce["notes"] == []
 
 
+@pytest.mark.slow
+def test_query_half_phases_of_separate_towers_leave_the_passages_unchanged(
+    tmp_path, tiny_model, tiny_dataset
+):
+    inputs = train_inputs(tmp_path, tiny_model, tiny_dataset)
+    section = train_section({**COORDINATE_ASCENT, "separate_towers": True})
+    train(inputs, section, tmp_path / "out")
+    before, after = (
+        SentenceTransformer(str(folder), device="cpu")
+        for folder in (tiny_model, tmp_path / "out" / "encoder")
+    )
+    texts = ["river mountain", "a forest of stones"]
+    # The export ends with a Normalize module, since the model is compared by cosine.
+    for encode, is_unchanged in (("encode_document", True), ("encode_query", False)):
+        vectors = (
+            getattr(model, encode)(texts, normalize_embeddings=True) for model in (before, after)
+        )
+        assert np.allclose(*vectors, atol=1e-6) == is_unchanged
+
+
 TWO_CYCLES = {**COORDINATE_ASCENT, "cycles": 2}
 FOUR_EPOCHS = {**IN_BATCH, "epochs": 4}
 PASSAGES = {**BOTH_HALVES, "query_epochs": 0, "passage_epochs": 2}

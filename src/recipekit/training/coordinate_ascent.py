@@ -92,6 +92,8 @@ class CoordinateAscent(Phase):
         self.sides = FrozenSides(context)
         self.part, self.step, self.refreshed_at, self.refreshes = 0, 0, 0, 0
         self.frozen_name = ""
+        self._in_checkpoint: set[str] = set()
+        """Names of embeddings that the last checkpoint needs."""
         self.frozen: FrozenMatrix | None = None
         self.passages: PassageLoss | None = None
         self._restored: tuple[Mapping[str, Any], Path] | None = None
@@ -120,6 +122,8 @@ class CoordinateAscent(Phase):
             self.refreshed_at = step
             self.sides.changed(self.side, tied=self.training.encoder.tied)
             self._freeze()
+            in_use = {self.frozen_name, *self.sides.current.values()}
+            self.sides.delete(keep=in_use | self._in_checkpoint)
         side, cycle = self.halves[self.part]
         within = step - sum(part.steps for part in self.parts[: self.part])
         epochs = self.queries if side == "query" else self.blocks
@@ -145,6 +149,7 @@ class CoordinateAscent(Phase):
     def state(self) -> Mapping[str, Any]:
         """Return the position, and the names of the embeddings in use."""
         start = sum(half.steps for half in self.parts[: self.part])
+        self._in_checkpoint = {self.frozen_name, *self.sides.current.values()}
         return {
             "part": self.part,
             "step": self.step,
@@ -190,6 +195,7 @@ class CoordinateAscent(Phase):
         self.part, self.step = state["part"], state["step"]
         self.refreshes, self.refreshed_at = state["refreshes"], state["refreshed_at"]
         self.frozen_name = state["frozen"]
+        self._in_checkpoint = {self.frozen_name, *state["current"].values()}
         if self.side == "query":
             self.frozen = self.sides.open("passage", self.frozen_name).to(self.ranks.device)
             return
