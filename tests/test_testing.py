@@ -242,7 +242,7 @@ P, Q = ("P", "p", "text"), ("Q", "q", "text")
         ([P, P, Q], "two Passage records with one id"),
         ([P, ("Q", "q", "text", "validation")], "has the split 'validation'"),
         ([P, Q, ("L", "q", "nowhere")], "refers to 'q' and 'nowhere'"),
-        ([P, Q, ("T", "text")], "yields str"),
+        ([P, Q, ("T", "text")], "yields a str; it must yield Passage, Query and Label"),
     ],
 )
 def test_a_broken_source_fails_its_check(made, records, sentence):
@@ -330,7 +330,7 @@ class Speaks(JudgeSpec):
         ("unwanted", "which is not wanted"),
         ("twice", "twice"),
         ("unjudged", "-1 is not a verdict; leave out pairs"),
-        ("dtype", "grade is not float32"),
+        ("dtype", r"Verdicts\.grade is a float64 .*; a float32 array"),
         ("batches", "verdicts depend on the order of the queries, or on the batches"),
         ("grades", "verdicts depend on the order of the queries, or on the batches"),
     ],

@@ -1,8 +1,9 @@
 """Tests for plugin authors: a context without a run, and a conformance check per kind.
 
-A check builds the component, uses it as the stages do, and raises an `AssertionError` whose
-sentence says which promise of its Protocol (in `recipekit.component`) is broken. Each begins with
-`check_spec`, the rules that every component keeps.
+A check builds the component, uses it as the stages do, and raises a `ConformanceError`, an
+`AssertionError` whose sentence says which promise of its Protocol (in `recipekit.component`) is
+broken. It raises nothing else, whatever the component does. Each check begins with `check_spec`,
+the rules that every component keeps.
 
 ```python
 def test_conformance(tmp_path):
@@ -13,15 +14,20 @@ def test_conformance(tmp_path):
 
 from recipekit.testing.binding import bind
 from recipekit.testing.contexts import RecordingProgress, context
-from recipekit.testing.data import check_judge, check_retriever, check_source
 from recipekit.testing.datasets import small_dataset
-from recipekit.testing.models import check_encoder, check_loss
+from recipekit.testing.encoders import check_encoder
+from recipekit.testing.judges import check_judge
+from recipekit.testing.losses import check_loss
 from recipekit.testing.phases import check_phase, training_context
+from recipekit.testing.promises import ConformanceError
 from recipekit.testing.results import check_evaluator, check_exporter
+from recipekit.testing.retrievers import check_retriever
+from recipekit.testing.sources import check_source
 from recipekit.testing.specs import HEAVY, check_spec
 
 __all__ = [
     "HEAVY",
+    "ConformanceError",
     "RecordingProgress",
     "bind",
     "check_encoder",

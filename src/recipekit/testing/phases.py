@@ -12,10 +12,28 @@ from recipekit.component import (
     Embeddings,
     Encoder,
     Phase,
+    PhasePart,
     PhaseSpec,
+    StepResult,
     TrainingContext,
 )
-from recipekit.testing.specs import check_spec, expect
+from recipekit.testing.promises import (
+    build,
+    call,
+    conformance_check,
+    expect,
+    expect_dataset,
+    expect_json_map,
+    expect_members,
+    expect_methods,
+    found,
+    is_number,
+    items,
+    member,
+    new_folder,
+    shown,
+)
+from recipekit.testing.specs import check_spec
 
 if TYPE_CHECKING:
     import torch
@@ -76,39 +94,78 @@ def training_context(spec: PhaseSpec, encoder: Encoder, context: Context) -> Con
     return replace(context, _training=training)
 
 
+@conformance_check
 def check_phase(spec: PhaseSpec, encoder: Encoder, context: Context) -> None:
     """Check a phase on `context.dataset` with an encoder to train.
 
     It plans its steps; a step gives a finite loss and gradient that depend only on the encoder, the
     seed and the step; its state is JSON; and its end can be repeated.
+
+    Raises:
+        AssertionError: It breaks a promise.
     """
     check_spec(spec, "phase")
     name = type(spec).__name__
+    expect_dataset(name, context)
+    expected = "an int above 0 is expected"
+    epochs = call(f"{name}.total_epochs()", expected, spec.total_epochs)
+    is_count = isinstance(epochs, int) and not isinstance(epochs, bool) and epochs > 0
+    expect(is_count, f"{name}.total_epochs() returns {shown(epochs)}; {expected}")
     context = training_context(spec, encoder, context)
-    phase = spec.build(context)
-    parts = list(phase.parts)
-    expect(
-        bool(parts) and all(part.steps > 0 and part.steps_per_epoch > 0 for part in parts),
-        f"{name}.parts is {parts}; every part needs steps",
-    )
-    expect(spec.total_epochs() > 0, f"{name}.total_epochs() is {spec.total_epochs()}")
-    phase.begin(0)
+    phase = _built(name, spec, context)
+    _begin(name, phase)
     gradient = _gradient(name, phase, encoder)
 
-    checkpoint = context.scratch / "checkpoint"
-    checkpoint.mkdir(parents=True)
-    phase.save(checkpoint)
-    again = spec.build(context)
-    again.restore(json.loads(json.dumps(dict(phase.state()))), checkpoint)
-    again.begin(0)
+    checkpoint = new_folder(context, "checkpoint")
+    call(f"{name}.save()", "it must write into an empty folder", lambda: phase.save(checkpoint))
+    state = call(f"{name}.state()", "it must return a mapping", phase.state)
+    expect_json_map(f"{name}.state()", state)
+    again = _built(name, spec, context)
+    call(
+        f"{name}.restore()",
+        "it must accept what state() and save() gave",
+        lambda: again.restore(json.loads(json.dumps(dict(state))), checkpoint),
+    )
+    _begin(name, again)
     repeated = _gradient(name, again, encoder)
     expect(
-        bool((gradient == repeated).all()),
-        f"{name}: step 0 gives another gradient when it is repeated, as after a resume",
+        gradient.shape == repeated.shape and bool((gradient == repeated).all()),
+        f"{name}.gradient(): step 0 gives another gradient when it is repeated, as after a resume",
+    )
+    expect_json_map(
+        f"{name}.finish()",
+        call(f"{name}.finish()", "it must return figures", lambda: again.finish(0)),
     )
     for built in (phase, again):
-        built.end()
-        built.end()
+        for _ in range(2):
+            call(f"{name}.end()", "it can be called more than once", built.end)
+
+
+def _built(name: str, spec: PhaseSpec, context: Context) -> Phase:
+    """Build a phase, and check its members and its parts."""
+    phase: Phase = build(spec, Phase, context)
+    expect_methods(name, phase, Phase, "gradient")
+    optional = ("separates_towers", "begin", "finish", "state", "save", "restore", "end")
+    expect_members(name, phase, Phase, *optional)
+    expected = "a sequence of PhasePart with steps is expected"
+    parts = items(f"{name}.parts", expected, lambda: member(name, phase, "parts", expected))
+    are_parts = bool(parts) and all(
+        isinstance(part, PhasePart)
+        and is_number(part.steps)
+        and is_number(part.steps_per_epoch)
+        and part.steps > 0
+        and part.steps_per_epoch > 0
+        for part in parts
+    )
+    expect(
+        are_parts, f"{name}.parts is {shown(tuple(parts))}; {expected}, and every part needs steps"
+    )
+    return phase
+
+
+def _begin(name: str, phase: Phase) -> None:
+    figures = call(f"{name}.begin()", "it must return figures", lambda: phase.begin(0))
+    expect_json_map(f"{name}.begin()", figures)
 
 
 def _gradient(name: str, phase: Phase, encoder: Encoder) -> torch.Tensor:
@@ -117,19 +174,32 @@ def _gradient(name: str, phase: Phase, encoder: Encoder) -> torch.Tensor:
 
     module: Any = cast(torch.nn.Module, encoder)
     module.zero_grad(set_to_none=True)
-    result = phase.gradient(0)
+    expected = "it must return a StepResult"
+    result = call(f"{name}.gradient()", expected, lambda: phase.gradient(0))
+    expect(isinstance(result, StepResult), f"{name}.gradient() returns {found(result)}; {expected}")
+    is_scalar = (
+        isinstance(result.loss, torch.Tensor)
+        and result.loss.shape == ()
+        and not result.loss.requires_grad
+    )
     expect(
-        result.loss.shape == () and not result.loss.requires_grad,
-        f"{name}.gradient() returns a loss of shape {tuple(result.loss.shape)}; a scalar without "
+        is_scalar,
+        f"{name}.gradient() returns the loss as {found(result.loss)}; a scalar tensor without "
         "gradient is promised",
     )
-    expect(bool(torch.isfinite(result.loss)), f"{name}: the loss is {float(result.loss)}")
-    expect(result.tokens > 0, f"{name}.gradient() counts {result.tokens} tokens")
+    expect(
+        bool(torch.isfinite(result.loss)),
+        f"{name}.gradient(): the loss is {float(result.loss)}; it must be finite",
+    )
+    counts_tokens = is_number(result.tokens) and result.tokens > 0
+    expect(
+        counts_tokens, f"{name}.gradient() counts {shown(result.tokens)} tokens; an int is expected"
+    )
     gradients = [p.grad.flatten() for p in module.parameters() if p.grad is not None]
     expect(len(gradients) > 0, f"{name}.gradient() leaves no gradient in `.grad`")
     whole = torch.cat(gradients)
     expect(
         bool(torch.isfinite(whole).all()) and bool(whole.any()),
-        f"{name}: the gradient is zero or not finite",
+        f"{name}.gradient(): the gradient is zero or not finite",
     )
     return whole

@@ -7,17 +7,24 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
-from pydantic import ValidationError
-
 from recipekit.artifacts.key import canonical, fields_identity
-from recipekit.component import KINDS, Component, field_docs, is_identity
-from recipekit.recipe.slots import all_slots, slots
+from recipekit.component import KINDS, Component, Slot, field_docs, is_identity
+from recipekit.recipe.positions import dotted
+from recipekit.recipe.slots import slots
+from recipekit.testing.promises import (
+    ConformanceError,
+    call,
+    conformance_check,
+    expect,
+    shown,
+)
 
-__all__ = ["HEAVY", "check_spec", "expect", "expect_members"]
+__all__ = ["HEAVY", "check_spec"]
 
 HEAVY: Final = (
     "torch",
@@ -33,22 +40,7 @@ HEAVY: Final = (
 """Modules that importing a component must not import, so that validation stays fast."""
 
 
-def expect(condition: object, sentence: str) -> None:
-    """Raise `AssertionError(sentence)` unless the condition holds, also with `python -O`."""
-    if not condition:
-        raise AssertionError(sentence)
-
-
-def expect_members(name: str, built: object, protocol: str, *members: str) -> None:
-    """Expect the members of a Protocol that have defaults in it."""
-    missing = [member for member in members if not hasattr(built, member)]
-    expect(
-        not missing,
-        f"{name} builds a {type(built).__name__} without {', '.join(missing)}: make it a subclass "
-        f"of recipekit.component.{protocol}, which has defaults",
-    )
-
-
+@conformance_check
 def check_spec(spec: Component[Any], kind: str) -> None:
     """Check a component as a spec, and the components in its slots.
 
@@ -59,21 +51,36 @@ def check_spec(spec: Component[Any], kind: str) -> None:
         spec: The component, with values for its fields; `recipekit.testing.bind` makes one that
             contains others.
         kind: Its kind, a key of `recipekit.component.KINDS`.
+
+    Raises:
+        AssertionError: It breaks a promise.
     """
-    for _, slot in all_slots(spec):
-        check_spec(slot.spec, slot.entry.kind)
+    expect(kind in KINDS, f"{kind!r} is not a kind; the kinds are {', '.join(KINDS)}")
     cls = type(spec)
-    name = cls.__name__
-    expect(isinstance(spec, KINDS[kind]), f"{name} is not a {KINDS[kind].__name__}")
+    name, base = cls.__name__, KINDS[kind].__name__
+    if isinstance(spec, type):
+        raise ConformanceError(f"{spec.__name__} is a class: pass an instance, {spec.__name__}()")
+    expect(
+        isinstance(spec, KINDS[kind]),
+        f"{name} is not a {base}: derive the class from recipekit.component.{base}",
+    )
+    for key, _, slot in slots(cls, spec):
+        expect(
+            isinstance(slot, Slot) and slot._spec is not None,
+            f"{name}.{dotted(key)} contains a component that is not validated: make the spec with "
+            f"recipekit.testing.bind({name}, ...)",
+        )
+        check_spec(slot.spec, slot.entry.kind)
     expect(
         isinstance(cls.version, int) and cls.version >= 1,
-        f"{name}.version is {cls.version!r}; it must be an int of at least 1",
+        f"{name}.version is {shown(cls.version)}; it must be an int of at least 1",
     )
     expect(
         (cls.__dict__.get("__doc__") or "").strip(),
         f"{name} has no docstring; its first line is what `recipekit components` shows",
     )
-    expect(cls.build is not KINDS[kind].build, f"{name} does not define build()")
+    defined = callable(cls.build) and cls.build is not KINDS[kind].build
+    expect(defined, f"{name} does not define build(), which returns the working object")
     _check_fields(spec)
     _check_identity(spec)
     loaded = heavy_imports(cls.__module__)
@@ -92,10 +99,10 @@ def _check_fields(spec: Component[Any]) -> None:
         )
         try:
             setattr(spec, field, getattr(spec, field))
-        except ValidationError:
+        except Exception:
             continue
-        raise AssertionError(f"{name} is not frozen: {field} can be assigned")
-    counted = {path for path in spec.files().values()}
+        raise ConformanceError(f"{name} is not frozen: {field} can be assigned")
+    counted = _files(spec)
     for field, info in type(spec).model_fields.items():
         value = getattr(spec, field)
         if isinstance(value, Path):
@@ -111,23 +118,36 @@ def _check_fields(spec: Component[Any]) -> None:
             )
 
 
+def _files(spec: Component[Any]) -> set[Path]:
+    """The paths that `files()` returns."""
+    name = f"{type(spec).__name__}.files()"
+    expected = "it must return a mapping of names to Paths"
+    files = call(name, expected, spec.files)
+    is_map = isinstance(files, Mapping) and all(
+        isinstance(key, str) and isinstance(path, Path) for key, path in files.items()
+    )
+    expect(is_map, f"{name} returns {shown(files)}; {expected}")
+    return set(files.values())
+
+
 def _check_identity(spec: Component[Any]) -> None:
     name = type(spec).__name__
-    try:
-        canonical([fields_identity(spec), spec.fingerprint(), sorted(spec.files())])
-    except (TypeError, ValueError) as error:
-        raise AssertionError(
-            f"{name}: its fields or fingerprint() are not JSON values: {error}"
-        ) from error
-    type(spec).model_json_schema()
-    again = type(spec).model_validate(spec.model_dump())
-    inside = slots(type(spec), spec)
-    for (_, _, slot), (_, _, copy) in zip(inside, slots(type(spec), again), strict=True):
+    expected = "it must return a JSON value, or None"
+    fingerprint = call(f"{name}.fingerprint()", expected, spec.fingerprint)
+    call(f"{name}.fingerprint() returns a value that", expected, lambda: canonical(fingerprint))
+    json_fields = "the fields of a component must be JSON values"
+    call(f"{name}: writing its fields", json_fields, lambda: canonical(fields_identity(spec)))
+    schema = "the types of fields must have a JSON Schema"
+    call(f"{name}.model_json_schema()", schema, type(spec).model_json_schema)
+    expected = "a component must be valid again from its own values"
+    again = call(name, expected, lambda: type(spec).model_validate(spec.model_dump()))
+    inside = list(slots(type(spec), spec))
+    copies = list(slots(type(spec), again))
+    changed = f"{name} changes when it is validated again from its own values"
+    expect(len(inside) == len(copies), changed)
+    for (_, _, slot), (_, _, copy) in zip(inside, copies, strict=True):
         copy.bind(slot.entry, slot.spec)
-    expect(
-        fields_identity(again) == fields_identity(spec),
-        f"{name} changes when it is validated again from its own values",
-    )
+    expect(fields_identity(again) == fields_identity(spec), changed)
 
 
 @cache

@@ -1,0 +1,123 @@
+"""The conformance check of losses."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from recipekit.component import Context, Loss, LossSpec
+from recipekit.records import Verdict
+from recipekit.testing.promises import build, call, conformance_check, expect, found, member, shown
+from recipekit.testing.specs import check_spec
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["check_loss"]
+
+
+@conformance_check
+def check_loss(spec: LossSpec, context: Context) -> None:
+    """Check a loss, called as `recipekit.losses` says for its `negatives_from`.
+
+    It gives one finite value per query, with a gradient that agrees with finite differences; a
+    query without a positive has neither, and an ignored passage has no influence.
+
+    Raises:
+        AssertionError: It breaks a promise.
+    """
+    import torch
+
+    check_spec(spec, "loss")
+    name = type(spec).__name__
+    loss = build(spec, Loss, context)
+    expect(callable(loss), f"{name}.build() returns {found(loss)}; it must be callable")
+    expected = "it must be 'corpus' or 'batch'"
+    negatives_from = member(name, spec, "negatives_from", expected)
+    is_known = isinstance(negatives_from, str) and negatives_from in ("corpus", "batch")
+    expect(is_known, f"{name}.negatives_from is {shown(negatives_from)}; {expected}")
+    generator = torch.Generator().manual_seed(context.seed)
+    queries, passages = (
+        torch.nn.functional.normalize(
+            torch.randn(n, 8, generator=generator, dtype=torch.float64), dim=1
+        )
+        for n in (4, 7)
+    )
+    mask = torch.full((4, 7), int(Verdict.NEGATIVE), dtype=torch.int8)
+    mask[[0, 1, 2], [0, 1, 2]] = int(Verdict.POSITIVE)  # query 3 has no positive
+    mask[:, 6] = int(Verdict.IGNORE)
+
+    def value(queries: torch.Tensor, passages: torch.Tensor) -> torch.Tensor:
+        expected = "it must return a floating-point tensor of one value per query, (4,)"
+        losses = call(
+            f"{name}: calling the loss",
+            expected,
+            lambda: _call(loss, negatives_from, queries, passages, mask),
+        )
+        is_losses = (
+            isinstance(losses, torch.Tensor) and losses.shape == (4,) and losses.is_floating_point()
+        )
+        expect(is_losses, f"{name}: the loss returns {found(losses)}; {expected}")
+        return losses
+
+    queries.requires_grad_()
+    losses = value(queries, passages)
+    expect(
+        torch.isfinite(losses).all() and (losses[:3] > 0).all(),
+        f"{name}: the losses are {losses.tolist()}; they must be finite and positive",
+    )
+    expect(losses[3] == 0, f"{name}: a query without a positive has a loss")
+    expect(losses.requires_grad, f"{name}: the losses have no gradient; use only torch functions")
+    (gradient,) = call(
+        f"{name}: backward()",
+        "the losses must be differentiable",
+        lambda: torch.autograd.grad(
+            losses.sum(), queries, retain_graph=True, allow_unused=True, materialize_grads=True
+        ),
+    )
+    expect(
+        torch.isfinite(gradient).all() and gradient[:3].abs().sum() > 0,
+        f"{name}: no gradient, or none that is finite, reaches the queries",
+    )
+    # Its own loss: the query may well be a negative of the others' passages.
+    (own,) = torch.autograd.grad(losses[3], queries, allow_unused=True, materialize_grads=True)
+    expect(own.abs().sum() == 0, f"{name}: the loss of a query without a positive has a gradient")
+    with torch.no_grad():
+        step = 1e-4 * torch.randn(queries.shape, generator=generator, dtype=torch.float64)
+        rise = (value(queries + step, passages) - value(queries - step, passages)).sum() / 2
+        slope = (gradient * step).sum()
+        expect(
+            torch.isclose(rise, slope, rtol=0.01, atol=1e-6),
+            f"{name}: the gradient is not that of the value ({slope:.3g}, measured {rise:.3g})",
+        )
+        moved = passages.clone()
+        moved[6] = -moved[6]
+        expect(
+            torch.allclose(value(queries, moved), losses),
+            f"{name}: an ignored passage changes the loss",
+        )
+
+
+def _call(
+    loss: Loss,
+    negatives_from: str,
+    queries: torch.Tensor,
+    passages: torch.Tensor,
+    mask: torch.Tensor,
+) -> torch.Tensor:
+    """Call a loss of either kind with the labels of a dense mask."""
+    if negatives_from == "batch":
+        return loss(queries, passages, mask)
+    from recipekit.losses.corpus_labels import CorpusLabels
+    from recipekit.losses.frozen_matrix import FrozenMatrix
+    from recipekit.query_pairs import QueryPairs
+
+    def pairs(verdict: Verdict) -> QueryPairs:
+        query, passage = np.nonzero(mask.numpy() == verdict)
+        return QueryPairs.from_pairs(query, passage, len(queries))
+
+    positive, ignored = pairs(Verdict.POSITIVE), pairs(Verdict.IGNORE)
+    weights = positive.normalized(np.ones(len(positive)))
+    labels = CorpusLabels.of(positive, weights, ignored)
+    return loss(queries, labels, FrozenMatrix.whole(passages))
