@@ -664,6 +664,12 @@ ERROR_CODES: Final[dict[str, ErrorCode]] = {
         "The learning rate is too high.",
         "Lower `learning_rate`, or raise `warmup_ratio`.",
     ),
+    "RK634": ErrorCode(
+        "Memory is not enough for a forward pass.",
+        "One text alone does not fit, or several ranks work together, where none can make smaller "
+        "passes alone.",
+        "Lower `max_tokens_per_batch` or `max_length`, or use `gradient_checkpointing` or `lora`.",
+    ),
     "RK636": ErrorCode(
         "The Accelerate configuration asks for sharding.",
         "It is set to FSDP, DeepSpeed or Megatron-LM.",

@@ -25,10 +25,17 @@ def test_a_loss_that_has_risen_for_long_ends_the_run():
     assert error.value.code == "RK633"
 
 
-@pytest.mark.parametrize(("loss", "norm"), [(float("nan"), 1.0), (1.0, float("inf"))])
-def test_a_loss_or_gradient_that_is_not_finite_ends_the_run_at_once(loss, norm):
-    with pytest.raises(RunError, match="failed at step 7") as error:
-        LossWatch().add(loss, norm, 7, 1e-3)
+@pytest.mark.parametrize(
+    ("loss", "norm", "what"),
+    [
+        (float("nan"), 1.0, "the loss is nan"),
+        (1.5, float("inf"), "the gradient is inf where the loss is 1.5"),
+    ],
+)
+def test_a_loss_or_gradient_that_is_not_finite_ends_the_run_at_once(loss, norm, what):
+    message = rf"failed at step 7 in phase warm \(batch: queries 'q1'\): {what}, learning rate"
+    with pytest.raises(RunError, match=message) as error:
+        LossWatch().add(loss, norm, 7, 1e-3, lambda: " in phase warm (batch: queries 'q1')")
     assert error.value.code == "RK632"
 
 

@@ -28,9 +28,10 @@ from recipekit.arrays import Floats, Rows
 from recipekit.artifacts.store import write_json
 from recipekit.component import Embeddings, Encoder, Progress, Ranks
 from recipekit.encoding.batches import length_batches
+from recipekit.encoding.out_of_memory import free_memory, is_out_of_memory
 from recipekit.encoding.precision import computes_in_bf16
 from recipekit.encoding.tokens import TokenizedTexts
-from recipekit.errors import ModelError
+from recipekit.errors import ModelError, RunError
 from recipekit.records import Side
 
 __all__ = ["embed_table", "embed_tokens", "open_embeddings"]
@@ -134,6 +135,7 @@ def embed_tokens(
     *,
     max_tokens_per_batch: int | None = None,
     device: torch.device | str | None = None,
+    progress: Progress | None = None,
 ) -> Floats:
     """Embed some tokenized texts in memory.
 
@@ -147,6 +149,7 @@ def embed_tokens(
         ranks: The processes that call this together.
         max_tokens_per_batch: Padded tokens in one forward pass; by default the encoder's own.
         device: The encoder's device; by default that of its parameters.
+        progress: Where a lack of memory is reported.
 
     Returns:
         float32 (len(rows), dim), in the order of `rows`.
@@ -159,7 +162,8 @@ def embed_tokens(
     passes = -(-len(batches) // ranks.count)
     embeddings = np.zeros((len(rows), encoder.dimension), dtype=np.float32)
     with _encoding(encoder, device):
-        encoded = _encode(encoder, tokens, (at[batch] for batch in own), side, device)
+        passes_in_memory = _DividedPasses(encoder, tokens, side, device, ranks, progress)
+        encoded = _encode(passes_in_memory, (at[batch] for batch in own))
         for batch, vectors in zip(own, encoded, strict=True):
             embeddings[batch] = vectors
         _idle_passes(passes - len(own), encoder, tokens, side, device)
@@ -225,11 +229,12 @@ def _embed_blocks(
         _encoding(encoder, device),
         progress.track(f"encode {side}", total=total, unit="texts") as tracker,
     ):
+        divided = _DividedPasses(encoder, tokens, side, device, ranks, progress)
         for block in own:
             # The file is mapped again for each block: rows of similar length lie all over it, and
             # the pages of a mapping that stays open count as memory.
             rows_on_disk = matrix.map()
-            encoded = _encode(encoder, tokens, blocks[block], side, device)
+            encoded = _encode(divided, blocks[block])
             for batch, vectors in zip(blocks[block], encoded, strict=True):
                 rows_on_disk[batch] = _finite(vectors, matrix.dtype, batch, side)
                 tracker.advance(len(batch))
@@ -259,13 +264,7 @@ def _finite(vectors: Floats, dtype: np.dtype[Any], rows: Rows, side: Side) -> np
     return stored
 
 
-def _encode(
-    encoder: Encoder,
-    tokens: TokenizedTexts,
-    batches: Iterable[Rows],
-    side: Side,
-    device: torch.device,
-) -> Iterator[Floats]:
+def _encode(passes: _DividedPasses, batches: Iterable[Rows]) -> Iterator[Floats]:
     """Yield the embeddings of each batch, float32 (n, dim), in order.
 
     A result is fetched only after the next batch has started, so that a GPU works while the CPU
@@ -273,12 +272,62 @@ def _encode(
     """
     previous: torch.Tensor | None = None
     for rows in batches:
-        vectors = _forward(encoder, tokens, rows, side, device)
+        vectors = passes.forward(rows)
         if previous is not None:
             yield previous.cpu().numpy()
         previous = vectors.float()
     if previous is not None:
         yield previous.cpu().numpy()
+
+
+@dataclass
+class _DividedPasses:
+    """Forward passes over batches, each divided into equal parts where memory is not enough."""
+
+    encoder: Encoder
+    tokens: TokenizedTexts
+    side: Side
+    device: torch.device
+    ranks: Ranks
+    progress: Progress | None
+    parts: int = 1
+    """Into how many parts a batch is divided."""
+
+    def forward(self, rows: Rows) -> torch.Tensor:
+        """Embed a batch, (n, dim).
+
+        Raises:
+            RunError: One text does not fit, or several ranks encode, which make equal numbers of
+                forward passes.
+        """
+        while True:
+            try:
+                return self._in_parts(rows)
+            except RuntimeError as error:
+                if not is_out_of_memory(error):
+                    raise
+            # Outside of `except`, whose error keeps the tensors of the failed pass.
+            free_memory()
+            if self.ranks.count > 1 or self.parts >= len(rows):
+                raise RunError(
+                    f"out of memory while encoding {self.side} texts: set a lower "
+                    "max_tokens_per_batch or max_length for the encoder",
+                    code="RK634",
+                )
+            self.parts *= 2
+            if self.progress is not None:
+                self.progress.warn(
+                    f"out of memory while encoding {self.side} texts: each batch is encoded in "
+                    f"{self.parts} parts, with the same result. A lower max_tokens_per_batch of "
+                    "the encoder avoids the failed attempts"
+                )
+
+    def _in_parts(self, rows: Rows) -> torch.Tensor:
+        parts = np.array_split(rows, min(self.parts, max(1, len(rows))))
+        vectors = [
+            _forward(self.encoder, self.tokens, part, self.side, self.device) for part in parts
+        ]
+        return vectors[0] if len(vectors) == 1 else torch.cat(vectors)
 
 
 def _forward(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from recipekit.errors import RunError
@@ -26,18 +27,36 @@ class LossWatch:
     first: list[float] = field(default_factory=list)
     last: list[float] = field(default_factory=list)
 
-    def add(self, loss: float, gradient_norm: float, step: int, learning_rate: float) -> None:
+    def add(
+        self,
+        loss: float,
+        gradient_norm: float,
+        step: int,
+        learning_rate: float,
+        describe_batch: Callable[[], str] = lambda: "",
+    ) -> None:
         """Check a step's loss and gradient norm.
+
+        Args:
+            loss: The mean loss.
+            gradient_norm: The norm of all gradients before clipping.
+            step: The step over all phases.
+            learning_rate: The step's learning rate.
+            describe_batch: Returns the phase and the texts of the batch, for the message.
 
         Raises:
             RunError: The loss or the gradient is NaN or infinite, or the loss has risen for long.
         """
         if not (math.isfinite(loss) and math.isfinite(gradient_norm)):
+            what = (
+                f"the gradient is {gradient_norm:g} where the loss is {loss:g}"
+                if math.isfinite(loss)
+                else f"the loss is {loss:g}"
+            )
             raise RunError(
-                f"training failed at step {step}: loss {loss:g}, gradient norm "
-                f"{gradient_norm:g}, learning rate {learning_rate:.3g}. Try a lower "
-                "learning_rate or a higher temperature; if it is the first step, "
-                "train.precision: fp32",
+                f"training failed at step {step}{describe_batch()}: {what}, learning rate "
+                f"{learning_rate:.3g}. Try a lower learning_rate or a higher temperature; if it is "
+                "the first step, train.precision: fp32",
                 code="RK632",
             )
         if len(self.first) < WINDOW:

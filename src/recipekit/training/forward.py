@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -34,7 +34,7 @@ tokens, and 0.18 s against 0.11 s for 32 texts of 128 tokens, on one core. For l
 faster, and its memory does not grow with the square of the length."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class EncoderForward:
     """Implements `recipekit.component.Forward` for an encoder on this rank."""
 
@@ -45,6 +45,8 @@ class EncoderForward:
     dropout: bool
     max_tokens_per_batch: int
     """Padded tokens in one forward pass."""
+    embedded: dict[Side, list[Rows]] = field(default_factory=dict)
+    """The rows that this rank has embedded since `start_step`."""
 
     def __call__(self, rows: Rows, side: Side, seed: Sequence[int]) -> torch.Tensor:
         """Embed rows in one forward pass: float32 (n, dim), differentiable.
@@ -52,6 +54,7 @@ class EncoderForward:
         The seed determines the dropout. Without rows, one short text is embedded and discarded: the
         result `(0, dim)` has a graph, so that the backward pass takes part in collectives too.
         """
+        self.embedded.setdefault(side, []).append(rows)
         texts = self.tokens_of[side]
         embedded = rows if len(rows) else texts.shortest
         device = torch.device(self.ranks.device)
@@ -68,6 +71,18 @@ class EncoderForward:
         ):
             embeddings: torch.Tensor = self.encoder(features, side)
         return embeddings.float()[: len(rows)]
+
+    def start_step(self) -> None:
+        """Forget which rows were embedded."""
+        self.embedded.clear()
+
+    def halve(self) -> bool:
+        """Halve the padded tokens of a forward pass; return whether passes become smaller."""
+        longest = max(int(texts.lengths.max(initial=1)) for texts in self.tokens_of.values())
+        if self.max_tokens_per_batch <= longest:
+            return False
+        self.max_tokens_per_batch = max(longest, self.max_tokens_per_batch // 2)
+        return True
 
     def passes(self, rows: Rows, side: Side) -> list[list[Rows]]:
         """Divide a global batch over forward passes and ranks: see `micro_batches`."""

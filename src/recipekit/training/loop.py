@@ -31,8 +31,10 @@ from recipekit.training.checkpoint import (
     start_checkpoint,
 )
 from recipekit.training.divergence import LossWatch
+from recipekit.training.forward import EncoderForward
 from recipekit.training.optimizer import OptimizerSettings, adamw
 from recipekit.training.selection import DevHistory, SelectionRule
+from recipekit.training.smaller_passes import gradient_in_memory
 
 __all__ = ["DevEvaluation", "ScheduledPhase", "TrainingLoop", "TrainingState"]
 
@@ -149,6 +151,8 @@ class TrainingLoop:
         scratch: Path,
         dropout: bool = False,
         dev: DevEvaluation | None = None,
+        forward: EncoderForward | None = None,
+        describe_batch: Callable[[], str] = lambda: "",
     ) -> None:
         """Plan all steps.
 
@@ -160,9 +164,12 @@ class TrainingLoop:
             scratch: Folder for checkpoints; a run that finds one there continues from it.
             dropout: Whether the model's dropout is on while training.
             dev: How to measure the encoder and to choose weights; None keeps the last weights.
+            forward: What the phases embed with; it makes smaller passes where memory is short.
+            describe_batch: Returns the texts that `forward` embedded last, for error messages.
         """
         self.encoder, self.phases, self.ranks = encoder, phases, ranks
         self.progress, self.folder, self.dev = progress, scratch / "checkpoints", dev
+        self.forward, self.describe_batch = forward, describe_batch
         encoder.set_dropout(dropout)
         encoder.train()
         self.steps = sum(scheduled.steps for scheduled in phases)
@@ -349,14 +356,21 @@ class _PhaseRun:
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate
 
-        result = self.phase.gradient(self.step)
+        result = gradient_in_memory(
+            self.phase,
+            self.step,
+            encoder=encoder,
+            forward=loop.forward,
+            ranks=ranks,
+            progress=loop.progress,
+        )
         ranks.sum_gradients(encoder)
         # Saving is collective, so the main rank's clock decides for all; it travels with the loss.
         is_late = ranks.is_main and time.monotonic() - loop.saved_at > CHECKPOINT_SECONDS
         shared = torch.stack([result.loss.float(), torch.full_like(result.loss, is_late).float()])
         loss, late_ranks = ranks.sum(shared).tolist()
         norm = ranks.clip_gradients(encoder, self.settings.max_grad_norm or None)
-        self.watch.add(loss, norm, loop.state.step, learning_rate)
+        self.watch.add(loss, norm, loop.state.step, learning_rate, self.describe_batch)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
 
@@ -364,6 +378,10 @@ class _PhaseRun:
         loop.state.tokens += result.tokens
         self.add_to_curve(loss, norm, learning_rate)
         return {"loss": loss, "lr": learning_rate}, late_ranks > 0
+
+    def describe_batch(self) -> str:
+        """Return the phase and the texts of the last batch, for an error message."""
+        return f" in phase {self.scheduled.name}{self.loop.describe_batch()}"
 
     def add_to_curve(self, loss: float, norm: float, learning_rate: float) -> None:
         """Add a step to the loss curve."""

@@ -14,6 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from recipekit.arrays import Floats, Rows
@@ -60,6 +61,9 @@ READS_CORPUS = (
 )
 """Stated by the report next to the metrics if a phase freezes the passages."""
 
+NAMED_TEXTS = 3
+"""Queries, and passages, of a batch that an error names."""
+
 
 def train(inputs: StageInputs, section: TrainSection, out: Path) -> dict[str, Any]:
     """Train `section.encoder`; write `out/encoder` and `out/training.json`.
@@ -82,7 +86,15 @@ def train(inputs: StageInputs, section: TrainSection, out: Path) -> dict[str, An
     _choose_weights(inputs, encoder, section)
     sides: tuple[Side, ...] = ("query", "passage")
     tokens = {side: inputs.tokens(section.encoder, side) for side in sides}
-    phases = _build_phases(inputs, dataset, section, tokens, scratch)
+    forward = EncoderForward(
+        encoder,
+        tokens,
+        inputs.ranks,
+        section.precision,
+        section.dropout,
+        section.max_tokens_per_batch,
+    )
+    phases = _build_phases(inputs, dataset, section, tokens, forward, scratch)
     dev = _dev_evaluation(inputs, dataset, section, tokens)
 
     loop = TrainingLoop(
@@ -93,6 +105,8 @@ def train(inputs: StageInputs, section: TrainSection, out: Path) -> dict[str, An
         scratch=scratch,
         dropout=section.dropout,
         dev=dev.evaluation if dev else None,
+        forward=forward,
+        describe_batch=lambda: _describe_batch(dataset, forward.embedded),
     )
     state = loop.run()
 
@@ -139,6 +153,21 @@ def _choose_weights(inputs: StageInputs, encoder: Any, section: TrainSection) ->
         )
 
 
+def _describe_batch(dataset: Dataset, embedded: Mapping[Side, Sequence[Rows]]) -> str:
+    """Return the ids of the first texts of a batch, for an error message."""
+    texts = {"query": ("queries", dataset.queries), "passage": ("passages", dataset.passages)}
+    described = []
+    for side, passes in embedded.items():
+        # Cached gradients embed the same rows twice.
+        rows = list(dict.fromkeys(np.concatenate(passes).tolist()))
+        if rows:
+            name, table = texts[side]
+            ids = [f"'{one}'" for one in table.column("id", np.array(rows[:NAMED_TEXTS]))]
+            more = f" and {len(rows) - NAMED_TEXTS:,} more" if len(rows) > NAMED_TEXTS else ""
+            described.append(f"{name} {', '.join(ids)}{more}")
+    return f" (batch: {'; '.join(described)})" if described else ""
+
+
 def _check_similarity(similarity: Similarity, section: TrainSection) -> None:
     """Check that every loss can train an encoder with this similarity."""
     for _, slot in all_slots(section):
@@ -168,6 +197,7 @@ def _build_phases(
     dataset: Dataset,
     section: TrainSection,
     tokens: Mapping[Side, TokenizedTexts],
+    forward: EncoderForward,
     scratch: Path,
 ) -> list[_BuiltPhase]:
     """Build every phase with its labels and its optimizer settings."""
@@ -188,11 +218,8 @@ def _build_phases(
         return encode_side(encoder, tokens[side], side, rows, folder, ranks, progress)
 
     def embed(side: Side, rows: Rows) -> Floats:
-        return embed_tokens(encoder, tokens[side], rows, side, ranks)
+        return embed_tokens(encoder, tokens[side], rows, side, ranks, progress=progress)
 
-    forward = EncoderForward(
-        encoder, tokens, ranks, section.precision, section.dropout, section.max_tokens_per_batch
-    )
     phases = []
     for number, (name, slot) in enumerate(section.phases.items()):
         labels = labels_of(label_selection(slot.spec, section))

@@ -1,0 +1,116 @@
+"""Where memory is not enough, forward passes become smaller, and results stay the same."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from helpers.ranks import FakeRanks
+from helpers.train_inputs import BOTH_HALVES, IN_BATCH, train_inputs, train_section
+from recipekit.component import SingleProcess
+from recipekit.encoding.embed import embed_tokens
+from recipekit.errors import RunError
+from recipekit.stages.train.train import train
+from recipekit.testing import RecordingProgress
+
+PHASES = pytest.mark.parametrize(
+    "phase", [IN_BATCH, BOTH_HALVES], ids=lambda phase: str(phase["use"])
+)
+
+
+class SmallMemory:
+    """Refuses forward passes over more padded tokens than fit, as a device without memory does."""
+
+    def __init__(self, encoder: Any, fits: int, training: bool = True) -> None:
+        self.fits, self.training, self.refused = fits, training, 0
+        encoder.register_forward_pre_hook(self.check)
+
+    def check(self, module: Any, arguments: Any) -> None:
+        features, _ = arguments
+        in_step = torch.is_grad_enabled()
+        if features["input_ids"].numel() > self.fits and in_step == self.training:
+            self.refused += 1
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+
+def weights(out: Path) -> dict[str, torch.Tensor]:
+    return load_file(out / "encoder" / "model.safetensors")
+
+
+@PHASES
+def test_a_step_that_does_not_fit_is_repeated_with_smaller_passes_and_the_same_result(
+    phase: dict[str, Any], tiny_model: Path, tiny_dataset: Any, tmp_path: Path
+) -> None:
+    section = train_section(phase, keep_weights="last")
+    train(train_inputs(tmp_path / "a", tiny_model, tiny_dataset), section, tmp_path / "a" / "out")
+    progress = RecordingProgress()
+    inputs = train_inputs(tmp_path / "b", tiny_model, tiny_dataset, progress=progress)
+    memory = SmallMemory(inputs.encoder("student"), fits=16)
+    train(inputs, section, tmp_path / "b" / "out")
+    assert memory.refused > 1, "several attempts halved the passes"
+    (warning,) = [one for one in progress.warnings if "out of memory" in one]
+    assert warning == (
+        "out of memory with 16,384 tokens in a forward pass: training goes on with 16, with the "
+        "same result. `train.max_tokens_per_batch: 16` avoids the failed attempts"
+    )
+    one, other = weights(tmp_path / "a" / "out"), weights(tmp_path / "b" / "out")
+    for name, tensor in one.items():
+        torch.testing.assert_close(other[name], tensor, atol=2e-4, rtol=1e-3)
+
+
+def test_one_text_that_does_not_fit_ends_the_run_in_one_line(
+    tiny_model: Path, tiny_dataset: Any, tmp_path: Path
+) -> None:
+    inputs = train_inputs(tmp_path, tiny_model, tiny_dataset)
+    SmallMemory(inputs.encoder("student"), fits=2)
+    with pytest.raises(RunError, match="out of memory with one text in a forward pass") as error:
+        train(inputs, train_section(IN_BATCH), tmp_path / "out")
+    assert error.value.code == "RK634"
+
+
+def test_on_several_ranks_the_run_ends_in_one_line(
+    tiny_model: Path, tiny_dataset: Any, tmp_path: Path
+) -> None:
+    inputs = train_inputs(tmp_path, tiny_model, tiny_dataset, ranks=FakeRanks(count=2))
+    SmallMemory(inputs.encoder("student"), fits=2)
+    with pytest.raises(RunError, match=r"rank 0 is out of memory.*max_tokens_per_batch: 8192"):
+        train(inputs, train_section(IN_BATCH, eval_every_epochs=None), tmp_path / "out")
+
+
+def test_another_error_is_not_repeated(tiny_model: Path, tiny_dataset: Any, tmp_path: Path) -> None:
+    inputs = train_inputs(tmp_path, tiny_model, tiny_dataset)
+
+    def fail(*_: object) -> None:
+        raise RuntimeError("a kernel failed")
+
+    inputs.encoder("student").register_forward_pre_hook(fail)  # type: ignore[attr-defined]
+    with pytest.raises(RuntimeError, match="a kernel failed"):
+        train(inputs, train_section(IN_BATCH, eval_every_epochs=None), tmp_path / "out")
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_encoding_divides_a_batch_that_does_not_fit(
+    count: int, tiny_model: Path, tiny_dataset: Any, tmp_path: Path
+) -> None:
+    progress = RecordingProgress()
+    inputs = train_inputs(tmp_path, tiny_model, tiny_dataset)
+    encoder, tokens = inputs.encoder("student"), inputs.tokens("student", "passage")
+    rows = np.arange(len(tokens))
+
+    def embed(ranks: Any) -> np.ndarray:
+        return embed_tokens(encoder, tokens, rows, "passage", ranks, progress=progress)
+
+    whole = embed(SingleProcess())
+    memory = SmallMemory(encoder, fits=60, training=False)
+    if count > 1:
+        with pytest.raises(RunError, match="set a lower max_tokens_per_batch"):
+            embed(FakeRanks(count=2))
+        return
+    np.testing.assert_allclose(embed(SingleProcess()), whole, atol=1e-6)
+    assert memory.refused
+    assert "in 4 parts, with the same result" in progress.warnings[-1]
