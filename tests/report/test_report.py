@@ -1,6 +1,7 @@
 """The report of a run, read from its folder on disk."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -118,6 +119,9 @@ def test_the_report_of_a_run_that_stopped_describes_the_finished_stages(
     report = (run / "report.md").read_text()
     assert "**This run failed.** judge: it is \\*down\\*\n\nFinished stages: " in report
     assert f"Finished stages: {', '.join(stages)}." in report
+    linked = re.findall(r"!\[.*\]\((figures/.*)\)", report)
+    assert sorted(linked) == sorted(f"figures/{file.name}" for file in run.glob("figures/*"))
+    assert ("figures/learning-curve.svg" in linked) == (until in ("train", "evaluate"))
     assert ("### held_out" in report) == (until == "evaluate") == (run / "metrics.json").exists()
     assert ("### False negatives" in report) == (until in ("judge", "train", "evaluate"))
     assert len([line for line in report.splitlines() if line[:2] in ("1.", "2.", "3.")]) == min(

@@ -17,6 +17,7 @@ from recipekit.report.blocks import (
     Block,
     Bullets,
     Code,
+    Figure,
     Line,
     Listing,
     Section,
@@ -30,11 +31,14 @@ from recipekit.report.blocks import (
 from recipekit.report.markdown import render_markdown
 from recipekit.report.numbers import duration, figure, size, usd
 from recipekit.report.run_folder import RunFolder, open_run
+from recipekit.report.svg import figure_file, render_svg
 from recipekit.stages import PIPELINE
 
 __all__ = ["closing_blocks", "read_blocks", "render_report", "report_values", "write_report"]
 
 MAX_WARNINGS: Final = 50
+FIGURES: Final = "figures"
+"""The folder of the figures in a run's folder."""
 
 ENDED: Final = {
     "failed": "This run failed.",
@@ -49,11 +53,11 @@ def render_report(path: Path) -> str:
     Raises:
         StoreError: The folder is not a run, or one of its files is damaged.
     """
-    return render_markdown(read_blocks(path))
+    return render_markdown(read_blocks(path), figures=FIGURES)
 
 
 def write_report(path: Path, text: str | None = None) -> None:
-    """Write `report.md` and, if anything was measured, `metrics.json` into a run's folder.
+    """Write `report.md`, its figures and, if measured, `metrics.json` into a run's folder.
 
     Args:
         path: The run's folder.
@@ -66,9 +70,21 @@ def write_report(path: Path, text: str | None = None) -> None:
     for stage in run.manifests:
         if metrics := run.json(stage, "metrics.json", list):
             write_json(path / "metrics.json", metrics)
+    for block in _figures(read_blocks(path)):
+        (path / FIGURES).mkdir(exist_ok=True)
+        (path / FIGURES / figure_file(block)).write_text(render_svg(block), encoding="utf-8")
     temporary = path / ".report.md.tmp"
     temporary.write_text(render_report(path) if text is None else text, encoding="utf-8")
     temporary.replace(path / "report.md")
+
+
+def _figures(blocks: Sequence[Block]) -> Iterator[Figure]:
+    """Yield all figures, those in sections too."""
+    for block in blocks:
+        if isinstance(block, Figure):
+            yield block
+        elif isinstance(block, Section):
+            yield from _figures(block.blocks)
 
 
 def report_values(path: Path) -> dict[str, Any]:

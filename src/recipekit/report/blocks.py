@@ -86,7 +86,8 @@ class Table:
 class Figure:
     """One or more data series over a shared axis.
 
-    Markdown and terminal output show `table`, which holds the same figures in short.
+    Markdown and terminal output show `table`, which holds the same figures in short; the report of
+    a run also has an SVG file.
     """
 
     title: str
@@ -95,6 +96,8 @@ class Figure:
     series: Mapping[str, Sequence[tuple[float, float]]]
     """The (x, y) points of each named series, by ascending x."""
     table: Table
+    scales_differ: bool = False
+    """Whether each series has a plot of its own."""
 
 
 @dataclass(frozen=True)

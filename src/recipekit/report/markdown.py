@@ -21,6 +21,7 @@ from recipekit.report.blocks import (
     Text,
     spans,
 )
+from recipekit.report.svg import figure_file
 
 __all__ = ["code", "escape", "render_markdown"]
 
@@ -38,12 +39,18 @@ _LINE_START = re.compile(r"^([-+](?=\s|$)|[-=](?=[-=])|\d+[.)](?=\s|$)|>|\#+(?=\
 """What forms a list, a rule, a quotation or a heading at the start of a line."""
 
 
-def render_markdown(blocks: Sequence[Block], *, level: int = 1) -> str:
-    """Blocks as one Markdown document; sections start at heading `level`."""
-    return "\n\n".join(part for block in blocks for part in _render(block, level)) + "\n"
+def render_markdown(blocks: Sequence[Block], *, level: int = 1, figures: str = "") -> str:
+    """Blocks as one Markdown document.
+
+    Args:
+        blocks: The blocks.
+        level: The level of the first headings.
+        figures: The folder of the figures' files, which are shown; empty shows tables alone.
+    """
+    return "\n\n".join(part for block in blocks for part in _render(block, level, figures)) + "\n"
 
 
-def _render(block: Block, level: int) -> Iterator[str]:
+def _render(block: Block, level: int, figures: str) -> Iterator[str]:
     match block:
         case Text(content):
             yield _paragraph(content)
@@ -54,13 +61,15 @@ def _render(block: Block, level: int) -> Iterator[str]:
         case Table():
             yield from _table(block)
         case Figure():
+            if figures:
+                yield f"![{escape(block.title)}]({figures}/{figure_file(block)})"
             yield from _table(block.table)
         case Examples(items):
             yield "\n".join(line for example in items for line in _example(example))
         case Section(title, blocks):
             yield f"{'#' * min(level, 6)} {_inline(title)}"
             for inner in blocks:
-                yield from _render(inner, level + 1)
+                yield from _render(inner, level + 1, figures)
 
 
 def _bullets(block: Bullets) -> Iterator[str]:

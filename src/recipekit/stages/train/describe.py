@@ -157,9 +157,8 @@ def _learning_curve(training: Mapping[str, Any], dev_metric: str) -> Figure | No
     series = {"loss": [(point["step"], point["loss"]) for point in curve]}
     if values:
         series[f"dev {dev_metric}"] = sorted(values.items())
-    return Figure(
-        "Learning curve", "step", series, Table(header, rows, left=0, title="Learning curve")
-    )
+    table = Table(header, rows, left=0, title="Learning curve")
+    return Figure("Learning curve", "step", series, table, scales_differ=True)
 
 
 def _mean_loss(points: Sequence[Mapping[str, float]]) -> str:
