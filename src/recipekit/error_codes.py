@@ -670,6 +670,11 @@ ERROR_CODES: Final[dict[str, ErrorCode]] = {
         "passes alone.",
         "Lower `max_tokens_per_batch` or `max_length`, or use `gradient_checkpointing` or `lora`.",
     ),
+    "RK635": ErrorCode(
+        "A loss needs examples that the labels do not have.",
+        "There are no hard negatives, or no judge gave grades or confidences.",
+        "Mine and judge candidates, or choose a loss that reads other examples.",
+    ),
     "RK636": ErrorCode(
         "The Accelerate configuration asks for sharding.",
         "It is set to FSDP, DeepSpeed or Megatron-LM.",

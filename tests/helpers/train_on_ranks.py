@@ -43,6 +43,14 @@ SECTIONS = {
     "refreshed": train_section({**BOTH_HALVES, "refresh_every_steps": 2}, max_tokens_per_batch=24),
     "infonce": train_section(IN_BATCH, max_tokens_per_batch=24),
     "infonce_whole": train_section(IN_BATCH),
+    "pairs_by_library": train_section(
+        {
+            "use": "in_batch",
+            "loss": {"use": "sentence_transformers", "loss": "MultipleNegativesRankingLoss"},
+            "num_hard_negatives": 0,
+        },
+        max_tokens_per_batch=24,
+    ),
     "two_phases": train_section(IN_BATCH, COORDINATE_ASCENT, max_tokens_per_batch=24),
 }
 

@@ -73,7 +73,11 @@ def test_cached_gradients_are_those_of_the_whole_batch(make_forward, tiny_datase
     whole = make_forward(10_000)
     queries = whole(labels.queries[BATCH], "query", SEED)
     passages = whole(drawn.passages, "passage", SEED)
-    mean_loss = loss(queries, passages, torch.from_numpy(drawn.mask)).mean()
+    rows, mask = (
+        {"query": labels.queries[BATCH], "passage": drawn.passages},
+        torch.from_numpy(drawn.mask),
+    )
+    mean_loss = loss(queries, passages, mask).mean()
     mean_loss.backward()
     expected = gradient(whole)
     n_tokens = whole.tokens(labels.queries[BATCH], "query") + whole.tokens(
@@ -81,7 +85,7 @@ def test_cached_gradients_are_those_of_the_whole_batch(make_forward, tiny_datase
     )
     for budget in (8, 20, 10_000):
         divided = make_forward(budget)
-        result = batch_gradient(divided, loss, labels, 0, BATCH, SEED, SingleProcess())
+        result = batch_gradient(divided, loss, rows, mask, SEED, SingleProcess())
         assert float(result.loss) == pytest.approx(float(mean_loss.detach()), rel=1e-5)
         assert result.tokens == n_tokens
         torch.testing.assert_close(gradient(divided), expected, rtol=1e-4, atol=1e-6)

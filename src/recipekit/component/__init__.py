@@ -54,6 +54,7 @@ from recipekit.component.kinds import (
     EncoderSpec,
     Evaluator,
     EvaluatorSpec,
+    ExampleForm,
     Exporter,
     ExporterSpec,
     Hits,
@@ -79,6 +80,7 @@ from recipekit.component.slot import Slot, SlotType, slot_type
 from recipekit.component.spec import Component
 from recipekit.component.training import (
     Forward,
+    PairScores,
     Phase,
     PhasePart,
     StepResult,
@@ -98,6 +100,7 @@ __all__ = [
     "Entry",
     "Evaluator",
     "EvaluatorSpec",
+    "ExampleForm",
     "Exporter",
     "ExporterSpec",
     "Forward",
@@ -111,6 +114,7 @@ __all__ = [
     "Name",
     "NotIdentity",
     "PairBatch",
+    "PairScores",
     "Phase",
     "PhasePart",
     "PhaseSpec",

@@ -168,6 +168,11 @@ class Context:
         return self._training
 
     @property
+    def similarity(self) -> Similarity:
+        """How the vectors of the trained encoder are compared; `cosine` without a training."""
+        return self._training.encoder.similarity if self._training else "cosine"
+
+    @property
     def corpus(self) -> str:
         """Identifies the content of the passages, whatever the queries and labels."""
         return self._corpus()

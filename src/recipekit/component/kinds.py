@@ -26,6 +26,7 @@ __all__ = [
     "EncoderSpec",
     "Evaluator",
     "EvaluatorSpec",
+    "ExampleForm",
     "Exporter",
     "ExporterSpec",
     "Hits",
@@ -377,6 +378,20 @@ class Loss(Protocol):
         """Return one loss per query, (n_queries,), differentiable and not averaged."""
 
 
+@dataclass(frozen=True)
+class ExampleForm:
+    """The training examples that a loss of `recipekit.losses.examples` is called with."""
+
+    name: Literal["pairs", "triplets", "tuples", "labelled pairs", "scored pairs", "scored tuples"]
+    """`pairs` are (query, positive), `tuples` (query, positive, negatives...). Labelled and scored
+    forms have a number per passage: 1 or 0, or a score in [0, 1]."""
+    contrasts: bool = False
+    """Whether the other examples' passages are negatives of a query. Queries whose passages are not
+    negatives of each other are then kept out of one batch."""
+    score_from: Literal["verdict", "grade", "confidence"] = "verdict"
+    """Where scores come from."""
+
+
 class LossSpec(Component[Loss]):
     """A training loss."""
 
@@ -401,6 +416,11 @@ class LossSpec(Component[Loss]):
         A passage half-phase needs one.
         """
         return False
+
+    @property
+    def examples(self) -> ExampleForm | None:
+        """The examples that it reads; None if it reads the mask of the batch, or the corpus."""
+        return None
 
     @property
     def weighs_positives(self) -> bool:
@@ -431,6 +451,14 @@ class PhaseSpec(Component[Phase]):
     def trains_passages(self) -> bool:
         """Whether it needs a loss that passages can be trained with."""
         return False
+
+    def refuses(self, loss: LossSpec) -> str:
+        """Return why it cannot train with a loss that takes the right negatives; empty if it can.
+
+        Args:
+            loss: The loss in its `loss` field.
+        """
+        return ""
 
     batch_size: Annotated[int, Field(ge=1)] | None = None
     """Queries per optimizer step, over all ranks together; null inherits from `train`."""

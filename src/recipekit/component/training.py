@@ -18,12 +18,23 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Forward",
+    "PairScores",
     "Phase",
     "PhasePart",
     "StepResult",
     "TrainingContext",
     "TrainingLabels",
 ]
+
+
+@dataclass(frozen=True)
+class PairScores:
+    """A number for each positive and each hard negative, float32; NaN where there is none."""
+
+    positive: Floats
+    """(positives,), in the order of `TrainingLabels.positive`."""
+    negative: Floats
+    """(negatives,), in the order of `TrainingLabels.negative`."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +55,10 @@ class TrainingLabels:
     """Hard negatives, each query's best ranked first."""
     without_positive: int
     """Selected queries that are left out because they have no positive."""
+    relevance: PairScores | None = None
+    """Grades, scaled to [0, 1] over all pairs that a source or the same judge graded."""
+    confidence: PairScores | None = None
+    """The judge's confidence in its verdict, in [0, 1]."""
 
     def counts(self) -> dict[str, int]:
         """Return the counts that the stage's summary shows."""

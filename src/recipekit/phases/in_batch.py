@@ -15,7 +15,8 @@ class InBatchSpec(PhaseSpec):
     """Train on batches of queries, one positive each, hard negatives, and each other's passages.
 
     Gradient caching makes memory independent of the batch size. A query without a negative in its
-    batch teaches nothing: such queries are counted and reported.
+    batch teaches nothing: such queries are counted and reported. Losses of sentence-transformers
+    read examples instead of the whole batch: see `sentence_transformers`.
     """
 
     version: ClassVar[int] = 2
@@ -31,12 +32,27 @@ class InBatchSpec(PhaseSpec):
     negatives alone. One is the usual triplet; each further one costs one passage forward per query.
     """
 
+    def refuses(self, loss: LossSpec) -> str:
+        """Return why the loss's examples cannot be made with this number of hard negatives."""
+        form = loss.examples
+        if form is None:
+            return ""
+        if form.name == "pairs" and self.num_hard_negatives:
+            return "this loss reads pairs (query, positive): set num_hard_negatives: 0"
+        least = 0 if form.name in ("pairs", "tuples") else 1
+        if self.num_hard_negatives < least:
+            return f"this loss reads {form.name}: set num_hard_negatives to 1 or more"
+        return ""
+
     def total_epochs(self) -> int:
         """Return the passes over the training queries."""
         return self.epochs
 
     def build(self, context: Context) -> Phase:
         """Build the phase."""
-        from recipekit.training.in_batch import InBatch
+        from recipekit.training.in_batch import InBatch, InBatchExamples
 
-        return InBatch(self.loss.build(context), self.epochs, self.num_hard_negatives, context)
+        loss, form = self.loss.build(context), self.loss.spec.examples
+        if form is None:
+            return InBatch(loss, self.epochs, self.num_hard_negatives, context)
+        return InBatchExamples(loss, form, self.epochs, self.num_hard_negatives, context)

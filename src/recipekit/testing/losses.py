@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from recipekit.component import Context, Loss, LossSpec
+from recipekit.component import Context, ExampleForm, Loss, LossSpec
 from recipekit.records import Verdict
 from recipekit.testing.promises import build, call, conformance_check, expect, found, member, shown
 from recipekit.testing.specs import check_spec
@@ -22,7 +22,8 @@ def check_loss(spec: LossSpec, context: Context) -> None:
     """Check a loss, called as `recipekit.losses` says for its `negatives_from`.
 
     It gives one finite value per query, with a gradient that agrees with finite differences; a
-    query without a positive has neither, and an ignored passage has no influence.
+    query without a positive has neither, and an ignored passage has no influence. A loss of
+    examples gives one finite value for the batch, with such a gradient.
 
     Raises:
         AssertionError: It breaks a promise.
@@ -47,6 +48,9 @@ def check_loss(spec: LossSpec, context: Context) -> None:
     mask = torch.full((4, 7), int(Verdict.NEGATIVE), dtype=torch.int8)
     mask[[0, 1, 2], [0, 1, 2]] = int(Verdict.POSITIVE)  # query 3 has no positive
     mask[:, 6] = int(Verdict.IGNORE)
+    if spec.examples is not None:
+        _check_on_examples(name, loss, spec.examples, queries, passages)
+        return
 
     def value(queries: torch.Tensor, passages: torch.Tensor) -> torch.Tensor:
         expected = "it must return a floating-point tensor of one value per query, (4,)"
@@ -96,6 +100,45 @@ def check_loss(spec: LossSpec, context: Context) -> None:
         expect(
             torch.allclose(value(queries, moved), losses),
             f"{name}: an ignored passage changes the loss",
+        )
+
+
+def _check_on_examples(
+    name: str, loss: Loss, form: ExampleForm, queries: torch.Tensor, passages: torch.Tensor
+) -> None:
+    """Check a loss of examples on one example of each query."""
+    import torch
+
+    from recipekit.losses.examples import Examples
+
+    columns = {"pairs": 1, "labelled pairs": 1, "scored pairs": 1, "triplets": 2}.get(form.name, 3)
+    rows = torch.arange(4)
+    passage = torch.stack([(rows + column) % 7 for column in range(columns)], dim=1)
+    score = None
+    if form.name.startswith(("labelled", "scored")):
+        score = torch.arange(4 * columns).reshape(4, columns) % 2 * 1.0
+    examples = Examples(rows, passage, score)
+    queries.requires_grad_()
+    expected = "it must return the loss of the batch, a scalar"
+    value = call(f"{name}: calling the loss", expected, lambda: loss(queries, passages, examples))
+    is_scalar = isinstance(value, torch.Tensor) and value.shape == () and value.requires_grad
+    expect(is_scalar, f"{name}: the loss returns {found(value)}; {expected}, with a gradient")
+    expect(bool(torch.isfinite(value)), f"{name}: the loss is {value.item():g}; it must be finite")
+    (gradient,) = torch.autograd.grad(value, queries)
+    expect(
+        bool(torch.isfinite(gradient).all()) and bool(gradient.any()),
+        f"{name}: no gradient, or none that is finite, reaches the queries",
+    )
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        step = 1e-6 * torch.randn(queries.shape, generator=generator, dtype=torch.float64)
+        rise = (
+            loss(queries + step, passages, examples) - loss(queries - step, passages, examples)
+        ) / 2
+        slope = (gradient * step).sum()
+        expect(
+            bool(torch.isclose(rise, slope, rtol=0.01, atol=1e-9)),
+            f"{name}: the gradient is not that of the value ({slope:.3g}, measured {rise:.3g})",
         )
 
 

@@ -12,12 +12,20 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from recipekit.arrays import Ints, Rows, lookup_sorted, positions_in_groups
+from recipekit.arrays import Bools, Ints, Rows, lookup_sorted, positions_in_groups
 from recipekit.component import TrainingLabels
 from recipekit.encoding.batches import length_batches
 from recipekit.records import Verdict
 
-__all__ = ["Epochs", "LabelledBatch", "epoch_batches", "labelled_batch", "micro_batches"]
+__all__ = [
+    "Epochs",
+    "LabelledBatch",
+    "drawn_positives",
+    "epoch_batches",
+    "hard_negatives",
+    "labelled_batch",
+    "micro_batches",
+]
 
 HARD_POOL = 4
 """Hard negatives are drawn from this many times as many of the best ranked, so that epochs differ
@@ -125,16 +133,10 @@ def labelled_batch(
     hard negatives. A passage that several queries add occurs once.
     """
     rng = np.random.default_rng(seed)
-    local, at = labels.positive.of(queries)
-    # An exponential race: the smallest u_p / w_p, u_p ~ Exp(1), is that of p with probability w_p.
-    race = rng.exponential(size=len(at)) / np.maximum(labels.weight[at], 1e-12)
-    drawn = [labels.positive.passage[at[_smallest(local, race, 1)]]]
+    drawn = [labels.positive.passage[drawn_positives(labels, queries, rng)]]
     if num_hard_negatives and len(labels.negative):
-        local, at = labels.negative.of(queries)
-        is_hard = positions_in_groups(local) < HARD_POOL * num_hard_negatives
-        local, at = local[is_hard], at[is_hard]
-        chosen = _smallest(local, rng.random(len(at)), num_hard_negatives)
-        drawn.append(labels.negative.passage[at[chosen]])
+        _, chosen = hard_negatives(labels, queries, num_hard_negatives, rng)
+        drawn.append(labels.negative.passage[chosen])
     passages = np.unique(np.concatenate(drawn)).astype(np.int64)
     mask = np.full((len(queries), len(passages)), Verdict.NEGATIVE, dtype=np.int8)
     for pairs, verdict in ((labels.ignored, Verdict.IGNORE), (labels.positive, Verdict.POSITIVE)):
@@ -142,6 +144,57 @@ def labelled_batch(
         column, is_drawn = lookup_sorted(passages, pairs.passage[at])
         mask[local[is_drawn], column[is_drawn]] = verdict
     return LabelledBatch(passages, mask)
+
+
+def drawn_positives(
+    labels: TrainingLabels, queries: Rows, rng: np.random.Generator, allowed: Bools | None = None
+) -> Rows:
+    """Draw one positive of each query, by weight.
+
+    Args:
+        labels: The labels.
+        queries: Training queries, (b,).
+        rng: The source of randomness.
+        allowed: Which positives may be drawn, at least one of each query; None allows all.
+
+    Returns:
+        Positions in `labels.positive`, (b,).
+    """
+    local, at = labels.positive.of(queries)
+    if allowed is not None:
+        local, at = local[allowed[at]], at[allowed[at]]
+    # An exponential race: the smallest u_p / w_p, u_p ~ Exp(1), is that of p with probability w_p.
+    race = rng.exponential(size=len(at)) / np.maximum(labels.weight[at], 1e-12)
+    positions: Rows = at[_smallest(local, race, 1)]
+    return positions
+
+
+def hard_negatives(
+    labels: TrainingLabels,
+    queries: Rows,
+    count: int,
+    rng: np.random.Generator,
+    allowed: Bools | None = None,
+) -> tuple[Rows, Rows]:
+    """Draw up to `count` hard negatives of each query, from the four times as many best ranked.
+
+    Args:
+        labels: The labels.
+        queries: Training queries, (b,).
+        count: Hard negatives per query.
+        rng: The source of randomness.
+        allowed: Which negatives may be drawn; None allows all.
+
+    Returns:
+        For each drawn negative its position in `queries`, ascending, and in `labels.negative`.
+    """
+    local, at = labels.negative.of(queries)
+    if allowed is not None:
+        local, at = local[allowed[at]], at[allowed[at]]
+    is_hard = positions_in_groups(local) < HARD_POOL * count
+    local, at = local[is_hard], at[is_hard]
+    chosen = _smallest(local, rng.random(len(at)), count)
+    return local[chosen], at[chosen]
 
 
 def _smallest(group: Rows, value: npt.NDArray[np.float64], count: int) -> Rows:

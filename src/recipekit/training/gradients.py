@@ -6,7 +6,8 @@ batch. A step is therefore the same for any number of ranks and any division of 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,8 +17,7 @@ from recipekit.component import Forward, Loss, Ranks, StepResult, TrainingLabels
 from recipekit.losses.corpus_labels import CorpusLabels
 from recipekit.losses.frozen_matrix import FrozenMatrix
 from recipekit.losses.passage_loss import PassageLoss
-from recipekit.records import Side, Verdict
-from recipekit.training.batches import labelled_batch
+from recipekit.records import Side
 
 __all__ = [
     "batch_gradient",
@@ -69,9 +69,8 @@ def corpus_gradient(
 def batch_gradient(
     forward: Forward,
     loss: Loss,
-    labels: TrainingLabels,
-    num_hard_negatives: int,
-    batch: Rows,
+    rows: Mapping[Side, Rows],
+    targets: Any,
     seed: Sequence[int],
     ranks: Ranks,
 ) -> StepResult:
@@ -85,15 +84,12 @@ def batch_gradient(
 
     Args:
         forward: Embeds both sides.
-        loss: A loss whose negatives come from the batch.
-        labels: The phase's labels.
-        num_hard_negatives: Hard negatives that each query adds to the batch.
-        batch: Training queries of the global batch, (b,).
-        seed: The step's seed, of the draw and of the dropout.
+        loss: A loss whose negatives come from the batch. The mean of what it returns is minimized.
+        rows: The queries and the passages of the global batch, as rows of the data set.
+        targets: What the loss is called with besides their embeddings: a mask, or `Examples`.
+        seed: The step's seed, of the dropout.
         ranks: The ranks that train together.
     """
-    drawn = labelled_batch(labels, batch, num_hard_negatives, seed)
-    rows: dict[Side, Rows] = {"query": labels.queries[batch], "passage": drawn.passages}
     passes = {side: forward.passes(rows[side], side) for side in rows}
     keep_graph = all(len(turns) == 1 for turns in passes.values())
     sides: dict[Side, _CachedEmbeddings] = {}
@@ -103,8 +99,7 @@ def batch_gradient(
             forward, rows[side], side, passes[side], [*seed, ranks.rank], first, ranks, keep_graph
         )
     leaves = {side: embedded.vectors.requires_grad_() for side, embedded in sides.items()}
-    mask = torch.from_numpy(drawn.mask).to(ranks.device)
-    mean_loss = loss(leaves["query"], leaves["passage"], mask).mean()
+    mean_loss = loss(leaves["query"], leaves["passage"], targets.to(ranks.device)).mean()
     mean_loss.backward()  # type: ignore[no-untyped-call]
 
     for side, embedded in sides.items():
@@ -113,8 +108,7 @@ def batch_gradient(
         embedded.backward(gradient)
     # Every rank computes the whole loss, and the loop sums over the ranks.
     tokens = sum(forward.tokens(rows[side], side) for side in rows)
-    without_negative = int((drawn.mask != Verdict.NEGATIVE).all(axis=1).sum())
-    return StepResult(mean_loss.detach() / ranks.count, tokens, without_negative)
+    return StepResult(mean_loss.detach() / ranks.count, tokens)
 
 
 def passage_block_gradient(

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from recipekit.component import Context, Loss, Phase, PhasePart, StepResult
+import torch
+
+from recipekit.arrays import Rows
+from recipekit.component import Context, ExampleForm, Loss, Phase, PhasePart, StepResult
 from recipekit.errors import RunError
-from recipekit.training.batches import Epochs
+from recipekit.records import Side, Verdict
+from recipekit.training.batches import Epochs, labelled_batch
+from recipekit.training.example_batches import ExampleEpochs
 from recipekit.training.gradients import batch_gradient
 
-__all__ = ["InBatch"]
+__all__ = ["InBatch", "InBatchExamples"]
 
 
 class InBatch(Phase):
@@ -45,18 +51,15 @@ class InBatch(Phase):
     def gradient(self, step: int) -> StepResult:
         """Add the gradient of one batch."""
         batch, seed = self.epochs.at(step)
-        result = batch_gradient(
-            self.training.forward,
-            self.loss,
-            self.training.labels,
-            self.num_hard_negatives,
-            batch,
-            seed,
-            self.ranks,
-        )
+        labels = self.training.labels
+        drawn = labelled_batch(labels, batch, self.num_hard_negatives, seed)
+        rows: dict[Side, Rows] = {"query": labels.queries[batch], "passage": drawn.passages}
+        mask = torch.from_numpy(drawn.mask)
+        result = batch_gradient(self.training.forward, self.loss, rows, mask, seed, self.ranks)
+        alone = int((drawn.mask != Verdict.NEGATIVE).all(axis=1).sum())
         self.trained += len(batch)
-        self.without_negative += result.without_negative
-        return result
+        self.without_negative += alone
+        return replace(result, without_negative=alone)
 
     def state(self) -> Mapping[str, Any]:
         """Return the counts of queries so far."""
@@ -75,3 +78,77 @@ class InBatch(Phase):
                 "hard negatives help"
             )
         self.trained = self.without_negative = 0
+
+
+class InBatchExamples(Phase):
+    """Batches of pairs, triplets or tuples, for a loss that reads them."""
+
+    def __init__(
+        self,
+        loss: Loss,
+        form: ExampleForm,
+        epochs: int,
+        num_hard_negatives: int,
+        context: Context,
+    ) -> None:
+        """Plan the steps.
+
+        Args:
+            loss: A loss of examples.
+            form: The examples that it reads.
+            epochs: Passes over the training queries.
+            num_hard_negatives: Hard negatives of each query, at most.
+            context: The phase's context.
+
+        Raises:
+            RunError: The training queries have no such examples.
+        """
+        self.loss, self.training, self.ranks = loss, context.training, context.ranks
+        self.progress = context.progress
+        training = context.training
+        self.examples = ExampleEpochs(
+            training.labels, form, num_hard_negatives, training.batch_size, training.seed, epochs
+        )
+        steps_per_epoch = self.examples.steps_per_epoch
+        self.parts = [PhasePart(epochs * steps_per_epoch, steps_per_epoch)]
+        self.epochs, self.used = epochs, 0
+
+    def gradient(self, step: int) -> StepResult:
+        """Add the gradient of one batch."""
+        batch, seed = self.examples.at(step)
+        labels = self.training.labels
+        self.used += len(batch.queries)
+        rows: dict[Side, Rows] = {
+            "query": labels.queries[batch.queries],
+            "passage": batch.passages,
+        }
+        return batch_gradient(
+            self.training.forward, self.loss, rows, batch.examples, seed, self.ranks
+        )
+
+    def state(self) -> Mapping[str, Any]:
+        """Return the count of queries so far."""
+        return {"used": self.used}
+
+    def restore(self, state: Mapping[str, Any], folder: Path) -> None:
+        """Continue counting."""
+        self.used = state["used"]
+
+    def end(self) -> None:
+        """Warn of queries that were not trained on."""
+        if not self.used:
+            return
+        examples, total = self.examples, len(self.training.labels.queries)
+        if examples.left_out:
+            self.progress.warn(
+                f"in_batch: {examples.left_out:,} of {total:,} training queries have no "
+                f"{examples.form.name}, and were not trained on"
+            )
+        conflicting = self.epochs * len(examples.usable) - self.used
+        if conflicting > 0:
+            self.progress.warn(
+                f"in_batch: {conflicting:,} queries, over all epochs, were left out because "
+                "their passages are positives of, or ignored for, other queries of every batch "
+                "that was tried. Smaller batches, or infonce, which masks such pairs, help"
+            )
+        self.used = 0

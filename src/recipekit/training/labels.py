@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from recipekit.arrays import Bools, Floats, Rows, lookup_sorted, pair_keys
-from recipekit.component import TrainingLabels
+from recipekit.component import PairScores, TrainingLabels
 from recipekit.dataset import Dataset
 from recipekit.errors import RunError
 from recipekit.own_texts import own_texts
@@ -25,6 +25,9 @@ from recipekit.query_pairs import QueryPairs
 from recipekit.records import Verdict
 
 __all__ = ["LabelSelection", "training_labels"]
+
+SOURCE = "source"
+"""The judge of a source label."""
 
 
 @dataclass(frozen=True)
@@ -46,11 +49,14 @@ class LabelSelection:
 
 @dataclass(frozen=True)
 class _Decided:
-    """Pairs with a verdict, sorted by key. The grade is NaN where there is none."""
+    """Pairs with a verdict, sorted by key. The other columns are NaN where they have no value."""
 
     key: Rows
     verdict: npt.NDArray[np.int8]
     grade: Floats
+    relevance: Floats
+    """The grade, scaled to [0, 1] over all pairs of the same judge."""
+    confidence: Floats
 
 
 def training_labels(
@@ -106,6 +112,8 @@ def training_labels(
         ignored = np.union1d(ignored, undecided)
     else:
         negative = np.union1d(negative, undecided)
+    negative = _hardest_first(negative, found_key, found_score, n_passages)
+    negative = negative[number[negative // n_passages] >= 0]
     positive, grade = pairs(decided.key[is_positive]), decided.grade[is_positive]
     raw_weight = np.ones(len(positive))
     if selection.positive_weights == "grade":
@@ -115,9 +123,23 @@ def training_labels(
         positive=positive,
         weight=positive.normalized(raw_weight),
         ignored=pairs(ignored),
-        negative=pairs(_hardest_first(negative, found_key, found_score, n_passages)),
+        negative=pairs(negative),
         without_positive=int(is_selected.sum()) - len(queries),
+        relevance=PairScores(
+            decided.relevance[is_positive], _looked_up(decided, decided.relevance, negative)
+        ),
+        confidence=PairScores(
+            decided.confidence[is_positive], _looked_up(decided, decided.confidence, negative)
+        ),
     )
+
+
+def _looked_up(decided: _Decided, values: Floats, keys: Rows) -> Floats:
+    """Return the values of some pairs; NaN for a pair without a verdict."""
+    at, is_decided = lookup_sorted(decided.key, keys)
+    found = np.full(len(keys), np.nan, dtype=np.float32)
+    found[is_decided] = values[at[is_decided]]
+    return found
 
 
 def _selected_queries(dataset: Dataset, selection: LabelSelection) -> Bools:
@@ -138,8 +160,11 @@ def _decided(dataset: Dataset, judgments: pa.Table | None, is_selected: Bools) -
     # The judgments come first, and np.unique keeps the first of equal keys.
     keys, first = np.unique(np.concatenate([table.key for table in tables]), return_index=True)
     verdict = np.concatenate([table.verdict for table in tables])[first]
-    grade = np.concatenate([table.grade for table in tables])[first]
-    return _Decided(keys, verdict, grade)
+    values = (
+        np.concatenate([getattr(table, name) for table in tables])[first]
+        for name in ("grade", "relevance", "confidence")
+    )
+    return _Decided(keys, verdict, *values)
 
 
 def _verdicts(
@@ -148,15 +173,41 @@ def _verdicts(
     n_passages = len(dataset.passages)
     if judgments is not None:
         rows = np.flatnonzero(is_selected[judgments["query"].to_numpy()])
+        grade, confidence = (
+            judgments[name].to_numpy().astype(np.float32)[rows] for name in ("grade", "confidence")
+        )
+        judge = judgments["judge"].combine_chunks().cast(pa.string()).fill_null(SOURCE)
         yield _Decided(
             _keys(judgments, rows, n_passages),
             judgments["verdict"].to_numpy()[rows],
-            judgments["grade"].to_numpy().astype(np.float32)[rows],
+            grade,
+            _scaled(grade, np.asarray(judge.take(pa.array(rows)))),
+            confidence,
         )
     rows = np.flatnonzero(is_selected[dataset.labels["query"].to_numpy()])
     grade = dataset.labels["grade"].to_numpy()[rows]
     verdict = np.where(grade > 0, np.int8(Verdict.POSITIVE), np.int8(Verdict.NEGATIVE))
-    yield _Decided(_keys(dataset.labels, rows, n_passages), verdict, grade)
+    relevance = _scaled(grade, np.full(len(grade), SOURCE))
+    unknown = np.full(len(grade), np.nan, dtype=np.float32)
+    yield _Decided(_keys(dataset.labels, rows, n_passages), verdict, grade, relevance, unknown)
+
+
+def _scaled(grade: Floats, judge: npt.NDArray[Any]) -> Floats:
+    """Scale grades to [0, 1], each judge's from its lowest to its highest.
+
+    Grades of the sources start at 0. A judge that gave every pair the same grade has no scale, and
+    its pairs get NaN.
+    """
+    scaled = np.full(len(grade), np.nan, dtype=np.float32)
+    for name in np.unique(judge):
+        own = (judge == name) & np.isfinite(grade)
+        if not own.any():
+            continue
+        low = 0.0 if name == SOURCE else float(grade[own].min())
+        high = float(grade[own].max())
+        if high > low:
+            scaled[own] = np.clip((grade[own] - low) / (high - low), 0.0, 1.0)
+    return scaled
 
 
 def _candidates(

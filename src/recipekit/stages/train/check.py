@@ -100,6 +100,9 @@ def _check_losses(draft: Draft) -> None:
                 f"Use {LOSS_OF[wanted]}, or another phase"
             )
             draft.report((*path, "use"), message, "RK107")
+            continue
+        if path[-1] == "loss" and (refusal := phase.refuses(loss.spec)):
+            draft.report((*path, "use"), refusal, "RK107")
 
 
 def _incomplete(draft: Draft) -> set[KeyPath]:

@@ -1,0 +1,178 @@
+"""The losses of sentence-transformers that a recipe can name, their examples and their options.
+
+This table lets `validate` check a name and its options without importing torch. A test compares it
+with the installed library.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import Field, TypeAdapter, ValidationError
+
+from recipekit.component import ExampleForm
+from recipekit.suggestions import did_you_mean
+
+__all__ = [
+    "LIBRARY_LOSSES",
+    "UNSUPPORTED",
+    "LibraryLoss",
+    "combination_error",
+    "find",
+    "option_error",
+]
+
+Positive = Annotated[float, Field(gt=0)]
+NotNegative = Annotated[float, Field(ge=0)]
+Similarity = Literal["cos_sim", "dot_score"]
+Distance = Literal["COSINE", "EUCLIDEAN", "MANHATTAN"]
+SiameseDistance = Literal["COSINE_DISTANCE", "EUCLIDEAN", "MANHATTAN"]
+Direction = Literal["query_to_doc", "query_to_query", "doc_to_query", "doc_to_doc"]
+Hardness = Literal["in_batch_negatives", "hard_negatives", "all_negatives"] | None
+
+
+@dataclass(frozen=True)
+class LibraryLoss:
+    """A loss that is a function of embeddings."""
+
+    examples: ExampleForm
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """The type of each option."""
+    fixed: Mapping[str, Any] = field(default_factory=dict)
+    """Options that recipekit sets itself."""
+
+
+PAIRS: Final = ExampleForm("pairs", contrasts=True)
+TUPLES: Final = ExampleForm("tuples", contrasts=True)
+LABELLED: Final = ExampleForm("labelled pairs")
+SCORED: Final = ExampleForm("scored pairs")
+SCORED_TUPLES: Final = ExampleForm("scored tuples")
+
+LIBRARY_LOSSES: Final[Mapping[str, LibraryLoss]] = {
+    "MultipleNegativesRankingLoss": LibraryLoss(
+        TUPLES,
+        {
+            "scale": Positive,
+            "similarity_fct": Similarity,
+            "directions": tuple[Direction, ...],
+            "partition_mode": Literal["joint", "per_direction"],
+            "hardness_mode": Hardness,
+            "hardness_strength": NotNegative,
+        },
+    ),
+    "MegaBatchMarginLoss": LibraryLoss(
+        PAIRS,
+        {"positive_margin": float, "negative_margin": float},
+        {"use_mini_batched_version": False},
+    ),
+    "GlobalOrthogonalRegularizationLoss": LibraryLoss(
+        ExampleForm("pairs"),
+        {
+            "similarity_fct": Similarity,
+            "mean_weight": NotNegative | None,
+            "second_moment_weight": NotNegative | None,
+            "aggregation": Literal["mean", "sum"],
+        },
+    ),
+    "TripletLoss": LibraryLoss(
+        ExampleForm("triplets"), {"distance_metric": Distance, "triplet_margin": float}
+    ),
+    "ContrastiveLoss": LibraryLoss(
+        LABELLED, {"distance_metric": SiameseDistance, "margin": float, "size_average": bool}
+    ),
+    "OnlineContrastiveLoss": LibraryLoss(
+        LABELLED, {"distance_metric": SiameseDistance, "margin": float}
+    ),
+    "CoSENTLoss": LibraryLoss(SCORED, {"scale": Positive, "similarity_fct": Similarity}),
+    "AnglELoss": LibraryLoss(SCORED, {"scale": Positive}),
+    "CosineSimilarityLoss": LibraryLoss(SCORED),
+    "MarginMSELoss": LibraryLoss(SCORED_TUPLES, {"similarity_fct": Similarity}),
+    "DistillKLDivLoss": LibraryLoss(
+        SCORED_TUPLES,
+        {
+            "similarity_fct": Similarity,
+            "temperature": Positive,
+            "student_temperature": Positive | None,
+            "teacher_temperature": Positive | None,
+        },
+    ),
+}
+"""Supported losses by name."""
+
+_CLASSES = "it needs texts with class labels, and judged data has (query, passage) pairs"
+_CACHED = "in_batch caches the gradients of every loss: use {}"
+_ALONE = "it is not a function of a query's and a passage's embeddings"
+_TEACHER = "it needs the embeddings of a teacher model"
+_GUIDE = "it filters negatives with a guide model: use the judge `margin` with {}"
+
+UNSUPPORTED: Final[Mapping[str, str]] = {
+    "CachedMultipleNegativesRankingLoss": _CACHED.format("MultipleNegativesRankingLoss"),
+    "CachedMultipleNegativesSymmetricRankingLoss": _CACHED.format(
+        "MultipleNegativesRankingLoss with directions: [query_to_doc, doc_to_query] and "
+        "partition_mode: per_direction"
+    ),
+    "MultipleNegativesSymmetricRankingLoss": (
+        "the library deprecates it: use MultipleNegativesRankingLoss with directions: "
+        "[query_to_doc, doc_to_query] and partition_mode: per_direction"
+    ),
+    "GISTEmbedLoss": _GUIDE.format("MultipleNegativesRankingLoss"),
+    "CachedGISTEmbedLoss": _GUIDE.format("MultipleNegativesRankingLoss"),
+    "BatchAllTripletLoss": _CLASSES,
+    "BatchHardTripletLoss": _CLASSES,
+    "BatchHardSoftMarginTripletLoss": _CLASSES,
+    "BatchSemiHardTripletLoss": _CLASSES,
+    "SoftmaxLoss": _CLASSES,
+    "MSELoss": _TEACHER,
+    "EmbedDistillLoss": _TEACHER,
+    "MatryoshkaLoss": "use the loss `matryoshka`, which contains another loss",
+    "Matryoshka2dLoss": "it needs the layers of the transformer",
+    "AdaptiveLayerLoss": "it needs the layers of the transformer",
+    "ContrastiveTensionLoss": _ALONE,
+    "ContrastiveTensionLossInBatchNegatives": _ALONE,
+    "DenoisingAutoEncoderLoss": _ALONE,
+}
+"""The library's other losses, with the reason why they are refused."""
+
+
+def find(name: str) -> LibraryLoss:
+    """Return a supported loss.
+
+    Raises:
+        ValueError: The library has no such loss, or it is not supported.
+    """
+    if name in LIBRARY_LOSSES:
+        return LIBRARY_LOSSES[name]
+    if name in UNSUPPORTED:
+        raise ValueError(f"{name} is not supported: {UNSUPPORTED[name]}")
+    hint = did_you_mean(name, LIBRARY_LOSSES) or f" The losses are {', '.join(LIBRARY_LOSSES)}."
+    raise ValueError(f"sentence-transformers has no loss '{name}'.{hint}")
+
+
+def option_error(name: str, option: str, value: Any) -> str:
+    """Return what is wrong with an option of a supported loss; empty if nothing is."""
+    options = LIBRARY_LOSSES[name].options
+    if option not in options:
+        known = f" Its options are {', '.join(options)}." if options else " It has none."
+        return f"{name} has no option '{option}'.{did_you_mean(option, options)}{known}"
+    try:
+        TypeAdapter(options[option]).validate_python(value)
+    except ValidationError as error:
+        return f"{name}: {option}: {error.errors()[0]['msg']}"
+    return ""
+
+
+def combination_error(name: str, options: Mapping[str, Any]) -> str:
+    """Return what is wrong with options that are each valid; empty if nothing is."""
+    if name == "GlobalOrthogonalRegularizationLoss":
+        weights = (options.get("mean_weight", 1), options.get("second_moment_weight", 1))
+        return "" if any(weights) else f"{name}: mean_weight and second_moment_weight are both 0"
+    directions = options.get("directions", ("query_to_doc",))
+    if "query_to_doc" not in directions and name == "MultipleNegativesRankingLoss":
+        return f"{name}: directions must contain query_to_doc"
+    if options.get("partition_mode") == "per_direction":
+        same_side = [name for name in ("query_to_query", "doc_to_doc") if name in directions]
+        if same_side:
+            return f"{name}: {' and '.join(same_side)} needs partition_mode: joint"
+    return ""
