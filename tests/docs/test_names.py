@@ -22,7 +22,14 @@ SNAKE_CASE = re.compile(r"\w*[a-z]_[a-z]\w*(?=$|[:. ({\[])")
 KEY_VALUE = re.compile(r"([a-z_]+): \S.*")
 SECTIONS = [stage.name for stage in PIPELINE]
 DOTTED = re.compile(rf"(?:{'|'.join(SECTIONS)})(?:\.[a-z_]+)+(?!\w)")
-OUTSIDE = {"parallel_bulk", "upload_collection", "query_batch_points", "node_modules"}
+OUTSIDE = {
+    "tensorboard",
+    "wandb",
+    "parallel_bulk",
+    "upload_collection",
+    "query_batch_points",
+    "node_modules",
+}
 """Names of other libraries."""
 
 

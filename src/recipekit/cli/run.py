@@ -55,6 +55,12 @@ def run(
         typer.Option("--allow-local-code", help="Allow components from local Python files."),
     ] = False,
     trust_remote_code: TrustRemoteCode = False,
+    tracker: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", help="Show losses and dev values in TensorBoard, wandb or another one."
+        ),
+    ] = None,
     quiet: Annotated[
         bool, typer.Option("--quiet", "-q", help="Print only warnings and errors.")
     ] = False,
@@ -94,6 +100,7 @@ def run(
         command=_command(context.obj),
         output=output,
         on_event=lambda event: _show(event, output),
+        tracker=tracker,
     )
     if output == "text":
         typer.echo()

@@ -106,6 +106,7 @@ def run(
     allow_local_code: bool = False,
     trust_remote_code: bool = False,
     launch: Launch | None = None,
+    tracker: str | None = None,
     say: Callable[[str], None] = lambda text: None,
 ) -> Run:
     """Run a recipe.
@@ -123,6 +124,8 @@ def run(
         allow_local_code: See `load_recipe`.
         trust_remote_code: See `load_recipe`.
         launch: How processes are started; one process on the best device by default.
+        tracker: An experiment tracker that shows losses and dev values while the run trains, such
+            as `tensorboard`, which writes into the run's folder, or `wandb`.
         say: Receives lines for the user.
 
     Raises:
@@ -144,6 +147,7 @@ def run(
         until=until,
         export_to=export_to,
         launch=launch,
+        tracker=tracker,
         on_event=lambda event: say(event.line) if event.line else None,
     )
     # The program may change its folder.

@@ -29,6 +29,7 @@ from recipekit.pipeline.run_events import OnEvent, Output, RunEvent
 from recipekit.pipeline.run_record import RunRecord
 from recipekit.pipeline.run_result import Run
 from recipekit.pipeline.stage_process import StageProcesses
+from recipekit.pipeline.trackers import check_tracker
 from recipekit.recipe.sections import Recipe
 from recipekit.report.numbers import duration
 from recipekit.stages.dataset_view import dataset_view
@@ -55,6 +56,7 @@ def run(
     command: str | None = None,
     output: Output = "text",
     on_event: OnEvent = lambda event: None,
+    tracker: str | None = None,
 ) -> Run:
     """Execute a recipe.
 
@@ -72,11 +74,14 @@ def run(
         output: How the stages' own processes show their work: in words or not at all on standard
             error, or as JSON on standard output.
         on_event: Receives what happens between stages.
+        tracker: An experiment tracker for training's numbers, such as `tensorboard`.
 
     Raises:
         RunError: A stage failed or was killed, or the recipe does not have `start` or `until`.
         RecipekitError: An error that a stage reported.
     """
+    if tracker is not None:
+        check_tracker(tracker)
     names = [name for name, _ in recipe.stages()]
     check_range(names, start, until)
     exports = _export_folder(export_to, names, until)
@@ -89,7 +94,7 @@ def run(
     store.add_runs_folder(project.runs)
     hashes.save()
     execution = _Execution(
-        record, planned, selection, store, hashes, launch or Launch(), output, on_event
+        record, planned, selection, store, hashes, launch or Launch(), output, on_event, tracker
     )
     try:
         execution.announce()
@@ -185,10 +190,11 @@ class _Execution:
         launch: Launch,
         output: Output,
         on_event: OnEvent,
+        tracker: str | None,
     ) -> None:
         self.record, self.planned, self.selection = record, planned, selection
         self.store, self.hashes = store, hashes
-        self.output, self.on_event = output, on_event
+        self.output, self.on_event, self.tracker = output, on_event, tracker
         self.recipe = record.recipe
         self.processes = StageProcesses(launch)
         self.artifacts: dict[str, Artifact] = {}
@@ -342,6 +348,7 @@ class _Execution:
             allow_local_code=self.recipe.origin.allow_local_code,
             trust_remote_code=self.recipe.origin.trust_remote_code,
             output=self.output,
+            tracker=self.tracker,
         )
 
     def _section(self, stage: Stage) -> Any:

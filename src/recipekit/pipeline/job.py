@@ -45,6 +45,8 @@ class Job:
     trust_remote_code: bool = False
     output: Output = "text"
     """How the stage shows its progress."""
+    tracker: str | None = None
+    """The experiment tracker that training's numbers are passed to."""
 
     def write(self, path: Path) -> Path:
         """Write the job where its process finds it."""

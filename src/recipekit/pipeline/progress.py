@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from rich.progress import Progress as Bars
     from rich.progress import TaskID
 
+    from recipekit.pipeline.trackers import TrainingTracker
+
 __all__ = ["ConsoleProgress"]
 
 PLAIN_SECONDS: Final = 10.0
@@ -56,6 +58,7 @@ class ConsoleProgress:
         shows_bars = is_main and output == "text" and self.stream.isatty()
         self.bars = _Bars(self.stream) if shows_bars else None
         self._log = log
+        self.tracker: TrainingTracker | None = None
 
     def track(self, name: str, total: int | None = None, unit: str = "") -> _Work:
         """Start a counted piece of work."""
@@ -65,6 +68,8 @@ class ConsoleProgress:
         """Append an event to the log."""
         if not self.is_main:
             return
+        if self.tracker is not None:
+            self.tracker.log(event, fields)
         record = {"time": round(time.time(), 3), "stage": self.stage, "event": event, **fields}
         line = json.dumps(record, ensure_ascii=False, default=str)
         # A lone surrogate, which UTF-8 cannot hold, becomes a JSON escape.

@@ -25,6 +25,7 @@ from recipekit.component import Ranks, SingleProcess, Spending
 from recipekit.errors import RecipekitError, RunError, StoreError
 from recipekit.pipeline.job import EXIT_NO_SPACE, EXIT_REPORTED, Job, StageResult, write_error
 from recipekit.pipeline.progress import ConsoleProgress
+from recipekit.pipeline.trackers import TrainingTracker
 from recipekit.recipe.environment import redact
 from recipekit.recipe.sections import Recipe
 from recipekit.stages import stage_named
@@ -70,7 +71,13 @@ def run_stage(job: Job) -> None:
         output=job.output,
     )
     inputs = _inputs(job, recipe, ranks, progress)
-    summary = stage.run(inputs, getattr(recipe, stage.name), Path(job.partial))
+    if job.tracker and stage.trains and ranks.is_main:
+        progress.tracker = TrainingTracker(job.tracker, recipe.name, run)
+    try:
+        summary = stage.run(inputs, getattr(recipe, stage.name), Path(job.partial))
+    finally:
+        if progress.tracker is not None:
+            progress.tracker.finish()
     ranks.barrier()
     if ranks.is_main:
         inputs.hashes.save()
