@@ -19,7 +19,7 @@ from pydantic import BaseModel
 from recipekit import errors
 from recipekit.cli.key_text import type_text
 from recipekit.component import KINDS, Component, is_identity
-from recipekit.error_codes import ERROR_CODES
+from recipekit.error_codes import ERROR_CODES, EXIT_ERROR, ErrorCode
 from recipekit.recipe.schema import component_schema, section_schema
 from recipekit.recipe.slots import model_in
 from recipekit.registry import find, group, load
@@ -293,6 +293,7 @@ def error_page() -> str:
                 bullet(f"**Typical cause:** {entry.cause}")
                 + "\n"
                 + bullet(f"**What to do:** {entry.remedy}")
+                + exit_text(entry)
             )
     return page(
         "# Error codes",
@@ -303,12 +304,19 @@ def error_page() -> str:
         """
         The code is the attribute `code` of the exception. Programs catch
         `recipekit.RecipekitError`, or one of its classes from `recipekit.errors`. On the command
-        line, a wrong recipe or a wrong command ends with exit status 2, an interrupted run with
-        130, and any other error with 1.
+        line, a wrong recipe ends with exit status 2, whatever the code of its first problem, and
+        every other error with 1 unless its code states another one ([command line](cli.md)).
         """,
         table(rows),
         *parts,
     )
+
+
+def exit_text(entry: ErrorCode) -> str:
+    """The exit status of a code, if it is not that of a failure."""
+    if entry.exit_status == EXIT_ERROR:
+        return ""
+    return "\n" + bullet(f"**Exit status:** {entry.exit_status}")
 
 
 # Text

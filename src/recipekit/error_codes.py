@@ -8,15 +8,37 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-__all__ = ["ERROR_CODES", "ErrorCode"]
+__all__ = [
+    "ERROR_CODES",
+    "EXIT_ERROR",
+    "EXIT_INTERRUPTED",
+    "EXIT_USAGE",
+    "ErrorCode",
+    "exit_status",
+    "found_before_work",
+]
+
+EXIT_ERROR: Final = 1
+"""The exit status of a failure."""
+EXIT_USAGE: Final = 2
+"""The exit status of an invalid recipe or command."""
+EXIT_INTERRUPTED: Final = 130
+"""The exit status after Ctrl-C."""
 
 
 class ErrorCode(NamedTuple):
-    """One code: three short texts in Markdown."""
+    """One code: three short texts in Markdown, and how commands and runs treat it."""
 
     meaning: str
     cause: str
     remedy: str
+    exit_status: int = EXIT_ERROR
+    """The exit status of a command that ends with it."""
+    before_work: bool = False
+    """Whether it can end a run that has computed and paid for nothing.
+
+    Such a run does not become the latest one.
+    """
 
 
 ERROR_CODES: Final[dict[str, ErrorCode]] = {
@@ -30,46 +52,54 @@ ERROR_CODES: Final[dict[str, ErrorCode]] = {
         "The recipe is wrong.",
         "The default code of a problem in a recipe, used where no other code applies.",
         "Fix the line that the message names.",
+        exit_status=EXIT_USAGE,
     ),
     "RK101": ErrorCode(
         "The recipe file cannot be read.",
         "The path is misspelled, is a folder, or the file is not UTF-8 text.",
         "Correct the path, or name a shipped recipe. The message suggests names that are close.",
+        exit_status=EXIT_USAGE,
     ),
     "RK102": ErrorCode(
         "The file is not YAML that recipes may use.",
         "Indentation, a missing quote or bracket, a duplicate key, a tab, a key without a value, "
         "a merge-conflict marker, or an anchor, alias or tag, which recipes do not support.",
         "Fix the line and column that the message names.",
+        exit_status=EXIT_USAGE,
     ),
     "RK103": ErrorCode(
         "The recipe has a key that does not exist.",
         "A misspelled key, or a key in the wrong section.",
         "Use the suggested key, or list the valid ones with `recipekit keys SECTION` or "
         "`recipekit components KIND NAME`.",
+        exit_status=EXIT_USAGE,
     ),
     "RK104": ErrorCode(
         "A required key is missing.",
         "A section or component has a key without a default, and the recipe does not set it.",
         "Add the key. The message says what it is for.",
+        exit_status=EXIT_USAGE,
     ),
     "RK105": ErrorCode(
         "A value has the wrong type or form, or is out of range.",
         "Text where a number belongs, a list where a map belongs, an unknown choice, or a "
         "component without a name of its own.",
         "Write what the message expects. `recipekit keys` shows each key's type and limits.",
+        exit_status=EXIT_USAGE,
     ),
     "RK106": ErrorCode(
         "The recipe refers to something that it does not define.",
         "A misspelled encoder, judge or retriever, or a name that is not available yet, such as "
         "`trained` before training.",
         "Use a name that the recipe defines. The message lists them.",
+        exit_status=EXIT_USAGE,
     ),
     "RK107": ErrorCode(
         "Two parts of the recipe contradict each other.",
         "A section without the section that it depends on, or a setting that has no effect next to "
         "another one.",
         "Remove one of the two, or add what is missing.",
+        exit_status=EXIT_USAGE,
     ),
     "RK108": ErrorCode(
         "A `${env:NAME}` placeholder cannot be used.",
@@ -77,16 +107,19 @@ ERROR_CODES: Final[dict[str, ErrorCode]] = {
         "therefore belongs in the recipe.",
         "Set the variable, or write the value out. Placeholders are for URLs, paths and "
         "credentials.",
+        exit_status=EXIT_USAGE,
     ),
     "RK109": ErrorCode(
         "A `--set` override cannot be applied.",
         "It is not of the form `PATH=VALUE`, or no such path exists.",
         "Write the key path with dots: `--set train.batch_size=32`.",
+        exit_status=EXIT_USAGE,
     ),
     "RK110": ErrorCode(
         "The recipe contains a credential.",
         "An API key, password or authorization header is written out.",
         "Write `${env:NAME}` instead, and set that environment variable.",
+        exit_status=EXIT_USAGE,
     ),
     # Components
     "RK200": ErrorCode(
@@ -99,21 +132,25 @@ ERROR_CODES: Final[dict[str, ErrorCode]] = {
         "A misspelled `use`, a name of another kind, or a plugin that is not installed.",
         "`recipekit components KIND` lists the installed names. Install the plugin if it is "
         "missing.",
+        exit_status=EXIT_USAGE,
     ),
     "RK202": ErrorCode(
         "Two installed distributions provide a component with this name.",
         "Two plugins register the same name.",
         "Name the distribution: `use: distribution/name`.",
+        exit_status=EXIT_USAGE,
     ),
     "RK203": ErrorCode(
         "Local code is not allowed.",
         "`use` names a class in a local file.",
         "Read the file, then pass `--allow-local-code`.",
+        exit_status=EXIT_USAGE,
     ),
     "RK204": ErrorCode(
         "The file of a local component does not exist.",
         "A wrong path. Relative paths start at the recipe's folder.",
         "Correct the path in `use`.",
+        exit_status=EXIT_USAGE,
     ),
     "RK205": ErrorCode(
         "A component cannot be imported.",
@@ -137,11 +174,13 @@ ERROR_CODES: Final[dict[str, ErrorCode]] = {
         "No kind of component has this name.",
         "A misspelled kind on the command line.",
         "Use one of the kinds that the message lists.",
+        exit_status=EXIT_USAGE,
     ),
     "RK209": ErrorCode(
         "No key has this path.",
         "A misspelled path given to `recipekit keys`.",
         "Write keys with a dot between them: `recipekit keys judge.control_pairs`.",
+        exit_status=EXIT_USAGE,
     ),
     "RK210": ErrorCode(
         "A data set on the Hugging Face Hub cannot be resolved.",
@@ -484,6 +523,7 @@ ERROR_CODES: Final[dict[str, ErrorCode]] = {
         "The output file already exists.",
         "The command was run before.",
         "Choose another name, or pass `--force` to replace it.",
+        exit_status=EXIT_USAGE,
     ),
     "RK504": ErrorCode(
         "`cache gc` finds no runs, so nothing would be kept.",
@@ -494,11 +534,13 @@ ERROR_CODES: Final[dict[str, ErrorCode]] = {
         "A sample cannot be written in this format.",
         "The output file does not end in `.csv` or `.jsonl`.",
         "Use one of these endings.",
+        exit_status=EXIT_USAGE,
     ),
     "RK506": ErrorCode(
         "The folder of `--export-to` has other files.",
         "`run --export-to` replaces only files that it wrote itself.",
         "Choose a new or an empty folder.",
+        exit_status=EXIT_USAGE,
     ),
     "RK510": ErrorCode(
         "`calls.sqlite` cannot be used.",
@@ -520,11 +562,13 @@ ERROR_CODES: Final[dict[str, ErrorCode]] = {
         "A folder is not a run's folder.",
         "A wrong path.",
         "Name a folder below `runs/`.",
+        exit_status=EXIT_USAGE,
     ),
     "RK541": ErrorCode(
         "There is no such run.",
         "A misspelled recipe name, or a run that was deleted.",
         "Name a run's folder, or a recipe that has runs. The message lists the newest.",
+        exit_status=EXIT_USAGE,
     ),
     "RK542": ErrorCode(
         "A file of a run is damaged.",
@@ -546,31 +590,37 @@ ERROR_CODES: Final[dict[str, ErrorCode]] = {
         "The Accelerate configuration or the number of processes is invalid.",
         "The file does not exist or is not a configuration.",
         "Write one with `accelerate config`, or leave the option out.",
+        exit_status=EXIT_USAGE,
     ),
     "RK603": ErrorCode(
         "The Accelerate configuration asks for something that is not supported.",
         "Several machines, or a distributed type other than several GPUs or CPUs.",
         "Use `MULTI_GPU`, `MULTI_CPU` or `NO` on one machine.",
+        exit_status=EXIT_USAGE,
     ),
     "RK604": ErrorCode(
         "The requested number of processes is not available.",
         "There are fewer GPUs, or the processes did not form one group.",
         "Lower `--num-processes`, or pass `--cpu`.",
+        exit_status=EXIT_USAGE,
     ),
     "RK605": ErrorCode(
         "`--from` or `--until` names a stage that the recipe does not have.",
         "A misspelled stage, or stages in the wrong order.",
         "Use the stages that the message lists.",
+        exit_status=EXIT_USAGE,
     ),
     "RK606": ErrorCode(
         "The run was interrupted.",
         "Ctrl-C, or a signal.",
         "Run the command that the message shows. Finished work is kept.",
+        exit_status=EXIT_INTERRUPTED,
     ),
     "RK607": ErrorCode(
         "A stage cannot run, because something that its key needs is unknown.",
         "A file, server or revision that it depends on cannot be read.",
         "Fix the reason that the message gives.",
+        before_work=True,
     ),
     "RK608": ErrorCode(
         "A stage's process was killed by a signal.",
@@ -603,6 +653,7 @@ ERROR_CODES: Final[dict[str, ErrorCode]] = {
         "There is nothing to judge.",
         "The recipe has no mine section.",
         "Add one. Candidates come from it.",
+        exit_status=EXIT_USAGE,
     ),
     "RK621": ErrorCode(
         "The judges are less reliable than `judge.require` demands.",
@@ -618,21 +669,25 @@ ERROR_CODES: Final[dict[str, ErrorCode]] = {
         "There is no judge to try.",
         "The recipe has no judge section.",
         "Add one.",
+        exit_status=EXIT_USAGE,
     ),
     "RK624": ErrorCode(
         "`--judge` names a judge that the recipe does not have.",
         "A misspelled name.",
         "Use one of the names that the message lists.",
+        exit_status=EXIT_USAGE,
     ),
     "RK625": ErrorCode(
         "An exporter may not have this name.",
         "The name is that of the folder for unfinished work.",
         "Choose another name.",
+        exit_status=EXIT_USAGE,
     ),
     "RK626": ErrorCode(
         "`--export-to` was given, and the run exports nothing.",
         "The recipe has no `export` section, or `--until` stops before it.",
         "Add an `export` section, or leave out `--until`.",
+        exit_status=EXIT_USAGE,
     ),
     "RK627": ErrorCode(
         "A program asks for the model of a run that trained none.",
@@ -719,22 +774,26 @@ ERROR_CODES: Final[dict[str, ErrorCode]] = {
         "An LLM endpoint cannot be reached, or keeps failing.",
         "It is not running, is overloaded, or asks to wait too long.",
         "Start it or wait, then run the same command again. Paid replies are kept.",
+        before_work=True,
     ),
     "RK651": ErrorCode(
         "An LLM endpoint refuses the credentials, or there are none.",
         "The key is not set or is wrong, or `api_base` contains a user name.",
         "Set the provider's variable, or give the judge `api_key: ${env:NAME}`.",
+        before_work=True,
     ),
     "RK652": ErrorCode(
         "An LLM endpoint does not know the model or the address.",
         "A misspelled `model`, a missing provider prefix, or a wrong `api_base`.",
         "Write the model as litellm does (`openai/gpt-5-nano`). Most servers want `api_base` to "
         "end in `/v1`.",
+        before_work=True,
     ),
     "RK653": ErrorCode(
         "The host of an LLM endpoint cannot be found.",
         "A misspelled `api_base`, or no network.",
         "Correct `api_base`, and check that this machine has a network.",
+        before_work=True,
     ),
     "RK654": ErrorCode(
         "The account of an LLM endpoint has no credit left.",
@@ -763,3 +822,15 @@ ERROR_CODES: Final[dict[str, ErrorCode]] = {
     ),
 }
 """Every code that recipekit raises, in ascending order."""
+
+
+def exit_status(code: str) -> int:
+    """Return the exit status of a command that ends with an error of this code."""
+    entry = ERROR_CODES.get(code)
+    return EXIT_ERROR if entry is None else entry.exit_status
+
+
+def found_before_work(code: str) -> bool:
+    """Return whether an error of this code can end a run that has not done any work."""
+    entry = ERROR_CODES.get(code)
+    return entry is not None and entry.before_work

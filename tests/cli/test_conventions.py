@@ -5,10 +5,18 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import IO, NoReturn
 
 import pytest
 
 from recipekit.cli.main import COMMANDS, invoke
+from recipekit.error_codes import ERROR_CODES, EXIT_USAGE, exit_status
+from recipekit.errors import DataError, RunError
+from recipekit.llm.completion import Reply, Request, Usage
+from recipekit.llm.reply_cache import ReplyCache
+from recipekit.pipeline import execute
+from recipekit.pipeline.job import Job
+from recipekit.pipeline.stage_process import StageProcesses
 from recipekit.recipe.shipped import shipped
 
 TINY = """\
@@ -86,9 +94,18 @@ def test_a_missing_default_recipe_is_one_line(
         (["init", "--source", "nope"], 2),
         (["validate", "nope.yaml"], 2),
         (["run", "--set", "nope=1"], 2),
-        (["report", "nope"], 1),
+        (["report", "nope"], 2),
+        (["search", "nope", "a query"], 2),
+        (["schema", "--distribution", "nope"], 2),
+        (["components", "loss", "nope"], 2),
+        (["judge", "try"], 1),
+        (["judge", "try", "--set", "judge=null"], 2),
+        (["judge", "sample", "--output", "sample.txt"], 2),
+        (["run", "--export-to", "."], 2),
+        (["run", "--num-processes", "0"], 2),
+        (["run", "--accelerate-config", "nope.yaml"], 2),
         (["init", "--data", "nope.csv", "other.yaml"], 1),
-        (["init"], 1),
+        (["init"], 2),
         (["recipes"], 0),
     ],
 )
@@ -127,7 +144,7 @@ def test_shipped_recipes_are_listed_printed_and_copied(
     assert invoke(["recipes", "quickstart", "--copy-to", str(copy)]) == 0
     assert copy.read_text() == printed
     assert invoke(["validate", str(copy)]) == 0
-    assert invoke(["recipes", "quickstart", "--copy-to", str(copy)]) == 1
+    assert invoke(["recipes", "quickstart", "--copy-to", str(copy)]) == 2
     assert "already exists" in capsys.readouterr().err
 
 
@@ -151,6 +168,52 @@ def test_a_run_without_its_api_key_does_not_become_latest(
     for name in ("recipe.yaml", "tiny", str(latest)):
         assert invoke(["report", name]) == 0
         assert capsys.readouterr().out == by_file
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("paid", [False, True])
+def test_latest_is_a_failed_run_only_if_it_paid_for_calls(
+    paid: bool, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert invoke(["run", "--until", "mine"]) == 0
+    latest = folder / "runs" / "tiny" / "latest"
+    before = latest.readlink()
+
+    def fail(self: StageProcesses, job: Job, lock: IO[str], *, computes: bool) -> NoReturn:
+        if paid:
+            with ReplyCache(Path(job.cache) / "calls.sqlite") as replies:
+                request = Request("openai/any", ({"role": "user", "content": "?"},))
+                replies.keep(request, Reply("!", "any", Usage(1, 1), None, 0.1))
+        raise RunError("the endpoint is overloaded", code="RK650")
+
+    monkeypatch.setenv("OPENAI_API_KEY", "any")
+    monkeypatch.setattr(StageProcesses, "run", fail)
+    assert invoke(["run"]) == 1
+    assert (latest.readlink() != before) == paid
+
+
+@pytest.mark.slow
+def test_latest_stays_if_a_later_stage_cannot_use_the_data(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert invoke(["run", "--until", "mine"]) == 0
+    latest = folder / "runs" / "tiny" / "latest"
+    before = latest.readlink()
+
+    def refuse(*args: object) -> NoReturn:
+        raise DataError("too few labels", code="RK337")
+
+    monkeypatch.setattr(execute, "check_data", refuse)
+    assert invoke(["run", "--until", "mine"]) == 1
+    assert latest.readlink() == before
+
+
+def test_the_exit_status_of_a_code_is_in_its_table() -> None:
+    assert {code for code in ERROR_CODES if code.startswith("RK1")} <= {
+        code for code in ERROR_CODES if exit_status(code) == EXIT_USAGE
+    }
+    assert exit_status("RK606") == 130
+    assert exit_status("RK301") == exit_status("a plugin's own code") == 1
 
 
 @pytest.mark.slow

@@ -125,7 +125,7 @@ def test_init_overwrites_no_file(tmp_path: Path, capsys: pytest.CaptureFixture[s
     file = tmp_path / "recipe.yaml"
     file.write_text("mine\n")
     command = ["init", str(file), "--data", str(tmp_path / "faq.csv")]
-    assert invoke(command) == 1
+    assert invoke(command) == 2
     assert "already exists; --force replaces it" in capsys.readouterr().err
     assert file.read_text() == "mine\n"
     assert invoke([*command, "--force"]) == 0

@@ -48,5 +48,5 @@ def test_every_error_code_in_the_source_is_explained_and_every_explained_code_is
 def test_error_codes_are_in_order_and_every_text_is_a_sentence():
     assert list(ERROR_CODES) == sorted(ERROR_CODES)
     for code, entry in ERROR_CODES.items():
-        for text in entry:
+        for text in (entry.meaning, entry.cause, entry.remedy):
             assert re.fullmatch(r"\S.*[^\s.][.]", text, re.DOTALL), f"{code}: {text!r}"

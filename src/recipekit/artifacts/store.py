@@ -82,6 +82,11 @@ class Store:
         check_folder(self.cache)
 
     @property
+    def calls(self) -> Path:
+        """The file of replies from paid endpoints, and of what was spent."""
+        return self.root / "calls.sqlite"
+
+    @property
     def owner(self) -> str:
         """Identifies this cache on the servers that its runs use; created once."""
         file = self.root / "owner"

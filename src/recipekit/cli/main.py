@@ -17,7 +17,6 @@ from typing import Annotated, Final
 import typer
 
 from recipekit import __version__
-from recipekit.cli.options import EXIT_USAGE
 from recipekit.errors import NO_SPACE, RecipeError, RecipekitError
 
 __all__ = ["COMMANDS", "app_for", "invoke", "main"]
@@ -40,8 +39,6 @@ COMMANDS: Final = {
 """Each subcommand with its help, in the order of use."""
 
 EXIT_ERROR: Final = 1
-USAGE_CODES: Final = frozenset({"RK208", "RK209", "RK605"})
-"""Codes of errors in what was typed: a kind, key or stage that does not exist."""
 EXIT_INTERRUPTED: Final = 130
 EXIT_PIPE: Final = 141
 INTERRUPTED: Final = "RK606"
@@ -114,9 +111,9 @@ def _error_as_json(error: RecipekitError) -> int:
 
 
 def _exit_status(error: RecipekitError) -> int:
-    if isinstance(error, RecipeError) or error.code in USAGE_CODES:
-        return EXIT_USAGE
-    return EXIT_INTERRUPTED if error.code == INTERRUPTED else EXIT_ERROR
+    from recipekit.error_codes import EXIT_USAGE, exit_status
+
+    return EXIT_USAGE if isinstance(error, RecipeError) else exit_status(error.code)
 
 
 def _flush(status: int) -> int:

@@ -11,7 +11,6 @@ from recipekit.cli.completion import complete_recipe, complete_stage
 
 __all__ = [
     "DEFAULT_RECIPE",
-    "EXIT_USAGE",
     "Cache",
     "From",
     "RecipeArgument",
@@ -21,8 +20,6 @@ __all__ = [
 ]
 
 DEFAULT_RECIPE: Final = "recipe.yaml"
-EXIT_USAGE: Final = 2
-"""The exit status of an invalid recipe, or of options that cannot be used."""
 RecipeArgument = Annotated[
     str,
     typer.Argument(

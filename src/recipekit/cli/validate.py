@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from recipekit.cli.completion import complete_recipe
-from recipekit.cli.options import DEFAULT_RECIPE, EXIT_USAGE
+from recipekit.cli.options import DEFAULT_RECIPE
 
 if TYPE_CHECKING:
     from recipekit.component import Slot
@@ -48,6 +48,7 @@ def validate(
 
     Needs no GPU, no data and no network.
     """
+    from recipekit.error_codes import EXIT_USAGE
     from recipekit.errors import Problem, RecipeError
     from recipekit.stages.recipe import load_recipe
 

@@ -14,7 +14,9 @@ from recipekit.artifacts.key import FileHashes
 from recipekit.artifacts.manifest import manifest
 from recipekit.artifacts.storage_errors import explained
 from recipekit.artifacts.store import Artifact, Store
+from recipekit.error_codes import found_before_work
 from recipekit.errors import DataError, RecipekitError, RunError, StoreError
+from recipekit.llm.reply_cache import ReplyCache
 from recipekit.pipeline.declared_files import with_declaration
 from recipekit.pipeline.export_folder import ExportFolder, check_exports
 from recipekit.pipeline.job import Job
@@ -40,8 +42,6 @@ from recipekit.suggestions import did_you_mean
 __all__ = ["check_range", "run"]
 
 REASONS_SHOWN = 3
-UNREACHED = ("RK650", "RK651", "RK652", "RK653")
-"""Codes of endpoints that cannot be called. The first stage of a run finds this out itself."""
 
 
 def run(
@@ -113,7 +113,7 @@ def run(
         ) from None
     except RecipekitError as error:
         execution.close_early("failed", _first_line(error.message))
-        if error.code in UNREACHED and not execution.ran:
+        if execution.did_nothing(error):
             record.restore_latest(execution.latest_before)
         raise
     except BrokenPipeError:
@@ -200,7 +200,8 @@ class _Execution:
         self.artifacts: dict[str, Artifact] = {}
         self.ran: list[str] = []
         self.latest_before: Path | None = None
-        self._data_checked = False
+        self._replies_before = _stored_replies(store)
+        self._checking_data = self._data_checked = False
 
     def announce(self) -> None:
         """Report what will be done."""
@@ -273,8 +274,9 @@ class _Execution:
             return
         dataset = dataset_view(self.artifacts)
         if dataset is not None:
+            self._checking_data = True
             check_data(self.recipe, self.selection.names, dataset)
-            self._data_checked = True
+            self._checking_data, self._data_checked = False, True
 
     def _run(self, stage: Stage, planned: StagePlan, key: str, *, force: bool) -> Artifact:
         """Run a stage and commit its artifact, unless another run does so first."""
@@ -354,6 +356,15 @@ class _Execution:
     def _section(self, stage: Stage) -> Any:
         return getattr(self.recipe, stage.name)
 
+    def did_nothing(self, error: RecipekitError) -> bool:
+        """Whether the run failed before it computed anything or paid for a call.
+
+        The run before it is then the one to show and to resume.
+        """
+        if self.ran or not (self._checking_data or found_before_work(error.code)):
+            return False
+        return _stored_replies(self.store) == self._replies_before
+
     def close_early(self, status: str, reason: str | None = None) -> None:
         """Write how a run failed, if the disk allows it; the failure itself is more important."""
         with suppress(StoreError, OSError):
@@ -382,6 +393,18 @@ class _Execution:
 
 def _listed(reasons: Sequence[str]) -> str:
     return f" ({'; '.join(reasons[:REASONS_SHOWN])})" if reasons else ""
+
+
+def _stored_replies(store: Store) -> int:
+    """How many replies of paid calls a cache has; 0 if it has none that can be read."""
+    file = store.calls
+    if not file.is_file():
+        return 0
+    try:
+        with ReplyCache(file) as replies:
+            return len(replies)
+    except StoreError:  # the stage that needs the file reports this
+        return 0
 
 
 def _if_file(path: Path) -> str | None:

@@ -132,7 +132,7 @@ class StageInputs:
             embeddings=partial(self._embeddings_for, weights),
             query_rows=query_rows,
             artifact=self.artifact,
-            spending=replace(self.spending, calls=self.store.root / "calls.sqlite"),
+            spending=replace(self.spending, calls=self.store.calls),
             owner=self.store.owner,
             trust_remote_code=self.trust_remote_code,
         )
