@@ -542,6 +542,12 @@ ERROR_CODES: Final[dict[str, ErrorCode]] = {
         "Choose a new or an empty folder.",
         exit_status=EXIT_USAGE,
     ),
+    "RK507": ErrorCode(
+        "An output path is a folder where a file is needed, or the reverse.",
+        "A folder given to `init`, or a file given to `--export-to`.",
+        "Choose another path.",
+        exit_status=EXIT_USAGE,
+    ),
     "RK510": ErrorCode(
         "`calls.sqlite` cannot be used.",
         "It is another program's file, or a newer recipekit wrote it.",

@@ -338,8 +338,8 @@ def test_init_and_cache_name_what_is_missing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert invoke(["init", "."]) == 1
-    assert capsys.readouterr().err == ".: is a folder; name a file, such as recipe.yaml [RK502]\n"
+    assert invoke(["init", "."]) == 2
+    assert capsys.readouterr().err == ".: is a folder; name a file, such as recipe.yaml [RK507]\n"
     (tmp_path / "file").touch()
     assert invoke(["init", "file/recipe.yaml"]) == 1
     assert (

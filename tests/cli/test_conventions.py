@@ -102,6 +102,8 @@ def test_a_missing_default_recipe_is_one_line(
         (["judge", "try", "--set", "judge=null"], 2),
         (["judge", "sample", "--output", "sample.txt"], 2),
         (["run", "--export-to", "."], 2),
+        (["run", "--until", "mine", "--export-to", "recipe.yaml"], 2),
+        (["init", "."], 2),
         (["run", "--num-processes", "0"], 2),
         (["run", "--accelerate-config", "nope.yaml"], 2),
         (["init", "--data", "nope.csv", "other.yaml"], 1),

@@ -69,16 +69,16 @@ def test_a_second_export_replaces_the_first_and_keeps_other_files(data_recipe: P
 def test_a_folder_with_other_files_is_refused_before_anything_runs(data_recipe: Path) -> None:
     (data_recipe / "out").mkdir()
     (data_recipe / "out" / "thesis.txt").write_text("mine")
-    ended = call_cli(data_recipe, "run", "recipe.yaml", "--export-to", "out", status=1)
+    ended = call_cli(data_recipe, "run", "recipe.yaml", "--export-to", "out", status=2)
     assert ended.stderr == (
         "--export-to out: the folder has files that recipekit did not export; choose a new or an "
         "empty folder [RK506]\n"
     )
     assert not (data_recipe / "runs").exists()
-    ended = call_cli(data_recipe, "run", "recipe.yaml", "--export-to", "recipe.yaml", status=1)
-    assert ended.stderr == "--export-to recipe.yaml: is not a folder; choose a folder [RK502]\n"
+    ended = call_cli(data_recipe, "run", "recipe.yaml", "--export-to", "recipe.yaml", status=2)
+    assert ended.stderr == "--export-to recipe.yaml: is not a folder; choose a folder [RK507]\n"
     options = ("--export-to", "new", "--until", "mine")
-    ended = call_cli(data_recipe, "run", "recipe.yaml", *options, status=1)
+    ended = call_cli(data_recipe, "run", "recipe.yaml", *options, status=2)
     assert ended.stderr.startswith("--export-to: this run exports nothing")
 
 

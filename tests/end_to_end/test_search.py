@@ -83,12 +83,12 @@ def test_tables_fit_a_line_and_name_both_systems(finished_copy: Path) -> None:
 
 
 def test_what_cannot_be_searched_is_one_line(finished_copy: Path) -> None:
-    def error(*arguments: str) -> str:
-        ended = call_cli(finished_copy, "search", *arguments, status=1)
+    def error(*arguments: str, status: int = 1) -> str:
+        ended = call_cli(finished_copy, "search", *arguments, status=status)
         assert len(ended.stderr.splitlines()) == 1, ended.stderr
         return ended.stderr
 
     assert "the query is empty" in error("tiny", " ")
-    assert error("nobody", "river").startswith("no run 'nobody'")
+    assert error("nobody", "river", status=2).startswith("no run 'nobody'")
     next((finished_copy / ".recipekit/cache/train").glob("*/manifest.json")).unlink()
     assert "stages/train: the artifact is not in the cache any more" in error("tiny", "river")

@@ -71,7 +71,7 @@ def init(
 
     if path.is_dir():
         raise StoreError(
-            f"{path}: is a folder; name a file, such as {path / 'recipe.yaml'}", code="RK502"
+            f"{path}: is a folder; name a file, such as {path / 'recipe.yaml'}", code="RK507"
         )
     if path.exists() and not force:
         raise StoreError(f"{path}: already exists; --force replaces it", code="RK503")

@@ -40,7 +40,7 @@ class ExportFolder:
         """
         if self.path.exists() and not self.path.is_dir():
             raise StoreError(
-                f"--export-to {self.path}: is not a folder; choose a folder", code="RK502"
+                f"--export-to {self.path}: is not a folder; choose a folder", code="RK507"
             )
         if self.path.is_dir():
             record = self._record()
