@@ -167,7 +167,7 @@ def _import_file(entry: Entry) -> object:
     assert entry.file is not None
     # One module per content, so that an edited file is imported again.
     name = f"recipekit_local_{entry.file.stem}_{entry.distribution[-12:]}"
-    if name not in sys.modules:
+    if not _has_source(name):
         spec = importlib.util.spec_from_file_location(name, entry.file)
         if spec is None or spec.loader is None:
             raise ImportError(f"{entry.file} is not a Python file")
@@ -183,6 +183,12 @@ def _import_file(entry: Entry) -> object:
         finally:
             sys.dont_write_bytecode = writes_bytecode
     return getattr(sys.modules[name], entry.name)
+
+
+def _has_source(module: str) -> bool:
+    """Whether a module is imported, from a file that still exists: docstrings are read from it."""
+    file = getattr(sys.modules.get(module), "__file__", None)
+    return file is not None and Path(file).is_file()
 
 
 def where(component: type[Component[Any]]) -> str:

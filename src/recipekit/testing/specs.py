@@ -150,18 +150,32 @@ def _check_identity(spec: Component[Any]) -> None:
     expect(fields_identity(again) == fields_identity(spec), changed)
 
 
+IMPORT: Final = """
+import importlib.util, json, sys
+name, file = sys.argv[1:]
+try:
+    importlib.import_module(name)
+except ModuleNotFoundError as error:
+    if error.name != name:
+        raise
+    # Local code, which has no name to import it by.
+    spec = importlib.util.spec_from_file_location(name, file)
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+print(json.dumps(sorted(sys.modules)))
+"""
+"""Imports a module by its name or file, and prints the names of all modules that are loaded."""
+
+
 @cache
 def heavy_imports(module: str) -> tuple[str, ...]:
     """Return the modules of `HEAVY` that a module imports, in a new process."""
-    if module == "__main__" or getattr(importlib.import_module(module), "__file__", None) is None:
+    file = getattr(importlib.import_module(module), "__file__", None)
+    if module == "__main__" or file is None:
         return ()
-    program = (
-        "import importlib, json, sys; importlib.import_module(sys.argv[1]); "
-        "print(json.dumps(sorted(sys.modules)))"
-    )
     path = os.pathsep.join(entry for entry in sys.path if entry)
     done = subprocess.run(
-        [sys.executable, "-c", program, module],
+        [sys.executable, "-c", IMPORT, module, file],
         env={**os.environ, "PYTHONPATH": path},
         capture_output=True,
         text=True,
