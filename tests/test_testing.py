@@ -70,7 +70,13 @@ FIELDS: dict[tuple[str, str], dict[str, Any]] = {
 ENGINES = {("source", "elasticsearch"), ("retriever", "elasticsearch"), ("retriever", "qdrant")}
 PHASES = {("phase", "coordinate_ascent"): "exact_softmax", ("phase", "in_batch"): "infonce"}
 """The phases, which are checked with these losses."""
-ELSEWHERE = {*ENGINES, *PHASES, ("judge", "llm"), ("judge", "cross_encoder")}
+ELSEWHERE = {
+    *ENGINES,
+    *PHASES,
+    ("judge", "llm"),
+    ("judge", "cross_encoder"),
+    ("loss", "sentence_transformers"),
+}
 """What needs a server or a model, and is checked where its tests have one."""
 
 

@@ -14,7 +14,7 @@ from recipekit.recipe.slots import field_at, is_map, kind_at, model_at, model_in
 from recipekit.registry import find
 from recipekit.suggestions import did_you_mean
 
-__all__ = ["MissingName", "misnamed_use", "missing_name", "suggested_value"]
+__all__ = ["MissingName", "misnamed_use", "missing_name", "suggested_value", "without_brackets"]
 
 USE_SYNONYMS: Final = ("use", "uses", "type", "kind", "class", "component")
 """Keys that people write for `use`."""
@@ -122,7 +122,7 @@ def suggested_value(
             holders = [key for key in fields if value in _names(kind_at(section, (key,)))]
             return f": write {{{holders[0]}: {{use: {value}}}}}" if holders else ""
     if isinstance(value, list):
-        return _suggested_names(model, path)
+        return _suggested_names(model, path) or without_brackets(value, expected)
     if isinstance(value, bool):
         return ""
     if error == "string_type" and isinstance(value, int | float):
@@ -130,6 +130,29 @@ def suggested_value(
     is_item = isinstance(value, str | int | float) and value != ""
     if expected == "a list" and is_item and len(str(value)) <= MAX_REPEATED:
         return f": write [{_quoted(value) if isinstance(value, str) else value}]"
+    return ""
+
+
+def without_brackets(value: Any, expected: str | None) -> str:
+    """What to write for a list of one item where that item belongs; empty for any other value.
+
+    Args:
+        value: The value.
+        expected: What was expected, in words.
+    """
+    if not isinstance(value, list) or len(value) != 1 or len(str(value[0])) > MAX_REPEATED:
+        return ""
+    match value[0], expected:
+        case dict(), "a map of keys":
+            return ": leave out the brackets"
+        case bool(item), "true or false":
+            return f": write {str(item).lower()}"
+        case bool(), _:
+            return ""
+        case (int() | float()) as item, "a number" | "a whole number":
+            return f": write {item}"
+        case str(item), "text" | "a path" if item:
+            return f": write {_quoted(item)}"
     return ""
 
 

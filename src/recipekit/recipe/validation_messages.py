@@ -18,7 +18,7 @@ from pydantic_core import ErrorDetails
 from recipekit.component import Slot, field_docs
 from recipekit.component.fields import NAME_PATTERN
 from recipekit.lookalikes import plain
-from recipekit.recipe.hints import misnamed_use, missing_name, suggested_value
+from recipekit.recipe.hints import misnamed_use, missing_name, suggested_value, without_brackets
 from recipekit.recipe.positions import Document, KeyPath, at
 from recipekit.recipe.slots import model_at
 from recipekit.suggestions import did_you_mean, listed
@@ -293,5 +293,7 @@ def _choice(expected: str, value: Any) -> str:
     hint = did_you_mean(value, choices) if isinstance(value, str) else ""
     if hint and len(choices) > _MAX_CHOICES:
         return f"unknown value '{value}'.{hint}"
-    message = f"must be {expected}, found {shown(value)}"
+    is_choice = isinstance(value, list) and value[:1] and value[0] in choices
+    one_item = without_brackets(value, "text") if is_choice else ""
+    message = f"must be {expected}, found {shown(value)}{one_item}"
     return f"{message}.{hint}" if hint else message

@@ -22,6 +22,7 @@ from recipekit.artifacts.store import write_json
 from recipekit.component import (
     Embeddings,
     LossSpec,
+    Phase,
     PhaseSpec,
     TrainingContext,
     TrainingLabels,
@@ -246,9 +247,18 @@ def _check_phase(name: str, phase: object) -> None:
     """Check that a phase has what the training loop uses, before anything is trained.
 
     Raises:
-        ComponentError: It lacks a member, since its class does not derive from `Phase`.
+        ComponentError: It lacks a member. A class that derives from `Phase` has all but two.
     """
-    members = ("begin", "gradient", "state", "restore", "end")
+    unchanged = getattr(type(phase), "gradient", None) is Phase.gradient
+    own = [name for name in ("parts", "gradient") if not hasattr(phase, name)]
+    own += ["gradient"] if unchanged else []
+    if own:
+        raise ComponentError(
+            f"train.phases.{name} builds a {type(phase).__name__} without {', '.join(own)}, which "
+            "every phase defines: see recipekit.component.Phase",
+            code="RK206",
+        )
+    members = ("separates_towers", "begin", "finish", "state", "save", "restore", "end")
     missing = [member for member in members if not hasattr(phase, member)]
     if missing:
         raise ComponentError(
