@@ -58,6 +58,7 @@ FIELDS: dict[tuple[str, str], dict[str, Any]] = {
     ("encoder", "bi_encoder"): {"model": "MODEL", "precision": "fp32"},
     ("loss", "exact_softmax"): {},
     ("loss", "infonce"): {"directions": "both"},
+    ("loss", "sentence_transformers"): {"loss": "MultipleNegativesRankingLoss"},
     ("evaluator", "retrieval"): {
         "split": "test",
         "metrics": ["ndcg@10", "recall@20"],
