@@ -26,6 +26,12 @@ from recipekit.pipeline.worker import leave
 from recipekit.stages.train.train import train
 from recipekit.training.parallel import join_ranks
 
+GTE = {
+    "use": "infonce",
+    "directions": "both",
+    "same_side_negatives": ["query", "passage"],
+    "one_softmax": True,
+}
 TWO_CYCLES = {**COORDINATE_ASCENT, "cycles": 2}
 
 # A budget of 24 tokens gives each step several micro-batches, and batches of 5 of 12 queries give
@@ -43,6 +49,7 @@ SECTIONS = {
     "refreshed": train_section({**BOTH_HALVES, "refresh_every_steps": 2}, max_tokens_per_batch=24),
     "infonce": train_section(IN_BATCH, max_tokens_per_batch=24),
     "infonce_whole": train_section(IN_BATCH),
+    "same_side": train_section({**IN_BATCH, "loss": GTE}, max_tokens_per_batch=24),
     "pairs_by_library": train_section(
         {
             "use": "in_batch",

@@ -49,30 +49,57 @@ def test_it_equals_the_loss_of_sentence_transformers_with_hard_negatives(directi
     torch.testing.assert_close(ours, expected, rtol=1e-5, atol=1e-5)
 
 
-def in_loops(queries, passages, verdicts, temperature, directions):
+def test_with_one_softmax_it_is_the_gte_loss_of_sentence_transformers():
+    from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
+
+    queries, positives = unit_rows(6, 16, 1), unit_rows(6, 16, 2)
+    every = ("query_to_doc", "query_to_query", "doc_to_query", "doc_to_doc")
+    theirs = MultipleNegativesRankingLoss(model=None, directions=every, partition_mode="joint")
+    expected = theirs.compute_loss_from_embeddings([queries, positives], labels=None)
+    loss = InfoNCE(0.05, "both", ("query", "passage"), one_softmax=True)
+    ours = loss(queries, positives, DIAGONAL)  # log(1 + e^(z - s))
+    # The library has the positive pair in the denominator twice, once for each direction.
+    counted_twice = torch.log1p(ours.exp()).mean()
+    torch.testing.assert_close(counted_twice, expected, rtol=1e-5, atol=1e-5)
+
+
+def in_loops(queries, passages, verdicts, loss: InfoNCE):
     """Every term by its definition, in float64."""
-    scores = queries.double() @ passages.double().T / temperature
+    q, d, temperature = queries.double(), passages.double(), loss.temperature
+    scores = q @ d.T / temperature
+    negative = (verdicts == Verdict.NEGATIVE) | (verdicts == Verdict.UNJUDGED)
     losses = []
     for i, row in enumerate(verdicts):
-        loss = scores.sum() * 0
+        total = scores.sum() * 0
         positives = [j for j, verdict in enumerate(row) if verdict == Verdict.POSITIVE]
         for p in positives:
-            rivals = [
-                scores[i, j]
-                for j, verdict in enumerate(row)
-                if verdict in (Verdict.NEGATIVE, Verdict.UNJUDGED)
-            ]
-            term = -torch.log_softmax(torch.stack([scores[i, p], *rivals]), 0)[0]
-            if directions == "both":
-                rivals = [
-                    scores[k, p]
-                    for k in range(len(verdicts))
-                    if verdicts[k, p] in (Verdict.NEGATIVE, Verdict.UNJUDGED)
-                ]
-                term = (term - torch.log_softmax(torch.stack([scores[i, p], *rivals]), 0)[0]) / 2
-            loss = loss + term / len(positives)
-        losses.append(loss)
+            of_query = [scores[i, j] for j in range(len(row)) if negative[i, j]]
+            of_passage = [scores[k, p] for k in range(len(q)) if negative[k, p]]
+            if loss.directions == "query":
+                of_passage = []
+            if "query" in loss.same_side:
+                of_query += [q[i] @ q[k] / temperature for k in range(len(q)) if negative[k, p]]
+            if "passage" in loss.same_side:
+                of_passage += [d[p] @ d[j] / temperature for j in range(len(row)) if negative[i, j]]
+            softmaxes = [of_query, of_passage] if loss.directions == "both" else [of_query]
+            if loss.one_softmax:
+                softmaxes = [of_query + of_passage]
+            for rivals in softmaxes:
+                ranked = torch.log_softmax(torch.stack([scores[i, p], *rivals]), 0)[0]
+                total = total - ranked / len(positives) / len(softmaxes)
+        losses.append(total)
     return torch.stack(losses)
+
+
+VARIANTS = [
+    {},
+    {"directions": "both"},
+    {"same_side": ("query",)},
+    {"directions": "both", "same_side": ("passage",)},
+    {"directions": "both", "same_side": ("query", "passage")},
+    {"directions": "both", "same_side": ("query", "passage"), "one_softmax": True},
+    {"same_side": ("passage",), "one_softmax": True},
+]
 
 
 @settings(deadline=None, max_examples=100)
@@ -82,11 +109,11 @@ def in_loops(queries, passages, verdicts, temperature, directions):
     ),
     st.integers(0, 2**31),
     st.sampled_from([0.02, 0.05, 1.0]),
-    st.sampled_from(["query", "both"]),
+    st.sampled_from(VARIANTS),
 )
-def test_values_and_gradients_are_those_of_the_definition(verdicts, seed, temperature, directions):
+def test_values_and_gradients_are_those_of_the_definition(verdicts, seed, temperature, variant):
     queries, passages = unit_rows(len(verdicts), 8, seed), unit_rows(verdicts.shape[1], 8, seed + 1)
-    mask, loss = torch.from_numpy(verdicts), InfoNCE(temperature, directions)
+    mask, loss = torch.from_numpy(verdicts), InfoNCE(temperature, **variant)
 
     def of_both_sides(losses, queries, passages):
         queries, passages = queries.clone().requires_grad_(), passages.clone().requires_grad_()
@@ -97,9 +124,7 @@ def test_values_and_gradients_are_those_of_the_definition(verdicts, seed, temper
         return [values, *(gradient.double() for gradient in gradients)]
 
     ours = of_both_sides(lambda q, p: loss(q, p, mask), queries, passages)
-    expected = of_both_sides(
-        lambda q, p: in_loops(q, p, verdicts, temperature, directions), queries, passages
-    )
+    expected = of_both_sides(lambda q, p: in_loops(q, p, verdicts, loss), queries, passages)
     torch.testing.assert_close(ours, expected, rtol=3e-5, atol=3e-5 / temperature)
 
 
@@ -118,32 +143,32 @@ def test_it_has_the_form_of_the_exact_softmax(judged):
     )
 
 
-@pytest.mark.parametrize("directions", ["query", "both"])
-def test_gradcheck_with_empty_and_fully_masked_rows(judged, directions):
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_gradcheck_with_empty_and_fully_masked_rows(judged, variant):
     mask = torch.from_numpy(judged[0])
-    loss, passages = InfoNCE(0.5, directions), unit_rows(30, 5, 1, torch.float64).requires_grad_()
+    loss, passages = InfoNCE(0.5, **variant), unit_rows(30, 5, 1, torch.float64).requires_grad_()
     assert torch.autograd.gradcheck(
         lambda q, p: loss(q, p, mask),
         (unit_rows(6, 5, 2, torch.float64).requires_grad_(), passages),
     )
 
 
-@pytest.mark.parametrize("directions", ["query", "both"])
-def test_extreme_scores_and_empty_rows_stay_finite(judged, directions):
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_extreme_scores_and_empty_rows_stay_finite(judged, variant):
     mask, passages = torch.from_numpy(judged[0]), unit_rows(30, 8, 2)
     losses, gradient = value_and_gradient(
-        lambda q: InfoNCE(1e-4, directions)(q, passages, mask), unit_rows(6, 8, 1)
+        lambda q: InfoNCE(1e-4, **variant)(q, passages, mask), unit_rows(6, 8, 1)
     )
     assert losses.isfinite().all() and gradient.isfinite().all()
     assert (losses[[3, 5]] == 0).all()  # no positive
     assert (gradient[5] == 0).all()
 
 
-@pytest.mark.parametrize("directions", ["query", "both"])
-def test_an_ignored_passage_changes_no_bit_of_the_result(judged, directions):
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_an_ignored_passage_changes_no_bit_of_the_result(judged, variant):
     mask, passages = torch.from_numpy(judged[0]), unit_rows(30, 8, 2)
     mask[:, 11] = Verdict.IGNORE
-    loss, queries = InfoNCE(0.05, directions), unit_rows(6, 8, 1)
+    loss, queries = InfoNCE(0.05, **variant), unit_rows(6, 8, 1)
     before = value_and_gradient(lambda q: loss(q, passages, mask), queries)
     passages[11] = 50 * unit_rows(1, 8, 99)
     after = value_and_gradient(lambda q: loss(q, passages, mask), queries)
@@ -163,10 +188,16 @@ def test_a_positive_is_in_no_other_positives_denominator():
 def test_the_spec_builds_the_loss_that_it_declares(tmp_path: Path):
     spec = InfoNCESpec(temperature=0.02, directions="both")
     assert spec.build(context(tmp_path)) == InfoNCE(0.02, "both")
+    gte = {"directions": "both", "same_side_negatives": ("query", "passage"), "one_softmax": True}
+    assert InfoNCESpec(**gte).build(context(tmp_path)) == InfoNCE(
+        0.05, "both", ("query", "passage"), one_softmax=True
+    )
     assert spec.negatives_from == "batch"
 
 
-@pytest.mark.parametrize("wrong", [{"temperature": -1}, {"directions": "passage"}])
+@pytest.mark.parametrize(
+    "wrong", [{"temperature": -1}, {"directions": "passage"}, {"same_side_negatives": ("passage",)}]
+)
 def test_the_spec_refuses_values_out_of_range(wrong):
     with pytest.raises(ValidationError):
         InfoNCESpec(**wrong)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from recipekit.component import Context, Loss, LossSpec
 
@@ -20,9 +20,32 @@ class InfoNCESpec(LossSpec):
     directions: Literal["query", "both"] = "query"
     """`query` ranks the batch's passages for each query. `both` also ranks the batch's queries for
     each positive passage and averages the two; it suits data that is searched from either side."""
+    same_side_negatives: tuple[Literal["query", "passage"], ...] = ()
+    """Further negatives from a text's own side: other queries for a query (`query`), and other
+    passages for a positive passage (`passage`). A query to which the passage is a positive or
+    ignored, and a passage that is a positive of the query or ignored, are none. They cost no
+    forward pass."""
+    one_softmax: bool = False
+    """Put all negatives of a positive pair into one softmax, as GTE does, rather than into one for
+    each direction. GTE is `both` directions, `[query, passage]` and one softmax."""
+
+    @model_validator(mode="after")
+    def _has_a_softmax_for_passages(self) -> Self:
+        if "passage" in self.same_side_negatives and self.directions == "query":
+            if not self.one_softmax:
+                raise ValueError(
+                    "same_side_negatives: passage needs the softmax of passages: set directions: "
+                    "both, or one_softmax: true"
+                )
+        return self
 
     def build(self, context: Context) -> Loss:
         """Build the loss."""
         from recipekit.losses.infonce_math import InfoNCE
 
-        return InfoNCE(temperature=self.temperature, directions=self.directions)
+        return InfoNCE(
+            temperature=self.temperature,
+            directions=self.directions,
+            same_side=self.same_side_negatives,
+            one_softmax=self.one_softmax,
+        )

@@ -1,6 +1,7 @@
 """InfoNCE over a batch with three-state masks.
 
-Sources: van den Oord et al., arXiv 1807.03748; in-batch negatives, arXiv 1705.00652.
+Sources: van den Oord et al., arXiv 1807.03748; in-batch negatives, arXiv 1705.00652; same-side
+negatives, arXiv 2308.03281 (GTE).
 
 With s_ip = q_i·d_p / τ, positives P_i, negatives N_i (judged negative, or unjudged and in the batch
 by chance), z_i = log Σ_{j∈N_i} e^{s_ij} and w_ip = 1 / |P_i|:
@@ -12,17 +13,25 @@ so that no positive is in the denominator of another, and an ignored passage is 
 positive per query and nothing ignored it is the cross-entropy of the batch. In both directions,
 each positive pair's term is averaged with log(1 + e^{z'_p - s_ip}), where z'_p is over the queries
 of which passage p is a negative.
+
+Same-side negatives of a positive pair (i, p), under the same masks: `query` adds
+e^{q_i·q_k / τ} to the query's denominator for each query k of which p is a negative, and `passage`
+adds e^{d_p·d_j / τ} to the passage's denominator for each j ∈ N_i. A query that shares or ignores
+the passage, and a passage that is another positive or ignored, are therefore in none. With
+`one_softmax` all of a pair's negatives are in one denominator, as in GTE, rather than in one for
+each direction.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from recipekit.records import Verdict
+from recipekit.records import Side, Verdict
 
 __all__ = ["InfoNCE"]
 
@@ -33,6 +42,8 @@ class InfoNCE:
 
     temperature: float
     directions: Literal["query", "both"] = "query"
+    same_side: Sequence[Side] = ()
+    one_softmax: bool = False
 
     def __call__(self, queries: Tensor, passages: Tensor, mask: Tensor) -> Tensor:
         """Return one loss per query, `(b,)`.
@@ -46,21 +57,69 @@ class InfoNCE:
         """
         with torch.autocast(queries.device.type, enabled=False):
             exact = torch.float64 if queries.dtype == torch.float64 else torch.float32
-            scores = queries.to(exact) @ passages.to(exact).T / self.temperature  # (b, p)
+            queries, passages = queries.to(exact), passages.to(exact)
+            scores = queries @ passages.T / self.temperature  # (b, p)
             negative = (mask == Verdict.NEGATIVE) | (mask == Verdict.UNJUDGED)
-            positive = (mask == Verdict.POSITIVE).to(exact)
-            terms = _one_vs_negatives(scores, negative, dim=1)
-            if self.directions == "both":
-                terms = (terms + _one_vs_negatives(scores, negative, dim=0)) / 2
-            return (positive * terms).sum(1) / positive.sum(1).clamp(min=1)
+            query, passage = torch.nonzero(mask == Verdict.POSITIVE, as_tuple=True)  # (pairs,)
+            of_query, of_passage = self._negatives(queries, passages, scores, negative)
+            score = scores[query, passage]
+            if self.one_softmax:
+                z = torch.stack([part(query, passage) for part in of_query + of_passage])
+                terms = _ranked_first(score, z.logsumexp(0))
+            else:
+                terms = _direction(score, query, passage, of_query)
+                if self.directions == "both":
+                    terms = (terms + _direction(score, query, passage, of_passage)) / 2
+            total = scores.new_zeros(len(queries)).index_add(0, query, terms)
+            return total / torch.bincount(query, minlength=len(queries)).clamp(min=1)
+
+    def _negatives(
+        self, queries: Tensor, passages: Tensor, scores: Tensor, negative: Tensor
+    ) -> tuple[list[_LogSums], list[_LogSums]]:
+        """Return the parts of the query's and of the passage's denominator."""
+        of_query = [_LogSums(scores, negative, by="query")]
+        of_passage = [_LogSums(scores.T, negative.T, by="passage")]
+        if self.directions == "query":
+            of_passage = []
+        if "query" in self.same_side:
+            same = queries @ queries.T / self.temperature
+            of_query.append(_LogSums(same, negative.T, by="query", per_pair=True))
+        if "passage" in self.same_side:
+            same = passages @ passages.T / self.temperature
+            of_passage.append(_LogSums(same, negative, by="passage", per_pair=True))
+        return of_query, of_passage
 
 
-def _one_vs_negatives(scores: Tensor, negative: Tensor, dim: int) -> Tensor:
-    """Compute log(1 + e^{z - s}) of every pair, as if each pair were a positive.
+@dataclass(frozen=True)
+class _LogSums:
+    """Log-sum-exps of the negatives of positive pairs."""
 
-    z is the log-sum-exp of the negatives along `dim`.
-    """
+    scores: Tensor
+    """A row for each query, or each passage."""
+    allowed: Tensor
+    """Which entries of a row are negatives: by the same rows, or with `per_pair` a row for each
+    member of the other side."""
+    by: Side
+    per_pair: bool = False
+
+    def __call__(self, query: Tensor, passage: Tensor) -> Tensor:
+        """Return log Σ e^s of each positive pair, `(pairs,)`."""
+        own, other = (query, passage) if self.by == "query" else (passage, query)
+        if self.per_pair:
+            return _masked_logsumexp(self.scores[own], self.allowed[other])
+        return _masked_logsumexp(self.scores, self.allowed)[own]
+
+
+def _masked_logsumexp(scores: Tensor, allowed: Tensor) -> Tensor:
     # A finite fill, because a log-sum-exp over -∞ alone has no gradient.
-    z = scores.masked_fill(~negative, torch.finfo(scores.dtype).min).logsumexp(dim, keepdim=True)
+    return scores.masked_fill(~allowed, torch.finfo(scores.dtype).min).logsumexp(1)
+
+
+def _direction(score: Tensor, query: Tensor, passage: Tensor, parts: Sequence[_LogSums]) -> Tensor:
+    """Compute log(1 + e^{z - s}) of each positive pair, z over all parts of one denominator."""
+    return _ranked_first(score, torch.stack([part(query, passage) for part in parts]).logsumexp(0))
+
+
+def _ranked_first(score: Tensor, z: Tensor) -> Tensor:
     # logaddexp, as softplus switches to the identity above 20.
-    return torch.logaddexp(z - scores, torch.zeros_like(scores))
+    return torch.logaddexp(z - score, torch.zeros_like(score))
