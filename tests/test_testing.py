@@ -58,6 +58,7 @@ FIELDS: dict[tuple[str, str], dict[str, Any]] = {
     ("encoder", "bi_encoder"): {"model": "MODEL", "precision": "fp32"},
     ("loss", "exact_softmax"): {},
     ("loss", "infonce"): {"directions": "both"},
+    ("loss", "matryoshka"): {"loss": {"use": "exact_softmax"}, "dimensions": [8, 2]},
     ("loss", "sentence_transformers"): {"loss": "MultipleNegativesRankingLoss"},
     ("evaluator", "retrieval"): {
         "split": "test",
@@ -153,9 +154,10 @@ def component(kind: str, name: str, folder: Path, model: Path) -> Any:
     fields = {
         key: str(model) if value == "MODEL" else value for key, value in FIELDS[kind, name].items()
     }
-    return load(resolve(kind, f"recipekit/{name}")).model_validate(
-        fields, context={"folder": folder}
-    )
+    spec = load(resolve(kind, f"recipekit/{name}"))
+    if kind == "loss":  # a loss may contain another one
+        return bind(spec, fields)
+    return spec.model_validate(fields, context={"folder": folder})
 
 
 def ours(*kinds: str) -> list[tuple[str, str]]:

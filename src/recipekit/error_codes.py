@@ -766,6 +766,11 @@ ERROR_CODES: Final[dict[str, ErrorCode]] = {
         "The encoder is broken.",
         "Use other weights, or train again with a lower learning rate.",
     ),
+    "RK642": ErrorCode(
+        "A loss reads more dimensions than the vectors have.",
+        "`dimensions` of `matryoshka` lists a length above that of the encoder's vectors.",
+        "List lengths up to the encoder's dimension.",
+    ),
     "RK643": ErrorCode(
         "There is no trained model to export.",
         "The recipe has no train section.",

@@ -32,6 +32,7 @@ GTE = {
     "same_side_negatives": ["query", "passage"],
     "one_softmax": True,
 }
+MATRYOSHKA = {"use": "matryoshka", "dimensions": [32, 8]}
 TWO_CYCLES = {**COORDINATE_ASCENT, "cycles": 2}
 
 # A budget of 24 tokens gives each step several micro-batches, and batches of 5 of 12 queries give
@@ -50,6 +51,10 @@ SECTIONS = {
     "infonce": train_section(IN_BATCH, max_tokens_per_batch=24),
     "infonce_whole": train_section(IN_BATCH),
     "same_side": train_section({**IN_BATCH, "loss": GTE}, max_tokens_per_batch=24),
+    "matryoshka": train_section(
+        {**BOTH_HALVES, "cycles": 1, "loss": {**MATRYOSHKA, "loss": {"use": "exact_softmax"}}},
+        max_tokens_per_batch=24,
+    ),
     "pairs_by_library": train_section(
         {
             "use": "in_batch",

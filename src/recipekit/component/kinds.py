@@ -423,6 +423,11 @@ class LossSpec(Component[Loss]):
         return None
 
     @property
+    def least_dimension(self) -> int:
+        """The fewest dimensions that vectors must have."""
+        return 1
+
+    @property
     def weighs_positives(self) -> bool:
         """Whether it uses the weights of positives, so that `positive_weights: grade` matters."""
         return True

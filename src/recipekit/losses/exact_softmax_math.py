@@ -231,7 +231,7 @@ def _stream(
     cuts = torch.searchsorted(local, torch.tensor(bounds, device=local.device)).tolist()
 
     for (first, last), (low, high) in zip(pairwise(bounds), pairwise(cuts), strict=True):
-        tile = corpus.matrix[first:last].to(queries)  # (t, dim)
+        tile = corpus.tile(first, last, like=queries)  # (t, dim)
         row, column = masked_query[low:high], local[low:high] - first
         scores = queries @ tile.T  # (n, t)
         scores[row, column] = -torch.inf

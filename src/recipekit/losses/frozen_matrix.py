@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy.typing as npt
@@ -31,6 +31,10 @@ class FrozenMatrix:
     """Number of rows that all ranks hold together."""
     ranks: Ranks = field(default_factory=SingleProcess)
     """The ranks that hold the slices."""
+    dimensions: int | None = None
+    """How many leading dimensions `tile` and `rows` return; None returns all."""
+    normalized: bool = False
+    """Whether they scale what they return to length 1."""
 
     @classmethod
     def whole(cls, matrix: Tensor) -> FrozenMatrix:
@@ -53,7 +57,25 @@ class FrozenMatrix:
 
     def to(self, device: torch.device | str) -> FrozenMatrix:
         """Return the same slice on a device."""
-        return FrozenMatrix(self.matrix.to(device), self.start, self.total, self.ranks)
+        return replace(self, matrix=self.matrix.to(device))
+
+    def prefix(self, dimensions: int, *, normalized: bool) -> FrozenMatrix:
+        """Return the leading dimensions of the same rows; they are cut when they are read."""
+        return replace(self, dimensions=dimensions, normalized=normalized)
+
+    def tile(self, first: int, last: int, like: Tensor) -> Tensor:
+        """Return some rows of this rank's slice, (last - first, dim).
+
+        Args:
+            first: The first row, counted in the slice.
+            last: The row after the last.
+            like: A tensor of the dtype and device to return.
+        """
+        return self._cut(self.matrix[first:last, : self.dimensions].to(like))
+
+    def _cut(self, rows: Tensor) -> Tensor:
+        rows = rows[:, : self.dimensions]
+        return torch.nn.functional.normalize(rows, dim=1) if self.normalized else rows
 
     def gather(self, queries: Tensor) -> tuple[Tensor, slice]:
         """Gather every rank's queries in rank order.
@@ -95,7 +117,7 @@ class FrozenMatrix:
         held = (local >= 0) & (local < len(self.matrix))
         found = torch.zeros(len(rows), self.matrix.shape[1], dtype=like.dtype, device=like.device)
         found[held] = self.matrix[local[held].to(self.matrix.device)].to(found)
-        return self.sum(found)
+        return self._cut(self.sum(found))
 
     def sum(self, values: Tensor) -> Tensor:
         """Return the sum of every rank's values; it may overwrite them."""

@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from recipekit.component import TrainingLabels
     from recipekit.losses.exact_softmax_math import ExactSoftmax
 
-__all__ = ["PassageSoftmax"]
+__all__ = ["PassageSoftmax", "read_slice"]
 
 HEAVY_SHARE = 0.99
 """Share of a partition above which the rest is computed from all other passages. In float32 a rest
@@ -131,14 +131,16 @@ class PassageSoftmax:
         """Read what `save` wrote, on the same or another number of ranks."""
         files = sorted(folder.glob("rank-*.safetensors"))
         start, stop = self.passages.start, self.passages.start + len(self.passages.matrix)
-        self.passages.matrix.copy_(_read(files, "passages", start, stop))
+        self.passages.matrix.copy_(read_slice(files, "passages", start, stop))
         device, first = self.queries.matrix.device, self.queries.start
         last = first + len(self.queries.matrix)
         offsets = self.labels.positive.offsets
-        self.z = _read(files, "z", first, last).to(device)
-        self.scores = _read(files, "scores", int(offsets[first]), int(offsets[last])).to(device)
+        self.z = read_slice(files, "z", first, last).to(device)
+        self.scores = read_slice(files, "scores", int(offsets[first]), int(offsets[last])).to(
+            device
+        )
         if self.loss.label_smoothing > 0:
-            self.totals = _read(files, "totals", first, last).to(device)
+            self.totals = read_slice(files, "totals", first, last).to(device)
 
     def block(self, rows: Rows, embeddings: Tensor, *, update: bool) -> tuple[Tensor, Tensor]:
         """Compute the mean loss and its gradient with respect to a block of passages.
@@ -295,7 +297,7 @@ class PassageSoftmax:
         matrix[local[held].to(matrix.device)] = embeddings[held].to(matrix.device)
 
 
-def _read(files: Sequence[Path], name: str, start: int, stop: int) -> Tensor:
+def read_slice(files: Sequence[Path], name: str, start: int, stop: int) -> Tensor:
     """Read rows [start, stop) of a tensor whose rows lie in several files, in order."""
     parts: list[Tensor] = []
     first = 0

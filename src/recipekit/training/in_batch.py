@@ -117,14 +117,15 @@ class InBatchExamples(Phase):
         """Add the gradient of one batch."""
         batch, seed = self.examples.at(step)
         labels = self.training.labels
-        self.used += len(batch.queries)
         rows: dict[Side, Rows] = {
             "query": labels.queries[batch.queries],
             "passage": batch.passages,
         }
-        return batch_gradient(
+        result = batch_gradient(
             self.training.forward, self.loss, rows, batch.examples, seed, self.ranks
         )
+        self.used += len(batch.queries)
+        return result
 
     def state(self) -> Mapping[str, Any]:
         """Return the count of queries so far."""

@@ -101,7 +101,8 @@ def _check_losses(draft: Draft) -> None:
             )
             draft.report((*path, "use"), message, "RK107")
             continue
-        if path[-1] == "loss" and (refusal := phase.refuses(loss.spec)):
+        owner = draft.bound.get(path[:-1])
+        if owner is not None and owner.spec is phase and (refusal := phase.refuses(loss.spec)):
             draft.report((*path, "use"), refusal, "RK107")
 
 
@@ -116,7 +117,16 @@ def _check_similarity(draft: Draft) -> None:
     encoder = draft.bound.get(("encoders", _trained_name(draft)))
     if encoder is None or not isinstance(encoder.spec, EncoderSpec):
         return
-    similarity = encoder.spec.known_similarity()
+    similarity, dimension = encoder.spec.known_similarity(), encoder.spec.known_dimension()
+    for path, loss in draft.bound.items():
+        if path[0] != "train" or not isinstance(loss.spec, LossSpec) or dimension is None:
+            continue
+        if loss.spec.least_dimension > dimension:
+            message = (
+                f"this loss reads {loss.spec.least_dimension} dimensions, but the vectors of the "
+                f"trained encoder have {dimension}"
+            )
+            draft.report((*path, "use"), message, "RK107")
     for path, loss in draft.bound.items():
         if path[0] == "train" and isinstance(loss.spec, LossSpec) and similarity is not None:
             message = unusable_similarity(str(loss.fields.get("use")), loss.spec, similarity)
