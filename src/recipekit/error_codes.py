@@ -192,6 +192,12 @@ ERROR_CODES: Final[dict[str, ErrorCode]] = {
         "A plugin source yields another type, or a query with an unknown split.",
         "Yield `Passage`, `Query` and `Label` records, with the splits `train`, `dev` or `test`.",
     ),
+    "RK212": ErrorCode(
+        "A plugin cannot have this name.",
+        "The name cannot be that of a Python package, or a module of this name exists.",
+        "Choose a name of small letters, digits and '-', such as `my-plugin`.",
+        exit_status=EXIT_USAGE,
+    ),
     "RK231": ErrorCode(
         "A judge returns a verdict for a pair that it was not asked about, or two for one pair.",
         "A plugin judge does not respect `PairBatch.wanted`.",

@@ -1,8 +1,8 @@
 """The `recipekit` command: its subcommands, exit codes, and error messages.
 
-A subcommand is a module of this package with a function, or a `typer.Typer`, of the same name. Only
-the called subcommand is imported, so `recipekit --help` needs neither pydantic nor torch. To add a
-subcommand, add a line to `COMMANDS`.
+A subcommand is a module of this package with a function, or a `typer.Typer`, of the same name, with
+`_` for `-`. Only the called one is imported: `recipekit --help` needs neither pydantic nor torch.
+To add a subcommand, add a line to `COMMANDS`.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ COMMANDS: Final = {
     "run": "Run a recipe.",
     "keys": "Show the keys of a recipe and its sections.",
     "components": "List components, or describe one.",
+    "new-plugin": "Write a package with a component of your own, to start from.",
     "schema": "Print the JSON Schema of recipes, for editors.",
     "report": "Show the report of a run.",
     "search": "Show the best passages for a query, before and after training.",
@@ -174,7 +175,8 @@ def app_for(args: Sequence[str]) -> typer.Typer:
         if name != called:
             app.command(name, short_help=help, help=help)(_not_called)
             continue
-        command = getattr(import_module(f"recipekit.cli.{name}"), name)
+        module = name.replace("-", "_")
+        command = getattr(import_module(f"recipekit.cli.{module}"), module)
         if isinstance(command, typer.Typer):
             app.add_typer(command, name=name, help=help)
         else:
