@@ -1,5 +1,6 @@
 """Removing unused artifacts from a cache."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -42,3 +43,24 @@ def test_nothing_is_removed_if_the_folder_of_runs_is_missing(store: Store, tmp_p
 
 def test_an_empty_cache_needs_no_runs(tmp_path: Path) -> None:
     assert list(collect_garbage(Store(tmp_path), tmp_path / "runs")) == []
+
+
+def test_stored_tables_that_no_run_names_are_removed_after_a_day(
+    store: Store, tmp_path: Path
+) -> None:
+    tables = store.root / "tables"
+    tables.mkdir()
+    run = next((tmp_path / "runs" / "mine").iterdir())
+    (run / "recipe.yaml").write_text(f"file: {tables}/used.arrow\n")
+    for name in ("used", "unused", "new"):
+        (tables / f"{name}.arrow").write_bytes(b"1234")
+        if name != "new":
+            os.utime(tables / f"{name}.arrow", (0, 0))
+    runs = tmp_path / "runs"
+    removed = {path.name: size for path, size in collect_garbage(store, runs, dry_run=True)}
+    assert removed == {"free": removed["free"], "unused.arrow": 4}
+    assert (tables / "unused.arrow").exists(), "nothing is removed by a dry run"
+    list(collect_garbage(store, runs))
+    assert sorted(path.name for path in tables.iterdir()) == ["new.arrow", "used.arrow"]
+    list(collect_garbage(store, runs, keep_runs=0))
+    assert [path.name for path in tables.iterdir()] == ["new.arrow"]

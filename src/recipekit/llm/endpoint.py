@@ -29,11 +29,17 @@ class Endpoint:
 
     def location(self, model: str) -> str:
         """The address without credentials, or the provider's name, for messages."""
-        if self.api_base is None:
-            return f"{model.partition('/')[0]}'s own address"
-        parts = urlsplit(self.api_base)
-        port = f":{parts.port}" if parts.port else ""
-        return f"{parts.scheme}://{parts.hostname or ''}{port}{parts.path}"
+        if self.api_base is not None:
+            return _without_credentials(self.api_base)
+        provider = model.partition("/")[0] if "/" in model else "openai"
+        # litellm reads the first of these variables that is set.
+        names = [f"{provider.upper()}_API_BASE"]
+        if provider == "openai":
+            names.insert(0, "OPENAI_BASE_URL")
+        for name in names:
+            if address := os.environ.get(name):
+                return f"{_without_credentials(address)} ({name})"
+        return f"{provider}'s own address"
 
     def key(self, model: str) -> str | None:
         """The key to send with a request; None leaves it to litellm.
@@ -65,3 +71,9 @@ class Endpoint:
             if len(secret) >= SHORTEST_SECRET:
                 text = text.replace(secret, "***")
         return text
+
+
+def _without_credentials(address: str) -> str:
+    parts = urlsplit(address)
+    port = f":{parts.port}" if parts.port else ""
+    return f"{parts.scheme}://{parts.hostname or ''}{port}{parts.path}"

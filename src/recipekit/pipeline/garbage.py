@@ -1,17 +1,21 @@
-"""What can be removed from a cache: artifacts that no run uses, and abandoned partial work."""
+"""What can be removed from a cache: what no run uses, and abandoned partial work."""
 
 from __future__ import annotations
 
 import fcntl
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 
 from recipekit.artifacts.storage_errors import explained
 from recipekit.artifacts.store import Artifact, Store
 from recipekit.errors import StoreError
 
 __all__ = ["check_runs", "collect_garbage", "needed"]
+
+NEW_SECONDS: Final = 24 * 3600
 
 
 def needed(store: Store, runs: Path, *, keep_runs: int | None = None) -> set[tuple[str, str]]:
@@ -23,16 +27,21 @@ def needed(store: Store, runs: Path, *, keep_runs: int | None = None) -> set[tup
         keep_runs: Count only the newest runs of every recipe; all of them by default.
     """
     roots = set()
+    for folder in _runs(store, runs, keep_runs):
+        links = (folder / "stages").glob("*")
+        roots |= {(link.name, link.resolve().name) for link in links if link.exists()}
+    return store.reachable(roots)
+
+
+def _runs(store: Store, runs: Path, keep_runs: int | None) -> Iterator[Path]:
+    """Yield the folders of the newest runs of every recipe."""
     every = {folder.resolve() for folder in (runs, *store.runs_folders())}
     for recipe in sorted(recipe for folder in every for recipe in folder.glob("*/")):
         folders = sorted(
             (folder for folder in recipe.iterdir() if folder.is_dir() and not folder.is_symlink()),
             reverse=True,
         )
-        for folder in folders[:keep_runs]:
-            links = (folder / "stages").glob("*")
-            roots |= {(link.name, link.resolve().name) for link in links if link.exists()}
-    return store.reachable(roots)
+        yield from folders[:keep_runs]
 
 
 def check_runs(store: Store, runs: Path) -> None:
@@ -75,6 +84,29 @@ def collect_garbage(
                 if not dry_run:
                     with explained(folder):
                         shutil.rmtree(folder)
+    for table in _free_tables(store, runs, keep_runs):
+        yield table, table.stat().st_size
+        if not dry_run:
+            with explained(table):
+                table.unlink()
+
+
+def _free_tables(store: Store, runs: Path, keep_runs: int | None) -> list[Path]:
+    """Return the stored tables of recipes from Python that no run names.
+
+    New ones stay: their run may be about to start.
+    """
+    tables = sorted((store.root / "tables").glob("*.arrow"))
+    recent = time.time() - NEW_SECONDS
+    old = [table for table in tables if table.stat().st_mtime < recent]
+    if not old:
+        return []
+    recipes = [
+        file.read_text(encoding="utf-8", errors="replace")
+        for folder in _runs(store, runs, keep_runs)
+        for file in folder.glob("recipe*.yaml")
+    ]
+    return [table for table in old if not any(table.name in text for text in recipes)]
 
 
 def _locked(lock: Path) -> bool:
