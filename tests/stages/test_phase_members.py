@@ -24,7 +24,7 @@ def test_every_member_that_the_loop_uses_is_needed(missing):
         _check_phase("own", type("Own", (), members)())
 
 
-def test_a_class_that_does_not_derive_from_phase_is_told_to():
+def test_a_class_that_does_not_derive_from_phase_is_refused_with_the_remedy():
     members = {name: value for name, value in members_of_a_phase().items() if name not in OPTIONAL}
     with pytest.raises(ComponentError) as raised:
         _check_phase("own", type("Own", (), members)())
