@@ -209,7 +209,8 @@ def test_mistakes_are_reported_before_any_work(
     folder: Path, capsys: pytest.CaptureFixture[str], words: list[str], message: str
 ) -> None:
     before = (folder / "pairs.jsonl").read_text()
-    assert output_of(capsys, *words, status=1).strip().startswith(f"{message} [RK")
+    status = 1 if "no/sample.csv" in words else 2  # a folder that is missing may appear later
+    assert output_of(capsys, *words, status=status).strip().startswith(f"{message} [RK")
     assert (folder / "pairs.jsonl").read_text() == before
 
 

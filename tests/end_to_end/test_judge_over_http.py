@@ -236,9 +236,11 @@ def test_an_endpoint_that_is_down_is_reported_before_any_work(
         "recipe.yaml:14:7: judge.judges.model: openai/test-model at ${env:JUDGE_URL}: "
         "cannot be reached (" in printed.err
     )
-    run = json.loads((tmp_path / "runs/http/latest/run.json").read_text())
+    (record,) = (tmp_path / "runs/http").glob("*/run.json")
+    run = json.loads(record.read_text())
     assert run["status"] == "failed"
     assert run["ran"] == []
+    assert not (tmp_path / "runs/http/latest").exists()
 
 
 def test_a_judge_whose_replies_are_all_stored_needs_no_endpoint(
