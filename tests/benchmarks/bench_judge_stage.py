@@ -114,14 +114,16 @@ def resident() -> float:
 
 
 def bare(url: str, file: Path, concurrency: int) -> None:
-    """Send prompts with litellm and a semaphore, and keep no reply.
+    """Send prompts with litellm, imported as any program does, and keep no reply.
 
     Reads numbers of calls from stdin, and prints the wall and CPU seconds of each.
     """
 
+    import litellm as plain_litellm
+
     async def one(request: dict[str, Any], room: asyncio.Semaphore) -> None:
         try:
-            await litellm().acompletion(
+            await plain_litellm.acompletion(
                 model=MODEL,
                 **request,
                 api_base=f"{url}/v1",
@@ -141,7 +143,6 @@ def bare(url: str, file: Path, concurrency: int) -> None:
                 await room.acquire()
                 group.create_task(one(request, room))
 
-    litellm()
     with file.open() as lines, asyncio.Runner() as runner:
         for count in sys.stdin:
             began, worked = time.perf_counter(), time.process_time()
@@ -149,7 +150,7 @@ def bare(url: str, file: Path, concurrency: int) -> None:
             print(
                 json.dumps([time.perf_counter() - began, time.process_time() - worked]), flush=True
             )
-        runner.run(litellm().close_litellm_async_clients())
+        runner.run(plain_litellm.close_litellm_async_clients())
 
 
 @dataclass

@@ -221,3 +221,15 @@ class AnyOrder(RuleBasedStateMachine):
 
 AnyOrder.TestCase.settings = settings(max_examples=40, stateful_step_count=40, deadline=None)
 test_any_order = AnyOrder.TestCase
+
+
+def test_nothing_is_reserved_for_a_request_whose_reply_another_process_has_stored(tmp_path):
+    request = ask("q")
+    with ReplyCache(tmp_path / "calls.sqlite") as cache, ReplyCache(cache.path) as other:
+        budget = Budget(cache, Spending("judging", 1.0))
+        assert budget.reserve(0.1, request.key) is not None
+        other.keep(request, Reply("yes", "m", Usage(), 0.1, 0.2))
+        assert budget.reserve(0.1, request.key) is None
+        assert (budget.calls, budget.refused_usd) == (1, None)
+        assert budget.reserve(2.0) is None
+        assert budget.refused_usd == 2.0

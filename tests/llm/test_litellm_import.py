@@ -61,3 +61,13 @@ def test_litellm_reads_no_env_file_reaches_nothing_else_and_leaves_nothing_open(
         if "ResourceWarning" in line or "destroyed" in line or "never awaited" in line
     ]
     assert complaints == []
+
+
+@pytest.mark.slow
+def test_importing_litellm_leaves_garbage_collection_on():
+    code = (
+        "import gc; from recipekit.llm.litellm_import import litellm; litellm(); "
+        "assert gc.isenabled(); assert gc.get_freeze_count() > 100_000; "
+        "gc.disable(); litellm.cache_clear(); litellm(); assert not gc.isenabled()"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

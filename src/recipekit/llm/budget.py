@@ -42,11 +42,18 @@ class Budget:
             self._max_calls = min(UNLIMITED, spending.max_calls)
         cache.execute("INSERT OR IGNORE INTO ledgers (name) VALUES (?)", (self._ledger,))
 
-    def reserve(self, worst_case_usd: float | None) -> Reservation | None:
+    def reserve(
+        self, worst_case_usd: float | None, unless_stored: str | None = None
+    ) -> Reservation | None:
         """Charge the worst-case cost of a call; None if the limit does not allow the call.
 
         While calls of this process are in flight, a refusal is not final: they usually settle at
         less than their worst case. Wait for one to settle, then try again.
+
+        Args:
+            worst_case_usd: The largest cost of the call; None if no price is known.
+            unless_stored: A request's key. If its reply is stored, which another process may have
+                done just now, nothing is charged and the result is None.
 
         Raises:
             ValueError: There is a limit in USD and no price; see `require_price`.
@@ -56,8 +63,10 @@ class Budget:
         amount = _units(worst_case_usd or 0.0)
         row = self._cache.execute(
             "UPDATE ledgers SET charged = charged + :amount, calls = calls + 1 "
-            "WHERE name = :ledger AND charged + :amount <= :limit AND calls < :max_calls",
+            "WHERE name = :ledger AND charged + :amount <= :limit AND calls < :max_calls "
+            "AND NOT EXISTS (SELECT 1 FROM replies WHERE key = :key)",
             {
+                "key": b"" if unless_stored is None else bytes.fromhex(unless_stored),
                 "ledger": self._ledger,
                 "amount": amount,
                 "limit": self._limit,
@@ -65,7 +74,8 @@ class Budget:
             },
         )
         if not row.rowcount:
-            self.refused_usd = worst_case_usd
+            if unless_stored is None or self._cache.find(unless_stored) is None:
+                self.refused_usd = worst_case_usd
             return None
         return Reservation(self, amount)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import datetime
 from functools import cache
 from typing import Any
-from uuid import uuid4
 
 from recipekit.llm.completion import Request
 from recipekit.llm.litellm_import import litellm
@@ -46,7 +45,7 @@ def _record_class() -> Any:
                 stream=False,
                 call_type="acompletion",
                 start_time=datetime.now(),
-                litellm_call_id=str(uuid4()),
+                litellm_call_id=request.key,  # in its log entries only, which nothing writes
                 function_id="",
             )
             self._compute_cost = compute_cost

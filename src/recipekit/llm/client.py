@@ -38,8 +38,6 @@ HANGING = 3
 """Timeouts in a row, after a success, after which the server is asked for its models."""
 LONG_WAIT = 5.0
 """Seconds. Longer waits that the endpoint asks for are reported."""
-RECENT = 0.001
-"""Seconds after which the cache is searched again before a call."""
 REPEATED = 3
 """Failed attempts at one request after which the failure is reported."""
 
@@ -201,23 +199,19 @@ class Client:
         if self.limiter.counts_tokens:
             tokens = round(prompt_tokens * self._prompt_share) + request.max_tokens
         await self._check_connection(request)
-        found_at = self._now()
         await self.limiter.acquire(tokens)
         try:
             self._check_ended()
-            # Another process may have paid for it during a wait.
-            reply = self._find(request) if self._now() > found_at + RECENT else None
-            reservation = None if reply is not None else await self._reserve(worst_case)
+            reserved = await self._reserve(request, worst_case)
         except BaseException:
             self.limiter.release(tokens)
             raise
-        if reservation is None:
-            assert reply is not None
+        if isinstance(reserved, Reply):
             self.limiter.release(tokens)
-            return reply
+            return reserved
         # A task of its own: cancelling the caller does not cancel a call that is paid for.
         task = asyncio.create_task(
-            self._send(request, reservation, prompt_tokens, tokens, worst_case)
+            self._send(request, reserved, prompt_tokens, tokens, worst_case)
         )
         self._sending.add(task)
         task.add_done_callback(self._note_sent)
@@ -235,9 +229,16 @@ class Client:
         self._answered = self._answered or reply is not None
         return reply
 
-    async def _reserve(self, worst_case: float | None) -> Reservation:
-        """Reserve the worst case; while calls are in flight, wait for them to make room."""
-        while (reservation := self._budget.reserve(worst_case)) is None:
+    async def _reserve(self, request: Request, worst_case: float | None) -> Reservation | Reply:
+        """Reserve the worst case; while calls are in flight, wait for them to make room.
+
+        Returns:
+            The reservation, or the reply if another process has paid for it meanwhile.
+        """
+        key = request.key if self._asked_again is None else None
+        while (reservation := self._budget.reserve(worst_case, key)) is None:
+            if (reply := self._find(request)) is not None:
+                return reply
             if not self._budget.in_flight:
                 raise RequestFailed("unpaid", "the budget is spent")
             self._settled.clear()

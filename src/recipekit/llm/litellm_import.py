@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import warnings
@@ -21,7 +22,7 @@ SETTINGS = {
 def litellm() -> ModuleType:
     """Import litellm with safe settings. The first call takes seconds."""
     os.environ.update(SETTINGS)
-    module = import_module("litellm")
+    module = _import_permanently("litellm")
     module.suppress_debug_info = True  # type: ignore[attr-defined]
     module.telemetry = False  # type: ignore[attr-defined]
     module.num_retries = None  # type: ignore[attr-defined]
@@ -39,3 +40,19 @@ def litellm() -> ModuleType:
     # The OpenAI client's, on a response with unusual values, which are read nevertheless.
     warnings.filterwarnings("ignore", "Pydantic serializer warnings", UserWarning)
     return module
+
+
+def _import_permanently(name: str) -> ModuleType:
+    """Import a module whose objects the garbage collector never visits.
+
+    litellm's live as long as the process. Visiting them takes a quarter of the CPU time of the
+    import, and a tenth of that of the first thousand calls.
+    """
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        return import_module(name)
+    finally:
+        gc.freeze()
+        if enabled:
+            gc.enable()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, Final
 
 __all__ = [
@@ -149,5 +150,6 @@ def _by_number(numbered: Sequence[tuple[int, Any]]) -> dict[int, Any] | None:
     return items if len(items) == len(numbered) else None
 
 
-def _name(key: Any) -> str:
-    return re.sub(r"[\s-]+", "_", str(key).strip().lower())
+@lru_cache(maxsize=1024)
+def _name(key: str) -> str:
+    return re.sub(r"[\s-]+", "_", key.strip().lower())

@@ -23,7 +23,7 @@ __all__ = ["QueryResult", "verdicts_of"]
 GradeVerdicts = Mapping[int, Verdict]
 
 
-@dataclass
+@dataclass(repr=False)  # asyncio's runner takes the `repr` of its last result, which is not free
 class QueryResult:
     """What the calls of one query yield."""
 
