@@ -166,6 +166,20 @@ def test_a_trial_asks_again_for_replies_without_grades_and_on_request(
     assert max(server.ledger.paid.values()) == 4, "the run finds the replies of the trial"
 
 
+def test_a_trial_and_a_run_of_a_free_endpoint_say_that_its_price_is_zero(
+    server: OpenAIServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = Path("recipe.yaml")
+    recipe.write_text(RECIPE.replace("{input: 1.0, output: 4.0}", "{input: 0, output: 0}"))
+    out = try_judges(capsys)
+    assert " calls that cost nothing, since the endpoint's price is 0; the replies are kept" in out
+    assert "candidates would cost nothing; `recipekit plan` has the details" in out
+    assert invoke([*RUN]) == 0
+    report = (Path("runs/http/latest") / "report.md").read_text()
+    assert " paid calls and cost nothing (the endpoint's price is 0)" in report
+    assert "$0.00" not in out
+
+
 def test_a_trial_reports_a_judge_that_gets_no_pairs(
     server: OpenAIServer, capsys: pytest.CaptureFixture[str]
 ) -> None:

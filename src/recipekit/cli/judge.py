@@ -235,7 +235,10 @@ def _render_cost(trial: JudgeTrial) -> Iterator[str]:
         return
     counts = [stats.get("counts") or {} for stats in trial.summary["judges"].values()]
     if spent["calls"]:
-        cost = "at an unknown price" if spent["usd"] is None else f"for {usd(spent['usd'])}"
+        cost = "at an unknown price"
+        if spent["usd"] is not None:
+            free = "that cost nothing, since the endpoint's price is 0"
+            cost = f"for {usd(spent['usd'])}" if spent["usd"] else free
         line = f"{plural(spent['calls'], 'call')} {cost}; the replies are kept"
         if trial.unconditional:
             judges = " and ".join(trial.unconditional)
@@ -255,7 +258,8 @@ def _render_cost(trial: JudgeTrial) -> Iterator[str]:
         )
     without = f", without {' and '.join(trial.without_pairs)}" if trial.without_pairs else ""
     if trial.usd_for_all is not None:
+        cost = f"cost about {usd(trial.usd_for_all)}" if trial.usd_for_all else "cost nothing"
         yield (
-            f"at this rate, all {trial.all_candidates:,} candidates would cost about "
-            f"{usd(trial.usd_for_all)}{without}; `recipekit plan` has the details"
+            f"at this rate, all {trial.all_candidates:,} candidates would {cost}{without}; "
+            "`recipekit plan` has the details"
         )

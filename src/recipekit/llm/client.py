@@ -210,9 +210,7 @@ class Client:
             self.limiter.release(tokens)
             return reserved
         # A task of its own: cancelling the caller does not cancel a call that is paid for.
-        task = asyncio.create_task(
-            self._send(request, reserved, prompt_tokens, tokens, worst_case)
-        )
+        task = asyncio.create_task(self._send(request, reserved, prompt_tokens, tokens, worst_case))
         self._sending.add(task)
         task.add_done_callback(self._note_sent)
         return await asyncio.shield(task)

@@ -56,7 +56,10 @@ def spending(run: RunFolder) -> str:
     spent = run.summary("judge").get("spent")
     if not spent:
         return ""
-    cost = "an unknown amount (no price is known)" if spent["usd"] is None else usd(spent["usd"])
+    cost = "an unknown amount (no price is known)"
+    if spent["usd"] is not None:
+        free = spent["calls"] and not spent["usd"]
+        cost = "nothing (the endpoint's price is 0)" if free else usd(spent["usd"])
     cached = sum(
         (counts.get("from_store") or {}).get("usd") or 0.0
         for counts in calling_judges(run).values()
