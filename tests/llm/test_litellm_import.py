@@ -66,8 +66,10 @@ def test_litellm_reads_no_env_file_reaches_nothing_else_and_leaves_nothing_open(
 @pytest.mark.slow
 def test_importing_litellm_leaves_garbage_collection_on():
     code = (
-        "import gc; from recipekit.llm.litellm_import import litellm; litellm(); "
+        "import atexit, gc; atexit.register(lambda: print(gc.get_freeze_count())); "
+        "from recipekit.llm.litellm_import import litellm; litellm(); "
         "assert gc.isenabled(); assert gc.get_freeze_count() > 100_000; "
         "gc.disable(); litellm.cache_clear(); litellm(); assert not gc.isenabled()"
     )
-    subprocess.run([sys.executable, "-c", code], check=True)
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout.strip() == "0", "libraries report what is left at the end as leaks"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import gc
 import logging
 import os
@@ -54,5 +55,6 @@ def _import_permanently(name: str) -> ModuleType:
         return import_module(name)
     finally:
         gc.freeze()
+        atexit.register(gc.unfreeze)  # what is frozen at the end counts as leaked
         if enabled:
             gc.enable()
