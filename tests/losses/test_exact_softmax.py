@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from pydantic import ValidationError
 from torch.nn.functional import cross_entropy
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from helpers.dense_reference import corpus_labels, dense_losses, unit_rows, value_and_gradient
+from helpers.largest_tensor import LargestTensor
 from recipekit.component import SingleProcess
 from recipekit.losses.exact_softmax import ExactSoftmaxSpec
 from recipekit.losses.exact_softmax_math import ExactSoftmax
@@ -197,25 +197,13 @@ def test_extreme_scores_give_finite_and_correct_results(judged, form, smoothing)
     torch.testing.assert_close(gradient, expected_gradient, rtol=1e-3, atol=1.0)
 
 
-class _LargestTensor(TorchDispatchMode):
-    """Records the size of the largest tensor that an operation returns."""
-
-    largest = 0
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        result = func(*args, **(kwargs or {}))
-        if isinstance(result, torch.Tensor):
-            self.largest = max(self.largest, result.numel())
-        return result
-
-
 def test_it_takes_one_pass_of_4bnd_operations_in_the_memory_of_a_tile():
     n, total, dim, tile_size = 32, 20_000, 8, 256
     verdicts = np.zeros((n, total), np.int8)
     verdicts[np.arange(n), np.arange(n)] = Verdict.POSITIVE
     labels, frozen = corpus_labels(verdicts), FrozenMatrix(unit_rows(total, dim, 2), 0, total)
     queries = unit_rows(n, dim, 1).requires_grad_()
-    with FlopCounterMode(display=False) as flops, _LargestTensor() as memory:
+    with FlopCounterMode(display=False) as flops, LargestTensor() as memory:
         ExactSoftmax(0.05, tile_size=tile_size)(queries, labels, frozen).sum().backward()
     assert flops.get_total_flops() == 4 * n * total * dim
     assert memory.largest == n * tile_size  # the scores of a tile

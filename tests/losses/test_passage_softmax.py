@@ -9,10 +9,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from helpers.dense_reference import corpus_labels, dense_losses, training_labels, unit_rows
+from helpers.largest_tensor import LargestTensor
 from losses.test_exact_softmax import FORMS, cases
 from recipekit.losses.exact_softmax_math import ExactSoftmax
 from recipekit.losses.frozen_matrix import FrozenMatrix
@@ -125,18 +125,6 @@ def test_an_ignored_pair_changes_no_bit_of_a_block(judged, form, smoothing):
     assert (ours[1][1] == 0).all()
 
 
-class _LargestTensor(TorchDispatchMode):
-    """Records the size of the largest tensor that an operation returns."""
-
-    largest = 0
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        result = func(*args, **(kwargs or {}))
-        if isinstance(result, torch.Tensor):
-            self.largest = max(self.largest, result.numel())
-        return result
-
-
 def test_a_block_takes_6nbd_operations_in_the_memory_of_a_tile():
     n, total, dim, size, tile_size = 2_000, 5_000, 8, 64, 128
     verdicts = np.zeros((n, total), np.int8)
@@ -146,7 +134,7 @@ def test_a_block_takes_6nbd_operations_in_the_memory_of_a_tile():
         verdicts,
     )  # fmt: skip
     rows, fresh = np.arange(100, 100 + size), unit_rows(size, dim, 3)
-    with FlopCounterMode(display=False) as flops, _LargestTensor() as memory:
+    with FlopCounterMode(display=False) as flops, LargestTensor() as memory:
         half.block(rows, fresh, update=True)
     assert flops.get_total_flops() == 6 * n * size * dim
     assert memory.largest <= max(total * dim, tile_size * size)

@@ -84,7 +84,7 @@ class TrainSection(Section):
     keep_weights: Literal["near_best", "best", "last"] = "near_best"
     """The weights that are the result. `near_best`: the latest whose dev metric is at most one
     standard error, of the paired difference by query, below the best. `best`: those with the best
-    dev metric. `last`: the last ones, whatever dev says."""
+    dev metric. `last`: the last ones."""
     patience: Annotated[int, Field(ge=1)] | None = None
     """Dev evaluations in a row without a new best after which a phase stops; null never stops it.
     """
