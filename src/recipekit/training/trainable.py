@@ -45,13 +45,27 @@ def freeze(encoder: nn.Module, *, embeddings: bool, layers: int) -> None:
                 f"{len(found)}",
                 code="RK639",
             )
-        table = getattr(model, "embeddings", None)
-        if not isinstance(table, nn.Module):
-            table = model.get_input_embeddings()
-        for module in [*found[:layers], *([table] if embeddings else [])]:
+        tables = _token_embeddings(model) if embeddings else []
+        for module in [*found[:layers], *tables]:
             module.requires_grad_(False)
     if count_weights(encoder)[0] == 0:
         raise RunError("train.freeze leaves no weight to train: freeze fewer layers", code="RK639")
+
+
+def _token_embeddings(model: Any) -> list[nn.Module]:
+    """Return the modules that embed tokens.
+
+    T5 has a shared table and the encoder's own, which are the same matrix only if they are tied.
+    """
+    table = getattr(model, "embeddings", None)
+    if isinstance(table, nn.Module):
+        return [table]
+    size = model.get_input_embeddings().num_embeddings
+    return [
+        module
+        for module in model.modules()
+        if isinstance(module, nn.Embedding) and module.num_embeddings == size
+    ]
 
 
 def add_lora(encoder: nn.Module, settings: LoraSettings, seed: int) -> None:
