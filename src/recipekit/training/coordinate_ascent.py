@@ -107,7 +107,8 @@ class CoordinateAscent(Phase):
         if restored is not None and restored[0]["part"] == part and restored[0]["within"]:
             self._resume(*restored)
             return {}
-        self.part, self.step = part, sum(half.steps for half in self.parts[:part])
+        self.part = part
+        self.step = self._start
         self.refreshed_at, self.refreshes = self.step, 0
         self.sides.delete(keep=set(self.sides.current.values()))
         figures = {} if part else self._exact_loss(part)
@@ -125,7 +126,7 @@ class CoordinateAscent(Phase):
             in_use = {self.frozen_name, *self.sides.current.values()}
             self.sides.delete(keep=in_use | self._in_checkpoint)
         side, cycle = self.halves[self.part]
-        within = step - sum(part.steps for part in self.parts[: self.part])
+        within = step - self._start
         epochs = self.queries if side == "query" else self.blocks
         rows, seed = epochs.at(cycle * self.parts[self.part].steps + within)
         seed = [*seed[:-1], step]
@@ -148,12 +149,11 @@ class CoordinateAscent(Phase):
 
     def state(self) -> Mapping[str, Any]:
         """Return the position, and the names of the embeddings in use."""
-        start = sum(half.steps for half in self.parts[: self.part])
         self._in_checkpoint = {self.frozen_name, *self.sides.current.values()}
         return {
             "part": self.part,
             "step": self.step,
-            "within": 0 < self.step - start < self.parts[self.part].steps,
+            "within": 0 < self.step - self._start < self.parts[self.part].steps,
             "refreshes": self.refreshes,
             "refreshed_at": self.refreshed_at,
             "frozen": self.frozen_name,
@@ -182,6 +182,11 @@ class CoordinateAscent(Phase):
     def side(self) -> Side:
         """The side that the present half-phase trains."""
         return self.halves[self.part][0]
+
+    @property
+    def _start(self) -> int:
+        """The first step of the present half-phase."""
+        return sum(half.steps for half in self.parts[: self.part])
 
     def _part(self, side: Side, cycle: int) -> PhasePart:
         epochs, count = self.queries, self.schedule.query_epochs
