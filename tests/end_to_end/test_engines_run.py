@@ -33,7 +33,11 @@ def test_a_recipe_mines_with_both_engines_and_trains(
 
     latest = folder / "runs/tiny/latest"
     summary = json.loads((latest / "stages/mine/manifest.json").read_text())["summary"]
-    assert summary["engines"]["dense"] == {"exact": False, "recall_against_exact": 1.0}
+    assert summary["engines"]["dense"] == {
+        "similarity": "cosine",
+        "exact": False,
+        "recall_against_exact": 1.0,
+    }
     assert summary["overlap"]["dense & exact"] == 1.0
     assert summary["recall"]["retrievers"]["dense"] == summary["recall"]["retrievers"]["exact"]
     assert summary["recall"]["retrievers"]["lexical"]["10"] > 0.8, (
