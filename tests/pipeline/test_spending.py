@@ -1,64 +1,9 @@
 """Spending limits: one account per recipe, and artifacts that other limits would not change."""
 
-import shutil
-from pathlib import Path
-from typing import Any
-
 import pytest
 
-from recipekit.artifacts.manifest import manifest
-from recipekit.artifacts.store import Store
-from recipekit.dataset import Dataset
 from recipekit.pipeline.ledger import ledger_of
-from recipekit.pipeline.plan import Plan, plan
-from recipekit.stages.recipe import load_recipe
-
-RECIPE = """\
-recipe: 1
-name: paid
-collect: {sources: {own: {use: pairs, file: pairs.jsonl}}}
-mine: {retrievers: {lexical: {use: bm25}}}
-judge:
-  judges:
-    model: {use: llm, model: openai/m, api_base: "http://127.0.0.1:1/v1"}
-"""
-
-
-@pytest.fixture
-def planned(tmp_path: Path):
-    """`planned("spending.max_calls=5", ...)` plans the recipe with some keys replaced."""
-    (tmp_path / "recipe.yaml").write_text(RECIPE)
-    (tmp_path / "pairs.jsonl").write_text('{"query": "a", "positive": "b"}\n')
-
-    def make(*overrides: str, **options: Any) -> Plan:
-        recipe = load_recipe(tmp_path / "recipe.yaml", overrides)
-        return plan(recipe, cache=tmp_path / "cache", **options)
-
-    return make
-
-
-@pytest.fixture
-def finish(tmp_path: Path, tiny_dataset: Dataset):
-    """`finish(plan, stage, summary)` commits the artifact of a planned stage."""
-    store = Store(tmp_path / "cache")
-
-    def commit(planned: Plan, name: str, summary: dict[str, Any]) -> None:
-        stage = planned[name]
-
-        def build(folder: Path) -> dict[str, Any]:
-            if name == "collect":
-                shutil.copytree(tiny_dataset.path, folder, dirs_exist_ok=True)
-            return manifest(
-                stage=name,
-                key=str(stage.key),
-                identity=stage.identity,
-                inputs=stage.identity["inputs"],
-                summary=summary,
-            )
-
-        store.make(name, str(stage.key), build)
-
-    return commit
+from recipekit.pipeline.plan import Plan
 
 
 def judged(planned, finish, limit: str, *, limit_reached: bool) -> Plan:
@@ -117,3 +62,15 @@ def test_a_stage_that_runs_again_uses_the_present_limits(planned, finish):
     again = planned("spending.max_calls=9", start="judge")["judge"]
     assert again.key != made["judge"].key
     assert again.identity["spending"]["max_calls"] == 9
+
+
+def test_a_plan_from_a_cached_stage_has_its_work(planned, finish) -> None:
+    judged(planned, finish, "spending.max_calls=5", limit_reached=False)
+    again = planned("spending.max_calls=5", start="judge")
+    assert [stage.state for stage in again] == ["hit", "hit", "miss"]
+    assert again["judge"].reasons == ("--from runs it again",)
+    assert again["judge"].estimate["judges"]["model"]["calls"] > 0
+    assert again["judge"].key == planned("spending.max_calls=5")["judge"].key
+    mined = planned("spending.max_calls=5", start="mine")
+    assert [stage.state for stage in mined] == ["hit", "miss", "miss"]
+    assert mined["mine"].estimate

@@ -140,6 +140,15 @@ class Store:
             if not manifest.parent.name.endswith(".partial") and artifact.is_whole():
                 yield artifact
 
+    def partial(self, stage: str, key: str) -> Path:
+        """Return the folder of an unfinished artifact, which may not exist."""
+        return self.cache / stage / f"{key}.partial"
+
+    def all_partial(self) -> Iterator[Artifact]:
+        """Yield every unfinished artifact, by stage and key."""
+        for path in sorted(self.cache.glob("*/*.partial")):
+            yield Artifact(path.parent.name, path.name.removesuffix(".partial"), path)
+
     def make(
         self,
         stage: str,
@@ -183,7 +192,7 @@ class Store:
 
         The caller must look again whether the artifact exists by then.
         """
-        partial = self.cache / stage / f"{key}.partial"
+        partial = self.partial(stage, key)
         with explained(self.cache / stage):
             if not is_main:
                 yield partial
@@ -195,7 +204,7 @@ class Store:
 
     def commit(self, stage: str, key: str, manifest: Mapping[str, Any]) -> None:
         """Turn a partial folder into the artifact: manifest last, all flushed, then one rename."""
-        partial, final = self.cache / stage / f"{key}.partial", self.cache / stage / key
+        partial, final = self.partial(stage, key), self.cache / stage / key
         shutil.rmtree(partial / "scratch", ignore_errors=True)
         write_json(partial / MANIFEST, manifest)
         mode = (partial / MANIFEST).stat().st_mode

@@ -12,7 +12,7 @@ from recipekit.cli.json_output import AsJson, print_json
 from recipekit.cli.options import Cache, Runs
 
 if TYPE_CHECKING:
-    from recipekit.artifacts.store import Store
+    from recipekit.artifacts.store import Artifact, Store
     from recipekit.pipeline.project import Project
     from recipekit.pipeline.remote_indices import RemoteUse
     from recipekit.recipe.sections import Recipe
@@ -68,11 +68,11 @@ def ls(
 
 
 def _artifacts(store: Store, runs: Path) -> list[dict[str, Any]]:
-    """Every artifact of a cache, and whether a run needs it."""
+    """Every artifact of a cache, whether a run needs it, and what unfinished ones have."""
     from recipekit.pipeline.garbage import needed
 
     roots = needed(store, runs)
-    return [
+    finished = [
         {
             "artifact": artifact.stage,
             "key": artifact.key,
@@ -80,9 +80,30 @@ def _artifacts(store: Store, runs: Path) -> list[dict[str, Any]]:
             "state": "needed" if (artifact.stage, artifact.key) in roots else "free",
             "recipe": artifact.manifest.get("recipe"),
             "bytes": artifact.size(),
+            "kept": [],
         }
         for artifact in store.all()
     ]
+    return [*finished, *map(_unfinished, store.all_partial())]
+
+
+def _unfinished(artifact: Artifact) -> dict[str, Any]:
+    """An unfinished artifact, with what it has for the next attempt."""
+    from datetime import UTC, datetime
+
+    from recipekit.stages import PIPELINE
+
+    describe = {stage.name: stage.unfinished for stage in PIPELINE}.get(artifact.stage)
+    changed = datetime.fromtimestamp(artifact.path.stat().st_mtime, UTC)
+    return {
+        "artifact": artifact.stage,
+        "key": artifact.key,
+        "created": changed.isoformat(timespec="seconds"),
+        "state": "unfinished",
+        "recipe": None,
+        "bytes": artifact.size(),
+        "kept": list(describe(artifact.path)) if describe else [],
+    }
 
 
 def _remote_values(use: RemoteUse) -> dict[str, Any]:
@@ -115,6 +136,10 @@ def _listing(
     ]
     header = ["artifact", "key", "created", "state", "recipe", "size"]
     blocks: list[Block] = [Table(header, rows, left=5)] if rows else []
+    for found in artifacts:
+        if found["kept"]:
+            kept = " and ".join(found["kept"])
+            blocks.append(Text(f"{found['artifact']} {found['key'][:8]} continues with {kept}."))
     blocks.append(Text(f"{size(sum(found['bytes'] for found in artifacts))} in total"))
     if uses is not None:
         remote = [

@@ -45,7 +45,7 @@ def plan(
 
     loaded = load_recipe(recipe, overrides or (), allow_local_code=allow_local_code)
     check_range([name for name, _ in loaded.stages()], start, until)
-    selected = _selected(make_plan(loaded, cache=cache, start=start), start, until)
+    selected = _until(make_plan(loaded, cache=cache, start=start), until)
     if as_json:
         import json
 
@@ -54,23 +54,16 @@ def plan(
         print_blocks(plan_blocks(selected))
 
 
-def _selected(planned: Plan, start: str | None, until: str | None) -> Plan:
-    """The stages up to `--until`; those from `--from` on will run even where they are cached."""
+def _until(planned: Plan, until: str | None) -> Plan:
+    """The stages up to `--until`."""
     from dataclasses import replace
 
     names = [stage.stage for stage in planned]
-    forced = names[names.index(start) :] if start else []
-    stages = [
-        replace(stage, state="miss", reasons=("--from runs it again",))
-        if stage.stage in forced and stage.state == "hit"
-        else stage
-        for stage in planned.stages[: names.index(until) + 1 if until else len(names)]
-    ]
-    return replace(planned, stages=tuple(stages))
+    return replace(planned, stages=planned.stages[: names.index(until) + 1 if until else None])
 
 
 def plan_blocks(planned: Plan) -> list[Block]:
-    """A plan as blocks: the stages with their reasons, then the work, then what is unknown."""
+    """A plan as blocks: the stages with their reasons, the work, what is kept, what is unknown."""
     from recipekit.report.blocks import Code, Table
 
     header = ["stage", "state", "key", "reason"]
@@ -82,7 +75,7 @@ def plan_blocks(planned: Plan) -> list[Block]:
     blocks: list[Block] = [Table(header, rows, left=4, title=title)]
     if table := _work_table(planned):
         blocks.append(table)
-    return [*blocks, *_unknown(planned)]
+    return [*blocks, *_kept(planned), *_unknown(planned)]
 
 
 def _work_table(planned: Plan) -> Table | None:
@@ -101,6 +94,14 @@ def _work_rows(stage: StagePlan) -> Iterator[list[Line]]:
             yield [f"{stage.stage}: {name}", work(estimate)]
 
 
+def _kept(planned: Plan) -> Iterator[Text]:
+    from recipekit.report.blocks import Text
+
+    for stage in planned:
+        if stage.kept:
+            yield Text(f"{stage.stage} continues with {' and '.join(stage.kept)}.")
+
+
 def _unknown(planned: Plan) -> Iterator[Text]:
     from recipekit.report.blocks import Text
 
@@ -109,7 +110,10 @@ def _unknown(planned: Plan) -> Iterator[Text]:
         if until := stage.estimate.get("unknown until"):
             stages.setdefault(str(until), []).append(stage.stage)
     for until, names in stages.items():
-        yield Text(f"The work of {', '.join(names)} is unknown until {until}.")
+        sentence, _, hint = until.partition(". ")
+        yield Text(f"The work of {', '.join(names)} is unknown until {sentence}.")
+        if hint:
+            yield Text(f"{hint}.")
 
 
 def work(estimate: Mapping[str, Any]) -> str:

@@ -334,7 +334,7 @@ class _Execution:
         return Artifact(name, key, self.store.cache / name / key)
 
     def _job(self, stage: Stage, key: str) -> Job:
-        partial = self.store.cache / stage.name / f"{key}.partial"
+        partial = self.store.partial(stage.name, key)
         partial.mkdir(parents=True, exist_ok=True)
         return Job(
             stage=stage.name,

@@ -18,13 +18,17 @@ from recipekit.component import Sizes
 from recipekit.errors import ComponentError
 from recipekit.pipeline.changes import changes_since
 from recipekit.pipeline.identity import stage_identity, without_limits
+from recipekit.pipeline.ledger import ledger_of, spent_by
 from recipekit.pipeline.project import project_of
 from recipekit.recipe.sections import Recipe, Section
+from recipekit.report.numbers import plural, usd
 from recipekit.stages.dataset_view import dataset_view
 from recipekit.stages.estimate_inputs import EstimateInputs
 from recipekit.stages.stage import Stage
 
 __all__ = ["Plan", "StagePlan", "make_plan", "plan"]
+
+FORCED = "--from runs it again"
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,8 @@ class StagePlan:
     """For a hit: the counts in its manifest."""
     estimate: Mapping[str, Any] = field(default_factory=dict)
     """For what has to run: the expected work, as far as the data is known."""
+    kept: tuple[str, ...] = ()
+    """For what has to run: what earlier attempts left for it, such as a checkpoint."""
     identity: Mapping[str, Any] = field(default_factory=dict)
     """Everything that the key is computed from."""
 
@@ -129,21 +135,32 @@ class _Planner:
         artifact = self.store.find(stage.name, key)
         if artifact is None and stage.spends:
             artifact = self._under_other_limits(stage, identity)
-        if artifact is None:
-            reasons = tuple(changes_since(self.store, self.recipe.name, stage.name, identity))
+        if artifact is None or self._is_forced(stage):
+            reasons: tuple[str, ...] = (FORCED,)
+            if artifact is None:
+                reasons = tuple(changes_since(self.store, self.recipe.name, stage.name, identity))
             work = self._estimate(stage, section)
-            return StagePlan(stage.name, key, "miss", reasons, {}, work, identity)
+            planned = StagePlan(stage.name, key, "miss", reasons, estimate=work, identity=identity)
+            if artifact is not None:
+                self.artifacts[stage.name] = artifact
+            return replace(planned, kept=tuple(self._kept(stage, planned)))
         self.artifacts[stage.name] = artifact
         self.keys[stage.name] = artifact.key
         made = artifact.manifest
-        return StagePlan(stage.name, artifact.key, "hit", (), made["summary"], {}, made["identity"])
+        return StagePlan(
+            stage.name,
+            artifact.key,
+            "hit",
+            summary=made["summary"],
+            identity=made["identity"],
+        )
 
     def _under_other_limits(self, stage: Stage, identity: Mapping[str, Any]) -> Artifact | None:
         """Return an artifact that differs only in spending limits, which it did not reach.
 
         Its content is what the present limits would give, too.
         """
-        if self.start is not None and self.names.index(self.start) <= self.names.index(stage.name):
+        if self._is_forced(stage):
             return None  # the stage runs again, under the present limits
         wanted = canonical(without_limits(identity))
         for artifact in self.store.all():
@@ -154,6 +171,21 @@ class _Planner:
             if not limit_reached and canonical(without_limits(made["identity"])) == wanted:
                 return artifact
         return None
+
+    def _is_forced(self, stage: Stage) -> bool:
+        """Return whether the stage runs even if it is cached."""
+        start = self.start
+        return start is not None and self.names.index(start) <= self.names.index(stage.name)
+
+    def _kept(self, stage: Stage, planned: StagePlan) -> Iterator[str]:
+        """Yield what an interrupted attempt at a stage left, and what was paid for it."""
+        folder = self.store.partial(stage.name, str(planned.key))
+        if stage.unfinished is not None and folder.is_dir():
+            yield from stage.unfinished(folder)
+        if stage.spends:
+            spent = spent_by(ledger_of([planned]), self.store.calls)
+            if spent.calls:
+                yield f"the replies of {plural(spent.calls, 'paid call')} ({usd(spent.usd)})"
 
     def _unknown(self, stage: Stage, section: Section, reason: str) -> StagePlan:
         work = self._estimate(stage, section)
@@ -181,5 +213,5 @@ class _Planner:
     def _sizes_known_after(self) -> str:
         extending = [stage for stage in stages.PIPELINE if stage.extends_dataset]
         missing = next(stage for stage in extending if stage.name not in self.artifacts)
-        hint = f"; set `{missing.sizes_key}` for an estimate" if missing.sizes_key else ""
+        hint = f". Set `{missing.sizes_key}` for an estimate" if missing.sizes_key else ""
         return f"{missing.name} has run{hint}"

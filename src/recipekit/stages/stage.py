@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -77,6 +77,8 @@ class Stage:
     """Reports mistakes in its section, as written, that the section's model cannot find alone."""
     describe: Callable[[RunFolder], StageReport] | None = None
     """Its part of the report, read from a run's folder. The stage may not have finished."""
+    unfinished: Callable[[Path], Iterable[str]] | None = None
+    """States in a few words each what the folder of an interrupted attempt has for the next one."""
     accept: Callable[[Any, Artifact, Path], None] | None = None
     """Raises `RunError` where a finished artifact does not meet the section's present requirements.
 

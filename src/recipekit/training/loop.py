@@ -113,6 +113,8 @@ class TrainingState:
 
     step: int = 0
     """Optimizer steps done, over all phases."""
+    steps: int = 0
+    """Optimizer steps of all phases, done or not."""
     tokens: int = 0
     """Tokens of the texts that were trained on, padding left out."""
     seconds: float = 0.0
@@ -175,7 +177,7 @@ class TrainingLoop:
         self.steps = sum(scheduled.steps for scheduled in phases)
         self.epochs = sum(scheduled.epochs for scheduled in phases)
         self.point_every = max(1, self.steps // CURVE_POINTS)
-        self.state = TrainingState(tied=encoder.tied, kept_tied=encoder.tied)
+        self.state = TrainingState(steps=self.steps, tied=encoder.tied, kept_tied=encoder.tied)
         self.history = DevHistory()
         self.kept: Weights | None = None
         self.recent: list[Weights] = []

@@ -19,5 +19,6 @@ JUDGE = Stage(
     estimate=lazy("recipekit.stages.judge.estimate:estimate"),
     check=lazy("recipekit.stages.judge.check:check"),
     accept=lazy("recipekit.stages.judge.accept:accept"),
+    unfinished=lazy("recipekit.stages.judge.unfinished:unfinished"),
     describe=lazy("recipekit.stages.judge.describe:describe"),
 )

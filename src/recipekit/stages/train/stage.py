@@ -16,6 +16,7 @@ TRAIN = Stage(
     ranks=True,
     trains=True,
     estimate=lazy("recipekit.stages.train.estimate:estimate"),
+    unfinished=lazy("recipekit.stages.train.unfinished:unfinished"),
     describe=lazy("recipekit.stages.train.describe:describe"),
     check=lazy("recipekit.stages.train.check:check"),
 )
