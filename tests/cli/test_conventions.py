@@ -54,6 +54,21 @@ def test_h_is_help(command: list[str], capsys: pytest.CaptureFixture[str]) -> No
     assert "-h, --help" in short
 
 
+@pytest.mark.parametrize("width", [40, 80, 120])
+@pytest.mark.parametrize("command", [[], *([name] for name in COMMANDS), ["judge", "try"]])
+def test_help_fits_the_terminal(
+    width: int,
+    command: list[str],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    assert invoke([*command, "--help"]) == 0
+    out = capsys.readouterr().out
+    assert max(map(len, out.splitlines())) <= width
+    assert "..." not in out.partition("Commands:")[2]  # no summary is cut
+
+
 @pytest.mark.usefixtures("folder")
 @pytest.mark.parametrize("command", ["validate", "plan", "fill"])
 def test_the_default_recipe_is_recipe_yaml(

@@ -4,8 +4,19 @@ import io
 
 import pytest
 
-from recipekit.report.blocks import Block, Bullets, Code, Example, Examples, Section, Table, Text
-from recipekit.report.terminal import plain_text, print_blocks
+from recipekit.report.blocks import (
+    Block,
+    Bullets,
+    Code,
+    Example,
+    Examples,
+    FilePath,
+    Section,
+    Table,
+    Text,
+)
+from recipekit.report.terminal import plain_text, print_blocks, shortened_path
+from recipekit.report.terminal_stream import shows_escape_codes
 
 WIDE = Table(
     ["difference", "interval", "significant"],
@@ -28,7 +39,10 @@ def printed(block: Block, width: int, monkeypatch: pytest.MonkeyPatch) -> str:
     return stream.getvalue()
 
 
-def test_a_pipe_gets_aligned_columns_without_escape_codes_at_full_width():
+def test_a_pipe_gets_aligned_columns_without_escape_codes_at_full_width(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.delenv("COLUMNS", raising=False)
     long = "word " * 100
     assert plain_text([Text(long), WIDE]) == (
         f"{long.rstrip()}\n\n"
@@ -82,3 +96,47 @@ def test_a_short_word_such_as_a_key_is_never_broken(monkeypatch: pytest.MonkeyPa
     lines = printed(Table(header, rows, left=5), 60, monkeypatch).splitlines()
     assert all(len(line) <= 60 for line in lines)
     assert [line.split()[1] for line in lines if line.startswith("embeddings")] == keys
+
+
+def test_columns_apply_in_a_pipe(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("COLUMNS", "40")
+    assert plain_text([WIDE]).splitlines()[1] == "trained -          [+0.042,  yes, better"
+    monkeypatch.setenv("COLUMNS", "not a number")
+    assert len(plain_text([Text("word " * 100)]).splitlines()) == 1
+
+
+@pytest.mark.parametrize("setting", [("TERM", "dumb"), ("NO_COLOR", "1")])
+def test_a_plain_terminal_gets_no_escape_codes(
+    setting: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setenv(*setting)
+    stream = Terminal()
+    assert not shows_escape_codes(stream)
+    print_blocks([Section("Results", [Text(("by ", Code("margin"))), WIDE])], stream)
+    assert "\x1b" not in stream.getvalue()
+
+
+def test_long_paths_are_shortened_in_the_middle(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("NO_COLOR", "1")
+    path = "/home/someone/projects/search/.venv/lib/recipekit/retrievers/bm25.py:52"
+    table = Table(
+        ["name", "location", "summary"],
+        [["bm25", FilePath(path), "words that wrap " * 5]],
+        left=3,
+        title=("cache ", FilePath(path)),
+    )
+    lines = printed(table, 60, monkeypatch).splitlines()
+    assert all(len(line) <= 60 for line in lines)
+    assert lines[0].startswith("cache /home/someone") and lines[0].endswith("bm25.py:52")
+    assert lines[2].split()[1].startswith("/home") and lines[2].split()[1].endswith("bm25.py:52")
+    assert " ".join(" ".join(lines[2:]).split()).count("words") == 5
+    monkeypatch.delenv("COLUMNS")
+    assert plain_text([table]).count(path) == 2  # a pipe gets all of it
+
+
+def test_a_shortened_path_keeps_its_end():
+    assert shortened_path("/a/b.yaml", 20) == "/a/b.yaml"
+    assert shortened_path("/home/someone/cache", 10) == "/ho…/cache"
+    assert len(shortened_path("x" * 500, 33)) == 33

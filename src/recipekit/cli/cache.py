@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from recipekit.cli.help import Command, Group
 from recipekit.cli.json_output import AsJson, print_json
 from recipekit.cli.options import Cache, Runs
 
@@ -34,11 +35,13 @@ LocalCode = Annotated[
 ]
 
 cache = typer.Typer(
-    help="List cached artifacts, or remove those that no run needs.", no_args_is_help=True
+    cls=Group,
+    help="List cached artifacts, or remove those that no run needs.",
+    no_args_is_help=True,
 )
 
 
-@cache.command()
+@cache.command(cls=Command, short_help="List artifacts, and whether a run needs them.")
 def ls(
     cache: Cache = None,
     runs: Runs = None,
@@ -183,7 +186,7 @@ def _bytes(use: RemoteUse) -> str:
     return size(use.index.bytes) if use.index.bytes else ""
 
 
-@cache.command()
+@cache.command(cls=Command, short_help="Remove artifacts that no run needs.")
 def gc(
     cache: Cache = None,
     runs: Runs = None,

@@ -69,14 +69,14 @@ def listing(entries: Sequence[Entry]) -> Table:
 
     A component that cannot be imported has the reason instead.
     """
-    from recipekit.report.blocks import Table
+    from recipekit.report.blocks import FilePath, Line, Table
 
-    rows = []
+    rows: list[list[Line]] = []
     for entry in entries:
         found = _values(entry)
         distribution = f"{found['distribution']} {found['version']}"
         location, summary = found["location"] or "broken", found["summary"] or found["error"]
-        rows.append([entry.kind, entry.name, distribution, location, summary])
+        rows.append([entry.kind, entry.name, distribution, FilePath(location), summary])
     header = ["kind", "name", "distribution", "location", "summary"]
     return Table(header, rows, left=5)
 

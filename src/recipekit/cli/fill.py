@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 import typer
 
-from recipekit.cli.options import DEFAULT_RECIPE, RecipeArgument
+from recipekit.cli.options import DEFAULT_RECIPE, LocalCode, Overrides, RecipeArgument
 
 __all__ = ["fill"]
 
 
 def fill(
     recipe: RecipeArgument = DEFAULT_RECIPE,
-    overrides: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="PATH=VALUE", help="Override a key; repeatable."),
-    ] = None,
-    allow_local_code: Annotated[
-        bool,
-        typer.Option("--allow-local-code", help="Let the recipe name components in local files."),
-    ] = False,
+    overrides: Overrides = None,
+    allow_local_code: LocalCode = False,
 ) -> None:
     """Print a recipe with all defaults and absolute local paths; ${env:NAME} is kept."""
     from recipekit.recipe.fill import filled

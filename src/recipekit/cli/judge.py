@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import shutil
 import sys
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,7 +11,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from recipekit.cli.options import DEFAULT_RECIPE, Cache, RecipeArgument, Runs, TrustRemoteCode
+from recipekit.cli.help import Command, Group
+from recipekit.cli.options import (
+    DEFAULT_RECIPE,
+    Cache,
+    LocalCode,
+    Overrides,
+    RecipeArgument,
+    Runs,
+    TrustRemoteCode,
+)
 
 if TYPE_CHECKING:
     from recipekit.pipeline.judge_commands import MinedRecipe
@@ -20,18 +28,14 @@ if TYPE_CHECKING:
 
 __all__ = ["judge", "render_calls", "render_trial", "sample", "try_"]
 
-Overrides = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="PATH=VALUE", help="Override a key; repeatable."),
-]
-LocalCode = Annotated[
-    bool, typer.Option("--allow-local-code", help="Let the recipe name components in local files.")
-]
-
-judge = typer.Typer(help="Try the judges, or draw pairs for people to label.", no_args_is_help=True)
+judge = typer.Typer(
+    cls=Group, help="Try the judges, or draw pairs for people to label.", no_args_is_help=True
+)
 
 
-@judge.command("try", short_help="Judge a few pairs with real calls, and show their cost.")
+@judge.command(
+    "try", cls=Command, short_help="Judge a few pairs with real calls, and show their cost."
+)
 def try_(
     context: typer.Context,
     recipe: RecipeArgument = DEFAULT_RECIPE,
@@ -65,6 +69,7 @@ def try_(
     """
     from recipekit.pipeline.judge_commands import try_judges
     from recipekit.pipeline.progress import ConsoleProgress
+    from recipekit.report.terminal_stream import columns
     from recipekit.stages.judge.trial import trial_section
     from recipekit.stages.recipe import load_recipe
     from recipekit.training.parallel import join_ranks
@@ -86,11 +91,11 @@ def try_(
     )
     if verbose:
         typer.echo("\n".join(render_calls(trial)))
-    width = shutil.get_terminal_size((100, 40)).columns if sys.stdout.isatty() else 100
+    width = columns(sys.stdout, 100)
     typer.echo("\n".join(render_trial(trial, width)))
 
 
-@judge.command(short_help="Draw candidate pairs for people to label.")
+@judge.command(cls=Command, short_help="Draw candidate pairs for people to label.")
 def sample(
     context: typer.Context,
     output: Annotated[

@@ -17,6 +17,7 @@ from typing import Annotated, Final
 import typer
 
 from recipekit import __version__
+from recipekit.cli.help import Command, Group
 from recipekit.errors import NO_SPACE, RecipeError, RecipekitError
 
 __all__ = ["COMMANDS", "app_for", "invoke", "main"]
@@ -163,6 +164,7 @@ def _redacted(text: str) -> str:
 def app_for(args: Sequence[str]) -> typer.Typer:
     """The command line with the called subcommand imported; of the others it has name and help."""
     app = typer.Typer(
+        cls=Group,
         add_completion=True,
         no_args_is_help=True,
         rich_markup_mode=None,
@@ -173,14 +175,14 @@ def app_for(args: Sequence[str]) -> typer.Typer:
     called = next((arg for arg in _typed(args) if not arg.startswith("-")), None)
     for name, help in COMMANDS.items():
         if name != called:
-            app.command(name, short_help=help, help=help)(_not_called)
+            app.command(name, cls=Command, short_help=help, help=help)(_not_called)
             continue
         module = name.replace("-", "_")
         command = getattr(import_module(f"recipekit.cli.{module}"), module)
         if isinstance(command, typer.Typer):
             app.add_typer(command, name=name, help=help)
         else:
-            app.command(name, short_help=help)(command)
+            app.command(name, cls=Command, short_help=help)(command)
     return app
 
 

@@ -13,6 +13,8 @@ __all__ = [
     "DEFAULT_RECIPE",
     "Cache",
     "From",
+    "LocalCode",
+    "Overrides",
     "RecipeArgument",
     "Runs",
     "TrustRemoteCode",
@@ -27,6 +29,14 @@ RecipeArgument = Annotated[
         help="A recipe file, or the name of a shipped recipe.",
         autocompletion=complete_recipe,
     ),
+]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="PATH=VALUE", help="Override a key. Can be repeated."),
+]
+LocalCode = Annotated[
+    bool,
+    typer.Option("--allow-local-code", help="Allow components from local Python files."),
 ]
 From = Annotated[
     str | None,

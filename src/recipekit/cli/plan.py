@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from recipekit.cli.options import DEFAULT_RECIPE, Cache, From, RecipeArgument, Until
+from recipekit.cli.options import (
+    DEFAULT_RECIPE,
+    Cache,
+    From,
+    LocalCode,
+    Overrides,
+    RecipeArgument,
+    Until,
+)
 
 if TYPE_CHECKING:
     from recipekit.pipeline.plan import Plan, StagePlan
@@ -22,17 +30,11 @@ COMPONENTS: Final = ("retrievers", "judges")
 
 def plan(
     recipe: RecipeArgument = DEFAULT_RECIPE,
-    overrides: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="PATH=VALUE", help="Override a key. Can be repeated."),
-    ] = None,
+    overrides: Overrides = None,
     start: From = None,
     until: Until = None,
     cache: Cache = None,
-    allow_local_code: Annotated[
-        bool,
-        typer.Option("--allow-local-code", help="Allow components from local Python files."),
-    ] = False,
+    allow_local_code: LocalCode = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the plan as JSON, with the inputs of every key.")
     ] = False,
@@ -64,14 +66,14 @@ def _until(planned: Plan, until: str | None) -> Plan:
 
 def plan_blocks(planned: Plan) -> list[Block]:
     """A plan as blocks: the stages with their reasons, the work, what is kept, what is unknown."""
-    from recipekit.report.blocks import Code, Table
+    from recipekit.report.blocks import Code, FilePath, Table
 
     header = ["stage", "state", "key", "reason"]
     rows: list[list[Line]] = [
         [stage.stage, STATES[stage.state], (stage.key or "")[:12], "; ".join(stage.reasons)]
         for stage in planned
     ]
-    title = ("Recipe ", Code(planned.recipe), ", cache ", Code(str(planned.cache)))
+    title = ("Recipe ", Code(planned.recipe), ", cache ", FilePath(str(planned.cache)))
     blocks: list[Block] = [Table(header, rows, left=4, title=title)]
     if table := _work_table(planned):
         blocks.append(table)

@@ -13,6 +13,8 @@ from recipekit.cli.options import (
     DEFAULT_RECIPE,
     Cache,
     From,
+    LocalCode,
+    Overrides,
     RecipeArgument,
     Runs,
     TrustRemoteCode,
@@ -28,10 +30,7 @@ __all__ = ["run"]
 def run(
     context: typer.Context,
     recipe: RecipeArgument = DEFAULT_RECIPE,
-    overrides: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="PATH=VALUE", help="Override a key. Can be repeated."),
-    ] = None,
+    overrides: Overrides = None,
     start: From = None,
     until: Until = None,
     export_to: Annotated[
@@ -50,10 +49,7 @@ def run(
         typer.Option(help="Processes that encode and train. Overrides Accelerate's number."),
     ] = None,
     cpu: Annotated[bool, typer.Option("--cpu", help="Use no GPU.")] = False,
-    allow_local_code: Annotated[
-        bool,
-        typer.Option("--allow-local-code", help="Allow components from local Python files."),
-    ] = False,
+    allow_local_code: LocalCode = False,
     trust_remote_code: TrustRemoteCode = False,
     tracker: Annotated[
         str | None,

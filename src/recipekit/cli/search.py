@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from recipekit.cli.options import Runs, TrustRemoteCode
+from recipekit.cli.options import LocalCode, Runs, TrustRemoteCode
 
 if TYPE_CHECKING:
     from recipekit.pipeline.search_run import Found, SearchResult
@@ -39,10 +38,7 @@ def search(
         bool, typer.Option("--json", help="Print one JSON object for each query.")
     ] = False,
     runs: Runs = None,
-    allow_local_code: Annotated[
-        bool,
-        typer.Option("--allow-local-code", help="Allow components from local Python files."),
-    ] = False,
+    allow_local_code: LocalCode = False,
     trust_remote_code: TrustRemoteCode = False,
 ) -> None:
     """Show the best passages for a query, with the encoder before and after training.
@@ -93,8 +89,9 @@ def _print(result: SearchResult, *, as_json: bool) -> None:
         typer.echo(json.dumps(asdict(result), ensure_ascii=False))
         return
     from recipekit.report.terminal import print_blocks
+    from recipekit.report.terminal_stream import columns
 
-    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else WIDTH_IN_A_PIPE
+    width = columns(sys.stdout, WIDTH_IN_A_PIPE)
     print_blocks(list(_tables(result, width)))
 
 

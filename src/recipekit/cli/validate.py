@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-import shutil
+import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from recipekit.cli.completion import complete_recipe
-from recipekit.cli.options import DEFAULT_RECIPE
+from recipekit.cli.options import DEFAULT_RECIPE, LocalCode, Overrides
 
 if TYPE_CHECKING:
     from recipekit.component import Slot
@@ -29,14 +29,8 @@ def validate(
             autocompletion=complete_recipe,
         ),
     ] = None,
-    overrides: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="PATH=VALUE", help="Override a key; repeatable."),
-    ] = None,
-    allow_local_code: Annotated[
-        bool,
-        typer.Option("--allow-local-code", help="Let the recipe name components in local files."),
-    ] = False,
+    overrides: Overrides = None,
+    allow_local_code: LocalCode = False,
     as_json: Annotated[
         bool,
         typer.Option(
@@ -50,6 +44,7 @@ def validate(
     """
     from recipekit.error_codes import EXIT_USAGE
     from recipekit.errors import Problem, RecipeError
+    from recipekit.report.terminal_stream import columns
     from recipekit.stages.recipe import load_recipe
 
     problems: list[Problem] = []
@@ -57,8 +52,8 @@ def validate(
         try:
             loaded = load_recipe(recipe, overrides or (), allow_local_code=allow_local_code)
             result = {"recipe": recipe, "valid": True, "problems": [], "summary": ""}
-            columns = shutil.get_terminal_size().columns - len(f"{recipe}: valid ()")
-            result["summary"] = summary(loaded, None if as_json else columns)
+            room = columns(sys.stdout, 80) - len(f"{recipe}: valid ()")
+            result["summary"] = summary(loaded, None if as_json else room)
         except RecipeError as error:
             problems += error.problems
             result = {

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, TextIO
 from recipekit.pipeline.run_events import Output, json_line
 from recipekit.recipe.environment import redact
 from recipekit.report.numbers import duration
+from recipekit.report.terminal_stream import columns, shows_escape_codes
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bars
@@ -55,7 +56,7 @@ class ConsoleProgress:
         self.is_main = is_main
         self.stream = stream or sys.stderr
         self.output = output
-        shows_bars = is_main and output == "text" and self.stream.isatty()
+        shows_bars = is_main and output == "text" and shows_escape_codes(self.stream)
         self.bars = _Bars(self.stream) if shows_bars else None
         self._log = log
         self.tracker: TrainingTracker | None = None
@@ -228,8 +229,6 @@ class _Bars:
 
 
 def _new_bars(stream: TextIO) -> Bars:
-    import os
-
     from rich.console import Console
     from rich.progress import BarColumn, TextColumn
     from rich.progress import Progress as Bars
@@ -244,7 +243,7 @@ def _new_bars(stream: TextIO) -> Bars:
     console = BarConsole(
         file=stream,
         force_terminal=True,
-        color_system=None if os.environ.get("NO_COLOR") else "auto",
+        width=columns(stream, 80),
         highlight=False,
         markup=False,
     )

@@ -17,6 +17,7 @@ __all__ = [
     "Example",
     "Examples",
     "Figure",
+    "FilePath",
     "Line",
     "Listing",
     "Section",
@@ -44,7 +45,17 @@ class Strong:
     text: str
 
 
-Span = str | Code | Strong
+@dataclass(frozen=True)
+class FilePath:
+    """A path inside a table or a title. Terminals shorten it in the middle where it does not fit.
+
+    A path that people copy, such as that of a report, is `Code`.
+    """
+
+    text: str
+
+
+Span = str | Code | Strong | FilePath
 Line = Span | tuple[Span, ...]
 """One line or paragraph: a span, or several that follow each other without a separator."""
 

@@ -12,6 +12,7 @@ from recipekit.report.blocks import (
     Example,
     Examples,
     Figure,
+    FilePath,
     Line,
     Listing,
     Section,
@@ -114,7 +115,7 @@ def _inline(line: Line) -> str:
 
 def _span(span: Span) -> str:
     match span:
-        case Code(text):
+        case Code(text) | FilePath(text):
             return code(text)
         case Strong(text):
             return f"**{_escape_characters(text)}**"

@@ -1,15 +1,15 @@
 """Render blocks for a terminal with rich.
 
-On a terminal, tables fit its width and headers are bold. Elsewhere (a pipe, a file, `NO_COLOR`)
-there are no escape codes, and tables and paragraphs keep their full width, one line each, so that
-other programs can read them.
+On a terminal, tables fit its width and headers are bold. `NO_COLOR`, `TERM=dumb`, pipes and files
+get no escape codes. In a pipe or a file, tables and paragraphs keep their full width, one line
+each, so that other programs can read them, unless `COLUMNS` is set.
 """
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import IO, TYPE_CHECKING
 
 from recipekit.report.blocks import (
@@ -19,6 +19,7 @@ from recipekit.report.blocks import (
     Example,
     Examples,
     Figure,
+    FilePath,
     Line,
     Listing,
     Section,
@@ -29,13 +30,21 @@ from recipekit.report.blocks import (
     join,
     spans,
 )
+from recipekit.report.terminal_stream import columns, shows_escape_codes
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
     from rich.table import Table as RichTable
     from rich.text import Text as RichText
 
-__all__ = ["plain_text", "print_blocks", "printable", "render_terminal", "terminal_console"]
+__all__ = [
+    "plain_text",
+    "print_blocks",
+    "printable",
+    "render_terminal",
+    "shortened_path",
+    "terminal_console",
+]
 
 UNLIMITED = 100_000
 """Columns of a stream that is not a terminal."""
@@ -64,15 +73,15 @@ def plain_text(blocks: Sequence[Block]) -> str:
 
 
 def terminal_console(stream: IO[str]) -> Console:
-    """A rich console for a stream: with colours and the terminal's width only on a terminal."""
+    """A rich console for a stream, with its width, and with colours only where it shows them."""
     from rich.console import Console
 
-    plain = not stream.isatty()
+    styled = shows_escape_codes(stream)
     return Console(
         file=stream,
-        width=UNLIMITED if plain else None,
-        force_terminal=not plain,
-        color_system=None if plain or os.environ.get("NO_COLOR") else "auto",
+        width=columns(stream, UNLIMITED),
+        force_terminal=styled,
+        color_system="auto" if styled else None,
         highlight=False,
         markup=False,
         emoji=False,
@@ -130,19 +139,55 @@ def _print_bullets(bullets: Bullets, console: Console) -> None:
 
 def _print_table(table: Table, console: Console) -> None:
     """Print a table, or its cells one below the other on a terminal that is too narrow for it."""
+    table = _with_short_paths(table, console.width)
     if table.title:
         title = _inline(table.title)
         title.stylize("bold")
         console.print(title)
-    grid = _rich_table(table)
     if _least_width(table) <= console.width:
-        console.print(grid)
+        console.print(_rich_table(table, console.width))
         return
     for row in table.rows:
         console.print(_inline(row[0]))
         for header, cell in zip(table.header[1:], row[1:], strict=True):
             if spans(cell) != ("",):
                 console.print(_hanging("  ", _inline(join([header, cell], ": "))))
+
+
+def _with_short_paths(table: Table, width: int) -> Table:
+    """A table whose paths fit their columns."""
+    widths = _column_widths(table, width)
+    rows: list[list[Line]] = [
+        [
+            FilePath(shortened_path(cell.text, room)) if isinstance(cell, FilePath) else cell
+            for cell, room in zip(row, widths, strict=True)
+        ]
+        for row in table.rows
+    ]
+    return replace(table, rows=rows, title=_with_short_path(table.title, width))
+
+
+def _with_short_path(line: Line, width: int) -> Line:
+    """A line whose path is so short that the line fits."""
+    from rich.cells import cell_len
+
+    missing = cell_len(_inline(line).plain) - width
+    if missing <= 0:
+        return line
+    return tuple(
+        FilePath(shortened_path(span.text, max(len(span.text) - missing, BREAKABLE)))
+        if isinstance(span, FilePath)
+        else span
+        for span in spans(line)
+    )
+
+
+def shortened_path(path: str, width: int) -> str:
+    """A path of at most `width` characters: `/home/…/recipe/cache`. Its end is kept if possible."""
+    if len(path) <= width:
+        return path
+    start = (width - 1) // 3
+    return f"{path[:start]}…{path[len(path) - (width - 1 - start) :]}"
 
 
 def _least_width(table: Table) -> int:
@@ -161,7 +206,33 @@ def _least_widths(table: Table) -> list[int]:
     return widths
 
 
-def _rich_table(table: Table) -> RichTable:
+def _column_widths(table: Table, width: int) -> list[int]:
+    """The widths of columns in a table of at most `width`: what their cells need, if possible.
+
+    Otherwise, the widest columns are as narrow as it takes.
+    """
+    widths, natural = _least_widths(table), _natural_widths(table)
+    spare = width - sum(widths) - GAP * (len(widths) - 1)
+    by_need = sorted(range(len(widths)), key=lambda column: natural[column] - widths[column])
+    for position, column in enumerate(by_need):
+        share = max(spare, 0) // (len(by_need) - position)
+        more = min(natural[column] - widths[column], share)
+        widths[column] += more
+        spare -= more
+    return widths
+
+
+def _natural_widths(table: Table) -> list[int]:
+    """For each column, the length of its longest line."""
+    from rich.cells import cell_len
+
+    return [
+        max(cell_len(line) for cell in column for line in _inline(cell).plain.split("\n"))
+        for column in zip(table.header, *table.rows, strict=True)
+    ]
+
+
+def _rich_table(table: Table, width: int) -> RichTable:
     from rich.table import Table as RichTable
 
     has_header = any(spans(cell) != ("",) for cell in table.header)
@@ -172,10 +243,12 @@ def _rich_table(table: Table) -> RichTable:
         padding=(0, GAP, 0, 0),
         pad_edge=False,
     )
-    for column, (cell, width) in enumerate(zip(table.header, _least_widths(table), strict=True)):
+    for column, (cell, room) in enumerate(
+        zip(table.header, _column_widths(table, width), strict=True)
+    ):
         grid.add_column(
             _inline(cell),
-            min_width=width,
+            width=room,
             justify="left" if column < table.left else "right",
             overflow="fold",
         )
@@ -211,7 +284,7 @@ def _inline(line: Line) -> RichText:
 
 def _span(span: Span) -> RichText:
     match span:
-        case Code(text):
+        case Code(text) | FilePath(text):
             styled = _plain(text)
             styled.stylize("cyan")
         case Strong(text):
