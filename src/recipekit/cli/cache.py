@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from recipekit.cli.completion import complete_recipe
 from recipekit.cli.help import Command, Group
 from recipekit.cli.json_output import AsJson, print_json
 from recipekit.cli.options import Cache, Runs
@@ -27,6 +28,7 @@ Servers = Annotated[
         "--recipe",
         metavar="RECIPE",
         help="Use this recipe's project, and include the servers that its retrievers use.",
+        autocompletion=complete_recipe,
     ),
 ]
 LocalCode = Annotated[

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from recipekit.cli.completion import complete_kind
+from recipekit.cli.completion import complete_component, complete_kind
 from recipekit.cli.json_output import AsJson, print_json
 from recipekit.cli.key_text import doc_of, key_lines
 
@@ -29,7 +29,10 @@ def components(
         ),
     ] = None,
     name: Annotated[
-        str | None, typer.Argument(help="A component's name, or distribution/name.")
+        str | None,
+        typer.Argument(
+            help="A component's name, or distribution/name.", autocompletion=complete_component
+        ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Final, get_args
 
 import typer
 
+from recipekit.cli.completion import complete_source
+
 if TYPE_CHECKING:
     from recipekit.starter.data import DataSample, FoundSource, SourceName
 
@@ -40,6 +42,7 @@ def init(
             help="The kind of source: pairs, beir or python_code. Default: as the data looks.",
             callback=_source,
             metavar="NAME",
+            autocompletion=complete_source,
         ),
     ] = None,
     query: Annotated[

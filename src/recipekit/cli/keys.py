@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from recipekit.cli.completion import complete_section
 from recipekit.cli.json_output import AsJson, print_json
 from recipekit.cli.key_text import doc_of, key_lines
 
@@ -21,7 +22,8 @@ def keys(
     path: Annotated[
         str | None,
         typer.Argument(
-            help="A section, such as train, or a key in one: train.batch_size, judge.control_pairs."
+            help="A section, such as train, or a key in one: train.batch_size.",
+            autocompletion=complete_section,
         ),
     ] = None,
     as_json: AsJson = False,

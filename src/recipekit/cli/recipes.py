@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from recipekit.cli.completion import complete_shipped
 from recipekit.cli.json_output import AsJson, print_json
 
 __all__ = ["recipes", "summary_of"]
@@ -15,7 +16,10 @@ __all__ = ["recipes", "summary_of"]
 
 def recipes(
     name: Annotated[
-        str | None, typer.Argument(metavar="NAME", help="A shipped recipe to print.")
+        str | None,
+        typer.Argument(
+            metavar="NAME", help="A shipped recipe to print.", autocompletion=complete_shipped
+        ),
     ] = None,
     copy_to: Annotated[
         Path | None,

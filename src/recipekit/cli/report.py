@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from recipekit.cli.completion import complete_run
 from recipekit.cli.json_output import AsJson, print_json
 from recipekit.cli.options import DEFAULT_RECIPE, Runs
 
@@ -20,7 +21,9 @@ def report(
     run: Annotated[
         str,
         typer.Argument(
-            help="A run's folder, or a recipe or its name for its latest run.", metavar="RUN"
+            help="A run's folder, or a recipe or its name for its latest run.",
+            metavar="RUN",
+            autocompletion=complete_run,
         ),
     ] = DEFAULT_RECIPE,
     runs: Runs = None,

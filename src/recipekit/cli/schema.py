@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from recipekit.cli.completion import complete_distribution
+
 __all__ = ["schema"]
 
 
@@ -21,7 +23,8 @@ def schema(
         typer.Option(
             "--distribution",
             metavar="NAME",
-            help="Include only the components of this distribution; repeatable.",
+            help="Include only the components of this distribution. Can be repeated.",
+            autocompletion=complete_distribution,
         ),
     ] = None,
 ) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from recipekit.cli.completion import complete_run
 from recipekit.cli.options import LocalCode, Runs, TrustRemoteCode
 
 if TYPE_CHECKING:
@@ -26,7 +27,9 @@ def search(
     run: Annotated[
         str,
         typer.Argument(
-            help="A run's folder, or a recipe or its name for its latest run.", metavar="RUN"
+            help="A run's folder, or a recipe or its name for its latest run.",
+            metavar="RUN",
+            autocompletion=complete_run,
         ),
     ],
     query: Annotated[
