@@ -26,7 +26,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from recipekit.component.context import Spending
+from recipekit.component.context import Account, Spending
 from recipekit.llm.budget import Budget
 from recipekit.llm.client import Client
 from recipekit.llm.completion import Request
@@ -119,7 +119,7 @@ def ours(
         client = Client(
             Endpoint(f"{url}/v1"),
             cache,
-            Budget(cache, Spending("bench", max_cost_usd=1e6)),
+            Budget(cache, Spending((Account("bench", max_cost_usd=1e6),))),
             TokenPrice(input=1.0, output=4.0, cached_input=0.1),
             token_counter("openai/gpt-4o-mini").prompt_bound,
             limiter=RateLimiter(concurrency),

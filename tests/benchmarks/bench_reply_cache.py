@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from recipekit.component.context import Spending
+from recipekit.component.context import Account, Spending
 from recipekit.llm.budget import Budget
 from recipekit.llm.completion import Reply, Request, Usage
 from recipekit.llm.reply_cache import ReplyCache
@@ -67,7 +67,7 @@ def ours(folder, requests):
         '{"relevant": [1, 4, 7]}', "gpt-5-nano-2025-08-07", Usage(2000, 1024, 60, 40), 0.0005, 0.8
     )
     with ReplyCache(folder / "calls.sqlite") as cache:
-        budget = Budget(cache, Spending("bench", max_cost_usd=1e6))
+        budget = Budget(cache, Spending((Account("bench", max_cost_usd=1e6),)))
 
         reservations = iter([budget.reserve(0.001) for _ in requests])
 

@@ -2,11 +2,21 @@
 
 import json
 import re
+import signal
 from pathlib import Path
 
 import pytest
 
-from helpers.judged_over_http import RUN, judgments, summary, write_recipe
+from helpers.judged_over_http import (
+    DELAY,
+    RUN,
+    KillingPolicy,
+    end,
+    judgments,
+    start,
+    summary,
+    write_recipe,
+)
 from recipekit.cli.main import invoke
 from servers.openai_server import Ledger, serving
 
@@ -73,3 +83,30 @@ def test_spending_never_exceeds_the_limit_and_continues_when_it_is_raised(
     limit_free = judgments(tmp_path)
     assert spent == pytest.approx(estimate, rel=0.5), "the estimate is one"
     assert len(limit_free) == 480
+
+
+def test_a_stage_that_is_killed_and_resumed_never_exceeds_its_own_limit(
+    tmp_path: Path, words: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    oracle = write_recipe(tmp_path, words, QUERIES)
+    monkeypatch.chdir(tmp_path)
+    limits = ["--set", "judge.spending.max_calls=30", "--set", "spending.max_calls=1000"]
+    policy = KillingPolicy(oracle)
+    with serving(policy, ledger=Ledger(usd_in=1.0, usd_out=4.0)) as server:
+        policy.moment = (12, DELAY / 2)
+        killed = start(tmp_path, server.url, *limits)
+        policy.group = killed.pid
+        end(killed)
+        assert killed.returncode == -signal.SIGKILL
+        assert server.ledger.billed < 30
+        policy.moment = None
+        output = end(start(tmp_path, server.url, *limits))
+        counts = summary(tmp_path)
+        assert counts["spent"]["limit_reached"]
+        assert "To judge them, raise judge.spending.max_calls (30) by about" in output
+        assert server.ledger.billed <= 30, "calls in flight at the kill count, too"
+        assert counts["spent"]["calls"] == 30
+
+        whole = end(start(tmp_path, server.url, "--set", "spending.max_calls=1000"))
+        assert "budget is spent" not in whole
+        assert summary(tmp_path)["unjudged"] == 0

@@ -5,51 +5,36 @@ The judge stage is killed three times by default. To kill it more often and prin
     RECIPEKIT_TEST_KILLS=20 pytest -s tests/end_to_end/test_judge_killed.py
 """
 
-import json
 import os
 import random
 import shutil
 import signal
-import threading
 import time
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from helpers.judged_over_http import RUN, end, judgments, start, summary, write_recipe
+from helpers.judged_over_http import (
+    DELAY,
+    RUN,
+    KillingPolicy,
+    end,
+    judgments,
+    prompt,
+    start,
+    summary,
+    write_recipe,
+)
 from recipekit.cli.main import invoke
 from recipekit.llm.reply_cache import ReplyCache
 from servers.fenced_oracle import pairs_of
-from servers.openai_server import Answer, Call, Ledger, Policy, serving
+from servers.openai_server import Ledger, serving
 
 pytestmark = pytest.mark.slow
 KILLS = int(os.environ.get("RECIPEKIT_TEST_KILLS", "3"))
 QUERIES = 40 * max(1, KILLS // 4)
 CONCURRENCY = 8
-DELAY = 0.02
-
-
-def prompt(messages: object) -> str:
-    return json.dumps(messages, sort_keys=True)
-
-
-class KillingPolicy:
-    """A policy that kills the client some seconds after a given call of an attempt has arrived."""
-
-    def __init__(self, policy: Policy) -> None:
-        self.policy = policy
-        self.prompts: list[str] = []
-        """The prompts of this attempt, in order."""
-        self.moment: tuple[int, float] | None = None
-        self.group = 0
-
-    def __call__(self, call: Call) -> Answer:
-        self.prompts.append(prompt(call.body["messages"]))
-        if self.moment is not None and len(self.prompts) == self.moment[0]:
-            threading.Timer(self.moment[1], os.killpg, (self.group, signal.SIGKILL)).start()
-        return replace(self.policy(call), delay=DELAY)
 
 
 def kept(folder: Path) -> set[str]:

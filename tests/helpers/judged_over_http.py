@@ -6,7 +6,9 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -14,7 +16,7 @@ import pyarrow as pa
 from recipekit.judges.llm_judge.reply_forms import GradeForm
 from recipekit.tables import read_table
 from servers.fenced_oracle import fenced_oracle
-from servers.openai_server import Oracle
+from servers.openai_server import Answer, Call, Oracle, Policy
 
 RECIPE = """\
 recipe: 1
@@ -41,6 +43,8 @@ judge:
   control_pairs: {share: 0.5}
 """
 RUN = ("run", "recipe.yaml", "--until", "judge", "--cpu")
+DELAY = 0.02
+"""Seconds that an answer of `KillingPolicy` takes."""
 
 
 def write_recipe(folder: Path, words: list[str], queries: int) -> Oracle:
@@ -90,6 +94,28 @@ def end(process: subprocess.Popen[str]) -> str:
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
         raise
+
+
+class KillingPolicy:
+    """A policy that kills the client some seconds after a given call of an attempt has arrived."""
+
+    def __init__(self, policy: Policy) -> None:
+        self.policy = policy
+        self.prompts: list[str] = []
+        """The prompts of this attempt, in order."""
+        self.moment: tuple[int, float] | None = None
+        self.group = 0
+
+    def __call__(self, call: Call) -> Answer:
+        self.prompts.append(prompt(call.body["messages"]))
+        if self.moment is not None and len(self.prompts) == self.moment[0]:
+            threading.Timer(self.moment[1], os.killpg, (self.group, signal.SIGKILL)).start()
+        return replace(self.policy(call), delay=DELAY)
+
+
+def prompt(messages: object) -> str:
+    """Messages as one string."""
+    return json.dumps(messages, sort_keys=True)
 
 
 def summary(folder: Path) -> Mapping:

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from recipekit.component import Spending
+from recipekit.component import Account, Spending
 from recipekit.judges.llm import LlmJudgeSpec
 from recipekit.records import Verdict
 from recipekit.testing import RecordingProgress, context
@@ -56,7 +56,7 @@ def run(tmp_path, data):
         }
         spec = LlmJudgeSpec(**{**defaults, **fields})
         progress = RecordingProgress()
-        spending = Spending(scratch, max_cost_usd, max_calls, tmp_path / calls)
+        spending = Spending((Account(scratch, max_cost_usd, max_calls),), tmp_path / calls)
         built = spec.build(
             context(
                 tmp_path / scratch, dataset=data, seed=seed, progress=progress, spending=spending

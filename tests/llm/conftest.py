@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from helpers.llm_requests import PRICE, ask
-from recipekit.component.context import Spending
+from recipekit.component.context import Account, Spending
 from recipekit.llm.budget import Budget
 from recipekit.llm.client import Client
 from recipekit.llm.completion import Reply, Request, RequestFailed
@@ -107,7 +107,7 @@ def at(tmp_path: Path) -> Callable[..., Any]:
         url = server if isinstance(server, str) else f"{server.url}/v1"
         cache = ReplyCache(tmp_path / "calls.sqlite")
         opened.append(cache)
-        budget = Budget(cache, Spending("test", **(spending or {})))
+        budget = Budget(cache, Spending((Account("test", **(spending or {})),)))
 
         def make() -> Client:
             return Client(

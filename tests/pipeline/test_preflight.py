@@ -70,9 +70,10 @@ def test_an_unreachable_server_is_reported_with_its_location_in_the_recipe(tmp_p
     check_servers(recipe, ["collect"])
 
 
-def test_a_limit_in_usd_needs_the_price_of_the_model(tmp_path):
+@pytest.mark.parametrize("section", ["spending", "judge.spending"])
+def test_a_limit_in_usd_needs_the_price_of_the_model(tmp_path, section):
     model = "use: llm, model: openai/no-such-model, api_base: 'http://127.0.0.1:1/v1'"
-    judge = f"judge: {{judges: {{mine: {{{model}}}}}}}\nspending: {{max_cost_usd: 1}}\n"
+    judge = f"judge: {{judges: {{mine: {{{model}}}}}}}\n"
     (tmp_path / "recipe.yaml").write_text(
         SERVERS.replace(
             '    there: {use: qdrant, encoder: student, url: "http://127.0.0.1:1"}\n', ""
@@ -83,5 +84,6 @@ def test_a_limit_in_usd_needs_the_price_of_the_model(tmp_path):
         "recipe.yaml:8:24: judge.judges.mine: max_cost_usd needs the price of openai/no-such-model"
     )
     with pytest.raises(ComponentError, match=re.escape(message)) as error:
-        check_servers(load_recipe(tmp_path / "recipe.yaml"), ["mine", "judge"])
+        recipe = load_recipe(tmp_path / "recipe.yaml", [f"{section}.max_cost_usd=1"])
+        check_servers(recipe, ["mine", "judge"])
     assert error.value.code == "RK240"

@@ -11,7 +11,7 @@ import torch
 
 from recipekit.artifacts.store import Store
 from recipekit.cli.main import invoke
-from recipekit.component import Spending, Verdicts
+from recipekit.component import Account, Spending, Verdicts
 from recipekit.judging.verdict_log import VerdictLog
 from recipekit.llm.budget import Budget
 from recipekit.llm.reply_cache import ReplyCache
@@ -63,7 +63,7 @@ def test_a_plan_states_verdicts_and_paid_replies_and_writes_nothing(
     store = Store(tmp_path / "cache")
     write_verdicts(store.partial("judge", str(before["judge"].key)), "model", 30)
     with ReplyCache(store.calls) as replies:
-        budget = Budget(replies, Spending(ledger_of(before)))
+        budget = Budget(replies, Spending((Account(ledger_of(before)),)))
         budget.charge(250_000_000_000, calls=7)
     files = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
     assert planned()["judge"].kept == (
@@ -77,7 +77,7 @@ def test_spending_is_read_while_another_process_has_the_file_open(tmp_path: Path
     file = tmp_path / "calls.sqlite"
     assert spent_by("account", file) == Spent(0, 0.0)
     with ReplyCache(file) as replies:
-        Budget(replies, Spending("account")).charge(1_000_000_000_000, calls=2)
+        Budget(replies, Spending((Account("account"),))).charge(1_000_000_000_000, calls=2)
         assert spent_by("account", file) == Spent(2, 1.0)
         assert spent_by("another", file) == Spent(0, 0.0)
     assert spent_by("account", file) == Spent(2, 1.0)

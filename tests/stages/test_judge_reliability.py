@@ -17,7 +17,7 @@ from helpers.judging import (
     section,
 )
 from recipekit.artifacts.store import Artifact
-from recipekit.component import Spending
+from recipekit.component import Account, Spending
 from recipekit.errors import DataError, RunError
 from recipekit.judges.labels import LabelsSpec, weights_file
 from recipekit.stages.inputs import StageInputs
@@ -561,19 +561,19 @@ def test_an_ungraded_pair_keeps_its_previous_verdict(inputs, tmp_path):
 
 
 def test_the_judges_of_a_stage_spend_from_one_account(inputs, tmp_path):
-    inputs.spending = Spending("account", 2.5, 7)
+    inputs.spending = Spending((Account("account", 2.5, 7),))
     first, second = ScriptedReader(verdict=oracle), ScriptedReader(verdict=oracle)
     run(inputs, tmp_path, section(first=first, second=second))
     calls = inputs.store.root / "calls.sqlite"
     spending = [spec.contexts[0].spending for spec in (first, second)]
-    assert spending == [Spending("account", 2.5, 7, calls)] * 2
+    assert spending == [Spending((Account("account", 2.5, 7),), calls)] * 2
 
 
 def test_a_note_says_what_the_budget_left_and_how_to_continue(inputs, tmp_path):
     spec = ScriptedReader(
         verdict=oracle, silent=True, counts={"calls": 3, "usd": 0.4, "pairs_over_budget": 12}
     )
-    inputs.spending = Spending(max_cost_usd=0.4)
+    inputs.spending = Spending((Account(max_cost_usd=0.4),))
     _, summary = run(inputs, tmp_path, section({"control_pairs": {"share": 0.0}}, one=spec))
     assert summary["spent"] == {"usd": 0.4, "calls": 3, "limit_reached": True}
     [note] = summary["notes"]
@@ -589,10 +589,30 @@ def test_a_note_on_a_limit_of_calls_counts_calls(inputs, tmp_path):
     spec = ScriptedReader(
         verdict=oracle, silent=True, counts={"calls": 3, "usd": None, "pairs_over_budget": 12}
     )
-    inputs.spending = Spending(max_calls=3)
+    inputs.spending = Spending((Account(max_calls=3),))
     _, summary = run(inputs, tmp_path, section({"control_pairs": {"share": 0.0}}, one=spec))
     [note] = summary["notes"]
     assert "raise spending.max_calls (3) by about 1 call; replies that are paid for" in note
+
+
+def test_a_note_names_the_limits_that_were_reached(inputs, tmp_path):
+    counts = {"calls": 3, "usd": 0.4, "pairs_over_budget": 12}
+    reached = {**counts, "limits_reached": ["judge.spending.max_calls"]}
+    inputs.spending = Spending(
+        (Account("account", 2.5), Account("own", 0.5, 3, limits="judge.spending"))
+    )
+    for own, advice in (
+        (reached, "raise judge.spending.max_calls (3) by about 1 call; replies"),
+        (
+            counts,
+            "raise spending.max_cost_usd (2.5) or judge.spending.max_cost_usd (0.5) or "
+            "judge.spending.max_calls (3) by about $0.13 and 1 call; replies",
+        ),
+    ):
+        spec = ScriptedReader(verdict=oracle, silent=True, counts=own)
+        of = section({"control_pairs": {"share": 0.0}}, one=spec)
+        _, summary = run(inputs, tmp_path, of, str(len(own)))
+        assert advice in summary["notes"][0]
 
 
 def test_a_note_on_a_limit_too_small_for_one_call_says_what_it_costs(inputs, tmp_path):
@@ -601,7 +621,7 @@ def test_a_note_on_a_limit_too_small_for_one_call_says_what_it_costs(inputs, tmp
         silent=True,
         counts={"calls": 0, "usd": 0.0, "pairs_over_budget": 48, "refused_usd": 0.0034},
     )
-    inputs.spending = Spending(max_cost_usd=0.003)
+    inputs.spending = Spending((Account(max_cost_usd=0.003),))
     _, summary = run(inputs, tmp_path, section({"control_pairs": {"share": 0.0}}, one=spec))
     [note] = summary["notes"]
     assert (

@@ -24,6 +24,7 @@ A field can hold another component: `loss: Slot[LossSpec]`. Each kind has one di
 from __future__ import annotations
 
 from recipekit.component.context import (
+    Account,
     Context,
     Embeddings,
     EncoderWeights,
@@ -90,6 +91,7 @@ from recipekit.component.training import (
 
 __all__ = [
     "KINDS",
+    "Account",
     "Component",
     "Context",
     "Embeddings",

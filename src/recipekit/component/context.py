@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from recipekit.dataset import Dataset
     from recipekit.records import Similarity
 
-__all__ = ["Context", "Embeddings", "EncoderWeights", "Progress", "Spending", "Tracker"]
+__all__ = ["Account", "Context", "Embeddings", "EncoderWeights", "Progress", "Spending", "Tracker"]
 
 EncoderWeights = Literal["initial", "trained"]
 """The weights of an encoder: as the recipe names them, or after training."""
@@ -83,19 +83,36 @@ class Embeddings:
 
 
 @dataclass(frozen=True)
+class Account:
+    """A ledger, and the most that may be booked to it."""
+
+    ledger: str = ""
+    """The same name for every attempt at one artifact, so that earlier calls count."""
+    max_cost_usd: float | None = None
+    max_calls: int | None = None
+    limits: str = "spending"
+    """The recipe's path of these limits, for messages."""
+
+
+@dataclass(frozen=True)
 class Spending:
     """Limits of a stage's calls to paid endpoints, for all of its components together."""
 
-    ledger: str = ""
-    """The account that calls are booked to: the same for every attempt at one artifact."""
-    max_cost_usd: float | None = None
-    max_calls: int | None = None
+    accounts: tuple[Account, ...] = (Account(),)
+    """Every call is booked to all of them, and each of them must allow it: the recipe's, and the
+    stage's own if its section has limits."""
     calls: Path | None = None
     """The SQLite file that stores every paid reply; None stores nothing."""
     ask_again: bool = False
     """Whether calls whose replies are stored are made, and paid, again."""
     on_call: Callable[..., None] | None = None
     """Receives the request and the outcome (a reply or a failure) of every call, stored or not."""
+
+    @property
+    def max_cost_usd(self) -> float | None:
+        """The smallest limit in USD; None if there is none."""
+        limits = (account.max_cost_usd for account in self.accounts)
+        return min((limit for limit in limits if limit is not None), default=None)
 
 
 @dataclass(frozen=True)

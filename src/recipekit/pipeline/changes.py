@@ -57,7 +57,7 @@ def _other_component(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
 
 def _readable(path: str) -> str:
     """Return the path of an identity's leaf as it is written in a recipe."""
-    parts = [part for part in path.split(".") if part not in ("section", "fields")]
+    parts = [part for part in path.split(".") if part not in ("section", "fields", "limits")]
     return ".".join(parts) or "recipe"
 
 

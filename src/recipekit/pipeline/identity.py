@@ -49,15 +49,19 @@ def stage_identity(
         "inputs": dict(inputs),
     }
     if stage.spends:
-        identity["spending"] = recipe.spending.model_dump()
+        own = identity["section"].pop("spending")
+        identity["limits"] = {
+            "spending": recipe.spending.model_dump(),
+            stage.name: {"spending": own},
+        }
     if stage.names_recipe:
         identity["recipe"] = {"name": recipe.name, "description": recipe.description}
     return identity
 
 
 def without_limits(identity: Mapping[str, Any]) -> dict[str, Any]:
-    """Return an identity without its spending limits."""
-    return {name: value for name, value in identity.items() if name != "spending"}
+    """Return an identity without the spending limits of the recipe and of the stage."""
+    return {name: value for name, value in identity.items() if name != "limits"}
 
 
 class _Identities:

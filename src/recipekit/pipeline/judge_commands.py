@@ -19,6 +19,7 @@ from recipekit.judging.labelling_sample import SampledPair, draw_sample
 from recipekit.judging.verdict_log import VerdictLog
 from recipekit.llm.completion import Reply, Request, RequestFailed
 from recipekit.pipeline.execute import run
+from recipekit.pipeline.ledger import accounts_of
 from recipekit.pipeline.plan import plan
 from recipekit.pipeline.preflight import check_servers
 from recipekit.pipeline.project import project_of
@@ -163,13 +164,10 @@ def try_judges(
         artifacts = {**mined.artifacts, "mine": Artifact("mine", "try", mine)}
         inputs = StageInputs.of(recipe, mined.store, artifacts, progress(Path(folder)), ranks)
         # Each trial has an account of its own.
-        limits = recipe.spending
         account = f"try-{secrets.token_hex(8)}"
         calls: list[tuple[Request, Reply | RequestFailed]] = []
         inputs.spending = Spending(
-            account,
-            limits.max_cost_usd,
-            limits.max_calls,
+            accounts_of(recipe, "judge", account),
             ask_again=ask_again,
             on_call=lambda request, outcome: calls.append((request, outcome)),
         )

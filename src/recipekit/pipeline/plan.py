@@ -206,8 +206,7 @@ class _Planner:
         inputs = EstimateInputs(self.recipe, sizes, dataset, summaries)
         work = dict(stage.estimate(inputs, section)) if stage.estimate else {}
         if stage.spends:
-            limits = self.recipe.spending.model_dump().items()
-            work |= {name: limit for name, limit in limits if limit is not None}
+            work |= self.recipe.limits_of(stage.name).model_dump(exclude_none=True)
         return work
 
     def _sizes_known_after(self) -> str:

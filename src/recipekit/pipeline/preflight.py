@@ -24,9 +24,9 @@ def check_servers(recipe: Recipe, stages: Collection[str]) -> None:
     Raises:
         RecipekitError: The first component that cannot work, with its location in the recipe.
     """
-    limit = recipe.spending.max_cost_usd
     for path, component in _components(recipe, stages):
         with error_location(partial(where, recipe, path)):
+            limit = recipe.limits_of(str(path[0])).max_cost_usd
             if limit is not None:
                 with method_errors(component, "check_limit"):
                     component.check_limit(limit)

@@ -24,6 +24,7 @@ from recipekit.artifacts.store import Artifact, Store, write_json
 from recipekit.component import Ranks, SingleProcess, Spending
 from recipekit.errors import RecipekitError, RunError, StoreError
 from recipekit.pipeline.job import EXIT_NO_SPACE, EXIT_REPORTED, Job, StageResult, write_error
+from recipekit.pipeline.ledger import accounts_of
 from recipekit.pipeline.progress import ConsoleProgress
 from recipekit.pipeline.trackers import TrainingTracker
 from recipekit.recipe.environment import redact
@@ -131,7 +132,7 @@ def _spending(job: Job, recipe: Recipe) -> Spending:
     """Return what the stage may spend."""
     if not stage_named(job.stage).spends:
         return Spending()
-    return Spending(job.ledger, recipe.spending.max_cost_usd, recipe.spending.max_calls)
+    return Spending(accounts_of(recipe, job.stage, job.ledger))
 
 
 def _peak_bytes() -> int:

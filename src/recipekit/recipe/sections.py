@@ -18,6 +18,7 @@ from recipekit.component import EncoderSpec, Name, Slot
 __all__ = [
     "TRAINED",
     "Fraction",
+    "PaidSection",
     "Recipe",
     "RecipeOrigin",
     "Section",
@@ -41,7 +42,7 @@ class Section(BaseModel):
 
 
 class SpendingLimits(Section):
-    """The most that a recipe may spend on paid endpoints, all of its stages together.
+    """The most that may be spent on paid endpoints.
 
     A limit is checked before every call, and never exceeded. What it does not cover is left undone
     and counted. Raise the limit and run again to continue: earlier spending counts towards it.
@@ -51,6 +52,15 @@ class SpendingLimits(Section):
     """The most that calls may cost in USD, calls in flight included."""
     max_calls: Annotated[int, Field(ge=1)] | None = None
     """The most calls to paid endpoints."""
+
+
+class PaidSection(Section):
+    """The section of a stage that calls paid endpoints."""
+
+    spending: SpendingLimits = SpendingLimits()
+    """Limits on this stage alone, none larger than the recipe's `spending`, which also counts its
+    calls.
+    """
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,7 +101,7 @@ class Recipe(Section):
     trained.
     """
     spending: SpendingLimits = SpendingLimits()
-    """Limits on the calls to paid endpoints."""
+    """Limits on the calls to paid endpoints of all stages together."""
     _origin: RecipeOrigin | None = PrivateAttr(default=None)
 
     @property
@@ -111,3 +121,11 @@ class Recipe(Section):
         """Return the recipe's section of a model; None where the recipe lacks it."""
         found = (section for _, section in self.stages() if isinstance(section, model))
         return next(found, None)
+
+    def limits_of(self, stage: str) -> SpendingLimits:
+        """Return the limits that hold for a stage's calls: its own, else the recipe's."""
+        section = getattr(self, stage)
+        if not isinstance(section, PaidSection):
+            return self.spending
+        own = section.spending.model_dump(exclude_none=True)
+        return self.spending.model_copy(update=own)

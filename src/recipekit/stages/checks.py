@@ -25,6 +25,7 @@ def check(draft: Draft) -> None:
     if ("encoders",) not in draft.unclear:
         _check_encoder_names(draft)
     _check_needs(draft)
+    _check_limits(draft)
     for stage in stages.PIPELINE:
         if stage.check is not None and stage.name in draft.value:
             stage.check(draft)
@@ -108,3 +109,22 @@ def _check_needs(draft: Draft) -> None:
 def _missing(stage: Stage, draft: Draft) -> Iterator[str]:
     if stage.name in draft.value:
         yield from (name for name in stage.needs if name not in draft.document.value)
+
+
+def _check_limits(draft: Draft) -> None:
+    """Check that no stage has a larger spending limit than the recipe."""
+    for stage in stages.PIPELINE:
+        if not stage.spends:
+            continue
+        for name, own in draft.mapping(stage.name, "spending").items():
+            whole = draft.at("spending", name)
+            if _is_number(own) and _is_number(whole) and own > whole:
+                message = (
+                    f"{own:,g} is more than the whole recipe may spend (spending.{name}: "
+                    f"{whole:,g}): lower it, or raise that limit"
+                )
+                draft.report((stage.name, "spending", name), message, "RK107")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -8,11 +8,12 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from recipekit.recipe.sections import PaidSection, Section
+
 if TYPE_CHECKING:
     from recipekit.artifacts.store import Artifact
     from recipekit.component import Sizes
     from recipekit.recipe.draft import Draft
-    from recipekit.recipe.sections import Section
     from recipekit.report.blocks import StageReport
     from recipekit.report.run_folder import RunFolder
     from recipekit.stages.estimate_inputs import EstimateInputs
@@ -46,10 +47,6 @@ class Stage:
     """Whether every recipe must have this section."""
     ranks: bool = False
     """Whether it computes with torch, on all ranks."""
-    spends: bool = False
-    """Whether it calls paid endpoints. Its calls count towards the recipe's spending limits, and
-    its summary has `spent`: `usd`, `calls`, and `limit_reached`, whether a limit cut it short.
-    """
     trains: bool = False
     """Whether it trains the encoder that later stages call `trained`. Its section names the encoder
     in `encoder`, and its artifact holds the result in `encoder/`.
@@ -85,6 +82,15 @@ class Stage:
     It is called in every run, also for a cached artifact, with the section, the artifact and the
     run's folder.
     """
+
+    @property
+    def spends(self) -> bool:
+        """Whether it calls paid endpoints: its section is a `PaidSection`.
+
+        Its calls count towards the recipe's spending limits and its own, and its summary has
+        `spent`: `usd`, `calls`, and `limit_reached`, whether a limit cut it short.
+        """
+        return issubclass(self.section, PaidSection)
 
 
 def lazy(target: str) -> Callable[..., Any]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,8 @@ CREATE TABLE IF NOT EXISTS notes (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 """
 ANSWERED_FAILURES = ("refusal", "content_filter", "cut", "empty")
 """Failures that count as calls of the budget; others were not answered."""
+COUNTED = ("asked_again", "failures", "cut", "tokens", "models")
+"""Counts that the summary shows as they are."""
 
 
 class CountsFile:
@@ -100,6 +102,7 @@ def summarize(
     usd: float,
     calls: int,
     refused_usd: float | None,
+    limits_reached: Sequence[str],
 ) -> dict[str, Any]:
     """The counts as JSON values, for the stage's summary and the report.
 
@@ -109,48 +112,61 @@ def summarize(
         usd: What this artifact paid for this judge, in all attempts.
         calls: The calls that it paid for.
         refused_usd: The worst-case cost of the call that the budget did not allow.
+        limits_reached: The limits that did not allow it, as paths of the recipe.
 
     Returns:
         `pairs`, `verdicts`, `calls` and `usd` (of this artifact), `from_store` (replies that were
         paid for earlier, and what they had cost), `pairs_over_budget` (which the budget left
-        unjudged), `refused_usd` (if there are any), `missing` (pairs without a grade, by reason),
-        `asked_again`, `failures`, `cut`, `tokens`, `models` and, where known, `canaries`,
-        `positions`, `repeat` and `mean_confidence`.
+        unjudged), `refused_usd` and `limits_reached` (if there are any), `missing` (pairs without a
+        grade, by reason), `asked_again`, `failures`, `cut`, `tokens`, `models` and, where known,
+        `canaries`, `positions`, `repeat` and `mean_confidence`.
     """
-    failures = total.get("failures", {})
-    paid_replies = max(0, calls - sum(failures.get(kind, 0) for kind in ANSWERED_FAILURES))
     missing = dict(total.get("missing", {}))
     unpaid = missing.pop("unpaid", 0)
-    cached_usd = round(max(0.0, total.get("usd", 0.0) - usd), 6)
     summary: dict[str, Any] = {
         "pairs": total.get("pairs", 0),
         "verdicts": total.get("verdicts", {}),
         "calls": calls,
         "usd": round(usd, 6) if price_known else None,
-        "from_store": {
-            "replies": max(0, total.get("replies", 0) - paid_replies),
-            "usd": cached_usd if price_known else None,
-        },
+        "from_store": _from_store(total, price_known, usd, calls),
         "pairs_over_budget": unpaid,
         "missing": missing,
-        "asked_again": total.get("asked_again", {}),
-        "failures": failures,
-        "cut": total.get("cut", {}),
-        "tokens": total.get("tokens", {}),
-        "models": total.get("models", {}),
     }
+    summary |= {name: total.get(name, {}) for name in COUNTED}
     if unpaid and refused_usd:
         summary["refused_usd"] = round(refused_usd, 6)
+    if unpaid and limits_reached:
+        summary["limits_reached"] = list(limits_reached)
+    return summary | dict(_measured(total))
+
+
+def _from_store(
+    total: Mapping[str, Any], price_known: bool, usd: float, calls: int
+) -> dict[str, Any]:
+    """The replies that were not paid for in this artifact, and what they had cost."""
+    failures = total.get("failures", {})
+    paid = max(0, calls - sum(failures.get(kind, 0) for kind in ANSWERED_FAILURES))
+    cached_usd = round(max(0.0, total.get("usd", 0.0) - usd), 6)
+    return {
+        "replies": max(0, total.get("replies", 0) - paid),
+        "usd": cached_usd if price_known else None,
+    }
+
+
+def _measured(total: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """What canaries, positions, repeated calls and confidences show, where there are any."""
     if canaries := total.get("canaries"):
-        summary["canaries"] = {
-            kind: {**one, "pass_rate": round(one["passed"] / one["seen"], 4)}
-            for kind, one in canaries.items()
-        }
+        yield (
+            "canaries",
+            {
+                kind: {**one, "pass_rate": round(one["passed"] / one["seen"], 4)}
+                for kind, one in canaries.items()
+            },
+        )
     if positions := total.get("positions"):
-        summary["positions"] = position_bias(positions)
+        yield "positions", position_bias(positions)
     if repeat := total.get("repeat"):
         same = round(repeat["same"] / repeat["pairs"], 4)
-        summary["repeat"] = {"pairs": repeat["pairs"], "same": same}
+        yield "repeat", {"pairs": repeat["pairs"], "same": same}
     if confidence := total.get("confidence"):
-        summary["mean_confidence"] = round(confidence["sum"] / confidence["pairs"], 4)
-    return summary
+        yield "mean_confidence", round(confidence["sum"] / confidence["pairs"], 4)

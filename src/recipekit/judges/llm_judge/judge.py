@@ -142,6 +142,7 @@ class LlmJudge:
                 usd=budget.charged_usd - before["usd"],
                 calls=budget.calls - before["calls"],
                 refused_usd=budget.refused_usd,
+                limits_reached=budget.limits_reached,
             )
         self._context.progress.log(
             "judge.llm", model=self.spec.model, response_format=self._format, **self.counts

@@ -8,12 +8,12 @@ from pydantic import Field
 
 from recipekit.component import JudgeSpec, Name, NotIdentity, Slot
 from recipekit.judging.policy import ControlPairPolicy, ReliabilityFloors
-from recipekit.recipe.sections import Section
+from recipekit.recipe.sections import PaidSection
 
 __all__ = ["JudgeSection"]
 
 
-class JudgeSection(Section):
+class JudgeSection(PaidSection):
     """Decide for every candidate pair whether it is positive, negative, or to be ignored.
 
     Judges run in the order in which they are written.

@@ -15,7 +15,6 @@ JUDGE = Stage(
     needs=("mine",),
     version=2,
     ranks=True,
-    spends=True,
     estimate=lazy("recipekit.stages.judge.estimate:estimate"),
     check=lazy("recipekit.stages.judge.check:check"),
     accept=lazy("recipekit.stages.judge.accept:accept"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -134,7 +134,8 @@ def spending_summary(
 
     A paid judge has these `counts`: `calls` and `usd`, made and paid for this artifact (`usd` is
     None where the price is unknown); `from_store`, the `replies` that were paid for earlier and
-    their `usd`; `pairs_over_budget`; `refused_usd`, the cost of the call that the budget refused.
+    their `usd`; `pairs_over_budget`; `refused_usd`, the cost of the call that the budget refused,
+    and `limits_reached`, the limits that refused it.
     """
     paid = {name: stats["counts"] for name, stats in judges.items() if "calls" in _counts(stats)}
     if not paid:
@@ -175,16 +176,15 @@ def _over_budget(spending: Spending, name: str, stats: Mapping[str, Any]) -> str
     stored = counts.get("from_store") or {}
     left, total = int(counts["pairs_over_budget"]), stats["pairs"] + stats.get("control_pairs", 0)
     more = left / (total - left) if total > left else 0.0
-    limits, remaining = [], []
-    if spending.max_cost_usd is not None:
-        limits.append(f"spending.max_cost_usd ({spending.max_cost_usd:,g})")
+    limits = list(_limits_reached(spending, counts))
+    remaining = []
+    if any(name.endswith("max_cost_usd") for name, _ in limits):
         if usd := more * ((counts.get("usd") or 0.0) + (stored.get("usd") or 0.0)):
             remaining.append(f"${_usd(usd)}")
-    if spending.max_calls is not None:
-        limits.append(f"spending.max_calls ({spending.max_calls:,g})")
+    if any(name.endswith("max_calls") for name, _ in limits):
         if calls := math.ceil(more * (counts["calls"] + stored.get("replies", 0))):
             remaining.append(f"{calls:,} calls" if calls > 1 else "1 call")
-    advice = f"To judge them, raise {' or '.join(limits)}"
+    advice = f"To judge them, raise {' or '.join(f'{name} ({limit:,g})' for name, limit in limits)}"
     if remaining:
         advice += f" by about {' and '.join(remaining)}"
     if refused := counts.get("refused_usd"):
@@ -193,6 +193,16 @@ def _over_budget(spending: Spending, name: str, stats: Mapping[str, Any]) -> str
         f"judge '{name}': the budget is spent, and {left:,} of {total:,} pairs have no verdict of "
         f"it. {advice}; replies that are paid for are kept and not paid again"
     )
+
+
+def _limits_reached(spending: Spending, counts: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
+    """Yield the limits that a judge reached, else all there are, by their paths in the recipe."""
+    reached = counts.get("limits_reached")
+    for account in spending.accounts:
+        for key in ("max_cost_usd", "max_calls"):
+            name, limit = f"{account.limits}.{key}", getattr(account, key)
+            if limit is not None and (reached is None or name in reached):
+                yield name, limit
 
 
 def _usd(amount: float) -> str:
