@@ -98,6 +98,34 @@ def test_init_writes_a_valid_recipe_for_every_kind_of_data(
     assert max(map(len, file.read_text().splitlines())) <= 100
 
 
+@pytest.mark.parametrize(
+    ("name", "dev"), [("beir", None), ("beir-train-test", 0.1), ("beir-dev-test", 0.1)]
+)
+def test_data_without_dev_queries_takes_some_from_train(
+    name: str, dev: float | None, tmp_path: Path
+) -> None:
+    WRITERS[name](tmp_path / "data")
+    assert invoke(["init", str(tmp_path / "r.yaml"), "--data", str(tmp_path / "data")]) == 0
+    recipe: Any = load_recipe(tmp_path / "r.yaml")
+    assert recipe.collect.split.dev == dev
+    assert recipe.evaluate.evaluators["held_out"].spec.split == "test"
+
+
+@pytest.mark.parametrize(
+    ("splits", "dev"),
+    [(["train", "test"], 0.1), (["train", "validation", "test"], None), (["train", "val"], None)],
+)
+def test_a_split_column_without_dev_takes_some_from_train(
+    splits: list[str], dev: float | None, tmp_path: Path
+) -> None:
+    rows = [{**row, "split": splits[n % len(splits)]} for n, row in enumerate(ROWS)]
+    (tmp_path / "faq.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    file = tmp_path / "r.yaml"
+    assert invoke(["init", str(file), "--data", str(tmp_path / "faq.jsonl")]) == 0
+    recipe: Any = load_recipe(file)
+    assert recipe.collect.split.dev == dev
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["semicolon.csv", "faq.parquet", "beir-dev-test", "code"])
 def test_what_init_writes_runs_as_it_is(

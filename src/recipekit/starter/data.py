@@ -23,6 +23,7 @@ from recipekit.data_files.text_lines import text_lines
 from recipekit.errors import DataError
 from recipekit.records import Label, Passage, Query
 from recipekit.sources.beir import BeirSpec
+from recipekit.sources.pair_reader import SPLIT_ALIASES
 from recipekit.sources.pairs import DEFAULT_QUOTING, PairsSpec
 from recipekit.sources.python_code import PythonCodeSpec
 from recipekit.starter.columns import ColumnRoles, guess_roles
@@ -48,6 +49,8 @@ class FoundSource:
     """The columns of a table of pairs."""
     evaluated: HeldOut | None = None
     """The split with held-out queries that the data names; None if it names none."""
+    has_dev: bool = True
+    """Whether the data names dev queries, if it names held-out ones."""
 
 
 @dataclass(frozen=True)
@@ -167,11 +170,12 @@ def _pairs(file: Path, query: str | None, positive: str | None) -> FoundSource:
     complete = len(rows) < SAMPLE_ROWS
     roles = guess_roles(str(file), rows, complete=complete, query=query, positive=positive)
     spec = PairsSpec(file=file.absolute(), **keys, **roles.keys())
-    evaluated: HeldOut | None = None
-    if roles.split_column:
-        names = {str(row.get(roles.split_column)).strip().lower() for row in rows}
-        evaluated = "test" if "test" in names else "dev"
-    return FoundSource("pairs", spec, keys, roles, evaluated)
+    if not roles.split_column:
+        return FoundSource("pairs", spec, keys, roles)
+    written = {str(row.get(roles.split_column)).strip().lower() for row in rows}
+    names = {SPLIT_ALIASES.get(name) for name in written}
+    evaluated: HeldOut = "test" if "test" in names else "dev"
+    return FoundSource("pairs", spec, keys, roles, evaluated, has_dev="dev" in names)
 
 
 def _format(file: Path) -> Format:
@@ -232,7 +236,7 @@ def _beir(folder: Path) -> FoundSource:
     evaluated: HeldOut | None = None
     if "all" not in names:
         evaluated = "test" if "test" in names else "dev"
-    return FoundSource("beir", spec, keys, evaluated=evaluated)
+    return FoundSource("beir", spec, keys, evaluated=evaluated, has_dev="dev" in names)
 
 
 def _standard_qrels(folder: Path) -> list[str]:

@@ -23,6 +23,13 @@ SPLIT_SHARES: Final = ((0.05, 0.1), (0.1, 0.2), *product((0,), (0.3, 0.4, 0.5, 0
 """Shares of dev and test, the preferred first."""
 FEWEST_HELD_OUT: Final = 30
 """Fewer queries than this make a split too small, if a larger share has more."""
+DEV_SHARE: Final = 0.1
+"""The share of train queries that become dev queries, where the data has none."""
+LARGE_DEV_SHARE: Final = 0.02
+"""The same of data that is too large to count its queries."""
+ENOUGH_DEV: Final = 1000
+"""More dev queries make training slower, and the choice of weights hardly better."""
+FEWEST_TO_DIVIDE: Final = 10
 LONG_PASSAGE_WORDS: Final = 90
 
 _HUB_MODEL: Final = "sentence-transformers/all-MiniLM-L6-v2"
@@ -178,7 +185,7 @@ def _max_length(sample: DataSample) -> str:
 def _split(source: FoundSource, sample: DataSample) -> str:
     """The line `split`, with shares that leave queries in each split."""
     if source.evaluated is not None:
-        return ""
+        return "" if source.has_dev else _dev_from_train(sample)
     comment = "shares of the queries, chosen by a seeded hash"
     dev, test = SPLIT_SHARES[0]
     if sample.complete:
@@ -186,6 +193,21 @@ def _split(source: FoundSource, sample: DataSample) -> str:
         dev, test, sizes = _shares(texts)
         comment = "of {} queries, {} train, {} choose weights, {} test".format(len(texts), *sizes)
     return _commented(2, "split", f"{{dev: {dev:g}, test: {test:g}}}", comment, flow=True) + "\n"
+
+
+def _dev_from_train(sample: DataSample) -> str:
+    """The line `split` for data with train and test queries only.
+
+    Without dev queries, nothing is evaluated during training, and the last weights are kept.
+    """
+    train = sum(query.split == "train" for query in sample.queries)
+    if sample.complete and train < FEWEST_TO_DIVIDE:
+        return ""
+    dev = LARGE_DEV_SHARE
+    if sample.complete:
+        dev = max(round(min(DEV_SHARE, ENOUGH_DEV / train), 2), 0.01)
+    comment = "this share of the train queries chooses weights"
+    return _commented(2, "split", f"{{dev: {dev:g}}}", comment, flow=True) + "\n"
 
 
 def _shares(texts: Sequence[str]) -> tuple[float, float, tuple[int, int, int]]:
