@@ -148,7 +148,7 @@ def test_try_shows_pairs_with_verdict_reason_and_cost(
     assert any(word in first for word in ("POSITIVE (grade", "NEGATIVE (grade")) and first.endswith(
         ("by overlap", "by strict")
     )
-    assert any(line.startswith("7 of ") and line.endswith("of 1 of the queries") for line in lines)
+    assert any(line.startswith("7 of ") and line.endswith("of 3 of the queries") for line in lines)
     assert any(line.startswith("  overlap: judged ") for line in lines)
     assert any(" calls for $" in line and "the replies are kept" in line for line in lines)
     assert any(
@@ -173,6 +173,17 @@ def test_try_of_one_judge_ignores_its_conditions(
     )
     first = output_of(capsys, "judge", "try", "recipe.yaml", "--n", "12", "--judge", "overlap")
     assert "the replies are kept\n" in first, "the first judge gets the same groups in a run"
+
+
+def test_a_short_trial_shows_several_queries_and_a_likely_positive(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = output_of(capsys, "judge", "try", "recipe.yaml", "--n", "3")
+    queries = [
+        line.partition(". ")[2] for line in out.splitlines() if line[:2] in ("1.", "2.", "3.")
+    ]
+    assert len(set(queries)) == 3
+    assert "(a source positive, unmarked for the judge)" in out
 
 
 def test_try_marks_source_positives(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

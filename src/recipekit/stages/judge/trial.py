@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice, zip_longest
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,9 @@ __all__ = [
     "tried_pairs",
     "unconditional_judges",
 ]
+
+FEWEST_QUERIES = 3
+"""Pairs of fewer queries would show little of the data."""
 
 
 @dataclass(frozen=True)
@@ -156,7 +160,7 @@ def unconditional_judges(
 
 
 def select_queries(candidates: pa.Table, section: JudgeSection, n: int, seed: int) -> Rows:
-    """Queries in a seeded order, as many as the first judge needs for `n` pairs."""
+    """Queries in a seeded order, as many as the first judge needs for `n` pairs of several."""
     query = candidates["query"].to_numpy()
     if not section.rejudge_source_labels:
         query = query[~candidates["source_positive"].to_numpy(zero_copy_only=False)]
@@ -165,7 +169,7 @@ def select_queries(candidates: pa.Table, section: JudgeSection, n: int, seed: in
     if first.max_rank is not None:
         sizes = np.minimum(sizes, first.max_rank)
     order = np.random.default_rng(seed).permutation(len(queries))
-    count = int(np.searchsorted(np.cumsum(sizes[order]), n)) + 1
+    count = max(int(np.searchsorted(np.cumsum(sizes[order]), n)) + 1, min(n, FEWEST_QUERIES))
     return np.sort(queries[order[:count]])
 
 
@@ -188,7 +192,9 @@ def _specs(section: JudgeSection) -> list[JudgeSpec]:
 def tried_pairs(
     dataset: Dataset, candidates: pa.Table, logs: Mapping[str, VerdictLog], n: int, seed: int
 ) -> Iterator[TriedPair]:
-    """A seeded choice of `n` judged pairs, control pairs included, in the candidates' order.
+    """A seeded choice of `n` judged pairs, in the candidates' order.
+
+    The queries take turns, and one pair is a likely positive. Control pairs are included.
 
     Args:
         dataset: The collected data.
@@ -202,13 +208,16 @@ def tried_pairs(
     rank = positions_in_groups(query) + 1
     pairs = list(zip(query.tolist(), passage.tolist(), strict=True))
     judged = np.array([row for row, pair in enumerate(pairs) if pair in last], dtype=np.int64)
-    rows = np.sort(np.random.default_rng(seed).permutation(judged)[:n])
+    shuffled = np.random.default_rng(seed).permutation(judged)
+    positive = candidates["source_positive"].to_numpy(zero_copy_only=False)
+    likely = sorted(shuffled.tolist(), key=lambda row: (not positive[row], rank[row]))[:1]
+    rows = np.array(sorted(islice(_in_turns([*likely, *shuffled.tolist()], query), n)), np.int64)
     columns = zip(
         rows.tolist(),
         dataset.queries.texts(query[rows]),
         dataset.passages.column("id", passage[rows]),
         dataset.passages.texts(passage[rows]),
-        candidates["source_positive"].take(pa.array(rows)).to_pylist(),
+        positive[rows].tolist(),
         strict=True,
     )
     for row, query_text, passage_id, passage_text, source_positive in columns:
@@ -222,6 +231,15 @@ def tried_pairs(
             verdict=Verdict(found["verdict"]).name.lower(),
             **{key: found[key] for key in ("judge", "grade", "confidence", "reason", "ungraded")},
         )
+
+
+def _in_turns(rows: Sequence[int], query: Rows) -> Iterator[int]:
+    """Yield each row once: the first row of every query, then their second rows, and so on."""
+    by_query: dict[int, list[int]] = {}
+    for row in dict.fromkeys(rows):
+        by_query.setdefault(int(query[row]), []).append(row)
+    for turn in zip_longest(*by_query.values()):
+        yield from (row for row in turn if row is not None)
 
 
 def _last_verdicts(logs: Mapping[str, VerdictLog]) -> dict[tuple[int, int], dict[str, Any]]:
