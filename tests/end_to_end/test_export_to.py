@@ -40,6 +40,10 @@ def test_exports_are_plain_files_that_others_load(finished_copy: Path) -> None:
     from sentence_transformers import SentenceTransformer
 
     ended = call_cli(finished_copy, "run", "recipe.yaml", "--export-to", "out/here")
+    assert "model: out/here/model" in ended.stdout.splitlines()
+    assert "stages/export" not in ended.stdout
+    report = (finished_copy / "runs/tiny/latest/report.md").read_text()
+    assert f"and copied them to `{finished_copy / 'out' / 'here'}`" in report
     out = finished_copy / "out" / "here"
     assert "exported data, model to out/here" in ended.stderr
     assert not any(path.is_symlink() for path in out.rglob("*"))

@@ -44,6 +44,7 @@ def test_scores_are_those_of_the_exported_model(finished_copy: Path, tiny_model:
     assert list(result["systems"]) == ["before training", "after training"]
     before, after = result["systems"].values()
     assert [hit["score"] for hit in before] != [hit["score"] for hit in after]
+    assert not result["kept_initial"]
     exported = finished_copy / "runs/tiny/latest/stages/export/model"
     for system, model in (("before training", tiny_model), ("after training", exported)):
         loaded = SentenceTransformer(str(model), device="cpu")
@@ -77,9 +78,21 @@ def test_queries_are_read_from_stdin_line_by_line(finished_copy: Path) -> None:
 def test_tables_fit_a_line_and_name_both_systems(finished_copy: Path) -> None:
     printed = call_cli(finished_copy, "search", "tiny", "river mountain", "--k", "3").stdout
     lines = printed.splitlines()
-    assert [line for line in lines if "training" in line] == ["Before training", "After training"]
+    titles = [line for line in lines if line.endswith(" training")]
+    assert titles == ["Before training", "After training"]
     assert max(map(len, lines)) <= 100
     assert sum(line.startswith(("1 ", "2 ", "3 ")) for line in lines) == 6
+
+
+def test_untrained_weights_that_were_kept_are_stated(finished_copy: Path) -> None:
+    note = "Both are equal: training did not improve the dev metric"
+    training = finished_copy / "runs/tiny/latest/stages/train/training.json"
+    values = json.loads(training.read_text())
+    for kept_step in (0, 7):
+        values["dev"]["summary"]["kept_step"] = kept_step
+        training.write_text(json.dumps(values))
+        printed = call_cli(finished_copy, "search", "tiny", "river", "--k", "1").stdout
+        assert (note in printed) == (kept_step == 0)
 
 
 def test_what_cannot_be_searched_is_one_line(finished_copy: Path) -> None:

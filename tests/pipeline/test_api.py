@@ -157,6 +157,12 @@ def test_a_finished_run_has_a_model_and_figures_with_intervals(
     assert finished.model is finished.model
     assert finished.model.encode_query(["river"]).shape == (1, 32)
     assert (finished.model_path / "modules.json").is_file()
+    monkeypatch.setattr("sentence_transformers.SentenceTransformer", lambda path, **given: given)
+    assert finished.trust_remote_code is False
+    trusting = recipekit.run(
+        folder / "recipe.yaml", ["train.learning_rate=1e-4"], trust_remote_code=True
+    )
+    assert trusting.model == {"trust_remote_code": True}
     assert (folder / "out" / "model" / "modules.json").is_file()
     monkeypatch.setattr(run_result, "find_spec", lambda name: None)
     assert finished.metrics == finished.metric_rows

@@ -200,6 +200,7 @@ def test_a_plan_says_when_nothing_is_evaluated_during_training(tmp_path: Path):
             {"pairs": 20, "usd": 0.00034, "max_cost_usd": 5.0},
             "20 pairs, $0.00034, limit $5.00",
         ),
+        ({"pairs": 20, "calls": 4, "usd": 0.0}, "20 pairs, 4 calls, free"),
         (
             {"pairs": 20, "usd": "unknown: give price", "tokens": "estimated"},
             "20 pairs, usd unknown: give price, tokens estimated",

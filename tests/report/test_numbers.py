@@ -14,6 +14,16 @@ def test_numbers_as_people_read_them():
     assert [size(n) for n in bytes_] == ["12 B", "812 MB", "2.1 GB", "-"]
     assert [signed(value) for value in (0.0611, -0.05, -0.0002)] == ["+0.061", "-0.050", "+0.000"]
     assert [p_value(p) for p in (0.0004, 0.0312, 1.0)] == ["p < 0.001", "p = 0.031", "p = 1.000"]
+    small = (0.05, 0.0996, 0.00001, 0.000012, 0.000001, 1e-9, 0.0)
+    assert [usd(amount) for amount in small] == [
+        "$0.05",
+        "$0.10",
+        "$0.00001",
+        "$0.000012",
+        "$0.000001",
+        "< $0.000001",
+        "$0.00",
+    ]
     assert [usd(amount) for amount in (1323, 4.2, 0.00034, None)] == [
         "$1,323",
         "$4.20",

@@ -139,7 +139,7 @@ def _amount(unit: str, value: Any) -> str:
     first, _, rest = unit.partition(" ")
     match first:
         case "usd":
-            return f"{at_most}{usd(value)}"
+            return f"{at_most}{usd(value)}" if value else "free"
         case "max_cost_usd":
             return f"limit {usd(value)}"
         case "max_calls":

@@ -100,7 +100,7 @@ def _print(result: SearchResult, *, as_json: bool) -> None:
 
 def _tables(result: SearchResult, width: int) -> Iterator[Block]:
     """The passages of each system; labels only where they can be known."""
-    from recipekit.report.blocks import Line, Table
+    from recipekit.report.blocks import Line, Table, Text
 
     for system, passages in result.systems.items():
         header = ["rank", "score", "id", *(["label"] if result.labelled else []), "passage"]
@@ -116,6 +116,11 @@ def _tables(result: SearchResult, width: int) -> Iterator[Block]:
             [*row, _shortened(found, room)] for row, found in zip(cells, passages, strict=True)
         ]
         yield Table(header, rows, left=len(header), title=system.capitalize())
+    if result.kept_initial:
+        yield Text(
+            "Both are equal: training did not improve the dev metric, so the untrained weights "
+            "were kept."
+        )
 
 
 def _shortened(found: Found, width: int) -> str:

@@ -200,6 +200,7 @@ class _Execution:
         self.artifacts: dict[str, Artifact] = {}
         self.ran: list[str] = []
         self.latest_before: Path | None = None
+        self.exported_to: Path | None = None
         self._replies_before = _stored_replies(store)
         self._checking_data = self._data_checked = False
 
@@ -258,6 +259,7 @@ class _Execution:
     def export_to(self, folder: ExportFolder) -> None:
         """Copy the exports to a folder of the user's."""
         names = folder.write(self.artifacts[EXPORT.name])
+        self.exported_to = folder.path
         self.emit(
             "exported",
             f"exported {', '.join(names)} to {folder.path}",
@@ -373,7 +375,9 @@ class _Execution:
     def close(self, status: str, reason: str | None = None) -> Run:
         """Write how the run ended, and the report of what there is."""
         with explained(self.record.path):
-            self.record.write_status(status, ran=self.ran, reason=reason)
+            self.record.write_status(
+                status, ran=self.ran, reason=reason, exported_to=self.exported_to
+            )
             if self.artifacts:
                 write_report(self.record.path)
         cached = tuple(name for name in self.artifacts if name not in self.ran)
@@ -388,7 +392,8 @@ class _Execution:
             report=_if_file(path / "report.md"),
             metrics=_if_file(path / "metrics.json"),
         )
-        return Run(self.record.path, tuple(self.ran), cached)
+        trusted = self.recipe.origin.trust_remote_code
+        return Run(self.record.path, tuple(self.ran), cached, trust_remote_code=trusted)
 
 
 def _listed(reasons: Sequence[str]) -> str:

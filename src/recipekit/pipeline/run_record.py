@@ -85,13 +85,21 @@ class RunRecord:
         with explained(self.path):
             link.symlink_to(os.path.relpath(artifact.path.absolute(), link.parent.absolute()))
 
-    def write_status(self, status: str, *, ran: list[str], reason: str | None = None) -> None:
+    def write_status(
+        self,
+        status: str,
+        *,
+        ran: list[str],
+        reason: str | None = None,
+        exported_to: Path | None = None,
+    ) -> None:
         """Write `run.json`.
 
         Args:
             status: `running`, `finished`, `failed` or `interrupted`.
             ran: The stages that this run executed; it took the others from the cache.
             reason: Why the run failed, in one line.
+            exported_to: The folder of `--export-to`, if it has the exports.
         """
         origin = self.recipe.origin
         values: Mapping[str, Any] = {
@@ -104,6 +112,7 @@ class RunRecord:
             "status": status,
             **({"reason": redact(reason)} if reason else {}),
             "ran": ran,
+            **({"exported_to": str(exported_to.absolute())} if exported_to else {}),
         }
         write_json(self.path / "run.json", values)
 

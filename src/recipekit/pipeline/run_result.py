@@ -29,6 +29,8 @@ class Run:
     """The stages that were executed."""
     cached: tuple[str, ...]
     """The stages that were taken from the cache."""
+    trust_remote_code: bool = False
+    """Whether models that bring Python code can run it: in the run, and in `model`."""
 
     @property
     def metric_rows(self) -> list[dict[str, Any]]:
@@ -88,4 +90,4 @@ class Run:
             )
         from sentence_transformers import SentenceTransformer
 
-        return SentenceTransformer(str(folder))
+        return SentenceTransformer(str(folder), trust_remote_code=self.trust_remote_code)

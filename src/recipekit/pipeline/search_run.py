@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,6 +21,7 @@ from recipekit.records import Verdict
 from recipekit.stages import PIPELINE
 from recipekit.stages.inputs import StageInputs
 from recipekit.stages.recipe import load_recipe
+from recipekit.stages.train.stage import TRAIN
 from recipekit.tables import read_table
 
 __all__ = ["Found", "RunSearch", "SearchResult"]
@@ -51,6 +54,8 @@ class SearchResult:
     """The best passages by system, `before training` and `after training`, best first."""
     labelled: bool
     """Whether it is a query of the data set, so that labels of its passages can be known."""
+    kept_initial: bool
+    """Whether the run kept the untrained weights, so that both systems are equal."""
 
 
 class RunSearch:
@@ -113,7 +118,7 @@ class RunSearch:
             _name(weights, self._has_training): tuple(self._find(weights, text, k, labels or {}))
             for weights in self._weights()
         }
-        return SearchResult(text, systems, labels is not None)
+        return SearchResult(text, systems, labels is not None, self._kept_initial)
 
     @property
     def _has_training(self) -> bool:
@@ -121,6 +126,14 @@ class RunSearch:
         return self.inputs.trained == self.encoder and any(
             name in self.inputs.artifacts for name in stages
         )
+
+    @cached_property
+    def _kept_initial(self) -> bool:
+        artifact = self.inputs.artifacts.get(TRAIN.name) if self._has_training else None
+        if artifact is None:
+            return False
+        training = json.loads((artifact.path / "training.json").read_text())
+        return ((training.get("dev") or {}).get("summary") or {}).get("kept_step") == 0
 
     def _weights(self) -> tuple[EncoderWeights, ...]:
         return ("initial", "trained") if self._has_training else ("initial",)

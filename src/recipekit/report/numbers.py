@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+import math
+from typing import Any, Final
 
 __all__ = ["duration", "excerpt", "figure", "p_value", "percent", "plural", "signed", "size", "usd"]
+
+
+SMALLEST_USD: Final = 0.000001
 
 
 def figure(value: Any) -> str:
@@ -67,12 +71,18 @@ def size(n: float | None) -> str:
 
 
 def usd(amount: float | None) -> str:
-    """Money: `$1,323`, `$4.20`, `$0.00034`; `-` for None."""
+    """Money: `$1,323`, `$4.20`, `$0.00034`, `< $0.000001`; `-` for None."""
     if amount is None:
         return "-"
     if amount >= 100:
         return f"${amount:,.0f}"
-    return f"${amount:.2f}" if amount >= 0.1 or amount == 0 else f"${amount:.2g}"
+    if amount >= 0.1 or amount == 0:
+        return f"${amount:.2f}"
+    if amount < SMALLEST_USD:
+        return f"< ${SMALLEST_USD:.6f}"
+    decimals = 1 - math.floor(math.log10(amount))  # two significant digits
+    whole, _, digits = f"{amount:.{decimals}f}".partition(".")
+    return f"${whole}.{digits.rstrip('0'):0<2}"
 
 
 def excerpt(text: str, limit: int = 300) -> str:

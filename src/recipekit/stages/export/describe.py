@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from recipekit.report.blocks import Block, Code, StageReport, Strong, Text, join, spans
+from recipekit.report.blocks import Block, Code, Span, StageReport, Strong, Text, join, spans
 from recipekit.report.counts import rows_table
 from recipekit.report.numbers import plural, size
 from recipekit.report.run_folder import RunFolder
@@ -19,11 +19,21 @@ def describe(run: RunFolder) -> StageReport:
     if not folders:
         return StageReport(details=list(_failures(run)))
     written = join([Code(str(folder)) for folder in folders.values()])
+    copied: tuple[Span, ...] = ()
+    if copy := run.run.get("exported_to"):
+        copied = (", and copied them to ", Code(str(copy)))
+        folders = {name: _from_here(Path(copy) / name) for name in folders}
     return StageReport(
-        sentence=("Wrote ", *spans(written), "."),
+        sentence=("Wrote ", *spans(written), *copied, "."),
         details=[*_failures(run), *_details(run)],
         at_end=[Text((f"{name}: ", Code(str(folder)))) for name, folder in folders.items()],
     )
+
+
+def _from_here(path: Path) -> Path:
+    """A path relative to the current folder, if it is inside."""
+    here = Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path
 
 
 def _folders(run: RunFolder) -> Iterator[tuple[str, Path]]:
