@@ -77,6 +77,7 @@ ELSEWHERE = {
     *PHASES,
     ("judge", "llm"),
     ("judge", "cross_encoder"),
+    ("phase", "masked_language_model"),
     ("loss", "sentence_transformers"),
 }
 """What needs a server or a model, and is checked where its tests have one."""

@@ -489,6 +489,11 @@ ERROR_CODES: Final[dict[str, ErrorCode]] = {
         "The model states no maximum length, or a shorter one.",
         "Set `max_length` within the limit that the message names.",
     ),
+    "RK417": ErrorCode(
+        "An encoder cannot be pre-trained as a masked language model.",
+        "It is a decoder or a static embedding, or its tokenizer has no mask token, as T5's.",
+        "Leave the phase `masked_language_model` out, or train another model.",
+    ),
     "RK418": ErrorCode(
         "The model is not a cross-encoder that gives one score for each pair.",
         "It is a bi-encoder, or a classifier with several outputs.",
@@ -786,6 +791,11 @@ ERROR_CODES: Final[dict[str, ErrorCode]] = {
         "An exporter failed.",
         "An id that its files cannot hold, or a bug of a plugin.",
         "Fix what the message names. The other exports are complete.",
+    ),
+    "RK645": ErrorCode(
+        "`masked_language_model` has nothing to train on, or an encoder of a plugin to train.",
+        "`texts`, `splits` and `sources` leave no text, or the encoder predicts no tokens.",
+        "Change these keys, or leave the phase out.",
     ),
     "RK650": ErrorCode(
         "An LLM endpoint cannot be reached, or keeps failing.",

@@ -27,6 +27,7 @@ IN_BATCH = {
     "num_hard_negatives": 1,
     "epochs": 2,
 }
+MASKED = {"use": "masked_language_model", "texts": "both", "epochs": 2}
 
 
 def bind(slot: Slot[Any], kind: str) -> Slot[Any]:

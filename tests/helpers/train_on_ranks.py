@@ -16,6 +16,7 @@ from helpers.train_inputs import (
     BOTH_HALVES,
     COORDINATE_ASCENT,
     IN_BATCH,
+    MASKED,
     train_inputs,
     train_section,
 )
@@ -62,6 +63,10 @@ SECTIONS = {
             "num_hard_negatives": 0,
         },
         max_tokens_per_batch=24,
+    ),
+    "masked": train_section(MASKED, max_tokens_per_batch=24),
+    "masked_then_both_halves": train_section(
+        {**MASKED, "texts": "queries"}, BOTH_HALVES, max_tokens_per_batch=24
     ),
     "two_phases": train_section(IN_BATCH, COORDINATE_ASCENT, max_tokens_per_batch=24),
 }

@@ -6,13 +6,28 @@ from recipekit.component import Phase, PhasePart
 from recipekit.errors import ComponentError
 from recipekit.stages.train.train import _check_phase
 
-OPTIONAL = ("separates_towers", "begin", "finish", "state", "save", "restore", "end")
+OPTIONAL = (
+    "separates_towers",
+    "trains_ranking",
+    "begin",
+    "finish",
+    "state",
+    "save",
+    "restore",
+    "end",
+)
 
 
 def members_of_a_phase() -> dict:
     methods = {name: lambda self, *_: {} for name in ("begin", "finish", "state", "gradient")}
     nothing = {name: lambda self, *_: None for name in ("save", "restore", "end")}
-    return {"parts": [PhasePart(1, 1)], "separates_towers": False, **methods, **nothing}
+    return {
+        "parts": [PhasePart(1, 1)],
+        "separates_towers": False,
+        "trains_ranking": True,
+        **methods,
+        **nothing,
+    }
 
 
 @pytest.mark.parametrize("missing", [*OPTIONAL, "parts", "gradient"])
@@ -29,8 +44,9 @@ def test_a_class_that_does_not_derive_from_phase_is_refused_with_the_remedy():
     with pytest.raises(ComponentError) as raised:
         _check_phase("own", type("Own", (), members)())
     assert str(raised.value) == (
-        "train.phases.own builds a Own without separates_towers, begin, finish, state, save, "
-        "restore, end: make it a subclass of recipekit.component.Phase, which has defaults"
+        "train.phases.own builds a Own without separates_towers, trains_ranking, begin, finish, "
+        "state, save, restore, end: make it a subclass of recipekit.component.Phase, which has "
+        "defaults"
     )
     assert raised.value.code == "RK206"
 

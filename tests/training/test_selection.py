@@ -52,6 +52,27 @@ def test_a_history_survives_json():
     assert DevHistory.of(json.loads(json.dumps(asdict(made)))) == made
 
 
+def test_values_that_do_not_compete_are_shown_and_decide_nothing():
+    rule = SelectionRule(patience=1)
+    made = history([0.3])
+    assert not made.add(1, np.array([0.9]), rule, competes=False)
+    assert [point["value"] for point in made.points] == [0.3, 0.9]
+    assert (made.best_step, made.kept_step) == (0, 0)
+    assert not made.stops(rule)
+
+
+def test_patience_of_a_phase_counts_from_the_weights_that_it_starts_with():
+    rule = SelectionRule(patience=1)
+    made = history([0.8], [0.2])  # such as pre-training
+    made.start_phase()
+    for step, value in ((2, 0.3), (3, 0.5)):
+        made.add(step, np.array([value]), rule)
+        assert not made.stops(rule), "it improves, below the best of all"
+    made.add(4, np.array([0.4]), rule)
+    assert made.stops(rule)
+    assert made.best_step == 0
+
+
 def test_patience_counts_evaluations_since_the_last_best():
     rule = SelectionRule(patience=2)
     made = history([0.1], [0.3], [0.2])

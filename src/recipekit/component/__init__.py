@@ -75,6 +75,7 @@ from recipekit.component.kinds import (
     System,
     Verdicts,
 )
+from recipekit.component.masked_tokens import MaskedTokens, PredictsTokens, Vocabulary
 from recipekit.component.ranks import Ranks, SingleProcess, Weights
 from recipekit.component.sizes import Sizes
 from recipekit.component.slot import Slot, SlotType, slot_type
@@ -113,6 +114,7 @@ __all__ = [
     "LocalPath",
     "Loss",
     "LossSpec",
+    "MaskedTokens",
     "Name",
     "NotIdentity",
     "PairBatch",
@@ -120,6 +122,7 @@ __all__ = [
     "Phase",
     "PhasePart",
     "PhaseSpec",
+    "PredictsTokens",
     "Progress",
     "QueryBatch",
     "Ranks",
@@ -142,6 +145,7 @@ __all__ = [
     "TrainingLabels",
     "Url",
     "Verdicts",
+    "Vocabulary",
     "Weights",
     "encoder_names",
     "field_docs",

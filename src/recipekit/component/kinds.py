@@ -359,6 +359,13 @@ class EncoderSpec(Component[Encoder]):
         """
         return None
 
+    def known_mask_token(self) -> bool | None:
+        """Whether its transformer has a mask token, read from its files without loading it.
+
+        None where they are not here, or do not state it.
+        """
+        return None
+
     def at(self, folder: Path) -> EncoderSpec:
         """The same encoder with the weights that training saved into `folder`."""
         raise TypeError(f"{type(self).__name__} cannot be trained: it does not define at()")
@@ -446,16 +453,31 @@ class PhaseSpec(Component[Phase]):
 
     kind: ClassVar[str] = "phase"
     freezes_corpus: ClassVar[bool] = False
-    """Whether it embeds all passages as a matrix, which `plan` and the report mention."""
+    """Whether it embeds all passages as a matrix, which `plan` mentions."""
+    reads_labels: ClassVar[bool] = True
+    """Whether it trains on labelled queries. Without, `TrainingContext.labels` is empty."""
     negatives_from: ClassVar[Literal["corpus", "batch"] | None] = None
     """The losses that it takes, by their `negatives_from`; None takes any."""
     min_batch_size: ClassVar[int] = 1
     """Fewest queries in a batch that it can learn from; `validate` refuses a smaller batch_size."""
 
     @property
+    def reads_corpus(self) -> bool:
+        """Whether it trains on every passage, labelled or not, which the report mentions."""
+        return self.freezes_corpus
+
+    @property
     def trains_passages(self) -> bool:
         """Whether it needs a loss that passages can be trained with."""
         return False
+
+    def refuses_encoder(self, encoder: EncoderSpec) -> str:
+        """Return why it cannot train an encoder, from the files that are here; empty if it can.
+
+        Args:
+            encoder: The encoder that the recipe trains.
+        """
+        return ""
 
     def refuses(self, loss: LossSpec) -> str:
         """Return why it cannot train with a loss that takes the right negatives; empty if it can.

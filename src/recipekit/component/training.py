@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     import torch
 
-    from recipekit.arrays import Floats, Rows
+    from recipekit.arrays import Floats, Ints, Rows
     from recipekit.component.context import Embeddings
     from recipekit.component.kinds import Encoder
+    from recipekit.component.masked_tokens import MaskedTokens
     from recipekit.query_pairs import QueryPairs
     from recipekit.records import Side
 
@@ -60,6 +61,17 @@ class TrainingLabels:
     confidence: PairScores | None = None
     """The judge's confidence in its verdict, in [0, 1]."""
 
+    @classmethod
+    def empty(cls) -> TrainingLabels:
+        """Return the labels of no query, for a phase that reads none."""
+        import numpy as np
+
+        from recipekit.query_pairs import QueryPairs
+
+        nothing = np.empty(0, dtype=np.int64)
+        pairs = QueryPairs.from_sorted(nothing, nothing.astype(np.int32), 0)
+        return cls(nothing, pairs, nothing.astype(np.float32), pairs, pairs, 0)
+
     def counts(self) -> dict[str, int]:
         """Return the counts that the stage's summary shows."""
         return {
@@ -94,6 +106,28 @@ class Forward(Protocol):
                 encoder still makes a pass, so that all ranks make the same number.
             side: The side that the rows are of.
             seed: Determines the dropout: the same seed gives the same embeddings again.
+        """
+
+    def token_ids(self, rows: Rows, side: Side) -> list[Ints]:
+        """Return the token ids of rows, with prompt and special tokens; not to be changed."""
+
+    def masked(
+        self,
+        ids: Sequence[Ints],
+        masked: MaskedTokens,
+        rows: Rows,
+        side: Side,
+        seed: Sequence[int],
+    ) -> torch.Tensor:
+        """Return the cross-entropy of masked tokens in one forward pass: float32 (m,).
+
+        Args:
+            ids: The altered token ids of the rows, each as long as before. Without rows, the
+                encoder still makes a pass over one short text.
+            masked: The tokens to predict.
+            rows: Rows of the data set, (n,).
+            side: The side that the rows are of.
+            seed: Determines the dropout.
         """
 
     def passes(self, rows: Rows, side: Side) -> list[list[Rows]]:
@@ -134,6 +168,12 @@ class Phase(Protocol):
     """The parts of the phase, in order. Most phases have one."""
     separates_towers: bool = False
     """Whether each side has its own copy of the encoder's weights from this phase on."""
+    trains_ranking: bool = True
+    """Whether its loss is about which passages answer a query.
+
+    Dev values within a phase for which this is false neither choose the weights that are kept, nor
+    end the phase early, unless the recipe has only such phases: then the last weights are kept.
+    """
 
     def begin(self, part: int) -> Mapping[str, float]:
         """Prepare a part: freeze, re-encode, re-cluster.

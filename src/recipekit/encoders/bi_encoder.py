@@ -8,7 +8,12 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 from pydantic import Field
 
 from recipekit.component import Context, EncoderSpec, NotIdentity
-from recipekit.encoding.named_model import NamedModel, declared_similarity, known_dimension
+from recipekit.encoding.named_model import (
+    NamedModel,
+    declared_similarity,
+    has_mask_token,
+    known_dimension,
+)
 from recipekit.records import Similarity
 
 if TYPE_CHECKING:
@@ -67,6 +72,10 @@ class BiEncoderSpec(NamedModel, EncoderSpec):
     def known_similarity(self) -> Similarity | None:
         """Read how its vectors are compared from its files; None if they are not here."""
         return self.similarity or declared_similarity(self.model, self.revision)
+
+    def known_mask_token(self) -> bool | None:
+        """Read whether its tokenizer has a mask token; None if its files do not state it."""
+        return has_mask_token(self.model, self.revision)
 
     def build(self, context: Context) -> BiEncoder:
         """Load the model on the CPU, with float32 weights."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -14,6 +14,8 @@ from sentence_transformers.sentence_transformer.modules import Pooling, Router
 from torch import nn
 
 from recipekit.arrays import Ints
+from recipekit.component import MaskedTokens, Vocabulary
+from recipekit.encoders.language_model_head import add_head, token_losses
 from recipekit.encoders.text_inputs import text_inputs
 from recipekit.records import Side, Similarity
 
@@ -51,7 +53,20 @@ class BiEncoder(nn.Module):
         max_tokens_per_batch: int | None,
         similarity: Similarity,
         settings: SavedSettings,
+        folder: Path | None = None,
     ) -> None:
+        """Join the modules.
+
+        Args:
+            towers: The modules of each side.
+            prompts: The text that is prepended to each side's texts.
+            max_length: Tokens after which a text is cut.
+            precision: Arithmetic when encoding.
+            max_tokens_per_batch: Padded tokens in one forward pass; None chooses by device.
+            similarity: How vectors are compared.
+            settings: Settings of the model's files.
+            folder: The files of the first module, with the checkpoint's language-model head.
+        """
         super().__init__()
         self.towers = {side: list(tower) for side, tower in towers.items()}
         self._register()
@@ -64,6 +79,9 @@ class BiEncoder(nn.Module):
             settings.truncate_dim or _dimension(self.towers["query"]),
         )
         self.similarity = similarity
+        self.folder = folder
+        self.language_model_head: nn.Module | None = None
+        """Predicts masked tokens, while a phase trains it; it is not saved."""
         self._tokens_per_batch = max_tokens_per_batch
         self._dropout = True
         self._prompt_lengths = {side: self._prompt_length(side) for side in self.towers}
@@ -116,6 +134,8 @@ class BiEncoder(nn.Module):
         """
         super().train(mode)
         self.parts.train(mode and self._dropout)
+        if self.language_model_head is not None:
+            self.language_model_head.train(mode and self._dropout)
         return self
 
     # Texts to features
@@ -156,16 +176,53 @@ class BiEncoder(nn.Module):
             return 0
         return self._inputs[side].prompt_length(self.prompts[side], self.max_length)
 
+    # Masked tokens
+    # ---------------------------------------------------------------------------------------------
+
+    def add_language_model_head(
+        self, warn: Callable[[str], None], *, trust_remote_code: bool = False
+    ) -> nn.Module:
+        """Add the head that predicts masked tokens, unless there is one, and return it.
+
+        Raises:
+            ModelError: The model cannot predict masked tokens.
+        """
+        if self.language_model_head is None:
+            head = add_head(list(self.towers.values()), self.folder, warn, trust_remote_code)
+            self.language_model_head = head.to(self.device)
+        return self.language_model_head
+
+    def vocabulary(self, side: Side) -> Vocabulary:
+        """Return how the texts of a side are masked: neither special tokens nor the prompt."""
+        size = self.towers[side][0].model.get_input_embeddings().num_embeddings
+        prompt = self.prompts[side]
+        inputs = self._inputs[side]
+        length = inputs.prompt_length(prompt, self.max_length) if prompt else 0
+        return inputs.vocabulary(size, length)
+
     # Features to vectors
     # ---------------------------------------------------------------------------------------------
 
-    def forward(self, features: Mapping[str, torch.Tensor], side: Side) -> torch.Tensor:
-        """Embed a collated batch: float32 (n, dim), differentiable, unit rows for `cosine`."""
+    def forward(
+        self,
+        features: Mapping[str, torch.Tensor],
+        side: Side,
+        masked: MaskedTokens | None = None,
+    ) -> torch.Tensor:
+        """Embed a collated batch: float32 (n, dim), differentiable, unit rows for `cosine`.
+
+        With masked tokens it returns the cross-entropy of each, float32 (m,), instead.
+        """
         transformer, *rest = self.towers[side]
         state: dict[str, Any] = dict(features)
         if self._prompt_lengths[side]:
             state["prompt_length"] = self._prompt_lengths[side]
         state = transformer(state)
+        if masked is not None:
+            assert self.language_model_head is not None, "add_language_model_head() adds it"
+            real = state["token_embeddings"][features["attention_mask"].bool()]
+            table = transformer.model.get_input_embeddings().weight
+            return token_losses(self.language_model_head, real, table, masked)
         output = getattr(transformer, "module_output_name", "sentence_embedding")
         # Under autocast only the transformer computes in bf16: the later modules are cheap, and
         # unit rows must have length 1.

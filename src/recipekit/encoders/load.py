@@ -107,7 +107,17 @@ def load_bi_encoder(
             similarity,
             model.truncate_dim,
         ),
+        folder=_first_files(folder),
     )
+
+
+def _first_files(folder: Path) -> Path:
+    """Return the folder of the first module's files."""
+    listed = folder / "modules.json"
+    if not listed.is_file():
+        return folder
+    modules = json.loads(listed.read_text(encoding="utf-8"))
+    return folder / str(modules[0]["path"])
 
 
 def _read(spec: BiEncoderSpec, trust_remote_code: bool) -> tuple[SentenceTransformer, Path]:

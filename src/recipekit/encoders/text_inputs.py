@@ -12,6 +12,7 @@ import torch
 from sentence_transformers.sentence_transformer.modules import StaticEmbedding
 
 from recipekit.arrays import Ints
+from recipekit.component import Vocabulary
 from recipekit.encoding.max_length import UNLIMITED
 from recipekit.encoding.padding import takes_positions
 
@@ -32,6 +33,14 @@ class TextInputs(Protocol):
 
     def prompt_length(self, prompt: str, max_length: int) -> int:
         """Count a prompt's tokens, with the opening special token."""
+
+    def vocabulary(self, size: int, prompt_length: int) -> Vocabulary:
+        """Return how texts are masked.
+
+        Args:
+            size: Tokens that have an embedding.
+            prompt_length: Tokens of the prompt at the start of each text.
+        """
 
     def save_length(self, max_length: int) -> None:
         """Prepare the first module to be saved, with the length at which it cuts texts."""
@@ -111,6 +120,14 @@ class TransformerInputs:
         closing = len(ids) > 0 and int(ids[-1]) in self.tokenizer.all_special_ids
         return len(ids) - closing
 
+    def vocabulary(self, size: int, prompt_length: int) -> Vocabulary:
+        """Return how texts are masked."""
+        tokenizer = self.tokenizer
+        special = np.array(sorted(tokenizer.all_special_ids), dtype=np.int32)
+        known = np.arange(min(size, len(tokenizer)), dtype=np.int32)
+        replacements = np.setdiff1d(known, special)
+        return Vocabulary(tokenizer.mask_token_id, special, replacements, prompt_length)
+
     def save_length(self, max_length: int) -> None:
         """Set the module's length; the tokenizer itself cuts nothing."""
         self.module.max_seq_length = max_length
@@ -148,6 +165,10 @@ class StaticInputs:
     def prompt_length(self, prompt: str, max_length: int) -> int:
         """Count the prompt's tokens."""
         return len(self.tokenize([prompt], max_length)[0][0])
+
+    def vocabulary(self, size: int, prompt_length: int) -> Vocabulary:
+        """Refuse: the mean of token vectors has no context to predict a token from."""
+        raise TypeError("a StaticEmbedding predicts no tokens")
 
     def save_length(self, max_length: int) -> None:
         """Let the tokenizer cut texts, since the module itself has no length."""

@@ -22,7 +22,7 @@ from recipekit.encoding.model_files import absolute, cached_folder, hub_revision
 from recipekit.errors import ComponentError, ModelError
 from recipekit.records import Similarity
 
-__all__ = ["NamedModel", "declared_similarity", "known_dimension"]
+__all__ = ["NamedModel", "declared_similarity", "has_mask_token", "known_dimension"]
 
 WIDTHS = ("hidden_size", "d_model", "dim", "n_embd")
 """The names of the width of embeddings in the configurations of transformers."""
@@ -150,6 +150,27 @@ def declared_similarity(model: str, revision: str | None) -> Similarity | None:
     config = _json(folder / "config_sentence_transformers.json") or {}
     stated: Similarity = config.get("similarity_fn_name") or "cosine"
     return stated
+
+
+def has_mask_token(model: str, revision: str | None) -> bool | None:
+    """Read whether a model is a transformer whose tokenizer has a mask token.
+
+    None if the files are not on this machine, or do not state it.
+    """
+    folder = _folder_here(model, revision)
+    if folder is None:
+        return None
+    first = (_json(folder / "modules.json") or [{"path": "", "type": ""}])[0]
+    if str(first.get("type", "")).endswith("StaticEmbedding"):
+        return False
+    tokenizer = _json(folder / str(first.get("path", "")) / "tokenizer_config.json")
+    if tokenizer is None:
+        return None
+    stated = tokenizer | (_json(folder / first.get("path", "") / "special_tokens_map.json") or {})
+    if stated.get("mask_token"):
+        return True
+    # A tokenizer saves all of its special tokens or none; old files leave them to its class.
+    return False if {"unk_token", "eos_token"} & stated.keys() else None
 
 
 def _folder_here(model: str, revision: str | None) -> Path | None:

@@ -16,6 +16,7 @@ from recipekit.component import (
     PhaseSpec,
     StepResult,
     TrainingContext,
+    TrainingLabels,
 )
 from recipekit.testing.promises import (
     build,
@@ -84,7 +85,9 @@ def training_context(spec: PhaseSpec, encoder: Encoder, context: Context) -> Con
         number=1,
         seed=(context.seed, 1),
         batch_size=spec.batch_size or BATCH_SIZE,
-        labels=training_labels(dataset, selection=selection),
+        labels=training_labels(dataset, selection=selection)
+        if spec.reads_labels
+        else TrainingLabels.empty(),
         forward=EncoderForward(
             encoder, tokens, ranks, "fp32", dropout=False, max_tokens_per_batch=512
         ),
@@ -145,8 +148,8 @@ def _built(name: str, spec: PhaseSpec, context: Context) -> Phase:
     """Build a phase, and check its members and its parts."""
     phase: Phase = build(spec, Phase, context)
     expect_methods(name, phase, Phase, "gradient")
-    optional = ("separates_towers", "begin", "finish", "state", "save", "restore", "end")
-    expect_members(name, phase, Phase, *optional)
+    methods = ("begin", "finish", "state", "save", "restore", "end")
+    expect_members(name, phase, Phase, "separates_towers", "trains_ranking", *methods)
     expected = "a sequence of PhasePart with steps is expected"
     parts = items(f"{name}.parts", expected, lambda: member(name, phase, "parts", expected))
     are_parts = bool(parts) and all(

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from recipekit.arrays import Rows
-from recipekit.component import Ranks
+from recipekit.arrays import Ints, Rows
+from recipekit.component import MaskedTokens, Ranks
 from recipekit.encoding.precision import computes_in_bf16
 from recipekit.encoding.tokens import TokenizedTexts
 from recipekit.records import Side
@@ -54,11 +54,41 @@ class EncoderForward:
         The seed determines the dropout. Without rows, one short text is embedded and discarded: the
         result `(0, dim)` has a graph, so that the backward pass takes part in collectives too.
         """
-        self.embedded.setdefault(side, []).append(rows)
         texts = self.tokens_of[side]
-        embedded = rows if len(rows) else texts.shortest
+        ids = texts.take(rows if len(rows) else texts.shortest)
+        return self._run(ids, rows, side, seed)[: len(rows)]
+
+    def token_ids(self, rows: Rows, side: Side) -> list[Ints]:
+        """Return the token ids of rows, with prompt and special tokens; not to be changed."""
+        return self.tokens_of[side].take(rows)
+
+    def masked(
+        self,
+        ids: Sequence[Ints],
+        masked: MaskedTokens,
+        rows: Rows,
+        side: Side,
+        seed: Sequence[int],
+    ) -> torch.Tensor:
+        """Return the cross-entropy of masked tokens in one forward pass, float32 (m,).
+
+        Args:
+            ids: The altered token ids of the rows. Without rows, one short text is read instead.
+            masked: The tokens to predict.
+            rows: Rows of the data set, (n,).
+            side: The side that the rows are of.
+            seed: Determines the dropout.
+        """
+        texts = ids if len(rows) else self.tokens_of[side].take(self.tokens_of[side].shortest)
+        return self._run(texts, rows, side, seed, masked.to(self.ranks.device))
+
+    def _run(
+        self, ids: Sequence[Ints], rows: Rows, side: Side, seed: Sequence[int], *rest: Any
+    ) -> torch.Tensor:
+        """Call the encoder on token ids, in the recipe's precision: float32."""
+        self.embedded.setdefault(side, []).append(rows)
         device = torch.device(self.ranks.device)
-        features = self.encoder.collate(texts.take(embedded), side)
+        features = self.encoder.collate(ids, side)
         features = {name: value.to(device, non_blocking=True) for name, value in features.items()}
         if self.dropout:
             torch.manual_seed(int(np.random.SeedSequence(seed).generate_state(1)[0]))
@@ -67,10 +97,10 @@ class EncoderForward:
         # saved configuration says.
         with (
             torch.autocast(device.type, torch.bfloat16, enabled=bf16),
-            _attention(bf16, device, int(texts.lengths[embedded].max())),
+            _attention(bf16, device, max(map(len, ids))),
         ):
-            embeddings: torch.Tensor = self.encoder(features, side)
-        return embeddings.float()[: len(rows)]
+            result: torch.Tensor = self.encoder(features, side, *rest)
+        return result.float()
 
     def start_step(self) -> None:
         """Forget which rows were embedded."""

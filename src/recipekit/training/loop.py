@@ -195,7 +195,7 @@ class TrainingLoop:
         with self.progress.track("train", self.steps, unit="steps") as tracker:
             tracker.advance(self.state.step)
             if self.state.step == 0:
-                self.evaluate()
+                self.evaluate(competes=True)
             first_step = 0
             for number, scheduled in enumerate(self.phases):
                 _PhaseRun(self, number, scheduled, first_step).run(tracker)
@@ -221,15 +221,25 @@ class TrainingLoop:
         self.started -= self.state.seconds
         self.progress.log("resume", step=self.state.step, steps=self.steps)
 
-    def evaluate(self) -> None:
-        """Measure on dev, and keep the weights if the rule says so."""
+    def competes(self, phase: Phase) -> bool:
+        """Return whether a phase's dev values choose weights: see `Phase.trains_ranking`."""
+        return phase.trains_ranking or not any(
+            scheduled.phase.trains_ranking for scheduled in self.phases
+        )
+
+    def evaluate(self, *, competes: bool) -> None:
+        """Measure on dev, and keep the weights if the rule says so.
+
+        Args:
+            competes: Whether the value may choose weights.
+        """
         if self.dev is None:
             return
         rule = self.dev.rule
         now = self._averaged(rule.average) if rule.average > 1 else None
         # The main rank's values count, so that all ranks agree on which weights to keep.
         values = self.ranks.broadcast(self.dev.measure())
-        if self.history.add(self.state.step, values, rule):
+        if self.history.add(self.state.step, values, rule, competes=competes):
             self.state.kept_tied = self.state.tied
             self.kept = self.ranks.weights(self.encoder)
         if now is not None:
@@ -289,7 +299,8 @@ class _PhaseRun:
             figures, is_late = self.train_step()
             stops, step = False, self.step
             if step in self.evaluations:
-                loop.evaluate()
+                competes = loop.competes(self.phase)
+                loop.evaluate(competes=competes)
                 assert loop.dev is not None, "it has evaluations"
                 stops = loop.history.stops(loop.dev.rule) and step < self.scheduled.steps
             if stops or self.scheduled.ends_part(step):
@@ -336,7 +347,8 @@ class _PhaseRun:
             loop.encoder.set_tied(False)
         loop.state.tied = loop.encoder.tied
         if self.step == 0:
-            loop.recent, loop.history.without_best = [], 0
+            loop.recent = []
+            loop.history.start_phase()
         self.optimizer = adamw(loop.encoder, settings.learning_rate, settings.weight_decay)
         self.watch = LossWatch()
         if self.step > 0 and loop.resumed is not None:

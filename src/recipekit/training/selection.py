@@ -41,6 +41,9 @@ class DevHistory:
     """The step whose weights are kept."""
     best_values: list[float] = field(default_factory=list)
     """The values of the best evaluation by query."""
+    phase_best: float | None = None
+    """The largest value since the current phase began, that of the weights it began with included.
+    """
     without_best: int = 0
     """Evaluations of the current phase since its last new best."""
 
@@ -53,18 +56,34 @@ class DevHistory:
         """Return the value of an evaluated step."""
         return next(point["value"] for point in self.points if point["step"] == step)
 
-    def add(self, step: int, values: npt.NDArray[np.floating[Any]], rule: SelectionRule) -> bool:
+    def start_phase(self) -> None:
+        """Let patience count from the present weights on."""
+        self.phase_best = self.points[-1]["value"] if self.points else None
+        self.without_best = 0
+
+    def add(
+        self,
+        step: int,
+        values: npt.NDArray[np.floating[Any]],
+        rule: SelectionRule,
+        *,
+        competes: bool = True,
+    ) -> bool:
         """Add an evaluation.
 
         Args:
             step: The step after which it was made.
             values: The metric by query, (n,).
             rule: How it decides.
+            competes: Whether it may be kept and counts for patience; otherwise it is shown alone.
 
         Returns:
             Whether the weights that were measured are to be kept.
         """
         mean = float(np.mean(values, dtype=np.float64))
+        if not competes:
+            self.points.append({"step": step, "value": mean})
+            return False
         is_best = self.best_step is None or mean > self.value(self.best_step)
         keeps = is_best or rule.keep == "last"
         if not keeps and rule.keep == "near_best":
@@ -72,8 +91,10 @@ class DevHistory:
             keeps = mean > untrained and self._is_near_best(values)
         self.points.append({"step": step, "value": mean})
         self.without_best += 1
+        if self.phase_best is None or mean > self.phase_best:
+            self.phase_best, self.without_best = mean, 0
         if is_best:
-            self.best_step, self.without_best = step, 0
+            self.best_step = step
             self.best_values = [float(value) for value in values]
         if keeps:
             self.kept_step = step

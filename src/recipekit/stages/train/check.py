@@ -25,6 +25,7 @@ def check(draft: Draft) -> None:
     for path, phase in draft.bound.items():
         if isinstance(phase.spec, PhaseSpec):
             _check_sources(draft, path, phase.spec)
+            _check_phase_encoder(draft, path, phase.spec)
             _check_batch_size(draft, path, phase.spec)
     _check_losses(draft)
     _check_similarity(draft)
@@ -46,6 +47,15 @@ def _check_peft(draft: Draft) -> None:
     if draft.mapping("train").get("lora") is not None and find_spec("peft") is None:
         message = "LoRA needs the package peft: pip install 'recipekit[lora]'"
         draft.report(("train", "lora"), message, "RK107")
+
+
+def _check_phase_encoder(draft: Draft, path: KeyPath, phase: PhaseSpec) -> None:
+    """Check that a phase can train the encoder, as far as its files are here."""
+    encoder = draft.bound.get(("encoders", _trained_name(draft)))
+    if encoder is None or not isinstance(encoder.spec, EncoderSpec):
+        return
+    if refusal := phase.refuses_encoder(encoder.spec):
+        draft.report((*path, "use"), refusal, "RK107")
 
 
 def _check_sources(draft: Draft, path: KeyPath, phase: PhaseSpec) -> None:

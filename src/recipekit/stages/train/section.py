@@ -86,8 +86,8 @@ class TrainSection(Section):
     standard error, of the paired difference by query, below the best. `best`: those with the best
     dev metric. `last`: the last ones."""
     patience: Annotated[int, Field(ge=1)] | None = None
-    """Dev evaluations in a row without a new best after which a phase stops; null never stops it.
-    """
+    """Dev evaluations in a row without a new best of the phase, after which it stops; null never
+    stops it."""
     average_weights: Annotated[int, Field(ge=1)] = 1
     """Each dev evaluation measures, and keeps, the mean of the weights at this many evaluations of
     the phase."""

@@ -60,7 +60,7 @@ READS_CORPUS = (
     "training reads every passage of the corpus as unlabelled text, including those of the test "
     "queries: the metrics are those of a corpus that was known when the encoder was trained"
 )
-"""Stated by the report next to the metrics if a phase freezes the passages."""
+"""Stated by the report next to the metrics if a phase trains on all passages."""
 
 NAMED_TEXTS = 3
 """Queries, and passages, of a batch that an error names."""
@@ -96,7 +96,7 @@ def train(inputs: StageInputs, section: TrainSection, out: Path) -> dict[str, An
         section.max_tokens_per_batch,
     )
     phases = _build_phases(inputs, dataset, section, tokens, forward, scratch)
-    dev = _dev_evaluation(inputs, dataset, section, tokens)
+    dev = _dev_evaluation(inputs, dataset, section, tokens, phases)
 
     loop = TrainingLoop(
         encoder,
@@ -112,6 +112,7 @@ def train(inputs: StageInputs, section: TrainSection, out: Path) -> dict[str, An
     state = loop.run()
 
     dev_summary = dev.summary(state) if dev else None
+    encoder.language_model_head = None  # it belongs to the phase that trained it
     trained, weights = count_weights(encoder)
     if section.lora is not None:
         merge_lora(encoder)
@@ -119,7 +120,7 @@ def train(inputs: StageInputs, section: TrainSection, out: Path) -> dict[str, An
         encoder.save(out / "encoder")
         write_json(out / "training.json", _training_json(state, phases, dev_summary))
     inputs.ranks.barrier()
-    freezes_corpus = any(phase.spec.freezes_corpus for phase in phases)
+    reads_corpus = any(phase.spec.reads_corpus for phase in phases)
     return {
         "steps": state.step - sum(stopped["skipped"] for stopped in state.stopped),
         "epochs": loop.epochs,
@@ -132,7 +133,7 @@ def train(inputs: StageInputs, section: TrainSection, out: Path) -> dict[str, An
         "tokens": state.tokens,
         "seconds": round(state.seconds, 1),
         "dev": dev_summary,
-        "notes": [READS_CORPUS] if freezes_corpus else [],
+        "notes": [READS_CORPUS] if reads_corpus else [],
     }
 
 
@@ -190,7 +191,8 @@ class _BuiltPhase:
 
     def counts(self) -> dict[str, int]:
         scheduled = self.scheduled
-        return {"steps": scheduled.steps, "epochs": scheduled.epochs, **self.labels.counts()}
+        labels = self.labels.counts() if self.spec.reads_labels else {}
+        return {"steps": scheduled.steps, "epochs": scheduled.epochs, **labels}
 
 
 def _build_phases(
@@ -223,7 +225,9 @@ def _build_phases(
 
     phases = []
     for number, (name, slot) in enumerate(section.phases.items()):
-        labels = labels_of(label_selection(slot.spec, section))
+        labels = TrainingLabels.empty()
+        if slot.spec.reads_labels:
+            labels = labels_of(label_selection(slot.spec, section))
         training = TrainingContext(
             encoder_name=section.encoder,
             encoder=encoder,
@@ -258,7 +262,8 @@ def _check_phase(name: str, phase: object) -> None:
             "every phase defines: see recipekit.component.Phase",
             code="RK206",
         )
-    members = ("separates_towers", "begin", "finish", "state", "save", "restore", "end")
+    methods = ("begin", "finish", "state", "save", "restore", "end")
+    members = ("separates_towers", "trains_ranking", *methods)
     missing = [member for member in members if not hasattr(phase, member)]
     if missing:
         raise ComponentError(
@@ -302,6 +307,7 @@ def _dev_evaluation(
     dataset: Dataset,
     section: TrainSection,
     tokens: Mapping[Side, TokenizedTexts],
+    phases: Sequence[_BuiltPhase],
 ) -> _Dev | None:
     """Prepare the dev evaluation, or return None without one."""
     if section.eval_every_epochs is None:
@@ -317,6 +323,9 @@ def _dev_evaluation(
     encoder = inputs.encoder(section.encoder)
     measure = dev_metric(encoder, tokens, dataset, sample, section.dev_metric, inputs.ranks)
     rule = SelectionRule(section.keep_weights, section.patience, section.average_weights)
+    if not any(phase.scheduled.phase.trains_ranking for phase in phases):
+        # The dev metric says nothing about how well such phases have trained.
+        rule = replace(rule, keep="last", patience=None)
     evaluation = DevEvaluation(measure, section.dev_metric, section.eval_every_epochs, rule)
     return _Dev(evaluation, len(sample.queries), len(sample.passages))
 

@@ -1,0 +1,62 @@
+"""What an encoder provides for pre-training as a masked language model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    import torch
+
+    from recipekit.arrays import Ints
+    from recipekit.records import Side
+
+__all__ = ["MaskedTokens", "PredictsTokens", "Vocabulary"]
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """The tokens of one side's texts, as masking uses them."""
+
+    mask_token: int
+    special: Ints
+    """Tokens that are never masked, such as those that open and close a text."""
+    replacements: Ints
+    """Tokens that can stand in for a masked one: all that are not special."""
+    prompt_length: int
+    """Tokens at the start of each text that are never masked: the prompt."""
+
+
+@dataclass(frozen=True)
+class MaskedTokens:
+    """The tokens to predict in one batch of features."""
+
+    positions: torch.Tensor
+    """Where they are among the real tokens of the batch, text after text, int64 (m,)."""
+    tokens: torch.Tensor
+    """The tokens that were there, int64 (m,)."""
+
+    def to(self, device: str) -> MaskedTokens:
+        """Return the same on another device."""
+        return MaskedTokens(self.positions.to(device), self.tokens.to(device))
+
+
+class PredictsTokens(Protocol):
+    """An encoder that the phase `masked_language_model` can train.
+
+    Called as `encoder(features, side, masked_tokens)`, it returns the cross-entropy of each masked
+    token, float32 (m,), differentiable, in place of embeddings.
+    """
+
+    def add_language_model_head(
+        self, warn: Callable[[str], None], *, trust_remote_code: bool = False
+    ) -> torch.nn.Module:
+        """Add the head that predicts tokens, unless it has one, and return it.
+
+        Raises:
+            ModelError: The model cannot predict masked tokens.
+        """
+
+    def vocabulary(self, side: Side) -> Vocabulary:
+        """Return how the texts of a side are masked."""
