@@ -304,7 +304,7 @@ def error_page() -> str:
         """
         The code is the attribute `code` of the exception. Programs catch
         `recipekit.RecipekitError`, or one of its classes from `recipekit.errors`. On the command
-        line, a wrong recipe ends with exit status 2, whatever the code of its first problem, and
+        line, a wrong recipe ends with exit status 2 for every code, and
         every other error with 1 unless its code states another one ([command line](cli.md)).
         """,
         table(rows),

@@ -1,4 +1,4 @@
-"""A conformance check raises nothing but its own error, whatever a component does."""
+"""A conformance check raises nothing but its own error, for any component."""
 
 import types
 from collections.abc import Callable, Iterator, Mapping

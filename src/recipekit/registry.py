@@ -121,7 +121,7 @@ def load(entry: Entry) -> type[Component[Any]]:
     """Import a component and check its class.
 
     Raises:
-        ComponentError: Its import fails, for whatever reason, it is not a spec of its kind, it
+        ComponentError: Its import fails, it is not a spec of its kind, it
             does not define `build()`, or it is a phase without `total_epochs`.
     """
     try:

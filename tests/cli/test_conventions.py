@@ -10,6 +10,7 @@ from typing import IO, NoReturn
 import pytest
 
 from recipekit.cli.main import COMMANDS, invoke
+from recipekit.cli.recipes import summary_of
 from recipekit.error_codes import ERROR_CODES, EXIT_USAGE, exit_status
 from recipekit.errors import DataError, RunError
 from recipekit.llm.completion import Reply, Request, Usage
@@ -154,7 +155,10 @@ def test_shipped_recipes_are_listed_printed_and_copied(
     assert invoke(["recipes"]) == 0
     _, *lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines] == list(shipped())
-    assert all(len(line.split()) > 5 and line[-1] in ".?" for line in lines)
+    assert all(len(line.split()) > 5 and line.endswith(".") for line in lines)
+    for file in shipped().values():
+        _, first, *_ = file.read_text().splitlines()
+        assert first == f"# {summary_of(file)}" and len(first) < 90, "one short line"
     assert invoke(["recipes", "quickstart"]) == 0
     printed = capsys.readouterr().out
     copy = tmp_path / "mine.yaml"

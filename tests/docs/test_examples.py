@@ -70,10 +70,10 @@ def test_the_headings_source_is_conformant(tmp_path, monkeypatch):
     check_source(headings.HeadingsSpec(folder=folder), context(tmp_path / "scratch"))
 
 
-def test_the_matryoshka_loss_contains_another_loss_and_is_conformant(tmp_path, monkeypatch):
-    matryoshka = example("matryoshka", monkeypatch)
+def test_the_prefix_loss_contains_another_loss_and_is_conformant(tmp_path, monkeypatch):
+    prefix_loss = example("prefix_loss", monkeypatch)
     fields = {"inner": {"use": "infonce"}, "dimensions": [2, 4, 8]}
-    check_loss(bind(matryoshka.MatryoshkaSpec, fields), context(tmp_path))
+    check_loss(bind(prefix_loss.PrefixLossSpec, fields), context(tmp_path))
 
 
 @pytest.mark.slow
@@ -95,11 +95,11 @@ def test_the_pairwise_loss_is_conformant(tmp_path, monkeypatch):
     check_loss(pairwise.PairwiseSpec(temperature=0.5), context(tmp_path))
 
 
-def test_the_matryoshka_loss_can_contain_the_pairwise_loss(tmp_path, monkeypatch):
-    matryoshka = example("matryoshka", monkeypatch)
+def test_the_prefix_loss_can_contain_the_pairwise_loss(tmp_path, monkeypatch):
+    prefix_loss = example("prefix_loss", monkeypatch)
     inner = {"use": f"{EXAMPLES}/pairwise.py:PairwiseSpec", "temperature": 0.5}
     check_loss(
-        bind(matryoshka.MatryoshkaSpec, {"inner": inner, "dimensions": [4, 8]}), context(tmp_path)
+        bind(prefix_loss.PrefixLossSpec, {"inner": inner, "dimensions": [4, 8]}), context(tmp_path)
     )
 
 

@@ -191,7 +191,7 @@ class Context:
 
     @property
     def corpus(self) -> str:
-        """Identifies the content of the passages, whatever the queries and labels."""
+        """Identifies the content of the passages. Queries and labels do not count."""
         return self._corpus()
 
 

@@ -1,4 +1,4 @@
-"""The lines of a text file, whatever its encoding mark and line ends."""
+"""The lines of a text file, with any encoding mark and line ends."""
 
 from __future__ import annotations
 

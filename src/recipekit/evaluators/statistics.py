@@ -96,7 +96,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
     With p(1) <= ... <= p(m): adjusted p(i) = max over j <= i of min(1, (m - j + 1) p(j)). The
     chance that any true null hypothesis has an adjusted p-value below a level is at most that
-    level, whatever the dependence between the tests.
+    level, for any dependence between the tests.
     """
     order = np.argsort(p_values, kind="stable")
     factors = np.arange(len(p_values), 0, -1)

@@ -68,9 +68,10 @@ class LlmJudgeSpec(JudgeSpec):
 
     Several passages share a call, in a seeded order, behind fences that no passage can end.
     `grades` maps grades to verdicts. A reply that cannot be read is asked for once more; what is
-    then still ungraded is an `ignore`, and counted. Every paid reply is kept: whatever asks the
-    same questions, such as other `grades`, costs nothing. A judge behind another asks again where
-    the verdicts before it change, since other passages then share a call. See `docs/judging.md`.
+    then still ungraded is an `ignore`, and counted. Every paid reply is kept: a judge that asks
+    the same questions, such as one with other `grades`, costs nothing. A judge behind another asks
+    again where the verdicts before it change, since other passages then share a call. See
+    `docs/judging.md`.
     """
 
     version: ClassVar[int] = 4

@@ -2,8 +2,8 @@
 
 A check builds the component, uses it as the stages do, and raises a `ConformanceError`, an
 `AssertionError` whose sentence says which promise of its Protocol (in `recipekit.component`) is
-broken. It raises nothing else, whatever the component does. Each check begins with `check_spec`,
-the rules that every component keeps.
+broken. It raises nothing else. Each check begins with `check_spec`, the rules that every component
+keeps.
 
 ```python
 def test_conformance(tmp_path):

@@ -38,8 +38,8 @@ def check_judge(spec: JudgeSpec, context: Context) -> None:
     """Check a judge over `context.dataset`, on pairs of its labelled queries.
 
     It gives at most one verdict on each wanted pair, and none on any other, in known codes; and the
-    same verdicts whatever the order of the queries and however they are batched, but for the
-    rounding of grades and confidences.
+    same verdicts for any order and batches of the queries, but for the rounding of grades and
+    confidences.
 
     Raises:
         AssertionError: It breaks a promise.

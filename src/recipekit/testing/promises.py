@@ -53,7 +53,7 @@ def expect(condition: object, sentence: str) -> None:
 def conformance_check(
     check: Callable[Concatenate[SpecT, P], None],
 ) -> Callable[Concatenate[SpecT, P], None]:
-    """Let a check raise nothing but `ConformanceError`, whatever the component does."""
+    """Let a check raise nothing but `ConformanceError`, for any component."""
 
     @functools.wraps(check)
     def checked(spec: SpecT, /, *args: P.args, **kwargs: P.kwargs) -> None:

@@ -1,4 +1,4 @@
-"""Conformance checks of every component, whatever its kind."""
+"""Conformance checks of components of every kind."""
 
 from __future__ import annotations
 

@@ -93,7 +93,7 @@ class EncoderForward:
         if self.dropout:
             torch.manual_seed(int(np.random.SeedSequence(seed).generate_state(1)[0]))
         bf16 = computes_in_bf16(self.precision, device)
-        # torch's autocast rather than Accelerate's: the recipe decides the precision, whatever a
+        # torch's autocast rather than Accelerate's: the recipe decides the precision, not a
         # saved configuration says.
         with (
             torch.autocast(device.type, torch.bfloat16, enabled=bf16),

@@ -35,13 +35,13 @@ RIVAL_NAMES: Final = frozenset(
     "not_relevant relevant_passages relevance_score relevance_grade relevance_label decision "
     "judgment judgement answer class category match positive negative".split()
 )
-"""Names of members that say something about relevance, in whatever words."""
+"""Names of members that say something about relevance, in any words."""
 HARMLESS_NAMES: Final = frozenset(
     "confidence confidences certainty probability probabilities rank ranks ranking order reasons "
     "explanations rationales comment comments note notes summary count total query model "
     "thoughts passage_text text title quote evidence".split()
 )
-"""Names of members that hold no grades, whatever their values."""
+"""Names of members that hold no grades, with any value."""
 CLAIMS: Final = HOLDER_NAMES | GRADE_NAMES | FLAG_NAMES | RIVAL_NAMES
 DEEPEST_HOLDER: Final = 3
 

@@ -155,7 +155,7 @@ def _check_rendered(source: str, form: ReplyForm) -> None:
         texts = read_fences(prompt.messages(0, "a query", ["a reference"], ["a passage"]))
     except ValueError:
         unchanged = False
-    except Exception as error:  # whatever the template's expressions raise
+    except Exception as error:  # the template's expressions can raise anything
         raise ValueError(f"the template cannot be rendered: {error}") from error
     else:
         unchanged = texts.query == "a query" and "a passage" in texts.passages

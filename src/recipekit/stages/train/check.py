@@ -84,36 +84,41 @@ def _check_batch_size(draft: Draft, path: KeyPath, phase: PhaseSpec) -> None:
 
 
 def _check_losses(draft: Draft) -> None:
-    """Check that a phase's losses, nested ones too, take negatives where it provides them."""
+    """Check that a phase's losses, nested ones too, take negatives where it provides them.
+
+    A loss that contains a refused one is not reported: it is refused for what it contains.
+    """
     incomplete = _incomplete(draft)
-    for path, loss in draft.bound.items():
+    refused: set[KeyPath] = set()
+    for path, loss in sorted(draft.bound.items(), key=lambda item: -len(item[0])):
+        if path in incomplete or not isinstance(loss.spec, LossSpec):
+            continue
+        if any(inner[: len(path)] == path for inner in refused):
+            continue
         found = _phase_around(draft, path)
-        if found is None or not isinstance(loss.spec, LossSpec) or path in incomplete:
-            continue
-        name, phase = found
-        if phase.trains_passages and not loss.spec.trains_passages:
-            message = (
-                f"'{loss.fields.get('use')}' cannot train passages: use exact_softmax, "
-                "or set passage_epochs: 0"
-            )
-            draft.report((*path, "use"), message, "RK107")
-            continue
-        if phase.positive_weights == "grade" and not loss.spec.weighs_positives:
-            message = "this loss has no weights of positives: leave positive_weights: grade out"
-            draft.report((*path, "use"), message, "RK107")
-            continue
-        wanted = phase.negatives_from
-        if wanted is not None and loss.spec.negatives_from != wanted:
-            message = (
-                f"'{name}' needs a loss whose negatives come from the {wanted}; "
-                f"'{loss.fields.get('use')}' takes them from the {loss.spec.negatives_from}. "
-                f"Use {LOSS_OF[wanted]}, or another phase"
-            )
-            draft.report((*path, "use"), message, "RK107")
-            continue
-        owner = draft.bound.get(path[:-1])
-        if owner is not None and owner.spec is phase and (refusal := phase.refuses(loss.spec)):
+        if found is not None and (refusal := _refusal(draft, path, loss.spec, *found)):
             draft.report((*path, "use"), refusal, "RK107")
+            refused.add(path)
+
+
+def _refusal(draft: Draft, path: KeyPath, loss: LossSpec, name: str, phase: PhaseSpec) -> str:
+    """Why a phase, which the recipe uses by a name, cannot use a loss; empty if it can."""
+    use = draft.bound[path].fields.get("use")
+    if phase.trains_passages and not loss.trains_passages:
+        return f"'{use}' cannot train passages: use exact_softmax, or set passage_epochs: 0"
+    if phase.positive_weights == "grade" and not loss.weighs_positives:
+        return "this loss has no weights of positives: leave positive_weights: grade out"
+    wanted = phase.negatives_from
+    if wanted is not None and loss.negatives_from != wanted:
+        return (
+            f"'{name}' needs a loss whose negatives come from the {wanted}; "
+            f"'{use}' takes them from the {loss.negatives_from}. "
+            f"Use {LOSS_OF[wanted]}, or another phase"
+        )
+    owner = draft.bound.get(path[:-1])
+    if owner is not None and owner.spec is phase:
+        return phase.refuses(loss)
+    return ""
 
 
 def _incomplete(draft: Draft) -> set[KeyPath]:

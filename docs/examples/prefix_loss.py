@@ -7,7 +7,7 @@ from pydantic import Field
 from recipekit.component import Context, Loss, LossSpec, Slot
 
 
-class MatryoshkaSpec(LossSpec):
+class PrefixLossSpec(LossSpec):
     """Applies a loss to several prefixes of the embeddings (Matryoshka, arXiv 2205.13147)."""
 
     inner: Slot[LossSpec] = Slot(use="infonce")
@@ -17,10 +17,10 @@ class MatryoshkaSpec(LossSpec):
 
     def build(self, context: Context) -> Loss:
         """Build the loss and the one inside it."""
-        return Matryoshka(self.inner.build(context), self.dimensions)
+        return PrefixLoss(self.inner.build(context), self.dimensions)
 
 
-class Matryoshka(Loss):
+class PrefixLoss(Loss):
     def __init__(self, inner: Loss, dimensions: tuple[int, ...]) -> None:
         self.inner, self.dimensions = inner, dimensions
 
