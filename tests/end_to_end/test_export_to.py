@@ -43,7 +43,7 @@ def test_exports_are_plain_files_that_others_load(finished_copy: Path) -> None:
     assert "model: out/here/model" in ended.stdout.splitlines()
     assert "stages/export" not in ended.stdout
     report = (finished_copy / "runs/tiny/latest/report.md").read_text()
-    assert f"and copied them to `{finished_copy / 'out' / 'here'}`" in report
+    assert f"and copied the exports to `{finished_copy / 'out' / 'here'}`" in report
     out = finished_copy / "out" / "here"
     assert "exported data, model to out/here" in ended.stderr
     assert not any(path.is_symlink() for path in out.rglob("*"))

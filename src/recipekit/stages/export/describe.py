@@ -21,7 +21,7 @@ def describe(run: RunFolder) -> StageReport:
     written = join([Code(str(folder)) for folder in folders.values()])
     copied: tuple[Span, ...] = ()
     if copy := run.run.get("exported_to"):
-        copied = (", and copied them to ", Code(str(copy)))
+        copied = (", and copied the exports to ", Code(str(copy)))
         folders = {name: _from_here(Path(copy) / name) for name in folders}
     return StageReport(
         sentence=("Wrote ", *spans(written), *copied, "."),
