@@ -92,7 +92,7 @@ def test_a_missing_default_recipe_is_one_line(
     monkeypatch.chdir(tmp_path)
     assert invoke([command]) == 2
     [line] = capsys.readouterr().err.splitlines()
-    assert line.startswith("recipe.yaml: no such recipe file")
+    assert line.startswith("recipe.yaml: no such recipe file. `recipekit init` writes one.")
 
 
 @pytest.mark.usefixtures("folder")

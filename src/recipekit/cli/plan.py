@@ -162,4 +162,6 @@ def _count(value: float) -> str:
 
 
 def _flop(value: float) -> str:
-    return f"{value / 1e12:,.2f} TFLOP" if value >= 1e11 else f"{value / 1e9:,.2f} GFLOP"
+    if value >= 1e11:
+        return f"{value / 1e12:,.2f} TFLOP"
+    return f"{value / 1e9:,.2f} GFLOP" if value >= 1e8 else f"{value / 1e6:,.2f} MFLOP"

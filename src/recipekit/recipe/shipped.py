@@ -61,7 +61,7 @@ def _missing(source: str, path: Path, known: dict[str, Path]) -> RecipeError:
             found = found.replace("'", f"'{folder}/", 1)
         hint = found or did_you_mean(source, known)
         if not hint and known and folder == Path():
-            hint = f" Shipped recipes: {', '.join(known)}."
+            hint = f" `recipekit init` writes one. Shipped recipes: {', '.join(known)}."
     return refuse(
         [Finding(SourceLocation((0, 0, 0), source), (), f"no such recipe file.{hint}", "RK101")]
     )
