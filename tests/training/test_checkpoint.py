@@ -29,11 +29,11 @@ def checkpoint(module, optimizer, step: int, best=None) -> Checkpoint:
 def test_training_continues_from_a_checkpoint_with_identical_weights(tmp_path):
     module, optimizer = make_module(0)
     make_step(module, optimizer, 1)
-    save_checkpoint(tmp_path, 1, checkpoint(module, optimizer, 1))
+    save_checkpoint(tmp_path, 1, checkpoint(module, optimizer, 1), RANKS)
     make_step(module, optimizer, 2)
 
     other, other_optimizer = make_module(5)
-    found = load_checkpoint(tmp_path)
+    found = load_checkpoint(tmp_path, RANKS)
     RANKS.set_weights(other, found.weights)
     RANKS.set_optimizer_state(other, other_optimizer, found.optimizer)
     make_step(other, other_optimizer, 2)
@@ -45,12 +45,12 @@ def test_training_continues_from_a_checkpoint_with_identical_weights(tmp_path):
 
 def test_the_latest_complete_checkpoint_is_used_and_earlier_ones_are_deleted(tmp_path):
     module, optimizer = make_module(0)
-    assert load_checkpoint(tmp_path) is None
-    save_checkpoint(tmp_path, 3, checkpoint(module, optimizer, 3))
+    assert load_checkpoint(tmp_path, RANKS) is None
+    save_checkpoint(tmp_path, 3, checkpoint(module, optimizer, 3), RANKS)
     best = {"0.weight": torch.ones(2)}
-    save_checkpoint(tmp_path, 12, checkpoint(module, optimizer, 12, best))
+    save_checkpoint(tmp_path, 12, checkpoint(module, optimizer, 12, best), RANKS)
     (tmp_path / "checkpoint-00000020.unfinished").mkdir()
-    found = load_checkpoint(tmp_path)
+    found = load_checkpoint(tmp_path, RANKS)
     assert found.state["step"] == 12
     assert torch.equal(found.kept["0.weight"], torch.ones(2))
     assert sorted(path.name for path in tmp_path.iterdir()) == [

@@ -2,8 +2,8 @@
 
 `Ranks` is the only interface through which encoding and training see each other's processes.
 `SingleProcess` implements it for one process; `recipekit.training.parallel` implements it for
-several. An implementation that shards the weights makes every forward and backward pass
-collective, so callers keep three rules:
+several with whole weights each, and `recipekit.training.sharded` for several that share them out.
+The latter makes every forward and backward pass collective, so callers keep three rules:
 
 - Every rank makes the same collective calls in the same order.
 - Every rank makes the same number of forward passes. A rank without work left makes a pass over
@@ -13,6 +13,7 @@ collective, so callers keep three rules:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["Ranks", "SingleProcess", "Weights"]
 
 Weights = dict[str, "torch.Tensor"]
-"""Whole tensors by name, in the host's memory."""
+"""Tensors by name in the host's memory, whole or this rank's slices of them."""
 
 
 class Ranks(Protocol):
@@ -46,6 +47,10 @@ class Ranks(Protocol):
     @property
     def is_main(self) -> bool:
         """Whether this process writes the files that are written once: it is rank 0."""
+
+    @property
+    def shards_weights(self) -> bool:
+        """Whether each rank holds a slice of the weights rather than all of them."""
 
     def barrier(self) -> None:
         """Return when every rank has called it."""
@@ -85,18 +90,29 @@ class Ranks(Protocol):
         """
 
     def weights(self, module: torch.nn.Module) -> Weights:
-        """Return a copy of the whole parameters; one that is shared appears once."""
+        """Return a copy of the parameters; one that is shared appears once."""
 
     def set_weights(self, module: torch.nn.Module, weights: Weights) -> None:
         """Overwrite the parameters with what `weights` returned."""
 
     def optimizer_state(self, module: torch.nn.Module, optimizer: torch.optim.Optimizer) -> Weights:
-        """Return a copy of the optimizer's whole state, as `PARAMETER/MOMENT`."""
+        """Return a copy of the optimizer's state, as `PARAMETER/MOMENT`."""
 
     def set_optimizer_state(
         self, module: torch.nn.Module, optimizer: torch.optim.Optimizer, state: Weights
     ) -> None:
         """Restore what `optimizer_state` returned."""
+
+    def empty(self, size: Sequence[int], dtype: torch.dtype) -> torch.Tensor:
+        """Return a tensor without values that is divided over the ranks as a weight is.
+
+        Args:
+            size: The size of the whole tensor.
+            dtype: Its type.
+        """
+
+    def whole(self, module: torch.nn.Module) -> torch.nn.Module | None:
+        """Return a module with all of its weights on the main rank, and None on the others."""
 
 
 @dataclass(frozen=True)
@@ -111,6 +127,11 @@ class SingleProcess:
     def is_main(self) -> bool:
         """Whether this process writes the files that are written once."""
         return self.rank == 0
+
+    @property
+    def shards_weights(self) -> bool:
+        """It does not."""
+        return False
 
     def barrier(self) -> None:
         """Return at once."""
@@ -177,3 +198,13 @@ class SingleProcess:
             name, _, moment = key.rpartition("/")
             parameter = parameters[name]
             optimizer.state[parameter][moment] = value.to(parameter.device)
+
+    def empty(self, size: Sequence[int], dtype: torch.dtype) -> torch.Tensor:
+        """Return a tensor without values."""
+        import torch
+
+        return torch.empty(tuple(size), dtype=dtype)
+
+    def whole(self, module: torch.nn.Module) -> torch.nn.Module | None:
+        """Return the module on the main rank."""
+        return module if self.is_main else None

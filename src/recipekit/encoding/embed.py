@@ -161,7 +161,7 @@ def embed_tokens(
     own = batches[ranks.rank :: ranks.count]
     passes = -(-len(batches) // ranks.count)
     embeddings = np.zeros((len(rows), encoder.dimension), dtype=np.float32)
-    with _encoding(encoder, device):
+    with _encoding(encoder, device, ranks):
         passes_in_memory = _DividedPasses(encoder, tokens, side, device, ranks, progress)
         encoded = _encode(passes_in_memory, (at[batch] for batch in own))
         for batch, vectors in zip(own, encoded, strict=True):
@@ -226,7 +226,7 @@ def _embed_blocks(
     device = _device(encoder)
     total = sum(len(batch) for block in own for batch in blocks[block])
     with (
-        _encoding(encoder, device),
+        _encoding(encoder, device, ranks),
         progress.track(f"encode {side}", total=total, unit="texts") as tracker,
     ):
         divided = _DividedPasses(encoder, tokens, side, device, ranks, progress)
@@ -347,18 +347,22 @@ def _idle_passes(
 
 
 @contextmanager
-def _encoding(encoder: Encoder, device: torch.device) -> Iterator[None]:
+def _encoding(encoder: Encoder, device: torch.device, ranks: Ranks) -> Iterator[None]:
     """Switch to evaluation mode without gradients, in the encoder's precision.
 
-    One autocast surrounds all batches, because it caches the rounded weights until it ends. The
-    previous mode is restored afterwards.
+    One autocast surrounds all batches, because it caches the rounded weights until it ends, unless
+    each rank has only a slice of them. The previous mode is restored afterwards.
     """
     module = cast("torch.nn.Module", encoder)
     training = module.training
     module.eval()
     bf16 = computes_in_bf16(encoder.precision, device)
     try:
-        with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+        cached = not ranks.shards_weights
+        with (
+            torch.no_grad(),
+            torch.autocast(device.type, torch.bfloat16, enabled=bf16, cache_enabled=cached),
+        ):
             yield
     finally:
         module.train(training)

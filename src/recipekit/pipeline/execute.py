@@ -353,6 +353,7 @@ class _Execution:
             trust_remote_code=self.recipe.origin.trust_remote_code,
             output=self.output,
             tracker=self.tracker,
+            sharding=self.processes.launch.sharding,
         )
 
     def _section(self, stage: Stage) -> Any:

@@ -13,12 +13,20 @@ from recipekit.artifacts.store import write_json
 from recipekit.errors import RecipekitError
 from recipekit.pipeline.run_events import Output
 
-__all__ = ["EXIT_NO_SPACE", "EXIT_REPORTED", "Job", "StageResult", "read_error", "write_error"]
+__all__ = ["EXIT_NO_SPACE", "EXIT_REPORTED", "Job", "Sharding", "StageResult", "read_error", "write_error"]
 
 EXIT_REPORTED = 65
 """Exit status of a stage that failed and wrote its error to a file."""
 EXIT_NO_SPACE = 28
 """Exit status where the disk is full, perhaps too full for the error."""
+
+
+@dataclass(frozen=True)
+class Sharding:
+    """Weights, gradients and optimizer state are divided over the ranks (FSDP2)."""
+
+    reshard_after_forward: bool = True
+    """Whether a layer's whole weights are freed between its forward and its backward pass."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +55,8 @@ class Job:
     """How the stage shows its progress."""
     tracker: str | None = None
     """The experiment tracker that training's numbers are passed to."""
+    sharding: Sharding | None = None
+    """How several ranks shard the weights of encoders; None keeps them whole."""
 
     def write(self, path: Path) -> Path:
         """Write the job where its process finds it."""
@@ -56,7 +66,9 @@ class Job:
     @classmethod
     def read(cls, path: Path) -> Self:
         """Read a job."""
-        return cls(**json.loads(path.read_text()))
+        fields = json.loads(path.read_text())
+        sharding = fields.pop("sharding")
+        return cls(**fields, sharding=Sharding(**sharding) if sharding else None)
 
 
 @dataclass(frozen=True)

@@ -63,7 +63,7 @@ def run_stage(job: Job) -> None:
         trust_remote_code=job.trust_remote_code,
     )
     stage = stage_named(job.stage)
-    ranks = join_ranks(job.ranks) if stage.ranks else SingleProcess()
+    ranks = join_ranks(job.ranks, job.sharding) if stage.ranks else SingleProcess()
     progress = ConsoleProgress(
         run / "log.jsonl",
         job.stage,

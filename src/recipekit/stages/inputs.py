@@ -73,6 +73,7 @@ class StageInputs:
     by_products: list[tuple[str, str]] = field(default_factory=list)
     """By-products that were used, as (kind, key), for the manifest."""
     _built: dict[tuple[str, bool], Encoder] = field(default_factory=dict)
+    _prepared: set[tuple[str, bool]] = field(default_factory=set)
 
     @classmethod
     def of(
@@ -215,15 +216,24 @@ class StageInputs:
         return component_identity(slot.spec, entry.distribution, entry.name, self.hashes)
 
     def encoder(self, name: str, *, weights: EncoderWeights | None = None) -> Encoder:
-        """Return an encoder by name and weights, built once."""
-        is_trained = self._is_trained(name, weights, self._training())
-        known = (TRAINED if is_trained else name, is_trained)
+        """Return an encoder by name and weights, built and prepared for the ranks once."""
+        built, known = self.unprepared_encoder(name, weights=weights), self._known(name, weights)
+        if known not in self._prepared:
+            self.ranks.prepare(cast("nn.Module", built))
+            self._prepared.add(known)
+        return built
+
+    def unprepared_encoder(self, name: str, *, weights: EncoderWeights | None = None) -> Encoder:
+        """Return an encoder, built once, so that its modules can be changed before it is used."""
+        known = self._known(name, weights)
         if known not in self._built:
             spec, _ = self.encoder_spec(name, weights)
-            built = spec.build(self.context(self.store.root / "scratch"))
-            self.ranks.prepare(cast("nn.Module", built))
-            self._built[known] = built
+            self._built[known] = spec.build(self.context(self.store.root / "scratch"))
         return self._built[known]
+
+    def _known(self, name: str, weights: EncoderWeights | None) -> tuple[str, bool]:
+        is_trained = self._is_trained(name, weights, self._training())
+        return TRAINED if is_trained else name, is_trained
 
     def artifact(self, name: str, identity: Any, build: Callable[[Path], None]) -> Path:
         """Return the folder of a by-product of the passages.

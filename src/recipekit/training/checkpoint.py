@@ -2,16 +2,18 @@
 
 ```
 checkpoint-00000120/
-├── weights.safetensors     the encoder's parameters after step 120
-├── kept.safetensors        those that dev chose so far, if there was an evaluation
-├── recent-0.safetensors    those at the last evaluations, if they are averaged
-├── optimizer.safetensors   AdamW's state, `PARAMETER/exp_avg` and so on
-├── phase/                  what the phase itself saves, such as a matrix that it updates
-└── state.json              the loop's state: the step, the curve, the phase's own state
+├── tensors/      safetensors, each rank's share of them:
+│                 weights/PARAMETER            the encoder's parameters after step 120
+│                 kept/PARAMETER               those that dev chose, if there was an evaluation
+│                 recent-0/PARAMETER           those at the last evaluations, if they are averaged
+│                 optimizer/PARAMETER/exp_avg  AdamW's state, and so on
+├── phase/        what the phase itself saves, such as a matrix that it updates
+└── state.json    the loop's state: the step, the curve, the phase's own state
 ```
 
-There is no random state to save: every draw, dropout included, is seeded by its position in
-training.
+`torch.distributed.checkpoint` writes and reads the tensors, so that a run can continue on another
+number of ranks, with whole or with sharded weights. There is no random state to save: every draw,
+dropout included, is seeded by its position in training.
 """
 
 from __future__ import annotations
@@ -19,15 +21,17 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import load_file, save
+import torch
 
 from recipekit.artifacts.store import write_json
-from recipekit.component import Weights
+from recipekit.component import Ranks, Weights
 
 __all__ = ["Checkpoint", "load_checkpoint", "save_checkpoint", "start_checkpoint"]
 
@@ -61,21 +65,97 @@ def start_checkpoint(folder: Path, step: int, *, is_main: bool) -> Path:
     return unfinished / "phase"
 
 
-def save_checkpoint(folder: Path, step: int, checkpoint: Checkpoint) -> None:
+def save_checkpoint(folder: Path, step: int, checkpoint: Checkpoint, ranks: Ranks) -> None:
     """Write the rest of a checkpoint that `start_checkpoint` started, and delete earlier ones.
 
-    Only one rank calls this, when all ranks have written the phase's part.
+    All ranks call this together, when all have written the phase's part. No rank returns before
+    the checkpoint is complete, so that each may delete files that only earlier ones need.
     """
     unfinished = _unfinished(folder, step)
-    unfinished.mkdir(parents=True, exist_ok=True)
-    final = folder / f"checkpoint-{step:08d}"
-    _write(unfinished / "weights.safetensors", checkpoint.weights)
+    _save_tensors(unfinished / "tensors", _named(checkpoint))
+    if ranks.is_main:
+        write_json(unfinished / "state.json", checkpoint.state)
+        _complete(folder, step)
+    ranks.barrier()
+
+
+def load_checkpoint(folder: Path, ranks: Ranks) -> Checkpoint | None:
+    """Read the latest complete checkpoint, or None; all ranks call this together."""
+    finished = _finished(folder)
+    if not finished:
+        return None
+    path = finished[-1]
+    groups: dict[str, Weights] = {}
+    for name, tensor in _load_tensors(path / "tensors", ranks).items():
+        group, _, parameter = name.partition("/")
+        groups.setdefault(group, {})[parameter] = tensor
+    recent = [name for name in groups if name.startswith("recent-")]
+    return Checkpoint(
+        weights=groups["weights"],
+        kept=groups.get("kept"),
+        optimizer=groups.get("optimizer", {}),
+        state=json.loads((path / "state.json").read_text()),
+        phase_folder=path / "phase",
+        recent=[groups[f"recent-{number}"] for number in range(len(recent))],
+    )
+
+
+# Tensors
+# -------------------------------------------------------------------------------------------------
+
+
+def _named(checkpoint: Checkpoint) -> Weights:
+    groups = {"weights": checkpoint.weights, "optimizer": checkpoint.optimizer}
     if checkpoint.kept is not None:
-        _write(unfinished / "kept.safetensors", checkpoint.kept)
-    for number, weights in enumerate(checkpoint.recent):
-        _write(unfinished / f"recent-{number}.safetensors", weights)
-    _write(unfinished / "optimizer.safetensors", checkpoint.optimizer)
-    write_json(unfinished / "state.json", checkpoint.state)
+        groups["kept"] = checkpoint.kept
+    groups |= {f"recent-{number}": one for number, one in enumerate(checkpoint.recent)}
+    return {
+        f"{group}/{name}": tensor for group, named in groups.items() for name, tensor in named.items()
+    }
+
+
+def _save_tensors(folder: Path, tensors: Weights) -> None:
+    from torch.distributed.checkpoint import HuggingFaceStorageWriter, save
+
+    with _reported_as_os_errors():
+        save(tensors, storage_writer=HuggingFaceStorageWriter(str(folder), save_distributed=True))
+
+
+def _load_tensors(folder: Path, ranks: Ranks) -> Weights:
+    from torch.distributed.checkpoint import HuggingFaceStorageReader, load
+
+    stored = HuggingFaceStorageReader(str(folder)).read_metadata().state_dict_metadata
+    tensors = {
+        name: ranks.empty(stored[name].size, stored[name].properties.dtype)  # type: ignore[union-attr]
+        for name in sorted(stored)
+    }
+    with _reported_as_os_errors():
+        load(tensors, storage_reader=HuggingFaceStorageReader(str(folder)))
+    return tensors
+
+
+@contextmanager
+def _reported_as_os_errors() -> Iterator[None]:
+    """Raise the first error of any rank, such as that of a full disk, instead of a list of them."""
+    from torch.distributed.checkpoint.api import CheckpointException
+
+    with warnings.catch_warnings():
+        # One process needs no group.
+        warnings.filterwarnings("ignore", message="torch.distributed is disabled")
+        try:
+            yield
+        except CheckpointException as error:
+            first, _ = next(iter(error.failures.values()))
+            raise first from error
+
+
+# Folders
+# -------------------------------------------------------------------------------------------------
+
+
+def _complete(folder: Path, step: int) -> None:
+    """Make a checkpoint the latest one, once all of its files are on the disk."""
+    unfinished, final = _unfinished(folder, step), folder / f"checkpoint-{step:08d}"
     for file in unfinished.rglob("*"):
         if file.is_file():
             with file.open("rb") as written:
@@ -87,31 +167,8 @@ def save_checkpoint(folder: Path, step: int, checkpoint: Checkpoint) -> None:
         shutil.rmtree(path, ignore_errors=True)
 
 
-def load_checkpoint(folder: Path) -> Checkpoint | None:
-    """Read the latest complete checkpoint, or None."""
-    finished = _finished(folder)
-    if not finished:
-        return None
-    path = finished[-1]
-    kept = path / "kept.safetensors"
-    recent = sorted(path.glob("recent-*.safetensors"), key=lambda file: int(file.stem[7:]))
-    return Checkpoint(
-        weights=load_file(path / "weights.safetensors"),
-        kept=load_file(kept) if kept.is_file() else None,
-        optimizer=load_file(path / "optimizer.safetensors"),
-        state=json.loads((path / "state.json").read_text()),
-        phase_folder=path / "phase",
-        recent=[load_file(file) for file in recent],
-    )
-
-
 def _unfinished(folder: Path, step: int) -> Path:
     return folder / f"checkpoint-{step:08d}.unfinished"
-
-
-def _write(path: Path, tensors: Weights) -> None:
-    # safetensors' own writer hides the OSError of a full disk.
-    path.write_bytes(save(tensors))
 
 
 def _finished(folder: Path) -> list[Path]:

@@ -96,7 +96,13 @@ class EncoderForward:
         # torch's autocast rather than Accelerate's: the recipe decides the precision, not a
         # saved configuration says.
         with (
-            torch.autocast(device.type, torch.bfloat16, enabled=bf16),
+            # Rounded copies of gathered weights would outlive the weights.
+            torch.autocast(
+                device.type,
+                torch.bfloat16,
+                enabled=bf16,
+                cache_enabled=not self.ranks.shards_weights,
+            ),
             _attention(bf16, device, max(map(len, ids))),
         ):
             result: torch.Tensor = self.encoder(features, side, *rest)

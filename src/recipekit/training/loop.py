@@ -210,7 +210,7 @@ class TrainingLoop:
 
     def resume(self) -> None:
         """Continue from the last checkpoint, if there is one."""
-        self.resumed = load_checkpoint(self.folder)
+        self.resumed = load_checkpoint(self.folder, self.ranks)
         if self.resumed is None:
             return
         self.state = TrainingState(**self.resumed.state)
@@ -440,7 +440,7 @@ class _PhaseRun:
         )
 
     def save(self) -> None:
-        """Save a checkpoint; all ranks take part, and the main rank writes."""
+        """Save a checkpoint; all ranks take part."""
         loop, ranks = self.loop, self.loop.ranks
         loop.state.seconds = time.monotonic() - loop.started
         loop.state.watch = asdict(self.watch)
@@ -457,8 +457,5 @@ class _PhaseRun:
             optimizer=ranks.optimizer_state(loop.encoder, self.optimizer),
             state=asdict(loop.state),
         )
-        if ranks.is_main:
-            save_checkpoint(loop.folder, loop.state.step, checkpoint)
-        # No rank may go on to delete files that an earlier checkpoint needs.
-        ranks.barrier()
+        save_checkpoint(loop.folder, loop.state.step, checkpoint, ranks)
         loop.saved_at = time.monotonic()

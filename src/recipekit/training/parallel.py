@@ -1,8 +1,7 @@
 """Data parallelism: a whole encoder on each rank, gradients summed over the ranks.
 
 `join_ranks` is the only place that decides how processes work together. It returns
-`SingleProcess` for one and `DataParallel` for several; an implementation that shards the weights
-would be a third.
+`SingleProcess` for one, and for several `DataParallel` or `recipekit.training.sharded.Sharded`.
 
 Gradients are summed here rather than by DistributedDataParallel, which averages them, needs a
 forward pass on every rank for every backward pass, and cannot backpropagate a cached gradient.
@@ -10,6 +9,7 @@ forward pass on every rank for every backward pass, and cannot backpropagate a c
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -20,30 +20,32 @@ if TYPE_CHECKING:
     import torch
     from accelerate import PartialState
 
+    from recipekit.pipeline.job import Sharding
+
 __all__ = ["DataParallel", "join_ranks"]
 
-SHARDING = ("ACCELERATE_USE_FSDP", "ACCELERATE_USE_DEEPSPEED", "ACCELERATE_USE_MEGATRON_LM")
-"""Environment variables by which `accelerate launch` asks for sharded weights."""
+UNSUPPORTED = ("ACCELERATE_USE_DEEPSPEED", "ACCELERATE_USE_MEGATRON_LM")
+"""Environment variables by which `accelerate launch` asks for what recipekit does not support."""
 
 
-def join_ranks(expected: int) -> Ranks:
+def join_ranks(expected: int, sharding: Sharding | None = None) -> Ranks:
     """Join the group of ranks that the launcher started.
 
     Args:
         expected: How many ranks the run was started with.
+        sharding: How to shard the weights over several ranks; None keeps them whole.
 
     Raises:
-        RunError: Fewer or more ranks formed a group, or Accelerate's configuration asks to shard
-            the weights.
+        RunError: Fewer or more ranks formed a group, or the environment asks for DeepSpeed.
     """
     from accelerate import PartialState
     from accelerate.utils import parse_flag_from_env
 
-    for name in SHARDING:
+    for name in UNSUPPORTED:
         if parse_flag_from_env(name):
             raise RunError(
-                f"{name} is set: recipekit keeps a whole encoder on each rank. "
-                "Choose multi-GPU in `accelerate config`",
+                f"{name} is set, which recipekit does not support: unset it, and choose "
+                "FullyShardedDataParallel version 2 in `accelerate config` to shard the weights",
                 code="RK636",
             )
     state = PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU"))
@@ -53,7 +55,13 @@ def join_ranks(expected: int) -> Ranks:
             "check the Accelerate configuration",
             code="RK604",
         )
-    return SingleProcess(str(state.device)) if expected == 1 else DataParallel(state)
+    if expected == 1:
+        return SingleProcess(str(state.device))
+    if sharding is None:
+        return DataParallel(state)
+    from recipekit.training.sharded import Sharded
+
+    return Sharded(state, sharding.reshard_after_forward)
 
 
 @dataclass(frozen=True)
@@ -90,6 +98,11 @@ class DataParallel:
     def is_main(self) -> bool:
         """Whether this process writes the files that are written once."""
         return self._local.is_main
+
+    @property
+    def shards_weights(self) -> bool:
+        """It does not."""
+        return False
 
     def barrier(self) -> None:
         """Return when every rank has called it."""
@@ -147,9 +160,12 @@ class DataParallel:
 
     def sum_gradients(self, module: torch.nn.Module) -> None:
         """Sum all gradients in one flat transfer."""
+        self._sum(list(module.parameters()))
+
+    def _sum(self, parameters: Sequence[torch.nn.Parameter]) -> None:
         import torch
 
-        parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
+        parameters = [parameter for parameter in parameters if parameter.requires_grad]
         has_gradient = [float(parameter.grad is not None) for parameter in parameters]
         counts = self.sum(torch.tensor(has_gradient, device=self.device)).tolist()
         used = [parameter for parameter, count in zip(parameters, counts, strict=True) if count > 0]
@@ -183,3 +199,11 @@ class DataParallel:
     ) -> None:
         """Restore the optimizer's state."""
         self._local.set_optimizer_state(module, optimizer, state)
+
+    def empty(self, size: Sequence[int], dtype: torch.dtype) -> torch.Tensor:
+        """Return a whole tensor without values."""
+        return self._local.empty(size, dtype)
+
+    def whole(self, module: torch.nn.Module) -> torch.nn.Module | None:
+        """Return the module on the main rank."""
+        return self._local.whole(module)

@@ -14,7 +14,15 @@ from transformers import PreTrainedModel
 from recipekit.errors import RunError
 from recipekit.suggestions import did_you_mean
 
-__all__ = ["LoraSettings", "add_lora", "checkpoint_layers", "count_weights", "freeze", "merge_lora"]
+__all__ = [
+    "LoraSettings",
+    "add_lora",
+    "checkpoint_layers",
+    "count_weights",
+    "freeze",
+    "merge_lora",
+    "transformer_layers",
+]
 
 CACHES = frozenset({"past_key_values", "past_key_value", "layer_past"})
 """Arguments by which a decoder's layer keeps keys and values for further tokens."""
@@ -123,6 +131,11 @@ def count_weights(encoder: nn.Module) -> tuple[int, int]:
     return sum(size for size, trained in sizes if trained), sum(size for size, _ in sizes)
 
 
+def transformer_layers(module: nn.Module) -> list[nn.Module]:
+    """Return the layers of all transformers in a module whose layers can be found."""
+    return [layer for model in _outermost(module) for layer in _listed_layers(model) or ()]
+
+
 class _CheckpointedLayer(nn.Module):
     """Mixed into the class of a layer."""
 
@@ -152,16 +165,22 @@ def _transformers(encoder: nn.Module, key: str) -> list[PreTrainedModel]:
 
 def _layers(model: PreTrainedModel) -> list[nn.Module]:
     """Return a transformer's layers, from the first to the last."""
-    count = getattr(model.config.get_text_config(), "num_hidden_layers", None)
-    for module in model.modules():
-        if isinstance(module, nn.ModuleList) and len(module) == count:
-            return list(module)
+    layers = _listed_layers(model)
+    if layers is not None:
+        return layers
     name = type(model).__name__
     raise RunError(
         f"{name} does not list its layers: train.freeze.layers, train.lora without target_modules "
         "and train.gradient_checkpointing cannot be used",
         code="RK639",
     )
+
+
+def _listed_layers(model: PreTrainedModel) -> list[nn.Module] | None:
+    """Return a transformer's layers, or None if they cannot be found."""
+    count = getattr(model.config.get_text_config(), "num_hidden_layers", None)
+    lists = (module for module in model.modules() if isinstance(module, nn.ModuleList))
+    return next((list(module) for module in lists if len(module) == count), None)
 
 
 def _targets(model: PreTrainedModel, wanted: Sequence[str] | None) -> list[str]:

@@ -82,9 +82,10 @@ def train(inputs: StageInputs, section: TrainSection, out: Path) -> dict[str, An
     dataset, scratch = inputs.dataset, out / "scratch"
     if dataset is None:
         raise RunError("no data was collected to train on", code="RK630")
-    encoder: Any = inputs.encoder(section.encoder)
+    encoder: Any = inputs.unprepared_encoder(section.encoder)
     _check_similarity(encoder.similarity, section)
     _choose_weights(inputs, encoder, section)
+    encoder = inputs.encoder(section.encoder)
     sides: tuple[Side, ...] = ("query", "passage")
     tokens = {side: inputs.tokens(section.encoder, side) for side in sides}
     forward = EncoderForward(
@@ -114,10 +115,11 @@ def train(inputs: StageInputs, section: TrainSection, out: Path) -> dict[str, An
     dev_summary = dev.summary(state) if dev else None
     encoder.language_model_head = None  # it belongs to the phase that trained it
     trained, weights = count_weights(encoder)
-    if section.lora is not None:
-        merge_lora(encoder)
-    if inputs.ranks.is_main:
-        encoder.save(out / "encoder")
+    whole: Any = inputs.ranks.whole(encoder)
+    if whole is not None:
+        if section.lora is not None:
+            merge_lora(whole)
+        whole.save(out / "encoder")
         write_json(out / "training.json", _training_json(state, phases, dev_summary))
     inputs.ranks.barrier()
     reads_corpus = any(phase.spec.reads_corpus for phase in phases)
@@ -147,7 +149,6 @@ def _choose_weights(inputs: StageInputs, encoder: Any, section: TrainSection) ->
         lora = section.lora
         settings = LoraSettings(lora.r, lora.alpha, lora.dropout, lora.target_modules)
         add_lora(encoder, settings, inputs.seed)
-        inputs.ranks.prepare(encoder)
     if section.freeze is not None or section.lora is not None:
         trained, weights = count_weights(encoder)
         inputs.progress.info(
