@@ -611,8 +611,8 @@ ERROR_CODES: Final[dict[str, ErrorCode]] = {
     ),
     "RK603": ErrorCode(
         "The Accelerate configuration asks for something that is not supported.",
-        "Several machines, or a distributed type other than several GPUs or CPUs.",
-        "Use `MULTI_GPU`, `MULTI_CPU` or `NO` on one machine.",
+        "DeepSpeed, FSDP version 1, or an option of FSDP that the message names.",
+        "Use `FSDP` with `fsdp_version: 2`, `MULTI_GPU`, `MULTI_CPU` or `NO`.",
         exit_status=EXIT_USAGE,
     ),
     "RK604": ErrorCode(
@@ -665,6 +665,16 @@ ERROR_CODES: Final[dict[str, ErrorCode]] = {
         "A component does not say which weights of an encoder it means.",
         "After training, an encoder has initial and trained weights.",
         "Follow the message: pass the weights to `context.encoder` or `context.embeddings`.",
+    ),
+    "RK613": ErrorCode(
+        "The machines of a run do not come together.",
+        "A machine did not start, the port is closed, or the folder is not shared.",
+        "Run the same command on all machines, in a folder that they share under the same path.",
+    ),
+    "RK614": ErrorCode(
+        "A machine of the run was lost, or machine 0 ended the run.",
+        "It was switched off or killed, or a stage failed on machine 0, whose output says why.",
+        "Run the command that the message shows on every machine. Finished work is kept.",
     ),
     "RK620": ErrorCode(
         "There is nothing to judge.",
@@ -748,9 +758,9 @@ ERROR_CODES: Final[dict[str, ErrorCode]] = {
         "Mine and judge candidates, or choose a loss that reads other examples.",
     ),
     "RK636": ErrorCode(
-        "The Accelerate configuration asks for sharding.",
-        "It is set to FSDP, DeepSpeed or Megatron-LM.",
-        "Choose plain multi-GPU in `accelerate config`.",
+        "The environment asks for DeepSpeed or Megatron-LM.",
+        "A variable of `accelerate launch` is set, such as `ACCELERATE_USE_DEEPSPEED`.",
+        "Unset it, and choose FullyShardedDataParallel version 2 in `accelerate config`.",
     ),
     "RK637": ErrorCode(
         "A loss cannot train an encoder with this similarity.",

@@ -1,17 +1,22 @@
 """One rank of several train stages; torchrun starts it with the arguments MODEL DATASET OUT.
 
-Runs every section into OUT/<name>, and writes each rank's number of forward passes to
-OUT/passes-<rank>.json.
+Runs every section with whole weights into OUT/whole/<name>, and with sharded weights into
+OUT/sharded/<name>. Writes each rank's number of forward passes to OUT/<mode>/passes-<rank>.json.
 """
 
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import sys
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 import torch
 
+from helpers.killed import KilledAfter
 from helpers.train_inputs import (
     BOTH_HALVES,
     COORDINATE_ASCENT,
@@ -20,12 +25,12 @@ from helpers.train_inputs import (
     train_inputs,
     train_section,
 )
-from recipekit.component import Ranks
+from recipekit.component import Progress, Ranks
 from recipekit.dataset import Dataset
 from recipekit.encoders.bi_encoder_module import BiEncoder
 from recipekit.pipeline.worker import leave
 from recipekit.stages.train.train import train
-from recipekit.training.parallel import join_ranks
+from recipekit.training.parallel import Sharding, join_ranks
 
 GTE = {
     "use": "infonce",
@@ -34,6 +39,7 @@ GTE = {
     "one_softmax": True,
 }
 MATRYOSHKA = {"use": "matryoshka", "dimensions": [32, 8]}
+ONE_EPOCH = {**IN_BATCH, "epochs": 1}
 TWO_CYCLES = {**COORDINATE_ASCENT, "cycles": 2}
 
 # A budget of 24 tokens gives each step several micro-batches, and batches of 5 of 12 queries give
@@ -42,7 +48,10 @@ SECTIONS = {
     "exact": train_section(TWO_CYCLES, max_tokens_per_batch=24),
     "both_halves": train_section(BOTH_HALVES, max_tokens_per_batch=24),
     "separate_towers": train_section(
-        IN_BATCH, {**BOTH_HALVES, "separate_towers": True}, max_tokens_per_batch=24
+        ONE_EPOCH,
+        {**BOTH_HALVES, "cycles": 1, "separate_towers": True},
+        keep_weights="last",
+        max_tokens_per_batch=24,
     ),
     "one_passage_step": train_section(
         {**BOTH_HALVES, "query_epochs": 0, "passage_epochs": 2, "passage_gradient": "corpus"},
@@ -69,20 +78,58 @@ SECTIONS = {
         {**MASKED, "texts": "queries"}, BOTH_HALVES, max_tokens_per_batch=24
     ),
     "two_phases": train_section(IN_BATCH, COORDINATE_ASCENT, max_tokens_per_batch=24),
+    "averaged": train_section(IN_BATCH, average_weights=2, max_tokens_per_batch=24),
+    "lora": train_section(
+        ONE_EPOCH,
+        {**BOTH_HALVES, "cycles": 1},
+        lora={"r": 4},
+        keep_weights="last",
+        max_tokens_per_batch=24,
+    ),
+    "frozen": train_section(
+        ONE_EPOCH,
+        freeze={"embeddings": True, "layers": 1},
+        gradient_checkpointing=True,
+        keep_weights="last",
+    ),
 }
+SHARDED = ("separate_towers", "one_passage_step", "infonce", "averaged", "lora", "frozen")
+"""The sections that are also trained with sharded weights."""
+ON_FOUR_RANKS = "separate_towers"
+"""The section that is trained with sharded weights on four ranks: each phase, both half-phases."""
+KILLED = "separate_towers"
+"""The section that is killed and resumed."""
+STEPS_BEFORE_THE_KILL = 11
+"""In the passage half-phase of the second phase, where the towers have been separated."""
 
 
-def train_all(model: Path, dataset: Path, out: Path, ranks: Ranks) -> dict[str, int]:
-    """Run all sections; returns each one's forward passes on this rank."""
-    passes = {}
-    for name, section in SECTIONS.items():
-        inputs = train_inputs(
-            out / name, model, Dataset(dataset, "test-dataset"), ranks=ranks, tied=name != "infonce"
-        )
-        count = CountedPasses(inputs.encoder("student"))
-        train(inputs, section, out / name)
-        passes[name] = count.passes
-    return passes
+def train_all(
+    model: Path, dataset: Path, out: Path, ranks: Ranks, names: Iterable[str] = SECTIONS
+) -> dict[str, int]:
+    """Run sections; returns each one's forward passes on this rank."""
+    return {name: train_one(name, model, dataset, out / name, ranks) for name in names}
+
+
+def train_one(
+    name: str,
+    model: Path,
+    dataset: Path,
+    out: Path,
+    ranks: Ranks,
+    progress: Progress | None = None,
+) -> int:
+    """Run one section; returns its forward passes on this rank."""
+    inputs = train_inputs(
+        out,
+        model,
+        Dataset(dataset, "test-dataset"),
+        ranks=ranks,
+        progress=progress,
+        tied=name != "infonce",
+    )
+    count = CountedPasses(inputs.unprepared_encoder("student"))
+    train(inputs, SECTIONS[name], out)
+    return count.passes
 
 
 class CountedPasses:
@@ -96,10 +143,27 @@ class CountedPasses:
         self.passes += 1
 
 
+def main(model: Path, dataset: Path, out: Path) -> None:
+    """Train everything on this rank."""
+    count = int(os.environ["WORLD_SIZE"])
+    whole, sharded = (join_ranks(count, sharding) for sharding in (None, Sharding()))
+    trained = {"whole": (whole, tuple(SECTIONS)), "sharded": (sharded, SHARDED)}
+    if count == 4:
+        trained = {"sharded": (sharded, (ON_FOUR_RANKS,))}
+    for mode, (ranks, names) in trained.items():
+        passes = train_all(model, dataset, out / mode, ranks, names)
+        (out / mode / f"passes-{ranks.rank}.json").write_text(json.dumps(passes))
+    if count == 2:
+        killed = KilledAfter("train", STEPS_BEFORE_THE_KILL)
+        with suppress(KeyboardInterrupt):
+            train_one(KILLED, model, dataset, out / "killed", sharded, killed)
+        if sharded.is_main:
+            shutil.copytree(out / "killed", out / "killed-before")
+        sharded.barrier()
+        train_one(KILLED, model, dataset, out / "killed", sharded)
+
+
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    ranks = join_ranks(2)
-    model, dataset, out = map(Path, sys.argv[1:])
-    passes = train_all(model, dataset, out, ranks)
-    (out / f"passes-{ranks.rank}.json").write_text(json.dumps(passes))
+    main(*map(Path, sys.argv[1:]))
     leave(0)

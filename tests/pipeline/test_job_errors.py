@@ -54,7 +54,7 @@ def test_errors_survive_a_file(error: RecipekitError, tmp_path) -> None:
 class KillsItself(Launch):
     """Starts a process that ends by a signal."""
 
-    def command(self, job: Path, *, ranks: bool) -> list[str]:
+    def command(self, job: Path, *, ranks: bool, port: int | None = None) -> list[str]:
         return [sys.executable, "-c", f"import os; os.kill(os.getpid(), {self.ranks})"]
 
 

@@ -10,7 +10,12 @@ from pathlib import Path
 import pytest
 
 from recipekit.errors import RunError
-from recipekit.pipeline.launch import Launch, read_launch
+from recipekit.pipeline.accelerate_config import read_launch
+from recipekit.pipeline.launch import Launch
+from recipekit.training.parallel import Sharding
+
+FSDP = "distributed_type: FSDP\nnum_processes: 4\n"
+FSDP2 = f"{FSDP}fsdp_config:\n  fsdp_version: 2\n"
 
 
 @pytest.fixture(autouse=True)
@@ -43,11 +48,18 @@ def test_the_saved_default_is_used(tmp_path: Path) -> None:
     assert read_launch() == Launch(ranks=3, cpu=True, config=saved)
 
 
+def test_a_configuration_with_fsdp_shards_the_weights_over_the_ranks(tmp_path: Path) -> None:
+    assert read_launch(config(tmp_path, FSDP2)).sharding == Sharding(reshard_after_forward=True)
+    keeps = config(tmp_path, f"{FSDP2}  fsdp_reshard_after_forward: false\n")
+    assert read_launch(keeps).sharding == Sharding(reshard_after_forward=False)
+    assert read_launch(keeps, 1).sharding is None
+
+
 def test_the_flag_overrides_the_configuration(tmp_path: Path) -> None:
     launch = read_launch(config(tmp_path, "distributed_type: MULTI_CPU\nnum_processes: 4\n"), 2)
     assert launch.ranks == 2
     command = launch.command(Path("job.json"), ranks=True)
-    assert command[2] == "torch.distributed.run"
+    assert command[2:4] == ["recipekit.pipeline.rank_launcher", "torch.distributed.run"]
     assert command[command.index("--nproc-per-node") + 1] == "2"
 
 
@@ -67,8 +79,18 @@ def test_on_the_cpu_the_ranks_share_its_cores(monkeypatch: pytest.MonkeyPatch) -
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("distributed_type: FSDP\n", "distributed_type FSDP is not supported"),
-        ("distributed_type: MULTI_GPU\nnum_machines: 2\n", "num_machines 2 is not supported"),
+        ("distributed_type: DEEPSPEED\n", "DEEPSPEED is not supported; choose FullySharded"),
+        ("distributed_type: TP\n", "TP is not supported; use FSDP, MULTI_GPU, MULTI_CPU or NO"),
+        (f"{FSDP}fsdp_config: {{fsdp_version: 1}}\n", "write `fsdp_version: 2`"),
+        (f"{FSDP2}  fsdp_offload_params: true\n", "write `fsdp_offload_params: false`"),
+        (
+            f"{FSDP2}  fsdp_activation_checkpointing: true\n",
+            "`train.gradient_checkpointing: true` in the recipe",
+        ),
+        (
+            f"{FSDP2}parallelism_config:\n  parallelism_config_tp_size: 2\n",
+            "parallelism_config_tp_size 2 is not supported",
+        ),
         ("- a list\n", "not an Accelerate configuration"),
         ("a: [", "not an Accelerate configuration"),
     ],

@@ -1,14 +1,25 @@
-"""Two ranks train as one does: batch sizes are global, and losses are means over global batches."""
+"""Ranks train as one process does: batch sizes are global, losses are means over global batches."""
 
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from helpers.ranks import run_on_cpu_ranks
-from helpers.train_on_ranks import SECTIONS, train_all
+from helpers.train_on_ranks import (
+    KILLED,
+    ON_FOUR_RANKS,
+    SECTIONS,
+    SHARDED,
+    STEPS_BEFORE_THE_KILL,
+    train_all,
+    train_one,
+)
 from recipekit.component import SingleProcess
 
 pytestmark = pytest.mark.slow
@@ -23,27 +34,60 @@ def dataset(make_dataset, tiny_dataset):
     return make_dataset(queries, passages, {(i, i): 1.0 for i in range(24) if i != 4})
 
 
-def test_two_ranks_train_as_one_with_equal_numbers_of_forward_passes(
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    """All weights of a trained encoder, whose towers are saved in folders of their own."""
+    files = sorted((folder / "encoder").rglob("model.safetensors"))
+    return {
+        f"{file.parent.name}/{name}": tensor
+        for file in files
+        for name, tensor in load_file(file).items()
+    }
+
+
+def assert_trained_equally(one: Path, other: Path) -> None:
+    """Check two train stages: tokens, curve, dev values and weights."""
+    first, second = (json.loads((path / "training.json").read_text()) for path in (one, other))
+    assert first["tokens"] == second["tokens"]
+    for number in ("loss", "gradient_norm"):
+        assert [point[number] for point in first["curve"]] == pytest.approx(
+            [point[number] for point in second["curve"]], rel=1e-3
+        )
+    assert [point["value"] for point in first["dev"]["points"]] == pytest.approx(
+        [point["value"] for point in second["dev"]["points"]], abs=2e-3
+    )
+    expected, trained = weights(one), weights(other)
+    assert expected.keys() == trained.keys()
+    for name, tensor in expected.items():
+        torch.testing.assert_close(trained[name], tensor, atol=2e-5, rtol=0)
+
+
+def test_ranks_with_whole_or_sharded_weights_train_as_one_process(
     tmp_path: Path, tiny_model: Path, dataset
 ):
-    run_on_cpu_ranks(2, "train_on_ranks", [tiny_model, dataset.path, tmp_path / "two"])
-    train_all(tiny_model, dataset.path, tmp_path / "one", SingleProcess())
-    first, second = (
-        json.loads((tmp_path / "two" / f"passes-{rank}.json").read_text()) for rank in range(2)
-    )
-    assert first == second
-    for name in SECTIONS:
-        one, two = (
-            json.loads((tmp_path / ranks / name / "training.json").read_text())
-            for ranks in ("one", "two")
-        )
-        assert one["tokens"] == two["tokens"]
-        assert [point["loss"] for point in one["curve"]] == pytest.approx(
-            [point["loss"] for point in two["curve"]], rel=2e-3
-        )
-        assert [point["gradient_norm"] for point in one["curve"]][:3] == pytest.approx(
-            [point["gradient_norm"] for point in two["curve"]][:3], rel=2e-3
-        )
-        assert [point["value"] for point in one["dev"]["points"]] == pytest.approx(
-            [point["value"] for point in two["dev"]["points"]], abs=2e-3
-        )
+    for count in (2, 4):
+        run_on_cpu_ranks(count, "train_on_ranks", [tiny_model, dataset.path, tmp_path / str(count)])
+    train_all(tiny_model, dataset.path, tmp_path / "1", SingleProcess())
+    for path, names in {
+        "2/whole": tuple(SECTIONS),
+        "2/sharded": SHARDED,
+        "4/sharded": (ON_FOUR_RANKS,),
+    }.items():
+        folder = tmp_path / path
+        passes = [json.loads(file.read_text()) for file in folder.glob("passes-*.json")]
+        assert len(passes) == int(path[0])
+        assert all(one == passes[0] for one in passes), "numbers of forward passes"
+        for name in names:
+            assert_trained_equally(tmp_path / "1" / name, folder / name)
+
+    # A killed run with sharded weights continues on the same ranks, or on one.
+    resumed, uninterrupted = tmp_path / "2" / "killed", tmp_path / "2" / "sharded" / KILLED
+    assert weights(resumed).keys() == weights(uninterrupted).keys()
+    for name, tensor in weights(uninterrupted).items():
+        assert torch.equal(weights(resumed)[name], tensor), name
+    before = tmp_path / "2" / "killed-before"
+    (checkpoint,) = (before / "scratch" / "checkpoints").iterdir()
+    assert 0 < int(checkpoint.name.rpartition("-")[2]) <= STEPS_BEFORE_THE_KILL
+    assert len(list((checkpoint / "tensors").iterdir())) == 2, "each rank writes its slices"
+    shutil.rmtree(before / "store")
+    train_one(KILLED, tiny_model, dataset.path, before, SingleProcess())
+    assert_trained_equally(tmp_path / "1" / KILLED, before)

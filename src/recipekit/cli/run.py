@@ -71,8 +71,8 @@ def run(
 
     The same command resumes a run that was interrupted.
     """
+    from recipekit.pipeline.accelerate_config import read_launch
     from recipekit.pipeline.execute import run as execute
-    from recipekit.pipeline.launch import read_launch
     from recipekit.pipeline.report import closing_blocks
     from recipekit.report.terminal import print_blocks
     from recipekit.stages.recipe import load_recipe

@@ -17,8 +17,10 @@ from recipekit.artifacts.store import Artifact, Store
 from recipekit.error_codes import found_before_work
 from recipekit.errors import DataError, RecipekitError, RunError, StoreError
 from recipekit.llm.reply_cache import ReplyCache
+from recipekit.pipeline.crew import Crew
 from recipekit.pipeline.declared_files import with_declaration
 from recipekit.pipeline.export_folder import ExportFolder, check_exports
+from recipekit.pipeline.follow import follow
 from recipekit.pipeline.job import Job
 from recipekit.pipeline.launch import Launch
 from recipekit.pipeline.ledger import ledger_of
@@ -69,7 +71,8 @@ def run(
         until: Stop after this stage.
         export_to: A folder for a copy of what the exporters write, with plain files and no links.
             It is new or empty, or has the exports of an earlier run, which are replaced.
-        launch: How processes are started; one process on the best device by default.
+        launch: How processes are started; one process on the best device by default. On a machine
+            other than machine 0, this call runs the ranks of machine 0's stages until it ends.
         command: The command that repeats this run, for the report.
         output: How the stages' own processes show their work: in words or not at all on standard
             error, or as JSON on standard output.
@@ -87,6 +90,10 @@ def run(
     exports = _export_folder(export_to, names, until)
     project = project_of(recipe, cache=cache, runs=runs)
     store = Store(project.cache)
+    launch = launch or Launch()
+    if launch.machines is not None and launch.machines.number > 0:
+        return follow(launch, on_event)
+    crew = _crew(launch, store, command, on_event)
     hashes = FileHashes(store.root / "hashes.json")
     planned = make_plan(recipe, store, hashes, start=start)
     selection = _select(planned, start, until)
@@ -94,7 +101,15 @@ def run(
     store.add_runs_folder(project.runs)
     hashes.save()
     execution = _Execution(
-        record, planned, selection, store, hashes, launch or Launch(), output, on_event, tracker
+        record,
+        planned,
+        selection,
+        store,
+        hashes,
+        StageProcesses(launch, crew),
+        output,
+        on_event,
+        tracker,
     )
     try:
         execution.announce()
@@ -124,6 +139,17 @@ def run(
         raise
     finally:
         execution.processes.close()
+
+
+def _crew(launch: Launch, store: Store, command: str | None, on_event: OnEvent) -> Crew | None:
+    """Gather the other machines, if there are several."""
+    if launch.machines is None:
+        return None
+
+    def inform(line: str) -> None:
+        on_event(RunEvent("machine_waiting", {"machine": 0}, line))
+
+    return Crew(launch.machines, store.root, command or "the same command", inform)
 
 
 def check_range(names: list[str], start: str | None, until: str | None) -> None:
@@ -187,7 +213,7 @@ class _Execution:
         selection: _Selection,
         store: Store,
         hashes: FileHashes,
-        launch: Launch,
+        processes: StageProcesses,
         output: Output,
         on_event: OnEvent,
         tracker: str | None,
@@ -196,7 +222,7 @@ class _Execution:
         self.store, self.hashes = store, hashes
         self.output, self.on_event, self.tracker = output, on_event, tracker
         self.recipe = record.recipe
-        self.processes = StageProcesses(launch)
+        self.processes = processes
         self.artifacts: dict[str, Artifact] = {}
         self.ran: list[str] = []
         self.latest_before: Path | None = None
@@ -383,6 +409,9 @@ class _Execution:
                 write_report(self.record.path)
         cached = tuple(name for name in self.artifacts if name not in self.ran)
         path = self.record.path.absolute()
+        if self.processes.crew is not None:
+            failed = None if status == "finished" else f"{status}: {reason or 'see its output'}"
+            self.processes.crew.finish(path, failed, self.ran, cached)
         self.emit(
             "run_finished",
             run=str(path),

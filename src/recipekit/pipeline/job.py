@@ -12,21 +12,21 @@ from recipekit import errors
 from recipekit.artifacts.store import write_json
 from recipekit.errors import RecipekitError
 from recipekit.pipeline.run_events import Output
+from recipekit.training.parallel import Sharding
 
-__all__ = ["EXIT_NO_SPACE", "EXIT_REPORTED", "Job", "Sharding", "StageResult", "read_error", "write_error"]
+__all__ = [
+    "EXIT_NO_SPACE",
+    "EXIT_REPORTED",
+    "Job",
+    "StageResult",
+    "read_error",
+    "write_error",
+]
 
 EXIT_REPORTED = 65
 """Exit status of a stage that failed and wrote its error to a file."""
 EXIT_NO_SPACE = 28
 """Exit status where the disk is full, perhaps too full for the error."""
-
-
-@dataclass(frozen=True)
-class Sharding:
-    """Weights, gradients and optimizer state are divided over the ranks (FSDP2)."""
-
-    reshard_after_forward: bool = True
-    """Whether a layer's whole weights are freed between its forward and its backward pass."""
 
 
 @dataclass(frozen=True)

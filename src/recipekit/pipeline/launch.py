@@ -1,9 +1,4 @@
-"""How the processes of a stage are started, from Accelerate's configuration.
-
-A recipe does not describe hardware. `run` takes devices, ranks and sharding from Accelerate's saved
-configuration or `--accelerate-config FILE`; `--num-processes` overrides both. Configuration errors
-are reported before any process starts.
-"""
+"""How the processes of a stage are started: one, or one per rank by `accelerate` or `torchrun`."""
 
 from __future__ import annotations
 
@@ -11,16 +6,11 @@ import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import yaml
+from recipekit.pipeline.machines import Machines
+from recipekit.training.parallel import Sharding
 
-from recipekit.errors import RunError
-
-__all__ = ["Launch", "read_launch"]
-
-SINGLE = {"NO"}
-SEVERAL = {"MULTI_CPU", "MULTI_GPU", "MULTI_NPU", "MULTI_MLU", "MULTI_XPU", "XLA"}
+__all__ = ["Launch"]
 
 
 @dataclass(frozen=True)
@@ -28,42 +18,74 @@ class Launch:
     """How the processes of a stage are started."""
 
     ranks: int = 1
+    """The ranks of all machines together."""
     cpu: bool = False
     """Do not use accelerators, even where there are some."""
     config: Path | None = None
     """Accelerate's configuration file, if there is one."""
+    sharding: Sharding | None = None
+    """How several ranks shard the weights of encoders; None keeps them whole."""
+    machines: Machines | None = None
+    """The machines that run together; None for this one alone."""
 
-    def command(self, job: Path, *, ranks: bool) -> list[str]:
-        """Return the command line for a job; `ranks` is whether the stage computes on all ranks."""
+    def command(self, job: Path, *, ranks: bool, port: int | None = None) -> list[str]:
+        """Return the command line for a job.
+
+        Args:
+            job: The job's file.
+            ranks: Whether the stage computes on all ranks.
+            port: The port at which the ranks of several machines meet.
+        """
         child = ["-m", "recipekit.pipeline.worker", str(job)]
         if not ranks or self.ranks == 1:
             return [sys.executable, *child]
+        launcher = [sys.executable, "-m", "recipekit.pipeline.rank_launcher"]
         if self.cpu:
             # `accelerate launch --cpu` starts one process where two are requested; torchrun starts
             # two.
-            return [
-                sys.executable,
-                "-m",
-                "torch.distributed.run",
-                "--standalone",
-                "--nproc-per-node",
-                str(self.ranks),
-                *child,
-            ]
-        launcher = [
-            sys.executable,
-            "-m",
+            return [*launcher, "torch.distributed.run", *self._torchrun(port), *child]
+        config = ["--config_file", str(self.config)] if self.config else []
+        return [
+            *launcher,
             "accelerate.commands.launch",
             "--multi_gpu",
-            "--num_processes",
-            str(self.ranks),
+            *self._accelerate(port),
+            *config,
+            "--mixed_precision",
+            "no",
+            *child,
         ]
-        config = ["--config_file", str(self.config)] if self.config else []
-        return [*launcher, *config, "--mixed_precision", "no", *child]
+
+    def _torchrun(self, port: int | None) -> list[str]:
+        if self.machines is None:
+            return ["--standalone", "--nproc-per-node", str(self.ranks)]
+        options = {
+            "--nnodes": self.machines.count,
+            "--node-rank": self.machines.number,
+            "--nproc-per-node": self.ranks // self.machines.count,
+            "--master-addr": self.machines.address,
+            "--master-port": port,
+        }
+        return [str(word) for option in options.items() for word in option]
+
+    def _accelerate(self, port: int | None) -> list[str]:
+        options: dict[str, object] = {"--num_processes": self.ranks}
+        if self.machines is not None:
+            options |= {
+                "--num_machines": self.machines.count,
+                "--machine_rank": self.machines.number,
+                "--main_process_ip": self.machines.address,
+                "--main_process_port": port,
+                "--rdzv_backend": "static",
+            }
+            return [*(str(word) for option in options.items() for word in option), "--same_network"]
+        return [str(word) for option in options.items() for word in option]
 
     def environment(self) -> dict[str, str]:
         """Return the environment of those processes."""
-        environment = dict(os.environ)
+        environment = {
+            name: value for name, value in os.environ.items() if name not in _OF_A_SCHEDULER
+        }
         environment.setdefault("TOKENIZERS_PARALLELISM", "false")
         # Without these, litellm fetches a price list and reads the project's .env at import.
         environment.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
@@ -75,103 +97,17 @@ class Launch:
         if self.cpu:
             environment["ACCELERATE_USE_CPU"] = "true"
         if self.cpu and self.ranks > 1:
-            environment.setdefault(
-                "OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // self.ranks))
-            )
+            here = self.ranks // self.machines.count if self.machines else self.ranks
+            environment.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // here)))
         return environment
 
 
-def read_launch(
-    config: Path | None = None, num_processes: int | None = None, *, cpu: bool = False
-) -> Launch:
-    """Read how to start processes.
-
-    Args:
-        config: An Accelerate configuration file; by default the saved one, if there is one.
-        num_processes: Overrides the configuration's.
-        cpu: Overrides the configuration's `use_cpu`.
-
-    Raises:
-        RunError: The file is missing or malformed, or requests what recipekit does not support.
-    """
-    if config is not None and not config.is_file():
-        raise RunError(
-            f"--accelerate-config {config}: no such file; `accelerate config --config_file "
-            f"{config}` writes one",
-            code="RK602",
-        )
-    config = config or _saved()
-    settings = _parse(config) if config else {}
-    kind = str(settings.get("distributed_type", "NO")).upper()
-    if kind not in SINGLE | SEVERAL:
-        raise RunError(
-            f"{config}: distributed_type {kind} is not supported; use MULTI_GPU, MULTI_CPU or NO",
-            code="RK603",
-        )
-    if int(settings.get("num_machines", 1)) > 1:
-        raise RunError(
-            f"{config}: num_machines {settings['num_machines']} is not supported; use one machine",
-            code="RK603",
-        )
-    ranks = 1
-    if num_processes is not None:
-        ranks = num_processes
-    elif kind in SEVERAL:
-        ranks = int(settings.get("num_processes", 1))
-    if ranks < 1:
-        raise RunError(f"--num-processes {ranks}: at least 1", code="RK602")
-    on_cpu = cpu or bool(settings.get("use_cpu")) or kind == "MULTI_CPU" or not _has_accelerator()
-    gpus = _gpus()
-    if not on_cpu and gpus and ranks > gpus:
-        raise RunError(
-            f"{ranks} processes were requested, but there are {gpus} GPUs: request at most {gpus}, "
-            "or use --cpu",
-            code="RK604",
-        )
-    return Launch(ranks, on_cpu, config)
-
-
-def _saved() -> Path | None:
-    """Return Accelerate's saved configuration, where `accelerate config` writes it."""
-    home = Path(
-        os.environ.get(
-            "HF_HOME",
-            Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "huggingface",
-        )
-    )
-    # os.path.isfile is False for a folder that cannot be read, such as the home of a container's
-    # user.
-    found = [
-        path
-        for name in ("default_config.yaml", "default_config.json")
-        if os.path.isfile(path := home / "accelerate" / name)
-    ]
-    return found[0] if found else None
-
-
-def _parse(config: Path) -> dict[str, Any]:
-    try:
-        # Accelerate's own file, so read it as Accelerate does.
-        settings = yaml.safe_load(config.read_text())
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise RunError(
-            f"{config}: not an Accelerate configuration ({str(error).splitlines()[0]})",
-            code="RK602",
-        ) from error
-    if not isinstance(settings, dict):
-        raise RunError(f"{config}: not an Accelerate configuration: no keys", code="RK602")
-    return settings
-
-
-def _gpus() -> int:
-    """Count the GPUs of this machine by its device files: the runner does not import torch."""
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible is not None:
-        return len(
-            [index for index in visible.split(",") if index.strip() and index.strip() != "-1"]
-        )
-    return len(list(Path("/dev").glob("nvidia[0-9]*")))
-
-
-def _has_accelerator() -> bool:
-    return _gpus() > 0 or Path("/dev/kfd").exists() or sys.platform == "darwin"
+_OF_A_SCHEDULER = frozenset(
+    {
+        *("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "ROLE_RANK", "ROLE_WORLD_SIZE"),
+        *("GROUP_RANK", "GROUP_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"),
+        *("TORCHELASTIC_RUN_ID", "TORCHELASTIC_USE_AGENT_STORE", "TORCHELASTIC_ERROR_FILE"),
+        *("TORCHELASTIC_RESTART_COUNT", "TORCHELASTIC_MAX_RESTARTS"),
+    }
+)
+"""Variables by which a `torchrun` around the run would make a stage's process one of its ranks."""

@@ -21,6 +21,9 @@ Output = Literal["text", "quiet", "json"]
 """How a run shows what happens: in words, warnings and errors only, or as JSON lines."""
 
 EVENTS: Mapping[str, tuple[str, ...]] = {
+    "machine_waiting": ("machine",),
+    "machine_joined": ("machine",),
+    "machine_stage": ("machine", "stage"),
     "run_started": ("run", "recipe", "cache", "stages"),
     "stage_cached": ("stage", "key"),
     "stage_waiting": ("stage",),

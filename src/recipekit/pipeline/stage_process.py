@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import json
 import signal
-import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
 from recipekit.artifacts.storage_errors import disk_without_space
 from recipekit.errors import RecipekitError, RunError
+from recipekit.pipeline.crew import Crew
 from recipekit.pipeline.fork_server import ForkServer
 from recipekit.pipeline.job import EXIT_NO_SPACE, Job, StageResult, read_error
 from recipekit.pipeline.launch import Launch
+from recipekit.pipeline.processes import process_within
 
 __all__ = ["StageProcesses"]
 
-SECONDS_TO_TERMINATE = 10
 KILLED_BY = {
     signal.SIGKILL: " (the system kills processes that use too much memory)",
     signal.SIGTERM: " (another program or user ended it, such as a job scheduler)",
@@ -30,8 +28,14 @@ KILLED_BY = {
 class StageProcesses:
     """Starts the processes of a run's stages."""
 
-    def __init__(self, launch: Launch) -> None:
-        self.launch = launch
+    def __init__(self, launch: Launch, crew: Crew | None = None) -> None:
+        """Start nothing yet.
+
+        Args:
+            launch: How processes are started.
+            crew: The other machines, if there are several.
+        """
+        self.launch, self.crew = launch, crew
         self._warm: ForkServer | None = None
 
     def warm_up(self) -> None:
@@ -40,9 +44,11 @@ class StageProcesses:
             self._warm = ForkServer(self.launch.environment())
 
     def close(self) -> None:
-        """End the process that holds the slow imports."""
+        """End the process that holds the slow imports, and leave the other machines."""
         if self._warm is not None:
             self._warm.close()
+        if self.crew is not None:
+            self.crew.close()
 
     def run(self, job: Job, lock: IO[str], *, computes: bool) -> StageResult:
         """Run a stage to its end.
@@ -61,9 +67,7 @@ class StageProcesses:
         if self._warm is not None and computes:
             status = self._warm.run(job_file, lock)
         else:
-            command = self.launch.command(job_file, ranks=computes)
-            with _process(command, self.launch.environment(), lock) as process:
-                status = process.wait()
+            status = self._run(job, job_file, lock, computes=computes)
         job_file.unlink()
         result_file = run / f"{job.stage}.result.json"
         if status == 0 and result_file.is_file():
@@ -71,6 +75,17 @@ class StageProcesses:
             result_file.unlink()
             return result
         raise _failure(job, status)
+
+    def _run(self, job: Job, job_file: Path, lock: IO[str], *, computes: bool) -> int:
+        """Run a stage in processes of its own; return the exit status of the first that failed."""
+        crew, port = self.crew, None
+        if crew is not None and computes:
+            port = crew.begin(job.stage, job_file)
+        command = self.launch.command(job_file, ranks=computes, port=port)
+        with process_within(command, self.launch.environment(), [lock.fileno()]) as process:
+            if crew is None:
+                return process.wait()
+            return crew.wait(job.stage, process, computes=computes)
 
 
 def _failure(job: Job, status: int) -> RecipekitError:
@@ -91,23 +106,3 @@ def _failure(job: Job, status: int) -> RecipekitError:
         f"{name}: its process exited with status {status} without an error message. {resume}",
         code="RK609",
     )
-
-
-@contextmanager
-def _process(
-    command: list[str], environment: dict[str, str], lock: IO[str]
-) -> Iterator[subprocess.Popen[bytes]]:
-    """Start a process that never outlives this block."""
-    process = subprocess.Popen(
-        command, env=environment, stdin=subprocess.DEVNULL, pass_fds=(lock.fileno(),)
-    )
-    try:
-        yield process
-    finally:
-        if process.poll() is None:
-            process.terminate()
-            try:
-                process.wait(timeout=SECONDS_TO_TERMINATE)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()

@@ -28,8 +28,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from recipekit.artifacts.store import write_json
 from recipekit.component import Ranks, Weights
 
@@ -110,19 +108,23 @@ def _named(checkpoint: Checkpoint) -> Weights:
         groups["kept"] = checkpoint.kept
     groups |= {f"recent-{number}": one for number, one in enumerate(checkpoint.recent)}
     return {
-        f"{group}/{name}": tensor for group, named in groups.items() for name, tensor in named.items()
+        f"{group}/{name}": tensor
+        for group, named in groups.items()
+        for name, tensor in named.items()
     }
 
 
 def _save_tensors(folder: Path, tensors: Weights) -> None:
-    from torch.distributed.checkpoint import HuggingFaceStorageWriter, save
+    from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageWriter
+    from torch.distributed.checkpoint.state_dict_saver import save
 
     with _reported_as_os_errors():
         save(tensors, storage_writer=HuggingFaceStorageWriter(str(folder), save_distributed=True))
 
 
 def _load_tensors(folder: Path, ranks: Ranks) -> Weights:
-    from torch.distributed.checkpoint import HuggingFaceStorageReader, load
+    from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader
+    from torch.distributed.checkpoint.state_dict_loader import load
 
     stored = HuggingFaceStorageReader(str(folder)).read_metadata().state_dict_metadata
     tensors = {

@@ -20,12 +20,18 @@ if TYPE_CHECKING:
     import torch
     from accelerate import PartialState
 
-    from recipekit.pipeline.job import Sharding
-
-__all__ = ["DataParallel", "join_ranks"]
+__all__ = ["DataParallel", "Sharding", "join_ranks"]
 
 UNSUPPORTED = ("ACCELERATE_USE_DEEPSPEED", "ACCELERATE_USE_MEGATRON_LM")
 """Environment variables by which `accelerate launch` asks for what recipekit does not support."""
+
+
+@dataclass(frozen=True)
+class Sharding:
+    """Weights, gradients and optimizer state are divided over the ranks (FSDP2)."""
+
+    reshard_after_forward: bool = True
+    """Whether a layer's whole weights are freed between its forward and its backward pass."""
 
 
 def join_ranks(expected: int, sharding: Sharding | None = None) -> Ranks:

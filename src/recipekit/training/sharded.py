@@ -60,10 +60,12 @@ class Sharded(DataParallel):
         """Shard one module, layer by layer."""
         blueprint = _without_weights(root)
         for part in [*transformer_layers(root), root]:
-            fully_shard(part, mesh=self._mesh, reshard_after_forward=self.reshard_after_forward)
+            sharded = fully_shard(
+                part, mesh=self._mesh, reshard_after_forward=self.reshard_after_forward
+            )
             # The gradients of ranks add up: each term is divided by the global batch already.
-            part.set_gradient_divide_factor(1.0)  # type: ignore[attr-defined]
-            part.set_force_sum_reduction_for_comms(True)  # type: ignore[attr-defined]
+            sharded.set_gradient_divide_factor(1.0)
+            sharded.set_force_sum_reduction_for_comms(True)
         if isinstance(root, PreTrainedModel):
             # sentence-transformers calls `model.forward`, which skips the hooks of a module.
             register_fsdp_forward_method(root, "forward")
@@ -117,9 +119,7 @@ class Sharded(DataParallel):
         """Return a tensor of which this rank holds a slice; a scalar is whole."""
         if len(size) == 0:
             return torch.empty((), dtype=dtype)
-        sliced = empty_dtensor(
-            *size, dtype=dtype, device_mesh=self._mesh, placements=[Shard(0)]
-        )
+        sliced = empty_dtensor(*size, dtype=dtype, device_mesh=self._mesh, placements=[Shard(0)])
         return sliced.to("cpu")
 
     def weights(self, module: nn.Module) -> Weights:

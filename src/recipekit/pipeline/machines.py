@@ -1,0 +1,116 @@
+"""Which machines run together, and which of them this is.
+
+Accelerate's configuration states it, or the environment of a scheduler: `srun` and `torchrun` start
+one `recipekit run` on each machine, which starts that machine's ranks itself.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from recipekit.errors import RunError
+
+__all__ = ["Machines", "read_machines"]
+
+DEFAULT_PORT = 29500
+"""Accelerate's and torchrun's own default."""
+
+
+@dataclass(frozen=True)
+class Machines:
+    """The machines of a run."""
+
+    count: int
+    number: int
+    """This machine's number, from 0. Machine 0 plans, and runs what is not distributed."""
+    address: str
+    """The name or IP address of machine 0."""
+    port: int
+    """The TCP port on which machine 0 waits for the others."""
+
+
+def read_machines(settings: Mapping[str, Any], source: str) -> Machines | None:
+    """Return the machines of a run, or None if there is only one.
+
+    The environment states this machine's number, if it does, since machines that share a home
+    folder share Accelerate's saved configuration.
+
+    Args:
+        settings: Accelerate's configuration.
+        source: Where it was read, for messages.
+
+    Raises:
+        RunError: Something is missing, or does not fit together.
+    """
+    scheduled = _from_torchrun() or _from_slurm()
+    stated = int(settings.get("num_machines") or 1)
+    if scheduled is None and stated == 1:
+        return None
+    count = stated if scheduled is None else scheduled.count
+    if stated not in (1, count):
+        raise RunError(
+            f"{source}: num_machines is {stated}, but the scheduler started {count} machines",
+            code="RK602",
+        )
+    number = int(settings.get("machine_rank") or 0) if scheduled is None else scheduled.number
+    address = settings.get("main_process_ip") or (scheduled.address if scheduled else None)
+    if not address:
+        raise RunError(
+            f"{source}: main_process_ip is missing, the address of machine 0", code="RK602"
+        )
+    if not 0 <= number < count:
+        raise RunError(
+            f"{source}: machine_rank is {number}, but the {count} machines are numbered from 0",
+            code="RK602",
+        )
+    port = settings.get("main_process_port") or (scheduled.port if scheduled else DEFAULT_PORT)
+    return Machines(count, number, str(address), int(port))
+
+
+def _from_torchrun() -> Machines | None:
+    """Read the environment of `torchrun --nnodes N --nproc-per-node 1 ... recipekit run`."""
+    if "TORCHELASTIC_RUN_ID" not in os.environ:
+        return None
+    _check_one_each(int(os.environ.get("LOCAL_WORLD_SIZE", "1")), "torchrun --nproc-per-node 1")
+    count = int(os.environ.get("GROUP_WORLD_SIZE", "1"))
+    if count == 1:
+        return None
+    number, address = int(os.environ["GROUP_RANK"]), os.environ["MASTER_ADDR"]
+    # torchrun itself listens on the port that it names.
+    return Machines(count, number, address, int(os.environ["MASTER_PORT"]) + 1)
+
+
+def _from_slurm() -> Machines | None:
+    """Read the environment of `srun --ntasks-per-node 1 recipekit run`."""
+    count = int(os.environ.get("SLURM_STEP_NUM_NODES", "1"))
+    if count == 1:
+        return None
+    tasks = int(os.environ.get("SLURM_STEP_NUM_TASKS", str(count)))
+    _check_one_each(-(-tasks // count), "srun --ntasks-per-node 1")
+    nodes = os.environ.get("SLURM_STEP_NODELIST") or os.environ.get("SLURM_JOB_NODELIST", "")
+    job = int(os.environ.get("SLURM_JOB_ID", "0"))
+    # Jobs that share a node need different ports.
+    port = DEFAULT_PORT + job % 1000
+    return Machines(count, int(os.environ["SLURM_NODEID"]), first_node(nodes), port)
+
+
+def _check_one_each(processes: int, command: str) -> None:
+    if processes > 1:
+        raise RunError(
+            f"the scheduler started {processes} processes per machine: start one with `{command}`, "
+            "and choose the ranks with --num-processes or in Accelerate's configuration",
+            code="RK602",
+        )
+
+
+def first_node(nodes: str) -> str:
+    """Return the first of the nodes in SLURM's short form, such as `gpu[03-05,9],cpu1`."""
+    found = re.match(r"([^,\[]+)(?:\[([^\],-]+))?", nodes)
+    if found is None:
+        raise RunError("SLURM names no nodes: SLURM_STEP_NODELIST is empty", code="RK602")
+    prefix, number = found.groups()
+    return f"{prefix}{number or ''}"

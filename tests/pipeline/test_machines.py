@@ -1,0 +1,272 @@
+"""Which machines run together, and how they find, follow and lose one another."""
+
+from __future__ import annotations
+
+import socket
+import sys
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from recipekit.errors import RunError
+from recipekit.pipeline import crew as crew_module
+from recipekit.pipeline import follow as follow_module
+from recipekit.pipeline.connection import Connection
+from recipekit.pipeline.crew import Crew
+from recipekit.pipeline.follow import follow
+from recipekit.pipeline.launch import Launch
+from recipekit.pipeline.machines import Machines, first_node, read_machines
+from recipekit.pipeline.processes import process_within
+from recipekit.pipeline.run_result import Run
+
+TORCHRUN = {
+    "TORCHELASTIC_RUN_ID": "none",
+    "GROUP_WORLD_SIZE": "3",
+    "GROUP_RANK": "2",
+    "LOCAL_WORLD_SIZE": "1",
+    "MASTER_ADDR": "node0",
+    "MASTER_PORT": "29500",
+}
+SLURM = {
+    "SLURM_JOB_ID": "4711",
+    "SLURM_STEP_NUM_NODES": "2",
+    "SLURM_STEP_NUM_TASKS": "2",
+    "SLURM_STEP_NODELIST": "gpu[03-04]",
+    "SLURM_NODEID": "1",
+}
+
+
+def test_accelerates_configuration_names_the_machines() -> None:
+    settings = {"num_machines": 2, "machine_rank": 1, "main_process_ip": "10.0.0.1"}
+    assert read_machines(settings, "a.yaml") == Machines(2, 1, "10.0.0.1", 29500)
+    stated = {**settings, "main_process_port": 5000}
+    assert read_machines(stated, "a.yaml") == Machines(2, 1, "10.0.0.1", 5000)
+    assert read_machines({"num_machines": 1}, "a.yaml") is None
+
+
+def test_torchrun_and_slurm_number_the_machines(monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as environment:
+        for name, value in TORCHRUN.items():
+            environment.setenv(name, value)
+        assert read_machines({}, "") == Machines(3, 2, "node0", 29501)
+    for name, value in SLURM.items():
+        monkeypatch.setenv(name, value)
+    assert read_machines({}, "") == Machines(2, 1, "gpu03", 29500 + 711)
+    # The configuration's address and port count; its number is that of the shared home folder.
+    settings = {"num_machines": 2, "machine_rank": 0, "main_process_ip": "ib0-gpu03"}
+    assert read_machines({**settings, "main_process_port": 7}, "") == Machines(2, 1, "ib0-gpu03", 7)
+
+
+def test_the_first_node_of_slurms_short_form() -> None:
+    assert first_node("gpu[03-05,9],cpu1") == "gpu03"
+    assert first_node("a-b-1,a-b-2") == "a-b-1"
+    assert first_node("n[7]") == "n7"
+
+
+@pytest.mark.parametrize(
+    ("environment", "settings", "message"),
+    [
+        ({}, {"num_machines": 2}, "main_process_ip is missing"),
+        (
+            {},
+            {"num_machines": 2, "machine_rank": 2, "main_process_ip": "a"},
+            "machine_rank is 2, but the 2 machines are numbered from 0",
+        ),
+        (SLURM, {"num_machines": 3}, "num_machines is 3, but the scheduler started 2 machines"),
+        (
+            {**SLURM, "SLURM_STEP_NUM_TASKS": "8"},
+            {},
+            "started 4 processes per machine: start one with `srun --ntasks-per-node 1`",
+        ),
+        (
+            {**TORCHRUN, "LOCAL_WORLD_SIZE": "8"},
+            {},
+            "started 8 processes per machine: start one with `torchrun --nproc-per-node 1`",
+        ),
+    ],
+)
+def test_machines_that_do_not_fit_together_are_refused(
+    environment: dict[str, str],
+    settings: dict[str, Any],
+    message: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(RunError, match=message):
+        read_machines(settings, "a.yaml")
+
+
+# Two machines in this process
+# -------------------------------------------------------------------------------------------------
+
+
+def free_port() -> int:
+    with socket.create_server(("", 0)) as server:
+        return int(server.getsockname()[1])
+
+
+class RunsCode(Launch):
+    """Starts a process that runs the Python code in the job's file."""
+
+    def command(self, job: Path, *, ranks: bool, port: int | None = None) -> list[str]:
+        return [sys.executable, str(job)]
+
+
+@dataclass
+class OtherMachine:
+    """Machine 1, in a thread."""
+
+    machines: Machines
+    result: Run | None = None
+    error: RunError | None = None
+    lines: list[str] = field(default_factory=list)
+
+    def start(self) -> OtherMachine:
+        self.thread = threading.Thread(target=self._follow, daemon=True)
+        self.thread.start()
+        return self
+
+    def _follow(self) -> None:
+        launch = RunsCode(ranks=2, cpu=True, machines=self.machines)
+        try:
+            self.result = follow(launch, lambda event: self.lines.append(event.line))
+        except RunError as error:
+            self.error = error
+
+    def ended(self) -> OtherMachine:
+        self.thread.join(timeout=60)
+        assert not self.thread.is_alive()
+        return self
+
+
+@pytest.fixture
+def gathered(tmp_path: Path) -> Callable[[], tuple[Crew, OtherMachine]]:
+    """Two machines that have found one another."""
+
+    def gather() -> tuple[Crew, OtherMachine]:
+        port = free_port()
+        other = OtherMachine(Machines(2, 1, "127.0.0.1", port)).start()
+        return Crew(Machines(2, 0, "127.0.0.1", port), tmp_path, "recipekit run r.yaml"), other
+
+    return gather
+
+
+def run_stage(crew: Crew, folder: Path, here: str, there: str) -> int:
+    """Run a stage whose processes run the given code."""
+    (folder / "here.py").write_text(here)
+    (folder / "there.py").write_text(there)
+    crew.begin("train", folder / "there.py")
+    command = [sys.executable, str(folder / "here.py")]
+    with process_within(command, {}) as process:
+        return crew.wait("train", process, computes=True)
+
+
+def test_a_stage_runs_on_both_machines_until_the_run_ends(gathered: Any, tmp_path: Path) -> None:
+    crew, other = gathered()
+    done = tmp_path / "done"
+    assert run_stage(crew, tmp_path, "", f"open({str(done)!r}, 'w')") == 0
+    assert done.is_file()
+    crew.finish(tmp_path / "runs", None, ["train"], ["mine"])
+    assert other.ended().result == Run(tmp_path / "runs", ("train",), ("mine",))
+    assert other.lines[1:] == [
+        "machine 1: joined machine 0 (127.0.0.1), which runs the stages",
+        "machine 1: train: running",
+    ]
+    assert list((tmp_path / "machines").iterdir()) == [], "the token is removed"
+    crew.close()
+
+
+def test_a_rank_that_fails_on_one_machine_ends_the_stage_on_all(
+    gathered: Any, tmp_path: Path
+) -> None:
+    waits = "import signal\nsignal.pause()"
+    crew, other = gathered()
+    assert run_stage(crew, tmp_path, waits, "raise SystemExit(65)") == 65
+    assert run_stage(crew, tmp_path, "raise SystemExit(66)", waits) == 66
+    crew.finish(tmp_path, "failed: out of memory")
+    error = other.ended().error
+    assert error is not None
+    assert error.message == "machine 0 (127.0.0.1) ended the run: failed: out of memory"
+    crew.close()
+
+
+def test_a_machine_that_is_lost_ends_the_run_on_the_other_with_the_command_that_resumes_it(
+    gathered: Any, tmp_path: Path
+) -> None:
+    crew, other = gathered()
+    crew.close()
+    error = other.ended().error
+    assert error is not None
+    assert error.message == (
+        "machine 0 (127.0.0.1) was lost. To resume, run on every machine: recipekit run r.yaml"
+    )
+
+    crew, other = gathered()
+    crew._others[1].close()  # as if the connection broke
+    other.ended()
+    with pytest.raises(RunError, match=r"train: machine 1 \(\S+\) was lost.*To resume") as lost:
+        run_stage(crew, tmp_path, "import signal\nsignal.pause()", "")
+    assert lost.value.code == "RK614"
+    assert "\n" not in lost.value.message
+
+
+def test_a_folder_that_is_not_shared_is_refused_on_both_machines(
+    gathered: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(follow_module, "SECONDS_TO_SEE", 0.0)
+    monkeypatch.setattr(Path, "write_text", lambda *_: None)  # the other disk stays empty
+    monkeypatch.setattr(Path, "unlink", lambda *_: None)
+    started: list[OtherMachine] = []
+    start = OtherMachine.start
+    monkeypatch.setattr(OtherMachine, "start", lambda self: started.append(self) or start(self))
+    with pytest.raises(RunError, match=r"machine 1 \(\S+\) does not see \S+, where machine 0"):
+        gathered()
+    error = started[0].ended().error
+    assert error is not None
+    assert "need one shared folder, under the same path" in error.message
+
+
+def test_a_machine_that_does_not_join_in_time_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(crew_module, "SECONDS_TO_JOIN", 0.0)
+    monkeypatch.setattr(follow_module, "SECONDS_TO_JOIN", 0.0)
+    with pytest.raises(RunError, match=r"machine 1, 2 did not join within 0 s"):
+        Crew(Machines(3, 0, "127.0.0.1", free_port()), tmp_path, "recipekit run")
+    alone = OtherMachine(Machines(2, 1, "127.0.0.1", free_port())).start().ended()
+    assert alone.error is not None
+    assert "machine 0 (127.0.0.1) did not answer at port" in alone.error.message
+
+
+def test_another_version_and_a_second_machine_of_a_number_are_refused(tmp_path: Path) -> None:
+    for hello, message in {
+        "version": "has recipekit 0.0, not",
+        "count": "expects 4 machines, not 2",
+    }.items():
+        port = free_port()
+        refused: list[RunError] = []
+
+        def lead(port: int = port, refused: list[RunError] = refused) -> None:
+            try:
+                Crew(Machines(2, 0, "127.0.0.1", port), tmp_path, "recipekit run")
+            except RunError as error:
+                refused.append(error)
+
+        thread = threading.Thread(target=lead, daemon=True)
+        thread.start()
+        machines = Machines(4 if hello == "count" else 2, 1, "127.0.0.1", port)
+        follower = follow_module._Follower(RunsCode(machines=machines), machines, lambda _: None)
+        connection = Connection(follower._connected())
+        version = "0.0" if hello == "version" else crew_module.recipekit.__version__
+        connection.send(machine=1, count=machines.count, host="b", version=version)
+        answer = connection.receive()
+        assert answer is not None
+        assert message in answer["failed"]
+        connection.close()
+        thread.join(timeout=60)
+        assert message in refused[0].message
