@@ -758,9 +758,10 @@ ERROR_CODES: Final[dict[str, ErrorCode]] = {
         "Mine and judge candidates, or choose a loss that reads other examples.",
     ),
     "RK636": ErrorCode(
-        "The environment asks for DeepSpeed or Megatron-LM.",
-        "A variable of `accelerate launch` is set, such as `ACCELERATE_USE_DEEPSPEED`.",
-        "Unset it, and choose FullyShardedDataParallel version 2 in `accelerate config`.",
+        "Parallel training of this kind is not supported.",
+        "A variable such as `ACCELERATE_USE_DEEPSPEED` is set, or a phase cannot train sharded "
+        "weights.",
+        "Unset the variable, or use `MULTI_GPU` for the recipe, as the message says.",
     ),
     "RK637": ErrorCode(
         "A loss cannot train an encoder with this similarity.",

@@ -94,7 +94,7 @@ class EncoderForward:
             torch.manual_seed(int(np.random.SeedSequence(seed).generate_state(1)[0]))
         bf16 = computes_in_bf16(self.precision, device)
         # torch's autocast rather than Accelerate's: the recipe decides the precision, not a
-        # saved configuration says.
+        # saved configuration.
         with (
             # Rounded copies of gathered weights would outlive the weights.
             torch.autocast(
