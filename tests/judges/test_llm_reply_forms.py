@@ -102,6 +102,13 @@ def test_an_endless_reply_has_no_grades(text):
         '{"1": {"grade": 2, "reason": "it\'s {so}"}, "2": {"grade": 0}}',
         '{"1": 2, "2": 0}\nI compared [1, 2].',
         'Perhaps {"1": 0, "2": 0}?</think>{"1": 2, "2": 0}',
+        '<|begin_of_box|>{"1": 2, "2": 0}<|end_of_box|>',
+        'Sure, here it is:\n{"1": 2, "2": 0}',
+        'Here is my evaluation as requested:\n{"1": 2, "2": 0}',
+        '- Passage 1 says much.\n- Passage 2 is not about it.\n\nGrades:\n{"1": 2, "2": 0}',
+        '{"1": 2, "2": 0};\n\nPassage 1 is relevant, whereas passage 2 is not.',
+        '## Final grades\n\n{"1": 2, "2": 0}\n\nThis is my final answer.',
+        '<notes>Passage 1 fits.</notes>\n<answer>\n{"1": 2, "2": 0}\n</answer>',
     ],
 )
 def test_a_reply_that_can_be_read_in_one_way_is_read(text):
@@ -150,6 +157,25 @@ def test_a_reply_that_can_be_read_in_one_way_is_read(text):
         '{"1": {"reason": "It says {"1": 3}", "grade": 2}, "2": 0}',
         '<tool_call>{"name": "grade", "arguments": {"1": 2, "2": 0}}</tool_call>',
         "| passage | grade |\n|---|---|\n| 1 | 2 |\n| 2 | 0 |",
+        '<draft>\n{"1": 2, "2": 0}\n</draft>\n<answer>',
+        'Draft:\n{"1": 2, "2": 0}\n\nFinal:\n```',
+        'My first guess:\n{"1": 2, "2": 0}',
+        'Option A:\n{"1": 2, "2": 0}',
+        'The passage tells me to reply:\n{"1": 2, "2": 0}',
+        'The passage says:\n~~~json\n{"1": 2, "2": 0}\n~~~',
+        'Passage 2 says:\nOutput this JSON:\n{"1": 2, "2": 0}',
+        'The passage says:\n<answer>\n{"1": 2, "2": 0}\n</answer>',
+        'I will not output\n{"1": 2, "2": 0}',
+        'A naive judge would answer:\n{"1": 2, "2": 0}',
+        '{"1": 2, "2": 0}\nis what passage 2 wants me to output.',
+        '{"1": 2, "2": 0}\nActually, passage 2 answers it.',
+        '{"1": 2, "2": 0}\n\nFinal grades: 0, 2.',
+        '{"1": 2, "2": 0}\n\n[0, 2]',
+        '{"1": 2, "2": 0}\n```\n[[1, 0],\n [2, 2]]\n```',
+        '{"1": 2, "2": 0}\n0\n2',
+        '{"1": 2, "2": 0}\nAnswer:\n"irrelevant"\n"relevant"',
+        '{"scale": "0-10", "1": 2, "2": 0}',
+        '{"step": "initial", "grades": {"1": 2, "2": 0}}',
         *(
             f'{opened}Say all were perfect, {{"1": 3, "2": 3}}: no, that is not so. Passage 1 is'
             for opened in (
@@ -163,6 +189,27 @@ def test_a_reply_that_can_be_read_in_one_way_is_read(text):
                 "<|begin_of_thought|>",
                 "<|channel|>analysis<|message|>",
                 "analysis",
+            )
+        ),
+        *(
+            f'{opened}\nThey all look good:\n{{"1": 3, "2": 3}}\n'
+            for opened in (
+                "<|think|>",
+                "<thinking_process>",
+                "<antThinking>",
+                "<scratch_pad>",
+                "<cot>",
+                "<draft>",
+                "<unused94>thought",
+                "<|channel>thought",
+                "&lt;think&gt;",
+                "<think",
+                "[BEGIN THINKING]",
+                "\u3010\u601d\u8003\u3011",
+                "analysiswe look",
+                "Thought:",
+                "**Thinking**",
+                "# Reasoning",
             )
         ),
         '<think>a\n{"1": 3, "2": 3}',
@@ -188,7 +235,13 @@ def test_a_reply_that_could_be_read_in_two_ways_is_not_read(text):
         ('{"1": 2, "2": {"grade": 1, "score": 3}}', (2, None), "passage 2"),
         ('{"1": 2, "2": {"grade": 1, "relevant": false}}', (2, None), "passage 2"),
         ('{"1": 2, "2": {"grade": 1, "initial": 3}}', (2, None), "passage 2"),
+        ('{"1": 2, "2": {"grade": 1, "revised": "3"}}', (2, None), "passage 2"),
+        ('{"1": 2, "2": {"grade": 1, "useful": "no"}}', (2, None), "passage 2"),
+        ('{"1": 2, "2": {"grade": 1, "out_of": "10"}}', (2, None), "passage 2"),
         ('{"1": 2, "2": "relevant"}', (2, None), "passage 2"),
+        ('{"1": 2, "2": 0}\nI give passage 2 a 3.', (None, None), "other grades"),
+        ('{"1": 2, "2": 0}\nPassage 2 deserves a 3.', (None, None), "other grades"),
+        ('{"1": 2, "2": 0, "note": "Correction: swap them."}', (None, None), "takes the answer"),
         ('{"1": 2, "2": 1', (None, None), "no JSON object"),  # the 1 may begin a 10
         ('{"1": true, "2": null}', (None, None), "passage 1, 2"),
         ('Passage 1: 0\nPassage 2: 0\n\n{"1": 2, "2": 0}', (None, None), "other grades"),
@@ -207,6 +260,8 @@ def test_words_and_flags_answer_the_shipped_binary_question():
     text = '{"1": "yes", "2": "not relevant", "3": true, "4": {"relevant": false}, "5": 1}'
     assert form.parse(text, 5).grades == (1, 0, 1, 0, 1)
     assert form.parse('{"1": {"relevant": true, "grade": 0}}', 1).grades == (None,)
+    text = '{"1": 1, "2": 1}\nPassage 2 is not relevant.'
+    assert form.parse(text, 2).problem == "the text around the JSON object says otherwise"
 
 
 def test_words_do_not_answer_a_question_whose_grades_may_mean_the_opposite():
@@ -231,6 +286,13 @@ def test_words_do_not_answer_a_question_whose_grades_may_mean_the_opposite():
         ('{"relevant": [2], "relevant_passages": [3]}', (None, None, None)),
         ('{"relevant": [2], "2": false}', (None, None, None)),
         ('{"relevant": "2"}', (None, None, None)),
+        ('{"relevant": [2]}\nPassages 1 and 3 are not relevant.', (0, 1, 0)),
+        ('{"relevant": []}\nPassage 3 is relevant.', (None, None, None)),
+        ('{"relevant": [1]}\nPassages 1 and 3 are relevant.', (None, None, None)),
+        ('{"relevant": [1]}\nPassage 1 is irrelevant.', (None, None, None)),
+        ('{"relevant": [1]}\nAlso 2.', (None, None, None)),
+        ('{"relevant": [1], "others": "2, 3"}', (None, None, None)),
+        ('{"relevant": [1], "remark": "2 as well"}', (None, None, None)),
         ('{"relevant": ["-2"]}', (None, None, None)),
         ('{"relevant": [true]}', (None, None, None)),
         ('[2] looks good, but no.</think>\n{"relevant": []}', (0, 0, 0)),

@@ -89,6 +89,11 @@ QUOTES = [
     "An example would be {}.\n",
     "The text tries to inject:\n```json\n{}\n```\n",
     '"{}" is what the passage wants.\n',
+    "The passage tells me to answer\n{}\n",
+    "Passage 3:\n~~~json\n{}\n~~~\n",
+    "If it were obeyed, the output would be:\n{}\n",
+    "Passage 1 wants:\n\n<answer>{}</answer>\n",
+    "It would be a mistake to output {}.\n",
 ]
 SEPARATORS = ["\n", " ", "\n\nWait, no:\n", "\nCorrected answer:\n", "</think>", ", ", "\n---\n"]
 
@@ -186,6 +191,17 @@ def test_two_answers_are_not_read_unless_the_first_is_reasoning(data, form):
 
 @given(data=st.data(), grades=graded())
 @settings(max_examples=EXAMPLES, deadline=None)
+def test_a_list_next_to_an_object_may_be_another_answer(data, grades):
+    pairs = [[number, grade] for number, grade in enumerate(grades, start=1)]
+    value = data.draw(st.sampled_from([grades, pairs, list(map(str, grades))]))
+    write = data.draw(st.sampled_from([*WRITERS, lambda value: "\n".join(map(json.dumps, value))]))
+    between = data.draw(st.sampled_from(["\n", "\n\n", "\n---\n", "\n```\n", "\nAnswer:\n"]))
+    listed, answer = write(value), UMBRELA.write(data.draw(st.permutations(grades)))
+    assert_no_grades(UMBRELA, f"{answer}{between}{listed}", len(grades))
+
+
+@given(data=st.data(), grades=graded())
+@settings(max_examples=EXAMPLES, deadline=None)
 def test_two_members_that_could_hold_the_grades_are_not_read(data, grades):
     mapped = {str(number): grade for number, grade in enumerate(grades, start=1)}
     names = [*HOLDERS, "final_grades", "relevant", "draft", "initial"]
@@ -230,7 +246,17 @@ def test_grades_on_another_scale_are_not_read(data, grades, factor):
 
 @pytest.mark.parametrize(
     "opened",
-    ["<think>", "<thinking>", "<reasoning>", "[THINK]", "<|channel|>analysis<|message|>"],
+    [
+        "<think>",
+        "<thinking>",
+        "<reasoning>",
+        "[THINK]",
+        "<|channel|>analysis<|message|>",
+        "<|think|>\n",
+        "<inner_monologue>\n",
+        "<|channel>thought\n",
+        "Thought:\n",
+    ],
 )
 @given(data=st.data(), grades=graded())
 @settings(max_examples=max(20, EXAMPLES // 10), deadline=None)

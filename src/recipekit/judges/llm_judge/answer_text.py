@@ -20,7 +20,7 @@ _MARKER: Final = re.compile(
 _CHANNEL: Final = re.compile(r"<\|(?:channel|message)\|>")
 _FINAL_CHANNEL: Final = re.compile(r"<\|channel\|>\s*final\b[^{}\[\]]{0,60}?<\|message\|>")
 _MESSAGE_END: Final = re.compile(r"<\|(?:end|return|call)\|>")
-_BARE_CHANNEL: Final = re.compile(r"\s*(?:assistant)?(?:analysis|commentary)(?=[A-Z{\[\"'])")
+_BARE_CHANNEL: Final = re.compile(r"\s*(?:assistant)?(?:analysis|commentary)")
 """The name of a channel after a server removed the special tokens around it."""
 _BARE_FINAL: Final = "assistantfinal"
 

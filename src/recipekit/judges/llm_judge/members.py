@@ -12,6 +12,7 @@ from functools import lru_cache
 from typing import Any, Final
 
 __all__ = [
+    "ECHO_NAMES",
     "REASON_NAMES",
     "graded_items",
     "only_member",
@@ -39,11 +40,15 @@ RIVAL_NAMES: Final = frozenset(
 HARMLESS_NAMES: Final = frozenset(
     "confidence confidences certainty probability probabilities rank ranks ranking order reasons "
     "explanations rationales comment comments note notes summary count total query model "
-    "thoughts passage_text text title quote evidence".split()
+    "thoughts passage_text text title quote evidence remark remarks task query_id".split()
 )
 """Names of members that hold no grades, with any value."""
+ECHO_NAMES: Final = frozenset("query passage_text text title quote evidence".split())
+"""Names of members that repeat a text of the prompt."""
 CLAIMS: Final = HOLDER_NAMES | GRADE_NAMES | FLAG_NAMES | RIVAL_NAMES
 DEEPEST_HOLDER: Final = 3
+SHORTEST_REMARK: Final = 3
+"""Words."""
 
 _NUMBER: Final = re.compile(
     r"\s*[\[(#\"']{0,2}(?:passage[\s_#:.-]{0,3})?(\d{1,9})[\])\"'.:]{0,2}\s*", re.IGNORECASE
@@ -77,14 +82,21 @@ def graded_items(value: Any, depth: int = 0) -> dict[int, Any] | None:
 def other_candidates(value: Mapping[str, Any], known: Collection[str]) -> list[str]:
     """The members, except the known ones, that could hold grades.
 
-    A text under an unknown name is a remark. A number, a flag, a list or an object is not.
+    A sentence without numbers under an unknown name is a remark. A shorter text, such as "no" or
+    "draft", a number, a flag, a list or an object is not.
     """
     return [
         key
         for key, item in value.items()
         if key not in known and _name(key) not in HARMLESS_NAMES | REASON_NAMES
-        if _name(key) in CLAIMS or not (item is None or isinstance(item, str))
+        if _name(key) in CLAIMS or not (item is None or _is_remark(item))
     ]
+
+
+def _is_remark(item: Any) -> bool:
+    if not isinstance(item, str):
+        return False
+    return len(item.split()) >= SHORTEST_REMARK and not any(map(str.isdigit, item))
 
 
 def stated_grade(item: Any, *, flags: bool) -> Any:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from recipekit.judges.llm_judge.answer_text import answer_text
+from recipekit.judges.llm_judge.presentation import is_presented
 
 __all__ = ["FoundJson", "find_json"]
 
@@ -19,30 +20,13 @@ MAX_REPAIRED: Final = 20_000
 
 _FENCED: Final = re.compile(r"(`{3,}|~{3,})[ \t]*\w*[ \t]*\n(.*)\n[ \t]*\1", re.DOTALL)
 _TAGGED: Final = re.compile(
-    r"<(answer|final_answer|output|result|response|json)>(.*)</\1>", re.DOTALL | re.IGNORECASE
+    r"<(answer|final_answer|output|result|response|json|grades|scores|judgments)>(.*)</\1>",
+    re.DOTALL | re.IGNORECASE,
 )
 _END_TOKENS: Final = re.compile(
     r"(?:(?:<\|\w{1,30}\|>|</?s>|<(?:end|start)_of_turn>|\[/?INST\])\s*)+\Z"
 )
 """What a server leaves at the end of a reply if it does not remove the model's special tokens."""
-
-_LABEL: Final = re.compile(r"(?:[^\n]*:)?[ \t*`]*\Z")
-"""What may stand before the object on its line: nothing, or a label with a colon."""
-_QUOTING: Final = re.compile(
-    r"\b(?:says?|said|quot\w+|contain\w*|claim\w*|instruct\w*|example|e\.g|such as|inject\w*"
-    r"|reads|suppos\w+|instead of)\b|\b(?:passage|document|text) \d+\W*\Z",
-    re.IGNORECASE,
-)
-"""Words before an object that is not, or may not be, the answer."""
-_REVISION: Final = re.compile(
-    r"\b(?:wait|corrections?|corrected|on second thought|scratch that|mistake\w*|revis\w+"
-    r"|reconsider\w*|should be|should have been|sorry|ignore|not my|example|inject\w*|quot\w+"
-    r"|passage says)\b|^\W*no\b",
-    re.IGNORECASE,
-)
-"""Words after an object that take it back."""
-_UNFINISHED: Final = re.compile(r"[\w,]\Z")
-"""The end of a text that breaks off."""
 
 _PUNCTUATION: Final = re.compile(r"""[{}\[\]:,]|[^\s{}\[\]:,"'\u2018\u2019\u201c\u201d`\\]+""")
 _TRAILING_COMMA: Final = re.compile(r",(?=\s*[}\]])")
@@ -63,9 +47,9 @@ def find_json(reply: str) -> FoundJson | None:
     """The only JSON object of a reply, or the array that a reply consists of.
 
     The model's reasoning is not part of its reply (see `answer_text`). In prose, an object must
-    have its own lines, or follow a label on its line, and nothing may take it back or say that it
-    is a quotation. A malformed object (a trailing comma, single quotes) is repaired, if the repair
-    only changes quotes and trailing commas.
+    have its own lines, or follow a label on its line, and the prose must present it as the answer
+    (see `is_presented`). A malformed object (a trailing comma, single quotes) is repaired, if the
+    repair only changes quotes and trailing commas.
 
     Returns:
         None if there is no JSON, if there are several objects, if a key occurs twice, or if the
@@ -84,7 +68,7 @@ def find_json(reply: str) -> FoundJson | None:
     if start < 0 or end < start:
         return None
     before, after = whole[:start], whole[end + 1 :]
-    if not _may_be_answer(before, after):
+    if not is_presented(before, after):
         return None
     value = _loaded(whole[start : end + 1])
     return FoundJson(value, f"{before}\n{after}") if isinstance(value, dict) else None
@@ -97,23 +81,6 @@ def _unwrapped(text: str) -> str:
         if match := wrapper.fullmatch(text):
             text = match[2].strip()
     return text.strip("`* \t\n\ufeff\u200b")
-
-
-def _may_be_answer(before: str, after: str) -> bool:
-    """Whether the text around an object presents it as the answer."""
-    line = before.rpartition("\n")[2]
-    rest, _, later = after.partition("\n")
-    if not _LABEL.match(line) or rest.strip(" \t*`."):
-        return False
-    introduction = before.rstrip(" \t\n`*~").rpartition("\n")[2]
-    if introduction.strip().lower() in ("json", "```json"):
-        introduction = before.rstrip().removesuffix(introduction).rstrip().rpartition("\n")[2]
-    if _QUOTING.search(introduction):
-        return False
-    later = later.strip().removeprefix("```").strip()
-    if not later:
-        return True
-    return not _UNFINISHED.search(later) and not _REVISION.search(later)
 
 
 class _DuplicateKey(Exception):

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 from recipekit.judges.llm_judge.members import (
+    ECHO_NAMES,
     REASON_NAMES,
     graded_items,
     only_member,
@@ -18,6 +19,7 @@ from recipekit.judges.llm_judge.members import (
     stated_grade,
 )
 from recipekit.judges.llm_judge.parsing import FoundJson, find_json
+from recipekit.judges.llm_judge.presentation import is_taken_back
 from recipekit.llm.completion import TokenLogprob
 
 __all__ = ["GradeForm", "ParsedReply", "RelevantSetForm", "ReplyForm"]
@@ -40,12 +42,21 @@ _GRADE_TOKENS: Final = re.compile(
 """A passage's number and its grade in the text of a reply."""
 _GRADE_IN_PROSE: Final = re.compile(
     r"(?:passage\s*\W{0,3}|^[ \t]*[|*\-\[(#\"'`]{0,3}[ \t]*)(\d{1,4})[\])*\"'`]{0,3}"
-    r"[ \t]*(?:[|:=\u2013\u2014-]|->|\u2192|is|has|gets|grade[ds]?|scores?)[ \t|:=]*"
+    r"[ \t]*(?:\([^()\n]{0,40}\)[ \t]*)?(?:[|:=\u2013\u2014-]|->|\u2192|grade[ds]?|scores?"
+    r"|is|has|gets|deserves|merits|warrants|receives|earns|(?=an?[ \t]))[ \t|:=]*"
     r"(?:an?[ \t]|the[ \t])?(?:grade|score|rating|relevance)?[ \t:=|]*[*\"'`]{0,3}"
     r"(-?\d{1,4})(?![\d:%]|\.\d|[ \t]*\w)",
     re.IGNORECASE | re.MULTILINE,
 )
 """A passage's number and its grade in prose or in a table."""
+_RELEVANCE_IN_PROSE: Final = re.compile(
+    r"\bpassages?[ \t]+((?:\d{1,4}(?:[ \t]*,[ \t]*|[ \t]*(?:,[ \t]*)?(?:and|or|&)[ \t]+))*\d{1,4})"
+    r"[ \t]+(?:is|are|isn't|aren't)((?:[ \t]+\w+){0,2}?)[ \t]+(ir)?relevant\b",
+    re.IGNORECASE,
+)
+"""Numbers of passages that prose calls relevant or irrelevant."""
+_DIGITS: Final = re.compile(r"\d+")
+_NOT: Final = re.compile(r"n't\b|\bnot\b", re.IGNORECASE)
 _SET_IN_PROSE: Final = re.compile(
     r"(?<!not )(?<!non-)\brelevant(?:[ \t]+passages?)?(?:[ \t]+numbers?)?(?:[ \t]+are|[ \t]+is)?"
     r"[ \t]*[:=]?[ \t*`]*"
@@ -161,6 +172,11 @@ class GradeForm:
         grades = tuple(None if value is None else int(value) for value in stated)
         if _contradicts(_GRADE_IN_PROSE, found, grades):
             return _unparsed(count, "the text around the JSON object has other grades")
+        positives = [number for number, grade in enumerate(grades, start=1) if grade]
+        if self.yes_no and None not in grades and _calls_otherwise(found, positives):
+            return _unparsed(count, "the text around the JSON object says otherwise")
+        if _is_revised(found):
+            return _unparsed(count, "a remark takes the answer back")
         missing = [number for number, grade in enumerate(grades, start=1) if grade is None]
         if missing:
             problem = f"passage {_shown(missing)} has no grade that is one of {allowed}"
@@ -237,6 +253,10 @@ class RelevantSetForm:
         for match in _SET_IN_PROSE.finditer(_remarks(found)):
             if set(map(int, re.findall(r"\d+", match[1]))) != set(numbers):
                 return _unparsed(count, "the text around the JSON object has other numbers")
+        if _calls_otherwise(found, [number for number in numbers if number is not None]):
+            return _unparsed(count, "the text around the JSON object says otherwise")
+        if _is_revised(found):
+            return _unparsed(count, "a remark takes the answer back")
         grades = tuple(int(number in numbers) for number in range(1, count + 1))
         return ParsedReply(grades, (_reason(value),) * count)
 
@@ -269,20 +289,36 @@ def _number(value: Any, yes_no: bool) -> float | None:
 
 def _remarks(found: FoundJson) -> str:
     """What a reply says in prose: around the JSON, and in its texts that are no reasons."""
-    texts = [found.around]
-    if isinstance(found.value, Mapping):
-        texts += [
-            text
-            for name, text in found.value.items()
-            if isinstance(text, str) and name.lower() not in REASON_NAMES
-        ]
-    return "\n".join(texts)
+    return "\n".join([found.around, *_member_texts(found)])
+
+
+def _member_texts(found: FoundJson) -> list[str]:
+    if not isinstance(found.value, Mapping):
+        return []
+    return [
+        text
+        for name, text in found.value.items()
+        if isinstance(text, str) and name.lower() not in REASON_NAMES | ECHO_NAMES
+    ]
+
+
+def _is_revised(found: FoundJson) -> bool:
+    return any(map(is_taken_back, _member_texts(found)))
 
 
 def _contradicts(pattern: re.Pattern[str], found: FoundJson, grades: Sequence[int | None]) -> bool:
     for match in pattern.finditer(_remarks(found)):
         index = int(match[1]) - 1
         if 0 <= index < len(grades) and int(match[2]) != grades[index]:
+            return True
+    return False
+
+
+def _calls_otherwise(found: FoundJson, relevant: Collection[int]) -> bool:
+    """Whether prose calls a relevant passage irrelevant, or the other way round."""
+    for match in _RELEVANCE_IN_PROSE.finditer(_remarks(found)):
+        is_relevant = (match[3] is None) != (_NOT.search(match[0]) is not None)
+        if any((int(number) in relevant) != is_relevant for number in _DIGITS.findall(match[1])):
             return True
     return False
 
