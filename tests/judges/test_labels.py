@@ -354,6 +354,29 @@ def test_a_few_unknown_ids_cause_a_warning_and_many_an_error(tmp_path, tiny_data
             "a.jsonl:1: the query id is None, which is not an id",
         ),
         (
+            "a.csv",
+            "query_id,query-id,passage_id,grade\nq0,q1,p0,1\n",
+            "a.csv:1: the columns 'query_id' and 'query-id' mean the same; remove one of them",
+        ),
+        (
+            "a.jsonl",
+            '{"query_id": "q0", "passage_id": "p0", "grade": 1, "score": 0}\n',
+            "a.jsonl:1: the columns 'grade' and 'score' mean the same; remove one of them",
+        ),
+        ("a.csv", "query_id,passage_id,grade\nq0,p0,1_0\n", "a.csv:2: the grade '1_0' is not"),
+        ("a.csv", "query_id,passage_id,grade\nq0,p0,1e39\n", "a.csv:2: the grade '1e39' is not"),
+        (
+            "a.jsonl",
+            f'{{"query_id": "q0", "passage_id": "p0", "grade": {"9" * 400}}}\n',
+            "a.jsonl:1: the grade 9999",
+        ),
+        (
+            "a.jsonl",
+            f'{{"query_id": "q0", "passage_id": "p0", "grade": {"9" * 5000}}}\n',
+            "a.jsonl:1: invalid JSON: a number has too many digits",
+        ),
+        ("a.csv", f"query_id,passage_id,verdict\nq0,p0,{'x' * 999}\n", "a.csv:2: the verdict 'xxx"),
+        (
             "a.jsonl",
             '{"query_id": "q0", "passage_id": ["p0"], "verdict": "positive"}\n',
             "a.jsonl:1: the passage id is ['p0'], which is not an id",
@@ -366,6 +389,7 @@ def test_a_malformed_file_is_reported_with_its_line(tmp_path, tiny_dataset, name
     with pytest.raises(DataError) as raised:
         LabelsSpec(file=file).build(context(tmp_path, dataset=tiny_dataset))
     assert message in str(raised.value)
+    assert len(str(raised.value)) < len(str(file)) + 200
 
 
 def test_a_missing_file_and_bytes_that_are_not_utf_8_are_errors(tmp_path, tiny_dataset):
@@ -376,6 +400,20 @@ def test_a_missing_file_and_bytes_that_are_not_utf_8_are_errors(tmp_path, tiny_d
         LabelsSpec(file=tmp_path / "latin.tsv").build(context(tmp_path, dataset=tiny_dataset))
 
 
+def test_ids_with_no_break_spaces_or_nul_are_read(tmp_path):
+    (tmp_path / "a.qrels").write_text("q\u00a00 0 p0\t1 \n", encoding="utf-8")
+    assert read_labels(tmp_path / "a.qrels").query_id.to_pylist() == ["q\u00a00"]
+    pq.write_table(
+        pa.table({"query_id": ["q\0"], "passage_id": ["p0"], "grade": [1]}), tmp_path / "a.parquet"
+    )
+    assert read_labels(tmp_path / "a.parquet").query_id.to_pylist() == ["q\ufffd"]
+
+
+def test_blank_lines_before_the_header_are_skipped(tmp_path):
+    (tmp_path / "a.csv").write_text("\n\nquery_id,passage_id,grade\nq0,p0,1\n")
+    assert read_labels(tmp_path / "a.csv").query_id.to_pylist() == ["q0"]
+
+
 @pytest.mark.parametrize(
     ("columns", "message"),
     [
@@ -384,6 +422,10 @@ def test_a_missing_file_and_bytes_that_are_not_utf_8_are_errors(tmp_path, tiny_d
         ({"grade": ["much"]}, "the column 'grade': Failed to parse"),
         ({"grade": [float("inf")]}, "row 1: the grade inf is not a number"),
         ({"passage_id": [None]}, "row 1: the passage id is None, which is not an id"),
+        ({"passage_id": [""]}, "row 1: the passage id is '', which is not an id"),
+        ({"query_id": [1.0]}, "the column 'query_id' has the type double; expected ids"),
+        ({"query_id": [b"q0"]}, "the column 'query_id' has the type binary; expected ids"),
+        ({"corpus-id": ["p1"]}, "the columns 'passage_id' and 'corpus-id' mean the same"),
         ({"verdict": ["maybe"]}, "the verdict 'maybe' is not positive"),
     ],
 )

@@ -11,7 +11,7 @@ from recipekit.data_files.locations import RecordLocation
 from recipekit.errors import DataError
 from recipekit.suggestions import did_you_mean
 
-__all__ = ["Format", "check_folder", "file_format", "finite_number"]
+__all__ = ["Format", "check_folder", "file_format", "finite_number", "number_or_nan"]
 
 Format = Literal["jsonl", "csv", "tsv", "parquet", "arrow"]
 FORMATS: Final[dict[str, Format]] = {
@@ -26,6 +26,8 @@ FORMATS: Final[dict[str, Format]] = {
     ".feather": "arrow",
 }
 """Formats by the suffix of the file name, without `.gz`."""
+LARGEST_NUMBER: Final = 3.4028235e38
+"""The largest float32, as which grades are stored."""
 
 
 def file_format(path: Path) -> Format:
@@ -60,6 +62,17 @@ def check_folder(folder: Path, *, expected: str = "a folder") -> None:
         raise DataError(f"{folder}: is a file; expected {expected}", code="RK302")
 
 
+def number_or_nan(value: Any) -> float:
+    """Return the number in a cell, or NaN if it is no finite number that float32 can hold."""
+    if isinstance(value, str) and "_" in value:  # `float` reads 1_000, which may be an id
+        return math.nan
+    try:
+        number = float(value)
+    except (TypeError, ValueError, OverflowError):
+        return math.nan
+    return number if abs(number) <= LARGEST_NUMBER else math.nan
+
+
 def finite_number(value: Any, location: RecordLocation, name: str) -> float:
     """Return the number in a cell, which may be a number or text.
 
@@ -68,12 +81,9 @@ def finite_number(value: Any, location: RecordLocation, name: str) -> float:
     """
     if value is None or value == "":
         raise DataError(f"{location}: '{name}' is missing", code="RK304")
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        number = math.nan
-    if not math.isfinite(number):
+    number = number_or_nan(value)
+    if math.isnan(number):
         raise DataError(
-            f"{location}: '{name}' is {value!r}, which is not a finite number", code="RK304"
+            f"{location}: '{name}' is {value!r:.60}, which is not a finite number", code="RK304"
         )
     return number

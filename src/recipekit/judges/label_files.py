@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,11 +15,13 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from recipekit.arrays import Floats, Rows
 from recipekit.data_files.clean_text import clean_text
 from recipekit.data_files.compression import without_compression
 from recipekit.data_files.delimited import Quoting, delimited_rows
+from recipekit.data_files.formats import number_or_nan
 from recipekit.data_files.json_lines import json_rows
 from recipekit.data_files.locations import RecordLocation, Row
 from recipekit.data_files.tables import TableFormat, table_batches, table_columns
@@ -38,6 +41,7 @@ COLUMNS: Final = {
 """Our name of each column, and the names that files have for it."""
 FORMULA_START: Final = ("=", "+", "-", "@", "\t", "\r", "'")
 """The first characters of a formula in a spreadsheet, and our escape character."""
+_BLANKS: Final = re.compile("[ \t]+")
 ROWS_PER_BATCH: Final = 1 << 16
 
 
@@ -139,9 +143,9 @@ def _csv_delimiter(file: Path) -> str:
 
 
 def _first_line(file: Path) -> str:
-    """Return the first line, or the second after Excel's `sep=;`."""
+    """Return the first line that is not blank, without Excel's `sep=;`."""
     for _, line in text_lines(file):
-        if not line.lower().lstrip('"').startswith("sep="):
+        if line.strip() and not line.lower().lstrip('"').startswith("sep="):
             return line.rstrip("\r\n")
     return ""
 
@@ -150,7 +154,8 @@ def _trec_rows(file: Path) -> Iterator[Row]:
     for number, line in text_lines(file):
         if not line.strip():
             continue
-        row = line.split()
+        # `split()` also splits at no-break spaces, which an id may contain.
+        row = _BLANKS.split(line.strip(" \t\r\n"))
         location = RecordLocation(str(file), number)
         if len(row) != 4:
             raise DataError(
@@ -164,7 +169,17 @@ def _trec_rows(file: Path) -> Iterator[Row]:
 def _column_names(where: str, columns: Iterable[str]) -> dict[str, str]:
     """The file's name of each of our columns that it has."""
     present = list(columns)
-    found = {ours: name for ours, names in COLUMNS.items() for name in names if name in present}
+    found = {}
+    for ours, names in COLUMNS.items():
+        matching = [name for name in names if name in present]
+        if len(matching) > 1:
+            raise DataError(
+                f"{where}: the columns '{matching[0]}' and '{matching[1]}' mean the same; remove "
+                "one of them",
+                code="RK333",
+            )
+        if matching:
+            found[ours] = matching[0]
     missing = [name for name in ("query_id", "passage_id") if name not in found]
     if "verdict" not in found and "grade" not in found:
         missing.append("verdict or grade")
@@ -209,12 +224,9 @@ def _parse_id(value: Any, name: str, where: str) -> str:
 def _parse_grade(value: Any, where: str) -> float:
     if value in (None, ""):
         return math.nan
-    try:
-        grade = float(value)
-    except (TypeError, ValueError):
-        grade = math.nan
-    if not math.isfinite(grade):
-        raise DataError(f"{where}: the grade {value!r} is not a number", code="RK334")
+    grade = number_or_nan(value)
+    if math.isnan(grade):
+        raise DataError(f"{where}: the grade {value!r:.60} is not a number", code="RK334")
     return grade
 
 
@@ -224,7 +236,7 @@ def _parse_verdict(value: Any, where: str) -> int:
     name = str(value).strip().upper()
     if name not in ("POSITIVE", "NEGATIVE", "IGNORE"):
         raise DataError(
-            f"{where}: the verdict {value!r} is not positive, negative or ignore", code="RK334"
+            f"{where}: the verdict {value!r:.60} is not positive, negative or ignore", code="RK334"
         )
     return Verdict[name]
 
@@ -259,13 +271,15 @@ def _from_table(file: Path, format: TableFormat) -> tuple[LabelFile, Rows]:
     if len(infinite):
         _parse_grade(float(grade[infinite[0]]), f"{file}: row {infinite[0] + 1}")
     ids = {
-        name: _column(file, table, names[name], pa.large_string()).take(pa.array(rows))
+        name: _id_column(file, table, names[name]).take(pa.array(rows))
         for name in ("query_id", "passage_id")
     }
     for name, column in ids.items():
-        if column.null_count:
-            row = rows[column.is_null().index(True).as_py()] + 1
-            _parse_id(None, name.replace("_", " "), f"{file}: row {row}")
+        missing = pc.or_kleene(column.is_null(), pc.fill_null(pc.equal(column, ""), False))
+        if (first := missing.index(True).as_py()) >= 0:
+            where = f"{file}: row {rows[first] + 1}"
+            _parse_id(column[first].as_py(), name.replace("_", " "), where)
+        ids[name] = pc.replace_substring(column, "\0", "\ufffd")  # as `clean_text`
     labels = LabelFile(
         ids["query_id"],
         ids["passage_id"],
@@ -274,6 +288,26 @@ def _from_table(file: Path, format: TableFormat) -> tuple[LabelFile, Rows]:
         np.ones(len(rows), dtype=np.float32),
     )
     return labels, rows + 1
+
+
+def _id_column(file: Path, table: pa.Table, name: str) -> pa.Array:
+    """A column of ids, which are texts or whole numbers."""
+    kind = table[name].type
+    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+    is_id = (
+        pa.types.is_string(kind)
+        or pa.types.is_large_string(kind)
+        or pa.types.is_string_view(kind)
+        or pa.types.is_integer(kind)
+        or pa.types.is_null(kind)
+    )
+    if not is_id:
+        raise DataError(
+            f"{file}: the column '{name}' has the type {kind}; expected ids, which are texts or "
+            "whole numbers",
+            code="RK334",
+        )
+    return _column(file, table, name, pa.large_string())
 
 
 def _column(file: Path, table: pa.Table, name: str, type: pa.DataType) -> pa.Array:
