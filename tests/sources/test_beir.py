@@ -193,6 +193,13 @@ INVALID: dict[str, tuple[str, str | None, dict, str]] = {
         "{folder}/qrels/train.tsv:2: no 'query-id', which the BEIR layout requires; "
         "found q1, d1, 1",
     ),
+    "semicolons as delimiters": (
+        "qrels/train.tsv",
+        "query-id;corpus-id;score\nq1;d1;1\n",
+        {},
+        "{folder}/qrels/train.tsv:2: no 'query-id', which the BEIR layout requires; found "
+        "query-id;corpus-id;score as one column: separate the columns with tabs",
+    ),
     "commas as delimiters": (
         "qrels/train.tsv",
         "query-id,corpus-id,score\nq1,d1,1\n",

@@ -217,6 +217,7 @@ READABLE: dict[str, tuple[str, bytes, dict]] = {
         b'{"query": "a", "positive": "x"}\n{"query": "b", "positive": "y"}\n',
         {},
     ),
+    "columns without a name": ("a.csv", b"query,positive,,\na,x,,\nb,y,1,2\n", {}),
     "CR line ends": ("a.csv", b"query,positive\ra,x\rb,y\r", {}),
     "CR line ends in JSON lines": (
         "a.jsonl",
@@ -535,7 +536,8 @@ INVALID: dict[str, tuple[str, bytes, dict, str]] = {
         "a.tsv",
         b'"query"\t"positive"\n"a"\t"x"\n',
         {},
-        "{file}:1: the header's names are in quotes; set `quoting: minimal`",
+        "{file}:1: the header's names are in quotes; remove all quotes, or, in the source `pairs`, "
+        "set `quoting: minimal`",
     ),
     "a quoted field with a line break in a TSV": (
         "a.tsv",
@@ -569,6 +571,37 @@ INVALID: dict[str, tuple[str, bytes, dict, str]] = {
         {},
         "{file}: is a zip archive or an Excel workbook: extract the file in it, or save the sheet "
         "as CSV",
+    ),
+    "a Parquet file under another name": (
+        "a.csv",
+        b"PAR1rest",
+        {},
+        "{file}: is a Parquet file: rename it to end in .parquet, or set its `format` to parquet",
+    ),
+    "a pointer of Git LFS": (
+        "a.csv",
+        b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n",
+        {},
+        "{file}: is a pointer of Git LFS: run `git lfs pull` to download the file",
+    ),
+    "an HTML page": (
+        "a.jsonl",
+        b"<!DOCTYPE html>\n<html>\n",
+        {},
+        "{file}: is an HTML page, as a failed download leaves it: download the file again",
+    ),
+    "an object over several lines": (
+        "a.jsonl",
+        b'{\n "query": "a",\n "positive": "x"\n}\n',
+        {},
+        "{file}:1: invalid JSON: Expecting property name enclosed in double quotes at column 2; "
+        "expected one object per line, or one array of all objects",
+    ),
+    "a label that no float32 can hold": (
+        "a.csv",
+        b"query,positive,label\na,x,1e39\n",
+        {"label": "label"},
+        "{file}:2: 'label' is '1e39', which is not a finite number",
     ),
     "a truncated gzip file": (
         "a.csv.gz",

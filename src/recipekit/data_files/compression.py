@@ -50,8 +50,15 @@ OTHER_KINDS: Final = {
     b"SQLite format 3\x00": "an SQLite database: export the table as CSV",
     b"%PDF": "a PDF document",
     b"7z\xbc\xaf\x27\x1c": "a 7z archive: extract the file in it",
+    b"PAR1": "a Parquet file: rename it to end in .parquet, or set its `format` to parquet",
+    b"ARROW1": "an Arrow file: rename it to end in .arrow, or set its `format` to arrow",
+    b"version https://git-lfs": "a pointer of Git LFS: run `git lfs pull` to download the file",
+    b"<!doctype html": "an HTML page, as a failed download leaves it: download the file again",
+    b"<html": "an HTML page, as a failed download leaves it: download the file again",
 }
-"""What else users name as data, by its first bytes, and what to do."""
+"""What else users name as data, by its first bytes in either case, and what to do."""
+START_BYTES: Final = 32
+"""Bytes that show the kind of a file."""
 
 BROKEN: Final = (gzip.BadGzipFile, EOFError, zlib.error, lzma.LZMAError)
 
@@ -112,10 +119,10 @@ def open_bytes(path: Path) -> IO[bytes]:
         DataError: It is not a regular file, cannot be read, or is an archive or a workbook.
     """
     file = _open(path)
-    start = file.read(16)
+    start = file.read(START_BYTES)
     file.seek(0)
     for magic, advice in OTHER_KINDS.items():
-        if start.startswith(magic):
+        if start.lower().startswith(magic.lower()):
             file.close()
             raise DataError(f"{path}: is {advice}", code="RK303")
     for magic, opener in OPENERS.items():

@@ -149,9 +149,12 @@ def _header(fields: list[str], location: RecordLocation, quoting: Quoting) -> li
     names = [name.strip() for name in fields]
     if quoting == "none" and any(_is_enclosed(name) for name in names):
         raise DataError(
-            f"{location}: the header's names are in quotes; set `quoting: minimal`", code="RK305"
+            f"{location}: the header's names are in quotes; remove all quotes, or, in the source "
+            "`pairs`, set `quoting: minimal`",
+            code="RK305",
         )
-    repeated = sorted({name for name in names if names.count(name) > 1})
+    # Spreadsheets end lines with the commas of empty columns, which have no names.
+    repeated = sorted({name for name in names if name and names.count(name) > 1})
     if repeated:
         raise DataError(
             f"{location}: the header names '{repeated[0]}' more than once", code="RK305"

@@ -60,7 +60,7 @@ def json_rows(path: Path, encoding: str | None = None) -> Iterator[Row]:
         try:
             value = _DECODER.decode(line.rstrip())
         except (ValueError, RecursionError) as error:
-            raise _invalid(location, error) from error
+            raise _invalid(location, error, line.strip()) from error
         yield location, _checked(value, location)
 
 
@@ -101,10 +101,13 @@ def _after_space(text: str, position: int) -> int:
     return found.end() if found else position
 
 
-def _invalid(location: RecordLocation, error: Exception) -> DataError:
-    reason = str(error)
+def _invalid(location: RecordLocation, error: Exception, line: str = "") -> DataError:
+    """Return the error of invalid JSON, with advice on a line that is not one object."""
+    reason = "a number has too many digits"
     if isinstance(error, json.JSONDecodeError):
         reason = f"{error.msg} at column {error.colno}"
+        if line == "{" or "Extra data" in error.msg:
+            reason += "; expected one object per line, or one array of all objects"
     elif isinstance(error, RecursionError):
         reason = "it is nested too deeply"
     return DataError(f"{location}: invalid JSON: {reason}", code="RK304")

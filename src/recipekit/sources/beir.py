@@ -241,7 +241,7 @@ def _invalid(row: Mapping[str, Any], key: str, location: RecordLocation, kind: s
             f"{location}: '{key}' is {row[key]!r:.60}, which is not {kind}", code="RK304"
         )
     found = f"found {', '.join(row)}"
-    if len(row) == 1 and f"{key}," in next(iter(row)):
+    if len(row) == 1 and key in next(iter(row)):
         found += " as one column: separate the columns with tabs"
     return DataError(
         f"{location}: no '{key}', which the BEIR layout requires; {found}", code="RK305"
