@@ -1,6 +1,7 @@
 """Every built-in component passes the check of its kind, and broken components fail it."""
 
 import json
+import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
@@ -136,19 +137,17 @@ def made(folder: Path, tiny_dataset) -> Context:
 
 @pytest.fixture
 def artifacts(folder: Path, tiny_dataset, tiny_model) -> Mapping[str, Path]:
-    """Finished stages: what was collected, candidates, and an encoder that was trained."""
-    for name in ("mine", "train"):
-        (folder / name).mkdir()
+    """What finished stages wrote: candidates, and an encoder that was trained."""
     rows = [
         (q, (q + step) % 36, step == 0, 1.0 / (1 + step)) for q in range(12) for step in range(4)
     ]
     write_table(
-        folder / "mine" / "candidates.arrow",
+        folder / "candidates.arrow",
         CANDIDATES,
         [pa.table(list(zip(*rows, strict=True)), schema=CANDIDATES)],
     )
-    (folder / "train" / "encoder").symlink_to(tiny_model)
-    return {"collect": tiny_dataset.path, "mine": folder / "mine", "train": folder / "train"}
+    shutil.copytree(tiny_model, folder / "encoder")
+    return {"candidates": folder / "candidates.arrow", "encoder": folder / "encoder"}
 
 
 def component(kind: str, name: str, folder: Path, model: Path) -> Any:
@@ -446,7 +445,7 @@ class Meddles(ExporterSpec):
         return self
 
     def export(self, inputs: Any, card: Any, folder: Path) -> Any:
-        (folder if not self.meddles else inputs["collect"]).joinpath("new.txt").write_text("")
+        (folder if not self.meddles else inputs["encoder"]).joinpath("new.txt").write_text("")
         (folder / "mine.txt").write_text("")
         return {}
 

@@ -23,7 +23,7 @@ class Vectors(Exporter):
         self.encoder, self.context = encoder, context
 
     def export(
-        self, inputs: Mapping[str, Path], card: Mapping[str, Any], folder: Path
+        self, files: Mapping[str, Path], card: Mapping[str, Any], folder: Path
     ) -> Mapping[str, Any]:
         import numpy as np
 
@@ -31,6 +31,6 @@ class Vectors(Exporter):
         np.save(folder / "vectors.npy", np.asarray(embeddings.matrix, np.float32))
         (folder / "ids.json").write_text(json.dumps(self.context.dataset.passages.ids))
         about = {key: card.get(key) for key in ("name", "base_model", "metrics")}
-        about |= {"similarity": embeddings.similarity, "stages": sorted(inputs)}
+        about |= {"similarity": embeddings.similarity, "files": sorted(files)}
         (folder / "card.json").write_text(json.dumps(about, indent=2))
         return {"passages": len(embeddings)}

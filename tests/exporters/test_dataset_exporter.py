@@ -22,21 +22,17 @@ CARD = {
     "description": "Words.",
     "recipe": "recipe: 1\nname: demo\n",
     "command": "recipekit run demo.yaml",
-    "counts": {
-        "judge": {
-            "unjudged": 3,
-            "verdicts": {"positive": 3, "negative": 5, "ignore": 1},
-            "judges": {
-                "llm": {"judged": 6, "verdicts": {"positive": 1, "negative": 4, "ignore": 1}}
-            },
-        }
+    "judging": {
+        "unjudged": 3,
+        "verdicts": {"positive": 3, "negative": 5, "ignore": 1},
+        "judges": {"llm": {"judged": 6, "verdicts": {"positive": 1, "negative": 4, "ignore": 1}}},
     },
 }
 
 
 @pytest.fixture
 def judged(tmp_path, tiny_dataset):
-    """Artifacts of judge and mine.
+    """What judge and mine wrote.
 
     Query 0: p0 is a source positive, p1 found, p2 to p4 negative, p5 ignored. Query 1: p1 is a
     source positive, p9 a source negative. Query 2: p2 is a refuted source positive.
@@ -58,23 +54,19 @@ def judged(tmp_path, tiny_dataset):
         (0, 0, True, None),
         (1, 1, True, None),
     ]
-    folders = {name: tmp_path / name for name in ("judge", "mine")}
-    for folder in folders.values():
-        folder.mkdir()
+    files = {name: tmp_path / f"{name}.arrow" for name in ("judgments", "candidates")}
     # The stage writes a dictionary with all judges, more than the rows name.
     columns = [
         pa.array(column, field.type)
         for column, field in zip(zip(*rows, strict=True), JUDGMENTS, strict=True)
     ]
+    write_table(files["judgments"], JUDGMENTS, [pa.table(columns, schema=JUDGMENTS)])
     write_table(
-        folders["judge"] / "judgments.arrow", JUDGMENTS, [pa.table(columns, schema=JUDGMENTS)]
-    )
-    write_table(
-        folders["mine"] / "candidates.arrow",
+        files["candidates"],
         CANDIDATES,
         [pa.table(list(zip(*candidates, strict=True)), schema=CANDIDATES)],
     )
-    return {"collect": tiny_dataset.path, **folders}
+    return files
 
 
 def export(spec, inputs, dataset, tmp_path):
@@ -140,10 +132,7 @@ def test_judgments_keep_three_states_and_their_judge(judged, tiny_dataset, tmp_p
     assert rows["q0", "p2"]["grade"] is None
     spec = LabelsSpec(file=folder / "judgments.parquet")
     known = spec.build(context(tmp_path / "again", dataset=tiny_dataset)).labels
-    assert (
-        known.verdict.tolist()
-        == read_table(judged["judge"] / "judgments.arrow")["verdict"].to_pylist()
-    )
+    assert known.verdict.tolist() == read_table(judged["judgments"])["verdict"].to_pylist()
 
 
 def test_triplets_take_the_hardest_judged_negatives_and_nothing_ignored(
@@ -179,9 +168,7 @@ def test_sentence_transformers_trains_on_the_triplets(judged, tiny_dataset, tiny
 
 
 def test_without_judge_and_mine_the_labels_are_the_judgments(tiny_dataset, tmp_path):
-    folder, rows = export(
-        DatasetExporterSpec(triplets=False), {"collect": tiny_dataset.path}, tiny_dataset, tmp_path
-    )
+    folder, rows = export(DatasetExporterSpec(triplets=False), {}, tiny_dataset, tmp_path)
     assert rows["judgments.parquet"] == 24
     assert rows["qrels/train.tsv"] == 12
     assert not (folder / "triplets.parquet").exists()
@@ -220,9 +207,7 @@ def test_ids_shared_by_two_sources_get_the_sources_name(make_dataset, tmp_path):
         [("a", "x"), ("b", "y")],
         {(0, 0): 1.0, (1, 1): 0.5},
     )
-    folder, _ = export(
-        DatasetExporterSpec(triplets=False), {"collect": dataset.path}, dataset, tmp_path
-    )
+    folder, _ = export(DatasetExporterSpec(triplets=False), {}, dataset, tmp_path)
     assert (folder / "qrels" / "train.tsv").read_text().splitlines()[1:] == [
         "test/1\ta\t1",
         "test/1\tb\t0.5",
@@ -232,7 +217,7 @@ def test_ids_shared_by_two_sources_get_the_sources_name(make_dataset, tmp_path):
 def test_an_id_that_qrels_cannot_hold_is_an_error(make_dataset, tmp_path):
     dataset = make_dataset([("a\tb", "first", "train")], [("a", "x")], {(0, 0): 1.0})
     with pytest.raises(DataError, match=r"the id 'a\\tb' has a tab or a line break"):
-        export(DatasetExporterSpec(triplets=False), {"collect": dataset.path}, dataset, tmp_path)
+        export(DatasetExporterSpec(triplets=False), {}, dataset, tmp_path)
 
 
 def test_large_tables_are_split_between_queries(make_dataset, tmp_path):
@@ -242,7 +227,6 @@ def test_large_tables_are_split_between_queries(make_dataset, tmp_path):
         [(f"p{i}", f"passage {i}") for i in range(n)],
         {(0, 0): 1.0},
     )
-    (tmp_path / "judge").mkdir()
     query, passage = (
         np.repeat(np.arange(5, dtype=np.int32), n),
         np.tile(np.arange(n, dtype=np.int32), 5),
@@ -255,10 +239,10 @@ def test_large_tables_are_split_between_queries(make_dataset, tmp_path):
     ]
     judge = pa.DictionaryArray.from_arrays(pa.array(np.ones(5 * n, np.int16)), ["source", "margin"])
     table = pa.table([query, passage, verdict, *nothing, judge], schema=JUDGMENTS)
-    write_table(tmp_path / "judge" / "judgments.arrow", JUDGMENTS, table.to_batches(10_000))
+    write_table(tmp_path / "judgments.arrow", JUDGMENTS, table.to_batches(10_000))
     folder, rows = export(
         DatasetExporterSpec(num_negatives=3),
-        {"collect": dataset.path, "judge": tmp_path / "judge"},
+        {"judgments": tmp_path / "judgments.arrow"},
         dataset,
         tmp_path,
     )

@@ -38,35 +38,31 @@ CARD = {
             "high": None,
         },
     ],
-    "counts": {
-        "collect": {"passages": 12345, "sources": {"stdlib": 1}},
-        "mine": {"candidates": 50},
-    },
+    "counts": {"passages in the corpus": 12345, "mined candidates": 50},
     "versions": {"python": "3.11"},
 }
 
 
 @pytest.fixture
 def trained(tiny_model: Path, tmp_path: Path) -> Path:
-    """A train artifact whose encoder has prompts and two towers."""
+    """A trained encoder with prompts and two towers."""
     spec = BiEncoderSpec(
         model=str(tiny_model), precision="fp32", query_prompt="river: ", tied=False
     )
     spec.build(context(tmp_path / "scratch")).save(tmp_path / "train" / "encoder")
-    return tmp_path / "train"
+    return tmp_path / "train" / "encoder"
 
 
-def export(folder: Path, inputs: dict[str, Path], card: dict[str, object]) -> dict[str, object]:
+def export(folder: Path, files: dict[str, Path], card: dict[str, object]) -> dict[str, object]:
     return dict(
-        SentenceTransformersSpec().build(context(folder / "scratch")).export(inputs, card, folder)
+        SentenceTransformersSpec().build(context(folder / "scratch")).export(files, card, folder)
     )
 
 
 def test_the_exported_folder_encodes_as_the_trained_encoder(trained: Path, tmp_path: Path) -> None:
-    written = export(tmp_path / "model", {"train": trained}, CARD)
+    written = export(tmp_path / "model", {"encoder": trained}, CARD)
     exported, original = (
-        SentenceTransformer(str(folder), device="cpu")
-        for folder in (tmp_path / "model", trained / "encoder")
+        SentenceTransformer(str(folder), device="cpu") for folder in (tmp_path / "model", trained)
     )
     texts = ["river mountain", "opera"]
     np.testing.assert_array_equal(exported.encode_query(texts), original.encode_query(texts))
@@ -77,7 +73,7 @@ def test_the_exported_folder_encodes_as_the_trained_encoder(trained: Path, tmp_p
 def test_the_model_card_states_usage_metrics_data_and_how_to_reproduce(
     trained: Path, tmp_path: Path
 ) -> None:
-    export(tmp_path / "model", {"train": trained}, CARD)
+    export(tmp_path / "model", {"encoder": trained}, CARD)
     _, front, body = (tmp_path / "model" / "README.md").read_text().split("---\n", 2)
     metadata = yaml.safe_load(front)
     assert metadata["library_name"] == "sentence-transformers"
@@ -116,14 +112,14 @@ def test_the_model_card_states_usage_metrics_data_and_how_to_reproduce(
 
 
 def test_a_model_card_without_content_is_still_valid(trained: Path, tmp_path: Path) -> None:
-    export(tmp_path / "model", {"train": trained}, {})
+    export(tmp_path / "model", {"encoder": trained}, {})
     _, front, body = (tmp_path / "model" / "README.md").read_text().split("---\n", 2)
     assert "model-index" not in yaml.safe_load(front)
     assert "# Text-embedding model" in body and "## Evaluation" not in body
 
 
 def test_a_local_path_does_not_appear_in_the_card(trained: Path, tmp_path: Path) -> None:
-    export(tmp_path / "model", {"train": trained}, {"base_model": "/home/somebody/models/mine"})
+    export(tmp_path / "model", {"encoder": trained}, {"base_model": "/home/somebody/models/mine"})
     assert "somebody" not in (tmp_path / "model" / "README.md").read_text()
 
 
@@ -131,4 +127,4 @@ def test_without_training_there_is_no_model(tmp_path: Path) -> None:
     with pytest.raises(
         RunError, match="no trained model to export: this recipe has no train section"
     ):
-        export(tmp_path / "model", {"collect": tmp_path}, CARD)
+        export(tmp_path / "model", {}, CARD)

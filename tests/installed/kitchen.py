@@ -106,7 +106,7 @@ class Spoon:
 class Served(ExporterSpec):
     """An exporter that needs a trained encoder."""
 
-    needs: ClassVar[tuple[str, ...]] = ("train",)
+    needs: ClassVar[tuple[str, ...]] = ("encoder",)
 
     def build(self, context: Any) -> Any:
         """Not called in tests."""

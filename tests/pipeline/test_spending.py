@@ -5,8 +5,9 @@ from typing import Any
 import pytest
 
 from recipekit.component import Account
-from recipekit.pipeline.ledger import accounts_of, ledger_of
+from recipekit.pipeline.ledger import ledger_of
 from recipekit.pipeline.plan import Plan
+from recipekit.stages.accounts import accounts_of
 from recipekit.stages.recipe import load_recipe
 
 

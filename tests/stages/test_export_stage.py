@@ -58,7 +58,9 @@ def slot(spec) -> Slot:
 
 @pytest.fixture
 def inputs(tmp_path, tiny_dataset) -> StageInputs:
-    (tiny_dataset.path / "manifest.json").write_text(json.dumps({"summary": {"queries": 24}}))
+    (tiny_dataset.path / "manifest.json").write_text(
+        json.dumps({"summary": {"queries": {"train": 16}}})
+    )
     evaluate = tmp_path / "evaluate"
     evaluate.mkdir()
     (evaluate / "manifest.json").write_text(json.dumps({"summary": {}}))
@@ -126,7 +128,7 @@ def test_exporters_that_all_fail_end_the_stage(inputs, tmp_path):
 def test_the_model_card_describes_the_whole_run(inputs, tmp_path):
     export(inputs, section(copy=Copy()), tmp_path / "out")
     given: dict[str, Any] = json.loads((tmp_path / "out" / "copy" / "given.json").read_text())
-    assert given["inputs"] == ["collect", "evaluate"]
+    assert given["inputs"] == ["metrics"]
     card = given["card"]
     assert "torch" in card.pop("versions")
     assert card == {
@@ -135,7 +137,8 @@ def test_the_model_card_describes_the_whole_run(inputs, tmp_path):
         "recipe": "recipe: 1\n",
         "base_model": "some/model",
         "metrics": [{"system": "trained", "metric": "ndcg@10", "value": 0.5}],
-        "counts": {"collect": {"queries": 24}, "evaluate": {}},
+        "counts": {"train queries": 16},
+        "judging": {},
         "command": "recipekit run demo.yaml",
     }
 

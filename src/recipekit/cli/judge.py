@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -23,7 +23,7 @@ from recipekit.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from recipekit.pipeline.judge_commands import MinedRecipe
+    from recipekit.stages.judge.commands import MinedRecipe
     from recipekit.stages.judge.trial import JudgeTrial, TriedPair
 
 __all__ = ["judge", "render_calls", "render_trial", "sample", "try_"]
@@ -67,9 +67,10 @@ def try_(
     another and is tried alone (--judge) or has `max_pairs`, since a run groups its pairs
     differently.
     """
-    from recipekit.pipeline.judge_commands import try_judges
     from recipekit.pipeline.progress import ConsoleProgress
     from recipekit.report.terminal_stream import columns
+    from recipekit.stages.judge.commands import try_judges
+    from recipekit.stages.judge.stage import JUDGE
     from recipekit.stages.judge.trial import trial_section
     from recipekit.stages.recipe import load_recipe
     from recipekit.training.parallel import join_ranks
@@ -82,10 +83,10 @@ def try_(
     )
     section = trial_section(loaded, name)
     trial = try_judges(
-        _mined(context, loaded, cache, runs, ahead=("judge",)),
+        _mined(context, loaded, cache, runs, check=True),
         section,
         n,
-        progress=lambda folder: ConsoleProgress(folder / "log.jsonl", "judge"),
+        progress=lambda folder: ConsoleProgress(folder / "log.jsonl", JUDGE.name),
         ranks=join_ranks(1),
         ask_again=ask_again,
     )
@@ -118,7 +119,7 @@ def sample(
     against it, or give it to a `labels` judge, which overrules the judges before it.
     """
     from recipekit.judging.labelling_sample import check_output, write_sample
-    from recipekit.pipeline.judge_commands import sample_pairs
+    from recipekit.stages.judge.commands import sample_pairs
     from recipekit.stages.recipe import load_recipe
 
     check_output(output, force=force)
@@ -142,19 +143,24 @@ def _mined(
     recipe: Any,
     cache: Path | None,
     runs: Path | None,
-    ahead: Sequence[str] = (),
+    *,
+    check: bool = False,
 ) -> MinedRecipe:
-    from recipekit.pipeline.judge_commands import mined_recipe
+    from recipekit.pipeline.run_inputs import run_inputs
     from recipekit.recipe.environment import redact
+    from recipekit.stages.judge.commands import MinedRecipe
+    from recipekit.stages.judge.stage import JUDGE
 
-    return mined_recipe(
+    store, artifacts = run_inputs(
         recipe,
+        JUDGE,
         cache=cache,
         runs=runs,
         command=shlex.join(["recipekit", *context.obj]),
         say=lambda line: typer.echo(redact(line), err=True),
-        ahead=ahead,
+        check=check,
     )
+    return MinedRecipe(recipe, store, artifacts)
 
 
 # What a trial prints

@@ -578,16 +578,18 @@ class Exporter(Protocol):
     """Writes a model or data in a form that other tools read."""
 
     def export(
-        self, inputs: Mapping[str, Path], card: Mapping[str, Any], folder: Path
+        self, files: Mapping[str, Path], card: Mapping[str, Any], folder: Path
     ) -> Mapping[str, Any]:
         """Write the export.
 
         Args:
-            inputs: The folder of each finished artifact, by stage.
+            files: What finished stages wrote, by name, such as `judgments` (a table) and `encoder`
+                (the folder of the trained encoder). What no stage wrote is missing.
             card: Content for a model or data card; every key is optional. `name` and
                 `description` of the recipe, `recipe` (its text), `command` (repeats the run),
                 `base_model` (the trained encoder as the recipe names it), `metrics` (the rows of
-                `metrics.json`), `counts` (each stage's summary), `versions`.
+                `metrics.json`), `counts` (of earlier stages, by label), `judging` (the summary
+                of the judge stage), `versions`.
             folder: The folder to write into; it exists and is empty.
 
         Returns:

@@ -31,7 +31,8 @@ class Component(BaseModel, Generic[Built]):
     version: ClassVar[int] = 1
     """Raise it when the same spec would now produce another artifact."""
     needs: ClassVar[tuple[str, ...]] = ()
-    """Sections that a recipe with this component must have, such as `("train",)`."""
+    """Files of stages that it cannot work without, such as `("encoder",)`: the recipe must have the
+    sections of the stages that write them (`Stage.writes`)."""
     live: ClassVar[bool] = False
     """Whether its fingerprint can change during a run (an index that others write to).
 

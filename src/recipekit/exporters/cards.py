@@ -10,7 +10,8 @@ content from the export stage as a mapping, in which every key is optional:
 | `command` | the command that repeats the run |
 | `base_model` | the encoder that was trained, as the recipe names it, or None |
 | `metrics` | the rows of `metrics.json` |
-| `counts` | the summary of each earlier stage, by stage |
+| `counts` | counts of earlier stages that describe the model, by label |
+| `judging` | the summary of the judge stage |
 | `versions` | versions of Python and of the distributions that matter, by name |
 """
 

@@ -85,7 +85,7 @@ def _files(rows: Mapping[str, int]) -> Table:
 def _judgments(card: Mapping[str, Any]) -> list[Block]:
     fields: list[list[Line]] = [[Code(field), _with_code(text)] for field, text in FIELDS.items()]
     blocks: list[Block] = [Table(["field", "content"], fields, left=2)]
-    summary = (card.get("counts") or {}).get("judge") or {}
+    summary = card.get("judging") or {}
     if verdicts := counts_table(summary, VERDICTS, title="Pairs by verdict"):
         blocks.append(verdicts)
     judges = {

@@ -40,7 +40,7 @@ class DatasetWriter:
         self.progress = progress
 
     def export(
-        self, inputs: Mapping[str, Path], card: Mapping[str, Any], folder: Path
+        self, files: Mapping[str, Path], card: Mapping[str, Any], folder: Path
     ) -> Mapping[str, Any]:
         """Write the folder.
 
@@ -52,8 +52,8 @@ class DatasetWriter:
         """
         queries, passages = Ids.of(self.dataset.queries), Ids.of(self.dataset.passages)
         judgments = (
-            read_table(inputs["judge"] / "judgments.arrow")
-            if "judge" in inputs
+            read_table(files["judgments"])
+            if "judgments" in files
             else _source_judgments(self.dataset)
         )
         rows = {
@@ -70,9 +70,7 @@ class DatasetWriter:
             folder / "judgments.parquet", judgments, queries, passages
         )
         if self.spec.triplets:
-            candidates = (
-                read_table(inputs["mine"] / "candidates.arrow") if "mine" in inputs else None
-            )
+            candidates = read_table(files["candidates"]) if "candidates" in files else None
             rows["triplets.parquet"] = self._write_triplets(
                 folder / "triplets.parquet", judgments, candidates
             )

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from recipekit.exporters.cards import evaluation, hub_id, render_card, reproduction
 from recipekit.report.blocks import Block, Code, Line, Listing, Section, Table, Text
-from recipekit.report.counts import counts_table
+from recipekit.report.numbers import figure
 
 __all__ = ["model_card"]
 
@@ -21,19 +21,6 @@ queries = model.encode_query(["a question"])
 passages = model.encode_document(["a passage that may answer it"])
 scores = model.similarity(queries, passages)"""
 
-COUNTS: Final = {
-    "collect.passages": "passages in the corpus",
-    "collect.queries.train": "train queries",
-    "collect.queries.dev": "dev queries",
-    "collect.queries.test": "test queries",
-    "mine.candidates": "mined candidates",
-    "judge.verdicts.positive": "pairs judged positive",
-    "judge.verdicts.negative": "pairs judged negative",
-    "judge.verdicts.ignore": "pairs ignored",
-    "train.positives": "positives in training",
-    "train.hard_negatives": "hard negatives in training",
-    "train.steps": "optimizer steps",
-}
 TASK: Final = {"type": "information-retrieval", "name": "Information Retrieval"}
 
 
@@ -54,8 +41,9 @@ def model_card(card: Mapping[str, Any], encoder: Path) -> str:
         Section("Usage", [Listing(USAGE, "python")]),
         *evaluation(card),
     ]
-    if counts := counts_table(card.get("counts") or {}, COUNTS):
-        blocks.append(Section("Training data", [counts]))
+    if counts := card.get("counts"):
+        rows = [[label, figure(count)] for label, count in counts.items()]
+        blocks.append(Section("Training data", [Table(["", ""], rows)]))
     blocks.append(reproduction(card))
     return render_card(_front_matter(card, name), name, blocks)
 

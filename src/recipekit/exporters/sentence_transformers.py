@@ -21,7 +21,7 @@ class SentenceTransformersSpec(ExporterSpec):
     data, and how to reproduce the model.
     """
 
-    needs: ClassVar[tuple[str, ...]] = ("train",)
+    needs: ClassVar[tuple[str, ...]] = ("encoder",)
 
     def build(self, context: Context) -> Exporter:
         """Make the exporter."""
@@ -32,7 +32,7 @@ class ModelWriter:
     """Writes one model; see `SentenceTransformersSpec`."""
 
     def export(
-        self, inputs: Mapping[str, Path], card: Mapping[str, Any], folder: Path
+        self, files: Mapping[str, Path], card: Mapping[str, Any], folder: Path
     ) -> Mapping[str, Any]:
         """Copy the trained encoder into `folder` and write its card.
 
@@ -44,7 +44,7 @@ class ModelWriter:
         """
         from recipekit.exporters.model_card import model_card
 
-        encoder = inputs["train"] / "encoder" if "train" in inputs else None
+        encoder = files.get("encoder")
         if encoder is None or not (encoder / "modules.json").is_file():
             raise RunError(
                 "there is no trained model to export: this recipe has no train section",
@@ -52,5 +52,5 @@ class ModelWriter:
             )
         shutil.copytree(encoder, folder, dirs_exist_ok=True)
         (folder / "README.md").write_text(model_card(card, encoder), encoding="utf-8")
-        files = [file for file in folder.rglob("*") if file.is_file()]
-        return {"files": len(files), "bytes": sum(file.stat().st_size for file in files)}
+        written = [file for file in folder.rglob("*") if file.is_file()]
+        return {"files": len(written), "bytes": sum(file.stat().st_size for file in written)}

@@ -19,7 +19,7 @@ from recipekit.errors import DataError, RecipekitError, RunError, StoreError
 from recipekit.llm.reply_cache import ReplyCache
 from recipekit.pipeline.crew import Crew
 from recipekit.pipeline.declared_files import with_declaration
-from recipekit.pipeline.export_folder import ExportFolder, check_exports
+from recipekit.pipeline.export_folder import ExportFolder, check_exports, exporting_stage
 from recipekit.pipeline.follow import follow
 from recipekit.pipeline.job import Job
 from recipekit.pipeline.launch import Launch
@@ -37,7 +37,6 @@ from recipekit.pipeline.trackers import check_tracker
 from recipekit.recipe.sections import Recipe
 from recipekit.report.numbers import duration
 from recipekit.stages.dataset_view import dataset_view
-from recipekit.stages.export.stage import EXPORT
 from recipekit.stages.stage import Stage
 from recipekit.suggestions import did_you_mean
 
@@ -284,7 +283,7 @@ class _Execution:
 
     def export_to(self, folder: ExportFolder) -> None:
         """Copy the exports to a folder of the user's."""
-        names = folder.write(self.artifacts[EXPORT.name])
+        names = folder.write(self.artifacts[exporting_stage()])
         self.exported_to = folder.path
         self.emit(
             "exported",

@@ -15,12 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from recipekit import stages
 from recipekit.artifacts.storage_errors import explained
 from recipekit.artifacts.store import MANIFEST, Artifact, write_json
 from recipekit.errors import RunError, StoreError
-from recipekit.stages.export.stage import EXPORT
 
-__all__ = ["ExportFolder", "check_exports"]
+__all__ = ["ExportFolder", "check_exports", "exporting_stage"]
 
 RECORD: Final = ".recipekit-export"
 PARTIAL: Final = ".recipekit-export.partial"
@@ -138,18 +138,23 @@ def _files(folder: Path) -> list[Path]:
     return [file for file in folder.rglob("*") if not file.is_dir()]
 
 
-def check_exports(stages: Collection[str]) -> None:
-    """Check that a run reaches the export stage.
+def exporting_stage() -> str:
+    """Return the name of the stage whose artifact is what exporters wrote."""
+    return next(stage.name for stage in stages.PIPELINE if stage.exports)
+
+
+def check_exports(covered: Collection[str]) -> None:
+    """Check that a run reaches the stage that exports.
 
     Args:
-        stages: The stages that the run covers.
+        covered: The stages that the run covers.
 
     Raises:
         RunError: It does not.
     """
-    if EXPORT.name not in stages:
+    if exporting_stage() not in covered:
         raise RunError(
-            "--export-to: this run exports nothing; add an `export` section to the recipe, or "
-            "leave out --until",
+            f"--export-to: this run exports nothing; add an `{exporting_stage()}` section to the "
+            "recipe, or leave out --until",
             code="RK626",
         )

@@ -6,18 +6,16 @@ import sqlite3
 from collections.abc import Iterable
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from recipekit import stages
 from recipekit.artifacts.key import key_of
-from recipekit.component import Account
 from recipekit.pipeline.identity import without_limits
-from recipekit.recipe.sections import PaidSection, Recipe, SpendingLimits
 
 if TYPE_CHECKING:
     from recipekit.pipeline.plan import StagePlan
 
-__all__ = ["Spent", "accounts_of", "ledger_of", "spent_by"]
+__all__ = ["Spent", "ledger_of", "spent_by"]
 
 
 class Spent(NamedTuple):
@@ -62,21 +60,3 @@ def spent_by(ledger: str, replies: Path) -> Spent:
     except sqlite3.Error:
         row = None
     return Spent(row[0], row[1] / UNITS_PER_USD) if row else Spent(0, 0.0)
-
-
-def accounts_of(recipe: Recipe, stage: str, ledger: str) -> tuple[Account, ...]:
-    """Return the accounts that a stage's calls are booked to: the recipe's, then its own.
-
-    A stage has its own account, next to the recipe's, if its section has limits.
-
-    Args:
-        recipe: The recipe.
-        stage: A stage that spends.
-        ledger: The name of the recipe's account.
-    """
-    accounts = [Account(ledger, **recipe.spending.model_dump())]
-    section: Any = getattr(recipe, stage)
-    if isinstance(section, PaidSection) and section.spending != SpendingLimits():
-        limits = section.spending.model_dump()
-        accounts.append(Account(f"{ledger}/{stage}", **limits, limits=f"{stage}.spending"))
-    return tuple(accounts)

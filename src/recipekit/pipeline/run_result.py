@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from recipekit.errors import ModelError, RunError
-from recipekit.stages.train.stage import TRAIN
+from recipekit.stages import writer_of
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -62,11 +62,12 @@ class Run:
         Raises:
             RunError: The run trained no model.
         """
-        folder = self.path / "stages" / TRAIN.name / "encoder"
+        stage = writer_of("encoder")
+        folder = self.path / "stages" / stage.name / stage.writes["encoder"]
         if not folder.is_dir():
             raise RunError(
-                f"{self.path}: this run trained no model; the recipe needs a train section, and "
-                "the run must reach it",
+                f"{self.path}: this run trained no model; the recipe needs a {stage.name} section, "
+                "and the run must reach it",
                 code="RK627",
             )
         return folder.resolve()

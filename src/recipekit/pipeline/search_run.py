@@ -66,7 +66,7 @@ class RunSearch:
         dataset = inputs.dataset
         assert dataset is not None
         self.inputs, self.encoder, self.dataset = inputs, encoder, dataset
-        self._labels = _Labels(dataset, inputs.artifacts.get("judge"))
+        self._labels = _Labels(dataset, inputs.files.get("judgments"))
 
     @classmethod
     def open(
@@ -172,7 +172,7 @@ class RunSearch:
 class _Labels:
     """The verdicts and source labels of the data set's queries, by the query's text."""
 
-    def __init__(self, dataset: Dataset, judge: Artifact | None) -> None:
+    def __init__(self, dataset: Dataset, judgments: Path | None) -> None:
         queries = dataset.queries
         self._rows = {
             text.strip(): row
@@ -180,7 +180,7 @@ class _Labels:
             for row, text in zip(np.asarray(rows).tolist(), texts, strict=True)
         }
         self._source = dataset.labels
-        self._judged = read_table(judge.path / "judgments.arrow") if judge is not None else None
+        self._judged = read_table(judgments) if judgments is not None else None
 
     def of(self, query: str) -> dict[int, str] | None:
         """Return labels by passage; None for a text that is no query of the data set."""

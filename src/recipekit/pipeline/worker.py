@@ -24,12 +24,12 @@ from recipekit.artifacts.store import Artifact, Store, write_json
 from recipekit.component import Ranks, SingleProcess, Spending
 from recipekit.errors import RecipekitError, RunError, StoreError
 from recipekit.pipeline.job import EXIT_NO_SPACE, EXIT_REPORTED, Job, StageResult, write_error
-from recipekit.pipeline.ledger import accounts_of
 from recipekit.pipeline.progress import ConsoleProgress
 from recipekit.pipeline.trackers import TrainingTracker
 from recipekit.recipe.environment import redact
 from recipekit.recipe.sections import Recipe
 from recipekit.stages import stage_named
+from recipekit.stages.accounts import accounts_of
 from recipekit.stages.inputs import StageInputs
 from recipekit.stages.recipe import load_recipe
 from recipekit.training.parallel import join_ranks

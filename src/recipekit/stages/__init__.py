@@ -7,8 +7,9 @@ folder `stages/<name>/` with a declaration in `stage.py`, and add it here.
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from typing import Final
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
 from recipekit.stages.collect.stage import COLLECT
 from recipekit.stages.evaluate.stage import EVALUATE
@@ -18,7 +19,10 @@ from recipekit.stages.mine.stage import MINE
 from recipekit.stages.stage import Stage
 from recipekit.stages.train.stage import TRAIN
 
-__all__ = ["PIPELINE", "Stage", "inputs_of", "stage_named"]
+if TYPE_CHECKING:
+    from recipekit.artifacts.store import Artifact
+
+__all__ = ["PIPELINE", "Stage", "files_of", "inputs_of", "stage_named", "writer_of"]
 
 PIPELINE: Final[tuple[Stage, ...]] = (COLLECT, MINE, JUDGE, TRAIN, EVALUATE, EXPORT)
 
@@ -48,3 +52,30 @@ def inputs_of(stage: Stage, present: Collection[str]) -> list[str]:
         for other in earlier
         if other.name in present and (other.extends_dataset or other.name in stage.reads)
     ]
+
+
+def writer_of(file: str) -> Stage:
+    """Return the stage that writes a file, by the name in its declaration.
+
+    Raises:
+        KeyError: No stage does.
+    """
+    for stage in PIPELINE:
+        if file in stage.writes:
+            return stage
+    raise KeyError(file)
+
+
+def files_of(artifacts: Mapping[str, Artifact]) -> dict[str, Path]:
+    """Return the files that finished stages wrote for others, by their names.
+
+    Args:
+        artifacts: Finished artifacts, by stage.
+    """
+    return {
+        name: artifacts[stage.name].path / path
+        for stage in PIPELINE
+        if stage.name in artifacts
+        for name, path in stage.writes.items()
+        if (artifacts[stage.name].path / path).exists()
+    }

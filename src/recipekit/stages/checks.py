@@ -58,9 +58,9 @@ def _check_encoder_names(draft: Draft) -> None:
 def _why_not_trained_yet(draft: Draft, path: KeyPath) -> str:
     """Return why a section cannot refer to the trained encoder; empty if it can."""
     names = [stage.name for stage in stages.PIPELINE]
-    trainer = next((stage.name for stage in stages.PIPELINE if stage.trains), None)
-    if trainer is None or trainer not in draft.value:
-        return f"there is no '{TRAINED}' encoder: the recipe has no {trainer or 'train'} section"
+    trainer = next(stage.name for stage in stages.PIPELINE if stage.trains)
+    if trainer not in draft.value:
+        return f"there is no '{TRAINED}' encoder: the recipe has no {trainer} section"
     later = names[names.index(trainer) + 1 :]
     if path[0] in later:
         return ""
@@ -96,9 +96,10 @@ def _value(written: Any, name: str, field: FieldInfo) -> Any:
 def _check_needs(draft: Draft) -> None:
     """Check that components and stages have the sections that they cannot work without."""
     for path, component in draft.bound.items():
-        for section in component.type.needs if component.type else ():
-            if section not in draft.document.value:
-                message = f"needs a {section} section, and the recipe has none"
+        for file in component.type.needs if component.type else ():
+            writer = stages.writer_of(file).name
+            if writer not in draft.document.value:
+                message = f"needs a {writer} section, and the recipe has none"
                 draft.report(path, message, "RK107", at_key=True)
     for stage in stages.PIPELINE:
         for missing in _missing(stage, draft):

@@ -107,6 +107,11 @@ class StageInputs:
         """The data set of the recipe; None before there is one."""
         return dataset_view(self.artifacts)
 
+    @property
+    def files(self) -> dict[str, Path]:
+        """The files that earlier stages wrote for others, by the names in their declarations."""
+        return stages.files_of(self.artifacts)
+
     def context(
         self,
         scratch: Path,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -39,6 +39,12 @@ class Stage:
     """Writes the artifact into a folder and returns its summary: counts, as JSON values."""
     reads: tuple[str, ...] = ()
     """Earlier stages whose artifacts it reads, in addition to those that extend the data set."""
+    writes: Mapping[str, str] = field(default_factory=dict, hash=False)
+    """Files of its artifact that other stages and exporters may read: paths in its folder, by a
+    name that no other stage uses.
+    """
+    counts: Mapping[str, str] = field(default_factory=dict, hash=False)
+    """Counts of its summary that describe a trained model: a label for the dotted path of each."""
     version: int = 1
     """Raise it when the same section and inputs produce another artifact."""
     needs: tuple[str, ...] = ()
@@ -51,6 +57,8 @@ class Stage:
     """Whether it trains the encoder that later stages call `trained`. Its section names the encoder
     in `encoder`, and its artifact holds the result in `encoder/`.
     """
+    exports: bool = False
+    """Whether its artifact is what exporters wrote, which `run --export-to` copies."""
     extends_dataset: bool = False
     """Whether it writes queries and labels (the first such stage also passages) that belong to the
     data set of all later stages. Every later stage depends on it.

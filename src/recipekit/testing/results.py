@@ -136,14 +136,14 @@ def _check_measured_queries(name: str, spec: EvaluatorSpec, context: Context) ->
 
 @conformance_check
 def check_exporter(
-    spec: ExporterSpec, context: Context, inputs: Mapping[str, Path], card: Mapping[str, Any]
+    spec: ExporterSpec, context: Context, files: Mapping[str, Path], card: Mapping[str, Any]
 ) -> None:
     """Check an exporter: it writes only into its folder, and returns JSON values.
 
     Args:
         spec: The exporter.
         context: The context; the exporter writes into a folder below the scratch folder.
-        inputs: The folders of the finished artifacts, by stage.
+        files: What finished stages wrote, by name, as `Exporter.export` gets it.
         card: A card as the export stage makes it. The exporter must also accept one with a name
             only.
 
@@ -152,24 +152,23 @@ def check_exporter(
     """
     check_spec(spec, "exporter")
     name = type(spec).__name__
-    before = _states(inputs)
+    before = _states(files)
     for number, content in enumerate((card, {"name": "bare"})):
         folder = new_folder(context, "exported")
         exporter = build(spec, Exporter, context)
         expect_methods(name, exporter, Exporter, "export")
         expected = "it must return counts" if number == 0 else "every key of a card is optional"
         written = call(
-            f"{name}.export()", expected, partial(exporter.export, inputs, content, folder)
+            f"{name}.export()", expected, partial(exporter.export, files, content, folder)
         )
         expect_json_map(f"{name}.export()", written)
         expect(
             any(file.is_file() for file in folder.rglob("*")),
             f"{name}.export() writes no file into its folder",
         )
-    expect(_states(inputs) == before, f"{name}.export() changes the artifacts that it reads")
+    expect(_states(files) == before, f"{name}.export() changes the artifacts that it reads")
 
 
-def _states(inputs: Mapping[str, Path]) -> dict[Path, int]:
-    return {
-        file: file.stat().st_mtime_ns for folder in inputs.values() for file in folder.rglob("*")
-    }
+def _states(files: Mapping[str, Path]) -> dict[Path, int]:
+    every = (file for path in files.values() for file in (path, *path.rglob("*")))
+    return {file: file.stat().st_mtime_ns for file in every}

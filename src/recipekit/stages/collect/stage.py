@@ -12,6 +12,12 @@ COLLECT = Stage(
     section=CollectSection,
     version=2,
     run=lazy("recipekit.stages.collect.collect:collect"),
+    counts={
+        "passages": "passages in the corpus",
+        "queries.train": "train queries",
+        "queries.dev": "dev queries",
+        "queries.test": "test queries",
+    },
     required=True,
     extends_dataset=True,
     rechecks_live=False,  # a source reads an index as of one point in time

@@ -12,6 +12,7 @@ EVALUATE = Stage(
     version=2,
     section=EvaluateSection,
     run=lazy("recipekit.stages.evaluate.evaluate:evaluate"),
+    writes={"metrics": "metrics.json", "rankings": "rankings"},
     reads=("train",),
     ranks=True,
     estimate=lazy("recipekit.stages.evaluate.estimate:estimate"),

@@ -6,13 +6,15 @@ import json
 import re
 import shutil
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from recipekit import stages
 from recipekit.artifacts.manifest import versions
 from recipekit.errors import NO_SPACE, RecipekitError, RunError
 from recipekit.recipe.environment import redact
+from recipekit.recipe.positions import at
 from recipekit.stages.export.section import ExportSection
 from recipekit.stages.inputs import StageInputs
 
@@ -37,14 +39,13 @@ def export(inputs: StageInputs, section: ExportSection, out: Path) -> dict[str, 
         )
     summary: dict[str, Any] = {}
     if inputs.ranks.is_main:
-        finished = {name: artifact.path for name, artifact in inputs.artifacts.items()}
         card = _card(inputs)
         for name, slot in section.exporters.items():
             folder = out / name
             folder.mkdir(parents=True, exist_ok=True)
             try:
                 exporter = slot.spec.build(inputs.context(out / "scratch" / name))
-                summary[name] = dict(exporter.export(finished, card, folder))
+                summary[name] = dict(exporter.export(inputs.files, card, folder))
             except Exception as error:
                 if isinstance(error, OSError) and error.errno in NO_SPACE:
                     raise
@@ -82,28 +83,34 @@ def _card(inputs: StageInputs) -> dict[str, Any]:
     """Return the content of model and data cards.
 
     `name`, `description` and `recipe` (its text), `base_model` (the trained encoder as the recipe
-    names it, or None), `metrics` (the rows of `metrics.json`), `counts` (each stage's summary),
-    `versions`, and `command`, which repeats the run.
+    names it, or None), `metrics` (the rows of `metrics.json`), `counts` (of earlier stages, by
+    label), `judging` (the summary of the judge stage), `versions`, and `command`, which repeats the
+    run.
     """
-    metrics = (
-        inputs.artifacts["evaluate"].path / "metrics.json"
-        if "evaluate" in inputs.artifacts
-        else None
-    )
+    metrics = inputs.files.get("metrics")
+    judging = inputs.artifacts.get("judge")
     command = inputs.command or f"recipekit run {inputs.recipe_name}.yaml"
     return {
         "name": inputs.recipe_name,
         "description": inputs.description,
         "recipe": _without_folders(inputs.recipe_text, inputs.recipe_folder),
         "base_model": inputs.encoders[inputs.trained].spec.base_model if inputs.trained else None,
-        "metrics": json.loads(metrics.read_text()) if metrics and metrics.is_file() else [],
-        "counts": {
-            name: artifact.manifest.get("summary", {})
-            for name, artifact in inputs.artifacts.items()
-        },
+        "metrics": json.loads(metrics.read_text()) if metrics else [],
+        "counts": dict(_counts(inputs)),
+        "judging": judging.manifest.get("summary", {}) if judging else {},
         "versions": versions(),
         "command": _without_folders(command, inputs.recipe_folder),
     }
+
+
+def _counts(inputs: StageInputs) -> Iterator[tuple[str, Any]]:
+    """Yield the counts of earlier stages that describe the model, with their labels."""
+    for stage in stages.PIPELINE:
+        if stage.name in inputs.artifacts:
+            summary = inputs.artifacts[stage.name].manifest.get("summary", {})
+            for path, label in stage.counts.items():
+                if (count := at(summary, path.split("."))) is not None:
+                    yield label, count
 
 
 def _without_folders(text: str, recipe_folder: Path | None) -> str:

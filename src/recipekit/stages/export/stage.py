@@ -11,6 +11,7 @@ EXPORT = Stage(
     name="export",
     section=ExportSection,
     run=lazy("recipekit.stages.export.export:export"),
+    exports=True,
     reads=("mine", "judge", "train", "evaluate"),
     names_recipe=True,
     estimate=lazy("recipekit.stages.export.estimate:estimate"),

@@ -72,7 +72,7 @@ def judge(inputs: StageInputs, section: JudgeSection, out: Path) -> dict[str, An
         ComponentError: A judge broke its contract.
         DataError: The human labels are malformed or of other data.
     """
-    if inputs.dataset is None or "mine" not in inputs.artifacts:
+    if inputs.dataset is None or "candidates" not in inputs.files:
         raise RunError("there is nothing to judge: this recipe has no mine section", code="RK620")
     specs = {name: slot.spec for name, slot in section.judges.items()}
     judges = {
@@ -103,7 +103,7 @@ class _MainRank:
         self.logs = {name: VerdictLog(out / "scratch" / "verdicts" / name) for name in specs}
         self.pairs = load_pairs(
             self.dataset,
-            read_table(inputs.artifacts["mine"].path / "candidates.arrow"),
+            read_table(inputs.files["candidates"]),
             remember={spec.disagreeing_with for spec in specs.values() if spec.disagreeing_with},
         )
         self.control_of: dict[str, Bools] = {}

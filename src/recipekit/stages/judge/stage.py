@@ -11,6 +11,12 @@ JUDGE = Stage(
     name="judge",
     section=JudgeSection,
     run=lazy("recipekit.stages.judge.judge:judge"),
+    writes={"judgments": "judgments.arrow", "reliability": "reliability.json"},
+    counts={
+        "verdicts.positive": "pairs judged positive",
+        "verdicts.negative": "pairs judged negative",
+        "verdicts.ignore": "pairs ignored",
+    },
     reads=("mine",),
     needs=("mine",),
     version=2,

@@ -12,6 +12,12 @@ TRAIN = Stage(
     version=2,
     section=TrainSection,
     run=lazy("recipekit.stages.train.train:train"),
+    writes={"encoder": "encoder", "training": "training.json"},
+    counts={
+        "positives": "positives in training",
+        "hard_negatives": "hard negatives in training",
+        "steps": "optimizer steps",
+    },
     reads=("mine", "judge"),
     ranks=True,
     trains=True,

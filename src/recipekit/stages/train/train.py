@@ -205,8 +205,8 @@ def _build_phases(
     scratch: Path,
 ) -> list[_BuiltPhase]:
     """Build every phase with its labels and its optimizer settings."""
-    candidates = _table(inputs, "mine", "candidates.arrow")
-    judgments = _table(inputs, "judge", "judgments.arrow")
+    candidates = _table(inputs, "candidates")
+    judgments = _table(inputs, "judgments")
 
     own = own_texts(dataset)
 
@@ -274,9 +274,9 @@ def _check_phase(name: str, phase: object) -> None:
         )
 
 
-def _table(inputs: StageInputs, stage: str, name: str) -> pa.Table | None:
-    artifact = inputs.artifacts.get(stage)
-    return read_table(artifact.path / name) if artifact else None
+def _table(inputs: StageInputs, name: str) -> pa.Table | None:
+    file = inputs.files.get(name)
+    return read_table(file) if file else None
 
 
 # Dev evaluation
@@ -313,7 +313,7 @@ def _dev_evaluation(
     """Prepare the dev evaluation, or return None without one."""
     if section.eval_every_epochs is None:
         return None
-    judgments = _table(inputs, "judge", "judgments.arrow")
+    judgments = _table(inputs, "judgments")
     sample = dev_sample(dataset, judgments, section.dev_corpus_size, inputs.seed)
     if len(sample.queries) == 0:
         inputs.progress.warn(

@@ -1,33 +1,30 @@
-"""What `recipekit judge try` and `recipekit judge sample` do with a recipe: mine, then judge."""
+"""What `recipekit judge try` and `recipekit judge sample` do with mined candidates."""
 
 from __future__ import annotations
 
 import secrets
 import tempfile
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 
+from recipekit import stages
 from recipekit.artifacts.store import Artifact, Store
 from recipekit.component import Progress, Ranks, Spending
 from recipekit.dataset import Dataset
-from recipekit.errors import RunError
 from recipekit.judging.labelling_sample import SampledPair, draw_sample
 from recipekit.judging.verdict_log import VerdictLog
 from recipekit.llm.completion import Reply, Request, RequestFailed
-from recipekit.pipeline.execute import run
-from recipekit.pipeline.ledger import accounts_of
-from recipekit.pipeline.plan import plan
-from recipekit.pipeline.preflight import check_servers
-from recipekit.pipeline.project import project_of
 from recipekit.recipe.sections import Recipe
+from recipekit.stages.accounts import accounts_of
 from recipekit.stages.dataset_view import dataset_view
 from recipekit.stages.inputs import StageInputs
 from recipekit.stages.judge.judge import judge
 from recipekit.stages.judge.section import JudgeSection
+from recipekit.stages.judge.stage import JUDGE
 from recipekit.stages.judge.trial import (
     JudgeTrial,
     count_candidates,
@@ -35,10 +32,10 @@ from recipekit.stages.judge.trial import (
     tried_pairs,
     unconditional_judges,
 )
-from recipekit.stages.mine.section import MineSection
+from recipekit.stages.mine.stage import MINE
 from recipekit.tables import read_table, write_table
 
-__all__ = ["MinedRecipe", "mined_recipe", "sample_pairs", "try_judges"]
+__all__ = ["MinedRecipe", "sample_pairs", "try_judges"]
 
 
 @dataclass(frozen=True)
@@ -48,6 +45,7 @@ class MinedRecipe:
     recipe: Recipe
     store: Store
     artifacts: Mapping[str, Artifact]
+    """Finished artifacts, by stage."""
 
     @property
     def dataset(self) -> Dataset:
@@ -59,67 +57,13 @@ class MinedRecipe:
     @property
     def candidates(self) -> pa.Table:
         """All candidates, as `CANDIDATES`."""
-        return read_table(self.artifacts["mine"].path / "candidates.arrow")
+        return read_table(stages.files_of(self.artifacts)["candidates"])
 
     @property
     def judgments(self) -> pa.Table | None:
         """The verdicts, as `JUDGMENTS`, if the candidates are judged."""
-        if "judge" not in self.artifacts:
-            return None
-        return read_table(self.artifacts["judge"].path / "judgments.arrow")
-
-
-def mined_recipe(
-    recipe: Recipe,
-    *,
-    cache: Path | None,
-    runs: Path | None,
-    command: str,
-    say: Callable[[str], None],
-    ahead: Collection[str] = (),
-) -> MinedRecipe:
-    """Collect and mine unless that is done, as `recipekit run --until mine` does.
-
-    Args:
-        recipe: The recipe.
-        cache: The folder of artifacts; by default, that of the recipe's project.
-        runs: Where the run's folder is made; by default, in the recipe's project.
-        command: The command that resumes a failed run.
-        say: Receives lines for people.
-        ahead: Later stages whose servers are checked first.
-
-    Raises:
-        RunError: The recipe has no mine section, or a stage failed.
-    """
-    if recipe.section(MineSection) is None:
-        raise RunError(
-            "there are no candidates to judge: this recipe has no mine section", code="RK620"
-        )
-    project = project_of(recipe, cache=cache, runs=runs)
-    store = Store(project.cache)
-    found = _artifacts(recipe, store)
-    if not {"collect", "mine"} <= set(found):
-        check_servers(recipe, ahead)
-        run(
-            recipe,
-            cache=project.cache,
-            runs=project.runs,
-            until="mine",
-            command=command,
-            on_event=lambda event: say(event.line) if event.line else None,
-        )
-        found = _artifacts(recipe, store)
-    return MinedRecipe(recipe, store, found)
-
-
-def _artifacts(recipe: Recipe, store: Store) -> dict[str, Artifact]:
-    found = {}
-    for stage in plan(recipe, cache=store.root):
-        if stage.key and stage.stage in ("collect", "mine", "judge"):
-            artifact = store.find(stage.stage, stage.key)
-            if artifact is not None:
-                found[stage.stage] = artifact
-    return found
+        file = stages.files_of(self.artifacts).get("judgments")
+        return read_table(file) if file else None
 
 
 def sample_pairs(mined: MinedRecipe, n: int) -> list[SampledPair]:
@@ -157,17 +101,17 @@ def try_judges(
     queries = select_queries(table, section, n, recipe.seed)
     tried = table.filter(pa.array(np.isin(table["query"].to_numpy(), queries)))
     with tempfile.TemporaryDirectory(prefix="recipekit-try-") as folder:
-        mine, out = Path(folder) / "mine", Path(folder) / "judge"
+        mine, out = (Path(folder) / stage.name for stage in (MINE, JUDGE))
         mine.mkdir()
         out.mkdir()
-        write_table(mine / "candidates.arrow", table.schema, [tried])
-        artifacts = {**mined.artifacts, "mine": Artifact("mine", "try", mine)}
+        write_table(mine / MINE.writes["candidates"], table.schema, [tried])
+        artifacts = {**mined.artifacts, MINE.name: Artifact(MINE.name, "try", mine)}
         inputs = StageInputs.of(recipe, mined.store, artifacts, progress(Path(folder)), ranks)
         # Each trial has an account of its own.
         account = f"try-{secrets.token_hex(8)}"
         calls: list[tuple[Request, Reply | RequestFailed]] = []
         inputs.spending = Spending(
-            accounts_of(recipe, "judge", account),
+            accounts_of(recipe, JUDGE.name, account),
             ask_again=ask_again,
             on_call=lambda request, outcome: calls.append((request, outcome)),
         )
