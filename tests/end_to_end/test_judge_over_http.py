@@ -5,34 +5,14 @@ from pathlib import Path
 
 import pytest
 
+from helpers import judged_over_http
+from helpers.judged_over_http import RUN, summary
 from recipekit.cli.main import invoke
 from recipekit.judges.llm_judge.reply_forms import GradeForm
 from servers.fenced_oracle import fenced_oracle, pairs_of
 from servers.openai_server import Ledger, OpenAIServer, always, serving, text
 
-RECIPE = """\
-recipe: 1
-name: http
-collect:
-  sources:
-    own: {use: pairs, file: pairs.jsonl}
-  split: {dev: 0, test: 0}
-mine:
-  retrievers:
-    lexical: {use: bm25, depth: 12}
-  candidates_per_query: 10
-judge:
-  judges:
-    model:
-      use: llm
-      model: openai/test-model
-      api_base: ${env:JUDGE_URL}
-      api_key: ${env:JUDGE_KEY}
-      passages_per_call: 4
-      canary_share: 0
-      price: {input: 1.0, output: 4.0}
-  control_pairs: {share: 0.5}
-"""
+RECIPE = judged_over_http.RECIPE.replace("canary_share: 0.1", "canary_share: 0")
 
 ALL_NEGATIVE = '''
 from typing import ClassVar
@@ -57,7 +37,6 @@ class AllNegative(JudgeSpec):
 '''
 
 pytestmark = pytest.mark.slow
-RUN = ("run", "recipe.yaml", "--until", "judge", "--cpu")
 
 
 @pytest.fixture
@@ -78,12 +57,6 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
         monkeypatch.setenv("JUDGE_URL", f"{running.url}/v1")
         monkeypatch.setenv("JUDGE_KEY", "secret-of-the-test")
         yield running
-
-
-def summary(folder: Path) -> dict:
-    return json.loads((folder / "runs/http/latest/stages/judge/manifest.json").read_text())[
-        "summary"
-    ]
 
 
 def test_a_trial_a_limited_run_and_a_full_run_pay_for_nothing_twice(
@@ -117,13 +90,13 @@ def test_a_trial_a_limited_run_and_a_full_run_pay_for_nothing_twice(
     assert f"at this rate, all {open_pairs:,} candidates would cost about $" in trial, (
         "only a share of the source positives is judged"
     )
-    report = (tmp_path / "runs/http/latest/report.md").read_text()
+    report = (tmp_path / "runs/judged/latest/report.md").read_text()
     section = report.partition("### Reliability of the judges")[2].partition("\n## ")[0]
     assert "source positives and 0 source negatives were drawn as control pairs" in section
     assert "no kappa because no labelled negative was judged" in section
     assert "paid calls and cost $" in section
     reliability = json.loads(
-        (tmp_path / "runs/http/latest/stages/judge/reliability.json").read_text()
+        (tmp_path / "runs/judged/latest/stages/judge/reliability.json").read_text()
     )
     assert reliability["source_labels"]["final"]["false_negative_rate"]["value"] == 0.0, (
         "the oracle calls every source positive relevant"
@@ -175,7 +148,7 @@ def test_a_trial_and_a_run_of_a_free_endpoint_say_that_its_price_is_zero(
     assert " calls that cost nothing, since the endpoint's price is 0; the replies are kept" in out
     assert "candidates would cost nothing; `recipekit plan` has the details" in out
     assert invoke([*RUN]) == 0
-    report = (Path("runs/http/latest") / "report.md").read_text()
+    report = (Path("runs/judged/latest") / "report.md").read_text()
     assert " paid calls and cost nothing (the endpoint's price is 0)" in report
     assert "$0.00" not in out
 
@@ -219,7 +192,7 @@ def test_cached_judgments_are_reported_as_such_and_a_missed_floor_keeps_their_fi
     assert "Judging in an earlier run took " in capsys.readouterr().out
     assert invoke([*RUN, "--set", "judge.require={kappa: 0.3}"]) == 1
     assert "judge.require asks for figures that cannot be measured" in capsys.readouterr().err
-    ended = tmp_path / "runs/http/latest"
+    ended = tmp_path / "runs/judged/latest"
     assert json.loads((ended / "reliability.json").read_text())["source_labels"]
     assert "### Reliability of the judges" in (ended / "report.md").read_text()
 
@@ -250,11 +223,11 @@ def test_an_endpoint_that_is_down_is_reported_before_any_work(
         "recipe.yaml:14:7: judge.judges.model: openai/test-model at ${env:JUDGE_URL}: "
         "cannot be reached (" in printed.err
     )
-    (record,) = (tmp_path / "runs/http").glob("*/run.json")
+    (record,) = (tmp_path / "runs/judged").glob("*/run.json")
     run = json.loads(record.read_text())
     assert run["status"] == "failed"
     assert run["ran"] == []
-    assert not (tmp_path / "runs/http/latest").exists()
+    assert not (tmp_path / "runs/judged/latest").exists()
 
 
 def test_a_judge_whose_replies_are_all_stored_needs_no_endpoint(

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from helpers.ranks import FakeRanks
+from recipekit.component import TrainingLabels
 from recipekit.losses.corpus_labels import CorpusLabels
 from recipekit.losses.frozen_matrix import FrozenMatrix
 from recipekit.query_pairs import QueryPairs
@@ -26,6 +27,23 @@ def test_pairs_become_tensors():
     assert labels.positive_weights.tolist() == [1.0, 0.75, 0.25]
     assert labels.ignored_queries.tolist() == [0, 0]
     assert labels.ignored_rows.tolist() == [5, 7]
+
+
+def test_labels_of_some_queries_are_numbered_in_the_order_of_the_batch():
+    labels = TrainingLabels(
+        queries=np.array([3, 5, 8]),
+        positive=pairs((0, 4), (2, 1), (2, 9)),
+        weight=np.array([1.0, 0.25, 0.75], np.float32),
+        ignored=pairs((0, 7), (1, 6)),
+        negative=pairs(),
+        without_positive=0,
+    )
+    batch = CorpusLabels.of_queries(labels, np.array([2, 0]))
+    assert len(batch) == 2
+    assert batch.positive_queries.tolist() == [0, 0, 1]
+    assert batch.positive_rows.tolist() == [1, 9, 4]
+    assert batch.positive_weights.tolist() == [0.25, 0.75, 1.0]
+    assert (batch.ignored_queries.tolist(), batch.ignored_rows.tolist()) == ([1], [7])
 
 
 @pytest.mark.parametrize(

@@ -51,8 +51,7 @@ def gradient(forward: EncoderForward) -> torch.Tensor:
 
 def test_micro_batches_add_up_to_the_gradient_against_a_corpus(make_forward, tiny_dataset):
     labels, loss = training_labels(tiny_dataset), ExactSoftmax(0.05)
-    positive, at = labels.positive.take(BATCH), labels.positive.of(BATCH)[1]
-    targets = CorpusLabels.of(positive, labels.weight[at], labels.ignored.take(BATCH))
+    targets = CorpusLabels.of_queries(labels, BATCH)
     torch.manual_seed(1)
     corpus = FrozenMatrix.whole(torch.nn.functional.normalize(torch.randn(36, 32), dim=1))
 

@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from recipekit.arrays import Floats
+from recipekit.arrays import Floats, Rows
+from recipekit.component import TrainingLabels
 from recipekit.query_pairs import QueryPairs
 
 __all__ = ["CorpusLabels"]
@@ -62,6 +63,23 @@ class CorpusLabels:
             torch.from_numpy(weights).to(device, non_blocking=True),
             *ignored.to_torch(device),
         )
+
+    @classmethod
+    def of_queries(
+        cls, labels: TrainingLabels, queries: Rows, device: torch.device | str = "cpu"
+    ) -> CorpusLabels:
+        """Build from the labels of some training queries.
+
+        Args:
+            labels: The labels of all training queries.
+            queries: Training queries of the batch, (n,).
+            device: Where the tensors go.
+
+        Raises:
+            ValueError: As `of`.
+        """
+        positive, at = labels.positive.take(queries), labels.positive.of(queries)[1]
+        return cls.of(positive, labels.weight[at], labels.ignored.take(queries), device)
 
     def __len__(self) -> int:
         return self.n_queries

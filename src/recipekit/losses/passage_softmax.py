@@ -103,10 +103,7 @@ class PassageSoftmax:
             rows = np.arange(first, min(first + self.tile_size, self.queries.total))
             like = torch.empty(0, dtype=self.exact, device=device)
             queries = self.queries.rows(torch.from_numpy(rows).to(device), like)
-            positive, at = labels.positive.take(rows), labels.positive.of(rows)[1]
-            targets = CorpusLabels.of(
-                positive, labels.weight[at], labels.ignored.take(rows), device
-            )
+            targets = CorpusLabels.of_queries(labels, rows, device)
             with torch.no_grad():
                 tile_z, positives, smoothing = self.loss.partition(queries, targets, self.passages)
             local = slice(max(own.start - first, 0), max(own.stop - first, 0))

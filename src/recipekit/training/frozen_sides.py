@@ -143,10 +143,7 @@ def exact_loss(
     with torch.no_grad():
         for first in range(0, queries.total, LOSS_CHUNK):
             rows = np.arange(first, min(first + LOSS_CHUNK, queries.total))
-            positive, at = labels.positive.take(rows), labels.positive.of(rows)[1]
-            targets = CorpusLabels.of(
-                positive, labels.weight[at], labels.ignored.take(rows), ranks.device
-            )
+            targets = CorpusLabels.of_queries(labels, rows, ranks.device)
             embeddings = queries.rows(torch.from_numpy(rows).to(ranks.device), like)
             own = np.array_split(np.arange(len(rows)), ranks.count)[ranks.rank]
             total += loss(embeddings[own], targets, passages).double().sum()

@@ -55,9 +55,7 @@ def corpus_gradient(
         # The ranks score all of their queries together, each against its slice of the corpus, so
         # every rank needs the labels of all queries.
         queries = batch[np.concatenate(shares)]
-        positive, at = labels.positive.take(queries), labels.positive.of(queries)[1]
-        ignored = labels.ignored.take(queries)
-        targets = CorpusLabels.of(positive, labels.weight[at], ignored, ranks.device)
+        targets = CorpusLabels.of_queries(labels, queries, ranks.device)
         own = shares[ranks.rank]
         embeddings = forward(rows[own], "query", [*seed, ranks.rank, turn])
         mean_loss = loss(embeddings, targets, corpus).sum() / len(batch)
