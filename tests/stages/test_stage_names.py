@@ -15,7 +15,8 @@ OTHER_MEANINGS = {
         "component/kinds.py", "evaluators/retrieval.py", "exporters/beir_folder.py",
         "judges/cross_encoder.py", "recipe/sections.py", "records.py", "sources/beir.py",
         "sources/hub.py", "sources/hub_tables.py", "sources/pair_reader.py", "starter/columns.py",
-        "starter/data.py", "testing/datasets.py", "training/labels.py", "training/loop.py",
+        "starter/data.py", "starter/template.py", "testing/datasets.py", "training/labels.py",
+        "training/loop.py",
     }),
     "judge": ("kind of component, or column of the verdicts", {
         "component/kinds.py", "exporters/beir_folder.py", "exporters/data_card.py",

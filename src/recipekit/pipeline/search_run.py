@@ -21,7 +21,6 @@ from recipekit.records import Verdict
 from recipekit.stages import PIPELINE
 from recipekit.stages.inputs import StageInputs
 from recipekit.stages.recipe import load_recipe
-from recipekit.stages.train.stage import TRAIN
 from recipekit.tables import read_table
 
 __all__ = ["Found", "RunSearch", "SearchResult"]
@@ -129,10 +128,10 @@ class RunSearch:
 
     @cached_property
     def _kept_initial(self) -> bool:
-        artifact = self.inputs.artifacts.get(TRAIN.name) if self._has_training else None
-        if artifact is None:
+        file = self.inputs.files.get("training") if self._has_training else None
+        if file is None:
             return False
-        training = json.loads((artifact.path / "training.json").read_text())
+        training = json.loads(file.read_text())
         return ((training.get("dev") or {}).get("summary") or {}).get("kept_step") == 0
 
     def _weights(self) -> tuple[EncoderWeights, ...]:
