@@ -39,6 +39,7 @@ from recipekit.testing import (
     check_retriever,
     check_source,
     check_spec,
+    check_vector_source,
     context,
 )
 
@@ -58,6 +59,7 @@ FIELDS: dict[tuple[str, str], dict[str, Any]] = {
     },
     ("encoder", "bi_encoder"): {"model": "MODEL", "precision": "fp32"},
     ("loss", "exact_softmax"): {},
+    ("vector_source", "vectors_file"): {"path": "vectors.npy"},
     ("loss", "infonce"): {"directions": "both"},
     ("loss", "matryoshka"): {"loss": {"use": "exact_softmax"}, "dimensions": [8, 2]},
     ("loss", "sentence_transformers"): {"loss": "MultipleNegativesRankingLoss"},
@@ -70,7 +72,13 @@ FIELDS: dict[tuple[str, str], dict[str, Any]] = {
     ("exporter", "dataset"): {"num_negatives": 1},
 }
 """The fields that each built-in is checked with; paths start at the test's folder."""
-ENGINES = {("source", "elasticsearch"), ("retriever", "elasticsearch"), ("retriever", "qdrant")}
+ENGINES = {
+    ("source", "elasticsearch"),
+    ("retriever", "elasticsearch"),
+    ("retriever", "qdrant"),
+    ("vector_source", "elasticsearch_vectors"),
+    ("vector_source", "qdrant_vectors"),
+}
 PHASES = {("phase", "coordinate_ascent"): "exact_softmax", ("phase", "in_batch"): "infonce"}
 """The phases, which are checked with these losses."""
 ELSEWHERE = {
@@ -101,6 +109,7 @@ def folder(tmp_path: Path) -> Path:
     (tmp_path / "labels.tsv").write_text(
         "\n".join(["query-id\tcorpus-id\tscore", *(f"q{i}\tp{i}\t1" for i in range(24))])
     )
+    np.save(tmp_path / "vectors.npy", np.eye(36, 8, dtype=np.float32))
     (tmp_path / "beir" / "qrels").mkdir(parents=True)
     (tmp_path / "beir" / "corpus.jsonl").write_text(
         '{"_id": "a", "title": "T", "text": "one"}\n{"_id": "b", "title": "", "text": "two"}\n'
@@ -173,13 +182,16 @@ def test_every_built_in_component_is_checked():
     }
 
 
-@pytest.mark.parametrize(("kind", "name"), ours("source", "retriever", "judge", "encoder", "loss"))
+@pytest.mark.parametrize(
+    ("kind", "name"), ours("source", "retriever", "judge", "encoder", "vector_source", "loss")
+)
 def test_built_in_components_pass_the_check_of_their_kind(kind, name, folder, made, tiny_model):
     check = {
         "source": check_source,
         "retriever": check_retriever,
         "judge": check_judge,
         "encoder": check_encoder,
+        "vector_source": check_vector_source,
         "loss": check_loss,
     }[kind]
     check(component(kind, name, folder, tiny_model), made)

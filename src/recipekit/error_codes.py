@@ -412,6 +412,12 @@ ERROR_CODES: Final[dict[str, ErrorCode]] = {
         "The splits named in `mine.splits` have no queries.",
         "Name splits that have queries.",
     ),
+    "RK350": ErrorCode(
+        "Vectors of passages cannot be used.",
+        "A passage has none or several, a vector has another length, NaN or zero, or the file is "
+        "not a matrix of floats.",
+        "Fix the file or index that the message names, or its keys in `passage_vectors`.",
+    ),
     # Models
     "RK400": ErrorCode(
         "A model cannot be used.",
@@ -498,6 +504,11 @@ ERROR_CODES: Final[dict[str, ErrorCode]] = {
         "The model is not a cross-encoder that gives one score for each pair.",
         "It is a bi-encoder, or a classifier with several outputs.",
         "Name a cross-encoder that is trained for ranking.",
+    ),
+    "RK419": ErrorCode(
+        "An encoder and its `passage_vectors` are compared in different ways.",
+        "The encoder's `similarity` is not that of the index or file.",
+        "Leave `similarity` out of the encoder: it follows its passage vectors.",
     ),
     "RK430": ErrorCode(
         "An encoder produces embeddings that are not finite.",
@@ -807,6 +818,11 @@ ERROR_CODES: Final[dict[str, ErrorCode]] = {
         "`masked_language_model` has nothing to train on, or an encoder of a plugin to train.",
         "`texts`, `splits` and `sources` leave no text, or the encoder predicts no tokens.",
         "Change these keys, or leave the phase out.",
+    ),
+    "RK646": ErrorCode(
+        "An encoder with `passage_vectors` cannot be used in this way.",
+        "A phase encodes passages, or a new Dense layer is used before it is trained.",
+        "Train with query half-phases, and mine with another retriever or encoder.",
     ),
     "RK650": ErrorCode(
         "An LLM endpoint cannot be reached, or keeps failing.",

@@ -29,6 +29,7 @@ OUTSIDE = {
     "upload_collection",
     "query_batch_points",
     "node_modules",
+    "dense_vector",
     "distributed_type",
     "fsdp_version",
     "fsdp_reshard_after_forward",

@@ -89,6 +89,7 @@ from recipekit.component.training import (
     TrainingContext,
     TrainingLabels,
 )
+from recipekit.component.vectors import VectorChunk, VectorSource, VectorSourceSpec
 
 __all__ = [
     "KINDS",
@@ -144,6 +145,9 @@ __all__ = [
     "TrainingContext",
     "TrainingLabels",
     "Url",
+    "VectorChunk",
+    "VectorSource",
+    "VectorSourceSpec",
     "Verdicts",
     "Vocabulary",
     "Weights",

@@ -11,12 +11,14 @@ from pydantic import Field
 
 from recipekit.component.spec import Component
 from recipekit.component.training import Phase
+from recipekit.component.vectors import VectorSourceSpec
 from recipekit.records import Similarity
 
 if TYPE_CHECKING:
     import torch
 
     from recipekit.arrays import Bools, Floats, Ints, Rows
+    from recipekit.component.slot import Slot
     from recipekit.dataset import Dataset
     from recipekit.records import Label, Passage, Query, Side
 
@@ -366,6 +368,13 @@ class EncoderSpec(Component[Encoder]):
         """
         return None
 
+    def stored_passages(self) -> Slot[VectorSourceSpec] | None:
+        """The vectors that its passages have already, so that it embeds queries alone.
+
+        None for an encoder that embeds passages.
+        """
+        return None
+
     def at(self, folder: Path) -> EncoderSpec:
         """The same encoder with the weights that training saved into `folder`."""
         raise TypeError(f"{type(self).__name__} cannot be trained: it does not define at()")
@@ -587,7 +596,8 @@ class Exporter(Protocol):
                 (the folder of the trained encoder). What no stage wrote is missing.
             card: Content for a model or data card; every key is optional. `name` and
                 `description` of the recipe, `recipe` (its text), `command` (repeats the run),
-                `base_model` (the trained encoder as the recipe names it), `metrics` (the rows of
+                `base_model` (the trained encoder as the recipe names it), `passage_vectors`
+                (where the vectors are that it embeds queries for), `metrics` (the rows of
                 `metrics.json`), `counts` (of earlier stages, by label), `judging` (the summary
                 of the judge stage), `versions`.
             folder: The folder to write into; it exists and is empty.
@@ -610,6 +620,7 @@ KINDS: Final[Mapping[str, type[Component[Any]]]] = {
         RetrieverSpec,
         JudgeSpec,
         EncoderSpec,
+        VectorSourceSpec,
         LossSpec,
         PhaseSpec,
         EvaluatorSpec,

@@ -255,3 +255,5 @@ class TrainingContext:
 
     All ranks call it together. The rows are float32 (n, dim).
     """
+    fixed_passages: bool = False
+    """Whether the passages have vectors that no training changes: see `EncoderSpec`."""

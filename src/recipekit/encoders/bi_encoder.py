@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from recipekit.component import Context, EncoderSpec, NotIdentity
+from recipekit.component import Context, EncoderSpec, NotIdentity, Slot, VectorSourceSpec
 from recipekit.encoding.named_model import (
     NamedModel,
     declared_similarity,
@@ -54,11 +54,24 @@ class BiEncoderSpec(NamedModel, EncoderSpec):
     later modules stay float32."""
     tied: bool = True
     """Use one encoder for both sides; false trains a separate copy for each side."""
+    passage_vectors: Slot[VectorSourceSpec] | None = None
+    """Vectors that the passages have already, by any model. The encoder then embeds queries alone,
+    is compared as the vectors are, and gets a Dense layer if its dimension is another one."""
     max_tokens_per_batch: Annotated[int | None, NotIdentity, Field(ge=1)] = None
     """Padded tokens in one forward pass when encoding.
 
     By default 8192 on a CPU, where more was not faster, and 65536 elsewhere.
     """
+
+    @model_validator(mode="after")
+    def _embeds_queries_alone(self) -> Self:
+        if self.passage_vectors is None:
+            return self
+        if not self.tied:
+            raise ValueError("tied: false trains a passage tower, and passage_vectors has none")
+        if self.passage_prompt is not None:
+            raise ValueError("passage_prompt: with passage_vectors no passage is encoded")
+        return self
 
     @property
     def base_model(self) -> str:
@@ -67,10 +80,14 @@ class BiEncoderSpec(NamedModel, EncoderSpec):
 
     def known_dimension(self) -> int | None:
         """Read the dimension of its embeddings from its files; None if they are not here."""
+        if self.passage_vectors is not None:
+            return self.passage_vectors.spec.known_dimension()
         return known_dimension(self.model, self.revision)
 
     def known_similarity(self) -> Similarity | None:
         """Read how its vectors are compared from its files; None if they are not here."""
+        if self.passage_vectors is not None:
+            return self.passage_vectors.spec.known_similarity()
         return self.similarity or declared_similarity(self.model, self.revision)
 
     def known_mask_token(self) -> bool | None:
@@ -81,7 +98,14 @@ class BiEncoderSpec(NamedModel, EncoderSpec):
         """Load the model on the CPU, with float32 weights."""
         from recipekit.encoders.load import load_bi_encoder
 
-        return load_bi_encoder(self, context.progress, trust_remote_code=context.trust_remote_code)
+        vectors = self.passage_vectors.build(context) if self.passage_vectors else None
+        return load_bi_encoder(
+            self, context.progress, vectors, trust_remote_code=context.trust_remote_code
+        )
+
+    def stored_passages(self) -> Slot[VectorSourceSpec] | None:
+        """Return the vectors that its passages have already."""
+        return self.passage_vectors
 
     def at(self, folder: Path) -> BiEncoderSpec:
         """Return the same encoder with the files that `BiEncoder.save` wrote.

@@ -17,9 +17,10 @@ from recipekit.arrays import Ints
 from recipekit.component import MaskedTokens, Vocabulary
 from recipekit.encoders.language_model_head import add_head, token_losses
 from recipekit.encoders.text_inputs import text_inputs
+from recipekit.errors import RunError
 from recipekit.records import Side, Similarity
 
-__all__ = ["BiEncoder", "SavedSettings"]
+__all__ = ["BiEncoder", "SavedSettings", "width_of"]
 
 CPU_TOKENS = 8192
 DEVICE_TOKENS = 65536
@@ -54,6 +55,8 @@ class BiEncoder(nn.Module):
         similarity: Similarity,
         settings: SavedSettings,
         folder: Path | None = None,
+        embeds_passages: bool = True,
+        has_untrained_dense: bool = False,
     ) -> None:
         """Join the modules.
 
@@ -66,6 +69,8 @@ class BiEncoder(nn.Module):
             similarity: How vectors are compared.
             settings: Settings of the model's files.
             folder: The files of the first module, with the checkpoint's language-model head.
+            embeds_passages: Whether it embeds passages; without, they have stored vectors.
+            has_untrained_dense: Whether a layer has random weights, so that it must be trained.
         """
         super().__init__()
         self.towers = {side: list(tower) for side, tower in towers.items()}
@@ -75,11 +80,13 @@ class BiEncoder(nn.Module):
         self.max_length = max_length
         self.precision = precision
         self.dimension = min(
-            _dimension(self.towers["query"]),
-            settings.truncate_dim or _dimension(self.towers["query"]),
+            width_of(self.towers["query"]),
+            settings.truncate_dim or width_of(self.towers["query"]),
         )
         self.similarity = similarity
         self.folder = folder
+        self.embeds_passages = embeds_passages
+        self.has_untrained_dense = has_untrained_dense
         self.language_model_head: nn.Module | None = None
         """Predicts masked tokens, while a phase trains it; it is not saved."""
         self._tokens_per_batch = max_tokens_per_batch
@@ -213,6 +220,12 @@ class BiEncoder(nn.Module):
 
         With masked tokens it returns the cross-entropy of each, float32 (m,), instead.
         """
+        if side == "passage" and not self.embeds_passages:
+            raise RunError(
+                "this encoder has passage_vectors, so it embeds no passages: train it with query "
+                "half-phases of coordinate_ascent",
+                code="RK646",
+            )
         transformer, *rest = self.towers[side]
         state: dict[str, Any] = dict(features)
         if self._prompt_lengths[side]:
@@ -264,7 +277,8 @@ class BiEncoder(nn.Module):
         model.save(str(folder), create_model_card=False)
 
 
-def _dimension(tower: Sequence[Any]) -> int:
+def width_of(tower: Sequence[Any]) -> int:
+    """Return the dimension of a tower's vectors, before they are truncated."""
     return next(
         int(module.get_embedding_dimension())
         for module in reversed(tower)

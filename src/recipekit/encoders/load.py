@@ -23,8 +23,8 @@ from sentence_transformers.sentence_transformer.modules import (
 )
 from torch import nn
 
-from recipekit.component import Progress
-from recipekit.encoders.bi_encoder_module import BiEncoder, SavedSettings
+from recipekit.component import Progress, VectorSource
+from recipekit.encoders.bi_encoder_module import BiEncoder, SavedSettings, width_of
 from recipekit.encoding.max_length import UNLIMITED, length_of, position_limit
 from recipekit.encoding.model_files import (
     check_sha256,
@@ -49,9 +49,19 @@ PASSAGE_PROMPTS = ("document", "passage", "corpus")
 
 
 def load_bi_encoder(
-    spec: BiEncoderSpec, progress: Progress, *, trust_remote_code: bool = False
+    spec: BiEncoderSpec,
+    progress: Progress,
+    vectors: VectorSource | None = None,
+    *,
+    trust_remote_code: bool = False,
 ) -> BiEncoder:
     """Load the model that a spec names.
+
+    Args:
+        spec: The spec.
+        progress: Where notices and warnings are shown.
+        vectors: The vectors that its passages have already, if any.
+        trust_remote_code: Whether a model that brings Python code may run it.
 
     Raises:
         ModelError: The model cannot be found or read, is not the pinned one, or does not support
@@ -77,6 +87,10 @@ def load_bi_encoder(
         )
     _freeze_unused(towers)
     similarity: Similarity = spec.similarity or model.similarity_fn_name
+    is_projected = False
+    if vectors is not None:
+        similarity = _similarity_of(spec, vectors)
+        is_projected = _project(spec, model, towers, vectors.dimension, progress)
     if similarity == "cosine" and not all(map(_ends_normalized, towers)):
         _state_similarity(spec, folder, progress)
         if model.truncate_dim is None:
@@ -108,7 +122,55 @@ def load_bi_encoder(
             model.truncate_dim,
         ),
         folder=_first_files(folder),
+        embeds_passages=vectors is None,
+        has_untrained_dense=is_projected,
     )
+
+
+def _similarity_of(spec: BiEncoderSpec, vectors: VectorSource) -> Similarity:
+    """Return how an encoder's vectors are compared with stored ones: as those are.
+
+    Raises:
+        ModelError: The recipe states another similarity for the encoder.
+    """
+    if spec.similarity not in (None, vectors.similarity):
+        raise ModelError(
+            f"the encoder has similarity: {spec.similarity}, but its passage_vectors are compared "
+            f"by {vectors.similarity}: leave `similarity` out of the encoder",
+            code="RK419",
+        )
+    return vectors.similarity
+
+
+def _project(
+    spec: BiEncoderSpec,
+    model: SentenceTransformer,
+    towers: Sequence[list[Any]],
+    dimension: int,
+    progress: Progress,
+) -> bool:
+    """Append a Dense layer to the only tower if its dimension is not that of stored vectors.
+
+    Returns:
+        Whether there is a new layer, whose weights are random.
+    """
+    own = min(width_of(towers[0]), model.truncate_dim or width_of(towers[0]))
+    if own == dimension:
+        return False
+    model.truncate_dim = None
+    width = width_of(towers[0])
+    dense = Dense(width, dimension, activation_function=nn.Identity())
+    generator = torch.Generator().manual_seed(width)
+    with torch.no_grad():
+        nn.init.orthogonal_(dense.linear.weight, generator=generator)
+        nn.init.zeros_(dense.linear.bias)
+    for tower in {id(tower): tower for tower in towers}.values():
+        tower.append(dense)
+    progress.info(
+        f"model '{spec.model}' has {own} dimensions and its passage_vectors have {dimension}: a "
+        "Dense layer is added and trained"
+    )
+    return True
 
 
 def _first_files(folder: Path) -> Path:

@@ -34,7 +34,7 @@ from recipekit.encoding.tokens import TokenizedTexts
 from recipekit.errors import ModelError, RunError
 from recipekit.records import Side
 
-__all__ = ["embed_table", "embed_tokens", "open_embeddings"]
+__all__ = ["create_file", "embed_table", "embed_tokens", "open_embeddings"]
 
 BATCHES_PER_BLOCK = 16
 """Batches between two saves of progress: the most that a kill costs each rank."""
@@ -82,9 +82,9 @@ def embed_table(
     done_path = folder / "scratch" / f"done.{encoder.max_tokens_per_batch}.{dtype}"
     if ranks.is_main:
         done_path.parent.mkdir(parents=True, exist_ok=True)
-        if _create_file(matrix.path, shape[0] * shape[1] * dtype.itemsize):
+        if create_file(matrix.path, shape[0] * shape[1] * dtype.itemsize):
             done_path.unlink(missing_ok=True)
-        _create_file(done_path, len(blocks))
+        create_file(done_path, len(blocks))
     ranks.barrier()
     if blocks:
         _embed_blocks(encoder, tokens, blocks, side, matrix, done_path, ranks, progress)
@@ -193,7 +193,7 @@ def _blocks(batches: Sequence[Rows]) -> list[Sequence[Rows]]:
     ]
 
 
-def _create_file(path: Path, size: int) -> bool:
+def create_file(path: Path, size: int) -> bool:
     """Create a file of zeros, unless a file of this size exists; return whether it was created."""
     if path.is_file() and path.stat().st_size == size:
         return False

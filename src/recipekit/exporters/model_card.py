@@ -21,6 +21,12 @@ queries = model.encode_query(["a question"])
 passages = model.encode_document(["a passage that may answer it"])
 scores = model.similarity(queries, passages)"""
 
+QUERY_USAGE: Final = """\
+from sentence_transformers import SentenceTransformer
+
+model = SentenceTransformer("path/to/this/folder")
+queries = model.encode_query(["a question"])  # search the index with these"""
+
 TASK: Final = {"type": "information-retrieval", "name": "Information Retrieval"}
 
 
@@ -33,12 +39,13 @@ def model_card(card: Mapping[str, Any], encoder: Path) -> str:
     """
     name = str(card.get("name") or "Text-embedding model")
     blocks: list[Block] = []
+    is_for_queries = bool(card.get("passage_vectors"))
     if description := card.get("description"):
         blocks.append(Text(str(description)))
     blocks += [
         Text(_introduction(card)),
         Section("Model details", [_details(card, encoder)]),
-        Section("Usage", [Listing(USAGE, "python")]),
+        Section("Usage", [Listing(QUERY_USAGE if is_for_queries else USAGE, "python")]),
         *evaluation(card),
     ]
     if counts := card.get("counts"):
@@ -51,6 +58,12 @@ def model_card(card: Mapping[str, Any], encoder: Path) -> str:
 def _introduction(card: Mapping[str, Any]) -> Line:
     base = hub_id(card.get("base_model"))
     finetuned = f", fine-tuned from {base}" if base else ""
+    if vectors := card.get("passage_vectors"):
+        return (
+            f"This is a sentence-transformers model{finetuned} with recipekit. It embeds queries "
+            f"alone: it was trained for the vectors of {vectors}, which belong to another encoder, "
+            "and does not embed passages."
+        )
     return (
         f"This is a sentence-transformers model{finetuned} with recipekit. It maps queries and "
         "passages to vectors whose similarity ranks passages for a query."
@@ -74,7 +87,9 @@ def _details(card: Mapping[str, Any], encoder: Path) -> Table:
 
 
 def _dimensions(encoder: Path) -> int | None:
-    """The embedding dimensions that the pooling module of the saved model states."""
+    """The embedding dimensions that the last Dense or the pooling of the saved model states."""
+    for file in sorted(encoder.rglob("*_Dense/config.json"), reverse=True):
+        return int(json.loads(file.read_text(encoding="utf-8"))["out_features"])
     for file in sorted(encoder.rglob("*_Pooling/config.json")):
         config = json.loads(file.read_text(encoding="utf-8"))
         for key in ("embedding_dimension", "word_embedding_dimension"):

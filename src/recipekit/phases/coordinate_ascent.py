@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from recipekit.component import Context, LossSpec, Phase, PhaseSpec, Slot
+from recipekit.component import Context, EncoderSpec, LossSpec, Phase, PhaseSpec, Slot
 
 __all__ = ["CoordinateAscentSpec"]
 
@@ -64,6 +64,16 @@ class CoordinateAscentSpec(PhaseSpec):
     def trains_passages(self) -> bool:
         """Whether there is a passage half-phase."""
         return self.passage_epochs > 0
+
+    def refuses_encoder(self, encoder: EncoderSpec) -> str:
+        """Return why it cannot train an encoder whose passages have stored vectors."""
+        if encoder.stored_passages() is None:
+            return ""
+        if self.trains_passages:
+            return "passages with passage_vectors are not trained: set passage_epochs: 0"
+        if self.separate_towers:
+            return "an encoder with passage_vectors has one tower: leave separate_towers out"
+        return ""
 
     def total_epochs(self) -> int:
         """Return the passes over the training queries."""

@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from recipekit.component import Context, LossSpec, Phase, PhaseSpec, Slot
+from recipekit.component import Context, EncoderSpec, LossSpec, Phase, PhaseSpec, Slot
 
 __all__ = ["InBatchSpec"]
 
@@ -43,6 +43,15 @@ class InBatchSpec(PhaseSpec):
         if self.num_hard_negatives < least:
             return f"this loss reads {form.name}: set num_hard_negatives to 1 or more"
         return ""
+
+    def refuses_encoder(self, encoder: EncoderSpec) -> str:
+        """Return why it cannot train an encoder whose passages have stored vectors."""
+        if encoder.stored_passages() is None:
+            return ""
+        return (
+            "'in_batch' encodes passages, which have passage_vectors: use coordinate_ascent, which "
+            "trains queries against all of them"
+        )
 
     def total_epochs(self) -> int:
         """Return the passes over the training queries."""

@@ -45,6 +45,8 @@ class MaskedLanguageModelSpec(PhaseSpec):
 
     def refuses_encoder(self, encoder: EncoderSpec) -> str:
         """Return why its encoder cannot predict masked tokens, as far as its files state it."""
+        if encoder.stored_passages() is not None and self.texts != "queries":
+            return "passages with passage_vectors are not encoded: set texts: queries"
         if encoder.known_mask_token() is not False:
             return ""
         return (

@@ -24,6 +24,7 @@ from recipekit.component import (
     SingleProcess,
     Slot,
     Spending,
+    VectorSourceSpec,
 )
 from recipekit.errors import RunError
 from recipekit.recipe.sections import TRAINED, Recipe
@@ -216,7 +217,7 @@ class StageInputs:
         names = [stage.name for stage in stages.PIPELINE if stage.trains]
         return next((self.artifacts[name] for name in names if name in self.artifacts), None)
 
-    def _identity(self, slot: Slot[EncoderSpec]) -> dict[str, Any]:
+    def _identity(self, slot: Slot[Any]) -> dict[str, Any]:
         entry = slot.entry
         return component_identity(slot.spec, entry.distribution, entry.name, self.hashes)
 
@@ -309,7 +310,10 @@ class StageInputs:
         from recipekit.encoding.embed import embed_table, open_embeddings
 
         assert self.dataset is not None
-        _, encoder_identity = self.encoder_spec(name, weights)
+        spec, encoder_identity = self.encoder_spec(name, weights)
+        stored = spec.stored_passages()
+        if stored is not None and side == "passage":
+            return self._stored_vectors(stored)
         whole = {
             "by_product": "embeddings",
             "version": 2,
@@ -332,6 +336,7 @@ class StageInputs:
                 self.ranks.barrier()
                 if self.store.find("embeddings", key) is None:
                     encoder = self.encoder(name, weights=weights)
+                    _check_is_trained(name, encoder)
                     tokens = self.tokens(name, side, weights=weights)
                     if rows is not None:
                         tokens = tokens.subset(rows)
@@ -343,6 +348,20 @@ class StageInputs:
                         self.store.commit("embeddings", key, made)
             self.ranks.barrier()
         return replace(open_embeddings(self.store.cache / "embeddings" / key), rows=rows)
+
+    def _stored_vectors(self, slot: Slot[VectorSourceSpec]) -> Embeddings:
+        """Return the vectors that the passages have already, read once into the cache."""
+        from recipekit.encoding.embed import open_embeddings
+        from recipekit.vector_sources.stored import store_vectors
+
+        assert self.dataset is not None
+        passages = self.dataset.passages
+
+        def build(folder: Path) -> None:
+            vectors = slot.build(self.context(self.store.root / "scratch"))
+            store_vectors(slot.spec, vectors, passages, folder, self.progress)
+
+        return open_embeddings(self.artifact("vectors", self._identity(slot), build))
 
     def _has_embeddings(self, key: str) -> bool:
         """Return whether the embeddings of all texts are cached; the main rank looks for all."""
@@ -358,6 +377,17 @@ class StageInputs:
         assert self.dataset is not None
         hashes = [self.hashes.of(file) for file in self.dataset.files(side)]
         return hashes[0] if len(hashes) == 1 else key_of(hashes)
+
+
+def _check_is_trained(name: str, encoder: Encoder) -> None:
+    """Check that an encoder has no layer with random weights."""
+    if getattr(encoder, "has_untrained_dense", False):
+        raise RunError(
+            f"encoder '{name}' cannot be used before it is trained: the Dense layer between its "
+            "dimension and that of its passage_vectors has random weights. Mine with another "
+            "retriever or encoder",
+            code="RK646",
+        )
 
 
 def _trained(recipe: Recipe) -> str | None:

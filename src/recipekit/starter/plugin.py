@@ -30,6 +30,7 @@ EXAMPLES: Final[Mapping[str, Example]] = {
     "retriever": Example("shared_words.py", "SharedWords"),
     "judge": Example("word_overlap.py", "WordOverlap"),
     "encoder": Example("word_vectors.py", "WordVectors"),
+    "vector_source": Example("json_vectors.py", "JsonVectors"),
     "loss": Example("pairwise.py", "Pairwise"),
     "phase": Example("simcse.py", "SimCSE"),
     "evaluator": Example("success.py", "Success"),

@@ -70,6 +70,9 @@ judge:
     "encoder": """\
 encoders:
   student: {use: COMPONENT, model: ./model}""",
+    "vector_source": """\
+encoders:
+  student: {use: bi_encoder, model: ./model, passage_vectors: {use: COMPONENT, path: v.jsonl}}""",
     "loss": """\
 train:
   phases:
@@ -158,6 +161,17 @@ WORDS = "How do rivers shape valleys a The piston moves the valve and turbine".s
 def test_it_is_conformant(tmp_path):
     model = save_model(tmp_path / "model")
     check_encoder({{SPEC}}(model=model), context(tmp_path / "scratch"))
+""",
+    "vector_source": """\
+from {{PACKAGE}}.vector_source import {{SPEC}}
+
+from recipekit.testing import check_vector_source, context
+
+
+def test_it_is_conformant(tmp_path):
+    path = tmp_path / "vectors.jsonl"
+    path.write_text('{"id": "p1", "vector": [0.5, 1]}\\n{"id": "p2", "vector": [1, 0]}\\n')
+    check_vector_source({{SPEC}}(path=path), context(tmp_path / "scratch"))
 """,
     "loss": """\
 from {{PACKAGE}}.loss import {{SPEC}}

@@ -24,6 +24,7 @@ from recipekit.testing.results import check_evaluator, check_exporter
 from recipekit.testing.retrievers import check_retriever
 from recipekit.testing.sources import check_source
 from recipekit.testing.specs import HEAVY, check_spec
+from recipekit.testing.vector_sources import check_vector_source
 
 __all__ = [
     "HEAVY",
@@ -39,6 +40,7 @@ __all__ = [
     "check_retriever",
     "check_source",
     "check_spec",
+    "check_vector_source",
     "context",
     "small_dataset",
     "training_context",

@@ -121,7 +121,7 @@ class CoordinateAscent(Phase):
         if self._is_refresh_due():
             self.refreshes += 1
             self.refreshed_at = step
-            self.sides.changed(self.side, tied=self.training.encoder.tied)
+            self.sides.changed(self.side, tied=self.shares_weights)
             self._freeze()
             in_use = {self.frozen_name, *self.sides.current.values()}
             self.sides.delete(keep=in_use | self._in_checkpoint)
@@ -131,7 +131,7 @@ class CoordinateAscent(Phase):
         rows, seed = epochs.at(cycle * self.parts[self.part].steps + within)
         seed = [*seed[:-1], step]
         training, forward = self.training, self.training.forward
-        self.sides.changed(side, tied=training.encoder.tied)
+        self.sides.changed(side, tied=self.shares_weights)
         self.step = step + 1
         if side == "query":
             assert self.frozen is not None, "begin() freezes the passages"
@@ -182,6 +182,11 @@ class CoordinateAscent(Phase):
     def side(self) -> Side:
         """The side that the present half-phase trains."""
         return self.halves[self.part][0]
+
+    @property
+    def shares_weights(self) -> bool:
+        """Whether a step for one side changes the embeddings of the other."""
+        return self.training.encoder.tied and not self.training.fixed_passages
 
     @property
     def _start(self) -> int:
@@ -252,7 +257,7 @@ class CoordinateAscent(Phase):
     def _drifts(self) -> dict[Side, float]:
         """Return the drift of what the half-phase has frozen or cached, where it can drift."""
         drifts: dict[Side, float] = {}
-        tied = self.training.encoder.tied
+        tied = self.shares_weights
         if self.frozen is not None and tied:
             drifts["passage"] = self.sides.drift("passage", self.frozen)
         if self.passages is not None:
@@ -265,7 +270,7 @@ class CoordinateAscent(Phase):
         schedule, since = self.schedule, self.step - self.refreshed_at
         if since == 0:
             return False
-        if self.side == "query" and not self.training.encoder.tied:
+        if self.side == "query" and not self.shares_weights:
             return False  # the passages are exact
         if self.side == "passage" and schedule.passage_gradient == "corpus":
             return True

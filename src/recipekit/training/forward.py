@@ -15,6 +15,7 @@ from recipekit.arrays import Ints, Rows
 from recipekit.component import MaskedTokens, Ranks
 from recipekit.encoding.precision import computes_in_bf16
 from recipekit.encoding.tokens import TokenizedTexts
+from recipekit.errors import RunError
 from recipekit.records import Side
 from recipekit.training.batches import micro_batches
 
@@ -54,13 +55,13 @@ class EncoderForward:
         The seed determines the dropout. Without rows, one short text is embedded and discarded: the
         result `(0, dim)` has a graph, so that the backward pass takes part in collectives too.
         """
-        texts = self.tokens_of[side]
+        texts = self._texts(side)
         ids = texts.take(rows if len(rows) else texts.shortest)
         return self._run(ids, rows, side, seed)[: len(rows)]
 
     def token_ids(self, rows: Rows, side: Side) -> list[Ints]:
         """Return the token ids of rows, with prompt and special tokens; not to be changed."""
-        return self.tokens_of[side].take(rows)
+        return self._texts(side).take(rows)
 
     def masked(
         self,
@@ -79,7 +80,7 @@ class EncoderForward:
             side: The side that the rows are of.
             seed: Determines the dropout.
         """
-        texts = ids if len(rows) else self.tokens_of[side].take(self.tokens_of[side].shortest)
+        texts = ids if len(rows) else self._texts(side).take(self._texts(side).shortest)
         return self._run(texts, rows, side, seed, masked.to(self.ranks.device))
 
     def _run(
@@ -108,6 +109,20 @@ class EncoderForward:
             result: torch.Tensor = self.encoder(features, side, *rest)
         return result.float()
 
+    def _texts(self, side: Side) -> TokenizedTexts:
+        """Return the tokens of a side.
+
+        Raises:
+            RunError: Its texts have stored vectors, and are not encoded.
+        """
+        if side not in self.tokens_of:
+            raise RunError(
+                "the encoder has passage_vectors, so it embeds no passages: train it with query "
+                "half-phases of coordinate_ascent",
+                code="RK646",
+            )
+        return self.tokens_of[side]
+
     def start_step(self) -> None:
         """Forget which rows were embedded."""
         self.embedded.clear()
@@ -123,12 +138,12 @@ class EncoderForward:
     def passes(self, rows: Rows, side: Side) -> list[list[Rows]]:
         """Divide a global batch over forward passes and ranks: see `micro_batches`."""
         padding = CPU_PADDING if self.ranks.device == "cpu" else None
-        lengths = self.tokens_of[side].lengths[rows]
+        lengths = self._texts(side).lengths[rows]
         return micro_batches(lengths, self.max_tokens_per_batch, self.ranks.count, padding)
 
     def tokens(self, rows: Rows, side: Side) -> int:
         """Count the tokens of rows, padding left out."""
-        return int(self.tokens_of[side].lengths[rows].sum())
+        return int(self._texts(side).lengths[rows].sum())
 
 
 def _attention(bf16: bool, device: torch.device, width: int) -> AbstractContextManager[Any]:

@@ -6,7 +6,7 @@ import hashlib
 from typing import Any, Final
 
 import numpy as np
-from qdrant_client import QdrantClient
+from qdrant_client import QdrantClient, models
 
 from recipekit.artifacts.key import canonical
 from recipekit.engines.connection import Connection
@@ -15,7 +15,7 @@ from recipekit.engines.qdrant.settings import DISTANCES
 from recipekit.errors import ComponentError
 from recipekit.records import Similarity
 
-__all__ = ["check_vectors", "fingerprint"]
+__all__ = ["check_vectors", "fingerprint", "vector_params"]
 
 UNIT_TOLERANCE: Final = 0.01
 """How far from 1 the length of a stored vector may be, since a server may round to float16."""
@@ -52,6 +52,28 @@ def fingerprint(
     }
 
 
+def vector_params(
+    connection: Connection[QdrantClient], name: str, vector_name: str | None
+) -> models.VectorParams:
+    """Return dimension and distance of a collection's vectors.
+
+    Raises:
+        ComponentError: The collection does not exist, or has no dense vectors of that name.
+    """
+    info = connection.call(lambda client: client.get_collection(name), name)
+    params = info.config.params.vectors
+    named = params if isinstance(params, dict) else {"": params} if params else {}
+    vectors = named.get(vector_name or "")
+    if vectors is None:
+        known = ", ".join(f"'{known}'" for known in named if known) or "only an unnamed vector"
+        wanted = f"vector '{vector_name}'" if vector_name else "unnamed vector"
+        raise ComponentError(
+            f"{connection.named(name)} has no {wanted}: it has {known}; set `vector_name`",
+            code="RK269",
+        )
+    return vectors
+
+
 def check_vectors(
     connection: Connection[QdrantClient],
     name: str,
@@ -65,17 +87,8 @@ def check_vectors(
         ComponentError: It has none of that name, or they have another dimension, or the collection
             compares them in another way than the encoder.
     """
-    info = connection.call(lambda client: client.get_collection(name), name)
-    params = info.config.params.vectors
-    named = params if isinstance(params, dict) else {"": params} if params else {}
     subject = connection.named(name)
-    vectors = named.get(vector_name or "")
-    if vectors is None:
-        known = ", ".join(f"'{known}'" for known in named if known) or "only an unnamed vector"
-        wanted = f"vector '{vector_name}'" if vector_name else "unnamed vector"
-        raise ComponentError(
-            f"{subject} has no {wanted}: it has {known}; set `vector_name`", code="RK269"
-        )
+    vectors = vector_params(connection, name, vector_name)
     if vectors.size != dimension:
         raise ComponentError(
             f"{subject} holds vectors of {vectors.size} dimensions, but the encoder's embeddings "

@@ -63,10 +63,25 @@ def _systems(inputs: StageInputs, section: EvaluateSection, out: Path) -> Iterat
     rows = measured_queries(section, inputs.dataset)
     for name, slot in section.baselines.items():
         yield _baseline(inputs, name, slot, rows, out)
-    if section.untrained and section.encoder in inputs.encoders:
+    if (
+        section.untrained
+        and section.encoder in inputs.encoders
+        and _can_be_untrained(inputs, section.encoder)
+    ):
         yield _dense(inputs, UNTRAINED, section.encoder, "initial", rows, out)
     if inputs.trained and "train" in inputs.artifacts:
         yield _dense(inputs, TRAINED, inputs.trained, "trained", rows, out)
+
+
+def _can_be_untrained(inputs: StageInputs, name: str) -> bool:
+    """Return whether an encoder has no layer with random weights before it is trained."""
+    has_random = getattr(inputs.encoder(name, weights="initial"), "has_untrained_dense", False)
+    if has_random:
+        inputs.progress.info(
+            f"'{UNTRAINED}' is left out: the Dense layer of encoder '{name}' has random weights "
+            "before training"
+        )
+    return not has_random
 
 
 def _baseline(

@@ -83,9 +83,9 @@ def _card(inputs: StageInputs) -> dict[str, Any]:
     """Return the content of model and data cards.
 
     `name`, `description` and `recipe` (its text), `base_model` (the trained encoder as the recipe
-    names it, or None), `metrics` (the rows of `metrics.json`), `counts` (of earlier stages, by
-    label), `judging` (the summary of the judge stage), `versions`, and `command`, which repeats the
-    run.
+    names it, or None), `passage_vectors` (where the vectors are that it embeds queries for, or
+    None), `metrics` (the rows of `metrics.json`), `counts` (of earlier stages, by label), `judging`
+    (the summary of the judge stage), `versions`, and `command`, which repeats the run.
     """
     metrics = inputs.files.get("metrics")
     judging = inputs.artifacts.get("judge")
@@ -95,6 +95,7 @@ def _card(inputs: StageInputs) -> dict[str, Any]:
         "description": inputs.description,
         "recipe": _without_folders(inputs.recipe_text, inputs.recipe_folder),
         "base_model": inputs.encoders[inputs.trained].spec.base_model if inputs.trained else None,
+        "passage_vectors": _passage_vectors(inputs),
         "metrics": json.loads(metrics.read_text()) if metrics else [],
         "counts": dict(_counts(inputs)),
         "judging": judging.manifest.get("summary", {}) if judging else {},
@@ -111,6 +112,11 @@ def _counts(inputs: StageInputs) -> Iterator[tuple[str, Any]]:
             for path, label in stage.counts.items():
                 if (count := at(summary, path.split("."))) is not None:
                     yield label, count
+
+
+def _passage_vectors(inputs: StageInputs) -> str | None:
+    stored = inputs.encoders[inputs.trained].spec.stored_passages() if inputs.trained else None
+    return stored.spec.described() if stored else None
 
 
 def _without_folders(text: str, recipe_folder: Path | None) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,11 +10,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from recipekit.arrays import Rows
+from recipekit.arrays import Floats, Rows
 from recipekit.component import Encoder, Hits, Ranks
 from recipekit.dataset import Dataset
-from recipekit.encoding.embed import embed_tokens
-from recipekit.encoding.tokens import TokenizedTexts
 from recipekit.evaluators.metrics import per_query_metrics, with_positives
 from recipekit.own_texts import own_texts
 from recipekit.recipe.metrics import parse_metric
@@ -58,17 +56,22 @@ def dev_sample(
 
 def dev_metric(
     encoder: Encoder,
-    tokens: Mapping[Side, TokenizedTexts],
+    embed: Callable[[Side, Rows], Floats],
     dataset: Dataset,
     sample: DevSample,
     metric: str,
     ranks: Ranks,
 ) -> Callable[[], npt.NDArray[np.floating[Any]]]:
-    """Return a function that embeds both sides of the sample and computes `metric` by query."""
+    """Return a function that embeds both sides of the sample and computes `metric` by query.
 
-    def embed(side: Side, rows: Rows) -> Any:
-        return embed_tokens(encoder, tokens[side], rows, side, ranks)
-
+    Args:
+        encoder: The encoder that is trained.
+        embed: Embeds rows of a side with its present weights.
+        dataset: The collected data.
+        sample: The rows of both sides.
+        metric: The metric.
+        ranks: The ranks that train together.
+    """
     depth = min(parse_metric(metric)[1], len(sample.passages))
     own = own_texts(dataset).take(sample.queries)
 

