@@ -105,8 +105,8 @@ def test_no_color_leaves_bars_without_colour(
     progress = ConsoleProgress(tmp_path / "log.jsonl", "judge", stream=stream)
     with progress.track("[bold]name[/bold]", 2, "pairs") as work:
         work.advance(1)
-        assert not re.search(r"\x1b\[[0-9;]*m", stream.getvalue())
-        assert "[bold]name[/bold]" in stream.getvalue()
+    assert not re.search(r"\x1b\[[0-9;]*m", stream.getvalue())
+    assert "[bold]name[/bold]" in stream.getvalue()
 
 
 def test_a_lone_surrogate_reaches_the_log(tmp_path: Path) -> None:

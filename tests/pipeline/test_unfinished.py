@@ -11,7 +11,7 @@ import torch
 
 from recipekit.artifacts.store import Store
 from recipekit.cli.main import invoke
-from recipekit.component import Account, Spending, Verdicts
+from recipekit.component import Account, SingleProcess, Spending, Verdicts
 from recipekit.judging.verdict_log import VerdictLog
 from recipekit.llm.budget import Budget
 from recipekit.llm.reply_cache import ReplyCache
@@ -50,7 +50,7 @@ def test_a_train_stage_keeps_its_last_complete_checkpoint(tmp_path: Path) -> Non
     for step in (1000, 2000):
         start_checkpoint(folder, step, is_main=True)
         state = asdict(TrainingState(step=step, steps=5000))
-        save_checkpoint(folder, step, Checkpoint(weights, None, weights, state))
+        save_checkpoint(folder, step, Checkpoint(weights, None, weights, state), SingleProcess())
     start_checkpoint(folder, 3000, is_main=True)  # not complete
     assert list(TRAIN.unfinished(tmp_path)) == ["a checkpoint at step 2,000 of 5,000"]
 

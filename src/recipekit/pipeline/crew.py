@@ -118,6 +118,7 @@ class Crew:
             refusal = f"{name} has recipekit {hello.get('version')}, not {recipekit.__version__}"
         if refusal:
             other.send(failed=refusal)
+            other.close()
             raise RunError(refusal, code="RK613")
         self._others[number] = other
         other.send(token=str(token.absolute()), command=self.command)
