@@ -46,11 +46,12 @@ def test_a_train_stage_keeps_its_last_complete_checkpoint(tmp_path: Path) -> Non
     assert TRAIN.unfinished is not None
     assert not list(TRAIN.unfinished(tmp_path))
     folder = tmp_path / "scratch" / "checkpoints"
-    weights = {"weight": torch.zeros(1)}
+    weights, optimizer = {"weight": torch.zeros(1)}, {"average": torch.zeros(1)}
     for step in (1000, 2000):
         start_checkpoint(folder, step, is_main=True)
         state = asdict(TrainingState(step=step, steps=5000))
-        save_checkpoint(folder, step, Checkpoint(weights, None, weights, state), SingleProcess())
+        checkpoint = Checkpoint(weights, None, optimizer, state)
+        save_checkpoint(folder, step, checkpoint, SingleProcess())
     start_checkpoint(folder, 3000, is_main=True)  # not complete
     assert list(TRAIN.unfinished(tmp_path)) == ["a checkpoint at step 2,000 of 5,000"]
 
