@@ -31,7 +31,7 @@ def completed(line: str, folder: Path) -> tuple[list[str], set[str]]:
 @pytest.mark.parametrize(
     ("line", "expected"),
     [
-        ("recipekit ru", ["run"]),
+        ("recipekit ru", ["run", "runs"]),
         ("recipekit run q", ["quickstart"]),
         ("recipekit run my", ["my.yaml"]),
         ("recipekit run sub", ["sub/"]),

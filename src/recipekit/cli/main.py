@@ -35,6 +35,7 @@ COMMANDS: Final = {
     "new-plugin": "Write a package with a component of your own, to start from.",
     "schema": "Print the JSON Schema of recipes, for editors.",
     "report": "Show the report of a run.",
+    "runs": "List runs, or show what changed between two.",
     "search": "Show the best passages for a query, before and after training.",
     "cache": "List cached artifacts, or remove those that no run needs.",
 }

@@ -14,14 +14,14 @@ from recipekit.cli.completion import complete_run
 from recipekit.cli.json_output import AsJson, print_json
 from recipekit.cli.options import DEFAULT_RECIPE, Runs
 
-__all__ = ["find_run", "report"]
+__all__ = ["find_run", "recipe_runs", "report"]
 
 
 def report(
     run: Annotated[
         str,
         typer.Argument(
-            help="A run's folder, or a recipe or its name for its latest run.",
+            help="A run's folder or id, or a recipe or its name for its latest run.",
             metavar="RUN",
             autocompletion=complete_run,
         ),
@@ -57,7 +57,8 @@ def find_run(run: str, runs: Path | None) -> Path:
     """The folder of a run: `run` itself, or the latest run of a recipe.
 
     Args:
-        run: The folder of a run, a recipe file, or a recipe's name.
+        run: The folder of a run, its id or the part after the last dash, a recipe file, or a
+            recipe's name.
         runs: The folder of all runs; by default, that of the project.
 
     Raises:
@@ -68,6 +69,28 @@ def find_run(run: str, runs: Path | None) -> Path:
     if run.endswith((".yaml", ".yml")) and os.path.isfile(run):
         return _latest(_recipe_name(run), project_of_file(run, runs=runs).runs)
     return _latest(run, find_project(runs=runs).runs)
+
+
+def recipe_runs(recipe: str, runs: Path | None) -> tuple[str, Path]:
+    """The name of a recipe that has runs, and the folder of all runs of its project.
+
+    Args:
+        recipe: A recipe file, or a recipe's name.
+        runs: The folder of all runs; by default, that of the project.
+
+    Raises:
+        StoreError: The recipe has no runs.
+    """
+    from recipekit.pipeline.project import find_project, project_of_file
+
+    if recipe.endswith((".yaml", ".yml")) and os.path.isfile(recipe):
+        name, folder = _recipe_name(recipe), project_of_file(recipe, runs=runs).runs
+    else:
+        name, folder = recipe, find_project(runs=runs).runs
+    with suppress(OSError):  # a name can be too long for a file
+        if (folder / name).is_dir():
+            return name, folder
+    raise _not_found(name, folder)
 
 
 def _recipe_name(file: str) -> str:
@@ -86,7 +109,17 @@ def _latest(run: str, runs: Path) -> Path:
             return latest
         if Path(run).is_dir():
             return Path(run)
+    if by_id := _with_id(run, runs):
+        return by_id
     raise _not_found(run, runs)
+
+
+def _with_id(id: str, runs: Path) -> Path | None:
+    """The run whose folder has a name, or ends in `-NAME`; None unless there is one."""
+    every = (runs / recipe / name for recipe in _folders(runs) for name in _folders(runs / recipe))
+    folders = [folder for folder in every if not folder.is_symlink()]
+    found = [folder for folder in folders if folder.name == id or folder.name.endswith(f"-{id}")]
+    return found[0] if len(found) == 1 else None
 
 
 def _not_found(run: str, runs: Path) -> Exception:
