@@ -586,6 +586,24 @@ ERROR_CODES: Final[dict[str, ErrorCode]] = {
         "Recover it with the command in the message. If you move it away, its calls are paid for "
         "again.",
     ),
+    "RK520": ErrorCode(
+        "A recipe has no lock.",
+        "`run --locked` or `lock --check` was called before `lock`.",
+        "Write the lock with `recipekit lock`.",
+        exit_status=EXIT_USAGE,
+    ),
+    "RK521": ErrorCode(
+        "A file is not a lock.",
+        "It is another file, was damaged by a merge, or another version of recipekit wrote it.",
+        "Restore it, or write it again with `recipekit lock`.",
+        exit_status=EXIT_USAGE,
+    ),
+    "RK522": ErrorCode(
+        "A lock belongs to another recipe.",
+        "The recipe was renamed, or the file was copied.",
+        "Write a lock for this recipe with `recipekit lock`.",
+        exit_status=EXIT_USAGE,
+    ),
     "RK540": ErrorCode(
         "A folder is not a run's folder.",
         "A wrong path.",
@@ -686,6 +704,12 @@ ERROR_CODES: Final[dict[str, ErrorCode]] = {
         "A machine of the run was lost, or machine 0 ended the run.",
         "It was switched off or killed, or a stage failed on machine 0, whose output says why.",
         "Run the command that the message shows on every machine. Finished work is kept.",
+    ),
+    "RK615": ErrorCode(
+        "A run differs from the recipe's lock.",
+        "A key, file, revision, index, version or device is not the one in the lock.",
+        "Restore what the message lists, or accept it with `recipekit lock`.",
+        before_work=True,
     ),
     "RK620": ErrorCode(
         "There is nothing to judge.",

@@ -30,6 +30,7 @@ COMMANDS: Final = {
     "plan": "Show which stages will run, why, and the expected cost.",
     "judge": "Try the judges, or draw pairs for human labelling.",
     "run": "Run a recipe.",
+    "lock": "Write down what a recipe's result depends on, or list what changed.",
     "keys": "Show the keys of a recipe and its sections.",
     "components": "List components, or describe one.",
     "new-plugin": "Write a package with a component of your own, to start from.",

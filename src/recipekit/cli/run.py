@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -22,7 +22,9 @@ from recipekit.cli.options import (
 )
 
 if TYPE_CHECKING:
+    from recipekit.dataset import Dataset
     from recipekit.pipeline.run_events import Output, RunEvent
+    from recipekit.recipe.sections import Recipe
 
 __all__ = ["run"]
 
@@ -49,6 +51,10 @@ def run(
         typer.Option(help="Processes that encode and train. Overrides Accelerate's number."),
     ] = None,
     cpu: Annotated[bool, typer.Option("--cpu", help="Use no GPU.")] = False,
+    locked: Annotated[
+        bool,
+        typer.Option("--locked", help="Refuse anything that differs from the recipe's lock."),
+    ] = False,
     allow_local_code: LocalCode = False,
     trust_remote_code: TrustRemoteCode = False,
     tracker: Annotated[
@@ -85,6 +91,7 @@ def run(
         allow_local_code=allow_local_code,
         trust_remote_code=trust_remote_code,
     )
+    check_dataset = _check_lock(loaded, cpu=launch.cpu) if locked else None
     finished = execute(
         loaded,
         cache=cache,
@@ -97,10 +104,18 @@ def run(
         output=output,
         on_event=lambda event: _show(event, output),
         tracker=tracker,
+        check_dataset=check_dataset,
     )
     if output == "text":
         typer.echo()
         print_blocks(closing_blocks(finished.path))
+
+
+def _check_lock(recipe: Recipe, *, cpu: bool) -> Callable[[Dataset], None]:
+    """Compare a recipe with its lock, and return the check of its data."""
+    from recipekit.reproduce.locked_run import check_lock
+
+    return check_lock(recipe, cpu=cpu)
 
 
 def _output(*, quiet: bool, as_json: bool) -> Output:

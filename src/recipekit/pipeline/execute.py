@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from recipekit import stages
 from recipekit.artifacts.key import FileHashes
@@ -40,6 +40,9 @@ from recipekit.stages.dataset_view import dataset_view
 from recipekit.stages.stage import Stage
 from recipekit.suggestions import did_you_mean
 
+if TYPE_CHECKING:
+    from recipekit.dataset import Dataset
+
 __all__ = ["check_range", "run"]
 
 REASONS_SHOWN = 3
@@ -58,6 +61,7 @@ def run(
     output: Output = "text",
     on_event: OnEvent = lambda event: None,
     tracker: str | None = None,
+    check_dataset: Callable[[Dataset], None] | None = None,
 ) -> Run:
     """Execute a recipe.
 
@@ -77,6 +81,8 @@ def run(
             error, or as JSON on standard output.
         on_event: Receives what happens between stages.
         tracker: An experiment tracker for training's numbers, such as `tensorboard`.
+        check_dataset: Called with the data set as soon as it is complete; raises an error if the
+            run must not go on with it.
 
     Raises:
         RunError: A stage failed or was killed, or the recipe does not have `start` or `until`.
@@ -109,6 +115,7 @@ def run(
         output,
         on_event,
         tracker,
+        check_dataset,
     )
     try:
         execution.announce()
@@ -216,10 +223,12 @@ class _Execution:
         output: Output,
         on_event: OnEvent,
         tracker: str | None,
+        check_dataset: Callable[[Dataset], None] | None,
     ) -> None:
         self.record, self.planned, self.selection = record, planned, selection
         self.store, self.hashes = store, hashes
         self.output, self.on_event, self.tracker = output, on_event, tracker
+        self.check_dataset = check_dataset
         self.recipe = record.recipe
         self.processes = processes
         self.artifacts: dict[str, Artifact] = {}
@@ -302,6 +311,8 @@ class _Execution:
         dataset = dataset_view(self.artifacts)
         if dataset is not None:
             self._checking_data = True
+            if self.check_dataset is not None:
+                self.check_dataset(dataset)
             check_data(self.recipe, self.selection.names, dataset)
             self._checking_data, self._data_checked = False, True
 

@@ -56,9 +56,8 @@ def _encoders(encoders: Mapping[str, Any]) -> Iterator[Part]:
 
 
 def _value(value: Any, path: str) -> Iterator[Part]:
-    if not isinstance(value, Mapping) or not value:
-        if path:
-            yield Part("setting", path, value)
+    if not isinstance(value, Mapping):
+        yield Part("setting", path, value)
     elif {"distribution", "name", "fields", "fingerprint"} <= value.keys():
         yield from _component(value, path)
     else:

@@ -1,0 +1,1 @@
+"""Locks and baselines: what a result depends on, and how others repeat it."""
