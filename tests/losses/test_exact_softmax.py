@@ -17,6 +17,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from helpers.dense_reference import corpus_labels, dense_losses, unit_rows, value_and_gradient
 from helpers.largest_tensor import LargestTensor
 from recipekit.component import SingleProcess
+from recipekit.losses import exact_softmax_math
 from recipekit.losses.exact_softmax import ExactSoftmaxSpec
 from recipekit.losses.exact_softmax_math import ExactSoftmax
 from recipekit.losses.frozen_matrix import FrozenMatrix
@@ -176,6 +177,22 @@ def test_tile_size_and_order_of_passages_change_nothing_but_rounding(judged, for
             rtol=1e-5,
             atol=1e-5,
         )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["eager", "inductor"])
+def test_compiled_tiles_give_the_same_values_and_gradients(
+    judged, backend: str, monkeypatch: pytest.MonkeyPatch
+):
+    verdicts, _ = judged
+    queries, matrix = unit_rows(6, 8, 1), FrozenMatrix.whole(unit_rows(30, 8, 2))
+    # The last tile is shorter, and tiles have different numbers of masked pairs.
+    loss, labels = ExactSoftmax(0.05, tile_size=11), corpus_labels(verdicts)
+    results = []
+    for compiler in (None, backend):
+        monkeypatch.setattr(exact_softmax_math, "COMPILER", compiler)
+        results.append(value_and_gradient(lambda q: loss(q, labels, matrix), queries))
+    torch.testing.assert_close(results[1], results[0], rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("form", FORMS)

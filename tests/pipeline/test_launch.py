@@ -55,6 +55,14 @@ def test_a_configuration_with_fsdp_shards_the_weights_over_the_ranks(tmp_path: P
     assert read_launch(keeps, 1).sharding is None
 
 
+def test_a_configuration_with_dynamo_compiles_the_exact_softmax(tmp_path: Path) -> None:
+    plain = read_launch(config(tmp_path, "distributed_type: NO\ndynamo_config: {}\n"))
+    assert plain.compiler is None
+    text = "distributed_type: NO\ndynamo_config: {dynamo_backend: INDUCTOR}\n"
+    launch = read_launch(config(tmp_path, text))
+    assert launch.environment()["ACCELERATE_DYNAMO_BACKEND"] == "inductor"
+
+
 def test_the_flag_overrides_the_configuration(tmp_path: Path) -> None:
     launch = read_launch(config(tmp_path, "distributed_type: MULTI_CPU\nnum_processes: 4\n"), 2)
     assert launch.ranks == 2

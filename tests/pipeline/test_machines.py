@@ -134,7 +134,9 @@ class OtherMachine:
     def _follow(self) -> None:
         launch = RunsCode(ranks=2, cpu=True, machines=self.machines)
         try:
-            self.result = follow(launch, lambda event: self.lines.append(event.line))
+            self.result = follow(
+                launch, "recipekit run b.yaml", lambda event: self.lines.append(event.line)
+            )
         except RunError as error:
             self.error = error
 
@@ -203,13 +205,15 @@ def test_a_machine_that_is_lost_ends_the_run_on_the_other_with_the_command_that_
     error = other.ended().error
     assert error is not None
     assert error.message == (
-        "machine 0 (127.0.0.1) was lost. To resume, run on every machine: recipekit run r.yaml"
+        "machine 0 (127.0.0.1) was lost. Finished stages are kept. To resume, start every machine "
+        "again; here: recipekit run b.yaml"
     )
 
     crew, other = gathered()
     crew._others[1].close()  # as if the connection broke
     other.ended()
-    with pytest.raises(RunError, match=r"train: machine 1 \(\S+\) was lost.*To resume") as lost:
+    message = r"train: machine 1 \(\S+\) was lost.*again; here: recipekit run r.yaml"
+    with pytest.raises(RunError, match=message) as lost:
         run_stage(crew, tmp_path, "import signal\nsignal.pause()", "")
     assert lost.value.code == "RK614"
     assert "\n" not in lost.value.message
@@ -260,7 +264,8 @@ def test_another_version_and_a_second_machine_of_a_number_are_refused(tmp_path: 
         thread = threading.Thread(target=lead, daemon=True)
         thread.start()
         machines = Machines(4 if hello == "count" else 2, 1, "127.0.0.1", port)
-        follower = follow_module._Follower(RunsCode(machines=machines), machines, lambda _: None)
+        launch = RunsCode(machines=machines)
+        follower = follow_module._Follower(launch, machines, "recipekit run", lambda _: None)
         connection = Connection(follower._connected())
         version = "0.0" if hello == "version" else crew_module.recipekit.__version__
         connection.send(machine=1, count=machines.count, host="b", version=version)

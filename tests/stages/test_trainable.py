@@ -26,7 +26,7 @@ from recipekit.errors import RunError
 from recipekit.stages.train.section import TrainSection
 from recipekit.stages.train.train import train
 from recipekit.testing import RecordingProgress, context
-from recipekit.training.trainable import checkpoint_layers
+from recipekit.training.trainable import checkpoint_layers, transformer_layers
 
 TEXTS = ["river mountain valley", "violin", "ocean forest " * 20]
 LORA = {"r": 4, "alpha": 8.0}
@@ -240,3 +240,17 @@ def test_all_of_them_together_train_separate_towers(
     exported = SentenceTransformer(str(tmp_path / "out" / "encoder"), device="cpu")
     ours = vectors(inputs.encoder("student"), "query")
     np.testing.assert_allclose(exported.encode_query(TEXTS), ours, atol=1e-5)
+
+
+@FAMILIES
+def test_the_layers_of_a_transformer_are_found_once(
+    family: str, words: list[str], tmp_path: Path
+) -> None:
+    # T5's encoder is a model inside a model.
+    encoder = BiEncoderSpec(model=str(write_tiny_model(family, words, tmp_path))).build(
+        context(tmp_path)
+    )
+    model = encoder.towers["query"][0].model
+    for module in (encoder, model):
+        layers = transformer_layers(module)
+        assert len(layers) == len(set(layers)) == model.config.num_hidden_layers

@@ -49,6 +49,14 @@ class Ranks(Protocol):
         """Whether this process writes the files that are written once: it is rank 0."""
 
     @property
+    def machines(self) -> int:
+        """How many machines the ranks run on.
+
+        Only one of several machines writes to a file of a shared folder, since others may not see
+        at once what it writes.
+        """
+
+    @property
     def shards_weights(self) -> bool:
         """Whether each rank holds a slice of the weights rather than all of them."""
 
@@ -127,6 +135,11 @@ class SingleProcess:
     def is_main(self) -> bool:
         """Whether this process writes the files that are written once."""
         return self.rank == 0
+
+    @property
+    def machines(self) -> int:
+        """There is one machine."""
+        return 1
 
     @property
     def shards_weights(self) -> bool:

@@ -218,30 +218,63 @@ def _embed_blocks(
     progress: Progress,
 ) -> None:
     """Encode this rank's unfinished blocks, and mark each as done."""
-    done = np.memmap(done_path, np.uint8, "r+")
-    left = [_unfinished(done, rank, ranks.count) for rank in range(ranks.count)]
+    left = _left(done_path, ranks)
     ranks.barrier()  # a rank marks its first block only after all ranks have read the marks
-    passes = [sum(len(blocks[block]) for block in numbers) for numbers in left]
-    own = left[ranks.rank]
     device = _device(encoder)
-    total = sum(len(batch) for block in own for batch in blocks[block])
+    total = sum(len(batch) for block in left[ranks.rank] for batch in blocks[block])
     with (
         _encoding(encoder, device, ranks),
         progress.track(f"encode {side}", total=total, unit="texts") as tracker,
     ):
         divided = _DividedPasses(encoder, tokens, side, device, ranks, progress)
-        for block in own:
-            # The file is mapped again for each block: rows of similar length lie all over it, and
-            # the pages of a mapping that stays open count as memory.
-            rows_on_disk = matrix.map()
-            encoded = _encode(divided, blocks[block])
-            for batch, vectors in zip(blocks[block], encoded, strict=True):
-                rows_on_disk[batch] = _finite(vectors, matrix.dtype, batch, side)
+        for turn in range(max(map(len, left))):
+            now = [numbers[turn] if turn < len(numbers) else None for numbers in left]
+            batches = [[] if block is None else blocks[block] for block in now]
+            own = batches[ranks.rank]
+            rows = np.concatenate([*own, np.empty(0, np.int64)])
+            encoded = np.empty((len(rows), matrix.shape[1]), np.float32)
+            at = 0
+            for batch, vectors in zip(own, _encode(divided, own), strict=True):
+                encoded[at : at + len(batch)] = vectors
+                at += len(batch)
                 tracker.advance(len(batch))
-            rows_on_disk.flush()  # type: ignore[attr-defined]
-            done[block] = 1
-            done.flush()
-        _idle_passes(max(passes) - passes[ranks.rank], encoder, tokens, side, device)
+            _idle_passes(max(map(len, batches)) - len(own), encoder, tokens, side, device)
+            stored = _finite(encoded, matrix.dtype, rows, side)
+            if ranks.machines == 1:
+                _write_block(matrix, done_path, now[ranks.rank], rows, stored)
+                continue
+            # The main rank writes what all of them have encoded.
+            parts = ranks.gather(torch.from_numpy(stored).to(device))
+            if ranks.is_main:
+                for block, part, divided_rows in zip(now, parts, batches, strict=True):
+                    rows = np.concatenate([*divided_rows, np.empty(0, np.int64)])
+                    _write_block(matrix, done_path, block, rows, part.cpu().numpy())
+
+
+def _left(done_path: Path, ranks: Ranks) -> list[list[int]]:
+    """Return the numbers of each rank's blocks that are not done."""
+    done: npt.NDArray[np.uint8] | None = None
+    if ranks.is_main or ranks.machines == 1:
+        done = np.fromfile(done_path, np.uint8)
+    if ranks.machines > 1:
+        done = ranks.broadcast(done)
+    assert done is not None, "it was read or received"
+    return [_unfinished(done, rank, ranks.count) for rank in range(ranks.count)]
+
+
+def _write_block(
+    matrix: _MatrixFile, done_path: Path, block: int | None, rows: Rows, vectors: Floats
+) -> None:
+    """Write a block's rows to the disk, and then mark it as done."""
+    if block is None:
+        return
+    # The file is mapped again for each block: rows of similar length lie all over it, and the pages
+    # of a mapping that stays open count as memory.
+    rows_on_disk, done = matrix.map(), np.memmap(done_path, np.uint8, "r+")
+    rows_on_disk[rows] = vectors
+    rows_on_disk.flush()  # type: ignore[attr-defined]
+    done[block] = 1
+    done.flush()
 
 
 def _unfinished(done: npt.NDArray[np.uint8], rank: int, count: int) -> list[int]:

@@ -28,7 +28,10 @@ then reduced over the ranks.
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -126,6 +129,13 @@ class ExactSoftmax:
         return PassageSoftmax(self, queries, passages, labels)
 
 
+_BACKEND = os.environ.get("ACCELERATE_DYNAMO_BACKEND", "no").lower()
+COMPILER = None if _BACKEND == "no" else _BACKEND
+"""The backend of `torch.compile` for the work on a tile, from Accelerate's configuration.
+
+None does not compile it.
+"""
+
 MaskedPairs = tuple[Tensor, Tensor]
 """Query and passage of the pairs to leave out, int64 (m,) each, by ascending passage, so that the
 pairs of a tile are adjacent."""
@@ -184,7 +194,12 @@ class _LogPartition(torch.autograd.Function):
         sums: bool,
     ) -> tuple[Tensor, Tensor | None]:
         local_peak, mass, moment, total = _stream(
-            queries, corpus, masked, tile_size, gradient=ctx.needs_input_grad[0], sums=sums
+            queries.detach(),
+            corpus,
+            masked,
+            tile_size,
+            gradient=ctx.needs_input_grad[0],
+            sums=sums,
         )
         peak = corpus.max(local_peak)
         shrink = torch.exp(local_peak - peak)
@@ -230,20 +245,41 @@ def _stream(
     bounds = [*range(0, len(corpus.matrix), tile_size), len(corpus.matrix)]
     cuts = torch.searchsorted(local, torch.tensor(bounds, device=local.device)).tolist()
 
+    add_tile = _add_tile if COMPILER is None else compiled_tile(COMPILER)
     for (first, last), (low, high) in zip(pairwise(bounds), pairwise(cuts), strict=True):
         tile = corpus.tile(first, last, like=queries)  # (t, dim)
         row, column = masked_query[low:high], local[low:high] - first
-        scores = queries @ tile.T  # (n, t)
-        scores[row, column] = -torch.inf
-        previous, peak = peak, torch.maximum(peak, scores.amax(1))
-        shrink = torch.exp(previous - peak)
-        exponentials = scores.sub_(peak[:, None]).exp_()
-        mass.mul_(shrink).add_(exponentials.sum(1))
-        if moment is not None:
-            moment.mul_(shrink[:, None]).add_(exponentials @ tile)
+        peak = add_tile(queries, tile, row, column, peak, mass, moment)
         if total is not None:
             total += _allowed_sum(tile, row, column, len(queries))
     return peak, mass, moment, total
+
+
+def _add_tile(
+    queries: Tensor,
+    tile: Tensor,
+    row: Tensor,
+    column: Tensor,
+    peak: Tensor,
+    mass: Tensor,
+    moment: Tensor | None,
+) -> Tensor:
+    """Add a tile to mass and moment, leaving out the pairs (row, column); return the new peak."""
+    scores = queries @ tile.T  # (n, t)
+    scores[row, column] = -torch.inf
+    new_peak = torch.maximum(peak, scores.amax(1))
+    shrink = torch.exp(peak - new_peak)
+    exponentials = scores.sub_(new_peak[:, None]).exp_()
+    mass.mul_(shrink).add_(exponentials.sum(1))
+    if moment is not None:
+        moment.mul_(shrink[:, None]).add_(exponentials @ tile)
+    return new_peak
+
+
+@cache
+def compiled_tile(backend: str) -> Callable[..., Tensor]:
+    """Return `_add_tile` compiled for any number of queries, passages and masked pairs."""
+    return torch.compile(_add_tile, dynamic=True, backend=backend)
 
 
 def _allowed_sum(tile: Tensor, row: Tensor, column: Tensor, n: int) -> Tensor:

@@ -59,12 +59,15 @@ def read_launch(
     stated = settings.get("num_processes") if kind in SEVERAL else None
     ranks = _ranks(num_processes or stated, machines, on_cpu, given=num_processes)
     sharding = _sharding(settings, source) if kind == "FSDP" and ranks > 1 else None
-    return Launch(ranks, on_cpu, config, sharding, machines)
+    backend = str((settings.get("dynamo_config") or {}).get("dynamo_backend") or "no").lower()
+    compiler = None if backend == "no" else backend
+    return Launch(ranks, on_cpu, config, sharding, machines, compiler)
 
 
 def _kind(settings: Mapping[str, Any], source: str) -> str:
     """Return the distributed type, from the environment of `accelerate launch` if it has one."""
-    kind = str(settings.get("distributed_type", "NO")).upper()
+    stated = settings.get("distributed_type", "NO")
+    kind = "NO" if stated is False else str(stated).upper()  # YAML reads a bare NO as false
     if kind not in SINGLE | SEVERAL:
         what = INSTEAD.get(kind, "use FSDP, MULTI_GPU, MULTI_CPU or NO")
         raise RunError(f"{source}: distributed_type {kind} is not supported; {what}", code="RK603")

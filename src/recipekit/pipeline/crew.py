@@ -121,7 +121,7 @@ class Crew:
             other.close()
             raise RunError(refusal, code="RK613")
         self._others[number] = other
-        other.send(token=str(token.absolute()), command=self.command)
+        other.send(token=str(token.absolute()))
 
     # Stages
     # ---------------------------------------------------------------------------------------------
@@ -164,8 +164,8 @@ class Crew:
 
     def _lost(self, stage: str, number: int) -> RunError:
         return RunError(
-            f"{stage}: {self._name(number)} was lost. Finished stages are kept. To resume, run on "
-            f"every machine: {self.command}",
+            f"{stage}: {self._name(number)} was lost. Finished stages are kept. To resume, start "
+            f"every machine again; here: {self.command}",
             code="RK614",
         )
 

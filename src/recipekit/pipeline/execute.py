@@ -46,6 +46,7 @@ if TYPE_CHECKING:
 __all__ = ["check_range", "run"]
 
 REASONS_SHOWN = 3
+SAME_COMMAND = "the command that started it"
 
 
 def run(
@@ -97,8 +98,8 @@ def run(
     store = Store(project.cache)
     launch = launch or Launch()
     if launch.machines is not None and launch.machines.number > 0:
-        return follow(launch, on_event)
-    crew = _crew(launch, store, command, on_event)
+        return follow(launch, command or SAME_COMMAND, on_event)
+    crew = _crew(launch, store, command or SAME_COMMAND, on_event)
     hashes = FileHashes(store.root / "hashes.json")
     planned = make_plan(recipe, store, hashes, start=start)
     selection = _select(planned, start, until)
@@ -147,7 +148,7 @@ def run(
         execution.processes.close()
 
 
-def _crew(launch: Launch, store: Store, command: str | None, on_event: OnEvent) -> Crew | None:
+def _crew(launch: Launch, store: Store, command: str, on_event: OnEvent) -> Crew | None:
     """Gather the other machines, if there are several."""
     if launch.machines is None:
         return None
@@ -155,7 +156,7 @@ def _crew(launch: Launch, store: Store, command: str | None, on_event: OnEvent) 
     def inform(line: str) -> None:
         on_event(RunEvent("machine_waiting", {"machine": 0}, line))
 
-    return Crew(launch.machines, store.root, command or "the same command", inform)
+    return Crew(launch.machines, store.root, command, inform)
 
 
 def check_range(names: list[str], start: str | None, until: str | None) -> None:

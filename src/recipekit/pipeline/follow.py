@@ -29,11 +29,12 @@ LEADER, HERE = 0, 1
 """The sources of events: machine 0, and this machine's own process."""
 
 
-def follow(launch: Launch, on_event: OnEvent) -> Run:
+def follow(launch: Launch, command: str, on_event: OnEvent) -> Run:
     """Join machine 0, and run this machine's ranks of its distributed stages until its run ends.
 
     Args:
         launch: How processes are started; this is not machine 0.
+        command: The command that repeats the run on this machine.
         on_event: Receives what happens.
 
     Returns:
@@ -43,16 +44,16 @@ def follow(launch: Launch, on_event: OnEvent) -> Run:
         RunError: Machine 0 was not found or was lost, the folder is not shared, or the run failed.
     """
     assert launch.machines is not None, "there are several machines"
-    return _Follower(launch, launch.machines, on_event).run()
+    return _Follower(launch, launch.machines, command, on_event).run()
 
 
 class _Follower:
     """One machine that is not machine 0."""
 
-    def __init__(self, launch: Launch, machines: Machines, on_event: OnEvent) -> None:
+    def __init__(self, launch: Launch, machines: Machines, command: str, on_event: OnEvent) -> None:
         self.launch, self.machines, self.on_event = launch, machines, on_event
+        self.command = command
         self.leader = f"machine 0 ({machines.address})"
-        self.command = ""
         self.events: Events = queue.Queue()
 
     def run(self) -> Run:
@@ -98,7 +99,7 @@ class _Follower:
             raise self._lost("")
         if "failed" in welcome:
             raise RunError(f"{self.leader} refused: {welcome['failed']}", code="RK613")
-        self.command, token = welcome["command"], Path(welcome["token"])
+        token = Path(welcome["token"])
         sees_folder = _appears(token)
         connection.send(sees_folder=sees_folder)
         if not sees_folder:
@@ -147,8 +148,11 @@ class _Follower:
                 process.terminate()
 
     def _lost(self, where: str) -> RunError:
-        resume = f" To resume, run on every machine: {self.command}" if self.command else ""
-        return RunError(f"{where}{self.leader} was lost.{resume}", code="RK614")
+        return RunError(
+            f"{where}{self.leader} was lost. Finished stages are kept. To resume, start every "
+            f"machine again; here: {self.command}",
+            code="RK614",
+        )
 
 
 def _appears(token: Path) -> bool:

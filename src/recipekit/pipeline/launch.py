@@ -27,6 +27,8 @@ class Launch:
     """How several ranks shard the weights of encoders; None keeps them whole."""
     machines: Machines | None = None
     """The machines that run together; None for this one alone."""
+    compiler: str | None = None
+    """The backend of `torch.compile` for the exact softmax; None does not compile it."""
 
     def command(self, job: Path, *, ranks: bool, port: int | None = None) -> list[str]:
         """Return the command line for a job.
@@ -94,6 +96,8 @@ class Launch:
         # cores, encoding with MiniLM on two threads took 12.3 s of CPU time and 17 to 38 s with it,
         # and 17 s of CPU time and 24 to 54 s without.
         environment.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+        if self.compiler is not None:
+            environment["ACCELERATE_DYNAMO_BACKEND"] = self.compiler
         if self.cpu:
             environment["ACCELERATE_USE_CPU"] = "true"
         if self.cpu and self.ranks > 1:

@@ -328,13 +328,13 @@ class StageInputs:
             whole["rows"] = hashlib.sha256(rows.astype("<i8").tobytes()).hexdigest()
         key = key_of(whole)
         self.by_products.append(("embeddings", key))
-        # Several ranks look only under the lock. Without it, an artifact that another run commits
-        # at this moment would exist for some of them alone, and the ranks would wait for one
-        # another at different places.
+        # Several ranks look only under the lock, and the main rank looks for all. Without that, an
+        # artifact that another run commits at this moment would exist for some of them alone, and
+        # the ranks would wait for one another at different places.
         if self.ranks.count > 1 or self.store.find("embeddings", key) is None:
             with self.store.making("embeddings", key, is_main=self.ranks.is_main) as partial:
                 self.ranks.barrier()
-                if self.store.find("embeddings", key) is None:
+                if not self._has_embeddings(key):
                     encoder = self.encoder(name, weights=weights)
                     _check_is_trained(name, encoder)
                     tokens = self.tokens(name, side, weights=weights)

@@ -79,10 +79,10 @@ def save_checkpoint(folder: Path, step: int, checkpoint: Checkpoint, ranks: Rank
 
 def load_checkpoint(folder: Path, ranks: Ranks) -> Checkpoint | None:
     """Read the latest complete checkpoint, or None; all ranks call this together."""
-    finished = _finished(folder)
-    if not finished:
+    # The main rank looks for all: a file does not appear on all machines at the same time.
+    path = ranks.broadcast(next(reversed(_finished(folder)), None))
+    if path is None:
         return None
-    path = finished[-1]
     groups: dict[str, Weights] = {}
     for name, tensor in _load_tensors(path / "tensors", ranks).items():
         group, _, parameter = name.partition("/")

@@ -29,8 +29,8 @@ def encode_side(
     The embeddings stay on disk, so that a killed run continues against the same ones: the encoder
     has moved on since, and could not compute them again. All ranks call this together.
     """
-    ranks.barrier()
-    if not (folder / "embeddings.json").is_file():
+    # The main rank looks for all: a file does not appear on all machines at the same time.
+    if not ranks.broadcast((folder / "embeddings.json").is_file()):
         texts = tokens if rows is None else tokens.subset(rows)
         embed_table(encoder, texts, side, folder, ranks, progress)
     return open_embeddings(folder)

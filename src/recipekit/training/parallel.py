@@ -9,6 +9,7 @@ forward pass on every rank for every backward pass, and cannot backpropagate a c
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -104,6 +105,11 @@ class DataParallel:
     def is_main(self) -> bool:
         """Whether this process writes the files that are written once."""
         return self._local.is_main
+
+    @property
+    def machines(self) -> int:
+        """How many machines the ranks run on, by the environment that torchrun sets."""
+        return int(os.environ.get("GROUP_WORLD_SIZE", "1"))
 
     @property
     def shards_weights(self) -> bool:

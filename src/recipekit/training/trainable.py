@@ -148,12 +148,11 @@ class _CheckpointedLayer(nn.Module):
 
 
 def _outermost(encoder: nn.Module) -> Iterator[PreTrainedModel]:
-    found: list[str] = []
-    for name, module in encoder.named_modules():
-        inner = any(name.startswith(f"{outer}.") for outer in found)
-        if isinstance(module, PreTrainedModel) and not inner:
-            found.append(name)
-            yield module
+    if isinstance(encoder, PreTrainedModel):
+        yield encoder
+        return
+    for child in encoder.children():
+        yield from _outermost(child)
 
 
 def _transformers(encoder: nn.Module, key: str) -> list[PreTrainedModel]:

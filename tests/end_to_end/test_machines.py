@@ -1,0 +1,116 @@
+"""Two machines with one shared folder: two runners on this machine, each with a rank of its own."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from helpers.small_run import call_cli, write_recipe
+
+pytestmark = pytest.mark.slow
+
+RECIPE = """\
+recipe: 1
+name: tiny
+seed: 13
+encoders:
+  student: {{use: bi_encoder, model: {model}, max_length: 32, precision: fp32}}
+collect:
+  sources:
+    own: {{use: pairs, file: pairs.jsonl}}
+  split: {{dev: 0.2, test: 0.3}}
+train:
+  phases:
+    contrastive:
+      use: coordinate_ascent
+      loss: {{use: exact_softmax, temperature: 0.05}}
+      query_epochs: 2
+  batch_size: 8
+  learning_rate: 1.0e-3
+  precision: fp32
+  keep_weights: last
+"""
+CONFIGURATION = """\
+distributed_type: FSDP
+fsdp_config: {{fsdp_version: 2}}
+use_cpu: true
+num_processes: 2
+num_machines: 2
+machine_rank: {number}
+main_process_ip: 127.0.0.1
+main_process_port: {port}
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path, tiny_model: Path, words: list[str]) -> Path:
+    """A recipe that only trains, and a configuration of Accelerate for each machine."""
+    write_recipe(tmp_path, tiny_model, words)
+    (tmp_path / "recipe.yaml").write_text(RECIPE.format(model=tiny_model))
+    with socket.create_server(("", 0)) as server:
+        port = server.getsockname()[1]
+    for number in range(2):
+        configuration = CONFIGURATION.format(number=number, port=port)
+        (tmp_path / f"machine-{number}.yaml").write_text(configuration)
+    return tmp_path
+
+
+def start(folder: Path, number: int) -> subprocess.Popen[str]:
+    """Start the run on one machine."""
+    command = [sys.executable, "-m", "recipekit", "run", "recipe.yaml"]
+    return subprocess.Popen(
+        [*command, "--accelerate-config", f"machine-{number}.yaml"],
+        cwd=folder,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    encoder = folder / "runs/tiny/latest/stages/train/encoder/model.safetensors"
+    return load_file(encoder)
+
+
+def test_a_run_on_two_machines_survives_the_death_of_one_and_trains_as_one_process(
+    folder: Path, tmp_path_factory: pytest.TempPathFactory, tiny_model: Path, words: list[str]
+) -> None:
+    machines = [start(folder, number) for number in range(2)]
+    assert machines[0].stderr is not None
+    for line in machines[0].stderr:
+        if "dev ndcg@10" in line:  # in the middle of training
+            break
+    machines[1].send_signal(signal.SIGKILL)
+    rest = machines[0].communicate(timeout=300)[1]
+    machines[1].communicate()
+    assert machines[0].returncode == 1, rest
+    *lines, error = rest.splitlines()
+    assert not [line for line in lines if "Error" in line or "Traceback" in line], rest
+    assert "train: machine 1 (" in error
+    assert "was lost. Finished stages are kept. To resume, start every machine again" in error
+    assert error.endswith(
+        "here: recipekit run recipe.yaml --accelerate-config machine-0.yaml [RK614]"
+    )
+
+    machines = [start(folder, number) for number in range(2)]
+    outputs = [machine.communicate(timeout=300)[1] for machine in machines]
+    assert [machine.returncode for machine in machines] == [0, 0], outputs
+    assert "collect: cached" in outputs[0]
+    assert "machine 1: train: running" in outputs[1]
+
+    alone = tmp_path_factory.mktemp("alone")
+    write_recipe(alone, tiny_model, words)
+    (alone / "recipe.yaml").write_text(RECIPE.format(model=tiny_model))
+    call_cli(alone, "run", "recipe.yaml", "--cpu")
+    trained = weights(folder)
+    for name, tensor in weights(alone).items():
+        torch.testing.assert_close(trained[name], tensor, atol=2e-5, rtol=0)
