@@ -119,6 +119,9 @@ def test_the_report_of_a_run_that_stopped_describes_the_finished_stages(
     report = (run / "report.md").read_text()
     assert "**This run failed.** judge: it is \\*down\\*\n\nFinished stages: " in report
     assert f"Finished stages: {', '.join(stages)}." in report
+    assert (
+        "<strong>This run failed.</strong> judge: it is *down*" in (run / "report.html").read_text()
+    )
     linked = re.findall(r"!\[.*\]\((figures/.*)\)", report)
     assert sorted(linked) == sorted(f"figures/{file.name}" for file in run.glob("figures/*"))
     assert ("figures/learning-curve.svg" in linked) == (until in ("train", "evaluate"))
@@ -185,7 +188,7 @@ def test_a_finished_run_prints_metrics_differences_and_paths(write_run: Callable
         "",
         "false negatives found: 2; likely false negatives, ignored: 1",
         f"model: {run / 'stages' / 'export' / 'model'}",
-        f"report: {run / 'report.md'}",
+        f"report: {run / 'report.html'}",
     ]
     assert printed.isascii()
     assert "untrained weights" not in render_report(run)
@@ -194,3 +197,29 @@ def test_a_finished_run_prints_metrics_differences_and_paths(write_run: Callable
 def test_a_folder_that_is_not_a_run_is_refused(tmp_path: Path):
     with pytest.raises(StoreError, match="not a run; the folder of a run contains"):
         render_report(tmp_path)
+
+
+def test_the_page_shows_the_change_and_its_interval_first(write_run: Callable[..., Path]):
+    run = write_run()
+    write_report(run)
+    page = (run / "report.html").read_text()
+    head = page[page.index("<main>") : page.index("</header>")]
+    for value in ("0.500", "[0.480, 0.520]", "0.600", "+0.100", "[+0.090, +0.110]"):
+        assert f"<dd>{value}</dd>" in head
+    for drawing in run.glob("figures/*.svg"):
+        assert drawing.read_text().strip() in page
+    write_report(run)
+    assert (run / "report.html").read_text() == page
+    assert len(page) < 100_000
+
+
+def test_a_report_without_matplotlib_has_the_tables_of_its_figures(
+    write_run: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+):
+    run = write_run()
+    monkeypatch.setattr("recipekit.report.svg.find_spec", lambda name: None)
+    write_report(run)
+    assert not (run / "figures").exists()
+    assert "![" not in (run / "report.md").read_text()
+    assert "| **8** | **1.3500**" in (run / "report.md").read_text()
+    assert "<svg" not in (run / "report.html").read_text()

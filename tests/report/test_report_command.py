@@ -31,6 +31,24 @@ def test_a_run_is_named_by_its_folder_or_its_recipe(
     assert CliRunner().invoke(app, ["tiny", "--runs", str(runs)]).output == "as it was written\n"
 
 
+def test_open_shows_the_page_in_a_browser_and_writes_it_if_it_is_missing(
+    write_run: Callable[..., Path], app: typer.Typer, monkeypatch: pytest.MonkeyPatch
+):
+    run = write_run()
+    opened: list[str] = []
+    monkeypatch.setattr("webbrowser.open", lambda url: bool(opened.append(url)) or len(opened) < 2)
+    found = CliRunner().invoke(app, [str(run), "--open"])
+    assert found.output == f"report: {run / 'report.html'}\n"
+    assert opened == [(run / "report.html").as_uri()]
+    assert (run / "report.html").read_text().startswith("<!doctype html>")
+    no_browser = CliRunner().invoke(app, [str(run), "--open"])
+    assert no_browser.exit_code == 0
+    assert "No web browser was found; open the file in one." in no_browser.output
+    both = CliRunner().invoke(app, [str(run), "--open", "--json"])
+    assert both.exit_code == 2
+    assert "excludes --json" in both.output
+
+
 def test_an_unknown_run_lists_the_known_ones_or_suggests_one(
     write_run: Callable[..., Path], tmp_path: Path
 ):

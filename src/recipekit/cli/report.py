@@ -27,16 +27,25 @@ def report(
         ),
     ] = DEFAULT_RECIPE,
     runs: Runs = None,
+    open_page: Annotated[
+        bool, typer.Option("--open", help="Open report.html in a web browser.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Show a run's report: formatted on a terminal, as Markdown in a pipe or file.
 
-    The report is read from the artifacts on disk. report.md is written if it is missing.
+    The report is read from the artifacts on disk. report.html and report.md are written if they
+    are missing.
     """
     from recipekit.pipeline.report import read_blocks, render_report, report_values, write_report
     from recipekit.report.terminal import print_blocks
 
+    if open_page and as_json:
+        raise typer.BadParameter("excludes --json", param_hint="--open")
     folder = find_run(run, runs)
+    if open_page:
+        _open(folder / "report.html")
+        return
     if as_json:
         print_json(report_values(folder))
         return
@@ -46,11 +55,24 @@ def report(
     else:
         text = render_report(folder)
         with suppress(OSError):  # the report is printed even if the folder is read-only
-            write_report(folder, text)
+            write_report(folder)
     if sys.stdout.isatty():
         print_blocks(read_blocks(folder))
     else:
         typer.echo(text, nl=False)
+
+
+def _open(page: Path) -> None:
+    """Show a report's page in a web browser, and print where it is."""
+    import webbrowser
+
+    from recipekit.pipeline.report import write_report
+
+    if not page.is_file():
+        write_report(page.parent)
+    typer.echo(f"report: {page}")
+    if not webbrowser.open(page.resolve().as_uri()):
+        typer.echo("No web browser was found; open the file in one.", err=True)
 
 
 def find_run(run: str, runs: Path | None) -> Path:

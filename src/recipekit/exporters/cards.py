@@ -48,8 +48,8 @@ def evaluation(card: Card) -> list[Section]:
     sections = []
     for comparison in comparisons(card.get("metrics") or []):
         blocks: list[Block] = []
-        if sentence := headline(comparison):
-            blocks.append(Text(sentence))
+        if main := headline(comparison):
+            blocks.append(Text(main.sentence))
         blocks.append(metrics_table(comparison))
         if differences := differences_table(comparison):
             blocks.append(differences)

@@ -1,7 +1,7 @@
 """The report of a run: every stage describes its own artifact, the rest comes from the run itself.
 
-`write_report` writes `report.md` for people and `metrics.json` for programs. The report is read
-from the run's folder alone, without loading the recipe or its components.
+`write_report` writes `report.html` and `report.md` for people and `metrics.json` for programs. The
+report is read from the run's folder alone, without loading the recipe or its components.
 """
 
 from __future__ import annotations
@@ -28,10 +28,11 @@ from recipekit.report.blocks import (
     join,
     spans,
 )
+from recipekit.report.html import render_html
 from recipekit.report.markdown import render_markdown
 from recipekit.report.numbers import duration, figure, size, usd
 from recipekit.report.run_folder import RunFolder, open_run
-from recipekit.report.svg import figure_file, render_svg
+from recipekit.report.svg import can_draw, figure_file, render_svg
 from recipekit.stages import PIPELINE
 
 __all__ = ["closing_blocks", "read_blocks", "render_report", "report_values", "write_report"]
@@ -53,29 +54,47 @@ def render_report(path: Path) -> str:
     Raises:
         StoreError: The folder is not a run, or one of its files is damaged.
     """
-    return render_markdown(read_blocks(path), figures=FIGURES)
+    return _markdown(read_blocks(path))
 
 
-def write_report(path: Path, text: str | None = None) -> None:
-    """Write `report.md`, its figures and, if measured, `metrics.json` into a run's folder.
+def _markdown(blocks: Sequence[Block]) -> str:
+    return render_markdown(blocks, figures=FIGURES if can_draw() else "")
 
-    Args:
-        path: The run's folder.
-        text: The report, if it is rendered already.
+
+def write_report(path: Path) -> None:
+    """Write the report and, if measured, `metrics.json` into a run's folder.
+
+    The report is `report.html`, which is complete in itself, and `report.md` with its `figures/`.
 
     Raises:
+        OSError: The folder cannot be written to.
         StoreError: The folder is not a run, or one of its files is damaged.
     """
     run = _open(path)
     for stage in run.manifests:
         if metrics := run.json(stage, "metrics.json", list):
             write_json(path / "metrics.json", metrics)
-    for block in _figures(read_blocks(path)):
+    blocks = read_blocks(path)
+    drawings = _drawings(blocks)
+    for name, drawing in drawings.items():
         (path / FIGURES).mkdir(exist_ok=True)
-        (path / FIGURES / figure_file(block)).write_text(render_svg(block), encoding="utf-8")
-    temporary = path / ".report.md.tmp"
-    temporary.write_text(render_report(path) if text is None else text, encoding="utf-8")
-    temporary.replace(path / "report.md")
+        (path / FIGURES / name).write_text(drawing, encoding="utf-8")
+    _replace(path / "report.html", render_html(blocks, title=run.name, drawings=drawings))
+    _replace(path / "report.md", _markdown(blocks))
+
+
+def _replace(file: Path, text: str) -> None:
+    """Write a file so that a reader never sees half of it."""
+    temporary = file.with_name(f".{file.name}.tmp")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(file)
+
+
+def _drawings(blocks: Sequence[Block]) -> dict[str, str]:
+    """The SVG of each figure by the name of its file."""
+    if not can_draw():
+        return {}
+    return {figure_file(block): render_svg(block) for block in _figures(blocks)}
 
 
 def _figures(blocks: Sequence[Block]) -> Iterator[Figure]:
@@ -133,8 +152,8 @@ def closing_blocks(path: Path) -> list[Block]:
     """
     run = _open(path)
     blocks = [block for report in _stage_reports(run).values() for block in report.at_end]
-    if (path / "report.md").is_file():
-        blocks.append(Text(("report: ", Code(str(path / "report.md")))))
+    if (path / "report.html").is_file():
+        blocks.append(Text(("report: ", Code(str(path / "report.html")))))
     return _tables_first(blocks)
 
 
@@ -178,7 +197,7 @@ def _head(run: RunFolder, stages: Mapping[str, StageReport]) -> Iterator[Block]:
         yield Text(description)
     for stage in stages.values():
         if stage.headline:
-            yield Text((Strong(stage.headline),))
+            yield stage.headline
     times = [
         f"started {run.run['started']}" if run.run.get("started") else "",
         f"finished {run.run['finished']}" if run.run.get("finished") else "",

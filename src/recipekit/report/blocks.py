@@ -1,14 +1,15 @@
-"""Blocks of a report: plain data that renderers turn into Markdown or terminal output.
+"""Blocks of a report: plain data that renderers turn into HTML, Markdown or terminal output.
 
 Blocks hold text and numbers, never markup. A renderer escapes what it prints, so text from a data
-set cannot become formatting. `recipekit.report.markdown` and `recipekit.report.terminal` render
-every kind of block.
+set cannot become formatting. `recipekit.report.html`, `recipekit.report.markdown` and
+`recipekit.report.terminal` render every kind of block.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 __all__ = [
     "Block",
@@ -18,8 +19,10 @@ __all__ = [
     "Examples",
     "Figure",
     "FilePath",
+    "Headline",
     "Line",
     "Listing",
+    "Point",
     "Section",
     "Span",
     "StageReport",
@@ -94,21 +97,49 @@ class Table:
 
 
 @dataclass(frozen=True)
+class Headline:
+    """The main result of a run: a sentence, and its numbers for output that shows them large."""
+
+    sentence: str
+    values: Sequence[tuple[str, str, str]] = ()
+    """A label, a number, and a remark such as its interval, for each number."""
+
+
+Point = tuple[float, float] | tuple[float, float, float, float]
+"""(x, y), or (x, y, low, high) with the ends of the interval around y."""
+
+
+@dataclass(frozen=True)
 class Figure:
     """One or more data series over a shared axis.
 
     Markdown and terminal output show `table`, which holds the same figures in short; the report of
-    a run also has an SVG file.
+    a run also has an SVG file. HTML contains the drawing and, folded, the table.
     """
 
     title: str
     x: str
     """What the x values are, such as `step`."""
-    series: Mapping[str, Sequence[tuple[float, float]]]
-    """The (x, y) points of each named series, by ascending x."""
+    series: Mapping[str, Sequence[Point]]
+    """The points of each named series, by ascending x."""
     table: Table
     scales_differ: bool = False
     """Whether each series has a plot of its own."""
+    kind: Literal["lines", "histogram", "bars", "intervals"] = "lines"
+    """How the points are drawn.
+
+    `histogram`: x is the lower edge of a bin; the last point is the upper edge of the last bin.
+    `bars` and `intervals`: x counts `categories`, which are listed from top to bottom; y is drawn
+    from left to right.
+    """
+    categories: Sequence[str] = ()
+    """The names of the x values 0, 1, … of bars and intervals."""
+    values: Sequence[str] = ()
+    """The text at the end of each bar."""
+    log_x: bool = False
+    """Whether x has a logarithmic scale, with a tick at every x value."""
+    mark: tuple[float, str] | None = None
+    """An x value that a vertical line marks, and what it is."""
 
 
 @dataclass(frozen=True)
@@ -126,6 +157,8 @@ class Examples:
     """Query and passage pairs in full."""
 
     items: Sequence[Example]
+    shown: int = 8
+    """How many items Markdown and terminal output show. HTML shows all, with a search box."""
 
 
 @dataclass(frozen=True)
@@ -136,15 +169,15 @@ class Section:
     blocks: Sequence[Block]
 
 
-Block = Text | Bullets | Listing | Table | Figure | Examples | Section
+Block = Text | Bullets | Listing | Table | Headline | Figure | Examples | Section
 
 
 @dataclass(frozen=True)
 class StageReport:
     """How a stage describes the artifact that it wrote."""
 
-    headline: str = ""
-    """The run's main result in one sentence, if this stage has it."""
+    headline: Headline | None = None
+    """The run's main result, if this stage has it."""
     sentence: Line = ""
     """What the stage did, in one or two sentences."""
     results: Sequence[Block] = ()

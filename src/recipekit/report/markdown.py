@@ -13,6 +13,7 @@ from recipekit.report.blocks import (
     Examples,
     Figure,
     FilePath,
+    Headline,
     Line,
     Listing,
     Section,
@@ -61,12 +62,14 @@ def _render(block: Block, level: int, figures: str) -> Iterator[str]:
             yield _fenced(text, language)
         case Table():
             yield from _table(block)
+        case Headline(sentence):
+            yield _paragraph(Strong(sentence))
         case Figure():
             if figures:
                 yield f"![{escape(block.title)}]({figures}/{figure_file(block)})"
             yield from _table(block.table)
-        case Examples(items):
-            yield "\n".join(line for example in items for line in _example(example))
+        case Examples(items, shown):
+            yield "\n".join(line for example in items[:shown] for line in _example(example))
         case Section(title, blocks):
             yield f"{'#' * min(level, 6)} {_inline(title)}"
             for inner in blocks:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from recipekit.report.blocks import Line, Span, Strong, Table
+from recipekit.report.blocks import Figure, Headline, Line, Point, Span, Strong, Table
 from recipekit.report.numbers import p_value, plural, signed
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "comparisons",
     "differences_table",
     "headline",
+    "metrics_figure",
     "metrics_table",
 ]
 
@@ -137,9 +138,8 @@ def _value(comparison: Comparison, system: str, metric: str) -> Line:
     value: Span = f"{row['value']:.3f}"
     if row["value"] == comparison.best(metric):
         value = Strong(f"{row['value']:.3f}")
-    if row.get("low") is None or row.get("high") is None:
-        return value
-    return (value, f" [{row['low']:.3f}, {row['high']:.3f}]")
+    interval = _interval(row)
+    return (value, f" {interval}") if interval else value
 
 
 def differences_table(comparison: Comparison, *, metrics: Sequence[str] = ()) -> Table | None:
@@ -161,20 +161,20 @@ def differences_table(comparison: Comparison, *, metrics: Sequence[str] = ()) ->
     return Table(header, rows, left=2) if rows else None
 
 
-def headline(comparison: Comparison) -> str:
-    """The first metric of the last system against the system before it, as one sentence.
+def headline(comparison: Comparison) -> Headline | None:
+    """The first metric of the last system against the system before it.
 
-    Empty if nothing was compared.
+    None if nothing was compared.
     """
     metric = comparison.metrics[0]
     found = [each for each in comparison.differences() if each.metric == metric]
     if not found:
-        return ""
+        return None
     main = found[-1]
     before = comparison.row(main.other, metric)
     after = comparison.row(main.system, metric)
     if before is None or after is None:
-        return ""
+        return None
     if not main.is_significant:
         verb = "changes"
     else:
@@ -182,4 +182,39 @@ def headline(comparison: Comparison) -> str:
     values = f"from {before['value']:.3f} ({main.other}) to {after['value']:.3f} ({main.system})"
     test = f"{signed(main.value)} {main.interval}, adjusted {p_value(main.p_adjusted)}"
     verdict = "" if main.is_significant else ", not significant"
-    return f"{metric} {verb} {values}: {test}{verdict} ({comparison.title})."
+    return Headline(
+        f"{metric} {verb} {values}: {test}{verdict} ({comparison.title}).",
+        values=[
+            (main.other, f"{before['value']:.3f}", _interval(before)),
+            (main.system, f"{after['value']:.3f}", _interval(after)),
+            ("difference", signed(main.value), main.interval),
+        ],
+    )
+
+
+def _interval(row: Row) -> str:
+    if row.get("low") is None or row.get("high") is None:
+        return ""
+    return f"[{row['low']:.3f}, {row['high']:.3f}]"
+
+
+def metrics_figure(comparison: Comparison) -> Figure | None:
+    """Every system's value of the first metric with its interval; None for a single system."""
+    metric = comparison.metrics[0]
+    points: list[Point] = []
+    names: list[str] = []
+    for system in comparison.systems:
+        row = comparison.row(system, metric)
+        if row is None or row.get("value") is None:
+            continue
+        value = float(row["value"])
+        if row.get("low") is None or row.get("high") is None:
+            points.append((len(names), value))
+        else:
+            points.append((len(names), value, float(row["low"]), float(row["high"])))
+        names.append(system)
+    if len(names) < 2:
+        return None
+    title = f"{metric} of {comparison.title}"
+    table = Table([], [])
+    return Figure(title, metric, {metric: points}, table, kind="intervals", categories=names)

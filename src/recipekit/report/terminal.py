@@ -20,6 +20,7 @@ from recipekit.report.blocks import (
     Examples,
     Figure,
     FilePath,
+    Headline,
     Line,
     Listing,
     Section,
@@ -52,6 +53,9 @@ BREAKABLE = 20
 """Words of a table that are longer, such as paths, can be broken to make it fit."""
 GAP = 2
 """Spaces between the columns of a table."""
+
+
+_PARAGRAPHS = Text | Bullets | Headline
 
 
 def print_blocks(blocks: Sequence[Block], stream: IO[str] | None = None) -> None:
@@ -97,7 +101,7 @@ def render_terminal(blocks: Sequence[Block], console: Console) -> str:
 
 def _needs_space(before: Block, block: Block) -> bool:
     """Paragraphs follow each other without an empty line; everything else is set apart."""
-    return not (isinstance(before, Text | Bullets) and isinstance(block, Text | Bullets))
+    return not (isinstance(before, _PARAGRAPHS) and isinstance(block, _PARAGRAPHS))
 
 
 def _print(block: Block, console: Console) -> None:
@@ -110,10 +114,12 @@ def _print(block: Block, console: Console) -> None:
             console.print(_plain(text), soft_wrap=True)
         case Table():
             _print_table(block, console)
+        case Headline(sentence):
+            console.print(_inline(Strong(sentence)))
         case Figure():
             _print_table(block.table, console)
-        case Examples(items):
-            for position, example in enumerate(items):
+        case Examples(items, shown):
+            for position, example in enumerate(items[:shown]):
                 if position:
                     console.print()
                 _print_example(example, console)

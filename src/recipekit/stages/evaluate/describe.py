@@ -12,6 +12,7 @@ from recipekit.report.metrics import (
     comparisons,
     differences_table,
     headline,
+    metrics_figure,
     metrics_table,
 )
 from recipekit.report.run_folder import RunFolder
@@ -43,8 +44,12 @@ def _sentence(run: RunFolder, rows: Sequence[Mapping[str, Any]]) -> Line:
 
 
 def _result(comparison: Comparison) -> Section:
-    tables = [metrics_table(comparison), differences_table(comparison)]
-    return Section(comparison.title, [table for table in tables if table])
+    blocks = [
+        metrics_figure(comparison),
+        metrics_table(comparison),
+        differences_table(comparison),
+    ]
+    return Section(comparison.title, [block for block in blocks if block])
 
 
 def _at_end(comparison: Comparison) -> Iterator[Block]:

@@ -74,7 +74,8 @@ def _recall(recall: Mapping[str, Any]) -> Figure | None:
         name: [(float(depth), value) for depth, value in recalls.items()]
         for name, recalls in lists.items()
     }
-    return Figure(title, "depth", series, Table(["retriever", *depths], rows, title=title))
+    table = Table(["retriever", *depths], rows, title=title)
+    return Figure(title, "depth", series, table, log_x=True)
 
 
 def _retrievers(summary: Mapping[str, Any]) -> Table | None:

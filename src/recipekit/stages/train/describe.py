@@ -158,7 +158,8 @@ def _learning_curve(training: Mapping[str, Any], dev_metric: str) -> Figure | No
     if values:
         series[f"dev {dev_metric}"] = sorted(values.items())
     table = Table(header, rows, left=0, title="Learning curve")
-    return Figure("Learning curve", "step", series, table, scales_differ=True)
+    mark = None if best is None else (float(best), "kept weights")
+    return Figure("Learning curve", "step", series, table, scales_differ=True, mark=mark)
 
 
 def _mean_loss(points: Sequence[Mapping[str, float]]) -> str:
