@@ -88,8 +88,9 @@ ELSEWHERE = {
     ("judge", "cross_encoder"),
     ("phase", "masked_language_model"),
     ("loss", "sentence_transformers"),
+    *(("evaluator", name) for name in ("sts", "pairs", "triplets", "bitext", "reranking")),
 }
-"""What needs a server or a model, and is checked where its tests have one."""
+"""What needs a server, a model or texts of its own, and is checked where its tests have one."""
 
 
 @pytest.fixture

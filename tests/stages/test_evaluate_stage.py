@@ -128,6 +128,39 @@ def test_all_ranks_rank_and_only_the_main_one_measures(
     assert not (tmp_path / "other" / "metrics.json").exists()
 
 
+def test_texts_are_embedded_by_the_recipes_encoders_without_encoding_the_corpus(
+    inputs: Callable[..., StageInputs], tiny_model: Path, tmp_path: Path
+):
+    file = tmp_path / "sts.jsonl"
+    pairs = [("river", "valley", 1), ("river", "ocean", 2), ("gear", "gear", 5)]
+    rows = [{"sentence1": a, "sentence2": b, "score": score} for a, b, score in pairs]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    student = slot("encoder", "bi_encoder", model=str(tiny_model))
+    sts = slot("evaluator", "sts", file=file, bootstrap_samples=100)
+    given = inputs(encoders={"student": student}, artifacts={})
+    out = _folder(tmp_path / "out")
+
+    summary = evaluate(given, section(evaluators={"sts": sts}), out)
+
+    assert summary["systems"] == ["untrained"]
+    rows = json.loads((out / "metrics.json").read_text())
+    assert rows[0]["metric"] == "spearman_cosine"
+    assert rows[0]["value"] > 0.4, "the equal texts have the highest score"
+    assert given.by_products == []
+
+
+def test_an_evaluator_of_encoders_needs_one(inputs: Callable[..., StageInputs], tmp_path: Path):
+    file = tmp_path / "sts.jsonl"
+    rows = [{"sentence1": "a", "sentence2": "b", "score": score} for score in (1, 2)]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    both = {
+        "held_out": slot("evaluator", "retrieval", bootstrap_samples=100),
+        "sts": slot("evaluator", "sts", file=file),
+    }
+    with pytest.raises(RunError, match="'sts' measures encoders, and there is none"):
+        evaluate(inputs(), section(evaluators=both), _folder(tmp_path / "out"))
+
+
 def test_a_stage_without_systems_is_an_error(inputs: Callable[..., StageInputs], tmp_path: Path):
     with pytest.raises(RunError, match="no system to measure"):
         evaluate(inputs(), section(baselines={}), _folder(tmp_path / "out"))

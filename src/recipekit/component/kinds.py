@@ -553,6 +553,10 @@ class System:
     """None for a system without an encoder, such as BM25."""
     similarity: Similarity | None = None
     """How the encoder's vectors are compared; None without an encoder."""
+    embed: Callable[[Sequence[str], Side], Floats] | None = None
+    """Embeds texts of a side with their prompt, float32 (n, dim); None without an encoder.
+
+    All ranks call it together."""
 
 
 class Evaluator(Protocol):
@@ -561,8 +565,9 @@ class Evaluator(Protocol):
     def evaluate(self, systems: Sequence[System]) -> Sequence[Mapping[str, Any]]:
         """Return rows `{split, system, metric, value, low, high, queries}`.
 
-        `low` and `high` are null without an interval. Further keys, such as `difference`, `p_value`
-        and `against`, are kept for the report.
+        `low` and `high` are null without an interval. `split` is empty for data of the evaluator's
+        own, and `item` names what `queries` counts (`pair`; by default `query`). Further keys, such
+        as `differences`, are kept for the report.
         """
 
 
@@ -570,11 +575,16 @@ class EvaluatorSpec(Component[Evaluator]):
     """Measures the trained encoder and baselines."""
 
     kind: ClassVar[str] = "evaluator"
+    reads_texts: ClassVar[bool] = False
+    """Whether it embeds texts of its own (`System.embed`) instead of searching the data set.
+
+    All ranks then call `evaluate`, and only the main rank's rows count. Systems without an encoder
+    have no rows."""
 
     def measured_queries(self, dataset: Dataset) -> Rows | None:
         """Return the rows of the queries that it searches with; None for all.
 
-        The evaluate stage encodes only these.
+        The evaluate stage encodes only these. It is not called for an evaluator that `reads_texts`.
         """
         return None
 

@@ -15,14 +15,10 @@ import pyarrow.compute as pc
 from recipekit.arrays import Ints, Rows, pair_keys
 from recipekit.component import Hits, Progress, QueryBatch, System
 from recipekit.dataset import Dataset
+from recipekit.evaluators.comparison_rows import comparison_rows
 from recipekit.evaluators.metrics import per_query_metrics
 from recipekit.evaluators.retrieval import RetrievalSpec
-from recipekit.evaluators.statistics import (
-    bootstrap_means,
-    difference_p_value,
-    holm,
-    percentile_interval,
-)
+from recipekit.evaluators.statistics import bootstrap_means
 from recipekit.own_texts import own_texts
 from recipekit.query_pairs import QueryPairs
 from recipekit.search.exclusion import most_excluded, without
@@ -149,45 +145,8 @@ class RetrievalEvaluator:
         stacked = np.concatenate([tables[name] for name in names], axis=1)  # (queries, S * M)
         observed = stacked.mean(axis=0).reshape(shape)
         means = bootstrap_means(stacked, spec.bootstrap_samples, self.seed).reshape(-1, *shape)
-        rows = []
-        for (s, name), (m, metric) in product(enumerate(names), enumerate(spec.metrics)):
-            estimate = percentile_interval(observed[s, m], means[:, s, m], spec.confidence_level)
-            row = {
-                "split": spec.split,
-                "system": name,
-                "metric": metric,
-                **vars(estimate),
-                "queries": len(stacked),
-                "confidence_level": spec.confidence_level,
-                "bootstrap_samples": spec.bootstrap_samples,
-            }
-            rows.append(row)
-        for m, differences in enumerate(self._differences(names, observed, means)):
-            rows[-len(spec.metrics) + m]["differences"] = differences
-        return rows
-
-    def _differences(
-        self, names: Sequence[str], observed: Values, means: Values
-    ) -> list[dict[str, dict[str, float]]]:
-        """For each metric, the last system's difference to every other system."""
-        if len(names) < 2:
-            return []
-        found: list[dict[str, dict[str, float]]] = [{} for _ in self.spec.metrics]
-        for m, s in product(range(len(found)), range(len(names) - 1)):
-            value = observed[-1, m] - observed[s, m]
-            sampled = means[:, -1, m] - means[:, s, m]
-            interval = percentile_interval(value, sampled, self.spec.confidence_level)
-            found[m][names[s]] = {
-                "difference": interval.value,
-                "low": interval.low,
-                "high": interval.high,
-                "p_value": difference_p_value(value, sampled),
-            }
-        tests = [test for by_system in found for test in by_system.values()]
-        adjusted = holm([test["p_value"] for test in tests])
-        for test, p_adjusted in zip(tests, adjusted, strict=True):
-            test["p_adjusted"] = p_adjusted
-        return found
+        shared = {"split": spec.split, "queries": len(stacked)}
+        return comparison_rows(spec, names, spec.metrics, observed, means, shared)
 
     def _top(self, system: _Column, queries: Rows, hits: Hits) -> pa.RecordBatch:
         rows, scores = hits.rows[:, :TOP_DEPTH], hits.scores[:, :TOP_DEPTH]

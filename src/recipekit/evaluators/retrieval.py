@@ -8,6 +8,7 @@ from pydantic import Field
 
 from recipekit.component import Context, EvaluatorSpec
 from recipekit.errors import DataError
+from recipekit.evaluators.resampling import Resampling
 from recipekit.recipe.metrics import MetricName, parse_metric
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["RetrievalSpec"]
 
 
-class RetrievalSpec(EvaluatorSpec):
+class RetrievalSpec(Resampling, EvaluatorSpec):
     """Rank the whole corpus for each query of a split, and compare systems by retrieval metrics.
 
     Metrics are nDCG, MAP, MRR, recall and precision with a cut-off, as trec_eval computes them.
@@ -59,8 +60,6 @@ class RetrievalSpec(EvaluatorSpec):
 
     The smallest possible p-value is 1 / (bootstrap_samples + 1).
     """
-    confidence_level: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
-    """The confidence level of the intervals."""
 
     @property
     def depth(self) -> int:

@@ -6,13 +6,20 @@ bootstrap"). All systems and metrics are resampled with the same queries, so dif
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Estimate", "bootstrap_means", "difference_p_value", "holm", "percentile_interval"]
+__all__ = [
+    "Estimate",
+    "bootstrap_counts",
+    "bootstrap_means",
+    "difference_p_value",
+    "holm",
+    "percentile_interval",
+]
 
 Values = npt.NDArray[np.float64]
 
@@ -41,17 +48,28 @@ def bootstrap_means(values: Values, samples: int, seed: int) -> Values:
     Returns:
         The mean of each column in each sample, (samples, m).
     """
-    n, columns = values.shape
+    blocks = (
+        counts @ values / len(values) for counts in bootstrap_counts(len(values), samples, seed)
+    )
+    return np.concatenate(list(blocks))
+
+
+def bootstrap_counts(n: int, samples: int, seed: int) -> Iterator[npt.NDArray[np.int64]]:
+    """Yield how often each of n items is drawn with replacement, in blocks of samples, (b, n).
+
+    With these counts as weights, a statistic of many samples is a few operations on matrices.
+
+    Args:
+        n: The number of items, and of draws per sample.
+        samples: The number of bootstrap samples.
+        seed: Seed of the draws.
+    """
     generator = np.random.default_rng(seed)
-    means = np.empty((samples, columns))
     step = max(1, BLOCK_DRAWS // n)
     for start in range(0, samples, step):
         size = min(step, samples - start)
         drawn = generator.integers(n, size=(size, n)) + np.arange(size)[:, None] * n
-        # With the number of times that each query was drawn, the means are one matrix product.
-        counts = np.bincount(drawn.ravel(), minlength=size * n).reshape(size, n)
-        means[start : start + size] = counts @ values / n
-    return means
+        yield np.bincount(drawn.ravel(), minlength=size * n).reshape(size, n)
 
 
 def percentile_interval(value: float, means: Values, confidence_level: float) -> Estimate:

@@ -22,6 +22,8 @@ __all__ = [
 
 Row = Mapping[str, Any]
 
+MOST_COLUMNS = 5
+"""The most metrics that a table shows next to each other."""
 SIGNIFICANT = 0.05
 """A difference is significant if its adjusted p-value is below this level."""
 
@@ -77,14 +79,12 @@ class Comparison:
 
     @property
     def title(self) -> str:
-        """Evaluator, split and number of queries: `held_out, test split, 600 queries`."""
-        queries = next(
-            (row["queries"] for row in self.rows if row.get("queries") is not None), None
-        )
+        """Evaluator, split and number of items: `held_out, test split, 600 queries`."""
+        counted = next((row for row in self.rows if row.get("queries") is not None), None)
         parts = [
             self.evaluator,
             f"{self.split} split" if self.split else "",
-            "" if queries is None else plural(queries, "query", "queries"),
+            "" if counted is None else _count(counted),
         ]
         return ", ".join(filter(None, parts))
 
@@ -113,6 +113,12 @@ class Comparison:
                 )
 
 
+def _count(row: Row) -> str:
+    """What was measured, with its noun."""
+    item = row.get("item") or "query"
+    return plural(row["queries"], item, "queries" if item == "query" else f"{item}s")
+
+
 def comparisons(rows: Sequence[Row]) -> list[Comparison]:
     """Rows of `metrics.json` grouped by evaluator and split, in their order."""
     groups: dict[tuple[str, str], list[Row]] = {}
@@ -123,12 +129,16 @@ def comparisons(rows: Sequence[Row]) -> list[Comparison]:
 
 
 def metrics_table(comparison: Comparison) -> Table:
-    """Systems as rows and metrics as columns, with intervals; a column's best value is strong."""
-    rows = [
-        [system, *(_value(comparison, system, metric) for metric in comparison.metrics)]
-        for system in comparison.systems
-    ]
-    return Table(["system", *comparison.metrics], rows)
+    """Systems as rows and metrics as columns, with intervals; a metric's best value is strong.
+
+    With more than `MOST_COLUMNS` metrics, these are the rows.
+    """
+    systems, metrics = comparison.systems, comparison.metrics
+    if len(metrics) > MOST_COLUMNS:
+        cells = [[m, *(_value(comparison, system, m) for system in systems)] for m in metrics]
+        return Table(["metric", *systems], cells)
+    rows = [[s, *(_value(comparison, s, metric) for metric in metrics)] for s in systems]
+    return Table(["system", *metrics], rows)
 
 
 def _value(comparison: Comparison, system: str, metric: str) -> Line:

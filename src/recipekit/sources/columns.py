@@ -7,10 +7,9 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from recipekit.errors import DataError
-from recipekit.suggestions import did_you_mean
+from recipekit.table_file import check_columns
 
-__all__ = ["Columns", "apply_threshold", "missing_column"]
+__all__ = ["Columns", "apply_threshold"]
 
 
 class Columns(BaseModel):
@@ -83,24 +82,12 @@ class Columns(BaseModel):
         Raises:
             DataError: A column is missing.
         """
-        for column, key in self.columns.items():
-            if column not in existing:
-                raise missing_column(column, key, existing, table)
+        check_columns(self.columns, existing, table)
 
     def _key_columns(self) -> list[tuple[str, str]]:
         keys = ("query", "positive", "label", "title", "query_id", "passage_id", "split_column")
         single = [(key, getattr(self, key)) for key in keys if getattr(self, key) is not None]
         return single + [("negatives", column) for column in self.negative_columns]
-
-
-def missing_column(column: str, key: str, existing: Collection[str], where: object) -> DataError:
-    """Return the error for a column that a key names and a table does not have."""
-    names = [str(name) for name in existing]
-    return DataError(
-        f"{where}: no column '{column}' for `{key}`; found {', '.join(names) or 'none'}."
-        f"{did_you_mean(column, names)}",
-        code="RK305",
-    )
 
 
 def apply_threshold(grade: float, min_positive_grade: float | None) -> float:

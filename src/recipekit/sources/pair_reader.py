@@ -12,9 +12,10 @@ from recipekit.data_files.formats import finite_number
 from recipekit.data_files.locations import RecordLocation, Row
 from recipekit.errors import DataError
 from recipekit.records import Label, Passage, Query
-from recipekit.sources.columns import Columns, apply_threshold, missing_column
+from recipekit.sources.columns import Columns, apply_threshold
 from recipekit.sources.locations import LocatedRecords, Record
 from recipekit.suggestions import did_you_mean
+from recipekit.table_file import missing_column
 
 __all__ = ["PairReader", "SplitName"]
 

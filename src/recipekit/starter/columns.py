@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from recipekit.errors import DataError
-from recipekit.sources.columns import missing_column
 from recipekit.sources.pair_reader import SPLIT_ALIASES
+from recipekit.table_file import missing_column
 
 __all__ = ["ColumnRoles", "guess_roles"]
 

@@ -24,9 +24,10 @@ from recipekit.errors import DataError
 from recipekit.records import Label, Passage, Query
 from recipekit.sources.beir import BeirSpec
 from recipekit.sources.pair_reader import SPLIT_ALIASES
-from recipekit.sources.pairs import DEFAULT_QUOTING, PairsSpec
+from recipekit.sources.pairs import PairsSpec
 from recipekit.sources.python_code import PythonCodeSpec
 from recipekit.starter.columns import ColumnRoles, guess_roles
+from recipekit.table_file import DEFAULT_QUOTING
 
 __all__ = ["DataSample", "FoundSource", "SourceName", "find_source", "read_sample"]
 

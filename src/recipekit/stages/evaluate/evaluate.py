@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from recipekit.arrays import Rows
+from recipekit.arrays import Floats, Rows
 from recipekit.artifacts.store import write_json
-from recipekit.component import EncoderWeights, RetrieverSpec, Slot, System
+from recipekit.component import EncoderWeights, Retriever, RetrieverSpec, Slot, System
 from recipekit.errors import RunError
 from recipekit.recipe.sections import TRAINED
+from recipekit.records import Side, Similarity
 from recipekit.retrievers.exact import ExactSpec
 from recipekit.stages.evaluate.measured import measured_queries
 from recipekit.stages.evaluate.section import UNTRAINED, EvaluateSection
@@ -27,25 +29,36 @@ def evaluate(inputs: StageInputs, section: EvaluateSection, out: Path) -> dict[s
     ...}`, and `rankings/NAME/`, the files of the evaluator NAME (for `retrieval`, values per query
     and the first passages).
 
-    All ranks build the systems, since they encode together; only the main rank measures.
+    All ranks build the systems and run evaluators that embed texts, since they encode together.
+    Only the main rank searches and writes.
 
     Raises:
         RunError: There is no system to measure.
         DataError: An evaluator finds nothing to measure on.
     """
-    systems = list(_systems(inputs, section, out))
+    searches = any(not slot.spec.reads_texts for slot in section.evaluators.values())
+    systems = list(_systems(inputs, section, out, searches=searches))
     if not systems:
         raise RunError(
             "evaluate has no system to measure: name a baseline, or an encoder and "
             "`untrained: true`",
             code="RK640",
         )
-    if not inputs.ranks.is_main:
-        return {}
     rows = []
     for name, slot in section.evaluators.items():
-        measured = slot.spec.build(inputs.context(out / "rankings" / name)).evaluate(systems)
+        if not (inputs.ranks.is_main or slot.spec.reads_texts):
+            continue
+        evaluator = slot.spec.build(inputs.context(out / "rankings" / name))
+        measured = evaluator.evaluate(systems)
+        if inputs.ranks.is_main and not measured:
+            raise RunError(
+                f"evaluator '{name}' measures encoders, and there is none to measure: name one in "
+                "evaluate.encoder",
+                code="RK640",
+            )
         rows += [{"evaluator": name, **row} for row in measured]
+    if not inputs.ranks.is_main:
+        return {}
     write_json(out / "metrics.json", rows)
     return {
         "systems": [system.name for system in systems],
@@ -57,20 +70,27 @@ def evaluate(inputs: StageInputs, section: EvaluateSection, out: Path) -> dict[s
     }
 
 
-def _systems(inputs: StageInputs, section: EvaluateSection, out: Path) -> Iterator[System]:
-    """Yield the systems in the order of the tables: the trained one is last, compared with all."""
+def _systems(
+    inputs: StageInputs, section: EvaluateSection, out: Path, *, searches: bool
+) -> Iterator[System]:
+    """Yield the systems in the order of the tables: the trained one is last, compared with all.
+
+    Where no evaluator searches, only encoders are systems, and no corpus is encoded.
+    """
     assert inputs.dataset is not None
     rows = measured_queries(section, inputs.dataset)
-    for name, slot in section.baselines.items():
-        yield _baseline(inputs, name, slot, rows, out)
+    dense = _dense if searches else _encoder_alone
+    if searches:
+        for name, slot in section.baselines.items():
+            yield _baseline(inputs, name, slot, rows, out)
     if (
         section.untrained
         and section.encoder in inputs.encoders
         and _can_be_untrained(inputs, section.encoder)
     ):
-        yield _dense(inputs, UNTRAINED, section.encoder, "initial", rows, out)
+        yield dense(inputs, UNTRAINED, section.encoder, "initial", rows, out)
     if inputs.trained and "train" in inputs.artifacts:
-        yield _dense(inputs, TRAINED, inputs.trained, "trained", rows, out)
+        yield dense(inputs, TRAINED, inputs.trained, "trained", rows, out)
 
 
 def _can_be_untrained(inputs: StageInputs, name: str) -> bool:
@@ -110,9 +130,46 @@ def _dense(
         "passage": context.embeddings(encoder, "passage"),
     }
     there = replace(context, embeddings=lambda _, side: encoded[side], query_rows=None)
-    return System(
+    return _system(
+        inputs,
         name,
+        encoder,
+        weights,
         lambda: ExactSpec(encoder=encoder).build(there),
-        lambda: inputs.encoder(encoder, weights=weights),
         encoded["passage"].similarity,
     )
+
+
+def _encoder_alone(
+    inputs: StageInputs,
+    name: str,
+    encoder: str,
+    weights: EncoderWeights,
+    rows: Rows | None,
+    out: Path,
+) -> System:
+    """Return a system that embeds texts and does not search."""
+
+    def retriever() -> Retriever:
+        raise RunError(f"system '{name}' was not prepared for search", code="RK640")
+
+    similarity = inputs.encoder(encoder, weights=weights).similarity
+    return _system(inputs, name, encoder, weights, retriever, similarity)
+
+
+def _system(
+    inputs: StageInputs,
+    name: str,
+    encoder: str,
+    weights: EncoderWeights,
+    retriever: Callable[[], Retriever],
+    similarity: Similarity,
+) -> System:
+    load = partial(inputs.encoder, encoder, weights=weights)
+
+    def embed(texts: Sequence[str], side: Side) -> Floats:
+        from recipekit.encoding.embed_texts import embed_texts
+
+        return embed_texts(load(), texts, side, inputs.ranks, inputs.progress)
+
+    return System(name, retriever, load, similarity, embed)

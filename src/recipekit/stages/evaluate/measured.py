@@ -17,9 +17,10 @@ def measured_queries(section: EvaluateSection, dataset: Dataset) -> Rows | None:
     Raises:
         DataError: An evaluator finds nothing to measure on.
     """
-    found = [slot.spec.measured_queries(dataset) for slot in section.evaluators.values()]
-    rows = [one for one in found if one is not None]
-    return np.unique(np.concatenate(rows)) if len(rows) == len(found) else None
+    specs = [slot.spec for slot in section.evaluators.values() if not slot.spec.reads_texts]
+    found = [spec.measured_queries(dataset) for spec in specs]
+    rows = [np.empty(0, np.int64), *(one for one in found if one is not None)]
+    return np.unique(np.concatenate(rows)) if len(rows) == len(found) + 1 else None
 
 
 def measured_count(section: EvaluateSection, dataset: Dataset) -> int | None:

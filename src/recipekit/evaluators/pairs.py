@@ -1,0 +1,49 @@
+"""The `pairs` evaluator: does similarity separate pairs of equal meaning from others?"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, ClassVar
+
+from pydantic import Field
+
+from recipekit.component import Context, EvaluatorSpec
+from recipekit.evaluators.data_kinds import LabelledPairs, LabelledPairsFile
+from recipekit.evaluators.resampling import Resampling
+from recipekit.records import Side, Similarity
+
+if TYPE_CHECKING:
+    from recipekit.evaluators.text_evaluator import TextEvaluator
+
+__all__ = ["PairsEvaluatorSpec"]
+
+
+class PairsEvaluatorSpec(LabelledPairsFile, Resampling, EvaluatorSpec):
+    """Separate pairs of equal meaning from other pairs by their similarity (duplicates, NLI).
+
+    Metrics of each similarity are `ap` (average precision), `f1` and `accuracy`, the last two at
+    the threshold that is best on these pairs, as in sentence-transformers'
+    BinaryClassificationEvaluator. `metrics.json` has the threshold. Intervals choose the threshold
+    again in every bootstrap sample. Systems without an encoder are left out.
+    """
+
+    reads_texts: ClassVar[bool] = True
+
+    similarities: Annotated[tuple[Similarity, ...], Field(min_length=1)] = ("cosine",)
+    """How vectors are compared, the main one first. Distances are negated."""
+    sides: tuple[Side, Side] = ("query", "query")
+    """The side of the encoder, with its prompt, that embeds each text of a pair."""
+
+    def build(self, context: Context) -> TextEvaluator[LabelledPairs]:
+        """Make the evaluator."""
+        from recipekit.evaluators.text_evaluator import TextEvaluator
+        from recipekit.evaluators.text_measures import measure_pairs
+
+        return TextEvaluator(
+            context,
+            self,
+            metrics=[f"{m}_{s}" for s in self.similarities for m in ("ap", "f1", "accuracy")],
+            item="pair",
+            read=partial(self.read, context.scratch, context.progress.warn),
+            measure=partial(measure_pairs, similarities=self.similarities, sides=self.sides),
+        )
