@@ -60,6 +60,9 @@ def test_the_recipe_of_the_page_trains_a_query_encoder(
     assert len([one for one in (cached / "vectors").iterdir() if one.is_dir()]) == 1
     if dimension == 32:
         return
+    shown = cli("search", "recipe.yaml", "river mountain").stdout
+    assert "After training" in shown
+    assert "Before training" not in shown
     # Another vector in the file is another corpus for everything after collect.
     np.save(tmp_path / "vectors.npy", vectors[:30])
     (tmp_path / "vectors.ids.txt").write_text("\n".join(ids[:30]) + "\n")

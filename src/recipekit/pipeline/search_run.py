@@ -135,7 +135,12 @@ class RunSearch:
         return ((training.get("dev") or {}).get("summary") or {}).get("kept_step") == 0
 
     def _weights(self) -> tuple[EncoderWeights, ...]:
-        return ("initial", "trained") if self._has_training else ("initial",)
+        if not self._has_training:
+            return ("initial",)
+        initial = self.inputs.encoder(self.encoder, weights="initial")
+        # A layer with random weights has no meaning before training.
+        has_random = getattr(initial, "has_untrained_dense", False)
+        return ("trained",) if has_random else ("initial", "trained")
 
     def _find(
         self, weights: EncoderWeights, query: str, k: int, labels: Mapping[int, str]
