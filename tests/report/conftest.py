@@ -10,6 +10,7 @@ import pytest
 
 from recipekit.artifacts.manifest import manifest
 from recipekit.dataset import Dataset
+from recipekit.evaluators.measure import PER_QUERY, TOP
 from recipekit.records import Verdict
 from recipekit.tables import CANDIDATES, JUDGMENTS, write_table
 
@@ -227,5 +228,47 @@ def _fill(artifact: Path, stage: str) -> None:
         (artifact / "training.json").write_text(json.dumps(CURVE))
     if stage == "evaluate":
         (artifact / "metrics.json").write_text(json.dumps(METRICS))
+        _fill_rankings(artifact / "rankings" / "held_out")
     if stage == "export":
         (artifact / "model").mkdir(exist_ok=True)
+
+
+def _fill_rankings(folder: Path) -> None:
+    """Training wins query 18, loses 19 and 20, and changes nothing for 21."""
+    folder.mkdir(parents=True, exist_ok=True)
+    values = {
+        "untrained": {18: 0.0, 19: 1.0, 20: 0.5, 21: 0.5},
+        "trained": {18: 1.0, 19: 0.25, 20: 0.4, 21: 0.5},
+    }
+    per_query = [
+        {"query": query, "system": system, "metric": metric, "value": value}
+        for system, by_query in values.items()
+        for query, value in by_query.items()
+        for metric in ("ndcg@10", "recall@100")
+    ]
+    rankings = {
+        ("untrained", 18): [5, 6],
+        ("trained", 18): [18, 5],
+        ("untrained", 19): [19, 7],
+        ("trained", 19): [8, 19],
+        ("untrained", 20): [9],
+        ("trained", 20): [9],
+    }
+    top = [
+        {
+            "query": query,
+            "system": system,
+            "rank": rank,
+            "passage": passage,
+            "score": 1.0 / rank,
+            "positive": passage == query,
+        }
+        for (system, query), passages in rankings.items()
+        for rank, passage in enumerate(passages, start=1)
+    ]
+    for name, rows, schema in (("per_query", per_query, PER_QUERY), ("top", top, TOP)):
+        plain = pa.schema(
+            [(f.name, pa.string() if pa.types.is_dictionary(f.type) else f.type) for f in schema]
+        )
+        table = pa.Table.from_pylist(rows, schema=plain).cast(schema)
+        write_table(folder / f"{name}.arrow", schema, [table])

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from recipekit.errors import StoreError
@@ -14,6 +15,8 @@ from recipekit.report.run_folder import RunFolder
 from recipekit.report.terminal import plain_text
 from recipekit.stages import PIPELINE
 from recipekit.stages.judge.false_negatives import false_negatives
+from recipekit.stages.judge.score_distributions import score_figures
+from recipekit.tables import write_table
 
 SECTIONS = [stage.name for stage in PIPELINE]
 
@@ -197,6 +200,63 @@ def test_a_finished_run_prints_metrics_differences_and_paths(write_run: Callable
 def test_a_folder_that_is_not_a_run_is_refused(tmp_path: Path):
     with pytest.raises(StoreError, match="not a run; the folder of a run contains"):
         render_report(tmp_path)
+
+
+def test_the_queries_won_and_lost_most_are_shown_with_what_each_system_found(
+    write_run: Callable[..., Path],
+):
+    report = render_report(write_run())
+    section = report[report.index("### Queries that changed most: held_out") :]
+    assert (
+        "By ndcg@10, trained wins 1 query against untrained, loses 2, and equals it on 1."
+        in section
+    )
+    won, lost = section.partition("#### Won most")[2].split("#### Lost most")
+    assert "ndcg@10 from 0.000 (untrained) to 1.000 (trained): +1.000" in won
+    assert "`p18`" in won
+    assert "positive: trained rank 1, untrained not among its first 2" in won
+    assert "untrained ranks first: `p5` " in won
+    assert lost.index("-0.750") < lost.index("-0.100"), "the largest loss is first"
+    assert "positive: untrained rank 1, trained rank 2" in lost
+    assert "trained ranks first: `p8` " in lost
+    assert "not labelled positive: untrained rank 1, trained rank 1" in lost
+
+
+def test_scores_of_each_retriever_are_shown_by_verdict(write_run: Callable[..., Path]):
+    path = write_run()
+    scores = pa.ipc.open_file(path / "stages/mine/candidates.arrow").read_all()
+    spread = pa.array([float(row) for row in range(len(scores))], pa.float32())
+    place = scores.schema.get_field_index("score.lexical")
+    write_table(
+        path / "stages/mine/candidates.arrow",
+        scores.schema,
+        [scores.set_column(place, scores.schema.field(place), spread)],
+    )
+    (drawn,) = score_figures(RunFolder(path, SECTIONS))
+    assert drawn.title == "Scores of lexical by verdict"
+    assert {row[0]: row[1] for row in drawn.table.rows} == {
+        "positive": "4",
+        "negative": "1",
+        "ignored": "1",
+    }
+    assert {row[0]: row[3] for row in drawn.table.rows}["negative"] == "0"
+    for points in drawn.series.values():
+        assert sum(share for _, share, *_ in points) == pytest.approx(1)
+        assert (points[0][0], points[-1][0]) == (0, 6)
+
+
+def test_scores_that_are_all_the_same_are_not_drawn(write_run: Callable[..., Path]):
+    assert list(score_figures(RunFolder(write_run(), SECTIONS))) == []
+
+
+def test_time_and_cost_of_the_stages_are_drawn(
+    write_run: Callable[..., Path], summaries: dict[str, Any]
+):
+    spent = {"spent": {"calls": 3, "usd": 0.25}}
+    run = write_run({stage: {**summary, **spent} for stage, summary in summaries.items()})
+    write_report(run)
+    assert "1 min 15 s" in (run / "figures/time-by-stage.svg").read_text()
+    assert "$0.25" in (run / "figures/cost-by-stage.svg").read_text()
 
 
 def test_the_page_shows_the_change_and_its_interval_first(write_run: Callable[..., Path]):

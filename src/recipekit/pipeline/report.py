@@ -7,7 +7,7 @@ report is read from the run's folder alone, without loading the recipe or its co
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any, Final
@@ -30,7 +30,7 @@ from recipekit.report.blocks import (
 )
 from recipekit.report.html import render_html
 from recipekit.report.markdown import render_markdown
-from recipekit.report.numbers import duration, figure, size, usd
+from recipekit.report.numbers import duration, figure, size, timestamp, usd
 from recipekit.report.run_folder import RunFolder, open_run
 from recipekit.report.svg import can_draw, figure_file, render_svg
 from recipekit.stages import PIPELINE
@@ -199,8 +199,8 @@ def _head(run: RunFolder, stages: Mapping[str, StageReport]) -> Iterator[Block]:
         if stage.headline:
             yield stage.headline
     times = [
-        f"started {run.run['started']}" if run.run.get("started") else "",
-        f"finished {run.run['finished']}" if run.run.get("finished") else "",
+        f"started {timestamp(run.run['started'])}" if run.run.get("started") else "",
+        f"finished {timestamp(run.run['finished'])}" if run.run.get("finished") else "",
     ]
     if known := ", ".join(filter(None, times)):
         yield Text(f"{known[0].upper()}{known[1:]}.")
@@ -216,21 +216,42 @@ def _sentences(stages: Mapping[str, StageReport]) -> list[Block]:
     return [Bullets(sentences, ordered=True)] if sentences else []
 
 
-def _resources(run: RunFolder) -> Iterator[Table]:
+def _resources(run: RunFolder) -> Iterator[Block]:
     """Time, memory, hardware and cost of every stage."""
+    seconds = {stage: manifest.get("seconds") for stage, manifest in run.manifests.items()}
+    costs = {stage: (run.summary(stage).get("spent") or {}).get("usd") for stage in run.manifests}
+    yield from _bars("Time by stage", seconds, duration)
+    yield from _bars("Cost by stage", costs, usd)
     spends = any(run.summary(stage).get("spent") for stage in run.manifests)
     header = ["stage", "time", "peak memory", "processes", "device", "made by"]
     rows: list[list[Line]] = []
     for stage, manifest in run.manifests.items():
         made = "this run"
         if run.reused(stage):
-            made = f"an earlier run, {manifest.get('created', '')}"
+            made = f"an earlier run, {timestamp(manifest.get('created', ''))}"
         time, memory = duration(manifest.get("seconds")), size(manifest.get("peak_bytes"))
         ranks, device = str(manifest.get("ranks", 1)), str(manifest.get("device") or "")
         cost = _cost(run.summary(stage).get("spent")) if spends else []
         rows.append([stage, time, memory, ranks, device, made, *cost])
     if rows:
         yield Table([*header, *(["calls", "cost"] if spends else [])], rows)
+
+
+def _bars(
+    title: str, amounts: Mapping[str, float | None], text: Callable[[float], str]
+) -> Iterator[Figure]:
+    """A bar for each stage with an amount, unless there is nothing to compare."""
+    known = {stage: amount for stage, amount in amounts.items() if amount}
+    if len(known) > 1:
+        yield Figure(
+            title,
+            "",
+            {title: [(float(at), amount) for at, amount in enumerate(known.values())]},
+            Table([], []),
+            kind="bars",
+            categories=list(known),
+            values=list(map(text, known.values())),
+        )
 
 
 def _cost(spent: Mapping[str, Any] | None) -> list[str]:

@@ -123,6 +123,8 @@ class Figure:
     series: Mapping[str, Sequence[Point]]
     """The points of each named series, by ascending x."""
     table: Table
+    y: str = ""
+    """What the y values are, if their series' names do not say it."""
     scales_differ: bool = False
     """Whether each series has a plot of its own."""
     kind: Literal["lines", "histogram", "bars", "intervals"] = "lines"

@@ -159,7 +159,7 @@ class _Page:
     def _figure(self, figure: Figure) -> Markup:
         drawing = self.drawings.get(figure_file(figure))
         if drawing is None:
-            return _table(figure.table)
+            return _table(figure.table) if figure.table.header else Markup("")
         folded = Markup("")
         if figure.table.rows:
             folded = Markup("\n<details><summary>Numbers</summary>\n{}\n</details>").format(

@@ -67,7 +67,8 @@ def _render(block: Block, level: int, figures: str) -> Iterator[str]:
         case Figure():
             if figures:
                 yield f"![{escape(block.title)}]({figures}/{figure_file(block)})"
-            yield from _table(block.table)
+            if block.table.header:
+                yield from _table(block.table)
         case Examples(items, shown):
             yield "\n".join(line for example in items[:shown] for line in _example(example))
         case Section(title, blocks):

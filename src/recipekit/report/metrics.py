@@ -225,6 +225,7 @@ def metrics_figure(comparison: Comparison) -> Figure | None:
         names.append(system)
     if len(names) < 2:
         return None
-    title = f"{metric} of {comparison.title}"
+    measured = ", ".join(filter(None, [comparison.evaluator, comparison.split]))
+    title = f"{metric} by system ({measured})"
     table = Table([], [])
     return Figure(title, metric, {metric: points}, table, kind="intervals", categories=names)

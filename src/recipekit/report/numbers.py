@@ -3,9 +3,21 @@
 from __future__ import annotations
 
 import math
+from datetime import UTC, datetime
 from typing import Any, Final
 
-__all__ = ["duration", "excerpt", "figure", "p_value", "percent", "plural", "signed", "size", "usd"]
+__all__ = [
+    "duration",
+    "excerpt",
+    "figure",
+    "p_value",
+    "percent",
+    "plural",
+    "signed",
+    "size",
+    "timestamp",
+    "usd",
+]
 
 
 SMALLEST_USD: Final = 0.000001
@@ -57,6 +69,15 @@ def duration(seconds: float | None) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60} s"
     return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def timestamp(iso: str) -> str:
+    """A time in UTC: `2026-11-28 21:45 UTC`; any other text as it is."""
+    try:
+        time = datetime.fromisoformat(iso)
+    except ValueError:
+        return iso
+    return f"{time.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
 
 
 def size(n: float | None) -> str:

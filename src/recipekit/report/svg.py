@@ -33,7 +33,7 @@ WIDTH: Final = 480
 PANEL: Final = 230
 """Height of a plot with lines; further plots of the same figure are lower."""
 LOWER_PANEL: Final = 170
-ROW: Final = 30
+ROW: Final = 32
 """Height of a bar or of a row of intervals."""
 INK: Final = "#6b7380"
 """The colour of text and axes where no page sets another; readable on white and on black."""
@@ -48,13 +48,13 @@ SETTINGS: Final[dict[str, Any]] = {
     "svg.fonttype": "none",
     "text.parse_math": False,
     "font.family": ["DejaVu Sans"],  # ships with matplotlib, so the layout is the same everywhere
-    "font.size": 11,
+    "font.size": 12.5,
     "axes.edgecolor": INK,
     "axes.labelcolor": INK,
     "axes.titlecolor": INK,
     "axes.spines.top": False,
     "axes.spines.right": False,
-    "axes.titlesize": 11,
+    "axes.titlesize": 12.5,
     "axes.titlelocation": "left",
     "axes.unicode_minus": False,
     "text.color": INK,
@@ -102,8 +102,8 @@ def _drawing(figure: Figure) -> Drawing:
     for ax, plot in zip(axes, plots, strict=True):
         ax.patch.set_visible(False)
         _plot(ax, figure, plot, colours)
-        if figure.scales_differ:
-            ax.set_title("".join(map(_short, plot)), pad=8)
+        title = "".join(map(_short, plot)) if figure.scales_differ else figure.y
+        ax.set_title(title, pad=8)
     _label(axes[-1], figure)
     if not figure.scales_differ and len(series) > 1:
         _legend(drawing, axes[0], list(series))
@@ -212,7 +212,7 @@ def _mark(ax: Axes, x: float, label: str) -> None:
         textcoords="offset points",
         ha="right" if on_the_right else "left",
         va="bottom",
-        fontsize=10,
+        fontsize=11.5,
     )
 
 
@@ -235,7 +235,7 @@ def _legend(drawing: Drawing, ax: Axes, names: Sequence[str]) -> None:
         for at in range(len(names))
     ]
     shown = list(map(_short, names))
-    columns = max(1, min(len(names), WIDTH // (9 * max(map(len, shown)) + 40)))
+    columns = max(1, min(len(names), WIDTH // (8 * max(map(len, shown)) + 40)))
     legend = drawing.legend(
         handles,
         [f"series {at}" for at in range(len(names))],  # names that start with _ would be left out

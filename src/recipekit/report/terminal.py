@@ -104,6 +104,11 @@ def _needs_space(before: Block, block: Block) -> bool:
     return not (isinstance(before, _PARAGRAPHS) and isinstance(block, _PARAGRAPHS))
 
 
+def _only_drawn(block: Block) -> bool:
+    """Whether a block is a figure whose numbers another table has."""
+    return isinstance(block, Figure) and not block.table.header
+
+
 def _print(block: Block, console: Console) -> None:
     match block:
         case Text(content):
@@ -131,6 +136,7 @@ def _print(block: Block, console: Console) -> None:
 
 
 def _print_all(blocks: Sequence[Block], console: Console) -> None:
+    blocks = [block for block in blocks if not _only_drawn(block)]
     for position, block in enumerate(blocks):
         if position and _needs_space(blocks[position - 1], block):
             console.print()

@@ -43,6 +43,8 @@ LABELS: Final = {
     "positives_shared_by_splits.dev_test": "positives shared by dev and test?",
 }
 
+SOURCE_LABELS: Final = {"use": "kind"}
+
 
 def describe(run: RunFolder) -> StageReport:
     """Describe the collected data: sizes, duplicates, and what each source gave."""
@@ -72,7 +74,9 @@ def _sentence(run: RunFolder) -> Line:
 def _details(summary: Mapping[str, Any]) -> Iterator[Block]:
     if sizes := counts_table(summary, LABELS):
         yield sizes
-    if sources := rows_table(summary.get("sources") or {}, name="source", left=2):
+    if sources := rows_table(
+        summary.get("sources") or {}, name="source", labels=SOURCE_LABELS, left=2
+    ):
         yield sources
     for note in summary.get("notes") or ():
         yield Text((Strong("Note:"), f" {note}."))

@@ -16,6 +16,7 @@ from recipekit.report.metrics import (
     metrics_table,
 )
 from recipekit.report.run_folder import RunFolder
+from recipekit.stages.evaluate.changed_queries import changed_queries
 
 __all__ = ["describe"]
 
@@ -34,6 +35,7 @@ def describe(run: RunFolder) -> StageReport:
             *_similarity(run.summary("evaluate").get("similarity") or {}),
             *_method(rows),
         ],
+        details=[section for comparison in found if (section := changed_queries(run, comparison))],
         at_end=[block for comparison in found for block in _at_end(comparison)],
     )
 

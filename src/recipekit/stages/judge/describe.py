@@ -11,6 +11,7 @@ from recipekit.report.run_folder import RunFolder
 from recipekit.stages.judge.describe_llm import calling_judges, calls_section, spending
 from recipekit.stages.judge.describe_reliability import reliability_line, reliability_section
 from recipekit.stages.judge.false_negatives import examples_block, false_negatives
+from recipekit.stages.judge.score_distributions import score_figures
 from recipekit.stages.judge.ungraded import ungraded_pairs
 
 __all__ = ["describe"]
@@ -31,6 +32,8 @@ LABELS: Final = {
     "false_negatives.positive_per_query": "false negatives found per query",
     "false_negatives.ignore_per_query": "unlabelled candidates ignored per query",
 }
+MAX_EXAMPLES: Final = 60
+"""False negatives in a report; Markdown shows the first of them."""
 JUDGE_LABELS: Final = {
     "pairs": "pairs",
     "control_pairs": "control pairs",
@@ -39,6 +42,9 @@ JUDGE_LABELS: Final = {
     "verdicts negative": "negative",
     "verdicts ignore": "ignored",
 }
+
+
+VERDICTS: Final = {"ignore": "ignored"}
 
 
 def describe(run: RunFolder) -> StageReport:
@@ -78,12 +84,14 @@ def _details(run: RunFolder) -> Iterator[Block]:
     if sizes := counts_table(summary, LABELS):
         yield sizes
     yield from _verdicts(summary.get("judges") or {})
+    if figures := list(score_figures(run)):
+        yield Section("Scores of the retrievers", figures)
     if section := reliability_section(run):
         yield section
     if section := calls_section(run):
         yield section
     yield from _own_counts(run)
-    found = false_negatives(run)
+    found = false_negatives(run, MAX_EXAMPLES)
     if found and run.dataset is not None:
         introduction = (
             "Unlabelled candidates that a judge calls positive (found) or that are ignored "
@@ -105,7 +113,7 @@ def _verdicts(judges: Mapping[str, Counts]) -> Iterator[Block]:
     for name, counts in judges.items():
         by_rank = counts.get("by_rank") or {}
         title = f"Verdicts of {name} by rank of the candidate"
-        if table := rows_table(by_rank, name="rank", title=title):
+        if table := rows_table(by_rank, name="rank", labels=VERDICTS, title=title):
             yield table
 
 

@@ -5,7 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from recipekit.report.blocks import Block, Code, Example, Examples, Line, Section, Span, Table, Text
+from recipekit.report.blocks import (
+    Block,
+    Code,
+    Example,
+    Examples,
+    Figure,
+    Line,
+    Point,
+    Section,
+    Span,
+    Table,
+    Text,
+)
 from recipekit.report.numbers import excerpt, figure, percent, plural
 from recipekit.report.run_folder import RunFolder
 
@@ -81,7 +93,7 @@ def _by_source_labels(measured: Figures) -> Iterator[Block]:
     rows = dict(found["judges"])
     if len(rows) > 1:
         rows[COMBINED] = found["final"]
-    yield from _tables(rows, found["final"])
+    yield from _tables("Agreement with source labels", rows, found["final"])
 
 
 def _by_human_labels(measured: Figures) -> Iterator[Block]:
@@ -95,11 +107,14 @@ def _by_human_labels(measured: Figures) -> Iterator[Block]:
         f"Human labels: {positives} and {negatives}{undecided}, each weighted by the number of "
         "candidates that it was drawn from."
     )
-    yield from _tables({**found["judges"], FINAL: found["final"]}, found["final"])
+    rows = {**found["judges"], FINAL: found["final"]}
+    yield from _tables("Agreement with human labels", rows, found["final"])
 
 
-def _tables(rows: Mapping[str, Figures], last: Figures) -> Iterator[Block]:
+def _tables(title: str, rows: Mapping[str, Figures], last: Figures) -> Iterator[Block]:
     """Figures by judge, why some are missing, and the last verdict's figures by rank and length."""
+    if drawn := _drawn(title, rows):
+        yield drawn
     yield Table(["judge", *HEADER], [[_name(name), *_row(of)] for name, of in rows.items()])
     for name, figures in rows.items():
         yield from _unmeasured(name, figures["unmeasured"])
@@ -111,6 +126,20 @@ def _tables(rows: Mapping[str, Figures], last: Figures) -> Iterator[Block]:
         if len(last[key]) > 1:
             body = [[band, *_row(figures)] for band, figures in last[key].items()]
             yield Table([header, *HEADER], body, title=title)
+
+
+def _drawn(title: str, rows: Mapping[str, Figures]) -> Figure | None:
+    """Every measure of every judge with its interval; None if nothing was measured."""
+    series: dict[str, list[Point]] = {}
+    for name, figures in rows.items():
+        for at, measure in enumerate(MEASURES):
+            if (value := figures[measure]) is not None:
+                point = (at, value["value"], value["low"], value["high"])
+                series.setdefault(name, []).append(point)
+    if not series:
+        return None
+    names = list(MEASURES.values())
+    return Figure(title, "", series, Table([], []), kind="intervals", categories=names)
 
 
 def _unmeasured(name: str, reasons: Mapping[str, str]) -> Iterator[Text]:
