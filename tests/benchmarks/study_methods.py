@@ -258,7 +258,7 @@ def train(trial: Trial, options: argparse.Namespace) -> tuple[Path, float]:
         file.write_text(yaml.safe_dump(recipe_of(trial, options), sort_keys=False))
         command = [str(Path(sys.executable).parent / "recipekit"), "run", str(file), "--quiet"]
         command += ["--cpu", "--cache", str(options.work / "cache")]
-        command += ["--runs", str(work / "runs"), "--until", "train"]
+        command += ["--runs", str(work / "runs"), "--from", "train", "--until", "train"]
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     subprocess.run(command, check=True)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -268,25 +268,30 @@ def train(trial: Trial, options: argparse.Namespace) -> tuple[Path, float]:
     return work / "runs" / trial.name / "latest" / "stages" / "train" / "encoder", seconds
 
 
-def score(folder: Path, data: Dataset, split: str, max_length: int) -> float:
-    """Return nDCG@10 of a split's queries over all passages."""
-    from sentence_transformers import SentenceTransformer
+def scores(folder: Path, data: Dataset, max_length: int) -> dict[str, float]:
+    """Return nDCG@10 of the dev and test queries over all passages, which are encoded once."""
+    from sentence_transformers import SentenceTransformer, util
     from sentence_transformers.sentence_transformer.evaluation import InformationRetrievalEvaluator
 
     model = SentenceTransformer(str(folder), device="cpu")
     if hasattr(model, "max_seq_length"):
         model.max_seq_length = max_length
-    positives = relevant(data, split)
-    queries = all_texts(data, "query")
-    evaluator = InformationRetrievalEvaluator(
-        {str(query): queries[query] for query in positives},
-        {str(row): text for row, text in enumerate(all_texts(data, "passage"))},
-        {str(query): set(map(str, rows)) for query, rows in positives.items()},
-        ndcg_at_k=[10],
-        show_progress_bar=False,
-    )
-    figures = evaluator(model)
-    return float(figures["cosine_ndcg@10"])
+    queries, passages = all_texts(data, "query"), all_texts(data, "passage")
+    embeddings = model.encode_document(passages, convert_to_tensor=True)
+    found = {}
+    for split in ("dev", "test"):
+        positives = relevant(data, split)
+        evaluator = InformationRetrievalEvaluator(
+            {str(query): queries[query] for query in positives},
+            {str(row): text for row, text in enumerate(passages)},
+            {str(query): set(map(str, rows)) for query, rows in positives.items()},
+            ndcg_at_k=[10],
+            show_progress_bar=False,
+            score_functions={"cosine": util.cos_sim},
+        )
+        figures: Any = evaluator.compute_metrices(model, corpus_embeddings=embeddings)
+        found[split] = float(figures["cosine"]["ndcg@k"][10])
+    return found
 
 
 def trials_of(options: argparse.Namespace) -> Iterator[Trial]:
@@ -306,11 +311,8 @@ def run_trials(options: argparse.Namespace) -> None:
             continue
         data = data_of(trial, options)
         folder, seconds = train(trial, options)
-        scores = {
-            split: score(folder, data, split, options.max_length) for split in ("dev", "test")
-        }
         row = {"name": trial.name, **asdict(trial), "settings": trial.settings}
-        row |= {"cpu_seconds": round(seconds), **scores}
+        row |= {"cpu_seconds": round(seconds), **scores(folder, data, options.max_length)}
         with (options.work / "methods.jsonl").open("a") as out:
             out.write(json.dumps(row) + "\n")
         print(json.dumps(row), flush=True)
