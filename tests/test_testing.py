@@ -88,7 +88,7 @@ ELSEWHERE = {
     ("judge", "cross_encoder"),
     ("phase", "masked_language_model"),
     ("loss", "sentence_transformers"),
-    *(("evaluator", name) for name in ("sts", "pairs", "triplets", "bitext", "reranking")),
+    *(("evaluator", name) for name in ("sts", "pairs", "triplets", "bitext", "reranking", "mteb")),
 }
 """What needs a server, a model or texts of its own, and is checked where its tests have one."""
 

@@ -848,6 +848,11 @@ ERROR_CODES: Final[dict[str, ErrorCode]] = {
         "A phase encodes passages, or a new Dense layer is used before it is trained.",
         "Train with query half-phases, and mine with another retriever or encoder.",
     ),
+    "RK647": ErrorCode(
+        "An mteb task cannot be loaded or run.",
+        "The Hub cannot be reached and the task's data is not cached, or mteb fails on it.",
+        "Run once with a network, or leave the task out. Results of finished tasks are kept.",
+    ),
     "RK650": ErrorCode(
         "An LLM endpoint cannot be reached, or keeps failing.",
         "It is not running, is overloaded, or asks to wait too long.",

@@ -158,6 +158,9 @@ class Context:
     """Identifies the cache of this run. It is in the ownership tag of indices on servers, so that
     a cache removes only its own."""
 
+    library_cache: Path | None = None
+    """A folder that outlives the run, for the caches of libraries; None keeps nothing."""
+
     trust_remote_code: bool = False
     """Whether a model that brings Python code may run it: `--trust-remote-code`."""
 

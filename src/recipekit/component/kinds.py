@@ -557,6 +557,8 @@ class System:
     """Embeds texts of a side with their prompt, float32 (n, dim); None without an encoder.
 
     All ranks call it together."""
+    key: str = ""
+    """Identifies the encoder with its weights; empty without one."""
 
 
 class Evaluator(Protocol):

@@ -141,6 +141,7 @@ class StageInputs:
             artifact=self.artifact,
             spending=replace(self.spending, calls=self.store.calls),
             owner=self.store.owner,
+            library_cache=self.store.root / "libraries",
             trust_remote_code=self.trust_remote_code,
         )
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from recipekit.arrays import Floats, Rows
+from recipekit.artifacts.key import key_of
 from recipekit.artifacts.store import write_json
 from recipekit.component import EncoderWeights, Retriever, RetrieverSpec, Slot, System
 from recipekit.errors import RunError
@@ -172,4 +173,5 @@ def _system(
 
         return embed_texts(load(), texts, side, inputs.ranks, inputs.progress)
 
-    return System(name, retriever, load, similarity, embed)
+    _, identity = inputs.encoder_spec(encoder, weights)
+    return System(name, retriever, load, similarity, embed, key_of(identity))

@@ -1,0 +1,145 @@
+"""The `mteb` evaluator: tasks of the Massive Text Embedding Benchmark, and local data as tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from recipekit.component import Context, EvaluatorSpec, Name
+from recipekit.evaluators.data_kinds import (
+    ClassesFile,
+    EvaluationFile,
+    LabelledPairsFile,
+    ParallelSentencesFile,
+    RankedListsFile,
+    ScoredPairsFile,
+)
+
+if TYPE_CHECKING:
+    from recipekit.dataset import Dataset
+    from recipekit.evaluators.mteb_evaluator import MtebEvaluator
+
+__all__ = ["DatasetSplit", "LabelledTexts", "MtebSpec"]
+
+SplitName = Literal["train", "dev", "test"]
+
+
+class DatasetSplit(BaseModel):
+    """A split of the recipe's own data set."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, defer_build=True)
+
+    split: SplitName = "test"
+    """The split whose queries are searched; those without a source positive are left out."""
+
+
+class LabelledTexts(ClassesFile):
+    """Texts with classes: those to learn from, and those to classify."""
+
+    train_where: dict[str, str | int] = Field(default={"split": "train"})
+    """Which rows a logistic regression learns from, by column; `where` selects those it classifies.
+    """
+
+
+class MtebSpec(EvaluatorSpec):
+    """Tasks of MTEB 2 by name, and data of your own as MTEB tasks.
+
+    Tasks of the Hub are downloaded by mteb, at the revision that mteb pins. Texts are embedded by
+    the encoder with its own prompts: documents as passages, all other texts as queries. Each task
+    has its main score, without an interval; the mean over tasks comes first. mteb's result files
+    with all scores are kept in the evaluator's folder. A result is computed once for the same
+    weights and task revision. Systems without an encoder are left out.
+    """
+
+    reads_texts: ClassVar[bool] = True
+
+    tasks: tuple[str, ...] = ()
+    """Tasks by mteb's names: `[NFCorpus, STSBenchmark]`."""
+    benchmark: str | None = None
+    """A benchmark by mteb's name, such as `MTEB(eng, v2)`; its tasks are added to `tasks`."""
+    languages: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
+    """Languages by ISO 639-3 code, as in `[eng, deu]`; by default all languages of a task."""
+    task_types: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
+    """Keep only tasks of these types, such as `[Retrieval, STS]`."""
+    retrieval: dict[Name, DatasetSplit] = Field(default={})
+    """Splits of the recipe's own data set as retrieval tasks, by a name of your own."""
+    sts: dict[Name, ScoredPairsFile] = Field(default={})
+    """Files of scored pairs as STS tasks."""
+    pair_classification: dict[Name, LabelledPairsFile] = Field(default={})
+    """Files of labelled pairs as pair classification tasks."""
+    bitext_mining: dict[Name, ParallelSentencesFile] = Field(default={})
+    """Files of parallel sentences as bitext mining tasks."""
+    classification: dict[Name, LabelledTexts] = Field(default={})
+    """Files of texts with classes as classification tasks."""
+    clustering: dict[Name, ClassesFile] = Field(default={})
+    """Files of texts with classes as clustering tasks."""
+    reranking: dict[Name, RankedListsFile] = Field(default={})
+    """Files of ranked lists as reranking tasks."""
+
+    @model_validator(mode="after")
+    def _known(self) -> Self:
+        names = [name for group in self.local().values() for name in group]
+        repeated = next((name for name in names if names.count(name) > 1), None)
+        if repeated is not None:
+            raise ValueError(f"two local tasks are called '{repeated}'")
+        if self.tasks or self.benchmark:
+            from recipekit.evaluators.mteb_tasks import check_names
+
+            check_names(self)
+        elif not names:
+            raise ValueError("name tasks, a benchmark, or data of your own, such as sts")
+        return self
+
+    def local(self) -> dict[str, Mapping[str, Any]]:
+        """Return the local tasks, by type and name."""
+        return {
+            "retrieval": self.retrieval,
+            "sts": self.sts,
+            "pair_classification": self.pair_classification,
+            "bitext_mining": self.bitext_mining,
+            "classification": self.classification,
+            "clustering": self.clustering,
+            "reranking": self.reranking,
+        }
+
+    def local_files(self) -> dict[str, EvaluationFile]:
+        """Return the local tasks that have a file, by name."""
+        groups = self.local().values()
+        return {
+            name: task
+            for group in groups
+            for name, task in group.items()
+            if isinstance(task, EvaluationFile)
+        }
+
+    def files(self) -> Mapping[str, Path]:
+        """Return the files of local tasks."""
+        return {
+            label: path
+            for name, task in self.local_files().items()
+            for label, path in task.named_file(name).items()
+        }
+
+    def fingerprint(self) -> Any:
+        """Return the revision of each named task, as mteb pins it, and mteb's version."""
+        if not (self.tasks or self.benchmark):
+            return None
+        from recipekit.evaluators.mteb_tasks import revisions
+
+        return revisions(self)
+
+    def check(self, dataset: Dataset) -> None:
+        """Read the files of local tasks."""
+        with TemporaryDirectory() as scratch:
+            for task in self.local_files().values():
+                task.read(Path(scratch))
+
+    def build(self, context: Context) -> MtebEvaluator:
+        """Make the evaluator."""
+        from recipekit.evaluators.mteb_evaluator import MtebEvaluator
+
+        return MtebEvaluator(self, context)

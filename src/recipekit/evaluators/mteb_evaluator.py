@@ -1,0 +1,163 @@
+"""Runs mteb's tasks with the encoders of a recipe."""
+
+from __future__ import annotations
+
+import shutil
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from mteb import ResultCache, evaluate
+from mteb.models.model_meta import ModelMeta
+from mteb.types import PromptType
+
+from recipekit.component import Context, System
+from recipekit.errors import RecipekitError, RunError
+from recipekit.evaluators.mteb_tasks import local_tasks, named_tasks
+from recipekit.evaluators.text_evaluator import Embed
+from recipekit.records import Similarity
+from recipekit.search.similarity import pair_scores, tile_scores
+
+if TYPE_CHECKING:
+    from recipekit.evaluators.mteb import MtebSpec
+
+__all__ = ["MtebEvaluator"]
+
+
+class MtebEvaluator:
+    """Runs the tasks of a spec. All ranks call `evaluate` together."""
+
+    def __init__(self, spec: MtebSpec, context: Context) -> None:
+        self.spec, self.context = spec, context
+
+    def evaluate(self, systems: Sequence[System]) -> Sequence[Mapping[str, Any]]:
+        """Return each system's main score of each task, and their mean if there are several.
+
+        mteb's result files are `results/SYSTEM/TASK.json` in the evaluator's folder.
+
+        Raises:
+            RunError: A task cannot be loaded or run.
+        """
+        tasks = named_tasks(self.spec)
+        tasks += local_tasks(self.spec, lambda: self.context.dataset, self.context.scratch)
+        rows = []
+        for system in systems:
+            if system.embed is not None:
+                scores = {task.metadata.name: self._scores(task, system) for task in tasks}
+                rows += _rows(system.name, scores)
+        return rows if self.context.ranks.is_main else []
+
+    def _scores(self, task: Any, system: System) -> dict[str, float]:
+        """Return the main score of each split and subset of a task, and their mean as `""`."""
+        name, metadata = task.metadata.name, task.metadata
+        cache, folder = self._cache(task), self.context.scratch / "results" / system.name
+        encoder = _MtebEncoder(system)
+        is_cached = cache.get_task_result_path(name, encoder.mteb_model_meta).is_file()
+        # Encoding is collective: all ranks do what the main one finds.
+        if not self.context.ranks.broadcast(is_cached):
+            self.context.progress.info(f"mteb: {name} with '{system.name}'")
+        elif not self.context.ranks.is_main:
+            return {}
+        result = self._run(task, encoder, cache)
+        if not self.context.ranks.is_main:
+            return {}
+        folder.mkdir(parents=True, exist_ok=True)
+        kept = cache.get_task_result_path(name, encoder.mteb_model_meta)
+        shutil.copyfile(kept, folder / f"{name}.json")
+        entries = [
+            (split, entry["hf_subset"], float(entry["main_score"]))
+            for split, found in result.scores.items()
+            for entry in found
+        ]
+        label = f"{name} {metadata.main_score}"
+        scores = {label: float(np.mean([score for _, _, score in entries]))}
+        if len(entries) > 1:
+            scores |= {f"{label} {split} {subset}": score for split, subset, score in entries}
+        return scores
+
+    def _run(self, task: Any, encoder: _MtebEncoder, cache: ResultCache) -> Any:
+        name = task.metadata.name
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of libraries that mteb calls
+                done = evaluate(
+                    encoder,
+                    task,
+                    cache=cache,
+                    co2_tracker=False,
+                    show_progress_bar=False,
+                )
+            return done.task_results[0]
+        except RecipekitError:
+            raise
+        except Exception as error:  # each library raises errors of its own
+            lines = str(error).strip().splitlines()
+            reason = lines[0] if lines else type(error).__name__
+            raise RunError(
+                f"mteb task '{name}' cannot be run: {type(error).__name__}: {reason:.300}. mteb "
+                "downloads its data from the Hub; without a network, only cached tasks and local "
+                "data work",
+                code="RK647",
+            ) from error
+
+    def _cache(self, task: Any) -> ResultCache:
+        """Return mteb's cache for the revision of a task. Other ranks than the main one have none.
+
+        mteb itself would use results of another revision.
+        """
+        ranks = self.context.ranks
+        root = self.context.library_cache if ranks.is_main else None
+        root = root or self.context.scratch / f"cache.{ranks.rank}"
+        return ResultCache(root / "mteb" / str(task.metadata.dataset.get("revision"))[:32])
+
+
+def _rows(system: str, scores: Mapping[str, Mapping[str, float]]) -> list[dict[str, Any]]:
+    figures = {metric: value for task in scores.values() for metric, value in task.items()}
+    if len(scores) > 1 and figures:
+        main = [next(iter(task.values())) for task in scores.values()]
+        figures = {"mean": float(np.mean(main)), **figures}
+    shared = {"split": "", "system": system, "low": None, "high": None, "queries": None}
+    return [{**shared, "metric": metric, "value": value} for metric, value in figures.items()]
+
+
+class _MtebEncoder:
+    """A system as mteb's EncoderProtocol."""
+
+    def __init__(self, system: System) -> None:
+        assert system.embed is not None and system.similarity is not None
+        self._embed: Embed = system.embed
+        self._similarity: Similarity = system.similarity
+        self.mteb_model_meta = ModelMeta.create_empty(
+            {"name": "recipekit/encoder", "revision": system.key or system.name}
+        )
+
+    def encode(
+        self,
+        inputs: Any,
+        *,
+        task_metadata: Any,
+        hf_split: str,
+        hf_subset: str,
+        prompt_type: PromptType | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """Embed the texts: documents as passages, all others as queries."""
+        texts = [text for batch in inputs for text in batch["text"]]
+        side = "passage" if prompt_type == PromptType.document else "query"
+        return self._embed(texts, side)  # type: ignore[arg-type]
+
+    def similarity(self, embeddings1: Any, embeddings2: Any) -> Any:
+        """Compare all with all, (n, m)."""
+        return tile_scores(_tensor(embeddings1), _tensor(embeddings2), self._similarity)
+
+    def similarity_pairwise(self, embeddings1: Any, embeddings2: Any) -> Any:
+        """Compare pair by pair, (n,)."""
+        pair = (_tensor(embeddings1).numpy(), _tensor(embeddings2).numpy())
+        return torch.from_numpy(np.asarray(pair_scores(*pair, self._similarity)))
+
+
+def _tensor(embeddings: Any) -> torch.Tensor:
+    vectors = torch.as_tensor(embeddings)
+    return vectors[None] if vectors.ndim == 1 else vectors

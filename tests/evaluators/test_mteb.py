@@ -1,0 +1,164 @@
+"""mteb with local data, without a network."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from pydantic import ValidationError
+
+from recipekit.component import Hits, QueryBatch, System
+from recipekit.dataset import Dataset
+from recipekit.errors import RunError
+from recipekit.evaluators.mteb import MtebSpec
+from recipekit.evaluators.retrieval import RetrievalSpec
+from recipekit.search.topk import exact_top_k
+from recipekit.testing import context
+
+Rows = Sequence[Mapping[str, Any]]
+
+
+class Words:
+    """Embeds a text as a fixed random vector per word, and counts the texts."""
+
+    def __init__(self) -> None:
+        self.texts = 0
+
+    def __call__(self, texts: Sequence[str], side: str) -> Any:
+        self.texts += len(texts)
+        vectors = [sum(map(self._word, text.split()), np.zeros(16)) for text in texts]
+        matrix = np.array(vectors, dtype=np.float32)
+        return matrix / np.linalg.norm(matrix, axis=1, keepdims=True)
+
+    @staticmethod
+    def _word(word: str) -> Any:
+        return np.random.default_rng(sum(map(ord, word))).normal(size=16)
+
+
+def system(embed: Words, name: str = "trained", key: str = "weights") -> System:
+    return System(name, lambda: None, lambda: None, "cosine", embed, key)  # type: ignore[arg-type, return-value]
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Callable[[str, Rows], str]:
+    def written(name: str, rows: Rows) -> str:
+        (tmp_path / name).write_text("".join(json.dumps(row) + "\n" for row in rows))
+        return str(tmp_path / name)
+
+    return written
+
+
+def measured(spec: MtebSpec, folder: Path, *systems: System, **fields: Any) -> dict[str, float]:
+    made = context(folder / "scratch", **fields)
+    rows = spec.build(made).evaluate(systems)
+    return {row["metric"]: row["value"] for row in rows}
+
+
+def test_retrieval_through_mteb_equals_our_retrieval(tiny_dataset: Dataset, tmp_path: Path):
+    embed = Words()
+
+    class Exact:
+        def search(self, queries: QueryBatch, depth: int) -> Hits:
+            passages = list(tiny_dataset.passages.texts(range(len(tiny_dataset.passages))))
+            vectors = embed(list(queries.texts), "query"), embed(passages, "passage")
+            return exact_top_k(*vectors, depth, similarity="cosine")
+
+    (tmp_path / "own").mkdir()
+    made = context(tmp_path / "own", dataset=tiny_dataset)
+    ours = RetrievalSpec(metrics=("ndcg@10",), bootstrap_samples=100, exclude_own_text=False)
+    expected = ours.build(made).evaluate([System("trained", Exact)])[0]["value"]  # type: ignore[arg-type]
+    spec = MtebSpec(retrieval={"tiny": {"split": "test"}})
+
+    found = measured(spec, tmp_path, system(embed), dataset=tiny_dataset)
+
+    assert found == pytest.approx({"tiny ndcg_at_10": expected}, abs=1e-4)
+    assert 0 < expected < 1
+
+
+def test_every_type_of_local_data_is_a_task(
+    tiny_dataset: Dataset, write: Callable[[str, Rows], str], tmp_path: Path
+):
+    near = [("river valley", "river ocean"), ("gear wheel", "gear piston"), ("violin", "drum")]
+    scored = [{"sentence1": a, "sentence2": b, "score": n} for n, (a, b) in enumerate(near)]
+    labelled = [{"sentence1": a, "sentence2": b, "label": n % 2} for n, (a, b) in enumerate(near)]
+    parallel = [{"english": a, "german": a} for a, _ in near]
+    split = ("train", "test")
+    classes = [
+        {"split": split[n % 2], "text": f"{word} number {n}", "label": word}
+        for n in range(16)
+        for word in ("river", "violin")
+    ]
+    ranked = [{"query": "river", "positive": ["river valley"], "negative": ["drum", "gear"]}]
+    file = write("classes.jsonl", classes)
+    spec = MtebSpec(
+        sts={"similar": {"file": write("sts.jsonl", scored)}},
+        pair_classification={"same": {"file": write("pairs.jsonl", labelled)}},
+        bitext_mining={
+            "translated": {
+                "file": write("parallel.jsonl", parallel),
+                "languages": {"en": "english", "de": "german"},
+            }
+        },
+        classification={"topic": {"file": file, "where": {"split": "test"}}},
+        clustering={"groups": {"file": file}},
+        reranking={"answers": {"file": write("ranked.jsonl", ranked)}},
+    )
+
+    found = measured(spec, tmp_path, system(Words()), dataset=tiny_dataset)
+
+    assert set(found) == {
+        "mean",
+        "similar cosine_spearman",
+        "same max_ap",
+        "translated f1",
+        "topic accuracy",
+        "groups v_measure",
+        "answers map_at_1000",
+    }
+    assert found["translated f1"] == 1.0
+    assert found["topic accuracy"] == 1.0
+    assert found["answers map_at_1000"] == 1.0
+    kept = tmp_path / "scratch" / "results" / "trained" / "similar.json"
+    assert json.loads(kept.read_text())["task_name"] == "similar"
+
+
+def test_results_are_cached_by_weights_and_content(
+    write: Callable[[str, Rows], str], tmp_path: Path
+):
+    def rows(last: int) -> Rows:
+        texts = [("river", "ocean", 1), ("river", "drum", 0), ("gear", "gear wheel", last)]
+        return [{"sentence1": a, "sentence2": b, "score": score} for a, b, score in texts]
+
+    spec = MtebSpec(sts={"similar": {"file": write("sts.jsonl", rows(5))}})
+    embed = Words()
+    once = partial(measured, library_cache=tmp_path / "cache")
+
+    first = once(spec, tmp_path / "a", system(embed))
+    texts = embed.texts
+    assert once(spec, tmp_path / "b", system(embed, "untrained")) == first
+    assert embed.texts == texts, "the same weights are not measured again"
+    assert (tmp_path / "b" / "scratch" / "results" / "untrained" / "similar.json").is_file()
+    once(spec, tmp_path / "c", system(embed, key="other weights"))
+    assert embed.texts > texts
+    texts = embed.texts
+    write("sts.jsonl", rows(-1))
+    assert once(spec, tmp_path / "d", system(embed)) != first
+    assert embed.texts > texts
+
+
+def test_an_unknown_task_and_benchmark_suggest_near_misses():
+    with pytest.raises(ValidationError, match=r"no task 'NFCorpuss'. Did you mean 'NFCorpus'\?"):
+        MtebSpec(tasks=("NFCorpuss",))
+    with pytest.raises(ValidationError, match=r"no benchmark 'MTEB\(eng, v3\)'. Did you mean"):
+        MtebSpec(benchmark="MTEB(eng, v3)")
+    with pytest.raises(ValidationError, match="no task has these languages"):
+        MtebSpec(tasks=("NFCorpus",), task_types=("STS",))
+    assert set(MtebSpec(tasks=("NFCorpus",)).fingerprint()["tasks"]) == {"NFCorpus"}
+
+
+def test_a_task_of_the_hub_without_a_network_is_one_clear_line(tmp_path: Path):
+    with pytest.raises(RunError, match=r"mteb task 'NFCorpus' cannot be run: .*without a network"):
+        measured(MtebSpec(tasks=("NFCorpus",)), tmp_path, system(Words()))
