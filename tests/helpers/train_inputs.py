@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from recipekit.artifacts.key import FileHashes
-from recipekit.artifacts.store import Artifact, Store
+from recipekit.artifacts.store import Artifact, Store, write_json
 from recipekit.component import Component, Progress, Ranks, SingleProcess, Slot
 from recipekit.dataset import Dataset
 from recipekit.recipe.slots import slots
@@ -81,3 +82,9 @@ def train_inputs(
         progress=progress or RecordingProgress(),
         ranks=ranks or SingleProcess(),
     )
+
+
+def trained_artifact(folder: Path, summary: Mapping[str, Any] | None = None) -> Artifact:
+    """The artifact of a train stage that wrote its files into a folder."""
+    write_json(folder / "manifest.json", {"stage": "train", "summary": dict(summary or {})})
+    return Artifact("train", "test-train", folder)

@@ -11,8 +11,7 @@ import pytest
 import torch
 from sentence_transformers import SentenceTransformer
 
-from helpers.train_inputs import bind, train_inputs
-from recipekit.artifacts.store import Artifact
+from helpers.train_inputs import bind, train_inputs, trained_artifact
 from recipekit.component import Slot
 from recipekit.dataset import Dataset
 from recipekit.errors import RunError
@@ -36,7 +35,7 @@ def after_training(
         inputs = train_inputs(tmp_path, tiny_model, tiny_dataset)
         inputs.artifacts = {
             **inputs.artifacts,
-            "train": Artifact("train", "test-train", tmp_path / "train"),
+            "train": trained_artifact(tmp_path / "train"),
         }
         return inputs
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from helpers.ranks import FakeRanks
+from helpers.train_inputs import trained_artifact
 from recipekit.artifacts.key import FileHashes
 from recipekit.artifacts.store import Artifact, Store
 from recipekit.component import Slot
@@ -69,7 +70,7 @@ def test_the_trained_encoder_is_compared_with_the_untrained_one_and_bm25(
     given = inputs(
         encoders={"student": student},
         trained="student",
-        artifacts={"train": Artifact("train", "key", train)},
+        artifacts={"train": trained_artifact(train)},
     )
     out = tmp_path / "out"
     out.mkdir()

@@ -13,7 +13,13 @@ from safetensors.torch import load_file
 from sentence_transformers import SentenceTransformer
 
 from helpers.killed import KilledAfter
-from helpers.train_inputs import BOTH_HALVES, COORDINATE_ASCENT, IN_BATCH, train_section
+from helpers.train_inputs import (
+    BOTH_HALVES,
+    COORDINATE_ASCENT,
+    IN_BATCH,
+    train_section,
+    trained_artifact,
+)
 from helpers.train_inputs import train_inputs as plain_inputs
 from recipekit.encoders.bi_encoder import BiEncoderSpec
 from recipekit.errors import ModelError, RunError
@@ -77,18 +83,12 @@ def test_queries_learn_to_find_the_vectors_of_another_model(
     has_dense = any("Dense" in name for name in weights(tmp_path / "out"))
     assert has_dense == (dimension != 32)
     # The trained encoder finds the same vectors, and needs no further layer.
-    inputs.artifacts["train"] = _artifact(tmp_path / "out")  # type: ignore[index]
+    inputs.artifacts["train"] = trained_artifact(tmp_path / "out")  # type: ignore[index]
     one = inputs.embeddings("student", "passage", weights="initial")
     other = inputs.embeddings("student", "passage", weights="trained")
     assert one.path == other.path
     trained: Any = inputs.encoder("student", weights="trained")
     assert (trained.dimension, trained.has_untrained_dense) == (dimension, False)
-
-
-def _artifact(folder: Path) -> Any:
-    from recipekit.artifacts.store import Artifact
-
-    return Artifact("train", "test-train", folder)
 
 
 @pytest.mark.parametrize("advances", [4, 9])

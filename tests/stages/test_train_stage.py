@@ -19,6 +19,7 @@ from helpers.train_inputs import (
     IN_BATCH,
     train_inputs,
     train_section,
+    trained_artifact,
 )
 from recipekit.errors import RunError
 from recipekit.stages.train.train import train
@@ -108,6 +109,38 @@ def test_query_half_phases_of_separate_towers_leave_the_passages_unchanged(
             getattr(model, encode)(texts, normalize_embeddings=True) for model in (before, after)
         )
         assert np.allclose(*vectors, atol=1e-6) == is_unchanged
+
+
+def test_embeddings_of_a_side_that_training_left_unchanged_are_not_computed_again(
+    tmp_path, tiny_model, tiny_dataset
+):
+    for phase, unchanged in [
+        ({**ONE_EPOCH, "separate_towers": True}, ["passage"]),
+        (ONE_EPOCH, []),
+    ]:
+        progress = RecordingProgress()
+        inputs = train_inputs(tmp_path, tiny_model, tiny_dataset, progress=progress)
+        initial = inputs.embeddings("student", "passage")
+        out = tmp_path / f"out-{len(unchanged)}"
+        out.mkdir()
+        summary = train(inputs, train_section(phase, eval_every_epochs=None), out)
+        assert summary["unchanged_sides"] == unchanged
+        inputs.artifacts = {**inputs.artifacts, "train": trained_artifact(out, summary)}
+        trained = inputs.embeddings("student", "passage", weights="trained")
+        assert (trained.path == initial.path) == bool(unchanged)
+        assert np.array_equal(trained.matrix, initial.matrix) == bool(unchanged)
+        query = inputs.embeddings("student", "query", weights="trained")
+        assert query.path != inputs.embeddings("student", "query", weights="initial").path
+
+
+def test_untrained_weights_that_dev_keeps_have_their_embeddings_already(
+    tmp_path, tiny_model, tiny_dataset
+):
+    inputs = train_inputs(tmp_path, tiny_model, tiny_dataset)
+    section = train_section(ONE_EPOCH, learning_rate=10.0, keep_weights="best")
+    summary = train(inputs, section, tmp_path / "out")
+    assert summary["dev"]["kept_step"] == 0
+    assert summary["unchanged_sides"] == ["query", "passage"]
 
 
 TWO_CYCLES = {**COORDINATE_ASCENT, "cycles": 2}

@@ -117,6 +117,14 @@ class BiEncoder(nn.Module):
         self.towers["passage"] = query if tied else copy.deepcopy(query)
         self._register()
 
+    def weights_of(self, side: Side) -> dict[str, torch.Tensor]:
+        """Return the weights that encode a side, by module number and name."""
+        return {
+            f"{number}.{name}": tensor
+            for number, module in enumerate(self.towers[side])
+            for name, tensor in module.state_dict().items()
+        }
+
     def _register(self) -> None:
         """Register the modules of both towers, each once."""
         unique = {id(module): module for tower in self.towers.values() for module in tower}

@@ -190,6 +190,14 @@ class StageInputs:
             )
         return weights == "trained"
 
+    def _is_unchanged(self, name: str, side: Side, weights: EncoderWeights | None) -> bool:
+        """Return whether training left the weights that encode a side as they were."""
+        training = self._training()
+        if not self._is_trained(name, weights, training):
+            return False
+        assert training is not None
+        return side in training.manifest["summary"].get("unchanged_sides", [])
+
     def _encoder_for(
         self,
         default: EncoderWeights | None,
@@ -300,7 +308,8 @@ class StageInputs:
     ) -> Embeddings:
         """Return the embeddings of queries or passages by a named encoder.
 
-        If they are not cached, all ranks encode together.
+        If they are not cached, all ranks encode together. A side that training left unchanged has
+        the embeddings of the initial weights.
 
         Args:
             name: The encoder's name in the recipe.
@@ -311,6 +320,8 @@ class StageInputs:
         from recipekit.encoding.embed import embed_table, open_embeddings
 
         assert self.dataset is not None
+        if self._is_unchanged(name, side, weights):
+            name, weights = str(self.trained), "initial"
         spec, encoder_identity = self.encoder_spec(name, weights)
         stored = spec.stored_passages()
         if stored is not None and side == "passage":

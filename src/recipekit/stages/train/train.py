@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import torch
 
 from recipekit.arrays import Floats, Rows
 from recipekit.artifacts.store import write_json
@@ -77,10 +78,11 @@ def train(inputs: StageInputs, section: TrainSection, out: Path) -> dict[str, An
 
     Returns:
         The summary: `steps`, `epochs`, `similarity`, `tokens` and `seconds`; `weights`, how many
-        there are and are trained; `phases`, the steps, epochs and label counts of each;
-        `truncated`, the share of each side's texts that are cut; `dev`, the metric, its untrained,
-        best and kept value, the steps of the latter two, and the numbers of queries and passages
-        (null without evaluation); `notes` for the report.
+        there are and are trained; `unchanged_sides`, those whose weights are still the initial
+        ones, as passages' are if queries alone were trained with separate towers; `phases`, the
+        steps, epochs and label counts of each; `truncated`, the share of each side's texts that are
+        cut; `dev`, the metric, its untrained, best and kept value, the steps of the latter two, and
+        the numbers of queries and passages (null without evaluation); `notes` for the report.
 
     Raises:
         RunError: There is nothing to train on, or the loss is not finite, or training diverged.
@@ -123,9 +125,11 @@ def train(inputs: StageInputs, section: TrainSection, out: Path) -> dict[str, An
     encoder.language_model_head = None  # it belongs to the phase that trained it
     trained, weights = count_weights(encoder)
     whole: Any = inputs.ranks.whole(encoder)
+    unchanged: list[Side] = []
     if whole is not None:
         if section.lora is not None:
             merge_lora(whole)
+        unchanged = _unchanged_sides(inputs, section.encoder, whole, dev_summary)
         whole.save(out / "encoder")
         write_json(out / "training.json", _training_json(state, phases, dev_summary))
     inputs.ranks.barrier()
@@ -135,6 +139,7 @@ def train(inputs: StageInputs, section: TrainSection, out: Path) -> dict[str, An
         "epochs": loop.epochs,
         "similarity": encoder.similarity,
         "weights": {"trained": trained, "all": weights},
+        "unchanged_sides": unchanged,
         "phases": {phase.scheduled.name: phase.counts() for phase in phases},
         "truncated": {
             side: (texts.truncated or 0) / max(1, len(texts)) for side, texts in tokens.items()
@@ -164,6 +169,27 @@ def _choose_weights(inputs: StageInputs, encoder: Any, section: TrainSection) ->
         inputs.progress.info(
             f"{trained:,} of {weights:,} weights are trained ({trained / weights:.1%})"
         )
+
+
+def _unchanged_sides(
+    inputs: StageInputs, name: str, trained: Any, dev_summary: Mapping[str, Any] | None
+) -> list[Side]:
+    """Return the sides that are encoded with their initial weights, so that vectors can be kept."""
+    kept_untrained = dev_summary is not None and dev_summary["kept_step"] == 0
+    if not hasattr(trained, "weights_of") or (trained.tied and not kept_untrained):
+        return []
+    initial: Any = inputs.encoders[name].spec.build(inputs.context(inputs.store.root / "scratch"))
+    sides: tuple[Side, ...] = ("query", "passage")
+    return [
+        side for side in sides if _are_equal(initial.weights_of(side), trained.weights_of(side))
+    ]
+
+
+def _are_equal(first: Mapping[str, torch.Tensor], second: Mapping[str, torch.Tensor]) -> bool:
+    """Return whether two sets of weights are the same, bit by bit."""
+    return first.keys() == second.keys() and all(
+        torch.equal(tensor.cpu(), second[name].cpu()) for name, tensor in first.items()
+    )
 
 
 def _describe_batch(dataset: Dataset, embedded: Mapping[Side, Sequence[Rows]]) -> str:
