@@ -10,6 +10,7 @@ from sentence_transformers import SentenceTransformer
 from recipekit.encoders.bi_encoder import BiEncoderSpec
 from recipekit.errors import RunError
 from recipekit.exporters.sentence_transformers import SentenceTransformersSpec
+from recipekit.report.blocks import Figure, Table
 from recipekit.testing import context
 
 CARD = {
@@ -128,3 +129,14 @@ def test_without_training_there_is_no_model(tmp_path: Path) -> None:
         RunError, match="no trained model to export: this recipe has no train section"
     ):
         export(tmp_path / "model", {}, CARD)
+
+
+def test_the_card_shows_the_figures_of_the_model(trained: Path, tmp_path: Path) -> None:
+    table = Table(["step", "loss"], [["1", "2.0"]], left=0)
+    curve = Figure("Learning curve", "step", {"loss": [(0, 3.0), (1, 2.0)]}, table)
+    card = CARD | {"figures": {"model": [curve], "data": []}}
+    export(tmp_path / "model", {"encoder": trained}, card)
+    text = (tmp_path / "model" / "README.md").read_text()
+    assert "## Figures\n\n![Learning curve](figures/learning-curve.svg)\n\n| step" in text
+    drawing = (tmp_path / "model" / "figures" / "learning-curve.svg").read_text()
+    assert drawing.startswith("<svg")

@@ -12,28 +12,48 @@ content from the export stage as a mapping, in which every key is optional:
 | `metrics` | the rows of `metrics.json` |
 | `counts` | counts of earlier stages that describe the model, by label |
 | `judging` | the summary of the judge stage |
+| `figures` | the report's figures, as `recipekit.report.blocks.Figure`, of the `data` and `model` |
 | `versions` | versions of Python and of the distributions that matter, by name |
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, Final
 
 from recipekit.report.blocks import Block, Listing, Section, Text
 from recipekit.report.markdown import render_markdown
 from recipekit.report.metrics import comparisons, differences_table, headline, metrics_table
+from recipekit.report.svg import write_figures
 from recipekit.yaml_format import dump
 
-__all__ = ["evaluation", "hub_id", "render_card", "reproduction"]
+__all__ = ["evaluation", "figures", "hub_id", "reproduction", "write_card"]
 
 Card = Mapping[str, Any]
 
+FIGURES: Final = "figures"
+"""The folder of a card's figures, next to it."""
 
-def render_card(front_matter: Mapping[str, Any], title: str, blocks: Sequence[Block]) -> str:
-    """The text of a card."""
+
+def write_card(
+    folder: Path, front_matter: Mapping[str, Any], title: str, blocks: Sequence[Block]
+) -> None:
+    """Write a card into a folder: `README.md`, and its figures in `figures/`.
+
+    Raises:
+        OSError: The folder cannot be written to.
+    """
     front = dump(dict(front_matter))
-    return f"---\n{front}---\n\n{render_markdown([Section(title, blocks)])}"
+    shown = FIGURES if write_figures(blocks, folder / FIGURES) else ""
+    text = render_markdown([Section(title, blocks)], figures=shown)
+    (folder / "README.md").write_text(f"---\n{front}---\n\n{text}", encoding="utf-8")
+
+
+def figures(card: Card, about: str) -> list[Section]:
+    """The report's figures about the `model` or the `data`."""
+    found = (card.get("figures") or {}).get(about) or []
+    return [Section("Figures", list(found))] if found else []
 
 
 def hub_id(model: Any) -> str | None:

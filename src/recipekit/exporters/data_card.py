@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Final
 
-from recipekit.exporters.cards import render_card, reproduction
+from recipekit.exporters.cards import figures, reproduction, write_card
 from recipekit.report.blocks import Block, Code, Line, Listing, Section, Table, Text
 from recipekit.report.counts import counts_table, rows_table
 
-__all__ = ["data_card"]
+__all__ = ["write_data_card"]
 
 FILES: Final[Mapping[str, str]] = {
     "corpus.jsonl": "passages: `_id`, `title`, `text`",
@@ -51,12 +52,13 @@ SIZES: Final = (
 """The Hub's names for numbers of rows."""
 
 
-def data_card(card: Mapping[str, Any], rows: Mapping[str, int]) -> str:
-    """The text of the card.
+def write_data_card(card: Mapping[str, Any], rows: Mapping[str, int], folder: Path) -> None:
+    """Write the card and its figures into a folder.
 
     Args:
         card: Its content (see `recipekit.exporters.cards`).
         rows: The number of rows in each file.
+        folder: The folder of the data set.
     """
     name = str(card.get("name") or "Judged retrieval data")
     blocks: list[Block] = []
@@ -69,10 +71,11 @@ def data_card(card: Mapping[str, Any], rows: Mapping[str, int]) -> str:
         ),
         Section("Files", [_files(rows)]),
         Section("Judgments", list(_judgments(card))),
+        *figures(card, "data"),
         Section("Usage", [Listing(USAGE, "python")]),
         reproduction(card),
     ]
-    return render_card(_front_matter(name, rows), name, blocks)
+    write_card(folder, _front_matter(name, rows), name, blocks)
 
 
 def _files(rows: Mapping[str, int]) -> Table:

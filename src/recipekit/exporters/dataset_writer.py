@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from recipekit.component import Progress
 from recipekit.dataset import Dataset
 from recipekit.exporters.beir_folder import Ids, write_qrels, write_texts
-from recipekit.exporters.data_card import data_card
+from recipekit.exporters.data_card import write_data_card
 from recipekit.exporters.triplets import triplets
 from recipekit.records import SPLITS, Verdict
 from recipekit.tables import JUDGMENTS, read_table
@@ -74,7 +74,7 @@ class DatasetWriter:
             rows["triplets.parquet"] = self._write_triplets(
                 folder / "triplets.parquet", judgments, candidates
             )
-        (folder / "README.md").write_text(data_card(card, rows), encoding="utf-8")
+        write_data_card(card, rows, folder)
         return {"rows": rows}
 
     def _write_triplets(self, file: Path, judgments: pa.Table, candidates: pa.Table | None) -> int:

@@ -7,11 +7,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from recipekit.exporters.cards import evaluation, hub_id, render_card, reproduction
+from recipekit.exporters.cards import evaluation, figures, hub_id, reproduction, write_card
 from recipekit.report.blocks import Block, Code, Line, Listing, Section, Table, Text
 from recipekit.report.numbers import figure
 
-__all__ = ["model_card"]
+__all__ = ["write_model_card"]
 
 USAGE: Final = """\
 from sentence_transformers import SentenceTransformer
@@ -30,12 +30,13 @@ queries = model.encode_query(["a question"])  # search the index with these"""
 TASK: Final = {"type": "information-retrieval", "name": "Information Retrieval"}
 
 
-def model_card(card: Mapping[str, Any], encoder: Path) -> str:
-    """The text of the card.
+def write_model_card(card: Mapping[str, Any], encoder: Path, folder: Path) -> None:
+    """Write the card and its figures into a folder.
 
     Args:
         card: Its content (see `recipekit.exporters.cards`).
         encoder: The saved model, whose prompts, dimensions and similarity function the card states.
+        folder: The folder of the exported model.
     """
     name = str(card.get("name") or "Text-embedding model")
     blocks: list[Block] = []
@@ -47,12 +48,13 @@ def model_card(card: Mapping[str, Any], encoder: Path) -> str:
         Section("Model details", [_details(card, encoder)]),
         Section("Usage", [Listing(QUERY_USAGE if is_for_queries else USAGE, "python")]),
         *evaluation(card),
+        *figures(card, "model"),
     ]
     if counts := card.get("counts"):
         rows = [[label, figure(count)] for label, count in counts.items()]
         blocks.append(Section("Training data", [Table(["", ""], rows)]))
     blocks.append(reproduction(card))
-    return render_card(_front_matter(card, name), name, blocks)
+    write_card(folder, _front_matter(card, name), name, blocks)
 
 
 def _introduction(card: Mapping[str, Any]) -> Line:

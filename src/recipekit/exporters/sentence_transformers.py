@@ -42,7 +42,7 @@ class ModelWriter:
         Raises:
             RunError: Nothing was trained.
         """
-        from recipekit.exporters.model_card import model_card
+        from recipekit.exporters.model_card import write_model_card
 
         encoder = files.get("encoder")
         if encoder is None or not (encoder / "modules.json").is_file():
@@ -51,6 +51,6 @@ class ModelWriter:
                 code="RK643",
             )
         shutil.copytree(encoder, folder, dirs_exist_ok=True)
-        (folder / "README.md").write_text(model_card(card, encoder), encoding="utf-8")
+        write_model_card(card, encoder, folder)
         written = [file for file in folder.rglob("*") if file.is_file()]
         return {"files": len(written), "bytes": sum(file.stat().st_size for file in written)}

@@ -32,7 +32,7 @@ from recipekit.report.html import render_html
 from recipekit.report.markdown import render_markdown
 from recipekit.report.numbers import duration, figure, size, timestamp, usd
 from recipekit.report.run_folder import RunFolder, open_run
-from recipekit.report.svg import can_draw, figure_file, render_svg
+from recipekit.report.svg import can_draw, write_figures
 from recipekit.stages import PIPELINE
 
 __all__ = ["closing_blocks", "read_blocks", "render_report", "report_values", "write_report"]
@@ -75,10 +75,7 @@ def write_report(path: Path) -> None:
         if metrics := run.json(stage, "metrics.json", list):
             write_json(path / "metrics.json", metrics)
     blocks = read_blocks(path)
-    drawings = _drawings(blocks)
-    for name, drawing in drawings.items():
-        (path / FIGURES).mkdir(exist_ok=True)
-        (path / FIGURES / name).write_text(drawing, encoding="utf-8")
+    drawings = write_figures(blocks, path / FIGURES)
     _replace(path / "report.html", render_html(blocks, title=run.name, drawings=drawings))
     _replace(path / "report.md", _markdown(blocks))
 
@@ -88,22 +85,6 @@ def _replace(file: Path, text: str) -> None:
     temporary = file.with_name(f".{file.name}.tmp")
     temporary.write_text(text, encoding="utf-8")
     temporary.replace(file)
-
-
-def _drawings(blocks: Sequence[Block]) -> dict[str, str]:
-    """The SVG of each figure by the name of its file."""
-    if not can_draw():
-        return {}
-    return {figure_file(block): render_svg(block) for block in _figures(blocks)}
-
-
-def _figures(blocks: Sequence[Block]) -> Iterator[Figure]:
-    """Yield all figures, those in sections too."""
-    for block in blocks:
-        if isinstance(block, Figure):
-            yield block
-        elif isinstance(block, Section):
-            yield from _figures(block.blocks)
 
 
 def report_values(path: Path) -> dict[str, Any]:

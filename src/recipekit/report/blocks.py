@@ -7,7 +7,7 @@ set cannot become formatting. `recipekit.report.html`, `recipekit.report.markdow
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -29,6 +29,7 @@ __all__ = [
     "Strong",
     "Table",
     "Text",
+    "figures_of",
     "join",
     "spans",
 ]
@@ -188,6 +189,15 @@ class StageReport:
     """Everything else, shown under the stage's own heading."""
     at_end: Sequence[Block] = field(default=())
     """What `recipekit run` prints when it finishes."""
+
+
+def figures_of(blocks: Iterable[Block]) -> Iterator[Figure]:
+    """All figures of some blocks, those in sections too."""
+    for block in blocks:
+        if isinstance(block, Figure):
+            yield block
+        elif isinstance(block, Section):
+            yield from figures_of(block.blocks)
 
 
 def spans(line: Line) -> tuple[Span, ...]:

@@ -203,16 +203,18 @@ def _table(table: Table, *, titled: bool = True) -> Markup:
     """A table that scrolls sideways on its own where it is wider than the page."""
     caption, head = Markup(""), Markup("")
     if table.title and titled:
-        caption = Markup("<caption>{}</caption>\n").format(_inline(table.title))
+        caption = Markup('<p class="caption">{}</p>\n').format(_inline(table.title))
     if any(map(_plain, table.header)):
         cells = _cells(table.header, table.left, "th")
         head = Markup("<thead><tr>{}</tr></thead>\n").format(cells)
     rows = Markup("\n").join(
         Markup("<tr>{}</tr>").format(_cells(row, table.left, "td")) for row in table.rows
     )
+    name = _plain(table.title) or "Table"
     return Markup(
-        '<div class="table" tabindex="0"><table>\n{}{}<tbody>\n{}\n</tbody></table></div>'
-    ).format(caption, head, rows)
+        '{}<div class="table" role="region" aria-label="{}" tabindex="0"><table>\n{}<tbody>\n{}\n'
+        "</tbody></table></div>"
+    ).format(caption, name, head, rows)
 
 
 def _cells(row: Sequence[Line], left: int, tag: str) -> Markup:

@@ -15,15 +15,16 @@ import re
 from collections.abc import Mapping, Sequence
 from html import escape
 from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from recipekit.report.blocks import Figure, Point
+from recipekit.report.blocks import Block, Figure, Point, figures_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure as Drawing
 
-__all__ = ["can_draw", "figure_file", "render_svg"]
+__all__ = ["can_draw", "figure_file", "render_svg", "write_figures"]
 
 Series = Mapping[str, Sequence[Point]]
 
@@ -76,6 +77,24 @@ def figure_file(figure: Figure) -> str:
     return re.sub(r"[^a-z0-9]+", "-", figure.title.lower()).strip("-") + ".svg"
 
 
+def write_figures(blocks: Sequence[Block], folder: Path) -> dict[str, str]:
+    """Write all figures of some blocks into a folder, which is made if there is one.
+
+    Returns:
+        The SVG of each figure by the name of its file; empty without matplotlib.
+
+    Raises:
+        OSError: The folder cannot be written to.
+    """
+    if not can_draw():
+        return {}
+    drawings = {figure_file(figure): render_svg(figure) for figure in figures_of(blocks)}
+    for name, drawing in drawings.items():
+        folder.mkdir(exist_ok=True)
+        (folder / name).write_text(drawing, encoding="utf-8")
+    return drawings
+
+
 def render_svg(figure: Figure) -> str:
     """Draw a figure: all series in one plot, or one plot for each if their scales differ."""
     import matplotlib
@@ -102,8 +121,10 @@ def _drawing(figure: Figure) -> Drawing:
     for ax, plot in zip(axes, plots, strict=True):
         ax.patch.set_visible(False)
         _plot(ax, figure, plot, colours)
-        title = "".join(map(_short, plot)) if figure.scales_differ else figure.y
-        ax.set_title(title, pad=8)
+        if figure.scales_differ:
+            ax.set_title("".join(map(_short, plot)), pad=8)
+        elif figure.y:
+            ax.set_ylabel(figure.y)
     _label(axes[-1], figure)
     if not figure.scales_differ and len(series) > 1:
         _legend(drawing, axes[0], list(series))
@@ -160,7 +181,7 @@ def _lines(ax: Axes, points: Sequence[Point], colour: str, marker: str) -> None:
 
 def _histogram(ax: Axes, points: Sequence[Point], colour: str) -> None:
     heights, edges = [point[1] for point in points[:-1]], [point[0] for point in points]
-    ax.stairs(heights, edges, color=colour, fill=True, alpha=0.18)
+    ax.stairs(heights, edges, color=colour, fill=True, alpha=0.12)
     ax.stairs(heights, edges, color=colour, linewidth=1.6)
 
 
@@ -192,8 +213,9 @@ def _log_axis(ax: Axes, series: Series) -> None:
 
     ax.set_xscale("log")
     ticks: list[float] = []
-    for x in sorted({point[0] for points in series.values() for point in points}):
-        if not ticks or x >= 1.35 * ticks[-1]:
+    depths = {point[0] for points in series.values() for point in points}
+    for x in sorted(depths, reverse=True):
+        if not ticks or 1.35 * x <= ticks[-1]:
             ticks.append(x)
     ax.xaxis.set_major_locator(FixedLocator(ticks))
     ax.xaxis.set_minor_locator(NullLocator())

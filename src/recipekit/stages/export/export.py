@@ -15,6 +15,8 @@ from recipekit.artifacts.manifest import versions
 from recipekit.errors import NO_SPACE, RecipekitError, RunError
 from recipekit.recipe.environment import redact
 from recipekit.recipe.positions import at
+from recipekit.report.blocks import Figure, figures_of
+from recipekit.report.run_folder import RunFolder
 from recipekit.stages.export.section import ExportSection
 from recipekit.stages.inputs import StageInputs
 
@@ -84,8 +86,9 @@ def _card(inputs: StageInputs) -> dict[str, Any]:
 
     `name`, `description` and `recipe` (its text), `base_model` (the trained encoder as the recipe
     names it, or None), `passage_vectors` (where the vectors are that it embeds queries for, or
-    None), `metrics` (the rows of `metrics.json`), `counts` (of earlier stages, by label), `judging`
-    (the summary of the judge stage), `versions`, and `command`, which repeats the run.
+    None), `metrics` (the rows of `metrics.json`), `counts` (of earlier stages, by label), `figures`
+    (of the report), `judging` (the summary of the judge stage), `versions`, and `command`, which
+    repeats the run.
     """
     metrics = inputs.files.get("metrics")
     judging = inputs.artifacts.get("judge")
@@ -98,10 +101,29 @@ def _card(inputs: StageInputs) -> dict[str, Any]:
         "passage_vectors": _passage_vectors(inputs),
         "metrics": json.loads(metrics.read_text()) if metrics else [],
         "counts": dict(_counts(inputs)),
+        "figures": _figures(inputs),
         "judging": judging.manifest.get("summary", {}) if judging else {},
         "versions": versions(),
         "command": _without_folders(command, inputs.recipe_folder),
     }
+
+
+def _figures(inputs: StageInputs) -> dict[str, list[Figure]]:
+    """Return the figures that earlier stages show in the report: of the `data` and of the `model`.
+
+    The model's are those of the stage that trains and of later ones.
+    """
+    figures: dict[str, list[Figure]] = {"data": [], "model": []}
+    if inputs.run is None:
+        return figures
+    run = RunFolder(inputs.run, [stage.name for stage in stages.PIPELINE])
+    about = "data"
+    for stage in stages.PIPELINE:
+        about = "model" if stage.trains else about
+        if stage.describe and stage.name in inputs.artifacts:
+            report = stage.describe(run)
+            figures[about] += figures_of([*report.results, *report.details])
+    return figures
 
 
 def _counts(inputs: StageInputs) -> Iterator[tuple[str, Any]]:

@@ -104,4 +104,4 @@ def _figure(retriever: str, scores: Mapping[str, Values]) -> Figure | None:
         rows.append([name, figure(len(values)), *quantiles])
     title = f"Scores of {retriever} by verdict"
     table = Table(["verdict", "pairs", "5 % are below", "median", "5 % are above"], rows)
-    return Figure(title, "score", series, table, kind="histogram", y="share of the verdict's pairs")
+    return Figure(title, "score", series, table, kind="histogram", y="share of pairs")
