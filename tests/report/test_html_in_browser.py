@@ -27,7 +27,8 @@ FLAGS = (
 PROBE = """
 <script>
 const box = document.querySelector(".search input");
-const shown = () => document.querySelectorAll("article:not([hidden])").length;
+const list = box.closest(".examples");
+const shown = () => list.querySelectorAll("article:not([hidden])").length;
 const all = shown();
 box.value = "scores ABOVE"; box.dispatchEvent(new Event("input"));
 document.title = JSON.stringify({
@@ -77,7 +78,7 @@ def test_the_page_fits_and_logs_nothing(
     probe = re.search(r"PROBE (\{.*?\})", logged)
     assert probe is not None, logged
     background = "rgb(20, 24, 29)" if theme == "dark" else "rgb(255, 255, 255)"
-    assert probe[1] == (f'{{"page":0,"wide":0,"all":6,"found":1,"background":"{background}"}}')
+    assert probe[1] == (f'{{"page":0,"wide":0,"all":3,"found":1,"background":"{background}"}}')
 
 
 def test_the_policy_of_the_page_stops_a_script_that_is_not_its_own(

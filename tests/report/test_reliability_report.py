@@ -125,6 +125,7 @@ def test_reliability_on_control_pairs_has_a_section(
     assert "| `strong` | 6 | - | 0.667 [" in section
     assert "`strong`: no kappa because no labelled negative was judged." in section
     assert "`strong`: no false positive rate because no labelled negative was judged." in section
+    assert section.count("![Agreement with source labels](figures/agreement-with-source") == 1
     assert "**By rank among the candidates**" in section
     assert "| not retrieved | 2 | - | 0.500 [" in section
     assert "**By length of the passage**" not in section, "one band has no table"

@@ -109,6 +109,7 @@ def test_examples_are_unlabelled_pairs_that_judges_did_not_call_negative(
     report = render_report(path)
     assert "positive by `cautious`, confidence 0.75: scores \\*above\\* the positive" in report
     assert "rank 3 among the candidates, lexical 3" in report
+    assert "ignored by `cautious`" in report
 
 
 @pytest.mark.parametrize("until", ["collect", "mine", "judge", "train", "evaluate"])

@@ -20,6 +20,8 @@ __all__ = ["FalseNegative", "examples_block", "false_negatives"]
 
 SOURCE = "source"
 """The judge column's name for the sources' own labels."""
+SHOWN = {"ignore": "ignored"}
+"""Verdicts whose name reads badly in a sentence."""
 DRAWN_PER_EXAMPLE = 40
 """Pairs drawn for each example shown, since some turn out to be labelled or to share a query."""
 
@@ -130,7 +132,11 @@ def _example(found: FalseNegative, dataset: Dataset) -> Example:
         passage_id=dataset.passages.column("id", [found.passage])[0],
         passage=excerpt(dataset.passages.texts([found.passage])[0]),
         facts=[
-            (f"{found.verdict} by ", Code(found.judge), f"{confidence}{reason}"),
+            (
+                f"{SHOWN.get(found.verdict, found.verdict)} by ",
+                Code(found.judge),
+                f"{confidence}{reason}",
+            ),
             f"rank {found.rank} among the candidates{ranks}",
         ],
     )
