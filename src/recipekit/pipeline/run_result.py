@@ -24,7 +24,7 @@ class Run:
     """A finished run."""
 
     path: Path
-    """Its folder: `report.md`, `metrics.json`, `stages/`, `log.jsonl`."""
+    """Its folder: `report.html`, `report.md`, `metrics.json`, `stages/`, `log.jsonl`."""
     ran: tuple[str, ...]
     """The stages that were executed."""
     cached: tuple[str, ...]
