@@ -223,6 +223,16 @@ def test_the_queries_won_and_lost_most_are_shown_with_what_each_system_found(
     assert "not labelled positive: untrained rank 1, trained rank 1" in lost
 
 
+def test_queries_of_another_data_set_are_not_shown_with_texts_of_this_one(
+    write_run: Callable[..., Path],
+):
+    run = write_run()
+    recipe = run / "recipe.resolved.yaml"
+    other = recipe.read_text().replace("{use: retrieval}", "{use: retrieval, source: elsewhere}")
+    recipe.write_text(other)
+    assert "Queries that changed most" not in render_report(run)
+
+
 def test_scores_of_each_retriever_are_shown_by_verdict(write_run: Callable[..., Path]):
     path = write_run()
     scores = pa.ipc.open_file(path / "stages/mine/candidates.arrow").read_all()

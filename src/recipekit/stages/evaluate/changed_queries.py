@@ -90,9 +90,17 @@ def _read(run: RunFolder, comparison: Comparison) -> _Rankings | None:
     top = run.table("evaluate", str(folder / "top.arrow"))
     if values is None or top is None:
         return None
+    if _of_other_data(run, comparison.evaluator):
+        return None
     values = values.filter(pc.equal(values["metric"], metric))
     before, after = _by_query(values, main.other), _by_query(values, main.system)
     return _Rankings(main, before, after, top, run.dataset)
+
+
+def _of_other_data(run: RunFolder, evaluator: str) -> bool:
+    """Whether an evaluator measures another data set, whose texts are not in the run."""
+    slot = (run.section("evaluate").get("evaluators") or {}).get(evaluator) or {}
+    return bool(slot.get("source"))
 
 
 def _by_query(values: pa.Table, system: str) -> dict[int, float]:
