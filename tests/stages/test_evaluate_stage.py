@@ -150,6 +150,42 @@ def test_texts_are_embedded_by_the_recipes_encoders_without_encoding_the_corpus(
     assert given.by_products == []
 
 
+def test_a_corpus_that_is_not_trained_on_is_measured_too(
+    inputs: Callable[..., StageInputs], tiny_model: Path, tmp_path: Path
+):
+    train = tmp_path / "train"
+    shutil.copytree(tiny_model, train / "encoder")
+    file = tmp_path / "general.jsonl"
+    pairs = [{"query": f"w{n} question", "positive": f"w{n} answer"} for n in range(8)]
+    file.write_text("".join(json.dumps(pair) + "\n" for pair in pairs))
+    given = inputs(
+        encoders={"student": slot("encoder", "bi_encoder", model=str(tiny_model))},
+        trained="student",
+        artifacts={"train": trained_artifact(train)},
+    )
+    fields = {"metrics": ["recall@1"], "bootstrap_samples": 100}
+    chosen = section(
+        evaluators={
+            "forgotten": slot("evaluator", "retrieval", source="general", **fields),
+            "held_out": slot("evaluator", "retrieval", **fields),
+        },
+        sources={"general": slot("source", "pairs", file=file)},
+    )
+    out = _folder(tmp_path / "out")
+
+    summary = evaluate(given, chosen, out)
+
+    assert summary["systems"] == ["bm25", "untrained", "trained"]
+    rows = json.loads((out / "metrics.json").read_text())
+    assert [(row["evaluator"], row.get("source"), row["queries"]) for row in rows] == [
+        *[("forgotten", "general", 8)] * 3,
+        *[("held_out", None, 6)] * 3,
+    ]
+    assert rows[0]["system"] == "bm25" and rows[0]["value"] == 1.0
+    assert "untrained" in rows[2]["differences"]
+    assert "evaluation_data" in {kind for kind, _ in given.by_products}
+
+
 def test_an_evaluator_of_encoders_needs_one(inputs: Callable[..., StageInputs], tmp_path: Path):
     file = tmp_path / "sts.jsonl"
     rows = [{"sentence1": "a", "sentence2": "b", "score": score} for score in (1, 2)]

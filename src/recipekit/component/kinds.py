@@ -583,6 +583,11 @@ class EvaluatorSpec(Component[Evaluator]):
     All ranks then call `evaluate`, and only the main rank's rows count. Systems without an encoder
     have no rows."""
 
+    @property
+    def data_name(self) -> str | None:
+        """The data set of `evaluate.sources` that it measures; None for the recipe's own."""
+        return None
+
     def measured_queries(self, dataset: Dataset) -> Rows | None:
         """Return the rows of the queries that it searches with; None for all.
 

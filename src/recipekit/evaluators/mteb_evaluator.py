@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import datasets
 import numpy as np
 import torch
 from mteb import ResultCache, evaluate
@@ -80,6 +81,7 @@ class MtebEvaluator:
     def _run(self, task: Any, encoder: _MtebEncoder, cache: ResultCache) -> Any:
         name = task.metadata.name
         try:
+            datasets.disable_progress_bars()  # the run shows its own progress
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # of libraries that mteb calls
                 done = evaluate(

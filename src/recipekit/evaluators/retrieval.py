@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from recipekit.component import Context, EvaluatorSpec
+from recipekit.component import Context, EvaluatorSpec, Name
 from recipekit.errors import DataError
 from recipekit.evaluators.resampling import Resampling
 from recipekit.recipe.metrics import MetricName, parse_metric
@@ -29,6 +29,8 @@ class RetrievalSpec(Resampling, EvaluatorSpec):
 
     version: ClassVar[int] = 2
 
+    source: Name | None = None
+    """Measure on this data set of `evaluate.sources`; by default on the recipe's own."""
     split: Literal["train", "dev", "test"] = "test"
     """The split whose queries are searched.
 
@@ -66,6 +68,11 @@ class RetrievalSpec(Resampling, EvaluatorSpec):
         """The number of passages retrieved per query."""
         return max(parse_metric(name)[1] for name in self.metrics)
 
+    @property
+    def data_name(self) -> str | None:
+        """The data set that it measures."""
+        return self.source
+
     def queries(self, dataset: Dataset) -> Rows:
         """Rows of the split's queries that have a source positive.
 
@@ -94,7 +101,8 @@ class RetrievalSpec(Resampling, EvaluatorSpec):
 
     def check(self, dataset: Dataset) -> None:
         """Make sure that the split has queries to evaluate."""
-        self.queries(dataset)
+        if self.source is None:
+            self.queries(dataset)
 
     def build(self, context: Context) -> RetrievalEvaluator:
         """Make the evaluator; it writes rankings into the context's scratch folder."""

@@ -11,11 +11,19 @@ from typing import Any
 from recipekit.arrays import Floats, Rows
 from recipekit.artifacts.key import key_of
 from recipekit.artifacts.store import write_json
-from recipekit.component import EncoderWeights, Retriever, RetrieverSpec, Slot, System
+from recipekit.component import (
+    EncoderWeights,
+    EvaluatorSpec,
+    Retriever,
+    RetrieverSpec,
+    Slot,
+    System,
+)
 from recipekit.errors import RunError
 from recipekit.recipe.sections import TRAINED
 from recipekit.records import Side, Similarity
 from recipekit.retrievers.exact import ExactSpec
+from recipekit.stages.evaluate.further_data import with_data
 from recipekit.stages.evaluate.measured import measured_queries
 from recipekit.stages.evaluate.section import UNTRAINED, EvaluateSection
 from recipekit.stages.inputs import StageInputs
@@ -37,8 +45,40 @@ def evaluate(inputs: StageInputs, section: EvaluateSection, out: Path) -> dict[s
         RunError: There is no system to measure.
         DataError: An evaluator finds nothing to measure on.
     """
-    searches = any(not slot.spec.reads_texts for slot in section.evaluators.values())
-    systems = list(_systems(inputs, section, out, searches=searches))
+    rows: list[dict[str, Any]] = []
+    systems: dict[str, System] = {}
+    for data in dict.fromkeys(slot.spec.data_name for slot in section.evaluators.values()):
+        names = [name for name, slot in section.evaluators.items() if slot.spec.data_name == data]
+        given, scratch = inputs, out / "scratch"
+        if data is not None:
+            given, scratch = with_data(inputs, data, section.sources[data]), out / "scratch" / data
+        found = _measure(given, section, names, out, scratch)
+        systems |= {system.name: system for system in found[0]}
+        rows += found[1]
+    order = list(section.evaluators)
+    rows.sort(key=lambda row: order.index(row["evaluator"]))
+    if not inputs.ranks.is_main:
+        return {}
+    write_json(out / "metrics.json", rows)
+    return {
+        "systems": list(systems),
+        "similarity": {
+            name: system.similarity
+            for name, system in systems.items()
+            if system.similarity is not None
+        },
+        "evaluators": list(section.evaluators),
+        "figures": len(rows),
+    }
+
+
+def _measure(
+    inputs: StageInputs, section: EvaluateSection, names: Sequence[str], out: Path, scratch: Path
+) -> tuple[list[System], list[dict[str, Any]]]:
+    """Measure the systems with some evaluators on the data set of `inputs`."""
+    specs = {name: section.evaluators[name].spec for name in names}
+    searches = any(not spec.reads_texts for spec in specs.values())
+    systems = list(_systems(inputs, section, list(specs.values()), scratch, searches=searches))
     if not systems:
         raise RunError(
             "evaluate has no system to measure: name a baseline, or an encoder and "
@@ -46,52 +86,47 @@ def evaluate(inputs: StageInputs, section: EvaluateSection, out: Path) -> dict[s
             code="RK640",
         )
     rows = []
-    for name, slot in section.evaluators.items():
-        if not (inputs.ranks.is_main or slot.spec.reads_texts):
+    for name, spec in specs.items():
+        if not (inputs.ranks.is_main or spec.reads_texts):
             continue
-        evaluator = slot.spec.build(inputs.context(out / "rankings" / name))
-        measured = evaluator.evaluate(systems)
+        measured = spec.build(inputs.context(out / "rankings" / name)).evaluate(systems)
         if inputs.ranks.is_main and not measured:
             raise RunError(
                 f"evaluator '{name}' measures encoders, and there is none to measure: name one in "
                 "evaluate.encoder",
                 code="RK640",
             )
-        rows += [{"evaluator": name, **row} for row in measured]
-    if not inputs.ranks.is_main:
-        return {}
-    write_json(out / "metrics.json", rows)
-    return {
-        "systems": [system.name for system in systems],
-        "similarity": {
-            system.name: system.similarity for system in systems if system.similarity is not None
-        },
-        "evaluators": list(section.evaluators),
-        "figures": len(rows),
-    }
+        further = {} if spec.data_name is None else {"source": spec.data_name}
+        rows += [{"evaluator": name, **further, **row} for row in measured]
+    return systems, rows
 
 
 def _systems(
-    inputs: StageInputs, section: EvaluateSection, out: Path, *, searches: bool
+    inputs: StageInputs,
+    section: EvaluateSection,
+    specs: Sequence[EvaluatorSpec],
+    scratch: Path,
+    *,
+    searches: bool,
 ) -> Iterator[System]:
     """Yield the systems in the order of the tables: the trained one is last, compared with all.
 
     Where no evaluator searches, only encoders are systems, and no corpus is encoded.
     """
     assert inputs.dataset is not None
-    rows = measured_queries(section, inputs.dataset)
+    rows = measured_queries(specs, inputs.dataset)
     dense = _dense if searches else _encoder_alone
     if searches:
         for name, slot in section.baselines.items():
-            yield _baseline(inputs, name, slot, rows, out)
+            yield _baseline(inputs, name, slot, rows, scratch)
     if (
         section.untrained
         and section.encoder in inputs.encoders
         and _can_be_untrained(inputs, section.encoder)
     ):
-        yield dense(inputs, UNTRAINED, section.encoder, "initial", rows, out)
+        yield dense(inputs, UNTRAINED, section.encoder, "initial", rows, scratch)
     if inputs.trained and "train" in inputs.artifacts:
-        yield dense(inputs, TRAINED, inputs.trained, "trained", rows, out)
+        yield dense(inputs, TRAINED, inputs.trained, "trained", rows, scratch)
 
 
 def _can_be_untrained(inputs: StageInputs, name: str) -> bool:
@@ -106,9 +141,9 @@ def _can_be_untrained(inputs: StageInputs, name: str) -> bool:
 
 
 def _baseline(
-    inputs: StageInputs, name: str, slot: Slot[RetrieverSpec], rows: Rows | None, out: Path
+    inputs: StageInputs, name: str, slot: Slot[RetrieverSpec], rows: Rows | None, scratch: Path
 ) -> System:
-    context = inputs.context(out / "scratch" / name, weights="initial", query_rows=rows)
+    context = inputs.context(scratch / name, weights="initial", query_rows=rows)
     retriever = slot.spec.build(context)
     return System(name, lambda: retriever)
 
@@ -119,13 +154,13 @@ def _dense(
     encoder: str,
     weights: EncoderWeights,
     rows: Rows | None,
-    out: Path,
+    scratch: Path,
 ) -> System:
     """Return exact search over an encoder's embeddings of both sides, encoded here by all ranks.
 
     The matrix is loaded when it is searched.
     """
-    context = inputs.context(out / "scratch" / name, weights=weights, query_rows=rows)
+    context = inputs.context(scratch / name, weights=weights, query_rows=rows)
     encoded = {
         "query": context.query_embeddings(encoder),
         "passage": context.embeddings(encoder, "passage"),
@@ -147,7 +182,7 @@ def _encoder_alone(
     encoder: str,
     weights: EncoderWeights,
     rows: Rows | None,
-    out: Path,
+    scratch: Path,
 ) -> System:
     """Return a system that embeds texts and does not search."""
 

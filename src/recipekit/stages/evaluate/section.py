@@ -6,7 +6,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
-from recipekit.component import EncoderName, EvaluatorSpec, Name, RetrieverSpec, Slot
+from recipekit.component import EncoderName, EvaluatorSpec, Name, RetrieverSpec, Slot, SourceSpec
 from recipekit.recipe.sections import TRAINED, Section
 
 __all__ = ["UNTRAINED", "EvaluateSection"]
@@ -20,6 +20,10 @@ class EvaluateSection(Section):
 
     evaluators: Annotated[dict[Name, Slot[EvaluatorSpec]], Field(min_length=1)]
     """What to measure, by a name of your own."""
+    sources: dict[Name, Slot[SourceSpec]] = Field(default={})
+    """Further data sets, each a corpus of its own, by a name that `retrieval` has in `source`: to
+    see what training changes on data that the recipe does not train on. Queries without a split are
+    test queries."""
     encoder: EncoderName = "student"
     """The encoder to measure: untrained, and trained where the recipe trains it."""
     untrained: bool = True
