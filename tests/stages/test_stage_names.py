@@ -12,14 +12,14 @@ NAMES = {stage.name for stage in stages.PIPELINE}
 
 OTHER_MEANINGS = {
     "train": ("split of queries", {
-        "component/kinds.py", "evaluators/retrieval.py", "exporters/beir_folder.py",
+        "component/phases.py", "evaluators/retrieval.py", "exporters/beir_folder.py",
         "judges/cross_encoder.py", "recipe/sections.py", "records.py", "sources/beir.py",
         "sources/hub.py", "sources/hub_tables.py", "sources/pair_reader.py", "starter/columns.py",
         "starter/data.py", "starter/template.py", "testing/datasets.py", "training/labels.py",
         "training/loop.py",
     }),
     "judge": ("kind of component, or column of the verdicts", {
-        "component/kinds.py", "exporters/beir_folder.py", "exporters/data_card.py",
+        "component/judges.py", "exporters/beir_folder.py", "exporters/data_card.py",
         "exporters/dataset_writer.py", "judging/reliability.py", "judging/verdict_log.py",
         "starter/plugin.py", "starter/plugin_files.py", "tables.py", "testing/judges.py",
         "training/labels.py", "cli/judge.py", "cli/main.py",

@@ -33,7 +33,10 @@ from recipekit.component.context import (
     Tracker,
 )
 from recipekit.component.docstrings import field_docs
+from recipekit.component.encoders import Encoder, EncoderSpec
 from recipekit.component.entry import Entry
+from recipekit.component.evaluators import Evaluator, EvaluatorSpec, System
+from recipekit.component.exporters import Exporter, ExporterSpec
 from recipekit.component.fields import (
     EncoderName,
     Headers,
@@ -49,36 +52,23 @@ from recipekit.component.fields import (
     is_secret,
     is_url,
 )
-from recipekit.component.kinds import (
-    KINDS,
-    Encoder,
-    EncoderSpec,
-    Evaluator,
-    EvaluatorSpec,
-    ExampleForm,
-    Exporter,
-    ExporterSpec,
+from recipekit.component.judges import Judge, JudgeSpec, PairBatch, Verdicts
+from recipekit.component.kinds import KINDS
+from recipekit.component.losses import ExampleForm, Loss, LossSpec
+from recipekit.component.masked_tokens import MaskedTokens, PredictsTokens, Vocabulary
+from recipekit.component.phases import PhaseSpec
+from recipekit.component.ranks import Ranks, SingleProcess, Weights
+from recipekit.component.retrievers import (
     Hits,
-    Judge,
-    JudgeSpec,
-    Loss,
-    LossSpec,
-    PairBatch,
-    PhaseSpec,
     QueryBatch,
     Remote,
     RemoteIndex,
     Retriever,
     RetrieverSpec,
-    Source,
-    SourceSpec,
-    System,
-    Verdicts,
 )
-from recipekit.component.masked_tokens import MaskedTokens, PredictsTokens, Vocabulary
-from recipekit.component.ranks import Ranks, SingleProcess, Weights
 from recipekit.component.sizes import Sizes
 from recipekit.component.slot import Slot, SlotType, slot_type
+from recipekit.component.sources import Source, SourceSpec
 from recipekit.component.spec import Component
 from recipekit.component.training import (
     Forward,

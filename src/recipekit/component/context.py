@@ -11,7 +11,7 @@ from recipekit.component.ranks import Ranks, SingleProcess
 
 if TYPE_CHECKING:
     from recipekit.arrays import Rows
-    from recipekit.component.kinds import Encoder
+    from recipekit.component.encoders import Encoder
     from recipekit.component.training import TrainingContext
     from recipekit.dataset import Dataset
     from recipekit.records import Similarity

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from recipekit.arrays import Floats, Ints, Rows
     from recipekit.component.context import Embeddings
-    from recipekit.component.kinds import Encoder
+    from recipekit.component.encoders import Encoder
     from recipekit.component.masked_tokens import MaskedTokens
     from recipekit.query_pairs import QueryPairs
     from recipekit.records import Side

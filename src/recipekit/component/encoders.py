@@ -1,0 +1,117 @@
+"""Text encoders."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
+
+from recipekit.component.spec import Component
+
+if TYPE_CHECKING:
+    import torch
+
+    from recipekit.arrays import Ints
+    from recipekit.component.slot import Slot
+    from recipekit.component.vectors import VectorSourceSpec
+    from recipekit.records import Side, Similarity
+
+__all__ = ["Encoder", "EncoderSpec"]
+
+
+class Encoder(Protocol):
+    """Texts to vectors.
+
+    It is a `torch.nn.Module`, whose parameters are float32, also if the checkpoint's are not.
+    """
+
+    dimension: int
+    max_length: int
+    similarity: Similarity
+    """How its vectors are compared. It is part of the embeddings, so search, the margin judge,
+    training and evaluation follow it. Rows have length 1 if it is `cosine`."""
+    precision: Literal["bf16", "fp32"]
+    tied: bool
+
+    @property
+    def max_tokens_per_batch(self) -> int:
+        """Padded tokens in one forward pass when encoding."""
+
+    def set_dropout(self, enabled: bool) -> None:
+        """Whether `train()` switches the model's dropout on."""
+
+    def set_tied(self, tied: bool) -> None:
+        """Give each side its own copy of the weights, or use the query side's for both.
+
+        The query side's parameters keep their names. It changes nothing if the encoder is already
+        as asked for.
+        """
+
+    def tokenizer_identity(self, side: Side) -> Any:
+        """Return a JSON value that identifies what `tokenize` does with a text of this side.
+
+        Cached tokens are shared by encoders of equal identity, such as an encoder before and after
+        training: include the tokenizer's content, the prompt and `max_length`.
+        """
+
+    def tokenize(self, texts: Sequence[str], side: Side) -> tuple[list[Ints], int]:
+        """Tokenize texts with their side's prompt and the special tokens, cut at `max_length`.
+
+        Returns:
+            The token ids of each text, and how many texts were cut.
+        """
+
+    def collate(self, ids: Sequence[Ints], side: Side) -> dict[str, torch.Tensor]:
+        """Pad tokenized texts into one batch of features, on the CPU."""
+
+    def __call__(self, features: Mapping[str, torch.Tensor], side: Side) -> torch.Tensor:
+        """Embeddings (n, dim) of a collated batch, differentiable.
+
+        Rows have length 1 if `similarity` is `cosine`.
+        """
+
+    def save(self, folder: Path) -> None:
+        """Write a folder that `sentence_transformers.SentenceTransformer(folder)` loads."""
+
+
+class EncoderSpec(Component[Encoder]):
+    """A text encoder."""
+
+    kind: ClassVar[str] = "encoder"
+
+    @property
+    def base_model(self) -> str | None:
+        """The model that it starts from, for model cards; None if it has no name."""
+        return None
+
+    def known_dimension(self) -> int | None:
+        """The dimension of its embeddings, read from its files without loading it.
+
+        None where they are not here.
+        """
+        return None
+
+    def known_similarity(self) -> Similarity | None:
+        """How its vectors are compared, read from its files without loading it.
+
+        None where they are not here.
+        """
+        return None
+
+    def known_mask_token(self) -> bool | None:
+        """Whether its transformer has a mask token, read from its files without loading it.
+
+        None where they are not here, or do not state it.
+        """
+        return None
+
+    def stored_passages(self) -> Slot[VectorSourceSpec] | None:
+        """The vectors that its passages have already, so that it embeds queries alone.
+
+        None for an encoder that embeds passages.
+        """
+        return None
+
+    def at(self, folder: Path) -> EncoderSpec:
+        """The same encoder with the weights that training saved into `folder`."""
+        raise TypeError(f"{type(self).__name__} cannot be trained: it does not define at()")
