@@ -115,8 +115,7 @@ def _inputs(old: RunFolder, new: RunFolder) -> Iterator[str]:
 
 
 def _collected(old: RunFolder, new: RunFolder) -> Iterator[str]:
-    keys = [run.manifests.get("collect", {}).get("key") for run in (old, new)]
-    if keys[0] == keys[1] or old.dataset is None or new.dataset is None:
+    if old.dataset is None or new.dataset is None or old.dataset.key == new.dataset.key:
         return
     before, after = data_hashes(old.dataset), data_hashes(new.dataset)
     for name, was in before.items():
