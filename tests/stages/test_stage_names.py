@@ -13,8 +13,9 @@ NAMES = {stage.name for stage in stages.PIPELINE}
 OTHER_MEANINGS = {
     "train": ("split of queries", {
         "component/phases.py", "evaluators/mteb.py", "evaluators/mteb_tasks.py",
-        "evaluators/retrieval.py", "exporters/beir_folder.py", "judges/cross_encoder.py", "recipe/sections.py", "records.py", "sources/beir.py",
-        "sources/hub.py", "sources/hub_tables.py", "sources/pair_reader.py", "starter/columns.py",
+        "evaluators/retrieval.py", "exporters/beir_folder.py", "judges/cross_encoder.py",
+        "recipe/sections.py", "records.py", "sources/beir.py", "sources/hub.py",
+        "sources/hub_tables.py", "sources/pair_reader.py", "starter/columns.py",
         "starter/data.py", "starter/template.py", "testing/datasets.py", "training/labels.py",
         "training/loop.py",
     }),
