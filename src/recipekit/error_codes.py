@@ -604,6 +604,45 @@ ERROR_CODES: Final[dict[str, ErrorCode]] = {
         "Write a lock for this recipe with `recipekit lock`.",
         exit_status=EXIT_USAGE,
     ),
+    "RK530": ErrorCode(
+        "Something is not a baseline.",
+        "A wrong path, an incomplete download, or another version of recipekit wrote it.",
+        "Name what `recipekit share` wrote: a folder, a `.zip` file, or `hf://OWNER/NAME`.",
+        exit_status=EXIT_USAGE,
+    ),
+    "RK531": ErrorCode(
+        "The replies in a baseline are damaged.",
+        "The file was changed, or not downloaded completely.",
+        "Get the baseline again.",
+    ),
+    "RK532": ErrorCode(
+        "A baseline lacks a file of its data.",
+        "The licence does not allow to pass it on, or the author did not state one.",
+        "Get the file yourself, and name it with `--data`.",
+        exit_status=EXIT_USAGE,
+    ),
+    "RK533": ErrorCode(
+        "The folder for a reproduction has other files.",
+        "It belongs to another baseline, or to something else.",
+        "Name a new folder with `--work`.",
+        exit_status=EXIT_USAGE,
+    ),
+    "RK534": ErrorCode(
+        "A repository on the Hugging Face Hub cannot be used.",
+        "It does not exist, is private, there is no token, or there is no network.",
+        "Correct the name, or log in with `hf auth login`.",
+    ),
+    "RK535": ErrorCode(
+        "The destination of `share` exists.",
+        "An earlier baseline, or another file.",
+        "Name a new folder or file.",
+        exit_status=EXIT_USAGE,
+    ),
+    "RK536": ErrorCode(
+        "A baseline would contain a secret.",
+        "A value of a variable such as `OPENAI_API_KEY` is in the report, the data or a reply.",
+        "Remove it from the file that the message names, and run the recipe again.",
+    ),
     "RK540": ErrorCode(
         "A folder is not a run's folder.",
         "A wrong path.",
@@ -620,6 +659,11 @@ ERROR_CODES: Final[dict[str, ErrorCode]] = {
         "A file of a run is damaged.",
         "It was changed, or the disk failed.",
         "Create it again with the command that the message names.",
+    ),
+    "RK543": ErrorCode(
+        "A run cannot be shared.",
+        "It did not finish, measured nothing, or its files have changed since.",
+        "Run the recipe again, to the end.",
     ),
     # Runs
     "RK600": ErrorCode(
@@ -710,6 +754,17 @@ ERROR_CODES: Final[dict[str, ErrorCode]] = {
         "A key, file, revision, index, version or device is not the one in the lock.",
         "Restore what the message lists, or accept it with `recipekit lock`.",
         before_work=True,
+    ),
+    "RK616": ErrorCode(
+        "A baseline is not the published one.",
+        "A file of the bundle, its data, a revision or an index was changed.",
+        "Get the baseline and its data again, or run it nevertheless with `--force`.",
+    ),
+    "RK617": ErrorCode(
+        "`share --seeds` has nothing to repeat.",
+        "The recipe trains nothing, so that all seeds give the same figures.",
+        "Leave `--seeds` out.",
+        exit_status=EXIT_USAGE,
     ),
     "RK620": ErrorCode(
         "There is nothing to judge.",

@@ -29,7 +29,7 @@ COMMIT = "1" * 40
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def lock_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     rows = [{"query": f"what is {n}", "positive": f"it is {n}"} for n in range(8)]
     Path("pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -45,7 +45,7 @@ def texts(before: Lock, after: Lock) -> list[str]:
     return [str(each) for each in drift(before, after)]
 
 
-@pytest.mark.usefixtures("folder")
+@pytest.mark.usefixtures("lock_folder")
 def test_a_lock_has_settings_files_versions_python_and_device() -> None:
     lock = lock_of()
     assert lock.device == "cpu" and lock.python.startswith("3.")
@@ -57,7 +57,7 @@ def test_a_lock_has_settings_files_versions_python_and_device() -> None:
     assert lock.results["collect"] >= 1
 
 
-@pytest.mark.usefixtures("folder")
+@pytest.mark.usefixtures("lock_folder")
 def test_a_written_lock_is_read_as_the_same_lock_in_a_stable_order() -> None:
     lock = replace(lock_of(), data={"queries": {"rows": 8, "sha256": "ab"}})
     write_lock(Path("recipe.lock"), lock)
@@ -66,7 +66,7 @@ def test_a_written_lock_is_read_as_the_same_lock_in_a_stable_order() -> None:
     assert settings == sorted(settings)
 
 
-@pytest.mark.usefixtures("folder")
+@pytest.mark.usefixtures("lock_folder")
 def test_one_changed_byte_version_device_python_and_key_are_each_named() -> None:
     before = lock_of()
     Path("pairs.jsonl").write_text(Path("pairs.jsonl").read_text().replace("it is 7", "it is 9"))
@@ -84,7 +84,7 @@ def test_one_changed_byte_version_device_python_and_key_are_each_named() -> None
     assert found[6:] == ["mine.retrievers.lexical.depth: 5 → 6"]
 
 
-@pytest.mark.usefixtures("folder")
+@pytest.mark.usefixtures("lock_folder")
 def test_a_changed_revision_index_and_collected_table_are_each_named() -> None:
     before = replace(
         lock_of(),
@@ -108,7 +108,7 @@ def test_a_changed_revision_index_and_collected_table_are_each_named() -> None:
     ]
 
 
-@pytest.mark.usefixtures("folder")
+@pytest.mark.usefixtures("lock_folder")
 def test_revisions_of_the_hub_are_locked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hub, "resolved_revision", lambda *_: COMMIT)
     source = "{use: hub, dataset: a/b, query: q, positive: p}"
@@ -116,7 +116,7 @@ def test_revisions_of_the_hub_are_locked(monkeypatch: pytest.MonkeyPatch) -> Non
     assert lock_of().revisions == {"collect.sources.own": {"dataset": COMMIT}}
 
 
-@pytest.mark.usefixtures("folder")
+@pytest.mark.usefixtures("lock_folder")
 def test_check_lists_drift_and_exits_with_1(capsys: pytest.CaptureFixture[str]) -> None:
     assert invoke(["lock", "--cpu"]) == 0
     written = capsys.readouterr()
@@ -132,7 +132,7 @@ def test_check_lists_drift_and_exits_with_1(capsys: pytest.CaptureFixture[str]) 
     assert found == {"part": "settings", "text": "mine.retrievers.lexical.depth: 5 → 6"}
 
 
-@pytest.mark.usefixtures("folder")
+@pytest.mark.usefixtures("lock_folder")
 def test_a_locked_run_that_differs_does_not_start(capsys: pytest.CaptureFixture[str]) -> None:
     assert invoke(["lock", "--cpu"]) == 0
     with open("pairs.jsonl", "a") as file:
@@ -145,17 +145,17 @@ def test_a_locked_run_that_differs_does_not_start(capsys: pytest.CaptureFixture[
     assert not Path("runs").exists()
 
 
-def test_no_lock_has_a_secret(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_lock_has_a_secret(lock_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("JUDGE_KEY", "sk-very-secret-value")
     monkeypatch.setenv("JUDGE_URL", "http://secret.example:8000/v1")
     judge = "{use: llm, model: openai/m, api_base: '${env:JUDGE_URL}', api_key: '${env:JUDGE_KEY}'}"
-    (folder / "recipe.yaml").write_text(f"{RECIPE}judge:\n  judges:\n    m: {judge}\n")
+    (lock_folder / "recipe.yaml").write_text(f"{RECIPE}judge:\n  judges:\n    m: {judge}\n")
     assert "secret" not in lock_of().as_yaml()
 
 
 @pytest.mark.slow
 def test_a_locked_run_compares_the_collected_data(
-    folder: Path, capsys: pytest.CaptureFixture[str]
+    lock_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert invoke(["run", "--until", "collect", "--cpu"]) == 0
     assert invoke(["lock", "--cpu"]) == 0

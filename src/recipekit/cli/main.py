@@ -31,6 +31,8 @@ COMMANDS: Final = {
     "judge": "Try the judges, or draw pairs for human labelling.",
     "run": "Run a recipe.",
     "lock": "Write down what a recipe's result depends on, or list what changed.",
+    "share": "Write the baseline of a run, for others to repeat.",
+    "reproduce": "Run a baseline again, and compare its figures.",
     "keys": "Show the keys of a recipe and its sections.",
     "components": "List components, or describe one.",
     "new-plugin": "Write a package with a component of your own, to start from.",

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from typing import TYPE_CHECKING, Annotated, ClassVar, Protocol
 
+from recipekit.component.fields import NotIdentity
 from recipekit.component.spec import Component
 
 if TYPE_CHECKING:
@@ -40,3 +41,7 @@ class SourceSpec(Component[Source]):
     """A source of passages, queries and labels."""
 
     kind: ClassVar[str] = "source"
+
+    license: Annotated[str | None, NotIdentity] = None
+    """The licence of the data, as an SPDX id or the Hub's name, such as `cc-by-sa-4.0`.
+    `recipekit share` includes local files only if their licence allows it."""

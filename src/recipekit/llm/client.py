@@ -110,6 +110,8 @@ class Client:
             self._note_call(request, failure)
             raise
         self._note_call(request, reply)
+        for account in self._budget.spending.accounts[:1]:
+            self._cache.note_use(account.ledger, request.key)
         return reply
 
     def forget(self, request: Request) -> None:

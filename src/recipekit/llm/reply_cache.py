@@ -45,6 +45,14 @@ CREATE TABLE ledgers (
     calls INTEGER NOT NULL DEFAULT 0     -- settled or in flight
 );
 """
+USES = """
+CREATE TABLE IF NOT EXISTS uses (
+    ledger TEXT NOT NULL,  -- the ledger of the recipe that asked
+    key BLOB NOT NULL,     -- Request.key
+    PRIMARY KEY (ledger, key)
+) WITHOUT ROWID;
+"""
+"""Which replies each recipe used, its own and those that others had paid for."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +92,7 @@ class ReplyCache:
                 # With NORMAL, a commit writes to the log without an fsync.
                 self._connection.execute("PRAGMA synchronous = NORMAL")
                 self._connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
+                self._connection.execute(USES)
             except BaseException:
                 self._connection.close()
                 raise
@@ -115,6 +124,39 @@ class ReplyCache:
     def forget(self, key: str) -> None:
         """Remove the reply stored under a request's key: the next call is made again."""
         self.execute("DELETE FROM replies WHERE key = ?", (bytes.fromhex(key),))
+
+    def note_use(self, ledger: str, key: str) -> None:
+        """Note that a recipe used the reply stored under a request's key."""
+        statement = "INSERT OR IGNORE INTO uses VALUES (?, ?)"
+        self.execute(statement, (ledger, bytes.fromhex(key)))
+
+    def used_by(self, ledger: str) -> Iterator[tuple[str, str, str]]:
+        """Yield the key, model and reply (as JSON) of every call that a recipe used, by key."""
+        query = (
+            "SELECT hex(replies.key), request, reply FROM uses JOIN replies USING (key) "
+            "WHERE ledger = ? ORDER BY replies.key"
+        )
+        with explain_sqlite_errors(self.path):
+            for key, deflated, reply in self._connection.execute(query, (ledger,)):
+                model = json.loads(zlib.decompress(deflated))["model"]
+                yield key.lower(), model, reply
+
+    def add(self, key: str, model: str, reply: str) -> None:
+        """Store a reply of another cache under its request's key, without its messages.
+
+        Args:
+            key: `Request.key`.
+            model: `Request.model`.
+            reply: The reply as JSON, from `used_by`.
+
+        Raises:
+            ValueError: The key or the reply is not valid.
+            KeyError: The reply lacks a field.
+        """
+        _reply(reply)
+        request = json.dumps({"model": model, "messages": [], "parameters": {}, "sample": 0})
+        values = (bytes.fromhex(key), zlib.compress(request.encode(), 1), reply, time.time())
+        self.execute("INSERT OR IGNORE INTO replies VALUES (?, ?, ?, ?)", values)
 
     def calls(self) -> Iterator[PaidCall]:
         """Every paid call, oldest first."""

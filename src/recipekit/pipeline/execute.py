@@ -63,6 +63,7 @@ def run(
     on_event: OnEvent = lambda event: None,
     tracker: str | None = None,
     check_dataset: Callable[[Dataset], None] | None = None,
+    reach: bool = True,
 ) -> Run:
     """Execute a recipe.
 
@@ -84,6 +85,8 @@ def run(
         tracker: An experiment tracker for training's numbers, such as `tensorboard`.
         check_dataset: Called with the data set as soon as it is complete; raises an error if the
             run must not go on with it.
+        reach: Check at the start that the servers of later stages can be used. A judge whose
+            replies are all stored needs none.
 
     Raises:
         RunError: A stage failed or was killed, or the recipe does not have `start` or `until`.
@@ -120,7 +123,7 @@ def run(
     )
     try:
         execution.announce()
-        execution.prepare()
+        execution.prepare(reach=reach)
         execution.latest_before = record.make_latest()
         for name in selection.names:
             execution.stage(stages.stage_named(name))
@@ -257,7 +260,7 @@ class _Execution:
         """Report an event, with its line for people."""
         self.on_event(RunEvent(name, fields, line))
 
-    def prepare(self) -> None:
+    def prepare(self, *, reach: bool) -> None:
         """Start the slow imports, and check the servers of the stages after the first.
 
         The first stage connects to its servers at once. A judge whose replies are all cached needs
@@ -266,7 +269,8 @@ class _Execution:
         computes = any(stages.stage_named(name).ranks for name in self.selection.to_run)
         if computes and self.recipe.encoders:
             self.processes.warm_up()
-        check_servers(self.recipe, self.selection.to_run[1:])
+        if reach:
+            check_servers(self.recipe, self.selection.to_run[1:])
 
     def stage(self, stage: Stage) -> None:
         """Run one stage, or take it from the cache."""

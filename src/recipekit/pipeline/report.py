@@ -35,7 +35,14 @@ from recipekit.report.run_folder import RunFolder, open_run
 from recipekit.report.svg import can_draw, write_figures
 from recipekit.stages import PIPELINE
 
-__all__ = ["closing_blocks", "read_blocks", "render_report", "report_values", "write_report"]
+__all__ = [
+    "closing_blocks",
+    "read_blocks",
+    "render_report",
+    "report_values",
+    "write_blocks",
+    "write_report",
+]
 
 MAX_WARNINGS: Final = 50
 FIGURES: Final = "figures"
@@ -74,10 +81,18 @@ def write_report(path: Path) -> None:
     for stage in run.manifests:
         if metrics := run.json(stage, "metrics.json", list):
             write_json(path / "metrics.json", metrics)
-    blocks = read_blocks(path)
-    drawings = write_figures(blocks, path / FIGURES)
-    _replace(path / "report.html", render_html(blocks, title=run.name, drawings=drawings))
-    _replace(path / "report.md", _markdown(blocks))
+    write_blocks(read_blocks(path), run.name, path)
+
+
+def write_blocks(blocks: Sequence[Block], title: str, folder: Path) -> None:
+    """Write a report into a folder: `report.html`, `report.md` and `figures/`.
+
+    Raises:
+        OSError: The folder cannot be written to.
+    """
+    drawings = write_figures(blocks, folder / FIGURES)
+    _replace(folder / "report.html", render_html(blocks, title=title, drawings=drawings))
+    _replace(folder / "report.md", _markdown(blocks))
 
 
 def _replace(file: Path, text: str) -> None:

@@ -87,6 +87,8 @@ def train(inputs: StageInputs, section: TrainSection, out: Path) -> dict[str, An
     Raises:
         RunError: There is nothing to train on, or the loss is not finite, or training diverged.
     """
+    if section.seed is not None:
+        inputs = replace(inputs, seed=section.seed)
     dataset, scratch = inputs.dataset, out / "scratch"
     if dataset is None:
         raise RunError("no data was collected to train on", code="RK630")

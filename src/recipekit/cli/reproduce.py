@@ -1,0 +1,101 @@
+"""`recipekit reproduce`: run a baseline again, and compare its figures."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from recipekit.cli.json_output import AsJson, print_json
+from recipekit.cli.options import LocalCode, Overrides, TrustRemoteCode
+
+if TYPE_CHECKING:
+    from recipekit.pipeline.run_events import RunEvent
+
+__all__ = ["reproduce"]
+
+
+def reproduce(
+    context: typer.Context,
+    bundle: Annotated[
+        str,
+        typer.Argument(
+            metavar="BUNDLE",
+            help="What share wrote: a folder, a .zip file, or hf://OWNER/NAME[@REVISION].",
+        ),
+    ],
+    work: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Where to work. Default: reproduced-NAME, a new folder."),
+    ] = None,
+    data: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=FILE", help="Your copy of a file that is not included. Repeatable."
+        ),
+    ] = None,
+    overrides: Overrides = None,
+    num_processes: Annotated[
+        int | None, typer.Option(help="Processes that encode and train.")
+    ] = None,
+    cpu: Annotated[bool, typer.Option("--cpu", help="Use no GPU.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Run although the bundle or its data was changed.")
+    ] = False,
+    allow_local_code: LocalCode = False,
+    trust_remote_code: TrustRemoteCode = False,
+    as_json: AsJson = False,
+) -> None:
+    """Run a baseline in a fresh cache, and compare every figure with the published one.
+
+    The exit status is 0 if all figures are within their tolerances, and otherwise 1. The same
+    command resumes a reproduction that was interrupted.
+    """
+    from recipekit.pipeline.accelerate_config import read_launch
+    from recipekit.report.terminal import print_blocks
+    from recipekit.reproduce.reproduction import outcomes_table, prepare
+    from recipekit.reproduce.reproduction import reproduce as run
+
+    launch = read_launch(None, num_processes, cpu=cpu)
+    prepared = prepare(
+        bundle,
+        work,
+        data=dict(map(_named, data or ())),
+        overrides=overrides or (),
+        cpu=launch.cpu,
+        force=force,
+        allowed={"allow_local_code": allow_local_code, "trust_remote_code": trust_remote_code},
+    )
+    for difference in prepared.differences:
+        typer.echo(f"differs from the lock: {difference}", err=True)
+    command = shlex.join(["recipekit", *context.obj])
+    outcomes = run(prepared, launch=launch, on_event=_show, command=command, quiet=as_json)
+    missed = sum(not outcome.is_within for outcome in outcomes)
+    if as_json:
+        differences = [vars(each) for each in prepared.differences]
+        figures = [outcome.as_json() for outcome in outcomes]
+        print_json({"reproduced": not missed, "differences": differences, "figures": figures})
+    else:
+        typer.echo()
+        print_blocks([outcomes_table(outcomes)])
+        total = len(outcomes)
+        verdict = f"all {total} figures are" if not missed else f"{missed} of {total} are not"
+        typer.echo(f"{verdict} within tolerance")
+    if missed:
+        raise typer.Exit(1)
+
+
+def _named(text: str) -> tuple[str, Path]:
+    name, equals, file = text.partition("=")
+    if not (name and equals and file):
+        raise typer.BadParameter(f"{text}: write NAME=FILE", param_hint="--data")
+    return name, Path(file)
+
+
+def _show(event: RunEvent) -> None:
+    from recipekit.recipe.environment import redact
+
+    if event.line:
+        typer.echo(redact(event.line), err=True)

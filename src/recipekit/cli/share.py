@@ -1,0 +1,122 @@
+"""`recipekit share`: write the baseline of a run, for others to repeat."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from recipekit.cli.completion import complete_run
+from recipekit.cli.json_output import AsJson, print_json
+from recipekit.cli.options import LocalCode, Runs, TrustRemoteCode
+
+if TYPE_CHECKING:
+    from recipekit.reproduce.share import Shared
+
+__all__ = ["share"]
+
+
+def share(
+    run: Annotated[
+        str,
+        typer.Argument(
+            metavar="RUN",
+            help="A run's folder or id, or a recipe or its name for its latest run.",
+            autocompletion=complete_run,
+        ),
+    ],
+    destination: Annotated[
+        str,
+        typer.Argument(
+            metavar="DEST",
+            help="A new folder, a new file that ends in .zip, or hf://OWNER/NAME on the Hub.",
+        ),
+    ],
+    seeds: Annotated[
+        int,
+        typer.Option(min=0, help="Train again with N further seeds, to measure tolerances."),
+    ] = 0,
+    spread: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="RUN", help="Another run of the recipe, such as on another device. Repeatable."
+        ),
+    ] = None,
+    tolerance: Annotated[
+        float | None, typer.Option(min=0, help="One tolerance for every figure instead.")
+    ] = None,
+    include_data: Annotated[
+        bool,
+        typer.Option(
+            "--include-data", help="Include local files of unknown licence: you may pass them on."
+        ),
+    ] = False,
+    include_replies: Annotated[
+        bool, typer.Option("--include-replies", help="Include the paid LLM replies.")
+    ] = False,
+    private: Annotated[
+        bool, typer.Option("--private", help="Make a new repository on the Hub private.")
+    ] = False,
+    cpu: Annotated[bool, typer.Option("--cpu", help="Use no GPU for --seeds.")] = False,
+    runs: Runs = None,
+    allow_local_code: LocalCode = False,
+    trust_remote_code: TrustRemoteCode = False,
+    as_json: AsJson = False,
+) -> None:
+    """Write a run's recipe, lock, figures and report as a baseline that others can repeat.
+
+    Local data is included only if its licence allows it. No secret is ever included.
+    """
+    from recipekit.cli.report import find_run
+    from recipekit.pipeline.launch import Launch
+    from recipekit.reproduce.hub import hub_repository, upload
+    from recipekit.reproduce.share import (
+        ShareOptions,
+        check_destination,
+        open_finished,
+    )
+    from recipekit.reproduce.share import share as write
+    from recipekit.reproduce.spread import repeat_with_seeds
+    from recipekit.stages.recipe import load_recipe
+
+    found = open_finished(find_run(run, runs))
+    repository = hub_repository(destination)
+    if repository is None:
+        check_destination(Path(destination))
+    allowed = {"allow_local_code": allow_local_code, "trust_remote_code": trust_remote_code}
+    recipe = load_recipe(found.path / "recipe.resolved.yaml", (), **allowed)
+    others = [open_finished(find_run(other, runs)) for other in spread or ()]
+    repeated = [other.read_json(other.path / "metrics.json", list) or [] for other in others]
+    if seeds:
+        repeated += repeat_with_seeds(
+            found,
+            seeds,
+            launch=Launch(cpu=cpu),
+            allowed=allowed,
+            say=lambda line: typer.echo(line, err=True),
+        )
+    deliver = None
+    if repository is not None:
+        target = repository
+
+        def deliver(folder: Path, _: Path) -> None:
+            upload(folder, target, private=private)
+
+    options = ShareOptions(include_data, include_replies, tolerance)
+    shared = write(found, recipe, Path(destination), options, repeated, deliver)
+    if as_json:
+        print_json({**vars(shared), "destination": destination})
+    else:
+        _print(shared, destination, include_replies)
+
+
+def _print(shared: Shared, destination: str, include_replies: bool) -> None:
+    typer.echo(f"wrote {destination}: {len(shared.files)} files")
+    if include_replies:
+        typer.echo(f"replies of paid calls: {shared.replies:,}")
+    for name, facts in shared.left_out.items():
+        typer.echo(f"not included: {name} ({facts['reason']}, {facts['key']})")
+    if any(row["tolerance_basis"] == "not measured" for row in shared.rows):
+        typer.echo("tolerances are not measured; --seeds 3 measures them")
+    typer.echo(f"to repeat it: recipekit reproduce {destination}")

@@ -1,0 +1,146 @@
+"""A bundle: a baseline as a folder or a zip file, with the sha256 of everything in it.
+
+| file | content |
+|---|---|
+| `bundle.json` | format, the sha256 of every file, what was left out, and the variables it needs |
+| `recipe.yaml`, `recipe.lock` | the recipe with every default written out, and its lock |
+| `metrics.json` | the published figures with intervals and tolerances |
+| `per_query/NAME.arrow` | every query's values, by evaluator |
+| `report.md`, `figures/` | the report of the run |
+| `data/`, `code/` | local files that the recipe names |
+| `replies.jsonl.gz` | paid LLM replies, without the prompts |
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import zipfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any, Final
+
+from recipekit.errors import StoreError
+
+__all__ = ["FORMAT", "INDEX", "Bundle", "changed_files", "file_hashes", "open_bundle", "pack"]
+
+FORMAT: Final = 1
+INDEX: Final = "bundle.json"
+PARTS: Final = ("recipe.yaml", "recipe.lock", "metrics.json")
+"""The files that every bundle has."""
+ZIP_TIME: Final = (2000, 1, 1, 0, 0, 0)
+"""The time of every file in a zip file, so that equal baselines are equal files."""
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """An opened bundle."""
+
+    folder: Path
+    values: Mapping[str, Any]
+    """The content of `bundle.json`."""
+
+    @property
+    def recipe(self) -> str:
+        """The recipe's name."""
+        return str(self.values["recipe"])
+
+    @property
+    def left_out(self) -> Mapping[str, Mapping[str, str]]:
+        """Local files that it does not contain: `{name: {key, reason}}`."""
+        left_out: Mapping[str, Mapping[str, str]] = self.values.get("left_out") or {}
+        return left_out
+
+    @property
+    def metrics(self) -> list[dict[str, Any]]:
+        """The published rows."""
+        rows: list[dict[str, Any]] = json.loads((self.folder / "metrics.json").read_text())
+        return rows
+
+
+def file_hashes(folder: Path) -> dict[str, str]:
+    """Return the sha256 of every file below a folder except `bundle.json`, by relative name."""
+    found = {}
+    for file in sorted(each for each in folder.rglob("*") if each.is_file()):
+        name = file.relative_to(folder).as_posix()
+        # A download from the Hub leaves its own notes in a hidden folder.
+        if name != INDEX and not name.startswith("."):
+            with file.open("rb") as content:
+                found[name] = hashlib.file_digest(content, "sha256").hexdigest()
+    return found
+
+
+def open_bundle(source: Path, work: Path) -> Bundle:
+    """Open a bundle, without checking the content of its files.
+
+    Args:
+        source: A folder or a zip file.
+        work: An empty folder, into which a zip file is unpacked.
+
+    Raises:
+        StoreError: It is not a bundle.
+    """
+    if source.is_file():
+        _unpack(source, work)
+        folder = work
+    else:
+        folder = source
+    index = folder / INDEX
+    if not folder.is_dir():
+        raise _not_a_bundle(source, "there is no such folder or file")
+    if not index.is_file():
+        raise _not_a_bundle(source, f"there is no {INDEX} in it")
+    try:
+        values = json.loads(index.read_text(encoding="utf-8"))
+        if not isinstance(values, dict) or not isinstance(values.get("files"), dict):
+            raise ValueError("it has no list of files")
+        if values.get("bundle") != FORMAT:
+            found = values.get("bundle")
+            raise ValueError(f"its format is {found}, and this recipekit reads {FORMAT}")
+    except (ValueError, OSError) as error:
+        raise _not_a_bundle(source, f"{INDEX}: {error}") from error
+    if missing := [name for name in PARTS if not (folder / name).is_file()]:
+        raise _not_a_bundle(source, f"{', '.join(missing)} is missing")
+    return Bundle(folder, values)
+
+
+def _not_a_bundle(source: Path, reason: str) -> StoreError:
+    return StoreError(
+        f"{source}: not a baseline of recipekit: {reason}; `recipekit share` writes one",
+        code="RK530",
+    )
+
+
+def _unpack(source: Path, folder: Path) -> None:
+    try:
+        with zipfile.ZipFile(source) as archive:
+            for name in archive.namelist():
+                path = PurePosixPath(name)
+                if path.is_absolute() or ".." in path.parts:
+                    raise _not_a_bundle(source, f"'{name}' would be outside its folder")
+            archive.extractall(folder)
+    except (zipfile.BadZipFile, EOFError) as error:
+        raise _not_a_bundle(source, f"it cannot be unpacked ({error})") from error
+
+
+def pack(folder: Path, file: Path) -> None:
+    """Write a folder as a zip file; equal folders give equal files."""
+    temporary = file.with_name(f".{file.name}.tmp")
+    with zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
+        for path in sorted(each for each in folder.rglob("*") if each.is_file()):
+            info = zipfile.ZipInfo(path.relative_to(folder).as_posix(), ZIP_TIME)
+            info.compress_type, info.external_attr = zipfile.ZIP_DEFLATED, 0o644 << 16
+            archive.writestr(info, path.read_bytes())
+    temporary.replace(file)
+
+
+def changed_files(bundle: Bundle) -> Iterator[str]:
+    """Yield what is wrong with the files of a bundle, one line each."""
+    stated, found = bundle.values["files"], file_hashes(bundle.folder)
+    for name in sorted(stated.keys() | found.keys()):
+        if name not in found:
+            yield f"{name}: is missing"
+        elif name in stated and stated[name] != found[name]:
+            was, now = stated[name][:12], found[name][:12]
+            yield f"{name}: was changed after it was written (sha256 {was}, now {now})"

@@ -1,0 +1,59 @@
+"""The lock of a run that has finished, from the manifests of its artifacts."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from recipekit.errors import StoreError
+from recipekit.pipeline.data_hashes import data_hashes
+from recipekit.recipe.sections import Recipe
+from recipekit.report.run_folder import RunFolder
+from recipekit.reproduce.lock import Lock, lock_recipe
+
+__all__ = ["device_of", "lock_of_run"]
+
+
+def lock_of_run(run: RunFolder, recipe: Recipe) -> Lock:
+    """Return what a run depended on.
+
+    Args:
+        run: A finished run.
+        recipe: Its recipe, loaded from the run's folder.
+
+    Raises:
+        StoreError: A local file, revision or index has changed since the run.
+    """
+    now = lock_recipe(recipe, device=device_of(run), data=_data(run))
+    last = list(run.manifests.values())[-1]
+    installed = dict(last.get("versions") or {})
+    python = installed.pop("python", now.python)
+    then = replace(now, python=python, versions={**now.versions, **installed})
+    _check_unchanged(run, now)
+    return then
+
+
+def _data(run: RunFolder) -> dict[str, dict[str, object]]:
+    return {} if run.dataset is None else data_hashes(run.dataset)
+
+
+def _check_unchanged(run: RunFolder, now: Lock) -> None:
+    from recipekit.pipeline.identity_parts import identity_parts
+
+    kinds = {"file": now.files, "fingerprint": {**now.revisions, **now.indices}}
+    for manifest in run.manifests.values():
+        for part in identity_parts(manifest["identity"]):
+            if part.kind in kinds and kinds[part.kind].get(part.path) != part.value:
+                raise StoreError(
+                    f"{run.path}: cannot be shared, since {part.path} has changed since the run; "
+                    "run the recipe again",
+                    code="RK543",
+                )
+
+
+def device_of(run: RunFolder) -> str:
+    """Return the class of the device that a run computed on: `cpu`, `mps` or `cuda`."""
+    devices = [str(manifest["device"]) for manifest in run.manifests.values() if manifest["device"]]
+    for device in devices:
+        if not device.startswith("CPU"):
+            return "mps" if device.startswith("MPS") else "cuda"
+    return "cpu"

@@ -1,0 +1,67 @@
+"""Runs a recipe again with other seeds of training, to measure the spread of its figures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from recipekit.errors import RunError
+from recipekit.pipeline.execute import run as execute
+from recipekit.pipeline.launch import Launch
+from recipekit.report.run_folder import RunFolder
+from recipekit.stages.recipe import load_recipe
+
+__all__ = ["repeat_with_seeds"]
+
+
+def repeat_with_seeds(
+    run: RunFolder,
+    seeds: int,
+    *,
+    launch: Launch,
+    allowed: Mapping[str, bool],
+    say: Callable[[str], None],
+) -> list[list[dict[str, Any]]]:
+    """Train and evaluate a run's recipe again with other seeds, and return the rows of metrics.
+
+    Collected data, candidates and judgments come from the cache: only training differs.
+
+    Args:
+        run: The run.
+        seeds: How many further seeds.
+        launch: How processes are started.
+        allowed: `allow_local_code` and `trust_remote_code`, for loading the recipe.
+        say: Receives lines for the user.
+
+    Raises:
+        RunError: The recipe does not train.
+    """
+    if not run.section("train"):
+        raise RunError(
+            f"{run.path}: --seeds has nothing to repeat, since this recipe has no train section "
+            "and gives the same figures again",
+            code="RK617",
+        )
+    first = int(run.section("train").get("seed") or run.recipe["seed"])
+    cache = _cache(run)
+    found = []
+    for seed in range(first + 1, first + seeds + 1):
+        say(f"seed {seed}: training and evaluating again")
+        file = run.path / "recipe.resolved.yaml"
+        recipe = load_recipe(file, [f"train.seed={seed}"], **allowed)
+        repeated = execute(
+            recipe,
+            cache=cache,
+            runs=cache / "seeds",
+            until="evaluate",
+            launch=launch,
+            output="quiet",
+        )
+        found.append(repeated.metric_rows)
+    return found
+
+
+def _cache(run: RunFolder) -> Path:
+    stage = next(iter(run.manifests))
+    return (run.path / "stages" / stage).resolve().parents[2]

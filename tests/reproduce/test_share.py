@@ -1,0 +1,153 @@
+"""`recipekit share`: what a bundle contains, and what it must not contain."""
+
+import json
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from recipekit.reproduce.bundle import changed_files, file_hashes, open_bundle
+from recipekit.reproduce.licences import permission
+from recipekit.reproduce.local_files import LocalFiles
+from recipekit.reproduce.tolerances import with_tolerances
+
+Cli = Callable[..., str]
+
+
+def with_licence(folder: Path, licence: str | None) -> None:
+    file = next(folder.glob("runs/small/2*/recipe.resolved.yaml"))
+    file.write_text(file.read_text().replace("license: cc0-1.0", f"license: {licence or 'null'}"))
+
+
+@pytest.mark.parametrize(
+    ("licence", "expected"),
+    [
+        ("cc-by-sa-4.0", "allowed"),
+        ("CC0 1.0", "allowed"),
+        ("apache-2.0", "allowed"),
+        (None, "unknown"),
+        ("other", "unknown"),
+        ("proprietary", "forbidden"),
+        ("All rights reserved", "forbidden"),
+    ],
+)
+def test_a_licence_decides_whether_data_is_shared(licence: str | None, expected: str) -> None:
+    assert permission(licence) == expected
+
+
+def test_tolerances_follow_students_distribution_and_have_a_floor() -> None:
+    rows = [
+        {"evaluator": "e", "split": "test", "system": system, "metric": "m", "value": value}
+        for system, value in (("trained", 0.50), ("bm25", 0.40))
+    ]
+    other = [{**rows[0], "value": 0.52}, {**rows[1], "value": 0.40}]
+    trained, bm25 = with_tolerances(rows, [other])
+    assert trained["tolerance"] == pytest.approx(12.706 * 2**0.5 * 0.0141421, rel=1e-3)
+    assert trained["tolerance_basis"] == "spread over 2 runs"
+    assert (bm25["tolerance"], bm25["repeated"]) == (0.001, [0.40])
+    assert [row["tolerance"] for row in with_tolerances(rows, [])] == [0.005, 0.001]
+    assert [row["tolerance"] for row in with_tolerances(rows, [other], 0.02)] == [0.02, 0.02]
+
+
+def test_local_paths_become_names_in_the_bundle(tmp_path: Path) -> None:
+    for name in ("a/x.csv", "b/x.csv", "judge.py"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    source = {"use": "pairs", "license": "mit", "file": f"{tmp_path}/a/x.csv"}
+    recipe = {
+        "collect": {"sources": {"own": source}},
+        "judge": {"use": f"{tmp_path}/judge.py:Mine", "files": [f"{tmp_path}/b/x.csv"]},
+        "again": {"own": {"file": f"{tmp_path}/a/x.csv"}, "text": "/no/such/file"},
+    }
+    local = LocalFiles()
+    rewritten = local.rewritten(recipe)
+    assert rewritten["collect"]["sources"]["own"]["file"] == "./data/own/x.csv"
+    assert rewritten["judge"] == {"use": "./code/judge.py:Mine", "files": ["./data/judge/x.csv"]}
+    assert rewritten["again"] == {"own": {"file": "./data/own/x.csv"}, "text": "/no/such/file"}
+    assert [(file.licence, file.is_code) for file in local.files] == [
+        ("mit", False),
+        (None, True),
+        (None, False),
+    ]
+
+
+@pytest.mark.slow
+def test_a_bundle_has_recipe_lock_figures_values_report_and_data(folder: Path, cli: Cli) -> None:
+    assert "tolerances are not measured" in cli("share", "small", "out")
+    bundle = open_bundle(folder / "out", folder / "unused")
+    assert set(bundle.values["files"]) >= {
+        "README.md", "recipe.yaml", "recipe.lock", "metrics.json", "report.md",
+        "data/own/pairs.jsonl", "per_query/held_out.arrow",
+    }  # fmt: skip
+    assert list(changed_files(bundle)) == []
+    [row] = bundle.metrics
+    assert row["low"] <= row["value"] <= row["high"] and row["tolerance"] == 0.001
+    text = "".join(
+        file.read_text()
+        for file in (folder / "out").rglob("*")
+        if file.suffix != ".arrow" and file.is_file()
+    )
+    assert str(folder) not in text, "no path of this machine"
+    assert "already exists" in cli("share", "small", "out", status=2)
+    cli("share", "small", "one.zip")
+    assert "recipe.lock" in zipfile.ZipFile("one.zip").namelist()
+
+
+@pytest.mark.slow
+def test_data_of_an_unknown_licence_needs_the_author_and_forbidden_data_is_never_included(
+    folder: Path, cli: Cli
+) -> None:
+    with_licence(folder, None)
+    assert "not included: data/own/pairs.jsonl (its licence is not stated" in cli(
+        "share", "small", "without"
+    )
+    assert not (folder / "without/data").exists()
+    assert "word3" not in (folder / "without/report.md").read_text()
+    cli("share", "small", "with", "--include-data")
+    assert (folder / "with/data/own/pairs.jsonl").read_bytes() == Path("pairs.jsonl").read_bytes()
+    file = next(folder.glob("runs/small/2*/recipe.resolved.yaml"))
+    file.write_text(file.read_text().replace("license: null", "license: proprietary"))
+    assert "its licence forbids it" in cli("share", "small", "never", "--include-data")
+    assert not (folder / "never/data").exists()
+
+
+@pytest.mark.slow
+def test_a_bundle_with_a_secret_is_not_written(
+    folder: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MY_SERVICE_TOKEN", "word3 word4")
+    printed = cli("share", "small", "out", status=1)
+    assert "data/own/pairs.jsonl: contains the value of the variable MY_SERVICE_TOKEN" in printed
+    assert "word3" not in printed and not Path("out").exists()
+
+
+@pytest.mark.slow
+def test_a_run_whose_data_changed_or_that_failed_is_not_shared(folder: Path, cli: Cli) -> None:
+    with open("pairs.jsonl", "a") as file:
+        file.write("\n")
+    assert "collect.sources.own.pairs.jsonl has changed since the run" in cli(
+        "share", "small", "out", status=1
+    )
+    run = next(folder.glob("runs/small/2*/run.json"))
+    run.write_text(json.dumps({**json.loads(run.read_text()), "status": "failed"}))
+    assert "this run is failed" in cli("share", "small", "out", status=1)
+
+
+@pytest.mark.slow
+def test_seeds_of_a_recipe_without_training_are_refused(folder: Path, cli: Cli) -> None:
+    assert "has no train section" in cli("share", "small", "out", "--seeds", "2", status=2)
+
+
+@pytest.mark.slow
+def test_other_runs_widen_the_tolerances(folder: Path, cli: Cli) -> None:
+    cli("share", "small", "out", "--spread", "small")
+    [row] = json.loads(Path("out/metrics.json").read_text())
+    assert row["tolerance_basis"] == "spread over 2 runs" and len(row["repeated"]) == 1
+
+
+def test_hidden_files_and_the_index_are_not_hashed(tmp_path: Path) -> None:
+    for name in ("bundle.json", "recipe.yaml", ".cache/note"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    assert list(file_hashes(tmp_path)) == ["recipe.yaml"]
