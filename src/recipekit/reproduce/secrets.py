@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -33,6 +34,8 @@ def check_no_secrets(folder: Path, recipe: str) -> None:
     values = dict(_values(recipe, os.environ))
     for file in sorted(each for each in folder.rglob("*") if each.is_file()):
         content = file.read_bytes()
+        if file.suffix == ".gz":
+            content = gzip.decompress(content)
         for name, value in values.items():
             if value.encode() in content:
                 raise StoreError(
