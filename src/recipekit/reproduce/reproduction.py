@@ -27,6 +27,7 @@ from recipekit.reproduce.hub import download, hub_repository
 from recipekit.reproduce.lock import Lock, lock_recipe, read_lock
 from recipekit.reproduce.replies import read_replies
 from recipekit.reproduce.tolerances import place
+from recipekit.stages import writer_of
 from recipekit.stages.recipe import load_recipe
 
 __all__ = ["Outcome", "Prepared", "outcomes", "outcomes_table", "prepare", "reproduce"]
@@ -184,7 +185,7 @@ def reproduce(
         prepared.recipe,
         cache=cache,
         runs=prepared.work / "runs",
-        until="evaluate",
+        until=writer_of("metrics").name,
         launch=launch,
         command=command,
         output="quiet" if quiet else "text",

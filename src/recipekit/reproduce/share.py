@@ -30,7 +30,7 @@ from recipekit.reproduce.replies import write_replies
 from recipekit.reproduce.run_lock import lock_of_run
 from recipekit.reproduce.secrets import check_no_secrets
 from recipekit.reproduce.tolerances import with_tolerances
-from recipekit.stages import PIPELINE
+from recipekit.stages import PIPELINE, writer_of
 from recipekit.yaml_format import dump
 
 __all__ = ["ShareOptions", "Shared", "check_destination", "open_finished", "share"]
@@ -197,7 +197,7 @@ def _may_quote(files: Sequence[LocalFile], options: ShareOptions) -> bool:
 
 
 def _copy_per_query(run: RunFolder, folder: Path) -> None:
-    rankings = run.file("evaluate", "rankings")
+    rankings = run.file(writer_of("rankings").name, "rankings")
     for file in sorted(rankings.glob("*/per_query.arrow")) if rankings else ():
         (folder / "per_query").mkdir(exist_ok=True)
         shutil.copyfile(file, folder / "per_query" / f"{file.parent.name}.arrow")

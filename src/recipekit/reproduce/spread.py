@@ -10,6 +10,7 @@ from recipekit.errors import RunError
 from recipekit.pipeline.execute import run as execute
 from recipekit.pipeline.launch import Launch
 from recipekit.report.run_folder import RunFolder
+from recipekit.stages import writer_of
 from recipekit.stages.recipe import load_recipe
 
 __all__ = ["repeat_with_seeds"]
@@ -37,24 +38,25 @@ def repeat_with_seeds(
     Raises:
         RunError: The recipe does not train.
     """
-    if not run.section("train"):
+    trains = writer_of("encoder").name
+    if not run.section(trains):
         raise RunError(
-            f"{run.path}: --seeds has nothing to repeat, since this recipe has no train section "
-            "and gives the same figures again",
+            f"{run.path}: --seeds has nothing to repeat, since this recipe trains nothing and "
+            "gives the same figures again",
             code="RK617",
         )
-    first = int(run.section("train").get("seed") or run.recipe["seed"])
+    first = int(run.section(trains).get("seed") or run.recipe["seed"])
     cache = _cache(run)
     found = []
     for seed in range(first + 1, first + seeds + 1):
         say(f"seed {seed}: training and evaluating again")
         file = run.path / "recipe.resolved.yaml"
-        recipe = load_recipe(file, [f"train.seed={seed}"], **allowed)
+        recipe = load_recipe(file, [f"{trains}.seed={seed}"], **allowed)
         repeated = execute(
             recipe,
             cache=cache,
             runs=cache / "seeds",
-            until="evaluate",
+            until=writer_of("metrics").name,
             launch=launch,
             output="quiet",
         )
