@@ -41,8 +41,8 @@ def repeat_with_seeds(
     trains = writer_of("encoder").name
     if not run.section(trains):
         raise RunError(
-            f"{run.path}: --seeds has nothing to repeat, since this recipe trains nothing and "
-            "gives the same figures again",
+            f"{run.path}: --seeds has nothing to repeat, since this recipe has no {trains} section "
+            "and gives the same figures again",
             code="RK617",
         )
     first = int(run.section(trains).get("seed") or run.recipe["seed"])
