@@ -23,7 +23,7 @@ def reproduce(
         str,
         typer.Argument(
             metavar="BUNDLE",
-            help="What share wrote: a folder, a .zip file, or hf://OWNER/NAME[@REVISION].",
+            help="What share wrote: a folder, a .zip file, or hf://OWNER/NAME.",
         ),
     ],
     work: Annotated[
