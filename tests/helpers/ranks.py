@@ -6,8 +6,9 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate import PartialState
@@ -24,6 +25,21 @@ class FakeRanks(SingleProcess):
 
     def barrier(self) -> None:
         self.wait()
+
+
+@dataclass(frozen=True)
+class ThreadRanks(FakeRanks):
+    """One rank of several that run as threads and share a barrier and what the main rank sends."""
+
+    sent: list[Any] = field(default_factory=list)
+
+    def broadcast(self, value: Any) -> Any:
+        if self.is_main:
+            self.sent.append(value)
+        self.wait()
+        received = self.sent[-1]
+        self.wait()
+        return received
 
 
 def join_cpu_group(rank: int, count: int, folder: Path) -> DataParallel:

@@ -139,6 +139,8 @@ def test_the_model_card_describes_the_whole_run(inputs, tmp_path):
         "metrics": [{"system": "trained", "metric": "ndcg@10", "value": 0.5}],
         "counts": {"train queries": 16},
         "judging": {},
+        "figures": {"data": [], "model": []},
+        "passage_vectors": None,
         "command": "recipekit run demo.yaml",
     }
 

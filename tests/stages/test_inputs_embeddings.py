@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from helpers.ranks import FakeRanks
+from helpers.ranks import ThreadRanks
 from recipekit.artifacts.key import FileHashes
 from recipekit.artifacts.store import Artifact, Store
 from recipekit.component import Ranks, SingleProcess, Slot
@@ -107,8 +107,11 @@ def test_other_passages_are_encoded_again(make_inputs, tiny_dataset, tmp_path) -
 
 
 def test_two_ranks_build_one_artifact_together(make_inputs) -> None:
-    barrier, found = threading.Barrier(2, timeout=60), {}
-    ranks = [make_inputs(FakeRanks(rank=rank, count=2, wait=barrier.wait)) for rank in range(2)]
+    barrier, sent, found = threading.Barrier(2, timeout=60), [], {}
+    ranks = [
+        make_inputs(ThreadRanks(rank=rank, count=2, wait=barrier.wait, sent=sent))
+        for rank in range(2)
+    ]
 
     def work(rank: int) -> None:
         found[rank] = [ranks[rank].embeddings("student", "query") for _ in range(2)]
