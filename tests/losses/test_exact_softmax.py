@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -180,7 +181,17 @@ def test_tile_size_and_order_of_passages_change_nothing_but_rounding(judged, for
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("backend", ["eager", "inductor"])
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # inductor's own
+@pytest.mark.parametrize(
+    "backend",
+    [
+        "eager",
+        pytest.param(
+            "inductor",
+            marks=pytest.mark.skipif(shutil.which("g++") is None, reason="needs a C++ compiler"),
+        ),
+    ],
+)
 def test_compiled_tiles_give_the_same_values_and_gradients(
     judged, backend: str, monkeypatch: pytest.MonkeyPatch
 ):

@@ -181,6 +181,8 @@ def _unchanged_sides(
     if not hasattr(trained, "weights_of") or (trained.tied and not kept_untrained):
         return []
     initial: Any = inputs.encoders[name].spec.build(inputs.context(inputs.store.root / "scratch"))
+    if getattr(initial, "has_untrained_dense", False):
+        return []  # its initial weights are random and are not used
     sides: tuple[Side, ...] = ("query", "passage")
     return [
         side for side in sides if _are_equal(initial.weights_of(side), trained.weights_of(side))
