@@ -71,7 +71,7 @@ class Client:
         seed: int = 0,
     ) -> None:
         self.calls = 0
-        """Calls that were answered, whatever the answer."""
+        """Calls that were answered, with any answer."""
         self.usd = 0.0
         """What all calls cost; 0 if no price is known."""
         self.consecutive_failures = 0

@@ -61,6 +61,11 @@ class RunFolder:
         }
         return {stage: manifest for stage, manifest in found.items() if manifest is not None}
 
+    @property
+    def cache(self) -> Path:
+        """The root of the cache that has the run's artifacts; at least one stage finished."""
+        return self._of(next(iter(self.manifests)), "").resolve().parents[2]
+
     def section(self, stage: str) -> Mapping[str, Any]:
         """A stage's section of the recipe, as plain data."""
         return self.recipe.get(stage) or {}

@@ -131,7 +131,7 @@ def share(
         _write_report(run, folder, recipe, texts=not left_out and _may_quote(local.files, options))
         replies = 0
         if options.replies:
-            replies = write_replies(run, _cache_of(run), folder / "replies.jsonl.gz")
+            replies = write_replies(run, run.cache, folder / "replies.jsonl.gz")
         check_no_secrets(folder, text)
         _write_card(folder, run, rows)
         _write_index(folder, run, text, left_out, replies)
@@ -142,12 +142,6 @@ def share(
 
 def _rows(run: RunFolder) -> list[dict[str, Any]]:
     return run.read_json(run.path / "metrics.json", list) or []
-
-
-def _cache_of(run: RunFolder) -> Path:
-    """Return the root of the cache that has a run's artifacts."""
-    stage = next(iter(run.manifests))
-    return (run.path / "stages" / stage).resolve().parents[2]
 
 
 def _pinned(lock: Lock, values: dict[str, Any]) -> tuple[Lock, dict[str, Any]]:

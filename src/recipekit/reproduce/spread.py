@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 from recipekit.errors import RunError
@@ -46,7 +45,6 @@ def repeat_with_seeds(
             code="RK617",
         )
     first = int(run.section(trains).get("seed") or run.recipe["seed"])
-    cache = _cache(run)
     found = []
     for seed in range(first + 1, first + seeds + 1):
         say(f"seed {seed}: training and evaluating again")
@@ -54,16 +52,11 @@ def repeat_with_seeds(
         recipe = load_recipe(file, [f"{trains}.seed={seed}"], **allowed)
         repeated = execute(
             recipe,
-            cache=cache,
-            runs=cache / "seeds",
+            cache=run.cache,
+            runs=run.cache / "seeds",
             until=writer_of("metrics").name,
             launch=launch,
             output="quiet",
         )
         found.append(repeated.metric_rows)
     return found
-
-
-def _cache(run: RunFolder) -> Path:
-    stage = next(iter(run.manifests))
-    return (run.path / "stages" / stage).resolve().parents[2]
