@@ -5,6 +5,8 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && command -v $$p && break; done)
 VENV ?= .venv
 BIN := $(VENV)/bin
+# Tests run in as many processes as the machine has cores, at most four: make PARALLEL= runs one.
+PARALLEL ?= --numprocesses logical --maxprocesses 4 --dist loadgroup
 
 export LITELLM_LOCAL_MODEL_COST_MAP ?= True
 export LITELLM_MODE ?= PRODUCTION
@@ -26,10 +28,10 @@ quickstart: $(VENV)/.ready
 	$(BIN)/recipekit run quickstart
 
 test: lint
-	$(BIN)/pytest
+	$(BIN)/pytest -q $(PARALLEL)
 
 test-fast: $(VENV)/.ready
-	$(BIN)/pytest -q -m "not slow and not server"
+	$(BIN)/pytest -q $(PARALLEL) -m "not slow and not server"
 
 lint: $(VENV)/.ready
 	$(BIN)/ruff check

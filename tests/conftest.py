@@ -45,10 +45,15 @@ SERVER_FIXTURES = {
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark tests that use a server as `server`."""
+    """Mark tests that use a server as `server`, and say which tests one process runs.
+
+    With `-n 2`, a file's tests run in one process, and so do all tests that share servers.
+    """
     for item in items:
-        if not SERVER_FIXTURES.isdisjoint(getattr(item, "fixturenames", ())):
+        uses_server = not SERVER_FIXTURES.isdisjoint(getattr(item, "fixturenames", ()))
+        if uses_server:
             item.add_marker(pytest.mark.server)
+        item.add_marker(pytest.mark.xdist_group("servers" if uses_server else item.path.stem))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

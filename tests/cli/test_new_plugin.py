@@ -3,11 +3,11 @@
 import os
 import subprocess
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
+from helpers.installed import is_installed
 from recipekit.cli.main import invoke
 from recipekit.component import KINDS
 from recipekit.starter.plugin import EXAMPLES, name_error, plugin_files
@@ -36,7 +36,7 @@ def python(*arguments: str, path: Path | None = None) -> str:
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_new_plugin_installs_and_passes_its_test(folder: Path, kind: str):
-    if find_spec("pip") is None or find_spec("hatchling") is None:
+    if not (is_installed("pip") and is_installed("hatchling")):
         pytest.skip("pip and hatchling, which build the plugin, are not installed")
     assert invoke(["new-plugin", "my-own", "--kind", kind]) == 0
     site = folder / "site"

@@ -4,10 +4,11 @@ import json
 import os
 import subprocess
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+
+from helpers.installed import is_installed
 
 pytestmark = pytest.mark.slow
 PLUGIN = Path(__file__).parents[2] / "plugins" / "recipekit-example"
@@ -46,7 +47,7 @@ print(json.dumps({**result, "verdicts": verdicts.verdict.tolist()}))
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory) -> Path:
-    if find_spec("pip") is None or find_spec("hatchling") is None:
+    if not (is_installed("pip") and is_installed("hatchling")):
         pytest.skip(
             "pip and hatchling, which build the plugin, are not installed "
             "(the dev extra brings hatchling)"
