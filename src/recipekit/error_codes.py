@@ -908,6 +908,12 @@ ERROR_CODES: Final[dict[str, ErrorCode]] = {
         "The Hub cannot be reached and the task's data is not cached, or mteb fails on it.",
         "Run once with a network, or leave the task out. Results of finished tasks are kept.",
     ),
+    "RK648": ErrorCode(
+        "Vectors cannot be compressed as asked.",
+        "More dimensions are to be kept than the vectors have, or more principal components than "
+        "there are passages.",
+        "Keep fewer dimensions.",
+    ),
     "RK650": ErrorCode(
         "An LLM endpoint cannot be reached, or keeps failing.",
         "It is not running, is overloaded, or asks to wait too long.",

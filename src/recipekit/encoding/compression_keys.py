@@ -1,0 +1,64 @@
+"""The recipe keys of compressed vectors: fewer dimensions, fewer bits, or both.
+
+This module imports nothing heavy; `recipekit.encoding.compression` does the work.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+__all__ = ["Compression", "CompressionKeys", "Precision"]
+
+Precision = Literal["fp32", "int8", "binary"]
+
+
+class CompressionKeys(BaseModel):
+    """How vectors are compressed: first to fewer dimensions, then to fewer bits for each."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, defer_build=True)
+
+    dimensions: Annotated[int, Field(ge=1)] | None = None
+    """Keep the first dimensions alone, as a model that was trained with the `matryoshka` loss
+    allows. Vectors of `cosine` are scaled to length 1 again."""
+    pca: Annotated[int, Field(ge=1)] | None = None
+    """Keep this many principal components of the passages' vectors. Vectors of `cosine` are scaled
+    to length 1 again."""
+    precision: Precision = "fp32"
+    """Numbers of each dimension: `int8` divides the range that the passages have in a dimension
+    into 256 steps, and `binary` keeps the sign, so 8 dimensions take a byte."""
+    rescore: Annotated[int, Field(ge=0, le=1000)] = 4
+    """For `binary`: so many times more passages are found by their bits than are needed, and are
+    then ranked by the uncompressed query's similarity with the bits. 0 ranks by the bits alone."""
+
+    @model_validator(mode="after")
+    def _compresses(self) -> Self:
+        if self.dimensions is not None and self.pca is not None:
+            raise ValueError("dimensions and pca both reduce the dimensions: choose one")
+        if self.dimensions is None and self.pca is None and self.precision == "fp32":
+            raise ValueError("nothing is compressed: set dimensions, pca, or a precision")
+        return self
+
+    @property
+    def name(self) -> str:
+        """A short name for tables and files: `int8`, `pca-128`, `first-128-binary`."""
+        parts = [
+            f"pca-{self.pca}" if self.pca else "",
+            f"first-{self.dimensions}" if self.dimensions else "",
+            self.precision if self.precision != "fp32" else "",
+            "bits-alone" if self.precision == "binary" and self.rescore == 0 else "",
+        ]
+        return "-".join(filter(None, parts))
+
+
+def _from_short(value: Any) -> Any:
+    """Return the keys that a precision alone means."""
+    return {"precision": value} if value in ("int8", "binary") else value
+
+
+_Written = Literal["int8", "binary"] | CompressionKeys
+Compression = Annotated[
+    CompressionKeys, BeforeValidator(_from_short, json_schema_input_type=_Written)
+]
+"""`int8`, `binary`, or keys: `{pca: 128}`, `{dimensions: 128, precision: int8}`."""
