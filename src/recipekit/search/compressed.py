@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from recipekit.arrays import Floats
+from recipekit.arrays import Floats, Ints
 from recipekit.component import Hits
 from recipekit.records import Similarity
 from recipekit.search.similarity import pair_scores
@@ -81,11 +81,11 @@ def search_bits(
         scored = pair_scores(queries[block, None], expanded, "dot")
         scores[block] = np.where(rows >= 0, scored, -np.inf)
     by_row = np.argsort(found.rows, axis=1, kind="stable")
-    rows, scores = (np.take_along_axis(one, by_row, axis=1) for one in (found.rows, scores))
-    return Hits(*_best(rows, scores, depth))
+    rows = np.take_along_axis(found.rows, by_row, axis=1)
+    return Hits(*_best(rows, np.take_along_axis(scores, by_row, axis=1), depth))
 
 
-def _best(rows: Any, scores: Any, depth: int) -> tuple[Any, Any]:
+def _best(rows: Ints, scores: Floats, depth: int) -> tuple[Ints, Floats]:
     """Return the best columns of each row; of equal scores, the first ones."""
     order = np.argsort(-scores, axis=1, kind="stable")[:, :depth]
-    return tuple(np.take_along_axis(one, order, axis=1) for one in (rows, scores))  # type: ignore[return-value]
+    return np.take_along_axis(rows, order, axis=1), np.take_along_axis(scores, order, axis=1)
