@@ -13,7 +13,10 @@ without the final scoring:
     python tests/benchmarks/study_methods.py figure --work FOLDER --output FOLDER
 
 A finished trial is a line of FOLDER/methods.jsonl and is not computed again. Data without dev
-queries gets a tenth of its training queries as dev.
+queries gets a tenth of its training queries as dev. `--train-queries N` trains on the first N
+training queries only. `--hold-out` removes from training the passages that are positives of test
+queries alone: the exact loss would read them as unlabelled text. `--also DATA` scores every model
+on the test queries of a second data set as well, to show what training made it forget.
 
 The peers train with `SentenceTransformerTrainer` and one positive per query and epoch, drawn anew:
 `mnrl` is MultipleNegativesRankingLoss, `mined` the same with a hard negative per query from
@@ -24,6 +27,7 @@ untrained encoder. `in_batch` and the methods that start with `ascent` are recip
 from __future__ import annotations
 
 import argparse
+import gzip
 import json
 import os
 import resource
@@ -83,6 +87,7 @@ METHODS: dict[str, list[dict[str, Any]]] = {
     ]
     + [{"phases": {"warm": {"use": "in_batch", "epochs": 1}, "passages": {**ASCENT, **PASSAGES}}}],
 }
+METHODS["untrained"] = [{}]
 PEERS = ("mnrl", "mined", "gist")
 
 
@@ -110,6 +115,44 @@ class Trial:
 # -------------------------------------------------------------------------------------------------
 
 
+def data_for_training(options: argparse.Namespace) -> Path:
+    """The folder that is trained on: the data's own, or a smaller copy of it in BEIR layout."""
+    data: Path = options.data.absolute()
+    if not options.train_queries and not options.hold_out:
+        return data
+    name = f"{data.name}-{options.train_queries or 'all'}{'-held-out' * options.hold_out}"
+    made = options.work / "data" / name
+    if not made.exists():
+        partial = made.with_suffix(".partial")
+        write_smaller_copy(data, partial, options.train_queries, options.hold_out)
+        partial.rename(made)
+    return made
+
+
+def write_smaller_copy(data: Path, folder: Path, train_queries: int | None, hold_out: bool) -> None:
+    """Write a data set with fewer training queries, or without passages only tests know."""
+    (folder / "qrels").mkdir(parents=True, exist_ok=True)
+    rows = {
+        file.stem: [line.split("\t") for line in file.read_text().splitlines()[1:]]
+        for file in sorted((data / "qrels").glob("*.tsv"))
+        if file.stem in ("train", "dev", "test")
+    }
+    if train_queries:
+        kept = set(list(dict.fromkeys(row[0] for row in rows["train"]))[:train_queries])
+        rows["train"] = [row for row in rows["train"] if row[0] in kept]
+    trained = {row[1] for split in rows if split != "test" for row in rows[split]}
+    held_out = {row[1] for row in rows["test"]} - trained if hold_out else set()
+    rows["test"] = [row for row in rows["test"] if row[1] not in held_out]
+    for split, lines in rows.items():
+        text = "".join("\t".join(line) + "\n" for line in lines)
+        (folder / "qrels" / f"{split}.tsv").write_text("query-id\tcorpus-id\tscore\n" + text)
+    for name in ("queries", "corpus"):
+        (source,) = data.glob(f"{name}.jsonl*")
+        open_text = gzip.open if source.suffix == ".gz" else open
+        with open_text(source, "rt") as lines, (folder / f"{name}.jsonl").open("w") as out:
+            out.writelines(line for line in lines if json.loads(line)["_id"] not in held_out)
+
+
 def collect_section(folder: Path) -> dict[str, Any]:
     """The recipe's collect section for a folder in BEIR layout."""
     section: dict[str, Any] = {"sources": {"given": {"use": "beir", "folder": str(folder)}}}
@@ -127,9 +170,9 @@ def recipe_of(trial: Trial, options: argparse.Namespace) -> dict[str, Any]:
         "encoders": {
             "student": {"use": "bi_encoder", "model": MODEL, "max_length": options.max_length}
         },
-        "collect": collect_section(options.data.absolute()),
+        "collect": collect_section(data_for_training(options)),
     }
-    if trial.method not in PEERS:
+    if trial.method not in PEERS and trial.settings:
         phases = trial.settings.get("phases") or {"in_batch": {"use": "in_batch", **trial.settings}}
         recipe["train"] = {
             "phases": phases,
@@ -142,10 +185,12 @@ def recipe_of(trial: Trial, options: argparse.Namespace) -> dict[str, Any]:
     return recipe
 
 
-def data_of(trial: Trial, options: argparse.Namespace) -> Dataset:
-    """The collected data; every method reads the same."""
+def data_of(trial: Trial, options: argparse.Namespace, folder: Path | None = None) -> Dataset:
+    """The collected data of a folder, by default of the one that every method trains on."""
     recipe = recipe_of(trial, options)
     recipe.pop("train", None)
+    if folder is not None:
+        recipe["collect"] = collect_section(folder.absolute())
     made = run(recipe, cache=options.work / "cache", runs=options.work / "runs", until="collect")
     return Dataset(made.path / "stages" / "collect", trial.data)
 
@@ -250,6 +295,8 @@ def train(trial: Trial, options: argparse.Namespace) -> tuple[Path, float]:
     """Train in processes of their own; return the model's folder and their CPU time in seconds."""
     work = options.work / "trials" / trial.name
     work.mkdir(parents=True, exist_ok=True)
+    if not trial.settings:
+        return Path(model_folder()), 0.0
     if trial.method in PEERS:
         command = [sys.executable, __file__, "peer", str(options.data), *shared_options(options)]
         command += ["--trial", json.dumps(asdict(trial))]
@@ -268,8 +315,10 @@ def train(trial: Trial, options: argparse.Namespace) -> tuple[Path, float]:
     return work / "runs" / trial.name / "latest" / "stages" / "train" / "encoder", seconds
 
 
-def scores(folder: Path, data: Dataset, max_length: int) -> dict[str, float]:
-    """Return nDCG@10 of the dev and test queries over all passages, which are encoded once."""
+def scores(
+    folder: Path, data: Dataset, max_length: int, splits: Sequence[str] = ("dev", "test")
+) -> dict[str, float]:
+    """Return nDCG@10 of the queries of splits over all passages, which are encoded once."""
     from sentence_transformers import SentenceTransformer, util
     from sentence_transformers.sentence_transformer.evaluation import InformationRetrievalEvaluator
 
@@ -279,7 +328,7 @@ def scores(folder: Path, data: Dataset, max_length: int) -> dict[str, float]:
     queries, passages = all_texts(data, "query"), all_texts(data, "passage")
     embeddings = model.encode_document(passages, convert_to_tensor=True)
     found = {}
-    for split in ("dev", "test"):
+    for split in splits:
         positives = relevant(data, split)
         evaluator = InformationRetrievalEvaluator(
             {str(query): queries[query] for query in positives},
@@ -300,7 +349,7 @@ def trials_of(options: argparse.Namespace) -> Iterator[Trial]:
         for method in options.methods:
             for number in range(len(METHODS[method])):
                 if not options.trials or number in options.trials:
-                    yield Trial(options.data.name, method, number, seed)
+                    yield Trial(data_for_training(options).name, method, number, seed)
 
 
 def run_trials(options: argparse.Namespace) -> None:
@@ -309,10 +358,13 @@ def run_trials(options: argparse.Namespace) -> None:
     for trial in trials_of(options):
         if trial.name in done:
             continue
-        data = data_of(trial, options)
         folder, seconds = train(trial, options)
         row = {"name": trial.name, **asdict(trial), "settings": trial.settings}
-        row |= {"cpu_seconds": round(seconds), **scores(folder, data, options.max_length)}
+        row |= {"cpu_seconds": round(seconds)}
+        row |= scores(folder, data_of(trial, options, options.data), options.max_length)
+        if options.also:
+            other = data_of(trial, options, options.also)
+            row["also"] = scores(folder, other, options.max_length, ["test"])["test"]
         with (options.work / "methods.jsonl").open("a") as out:
             out.write(json.dumps(row) + "\n")
         print(json.dumps(row), flush=True)
@@ -341,8 +393,8 @@ def best_trials(rows: Sequence[Mapping[str, Any]]) -> Iterator[list[Mapping[str,
 
 def print_table(options: argparse.Namespace) -> None:
     """Print the chosen trials as Markdown, with means over seeds."""
-    print("| data | method | settings | seeds | CPU time | dev | test nDCG@10 |")
-    print("|---|---|---|--:|--:|--:|--:|")
+    print("| data | method | settings | seeds | CPU time | dev | test nDCG@10 | other data |")
+    print("|---|---|---|--:|--:|--:|--:|--:|")
     for rows in best_trials(finished(options.work)):
         tests = [row["test"] for row in rows]
         spread = f" ({min(tests):.3f}-{max(tests):.3f})" if len(tests) > 1 else ""
@@ -354,12 +406,22 @@ def print_table(options: argparse.Namespace) -> None:
             f"{fmean(row['cpu_seconds'] for row in rows):.0f} s",
             f"{fmean(row['dev'] for row in rows):.3f}",
             f"{fmean(tests):.3f}{spread}",
+            f"{fmean(row['also'] for row in rows):.3f}"
+            if all("also" in row for row in rows)
+            else "",
         ]
         print("| " + " | ".join(cells) + " |")
 
 
+def mean_of(rows: Sequence[Mapping[str, Any]], name: str) -> str:
+    """The mean of a figure as text; empty if a row lacks it."""
+    return f"{fmean(row[name] for row in rows):.3f}" if all(name in row for row in rows) else ""
+
+
 def described(settings: Mapping[str, Any]) -> str:
     """The settings of a trial in a few words."""
+    if not settings:
+        return ""
     if "phases" not in settings:
         return f"{settings['epochs']} epochs at {settings['learning_rate']:g}"
     words = []
@@ -403,12 +465,14 @@ def draw_figures(options: argparse.Namespace) -> None:
 
 def shared_options(options: argparse.Namespace) -> list[str]:
     """The options that a peer's process gets as well."""
-    names = ("work", "max_length", "batch_size", "precision")
-    return [
+    names = ("work", "max_length", "batch_size", "precision", "train_queries")
+    words = [
         word
         for name in names
+        if getattr(options, name) is not None
         for word in (f"--{name.replace('_', '-')}", str(getattr(options, name)))
     ]
+    return [*words, "--hold-out"] if options.hold_out else words
 
 
 def parse() -> argparse.Namespace:
@@ -421,10 +485,13 @@ def parse() -> argparse.Namespace:
         command.add_argument("data", type=Path, help="folder in BEIR layout")
         command.add_argument("--max-length", type=int, default=256)
         command.add_argument("--batch-size", type=int, default=64)
+        command.add_argument("--train-queries", type=int, help="train on the first of them only")
+        command.add_argument("--hold-out", action="store_true", help="see above")
         command.add_argument("--precision", choices=["bf16", "fp32"], default="bf16")
         if name == "peer":
             command.add_argument("--trial", type=json.loads, required=True)
             continue
+        command.add_argument("--also", type=Path, help="a second data set to score on")
         command.add_argument("--methods", nargs="+", choices=list(METHODS), default=list(METHODS))
         command.add_argument("--trials", nargs="+", type=int, help="numbers of settings")
         command.add_argument("--seeds", nargs="+", type=int, default=[13])
