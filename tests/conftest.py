@@ -15,6 +15,9 @@ os.environ.setdefault("ES_API_KEY", "not-a-key")
 os.environ.setdefault("QDRANT_URL", "http://127.0.0.1:9")
 os.environ.setdefault("QDRANT_API_KEY", "not-a-key")
 
+# pytest-xdist sets it. Without it, tables have their full width in a pipe.
+os.environ.pop("COLUMNS", None)
+
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 

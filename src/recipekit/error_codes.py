@@ -849,9 +849,8 @@ ERROR_CODES: Final[dict[str, ErrorCode]] = {
     ),
     "RK636": ErrorCode(
         "Parallel training of this kind is not supported.",
-        "A variable such as `ACCELERATE_USE_DEEPSPEED` is set, or a phase cannot train sharded "
-        "weights.",
-        "Unset the variable, or use `MULTI_GPU` for the recipe, as the message says.",
+        "A variable such as `ACCELERATE_USE_DEEPSPEED` is set.",
+        "Unset the variable, as the message says.",
     ),
     "RK637": ErrorCode(
         "A loss cannot train an encoder with this similarity.",

@@ -93,7 +93,15 @@ SECTIONS = {
         keep_weights="last",
     ),
 }
-SHARDED = ("separate_towers", "one_passage_step", "infonce", "averaged", "lora", "frozen")
+SHARDED = (
+    "separate_towers",
+    "one_passage_step",
+    "infonce",
+    "masked_then_both_halves",
+    "averaged",
+    "lora",
+    "frozen",
+)
 """The sections that are also trained with sharded weights."""
 ON_FOUR_RANKS = "separate_towers"
 """The section that is trained with sharded weights on four ranks: each phase, both half-phases."""

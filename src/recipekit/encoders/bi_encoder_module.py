@@ -15,7 +15,7 @@ from torch import nn
 
 from recipekit.arrays import Ints
 from recipekit.component import MaskedTokens, Vocabulary
-from recipekit.encoders.language_model_head import add_head, token_losses
+from recipekit.encoders.language_model_head import add_head, token_embeddings
 from recipekit.encoders.text_inputs import text_inputs
 from recipekit.errors import RunError
 from recipekit.records import Side, Similarity
@@ -242,8 +242,9 @@ class BiEncoder(nn.Module):
         if masked is not None:
             assert self.language_model_head is not None, "add_language_model_head() adds it"
             real = state["token_embeddings"][features["attention_mask"].bool()]
-            table = transformer.model.get_input_embeddings().weight
-            return token_losses(self.language_model_head, real, table, masked)
+            table = token_embeddings(transformer.model)
+            losses: torch.Tensor = self.language_model_head(real, table, masked)
+            return losses
         output = getattr(transformer, "module_output_name", "sentence_embedding")
         # Under autocast only the transformer computes in bf16: the later modules are cheap, and
         # unit rows must have length 1.

@@ -16,15 +16,62 @@ from typing import Any
 import torch
 from sentence_transformers.sentence_transformer.modules import Transformer
 from torch import nn
+from torch.distributed.tensor import DTensor, Partial
 from torch.utils.checkpoint import checkpoint
 
 from recipekit.component import MaskedTokens
 from recipekit.errors import ModelError
 
-__all__ = ["CheckpointHead", "TiedHead", "add_head", "is_causal", "token_losses"]
+__all__ = [
+    "CheckpointHead",
+    "LanguageModelHead",
+    "TiedHead",
+    "add_head",
+    "is_causal",
+    "token_embeddings",
+]
 
 LOGITS = 2**24
 """Logits that are in memory at a time, per step of the loss over masked tokens: 64 MB."""
+
+
+class LanguageModelHead(nn.Module):
+    """Predicts masked tokens: one of the heads below, with its loss.
+
+    Its weights are sharded together: the numbers of parts of the loss differ between ranks, and
+    those of forward passes must not.
+    """
+
+    is_sharded_as_one = True
+
+    def __init__(self, logits: TiedHead | CheckpointHead) -> None:
+        super().__init__()
+        self.logits = logits
+
+    def forward(
+        self, outputs: torch.Tensor, embeddings: torch.Tensor, masked: MaskedTokens
+    ) -> torch.Tensor:
+        """Return the cross-entropy of masked tokens, float32 (m,).
+
+        Logits are computed for a part of the tokens at a time, and again in the backward pass, so
+        that memory does not grow with the vocabulary times the tokens.
+
+        Args:
+            outputs: The transformer's outputs for the real tokens of a batch, (t, width).
+            embeddings: The token embeddings, (vocabulary, width).
+            masked: The tokens to predict.
+        """
+
+        def losses(hidden: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+            logits = self.logits(hidden, embeddings).float()
+            return nn.functional.cross_entropy(logits, tokens, reduction="none")
+
+        hidden = outputs[masked.positions]
+        at_once = max(1, LOGITS // len(embeddings))
+        if len(hidden) <= at_once:
+            return losses(hidden, masked.tokens)
+        parts = zip(torch.split(hidden, at_once), torch.split(masked.tokens, at_once), strict=True)
+        return torch.cat([checkpoint(losses, *part, use_reentrant=False) for part in parts])
 
 
 class TiedHead(nn.Module):
@@ -109,39 +156,12 @@ class _Decoder(nn.Module):
         return nn.functional.linear(hidden, self.given[0], self.bias)
 
 
-def token_losses(
-    head: nn.Module, outputs: torch.Tensor, embeddings: torch.Tensor, masked: MaskedTokens
-) -> torch.Tensor:
-    """Return the cross-entropy of masked tokens, float32 (m,).
-
-    Logits are computed for a part of the tokens at a time, and again in the backward pass, so that
-    memory does not grow with the vocabulary times the tokens.
-
-    Args:
-        head: Outputs and token embeddings to logits.
-        outputs: The transformer's outputs for the real tokens of a batch, (t, width).
-        embeddings: The token embeddings, (vocabulary, width).
-        masked: The tokens to predict.
-    """
-
-    def losses(hidden: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
-        logits = head(hidden, embeddings).float()
-        return nn.functional.cross_entropy(logits, tokens, reduction="none")
-
-    hidden = outputs[masked.positions]
-    at_once = max(1, LOGITS // len(embeddings))
-    if len(hidden) <= at_once:
-        return losses(hidden, masked.tokens)
-    parts = zip(torch.split(hidden, at_once), torch.split(masked.tokens, at_once), strict=True)
-    return torch.cat([checkpoint(losses, *part, use_reentrant=False) for part in parts])
-
-
 def add_head(
     towers: Sequence[Sequence[Any]],
     folder: Path | None,
     warn: Callable[[str], None],
     trust_remote_code: bool,
-) -> nn.Module:
+) -> LanguageModelHead:
     """Return the head for the transformers of both sides, which predict the same tokens.
 
     Args:
@@ -167,7 +187,16 @@ def add_head(
             "different vocabularies or widths; leave the phase out",
             code="RK417",
         )
-    return _head(firsts[0].model, folder, warn, trust_remote_code)
+    return LanguageModelHead(_head(firsts[0].model, folder, warn, trust_remote_code))
+
+
+def token_embeddings(transformer: Any) -> torch.Tensor:
+    """Return the table of token embeddings, (vocabulary, width); whole where it is sharded.
+
+    The ranks compute different losses from it, so the gradients of a sharded table add up.
+    """
+    table: torch.Tensor = transformer.get_input_embeddings().weight
+    return table.full_tensor(grad_placements=[Partial()]) if isinstance(table, DTensor) else table
 
 
 def _cannot_predict(first: Any) -> str:
@@ -185,7 +214,7 @@ def _cannot_predict(first: Any) -> str:
 
 def _head(
     transformer: Any, folder: Path | None, warn: Callable[[str], None], trust_remote_code: bool
-) -> nn.Module:
+) -> TiedHead | CheckpointHead:
     """Return the checkpoint's own head, or a new one if it has none."""
     table = transformer.get_input_embeddings().weight
     if folder is not None and _may_have_head(folder, type(transformer).__name__):

@@ -55,16 +55,10 @@ class MaskedLanguageModel(Phase):
             context: The phase's context.
 
         Raises:
-            RunError: There is no text, or the weights are sharded.
+            RunError: There is no text.
             ModelError: The encoder cannot predict masked tokens.
         """
         self.training, self.ranks = context.training, context.ranks
-        if self.ranks.shards_weights:
-            raise RunError(
-                "masked_language_model cannot train sharded weights: use `distributed_type: "
-                "MULTI_GPU` in Accelerate's configuration, or leave the phase out",
-                code="RK636",
-            )
         self.probability = probability
         self.sides = [side for side in SIDES if len(texts.get(side, ()))]
         if not self.sides:

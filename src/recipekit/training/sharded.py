@@ -134,16 +134,18 @@ class Sharded(DataParallel):
 
 
 def _roots(module: nn.Module) -> Iterator[nn.Module]:
-    """Yield the modules that are sharded each by itself: transformers, and torch's own layers.
+    """Yield the modules that are sharded each by itself.
 
-    Parameters of other modules are few, and stay whole on each rank.
+    These are transformers, torch's own layers, and modules with `is_sharded_as_one`. Parameters of
+    other modules are few, and stay whole on each rank.
     """
-    for child in module.children():
-        is_own_layer = type(child).__module__.startswith("torch.nn") and not list(child.children())
-        if isinstance(child, PreTrainedModel | FSDPModule) or is_own_layer:
-            if any(True for _ in child.parameters()):
-                yield child
-        else:
+    is_own_layer = type(module).__module__.startswith("torch.nn") and not list(module.children())
+    as_one = getattr(module, "is_sharded_as_one", False)
+    if isinstance(module, PreTrainedModel | FSDPModule) or is_own_layer or as_one:
+        if any(True for _ in module.parameters()):
+            yield module
+    else:
+        for child in module.children():
             yield from _roots(child)
 
 
