@@ -611,7 +611,7 @@ ERROR_CODES: Final[dict[str, ErrorCode]] = {
         exit_status=EXIT_USAGE,
     ),
     "RK531": ErrorCode(
-        "The replies in a baseline are damaged.",
+        "The replies or figures in a baseline are damaged.",
         "The file was changed, or not downloaded completely.",
         "Get the baseline again.",
     ),
@@ -634,14 +634,20 @@ ERROR_CODES: Final[dict[str, ErrorCode]] = {
     ),
     "RK535": ErrorCode(
         "The destination of `share` exists.",
-        "An earlier baseline, or another file.",
-        "Name a new folder or file.",
+        "An earlier baseline, another file, or a repository on the Hub with other content.",
+        "Name a new folder, file or repository.",
         exit_status=EXIT_USAGE,
     ),
     "RK536": ErrorCode(
         "A baseline would contain a secret.",
         "A value of a variable such as `OPENAI_API_KEY` is in the report, the data or a reply.",
         "Remove it from the file that the message names, and run the recipe again.",
+    ),
+    "RK537": ErrorCode(
+        "LLM replies cannot be part of a baseline.",
+        "They can quote texts, and the licence of a source forbids to pass those on.",
+        "Leave `--include-replies` out, or correct the source's `license`.",
+        exit_status=EXIT_USAGE,
     ),
     "RK540": ErrorCode(
         "A folder is not a run's folder.",

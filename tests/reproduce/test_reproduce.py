@@ -86,7 +86,8 @@ def test_left_out_data_is_asked_for_and_checked(folder: Path, cli: Cli) -> None:
     change(file, "license: cc0-1.0", "license: null")
     cli("share", "small", "out.zip")
     printed = cli("reproduce", "out.zip", "--cpu", status=2)
-    assert "give your own copy with --data data/own/pairs.jsonl=FILE" in printed
+    assert "the baseline does not contain a file; give your own:" in printed
+    assert "--data data/own/pairs.jsonl=FILE    (collect.sources.own.file: " in printed
     Path("other.jsonl").write_text(Path("pairs.jsonl").read_text().replace("word3", "word9"))
     asked = "data/own/pairs.jsonl="
     printed = cli("reproduce", "out.zip", "--cpu", "--data", f"{asked}other.jsonl", status=1)

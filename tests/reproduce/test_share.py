@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from recipekit.reproduce.bundle import changed_files, file_hashes, open_bundle
+from recipekit.errors import StoreError
+from recipekit.reproduce.bundle import Bundle, changed_files, file_hashes, open_bundle
 from recipekit.reproduce.licences import permission
 from recipekit.reproduce.local_files import LocalFiles
 from recipekit.reproduce.tolerances import with_tolerances
@@ -81,7 +82,7 @@ def test_a_bundle_has_recipe_lock_figures_values_report_and_data(folder: Path, c
         "data/own/pairs.jsonl", "per_query/held_out.arrow",
     }  # fmt: skip
     assert list(changed_files(bundle)) == []
-    [row] = bundle.metrics
+    [row] = bundle.metrics()
     assert row["low"] <= row["value"] <= row["high"] and row["tolerance"] == 0.001
     text = "".join(
         file.read_text()
@@ -151,3 +152,11 @@ def test_hidden_files_and_the_index_are_not_hashed(tmp_path: Path) -> None:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
     assert list(file_hashes(tmp_path)) == ["recipe.yaml"]
+
+
+@pytest.mark.parametrize("content", ["[{", '[{"value": 0.5}]', '{"value": 0.5}', "[1]"])
+def test_figures_without_tolerances_are_a_damaged_baseline(tmp_path: Path, content: str) -> None:
+    (tmp_path / "metrics.json").write_text(content)
+    with pytest.raises(StoreError, match="has no figures with tolerances") as error:
+        Bundle(tmp_path, {}).metrics()
+    assert error.value.code == "RK531"

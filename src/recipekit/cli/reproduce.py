@@ -55,7 +55,8 @@ def reproduce(
     """
     from recipekit.pipeline.accelerate_config import read_launch
     from recipekit.report.terminal import print_blocks
-    from recipekit.reproduce.reproduction import outcomes_table, prepare
+    from recipekit.reproduce.preparation import prepare
+    from recipekit.reproduce.reproduction import outcomes_table
     from recipekit.reproduce.reproduction import reproduce as run
 
     launch = read_launch(None, num_processes, cpu=cpu)

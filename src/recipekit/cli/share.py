@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -70,7 +71,7 @@ def share(
     """
     from recipekit.cli.report import find_run
     from recipekit.pipeline.launch import Launch
-    from recipekit.reproduce.hub import hub_repository, upload
+    from recipekit.reproduce.hub import check_upload, hub_repository, upload
     from recipekit.reproduce.share import (
         ShareOptions,
         check_destination,
@@ -84,6 +85,8 @@ def share(
     repository = hub_repository(destination)
     if repository is None:
         check_destination(Path(destination))
+    else:
+        check_upload(repository)
     allowed = {"allow_local_code": allow_local_code, "trust_remote_code": trust_remote_code}
     recipe = load_recipe(found.path / "recipe.resolved.yaml", (), **allowed)
     others = [open_finished(find_run(other, runs)) for other in spread or ()]
@@ -100,23 +103,25 @@ def share(
     if repository is not None:
         target = repository
 
-        def deliver(folder: Path, _: Path) -> None:
-            upload(folder, target, private=private)
+        def deliver(folder: Path) -> str:
+            return str(target.at(upload(folder, target, private=private)))
 
     options = ShareOptions(include_data, include_replies, tolerance)
-    shared = write(found, recipe, Path(destination), options, repeated, deliver)
+    place = Path(destination) if repository is None else None
+    shared = write(found, recipe, place, options, repeated, deliver)
     if as_json:
-        print_json({**vars(shared), "destination": destination})
+        print_json(vars(shared))
     else:
-        _print(shared, destination, include_replies)
+        _print(shared, include_replies)
 
 
-def _print(shared: Shared, destination: str, include_replies: bool) -> None:
-    typer.echo(f"wrote {destination}: {len(shared.files)} files")
+def _print(shared: Shared, include_replies: bool) -> None:
+    typer.echo(f"wrote {shared.destination}: {len(shared.files)} files")
     if include_replies:
         typer.echo(f"replies of paid calls: {shared.replies:,}")
     for name, facts in shared.left_out.items():
         typer.echo(f"not included: {name} ({facts['reason']}, {facts['key']})")
     if any(row["tolerance_basis"] == "not measured" for row in shared.rows):
         typer.echo("tolerances are not measured; --seeds 3 measures them")
-    typer.echo(f"to repeat it: recipekit reproduce {destination}")
+    needed = "".join(f" --data {name}=FILE" for name in shared.left_out)
+    typer.echo(f"to repeat it: recipekit reproduce {shlex.quote(shared.destination)}{needed}")

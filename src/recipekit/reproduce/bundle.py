@@ -6,7 +6,7 @@
 | `recipe.yaml`, `recipe.lock` | the recipe with every default written out, and its lock |
 | `metrics.json` | the published figures with intervals and tolerances |
 | `per_query/NAME.arrow` | every query's values, by evaluator |
-| `report.md`, `figures/` | the report of the run |
+| `report.html`, `report.md`, `figures/`, `README.md` | the report of the run, and a card |
 | `data/`, `code/` | local files that the recipe names |
 | `replies.jsonl.gz` | paid LLM replies, without the prompts |
 """
@@ -16,6 +16,7 @@ from __future__ import annotations
 import hashlib
 import json
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -23,7 +24,16 @@ from typing import Any, Final
 
 from recipekit.errors import StoreError
 
-__all__ = ["FORMAT", "INDEX", "Bundle", "changed_files", "file_hashes", "open_bundle", "pack"]
+__all__ = [
+    "FORMAT",
+    "INDEX",
+    "Bundle",
+    "changed_files",
+    "file_hashes",
+    "open_bundle",
+    "pack",
+    "read_index",
+]
 
 FORMAT: Final = 1
 INDEX: Final = "bundle.json"
@@ -53,10 +63,28 @@ class Bundle:
         return left_out
 
     @property
+    def files(self) -> Mapping[str, str]:
+        """The sha256 of every file, by name."""
+        files: Mapping[str, str] = self.values["files"]
+        return files
+
     def metrics(self) -> list[dict[str, Any]]:
-        """The published rows."""
-        rows: list[dict[str, Any]] = json.loads((self.folder / "metrics.json").read_text())
-        return rows
+        """Return the published rows.
+
+        Raises:
+            StoreError: The file is damaged.
+        """
+        file = self.folder / "metrics.json"
+        try:
+            rows = json.loads(file.read_text(encoding="utf-8"))
+            for row in rows:
+                if row.get("value") is not None:
+                    _ = float(row["value"]), float(row["tolerance"]), row["tolerance_basis"]
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise StoreError(
+                f"{file}: has no figures with tolerances; the baseline is damaged", code="RK531"
+            ) from error
+        return list(rows)
 
 
 def file_hashes(folder: Path) -> dict[str, str]:
@@ -66,8 +94,7 @@ def file_hashes(folder: Path) -> dict[str, str]:
         name = file.relative_to(folder).as_posix()
         # A download from the Hub leaves its own notes in a hidden folder.
         if name != INDEX and not name.startswith("."):
-            with file.open("rb") as content:
-                found[name] = hashlib.file_digest(content, "sha256").hexdigest()
+            found[name] = _sha256(file)
     return found
 
 
@@ -86,26 +113,54 @@ def open_bundle(source: Path, work: Path) -> Bundle:
         folder = work
     else:
         folder = source
-    index = folder / INDEX
     if not folder.is_dir():
         raise _not_a_bundle(source, "there is no such folder or file")
-    if not index.is_file():
-        raise _not_a_bundle(source, f"there is no {INDEX} in it")
-    try:
-        values = json.loads(index.read_text(encoding="utf-8"))
-        if not isinstance(values, dict) or not isinstance(values.get("files"), dict):
-            raise ValueError("it has no list of files")
-        if values.get("bundle") != FORMAT:
-            found = values.get("bundle")
-            raise ValueError(f"its format is {found}, and this recipekit reads {FORMAT}")
-    except (ValueError, OSError) as error:
-        raise _not_a_bundle(source, f"{INDEX}: {error}") from error
+    values = read_index(folder, str(source))
     if missing := [name for name in PARTS if not (folder / name).is_file()]:
         raise _not_a_bundle(source, f"{', '.join(missing)} is missing")
     return Bundle(folder, values)
 
 
-def _not_a_bundle(source: Path, reason: str) -> StoreError:
+def read_index(folder: Path, source: str) -> dict[str, Any]:
+    """Return the content of `bundle.json` in a folder.
+
+    Args:
+        folder: The folder.
+        source: What messages name.
+
+    Raises:
+        StoreError: It is missing, damaged, or of another version.
+    """
+    index = folder / INDEX
+    if not index.is_file():
+        raise _not_a_bundle(source, f"there is no {INDEX} in it")
+    try:
+        values = json.loads(index.read_text(encoding="utf-8"))
+        if not isinstance(values, dict) or "bundle" not in values:
+            raise ValueError("it has no key 'bundle'")
+        if values["bundle"] != FORMAT:
+            found = values["bundle"]
+            raise ValueError(f"its format is {found}, and this recipekit reads {FORMAT}")
+        for name in ("files", "left_out"):
+            if not isinstance(values.get(name), dict):
+                raise ValueError(f"'{name}' is missing or has another type")
+            if outside := [each for each in values[name] if not _is_inside(each)]:
+                raise ValueError(f"'{outside[0]}' would be outside its folder")
+        if not all({"key", "reason"} <= set(facts) for facts in values["left_out"].values()):
+            raise ValueError("'left_out' lacks a key or a reason")
+        if not isinstance(values.get("recipe"), str):
+            raise ValueError("'recipe' is missing or has another type")
+    except (ValueError, TypeError, OSError) as error:
+        raise _not_a_bundle(source, f"{INDEX}: {error}") from error
+    return values
+
+
+def _is_inside(name: str) -> bool:
+    path = PurePosixPath(name)
+    return bool(path.parts) and not path.is_absolute() and ".." not in path.parts
+
+
+def _not_a_bundle(source: Path | str, reason: str) -> StoreError:
     return StoreError(
         f"{source}: not a baseline of recipekit: {reason}; `recipekit share` writes one",
         code="RK530",
@@ -116,12 +171,13 @@ def _unpack(source: Path, folder: Path) -> None:
     try:
         with zipfile.ZipFile(source) as archive:
             for name in archive.namelist():
-                path = PurePosixPath(name)
-                if path.is_absolute() or ".." in path.parts:
+                if not _is_inside(name):
                     raise _not_a_bundle(source, f"'{name}' would be outside its folder")
             archive.extractall(folder)
-    except (zipfile.BadZipFile, EOFError) as error:
+    except (zipfile.BadZipFile, RuntimeError) as error:
         raise _not_a_bundle(source, f"it cannot be unpacked ({error})") from error
+    except (zlib.error, EOFError) as error:
+        raise _not_a_bundle(source, "it cannot be unpacked, since it is damaged") from error
 
 
 def pack(folder: Path, file: Path) -> None:
@@ -136,11 +192,17 @@ def pack(folder: Path, file: Path) -> None:
 
 
 def changed_files(bundle: Bundle) -> Iterator[str]:
-    """Yield what is wrong with the files of a bundle, one line each."""
-    stated, found = bundle.values["files"], file_hashes(bundle.folder)
-    for name in sorted(stated.keys() | found.keys()):
-        if name not in found:
+    """Yield what is wrong with the files of a bundle, one line each; others do not matter."""
+    for name, stated in sorted(bundle.files.items()):
+        file = bundle.folder / name
+        found = _sha256(file) if file.is_file() else ""
+        if not found:
             yield f"{name}: is missing"
-        elif name in stated and stated[name] != found[name]:
-            was, now = stated[name][:12], found[name][:12]
+        elif stated != found:
+            was, now = str(stated)[:12], found[:12]
             yield f"{name}: was changed after it was written (sha256 {was}, now {now})"
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Final, Literal
 
-__all__ = ["Permission", "permission"]
+from recipekit.component import SourceSpec
+from recipekit.errors import StoreError
+from recipekit.recipe.sections import Recipe
+from recipekit.recipe.slots import all_slots
+
+__all__ = ["Permission", "check_replies_allowed", "may_quote", "permission", "source_licences"]
 
 Permission = Literal["allowed", "unknown", "forbidden"]
 
@@ -33,3 +39,39 @@ def permission(licence: str | None) -> Permission:
     if FORBIDDEN.fullmatch(name):
         return "forbidden"
     return "allowed" if ALLOWED.fullmatch(name) else "unknown"
+
+
+def source_licences(recipe: Recipe) -> dict[str, str | None]:
+    """Return the licence that each source of a recipe states, by the source's path."""
+    return {
+        ".".join(map(str, path)): slot.spec.license
+        for name, section in recipe.stages()
+        for path, slot in all_slots(section, (name,))
+        if isinstance(slot.spec, SourceSpec)
+    }
+
+
+def may_quote(licences: Mapping[str, str | None], include_data: bool) -> bool:
+    """Return whether a report may quote texts of these sources.
+
+    Args:
+        licences: From `source_licences`.
+        include_data: Whether the author may pass on data of unknown licence.
+    """
+    found = set(map(permission, licences.values()))
+    return found <= ({"allowed", "unknown"} if include_data else {"allowed"})
+
+
+def check_replies_allowed(licences: Mapping[str, str | None]) -> None:
+    """Check that LLM replies, which can quote texts, may be passed on.
+
+    Raises:
+        StoreError: The licence of a source forbids to pass on its texts.
+    """
+    for path, licence in licences.items():
+        if permission(licence) == "forbidden":
+            raise StoreError(
+                f"--include-replies: replies can quote texts of {path}, whose licence forbids it "
+                f"({licence})",
+                code="RK537",
+            )

@@ -6,7 +6,7 @@ import gzip
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from recipekit.artifacts.key import key_of
 from recipekit.errors import StoreError
@@ -15,7 +15,10 @@ from recipekit.pipeline.identity import without_limits
 from recipekit.report.run_folder import RunFolder
 from recipekit.stages import stage_named
 
-__all__ = ["read_replies", "write_replies"]
+__all__ = ["REPLIES", "read_replies", "write_replies"]
+
+REPLIES: Final = "replies.jsonl.gz"
+"""The name of the file in a bundle."""
 
 
 def write_replies(run: RunFolder, cache: Path, file: Path) -> int:

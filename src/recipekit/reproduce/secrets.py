@@ -22,7 +22,8 @@ SHORTEST: Final = 8
 def check_no_secrets(folder: Path, recipe: str) -> None:
     """Check that no file contains a value of the environment that is or may be secret.
 
-    These are the variables that the recipe names, and those that are called like a credential.
+    These are the variables that the recipe names, those that are called like a credential, and the
+    saved token of the Hugging Face Hub.
 
     Args:
         folder: The files.
@@ -32,6 +33,8 @@ def check_no_secrets(folder: Path, recipe: str) -> None:
         StoreError: A file contains such a value.
     """
     values = dict(_values(recipe, os.environ))
+    if token := _hub_token():
+        values.setdefault("HF_TOKEN", token)
     for file in sorted(each for each in folder.rglob("*") if each.is_file()):
         content = file.read_bytes()
         if file.suffix == ".gz":
@@ -50,3 +53,10 @@ def _values(recipe: str, environment: Mapping[str, str]) -> Iterator[tuple[str, 
     for name, value in environment.items():
         if len(value) >= SHORTEST and (name in named or SECRET.search(name.upper())):
             yield name, value
+
+
+def _hub_token() -> str | None:
+    from huggingface_hub import get_token
+
+    token: str | None = get_token()
+    return token

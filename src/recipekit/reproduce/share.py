@@ -23,10 +23,15 @@ from recipekit.recipe.sections import Recipe
 from recipekit.report.blocks import Block, Examples, Listing, Section, Text
 from recipekit.report.run_folder import RunFolder, open_run
 from recipekit.reproduce.bundle import FORMAT, INDEX, file_hashes, pack
-from recipekit.reproduce.licences import permission
+from recipekit.reproduce.licences import (
+    check_replies_allowed,
+    may_quote,
+    permission,
+    source_licences,
+)
 from recipekit.reproduce.local_files import LocalFile, LocalFiles
 from recipekit.reproduce.lock import Lock, write_lock
-from recipekit.reproduce.replies import write_replies
+from recipekit.reproduce.replies import REPLIES, write_replies
 from recipekit.reproduce.run_lock import lock_of_run
 from recipekit.reproduce.secrets import check_no_secrets
 from recipekit.reproduce.tolerances import with_tolerances
@@ -53,6 +58,7 @@ class Shared:
     """What was written."""
 
     destination: str
+    """Where it is: a path, or a repository on the Hub at its commit."""
     files: Sequence[str]
     left_out: Mapping[str, Mapping[str, str]]
     """Local files that the bundle does not contain, with the reason."""
@@ -98,24 +104,28 @@ def check_destination(destination: Path) -> None:
 def share(
     run: RunFolder,
     recipe: Recipe,
-    destination: Path,
+    destination: Path | None,
     options: ShareOptions,
     repeated: Sequence[Sequence[Mapping[str, Any]]] = (),
-    deliver: Callable[[Path, Path], None] | None = None,
+    deliver: Callable[[Path], str] | None = None,
 ) -> Shared:
     """Write the bundle of a run.
 
     Args:
         run: A finished run.
         recipe: Its recipe, loaded from the run's folder.
-        destination: A new folder, or a new file that ends in `.zip`.
+        destination: A new folder, or a new file that ends in `.zip`; None if `deliver` is given.
         options: What the author agrees to.
         repeated: Rows of metrics of further runs, from which tolerances are computed.
-        deliver: Moves the written folder to the destination; by default into a folder or zip file.
+        deliver: Puts the written folder somewhere else, and returns the address.
 
     Raises:
-        StoreError: A file changed since the run, or would contain a secret, or cannot be written.
+        StoreError: A file changed since the run, or would contain a secret, or cannot be written;
+            or the replies may quote data whose licence forbids it.
     """
+    licences = source_licences(recipe)
+    if options.replies:
+        check_replies_allowed(licences)
     with tempfile.TemporaryDirectory(prefix="recipekit-share-") as temporary:
         folder = Path(temporary)
         local = LocalFiles()
@@ -128,16 +138,18 @@ def share(
         rows = with_tolerances(_rows(run), repeated, options.tolerance)
         write_json(folder / "metrics.json", rows)
         _copy_per_query(run, folder)
-        _write_report(run, folder, recipe, texts=not left_out and _may_quote(local.files, options))
+        _write_report(run, folder, recipe, texts=not left_out and may_quote(licences, options.data))
         replies = 0
         if options.replies:
-            replies = write_replies(run, run.cache, folder / "replies.jsonl.gz")
+            replies = write_replies(run, run.cache, folder / REPLIES)
         check_no_secrets(folder, text)
         _write_card(folder, run, rows)
         _write_index(folder, run, text, left_out, replies)
-        (deliver or _deliver)(folder, destination)
         files = [INDEX, *file_hashes(folder)]
-    return Shared(str(destination), files, left_out, replies, rows)
+        if destination is not None:
+            _deliver(folder, destination)
+        address = str(destination) if deliver is None else deliver(folder)
+    return Shared(address, files, left_out, replies, rows)
 
 
 def _rows(run: RunFolder) -> list[dict[str, Any]]:
@@ -181,13 +193,6 @@ def _copy_files(
                 reason = f"its licence forbids it ({file.licence})"
             left_out[file.name] = {"key": file.key, "reason": reason}
     return left_out
-
-
-def _may_quote(files: Sequence[LocalFile], options: ShareOptions) -> bool:
-    """Return whether the report may quote texts: there are local files, and all are shared."""
-    return options.data or (
-        bool(files) and all(permission(file.licence) == "allowed" for file in files)
-    )
 
 
 def _copy_per_query(run: RunFolder, folder: Path) -> None:

@@ -1,0 +1,188 @@
+"""Gets a baseline ready to run: its files, its data, and what differs here from its lock."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from recipekit.artifacts.storage_errors import explained
+from recipekit.errors import RecipekitError, RunError, StoreError
+from recipekit.recipe.sections import Recipe
+from recipekit.reproduce.bundle import INDEX, Bundle, changed_files, open_bundle
+from recipekit.reproduce.device import device_class
+from recipekit.reproduce.drift import ENVIRONMENT, Drift, drift
+from recipekit.reproduce.hub import download, hub_repository
+from recipekit.reproduce.lock import Lock, lock_recipe, read_lock
+from recipekit.reproduce.replies import REPLIES
+from recipekit.stages.recipe import load_recipe
+
+__all__ = ["Prepared", "check_published", "opened_bundle", "prepare"]
+
+STAND_IN: Final = "http://127.0.0.1:9/v1"
+"""The value of variables that are not set, where all replies come from the bundle. Nothing listens
+at this address."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A baseline that is ready to run."""
+
+    bundle: Bundle
+    recipe: Recipe
+    work: Path
+    differences: Sequence[Drift]
+    """How this machine differs from the lock."""
+    locked: Lock
+    force: bool
+    """Whether other data than the locked one is accepted."""
+
+    @property
+    def replies(self) -> Path | None:
+        """The file of paid replies, if the baseline has one."""
+        return self.work / REPLIES if REPLIES in self.bundle.files else None
+
+
+def prepare(
+    source: str,
+    work: Path | None,
+    *,
+    data: Mapping[str, Path],
+    overrides: Sequence[str] = (),
+    cpu: bool = False,
+    force: bool = False,
+    allowed: Mapping[str, bool] | None = None,
+) -> Prepared:
+    """Copy a bundle into its work folder, and compare it and this machine with its lock.
+
+    Args:
+        source: A folder, a zip file, or a repository on the Hub (`hf://OWNER/NAME`).
+        work: The folder to work in, new or of the same bundle; by default `reproduced-NAME`.
+        data: Local files that the bundle does not contain, by their names in it.
+        overrides: `PATH=VALUE`, as `--set` takes them.
+        cpu: Whether the run leaves accelerators out.
+        force: Go on although the bundle or its data was changed.
+        allowed: `allow_local_code` and `trust_remote_code`, for loading the recipe.
+
+    Raises:
+        StoreError: It is not a bundle, a file of it is missing, or the work folder is in use.
+        RunError: The bundle or its data is not what was published.
+    """
+    allowed = allowed or {}
+    with tempfile.TemporaryDirectory(prefix="recipekit-bundle-") as temporary:
+        opened, source = opened_bundle(source, Path(temporary))
+        changed = [Drift("bundle", text) for text in changed_files(opened)]
+        folder = work or Path(f"reproduced-{opened.recipe}")
+        _copy(opened, folder)
+    bundle = open_bundle(folder, folder)
+    _add_data(bundle, data)
+    if bundle.values.get("replies"):
+        for name in bundle.values.get("variables") or ():
+            os.environ.setdefault(name, STAND_IN)
+    locked, found = _compared(source, bundle, changed, cpu=cpu, force=force, allowed=allowed)
+    recipe = load_recipe(folder / "recipe.yaml", overrides, **allowed)
+    bundle.metrics()  # a damaged file is found before the run
+    return Prepared(bundle, recipe, folder, [*changed, *found], locked, force)
+
+
+def _compared(
+    source: str,
+    bundle: Bundle,
+    changed: Sequence[Drift],
+    *,
+    cpu: bool,
+    force: bool,
+    allowed: Mapping[str, bool],
+) -> tuple[Lock, list[Drift]]:
+    """Compare a bundle's recipe on this machine with its lock."""
+    try:
+        published = load_recipe(bundle.folder / "recipe.yaml", (), **allowed)
+        locked = read_lock(bundle.folder / "recipe.lock", bundle.recipe)
+        found = drift(locked, lock_recipe(published, device=device_class(cpu=cpu)))
+    except RecipekitError:
+        check_published(source, changed, (), force)  # what was changed may be why
+        raise
+    check_published(source, changed, found, force)
+    return locked, found
+
+
+def opened_bundle(source: str, temporary: Path) -> tuple[Bundle, str]:
+    """Open a bundle, and return it with the address at which it stays the same.
+
+    Args:
+        source: A folder, a zip file, or a repository on the Hub (`hf://OWNER/NAME`).
+        temporary: An empty folder for unpacked or downloaded files.
+
+    Raises:
+        StoreError: It is not a bundle.
+    """
+    repository = hub_repository(source)
+    if repository is None:
+        return open_bundle(Path(source), temporary), source
+    pinned = download(repository, temporary)
+    return open_bundle(temporary, temporary), str(pinned)
+
+
+def _copy(bundle: Bundle, work: Path) -> None:
+    if work.exists() and (not work.is_dir() or any(work.iterdir())):
+        index = work / INDEX
+        same = index.is_file() and index.read_bytes() == (bundle.folder / INDEX).read_bytes()
+        if not same:
+            raise StoreError(
+                f"{work}: is not empty, and has no earlier reproduction of this baseline; name "
+                "another folder with --work",
+                code="RK533",
+            )
+        if work.samefile(bundle.folder):
+            return
+    with explained(work):
+        for name in (*bundle.files, INDEX):
+            target = work / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if (bundle.folder / name).is_file():
+                shutil.copyfile(bundle.folder / name, target)
+
+
+def _add_data(bundle: Bundle, data: Mapping[str, Path]) -> None:
+    if unknown := sorted(data.keys() - bundle.left_out.keys()):
+        known = ", ".join(bundle.left_out) or "none"
+        raise StoreError(
+            f"--data {unknown[0]}: the baseline does not ask for this file; it asks for: {known}",
+            code="RK532",
+        )
+    for name, path in data.items():
+        target = bundle.folder / name
+        if not path.expanduser().exists():
+            raise StoreError(f"--data {name}: there is no {path}", code="RK532")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.unlink(missing_ok=True)
+        target.symlink_to(path.expanduser().absolute())
+    missing = [name for name in bundle.left_out if not (bundle.folder / name).exists()]
+    if missing:
+        lines = "".join(
+            f"\n  --data {name}=FILE    ({bundle.left_out[name]['key']}: "
+            f"{bundle.left_out[name]['reason']})"
+            for name in missing
+        )
+        count = "a file" if len(missing) == 1 else f"{len(missing)} files"
+        raise StoreError(
+            f"{bundle.recipe}: the baseline does not contain {count}; give your own:{lines}",
+            code="RK532",
+        )
+
+
+def check_published(
+    source: str, changed: Sequence[Drift], found: Sequence[Drift], force: bool
+) -> None:
+    """Refuse what would not be the published baseline. Other versions and devices are accepted."""
+    wrong = [*changed, *(each for each in found if each.part not in ENVIRONMENT)]
+    if not wrong or force:
+        return
+    lines = "".join(f"\n  {each}" for each in [*changed, *found])
+    raise RunError(
+        f"{source}: not the published baseline; --force runs it nevertheless{lines}", code="RK616"
+    )
