@@ -105,10 +105,9 @@ SHARDED = (
 """The sections that are also trained with sharded weights."""
 ON_FOUR_RANKS = "separate_towers"
 """The section that is trained with sharded weights on four ranks: each phase, both half-phases."""
-KILLED = "separate_towers"
-"""The section that is killed and resumed."""
-STEPS_BEFORE_THE_KILL = 11
-"""In the passage half-phase of the second phase, where the towers have been separated."""
+KILLED = {"separate_towers": 11, "masked_then_both_halves": 4}
+"""The sections that are killed and resumed, and the steps before: in the passage half-phase of the
+second phase, where the towers have been separated; while masked tokens are predicted."""
 
 
 def train_all(
@@ -162,13 +161,21 @@ def main(model: Path, dataset: Path, out: Path) -> None:
         passes = train_all(model, dataset, out / mode, ranks, names)
         (out / mode / f"passes-{ranks.rank}.json").write_text(json.dumps(passes))
     if count == 2:
-        killed = KilledAfter("train", STEPS_BEFORE_THE_KILL)
-        with suppress(KeyboardInterrupt):
-            train_one(KILLED, model, dataset, out / "killed", sharded, killed)
-        if sharded.is_main:
-            shutil.copytree(out / "killed", out / "killed-before")
-        sharded.barrier()
-        train_one(KILLED, model, dataset, out / "killed", sharded)
+        for name, steps in KILLED.items():
+            kill_and_resume(name, steps, model, dataset, out, sharded)
+
+
+def kill_and_resume(
+    name: str, steps: int, model: Path, dataset: Path, out: Path, ranks: Ranks
+) -> None:
+    """Run a section twice into OUT/killed/<name>, and copy what the first run has left."""
+    folder = out / "killed" / name
+    with suppress(KeyboardInterrupt):
+        train_one(name, model, dataset, folder, ranks, KilledAfter("train", steps))
+    if ranks.is_main:
+        shutil.copytree(folder, out / "killed-before" / name)
+    ranks.barrier()
+    train_one(name, model, dataset, folder, ranks)
 
 
 if __name__ == "__main__":

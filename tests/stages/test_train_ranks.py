@@ -16,7 +16,6 @@ from helpers.train_on_ranks import (
     ON_FOUR_RANKS,
     SECTIONS,
     SHARDED,
-    STEPS_BEFORE_THE_KILL,
     train_all,
     train_one,
 )
@@ -80,14 +79,16 @@ def test_ranks_with_whole_or_sharded_weights_train_as_one_process(
             assert_trained_equally(tmp_path / "1" / name, folder / name)
 
     # A killed run with sharded weights continues on the same ranks, or on one.
-    resumed, uninterrupted = tmp_path / "2" / "killed", tmp_path / "2" / "sharded" / KILLED
-    assert weights(resumed).keys() == weights(uninterrupted).keys()
-    for name, tensor in weights(uninterrupted).items():
-        assert torch.equal(weights(resumed)[name], tensor), name
-    before = tmp_path / "2" / "killed-before"
-    (checkpoint,) = (before / "scratch" / "checkpoints").iterdir()
-    assert 0 < int(checkpoint.name.rpartition("-")[2]) <= STEPS_BEFORE_THE_KILL
-    assert len(list((checkpoint / "tensors").iterdir())) == 2, "each rank writes its slices"
-    shutil.rmtree(before / "store")
-    train_one(KILLED, tiny_model, dataset.path, before, SingleProcess())
-    assert_trained_equally(tmp_path / "1" / KILLED, before)
+    for name, steps in KILLED.items():
+        resumed = weights(tmp_path / "2" / "killed" / name)
+        uninterrupted = weights(tmp_path / "2" / "sharded" / name)
+        assert resumed.keys() == uninterrupted.keys()
+        for parameter, tensor in uninterrupted.items():
+            assert torch.equal(resumed[parameter], tensor), (name, parameter)
+        before = tmp_path / "2" / "killed-before" / name
+        (checkpoint,) = (before / "scratch" / "checkpoints").iterdir()
+        assert 0 < int(checkpoint.name.rpartition("-")[2]) <= steps
+        assert len(list((checkpoint / "tensors").iterdir())) == 2, "each rank writes its slices"
+        shutil.rmtree(before / "store")
+        train_one(name, tiny_model, dataset.path, before, SingleProcess())
+        assert_trained_equally(tmp_path / "1" / name, before)
