@@ -128,9 +128,10 @@ class Figure:
     """What the y values are, if their series' names do not say it."""
     scales_differ: bool = False
     """Whether each series has a plot of its own."""
-    kind: Literal["lines", "histogram", "bars", "intervals"] = "lines"
+    kind: Literal["lines", "points", "histogram", "bars", "intervals"] = "lines"
     """How the points are drawn.
 
+    `points`: without a line between them.
     `histogram`: x is the lower edge of a bin; the last point is the upper edge of the last bin.
     `bars` and `intervals`: x counts `categories`, which are listed from top to bottom; y is drawn
     from left to right.

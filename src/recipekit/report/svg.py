@@ -163,6 +163,8 @@ def _plot(ax: Axes, figure: Figure, series: Series, colours: Mapping[str, str]) 
         match figure.kind:
             case "lines":
                 _lines(ax, points, colours[name], marker)
+            case "points":
+                _points(ax, points, colours[name], marker)
             case "histogram":
                 _histogram(ax, points, colours[name])
             case "bars":
@@ -177,6 +179,14 @@ def _lines(ax: Axes, points: Sequence[Point], colour: str, marker: str) -> None:
     shown = marker if len(points) <= MARKED_POINTS else "None"
     x, y = [point[0] for point in points], [point[1] for point in points]
     ax.plot(x, y, color=colour, marker=shown)
+
+
+def _points(ax: Axes, points: Sequence[Point], colour: str, marker: str) -> None:
+    """Draw single points with their intervals, and no line between them."""
+    for point in points:
+        x, y, low, high = point if len(point) == 4 else (*point, point[1], point[1])
+        ax.plot([x, x], [low, high], color=colour, linewidth=1.4, alpha=0.5)
+        ax.plot([x], [y], color=colour, marker=marker, markersize=7, linestyle="None")
 
 
 def _histogram(ax: Axes, points: Sequence[Point], colour: str) -> None:
@@ -243,7 +253,7 @@ def _label(ax: Axes, figure: Figure) -> None:
 
     if figure.x:
         ax.set_xlabel(figure.x)
-    if figure.kind in ("lines", "histogram") and not figure.log_x:
+    if figure.kind in ("lines", "histogram", "points") and not figure.log_x:
         ax.xaxis.set_major_locator(MaxNLocator(6, integer=figure.kind == "lines"))
         ax.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.6g}"))
 
