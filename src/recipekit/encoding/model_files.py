@@ -15,6 +15,7 @@ from typing import Final
 from recipekit.errors import ModelError
 
 __all__ = [
+    "HUB_ID",
     "absolute",
     "cached_folder",
     "check_sha256",

@@ -1,9 +1,10 @@
-"""Everything that a stage reads, for commands that try the stage without running it."""
+"""Finished artifacts of a recipe, for commands that try a stage or measure without running it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from recipekit import stages
 from recipekit.artifacts.store import Artifact, Store
@@ -15,7 +16,7 @@ from recipekit.pipeline.project import project_of
 from recipekit.recipe.sections import Recipe
 from recipekit.stages.stage import Stage
 
-__all__ = ["run_inputs"]
+__all__ = ["collected", "run_inputs"]
 
 
 def run_inputs(
@@ -64,6 +65,41 @@ def run_inputs(
         )
         found = _finished(recipe, store)
     return store, found
+
+
+def collected(
+    recipe: Recipe, store: Store, *, command: str, say: Callable[[str], None]
+) -> dict[str, Artifact]:
+    """Collect the data set of a recipe unless that is done, and return all finished artifacts.
+
+    The run that collects leaves no folder: the recipe's latest run stays what it was.
+
+    Args:
+        recipe: The recipe.
+        store: The cache.
+        command: The command that resumes a failed run.
+        say: Receives lines for people.
+
+    Raises:
+        RunError: A stage failed.
+    """
+    present = [name for name, _ in recipe.stages()]
+    needed = [
+        stage.name for stage in stages.PIPELINE if stage.extends_dataset and stage.name in present
+    ]
+    found = _finished(recipe, store)
+    if not found.keys() >= set(needed):
+        with TemporaryDirectory(prefix="recipekit-collect-") as runs:
+            run(
+                recipe,
+                cache=store.root,
+                runs=runs,
+                until=needed[-1],
+                command=command,
+                on_event=lambda event: say(event.line) if event.line else None,
+            )
+        found = _finished(recipe, store)
+    return found
 
 
 def _finished(recipe: Recipe, store: Store) -> dict[str, Artifact]:

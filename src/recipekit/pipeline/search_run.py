@@ -23,7 +23,7 @@ from recipekit.stages.inputs import StageInputs
 from recipekit.stages.recipe import load_recipe
 from recipekit.tables import read_table
 
-__all__ = ["Found", "RunSearch", "SearchResult"]
+__all__ = ["Found", "RunSearch", "SearchResult", "recipe_encoder", "run_artifacts"]
 
 SYSTEMS: Final[Mapping[EncoderWeights, str]] = {
     "initial": "before training",
@@ -89,7 +89,7 @@ class RunSearch:
         Raises:
             RunError: The run has no passages or no encoder, or its artifacts are gone.
         """
-        artifacts = dict(_artifacts(run))
+        artifacts = dict(run_artifacts(run))
         if not artifacts:
             raise RunError(
                 f"{run}: there are no passages, since no stage has finished", code="RK628"
@@ -101,7 +101,7 @@ class RunSearch:
         )
         store = Store(next(iter(artifacts.values())).path.parents[2])
         inputs = StageInputs.of(recipe, store, artifacts, progress, ranks)
-        return cls(inputs, _encoder(run, recipe, inputs))
+        return cls(inputs, recipe_encoder(run, recipe))
 
     def search(self, query: str, k: int) -> SearchResult:
         """Find the `k` best passages, by the encoder's own similarity.
@@ -210,7 +210,7 @@ def _name(weights: EncoderWeights, has_training: bool) -> str:
     return SYSTEMS[weights] if has_training else "untrained"
 
 
-def _artifacts(run: Path) -> Iterator[tuple[str, Artifact]]:
+def run_artifacts(run: Path) -> Iterator[tuple[str, Artifact]]:
     """Yield the artifacts that a run links to.
 
     Raises:
@@ -230,10 +230,16 @@ def _artifacts(run: Path) -> Iterator[tuple[str, Artifact]]:
         yield stage.name, artifact
 
 
-def _encoder(run: Path, recipe: Recipe, inputs: StageInputs) -> str:
-    """Return the encoder to search with: the one that is trained, or else the recipe's first."""
-    if inputs.trained is not None:
-        return inputs.trained
+def recipe_encoder(run: Path, recipe: Recipe) -> str:
+    """Return the encoder that a run is about: the one that it trains, or else its first.
+
+    Raises:
+        RunError: Its recipe has no encoder.
+    """
+    for stage in PIPELINE:
+        section = getattr(recipe, stage.name, None)
+        if stage.trains and section is not None:
+            return str(section.encoder)
     if recipe.encoders:
         return next(iter(recipe.encoders))
-    raise RunError(f"{run}: this recipe has no encoder to search with", code="RK628")
+    raise RunError(f"{run}: this recipe has no encoder", code="RK628")
