@@ -818,9 +818,9 @@ ERROR_CODES: Final[dict[str, ErrorCode]] = {
         "Run a recipe that trains, to the end.",
     ),
     "RK628": ErrorCode(
-        "A run cannot be searched.",
+        "A run cannot be searched or compared.",
         "It has no passages or no encoder, its artifacts were removed, or the query is empty.",
-        "Run the recipe again, or search another run.",
+        "Run the recipe again, or name another run.",
     ),
     "RK630": ErrorCode(
         "There is nothing to train on.",
@@ -968,6 +968,43 @@ ERROR_CODES: Final[dict[str, ErrorCode]] = {
         "None of a model's replies can be used.",
         "The model does not follow the reply format, or its replies are cut off.",
         "Follow the advice in the message: raise `max_tokens`, or choose another model or prompt.",
+    ),
+    "RK670": ErrorCode(
+        "There is nothing to compare.",
+        "Fewer than two models, one named twice, or `--against` names none of them.",
+        "Name two models or more, each once.",
+        exit_status=EXIT_USAGE,
+    ),
+    "RK671": ErrorCode(
+        "Models of different kinds cannot be compared, or a model is not a bi-encoder.",
+        "A cross-encoder scores pairs and has no vectors; a sparse encoder has other ones.",
+        "Name bi-encoders alone.",
+        exit_status=EXIT_USAGE,
+    ),
+    "RK672": ErrorCode(
+        "An argument of `compare` names no model, run or baseline.",
+        "A misspelled name, an incomplete folder, or a baseline without the system.",
+        "Name a model on the Hub, a model's folder, a run, or what `recipekit share` wrote.",
+        exit_status=EXIT_USAGE,
+    ),
+    "RK673": ErrorCode(
+        "An option of a compared model is wrong.",
+        "A misspelled option, a wrong value, or an option that does not fit a run or a baseline.",
+        "Write `MODEL:KEY=VALUE,KEY=VALUE` with the options that the message names.",
+        exit_status=EXIT_USAGE,
+    ),
+    "RK674": ErrorCode(
+        "`compare` does not know what to measure.",
+        "No run is named, or its recipe has no evaluators.",
+        "Name a recipe with `--recipe`, or data with `--on`.",
+        exit_status=EXIT_USAGE,
+    ),
+    "RK675": ErrorCode(
+        "Runs or baselines have other data than what is measured.",
+        "They belong to different recipes, or the data has changed.",
+        "Choose what is measured with `--recipe` or `--on`. A baseline's published values fit its "
+        "own data alone.",
+        exit_status=EXIT_USAGE,
     ),
 }
 """Every code that recipekit raises, in ascending order."""

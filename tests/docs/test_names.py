@@ -24,6 +24,7 @@ SECTIONS = [stage.name for stage in PIPELINE]
 DOTTED = re.compile(rf"(?:{'|'.join(SECTIONS)})(?:\.[a-z_]+)+(?!\w)")
 OUTSIDE = {
     "tensorboard",
+    "truncate_dim",
     "wandb",
     "parallel_bulk",
     "upload_collection",
@@ -56,7 +57,7 @@ OTHER_WORDS = set(
     "install load_recipe miss unknown read_table refresh references reply rules scale system user "
     "stored_fields msearch true false trained version verdict package servers char_ngrams overlap "
     "shared_words continues weights initial until runs start export_to"
-    " head state hit failed finished interrupted where dumb hf auth login"
+    " head state hit failed finished interrupted where before dumb hf auth login"
     " python versions cpu cuda mps files revisions indices mit proprietary".split()
 )
 """Words that pages show as code and that are neither keys, commands, components nor modules."""

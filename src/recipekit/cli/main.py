@@ -39,6 +39,7 @@ COMMANDS: Final = {
     "schema": "Print the JSON Schema of recipes, for editors.",
     "report": "Show the report of a run.",
     "runs": "List runs, or show what changed between two.",
+    "compare": "Compare models, runs and baselines on the same data.",
     "search": "Show the best passages for a query, before and after training.",
     "cache": "List cached artifacts, or remove those that no run needs.",
 }

@@ -1,0 +1,1 @@
+"""Compares models, runs and published baselines on the same data."""

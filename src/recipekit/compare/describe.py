@@ -1,0 +1,274 @@
+"""A comparison as blocks, for a terminal and for a page."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from recipekit.compare.comparison import Comparison, ModelFacts
+from recipekit.compare.differing import DifferingQuery, RankedPassage
+from recipekit.compare.figures import trade_off_figures
+from recipekit.compare.verdicts import Tested
+from recipekit.report.blocks import Block, Bullets, Code, Line, Section, Span, Strong, Table, Text
+from recipekit.report.metrics import (
+    SIGNIFICANT,
+    metrics_figure,
+    metrics_table,
+)
+from recipekit.report.metrics import Comparison as Measured
+from recipekit.report.metrics import comparisons as by_evaluator
+from recipekit.report.numbers import figure, p_value, signed, size
+
+__all__ = ["page_blocks", "terminal_blocks"]
+
+TERMINAL_METRICS = 5
+"""Metrics of an evaluator whose differences a terminal shows."""
+PLAIN = ("not significant", "not tested")
+
+
+def terminal_blocks(comparison: Comparison) -> list[Block]:
+    """Return what a terminal shows: all figures, and a few queries."""
+    blocks: list[Block] = [*_summary(comparison), _models_table(comparison)]
+    for measured in by_evaluator(comparison.rows):
+        blocks += [_quality(measured, comparison, TERMINAL_METRICS)]
+    if queries := _most_different(comparison):
+        title = "The query that differs most for each model"
+        blocks.append(Section(title, [_side_by_side(query) for query in queries]))
+    return [*blocks, *_notes(comparison)]
+
+
+def _most_different(comparison: Comparison) -> list[DifferingQuery]:
+    """For each model, the query with the largest difference."""
+    found: dict[str, DifferingQuery] = {}
+    for query in comparison.queries:
+        best = found.setdefault(query.model, query)
+        if abs(query.difference) > abs(best.difference):
+            found[query.model] = query
+    return list(found.values())
+
+
+def page_blocks(comparison: Comparison) -> list[Block]:
+    """Return what a page shows: everything, with figures."""
+    sections = [
+        Section("Models", [_models_table(comparison)]),
+        *(_quality(each, comparison, None) for each in by_evaluator(comparison.rows)),
+        Section("Quality against speed and size", trade_off_figures(comparison)),
+        Section("Queries that differ most", _queries(comparison)),
+        Section("How this was measured", list(_notes(comparison))),
+    ]
+    shown = [section for section in sections if section.blocks]
+    names = ", ".join(model.name for model in comparison.models)
+    return [Section(f"Comparison of {names}", [*_summary(comparison), *shown])]
+
+
+def _summary(comparison: Comparison) -> Iterator[Block]:
+    """One line for each model: its verdict by the first metric of every evaluator."""
+    yield Text(f"Measured with {comparison.measured}, against {comparison.reference}:")
+    lines: list[Line] = []
+    for model in comparison.models:
+        if model.name == comparison.reference:
+            continue
+        own = [test for test in _main(comparison) if test.model == model.name]
+        parts: list[Span] = []
+        for test in own:
+            parts += ["; ", *_sentence(test, len(own) > 1)]
+        worse = [t for t in comparison.tested if t.model == model.name and t not in own]
+        losses = sum(t.verdict in ("loss", "regression") for t in worse)
+        more = ""
+        if losses:
+            more = f"; and {losses} of its other {len(worse)} differences"
+            more += " is a loss" if losses == 1 else " are losses"
+        lines.append((Strong(model.name), ": ", *parts[1:], more))
+    yield Bullets(lines)
+
+
+def _main(comparison: Comparison) -> list[Tested]:
+    """The differences by the first metric of every evaluator."""
+    first = {(each.evaluator, each.metrics[0]) for each in by_evaluator(comparison.rows)}
+    return [test for test in comparison.tested if (test.evaluator, test.metric) in first]
+
+
+def _sentence(test: Tested, several: bool) -> tuple[Span, ...]:
+    where = f"{test.metric} of {test.evaluator}" if several else test.metric
+    interval = f" {_interval(test)}" if test.low is not None else ""
+    adjusted = f", {p_value(test.p_adjusted)}" if test.p_adjusted is not None else ""
+    return (
+        _word(test),
+        f", {where} {test.value:.3f}, {signed(test.difference)}{interval}{adjusted}",
+    )
+
+
+def _word(test: Tested) -> Strong | str:
+    return test.verdict if test.verdict in PLAIN else Strong(test.verdict)
+
+
+def _interval(test: Tested) -> str:
+    if test.low is None or test.high is None:
+        return ""
+    return f"[{signed(test.low)}, {signed(test.high)}]"
+
+
+# Tables
+# -------------------------------------------------------------------------------------------------
+
+
+def _models_table(comparison: Comparison) -> Table:
+    header: list[Line] = [
+        "model", "what", "dimensions", "parameters", "max length", "bytes/vector", "corpus",
+        "passages/s", "queries/s", "licence",
+    ]  # fmt: skip
+    rows = [_model_row(model, comparison.reference) for model in comparison.models]
+    return Table(header, rows, left=2)
+
+
+def _model_row(model: ModelFacts, reference: str) -> list[Line]:
+    name: Line = (Strong(model.name), " (reference)") if model.name == reference else model.name
+    licence = model.licence or "not stated"
+    if model.licence and model.base_model:
+        licence = f"{model.licence} (base model)"
+    if model.size is None:
+        return [name, model.what, *["-"] * 7, "-"]
+    speed = model.speed
+    limit = "none" if model.size.max_length is None else figure(model.size.max_length)
+    return [
+        name,
+        model.what,
+        figure(model.size.dimensions),
+        _millions(model.size.parameters),
+        limit,
+        figure(model.size.bytes_per_vector),
+        size(model.size.corpus_bytes),
+        _rate(speed.passages_per_second if speed else None),
+        _rate(speed.queries_per_second if speed else None),
+        licence,
+    ]
+
+
+def _millions(parameters: int) -> str:
+    return f"{parameters / 1e6:,.1f} M" if parameters >= 100_000 else figure(parameters)
+
+
+def _rate(rate: float | None) -> str:
+    if rate is None:
+        return "-"
+    return f"{rate:,.0f}" if rate >= 10 else f"{rate:.2g}"
+
+
+def _quality(measured: Measured, comparison: Comparison, most: int | None) -> Section:
+    metrics = measured.metrics[:most]
+    rows = [row for row in measured.rows if row["metric"] in metrics]
+    shown = Measured(measured.evaluator, measured.split, rows)
+    tests = [
+        test
+        for test in comparison.tested
+        if (test.evaluator, test.split) == (measured.evaluator, measured.split)
+        and test.metric in metrics
+    ]
+    blocks: list[Block] = [metrics_table(shown), _tests_table(tests)]
+    drawn = metrics_figure(measured)
+    if most is None and drawn is not None:
+        blocks.insert(0, drawn)
+    return Section(measured.title, blocks)
+
+
+def _tests_table(tests: Sequence[Tested]) -> Table:
+    rows: list[list[Line]] = [
+        [
+            test.model,
+            test.metric,
+            signed(test.difference),
+            _interval(test),
+            "" if test.p_adjusted is None else p_value(test.p_adjusted),
+            _word(test),
+        ]
+        for test in tests
+    ]
+    against = f"against {tests[0].reference}" if tests else ""
+    return Table([against, "metric", "difference", "interval", "adjusted", "verdict"], rows, left=2)
+
+
+# Queries
+# -------------------------------------------------------------------------------------------------
+
+
+def _queries(comparison: Comparison) -> list[Block]:
+    """Sections of the queries that each model wins and loses most, both rankings side by side."""
+    sections: list[Block] = []
+    groups: dict[tuple[str, str, bool], list[DifferingQuery]] = {}
+    for query in comparison.queries:
+        key = (query.evaluator, query.model, query.difference > 0)
+        groups.setdefault(key, []).append(query)
+    several = len({query.evaluator for query in comparison.queries}) > 1
+    for (evaluator, model, is_won), queries in groups.items():
+        verb = "Won" if is_won else "Lost"
+        where = f", {evaluator}" if several else ""
+        title = f"{verb} most by {model}{where}"
+        sections.append(Section(title, [_side_by_side(query) for query in queries]))
+    return sections
+
+
+def _side_by_side(query: DifferingQuery) -> Table:
+    title = (
+        f"{query.query} ({query.metric} {query.reference_value:.3f} → {query.value:.3f}, "
+        f"{signed(query.difference)})"
+    )
+    rows: list[list[Line]] = []
+    for place in range(max(len(query.passages), len(query.reference_passages))):
+        both = (query.reference_passages, query.passages)
+        rows.append([f"{place + 1}", *(_passage(found, place) for found in both)])
+    return Table(["rank", query.reference, query.model], rows, left=3, title=title)
+
+
+def _passage(found: Sequence[RankedPassage], place: int) -> Line:
+    if place >= len(found):
+        return ""
+    passage = found[place]
+    label: Span = Strong("positive: ") if passage.positive else ""
+    return (label, f"{passage.text} ", Code(passage.id))
+
+
+# Notes
+# -------------------------------------------------------------------------------------------------
+
+
+def _notes(comparison: Comparison) -> Iterator[Block]:
+    row = next((row for row in comparison.rows if row.get("bootstrap_samples")), None)
+    if row is not None:
+        tests = sum(test.p_adjusted is not None for test in comparison.tested)
+        yield Text(
+            f"Brackets hold {100 * row['confidence_level']:g} % percentile bootstrap intervals. "
+            "Differences are paired: both models are resampled with the same items. P-values are "
+            f"two-sided (bootstrap, shift method) and adjusted for all {tests} tested differences "
+            f"by Holm's method. Below {SIGNIFICANT:g}, a positive difference is a win and a "
+            "negative one is a loss. A loss is a regression if the model was made from the "
+            "reference: trained from its weights, cut or quantized, or trained by the same recipe."
+        )
+        if warning := _too_few_samples(comparison, tests):
+            yield Text(warning)
+    speeds = [model.speed for model in comparison.models if model.speed is not None]
+    if speeds:
+        ways = dict.fromkeys(f"{speed.arithmetic} on {speed.device}" for speed in speeds)
+        similarities = {m.size.similarity for m in comparison.models if m.size}
+        own = "" if similarities == {"cosine"} else _similarities(comparison)
+        yield Text(
+            f"Speed was measured in {' and '.join(ways)}, with tokenizing, on texts of the data "
+            f"set.{own}"
+        )
+    for note in comparison.notes:
+        yield Text(note)
+
+
+def _similarities(comparison: Comparison) -> str:
+    each = ", ".join(f"{m.name} by {m.size.similarity}" for m in comparison.models if m.size)
+    return f" Vectors are compared by each model's own similarity: {each}."
+
+
+def _too_few_samples(comparison: Comparison, tests: int) -> str:
+    """A warning where no difference of an evaluator can become significant."""
+    for row in comparison.rows:
+        samples = row.get("bootstrap_samples")
+        if samples and tests / (samples + 1) >= SIGNIFICANT:
+            return (
+                f"With {samples:,} bootstrap samples and {tests} tests, no difference of "
+                f"'{row['evaluator']}' can be significant: raise its bootstrap_samples."
+            )
+    return ""

@@ -1,0 +1,174 @@
+"""Measures the models with all evaluators, the reference against each of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from recipekit.compare.differing import DifferingQuery, differing_queries, read_values
+from recipekit.compare.measured_data import MeasuredData
+from recipekit.compare.models import ComparedModel
+from recipekit.compare.published import PublishedModel
+from recipekit.compare.systems import system_of
+from recipekit.component import EvaluatorSpec, System
+from recipekit.evaluators.comparison_rows import comparison_rows
+from recipekit.evaluators.retrieval import RetrievalSpec
+from recipekit.evaluators.statistics import bootstrap_means
+from recipekit.stages.evaluate.further_data import with_data
+from recipekit.stages.evaluate.measured import measured_queries
+from recipekit.stages.inputs import StageInputs
+
+__all__ = ["Measured", "measure", "published_rows"]
+
+Row = dict[str, Any]
+Values = Mapping[str, Mapping[int, float]]
+"""Values of every query, by system."""
+
+
+@dataclass
+class Measured:
+    """What evaluators found."""
+
+    rows: list[Row] = field(default_factory=list)
+    """Rows by evaluator; rows of the reference have its `differences` to the others."""
+    queries: list[DifferingQuery] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def measure(
+    data: MeasuredData,
+    models: Mapping[str, tuple[ComparedModel, StageInputs]],
+    published: Sequence[PublishedModel],
+    reference: str,
+    scratch: Path,
+) -> Measured:
+    """Measure every model with every evaluator.
+
+    Args:
+        data: The data and the evaluators.
+        models: The models with their inputs, by name.
+        published: Baselines whose values join those of retrieval.
+        reference: The name of the model that the others are compared with.
+        scratch: A folder for rankings.
+    """
+    found = Measured()
+    order = sorted(models, key=lambda name: name == reference)  # evaluators test the last system
+    names = dict.fromkeys(slot.spec.data_name for slot in data.evaluators.values())
+    for source in names:
+        specs = {n: s.spec for n, s in data.evaluators.items() if s.spec.data_name == source}
+        given = _on(data, source, data.inputs)
+        searches = any(not spec.reads_texts for spec in specs.values())
+        assert given.dataset is not None
+        rows = measured_queries(specs.values(), given.dataset)
+        systems: list[System] = []
+        for name in order:
+            model, inputs = models[name]
+            own = _on(data, source, inputs)
+            folder = scratch / "systems" / str(len(systems))
+            systems.append(system_of(model, own, rows, folder, searches=searches))
+        for name, spec in specs.items():
+            _evaluate(found, name, spec, systems, given, published, reference, scratch)
+    order_of = list(data.evaluators)
+    found.rows.sort(key=lambda row: order_of.index(row["evaluator"]))
+    return found
+
+
+def _on(data: MeasuredData, source: str | None, inputs: StageInputs) -> StageInputs:
+    """The inputs on a further data set, or the same ones."""
+    return inputs if source is None else with_data(inputs, source, data.sources[source])
+
+
+def _evaluate(
+    found: Measured,
+    name: str,
+    spec: EvaluatorSpec,
+    systems: Sequence[System],
+    inputs: StageInputs,
+    published: Sequence[PublishedModel],
+    reference: str,
+    scratch: Path,
+) -> None:
+    """Measure the systems with one evaluator, and add what it finds."""
+    folder = scratch / "rankings" / name
+    measured = [dict(row) for row in spec.build(inputs.context(folder)).evaluate(systems)]
+    if isinstance(spec, RetrievalSpec):
+        values = {
+            metric: {system.name: read_values(folder, system.name, metric) for system in systems}
+            for metric in spec.metrics
+        }
+        with_values, missing = _with_published(name, spec, values, published)
+        found.notes += missing
+        if any(len(with_values[metric]) > len(systems) for metric in spec.metrics):
+            measured = published_rows(spec, with_values, reference, inputs.seed)
+        if any(system.name == reference for system in systems):
+            others = [system.name for system in systems if system.name != reference]
+            assert inputs.dataset is not None
+            found.queries += differing_queries(
+                folder, inputs.dataset, name, spec.metrics[0], others, reference
+            )
+    elif published:
+        labels = ", ".join(model.label for model in published)
+        found.notes.append(f"'{name}' keeps no values of single items, so it has none of {labels}.")
+    further = {} if spec.data_name is None else {"source": spec.data_name}
+    found.rows += [{"evaluator": name, **further, **row} for row in measured]
+
+
+def _with_published(
+    evaluator: str,
+    spec: RetrievalSpec,
+    values: Mapping[str, Values],
+    published: Sequence[PublishedModel],
+) -> tuple[dict[str, dict[str, Mapping[int, float]]], list[str]]:
+    """Add published values to those measured, by metric and system; and say which are missing."""
+    joined = {metric: dict(by_system) for metric, by_system in values.items()}
+    notes = []
+    for model in published:
+        own = model.like(spec)
+        if own is None:
+            notes.append(f"{model.label} has no published values that fit '{evaluator}'.")
+            continue
+        for metric, by_system in joined.items():
+            theirs = model.values(own, metric)
+            queries = next(iter(by_system.values()), theirs)
+            if theirs and theirs.keys() == queries.keys():
+                by_system[model.label] = theirs
+            else:
+                notes.append(f"{model.label} has no published values of {metric}, '{evaluator}'.")
+    return joined, notes
+
+
+def published_rows(
+    spec: RetrievalSpec, values: Mapping[str, Values], reference: str, seed: int
+) -> list[Row]:
+    """Return rows of metrics whose values of every query are known, as `retrieval` does.
+
+    Args:
+        spec: How intervals are computed, and the split.
+        values: The values of every query, by metric and system.
+        reference: The system that is tested against the others.
+        seed: Seed of the bootstrap.
+    """
+    rows: list[Row] = []
+    for metric, by_system in values.items():
+        if not by_system:
+            continue
+        systems = sorted(by_system, key=lambda name: name == reference)
+        queries = sorted(by_system[systems[0]])
+        table = np.array([[by_system[name][query] for name in systems] for query in queries])
+        observed = table.mean(axis=0)[:, None]
+        sampled = bootstrap_means(table, spec.bootstrap_samples, seed)[:, :, None]
+        shared = {"split": spec.split, "queries": len(queries)}
+        found = comparison_rows(spec, systems, [metric], observed, sampled, shared)
+        if systems[-1] != reference:  # the reference has no such metric, so nothing is tested
+            found = list(_without_differences(found))
+        rows += found
+    return rows
+
+
+def _without_differences(rows: Sequence[Row]) -> Iterator[Row]:
+    for row in rows:
+        yield {key: value for key, value in row.items() if key != "differences"}

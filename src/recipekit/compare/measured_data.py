@@ -1,0 +1,161 @@
+"""What a comparison measures: the evaluators of a recipe, or retrieval on data that is named."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from recipekit.artifacts.key import FileHashes
+from recipekit.artifacts.store import Artifact, Store
+from recipekit.compare.resolve import NamedRun
+from recipekit.component import EvaluatorSpec, Progress, Ranks, Slot, SourceSpec
+from recipekit.dataset import Dataset
+from recipekit.errors import DataError, RunError
+from recipekit.evaluators.retrieval import RetrievalSpec
+from recipekit.pipeline.data_hashes import data_hashes
+from recipekit.pipeline.run_inputs import collected
+from recipekit.pipeline.search_run import run_artifacts
+from recipekit.recipe.sections import Recipe
+from recipekit.registry import resolve
+from recipekit.stages import PIPELINE, writer_of
+from recipekit.stages.evaluate.further_data import with_data
+from recipekit.stages.inputs import StageInputs
+from recipekit.starter.data import find_source
+
+__all__ = ["MeasuredData", "Surroundings", "of_data", "of_recipe", "of_run"]
+
+DATA_SEED = 13
+"""Decides resampling on data without a recipe; the default seed of recipes."""
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """Where a comparison keeps its results, and how it reports progress."""
+
+    store: Store
+    hashes: FileHashes
+    progress: Progress
+    ranks: Ranks
+    scratch: Path
+    """A folder that is removed afterwards."""
+    trust_remote_code: bool = False
+
+    def inputs(
+        self, name: str, seed: int, artifacts: Mapping[str, Artifact] | None = None
+    ) -> StageInputs:
+        """Return the inputs of an evaluation."""
+        return StageInputs(
+            recipe_name=name,
+            seed=seed,
+            artifacts=artifacts or {},
+            encoders={},
+            trained=None,
+            store=self.store,
+            hashes=self.hashes,
+            progress=self.progress,
+            ranks=self.ranks,
+            trust_remote_code=self.trust_remote_code,
+        )
+
+
+@dataclass(frozen=True)
+class MeasuredData:
+    """A data set, and the evaluators that measure it."""
+
+    text: str
+    """What it is, for people: `evaluators of recipe tiny`."""
+    inputs: StageInputs
+    """Inputs with the data set, and without any encoder."""
+    evaluators: Mapping[str, Slot[EvaluatorSpec]]
+    sources: Mapping[str, Slot[SourceSpec]]
+    """Further data sets that evaluators name."""
+    seed: int
+
+    @property
+    def dataset(self) -> Dataset:
+        """The data set."""
+        dataset = self.inputs.dataset
+        assert dataset is not None, "it was collected"
+        return dataset
+
+    def hashes(self) -> dict[str, Any]:
+        """Return rows and sha256 of its queries, passages and labels."""
+        return data_hashes(self.dataset)
+
+
+def of_run(run: NamedRun, around: Surroundings) -> MeasuredData:
+    """Return the data of a run, with the evaluators of its recipe.
+
+    Raises:
+        RunError: The recipe evaluates nothing, or the data is not in the cache any more.
+    """
+    recipe = run.recipe
+    inputs = around.inputs(recipe.name, recipe.seed, _data_of(dict(run_artifacts(run.path))))
+    return _of(recipe, inputs, f"the evaluators of {run.path}")
+
+
+def of_recipe(
+    recipe: Recipe, around: Surroundings, *, command: str, say: Callable[[str], None]
+) -> MeasuredData:
+    """Return the data of a recipe, collected if it is not in the cache, with its evaluators.
+
+    Raises:
+        RunError: The recipe evaluates nothing, or its data cannot be collected.
+    """
+    _check_evaluates(recipe)
+    artifacts = collected(recipe, around.store, command=command, say=say)
+    inputs = around.inputs(recipe.name, recipe.seed, _data_of(artifacts))
+    return _of(recipe, inputs, f"the evaluators of recipe {recipe.name}")
+
+
+def _of(recipe: Recipe, inputs: StageInputs, text: str) -> MeasuredData:
+    section = _check_evaluates(recipe)
+    return MeasuredData(text, inputs, section.evaluators, section.sources, recipe.seed)
+
+
+def _check_evaluates(recipe: Recipe) -> Any:
+    name = writer_of("metrics").name
+    section = getattr(recipe, name, None)
+    if section is None:
+        raise RunError(
+            f"recipe '{recipe.name}' has no {name} section, so there is nothing to compare by: "
+            "name another recipe with --recipe, or data with --on",
+            code="RK674",
+        )
+    return section
+
+
+def _data_of(artifacts: Mapping[str, Artifact]) -> dict[str, Artifact]:
+    names = [stage.name for stage in PIPELINE if stage.extends_dataset]
+    return {name: artifacts[name] for name in names if name in artifacts}
+
+
+def of_data(data: Path, around: Surroundings, metrics: Sequence[str]) -> MeasuredData:
+    """Return retrieval on a folder in BEIR layout, or on a file that a source reads.
+
+    Its test queries are searched, or its dev queries if there are no others, or all of them if it
+    names no splits.
+
+    Args:
+        data: The file or folder.
+        around: Where results are kept.
+        metrics: The metrics; the usual ones if none are named.
+
+    Raises:
+        DataError: No source reads it, or it has no query with a positive.
+    """
+    try:
+        found = find_source(data)
+    except DataError as error:
+        raise error.with_message(error.message.replace("--data ", "--on ")) from error
+    slot: Slot[SourceSpec] = Slot(use=found.use, **found.keys)
+    slot.bind(resolve("source", found.use), found.spec)
+    named = {"metrics": tuple(metrics)} if metrics else {}
+    spec = RetrievalSpec(split=found.evaluated or "test", **named)
+    evaluator: Slot[EvaluatorSpec] = Slot(use="retrieval")
+    evaluator.bind(resolve("evaluator", "retrieval"), spec)
+    name = data.absolute().name
+    inputs = with_data(around.inputs(name, DATA_SEED), name, slot)
+    return MeasuredData(f"retrieval on {data}", inputs, {name: evaluator}, {}, DATA_SEED)

@@ -1,0 +1,94 @@
+"""What a model's files state about it: its kind and its licence. Nothing here imports torch."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Final
+
+from recipekit.encoding.model_files import hub_http_error, hub_snapshot
+from recipekit.yaml_format import parse
+
+__all__ = ["BI_ENCODER", "fetch_small_files", "kind_of", "licence_of"]
+
+BI_ENCODER: Final = "bi-encoder"
+KINDS: Final = {
+    "SentenceTransformer": BI_ENCODER,
+    "CrossEncoder": "cross-encoder",
+    "SparseEncoder": "sparse encoder",
+    "MultiVectorEncoder": "multi-vector encoder",
+}
+"""Kinds of models by the class of sentence-transformers that loads them."""
+SMALL_FILES: Final = (
+    "modules.json",
+    "config_sentence_transformers.json",
+    "config.json",
+    "README.md",
+)
+
+
+def kind_of(folder: Path) -> str:
+    """Return the kind of model in a folder; a plain transformer is a bi-encoder.
+
+    sentence-transformers writes the kind since version 5. Older cross-encoders are classifiers of
+    transformers, and older sparse encoders have the pooling of SPLADE.
+    """
+    stated = _json(folder / "config_sentence_transformers.json").get("model_type")
+    if stated in KINDS:
+        return KINDS[stated]
+    modules = _json_list(folder / "modules.json")
+    if any(str(module.get("type", "")).endswith("SpladePooling") for module in modules):
+        return KINDS["SparseEncoder"]
+    architectures = _json(folder / "config.json").get("architectures") or []
+    if not modules and any(str(a).endswith("ForSequenceClassification") for a in architectures):
+        return KINDS["CrossEncoder"]
+    return BI_ENCODER
+
+
+def licence_of(folder: Path) -> str | None:
+    """Return the licence that a model's card states; None if it states none."""
+    try:
+        text = (folder / "README.md").read_text(encoding="utf-8")
+        _, front, _ = text.split("---\n", 2) if text.startswith("---\n") else ("", "", "")
+        values = parse(front)
+    except (OSError, ValueError):
+        return None
+    licence = values.get("license") if isinstance(values, dict) else None
+    if licence == "other":
+        licence = values.get("license_name") or licence
+    return str(licence) if licence else None
+
+
+def fetch_small_files(model: str, commit: str) -> Path:
+    """Return the folder of a Hub model's commit in the cache, with its configuration and card.
+
+    Files that cannot be had are left out: loading the model reports what is missing.
+    """
+    from huggingface_hub import hf_hub_download
+
+    folder = hub_snapshot(model, commit)
+    for name in SMALL_FILES:
+        if (folder / name).is_file():
+            continue
+        try:
+            hf_hub_download(model, name, revision=commit, cache_dir=folder.parents[2])
+        except (OSError, ValueError, hub_http_error()):
+            continue
+    return folder
+
+
+def _json(file: Path) -> dict[str, Any]:
+    value = _read(file)
+    return value if isinstance(value, dict) else {}
+
+
+def _json_list(file: Path) -> list[dict[str, Any]]:
+    value = _read(file)
+    return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
+
+
+def _read(file: Path) -> Any:
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None

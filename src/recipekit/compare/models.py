@@ -1,0 +1,249 @@
+"""The models that are compared: a model's files, or a run's encoder before or after training."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from recipekit.artifacts.key import FileHashes, component_identity, key_of
+from recipekit.artifacts.store import Artifact
+from recipekit.compare.arguments import MODEL_OPTIONS, Argument
+from recipekit.compare.model_kinds import BI_ENCODER, fetch_small_files, kind_of, licence_of
+from recipekit.component import EncoderSpec, EncoderWeights, Slot
+from recipekit.encoders.bi_encoder import BiEncoderSpec
+from recipekit.encoding.model_files import local_folder
+from recipekit.errors import ModelError, RunError
+from recipekit.pipeline.search_run import recipe_encoder, run_artifacts
+from recipekit.recipe.sections import Recipe
+from recipekit.registry import resolve
+from recipekit.stages import PIPELINE
+from recipekit.stages.inputs import StageInputs
+
+__all__ = ["ComparedModel", "check_kinds", "model_of_files", "model_of_run"]
+
+ENCODER = "encoder"
+"""The name of a model's encoder in the inputs of its own evaluation."""
+
+
+@dataclass(frozen=True)
+class ComparedModel:
+    """A model that is measured here."""
+
+    label: str
+    """Its name in tables."""
+    argument: Argument
+    what: str
+    """What was named: `model`, or `run, trained`."""
+    encoders: Mapping[str, Slot[EncoderSpec]]
+    encoder: str
+    """Its name among `encoders`."""
+    weights_id: str
+    """Identifies the weights alone, without prompts or lengths."""
+    kind: str = BI_ENCODER
+    licence: str | None = None
+    trained: str | None = None
+    """The encoder that its recipe trains, if it belongs to a run."""
+    weights: EncoderWeights | None = None
+    training: Mapping[str, Artifact] = field(default_factory=dict)
+    """The artifact with trained weights, by its stage."""
+    trained_from: str | None = None
+    """`weights_id` of the weights that training started from."""
+    recipe: str | None = None
+    """The name of its recipe, if it belongs to a run."""
+    base_model: str | None = None
+    """The model that it starts from."""
+
+    @property
+    def is_trained(self) -> bool:
+        """Whether a recipe trained it."""
+        return bool(self.training)
+
+    def inputs(self, measured: StageInputs) -> StageInputs:
+        """Return the inputs of an evaluation of this model on the data set of other inputs."""
+        return replace(
+            measured,
+            encoders=self.encoders,
+            trained=self.trained,
+            artifacts={**measured.artifacts, **self.training},
+            by_products=[],
+            _built={},
+            _prepared=set(),
+        )
+
+    def is_made_from(self, other: ComparedModel) -> bool:
+        """Return whether it is the other model after a change.
+
+        It was trained from the other's weights, has the same weights with other options, or is what
+        another run of the same recipe trained.
+        """
+        same_recipe = self.recipe is not None and self.recipe == other.recipe
+        return (same_recipe and self.is_trained) or other.weights_id in (
+            self.weights_id,
+            self.trained_from,
+        )
+
+
+def model_of_files(
+    argument: Argument, model: str, folder: Path, hashes: FileHashes
+) -> ComparedModel:
+    """Return the model that a Hub id, a folder or `package:NAME/FOLDER` names.
+
+    Args:
+        argument: The argument.
+        model: The model as a recipe would name it, with relative paths as `./FOLDER`.
+        folder: The folder that relative paths start from.
+        hashes: Content hashes of files.
+
+    Raises:
+        ModelError: There is no such model.
+        RunError: An option has a wrong value.
+    """
+    if argument.before:
+        raise RunError(
+            f"{argument.text}: 'before' is the starting model of a run, and this is not a run",
+            code="RK673",
+        )
+    options = argument.model_options or {}
+    try:
+        spec = BiEncoderSpec.model_validate({"model": model, **options}, context={"folder": folder})
+    except ValidationError as error:
+        raise _wrong_option(argument, error) from error
+    files = local_folder(spec.model)
+    if files is None:
+        files = fetch_small_files(spec.model, spec.commit())
+    slot: Slot[EncoderSpec] = Slot(use="bi_encoder")
+    slot.bind(resolve("encoder", "bi_encoder"), spec)
+    return ComparedModel(
+        label=f"{_short_name(spec.model)}{argument.suffix}",
+        argument=argument,
+        what="model",
+        encoders={ENCODER: slot},
+        encoder=ENCODER,
+        weights_id=_weights_id(slot, hashes),
+        kind=kind_of(files),
+        licence=licence_of(files),
+    )
+
+
+def _wrong_option(argument: Argument, error: ValidationError) -> Exception:
+    first = error.errors(include_url=False)[0]
+    key = ".".join(map(str, first["loc"]))
+    message = str(first["msg"]).removeprefix("Value error, ")
+    if key in MODEL_OPTIONS:
+        return RunError(f"{argument.text}: {key}: {message}", code="RK673")
+    if key == "model":
+        return ModelError(f"{argument.text}: {message}", code="RK401")
+    return RunError(f"{argument.text}: {message}", code="RK673")
+
+
+def _short_name(model: str) -> str:
+    """The last part of a model's name that says something: neither `model` nor `encoder`."""
+    parts = [part for part in model.removeprefix("package:").split("/") if part]
+    telling = [part for part in parts if part not in ("model", "encoder")]
+    return (telling or parts)[-1]
+
+
+def model_of_run(
+    argument: Argument, run: Path, recipe: Recipe, hashes: FileHashes
+) -> ComparedModel:
+    """Return the trained encoder of a run, or the one that it started from.
+
+    Args:
+        argument: The argument.
+        run: The run's folder.
+        recipe: Its recipe.
+        hashes: Content hashes of files.
+
+    Raises:
+        RunError: The run has no such encoder, or its artifacts are gone.
+    """
+    _refuse_model_options(argument)
+    artifacts = dict(run_artifacts(run))
+    stages = [stage.name for stage in PIPELINE if stage.trains]
+    training = {name: artifacts[name] for name in stages if name in artifacts}
+    trained = next((getattr(recipe, name).encoder for name in stages if name in training), None)
+    if trained is None and not argument.before:
+        raise RunError(
+            f"{argument.text}: this run trained no model; {argument.target}:before is the model "
+            "that its recipe starts from",
+            code="RK627",
+        )
+    name = trained or recipe_encoder(run, recipe)
+    assert recipe.encoders is not None, "recipe_encoder found one"
+    slot = recipe.encoders[name]
+    initial = _weights_id(slot, hashes)
+    base = _base_model(slot.spec)
+    model = ComparedModel(
+        label=f"{recipe.name}{argument.suffix}",
+        argument=argument,
+        what="run, before training" if argument.before else "run, trained",
+        encoders=recipe.encoders,
+        encoder=name,
+        weights_id=initial,
+        kind=_kind(base),
+        licence=_licence(base),
+        recipe=recipe.name,
+        base_model=slot.spec.base_model,
+    )
+    if argument.before:
+        return model
+    return replace(
+        model,
+        trained=trained,
+        weights="trained",
+        training=training,
+        weights_id=key_of([artifact.key for artifact in training.values()]),
+        trained_from=initial,
+    )
+
+
+def _refuse_model_options(argument: Argument) -> None:
+    if options := argument.model_options:
+        raise RunError(
+            f"{argument.text}: '{next(iter(options))}' is an option of models; a run has it in its "
+            "recipe",
+            code="RK673",
+        )
+
+
+def _weights_id(slot: Slot[Any], hashes: FileHashes) -> str:
+    entry = slot.entry
+    identity = component_identity(slot.spec, entry.distribution, entry.name, hashes)
+    return key_of({"files": identity["files"], "revision": identity["fingerprint"]})
+
+
+def _base_model(spec: EncoderSpec) -> Path | None:
+    """The folder of the model that an encoder starts from, if its files are here."""
+    if not isinstance(spec, BiEncoderSpec):
+        return None
+    try:
+        return local_folder(spec.model) or fetch_small_files(spec.model, spec.commit())
+    except ModelError:
+        return None
+
+
+def _kind(folder: Path | None) -> str:
+    return BI_ENCODER if folder is None else kind_of(folder)
+
+
+def _licence(folder: Path | None) -> str | None:
+    return None if folder is None else licence_of(folder)
+
+
+def check_kinds(models: Sequence[ComparedModel]) -> None:
+    """Check that all models can be compared.
+
+    Raises:
+        RunError: Their kinds differ, or they are not bi-encoders.
+    """
+    kinds = {model.argument.text: model.kind for model in models}
+    if len(set(kinds.values())) > 1:
+        listed = ", ".join(f"{name} is a {kind}" for name, kind in kinds.items())
+        raise RunError(f"models of different kinds cannot be compared: {listed}", code="RK671")
+    for name, kind in kinds.items():
+        if kind != BI_ENCODER:
+            raise RunError(f"{name} is a {kind}; compare measures bi-encoders", code="RK671")

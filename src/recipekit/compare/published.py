@@ -1,0 +1,135 @@
+"""Published baselines in a comparison: their values of every query stand in for a model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from pydantic import ValidationError
+
+from recipekit.compare.arguments import Argument
+from recipekit.errors import RunError, StoreError
+from recipekit.evaluators.retrieval import RetrievalSpec
+from recipekit.recipe.sections import TRAINED
+from recipekit.reproduce.bundle import Bundle
+from recipekit.reproduce.lock import read_lock
+from recipekit.stages import writer_of
+from recipekit.stages.evaluate.section import UNTRAINED
+from recipekit.tables import read_table
+from recipekit.yaml_format import parse
+
+__all__ = ["PublishedModel", "published_model"]
+
+RETRIEVAL: Final = "retrieval"
+"""The evaluator that keeps values of every query."""
+
+
+@dataclass(frozen=True)
+class PublishedModel:
+    """A system of a baseline."""
+
+    label: str
+    argument: Argument
+    what: str
+    bundle: Bundle
+    system: str
+    """The system whose values count: `trained` or `untrained`."""
+    data: Mapping[str, Any]
+    """Rows and sha256 of its queries, passages and labels."""
+    evaluators: Mapping[str, RetrievalSpec]
+    """Its evaluators that keep values of every query, by name."""
+    recipe: str
+    """The name of its recipe."""
+    seed: int
+    """The seed of its recipe."""
+
+    @property
+    def is_trained(self) -> bool:
+        """Whether a recipe trained it."""
+        return self.system == TRAINED
+
+    def values(self, evaluator: str, metric: str) -> dict[int, float]:
+        """Return the published value of every query; empty without any."""
+        file = self.bundle.folder / "per_query" / f"{evaluator}.arrow"
+        if not file.is_file():
+            return {}
+        try:
+            table = read_table(file)
+        except (OSError, pa.ArrowInvalid) as error:
+            raise StoreError(f"{file}: damaged; get the baseline again", code="RK542") from error
+        chosen = pc.and_(pc.equal(table["system"], self.system), pc.equal(table["metric"], metric))
+        rows = table.filter(chosen)
+        return dict(zip(rows["query"].to_pylist(), rows["value"].to_pylist(), strict=True))
+
+    def like(self, spec: RetrievalSpec) -> str | None:
+        """Return the evaluator that measures as another one does; None without one.
+
+        Both give a query the same value of a metric on equal data.
+        """
+        return next((name for name, own in self.evaluators.items() if _same(own, spec)), None)
+
+
+def _same(first: RetrievalSpec, second: RetrievalSpec) -> bool:
+    keys = ("source", "split", "exclude_same_id", "exclude_own_text")
+    # A further data set is not in the lock, so it may be another one.
+    return first.source is None and all(getattr(first, k) == getattr(second, k) for k in keys)
+
+
+def published_model(argument: Argument, bundle: Bundle) -> PublishedModel:
+    """Return the trained system of a baseline, or the untrained one with `before`.
+
+    Raises:
+        StoreError: A part of the baseline cannot be read.
+        RunError: It has no values of this system, or the argument has options that need a model.
+    """
+    if argument.dimensions or argument.vectors != "float32" or argument.model_options:
+        raise RunError(
+            f"{argument.text}: a baseline has published values and no model, so its vectors cannot "
+            "be changed; name a run or a model",
+            code="RK673",
+        )
+    folder = bundle.folder
+    lock = read_lock(folder / "recipe.lock", bundle.recipe)
+    recipe = _parsed(folder / "recipe.yaml")
+    section = recipe.get(writer_of("metrics").name) or {}
+    system = UNTRAINED if argument.before else TRAINED
+    systems = {str(row.get("system")) for row in bundle.metrics}
+    if system not in systems:
+        known = ", ".join(sorted(systems))
+        raise RunError(
+            f"{argument.text}: this baseline has no system '{system}' (it has: {known})",
+            code="RK672",
+        )
+    suffix = "before" if argument.before else "published"
+    return PublishedModel(
+        label=f"{bundle.recipe} {suffix}",
+        argument=argument,
+        what="baseline, before training" if argument.before else "baseline, trained",
+        bundle=bundle,
+        system=system,
+        data=lock.data,
+        evaluators=dict(_evaluators(section.get("evaluators") or {})),
+        recipe=bundle.recipe,
+        seed=int(recipe.get("seed") or 0),
+    )
+
+
+def _evaluators(written: Mapping[str, Any]) -> Iterator[tuple[str, RetrievalSpec]]:
+    for name, keys in written.items():
+        own = {key: value for key, value in dict(keys or {}).items() if key != "use"}
+        with suppress(ValidationError):  # of another kind, or another version of recipekit
+            if str(keys.get("use")).rpartition("/")[2] == RETRIEVAL:
+                yield name, RetrievalSpec.model_validate(own)
+
+
+def _parsed(file: Path) -> dict[str, Any]:
+    try:
+        values = parse(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise StoreError(f"{file}: damaged; get the baseline again", code="RK542") from error
+    return values if isinstance(values, dict) else {}

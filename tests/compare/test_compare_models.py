@@ -1,0 +1,52 @@
+"""Models with other prompts, similarities and modules, each measured by its own rules."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from sentence_transformers import SentenceTransformer
+
+from helpers.tiny_models import write_tiny_model
+
+Compared = Callable[..., dict[str, Any]]
+
+
+@pytest.mark.slow
+def test_each_model_has_its_own_prompts_and_similarity(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], compared: Compared
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    rows = [
+        {"query": f"{a} {b}", "positive": f"{b} {c} {a}"}
+        for a, b, c in zip(words, words[7:], words[13:], strict=False)
+    ]
+    (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    plain = write_tiny_model("bert", words, tmp_path / "plain")
+    dense = write_tiny_model("t5", words, tmp_path / "dense")
+    for folder, similarity in ((plain, "euclidean"), (dense, "dot")):
+        file = folder / "config_sentence_transformers.json"
+        config = json.loads(file.read_text())
+        config["similarity_fn_name"] = similarity
+        config["prompts"] = {"query": f"{words[0]} ", "document": f"{words[1]} "}
+        file.write_text(json.dumps(config))
+    (plain / "README.md").write_text("---\nlicense: mit\n---\n# A model\n")
+    command = ("./plain/model:precision=fp32", "./dense/model:precision=fp32")
+    found = compared(*command, "--on", "pairs.jsonl", "--metric", "mrr@10")
+
+    queries, passages = [row["query"] for row in rows], [row["positive"] for row in rows]
+    for folder, facts in zip((plain, dense), found["models"], strict=True):
+        model = SentenceTransformer(str(folder), device="cpu")
+        vectors = model.encode_query(queries), model.encode_document(passages)
+        scores = np.asarray(model.similarity(*vectors))
+        own = np.diag(scores)[:, None]
+        ranks = 1 + (scores > own).sum(axis=1)
+        expected = np.where(ranks <= 10, 1 / ranks, 0).mean()
+        (row,) = [row for row in found["figures"] if row["system"] == facts["name"]]
+        assert row["value"] == pytest.approx(expected, abs=0.01)
+        assert facts["similarity"] == model.similarity_fn_name
+        assert facts["dimensions"] == model.get_embedding_dimension()
+    assert [facts["licence"] for facts in found["models"]] == ["mit", None]
+    assert found["measured"] == "retrieval on pairs.jsonl"
