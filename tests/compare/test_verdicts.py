@@ -19,7 +19,7 @@ def row(evaluator: str, system: str, metric: str, value: float | None, **more: A
     }
 
 
-def tested(difference: float, p_value: float) -> dict[str, float]:
+def paired(difference: float, p_value: float) -> dict[str, float]:
     low, high = difference - 0.02, difference + 0.05
     return {"difference": difference, "low": low, "high": high, "p_value": p_value}
 
@@ -29,12 +29,12 @@ ROWS = [
     row("a", "worse", "ndcg@10", 0.3),
     row("a", "made", "ndcg@10", 0.4),
     row("a", "base", "ndcg@10", 0.5, differences={
-        "better": tested(-0.2, 0.001), "worse": tested(0.2, 0.002), "made": tested(0.1, 0.003),
+        "better": paired(-0.2, 0.001), "worse": paired(0.2, 0.002), "made": paired(0.1, 0.003),
     }),
     row("b", "better", "spearman", 0.5),
     row("b", "worse", "spearman", 0.6),
     row("b", "base", "spearman", 0.6, differences={
-        "better": tested(0.1, 0.04), "worse": tested(0.0, 1.0),
+        "better": paired(0.1, 0.04), "worse": paired(0.0, 1.0),
     }),
     row("c", "better", "score", 0.9),
     row("c", "worse", "score", None),

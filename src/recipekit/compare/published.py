@@ -98,7 +98,7 @@ def published_model(argument: Argument, bundle: Bundle) -> PublishedModel:
     recipe = _parsed(folder / "recipe.yaml")
     section = recipe.get(writer_of("metrics").name) or {}
     system = UNTRAINED if argument.before else TRAINED
-    systems = {str(row.get("system")) for row in bundle.metrics}
+    systems = {str(row.get("system")) for row in bundle.metrics()}
     if system not in systems:
         known = ", ".join(sorted(systems))
         raise RunError(

@@ -17,8 +17,9 @@ from recipekit.errors import RunError, StoreError
 from recipekit.pipeline.search_run import run_artifacts
 from recipekit.recipe.sections import Recipe
 from recipekit.report.run_folder import open_run
-from recipekit.reproduce.bundle import INDEX, changed_files, open_bundle
-from recipekit.reproduce.hub import download, hub_repository
+from recipekit.reproduce.bundle import INDEX, changed_files
+from recipekit.reproduce.hub import hub_repository
+from recipekit.reproduce.preparation import opened_bundle
 from recipekit.stages import PIPELINE
 from recipekit.stages.recipe import load_recipe
 
@@ -119,12 +120,7 @@ class Resolver:
     def _bundle(self, argument: Argument) -> PublishedModel:
         folder = self.scratch / f"bundle-{len(list(self.scratch.iterdir()))}"
         folder.mkdir()
-        repository = hub_repository(argument.target)
-        source = Path(argument.target)
-        if repository is not None:
-            download(repository, folder)
-            source = folder
-        bundle = open_bundle(source, folder)
+        bundle, _ = opened_bundle(argument.target, folder)
         changed = next(changed_files(bundle), None)
         if changed is not None:
             raise StoreError(
