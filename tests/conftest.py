@@ -156,6 +156,14 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def tiny_cross_encoder(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A CrossEncoder folder: a small BERT that recognizes passages on food."""
+    from helpers.tiny_cross_encoder import train_tiny_cross_encoder
+
+    return train_tiny_cross_encoder(tiny_model, tmp_path_factory.mktemp("tiny_cross_encoder"))
+
+
+@pytest.fixture(scope="session")
 def words() -> list[str]:
     """The words in the vocabulary of the tiny model."""
     return WORDS

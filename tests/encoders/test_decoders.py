@@ -13,8 +13,8 @@ from sentence_transformers.sentence_transformer.modules import Pooling, Transfor
 from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 
+from recipekit.encoding.pair_scores import load_scorer
 from recipekit.judges.cross_encoder import CrossEncoderSpec
-from recipekit.judges.cross_encoder_scores import load_scorer
 
 SIZES: dict[str, dict[str, Any]] = {
     "GPT2": {"n_positions": 128, "n_embd": 32, "n_layer": 2, "n_head": 2},

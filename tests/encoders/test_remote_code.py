@@ -17,9 +17,9 @@ from helpers.small_run import write_recipe
 from helpers.tiny_models import write_tiny_model
 from recipekit import load_recipe, run
 from recipekit.encoders.bi_encoder import BiEncoderSpec
+from recipekit.encoding.pair_scores import load_scorer
 from recipekit.errors import ModelError, RecipekitError
 from recipekit.judges.cross_encoder import CrossEncoderSpec
-from recipekit.judges.cross_encoder_scores import load_scorer
 from recipekit.testing import context
 
 CODE = """

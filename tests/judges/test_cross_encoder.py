@@ -2,14 +2,13 @@
 
 import json
 import math
-import random
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
 from pydantic import ValidationError
 
+from helpers.tiny_cross_encoder import FOOD, OTHER
 from recipekit.artifacts.key import FileHashes, component_identity
 from recipekit.artifacts.store import Artifact, Store
 from recipekit.component import JudgeSpec, PairBatch, Slot
@@ -32,50 +31,12 @@ from recipekit.tables import CANDIDATES, read_table, write_table
 from recipekit.testing import RecordingProgress, check_judge, context
 
 POSITIVE, NEGATIVE, IGNORE = Verdict.POSITIVE, Verdict.NEGATIVE, Verdict.IGNORE
-FOOD = "bread cheese butter honey pepper salt".split()
-OTHER = "engine piston valve turbine gear wheel".split()
 PASSAGES = [
     (f"p{i}", " ".join((FOOD if i % 2 else OTHER)[(i // 2 + j) % 6] for j in range(3 + i % 3)))
     for i in range(24)
 ]
 QUERIES = [(f"q{i}", FOOD[i % 6], "train" if i < 4 else "dev") for i in range(8)]
 RELEVANT = [i for i in range(24) if i % 2]
-
-
-@pytest.fixture(scope="session")
-def tiny_cross_encoder(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A CrossEncoder folder: a random BERT with the tiny model's vocabulary, trained briefly."""
-    import torch
-    from sentence_transformers import CrossEncoder
-    from transformers import BertConfig, BertForSequenceClassification, BertTokenizerFast
-
-    folder = tmp_path_factory.mktemp("tiny_cross_encoder")
-    tokenizer = BertTokenizerFast.from_pretrained(tiny_model)
-    config = BertConfig(
-        vocab_size=len(tokenizer), hidden_size=32, num_hidden_layers=2, num_attention_heads=2,
-        intermediate_size=64, max_position_embeddings=64, num_labels=1,
-    )  # fmt: skip
-    torch.manual_seed(3)
-    BertForSequenceClassification(config).save_pretrained(folder / "bert")
-    tokenizer.save_pretrained(folder / "bert")
-    model = CrossEncoder(str(folder / "bert"), device="cpu", max_length=32)
-    optimizer, draw = torch.optim.Adam(model.parameters(), lr=3e-3), random.Random(1)
-    for _ in range(40):
-        truth = [draw.random() < 0.5 for _ in range(16)]
-        pairs = [
-            (draw.choice(FOOD), " ".join(draw.choices(FOOD if relevant else OTHER, k=4)))
-            for relevant in truth
-        ]
-        scores = model(model.preprocess(pairs))["scores"].squeeze(-1)
-        loss = torch.nn.functional.binary_cross_entropy_with_logits(
-            scores, torch.tensor(truth, dtype=torch.float32)
-        )
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-    assert loss.item() < 0.1, "the model of this test did not learn"
-    model.save_pretrained(str(folder / "model"))
-    return folder / "model"
 
 
 @pytest.fixture

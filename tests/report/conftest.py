@@ -10,7 +10,7 @@ import pytest
 
 from recipekit.artifacts.manifest import manifest
 from recipekit.dataset import Dataset
-from recipekit.evaluators.measure import PER_QUERY, TOP
+from recipekit.evaluators.rankings import PER_QUERY, TOP
 from recipekit.records import Verdict
 from recipekit.tables import CANDIDATES, JUDGMENTS, write_table
 

@@ -186,6 +186,60 @@ def test_a_corpus_that_is_not_trained_on_is_measured_too(
     assert "evaluation_data" in {kind for kind, _ in given.by_products}
 
 
+def test_compressed_vectors_a_second_stage_and_a_hybrid_are_measured_with_their_cost(
+    inputs: Callable[..., StageInputs], tiny_model: Path, tiny_cross_encoder: Path, tmp_path: Path
+):
+    student = slot("encoder", "bi_encoder", model=str(tiny_model))
+    cross = slot("encoder", "cross_encoder", model=str(tiny_cross_encoder))
+    hybrid = slot("retriever", "hybrid", retrievers={"lexical": {"use": "bm25"}, "dense": {
+        "use": "exact", "encoder": "student"}})  # fmt: skip
+    for name, part in hybrid.spec.retrievers.items():
+        entry = resolve("retriever", part.use)
+        part.bind(entry, load(entry).model_validate(part.fields), f"retrievers.{name}")
+    held_out = slot(
+        "evaluator",
+        "retrieval",
+        metrics=["mrr@10"],
+        bootstrap_samples=100,
+        compression=["int8", {"pca": 8}],
+        rerank={"encoder": "cross", "depth": 5, "systems": ["bm25", "untrained"]},
+    )
+    baselines = {"bm25": slot("retriever", "bm25"), "hybrid": hybrid}
+    given = inputs(encoders={"student": student, "cross": cross})
+    chosen = section(evaluators={"held_out": held_out}, baselines=baselines)
+    out = _folder(tmp_path / "out")
+
+    assert evaluate(given, chosen, out)["systems"] == ["bm25", "hybrid", "untrained"]
+
+    rows = json.loads((out / "metrics.json").read_text())
+    assert [(row["system"], row.get("variant_of")) for row in rows] == [
+        ("bm25", None),
+        ("hybrid", None),
+        ("untrained", None),
+        ("untrained int8", "untrained"),
+        ("untrained pca-8", "untrained"),
+        ("bm25 + cross", "bm25"),
+        ("untrained + cross", "untrained"),
+    ]
+    assert set(rows[2]["differences"]) == {"bm25", "hybrid"}
+    costs = json.loads((out / "rankings/held_out/efficiency.json").read_text())
+    encoder = costs["untrained"]
+    assert encoder["parameters"] == sum(
+        each.numel() for each in given.encoder("student").parts.parameters()
+    )
+    assert (encoder["dimension"], encoder["bytes_per_vector"]) == (32, 64)
+    assert encoder["passages_per_second"] > 0 and encoder["queries_per_second"] > 0
+    assert encoder["device"].startswith("CPU") and encoder["precision"] == "bf16"
+    assert costs["hybrid"]["index_bytes"] == costs["bm25"]["index_bytes"] + encoder["index_bytes"]
+    assert costs["untrained + cross"]["pairs"] == 30
+
+    again = _folder(tmp_path / "again")
+    evaluate(given, chosen, again)
+    kept = json.loads((again / "rankings/held_out/efficiency.json").read_text())["untrained"]
+    speeds = ("passages_per_second", "queries_per_second", "device")
+    assert [kept[name] for name in speeds] == [encoder[name] for name in speeds]
+
+
 def test_an_evaluator_of_encoders_needs_one(inputs: Callable[..., StageInputs], tmp_path: Path):
     file = tmp_path / "sts.jsonl"
     rows = [{"sentence1": "a", "sentence2": "b", "score": score} for score in (1, 2)]

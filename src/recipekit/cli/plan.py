@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["plan", "plan_blocks", "work"]
 
 STATES: Final = {"hit": "cached", "miss": "will run", "unknown": "unknown"}
-COMPONENTS: Final = ("retrievers", "judges")
+COMPONENTS: Final = ("retrievers", "judges", "evaluators")
 """Keys of an estimate that hold the estimates of components."""
 
 

@@ -33,11 +33,12 @@ from recipekit.component.context import (
     Tracker,
 )
 from recipekit.component.docstrings import field_docs
-from recipekit.component.encoders import Encoder, EncoderSpec
+from recipekit.component.encoders import CrossEncoder, Encoder, EncoderSpec
 from recipekit.component.entry import Entry
-from recipekit.component.evaluators import Evaluator, EvaluatorSpec, System
+from recipekit.component.evaluators import Efficiency, Evaluator, EvaluatorSpec, System
 from recipekit.component.exporters import Exporter, ExporterSpec
 from recipekit.component.fields import (
+    CrossEncoderName,
     EncoderName,
     Headers,
     LocalPath,
@@ -46,6 +47,7 @@ from recipekit.component.fields import (
     Secret,
     Url,
     encoder_names,
+    is_cross_encoder_name,
     is_encoder_name,
     is_headers,
     is_identity,
@@ -86,6 +88,9 @@ __all__ = [
     "Account",
     "Component",
     "Context",
+    "CrossEncoder",
+    "CrossEncoderName",
+    "Efficiency",
     "Embeddings",
     "Encoder",
     "EncoderName",
@@ -143,6 +148,7 @@ __all__ = [
     "Weights",
     "encoder_names",
     "field_docs",
+    "is_cross_encoder_name",
     "is_encoder_name",
     "is_headers",
     "is_identity",

@@ -11,12 +11,12 @@ from recipekit.component.spec import Component
 if TYPE_CHECKING:
     import torch
 
-    from recipekit.arrays import Ints
+    from recipekit.arrays import Floats, Ints
     from recipekit.component.slot import Slot
     from recipekit.component.vectors import VectorSourceSpec
     from recipekit.records import Side, Similarity
 
-__all__ = ["Encoder", "EncoderSpec"]
+__all__ = ["CrossEncoder", "Encoder", "EncoderSpec"]
 
 
 class Encoder(Protocol):
@@ -74,10 +74,33 @@ class Encoder(Protocol):
         """Write a folder that `sentence_transformers.SentenceTransformer(folder)` loads."""
 
 
-class EncoderSpec(Component[Encoder]):
-    """A text encoder."""
+class CrossEncoder(Protocol):
+    """Reads a query and a passage together, and scores their relevance.
+
+    What an encoder with `scores_pairs` builds. It is on its device, and works alone on each rank.
+    """
+
+    precision: Literal["bf16", "fp32"]
+
+    @property
+    def parameters(self) -> int:
+        """The number of its parameters."""
+
+    @property
+    def device_name(self) -> str:
+        """Where it computes, for the report."""
+
+    def score(self, queries: Sequence[str], passages: Sequence[str]) -> Floats:
+        """Return the score of each pair, float32 (n,), finite and higher for more relevance."""
+
+
+class EncoderSpec(Component[Any]):
+    """A text encoder: what it builds is an `Encoder`, or a `CrossEncoder` if it `scores_pairs`."""
 
     kind: ClassVar[str] = "encoder"
+    scores_pairs: ClassVar[bool] = False
+    """Whether it scores pairs of texts and makes no vectors. Fields of the type `CrossEncoderName`
+    name such an encoder, and those of the type `EncoderName` the others."""
 
     @property
     def base_model(self) -> str | None:

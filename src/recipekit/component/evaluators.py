@@ -10,12 +10,37 @@ from recipekit.component.spec import Component
 
 if TYPE_CHECKING:
     from recipekit.arrays import Floats, Rows
-    from recipekit.component.encoders import Encoder
+    from recipekit.component.context import Embeddings
+    from recipekit.component.encoders import Encoder, EncoderSpec
     from recipekit.component.retrievers import Retriever
     from recipekit.dataset import Dataset
     from recipekit.records import Side, Similarity
 
-__all__ = ["Evaluator", "EvaluatorSpec", "System"]
+__all__ = ["Efficiency", "Evaluator", "EvaluatorSpec", "System"]
+
+
+@dataclass(frozen=True)
+class Efficiency:
+    """What a system costs, as measured; None is unknown or does not apply."""
+
+    parameters: int | None = None
+    """The encoder's parameters."""
+    dimension: int | None = None
+    """The dimensions of its vectors."""
+    bytes_per_vector: int | None = None
+    """Bytes of one passage's vector as it is searched."""
+    index_bytes: int | None = None
+    """Bytes of what is searched: all passages' vectors, or a lexical index on disk."""
+    passages_per_second: float | None = None
+    """Passages embedded per second, from tokens to vectors on disk, by all ranks together."""
+    queries_per_second: float | None = None
+    """Queries embedded per second, in batches as passages are."""
+    device: str | None = None
+    """Where the texts were embedded: `NVIDIA H200`, or `2 x NVIDIA H200` for two ranks."""
+    precision: str | None = None
+    """The arithmetic of the forward passes, `bf16` or `fp32`."""
+    search_ms_per_query: float | None = None
+    """Milliseconds of search per query, in batches, without embedding the query."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +59,11 @@ class System:
     All ranks call it together."""
     key: str = ""
     """Identifies the encoder with its weights; empty without one."""
+    vectors: Mapping[Side, Embeddings] | None = None
+    """The embeddings of queries and passages that are searched; None without an encoder, or where
+    no evaluator searches."""
+    efficiency: Efficiency = Efficiency()
+    """What the stage knows of its cost; evaluators add what they measure."""
 
 
 class Evaluator(Protocol):
@@ -44,7 +74,9 @@ class Evaluator(Protocol):
 
         `low` and `high` are null without an interval. `split` is empty for data of the evaluator's
         own, and `item` names what `queries` counts (`pair`; by default `query`). Further keys, such
-        as `differences`, are kept for the report.
+        as `differences`, are kept for the report. A row with `variant_of` measures a variant of
+        that system under a name of its own, such as its compressed vectors, and `variant` says
+        which kind.
         """
 
 
@@ -61,6 +93,13 @@ class EvaluatorSpec(Component[Evaluator]):
     @property
     def data_name(self) -> str | None:
         """The data set of `evaluate.sources` that it measures; None for the recipe's own."""
+        return None
+
+    def refuses_encoder(self, encoder: EncoderSpec) -> tuple[str, str] | None:
+        """Return why it cannot measure an encoder, from the files that are here; None if it can.
+
+        The first part is the key that does not fit, the second part the reason.
+        """
         return None
 
     def measured_queries(self, dataset: Dataset) -> Rows | None:

@@ -12,6 +12,7 @@ from pydantic.fields import FieldInfo
 
 __all__ = [
     "NAME_PATTERN",
+    "CrossEncoderName",
     "EncoderName",
     "Headers",
     "LocalPath",
@@ -20,6 +21,7 @@ __all__ = [
     "Secret",
     "Url",
     "encoder_names",
+    "is_cross_encoder_name",
     "is_encoder_name",
     "is_headers",
     "is_identity",
@@ -51,8 +53,14 @@ class _EncoderName:
     """See `EncoderName`."""
 
 
+class _CrossEncoderName(_EncoderName):
+    """See `CrossEncoderName`."""
+
+
 EncoderName = Annotated[str, _EncoderName()]
 """The name of one of the recipe's encoders; a recipe without an encoder of that name is invalid."""
+CrossEncoderName = Annotated[str, _CrossEncoderName()]
+"""The name of one of the recipe's encoders that scores pairs, such as a `cross_encoder`."""
 
 
 # Locations
@@ -136,11 +144,24 @@ def is_encoder_name(field: FieldInfo) -> bool:
     return _is_marked(field, _EncoderName)
 
 
+def is_cross_encoder_name(field: FieldInfo) -> bool:
+    """Whether a pydantic field is a `CrossEncoderName`, or `CrossEncoderName | None`."""
+    return _is_marked(field, _CrossEncoderName)
+
+
 def encoder_names(model: BaseModel) -> list[str]:
-    """The recipe's encoders that the fields of a section or a component name."""
-    fields = type(model).model_fields.items()
-    names = [getattr(model, name) for name, field in fields if is_encoder_name(field)]
-    return [name for name in names if name is not None]
+    """The recipe's encoders that the fields of a section or a component name.
+
+    Fields of the models in it count, those of components in its slots do not.
+    """
+    found = []
+    for name, field in type(model).model_fields.items():
+        value = getattr(model, name)
+        if value is not None and is_encoder_name(field):
+            found.append(value)
+        elif isinstance(value, BaseModel):
+            found += encoder_names(value)
+    return found
 
 
 def is_identity(field: FieldInfo) -> bool:

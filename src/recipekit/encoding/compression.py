@@ -42,7 +42,7 @@ class Compressor:
     """The principal components as rows, (dimension, full_dimension); None without PCA.
 
     The vectors are projected and not centred, as a Dense layer without a bias does: inner products
-    with the mean are part of the similarity."""
+    with the mean are part of the similarity. Centring lost 0.03 nDCG@10 on nfcorpus."""
     ranges: Floats | None = None
     """For int8: the lowest and the highest value of each dimension, (2, dimension)."""
 

@@ -5,13 +5,15 @@ This module imports nothing heavy; `recipekit.encoding.compression` does the wor
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 __all__ = ["Compression", "CompressionKeys", "Precision"]
 
 Precision = Literal["fp32", "int8", "binary"]
+RESCORE: Final = 4
+"""The default of `rescore`, as in sentence-transformers' examples."""
 
 
 class CompressionKeys(BaseModel):
@@ -28,7 +30,7 @@ class CompressionKeys(BaseModel):
     precision: Precision = "fp32"
     """Numbers of each dimension: `int8` divides the range that the passages have in a dimension
     into 256 steps, and `binary` keeps the sign, so 8 dimensions take a byte."""
-    rescore: Annotated[int, Field(ge=0, le=1000)] = 4
+    rescore: Annotated[int, Field(ge=0, le=1000)] = RESCORE
     """For `binary`: so many times more passages are found by their bits than are needed, and are
     then ranked by the uncompressed query's similarity with the bits. 0 ranks by the bits alone."""
 
@@ -47,16 +49,27 @@ class CompressionKeys(BaseModel):
             f"pca-{self.pca}" if self.pca else "",
             f"first-{self.dimensions}" if self.dimensions else "",
             self.precision if self.precision != "fp32" else "",
-            "bits-alone" if self.precision == "binary" and self.rescore == 0 else "",
+            self._rescoring,
         ]
         return "-".join(filter(None, parts))
+
+    @property
+    def _rescoring(self) -> str:
+        if self.precision != "binary" or self.rescore == RESCORE:
+            return ""
+        return f"rescore-{self.rescore}" if self.rescore else "bits-alone"
 
 
 def _from_short(value: Any) -> Any:
     """Return the keys that a precision alone means."""
-    return {"precision": value} if value in ("int8", "binary") else value
+    if isinstance(value, str):
+        if value not in SHORT:
+            raise ValueError(f"'{value}' is not int8, binary, or keys such as {{pca: 128}}")
+        return {"precision": value}
+    return value
 
 
+SHORT: Final = ("int8", "binary")
 _Written = Literal["int8", "binary"] | CompressionKeys
 Compression = Annotated[
     CompressionKeys, BeforeValidator(_from_short, json_schema_input_type=_Written)

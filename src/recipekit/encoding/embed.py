@@ -14,8 +14,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -28,10 +27,16 @@ from recipekit.arrays import Floats, Rows
 from recipekit.artifacts.store import write_json
 from recipekit.component import Embeddings, Encoder, Progress, Ranks
 from recipekit.encoding.batches import length_batches
-from recipekit.encoding.out_of_memory import free_memory, is_out_of_memory
-from recipekit.encoding.precision import computes_in_bf16
+from recipekit.encoding.forward_passes import (
+    DividedPasses,
+    device_of,
+    encode,
+    encoding,
+    idle_passes,
+)
+from recipekit.encoding.precision import name_device
 from recipekit.encoding.tokens import TokenizedTexts
-from recipekit.errors import ModelError, RunError
+from recipekit.errors import ModelError
 from recipekit.records import Side
 
 __all__ = ["create_file", "embed_table", "embed_tokens", "open_embeddings"]
@@ -69,8 +74,9 @@ def embed_table(
         progress: Where the work is shown.
 
     Returns:
-        The summary: texts, dimension, dtype, similarity, tokens, truncated, truncated_share and
-        the seconds of this call.
+        The summary: texts, dimension, dtype, similarity, tokens, truncated, truncated_share; how
+        many texts all ranks `encoded` in this call and its seconds; and the encoder's parameters,
+        precision and device.
 
     Raises:
         ModelError: A text's embedding is not finite.
@@ -86,8 +92,9 @@ def embed_table(
             done_path.unlink(missing_ok=True)
         create_file(done_path, len(blocks))
     ranks.barrier()
+    encoded = 0
     if blocks:
-        _embed_blocks(encoder, tokens, blocks, side, matrix, done_path, ranks, progress)
+        encoded = _embed_blocks(encoder, tokens, blocks, side, matrix, done_path, ranks, progress)
     ranks.barrier()
     summary = {
         "texts": len(tokens),
@@ -97,13 +104,26 @@ def embed_table(
         "tokens": int(tokens.offsets[-1]),
         "truncated": tokens.truncated,
         "truncated_share": _share(tokens.truncated, len(tokens)),
+        "encoded": encoded,
         "seconds": round(time.monotonic() - started, 3),
+        "parameters": _parameters(encoder),
+        "precision": encoder.precision,
+        "device": _device_name(encoder, ranks),
     }
     if ranks.is_main:
         write_json(folder / "embeddings.json", summary)
         progress.log("encoded", side=side, **summary)
     ranks.barrier()
     return summary
+
+
+def _parameters(encoder: Encoder) -> int:
+    return sum(each.numel() for each in cast("torch.nn.Module", encoder).parameters())
+
+
+def _device_name(encoder: Encoder, ranks: Ranks) -> str:
+    name = name_device(device_of(encoder))
+    return name if ranks.count == 1 else f"{ranks.count} x {name}"
 
 
 def _share(count: int | None, total: int) -> float | None:
@@ -154,19 +174,19 @@ def embed_tokens(
     Returns:
         float32 (len(rows), dim), in the order of `rows`.
     """
-    device = torch.device(device) if device is not None else _device(encoder)
+    device = torch.device(device) if device is not None else device_of(encoder)
     at = np.asarray(rows, dtype=np.int64)
     budget = max_tokens_per_batch or encoder.max_tokens_per_batch
     batches = length_batches(tokens.lengths[at], budget)
     own = batches[ranks.rank :: ranks.count]
     passes = -(-len(batches) // ranks.count)
     embeddings = np.zeros((len(rows), encoder.dimension), dtype=np.float32)
-    with _encoding(encoder, device, ranks):
-        passes_in_memory = _DividedPasses(encoder, tokens, side, device, ranks, progress)
-        encoded = _encode(passes_in_memory, (at[batch] for batch in own))
+    with encoding(encoder, device, ranks):
+        passes_in_memory = DividedPasses(encoder, tokens, side, device, ranks, progress)
+        encoded = encode(passes_in_memory, (at[batch] for batch in own))
         for batch, vectors in zip(own, encoded, strict=True):
             embeddings[batch] = vectors
-        _idle_passes(passes - len(own), encoder, tokens, side, device)
+        idle_passes(passes - len(own), encoder, tokens, side, device)
     if ranks.count == 1:
         return embeddings
     # Each row is zero on all ranks but one, so the sum is exact.
@@ -216,17 +236,21 @@ def _embed_blocks(
     done_path: Path,
     ranks: Ranks,
     progress: Progress,
-) -> None:
-    """Encode this rank's unfinished blocks, and mark each as done."""
+) -> int:
+    """Encode this rank's unfinished blocks, and mark each as done.
+
+    Returns:
+        How many texts all ranks encoded.
+    """
     left = _left(done_path, ranks)
     ranks.barrier()  # a rank marks its first block only after all ranks have read the marks
-    device = _device(encoder)
+    device = device_of(encoder)
     total = sum(len(batch) for block in left[ranks.rank] for batch in blocks[block])
     with (
-        _encoding(encoder, device, ranks),
+        encoding(encoder, device, ranks),
         progress.track(f"encode {side}", total=total, unit="texts") as tracker,
     ):
-        divided = _DividedPasses(encoder, tokens, side, device, ranks, progress)
+        divided = DividedPasses(encoder, tokens, side, device, ranks, progress)
         for turn in range(max(map(len, left))):
             now = [numbers[turn] if turn < len(numbers) else None for numbers in left]
             batches = [[] if block is None else blocks[block] for block in now]
@@ -234,11 +258,11 @@ def _embed_blocks(
             rows = np.concatenate([*own, np.empty(0, np.int64)])
             encoded = np.empty((len(rows), matrix.shape[1]), np.float32)
             at = 0
-            for batch, vectors in zip(own, _encode(divided, own), strict=True):
+            for batch, vectors in zip(own, encode(divided, own), strict=True):
                 encoded[at : at + len(batch)] = vectors
                 at += len(batch)
                 tracker.advance(len(batch))
-            _idle_passes(max(map(len, batches)) - len(own), encoder, tokens, side, device)
+            idle_passes(max(map(len, batches)) - len(own), encoder, tokens, side, device)
             stored = _finite(encoded, matrix.dtype, rows, side)
             if ranks.machines == 1:
                 _write_block(matrix, done_path, now[ranks.rank], rows, stored)
@@ -249,6 +273,7 @@ def _embed_blocks(
                 for block, part, divided_rows in zip(now, parts, batches, strict=True):
                     rows = np.concatenate([*divided_rows, np.empty(0, np.int64)])
                     _write_block(matrix, done_path, block, rows, part.cpu().numpy())
+    return sum(len(batch) for numbers in left for block in numbers for batch in blocks[block])
 
 
 def _left(done_path: Path, ranks: Ranks) -> list[list[int]]:
@@ -295,111 +320,3 @@ def _finite(vectors: Floats, dtype: np.dtype[Any], rows: Rows, side: Side) -> np
             code="RK430",
         )
     return stored
-
-
-def _encode(passes: _DividedPasses, batches: Iterable[Rows]) -> Iterator[Floats]:
-    """Yield the embeddings of each batch, float32 (n, dim), in order.
-
-    A result is fetched only after the next batch has started, so that a GPU works while the CPU
-    collates.
-    """
-    previous: torch.Tensor | None = None
-    for rows in batches:
-        vectors = passes.forward(rows)
-        if previous is not None:
-            yield previous.cpu().numpy()
-        previous = vectors.float()
-    if previous is not None:
-        yield previous.cpu().numpy()
-
-
-@dataclass
-class _DividedPasses:
-    """Forward passes over batches, each divided into equal parts where memory is not enough."""
-
-    encoder: Encoder
-    tokens: TokenizedTexts
-    side: Side
-    device: torch.device
-    ranks: Ranks
-    progress: Progress | None
-    parts: int = 1
-    """Into how many parts a batch is divided."""
-
-    def forward(self, rows: Rows) -> torch.Tensor:
-        """Embed a batch, (n, dim).
-
-        Raises:
-            RunError: One text does not fit, or several ranks encode, which make equal numbers of
-                forward passes.
-        """
-        while True:
-            try:
-                return self._in_parts(rows)
-            except RuntimeError as error:
-                if not is_out_of_memory(error):
-                    raise
-            # Outside of `except`, whose error keeps the tensors of the failed pass.
-            free_memory()
-            if self.ranks.count > 1 or self.parts >= len(rows):
-                raise RunError(
-                    f"out of memory while encoding {self.side} texts: set a lower "
-                    "max_tokens_per_batch or max_length for the encoder",
-                    code="RK634",
-                )
-            self.parts *= 2
-            if self.progress is not None:
-                self.progress.warn(
-                    f"out of memory while encoding {self.side} texts: each batch is encoded in "
-                    f"{self.parts} parts, with the same result. A lower max_tokens_per_batch of "
-                    "the encoder avoids the failed attempts"
-                )
-
-    def _in_parts(self, rows: Rows) -> torch.Tensor:
-        parts = np.array_split(rows, min(self.parts, max(1, len(rows))))
-        vectors = [
-            _forward(self.encoder, self.tokens, part, self.side, self.device) for part in parts
-        ]
-        return vectors[0] if len(vectors) == 1 else torch.cat(vectors)
-
-
-def _forward(
-    encoder: Encoder, tokens: TokenizedTexts, rows: Rows, side: Side, device: torch.device
-) -> torch.Tensor:
-    features = encoder.collate(tokens.take(rows), side)
-    on_device = {name: value.to(device, non_blocking=True) for name, value in features.items()}
-    return encoder(on_device, side)
-
-
-def _idle_passes(
-    count: int, encoder: Encoder, tokens: TokenizedTexts, side: Side, device: torch.device
-) -> None:
-    """Make forward passes whose results are discarded, so that all ranks make the same number."""
-    for _ in range(count):
-        _forward(encoder, tokens, tokens.shortest, side, device)
-
-
-@contextmanager
-def _encoding(encoder: Encoder, device: torch.device, ranks: Ranks) -> Iterator[None]:
-    """Switch to evaluation mode without gradients, in the encoder's precision.
-
-    One autocast surrounds all batches, because it caches the rounded weights until it ends, unless
-    each rank has only a slice of them. The previous mode is restored afterwards.
-    """
-    module = cast("torch.nn.Module", encoder)
-    training = module.training
-    module.eval()
-    bf16 = computes_in_bf16(encoder.precision, device)
-    try:
-        cached = not ranks.shards_weights
-        with (
-            torch.no_grad(),
-            torch.autocast(device.type, torch.bfloat16, enabled=bf16, cache_enabled=cached),
-        ):
-            yield
-    finally:
-        module.train(training)
-
-
-def _device(encoder: Encoder) -> torch.device:
-    return next(cast("torch.nn.Module", encoder).parameters()).device

@@ -1,72 +1,38 @@
-"""Search with the queries of a split, measure the rankings, and test the differences."""
+"""Measure systems and their variants on the queries of a split, and test the differences."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import product
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
-import pyarrow.compute as pc
 
-from recipekit.arrays import Ints, Rows, pair_keys
-from recipekit.component import Hits, Progress, QueryBatch, System
-from recipekit.dataset import Dataset
-from recipekit.evaluators.comparison_rows import comparison_rows
+from recipekit.arrays import Rows
+from recipekit.component import Context, CrossEncoder, Efficiency, Hits, System
+from recipekit.errors import RunError
+from recipekit.evaluators.comparison_rows import comparison_rows, variant_rows
 from recipekit.evaluators.metrics import per_query_metrics
+from recipekit.evaluators.rankings import Ranking, write_rankings
 from recipekit.evaluators.retrieval import RetrievalSpec
+from recipekit.evaluators.searches import Searches
 from recipekit.evaluators.statistics import bootstrap_means
-from recipekit.own_texts import own_texts
-from recipekit.query_pairs import QueryPairs
-from recipekit.search.exclusion import most_excluded, without
-from recipekit.tables import write_table
+from recipekit.evaluators.variants import compressed_search, rerank
 
-__all__ = ["PER_QUERY", "TOP", "RetrievalEvaluator"]
+__all__ = ["RetrievalEvaluator"]
 
 Values = npt.NDArray[np.float64]
 
-PER_QUERY = pa.schema(
-    [
-        ("query", pa.int32()),
-        ("system", pa.dictionary(pa.int16(), pa.string())),
-        ("metric", pa.dictionary(pa.int16(), pa.string())),
-        ("value", pa.float64()),
-    ]
-)
-"""Each query's value of each metric by each system, which allows paired tests between runs."""
-
-TOP = pa.schema(
-    [
-        ("query", pa.int32()),
-        ("system", pa.dictionary(pa.int16(), pa.string())),
-        ("rank", pa.int32()),
-        ("passage", pa.int32()),
-        ("score", pa.float32()),
-        ("positive", pa.bool_()),
-    ]
-)
-"""The first passages of each ranking; `positive` marks source positives."""
-
-TOP_DEPTH = 10
-"""Passages of each ranking that `top.arrow` keeps."""
-SEARCH_BLOCK = 512
-"""Queries per search, so that not all texts are in memory and progress shows."""
-
 
 class RetrievalEvaluator:
-    """Measures systems on one split. Writes `per_query.arrow` and `top.arrow` into `folder`."""
+    """Measures systems on one split.
 
-    def __init__(
-        self, spec: RetrievalSpec, dataset: Dataset, folder: Path, progress: Progress, seed: int
-    ) -> None:
-        self.spec = spec
-        self.dataset = dataset
-        self.folder = folder
-        self.progress = progress
-        self.seed = seed
+    Writes `per_query.arrow`, `top.arrow` and `efficiency.json` into the context's folder.
+    """
+
+    def __init__(self, spec: RetrievalSpec, context: Context) -> None:
+        self.spec, self.context, self.dataset = spec, context, context.dataset
 
     def evaluate(self, systems: Sequence[System]) -> Sequence[Mapping[str, Any]]:
         """Measure the systems on the split's queries.
@@ -76,118 +42,119 @@ class RetrievalEvaluator:
             bootstrap_samples}` by system, then by metric. Rows of the last system also have
             `differences`: {other system: {difference, low, high, p_value, p_adjusted}}, where
             difference is last minus other, and p_adjusted is Holm's over all differences of this
-            evaluator.
+            evaluator. Rows of variants follow, with `variant_of`, `variant` (`compression` or
+            `rerank`), and the difference to the system that they are variants of.
 
         Raises:
             DataError: No query of the split has a positive.
+            RunError: Nothing can be compressed or reranked as the recipe asks.
         """
         queries = self.spec.queries(self.dataset)
-        tables: dict[str, Values] = {}
-        names = [system.name for system in systems]
-        tops = []
-        for number, system in enumerate(systems):
-            hits = self._search(system, queries)
-            values = per_query_metrics(hits, queries, self.dataset.labels, self.spec.metrics)
-            tables[system.name] = np.stack([values[name] for name in self.spec.metrics], axis=1)
-            tops.append(self._top(_repeated(names, number), queries, hits))
-        write_table(self.folder / "top.arrow", TOP, tops)
-        write_table(self.folder / "per_query.arrow", PER_QUERY, self._per_query(queries, tables))
-        return self._rows(tables)
-
-    def _search(self, system: System, queries: Rows) -> Hits:
-        """The system's ranking for every query, (n, depth)."""
-        retriever = system.retriever()
-        excluded = self._excluded(queries)
-        n_passages = len(self.dataset.passages)
-        depth = min(self.spec.depth, n_passages)
-        found = []
-        with self.progress.track(f"search {system.name}", len(queries), "queries") as tracker:
-            for start in range(0, len(queries), SEARCH_BLOCK):
-                positions = np.arange(start, min(start + SEARCH_BLOCK, len(queries)))
-                rows = queries[positions]
-                batch = QueryBatch(rows, self.dataset.queries.texts(rows))
-                out = excluded.take(positions)
-                deeper = min(depth + most_excluded(out), n_passages)
-                found.append(without(retriever.search(batch, deeper), out, depth))
-                tracker.advance(len(rows))
-        return Hits(
-            np.concatenate([hits.rows for hits in found]),
-            np.concatenate([hits.scores for hits in found]),
+        searches = Searches(self.spec, self.dataset, queries, self.context.progress)
+        rankings = [self._ranked(system, searches) for system in systems]
+        variants = [
+            *self._compressed(systems, searches),
+            *self._reranked(rankings, queries),
+        ]
+        write_rankings(
+            self.context.scratch, self.dataset, queries, self.spec.metrics, rankings + variants
         )
+        return self._rows(rankings, variants)
 
-    def _excluded(self, queries: Rows) -> QueryPairs:
-        """The passages to leave out of each ranking, by position in `queries`."""
-        n, n_passages = len(queries), len(self.dataset.passages)
-        keys = [np.empty(0, dtype=np.int64)]
-        if self.spec.exclude_same_id:
-            same = self._same_id(queries)
-            has_one = np.flatnonzero(same >= 0)
-            keys.append(pair_keys(has_one, same[has_one], n_passages))
-        if self.spec.exclude_own_text:
-            own = own_texts(self.dataset).take(queries)
-            keys.append(pair_keys(own.query, own.passage, n_passages))
-        pairs = np.unique(np.concatenate(keys))
-        return QueryPairs.from_sorted(pairs // n_passages, pairs % n_passages, n)
+    # Rankings
+    # ---------------------------------------------------------------------------------------------
 
-    def _same_id(self, queries: Rows) -> Ints:
-        """The passage with each query's own source and id, (n,); -2 if there is none."""
-        table = self.dataset.queries.table.select(["source", "id"]).take(pa.array(queries))
-        names = _qualified_ids(table)
-        position = pc.index_in(_qualified_ids(self.dataset.passages.table), value_set=names)
-        passages = np.flatnonzero(pc.is_valid(position).to_numpy())
-        same = np.full(len(queries), -2, dtype=np.int32)
-        same[pc.drop_null(position).to_numpy()] = passages
-        return same
+    def _ranked(self, system: System, searches: Searches) -> Ranking:
+        hits, seconds = searches.run(system.name, system.retriever())
+        queries = searches.queries
+        efficiency = replace(
+            system.efficiency, search_ms_per_query=round(1000 * seconds / len(queries), 4)
+        )
+        return Ranking(system.name, hits, self._values(hits, queries), efficiency)
 
-    def _rows(self, tables: Mapping[str, Values]) -> list[dict[str, Any]]:
-        spec, names = self.spec, list(tables)
-        shape = (len(names), len(spec.metrics))
-        stacked = np.concatenate([tables[name] for name in names], axis=1)  # (queries, S * M)
+    def _compressed(self, systems: Sequence[System], searches: Searches) -> Iterator[Ranking]:
+        """Measure the compressed vectors of the last system that has vectors."""
+        if not self.spec.compression:
+            return
+        base = next((one for one in reversed(systems) if one.vectors is not None), None)
+        if base is None:
+            raise RunError(
+                "compression: there are no vectors to compress: no encoder is measured",
+                code="RK648",
+            )
+        for keys in self.spec.compression:
+            retriever, efficiency = compressed_search(base, keys, self.context.ranks.device)
+            name = f"{base.name} {keys.name}"
+            hits, _ = searches.run(name, retriever)
+            yield Ranking(
+                name,
+                hits,
+                self._values(hits, searches.queries),
+                efficiency,
+                variant_of=base.name,
+                variant="compression",
+            )
+
+    def _reranked(self, rankings: Sequence[Ranking], queries: Rows) -> Iterator[Ranking]:
+        """Measure the second stage after each of the systems that the recipe names."""
+        keys = self.spec.rerank
+        if keys is None:
+            return
+        by_name = {ranking.system: ranking for ranking in rankings}
+        scorer = cast(CrossEncoder, self.context.encoder(keys.encoder))
+        for name in keys.systems or [rankings[-1].system]:
+            if name not in by_name:
+                raise RunError(
+                    f"rerank.systems: '{name}' was not measured (there are: {', '.join(by_name)})",
+                    code="RK640",
+                )
+            found = rerank(
+                name,
+                by_name[name].hits,
+                keys.depth,
+                scorer,
+                self.dataset,
+                queries,
+                self.context.progress,
+            )
+            device, precision = scorer.device_name, scorer.precision
+            yield Ranking(
+                f"{name} + {keys.encoder}",
+                found.hits,
+                self._values(found.hits, queries),
+                Efficiency(parameters=scorer.parameters, device=device, precision=precision),
+                variant_of=name,
+                variant="rerank",
+                costs={"depth": keys.depth, **found.costs(len(queries))},
+            )
+
+    def _values(self, hits: Hits, queries: Rows) -> Values:
+        metrics = self.spec.metrics
+        values = per_query_metrics(hits, queries, self.dataset.labels, metrics)
+        return np.stack([values[name] for name in metrics], axis=1)
+
+    # Rows
+    # ---------------------------------------------------------------------------------------------
+
+    def _rows(
+        self, rankings: Sequence[Ranking], variants: Sequence[Ranking]
+    ) -> list[dict[str, Any]]:
+        spec, every = self.spec, [*rankings, *variants]
+        shape = (len(every), len(spec.metrics))
+        stacked = np.concatenate([ranking.values for ranking in every], axis=1)  # (queries, S * M)
         observed = stacked.mean(axis=0).reshape(shape)
-        means = bootstrap_means(stacked, spec.bootstrap_samples, self.seed).reshape(-1, *shape)
+        means = bootstrap_means(stacked, spec.bootstrap_samples, self.context.seed)
+        means = means.reshape(-1, *shape)
         shared = {"split": spec.split, "queries": len(stacked)}
-        return comparison_rows(spec, names, spec.metrics, observed, means, shared)
-
-    def _top(self, system: _Column, queries: Rows, hits: Hits) -> pa.RecordBatch:
-        rows, scores = hits.rows[:, :TOP_DEPTH], hits.scores[:, :TOP_DEPTH]
-        exists = rows >= 0
-        ranks = np.arange(1, rows.shape[1] + 1, dtype=np.int32)
-        query = np.broadcast_to(queries[:, None], rows.shape)[exists].astype(np.int32)
-        rank = np.broadcast_to(ranks, rows.shape)[exists]
-        passage = rows[exists].astype(np.int32)
-        positives, n_passages = self.dataset.positives, len(self.dataset.passages)
-        known = pair_keys(
-            positives["query"].to_numpy(), positives["passage"].to_numpy(), n_passages
-        )
-        positive = np.isin(pair_keys(query, passage, n_passages), known)
-        score = scores[exists].astype(np.float32)
-        columns = [query, system(len(query)), rank, passage, score, positive]
-        return pa.RecordBatch.from_arrays([pa.array(column) for column in columns], schema=TOP)
-
-    def _per_query(self, queries: Rows, tables: Mapping[str, Values]) -> Iterator[pa.RecordBatch]:
-        query, metrics, systems = (
-            pa.array(queries.astype(np.int32)),
-            self.spec.metrics,
-            list(tables),
-        )
-        for (s, values), m in product(enumerate(tables.values()), range(len(metrics))):
-            system, metric = _repeated(systems, s), _repeated(metrics, m)
-            columns = [query, system(len(query)), metric(len(query)), pa.array(values[:, m])]
-            yield pa.RecordBatch.from_arrays(columns, schema=PER_QUERY)
-
-
-def _qualified_ids(table: pa.Table) -> pa.ChunkedArray:
-    """Source and id as one text, since ids are unique within their source."""
-    separator = pa.scalar("\x00", pa.large_string())
-    return pc.binary_join_element_wise(table["source"], table["id"], separator)
-
-
-_Column = Callable[[int], pa.Array]
-"""Makes a column of n equal values."""
-
-
-def _repeated(names: Sequence[str], number: int) -> _Column:
-    """A column of one name; its dictionary has all names, since an Arrow file has only one."""
-    return lambda n: pa.DictionaryArray.from_arrays(
-        pa.array(np.full(n, number, dtype=np.int16)), pa.array(names)
-    )
+        names = [ranking.system for ranking in every]
+        n = len(rankings)
+        rows = comparison_rows(spec, names[:n], spec.metrics, observed[:n], means[:, :n], shared)
+        for kind in ("compression", "rerank"):
+            bases = {
+                variant.system: variant.variant_of
+                for variant in variants
+                if variant.variant == kind and variant.variant_of is not None
+            }
+            keys = {**shared, "variant": kind}
+            rows += variant_rows(spec, bases, names, spec.metrics, observed, means, keys)
+        return rows

@@ -121,6 +121,7 @@ def _front_matter(card: Mapping[str, Any], name: str) -> dict[str, Any]:
 
 def _results(rows: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
     """The model's own metrics in the form of the Hub's model index, by evaluator and split."""
+    rows = [row for row in rows if not row.get("variant_of")]
     model = rows[-1]["system"] if rows else None
     groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for row in rows:

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from recipekit.component import Context, Judge, JudgeSpec, NotIdentity
-from recipekit.encoding.named_model import NamedModel
+from recipekit.component import Context, Judge, JudgeSpec
+from recipekit.encoding.named_cross_encoder import NamedCrossEncoder
 
 if TYPE_CHECKING:
     from recipekit.dataset import Dataset
@@ -67,7 +67,7 @@ class CalibrationSpec(BaseModel):
     """Most labelled positives to score, and most negatives."""
 
 
-class CrossEncoderSpec(NamedModel, JudgeSpec):
+class CrossEncoderSpec(NamedCrossEncoder, JudgeSpec):
     """A sentence-transformers CrossEncoder, with thresholds on its score.
 
     A score of at least `positive_threshold` is a positive, one below `negative_threshold` a
@@ -85,18 +85,6 @@ class CrossEncoderSpec(NamedModel, JudgeSpec):
     """Lowest score that is not a negative; if equal to `positive_threshold`, nothing is ignored."""
     calibration: CalibrationSpec | None = None
     """Derive both thresholds from labelled pairs instead: `{precision: 0.9}`."""
-    max_length: Annotated[int, Field(ge=8)] | None = None
-    """Most tokens of query and passage together; the longer of them is truncated.
-
-    By default the model's own limit.
-    """
-    precision: Literal["bf16", "fp32"] = "bf16"
-    """Arithmetic of the model, bf16 where the hardware has it.
-
-    Scores near a threshold can differ between the two.
-    """
-    max_tokens_per_batch: Annotated[int | None, NotIdentity, Field(ge=1)] = None
-    """Padded tokens in one forward pass. By default 8192 on a CPU, else 65536."""
 
     @model_validator(mode="after")
     def _has_thresholds(self) -> Self:
@@ -124,8 +112,8 @@ class CrossEncoderSpec(NamedModel, JudgeSpec):
 
     def build(self, context: Context) -> Judge:
         """Load the model onto the rank's device, and calibrate it where the spec says so."""
+        from recipekit.encoding.pair_scores import load_scorer
         from recipekit.judges.cross_encoder_judge import CrossEncoderJudge, calibrate
-        from recipekit.judges.cross_encoder_scores import load_scorer
 
         scorer = load_scorer(
             self,

@@ -11,13 +11,13 @@ import numpy as np
 from recipekit.artifacts.store import write_json
 from recipekit.component import Context, Judge, PairBatch, Verdicts
 from recipekit.dataset import Dataset
+from recipekit.encoding.pair_scores import PairScorer
 from recipekit.judges.calibration import (
     min_negatives,
     sample_labelled_pairs,
     thresholds,
 )
 from recipekit.judges.cross_encoder import CalibrationSpec
-from recipekit.judges.cross_encoder_scores import PairScorer
 from recipekit.records import Verdict
 
 __all__ = ["CrossEncoderJudge", "calibrate"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from recipekit.report.blocks import Figure, Headline, Line, Point, Span, Strong, Table
@@ -13,7 +13,9 @@ __all__ = [
     "SIGNIFICANT",
     "Comparison",
     "Difference",
+    "Row",
     "comparisons",
+    "counted_item",
     "differences_table",
     "headline",
     "metrics_figure",
@@ -66,6 +68,10 @@ class Comparison:
     evaluator: str
     split: str
     rows: Sequence[Row]
+    variants: Sequence[Row] = ()
+    """Rows of variants of the systems, such as compressed vectors."""
+    efficiency: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """What systems and variants cost, by name."""
 
     @property
     def systems(self) -> list[str]:
@@ -89,8 +95,9 @@ class Comparison:
         return ", ".join(filter(None, parts))
 
     def row(self, system: str, metric: str) -> Row | None:
-        """The row of one system and metric."""
-        rows = (row for row in self.rows if row["system"] == system and row["metric"] == metric)
+        """The row of one system or variant and metric."""
+        every = (*self.rows, *self.variants)
+        rows = (row for row in every if row["system"] == system and row["metric"] == metric)
         return next(rows, None)
 
     def best(self, metric: str) -> float:
@@ -115,17 +122,38 @@ class Comparison:
 
 def _count(row: Row) -> str:
     """What was measured, with its noun."""
-    item = row.get("item") or "query"
-    return plural(row["queries"], item, "queries" if item == "query" else f"{item}s")
+    return plural(row["queries"], str(row.get("item") or "query"), counted_item(row))
 
 
-def comparisons(rows: Sequence[Row]) -> list[Comparison]:
-    """Rows of `metrics.json` grouped by evaluator and split, in their order."""
+def comparisons(
+    rows: Sequence[Row], efficiency: Mapping[str, Mapping[str, Mapping[str, Any]]] | None = None
+) -> list[Comparison]:
+    """Rows of `metrics.json` grouped by evaluator and split, in their order.
+
+    Args:
+        rows: The rows.
+        efficiency: What systems cost, by evaluator and system.
+    """
     groups: dict[tuple[str, str], list[Row]] = {}
     for row in rows:
         group = (str(row.get("evaluator") or ""), str(row.get("split") or ""))
         groups.setdefault(group, []).append(row)
-    return [Comparison(evaluator, split, found) for (evaluator, split), found in groups.items()]
+    return [
+        Comparison(
+            evaluator,
+            split,
+            [row for row in found if not row.get("variant_of")],
+            [row for row in found if row.get("variant_of")],
+            (efficiency or {}).get(evaluator, {}),
+        )
+        for (evaluator, split), found in groups.items()
+    ]
+
+
+def counted_item(row: Row) -> str:
+    """What was counted and resampled, as a plural noun: `queries`, `pairs`."""
+    item = str(row.get("item") or "query")
+    return "queries" if item == "query" else f"{item}s"
 
 
 def metrics_table(comparison: Comparison) -> Table:

@@ -57,7 +57,8 @@ def with_tolerances(
             tolerance = max(FLOOR, float(t.ppf(LEVEL, len(values))) * 2**0.5 * spread)
             basis = f"spread over {len(values) + 1} runs"
         else:
-            tolerance = UNMEASURED if row.get("system") == TRAINED else FLOOR
+            is_trained = TRAINED in (row.get("system"), row.get("variant_of"))
+            tolerance = UNMEASURED if is_trained else FLOOR
             basis = "not measured"
         found.append({**row, "tolerance": tolerance, "tolerance_basis": basis, "repeated": values})
     return found

@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from recipekit import stages
-from recipekit.component import is_encoder_name
+from recipekit.component import EncoderSpec, is_cross_encoder_name, is_encoder_name
 from recipekit.recipe.draft import Draft
 from recipekit.recipe.positions import KeyPath
 from recipekit.recipe.sections import TRAINED
@@ -37,11 +37,11 @@ def _check_encoder_names(draft: Draft) -> None:
     if TRAINED in known:
         message = f"'{TRAINED}' is reserved: it names the trained encoder in later sections"
         draft.report(("encoders", TRAINED), message, "RK106", at_key=True)
-    for path, name in _encoder_references(draft):
-        if name == TRAINED:
+    for path, name, scores_pairs in _encoder_references(draft):
+        if name == TRAINED and not scores_pairs:
             message = _why_not_trained_yet(draft, path)
         elif name in known:
-            message = ""
+            message = _why_of_another_kind(draft, name, scores_pairs=scores_pairs)
         elif known:
             hint = did_you_mean(name, known) or f" The recipe has {listed(known)}."
             message = f"there is no encoder '{name}'.{hint}"
@@ -67,25 +67,48 @@ def _why_not_trained_yet(draft: Draft, path: KeyPath) -> str:
     return f"the '{TRAINED}' encoder exists only after {trainer}, in {' and '.join(later)}"
 
 
-def _encoder_references(draft: Draft) -> Iterator[tuple[KeyPath, str]]:
-    """Yield every name of an encoder, written or by default, with its path."""
+def _why_of_another_kind(draft: Draft, name: str, *, scores_pairs: bool) -> str:
+    """Return why a field cannot have an encoder that scores pairs, or needs one; empty if it fits.
+
+    Args:
+        draft: The recipe.
+        name: The encoder that the field names.
+        scores_pairs: Whether the field needs an encoder that scores pairs.
+    """
+    spec = draft.components("encoders").get(name)
+    if spec is None or not issubclass(spec, EncoderSpec) or spec.scores_pairs == scores_pairs:
+        return ""
+    if scores_pairs:
+        return f"encoder '{name}' embeds texts: name one that scores pairs, a cross_encoder"
+    return f"encoder '{name}' scores pairs of texts and makes no vectors: name a bi_encoder"
+
+
+def _encoder_references(draft: Draft) -> Iterator[tuple[KeyPath, str, bool]]:
+    """Yield every name of an encoder, written or by default, with its path.
+
+    The last part says whether the field needs an encoder that scores pairs.
+    """
     for path, model, section in models(draft.model, draft.value):
         yield from _names_in(model, section, path)
     for path, component in draft.bound.items():
         if component.type is not None:
-            yield from _names_in(component.type, component.fields, path)
+            for inner, model, written in models(component.type, component.fields, path):
+                yield from _names_in(model, written, inner)
 
 
-def _names_in(model: type[BaseModel], written: Any, path: KeyPath) -> Iterator[tuple[KeyPath, str]]:
+def _names_in(
+    model: type[BaseModel], written: Any, path: KeyPath
+) -> Iterator[tuple[KeyPath, str, bool]]:
     for name, field in model.model_fields.items():
         if not is_encoder_name(field):
             continue
-        value = _value(written, name, field)
+        value, kind = _value(written, name, field), is_cross_encoder_name(field)
         if isinstance(value, list | tuple):
-            items = enumerate(value)
-            yield from (((*path, name, i), item) for i, item in items if isinstance(item, str))
+            for number, item in enumerate(value):
+                if isinstance(item, str):
+                    yield (*path, name, number), item, kind
         elif isinstance(value, str):
-            yield (*path, name), value
+            yield (*path, name), value, kind
 
 
 def _value(written: Any, name: str, field: FieldInfo) -> Any:

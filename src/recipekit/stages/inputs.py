@@ -231,9 +231,13 @@ class StageInputs:
         return component_identity(slot.spec, entry.distribution, entry.name, self.hashes)
 
     def encoder(self, name: str, *, weights: EncoderWeights | None = None) -> Encoder:
-        """Return an encoder by name and weights, built and prepared for the ranks once."""
+        """Return an encoder by name and weights, built and prepared for the ranks once.
+
+        One that scores pairs works alone on each rank, so the ranks do not prepare it.
+        """
         built, known = self.unprepared_encoder(name, weights=weights), self._known(name, weights)
-        if known not in self._prepared:
+        spec, _ = self.encoder_spec(name, weights)
+        if known not in self._prepared and not spec.scores_pairs:
             self.ranks.prepare(cast("nn.Module", built))
             self._prepared.add(known)
         return built

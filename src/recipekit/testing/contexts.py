@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from recipekit.artifacts.key import FileHashes
+from recipekit.artifacts.key import FileHashes, key_of
 from recipekit.component import Context, Tracker
 from recipekit.dataset import Dataset
 
@@ -54,7 +54,7 @@ def context(
     """Return a context with one rank on the CPU, and by-products below `scratch`."""
 
     def artifact(name: str, identity: Any, build: Callable[[Path], None]) -> Path:
-        folder = scratch / name
+        folder = scratch / f"{name}-{key_of(identity)[:8]}"
         if not folder.exists():
             folder.mkdir(parents=True)
             build(folder)

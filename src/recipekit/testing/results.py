@@ -60,8 +60,18 @@ def check_evaluator(spec: EvaluatorSpec, context: Context, systems: Sequence[Sys
     expect(rows, f"{name}.evaluate() returns no rows")
     known = [system.name for system in systems]
     measured = set()
+    variants = {row["system"]: row["variant_of"] for row in rows if row.get("variant_of")}
+    for variant, base in variants.items():
+        expect(
+            base in known,
+            f"{name}.evaluate(): variant_of is {shown(base)}, not one of the systems {known}",
+        )
+        expect(variant not in known, f"{name}.evaluate(): the variant {shown(variant)} is a system")
     for row in rows:
-        _check_row(f"{name}.evaluate()", row, known, ("",) if spec.reads_texts else SPLITS)
+        every = [*known, *variants]
+        _check_row(f"{name}.evaluate()", row, every, ("",) if spec.reads_texts else SPLITS)
+        if row.get("variant_of"):
+            continue
         key = (row["split"], row["system"], row["metric"])
         expect(key not in measured, f"{name}.evaluate(): two rows for {key}")
         measured.add(key)

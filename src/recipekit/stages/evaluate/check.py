@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from recipekit.component import EncoderSpec, EvaluatorSpec
 from recipekit.recipe.draft import Draft
 from recipekit.recipe.sections import TRAINED
-from recipekit.stages.evaluate.section import EvaluateSection
+from recipekit.stages.evaluate.section import UNTRAINED, EvaluateSection
 from recipekit.suggestions import did_you_mean
 
 __all__ = ["check"]
@@ -21,8 +22,10 @@ def check(draft: Draft) -> None:
         message = "nothing is measured: no train section, 'untrained: false' and no baselines"
         draft.report(("evaluate",), message, "RK107", at_key=True)
     _check_sources(draft)
+    _check_first_stages(draft)
     if ("encoders",) not in draft.unclear and isinstance(draft.at("evaluate"), dict):
         _check_encoder(draft)
+        _check_evaluators(draft)
 
 
 def _check_sources(draft: Draft) -> None:
@@ -50,6 +53,27 @@ def _check_sources(draft: Draft) -> None:
             draft.report(("evaluate", "sources", name), message, "RK107", at_key=True)
 
 
+def _check_first_stages(draft: Draft) -> None:
+    """Check that evaluators rerank systems that exist."""
+    evaluators = draft.at("evaluate", "evaluators")
+    default = EvaluateSection.model_fields["baselines"].default
+    baselines = draft.mapping("evaluate").get("baselines", default)
+    if not isinstance(evaluators, dict) or not isinstance(baselines, dict):
+        return
+    known = [*baselines, UNTRAINED, TRAINED]
+    for name, evaluator in evaluators.items():
+        rerank = evaluator.get("rerank") if isinstance(evaluator, dict) else None
+        systems = rerank.get("systems") if isinstance(rerank, dict) else None
+        for number, system in enumerate(systems if isinstance(systems, list) else []):
+            if isinstance(system, str) and system not in known:
+                message = (
+                    f"there is no system '{system}' (there are: {', '.join(map(str, known))})."
+                    f"{did_you_mean(system, known)}"
+                )
+                path = ("evaluate", "evaluators", name, "rerank", "systems", number)
+                draft.report(path, message, "RK106")
+
+
 def _check_encoder(draft: Draft) -> None:
     default = EvaluateSection.model_fields["encoder"].default
     measured = draft.mapping("evaluate").get("encoder", default)
@@ -70,3 +94,17 @@ def _check_encoder(draft: Draft) -> None:
             f"name '{trained}'"
         )
         draft.report(path, message, "RK107")
+
+
+def _check_evaluators(draft: Draft) -> None:
+    """Check that evaluators can measure the encoder, as far as its files are here."""
+    default = EvaluateSection.model_fields["encoder"].default
+    name = draft.mapping("evaluate").get("encoder", default)
+    encoder = draft.bound.get(("encoders", name)) if isinstance(name, str) else None
+    if encoder is None or not isinstance(encoder.spec, EncoderSpec):
+        return
+    for path, evaluator in draft.bound.items():
+        if isinstance(evaluator.spec, EvaluatorSpec) and (
+            refusal := evaluator.spec.refuses_encoder(encoder.spec)
+        ):
+            draft.report((*path, refusal[0]), refusal[1], "RK107")

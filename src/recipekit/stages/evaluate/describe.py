@@ -6,10 +6,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from recipekit.report.blocks import Block, Line, Section, StageReport, Text, join, spans
+from recipekit.report.efficiency import EFFICIENCY, efficiency_sections
 from recipekit.report.metrics import (
     SIGNIFICANT,
     Comparison,
     comparisons,
+    counted_item,
     differences_table,
     headline,
     metrics_figure,
@@ -26,7 +28,7 @@ def describe(run: RunFolder) -> StageReport:
     rows: list[dict[str, Any]] = run.json("evaluate", "metrics.json", list) or []
     if not rows:
         return StageReport()
-    found = comparisons(rows)
+    found = comparisons(rows, _efficiency(run, rows))
     return StageReport(
         headline=headline(found[0]),
         sentence=_sentence(run, rows),
@@ -34,10 +36,19 @@ def describe(run: RunFolder) -> StageReport:
             *(_result(comparison) for comparison in found),
             *_similarity(run.summary("evaluate").get("similarity") or {}),
             *_method(rows),
+            *_costs(found),
         ],
         details=[section for comparison in found if (section := changed_queries(run, comparison))],
         at_end=[block for comparison in found for block in _at_end(comparison)],
     )
+
+
+def _efficiency(run: RunFolder, rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """What the systems of each evaluator cost, as far as it was measured."""
+    names = dict.fromkeys(str(row.get("evaluator") or "") for row in rows)
+    return {
+        name: run.json("evaluate", f"rankings/{name}/{EFFICIENCY}", dict) or {} for name in names
+    }
 
 
 def _sentence(run: RunFolder, rows: Sequence[Mapping[str, Any]]) -> Line:
@@ -50,12 +61,15 @@ def _result(comparison: Comparison) -> Section:
         metrics_figure(comparison),
         metrics_table(comparison),
         differences_table(comparison),
+        *efficiency_sections(comparison),
     ]
     return Section(comparison.title, [block for block in blocks if block])
 
 
 def _at_end(comparison: Comparison) -> Iterator[Block]:
     yield Section(comparison.title, [metrics_table(comparison)])
+    for section in efficiency_sections(comparison):
+        yield from section.blocks
     if differences := differences_table(comparison, metrics=comparison.metrics[:1]):
         yield differences
 
@@ -69,13 +83,30 @@ def _similarity(similarities: Mapping[str, str]) -> Iterator[Text]:
 
 def _method(rows: Sequence[Mapping[str, Any]]) -> Iterator[Text]:
     """How intervals and p-values were computed, if there are any."""
-    row = next((row for row in rows if row.get("bootstrap_samples")), None)
-    if row is None:
+    intervals: dict[tuple[float, int], dict[str, None]] = {}
+    for row in rows:
+        if row.get("bootstrap_samples"):
+            key = (row["confidence_level"], row["bootstrap_samples"])
+            intervals.setdefault(key, {})[counted_item(row)] = None
+    if not intervals:
         return
+    kinds = [
+        f"{100 * level:g} % percentile bootstrap intervals over the {' and '.join(items)}, from "
+        f"{samples:,} samples"
+        for (level, samples), items in intervals.items()
+    ]
     yield Text(
-        f"Brackets hold {100 * row['confidence_level']:g} % percentile bootstrap intervals over "
-        f"the queries, from {row['bootstrap_samples']:,} samples that all systems share. "
+        f"Brackets hold {', or '.join(kinds)} that all systems share. "
         "P-values are two-sided (paired bootstrap, shift method) and adjusted for all differences "
-        f"of an evaluator by Holm's method. A difference is significant if its adjusted p-value is "
+        f"of a table by Holm's method. A difference is significant if its adjusted p-value is "
         f"below {SIGNIFICANT:g}. The best value of each metric is bold."
     )
+
+
+def _costs(found: Sequence[Comparison]) -> Iterator[Text]:
+    """How times were measured, if there are any."""
+    if any(comparison.efficiency for comparison in found):
+        yield Text(
+            "Speeds are those of this machine when the vectors were made, which can be an earlier "
+            "run. Texts are embedded and searched in batches, so a single query takes longer."
+        )

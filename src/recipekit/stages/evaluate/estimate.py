@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from recipekit.component.method_errors import method_errors
 from recipekit.errors import DataError
 from recipekit.stages.estimate_inputs import EstimateInputs
 from recipekit.stages.evaluate.measured import measured_count
@@ -19,7 +20,19 @@ def estimate(inputs: EstimateInputs, section: EvaluateSection) -> dict[str, Any]
         "queries": inputs.sizes.n_queries if queries is None else queries,
         "passages": inputs.sizes.passages,
         **inputs.encoding([section.encoder], queries),
+        **_evaluators(inputs, section),
     }
+
+
+def _evaluators(inputs: EstimateInputs, section: EvaluateSection) -> dict[str, Any]:
+    """Return the work of evaluators of the recipe's own data, such as scoring pairs."""
+    found = {}
+    for name, slot in section.evaluators.items():
+        if slot.spec.data_name is None:
+            with method_errors(slot.spec, "estimate"):
+                found[name] = dict(slot.spec.estimate(inputs.sizes, 0))
+    found = {name: work for name, work in found.items() if work}
+    return {"evaluators": found} if found else {}
 
 
 def _measured(inputs: EstimateInputs, section: EvaluateSection) -> int | None:

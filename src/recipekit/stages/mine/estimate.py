@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from recipekit.component import encoder_names
+from recipekit.component import RetrieverSpec, encoder_names
 from recipekit.component.method_errors import method_errors
+from recipekit.recipe.slots import all_slots
 from recipekit.stages.estimate_inputs import EstimateInputs
 from recipekit.stages.mine.section import MineSection
 
@@ -18,10 +19,10 @@ def estimate(inputs: EstimateInputs, section: MineSection) -> dict[str, Any]:
     mined = inputs.sizes.within(section.splits)
     queries = mined.n_queries
     specs = {name: slot.spec for name, slot in section.retrievers.items()}
-    encoders = {name: next(iter(encoder_names(spec)), None) for name, spec in specs.items()}
+    encoders = {name: _encoders(spec) for name, spec in specs.items()}
     retrievers: dict[str, Any] = {}
     for name, spec in specs.items():
-        sizes = replace(mined, dimension=inputs.dimension(encoders[name]))
+        sizes = replace(mined, dimension=inputs.dimension(next(iter(encoders[name]), None)))
         with method_errors(spec, "estimate"):
             work = dict(spec.estimate(sizes, queries * min(spec.depth, mined.passages)))
         if work:
@@ -31,9 +32,15 @@ def estimate(inputs: EstimateInputs, section: MineSection) -> dict[str, Any]:
         "passages": inputs.sizes.passages,
         "queries to mine": queries,
         "candidates at most": queries * most_candidates_per_query(section, mined.passages),
-        **inputs.encoding(name for name in encoders.values() if name is not None),
+        **inputs.encoding(name for names in encoders.values() for name in names),
         **({"retrievers": retrievers} if retrievers else {}),
     }
+
+
+def _encoders(spec: RetrieverSpec) -> list[str]:
+    """Return the encoders that a retriever names, or a retriever inside it."""
+    inside = [spec, *(slot.spec for _, slot in all_slots(spec))]
+    return [name for each in inside for name in encoder_names(each)]
 
 
 def most_candidates_per_query(section: MineSection, passages: int) -> int:

@@ -23,11 +23,11 @@ from recipekit.encoding.model_files import (
     unreachable,
 )
 from recipekit.encoding.padding import give_padding_token
-from recipekit.encoding.precision import computes_in_bf16
+from recipekit.encoding.precision import computes_in_bf16, name_device
 from recipekit.errors import ModelError
 
 if TYPE_CHECKING:
-    from recipekit.judges.cross_encoder import CrossEncoderSpec
+    from recipekit.encoding.named_cross_encoder import NamedCrossEncoder
 
 __all__ = ["PairScorer", "load_scorer"]
 
@@ -61,6 +61,16 @@ class PairScorer:
                 "input_ids"
             ].numel()
         )
+
+    @property
+    def parameters(self) -> int:
+        """The number of the model's parameters."""
+        return sum(parameter.numel() for parameter in self.model.parameters())
+
+    @property
+    def device_name(self) -> str:
+        """Where the model computes, for the report."""
+        return name_device(self.model.device)
 
     def reset_counts(self) -> None:
         """Set `pairs` (scored) and `truncated` (longer than `max_length`) to 0."""
@@ -115,7 +125,7 @@ class PairScorer:
 
 
 def load_scorer(
-    spec: CrossEncoderSpec,
+    spec: NamedCrossEncoder,
     device: str,
     inform: Callable[[str], None],
     *,
@@ -194,7 +204,7 @@ def _check_scores(name: str, folder: Path, model: Any) -> None:
         )
     if model.num_labels != 1:
         raise ModelError(
-            f"model '{name}' gives {model.num_labels} scores per pair; a judge needs one that "
-            "rises with relevance",
+            f"model '{name}' gives {model.num_labels} scores per pair; one that rises with "
+            "relevance is needed",
             code="RK418",
         )

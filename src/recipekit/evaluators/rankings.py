@@ -1,0 +1,127 @@
+"""Measured rankings, and the files that keep them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from recipekit.arrays import Rows, pair_keys
+from recipekit.artifacts.store import write_json
+from recipekit.component import Efficiency, Hits
+from recipekit.dataset import Dataset
+from recipekit.report.efficiency import EFFICIENCY
+from recipekit.tables import write_table
+
+__all__ = ["PER_QUERY", "TOP", "Ranking", "write_rankings"]
+
+Values = npt.NDArray[np.float64]
+
+PER_QUERY = pa.schema(
+    [
+        ("query", pa.int32()),
+        ("system", pa.dictionary(pa.int16(), pa.string())),
+        ("metric", pa.dictionary(pa.int16(), pa.string())),
+        ("value", pa.float64()),
+    ]
+)
+"""Each query's value of each metric by each system, which allows paired tests between runs."""
+
+TOP = pa.schema(
+    [
+        ("query", pa.int32()),
+        ("system", pa.dictionary(pa.int16(), pa.string())),
+        ("rank", pa.int32()),
+        ("passage", pa.int32()),
+        ("score", pa.float32()),
+        ("positive", pa.bool_()),
+    ]
+)
+"""The first passages of each ranking; `positive` marks source positives."""
+
+TOP_DEPTH = 10
+"""Passages of each ranking that `top.arrow` keeps."""
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """The ranking of every query by a system, or by a variant of one, with its metrics."""
+
+    system: str
+    hits: Hits
+    values: Values
+    """Each query's metrics, (n, M)."""
+    efficiency: Efficiency
+    variant_of: str | None = None
+    """The system that it is a variant of."""
+    variant: Literal["", "compression", "rerank"] = ""
+    costs: Mapping[str, Any] = field(default_factory=dict)
+    """What a variant costs in addition, by name."""
+
+
+def write_rankings(
+    folder: Path,
+    dataset: Dataset,
+    queries: Rows,
+    metrics: Sequence[str],
+    rankings: Sequence[Ranking],
+) -> None:
+    """Write `top.arrow`, `per_query.arrow` and `efficiency.json` into a folder."""
+    names = [ranking.system for ranking in rankings]
+    tops = (
+        _top(_repeated(names, number), dataset, queries, ranking.hits)
+        for number, ranking in enumerate(rankings)
+    )
+    write_table(folder / "top.arrow", TOP, tops)
+    write_table(folder / "per_query.arrow", PER_QUERY, _per_query(queries, metrics, rankings))
+    write_json(folder / EFFICIENCY, {ranking.system: _costs(ranking) for ranking in rankings})
+
+
+def _costs(ranking: Ranking) -> dict[str, Any]:
+    known = {k: value for k, value in asdict(ranking.efficiency).items() if value is not None}
+    if ranking.variant_of is not None:
+        known |= {"variant_of": ranking.variant_of, "variant": ranking.variant}
+    return {**known, **ranking.costs}
+
+
+def _top(system: _Column, dataset: Dataset, queries: Rows, hits: Hits) -> pa.RecordBatch:
+    rows, scores = hits.rows[:, :TOP_DEPTH], hits.scores[:, :TOP_DEPTH]
+    exists = rows >= 0
+    ranks = np.arange(1, rows.shape[1] + 1, dtype=np.int32)
+    query = np.broadcast_to(queries[:, None], rows.shape)[exists].astype(np.int32)
+    rank = np.broadcast_to(ranks, rows.shape)[exists]
+    passage = rows[exists].astype(np.int32)
+    positives, n_passages = dataset.positives, len(dataset.passages)
+    known = pair_keys(positives["query"].to_numpy(), positives["passage"].to_numpy(), n_passages)
+    positive = np.isin(pair_keys(query, passage, n_passages), known)
+    score = scores[exists].astype(np.float32)
+    columns = [query, system(len(query)), rank, passage, score, positive]
+    return pa.RecordBatch.from_arrays([pa.array(column) for column in columns], schema=TOP)
+
+
+def _per_query(
+    queries: Rows, metrics: Sequence[str], rankings: Sequence[Ranking]
+) -> Iterator[pa.RecordBatch]:
+    query, names = pa.array(queries.astype(np.int32)), [ranking.system for ranking in rankings]
+    for s, ranking in enumerate(rankings):
+        for m in range(len(metrics)):
+            system, metric = _repeated(names, s), _repeated(metrics, m)
+            values = pa.array(ranking.values[:, m])
+            columns = [query, system(len(query)), metric(len(query)), values]
+            yield pa.RecordBatch.from_arrays(columns, schema=PER_QUERY)
+
+
+_Column = Callable[[int], pa.Array]
+"""Makes a column of n equal values."""
+
+
+def _repeated(names: Sequence[str], number: int) -> _Column:
+    """A column of one name; its dictionary has all names, since an Arrow file has only one."""
+    return lambda n: pa.DictionaryArray.from_arrays(
+        pa.array(np.full(n, number, dtype=np.int16)), pa.array(names)
+    )

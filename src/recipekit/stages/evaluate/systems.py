@@ -1,0 +1,200 @@
+"""The systems of an evaluation: baselines, and the encoder before and after training."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from recipekit.arrays import Floats, Rows
+from recipekit.artifacts.key import key_of
+from recipekit.component import (
+    Efficiency,
+    Embeddings,
+    EncoderWeights,
+    EvaluatorSpec,
+    Retriever,
+    RetrieverSpec,
+    Slot,
+    System,
+)
+from recipekit.errors import RunError
+from recipekit.recipe.sections import TRAINED
+from recipekit.records import Side, Similarity
+from recipekit.retrievers.exact import ExactSpec
+from recipekit.stages.evaluate.measured import measured_queries
+from recipekit.stages.evaluate.section import UNTRAINED, EvaluateSection
+from recipekit.stages.inputs import StageInputs
+
+__all__ = ["measured_systems"]
+
+
+def measured_systems(
+    inputs: StageInputs,
+    section: EvaluateSection,
+    specs: Sequence[EvaluatorSpec],
+    scratch: Path,
+    *,
+    searches: bool,
+) -> Iterator[System]:
+    """Yield the systems in the order of the tables: the trained one is last, compared with all.
+
+    Where no evaluator searches, only encoders are systems, and no corpus is encoded.
+    """
+    assert inputs.dataset is not None
+    rows = measured_queries(specs, inputs.dataset)
+    dense = _dense if searches else _encoder_alone
+    if searches:
+        for name, slot in section.baselines.items():
+            yield _baseline(inputs, name, slot, rows, scratch)
+    if (
+        section.untrained
+        and section.encoder in inputs.encoders
+        and _can_be_untrained(inputs, section.encoder)
+    ):
+        yield dense(inputs, UNTRAINED, section.encoder, "initial", rows, scratch)
+    if inputs.trained and "train" in inputs.artifacts:
+        yield dense(inputs, TRAINED, inputs.trained, "trained", rows, scratch)
+
+
+def _can_be_untrained(inputs: StageInputs, name: str) -> bool:
+    """Return whether an encoder has no layer with random weights before it is trained."""
+    has_random = getattr(inputs.encoder(name, weights="initial"), "has_untrained_dense", False)
+    if has_random:
+        inputs.progress.info(
+            f"'{UNTRAINED}' is left out: the Dense layer of encoder '{name}' has random weights "
+            "before training"
+        )
+    return not has_random
+
+
+def _baseline(
+    inputs: StageInputs, name: str, slot: Slot[RetrieverSpec], rows: Rows | None, scratch: Path
+) -> System:
+    context = inputs.context(scratch / name, weights="initial", query_rows=rows)
+    before = len(inputs.by_products)
+    retriever = slot.spec.build(context)
+    index_bytes = _index_bytes(inputs, dict.fromkeys(inputs.by_products[before:]))
+    return System(name, lambda: retriever, efficiency=Efficiency(index_bytes=index_bytes))
+
+
+def _index_bytes(inputs: StageInputs, by_products: Iterable[tuple[str, str]]) -> int | None:
+    """Return the bytes of the by-products that a retriever searches; None if there are none here.
+
+    Tokens and the embeddings of queries are not searched.
+    """
+    sizes = []
+    for kind, key in by_products:
+        folder = inputs.store.cache / kind / key
+        if kind == "tokens" or _is_of_queries(folder):
+            continue
+        files = [folder / "matrix"] if (folder / "matrix").is_file() else folder.rglob("*")
+        sizes += [file.stat().st_size for file in files if file.is_file()]
+    return sum(sizes) or None
+
+
+def _is_of_queries(folder: Path) -> bool:
+    identity = json.loads((folder / "manifest.json").read_text()).get("identity") or {}
+    return isinstance(identity, dict) and identity.get("side") == "query"
+
+
+def _dense(
+    inputs: StageInputs,
+    name: str,
+    encoder: str,
+    weights: EncoderWeights,
+    rows: Rows | None,
+    scratch: Path,
+) -> System:
+    """Return exact search over an encoder's embeddings of both sides, encoded here by all ranks.
+
+    The matrix is loaded when it is searched.
+    """
+    context = inputs.context(scratch / name, weights=weights, query_rows=rows)
+    encoded: dict[Side, Embeddings] = {
+        "query": context.query_embeddings(encoder),
+        "passage": context.embeddings(encoder, "passage"),
+    }
+    there = replace(context, embeddings=lambda _, side: encoded[side], query_rows=None)
+    return _system(
+        inputs,
+        name,
+        encoder,
+        weights,
+        lambda: ExactSpec(encoder=encoder).build(there),
+        encoded["passage"].similarity,
+        encoded,
+    )
+
+
+def _encoder_alone(
+    inputs: StageInputs,
+    name: str,
+    encoder: str,
+    weights: EncoderWeights,
+    rows: Rows | None,
+    scratch: Path,
+) -> System:
+    """Return a system that embeds texts and does not search."""
+
+    def retriever() -> Retriever:
+        raise RunError(f"system '{name}' was not prepared for search", code="RK640")
+
+    similarity = inputs.encoder(encoder, weights=weights).similarity
+    return _system(inputs, name, encoder, weights, retriever, similarity)
+
+
+def _system(
+    inputs: StageInputs,
+    name: str,
+    encoder: str,
+    weights: EncoderWeights,
+    retriever: Callable[[], Retriever],
+    similarity: Similarity,
+    vectors: Mapping[Side, Embeddings] | None = None,
+) -> System:
+    load = partial(inputs.encoder, encoder, weights=weights)
+
+    def embed(texts: Sequence[str], side: Side) -> Floats:
+        from recipekit.encoding.embed_texts import embed_texts
+
+        return embed_texts(load(), texts, side, inputs.ranks, inputs.progress)
+
+    _, identity = inputs.encoder_spec(encoder, weights)
+    efficiency = _efficiency(vectors) if vectors else Efficiency()
+    key = key_of(identity)
+    return System(name, retriever, load, similarity, embed, key, vectors, efficiency)
+
+
+def _efficiency(vectors: Mapping[Side, Embeddings]) -> Efficiency:
+    """Return what an encoder costs, with the speed at which its cached vectors were made.
+
+    A speed is None for vectors that were not encoded here, or before speeds were kept.
+    """
+    matrix = vectors["passage"].matrix
+    made = {side: _how_made(each) for side, each in vectors.items()}
+    passages, queries = made["passage"], made["query"]
+    return Efficiency(
+        parameters=queries.get("parameters"),
+        dimension=int(matrix.shape[1]),
+        bytes_per_vector=int(matrix.shape[1] * matrix.itemsize),
+        index_bytes=int(matrix.nbytes),
+        passages_per_second=_speed(passages),
+        queries_per_second=_speed(queries),
+        device=queries.get("device"),
+        precision=queries.get("precision"),
+    )
+
+
+def _how_made(embeddings: Embeddings) -> Mapping[str, Any]:
+    found: dict[str, Any] = json.loads((embeddings.path.parent / "embeddings.json").read_text())
+    return found
+
+
+def _speed(made: Mapping[str, Any]) -> float | None:
+    """Return texts per second of the last attempt at encoding, which may have resumed another."""
+    encoded, seconds = made.get("encoded"), made.get("seconds")
+    return round(encoded / seconds, 2) if encoded and seconds else None
