@@ -86,6 +86,8 @@ ELSEWHERE = {
     *PHASES,
     ("judge", "llm"),
     ("judge", "cross_encoder"),
+    ("encoder", "cross_encoder"),
+    ("retriever", "hybrid"),
     ("phase", "masked_language_model"),
     ("loss", "sentence_transformers"),
     *(("evaluator", name) for name in ("sts", "pairs", "triplets", "bitext", "reranking", "mteb")),
