@@ -39,12 +39,13 @@ _PUNCTUATION: Final = {
 }
 _WIDTHLESS: Final = "\u00ad\u200b\u200c\u200d\u200e\u200f\u2060\ufeff"
 _SPACES: Final = "\u00a0\u1680\u2000-\u200a\u202f\u205f\u3000"
-_INVISIBLE = re.compile(f"[{_WIDTHLESS}{_SPACES}]")
+_INVISIBLE: Final = f"[{_WIDTHLESS}{_SPACES}]"
 # A joiner (U+200C, U+200D) or a mark of direction belongs to the text of some scripts.
-_BREAKS_TEXT = re.compile(
-    f"^[{_WIDTHLESS}{_SPACES}]|[{_WIDTHLESS}{_SPACES}]$|[\u00ad\u200b\u2060\ufeff]"
+_BREAKS_TEXT: Final = (
+    f"^{_INVISIBLE}|{_INVISIBLE}$|[\u00ad\u200b\u2060\ufeff]"
     f"|(?<=^-)[{_SPACES}]|(?<=:)[{_SPACES}]|[{_SPACES}](?=#)"
 )
+"""Patterns, which `re` compiles when a text that is not ASCII needs them."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ def _meaning(character: str) -> str | None:
     """Return the ASCII text that a character stands for; None if it looks like itself."""
     if character.isascii():
         return None
-    if _INVISIBLE.match(character):
+    if re.match(_INVISIBLE, character):
         return "" if character in _WIDTHLESS else " "
     found = _LETTERS.get(character) or _PUNCTUATION.get(character)
     if found:
@@ -100,7 +101,7 @@ def plain(text: str) -> str:
 
 def without_invisible(text: str) -> str:
     """Return a text without invisible characters, with ordinary spaces inside only."""
-    return _INVISIBLE.sub(lambda found: _meaning(found[0]) or "", text).strip()
+    return re.sub(_INVISIBLE, lambda found: _meaning(found[0]) or "", text).strip()
 
 
 def first_lookalike(text: str) -> LookAlike | None:
@@ -115,7 +116,7 @@ def first_lookalike(text: str) -> LookAlike | None:
 
 def first_invisible(text: str) -> LookAlike | None:
     """Return the first invisible character of a text, or space that is not an ordinary one."""
-    found = _INVISIBLE.search(text)
+    found = None if text.isascii() else re.search(_INVISIBLE, text)
     return LookAlike(found.start(), found[0], _meaning(found[0]) or "") if found else None
 
 
@@ -125,7 +126,7 @@ def broken_plain_text(text: str) -> LookAlike | None:
     A no-break space between words is part of the text. At its ends, or next to a `-`, `:` or `#`,
     it was meant as an ordinary one.
     """
-    found = _BREAKS_TEXT.search(text)
+    found = None if text.isascii() else re.search(_BREAKS_TEXT, text)
     return LookAlike(found.start(), found[0], _meaning(found[0]) or "") if found else None
 
 

@@ -42,7 +42,8 @@ def _installed() -> Mapping[str, tuple[Entry, ...]]:
         text = distribution.read_text("entry_points.txt") or ""
         if "[recipekit." not in text:
             continue
-        name, version = distribution.name or "?", distribution.version or "?"
+        metadata = distribution.metadata  # parsed at every access
+        name, version = metadata["Name"] or "?", metadata["Version"] or "?"
         if name in names:
             continue
         names.add(name)

@@ -7,6 +7,7 @@ To add a subcommand, add a line to `COMMANDS`.
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Sequence
@@ -58,6 +59,9 @@ def main() -> None:
     The exit status is 0; 1 after a failure; 2 if the command or the recipe is invalid; or 130 after
     an interrupt.
     """
+    # A command's imports make hundreds of thousands of objects that live as long as it does, and
+    # each collection would look at all of them again.
+    gc.set_threshold(200_000, 30, 30)
     for descriptor, stream in ((1, "stdout"), (2, "stderr")):
         if getattr(sys, stream) is None:
             # The caller closed this descriptor. The next file that is opened, here or in a stage,

@@ -23,6 +23,9 @@ A field can hold another component: `loss: Slot[LossSpec]`. Each kind has one di
 
 from __future__ import annotations
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
+
 from recipekit.component.context import (
     Account,
     Context,
@@ -57,7 +60,6 @@ from recipekit.component.fields import (
 from recipekit.component.judges import Judge, JudgeSpec, PairBatch, Verdicts
 from recipekit.component.kinds import KINDS
 from recipekit.component.losses import ExampleForm, Loss, LossSpec
-from recipekit.component.masked_tokens import MaskedTokens, PredictsTokens, Vocabulary
 from recipekit.component.phases import PhaseSpec
 from recipekit.component.ranks import Ranks, SingleProcess, Weights
 from recipekit.component.retrievers import (
@@ -68,20 +70,23 @@ from recipekit.component.retrievers import (
     Retriever,
     RetrieverSpec,
 )
-from recipekit.component.sizes import Sizes
 from recipekit.component.slot import Slot, SlotType, slot_type
 from recipekit.component.sources import Source, SourceSpec
 from recipekit.component.spec import Component
-from recipekit.component.training import (
-    Forward,
-    PairScores,
-    Phase,
-    PhasePart,
-    StepResult,
-    TrainingContext,
-    TrainingLabels,
-)
 from recipekit.component.vectors import VectorChunk, VectorSource, VectorSourceSpec
+
+if TYPE_CHECKING:
+    from recipekit.component.masked_tokens import MaskedTokens, PredictsTokens, Vocabulary
+    from recipekit.component.sizes import Sizes
+    from recipekit.component.training import (
+        Forward,
+        PairScores,
+        Phase,
+        PhasePart,
+        StepResult,
+        TrainingContext,
+        TrainingLabels,
+    )
 
 __all__ = [
     "KINDS",
@@ -156,3 +161,25 @@ __all__ = [
     "is_url",
     "slot_type",
 ]
+
+_NOT_IN_RECIPES: Final = {
+    "masked_tokens": ("MaskedTokens", "PredictsTokens", "Vocabulary"),
+    "sizes": ("Sizes",),
+    "training": (
+        "Forward",
+        "PairScores",
+        "Phase",
+        "PhasePart",
+        "StepResult",
+        "TrainingContext",
+        "TrainingLabels",
+    ),
+}
+"""Modules that a recipe can be validated without; they are imported when a name is used."""
+
+
+def __getattr__(name: str) -> Any:
+    for module, names in _NOT_IN_RECIPES.items():
+        if name in names:
+            return getattr(import_module(f"{__name__}.{module}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 from pydantic import Field
 
 from recipekit.component.spec import Component
-from recipekit.component.training import Phase
 
 if TYPE_CHECKING:
     from recipekit.component.encoders import EncoderSpec
     from recipekit.component.losses import LossSpec
+    from recipekit.component.training import Phase  # noqa: F401 - in quotes below
 
 __all__ = ["PhaseSpec"]
 
 
-class PhaseSpec(Component[Phase]):
+class PhaseSpec(Component["Phase"]):
     """A phase of training.
 
     Each phase has its own batch size, learning rate, schedule and data selection. A key that is

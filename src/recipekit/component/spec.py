@@ -38,6 +38,10 @@ class Component(BaseModel, Generic[Built]):
 
     The run then compares it with the fingerprint of the plan."""
 
+    def __class_getitem__(cls, built: Any) -> Any:
+        """The class itself: what it builds matters to type checkers only, not to pydantic."""
+        return cls
+
     def build(self, context: Context) -> Built:
         """Build the working object. Heavy imports belong here."""
         raise TypeError(f"{type(self).__name__} does not define build()")

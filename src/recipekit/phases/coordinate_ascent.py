@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from recipekit.component import Context, EncoderSpec, LossSpec, Phase, PhaseSpec, Slot
+from recipekit.component import Context, EncoderSpec, LossSpec, PhaseSpec, Slot
+
+if TYPE_CHECKING:
+    from recipekit.component import Phase
 
 __all__ = ["CoordinateAscentSpec"]
 

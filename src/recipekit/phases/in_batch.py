@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from recipekit.component import Context, EncoderSpec, LossSpec, Phase, PhaseSpec, Slot
+from recipekit.component import Context, EncoderSpec, LossSpec, PhaseSpec, Slot
+
+if TYPE_CHECKING:
+    from recipekit.component import Phase
 
 __all__ = ["InBatchSpec"]
 

@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from pydantic import Field, field_validator
 
-from recipekit.component import Context, Retriever, RetrieverSpec, Sizes
+from recipekit.component import Context, Retriever, RetrieverSpec
 from recipekit.retrievers.estimates import bm25_work
 from recipekit.suggestions import did_you_mean
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from recipekit.component import Sizes
     from recipekit.retrievers.bm25_index import Analysis
 
 __all__ = ["LANGUAGES", "STEMMERS", "STOP_LISTS", "UNSPACED", "Bm25Spec"]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from recipekit.component import Context, NotIdentity, Remote, Retriever, RetrieverSpec, Sizes
+from recipekit.component import Context, NotIdentity, Remote, Retriever, RetrieverSpec
 from recipekit.engines.elasticsearch.access import ElasticsearchAccess
 from recipekit.retrievers.estimates import elasticsearch_work
 from recipekit.retrievers.segmentation import words
@@ -16,6 +16,7 @@ from recipekit.suggestions import did_you_mean
 if TYPE_CHECKING:
     from elasticsearch import Elasticsearch
 
+    from recipekit.component import Sizes
     from recipekit.engines.connection import Connection
     from recipekit.engines.elasticsearch.search import SearchTarget
 

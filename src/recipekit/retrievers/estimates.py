@@ -8,9 +8,10 @@ vectors of 384 dimensions. A production cluster is faster: the hours are an orde
 from __future__ import annotations
 
 import math
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from recipekit.component import Sizes
+if TYPE_CHECKING:
+    from recipekit.component import Sizes
 
 __all__ = ["bm25_work", "elasticsearch_work", "exact_work", "qdrant_work"]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from recipekit.component import (
     Context,
@@ -13,10 +13,12 @@ from recipekit.component import (
     QueryBatch,
     Retriever,
     RetrieverSpec,
-    Sizes,
 )
 from recipekit.records import Similarity
 from recipekit.retrievers.estimates import exact_work
+
+if TYPE_CHECKING:
+    from recipekit.component import Sizes
 
 __all__ = ["ExactSpec"]
 
