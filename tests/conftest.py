@@ -86,6 +86,15 @@ def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(retry, "LONGEST_WAIT", 0.25)
 
 
+@pytest.fixture
+def in_process() -> Iterator[None]:
+    """Run the stages of runs in this process: see `helpers.in_process`."""
+    from helpers.in_process import stages_in_process
+
+    with stages_in_process():
+        yield
+
+
 @pytest.fixture(autouse=True)
 def _no_secrets_of_other_tests(monkeypatch: pytest.MonkeyPatch) -> None:
     """Values that one test reads from the environment are not redacted in the next."""

@@ -170,6 +170,7 @@ def test_shipped_recipes_are_listed_printed_and_copied(
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("in_process")
 def test_a_run_without_its_api_key_does_not_become_latest(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -192,6 +193,7 @@ def test_a_run_without_its_api_key_does_not_become_latest(
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("in_process")
 @pytest.mark.parametrize("paid", [False, True])
 def test_latest_is_a_failed_run_only_if_it_paid_for_calls(
     paid: bool, folder: Path, monkeypatch: pytest.MonkeyPatch
@@ -214,6 +216,7 @@ def test_latest_is_a_failed_run_only_if_it_paid_for_calls(
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("in_process")
 def test_latest_stays_if_a_later_stage_cannot_use_the_data(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -127,6 +127,7 @@ def test_a_split_column_without_dev_takes_some_from_train(
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("in_process")
 @pytest.mark.parametrize("name", ["semicolon.csv", "faq.parquet", "beir-dev-test", "code"])
 def test_what_init_writes_runs_as_it_is(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

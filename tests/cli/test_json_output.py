@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from helpers.in_process import call_in_process
 from helpers.markdown import ROOT
 from helpers.small_run import call_cli
 from recipekit.cli.main import invoke
@@ -75,7 +76,7 @@ def test_a_run_prints_documented_events_and_nothing_else(folder: Path) -> None:
     again = events(call_cli(folder, "run", "--json").stdout)
     assert [event["event"] for event in again[1:-1]] == ["stage_cached"] * 2
     assert again[1]["key"] == first[0]["stages"][0]["key"]
-    assert call_cli(folder, "run", "--quiet").stdout == ""
+    assert call_in_process(folder, "run", "--quiet").stdout == ""
 
 
 @pytest.mark.slow
@@ -98,7 +99,7 @@ def test_a_failed_run_ends_with_its_error(folder: Path) -> None:
     assert (error["event"], error["code"], error["problems"]) == ("error", "RK304", [])
     assert "pairs.jsonl:2" in error["message"]
     assert error["message"].splitlines()[0] in ended.stderr
-    quiet = call_cli(folder, "run", "--quiet", status=1)
+    quiet = call_in_process(folder, "run", "--quiet", status=1)
     assert quiet.stdout == ""
     assert "pairs.jsonl:2" in quiet.stderr and "running" not in quiet.stderr
 
@@ -120,7 +121,7 @@ def test_quiet_excludes_json() -> None:
 def test_commands_that_show_something_print_it_as_json(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    call_cli(folder, "run")
+    call_in_process(folder, "run")
 
     def printed(*command: str) -> Any:
         assert invoke([*command, "--json"]) == 0

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from helpers.in_process import stages_in_process
 from recipekit.cli.main import invoke
 from recipekit.component import PairBatch
 from recipekit.dataset import Dataset
@@ -19,7 +20,7 @@ from recipekit.testing import context
 
 RUN = ("run", "recipe.yaml", "--until", "judge", "--cpu")
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("in_process")]
 RECIPE = """\
 recipe: 1
 name: tiny
@@ -95,7 +96,11 @@ def mined(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "overlap.py").write_text(JUDGE)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        assert invoke(["run", "recipe.yaml", "--until", "mine", "--cpu", "--allow-local-code"]) == 0
+        with stages_in_process():
+            assert (
+                invoke(["run", "recipe.yaml", "--until", "mine", "--cpu", "--allow-local-code"])
+                == 0
+            )
     return folder
 
 
@@ -105,7 +110,8 @@ def judged_once(mined: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copytree(mined, folder, symlinks=True)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        assert invoke([*RUN, "--allow-local-code"]) == 0
+        with stages_in_process():
+            assert invoke([*RUN, "--allow-local-code"]) == 0
     return folder
 
 

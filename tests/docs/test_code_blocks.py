@@ -135,6 +135,7 @@ def python_blocks() -> list[Any]:
     ]
 
 
+@pytest.mark.usefixtures("in_process")
 @pytest.mark.parametrize("block", python_blocks(), ids=ids)
 def test_python_blocks_run(block, tmp_path, monkeypatch, tiny_model):
     code = compile(block.text, str(block), "exec")

@@ -77,6 +77,7 @@ def test_the_prefix_loss_contains_another_loss_and_is_conformant(tmp_path, monke
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("in_process")
 def test_the_simcse_phase_is_conformant(tmp_path, tiny_model, monkeypatch):
     simcse = example("simcse", monkeypatch)
     dataset = small_dataset(tmp_path / "dataset")
@@ -131,6 +132,7 @@ def test_the_vectors_exporter_is_conformant(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("in_process")
 def test_a_recipe_that_uses_an_example_of_every_kind_runs(tmp_path, monkeypatch):
     for file in EXAMPLES.iterdir():
         shutil.copy(file, tmp_path)

@@ -2,16 +2,15 @@
 
 import contextlib
 import io
-import os
 import re
+import shlex
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from helpers.help_center import FILE, help_center_oracle
+from helpers.in_process import call_in_process
 from helpers.markdown import ROOT, CodeBlock, code_blocks
 from servers.openai_server import serving
 
@@ -47,12 +46,9 @@ def test_the_tutorial_works_as_written(tmp_path: Path, monkeypatch: pytest.Monke
     shutil.copy(FILE, folder)
     for variable in ("RECIPEKIT_CACHE", "RECIPEKIT_RUNS"):
         monkeypatch.delenv(variable, raising=False)
-    binaries = Path(sys.executable).parent
     asked = 0
     with serving(help_center_oracle()) as server:
         environment = {
-            **os.environ,
-            "PATH": f"{binaries}{os.pathsep}{os.environ['PATH']}",
             "OPENAI_API_KEY": "sk-tutorial",
             "OPENAI_BASE_URL": f"{server.url.removesuffix('/v1')}/v1",
             "OPENAI_API_BASE": f"{server.url.removesuffix('/v1')}/v1",
@@ -61,11 +57,9 @@ def test_the_tutorial_works_as_written(tmp_path: Path, monkeypatch: pytest.Monke
             if block.page != PAGE:
                 continue
             for command, shown in commands(block):
-                ended = subprocess.run(
-                    ["bash", "-c", command], cwd=folder, env=environment, text=True,
-                    stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False,
-                )  # fmt: skip
-                assert ended.returncode == 0, f"{command}\n{ended.stdout}"
+                program, *arguments = shlex.split(command)
+                assert program == "recipekit"
+                ended = call_in_process(folder, *arguments, merge=True, **environment)
                 assert re.fullmatch(pattern(shown), ended.stdout), f"{command}\n{ended.stdout}"
                 asked += 1
     assert asked == 7

@@ -100,6 +100,7 @@ def test_a_cross_encoder_with_its_own_code_is_refused_alike(own_code: Path, tmp_
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("in_process")
 def test_a_run_needs_the_flag_and_its_command_repeats_it(
     own_code: Path, words: list[str], tmp_path: Path
 ) -> None:

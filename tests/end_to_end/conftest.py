@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from helpers.in_process import call_in_process
 from helpers.small_run import Cli, FinishedRun, call_cli, write_recipe
 
 
@@ -19,7 +20,10 @@ def folder(tmp_path: Path, tiny_model: Path, words: list[str]) -> Path:
 def finished(
     tmp_path_factory: pytest.TempPathFactory, tiny_model: Path, words: list[str]
 ) -> FinishedRun:
-    """One run of the recipe that nothing interrupts; tests copy it and do not change it."""
+    """One run of the recipe that nothing interrupts, in processes of its own.
+
+    Tests copy it and do not change it.
+    """
     folder = tmp_path_factory.mktemp("finished")
     write_recipe(folder, tiny_model, words)
     return FinishedRun(folder, call_cli(folder, "run", "recipe.yaml"))
@@ -34,4 +38,4 @@ def finished_copy(finished: FinishedRun, tmp_path: Path) -> Path:
 @pytest.fixture
 def cli(tmp_path: Path) -> Cli:
     """`cli("run", "recipe.yaml", status=0)` runs the command line in the test's folder."""
-    return partial(call_cli, tmp_path)
+    return partial(call_in_process, tmp_path)

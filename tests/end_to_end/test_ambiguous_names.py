@@ -32,6 +32,7 @@ export:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("in_process")
 def test_sources_retrievers_judges_and_exporters_can_be_named_no_on_and_yes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

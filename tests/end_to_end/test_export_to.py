@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from helpers.small_run import call_cli
+from helpers.in_process import call_in_process
 from recipekit.artifacts.store import Store
 from recipekit.errors import StoreError
 from recipekit.pipeline.export_folder import ExportFolder
@@ -39,7 +39,7 @@ def listing(folder: Path) -> list[str]:
 def test_exports_are_plain_files_that_others_load(finished_copy: Path) -> None:
     from sentence_transformers import SentenceTransformer
 
-    ended = call_cli(finished_copy, "run", "recipe.yaml", "--export-to", "out/here")
+    ended = call_in_process(finished_copy, "run", "recipe.yaml", "--export-to", "out/here")
     assert "model: out/here/model" in ended.stdout.splitlines()
     assert "stages/export" not in ended.stdout
     report = (finished_copy / "runs/tiny/latest/report.md").read_text()
@@ -59,10 +59,10 @@ def test_exports_are_plain_files_that_others_load(finished_copy: Path) -> None:
 @pytest.mark.slow
 def test_a_second_export_replaces_the_first_and_keeps_other_files(data_recipe: Path) -> None:
     out = data_recipe / "out"
-    call_cli(data_recipe, "run", "recipe.yaml", "--export-to", "out")
+    call_in_process(data_recipe, "run", "recipe.yaml", "--export-to", "out")
     (out / "notes.txt").write_text("mine")
     (out / "data" / "own.txt").write_text("mine")
-    call_cli(data_recipe, "run", "recipe.yaml", "--export-to", "out", "--set",
+    call_in_process(data_recipe, "run", "recipe.yaml", "--export-to", "out", "--set",
              "export.exporters={other: {use: dataset}}")  # fmt: skip
     assert (out / "other" / "corpus.jsonl").is_file()
     assert listing(out / "data") == ["own.txt"]
@@ -73,16 +73,18 @@ def test_a_second_export_replaces_the_first_and_keeps_other_files(data_recipe: P
 def test_a_folder_with_other_files_is_refused_before_anything_runs(data_recipe: Path) -> None:
     (data_recipe / "out").mkdir()
     (data_recipe / "out" / "thesis.txt").write_text("mine")
-    ended = call_cli(data_recipe, "run", "recipe.yaml", "--export-to", "out", status=2)
+    ended = call_in_process(data_recipe, "run", "recipe.yaml", "--export-to", "out", status=2)
     assert ended.stderr == (
         "--export-to out: the folder has files that recipekit did not export; choose a new or an "
         "empty folder [RK506]\n"
     )
     assert not (data_recipe / "runs").exists()
-    ended = call_cli(data_recipe, "run", "recipe.yaml", "--export-to", "recipe.yaml", status=2)
+    ended = call_in_process(
+        data_recipe, "run", "recipe.yaml", "--export-to", "recipe.yaml", status=2
+    )
     assert ended.stderr == "--export-to recipe.yaml: is not a folder; choose a folder [RK507]\n"
     options = ("--export-to", "new", "--until", "mine")
-    ended = call_cli(data_recipe, "run", "recipe.yaml", *options, status=2)
+    ended = call_in_process(data_recipe, "run", "recipe.yaml", *options, status=2)
     assert ended.stderr.startswith("--export-to: this run exports nothing")
 
 
@@ -115,7 +117,7 @@ def test_all_files_of_a_run_follow_the_umask(folder: Path) -> None:
     umask = 0o027
     before = os.umask(umask)
     try:
-        call_cli(folder, "run", "recipe.yaml", "--export-to", "out")
+        call_in_process(folder, "run", "recipe.yaml", "--export-to", "out")
     finally:
         os.umask(before)
     for root in (".recipekit", "runs", "out"):

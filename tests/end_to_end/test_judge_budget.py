@@ -32,6 +32,7 @@ def estimated_usd(capsys: pytest.CaptureFixture[str]) -> float:
     return usd
 
 
+@pytest.mark.usefixtures("in_process")
 def test_spending_never_exceeds_the_limit_and_continues_when_it_is_raised(
     tmp_path: Path,
     words: list[str],

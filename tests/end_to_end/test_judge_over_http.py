@@ -36,7 +36,7 @@ class AllNegative(JudgeSpec):
             yield Verdicts(query, passage, np.zeros(len(query), dtype=np.int8))
 '''
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("in_process")]
 
 
 @pytest.fixture

@@ -13,7 +13,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from helpers.small_run import call_cli, write_recipe
+from helpers.in_process import call_in_process
+from helpers.small_run import write_recipe
 
 pytestmark = pytest.mark.slow
 
@@ -110,7 +111,7 @@ def test_a_run_on_two_machines_survives_the_death_of_one_and_trains_as_one_proce
     alone = tmp_path_factory.mktemp("alone")
     write_recipe(alone, tiny_model, words)
     (alone / "recipe.yaml").write_text(RECIPE.format(model=tiny_model))
-    call_cli(alone, "run", "recipe.yaml", "--cpu")
+    call_in_process(alone, "run", "recipe.yaml", "--cpu")
     trained = weights(folder)
     for name, tensor in weights(alone).items():
         torch.testing.assert_close(trained[name], tensor, atol=2e-5, rtol=0)

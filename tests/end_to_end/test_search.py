@@ -1,9 +1,6 @@
 """`recipekit search`: a run's passages, before and after training."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +8,7 @@ import numpy as np
 import pytest
 from sentence_transformers import SentenceTransformer
 
-from helpers.small_run import call_cli
+from helpers.in_process import call_in_process
 
 pytestmark = pytest.mark.slow
 
@@ -23,13 +20,7 @@ def pairs(folder: Path) -> list[dict[str, str]]:
 
 def searched(folder: Path, *arguments: str, queries: str = "") -> list[dict[str, Any]]:
     """What `recipekit search --json` prints."""
-    command = [sys.executable, "-m", "recipekit", "search", *arguments, "--json"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    ended = subprocess.run(
-        command, input=queries, cwd=folder, env=environment, capture_output=True, text=True,
-        check=False,
-    )  # fmt: skip
-    assert ended.returncode == 0, ended.stderr
+    ended = call_in_process(folder, "search", *arguments, "--json", stdin=queries)
     assert "encode" not in ended.stderr  # the embeddings of the run are used
     return [json.loads(line) for line in ended.stdout.splitlines()]
 
@@ -38,7 +29,7 @@ def test_scores_are_those_of_the_exported_model(finished_copy: Path, tiny_model:
     texts = [pair["positive"] for pair in pairs(finished_copy)]
     query = "river mountain unheard"
     # Without dev evaluation, the last weights are kept, which differ from the first.
-    call_cli(finished_copy, "run", "recipe.yaml", "--set", "train.eval_every_epochs=null")
+    call_in_process(finished_copy, "run", "recipe.yaml", "--set", "train.eval_every_epochs=null")
     (result,) = searched(finished_copy, "tiny", query, "--k", "5")
     assert not result["labelled"]
     assert list(result["systems"]) == ["before training", "after training"]
@@ -76,7 +67,7 @@ def test_queries_are_read_from_stdin_line_by_line(finished_copy: Path) -> None:
 
 
 def test_tables_fit_a_line_and_name_both_systems(finished_copy: Path) -> None:
-    printed = call_cli(finished_copy, "search", "tiny", "river mountain", "--k", "3").stdout
+    printed = call_in_process(finished_copy, "search", "tiny", "river mountain", "--k", "3").stdout
     lines = printed.splitlines()
     titles = [line for line in lines if line.endswith(" training")]
     assert titles == ["Before training", "After training"]
@@ -91,13 +82,13 @@ def test_untrained_weights_that_were_kept_are_stated(finished_copy: Path) -> Non
     for kept_step in (0, 7):
         values["dev"]["summary"]["kept_step"] = kept_step
         training.write_text(json.dumps(values))
-        printed = call_cli(finished_copy, "search", "tiny", "river", "--k", "1").stdout
+        printed = call_in_process(finished_copy, "search", "tiny", "river", "--k", "1").stdout
         assert (note in printed) == (kept_step == 0)
 
 
 def test_what_cannot_be_searched_is_one_line(finished_copy: Path) -> None:
     def error(*arguments: str, status: int = 1) -> str:
-        ended = call_cli(finished_copy, "search", *arguments, status=status)
+        ended = call_in_process(finished_copy, "search", *arguments, status=status)
         assert len(ended.stderr.splitlines()) == 1, ended.stderr
         return ended.stderr
 

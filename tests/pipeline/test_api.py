@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 import recipekit
-from helpers.small_run import call_cli, write_recipe
+from helpers.in_process import call_in_process
+from helpers.small_run import write_recipe
 from recipekit.pipeline import run_result
 
 ROWS = [{"q": f"question {n}", "a": f"answer {n} river"} for n in range(8)]
@@ -53,13 +54,14 @@ def tables() -> dict[str, Any]:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("in_process")
 def test_a_dict_with_a_table_runs_like_a_file(folder: Path) -> None:
     for table in tables().values():
         finished = recipekit.run(recipe_of(table), until="collect")
         assert finished.path.is_absolute()
     assert len(os.listdir(folder / ".recipekit" / "cache" / "collect")) == 2  # with its lock
     command = json.loads((finished.path / "run.json").read_text())["command"]
-    again = call_cli(folder.parent, *command.split()[1:], "--until", "collect")
+    again = call_in_process(folder.parent, *command.split()[1:], "--until", "collect")
     assert "collect: cached" in again.stderr
 
 
@@ -143,6 +145,7 @@ def test_a_missing_file_of_a_dict_is_named_with_its_path(folder: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("in_process")
 def test_a_finished_run_has_a_model_and_figures_with_intervals(
     folder: Path, tiny_model: Path, words: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from helpers.small_run import call_cli
+from helpers.in_process import call_in_process
 from recipekit.artifacts.store import Store
 from recipekit.pipeline.garbage import collect_garbage
 from recipekit.pipeline.plan import plan
@@ -120,21 +120,21 @@ def test_every_command_finds_the_same_folders_from_anywhere(
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     until = ("--until", "mine")
-    call_cli(recipe_folder, "run", "recipe.yaml", *until)
+    call_in_process(recipe_folder, "run", "recipe.yaml", *until)
     path = str(recipe_folder / "recipe.yaml")
-    again = call_cli(elsewhere, "run", path, *until)
+    again = call_in_process(elsewhere, "run", path, *until)
     assert "collect: cached" in again.stderr
     assert "mine: cached" in again.stderr
-    planned = call_cli(elsewhere, "plan", path).stdout
+    planned = call_in_process(elsewhere, "plan", path).stdout
     assert planned.count("cached") >= 2
     assert str(recipe_folder.parent / ".recipekit") in planned
     assert sorted(os.listdir(recipe_folder)) == ["pairs.jsonl", "recipe.yaml"]
     assert os.listdir(elsewhere) == []
-    assert "needed" in call_cli(recipe_folder, "cache", "ls").stdout
-    assert "mine" in call_cli(elsewhere, "cache", "ls", "--recipe", path).stdout
-    assert "# planned" in call_cli(recipe_folder, "report", "planned").stdout
+    assert "needed" in call_in_process(recipe_folder, "cache", "ls").stdout
+    assert "mine" in call_in_process(elsewhere, "cache", "ls", "--recipe", path).stdout
+    assert "# planned" in call_in_process(recipe_folder, "report", "planned").stdout
     labels = elsewhere / "sample.csv"
-    call_cli(elsewhere, "judge", "sample", path, "--n", "1", "-o", "sample.csv")
+    call_in_process(elsewhere, "judge", "sample", path, "--n", "1", "-o", "sample.csv")
     assert labels.is_file()
     assert len(os.listdir(recipe_folder.parent / "runs" / "planned")) == 3  # with `latest`
 
@@ -142,10 +142,10 @@ def test_every_command_finds_the_same_folders_from_anywhere(
 @pytest.mark.slow
 def test_variables_move_the_folders_of_every_command(recipe_folder: Path, tmp_path: Path) -> None:
     folders = {"RECIPEKIT_CACHE": str(tmp_path / "kept"), "RECIPEKIT_RUNS": str(tmp_path / "done")}
-    call_cli(recipe_folder, "run", "recipe.yaml", "--until", "collect", **folders)
-    assert "cached" in call_cli(recipe_folder, "plan", "recipe.yaml", **folders).stdout
-    assert "collect" in call_cli(tmp_path, "cache", "ls", **folders).stdout
-    assert "# planned" in call_cli(tmp_path, "report", "planned", **folders).stdout
+    call_in_process(recipe_folder, "run", "recipe.yaml", "--until", "collect", **folders)
+    assert "cached" in call_in_process(recipe_folder, "plan", "recipe.yaml", **folders).stdout
+    assert "collect" in call_in_process(tmp_path, "cache", "ls", **folders).stdout
+    assert "# planned" in call_in_process(tmp_path, "report", "planned", **folders).stdout
     assert sorted(os.listdir(recipe_folder)) == ["pairs.jsonl", "recipe.yaml"]
 
 
@@ -163,16 +163,16 @@ def test_a_plan_writes_nothing(recipe_folder: Path, monkeypatch: pytest.MonkeyPa
     )
     monkeypatch.chdir(recipe_folder)
     before = list(files(recipe_folder))
-    call_cli(recipe_folder, "plan", "recipe.yaml")
+    call_in_process(recipe_folder, "plan", "recipe.yaml")
     local = ("--set", "mine.retrievers.lexical.use=./own.py:Own", "--allow-local-code")
-    call_cli(recipe_folder, "plan", "recipe.yaml", *local)
+    call_in_process(recipe_folder, "plan", "recipe.yaml", *local)
     plan(load_recipe("recipe.yaml"))
     assert list(files(recipe_folder)) == before
 
-    call_cli(recipe_folder, "run", "recipe.yaml", "--until", "mine")
+    call_in_process(recipe_folder, "run", "recipe.yaml", "--until", "mine")
     (recipe_folder / "pairs.jsonl").write_text('{"query": "new", "positive": "text"}\n')
     before = list(files(recipe_folder))
-    assert "will run" in call_cli(recipe_folder, "plan", "recipe.yaml").stdout
+    assert "will run" in call_in_process(recipe_folder, "plan", "recipe.yaml").stdout
     assert list(files(recipe_folder)) == before
 
 

@@ -26,6 +26,7 @@ def test_an_unknown_or_missing_tracker_is_refused_before_anything_runs(
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("in_process")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_tensorboard_shows_what_the_log_has(
     tiny_model: Path, words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch

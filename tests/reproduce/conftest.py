@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from helpers.in_process import stages_in_process
 from recipekit.cli.main import invoke
 
 RECIPE = """\
@@ -39,7 +40,8 @@ def small_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "recipe.yaml").write_text(RECIPE)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        assert invoke(["run", "--cpu", "--quiet"]) == 0
+        with stages_in_process():
+            assert invoke(["run", "--cpu", "--quiet"]) == 0
     return folder
 
 

@@ -216,6 +216,7 @@ def refused(attempt: Callable[[], object], code: str = "RK534") -> str:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("in_process")
 def test_a_run_is_shared_on_the_hub_and_reproduced_from_its_commit(
     hub: FakeHub, folder: Path, cli: Cli
 ) -> None:

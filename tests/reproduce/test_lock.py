@@ -154,6 +154,7 @@ def test_no_lock_has_a_secret(lock_folder: Path, monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("in_process")
 def test_a_locked_run_compares_the_collected_data(
     lock_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

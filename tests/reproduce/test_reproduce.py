@@ -10,7 +10,7 @@ import pytest
 from recipekit.reproduce.reproduction import outcomes, outcomes_table
 
 Cli = Callable[..., str]
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("in_process")]
 
 
 @pytest.fixture

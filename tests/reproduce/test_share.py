@@ -74,6 +74,7 @@ def test_local_paths_become_names_in_the_bundle(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("in_process")
 def test_a_bundle_has_recipe_lock_figures_values_report_and_data(folder: Path, cli: Cli) -> None:
     assert "tolerances are not measured" in cli("share", "small", "out")
     bundle = open_bundle(folder / "out", folder / "unused")
@@ -96,6 +97,7 @@ def test_a_bundle_has_recipe_lock_figures_values_report_and_data(folder: Path, c
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("in_process")
 def test_data_of_an_unknown_licence_needs_the_author_and_forbidden_data_is_never_included(
     folder: Path, cli: Cli
 ) -> None:
@@ -114,6 +116,7 @@ def test_data_of_an_unknown_licence_needs_the_author_and_forbidden_data_is_never
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("in_process")
 def test_a_bundle_with_a_secret_is_not_written(
     folder: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -124,6 +127,7 @@ def test_a_bundle_with_a_secret_is_not_written(
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("in_process")
 def test_a_run_whose_data_changed_or_that_failed_is_not_shared(folder: Path, cli: Cli) -> None:
     with open("pairs.jsonl", "a") as file:
         file.write("\n")
@@ -136,11 +140,13 @@ def test_a_run_whose_data_changed_or_that_failed_is_not_shared(folder: Path, cli
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("in_process")
 def test_seeds_of_a_recipe_without_training_are_refused(folder: Path, cli: Cli) -> None:
     assert "has no train section" in cli("share", "small", "out", "--seeds", "2", status=2)
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("in_process")
 def test_other_runs_widen_the_tolerances(folder: Path, cli: Cli) -> None:
     cli("share", "small", "out", "--spread", "small")
     [row] = json.loads(Path("out/metrics.json").read_text())
