@@ -860,8 +860,10 @@ ERROR_CODES: Final[dict[str, ErrorCode]] = {
     ),
     "RK637": ErrorCode(
         "A loss cannot train an encoder with this similarity.",
-        "The model states `euclidean` or `manhattan`, and the loss compares by inner product.",
-        "Set `similarity: cosine` for the encoder, or use another loss.",
+        "The model, or the index of its `passage_vectors`, states `euclidean` or `manhattan`, and "
+        "the loss compares by inner product.",
+        "Set `similarity: cosine` for the encoder, read vectors of an index that compares by inner "
+        "product or cosine, or use another loss.",
     ),
     "RK638": ErrorCode(
         "A phase has nothing to compare with.",

@@ -336,6 +336,11 @@ def test_a_few_unknown_ids_cause_a_warning_and_many_an_error(tmp_path, tiny_data
             "a.jsonl:2: the verdict 'maybe' is not positive, negative or ignore",
         ),
         (
+            "a.jsonl",
+            '{"query_id": "q0", "passage_id": "p0", "grade": true}\n',
+            "a.jsonl:1: the grade True is not a number",
+        ),
+        (
             "a.csv",
             "query_id,passage_id,grade\nq0,p0,1\nq0,p0,0\n",
             "a.csv: query 'q0', passage 'p0' has two different labels",

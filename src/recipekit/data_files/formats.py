@@ -63,7 +63,12 @@ def check_folder(folder: Path, *, expected: str = "a folder") -> None:
 
 
 def number_or_nan(value: Any) -> float:
-    """Return the number in a cell, or NaN if it is no finite number that float32 can hold."""
+    """Return the number in a cell, or NaN if it is no finite number that float32 can hold.
+
+    A truth value is not a number: `true` would be grade 1, which can mean not relevant.
+    """
+    if isinstance(value, bool):
+        return math.nan
     if isinstance(value, str) and "_" in value:  # `float` reads 1_000, which may be an id
         return math.nan
     try:

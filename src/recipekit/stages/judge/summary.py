@@ -13,6 +13,7 @@ from recipekit.component import Progress, Spending, Verdicts
 from recipekit.judging.candidate_pairs import RANK_BANDS, CandidatePairs, rank_bands
 from recipekit.judging.verdicts import SOURCE, Codes
 from recipekit.records import Verdict
+from recipekit.report.numbers import usd as dollars
 
 __all__ = ["LiveFigures", "count_verdicts", "pairs_over_budget", "spending_summary", "summarize"]
 
@@ -47,7 +48,7 @@ class LiveFigures:
         shown |= {name: figure for name, figure in figures.items() if name != "usd_a_pair"}
         remaining = self._usd_per_pair(figures, done - self.read_back) * (self.total - done)
         if remaining > 0:
-            shown["remaining cost"] = f"about {_usd(remaining)}"
+            shown["remaining cost"] = f"about {dollars(remaining)}"
         return shown
 
     def _usd_per_pair(self, figures: Mapping[str, Any], judged: int) -> float:
@@ -180,7 +181,7 @@ def _over_budget(spending: Spending, name: str, stats: Mapping[str, Any]) -> str
     remaining = []
     if any(name.endswith("max_cost_usd") for name, _ in limits):
         if usd := more * ((counts.get("usd") or 0.0) + (stored.get("usd") or 0.0)):
-            remaining.append(f"${_usd(usd)}")
+            remaining.append(dollars(usd))
     if any(name.endswith("max_calls") for name, _ in limits):
         if calls := math.ceil(more * (counts["calls"] + stored.get("replies", 0))):
             remaining.append(f"{calls:,} calls" if calls > 1 else "1 call")
@@ -188,7 +189,7 @@ def _over_budget(spending: Spending, name: str, stats: Mapping[str, Any]) -> str
     if remaining:
         advice += f" by about {' and '.join(remaining)}"
     if refused := counts.get("refused_usd"):
-        advice += f" (the next call could cost ${_usd(refused)}, more than was left)"
+        advice += f" (the next call could cost {dollars(refused)}, more than was left)"
     return (
         f"judge '{name}': the budget is spent, and {left:,} of {total:,} pairs have no verdict of "
         f"it. {advice}; replies that are paid for are kept and not paid again"
@@ -203,7 +204,3 @@ def _limits_reached(spending: Spending, counts: Mapping[str, Any]) -> Iterator[t
             name, limit = f"{account.limits}.{key}", getattr(account, key)
             if limit is not None and (reached is None or name in reached):
                 yield name, limit
-
-
-def _usd(amount: float) -> str:
-    return f"{amount:,.2f}" if amount >= 0.1 else f"{amount:.2g}"

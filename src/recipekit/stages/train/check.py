@@ -144,19 +144,27 @@ def _check_similarity(draft: Draft) -> None:
             draft.report((*path, "use"), message, "RK107")
     for path, loss in draft.bound.items():
         if path[0] == "train" and isinstance(loss.spec, LossSpec) and similarity is not None:
-            message = unusable_similarity(str(loss.fields.get("use")), loss.spec, similarity)
+            use = str(loss.fields.get("use"))
+            message = unusable_similarity(use, loss.spec, similarity, encoder.spec)
             if message:
                 draft.report((*path, "use"), message, "RK107")
 
 
-def unusable_similarity(use: str, loss: LossSpec, similarity: Similarity) -> str:
+def unusable_similarity(
+    use: str, loss: LossSpec, similarity: Similarity, encoder: EncoderSpec
+) -> str:
     """Return why a loss cannot train an encoder with a similarity; empty if it can."""
     if similarity in loss.similarities:
         return ""
+    if encoder.stored_passages() is None:
+        owner = "the similarity of the trained encoder"
+        remedy = f"set `similarity: {loss.similarities[0]}` for the encoder, or use"
+    else:  # the encoder's own similarity would not change how the index compares
+        owner = "the similarity of its passage_vectors"
+        remedy = "use other vectors, or"
     return (
-        f"'{use}' compares by {' or '.join(loss.similarities)}, but the similarity of the trained "
-        f"encoder is {similarity}: set `similarity: {loss.similarities[0]}` for the encoder, or "
-        "use another loss"
+        f"'{use}' compares by {' or '.join(loss.similarities)}, but {owner} is {similarity}: "
+        f"{remedy} another loss"
     )
 
 

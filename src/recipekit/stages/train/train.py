@@ -22,6 +22,7 @@ from recipekit.arrays import Floats, Rows
 from recipekit.artifacts.store import write_json
 from recipekit.component import (
     Embeddings,
+    EncoderSpec,
     LossSpec,
     Phase,
     PhaseSpec,
@@ -93,7 +94,7 @@ def train(inputs: StageInputs, section: TrainSection, out: Path) -> dict[str, An
     if dataset is None:
         raise RunError("no data was collected to train on", code="RK630")
     encoder: Any = inputs.unprepared_encoder(section.encoder)
-    _check_similarity(encoder.similarity, section)
+    _check_similarity(encoder.similarity, section, inputs.encoders[section.encoder].spec)
     _choose_weights(inputs, encoder, section)
     encoder = inputs.encoder(section.encoder)
     stored = inputs.encoders[section.encoder].spec.stored_passages()
@@ -211,11 +212,11 @@ def _describe_batch(dataset: Dataset, embedded: Mapping[Side, Sequence[Rows]]) -
     return f" (batch: {'; '.join(described)})" if described else ""
 
 
-def _check_similarity(similarity: Similarity, section: TrainSection) -> None:
+def _check_similarity(similarity: Similarity, section: TrainSection, encoder: EncoderSpec) -> None:
     """Check that every loss can train an encoder with this similarity."""
     for _, slot in all_slots(section):
         if isinstance(slot.spec, LossSpec):
-            message = unusable_similarity(slot.entry.name, slot.spec, similarity)
+            message = unusable_similarity(slot.entry.name, slot.spec, similarity, encoder)
             if message:
                 raise RunError(message, code="RK637")
 
