@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+import recipekit.component
+
 ROOT = Path(__file__).parents[2]
 NUMERIC = {"numpy", "pyarrow", "pandas", "scipy", "torch", "transformers", "sentence_transformers"}
 CLIENTS = {"litellm", "elasticsearch", "qdrant_client", "httpx", "huggingface_hub"}
@@ -72,3 +74,10 @@ LIGHT = ["recipekit.records", "recipekit.stages", "recipekit.stages.recipe", *sp
 def test_specs_and_records_import_no_numeric_library_and_no_client() -> None:
     heavy = {module: set(names) & HEAVY for module, names in run(MODULES, *LIGHT).items()}
     assert heavy == {module: set() for module in LIGHT}
+
+
+def test_validation_imports_no_class_that_only_runs_use() -> None:
+    ended = run(PROGRAM, "validate", "recipes/quickstart.yaml")
+    unused = {"recipekit.component.training", "recipekit.component.sizes"}
+    assert not unused & set(ended["modules"])
+    assert all(hasattr(recipekit.component, name) for name in recipekit.component.__all__)

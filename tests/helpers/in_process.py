@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import os
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
@@ -34,7 +35,9 @@ def _run(self: StageProcesses, job: Job, job_file: Path, lock: IO[str], *, compu
     before = dict(os.environ)
     os.environ.update(self.launch.environment())
     try:
-        return worker.main(str(job_file))
+        with warnings.catch_warnings():  # of pytest, which a stage's own process has not
+            warnings.simplefilter("ignore")
+            return worker.main(str(job_file))
     finally:
         os.environ.clear()
         os.environ.update(before)

@@ -128,9 +128,7 @@ def test_the_similarity_is_that_of_the_vectors(
         inputs.encoder("student")
     vectors_of = {**vectors(32), "similarity": "euclidean"}
     inputs = train_inputs(tmp_path, tiny_model, tiny_dataset, vectors_of)
-    with pytest.raises(
-        RunError, match="passage_vectors is euclidean: use other vectors"
-    ):
+    with pytest.raises(RunError, match="passage_vectors is euclidean: use other vectors"):
         train(inputs, train_section(EPOCHS), tmp_path / "out")
 
 
