@@ -78,6 +78,5 @@ def test_specs_and_records_import_no_numeric_library_and_no_client() -> None:
 
 def test_validation_imports_no_class_that_only_runs_use() -> None:
     ended = run(PROGRAM, "validate", "recipes/quickstart.yaml")
-    unused = {"recipekit.component.training", "recipekit.component.sizes"}
-    assert not unused & set(ended["modules"])
+    assert "recipekit.component.training" not in ended["modules"]
     assert all(hasattr(recipekit.component, name) for name in recipekit.component.__all__)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from recipekit.component import Context, CrossEncoderName, EvaluatorSpec, Name, Sizes
+from recipekit.component import Context, CrossEncoderName, EvaluatorSpec, Name
 from recipekit.encoding.compression_keys import Compression
 from recipekit.errors import DataError
 from recipekit.evaluators.resampling import Resampling
@@ -14,7 +14,7 @@ from recipekit.recipe.metrics import MetricName, parse_metric
 
 if TYPE_CHECKING:
     from recipekit.arrays import Rows
-    from recipekit.component import EncoderSpec
+    from recipekit.component import EncoderSpec, Sizes
     from recipekit.dataset import Dataset
     from recipekit.evaluators.measure import RetrievalEvaluator
 
