@@ -88,6 +88,7 @@ ELSEWHERE = {
     ("judge", "cross_encoder"),
     ("encoder", "cross_encoder"),
     ("retriever", "hybrid"),
+    ("exporter", "embeddings"),
     ("phase", "masked_language_model"),
     ("loss", "sentence_transformers"),
     *(("evaluator", name) for name in ("sts", "pairs", "triplets", "bitext", "reranking", "mteb")),

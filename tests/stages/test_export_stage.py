@@ -67,6 +67,9 @@ def inputs(tmp_path, tiny_dataset) -> StageInputs:
     (evaluate / "metrics.json").write_text(
         json.dumps([{"system": "trained", "metric": "ndcg@10", "value": 0.5}])
     )
+    (evaluate / "rankings" / "held_out").mkdir(parents=True)
+    costs = {"trained": {"dimension": 8}}
+    (evaluate / "rankings" / "held_out" / "efficiency.json").write_text(json.dumps(costs))
     return StageInputs(
         recipe_name="demo",
         seed=13,
@@ -128,7 +131,7 @@ def test_exporters_that_all_fail_end_the_stage(inputs, tmp_path):
 def test_the_model_card_describes_the_whole_run(inputs, tmp_path):
     export(inputs, section(copy=Copy()), tmp_path / "out")
     given: dict[str, Any] = json.loads((tmp_path / "out" / "copy" / "given.json").read_text())
-    assert given["inputs"] == ["metrics"]
+    assert given["inputs"] == ["metrics", "rankings"]
     card = given["card"]
     assert "torch" in card.pop("versions")
     assert card == {
@@ -137,6 +140,7 @@ def test_the_model_card_describes_the_whole_run(inputs, tmp_path):
         "recipe": "recipe: 1\n",
         "base_model": "some/model",
         "metrics": [{"system": "trained", "metric": "ndcg@10", "value": 0.5}],
+        "efficiency": {"held_out": {"trained": {"dimension": 8}}},
         "counts": {"train queries": 16},
         "judging": {},
         "figures": {"data": [], "model": []},

@@ -26,8 +26,9 @@ class Exporter(Protocol):
                 `description` of the recipe, `recipe` (its text), `command` (repeats the run),
                 `base_model` (the trained encoder as the recipe names it), `passage_vectors`
                 (where the vectors are that it embeds queries for), `metrics` (the rows of
-                `metrics.json`), `counts` (of earlier stages, by label), `judging` (the summary
-                of the judge stage), `versions`.
+                `metrics.json`), `efficiency` (what systems cost, by evaluator and system),
+                `counts` (of earlier stages, by label), `judging` (the summary of the judge
+                stage), `versions`.
             folder: The folder to write into; it exists and is empty.
 
         Returns:

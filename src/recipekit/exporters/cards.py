@@ -10,6 +10,7 @@ content from the export stage as a mapping, in which every key is optional:
 | `command` | the command that repeats the run |
 | `base_model` | the encoder that was trained, as the recipe names it, or None |
 | `metrics` | the rows of `metrics.json` |
+| `efficiency` | what systems cost, by evaluator and system |
 | `counts` | counts of earlier stages that describe the model, by label |
 | `judging` | the summary of the judge stage |
 | `figures` | the report's figures, as `recipekit.report.blocks.Figure`, of the `data` and `model` |
@@ -23,6 +24,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from recipekit.report.blocks import Block, Listing, Section, Text
+from recipekit.report.efficiency import efficiency_sections
 from recipekit.report.markdown import render_markdown
 from recipekit.report.metrics import comparisons, differences_table, headline, metrics_table
 from recipekit.report.svg import write_figures
@@ -66,13 +68,14 @@ def hub_id(model: Any) -> str | None:
 def evaluation(card: Card) -> list[Section]:
     """The metrics of every system, as the report shows them."""
     sections = []
-    for comparison in comparisons(card.get("metrics") or []):
+    for comparison in comparisons(card.get("metrics") or [], card.get("efficiency")):
         blocks: list[Block] = []
         if main := headline(comparison):
             blocks.append(Text(main.sentence))
         blocks.append(metrics_table(comparison))
         if differences := differences_table(comparison):
             blocks.append(differences)
+        blocks += efficiency_sections(comparison)
         sections.append(Section(comparison.title, blocks))
     if not sections:
         return []

@@ -30,13 +30,16 @@ queries = model.encode_query(["a question"])  # search the index with these"""
 TASK: Final = {"type": "information-retrieval", "name": "Information Retrieval"}
 
 
-def write_model_card(card: Mapping[str, Any], encoder: Path, folder: Path) -> None:
+def write_model_card(
+    card: Mapping[str, Any], encoder: Path, folder: Path, *, variant: str = ""
+) -> None:
     """Write the card and its figures into a folder.
 
     Args:
         card: Its content (see `recipekit.exporters.cards`).
         encoder: The saved model, whose prompts, dimensions and similarity function the card states.
         folder: The folder of the exported model.
+        variant: The name of the compression by which its dimensions were reduced; empty if none.
     """
     name = str(card.get("name") or "Text-embedding model")
     blocks: list[Block] = []
@@ -45,6 +48,7 @@ def write_model_card(card: Mapping[str, Any], encoder: Path, folder: Path) -> No
         blocks.append(Text(str(description)))
     blocks += [
         Text(_introduction(card)),
+        *_reduction(card, variant),
         Section("Model details", [_details(card, encoder)]),
         Section("Usage", [Listing(QUERY_USAGE if is_for_queries else USAGE, "python")]),
         *evaluation(card),
@@ -54,7 +58,20 @@ def write_model_card(card: Mapping[str, Any], encoder: Path, folder: Path) -> No
         rows = [[label, figure(count)] for label, count in counts.items()]
         blocks.append(Section("Training data", [Table(["", ""], rows)]))
     blocks.append(reproduction(card))
-    write_card(folder, _front_matter(card, name), name, blocks)
+    write_card(folder, _front_matter(card, name, variant), name, blocks)
+
+
+def _reduction(card: Mapping[str, Any], variant: str) -> Iterator[Text]:
+    """What the reduction of the dimensions means for the figures of the card."""
+    if not variant:
+        return
+    measured = list(_results(card.get("metrics") or [], variant))
+    figures = (
+        f"The rows named {variant} are the figures of this model, all others those of the full one."
+        if measured
+        else "The figures are those of the full model: this reduction was not measured."
+    )
+    yield Text(f"Its dimensions were reduced ({variant}). {figures}")
 
 
 def _introduction(card: Mapping[str, Any]) -> Line:
@@ -89,7 +106,14 @@ def _details(card: Mapping[str, Any], encoder: Path) -> Table:
 
 
 def _dimensions(encoder: Path) -> int | None:
-    """The embedding dimensions that the last Dense or the pooling of the saved model states."""
+    """The embedding dimensions that the saved model states."""
+    config = json.loads((encoder / "config_sentence_transformers.json").read_text(encoding="utf-8"))
+    width, kept = _width(encoder), config.get("truncate_dim")
+    return min(width, kept) if width and isinstance(kept, int) else width
+
+
+def _width(encoder: Path) -> int | None:
+    """The dimensions that the last Dense or the pooling states, before they are truncated."""
     for file in sorted(encoder.rglob("*_Dense/config.json"), reverse=True):
         return int(json.loads(file.read_text(encoding="utf-8"))["out_features"])
     for file in sorted(encoder.rglob("*_Pooling/config.json")):
@@ -100,7 +124,7 @@ def _dimensions(encoder: Path) -> int | None:
     return None
 
 
-def _front_matter(card: Mapping[str, Any], name: str) -> dict[str, Any]:
+def _front_matter(card: Mapping[str, Any], name: str, variant: str) -> dict[str, Any]:
     front: dict[str, Any] = {
         "library_name": "sentence-transformers",
         "pipeline_tag": "sentence-similarity",
@@ -114,15 +138,17 @@ def _front_matter(card: Mapping[str, Any], name: str) -> dict[str, Any]:
     }
     if base := hub_id(card.get("base_model")):
         front["base_model"] = base
-    if results := list(_results(card.get("metrics") or [])):
+    if results := list(_results(card.get("metrics") or [], variant)):
         front["model-index"] = [{"name": name, "results": results}]
     return front
 
 
-def _results(rows: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
+def _results(rows: Sequence[Mapping[str, Any]], variant: str = "") -> Iterator[dict[str, Any]]:
     """The model's own metrics in the form of the Hub's model index, by evaluator and split."""
-    rows = [row for row in rows if not row.get("variant_of")]
-    model = rows[-1]["system"] if rows else None
+    main = [row for row in rows if not row.get("variant_of")]
+    model = main[-1]["system"] if main else None
+    if variant:
+        model = f"{model} {variant}"
     groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for row in rows:
         if row["system"] == model and row.get("value") is not None:

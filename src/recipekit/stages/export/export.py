@@ -16,6 +16,7 @@ from recipekit.errors import NO_SPACE, RecipekitError, RunError
 from recipekit.recipe.environment import redact
 from recipekit.recipe.positions import at
 from recipekit.report.blocks import Figure, figures_of
+from recipekit.report.efficiency import EFFICIENCY
 from recipekit.report.run_folder import RunFolder
 from recipekit.stages.export.section import ExportSection
 from recipekit.stages.inputs import StageInputs
@@ -86,9 +87,9 @@ def _card(inputs: StageInputs) -> dict[str, Any]:
 
     `name`, `description` and `recipe` (its text), `base_model` (the trained encoder as the recipe
     names it, or None), `passage_vectors` (where the vectors are that it embeds queries for, or
-    None), `metrics` (the rows of `metrics.json`), `counts` (of earlier stages, by label), `figures`
-    (of the report), `judging` (the summary of the judge stage), `versions`, and `command`, which
-    repeats the run.
+    None), `metrics` (the rows of `metrics.json`), `efficiency` (what systems cost, by evaluator and
+    system), `counts` (of earlier stages, by label), `figures` (of the report), `judging` (the
+    summary of the judge stage), `versions`, and `command`, which repeats the run.
     """
     metrics = inputs.files.get("metrics")
     judging = inputs.artifacts.get("judge")
@@ -100,12 +101,20 @@ def _card(inputs: StageInputs) -> dict[str, Any]:
         "base_model": inputs.encoders[inputs.trained].spec.base_model if inputs.trained else None,
         "passage_vectors": _passage_vectors(inputs),
         "metrics": json.loads(metrics.read_text()) if metrics else [],
+        "efficiency": _efficiency(inputs),
         "counts": dict(_counts(inputs)),
         "figures": _figures(inputs),
         "judging": judging.manifest.get("summary", {}) if judging else {},
         "versions": versions(),
         "command": _without_folders(command, inputs.recipe_folder),
     }
+
+
+def _efficiency(inputs: StageInputs) -> dict[str, Any]:
+    """Return what the systems of each evaluator cost, where that was measured."""
+    rankings = inputs.files.get("rankings")
+    files = sorted(rankings.glob(f"*/{EFFICIENCY}")) if rankings else []
+    return {file.parent.name: json.loads(file.read_text()) for file in files}
 
 
 def _figures(inputs: StageInputs) -> dict[str, list[Figure]]:
