@@ -26,7 +26,7 @@ def value(found: dict[str, Any], model: str, metric: str = "ndcg@10") -> float:
 def test_a_run_is_compared_with_its_starting_model_and_nothing_is_encoded_twice(
     project: Path, compared: Compared, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    arguments = ("tiny:before", "tiny", "tiny:dimensions=8", "tiny:vectors=int8")
+    arguments = ("tiny:before", "tiny", "tiny:dimensions=8", "tiny:precision=int8")
     found = compared(*arguments)
     published = json.loads(next(project.glob("runs/tiny/2*/metrics.json")).read_text())
     names = {"untrained": "tiny before", "trained": "tiny"}
@@ -36,7 +36,7 @@ def test_a_run_is_compared_with_its_starting_model_and_nothing_is_encoded_twice(
         assert mine == pytest.approx(row["value"], abs=1e-6)
 
     sizes = {model["name"]: model for model in found["models"]}
-    assert list(sizes) == ["tiny before", "tiny", "tiny 8d", "tiny int8"]
+    assert list(sizes) == ["tiny before", "tiny", "tiny first-8", "tiny int8"]
     assert [model["bytes_per_vector"] for model in sizes.values()] == [128, 128, 32, 32]
     assert sizes["tiny int8"]["corpus_bytes"] == 60 * 32
     assert sizes["tiny"]["max_length"] == 32
@@ -48,7 +48,7 @@ def test_a_run_is_compared_with_its_starting_model_and_nothing_is_encoded_twice(
     for test in tests:
         assert test["low"] <= test["difference"] <= test["high"]
         assert test["p_value"] <= test["p_adjusted"] <= 1
-    assert {query["model"] for query in found["queries"]} <= {"tiny", "tiny 8d", "tiny int8"}
+    assert {query["model"] for query in found["queries"]} <= {"tiny", "tiny first-8", "tiny int8"}
 
     def refuse(*arguments: object, **options: object) -> None:
         raise AssertionError("something is encoded again")
@@ -80,7 +80,7 @@ def test_cut_vectors_rank_as_truncate_dim_of_sentence_transformers(
 def test_terminal_and_page_show_words_for_verdicts(
     project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    command = ["compare", "tiny:before", "tiny", "tiny:vectors=binary", "--cpu", "-o", "a/b.html"]
+    command = ["compare", "tiny:before", "tiny", "tiny:precision=binary", "--cpu", "-o", "a/b.html"]
     assert invoke(command) == 0
     printed = capsys.readouterr().out
     assert "against tiny before:" in printed

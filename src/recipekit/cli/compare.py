@@ -27,8 +27,8 @@ def compare(
         typer.Argument(
             metavar="MODEL...",
             help="Hub ids, model folders, runs or baselines; the first is the reference. "
-            "MODEL:dimensions=128,vectors=int8 changes its vectors, RUN:before is the model before "
-            "training.",
+            "MODEL:dimensions=128,precision=int8 compresses its vectors, RUN:before is the model "
+            "before training.",
             autocompletion=complete_run,
         ),
     ],

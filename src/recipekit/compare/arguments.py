@@ -1,8 +1,9 @@
 """What `recipekit compare` compares: `TARGET`, or `TARGET:OPTION,OPTION`.
 
 The target is a model on the Hub, a folder, `package:NAME/FOLDER`, a run, or a baseline. `before`
-selects the starting model of a run. All other options are `KEY=VALUE`: `dimensions` and `vectors`
-change the vectors, and the keys of a `bi_encoder` change how a model is loaded.
+selects the starting model of a run. All other options are `KEY=VALUE`: the keys of compression
+change the vectors, and the keys of a `bi_encoder` change how a model is loaded. `precision` is a
+key of both, with different values.
 """
 
 from __future__ import annotations
@@ -10,16 +11,22 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final, get_args
+from typing import Final
 
-from recipekit.compare.vectors import VectorType
+from pydantic import ValidationError
+
+from recipekit.encoding.compression_keys import CompressionKeys
 from recipekit.errors import RunError
 from recipekit.suggestions import did_you_mean
 
 __all__ = ["BEFORE", "MODEL_OPTIONS", "Argument", "parse_argument"]
 
 BEFORE: Final = "before"
-VARIANT_OPTIONS: Final = ("dimensions", "vectors")
+COMPRESSION_OPTIONS: Final = tuple(CompressionKeys.model_fields)
+STORED: Final = ("int8", "binary")
+"""Values of `precision` for stored vectors."""
+ARITHMETIC: Final = ("bf16", "fp32")
+"""Values of `precision` for the encoder."""
 MODEL_OPTIONS: Final = (
     "revision",
     "pooling",
@@ -45,19 +52,17 @@ class Argument:
     target: str
     before: bool = False
     """Whether the starting model of a run is meant."""
-    dimensions: int | None = None
-    """How many dimensions are kept; None for all."""
-    vectors: VectorType = "float32"
+    compression: CompressionKeys | None = None
+    """How vectors are compressed; None keeps them as they are."""
     model_options: Mapping[str, str] | None = None
     """Keys of `bi_encoder` with their values as written; None without any."""
 
     @property
     def suffix(self) -> str:
-        """What its options add to a name in tables: ` 128d int8`."""
+        """What its options add to a name in tables: ` before int8`."""
         parts = [BEFORE] if self.before else []
         parts += [f"{key}={value}" for key, value in (self.model_options or {}).items()]
-        parts += [f"{self.dimensions}d"] if self.dimensions else []
-        parts += [self.vectors] if self.vectors != "float32" else []
+        parts += [self.compression.name] if self.compression else []
         return "".join(f" {part}" for part in parts)
 
 
@@ -70,36 +75,39 @@ def parse_argument(text: str) -> Argument:
     found = WITH_OPTIONS.fullmatch(text)
     if found is None:
         return Argument(text, text)
+    compression: dict[str, str] = {}
+    model: dict[str, str] = {}
     parts = found["options"].split(",")
-    options = dict(part.split("=", 1) for part in parts if part != BEFORE)
-    for name in options:
-        if name not in (*VARIANT_OPTIONS, *MODEL_OPTIONS):
-            known = (*VARIANT_OPTIONS, *MODEL_OPTIONS, BEFORE)
-            hint = did_you_mean(name, list(known)) or f" Options: {', '.join(known)}."
-            raise RunError(f"{text}: unknown option '{name}'.{hint}", code="RK673")
-    return Argument(
-        text,
-        found["target"],
-        BEFORE in parts,
-        _dimensions(text, options.pop("dimensions", None)),
-        _vectors(text, options.pop("vectors", "float32")),
-        options or None,
-    )
+    for part in parts:
+        if part != BEFORE:
+            name, _, value = part.partition("=")
+            _check_name(text, name)
+            if name == "precision" and value not in (*STORED, *ARITHMETIC):
+                raise RunError(
+                    f"{text}: precision is {' or '.join(STORED)} for stored vectors, or "
+                    f"{' or '.join(ARITHMETIC)} for the encoder's arithmetic, found '{value}'",
+                    code="RK673",
+                )
+            is_stored = name != "precision" or value in STORED
+            group = compression if name in COMPRESSION_OPTIONS and is_stored else model
+            group[name] = value
+    keys = _compression(text, compression) if compression else None
+    return Argument(text, found["target"], BEFORE in parts, keys, model or None)
 
 
-def _dimensions(text: str, value: str | None) -> int | None:
-    if value is None:
-        return None
-    if not value.isdecimal() or int(value) < 1:
-        raise RunError(
-            f"{text}: dimensions is a positive whole number, found '{value}'", code="RK673"
-        )
-    return int(value)
+def _check_name(text: str, name: str) -> None:
+    known = list(dict.fromkeys((*COMPRESSION_OPTIONS, *MODEL_OPTIONS, BEFORE)))
+    if name not in known:
+        hint = did_you_mean(name, known) or f" Options: {', '.join(known)}."
+        raise RunError(f"{text}: unknown option '{name}'.{hint}", code="RK673")
 
 
-def _vectors(text: str, value: str) -> VectorType:
-    for known in get_args(VectorType):
-        if value == known:
-            return known  # type: ignore[no-any-return]
-    names = ", ".join(get_args(VectorType))
-    raise RunError(f"{text}: vectors is one of {names}, found '{value}'", code="RK673")
+def _compression(text: str, options: Mapping[str, str]) -> CompressionKeys:
+    try:
+        return CompressionKeys.model_validate(options)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        key = ".".join(map(str, first["loc"]))
+        message = str(first["msg"]).removeprefix("Value error, ")
+        where = f"{text}: {key}" if key else text
+        raise RunError(f"{where}: {message}", code="RK673") from error

@@ -237,11 +237,12 @@ def _check_found(found: Measured, published: Sequence[PublishedModel]) -> None:
 
 def _facts(model: Model, size: Size | None, measured: Any) -> ModelFacts:
     own = model if isinstance(model, ComparedModel) else None
+    compression = model.argument.compression
     return ModelFacts(
         name=model.label,
         argument=model.argument.text,
         what=model.what,
-        vectors=model.argument.vectors,
+        vectors=compression.name if compression else "fp32",
         licence=own.licence if own else None,
         base_model=own.base_model if own else None,
         size=size,

@@ -22,7 +22,7 @@ class ModelFacts:
     what: str
     """`model`, or such as `run, trained` or `baseline, before training`."""
     vectors: str
-    """How an index stores them: `float32`, `int8` or `binary`."""
+    """How an index stores them: `fp32`, or the name of a compression such as `first-128-int8`."""
     licence: str | None
     base_model: str | None
     size: Size | None

@@ -14,9 +14,9 @@ import torch
 from recipekit.compare.kept import kept_json, texts_hash
 from recipekit.compare.models import ComparedModel
 from recipekit.compare.systems import encoder_of, identity_of
-from recipekit.compare.vectors import bytes_per_vector
 from recipekit.component import Encoder
 from recipekit.dataset import Dataset
+from recipekit.encoding.compression_keys import CompressionKeys
 from recipekit.encoding.embed_texts import embed_texts
 from recipekit.encoding.max_length import UNLIMITED
 from recipekit.encoding.precision import computes_in_bf16, name_device
@@ -74,15 +74,15 @@ def size_of(model: ComparedModel, inputs: StageInputs) -> Size:
     dataset = inputs.dataset
     assert dataset is not None
     size = _own_size(model, inputs)
-    own, argument = size["dimensions"], model.argument
-    if argument.dimensions is not None and argument.dimensions > own:
+    own, keys = size["dimensions"], model.argument.compression
+    dimensions = (keys.pca or keys.dimensions or own) if keys is not None else own
+    if dimensions > own:
         raise RunError(
-            f"{argument.text}: this model has {own} dimensions, so {argument.dimensions} cannot be "
+            f"{model.argument.text}: this model has {own} dimensions, so {dimensions} cannot be "
             "kept",
             code="RK673",
         )
-    dimensions = argument.dimensions or own
-    stored = bytes_per_vector(dimensions, argument.vectors)
+    stored = _bytes_per_vector(dimensions, keys)
     return Size(
         dimensions,
         size["parameters"],
@@ -115,6 +115,13 @@ def speed_of(model: ComparedModel, inputs: StageInputs) -> Speed:
         device=device,
         arithmetic="bf16" if computes_in_bf16(precision, inputs.ranks.device) else "fp32",
     )
+
+
+def _bytes_per_vector(dimensions: int, keys: CompressionKeys | None) -> int:
+    """Return the bytes of a vector in an index: float32, one byte, or one bit for a number."""
+    if keys is not None and keys.precision == "binary":
+        return -(-dimensions // 8)
+    return dimensions * (1 if keys is not None and keys.precision == "int8" else 4)
 
 
 def _own_size(model: ComparedModel, inputs: StageInputs) -> dict[str, Any]:

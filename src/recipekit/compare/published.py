@@ -87,7 +87,7 @@ def published_model(argument: Argument, bundle: Bundle) -> PublishedModel:
         StoreError: A part of the baseline cannot be read.
         RunError: It has no values of this system, or the argument has options that need a model.
     """
-    if argument.dimensions or argument.vectors != "float32" or argument.model_options:
+    if argument.compression or argument.model_options:
         raise RunError(
             f"{argument.text}: a baseline has published values and no model, so its vectors cannot "
             "be changed; name a run or a model",

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,13 @@ from recipekit.arrays import Floats, Rows
 from recipekit.artifacts.key import key_of
 from recipekit.compare.kept import kept_matrix, texts_hash
 from recipekit.compare.models import ComparedModel
-from recipekit.compare.vectors import as_stored, cut
-from recipekit.component import Embeddings, Encoder, Retriever, System
+from recipekit.component import Embeddings, Encoder, Hits, QueryBatch, Retriever, System
+from recipekit.encoding.compression import CompressedVectors, Compressor, fit_compressor
+from recipekit.encoding.compression_keys import CompressionKeys
 from recipekit.errors import RunError
 from recipekit.records import Side, Similarity
 from recipekit.retrievers.exact import ExactSpec
+from recipekit.search.compressed import search_bits, search_expanded
 from recipekit.stages.inputs import StageInputs
 
 __all__ = ["encoder_of", "identity_of", "system_of"]
@@ -47,31 +50,31 @@ def system_of(
         scratch: A folder.
         searches: Whether an evaluator searches the data set. Otherwise no corpus is encoded.
     """
+    keys = model.argument.compression
     identity = identity_of(model, inputs)
-    options = [model.argument.dimensions, model.argument.vectors]
-    is_plain = options == [None, "float32"]
     corpus = _encoded(model, inputs, rows) if searches else None
     similarity = _similarity(model, inputs) if corpus is None else corpus["passage"].similarity
+    embed: Callable[[Sequence[str], Side], Floats] = _Embed(model, inputs, identity)
+
+    @cache
+    def compressor() -> Compressor:
+        assert keys is not None and corpus is not None
+        return fit_compressor(keys, corpus["passage"].matrix, similarity)
+
+    if keys is not None:
+        embed = _CompressedEmbed(keys, embed, similarity, compressor if corpus else None)
 
     def retriever() -> Retriever:
         if corpus is None:
             raise RunError(f"system '{model.label}' was not prepared for search", code="RK640")
-        there = {
-            "query": _changed(model, corpus["query"], stored=False),
-            "passage": _changed(model, corpus["passage"], stored=True),
-        }
+        if keys is not None:
+            compressed = CompressedVectors.of(compressor(), corpus["passage"].matrix)
+            return _CompressedSearch(corpus["query"], compressed, inputs.ranks.device)
         context = inputs.context(scratch, weights=model.weights, query_rows=rows)
-        context = replace(context, embeddings=lambda _, side: there[side], query_rows=None)
+        context = replace(context, embeddings=lambda _, side: corpus[side], query_rows=None)
         return ExactSpec(encoder=model.encoder).build(context)
 
-    def embed(texts: Sequence[str], side: Side) -> Floats:
-        vectors = _embedded(model, inputs, identity, texts, side)
-        # Texts are compared with one another here, so all of them are stored alike.
-        return as_stored(
-            cut(vectors, model.argument.dimensions, similarity), model.argument.vectors
-        )
-
-    key = key_of(identity) if is_plain else key_of([identity, *options])
+    key = key_of(identity if keys is None else [identity, keys.model_dump()])
     return System(model.label, retriever, lambda: encoder_of(model, inputs), similarity, embed, key)
 
 
@@ -89,23 +92,59 @@ def _similarity(model: ComparedModel, inputs: StageInputs) -> Similarity:
     return spec.known_similarity() or encoder_of(model, inputs).similarity
 
 
-def _changed(model: ComparedModel, embeddings: Embeddings, *, stored: bool) -> Embeddings:
-    """Return embeddings with the dimensions that are kept; passages as an index stores them."""
-    dimensions, vectors = model.argument.dimensions, model.argument.vectors
-    if dimensions is None and (vectors == "float32" or not stored):
-        return embeddings
-    matrix = cut(embeddings.matrix, dimensions, embeddings.similarity)
-    return replace(embeddings, matrix=as_stored(matrix, vectors) if stored else matrix)
+@dataclass(frozen=True)
+class _CompressedSearch(Retriever):
+    """Exact search over compressed passages; queries are not quantized."""
+
+    queries: Embeddings
+    passages: CompressedVectors
+    device: str
+
+    def search(self, queries: QueryBatch, depth: int) -> Hits:
+        compressor = self.passages.compressor
+        keys, vectors = compressor.keys, compressor.reduce(self.queries.take(queries.rows))
+        if keys.precision == "binary":
+            return search_bits(
+                vectors, self.passages, depth, rescore=keys.rescore, device=self.device
+            )
+        return search_expanded(vectors, self.passages, depth, compressor.similarity, self.device)
 
 
-def _embedded(
-    model: ComparedModel, inputs: StageInputs, identity: Any, texts: Sequence[str], side: Side
-) -> Floats:
-    from recipekit.encoding.embed_texts import embed_texts
+@dataclass(frozen=True)
+class _Embed:
+    """Embeds texts, each list of them once."""
 
-    def embed() -> Floats:
-        encoder = encoder_of(model, inputs)
-        return embed_texts(encoder, texts, side, inputs.ranks, inputs.progress)
+    model: ComparedModel
+    inputs: StageInputs
+    identity: Any
 
-    whole = {"encoder": identity, "side": side, "texts": texts_hash(texts)}
-    return kept_matrix(inputs.store, "text_embeddings", whole, embed)
+    def __call__(self, texts: Sequence[str], side: Side) -> Floats:
+        from recipekit.encoding.embed_texts import embed_texts
+
+        def embed() -> Floats:
+            encoder = encoder_of(self.model, self.inputs)
+            return embed_texts(encoder, texts, side, self.inputs.ranks, self.inputs.progress)
+
+        whole = {"encoder": self.identity, "side": side, "texts": texts_hash(texts)}
+        return kept_matrix(self.inputs.store, "text_embeddings", whole, embed)
+
+
+@dataclass
+class _CompressedEmbed:
+    """Embeds texts that are compared with one another, so all of them are compressed.
+
+    A compressor is fitted to the corpus, or, where none is searched, to the first texts.
+    """
+
+    keys: CompressionKeys
+    embed: Callable[[Sequence[str], Side], Floats]
+    similarity: Similarity
+    fitted: Callable[[], Compressor] | None
+
+    def __call__(self, texts: Sequence[str], side: Side) -> Floats:
+        vectors = self.embed(texts, side)
+        if self.fitted is None:
+            first = fit_compressor(self.keys, vectors, self.similarity)
+            self.fitted = lambda: first
+        compressor = self.fitted()
+        return compressor.expand(compressor.compress(vectors))
