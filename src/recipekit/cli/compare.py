@@ -121,26 +121,27 @@ def _compared(
     from recipekit.artifacts.store import Store
     from recipekit.cli.report import find_run
     from recipekit.compare.compare import Request, compare, resolve_models
-    from recipekit.compare.measured_data import Surroundings
+    from recipekit.compare.measured_data import Surroundings, cache_of
+    from recipekit.compare.notices import NoticesOnce
     from recipekit.compare.resolve import Resolver
-    from recipekit.pipeline.progress import ConsoleProgress
-    from recipekit.pipeline.project import find_project, project_of
+    from recipekit.pipeline.project import CACHE_VARIABLE, find_project, project_of
     from recipekit.recipe.environment import redact
     from recipekit.stages.recipe import load_recipe
     from recipekit.training.parallel import join_ranks
 
     loaded = None if recipe is None else load_recipe(recipe, (), **allowed)
     own = find_project(cache=cache) if loaded is None else project_of(loaded, cache=cache)
-    hashes = FileHashes(own.cache / "hashes.json")
+    root = own.cache
+    hashes = FileHashes(root / "hashes.json")
     with tempfile.TemporaryDirectory(prefix="recipekit-compare-") as scratch:
         resolver = Resolver(hashes, Path(scratch), lambda run: find_run(run, runs), allowed)
         resolved = resolve_models(models, resolver)
+        if loaded is None and cache is None and CACHE_VARIABLE not in os.environ:
+            root = cache_of(resolver.runs) or root
         around = Surroundings(
-            store=Store(own.cache),
+            store=Store(root),
             hashes=hashes,
-            progress=ConsoleProgress(
-                Path(scratch) / "log.jsonl", "compare", output="quiet" if quiet else "text"
-            ),
+            progress=NoticesOnce(Path(scratch) / "log.jsonl", output="quiet" if quiet else "text"),
             ranks=join_ranks(1),
             scratch=Path(scratch),
             trust_remote_code=allowed["trust_remote_code"],
@@ -169,7 +170,7 @@ def _metrics(names: list[str]) -> list[str]:
 def _write(comparison: Comparison, output: Path) -> None:
     """Write the page, with its figures inside."""
     from recipekit.artifacts.storage_errors import explained
-    from recipekit.compare.describe import page_blocks
+    from recipekit.compare.describe import page_blocks, page_title
     from recipekit.report.blocks import figures_of
     from recipekit.report.html import render_html
     from recipekit.report.svg import can_draw, figure_file, render_svg
@@ -177,8 +178,7 @@ def _write(comparison: Comparison, output: Path) -> None:
     blocks = page_blocks(comparison)
     figures = figures_of(blocks) if can_draw() else ()
     drawings = {figure_file(figure): render_svg(figure) for figure in figures}
-    title = ", ".join(model.name for model in comparison.models)
-    page = render_html(blocks, title=title, drawings=drawings)
+    page = render_html(blocks, title=page_title(comparison), drawings=drawings)
     with explained(output.absolute().parent, output):
         output.parent.mkdir(parents=True, exist_ok=True)
         output.write_text(page, encoding="utf-8")

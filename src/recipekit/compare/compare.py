@@ -10,7 +10,7 @@ from typing import Any
 
 from recipekit.compare.arguments import parse_argument
 from recipekit.compare.comparison import Comparison, ModelFacts
-from recipekit.compare.efficiency import Size, size_of, speed_of
+from recipekit.compare.efficiency import Size, Speed, size_of, speed_of
 from recipekit.compare.measure import Measured, measure, published_rows
 from recipekit.compare.measured_data import (
     MeasuredData,
@@ -19,9 +19,10 @@ from recipekit.compare.measured_data import (
     of_recipe,
     of_run,
 )
-from recipekit.compare.models import ComparedModel, check_kinds
+from recipekit.compare.models import ComparedModel, check_models
 from recipekit.compare.published import PublishedModel
 from recipekit.compare.resolve import NamedRun, Resolver
+from recipekit.compare.systems import LoadedEncoder
 from recipekit.compare.verdicts import Tested, differences_to
 from recipekit.errors import RunError
 from recipekit.pipeline.search_run import run_artifacts
@@ -72,13 +73,16 @@ def compare(
     data = _data(request, runs, around) if measured else None
     _check_data(data, published)
     if data is None:
-        found, sizes = _published_alone(published, reference.label), {}
-        facts = [_facts(model, None, None) for model in models]
+        found = _published_alone(published, reference.label)
+        facts = [_facts(model) for model in models]
     else:
-        inputs = {model.label: (model, model.inputs(data.inputs)) for model in measured}
-        sizes = {name: size_of(*own) for name, own in inputs.items()}
-        found = measure(data, inputs, published, reference.label, around.scratch)
-        facts = [_facts(model, sizes.get(model.label), inputs.get(model.label)) for model in models]
+        loaded = LoadedEncoder()
+        own = {model.label: (model, model.inputs(data.inputs)) for model in measured}
+        costs = {
+            name: (size_of(*each, loaded), speed_of(*each, loaded)) for name, each in own.items()
+        }
+        found = measure(data, own, published, reference.label, loaded, around.scratch)
+        facts = [_facts(model, *costs.get(model.label, (None, None))) for model in models]
     _check_found(found, published)
     made_from = _made_from(models, reference)
     tested = differences_to(found.rows, reference.label, lambda name: made_from[name])
@@ -114,7 +118,7 @@ def resolve_models(arguments: Sequence[str], resolver: Resolver) -> list[Model]:
         raise RunError(f"{twice} is named twice", code="RK670")
     parsed = [parse_argument(text) for text in arguments]
     models = [resolver.resolve(argument) for argument in parsed]
-    check_kinds([model for model in models if isinstance(model, ComparedModel)])
+    check_models([model for model in models if isinstance(model, ComparedModel)])
     counts = Counter(model.label for model in models)
     return [
         replace(model, label=model.argument.text) if counts[model.label] > 1 else model
@@ -235,7 +239,7 @@ def _check_found(found: Measured, published: Sequence[PublishedModel]) -> None:
 # -------------------------------------------------------------------------------------------------
 
 
-def _facts(model: Model, size: Size | None, measured: Any) -> ModelFacts:
+def _facts(model: Model, size: Size | None = None, speed: Speed | None = None) -> ModelFacts:
     own = model if isinstance(model, ComparedModel) else None
     compression = model.argument.compression
     return ModelFacts(
@@ -246,7 +250,7 @@ def _facts(model: Model, size: Size | None, measured: Any) -> ModelFacts:
         licence=own.licence if own else None,
         base_model=own.base_model if own else None,
         size=size,
-        speed=speed_of(*measured) if measured is not None else None,
+        speed=speed,
     )
 
 

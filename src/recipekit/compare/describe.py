@@ -6,28 +6,28 @@ from collections.abc import Iterator, Sequence
 
 from recipekit.compare.comparison import Comparison, ModelFacts
 from recipekit.compare.differing import DifferingQuery, RankedPassage
-from recipekit.compare.figures import trade_off_figures
+from recipekit.compare.figures import figure_names, quality_figure, trade_off_figures
 from recipekit.compare.verdicts import Tested
 from recipekit.report.blocks import Block, Bullets, Code, Line, Section, Span, Strong, Table, Text
 from recipekit.report.metrics import (
     SIGNIFICANT,
-    metrics_figure,
     metrics_table,
 )
 from recipekit.report.metrics import Comparison as Measured
 from recipekit.report.metrics import comparisons as by_evaluator
 from recipekit.report.numbers import figure, p_value, signed, size
 
-__all__ = ["page_blocks", "terminal_blocks"]
+__all__ = ["page_blocks", "page_title", "terminal_blocks"]
 
 TERMINAL_METRICS = 5
 """Metrics of an evaluator whose differences a terminal shows."""
+LONGEST_TITLE = 60
 PLAIN = ("not significant", "not tested")
 
 
 def terminal_blocks(comparison: Comparison) -> list[Block]:
     """Return what a terminal shows: all figures, and a few queries."""
-    blocks: list[Block] = [*_summary(comparison), _models_table(comparison)]
+    blocks: list[Block] = [*_summary(comparison), *_models_tables(comparison)]
     for measured in by_evaluator(comparison.rows):
         blocks += [_quality(measured, comparison, TERMINAL_METRICS)]
     if queries := _most_different(comparison):
@@ -49,15 +49,22 @@ def _most_different(comparison: Comparison) -> list[DifferingQuery]:
 def page_blocks(comparison: Comparison) -> list[Block]:
     """Return what a page shows: everything, with figures."""
     sections = [
-        Section("Models", [_models_table(comparison)]),
+        Section("Models", _models_tables(comparison)),
         *(_quality(each, comparison, None) for each in by_evaluator(comparison.rows)),
         Section("Quality against speed and size", trade_off_figures(comparison)),
         Section("Queries that differ most", _queries(comparison)),
         Section("How this was measured", list(_notes(comparison))),
     ]
     shown = [section for section in sections if section.blocks]
+    return [Section(page_title(comparison), [*_summary(comparison), *shown])]
+
+
+def page_title(comparison: Comparison) -> str:
+    """Return the title of the page: the models, unless their names are too long together."""
     names = ", ".join(model.name for model in comparison.models)
-    return [Section(f"Comparison of {names}", [*_summary(comparison), *shown])]
+    if len(names) > LONGEST_TITLE:
+        names = f"{len(comparison.models)} models with {comparison.reference}"
+    return f"Comparison of {names}"
 
 
 def _summary(comparison: Comparison) -> Iterator[Block]:
@@ -77,7 +84,7 @@ def _summary(comparison: Comparison) -> Iterator[Block]:
         if losses:
             more = f"; and {losses} of its other {len(worse)} differences"
             more += " is a loss" if losses == 1 else " are losses"
-        lines.append((Strong(model.name), ": ", *parts[1:], more))
+        lines.append((Code(model.name), ": ", *parts[1:], more))
     yield Bullets(lines)
 
 
@@ -89,12 +96,9 @@ def _main(comparison: Comparison) -> list[Tested]:
 
 def _sentence(test: Tested, several: bool) -> tuple[Span, ...]:
     where = f"{test.metric} of {test.evaluator}" if several else test.metric
-    interval = f" {_interval(test)}" if test.low is not None else ""
-    adjusted = f", {p_value(test.p_adjusted)}" if test.p_adjusted is not None else ""
-    return (
-        _word(test),
-        f", {where} {test.value:.3f}, {signed(test.difference)}{interval}{adjusted}",
-    )
+    parts = [f"{signed(test.difference)} {_interval(test)}".strip()]
+    parts += [p_value(test.p_adjusted)] if test.p_adjusted is not None else []
+    return (_word(test), f": {where} {test.value:.3f} ({', '.join(parts)})")
 
 
 def _word(test: Tested) -> Strong | str:
@@ -111,35 +115,45 @@ def _interval(test: Tested) -> str:
 # -------------------------------------------------------------------------------------------------
 
 
-def _models_table(comparison: Comparison) -> Table:
-    header: list[Line] = [
-        "model", "what", "dimensions", "parameters", "max length", "bytes/vector", "corpus",
-        "passages/s", "queries/s", "licence",
+def _models_tables(comparison: Comparison) -> list[Table]:
+    """What each model is, and what it costs."""
+    facts: list[Line] = [
+        "model", "what", "dimensions", "parameters", "max length", "similarity", "licence",
     ]  # fmt: skip
-    rows = [_model_row(model, comparison.reference) for model in comparison.models]
-    return Table(header, rows, left=2)
+    costs: list[Line] = ["model", "bytes/vector", "corpus", "passages/s", "queries/s"]
+    names = [_name(model, comparison.reference) for model in comparison.models]
+    tables = [
+        Table(facts, [[n, *_facts(m)] for n, m in zip(names, comparison.models, strict=True)], 2),
+        Table(costs, [[n, *_costs(m)] for n, m in zip(names, comparison.models, strict=True)]),
+    ]
+    is_measured = any(model.size is not None for model in comparison.models)
+    return tables if is_measured else tables[:1]
 
 
-def _model_row(model: ModelFacts, reference: str) -> list[Line]:
-    name: Line = (Strong(model.name), " (reference)") if model.name == reference else model.name
+def _name(model: ModelFacts, reference: str) -> Line:
+    return (Strong(model.name), " (reference)") if model.name == reference else model.name
+
+
+def _facts(model: ModelFacts) -> list[Line]:
+    if model.size is None:
+        return [model.what, *["-"] * 5]
     licence = model.licence or "not stated"
     if model.licence and model.base_model:
         licence = f"{model.licence} (base model)"
-    if model.size is None:
-        return [name, model.what, *["-"] * 7, "-"]
-    speed = model.speed
     limit = "none" if model.size.max_length is None else figure(model.size.max_length)
+    parameters = _millions(model.size.parameters)
+    dimensions, similarity = figure(model.size.dimensions), model.size.similarity
+    return [model.what, dimensions, parameters, limit, similarity, licence]
+
+
+def _costs(model: ModelFacts) -> list[Line]:
+    if model.size is None or model.speed is None:
+        return ["-"] * 4
     return [
-        name,
-        model.what,
-        figure(model.size.dimensions),
-        _millions(model.size.parameters),
-        limit,
         figure(model.size.bytes_per_vector),
         size(model.size.corpus_bytes),
-        _rate(speed.passages_per_second if speed else None),
-        _rate(speed.queries_per_second if speed else None),
-        licence,
+        _rate(model.speed.passages_per_second),
+        _rate(model.speed.queries_per_second),
     ]
 
 
@@ -164,7 +178,7 @@ def _quality(measured: Measured, comparison: Comparison, most: int | None) -> Se
         and test.metric in metrics
     ]
     blocks: list[Block] = [metrics_table(shown), _tests_table(tests)]
-    drawn = metrics_figure(measured)
+    drawn = quality_figure(measured, figure_names([m.name for m in comparison.models]))
     if most is None and drawn is not None:
         blocks.insert(0, drawn)
     return Section(measured.title, blocks)
@@ -240,26 +254,20 @@ def _notes(comparison: Comparison) -> Iterator[Block]:
             f"two-sided (bootstrap, shift method) and adjusted for all {tests} tested differences "
             f"by Holm's method. Below {SIGNIFICANT:g}, a positive difference is a win and a "
             "negative one is a loss. A loss is a regression if the model was made from the "
-            "reference: trained from its weights, cut or quantized, or trained by the same recipe."
+            "reference: trained from its weights, the same weights with other options, or another "
+            "run of the same recipe."
         )
         if warning := _too_few_samples(comparison, tests):
             yield Text(warning)
     speeds = [model.speed for model in comparison.models if model.speed is not None]
     if speeds:
         ways = dict.fromkeys(f"{speed.arithmetic} on {speed.device}" for speed in speeds)
-        similarities = {m.size.similarity for m in comparison.models if m.size}
-        own = "" if similarities == {"cosine"} else _similarities(comparison)
         yield Text(
             f"Speed was measured in {' and '.join(ways)}, with tokenizing, on texts of the data "
-            f"set.{own}"
+            "set."
         )
     for note in comparison.notes:
         yield Text(note)
-
-
-def _similarities(comparison: Comparison) -> str:
-    each = ", ".join(f"{m.name} by {m.size.similarity}" for m in comparison.models if m.size)
-    return f" Vectors are compared by each model's own similarity: {each}."
 
 
 def _too_few_samples(comparison: Comparison, tests: int) -> str:

@@ -13,14 +13,13 @@ import torch
 
 from recipekit.compare.kept import kept_json, texts_hash
 from recipekit.compare.models import ComparedModel
-from recipekit.compare.systems import encoder_of, identity_of
+from recipekit.compare.systems import LoadedEncoder, identity_of
 from recipekit.component import Encoder
 from recipekit.dataset import Dataset
 from recipekit.encoding.compression_keys import CompressionKeys
 from recipekit.encoding.embed_texts import embed_texts
 from recipekit.encoding.max_length import UNLIMITED
 from recipekit.encoding.precision import computes_in_bf16, name_device
-from recipekit.errors import RunError
 from recipekit.records import Side, Similarity
 from recipekit.stages.inputs import StageInputs
 
@@ -65,7 +64,7 @@ class Speed:
     """`bf16` or `fp32`."""
 
 
-def size_of(model: ComparedModel, inputs: StageInputs) -> Size:
+def size_of(model: ComparedModel, inputs: StageInputs, loaded: LoadedEncoder) -> Size:
     """Return the size of a model; the cache keeps what needs the model itself.
 
     Raises:
@@ -73,15 +72,10 @@ def size_of(model: ComparedModel, inputs: StageInputs) -> Size:
     """
     dataset = inputs.dataset
     assert dataset is not None
-    size = _own_size(model, inputs)
-    own, keys = size["dimensions"], model.argument.compression
-    dimensions = (keys.pca or keys.dimensions or own) if keys is not None else own
-    if dimensions > own:
-        raise RunError(
-            f"{model.argument.text}: this model has {own} dimensions, so {dimensions} cannot be "
-            "kept",
-            code="RK673",
-        )
+    size = _own_size(model, inputs, loaded)
+    keys = model.argument.compression
+    model.check_dimensions(size["dimensions"])
+    dimensions = model.kept_dimensions or size["dimensions"]
     stored = _bytes_per_vector(dimensions, keys)
     return Size(
         dimensions,
@@ -93,7 +87,7 @@ def size_of(model: ComparedModel, inputs: StageInputs) -> Size:
     )
 
 
-def speed_of(model: ComparedModel, inputs: StageInputs) -> Speed:
+def speed_of(model: ComparedModel, inputs: StageInputs, loaded: LoadedEncoder) -> Speed:
     """Return the speed of a model on texts of the data set, measured once for a device."""
     identity, dataset = identity_of(model, inputs), inputs.dataset
     assert dataset is not None
@@ -105,10 +99,10 @@ def speed_of(model: ComparedModel, inputs: StageInputs) -> Speed:
     def speed(side: Side) -> float:
         texts = _sample(dataset, side, inputs.seed)
         whole = {"encoder": identity, "side": side, "texts": texts_hash(texts), "device": device}
-        encode = _encode(model, inputs, side)
+        encode = _encode(model, inputs, loaded, side)
         return float(kept_json(inputs.store, "speed", whole, lambda: _per_second(encode, texts)))
 
-    precision = _own_size(model, inputs)["precision"]
+    precision = _own_size(model, inputs, loaded)["precision"]
     return Speed(
         passages_per_second=None if spec.stored_passages() else speed("passage"),
         queries_per_second=speed("query"),
@@ -124,10 +118,10 @@ def _bytes_per_vector(dimensions: int, keys: CompressionKeys | None) -> int:
     return dimensions * (1 if keys is not None and keys.precision == "int8" else 4)
 
 
-def _own_size(model: ComparedModel, inputs: StageInputs) -> dict[str, Any]:
+def _own_size(model: ComparedModel, inputs: StageInputs, loaded: LoadedEncoder) -> dict[str, Any]:
     identity = {"encoder": identity_of(model, inputs)}
     size: dict[str, Any] = kept_json(
-        inputs.store, "model_size", identity, lambda: _size(encoder_of(model, inputs))
+        inputs.store, "model_size", identity, lambda: _size(loaded.get(model, inputs))
     )
     return size
 
@@ -161,10 +155,10 @@ def _sample(dataset: Dataset, side: Side, seed: int) -> list[str]:
 
 
 def _encode(
-    model: ComparedModel, inputs: StageInputs, side: Side
+    model: ComparedModel, inputs: StageInputs, loaded: LoadedEncoder, side: Side
 ) -> Callable[[Sequence[str]], object]:
     def encode(texts: Sequence[str]) -> object:
-        encoder = encoder_of(model, inputs)
+        encoder = loaded.get(model, inputs)
         return embed_texts(encoder, texts, side, inputs.ranks, inputs.progress)
 
     return encode

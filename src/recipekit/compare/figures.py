@@ -1,15 +1,43 @@
-"""Figures of a comparison: quality against speed, dimensions and bytes."""
+"""Figures of a comparison: quality by model, and against speed, dimensions and bytes."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
 
 from recipekit.compare.comparison import Comparison, ModelFacts
 from recipekit.report.blocks import Block, Figure, Point, Table
 from recipekit.report.metrics import Comparison as Measured
 from recipekit.report.metrics import comparisons as by_evaluator
+from recipekit.report.metrics import metrics_figure
+from recipekit.report.terminal import shortened_path
 
-__all__ = ["trade_off_figures"]
+__all__ = ["figure_names", "quality_figure", "trade_off_figures"]
+
+LONGEST: Final = 30
+"""Characters of a name in a figure; of longer ones the middle is left out."""
+
+
+def figure_names(models: Sequence[str]) -> dict[str, str]:
+    """Return a short name for each model: without the words that all of them start with.
+
+    The end of a name says how variants of a model differ, so it is kept.
+    """
+    words = [name.split() for name in models]
+    same = 0
+    while len(models) > 1 and all(len(each) > same + 1 for each in words):
+        if len({each[same] for each in words}) > 1:
+            break
+        same += 1
+    short = {name: " ".join(each[same:]) for name, each in zip(models, words, strict=True)}
+    cut = {name: shortened_path(text, LONGEST) for name, text in short.items()}
+    return cut if len(set(cut.values())) == len(cut) else short
+
+
+def quality_figure(measured: Measured, names: Mapping[str, str]) -> Figure | None:
+    """Return every model's first metric with its interval, under short names."""
+    rows = [{**row, "system": names[row["system"]]} for row in measured.rows]
+    return metrics_figure(Measured(measured.evaluator, measured.split, rows))
 
 
 def trade_off_figures(comparison: Comparison) -> list[Block]:
@@ -22,13 +50,14 @@ def trade_off_figures(comparison: Comparison) -> list[Block]:
         ("dimensions", "dimensions", True, _dimensions),
         ("bytes", "bytes per vector", True, _bytes),
     ]
+    names = figure_names([model.name for model in comparison.models])
     figures = []
     for name, label, log, x in axes:
         series = {}
         for model in comparison.models:
             point = _point(measured, model, x)
             if point is not None:
-                series[model.name] = [point]
+                series[names[model.name]] = [point]
         if series:
             metric = measured.metrics[0]
             title = f"{metric} of {measured.evaluator} against {name}"

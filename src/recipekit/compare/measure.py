@@ -13,7 +13,7 @@ from recipekit.compare.differing import DifferingQuery, differing_queries, read_
 from recipekit.compare.measured_data import MeasuredData
 from recipekit.compare.models import ComparedModel
 from recipekit.compare.published import PublishedModel
-from recipekit.compare.systems import system_of
+from recipekit.compare.systems import LoadedEncoder, system_of
 from recipekit.component import EvaluatorSpec, System
 from recipekit.evaluators.comparison_rows import comparison_rows
 from recipekit.evaluators.retrieval import RetrievalSpec
@@ -44,6 +44,7 @@ def measure(
     models: Mapping[str, tuple[ComparedModel, StageInputs]],
     published: Sequence[PublishedModel],
     reference: str,
+    loaded: LoadedEncoder,
     scratch: Path,
 ) -> Measured:
     """Measure every model with every evaluator.
@@ -53,6 +54,7 @@ def measure(
         models: The models with their inputs, by name.
         published: Baselines whose values join those of retrieval.
         reference: The name of the model that the others are compared with.
+        loaded: The encoder in memory.
         scratch: A folder for rankings.
     """
     found = Measured()
@@ -69,7 +71,7 @@ def measure(
             model, inputs = models[name]
             own = _on(data, source, inputs)
             folder = scratch / "systems" / str(len(systems))
-            systems.append(system_of(model, own, rows, folder, searches=searches))
+            systems.append(system_of(model, own, loaded, rows, folder, searches=searches))
         for name, spec in specs.items():
             _evaluate(found, name, spec, systems, given, published, reference, scratch)
     order_of = list(data.evaluators)

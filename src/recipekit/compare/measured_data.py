@@ -24,7 +24,7 @@ from recipekit.stages.evaluate.further_data import with_data
 from recipekit.stages.inputs import StageInputs
 from recipekit.starter.data import find_source
 
-__all__ = ["MeasuredData", "Surroundings", "of_data", "of_recipe", "of_run"]
+__all__ = ["MeasuredData", "Surroundings", "cache_of", "of_data", "of_recipe", "of_run"]
 
 DATA_SEED = 13
 """Decides resampling on data without a recipe; the default seed of recipes."""
@@ -83,6 +83,13 @@ class MeasuredData:
     def hashes(self) -> dict[str, Any]:
         """Return rows and sha256 of its queries, passages and labels."""
         return data_hashes(self.dataset)
+
+
+def cache_of(runs: Mapping[str, NamedRun]) -> Path | None:
+    """Return the cache that has the data of the first run; None without runs."""
+    for run in runs.values():
+        return next(iter(dict(run_artifacts(run.path)).values())).path.parents[2]
+    return None
 
 
 def of_run(run: NamedRun, around: Surroundings) -> MeasuredData:

@@ -23,7 +23,7 @@ from recipekit.registry import resolve
 from recipekit.stages import PIPELINE
 from recipekit.stages.inputs import StageInputs
 
-__all__ = ["ComparedModel", "check_kinds", "model_of_files", "model_of_run"]
+__all__ = ["ComparedModel", "check_models", "model_of_files", "model_of_run"]
 
 ENCODER = "encoder"
 """The name of a model's encoder in the inputs of its own evaluation."""
@@ -61,6 +61,25 @@ class ComparedModel:
     def is_trained(self) -> bool:
         """Whether a recipe trained it."""
         return bool(self.training)
+
+    @property
+    def kept_dimensions(self) -> int | None:
+        """How many dimensions its compression keeps; None for all."""
+        keys = self.argument.compression
+        return None if keys is None else keys.pca or keys.dimensions
+
+    def check_dimensions(self, own: int | None) -> None:
+        """Check that no more dimensions are to be kept than the model has, as far as it is known.
+
+        Raises:
+            RunError: There are fewer.
+        """
+        kept = self.kept_dimensions
+        if own is not None and kept is not None and kept > own:
+            raise RunError(
+                f"{self.argument.text}: this model has {own} dimensions, so {kept} cannot be kept",
+                code="RK673",
+            )
 
     def inputs(self, measured: StageInputs) -> StageInputs:
         """Return the inputs of an evaluation of this model on the data set of other inputs."""
@@ -234,11 +253,11 @@ def _licence(folder: Path | None) -> str | None:
     return None if folder is None else licence_of(folder)
 
 
-def check_kinds(models: Sequence[ComparedModel]) -> None:
-    """Check that all models can be compared.
+def check_models(models: Sequence[ComparedModel]) -> None:
+    """Check that all models can be compared, as far as their files tell.
 
     Raises:
-        RunError: Their kinds differ, or they are not bi-encoders.
+        RunError: Their kinds differ, they are not bi-encoders, or one has too few dimensions.
     """
     kinds = {model.argument.text: model.kind for model in models}
     if len(set(kinds.values())) > 1:
@@ -247,3 +266,5 @@ def check_kinds(models: Sequence[ComparedModel]) -> None:
     for name, kind in kinds.items():
         if kind != BI_ENCODER:
             raise RunError(f"{name} is a {kind}; compare measures bi-encoders", code="RK671")
+    for model in models:
+        model.check_dimensions(model.encoders[model.encoder].spec.known_dimension())

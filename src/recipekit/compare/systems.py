@@ -15,18 +15,33 @@ from recipekit.compare.models import ComparedModel
 from recipekit.component import Embeddings, Encoder, Hits, QueryBatch, Retriever, System
 from recipekit.encoding.compression import CompressedVectors, Compressor, fit_compressor
 from recipekit.encoding.compression_keys import CompressionKeys
+from recipekit.encoding.out_of_memory import free_memory
 from recipekit.errors import RunError
 from recipekit.records import Side, Similarity
 from recipekit.retrievers.exact import ExactSpec
 from recipekit.search.compressed import search_bits, search_expanded
 from recipekit.stages.inputs import StageInputs
 
-__all__ = ["encoder_of", "identity_of", "system_of"]
+__all__ = ["LoadedEncoder", "identity_of", "system_of"]
 
 
-def encoder_of(model: ComparedModel, inputs: StageInputs) -> Encoder:
-    """Return the encoder of a model, built once for its inputs."""
-    return inputs.encoder(model.encoder, weights=model.weights)
+class LoadedEncoder:
+    """Keeps the encoder of one model in memory: several large ones may not fit."""
+
+    def __init__(self) -> None:
+        self._of: StageInputs | None = None
+
+    def switch_to(self, inputs: StageInputs) -> None:
+        """Make room for the encoder of some inputs, unless it is the one in memory."""
+        if self._of is not None and not self._of.has_encoders_of(inputs):
+            self._of.release_encoders()
+            free_memory()
+        self._of = inputs
+
+    def get(self, model: ComparedModel, inputs: StageInputs) -> Encoder:
+        """Return the encoder of a model."""
+        self.switch_to(inputs)
+        return inputs.encoder(model.encoder, weights=model.weights)
 
 
 def identity_of(model: ComparedModel, inputs: StageInputs) -> Any:
@@ -36,7 +51,13 @@ def identity_of(model: ComparedModel, inputs: StageInputs) -> Any:
 
 
 def system_of(
-    model: ComparedModel, inputs: StageInputs, rows: Rows | None, scratch: Path, *, searches: bool
+    model: ComparedModel,
+    inputs: StageInputs,
+    loaded: LoadedEncoder,
+    rows: Rows | None,
+    scratch: Path,
+    *,
+    searches: bool,
 ) -> System:
     """Return a model as a system.
 
@@ -46,15 +67,20 @@ def system_of(
     Args:
         model: The model.
         inputs: Its inputs, with the data set.
+        loaded: The encoder in memory.
         rows: The queries that are searched with; None for all.
         scratch: A folder.
         searches: Whether an evaluator searches the data set. Otherwise no corpus is encoded.
     """
     keys = model.argument.compression
     identity = identity_of(model, inputs)
+    loaded.switch_to(inputs)
     corpus = _encoded(model, inputs, rows) if searches else None
-    similarity = _similarity(model, inputs) if corpus is None else corpus["passage"].similarity
-    embed: Callable[[Sequence[str], Side], Floats] = _Embed(model, inputs, identity)
+    if corpus is None:
+        similarity = _similarity(model, inputs, loaded)
+    else:
+        similarity = corpus["passage"].similarity
+    embed: Callable[[Sequence[str], Side], Floats] = _Embed(model, inputs, loaded, identity)
 
     @cache
     def compressor() -> Compressor:
@@ -75,7 +101,7 @@ def system_of(
         return ExactSpec(encoder=model.encoder).build(context)
 
     key = key_of(identity if keys is None else [identity, keys.model_dump()])
-    return System(model.label, retriever, lambda: encoder_of(model, inputs), similarity, embed, key)
+    return System(model.label, retriever, lambda: loaded.get(model, inputs), similarity, embed, key)
 
 
 def _encoded(
@@ -87,9 +113,9 @@ def _encoded(
     }
 
 
-def _similarity(model: ComparedModel, inputs: StageInputs) -> Similarity:
+def _similarity(model: ComparedModel, inputs: StageInputs, loaded: LoadedEncoder) -> Similarity:
     spec, _ = inputs.encoder_spec(model.encoder, model.weights)
-    return spec.known_similarity() or encoder_of(model, inputs).similarity
+    return spec.known_similarity() or loaded.get(model, inputs).similarity
 
 
 @dataclass(frozen=True)
@@ -116,13 +142,14 @@ class _Embed:
 
     model: ComparedModel
     inputs: StageInputs
+    loaded: LoadedEncoder
     identity: Any
 
     def __call__(self, texts: Sequence[str], side: Side) -> Floats:
         from recipekit.encoding.embed_texts import embed_texts
 
         def embed() -> Floats:
-            encoder = encoder_of(self.model, self.inputs)
+            encoder = self.loaded.get(self.model, self.inputs)
             return embed_texts(encoder, texts, side, self.inputs.ranks, self.inputs.progress)
 
         whole = {"encoder": self.identity, "side": side, "texts": texts_hash(texts)}

@@ -22,7 +22,7 @@ from typing import Final
 from recipekit.recipe.sections import Recipe
 from recipekit.recipe.shipped import is_shipped, locate
 
-__all__ = ["Project", "find_project", "project_of", "project_of_file"]
+__all__ = ["CACHE_VARIABLE", "Project", "find_project", "project_of", "project_of_file"]
 
 CACHE: Final = ".recipekit"
 RUNS: Final = "runs"

@@ -112,7 +112,8 @@ def _drawing(figure: Figure) -> Drawing:
     series = _finite(figure.series)
     plots = [{name: points} for name, points in series.items()] if figure.scales_differ else []
     plots = plots or [dict(series)]
-    heights = _heights(figure, len(plots), legend=not figure.scales_differ and len(series) > 1)
+    names = [] if figure.scales_differ or len(series) < 2 else list(series)
+    heights = _heights(figure, len(plots), legend=-(-len(names) // _legend_columns(names)))
     size = (WIDTH / POINTS_PER_INCH, sum(heights) / POINTS_PER_INCH)
     drawing = Drawing(figsize=size, dpi=POINTS_PER_INCH, layout="constrained")
     drawing.patch.set_visible(False)
@@ -126,8 +127,8 @@ def _drawing(figure: Figure) -> Drawing:
         elif figure.y:
             ax.set_ylabel(figure.y)
     _label(axes[-1], figure)
-    if not figure.scales_differ and len(series) > 1:
-        _legend(drawing, axes[0], list(series))
+    if names:
+        _legend(drawing, axes[0], names)
     return drawing
 
 
@@ -140,7 +141,8 @@ def _finite(series: Series) -> dict[str, list[Point]]:
     return {name: points for name, points in found.items() if points}
 
 
-def _heights(figure: Figure, plots: int, *, legend: bool) -> list[float]:
+def _heights(figure: Figure, plots: int, *, legend: int) -> list[float]:
+    """The height of each plot, with room for the rows of the legend."""
     if figure.kind in ("bars", "intervals"):
         return [ROW * max(1, len(figure.categories)) + 50 + 24 * legend]
     return [PANEL + 24 * legend, *[LOWER_PANEL] * (plots - 1)]
@@ -267,18 +269,23 @@ def _legend(drawing: Drawing, ax: Axes, names: Sequence[str]) -> None:
         for at in range(len(names))
     ]
     shown = list(map(_short, names))
-    columns = max(1, min(len(names), WIDTH // (8 * max(map(len, shown)) + 40)))
     legend = drawing.legend(
         handles,
         [f"series {at}" for at in range(len(names))],  # names that start with _ would be left out
         loc="outside upper left",
-        ncols=columns,
+        ncols=_legend_columns(names),
         handlelength=1.4,
         columnspacing=1.4,
         borderpad=0,
     )
     for text, name in zip(legend.get_texts(), shown, strict=True):
         text.set_text(name)
+
+
+def _legend_columns(names: Sequence[str]) -> int:
+    """How many names fit next to each other."""
+    longest = max((len(_short(name)) for name in names), default=0)
+    return max(1, min(len(names), WIDTH // (8 * longest + 40)))
 
 
 def _short(name: str) -> str:

@@ -250,6 +250,15 @@ class StageInputs:
             self._built[known] = spec.build(self.context(self.store.root / "scratch"))
         return self._built[known]
 
+    def release_encoders(self) -> None:
+        """Forget the encoders that were built, so that their memory is free."""
+        self._built.clear()
+        self._prepared.clear()
+
+    def has_encoders_of(self, other: StageInputs) -> bool:
+        """Return whether both share the encoders that they build."""
+        return self._built is other._built
+
     def _known(self, name: str, weights: EncoderWeights | None) -> tuple[str, bool]:
         is_trained = self._is_trained(name, weights, self._training())
         return TRAINED if is_trained else name, is_trained
