@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from helpers.in_process import stages_in_process
 from recipekit.cli.main import invoke
 
 RECIPE = """\
@@ -62,7 +63,8 @@ def finished(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path, words: 
     (folder / "recipe.yaml").write_text(RECIPE.format(model=tiny_model))
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        assert invoke(["run", "--cpu", "--quiet"]) == 0
+        with stages_in_process():
+            assert invoke(["run", "--cpu", "--quiet"]) == 0
     return folder
 
 

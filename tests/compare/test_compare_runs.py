@@ -14,7 +14,7 @@ from recipekit.encoding import embed, embed_texts
 Compared = Callable[..., dict[str, Any]]
 Refused = Callable[..., str]
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("in_process")]
 
 
 def value(found: dict[str, Any], model: str, metric: str = "ndcg@10") -> float:

@@ -61,7 +61,11 @@ def measure(
     order = sorted(models, key=lambda name: name == reference)  # evaluators test the last system
     names = dict.fromkeys(slot.spec.data_name for slot in data.evaluators.values())
     for source in names:
-        specs = {n: s.spec for n, s in data.evaluators.items() if s.spec.data_name == source}
+        specs = {
+            name: _without_variants(slot.spec)
+            for name, slot in data.evaluators.items()
+            if slot.spec.data_name == source
+        }
         given = _on(data, source, data.inputs)
         searches = any(not spec.reads_texts for spec in specs.values())
         assert given.dataset is not None
@@ -77,6 +81,16 @@ def measure(
     order_of = list(data.evaluators)
     found.rows.sort(key=lambda row: order_of.index(row["evaluator"]))
     return found
+
+
+def _without_variants(spec: EvaluatorSpec) -> EvaluatorSpec:
+    """An evaluator without compressed vectors and second stages of one of its systems.
+
+    A comparison has compressed vectors as models of their own.
+    """
+    if not isinstance(spec, RetrievalSpec):
+        return spec
+    return spec.model_copy(update={"compression": (), "rerank": None})
 
 
 def _on(data: MeasuredData, source: str | None, inputs: StageInputs) -> StageInputs:

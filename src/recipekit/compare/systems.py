@@ -12,14 +12,14 @@ from recipekit.arrays import Floats, Rows
 from recipekit.artifacts.key import key_of
 from recipekit.compare.kept import kept_matrix, texts_hash
 from recipekit.compare.models import ComparedModel
-from recipekit.component import Embeddings, Encoder, Hits, QueryBatch, Retriever, System
+from recipekit.component import Embeddings, Encoder, Retriever, System
 from recipekit.encoding.compression import CompressedVectors, Compressor, fit_compressor
 from recipekit.encoding.compression_keys import CompressionKeys
 from recipekit.encoding.out_of_memory import free_memory
 from recipekit.errors import RunError
+from recipekit.evaluators.variants import CompressedSearch
 from recipekit.records import Side, Similarity
 from recipekit.retrievers.exact import ExactSpec
-from recipekit.search.compressed import search_bits, search_expanded
 from recipekit.stages.inputs import StageInputs
 
 __all__ = ["LoadedEncoder", "identity_of", "system_of"]
@@ -95,7 +95,7 @@ def system_of(
             raise RunError(f"system '{model.label}' was not prepared for search", code="RK640")
         if keys is not None:
             compressed = CompressedVectors.of(compressor(), corpus["passage"].matrix)
-            return _CompressedSearch(corpus["query"], compressed, inputs.ranks.device)
+            return CompressedSearch(corpus["query"], compressed, inputs.ranks.device)
         context = inputs.context(scratch, weights=model.weights, query_rows=rows)
         context = replace(context, embeddings=lambda _, side: corpus[side], query_rows=None)
         return ExactSpec(encoder=model.encoder).build(context)
@@ -116,24 +116,6 @@ def _encoded(
 def _similarity(model: ComparedModel, inputs: StageInputs, loaded: LoadedEncoder) -> Similarity:
     spec, _ = inputs.encoder_spec(model.encoder, model.weights)
     return spec.known_similarity() or loaded.get(model, inputs).similarity
-
-
-@dataclass(frozen=True)
-class _CompressedSearch(Retriever):
-    """Exact search over compressed passages; queries are not quantized."""
-
-    queries: Embeddings
-    passages: CompressedVectors
-    device: str
-
-    def search(self, queries: QueryBatch, depth: int) -> Hits:
-        compressor = self.passages.compressor
-        keys, vectors = compressor.keys, compressor.reduce(self.queries.take(queries.rows))
-        if keys.precision == "binary":
-            return search_bits(
-                vectors, self.passages, depth, rescore=keys.rescore, device=self.device
-            )
-        return search_expanded(vectors, self.passages, depth, compressor.similarity, self.device)
 
 
 @dataclass(frozen=True)

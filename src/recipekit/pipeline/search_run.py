@@ -240,6 +240,7 @@ def recipe_encoder(run: Path, recipe: Recipe) -> str:
         section = getattr(recipe, stage.name, None)
         if stage.trains and section is not None:
             return str(section.encoder)
-    if recipe.encoders:
-        return next(iter(recipe.encoders))
+    for name, slot in (recipe.encoders or {}).items():
+        if not slot.spec.scores_pairs:
+            return name
     raise RunError(f"{run}: this recipe has no encoder", code="RK628")
