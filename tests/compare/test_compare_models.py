@@ -1,6 +1,7 @@
 """Models with other prompts, similarities and modules, each measured by its own rules."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -50,3 +51,25 @@ def test_each_model_has_its_own_prompts_and_similarity(
         assert facts["dimensions"] == model.get_embedding_dimension()
     assert [facts["licence"] for facts in found["models"]] == ["mit", None]
     assert found["measured"] == "retrieval on pairs.jsonl"
+
+
+@pytest.mark.slow
+def test_a_cached_model_of_the_hub_needs_no_network(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, compared: Compared
+) -> None:
+    from huggingface_hub import constants
+
+    commit = "a" * 40
+    folder = tmp_path / "hub" / "models--owner--tiny"
+    shutil.copytree(tiny_model, folder / "snapshots" / commit)
+    (folder / "refs").mkdir()
+    (folder / "refs" / "main").write_text(commit)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.chdir(tmp_path)
+    rows = [{"query": f"river {n}", "positive": f"{n} moon"} for n in range(9)]
+    (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    found = compared("owner/tiny", f"owner/tiny:revision={commit}", "--on", "pairs.jsonl")
+    names = ["tiny", f"tiny revision={commit}"]
+    assert [model["name"] for model in found["models"]] == names
+    assert {test["difference"] for test in found["differences"]} == {0.0}
+    assert {test["p_adjusted"] for test in found["differences"]} == {1.0}

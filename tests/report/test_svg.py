@@ -17,6 +17,13 @@ NAMES = "$a_b$ <b>", "_hidden"
 KINDS = [
     Figure("Lines", "step", {NAMES[0]: [(0, 1.0), (5, 2.0)], NAMES[1]: [(0, 3.0)]}, TABLE),
     Figure(
+        "Points",
+        "speed",
+        {NAMES[0]: [(5, 0.5, 0.4, 0.6)], NAMES[1]: [(9, 0.5)]},
+        TABLE,
+        kind="points",
+    ),
+    Figure(
         "Histogram",
         "score",
         {NAMES[0]: [(0, 0.2), (1, 0.8), (2, 0)], NAMES[1]: [(0, 1)]},

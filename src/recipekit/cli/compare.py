@@ -25,7 +25,7 @@ def compare(
     models: Annotated[
         list[str],
         typer.Argument(
-            metavar="MODEL...",
+            metavar="MODEL",
             help="Hub ids, model folders, runs or baselines; the first is the reference. "
             "MODEL:dimensions=128,precision=int8 compresses its vectors, RUN:before is the model "
             "before training.",

@@ -78,14 +78,20 @@ def _summary(comparison: Comparison) -> Iterator[Block]:
         parts: list[Span] = []
         for test in own:
             parts += ["; ", *_sentence(test, len(own) > 1)]
-        worse = [t for t in comparison.tested if t.model == model.name and t not in own]
-        losses = sum(t.verdict in ("loss", "regression") for t in worse)
-        more = ""
-        if losses:
-            more = f"; and {losses} of its other {len(worse)} differences"
-            more += " is a loss" if losses == 1 else " are losses"
-        lines.append((Code(model.name), ": ", *parts[1:], more))
+        others = [t for t in comparison.tested if t.model == model.name and t not in own]
+        lines.append((Code(model.name), ": ", *parts[1:], _further_losses(others)))
     yield Bullets(lines)
+
+
+def _further_losses(others: Sequence[Tested]) -> str:
+    """How many differences by other metrics are losses."""
+    losses = sum(test.verdict in ("loss", "regression") for test in others)
+    if not losses:
+        return ""
+    if len(others) == 1:
+        return "; its other difference is a loss"
+    verb = "is a loss" if losses == 1 else "are losses"
+    return f"; {losses} of its {len(others)} other differences {verb}"
 
 
 def _main(comparison: Comparison) -> list[Tested]:
