@@ -41,6 +41,9 @@ class Prepared:
     force: bool
     """Whether other data than the locked one is accepted."""
 
+    unset: Sequence[str] = ()
+    """Variables of an endpoint that are not set, since all replies come from the baseline."""
+
     @property
     def replies(self) -> Path | None:
         """The file of paid replies, if the baseline has one."""
@@ -80,13 +83,21 @@ def prepare(
         _copy(opened, folder)
     bundle = open_bundle(folder, folder)
     _add_data(bundle, data)
-    if bundle.values.get("replies"):
-        for name in bundle.values.get("variables") or ():
-            os.environ.setdefault(name, STAND_IN)
+    unset = _stand_in(bundle)
     locked, found = _compared(source, bundle, changed, cpu=cpu, force=force, allowed=allowed)
     recipe = load_recipe(folder / "recipe.yaml", overrides, **allowed)
     bundle.metrics()  # a damaged file is found before the run
-    return Prepared(bundle, recipe, folder, [*changed, *found], locked, force)
+    return Prepared(bundle, recipe, folder, [*changed, *found], locked, force, unset)
+
+
+def _stand_in(bundle: Bundle) -> list[str]:
+    """Give variables that are not set a value, if replies make them unnecessary."""
+    if REPLIES not in bundle.files:
+        return []
+    names = bundle.values.get("variables") or ()
+    unset = [name for name in names if os.environ.get(name, STAND_IN) == STAND_IN]
+    os.environ.update(dict.fromkeys(unset, STAND_IN))
+    return unset
 
 
 def _compared(

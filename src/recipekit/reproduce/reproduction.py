@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 from recipekit.dataset import Dataset
+from recipekit.errors import RecipekitError
 from recipekit.pipeline.data_hashes import data_hashes
 from recipekit.pipeline.execute import run as execute
 from recipekit.pipeline.launch import Launch
@@ -21,6 +23,9 @@ from recipekit.reproduce.tolerances import place
 from recipekit.stages import writer_of
 
 __all__ = ["Outcome", "outcomes", "outcomes_table", "reproduce"]
+
+UNREACHABLE: Final = "RK650"
+"""The code of an LLM endpoint that cannot be reached."""
 
 
 @dataclass(frozen=True)
@@ -55,19 +60,37 @@ def reproduce(
     cache = prepared.work / ".recipekit"
     if prepared.replies:
         read_replies(prepared.replies, cache)
-    finished = execute(
-        prepared.recipe,
-        cache=cache,
-        runs=prepared.work / "runs",
-        until=writer_of("metrics").name,
-        launch=launch,
-        command=command,
-        output="quiet" if quiet else "text",
-        on_event=on_event,
-        check_dataset=partial(_check_dataset, prepared),
-        reach=prepared.replies is None,
-    )
+    with _missing_replies(prepared):
+        finished = execute(
+            prepared.recipe,
+            cache=cache,
+            runs=prepared.work / "runs",
+            until=writer_of("metrics").name,
+            launch=launch,
+            command=command,
+            output="quiet" if quiet else "text",
+            on_event=on_event,
+            check_dataset=partial(_check_dataset, prepared),
+            reach=prepared.replies is None,
+        )
     return outcomes(prepared.bundle.metrics(), finished.metric_rows)
+
+
+@contextmanager
+def _missing_replies(prepared: Prepared) -> Iterator[None]:
+    """Explain that an endpoint was asked, although no variable names one."""
+    try:
+        yield
+    except RecipekitError as error:
+        if prepared.replies is None or not prepared.unset or error.code != UNREACHABLE:
+            raise
+        first, _, resume = error.message.partition("\n")
+        stage = first.partition(": ")[0]
+        raise error.with_message(
+            f"{stage}: the baseline has no reply to a request of this run, and there is no "
+            f"endpoint to ask, since {', '.join(prepared.unset)} "
+            f"{'is' if len(prepared.unset) == 1 else 'are'} not set\n{resume}".rstrip()
+        ) from error
 
 
 def _check_dataset(prepared: Prepared, dataset: Dataset) -> None:
