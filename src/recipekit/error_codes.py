@@ -772,6 +772,11 @@ ERROR_CODES: Final[dict[str, ErrorCode]] = {
         "Leave `--seeds` out.",
         exit_status=EXIT_USAGE,
     ),
+    "RK618": ErrorCode(
+        "A fresh environment with the locked versions cannot be made.",
+        "A version is not in the package index, or there is no network.",
+        "Follow pip's reason in the message, or leave `--fresh-environment` out.",
+    ),
     "RK620": ErrorCode(
         "There is nothing to judge.",
         "The recipe has no mine section.",

@@ -48,7 +48,7 @@ def test_a_figure_outside_its_tolerance_fails(bundle: Path, cli: Cli) -> None:
     printed = cli("reproduce", "out", "--cpu", status=1)
     assert "metrics.json: was changed after it was written" in printed
     printed = cli("reproduce", "out", "--cpu", "--force", "--work", "forced", status=1)
-    assert "1 of 1 are not within tolerance" in printed and "-0.100" in printed
+    assert "1 of 1 are not within tolerance" in printed and "-0.1000" in printed
 
 
 def test_one_changed_byte_of_data_is_named(bundle: Path, cli: Cli) -> None:

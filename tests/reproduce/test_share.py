@@ -1,6 +1,7 @@
 """`recipekit share`: what a bundle contains, and what it must not contain."""
 
 import json
+import shutil
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -151,6 +152,13 @@ def test_other_runs_widen_the_tolerances(folder: Path, cli: Cli) -> None:
     cli("share", "small", "out", "--spread", "small")
     [row] = json.loads(Path("out/metrics.json").read_text())
     assert row["tolerance_basis"] == "spread over 2 runs" and len(row["repeated"]) == 1
+    file = next(folder.glob("runs/small/2*/run.json"))
+    shutil.copytree(file.parent, folder / "other/2", symlinks=True)
+    other = {**json.loads(file.read_text()), "name": "another"}
+    (folder / "other/2/run.json").write_text(json.dumps(other))
+    assert "is a run of another recipe, 'another'" in cli(
+        "share", "small", "again", "--spread", "other/2", status=1
+    )
 
 
 def test_hidden_files_and_the_index_are_not_hashed(tmp_path: Path) -> None:

@@ -17,8 +17,8 @@ from typing import Any
 __all__ = ["VERSIONED", "manifest", "versions"]
 
 VERSIONED = (
-    "recipekit", "torch", "transformers", "sentence-transformers", "accelerate", "datasets",
-    "bm25s", "PyStemmer", "pytrec-eval-terrier", "numpy", "pyarrow",
+    "recipekit", "torch", "transformers", "tokenizers", "sentence-transformers", "accelerate",
+    "peft", "datasets", "bm25s", "PyStemmer", "pytrec-eval-terrier", "mteb", "numpy", "pyarrow",
 )  # fmt: skip
 """The distributions whose versions can matter to a result."""
 

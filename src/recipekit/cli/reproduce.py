@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -15,6 +17,8 @@ if TYPE_CHECKING:
     from recipekit.pipeline.run_events import RunEvent
 
 __all__ = ["reproduce"]
+
+OPTION: Final = "--fresh-environment"
 
 
 def reproduce(
@@ -44,6 +48,10 @@ def reproduce(
     force: Annotated[
         bool, typer.Option("--force", help="Run although the bundle or its data was changed.")
     ] = False,
+    fresh_environment: Annotated[
+        bool,
+        typer.Option(OPTION, help="Install the locked versions into DIR, and run there."),
+    ] = False,
     allow_local_code: LocalCode = False,
     trust_remote_code: TrustRemoteCode = False,
     as_json: AsJson = False,
@@ -53,6 +61,8 @@ def reproduce(
     The exit status is 0 if all figures are within their tolerances, and otherwise 1. The same
     command resumes a reproduction that was interrupted.
     """
+    if fresh_environment:
+        raise typer.Exit(_in_fresh_environment(bundle, work, context.obj))
     from recipekit.pipeline.accelerate_config import read_launch
     from recipekit.report.terminal import print_blocks
     from recipekit.reproduce.preparation import prepare
@@ -86,6 +96,21 @@ def reproduce(
         typer.echo(f"{verdict} within tolerance")
     if missed:
         raise typer.Exit(1)
+
+
+def _in_fresh_environment(bundle: str, work: Path | None, typed: Sequence[str]) -> int:
+    """Run the same command in a new environment with the locked versions."""
+    from recipekit.reproduce.fresh_environment import make_environment, recipekit_in
+    from recipekit.reproduce.lock import read_lock
+    from recipekit.reproduce.preparation import copied_bundle
+
+    copy, address, _ = copied_bundle(bundle, work)
+    lock = read_lock(copy.folder / "recipe.lock", copy.recipe)
+    say = partial(typer.echo, err=True)
+    python = make_environment(copy.folder / "environment", lock, say)
+    # A branch of the Hub can move in between.
+    words = [address if word == bundle else word for word in typed if word != OPTION]
+    return recipekit_in(python, words)
 
 
 def _named(text: str) -> tuple[str, Path]:

@@ -75,6 +75,8 @@ def share(
     from recipekit.reproduce.share import (
         ShareOptions,
         check_destination,
+        check_same_recipe,
+        check_shareable,
         open_finished,
     )
     from recipekit.reproduce.share import share as write
@@ -89,7 +91,11 @@ def share(
         check_upload(repository)
     allowed = {"allow_local_code": allow_local_code, "trust_remote_code": trust_remote_code}
     recipe = load_recipe(found.path / "recipe.resolved.yaml", (), **allowed)
+    options = ShareOptions(include_data, include_replies, tolerance)
+    check_shareable(found, recipe, options)
     others = [open_finished(find_run(other, runs)) for other in spread or ()]
+    for other in others:
+        check_same_recipe(found, other)
     repeated = [other.read_json(other.path / "metrics.json", list) or [] for other in others]
     if seeds:
         repeated += repeat_with_seeds(
@@ -106,7 +112,6 @@ def share(
         def deliver(folder: Path) -> str:
             return str(target.at(upload(folder, target, private=private)))
 
-    options = ShareOptions(include_data, include_replies, tolerance)
     place = Path(destination) if repository is None else None
     shared = write(found, recipe, place, options, repeated, deliver)
     if as_json:

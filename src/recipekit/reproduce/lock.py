@@ -8,6 +8,7 @@ from __future__ import annotations
 import platform
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from importlib.metadata import packages_distributions, version
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -26,6 +27,8 @@ from recipekit.yaml_format import dump, parse
 __all__ = ["FORMAT", "Lock", "lock_file", "lock_recipe", "read_lock", "write_lock"]
 
 FORMAT: Final = 1
+PACKAGE: Final = "package:"
+"""How the name of a model in an installed package starts."""
 HEADER: Final = "# Written by `recipekit lock`. `recipekit run --locked` accepts nothing else.\n"
 SECTIONS: Final = (
     "python", "device", "versions", "files", "revisions", "indices", "data", "results", "settings",
@@ -149,13 +152,25 @@ def _live(recipe: Recipe) -> set[str]:
 
 
 def _versions(recipe: Recipe) -> dict[str, str]:
-    """Return the versions of the distributions that matter, with those of plugins."""
+    """Return the versions of the distributions that matter.
+
+    Those of plugins and of models that come as packages are among them.
+    """
     found = {name: version for name, version in versions().items() if name != "python"}
     slots = [slot for name, section in recipe.stages() for _, slot in all_slots(section, (name,))]
     slots += list((recipe.encoders or {}).values())
     for slot in slots:
         if slot.entry.file is None:
             found.setdefault(slot.entry.distribution, slot.entry.distribution_version)
+    packages = {
+        value.removeprefix(PACKAGE).partition("/")[0]
+        for slot in slots
+        for value in vars(slot.spec).values()
+        if isinstance(value, str) and value.startswith(PACKAGE)
+    }
+    known = packages_distributions() if packages else {}
+    for name in (name for package in packages for name in known.get(package, ())):
+        found.setdefault(name, version(name))
     return found
 
 

@@ -21,7 +21,7 @@ from recipekit.reproduce.lock import Lock, lock_recipe, read_lock
 from recipekit.reproduce.replies import REPLIES
 from recipekit.stages.recipe import load_recipe
 
-__all__ = ["Prepared", "check_published", "opened_bundle", "prepare"]
+__all__ = ["Prepared", "check_published", "copied_bundle", "prepare"]
 
 STAND_IN: Final = "http://127.0.0.1:9/v1"
 """The value of variables that are not set, where all replies come from the bundle. Nothing listens
@@ -76,12 +76,8 @@ def prepare(
         RunError: The bundle or its data is not what was published.
     """
     allowed = allowed or {}
-    with tempfile.TemporaryDirectory(prefix="recipekit-bundle-") as temporary:
-        opened, source = opened_bundle(source, Path(temporary))
-        changed = [Drift("bundle", text) for text in changed_files(opened)]
-        folder = work or Path(f"reproduced-{opened.recipe}")
-        _copy(opened, folder)
-    bundle = open_bundle(folder, folder)
+    bundle, source, changed = copied_bundle(source, work)
+    folder = bundle.folder
     _add_data(bundle, data)
     unset = _stand_in(bundle)
     locked, found = _compared(source, bundle, changed, cpu=cpu, force=force, allowed=allowed)
@@ -121,21 +117,31 @@ def _compared(
     return locked, found
 
 
-def opened_bundle(source: str, temporary: Path) -> tuple[Bundle, str]:
-    """Open a bundle, and return it with the address at which it stays the same.
+def copied_bundle(source: str, work: Path | None) -> tuple[Bundle, str, list[Drift]]:
+    """Copy a bundle into its work folder.
 
     Args:
         source: A folder, a zip file, or a repository on the Hub (`hf://OWNER/NAME`).
-        temporary: An empty folder for unpacked or downloaded files.
+        work: The folder to work in, new or of the same bundle; by default `reproduced-NAME`.
+
+    Returns:
+        The copy, the address at which the bundle stays the same, and its files that were changed.
 
     Raises:
-        StoreError: It is not a bundle.
+        StoreError: It is not a bundle, or the work folder is in use.
     """
     repository = hub_repository(source)
-    if repository is None:
-        return open_bundle(Path(source), temporary), source
-    pinned = download(repository, temporary)
-    return open_bundle(temporary, temporary), str(pinned)
+    with tempfile.TemporaryDirectory(prefix="recipekit-bundle-") as name:
+        temporary = Path(name)
+        if repository is None:
+            opened = open_bundle(Path(source), temporary)
+        else:
+            source = str(download(repository, temporary))
+            opened = open_bundle(temporary, temporary)
+        changed = [Drift("bundle", text) for text in changed_files(opened)]
+        folder = work or Path(f"reproduced-{opened.recipe}")
+        _copy(opened, folder)
+    return open_bundle(folder, folder), source, changed
 
 
 def _copy(bundle: Bundle, work: Path) -> None:

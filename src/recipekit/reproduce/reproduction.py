@@ -15,7 +15,6 @@ from recipekit.pipeline.execute import run as execute
 from recipekit.pipeline.launch import Launch
 from recipekit.pipeline.run_events import OnEvent
 from recipekit.report.blocks import Line, Strong, Table
-from recipekit.report.numbers import signed
 from recipekit.reproduce.drift import drift
 from recipekit.reproduce.preparation import Prepared, check_published
 from recipekit.reproduce.replies import read_replies
@@ -125,7 +124,7 @@ def outcomes_table(found: Sequence[Outcome]) -> Table:
         where = f"{each.evaluator}, {each.split}: " if several else ""
         here = difference = "-"
         if each.here is not None:
-            here, difference = f"{each.here:.4f}", signed(each.here - each.published)
+            here, difference = f"{each.here:.4f}", f"{each.here - each.published:+.4f}"
         within: Line = "yes" if each.is_within else Strong("no")
         figures: list[Line] = [f"{each.published:.4f}", here, difference, f"{each.tolerance:.4f}"]
         rows.append([f"{where}{each.system}", each.metric, *figures, within])

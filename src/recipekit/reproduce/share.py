@@ -38,7 +38,15 @@ from recipekit.reproduce.tolerances import with_tolerances
 from recipekit.stages import PIPELINE, writer_of
 from recipekit.yaml_format import dump
 
-__all__ = ["ShareOptions", "Shared", "check_destination", "open_finished", "share"]
+__all__ = [
+    "ShareOptions",
+    "Shared",
+    "check_destination",
+    "check_same_recipe",
+    "check_shareable",
+    "open_finished",
+    "share",
+]
 
 
 @dataclass(frozen=True)
@@ -85,6 +93,32 @@ def open_finished(path: Path) -> RunFolder:
             code="RK543",
         )
     return run
+
+
+def check_shareable(run: RunFolder, recipe: Recipe, options: ShareOptions) -> None:
+    """Check, before any work, that a run can be shared.
+
+    Raises:
+        StoreError: A file changed since the run, or replies may quote data whose licence forbids
+            it.
+    """
+    if options.replies:
+        check_replies_allowed(source_licences(recipe))
+    lock_of_run(run, recipe)
+
+
+def check_same_recipe(run: RunFolder, other: RunFolder) -> None:
+    """Check that another run can tell how much a run's figures spread.
+
+    Raises:
+        StoreError: It is a run of another recipe.
+    """
+    if other.name != run.name:
+        raise StoreError(
+            f"{other.path}: is a run of another recipe, '{other.name}'; --spread takes runs of "
+            f"'{run.name}'",
+            code="RK543",
+        )
 
 
 def check_destination(destination: Path) -> None:

@@ -1,0 +1,68 @@
+"""`share --seeds`: tolerances from the spread over seeds, published before bf16 computes again."""
+
+import json
+import shutil
+import statistics
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from helpers.small_run import write_recipe
+from recipekit.cli.main import invoke
+
+Cli = Callable[..., str]
+BF16 = Path(__file__).parents[1] / "helpers/bf16_everywhere"
+pytestmark = pytest.mark.slow
+
+
+def write_training_recipe(folder: Path, model: Path, words: list[str]) -> None:
+    """Write a recipe that trains and evaluates, and nothing else."""
+    write_recipe(folder, model, words)
+    recipe = folder / "recipe.yaml"
+    text = recipe.read_text().replace("file: pairs.jsonl", "file: pairs.jsonl, license: mit")
+    collect, _, rest = text.partition("mine:")
+    train = rest.partition("train:")[2].partition("export:")[0]
+    train = train.replace(
+        "precision: fp32\nevaluate", "precision: fp32\n  keep_weights: last\nevaluate"
+    )
+    recipe.write_text(f"{collect}train:{train}")
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path, words: list[str]) -> Path:
+    """A folder with a finished run, and its baseline with tolerances over three seeds."""
+    folder = tmp_path_factory.mktemp("published")
+    write_training_recipe(folder, tiny_model, words)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        assert invoke(["run", "--cpu", "--quiet"]) == 0
+        assert invoke(["share", "tiny", "out", "--seeds", "2", "--cpu", "--include-data"]) == 0
+    return folder
+
+
+def test_tolerances_are_measured_with_further_seeds(published: Path) -> None:
+    rows = json.loads((published / "out/metrics.json").read_text())
+    by_place = {(row["system"], row["metric"]): row for row in rows}
+    row = by_place["trained", "ndcg@10"]
+    values = [row["value"], *row["repeated"]]
+    assert len(set(values)) == 3, "every seed trains something else"
+    expected = 4.302653 * 2**0.5 * statistics.stdev(values)
+    assert row["tolerance"] == pytest.approx(max(expected, 0.001), rel=1e-5)
+    assert {row["tolerance_basis"] for row in rows} == {"spread over 3 runs"}
+    untrained = by_place["untrained", "ndcg@10"]
+    assert untrained["repeated"] == [untrained["value"]] * 2 and untrained["tolerance"] == 0.001
+    assert len(list((published / "runs/tiny").glob("2*"))) == 1, "no run of the user's is added"
+
+
+def test_a_baseline_of_fp32_is_reproduced_in_bf16(
+    published: Path, tmp_path: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(published / "out", tmp_path / "out")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(BF16))
+    bf16 = ["--set", "encoders.student.precision=bf16", "--set", "train.precision=bf16"]
+    printed = cli("reproduce", "out", "--cpu", *bf16)
+    assert "figures are within tolerance" in printed and "trained    ndcg@10" in printed
+    manifest = Path("reproduced-tiny/runs/tiny/latest/stages/train/manifest.json")
+    assert json.loads(manifest.read_text())["device"] == "CPU", "not `bf16 in fp32`"
