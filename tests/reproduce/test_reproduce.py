@@ -1,5 +1,6 @@
 """`recipekit reproduce`: the same figures again, and every change named."""
 
+import hashlib
 import json
 import shutil
 from collections.abc import Callable
@@ -75,9 +76,16 @@ def test_another_version_alone_is_named_and_accepted(
 ) -> None:
     from recipekit.reproduce import lock
 
+    index, written = bundle / "bundle.json", bundle / "recipe.lock"
+    was = hashlib.sha256(written.read_bytes()).hexdigest()
+    change(written, "  collect: ", "  collect: 9")
+    change(written, "  evaluate.evaluators.held_out.exclude_same_id: false\n", "")
+    change(index, was, hashlib.sha256(written.read_bytes()).hexdigest())
     monkeypatch.setattr(lock, "versions", lambda: {"python": "3", "numpy": "0.1"})
     printed = cli("reproduce", "out", "--cpu")
     assert "differs from the lock: numpy " in printed and "0.1 is installed" in printed
+    assert "differs from the lock: results of collect: version 9" in printed
+    assert "differs from the lock: evaluate.evaluators.held_out.exclude_same_id" in printed
     assert "all 1 figures are within tolerance" in printed
 
 

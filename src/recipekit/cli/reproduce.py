@@ -27,7 +27,7 @@ def reproduce(
         str,
         typer.Argument(
             metavar="BUNDLE",
-            help="What share wrote: a folder, a .zip file, or hf://OWNER/NAME.",
+            help="A folder, a .zip file, hf://OWNER/NAME, or a shipped recipe's name.",
         ),
     ],
     work: Annotated[

@@ -8,16 +8,25 @@ from recipekit.errors import RecipeError
 from recipekit.recipe.positions import Finding, SourceLocation, refuse
 from recipekit.suggestions import did_you_mean
 
-__all__ = ["is_shipped", "locate", "shipped"]
+__all__ = ["is_shipped", "locate", "shipped", "shipped_baselines"]
 
 
 def shipped() -> dict[str, Path]:
     """Return the recipes that come with recipekit, by name, from the wheel or the checkout."""
+    return {file.stem: file for file in sorted(_folder().glob("*.yaml"))}
+
+
+def shipped_baselines() -> dict[str, Path]:
+    """Return the published baselines of shipped recipes, as folders by the recipe's name."""
+    return {file.parent.name: file.parent for file in _folder().glob("baselines/*/bundle.json")}
+
+
+def _folder() -> Path:
     package = Path(__file__).resolve().parents[1]
     folder = package / "recipes"
     if not folder.is_dir() and (package.parents[1] / "pyproject.toml").is_file():
         folder = package.parents[1] / "recipes"
-    return {file.stem: file for file in sorted(folder.glob("*.yaml"))}
+    return folder
 
 
 def is_shipped(source: object, file: Path) -> bool:

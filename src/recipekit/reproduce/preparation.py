@@ -13,6 +13,7 @@ from typing import Final
 from recipekit.artifacts.storage_errors import explained
 from recipekit.errors import RecipekitError, RunError, StoreError
 from recipekit.recipe.sections import Recipe
+from recipekit.recipe.shipped import shipped_baselines
 from recipekit.reproduce.bundle import INDEX, Bundle, changed_files, open_bundle
 from recipekit.reproduce.device import device_class
 from recipekit.reproduce.drift import ENVIRONMENT, Drift, drift
@@ -21,8 +22,11 @@ from recipekit.reproduce.lock import Lock, lock_recipe, read_lock
 from recipekit.reproduce.replies import REPLIES
 from recipekit.stages.recipe import load_recipe
 
-__all__ = ["Prepared", "check_published", "copied_bundle", "prepare"]
+__all__ = ["Prepared", "check_published", "copied_bundle", "opened_bundle", "prepare"]
 
+ACCEPTED: Final = (*ENVIRONMENT, "results", "settings")
+"""The parts of a lock that may differ. The recipe's file is the published one, so that another
+version of recipekit is why keys have other defaults, or stages other versions."""
 STAND_IN: Final = "http://127.0.0.1:9/v1"
 """The value of variables that are not set, where all replies come from the bundle. Nothing listens
 at this address."""
@@ -63,7 +67,7 @@ def prepare(
     """Copy a bundle into its work folder, and compare it and this machine with its lock.
 
     Args:
-        source: A folder, a zip file, or a repository on the Hub (`hf://OWNER/NAME`).
+        source: What `opened_bundle` opens.
         work: The folder to work in, new or of the same bundle; by default `reproduced-NAME`.
         data: Local files that the bundle does not contain, by their names in it.
         overrides: `PATH=VALUE`, as `--set` takes them.
@@ -117,11 +121,32 @@ def _compared(
     return locked, found
 
 
+def opened_bundle(source: str, temporary: Path) -> tuple[Bundle, str]:
+    """Open a bundle, and return it with the address at which it stays the same.
+
+    Args:
+        source: A folder, a zip file, a repository on the Hub (`hf://OWNER/NAME`), or the name of a
+            shipped recipe.
+        temporary: An empty folder for unpacked or downloaded files.
+
+    Raises:
+        StoreError: It is not a bundle.
+    """
+    repository = hub_repository(source)
+    if repository is not None:
+        pinned = download(repository, temporary)
+        return open_bundle(temporary, temporary), str(pinned)
+    path = Path(source)
+    if not path.exists():
+        path = shipped_baselines().get(source, path)
+    return open_bundle(path, temporary), source
+
+
 def copied_bundle(source: str, work: Path | None) -> tuple[Bundle, str, list[Drift]]:
     """Copy a bundle into its work folder.
 
     Args:
-        source: A folder, a zip file, or a repository on the Hub (`hf://OWNER/NAME`).
+        source: What `opened_bundle` opens.
         work: The folder to work in, new or of the same bundle; by default `reproduced-NAME`.
 
     Returns:
@@ -130,14 +155,8 @@ def copied_bundle(source: str, work: Path | None) -> tuple[Bundle, str, list[Dri
     Raises:
         StoreError: It is not a bundle, or the work folder is in use.
     """
-    repository = hub_repository(source)
-    with tempfile.TemporaryDirectory(prefix="recipekit-bundle-") as name:
-        temporary = Path(name)
-        if repository is None:
-            opened = open_bundle(Path(source), temporary)
-        else:
-            source = str(download(repository, temporary))
-            opened = open_bundle(temporary, temporary)
+    with tempfile.TemporaryDirectory(prefix="recipekit-bundle-") as temporary:
+        opened, source = opened_bundle(source, Path(temporary))
         changed = [Drift("bundle", text) for text in changed_files(opened)]
         folder = work or Path(f"reproduced-{opened.recipe}")
         _copy(opened, folder)
@@ -196,7 +215,7 @@ def check_published(
     source: str, changed: Sequence[Drift], found: Sequence[Drift], force: bool
 ) -> None:
     """Refuse what would not be the published baseline. Other versions and devices are accepted."""
-    wrong = [*changed, *(each for each in found if each.part not in ENVIRONMENT)]
+    wrong = [*changed, *(each for each in found if each.part not in ACCEPTED)]
     if not wrong or force:
         return
     lines = "".join(f"\n  {each}" for each in [*changed, *found])
