@@ -13,6 +13,7 @@ from helpers.judged_over_http import (
     KillingPolicy,
     end,
     judgments,
+    run_here,
     start,
     summary,
     write_recipe,
@@ -101,13 +102,13 @@ def test_a_stage_that_is_killed_and_resumed_never_exceeds_its_own_limit(
         assert killed.returncode == -signal.SIGKILL
         assert server.ledger.billed < 30
         policy.moment = None
-        output = end(start(tmp_path, server.url, *limits))
+        output = run_here(tmp_path, server.url, *limits)
         counts = summary(tmp_path)
         assert counts["spent"]["limit_reached"]
         assert "To judge them, raise judge.spending.max_calls (30) by about" in output
         assert server.ledger.billed <= 30, "calls in flight at the kill count, too"
         assert counts["spent"]["calls"] == 30
 
-        whole = end(start(tmp_path, server.url, "--set", "spending.max_calls=1000"))
+        whole = run_here(tmp_path, server.url, "--set", "spending.max_calls=1000")
         assert "budget is spent" not in whole
         assert summary(tmp_path)["unjudged"] == 0

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from helpers.in_process import stages_in_process
 from helpers.judged_over_http import (
     DELAY,
     RUN,
@@ -22,6 +23,7 @@ from helpers.judged_over_http import (
     end,
     judgments,
     prompt,
+    run_here,
     start,
     summary,
     write_recipe,
@@ -67,10 +69,11 @@ def test_judging_that_is_killed_at_random_moments_keeps_every_paid_reply(
     monkeypatch.chdir(whole)
     monkeypatch.setenv("JUDGE_URL", "http://127.0.0.1:9/v1")
     monkeypatch.setenv("JUDGE_KEY", "key-of-the-test")
-    assert invoke([*RUN[:2], "--until", "mine"]) == 0
+    with stages_in_process():
+        assert invoke([*RUN[:2], "--until", "mine", "--cpu"]) == 0
     shutil.copytree(whole, killed, symlinks=True)
     with serving(oracle) as server:
-        output = end(start(whole, server.url))
+        output = run_here(whole, server.url)
         calls = server.ledger.billed
     assert summary(whole)["unjudged"] == 0, output
 
@@ -92,7 +95,7 @@ def test_judging_that_is_killed_at_random_moments_keeps_every_paid_reply(
             )
             before = after
         killer.prompts, killer.moment = [], None
-        output = end(start(killed, server.url))
+        output = run_here(killed, server.url)
         assert before.isdisjoint(killer.prompts)
         ledger: Mapping = server.ledger.summary()
 

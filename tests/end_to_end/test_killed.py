@@ -15,10 +15,8 @@ from recipekit.pipeline.job import Job
 pytestmark = pytest.mark.slow
 KILLED_AT = (
     "collect: running",
-    "mine: running",
     "tokenize query",
     "judge: finished",
-    "train: running",
     "dev ndcg@10",
     "evaluate: running",
 )

@@ -1,4 +1,4 @@
-"""One of two ranks that embed; torchrun starts it with the argument FOLDER.
+"""One of two ranks that embed; `run_on_cpu_ranks` starts it with the argument FOLDER.
 
 Compares the embeddings with those of one process, and writes this rank's numbers of forward passes
 to FOLDER/<rank>.json.

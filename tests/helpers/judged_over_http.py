@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from helpers.in_process import call_in_process
 from recipekit.judges.llm_judge.reply_forms import GradeForm
 from recipekit.tables import read_table
 from servers.fenced_oracle import fenced_oracle
@@ -84,6 +85,12 @@ def start(folder: Path, url: str, *more: str) -> subprocess.Popen[str]:
         text=True,
         start_new_session=True,
     )
+
+
+def run_here(folder: Path, url: str, *more: str) -> str:
+    """Run the recipe in this process; returns what it prints."""
+    served = {"JUDGE_URL": f"{url}/v1", "JUDGE_KEY": "key-of-the-test"}
+    return call_in_process(folder, *RUN, *more, merge=True, **served).stdout
 
 
 def end(process: subprocess.Popen[str]) -> str:

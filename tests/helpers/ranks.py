@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
-import subprocess
+import runpy
 import sys
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
+import torch.multiprocessing as mp
 from accelerate import PartialState
 
 from recipekit.component import SingleProcess
+from recipekit.pipeline.fork_server import SLOW_IMPORTS
 from recipekit.training.parallel import DataParallel
 
 
@@ -52,12 +56,27 @@ def join_cpu_group(rank: int, count: int, folder: Path) -> DataParallel:
     return DataParallel(PartialState(cpu=True))
 
 
+def start_ranks(function: Callable[..., None], count: int, *arguments: object) -> None:
+    """Call a function with each rank's number and the arguments, in processes that end with it.
+
+    They are forks of one process, which imports torch once for all tests.
+
+    Raises:
+        ProcessRaisedException: The function raised; the message has the traceback.
+    """
+    multiprocessing.set_forkserver_preload(["helpers.ranks", *SLOW_IMPORTS])
+    mp.start_processes(function, arguments, nprocs=count, start_method="forkserver")
+
+
 def run_on_cpu_ranks(count: int, module: str, arguments: Sequence[object] = ()) -> None:
-    """Run a module of `helpers` on several CPU ranks; fail with its output if a rank fails."""
-    environment = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
-    environment["PYTHONPATH"] = str(Path(__file__).parents[1])
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    launcher += [f"--nproc-per-node={count}", "--module", f"helpers.{module}"]
-    command = [*launcher, *map(str, arguments)]
-    ended = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert ended.returncode == 0, ended.stderr[-4000:]
+    """Run a module of `helpers` as the main program of several CPU ranks."""
+    with tempfile.TemporaryDirectory() as folder:
+        start_ranks(_run_module, count, count, folder, module, [str(each) for each in arguments])
+
+
+def _run_module(rank: int, count: int, folder: str, module: str, arguments: list[str]) -> None:
+    os.environ["ACCELERATE_USE_CPU"] = "true"
+    torch.set_num_threads(1)
+    join_cpu_group(rank, count, Path(folder))
+    sys.argv = [module, *arguments]
+    runpy.run_module(f"helpers.{module}", run_name="__main__")

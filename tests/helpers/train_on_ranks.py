@@ -1,4 +1,4 @@
-"""One rank of several train stages; torchrun starts it with the arguments MODEL DATASET OUT.
+"""One rank of several train stages; `run_on_cpu_ranks` starts it with MODEL DATASET OUT.
 
 Runs every section with whole weights into OUT/whole/<name>, and with sharded weights into
 OUT/sharded/<name>. Writes each rank's number of forward passes to OUT/<mode>/passes-<rank>.json.

@@ -7,10 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-import torch.multiprocessing as mp
 
 from helpers.dense_reference import corpus_labels, unit_rows, value_and_gradient
-from helpers.ranks import join_cpu_group
+from helpers.ranks import join_cpu_group, start_ranks
 from recipekit.losses.exact_softmax_math import ExactSoftmax
 from recipekit.losses.frozen_matrix import FrozenMatrix
 from recipekit.pipeline.worker import leave
@@ -56,7 +55,7 @@ def two_ranks(tmp_path_factory: pytest.TempPathFactory):
     verdicts[4] = 2
     grades = rng.integers(1, 4, size=verdicts.shape).astype(np.float32)
     folder: Path = tmp_path_factory.mktemp("ranks")
-    mp.spawn(on_a_rank, (str(folder), verdicts, grades), nprocs=2)
+    start_ranks(on_a_rank, 2, str(folder), verdicts, grades)
     return verdicts, grades, [torch.load(folder / f"{rank}.pt") for rank in range(2)]
 
 

@@ -7,10 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-import torch.multiprocessing as mp
 
 from helpers.dense_reference import training_labels, unit_rows
-from helpers.ranks import join_cpu_group
+from helpers.ranks import join_cpu_group, start_ranks
 from recipekit.component import Ranks, SingleProcess
 from recipekit.losses.exact_softmax_math import ExactSoftmax
 from recipekit.losses.frozen_matrix import FrozenMatrix
@@ -52,7 +51,7 @@ def test_ranks_give_the_losses_and_gradients_of_one(tmp_path: Path, count: int):
     verdicts = rng.choice([0, 0, 0, 1, 2], size=(3, 30)).astype(np.int8)
     verdicts[:, 0] = 1
     grades = rng.integers(1, 4, size=verdicts.shape).astype(np.float32)
-    mp.spawn(on_a_rank, (count, str(tmp_path), verdicts, grades), nprocs=count)
+    start_ranks(on_a_rank, count, count, str(tmp_path), verdicts, grades)
     one = blocks_on(SingleProcess(), verdicts, grades)
     for rank in range(count):
         computed = torch.load(tmp_path / f"{rank}.pt")
