@@ -6,7 +6,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 VENV ?= .venv
 BIN := $(VENV)/bin
 # Tests run in as many processes as the machine has cores, at most four: make PARALLEL= runs one.
-PARALLEL ?= --numprocesses logical --maxprocesses 4 --dist loadgroup
+PARALLEL ?= --numprocesses logical --maxprocesses 4 --dist loadgroup --no-loadscope-reorder
 
 export LITELLM_LOCAL_MODEL_COST_MAP ?= True
 export LITELLM_MODE ?= PRODUCTION

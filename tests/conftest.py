@@ -47,16 +47,31 @@ SERVER_FIXTURES = {
 """Fixtures that start a server or connect to one."""
 
 
+LONGEST_GROUPS = ("servers", "ranks", "finished_run", "test_judge_killed", "test_machines")
+"""Groups of tests that take minutes. They start first, so that no process waits for one."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark tests that use a server as `server`, and say which tests one process runs.
 
-    With `-n 2`, a file's tests run in one process, and so do all tests that share servers.
+    With `-n 2`, a file's tests run in one process. So do tests that share what takes long to start:
+    servers, the process that ranks fork from, and a finished run.
     """
+    places = {}
     for item in items:
-        uses_server = not SERVER_FIXTURES.isdisjoint(getattr(item, "fixturenames", ()))
-        if uses_server:
+        fixtures = set(getattr(item, "fixturenames", ()))
+        group = item.path.stem
+        if fixtures & SERVER_FIXTURES:
             item.add_marker(pytest.mark.server)
-        item.add_marker(pytest.mark.xdist_group("servers" if uses_server else item.path.stem))
+            group = "servers"
+        elif item.path.stem.endswith("_ranks"):
+            group = "ranks"
+        elif item.path.parent.name == "end_to_end" and "finished" in fixtures:
+            group = "finished_run"
+        item.add_marker(pytest.mark.xdist_group(group))
+        long = group in LONGEST_GROUPS
+        places[item] = LONGEST_GROUPS.index(group) if long else len(LONGEST_GROUPS)
+    items.sort(key=places.__getitem__)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

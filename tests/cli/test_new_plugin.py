@@ -34,20 +34,22 @@ def python(*arguments: str, path: Path | None = None) -> str:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_new_plugin_installs_and_passes_its_test(folder: Path, kind: str):
+def test_new_plugins_of_every_kind_install_and_pass_their_tests(folder: Path):
     if not (is_installed("pip") and is_installed("hatchling")):
         pytest.skip("pip and hatchling, which build the plugin, are not installed")
-    assert invoke(["new-plugin", "my-own", "--kind", kind]) == 0
+    plugins = [f"my-{kind}".replace("_", "-") for kind in KINDS]
+    for kind, plugin in zip(KINDS, plugins, strict=True):
+        assert invoke(["new-plugin", plugin, "--kind", kind]) == 0
     site = folder / "site"
     options = ["--quiet", "--no-deps", "--no-index", "--no-build-isolation", "--no-cache-dir"]
-    python("-m", "pip", "install", *options, "--target", str(site), "./my-own")
-    described = python("-m", "recipekit", "components", kind, "my_own", path=site)
-    assert "distribution  my-own 0.1.0" in described
-    # The test finds the installed package, not the folder that it was written to.
-    (folder / "my-own" / "src").rename(folder / "elsewhere")
-    passed = python("-m", "pytest", "-q", "-p", "no:cacheprovider", "my-own", path=site)
-    assert "1 passed" in passed
+    python("-m", "pip", "install", *options, "--target", str(site), *(f"./{p}" for p in plugins))
+    described = python("-m", "recipekit", "components", path=site)
+    for plugin in plugins:
+        assert f"{plugin} 0.1.0" in described
+        # The test finds the installed package, not the folder that it was written to.
+        (folder / plugin / "src").rename(folder / plugin / "elsewhere")
+    passed = python("-m", "pytest", "-q", "-p", "no:cacheprovider", *plugins, path=site)
+    assert f"{len(plugins)} passed" in passed
 
 
 @pytest.mark.parametrize("kind", KINDS)

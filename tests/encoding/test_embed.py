@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from pathlib import Path
 
@@ -12,7 +11,7 @@ import pytest
 import torch
 from sentence_transformers import SentenceTransformer
 
-from helpers.ranks import FakeRanks, run_on_cpu_ranks
+from helpers.ranks import FakeRanks
 from recipekit.component import SingleProcess
 from recipekit.encoding.embed import embed_table, embed_tokens, open_embeddings
 from recipekit.encoding.tokens import TokenizedTexts, tokenize_table
@@ -147,15 +146,6 @@ def test_texts_are_embedded_in_memory_in_the_order_of_the_rows(
     np.testing.assert_allclose(vectors, open_embeddings(tmp_path / "out").matrix[rows], atol=1e-6)
     assert vectors.dtype == np.float32
     assert embed_tokens(encoder, tokens, rows[:0], "passage", ALONE).shape == (0, 32)
-
-
-@pytest.mark.slow
-def test_two_processes_make_equal_numbers_of_forward_passes(tmp_path: Path) -> None:
-    run_on_cpu_ranks(2, "embed_on_ranks", [tmp_path])
-    counts = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(2)]
-    assert counts[0] == counts[1]
-    assert counts[0]["in memory"] == 8, "15 batches over two ranks"
-    assert counts[0]["on disk"] == 16 + 4, "one rank has two of three blocks, of 16, 16 and 4"
 
 
 def test_a_text_whose_embedding_is_not_finite_is_an_error(
