@@ -7,8 +7,9 @@ from itertools import permutations
 from typing import TYPE_CHECKING, ClassVar
 
 from recipekit.component import Context, EvaluatorSpec
-from recipekit.evaluators.data_kinds import ParallelSentences, ParallelSentencesFile
+from recipekit.evaluators.data_kinds import ParallelSentences
 from recipekit.evaluators.resampling import Resampling
+from recipekit.evaluators.sentence_files import ParallelSentencesFile
 from recipekit.records import Similarity
 
 if TYPE_CHECKING:

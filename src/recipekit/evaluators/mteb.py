@@ -10,14 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from recipekit.component import Context, EvaluatorSpec, Name
-from recipekit.evaluators.data_kinds import (
-    ClassesFile,
-    EvaluationFile,
-    LabelledPairsFile,
-    ParallelSentencesFile,
-    RankedListsFile,
-    ScoredPairsFile,
-)
+from recipekit.evaluators.evaluation_file import EvaluationFile
+from recipekit.evaluators.pair_files import LabelledPairsFile, ScoredPairsFile
+from recipekit.evaluators.ranked_lists_file import RankedListsFile
+from recipekit.evaluators.sentence_files import ClassesFile, ParallelSentencesFile
 
 if TYPE_CHECKING:
     from recipekit.dataset import Dataset

@@ -13,7 +13,7 @@ from recipekit.suggestions import did_you_mean
 
 if TYPE_CHECKING:
     from recipekit.dataset import Dataset
-    from recipekit.evaluators.data_kinds import EvaluationFile
+    from recipekit.evaluators.evaluation_file import EvaluationFile
     from recipekit.evaluators.mteb import MtebSpec
 
 __all__ = ["check_names", "local_tasks", "named_tasks", "revisions"]

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 from pydantic import Field
 
 from recipekit.component import Context, EvaluatorSpec
-from recipekit.evaluators.data_kinds import RankedLists, RankedListsFile
+from recipekit.evaluators.data_kinds import RankedLists
+from recipekit.evaluators.ranked_lists_file import RankedListsFile
 from recipekit.evaluators.resampling import Resampling
 from recipekit.recipe.metrics import MetricName
 from recipekit.records import Similarity

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 from pydantic import Field
 
 from recipekit.component import Context, EvaluatorSpec
-from recipekit.evaluators.data_kinds import ScoredPairs, ScoredPairsFile
+from recipekit.evaluators.data_kinds import ScoredPairs
+from recipekit.evaluators.pair_files import ScoredPairsFile
 from recipekit.evaluators.resampling import Resampling
 from recipekit.records import Side, Similarity
 

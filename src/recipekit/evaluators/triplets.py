@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 from pydantic import Field
 
 from recipekit.component import Context, EvaluatorSpec
-from recipekit.evaluators.data_kinds import Triplets, TripletsFile
+from recipekit.evaluators.data_kinds import Triplets
 from recipekit.evaluators.resampling import Resampling
+from recipekit.evaluators.triplets_file import TripletsFile
 from recipekit.records import Side, Similarity
 
 if TYPE_CHECKING:

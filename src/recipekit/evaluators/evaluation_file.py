@@ -1,0 +1,69 @@
+"""A file of evaluation data, and which of its rows count."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+from pydantic import Field
+
+from recipekit.data_files.locations import Row
+from recipekit.errors import DataError
+from recipekit.evaluators.cells import Cell, as_texts, name_of
+from recipekit.table_file import TableFile
+
+if TYPE_CHECKING:
+    from recipekit.dataset import Dataset
+
+__all__ = ["EvaluationFile", "Warn"]
+
+Warn = Callable[[str], None]
+
+
+class EvaluationFile(TableFile):
+    """A file of evaluation data, and which of its rows count."""
+
+    where: dict[str, Cell | tuple[Cell, ...]] = Field(default={})
+    """Read only rows with these values, by column: `{split: test}`, `{year: [2015, 2016]}`."""
+
+    def files(self) -> Mapping[str, Path]:
+        """Return the file."""
+        return self.named_file("data")
+
+    def read(self, scratch: Path, warn: Warn | None = None) -> object:
+        """Read the data.
+
+        Args:
+            scratch: Where a compressed table is decompressed.
+            warn: Reports rows that are left out.
+
+        Raises:
+            DataError: The file cannot be read, or a row is wrong.
+        """
+        raise NotImplementedError
+
+    def check(self, dataset: Dataset) -> None:
+        """Read the file, so that a mistake in it ends the run before encoders are trained."""
+        with TemporaryDirectory() as scratch:
+            self.read(Path(scratch))
+
+    def matching(self, columns: Mapping[str, str], scratch: Path, warn: Warn | None) -> list[Row]:
+        """Return the rows that count.
+
+        Raises:
+            DataError: The file cannot be read, lacks a column, or has no such row.
+        """
+        wanted = {column: as_texts(values) for column, values in self.where.items()}
+        named = {**columns, **dict.fromkeys(wanted, "where")}
+        rows = [
+            (location, row)
+            for location, row in self.rows(named, scratch, warn)
+            if all(name_of(row, c, "where", location) in values for c, values in wanted.items())
+        ]
+        if not rows:
+            listed = ", ".join(f"{name}: {' or '.join(texts)}" for name, texts in wanted.items())
+            reason = f"no row with {listed}" if listed else "no rows"
+            raise DataError(f"{self.file}: {reason}", code="RK306")
+        return rows
