@@ -246,6 +246,11 @@ ERROR_CODES: Final[dict[str, ErrorCode]] = {
         "Correct `id_field` and `source`, or raise `max_unknown` if the index holds more than the "
         "collected corpus.",
     ),
+    "RK252": ErrorCode(
+        "No mteb task is selected.",
+        "mteb knows a task under another name, or no task has the languages and types.",
+        "Correct `tasks`, `benchmark`, `languages` or `task_types`.",
+    ),
     "RK260": ErrorCode(
         "The server cannot be reached, or breaks the connection.",
         "It is not running, the URL is wrong, or its certificate is not trusted.",

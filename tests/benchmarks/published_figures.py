@@ -91,7 +91,8 @@ def run(
         "evaluate": {"evaluators": evaluators, "baselines": {}, **keys},
     }
     (work / f"{name}.yaml").write_text(json.dumps(recipe, indent=1))
-    command = [sys.executable, "-m", "recipekit", "run", f"{name}.yaml", "--quiet"]
+    folders = ["--cache", ".recipekit", "--runs", "runs"]
+    command = [sys.executable, "-m", "recipekit", "run", f"{name}.yaml", "--quiet", *folders]
     subprocess.run(command, cwd=work, check=True, stdout=subprocess.DEVNULL)
     rows: list[dict[str, Any]] = json.loads((work / f"runs/{name}/latest/metrics.json").read_text())
     return rows

@@ -1,6 +1,8 @@
 """mteb with local data, without a network."""
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -12,7 +14,7 @@ from pydantic import ValidationError
 
 from recipekit.component import Hits, QueryBatch, System
 from recipekit.dataset import Dataset
-from recipekit.errors import RunError
+from recipekit.errors import ComponentError, RunError
 from recipekit.evaluators.mteb import MtebSpec
 from recipekit.evaluators.retrieval import RetrievalSpec
 from recipekit.search.topk import exact_top_k
@@ -154,8 +156,35 @@ def test_an_unknown_task_and_benchmark_suggest_near_misses():
         MtebSpec(tasks=("NFCorpuss",))
     with pytest.raises(ValidationError, match=r"no benchmark 'MTEB\(eng, v3\)'. Did you mean"):
         MtebSpec(benchmark="MTEB(eng, v3)")
-    with pytest.raises(ValidationError, match="no task has these languages"):
-        MtebSpec(tasks=("NFCorpus",), task_types=("STS",))
+    with pytest.raises(ValidationError, match=r"no type 'Retreival'. Did you mean 'Retrieval'"):
+        MtebSpec(tasks=("NFCorpus",), task_types=("Retreival",))
+
+
+def test_every_task_type_and_benchmark_of_mteb_is_found_in_its_files():
+    import mteb
+
+    tasks = mteb.get_tasks(exclude_superseded=False)
+    names = tuple(task.metadata.name for task in tasks)
+    types = tuple({task.metadata.type for task in tasks})
+    MtebSpec(tasks=names, task_types=types)
+    for benchmark in mteb.get_benchmarks():
+        MtebSpec(benchmark=benchmark.name)
+
+
+def test_names_are_checked_without_importing_mteb():
+    program = (
+        "import sys; from recipekit.evaluators.mteb import MtebSpec; "
+        "MtebSpec(tasks=('NFCorpus', 'CQADupstackRetrieval'), benchmark='MTEB(eng, v2)'); "
+        "print(*{'mteb', 'torch', 'numpy', 'pyarrow'} & set(sys.modules))"
+    )
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (ended.stdout.strip(), ended.stderr) == ("", "")
+
+
+def test_a_selection_that_leaves_no_task_ends_a_run_before_it_starts():
+    spec = MtebSpec(tasks=("NFCorpus",), task_types=("STS",))
+    with pytest.raises(ComponentError, match="no task has these languages and task_types"):
+        spec.reach()
     assert set(MtebSpec(tasks=("NFCorpus",)).fingerprint()["tasks"]) == {"NFCorpus"}
 
 

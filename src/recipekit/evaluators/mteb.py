@@ -83,7 +83,7 @@ class MtebSpec(EvaluatorSpec):
         if repeated is not None:
             raise ValueError(f"two local tasks are called '{repeated}'")
         if self.tasks or self.benchmark:
-            from recipekit.evaluators.mteb_tasks import check_names
+            from recipekit.evaluators.mteb_names import check_names
 
             check_names(self)
         elif not names:
@@ -121,12 +121,24 @@ class MtebSpec(EvaluatorSpec):
         }
 
     def fingerprint(self) -> Any:
-        """Return the revision of each named task, as mteb pins it, and mteb's version."""
+        """Return the revision of each named task, as mteb pins it, and mteb's version.
+
+        Raises:
+            ComponentError: No task is selected.
+        """
         if not (self.tasks or self.benchmark):
             return None
         from recipekit.evaluators.mteb_tasks import revisions
 
         return revisions(self)
+
+    def reach(self) -> None:
+        """Check that mteb knows the named tasks, before a run does any work.
+
+        Raises:
+            ComponentError: No task is selected.
+        """
+        self.fingerprint()
 
     def check(self, dataset: Dataset) -> None:
         """Read the files of local tasks."""

@@ -16,7 +16,8 @@ from mteb.types import PromptType
 
 from recipekit.component import Context, System
 from recipekit.errors import RecipekitError, RunError
-from recipekit.evaluators.mteb_tasks import local_tasks, named_tasks
+from recipekit.evaluators.mteb_local_tasks import local_tasks
+from recipekit.evaluators.mteb_tasks import named_tasks
 from recipekit.evaluators.text_evaluator import Embed
 from recipekit.records import Similarity
 from recipekit.search.similarity import pair_scores, tile_scores
@@ -105,13 +106,16 @@ class MtebEvaluator:
             ) from error
 
     def _cache(self, task: Any) -> ResultCache:
-        """Return mteb's cache for the revision of a task. Other ranks than the main one have none.
+        """Return mteb's cache for the revision of a task; it is empty on ranks but the main one.
 
-        mteb itself would use results of another revision.
+        mteb itself would use results of another revision. A rank that found a result of an
+        interrupted attempt would not encode, and the others would wait for it.
         """
         ranks = self.context.ranks
         root = self.context.library_cache if ranks.is_main else None
         root = root or self.context.scratch / f"cache.{ranks.rank}"
+        if not ranks.is_main:
+            shutil.rmtree(root, ignore_errors=True)
         return ResultCache(root / "mteb" / str(task.metadata.dataset.get("revision"))[:32])
 
 

@@ -1,0 +1,79 @@
+"""The names of mteb's tasks and benchmarks, read from its files.
+
+Importing mteb takes seconds, since it imports every task. A misspelt name should cost no more than
+any other mistake in a recipe, so `validate` looks it up in the installed files. `plan` and `run`
+import mteb, which knows exactly.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from recipekit.suggestions import did_you_mean
+
+if TYPE_CHECKING:
+    from recipekit.evaluators.mteb import MtebSpec
+
+__all__ = ["check_names"]
+
+STATISTICS = "descriptive_stats"
+"""mteb's folder of a file per task, in a folder per type. A few tasks have none."""
+
+
+def check_names(spec: MtebSpec) -> None:
+    """Check the names of tasks, types and the benchmark, without importing mteb.
+
+    Raises:
+        ValueError: mteb's files do not mention one of them.
+    """
+    if spec.benchmark is not None:
+        known = _written("benchmarks", "name")
+        if spec.benchmark not in known:
+            raise ValueError(
+                f"benchmark: mteb has no benchmark '{spec.benchmark}'."
+                f"{_similar(spec.benchmark, known)}"
+            )
+    for name in spec.tasks:
+        if name not in _described()[0] and name not in _written("tasks", "name"):
+            known = _described()[0] | _written("tasks", "name")
+            raise ValueError(f"tasks: mteb has no task '{name}'.{_similar(name, known)}")
+    for name in spec.task_types or ():
+        types = _described()[1]
+        if name not in types and name not in _written("tasks", "type"):
+            raise ValueError(f"task_types: mteb has no type '{name}'.{_similar(name, types)}")
+
+
+def _similar(name: str, known: Collection[str]) -> str:
+    return did_you_mean(name, sorted(known))
+
+
+@cache
+def _described() -> tuple[frozenset[str], frozenset[str]]:
+    """The tasks that have statistics, and the types of tasks: the names of files and folders."""
+    every = list((_folder() / STATISTICS).rglob("*"))
+    tasks = (path.stem for path in every if path.suffix == ".json")
+    types = (path.name for path in every if not path.suffix)
+    return frozenset(tasks), frozenset(types)
+
+
+@cache
+def _written(part: str, key: str) -> frozenset[str]:
+    """Every text that a part of mteb's source assigns to a key: more than the names of tasks."""
+    return frozenset(_texts(_folder() / part, re.compile(rf"\b{key}\s*=\s*\(?\s*[\"']([^\"']+)")))
+
+
+def _texts(folder: Path, assigned: re.Pattern[str]) -> Iterator[str]:
+    for file in folder.rglob("*.py"):
+        yield from assigned.findall(file.read_text(encoding="utf-8"))
+
+
+@cache
+def _folder() -> Path:
+    found = find_spec("mteb")
+    assert found is not None and found.submodule_search_locations is not None
+    return Path(next(iter(found.submodule_search_locations)))
