@@ -59,7 +59,7 @@ def test_speed_and_size_are_next_to_the_main_metric():
         ["bm25", "0.300 [0.200, 0.400]", "-", "-", "0.25"],
         ["trained", "0.500 [0.400, 0.600]", "40", "100", "0.5"],
     ]
-    assert table.rows[1][5:] == ["3 kB", "8", "22.7 M", "CPU", "fp32"]
+    assert table.rows[1][5:] == ["3.20 kB", "8", "22.7 M", "CPU", "fp32"]
     assert efficiency_table(comparisons(ROWS)[0]) is None
 
 
@@ -68,7 +68,7 @@ def test_a_compression_has_its_bytes_and_its_loss():
     table = compression_table(found)
     assert table is not None
     full, int8, binary = table.rows
-    assert full[:4] == ["trained, full vectors", "8", "32", "3 kB"]
+    assert full[:4] == ["trained, full vectors", "8", "32", "3.20 kB"]
     assert int8[1:3] == ["8", "8"]
     assert int8[5:] == ["-0.010 [-0.020, +0.000]", "p = 0.200", "no"]
     assert binary[2] == "1" and "yes, worse" in str(binary[-1])
