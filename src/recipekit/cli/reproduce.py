@@ -65,6 +65,7 @@ def reproduce(
         raise typer.Exit(_in_fresh_environment(bundle, work, context.obj))
     from recipekit.pipeline.accelerate_config import read_launch
     from recipekit.report.terminal import print_blocks
+    from recipekit.reproduce.drift import in_words
     from recipekit.reproduce.preparation import prepare
     from recipekit.reproduce.reproduction import outcomes_table
     from recipekit.reproduce.reproduction import reproduce as run
@@ -79,7 +80,7 @@ def reproduce(
         force=force,
         allowed={"allow_local_code": allow_local_code, "trust_remote_code": trust_remote_code},
     )
-    for difference in prepared.differences:
+    for difference in in_words(prepared.differences):
         typer.echo(f"differs from the lock: {difference}", err=True)
     command = shlex.join(["recipekit", *context.obj])
     outcomes = run(prepared, launch=launch, on_event=_show, command=command, quiet=as_json)

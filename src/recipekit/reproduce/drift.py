@@ -10,10 +10,12 @@ from recipekit.errors import RunError
 from recipekit.pipeline.changes import changes
 from recipekit.reproduce.lock import Lock
 
-__all__ = ["ENVIRONMENT", "Drift", "check_locked", "drift"]
+__all__ = ["ENVIRONMENT", "Drift", "check_locked", "drift", "in_words"]
 
 ENVIRONMENT: Final = ("python", "device", "versions")
 """The parts of a lock that belong to a machine, not to the recipe and its data."""
+MOST_FILES: Final = 10
+"""Files that a message names."""
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,19 @@ def _data(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[Drift]:
             yield Drift("data", text)
 
 
+def in_words(found: Sequence[Drift]) -> list[str]:
+    """Return differences as lines for a message, with no more than some files.
+
+    A recipe that reads a standard library has hundreds, which all differ in another version.
+    """
+    files = [each for each in found if each.part == "files"]
+    hidden = set(map(id, files[MOST_FILES:]))
+    lines = [str(each) for each in found if id(each) not in hidden]
+    if hidden:
+        lines.append(f"and {len(hidden):,} more files")
+    return lines
+
+
 def check_locked(found: Sequence[Drift], lock: str) -> None:
     """Refuse a run that differs from its lock.
 
@@ -100,7 +115,7 @@ def check_locked(found: Sequence[Drift], lock: str) -> None:
     """
     if found:
         count = "1 difference" if len(found) == 1 else f"{len(found)} differences"
-        lines = "".join(f"\n  {each}" for each in found)
+        lines = "".join(f"\n  {line}" for line in in_words(found))
         raise RunError(
             f"{lock}: the run would not be the locked one, with {count}; "
             f"`recipekit lock` accepts what is here{lines}",

@@ -16,7 +16,7 @@ from recipekit.recipe.sections import Recipe
 from recipekit.recipe.shipped import shipped_baselines
 from recipekit.reproduce.bundle import INDEX, Bundle, changed_files, open_bundle
 from recipekit.reproduce.device import device_class
-from recipekit.reproduce.drift import ENVIRONMENT, Drift, drift
+from recipekit.reproduce.drift import ENVIRONMENT, Drift, drift, in_words
 from recipekit.reproduce.hub import download, hub_repository
 from recipekit.reproduce.lock import Lock, lock_recipe, read_lock
 from recipekit.reproduce.replies import REPLIES
@@ -218,7 +218,7 @@ def check_published(
     wrong = [*changed, *(each for each in found if each.part not in ACCEPTED)]
     if not wrong or force:
         return
-    lines = "".join(f"\n  {each}" for each in [*changed, *found])
+    lines = "".join(f"\n  {line}" for line in in_words([*changed, *found]))
     raise RunError(
         f"{source}: not the published baseline; --force runs it nevertheless{lines}", code="RK616"
     )
