@@ -1,6 +1,7 @@
 """`recipekit share`: what a bundle contains, and what it must not contain."""
 
 import json
+import random
 import shutil
 import zipfile
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from recipekit.reproduce.local_files import LocalFiles
 from recipekit.reproduce.tolerances import with_tolerances
 
 Cli = Callable[..., str]
+ROW = {"evaluator": "e", "split": "test", "system": "trained", "metric": "m"}
 
 
 def with_licence(folder: Path, licence: str | None) -> None:
@@ -50,6 +52,18 @@ def test_tolerances_follow_students_distribution_and_have_a_floor() -> None:
     assert (bm25["tolerance"], bm25["repeated"]) == (0.001, [0.40])
     assert [row["tolerance"] for row in with_tolerances(rows, [])] == [0.005, 0.001]
     assert [row["tolerance"] for row in with_tolerances(rows, [other], 0.02)] == [0.02, 0.02]
+
+
+@pytest.mark.parametrize("runs", [2, 4])
+def test_a_tolerance_covers_95_percent_of_new_runs(runs: int) -> None:
+    """Of figures that are normally distributed over seeds."""
+    draw = random.Random(runs)
+    covered = 0
+    for _ in range(1000):
+        first, *others = ({**ROW, "value": draw.gauss(0.5, 0.02)} for _ in range(runs))
+        [row] = with_tolerances([first], [[other] for other in others])
+        covered += abs(draw.gauss(0.5, 0.02) - row["value"]) <= row["tolerance"]
+    assert 940 <= covered <= 985
 
 
 def test_local_paths_become_names_in_the_bundle(tmp_path: Path) -> None:
