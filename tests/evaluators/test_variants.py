@@ -19,7 +19,7 @@ from recipekit.evaluators.variants import rerank
 from recipekit.retrievers.exact import ExactSpec
 from recipekit.search.topk import exact_top_k
 from recipekit.tables import read_table
-from recipekit.testing import RecordingProgress, context
+from recipekit.testing import RecordingProgress, check_evaluator, context
 
 
 class SameWords:
@@ -126,6 +126,16 @@ def test_the_loss_of_a_compression_is_that_of_a_plain_search(tiny_dataset: Datas
     values = per_query_metrics(hits, wanted, tiny_dataset.labels, ["ndcg@5"])["ndcg@5"]
     assert rows[-1]["system"] == "untrained pca-6"
     assert rows[-1]["value"] == pytest.approx(values.mean())
+
+
+def test_variants_keep_the_promises_of_an_evaluator(tiny_dataset: Dataset, tmp_path: Path):
+    spec = RetrievalSpec(
+        bootstrap_samples=100,
+        compression=("binary",),
+        rerank=RerankKeys(encoder="cross", depth=3),
+    )
+    made = context(tmp_path, dataset=tiny_dataset, encoder=lambda name: SameWords())
+    check_evaluator(spec, made, [dense(tiny_dataset, "untrained", 1)])
 
 
 def test_compression_needs_an_encoder_and_enough_passages(tiny_dataset: Dataset, tmp_path: Path):

@@ -52,7 +52,8 @@ def _efficiency(run: RunFolder, rows: Sequence[Mapping[str, Any]]) -> dict[str, 
 
 
 def _sentence(run: RunFolder, rows: Sequence[Mapping[str, Any]]) -> Line:
-    systems = ", ".join(dict.fromkeys(str(row["system"]) for row in rows))
+    measured = (str(row["system"]) for row in rows if not row.get("variant_of"))
+    systems = ", ".join(dict.fromkeys(measured))
     return (f"Evaluated {systems} with ", *spans(run.components("evaluate", "evaluators")), ".")
 
 
