@@ -25,7 +25,7 @@ from recipekit.testing import RecordingProgress, check_evaluator, context
 class SameWords:
     """Scores a pair by the words that both texts have, as a cross-encoder that knows the answer."""
 
-    precision = "fp32"
+    arithmetic = "fp32"
     parameters = 7
     device_name = "CPU"
 

@@ -80,8 +80,6 @@ class CrossEncoder(Protocol):
     What an encoder with `scores_pairs` builds. It is on its device, and works alone on each rank.
     """
 
-    precision: Literal["bf16", "fp32"]
-
     @property
     def parameters(self) -> int:
         """The number of its parameters."""
@@ -89,6 +87,10 @@ class CrossEncoder(Protocol):
     @property
     def device_name(self) -> str:
         """Where it computes, for the report."""
+
+    @property
+    def arithmetic(self) -> str:
+        """The arithmetic of its forward passes, for the report: `bf16`."""
 
     def score(self, queries: Sequence[str], passages: Sequence[str]) -> Floats:
         """Return the score of each pair, float32 (n,), finite and higher for more relevance."""

@@ -38,7 +38,8 @@ class Efficiency:
     device: str | None = None
     """Where the texts were embedded: `NVIDIA H200`, or `2 x NVIDIA H200` for two ranks."""
     precision: str | None = None
-    """The arithmetic of the forward passes, `bf16` or `fp32`."""
+    """The arithmetic of the forward passes: `bf16`, `fp32`, or `bf16 in fp32` on a device without
+    bf16."""
     search_ms_per_query: float | None = None
     """Milliseconds of search per query, in batches, without embedding the query."""
 

@@ -34,7 +34,7 @@ from recipekit.encoding.forward_passes import (
     encoding,
     idle_passes,
 )
-from recipekit.encoding.precision import name_device
+from recipekit.encoding.precision import model_of_device, name_precision
 from recipekit.encoding.tokens import TokenizedTexts
 from recipekit.errors import ModelError
 from recipekit.records import Side
@@ -107,7 +107,7 @@ def embed_table(
         "encoded": encoded,
         "seconds": round(time.monotonic() - started, 3),
         "parameters": _parameters(encoder),
-        "precision": encoder.precision,
+        "precision": name_precision(encoder.precision, device_of(encoder)),
         "device": _device_name(encoder, ranks),
     }
     if ranks.is_main:
@@ -122,7 +122,7 @@ def _parameters(encoder: Encoder) -> int:
 
 
 def _device_name(encoder: Encoder, ranks: Ranks) -> str:
-    name = name_device(device_of(encoder))
+    name = model_of_device(device_of(encoder))
     return name if ranks.count == 1 else f"{ranks.count} x {name}"
 
 

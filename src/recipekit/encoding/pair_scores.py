@@ -23,7 +23,7 @@ from recipekit.encoding.model_files import (
     unreachable,
 )
 from recipekit.encoding.padding import give_padding_token
-from recipekit.encoding.precision import computes_in_bf16, name_device
+from recipekit.encoding.precision import computes_in_bf16, model_of_device, name_precision
 from recipekit.errors import ModelError
 
 if TYPE_CHECKING:
@@ -70,7 +70,12 @@ class PairScorer:
     @property
     def device_name(self) -> str:
         """Where the model computes, for the report."""
-        return name_device(self.model.device)
+        return model_of_device(self.model.device)
+
+    @property
+    def arithmetic(self) -> str:
+        """The arithmetic on that device: `fp32`, `bf16`, or `bf16 in fp32`."""
+        return name_precision(self.precision, self.model.device)
 
     def reset_counts(self) -> None:
         """Set `pairs` (scored) and `truncated` (longer than `max_length`) to 0."""

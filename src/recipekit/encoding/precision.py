@@ -8,7 +8,7 @@ from typing import Literal
 
 import torch
 
-__all__ = ["computes_in_bf16", "name_device"]
+__all__ = ["computes_in_bf16", "model_of_device", "name_device", "name_precision"]
 
 
 def computes_in_bf16(precision: Literal["bf16", "fp32"], device: torch.device | str) -> bool:
@@ -23,9 +23,21 @@ def computes_in_bf16(precision: Literal["bf16", "fp32"], device: torch.device | 
 
 def name_device(device: torch.device | str) -> str:
     """Describe a device for the report: "NVIDIA H200", "CPU, bf16 in fp32"."""
+    name = model_of_device(device)
+    return name if _has_bf16(torch.device(device)) else f"{name}, bf16 in fp32"
+
+
+def model_of_device(device: torch.device | str) -> str:
+    """Return what a device is: `NVIDIA H200`, `CPU`."""
     device = torch.device(device)
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type.upper()
-    return name if _has_bf16(device) else f"{name}, bf16 in fp32"
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type.upper()
+
+
+def name_precision(precision: Literal["bf16", "fp32"], device: torch.device | str) -> str:
+    """Describe a recipe's precision on a device: `fp32`, `bf16`, or `bf16 in fp32`."""
+    if precision == "bf16" and not computes_in_bf16(precision, device):
+        return "bf16 in fp32"
+    return precision
 
 
 @cache

@@ -117,7 +117,7 @@ class RetrievalEvaluator:
                 queries,
                 self.context.progress,
             )
-            device, precision = scorer.device_name, scorer.precision
+            device, precision = scorer.device_name, scorer.arithmetic
             yield Ranking(
                 f"{name} + {keys.encoder}",
                 found.hits,
