@@ -109,3 +109,10 @@ def test_the_licence_is_that_of_the_card(card: str, licence: str | None, tmp_pat
     assert licence_of(tmp_path) is None
     (tmp_path / "README.md").write_text(card)
     assert licence_of(tmp_path) == licence
+
+
+def test_models_of_the_same_name_are_called_as_they_were_typed() -> None:
+    from recipekit.compare.compare import _names
+
+    typed = ["../a/tiny", "./../a/tiny", "b/tiny", "big"]
+    assert _names(["tiny", "tiny", "tiny", "big"], typed) == ["a-tiny", "a-tiny 2", "b-tiny", "big"]

@@ -53,7 +53,8 @@ def compare(
         typer.Option(metavar="MODEL", help="The reference, if it is not the first model."),
     ] = None,
     output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="FILE", help="The page to write.")
+        Path,
+        typer.Option("--output", "-o", metavar="FILE", dir_okay=False, help="The page to write."),
     ] = Path("compare.html"),
     open_page: Annotated[
         bool, typer.Option("--open", help="Open the page in a web browser.")

@@ -119,11 +119,26 @@ def resolve_models(arguments: Sequence[str], resolver: Resolver) -> list[Model]:
     parsed = [parse_argument(text) for text in arguments]
     models = [resolver.resolve(argument) for argument in parsed]
     check_models([model for model in models if isinstance(model, ComparedModel)])
-    counts = Counter(model.label for model in models)
-    return [
-        replace(model, label=model.argument.text) if counts[model.label] > 1 else model
-        for model in models
-    ]
+    names = _names([model.label for model in models], arguments)
+    return [replace(model, label=name) for model, name in zip(models, names, strict=True)]
+
+
+def _names(labels: Sequence[str], arguments: Sequence[str]) -> list[str]:
+    """Return names for tables, one for each model: its label, or what was typed, or a number.
+
+    Evaluators use them as names of folders, too.
+    """
+    counts = Counter(labels)
+    names: list[str] = []
+    for label, argument in zip(labels, arguments, strict=True):
+        text = argument if counts[label] > 1 else label
+        name = wanted = text.replace("/", "-").strip(".-")
+        number = 1
+        while name in names:
+            number += 1
+            name = f"{wanted} {number}"
+        names.append(name)
+    return names
 
 
 def _reference(request: Request, models: Sequence[Model]) -> Model:

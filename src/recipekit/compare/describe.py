@@ -145,7 +145,7 @@ def _facts(model: ModelFacts) -> list[Line]:
         return [model.what, *["-"] * 5]
     licence = model.licence or "not stated"
     if model.licence and model.base_model:
-        licence = f"{model.licence} (base model)"
+        licence = f"{model.licence} (base)"
     limit = "none" if model.size.max_length is None else figure(model.size.max_length)
     parameters = _millions(model.size.parameters)
     dimensions, similarity = figure(model.size.dimensions), model.size.similarity
