@@ -65,10 +65,11 @@ def _reduction(card: Mapping[str, Any], variant: str) -> Iterator[Text]:
     """What the reduction of the dimensions means for the figures of the card."""
     if not variant:
         return
-    measured = list(_results(card.get("metrics") or [], variant))
+    rows = card.get("metrics") or []
+    names = [str(row["system"]) for row in rows if str(row["system"]).endswith(f" {variant}")]
     figures = (
-        f"The rows named {variant} are the figures of this model, all others those of the full one."
-        if measured
+        f"Its figures are those of {names[0]}; all other rows are of the full model or others."
+        if names
         else "The figures are those of the full model: this reduction was not measured."
     )
     yield Text(f"Its dimensions were reduced ({variant}). {figures}")

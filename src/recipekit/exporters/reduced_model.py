@@ -9,6 +9,7 @@ import torch
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Dense, Normalize
 from torch import nn
+from transformers.utils import logging
 
 from recipekit.arrays import Floats
 from recipekit.encoding.compression import Compressor
@@ -27,6 +28,7 @@ def reduce_model(encoder: Path, compressor: Compressor, folder: Path) -> None:
         compressor: What reduces its vectors.
         folder: Where the reduced model is written.
     """
+    logging.disable_progress_bar()  # the run shows its own progress
     model: Any = SentenceTransformer(str(encoder), device="cpu")
     if compressor.components is None:
         model.truncate_dim = compressor.dimension
