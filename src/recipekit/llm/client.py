@@ -110,8 +110,8 @@ class Client:
             self._note_call(request, failure)
             raise
         self._note_call(request, reply)
-        for account in self._budget.spending.accounts[:1]:
-            self._cache.note_use(account.ledger, request.key)
+        if reply.from_cache:  # the use of another is noted when it is stored
+            self._note_use(request)
         return reply
 
     def forget(self, request: Request) -> None:
@@ -136,6 +136,10 @@ class Client:
     def _note_call(self, request: Request, outcome: Reply | RequestFailed) -> None:
         if self._budget.spending.on_call is not None:
             self._budget.spending.on_call(request, outcome)
+
+    def _note_use(self, request: Request) -> None:
+        for account in self._budget.spending.accounts[:1]:
+            self._cache.note_use(account.ledger, request.key)
 
     def check_answered(self, model: str) -> None:
         """Check, at the end of a run, that not every request failed.
@@ -296,6 +300,7 @@ class Client:
                     self._asked_again.add(request.key)
                     self._cache.forget(request.key)
                 self._cache.keep(request, reply)
+                self._note_use(request)
         if isinstance(answer.outcome, RequestFailed):
             raise answer.outcome
         return reply
