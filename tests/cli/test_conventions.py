@@ -15,7 +15,7 @@ from recipekit.error_codes import ERROR_CODES, EXIT_USAGE, exit_status
 from recipekit.errors import DataError, RunError
 from recipekit.llm.completion import Reply, Request, Usage
 from recipekit.llm.reply_cache import ReplyCache
-from recipekit.pipeline import execute
+from recipekit.pipeline import execution
 from recipekit.pipeline.job import Job
 from recipekit.pipeline.stage_process import StageProcesses
 from recipekit.recipe.shipped import shipped
@@ -227,7 +227,7 @@ def test_latest_stays_if_a_later_stage_cannot_use_the_data(
     def refuse(*args: object) -> NoReturn:
         raise DataError("too few labels", code="RK337")
 
-    monkeypatch.setattr(execute, "check_data", refuse)
+    monkeypatch.setattr(execution, "check_data", refuse)
     assert invoke(["run", "--until", "mine"]) == 1
     assert latest.readlink() == before
 
@@ -245,9 +245,9 @@ def test_ctrl_c_is_130(folder: Path) -> None:
     code = (
         "import os, signal, sys\n"
         "from recipekit.cli import main\n"
-        "import recipekit.pipeline.execute as execute\n"
+        "import recipekit.pipeline.execution as execution\n"
         "def stop(*a, **k): os.kill(os.getpid(), signal.SIGINT)\n"
-        "execute.check_servers = stop\n"
+        "execution.check_servers = stop\n"
         "sys.exit(main.invoke(['run', '--until', 'collect']))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=folder)

@@ -40,8 +40,8 @@ def plan(
     ] = False,
 ) -> None:
     """Show which stages are cached, which will run and why, and the expected work and cost."""
-    from recipekit.pipeline.execute import check_range
     from recipekit.pipeline.plan import plan as make_plan
+    from recipekit.pipeline.selection import check_range
     from recipekit.report.terminal import print_blocks
     from recipekit.stages.recipe import load_recipe
 

@@ -56,17 +56,6 @@ def load_missing(
     ]
     missing = [block for block in blocks if held.get(block.start, 0) < len(block)]
 
-    def documents(rows: Sequence[int]) -> Iterator[dict[str, Any]]:
-        for start in range(0, len(rows), READ_ROWS):
-            part = rows[start : start + READ_ROWS]
-            if len(columns) == 1:
-                texts: list[list[str]] = [passages.texts(part)]
-            else:
-                texts = [passages.column(name, part) for name in columns]
-            for row, *values in zip(part, *texts, strict=True):
-                fields = dict(zip(columns, map(prepare, values), strict=True))
-                yield {"_op_type": "create", "_id": str(row), "row": row, **fields}
-
     def send(block: range) -> int:
         pending: Sequence[int] = block
 
@@ -75,7 +64,7 @@ def load_missing(
             nonlocal pending
             results = helpers.streaming_bulk(
                 client,
-                documents(pending),
+                _documents(passages, pending, columns, prepare),
                 index=index,
                 chunk_size=len(pending),
                 max_chunk_bytes=REQUEST_BYTES,
@@ -101,6 +90,24 @@ def load_missing(
         for rows in map_in_order(send, missing, threads=concurrency, name="bulk"):
             tracker.advance(rows)
     connection.call(lambda client: client.indices.refresh(index=index), index)
+
+
+def _documents(
+    passages: TextTable,
+    rows: Sequence[int],
+    columns: Sequence[str],
+    prepare: Callable[[str], str],
+) -> Iterator[dict[str, Any]]:
+    """Yield the bulk action of each row; its title and text are joined if there is one column."""
+    for start in range(0, len(rows), READ_ROWS):
+        part = rows[start : start + READ_ROWS]
+        if len(columns) == 1:
+            texts: list[list[str]] = [passages.texts(part)]
+        else:
+            texts = [passages.column(name, part) for name in columns]
+        for row, *values in zip(part, *texts, strict=True):
+            fields = dict(zip(columns, map(prepare, values), strict=True))
+            yield {"_op_type": "create", "_id": str(row), "row": row, **fields}
 
 
 def _rows_per_block(connection: Connection[Elasticsearch], index: str, size: int) -> dict[int, int]:

@@ -50,16 +50,7 @@ def ensure_collection(
         ComponentError: The server fails, or the collection was made or changed by someone else.
     """
     name = tag.name
-    info = connection.try_call(lambda client: client.get_collection(name), name)
-    if info is None:
-        _create(connection, tag, settings)
-        info = connection.call(lambda client: client.get_collection(name), name)
-    stored = OwnershipTag.from_metadata(info.config.metadata)
-    if stored is None or not tag.matches(stored):
-        raise ComponentError(
-            f"{connection.named(name)} has no ownership tag of recipekit: rename or remove it",
-            code="RK269",
-        )
+    stored = _find_or_create(connection, tag, settings)
     held = count_points(connection, name)
     if stored.complete and held == tag.rows:
         _wait_until_indexed(connection, tag, progress)
@@ -91,17 +82,45 @@ def ensure_collection(
             "changed it; delete it, then run again",
             code="RK269",
         )
-    connection.call(
-        lambda client: client.update_collection(
-            name,
-            hnsw_config=settings.hnsw_config(),
-            optimizers_config=models.OptimizersConfigDiff(indexing_threshold=INDEXING_THRESHOLD_KB),
-        ),
-        name,
-    )
+    _build_index(connection, name, settings)
     _wait_until_indexed(connection, tag, progress)
     _set_complete(connection, tag, complete=True)
     return True
+
+
+def _find_or_create(
+    connection: Connection[QdrantClient], tag: OwnershipTag, settings: CollectionSettings
+) -> OwnershipTag:
+    """Return the tag of the collection, which is created if it does not exist.
+
+    Raises:
+        ComponentError: It belongs to someone else.
+    """
+    name = tag.name
+    info = connection.try_call(lambda client: client.get_collection(name), name)
+    if info is None:
+        _create(connection, tag, settings)
+        info = connection.call(lambda client: client.get_collection(name), name)
+    stored = OwnershipTag.from_metadata(info.config.metadata)
+    if stored is None or not tag.matches(stored):
+        raise ComponentError(
+            f"{connection.named(name)} has no ownership tag of recipekit: rename or remove it",
+            code="RK269",
+        )
+    return stored
+
+
+def _build_index(
+    connection: Connection[QdrantClient], name: str, settings: CollectionSettings
+) -> None:
+    """Let the server build the graph, which `_create` has put off."""
+    optimizers = models.OptimizersConfigDiff(indexing_threshold=INDEXING_THRESHOLD_KB)
+    connection.call(
+        lambda client: client.update_collection(
+            name, hnsw_config=settings.hnsw_config(), optimizers_config=optimizers
+        ),
+        name,
+    )
 
 
 def _create(

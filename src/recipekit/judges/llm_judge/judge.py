@@ -13,6 +13,7 @@ from recipekit.component import Context, PairBatch, Verdicts
 from recipekit.errors import RunError
 from recipekit.judges.llm_judge.counts import CountsFile, add_counts, summarize
 from recipekit.judges.llm_judge.groups import Group, GroupPlan
+from recipekit.judges.llm_judge.model_checks import ModelChecks
 from recipekit.judges.llm_judge.query_result import QueryResult, verdicts_of
 from recipekit.judges.llm_judge.reply_forms import ParsedReply
 from recipekit.judges.llm_judge.requests import Repair, RequestBuilder, ResponseFormat
@@ -32,10 +33,6 @@ __all__ = ["LlmJudge"]
 
 PAIRS_PER_YIELD: Final = 512
 SECONDS_PER_YIELD: Final = 1.0
-MIN_CANARIES: Final = 20
-"""Graded canaries before their pass rate may end the run."""
-MAX_UNUSABLE: Final = 20
-"""Calls without a usable reply, none having had one, after which the run ends."""
 
 MISSING: Final[Mapping[str, Missing]] = {
     "refusal": "refused",
@@ -48,12 +45,6 @@ MISSING: Final[Mapping[str, Missing]] = {
     "unpaid": "unpaid",
 }
 """Why the pairs of a failed request have no grade."""
-ADVICE: Final[Mapping[Missing, str]] = {
-    "cut": "raise `max_tokens`: a model that reasons needs thousands",
-    "unparsed": "choose a model that can answer in JSON, or set `response_format`",
-    "refused": "choose another model or prompt",
-    "too_long": "lower `max_passage_tokens`",
-}
 FORMAT_WORDS: Final = ("response_format", "response format", "json_schema", "json_object", "schema")
 
 
@@ -84,8 +75,7 @@ class LlmJudge:
         )
         self._client: Client | None = None
         self._totals: dict[str, Any] = {}
-        self._models: set[str] = set()
-        self._usable = self._unusable = 0
+        self._checks = ModelChecks(spec, context.progress)
         self._started = time.monotonic()
 
     @property
@@ -227,7 +217,7 @@ class LlmJudge:
     def _add_to_totals(self, result: QueryResult) -> None:
         add_counts(self._totals, result.counts)
         if "canaries" in result.counts:
-            self._check_canaries()
+            self._checks.check_canaries(self._totals["canaries"])
 
     # One query
     # ----------------------------------------------------------------------------------------------
@@ -317,7 +307,7 @@ class LlmJudge:
             )
         ]
         result.add_readings(group, readings)
-        self._check_usable(parsed.graded > 0, missing, text)
+        self._checks.check_usable(parsed.graded > 0, missing, text)
 
     # One request
     # ----------------------------------------------------------------------------------------------
@@ -366,7 +356,7 @@ class LlmJudge:
         )
         reply = await self._client.complete(request)
         result.count_answer(reply)
-        self._check_model(reply)
+        self._checks.check_name(reply.model)
         return request, reply
 
     async def _wait_for_format(self) -> None:
@@ -384,47 +374,6 @@ class LlmJudge:
                 "without it (`response_format: text`)"
             )
         self._format = "text"
-
-    # What ends a run
-    # ----------------------------------------------------------------------------------------------
-
-    def _check_usable(self, usable: bool, missing: Missing, text: str) -> None:
-        if usable:
-            self._usable += 1
-        elif missing != "unpaid":
-            self._unusable += 1
-        if self._usable or self._unusable < MAX_UNUSABLE:
-            return
-        advice = f"; {ADVICE[missing]}" if missing in ADVICE else ""
-        raise RunError(
-            f"{self.spec.model}: none of {self._unusable} answers could be used, the last one is "
-            f"{missing}: {' '.join(text.split())[:200]!r}{advice}",
-            code="RK662",
-        )
-
-    def _check_model(self, reply: Reply) -> None:
-        if self._models and reply.model not in self._models:
-            self._context.progress.warn(
-                f"the endpoint now answers as {reply.model!r}, so far as "
-                f"{', '.join(sorted(self._models))}: verdicts may not be comparable"
-            )
-        self._models.add(reply.model)
-
-    def _check_canaries(self) -> None:
-        highest = self.spec.max_canary_pass_rate
-        kinds = self._totals["canaries"]
-        seen, passed = (sum(kind[name] for kind in kinds.values()) for name in ("seen", "passed"))
-        if highest is None or seen < MIN_CANARIES or passed / seen <= highest:
-            return
-        by_kind = ", ".join(
-            f"{kind['passed']} of {kind['seen']} {name}" for name, kind in sorted(kinds.items())
-        )
-        raise RunError(
-            f"{self.spec.model} let {passed / seen:.0%} of the planted passages pass ({by_kind}), "
-            f"more than max_canary_pass_rate ({highest:.0%}) allows: it can be fooled. Choose a "
-            "stronger model or another prompt; what was paid for is kept",
-            code="RK661",
-        )
 
 
 def _rejects_format(failure: RequestFailed, response_format: ResponseFormat) -> bool:
