@@ -113,13 +113,12 @@ def test_a_resumed_run_ends_with_the_same_weights(
     tiny_model: Path,
     tiny_dataset: Any,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("recipekit.training.loop.CHECKPOINT_SECONDS", 0.0)
     section = train_section(*THREE_PHASES, keep_weights="last", **options)
     train(train_inputs(tmp_path, tiny_model, tiny_dataset), section, tmp_path / "whole")
     killed = KilledAfter("train", advances)
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("recipekit.training.loop.CHECKPOINT_SECONDS", 0.0)
         inputs = train_inputs(tmp_path, tiny_model, tiny_dataset, progress=killed)
         train(inputs, section, tmp_path / "killed")
     progress = RecordingProgress()

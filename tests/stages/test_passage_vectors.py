@@ -98,14 +98,13 @@ def test_a_resumed_run_ends_with_the_same_weights(
     tiny_model: Path,
     tiny_dataset: Any,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("recipekit.training.loop.CHECKPOINT_SECONDS", 0.0)
     section = train_section({**COORDINATE_ASCENT, "cycles": 2}, learning_rate=1e-2)
     own = (tiny_model, tiny_dataset, vectors(48))
     train(train_inputs(tmp_path, *own), section, tmp_path / "whole")
     killed = KilledAfter("train", advances)
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("recipekit.training.loop.CHECKPOINT_SECONDS", 0.0)
         train(train_inputs(tmp_path, *own, progress=killed), section, tmp_path / "killed")
     train(train_inputs(tmp_path, *own), section, tmp_path / "killed")
     one, other = weights(tmp_path / "whole"), weights(tmp_path / "killed")

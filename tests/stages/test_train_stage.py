@@ -198,18 +198,25 @@ def test_a_resumed_run_ends_with_the_same_weights(
 )
 @pytest.mark.parametrize("advances", [3, 8, 15])
 def test_a_checkpoint_inside_a_half_phase_resumes_to_the_same_weights(
-    tmp_path, tiny_model, tiny_dataset, monkeypatch, phase, advances
+    tmp_path, tiny_model, tiny_dataset, phase, advances
 ):
-    monkeypatch.setattr("recipekit.training.loop.CHECKPOINT_SECONDS", 0.0)
     killed = KilledAfter("train", advances)
-    resumed = kill_and_resume(tmp_path, tiny_model, tiny_dataset, train_section(phase), killed)
+    resumed = kill_and_resume(
+        tmp_path, tiny_model, tiny_dataset, train_section(phase), killed, seconds=0.0
+    )
     assert resumed == advances
 
 
-def kill_and_resume(tmp_path, model, dataset, section, killed: KilledAfter) -> int | None:
-    """Compare a resumed run with an uninterrupted one; returns the step at which it resumed."""
+def kill_and_resume(
+    tmp_path, model, dataset, section, killed: KilledAfter, seconds: float = 600.0
+) -> int | None:
+    """Compare a resumed run with an uninterrupted one; returns the step at which it resumed.
+
+    `seconds` is the time between checkpoints of the run that is killed.
+    """
     train(train_inputs(tmp_path, model, dataset), section, tmp_path / "whole")
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("recipekit.training.loop.CHECKPOINT_SECONDS", seconds)
         train(train_inputs(tmp_path, model, dataset, progress=killed), section, tmp_path / "killed")
     progress = RecordingProgress()
     train(train_inputs(tmp_path, model, dataset, progress=progress), section, tmp_path / "killed")
