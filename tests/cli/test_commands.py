@@ -338,17 +338,19 @@ def test_init_and_cache_name_what_is_missing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    data = tmp_path / "faq.csv"
+    data.write_text("question,answer\n" + "".join(f"how {n},so {n}\n" for n in range(20)))
     assert invoke(["init", "."]) == 2
     assert capsys.readouterr().err == ".: is a folder; name a file, such as recipe.yaml [RK507]\n"
     (tmp_path / "file").touch()
-    assert invoke(["init", "file/recipe.yaml"]) == 1
+    assert invoke(["init", "file/recipe.yaml", "--data", "faq.csv"]) == 1
     assert (
         capsys.readouterr().err
         == "file/recipe.yaml: cannot be written (file is not a folder) [RK502]\n"
     )
     (tmp_path / "file").unlink()
     (tmp_path / "link.yaml").symlink_to("nowhere/r.yaml")
-    assert invoke(["init", "link.yaml"]) == 1
+    assert invoke(["init", "link.yaml", "--data", "faq.csv"]) == 1
     assert capsys.readouterr().err.startswith("link.yaml: cannot be written (")
     (tmp_path / "link.yaml").unlink()
     assert invoke(["cache", "ls", "--cache", "elsewhere"]) == 0
@@ -356,7 +358,7 @@ def test_init_and_cache_name_what_is_missing(
         capsys.readouterr().err
         == "elsewhere: there is no cache here (--cache names another folder)\n"
     )
-    assert list(tmp_path.iterdir()) == []
+    assert list(tmp_path.iterdir()) == [data]
 
 
 def test_errors_show_no_value_from_the_environment(

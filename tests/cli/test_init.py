@@ -154,6 +154,7 @@ def test_what_init_writes_for_a_table_collects_its_rows(
     assert json.loads(collected.read_text())["summary"]["passages"] == len(ROWS)
 
 
+@pytest.mark.slow
 def test_init_without_data_reads_the_standard_library(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
