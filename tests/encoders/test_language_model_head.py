@@ -78,7 +78,7 @@ def test_the_checkpoints_own_head_gives_the_loss_of_transformers(
     encoder = load(folder, tmp_path)
     warnings: list[str] = []
     head = encoder.add_language_model_head(warnings.append)
-    assert isinstance(head, CheckpointHead)
+    assert isinstance(head.logits, CheckpointHead)
     assert warnings == []
     ours, inputs = losses(encoder)
     with torch.no_grad():
@@ -92,14 +92,14 @@ def test_another_checkpoint_gets_a_head_that_shares_the_token_embeddings(
 ) -> None:
     encoder = load(write_tiny_model(family, words, tmp_path), tmp_path)
     head = encoder.add_language_model_head(pytest.fail)
-    assert isinstance(head, TiedHead)
+    assert isinstance(head.logits, TiedHead)
     assert [tuple(one.shape) for one in head.parameters()] == [(len(encoder_table(encoder)),)]
     ours, _ = losses(encoder)
     ours.mean().backward()
     gradient = encoder_table(encoder).grad
     assert gradient is not None
     assert gradient.abs().sum() > 0
-    assert head.bias.grad.abs().sum() > 0
+    assert head.logits.bias.grad.abs().sum() > 0
     assert encoder.add_language_model_head(pytest.fail) is head
 
 

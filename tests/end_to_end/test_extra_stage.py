@@ -2,10 +2,12 @@
 
 import json
 import os
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from helpers.small_run import Cli, call_cli
 from recipekit.tables import read_table
 
 pytestmark = pytest.mark.slow
@@ -28,12 +30,12 @@ export:
 
 
 @pytest.fixture
-def extra(folder: Path, cli, monkeypatch: pytest.MonkeyPatch):
+def extra(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Cli:
     """The command line, in processes whose pipeline has the extra stage."""
     (folder / "extra.yaml").write_text(RECIPE)
     path = os.pathsep.join(filter(None, (str(EXTRA), os.environ.get("PYTHONPATH"))))
     monkeypatch.setenv("PYTHONPATH", path)
-    return cli
+    return partial(call_cli, folder)
 
 
 def test_an_added_stage_is_validated_planned_run_and_reported(folder: Path, extra):

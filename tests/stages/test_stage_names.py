@@ -12,7 +12,7 @@ NAMES = {stage.name for stage in stages.PIPELINE}
 
 OTHER_MEANINGS = {
     "train": ("split of queries", {
-        "component/phases.py", "evaluators/mteb.py", "evaluators/mteb_tasks.py",
+        "component/phases.py", "evaluators/mteb.py", "evaluators/mteb_local_tasks.py",
         "evaluators/retrieval.py", "exporters/beir_folder.py", "judges/cross_encoder.py",
         "recipe/sections.py", "records.py", "sources/beir.py", "sources/hub.py",
         "sources/hub_tables.py", "sources/pair_reader.py", "starter/columns.py",
@@ -35,11 +35,14 @@ OTHER_MEANINGS = {
 IMPORTS = {
     "stages/__init__.py": NAMES,
     "cli/judge.py": {"judge"},
+    "compare/measure.py": {"evaluate"},
+    "compare/measured_data.py": {"evaluate"},
+    "compare/published.py": {"evaluate"},
     "starter/template.py": {"collect"},
 }
 """Files outside a stage's folder that import from it: the pipeline, and commands about one stage.
 
-`recipekit init` reads data as `collect` does.
+`recipekit init` reads data as `collect` does, and `compare` measures as `evaluate` does.
 """
 
 
