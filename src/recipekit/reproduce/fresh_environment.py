@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import platform
@@ -68,7 +67,7 @@ def make_environment(folder: Path, lock: Lock, say: Callable[[str], None]) -> Pa
     if done.is_file() and done.read_text(encoding="utf-8") == wanted:
         return python
     say(f"installing {len(lock.versions)} locked versions into {folder}")
-    has_pip = importlib.util.find_spec("pip") is not None
+    has_pip = _is_installed("pip")
     options = ["--clear", *(["--without-pip"] if has_pip else [])]
     _call([_interpreter(lock.python), "-m", "venv", *options, str(folder)])
     pip = [sys.executable, "-m", "pip", "--python", str(python)]
@@ -79,6 +78,18 @@ def make_environment(folder: Path, lock: Lock, say: Callable[[str], None]) -> Pa
     _call([*pip, "--disable-pip-version-check", "install", "--quiet", "-r", str(file)])
     file.replace(done)
     return python
+
+
+def _is_installed(name: str) -> bool:
+    """Return whether a distribution is installed, without looking for its module.
+
+    If the module `pip` is looked for, setuptools stops replacing distutils in this process.
+    """
+    try:
+        distribution(name)
+    except PackageNotFoundError:
+        return False
+    return True
 
 
 def _interpreter(version: str) -> str:
