@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from helpers.in_process import stages_in_process
+from helpers.in_process import call_in_process
 from recipekit.cli.main import invoke
 from recipekit.component import PairBatch
 from recipekit.dataset import Dataset
@@ -94,13 +94,7 @@ def mined(tmp_path_factory: pytest.TempPathFactory) -> Path:
             file.write(json.dumps({"query": " ".join(chosen[:3]), "positive": text}) + "\n")
     (folder / "recipe.yaml").write_text(RECIPE)
     (folder / "overlap.py").write_text(JUDGE)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        with stages_in_process():
-            assert (
-                invoke(["run", "recipe.yaml", "--until", "mine", "--cpu", "--allow-local-code"])
-                == 0
-            )
+    call_in_process(folder, "run", "recipe.yaml", "--until", "mine", "--cpu", "--allow-local-code")
     return folder
 
 
@@ -108,10 +102,7 @@ def mined(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def judged_once(mined: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("judged") / "recipe"
     shutil.copytree(mined, folder, symlinks=True)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        with stages_in_process():
-            assert invoke([*RUN, "--allow-local-code"]) == 0
+    call_in_process(folder, *RUN, "--allow-local-code")
     return folder
 
 

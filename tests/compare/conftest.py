@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from helpers.in_process import stages_in_process
+from helpers.in_process import call_in_process
 from recipekit.cli.main import invoke
 
 RECIPE = """\
@@ -61,10 +61,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path, words: 
             row = {"sentence1": " ".join(first), "sentence2": " ".join(second), "score": score}
             lines.write(json.dumps(row) + "\n")
     (folder / "recipe.yaml").write_text(RECIPE.format(model=tiny_model))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        with stages_in_process():
-            assert invoke(["run", "--cpu", "--quiet"]) == 0
+    call_in_process(folder, "run", "--cpu", "--quiet")
     return folder
 
 

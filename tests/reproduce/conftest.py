@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from helpers.in_process import stages_in_process
+from helpers.in_process import call_in_process
 from recipekit.cli.main import invoke
 
 RECIPE = """\
@@ -38,10 +38,7 @@ def small_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rows = [{"query": f"word{n} word{n + 1}", "positive": f"word{n} x{n % 3}"} for n in range(24)]
     (folder / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     (folder / "recipe.yaml").write_text(RECIPE)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        with stages_in_process():
-            assert invoke(["run", "--cpu", "--quiet"]) == 0
+    call_in_process(folder, "run", "--cpu", "--quiet")
     return folder
 
 

@@ -11,8 +11,7 @@ import pyarrow as pa
 import pytest
 
 from helpers import judged_over_http
-from helpers.in_process import stages_in_process
-from recipekit.cli.main import invoke
+from helpers.in_process import call_in_process
 from recipekit.tables import read_table
 from servers.openai_server import Ledger, OpenAIServer, serving
 
@@ -38,12 +37,9 @@ def judged_run(
     folder = tmp_path_factory.mktemp("judged")
     oracle = judged_over_http.write_recipe(folder, words, 16)
     (folder / "recipe.yaml").write_text(RECIPE)
-    with serving(oracle, ledger=Ledger()) as server, pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        patch.setenv("JUDGE_URL", f"{server.url}/v1")
-        patch.setenv("JUDGE_KEY", KEY)
-        with stages_in_process():
-            assert invoke(["run", "--cpu", "--quiet"]) == 0
+    with serving(oracle, ledger=Ledger()) as server:
+        access = {"JUDGE_URL": f"{server.url}/v1", "JUDGE_KEY": KEY}
+        call_in_process(folder, "run", "--cpu", "--quiet", **access)
         assert server.ledger.billed > 4
         yield folder, server
 

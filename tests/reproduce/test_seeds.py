@@ -8,9 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from helpers.in_process import stages_in_process
+from helpers.in_process import call_in_process
 from helpers.small_run import write_recipe
-from recipekit.cli.main import invoke
 from recipekit.encoding import precision
 
 Cli = Callable[..., str]
@@ -35,10 +34,8 @@ def published(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path, words:
     """A folder with a finished run, and its baseline with tolerances over three seeds."""
     folder = tmp_path_factory.mktemp("published")
     write_training_recipe(folder, tiny_model, words)
-    with pytest.MonkeyPatch.context() as patch, stages_in_process():
-        patch.chdir(folder)
-        assert invoke(["run", "--cpu", "--quiet"]) == 0
-        assert invoke(["share", "tiny", "out", "--seeds", "2", "--cpu", "--include-data"]) == 0
+    call_in_process(folder, "run", "--cpu", "--quiet")
+    call_in_process(folder, "share", "tiny", "out", "--seeds", "2", "--cpu", "--include-data")
     return folder
 
 

@@ -122,7 +122,7 @@ def _compared(
     from recipekit.artifacts.store import Store
     from recipekit.cli.report import find_run
     from recipekit.compare.compare import Request, compare, resolve_models
-    from recipekit.compare.measured_data import Surroundings, cache_of
+    from recipekit.compare.measured_data import Workspace, cache_of
     from recipekit.compare.notices import NoticesOnce
     from recipekit.compare.resolve import Resolver
     from recipekit.pipeline.project import CACHE_VARIABLE, find_project, project_of
@@ -139,7 +139,7 @@ def _compared(
         resolved = resolve_models(models, resolver)
         if loaded is None and cache is None and CACHE_VARIABLE not in os.environ:
             root = cache_of(resolver.runs) or root
-        around = Surroundings(
+        workspace = Workspace(
             store=Store(root),
             hashes=hashes,
             progress=NoticesOnce(Path(scratch) / "log.jsonl", output="quiet" if quiet else "text"),
@@ -149,10 +149,10 @@ def _compared(
         )
         asked = Request(
             recipe=loaded,
-            say=lambda line: None if quiet else typer.echo(redact(line), err=True),
+            show_line=lambda line: None if quiet else typer.echo(redact(line), err=True),
             **request,
         )
-        found = compare(resolved, resolver.runs, asked, around)
+        found = compare(resolved, resolver.runs, asked, workspace)
         hashes.save()
     return found
 

@@ -157,7 +157,7 @@ def _mined(
         cache=cache,
         runs=runs,
         command=shlex.join(["recipekit", *context.obj]),
-        say=lambda line: typer.echo(redact(line), err=True),
+        show_line=lambda line: typer.echo(redact(line), err=True),
         check=check,
     )
     return MinedRecipe(recipe, store, artifacts)

@@ -107,8 +107,8 @@ def _in_fresh_environment(bundle: str, work: Path | None, typed: Sequence[str]) 
 
     copy, address, _ = copied_bundle(bundle, work)
     lock = read_lock(copy.folder / "recipe.lock", copy.recipe)
-    say = partial(typer.echo, err=True)
-    python = make_environment(copy.folder / "environment", lock, say)
+    show_line = partial(typer.echo, err=True)
+    python = make_environment(copy.folder / "environment", lock, show_line)
     # A branch of the Hub can move in between.
     words = [address if word == bundle else word for word in typed if word != OPTION]
     return recipekit_in(python, words)

@@ -103,7 +103,7 @@ def share(
             seeds,
             launch=Launch(cpu=cpu),
             allowed=allowed,
-            say=lambda line: typer.echo(line, err=True),
+            show_line=lambda line: typer.echo(line, err=True),
         )
     deliver = None
     if repository is not None:

@@ -14,7 +14,7 @@ from recipekit.compare.efficiency import Size, Speed, size_of, speed_of
 from recipekit.compare.measure import Measured, measure, published_rows
 from recipekit.compare.measured_data import (
     MeasuredData,
-    Surroundings,
+    Workspace,
     of_data,
     of_recipe,
     of_run,
@@ -49,12 +49,12 @@ class Request:
     """The reference; by default the first argument."""
     command: str = "recipekit compare"
     """The command that resumes a failed run."""
-    say: Callable[[str], None] = field(default=lambda line: None)
+    show_line: Callable[[str], None] = field(default=lambda line: None)
     """Receives lines for people."""
 
 
 def compare(
-    models: Sequence[Model], runs: Mapping[str, NamedRun], request: Request, around: Surroundings
+    models: Sequence[Model], runs: Mapping[str, NamedRun], request: Request, workspace: Workspace
 ) -> Comparison:
     """Compare models.
 
@@ -62,7 +62,7 @@ def compare(
         models: The models, from `resolve_models`.
         runs: The runs among them, by argument.
         request: What is measured, and against what.
-        around: Where results are kept, and how progress is shown.
+        workspace: Where results are kept, and how progress is shown.
 
     Raises:
         RecipekitError: Models or data do not fit together, or a model cannot be measured.
@@ -70,7 +70,7 @@ def compare(
     reference = _reference(request, models)
     measured = [model for model in models if isinstance(model, ComparedModel)]
     published = [model for model in models if isinstance(model, PublishedModel)]
-    data = _data(request, runs, around) if measured else None
+    data = _data(request, runs, workspace) if measured else None
     _check_data(data, published)
     if data is None:
         found = _published_alone(published, reference.label)
@@ -81,7 +81,7 @@ def compare(
         costs = {
             name: (size_of(*each, loaded), speed_of(*each, loaded)) for name, each in own.items()
         }
-        found = measure(data, own, published, reference.label, loaded, around.scratch)
+        found = measure(data, own, published, reference.label, loaded, workspace.scratch)
         facts = [_facts(model, *costs.get(model.label, (None, None))) for model in models]
     _check_found(found, published)
     made_from = _made_from(models, reference)
@@ -167,11 +167,13 @@ def _made_from(models: Sequence[Model], reference: Model) -> dict[str, bool]:
 # -------------------------------------------------------------------------------------------------
 
 
-def _data(request: Request, named: Mapping[str, NamedRun], around: Surroundings) -> MeasuredData:
+def _data(request: Request, named: Mapping[str, NamedRun], workspace: Workspace) -> MeasuredData:
     if request.data is not None:
-        return of_data(request.data, around, request.metrics)
+        return of_data(request.data, workspace, request.metrics)
     if request.recipe is not None:
-        return of_recipe(request.recipe, around, command=request.command, say=request.say)
+        return of_recipe(
+            request.recipe, workspace, command=request.command, show_line=request.show_line
+        )
     runs = list(named.values())
     if not runs:
         raise RunError(
@@ -179,11 +181,11 @@ def _data(request: Request, named: Mapping[str, NamedRun], around: Surroundings)
             "or data with --on",
             code="RK674",
         )
-    first = of_run(runs[0], around)
+    first = of_run(runs[0], workspace)
     for run in runs[1:]:
         if _data_keys(run.path) == _data_keys(runs[0].path):
             continue
-        if of_run(run, around).hashes() != first.hashes():
+        if of_run(run, workspace).hashes() != first.hashes():
             raise RunError(
                 f"{run.path} has other data than {runs[0].path}: choose what is measured, with "
                 "--recipe or --on",

@@ -24,14 +24,14 @@ from recipekit.stages.evaluate.further_data import with_data
 from recipekit.stages.inputs import StageInputs
 from recipekit.starter.data import find_source
 
-__all__ = ["MeasuredData", "Surroundings", "cache_of", "of_data", "of_recipe", "of_run"]
+__all__ = ["MeasuredData", "Workspace", "cache_of", "of_data", "of_recipe", "of_run"]
 
 DATA_SEED = 13
 """Decides resampling on data without a recipe; the default seed of recipes."""
 
 
 @dataclass(frozen=True)
-class Surroundings:
+class Workspace:
     """Where a comparison keeps its results, and how it reports progress."""
 
     store: Store
@@ -92,19 +92,19 @@ def cache_of(runs: Mapping[str, NamedRun]) -> Path | None:
     return None
 
 
-def of_run(run: NamedRun, around: Surroundings) -> MeasuredData:
+def of_run(run: NamedRun, workspace: Workspace) -> MeasuredData:
     """Return the data of a run, with the evaluators of its recipe.
 
     Raises:
         RunError: The recipe evaluates nothing, or the data is not in the cache any more.
     """
     recipe = run.recipe
-    inputs = around.inputs(recipe.name, recipe.seed, _data_of(dict(run_artifacts(run.path))))
+    inputs = workspace.inputs(recipe.name, recipe.seed, _data_of(dict(run_artifacts(run.path))))
     return _of(recipe, inputs, f"the evaluators of {run.path}")
 
 
 def of_recipe(
-    recipe: Recipe, around: Surroundings, *, command: str, say: Callable[[str], None]
+    recipe: Recipe, workspace: Workspace, *, command: str, show_line: Callable[[str], None]
 ) -> MeasuredData:
     """Return the data of a recipe, collected if it is not in the cache, with its evaluators.
 
@@ -112,8 +112,8 @@ def of_recipe(
         RunError: The recipe evaluates nothing, or its data cannot be collected.
     """
     _check_evaluates(recipe)
-    artifacts = collected(recipe, around.store, command=command, say=say)
-    inputs = around.inputs(recipe.name, recipe.seed, _data_of(artifacts))
+    artifacts = collected(recipe, workspace.store, command=command, show_line=show_line)
+    inputs = workspace.inputs(recipe.name, recipe.seed, _data_of(artifacts))
     return _of(recipe, inputs, f"the evaluators of recipe {recipe.name}")
 
 
@@ -139,7 +139,7 @@ def _data_of(artifacts: Mapping[str, Artifact]) -> dict[str, Artifact]:
     return {name: artifacts[name] for name in names if name in artifacts}
 
 
-def of_data(data: Path, around: Surroundings, metrics: Sequence[str]) -> MeasuredData:
+def of_data(data: Path, workspace: Workspace, metrics: Sequence[str]) -> MeasuredData:
     """Return retrieval on a folder in BEIR layout, or on a file that a source reads.
 
     Its test queries are searched, or its dev queries if there are no others, or all of them if it
@@ -147,7 +147,7 @@ def of_data(data: Path, around: Surroundings, metrics: Sequence[str]) -> Measure
 
     Args:
         data: The file or folder.
-        around: Where results are kept.
+        workspace: Where results are kept.
         metrics: The metrics; the usual ones if none are named.
 
     Raises:
@@ -164,5 +164,5 @@ def of_data(data: Path, around: Surroundings, metrics: Sequence[str]) -> Measure
     evaluator: Slot[EvaluatorSpec] = Slot(use="retrieval")
     evaluator.bind(resolve("evaluator", "retrieval"), spec)
     name = data.absolute().name
-    inputs = with_data(around.inputs(name, DATA_SEED), name, slot)
+    inputs = with_data(workspace.inputs(name, DATA_SEED), name, slot)
     return MeasuredData(f"retrieval on {data}", inputs, {name: evaluator}, {}, DATA_SEED)

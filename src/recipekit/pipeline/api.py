@@ -107,7 +107,7 @@ def run(
     trust_remote_code: bool = False,
     launch: Launch | None = None,
     tracker: str | None = None,
-    say: Callable[[str], None] = lambda text: None,
+    show_line: Callable[[str], None] = lambda text: None,
 ) -> Run:
     """Run a recipe.
 
@@ -126,7 +126,7 @@ def run(
         launch: How processes are started; one process on the best device by default.
         tracker: An experiment tracker that shows losses and dev values while the run trains, such
             as `tensorboard`, which writes into the run's folder, or `wandb`.
-        say: Receives lines for the user.
+        show_line: Receives lines for the user.
 
     Raises:
         RecipeError: The recipe is wrong.
@@ -148,7 +148,7 @@ def run(
         export_to=export_to,
         launch=launch,
         tracker=tracker,
-        on_event=lambda event: say(event.line) if event.line else None,
+        on_event=lambda event: show_line(event.line) if event.line else None,
     )
     # The program may change its folder.
     return replace(finished, path=finished.path.absolute())

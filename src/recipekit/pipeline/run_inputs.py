@@ -26,7 +26,7 @@ def run_inputs(
     cache: Path | None,
     runs: Path | None,
     command: str,
-    say: Callable[[str], None],
+    show_line: Callable[[str], None],
     check: bool,
 ) -> tuple[Store, dict[str, Artifact]]:
     """Run the stages that a stage reads unless that is done, and return all finished artifacts.
@@ -37,7 +37,7 @@ def run_inputs(
         cache: The folder of artifacts; by default, that of the recipe's project.
         runs: Where the run's folder is made; by default, in the recipe's project.
         command: The command that resumes a failed run.
-        say: Receives lines for people.
+        show_line: Receives lines for people.
         check: Whether the servers of the stage itself are checked first.
 
     Raises:
@@ -61,14 +61,14 @@ def run_inputs(
             runs=project.runs,
             until=inputs[-1],
             command=command,
-            on_event=lambda event: say(event.line) if event.line else None,
+            on_event=lambda event: show_line(event.line) if event.line else None,
         )
         found = _finished(recipe, store)
     return store, found
 
 
 def collected(
-    recipe: Recipe, store: Store, *, command: str, say: Callable[[str], None]
+    recipe: Recipe, store: Store, *, command: str, show_line: Callable[[str], None]
 ) -> dict[str, Artifact]:
     """Collect the data set of a recipe unless that is done, and return all finished artifacts.
 
@@ -78,7 +78,7 @@ def collected(
         recipe: The recipe.
         store: The cache.
         command: The command that resumes a failed run.
-        say: Receives lines for people.
+        show_line: Receives lines for people.
 
     Raises:
         RunError: A stage failed.
@@ -96,7 +96,7 @@ def collected(
                 runs=runs,
                 until=needed[-1],
                 command=command,
-                on_event=lambda event: say(event.line) if event.line else None,
+                on_event=lambda event: show_line(event.line) if event.line else None,
             )
         found = _finished(recipe, store)
     return found

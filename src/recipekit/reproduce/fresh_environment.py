@@ -49,7 +49,7 @@ def _direct_url(name: str, version: str) -> str | None:
     return url
 
 
-def make_environment(folder: Path, lock: Lock, say: Callable[[str], None]) -> Path:
+def make_environment(folder: Path, lock: Lock, show_line: Callable[[str], None]) -> Path:
     """Make a virtual environment with the versions of a lock, and return its Python.
 
     An environment that an earlier call completed is used again.
@@ -57,7 +57,7 @@ def make_environment(folder: Path, lock: Lock, say: Callable[[str], None]) -> Pa
     Args:
         folder: Where it is made.
         lock: The lock.
-        say: Receives lines for the user.
+        show_line: Receives lines for the user.
 
     Raises:
         RunError: It cannot be made, or a version cannot be installed.
@@ -66,7 +66,7 @@ def make_environment(folder: Path, lock: Lock, say: Callable[[str], None]) -> Pa
     done, wanted = folder / "requirements.txt", "\n".join([*requirements(lock), ""])
     if done.is_file() and done.read_text(encoding="utf-8") == wanted:
         return python
-    say(f"installing {len(lock.versions)} locked versions into {folder}")
+    show_line(f"installing {len(lock.versions)} locked versions into {folder}")
     has_pip = _is_installed("pip")
     options = ["--clear", *(["--without-pip"] if has_pip else [])]
     _call([_interpreter(lock.python), "-m", "venv", *options, str(folder)])

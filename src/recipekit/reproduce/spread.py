@@ -21,7 +21,7 @@ def repeat_with_seeds(
     *,
     launch: Launch,
     allowed: Mapping[str, bool],
-    say: Callable[[str], None],
+    show_line: Callable[[str], None],
 ) -> list[list[dict[str, Any]]]:
     """Train and evaluate a run's recipe again with other seeds, and return the rows of metrics.
 
@@ -32,7 +32,7 @@ def repeat_with_seeds(
         seeds: How many further seeds.
         launch: How processes are started.
         allowed: `allow_local_code` and `trust_remote_code`, for loading the recipe.
-        say: Receives lines for the user.
+        show_line: Receives lines for the user.
 
     Raises:
         RunError: The recipe does not train.
@@ -47,7 +47,7 @@ def repeat_with_seeds(
     first = int(run.section(trains).get("seed") or run.recipe["seed"])
     found = []
     for seed in range(first + 1, first + seeds + 1):
-        say(f"seed {seed}: training and evaluating again")
+        show_line(f"seed {seed}: training and evaluating again")
         file = run.path / "recipe.resolved.yaml"
         recipe = load_recipe(file, [f"{trains}.seed={seed}"], **allowed)
         repeated = execute(
