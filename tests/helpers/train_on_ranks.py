@@ -49,7 +49,7 @@ SECTIONS = {
     "both_halves": train_section(BOTH_HALVES, max_tokens_per_batch=24),
     "separate_towers": train_section(
         ONE_EPOCH,
-        {**BOTH_HALVES, "cycles": 1, "separate_towers": True},
+        {**BOTH_HALVES, "cycles": 1, "separate_towers": True, "passage_share": 0.75},
         keep_weights="last",
         max_tokens_per_batch=24,
     ),

@@ -18,6 +18,7 @@ from recipekit.losses.exact_softmax_math import ExactSoftmax
 from recipekit.losses.frozen_matrix import FrozenMatrix
 from recipekit.losses.passage_softmax import PassageSoftmax
 from recipekit.records import Verdict
+from recipekit.training import gradients
 
 
 def passage_softmax(loss, queries, matrix, verdicts, grades=None) -> PassageSoftmax:
@@ -123,6 +124,20 @@ def test_an_ignored_pair_changes_no_bit_of_a_block(judged, form, smoothing):
     for one, another in zip(ours, theirs, strict=True):
         assert torch.equal(one, another)
     assert (ours[1][1] == 0).all()
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_the_most_moved_passages_have_the_largest_dense_gradients(judged, form, monkeypatch):
+    monkeypatch.setattr(gradients, "NORM_BLOCK", 7)
+    verdicts, grades = judged
+    queries, matrix = unit_rows(6, 8, 1, torch.float64), unit_rows(30, 8, 2, torch.float64)
+    half = passage_softmax(ExactSoftmax(0.05, form), queries, matrix, verdicts, grades)
+    _, expected = dense(queries, matrix, verdicts, grades, temperature=0.05, form=form)
+    largest = np.argsort(-expected.norm(dim=1).numpy())
+    for count in (1, 5, 30):
+        chosen = gradients.most_moved_passages(half, count)
+        assert chosen.tolist() == sorted(largest[:count])
+    assert torch.equal(half.passages.matrix, matrix)
 
 
 def test_a_block_takes_6nbd_operations_in_the_memory_of_a_tile():

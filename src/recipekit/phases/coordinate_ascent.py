@@ -37,6 +37,10 @@ class CoordinateAscentSpec(PhaseSpec):
     passage_batch_size: Annotated[int, Field(ge=1)] | None = None
     """Passages per step of a passage half-phase, over all ranks together; null takes `batch_size`.
     """
+    passage_share: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """The share of the passages that a passage half-phase trains: those whose embeddings the loss
+    would move most, chosen at its start by the norm of their gradients. Passages that are far from
+    every query hardly have one, and encoding them with gradients is what a passage epoch costs."""
     passage_gradient: Literal["block", "corpus"] = "block"
     """`block` makes one step per block of passages, against log-partitions that are cached for the
     rest of the corpus. `corpus` makes one exact step per passage epoch, with the gradient of all
@@ -61,6 +65,11 @@ class CoordinateAscentSpec(PhaseSpec):
             raise ValueError(
                 "query_epochs and passage_epochs are both 0: there is nothing to train"
             )
+        if self.passage_share < 1 and self.passage_gradient == "corpus":
+            raise ValueError(
+                "passage_gradient: corpus trains all passages: leave passage_share out, or set"
+                " passage_gradient: block"
+            )
         return self
 
     @property
@@ -82,10 +91,15 @@ class CoordinateAscentSpec(PhaseSpec):
         """Return the passes over the training queries."""
         return self.query_epochs * self.cycles
 
+    def trained_passages(self, passages: int) -> int:
+        """Return how many of a number of passages a passage half-phase trains, at least one."""
+        return max(1, round(self.passage_share * passages))
+
     def planned_steps(self, queries: int, passages: int, batch_size: int) -> int:
         """Return the optimizer steps of all half-phases."""
         block = self.passage_batch_size or batch_size
-        passage_steps = 1 if self.passage_gradient == "corpus" else -(-passages // block)
+        trained = self.trained_passages(passages)
+        passage_steps = 1 if self.passage_gradient == "corpus" else -(-trained // block)
         query_steps = -(-queries // batch_size)
         steps = self.query_epochs * query_steps + self.passage_epochs * passage_steps
         return self.cycles * steps
@@ -100,6 +114,7 @@ class CoordinateAscentSpec(PhaseSpec):
             cycles=self.cycles,
             start_with=self.start_with,
             passage_batch_size=self.passage_batch_size or context.training.batch_size,
+            trained_passages=self.trained_passages(len(context.dataset.passages)),
             passage_gradient=self.passage_gradient,
             refresh_every_steps=self.refresh_every_steps,
             refresh_at_drift=self.refresh_at_drift,

@@ -22,8 +22,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
 
+import numpy as np
 import torch
 
+from recipekit.arrays import Rows
 from recipekit.component import (
     Context,
     Loss,
@@ -39,6 +41,7 @@ from recipekit.training.frozen_sides import FrozenSides, exact_loss
 from recipekit.training.gradients import (
     corpus_gradient,
     corpus_passages_gradient,
+    most_moved_passages,
     passage_block_gradient,
 )
 
@@ -46,6 +49,8 @@ __all__ = ["CoordinateAscent", "Schedule"]
 
 DRIFT_CHECKS = 20
 """How often a half-phase measures drift if a recipe limits it."""
+TRAINED_PASSAGES = "trained-passages.npy"
+"""The file of a checkpoint with the passages that a half-phase trains, if not all."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +62,8 @@ class Schedule:
     cycles: int
     start_with: Side = "query"
     passage_batch_size: int = 64
+    trained_passages: int | None = None
+    """How many passages a passage half-phase trains; None for all of them."""
     passage_gradient: Literal["block", "corpus"] = "block"
     refresh_every_steps: int | None = None
     refresh_at_drift: float | None = None
@@ -86,7 +93,8 @@ class CoordinateAscent(Phase):
         block = schedule.passage_batch_size
         if schedule.passage_gradient == "corpus":
             block = n_passages
-        self.blocks = Epochs(n_passages, block, training.seed, max(1, schedule.passage_epochs))
+        trained = schedule.trained_passages or n_passages
+        self.blocks = Epochs(trained, block, training.seed, max(1, schedule.passage_epochs))
         self.halves = _halves(schedule)
         self.parts = [self._part(side, cycle) for side, cycle in self.halves]
         self.sides = FrozenSides(context)
@@ -96,6 +104,8 @@ class CoordinateAscent(Phase):
         """Names of embeddings that the last checkpoint needs."""
         self.frozen: FrozenMatrix | None = None
         self.passages: PassageLoss | None = None
+        self.trained: Rows | None = None
+        """The passages that the present half-phase trains, ascending; None for all of them."""
         self._restored: tuple[Mapping[str, Any], Path] | None = None
 
     # The loop's calls
@@ -113,6 +123,9 @@ class CoordinateAscent(Phase):
         self.sides.delete(keep=set(self.sides.current.values()))
         figures = {} if part else self._exact_loss(part)
         self._freeze()
+        self.trained = None
+        if self.passages is not None and self.blocks.count < self.passages.passages.total:
+            self.trained = most_moved_passages(self.passages, self.blocks.count)
         return figures
 
     def gradient(self, step: int) -> StepResult:
@@ -139,7 +152,10 @@ class CoordinateAscent(Phase):
         assert self.passages is not None, "begin() freezes the queries"
         if self.schedule.passage_gradient == "corpus":
             return corpus_passages_gradient(forward, self.passages, seed, self.ranks)
-        return passage_block_gradient(forward, self.passages, rows, seed, self.ranks)
+        if self.trained is not None:
+            rows = self.trained[rows]
+        trained = self.blocks.count
+        return passage_block_gradient(forward, self.passages, rows, seed, self.ranks, trained)
 
     def finish(self, part: int) -> Mapping[str, float]:
         """Measure drift, and the exact loss with both sides encoded again."""
@@ -164,6 +180,8 @@ class CoordinateAscent(Phase):
         """Write the passages and log-partitions that a passage half-phase has changed."""
         if self.passages is not None:
             self.passages.save(folder)
+        if self.trained is not None and self.ranks.is_main:
+            np.save(folder / TRAINED_PASSAGES, self.trained)
 
     def restore(self, state: Mapping[str, Any], folder: Path) -> None:
         """Continue from a checkpoint."""
@@ -212,6 +230,8 @@ class CoordinateAscent(Phase):
         empty = self._blank_passages()
         self.passages = self._over_passages(empty)
         self.passages.load(folder)
+        if self.blocks.count < empty.total:
+            self.trained = np.load(folder / TRAINED_PASSAGES)
 
     def _freeze(self) -> None:
         """Encode and freeze the other side, and for passages their own embeddings as well."""
@@ -235,7 +255,7 @@ class CoordinateAscent(Phase):
     def _blank_passages(self) -> FrozenMatrix:
         """Return this rank's slice of a passage matrix of the right shape, to be loaded."""
         queries = self.sides.open("query", self.frozen_name).matrix
-        total, ranks = self.blocks.count, self.ranks
+        total, ranks = len(self.context.dataset.passages), self.ranks
         start, stop = (total * rank // ranks.count for rank in (ranks.rank, ranks.rank + 1))
         matrix = torch.empty(
             stop - start, queries.shape[1], dtype=queries.dtype, device=ranks.device

@@ -23,8 +23,12 @@ __all__ = [
     "batch_gradient",
     "corpus_gradient",
     "corpus_passages_gradient",
+    "most_moved_passages",
     "passage_block_gradient",
 ]
+
+NORM_BLOCK = 1024
+"""Passages whose gradients are computed at a time to choose those that are trained."""
 
 
 def corpus_gradient(
@@ -115,12 +119,14 @@ def passage_block_gradient(
     block: Rows,
     seed: Sequence[int],
     ranks: Ranks,
+    trained: int,
 ) -> StepResult:
     """Add the gradient of a block of passages against all frozen queries.
 
     The block's embeddings replace the cached ones, so that the cached log-partitions are those of
-    the matrix. The gradient is scaled by N / |b|, so that a step does not depend on the size of the
-    block, and equals the gradient of the whole mean loss on average over blocks.
+    the matrix. The gradient is scaled by m / |b|, where m passages are trained, so that a step does
+    not depend on the size of the block. On average over blocks it equals the gradient of the whole
+    mean loss with respect to these m.
 
     Args:
         forward: Embeds passages.
@@ -128,14 +134,38 @@ def passage_block_gradient(
         block: Passages, (b,).
         seed: The step's seed.
         ranks: The ranks that train together.
+        trained: The number of passages that the half-phase trains, m.
     """
     passes = forward.passes(block, "passage")
     embedded = _CachedEmbeddings(
         forward, block, "passage", passes, [*seed, ranks.rank], 0, ranks, len(passes) == 1
     )
     mean_loss, gradient = half.block(block, embedded.vectors, update=True)
-    embedded.backward(gradient * (half.passages.total / len(block)))
+    embedded.backward(gradient * (trained / len(block)))
     return StepResult(mean_loss, forward.tokens(block, "passage"))
+
+
+def most_moved_passages(half: PassageLoss, count: int) -> Rows:
+    """Return the passages with the largest gradient norms, ascending.
+
+    The gradient of the mean loss with respect to each embedding, at the cached embeddings, is
+    computed in blocks. Nothing is encoded; the cost is 6·n·N·d operations for n queries and N
+    passages of d dimensions. All ranks return the same passages.
+
+    Args:
+        half: The loss over all queries, as a function of passages, with current embeddings.
+        count: How many to return.
+    """
+    total, device = half.passages.total, half.passages.matrix.device
+    norms = []
+    for first in range(0, total, NORM_BLOCK):
+        rows = np.arange(first, min(first + NORM_BLOCK, total))
+        like = torch.empty(0, device=device)
+        embeddings = half.passages.rows(torch.from_numpy(rows).to(device), like)
+        _, gradient = half.block(rows, embeddings, update=False)
+        norms.append(gradient.norm(dim=1).cpu().numpy())
+    largest = np.argsort(-np.concatenate(norms), kind="stable")[:count]
+    return np.sort(largest)
 
 
 def corpus_passages_gradient(
