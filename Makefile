@@ -53,6 +53,7 @@ $(VENV)/.ready: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet --editable '.[quickstart,dev]'
+	$(BIN)/python -m compileall -q src
 	@touch $@
 
 clean:
