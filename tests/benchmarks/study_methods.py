@@ -87,6 +87,21 @@ METHODS: dict[str, list[dict[str, Any]]] = {
     ]
     + [{"phases": {"warm": {"use": "in_batch", "epochs": 1}, "passages": {**ASCENT, **PASSAGES}}}],
 }
+# passage half-phases that train the most moved quarter of the passages
+METHODS["ascent_share"] = [
+    {
+        "phases": {
+            "ascent": {
+                **ASCENT,
+                "query_epochs": 3,
+                "passage_epochs": 1,
+                "passage_share": share,
+                "cycles": 2,
+            }
+        }
+    }
+    for share in (0.25, 0.1)
+]
 METHODS["untrained"] = [{}]
 PEERS = ("mnrl", "mined", "gist")
 
@@ -302,7 +317,8 @@ def train(trial: Trial, options: argparse.Namespace) -> tuple[Path, float]:
         command += ["--trial", json.dumps(asdict(trial))]
     else:
         file = work / "recipe.yaml"
-        file.write_text(yaml.safe_dump(recipe_of(trial, options), sort_keys=False))
+        recipe = json.loads(json.dumps(recipe_of(trial, options)))  # without YAML aliases
+        file.write_text(yaml.safe_dump(recipe, sort_keys=False))
         command = [str(Path(sys.executable).parent / "recipekit"), "run", str(file), "--quiet"]
         command += ["--cpu", "--cache", str(options.work / "cache")]
         command += ["--runs", str(work / "runs"), "--from", "train", "--until", "train"]
