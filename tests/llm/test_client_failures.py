@@ -342,14 +342,14 @@ def test_an_endpoint_that_answers_no_request_ends_even_a_short_run(at):
         outcomes = made.complete([ask("q")])
     assert outcomes["q"].kind == "unanswered"
     with pytest.raises(RunError, match=r"answered no request .*out of order"):
-        made.client.check_answered("openai/test-model")
+        made.client.health.check_answered("openai/test-model")
 
 
 def test_a_run_with_some_replies_is_not_taken_for_one_without_any(at):
     with serving(lambda call: error(500) if "poison" in call.prompt else echo(call)) as server:
         made = at(server)
         made.complete(map(ask, ("poison", "q")))
-    made.client.check_answered("openai/test-model")
+    made.client.health.check_answered("openai/test-model")
 
 
 def test_repeated_failures_are_reported(at):

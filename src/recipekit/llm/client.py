@@ -2,44 +2,42 @@
 
 A reply that was paid for earlier comes from the cache. Any other call is reserved in the budget,
 waits for the rate limiter, is retried where that may help, and is settled and cached in one commit.
-
-Two rules decide when to stop (see `FailurePolicy`):
-
-1. Many consecutive failures without a success end the run.
-2. A request that keeps failing is given up after its attempts, while others go on.
-
-Errors that every request would meet, such as a wrong key or an unknown model, end the run at once.
+`EndpointHealth` decides when a request is given up and when the run ends.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from random import Random
+from time import monotonic
 
 from recipekit.component.context import Progress
 from recipekit.errors import RunError
 from recipekit.llm.budget import Budget, Reservation
 from recipekit.llm.completion import Reply, Request, RequestFailed
 from recipekit.llm.endpoint import Endpoint
+from recipekit.llm.endpoint_health import EndpointHealth, FailedAttempts
 from recipekit.llm.failure_policy import FailurePolicy
 from recipekit.llm.failures import RetryableError
 from recipekit.llm.litellm_call import Answer, call_litellm, close_connections
 from recipekit.llm.pricing import Price
 from recipekit.llm.rate_limiter import RateLimiter
-from recipekit.llm.reachability import answers_http, check_connection
 from recipekit.llm.reply_cache import ReplyCache
 
 __all__ = ["Client"]
 
-CONTINUE = "What was answered is kept: run the same command again to continue"
-HANGING = 3
-"""Timeouts in a row, after a success, after which the server is asked for its models."""
-LONG_WAIT = 5.0
-"""Seconds. Longer waits that the endpoint asks for are reported."""
-REPEATED = 3
-"""Failed attempts at one request after which the failure is reported."""
+
+@dataclass(frozen=True)
+class _Call:
+    """A request with the most that one attempt at it can take."""
+
+    request: Request
+    prompt_tokens: int
+    """An upper bound on its input tokens."""
+    worst_case: float | None
+    """Its worst-case cost in USD; None if no price is known."""
 
 
 class Client:
@@ -74,24 +72,14 @@ class Client:
         """Calls that were answered, with any answer."""
         self.usd = 0.0
         """What all calls cost; 0 if no price is known."""
-        self.consecutive_failures = 0
-        """Timeouts, and failed calls of requests that were given up, since the last success."""
         self.limiter = limiter or RateLimiter(32)
-        self.policy = policy or FailurePolicy()
+        self._policy, self._random = policy or FailurePolicy(), Random(seed)
+        self.health = EndpointHealth(endpoint, self._policy, progress)
         self._endpoint, self._cache, self._budget = endpoint, cache, budget
         self._price, self._count_tokens = price, count_tokens
         self._compute_cost = price is not None and price.uses_reported_cost
-        self._progress, self._random = progress, Random(seed)
-        self._connection: asyncio.Task[None] | None = None
-        self._timeouts = 0  # since the last success
         self._asked_again: set[str] | None = set() if budget.spending.ask_again else None
         self._connected = False
-        self._ended: RunError | None = None  # after it, nothing more is sent
-        self._answered = False  # whether any request has a reply, from the cache or the endpoint
-        self._succeeded = False  # whether the endpoint has answered a request
-        self._last_failure: RequestFailed | None = None
-        self._succeeded_at = 0.0
-        self._reported: set[str] = set()
         self._prompt_share = 1.0  # input tokens / their upper bound, a moving average
         self._in_progress: dict[str, asyncio.Event] = {}
         self._sending: set[asyncio.Task[Reply]] = set()
@@ -127,7 +115,7 @@ class Client:
         try:
             return await self._with_retries(request)
         except RunError as error:
-            self._ended = error
+            self.health.end(error)
             raise
         finally:
             del self._in_progress[request.key]
@@ -141,21 +129,12 @@ class Client:
         for account in self._budget.spending.accounts[:1]:
             self._cache.note_use(account.ledger, request.key)
 
-    def check_answered(self, model: str) -> None:
-        """Check, at the end of a run, that not every request failed.
-
-        Raises:
-            RunError: Requests failed, and none has a reply.
-        """
-        if self._last_failure is not None and not self._answered:
-            raise self._run_error(model, "answered no request", self._last_failure.reason)
-
     async def drain(self) -> None:
         """Wait for the calls that were sent: their replies are paid for, and are kept."""
         if self._sending:
             count = len(self._sending)
             calls = "1 call that was" if count == 1 else f"{count} calls that were"
-            self._report("drain", f"waiting for {calls} already sent")
+            self.health.report("drain", f"waiting for {calls} already sent")
         await asyncio.gather(*self._sending, return_exceptions=True)
 
     async def aclose(self) -> None:
@@ -174,41 +153,26 @@ class Client:
         worst_case = None
         if self._price is not None:
             worst_case = self._price.worst_case(prompt_tokens, request.max_tokens)
-        failed = timed_out = rate_limited = 0
-        started = self._now()
-        failed_at = started
+        call = _Call(request, prompt_tokens, worst_case)
+        attempts = FailedAttempts(request.model)
         while True:
-            sent_at = self._now()
+            sent_at = monotonic()
             try:
-                return await self._attempt(request, prompt_tokens, worst_case)
+                return await self._attempt(call)
             except RetryableError as error:
-                if error.kind == "rate_limited":
-                    rate_limited += 1
-                    self._check_rate_limit(request, error, rate_limited, started)
-                else:
-                    failed += 1
-                    timed_out += error.timed_out
-                    if error.timed_out:
-                        await self._check_hanging(request, error)
-                    # A success between two failures: the endpoint works, this request does not.
-                    endpoint_works = failed_at < self._succeeded_at < sent_at
-                    failed_at = self._now()
-                    outage = not (endpoint_works or error.maybe_billed)
-                    self._check_attempts(request, error, failed, failed - timed_out, outage)
-                wait = self.policy.wait(failed + rate_limited, error.retry_after, self._random)
+                await self.health.check_retry(attempts, error, sent_at)
+                wait = self._policy.wait(attempts.count, error.retry_after, self._random)
             await asyncio.sleep(wait)
 
-    async def _attempt(
-        self, request: Request, prompt_tokens: int, worst_case: float | None
-    ) -> Reply:
+    async def _attempt(self, call: _Call) -> Reply:
         tokens = 0
         if self.limiter.counts_tokens:
-            tokens = round(prompt_tokens * self._prompt_share) + request.max_tokens
-        await self._check_connection(request)
+            tokens = round(call.prompt_tokens * self._prompt_share) + call.request.max_tokens
+        await self.health.check_connection(call.request.model)
         await self.limiter.acquire(tokens)
         try:
-            self._check_ended()
-            reserved = await self._reserve(request, worst_case)
+            self.health.check_ended()
+            reserved = await self._reserve(call)
         except BaseException:
             self.limiter.release(tokens)
             raise
@@ -216,7 +180,7 @@ class Client:
             self.limiter.release(tokens)
             return reserved
         # A task of its own: cancelling the caller does not cancel a call that is paid for.
-        task = asyncio.create_task(self._send(request, reserved, prompt_tokens, tokens, worst_case))
+        task = asyncio.create_task(self._send(call, reserved, tokens))
         self._sending.add(task)
         task.add_done_callback(self._note_sent)
         return await asyncio.shield(task)
@@ -230,63 +194,68 @@ class Client:
         if self._asked_again is not None and request.key not in self._asked_again:
             return None
         reply = self._cache.find(request.key)
-        self._answered = self._answered or reply is not None
+        self.health.has_replies |= reply is not None
         return reply
 
-    async def _reserve(self, request: Request, worst_case: float | None) -> Reservation | Reply:
+    async def _reserve(self, call: _Call) -> Reservation | Reply:
         """Reserve the worst case; while calls are in flight, wait for them to make room.
 
         Returns:
             The reservation, or the reply if another process has paid for it meanwhile.
         """
-        key = request.key if self._asked_again is None else None
-        while (reservation := self._budget.reserve(worst_case, key)) is None:
-            if (reply := self._find(request)) is not None:
+        key = call.request.key if self._asked_again is None else None
+        while (reservation := self._budget.reserve(call.worst_case, key)) is None:
+            if (reply := self._find(call.request)) is not None:
                 return reply
             if not self._budget.in_flight:
                 raise RequestFailed("unpaid", "the budget is spent")
             self._settled.clear()
             await self._settled.wait()
-            self._check_ended()
+            self.health.check_ended()
         return reservation
 
-    async def _send(
-        self,
-        request: Request,
-        reservation: Reservation,
-        prompt_tokens: int,
-        tokens: int,
-        worst_case: float | None,
-    ) -> Reply:
+    async def _send(self, call: _Call, reservation: Reservation, tokens: int) -> Reply:
         """Make the call, then settle it and keep its reply in one commit."""
-        started, unused = self._now(), 0
+        request, started, unused = call.request, monotonic(), 0
         self._connected = True
         try:
             answer = await call_litellm(self._endpoint, request, compute_cost=self._compute_cost)
         except BaseException as error:
-            self._settle_failure(reservation, error, worst_case)
+            self._settle_failure(call, error, reservation)
             # Before the call's slot is free: nothing is sent after the failure that ends the run.
-            self._note_failure(request, error, started)
+            if isinstance(error, RetryableError):
+                self._slow_down(error, started)
+            self.health.note_failure(request.model, error)
             raise
         else:
             usage = answer.usage
             if usage.prompt:
                 unused = max(0, tokens - usage.prompt - usage.completion)
-                share = usage.prompt / max(prompt_tokens, 1)
+                share = usage.prompt / max(call.prompt_tokens, 1)
                 self._prompt_share += 0.05 * (share - self._prompt_share)
-            self._note_success(answer)
-            return self._settle(request, answer, reservation, worst_case)
+            self.calls += 1
+            self.health.note_success()
+            self.limiter.speed_up()
+            self.limiter.read_headers(answer.headers, monotonic())
+            return self._settle(call, answer, reservation)
         finally:
             self.limiter.release(unused)
             self._settled.set()
 
+    def _slow_down(self, error: RetryableError, started: float) -> None:
+        now = monotonic()
+        self.limiter.read_headers(error.headers, now)
+        if error.retry_after is not None:
+            self.limiter.pause(error.retry_after, now)
+        elif error.kind == "rate_limited" or error.timed_out:
+            self.limiter.slow_down(started, now)
+
     # Money
     # ----------------------------------------------------------------------------------------------
 
-    def _settle(
-        self, request: Request, answer: Answer, reservation: Reservation, worst_case: float | None
-    ) -> Reply:
-        cost = worst_case  # what an endpoint that counts no tokens may have billed
+    def _settle(self, call: _Call, answer: Answer, reservation: Reservation) -> Reply:
+        request = call.request
+        cost = call.worst_case  # what an endpoint that counts no tokens may have billed
         if self._price is not None and answer.usage.prompt:
             cost = self._price.cost(answer.usage, answer.cost_usd)
         self.usd += cost or 0.0
@@ -305,166 +274,18 @@ class Client:
             raise answer.outcome
         return reply
 
-    def _settle_failure(
-        self, reservation: Reservation, error: BaseException, worst_case: float | None
-    ) -> None:
+    def _settle_failure(self, call: _Call, error: BaseException, reservation: Reservation) -> None:
         """Charge the worst case of a call whose reply was lost, nothing for a rejected one."""
         if isinstance(error, RetryableError):
             billed = error.maybe_billed
         elif isinstance(error, RequestFailed):
             billed = not error.rejected
-            error.cost_usd = worst_case if billed else 0.0
+            error.cost_usd = call.worst_case if billed else 0.0
             self.calls += 1
         else:
             billed = not isinstance(error, RunError)  # cancelled, above all
         if billed:
             reservation.settle(None)
-            self.usd += worst_case or 0.0
+            self.usd += call.worst_case or 0.0
         else:
             reservation.release()
-
-    # Stopping and slowing down
-    # ----------------------------------------------------------------------------------------------
-
-    def _note_success(self, answer: Answer) -> None:
-        self.calls += 1
-        self.consecutive_failures = self._timeouts = 0
-        self._answered = self._succeeded = True
-        self._succeeded_at = self._now()
-        self.limiter.speed_up()
-        self.limiter.read_headers(answer.headers, self._succeeded_at)
-
-    def _note_failure(self, request: Request, error: BaseException, started: float) -> None:
-        """Slow down, and count what counts as a failure at once.
-
-        A timeout does, so that an endpoint that hangs ends the run after a few timeouts of many
-        calls, rather than after many timeouts of a few.
-
-        Raises:
-            RunError: Too many calls failed in a row.
-        """
-        failure = None
-        if isinstance(error, RunError):
-            self._ended = error
-        elif isinstance(error, RetryableError):
-            self._slow_down(error, started)
-            if error.timed_out:
-                failure = RequestFailed("unanswered", error.reason)
-        elif isinstance(error, RequestFailed) and error.rejected and error.kind != "too_long":
-            failure = error
-        if failure is not None:
-            self._count_failures(request, failure, 1)
-
-    def _check_ended(self) -> None:
-        if self._ended is not None:
-            raise self._ended
-
-    def _slow_down(self, error: RetryableError, started: float) -> None:
-        now = self._now()
-        self.limiter.read_headers(error.headers, now)
-        if error.retry_after is not None:
-            self.limiter.pause(error.retry_after, now)
-        elif error.kind == "rate_limited" or error.timed_out:
-            self.limiter.slow_down(started, now)
-
-    def _check_rate_limit(
-        self, request: Request, error: RetryableError, attempt: int, started: float
-    ) -> None:
-        self._check_retry_after(request, error)
-        if attempt >= REPEATED:
-            self._report("rate_limit", f"the endpoint limits the rate of calls ({error.reason})")
-        seconds = self._now() - max(started, self._succeeded_at)
-        if seconds >= self.policy.rate_limited_seconds:
-            what = f"answered nothing but 429 for {seconds:.0f} s"
-            raise self._run_error(request.model, what, error.reason)
-
-    async def _check_connection(self, request: Request) -> None:
-        """Before the first call, check that the endpoint accepts connections.
-
-        The check at a run's start is left out where replies are stored.
-        """
-        if self._connection is None:
-            check = asyncio.to_thread(check_connection, request.model, self._endpoint)
-            self._connection = asyncio.create_task(check)
-        await asyncio.shield(self._connection)
-
-    async def _check_hanging(self, request: Request, error: RetryableError) -> None:
-        """After timeouts without a success, end the run if the server answers nothing at all.
-
-        Otherwise it is left to the limit of consecutive failures, which takes many timeouts.
-        """
-        self._timeouts += 1
-        first = 1 if not self._succeeded else HANGING
-        if self._timeouts != first:
-            return
-        if not await asyncio.to_thread(answers_http, self._endpoint) and self._timeouts >= first:
-            what = "accepts connections and answers nothing, not even a request for /models"
-            raise self._run_error(request.model, what, error.reason)
-
-    def _check_attempts(
-        self,
-        request: Request,
-        error: RetryableError,
-        attempt: int,
-        uncounted: int,
-        outage: bool,
-    ) -> None:
-        """Give a request up after its attempts, of which it has more in an outage.
-
-        `uncounted` of them did not count as failures at once.
-
-        Raises:
-            RequestFailed: It is given up.
-            RunError: It could never be sent, or too many calls failed in a row.
-        """
-        self._check_retry_after(request, error)
-        if error.kind == "unknown_host" and not self._succeeded:
-            raise RunError(
-                f"{error.reason}. Check `api_base`, and that this machine reaches the network",
-                code="RK653",
-            )
-        if attempt >= REPEATED:
-            self._report("failing", f"calls fail and are retried ({error.reason})")
-        outage = outage and error.kind == "failed"
-        limit = self.policy.max_attempts * (self.policy.outage_factor if outage else 1)
-        if attempt < limit:
-            return
-        if error.kind in ("unreachable", "unknown_host"):
-            what = f"could not be reached in {attempt} attempts"
-            raise self._run_error(request.model, what, error.reason)
-        reason = f"{attempt} attempts failed (last: {error.reason})"
-        failure = RequestFailed("unanswered", reason)
-        self._count_failures(request, failure, uncounted)
-        raise failure
-
-    def _check_retry_after(self, request: Request, error: RetryableError) -> None:
-        seconds = error.retry_after or 0.0
-        if seconds > self.policy.longest_retry_after:
-            raise self._run_error(request.model, f"asks to wait {seconds:.0f} s", error.reason)
-        if seconds >= LONG_WAIT:
-            self._report("wait", f"the endpoint asks to wait {seconds:.0f} s ({error.reason})")
-
-    def _count_failures(self, request: Request, failure: RequestFailed, calls: int) -> None:
-        """Count failed calls since the last success; end the run after too many."""
-        self._check_ended()  # the first error ends the run
-        self._last_failure = failure
-        self.consecutive_failures += calls
-        if self.consecutive_failures >= self.policy.max_consecutive_failures:
-            what = f"{self.consecutive_failures} calls failed one after another"
-            code = "RK655" if failure.rejected else "RK650"
-            self._ended = self._run_error(request.model, what, failure.reason, code)
-            raise self._ended
-
-    def _run_error(self, model: str, what: str, reason: str, code: str = "RK650") -> RunError:
-        location = f"{model} at {self._endpoint.location(model)}"
-        return RunError(f"{location}: {what} (last: {reason}). {CONTINUE}", code=code)
-
-    def _report(self, event: str, message: str) -> None:
-        """Warn once about each kind of event."""
-        if self._progress is not None and event not in self._reported:
-            self._progress.log(f"endpoint_{event}", message=message)
-            self._progress.warn(message)
-        self._reported.add(event)
-
-    def _now(self) -> float:
-        return asyncio.get_running_loop().time()

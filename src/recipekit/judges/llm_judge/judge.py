@@ -183,7 +183,7 @@ class LlmJudge:
                 for result in [task.result() for task in finished]:
                     self._add_to_totals(result)
                     (held if result.counts.get("failures") else ready).append(result)
-                if held and not self._client.consecutive_failures:
+                if held and not self._client.health.consecutive_failures:
                     ready += held
                     held = []
                 pairs = sum(len(result.decisions) for result in ready)
@@ -191,7 +191,7 @@ class LlmJudge:
                     if ready:
                         yield ready
                     ready, yielded_at = [], time.monotonic()
-            self._client.check_answered(self.spec.model)
+            self._client.health.check_answered(self.spec.model)
             if ready or held:
                 yield ready + held
         except RunError:
