@@ -36,6 +36,11 @@ class FrozenMatrix:
     normalized: bool = False
     """Whether they scale what they return to length 1."""
 
+    @property
+    def stop(self) -> int:
+        """The row after the last of this rank's slice."""
+        return self.start + len(self.matrix)
+
     @classmethod
     def whole(cls, matrix: Tensor) -> FrozenMatrix:
         """Wrap a matrix that this process holds alone."""
@@ -113,11 +118,25 @@ class FrozenMatrix:
         """
         if len(rows) and int(rows.max()) >= self.total:
             raise IndexError(f"row {int(rows.max())} of a frozen matrix of {self.total} rows")
-        local = rows - self.start
-        held = (local >= 0) & (local < len(self.matrix))
+        held, local = self._held(rows)
         found = torch.zeros(len(rows), self.matrix.shape[1], dtype=like.dtype, device=like.device)
-        found[held] = self.matrix[local[held].to(self.matrix.device)].to(found)
+        found[held] = self.matrix[local].to(found)
         return self._cut(self.sum(found))
+
+    def replace_rows(self, rows: Tensor, embeddings: Tensor) -> None:
+        """Write new embeddings of any rows into this rank's slice, as far as it has them.
+
+        Args:
+            rows: Row numbers without duplicates, int64 (m,).
+            embeddings: Their embeddings, (m, dim), on the device of `rows`.
+        """
+        held, local = self._held(rows)
+        self.matrix[local] = embeddings[held].to(self.matrix)
+
+    def _held(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Return which rows are in this rank's slice, as a mask, and where those are in it."""
+        held = (rows >= self.start) & (rows < self.stop)
+        return held, (rows[held] - self.start).to(self.matrix.device)
 
     def sum(self, values: Tensor) -> Tensor:
         """Return the sum of every rank's values; it may overwrite them."""

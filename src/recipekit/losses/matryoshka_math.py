@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
-from safetensors.torch import save
 from torch import Tensor
 from torch.nn.functional import normalize
 
@@ -22,7 +21,7 @@ from recipekit.errors import RunError
 from recipekit.losses.corpus_labels import CorpusLabels
 from recipekit.losses.frozen_matrix import FrozenMatrix
 from recipekit.losses.passage_loss import CorpusLoss, PassageLoss
-from recipekit.losses.passage_softmax import read_slice
+from recipekit.losses.rank_files import read_rows, write_rows
 
 if TYPE_CHECKING:
     from recipekit.arrays import Rows
@@ -175,30 +174,22 @@ class MatryoshkaPassages:
             cut.backward(weight * gradient.to(cut))  # type: ignore[no-untyped-call]
             total = total + weight * loss
         if update:
-            self._replace(rows, leaf.detach())
+            at = torch.from_numpy(rows).to(leaf.device)
+            self.passages.replace_rows(at, leaf.detach())
         assert leaf.grad is not None, "there is at least one prefix"
         return total, leaf.grad
 
-    def _replace(self, rows: Rows, embeddings: Tensor) -> None:
-        matrix = self.passages.matrix
-        local = torch.from_numpy(rows).to(matrix.device) - self.passages.start
-        held = (local >= 0) & (local < len(matrix))
-        matrix[local[held]] = embeddings.to(matrix)[held]
-
     def save(self, folder: Path) -> None:
         """Write this rank's passages, and what the inner losses save into folders of their own."""
-        content = save({"passages": self.passages.matrix.cpu().contiguous()})
-        rank = self.passages.ranks.rank
-        (folder / f"rank-{rank:06d}.safetensors").write_bytes(content)
+        write_rows(folder, self.passages.ranks, {"passages": self.passages.matrix})
         for half, inner in zip(self.inner, self._folders(folder), strict=True):
             inner.mkdir(exist_ok=True)
             half.save(inner)
 
     def load(self, folder: Path) -> None:
         """Read what `save` wrote, on the same or another number of ranks."""
-        start, stop = self.passages.start, self.passages.start + len(self.passages.matrix)
-        files = sorted(folder.glob("rank-*.safetensors"))
-        self.passages.matrix.copy_(read_slice(files, "passages", start, stop))
+        passages = self.passages
+        passages.matrix.copy_(read_rows(folder, "passages", passages.start, passages.stop))
         for half, inner in zip(self.inner, self._folders(folder), strict=True):
             half.load(inner)
 

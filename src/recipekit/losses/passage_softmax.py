@@ -25,31 +25,29 @@ Label smoothing caches S_i, the sum of the scores in z_i, in the same way as z_i
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 import torch
-from safetensors import safe_open
-from safetensors.torch import save
 from torch import Tensor
 
 from recipekit.arrays import Rows
 from recipekit.losses.corpus_labels import CorpusLabels
 from recipekit.losses.exact_softmax_math import default_tile_size, log_partition
 from recipekit.losses.frozen_matrix import FrozenMatrix
+from recipekit.losses.pairs_by_passage import BlockPairs, PairsByPassage
+from recipekit.losses.rank_files import read_rows, write_rows
 from recipekit.losses.softmax_forms import FORMS, Positives, Smoothing
-from recipekit.query_pairs import QueryPairs
 
 if TYPE_CHECKING:
     from recipekit.component import TrainingLabels
     from recipekit.losses.exact_softmax_math import ExactSoftmax
 
-__all__ = ["PassageSoftmax", "read_slice"]
+__all__ = ["PassageSoftmax"]
 
 HEAVY_SHARE = 0.99
 """Share of a partition above which the rest is computed from all other passages. In float32 a rest
@@ -82,8 +80,8 @@ class PassageSoftmax:
         self.queries, self.passages = queries, passages
         self.exact = torch.float64 if queries.matrix.dtype == torch.float64 else torch.float32
         self.tile_size = loss.tile_size or default_tile_size(queries.matrix.device)
-        own = slice(queries.start, queries.start + len(queries.matrix))
-        self.pairs = _PairsByPassage.of(labels, own, passages.total)
+        own = np.arange(queries.start, queries.stop)
+        self.pairs = PairsByPassage.of(labels, own, passages.total)
         competing = self.form.positives_compete
         masked = self.pairs.masked_counts(competing=competing)
         self.allowed = passages.total - torch.from_numpy(masked).to(queries.matrix.device)
@@ -98,7 +96,6 @@ class PassageSoftmax:
         """Compute the log-partition of every query, in one pass over the passages."""
         z, scores, totals = [], [], []
         labels, device = self.labels, self.queries.matrix.device
-        own = slice(self.queries.start, self.queries.start + len(self.queries.matrix))
         for first in range(0, self.queries.total, self.tile_size):
             rows = np.arange(first, min(first + self.tile_size, self.queries.total))
             like = torch.empty(0, dtype=self.exact, device=device)
@@ -106,7 +103,7 @@ class PassageSoftmax:
             targets = CorpusLabels.of_queries(labels, rows, device)
             with torch.no_grad():
                 tile_z, positives, smoothing = self.loss.partition(queries, targets, self.passages)
-            local = slice(max(own.start - first, 0), max(own.stop - first, 0))
+            local = slice(max(self.queries.start - first, 0), max(self.queries.stop - first, 0))
             is_own = (positives.query >= local.start) & (positives.query < local.stop)
             z.append(tile_z[local])
             scores.append(positives.score[is_own])
@@ -120,24 +117,19 @@ class PassageSoftmax:
         tensors = {"passages": self.passages.matrix, "z": self.z, "scores": self.scores}
         if self.totals is not None:
             tensors["totals"] = self.totals
-        content = save({name: values.cpu().contiguous() for name, values in tensors.items()})
-        # safetensors' own writer hides the OSError of a full disk.
-        (folder / f"rank-{self.queries.ranks.rank:06d}.safetensors").write_bytes(content)
+        write_rows(folder, self.queries.ranks, tensors)
 
     def load(self, folder: Path) -> None:
         """Read what `save` wrote, on the same or another number of ranks."""
-        files = sorted(folder.glob("rank-*.safetensors"))
-        start, stop = self.passages.start, self.passages.start + len(self.passages.matrix)
-        self.passages.matrix.copy_(read_slice(files, "passages", start, stop))
-        device, first = self.queries.matrix.device, self.queries.start
-        last = first + len(self.queries.matrix)
-        offsets = self.labels.positive.offsets
-        self.z = read_slice(files, "z", first, last).to(device)
-        self.scores = read_slice(files, "scores", int(offsets[first]), int(offsets[last])).to(
-            device
-        )
+        queries, passages = self.queries, self.passages
+        device, offsets = queries.matrix.device, self.labels.positive.offsets
+        passages.matrix.copy_(read_rows(folder, "passages", passages.start, passages.stop))
+        first, last = int(offsets[queries.start]), int(offsets[queries.stop])
+        self.scores = read_rows(folder, "scores", first, last).to(device)
+        self.z = read_rows(folder, "z", queries.start, queries.stop).to(device)
         if self.loss.label_smoothing > 0:
-            self.totals = read_slice(files, "totals", first, last).to(device)
+            totals = read_rows(folder, "totals", queries.start, queries.stop)
+            self.totals = totals.to(device)
 
     def block(self, rows: Rows, embeddings: Tensor, *, update: bool) -> tuple[Tensor, Tensor]:
         """Compute the mean loss and its gradient with respect to a block of passages.
@@ -172,14 +164,14 @@ class PassageSoftmax:
                 if self.totals is not None and tile.totals is not None:
                     self.totals[first:last] = tile.totals
         if update:
-            self._replace(at, rounded)
+            self.passages.replace_rows(at, rounded)
         n = max(1, self.queries.total)
         return loss_sum / n, self.queries.sum(gradient) / n
 
     def _tiles(self) -> Iterator[tuple[int, int]]:
         return pairwise([*range(0, len(self.z), self.tile_size), len(self.z)])
 
-    def _contribution(self, old: Tensor, pairs: _BlockPairs) -> _Contribution:
+    def _contribution(self, old: Tensor, pairs: BlockPairs) -> _Contribution:
         """Compute what a block's present embeddings add to the partitions and sums."""
         partition, total = torch.empty_like(self.z), None
         count = torch.empty_like(self.allowed)
@@ -240,7 +232,7 @@ class PassageSoftmax:
         first: int,
         last: int,
         new: Tensor,
-        pairs: _BlockPairs,
+        pairs: BlockPairs,
         rest: Tensor,
         before: _Contribution,
     ) -> _Tile:
@@ -287,27 +279,6 @@ class PassageSoftmax:
             by_z, by_score, *by_total = torch.autograd.grad(loss, leaves)
         return loss.detach(), by_z, by_score, by_total[0] if by_total else None
 
-    def _replace(self, rows: Tensor, embeddings: Tensor) -> None:
-        local = rows - self.passages.start
-        held = (local >= 0) & (local < len(self.passages.matrix))
-        matrix = self.passages.matrix
-        matrix[local[held].to(matrix.device)] = embeddings[held].to(matrix.device)
-
-
-def read_slice(files: Sequence[Path], name: str, start: int, stop: int) -> Tensor:
-    """Read rows [start, stop) of a tensor whose rows lie in several files, in order."""
-    parts: list[Tensor] = []
-    first = 0
-    for file in files:
-        with safe_open(file, framework="pt") as tensors:
-            rows = tensors.get_slice(name)
-            count = rows.get_shape()[0]
-            low, high = max(start - first, 0), min(stop - first, count)
-            if low < high or (start == stop and not parts):
-                parts.append(rows[low : max(low, high)])
-        first += count
-    return torch.cat(parts)
-
 
 @dataclass(frozen=True)
 class _Contribution:
@@ -331,88 +302,3 @@ class _Tile:
     positives: slice
     scores: Tensor
     totals: Tensor | None
-
-
-@dataclass(frozen=True)
-class _PairsByPassage:
-    """The labelled pairs of this rank's queries, by passage."""
-
-    n_queries: int
-    first_positive: Rows
-    """Where each query's positives start, (n_queries + 1,)."""
-    weight: npt.NDArray[np.float32]
-    positive: QueryPairs
-    """Rows are passages, and what it calls passages are queries."""
-    number: Rows
-    """Which positive, in order of queries, each pair of `positive` is."""
-    ignored: QueryPairs
-
-    @classmethod
-    def of(cls, labels: TrainingLabels, own: slice, n_passages: int) -> _PairsByPassage:
-        rows = np.arange(own.start, own.stop)
-        positive, ignored = labels.positive.take(rows), labels.ignored.take(rows)
-        order = np.lexsort((positive.query, positive.passage))
-        by_passage = QueryPairs.from_sorted(
-            positive.passage[order], positive.query[order], n_passages
-        )
-        weight = labels.weight[labels.positive.of(rows)[1]]
-        transposed = QueryPairs.from_pairs(ignored.passage, ignored.query, n_passages)
-        return cls(len(rows), positive.offsets, weight, by_passage, order, transposed)
-
-    def masked_counts(self, *, competing: bool) -> Rows:
-        """Count the passages that do not compete for each query, (n_queries,)."""
-        counts = np.bincount(self.ignored.passage, minlength=self.n_queries)
-        if not competing:
-            counts += np.diff(self.first_positive)
-        return counts.astype(np.int64)
-
-    def positives_of(self, first: int, last: int, like: Tensor) -> tuple[Tensor, Tensor]:
-        """Return query, counted from `first`, and weight of the positives of some queries."""
-        counts = np.diff(self.first_positive[first : last + 1])
-        query = np.repeat(np.arange(last - first), counts)
-        weight = self.weight[self.first_positive[first] : self.first_positive[last]]
-        return torch.from_numpy(query).to(like.device), torch.from_numpy(weight).to(like)
-
-    def in_block(self, rows: Rows, device: torch.device) -> _BlockPairs:
-        """Return the pairs of a block of passages."""
-        column, at = self.positive.of(rows)
-        ignored_column, ignored_at = self.ignored.of(rows)
-        positive = (self.positive.passage[at], column, self.number[at])
-        ignored = (self.ignored.passage[ignored_at], ignored_column)
-        return _BlockPairs(_by_query(*positive, device=device), _by_query(*ignored, device=device))
-
-
-@dataclass(frozen=True)
-class _BlockPairs:
-    """The labelled pairs of a block, by query, as int64 tensors."""
-
-    positive: tuple[Tensor, ...]
-    """Query, column in the block, and number of each positive."""
-    ignored: tuple[Tensor, ...]
-    """Query and column of each ignored pair."""
-
-    def positives(self, first: int, last: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Return row in the tile, column and number of the positives in a tile of queries."""
-        query, column, number = _between(self.positive, first, last)
-        return query - first, column, number
-
-    def masked(self, first: int, last: int, *, competing: bool) -> tuple[Tensor, Tensor]:
-        """Return row and column of the entries of a tile that do not compete."""
-        query, column = _between(self.ignored, first, last)
-        if not competing:
-            positive_query, positive_column, _ = _between(self.positive, first, last)
-            query = torch.cat([query, positive_query])
-            column = torch.cat([column, positive_column])
-        return query - first, column
-
-
-def _between(columns: tuple[Tensor, ...], first: int, last: int) -> tuple[Tensor, ...]:
-    """Select the entries whose query is in [first, last)."""
-    limits = torch.tensor([first, last], device=columns[0].device)
-    low, high = torch.searchsorted(columns[0], limits).tolist()
-    return tuple(column[low:high] for column in columns)
-
-
-def _by_query(*columns: npt.NDArray[np.integer], device: torch.device) -> tuple[Tensor, ...]:
-    order = np.argsort(columns[0], kind="stable")
-    return tuple(torch.from_numpy(column[order].astype(np.int64)).to(device) for column in columns)
