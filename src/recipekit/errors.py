@@ -32,6 +32,7 @@ __all__ = [
     "RecipekitError",
     "RunError",
     "StoreError",
+    "causes",
     "error_location",
 ]
 
@@ -123,6 +124,16 @@ class RunError(RecipekitError):
     """A run failed: a stage was killed, training diverged, an LLM endpoint cannot be used."""
 
     code = "RK600"
+
+
+def causes(error: BaseException) -> Iterator[BaseException]:
+    """Yield an exception, and then those that caused it."""
+    seen: set[int] = set()
+    cause: BaseException | None = error
+    while cause is not None and id(cause) not in seen:
+        seen.add(id(cause))
+        yield cause
+        cause = cause.__cause__ or cause.__context__
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from recipekit.errors import NO_SPACE, StoreError
+from recipekit.errors import NO_SPACE, StoreError, causes
 
 __all__ = [
     "check_folder",
@@ -45,7 +45,7 @@ def full_disk(
         folders: Where files are written, such as the cache and the folder of the run.
         file: The file that was written, if the exception does not name it.
     """
-    chain = list(_chain(error))
+    chain = list(causes(error))
     numbers = [cause.errno for cause in chain if isinstance(cause, OSError)]
     texts = any(_FULL_TEXT.search(str(cause)) for cause in chain)
     too_large = errno.EFBIG in numbers
@@ -139,16 +139,6 @@ def _obstacle(path: Path) -> StoreError | None:
             reason = "is a loop of symbolic links"
         return StoreError(f"{here}: {reason}; {_OTHER_FOLDER}", code="RK502")
     return None
-
-
-def _chain(error: BaseException) -> Iterator[BaseException]:
-    """Yield an exception and those that caused it."""
-    seen: set[int] = set()
-    cause: BaseException | None = error
-    while cause is not None and id(cause) not in seen:
-        seen.add(id(cause))
-        yield cause
-        cause = cause.__cause__ or cause.__context__
 
 
 def disk_without_space(folders: Sequence[Path]) -> Path:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import re
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Literal
 
 from recipekit.engines import retry_after
-from recipekit.errors import RunError
+from recipekit.errors import RunError, causes
 from recipekit.llm.completion import RequestFailed
 from recipekit.llm.endpoint import Endpoint
 from recipekit.llm.litellm_import import litellm
@@ -172,7 +172,7 @@ def _has_no_credit(error: Exception, status: int | None) -> bool:
 
 def _why_not_sendable(error: Exception) -> str | None:
     """What to do if litellm fails before it sends anything; only causes that no reply can have."""
-    for cause in _causes(error):
+    for cause in causes(error):
         if isinstance(cause, ImportError):
             return "litellm needs a package for this provider that is not installed"
         if isinstance(cause, UnicodeEncodeError) and cause.encoding in ("ascii", "latin-1"):
@@ -183,7 +183,7 @@ def _why_not_sendable(error: Exception) -> str | None:
 def _request_failure(error: Exception, status: int | None, reason: str) -> RequestFailed | None:
     """What only this request meets."""
     # litellm turns Anthropic's 413 into a 400.
-    too_many_bytes = any(getattr(cause, "status_code", None) == 413 for cause in _causes(error))
+    too_many_bytes = any(getattr(cause, "status_code", None) == 413 for cause in causes(error))
     too_many_tokens = status == 429 and REQUEST_TOO_LARGE in _full_text(error)
     context_exceeded = isinstance(error, litellm().ContextWindowExceededError)
     if context_exceeded or too_many_bytes or too_many_tokens:
@@ -193,7 +193,7 @@ def _request_failure(error: Exception, status: int | None, reason: str) -> Reque
     if isinstance(error, litellm().ContentPolicyViolationError) or status == 403:
         # Some gateways moderate with a 403. If it is about the credentials, all requests meet it.
         return RequestFailed("content_filter", reason, status=status)
-    for cause in _causes(error):
+    for cause in causes(error):
         if isinstance(cause, UnicodeEncodeError) and cause.encoding == "utf-8":
             return RequestFailed("bad_request", reason)  # a lone surrogate cannot be sent
     return None
@@ -202,15 +202,15 @@ def _request_failure(error: Exception, status: int | None, reason: str) -> Reque
 def _not_sent(error: Exception, endpoint: Endpoint, model: str) -> RetryableError | None:
     """A connection that could not be opened."""
     location = endpoint.location(model)
-    causes = list(_causes(error))
-    for cause in causes:
+    chain = list(causes(error))
+    for cause in chain:
         # A host name that cannot be encoded raises UnicodeError or an idna error.
         if type(cause) is UnicodeError or getattr(cause, "encoding", None) == "idna":
             return RetryableError("unknown_host", f"{location}: no such host ({cause})")
         if isinstance(cause, socket.gaierror) and cause.errno != socket.EAI_AGAIN:
             return RetryableError("unknown_host", f"{location}: no such host ({cause.strerror})")
-    if any(type(cause).__name__ in NOT_CONNECTED for cause in causes):
-        detail = endpoint.mask_secrets(str(causes[-1]) or type(causes[-1]).__name__)
+    if any(type(cause).__name__ in NOT_CONNECTED for cause in chain):
+        detail = endpoint.mask_secrets(str(chain[-1]) or type(chain[-1]).__name__)
         return RetryableError("unreachable", f"{location}: cannot be reached ({detail})")
     return None
 
@@ -227,7 +227,7 @@ def _full_text(error: Exception) -> str:
 
 def _message(error: Exception) -> str:
     """The endpoint's message without litellm's wrapping, or the beginning of a non-JSON body."""
-    for cause in _causes(error):
+    for cause in causes(error):
         if isinstance(cause, json.JSONDecodeError):
             return _not_json(cause.doc)
         if isinstance(cause, UnicodeDecodeError):
@@ -240,13 +240,3 @@ def _message(error: Exception) -> str:
 
 def _not_json(body: str) -> str:
     return f"the reply is not JSON: {' '.join(body.split())[:80]!r}"
-
-
-def _causes(error: BaseException) -> Iterator[BaseException]:
-    """The exception and everything that caused it."""
-    seen: set[int] = set()
-    cause: BaseException | None = error
-    while cause is not None and id(cause) not in seen:
-        seen.add(id(cause))
-        yield cause
-        cause = cause.__cause__ or cause.__context__
