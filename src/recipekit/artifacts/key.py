@@ -21,7 +21,14 @@ from recipekit.component.method_errors import method_errors
 from recipekit.data_files.compression import check_regular_file
 from recipekit.errors import DataError, error_location
 
-__all__ = ["FileHashes", "canonical", "component_identity", "fields_identity", "key_of"]
+__all__ = [
+    "FileHashes",
+    "canonical",
+    "component_identity",
+    "fields_identity",
+    "key_of",
+    "slot_identity",
+]
 
 KEY_LENGTH = 32
 _ENCODER = json.JSONEncoder(
@@ -65,8 +72,7 @@ def fields_identity(
 def _value(value: Any, files: FileHashes, path: str) -> Any:
     if isinstance(value, Slot):
         with error_location(lambda: path):
-            entry = value.entry
-            return component_identity(value.spec, entry.distribution, entry.name, files)
+            return slot_identity(value, files)
     if isinstance(value, BaseModel):
         return fields_identity(value, files)
     if isinstance(value, Mapping):
@@ -76,6 +82,11 @@ def _value(value: Any, files: FileHashes, path: str) -> Any:
     if isinstance(value, set | frozenset):
         return sorted(_value(item, files, path) for item in value)
     return value
+
+
+def slot_identity(slot: Slot[Any], files: FileHashes) -> dict[str, Any]:
+    """Return the identity of the component in a slot; see `component_identity`."""
+    return component_identity(slot.spec, slot.entry.distribution, slot.entry.name, files)
 
 
 def component_identity(

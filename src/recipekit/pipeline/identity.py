@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from recipekit.artifacts.key import FileHashes, component_identity, fields_identity
+from recipekit.artifacts.key import FileHashes, fields_identity, slot_identity
 from recipekit.component import Slot, encoder_names, is_identity
 from recipekit.errors import error_location
 from recipekit.judges.labels import weights_file
@@ -123,6 +123,5 @@ class _Identities:
             return self.hashes.of(file)
 
     def _component(self, slot: Slot[Any], path: KeyPath) -> dict[str, Any]:
-        entry = slot.entry
         with error_location(partial(where, self.recipe, path)):
-            return component_identity(slot.spec, entry.distribution, entry.name, self.hashes)
+            return slot_identity(slot, self.hashes)

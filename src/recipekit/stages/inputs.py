@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from recipekit import stages
-from recipekit.artifacts.key import FileHashes, component_identity, key_of
-from recipekit.artifacts.manifest import manifest
+from recipekit.artifacts.key import FileHashes, key_of, slot_identity
 from recipekit.artifacts.store import Artifact, Store
 from recipekit.component import (
     Context,
@@ -28,9 +27,13 @@ from recipekit.component import (
 )
 from recipekit.errors import RunError
 from recipekit.recipe.sections import TRAINED, Recipe
+from recipekit.stages.by_products import ByProducts
 from recipekit.stages.dataset_view import dataset_view
+from recipekit.stages.recipe_encoders import RecipeEncoders
+from recipekit.tables import read_table
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     from torch import nn
 
     from recipekit.arrays import Rows
@@ -113,6 +116,11 @@ class StageInputs:
         """The files that earlier stages wrote for others, by the names in their declarations."""
         return stages.files_of(self.artifacts)
 
+    def table(self, name: str) -> pa.Table | None:
+        """Read a table that an earlier stage wrote, by its name; None if there is none."""
+        file = self.files.get(name)
+        return read_table(file) if file else None
+
     def context(
         self,
         scratch: Path,
@@ -145,59 +153,6 @@ class StageInputs:
             trust_remote_code=self.trust_remote_code,
         )
 
-    def encoder_spec(
-        self, name: str, weights: EncoderWeights | None = None
-    ) -> tuple[EncoderSpec, Any]:
-        """Return an encoder's spec and identity.
-
-        Args:
-            name: The encoder's name in the recipe; `trained` is the one that the recipe trained.
-            weights: Its weights; None where only one kind exists.
-
-        Raises:
-            RunError: It has no such weights, or several and none are chosen.
-        """
-        training = self._training()
-        if not self._is_trained(name, weights, training):
-            slot = self.encoders[name]
-            return slot.spec, self._identity(slot)
-        assert self.trained is not None and training is not None
-        slot = self.encoders[self.trained]
-        spec = slot.spec.at(training.path / "encoder")
-        return spec, {**self._identity(slot), TRAINED: training.key}
-
-    def _is_trained(
-        self, name: str, weights: EncoderWeights | None, training: Artifact | None
-    ) -> bool:
-        """Return whether a name and a choice of weights mean the trained weights."""
-        if name == TRAINED:
-            if self.trained is None or training is None:
-                raise RunError("this recipe trains no encoder", code="RK610")
-            if weights == "initial":
-                raise RunError(
-                    f"'{TRAINED}' has no initial weights: name the encoder, '{self.trained}'",
-                    code="RK612",
-                )
-            return True
-        has_both = name == self.trained and training is not None
-        if weights == "trained" and not has_both:
-            raise RunError(f"encoder '{name}' is not trained by now", code="RK610")
-        if weights is None and has_both:
-            raise RunError(
-                f"encoder '{name}' has initial and trained weights by now: choose them with "
-                'weights="initial" or weights="trained"',
-                code="RK612",
-            )
-        return weights == "trained"
-
-    def _is_unchanged(self, name: str, side: Side, weights: EncoderWeights | None) -> bool:
-        """Return whether training left the weights that encode a side as they were."""
-        training = self._training()
-        if not self._is_trained(name, weights, training):
-            return False
-        assert training is not None
-        return side in training.manifest["summary"].get("unchanged_sides", [])
-
     def _encoder_for(
         self,
         default: EncoderWeights | None,
@@ -221,14 +176,21 @@ class StageInputs:
         chosen = weights or (default if name != TRAINED else None)
         return self.embeddings(name, side, weights=chosen, rows=rows)
 
-    def _training(self) -> Artifact | None:
-        """Return the artifact that holds the trained encoder."""
+    @property
+    def _recipe_encoders(self) -> RecipeEncoders:
         names = [stage.name for stage in stages.PIPELINE if stage.trains]
-        return next((self.artifacts[name] for name in names if name in self.artifacts), None)
+        found = (self.artifacts[name] for name in names if name in self.artifacts)
+        return RecipeEncoders(self.encoders, self.trained, next(found, None), self.hashes)
 
-    def _identity(self, slot: Slot[Any]) -> dict[str, Any]:
-        entry = slot.entry
-        return component_identity(slot.spec, entry.distribution, entry.name, self.hashes)
+    @property
+    def _by_products(self) -> ByProducts:
+        return ByProducts(self.store, self.ranks, self.by_products)
+
+    def encoder_spec(
+        self, name: str, weights: EncoderWeights | None = None
+    ) -> tuple[EncoderSpec, Any]:
+        """Return an encoder's spec and identity; see `RecipeEncoders.spec`."""
+        return self._recipe_encoders.spec(name, weights)
 
     def encoder(self, name: str, *, weights: EncoderWeights | None = None) -> Encoder:
         """Return an encoder by name and weights, built and prepared for the ranks once.
@@ -260,7 +222,7 @@ class StageInputs:
         return self._built is other._built
 
     def _known(self, name: str, weights: EncoderWeights | None) -> tuple[str, bool]:
-        is_trained = self._is_trained(name, weights, self._training())
+        is_trained = self._recipe_encoders.is_trained(name, weights)
         return TRAINED if is_trained else name, is_trained
 
     def artifact(self, name: str, identity: Any, build: Callable[[Path], None]) -> Path:
@@ -269,17 +231,12 @@ class StageInputs:
         If it is not cached, the main rank builds it while the others wait.
         """
         whole = {"by_product": name, "identity": identity, "corpus": self._texts("passage")}
-        key = key_of(whole)
 
-        def build_with_manifest(folder: Path) -> dict[str, Any]:
+        def build_without_summary(folder: Path) -> dict[str, Any]:
             build(folder)
-            return manifest(stage=name, key=key, identity=whole, inputs={}, summary={})
+            return {}
 
-        if self.ranks.is_main:
-            self.store.make(name, key, build_with_manifest)
-        self.ranks.barrier()
-        self.by_products.append((name, key))
-        return self.store.cache / name / key
+        return self._by_products.make(name, whole, build_without_summary)
 
     def tokens(
         self, name: str, side: Side, *, weights: EncoderWeights | None = None
@@ -298,18 +255,12 @@ class StageInputs:
             "tokenizer": encoder.tokenizer_identity(side),
             "texts": self._texts(side),
         }
-        key = key_of(identity)
 
         def build(folder: Path) -> dict[str, Any]:
             tokenized = tokenize_table(encoder, table, side, folder, self.progress)
-            summary = {"texts": len(tokenized), "truncated": tokenized.truncated}
-            return manifest(stage="tokens", key=key, identity=identity, inputs={}, summary=summary)
+            return {"texts": len(tokenized), "truncated": tokenized.truncated}
 
-        if self.ranks.is_main:
-            self.store.make("tokens", key, build)
-        self.ranks.barrier()
-        self.by_products.append(("tokens", key))
-        return TokenizedTexts.open(self.store.cache / "tokens" / key)
+        return TokenizedTexts.open(self._by_products.make("tokens", identity, build))
 
     def embeddings(
         self,
@@ -333,13 +284,13 @@ class StageInputs:
         from recipekit.encoding.embed import embed_table, open_embeddings
 
         assert self.dataset is not None
-        if self._is_unchanged(name, side, weights):
+        if self._recipe_encoders.is_unchanged(name, side, weights):
             name, weights = str(self.trained), "initial"
         spec, encoder_identity = self.encoder_spec(name, weights)
         stored = spec.stored_passages()
         if stored is not None and side == "passage":
             return self._stored_vectors(stored)
-        whole = {
+        identity = {
             "by_product": "embeddings",
             "version": 2,
             "encoder": encoder_identity,
@@ -347,32 +298,21 @@ class StageInputs:
             "texts": self._texts(side),
         }
         is_whole = rows is None or len(rows) == len(self.dataset.table(side))
-        if is_whole or self._has_embeddings(key_of(whole)):
+        if is_whole or self._by_products.has("embeddings", identity):
             rows = None
         if rows is not None:
-            whole["rows"] = hashlib.sha256(rows.astype("<i8").tobytes()).hexdigest()
-        key = key_of(whole)
-        self.by_products.append(("embeddings", key))
-        # Several ranks look only under the lock, and the main rank looks for all. Without that, an
-        # artifact that another run commits at this moment would exist for some of them alone, and
-        # the ranks would wait for one another at different places.
-        if self.ranks.count > 1 or self.store.find("embeddings", key) is None:
-            with self.store.making("embeddings", key, is_main=self.ranks.is_main) as partial:
-                self.ranks.barrier()
-                if not self._has_embeddings(key):
-                    encoder = self.encoder(name, weights=weights)
-                    _check_is_trained(name, encoder)
-                    tokens = self.tokens(name, side, weights=weights)
-                    if rows is not None:
-                        tokens = tokens.subset(rows)
-                    summary = embed_table(encoder, tokens, side, partial, self.ranks, self.progress)
-                    if self.ranks.is_main:
-                        made = manifest(
-                            stage="embeddings", key=key, identity=whole, inputs={}, summary=summary
-                        )
-                        self.store.commit("embeddings", key, made)
-            self.ranks.barrier()
-        return replace(open_embeddings(self.store.cache / "embeddings" / key), rows=rows)
+            identity["rows"] = hashlib.sha256(rows.astype("<i8").tobytes()).hexdigest()
+
+        def build(folder: Path) -> dict[str, Any]:
+            encoder = self.encoder(name, weights=weights)
+            _check_is_trained(name, encoder)
+            tokens = self.tokens(name, side, weights=weights)
+            if rows is not None:
+                tokens = tokens.subset(rows)
+            return embed_table(encoder, tokens, side, folder, self.ranks, self.progress)
+
+        folder = self._by_products.make_together("embeddings", identity, build)
+        return replace(open_embeddings(folder), rows=rows)
 
     def _stored_vectors(self, slot: Slot[VectorSourceSpec]) -> Embeddings:
         """Return the vectors that the passages have already, read once into the cache."""
@@ -386,12 +326,7 @@ class StageInputs:
             vectors = slot.build(self.context(self.store.root / "scratch"))
             store_vectors(slot.spec, vectors, passages, folder, self.progress)
 
-        return open_embeddings(self.artifact("vectors", self._identity(slot), build))
-
-    def _has_embeddings(self, key: str) -> bool:
-        """Return whether the embeddings of all texts are cached; the main rank looks for all."""
-        is_here = self.ranks.is_main and self.store.find("embeddings", key) is not None
-        return bool(self.ranks.broadcast(is_here))
+        return open_embeddings(self.artifact("vectors", slot_identity(slot, self.hashes), build))
 
     def _texts(self, side: Side) -> str:
         """Return the content hash of one side's files, by which by-products are keyed.
