@@ -12,8 +12,9 @@ import torch
 
 from recipekit.component import Phase, PhasePart, SingleProcess, StepResult
 from recipekit.testing import RecordingProgress
-from recipekit.training.loop import DevEvaluation, ScheduledPhase, TrainingLoop
+from recipekit.training.loop import TrainingLoop
 from recipekit.training.optimizer import OptimizerSettings
+from recipekit.training.schedule import DevEvaluation, ScheduledPhase
 from recipekit.training.selection import SelectionRule
 
 

@@ -20,7 +20,7 @@ from recipekit.pipeline.plan import Plan
 from recipekit.stages.judge.stage import JUDGE
 from recipekit.stages.train.stage import TRAIN
 from recipekit.training.checkpoint import Checkpoint, save_checkpoint, start_checkpoint
-from recipekit.training.loop import TrainingState
+from recipekit.training.state import TrainingState
 
 
 def write_verdicts(partial: Path, judge: str, count: int, *, complete: bool = False) -> None:

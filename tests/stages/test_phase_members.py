@@ -4,7 +4,7 @@ import pytest
 
 from recipekit.component import Phase, PhasePart
 from recipekit.errors import ComponentError
-from recipekit.stages.train.train import _check_phase
+from recipekit.stages.train.phases import check_phase
 
 OPTIONAL = (
     "separates_towers",
@@ -33,16 +33,16 @@ def members_of_a_phase() -> dict:
 @pytest.mark.parametrize("missing", [*OPTIONAL, "parts", "gradient"])
 def test_every_member_that_the_loop_uses_is_needed(missing):
     members = members_of_a_phase()
-    _check_phase("own", type("Own", (), members)())
+    check_phase("own", type("Own", (), members)())
     del members[missing]
     with pytest.raises(ComponentError, match=rf"train\.phases\.own builds a Own without {missing}"):
-        _check_phase("own", type("Own", (), members)())
+        check_phase("own", type("Own", (), members)())
 
 
 def test_a_class_that_does_not_derive_from_phase_is_refused_with_the_remedy():
     members = {name: value for name, value in members_of_a_phase().items() if name not in OPTIONAL}
     with pytest.raises(ComponentError) as raised:
-        _check_phase("own", type("Own", (), members)())
+        check_phase("own", type("Own", (), members)())
     assert str(raised.value) == (
         "train.phases.own builds a Own without separates_towers, trains_ranking, begin, finish, "
         "state, save, restore, end: make it a subclass of recipekit.component.Phase, which has "
@@ -53,6 +53,6 @@ def test_a_class_that_does_not_derive_from_phase_is_refused_with_the_remedy():
 
 def test_a_subclass_of_phase_still_defines_parts_and_gradient():
     with pytest.raises(ComponentError, match="without parts, gradient, which every phase defines"):
-        _check_phase("own", type("Own", (Phase,), {})())
+        check_phase("own", type("Own", (Phase,), {})())
     complete = {"parts": [PhasePart(1, 1)], "gradient": lambda self, step: None}
-    _check_phase("own", type("Own", (Phase,), complete)())
+    check_phase("own", type("Own", (Phase,), complete)())

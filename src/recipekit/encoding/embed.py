@@ -34,6 +34,7 @@ from recipekit.encoding.forward_passes import (
     encoding,
     idle_passes,
 )
+from recipekit.encoding.model_size import count_parameters
 from recipekit.encoding.precision import model_of_device, name_precision
 from recipekit.encoding.tokens import TokenizedTexts
 from recipekit.errors import ModelError
@@ -87,10 +88,7 @@ def embed_table(
     matrix = _MatrixFile(folder / "matrix", shape, dtype)
     done_path = folder / "scratch" / f"done.{encoder.max_tokens_per_batch}.{dtype}"
     if ranks.is_main:
-        done_path.parent.mkdir(parents=True, exist_ok=True)
-        if create_file(matrix.path, shape[0] * shape[1] * dtype.itemsize):
-            done_path.unlink(missing_ok=True)
-        create_file(done_path, len(blocks))
+        _create_files(matrix, done_path, len(blocks))
     ranks.barrier()
     encoded = 0
     if blocks:
@@ -106,7 +104,7 @@ def embed_table(
         "truncated_share": _share(tokens.truncated, len(tokens)),
         "encoded": encoded,
         "seconds": round(time.monotonic() - started, 3),
-        "parameters": _parameters(encoder),
+        "parameters": count_parameters(cast("torch.nn.Module", encoder)),
         "precision": name_precision(encoder.precision, device_of(encoder)),
         "device": _device_name(encoder, ranks),
     }
@@ -117,8 +115,12 @@ def embed_table(
     return summary
 
 
-def _parameters(encoder: Encoder) -> int:
-    return sum(each.numel() for each in cast("torch.nn.Module", encoder).parameters())
+def _create_files(matrix: _MatrixFile, done_path: Path, blocks: int) -> None:
+    """Create the matrix and the list of blocks that are done, as far as they do not exist."""
+    done_path.parent.mkdir(parents=True, exist_ok=True)
+    if create_file(matrix.path, matrix.shape[0] * matrix.shape[1] * matrix.dtype.itemsize):
+        done_path.unlink(missing_ok=True)
+    create_file(done_path, blocks)
 
 
 def _device_name(encoder: Encoder, ranks: Ranks) -> str:

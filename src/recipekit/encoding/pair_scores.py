@@ -22,6 +22,7 @@ from recipekit.encoding.model_files import (
     unloadable,
     unreachable,
 )
+from recipekit.encoding.model_size import count_parameters
 from recipekit.encoding.padding import give_padding_token
 from recipekit.encoding.precision import computes_in_bf16, model_of_device, name_precision
 from recipekit.errors import ModelError
@@ -65,7 +66,7 @@ class PairScorer:
     @property
     def parameters(self) -> int:
         """The number of the model's parameters."""
-        return sum(parameter.numel() for parameter in self.model.parameters())
+        return count_parameters(self.model)
 
     @property
     def device_name(self) -> str:

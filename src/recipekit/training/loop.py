@@ -13,14 +13,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from functools import cached_property
-from itertools import accumulate
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import torch
 
 from recipekit.component import Phase, Progress, Ranks, Weights
@@ -32,112 +28,18 @@ from recipekit.training.checkpoint import (
 )
 from recipekit.training.divergence import LossWatch
 from recipekit.training.forward import EncoderForward
-from recipekit.training.optimizer import OptimizerSettings, adamw
-from recipekit.training.selection import DevHistory, SelectionRule
+from recipekit.training.optimizer import adamw
+from recipekit.training.schedule import DevEvaluation, ScheduledPhase
+from recipekit.training.selection import DevHistory
 from recipekit.training.smaller_passes import gradient_in_memory
+from recipekit.training.state import TrainingState
 
-__all__ = ["DevEvaluation", "ScheduledPhase", "TrainingLoop", "TrainingState"]
+__all__ = ["TrainingLoop"]
 
 CURVE_POINTS = 500
 """Points of the loss curve, each the mean over its steps, however long training is."""
 CHECKPOINT_SECONDS = 600.0
 """Seconds between two checkpoints where epochs take longer."""
-
-
-@dataclass(frozen=True)
-class ScheduledPhase:
-    """A phase with its name in the recipe and its optimizer settings."""
-
-    name: str
-    phase: Phase
-    optimizer: OptimizerSettings
-
-    @property
-    def steps(self) -> int:
-        """Optimizer steps of the phase."""
-        return self.starts[-1]
-
-    @property
-    def epochs(self) -> int:
-        """Passes over what the parts train on, the last one of each perhaps not complete."""
-        return sum(-(-part.steps // part.steps_per_epoch) for part in self.phase.parts)
-
-    @cached_property
-    def starts(self) -> list[int]:
-        """The first step of each part, and the end of the last."""
-        return [0, *accumulate(part.steps for part in self.phase.parts)]
-
-    def part_at(self, step: int) -> int:
-        """Return the part of a step of this phase."""
-        return next(part for part, end in enumerate(self.starts[1:]) if step < end)
-
-    def epochs_after(self, step: int) -> int | None:
-        """Return the epochs that are complete after `step` steps, if one ends there; else None."""
-        number = self.part_at(step - 1)
-        part, within = self.phase.parts[number], step - self.starts[number]
-        if within % part.steps_per_epoch and within != part.steps:
-            return None
-        earlier = self.phase.parts[:number]
-        before = sum(-(-part.steps // part.steps_per_epoch) for part in earlier)
-        return before + -(-within // part.steps_per_epoch)
-
-    def ends_part(self, step: int) -> bool:
-        """Return whether a part ends after `step` steps of this phase."""
-        return step in self.starts[1:]
-
-
-@dataclass(frozen=True)
-class DevEvaluation:
-    """How the loop measures the encoder while it trains."""
-
-    measure: Callable[[], npt.NDArray[np.floating[Any]]]
-    """Measure the encoder's current weights by query, (n,), higher is better; all ranks call it."""
-    metric: str
-    every_epochs: float = 1.0
-    rule: SelectionRule = field(default_factory=SelectionRule)
-
-    def steps(self, scheduled: ScheduledPhase) -> frozenset[int]:
-        """Return the steps of a phase after which to measure; the last one of a part always is."""
-        due: set[int] = set()
-        for start, part in zip(scheduled.starts, scheduled.phase.parts, strict=False):
-            interval = self.every_epochs * part.steps_per_epoch
-            times = int(part.steps / interval + 1e-9)
-            due |= {start + max(1, round(time * interval)) for time in range(1, times + 1)}
-            due.add(start + part.steps)
-        return frozenset(due)
-
-
-@dataclass
-class TrainingState:
-    """The loop's state, as JSON values."""
-
-    step: int = 0
-    """Optimizer steps done, over all phases."""
-    steps: int = 0
-    """Optimizer steps of all phases, done or not."""
-    tokens: int = 0
-    """Tokens of the texts that were trained on, padding left out."""
-    seconds: float = 0.0
-    curve: list[dict[str, float]] = field(default_factory=list)
-    """Points {step, phase, loss, gradient_norm, learning_rate}, each a mean over the steps since
-    the previous point."""
-    dev: dict[str, Any] = field(default_factory=dict)
-    """The `DevHistory`."""
-    stopped: list[dict[str, Any]] = field(default_factory=list)
-    """Phases that stopped early: {phase, step, skipped}. `step` counts skipped steps as done."""
-    parts: list[dict[str, Any]] = field(default_factory=list)
-    """Figures of phases at the boundaries of their parts: {step, phase, part, ...}; `part` names
-    the part that ended, and is empty at the start of a phase."""
-    since_point: list[list[float]] = field(default_factory=list)
-    """Loss and gradient norm of each step after the last point of the curve."""
-    watch: dict[str, Any] = field(default_factory=dict)
-    """The current phase's `LossWatch`."""
-    phase: dict[str, Any] = field(default_factory=dict)
-    """The current phase's own state."""
-    tied: bool = True
-    """Whether both sides share the encoder's weights."""
-    kept_tied: bool = True
-    """The same of the kept weights."""
 
 
 class TrainingLoop:
@@ -320,7 +222,7 @@ class _PhaseRun:
         """End the phase early; return the steps that it skips."""
         loop, state = self.loop, self.loop.state
         stopped_at, skipped = state.step, self.scheduled.steps - self.step
-        self.flush_curve(self.learning_rate)
+        self.add_point()
         state.step += skipped
         stopped = {"phase": self.scheduled.name, "step": stopped_at, "skipped": skipped}
         state.stopped.append(stopped)
@@ -388,38 +290,22 @@ class _PhaseRun:
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
 
-        loop.state.step += 1
-        loop.state.tokens += result.tokens
-        self.add_to_curve(loss, norm, learning_rate)
+        loop.state.add_step(loss, norm, result.tokens)
+        if loop.state.step % loop.point_every == 0 or loop.state.step == loop.steps:
+            self.add_point()
         return {"loss": loss, "lr": learning_rate}, late_ranks > 0
 
     def describe_batch(self) -> str:
         """Return the phase and the texts of the last batch, for an error message."""
         return f" in phase {self.scheduled.name}{self.loop.describe_batch()}"
 
-    def add_to_curve(self, loss: float, norm: float, learning_rate: float) -> None:
-        """Add a step to the loss curve."""
-        loop, state = self.loop, self.loop.state
-        state.since_point.append([loss, norm])
-        if state.step % loop.point_every == 0 or state.step == loop.steps:
-            self.flush_curve(learning_rate)
-
-    def flush_curve(self, learning_rate: float) -> None:
-        """Add a point of the steps since the last one to the loss curve."""
-        loop, state = self.loop, self.loop.state
-        if not state.since_point:
+    def add_point(self) -> None:
+        """Add a point of the steps since the last one to the loss curve, and log it."""
+        loop = self.loop
+        point = loop.state.add_point(self.number, self.learning_rate)
+        if point is None:
             return
-        losses, norms = zip(*state.since_point, strict=True)
-        point = {
-            "step": state.step,
-            "phase": self.number,
-            "loss": sum(losses) / len(losses),
-            "gradient_norm": sum(norms) / len(norms),
-            "learning_rate": learning_rate,
-        }
-        state.curve.append(point)
-        state.since_point = []
-        rate = state.step / max(time.monotonic() - loop.started, 1e-9)
+        rate = loop.state.step / max(time.monotonic() - loop.started, 1e-9)
         loop.progress.log(
             "step",
             **{**point, "phase": self.scheduled.name},

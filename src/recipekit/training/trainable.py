@@ -11,6 +11,7 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 
+from recipekit.encoding.model_size import count_parameters
 from recipekit.errors import RunError
 from recipekit.suggestions import did_you_mean
 
@@ -18,7 +19,6 @@ __all__ = [
     "LoraSettings",
     "add_lora",
     "checkpoint_layers",
-    "count_weights",
     "freeze",
     "merge_lora",
     "transformer_layers",
@@ -56,7 +56,7 @@ def freeze(encoder: nn.Module, *, embeddings: bool, layers: int) -> None:
         tables = _token_embeddings(model) if embeddings else []
         for module in [*found[:layers], *tables]:
             module.requires_grad_(False)
-    if count_weights(encoder)[0] == 0:
+    if count_parameters(encoder, trainable_only=True) == 0:
         raise RunError("train.freeze leaves no weight to train: freeze fewer layers", code="RK639")
 
 
@@ -123,12 +123,6 @@ def checkpoint_layers(encoder: nn.Module) -> None:
         for layer in _layers(model):
             own = type(layer)
             layer.__class__ = type(own.__name__, (_CheckpointedLayer, own), {})
-
-
-def count_weights(encoder: nn.Module) -> tuple[int, int]:
-    """Return how many weights are trained, and how many there are."""
-    sizes = [(one.numel(), one.requires_grad) for one in encoder.parameters()]
-    return sum(size for size, trained in sizes if trained), sum(size for size, _ in sizes)
 
 
 def transformer_layers(module: nn.Module) -> list[nn.Module]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,8 +19,71 @@ from recipekit.recipe.metrics import parse_metric
 from recipekit.records import Side
 from recipekit.search.exclusion import most_excluded, without
 from recipekit.search.topk import exact_top_k
+from recipekit.stages.inputs import StageInputs
+from recipekit.stages.train.section import TrainSection
+from recipekit.training.schedule import DevEvaluation, ScheduledPhase
+from recipekit.training.selection import DevHistory, SelectionRule
+from recipekit.training.state import TrainingState
 
-__all__ = ["DevSample", "dev_metric", "dev_sample"]
+__all__ = ["Dev", "DevSample", "dev_metric", "dev_sample", "prepare_dev"]
+
+
+@dataclass(frozen=True)
+class Dev:
+    """The dev evaluation of one training."""
+
+    evaluation: DevEvaluation
+    queries: int
+    passages: int
+
+    def summary(self, state: TrainingState) -> dict[str, Any]:
+        """Return the metric, its untrained, best and kept value, and what was measured on."""
+        history = DevHistory.of(state.dev)
+        return {
+            "metric": self.evaluation.metric,
+            "untrained": history.value(0),
+            "best": history.value(history.best_step),
+            "best_step": history.best_step,
+            "kept": history.value(history.kept_step),
+            "kept_step": history.kept_step,
+            "queries": self.queries,
+            "passages": self.passages,
+        }
+
+
+def prepare_dev(
+    inputs: StageInputs,
+    dataset: Dataset,
+    section: TrainSection,
+    embed: Callable[[Side, Rows], Floats],
+    phases: Sequence[ScheduledPhase],
+) -> Dev | None:
+    """Prepare the dev evaluation, or return None without one.
+
+    Args:
+        inputs: The stage's inputs.
+        dataset: The collected data.
+        section: The `train` section.
+        embed: Embeds rows of a side with the present weights.
+        phases: The phases that train.
+    """
+    if section.eval_every_epochs is None:
+        return None
+    sample = dev_sample(dataset, inputs.table("judgments"), section.dev_corpus_size, inputs.seed)
+    if len(sample.queries) == 0:
+        inputs.progress.warn(
+            "the dev split has no query with a positive: training is not evaluated, and the last "
+            "weights are kept"
+        )
+        return None
+    encoder = inputs.encoder(section.encoder)
+    measure = dev_metric(encoder, embed, dataset, sample, section.dev_metric, inputs.ranks)
+    rule = SelectionRule(section.keep_weights, section.patience, section.average_weights)
+    if not any(scheduled.phase.trains_ranking for scheduled in phases):
+        # The dev metric says nothing about how well such phases have trained.
+        rule = replace(rule, keep="last", patience=None)
+    evaluation = DevEvaluation(measure, section.dev_metric, section.eval_every_epochs, rule)
+    return Dev(evaluation, len(sample.queries), len(sample.passages))
 
 
 @dataclass(frozen=True)
