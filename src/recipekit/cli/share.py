@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -13,7 +12,7 @@ from recipekit.cli.json_output import AsJson, print_json
 from recipekit.cli.options import LocalCode, Runs, TrustRemoteCode
 
 if TYPE_CHECKING:
-    from recipekit.reproduce.share import Shared
+    from recipekit.reproduce.write_bundle import Shared
 
 __all__ = ["share"]
 
@@ -71,49 +70,20 @@ def share(
     """
     from recipekit.cli.report import find_run
     from recipekit.pipeline.launch import Launch
-    from recipekit.reproduce.hub import check_upload, hub_repository, upload
-    from recipekit.reproduce.share import (
-        ShareOptions,
-        check_destination,
-        check_same_recipe,
-        check_shareable,
-        open_finished,
+    from recipekit.reproduce.share import share as share_run
+    from recipekit.reproduce.write_bundle import ShareOptions
+
+    shared = share_run(
+        find_run(run, runs),
+        destination,
+        options=ShareOptions(include_data, include_replies, tolerance),
+        seeds=seeds,
+        spread=[find_run(other, runs) for other in spread or ()],
+        launch=Launch(cpu=cpu),
+        allowed={"allow_local_code": allow_local_code, "trust_remote_code": trust_remote_code},
+        private=private,
+        show_line=lambda line: typer.echo(line, err=True),
     )
-    from recipekit.reproduce.share import share as write
-    from recipekit.reproduce.spread import repeat_with_seeds
-    from recipekit.stages.recipe import load_recipe
-
-    found = open_finished(find_run(run, runs))
-    repository = hub_repository(destination)
-    if repository is None:
-        check_destination(Path(destination))
-    else:
-        check_upload(repository)
-    allowed = {"allow_local_code": allow_local_code, "trust_remote_code": trust_remote_code}
-    recipe = load_recipe(found.path / "recipe.resolved.yaml", (), **allowed)
-    options = ShareOptions(include_data, include_replies, tolerance)
-    check_shareable(found, recipe, options)
-    others = [open_finished(find_run(other, runs)) for other in spread or ()]
-    for other in others:
-        check_same_recipe(found, other)
-    repeated = [other.read_json(other.path / "metrics.json", list) or [] for other in others]
-    if seeds:
-        repeated += repeat_with_seeds(
-            found,
-            seeds,
-            launch=Launch(cpu=cpu),
-            allowed=allowed,
-            show_line=lambda line: typer.echo(line, err=True),
-        )
-    deliver = None
-    if repository is not None:
-        target = repository
-
-        def deliver(folder: Path) -> str:
-            return str(target.at(upload(folder, target, private=private)))
-
-    place = Path(destination) if repository is None else None
-    shared = write(found, recipe, place, options, repeated, deliver)
     if as_json:
         print_json(vars(shared))
     else:
