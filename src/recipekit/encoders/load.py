@@ -35,7 +35,7 @@ from recipekit.encoding.model_files import (
 )
 from recipekit.encoding.padding import give_padding_token
 from recipekit.errors import ModelError
-from recipekit.records import Similarity
+from recipekit.records import Side, Similarity
 
 if TYPE_CHECKING:
     from recipekit.encoders.bi_encoder import BiEncoderSpec, PoolingMode
@@ -67,50 +67,24 @@ def load_bi_encoder(
         ModelError: The model cannot be found or read, is not the pinned one, or does not support
             the spec's settings.
     """
-    warn = progress.warn
     model, folder = _read(spec, trust_remote_code)
     if spec.sha256 is not None:
         check_sha256(spec.model, folder, spec.sha256)
-    towers = [list(_route(spec.model, model, task)) for task in ("query", "document")]
+    towers = _towers(spec, model, folder, progress)
     tied = list(map(id, towers[0])) == list(map(id, towers[1]))
-    for tower in towers:
-        _check(spec.model, tower)
-        first: Any = tower[0]
-        if isinstance(first, Transformer):
-            give_padding_token(spec.model, first.tokenizer, first.model, progress.info)
-    if spec.pooling is not None:
-        _repool(spec, towers, warn)
-    elif not (folder / "modules.json").is_file():
-        warn(
-            f"model '{spec.model}' states no pooling, so the mean of its tokens is used; "
-            "`pooling` chooses another"
-        )
-    _freeze_unused(towers)
     similarity: Similarity = spec.similarity or model.similarity_fn_name
     is_projected = False
     if vectors is not None:
         similarity = _similarity_of(spec, vectors)
         is_projected = _project(spec, model, towers, vectors.dimension, progress)
-    if similarity == "cosine" and not all(map(_ends_normalized, towers)):
-        _state_similarity(spec, folder, progress)
-        if model.truncate_dim is None:
-            # With a truncated dimension, the encoder scales the vectors after it has cut them.
-            towers = [
-                tower if _ends_normalized(tower) else [*tower, Normalize()] for tower in towers
-            ]
+    if similarity == "cosine":
+        towers = _normalized(spec, model, folder, towers, progress)
     query, passage = towers
     if tied:
         passage = query if spec.tied else copy.deepcopy(query)
     return BiEncoder(
         {"query": query, "passage": passage},
-        prompts={
-            "query": (model.prompts.get("query") or "")
-            if spec.query_prompt is None
-            else spec.query_prompt,
-            "passage": _passage_prompt(model.prompts)
-            if spec.passage_prompt is None
-            else spec.passage_prompt,
-        },
+        prompts=_prompts(spec, model.prompts),
         max_length=_max_length(spec, towers),
         precision=spec.precision,
         max_tokens_per_batch=spec.max_tokens_per_batch,
@@ -125,6 +99,30 @@ def load_bi_encoder(
         embeds_passages=vectors is None,
         has_untrained_dense=is_projected,
     )
+
+
+def _towers(
+    spec: BiEncoderSpec, model: SentenceTransformer, folder: Path, progress: Progress
+) -> list[list[nn.Module]]:
+    """Return the modules that encode queries and those that encode passages, with the pooling set.
+
+    Modules that encode both are the same objects.
+    """
+    towers = [list(_route(spec.model, model, task)) for task in ("query", "document")]
+    for tower in towers:
+        _check(spec.model, tower)
+        first: Any = tower[0]
+        if isinstance(first, Transformer):
+            give_padding_token(spec.model, first.tokenizer, first.model, progress.info)
+    if spec.pooling is not None:
+        _repool(spec, towers, progress.warn)
+    elif not (folder / "modules.json").is_file():
+        progress.warn(
+            f"model '{spec.model}' states no pooling, so the mean of its tokens is used; "
+            "`pooling` chooses another"
+        )
+    _freeze_unused(towers)
+    return towers
 
 
 def _similarity_of(spec: BiEncoderSpec, vectors: VectorSource) -> Similarity:
@@ -298,6 +296,22 @@ def _ends_normalized(tower: Sequence[nn.Module]) -> bool:
     return isinstance(tower[-1], Normalize)
 
 
+def _normalized(
+    spec: BiEncoderSpec,
+    model: SentenceTransformer,
+    folder: Path,
+    towers: list[list[nn.Module]],
+    progress: Progress,
+) -> list[list[nn.Module]]:
+    """Return towers whose vectors have length 1."""
+    if all(map(_ends_normalized, towers)):
+        return towers
+    _state_similarity(spec, folder, progress)
+    if model.truncate_dim is not None:
+        return towers  # the encoder scales the vectors after it has cut them
+    return [tower if _ends_normalized(tower) else [*tower, Normalize()] for tower in towers]
+
+
 def _state_similarity(spec: BiEncoderSpec, folder: Path, progress: Progress) -> None:
     """Report that a model's vectors are scaled to length 1, unless the recipe asks for it."""
     if spec.similarity is not None:
@@ -326,8 +340,14 @@ def _freeze_unused(towers: Sequence[Sequence[nn.Module]]) -> None:
             pooler.requires_grad_(False)
 
 
-def _passage_prompt(prompts: dict[str, str]) -> str:
-    return next((prompts[name] for name in PASSAGE_PROMPTS if prompts.get(name)), "")
+def _prompts(spec: BiEncoderSpec, own: dict[str, str]) -> dict[Side, str]:
+    """Return the prompt of each side: the spec's, or else the model's own."""
+    query, passage = spec.query_prompt, spec.passage_prompt
+    if query is None:
+        query = own.get("query") or ""
+    if passage is None:
+        passage = next((own[name] for name in PASSAGE_PROMPTS if own.get(name)), "")
+    return {"query": query, "passage": passage}
 
 
 def _max_length(spec: BiEncoderSpec, towers: Sequence[Sequence[Any]]) -> int:

@@ -34,10 +34,7 @@ def check_loss(spec: LossSpec, context: Context) -> None:
     name = type(spec).__name__
     loss = build(spec, Loss, context)
     expect(callable(loss), f"{name}.build() returns {found(loss)}; it must be callable")
-    expected = "it must be 'corpus' or 'batch'"
-    negatives_from = member(name, spec, "negatives_from", expected)
-    is_known = isinstance(negatives_from, str) and negatives_from in ("corpus", "batch")
-    expect(is_known, f"{name}.negatives_from is {shown(negatives_from)}; {expected}")
+    negatives_from = _negatives_from(name, spec)
     generator = torch.Generator().manual_seed(context.seed)
     queries, passages = (
         torch.nn.functional.normalize(
@@ -45,12 +42,34 @@ def check_loss(spec: LossSpec, context: Context) -> None:
         )
         for n in (4, 7)
     )
-    mask = torch.full((4, 7), int(Verdict.NEGATIVE), dtype=torch.int8)
-    mask[[0, 1, 2], [0, 1, 2]] = int(Verdict.POSITIVE)  # query 3 has no positive
-    mask[:, 6] = int(Verdict.IGNORE)
     if spec.examples is not None:
         _check_on_examples(name, loss, spec.examples, queries, passages)
-        return
+    else:
+        _check_on_labels(name, loss, negatives_from, queries, passages, generator)
+
+
+def _negatives_from(name: str, spec: LossSpec) -> str:
+    expected = "it must be 'corpus' or 'batch'"
+    negatives_from = member(name, spec, "negatives_from", expected)
+    is_known = isinstance(negatives_from, str) and negatives_from in ("corpus", "batch")
+    expect(is_known, f"{name}.negatives_from is {shown(negatives_from)}; {expected}")
+    return str(negatives_from)
+
+
+def _check_on_labels(
+    name: str,
+    loss: Loss,
+    negatives_from: str,
+    queries: torch.Tensor,
+    passages: torch.Tensor,
+    generator: torch.Generator,
+) -> None:
+    """Check a loss of labels: queries 0 to 2 have a positive, and passage 6 is ignored."""
+    import torch
+
+    mask = torch.full((4, 7), int(Verdict.NEGATIVE), dtype=torch.int8)
+    mask[[0, 1, 2], [0, 1, 2]] = int(Verdict.POSITIVE)
+    mask[:, 6] = int(Verdict.IGNORE)
 
     def value(queries: torch.Tensor, passages: torch.Tensor) -> torch.Tensor:
         expected = "it must return a floating-point tensor of one value per query, (4,)"
@@ -72,7 +91,25 @@ def check_loss(spec: LossSpec, context: Context) -> None:
         f"{name}: the losses are {losses.tolist()}; they must be finite and positive",
     )
     expect(losses[3] == 0, f"{name}: a query without a positive has a loss")
+    gradient = _gradient_by_queries(name, losses, queries)
+    with torch.no_grad():
+        step = 1e-4 * torch.randn(queries.shape, generator=generator, dtype=torch.float64)
+        rise = (value(queries + step, passages) - value(queries - step, passages)).sum() / 2
+        _check_slope(name, rise, (gradient * step).sum(), atol=1e-6)
+        moved = passages.clone()
+        moved[6] = -moved[6]
+        expect(
+            torch.allclose(value(queries, moved), losses),
+            f"{name}: an ignored passage changes the loss",
+        )
+
+
+def _gradient_by_queries(name: str, losses: torch.Tensor, queries: torch.Tensor) -> torch.Tensor:
+    """Return the gradient of the sum of all losses, after checking that queries 0 to 2 have one."""
+    import torch
+
     expect(losses.requires_grad, f"{name}: the losses have no gradient; use only torch functions")
+    gradient: torch.Tensor
     (gradient,) = call(
         f"{name}: backward()",
         "the losses must be differentiable",
@@ -87,20 +124,17 @@ def check_loss(spec: LossSpec, context: Context) -> None:
     # Its own loss: the query may well be a negative of the others' passages.
     (own,) = torch.autograd.grad(losses[3], queries, allow_unused=True, materialize_grads=True)
     expect(own.abs().sum() == 0, f"{name}: the loss of a query without a positive has a gradient")
-    with torch.no_grad():
-        step = 1e-4 * torch.randn(queries.shape, generator=generator, dtype=torch.float64)
-        rise = (value(queries + step, passages) - value(queries - step, passages)).sum() / 2
-        slope = (gradient * step).sum()
-        expect(
-            torch.isclose(rise, slope, rtol=0.01, atol=1e-6),
-            f"{name}: the gradient is not that of the value ({slope:.3g}, measured {rise:.3g})",
-        )
-        moved = passages.clone()
-        moved[6] = -moved[6]
-        expect(
-            torch.allclose(value(queries, moved), losses),
-            f"{name}: an ignored passage changes the loss",
-        )
+    return gradient
+
+
+def _check_slope(name: str, rise: torch.Tensor, slope: torch.Tensor, *, atol: float) -> None:
+    """Check the change of the loss along a step against that which its gradient predicts."""
+    import torch
+
+    expect(
+        bool(torch.isclose(rise, slope, rtol=0.01, atol=atol)),
+        f"{name}: the gradient is not that of the value ({slope:.3g}, measured {rise:.3g})",
+    )
 
 
 def _check_on_examples(
@@ -135,11 +169,7 @@ def _check_on_examples(
         rise = (
             loss(queries + step, passages, examples) - loss(queries - step, passages, examples)
         ) / 2
-        slope = (gradient * step).sum()
-        expect(
-            bool(torch.isclose(rise, slope, rtol=0.01, atol=1e-9)),
-            f"{name}: the gradient is not that of the value ({slope:.3g}, measured {rise:.3g})",
-        )
+        _check_slope(name, rise, (gradient * step).sum(), atol=1e-9)
 
 
 def _call(

@@ -1,8 +1,8 @@
 """The labels that a phase trains on: positives, ignored pairs and hard negatives by query.
 
 A judgment overrides the source's own label. A passage with the query's own text is ignored where
-neither decided it. A pair that was retrieved but not judged is ignored or
-a negative, as the recipe says. Every other pair is a negative and is not listed.
+neither decided it. A pair that was retrieved but not judged is ignored or a negative, as the recipe
+says. Every other pair is a negative and is not listed.
 """
 
 from __future__ import annotations
@@ -82,13 +82,11 @@ def training_labels(
     """
     n_passages = len(dataset.passages)
     is_selected = _selected_queries(dataset, selection)
-    if selection.labels == "source":
-        judgments = None
-    decided = _decided(dataset, judgments, is_selected)
+    decided = _decided(dataset, None if selection.labels == "source" else judgments, is_selected)
     found_key, found_score = _candidates(candidates, is_selected, n_passages)
     own = own_texts(dataset) if own is None else own
-    own_key = np.setdiff1d(pair_keys(own.query, own.passage, n_passages), decided.key)
-    undecided = np.setdiff1d(found_key, np.concatenate([decided.key, own_key]))
+    own_key = pair_keys(own.query, own.passage, n_passages)
+    ignored, negative = _ignored_and_negative(decided, found_key, own_key, selection.unjudged)
     is_positive = decided.verdict == Verdict.POSITIVE
     queries = np.unique(decided.key[is_positive] // n_passages).astype(np.int64)
     if len(queries) == 0:
@@ -105,23 +103,13 @@ def training_labels(
         passages = (keys % n_passages).astype(np.int32)
         return QueryPairs.from_sorted(number[keys // n_passages], passages, len(queries))
 
-    ignored = decided.key[decided.verdict == Verdict.IGNORE]
-    ignored = np.union1d(ignored, own_key)
-    negative = decided.key[decided.verdict == Verdict.NEGATIVE]
-    if selection.unjudged == "ignore":
-        ignored = np.union1d(ignored, undecided)
-    else:
-        negative = np.union1d(negative, undecided)
     negative = _hardest_first(negative, found_key, found_score, n_passages)
     negative = negative[number[negative // n_passages] >= 0]
-    positive, grade = pairs(decided.key[is_positive]), decided.grade[is_positive]
-    raw_weight = np.ones(len(positive))
-    if selection.positive_weights == "grade":
-        raw_weight = np.where(grade > 0, grade, 1.0).astype(np.float64)
+    positive = pairs(decided.key[is_positive])
     return TrainingLabels(
         queries=queries,
         positive=positive,
-        weight=positive.normalized(raw_weight),
+        weight=_weights(positive, decided.grade[is_positive], selection),
         ignored=pairs(ignored),
         negative=pairs(negative),
         without_positive=int(is_selected.sum()) - len(queries),
@@ -132,6 +120,34 @@ def training_labels(
             decided.confidence[is_positive], _looked_up(decided, decided.confidence, negative)
         ),
     )
+
+
+def _ignored_and_negative(
+    decided: _Decided, found: Rows, own: Rows, unjudged: Literal["ignore", "negative"]
+) -> tuple[Rows, Rows]:
+    """Return the keys of the ignored pairs and of the listed negatives, ascending.
+
+    Args:
+        decided: The pairs with a verdict.
+        found: Keys of the candidates.
+        own: Keys of the passages with a query's own text.
+        unjudged: What a candidate without a verdict is.
+    """
+    own = np.setdiff1d(own, decided.key)
+    undecided = np.setdiff1d(found, np.concatenate([decided.key, own]))
+    ignored = np.union1d(decided.key[decided.verdict == Verdict.IGNORE], own)
+    negative = decided.key[decided.verdict == Verdict.NEGATIVE]
+    if unjudged == "ignore":
+        return np.union1d(ignored, undecided), negative
+    return ignored, np.union1d(negative, undecided)
+
+
+def _weights(positive: QueryPairs, grade: Floats, selection: LabelSelection) -> Floats:
+    """Return the weight of each positive, which sum to 1 over each query."""
+    weights = np.ones(len(positive))
+    if selection.positive_weights == "grade":
+        weights = np.where(grade > 0, grade, 1.0).astype(np.float64)
+    return positive.normalized(weights)
 
 
 def _looked_up(decided: _Decided, values: Floats, keys: Rows) -> Floats:

@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, Final
 
 from elasticsearch import Elasticsearch
@@ -50,43 +51,17 @@ def scan(
     """
     query = {"bool": {"filter": [filter]}} if filter else {"match_all": {}}
     with _point_in_time(connection, index) as point:
-
-        def search(**options: Any) -> Any:
-            def attempt(client: Elasticsearch) -> Any:
-                reply = client.search(
-                    pit={"id": point, "keep_alive": KEEP_ALIVE},
-                    query=query,
-                    allow_partial_search_results=False,
-                    source=False,
-                    **options,
-                )
-                failure = failure_of_shards(reply.body)
-                if failure is not None:
-                    raise PartialFailure(failure)
-                return reply
-
-            return connection.call(attempt, index)["hits"]
-
-        def read_page(number: int, after: Any) -> list[Hit]:
-            options: dict[str, Any] = {"fields": list(fields), "search_after": after}
-            if slices > 1:
-                options["slice"] = {"id": number, "max": slices}
-            hits: list[Hit] = search(
-                size=page_size, sort=["_shard_doc"], track_total_hits=False, **options
-            )["hits"]
-            return hits
-
-        expected = search(size=0, track_total_hits=True)["total"]["value"]
-        returned = 0
+        read = _Reader(connection, index, point, query, list(fields), page_size, slices)
+        expected, returned = read.count(), 0
         with ThreadPoolExecutor(slices, thread_name_prefix="scan") as pool:
             pages: deque[tuple[int, Future[list[Hit]]]] = deque(
-                (number, pool.submit(read_page, number, None)) for number in range(slices)
+                (number, pool.submit(read.page, number, None)) for number in range(slices)
             )
             while pages:
                 number, page = pages.popleft()
                 hits = page.result()
                 if len(hits) == page_size:
-                    pages.append((number, pool.submit(read_page, number, hits[-1]["sort"])))
+                    pages.append((number, pool.submit(read.page, number, hits[-1]["sort"])))
                 returned += len(hits)
                 yield from hits
         if returned != expected:
@@ -94,6 +69,51 @@ def scan(
                 f"{connection.named(index)} returned {returned} of {expected} documents: run again",
                 code="RK269",
             )
+
+
+@dataclass(frozen=True)
+class _Reader:
+    """Reads the documents that match a query at a point in time."""
+
+    connection: Connection[Elasticsearch]
+    index: str
+    point: str
+    """The id of the point in time."""
+    query: Mapping[str, Any]
+    fields: list[str]
+    page_size: int
+    slices: int
+
+    def count(self) -> int:
+        """Return how many documents match."""
+        total: int = self._search(size=0, track_total_hits=True)["total"]["value"]
+        return total
+
+    def page(self, number: int, after: Any) -> list[Hit]:
+        """Return a page of slice `number`: the first one, or the one after a document's `sort`."""
+        options: dict[str, Any] = {"fields": self.fields, "search_after": after}
+        if self.slices > 1:
+            options["slice"] = {"id": number, "max": self.slices}
+        hits: list[Hit] = self._search(
+            size=self.page_size, sort=["_shard_doc"], track_total_hits=False, **options
+        )["hits"]
+        return hits
+
+    def _search(self, **options: Any) -> Any:
+        def attempt(client: Elasticsearch) -> Any:
+            reply = client.search(
+                pit={"id": self.point, "keep_alive": KEEP_ALIVE},
+                query=self.query,
+                allow_partial_search_results=False,
+                source=False,
+                **options,
+            )
+            failure = failure_of_shards(reply.body)
+            if failure is not None:
+                raise PartialFailure(failure)
+            return reply
+
+        return self.connection.call(attempt, self.index)["hits"]
 
 
 @contextmanager

@@ -55,16 +55,9 @@ def ensure_collection(
     if stored.complete and held == tag.rows:
         _wait_until_indexed(connection, tag, progress)
         return False
+    _state_points(connection, tag, progress, held, was_complete=stored.complete)
     if stored.complete:
-        progress.warn(
-            f"{connection.named(name)} held {tag.rows} points when it was complete and now holds "
-            f"{held}: someone changed it"
-        )
         _set_complete(connection, tag, complete=False)
-    elif held:
-        progress.info(
-            f"{connection.named(name)}: {held} of {tag.rows} points are kept from an earlier run"
-        )
     load_missing(
         connection,
         name,
@@ -75,17 +68,47 @@ def ensure_collection(
         use_grpc=use_grpc,
         progress=progress,
     )
-    held = count_points(connection, name)
-    if held != tag.rows:
-        raise ComponentError(
-            f"{connection.named(name)} holds {held} points for {tag.rows} passages: someone else "
-            "changed it; delete it, then run again",
-            code="RK269",
-        )
+    _check_all_held(connection, tag)
     _build_index(connection, name, settings)
     _wait_until_indexed(connection, tag, progress)
     _set_complete(connection, tag, complete=True)
     return True
+
+
+def _state_points(
+    connection: Connection[QdrantClient],
+    tag: OwnershipTag,
+    progress: Progress,
+    held: int,
+    *,
+    was_complete: bool,
+) -> None:
+    """Report the points that a collection holds before it is loaded."""
+    if was_complete:
+        progress.warn(
+            f"{connection.named(tag.name)} held {tag.rows} points when it was complete and now "
+            f"holds {held}: someone changed it"
+        )
+    elif held:
+        progress.info(
+            f"{connection.named(tag.name)}: {held} of {tag.rows} points are kept from an earlier "
+            "run"
+        )
+
+
+def _check_all_held(connection: Connection[QdrantClient], tag: OwnershipTag) -> None:
+    """Check that the collection holds one point for each passage.
+
+    Raises:
+        ComponentError: It does not.
+    """
+    held = count_points(connection, tag.name)
+    if held != tag.rows:
+        raise ComponentError(
+            f"{connection.named(tag.name)} holds {held} points for {tag.rows} passages: someone "
+            "else changed it; delete it, then run again",
+            code="RK269",
+        )
 
 
 def _find_or_create(
