@@ -338,27 +338,33 @@ def test_init_and_cache_name_what_is_missing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    data = tmp_path / "faq.csv"
-    data.write_text("question,answer\n" + "".join(f"how {n},so {n}\n" for n in range(20)))
     assert invoke(["init", "."]) == 2
     assert capsys.readouterr().err == ".: is a folder; name a file, such as recipe.yaml [RK507]\n"
     (tmp_path / "file").touch()
-    assert invoke(["init", "file/recipe.yaml", "--data", "faq.csv"]) == 1
+
+    def read(*arguments: object, **options: object) -> None:
+        raise AssertionError("the data is read, although the recipe cannot be written")
+
+    monkeypatch.setattr("recipekit.starter.data.find_source", read)
+    assert invoke(["init", "file/recipe.yaml"]) == 1
     assert (
         capsys.readouterr().err
         == "file/recipe.yaml: cannot be written (file is not a folder) [RK502]\n"
     )
     (tmp_path / "file").unlink()
     (tmp_path / "link.yaml").symlink_to("nowhere/r.yaml")
-    assert invoke(["init", "link.yaml", "--data", "faq.csv"]) == 1
-    assert capsys.readouterr().err.startswith("link.yaml: cannot be written (")
+    assert invoke(["init", "link.yaml"]) == 1
+    assert capsys.readouterr().err == "link.yaml: cannot be written (it is a broken link) [RK502]\n"
+    monkeypatch.setattr("recipekit.cli.init.os.access", lambda path, mode: False)
+    assert invoke(["init", "new.yaml"]) == 1
+    assert capsys.readouterr().err == "new.yaml: cannot be written (Permission denied) [RK502]\n"
     (tmp_path / "link.yaml").unlink()
     assert invoke(["cache", "ls", "--cache", "elsewhere"]) == 0
     assert (
         capsys.readouterr().err
         == "elsewhere: there is no cache here (--cache names another folder)\n"
     )
-    assert list(tmp_path.iterdir()) == [data]
+    assert not list(tmp_path.iterdir())
 
 
 def test_errors_show_no_value_from_the_environment(

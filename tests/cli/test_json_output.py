@@ -72,7 +72,8 @@ def test_a_run_prints_documented_events_and_nothing_else(folder: Path) -> None:
     ]
     assert [stage["state"] for stage in first[0]["stages"]] == ["miss", "miss"]
     assert (first[-1]["status"], first[-1]["ran"]) == ("finished", ["collect", "mine"])
-    assert Path(first[-1]["report"]).is_file()
+    files = {name: Path(first[-1][name]).name for name in ("report", "report_html")}
+    assert files == {"report": "report.md", "report_html": "report.html"}
     again = events(call_cli(folder, "run", "--json").stdout)
     assert [event["event"] for event in again[1:-1]] == ["stage_cached"] * 2
     assert again[1]["key"] == first[0]["stages"][0]["key"]

@@ -153,6 +153,8 @@ def test_a_finished_run_has_a_model_and_figures_with_intervals(
     finished = recipekit.run("recipe.yaml", ["train.learning_rate=1e-4"], export_to="out")
     assert "--set train.learning_rate=1e-4" in finished.report
     monkeypatch.chdir("/")
+    assert finished.report_html == finished.path / "report.html"
+    assert finished.report_html.is_file()
     frame = finished.metrics
     assert {"system", "metric", "value", "low", "high"} <= set(frame.columns)
     assert (frame.low <= frame.value).all()

@@ -11,6 +11,7 @@ import typer
 from recipekit.cli.completion import complete_source
 
 if TYPE_CHECKING:
+    from recipekit.errors import RecipekitError
     from recipekit.starter.data import DataSample, FoundSource, SourceName
 
 __all__ = ["init"]
@@ -67,17 +68,11 @@ def init(
 
     The kind of source and the columns are guessed from the data.
     """
-    from recipekit.errors import StoreError
     from recipekit.starter.data import find_source, read_sample
     from recipekit.starter.judge_section import choose_llm
     from recipekit.starter.template import starter
 
-    if path.is_dir():
-        raise StoreError(
-            f"{path}: is a folder; name a file, such as {path / 'recipe.yaml'}", code="RK507"
-        )
-    if path.exists() and not force:
-        raise StoreError(f"{path}: already exists; --force replaces it", code="RK503")
+    _check_target(path, force=force)
     if data is None and source not in (None, "python_code"):
         raise typer.BadParameter(f"--source {source} needs --data", param_hint="--data")
     if api_base is not None and llm is None:
@@ -104,6 +99,31 @@ def _as_name(source: str | None) -> SourceName | None:
     return next((name for name in get_args(SourceName) if name == source), None)
 
 
+def _check_target(path: Path, *, force: bool) -> None:
+    """Check that a file can be written, before data is read, which can take long."""
+    from recipekit.errors import StoreError
+
+    if path.is_dir():
+        raise StoreError(
+            f"{path}: is a folder; name a file, such as {path / 'recipe.yaml'}", code="RK507"
+        )
+    if path.exists() and not force:
+        raise StoreError(f"{path}: already exists; --force replaces it", code="RK503")
+    existing = next(each for each in (path, *path.absolute().parents) if each.exists())
+    is_broken_link = path.is_symlink() and existing != path
+    if (is_broken_link and not force) or not (existing == path or existing.is_dir()):
+        raise _not_a_place(path)
+    if not os.access(existing, os.W_OK):
+        raise StoreError(f"{path}: cannot be written (Permission denied)", code="RK502")
+
+
+def _not_a_place(path: Path) -> RecipekitError:
+    from recipekit.errors import StoreError
+
+    why = "it is a broken link" if path.is_symlink() else f"{path.parent} is not a folder"
+    return StoreError(f"{path}: cannot be written ({why})", code="RK502")
+
+
 def _write(path: Path, text: str, *, force: bool) -> None:
     from recipekit.errors import StoreError
 
@@ -112,8 +132,7 @@ def _write(path: Path, text: str, *, force: bool) -> None:
         with path.open("w" if force else "x", encoding="utf-8") as file:
             file.write(text)
     except (FileExistsError, NotADirectoryError) as error:
-        why = "it is a broken link" if path.is_symlink() else f"{path.parent} is not a folder"
-        raise StoreError(f"{path}: cannot be written ({why})", code="RK502") from error
+        raise _not_a_place(path) from error
     except OSError as error:
         raise StoreError(f"{path}: cannot be written ({error.strerror})", code="RK502") from error
 

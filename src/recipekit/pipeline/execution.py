@@ -263,6 +263,7 @@ class Execution:
             ran=list(self.ran),
             cached=list(cached),
             report=_if_file(path / "report.md"),
+            report_html=_if_file(path / "report.html"),
             metrics=_if_file(path / "metrics.json"),
         )
         trusted = self.recipe.origin.trust_remote_code

@@ -34,7 +34,16 @@ EVENTS: Mapping[str, tuple[str, ...]] = {
     "warning": ("stage", "message"),
     "stage_finished": ("stage", "key", "seconds", "summary"),
     "exported": ("folder", "exports"),
-    "run_finished": ("run", "status", "reason", "ran", "cached", "report", "metrics"),
+    "run_finished": (
+        "run",
+        "status",
+        "reason",
+        "ran",
+        "cached",
+        "report",
+        "report_html",
+        "metrics",
+    ),
     "error": ("code", "message", "problems"),
 }
 """The fields of each event. Every event also has `event` and `time` (seconds since 1970)."""

@@ -56,6 +56,16 @@ class Run:
         return file.read_text(encoding="utf-8") if file.is_file() else ""
 
     @property
+    def report_html(self) -> Path | None:
+        """The file of the report for people, `report.html`; None if no stage has finished.
+
+        It needs no network and no other file. In a notebook, `IPython.display.HTML(filename=...)`
+        shows it.
+        """
+        file = self.path / "report.html"
+        return file if file.is_file() else None
+
+    @property
     def model_path(self) -> Path:
         """The folder of the trained model.
 
