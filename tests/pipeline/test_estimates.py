@@ -212,3 +212,51 @@ def test_a_plan_says_when_nothing_is_evaluated_during_training(tmp_path: Path):
 )
 def test_estimates_are_printed_with_their_units(estimate: dict[str, Any], line: str):
     assert work(estimate) == line
+
+
+HYBRID = {
+    "use": "hybrid",
+    "retrievers": {
+        "lexical": {"use": "bm25"},
+        "dense": {"use": "exact", "encoder": "other"},
+        "own": {"use": "exact", "encoder": "trained"},
+    },
+}
+TRAIN = {"phases": {"p": {"use": "in_batch", "loss": {"use": "infonce"}, "epochs": 1}}}
+RERANK = {"test": {"use": "retrieval", "rerank": {"encoder": "cross", "depth": 50}}}
+
+
+@pytest.mark.parametrize(
+    ("sections", "matrices"),
+    [
+        ({"evaluate": {}}, 1),
+        ({"evaluate": {"untrained": False}}, 0),
+        ({"evaluate": {"baselines": {"dense": {"use": "exact", "encoder": "other"}}}}, 2),
+        ({"evaluate": {}, "train": TRAIN}, 2),
+        ({"evaluate": {"baselines": {"hybrid": HYBRID}}, "train": TRAIN}, 3),
+    ],
+)
+def test_every_matrix_that_is_searched_and_every_pair_that_is_scored_counts(
+    sections: dict[str, Any], matrices: int, tiny_model: Path
+):
+    bi_encoder = {"use": "bi_encoder", "model": str(tiny_model)}
+    cross_encoder = {"use": "cross_encoder", "model": "owner/any"}
+    sections["evaluate"].setdefault("evaluators", RERANK)
+    recipe = load_recipe(
+        {
+            "recipe": 1,
+            "name": "tiny",
+            "encoders": {"student": bi_encoder, "other": bi_encoder, "cross": cross_encoder},
+            "collect": {"sources": {"own": {"use": "python_code"}}},
+            **sections,
+        }
+    )
+    sizes = Sizes.foreseen(
+        {"test": 20}, 100, query_characters=40, passage_characters=300, positives_per_query=1
+    )
+    work = stage_named("evaluate").estimate(
+        EstimateInputs(recipe, sizes, None, {}), recipe.evaluate
+    )
+    assert work.get("texts to encode at most", 0) == matrices * 120
+    assert work.get("bytes of embeddings at most", 0) == matrices * 120 * 32 * 4
+    assert work["evaluators"] == {"test": {"pairs for cross to score at most": 20 * 50}}

@@ -16,11 +16,12 @@ from typing import Annotated, Any, get_args, get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from recipekit.component import Slot, slot_type
+from recipekit.component import Slot, encoder_names, slot_type
 from recipekit.recipe.positions import KeyPath
 
 __all__ = [
     "all_slots",
+    "encoders_in",
     "field_at",
     "is_map",
     "items_of",
@@ -239,6 +240,12 @@ def all_slots(value: BaseModel, path: KeyPath = ()) -> Iterator[tuple[KeyPath, S
         if isinstance(slot, Slot):
             yield child_path, slot
             yield from all_slots(slot.spec, child_path)
+
+
+def encoders_in(spec: BaseModel) -> list[str]:
+    """The recipe's encoders that a component names, or a component inside it."""
+    inside = [spec, *(slot.spec for _, slot in all_slots(spec))]
+    return [name for each in inside for name in encoder_names(each)]
 
 
 def misshapen(model: type[BaseModel], value: Any, path: KeyPath = ()) -> Iterator[KeyPath]:

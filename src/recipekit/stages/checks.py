@@ -42,6 +42,8 @@ def _check_encoder_names(draft: Draft) -> None:
             message = _why_not_trained_yet(draft, path)
         elif name in known:
             message = _why_of_another_kind(draft, name, scores_pairs=scores_pairs)
+        elif _is_dispensable(draft, path):
+            continue
         elif known:
             hint = did_you_mean(name, known) or f" The recipe has {listed(known)}."
             message = f"there is no encoder '{name}'.{hint}"
@@ -53,6 +55,12 @@ def _check_encoder_names(draft: Draft) -> None:
             continue
         if message:
             draft.report(path, message, "RK106")
+
+
+def _is_dispensable(draft: Draft, path: KeyPath) -> bool:
+    """Return whether a name is the encoder of a section that does without it."""
+    found = (stage for stage in stages.PIPELINE if path == (stage.name, "encoder"))
+    return any(stage.lacks_encoder and stage.lacks_encoder(draft) for stage in found)
 
 
 def _why_not_trained_yet(draft: Draft, path: KeyPath) -> str:

@@ -47,10 +47,10 @@ class EstimateInputs:
         Empty where a dimension is unknown.
 
         Args:
-            encoders: Their names.
+            encoders: Their names; one that encodes with two sets of weights is named twice.
             queries: How many queries are encoded; None for all.
         """
-        dimensions = [self.dimension(name) for name in dict.fromkeys(encoders)]
+        dimensions = [self.dimension(name) for name in encoders]
         known = [dimension for dimension in dimensions if dimension is not None]
         if not known or len(known) < len(dimensions):
             return {}

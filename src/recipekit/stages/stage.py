@@ -78,6 +78,8 @@ class Stage:
     """The recipe key that `sizes` reads, for a message where sizes are unknown."""
     estimate: Callable[[EstimateInputs, Any], Mapping[str, Any]] | None = None
     """Expected work and cost, by unit, for `plan`."""
+    lacks_encoder: Callable[[Draft], bool] | None = None
+    """Whether its section, as written, does without the encoder that `encoder` names by default."""
     check: Callable[[Draft], None] | None = None
     """Reports mistakes in its section, as written, that the section's model cannot find alone."""
     describe: Callable[[RunFolder], StageReport] | None = None

@@ -8,24 +8,50 @@ from recipekit.recipe.sections import TRAINED
 from recipekit.stages.evaluate.section import UNTRAINED, EvaluateSection
 from recipekit.suggestions import did_you_mean
 
-__all__ = ["check"]
+__all__ = ["check", "lacks_encoder"]
+
+
+def lacks_encoder(draft: Draft) -> bool:
+    """Return whether baselines alone are measured, so that no encoder is needed.
+
+    That is so where nothing is trained, `encoder` is left at its default, and the recipe has no
+    encoder that embeds texts or leaves the untrained one out.
+    """
+    evaluate = draft.mapping("evaluate")
+    default = EvaluateSection.model_fields["encoder"].default
+    if "train" in draft.value or evaluate.get("encoder", default) != default:
+        return False
+    if evaluate.get("untrained") is False:
+        return True
+    kinds = draft.components("encoders").values()
+    return all(kind is not None and getattr(kind, "scores_pairs", False) for kind in kinds)
 
 
 def check(draft: Draft) -> None:
     """Check that something is measured, and that the measured encoder is the trained one."""
-    evaluate = draft.mapping("evaluate")
-    if (
-        evaluate.get("untrained") is False
-        and evaluate.get("baselines") == {}
-        and "train" not in draft.value
-    ):
-        message = "nothing is measured: no train section, 'untrained: false' and no baselines"
-        draft.report(("evaluate",), message, "RK107", at_key=True)
+    _check_systems(draft)
     _check_sources(draft)
     _check_first_stages(draft)
     if ("encoders",) not in draft.unclear and isinstance(draft.at("evaluate"), dict):
         _check_encoder(draft)
         _check_evaluators(draft)
+
+
+def _check_systems(draft: Draft) -> None:
+    """Check that there is a system to measure, and an encoder for evaluators that need one."""
+    if ("encoders",) in draft.unclear or not lacks_encoder(draft):
+        return
+    untrained = draft.mapping("evaluate").get("untrained")
+    why = "'untrained: false'" if untrained is False else "no encoder"
+    if draft.mapping("evaluate").get("baselines") == {}:
+        message = f"nothing is measured: no train section, {why} and no baselines"
+        draft.report(("evaluate",), message, "RK107", at_key=True)
+        return
+    for path, evaluator in draft.bound.items():
+        spec = evaluator.type
+        if spec is not None and issubclass(spec, EvaluatorSpec) and spec.reads_texts:
+            message = f"measures encoders, and there is none: no train section and {why}"
+            draft.report(path, message, "RK107", at_key=True)
 
 
 def _check_sources(draft: Draft) -> None:

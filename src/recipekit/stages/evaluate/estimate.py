@@ -6,6 +6,9 @@ from typing import Any
 
 from recipekit.component.method_errors import method_errors
 from recipekit.errors import DataError
+from recipekit.recipe.sections import TRAINED
+from recipekit.recipe.slots import encoders_in
+from recipekit.stages import PIPELINE
 from recipekit.stages.estimate_inputs import EstimateInputs
 from recipekit.stages.evaluate.measured import measured_count
 from recipekit.stages.evaluate.section import EvaluateSection
@@ -19,9 +22,19 @@ def estimate(inputs: EstimateInputs, section: EvaluateSection) -> dict[str, Any]
     return {
         "queries": inputs.sizes.n_queries if queries is None else queries,
         "passages": inputs.sizes.passages,
-        **inputs.encoding([section.encoder], queries),
+        **inputs.encoding(_encoders(inputs, section), queries),
         **_evaluators(inputs, section),
     }
+
+
+def _encoders(inputs: EstimateInputs, section: EvaluateSection) -> list[str]:
+    """Return the encoder of each set of vectors that is searched: by encoder and weights."""
+    names = [name for slot in section.baselines.values() for name in encoders_in(slot.spec)]
+    if section.untrained and section.encoder in (inputs.recipe.encoders or {}):
+        names.append(section.encoder)
+    if any(stage.trains for stage in PIPELINE if getattr(inputs.recipe, stage.name, None)):
+        names.append(TRAINED)
+    return [section.encoder if name == TRAINED else name for name in dict.fromkeys(names)]
 
 
 def _evaluators(inputs: EstimateInputs, section: EvaluateSection) -> dict[str, Any]:

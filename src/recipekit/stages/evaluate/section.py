@@ -25,7 +25,11 @@ class EvaluateSection(Section):
     see what training changes on data that the recipe does not train on. Queries without a split are
     test queries."""
     encoder: EncoderName = "student"
-    """The encoder to measure: untrained, and trained where the recipe trains it."""
+    """The encoder to measure: untrained, and trained where the recipe trains it.
+
+    A recipe that trains nothing needs none: without an encoder that embeds texts, baselines alone
+    are measured.
+    """
     untrained: bool = True
     """Measure the encoder before training, too."""
     baselines: dict[Name, Slot[RetrieverSpec]] = Field(default={"bm25": Slot(use="bm25")})

@@ -17,5 +17,6 @@ EVALUATE = Stage(
     ranks=True,
     estimate=lazy("recipekit.stages.evaluate.estimate:estimate"),
     describe=lazy("recipekit.stages.evaluate.describe:describe"),
+    lacks_encoder=lazy("recipekit.stages.evaluate.check:lacks_encoder"),
     check=lazy("recipekit.stages.evaluate.check:check"),
 )

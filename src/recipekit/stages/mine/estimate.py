@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from recipekit.component import RetrieverSpec, encoder_names
 from recipekit.component.method_errors import method_errors
-from recipekit.recipe.slots import all_slots
+from recipekit.recipe.slots import encoders_in
 from recipekit.stages.estimate_inputs import EstimateInputs
 from recipekit.stages.mine.section import MineSection
 
@@ -19,7 +18,7 @@ def estimate(inputs: EstimateInputs, section: MineSection) -> dict[str, Any]:
     mined = inputs.sizes.within(section.splits)
     queries = mined.n_queries
     specs = {name: slot.spec for name, slot in section.retrievers.items()}
-    encoders = {name: _encoders(spec) for name, spec in specs.items()}
+    encoders = {name: encoders_in(spec) for name, spec in specs.items()}
     retrievers: dict[str, Any] = {}
     for name, spec in specs.items():
         sizes = replace(mined, dimension=inputs.dimension(next(iter(encoders[name]), None)))
@@ -32,15 +31,9 @@ def estimate(inputs: EstimateInputs, section: MineSection) -> dict[str, Any]:
         "passages": inputs.sizes.passages,
         "queries to mine": queries,
         "candidates at most": queries * most_candidates_per_query(section, mined.passages),
-        **inputs.encoding(name for names in encoders.values() for name in names),
+        **inputs.encoding(dict.fromkeys(name for names in encoders.values() for name in names)),
         **({"retrievers": retrievers} if retrievers else {}),
     }
-
-
-def _encoders(spec: RetrieverSpec) -> list[str]:
-    """Return the encoders that a retriever names, or a retriever inside it."""
-    inside = [spec, *(slot.spec for _, slot in all_slots(spec))]
-    return [name for each in inside for name in encoder_names(each)]
 
 
 def most_candidates_per_query(section: MineSection, passages: int) -> int:
