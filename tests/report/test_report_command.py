@@ -7,7 +7,8 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from recipekit.cli.report import find_run, report
+from recipekit.cli.report import report
+from recipekit.pipeline.find_run import find_run
 from recipekit.errors import StoreError
 
 

@@ -35,9 +35,9 @@ OTHER_MEANINGS = {
 IMPORTS = {
     "stages/__init__.py": NAMES,
     "cli/judge.py": {"judge"},
-    "compare/measure.py": {"evaluate"},
-    "compare/measured_data.py": {"evaluate"},
-    "compare/published.py": {"evaluate"},
+    "comparison/measure.py": {"evaluate"},
+    "comparison/measured_data.py": {"evaluate"},
+    "comparison/published.py": {"evaluate"},
     "starter/template.py": {"collect"},
 }
 """Files outside a stage's folder that import from it: the pipeline, and commands about one stage.

@@ -15,7 +15,7 @@ from recipekit.cli.json_output import AsJson, print_json
 from recipekit.cli.options import Cache, LocalCode, Runs, TrustRemoteCode
 
 if TYPE_CHECKING:
-    from recipekit.compare.comparison import Comparison
+    from recipekit.comparison.result import Comparison
 
 __all__ = ["compare"]
 
@@ -97,7 +97,7 @@ def compare(
     if as_json:
         print_json({**comparison.as_json(), "page": str(output)})
     else:
-        from recipekit.compare.describe import terminal_blocks
+        from recipekit.comparison.describe import terminal_blocks
         from recipekit.report.blocks import Code, Text
         from recipekit.report.terminal import print_blocks
 
@@ -120,11 +120,11 @@ def _compared(
 ) -> Comparison:
     from recipekit.artifacts.key import FileHashes
     from recipekit.artifacts.store import Store
-    from recipekit.cli.report import find_run
-    from recipekit.compare.compare import Request, compare, resolve_models
-    from recipekit.compare.measured_data import Workspace, cache_of
-    from recipekit.compare.notices import NoticesOnce
-    from recipekit.compare.resolve import Resolver
+    from recipekit.comparison.compare import Request, compare, resolve_models
+    from recipekit.comparison.measured_data import Workspace, cache_of
+    from recipekit.comparison.notices import NoticesOnce
+    from recipekit.comparison.resolve import Resolver
+    from recipekit.pipeline.find_run import find_run
     from recipekit.pipeline.project import CACHE_VARIABLE, find_project, project_of
     from recipekit.recipe.environment import redact
     from recipekit.stages.recipe import load_recipe
@@ -171,7 +171,7 @@ def _metrics(names: list[str]) -> list[str]:
 def _write(comparison: Comparison, output: Path) -> None:
     """Write the page, with its figures inside."""
     from recipekit.artifacts.storage_errors import explained
-    from recipekit.compare.describe import page_blocks, page_title
+    from recipekit.comparison.describe import page_blocks, page_title
     from recipekit.report.blocks import figures_of
     from recipekit.report.html import render_html
     from recipekit.report.svg import can_draw, figure_file, render_svg

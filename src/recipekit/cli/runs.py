@@ -47,7 +47,7 @@ def runs(
 
 
 def _list(recipe: str | None, runs: Path | None, as_json: bool) -> None:
-    from recipekit.cli.report import recipe_runs
+    from recipekit.pipeline.find_run import recipe_runs
     from recipekit.pipeline.project import find_project
     from recipekit.pipeline.run_list import listed_runs, runs_table
     from recipekit.report.terminal import print_blocks
@@ -66,7 +66,7 @@ def _list(recipe: str | None, runs: Path | None, as_json: bool) -> None:
 
 
 def _compare(first: str, second: str, runs: Path | None, as_json: bool) -> None:
-    from recipekit.cli.report import find_run
+    from recipekit.pipeline.find_run import find_run
     from recipekit.pipeline.run_differences import compare_runs, differences_blocks
     from recipekit.report.terminal import print_blocks
 

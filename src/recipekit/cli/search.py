@@ -49,7 +49,7 @@ def search(
     The run's own embeddings are used. The label of a passage is known if the query is one of the
     data set.
     """
-    from recipekit.cli.report import find_run
+    from recipekit.pipeline.find_run import find_run
     from recipekit.pipeline.progress import ConsoleProgress
     from recipekit.pipeline.search_run import RunSearch
     from recipekit.training.parallel import join_ranks

@@ -68,7 +68,7 @@ def share(
 
     Local data is included only if its licence allows it. No secret is ever included.
     """
-    from recipekit.cli.report import find_run
+    from recipekit.pipeline.find_run import find_run
     from recipekit.pipeline.launch import Launch
     from recipekit.reproduce.share import share as share_run
     from recipekit.reproduce.write_bundle import ShareOptions

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import ValidationError
 
-from recipekit.compare.arguments import Argument
+from recipekit.comparison.arguments import Argument
 from recipekit.errors import RunError, StoreError
 from recipekit.evaluators.retrieval import RetrievalSpec
 from recipekit.recipe.sections import TRAINED

@@ -4,12 +4,12 @@ from typing import Any
 
 import pytest
 
-from recipekit.compare.comparison import Comparison, ModelFacts
-from recipekit.compare.describe import page_blocks, terminal_blocks
-from recipekit.compare.differing import DifferingQuery, RankedPassage
-from recipekit.compare.efficiency import Size, Speed
-from recipekit.compare.figures import figure_names, trade_off_figures
-from recipekit.compare.verdicts import differences_to
+from recipekit.comparison.describe import page_blocks, terminal_blocks
+from recipekit.comparison.differing import DifferingQuery, RankedPassage
+from recipekit.comparison.efficiency import Size, Speed
+from recipekit.comparison.figures import figure_names, trade_off_figures
+from recipekit.comparison.result import Comparison, ModelFacts
+from recipekit.comparison.verdicts import differences_to
 from recipekit.report.blocks import Figure, Section
 from recipekit.report.html import render_html
 from recipekit.report.terminal import plain_text

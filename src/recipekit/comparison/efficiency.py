@@ -11,9 +11,9 @@ from typing import Any, Final, cast
 import numpy as np
 import torch
 
-from recipekit.compare.kept import kept_json, texts_hash
-from recipekit.compare.models import ComparedModel
-from recipekit.compare.systems import LoadedEncoder, identity_of
+from recipekit.comparison.kept import kept_json, texts_hash
+from recipekit.comparison.models import ComparedModel
+from recipekit.comparison.systems import LoadedEncoder, identity_of
 from recipekit.component import Encoder
 from recipekit.dataset import Dataset
 from recipekit.encoding.compression_keys import CompressionKeys

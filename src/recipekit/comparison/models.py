@@ -11,8 +11,8 @@ from pydantic import ValidationError
 
 from recipekit.artifacts.key import FileHashes, component_identity, key_of
 from recipekit.artifacts.store import Artifact
-from recipekit.compare.arguments import MODEL_OPTIONS, Argument
-from recipekit.compare.model_kinds import BI_ENCODER, fetch_small_files, kind_of, licence_of
+from recipekit.comparison.arguments import MODEL_OPTIONS, Argument
+from recipekit.comparison.model_kinds import BI_ENCODER, fetch_small_files, kind_of, licence_of
 from recipekit.component import EncoderSpec, EncoderWeights, Slot
 from recipekit.encoders.bi_encoder import BiEncoderSpec
 from recipekit.encoding.model_files import local_folder

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
-from recipekit.compare.comparison import Comparison, ModelFacts
+from recipekit.comparison.result import Comparison, ModelFacts
 from recipekit.report.blocks import Block, Figure, Point, Table
 from recipekit.report.metrics import Comparison as Measured
 from recipekit.report.metrics import comparisons as by_evaluator

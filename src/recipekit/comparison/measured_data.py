@@ -9,7 +9,7 @@ from typing import Any
 
 from recipekit.artifacts.key import FileHashes
 from recipekit.artifacts.store import Artifact, Store
-from recipekit.compare.resolve import NamedRun
+from recipekit.comparison.resolve import NamedRun
 from recipekit.component import EvaluatorSpec, Progress, Ranks, Slot, SourceSpec
 from recipekit.dataset import Dataset
 from recipekit.errors import DataError, RunError

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from recipekit.compare.arguments import Argument, parse_argument
-from recipekit.compare.model_kinds import kind_of, licence_of
+from recipekit.comparison.arguments import Argument, parse_argument
+from recipekit.comparison.model_kinds import kind_of, licence_of
 from recipekit.encoding.compression_keys import CompressionKeys
 from recipekit.errors import RunError
 
@@ -112,7 +112,7 @@ def test_the_licence_is_that_of_the_card(card: str, licence: str | None, tmp_pat
 
 
 def test_models_of_the_same_name_are_called_as_they_were_typed() -> None:
-    from recipekit.compare.compare import _names
+    from recipekit.comparison.compare import _names
 
     typed = ["../a/tiny", "./../a/tiny", "b/tiny", "big"]
     assert _names(["tiny", "tiny", "tiny", "big"], typed) == ["a-tiny", "a-tiny 2", "b-tiny", "big"]

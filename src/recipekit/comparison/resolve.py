@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from recipekit.artifacts.key import FileHashes
-from recipekit.compare.arguments import Argument
-from recipekit.compare.models import ComparedModel, model_of_files, model_of_run
-from recipekit.compare.published import PublishedModel, published_model
+from recipekit.comparison.arguments import Argument
+from recipekit.comparison.models import ComparedModel, model_of_files, model_of_run
+from recipekit.comparison.published import PublishedModel, published_model
 from recipekit.encoding.model_files import HUB_ID
 from recipekit.errors import RunError, StoreError
 from recipekit.pipeline.search_run import run_artifacts

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from recipekit.compare.verdicts import differences_to
+from recipekit.comparison.verdicts import differences_to
 from recipekit.evaluators.statistics import holm
 
 

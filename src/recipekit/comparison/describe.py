@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from recipekit.compare.comparison import Comparison, ModelFacts
-from recipekit.compare.differing import DifferingQuery, RankedPassage
-from recipekit.compare.figures import figure_names, quality_figure, trade_off_figures
-from recipekit.compare.verdicts import Tested
+from recipekit.comparison.differing import DifferingQuery, RankedPassage
+from recipekit.comparison.figures import figure_names, quality_figure, trade_off_figures
+from recipekit.comparison.result import Comparison, ModelFacts
+from recipekit.comparison.verdicts import Tested
 from recipekit.report.blocks import Block, Bullets, Code, Line, Section, Span, Strong, Table, Text
 from recipekit.report.metrics import (
     SIGNIFICANT,

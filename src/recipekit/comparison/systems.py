@@ -10,8 +10,8 @@ from typing import Any
 
 from recipekit.arrays import Floats, Rows
 from recipekit.artifacts.key import key_of
-from recipekit.compare.kept import kept_matrix, texts_hash
-from recipekit.compare.models import ComparedModel
+from recipekit.comparison.kept import kept_matrix, texts_hash
+from recipekit.comparison.models import ComparedModel
 from recipekit.component import Embeddings, Encoder, Retriever, System
 from recipekit.encoding.compression import CompressedVectors, Compressor, fit_compressor
 from recipekit.encoding.compression_keys import CompressionKeys

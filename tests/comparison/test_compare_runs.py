@@ -55,7 +55,7 @@ def test_a_run_is_compared_with_its_starting_model_and_nothing_is_encoded_twice(
 
     monkeypatch.setattr(embed, "embed_table", refuse)
     monkeypatch.setattr(embed_texts, "embed_texts", refuse)
-    monkeypatch.setattr("recipekit.compare.efficiency.embed_texts", refuse)
+    monkeypatch.setattr("recipekit.comparison.efficiency.embed_texts", refuse)
     again = compared(*arguments)
     assert again["figures"] == found["figures"]
     assert again["models"] == found["models"]

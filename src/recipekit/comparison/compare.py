@@ -8,22 +8,22 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from recipekit.compare.arguments import parse_argument
-from recipekit.compare.comparison import Comparison, ModelFacts
-from recipekit.compare.efficiency import Size, Speed, size_of, speed_of
-from recipekit.compare.measure import Measured, measure, published_rows
-from recipekit.compare.measured_data import (
+from recipekit.comparison.arguments import parse_argument
+from recipekit.comparison.efficiency import Size, Speed, size_of, speed_of
+from recipekit.comparison.measure import Measured, measure, published_rows
+from recipekit.comparison.measured_data import (
     MeasuredData,
     Workspace,
     of_data,
     of_recipe,
     of_run,
 )
-from recipekit.compare.models import ComparedModel, check_models
-from recipekit.compare.published import PublishedModel
-from recipekit.compare.resolve import NamedRun, Resolver
-from recipekit.compare.systems import LoadedEncoder
-from recipekit.compare.verdicts import Tested, differences_to
+from recipekit.comparison.models import ComparedModel, check_models
+from recipekit.comparison.published import PublishedModel
+from recipekit.comparison.resolve import NamedRun, Resolver
+from recipekit.comparison.result import Comparison, ModelFacts
+from recipekit.comparison.systems import LoadedEncoder
+from recipekit.comparison.verdicts import Tested, differences_to
 from recipekit.errors import RunError
 from recipekit.pipeline.search_run import run_artifacts
 from recipekit.recipe.sections import Recipe

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from recipekit.compare.differing import DifferingQuery
-from recipekit.compare.efficiency import Size, Speed
-from recipekit.compare.verdicts import Tested
+from recipekit.comparison.differing import DifferingQuery
+from recipekit.comparison.efficiency import Size, Speed
+from recipekit.comparison.verdicts import Tested
 
 __all__ = ["Comparison", "ModelFacts"]
 

@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from recipekit.compare.differing import DifferingQuery, differing_queries, read_values
-from recipekit.compare.measured_data import MeasuredData
-from recipekit.compare.models import ComparedModel
-from recipekit.compare.published import PublishedModel
-from recipekit.compare.systems import LoadedEncoder, system_of
+from recipekit.comparison.differing import DifferingQuery, differing_queries, read_values
+from recipekit.comparison.measured_data import MeasuredData
+from recipekit.comparison.models import ComparedModel
+from recipekit.comparison.published import PublishedModel
+from recipekit.comparison.systems import LoadedEncoder, system_of
 from recipekit.component import EvaluatorSpec, System
 from recipekit.evaluators.comparison_rows import comparison_rows
 from recipekit.evaluators.retrieval import RetrievalSpec
