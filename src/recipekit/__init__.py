@@ -19,6 +19,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from recipekit.comparison.api import compare
+    from recipekit.comparison.result import Comparison
     from recipekit.errors import RecipeError, RecipekitError
     from recipekit.pipeline.api import load_recipe, plan, run
     from recipekit.pipeline.plan import Plan
@@ -26,12 +28,14 @@ if TYPE_CHECKING:
     from recipekit.recipe.sections import Recipe
 
 __all__ = [
+    "Comparison",
     "Plan",
     "Recipe",
     "RecipeError",
     "RecipekitError",
     "Run",
     "__version__",
+    "compare",
     "load_recipe",
     "plan",
     "run",
@@ -40,11 +44,13 @@ __all__ = [
 __version__ = "0.1.0"
 
 _HOMES = {
+    "Comparison": "recipekit.comparison.result",
     "Plan": "recipekit.pipeline.plan",
     "Recipe": "recipekit.recipe.sections",
     "RecipeError": "recipekit.errors",
     "RecipekitError": "recipekit.errors",
     "Run": "recipekit.pipeline.run_result",
+    "compare": "recipekit.comparison.api",
     "load_recipe": "recipekit.pipeline.api",
     "plan": "recipekit.pipeline.api",
     "run": "recipekit.pipeline.api",

@@ -41,6 +41,7 @@ BITS = CompressionKeys(precision="binary", pca=2)
             "e5:precision=fp32,precision=binary,pca=2",
             Argument("", "e5", False, BITS, {"precision": "fp32"}),
         ),
+        ("bm25:k1=1.2,b=0.75", Argument("", "bm25", bm25_options={"k1": "1.2", "b": "0.75"})),
         ("C:/models/mine", Argument("", "C:/models/mine")),
         ("hf://datasets/OWNER/NAME:before", Argument("", "hf://datasets/OWNER/NAME", before=True)),
     ],
@@ -112,7 +113,7 @@ def test_the_licence_is_that_of_the_card(card: str, licence: str | None, tmp_pat
 
 
 def test_models_of_the_same_name_are_called_as_they_were_typed() -> None:
-    from recipekit.comparison.compare import _names
+    from recipekit.comparison.candidates import _names
 
     typed = ["../a/tiny", "./../a/tiny", "b/tiny", "big"]
     assert _names(["tiny", "tiny", "tiny", "big"], typed) == ["a-tiny", "a-tiny 2", "b-tiny", "big"]

@@ -48,7 +48,7 @@ def test_each_model_has_its_own_prompts_and_similarity(
         (row,) = [row for row in found["figures"] if row["system"] == facts["name"]]
         assert row["value"] == pytest.approx(expected, abs=0.01)
         assert facts["similarity"] == model.similarity_fn_name
-        assert facts["dimensions"] == model.get_embedding_dimension()
+        assert facts["efficiency"]["dimension"] == model.get_embedding_dimension()
     assert [facts["licence"] for facts in found["models"]] == ["mit", None]
     assert found["measured"] == "retrieval on pairs.jsonl"
 

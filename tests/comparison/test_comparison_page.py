@@ -6,10 +6,10 @@ import pytest
 
 from recipekit.comparison.describe import page_blocks, terminal_blocks
 from recipekit.comparison.differing import DifferingQuery, RankedPassage
-from recipekit.comparison.efficiency import Size, Speed
 from recipekit.comparison.figures import figure_names, trade_off_figures
 from recipekit.comparison.result import Comparison, ModelFacts
 from recipekit.comparison.verdicts import differences_to
+from recipekit.component import Efficiency
 from recipekit.report.blocks import Figure, Section
 from recipekit.report.html import render_html
 from recipekit.report.terminal import plain_text
@@ -28,9 +28,18 @@ def minus(difference: float, p_value: float) -> dict[str, float]:
 
 
 def facts(name: str, dimensions: int, speed: float) -> ModelFacts:
-    size = Size(dimensions, 22_700_000, None, "dot", 4 * dimensions, 4_000_000)
-    measured = Speed(speed, 10 * speed, "CPU, 2 threads of 2 cores", "fp32")
-    return ModelFacts(name, f"./{name}", "model", "fp32", "mit", None, size, measured)
+    costs = Efficiency(
+        parameters=22_700_000,
+        dimension=dimensions,
+        bytes_per_vector=4 * dimensions,
+        index_bytes=4_000_000,
+        passages_per_second=speed,
+        queries_per_second=10 * speed,
+        device="CPU, 2 threads of 2 cores",
+        precision="bf16 in fp32",
+        search_ms_per_query=0.25,
+    )
+    return ModelFacts(name, f"./{name}", "model", "fp32", "mit", None, None, "dot", costs)
 
 
 ROWS = [
@@ -51,12 +60,18 @@ QUERIES = [
 
 @pytest.fixture
 def comparison() -> Comparison:
-    baseline = ModelFacts("old", "old.zip", "baseline, trained", "fp32", None, None, None, None)
+    baseline = ModelFacts("old", "old.zip", "baseline, trained")
+    bm25 = ModelFacts(
+        "bm25",
+        "bm25",
+        "retriever",
+        efficiency=Efficiency(index_bytes=52_000, search_ms_per_query=1.5),
+    )
     return Comparison(
         "retrieval on data",
         1000,
         "base",
-        [facts("base", 384, 20.0), facts("new", 384, 30.5), facts("cut", 64, 20.0), baseline],
+        [facts("base", 384, 20.0), facts("new", 384, 30.5), facts("cut", 64, 20.0), baseline, bm25],
         ROWS,
         differences_to(ROWS, "base", lambda name: name == "cut"),
         QUERIES,
@@ -73,7 +88,7 @@ def test_the_summary_has_a_verdict_for_each_model(comparison: Comparison) -> Non
     ) in printed
     assert "- cut: regression: ndcg@10 0.300 (-0.200 [-0.210, -0.190], p = 0.004)\n" in printed
     assert "adjusted for all 4 tested differences" in printed
-    assert "Speed was measured in fp32 on CPU, 2 threads of 2 cores" in printed
+    assert "Speed was measured on CPU, 2 threads of 2 cores (bf16 in fp32), with" in printed
     assert printed.endswith("A note.\n")
 
 
@@ -81,8 +96,10 @@ def test_tables_have_facts_and_costs_and_dashes_for_a_baseline(comparison: Compa
     lines = plain_text(terminal_blocks(comparison)).splitlines()
     cells = [line.split() for line in lines]
     assert "base (reference) model 384 22.7 M none dot mit".split() in cells
-    assert "new 1,536 4 MB 30 305".split() in cells
+    assert "new 1,536 4.00 MB 30 305 0.25".split() in cells
     assert "old baseline, trained - - - - -".split() in cells
+    assert "bm25 retriever - - - - -".split() in cells
+    assert "bm25 - 52.0 kB - - 1.5".split() in cells
 
 
 def test_the_terminal_shows_the_query_that_differs_most(comparison: Comparison) -> None:
@@ -97,7 +114,7 @@ def test_the_page_shows_both_rankings_and_marks_positives(comparison: Comparison
     assert won < page.index("a query (ndcg@10 0.500 → 1.000, +0.500)") < lost
     assert "<strong>positive: </strong>a right passage <code>p1</code>" in page
     assert "a wrong &lt;b&gt;passage" in page
-    assert "Comparison of base, new, cut, old" in page
+    assert "Comparison of base, new, cut, old, bm25" in page
 
 
 def test_quality_is_drawn_against_speed_dimensions_and_bytes(comparison: Comparison) -> None:
@@ -109,7 +126,7 @@ def test_quality_is_drawn_against_speed_dimensions_and_bytes(comparison: Compari
     ]
     assert figures[0].series["new"] == [(30.5, 0.6, pytest.approx(0.55), pytest.approx(0.65))]
     assert [figure.series["cut"][0][0] for figure in figures[1:]] == [64, 256]
-    assert all("old" not in figure.series for figure in figures)
+    assert all({"old", "bm25"}.isdisjoint(figure.series) for figure in figures)
 
 
 def test_too_few_bootstrap_samples_are_pointed_out(comparison: Comparison) -> None:
@@ -126,7 +143,7 @@ def test_a_page_of_many_models_has_a_short_title(comparison: Comparison) -> None
     page = Comparison("data", 10, "base", [*comparison.models, *many], ROWS, comparison.tested, [])
     (section,) = page_blocks(page)
     assert isinstance(section, Section)
-    assert section.title == "Comparison of 8 models with base"
+    assert section.title == "Comparison of 9 models with base"
 
 
 def test_names_in_figures_leave_out_what_all_of_them_share() -> None:

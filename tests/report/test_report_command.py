@@ -8,8 +8,8 @@ import typer
 from typer.testing import CliRunner
 
 from recipekit.cli.report import report
-from recipekit.pipeline.find_run import find_run
 from recipekit.errors import StoreError
+from recipekit.pipeline.find_run import find_run
 
 
 @pytest.fixture

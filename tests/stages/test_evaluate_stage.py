@@ -227,7 +227,7 @@ def test_compressed_vectors_a_second_stage_and_a_hybrid_are_measured_with_their_
     assert encoder["parameters"] == sum(
         each.numel() for each in given.encoder("student").parts.parameters()
     )
-    assert (encoder["dimension"], encoder["bytes_per_vector"]) == (32, 64)
+    assert (encoder["dimension"], encoder["bytes_per_vector"]) == (32, 128)
     assert encoder["passages_per_second"] > 0 and encoder["queries_per_second"] > 0
     assert encoder["device"] == "CPU" and encoder["precision"].startswith("bf16")
     assert costs["hybrid"]["index_bytes"] == costs["bm25"]["index_bytes"] + encoder["index_bytes"]

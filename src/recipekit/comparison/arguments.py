@@ -1,9 +1,10 @@
 """What `recipekit compare` compares: `TARGET`, or `TARGET:OPTION,OPTION`.
 
-The target is a model on the Hub, a folder, `package:NAME/FOLDER`, a run, or a baseline. `before`
-selects the starting model of a run. All other options are `KEY=VALUE`: the keys of compression
-change the vectors, and the keys of a `bi_encoder` change how a model is loaded. `precision` is a
-key of both, with different values.
+The target is a model on the Hub, a folder, `package:NAME/FOLDER`, a run, a baseline, or a retriever
+of a recipe such as `bm25`. `before` selects the starting model of a run. All other options are
+`KEY=VALUE`: the keys of compression change the vectors, those of a `bi_encoder` how a model is
+loaded, and those of `bm25` how it ranks. `precision` is a key of the first two, with different
+values.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from pydantic import ValidationError
 
 from recipekit.encoding.compression_keys import CompressionKeys
 from recipekit.errors import RunError
+from recipekit.retrievers.bm25 import Bm25Spec
 from recipekit.suggestions import did_you_mean
 
 __all__ = ["BEFORE", "MODEL_OPTIONS", "Argument", "parse_argument"]
@@ -38,8 +40,11 @@ MODEL_OPTIONS: Final = (
 )
 """Keys of `bi_encoder` that a model can have as options; a run has them in its recipe."""
 
+BM25_OPTIONS: Final = tuple(name for name in Bm25Spec.model_fields if name != "depth")
+"""Keys of `bm25` that it can have as options; the metrics decide its depth."""
+
 WITH_OPTIONS: Final = re.compile(
-    r"(?P<target>.+?):(?P<options>(before|[a-z_]+=[^,]*)(,(before|[a-z_]+=[^,]*))*)"
+    r"(?P<target>.+?):(?P<options>(before|[a-z_0-9]+=[^,]*)(,(before|[a-z_0-9]+=[^,]*))*)"
 )
 
 
@@ -56,12 +61,15 @@ class Argument:
     """How vectors are compressed; None keeps them as they are."""
     model_options: Mapping[str, str] | None = None
     """Keys of `bi_encoder` with their values as written; None without any."""
+    bm25_options: Mapping[str, str] | None = None
+    """Keys of `bm25` with their values as written; None without any."""
 
     @property
     def suffix(self) -> str:
         """What its options add to a name in tables: ` before int8`."""
         parts = [BEFORE] if self.before else []
-        parts += [f"{key}={value}" for key, value in (self.model_options or {}).items()]
+        written = {**(self.model_options or {}), **(self.bm25_options or {})}
+        parts += [f"{key}={value}" for key, value in written.items()]
         parts += [self.compression.name] if self.compression else []
         return "".join(f" {part}" for part in parts)
 
@@ -77,6 +85,7 @@ def parse_argument(text: str) -> Argument:
         return Argument(text, text)
     compression: dict[str, str] = {}
     model: dict[str, str] = {}
+    bm25: dict[str, str] = {}
     parts = found["options"].split(",")
     for part in parts:
         if part != BEFORE:
@@ -90,13 +99,14 @@ def parse_argument(text: str) -> Argument:
                 )
             is_stored = name != "precision" or value in STORED
             group = compression if name in COMPRESSION_OPTIONS and is_stored else model
+            group = bm25 if name in BM25_OPTIONS else group
             group[name] = value
     keys = _compression(text, compression) if compression else None
-    return Argument(text, found["target"], BEFORE in parts, keys, model or None)
+    return Argument(text, found["target"], BEFORE in parts, keys, model or None, bm25 or None)
 
 
 def _check_name(text: str, name: str) -> None:
-    known = list(dict.fromkeys((*COMPRESSION_OPTIONS, *MODEL_OPTIONS, BEFORE)))
+    known = list(dict.fromkeys((*COMPRESSION_OPTIONS, *MODEL_OPTIONS, *BM25_OPTIONS, BEFORE)))
     if name not in known:
         hint = did_you_mean(name, known) or f" Options: {', '.join(known)}."
         raise RunError(f"{text}: unknown option '{name}'.{hint}", code="RK673")

@@ -1,65 +1,40 @@
-"""Compares models: resolves the arguments, measures, tests, and collects what is known."""
+"""Compares models: measures, tests, and collects what is known."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-from recipekit.comparison.arguments import parse_argument
-from recipekit.comparison.efficiency import Size, Speed, size_of, speed_of
+from recipekit.comparison.candidates import Candidate
+from recipekit.comparison.choose_data import Request, check_data, choose_data
+from recipekit.comparison.efficiency import EncoderFacts, encoder_facts
 from recipekit.comparison.measure import Measured, measure, published_rows
-from recipekit.comparison.measured_data import (
-    MeasuredData,
-    Workspace,
-    of_data,
-    of_recipe,
-    of_run,
-)
-from recipekit.comparison.models import ComparedModel, check_models
+from recipekit.comparison.measured_data import MeasuredData, Workspace
+from recipekit.comparison.models import ComparedModel
 from recipekit.comparison.published import PublishedModel
-from recipekit.comparison.resolve import NamedRun, Resolver
+from recipekit.comparison.resolve import NamedRun
 from recipekit.comparison.result import Comparison, ModelFacts
+from recipekit.comparison.retrievers import ComparedRetriever
 from recipekit.comparison.systems import LoadedEncoder
 from recipekit.comparison.verdicts import Tested, differences_to
+from recipekit.component import Efficiency
 from recipekit.errors import RunError
-from recipekit.pipeline.search_run import run_artifacts
-from recipekit.recipe.sections import Recipe
-from recipekit.stages import PIPELINE
 from recipekit.suggestions import did_you_mean
 
-__all__ = ["Request", "compare", "resolve_models"]
-
-Model = ComparedModel | PublishedModel
-
-
-@dataclass(frozen=True)
-class Request:
-    """What is measured, and against what."""
-
-    recipe: Recipe | None = None
-    """Whose evaluators and data are measured."""
-    data: Path | None = None
-    """What is measured instead."""
-    metrics: Sequence[str] = ()
-    """The metrics of `data`."""
-    against: str | None = None
-    """The reference; by default the first argument."""
-    command: str = "recipekit compare"
-    """The command that resumes a failed run."""
-    show_line: Callable[[str], None] = field(default=lambda line: None)
-    """Receives lines for people."""
+__all__ = ["compare"]
 
 
 def compare(
-    models: Sequence[Model], runs: Mapping[str, NamedRun], request: Request, workspace: Workspace
+    models: Sequence[Candidate],
+    runs: Mapping[str, NamedRun],
+    request: Request,
+    workspace: Workspace,
 ) -> Comparison:
     """Compare models.
 
     Args:
-        models: The models, from `resolve_models`.
+        models: The models, from `candidates_of`.
         runs: The runs among them, by argument.
         request: What is measured, and against what.
         workspace: Where results are kept, and how progress is shown.
@@ -68,80 +43,48 @@ def compare(
         RecipekitError: Models or data do not fit together, or a model cannot be measured.
     """
     reference = _reference(request, models)
-    measured = [model for model in models if isinstance(model, ComparedModel)]
     published = [model for model in models if isinstance(model, PublishedModel)]
-    data = _data(request, runs, workspace) if measured else None
-    _check_data(data, published)
+    data = choose_data(request, runs, workspace) if len(published) < len(models) else None
+    check_data(data, published)
     if data is None:
-        found = _published_alone(published, reference.label)
-        facts = [_facts(model) for model in models]
+        found, facts = _published_alone(published, reference.label), {}
     else:
-        loaded = LoadedEncoder()
-        own = {model.label: (model, model.inputs(data.inputs)) for model in measured}
-        costs = {
-            name: (size_of(*each, loaded), speed_of(*each, loaded)) for name, each in own.items()
-        }
-        found = measure(data, own, published, reference.label, loaded, workspace.scratch)
-        facts = [_facts(model, *costs.get(model.label, (None, None))) for model in models]
-    _check_found(found, published)
+        found, facts = _measured(models, data, reference.label, workspace)
+    _check_found(found, models)
     made_from = _made_from(models, reference)
     tested = differences_to(found.rows, reference.label, lambda name: made_from[name])
     return Comparison(
         measured=data.text if data else f"the published values of {models[0].argument.text}",
         passages=len(data.dataset.passages) if data else None,
         reference=reference.label,
-        models=facts,
-        rows=_rows(found.rows, tested, [model.label for model in models]),
+        models=[_facts(model, facts.get(model.label), found) for model in models],
+        metric_rows=_rows(found.rows, tested, [model.label for model in models]),
         tested=tested,
         queries=found.queries,
         notes=list(dict.fromkeys(found.notes)),
     )
 
 
-# Arguments
-# -------------------------------------------------------------------------------------------------
+def _measured(
+    models: Sequence[Candidate], data: MeasuredData, reference: str, workspace: Workspace
+) -> tuple[Measured, dict[str, EncoderFacts]]:
+    """Measure models and retrievers, and return the facts about the encoders of models, by name."""
+    published = [model for model in models if isinstance(model, PublishedModel)]
+    own = {
+        model.label: (model, model.inputs(data.inputs))
+        for model in models
+        if not isinstance(model, PublishedModel)
+    }
+    loaded = LoadedEncoder()
+    facts = {
+        name: encoder_facts(model, inputs, loaded)
+        for name, (model, inputs) in own.items()
+        if isinstance(model, ComparedModel)
+    }
+    return measure(data, own, published, reference, loaded, workspace.scratch), facts
 
 
-def resolve_models(arguments: Sequence[str], resolver: Resolver) -> list[Model]:
-    """Return the models that arguments name, each with a name of its own.
-
-    Raises:
-        RecipekitError: There are fewer than two, one names nothing, or their kinds differ.
-    """
-    if len(arguments) < 2:
-        raise RunError(
-            "compare needs two models at least: the reference, and one to compare with it",
-            code="RK670",
-        )
-    twice = next((text for text, count in Counter(arguments).items() if count > 1), None)
-    if twice is not None:
-        raise RunError(f"{twice} is named twice", code="RK670")
-    parsed = [parse_argument(text) for text in arguments]
-    models = [resolver.resolve(argument) for argument in parsed]
-    check_models([model for model in models if isinstance(model, ComparedModel)])
-    names = _names([model.label for model in models], arguments)
-    return [replace(model, label=name) for model, name in zip(models, names, strict=True)]
-
-
-def _names(labels: Sequence[str], arguments: Sequence[str]) -> list[str]:
-    """Return names for tables, one for each model: its label, or what was typed, or a number.
-
-    Evaluators use them as names of folders, too.
-    """
-    counts = Counter(labels)
-    names: list[str] = []
-    for label, argument in zip(labels, arguments, strict=True):
-        text = argument if counts[label] > 1 else label
-        name = wanted = text.replace("/", "-").strip(".-")
-        number = 1
-        while name in names:
-            number += 1
-            name = f"{wanted} {number}"
-        names.append(name)
-    return names
-
-
-def _reference(request: Request, models: Sequence[Model]) -> Model:
+def _reference(request: Request, models: Sequence[Candidate]) -> Candidate:
     if request.against is None:
         return models[0]
     for model in models:
@@ -152,75 +95,17 @@ def _reference(request: Request, models: Sequence[Model]) -> Model:
     raise RunError(f"--against {request.against}: not one of the models.{hint}", code="RK670")
 
 
-def _made_from(models: Sequence[Model], reference: Model) -> dict[str, bool]:
+def _made_from(models: Sequence[Candidate], reference: Candidate) -> dict[str, bool]:
     """Whether each model was made from the reference; of a baseline only the recipe is known."""
     found = {}
     for model in models:
-        if isinstance(model, ComparedModel) and isinstance(reference, ComparedModel):
+        if isinstance(model, ComparedRetriever) or isinstance(reference, ComparedRetriever):
+            found[model.label] = False
+        elif isinstance(model, ComparedModel) and isinstance(reference, ComparedModel):
             found[model.label] = model.is_made_from(reference)
         else:
             found[model.label] = model.is_trained and model.recipe == reference.recipe
     return found
-
-
-# Data
-# -------------------------------------------------------------------------------------------------
-
-
-def _data(request: Request, named: Mapping[str, NamedRun], workspace: Workspace) -> MeasuredData:
-    if request.data is not None:
-        return of_data(request.data, workspace, request.metrics)
-    if request.recipe is not None:
-        return of_recipe(
-            request.recipe, workspace, command=request.command, show_line=request.show_line
-        )
-    runs = list(named.values())
-    if not runs:
-        raise RunError(
-            "there is nothing to measure: name a recipe with --recipe, whose evaluators are used, "
-            "or data with --on",
-            code="RK674",
-        )
-    first = of_run(runs[0], workspace)
-    for run in runs[1:]:
-        if _data_keys(run.path) == _data_keys(runs[0].path):
-            continue
-        if of_run(run, workspace).hashes() != first.hashes():
-            raise RunError(
-                f"{run.path} has other data than {runs[0].path}: choose what is measured, with "
-                "--recipe or --on",
-                code="RK675",
-            )
-    return first
-
-
-def _data_keys(run: Path) -> list[str]:
-    names = [stage.name for stage in PIPELINE if stage.extends_dataset]
-    return [artifact.key for name, artifact in run_artifacts(run) if name in names]
-
-
-def _check_data(data: MeasuredData | None, published: Sequence[PublishedModel]) -> None:
-    """Check that published values belong to the data that is measured.
-
-    Raises:
-        RunError: They do not.
-    """
-    if not published:
-        return
-    wanted, whose = published[0].data, published[0].argument.text
-    if data is not None:
-        wanted, whose = data.hashes(), data.text
-    for model in published:
-        differing = [
-            name for name in wanted if dict(model.data.get(name) or {}) != dict(wanted[name])
-        ]
-        if differing or not model.data:
-            names = " and ".join(differing) or "data"
-            raise RunError(
-                f"{model.argument.text}: its published values belong to other {names} than those "
-                f"of {whose}, so they cannot be compared",
-                code="RK675",
-            )
 
 
 def _published_alone(published: Sequence[PublishedModel], reference: str) -> Measured:
@@ -241,33 +126,40 @@ def _published_alone(published: Sequence[PublishedModel], reference: str) -> Mea
     return found
 
 
-def _check_found(found: Measured, published: Sequence[PublishedModel]) -> None:
+def _check_found(found: Measured, models: Sequence[Candidate]) -> None:
+    """Check that a baseline or a retriever has any figures."""
     systems = {row["system"] for row in found.rows}
-    for model in published:
-        if model.label not in systems:
-            raise RunError(
-                f"{model.argument.text}: it has no published values of single queries that fit "
-                "what is measured here",
-                code="RK675",
-            )
+    for model in models:
+        if model.label in systems:
+            continue
+        if isinstance(model, PublishedModel):
+            reason = "it has no published values of single queries that fit what is measured here"
+            raise RunError(f"{model.argument.text}: {reason}", code="RK675")
+        if isinstance(model, ComparedRetriever):
+            reason = "no evaluator searches, so there is nothing to measure a retriever by"
+            raise RunError(f"{model.argument.text}: {reason}", code="RK675")
 
 
 # Results
 # -------------------------------------------------------------------------------------------------
 
 
-def _facts(model: Model, size: Size | None = None, speed: Speed | None = None) -> ModelFacts:
+def _facts(model: Candidate, facts: EncoderFacts | None, found: Measured) -> ModelFacts:
+    """What is known about a model, with the time and the index of its search."""
+    searched = found.costs.get(model.label, {})
+    efficiency = facts.efficiency if facts else Efficiency()
     own = model if isinstance(model, ComparedModel) else None
     compression = model.argument.compression
     return ModelFacts(
         name=model.label,
         argument=model.argument.text,
         what=model.what,
-        vectors=compression.name if compression else "fp32",
+        vectors=(compression.name if compression else "fp32") if facts else None,
         licence=own.licence if own else None,
         base_model=own.base_model if own else None,
-        size=size,
-        speed=speed,
+        max_length=facts.max_length if facts else None,
+        similarity=facts.similarity if facts else None,
+        efficiency=replace(efficiency, **searched),
     )
 
 

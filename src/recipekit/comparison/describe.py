@@ -8,6 +8,7 @@ from recipekit.comparison.differing import DifferingQuery, RankedPassage
 from recipekit.comparison.figures import figure_names, quality_figure, trade_off_figures
 from recipekit.comparison.result import Comparison, ModelFacts
 from recipekit.comparison.verdicts import Tested
+from recipekit.component import Efficiency
 from recipekit.report.blocks import Block, Bullets, Code, Line, Section, Span, Strong, Table, Text
 from recipekit.report.metrics import (
     SIGNIFICANT,
@@ -15,7 +16,7 @@ from recipekit.report.metrics import (
 )
 from recipekit.report.metrics import Comparison as Measured
 from recipekit.report.metrics import comparisons as by_evaluator
-from recipekit.report.numbers import figure, p_value, signed, size
+from recipekit.report.numbers import figure, index_size, p_value, parameter_count, signed
 
 __all__ = ["page_blocks", "page_title", "terminal_blocks"]
 
@@ -28,7 +29,7 @@ PLAIN = ("not significant", "not tested")
 def terminal_blocks(comparison: Comparison) -> list[Block]:
     """Return what a terminal shows: all figures, and a few queries."""
     blocks: list[Block] = [*_summary(comparison), *_models_tables(comparison)]
-    for measured in by_evaluator(comparison.rows):
+    for measured in by_evaluator(comparison.metric_rows):
         blocks += [_quality(measured, comparison, TERMINAL_METRICS)]
     if queries := _most_different(comparison):
         title = "The query that differs most for each model"
@@ -50,7 +51,7 @@ def page_blocks(comparison: Comparison) -> list[Block]:
     """Return what a page shows: everything, with figures."""
     sections = [
         Section("Models", _models_tables(comparison)),
-        *(_quality(each, comparison, None) for each in by_evaluator(comparison.rows)),
+        *(_quality(each, comparison, None) for each in by_evaluator(comparison.metric_rows)),
         Section("Quality against speed and size", trade_off_figures(comparison)),
         Section("Queries that differ most", _queries(comparison)),
         Section("How this was measured", list(_notes(comparison))),
@@ -96,7 +97,7 @@ def _further_losses(others: Sequence[Tested]) -> str:
 
 def _main(comparison: Comparison) -> list[Tested]:
     """The differences by the first metric of every evaluator."""
-    first = {(each.evaluator, each.metrics[0]) for each in by_evaluator(comparison.rows)}
+    first = {(each.evaluator, each.metrics[0]) for each in by_evaluator(comparison.metric_rows)}
     return [test for test in comparison.tested if (test.evaluator, test.metric) in first]
 
 
@@ -126,13 +127,15 @@ def _models_tables(comparison: Comparison) -> list[Table]:
     facts: list[Line] = [
         "model", "what", "dimensions", "parameters", "max length", "similarity", "licence",
     ]  # fmt: skip
-    costs: list[Line] = ["model", "bytes/vector", "corpus", "passages/s", "queries/s"]
+    costs: list[Line] = [
+        "model", "bytes/vector", "index", "passages/s", "queries/s", "search ms/query",
+    ]  # fmt: skip
     names = [_name(model, comparison.reference) for model in comparison.models]
     tables = [
         Table(facts, [[n, *_facts(m)] for n, m in zip(names, comparison.models, strict=True)], 2),
         Table(costs, [[n, *_costs(m)] for n, m in zip(names, comparison.models, strict=True)]),
     ]
-    is_measured = any(model.size is not None for model in comparison.models)
+    is_measured = any(model.efficiency != Efficiency() for model in comparison.models)
     return tables if is_measured else tables[:1]
 
 
@@ -141,30 +144,27 @@ def _name(model: ModelFacts, reference: str) -> Line:
 
 
 def _facts(model: ModelFacts) -> list[Line]:
-    if model.size is None:
+    if model.vectors is None:
         return [model.what, *["-"] * 5]
     licence = model.licence or "not stated"
     if model.licence and model.base_model:
         licence = f"{model.licence} (base)"
-    limit = "none" if model.size.max_length is None else figure(model.size.max_length)
-    parameters = _millions(model.size.parameters)
-    dimensions, similarity = figure(model.size.dimensions), model.size.similarity
-    return [model.what, dimensions, parameters, limit, similarity, licence]
+    limit = "none" if model.max_length is None else figure(model.max_length)
+    costs = model.efficiency
+    parameters = parameter_count(costs.parameters)
+    similarity = model.similarity or "-"
+    return [model.what, figure(costs.dimension), parameters, limit, similarity, licence]
 
 
 def _costs(model: ModelFacts) -> list[Line]:
-    if model.size is None or model.speed is None:
-        return ["-"] * 4
+    costs = model.efficiency
     return [
-        figure(model.size.bytes_per_vector),
-        size(model.size.corpus_bytes),
-        _rate(model.speed.passages_per_second),
-        _rate(model.speed.queries_per_second),
+        figure(costs.bytes_per_vector),
+        index_size(costs.index_bytes),
+        _rate(costs.passages_per_second),
+        _rate(costs.queries_per_second),
+        figure(costs.search_ms_per_query),
     ]
-
-
-def _millions(parameters: int) -> str:
-    return f"{parameters / 1e6:,.1f} M" if parameters >= 100_000 else figure(parameters)
 
 
 def _rate(rate: float | None) -> str:
@@ -251,7 +251,7 @@ def _passage(found: Sequence[RankedPassage], place: int) -> Line:
 
 
 def _notes(comparison: Comparison) -> Iterator[Block]:
-    row = next((row for row in comparison.rows if row.get("bootstrap_samples")), None)
+    row = next((row for row in comparison.metric_rows if row.get("bootstrap_samples")), None)
     if row is not None:
         tests = sum(test.p_adjusted is not None for test in comparison.tested)
         yield Text(
@@ -265,11 +265,11 @@ def _notes(comparison: Comparison) -> Iterator[Block]:
         )
         if warning := _too_few_samples(comparison, tests):
             yield Text(warning)
-    speeds = [model.speed for model in comparison.models if model.speed is not None]
-    if speeds:
-        ways = dict.fromkeys(f"{speed.arithmetic} on {speed.device}" for speed in speeds)
+    costs = [model.efficiency for model in comparison.models if model.efficiency.device]
+    if costs:
+        ways = dict.fromkeys(f"{each.device} ({each.precision})" for each in costs)
         yield Text(
-            f"Speed was measured in {' and '.join(ways)}, with tokenizing, on texts of the data "
+            f"Speed was measured on {' and '.join(ways)}, with tokenizing, on texts of the data "
             "set."
         )
     for note in comparison.notes:
@@ -278,7 +278,7 @@ def _notes(comparison: Comparison) -> Iterator[Block]:
 
 def _too_few_samples(comparison: Comparison, tests: int) -> str:
     """A warning where no difference of an evaluator can become significant."""
-    for row in comparison.rows:
+    for row in comparison.metric_rows:
         samples = row.get("bootstrap_samples")
         if samples and tests / (samples + 1) >= SIGNIFICANT:
             return (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,10 +13,18 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from recipekit.dataset import Dataset
+from recipekit.report.efficiency import EFFICIENCY
 from recipekit.report.numbers import excerpt
 from recipekit.tables import read_table
 
-__all__ = ["DifferingQuery", "QueryValues", "RankedPassage", "differing_queries", "read_values"]
+__all__ = [
+    "DifferingQuery",
+    "QueryValues",
+    "RankedPassage",
+    "differing_queries",
+    "read_costs",
+    "read_values",
+]
 
 MOST: Final = 10
 """Queries that are kept of those won, and of those lost, by each model."""
@@ -70,6 +79,12 @@ def read_values(folder: Path, system: str, metric: str) -> dict[int, float]:
     chosen = pc.and_(pc.equal(table["system"], system), pc.equal(table["metric"], metric))
     rows = table.filter(chosen)
     return dict(zip(rows["query"].to_pylist(), rows["value"].to_pylist(), strict=True))
+
+
+def read_costs(folder: Path) -> dict[str, dict[str, Any]]:
+    """Return what each system's search costs from the files of an evaluator, by system."""
+    costs: dict[str, dict[str, Any]] = json.loads((folder / EFFICIENCY).read_text())
+    return costs
 
 
 def differing_queries(

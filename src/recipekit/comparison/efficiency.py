@@ -14,16 +14,16 @@ import torch
 from recipekit.comparison.kept import kept_json, texts_hash
 from recipekit.comparison.models import ComparedModel
 from recipekit.comparison.systems import LoadedEncoder, identity_of
-from recipekit.component import Encoder
+from recipekit.component import Efficiency, Encoder
 from recipekit.dataset import Dataset
-from recipekit.encoding.compression_keys import CompressionKeys
+from recipekit.encoding.compression_keys import bytes_per_vector
 from recipekit.encoding.embed_texts import embed_texts
 from recipekit.encoding.max_length import UNLIMITED
-from recipekit.encoding.precision import computes_in_bf16, name_device
+from recipekit.encoding.precision import model_of_device, name_precision
 from recipekit.records import Side, Similarity
 from recipekit.stages.inputs import StageInputs
 
-__all__ = ["Size", "Speed", "size_of", "speed_of"]
+__all__ = ["EncoderFacts", "encoder_facts"]
 
 SAMPLE: Final = 1024
 """The most texts of each side whose encoding is timed."""
@@ -38,84 +38,58 @@ WARM_UP: Final = 16
 
 
 @dataclass(frozen=True)
-class Size:
-    """The size of one model."""
+class EncoderFacts:
+    """What an encoder is, and what it costs."""
 
-    dimensions: int
-    parameters: int
     max_length: int | None
     """Tokens; None without a limit."""
     similarity: Similarity
-    bytes_per_vector: int
-    corpus_bytes: int
-    """The bytes of all passages' vectors."""
+    efficiency: Efficiency
+    """Speeds include tokenizing; that of search is not measured here."""
 
 
-@dataclass(frozen=True)
-class Speed:
-    """The speed of one model, with tokenizing."""
+def encoder_facts(model: ComparedModel, inputs: StageInputs, loaded: LoadedEncoder) -> EncoderFacts:
+    """Return the size and the speed of a model, on texts of the data set.
 
-    passages_per_second: float | None
-    """None where passages have stored vectors."""
-    queries_per_second: float
-    device: str
-    """What encoded, with its number of threads if it is a CPU."""
-    arithmetic: str
-    """`bf16` or `fp32`."""
-
-
-def size_of(model: ComparedModel, inputs: StageInputs, loaded: LoadedEncoder) -> Size:
-    """Return the size of a model; the cache keeps what needs the model itself.
+    The cache keeps what needs the model itself. A speed is measured once for a device.
 
     Raises:
         RunError: More dimensions are to be kept than the model has.
     """
-    dataset = inputs.dataset
+    dataset, device = inputs.dataset, inputs.ranks.device
     assert dataset is not None
     size = _own_size(model, inputs, loaded)
-    keys = model.argument.compression
     model.check_dimensions(size["dimensions"])
-    dimensions = model.kept_dimensions or size["dimensions"]
-    stored = _bytes_per_vector(dimensions, keys)
-    return Size(
-        dimensions,
-        size["parameters"],
-        size["max_length"],
-        size["similarity"],
-        stored,
-        stored * len(dataset.passages),
+    keys = model.argument.compression
+    dimension = model.kept_dimensions or size["dimensions"]
+    stored = bytes_per_vector(dimension, keys.precision if keys else "fp32")
+    spec, _ = inputs.encoder_spec(model.encoder, model.weights)
+    embeds_passages = spec.stored_passages() is None
+    efficiency = Efficiency(
+        parameters=size["parameters"],
+        dimension=dimension,
+        bytes_per_vector=stored,
+        index_bytes=stored * len(dataset.passages),
+        passages_per_second=_speed(model, inputs, loaded, "passage") if embeds_passages else None,
+        queries_per_second=_speed(model, inputs, loaded, "query"),
+        device=_device(device),
+        precision=name_precision(size["precision"], device),
     )
+    return EncoderFacts(size["max_length"], size["similarity"], efficiency)
 
 
-def speed_of(model: ComparedModel, inputs: StageInputs, loaded: LoadedEncoder) -> Speed:
-    """Return the speed of a model on texts of the data set, measured once for a device."""
-    identity, dataset = identity_of(model, inputs), inputs.dataset
-    assert dataset is not None
-    device, spec = (
-        _device(inputs.ranks.device),
-        inputs.encoder_spec(model.encoder, model.weights)[0],
-    )
-
-    def speed(side: Side) -> float:
-        texts = _sample(dataset, side, inputs.seed)
-        whole = {"encoder": identity, "side": side, "texts": texts_hash(texts), "device": device}
-        encode = _encode(model, inputs, loaded, side)
-        return float(kept_json(inputs.store, "speed", whole, lambda: _per_second(encode, texts)))
-
-    precision = _own_size(model, inputs, loaded)["precision"]
-    return Speed(
-        passages_per_second=None if spec.stored_passages() else speed("passage"),
-        queries_per_second=speed("query"),
-        device=device,
-        arithmetic="bf16" if computes_in_bf16(precision, inputs.ranks.device) else "fp32",
-    )
-
-
-def _bytes_per_vector(dimensions: int, keys: CompressionKeys | None) -> int:
-    """Return the bytes of a vector in an index: float32, one byte, or one bit for a number."""
-    if keys is not None and keys.precision == "binary":
-        return -(-dimensions // 8)
-    return dimensions * (1 if keys is not None and keys.precision == "int8" else 4)
+def _speed(model: ComparedModel, inputs: StageInputs, loaded: LoadedEncoder, side: Side) -> float:
+    """Return how many texts of a side a model encodes in a second."""
+    assert inputs.dataset is not None
+    texts = _sample(inputs.dataset, side, inputs.seed)
+    whole = {
+        "encoder": identity_of(model, inputs),
+        "side": side,
+        "texts": texts_hash(texts),
+        "device": _device(inputs.ranks.device),
+    }
+    encode = _encode(model, inputs, loaded, side)
+    return float(kept_json(inputs.store, "speed", whole, lambda: _per_second(encode, texts)))
 
 
 def _own_size(model: ComparedModel, inputs: StageInputs, loaded: LoadedEncoder) -> dict[str, Any]:
@@ -141,7 +115,7 @@ def _size(encoder: Encoder) -> dict[str, Any]:
 def _device(device: torch.device | str) -> str:
     kind = torch.device(device).type
     if kind != "cpu":
-        return name_device(device)
+        return model_of_device(device)
     threads = torch.get_num_threads()
     return f"CPU, {threads} thread{'' if threads == 1 else 's'} of {os.cpu_count()} cores"
 

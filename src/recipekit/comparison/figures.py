@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from recipekit.comparison.result import Comparison, ModelFacts
+from recipekit.component import Efficiency
 from recipekit.report.blocks import Block, Figure, Point, Table
 from recipekit.report.metrics import Comparison as Measured
 from recipekit.report.metrics import comparisons as by_evaluator
@@ -42,13 +43,13 @@ def quality_figure(measured: Measured, names: Mapping[str, str]) -> Figure | Non
 
 def trade_off_figures(comparison: Comparison) -> list[Block]:
     """Return the first metric of the first evaluator against speed, dimensions and bytes."""
-    measured = next(iter(by_evaluator(comparison.rows)), None)
+    measured = next(iter(by_evaluator(comparison.metric_rows)), None)
     if measured is None:
         return []
-    axes: list[tuple[str, str, bool, Callable[[ModelFacts], float | None]]] = [
-        ("speed", "passages per second", False, _speed),
-        ("dimensions", "dimensions", True, _dimensions),
-        ("bytes", "bytes per vector", True, _bytes),
+    axes: list[tuple[str, str, bool, Callable[[Efficiency], float | None]]] = [
+        ("speed", "passages per second", False, lambda costs: costs.passages_per_second),
+        ("dimensions", "dimensions", True, lambda costs: costs.dimension),
+        ("bytes", "bytes per vector", True, lambda costs: costs.bytes_per_vector),
     ]
     names = figure_names([model.name for model in comparison.models])
     figures = []
@@ -66,22 +67,10 @@ def trade_off_figures(comparison: Comparison) -> list[Block]:
     return list(figures)
 
 
-def _speed(model: ModelFacts) -> float | None:
-    return None if model.speed is None else model.speed.passages_per_second
-
-
-def _dimensions(model: ModelFacts) -> float | None:
-    return None if model.size is None else model.size.dimensions
-
-
-def _bytes(model: ModelFacts) -> float | None:
-    return None if model.size is None else model.size.bytes_per_vector
-
-
 def _point(
-    measured: Measured, model: ModelFacts, of: Callable[[ModelFacts], float | None]
+    measured: Measured, model: ModelFacts, of: Callable[[Efficiency], float | None]
 ) -> Point | None:
-    x, row = of(model), measured.row(model.name, measured.metrics[0])
+    x, row = of(model.efficiency), measured.row(model.name, measured.metrics[0])
     if x is None or row is None or row.get("value") is None:
         return None
     if row.get("low") is None or row.get("high") is None:

@@ -9,10 +9,16 @@ from typing import Any
 
 import numpy as np
 
-from recipekit.comparison.differing import DifferingQuery, differing_queries, read_values
+from recipekit.comparison.differing import (
+    DifferingQuery,
+    differing_queries,
+    read_costs,
+    read_values,
+)
 from recipekit.comparison.measured_data import MeasuredData
 from recipekit.comparison.models import ComparedModel
 from recipekit.comparison.published import PublishedModel
+from recipekit.comparison.retrievers import ComparedRetriever
 from recipekit.comparison.systems import LoadedEncoder, system_of
 from recipekit.component import EvaluatorSpec, System
 from recipekit.evaluators.comparison_rows import comparison_rows
@@ -20,6 +26,7 @@ from recipekit.evaluators.retrieval import RetrievalSpec
 from recipekit.evaluators.statistics import bootstrap_means
 from recipekit.stages.evaluate.further_data import with_data
 from recipekit.stages.evaluate.measured import measured_queries
+from recipekit.stages.evaluate.systems import baseline_system
 from recipekit.stages.inputs import StageInputs
 
 __all__ = ["Measured", "measure", "published_rows"]
@@ -37,11 +44,13 @@ class Measured:
     """Rows by evaluator; rows of the reference have its `differences` to the others."""
     queries: list[DifferingQuery] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    costs: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """What the search of each system costs, as in `Efficiency`: that of the first evaluator."""
 
 
 def measure(
     data: MeasuredData,
-    models: Mapping[str, tuple[ComparedModel, StageInputs]],
+    models: Mapping[str, tuple[ComparedModel | ComparedRetriever, StageInputs]],
     published: Sequence[PublishedModel],
     reference: str,
     loaded: LoadedEncoder,
@@ -51,7 +60,7 @@ def measure(
 
     Args:
         data: The data and the evaluators.
-        models: The models with their inputs, by name.
+        models: The models and retrievers with their inputs, by name.
         published: Baselines whose values join those of retrieval.
         reference: The name of the model that the others are compared with.
         loaded: The encoder in memory.
@@ -75,7 +84,11 @@ def measure(
             model, inputs = models[name]
             own = _on(data, source, inputs)
             folder = scratch / "systems" / str(len(systems))
-            systems.append(system_of(model, own, loaded, rows, folder, searches=searches))
+            if isinstance(model, ComparedModel):
+                systems.append(system_of(model, own, loaded, rows, folder, searches=searches))
+            elif searches:
+                loaded.switch_to(own)
+                systems.append(baseline_system(own, name, model.slot, rows, folder))
         for name, spec in specs.items():
             _evaluate(found, name, spec, systems, given, published, reference, scratch)
     order_of = list(data.evaluators)
@@ -120,6 +133,8 @@ def _evaluate(
         found.notes += missing
         if any(len(with_values[metric]) > len(systems) for metric in spec.metrics):
             measured = published_rows(spec, with_values, reference, inputs.seed)
+        for system, costs in read_costs(folder).items():
+            found.costs.setdefault(system, costs)
         if any(system.name == reference for system in systems):
             others = [system.name for system in systems if system.name != reference]
             assert inputs.dataset is not None

@@ -104,7 +104,7 @@ def of_run(run: NamedRun, workspace: Workspace) -> MeasuredData:
 
 
 def of_recipe(
-    recipe: Recipe, workspace: Workspace, *, command: str, show_line: Callable[[str], None]
+    recipe: Recipe, workspace: Workspace, *, command: str | None, show_line: Callable[[str], None]
 ) -> MeasuredData:
     """Return the data of a recipe, collected if it is not in the cache, with its evaluators.
 

@@ -23,7 +23,7 @@ from recipekit.registry import resolve
 from recipekit.stages import PIPELINE
 from recipekit.stages.inputs import StageInputs
 
-__all__ = ["ComparedModel", "check_models", "model_of_files", "model_of_run"]
+__all__ = ["ComparedModel", "check_models", "encoder_inputs", "model_of_files", "model_of_run"]
 
 ENCODER = "encoder"
 """The name of a model's encoder in the inputs of its own evaluation."""
@@ -83,15 +83,7 @@ class ComparedModel:
 
     def inputs(self, measured: StageInputs) -> StageInputs:
         """Return the inputs of an evaluation of this model on the data set of other inputs."""
-        return replace(
-            measured,
-            encoders=self.encoders,
-            trained=self.trained,
-            artifacts={**measured.artifacts, **self.training},
-            by_products=[],
-            _built={},
-            _prepared=set(),
-        )
+        return encoder_inputs(measured, self.encoders, self.trained, self.training)
 
     def is_made_from(self, other: ComparedModel) -> bool:
         """Return whether it is the other model after a change.
@@ -104,6 +96,31 @@ class ComparedModel:
             self.weights_id,
             self.trained_from,
         )
+
+
+def encoder_inputs(
+    measured: StageInputs,
+    encoders: Mapping[str, Slot[EncoderSpec]],
+    trained: str | None,
+    training: Mapping[str, Artifact],
+) -> StageInputs:
+    """Return inputs with the same data set and other encoders.
+
+    Args:
+        measured: The inputs of the measured data.
+        encoders: The encoders, by name.
+        trained: The encoder that was trained.
+        training: The artifact with its trained weights, by stage.
+    """
+    return replace(
+        measured,
+        encoders=encoders,
+        trained=trained,
+        artifacts={**measured.artifacts, **training},
+        by_products=[],
+        _built={},
+        _prepared=set(),
+    )
 
 
 def model_of_files(

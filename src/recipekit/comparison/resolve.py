@@ -1,9 +1,10 @@
-"""Finds what an argument names: a run, a baseline, or a model."""
+"""Finds what arguments name: models, runs, published baselines, and retrievers of a recipe."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from recipekit.artifacts.key import FileHashes
 from recipekit.comparison.arguments import Argument
 from recipekit.comparison.models import ComparedModel, model_of_files, model_of_run
 from recipekit.comparison.published import PublishedModel, published_model
+from recipekit.component.fields import NAME_PATTERN
 from recipekit.encoding.model_files import HUB_ID
 from recipekit.errors import RunError, StoreError
 from recipekit.pipeline.search_run import run_artifacts
@@ -22,8 +24,9 @@ from recipekit.reproduce.hub import hub_repository
 from recipekit.reproduce.preparation import opened_bundle
 from recipekit.stages import PIPELINE
 from recipekit.stages.recipe import load_recipe
+from recipekit.suggestions import did_you_mean, listed
 
-__all__ = ["NamedRun", "Resolver"]
+__all__ = ["NamedRun", "Resolver", "nothing_named"]
 
 
 @dataclass(frozen=True)
@@ -57,12 +60,22 @@ class Resolver:
         self.runs: dict[str, NamedRun] = {}
         """The runs that were named, by argument, in their order."""
 
-    def resolve(self, argument: Argument) -> ComparedModel | PublishedModel:
-        """Return the model that an argument names.
+    def resolve(self, argument: Argument) -> ComparedModel | PublishedModel | None:
+        """Return the model that an argument names; None for a name that only a retriever can have.
 
         Raises:
             RecipekitError: There is no such thing, or it cannot be used.
         """
+        found = self._find(argument)
+        if found is not None and argument.bm25_options:
+            raise RunError(
+                f"{argument.text}: '{next(iter(argument.bm25_options))}' is an option of the "
+                "retriever bm25",
+                code="RK673",
+            )
+        return found
+
+    def _find(self, argument: Argument) -> ComparedModel | PublishedModel | None:
         target = argument.target
         if hub_repository(target) is not None:
             return self._bundle(argument)
@@ -76,9 +89,11 @@ class Resolver:
             return self._run(argument, run)
         if HUB_ID.fullmatch(target) and target.count("/") == 1:
             return self._model(argument, target)
-        raise _nothing(argument)
+        if re.fullmatch(NAME_PATTERN, target):
+            return None
+        raise nothing_named(argument)
 
-    def _path(self, argument: Argument, path: Path) -> ComparedModel | PublishedModel:
+    def _path(self, argument: Argument, path: Path) -> ComparedModel | PublishedModel | None:
         if path.is_file() or (path / INDEX).is_file():
             return self._bundle(argument)
         if (path / "run.json").exists() or (path / "stages").is_dir():
@@ -88,6 +103,8 @@ class Resolver:
         run = self._run_named(argument.target)
         if run is not None and run != path:
             return self._run(argument, run)
+        if re.fullmatch(NAME_PATTERN, argument.target):
+            return None
         raise RunError(
             f"{argument.target}: contains neither a model (modules.json or config.json), nor a run "
             f"(run.json), nor a baseline ({INDEX})",
@@ -129,12 +146,20 @@ class Resolver:
         return published_model(argument, bundle)
 
 
-def _nothing(argument: Argument) -> RunError:
+def nothing_named(argument: Argument, retrievers: Iterable[str] = ()) -> RunError:
+    """Return the error for an argument that names nothing.
+
+    Args:
+        argument: The argument.
+        retrievers: The retrievers that it could have named.
+    """
     target = argument.target
     if target.startswith(("./", "../", "/", "~")):
         return RunError(f"{target}: there is no such folder or file", code="RK672")
+    known = list(retrievers)
+    hint = did_you_mean(target, known) or (f" Retrievers: {listed(known)}." if known else "")
     return RunError(
-        f"{target}: there is no such folder, file or run, and a model on the Hub is named "
-        "OWNER/NAME",
+        f"{target}: there is no such folder, file, run or retriever, and a model on the Hub is "
+        f"named OWNER/NAME.{hint}",
         code="RK672",
     )

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 from recipekit.comparison.differing import DifferingQuery
-from recipekit.comparison.efficiency import Size, Speed
 from recipekit.comparison.verdicts import Tested
+from recipekit.component import Efficiency
+from recipekit.pipeline.run_result import data_frame
+from recipekit.records import Similarity
 
 __all__ = ["Comparison", "ModelFacts"]
 
@@ -20,20 +23,22 @@ class ModelFacts:
     name: str
     argument: str
     what: str
-    """`model`, or such as `run, trained` or `baseline, before training`."""
-    vectors: str
-    """How an index stores them: `fp32`, or the name of a compression such as `first-128-int8`."""
-    licence: str | None
-    base_model: str | None
-    size: Size | None
-    """None for a published baseline."""
-    speed: Speed | None
+    """`model`, or such as `run, trained`, `retriever` or `baseline, before training`."""
+    vectors: str | None = None
+    """How an index stores them: `fp32`, or the name of a compression such as `first-128-int8`. None
+    for a retriever, and for a published baseline."""
+    licence: str | None = None
+    base_model: str | None = None
+    max_length: int | None = None
+    """Tokens after which a text is cut; None without a limit."""
+    similarity: Similarity | None = None
+    """How vectors are compared; None where `vectors` is None."""
+    efficiency: Efficiency = field(default_factory=Efficiency)
+    """What it costs, as far as it is defined and was measured here."""
 
     def as_json(self) -> dict[str, Any]:
         """Return it as JSON values."""
-        own = {key: value for key, value in vars(self).items() if key not in ("size", "speed")}
-        size = asdict(self.size) if self.size else {}
-        return {**own, **size, "speed": asdict(self.speed) if self.speed else None}
+        return asdict(self)
 
 
 @dataclass(frozen=True)
@@ -45,12 +50,24 @@ class Comparison:
     passages: int | None
     reference: str
     models: Sequence[ModelFacts]
-    rows: Sequence[Mapping[str, Any]]
+    metric_rows: Sequence[Mapping[str, Any]]
     """Rows of evaluators, by evaluator, model and metric. `differences` to the reference have the
     p-values of `tested`."""
     tested: Sequence[Tested]
     queries: Sequence[DifferingQuery]
     notes: Sequence[str] = ()
+    page: Path | None = None
+    """The file of the page with all figures, if one was written."""
+
+    @property
+    def metrics(self) -> Any:
+        """The rows of `metric_rows` as a pandas data frame; a list if pandas is not installed."""
+        return data_frame(self.metric_rows)
+
+    @property
+    def differences(self) -> Any:
+        """The tests of `tested` as a pandas data frame; a list if pandas is not installed."""
+        return data_frame([test.as_json() for test in self.tested])
 
     def as_json(self) -> dict[str, Any]:
         """Return it as JSON values."""
@@ -60,9 +77,10 @@ class Comparison:
             "models": [model.as_json() for model in self.models],
             "figures": [
                 {key: value for key, value in row.items() if key != "differences"}
-                for row in self.rows
+                for row in self.metric_rows
             ],
             "differences": [tested.as_json() for tested in self.tested],
             "queries": [query.as_json() for query in self.queries],
             "notes": list(self.notes),
+            "page": None if self.page is None else str(self.page),
         }

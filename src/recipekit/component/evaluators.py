@@ -28,9 +28,9 @@ class Efficiency:
     dimension: int | None = None
     """The dimensions of its vectors."""
     bytes_per_vector: int | None = None
-    """Bytes of one passage's vector as it is searched."""
+    """Bytes of one passage's vector in an index: 4 for each number, 1 for int8, 1/8 for binary."""
     index_bytes: int | None = None
-    """Bytes of what is searched: all passages' vectors, or a lexical index on disk."""
+    """Bytes of the vectors of all passages, or of a lexical index on disk."""
     passages_per_second: float | None = None
     """Passages embedded per second, from tokens to vectors on disk, by all ranks together."""
     queries_per_second: float | None = None

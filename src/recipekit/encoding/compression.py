@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from recipekit.arrays import Floats
-from recipekit.encoding.compression_keys import CompressionKeys
+from recipekit.encoding.compression_keys import CompressionKeys, bytes_per_vector
 from recipekit.errors import RunError
 from recipekit.records import Similarity
 
@@ -54,9 +54,7 @@ class Compressor:
     @property
     def bytes_per_vector(self) -> int:
         """The bytes of one compressed vector."""
-        if self.keys.precision == "binary":
-            return -(-self.dimension // 8)
-        return self.dimension * (1 if self.keys.precision == "int8" else 4)
+        return bytes_per_vector(self.dimension, self.keys.precision)
 
     def reduce(self, vectors: Vectors) -> Floats:
         """Reduce the dimensions: (n, full_dimension) to float32 (n, dimension).

@@ -9,11 +9,22 @@ from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-__all__ = ["Compression", "CompressionKeys", "Precision"]
+__all__ = ["Compression", "CompressionKeys", "Precision", "bytes_per_vector"]
 
 Precision = Literal["fp32", "int8", "binary"]
 RESCORE: Final = 4
 """The default of `rescore`, as in sentence-transformers' examples."""
+
+
+def bytes_per_vector(dimension: int, precision: Precision = "fp32") -> int:
+    """Return the bytes of a vector in an index: float32, int8, or one bit for each number.
+
+    The precision in which the encoder computed does not count: an index of vectors stores float32
+    unless it is told otherwise, also for an encoder in bf16.
+    """
+    if precision == "binary":
+        return -(-dimension // 8)
+    return dimension * (1 if precision == "int8" else 4)
 
 
 class CompressionKeys(BaseModel):

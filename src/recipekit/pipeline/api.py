@@ -23,7 +23,7 @@ from recipekit.recipe.sections import Recipe
 from recipekit.sources.in_memory import with_stored_tables
 from recipekit.stages import recipe as recipes
 
-__all__ = ["AnyRecipe", "load_recipe", "plan", "run"]
+__all__ = ["AnyRecipe", "load_recipe", "loaded_recipe", "plan", "run"]
 
 AnyRecipe = str | Path | Mapping[str, Any] | Recipe
 """A recipe file, the name of a shipped recipe, a dict, or a loaded recipe."""
@@ -90,7 +90,7 @@ def plan(
         if isinstance(recipe, Mapping):
             folder = stack.enter_context(TemporaryDirectory(prefix="recipekit-plan-"))
             recipe = with_stored_tables(recipe, Path(folder))
-        loaded = _loaded(recipe, overrides, cache, allow_local_code=allow_local_code)
+        loaded = loaded_recipe(recipe, overrides, cache, allow_local_code=allow_local_code)
         return planning.plan(loaded, cache=cache, start=start)
 
 
@@ -134,7 +134,7 @@ def run(
         RecipekitError: An error that a stage reported.
     """
     finished = execute.run(
-        _loaded(
+        loaded_recipe(
             recipe,
             overrides,
             cache,
@@ -154,12 +154,17 @@ def run(
     return replace(finished, path=finished.path.absolute())
 
 
-def _loaded(
+def loaded_recipe(
     recipe: AnyRecipe,
     overrides: Sequence[str],
     cache: Path | str | None,
     **allowed: bool,
 ) -> Recipe:
+    """Return any recipe as a loaded one; see `load_recipe` for the arguments.
+
+    Raises:
+        RunError: It is loaded already, so nothing of it can be changed.
+    """
     if not isinstance(recipe, Recipe):
         return load_recipe(recipe, overrides, cache=cache, **allowed)
     if overrides or any(allowed.values()):

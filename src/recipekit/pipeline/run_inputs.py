@@ -68,7 +68,7 @@ def run_inputs(
 
 
 def collected(
-    recipe: Recipe, store: Store, *, command: str, show_line: Callable[[str], None]
+    recipe: Recipe, store: Store, *, command: str | None, show_line: Callable[[str], None]
 ) -> dict[str, Artifact]:
     """Collect the data set of a recipe unless that is done, and return all finished artifacts.
 
@@ -77,7 +77,7 @@ def collected(
     Args:
         recipe: The recipe.
         store: The cache.
-        command: The command that resumes a failed run.
+        command: The command that resumes a failed run; None where there is none.
         show_line: Receives lines for people.
 
     Raises:

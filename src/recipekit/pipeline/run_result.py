@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import import_module
@@ -16,7 +17,14 @@ from recipekit.stages import writer_of
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
-__all__ = ["Run"]
+__all__ = ["Run", "data_frame"]
+
+
+def data_frame(rows: Sequence[Mapping[str, Any]]) -> Any:
+    """Return rows as a pandas data frame, or as they are if pandas is not installed."""
+    if find_spec("pandas") is None:
+        return list(rows)
+    return import_module("pandas").DataFrame(rows)
 
 
 @dataclass(frozen=True)
@@ -45,9 +53,7 @@ class Run:
     @property
     def metrics(self) -> Any:
         """The rows of `metric_rows` as a pandas data frame; a list if pandas is not installed."""
-        if find_spec("pandas") is None:
-            return self.metric_rows
-        return import_module("pandas").DataFrame(self.metric_rows)
+        return data_frame(self.metric_rows)
 
     @property
     def report(self) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 from recipekit.report.blocks import Line, Section, Strong, Table
 from recipekit.report.metrics import Comparison, Difference, Row
-from recipekit.report.numbers import figure, p_value, signed
+from recipekit.report.numbers import figure, index_size, p_value, parameter_count, signed
 
 __all__ = [
     "EFFICIENCY",
@@ -52,9 +52,9 @@ def efficiency_table(comparison: Comparison) -> Table | None:
         "passages/s": [figure(costs[system].get("passages_per_second")) for system in known],
         "queries/s": [figure(costs[system].get("queries_per_second")) for system in known],
         "search ms/query": [figure(costs[system].get("search_ms_per_query")) for system in known],
-        "index": [_bytes(costs[system].get("index_bytes")) for system in known],
+        "index": [index_size(costs[system].get("index_bytes")) for system in known],
         "dimensions": [figure(costs[system].get("dimension")) for system in known],
-        "parameters": [_millions(costs[system].get("parameters")) for system in known],
+        "parameters": [parameter_count(costs[system].get("parameters")) for system in known],
         "device": [str(costs[system].get("device") or "-") for system in known],
         "precision": [str(costs[system].get("precision") or "-") for system in known],
     }
@@ -82,7 +82,7 @@ def compression_table(comparison: Comparison) -> Table | None:
         costs = comparison.efficiency.get(str(row["system"]), {})
         loss = _difference(row, base)
         rows.append([str(row["system"]), *_sizes(costs), _value(row), *_tested(loss)])
-    header = ["vectors", "dimensions", "bytes/vector", "corpus", metric]
+    header = ["vectors", "dimensions", "bytes/vector", "index", metric]
     return Table([*header, "difference", "adjusted", "significant"], rows)
 
 
@@ -90,7 +90,7 @@ def _sizes(costs: Costs) -> list[str]:
     return [
         figure(costs.get("dimension")),
         figure(costs.get("bytes_per_vector")),
-        _bytes(costs.get("index_bytes")),
+        index_size(costs.get("index_bytes")),
     ]
 
 
@@ -159,21 +159,3 @@ def _value(row: Row | None) -> str:
     if row.get("low") is None:
         return f"{row['value']:.3f}"
     return f"{row['value']:.3f} [{row['low']:.3f}, {row['high']:.3f}]"
-
-
-def _millions(count: int | None) -> str:
-    """Parameters: `22.7 M`."""
-    if count is None:
-        return "-"
-    return f"{count / 1e6:,.1f} M" if count >= 100_000 else f"{count:,}"
-
-
-def _bytes(count: int | None) -> str:
-    """Bytes in decimal units with three significant digits: `1.38 MB`."""
-    if count is None:
-        return "-"
-    number, units = float(count), ["B", "kB", "MB", "GB", "TB"]
-    while number >= 999.5 and len(units) > 1:
-        number, units = number / 1000, units[1:]
-    digits = max(0, 2 - len(str(int(number))) + 1) if units[0] != "B" else 0
-    return f"{number:.{digits}f} {units[0]}"

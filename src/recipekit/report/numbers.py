@@ -10,7 +10,9 @@ __all__ = [
     "duration",
     "excerpt",
     "figure",
+    "index_size",
     "p_value",
+    "parameter_count",
     "percent",
     "plural",
     "signed",
@@ -89,6 +91,24 @@ def size(n: float | None) -> str:
             return f"{n:.1f} GB" if unit == "GB" else f"{n:.0f} {unit}"
         n /= 1000
     return f"{n:.1f} TB"
+
+
+def index_size(count: int | None) -> str:
+    """Bytes in decimal units with three significant digits: `1.38 MB`; `-` for None."""
+    if count is None:
+        return "-"
+    number, units = float(count), ["B", "kB", "MB", "GB", "TB"]
+    while number >= 999.5 and len(units) > 1:
+        number, units = number / 1000, units[1:]
+    digits = max(0, 2 - len(str(int(number))) + 1) if units[0] != "B" else 0
+    return f"{number:.{digits}f} {units[0]}"
+
+
+def parameter_count(count: int | None) -> str:
+    """Parameters of a model: `22.7 M`; `-` for None."""
+    if count is None:
+        return "-"
+    return f"{count / 1e6:,.1f} M" if count >= 100_000 else f"{count:,}"
 
 
 def usd(amount: float | None) -> str:

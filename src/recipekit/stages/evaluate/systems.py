@@ -21,6 +21,7 @@ from recipekit.component import (
     Slot,
     System,
 )
+from recipekit.encoding.compression_keys import bytes_per_vector
 from recipekit.errors import RunError
 from recipekit.recipe.sections import TRAINED
 from recipekit.records import Side, Similarity
@@ -29,7 +30,7 @@ from recipekit.stages.evaluate.measured import measured_queries
 from recipekit.stages.evaluate.section import UNTRAINED, EvaluateSection
 from recipekit.stages.inputs import StageInputs
 
-__all__ = ["measured_systems"]
+__all__ = ["baseline_system", "measured_systems"]
 
 
 def measured_systems(
@@ -49,7 +50,7 @@ def measured_systems(
     dense = _dense if searches else _encoder_alone
     if searches:
         for name, slot in section.baselines.items():
-            yield _baseline(inputs, name, slot, rows, scratch)
+            yield baseline_system(inputs, name, slot, rows, scratch)
     if (
         section.untrained
         and section.encoder in inputs.encoders
@@ -71,9 +72,18 @@ def _can_be_untrained(inputs: StageInputs, name: str) -> bool:
     return not has_random
 
 
-def _baseline(
+def baseline_system(
     inputs: StageInputs, name: str, slot: Slot[RetrieverSpec], rows: Rows | None, scratch: Path
 ) -> System:
+    """Return a retriever as a system, with the bytes of what it searches.
+
+    Args:
+        inputs: The inputs of the evaluation.
+        name: Its name in the tables.
+        slot: The retriever.
+        rows: The queries that are searched with; None for all.
+        scratch: A folder.
+    """
     context = inputs.context(scratch / name, weights="initial", query_rows=rows)
     before = len(inputs.by_products)
     retriever = slot.spec.build(context)
@@ -86,14 +96,16 @@ def _index_bytes(inputs: StageInputs, by_products: Iterable[tuple[str, str]]) ->
 
     Tokens and the embeddings of queries are not searched.
     """
-    sizes = []
-    for kind, key in by_products:
-        folder = inputs.store.cache / kind / key
-        if kind == "tokens" or _is_of_queries(folder):
-            continue
-        files = [folder / "matrix"] if (folder / "matrix").is_file() else folder.rglob("*")
-        sizes += [file.stat().st_size for file in files if file.is_file()]
-    return sum(sizes) or None
+    folders = [inputs.store.cache / kind / key for kind, key in by_products if kind != "tokens"]
+    return sum(_searched_bytes(folder) for folder in folders if not _is_of_queries(folder)) or None
+
+
+def _searched_bytes(folder: Path) -> int:
+    summary = folder / "embeddings.json"
+    if summary.is_file():
+        made = json.loads(summary.read_text())
+        return int(made["texts"]) * bytes_per_vector(made["dimension"])
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
 
 
 def _is_of_queries(folder: Path) -> bool:
@@ -174,14 +186,14 @@ def _efficiency(vectors: Mapping[Side, Embeddings]) -> Efficiency:
 
     A speed is None for vectors that were not encoded here, or before speeds were kept.
     """
-    matrix = vectors["passage"].matrix
+    count, dimension = vectors["passage"].matrix.shape
     made = {side: _how_made(each) for side, each in vectors.items()}
     passages, queries = made["passage"], made["query"]
     return Efficiency(
         parameters=queries.get("parameters"),
-        dimension=int(matrix.shape[1]),
-        bytes_per_vector=int(matrix.shape[1] * matrix.itemsize),
-        index_bytes=int(matrix.nbytes),
+        dimension=dimension,
+        bytes_per_vector=bytes_per_vector(dimension),
+        index_bytes=count * bytes_per_vector(dimension),
         passages_per_second=_speed(passages),
         queries_per_second=_speed(queries),
         device=queries.get("device"),

@@ -1,0 +1,109 @@
+"""Chooses what a comparison measures, and checks that published values belong to it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from recipekit.comparison.measured_data import (
+    MeasuredData,
+    Workspace,
+    of_data,
+    of_recipe,
+    of_run,
+)
+from recipekit.comparison.published import PublishedModel
+from recipekit.comparison.resolve import NamedRun
+from recipekit.errors import RunError
+from recipekit.pipeline.search_run import run_artifacts
+from recipekit.recipe.sections import Recipe
+from recipekit.stages import PIPELINE
+
+__all__ = ["Request", "check_data", "choose_data"]
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is measured, and against what."""
+
+    recipe: Recipe | None = None
+    """Whose evaluators and data are measured."""
+    data: Path | None = None
+    """What is measured instead."""
+    metrics: Sequence[str] = ()
+    """The metrics of `data`."""
+    against: str | None = None
+    """The reference; by default the first argument."""
+    command: str | None = None
+    """The command that repeats the comparison, if there is one."""
+    show_line: Callable[[str], None] = field(default=lambda line: None)
+    """Receives lines for people."""
+
+
+def choose_data(
+    request: Request, named: Mapping[str, NamedRun], workspace: Workspace
+) -> MeasuredData:
+    """Return what a request measures: its data, the data of its recipe, or that of the runs.
+
+    Args:
+        request: The request.
+        named: The runs among the arguments, by argument.
+        workspace: Where results are kept.
+
+    Raises:
+        RecipekitError: There is nothing to measure, it cannot be read, or runs have other data.
+    """
+    if request.data is not None:
+        return of_data(request.data, workspace, request.metrics)
+    if request.recipe is not None:
+        return of_recipe(
+            request.recipe, workspace, command=request.command, show_line=request.show_line
+        )
+    runs = list(named.values())
+    if not runs:
+        raise RunError(
+            "there is nothing to measure: name a recipe with --recipe, whose evaluators are used, "
+            "or data with --on",
+            code="RK674",
+        )
+    first = of_run(runs[0], workspace)
+    for run in runs[1:]:
+        if _data_keys(run.path) == _data_keys(runs[0].path):
+            continue
+        if of_run(run, workspace).hashes() != first.hashes():
+            raise RunError(
+                f"{run.path} has other data than {runs[0].path}: choose what is measured, with "
+                "--recipe or --on",
+                code="RK675",
+            )
+    return first
+
+
+def _data_keys(run: Path) -> list[str]:
+    names = [stage.name for stage in PIPELINE if stage.extends_dataset]
+    return [artifact.key for name, artifact in run_artifacts(run) if name in names]
+
+
+def check_data(data: MeasuredData | None, published: Sequence[PublishedModel]) -> None:
+    """Check that published values belong to the data that is measured.
+
+    Raises:
+        RunError: They do not.
+    """
+    if not published:
+        return
+    wanted, whose = published[0].data, published[0].argument.text
+    if data is not None:
+        wanted, whose = data.hashes(), data.text
+    for model in published:
+        differing = [
+            name for name in wanted if dict(model.data.get(name) or {}) != dict(wanted[name])
+        ]
+        if differing or not model.data:
+            names = " and ".join(differing) or "data"
+            raise RunError(
+                f"{model.argument.text}: its published values belong to other {names} than those "
+                f"of {whose}, so they cannot be compared",
+                code="RK675",
+            )

@@ -1,0 +1,148 @@
+"""Retrievers of a recipe in a comparison, such as BM25."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from pydantic import ValidationError
+
+from recipekit.artifacts.store import Artifact
+from recipekit.comparison.arguments import Argument
+from recipekit.comparison.models import encoder_inputs
+from recipekit.component import EncoderSpec, RetrieverSpec, Slot
+from recipekit.errors import RunError
+from recipekit.pipeline.search_run import run_artifacts
+from recipekit.recipe.sections import TRAINED, Recipe
+from recipekit.recipe.slots import encoders_in, slots
+from recipekit.registry import resolve
+from recipekit.retrievers.bm25 import Bm25Spec
+from recipekit.stages import PIPELINE
+from recipekit.stages.inputs import StageInputs
+
+__all__ = ["ComparedRetriever", "RetrieverOwner", "retriever_of"]
+
+BM25: Final = "bm25"
+"""The retriever that needs no recipe."""
+
+
+@dataclass(frozen=True)
+class ComparedRetriever:
+    """A retriever that is measured here."""
+
+    label: str
+    """Its name in tables."""
+    argument: Argument
+    slot: Slot[RetrieverSpec]
+    encoders: Mapping[str, Slot[EncoderSpec]] = field(default_factory=dict)
+    """Those of its recipe."""
+    trained: str | None = None
+    """The encoder that its recipe trains, if it belongs to a run."""
+    training: Mapping[str, Artifact] = field(default_factory=dict)
+    """The artifact with trained weights, by its stage."""
+
+    @property
+    def what(self) -> str:
+        """What it is, for tables."""
+        return "retriever"
+
+    def inputs(self, measured: StageInputs) -> StageInputs:
+        """Return the inputs of an evaluation of this retriever on the data set of other inputs."""
+        return encoder_inputs(measured, self.encoders, self.trained, self.training)
+
+
+@dataclass(frozen=True)
+class RetrieverOwner:
+    """A recipe whose retrievers can be named, and the run of it, if it is that of a run."""
+
+    recipe: Recipe
+    run: Path | None = None
+
+    def retrievers(self) -> dict[str, Slot[RetrieverSpec]]:
+        """Return its retrievers by name; a baseline comes before one of mining."""
+        found: dict[str, Slot[RetrieverSpec]] = {}
+        for _, section in reversed(list(self.recipe.stages())):
+            for path, kind, slot in slots(type(section), section):
+                if kind == RetrieverSpec.kind:
+                    found.setdefault(str(path[-1]), slot)
+        return found
+
+    def training(self) -> Iterator[tuple[str, str, Artifact]]:
+        """Yield the stage that trained in its run, the encoder that was trained, and the result."""
+        artifacts = {} if self.run is None else dict(run_artifacts(self.run))
+        for stage in PIPELINE:
+            if stage.trains and stage.name in artifacts:
+                encoder = str(getattr(self.recipe, stage.name).encoder)
+                yield stage.name, encoder, artifacts[stage.name]
+
+
+def retriever_of(argument: Argument, owners: Sequence[RetrieverOwner]) -> ComparedRetriever | None:
+    """Return the retriever that an argument names; None if there is none of its name.
+
+    It is that of the first recipe that has one. `bm25` needs no recipe.
+
+    Raises:
+        RunError: It cannot have the argument's options, or searches with an encoder that was not
+            trained.
+    """
+    name = argument.target
+    owner = next((each for each in owners if name in each.retrievers()), None)
+    if owner is None and name != BM25:
+        return None
+    slot = _plain_bm25() if owner is None else owner.retrievers()[name]
+    slot = _with_options(argument, slot)
+    label = f"{name}{argument.suffix}"
+    if owner is None:
+        return ComparedRetriever(label, argument, slot)
+    training = list(owner.training())
+    if TRAINED in encoders_in(slot.spec) and not training:
+        raise RunError(
+            f"{argument.text}: this retriever searches with the trained encoder of recipe "
+            f"'{owner.recipe.name}': compare it with a run of the recipe",
+            code="RK672",
+        )
+    return ComparedRetriever(
+        label,
+        argument,
+        slot,
+        owner.recipe.encoders or {},
+        trained=next((encoder for _, encoder, _ in training), None),
+        training={stage: artifact for stage, _, artifact in training},
+    )
+
+
+def _plain_bm25() -> Slot[RetrieverSpec]:
+    slot: Slot[RetrieverSpec] = Slot(use=BM25)
+    slot.bind(resolve("retriever", BM25), Bm25Spec())
+    return slot
+
+
+def _with_options(argument: Argument, slot: Slot[RetrieverSpec]) -> Slot[RetrieverSpec]:
+    """Return a retriever with the options of `bm25` that an argument has."""
+    if argument.before or argument.compression or argument.model_options:
+        raise RunError(
+            f"{argument.text}: '{argument.target}' is a retriever of a recipe, whose vectors and "
+            "weights are those of the recipe",
+            code="RK673",
+        )
+    options = argument.bm25_options
+    if not options:
+        return slot
+    if not isinstance(slot.spec, Bm25Spec):
+        raise RunError(
+            f"{argument.text}: '{next(iter(options))}' is a key of bm25, and "
+            f"'{argument.target}' is another retriever: {slot.use}",
+            code="RK673",
+        )
+    try:
+        spec = Bm25Spec.model_validate({**slot.spec.model_dump(), **options})
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        key = ".".join(map(str, first["loc"]))
+        message = str(first["msg"]).removeprefix("Value error, ")
+        raise RunError(f"{argument.text}: {key}: {message}", code="RK673") from error
+    changed: Slot[RetrieverSpec] = Slot(use=slot.use)
+    changed.bind(slot.entry, spec)
+    return changed
