@@ -16,6 +16,7 @@ from recipekit.component import Hits, QueryBatch, System
 from recipekit.dataset import Dataset
 from recipekit.errors import ComponentError, RunError
 from recipekit.evaluators.mteb import MtebSpec
+from recipekit.evaluators.mteb_rows import Entry, mteb_rows
 from recipekit.evaluators.retrieval import RetrievalSpec
 from recipekit.search.topk import exact_top_k
 from recipekit.testing import context
@@ -78,6 +79,82 @@ def test_retrieval_through_mteb_equals_our_retrieval(tiny_dataset: Dataset, tmp_
 
     assert found == pytest.approx({"tiny ndcg_at_10": expected}, abs=1e-4)
     assert 0 < expected < 1
+
+
+def test_differences_of_retrieval_are_tested_and_those_of_sts_are_not(
+    tiny_dataset: Dataset, write: Callable[[str, Rows], str], tmp_path: Path
+):
+    class Noise(Words):
+        def __call__(self, texts: Sequence[str], side: str) -> Any:
+            return super().__call__([f"{side} {len(text)}" for text in texts], side)
+
+    scored = [{"sentence1": "river", "sentence2": word, "score": n}
+              for n, word in enumerate(("violin", "gear", "river"))]  # fmt: skip
+    spec = MtebSpec(
+        retrieval={"tiny": {"split": "test"}},
+        sts={"similar": {"file": write("sts.jsonl", scored)}},
+        bootstrap_samples=200,
+    )
+    embed = Words()
+    systems = [system(Noise(), "untrained", "noise"), system(embed)]
+
+    def rows(folder: str) -> dict[tuple[str, str], Mapping[str, Any]]:
+        made = context(tmp_path / folder, dataset=tiny_dataset, library_cache=tmp_path / "cache")
+        found = spec.build(made).evaluate(systems)
+        return {(row["system"], row["metric"]): row for row in found}
+
+    found = rows("first")
+    trained = found["trained", "tiny ndcg_at_10"]
+    file = tmp_path / "first" / "results" / "trained" / "tiny.per_query.json"
+    (entry,) = json.loads(file.read_text())
+    assert np.mean(list(entry["values"].values())) == pytest.approx(trained["value"], abs=1e-4)
+    assert trained["low"] <= trained["value"] <= trained["high"]
+    test = trained["differences"]["untrained"]
+    assert test["difference"] == pytest.approx(
+        trained["value"] - found["untrained", "tiny ndcg_at_10"]["value"]
+    )
+    assert test["low"] <= test["difference"] <= test["high"]
+    assert test["p_adjusted"] < 0.05
+    for metric in ("mean", "similar cosine_spearman"):
+        assert found["trained", metric]["low"] is None
+        assert "differences" not in found["trained", metric]
+
+    texts = embed.texts
+    assert rows("second") == found
+    assert embed.texts == texts
+    for kept in (tmp_path / "cache").rglob("*.per_query.json"):
+        kept.unlink()
+    assert rows("third") == found, "results without values of queries are computed again"
+
+
+def test_queries_are_resampled_within_their_subset():
+    def entries(*scores: float) -> list[Entry]:
+        parts = {"test en": (1.0, 0.0), "test de": scores}
+        return [
+            Entry(label, float(np.mean(values)), {str(n): v for n, v in enumerate(values)})
+            for label, values in parts.items()
+        ]
+
+    spec = MtebSpec(retrieval={"any": {}}, bootstrap_samples=500)
+    scores = {
+        "a": {"task": entries(0.0, 0.5), "other": [Entry("test", 0.5)]},
+        "b": {"task": entries(0.5, 1.0), "other": [Entry("test", 0.7)]},
+    }
+    rows = {(row["system"], row["metric"]): row for row in mteb_rows(spec, scores, 13)}
+    assert [metric for system, metric in rows if system == "b"] == [
+        "mean",
+        "task",
+        "task test en",
+        "task test de",
+        "other",
+    ]
+    assert rows["b", "task"]["value"] == pytest.approx(0.625)
+    tests = {metric: row["differences"]["a"] for (_, metric), row in rows.items()
+             if "differences" in row}  # fmt: skip
+    assert set(tests) == {"task", "task test en", "task test de"}
+    assert tests["task"]["difference"] == pytest.approx(0.25)
+    assert tests["task"]["low"] == tests["task"]["high"] == pytest.approx(0.25)
+    assert tests["task test en"]["difference"] == 0.0
 
 
 def test_every_type_of_local_data_is_a_task(

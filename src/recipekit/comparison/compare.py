@@ -46,8 +46,9 @@ def compare(
     published = [model for model in models if isinstance(model, PublishedModel)]
     data = choose_data(request, runs, workspace) if len(published) < len(models) else None
     check_data(data, published)
+    facts: dict[str, EncoderFacts] = {}
     if data is None:
-        found, facts = _published_alone(published, reference.label), {}
+        found = _published_alone(published, reference.label)
     else:
         found, facts = _measured(models, data, reference.label, workspace)
     _check_found(found, models)

@@ -12,6 +12,7 @@ from recipekit.component import Efficiency
 from recipekit.report.blocks import Block, Bullets, Code, Line, Section, Span, Strong, Table, Text
 from recipekit.report.metrics import (
     SIGNIFICANT,
+    UNTESTED,
     metrics_table,
 )
 from recipekit.report.metrics import Comparison as Measured
@@ -265,6 +266,8 @@ def _notes(comparison: Comparison) -> Iterator[Block]:
         )
         if warning := _too_few_samples(comparison, tests):
             yield Text(warning)
+    if any(each.get("low") is None for each in comparison.metric_rows):
+        yield Text(UNTESTED)
     costs = [model.efficiency for model in comparison.models if model.efficiency.device]
     if costs:
         ways = dict.fromkeys(f"{each.device} ({each.precision})" for each in costs)

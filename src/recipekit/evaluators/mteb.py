@@ -13,6 +13,7 @@ from recipekit.component import Context, EvaluatorSpec, Name
 from recipekit.evaluators.evaluation_file import EvaluationFile
 from recipekit.evaluators.pair_files import LabelledPairsFile, ScoredPairsFile
 from recipekit.evaluators.ranked_lists_file import RankedListsFile
+from recipekit.evaluators.resampling import Resampling
 from recipekit.evaluators.sentence_files import ClassesFile, ParallelSentencesFile
 
 if TYPE_CHECKING:
@@ -41,16 +42,19 @@ class LabelledTexts(ClassesFile):
     """
 
 
-class MtebSpec(EvaluatorSpec):
+class MtebSpec(Resampling, EvaluatorSpec):
     """Tasks of MTEB 2 by name, and data of your own as MTEB tasks.
 
     Tasks of the Hub are downloaded by mteb, at the revision that mteb pins. Texts are embedded by
     the encoder with its own prompts: documents as passages, all other texts as queries. Each task
-    has its main score, without an interval; the mean over tasks comes first. mteb's result files
-    with all scores are kept in the evaluator's folder. A result is computed once for the same
+    has its main score; the mean over tasks comes first. Scores of retrieval and reranking have
+    intervals and tested differences. mteb has no values of single items for other types of tasks,
+    so these are not tested. mteb's result files with all scores are kept in the evaluator's folder.
+    A result is computed once for the same
     weights and task revision. Systems without an encoder are left out.
     """
 
+    version: ClassVar[int] = 2
     reads_texts: ClassVar[bool] = True
 
     tasks: tuple[str, ...] = ()
@@ -75,6 +79,9 @@ class MtebSpec(EvaluatorSpec):
     """Files of texts with classes as clustering tasks."""
     reranking: dict[Name, RankedListsFile] = Field(default={})
     """Files of ranked lists as reranking tasks."""
+
+    bootstrap_samples: Annotated[int, Field(ge=100, le=1_000_000)] = 10_000
+    """Bootstrap samples of the queries for intervals and p-values of retrieval and reranking."""
 
     @model_validator(mode="after")
     def _known(self) -> Self:

@@ -17,6 +17,13 @@ from mteb.types import PromptType
 from recipekit.component import Context, System
 from recipekit.errors import RecipekitError, RunError
 from recipekit.evaluators.mteb_local_tasks import local_tasks
+from recipekit.evaluators.mteb_query_values import (
+    has_query_values,
+    query_values,
+    read_values,
+    write_values,
+)
+from recipekit.evaluators.mteb_rows import Entry, mteb_rows
 from recipekit.evaluators.mteb_tasks import named_tasks
 from recipekit.evaluators.text_evaluator import Embed
 from recipekit.records import Similarity
@@ -37,49 +44,60 @@ class MtebEvaluator:
     def evaluate(self, systems: Sequence[System]) -> Sequence[Mapping[str, Any]]:
         """Return each system's main score of each task, and their mean if there are several.
 
-        mteb's result files are `results/SYSTEM/TASK.json` in the evaluator's folder.
+        Scores of retrieval and reranking have intervals, and `differences` of the last system to
+        the others. mteb's result files are `results/SYSTEM/TASK.json` in the evaluator's folder,
+        and the scores of single queries `results/SYSTEM/TASK.per_query.json`.
 
         Raises:
             RunError: A task cannot be loaded or run.
         """
         tasks = named_tasks(self.spec)
         tasks += local_tasks(self.spec, lambda: self.context.dataset, self.context.scratch)
-        rows = []
-        for system in systems:
-            if system.embed is not None:
-                scores = {task.metadata.name: self._scores(task, system) for task in tasks}
-                rows += _rows(system.name, scores)
-        return rows if self.context.ranks.is_main else []
+        scores = {
+            system.name: {_label(task): self._entries(task, system) for task in tasks}
+            for system in systems
+            if system.embed is not None
+        }
+        if not scores or not self.context.ranks.is_main:
+            return []
+        return mteb_rows(self.spec, scores, self.context.seed)
 
-    def _scores(self, task: Any, system: System) -> dict[str, float]:
-        """Return the main score of each split and subset of a task, and their mean as `""`."""
-        name, metadata = task.metadata.name, task.metadata
+    def _entries(self, task: Any, system: System) -> list[Entry]:
+        """Return the main score of each split and subset of a task; none but on the main rank."""
+        name = task.metadata.name
         cache, folder = self._cache(task), self.context.scratch / "results" / system.name
         encoder = _MtebEncoder(system)
-        is_cached = cache.get_task_result_path(name, encoder.mteb_model_meta).is_file()
+        kept = cache.get_task_result_path(name, encoder.mteb_model_meta)
+        kept_values = kept.with_suffix(".per_query.json")
+        is_cached = kept.is_file() and (kept_values.is_file() or not has_query_values(task))
         # Encoding is collective: all ranks do what the main one finds.
-        if not self.context.ranks.broadcast(is_cached):
+        is_cached = bool(self.context.ranks.broadcast(is_cached))
+        if not is_cached:
             self.context.progress.info(f"mteb: {name} with '{system.name}'")
         elif not self.context.ranks.is_main:
-            return {}
-        result = self._run(task, encoder, cache)
+            return []
+        with query_values(task) as values:
+            result = self._run(task, encoder, cache, again=not is_cached)
         if not self.context.ranks.is_main:
-            return {}
+            return []
+        if values:
+            write_values(kept_values, values)
         folder.mkdir(parents=True, exist_ok=True)
-        kept = cache.get_task_result_path(name, encoder.mteb_model_meta)
         shutil.copyfile(kept, folder / f"{name}.json")
-        entries = [
-            (split, entry["hf_subset"], float(entry["main_score"]))
-            for split, found in result.scores.items()
-            for entry in found
+        if kept_values.is_file():
+            shutil.copyfile(kept_values, folder / f"{name}.per_query.json")
+        found = read_values(kept_values)
+        return [
+            Entry(
+                f"{split} {entry['hf_subset']}",
+                float(entry["main_score"]),
+                found.get((split, entry["hf_subset"]), {}),
+            )
+            for split, entries in result.scores.items()
+            for entry in entries
         ]
-        label = f"{name} {metadata.main_score}"
-        scores = {label: float(np.mean([score for _, _, score in entries]))}
-        if len(entries) > 1:
-            scores |= {f"{label} {split} {subset}": score for split, subset, score in entries}
-        return scores
 
-    def _run(self, task: Any, encoder: _MtebEncoder, cache: ResultCache) -> Any:
+    def _run(self, task: Any, encoder: _MtebEncoder, cache: ResultCache, *, again: bool) -> Any:
         name = task.metadata.name
         try:
             datasets.disable_progress_bars()  # the run shows its own progress
@@ -89,6 +107,7 @@ class MtebEvaluator:
                     encoder,
                     task,
                     cache=cache,
+                    overwrite_strategy="always" if again else "only-missing",
                     co2_tracker=False,
                     show_progress_bar=False,
                 )
@@ -119,13 +138,8 @@ class MtebEvaluator:
         return ResultCache(root / "mteb" / str(task.metadata.dataset.get("revision"))[:32])
 
 
-def _rows(system: str, scores: Mapping[str, Mapping[str, float]]) -> list[dict[str, Any]]:
-    figures = {metric: value for task in scores.values() for metric, value in task.items()}
-    if len(scores) > 1 and figures:
-        main = [next(iter(task.values())) for task in scores.values()]
-        figures = {"mean": float(np.mean(main)), **figures}
-    shared = {"split": "", "system": system, "low": None, "high": None, "queries": None}
-    return [{**shared, "metric": metric, "value": value} for metric, value in figures.items()]
+def _label(task: Any) -> str:
+    return f"{task.metadata.name} {task.metadata.main_score}"
 
 
 class _MtebEncoder:

@@ -11,6 +11,7 @@ from recipekit.report.numbers import p_value, plural, signed
 
 __all__ = [
     "SIGNIFICANT",
+    "UNTESTED",
     "Comparison",
     "Difference",
     "Row",
@@ -28,6 +29,12 @@ MOST_COLUMNS = 5
 """The most metrics that a table shows next to each other."""
 SIGNIFICANT = 0.05
 """A difference is significant if its adjusted p-value is below this level."""
+
+
+UNTESTED = (
+    "Figures without brackets have no values of single items that could be resampled, so their "
+    "differences are not tested."
+)
 
 
 @dataclass(frozen=True)

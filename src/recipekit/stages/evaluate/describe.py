@@ -9,6 +9,7 @@ from recipekit.report.blocks import Block, Line, Section, StageReport, Text, joi
 from recipekit.report.efficiency import EFFICIENCY, efficiency_sections
 from recipekit.report.metrics import (
     SIGNIFICANT,
+    UNTESTED,
     Comparison,
     comparisons,
     counted_item,
@@ -89,6 +90,8 @@ def _method(rows: Sequence[Mapping[str, Any]]) -> Iterator[Text]:
         if row.get("bootstrap_samples"):
             key = (row["confidence_level"], row["bootstrap_samples"])
             intervals.setdefault(key, {})[counted_item(row)] = None
+    if any(row.get("value") is not None and row.get("low") is None for row in rows):
+        yield Text(UNTESTED)
     if not intervals:
         return
     kinds = [
