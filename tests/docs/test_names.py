@@ -4,12 +4,15 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import fields
+from inspect import signature
 from typing import Any
 
 import pytest
 
+import recipekit
 from helpers.markdown import PAGES, ROOT, prose
 from recipekit.cli.main import COMMANDS, invoke
+from recipekit.comparison.result import ModelFacts
 from recipekit.component import KINDS
 from recipekit.pipeline.run_events import EVENTS
 from recipekit.recipe.schema import recipe_schema
@@ -121,7 +124,8 @@ def test_plain_words_in_inline_code_are_keys_commands_or_modules(source):
     known |= set(COMMANDS) | {path.stem for path in (ROOT / "src").rglob("*")}
     known |= {path.stem for path in (ROOT / "recipes").glob("*")} | OUTSIDE
     known |= {entry.name for kind in KINDS for entry in find(kind)}
-    known |= {field.name for field in fields(Stage)}
+    known |= {field.name for field in (*fields(Stage), *fields(ModelFacts))}
+    known |= set(signature(recipekit.compare).parameters)
     known |= {"event", "time", *EVENTS, *(name for event in EVENTS.values() for name in event)}
     unknown = [
         f"{place}: {code}"

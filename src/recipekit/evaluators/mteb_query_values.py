@@ -38,10 +38,11 @@ def _trec_name(task: Any) -> str | None:
 def query_values(task: Any) -> Iterator[EntryValues]:
     """Collect the main score of every query while mteb runs a task."""
     found: EntryValues = {}
-    if not has_query_values(task):
+    metric = _trec_name(task)
+    if metric is None or not has_query_values(task):
         yield found
         return
-    own, metric = task.task_specific_scores, _trec_name(task)
+    own = task.task_specific_scores
 
     def collect(
         scores: Mapping[str, Mapping[str, float]],
