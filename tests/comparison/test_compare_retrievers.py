@@ -106,6 +106,8 @@ def test_retrievers_of_a_run_are_compared_with_its_model(
     )
     recipe.write_text(recipe.read_text().replace("baselines: {}", f"baselines: {hybrid}"))
     found = compared("bm25", "tiny", "fused", "tiny:before")
+    same = compared("bm25", "tiny", "fused", "tiny:before", "--recipe", str(recipe))
+    assert same["figures"] == found["figures"]
 
     assert [model["name"] for model in found["models"]] == ["bm25", "tiny", "fused", "tiny before"]
     costs = {model["name"]: model["efficiency"] for model in found["models"]}

@@ -31,8 +31,8 @@ def candidates_of(
     Args:
         arguments: The arguments, as they were written.
         resolver: Finds models, runs and baselines.
-        recipe: The recipe whose retrievers can be named; otherwise those of the runs among the
-            arguments can be.
+        recipe: A recipe whose retrievers can be named, before those of the runs among the
+            arguments.
 
     Raises:
         RecipekitError: There are fewer than two, one names nothing, or their kinds differ.
@@ -50,7 +50,7 @@ def candidates_of(
     models = [resolver.resolve(argument) for argument in parsed]
     owners = [RetrieverOwner(run.recipe, run.path) for run in resolver.runs.values()]
     if recipe is not None:
-        owners = [RetrieverOwner(recipe)]
+        owners.insert(0, RetrieverOwner(recipe))
     found = [
         model or _retriever(argument, owners)
         for model, argument in zip(models, parsed, strict=True)

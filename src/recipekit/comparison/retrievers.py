@@ -77,32 +77,38 @@ class RetrieverOwner:
                 encoder = str(getattr(self.recipe, stage.name).encoder)
                 yield stage.name, encoder, artifacts[stage.name]
 
+    def can_search(self, name: str) -> bool:
+        """Return whether the encoders of a retriever are here: the trained one is that of a run."""
+        needed = encoders_in(self.retrievers()[name].spec)
+        return TRAINED not in needed or any(True for _ in self.training())
+
 
 def retriever_of(argument: Argument, owners: Sequence[RetrieverOwner]) -> ComparedRetriever | None:
     """Return the retriever that an argument names; None if there is none of its name.
 
-    It is that of the first recipe that has one. `bm25` needs no recipe.
+    It is that of the first recipe that has one, and has trained the encoder if it searches with the
+    trained one. `bm25` needs no recipe.
 
     Raises:
         RunError: It cannot have the argument's options, or searches with an encoder that was not
             trained.
     """
     name = argument.target
-    owner = next((each for each in owners if name in each.retrievers()), None)
-    if owner is None and name != BM25:
-        return None
-    slot = _plain_bm25() if owner is None else owner.retrievers()[name]
-    slot = _with_options(argument, slot)
     label = f"{name}{argument.suffix}"
+    having = [owner for owner in owners if name in owner.retrievers()]
+    if not having and name != BM25:
+        return None
+    if not having:
+        return ComparedRetriever(label, argument, _with_options(argument, _plain_bm25()))
+    owner = next((each for each in having if each.can_search(name)), None)
     if owner is None:
-        return ComparedRetriever(label, argument, slot)
-    training = list(owner.training())
-    if TRAINED in encoders_in(slot.spec) and not training:
         raise RunError(
             f"{argument.text}: this retriever searches with the trained encoder of recipe "
-            f"'{owner.recipe.name}': compare it with a run of the recipe",
+            f"'{having[0].recipe.name}': compare it with a run of the recipe",
             code="RK672",
         )
+    slot = _with_options(argument, owner.retrievers()[name])
+    training = list(owner.training())
     return ComparedRetriever(
         label,
         argument,
