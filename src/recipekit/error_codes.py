@@ -247,8 +247,9 @@ ERROR_CODES: Final[dict[str, ErrorCode]] = {
         "collected corpus.",
     ),
     "RK252": ErrorCode(
-        "No mteb task is selected.",
-        "mteb knows a task under another name, or no task has the languages and types.",
+        "No mteb task is selected, or one that cannot be run.",
+        "mteb knows a task under another name, no task has the languages and types, or a task needs "
+        "images, audio or video.",
         "Correct `tasks`, `benchmark`, `languages` or `task_types`.",
     ),
     "RK260": ErrorCode(

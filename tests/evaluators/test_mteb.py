@@ -14,9 +14,10 @@ from pydantic import ValidationError
 
 from recipekit.component import Hits, QueryBatch, System
 from recipekit.dataset import Dataset
-from recipekit.errors import ComponentError, RunError
+from recipekit.errors import ComponentError, DataError, RunError
 from recipekit.evaluators.mteb import MtebSpec
 from recipekit.evaluators.mteb_rows import Entry, mteb_rows
+from recipekit.evaluators.mteb_tasks import named_tasks
 from recipekit.evaluators.retrieval import RetrievalSpec
 from recipekit.search.topk import exact_top_k
 from recipekit.testing import context
@@ -263,6 +264,84 @@ def test_a_selection_that_leaves_no_task_ends_a_run_before_it_starts():
     with pytest.raises(ComponentError, match="no task has these languages and task_types"):
         spec.reach()
     assert set(MtebSpec(tasks=("NFCorpus",)).fingerprint()["tasks"]) == {"NFCorpus"}
+
+
+def test_a_benchmark_is_run_with_its_own_languages_and_splits():
+    spec = MtebSpec(benchmark="MTEB(eng, v2)", task_types=("Classification", "STS"))
+    tasks = {task.metadata.name: task for task in named_tasks(spec)}
+
+    assert tasks["MassiveIntentClassification"].hf_subsets == ["en"]
+    assert tasks["MassiveIntentClassification"].eval_splits == ["test"]
+    assert tasks["STS17"].hf_subsets == ["en-en"]
+
+
+def test_a_benchmark_is_restricted_to_languages():
+    spec = MtebSpec(benchmark="MTEB(Multilingual, v2)", task_types=("STS",), languages=("deu",))
+    subsets = {task.metadata.name: task.hf_subsets for task in named_tasks(spec)}
+
+    assert subsets["GermanSTSBenchmark"] == ["default"]
+    assert subsets["STS17"] == ["en-de"]
+    assert "STSES" not in subsets
+
+
+def test_languages_and_types_alone_select_from_all_tasks():
+    spec = MtebSpec(languages=("deu",), task_types=("STS",))
+    names = {task.metadata.name for task in named_tasks(spec)}
+
+    assert {"GermanSTSBenchmark", "STS22.v2"} <= names
+    assert "STS12" not in names
+
+
+def test_a_named_task_without_the_language_or_with_images_is_refused():
+    spec = MtebSpec(tasks=("NFCorpus", "STS17"), languages=("deu",))
+    with pytest.raises(ComponentError, match="NFCorpus has none of the languages deu"):
+        spec.reach()
+    spec = MtebSpec(benchmark="MIEB(lite)")
+    with pytest.raises(ComponentError, match="encoders embed text alone, and these tasks need"):
+        spec.reach()
+
+
+@pytest.mark.parametrize(("code", "right"), [("german", "deu"), ("de", "deu"), ("DE-Latn", "deu")])
+def test_an_unknown_language_suggests_its_code(code: str, right: str):
+    with pytest.raises(ValidationError, match=f"no language '{code}'. Did you mean '{right}'"):
+        MtebSpec(tasks=("STS17",), languages=(code,))
+
+
+def test_other_languages_of_a_task_are_another_result(tmp_path: Path):
+    made = MtebSpec(tasks=("STS17",)).build(context(tmp_path))
+    german, english = (
+        named_tasks(MtebSpec(tasks=("STS17",), languages=(code,)))[0] for code in ("deu", "eng")
+    )
+    assert made._cache(german).cache_path != made._cache(english).cache_path
+
+
+def test_mistakes_in_local_data_are_found_before_anything_is_trained(
+    make_dataset: Callable[..., Dataset], write: Callable[[str, Rows], str]
+):
+    dataset = make_dataset([("q", "river", "train")], [("p", "river")], {(0, 0): 1.0})
+    rows = [{"split": "test", "text": word, "label": word} for word in ("river", "drum")]
+    keys = {"file": write("classes.jsonl", rows), "where": {"split": "test"}}
+    with pytest.raises(DataError, match="no row with split: train"):
+        MtebSpec(classification={"topic": keys}).check(dataset)
+    with pytest.raises(DataError, match="split 'test' has no query with a positive"):
+        MtebSpec(retrieval={"own": {}}).check(dataset)
+
+
+def test_a_failure_on_local_data_does_not_blame_the_network(
+    write: Callable[[str, Rows], str], tmp_path: Path
+):
+    def broken(texts: Sequence[str], side: str) -> Any:
+        raise ValueError("broken")
+
+    rows = [{"sentence1": "a", "sentence2": "b", "score": score} for score in (0, 1)]
+    spec = MtebSpec(sts={"similar": {"file": write("sts.jsonl", rows)}})
+    with pytest.raises(RunError, match=r"'similar' cannot be run: ValueError: broken$"):
+        measured(spec, tmp_path, system(broken))  # type: ignore[arg-type]
+
+
+def test_source_needs_retrieval():
+    with pytest.raises(ValidationError, match="source: only retrieval reads it"):
+        MtebSpec(tasks=("NFCorpus",), source="general")
 
 
 def test_a_task_of_the_hub_without_a_network_is_one_clear_line(tmp_path: Path):

@@ -186,6 +186,33 @@ def test_a_corpus_that_is_not_trained_on_is_measured_too(
     assert "evaluation_data" in {kind for kind, _ in given.by_products}
 
 
+@pytest.mark.slow
+def test_mteb_measures_a_further_data_set_as_our_retrieval_does(
+    inputs: Callable[..., StageInputs], tiny_model: Path, tmp_path: Path
+):
+    file = tmp_path / "general.jsonl"
+    pairs = [{"query": f"w{n} w1 question", "positive": f"w{n} w2 answer"} for n in range(8)]
+    file.write_text("".join(json.dumps(pair) + "\n" for pair in pairs))
+    given = inputs(encoders={"student": slot("encoder", "bi_encoder", model=str(tiny_model))})
+    ours = slot(
+        "evaluator", "retrieval", source="general", metrics=["ndcg@10"], bootstrap_samples=100
+    )
+    theirs = slot("evaluator", "mteb", source="general", retrieval={"own": {"split": "test"}})
+    chosen = section(
+        evaluators={"ours": ours, "theirs": theirs},
+        sources={"general": slot("source", "pairs", file=file)},
+    )
+    out = _folder(tmp_path / "out")
+
+    evaluate(given, chosen, out)
+
+    rows = json.loads((out / "metrics.json").read_text())
+    values = {(row["evaluator"], row["system"]): row["value"] for row in rows}
+    assert {row["source"] for row in rows} == {"general"}
+    expected = values["ours", "untrained"]
+    assert values["theirs", "untrained"] == pytest.approx(expected, abs=1e-4)
+
+
 def test_compressed_vectors_a_second_stage_and_a_hybrid_are_measured_with_their_cost(
     inputs: Callable[..., StageInputs], tiny_model: Path, tiny_cross_encoder: Path, tmp_path: Path
 ):

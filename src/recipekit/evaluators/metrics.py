@@ -8,16 +8,19 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import numpy.typing as npt
 
+from recipekit.errors import DataError
 from recipekit.query_pairs import QueryPairs
 from recipekit.recipe.metrics import parse_metric
+from recipekit.records import SPLITS
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from recipekit.arrays import Ints, Rows
     from recipekit.component import Hits
+    from recipekit.dataset import Dataset
 
-__all__ = ["per_query_metrics", "with_positives"]
+__all__ = ["evaluated_queries", "per_query_metrics", "with_positives"]
 
 Values = npt.NDArray[np.float64]
 Qrels = dict[str, dict[str, int]]
@@ -73,6 +76,24 @@ def with_positives(query_rows: Rows, labels: pa.Table) -> Rows:
     """The queries among `query_rows` that have a positive, in their order."""
     positive = labels["grade"].to_numpy() > 0
     return query_rows[np.isin(query_rows, labels["query"].to_numpy()[positive])]
+
+
+def evaluated_queries(dataset: Dataset, split: str) -> Rows:
+    """Return the rows of a split's queries that have a positive.
+
+    Raises:
+        DataError: There are none.
+    """
+    rows = with_positives(dataset.rows(split), dataset.labels)
+    if len(rows) == 0:
+        sizes = {name: len(with_positives(dataset.rows(name), dataset.labels)) for name in SPLITS}
+        listed = ", ".join(f"{name} {size:,}" for name, size in sizes.items())
+        raise DataError(
+            f"split '{split}' has no query with a positive, so there is nothing to evaluate "
+            f"(queries with a positive: {listed})",
+            code="RK341",
+        )
+    return rows
 
 
 def _measure(metric: str, cut: int) -> str:

@@ -41,6 +41,10 @@ class LabelledTexts(ClassesFile):
     """Which rows a logistic regression learns from, by column; `where` selects those it classifies.
     """
 
+    def training_rows(self) -> ClassesFile:
+        """Return the file with the rows to learn from."""
+        return self.model_copy(update={"where": dict(self.train_where)})
+
 
 class MtebSpec(Resampling, EvaluatorSpec):
     """Tasks of MTEB 2 by name, and data of your own as MTEB tasks.
@@ -60,13 +64,18 @@ class MtebSpec(Resampling, EvaluatorSpec):
     tasks: tuple[str, ...] = ()
     """Tasks by mteb's names: `[NFCorpus, STSBenchmark]`."""
     benchmark: str | None = None
-    """A benchmark by mteb's name, such as `MTEB(eng, v2)`; its tasks are added to `tasks`."""
+    """A benchmark by mteb's name, such as `MTEB(eng, v2)`, with its languages and splits. Its tasks
+    are added to `tasks`."""
     languages: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
-    """Languages by ISO 639-3 code, as in `[eng, deu]`; by default all languages of a task."""
+    """Languages by ISO 639-3 code, as in `[eng, deu]`; by default all languages of a task. Without
+    `tasks` and `benchmark`, all of mteb's text tasks in these languages are run."""
     task_types: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
-    """Keep only tasks of these types, such as `[Retrieval, STS]`."""
+    """Keep only tasks of these types, such as `[Retrieval, STS]`. Without `tasks` and `benchmark`,
+    all of mteb's text tasks of these types are run."""
+    source: Name | None = None
+    """The data set of `evaluate.sources` that `retrieval` measures; by default the recipe's own."""
     retrieval: dict[Name, DatasetSplit] = Field(default={})
-    """Splits of the recipe's own data set as retrieval tasks, by a name of your own."""
+    """Splits of the data set as retrieval tasks, by a name of your own."""
     sts: dict[Name, ScoredPairsFile] = Field(default={})
     """Files of scored pairs as STS tasks."""
     pair_classification: dict[Name, LabelledPairsFile] = Field(default={})
@@ -86,16 +95,29 @@ class MtebSpec(Resampling, EvaluatorSpec):
     @model_validator(mode="after")
     def _known(self) -> Self:
         names = [name for group in self.local().values() for name in group]
-        repeated = next((name for name in names if names.count(name) > 1), None)
+        every = [*names, *set(self.tasks)]
+        repeated = next((name for name in names if every.count(name) > 1), None)
         if repeated is not None:
-            raise ValueError(f"two local tasks are called '{repeated}'")
-        if self.tasks or self.benchmark:
+            raise ValueError(f"two tasks are called '{repeated}'")
+        if self.source is not None and not self.retrieval:
+            raise ValueError("source: only retrieval reads it; add retrieval, or remove source")
+        if self.names_tasks:
             from recipekit.evaluators.mteb_names import check_names
 
             check_names(self)
         elif not names:
-            raise ValueError("name tasks, a benchmark, or data of your own, such as sts")
+            raise ValueError("name tasks, a benchmark, languages, or data of your own, such as sts")
         return self
+
+    @property
+    def names_tasks(self) -> bool:
+        """Whether it runs tasks of mteb's own, in addition to local data."""
+        return bool(self.tasks or self.benchmark or self.languages or self.task_types)
+
+    @property
+    def data_name(self) -> str | None:
+        """The data set that `retrieval` measures."""
+        return self.source
 
     def local(self) -> dict[str, Mapping[str, Any]]:
         """Return the local tasks, by type and name."""
@@ -133,7 +155,7 @@ class MtebSpec(Resampling, EvaluatorSpec):
         Raises:
             ComponentError: No task is selected.
         """
-        if not (self.tasks or self.benchmark):
+        if not self.names_tasks:
             return None
         from recipekit.evaluators.mteb_tasks import revisions
 
@@ -148,10 +170,22 @@ class MtebSpec(Resampling, EvaluatorSpec):
         self.fingerprint()
 
     def check(self, dataset: Dataset) -> None:
-        """Read the files of local tasks."""
+        """Read the files of local tasks, and check that retrieval has queries.
+
+        Raises:
+            DataError: A file cannot be read, a row is wrong, or a split has no query with a
+                positive.
+        """
+        if self.source is None and self.retrieval:
+            from recipekit.evaluators.metrics import evaluated_queries
+
+            for own in self.retrieval.values():
+                evaluated_queries(dataset, own.split)
         with TemporaryDirectory() as scratch:
             for task in self.local_files().values():
                 task.read(Path(scratch))
+                if isinstance(task, LabelledTexts):
+                    task.training_rows().read(Path(scratch))
 
     def build(self, context: Context) -> MtebEvaluator:
         """Make the evaluator."""

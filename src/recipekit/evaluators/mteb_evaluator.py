@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import warnings
 from collections.abc import Mapping, Sequence
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 import datasets
@@ -14,9 +15,10 @@ from mteb import ResultCache, evaluate
 from mteb.models.model_meta import ModelMeta
 from mteb.types import PromptType
 
+from recipekit.artifacts.key import key_of
 from recipekit.component import Context, System
 from recipekit.errors import RecipekitError, RunError
-from recipekit.evaluators.mteb_local_tasks import local_tasks
+from recipekit.evaluators.mteb_local_tasks import is_local, local_tasks
 from recipekit.evaluators.mteb_query_values import (
     has_query_values,
     query_values,
@@ -51,8 +53,8 @@ class MtebEvaluator:
         Raises:
             RunError: A task cannot be loaded or run.
         """
-        tasks = named_tasks(self.spec)
-        tasks += local_tasks(self.spec, lambda: self.context.dataset, self.context.scratch)
+        local = local_tasks(self.spec, lambda: self.context.dataset, self.context.scratch)
+        tasks = [*named_tasks(self.spec), *local]
         scores = {
             system.name: {_label(task): self._entries(task, system) for task in tasks}
             for system in systems
@@ -69,7 +71,8 @@ class MtebEvaluator:
         encoder = _MtebEncoder(system)
         kept = cache.get_task_result_path(name, encoder.mteb_model_meta)
         kept_values = kept.with_suffix(".per_query.json")
-        is_cached = kept.is_file() and (kept_values.is_file() or not has_query_values(task))
+        is_complete = _is_complete(cache.load_task_result(name, encoder.mteb_model_meta), task)
+        is_cached = is_complete and (kept_values.is_file() or not has_query_values(task))
         # Encoding is collective: all ranks do what the main one finds.
         is_cached = bool(self.context.ranks.broadcast(is_cached))
         if not is_cached:
@@ -116,26 +119,36 @@ class MtebEvaluator:
             raise
         except Exception as error:  # each library raises errors of its own
             lines = str(error).strip().splitlines()
-            reason = lines[0] if lines else type(error).__name__
-            raise RunError(
-                f"mteb task '{name}' cannot be run: {type(error).__name__}: {reason:.300}. mteb "
-                "downloads its data from the Hub; without a network, only cached tasks and local "
-                "data work",
-                code="RK647",
-            ) from error
+            reason = f"{type(error).__name__}: {lines[0]:.300}" if lines else type(error).__name__
+            if not is_local(task):
+                reason += (
+                    ". mteb downloads its data from the Hub; without a network, only cached tasks "
+                    "and local data work"
+                )
+            message = f"mteb task '{name}' cannot be run: {reason}"
+            raise RunError(message, code="RK647") from error
 
     def _cache(self, task: Any) -> ResultCache:
-        """Return mteb's cache for the revision of a task; it is empty on ranks but the main one.
+        """Return mteb's cache for a task; it is empty on ranks but the main one.
 
-        mteb itself would use results of another revision. A rank that found a result of an
-        interrupted attempt would not encode, and the others would wait for it.
+        Every revision, version of mteb, and choice of languages and splits has its own: mteb would
+        use a result of another revision, and would return the other languages of an earlier result,
+        too. A rank that found a result of an interrupted attempt would not encode, and the others
+        would wait for it.
         """
         ranks = self.context.ranks
         root = self.context.library_cache if ranks.is_main else None
         root = root or self.context.scratch / f"cache.{ranks.rank}"
         if not ranks.is_main:
             shutil.rmtree(root, ignore_errors=True)
-        return ResultCache(root / "mteb" / str(task.metadata.dataset.get("revision"))[:32])
+        revision = str(task.metadata.dataset.get("revision"))
+        parts = [revision, version("mteb"), sorted(task.hf_subsets), sorted(task.eval_splits)]
+        return ResultCache(root / "mteb" / key_of(parts)[:32])
+
+
+def _is_complete(result: Any, task: Any) -> bool:
+    """Return whether a kept result, if there is one, has all of a task's languages and splits."""
+    return result is not None and not result.get_missing_evaluations(task)
 
 
 def _label(task: Any) -> str:

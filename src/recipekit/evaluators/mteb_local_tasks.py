@@ -21,8 +21,10 @@ if TYPE_CHECKING:
     from recipekit.evaluators.evaluation_file import EvaluationFile
     from recipekit.evaluators.mteb import MtebSpec
 
-__all__ = ["local_tasks"]
+__all__ = ["is_local", "local_tasks"]
 
+LOCAL = "local/data"
+"""The name of the data set of every local task."""
 LANGUAGE = "eng-Latn"
 """mteb wants a language for every task; it has no code for an unknown one, and scores do not depend
 on it."""
@@ -54,6 +56,11 @@ def local_tasks(spec: MtebSpec, dataset: Callable[[], Dataset], scratch: Path) -
         *_clustering_tasks(spec, scratch),
         *_reranking_tasks(spec, scratch),
     ]
+
+
+def is_local(task: Any) -> bool:
+    """Return whether a task has local data."""
+    return bool(task.metadata.dataset.get("path") == LOCAL)
 
 
 def _revision(file: EvaluationFile) -> str:
@@ -96,7 +103,7 @@ def _bitext_tasks(spec: MtebSpec, scratch: Path) -> Iterator[Any]:
 
 def _classification_tasks(spec: MtebSpec, scratch: Path) -> Iterator[Any]:
     for name, file in spec.classification.items():
-        train = file.model_copy(update={"where": dict(file.train_where)}).read(scratch)
+        train = file.training_rows().read(scratch)
         test = file.read(scratch)
         numbers = {label: n for n, label in enumerate(sorted({*train.labels, *test.labels}))}
         splits = {
@@ -142,7 +149,7 @@ def _task(
         name=name,
         description="Local data of a recipe.",
         reference=None,
-        dataset={"path": "local/data", "revision": revision},
+        dataset={"path": LOCAL, "revision": revision},
         type=type_name,
         category="t2t",
         modalities=["text"],
@@ -177,9 +184,9 @@ def _retrieval(dataset: Dataset, split: str) -> dict[str, Any]:
     """Return a split of the data set; its ids are row numbers, so that ties are broken alike."""
     from datasets import Dataset as Table
 
-    from recipekit.evaluators.metrics import with_positives
+    from recipekit.evaluators.metrics import evaluated_queries
 
-    rows = with_positives(dataset.rows(split), dataset.labels)
+    rows = evaluated_queries(dataset, split)
     passages = range(len(dataset.passages))
     width = len(str(len(passages)))
     ids = [f"{row:0{width}}" for row in passages]

@@ -7,8 +7,9 @@ import mteb, which knows exactly.
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -26,7 +27,7 @@ STATISTICS = "descriptive_stats"
 
 
 def check_names(spec: MtebSpec) -> None:
-    """Check the names of tasks, types and the benchmark, without importing mteb.
+    """Check the names of tasks, types, languages and the benchmark, without importing mteb.
 
     Raises:
         ValueError: mteb's files do not mention one of them.
@@ -46,10 +47,36 @@ def check_names(spec: MtebSpec) -> None:
         types = _described()[1]
         if name not in types and name not in _written("tasks", "type"):
             raise ValueError(f"task_types: mteb has no type '{name}'.{_similar(name, types)}")
+    for name in spec.languages or ():
+        # A code can end in a script: `eng-Latn`. Programming languages are named `python-Code`.
+        code, _, script = name.partition("-")
+        if script != "Code" and code not in _languages():
+            raise ValueError(f"languages: mteb has no language '{name}'.{_similar_code(code)}")
 
 
 def _similar(name: str, known: Collection[str]) -> str:
     return did_you_mean(name, sorted(known))
+
+
+def _similar_code(code: str) -> str:
+    """Suggest the code of the language that has this two-letter code or this English name."""
+    named = {name.lower(): found for found, name in _languages().items()}
+    short = _json("iso_639_1_to_3.json")
+    if found := named.get(code.lower()) or short.get(code.lower()):
+        return f" Did you mean '{found}'?"
+    return " Languages have codes of ISO 639-3, such as 'deu'"
+
+
+def _languages() -> Mapping[str, str]:
+    """The languages that mteb knows: English names by ISO 639-3 code."""
+    return _json("iso_639_3_to_language.json")
+
+
+@cache
+def _json(name: str) -> Mapping[str, str]:
+    """A file of mteb's folder of languages."""
+    values: dict[str, str] = json.loads((_folder() / "languages" / name).read_text("utf-8"))
+    return values
 
 
 @cache

@@ -115,21 +115,9 @@ class RetrievalSpec(Resampling, EvaluatorSpec):
         Raises:
             DataError: There are none.
         """
-        from recipekit.evaluators.metrics import with_positives
-        from recipekit.records import SPLITS
+        from recipekit.evaluators.metrics import evaluated_queries
 
-        rows = with_positives(dataset.rows(self.split), dataset.labels)
-        if len(rows) == 0:
-            sizes = {
-                name: len(with_positives(dataset.rows(name), dataset.labels)) for name in SPLITS
-            }
-            listed = ", ".join(f"{name} {size:,}" for name, size in sizes.items())
-            raise DataError(
-                f"split '{self.split}' has no query with a positive, so there is nothing to "
-                f"evaluate (queries with a positive: {listed})",
-                code="RK341",
-            )
-        return rows
+        return evaluated_queries(dataset, self.split)
 
     def refuses_encoder(self, encoder: EncoderSpec) -> tuple[str, str] | None:
         """Return which compression keeps more dimensions than an encoder's vectors have."""
