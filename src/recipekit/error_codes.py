@@ -248,8 +248,8 @@ ERROR_CODES: Final[dict[str, ErrorCode]] = {
     ),
     "RK252": ErrorCode(
         "No mteb task is selected, or one that cannot be run.",
-        "mteb knows a task under another name, no task has the languages and types, or a task needs "
-        "images, audio or video.",
+        "mteb knows a task under another name, no task has the languages and types, or a task "
+        "needs images, audio or video.",
         "Correct `tasks`, `benchmark`, `languages` or `task_types`.",
     ),
     "RK260": ErrorCode(

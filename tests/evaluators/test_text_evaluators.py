@@ -148,9 +148,9 @@ def test_bitext_accuracy_equals_sentence_transformers_in_both_directions(
     write: Write, model: SentenceTransformer, sentences: list[str], tmp_path: Path
 ):
     near = [" ".join(text.split()[:2]) for text in sentences[:30]]
-    rows = [{"a": a, "b": b} for a, b in zip(sentences[:30], near, strict=True)]
+    texts = [{"a": a, "b": b} for a, b in zip(sentences[:30], near, strict=True)]
     theirs = TranslationEvaluator(sentences[:30], near, write_csv=False)(model)
-    spec = BitextSpec(file=write(rows), languages={"xx": "a", "yy": "b"}, bootstrap_samples=100)
+    spec = BitextSpec(file=write(texts), languages={"xx": "a", "yy": "b"}, bootstrap_samples=100)
 
     ours = values(spec, tmp_path, system(model))
 
@@ -158,6 +158,9 @@ def test_bitext_accuracy_equals_sentence_transformers_in_both_directions(
     assert there == pytest.approx(theirs["src2trg_accuracy"])
     assert back == pytest.approx(theirs["trg2src_accuracy"])
     assert ours["accuracy"] == pytest.approx((there + back) / 2)
+    rows = spec.build(context(tmp_path)).evaluate([system(model)])
+    named = {row["metric"]: row.get("languages") for row in rows}
+    assert (named["accuracy"], named["accuracy yy-xx"]) == (None, ["yy", "xx"])
     assert there <= ours["mrr@10 xx-yy"] <= 1
 
 

@@ -24,9 +24,12 @@ class BitextSpec(ParallelSentencesFile, Resampling, EvaluatorSpec):
     Metrics are `accuracy` (the translation is the first hit, as in sentence-transformers'
     TranslationEvaluator), `f1` (of the assignment of sentences to translations, as in MTEB) and
     `mrr@10`: their means over all ordered language pairs, then each pair's own, such as
-    `accuracy en-de`. Equal texts count as one translation. Systems without an encoder are left out.
+    `accuracy en-de`. The report shows the pairs as a table from language to language. P-values of
+    the means are adjusted apart from those of the pairs. Equal texts count as one translation.
+    Systems without an encoder are left out.
     """
 
+    version: ClassVar[int] = 2
     reads_texts: ClassVar[bool] = True
 
     similarity: Similarity = "cosine"
@@ -35,14 +38,15 @@ class BitextSpec(ParallelSentencesFile, Resampling, EvaluatorSpec):
     def build(self, context: Context) -> TextEvaluator[ParallelSentences]:
         """Make the evaluator."""
         from recipekit.evaluators.text_evaluator import TextEvaluator
-        from recipekit.evaluators.text_measures import measure_bitext
+        from recipekit.evaluators.text_measures import BITEXT_METRICS, measure_bitext
 
         pairs = ["", *(f" {a}-{b}" for a, b in permutations(self.languages, 2))]
         return TextEvaluator(
             context,
             self,
-            metrics=[f"{name}{pair}" for pair in pairs for name in ("accuracy", "f1", "mrr@10")],
+            metrics=[f"{name}{pair}" for pair in pairs for name in BITEXT_METRICS],
             item="sentence",
             read=partial(self.read, context.scratch, context.progress.warn),
             measure=partial(measure_bitext, similarity=self.similarity),
+            main=len(BITEXT_METRICS),
         )

@@ -25,6 +25,7 @@ def comparison_rows(
     observed: Values,
     sampled: Values,
     shared: Mapping[str, Any],
+    main: int | None = None,
 ) -> list[Row]:
     """Return a row per system and metric; rows of the last system have its differences to others.
 
@@ -38,6 +39,8 @@ def comparison_rows(
         observed: Their values, (S, M).
         sampled: Their values in each bootstrap sample, which all systems share, (samples, S, M).
         shared: Keys that all rows have, such as `split` and `queries`.
+        main: The number of metrics that are adjusted apart from those after them, such as the means
+            before the figures of each language pair.
     """
     rows = _rows(spec, systems, metrics, observed, sampled, shared)
     last = len(systems) - 1
@@ -46,7 +49,9 @@ def comparison_rows(
         test = _difference(spec, observed, sampled, last, s, m)
         rows[last * len(metrics) + m].setdefault("differences", {})[systems[s]] = test
         tests[m, s] = test
-    _adjust(list(tests.values()))
+    first = len(metrics) if main is None else main
+    _adjust([test for (m, _), test in tests.items() if m < first])
+    _adjust([test for (m, _), test in tests.items() if m >= first])
     return rows
 
 

@@ -24,8 +24,8 @@ class PairsEvaluatorSpec(LabelledPairsFile, Resampling, EvaluatorSpec):
 
     Metrics of each similarity are `ap` (average precision), `f1` and `accuracy`, the last two at
     the threshold that is best on these pairs, as in sentence-transformers'
-    BinaryClassificationEvaluator. `metrics.json` has the threshold. Intervals choose the threshold
-    again in every bootstrap sample. Systems without an encoder are left out.
+    BinaryClassificationEvaluator. The report and `metrics.json` have the threshold. Intervals
+    choose the threshold again in every bootstrap sample. Systems without an encoder are left out.
     """
 
     reads_texts: ClassVar[bool] = True

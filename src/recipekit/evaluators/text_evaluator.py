@@ -39,11 +39,19 @@ class Statistic:
     """Further keys of a metric's row, such as its threshold, by metric."""
 
 
-def means(values: Values) -> Statistic:
-    """Return the statistic of metrics that are means over items, from their values (items, M)."""
-    return Statistic(
-        len(values), lambda weights: weights @ values / weights.sum(axis=1, keepdims=True)
-    )
+def means(values: Values, details: Mapping[str, Mapping[str, Any]] | None = None) -> Statistic:
+    """Return the statistic of metrics that are means over items.
+
+    Args:
+        values: Each item's metrics, (items, M).
+        details: Further keys of a metric's row, by metric.
+    """
+
+    def of(weights: Values) -> Values:
+        found: Values = weights @ values / weights.sum(axis=1, keepdims=True)
+        return found
+
+    return Statistic(len(values), of, details or {})
 
 
 class TextEvaluator(Generic[Data]):
@@ -58,6 +66,7 @@ class TextEvaluator(Generic[Data]):
         item: str,
         read: Callable[[], Data],
         measure: Callable[[Data, Embed], Statistic],
+        main: int | None = None,
     ) -> None:
         """Join the parts.
 
@@ -68,10 +77,11 @@ class TextEvaluator(Generic[Data]):
             item: What is counted and resampled: pair, triplet, sentence or query.
             read: Reads the data.
             measure: Returns the statistic of one system.
+            main: The number of metrics whose p-values are adjusted apart from those after them.
         """
         self.context, self.spec = context, spec
         self.metrics, self.item = metrics, item
-        self._read, self._measure = read, measure
+        self._read, self._measure, self._main = read, measure, main
 
     def evaluate(self, systems: Sequence[System]) -> Sequence[Mapping[str, Any]]:
         """Embed the texts with every encoder, and return rows as `comparison_rows` does.
@@ -91,7 +101,13 @@ class TextEvaluator(Generic[Data]):
         observed = np.concatenate([one.of(np.ones((1, items))) for one in statistics])
         shared = {"split": "", "queries": items, "item": self.item}
         rows = comparison_rows(
-            self.spec, list(found), self.metrics, observed, self._sampled(statistics), shared
+            self.spec,
+            list(found),
+            self.metrics,
+            observed,
+            self._sampled(statistics),
+            shared,
+            self._main,
         )
         for row in rows:
             row.update(found[row["system"]].details.get(row["metric"], {}))

@@ -33,6 +33,7 @@ from recipekit.search.topk import exact_top_k
 from recipekit.tables import LABELS
 
 __all__ = [
+    "BITEXT_METRICS",
     "measure_bitext",
     "measure_pairs",
     "measure_reranking",
@@ -43,6 +44,8 @@ __all__ = [
 Values = npt.NDArray[np.float64]
 RANKED_TRANSLATIONS = 10
 """The cut-off of MRR over translations."""
+BITEXT_METRICS = ("accuracy", "f1", f"mrr@{RANKED_TRANSLATIONS}")
+"""The metrics of translations: as means over language pairs, and of each pair."""
 
 
 def measure_sts(
@@ -111,11 +114,14 @@ def measure_bitext(data: ParallelSentences, embed: Embed, similarity: Similarity
     vectors = {language: embed(texts, "query") for language, texts in data.sentences.items()}
     if similarity == "cosine":
         vectors = {language: _unit(matrix) for language, matrix in vectors.items()}
+    pairs = list(permutations(vectors, 2))
     by_pair = [
-        _translations_found(vectors[a], vectors[b], data.sentences[b], similarity)
-        for a, b in permutations(vectors, 2)
+        _translations_found(vectors[a], vectors[b], data.sentences[b], similarity) for a, b in pairs
     ]
-    return means(np.concatenate([np.mean(by_pair, axis=0), *by_pair], axis=1))
+    details = {
+        f"{metric} {a}-{b}": {"languages": [a, b]} for a, b in pairs for metric in BITEXT_METRICS
+    }
+    return means(np.concatenate([np.mean(by_pair, axis=0), *by_pair], axis=1), details)
 
 
 def _translations_found(

@@ -28,6 +28,7 @@ from recipekit.report.efficiency import efficiency_sections
 from recipekit.report.markdown import render_markdown
 from recipekit.report.metrics import comparisons, differences_table, headline, metrics_table
 from recipekit.report.svg import write_figures
+from recipekit.report.text_tables import language_section, without_languages
 from recipekit.yaml_format import dump
 
 __all__ = ["evaluation", "figures", "hub_id", "reproduction", "write_card"]
@@ -70,11 +71,11 @@ def evaluation(card: Card) -> list[Section]:
     sections = []
     for comparison in comparisons(card.get("metrics") or [], card.get("efficiency")):
         blocks: list[Block] = []
-        if main := headline(comparison):
-            blocks.append(Text(main.sentence))
-        blocks.append(metrics_table(comparison))
-        if differences := differences_table(comparison):
-            blocks.append(differences)
+        if result := headline(comparison):
+            blocks.append(Text(result.sentence))
+        main = without_languages(comparison)
+        blocks.append(metrics_table(main))
+        blocks += filter(None, [differences_table(main), language_section(comparison)])
         blocks += efficiency_sections(comparison)
         sections.append(Section(comparison.title, blocks))
     if not sections:

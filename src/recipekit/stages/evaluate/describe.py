@@ -19,6 +19,7 @@ from recipekit.report.metrics import (
     metrics_table,
 )
 from recipekit.report.run_folder import RunFolder
+from recipekit.report.text_tables import language_section, thresholds_table, without_languages
 from recipekit.stages.evaluate.changed_queries import changed_queries
 
 __all__ = ["describe"]
@@ -31,7 +32,7 @@ def describe(run: RunFolder) -> StageReport:
         return StageReport()
     found = comparisons(rows, _efficiency(run, rows))
     return StageReport(
-        headline=headline(found[0]),
+        headline=next(filter(None, map(headline, found)), None),
         sentence=_sentence(run, rows),
         results=[
             *(_result(comparison) for comparison in found),
@@ -59,17 +60,20 @@ def _sentence(run: RunFolder, rows: Sequence[Mapping[str, Any]]) -> Line:
 
 
 def _result(comparison: Comparison) -> Section:
+    main = without_languages(comparison)
     blocks = [
         metrics_figure(comparison),
-        metrics_table(comparison),
-        differences_table(comparison),
+        metrics_table(main),
+        differences_table(main),
+        thresholds_table(comparison),
+        language_section(comparison),
         *efficiency_sections(comparison),
     ]
     return Section(comparison.title, [block for block in blocks if block])
 
 
 def _at_end(comparison: Comparison) -> Iterator[Block]:
-    yield Section(comparison.title, [metrics_table(comparison)])
+    yield Section(comparison.title, [metrics_table(without_languages(comparison))])
     for section in efficiency_sections(comparison):
         yield from section.blocks
     if differences := differences_table(comparison, metrics=comparison.metrics[:1]):

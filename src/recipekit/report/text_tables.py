@@ -1,0 +1,89 @@
+"""Tables of evaluators that embed texts: figures by language pair, and thresholds of pairs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+
+from recipekit.report.blocks import Line, Section, Strong, Table
+from recipekit.report.metrics import SIGNIFICANT, Comparison, Row
+from recipekit.report.numbers import signed
+
+__all__ = ["language_section", "thresholds_table", "without_languages"]
+
+Cells = Mapping[tuple[str, str], Row]
+"""The row of each ordered pair of languages."""
+
+
+def without_languages(comparison: Comparison) -> Comparison:
+    """Return a comparison without the metrics of single language pairs.
+
+    Twelve languages have 132 pairs, which `language_section` shows as a square.
+    """
+    rows = [row for row in comparison.rows if not row.get("languages")]
+    return replace(comparison, rows=rows)
+
+
+def language_section(comparison: Comparison) -> Section | None:
+    """The main metric of every language pair: a table for each system, then their difference.
+
+    None if the evaluator measures no language pairs.
+    """
+    tables = list(_language_tables(comparison))
+    return Section("By language", tables) if tables else None
+
+
+def _language_tables(comparison: Comparison) -> Iterator[Table]:
+    metric = comparison.metrics[0]
+    cells: Cells = {}
+    for system in comparison.systems:
+        cells = _cells(comparison, system)
+        if cells:
+            values = {pair: f"{row['value']:.3f}" for pair, row in cells.items()}
+            yield _square(f"{metric} of {system}, from row to column", values)
+    for other in comparison.systems[:-1]:
+        differences = {
+            pair: _difference(row["differences"][other])
+            for pair, row in cells.items()
+            if other in (row.get("differences") or {})
+        }
+        if differences:
+            compared = f"{comparison.systems[-1]} - {other}"
+            title = f"{metric}, {compared}; significant differences are bold"
+            yield _square(title, differences)
+
+
+def _cells(comparison: Comparison, system: str) -> Cells:
+    """The rows of a system's main metric by language pair."""
+    metric = comparison.metrics[0]
+    return {
+        (row["languages"][0], row["languages"][1]): row
+        for row in comparison.rows
+        if row["system"] == system
+        and row.get("languages")
+        and row["metric"] == f"{metric} {'-'.join(row['languages'])}"
+    }
+
+
+def _square(title: str, values: Mapping[tuple[str, str], Line]) -> Table:
+    languages = list(dict.fromkeys(language for pair in values for language in pair))
+    rows = [[a, *(values.get((a, b), "") for b in languages)] for a in languages]
+    return Table(["", *languages], rows, title=title)
+
+
+def _difference(test: Mapping[str, float]) -> Line:
+    text = signed(test["difference"])
+    return Strong(text) if test["p_adjusted"] < SIGNIFICANT else text
+
+
+def thresholds_table(comparison: Comparison) -> Table | None:
+    """The similarity from which pairs count as positive, by system; None without thresholds."""
+    found = {
+        (str(row["system"]), str(row["metric"])): f"{row['threshold']:.4f}"
+        for row in comparison.rows
+        if row.get("threshold") is not None
+    }
+    metrics = list(dict.fromkeys(metric for _, metric in found))
+    systems = dict.fromkeys(system for system, _ in found)
+    rows = [[system, *(found.get((system, m), "-") for m in metrics)] for system in systems]
+    return Table(["best threshold for", *metrics], rows) if rows else None
