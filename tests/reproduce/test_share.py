@@ -88,6 +88,25 @@ def test_local_paths_become_names_in_the_bundle(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("source", "evaluator", "expected"),
+    [(None, "mit", "mit"), ("mit", None, "mit"), ("mit", "proprietary", "proprietary")],
+)
+def test_a_file_that_is_named_twice_has_the_stated_and_the_stricter_licence(
+    source: str | None, evaluator: str | None, expected: str, tmp_path: Path
+) -> None:
+    (tmp_path / "x.csv").touch()
+    file = f"{tmp_path}/x.csv"
+    local = LocalFiles()
+    local.rewritten(
+        {
+            "collect": {"sources": {"own": {"use": "pairs", "file": file, "license": source}}},
+            "evaluate": {"evaluators": {"sts": {"use": "sts", "file": file, "license": evaluator}}},
+        }
+    )
+    assert [each.licence for each in local.files] == [expected]
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("in_process")
 def test_a_bundle_has_recipe_lock_figures_values_report_and_data(folder: Path, cli: Cli) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
@@ -63,6 +63,14 @@ class Component(BaseModel, Generic[Built]):
             ComponentError: The input cannot be reached; the plan then shows "unknown".
         """
         return None
+
+    def distributions(self) -> Collection[str]:
+        """Return installed distributions that decide its result, for `recipekit lock`.
+
+        Every lock has the component's own distribution, and those that matter to most recipes, such
+        as torch, transformers and numpy.
+        """
+        return ()
 
     def reach(self) -> None:
         """Check that the component's server can be used.

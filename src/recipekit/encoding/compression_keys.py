@@ -32,6 +32,10 @@ class CompressionKeys(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, defer_build=True)
 
+    def distributions(self) -> tuple[str, ...]:
+        """Return the distributions that compute the vectors, for `Component.distributions()`."""
+        return ("scikit-learn",) if self.pca else ()
+
     dimensions: Annotated[int, Field(ge=1)] | None = None
     """Keep the first dimensions alone, as a model that was trained with the `matryoshka` loss
     allows. Vectors of `cosine` are scaled to length 1 again."""

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
+from recipekit.component import NotIdentity
 from recipekit.data_files.locations import Row
 from recipekit.errors import DataError
 from recipekit.evaluators.cells import Cell, as_texts, name_of
@@ -25,6 +26,9 @@ Warn = Callable[[str], None]
 class EvaluationFile(TableFile):
     """A file of evaluation data, and which of its rows count."""
 
+    license: Annotated[str | None, NotIdentity] = None
+    """The licence of the data, as an SPDX id or the Hub's name, such as `cc-by-sa-4.0`.
+    `recipekit share` includes the file only if its licence allows it."""
     where: dict[str, Cell | tuple[Cell, ...]] = Field(default={})
     """Read only rows with these values, by column: `{split: test}`, `{year: [2015, 2016]}`."""
 

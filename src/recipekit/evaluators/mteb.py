@@ -149,6 +149,10 @@ class MtebSpec(Resampling, EvaluatorSpec):
             for label, path in task.named_file(name).items()
         }
 
+    def distributions(self) -> tuple[str, ...]:
+        """Return what mteb computes its scores with."""
+        return ("scikit-learn", "scipy")
+
     def fingerprint(self) -> Any:
         """Return the revision of each named task, as mteb pins it, and mteb's version.
 

@@ -119,6 +119,10 @@ class RetrievalSpec(Resampling, EvaluatorSpec):
 
         return evaluated_queries(dataset, self.split)
 
+    def distributions(self) -> set[str]:
+        """Return scikit-learn if principal components are computed."""
+        return {name for keys in self.compression for name in keys.distributions()}
+
     def refuses_encoder(self, encoder: EncoderSpec) -> tuple[str, str] | None:
         """Return which compression keeps more dimensions than an encoder's vectors have."""
         dimension = encoder.known_dimension()

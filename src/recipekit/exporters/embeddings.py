@@ -32,6 +32,10 @@ class EmbeddingsSpec(ExporterSpec):
     dimensions and precision together. By default they are written in full. The evaluator
     `retrieval` measures the loss."""
 
+    def distributions(self) -> tuple[str, ...]:
+        """Return scikit-learn if principal components are computed."""
+        return self.compression.distributions() if self.compression else ()
+
     def build(self, context: Context) -> Exporter:
         """Make the exporter."""
         return EmbeddingsWriter(self, context)

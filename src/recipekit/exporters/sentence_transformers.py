@@ -42,6 +42,10 @@ class SentenceTransformersSpec(ExporterSpec):
             )
         return self
 
+    def distributions(self) -> tuple[str, ...]:
+        """Return scikit-learn if principal components are computed."""
+        return self.compression.distributions() if self.compression else ()
+
     def build(self, context: Context) -> Exporter:
         """Make the exporter."""
         return ModelWriter(self, context)

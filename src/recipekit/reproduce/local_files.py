@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+
+from recipekit.reproduce.licences import permission
 
 __all__ = ["LocalFile", "LocalFiles"]
 
@@ -21,7 +23,7 @@ class LocalFile:
     key: str
     """The recipe's key."""
     licence: str | None
-    """The licence that its source states."""
+    """The licence that its source or evaluator states."""
     is_code: bool = False
 
 
@@ -62,13 +64,21 @@ class LocalFiles:
     def _added(
         self, path: Path, key: tuple[str, ...], licence: str | None, *, is_code: bool = False
     ) -> str:
-        known = next((file for file in self.files if file.path == path), None)
-        if known is not None:
-            return known.name
+        for number, known in enumerate(self.files):
+            if known.path == path:
+                self.files[number] = replace(known, licence=_stricter(known.licence, licence))
+                return known.name
         taken = {file.name for file in self.files}
         name = next(name for name in _names(path, key, is_code) if name not in taken)
         self.files.append(LocalFile(path, name, ".".join(key), licence, is_code))
         return name
+
+
+def _stricter(first: str | None, second: str | None) -> str | None:
+    """Return the licence of a file that a recipe names twice: one that forbids copies counts."""
+    if first is None or (second is not None and permission(second) == "forbidden"):
+        return second
+    return first
 
 
 def _names(path: Path, key: tuple[str, ...], is_code: bool) -> Iterator[str]:

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
-from importlib.metadata import packages_distributions, version
+from importlib.metadata import PackageNotFoundError, packages_distributions, version
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -154,7 +155,8 @@ def _live(recipe: Recipe) -> set[str]:
 def _versions(recipe: Recipe) -> dict[str, str]:
     """Return the versions of the distributions that matter.
 
-    Those of plugins and of models that come as packages are among them.
+    Those of plugins, of models that come as packages, and those that components name are among
+    them.
     """
     found = {name: version for name, version in versions().items() if name != "python"}
     slots = [slot for name, section in recipe.stages() for _, slot in all_slots(section, (name,))]
@@ -162,6 +164,9 @@ def _versions(recipe: Recipe) -> dict[str, str]:
     for slot in slots:
         if slot.entry.file is None:
             found.setdefault(slot.entry.distribution, slot.entry.distribution_version)
+        for name in slot.spec.distributions():
+            with suppress(PackageNotFoundError):
+                found.setdefault(name, version(name))
     packages = {
         value.removeprefix(PACKAGE).partition("/")[0]
         for slot in slots
