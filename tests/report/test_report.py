@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -231,6 +232,25 @@ def test_queries_of_another_data_set_are_not_shown_with_texts_of_this_one(
     other = recipe.read_text().replace("{use: retrieval}", "{use: retrieval, source: elsewhere}")
     recipe.write_text(other)
     assert "Queries that changed most" not in render_report(run)
+
+
+def test_queries_of_a_further_data_set_are_shown_from_its_own_data(
+    write_run: Callable[..., Path], tmp_path: Path
+):
+    run = write_run()
+    recipe = run / "recipe.resolved.yaml"
+    other = recipe.read_text().replace("{use: retrieval}", "{use: retrieval, source: elsewhere}")
+    recipe.write_text(other)
+    further = tmp_path / "evaluation_data" / "k"
+    shutil.copytree(run / "stages/collect", further)
+    (run / "stages/collect/queries.arrow").unlink()
+    made = {"key": "k", "identity": {"name": "elsewhere"}}
+    (further / "manifest.json").write_text(json.dumps(made))
+    file = run / "stages/evaluate/manifest.json"
+    by_products = {"by_products": [["evaluation_data", "k"]]}
+    file.write_text(json.dumps({**json.loads(file.read_text()), **by_products}))
+
+    assert "### Queries that changed most: held_out" in render_report(run)
 
 
 def test_scores_of_each_retriever_are_shown_by_verdict(write_run: Callable[..., Path]):

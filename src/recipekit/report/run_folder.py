@@ -21,7 +21,7 @@ from recipekit.report.blocks import Code, Line, join
 from recipekit.tables import read_table
 from recipekit.yaml_format import parse
 
-__all__ = ["RunFolder", "open_run"]
+__all__ = ["RunFolder", "open_run", "read_dataset"]
 
 T = TypeVar("T")
 
@@ -65,6 +65,14 @@ class RunFolder:
     def cache(self) -> Path:
         """The root of the cache that has the run's artifacts; at least one stage finished."""
         return self._of(next(iter(self.manifests)), "").resolve().parents[2]
+
+    def by_products(self, stage: str, kind: str) -> Iterator[tuple[dict[str, Any], Path]]:
+        """The manifests and folders of a stage's by-products of one kind, as far as they exist."""
+        artifacts = self._of(stage, "").resolve().parents[1]
+        for found, key in self.manifests.get(stage, {}).get("by_products") or ():
+            folder = artifacts / str(found) / str(key)
+            if found == kind and (manifest := self.read_json(folder / "manifest.json", dict)):
+                yield manifest, folder
 
     def section(self, stage: str) -> Mapping[str, Any]:
         """A stage's section of the recipe, as plain data."""
@@ -114,11 +122,7 @@ class RunFolder:
         if not stages:
             return None
         first, *more = [self._of(stage, "") for stage in stages]
-        dataset = Dataset(first, str(self.manifests[stages[0]].get("key", "")), more)
-        for name in ("queries", "passages", "labels"):  # tables are read on first access
-            with _undamaged(first / f"{name}.arrow"):
-                getattr(dataset, name)
-        return dataset
+        return read_dataset(first, str(self.manifests[stages[0]].get("key", "")), more)
 
     def events(self, stage: str, event: str) -> Iterator[dict[str, Any]]:
         """The events of one name that a stage of this run logged."""
@@ -142,6 +146,19 @@ class RunFolder:
 
     def _of(self, stage: str, name: str) -> Path:
         return self.path / "stages" / stage / name
+
+
+def read_dataset(path: Path, key: str, more: Sequence[Path] = ()) -> Dataset:
+    """A data set whose tables can be read.
+
+    Raises:
+        StoreError: A table is damaged.
+    """
+    dataset = Dataset(path, key, more)
+    for name in ("queries", "passages", "labels"):  # tables are read on first access
+        with _undamaged(path / f"{name}.arrow"):
+            getattr(dataset, name)
+    return dataset
 
 
 def open_run(path: Path, stages: Sequence[str]) -> RunFolder:

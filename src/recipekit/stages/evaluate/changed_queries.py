@@ -14,7 +14,8 @@ from recipekit.dataset import Dataset
 from recipekit.report.blocks import Block, Code, Example, Examples, Line, Section, Text
 from recipekit.report.metrics import Comparison, Difference
 from recipekit.report.numbers import excerpt, plural, signed
-from recipekit.report.run_folder import RunFolder
+from recipekit.report.run_folder import RunFolder, read_dataset
+from recipekit.stages.evaluate.section import FURTHER_DATA
 
 __all__ = ["changed_queries"]
 
@@ -82,7 +83,7 @@ def _read(run: RunFolder, comparison: Comparison) -> _Rankings | None:
     metric = comparison.metrics[0]
     differences = [found for found in comparison.differences() if found.metric == metric]
     rankings = run.file("evaluate", "rankings")
-    if not differences or rankings is None or run.dataset is None:
+    if not differences or rankings is None:
         return None
     main = differences[-1]
     folder = Path("rankings", comparison.evaluator)
@@ -90,17 +91,24 @@ def _read(run: RunFolder, comparison: Comparison) -> _Rankings | None:
     top = run.table("evaluate", str(folder / "top.arrow"))
     if values is None or top is None:
         return None
-    if _of_other_data(run, comparison.evaluator):
+    dataset = _measured_data(run, comparison.evaluator)
+    if dataset is None:
         return None
     values = values.filter(pc.equal(values["metric"], metric))
     before, after = _by_query(values, main.other), _by_query(values, main.system)
-    return _Rankings(main, before, after, top, run.dataset)
+    return _Rankings(main, before, after, top, dataset)
 
 
-def _of_other_data(run: RunFolder, evaluator: str) -> bool:
-    """Whether an evaluator measures another data set, whose texts are not in the run."""
+def _measured_data(run: RunFolder, evaluator: str) -> Dataset | None:
+    """The data set that an evaluator measured; None if it is no longer in the cache."""
     slot = (run.section("evaluate").get("evaluators") or {}).get(evaluator) or {}
-    return bool(slot.get("source"))
+    source = slot.get("source")
+    if not source:
+        return run.dataset
+    for manifest, folder in run.by_products("evaluate", FURTHER_DATA):
+        if manifest["identity"].get("name") == source:
+            return read_dataset(folder, str(manifest["key"]))
+    return None
 
 
 def _by_query(values: pa.Table, system: str) -> dict[int, float]:

@@ -13,11 +13,11 @@ from recipekit.artifacts.store import Artifact
 from recipekit.component import Slot, SourceSpec
 from recipekit.stages.collect.collect import collect
 from recipekit.stages.collect.section import CollectSection, Split
+from recipekit.stages.evaluate.section import FURTHER_DATA
 from recipekit.stages.inputs import StageInputs
 
 __all__ = ["with_data"]
 
-KIND = "evaluation_data"
 ALL_TEST = Split.model_construct(dev=0.0, test=1.0)
 """Queries whose source has no splits are all for testing, since nothing is trained on them."""
 
@@ -32,21 +32,21 @@ def with_data(inputs: StageInputs, name: str, slot: Slot[SourceSpec]) -> StageIn
     """
     entry = slot.entry
     source = component_identity(slot.spec, entry.distribution, entry.name, inputs.hashes)
-    identity = {"by_product": KIND, "name": name, "source": source, "seed": inputs.seed}
+    identity = {"by_product": FURTHER_DATA, "name": name, "source": source, "seed": inputs.seed}
     key = key_of(identity)
 
     def build(folder: Path) -> dict[str, Any]:
         section = CollectSection.model_construct(sources={name: slot}, split=ALL_TEST)
         summary = collect(inputs, section, folder)
-        return manifest(stage=KIND, key=key, identity=identity, inputs={}, summary=summary)
+        return manifest(stage=FURTHER_DATA, key=key, identity=identity, inputs={}, summary=summary)
 
     if inputs.ranks.is_main:
-        inputs.store.make(KIND, key, build)
+        inputs.store.make(FURTHER_DATA, key, build)
     inputs.ranks.barrier()
-    inputs.by_products.append((KIND, key))
+    inputs.by_products.append((FURTHER_DATA, key))
     extending = [stage.name for stage in stages.PIPELINE if stage.extends_dataset]
     kept = {
         stage: artifact for stage, artifact in inputs.artifacts.items() if stage not in extending
     }
-    data = Artifact(extending[0], key, inputs.store.cache / KIND / key)
+    data = Artifact(extending[0], key, inputs.store.cache / FURTHER_DATA / key)
     return replace(inputs, artifacts={extending[0]: data, **kept})

@@ -9,10 +9,12 @@ from pydantic import Field, model_validator
 from recipekit.component import EncoderName, EvaluatorSpec, Name, RetrieverSpec, Slot, SourceSpec
 from recipekit.recipe.sections import TRAINED, Section
 
-__all__ = ["UNTRAINED", "EvaluateSection"]
+__all__ = ["FURTHER_DATA", "UNTRAINED", "EvaluateSection"]
 
 UNTRAINED = "untrained"
 """The name in tables of the encoder before training."""
+FURTHER_DATA = "evaluation_data"
+"""The kind of by-product that holds a data set of `sources`."""
 
 
 class EvaluateSection(Section):
