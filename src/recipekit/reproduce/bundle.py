@@ -133,7 +133,8 @@ def read_index(folder: Path, source: str) -> dict[str, Any]:
     """
     index = folder / INDEX
     if not index.is_file():
-        raise _not_a_bundle(source, f"there is no {INDEX} in it")
+        is_run = (folder / "run.json").is_file()
+        raise _not_a_bundle(source, "it is a run" if is_run else f"there is no {INDEX} in it")
     try:
         values = json.loads(index.read_text(encoding="utf-8"))
         if not isinstance(values, dict) or "bundle" not in values:
