@@ -33,7 +33,9 @@ def change(file: Path, old: str, new: str) -> None:
 def test_a_baseline_gives_the_published_figures_in_a_fresh_cache(bundle: Path, cli: Cli) -> None:
     printed = cli("reproduce", "out", "--cpu")
     assert "bm25    ndcg@10" in printed and "all 1 figures are within tolerance" in printed
-    assert "differs from the lock" not in printed
+    assert "data, versions and device are those of the lock" in printed
+    assert "(tolerances: not measured)" in printed
+    assert "report: reproduced-small/runs/small/latest/report.html" in printed
     assert Path("reproduced-small/runs/small/latest/report.md").is_file()
     assert not Path("runs").exists()
     printed = cli("reproduce", "out", "--cpu", "--json")  # from its own cache

@@ -82,6 +82,8 @@ def reproduce(
     )
     for difference in in_words(prepared.differences):
         typer.echo(f"differs from the lock: {difference}", err=True)
+    if not prepared.differences:
+        typer.echo("data, versions and device are those of the lock", err=True)
     command = shlex.join(["recipekit", *context.obj])
     outcomes = run(prepared, launch=launch, on_event=_show, command=command, quiet=as_json)
     missed = sum(not outcome.is_within for outcome in outcomes)
@@ -94,7 +96,9 @@ def reproduce(
         print_blocks([outcomes_table(outcomes)])
         total = len(outcomes)
         verdict = f"all {total} figures are" if not missed else f"{missed} of {total} are not"
-        typer.echo(f"{verdict} within tolerance")
+        bases = ", ".join(dict.fromkeys(outcome.basis for outcome in outcomes))
+        typer.echo(f"{verdict} within tolerance (tolerances: {bases})")
+        typer.echo(f"report: {prepared.report}")
     if missed:
         raise typer.Exit(1)
 

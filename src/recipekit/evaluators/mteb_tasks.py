@@ -69,7 +69,7 @@ def _selected(spec: MtebSpec) -> Iterator[Any]:
     elif not spec.tasks:
         yield from mteb.get_tasks(
             languages=languages,
-            task_types=spec.task_types,  # type: ignore[arg-type]
+            task_types=spec.task_types,
             modalities=["text"],
             exclusive_modality_filter=True,
         )

@@ -49,6 +49,16 @@ class Prepared:
     """Variables of an endpoint that are not set, since all replies come from the baseline."""
 
     @property
+    def runs(self) -> Path:
+        """The folder of the runs in the work folder."""
+        return self.work / "runs"
+
+    @property
+    def report(self) -> Path:
+        """The report of the latest run in the work folder."""
+        return self.runs / self.recipe.name / "latest" / "report.html"
+
+    @property
     def replies(self) -> Path | None:
         """The file of paid replies, if the baseline has one."""
         return self.work / REPLIES if REPLIES in self.bundle.files else None

@@ -63,7 +63,7 @@ def reproduce(
         finished = execute(
             prepared.recipe,
             cache=cache,
-            runs=prepared.work / "runs",
+            runs=prepared.runs,
             until=writer_of("metrics").name,
             launch=launch,
             command=command,
