@@ -344,6 +344,22 @@ def test_source_needs_retrieval():
         MtebSpec(tasks=("NFCorpus",), source="general")
 
 
+def test_without_a_network_a_run_ends_before_it_starts(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    def refuse(*_: Any, **__: Any) -> None:
+        raise ConnectionError("no network")
+
+    monkeypatch.setattr("huggingface_hub.HfApi.dataset_info", refuse)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    spec = MtebSpec(tasks=("NFCorpus", "CQADupstackRetrieval"))
+    with pytest.raises(RunError, match=r"the data of NFCorpus and 12 other tasks .*reached"):
+        spec.reach()
+
+    (tmp_path / "datasets--mteb--nfcorpus" / "snapshots").mkdir(parents=True)
+    MtebSpec(tasks=("NFCorpus",)).reach()
+
+
 def test_a_task_of_the_hub_without_a_network_is_one_clear_line(tmp_path: Path):
     with pytest.raises(RunError, match=r"mteb task 'NFCorpus' cannot be run: .*without a network"):
         measured(MtebSpec(tasks=("NFCorpus",)), tmp_path, system(Words()))

@@ -166,12 +166,17 @@ class MtebSpec(Resampling, EvaluatorSpec):
         return revisions(self)
 
     def reach(self) -> None:
-        """Check that mteb knows the named tasks, before a run does any work.
+        """Check that mteb knows the named tasks and can get their data, before any work is done.
 
         Raises:
             ComponentError: No task is selected.
+            RunError: The data of a task is not cached, and the Hub cannot be reached.
         """
-        self.fingerprint()
+        if self.names_tasks:
+            from recipekit.evaluators.mteb_hub import check_reachable
+            from recipekit.evaluators.mteb_tasks import named_tasks
+
+            check_reachable(named_tasks(self))
 
     def check(self, dataset: Dataset) -> None:
         """Read the files of local tasks, and check that retrieval has queries.
