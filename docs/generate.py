@@ -150,11 +150,14 @@ def model_tables(path: str, model: type[BaseModel], level: int) -> Iterator[str]
 
 def kind_page(kind: str, examples: Mapping[str, str]) -> str:
     """One kind of component: for each built-in one its purpose, an example, and its keys."""
-    parts = [f"# {plural(kind).capitalize()}", docstring(KINDS[kind])]
+    parts = [f"# {in_words(plural(kind)).capitalize()}", docstring(KINDS[kind])]
     parts.append(f"Entry-point group: `{group(kind)}`.")
     shared = component_schema(KINDS[kind])
     if shared.get("properties"):
-        parts += [f"## Keys of every {kind}", table(key_rows(shared, KINDS[kind], links=""))]
+        parts += [
+            f"## Keys of every {in_words(kind)}",
+            table(key_rows(shared, KINDS[kind], links="")),
+        ]
     for name, component in built_in(kind):
         parts += [f"## {name}", docstring(component)]
         parts.append(f"```yaml\n{examples[f'{kind}/{name}'].strip()}\n```")
@@ -178,8 +181,8 @@ def component_tables(kind: str, name: str, component: type[Component]) -> Iterat
         return
     yield table(key_rows({**schema, "properties": own}, component, links=""))
     if common:
-        anchor = f"keys-of-every-{kind}"
-        yield f"It also has the [keys of every {kind}](#{anchor})."
+        anchor = f"keys-of-every-{in_words(kind)}".replace(" ", "-")
+        yield f"It also has the [keys of every {in_words(kind)}](#{anchor})."
     for key, inner in inner_models(component):
         yield f"### {name}.{key}"
         yield docstring(inner)
@@ -268,6 +271,11 @@ def built_in(kind: str) -> list[tuple[str, type[Component]]]:
 def plural(kind: str) -> str:
     """The page and entry-point name of a kind: `sources`, `losses`."""
     return group(kind).removeprefix("recipekit.")
+
+
+def in_words(name: str) -> str:
+    """The name of a kind as a text says it: `vector source`."""
+    return name.replace("_", " ")
 
 
 # Errors

@@ -243,8 +243,8 @@ ERROR_CODES: Final[dict[str, ErrorCode]] = {
     "RK251": ErrorCode(
         "An engine returns too many passages that were not collected.",
         "The index holds another corpus, or `id_field` or `source` is wrong.",
-        "Correct `id_field` and `source`, or raise `max_unknown` if the index holds more than the "
-        "collected corpus.",
+        "Correct `id_field` and `source`, or raise `max_unknown_ids` if the index holds more than "
+        "the collected corpus.",
     ),
     "RK252": ErrorCode(
         "No mteb task is selected, or one that cannot be run.",
@@ -386,7 +386,7 @@ ERROR_CODES: Final[dict[str, ErrorCode]] = {
     "RK335": ErrorCode(
         "Too many labels have unknown ids.",
         "The label file belongs to another data set.",
-        "Use the file of this data set, or raise `max_unknown`.",
+        "Use the file of this data set, or raise `max_unknown_ids`.",
     ),
     "RK336": ErrorCode(
         "A pair is labelled twice, with different verdicts.",

@@ -10,7 +10,9 @@ from typing import IO, NoReturn
 import pytest
 
 from recipekit.cli.main import COMMANDS, invoke
+from recipekit.cli.options import KIND_HELP
 from recipekit.cli.recipes import summary_of
+from recipekit.component import KINDS
 from recipekit.error_codes import ERROR_CODES, EXIT_USAGE, exit_status
 from recipekit.errors import DataError, RunError
 from recipekit.llm.completion import Reply, Request, Usage
@@ -68,6 +70,11 @@ def test_help_fits_the_terminal(
     out = capsys.readouterr().out
     assert max(map(len, out.splitlines())) <= width
     assert "..." not in out.partition("Commands:")[2]  # no summary is cut
+
+
+def test_help_lists_every_kind_of_component() -> None:
+    kinds = KIND_HELP.removesuffix(".").replace(" or ", ", ").split(", ")
+    assert kinds == list(KINDS)
 
 
 @pytest.mark.usefixtures("folder")

@@ -15,11 +15,14 @@ from recipekit.testing import context
 TAG = OwnershipTag("me", "corpus", "settings", 3)
 
 
-def external_ids(*ids: str, source: str | None = None, max_unknown: float = 1.0) -> ExternalIds:
+def external_ids(*ids: str, source: str | None = None, max_unknown_ids: float = 1.0) -> ExternalIds:
     sources = pa.array([id.partition("/")[0] for id in ids], pa.large_string())
     table = pa.table({"id": pa.array(ids, pa.large_string()), "source": sources})
     return ExternalIds(
-        TextTable(table), source=source, index="Engine at x, index 'y'", max_unknown=max_unknown
+        TextTable(table),
+        source=source,
+        index="Engine at x, index 'y'",
+        max_unknown_ids=max_unknown_ids,
     )
 
 
@@ -43,13 +46,13 @@ def test_every_id_of_many_is_found():
 
 
 def test_unknown_ids_are_counted_and_too_many_are_an_error():
-    ids = external_ids("a", "b", "c", max_unknown=0.25)
+    ids = external_ids("a", "b", "c", max_unknown_ids=0.25)
     ids.rows(["a", "b", "c", "d"])
     assert (ids.hits, ids.unknown) == (4, 1)
     with pytest.raises(
         ComponentError,
         match=r"index 'y': 2 of 5 hits are passages that were not collected, for example 'e'; "
-        r"max_unknown allows 25%",
+        r"max_unknown_ids allows 25%",
     ):
         ids.rows(["e"])
 

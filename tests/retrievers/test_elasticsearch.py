@@ -305,7 +305,7 @@ def test_unknown_hits_are_dropped_and_counted(make_dataset, build, foreign_index
     index = foreign_index(
         {**{f"p{i}": {"text": "red"} for i in range(2)}, "stranger": {"text": "red"}}
     )
-    retriever = build(dataset, index=index, max_unknown=0.5)
+    retriever = build(dataset, index=index, max_unknown_ids=0.5)
     assert search(retriever, "red").rows[0, :3].tolist() == [0, 1, -1]
     assert retriever.counts == {"hits": 3, "unknown": 1}
     with pytest.raises(

@@ -37,7 +37,7 @@ def test_rankings_are_fused_by_reciprocal_rank(
     tiny_dataset: Dataset, tmp_path: Path, weights: dict[str, float]
 ):
     made = context(tmp_path, dataset=tiny_dataset)
-    spec = hybrid(weights=weights)
+    spec = hybrid(fusion_weights=weights)
     rows = np.array([0, 5, 17])
     batch = QueryBatch(rows, tiny_dataset.queries.texts(rows))
     found = spec.build(made).search(batch, 6)
@@ -64,7 +64,7 @@ def test_one_retriever_is_no_hybrid_and_weights_have_a_retriever():
         HybridSpec.model_validate({"retrievers": {"a": {"use": "bm25"}}})
     both = {"a": {"use": "bm25"}, "b": {"use": "bm25"}}
     with pytest.raises(ValidationError, match=r"no retriever 'c' \(there are: a, b\)"):
-        HybridSpec.model_validate({"retrievers": both, "weights": {"c": 2}})
+        HybridSpec.model_validate({"retrievers": both, "fusion_weights": {"c": 2}})
 
 
 def test_its_estimate_is_that_of_its_retrievers_together():

@@ -260,7 +260,7 @@ def test_too_many_unknown_hits_are_an_error(
         ),
     )
     spec = {"collection": existing, "id_field": "docid", "vector_name": "text", "recall_sample": 0}
-    lenient = make_spec(**spec, max_unknown=1.0).build(run_context)
+    lenient = make_spec(**spec, max_unknown_ids=1.0).build(run_context)
     lenient.search(all_queries, 10)
     assert lenient.counts["unknown"] > 50
     with pytest.raises(

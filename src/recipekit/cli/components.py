@@ -11,6 +11,7 @@ import typer
 from recipekit.cli.completion import complete_component, complete_kind
 from recipekit.cli.json_output import AsJson, print_json
 from recipekit.cli.key_text import doc_of, key_lines
+from recipekit.cli.options import KIND_HELP
 
 if TYPE_CHECKING:
     from recipekit.component import Component
@@ -23,15 +24,14 @@ __all__ = ["components", "describe", "listing"]
 def components(
     kind: Annotated[
         str | None,
-        typer.Argument(
-            help="source, retriever, judge, encoder, loss, phase, evaluator or exporter.",
-            autocompletion=complete_kind,
-        ),
+        typer.Argument(metavar="KIND", help=KIND_HELP, autocompletion=complete_kind),
     ] = None,
     name: Annotated[
         str | None,
         typer.Argument(
-            help="A component's name, or distribution/name.", autocompletion=complete_component
+            metavar="NAME",
+            help="A component's name, or distribution/name.",
+            autocompletion=complete_component,
         ),
     ] = None,
     as_json: AsJson = False,

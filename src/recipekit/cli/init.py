@@ -29,7 +29,9 @@ def _source(name: str | None) -> str | None:
 
 
 def init(
-    path: Annotated[Path, typer.Argument(help="The file to write.")] = Path("recipe.yaml"),
+    path: Annotated[Path, typer.Argument(metavar="FILE", help="The file to write.")] = Path(
+        "recipe.yaml"
+    ),
     data: Annotated[
         Path | None,
         typer.Option(

@@ -22,6 +22,7 @@ def keys(
     path: Annotated[
         str | None,
         typer.Argument(
+            metavar="KEY",
             help="A section, such as train, or a key in one: train.batch_size.",
             autocompletion=complete_section,
         ),

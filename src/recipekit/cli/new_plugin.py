@@ -8,18 +8,17 @@ from typing import Annotated
 import typer
 
 from recipekit.cli.completion import complete_kind
+from recipekit.cli.options import KIND_HELP
 
 __all__ = ["new_plugin"]
 
 
 def new_plugin(
-    name: Annotated[str, typer.Argument(help="The package's name, such as my-plugin.")],
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="The package's name, such as my-plugin.")
+    ],
     kind: Annotated[
-        str,
-        typer.Option(
-            help="source, retriever, judge, encoder, loss, phase, evaluator or exporter.",
-            autocompletion=complete_kind,
-        ),
+        str, typer.Option(metavar="KIND", help=KIND_HELP, autocompletion=complete_kind)
     ] = "retriever",
 ) -> None:
     """Write a package with one component into a new folder, as a starting point.

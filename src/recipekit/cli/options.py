@@ -11,6 +11,7 @@ from recipekit.cli.completion import complete_recipe, complete_stage
 
 __all__ = [
     "DEFAULT_RECIPE",
+    "KIND_HELP",
     "Cache",
     "From",
     "LocalCode",
@@ -22,6 +23,10 @@ __all__ = [
 ]
 
 DEFAULT_RECIPE: Final = "recipe.yaml"
+KIND_HELP: Final = (
+    "source, retriever, judge, encoder, vector_source, loss, phase, evaluator or exporter."
+)
+"""The kinds of components, written out: `--help` does not import them."""
 RecipeArgument = Annotated[
     str,
     typer.Argument(

@@ -34,7 +34,10 @@ def search(
     ],
     query: Annotated[
         str | None,
-        typer.Argument(help="The query. Without it, queries are read from stdin, one a line."),
+        typer.Argument(
+            metavar="QUERY",
+            help="The query. Without it, queries are read from stdin, one per line.",
+        ),
     ] = None,
     k: Annotated[int, typer.Option("--k", help="How many passages to show.", min=1)] = 10,
     as_json: Annotated[

@@ -23,7 +23,7 @@ def validate(
     recipes: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="RECIPE...",
+            metavar="RECIPE",
             help="Recipe files, or names of shipped recipes. Default: recipe.yaml.",
             show_default=False,
             autocompletion=complete_recipe,

@@ -24,7 +24,7 @@ class ExternalIds:
     """
 
     def __init__(
-        self, passages: TextTable, *, source: str | None, index: str, max_unknown: float
+        self, passages: TextTable, *, source: str | None, index: str, max_unknown_ids: float
     ) -> None:
         """Sort the ids.
 
@@ -33,7 +33,7 @@ class ExternalIds:
             source: The source whose ids the index has; collect writes `source/id` if a recipe has
                 several sources.
             index: Server and index, for the error.
-            max_unknown: The largest accepted share of unknown hits, 0 to 1.
+            max_unknown_ids: The largest accepted share of unknown hits, 0 to 1.
 
         Raises:
             ComponentError: No passage comes from that source.
@@ -50,7 +50,7 @@ class ExternalIds:
         self._sorted = ids.take(pa.array(self._order))
         self._prefix = f"{source}/" if source else ""
         self._index = index
-        self._max_unknown = max_unknown
+        self._max_unknown = max_unknown_ids
         self.hits = 0
         self.unknown = 0
 
@@ -68,8 +68,8 @@ class ExternalIds:
             example = f", for example '{ids[unknown[0]]}'" if len(unknown) else ""
             raise ComponentError(
                 f"{self._index}: {self.unknown} of {self.hits} hits are passages that were not "
-                f"collected{example}; max_unknown allows {self._max_unknown:.0%}. Check that the "
-                "index holds this corpus, and check `id_field` and `source`",
+                f"collected{example}; max_unknown_ids allows {self._max_unknown:.0%}. Check that "
+                "the index holds this corpus, and check `id_field` and `source`",
                 code="RK251",
             )
         return rows

@@ -104,7 +104,7 @@ class ElasticsearchRetrieverSpec(ElasticsearchAccess, RetrieverSpec):
     """With `index`: the field to search."""
     source: str | None = Field(default=None, min_length=1)
     """With `index`: the recipe's source whose ids the index has, if there are several sources."""
-    max_unknown: float = Field(default=0.01, ge=0, le=1)
+    max_unknown_ids: float = Field(default=0.01, ge=0, le=1)
     """With `index`: the largest accepted share of hits that were not collected, 0 to 1.
 
     Unknown hits are dropped; more of them are an error.
@@ -218,7 +218,7 @@ class ElasticsearchRetrieverSpec(ElasticsearchAccess, RetrieverSpec):
             passages,
             source=self.source,
             index=connection.named(index),
-            max_unknown=self.max_unknown,
+            max_unknown_ids=self.max_unknown_ids,
         )
         return SearchTarget(
             index,

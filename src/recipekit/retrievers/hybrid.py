@@ -31,17 +31,21 @@ class HybridSpec(RetrieverSpec):
     retrievers: Annotated[dict[Name, Slot[RetrieverSpec]], Field(min_length=2)]
     """The retrievers, by names of your own."""
     fusion: Literal["rrf", "score"] = "rrf"
-    """How rankings are joined: `rrf` sums weight / (60 + rank), and `score` sums the scores, scaled
-    to 0..1 for each query."""
-    weights: dict[str, Annotated[float, Field(gt=0, allow_inf_nan=False)]] = Field(default={})
-    """How much each retriever counts, by name; 1 by default."""
+    """How to fuse the rankings: `rrf` sums weight / (60 + rank), and `score` sums the scores,
+    scaled to 0..1 per query."""
+    fusion_weights: dict[str, Annotated[float, Field(gt=0, allow_inf_nan=False)]] = Field(
+        default={}
+    )
+    """Weights of retrievers in the fusion; 1 for a retriever that is not named."""
 
     @model_validator(mode="after")
     def _weights_have_retrievers(self) -> Self:
-        for name in self.weights:
+        for name in self.fusion_weights:
             if name not in self.retrievers:
                 known = ", ".join(self.retrievers)
-                raise ValueError(f"weights: there is no retriever '{name}' (there are: {known})")
+                raise ValueError(
+                    f"fusion_weights: there is no retriever '{name}' (there are: {known})"
+                )
         return self
 
     def estimate(self, sizes: Sizes, pairs: int) -> dict[str, float | str]:
@@ -86,7 +90,7 @@ class _HybridRetriever(Retriever):
             name: retriever.search(queries, max(depth, self.depths[name]))
             for name, retriever in self.retrievers.items()
         }
-        fused = fuse(hits, self.spec.fusion, self.spec.weights)
+        fused = fuse(hits, self.spec.fusion, self.spec.fusion_weights)
         place = positions_in_groups(fused.query)
         kept = place < depth
         rows = np.full((len(queries), depth), -1, np.int32)

@@ -82,7 +82,7 @@ class QdrantSpec(QdrantAccess, RetrieverSpec):
     """With `collection`: the recipe's source whose ids it has, if there are several sources."""
     vector_name: str | None = None
     """With `collection`: which of its named vectors; by default the unnamed one."""
-    max_unknown: Annotated[float, Field(ge=0, le=1)] = 0.01
+    max_unknown_ids: Annotated[float, Field(ge=0, le=1)] = 0.01
     """With `collection`: the largest accepted share of hits that were not collected, 0 to 1.
 
     Unknown hits are dropped; more of them are an error.
@@ -223,7 +223,7 @@ class QdrantSpec(QdrantAccess, RetrieverSpec):
             context.dataset.passages,
             source=self.source,
             index=connection.named(name),
-            max_unknown=self.max_unknown,
+            max_unknown_ids=self.max_unknown_ids,
         )
         retriever.id_field, retriever.vector_name = self.id_field, self.vector_name
 

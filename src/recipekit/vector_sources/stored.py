@@ -68,7 +68,7 @@ class _Target:
         create_file(path, shape[0] * shape[1] * 4)
         self.matrix: Any = np.memmap(path, np.float32, "r+", shape=shape) if shape[0] else None
         self.is_there = np.zeros(len(passages), dtype=bool)
-        self.ids = ExternalIds(passages, source=spec.source, index=self.name, max_unknown=1.0)
+        self.ids = ExternalIds(passages, source=spec.source, index=self.name, max_unknown_ids=1.0)
         self.others = self.read = 0
 
     def add(self, ids: Sequence[str] | None, vectors: Floats) -> int:
