@@ -166,3 +166,9 @@ def test_commands_in_inline_code_exist():
         if (match := re.match(r"recipekit ([a-z][a-z-]*)", code)) and match[1] not in COMMANDS
     ]
     assert not unknown, "\n".join(unknown)
+
+
+def test_a_reply_reaches_the_training_mask_through_at_most_twelve_files():
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    _, _, section = page.partition("## From an LLM reply to the training mask")
+    assert len(re.findall(r"^\| `\S+\.py` \|", section, re.MULTILINE)) <= 12

@@ -14,11 +14,10 @@ from recipekit.errors import RunError
 from recipekit.judges.llm_judge.counts import CountsFile, add_counts, summarize
 from recipekit.judges.llm_judge.groups import Group, GroupPlan
 from recipekit.judges.llm_judge.model_checks import ModelChecks
-from recipekit.judges.llm_judge.query_result import QueryResult, verdicts_of
+from recipekit.judges.llm_judge.query_result import Missing, QueryResult, Reading, verdicts_of
 from recipekit.judges.llm_judge.reply_forms import ParsedReply
 from recipekit.judges.llm_judge.requests import Repair, RequestBuilder, ResponseFormat
 from recipekit.judges.llm_judge.texts import QueryTexts, TextCutter, read_queries
-from recipekit.judges.llm_judge.votes import Missing, Reading
 from recipekit.llm.budget import Budget
 from recipekit.llm.client import Client
 from recipekit.llm.completion import Reply, Request, RequestFailed

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from recipekit.component import Progress
 from recipekit.errors import RunError
-from recipekit.judges.llm_judge.votes import Missing
+from recipekit.judges.llm_judge.query_result import Missing
 
 if TYPE_CHECKING:
     from recipekit.judges.llm import LlmJudgeSpec
