@@ -15,7 +15,7 @@ from recipekit.component import JudgeSpec, PairBatch, Slot
 from recipekit.dataset import Dataset
 from recipekit.errors import DataError, ModelError
 from recipekit.judges.calibration import (
-    LabelledPairs,
+    CalibrationPairs,
     min_negatives,
     sample_labelled_pairs,
     thresholds,
@@ -308,7 +308,7 @@ def test_a_model_that_gives_no_score_is_an_error(tiny_model, tiny_cross_encoder,
 
 def scored(positives, negatives, **settings):
     scores = np.array([*positives, *negatives], dtype=np.float32)
-    pairs = LabelledPairs(
+    pairs = CalibrationPairs(
         np.zeros(len(scores), np.int32),
         np.zeros(len(scores), np.int32),
         np.arange(len(scores)) < len(positives),

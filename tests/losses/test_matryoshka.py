@@ -17,7 +17,7 @@ from helpers.dense_reference import (
 )
 from recipekit.errors import RunError
 from recipekit.losses.exact_softmax_math import ExactSoftmax
-from recipekit.losses.examples import Examples
+from recipekit.losses.examples import BatchExamples
 from recipekit.losses.frozen_matrix import FrozenMatrix
 from recipekit.losses.infonce_math import InfoNCE
 from recipekit.losses.matryoshka import MatryoshkaSpec
@@ -44,7 +44,7 @@ def test_over_examples_it_is_the_weighted_sum_of_the_librarys_loss():
     from sentence_transformers.sentence_transformer import losses as library
 
     queries, passages = unit_rows(5, 16, 1), unit_rows(5, 16, 2)
-    examples = Examples(torch.arange(5), torch.arange(5)[:, None])
+    examples = BatchExamples(torch.arange(5), torch.arange(5)[:, None])
     inner = SentenceTransformersLoss("MultipleNegativesRankingLoss", {}, "cosine")
     theirs = library.MultipleNegativesRankingLoss(None)
     expected = sum(

@@ -14,7 +14,7 @@ from sentence_transformers import util
 from sentence_transformers.sentence_transformer import losses as library
 
 from helpers.dense_reference import unit_rows
-from recipekit.losses.examples import Examples
+from recipekit.losses.examples import BatchExamples
 from recipekit.losses.library_losses import LIBRARY_LOSSES, UNSUPPORTED
 from recipekit.losses.sentence_transformers import SentenceTransformersLossSpec
 from recipekit.losses.sentence_transformers_loss import SentenceTransformersLoss
@@ -93,7 +93,7 @@ def test_a_loss_equals_the_librarys_on_the_same_columns(name, columns, options, 
     score = torch.rand(5, columns - 1, generator=torch.Generator().manual_seed(1))
     if name == "ContrastiveLoss":
         score = score.round()
-    examples = Examples(rows, passage, score if scored else None)
+    examples = BatchExamples(rows, passage, score if scored else None)
     ours = SentenceTransformersLoss(name, options, "cosine")(vectors[0], passages, examples)
     labels = score if columns > 2 else score[:, 0]
     expected = getattr(library, name)(None, **theirs).compute_loss_from_embeddings(vectors, labels)
@@ -102,7 +102,7 @@ def test_a_loss_equals_the_librarys_on_the_same_columns(name, columns, options, 
 
 def test_the_similarity_is_that_of_the_encoder_unless_an_option_names_one():
     queries, passages = 3 * unit_rows(5, 8, 1), 2 * unit_rows(5, 8, 2)
-    examples = Examples(torch.arange(5), torch.arange(5)[:, None])
+    examples = BatchExamples(torch.arange(5), torch.arange(5)[:, None])
 
     def value(similarity, **options):
         loss = SentenceTransformersLoss("MultipleNegativesRankingLoss", options, similarity)
@@ -150,7 +150,7 @@ def test_validation_does_not_import_torch():
 
 
 def test_no_warning_reaches_the_user():
-    examples = Examples(torch.arange(5), torch.arange(5)[:, None], torch.full((5, 1), 0.3))
+    examples = BatchExamples(torch.arange(5), torch.arange(5)[:, None], torch.full((5, 1), 0.3))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         SentenceTransformersLoss("ContrastiveLoss", {}, "cosine")(*embeddings(2), examples)

@@ -15,7 +15,7 @@ import pytest
 from recipekit.errors import RunError
 from recipekit.pipeline import crew as crew_module
 from recipekit.pipeline import follow as follow_module
-from recipekit.pipeline.connection import Connection
+from recipekit.pipeline.connection import MachineConnection
 from recipekit.pipeline.crew import Crew
 from recipekit.pipeline.follow import follow
 from recipekit.pipeline.launch import Launch
@@ -266,7 +266,7 @@ def test_another_version_and_a_second_machine_of_a_number_are_refused(tmp_path: 
         machines = Machines(4 if hello == "count" else 2, 1, "127.0.0.1", port)
         launch = RunsCode(machines=machines)
         follower = follow_module._Follower(launch, machines, "recipekit run", lambda _: None)
-        connection = Connection(follower._connected())
+        connection = MachineConnection(follower._connected())
         version = "0.0" if hello == "version" else crew_module.recipekit.__version__
         connection.send(machine=1, count=machines.count, host="b", version=version)
         answer = connection.receive()

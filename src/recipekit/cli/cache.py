@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from recipekit.cli.completion import complete_recipe
-from recipekit.cli.help import Command, Group
+from recipekit.cli.help import Command, CommandGroup
 from recipekit.cli.json_output import AsJson, print_json
 from recipekit.cli.options import Cache, Runs
 
@@ -37,7 +37,7 @@ LocalCode = Annotated[
 ]
 
 cache = typer.Typer(
-    cls=Group,
+    cls=CommandGroup,
     help="List cached artifacts, or remove those that no run needs.",
     no_args_is_help=True,
 )

@@ -11,7 +11,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from recipekit.report.terminal_stream import columns
 
-__all__ = ["Command", "Group"]
+__all__ = ["Command", "CommandGroup"]
 
 WIDEST: Final = 100
 NARROWEST: Final = 30
@@ -45,7 +45,7 @@ class Command(TyperCommand):
         return super().get_help(ctx)
 
 
-class Group(TyperGroup):
+class CommandGroup(TyperGroup):
     """A group of commands whose help fits the terminal."""
 
     def get_help(self, ctx: Any) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from recipekit.cli.help import Command, Group
+from recipekit.cli.help import Command, CommandGroup
 from recipekit.cli.options import (
     DEFAULT_RECIPE,
     Cache,
@@ -29,7 +29,9 @@ if TYPE_CHECKING:
 __all__ = ["judge", "render_calls", "render_trial", "sample", "try_"]
 
 judge = typer.Typer(
-    cls=Group, help="Try the judges, or draw pairs for people to label.", no_args_is_help=True
+    cls=CommandGroup,
+    help="Try the judges, or draw pairs for people to label.",
+    no_args_is_help=True,
 )
 
 

@@ -18,7 +18,7 @@ from typing import Annotated, Final
 import typer
 
 from recipekit import __version__
-from recipekit.cli.help import Command, Group
+from recipekit.cli.help import Command, CommandGroup
 from recipekit.errors import NO_SPACE, RecipeError, RecipekitError
 
 __all__ = ["COMMANDS", "app_for", "invoke", "main"]
@@ -173,7 +173,7 @@ def _redacted(text: str) -> str:
 def app_for(args: Sequence[str]) -> typer.Typer:
     """The command line with the called subcommand imported; of the others it has name and help."""
     app = typer.Typer(
-        cls=Group,
+        cls=CommandGroup,
         add_completion=True,
         no_args_is_help=True,
         rich_markup_mode=None,

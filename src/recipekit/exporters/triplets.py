@@ -12,13 +12,13 @@ from recipekit.arrays import Ints, Rows, lookup_sorted, pair_keys
 from recipekit.dataset import Dataset
 from recipekit.records import Verdict
 
-__all__ = ["Triplets", "triplets"]
+__all__ = ["TripletRows", "triplets"]
 
 JUDGMENTS_PER_CHUNK = 1 << 17
 
 
 @dataclass(frozen=True)
-class Triplets:
+class TripletRows:
     """Rows of m triplets, the hardest negative first."""
 
     query: Rows
@@ -31,7 +31,7 @@ class Triplets:
 
 def triplets(
     dataset: Dataset, judgments: pa.Table, candidates: pa.Table | None, num_negatives: int
-) -> Iterator[Triplets]:
+) -> Iterator[TripletRows]:
     """A triplet for each positive of the train queries with enough judged negatives, in chunks.
 
     Args:
@@ -68,7 +68,7 @@ def _whole_queries(query: Ints) -> Iterator[tuple[int, int]]:
 
 def _of_chunk(
     judgments: pa.Table, candidates: pa.Table | None, num_negatives: int, n_passages: int
-) -> Triplets:
+) -> TripletRows:
     query, passage = (
         judgments["query"].to_numpy().astype(np.int64),
         judgments["passage"].to_numpy().astype(np.int64),
@@ -84,7 +84,7 @@ def _of_chunk(
     hardest = passage[negative[first[:, None] + np.arange(num_negatives)]]  # (queries, n)
 
     positive = np.flatnonzero((verdict == Verdict.POSITIVE) & np.isin(query, queries))
-    return Triplets(
+    return TripletRows(
         query[positive], passage[positive], hardest[np.searchsorted(queries, query[positive])]
     )
 

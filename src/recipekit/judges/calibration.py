@@ -15,7 +15,7 @@ from recipekit.own_texts import own_texts
 from recipekit.proportions import wilson_interval
 
 __all__ = [
-    "LabelledPairs",
+    "CalibrationPairs",
     "labelled_rows",
     "min_negatives",
     "sample_labelled_pairs",
@@ -29,7 +29,7 @@ ONE_SIDED = 1.6448536269514722
 
 
 @dataclass(frozen=True)
-class LabelledPairs:
+class CalibrationPairs:
     """Pairs whose label is known."""
 
     query: Ints
@@ -41,7 +41,7 @@ class LabelledPairs:
 
 def sample_labelled_pairs(
     dataset: Dataset, calibration: CalibrationSpec, seed: int
-) -> LabelledPairs:
+) -> CalibrationPairs:
     """A seeded sample of labelled positives, and of judged negatives or random passages.
 
     Raises:
@@ -60,7 +60,7 @@ def sample_labelled_pairs(
     else:
         negatives = rng.choice(negatives, size=min(len(negatives), limit), replace=False)
         negative_pairs = query[negatives], passage[negatives]
-    return LabelledPairs(
+    return CalibrationPairs(
         np.concatenate([query[positives], negative_pairs[0]]).astype(np.int32),
         np.concatenate([passage[positives], negative_pairs[1]]).astype(np.int32),
         np.arange(len(positives) + len(negative_pairs[0])) < len(positives),
@@ -100,7 +100,7 @@ def _random_pairs(dataset: Dataset, query: Ints, rng: np.random.Generator) -> tu
 
 
 def thresholds(
-    scores: Floats, pairs: LabelledPairs, calibration: CalibrationSpec
+    scores: Floats, pairs: CalibrationPairs, calibration: CalibrationSpec
 ) -> tuple[float, float]:
     """The positive and negative threshold, from the scores of labelled pairs, (n,).
 

@@ -16,6 +16,6 @@ A loss is a callable that returns one loss per query, `(b,)`, not averaged. Its 
   the `FrozenMatrix` of all passages (`recipekit.losses.frozen_matrix`). With several ranks,
   `labels` covers every rank's queries, in rank order.
 - `mask` holds `Verdict` codes, int8 `(b, p)`.
-- `examples` are the `Examples` of the batch (`recipekit.losses.examples`): rows of queries and
+- `examples` are the `BatchExamples` of the batch (`recipekit.losses.examples`): rows of queries and
   passages. Such a loss returns the loss of the whole batch, a scalar.
 """

@@ -1,4 +1,4 @@
-"""`Examples`: training examples as a loss of sentence-transformers reads them, one per row."""
+"""`BatchExamples`: training examples as a loss of sentence-transformers reads them, one per row."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-__all__ = ["Examples"]
+__all__ = ["BatchExamples"]
 
 
 @dataclass(frozen=True)
-class Examples:
+class BatchExamples:
     """m examples over the embeddings of a batch: a query each, and k passages each."""
 
     query: Tensor
@@ -22,7 +22,7 @@ class Examples:
     score: Tensor | None = None
     """A label or score of each passage, float32 (m, k), in labelled and scored forms."""
 
-    def to(self, device: torch.device | str) -> Examples:
+    def to(self, device: torch.device | str) -> BatchExamples:
         """Return the same examples on a device."""
         score = None if self.score is None else self.score.to(device)
-        return Examples(self.query.to(device), self.passage.to(device), score)
+        return BatchExamples(self.query.to(device), self.passage.to(device), score)

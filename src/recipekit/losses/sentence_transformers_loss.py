@@ -1,4 +1,4 @@
-"""A loss of sentence-transformers as a function of embeddings and `Examples`."""
+"""A loss of sentence-transformers as a function of embeddings and `BatchExamples`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sentence_transformers.sentence_transformer import losses as library
 from torch import Tensor
 
 from recipekit.errors import ComponentError
-from recipekit.losses.examples import Examples
+from recipekit.losses.examples import BatchExamples
 from recipekit.losses.library_losses import find
 from recipekit.records import Similarity
 
@@ -58,7 +58,7 @@ class SentenceTransformersLoss:
         except ValueError as error:
             raise ComponentError(f"{name}: {error}") from error
 
-    def __call__(self, queries: Tensor, passages: Tensor, examples: Examples) -> Tensor:
+    def __call__(self, queries: Tensor, passages: Tensor, examples: BatchExamples) -> Tensor:
         """Return the loss of the batch, a scalar.
 
         Args:
@@ -83,7 +83,7 @@ class SentenceTransformersLoss:
         result: Tensor = value
         return result
 
-    def _labels(self, examples: Examples) -> Tensor | None:
+    def _labels(self, examples: BatchExamples) -> Tensor | None:
         """Return the labels as the library's loss takes them: (m,) or (m, k)."""
         if examples.score is None:
             return None

@@ -10,7 +10,7 @@ import threading
 from contextlib import suppress
 from typing import Any
 
-__all__ = ["Connection", "Events", "watch"]
+__all__ = ["Events", "MachineConnection", "watch"]
 
 Message = dict[str, Any]
 Events = queue.Queue[tuple[int, Message | None]]
@@ -20,7 +20,7 @@ KEEPALIVE = (("TCP_KEEPIDLE", 20), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", 4))
 """A machine that loses power or its network is lost after 40 seconds, a killed process at once."""
 
 
-class Connection:
+class MachineConnection:
     """One end of a connection."""
 
     def __init__(self, connected: socket.socket) -> None:

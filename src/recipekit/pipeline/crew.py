@@ -17,7 +17,7 @@ from typing import Any
 
 import recipekit
 from recipekit.errors import RunError
-from recipekit.pipeline.connection import Connection, Events, watch
+from recipekit.pipeline.connection import Events, MachineConnection, watch
 from recipekit.pipeline.machines import Machines
 
 __all__ = ["SECONDS_TO_JOIN", "Crew"]
@@ -51,7 +51,7 @@ class Crew:
         """
         self.machines, self.command = machines, command
         self._events: Events = queue.Queue()
-        self._others: dict[int, Connection] = {}
+        self._others: dict[int, MachineConnection] = {}
         self._hosts: dict[int, str] = {}
         token = folder / "machines" / secrets.token_hex(8)
         token.parent.mkdir(parents=True, exist_ok=True)
@@ -91,7 +91,7 @@ class Crew:
                         f"{SECONDS_TO_JOIN:.0f} s: run the same command there",
                         code="RK613",
                     ) from None
-                self._welcome(Connection(connected), token)
+                self._welcome(MachineConnection(connected), token)
         for number, other in self._others.items():
             answer = other.receive() or {}
             if not answer.get("sees_folder"):
@@ -102,7 +102,7 @@ class Crew:
                     code="RK613",
                 )
 
-    def _welcome(self, other: Connection, token: Path) -> None:
+    def _welcome(self, other: MachineConnection, token: Path) -> None:
         hello = other.receive() or {}
         number = hello.get("machine")
         if not isinstance(number, int) or not 0 < number < self.machines.count:

@@ -12,7 +12,7 @@ from typing import Any
 
 import recipekit
 from recipekit.errors import RunError
-from recipekit.pipeline.connection import Connection, Events, watch
+from recipekit.pipeline.connection import Events, MachineConnection, watch
 from recipekit.pipeline.crew import SECONDS_TO_JOIN
 from recipekit.pipeline.launch import Launch
 from recipekit.pipeline.machines import Machines
@@ -59,12 +59,12 @@ class _Follower:
     def run(self) -> Run:
         """Follow machine 0 to the end of its run."""
         self._emit("machine_waiting", f"waiting for {self.leader} at port {self.machines.port}")
-        with closing(Connection(self._connected())) as connection:
+        with closing(MachineConnection(self._connected())) as connection:
             self._join(connection)
             self._emit("machine_joined", f"joined {self.leader}, which runs the stages")
             return self._serve(connection)
 
-    def _serve(self, connection: Connection) -> Run:
+    def _serve(self, connection: MachineConnection) -> Run:
         """Run the stages that machine 0 asks for; return its run when that has finished."""
         connection.forward(LEADER, self.events)
         while True:
@@ -86,7 +86,7 @@ class _Follower:
     # Joining
     # ---------------------------------------------------------------------------------------------
 
-    def _join(self, connection: Connection) -> None:
+    def _join(self, connection: MachineConnection) -> None:
         """Introduce this machine, and check that both see the same folder."""
         connection.send(
             machine=self.machines.number,
@@ -127,7 +127,7 @@ class _Follower:
     # Stages
     # ---------------------------------------------------------------------------------------------
 
-    def _stage(self, connection: Connection, message: dict[str, Any]) -> None:
+    def _stage(self, connection: MachineConnection, message: dict[str, Any]) -> None:
         """Run this machine's ranks of a stage, and report their exit status."""
         stage = message["stage"]
         self._emit("machine_stage", f"{stage}: running", stage=stage)

@@ -65,7 +65,7 @@ class RunSearch:
         dataset = inputs.dataset
         assert dataset is not None
         self.inputs, self.encoder, self.dataset = inputs, encoder, dataset
-        self._labels = _Labels(dataset, inputs.files.get("judgments"))
+        self._labels = _LabelsByText(dataset, inputs.files.get("judgments"))
 
     @classmethod
     def open(
@@ -173,7 +173,7 @@ class RunSearch:
         return embed_tokens(encoder, tokens, np.zeros(1, np.int64), "query", self.inputs.ranks)
 
 
-class _Labels:
+class _LabelsByText:
     """The verdicts and source labels of the data set's queries, by the query's text."""
 
     def __init__(self, dataset: Dataset, judgments: Path | None) -> None:

@@ -17,7 +17,7 @@ __all__ = ["EXAMPLES", "name_error", "plugin_files"]
 
 
 @dataclass(frozen=True)
-class Example:
+class PluginExample:
     """A file of `docs/examples` that the skeleton of a kind starts from."""
 
     file: str
@@ -25,16 +25,16 @@ class Example:
     """What the class is called; the spec is called the same, with `Spec` at the end."""
 
 
-EXAMPLES: Final[Mapping[str, Example]] = {
-    "source": Example("headings.py", "Headings"),
-    "retriever": Example("shared_words.py", "SharedWords"),
-    "judge": Example("word_overlap.py", "WordOverlap"),
-    "encoder": Example("word_vectors.py", "WordVectors"),
-    "vector_source": Example("json_vectors.py", "JsonVectors"),
-    "loss": Example("pairwise.py", "Pairwise"),
-    "phase": Example("simcse.py", "SimCSE"),
-    "evaluator": Example("success.py", "Success"),
-    "exporter": Example("vectors.py", "Vectors"),
+EXAMPLES: Final[Mapping[str, PluginExample]] = {
+    "source": PluginExample("headings.py", "Headings"),
+    "retriever": PluginExample("shared_words.py", "SharedWords"),
+    "judge": PluginExample("word_overlap.py", "WordOverlap"),
+    "encoder": PluginExample("word_vectors.py", "WordVectors"),
+    "vector_source": PluginExample("json_vectors.py", "JsonVectors"),
+    "loss": PluginExample("pairwise.py", "Pairwise"),
+    "phase": PluginExample("simcse.py", "SimCSE"),
+    "evaluator": PluginExample("success.py", "Success"),
+    "exporter": PluginExample("vectors.py", "Vectors"),
 }
 """The example of each kind, which the documentation shows."""
 

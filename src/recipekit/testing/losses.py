@@ -143,7 +143,7 @@ def _check_on_examples(
     """Check a loss of examples on one example of each query."""
     import torch
 
-    from recipekit.losses.examples import Examples
+    from recipekit.losses.examples import BatchExamples
 
     columns = {"pairs": 1, "labelled pairs": 1, "scored pairs": 1, "triplets": 2}.get(form.name, 3)
     rows = torch.arange(4)
@@ -151,7 +151,7 @@ def _check_on_examples(
     score = None
     if form.name.startswith(("labelled", "scored")):
         score = torch.arange(4 * columns).reshape(4, columns) % 2 * 1.0
-    examples = Examples(rows, passage, score)
+    examples = BatchExamples(rows, passage, score)
     queries.requires_grad_()
     expected = "it must return the loss of the batch, a scalar"
     value = call(f"{name}: calling the loss", expected, lambda: loss(queries, passages, examples))

@@ -19,7 +19,7 @@ import torch
 from recipekit.arrays import Rows
 from recipekit.component import ExampleForm, PairScores, TrainingLabels
 from recipekit.errors import RunError
-from recipekit.losses.examples import Examples
+from recipekit.losses.examples import BatchExamples
 from recipekit.training.batches import Epochs, drawn_positives, hard_negatives
 
 __all__ = ["ExampleBatch", "ExampleEpochs"]
@@ -38,8 +38,8 @@ class ExampleBatch:
     """Training queries, (b,)."""
     passages: Rows
     """Rows of passages in the data set, ascending, without duplicates, (p,)."""
-    examples: Examples
-    """Examples over these queries and passages."""
+    examples: BatchExamples
+    """BatchExamples over these queries and passages."""
 
 
 @dataclass(frozen=True)
@@ -200,7 +200,7 @@ class ExampleEpochs:
         drawn = self._drawn
         rows = np.flatnonzero(np.isin(drawn.query, queries))
         passages, columns = np.unique(drawn.passage[rows], return_inverse=True)
-        examples = Examples(
+        examples = BatchExamples(
             torch.from_numpy(np.searchsorted(queries, drawn.query[rows])),
             torch.from_numpy(columns.reshape(len(rows), -1)),
             None if drawn.score is None else torch.from_numpy(drawn.score[rows]),

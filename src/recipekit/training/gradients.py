@@ -88,7 +88,7 @@ def batch_gradient(
         forward: Embeds both sides.
         loss: A loss whose negatives come from the batch. The mean of what it returns is minimized.
         rows: The queries and the passages of the global batch, as rows of the data set.
-        targets: What the loss is called with besides their embeddings: a mask, or `Examples`.
+        targets: What the loss is called with besides their embeddings: a mask, or `BatchExamples`.
         seed: The step's seed, of the dropout.
         ranks: The ranks that train together.
     """
