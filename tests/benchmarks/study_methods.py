@@ -18,7 +18,7 @@ training queries only. `--hold-out` removes from training the passages that are 
 queries alone: the exact loss would read them as unlabelled text. `--also DATA` scores every model
 on the test queries of a second data set as well, to show what training made it forget.
 
-The peers train with `SentenceTransformerTrainer` and one positive per query and epoch, drawn anew:
+The peers train with `SentenceTransformerTrainer` and one positive per query, drawn in each epoch:
 `mnrl` is MultipleNegativesRankingLoss, `mined` the same with a hard negative per query from
 `mine_hard_negatives` at a relative margin of 0.05, and `gist` CachedGISTEmbedLoss guided by the
 untrained encoder. `in_batch` and the methods that start with `ascent` are recipes.

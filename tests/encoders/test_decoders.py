@@ -124,19 +124,19 @@ def test_a_decoder_scores_each_pair_as_if_it_were_alone(
 ) -> None:
     write_tokenizer(tmp_path / "cross", eos=eos, appends_eos=appends_eos, side=side)
     write_model(tmp_path / "cross", family, "ForSequenceClassification", num_labels=1)
-    said: list[str] = []
+    notices: list[str] = []
     spec = CrossEncoderSpec(
         model=str(tmp_path / "cross"),
         positive_threshold=0.9,
         negative_threshold=0.1,
         precision="fp32",
     )
-    scorer = load_scorer(spec, "cpu", said.append)
+    scorer = load_scorer(spec, "cpu", notices.append)
     token = "<end>" if eos and not appends_eos else "[PAD]"
     notice = (
         f"the tokenizer of model '{tmp_path / 'cross'}' has no padding token, so '{token}' is used"
     )
-    assert said == ([] if family == "Qwen2" else [notice])
+    assert notices == ([] if family == "Qwen2" else [notice])
     together = scorer.score(["tide"] * len(TEXTS), TEXTS)
     alone = [scorer.score(["tide"], [text])[0] for text in TEXTS]
     np.testing.assert_allclose(together, alone, atol=1e-5)

@@ -165,7 +165,7 @@ def test_a_locked_run_that_differs_does_not_start(capsys: pytest.CaptureFixture[
         file.write('{"query": "one more", "positive": "pair"}\n')
     assert invoke(["run", "--locked", "--cpu", "--set", "seed=1"]) == 1
     first, *differences = capsys.readouterr().err.splitlines()[1:]
-    assert first.startswith("recipe.lock: the run would not be the locked one, with 2 differences")
+    assert first.startswith("recipe.lock: the run has 2 differences from the lock")
     assert "pairs.jsonl: the content changed" in differences[0]
     assert differences[1] == "  seed: 13 → 1"
     assert not Path("runs").exists()

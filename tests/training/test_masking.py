@@ -1,4 +1,4 @@
-"""Which tokens are masked, and what stands in their place."""
+"""Which tokens are masked, and by what they are replaced."""
 
 from __future__ import annotations
 

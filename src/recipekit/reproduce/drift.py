@@ -117,7 +117,7 @@ def check_locked(found: Sequence[Drift], lock: str) -> None:
         count = "1 difference" if len(found) == 1 else f"{len(found)} differences"
         lines = "".join(f"\n  {line}" for line in in_words(found))
         raise RunError(
-            f"{lock}: the run would not be the locked one, with {count}; "
-            f"`recipekit lock` accepts what is here{lines}",
+            f"{lock}: the run has {count} from the lock; to accept the present state, "
+            f"write the lock again with `recipekit lock`{lines}",
             code="RK615",
         )

@@ -22,7 +22,7 @@ POSITIVE_NAMES: Final = (
     "context paragraph content body text description abstract article output completion code "
     "summary sentence2 text2 product"
 ).split()
-"""Names of columns, the most telling first."""
+"""Names of columns, the clearest first."""
 NEGATIVE_NAMES: Final = ("negative", "neg")
 LABEL_NAMES: Final = (
     "label",

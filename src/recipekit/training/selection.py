@@ -1,9 +1,9 @@
 """Which weights training keeps, and when it stops, from evaluations on dev.
 
-A dev metric is a mean over queries, and two evaluations a standard error apart cannot be told
-apart. `near_best` therefore keeps the latest weights whose mean is at most one standard error of
-the paired difference below the best mean: of evaluations that are equal within noise, the latest
-has trained longest. It never keeps weights that are worse than the untrained ones.
+A dev metric is a mean over queries, and a difference of one standard error may be noise.
+`near_best` therefore keeps the latest weights whose mean is at most one standard error of the
+paired difference below the best mean: of evaluations that are equal within noise, the latest has
+trained longest. It never keeps weights that are worse than the untrained ones.
 """
 
 from __future__ import annotations
