@@ -1,7 +1,8 @@
-"""The exact softmax with its matrix in slices over two processes gives what one process gives."""
+"""The exact softmax with its matrix in slices over processes gives what one process gives."""
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -15,25 +16,31 @@ from recipekit.losses.frozen_matrix import FrozenMatrix
 from recipekit.pipeline.worker import leave
 
 pytestmark = pytest.mark.slow
-SHARES = {
-    "even": (slice(0, 3), slice(3, 6)),
-    "uneven": (slice(0, 1), slice(1, 6)),
-    "one has none": (slice(0, 6), slice(6, 6)),
-}
+N_QUERIES, N_PASSAGES = 6, 30
+SHARES = ("even", "uneven", "all on one")
 FORMS = ("one_vs_negatives", "soft_label", "log_marginal")
 
 
-def on_a_rank(rank: int, folder: str, verdicts, grades) -> None:
-    ranks = join_cpu_group(rank, 2, Path(folder))
-    frozen = FrozenMatrix.slice_of(unit_rows(30, 8, 2).numpy(), ranks)
+def shares(kind: str, count: int) -> list[slice]:
+    """The queries of each rank."""
+    ends = {
+        "even": [N_QUERIES * rank // count for rank in range(count + 1)],
+        "uneven": [*range(count), N_QUERIES],
+        "all on one": [0, *[N_QUERIES] * count],
+    }[kind]
+    return [slice(*pair) for pair in pairwise(ends)]
+
+
+def on_a_rank(rank: int, count: int, folder: str, verdicts, grades) -> None:
+    torch.set_num_threads(1)
+    ranks = join_cpu_group(rank, count, Path(folder))
+    frozen = FrozenMatrix.slice_of(unit_rows(N_PASSAGES, 8, 2).numpy(), ranks)
     labels = corpus_labels(verdicts, grades)
     computed = {}
-    for share, slices in SHARES.items():
+    for share in SHARES:
         for form in FORMS:
-            loss, queries = (
-                ExactSoftmax(0.05, form, 0.1, tile_size=4),
-                unit_rows(6, 8, 1)[slices[rank]],
-            )
+            loss = ExactSoftmax(0.05, form, 0.1, tile_size=4)
+            queries = unit_rows(N_QUERIES, 8, 1)[shares(share, count)[rank]]
             if len(queries):
                 computed[share, form] = value_and_gradient(
                     lambda q, loss=loss: loss(q, labels, frozen), queries
@@ -47,30 +54,32 @@ def on_a_rank(rank: int, folder: str, verdicts, grades) -> None:
     leave(0)
 
 
-@pytest.fixture(scope="module")
-def two_ranks(tmp_path_factory: pytest.TempPathFactory):
+@pytest.fixture(scope="module", params=[2, 3, 4], ids=lambda count: f"{count} ranks")
+def computed_on_ranks(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory):
+    count = request.param
     rng = np.random.default_rng(5)
-    verdicts = rng.choice([0, 0, 0, 1, 2], size=(6, 30)).astype(np.int8)
+    shape = (N_QUERIES, N_PASSAGES)
+    verdicts = rng.choice([0, 0, 0, 1, 2], size=shape).astype(np.int8)
     verdicts[2, :15] = 2  # all of the first slice is masked for one query
     verdicts[4] = 2
-    grades = rng.integers(1, 4, size=verdicts.shape).astype(np.float32)
+    grades = rng.integers(1, 4, size=shape).astype(np.float32)
     folder: Path = tmp_path_factory.mktemp("ranks")
-    start_ranks(on_a_rank, 2, str(folder), verdicts, grades)
-    return verdicts, grades, [torch.load(folder / f"{rank}.pt") for rank in range(2)]
+    start_ranks(on_a_rank, count, count, str(folder), verdicts, grades)
+    return verdicts, grades, [torch.load(folder / f"{rank}.pt") for rank in range(count)]
 
 
 @pytest.mark.parametrize("share", SHARES)
 @pytest.mark.parametrize("form", FORMS)
-def test_two_ranks_give_the_losses_and_gradients_of_one(two_ranks, share, form):
-    verdicts, grades, computed = two_ranks
+def test_ranks_give_the_losses_and_gradients_of_one(computed_on_ranks, share, form):
+    verdicts, grades, computed = computed_on_ranks
     loss, labels, frozen = (
         ExactSoftmax(0.05, form, 0.1),
         corpus_labels(verdicts, grades),
-        FrozenMatrix.whole(unit_rows(30, 8, 2)),
+        FrozenMatrix.whole(unit_rows(N_PASSAGES, 8, 2)),
     )
-    queries = unit_rows(6, 8, 1).requires_grad_()
+    queries = unit_rows(N_QUERIES, 8, 1).requires_grad_()
     losses = loss(queries, labels, frozen)
-    for rank, own in enumerate(SHARES[share]):
+    for rank, own in enumerate(shares(share, len(computed))):
         weights = torch.linspace(0.5, 1.5, own.stop - own.start)
         (gradient,) = torch.autograd.grad((losses[own] * weights).sum(), queries, retain_graph=True)
         theirs, their_gradient = computed[rank][share, form]

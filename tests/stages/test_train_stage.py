@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_file
 from sentence_transformers import SentenceTransformer
 
+from helpers.dense_reference import dense_losses
 from helpers.killed import KilledAfter
 from helpers.train_inputs import (
     BOTH_HALVES,
@@ -22,6 +23,7 @@ from helpers.train_inputs import (
     trained_artifact,
 )
 from recipekit.errors import RunError
+from recipekit.records import Verdict
 from recipekit.stages.train.train import train
 from recipekit.testing import RecordingProgress
 from recipekit.training.coordinate_ascent import CoordinateAscent
@@ -141,6 +143,34 @@ def test_untrained_weights_that_dev_keeps_have_their_embeddings_already(
     summary = train(inputs, section, tmp_path / "out")
     assert summary["dev"]["kept_step"] == 0
     assert summary["unchanged_sides"] == ["query", "passage"]
+
+
+@pytest.mark.slow
+def test_the_exact_loss_and_the_drift_of_every_half_phase_are_logged(
+    tmp_path, tiny_model, tiny_dataset
+):
+    def dense_loss(model: Path) -> float:
+        encoder = train_inputs(tmp_path, model, tiny_dataset)
+        sides = [encoder.embeddings("student", side).matrix for side in ("query", "passage")]
+        queries, passages = (torch.from_numpy(np.array(side)) for side in sides)
+        verdicts = np.zeros((12, 36), np.int8)
+        np.fill_diagonal(verdicts, Verdict.POSITIVE)
+        grades = np.ones(verdicts.shape, np.float32)
+        options = {"temperature": 0.05, "form": "one_vs_negatives"}
+        return dense_losses(queries[:12], passages, verdicts, grades, **options).mean().item()
+
+    section = train_section(BOTH_HALVES, keep_weights="last")
+    train(train_inputs(tmp_path, tiny_model, tiny_dataset), section, tmp_path / "out")
+    start, *halves = training_json(tmp_path / "out")["parts"]
+    assert [half["part"] for half in halves] == ["query 1", "passage 1", "query 2", "passage 2"]
+    # Embeddings on disk are float16.
+    assert start["exact_loss"] == pytest.approx(dense_loss(tiny_model), rel=5e-3)
+    trained = dense_loss(tmp_path / "out" / "encoder")
+    assert halves[-1]["exact_loss"] == pytest.approx(trained, rel=5e-3)
+    for half in halves:
+        drifts = {"passage_drift"} | ({"query_drift"} if "passage" in half["part"] else set())
+        assert {name for name in half if name.endswith("_drift")} == drifts
+        assert all(0 < half[name] < 1 for name in drifts)
 
 
 TWO_CYCLES = {**COORDINATE_ASCENT, "cycles": 2}
