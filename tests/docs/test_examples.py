@@ -54,6 +54,11 @@ def save_words(folder: Path) -> Path:
     return folder
 
 
+@pytest.mark.parametrize("name", ["prefix_loss", "simcse", "headings"])
+def test_a_wrapping_loss_a_phase_and_a_source_take_at_most_forty_lines(name):
+    assert len((EXAMPLES / f"{name}.py").read_text(encoding="utf-8").splitlines()) <= 40
+
+
 def test_the_shared_words_retriever_is_conformant(tmp_path, monkeypatch):
     dataset = small_dataset(tmp_path / "dataset")
     shared_words = example("shared_words", monkeypatch)
