@@ -134,3 +134,18 @@ def test_errors_about_something_else_stay_as_they_are(tmp_path: Path) -> None:
 
 def test_a_folder_that_does_not_exist_yet_is_fine(tmp_path: Path) -> None:
     check_folder(tmp_path / "a" / "b")
+
+
+def test_a_folder_that_another_process_creates_at_the_same_moment_is_fine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, is_dir = tmp_path / "cache", Path.is_dir
+
+    def created_afterwards(path: Path) -> bool:
+        found = is_dir(path)
+        if path == folder:
+            os.makedirs(folder, exist_ok=True)
+        return found
+
+    monkeypatch.setattr(Path, "is_dir", created_afterwards)
+    check_folder(folder)

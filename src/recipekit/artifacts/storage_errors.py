@@ -127,7 +127,7 @@ def _obstacle(path: Path) -> StoreError | None:
                 continue
             if here.is_symlink() and not here.exists():
                 reason = f"is a symbolic link to {os.readlink(here)}, which does not exist"
-            elif here.exists():
+            elif here.exists() and not here.is_dir():  # another process may have created it by now
                 reason = "is a file, not a folder"
             else:
                 continue
