@@ -2,7 +2,8 @@
 
 import pytest
 
-from recipekit.engines.connection import Connection, Remedy
+from recipekit.engines.connection import Connection
+from recipekit.engines.remedies import Remedy
 from recipekit.engines.retry import Failure, PartialFailure, retry_after
 from recipekit.errors import ComponentError
 

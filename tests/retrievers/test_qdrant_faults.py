@@ -160,7 +160,7 @@ PERMANENT: Mapping[str, tuple[Any, str, str]] = {
             },
         ),
         "RK265",
-        "free or add space on the server's disk",
+        "free or add space",
     ),
     "a connection cut": (Cut(), "RK260", "dropped the connection"),
     "not JSON": (Answer(200, {}, b"<html>a login page"), "RK268", "does not understand"),
@@ -348,7 +348,7 @@ def test_a_disk_that_fills_while_loading_is_an_error(tmp_path, dataset, start_qd
     )
     with pytest.raises(
         ComponentError,
-        match=r"cannot write \(.*No space left on device.*\): free or add space on the server",
+        match=r"disk is full \(.*No space left on device.*\): free or add space",
     ) as raised:
         spec(server.url, protocol="grpc", grpc_port=server.grpc_port, batch_size=500).build(
             run_context
@@ -361,7 +361,7 @@ def test_the_next_run_resumes_an_interrupted_load(run_context, all_queries, star
     with Proxy(server.url) as proxy:
         proxy.rule("PUT", "/points", Call(server.kill), after=4)
         with pytest.raises(
-            ComponentError, match=r"run again; loaded vectors are kept|cannot be reached"
+            ComponentError, match=r"run again; what is loaded is kept|cannot be reached"
         ):
             spec(proxy.url, max_retries=1).build(run_context)
     server.start()

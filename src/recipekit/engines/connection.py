@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Generic, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
+from recipekit.engines.remedies import Remedy
 from recipekit.engines.retry import Failure, PartialFailure, retrying
 from recipekit.errors import ComponentError
 
 if TYPE_CHECKING:
     import tenacity
 
-__all__ = ["Connection", "Remedy"]
+__all__ = ["Connection"]
 
 WARN_AFTER_ATTEMPTS = 3
 """A request that succeeds earlier is not worth a line on the terminal."""
@@ -25,15 +26,6 @@ class _Client(Protocol):
 
 ClientT = TypeVar("ClientT", bound=_Client)
 T = TypeVar("T")
-
-
-class Remedy(NamedTuple):
-    """What to report for one kind of failure."""
-
-    code: str
-    message: str
-    """Continues "SERVER, index 'NAME' ..."; `{text}` is the server's message and `{client}` the
-    version of the client library."""
 
 
 @dataclass(frozen=True)

@@ -8,28 +8,20 @@ from typing import Any, Final
 
 import elasticsearch
 
-from recipekit.engines.connection import Remedy
+from recipekit.engines.remedies import SHARED_REMEDIES, Remedy
 from recipekit.engines.retry import Failure, retry_after, shortened
 
 __all__ = ["REMEDIES", "clause_limit", "failure_of", "failure_of_shards", "failure_of_status"]
 
 REMEDIES: Final = {
+    **SHARED_REMEDIES,
     "unreachable": Remedy("RK260", "cannot be reached ({text}): start it, or correct `url`"),
-    "lost": Remedy(
-        "RK260",
-        "dropped the connection ({text}): check that it is running, then run again; "
-        "indexed passages are kept",
-    ),
     "untrusted": Remedy(
         "RK260",
         "has an untrusted certificate ({text}): set `ca_certs` to the certificate of its authority",
     ),
     "timeout": Remedy(
         "RK261", "did not answer in time ({text}): raise `timeout`, or lower `concurrency`"
-    ),
-    "busy": Remedy(
-        "RK262",
-        "rejects requests ({text}): lower `concurrency`, raise `max_retries`, or run again later",
     ),
     "partial": Remedy(
         "RK262",
@@ -46,23 +38,15 @@ REMEDIES: Final = {
         "does not exist ({text}): correct `index`, or run again, which creates recipekit's own "
         "index again",
     ),
-    "exists": Remedy("RK264", "exists already ({text}): run again"),
     "expired": Remedy("RK264", "dropped the point in time of this read ({text}): run again"),
-    "full": Remedy(
-        "RK265",
-        "cannot write because its disk is full ({text}): free or add space, then run again; "
-        "indexed passages are kept",
-    ),
     "read_only": Remedy(
         "RK265",
-        "is read-only ({text}): remove the block, then run again; indexed passages are kept",
+        "is read-only ({text}): remove the block, then run again; what is loaded is kept",
     ),
-    "failing": Remedy("RK266", "failed ({text}): check the server's log, then run again"),
     "analyzer": Remedy(
         "RK267",
         "cannot use this `analyzer` ({text}): name one that the server has, or install its plugin",
     ),
-    "invalid": Remedy("RK267", "rejects the request ({text})"),
     "clauses": Remedy("RK267", "rejects the query as too long ({text})"),
     "window": Remedy("RK267", "cannot return so many hits per query ({text}): lower `depth`"),
     "too_large": Remedy(

@@ -11,29 +11,21 @@ import httpx
 from qdrant_client.common.client_exceptions import QdrantException, ResourceExhaustedResponse
 from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedResponse
 
-from recipekit.engines.connection import Remedy
+from recipekit.engines.remedies import SHARED_REMEDIES, Remedy
 from recipekit.engines.retry import Failure, retry_after, shortened
 
 __all__ = ["REMEDIES", "failure_of"]
 
 REMEDIES: Final = {
+    **SHARED_REMEDIES,
     "unreachable": Remedy(
         "RK260",
         "cannot be reached ({text}): start it, or correct `url` (and `grpc_port` with "
         "`protocol: grpc`)",
     ),
-    "lost": Remedy(
-        "RK260",
-        "dropped the connection ({text}): check that it is running, then run again; "
-        "loaded vectors are kept",
-    ),
     "timeout": Remedy(
         "RK261",
         "did not answer in time ({text}): raise `timeout`, or lower `batch_size` and `concurrency`",
-    ),
-    "busy": Remedy(
-        "RK262",
-        "rejects requests ({text}): lower `concurrency`, raise `max_retries`, or run again later",
     ),
     "unauthorized": Remedy(
         "RK263", "rejects the credentials ({text}): set a valid key as api_key: ${{env:NAME}}"
@@ -48,14 +40,6 @@ REMEDIES: Final = {
         "does not exist ({text}): correct `collection`, or run again, which creates recipekit's "
         "own collection again",
     ),
-    "exists": Remedy("RK264", "exists already ({text}): run again"),
-    "full": Remedy(
-        "RK265",
-        "cannot write ({text}): free or add space on the server's disk, then run again; "
-        "loaded vectors are kept",
-    ),
-    "failing": Remedy("RK266", "failed ({text}): check the server's log, then run again"),
-    "invalid": Remedy("RK267", "rejects the request ({text})"),
     "incompatible": Remedy(
         "RK268",
         "sent a reply that qdrant-client {client} does not understand ({text}): install the "
