@@ -105,9 +105,13 @@ SHARDED = (
 """The sections that are also trained with sharded weights."""
 ON_FOUR_RANKS = "separate_towers"
 """The section that is trained with sharded weights on four ranks: each phase, both half-phases."""
-KILLED = {"separate_towers": 11, "masked_then_both_halves": 4}
-"""The sections that are killed and resumed, and the steps before: in the passage half-phase of the
-second phase, where the towers have been separated; while masked tokens are predicted."""
+KILLED = {
+    "whole": {"both_halves": 8},
+    "sharded": {"separate_towers": 11, "masked_then_both_halves": 4},
+}
+"""The sections that are killed and resumed with whole and with sharded weights, and the steps
+before: in a passage half-phase; in one of the second phase, where the towers have been separated;
+while masked tokens are predicted."""
 
 
 def train_all(
@@ -161,8 +165,9 @@ def main(model: Path, dataset: Path, out: Path) -> None:
         passes = train_all(model, dataset, out / mode, ranks, names)
         (out / mode / f"passes-{ranks.rank}.json").write_text(json.dumps(passes))
     if count == 2:
-        for name, steps in KILLED.items():
-            kill_and_resume(name, steps, model, dataset, out, sharded)
+        for mode, (ranks, _) in trained.items():
+            for name, steps in KILLED[mode].items():
+                kill_and_resume(name, steps, model, dataset, out, ranks)
 
 
 def kill_and_resume(

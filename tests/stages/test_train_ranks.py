@@ -78,13 +78,17 @@ def test_ranks_with_whole_or_sharded_weights_train_as_one_process(
         for name in names:
             assert_trained_equally(tmp_path / "1" / name, folder / name)
 
-    # A killed run with sharded weights continues on the same ranks, or on one.
-    for name, steps in KILLED.items():
-        resumed = weights(tmp_path / "2" / "killed" / name)
-        uninterrupted = weights(tmp_path / "2" / "sharded" / name)
-        assert resumed.keys() == uninterrupted.keys()
-        for parameter, tensor in uninterrupted.items():
-            assert torch.equal(resumed[parameter], tensor), (name, parameter)
+    # A killed run ends with the same weights.
+    for mode, sections in KILLED.items():
+        for name in sections:
+            resumed = weights(tmp_path / "2" / "killed" / name)
+            uninterrupted = weights(tmp_path / "2" / mode / name)
+            assert resumed.keys() == uninterrupted.keys()
+            for parameter, tensor in uninterrupted.items():
+                assert torch.equal(resumed[parameter], tensor), (name, parameter)
+
+    # With sharded weights it continues on one rank, too.
+    for name, steps in KILLED["sharded"].items():
         before = tmp_path / "2" / "killed-before" / name
         (checkpoint,) = (before / "scratch" / "checkpoints").iterdir()
         assert 0 < int(checkpoint.name.rpartition("-")[2]) <= steps
