@@ -20,7 +20,7 @@ def bytes_per_vector(dimension: int, precision: Precision = "fp32") -> int:
     """Return the bytes of a vector in an index: float32, int8, or one bit for each number.
 
     The precision in which the encoder computed does not count: an index of vectors stores float32
-    unless it is told otherwise, also for an encoder in bf16.
+    by default, also for an encoder in bf16.
     """
     if precision == "binary":
         return -(-dimension // 8)
