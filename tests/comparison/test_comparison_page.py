@@ -156,3 +156,35 @@ def test_names_in_figures_leave_out_what_all_of_them_share() -> None:
     assert all(
         len(name) == 30 and name.endswith("int8") for name in figure_names(different).values()
     )
+
+
+def test_language_pairs_are_squares_of_the_page_and_no_rows(comparison: Comparison) -> None:
+    pairs = [("en", "de"), ("de", "en")]
+    rows = [
+        row("base", "accuracy", 0.5, differences={"new": minus(-0.1, 0.01)}),
+        *(
+            row("base", f"accuracy {a}-{b}", 0.5, languages=[a, b],
+                differences={"new": minus(-0.1, 0.001)})
+            for a, b in pairs
+        ),
+        row("new", "accuracy", 0.6),
+        *(row("new", f"accuracy {a}-{b}", 0.6, languages=[a, b]) for a, b in pairs),
+    ]  # fmt: skip
+    tested = differences_to(rows, "base", lambda name: False)
+    with_tests = [
+        {**each, "differences": {"base": {"difference": t.difference, "p_adjusted": t.p_adjusted,
+                                          "low": t.low, "high": t.high, "p_value": t.p_value}}}
+        for each, t in zip(rows[3:], tested, strict=True)
+    ]  # fmt: skip
+    figures = [{k: v for k, v in each.items() if k != "differences"} for each in rows[:3]]
+    found = Comparison(
+        "bitext", None, "base", comparison.models[:2], [*figures, *with_tests], tested, []
+    )
+    page = plain_text(page_blocks(found))
+    assert "accuracy of new, from row to column" in page
+    assert "accuracy, new - base; significant differences are bold" in page
+    assert "accuracy en-de" not in page
+    assert "for all 1 tested differences by Holm's method, those of 2 single language" in page
+    printed = plain_text(terminal_blocks(found))
+    assert "from row to column" not in printed
+    assert "en-de" not in printed

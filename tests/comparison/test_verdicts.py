@@ -67,3 +67,21 @@ def test_a_loss_of_what_was_made_from_the_reference_is_a_regression() -> None:
         ("worse", "spearman"): "not significant",
         ("better", "score"): "not tested",
     }
+
+
+def test_single_language_pairs_are_adjusted_apart() -> None:
+    pairs = [("en", "de"), ("de", "en")]
+    rows = [
+        *ROWS,
+        *(row("d", "better", f"accuracy {a}-{b}", 0.6, languages=[a, b]) for a, b in pairs),
+        *(
+            row("d", "base", f"accuracy {a}-{b}", 0.5, languages=[a, b], differences={
+                "better": paired(-0.1, p),
+            })
+            for (a, b), p in zip(pairs, (0.01, 0.04), strict=True)
+        ),
+    ]  # fmt: skip
+    found = differences_to(rows, "base", lambda name: False)
+    main = [test for test in found if test.languages is None]
+    assert main == differences_to(ROWS, "base", lambda name: False)
+    assert [test.p_adjusted for test in found if test.languages] == holm([0.01, 0.04])

@@ -18,6 +18,7 @@ from recipekit.report.metrics import (
 from recipekit.report.metrics import Comparison as Measured
 from recipekit.report.metrics import comparisons as by_evaluator
 from recipekit.report.numbers import figure, index_size, p_value, parameter_count, signed
+from recipekit.report.text_tables import language_section, without_languages
 
 __all__ = ["page_blocks", "page_title", "terminal_blocks"]
 
@@ -80,7 +81,7 @@ def _summary(comparison: Comparison) -> Iterator[Block]:
         parts: list[Span] = []
         for test in own:
             parts += ["; ", *_sentence(test, len(own) > 1)]
-        others = [t for t in comparison.tested if t.model == model.name and t not in own]
+        others = [t for t in _tests(comparison) if t.model == model.name and t not in own]
         lines.append((Code(model.name), ": ", *parts[1:], _further_losses(others)))
     yield Bullets(lines)
 
@@ -94,6 +95,11 @@ def _further_losses(others: Sequence[Tested]) -> str:
         return "; its other difference is a loss"
     verb = "is a loss" if losses == 1 else "are losses"
     return f"; {losses} of its {len(others)} other differences {verb}"
+
+
+def _tests(comparison: Comparison) -> list[Tested]:
+    """The differences except those of single language pairs, which have tables of their own."""
+    return [test for test in comparison.tested if test.languages is None]
 
 
 def _main(comparison: Comparison) -> list[Tested]:
@@ -175,19 +181,22 @@ def _rate(rate: float | None) -> str:
 
 
 def _quality(measured: Measured, comparison: Comparison, most: int | None) -> Section:
-    metrics = measured.metrics[:most]
-    rows = [row for row in measured.rows if row["metric"] in metrics]
+    """The figures of an evaluator: of a few metrics, or all of them with a figure."""
+    main = without_languages(measured)
+    metrics = main.metrics[:most]
+    rows = [row for row in main.rows if row["metric"] in metrics]
     shown = Measured(measured.evaluator, measured.split, rows)
     tests = [
         test
-        for test in comparison.tested
+        for test in _tests(comparison)
         if (test.evaluator, test.split) == (measured.evaluator, measured.split)
         and test.metric in metrics
     ]
     blocks: list[Block] = [metrics_table(shown), _tests_table(tests)]
-    drawn = quality_figure(measured, figure_names([m.name for m in comparison.models]))
-    if most is None and drawn is not None:
-        blocks.insert(0, drawn)
+    if most is None:
+        drawn = quality_figure(main, figure_names([m.name for m in comparison.models]))
+        by_language = language_section(measured)
+        blocks = [block for block in (drawn, *blocks, by_language) if block is not None]
     return Section(measured.title, blocks)
 
 
@@ -254,12 +263,14 @@ def _passage(found: Sequence[RankedPassage], place: int) -> Line:
 def _notes(comparison: Comparison) -> Iterator[Block]:
     row = next((row for row in comparison.metric_rows if row.get("bootstrap_samples")), None)
     if row is not None:
-        tests = sum(test.p_adjusted is not None for test in comparison.tested)
+        tests = sum(test.p_adjusted is not None for test in _tests(comparison))
+        pairs = sum(test.p_adjusted is not None for test in comparison.tested) - tests
+        apart = f", those of {pairs} single language pairs apart" if pairs else ""
         yield Text(
             f"Brackets hold {100 * row['confidence_level']:g} % percentile bootstrap intervals. "
             "Differences are paired: both models are resampled with the same items. P-values are "
             f"two-sided (bootstrap, shift method) and adjusted for all {tests} tested differences "
-            f"by Holm's method. Below {SIGNIFICANT:g}, a positive difference is a win and a "
+            f"by Holm's method{apart}. Below {SIGNIFICANT:g}, a positive difference is a win and a "
             "negative one is a loss. A loss is a regression if the model was made from the "
             "reference: trained from its weights, the same weights with other options, or another "
             "run of the same recipe."

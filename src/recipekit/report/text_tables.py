@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from itertools import permutations
 
 from recipekit.report.blocks import Line, Section, Strong, Table
 from recipekit.report.metrics import SIGNIFICANT, Comparison, Row
@@ -25,7 +26,7 @@ def without_languages(comparison: Comparison) -> Comparison:
 
 
 def language_section(comparison: Comparison) -> Section | None:
-    """The main metric of every language pair: a table for each system, then their difference.
+    """The main metric of every language pair: a table for each system, then tested differences.
 
     None if the evaluator measures no language pairs.
     """
@@ -35,21 +36,19 @@ def language_section(comparison: Comparison) -> Section | None:
 
 def _language_tables(comparison: Comparison) -> Iterator[Table]:
     metric = comparison.metrics[0]
-    cells: Cells = {}
-    for system in comparison.systems:
-        cells = _cells(comparison, system)
+    by_system = {system: _cells(comparison, system) for system in comparison.systems}
+    for system, cells in by_system.items():
         if cells:
             values = {pair: f"{row['value']:.3f}" for pair, row in cells.items()}
             yield _square(f"{metric} of {system}, from row to column", values)
-    for other in comparison.systems[:-1]:
+    for system, other in permutations(comparison.systems, 2):
         differences = {
             pair: _difference(row["differences"][other])
-            for pair, row in cells.items()
+            for pair, row in by_system[system].items()
             if other in (row.get("differences") or {})
         }
         if differences:
-            compared = f"{comparison.systems[-1]} - {other}"
-            title = f"{metric}, {compared}; significant differences are bold"
+            title = f"{metric}, {system} - {other}; significant differences are bold"
             yield _square(title, differences)
 
 
