@@ -23,10 +23,12 @@ from recipekit.evaluators.bitext import BitextSpec
 from recipekit.evaluators.data_kinds import ParallelSentences
 from recipekit.evaluators.pair_statistics import average_precision, pearson, spearman
 from recipekit.evaluators.pairs import PairsEvaluatorSpec
+from recipekit.evaluators.per_query_file import PER_QUERY_FILE
 from recipekit.evaluators.reranking import RerankingSpec
 from recipekit.evaluators.sts import StsSpec
 from recipekit.evaluators.text_measures import measure_bitext
 from recipekit.evaluators.triplets import TripletsEvaluatorSpec
+from recipekit.tables import read_table
 from recipekit.testing import check_evaluator, context
 
 Write = Callable[[Sequence[Mapping[str, Any]]], Path]
@@ -196,6 +198,47 @@ def test_reranking_equals_sentence_transformers(
     assert ours["map@1000"] == pytest.approx(theirs["map"])
     assert ours["mrr@10"] == pytest.approx(theirs["mrr@10"])
     assert ours["ndcg@10"] == pytest.approx(theirs["ndcg@10"])
+
+
+def test_values_of_every_item_are_kept(
+    write: Write, model: SentenceTransformer, sentences: list[str], tmp_path: Path
+):
+    near = [" ".join(text.split()[:2]) for text in sentences]
+    rows = [
+        {"a": a, "b": b, "anchor": a, "positive": b, "negative": c, "label": n % 2}
+        for n, (a, b, c) in enumerate(zip(sentences, near, sentences[30:], strict=False))
+    ]
+    lists = [{"query": r["a"], "positive": [r["b"]], "negative": [r["negative"]]} for r in rows]
+
+    def kept(spec: EvaluatorSpec) -> dict[str, list[float]]:
+        folder = tmp_path / type(spec).__name__
+        made = [system(model, "untrained"), system(model)]
+        metrics = {
+            row["metric"]: row["value"]
+            for row in spec.build(context(folder)).evaluate(made)
+            if row["system"] == "trained"
+        }
+        found: dict[str, list[float]] = {}
+        for row in read_table(folder / PER_QUERY_FILE).to_pylist():
+            if row["system"] == "trained":
+                assert row["query"] == len(found.setdefault(row["metric"], []))
+                found[row["metric"]].append(row["value"])
+        for metric, values in found.items():
+            assert len(values) == len(rows)
+            if metric in metrics:
+                assert np.mean(values) == pytest.approx(metrics[metric])
+        return found
+
+    keys: dict[str, Any] = {"file": write(rows), "bootstrap_samples": 100}
+    assert list(kept(BitextSpec(languages={"xx": "a", "yy": "b"}, **keys))) == [
+        "accuracy", "f1", "mrr@10",
+    ]  # fmt: skip
+    assert list(kept(TripletsEvaluatorSpec(**keys))) == ["accuracy_cosine"]
+    pairs = kept(PairsEvaluatorSpec(first="a", second="b", **keys))
+    cosine = model.similarity_pairwise(model.encode(sentences[:30]), model.encode(near[:30]))
+    assert pairs["similarity_cosine"] == pytest.approx(np.asarray(cosine), abs=1e-5)
+    ranked = RerankingSpec(file=write(lists), metrics=("mrr@10",), bootstrap_samples=100)
+    assert list(kept(ranked)) == ["mrr@10"]
 
 
 def test_weighted_statistics_are_those_of_repeated_pairs():

@@ -10,7 +10,8 @@ import pytest
 
 from recipekit.artifacts.manifest import manifest
 from recipekit.dataset import Dataset
-from recipekit.evaluators.rankings import PER_QUERY, TOP
+from recipekit.evaluators.per_query_file import PER_QUERY
+from recipekit.evaluators.rankings import TOP
 from recipekit.records import Verdict
 from recipekit.tables import CANDIDATES, JUDGMENTS, write_table
 

@@ -110,11 +110,15 @@ def test_a_file_that_is_named_twice_has_the_stated_and_the_stricter_licence(
 @pytest.mark.slow
 @pytest.mark.usefixtures("in_process")
 def test_a_bundle_has_recipe_lock_figures_values_report_and_data(folder: Path, cli: Cli) -> None:
+    results = folder / "runs/small/latest/stages/evaluate/rankings/english/results/trained"
+    results.mkdir(parents=True)
+    (results / "Task.json").write_text("{}")
+    (results / "Task.per_query.json").write_text("[]")
     assert "tolerances are not measured" in cli("share", "small", "out")
     bundle = open_bundle(folder / "out", folder / "unused")
     assert set(bundle.values["files"]) >= {
         "README.md", "recipe.yaml", "recipe.lock", "metrics.json", "report.md",
-        "data/own/pairs.jsonl", "per_query/held_out.arrow",
+        "data/own/pairs.jsonl", "per_query/held_out.arrow", "per_query/english/trained/Task.json",
     }  # fmt: skip
     assert list(changed_files(bundle)) == []
     [row] = bundle.metrics()

@@ -26,7 +26,7 @@ class BitextSpec(ParallelSentencesFile, Resampling, EvaluatorSpec):
     `mrr@10`: their means over all ordered language pairs, then each pair's own, such as
     `accuracy en-de`. The report shows the pairs as a table from language to language. P-values of
     the means are adjusted apart from those of the pairs. Equal texts count as one translation.
-    Systems without an encoder are left out.
+    `per_query.arrow` has the means of each sentence. Systems without an encoder are left out.
     """
 
     version: ClassVar[int] = 2
@@ -49,4 +49,5 @@ class BitextSpec(ParallelSentencesFile, Resampling, EvaluatorSpec):
             read=partial(self.read, context.scratch, context.progress.warn),
             measure=partial(measure_bitext, similarity=self.similarity),
             main=len(BITEXT_METRICS),
+            kept=BITEXT_METRICS,
         )

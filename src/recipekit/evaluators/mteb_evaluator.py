@@ -27,6 +27,7 @@ from recipekit.evaluators.mteb_query_values import (
 )
 from recipekit.evaluators.mteb_rows import Entry, mteb_rows
 from recipekit.evaluators.mteb_tasks import named_tasks
+from recipekit.evaluators.per_query_file import MTEB_VALUES
 from recipekit.evaluators.text_evaluator import Embed
 from recipekit.records import Similarity
 from recipekit.search.similarity import pair_scores, tile_scores
@@ -70,7 +71,7 @@ class MtebEvaluator:
         cache, folder = self._cache(task), self.context.scratch / "results" / system.name
         encoder = _MtebEncoder(system)
         kept = cache.get_task_result_path(name, encoder.mteb_model_meta)
-        kept_values = kept.with_suffix(".per_query.json")
+        kept_values = kept.with_suffix(MTEB_VALUES)
         is_complete = _is_complete(cache.load_task_result(name, encoder.mteb_model_meta), task)
         is_cached = is_complete and (kept_values.is_file() or not has_query_values(task))
         # Encoding is collective: all ranks do what the main one finds.
@@ -88,7 +89,7 @@ class MtebEvaluator:
         folder.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(kept, folder / f"{name}.json")
         if kept_values.is_file():
-            shutil.copyfile(kept_values, folder / f"{name}.per_query.json")
+            shutil.copyfile(kept_values, folder / f"{name}{MTEB_VALUES}")
         found = read_values(kept_values)
         return [
             Entry(

@@ -25,7 +25,8 @@ class PairsEvaluatorSpec(LabelledPairsFile, Resampling, EvaluatorSpec):
     Metrics of each similarity are `ap` (average precision), `f1` and `accuracy`, the last two at
     the threshold that is best on these pairs, as in sentence-transformers'
     BinaryClassificationEvaluator. The report and `metrics.json` have the threshold. Intervals
-    choose the threshold again in every bootstrap sample. Systems without an encoder are left out.
+    choose the threshold again in every bootstrap sample. `per_query.arrow` has the similarities of
+    each pair. Systems without an encoder are left out.
     """
 
     reads_texts: ClassVar[bool] = True
@@ -47,4 +48,5 @@ class PairsEvaluatorSpec(LabelledPairsFile, Resampling, EvaluatorSpec):
             item="pair",
             read=partial(self.read, context.scratch, context.progress.warn),
             measure=partial(measure_pairs, similarities=self.similarities, sides=self.sides),
+            kept=[f"similarity_{similarity}" for similarity in self.similarities],
         )

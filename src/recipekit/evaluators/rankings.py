@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -15,22 +15,13 @@ from recipekit.arrays import Rows, pair_keys
 from recipekit.artifacts.store import write_json
 from recipekit.component import Efficiency, Hits
 from recipekit.dataset import Dataset
+from recipekit.evaluators.per_query_file import equal_names, write_per_query
 from recipekit.report.efficiency import EFFICIENCY
 from recipekit.tables import write_table
 
-__all__ = ["PER_QUERY", "TOP", "Ranking", "write_rankings"]
+__all__ = ["TOP", "Ranking", "write_rankings"]
 
 Values = npt.NDArray[np.float64]
-
-PER_QUERY = pa.schema(
-    [
-        ("query", pa.int32()),
-        ("system", pa.dictionary(pa.int16(), pa.string())),
-        ("metric", pa.dictionary(pa.int16(), pa.string())),
-        ("value", pa.float64()),
-    ]
-)
-"""Each query's value of each metric by each system, which allows paired tests between runs."""
 
 TOP = pa.schema(
     [
@@ -74,11 +65,11 @@ def write_rankings(
     """Write `top.arrow`, `per_query.arrow` and `efficiency.json` into a folder."""
     names = [ranking.system for ranking in rankings]
     tops = (
-        _top(_repeated(names, number), dataset, queries, ranking.hits)
+        _top(equal_names(names, number), dataset, queries, ranking.hits)
         for number, ranking in enumerate(rankings)
     )
     write_table(folder / "top.arrow", TOP, tops)
-    write_table(folder / "per_query.arrow", PER_QUERY, _per_query(queries, metrics, rankings))
+    write_per_query(folder, queries, metrics, {each.system: each.values for each in rankings})
     write_json(folder / EFFICIENCY, {ranking.system: _costs(ranking) for ranking in rankings})
 
 
@@ -89,7 +80,9 @@ def _costs(ranking: Ranking) -> dict[str, Any]:
     return {**known, **ranking.costs}
 
 
-def _top(system: _Column, dataset: Dataset, queries: Rows, hits: Hits) -> pa.RecordBatch:
+def _top(
+    system: Callable[[int], pa.Array], dataset: Dataset, queries: Rows, hits: Hits
+) -> pa.RecordBatch:
     rows, scores = hits.rows[:, :TOP_DEPTH], hits.scores[:, :TOP_DEPTH]
     exists = rows >= 0
     ranks = np.arange(1, rows.shape[1] + 1, dtype=np.int32)
@@ -102,26 +95,3 @@ def _top(system: _Column, dataset: Dataset, queries: Rows, hits: Hits) -> pa.Rec
     score = scores[exists].astype(np.float32)
     columns = [query, system(len(query)), rank, passage, score, positive]
     return pa.RecordBatch.from_arrays([pa.array(column) for column in columns], schema=TOP)
-
-
-def _per_query(
-    queries: Rows, metrics: Sequence[str], rankings: Sequence[Ranking]
-) -> Iterator[pa.RecordBatch]:
-    query, names = pa.array(queries.astype(np.int32)), [ranking.system for ranking in rankings]
-    for s, ranking in enumerate(rankings):
-        for m in range(len(metrics)):
-            system, metric = _repeated(names, s), _repeated(metrics, m)
-            values = pa.array(ranking.values[:, m])
-            columns = [query, system(len(query)), metric(len(query)), values]
-            yield pa.RecordBatch.from_arrays(columns, schema=PER_QUERY)
-
-
-_Column = Callable[[int], pa.Array]
-"""Makes a column of n equal values."""
-
-
-def _repeated(names: Sequence[str], number: int) -> _Column:
-    """A column of one name; its dictionary has all names, since an Arrow file has only one."""
-    return lambda n: pa.DictionaryArray.from_arrays(
-        pa.array(np.full(n, number, dtype=np.int16)), pa.array(names)
-    )

@@ -23,7 +23,8 @@ __all__ = ["RerankingSpec"]
 class RerankingSpec(RankedListsFile, Resampling, EvaluatorSpec):
     """Rank the passages that the file lists for each query, and measure the rankings.
 
-    Metrics are those of `retrieval`, over the listed passages instead of the corpus. Systems
+    Metrics are those of `retrieval`, over the listed passages instead of the corpus.
+    `per_query.arrow` has the values of each query. Systems
     without an encoder are left out.
     """
 
@@ -47,6 +48,7 @@ class RerankingSpec(RankedListsFile, Resampling, EvaluatorSpec):
             context,
             self,
             metrics=self.metrics,
+            kept=self.metrics,
             item="query",
             read=partial(self.read, context.scratch, context.progress.warn),
             measure=partial(measure_reranking, metrics=self.metrics, similarity=self.similarity),

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from recipekit.arrays import Floats
 from recipekit.component import Context, System
 from recipekit.evaluators.comparison_rows import comparison_rows
+from recipekit.evaluators.per_query_file import write_per_query
 from recipekit.evaluators.resampling import Resampling
 from recipekit.evaluators.statistics import bootstrap_counts
 from recipekit.records import Side
@@ -37,6 +38,8 @@ class Statistic:
     """Metrics (b, M) from weights (b, items)."""
     details: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Further keys of a metric's row, such as its threshold, by metric."""
+    values: Values | None = None
+    """What is known of each item, (items, K); None if it has no value of its own."""
 
 
 def means(values: Values, details: Mapping[str, Mapping[str, Any]] | None = None) -> Statistic:
@@ -51,7 +54,7 @@ def means(values: Values, details: Mapping[str, Mapping[str, Any]] | None = None
         found: Values = weights @ values / weights.sum(axis=1, keepdims=True)
         return found
 
-    return Statistic(len(values), of, details or {})
+    return Statistic(len(values), of, details or {}, values)
 
 
 class TextEvaluator(Generic[Data]):
@@ -67,6 +70,7 @@ class TextEvaluator(Generic[Data]):
         read: Callable[[], Data],
         measure: Callable[[Data, Embed], Statistic],
         main: int | None = None,
+        kept: Sequence[str] = (),
     ) -> None:
         """Join the parts.
 
@@ -78,15 +82,18 @@ class TextEvaluator(Generic[Data]):
             read: Reads the data.
             measure: Returns the statistic of one system.
             main: The number of metrics whose p-values are adjusted apart from those after them.
+            kept: The names of the first columns of each item's values, which are written to
+                `per_query.arrow`; none for a statistic without such values.
         """
         self.context, self.spec = context, spec
         self.metrics, self.item = metrics, item
-        self._read, self._measure, self._main = read, measure, main
+        self._read, self._measure, self._main, self._kept = read, measure, main, kept
 
     def evaluate(self, systems: Sequence[System]) -> Sequence[Mapping[str, Any]]:
         """Embed the texts with every encoder, and return rows as `comparison_rows` does.
 
-        Ranks other than the main one return no rows.
+        Writes `per_query.arrow` into the context's folder if items have values of their own. Ranks
+        other than the main one return no rows.
         """
         data = self._read()
         found = {
@@ -111,6 +118,9 @@ class TextEvaluator(Generic[Data]):
         )
         for row in rows:
             row.update(found[row["system"]].details.get(row["metric"], {}))
+        if self._kept:
+            values = {name: one.values for name, one in found.items() if one.values is not None}
+            write_per_query(self.context.scratch, np.arange(items), self._kept, values)
         return rows
 
     def _sampled(self, statistics: Sequence[Statistic]) -> Values:

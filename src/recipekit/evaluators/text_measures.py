@@ -73,7 +73,10 @@ def measure_pairs(
     similarities: Sequence[Similarity],
     sides: tuple[Side, Side],
 ) -> Statistic:
-    """Separate pairs by similarity: average precision, best F1 and best accuracy of each."""
+    """Separate pairs by similarity: average precision, best F1 and best accuracy of each.
+
+    The values of a pair are its similarities.
+    """
     first, second = _embedded(embed, (data.first, data.second), sides)
     labels = np.asarray(data.labels, dtype=np.bool_)
     found = {similarity: _scores(first, second, similarity) for similarity in similarities}
@@ -90,7 +93,7 @@ def measure_pairs(
         _, of_f1, _, of_accuracy = best_thresholds(scores, labels, np.ones((1, len(labels))))
         details[f"f1_{similarity}"] = {"threshold": float(of_f1[0])}
         details[f"accuracy_{similarity}"] = {"threshold": float(of_accuracy[0])}
-    return Statistic(len(labels), of, details)
+    return Statistic(len(labels), of, details, np.stack(list(found.values()), axis=1))
 
 
 def measure_triplets(

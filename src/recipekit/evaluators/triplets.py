@@ -23,7 +23,8 @@ class TripletsEvaluatorSpec(TripletsFile, Resampling, EvaluatorSpec):
     """Count the triplets whose anchor is more similar to the positive than to the negative.
 
     The file holds triplets, or NLI pairs with a label (`hypothesis`). `accuracy_cosine` and so on
-    are the shares, as in sentence-transformers' TripletEvaluator; a tie is not correct. Systems
+    are the shares, as in sentence-transformers' TripletEvaluator; a tie is not correct.
+    `per_query.arrow` has the values of each triplet. Systems
     without an encoder are left out.
     """
 
@@ -39,10 +40,12 @@ class TripletsEvaluatorSpec(TripletsFile, Resampling, EvaluatorSpec):
         from recipekit.evaluators.text_evaluator import TextEvaluator
         from recipekit.evaluators.text_measures import measure_triplets
 
+        metrics = [f"accuracy_{similarity}" for similarity in self.similarities]
         return TextEvaluator(
             context,
             self,
-            metrics=[f"accuracy_{similarity}" for similarity in self.similarities],
+            metrics=metrics,
+            kept=metrics,
             item="triplet",
             read=partial(self.read, context.scratch, context.progress.warn),
             measure=partial(measure_triplets, similarities=self.similarities, sides=self.sides),

@@ -5,7 +5,8 @@
 | `bundle.json` | format, the sha256 of every file, what was left out, and the variables it needs |
 | `recipe.yaml`, `recipe.lock` | the recipe with every default written out, and its lock |
 | `metrics.json` | the published figures with intervals and tolerances |
-| `per_query/NAME.arrow` | every query's values, by evaluator |
+| `per_query/NAME.arrow` | every query's or item's values, by evaluator |
+| `per_query/NAME/SYSTEM/TASK.json` | every query's score of a task of `mteb` |
 | `report.html`, `report.md`, `figures/`, `README.md` | the report of the run, and a card |
 | `data/`, `code/` | local files that the recipe names |
 | `replies.jsonl.gz` | paid LLM replies, without the prompts |

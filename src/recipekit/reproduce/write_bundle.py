@@ -13,6 +13,7 @@ from typing import Any
 
 from recipekit import __version__
 from recipekit.artifacts.store import write_json
+from recipekit.evaluators.per_query_file import MTEB_VALUES, PER_QUERY_FILE
 from recipekit.exporters.cards import evaluation, reproduction, write_card
 from recipekit.pipeline.report import read_blocks, write_blocks
 from recipekit.recipe.environment import names
@@ -155,10 +156,20 @@ def _copy_files(
 
 
 def _copy_per_query(run: RunFolder, folder: Path) -> None:
+    """Copy the values of single items: a table of each evaluator, and those of mteb's tasks."""
     rankings = run.file(writer_of("rankings").name, "rankings")
-    for file in sorted(rankings.glob("*/per_query.arrow")) if rankings else ():
-        (folder / "per_query").mkdir(exist_ok=True)
-        shutil.copyfile(file, folder / "per_query" / f"{file.parent.name}.arrow")
+    if rankings is None:
+        return
+    copies = {
+        file: f"{file.parent.name}.arrow" for file in sorted(rankings.glob(f"*/{PER_QUERY_FILE}"))
+    }
+    for file in sorted(rankings.glob(f"*/results/*/*{MTEB_VALUES}")):
+        evaluator, _, system, name = file.relative_to(rankings).parts
+        copies[file] = f"{evaluator}/{system}/{name.removesuffix(MTEB_VALUES)}.json"
+    for file, name in copies.items():
+        target = folder / "per_query" / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(file, target)
 
 
 def _write_report(run: RunFolder, folder: Path, recipe: Recipe, *, texts: bool) -> None:
