@@ -1,5 +1,6 @@
 """The retrieval evaluator on small rankings that are known in advance."""
 
+import json
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -11,6 +12,7 @@ from recipekit.component import Hits, QueryBatch, System
 from recipekit.dataset import Dataset
 from recipekit.errors import DataError
 from recipekit.evaluators.retrieval import RetrievalSpec
+from recipekit.report.recall_by_depth import RECALL_BY_DEPTH
 from recipekit.tables import read_table
 from recipekit.testing import context
 
@@ -100,6 +102,17 @@ def test_rankings_and_per_query_values_are_kept(tiny_dataset: Dataset, tmp_path:
     found = [row for row in top if row["system"] == "trained" and row["query"] == 13]
     assert [row["rank"] for row in found] == list(range(1, 11))
     assert [(row["passage"], row["positive"]) for row in found[:2]] == [(13, True), (0, False)]
+
+
+def test_recall_is_kept_at_several_depths(tiny_dataset: Dataset, tmp_path: Path):
+    ranked = {query: [(query + 1) % 36, query] for query in range(24)}
+    spec = RetrievalSpec(metrics=("mrr@7",), split="dev", bootstrap_samples=100)
+    spec.build(context(tmp_path, dataset=tiny_dataset)).evaluate(
+        systems(tiny_dataset, trained=ranked)
+    )
+
+    found = json.loads((tmp_path / RECALL_BY_DEPTH).read_text())
+    assert found == {"trained": {"1": 0.0, "5": 1.0, "7": 1.0}}
 
 
 def test_a_passage_with_the_querys_id_can_be_left_out(

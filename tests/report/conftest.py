@@ -267,6 +267,11 @@ def _fill_rankings(folder: Path) -> None:
         for (system, query), passages in rankings.items()
         for rank, passage in enumerate(passages, start=1)
     ]
+    recall = {
+        "bm25": {"1": 0.3, "10": 0.7, "100": 0.9},
+        "trained": {"1": 0.5, "10": 0.8, "100": 0.85},
+    }
+    (folder / "recall_by_depth.json").write_text(json.dumps(recall))
     for name, rows, schema in (("per_query", per_query, PER_QUERY), ("top", top, TOP)):
         plain = pa.schema(
             [(f.name, pa.string() if pa.types.is_dictionary(f.type) else f.type) for f in schema]

@@ -12,6 +12,7 @@ import pytest
 
 from recipekit.errors import StoreError
 from recipekit.pipeline.report import closing_blocks, render_report, write_report
+from recipekit.report.recall_by_depth import recall_figure
 from recipekit.report.run_folder import RunFolder
 from recipekit.report.terminal import plain_text
 from recipekit.stages import PIPELINE
@@ -136,6 +137,26 @@ def test_the_report_of_a_run_that_stopped_describes_the_finished_stages(
         3, len(stages)
     )
     assert closing_blocks(run)
+
+
+def test_the_report_draws_the_recall_of_evaluated_systems_by_depth(
+    write_run: Callable[..., Path], summaries: dict[str, Any]
+):
+    run = write_run(summaries)
+    write_report(run)
+    title = "Recall by depth (held_out, test)"
+    report = (run / "report.md").read_text()
+    assert f"![{title}](figures/recall-by-depth-held-out-test.svg)" in report
+    [table] = [part for part in report.split("\n\n") if part.startswith("| system | 1 |")]
+    cells = [[cell.strip() for cell in row.split("|")[1:-1]] for row in table.splitlines()]
+    assert cells[0] == ["system", "1", "10", "100"]
+    assert ["trained", "0.500", "0.800", "0.850"] in cells
+    assert title in (run / "report.html").read_text()
+
+
+def test_recall_at_a_single_depth_is_not_drawn():
+    assert recall_figure("recall", {"trained": {"1": 0.5}}) is None
+    assert recall_figure("recall", {}) is None
 
 
 def test_training_that_changed_nothing_is_noted(

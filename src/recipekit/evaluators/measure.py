@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, cast
+from typing import Any, Final, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -19,16 +19,21 @@ from recipekit.evaluators.retrieval import RetrievalSpec
 from recipekit.evaluators.searches import Searches
 from recipekit.evaluators.statistics import bootstrap_means
 from recipekit.evaluators.variants import compressed_search, rerank
+from recipekit.recipe.metrics import parse_metric
 
 __all__ = ["RetrievalEvaluator"]
 
 Values = npt.NDArray[np.float64]
 
+RECALL_DEPTHS: Final = (1, 5, 10, 20, 50, 100)
+"""Where recall is measured for the figure of the report, next to the depth of the search."""
+
 
 class RetrievalEvaluator:
     """Measures systems on one split.
 
-    Writes `per_query.arrow`, `top.arrow` and `efficiency.json` into the context's folder.
+    Writes `per_query.arrow`, `top.arrow`, `efficiency.json` and `recall_by_depth.json` into the
+    context's folder.
     """
 
     def __init__(self, spec: RetrievalSpec, context: Context) -> None:
@@ -70,7 +75,16 @@ class RetrievalEvaluator:
         efficiency = replace(
             system.efficiency, search_ms_per_query=round(1000 * seconds / len(queries), 4)
         )
-        return Ranking(system.name, hits, self._values(hits, queries), efficiency)
+        depths = [depth for depth in RECALL_DEPTHS if depth < searches.depth]
+        recalls = [f"recall@{depth}" for depth in (*depths, searches.depth)]
+        found = self._metrics(hits, queries, [*self.spec.metrics, *recalls])
+        return Ranking(
+            system.name,
+            hits,
+            np.stack([found[name] for name in self.spec.metrics], axis=1),
+            efficiency,
+            recall={parse_metric(name)[1]: float(found[name].mean()) for name in recalls},
+        )
 
     def _compressed(self, systems: Sequence[System], searches: Searches) -> Iterator[Ranking]:
         """Measure the compressed vectors of the last system that has vectors."""
@@ -129,9 +143,11 @@ class RetrievalEvaluator:
             )
 
     def _values(self, hits: Hits, queries: Rows) -> Values:
-        metrics = self.spec.metrics
-        values = per_query_metrics(hits, queries, self.dataset.labels, metrics)
-        return np.stack([values[name] for name in metrics], axis=1)
+        found = self._metrics(hits, queries, self.spec.metrics)
+        return np.stack([found[name] for name in self.spec.metrics], axis=1)
+
+    def _metrics(self, hits: Hits, queries: Rows, metrics: Sequence[str]) -> dict[str, Values]:
+        return per_query_metrics(hits, queries, self.dataset.labels, metrics)
 
     # Rows
     # ---------------------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ from recipekit.component import Efficiency, Hits
 from recipekit.dataset import Dataset
 from recipekit.evaluators.per_query_file import equal_names, write_per_query
 from recipekit.report.efficiency import EFFICIENCY
+from recipekit.report.recall_by_depth import RECALL_BY_DEPTH
 from recipekit.tables import write_table
 
 __all__ = ["TOP", "Ranking", "write_rankings"]
@@ -53,6 +54,8 @@ class Ranking:
     variant: Literal["", "compression", "rerank"] = ""
     costs: Mapping[str, Any] = field(default_factory=dict)
     """What a variant costs in addition, by name."""
+    recall: Mapping[int, float] = field(default_factory=dict)
+    """The mean recall of a system by depth."""
 
 
 def write_rankings(
@@ -62,7 +65,7 @@ def write_rankings(
     metrics: Sequence[str],
     rankings: Sequence[Ranking],
 ) -> None:
-    """Write `top.arrow`, `per_query.arrow` and `efficiency.json` into a folder."""
+    """Write the files of a retrieval evaluation into a folder."""
     names = [ranking.system for ranking in rankings]
     tops = (
         _top(equal_names(names, number), dataset, queries, ranking.hits)
@@ -71,6 +74,12 @@ def write_rankings(
     write_table(folder / "top.arrow", TOP, tops)
     write_per_query(folder, queries, metrics, {each.system: each.values for each in rankings})
     write_json(folder / EFFICIENCY, {ranking.system: _costs(ranking) for ranking in rankings})
+    recall = {
+        ranking.system: {str(depth): round(value, 4) for depth, value in ranking.recall.items()}
+        for ranking in rankings
+        if ranking.recall
+    }
+    write_json(folder / RECALL_BY_DEPTH, recall)
 
 
 def _costs(ranking: Ranking) -> dict[str, Any]:

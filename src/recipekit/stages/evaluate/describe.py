@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from recipekit.report.blocks import Block, Line, Section, StageReport, Text, join, spans
+from recipekit.report.blocks import Block, Figure, Line, Section, StageReport, Text, join, spans
 from recipekit.report.efficiency import EFFICIENCY, efficiency_sections
 from recipekit.report.metrics import (
     SIGNIFICANT,
@@ -18,6 +18,7 @@ from recipekit.report.metrics import (
     metrics_figure,
     metrics_table,
 )
+from recipekit.report.recall_by_depth import RECALL_BY_DEPTH, recall_figure
 from recipekit.report.run_folder import RunFolder
 from recipekit.report.text_tables import language_section, thresholds_table, without_languages
 from recipekit.stages.evaluate.changed_queries import changed_queries
@@ -35,7 +36,7 @@ def describe(run: RunFolder) -> StageReport:
         headline=next(filter(None, map(headline, found)), None),
         sentence=_sentence(run, rows),
         results=[
-            *(_result(comparison) for comparison in found),
+            *(_result(run, comparison) for comparison in found),
             *_similarity(run.summary("evaluate").get("similarity") or {}),
             *_method(rows),
             *_costs(found),
@@ -59,10 +60,11 @@ def _sentence(run: RunFolder, rows: Sequence[Mapping[str, Any]]) -> Line:
     return (f"Evaluated {systems} with ", *spans(run.components("evaluate", "evaluators")), ".")
 
 
-def _result(comparison: Comparison) -> Section:
+def _result(run: RunFolder, comparison: Comparison) -> Section:
     main = without_languages(comparison)
     blocks = [
         metrics_figure(comparison),
+        _recall(run, comparison),
         metrics_table(main),
         differences_table(main),
         thresholds_table(comparison),
@@ -70,6 +72,14 @@ def _result(comparison: Comparison) -> Section:
         *efficiency_sections(comparison),
     ]
     return Section(comparison.title, [block for block in blocks if block])
+
+
+def _recall(run: RunFolder, comparison: Comparison) -> Figure | None:
+    """The recall of every system by depth, if the evaluator kept it."""
+    file = f"rankings/{comparison.evaluator}/{RECALL_BY_DEPTH}"
+    measured = ", ".join(filter(None, [comparison.evaluator, comparison.split]))
+    title = f"Recall by depth ({measured})"
+    return recall_figure(title, run.json("evaluate", file, dict) or {})
 
 
 def _at_end(comparison: Comparison) -> Iterator[Block]:
