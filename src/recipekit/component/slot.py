@@ -33,7 +33,8 @@ class Slot(BaseModel, Generic[SpecT]):
     model_config = ConfigDict(frozen=True, extra="allow", defer_build=True)
 
     use: str
-    """Which component: its name, `distribution/name`, or `./file.py:Class` for local code."""
+    """Which component: its name, `distribution/name`, `./file.py:Class` for local code, or the path
+    of another component of the recipe, whose keys are then copied: `mine.retrievers.dense`."""
     _spec: Component[Any] | None = PrivateAttr(default=None)
     _entry: Any = PrivateAttr(default=None)
     _name: str = PrivateAttr(default="")

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ValidationError
 from recipekit.component import KINDS, Component, Entry, Slot
 from recipekit.errors import ComponentError
 from recipekit.recipe.environment import has_placeholder
+from recipekit.recipe.named_components import copy_named_component, names_component
 from recipekit.recipe.placeholders import expand_fields, refuse_placeholder
 from recipekit.recipe.positions import Document, KeyPath, SourceLocation, at, dotted, refuse
 from recipekit.recipe.secrets import written_secrets
@@ -81,17 +82,13 @@ class Binder:
     def _bind(self, path: KeyPath, kind: str, fields: dict[str, Any]) -> None:
         """Resolve, load and validate one component, and those inside it.
 
-        Local paths that come from `--set` are made absolute in `fields`.
+        In `fields`, the name of another component is replaced by its keys, and local paths from
+        `--set` are made absolute.
         """
         self.bound[path] = Bound(fields)
-        use = fields.get("use")
-        if not isinstance(use, str):
-            return  # reported when the model that has the slot is validated
-        if has_placeholder(use):
-            refuse_placeholder(self.document, (*path, "use"))
+        use = self._use(path, fields)
+        if use is None:
             return
-        if ".py:" in use and self.document.place((*path, "use")).is_override:
-            use = fields["use"] = os.path.abspath(Path(use).expanduser())
         entry = None
         try:
             entry = resolve(kind, use, folder=self.folder, allow_local_code=self.allow_local_code)
@@ -102,6 +99,21 @@ class Binder:
             self.bound[path] = Bound(fields, entry)
             return
         self.bound[path] = Bound(fields, entry, component, self.spec(path, component, fields))
+
+    def _use(self, path: KeyPath, fields: dict[str, Any]) -> str | None:
+        """Which component it is; None if that is wrong."""
+        use = fields.get("use")
+        if not isinstance(use, str):
+            return None  # reported when the model that has the slot is validated
+        if has_placeholder(use):
+            refuse_placeholder(self.document, (*path, "use"))
+            return None
+        if names_component(self.document, use):
+            is_known = copy_named_component(self.document, path, fields)
+            return str(fields["use"]) if is_known else None
+        if ".py:" in use and self.document.place((*path, "use")).is_override:
+            use = fields["use"] = os.path.abspath(Path(use).expanduser())
+        return use
 
     def spec(
         self, path: KeyPath, component: type[Component[Any]], fields: dict[str, Any]

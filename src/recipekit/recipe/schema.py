@@ -12,6 +12,7 @@ from pydantic.errors import PydanticInvalidForJsonSchema, PydanticUserError
 
 from recipekit.component import KINDS, Component, Slot, field_docs, is_identity
 from recipekit.errors import ComponentError
+from recipekit.recipe.named_components import NAME_OF_COMPONENT
 from recipekit.recipe.schema_unions import simplified_unions
 from recipekit.recipe.sections import Recipe
 from recipekit.recipe.slots import models_of
@@ -23,6 +24,10 @@ _PLACEHOLDER: Final = {"type": "string", "pattern": r"\$\{env:[A-Za-z_][A-Za-z0-
 _LOCAL_CODE: Final = {
     "pattern": r"\.py:[A-Za-z_]\w*$",
     "description": "A class in a local file; needs --allow-local-code.",
+}
+_NAMED: Final = {
+    "pattern": NAME_OF_COMPONENT,
+    "description": "Another component of the recipe, by its path, with its keys.",
 }
 
 
@@ -129,7 +134,7 @@ def _kind(kind: str, distributions: Collection[str] | None) -> dict[str, Any]:
         "enum": list(summaries),
         "enumDescriptions": list(summaries.values()),
     }
-    use = {"description": f"Which {kind} this is.", "anyOf": [names, _LOCAL_CODE]}
+    use = {"description": f"Which {kind} this is.", "anyOf": [names, _LOCAL_CODE, _NAMED]}
     chosen = {
         "type": "object",
         "description": inspect.cleandoc(KINDS[kind].__doc__ or ""),
