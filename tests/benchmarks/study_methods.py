@@ -420,11 +420,9 @@ def print_table(options: argparse.Namespace) -> None:
             described(rows[0]["settings"]),
             str(len(rows)),
             f"{fmean(row['cpu_seconds'] for row in rows):.0f} s",
-            f"{fmean(row['dev'] for row in rows):.3f}",
+            mean_of(rows, "dev"),
             f"{fmean(tests):.3f}{spread}",
-            f"{fmean(row['also'] for row in rows):.3f}"
-            if all("also" in row for row in rows)
-            else "",
+            mean_of(rows, "also"),
         ]
         print("| " + " | ".join(cells) + " |")
 
@@ -448,6 +446,8 @@ def described(settings: Mapping[str, Any]) -> str:
             if phase.get(f"{side}_epochs")
         }
         inside = ", ".join(f"{side} {count}" for side, count in epochs.items()) or "1 epoch"
+        if "passage_share" in phase:
+            inside += f" of {phase['passage_share']:.0%}"
         cycles = f" x {phase['cycles']}" if phase.get("cycles", 1) > 1 else ""
         words.append(f"{name} ({inside}){cycles}")
     return ", ".join(words)
