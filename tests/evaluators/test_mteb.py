@@ -16,7 +16,7 @@ from recipekit.component import Hits, QueryBatch, System
 from recipekit.dataset import Dataset
 from recipekit.errors import ComponentError, DataError, RunError
 from recipekit.evaluators.mteb import MtebSpec
-from recipekit.evaluators.mteb_rows import Entry, mteb_rows
+from recipekit.evaluators.mteb_rows import MainScore, mteb_rows
 from recipekit.evaluators.mteb_tasks import named_tasks
 from recipekit.evaluators.retrieval import RetrievalSpec
 from recipekit.search.topk import exact_top_k
@@ -129,17 +129,17 @@ def test_differences_of_retrieval_are_tested_and_those_of_sts_are_not(
 
 
 def test_queries_are_resampled_within_their_subset():
-    def entries(*scores: float) -> list[Entry]:
+    def entries(*scores: float) -> list[MainScore]:
         parts = {"test en": (1.0, 0.0), "test de": scores}
         return [
-            Entry(label, float(np.mean(values)), {str(n): v for n, v in enumerate(values)})
+            MainScore(label, float(np.mean(values)), {str(n): v for n, v in enumerate(values)})
             for label, values in parts.items()
         ]
 
     spec = MtebSpec(retrieval={"any": {}}, bootstrap_samples=500)
     scores = {
-        "a": {"task": entries(0.0, 0.5), "other": [Entry("test", 0.5)]},
-        "b": {"task": entries(0.5, 1.0), "other": [Entry("test", 0.7)]},
+        "a": {"task": entries(0.0, 0.5), "other": [MainScore("test", 0.5)]},
+        "b": {"task": entries(0.5, 1.0), "other": [MainScore("test", 0.7)]},
     }
     rows = {(row["system"], row["metric"]): row for row in mteb_rows(spec, scores, 13)}
     assert [metric for system, metric in rows if system == "b"] == [

@@ -11,7 +11,7 @@ from pathlib import Path
 from recipekit.artifacts.key import FileHashes
 from recipekit.artifacts.store import Store
 from recipekit.comparison.candidates import candidates_of
-from recipekit.comparison.choose_data import Request
+from recipekit.comparison.choose_data import ComparisonRequest
 from recipekit.comparison.compare import compare as compare_candidates
 from recipekit.comparison.measured_data import Workspace, cache_of
 from recipekit.comparison.notices import NoticesOnce
@@ -82,7 +82,7 @@ def compare(
     loaded = None if recipe is None else loaded_recipe(recipe, (), cache, **allowed)
     own = find_project(cache=cache) if loaded is None else project_of(loaded, cache=cache)
     hashes = FileHashes(own.cache / "hashes.json")
-    request = Request(
+    request = ComparisonRequest(
         recipe=loaded,
         data=None if on is None else Path(on).expanduser(),
         metrics=metrics,

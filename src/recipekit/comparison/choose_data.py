@@ -20,11 +20,11 @@ from recipekit.pipeline.search_run import run_artifacts
 from recipekit.recipe.sections import Recipe
 from recipekit.stages import PIPELINE
 
-__all__ = ["Request", "check_data", "choose_data"]
+__all__ = ["ComparisonRequest", "check_data", "choose_data"]
 
 
 @dataclass(frozen=True)
-class Request:
+class ComparisonRequest:
     """What is measured, and against what."""
 
     recipe: Recipe | None = None
@@ -42,7 +42,7 @@ class Request:
 
 
 def choose_data(
-    request: Request, named: Mapping[str, NamedRun], workspace: Workspace
+    request: ComparisonRequest, named: Mapping[str, NamedRun], workspace: Workspace
 ) -> MeasuredData:
     """Return what a request measures: its data, the data of its recipe, or that of the runs.
 

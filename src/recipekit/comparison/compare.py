@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from recipekit.comparison.candidates import Candidate
-from recipekit.comparison.choose_data import Request, check_data, choose_data
+from recipekit.comparison.choose_data import ComparisonRequest, check_data, choose_data
 from recipekit.comparison.efficiency import EncoderFacts, encoder_facts
 from recipekit.comparison.measure import Measured, measure, published_rows
 from recipekit.comparison.measured_data import MeasuredData, Workspace
@@ -28,7 +28,7 @@ __all__ = ["compare"]
 def compare(
     models: Sequence[Candidate],
     runs: Mapping[str, NamedRun],
-    request: Request,
+    request: ComparisonRequest,
     workspace: Workspace,
 ) -> Comparison:
     """Compare models.
@@ -85,7 +85,7 @@ def _measured(
     return measure(data, own, published, reference, loaded, workspace.scratch), facts
 
 
-def _reference(request: Request, models: Sequence[Candidate]) -> Candidate:
+def _reference(request: ComparisonRequest, models: Sequence[Candidate]) -> Candidate:
     if request.against is None:
         return models[0]
     for model in models:

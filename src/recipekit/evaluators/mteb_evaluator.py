@@ -25,7 +25,7 @@ from recipekit.evaluators.mteb_query_values import (
     read_values,
     write_values,
 )
-from recipekit.evaluators.mteb_rows import Entry, mteb_rows
+from recipekit.evaluators.mteb_rows import MainScore, mteb_rows
 from recipekit.evaluators.mteb_tasks import named_tasks
 from recipekit.evaluators.per_query_file import MTEB_VALUES
 from recipekit.evaluators.text_evaluator import Embed
@@ -65,7 +65,7 @@ class MtebEvaluator:
             return []
         return mteb_rows(self.spec, scores, self.context.seed)
 
-    def _entries(self, task: Any, system: System) -> list[Entry]:
+    def _entries(self, task: Any, system: System) -> list[MainScore]:
         """Return the main score of each split and subset of a task; none but on the main rank."""
         name = task.metadata.name
         cache, folder = self._cache(task), self.context.scratch / "results" / system.name
@@ -92,7 +92,7 @@ class MtebEvaluator:
             shutil.copyfile(kept_values, folder / f"{name}{MTEB_VALUES}")
         found = read_values(kept_values)
         return [
-            Entry(
+            MainScore(
                 f"{split} {entry['hf_subset']}",
                 float(entry["main_score"]),
                 found.get((split, entry["hf_subset"]), {}),

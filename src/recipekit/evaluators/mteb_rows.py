@@ -13,7 +13,7 @@ from recipekit.evaluators.comparison_rows import comparison_rows
 from recipekit.evaluators.resampling import Resampling
 from recipekit.evaluators.statistics import bootstrap_means
 
-__all__ = ["Entry", "mteb_rows"]
+__all__ = ["MainScore", "mteb_rows"]
 
 Values = npt.NDArray[np.float64]
 Row = dict[str, Any]
@@ -23,7 +23,7 @@ ROUNDING: Final = 1e-4
 
 
 @dataclass(frozen=True)
-class Entry:
+class MainScore:
     """The main score of a split and subset of a task."""
 
     label: str
@@ -35,7 +35,7 @@ class Entry:
 
 def mteb_rows(
     spec: Resampling,
-    scores: Mapping[str, Mapping[str, Sequence[Entry]]],
+    scores: Mapping[str, Mapping[str, Sequence[MainScore]]],
     seed: int,
 ) -> list[Row]:
     """Return a row for each system and metric: the mean over tasks, each task, and its parts.
@@ -67,7 +67,7 @@ def mteb_rows(
     return [by_place.get((row["system"], row["metric"]), row) for row in rows]
 
 
-def _figures(tasks: Mapping[str, Sequence[Entry]]) -> dict[str, float]:
+def _figures(tasks: Mapping[str, Sequence[MainScore]]) -> dict[str, float]:
     """The scores of a system by metric, the mean over several tasks first."""
     found: dict[str, float] = {}
     for label, entries in tasks.items():
@@ -80,7 +80,7 @@ def _figures(tasks: Mapping[str, Sequence[Entry]]) -> dict[str, float]:
 
 
 def _sampled(
-    spec: Resampling, scores: Mapping[str, Mapping[str, Sequence[Entry]]], seed: int
+    spec: Resampling, scores: Mapping[str, Mapping[str, Sequence[MainScore]]], seed: int
 ) -> dict[str, Values]:
     """The metrics in each bootstrap sample, (samples, systems), where they can be resampled."""
     found: dict[str, Values] = {}
@@ -103,7 +103,7 @@ def _sampled(
     return found
 
 
-def _table(entries: Sequence[Entry]) -> Values | None:
+def _table(entries: Sequence[MainScore]) -> Values | None:
     """The values of the same queries by all systems, (queries, systems); None without them."""
     queries = entries[0].queries.keys()
     if not queries or any(entry.queries.keys() != queries for entry in entries):
@@ -113,12 +113,12 @@ def _table(entries: Sequence[Entry]) -> Values | None:
     return table if np.abs(differences).max() <= ROUNDING else None
 
 
-def _count(scores: Mapping[str, Mapping[str, Sequence[Entry]]]) -> int | None:
+def _count(scores: Mapping[str, Mapping[str, Sequence[MainScore]]]) -> int | None:
     """The queries of the only entry; None for several, or without values of single queries."""
     entries = list(_entries(next(iter(scores.values()))))
     return len(entries[0].queries) or None if len(entries) == 1 else None
 
 
-def _entries(tasks: Mapping[str, Sequence[Entry]]) -> Iterator[Entry]:
+def _entries(tasks: Mapping[str, Sequence[MainScore]]) -> Iterator[MainScore]:
     for entries in tasks.values():
         yield from entries

@@ -51,7 +51,7 @@ def scan(
     """
     query = {"bool": {"filter": [filter]}} if filter else {"match_all": {}}
     with _point_in_time(connection, index) as point:
-        read = _Reader(connection, index, point, query, list(fields), page_size, slices)
+        read = _Scan(connection, index, point, query, list(fields), page_size, slices)
         expected, returned = read.count(), 0
         with ThreadPoolExecutor(slices, thread_name_prefix="scan") as pool:
             pages: deque[tuple[int, Future[list[Hit]]]] = deque(
@@ -72,7 +72,7 @@ def scan(
 
 
 @dataclass(frozen=True)
-class _Reader:
+class _Scan:
     """Reads the documents that match a query at a point in time."""
 
     connection: Connection[Elasticsearch]

@@ -116,7 +116,7 @@ class _Spool:
             self._characters = 0
 
 
-class _Reader:
+class _RecordWriter:
     """Cleans and writes records one by one."""
 
     def __init__(self, scratch: Path, seed: int) -> None:
@@ -186,7 +186,7 @@ def read_sources(
         ComponentError: A source yields an object that is not a record.
     """
     scratch.mkdir(parents=True, exist_ok=True)
-    reader = _Reader(scratch, inputs.seed)
+    reader = _RecordWriter(scratch, inputs.seed)
     parts = []
     for name, slot in slots:
         source: Source = slot.spec.build(inputs.context(scratch / name))
