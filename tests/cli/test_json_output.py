@@ -12,7 +12,7 @@ from helpers.markdown import ROOT
 from helpers.small_run import call_cli
 from recipekit.cli.main import invoke
 from recipekit.pipeline.run_events import EVENTS
-from recipekit.recipe.shipped import shipped
+from recipekit.recipe.shipped import shipped, shipped_baselines
 
 NOISY_SOURCE = """\
 from recipekit.component import Source, SourceSpec
@@ -154,5 +154,7 @@ def test_components_keys_and_recipes_are_printed_as_json(
     assert list(key["schema"]["properties"]) == ["batch_size"]
     assert key["description"].startswith("Queries per optimizer step")
     assert printed("keys", "mine.retrievers")["component"] == "retriever"
-    assert {recipe["name"] for recipe in printed("recipes")} == set(shipped())
+    listed = {recipe["name"]: recipe["baseline"] for recipe in printed("recipes")}
+    assert listed == {name: name in shipped_baselines() for name in shipped()}
+    assert any(listed.values())
     assert printed("recipes", "quickstart")["text"].startswith("#")

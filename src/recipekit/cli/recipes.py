@@ -29,23 +29,32 @@ def recipes(
 ) -> None:
     """List the recipes that come with recipekit, or print one, as a starting point.
 
-    `recipekit run NAME` runs a shipped recipe.
+    `recipekit run NAME` runs a shipped recipe. `recipekit reproduce NAME` repeats its baseline, the
+    published figures, if it has one.
     """
     from recipekit.errors import StoreError
-    from recipekit.recipe.shipped import shipped
+    from recipekit.recipe.shipped import shipped, shipped_baselines
     from recipekit.report.blocks import Table
     from recipekit.report.terminal import print_blocks
     from recipekit.suggestions import did_you_mean
 
-    known = shipped()
+    known, published = shipped(), shipped_baselines()
     if name is None:
         if copy_to is not None:
             raise typer.BadParameter("needs the NAME of a recipe", param_hint="--copy-to")
         if as_json:
-            print_json([{"name": recipe, "summary": summary_of(known[recipe])} for recipe in known])
+            print_json(
+                [
+                    {"name": recipe, "summary": summary_of(file), "baseline": recipe in published}
+                    for recipe, file in known.items()
+                ]
+            )
             return
-        rows = [[recipe, summary_of(file)] for recipe, file in known.items()]
-        print_blocks([Table(["recipe", "what it does"], rows, left=2)])
+        rows = [
+            [recipe, summary_of(file), "yes" if recipe in published else ""]
+            for recipe, file in known.items()
+        ]
+        print_blocks([Table(["recipe", "what it does", "baseline"], rows, left=3)])
         return
     if name not in known:
         advice = did_you_mean(name, known) or f" Shipped recipes: {', '.join(known)}."
