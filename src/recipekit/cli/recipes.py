@@ -51,10 +51,10 @@ def recipes(
             )
             return
         rows = [
-            [recipe, summary_of(file), "yes" if recipe in published else ""]
+            [recipe, "yes" if recipe in published else "", summary_of(file)]
             for recipe, file in known.items()
         ]
-        print_blocks([Table(["recipe", "what it does", "baseline"], rows, left=3)])
+        print_blocks([Table(["recipe", "baseline", "what it does"], rows, left=3)])
         return
     if name not in known:
         advice = did_you_mean(name, known) or f" Shipped recipes: {', '.join(known)}."
