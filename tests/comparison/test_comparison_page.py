@@ -10,7 +10,7 @@ from recipekit.comparison.figures import figure_names, trade_off_figures
 from recipekit.comparison.result import Comparison, ModelFacts
 from recipekit.comparison.verdicts import differences_to
 from recipekit.component import Efficiency
-from recipekit.report.blocks import Figure, Section
+from recipekit.report.blocks import Figure, ReportSection
 from recipekit.report.html import render_html
 from recipekit.report.terminal import plain_text
 
@@ -142,7 +142,7 @@ def test_a_page_of_many_models_has_a_short_title(comparison: Comparison) -> None
     many = [facts(f"model-with-a-long-name-{n}", 8, 1.0) for n in range(4)]
     page = Comparison("data", 10, "base", [*comparison.models, *many], ROWS, comparison.tested, [])
     (section,) = page_blocks(page)
-    assert isinstance(section, Section)
+    assert isinstance(section, ReportSection)
     assert section.title == "Comparison of 9 models with base"
 
 

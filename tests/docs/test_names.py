@@ -172,3 +172,11 @@ def test_a_reply_reaches_the_training_mask_through_at_most_twelve_files():
     page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
     _, _, section = page.partition("## From an LLM reply to the training mask")
     assert len(re.findall(r"^\| `\S+\.py` \|", section, re.MULTILINE)) <= 12
+
+
+def test_no_two_classes_of_the_package_share_a_name():
+    files: dict[str, list[str]] = {}
+    for file in sorted((ROOT / "src").rglob("*.py")):
+        for name in re.findall(r"^class (\w+)", file.read_text(encoding="utf-8"), re.MULTILINE):
+            files.setdefault(name, []).append(str(file.relative_to(ROOT)))
+    assert {name: found for name, found in files.items() if len(found) > 1} == {}

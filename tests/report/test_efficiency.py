@@ -3,7 +3,7 @@
 from typing import Any
 
 from recipekit.report.efficiency import compression_table, efficiency_table, rerank_table
-from recipekit.report.metrics import comparisons, headline
+from recipekit.report.metrics import evaluator_metrics, headline
 from recipekit.stages.evaluate.describe import _method
 
 
@@ -44,14 +44,14 @@ EFFICIENCY = {
 
 
 def test_variants_are_no_systems_of_the_main_table():
-    [found] = comparisons(ROWS, EFFICIENCY)
+    [found] = evaluator_metrics(ROWS, EFFICIENCY)
     assert found.systems == ["bm25", "trained"]
     main = headline(found)
     assert main is not None and "(bm25) to 0.500 (trained)" in main.sentence
 
 
 def test_speed_and_size_are_next_to_the_main_metric():
-    [found] = comparisons(ROWS, EFFICIENCY)
+    [found] = evaluator_metrics(ROWS, EFFICIENCY)
     table = efficiency_table(found)
     assert table is not None
     assert table.header[:4] == ["system", "ndcg@10", "passages/s", "queries/s"]
@@ -60,11 +60,11 @@ def test_speed_and_size_are_next_to_the_main_metric():
         ["trained", "0.500 [0.400, 0.600]", "40", "100", "0.5"],
     ]
     assert table.rows[1][5:] == ["3.20 kB", "8", "22.7 M", "CPU", "fp32"]
-    assert efficiency_table(comparisons(ROWS)[0]) is None
+    assert efficiency_table(evaluator_metrics(ROWS)[0]) is None
 
 
 def test_a_compression_has_its_bytes_and_its_loss():
-    [found] = comparisons(ROWS, EFFICIENCY)
+    [found] = evaluator_metrics(ROWS, EFFICIENCY)
     table = compression_table(found)
     assert table is not None
     full, int8, binary = table.rows
@@ -72,11 +72,11 @@ def test_a_compression_has_its_bytes_and_its_loss():
     assert int8[1:3] == ["8", "8"]
     assert int8[5:] == ["-0.010 [-0.020, +0.000]", "p = 0.200", "no"]
     assert binary[2] == "1" and "yes, worse" in str(binary[-1])
-    assert compression_table(comparisons(ROWS[:2])[0]) is None
+    assert compression_table(evaluator_metrics(ROWS[:2])[0]) is None
 
 
 def test_both_stages_have_their_time_and_the_second_its_pairs():
-    [found] = comparisons(ROWS, EFFICIENCY)
+    [found] = evaluator_metrics(ROWS, EFFICIENCY)
     table = rerank_table(found)
     assert table is not None
     first, second = table.rows
@@ -84,7 +84,7 @@ def test_both_stages_have_their_time_and_the_second_its_pairs():
     assert second[0] == "bm25 + cross" and second[4:] == ["50", "25", "200"]
     variant = {**ROWS[4], "system": "trained + cross", "variant_of": "trained"}
     variant["differences"] = difference_to("trained", 0.1, 0.01)
-    [dense] = comparisons([*ROWS[:2], variant], EFFICIENCY)
+    [dense] = evaluator_metrics([*ROWS[:2], variant], EFFICIENCY)
     whole = rerank_table(dense)
     assert whole is not None and whole.rows[0][-1] == "10.5", "10 ms embed a query, 0.5 search"
 

@@ -17,7 +17,7 @@ from recipekit.report.blocks import (
     FilePath,
     Headline,
     Listing,
-    Section,
+    ReportSection,
     Strong,
     Table,
     Text,
@@ -39,8 +39,8 @@ EVERYWHERE: list[Block] = [
     Headline(HOSTILE, [(HOSTILE, HOSTILE, HOSTILE)]),
     DRAWN,
     Examples([Example(HOSTILE, HOSTILE, HOSTILE, [HOSTILE])] * 2),
-    Section(HOSTILE, [Text(HOSTILE)]),
-    Section(HOSTILE, [Text(HOSTILE)]),
+    ReportSection(HOSTILE, [Text(HOSTILE)]),
+    ReportSection(HOSTILE, [Text(HOSTILE)]),
 ]
 VOID = {"meta", "link", "input", "path", "use", "rect"}
 
@@ -71,7 +71,9 @@ class Page(HTMLParser):
 
 
 def page(blocks: list[Block], drawings: dict[str, str] | None = None) -> Page:
-    return Page(render_html([Section(HOSTILE, blocks)], title=HOSTILE, drawings=drawings or {}))
+    return Page(
+        render_html([ReportSection(HOSTILE, blocks)], title=HOSTILE, drawings=drawings or {})
+    )
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from recipekit.report.blocks import (
     Examples,
     Figure,
     Listing,
-    Section,
+    ReportSection,
     Strong,
     Table,
     Text,
@@ -84,11 +84,11 @@ def test_code_spans_hold_backticks_and_bars():
 def test_every_kind_of_block_has_its_form():
     table = Table(["system", "n"], [["bm25", (Strong("1"), " [0, 2]")]], title="Sizes")
     blocks = [
-        Section(
+        ReportSection(
             "Run *1*",
             [
                 Text(("Trained ", Code("student"), ".")),
-                Section("Data", [table, Bullets(["a", "b"], ordered=True), Bullets(["- c"])]),
+                ReportSection("Data", [table, Bullets(["a", "b"], ordered=True), Bullets(["- c"])]),
                 Figure("Loss", "step", {"loss": [(1, 0.5)]}, Table(["step"], [["1"]], left=0)),
                 Listing("echo `a`\n```", "sh"),
                 Examples([Example("a query", "p|1", "a passage", [("positive by ", Code("llm"))])]),

@@ -11,7 +11,7 @@ from recipekit.report.blocks import (
     Example,
     Examples,
     FilePath,
-    Section,
+    ReportSection,
     Table,
     Text,
 )
@@ -70,7 +70,7 @@ def test_a_table_that_cannot_fit_lists_its_rows(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_colour_appears_on_a_terminal_only_and_not_with_no_color(monkeypatch: pytest.MonkeyPatch):
-    block = Section("Results", [Text(("by ", Code("margin")))])
+    block = ReportSection("Results", [Text(("by ", Code("margin")))])
     monkeypatch.delenv("NO_COLOR", raising=False)
     assert "\x1b[" in printed(block, 80, monkeypatch)
     monkeypatch.setenv("NO_COLOR", "1")
@@ -114,7 +114,7 @@ def test_a_plain_terminal_gets_no_escape_codes(
     monkeypatch.setenv(*setting)
     stream = Terminal()
     assert not shows_escape_codes(stream)
-    print_blocks([Section("Results", [Text(("by ", Code("margin"))), WIDE])], stream)
+    print_blocks([ReportSection("Results", [Text(("by ", Code("margin"))), WIDE])], stream)
     assert "\x1b" not in stream.getvalue()
 
 

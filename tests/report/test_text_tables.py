@@ -4,7 +4,7 @@ from itertools import permutations
 from typing import Any
 
 from recipekit.report.blocks import Strong
-from recipekit.report.metrics import comparisons, differences_table, metrics_table
+from recipekit.report.metrics import differences_table, evaluator_metrics, metrics_table
 from recipekit.report.text_tables import language_section, thresholds_table, without_languages
 
 VALUES = {("en", "de"): 0.9, ("de", "en"): 0.8, ("en", "fi"): 0.7, ("fi", "en"): 0.6,
@@ -31,7 +31,7 @@ def rows_of(system: str, more: float, p: float | None = None) -> list[dict[str, 
 
 
 def test_language_pairs_are_squares_and_not_rows_of_the_main_table():
-    [found] = comparisons([*rows_of("untrained", 0.0), *rows_of("trained", 0.1, p=0.01)])
+    [found] = evaluator_metrics([*rows_of("untrained", 0.0), *rows_of("trained", 0.1, p=0.01)])
 
     main = without_languages(found)
     assert metrics_table(main).header == ["system", "accuracy"]
@@ -51,7 +51,7 @@ def test_language_pairs_are_squares_and_not_rows_of_the_main_table():
 
 
 def test_other_evaluators_have_no_language_tables():
-    [found] = comparisons([row("trained", "accuracy", 0.5)])
+    [found] = evaluator_metrics([row("trained", "accuracy", 0.5)])
     assert language_section(found) is None
     assert thresholds_table(found) is None
 
@@ -66,7 +66,7 @@ def test_thresholds_of_pairs_are_a_table():
             ("accuracy_cosine", {"threshold": 0.7}),
         )
     ]
-    [found] = comparisons(rows)
+    [found] = evaluator_metrics(rows)
     table = thresholds_table(found)
     assert table is not None
     assert table.header == ["best threshold for", "f1_cosine", "accuracy_cosine"]

@@ -9,14 +9,24 @@ from recipekit.comparison.figures import figure_names, quality_figure, trade_off
 from recipekit.comparison.result import Comparison, ModelFacts
 from recipekit.comparison.verdicts import Tested
 from recipekit.component import Efficiency
-from recipekit.report.blocks import Block, Bullets, Code, Line, Section, Span, Strong, Table, Text
+from recipekit.report.blocks import (
+    Block,
+    Bullets,
+    Code,
+    Line,
+    ReportSection,
+    Span,
+    Strong,
+    Table,
+    Text,
+)
 from recipekit.report.metrics import (
     SIGNIFICANT,
     UNTESTED,
+    EvaluatorMetrics,
     metrics_table,
 )
-from recipekit.report.metrics import Comparison as Measured
-from recipekit.report.metrics import comparisons as by_evaluator
+from recipekit.report.metrics import evaluator_metrics as by_evaluator
 from recipekit.report.numbers import figure, index_size, p_value, parameter_count, signed
 from recipekit.report.text_tables import language_section, without_languages
 
@@ -35,7 +45,7 @@ def terminal_blocks(comparison: Comparison) -> list[Block]:
         blocks += [_quality(measured, comparison, TERMINAL_METRICS)]
     if queries := _most_different(comparison):
         title = "The query that differs most for each model"
-        blocks.append(Section(title, [_side_by_side(query) for query in queries]))
+        blocks.append(ReportSection(title, [_side_by_side(query) for query in queries]))
     return [*blocks, *_notes(comparison)]
 
 
@@ -52,14 +62,14 @@ def _most_different(comparison: Comparison) -> list[DifferingQuery]:
 def page_blocks(comparison: Comparison) -> list[Block]:
     """Return what a page shows: everything, with figures."""
     sections = [
-        Section("Models", _models_tables(comparison)),
+        ReportSection("Models", _models_tables(comparison)),
         *(_quality(each, comparison, None) for each in by_evaluator(comparison.metric_rows)),
-        Section("Quality against speed and size", trade_off_figures(comparison)),
-        Section("Queries that differ most", _queries(comparison)),
-        Section("How this was measured", list(_notes(comparison))),
+        ReportSection("Quality against speed and size", trade_off_figures(comparison)),
+        ReportSection("Queries that differ most", _queries(comparison)),
+        ReportSection("How this was measured", list(_notes(comparison))),
     ]
     shown = [section for section in sections if section.blocks]
-    return [Section(page_title(comparison), [*_summary(comparison), *shown])]
+    return [ReportSection(page_title(comparison), [*_summary(comparison), *shown])]
 
 
 def page_title(comparison: Comparison) -> str:
@@ -180,12 +190,12 @@ def _rate(rate: float | None) -> str:
     return f"{rate:,.0f}" if rate >= 10 else f"{rate:.2g}"
 
 
-def _quality(measured: Measured, comparison: Comparison, most: int | None) -> Section:
+def _quality(measured: EvaluatorMetrics, comparison: Comparison, most: int | None) -> ReportSection:
     """The figures of an evaluator: of a few metrics, or all of them with a figure."""
     main = without_languages(measured)
     metrics = main.metrics[:most]
     rows = [row for row in main.rows if row["metric"] in metrics]
-    shown = Measured(measured.evaluator, measured.split, rows)
+    shown = EvaluatorMetrics(measured.evaluator, measured.split, rows)
     tests = [
         test
         for test in _tests(comparison)
@@ -197,7 +207,7 @@ def _quality(measured: Measured, comparison: Comparison, most: int | None) -> Se
         drawn = quality_figure(main, figure_names([m.name for m in comparison.models]))
         by_language = language_section(measured)
         blocks = [block for block in (drawn, *blocks, by_language) if block is not None]
-    return Section(measured.title, blocks)
+    return ReportSection(measured.title, blocks)
 
 
 def _tests_table(tests: Sequence[Tested]) -> Table:
@@ -232,7 +242,7 @@ def _queries(comparison: Comparison) -> list[Block]:
         verb = "Won" if is_won else "Lost"
         where = f", {evaluator}" if several else ""
         title = f"{verb} most by {model}{where}"
-        sections.append(Section(title, [_side_by_side(query) for query in queries]))
+        sections.append(ReportSection(title, [_side_by_side(query) for query in queries]))
     return sections
 
 

@@ -8,9 +8,8 @@ from typing import Final
 from recipekit.comparison.result import Comparison, ModelFacts
 from recipekit.component import Efficiency
 from recipekit.report.blocks import Block, Figure, Point, Table
-from recipekit.report.metrics import Comparison as Measured
-from recipekit.report.metrics import comparisons as by_evaluator
-from recipekit.report.metrics import metrics_figure
+from recipekit.report.metrics import EvaluatorMetrics, metrics_figure
+from recipekit.report.metrics import evaluator_metrics as by_evaluator
 from recipekit.report.terminal import shortened_path
 
 __all__ = ["figure_names", "quality_figure", "trade_off_figures"]
@@ -35,10 +34,10 @@ def figure_names(models: Sequence[str]) -> dict[str, str]:
     return cut if len(set(cut.values())) == len(cut) else short
 
 
-def quality_figure(measured: Measured, names: Mapping[str, str]) -> Figure | None:
+def quality_figure(measured: EvaluatorMetrics, names: Mapping[str, str]) -> Figure | None:
     """Return every model's first metric with its interval, under short names."""
     rows = [{**row, "system": names[row["system"]]} for row in measured.rows]
-    return metrics_figure(Measured(measured.evaluator, measured.split, rows))
+    return metrics_figure(EvaluatorMetrics(measured.evaluator, measured.split, rows))
 
 
 def trade_off_figures(comparison: Comparison) -> list[Block]:
@@ -68,7 +67,7 @@ def trade_off_figures(comparison: Comparison) -> list[Block]:
 
 
 def _point(
-    measured: Measured, model: ModelFacts, of: Callable[[Efficiency], float | None]
+    measured: EvaluatorMetrics, model: ModelFacts, of: Callable[[Efficiency], float | None]
 ) -> Point | None:
     x, row = of(model.efficiency), measured.row(model.name, measured.metrics[0])
     if x is None or row is None or row.get("value") is None:

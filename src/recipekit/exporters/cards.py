@@ -23,10 +23,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from recipekit.report.blocks import Block, Listing, Section, Text
+from recipekit.report.blocks import Block, Listing, ReportSection, Text
 from recipekit.report.efficiency import efficiency_sections
 from recipekit.report.markdown import render_markdown
-from recipekit.report.metrics import comparisons, differences_table, headline, metrics_table
+from recipekit.report.metrics import differences_table, evaluator_metrics, headline, metrics_table
 from recipekit.report.svg import write_figures
 from recipekit.report.text_tables import language_section, without_languages
 from recipekit.yaml_format import dump
@@ -49,14 +49,14 @@ def write_card(
     """
     front = dump(dict(front_matter))
     shown = FIGURES if write_figures(blocks, folder / FIGURES) else ""
-    text = render_markdown([Section(title, blocks)], figures=shown)
+    text = render_markdown([ReportSection(title, blocks)], figures=shown)
     (folder / "README.md").write_text(f"---\n{front}---\n\n{text}", encoding="utf-8")
 
 
-def figures(card: Card, about: str) -> list[Section]:
+def figures(card: Card, about: str) -> list[ReportSection]:
     """The report's figures about the `model` or the `data`."""
     found = (card.get("figures") or {}).get(about) or []
-    return [Section("Figures", list(found))] if found else []
+    return [ReportSection("Figures", list(found))] if found else []
 
 
 def hub_id(model: Any) -> str | None:
@@ -66,24 +66,24 @@ def hub_id(model: Any) -> str | None:
     return model
 
 
-def evaluation(card: Card) -> list[Section]:
+def evaluation(card: Card) -> list[ReportSection]:
     """The metrics of every system, as the report shows them."""
     sections = []
-    for comparison in comparisons(card.get("metrics") or [], card.get("efficiency")):
+    for measured in evaluator_metrics(card.get("metrics") or [], card.get("efficiency")):
         blocks: list[Block] = []
-        if result := headline(comparison):
+        if result := headline(measured):
             blocks.append(Text(result.sentence))
-        main = without_languages(comparison)
+        main = without_languages(measured)
         blocks.append(metrics_table(main))
-        blocks += filter(None, [differences_table(main), language_section(comparison)])
-        blocks += efficiency_sections(comparison)
-        sections.append(Section(comparison.title, blocks))
+        blocks += filter(None, [differences_table(main), language_section(measured)])
+        blocks += efficiency_sections(measured)
+        sections.append(ReportSection(measured.title, blocks))
     if not sections:
         return []
-    return [Section("Evaluation", sections)]
+    return [ReportSection("Evaluation", sections)]
 
 
-def reproduction(card: Card) -> Section:
+def reproduction(card: Card) -> ReportSection:
     """The command, the recipe and the versions that give the same result."""
     blocks: list[Block] = []
     if command := card.get("command"):
@@ -96,4 +96,4 @@ def reproduction(card: Card) -> Section:
     if versions := card.get("versions"):
         listed = ", ".join(f"{name} {version}" for name, version in versions.items())
         blocks.append(Text(f"Versions: {listed}."))
-    return Section("How to reproduce", blocks)
+    return ReportSection("How to reproduce", blocks)

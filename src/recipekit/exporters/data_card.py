@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from recipekit.exporters.cards import figures, reproduction, write_card
-from recipekit.report.blocks import Block, Code, Line, Listing, Section, Table, Text
+from recipekit.report.blocks import Block, Code, Line, Listing, ReportSection, Table, Text
 from recipekit.report.counts import counts_table, rows_table
 
 __all__ = ["write_data_card"]
@@ -69,10 +69,10 @@ def write_data_card(card: Mapping[str, Any], rows: Mapping[str, int], folder: Pa
             "Queries, passages and relevance judgments with three verdicts, created with "
             "recipekit. A pair without a row in the judgments was never judged."
         ),
-        Section("Files", [_files(rows)]),
-        Section("Judgments", list(_judgments(card))),
+        ReportSection("Files", [_files(rows)]),
+        ReportSection("Judgments", list(_judgments(card))),
         *figures(card, "data"),
-        Section("Usage", [Listing(USAGE, "python")]),
+        ReportSection("Usage", [Listing(USAGE, "python")]),
         reproduction(card),
     ]
     write_card(folder, _front_matter(name, rows), name, blocks)

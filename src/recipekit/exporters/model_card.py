@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from recipekit.exporters.cards import evaluation, figures, hub_id, reproduction, write_card
-from recipekit.report.blocks import Block, Code, Line, Listing, Section, Table, Text
+from recipekit.report.blocks import Block, Code, Line, Listing, ReportSection, Table, Text
 from recipekit.report.numbers import figure
 
 __all__ = ["write_model_card"]
@@ -49,14 +49,14 @@ def write_model_card(
     blocks += [
         Text(_introduction(card)),
         *_reduction(card, variant),
-        Section("Model details", [_details(card, encoder)]),
-        Section("Usage", [Listing(QUERY_USAGE if is_for_queries else USAGE, "python")]),
+        ReportSection("Model details", [_details(card, encoder)]),
+        ReportSection("Usage", [Listing(QUERY_USAGE if is_for_queries else USAGE, "python")]),
         *evaluation(card),
         *figures(card, "model"),
     ]
     if counts := card.get("counts"):
         rows = [[label, figure(count)] for label, count in counts.items()]
-        blocks.append(Section("Training data", [Table(["", ""], rows)]))
+        blocks.append(ReportSection("Training data", [Table(["", ""], rows)]))
     blocks.append(reproduction(card))
     write_card(folder, _front_matter(card, name, variant), name, blocks)
 

@@ -13,7 +13,7 @@ from recipekit.artifacts.store import write_json
 from recipekit.component import Embeddings
 from recipekit.encoding.compression import Compressor, fit_compressor
 from recipekit.exporters.cards import write_card
-from recipekit.report.blocks import Block, Listing, Section, Table, Text
+from recipekit.report.blocks import Block, Listing, ReportSection, Table, Text
 from recipekit.tables import TextTable
 
 if TYPE_CHECKING:
@@ -105,8 +105,10 @@ def _write_readme(
     blocks: list[Block] = [
         Text(f"The passages' vectors of the recipe {name}, by its encoder {facts['encoder']}."),
         Table(["", ""], rows, left=2),
-        Section("Read", [Listing(READ, "python"), Listing(expanded, "python")]),
-        Section("Search", [Text(_advice(facts)), Listing(_search(facts, compressor), "python")]),
+        ReportSection("Read", [Listing(READ, "python"), Listing(expanded, "python")]),
+        ReportSection(
+            "Search", [Text(_advice(facts)), Listing(_search(facts, compressor), "python")]
+        ),
     ]
     write_card(folder, {"tags": ["embeddings", "recipekit"]}, f"Vectors of {name}", blocks)
 

@@ -20,7 +20,7 @@ from recipekit.report.blocks import (
     Figure,
     Line,
     Listing,
-    Section,
+    ReportSection,
     StageReport,
     Strong,
     Table,
@@ -163,16 +163,16 @@ def read_blocks(path: Path) -> list[Block]:
     stages = _stage_reports(run)
     results = [block for stage in stages.values() for block in stage.results]
     sections = [
-        Section("What was done", _sentences(stages)),
-        Section("Results", _tables_first(results)),
-        *(Section(name.capitalize(), stage.details) for name, stage in stages.items()),
-        Section("Time, memory and cost", list(_resources(run))),
-        Section("Warnings", list(_warnings(run))),
-        Section("Versions", list(_versions(run))),
-        Section("How to repeat this run", list(_repeat(run))),
+        ReportSection("What was done", _sentences(stages)),
+        ReportSection("Results", _tables_first(results)),
+        *(ReportSection(name.capitalize(), stage.details) for name, stage in stages.items()),
+        ReportSection("Time, memory and cost", list(_resources(run))),
+        ReportSection("Warnings", list(_warnings(run))),
+        ReportSection("Versions", list(_versions(run))),
+        ReportSection("How to repeat this run", list(_repeat(run))),
     ]
     shown = [section for section in sections if section.blocks]
-    return [Section(run.name, [*_head(run, stages), *shown])]
+    return [ReportSection(run.name, [*_head(run, stages), *shown])]
 
 
 def _open(path: Path) -> RunFolder:

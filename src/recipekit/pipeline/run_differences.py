@@ -11,7 +11,7 @@ from typing import Any
 from recipekit.pipeline.changes import changes
 from recipekit.pipeline.data_hashes import data_hashes
 from recipekit.pipeline.identity_parts import identity_parts
-from recipekit.report.blocks import Block, Bullets, Code, Line, Section, Table, Text
+from recipekit.report.blocks import Block, Bullets, Code, Line, ReportSection, Table, Text
 from recipekit.report.numbers import signed
 from recipekit.report.run_folder import RunFolder, open_run
 from recipekit.stages import PIPELINE
@@ -182,7 +182,7 @@ def differences_blocks(found: RunDifferences) -> list[Block]:
     heading: Line = (Code(found.first), " → ", Code(found.second))
     blocks: list[Block] = [Text(heading)]
     blocks += [
-        Section(title, [Bullets(sorted(lines))]) for title, lines in changed.items() if lines
+        ReportSection(title, [Bullets(sorted(lines))]) for title, lines in changed.items() if lines
     ]
     same = [title.lower() for title, lines in changed.items() if not lines]
     if same:

@@ -10,7 +10,7 @@ from typing import Any
 
 from recipekit.errors import StoreError
 from recipekit.report.blocks import Block, Line, Table
-from recipekit.report.metrics import Comparison, comparisons
+from recipekit.report.metrics import EvaluatorMetrics, evaluator_metrics
 from recipekit.report.numbers import duration
 from recipekit.report.run_folder import RunFolder, open_run
 from recipekit.stages import PIPELINE
@@ -118,15 +118,15 @@ def runs_table(runs: Sequence[ListedRun]) -> list[Block]:
 
 def _main_figures(run: ListedRun) -> Iterator[str]:
     """Yield one text for each evaluator: its first metric, for every system."""
-    found = comparisons(run.metrics)
-    for comparison in found:
-        values = ", ".join(_values(comparison))
-        name = f"{comparison.evaluator} " if len(found) > 1 else ""
-        yield f"{name}{comparison.metrics[0]}: {values}"
+    found = evaluator_metrics(run.metrics)
+    for measured in found:
+        values = ", ".join(_values(measured))
+        name = f"{measured.evaluator} " if len(found) > 1 else ""
+        yield f"{name}{measured.metrics[0]}: {values}"
 
 
-def _values(comparison: Comparison) -> Iterator[str]:
-    for system in comparison.systems:
-        row = comparison.row(system, comparison.metrics[0])
+def _values(measured: EvaluatorMetrics) -> Iterator[str]:
+    for system in measured.systems:
+        row = measured.row(system, measured.metrics[0])
         if row is not None and row.get("value") is not None:
             yield f"{system} {row['value']:.3f}"

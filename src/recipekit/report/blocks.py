@@ -23,7 +23,7 @@ __all__ = [
     "Line",
     "Listing",
     "Point",
-    "Section",
+    "ReportSection",
     "Span",
     "StageReport",
     "Strong",
@@ -166,14 +166,14 @@ class Examples:
 
 
 @dataclass(frozen=True)
-class Section:
+class ReportSection:
     """Blocks under a heading. Sections nest: the depth decides the heading's level."""
 
     title: Line
     blocks: Sequence[Block]
 
 
-Block = Text | Bullets | Listing | Table | Headline | Figure | Examples | Section
+Block = Text | Bullets | Listing | Table | Headline | Figure | Examples | ReportSection
 
 
 @dataclass(frozen=True)
@@ -197,7 +197,7 @@ def figures_of(blocks: Iterable[Block]) -> Iterator[Figure]:
     for block in blocks:
         if isinstance(block, Figure):
             yield block
-        elif isinstance(block, Section):
+        elif isinstance(block, ReportSection):
             yield from figures_of(block.blocks)
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from recipekit.report.blocks import Line, Section, Strong, Table
-from recipekit.report.metrics import Comparison, Difference, Row
+from recipekit.report.blocks import Line, ReportSection, Strong, Table
+from recipekit.report.metrics import Difference, EvaluatorMetrics, Row
 from recipekit.report.numbers import figure, index_size, p_value, parameter_count, signed
 
 __all__ = [
@@ -24,31 +24,31 @@ EFFICIENCY = "efficiency.json"
 depend on the machine, so they are no part of `metrics.json`."""
 
 
-def efficiency_sections(comparison: Comparison) -> list[Section]:
+def efficiency_sections(measured: EvaluatorMetrics) -> list[ReportSection]:
     """All tables of an evaluator that set quality next to cost, each under a heading."""
     tables = {
-        "Speed and size": efficiency_table(comparison),
-        "Compressed vectors": compression_table(comparison),
-        "Second stage": rerank_table(comparison),
+        "Speed and size": efficiency_table(measured),
+        "Compressed vectors": compression_table(measured),
+        "Second stage": rerank_table(measured),
     }
-    return [Section(title, [table]) for title, table in tables.items() if table]
+    return [ReportSection(title, [table]) for title, table in tables.items() if table]
 
 
 # Systems
 # -------------------------------------------------------------------------------------------------
 
 
-def efficiency_table(comparison: Comparison) -> Table | None:
+def efficiency_table(measured: EvaluatorMetrics) -> Table | None:
     """Each system's main metric next to its speed, size and parameters, as far as known.
 
     None where nothing is known. Columns without any value are left out.
     """
-    metric, costs = comparison.metrics[0], comparison.efficiency
-    known = [system for system in comparison.systems if costs.get(system)]
+    metric, costs = measured.metrics[0], measured.efficiency
+    known = [system for system in measured.systems if costs.get(system)]
     if not known:
         return None
     columns = {
-        metric: [_value(comparison.row(system, metric)) for system in known],
+        metric: [_value(measured.row(system, metric)) for system in known],
         "passages/s": [figure(costs[system].get("passages_per_second")) for system in known],
         "queries/s": [figure(costs[system].get("queries_per_second")) for system in known],
         "search ms/query": [figure(costs[system].get("search_ms_per_query")) for system in known],
@@ -67,19 +67,19 @@ def efficiency_table(comparison: Comparison) -> Table | None:
 # -------------------------------------------------------------------------------------------------
 
 
-def compression_table(comparison: Comparison) -> Table | None:
+def compression_table(measured: EvaluatorMetrics) -> Table | None:
     """The full vectors, then each compression: bytes, main metric, and the loss with its test."""
-    variants = _variants(comparison, "compression")
+    variants = _variants(measured, "compression")
     if not variants:
         return None
     base = str(variants[0]["variant_of"])
-    metric = comparison.metrics[0]
-    full = comparison.efficiency.get(base, {})
+    metric = measured.metrics[0]
+    full = measured.efficiency.get(base, {})
     rows: list[list[Line]] = [
-        [f"{base}, full vectors", *_sizes(full), _value(comparison.row(base, metric)), *[""] * 3]
+        [f"{base}, full vectors", *_sizes(full), _value(measured.row(base, metric)), *[""] * 3]
     ]
     for row in variants:
-        costs = comparison.efficiency.get(str(row["system"]), {})
+        costs = measured.efficiency.get(str(row["system"]), {})
         loss = _difference(row, base)
         rows.append([str(row["system"]), *_sizes(costs), _value(row), *_tested(loss)])
     header = ["vectors", "dimensions", "bytes/vector", "index", metric]
@@ -94,19 +94,19 @@ def _sizes(costs: Costs) -> list[str]:
     ]
 
 
-def rerank_table(comparison: Comparison) -> Table | None:
+def rerank_table(measured: EvaluatorMetrics) -> Table | None:
     """Each first stage and its second stage: all metrics, the pairs scored, and the time."""
-    variants = _variants(comparison, "rerank")
+    variants = _variants(measured, "rerank")
     if not variants:
         return None
-    metrics = comparison.metrics
+    metrics = measured.metrics
     rows: list[list[Line]] = []
     for row in variants:
         system, base = str(row["system"]), str(row["variant_of"])
-        costs = comparison.efficiency.get(system, {})
-        first = [_value(comparison.row(base, metric)) for metric in metrics]
-        second = [_value(comparison.row(system, metric)) for metric in metrics]
-        time = _first_stage_ms(comparison.efficiency.get(base, {}))
+        costs = measured.efficiency.get(system, {})
+        first = [_value(measured.row(base, metric)) for metric in metrics]
+        second = [_value(measured.row(system, metric)) for metric in metrics]
+        time = _first_stage_ms(measured.efficiency.get(base, {}))
         rows.append([base, *first, "", "", "-", "-", figure(time)])
         tested = _difference(row, base)
         rows.append(
@@ -133,10 +133,10 @@ def _first_stage_ms(costs: Costs) -> float | None:
     return float(search) + (1000 / float(speed) if speed else 0.0)
 
 
-def _variants(comparison: Comparison, kind: str) -> list[Row]:
+def _variants(measured: EvaluatorMetrics, kind: str) -> list[Row]:
     """The rows of the main metric of one kind of variant."""
-    metric = comparison.metrics[0]
-    rows = comparison.variants
+    metric = measured.metrics[0]
+    rows = measured.variants
     return [row for row in rows if row["variant"] == kind and row["metric"] == metric]
 
 
@@ -145,7 +145,7 @@ def _difference(row: Row, base: str) -> Difference:
 
 
 def _differences(rows: Sequence[Row]) -> Iterator[Difference]:
-    return Comparison("", "", rows).differences()
+    return EvaluatorMetrics("", "", rows).differences()
 
 
 def _tested(found: Difference) -> list[Line]:

@@ -26,7 +26,7 @@ from recipekit.report.blocks import (
     Headline,
     Line,
     Listing,
-    Section,
+    ReportSection,
     Span,
     Strong,
     Table,
@@ -100,9 +100,9 @@ class _Page:
     def body(self, blocks: Sequence[Block]) -> Iterator[Markup]:
         """Everything in `<main>`."""
         match blocks:
-            case [Section(title, inner)]:
-                sections = [block for block in inner if isinstance(block, Section)]
-                head = [block for block in inner if not isinstance(block, Section)]
+            case [ReportSection(title, inner)]:
+                sections = [block for block in inner if isinstance(block, ReportSection)]
+                head = [block for block in inner if not isinstance(block, ReportSection)]
                 ids = [self._new_id(section.title) for section in sections]
                 yield Markup("<header>\n<h1>{}</h1>\n{}\n</header>").format(
                     _inline(title), self._all(head, 2)
@@ -135,10 +135,10 @@ class _Page:
                 return self._figure(block)
             case Examples():
                 return self._examples(block)
-            case Section(title):
+            case ReportSection(title):
                 return self._section(block, level, self._new_id(title))
 
-    def _section(self, section: Section, level: int, name: str) -> Markup:
+    def _section(self, section: ReportSection, level: int, name: str) -> Markup:
         return Markup('<section id="{0}">\n<h{1}>{2}</h{1}>\n{3}\n</section>').format(
             name,
             min(level, DEEPEST_HEADING),
@@ -181,7 +181,7 @@ class _Page:
         return Markup('<div class="examples">\n{}{}\n</div>').format(search, items)
 
 
-def _contents(sections: Sequence[Section], ids: Sequence[str]) -> Markup:
+def _contents(sections: Sequence[ReportSection], ids: Sequence[str]) -> Markup:
     links = Markup("\n").join(
         Markup('<li><a href="#{}">{}</a></li>').format(name, _inline(section.title))
         for section, name in zip(sections, ids, strict=True)

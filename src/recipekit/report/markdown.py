@@ -16,7 +16,7 @@ from recipekit.report.blocks import (
     Headline,
     Line,
     Listing,
-    Section,
+    ReportSection,
     Span,
     Strong,
     Table,
@@ -71,7 +71,7 @@ def _render(block: Block, level: int, figures: str) -> Iterator[str]:
                 yield from _table(block.table)
         case Examples(items, shown):
             yield "\n".join(line for example in items[:shown] for line in _example(example))
-        case Section(title, blocks):
+        case ReportSection(title, blocks):
             yield f"{'#' * min(level, 6)} {_inline(title)}"
             for inner in blocks:
                 yield from _render(inner, level + 1, figures)

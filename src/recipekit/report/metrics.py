@@ -12,12 +12,12 @@ from recipekit.report.numbers import p_value, plural, signed
 __all__ = [
     "SIGNIFICANT",
     "UNTESTED",
-    "Comparison",
     "Difference",
+    "EvaluatorMetrics",
     "Row",
-    "comparisons",
     "counted_item",
     "differences_table",
+    "evaluator_metrics",
     "headline",
     "metrics_figure",
     "metrics_table",
@@ -69,7 +69,7 @@ class Difference:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class EvaluatorMetrics:
     """The metrics of one evaluator on one split."""
 
     evaluator: str
@@ -132,9 +132,9 @@ def _count(row: Row) -> str:
     return plural(row["queries"], str(row.get("item") or "query"), counted_item(row))
 
 
-def comparisons(
+def evaluator_metrics(
     rows: Sequence[Row], efficiency: Mapping[str, Mapping[str, Mapping[str, Any]]] | None = None
-) -> list[Comparison]:
+) -> list[EvaluatorMetrics]:
     """Rows of `metrics.json` grouped by evaluator and split, in their order.
 
     Args:
@@ -146,7 +146,7 @@ def comparisons(
         group = (str(row.get("evaluator") or ""), str(row.get("split") or ""))
         groups.setdefault(group, []).append(row)
     return [
-        Comparison(
+        EvaluatorMetrics(
             evaluator,
             split,
             [row for row in found if not row.get("variant_of")],
@@ -163,31 +163,31 @@ def counted_item(row: Row) -> str:
     return "queries" if item == "query" else f"{item}s"
 
 
-def metrics_table(comparison: Comparison) -> Table:
+def metrics_table(measured: EvaluatorMetrics) -> Table:
     """Systems as rows and metrics as columns, with intervals; a metric's best value is strong.
 
     With more than `MOST_COLUMNS` metrics, these are the rows.
     """
-    systems, metrics = comparison.systems, comparison.metrics
+    systems, metrics = measured.systems, measured.metrics
     if len(metrics) > MOST_COLUMNS:
-        cells = [[m, *(_value(comparison, system, m) for system in systems)] for m in metrics]
+        cells = [[m, *(_value(measured, system, m) for system in systems)] for m in metrics]
         return Table(["metric", *systems], cells)
-    rows = [[s, *(_value(comparison, s, metric) for metric in metrics)] for s in systems]
+    rows = [[s, *(_value(measured, s, metric) for metric in metrics)] for s in systems]
     return Table(["system", *metrics], rows)
 
 
-def _value(comparison: Comparison, system: str, metric: str) -> Line:
-    row = comparison.row(system, metric)
+def _value(measured: EvaluatorMetrics, system: str, metric: str) -> Line:
+    row = measured.row(system, metric)
     if row is None or row.get("value") is None:
         return "-"
     value: Span = f"{row['value']:.3f}"
-    if row["value"] == comparison.best(metric):
+    if row["value"] == measured.best(metric):
         value = Strong(f"{row['value']:.3f}")
     interval = _interval(row)
     return (value, f" {interval}") if interval else value
 
 
-def differences_table(comparison: Comparison, *, metrics: Sequence[str] = ()) -> Table | None:
+def differences_table(measured: EvaluatorMetrics, *, metrics: Sequence[str] = ()) -> Table | None:
     """The tested differences, one a row; only of some metrics if these are named."""
     rows = [
         [
@@ -199,25 +199,25 @@ def differences_table(comparison: Comparison, *, metrics: Sequence[str] = ()) ->
             p_value(found.p_adjusted),
             found.verdict,
         ]
-        for found in comparison.differences()
+        for found in measured.differences()
         if not metrics or found.metric in metrics
     ]
     header = ["difference", "metric", "mean", "interval", "unadjusted", "adjusted", "significant"]
     return Table(header, rows, left=2) if rows else None
 
 
-def headline(comparison: Comparison) -> Headline | None:
+def headline(measured: EvaluatorMetrics) -> Headline | None:
     """The first metric of the last system against the system before it.
 
     None if nothing was compared.
     """
-    metric = comparison.metrics[0]
-    found = [each for each in comparison.differences() if each.metric == metric]
+    metric = measured.metrics[0]
+    found = [each for each in measured.differences() if each.metric == metric]
     if not found:
         return None
     main = found[-1]
-    before = comparison.row(main.other, metric)
-    after = comparison.row(main.system, metric)
+    before = measured.row(main.other, metric)
+    after = measured.row(main.system, metric)
     if before is None or after is None:
         return None
     if not main.is_significant:
@@ -228,7 +228,7 @@ def headline(comparison: Comparison) -> Headline | None:
     test = f"{signed(main.value)} {main.interval}, adjusted {p_value(main.p_adjusted)}"
     verdict = "" if main.is_significant else ", not significant"
     return Headline(
-        f"{metric} {verb} {values}: {test}{verdict} ({comparison.title}).",
+        f"{metric} {verb} {values}: {test}{verdict} ({measured.title}).",
         values=[
             (main.other, f"{before['value']:.3f}", _interval(before)),
             (main.system, f"{after['value']:.3f}", _interval(after)),
@@ -243,13 +243,13 @@ def _interval(row: Row) -> str:
     return f"[{row['low']:.3f}, {row['high']:.3f}]"
 
 
-def metrics_figure(comparison: Comparison) -> Figure | None:
+def metrics_figure(measured: EvaluatorMetrics) -> Figure | None:
     """Every system's value of the first metric with its interval; None for a single system."""
-    metric = comparison.metrics[0]
+    metric = measured.metrics[0]
     points: list[Point] = []
     names: list[str] = []
-    for system in comparison.systems:
-        row = comparison.row(system, metric)
+    for system in measured.systems:
+        row = measured.row(system, metric)
         if row is None or row.get("value") is None:
             continue
         value = float(row["value"])
@@ -260,7 +260,7 @@ def metrics_figure(comparison: Comparison) -> Figure | None:
         names.append(system)
     if len(names) < 2:
         return None
-    measured = ", ".join(filter(None, [comparison.evaluator, comparison.split]))
+    measured = ", ".join(filter(None, [measured.evaluator, measured.split]))
     title = f"{metric} by system ({measured})"
     table = Table([], [])
     return Figure(title, metric, {metric: points}, table, kind="intervals", categories=names)

@@ -23,7 +23,7 @@ from recipekit.report.blocks import (
     Headline,
     Line,
     Listing,
-    Section,
+    ReportSection,
     Span,
     Strong,
     Table,
@@ -128,7 +128,7 @@ def _print(block: Block, console: Console) -> None:
                 if position:
                     console.print()
                 _print_example(example, console)
-        case Section(title, blocks):
+        case ReportSection(title, blocks):
             heading = _inline(title)
             heading.stylize("bold")
             console.print(heading)

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from itertools import permutations
 
-from recipekit.report.blocks import Line, Section, Strong, Table
-from recipekit.report.metrics import SIGNIFICANT, Comparison, Row
+from recipekit.report.blocks import Line, ReportSection, Strong, Table
+from recipekit.report.metrics import SIGNIFICANT, EvaluatorMetrics, Row
 from recipekit.report.numbers import signed
 
 __all__ = ["language_section", "thresholds_table", "without_languages"]
@@ -16,32 +16,32 @@ Cells = Mapping[tuple[str, str], Row]
 """The row of each ordered pair of languages."""
 
 
-def without_languages(comparison: Comparison) -> Comparison:
-    """Return a comparison without the metrics of single language pairs.
+def without_languages(measured: EvaluatorMetrics) -> EvaluatorMetrics:
+    """Return a measured without the metrics of single language pairs.
 
     Twelve languages have 132 pairs, which `language_section` shows as a square.
     """
-    rows = [row for row in comparison.rows if not row.get("languages")]
-    return replace(comparison, rows=rows)
+    rows = [row for row in measured.rows if not row.get("languages")]
+    return replace(measured, rows=rows)
 
 
-def language_section(comparison: Comparison) -> Section | None:
+def language_section(measured: EvaluatorMetrics) -> ReportSection | None:
     """The main metric of every language pair: a table for each system, then tested differences.
 
     None if the evaluator measures no language pairs.
     """
-    tables = list(_language_tables(comparison))
-    return Section("By language", tables) if tables else None
+    tables = list(_language_tables(measured))
+    return ReportSection("By language", tables) if tables else None
 
 
-def _language_tables(comparison: Comparison) -> Iterator[Table]:
-    metric = comparison.metrics[0]
-    by_system = {system: _cells(comparison, system) for system in comparison.systems}
+def _language_tables(measured: EvaluatorMetrics) -> Iterator[Table]:
+    metric = measured.metrics[0]
+    by_system = {system: _cells(measured, system) for system in measured.systems}
     for system, cells in by_system.items():
         if cells:
             values = {pair: f"{row['value']:.3f}" for pair, row in cells.items()}
             yield _square(f"{metric} of {system}, from row to column", values)
-    for system, other in permutations(comparison.systems, 2):
+    for system, other in permutations(measured.systems, 2):
         differences = {
             pair: _difference(row["differences"][other])
             for pair, row in by_system[system].items()
@@ -52,12 +52,12 @@ def _language_tables(comparison: Comparison) -> Iterator[Table]:
             yield _square(title, differences)
 
 
-def _cells(comparison: Comparison, system: str) -> Cells:
+def _cells(measured: EvaluatorMetrics, system: str) -> Cells:
     """The rows of a system's main metric by language pair."""
-    metric = comparison.metrics[0]
+    metric = measured.metrics[0]
     return {
         (row["languages"][0], row["languages"][1]): row
-        for row in comparison.rows
+        for row in measured.rows
         if row["system"] == system
         and row.get("languages")
         and row["metric"] == f"{metric} {'-'.join(row['languages'])}"
@@ -75,11 +75,11 @@ def _difference(test: Mapping[str, float]) -> Line:
     return Strong(text) if test["p_adjusted"] < SIGNIFICANT else text
 
 
-def thresholds_table(comparison: Comparison) -> Table | None:
+def thresholds_table(measured: EvaluatorMetrics) -> Table | None:
     """The similarity from which pairs count as positive, by system; None without thresholds."""
     found = {
         (str(row["system"]), str(row["metric"])): f"{row['threshold']:.4f}"
-        for row in comparison.rows
+        for row in measured.rows
         if row.get("threshold") is not None
     }
     metrics = list(dict.fromkeys(metric for _, metric in found))

@@ -18,7 +18,7 @@ from recipekit.exporters.cards import evaluation, reproduction, write_card
 from recipekit.pipeline.report import read_blocks, write_blocks
 from recipekit.recipe.environment import names
 from recipekit.recipe.sections import Recipe
-from recipekit.report.blocks import Block, Examples, Listing, Section, Text
+from recipekit.report.blocks import Block, Examples, Listing, ReportSection, Text
 from recipekit.report.run_folder import RunFolder
 from recipekit.reproduce.bundle import FORMAT, INDEX, file_hashes
 from recipekit.reproduce.licences import (
@@ -190,7 +190,7 @@ def _without_examples(blocks: Sequence[Block]) -> list[Block]:
     """Return blocks without the texts of queries and passages."""
     kept: list[Block] = []
     for block in blocks:
-        if isinstance(block, Section):
+        if isinstance(block, ReportSection):
             inside = _without_examples(block.blocks)
             kept += [replace(block, blocks=inside)] if inside else []
         elif not isinstance(block, Examples):

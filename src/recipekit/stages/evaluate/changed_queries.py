@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from recipekit.dataset import Dataset
-from recipekit.report.blocks import Block, Code, Example, Examples, Line, Section, Text
-from recipekit.report.metrics import Comparison, Difference
+from recipekit.report.blocks import Block, Code, Example, Examples, Line, ReportSection, Text
+from recipekit.report.metrics import Difference, EvaluatorMetrics
 from recipekit.report.numbers import excerpt, plural, signed
 from recipekit.report.run_folder import RunFolder, read_dataset
 from recipekit.stages.evaluate.section import FURTHER_DATA
@@ -50,12 +50,12 @@ class _Rankings:
         return sorted((_Ranked(**row) for row in rows), key=lambda found: found.rank)
 
 
-def changed_queries(run: RunFolder, comparison: Comparison) -> Section | None:
+def changed_queries(run: RunFolder, measured: EvaluatorMetrics) -> ReportSection | None:
     """Queries won and lost most by the last system against the system before it.
 
     None if nothing was compared, or if the evaluator kept no values per query.
     """
-    rankings = _read(run, comparison)
+    rankings = _read(run, measured)
     if rankings is None:
         return None
     main = rankings.main
@@ -75,23 +75,23 @@ def changed_queries(run: RunFolder, comparison: Comparison) -> Section | None:
     for title, queries in (("Won most", won), ("Lost most", lost)):
         items = [_example(rankings, query) for query in queries[:MAX_QUERIES]]
         if items:
-            blocks.append(Section(title, [Examples(items, shown=IN_MARKDOWN)]))
-    return Section(f"Queries that changed most: {comparison.title}", blocks)
+            blocks.append(ReportSection(title, [Examples(items, shown=IN_MARKDOWN)]))
+    return ReportSection(f"Queries that changed most: {measured.title}", blocks)
 
 
-def _read(run: RunFolder, comparison: Comparison) -> _Rankings | None:
-    metric = comparison.metrics[0]
-    differences = [found for found in comparison.differences() if found.metric == metric]
+def _read(run: RunFolder, measured: EvaluatorMetrics) -> _Rankings | None:
+    metric = measured.metrics[0]
+    differences = [found for found in measured.differences() if found.metric == metric]
     rankings = run.file("evaluate", "rankings")
     if not differences or rankings is None:
         return None
     main = differences[-1]
-    folder = Path("rankings", comparison.evaluator)
+    folder = Path("rankings", measured.evaluator)
     values = run.table("evaluate", str(folder / "per_query.arrow"))
     top = run.table("evaluate", str(folder / "top.arrow"))
     if values is None or top is None:
         return None
-    dataset = _measured_data(run, comparison.evaluator)
+    dataset = _measured_data(run, measured.evaluator)
     if dataset is None:
         return None
     values = values.filter(pc.equal(values["metric"], metric))

@@ -5,15 +5,24 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from recipekit.report.blocks import Block, Figure, Line, Section, StageReport, Text, join, spans
+from recipekit.report.blocks import (
+    Block,
+    Figure,
+    Line,
+    ReportSection,
+    StageReport,
+    Text,
+    join,
+    spans,
+)
 from recipekit.report.efficiency import EFFICIENCY, efficiency_sections
 from recipekit.report.metrics import (
     SIGNIFICANT,
     UNTESTED,
-    Comparison,
-    comparisons,
+    EvaluatorMetrics,
     counted_item,
     differences_table,
+    evaluator_metrics,
     headline,
     metrics_figure,
     metrics_table,
@@ -31,18 +40,18 @@ def describe(run: RunFolder) -> StageReport:
     rows: list[dict[str, Any]] = run.json("evaluate", "metrics.json", list) or []
     if not rows:
         return StageReport()
-    found = comparisons(rows, _efficiency(run, rows))
+    found = evaluator_metrics(rows, _efficiency(run, rows))
     return StageReport(
         headline=next(filter(None, map(headline, found)), None),
         sentence=_sentence(run, rows),
         results=[
-            *(_result(run, comparison) for comparison in found),
+            *(_result(run, measured) for measured in found),
             *_similarity(run.summary("evaluate").get("similarity") or {}),
             *_method(rows),
             *_costs(found),
         ],
-        details=[section for comparison in found if (section := changed_queries(run, comparison))],
-        at_end=[block for comparison in found for block in _at_end(comparison)],
+        details=[section for measured in found if (section := changed_queries(run, measured))],
+        at_end=[block for measured in found for block in _at_end(measured)],
     )
 
 
@@ -60,33 +69,33 @@ def _sentence(run: RunFolder, rows: Sequence[Mapping[str, Any]]) -> Line:
     return (f"Evaluated {systems} with ", *spans(run.components("evaluate", "evaluators")), ".")
 
 
-def _result(run: RunFolder, comparison: Comparison) -> Section:
-    main = without_languages(comparison)
+def _result(run: RunFolder, measured: EvaluatorMetrics) -> ReportSection:
+    main = without_languages(measured)
     blocks = [
-        metrics_figure(comparison),
-        _recall(run, comparison),
+        metrics_figure(measured),
+        _recall(run, measured),
         metrics_table(main),
         differences_table(main),
-        thresholds_table(comparison),
-        language_section(comparison),
-        *efficiency_sections(comparison),
+        thresholds_table(measured),
+        language_section(measured),
+        *efficiency_sections(measured),
     ]
-    return Section(comparison.title, [block for block in blocks if block])
+    return ReportSection(measured.title, [block for block in blocks if block])
 
 
-def _recall(run: RunFolder, comparison: Comparison) -> Figure | None:
+def _recall(run: RunFolder, measured: EvaluatorMetrics) -> Figure | None:
     """The recall of every system by depth, if the evaluator kept it."""
-    file = f"rankings/{comparison.evaluator}/{RECALL_BY_DEPTH}"
-    measured = ", ".join(filter(None, [comparison.evaluator, comparison.split]))
+    file = f"rankings/{measured.evaluator}/{RECALL_BY_DEPTH}"
+    measured = ", ".join(filter(None, [measured.evaluator, measured.split]))
     title = f"Recall by depth ({measured})"
     return recall_figure(title, run.json("evaluate", file, dict) or {})
 
 
-def _at_end(comparison: Comparison) -> Iterator[Block]:
-    yield Section(comparison.title, [metrics_table(without_languages(comparison))])
-    for section in efficiency_sections(comparison):
+def _at_end(measured: EvaluatorMetrics) -> Iterator[Block]:
+    yield ReportSection(measured.title, [metrics_table(without_languages(measured))])
+    for section in efficiency_sections(measured):
         yield from section.blocks
-    if differences := differences_table(comparison, metrics=comparison.metrics[:1]):
+    if differences := differences_table(measured, metrics=measured.metrics[:1]):
         yield differences
 
 
@@ -121,9 +130,9 @@ def _method(rows: Sequence[Mapping[str, Any]]) -> Iterator[Text]:
     )
 
 
-def _costs(found: Sequence[Comparison]) -> Iterator[Text]:
+def _costs(found: Sequence[EvaluatorMetrics]) -> Iterator[Text]:
     """How times were measured, if there are any."""
-    if any(comparison.efficiency for comparison in found):
+    if any(measured.efficiency for measured in found):
         yield Text(
             "Speeds are those of this machine when the vectors were made, which can be an earlier "
             "run. Texts are embedded and searched in batches, so a single query takes longer."

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from recipekit.report.blocks import Block, Line, Section, StageReport, Strong, Text, spans
+from recipekit.report.blocks import Block, Line, ReportSection, StageReport, Strong, Text, spans
 from recipekit.report.counts import counts_table, rows_table
 from recipekit.report.run_folder import RunFolder
 from recipekit.stages.judge.describe_llm import calling_judges, calls_section, spending
@@ -85,7 +85,7 @@ def _details(run: RunFolder) -> Iterator[Block]:
         yield sizes
     yield from _verdicts(summary.get("judges") or {})
     if figures := list(score_figures(run)):
-        yield Section("Scores of the retrievers", figures)
+        yield ReportSection("Scores of the retrievers", figures)
     if section := reliability_section(run):
         yield section
     if section := calls_section(run):
@@ -98,7 +98,7 @@ def _details(run: RunFolder) -> Iterator[Block]:
             "(likely). A random sample, one per query, positive verdicts first."
         )
         examples = examples_block(found, run.dataset)
-        yield Section("False negatives, found and likely", [Text(introduction), examples])
+        yield ReportSection("False negatives, found and likely", [Text(introduction), examples])
 
 
 def _verdicts(judges: Mapping[str, Counts]) -> Iterator[Block]:
@@ -117,7 +117,7 @@ def _verdicts(judges: Mapping[str, Counts]) -> Iterator[Block]:
             yield table
 
 
-def _own_counts(run: RunFolder) -> Iterator[Section]:
+def _own_counts(run: RunFolder) -> Iterator[ReportSection]:
     """Counts of judges that call no language model, such as a cross-encoder's thresholds."""
     calling = calling_judges(run)
     for name, counts in (run.summary("judge").get("judges") or {}).items():
@@ -126,7 +126,7 @@ def _own_counts(run: RunFolder) -> Iterator[Section]:
             continue
         paths = {path: path.replace(".", ": ").replace("_", " ") for path in _leaves(own)}
         if table := counts_table(own, paths):
-            yield Section(f"Judge {name}", [table])
+            yield ReportSection(f"Judge {name}", [table])
 
 
 def _leaves(counts: Counts, prefix: str = "") -> Iterator[str]:

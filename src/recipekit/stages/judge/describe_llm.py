@@ -6,7 +6,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from recipekit.judging.agreement import wilson
-from recipekit.report.blocks import Block, Bullets, Code, Line, Section, Table, Text, join, spans
+from recipekit.report.blocks import (
+    Block,
+    Bullets,
+    Code,
+    Line,
+    ReportSection,
+    Table,
+    Text,
+    join,
+    spans,
+)
 from recipekit.report.numbers import p_value, percent, plural, usd
 from recipekit.report.run_folder import RunFolder
 
@@ -69,10 +79,10 @@ def spending(run: RunFolder) -> str:
     return f"Judging{when} took {plural(spent['calls'], 'paid call')} and cost {cost}{earlier}."
 
 
-def calls_section(run: RunFolder) -> Section | None:
+def calls_section(run: RunFolder) -> ReportSection | None:
     """Calls, tokens and cost by judge, and what each judge's answers show; None without calls."""
     judges = calling_judges(run)
-    return Section("Language model calls", list(_calls(run, judges))) if judges else None
+    return ReportSection("Language model calls", list(_calls(run, judges))) if judges else None
 
 
 def _calls(run: RunFolder, judges: Mapping[str, Counts]) -> Iterator[Block]:
@@ -87,7 +97,7 @@ def _calls(run: RunFolder, judges: Mapping[str, Counts]) -> Iterator[Block]:
             blocks.append(Bullets(sentences))
         blocks += [*_canaries(counts), *_positions(counts)]
         if blocks:
-            yield Section(("Judge ", Code(name)), blocks)
+            yield ReportSection(("Judge ", Code(name)), blocks)
 
 
 def _row(counts: Counts) -> list[str]:

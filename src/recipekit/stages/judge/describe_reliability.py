@@ -13,7 +13,7 @@ from recipekit.report.blocks import (
     Figure,
     Line,
     Point,
-    Section,
+    ReportSection,
     Span,
     Table,
     Text,
@@ -61,7 +61,7 @@ def reliability_line(run: RunFolder) -> str:
     return f"reliability on {pairs}: {', '.join(figures)}"
 
 
-def reliability_section(run: RunFolder) -> Section | None:
+def reliability_section(run: RunFolder) -> ReportSection | None:
     """Agreement with known labels, by judge, rank and length; None if nothing was measured.
 
     A run that missed its reliability floors has `reliability.json` in its own folder.
@@ -76,7 +76,7 @@ def reliability_section(run: RunFolder) -> Section | None:
         *_method(measured),
         *_disagreements(measured),
     ]
-    return Section("Reliability of the judges", blocks)
+    return ReportSection("Reliability of the judges", blocks)
 
 
 def _by_source_labels(measured: Figures) -> Iterator[Block]:
@@ -186,10 +186,10 @@ def _interval(value: Mapping[str, float] | None) -> str:
     return f"{value['value']:.3f} [{value['low']:.3f}, {value['high']:.3f}]"
 
 
-def _disagreements(measured: Figures) -> Iterator[Section]:
+def _disagreements(measured: Figures) -> Iterator[ReportSection]:
     if measured["examples"]:
         items = [_example(example) for example in measured["examples"]]
-        yield Section("Disagreements between label and judge", [Examples(items)])
+        yield ReportSection("Disagreements between label and judge", [Examples(items)])
 
 
 def _example(example: Figures) -> Example:
