@@ -145,6 +145,6 @@ def _gains(grades: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:
     """
     if len(grades) == 0 or (np.all(grades == np.floor(grades)) and grades.max() <= MAX_GAIN):
         return grades.astype(np.int64)
-    scaled = np.rint(grades * min(1000, MAX_GAIN / grades.max()))
+    scaled = np.rint(grades * min(1000.0, MAX_GAIN / float(grades.max())))
     gains: npt.NDArray[np.int64] = np.maximum(scaled, 1).astype(np.int64)
     return gains
