@@ -260,7 +260,7 @@ def metrics_figure(measured: EvaluatorMetrics) -> Figure | None:
         names.append(system)
     if len(names) < 2:
         return None
-    measured = ", ".join(filter(None, [measured.evaluator, measured.split]))
-    title = f"{metric} by system ({measured})"
+    where = ", ".join(filter(None, [measured.evaluator, measured.split]))
+    title = f"{metric} by system ({where})"
     table = Table([], [])
     return Figure(title, metric, {metric: points}, table, kind="intervals", categories=names)

@@ -86,8 +86,8 @@ def _result(run: RunFolder, measured: EvaluatorMetrics) -> ReportSection:
 def _recall(run: RunFolder, measured: EvaluatorMetrics) -> Figure | None:
     """The recall of every system by depth, if the evaluator kept it."""
     file = f"rankings/{measured.evaluator}/{RECALL_BY_DEPTH}"
-    measured = ", ".join(filter(None, [measured.evaluator, measured.split]))
-    title = f"Recall by depth ({measured})"
+    where = ", ".join(filter(None, [measured.evaluator, measured.split]))
+    title = f"Recall by depth ({where})"
     return recall_figure(title, run.json("evaluate", file, dict) or {})
 
 
