@@ -64,10 +64,19 @@ mine:                               # retrieve candidate passages for each query
 {judge}
 train:
   phases:
-    contrastive:
-      use: coordinate_ascent        # every query against all passages
+    warm: {{use: in_batch}}           # queries against the passages of their batch
+    passages:                       # all passages against all queries
+      use: coordinate_ascent
       loss: {{use: exact_softmax, temperature: 0.05}}
-      query_epochs: 3
+      query_epochs: 0
+      passage_epochs: 1             # for a large corpus, add passage_share: 0.25
+    queries:                        # queries against all passages, which stay as they are
+      use: coordinate_ascent
+      loss: {{use: exact_softmax, temperature: 0.05}}
+      query_epochs: 1
+      learning_rate: 3e-5
+      separate_towers: true         # a model with an encoder per side; one encoder: leave this
+                                    # phase out
   batch_size: 64
   learning_rate: 5e-5
 
