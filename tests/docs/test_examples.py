@@ -139,7 +139,7 @@ def test_the_vectors_exporter_is_conformant(tmp_path, monkeypatch):
 @pytest.mark.slow
 @pytest.mark.usefixtures("in_process")
 def test_a_recipe_that_uses_an_example_of_every_kind_runs(tmp_path, monkeypatch):
-    for file in EXAMPLES.iterdir():
+    for file in filter(Path.is_file, EXAMPLES.iterdir()):
         shutil.copy(file, tmp_path)
     save_words(tmp_path / "words")
     (tmp_path / "pages").mkdir()
