@@ -19,6 +19,7 @@ from recipekit.dataset import Dataset
 from recipekit.encoding.compression_keys import bytes_per_vector
 from recipekit.encoding.embed_texts import embed_texts
 from recipekit.encoding.max_length import UNLIMITED
+from recipekit.encoding.model_size import count_parameters
 from recipekit.encoding.precision import model_of_device, name_precision
 from recipekit.records import Side, Similarity
 from recipekit.stages.inputs import StageInputs
@@ -105,7 +106,7 @@ def _size(encoder: Encoder) -> dict[str, Any]:
     limit = encoder.max_length
     return {
         "dimensions": encoder.dimension,
-        "parameters": sum(parameter.numel() for parameter in module.parameters()),
+        "parameters": count_parameters(module),
         "max_length": None if limit >= UNLIMITED else limit,
         "similarity": encoder.similarity,
         "precision": encoder.precision,

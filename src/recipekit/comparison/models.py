@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from recipekit.artifacts.key import FileHashes, component_identity, key_of
+from recipekit.artifacts.key import FileHashes, key_of, slot_identity
 from recipekit.artifacts.store import Artifact
 from recipekit.comparison.arguments import MODEL_OPTIONS, Argument
 from recipekit.comparison.model_kinds import BI_ENCODER, fetch_small_files, kind_of, licence_of
@@ -112,15 +112,8 @@ def encoder_inputs(
         trained: The encoder that was trained.
         training: The artifact with its trained weights, by stage.
     """
-    return replace(
-        measured,
-        encoders=encoders,
-        trained=trained,
-        artifacts={**measured.artifacts, **training},
-        by_products=[],
-        _built={},
-        _prepared=set(),
-    )
+    artifacts = {**measured.artifacts, **training}
+    return measured.with_encoders(encoders, trained, artifacts)
 
 
 def model_of_files(
@@ -247,8 +240,7 @@ def _refuse_model_options(argument: Argument) -> None:
 
 
 def _weights_id(slot: Slot[Any], hashes: FileHashes) -> str:
-    entry = slot.entry
-    identity = component_identity(slot.spec, entry.distribution, entry.name, hashes)
+    identity = slot_identity(slot, hashes)
     return key_of({"files": identity["files"], "revision": identity["fingerprint"]})
 
 

@@ -17,7 +17,7 @@ Cells = Mapping[tuple[str, str], Row]
 
 
 def without_languages(measured: EvaluatorMetrics) -> EvaluatorMetrics:
-    """Return a measured without the metrics of single language pairs.
+    """Return the metrics without those of single language pairs.
 
     Twelve languages have 132 pairs, which `language_section` shows as a square.
     """

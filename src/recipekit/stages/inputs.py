@@ -106,6 +106,23 @@ class StageInputs:
             trust_remote_code=recipe.origin.trust_remote_code,
         )
 
+    def with_encoders(
+        self,
+        encoders: Mapping[str, Slot[EncoderSpec]],
+        trained: str | None,
+        artifacts: Mapping[str, Artifact],
+    ) -> StageInputs:
+        """Return inputs with other encoders and artifacts, which count their own by-products."""
+        return replace(
+            self,
+            encoders=encoders,
+            trained=trained,
+            artifacts=artifacts,
+            by_products=[],
+            _built={},
+            _prepared=set(),
+        )
+
     @cached_property
     def dataset(self) -> Dataset | None:
         """The data set of the recipe; None before there is one."""
