@@ -2,13 +2,13 @@
 
 import json
 import random
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from helpers.copy_run import copy_run
 from helpers.in_process import call_in_process
 from recipekit.cli.main import invoke
 
@@ -68,9 +68,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path, words: 
 @pytest.fixture
 def project(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of the project, which is the current folder."""
-    shutil.copytree(finished, tmp_path, symlinks=True, dirs_exist_ok=True)
-    resolved = next(tmp_path.glob("runs/tiny/2*/recipe.resolved.yaml"))
-    resolved.write_text(resolved.read_text().replace(str(finished), str(tmp_path)))
+    copy_run(finished, tmp_path, "tiny")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

@@ -2,12 +2,12 @@
 
 import importlib.util
 import json
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from helpers.copy_run import copy_run
 from helpers.in_process import call_in_process
 from recipekit.cli.main import invoke
 
@@ -45,9 +45,7 @@ def small_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def folder(small_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of the folder, which is the current one."""
-    shutil.copytree(small_run, tmp_path, symlinks=True, dirs_exist_ok=True)
-    resolved = next(tmp_path.glob("runs/small/2*/recipe.resolved.yaml"))
-    resolved.write_text(resolved.read_text().replace(str(small_run), str(tmp_path)))
+    copy_run(small_run, tmp_path, "small")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

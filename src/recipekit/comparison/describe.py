@@ -24,9 +24,9 @@ from recipekit.report.metrics import (
     SIGNIFICANT,
     UNTESTED,
     EvaluatorMetrics,
+    evaluator_metrics,
     metrics_table,
 )
-from recipekit.report.metrics import evaluator_metrics as by_evaluator
 from recipekit.report.numbers import figure, index_size, p_value, parameter_count, signed
 from recipekit.report.text_tables import language_section, without_languages
 
@@ -41,7 +41,7 @@ PLAIN = ("not significant", "not tested")
 def terminal_blocks(comparison: Comparison) -> list[Block]:
     """Return what a terminal shows: all figures, and a few queries."""
     blocks: list[Block] = [*_summary(comparison), *_models_tables(comparison)]
-    for measured in by_evaluator(comparison.metric_rows):
+    for measured in evaluator_metrics(comparison.metric_rows):
         blocks += [_quality(measured, comparison, TERMINAL_METRICS)]
     if queries := _most_different(comparison):
         title = "The query that differs most for each model"
@@ -63,7 +63,7 @@ def page_blocks(comparison: Comparison) -> list[Block]:
     """Return what a page shows: everything, with figures."""
     sections = [
         ReportSection("Models", _models_tables(comparison)),
-        *(_quality(each, comparison, None) for each in by_evaluator(comparison.metric_rows)),
+        *(_quality(each, comparison, None) for each in evaluator_metrics(comparison.metric_rows)),
         ReportSection("Quality against speed and size", trade_off_figures(comparison)),
         ReportSection("Queries that differ most", _queries(comparison)),
         ReportSection("How this was measured", list(_notes(comparison))),
@@ -114,7 +114,9 @@ def _tests(comparison: Comparison) -> list[Tested]:
 
 def _main(comparison: Comparison) -> list[Tested]:
     """The differences by the first metric of every evaluator."""
-    first = {(each.evaluator, each.metrics[0]) for each in by_evaluator(comparison.metric_rows)}
+    first = {
+        (each.evaluator, each.metrics[0]) for each in evaluator_metrics(comparison.metric_rows)
+    }
     return [test for test in comparison.tested if (test.evaluator, test.metric) in first]
 
 

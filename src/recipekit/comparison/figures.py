@@ -8,8 +8,7 @@ from typing import Final
 from recipekit.comparison.result import Comparison, ModelFacts
 from recipekit.component import Efficiency
 from recipekit.report.blocks import Block, Figure, Point, Table
-from recipekit.report.metrics import EvaluatorMetrics, metrics_figure
-from recipekit.report.metrics import evaluator_metrics as by_evaluator
+from recipekit.report.metrics import EvaluatorMetrics, evaluator_metrics, metrics_figure
 from recipekit.report.terminal import shortened_path
 
 __all__ = ["figure_names", "quality_figure", "trade_off_figures"]
@@ -42,7 +41,7 @@ def quality_figure(measured: EvaluatorMetrics, names: Mapping[str, str]) -> Figu
 
 def trade_off_figures(comparison: Comparison) -> list[Block]:
     """Return the first metric of the first evaluator against speed, dimensions and bytes."""
-    measured = next(iter(by_evaluator(comparison.metric_rows)), None)
+    measured = next(iter(evaluator_metrics(comparison.metric_rows)), None)
     if measured is None:
         return []
     axes: list[tuple[str, str, bool, Callable[[Efficiency], float | None]]] = [
