@@ -68,7 +68,9 @@ def main() -> None:
             # would take its number and receive the output.
             _redirect_to_null(descriptor)
             setattr(sys, stream, open(descriptor, "w", closefd=False))
-    sys.exit(invoke(sys.argv[1:]))
+    status = invoke(sys.argv[1:])
+    gc.freeze()  # the interpreter's last collection would look at each of them once more
+    sys.exit(status)
 
 
 def invoke(args: Sequence[str]) -> int:
