@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 
 def completed(line: str, folder: Path) -> tuple[list[str], set[str]]:
     """The completions of a line that ends where the cursor is, and the modules imported."""

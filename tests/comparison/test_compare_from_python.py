@@ -10,6 +10,7 @@ from recipekit.component import Efficiency
 ROWS = [{"query": f"word{n} here", "positive": f"word{n} is there"} for n in range(30)]
 
 
+@pytest.mark.slow
 def test_a_program_gets_typed_results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import pandas
 

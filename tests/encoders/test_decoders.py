@@ -16,6 +16,8 @@ from transformers import PreTrainedTokenizerFast
 from recipekit.encoding.pair_scores import load_scorer
 from recipekit.judges.cross_encoder import CrossEncoderSpec
 
+pytestmark = pytest.mark.slow
+
 SIZES: dict[str, dict[str, Any]] = {
     "GPT2": {"n_positions": 128, "n_embd": 32, "n_layer": 2, "n_head": 2},
     "Llama": {

@@ -20,6 +20,8 @@ from recipekit.encoders.language_model_head import CheckpointHead, TiedHead
 from recipekit.errors import ModelError
 from recipekit.testing import RecordingProgress, context
 
+pytestmark = pytest.mark.slow
+
 TEXTS = ["river mountain valley ocean", "violin piano", "bread cheese butter honey pepper salt"]
 MASKED = ["bert", "mpnet", "xlm_roberta", "modernbert"]
 HEADS = {

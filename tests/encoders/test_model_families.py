@@ -19,6 +19,8 @@ from recipekit.encoding.named_model import known_dimension
 from recipekit.stages.train.train import train
 from recipekit.testing import RecordingProgress, check_encoder, context
 
+pytestmark = pytest.mark.slow
+
 TEXTS = [
     "river mountain valley",
     "violin",

@@ -22,6 +22,8 @@ from recipekit.evaluators.retrieval import RetrievalSpec
 from recipekit.search.topk import exact_top_k
 from recipekit.testing import context
 
+pytestmark = pytest.mark.slow
+
 Rows = Sequence[Mapping[str, Any]]
 
 

@@ -20,6 +20,8 @@ from recipekit.exporters.sentence_transformers import SentenceTransformersSpec
 from recipekit.testing import check_exporter, context
 from recipekit.vector_sources.vectors_file import VectorsFileSpec
 
+pytestmark = pytest.mark.slow
+
 METRICS = [
     {"evaluator": "held_out", "split": "test", "system": system, "metric": "ndcg@10",
      "value": value, "low": None, "high": None, **keys}

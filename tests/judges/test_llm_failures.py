@@ -17,6 +17,8 @@ from recipekit.records import Verdict
 from servers.fenced_oracle import fenced_oracle, texts_of
 from servers.openai_server import Ledger, always, error, serving, text
 
+pytestmark = pytest.mark.slow
+
 IGNORE = Verdict.IGNORE
 
 

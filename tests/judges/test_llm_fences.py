@@ -30,6 +30,7 @@ HOSTILE = st.lists(
 ).map("".join)
 
 
+@pytest.mark.slow
 @given(
     HOSTILE,
     st.lists(HOSTILE, max_size=2),

@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 
 from recipekit.judges.llm_judge.reply_forms import GradeForm, RelevantSetForm
 
+pytestmark = pytest.mark.slow
+
 EXAMPLES = int(os.environ.get("RECIPEKIT_TEST_EXAMPLES", "300"))
 SCALE = (0, 1, 2, 3)
 UMBRELA = GradeForm(SCALE)

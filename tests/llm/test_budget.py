@@ -295,7 +295,7 @@ class AnyOrder(RuleBasedStateMachine):
 
 
 AnyOrder.TestCase.settings = settings(max_examples=40, stateful_step_count=40, deadline=None)
-test_any_order = AnyOrder.TestCase
+test_any_order = pytest.mark.slow(AnyOrder.TestCase)
 
 
 def test_nothing_is_reserved_for_a_request_whose_reply_another_process_has_stored(tmp_path):

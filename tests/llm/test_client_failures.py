@@ -24,6 +24,8 @@ from servers.openai_server import (
     text,
 )
 
+pytestmark = pytest.mark.slow
+
 QUESTIONS = [f"question {number}" for number in range(60)]
 
 

@@ -37,6 +37,7 @@ def dense(queries, matrix, verdicts, grades, **options):
     return mean.detach(), gradient
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=100)
 @given(
     cases(),
@@ -155,6 +156,7 @@ def test_a_block_takes_6nbd_operations_in_the_memory_of_a_tile():
     assert memory.largest <= max(total * dim, tile_size * size)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", FORMS)
 def test_coordinate_ascent_of_two_towers_lowers_the_exact_loss_to_convergence(judged, form):
     """Two linear towers over fixed features, each trained by plain gradient descent in turn."""

@@ -17,7 +17,10 @@ TOKEN = "hf_writerOfTheTest"
 HERE = HubRepository("acme/baseline", "model")
 Cli = Callable[..., str]
 # huggingface_hub sends large files in a way that its HTTP client is about to remove.
-pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning"),
+]
 
 
 @pytest.fixture

@@ -28,6 +28,8 @@ from recipekit.stages.train.train import train
 from recipekit.testing import RecordingProgress, context
 from recipekit.training.trainable import checkpoint_layers, transformer_layers
 
+pytestmark = pytest.mark.slow
+
 TEXTS = ["river mountain valley", "violin", "ocean forest " * 20]
 LORA = {"r": 4, "alpha": 8.0}
 FAMILIES = pytest.mark.parametrize("family", ["bert", "mpnet", "modernbert", "t5", "qwen3"])

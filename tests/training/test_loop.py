@@ -58,6 +58,7 @@ def uninterrupted(tmp_path):
     return loop, loop.run()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", range(1, STEPS + 1))
 def test_a_run_that_is_killed_at_any_step_ends_with_the_same_weights(tmp_path, uninterrupted, step):
     whole, state = uninterrupted
@@ -71,6 +72,7 @@ def test_a_run_that_is_killed_at_any_step_ends_with_the_same_weights(tmp_path, u
     assert resumed_state.tokens == state.tokens == 3 * STEPS
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", range(1, STEPS + 1))
 def test_a_checkpoint_inside_an_epoch_resumes_to_the_same_weights(
     tmp_path, uninterrupted, monkeypatch, step

@@ -18,6 +18,8 @@ from recipekit.errors import RunError
 from recipekit.stages.train.train import train
 from recipekit.testing import RecordingProgress
 
+pytestmark = pytest.mark.slow
+
 PHASES = pytest.mark.parametrize(
     "phase", [IN_BATCH, BOTH_HALVES], ids=lambda phase: str(phase["use"])
 )
