@@ -82,6 +82,8 @@ def reproduce(
     )
     for difference in in_words(prepared.differences):
         typer.echo(f"differs from the lock: {difference}", err=True)
+    if any(difference.part == "versions" for difference in prepared.differences):
+        typer.echo(f"to run with the locked versions, add {OPTION}", err=True)
     if not prepared.differences:
         typer.echo("data, versions and device are those of the lock", err=True)
     command = shlex.join(["recipekit", *context.obj])
@@ -95,7 +97,10 @@ def reproduce(
         typer.echo()
         print_blocks([outcomes_table(outcomes)])
         total = len(outcomes)
-        verdict = f"all {total} figures are" if not missed else f"{missed} of {total} are not"
+        if total == 1:
+            verdict = "the figure is not" if missed else "the figure is"
+        else:
+            verdict = f"{missed} of {total} are not" if missed else f"all {total} figures are"
         bases = ", ".join(dict.fromkeys(outcome.basis for outcome in outcomes))
         typer.echo(f"{verdict} within tolerance (tolerances: {bases})")
         typer.echo(f"report: {prepared.report}")
