@@ -86,7 +86,7 @@ def test_a_colleague_without_a_key_gets_the_same_labels_with_no_call(
     )
     colleague()
     printed = cli("reproduce", "out.zip", "--cpu")
-    assert "all 1 figures are within tolerance" in printed
+    assert "the figure is within tolerance" in printed
     assert judgments("reproduced-judged/runs").equals(labels)
     assert judged.ledger.arrived == calls, "no request reached the endpoint"
     manifest = Path("reproduced-judged/runs/judged/latest/stages/judge/manifest.json")
