@@ -103,7 +103,9 @@ def test_left_out_data_is_asked_for_and_checked(folder: Path, cli: Cli) -> None:
     asked = "data/own/pairs.jsonl="
     printed = cli("reproduce", "out.zip", "--cpu", "--data", f"{asked}other.jsonl", status=1)
     assert "collect.sources.own.pairs.jsonl: the content changed" in printed
-    assert "the figure is within" in cli("reproduce", "out.zip", "--cpu", "--data", f"{asked}pairs.jsonl")
+    assert "the figure is within" in cli(
+        "reproduce", "out.zip", "--cpu", "--data", f"{asked}pairs.jsonl"
+    )
     assert "does not ask for this file" in cli(
         "reproduce", "out.zip", "--cpu", "--data", "nope=pairs.jsonl", status=2
     )
