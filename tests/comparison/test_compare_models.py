@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ import numpy as np
 import pytest
 from sentence_transformers import SentenceTransformer
 
+from comparison.conftest import write_pairs
 from helpers.tiny_models import write_tiny_model
 
 Compared = Callable[..., dict[str, Any]]
@@ -73,3 +76,15 @@ def test_a_cached_model_of_the_hub_needs_no_network(
     assert [model["name"] for model in found["models"]] == names
     assert {test["difference"] for test in found["differences"]} == {0.0}
     assert {test["p_adjusted"] for test in found["differences"]} == {1.0}
+
+
+@pytest.mark.slow
+def test_the_command_ends_without_messages_of_libraries(
+    tiny_model: Path, tmp_path: Path, words: list[str]
+) -> None:
+    write_pairs(tmp_path / "pairs.jsonl", words, seed=5)
+    compared = ["bm25", str(tiny_model), "--on", "pairs.jsonl"]
+    command = [sys.executable, "-m", "recipekit", "compare", *compared]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "leaked" not in done.stderr
