@@ -174,6 +174,8 @@ def test_an_object_that_ends_a_reply_is_read(text):
         'Say [0, 2]. Answer: {"1": 2, "2": 0}',
         '<notes>Passage 1 fits.</notes>\n<answer>\n{"1": 2, "2": 0}\n</answer>',
         '<think>a</think>{"1": 0, "2": 0}<think>b</think>{"1": 2, "2": 0}',
+        '{"1": 0, "2": 0}<think>b</think>{"1": 2, "2": 0}',
+        '<|channel|>final<|message|>{"1": 0}<|end|><|channel|>final<|message|>{"1": 2, "2": 0}',
         '<think>a<analysis>b</analysis>Answer:{"1": 2, "2": 0}',
         '{"1": 2, "2": 1',  # the 1 may begin a 10
         '<tool_call>{"name": "grade", "arguments": {"1": 2, "2": 0}}</tool_call>',
