@@ -122,7 +122,7 @@ def test_a_trial_asks_again_for_replies_without_grades_and_on_request(
     assert server.ledger.billed == 2 * asked, "an unusable reply is not replayed"
     assert out.count("[reply]\nBonjour !\n") == asked
     assert "passage 1 ===\nword" in out
-    assert "This answer cannot be used: it holds no JSON object" in out
+    assert "This answer cannot be used: it is not one JSON object" in out
 
     server.policy = oracle
     out = try_judges(capsys)

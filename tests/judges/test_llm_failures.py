@@ -54,10 +54,10 @@ def test_a_reply_that_cannot_be_used_is_asked_for_once_more(run, truths, spoil):
     assert server.ledger.billed == 12
 
 
-def test_prose_around_a_reply_costs_no_second_call(run, truths):
+def test_a_heading_before_a_reply_costs_no_second_call(run, truths):
     right = fenced_oracle(truths, UMBRELA)
     with serving(
-        lambda call: text(f"Well then:\n```json\n{right(call).text}\n```\nDone.")
+        lambda call: text(f"Here are the grades:\n```json\n{right(call).text}\n```\n")
     ) as server:
         run(server, batch(1))
     assert server.ledger.billed == 3

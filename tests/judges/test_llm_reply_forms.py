@@ -24,9 +24,9 @@ FORMS = [
 WRAPPERS = [
     "{}",
     "```json\n{}\n```",
-    "Sure! Here is my answer:\n\n{}\n\nI hope this helps.",
+    "Sure! Here is my answer:\n\n{}\n",
     '<think>passage 1 {{"1": 0}} hmm [2, 3]</think>{}',
-    "I weighed [1] first.\nMy answer: {}\nPassage 3 was at 10:30.",
+    "I weighed passage 1 first.\nMy answer: {}",
     "[THINK]Say {{}}[/THINK]{}</s>",
     "<reasoning>hmm</reasoning>\n<answer>{}</answer>",
     "<|channel|>analysis<|message|>hm {{}}<|end|><|start|>assistant<|channel|>final<|message|>{}",
@@ -37,7 +37,7 @@ WRAPPERS = [
 
 @given(data=st.data(), form=st.sampled_from(FORMS), wrapper=st.sampled_from(WRAPPERS))
 @settings(max_examples=100, deadline=None)
-def test_a_correct_reply_is_read_with_any_text_around_it(data, form, wrapper):
+def test_a_correct_reply_is_read_in_any_wrapper(data, form, wrapper):
     highest = 1 if isinstance(form, RelevantSetForm) else form.scale[-1]
     grades = data.draw(st.lists(st.integers(0, highest), min_size=1, max_size=25))
     parsed = form.parse(wrapper.format(form.write(grades)), len(grades))
@@ -74,6 +74,9 @@ def test_any_text_can_be_parsed(text, form, count):
         "\n" * 20_000 + "1" + " " * 20_000 + "x",
         '{"' + "1" * 20_000 + '": 1}',
         "1" * 20_000 + ": 2",
+        " " * 20_000 + "." + "\n" * 20_000 + "x{",
+        "`" * 20_000 + '{"1": 2, "2": 0}',
+        "Based on " + "answer " * 5_000 + '{"1": 2, "2": 0}',
     ],
 )
 def test_an_endless_reply_has_no_grades(text):
@@ -87,31 +90,27 @@ def test_an_endless_reply_has_no_grades(text):
         "{'1': 2, '2': 0}",
         "{1: 2, 2: 0}",
         "{\u201c1\u201d: 2, \u201c2\u201d: 0}",
-        '{"1": "2", "2": "0", "note": "all done"}',
+        '{"1": "2", "2": "0"}',
         '{"1": 2.0, "2": 0}',
         '{"passage 1": 2, "passage 2": 0}',
+        '{"passage_1": 2, "Passage 2": 0}',
         '{"grades": {"1": 2, "2": 0}}',
-        '{"grades": {"1": 2, "2": 0}, "confidence": {"1": 3, "2": 3}}',
-        '{"verdicts": [{"passage": 2, "grade": 0}, {"passage": 1, "grade": 2}]}',
-        '[{"id": "1", "score": 2}, {"id": "2", "score": 0}]',
-        '{"result": {"grades": {"passage_1": 2, "Passage 2": 0}}}',
-        '{"grades": {"1": 2, "2": 0}, "ranking": [1, 2]}',
-        '{"1": {"grade": 2, "confidence": 0.9}, "2": {"grade": 0, "confidence": 0.8}}',
-        'Here are the grades for each passage:\n{"1": 2, "2": 0}',
-        'Passage 1: 2\nPassage 2: 0\n\n{"1": 2, "2": 0}',
+        '{"verdicts": {"1": {"grade": 2}, "2": {"grade": 0}}}',
         '{"1": {"grade": 2, "reason": "it\'s {so}"}, "2": {"grade": 0}}',
-        '{"1": 2, "2": 0}\nI compared [1, 2].',
+        '{"1": {"reason": "a <think> tag", "grade": 2}, "2": {"reason": "```", "grade": 0}}',
+        '{"1": {"reason": "over\ntwo lines", "grade": 2}, "2": 0}',
+        'Here are the grades for each passage:\n{"1": 2, "2": 0}',
+        'Passage 1 is best.\n\nGrades:\n{"1": 2, "2": 0}',
         'Perhaps {"1": 0, "2": 0}?</think>{"1": 2, "2": 0}',
         '<|begin_of_box|>{"1": 2, "2": 0}<|end_of_box|>',
-        'Sure, here it is:\n{"1": 2, "2": 0}',
-        'Here is my evaluation as requested:\n{"1": 2, "2": 0}',
+        'Here is the evaluation of the passages:\n{"1": 2, "2": 0}',
+        'Based on the passages, here are the relevance grades in JSON format:\n{"1": 2, "2": 0}',
         '- Passage 1 says much.\n- Passage 2 is not about it.\n\nGrades:\n{"1": 2, "2": 0}',
-        '{"1": 2, "2": 0};\n\nPassage 1 is relevant, whereas passage 2 is not.',
-        '## Final grades\n\n{"1": 2, "2": 0}\n\nThis is my final answer.',
-        '<notes>Passage 1 fits.</notes>\n<answer>\n{"1": 2, "2": 0}\n</answer>',
+        '## Final grades\n\n```json\n{"1": 2, "2": 0}\n```\n',
+        'The answer is: `{"1": 2, "2": 0}`',
     ],
 )
-def test_a_reply_that_can_be_read_in_one_way_is_read(text):
+def test_an_object_that_ends_a_reply_is_read(text):
     parsed = UMBRELA.parse(text, 2)
     assert parsed.grades == (2, 0)
     assert parsed.problem is None
@@ -143,7 +142,6 @@ def test_a_reply_that_can_be_read_in_one_way_is_read(text):
         '{"grades": [2, 0], "ranking": [1, 2]}',
         '{"grades": [2, 0]}',
         '{"verdicts": [{"passage": 1, "grade": 0}, {"passage": 1, "grade": 2}]}',
-        '{"1": {"passage": 2, "grade": 2}, "2": {"passage": 1, "grade": 0}}',
         '{"relevant": [{"passage": 1, "relevant": true}, {"passage": 2, "relevant": false}]}',
         '{"1": 2, "1": 2}',
         '{"1": 2, "passage 1": 0}',
@@ -155,6 +153,31 @@ def test_a_reply_that_can_be_read_in_one_way_is_read(text):
         '{"1": 2, "2": 0',
         '{"1": {"reason": "so", "grade": 2}, "2": {"reason": "no',
         '{"1": {"reason": "It says {"1": 3}", "grade": 2}, "2": 0}',
+        '{"grades": {"1": 2, "2": 0}, "confidence": {"1": 3, "2": 3}}',
+        '{"verdicts": [{"passage": 2, "grade": 0}, {"passage": 1, "grade": 2}]}',
+        '[{"id": "1", "score": 2}, {"id": "2", "score": 0}]',
+        '{"1": 2, "2": 0, "note": "Correction: swap them."}',
+        '{"draft": {"1": 2, "2": 0}}',
+        '{"irrelevant": {"1": 1, "2": 0}}',
+        '{"confidence": {"1": 2, "2": 0}}',
+        '{"1": {"1": 2, "2": 0}, "1": 2}',
+        '{"1": 2, "2": 0}\nI hope this helps.',
+        '{"1": 2, "2": 0} or so',
+        '{"1": 2, "2": 0}\nI give passage 2 a 3.',
+        '```json\n{"1": 2, "2": 0}\n```\nSwap them.',
+        '```json\n{"1": 2, "2": 0}',
+        '<answer>{"1": 2, "2": 0}',
+        '{"1": 2, "2": 0}\n\n| passage | grade |\n| 1 | 3 |',
+        'Passage 1: 0\nPassage 2: 0\n\n{"1": 2, "2": 0}',
+        'Passage 1: 0\nPassage 2: 0\n\nAnswer:\n{"1": 2, "2": 0}',
+        'I will not answer as follows.\n\n{"1": 2, "2": 0}',
+        'Say [0, 2]. Answer: {"1": 2, "2": 0}',
+        '<notes>Passage 1 fits.</notes>\n<answer>\n{"1": 2, "2": 0}\n</answer>',
+        '<think>a</think>{"1": 0, "2": 0}<think>b</think>{"1": 2, "2": 0}',
+        '{"1": 0, "2": 0}<think>b</think>{"1": 2, "2": 0}',
+        '<|channel|>final<|message|>{"1": 0}<|end|><|channel|>final<|message|>{"1": 2, "2": 0}',
+        '<think>a<analysis>b</analysis>Answer:{"1": 2, "2": 0}',
+        '{"1": 2, "2": 1',  # the 1 may begin a 10
         '<tool_call>{"name": "grade", "arguments": {"1": 2, "2": 0}}</tool_call>',
         "| passage | grade |\n|---|---|\n| 1 | 2 |\n| 2 | 0 |",
         '<draft>\n{"1": 2, "2": 0}\n</draft>\n<answer>',
@@ -218,10 +241,10 @@ def test_a_reply_that_can_be_read_in_one_way_is_read(text):
         'analysis{"1": 3, "2": 3}',
     ],
 )
-def test_a_reply_that_could_be_read_in_two_ways_is_not_read(text):
+def test_any_other_reply_is_not_read(text):
     parsed = UMBRELA.parse(text, 2)
     assert parsed.grades == (None, None)
-    assert parsed.problem == "it holds no JSON object with exactly one grade per passage"
+    assert parsed.problem == "it is not one JSON object with exactly one grade per passage"
 
 
 @pytest.mark.parametrize(
@@ -238,15 +261,18 @@ def test_a_reply_that_could_be_read_in_two_ways_is_not_read(text):
         ('{"1": 2, "2": {"grade": 1, "revised": "3"}}', (2, None), "passage 2"),
         ('{"1": 2, "2": {"grade": 1, "useful": "no"}}', (2, None), "passage 2"),
         ('{"1": 2, "2": {"grade": 1, "out_of": "10"}}', (2, None), "passage 2"),
+        ('{"1": 2, "2": {"grade": 1, "grade": 3}}', (2, None), "passage 2"),
+        (
+            '{"1": {"passage": 2, "grade": 2}, "2": {"passage": 1, "grade": 0}}',
+            (None, None),
+            "passage 1, 2 has no grade",
+        ),
+        ('{"1": 2, "2": {"score": 1}}', (2, None), "passage 2"),
+        ('{"1": 2, "2": [1]}', (2, None), "passage 2"),
+        ('{"1": 2, "2": NaN}', (None, None), "grade nan is not one of"),
+        ('{"1": 2, "2": 1' + "0" * 400 + "}", (None, None), "is not one of 0, 1, 2, 3"),
         ('{"1": 2, "2": "relevant"}', (2, None), "passage 2"),
-        ('{"1": 2, "2": 0}\nI give passage 2 a 3.', (None, None), "other grades"),
-        ('{"1": 2, "2": 0}\nPassage 2 deserves a 3.', (None, None), "other grades"),
-        ('{"1": 2, "2": 0, "note": "Correction: swap them."}', (None, None), "takes the answer"),
-        ('{"1": 2, "2": 1', (None, None), "no JSON object"),  # the 1 may begin a 10
         ('{"1": true, "2": null}', (None, None), "passage 1, 2"),
-        ('Passage 1: 0\nPassage 2: 0\n\n{"1": 2, "2": 0}', (None, None), "other grades"),
-        ('{"1": 2, "2": 0}\n\n| passage | grade |\n| 1 | 3 |', (None, None), "other grades"),
-        ('{"1": 2, "2": 0, "remark": "passage 2: 3"}', (None, None), "other grades"),
     ],
 )
 def test_what_can_be_read_is_kept_and_the_rest_is_reported(text, grades, problem):
@@ -255,20 +281,15 @@ def test_what_can_be_read_is_kept_and_the_rest_is_reported(text, grades, problem
     assert problem in parsed.problem
 
 
-def test_words_and_flags_answer_the_shipped_binary_question():
-    form = shipped_prompt("binary", explain=False).form
-    text = '{"1": "yes", "2": "not relevant", "3": true, "4": {"relevant": false}, "5": 1}'
-    assert form.parse(text, 5).grades == (1, 0, 1, 0, 1)
-    assert form.parse('{"1": {"relevant": true, "grade": 0}}', 1).grades == (None,)
-    text = '{"1": 1, "2": 1}\nPassage 2 is not relevant.'
-    assert form.parse(text, 2).problem == "the text around the JSON object says otherwise"
-
-
-def test_words_do_not_answer_a_question_whose_grades_may_mean_the_opposite():
-    form = custom_prompt("{{ query }} {{ passages }} 0: relevant. 1: not.", (0, 1), False).form
-    assert form.parse('{"1": "yes", "2": true, "3": "relevant", "4": 1}', 4).grades == (
-        (None,) * 3 + (1,)
-    )
+@pytest.mark.parametrize("prompt", ["binary", "custom"])
+def test_words_and_flags_are_no_grades(prompt):
+    """In a recipe's own prompt, 1 may mean that a passage is not relevant."""
+    if prompt == "binary":
+        form = shipped_prompt("binary", explain=False).form
+    else:
+        form = custom_prompt("{{ query }} {{ passages }} 0: relevant. 1: not.", (0, 1), False).form
+    text = '{"1": "yes", "2": true, "3": "relevant", "4": {"relevant": true}, "5": 1}'
+    assert form.parse(text, 5).grades == (None,) * 4 + (1,)
 
 
 @pytest.mark.parametrize(
@@ -277,8 +298,12 @@ def test_words_do_not_answer_a_question_whose_grades_may_mean_the_opposite():
         ('{"relevant": [2]}', (0, 1, 0)),
         ('{"relevant": []}', (0, 0, 0)),
         ('{"relevant": [2],}', (0, 1, 0)),
-        ('{"Relevant_Passages": ["passage 2", "[3]"]}', (0, 1, 1)),
-        ('{"relevant": [2]}\nNothing is like [1] and [3].', (0, 1, 0)),
+        ('{"relevant": ["passage 2", "3"]}', (0, 1, 1)),
+        ('{"answer": {"relevant": [3]}}', (0, 0, 1)),
+        ('The relevant passages are:\n{"relevant": [2]}', (0, 1, 0)),
+        ('{"relevant_passages": [2]}', (None, None, None)),
+        ('{"irrelevant": [2]}', (None, None, None)),
+        ('{"relevant": [2]}\nNothing is like [1] and [3].', (None, None, None)),
         ('{"relevant": [2]} as in [1] and [3]', (None, None, None)),
         ('Relevant passages: 1, 3\n\n{"relevant": [2]}', (None, None, None)),
         ('{"relevant": [2, 2]}', (None, None, None)),
@@ -286,7 +311,6 @@ def test_words_do_not_answer_a_question_whose_grades_may_mean_the_opposite():
         ('{"relevant": [2], "relevant_passages": [3]}', (None, None, None)),
         ('{"relevant": [2], "2": false}', (None, None, None)),
         ('{"relevant": "2"}', (None, None, None)),
-        ('{"relevant": [2]}\nPassages 1 and 3 are not relevant.', (0, 1, 0)),
         ('{"relevant": []}\nPassage 3 is relevant.', (None, None, None)),
         ('{"relevant": [1]}\nPassages 1 and 3 are relevant.', (None, None, None)),
         ('{"relevant": [1]}\nPassage 1 is irrelevant.', (None, None, None)),

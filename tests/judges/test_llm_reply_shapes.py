@@ -5,6 +5,7 @@
 
 import json
 import os
+import re
 
 import pytest
 from hypothesis import given, settings
@@ -17,44 +18,29 @@ pytestmark = pytest.mark.slow
 EXAMPLES = int(os.environ.get("RECIPEKIT_TEST_EXAMPLES", "300"))
 SCALE = (0, 1, 2, 3)
 UMBRELA = GradeForm(SCALE)
-BINARY = GradeForm((0, 1), yes_no=True)
+BINARY = GradeForm((0, 1), explain=True)
 SET = RelevantSetForm()
 
 # Shapes
 # --------------------------------------------------------------------------------------------------
 
-KEYS = ["{}", "passage {}", "Passage {}", "passage_{}", "[{}]", "#{}"]
-NUMBERS = ["passage", "id", "number", "Passage Number", "index"]
-GRADES = ["grade", "score", "Relevance", "rating", "label"]
+KEYS = ["{}", "passage {}", "Passage {}", "passage_{}"]
 HOLDERS = ["grades", "Scores", "results", "judgments", "passages"]
 VALUES = [int, float, str]
-REMARKS = [{}, {"query": "how deep?"}, {"note": "done"}, {"confidence": 0.9}, {"ranking": [2, 1]}]
+RIVALS = [True, "no", 3, [2, 1], {"1": 3}, "Correction: swap them.", None]
+"""Values of members that the prompt does not ask for."""
 
 
 @st.composite
 def graded_values(draw, grades: list[int]) -> object:
-    """The JSON value of a reply with these grades, in any shape that can be read in one way."""
+    """The JSON value of a reply with these grades, in any shape that is read."""
     value = draw(st.sampled_from(VALUES))
-    grade_name = draw(st.sampled_from(GRADES))
-    extras = draw(st.sampled_from([{}, {"reason": 'It says {"1": 3}.'}, {"confidence": 0.5}]))
+    reason = draw(st.sampled_from([{}, {"reason": 'It says {"1": 3}.'}]))
     in_objects = draw(st.booleans())
-    key, number = draw(st.sampled_from(KEYS)), draw(st.sampled_from(NUMBERS))
-    items = [{grade_name: value(g), **extras} if in_objects else value(g) for g in grades]
-    listed = [{number: i, **extras, grade_name: value(g)} for i, g in enumerate(grades, start=1)]
+    key, holder = draw(st.sampled_from(KEYS)), draw(st.sampled_from(HOLDERS))
+    items = [{**reason, "grade": value(g)} if in_objects else value(g) for g in grades]
     mapped = {key.format(i): item for i, item in enumerate(items, start=1)}
-    holder, remark = draw(st.sampled_from(HOLDERS)), draw(st.sampled_from(REMARKS))
-    return draw(
-        st.sampled_from(
-            [
-                mapped,
-                {**mapped, **remark},
-                {**remark, holder: mapped},
-                {holder: listed, **remark},
-                {"result": {holder: listed}},
-                listed,
-            ]
-        )
-    )
+    return draw(st.sampled_from([mapped, {holder: mapped}]))
 
 
 def trailing_comma(value: object) -> str:
@@ -73,8 +59,12 @@ WRAPPERS = [
     "{}",
     "```json\n{}\n```",
     "```\n{}\n```",
+    "`{}`",
     "Here is my evaluation:\n\n{}",
-    "Sure! The grades for each passage are:\n```json\n{}\n```\nLet me know if you need more.",
+    "Sure! The grades for each passage are:\n```json\n{}\n```",
+    "Passage 1 is short.\nThe other ones are off topic.\n\nGrades:\n{}",
+    "Passage 2 is best.\n\n**Final answer:**\n~~~\n{}\n~~~\n",
+    "Based on the query and the passages, here are the grades:\n{}",
     "<answer>{}</answer>",
     "<think>Say {{}} or [2]. Hm.</think>\n{}",
     "Passage 1 first, then the others.</think>{}",
@@ -93,10 +83,17 @@ QUOTES = [
     '"{}" is what the passage wants.\n',
     "The passage tells me to answer\n{}\n",
     "Passage 3:\n~~~json\n{}\n~~~\n",
+    "Passage 2 wants this output. I refuse.\n\n{}",
+    "The passage says:\n\nAnswer:\n{}",
+    "Passage 1 has an `answer`:\n{}",
+    "My draft:\n{}",
+    "Not my answer:\n{}",
+    "- Passage 1 gets 0\n- Passage 2 gets 3\n{}",
     "If it were obeyed, the output would be:\n{}\n",
     "Passage 1 wants:\n\n<answer>{}</answer>\n",
     "It would be a mistake to output {}.\n",
 ]
+REMARKS = ["\nDone.", "\n\nI hope this helps!", " or so", "\n0", ".", "\n\n```\n[0, 2]\n```", "*"]
 SEPARATORS = ["\n", " ", "\n\nWait, no:\n", "\nCorrected answer:\n", "</think>", ", ", "\n---\n"]
 
 
@@ -111,7 +108,8 @@ def good_replies(draw, grades: list[int], form=UMBRELA) -> str:
     if isinstance(form, RelevantSetForm):
         numbers = [number for number, grade in enumerate(grades, start=1) if grade]
         as_text = draw(st.sampled_from([int, str, "passage {}".format]))
-        value: object = {"relevant": [as_text(number) for number in numbers]}
+        reason = draw(st.sampled_from([{}, {"reason": 'It says {"relevant": [1]}.'}]))
+        value: object = {**reason, "relevant": [as_text(number) for number in numbers]}
     else:
         value = draw(graded_values(grades))
     text = draw(st.sampled_from(WRITERS))(value)
@@ -145,7 +143,7 @@ def test_a_good_reply_is_never_read_as_other_grades(data, form):
 @given(data=st.data(), grades=graded(), wrapper=st.sampled_from(WRAPPERS))
 @settings(max_examples=EXAMPLES, deadline=None)
 def test_valid_json_in_any_wrapper_is_read(data, grades, wrapper):
-    value = data.draw(graded_values(grades).filter(lambda value: isinstance(value, dict)))
+    value = data.draw(graded_values(grades))
     reply = wrapper.format(json.dumps(value, indent=data.draw(st.sampled_from([None, 2]))))
     assert list(UMBRELA.parse(reply, len(grades)).grades) == grades
 
@@ -202,28 +200,73 @@ def test_a_list_next_to_an_object_may_be_another_answer(data, grades):
     assert_no_grades(UMBRELA, f"{answer}{between}{listed}", len(grades))
 
 
+@given(data=st.data(), form=st.sampled_from([UMBRELA, BINARY, SET]))
+@settings(max_examples=EXAMPLES, deadline=None)
+def test_a_reply_that_goes_on_after_its_json_is_not_read(data, form):
+    """The text may take the answer back, in any words."""
+    grades = data.draw(graded(form.scale[-1]))
+    reply = data.draw(good_replies(grades, form)) + data.draw(st.sampled_from(REMARKS))
+    assert_no_grades(form, reply, len(grades))
+
+
+@given(data=st.data(), form=st.sampled_from([UMBRELA, BINARY, SET]))
+@settings(max_examples=EXAMPLES, deadline=None)
+def test_of_any_pieces_only_a_single_object_at_the_end_is_read(data, form):
+    answers = st.lists(st.integers(0, form.scale[-1]), min_size=3, max_size=3).map(tuple)
+    texts = [*WRAPPERS, *QUOTES, *SEPARATORS, *REMARKS]
+    pieces = st.sampled_from([part for text in texts for part in re.split(r"\{+.*?\}+", text)])
+    drawn = data.draw(st.lists(answers | pieces, max_size=8))
+    reply = "".join(piece if isinstance(piece, str) else form.write(piece) for piece in drawn)
+    parsed = form.parse(reply, 3)
+    if parsed.graded:
+        *_, last = [piece for piece in drawn if isinstance(piece, tuple)]
+        assert parsed.grades == last, reply
+        answer = form.write(last)
+        before, _, after = reply.rpartition(answer)
+        assert not re.search(r"\w", re.sub(r"<.*?>", "", after)), reply
+        ended = re.split(r"</think>|\[/THINK\]|final<\|message\|>|assistantfinal", before)[-1]
+        assert not re.search(r"[{}\[\]]", ended), reply
+
+
 @given(data=st.data(), grades=graded())
 @settings(max_examples=EXAMPLES, deadline=None)
-def test_two_members_that_could_hold_the_grades_are_not_read(data, grades):
+def test_members_that_nobody_requested_are_not_read(data, grades):
     mapped = {str(number): grade for number, grade in enumerate(grades, start=1)}
-    names = [*HOLDERS, "final_grades", "relevant", "draft", "initial"]
+    names = [*HOLDERS, "final_grades", "relevant", "draft", "confidence", "note", "reason"]
     one, two = data.draw(st.lists(st.sampled_from(names), min_size=2, max_size=2, unique=True))
-    for value in ({one: mapped, two: mapped}, {**mapped, two: mapped}, {two: mapped, **mapped}):
+    rival = data.draw(st.sampled_from([*RIVALS, mapped]))
+    values = [
+        {one: mapped, two: rival},
+        {two: rival, one: mapped},
+        {**mapped, two: rival},
+        {two: rival, **mapped},
+        {"draft": mapped},
+        {"result": {"grades": mapped}},
+        [mapped],
+        [{"passage": int(number), "grade": grade} for number, grade in mapped.items()],
+    ]
+    for value in values:
         assert_no_grades(UMBRELA, json.dumps(value), len(grades))
+    relevant = {"relevant": [number for number, grade in enumerate(grades, start=1) if grade]}
+    if two not in ("relevant", "reason"):
+        for value in ({**relevant, two: rival}, {two: rival, **relevant}, {two: relevant, "a": 1}):
+            assert_no_grades(SET, json.dumps(value), len(grades))
 
 
 @given(data=st.data(), grades=graded())
 @settings(max_examples=EXAMPLES, deadline=None)
 def test_contradicting_flags_and_duplicates_are_not_read(data, grades):
-    flag = data.draw(st.sampled_from(["relevant", "is_relevant", "final_grade", "verdict", "old"]))
-    rival = data.draw(st.sampled_from([True, False, 0, 3]))
+    flag = data.draw(st.sampled_from(["relevant", "score", "final_grade", "verdict", "passage"]))
+    rival = data.draw(st.sampled_from(RIVALS))
     flagged = {str(i): {"grade": g, flag: rival} for i, g in enumerate(grades, start=1)}
     assert_no_grades(UMBRELA, json.dumps(flagged), len(grades))
-    twice = [{"passage": number, "grade": grade} for number, grade in enumerate(grades, start=1)]
-    twice.append({"passage": data.draw(st.integers(1, len(grades))), "grade": 3})
-    assert_no_grades(UMBRELA, json.dumps({"grades": twice}), len(grades))
-    members = [f'"{item["passage"]}": {item["grade"]}' for item in twice]
-    assert_no_grades(UMBRELA, "{" + ", ".join(members) + "}", len(grades))
+    again = data.draw(st.integers(1, len(grades)))
+    key = data.draw(st.sampled_from(KEYS))
+    members = [f'"{number}": {grade}' for number, grade in enumerate(grades, start=1)]
+    members.insert(data.draw(st.integers(0, len(grades))), f'"{key.format(again)}": 3')
+    text = "{" + ", ".join(members) + "}"
+    for reply in (text, text.replace("}", ",}"), text.replace('"', "'")):
+        assert_no_grades(UMBRELA, reply, len(grades))
 
 
 @given(data=st.data(), grades=graded(), offset=st.sampled_from([-1, 1, 2, 10]))
@@ -241,7 +284,7 @@ def test_grades_on_another_scale_are_not_read(data, grades, factor):
     value = data.draw(st.sampled_from([float, str]))
     scaled = [value(grade * factor) for grade in [*grades, 3]]
     mapped = {str(number): grade for number, grade in enumerate(scaled, start=1)}
-    listed = [{"passage": int(number), "score": grade} for number, grade in mapped.items()]
+    listed = {number: {"grade": grade} for number, grade in mapped.items()}
     for reply in (mapped, {"scores": mapped}, {"results": listed}):
         assert_no_grades(UMBRELA, json.dumps(reply), len(scaled))
 

@@ -24,6 +24,6 @@ The reply is one JSON object, in the prompt's form (see `reply_forms`):
 - relevant set (`relevant_set`): `{"relevant": [2]}`, with an explanation
   `{"reason": "...", "relevant": [2]}`
 
-The path of a reply: `llm.client` → `judge` → `parsing` → `members` and `reply_forms` →
-`query_result` → `Verdicts`.
+The path of a reply: `llm.client` → `judge` → `parsing` → `reply_forms` → `query_result` →
+`Verdicts`.
 """

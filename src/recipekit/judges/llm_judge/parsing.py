@@ -1,111 +1,107 @@
-"""The JSON in a reply: after the model's reasoning, alone, in prose or a code block, or malformed.
+"""The answer in a reply: the JSON object that ends it, after the model's reasoning.
 
-A reply that can be read in two ways is not read at all: the judge asks once more.
+The object stands alone, in a code block or in answer tags. Text before it must end with a heading
+such as "Here are the grades:", and have no brackets, which could hold another answer. A reply that
+differs has no answer, and the judge asks once more: this costs less than wrong labels.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
+from contextlib import suppress
 from typing import Any, Final
 
-from recipekit.judges.llm_judge.presentation import is_presented
-
-__all__ = ["FoundJson", "find_json"]
+__all__ = ["find_answer"]
 
 MAX_REPAIRED: Final = 20_000
 """Characters. A longer malformed reply is a model that loops, and takes minutes to repair."""
 
-_FENCED: Final = re.compile(r"(`{3,}|~{3,})[ \t]*\w*[ \t]*\n(.*)\n[ \t]*\1", re.DOTALL)
-_TAGGED: Final = re.compile(
-    r"<(answer|final_answer|output|result|response|json|grades|scores|judgments)>(.*)</\1>",
-    re.DOTALL | re.IGNORECASE,
-)
 _END_TOKENS: Final = re.compile(
     r"(?:(?:<\|\w{1,30}\|>|</?s>|<(?:end|start)_of_turn>|\[/?INST\])\s*)+\Z"
 )
 """What a server leaves at the end of a reply if it does not remove the model's special tokens."""
+_FENCE: Final = re.compile(r"(`{1,9}|~{3,9})[ \t]*\w{0,20}\Z")
+"""The beginning of a code block."""
+_TAG: Final = re.compile(
+    r"<(?:(answer|output|result|response|json|grades)|\|begin_of_box\|)>\Z", re.IGNORECASE
+)
+"""The beginning of an answer. The end of GLM's box is a special token."""
+_HEADING: Final = re.compile(
+    r"\W*(?:(?:sure|certainly|okay|of course|so|therefore|(?:based on|after)[^:\n]{0,200},)\W+)?"
+    r"(?:here (?:is|are) )?(?:(?:the|my|final|json|relevance) )*"
+    r"(?:answers?|assessment|evaluation|grad(?:es?|ing)|json|judge?ments?|object|output|ratings?|"
+    r"relevant passages|results?|scores?|verdicts?)"
+    r"(?: (?:for|of) (?:each passage|(?:all )?(?:the )?passages))?"
+    r"(?: based on[^:\n]{0,200}| in json(?: format)?)?(?: is| are)?\W*",
+    re.IGNORECASE,
+)
+"""What may announce an answer. Other words may announce a quotation, a guess or a draft."""
 
-_PUNCTUATION: Final = re.compile(r"""[{}\[\]:,]|[^\s{}\[\]:,"'\u2018\u2019\u201c\u201d`\\]+""")
+_TOKEN: Final = re.compile(r"""[{}\[\]:,]|[^\s{}\[\]:,"'\u2018\u2019\u201c\u201d`\\]+""")
 _TRAILING_COMMA: Final = re.compile(r",(?=\s*[}\]])")
+_STRING: Final = re.compile(r'"(?:[^"\\]|\\.)*"')
 _STRUCTURE: Final = re.compile(r"[{}\[\]:,]")
 
 
-@dataclass(frozen=True)
-class FoundJson:
-    """The only JSON object or array of a reply."""
+def find_answer(reply: str) -> dict[str, Any] | None:
+    """The JSON object that is the answer of a reply (see the module's docstring).
 
-    value: Any
-    """A dict or a list."""
-    around: str
-    """The text before and after it."""
-
-
-def find_json(reply: str) -> FoundJson | None:
-    """The only JSON object of a reply, or the array that a reply consists of.
-
-    The model's reasoning is not part of its reply (see `answer_text`). In prose, an object must
-    have its own lines, or follow a label on its line, and the prose must present it as the answer
-    (see `is_presented`). A malformed object (a trailing comma, single quotes) is repaired, if the
-    repair only changes quotes and trailing commas.
+    A malformed object (a trailing comma, single quotes) is repaired, if the repair only changes
+    quotes and trailing commas.
 
     Returns:
-        None if there is no JSON, if there are several objects, if a key occurs twice, or if the
-        object may not be the answer.
+        None if there is no answer. An object in which a key occurs twice is empty.
     """
-    whole = _unwrapped(reply)
-    if (value := _loaded(whole, repair=False)) is not None:
-        return FoundJson(value, "")
-    answer = answer_text(reply)
-    if answer is None:
+    if reply.lstrip().startswith("{"):
+        with suppress(ValueError):  # its texts may contain anything, such as a tag of reasoning
+            return _loaded(reply)
+    answer = _END_TOKENS.sub("", _without_reasoning(reply).strip()).strip()
+    before, brace, rest = answer.partition("{")
+    value = brace + rest
+    for wrapper, end in ((_FENCE, "{}"), (_TAG, "</{}>")):
+        if opening := wrapper.search(before.rstrip()):
+            before, value = before[: opening.start()], value.rstrip()
+            closing = end.format(opening[1]) if opening[1] else ""
+            if not value.endswith(closing):
+                return None
+            value = value.removesuffix(closing)
+    if not value or not _is_announcement(before.strip()):
         return None
-    whole = _unwrapped(answer)
-    if whole[:1] in ("{", "[") and (value := _loaded(whole)) is not None:
-        return FoundJson(value, "")
-    start, end = whole.find("{"), whole.rfind("}")
-    if start < 0 or end < start:
-        return None
-    before, after = whole[:start], whole[end + 1 :]
-    if not is_presented(before, after):
-        return None
-    value = _loaded(whole[start : end + 1])
-    return FoundJson(value, f"{before}\n{after}") if isinstance(value, dict) else None
+    try:
+        return _loaded(value)
+    except ValueError:
+        return _repaired(value)
 
 
-def _unwrapped(text: str) -> str:
-    """The text without special tokens, code fence, tags and emphasis around all of it."""
-    text = _END_TOKENS.sub("", text.strip()).strip()
-    for wrapper in (_TAGGED, _FENCED):
-        if match := wrapper.fullmatch(text):
-            text = match[2].strip()
-    return text.strip("`* \t\n\ufeff\u200b")
+def _is_announcement(before: str) -> bool:
+    """Whether the text before an object is empty, or ends with a heading and has no brackets."""
+    *_, last_sentence = re.split(r"(?<=[.!?])\s+", before)
+    has_brackets = re.search(r"[<>{}\[\]]", before)
+    return not before or (not has_brackets and _HEADING.fullmatch(last_sentence) is not None)
 
 
-class _DuplicateKey(Exception):
-    """A key occurs twice in one object."""
+def _loaded(text: str) -> dict[str, Any] | None:
+    """A JSON object; None if it is nested too deeply.
 
-
-def _loaded(text: str, *, repair: bool = True) -> dict[str, Any] | list[Any] | None:
-    """A JSON object or array, repaired if malformed."""
+    Raises:
+        ValueError: The text is not JSON.
+    """
     try:
         # Strings may contain line breaks, which models forget to escape.
         value = json.loads(text, object_pairs_hook=_without_duplicates, strict=False)
-    except _DuplicateKey:
+    except RecursionError:
         return None
-    except (ValueError, RecursionError):
-        value = _repaired(text) if repair else None
-    return value if isinstance(value, dict | list) else None
+    return value if isinstance(value, dict) else None
 
 
 def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object; empty if a key occurs twice in it."""
     found = dict(pairs)
-    if len(found) < len(pairs):
-        raise _DuplicateKey
-    return found
+    return found if len(found) == len(pairs) else {}
 
 
-def _repaired(text: str) -> Any:
+def _repaired(text: str) -> dict[str, Any] | None:
     """A malformed JSON object, repaired; None if the repair did more than change quotes.
 
     The repair may complete a truncated object, or drop what it cannot place. Therefore its result
@@ -121,97 +117,51 @@ def _repaired(text: str) -> Any:
         written = json.dumps(value, ensure_ascii=False)
     except (ValueError, RecursionError):  # several objects, or no structure
         return None
-    structure = json.dumps(_without_texts(value))
-    same_words = _tokens(written) == _tokens(_TRAILING_COMMA.sub("", text))
-    same_structure = _STRUCTURE.findall(structure) == _STRUCTURE.findall(written)
-    return value if same_words and same_structure else None
+    unchanged = _tokens(written) == _tokens(_TRAILING_COMMA.sub("", text))
+    hidden = any(map(_STRUCTURE.search, _STRING.findall(written)))
+    return value if isinstance(value, dict) and unchanged and not hidden else None
 
 
 def _tokens(text: str) -> list[str]:
-    return [token.lower() for token in _PUNCTUATION.findall(text)]
-
-
-def _without_texts(value: Any) -> Any:
-    """The same structure, with numbers instead of keys and other values."""
-    if isinstance(value, dict):
-        return {index: _without_texts(item) for index, item in enumerate(value.values())}
-    if isinstance(value, list):
-        return [_without_texts(item) for item in value]
-    return 0
+    return [token.lower() for token in _TOKEN.findall(text)]
 
 
 # Reasoning
-# ---------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 
-_NAMES: Final = "think|thinking|thoughts?|reasoning|analysis|reflection|scratchpad"
 _MARKER: Final = re.compile(
-    rf"<(?P<tag_end>/)?(?:\w+:)?(?P<tag>{_NAMES})\b[^<>]*>"
-    rf"|\[(?P<bracket_end>/)?(?P<bracket>{_NAMES})\]"
-    r"|◁(?P<kimi_end>/)?(?P<kimi>think)▷"
-    rf"|<[|\uff5c](?:(?:begin_of|start)|(?P<special_end>end_of|end))_(?P<special>{_NAMES})[|\uff5c]>",
+    r"(?P<style>[<\[\u25c1][|\uff5c]?)(?P<end>/|end_(?:of_)?)?(?:(?:begin_of|start)_|\w+:)?"
+    r"(?P<name>think|thinking|thoughts?|reasoning|analysis|reflection|scratchpad)\b"
+    r"[^<>\[\]\u25c1\u25b7]*[>\]\u25b7]",
     re.IGNORECASE,
 )
 """The beginning or the end of reasoning, as the chat templates of different models mark it."""
+_CHANNELS: Final = re.compile(
+    r"<\|(?:channel|message)\|>|assistantfinal|\A\s*(?:assistant)?(?:analysis|commentary)"
+)
+"""The harmony format of gpt-oss, also after a server removed the special tokens."""
+_FINAL_CHANNEL: Final = re.compile(
+    r"<\|channel\|>\s*final\b[^{}\[\]]{0,60}?<\|message\|>|assistantfinal"
+)
 
-_CHANNEL: Final = re.compile(r"<\|(?:channel|message)\|>")
-_FINAL_CHANNEL: Final = re.compile(r"<\|channel\|>\s*final\b[^{}\[\]]{0,60}?<\|message\|>")
-_MESSAGE_END: Final = re.compile(r"<\|(?:end|return|call)\|>")
-_BARE_CHANNEL: Final = re.compile(r"\s*(?:assistant)?(?:analysis|commentary)")
-"""The name of a channel after a server removed the special tokens around it."""
-_BARE_FINAL: Final = "assistantfinal"
 
-
-def answer_text(reply: str) -> str | None:
+def _without_reasoning(reply: str) -> str:
     """The text after a model's reasoning, which is the whole reply if there is none.
 
-    Chat templates may open the reasoning in the prompt, so that a reply only closes it.
-
-    Returns:
-        None if the reasoning does not end, or if the answer cannot be separated from it: a second
-        end without a beginning, JSON before the reasoning, several final channels.
+    Chat templates may open the reasoning in the prompt, so that a reply only closes it. The text is
+    empty if the reasoning does not end, ends several times, or has JSON before it.
     """
-    if _CHANNEL.search(reply):
-        return _final_channel(reply)
-    if _BARE_FINAL in reply or _BARE_CHANNEL.match(reply):
-        parts = reply.split(_BARE_FINAL)
-        return parts[1] if len(parts) == 2 else None
-    return _after_blocks(reply)
+    if _CHANNELS.search(reply):
+        _, *finals = _FINAL_CHANNEL.split(reply)
+        return finals[0] if len(finals) == 1 else ""
+    markers = list(_MARKER.finditer(reply))
+    if not markers:
+        return reply
+    first, last = markers[0], markers[-1]
+    is_only_end = [marker for marker in markers if marker["end"]] == [last]
+    is_opened = _kind(first) == _kind(last) and "{" not in reply[: first.start()]
+    return reply[last.end() :] if is_only_end and (first is last or is_opened) else ""
 
 
-def _final_channel(reply: str) -> str | None:
-    """The only final message of a reply in the harmony format of gpt-oss."""
-    finals = list(_FINAL_CHANNEL.finditer(reply))
-    if len(finals) != 1:
-        return None
-    answer = reply[finals[0].end() :]
-    end = _MESSAGE_END.search(answer)
-    if end is not None and answer[end.end() :].strip():
-        return None
-    answer = answer if end is None else answer[: end.start()]
-    return None if _CHANNEL.search(answer) else answer
-
-
-def _after_blocks(reply: str) -> str | None:
-    opened: str | None = None
-    ended = False
-    start = 0
-    for marker in _MARKER.finditer(reply):
-        kind, is_end = _kind(marker)
-        if not is_end and opened is None:
-            if "{" in reply[start : marker.start()]:
-                return None
-            opened = kind
-        elif is_end and opened is None and ended:
-            return None
-        elif is_end and opened in (None, kind):
-            opened, ended, start = None, True, marker.end()
-    return None if opened else reply[start:]
-
-
-def _kind(marker: re.Match[str]) -> tuple[str, bool]:
-    """What a marker delimits, and whether it is the end of it."""
-    for style in ("tag", "bracket", "kimi", "special"):
-        if name := marker[style]:
-            stem = name.lower().removesuffix("s").removesuffix("ing")
-            return f"{style} {stem}", marker[f"{style}_end"] is not None
-    raise AssertionError(marker)
+def _kind(marker: re.Match[str]) -> str:
+    return f"{marker['style']} {marker['name'][:5]}".lower()

@@ -97,8 +97,7 @@ def shipped_prompt(name: str, explain: bool) -> Prompt:
     source = (files(__package__) / "prompts" / f"{name}.jinja").read_text(encoding="utf-8")
     if name == "relevant_set":
         return Prompt(source, RelevantSetForm(explain))
-    form = GradeForm(tuple(GRADE_VERDICTS[name]), explain, yes_no=name == "binary")
-    return Prompt(source, form)
+    return Prompt(source, GradeForm(tuple(GRADE_VERDICTS[name]), explain))
 
 
 def custom_prompt(source: str, scale: Sequence[int], explain: bool) -> Prompt:

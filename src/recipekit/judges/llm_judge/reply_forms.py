@@ -5,65 +5,26 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
-from recipekit.judges.llm_judge.members import (
-    ECHO_NAMES,
-    REASON_NAMES,
-    graded_items,
-    only_member,
-    other_candidates,
-    passage_number,
-    stated_grade,
-)
-from recipekit.judges.llm_judge.parsing import FoundJson, find_json
-from recipekit.judges.llm_judge.presentation import is_taken_back
+from recipekit.judges.llm_judge.parsing import find_answer
 from recipekit.llm.completion import TokenLogprob
 
 __all__ = ["GradeForm", "ParsedReply", "RelevantSetForm", "ReplyForm"]
 
-SET_NAMES: Final = ("relevant", "relevant_passages")
-YES_NO: Final = {
-    "yes": 1,
-    "true": 1,
-    "relevant": 1,
-    "no": 0,
-    "false": 0,
-    "irrelevant": 0,
-    "not relevant": 0,
-    "not_relevant": 0,
-}
+WRAPPER_NAMES: Final = frozenset(
+    "answer grades judgments output passages response result results scores verdicts".split()
+)
+"""Names of an answer's only member, in which a model may put the object that was asked for."""
 
+_NUMBER: Final = re.compile(r"\s*(?:passage[\s_]{0,3})?(\d{1,9})\s*", re.IGNORECASE)
+_GRADE: Final = re.compile(r"\s*-?\d{1,9}(?:\.\d{1,9})?\s*")
 _GRADE_TOKENS: Final = re.compile(
     r'"(\d{1,9})"\s*:\s*(?:\{[^{}]*?"grade"\s*:\s*)?"?(-?\d{1,9})(?="?\s*[,}\]])'
 )
 """A passage's number and its grade in the text of a reply."""
-_GRADE_IN_PROSE: Final = re.compile(
-    r"(?:passage\s*\W{0,3}|^[ \t]*[|*\-\[(#\"'`]{0,3}[ \t]*)(\d{1,4})[\])*\"'`]{0,3}"
-    r"[ \t]*(?:\([^()\n]{0,40}\)[ \t]*)?(?:[|:=\u2013\u2014-]|->|\u2192|grade[ds]?|scores?"
-    r"|is|has|gets|deserves|merits|warrants|receives|earns|(?=an?[ \t]))[ \t|:=]*"
-    r"(?:an?[ \t]|the[ \t])?(?:grade|score|rating|relevance)?[ \t:=|]*[*\"'`]{0,3}"
-    r"(-?\d{1,4})(?![\d:%]|\.\d|[ \t]*\w)",
-    re.IGNORECASE | re.MULTILINE,
-)
-"""A passage's number and its grade in prose or in a table."""
-_RELEVANCE_IN_PROSE: Final = re.compile(
-    r"\bpassages?[ \t]+((?:\d{1,4}(?:[ \t]*,[ \t]*|[ \t]*(?:,[ \t]*)?(?:and|or|&)[ \t]+))*\d{1,4})"
-    r"[ \t]+(?:is|are|isn't|aren't)((?:[ \t]+\w+){0,2}?)[ \t]+(ir)?relevant\b",
-    re.IGNORECASE,
-)
-"""Numbers of passages that prose calls relevant or irrelevant."""
-_DIGITS: Final = re.compile(r"\d+")
-_NOT: Final = re.compile(r"n't\b|\bnot\b", re.IGNORECASE)
-_SET_IN_PROSE: Final = re.compile(
-    r"(?<!not )(?<!non-)\brelevant(?:[ \t]+passages?)?(?:[ \t]+numbers?)?(?:[ \t]+are|[ \t]+is)?"
-    r"[ \t]*[:=]?[ \t*`]*"
-    r"([\[(]?\d{1,4}(?:(?:[ \t]*,[ \t]*|[ \t]+and[ \t]+)\d{1,4})*[\])]?)",
-    re.IGNORECASE,
-)
-"""Numbers of relevant passages in prose."""
 
 
 @dataclass(frozen=True)
@@ -111,9 +72,6 @@ class GradeForm:
 
     scale: tuple[int, ...]
     explain: bool = False
-    yes_no: bool = False
-    """Whether `true`, "yes" and "relevant" are grade 1, and their opposites grade 0. Not for a
-    recipe's own prompt, where 1 may mean the opposite."""
 
     def instruction(self) -> str:
         """See `ReplyForm`."""
@@ -149,39 +107,29 @@ class GradeForm:
     def parse(self, text: str, count: int) -> ParsedReply:
         """See `ReplyForm`.
 
-        A passage whose grade is missing or contradictory has none, and the others are kept. The
-        whole reply is not trusted if it does not say where the grades are (see `graded_items`), if
-        it grades a passage that does not exist (it may count from 0), if it uses another scale, or
-        if the text around it has other grades.
+        A passage without exactly one grade has none, and the others are kept. The whole reply is
+        not trusted if it grades a passage that does not exist (it may count from 0), or if it uses
+        another scale.
         """
-        found = find_json(text)
-        items = None if found is None else graded_items(found.value)
-        if found is None or not items:
-            return _unparsed(count, "it holds no JSON object with exactly one grade per passage")
+        items = _by_passage(_unwrapped(find_answer(text)))
+        if not items:
+            return _unparsed(count, "it is not one JSON object with exactly one grade per passage")
         extra = sorted(number for number in items if not 1 <= number <= count)
         if extra:
             return _unparsed(count, f"there are {count} passages, and no passage {_shown(extra)}")
-        problem, allowed = None, ", ".join(map(str, self.scale))
-        stated = [
-            _number(stated_grade(items.get(number), flags=self.yes_no), self.yes_no)
-            for number in range(1, count + 1)
-        ]
-        outside = [value for value in stated if value is not None and value not in self.scale]
+        ordered = [items.get(number) for number in range(1, count + 1)]
+        stated = [_stated_grade(item) for item in ordered]
+        allowed = ", ".join(map(str, self.scale))
+        outside = {grade for grade in stated if grade is not None and grade not in self.scale}
         if outside:
-            return _unparsed(count, f"grade {_shown(sorted(set(outside)))} is not one of {allowed}")
-        grades = tuple(None if value is None else int(value) for value in stated)
-        if _contradicts(_GRADE_IN_PROSE, found, grades):
-            return _unparsed(count, "the text around the JSON object has other grades")
-        positives = [number for number, grade in enumerate(grades, start=1) if grade]
-        if self.yes_no and None not in grades and _calls_otherwise(found, positives):
-            return _unparsed(count, "the text around the JSON object says otherwise")
-        if _is_revised(found):
-            return _unparsed(count, "a remark takes the answer back")
-        missing = [number for number, grade in enumerate(grades, start=1) if grade is None]
-        if missing:
-            problem = f"passage {_shown(missing)} has no grade that is one of {allowed}"
-        reasons = tuple(_reason(items.get(number)) for number in range(1, count + 1))
-        return ParsedReply(grades, reasons, problem)
+            return _unparsed(count, f"grade {_shown(sorted(outside))} is not one of {allowed}")
+        missing = [number for number, grade in enumerate(stated, start=1) if grade is None]
+        problem = f"passage {_shown(missing)} has no grade that is one of {allowed}"
+        return ParsedReply(
+            tuple(None if grade is None else int(grade) for grade in stated),
+            tuple(map(_reason, ordered)),
+            problem if missing else None,
+        )
 
     def confidences(self, parsed: ParsedReply, logprobs: Sequence[TokenLogprob]) -> list[float]:
         """See `ReplyForm`."""
@@ -235,30 +183,19 @@ class RelevantSetForm:
     def parse(self, text: str, count: int) -> ParsedReply:
         """See `ReplyForm`.
 
-        A list with anything but different passage numbers is not trusted at all, and neither is one
-        next to other members that could say which passages are relevant.
+        A list with anything but different passage numbers is not trusted at all.
         """
-        found = find_json(text)
-        value = found.value if found is not None else None
-        listed = only_member(value, SET_NAMES)
-        if found is None or not isinstance(value, dict) or not isinstance(listed, list):
-            return _unparsed(count, 'it holds no JSON object with a list "relevant"')
-        if rivals := other_candidates(value, [key for key in value if value[key] is listed]):
-            return _unparsed(count, f'it has the members "relevant" and "{rivals[0][:40]}"')
-        numbers = [passage_number(item) for item in listed]
+        answer = _unwrapped(find_answer(text)) or {}
+        listed = answer.get("relevant")
+        if not isinstance(listed, list) or not answer.keys() <= {"relevant", "reason"}:
+            return _unparsed(count, 'it is not one JSON object with a list "relevant"')
+        numbers = [_passage_number(item) for item in listed]
         if not all(number is not None and 1 <= number <= count for number in numbers):
             return _unparsed(count, f'"relevant" may hold numbers from 1 to {count} only')
         if len(set(numbers)) < len(numbers):
             return _unparsed(count, '"relevant" names a passage twice')
-        for match in _SET_IN_PROSE.finditer(_remarks(found)):
-            if set(map(int, re.findall(r"\d+", match[1]))) != set(numbers):
-                return _unparsed(count, "the text around the JSON object has other numbers")
-        if _calls_otherwise(found, [number for number in numbers if number is not None]):
-            return _unparsed(count, "the text around the JSON object says otherwise")
-        if _is_revised(found):
-            return _unparsed(count, "a remark takes the answer back")
         grades = tuple(int(number in numbers) for number in range(1, count + 1))
-        return ParsedReply(grades, (_reason(value),) * count)
+        return ParsedReply(grades, (_reason(answer),) * count)
 
     def confidences(self, parsed: ParsedReply, logprobs: Sequence[TokenLogprob]) -> list[float]:
         """Always unknown: a passage that is not listed has no token of its own."""
@@ -278,53 +215,45 @@ def _object_schema(properties: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _number(value: Any, yes_no: bool) -> float | None:
-    """The number that a grade states; None if it states none."""
-    if yes_no and isinstance(value, str | bool):
-        value = YES_NO.get(str(value).strip().lower(), value)
-    if isinstance(value, str) and re.fullmatch(r"\s*-?\d{1,9}(?:\.\d{1,9})?\s*", value):
-        value = float(value)
-    return value if isinstance(value, int | float) and not isinstance(value, bool) else None
+def _unwrapped(answer: dict[str, Any] | None) -> dict[str, Any] | None:
+    """The object in `{"grades": {...}}`, or the answer itself."""
+    if answer is not None and len(answer) == 1:
+        name, inner = next(iter(answer.items()))
+        if name.lower() in WRAPPER_NAMES and isinstance(inner, dict):
+            return inner
+    return answer
 
 
-def _remarks(found: FoundJson) -> str:
-    """What a reply says in prose: around the JSON, and in its texts that are no reasons."""
-    return "\n".join([found.around, *_member_texts(found)])
+def _by_passage(answer: dict[str, Any] | None) -> dict[int, Any] | None:
+    """The members by passage number; None if one has another name, or if a number occurs twice."""
+    items: dict[int, Any] = {}
+    for name, item in (answer or {}).items():
+        number = _passage_number(name)
+        if number is None or number in items:
+            return None
+        items[number] = item
+    return items
 
 
-def _member_texts(found: FoundJson) -> list[str]:
-    if not isinstance(found.value, Mapping):
-        return []
-    return [
-        text
-        for name, text in found.value.items()
-        if isinstance(text, str) and name.lower() not in REASON_NAMES | ECHO_NAMES
-    ]
+def _passage_number(value: Any) -> int | None:
+    """The number in `3`, `"3"` or `"passage 3"`."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    match = _NUMBER.fullmatch(value) if isinstance(value, str) else None
+    return int(match[1]) if match else None
 
 
-def _is_revised(found: FoundJson) -> bool:
-    return any(map(is_taken_back, _member_texts(found)))
-
-
-def _contradicts(pattern: re.Pattern[str], found: FoundJson, grades: Sequence[int | None]) -> bool:
-    for match in pattern.finditer(_remarks(found)):
-        index = int(match[1]) - 1
-        if 0 <= index < len(grades) and int(match[2]) != grades[index]:
-            return True
-    return False
-
-
-def _calls_otherwise(found: FoundJson, relevant: Collection[int]) -> bool:
-    """Whether prose calls a relevant passage irrelevant, or the other way round."""
-    for match in _RELEVANCE_IN_PROSE.finditer(_remarks(found)):
-        is_relevant = (match[3] is None) != (_NOT.search(match[0]) is not None)
-        if any((int(number) in relevant) != is_relevant for number in _DIGITS.findall(match[1])):
-            return True
-    return False
+def _stated_grade(item: Any) -> float | None:
+    """The number in `2`, `2.0`, `"2"` or `{"reason": "...", "grade": 2}`."""
+    if isinstance(item, Mapping):
+        item = item.get("grade") if item.keys() <= {"grade", "reason"} else None
+    if isinstance(item, str) and _GRADE.fullmatch(item):
+        item = float(item)
+    return item if isinstance(item, int | float) and not isinstance(item, bool) else None
 
 
 def _reason(item: Any) -> str | None:
-    reason = only_member(item, REASON_NAMES)
+    reason = item.get("reason") if isinstance(item, Mapping) else None
     # A lone surrogate, which an escape may produce, cannot be written to disk.
     return (
         reason.encode("utf-8", "replace").decode() if reason and isinstance(reason, str) else None
@@ -332,5 +261,5 @@ def _reason(item: Any) -> str | None:
 
 
 def _shown(numbers: Sequence[float]) -> str:
-    shown = ", ".join(f"{number:g}" for number in numbers[:10])
+    shown = ", ".join(str(number)[:20].removesuffix(".0") for number in numbers[:10])
     return f"{shown} and {len(numbers) - 10} more" if len(numbers) > 10 else shown
