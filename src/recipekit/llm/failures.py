@@ -8,12 +8,12 @@ import socket
 from collections.abc import Mapping
 from typing import Literal
 
-from recipekit.engines import retry_after
 from recipekit.errors import RunError, causes
 from recipekit.llm.completion import RequestFailed
 from recipekit.llm.endpoint import Endpoint
 from recipekit.llm.litellm_import import litellm
 from recipekit.llm.rate_limiter import parse_duration
+from recipekit.retries import retry_after
 
 __all__ = ["RetryableError", "classify", "no_complete_reply", "unknown_provider"]
 
