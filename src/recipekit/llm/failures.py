@@ -32,19 +32,21 @@ REQUEST_TOO_LARGE = "request too large"
 INVALID_JSON_REPLY = re.compile(r"""["']code["']:\s*["']json_validate_failed["']""")
 """Groq's 400 about the reply, not the request. A quoted request would have escaped quotes."""
 NOT_CONNECTED = ("ConnectError", "ConnectTimeout", "ClientConnectorError", "ConnectionRefusedError")
+NOT_JSON = (json.JSONDecodeError, UnicodeDecodeError)
 MESSAGE_LENGTH = 300
 
 
 class RetryableError(Exception):
     """A failed attempt; another one may succeed.
 
-    `kind` is `rate_limited` (a 429), `unreachable` (the request was never sent), `unknown_host`
-    (the same, because the host's name does not resolve) or `failed` (anything else).
+    `kind` is `rate_limited` (a 429), `unknown_host` (the host's name does not resolve),
+    `unreadable` (the endpoint answers something other than a completion) or `failed` (anything
+    else).
     """
 
     def __init__(
         self,
-        kind: Literal["rate_limited", "unreachable", "unknown_host", "failed"],
+        kind: Literal["rate_limited", "unknown_host", "unreadable", "failed"],
         reason: str,
         *,
         retry_after: float | None = None,
@@ -92,7 +94,8 @@ def classify(
         return no_complete_reply(endpoint)
     if not headers and status != 400:
         # No status arrived: the connection broke, or the body is not a completion.
-        return RetryableError("failed", text, maybe_billed=True)
+        not_json = any(isinstance(cause, NOT_JSON) for cause in causes(error))
+        return RetryableError("unreadable" if not_json else "failed", text, maybe_billed=True)
     if status in (409, 425) or status is None or status >= 500 or timed_out:
         # After a gateway's time-out, the model behind it may have answered nevertheless.
         late = timed_out or status in (504, 524)
@@ -211,7 +214,7 @@ def _not_sent(error: Exception, endpoint: Endpoint, model: str) -> RetryableErro
             return RetryableError("unknown_host", f"{location}: no such host ({cause.strerror})")
     if any(type(cause).__name__ in NOT_CONNECTED for cause in chain):
         detail = endpoint.mask_secrets(str(chain[-1]) or type(chain[-1]).__name__)
-        return RetryableError("unreachable", f"{location}: cannot be reached ({detail})")
+        return RetryableError("failed", f"{location}: cannot be reached ({detail})")
     return None
 
 

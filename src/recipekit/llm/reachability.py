@@ -5,24 +5,21 @@ from __future__ import annotations
 import os
 import socket
 from contextlib import closing
-from http.client import HTTPException
-from urllib.error import HTTPError
 from urllib.parse import urlsplit
-from urllib.request import getproxies, proxy_bypass, urlopen
+from urllib.request import getproxies, proxy_bypass
 
 from recipekit.errors import RunError
 from recipekit.llm.endpoint import Endpoint
 from recipekit.llm.failures import unknown_provider
 from recipekit.llm.litellm_import import litellm
 
-__all__ = ["answers_http", "check_connection", "check_reach"]
+__all__ = ["check_connection", "check_reach"]
 
 KEY_PROVIDERS = ("openai", "anthropic", "gemini", "mistral", "groq", "deepseek", "xai")
 """Providers that accept nothing but a key, whose variables litellm can name."""
 OWN_SERVER_PROVIDERS = ("openai", "hosted_vllm")
 """Providers, as litellm names them, that serve models of any name."""
 CONNECT_SECONDS = 5.0
-ANSWER_SECONDS = 10.0
 
 
 def check_reach(model: str, endpoint: Endpoint) -> None:
@@ -56,22 +53,6 @@ def check_connection(model: str, endpoint: Endpoint) -> None:
     """
     if endpoint.api_base is not None:
         _connect(endpoint, model)
-
-
-def answers_http(endpoint: Endpoint) -> bool:
-    """Whether the server at `api_base` answers a request for its list of models, in any way.
-
-    True without an `api_base`, where nothing can be asked without a key.
-    """
-    if endpoint.api_base is None:
-        return True
-    try:
-        with urlopen(f"{endpoint.api_base.rstrip('/')}/models", timeout=ANSWER_SECONDS):
-            return True
-    except HTTPError:
-        return True
-    except (OSError, HTTPException, ValueError):
-        return False
 
 
 def _check_key_variables(model: str) -> None:
