@@ -160,7 +160,8 @@ class Client:
                 return await self._attempt(call)
             except RetryableError as error:
                 attempts += 1
-                failed += error.kind != "rate_limited"
+                if error.kind != "rate_limited":
+                    failed += 1
                 self.health.check_retry(error, attempts, failed)
                 wait = backoff(attempts, self._random) + (error.retry_after or 0.0)
             await asyncio.sleep(wait)

@@ -19,7 +19,7 @@ from recipekit.component.context import Progress
 from recipekit.errors import RunError
 from recipekit.llm.completion import RequestFailed
 from recipekit.llm.endpoint import Endpoint
-from recipekit.llm.failures import RetryableError
+from recipekit.llm.failures import RetryableError, unknown_host
 from recipekit.llm.reachability import check_connection
 from recipekit.retries import LONGEST_RETRY_AFTER
 
@@ -152,8 +152,7 @@ class EndpointHealth:
     def _check_fatal(self, model: str, error: RetryableError) -> None:
         seconds = error.retry_after or 0.0
         if error.kind == "unknown_host" and not self.has_replies:
-            what = "Check `api_base`, and that this machine reaches the network"
-            self._raise(RunError(f"{error.reason}. {what}", code="RK653"))
+            self._raise(unknown_host(error.reason))
         if seconds > LONGEST_RETRY_AFTER:
             self._raise(self._run_error(model, f"asks to wait {seconds:.0f} s", error.reason))
         if seconds >= LONG_WAIT:

@@ -15,7 +15,7 @@ from recipekit.llm.litellm_import import litellm
 from recipekit.llm.rate_limiter import parse_duration
 from recipekit.retries import retry_after
 
-__all__ = ["RetryableError", "classify", "no_complete_reply", "unknown_provider"]
+__all__ = ["RetryableError", "classify", "no_complete_reply", "unknown_host", "unknown_provider"]
 
 NO_CREDIT = ("insufficient_quota", "billing_hard_limit_reached", "credit balance is too low")
 NO_CREDIT_400 = re.compile(r"""(?:^|"message":\s*")your credit balance is too low""")
@@ -114,6 +114,13 @@ def no_complete_reply(endpoint: Endpoint) -> RetryableError:
     """The error for a call that reached its time-out."""
     reason = f"no complete reply within {endpoint.timeout:g} s"
     return RetryableError("failed", reason, maybe_billed=True, timed_out=True)
+
+
+def unknown_host(reason: str) -> RunError:
+    """The error for a host whose name does not resolve."""
+    return RunError(
+        f"{reason}. Check `api_base`, and that this machine reaches the network", code="RK653"
+    )
 
 
 def unknown_provider(model: str) -> RunError:

@@ -10,7 +10,7 @@ from urllib.request import getproxies, proxy_bypass
 
 from recipekit.errors import RunError
 from recipekit.llm.endpoint import Endpoint
-from recipekit.llm.failures import unknown_provider
+from recipekit.llm.failures import unknown_host, unknown_provider
 from recipekit.llm.litellm_import import litellm
 
 __all__ = ["check_connection", "check_reach"]
@@ -86,11 +86,7 @@ def _connect(endpoint: Endpoint, model: str) -> None:
             return
     except (socket.gaierror, UnicodeError) as error:  # UnicodeError: the name is not valid
         reason = getattr(error, "strerror", None) or error
-        raise RunError(
-            f"{location}: no such host ({reason}). Check `api_base`, and that this machine "
-            "reaches the network",
-            code="RK653",
-        ) from None
+        raise unknown_host(f"{location}: no such host ({reason})") from None
     except OSError as error:
         timed_out = isinstance(error, TimeoutError)
         detail = "no answer" if timed_out else (error.strerror or str(error))
