@@ -94,11 +94,11 @@ def compare_with_golden(request: pytest.FixtureRequest) -> Callable[[str, Path],
 
 @pytest.fixture
 def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Waits before retries of an engine's requests last a quarter of a second at most."""
-    from recipekit.engines import retry
+    """Waits before a request is repeated last a quarter of a second at most."""
+    from recipekit import retries
 
-    monkeypatch.setattr(retry, "FIRST_WAIT", 0.001)
-    monkeypatch.setattr(retry, "LONGEST_WAIT", 0.25)
+    monkeypatch.setattr(retries, "FIRST_WAIT", 0.001)
+    monkeypatch.setattr(retries, "LONGEST_WAIT", 0.25)
 
 
 @pytest.fixture

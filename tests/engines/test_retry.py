@@ -4,7 +4,7 @@ import pytest
 
 from recipekit.engines.connection import Connection
 from recipekit.engines.remedies import Remedy
-from recipekit.engines.retry import Failure, PartialFailure, retry_after
+from recipekit.engines.retry import Failure, PartialFailure
 from recipekit.errors import ComponentError
 
 REMEDIES = {
@@ -41,22 +41,6 @@ def connect(client, max_retries=7, warn=lambda message: None):
 
 def busy(seconds=0.0):
     return OSError(Failure("busy", "429", seconds))
-
-
-@pytest.mark.parametrize(
-    ("headers", "seconds"),
-    [
-        ({"Retry-After": "7"}, 7.0),
-        ({"retry-after-ms": "250", "retry-after": "1"}, 0.25),
-        ({"Retry-After": "Wed, 21 Oct 2015 07:28:00 GMT"}, 0.0),
-        ({"Retry-After": "Wed, 21 Oct 2015 07:28:00 -0000"}, 0.0),
-        ({"Retry-After": "Wed, 21 Oct 2015 07:28:00"}, 0.0),
-        ({"Retry-After": "soon"}, None),
-        ({}, None),
-    ],
-)
-def test_retry_after_is_seconds_or_a_date(headers, seconds):
-    assert retry_after(headers) == seconds
 
 
 @pytest.mark.usefixtures("short_waits")

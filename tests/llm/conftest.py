@@ -16,21 +16,14 @@ from recipekit.llm.budget import Budget
 from recipekit.llm.client import Client
 from recipekit.llm.completion import Reply, Request, RequestFailed
 from recipekit.llm.endpoint import Endpoint
-from recipekit.llm.failure_policy import FailurePolicy
+from recipekit.llm.endpoint_health import FailurePolicy
 from recipekit.llm.rate_limiter import RateLimiter
 from recipekit.llm.reply_cache import ReplyCache
 from recipekit.llm.token_counter import token_counter
 from recipekit.testing import RecordingProgress
 from servers.openai_server import OpenAIServer, always, serving, text
 
-QUICK = FailurePolicy(
-    max_attempts=4,
-    max_consecutive_failures=20,
-    rate_limited_seconds=0.2,
-    first_wait=0.01,
-    longest_wait=0.02,
-    longest_retry_after=5.0,
-)
+QUICK = FailurePolicy(max_attempts=4, max_consecutive_failures=20, restart_seconds=0.1)
 
 Outcome = Reply | RequestFailed
 
@@ -89,7 +82,7 @@ def warm() -> None:
 
 
 @pytest.fixture
-def at(tmp_path: Path) -> Callable[..., Any]:
+def at(tmp_path: Path, short_waits: None) -> Callable[..., Any]:
     """`at(server, timeout=..., concurrency=..., spending=...)`: a client on the test's cache."""
     opened: list[ReplyCache] = []
 

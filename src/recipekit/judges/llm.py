@@ -159,7 +159,7 @@ class LlmJudgeSpec(JudgeSpec):
     timeout: Annotated[float, Field(gt=0), NotIdentity] = 120.0
     """Seconds that one call may take."""
     max_attempts: Annotated[int, Field(ge=1), NotIdentity] = 5
-    """Attempts at a call that fails. A 429 does not count."""
+    """Attempts at a call that fails while others succeed. A 429 does not count."""
 
     @model_validator(mode="after")
     def _check_prompt(self) -> Self:
@@ -329,7 +329,7 @@ class LlmJudgeSpec(JudgeSpec):
     ) -> Client:
         """The client that calls the endpoint."""
         from recipekit.llm.client import Client
-        from recipekit.llm.failure_policy import FailurePolicy
+        from recipekit.llm.endpoint_health import FailurePolicy
         from recipekit.llm.rate_limiter import RateLimiter
 
         return Client(

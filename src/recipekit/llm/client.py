@@ -18,13 +18,13 @@ from recipekit.errors import RunError
 from recipekit.llm.budget import Budget, Reservation
 from recipekit.llm.completion import Reply, Request, RequestFailed
 from recipekit.llm.endpoint import Endpoint
-from recipekit.llm.endpoint_health import EndpointHealth, FailedAttempts
-from recipekit.llm.failure_policy import FailurePolicy
+from recipekit.llm.endpoint_health import EndpointHealth, FailurePolicy
 from recipekit.llm.failures import RetryableError
 from recipekit.llm.litellm_call import Answer, call_litellm, close_connections
 from recipekit.llm.pricing import Price
 from recipekit.llm.rate_limiter import RateLimiter
 from recipekit.llm.reply_cache import ReplyCache
+from recipekit.retries import backoff
 
 __all__ = ["Client"]
 
@@ -50,7 +50,7 @@ class Client:
         price: What the model costs; None if unknown.
         count_tokens: An upper bound on a request's input tokens (`TokenCounter.prompt_bound`).
         limiter: Limits the rate and the number of calls in flight.
-        policy: When to retry and when to stop.
+        policy: When a request is given up, and when the run ends.
         progress: Where rate limits and failures are reported.
         seed: For the jitter of waits.
     """
@@ -73,12 +73,12 @@ class Client:
         self.usd = 0.0
         """What all calls cost; 0 if no price is known."""
         self.limiter = limiter or RateLimiter(32)
-        self._policy, self._random = policy or FailurePolicy(), Random(seed)
-        self.health = EndpointHealth(endpoint, self._policy, progress)
+        self.health = EndpointHealth(endpoint, policy or FailurePolicy(), progress)
         self._endpoint, self._cache, self._budget = endpoint, cache, budget
         self._price, self._count_tokens = price, count_tokens
         self._compute_cost = price is not None and price.uses_reported_cost
         self._asked_again: set[str] | None = set() if budget.spending.ask_again else None
+        self._random = Random(seed)
         self._connected = False
         self._prompt_share = 1.0  # input tokens / their upper bound, a moving average
         self._in_progress: dict[str, asyncio.Event] = {}
@@ -154,14 +154,16 @@ class Client:
         if self._price is not None:
             worst_case = self._price.worst_case(prompt_tokens, request.max_tokens)
         call = _Call(request, prompt_tokens, worst_case)
-        attempts = FailedAttempts(request.model)
+        attempts = failed = 0
         while True:
-            sent_at = monotonic()
             try:
                 return await self._attempt(call)
             except RetryableError as error:
-                await self.health.check_retry(attempts, error, sent_at)
-                wait = self._policy.wait(attempts.count, error.retry_after, self._random)
+                attempts += 1
+                if error.kind != "rate_limited":
+                    failed += 1
+                self.health.check_retry(error, attempts, failed)
+                wait = backoff(attempts, self._random) + (error.retry_after or 0.0)
             await asyncio.sleep(wait)
 
     async def _attempt(self, call: _Call) -> Reply:

@@ -2,8 +2,8 @@
 
 Two rules decide when to stop (see `FailurePolicy`):
 
-1. Many consecutive failures without a success end the run.
-2. A request that keeps failing is given up after its attempts, while others go on.
+1. Many failures in a row, without a success in between, end the run with the last reason.
+2. A request that keeps failing while others succeed is given up.
 
 Errors that every request would meet, such as a wrong key or an unknown model, end the run at once.
 """
@@ -11,47 +11,39 @@ Errors that every request would meet, such as a wrong key or an unknown model, e
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from time import monotonic
+from typing import NoReturn
 
 from recipekit.component.context import Progress
 from recipekit.errors import RunError
 from recipekit.llm.completion import RequestFailed
 from recipekit.llm.endpoint import Endpoint
-from recipekit.llm.failure_policy import FailurePolicy
-from recipekit.llm.failures import RetryableError
-from recipekit.llm.reachability import answers_http, check_connection
+from recipekit.llm.failures import RetryableError, unknown_host
+from recipekit.llm.reachability import check_connection
+from recipekit.retries import LONGEST_RETRY_AFTER
 
-__all__ = ["EndpointHealth", "FailedAttempts"]
+__all__ = ["EndpointHealth", "FailurePolicy"]
 
 CONTINUE = "What was answered is kept: run the same command again to continue"
-HANGING = 3
-"""Timeouts in a row, after a success, after which the server is asked for its models."""
 LONG_WAIT = 5.0
 """Seconds. Longer waits that the endpoint asks for are reported."""
 REPEATED = 3
 """Failed attempts at one request after which the failure is reported."""
 
 
-@dataclass
-class FailedAttempts:
-    """The failed attempts at one request."""
+@dataclass(frozen=True)
+class FailurePolicy:
+    """When a request is given up, and when the run ends."""
 
-    model: str
-    started: float = field(default_factory=monotonic)
-    """When the first attempt began."""
-    rate_limited: int = 0
-    failed: int = 0
-    """All others."""
-    timed_out: int = 0
-    """Those among the failed ones that reached a time-out."""
-    failed_at: float = field(default_factory=monotonic)
-    """When the last of the failed ones ended, or when the first attempt began."""
-
-    @property
-    def count(self) -> int:
-        """How many there are."""
-        return self.failed + self.rate_limited
+    max_attempts: int = 5
+    """Failed attempts after which a request is given up while others succeed. A 429 is not one."""
+    max_consecutive_failures: int = 50
+    """Failed calls in a row after which the run ends. It exceeds what one hostile query provokes:
+    the attempts at ten requests."""
+    restart_seconds: float = 150.0
+    """How long calls must have failed before the run ends or, while none succeeds, a request is
+    given up. A server that restarts and loads its model takes a minute or two."""
 
 
 class EndpointHealth:
@@ -61,16 +53,14 @@ class EndpointHealth:
         self, endpoint: Endpoint, policy: FailurePolicy, progress: Progress | None
     ) -> None:
         self.consecutive_failures = 0
-        """Timeouts, and failed calls of requests that were given up, since the last success."""
+        """Failed calls since the last success."""
         self.has_replies = False
         """Whether any request has a reply, from the cache or the endpoint."""
         self._endpoint, self._policy, self._progress = endpoint, policy, progress
         self._connection: asyncio.Task[None] | None = None
         self._ended: RunError | None = None  # after it, nothing more is sent
-        self._timeouts = 0  # since the last success
-        self._succeeded = False  # whether the endpoint has answered a request
-        self._succeeded_at = 0.0
-        self._last_failure: RequestFailed | None = None
+        self._failing_since: float | None = None  # the first of them that a restart may end
+        self._last_reason: str | None = None  # of a failure
         self._reported: set[str] = set()
 
     def end(self, error: RunError) -> None:
@@ -92,8 +82,8 @@ class EndpointHealth:
         Raises:
             RunError: Requests failed, and none has a reply.
         """
-        if self._last_failure is not None and not self.has_replies:
-            raise self._run_error(model, "answered no request", self._last_failure.reason)
+        if self._last_reason is not None and not self.has_replies:
+            raise self._run_error(model, "answered no request", self._last_reason)
 
     async def check_connection(self, model: str) -> None:
         """Before the first call, check that the endpoint accepts connections.
@@ -110,56 +100,47 @@ class EndpointHealth:
 
     def note_success(self) -> None:
         """Note a call that was answered, with any answer."""
-        self.consecutive_failures = self._timeouts = 0
-        self.has_replies = self._succeeded = True
-        self._succeeded_at = monotonic()
+        self.consecutive_failures, self._failing_since = 0, None
+        self.has_replies = True
 
     def note_failure(self, model: str, error: BaseException) -> None:
-        """Note a failed call, and count what counts as a failure at once.
-
-        A timeout does, so that an endpoint that hangs ends the run after a few timeouts of many
-        calls, rather than after many timeouts of a few.
+        """Note a failed call, and count it unless it was too long or cancelled.
 
         Raises:
-            RunError: Too many calls failed in a row.
+            RunError: Too many calls failed in a row, or every other call would fail, too.
         """
-        failure = None
         if isinstance(error, RunError):
             self.end(error)
-        elif isinstance(error, RetryableError) and error.timed_out:
-            failure = RequestFailed("unanswered", error.reason)
+        elif isinstance(error, RetryableError):
+            self.check_ended()  # the first error ends the run
+            self._check_fatal(model, error)
+            if self._failing_since is None and error.kind != "unreadable":
+                self._failing_since = monotonic()
+            self._count_failure(model, error.reason, "RK650")
         elif isinstance(error, RequestFailed) and error.rejected and error.kind != "too_long":
-            failure = error
-        if failure is not None:
-            self._count_failures(model, failure, 1)
+            self.check_ended()
+            self._count_failure(model, error.reason, "RK655")
 
-    async def check_retry(
-        self, attempts: FailedAttempts, error: RetryableError, sent_at: float
-    ) -> None:
-        """Add a failed attempt, and check that another one may help.
+    def check_retry(self, error: RetryableError, attempts: int, failed: int) -> None:
+        """Check that another attempt at a request may help, and report what repeats itself.
 
         Args:
-            attempts: The earlier attempts at the request, to which this one is added.
-            error: How the attempt failed.
-            sent_at: When it began.
+            error: How the last attempt failed.
+            attempts: The attempts at the request so far.
+            failed: Those among them that were not a 429.
 
         Raises:
             RequestFailed: The request is given up.
-            RunError: No request can succeed, or too many calls failed in a row.
         """
-        if error.kind == "rate_limited":
-            attempts.rate_limited += 1
-            self._check_rate_limit(attempts, error)
-            return
-        attempts.failed += 1
-        attempts.timed_out += error.timed_out
-        if error.timed_out:
-            await self._check_hanging(attempts.model, error)
-        # A success between two failures: the endpoint works, this request does not.
-        endpoint_works = attempts.failed_at < self._succeeded_at < sent_at
-        attempts.failed_at = monotonic()
-        outage = error.kind == "failed" and not (endpoint_works or error.maybe_billed)
-        self._check_attempts(attempts, error, outage=outage)
+        if attempts >= REPEATED and error.kind == "rate_limited":
+            self.report("rate_limit", f"the endpoint limits the rate of calls ({error.reason})")
+        elif attempts >= REPEATED:
+            self.report("failing", f"calls fail and are retried ({error.reason})")
+        # Fewer failures in a row than at this request: others have succeeded meanwhile.
+        others_succeed = self.consecutive_failures < failed
+        if failed >= self._policy.max_attempts and (others_succeed or self._failing_long()):
+            reason = f"{failed} attempts failed (last: {error.reason})"
+            raise RequestFailed("unanswered", reason)
 
     def report(self, event: str, message: str) -> None:
         """Warn once about each kind of event."""
@@ -168,70 +149,31 @@ class EndpointHealth:
             self._progress.warn(message)
         self._reported.add(event)
 
-    def _check_rate_limit(self, attempts: FailedAttempts, error: RetryableError) -> None:
-        self._check_retry_after(attempts.model, error)
-        if attempts.rate_limited >= REPEATED:
-            self.report("rate_limit", f"the endpoint limits the rate of calls ({error.reason})")
-        seconds = monotonic() - max(attempts.started, self._succeeded_at)
-        if seconds >= self._policy.rate_limited_seconds:
-            what = f"answered nothing but 429 for {seconds:.0f} s"
-            raise self._run_error(attempts.model, what, error.reason)
-
-    async def _check_hanging(self, model: str, error: RetryableError) -> None:
-        """After timeouts without a success, end the run if the server answers nothing at all.
-
-        Otherwise it is left to the limit of consecutive failures, which takes many timeouts.
-        """
-        self._timeouts += 1
-        first = 1 if not self._succeeded else HANGING
-        if self._timeouts != first:
-            return
-        if not await asyncio.to_thread(answers_http, self._endpoint) and self._timeouts >= first:
-            what = "accepts connections and answers nothing, not even a request for /models"
-            raise self._run_error(model, what, error.reason)
-
-    def _check_attempts(
-        self, attempts: FailedAttempts, error: RetryableError, *, outage: bool
-    ) -> None:
-        """Give a request up after its attempts, of which it has more in an outage."""
-        model = attempts.model
-        self._check_retry_after(model, error)
-        if error.kind == "unknown_host" and not self._succeeded:
-            raise RunError(
-                f"{error.reason}. Check `api_base`, and that this machine reaches the network",
-                code="RK653",
-            )
-        if attempts.failed >= REPEATED:
-            self.report("failing", f"calls fail and are retried ({error.reason})")
-        limit = self._policy.max_attempts * (self._policy.outage_factor if outage else 1)
-        if attempts.failed < limit:
-            return
-        if error.kind in ("unreachable", "unknown_host"):
-            what = f"could not be reached in {attempts.failed} attempts"
-            raise self._run_error(model, what, error.reason)
-        reason = f"{attempts.failed} attempts failed (last: {error.reason})"
-        failure = RequestFailed("unanswered", reason)
-        # Timeouts were counted at once.
-        self._count_failures(model, failure, attempts.failed - attempts.timed_out)
-        raise failure
-
-    def _check_retry_after(self, model: str, error: RetryableError) -> None:
+    def _check_fatal(self, model: str, error: RetryableError) -> None:
         seconds = error.retry_after or 0.0
-        if seconds > self._policy.longest_retry_after:
-            raise self._run_error(model, f"asks to wait {seconds:.0f} s", error.reason)
+        if error.kind == "unknown_host" and not self.has_replies:
+            self._raise(unknown_host(error.reason))
+        if seconds > LONGEST_RETRY_AFTER:
+            self._raise(self._run_error(model, f"asks to wait {seconds:.0f} s", error.reason))
         if seconds >= LONG_WAIT:
             self.report("wait", f"the endpoint asks to wait {seconds:.0f} s ({error.reason})")
 
-    def _count_failures(self, model: str, failure: RequestFailed, calls: int) -> None:
-        """Count failed calls since the last success; end the run after too many."""
-        self.check_ended()  # the first error ends the run
-        self._last_failure = failure
-        self.consecutive_failures += calls
-        if self.consecutive_failures >= self._policy.max_consecutive_failures:
+    def _count_failure(self, model: str, reason: str, code: str) -> None:
+        self._last_reason = reason
+        self.consecutive_failures += 1
+        many = self.consecutive_failures >= self._policy.max_consecutive_failures
+        if many and self._failing_long():
             what = f"{self.consecutive_failures} calls failed one after another"
-            code = "RK655" if failure.rejected else "RK650"
-            self._ended = self._run_error(model, what, failure.reason, code)
-            raise self._ended
+            self._raise(self._run_error(model, what, reason, code))
+
+    def _raise(self, error: RunError) -> NoReturn:
+        self.end(error)
+        raise error
+
+    def _failing_long(self) -> bool:
+        """Whether a restart would be over; it helps neither rejected requests nor other answers."""
+        since = self._failing_since
+        return since is None or monotonic() - since >= self._policy.restart_seconds
 
     def _run_error(self, model: str, what: str, reason: str, code: str = "RK650") -> RunError:
         location = f"{model} at {self._endpoint.location(model)}"

@@ -8,14 +8,14 @@ import socket
 from collections.abc import Mapping
 from typing import Literal
 
-from recipekit.engines import retry_after
 from recipekit.errors import RunError, causes
 from recipekit.llm.completion import RequestFailed
 from recipekit.llm.endpoint import Endpoint
 from recipekit.llm.litellm_import import litellm
 from recipekit.llm.rate_limiter import parse_duration
+from recipekit.retries import retry_after
 
-__all__ = ["RetryableError", "classify", "no_complete_reply", "unknown_provider"]
+__all__ = ["RetryableError", "classify", "no_complete_reply", "unknown_host", "unknown_provider"]
 
 NO_CREDIT = ("insufficient_quota", "billing_hard_limit_reached", "credit balance is too low")
 NO_CREDIT_400 = re.compile(r"""(?:^|"message":\s*")your credit balance is too low""")
@@ -32,19 +32,21 @@ REQUEST_TOO_LARGE = "request too large"
 INVALID_JSON_REPLY = re.compile(r"""["']code["']:\s*["']json_validate_failed["']""")
 """Groq's 400 about the reply, not the request. A quoted request would have escaped quotes."""
 NOT_CONNECTED = ("ConnectError", "ConnectTimeout", "ClientConnectorError", "ConnectionRefusedError")
+NOT_JSON = (json.JSONDecodeError, UnicodeDecodeError)
 MESSAGE_LENGTH = 300
 
 
 class RetryableError(Exception):
     """A failed attempt; another one may succeed.
 
-    `kind` is `rate_limited` (a 429), `unreachable` (the request was never sent), `unknown_host`
-    (the same, because the host's name does not resolve) or `failed` (anything else).
+    `kind` is `rate_limited` (a 429), `unknown_host` (the host's name does not resolve),
+    `unreadable` (the endpoint answers something other than a completion) or `failed` (anything
+    else).
     """
 
     def __init__(
         self,
-        kind: Literal["rate_limited", "unreachable", "unknown_host", "failed"],
+        kind: Literal["rate_limited", "unknown_host", "unreadable", "failed"],
         reason: str,
         *,
         retry_after: float | None = None,
@@ -92,7 +94,8 @@ def classify(
         return no_complete_reply(endpoint)
     if not headers and status != 400:
         # No status arrived: the connection broke, or the body is not a completion.
-        return RetryableError("failed", text, maybe_billed=True)
+        not_json = any(isinstance(cause, NOT_JSON) for cause in causes(error))
+        return RetryableError("unreadable" if not_json else "failed", text, maybe_billed=True)
     if status in (409, 425) or status is None or status >= 500 or timed_out:
         # After a gateway's time-out, the model behind it may have answered nevertheless.
         late = timed_out or status in (504, 524)
@@ -111,6 +114,13 @@ def no_complete_reply(endpoint: Endpoint) -> RetryableError:
     """The error for a call that reached its time-out."""
     reason = f"no complete reply within {endpoint.timeout:g} s"
     return RetryableError("failed", reason, maybe_billed=True, timed_out=True)
+
+
+def unknown_host(reason: str) -> RunError:
+    """The error for a host whose name does not resolve."""
+    return RunError(
+        f"{reason}. Check `api_base`, and that this machine reaches the network", code="RK653"
+    )
 
 
 def unknown_provider(model: str) -> RunError:
@@ -211,7 +221,7 @@ def _not_sent(error: Exception, endpoint: Endpoint, model: str) -> RetryableErro
             return RetryableError("unknown_host", f"{location}: no such host ({cause.strerror})")
     if any(type(cause).__name__ in NOT_CONNECTED for cause in chain):
         detail = endpoint.mask_secrets(str(chain[-1]) or type(chain[-1]).__name__)
-        return RetryableError("unreachable", f"{location}: cannot be reached ({detail})")
+        return RetryableError("failed", f"{location}: cannot be reached ({detail})")
     return None
 
 

@@ -85,7 +85,7 @@ async def close_connections() -> None:
 
 def _read(endpoint: Endpoint, request: Request, response: Any, seconds: float) -> Answer:
     if not response.choices:
-        raise RetryableError("failed", "an answer without choices", maybe_billed=True)
+        raise RetryableError("unreadable", "an answer without choices", maybe_billed=True)
     usage = usage_of(getattr(response, "usage", None))
     choice = response.choices[0]
     hidden = getattr(response, "_hidden_params", None) or {}

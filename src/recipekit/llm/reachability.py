@@ -5,24 +5,21 @@ from __future__ import annotations
 import os
 import socket
 from contextlib import closing
-from http.client import HTTPException
-from urllib.error import HTTPError
 from urllib.parse import urlsplit
-from urllib.request import getproxies, proxy_bypass, urlopen
+from urllib.request import getproxies, proxy_bypass
 
 from recipekit.errors import RunError
 from recipekit.llm.endpoint import Endpoint
-from recipekit.llm.failures import unknown_provider
+from recipekit.llm.failures import unknown_host, unknown_provider
 from recipekit.llm.litellm_import import litellm
 
-__all__ = ["answers_http", "check_connection", "check_reach"]
+__all__ = ["check_connection", "check_reach"]
 
 KEY_PROVIDERS = ("openai", "anthropic", "gemini", "mistral", "groq", "deepseek", "xai")
 """Providers that accept nothing but a key, whose variables litellm can name."""
 OWN_SERVER_PROVIDERS = ("openai", "hosted_vllm")
 """Providers, as litellm names them, that serve models of any name."""
 CONNECT_SECONDS = 5.0
-ANSWER_SECONDS = 10.0
 
 
 def check_reach(model: str, endpoint: Endpoint) -> None:
@@ -58,22 +55,6 @@ def check_connection(model: str, endpoint: Endpoint) -> None:
         _connect(endpoint, model)
 
 
-def answers_http(endpoint: Endpoint) -> bool:
-    """Whether the server at `api_base` answers a request for its list of models, in any way.
-
-    True without an `api_base`, where nothing can be asked without a key.
-    """
-    if endpoint.api_base is None:
-        return True
-    try:
-        with urlopen(f"{endpoint.api_base.rstrip('/')}/models", timeout=ANSWER_SECONDS):
-            return True
-    except HTTPError:
-        return True
-    except (OSError, HTTPException, ValueError):
-        return False
-
-
 def _check_key_variables(model: str) -> None:
     result = litellm().validate_environment(model)
     missing: list[str] = result["missing_keys"]
@@ -105,11 +86,7 @@ def _connect(endpoint: Endpoint, model: str) -> None:
             return
     except (socket.gaierror, UnicodeError) as error:  # UnicodeError: the name is not valid
         reason = getattr(error, "strerror", None) or error
-        raise RunError(
-            f"{location}: no such host ({reason}). Check `api_base`, and that this machine "
-            "reaches the network",
-            code="RK653",
-        ) from None
+        raise unknown_host(f"{location}: no such host ({reason})") from None
     except OSError as error:
         timed_out = isinstance(error, TimeoutError)
         detail = "no answer" if timed_out else (error.strerror or str(error))

@@ -9,7 +9,8 @@ from typing import Any, Final
 import elasticsearch
 
 from recipekit.engines.remedies import SHARED_REMEDIES, Remedy
-from recipekit.engines.retry import Failure, retry_after, shortened
+from recipekit.engines.retry import Failure, shortened
+from recipekit.retries import retry_after
 
 __all__ = ["REMEDIES", "clause_limit", "failure_of", "failure_of_shards", "failure_of_status"]
 

@@ -12,7 +12,8 @@ from qdrant_client.common.client_exceptions import QdrantException, ResourceExha
 from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedResponse
 
 from recipekit.engines.remedies import SHARED_REMEDIES, Remedy
-from recipekit.engines.retry import Failure, retry_after, shortened
+from recipekit.engines.retry import Failure, shortened
+from recipekit.retries import retry_after
 
 __all__ = ["REMEDIES", "failure_of"]
 
