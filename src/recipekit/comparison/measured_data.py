@@ -19,8 +19,9 @@ from recipekit.pipeline.run_inputs import collected
 from recipekit.pipeline.search_run import run_artifacts
 from recipekit.recipe.sections import Recipe
 from recipekit.registry import resolve
-from recipekit.stages import PIPELINE, writer_of
+from recipekit.stages import dataset_stages, evaluating_stage
 from recipekit.stages.evaluate.further_data import with_data
+from recipekit.stages.evaluate.section import EvaluateSection
 from recipekit.stages.inputs import StageInputs
 from recipekit.starter.data import find_source
 
@@ -122,20 +123,19 @@ def _of(recipe: Recipe, inputs: StageInputs, text: str) -> MeasuredData:
     return MeasuredData(text, inputs, section.evaluators, section.sources, recipe.seed)
 
 
-def _check_evaluates(recipe: Recipe) -> Any:
-    name = writer_of("metrics").name
-    section = getattr(recipe, name, None)
+def _check_evaluates(recipe: Recipe) -> EvaluateSection:
+    section = recipe.section(EvaluateSection)
     if section is None:
         raise RunError(
-            f"recipe '{recipe.name}' has no {name} section, so there is nothing to compare by: "
-            "name another recipe with --recipe, or data with --on",
+            f"recipe '{recipe.name}' has no {evaluating_stage().name} section, so there is "
+            "nothing to compare by: name another recipe with --recipe, or data with --on",
             code="RK674",
         )
     return section
 
 
 def _data_of(artifacts: Mapping[str, Artifact]) -> dict[str, Artifact]:
-    names = [stage.name for stage in PIPELINE if stage.extends_dataset]
+    names = [stage.name for stage in dataset_stages()]
     return {name: artifacts[name] for name in names if name in artifacts}
 
 
