@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from recipekit.artifacts.key import FileHashes, key_of, slot_identity
-from recipekit.comparison.arguments import MODEL_OPTIONS, Argument
+from recipekit.comparison.arguments import Argument, first_mistake, wrong_option
 from recipekit.comparison.measured_encoders import MeasuredEncoders
 from recipekit.comparison.model_kinds import BI_ENCODER, fetch_small_files, kind_of, licence_of
 from recipekit.component import EncoderSpec, EncoderWeights, Slot
@@ -113,7 +113,10 @@ def model_of_files(
     try:
         spec = BiEncoderSpec.model_validate({"model": model, **options}, context={"folder": folder})
     except ValidationError as error:
-        raise _wrong_option(argument, error) from error
+        key, message = first_mistake(error)
+        if key == "model":
+            raise ModelError(f"{argument.text}: {message}", code="RK401") from error
+        raise wrong_option(argument.text, error) from error
     files = local_folder(spec.model)
     if files is None:
         files = fetch_small_files(spec.model, spec.commit())
@@ -129,17 +132,6 @@ def model_of_files(
         kind=kind_of(files),
         licence=licence_of(files),
     )
-
-
-def _wrong_option(argument: Argument, error: ValidationError) -> Exception:
-    first = error.errors(include_url=False)[0]
-    key = ".".join(map(str, first["loc"]))
-    message = str(first["msg"]).removeprefix("Value error, ")
-    if key in MODEL_OPTIONS:
-        return RunError(f"{argument.text}: {key}: {message}", code="RK673")
-    if key == "model":
-        return ModelError(f"{argument.text}: {message}", code="RK401")
-    return RunError(f"{argument.text}: {message}", code="RK673")
 
 
 def _short_name(model: str) -> str:

@@ -10,7 +10,7 @@ from typing import Final
 from pydantic import ValidationError
 
 from recipekit.artifacts.store import Artifact
-from recipekit.comparison.arguments import Argument
+from recipekit.comparison.arguments import Argument, wrong_option
 from recipekit.comparison.measured_encoders import MeasuredEncoders
 from recipekit.component import RetrieverSpec, Slot
 from recipekit.errors import RunError
@@ -130,10 +130,7 @@ def _with_options(argument: Argument, slot: Slot[RetrieverSpec]) -> Slot[Retriev
     try:
         spec = Bm25Spec.model_validate({**slot.spec.model_dump(), **options})
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        key = ".".join(map(str, first["loc"]))
-        message = str(first["msg"]).removeprefix("Value error, ")
-        raise RunError(f"{argument.text}: {key}: {message}", code="RK673") from error
+        raise wrong_option(argument.text, error) from error
     changed: Slot[RetrieverSpec] = Slot(use=slot.use)
     changed.bind(slot.entry, spec)
     return changed
