@@ -54,7 +54,7 @@ def stage_identity(
             "spending": recipe.spending.model_dump(),
             stage.name: {"spending": own},
         }
-    if stage.names_recipe:
+    if stage.exports:
         identity["recipe"] = {"name": recipe.name, "description": recipe.description}
     return identity
 

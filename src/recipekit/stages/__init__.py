@@ -1,8 +1,9 @@
 """The pipeline: its stages, in order.
 
 `PIPELINE` is the only list of stages. It defines the sections of a recipe, the plan and its
-estimates, the order of the report, and what `--from` and `--until` accept. To add a stage, write a
-folder `stages/<name>/` with a declaration in `stage.py`, and add it here.
+estimates, the order of the report, and what `--from` and `--until` accept. Every recipe has the
+section of the first stage. To add a stage, write a folder `stages/<name>/` with a declaration in
+`stage.py`, and add it here.
 """
 
 from __future__ import annotations
