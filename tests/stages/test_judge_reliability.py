@@ -276,7 +276,7 @@ def test_human_labels_on_pairs_that_are_not_candidates_cause_a_warning(inputs, t
 
 def test_human_labels_of_other_data_are_an_error(inputs, tmp_path):
     (tmp_path / "other.csv").write_text("query_id,passage_id,verdict\nx,y,positive\n")
-    with pytest.raises(DataError, match="unknown ids"):
+    with pytest.raises(DataError, match=r"unknown ids, .*; is this the right file\?$"):
         run(
             inputs,
             tmp_path,

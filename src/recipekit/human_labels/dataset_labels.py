@@ -95,8 +95,7 @@ def _report_unknown_ids(
         problem = f"{labels.file}: {unknown} of {len(labels)} labels have unknown ids"
         first = _describe_pair(labels, int(np.argmin(known)))
         if unknown > max_unknown_ids * len(labels):
-            advice = "is this the right file? (max_unknown_ids allows more)"
-            raise DataError(f"{problem}, the first: {first}; {advice}", code="RK335")
+            raise DataError(f"{problem}, the first: {first}; is this the right file?", code="RK335")
         progress.warn(f"{problem} and are skipped, the first: {first}")
     progress.log("judge.labels", labels=len(labels), unknown_ids=unknown)
 
