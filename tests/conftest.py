@@ -132,9 +132,9 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         "distributions",
         lambda: (found for found in every() if found.name in ("recipekit", "kitchen", "rival")),
     )
-    registry.rescan()
+    registry._installed.cache_clear()
     yield folder
-    registry.rescan()
+    registry._installed.cache_clear()
 
 
 @pytest.fixture(scope="session")

@@ -386,7 +386,7 @@ ERROR_CODES: Final[dict[str, ErrorCode]] = {
     "RK335": ErrorCode(
         "Too many labels have unknown ids.",
         "The label file belongs to another data set.",
-        "Use the file of this data set, or raise `max_unknown_ids`.",
+        "Use the file of this data set. The judge `labels` allows more with `max_unknown_ids`.",
     ),
     "RK336": ErrorCode(
         "A pair is labelled twice, with different verdicts.",

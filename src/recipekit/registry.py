@@ -20,7 +20,7 @@ from recipekit.component import KINDS, Component, Entry, PhaseSpec
 from recipekit.errors import ComponentError
 from recipekit.suggestions import did_you_mean
 
-__all__ = ["Entry", "find", "group", "load", "rescan", "resolve", "where"]
+__all__ = ["Entry", "find", "group", "load", "resolve", "where"]
 
 
 def group(kind: str) -> str:
@@ -57,11 +57,6 @@ def _installed() -> Mapping[str, tuple[Entry, ...]]:
 def find(kind: str) -> Sequence[Entry]:
     """Every installed component of a kind, by name; nothing is imported."""
     return _installed()[kind]
-
-
-def rescan() -> None:
-    """Scan again at the next call, since distributions were installed or `sys.path` changed."""
-    _installed.cache_clear()
 
 
 def resolve(

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from helpers.plain_text import plain_text
 from recipekit.cli.main import COMMANDS, app_for, invoke
 from recipekit.cli.plan import plan_blocks
 from recipekit.pipeline.plan import Plan, StagePlan
 from recipekit.recipe.slots import model_in
-from recipekit.report.terminal import plain_text
 from recipekit.stages import PIPELINE
 from recipekit.stages.recipe import recipe_model
 

@@ -218,6 +218,24 @@ def test_a_folder_that_no_source_reads_names_the_file_to_use(
     assert f"to use one of its files: --data {tmp_path}/data/faq.csv" in capsys.readouterr().err
 
 
+def test_columns_that_cannot_be_guessed_are_named_with_options(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("x.csv").write_text("a,b,c\nsome words,more words,other words\n")
+    command = ["init", "--data", "x.csv"]
+    assert invoke(command) == 1
+    assert capsys.readouterr().err == (
+        "x.csv: cannot tell which column holds the queries and which the passages that answer "
+        "them; columns: a, b, c; use --query COLUMN and --positive COLUMN [RK305]\n"
+    )
+    assert invoke([*command, "--query", "a"]) == 1
+    assert capsys.readouterr().err == (
+        "x.csv: cannot tell which column holds the passages that answer them; columns: a, b, c; "
+        "use --positive COLUMN [RK305]\n"
+    )
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

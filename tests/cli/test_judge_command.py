@@ -13,8 +13,9 @@ from helpers.in_process import call_in_process
 from recipekit.cli.main import invoke
 from recipekit.component import PairBatch
 from recipekit.dataset import Dataset
-from recipekit.judges.label_files import read_labels
-from recipekit.judges.labels import LabelsSpec, weights_file
+from recipekit.human_labels import weights_file
+from recipekit.human_labels.label_file import read_labels
+from recipekit.judges.labels import LabelsSpec
 from recipekit.records import Verdict
 from recipekit.testing import context
 

@@ -82,6 +82,22 @@ def test_a_wrong_retriever_is_named(
     assert message in refused("bm25:b=1", argument, "--on", pairs.name)
 
 
+def test_columns_that_cannot_be_guessed_are_named_with_a_recipe(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refused: Refused
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("x.csv").write_text("a,b,c\nsome words,more words,other words\n")
+    assert refused("bm25", "bm25:b=1", "--on", "x.csv") == (
+        "x.csv: cannot tell which column holds the queries and which the passages that answer "
+        "them; columns: a, b, c; use --recipe RECIPE, a recipe that names the columns, in place "
+        "of --on [RK305]"
+    )
+    assert refused("bm25", "bm25:b=1", "--on", ".") == (
+        ".: is a folder with neither corpus.jsonl (BEIR layout) nor Python files; to use one of "
+        "its files: --on x.csv [RK302]"
+    )
+
+
 def test_a_retriever_needs_an_evaluator_that_searches(tmp_path: Path, refused: Refused) -> None:
     trained = {"use": "exact", "encoder": "trained"}
     phases = {"p": {"use": "in_batch", "loss": {"use": "infonce"}, "epochs": 1}}

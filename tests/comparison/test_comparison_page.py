@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from helpers.plain_text import plain_text
 from recipekit.comparison.describe import page_blocks, terminal_blocks
 from recipekit.comparison.differing import DifferingQuery, RankedPassage
 from recipekit.comparison.figures import figure_names, trade_off_figures
@@ -12,7 +13,6 @@ from recipekit.comparison.verdicts import differences_to
 from recipekit.component import Efficiency
 from recipekit.report.blocks import Figure, ReportSection
 from recipekit.report.html import render_html
-from recipekit.report.terminal import plain_text
 
 
 def row(system: str, metric: str, value: float, **more: Any) -> dict[str, Any]:

@@ -38,6 +38,6 @@ def example_plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[
     (info / "entry_points.txt").write_text("\n".join(lines))
     monkeypatch.syspath_prepend(plugin / "src")
     monkeypatch.syspath_prepend(info.parent)
-    registry.rescan()
+    registry._installed.cache_clear()
     yield
-    registry.rescan()
+    registry._installed.cache_clear()

@@ -1,5 +1,6 @@
 """Names in inline code exist: keys of recipes, dotted paths, and identifiers of the source."""
 
+import itertools
 import json
 import re
 from collections.abc import Iterator
@@ -134,6 +135,14 @@ def test_plain_words_in_inline_code_are_keys_commands_or_modules(source):
         if word not in known and not place.startswith(("docs/recipes/", "docs/plugins.md"))
     ]
     assert not unknown, "\n".join(unknown)
+
+
+def test_the_page_of_the_architecture_describes_every_part_of_a_stage():
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    _, _, table = page.partition("| part of `Stage` | meaning |\n")
+    rows = itertools.takewhile(lambda line: line.startswith("|"), table.splitlines())
+    parts = [name for row in rows for name in re.findall(r"`(\w+)`", row.split("|")[1])]
+    assert sorted(parts) == sorted(field.name for field in fields(Stage))
 
 
 def test_dotted_keys_in_inline_code_exist(capsys):

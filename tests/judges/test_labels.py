@@ -8,9 +8,10 @@ import pytest
 
 from recipekit.component import PairBatch
 from recipekit.errors import DataError
-from recipekit.judges.label_files import read_labels
-from recipekit.judges.label_lookup import dataset_labels
-from recipekit.judges.labels import LabelsSpec, weights_file
+from recipekit.human_labels import weights_file
+from recipekit.human_labels.dataset_labels import dataset_labels
+from recipekit.human_labels.label_file import read_labels
+from recipekit.judges.labels import LabelsSpec
 from recipekit.records import Verdict
 from recipekit.tables import write_table
 from recipekit.testing import RecordingProgress, context
@@ -155,7 +156,7 @@ def test_the_weights_next_to_a_sample_belong_to_its_pairs(tmp_path, tiny_dataset
     file = sample(tmp_path, form, rows, weights)
     labels = read_labels(file)
     assert labels.weight.tolist() == [300.0, 1.25, 1.0] and labels.weight.dtype == np.float32
-    found = dataset_labels(LabelsSpec(file=file), labels, tiny_dataset, RecordingProgress())
+    found = dataset_labels(labels, tiny_dataset, RecordingProgress(), min_positive_grade=1)
     assert found.weight.tolist() == [1.25, 1.0, 300.0], "in the order of the keys"
     assert found.verdict.tolist() == [POSITIVE, IGNORE, NEGATIVE]
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from recipekit.judges.label_files import escape_cell, read_labels
+from recipekit.human_labels.label_file import escape_cell, read_labels
 from recipekit.judging.labelling_sample import SampledPair, sample_strata, write_sample
 from recipekit.records import Verdict
 

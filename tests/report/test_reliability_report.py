@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from helpers.plain_text import plain_text
 from recipekit.judging.agreement import FIGURES, agreement
 from recipekit.pipeline.report import closing_blocks, render_report
 from recipekit.records import Verdict
-from recipekit.report.terminal import plain_text
 
 
 def figures(found: int, missed: int, alarms: int, quiet: int) -> dict[str, Any]:

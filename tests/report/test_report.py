@@ -10,11 +10,11 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from helpers.plain_text import plain_text
 from recipekit.errors import StoreError
 from recipekit.pipeline.report import closing_blocks, render_report, write_report
 from recipekit.report.recall_by_depth import recall_figure
 from recipekit.report.run_folder import RunFolder
-from recipekit.report.terminal import plain_text
 from recipekit.stages import PIPELINE
 from recipekit.stages.judge.false_negatives import false_negatives
 from recipekit.stages.judge.score_distributions import score_figures

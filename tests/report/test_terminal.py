@@ -4,6 +4,7 @@ import io
 
 import pytest
 
+from helpers.plain_text import plain_text
 from recipekit.report.blocks import (
     Block,
     Bullets,
@@ -15,7 +16,7 @@ from recipekit.report.blocks import (
     Table,
     Text,
 )
-from recipekit.report.terminal import plain_text, print_blocks, shortened_path
+from recipekit.report.terminal import print_blocks, shortened_path
 from recipekit.report.terminal_stream import shows_escape_codes
 
 WIDE = Table(

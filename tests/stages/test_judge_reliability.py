@@ -1,6 +1,7 @@
 """Control pairs measure the judges, change no label, and decide whether floors are reached."""
 
 import json
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -19,7 +20,8 @@ from helpers.judging import (
 from recipekit.artifacts.store import Artifact
 from recipekit.component import Account, Spending
 from recipekit.errors import DataError, RunError
-from recipekit.judges.labels import LabelsSpec, weights_file
+from recipekit.human_labels import weights_file
+from recipekit.judges.labels import LabelsSpec
 from recipekit.stages.inputs import StageInputs
 
 ALL_LABELS = {"control_pairs": {"share": 0.999}}
@@ -274,7 +276,7 @@ def test_human_labels_on_pairs_that_are_not_candidates_cause_a_warning(inputs, t
 
 def test_human_labels_of_other_data_are_an_error(inputs, tmp_path):
     (tmp_path / "other.csv").write_text("query_id,passage_id,verdict\nx,y,positive\n")
-    with pytest.raises(DataError, match="unknown ids"):
+    with pytest.raises(DataError, match=r"unknown ids, .*; is this the right file\?$"):
         run(
             inputs,
             tmp_path,
@@ -285,13 +287,22 @@ def test_human_labels_of_other_data_are_an_error(inputs, tmp_path):
         )
 
 
-def test_a_labels_judge_is_not_compared_with_its_own_file(inputs, tmp_path):
+class Annotators(ScriptedFilter):
+    """The judge of a plugin that gives labels of people."""
+
+    human: ClassVar[bool] = True
+
+
+@pytest.mark.parametrize("kind", ["built-in", "plugin"])
+def test_human_labels_of_a_judge_are_not_compared_with_themselves(inputs, tmp_path, kind):
     policy = human_labels(tmp_path, (0, 1, "positive"), (1, 2, "negative"))
-    file = policy["control_pairs"]["human_labels"]
+    people = LabelsSpec(file=policy["control_pairs"]["human_labels"])
+    if kind == "plugin":
+        people = Annotators(verdict=lambda q, p: POSITIVE if (q, p) == (0, 1) else NEGATIVE)
     rows, _ = run(
         inputs,
         tmp_path,
-        section(policy, one=ScriptedReader(verdict=oracle), people=LabelsSpec(file=file)),
+        section(policy, one=ScriptedReader(verdict=oracle), people=people),
     )
     assert (rows[0, 1]["verdict"], rows[0, 1]["judge"]) == (POSITIVE, "people")
     reliability = reliability_of(tmp_path)["human_labels"]
@@ -302,7 +313,7 @@ def test_a_labels_judge_is_not_compared_with_its_own_file(inputs, tmp_path):
         "ignore": 0,
     }
     assert reliability["final"]["table"] == reliability["judges"]["one"]["table"], (
-        "the final verdict comes from the same file, which proves nothing"
+        "the final verdict comes from the same people, which proves nothing"
     )
 
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from recipekit.errors import DataError
-from recipekit.starter.columns import ColumnRoles, guess_roles
+from recipekit.starter.columns import ColumnRoles, UnclearColumnsError, guess_roles
 
 
 def roles(
@@ -63,13 +63,23 @@ def test_numbers_and_dates_are_no_texts() -> None:
     assert (found.query, found.positive) == ("a", "b")
 
 
-@pytest.mark.parametrize("columns", [["a", "b", "c"], ["a"], ["question"], ["answer", "b", "c"]])
-def test_columns_that_cannot_be_guessed_are_one_line_with_the_options(columns: list[str]) -> None:
-    with pytest.raises(DataError) as caught:
+@pytest.mark.parametrize(
+    ("columns", "missing"),
+    [
+        (["a", "b", "c"], ("query", "positive")),
+        (["a"], ("query", "positive")),
+        (["question"], ("positive",)),
+        (["answer", "b", "c"], ("query",)),
+    ],
+)
+def test_columns_that_cannot_be_guessed_are_one_line_without_options(
+    columns: list[str], missing: tuple[str, ...]
+) -> None:
+    with pytest.raises(UnclearColumnsError) as caught:
         roles(*columns)
-    assert "faq.csv: cannot tell which column holds" in str(caught.value)
-    assert "--" in str(caught.value)
-    assert f"columns: {', '.join(columns)}" in str(caught.value)
+    assert caught.value.missing == missing
+    assert str(caught.value).startswith("faq.csv: cannot tell which column holds the ")
+    assert str(caught.value).endswith(f"; columns: {', '.join(columns)}")
 
 
 def test_named_columns_override_the_guess() -> None:
@@ -82,8 +92,8 @@ def test_named_columns_override_the_guess() -> None:
 @pytest.mark.parametrize(
     ("named", "message"),
     [
-        ({"query": "questoin"}, "no column 'questoin' for `--query`"),
-        ({"query": "n"}, "the column 'n' for `--query` holds no text"),
+        ({"query": "questoin"}, "no column 'questoin' for `query`"),
+        ({"query": "n"}, "the column 'n' for `query` holds no text"),
         ({"query": "answer", "positive": "answer"}, "name the same column"),
     ],
 )

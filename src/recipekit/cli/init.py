@@ -70,7 +70,7 @@ def init(
 
     The kind of source and the columns are guessed from the data.
     """
-    from recipekit.starter.data import find_source, read_sample
+    from recipekit.starter.data import read_sample
     from recipekit.starter.judge_section import choose_llm
     from recipekit.starter.template import starter
 
@@ -80,7 +80,7 @@ def init(
     if api_base is not None and llm is None:
         raise typer.BadParameter("needs --llm", param_hint="--api-base")
     data = None if data is None else data.expanduser()
-    found = find_source(data, _as_name(source), query=query, positive=positive)
+    found = _found_source(data, source, query, positive)
     if found.roles is None and (query or positive):
         raise typer.BadParameter(f"the source {found.use} has no columns", param_hint="--query")
     sample = read_sample(found)
@@ -93,6 +93,25 @@ def init(
             typer.echo(f"note: {note}", err=True)
     typer.echo(f"wrote {path}: {_summary(found, data, sample)}")
     typer.echo(f"next: recipekit plan {path}, then recipekit run {path}")
+
+
+def _found_source(
+    data: Path | None, source: str | None, query: str | None, positive: str | None
+) -> FoundSource:
+    """Find the source that reads the data; errors name the options that help."""
+    from recipekit.starter.columns import UnclearColumnsError
+    from recipekit.starter.data import UnreadableFolderError, find_source
+
+    try:
+        return find_source(data, _as_name(source), query=query, positive=positive)
+    except UnclearColumnsError as error:
+        options = " and ".join(f"--{key} COLUMN" for key in error.missing)
+        raise error.with_message(f"{error}; use {options}") from error
+    except UnreadableFolderError as error:
+        if not error.tables:
+            raise
+        advice = f"to use one of its files: --data {error.tables[0]}"
+        raise error.with_message(f"{error}; {advice}") from error
 
 
 def _as_name(source: str | None) -> SourceName | None:

@@ -192,24 +192,20 @@ def render_trial(trial: JudgeTrial, width: int) -> Iterator[str]:
 def render_calls(trial: JudgeTrial) -> Iterator[str]:
     """Every call's messages and its raw reply, as lines."""
     from recipekit.llm.completion import Reply
+    from recipekit.report.terminal import printable
 
     for number, (request, outcome) in enumerate(trial.calls, start=1):
         yield f"--- call {number} to {request.model}"
         for message in request.messages:
             yield f"[{message['role']}]"
-            yield _printable(message["content"])
+            yield printable(message["content"])
         if isinstance(outcome, Reply):
             origin = "stored reply" if outcome.from_cache else "reply"
             yield f"[{origin}]"
-            yield _printable(outcome.text)
+            yield printable(outcome.text)
         else:
-            yield f"[no reply: {outcome.kind}] {_printable(outcome.reason)}"
+            yield f"[no reply: {outcome.kind}] {printable(outcome.reason)}"
         yield ""
-
-
-def _printable(text: str) -> str:
-    """A text with its line breaks, without other control characters."""
-    return "".join(letter if letter.isprintable() or letter == "\n" else " " for letter in text)
 
 
 def _pairs_of(stats: Mapping[str, Any]) -> int:
@@ -236,8 +232,10 @@ def _render_pair(number: int, pair: TriedPair, width: int) -> Iterator[str]:
 
 def _wrap(text: str, width: int, lines: int) -> str:
     """A text on a few indented lines, without the control characters that it can contain."""
-    plain = "".join(letter if letter.isprintable() else " " for letter in text)
-    return "\n   ".join(textwrap.wrap(plain, max(width - 4, 20), max_lines=lines, placeholder=" …"))
+    from recipekit.report.terminal import printable
+
+    wrapped = textwrap.wrap(printable(text), max(width - 4, 20), max_lines=lines, placeholder=" …")
+    return "\n   ".join(wrapped)
 
 
 def _render_cost(trial: JudgeTrial) -> Iterator[str]:

@@ -128,6 +128,8 @@ def _tables(result: SearchResult, width: int) -> Iterator[Block]:
 
 def _shortened(found: Found, width: int) -> str:
     """The passage on one line, without the control characters that it can contain."""
+    from recipekit.report.terminal import printable
+
     text = f"{found.title}. {found.text}" if found.title else found.text
-    plain = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    plain = " ".join(printable(text).split())
     return plain if len(plain) <= width else plain[: width - 1].rstrip() + "…"

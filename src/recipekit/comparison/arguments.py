@@ -21,7 +21,7 @@ from recipekit.errors import RunError
 from recipekit.retrievers.bm25 import Bm25Spec
 from recipekit.suggestions import did_you_mean
 
-__all__ = ["BEFORE", "MODEL_OPTIONS", "Argument", "parse_argument"]
+__all__ = ["BEFORE", "Argument", "first_mistake", "parse_argument", "wrong_option"]
 
 BEFORE: Final = "before"
 COMPRESSION_OPTIONS: Final = tuple(CompressionKeys.model_fields)
@@ -116,8 +116,18 @@ def _compression(text: str, options: Mapping[str, str]) -> CompressionKeys:
     try:
         return CompressionKeys.model_validate(options)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        key = ".".join(map(str, first["loc"]))
-        message = str(first["msg"]).removeprefix("Value error, ")
-        where = f"{text}: {key}" if key else text
-        raise RunError(f"{where}: {message}", code="RK673") from error
+        raise wrong_option(text, error) from error
+
+
+def wrong_option(text: str, error: ValidationError) -> RunError:
+    """Return the error for the first option of an argument that is wrong."""
+    key, message = first_mistake(error)
+    where = f"{text}: {key}" if key else text
+    return RunError(f"{where}: {message}", code="RK673")
+
+
+def first_mistake(error: ValidationError) -> tuple[str, str]:
+    """Return the key of the first mistake, empty for one of the whole, and what is wrong."""
+    first = error.errors(include_url=False)[0]
+    key = ".".join(map(str, first["loc"]))
+    return key, str(first["msg"]).removeprefix("Value error, ")

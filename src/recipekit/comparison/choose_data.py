@@ -18,7 +18,7 @@ from recipekit.comparison.resolve import NamedRun
 from recipekit.errors import RunError
 from recipekit.pipeline.search_run import run_artifacts
 from recipekit.recipe.sections import Recipe
-from recipekit.stages import PIPELINE
+from recipekit.stages import dataset_stages
 
 __all__ = ["ComparisonRequest", "check_data", "choose_data"]
 
@@ -81,7 +81,7 @@ def choose_data(
 
 
 def _data_keys(run: Path) -> list[str]:
-    names = [stage.name for stage in PIPELINE if stage.extends_dataset]
+    names = {stage.name for stage in dataset_stages()}
     return [artifact.key for name, artifact in run_artifacts(run) if name in names]
 
 

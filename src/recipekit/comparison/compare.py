@@ -72,7 +72,7 @@ def _measured(
     """Measure models and retrievers, and return the facts about the encoders of models, by name."""
     published = [model for model in models if isinstance(model, PublishedModel)]
     own = {
-        model.label: (model, model.inputs(data.inputs))
+        model.label: (model, model.encoders.inputs(data.inputs))
         for model in models
         if not isinstance(model, PublishedModel)
     }

@@ -12,17 +12,19 @@ from recipekit.artifacts.store import Artifact, Store
 from recipekit.comparison.resolve import NamedRun
 from recipekit.component import EvaluatorSpec, Progress, Ranks, Slot, SourceSpec
 from recipekit.dataset import Dataset
-from recipekit.errors import DataError, RunError
+from recipekit.errors import RunError
 from recipekit.evaluators.retrieval import RetrievalSpec
 from recipekit.pipeline.data_hashes import data_hashes
 from recipekit.pipeline.run_inputs import collected
 from recipekit.pipeline.search_run import run_artifacts
 from recipekit.recipe.sections import Recipe
 from recipekit.registry import resolve
-from recipekit.stages import PIPELINE, writer_of
+from recipekit.stages import dataset_stages, evaluating_stage
 from recipekit.stages.evaluate.further_data import with_data
+from recipekit.stages.evaluate.section import EvaluateSection
 from recipekit.stages.inputs import StageInputs
-from recipekit.starter.data import find_source
+from recipekit.starter.columns import UnclearColumnsError
+from recipekit.starter.data import FoundSource, UnreadableFolderError, find_source
 
 __all__ = ["MeasuredData", "Workspace", "cache_of", "of_data", "of_recipe", "of_run"]
 
@@ -122,20 +124,19 @@ def _of(recipe: Recipe, inputs: StageInputs, text: str) -> MeasuredData:
     return MeasuredData(text, inputs, section.evaluators, section.sources, recipe.seed)
 
 
-def _check_evaluates(recipe: Recipe) -> Any:
-    name = writer_of("metrics").name
-    section = getattr(recipe, name, None)
+def _check_evaluates(recipe: Recipe) -> EvaluateSection:
+    section = recipe.section(EvaluateSection)
     if section is None:
         raise RunError(
-            f"recipe '{recipe.name}' has no {name} section, so there is nothing to compare by: "
-            "name another recipe with --recipe, or data with --on",
+            f"recipe '{recipe.name}' has no {evaluating_stage().name} section, so there is "
+            "nothing to compare by: name another recipe with --recipe, or data with --on",
             code="RK674",
         )
     return section
 
 
 def _data_of(artifacts: Mapping[str, Artifact]) -> dict[str, Artifact]:
-    names = [stage.name for stage in PIPELINE if stage.extends_dataset]
+    names = [stage.name for stage in dataset_stages()]
     return {name: artifacts[name] for name in names if name in artifacts}
 
 
@@ -153,10 +154,7 @@ def of_data(data: Path, workspace: Workspace, metrics: Sequence[str]) -> Measure
     Raises:
         DataError: No source reads it, or it has no query with a positive.
     """
-    try:
-        found = find_source(data)
-    except DataError as error:
-        raise error.with_message(error.message.replace("--data ", "--on ")) from error
+    found = _found_source(data)
     slot: Slot[SourceSpec] = Slot(use=found.use, **found.keys)
     slot.bind(resolve("source", found.use), found.spec)
     named = {"metrics": tuple(metrics)} if metrics else {}
@@ -166,3 +164,17 @@ def of_data(data: Path, workspace: Workspace, metrics: Sequence[str]) -> Measure
     name = data.absolute().name
     inputs = with_data(workspace.inputs(name, DATA_SEED), name, slot)
     return MeasuredData(f"retrieval on {data}", inputs, {name: evaluator}, {}, DATA_SEED)
+
+
+def _found_source(data: Path) -> FoundSource:
+    """Find the source that reads the data; errors name the option that helps."""
+    try:
+        return find_source(data)
+    except UnclearColumnsError as error:
+        advice = "use --recipe RECIPE, a recipe that names the columns, in place of --on"
+        raise error.with_message(f"{error}; {advice}") from error
+    except UnreadableFolderError as error:
+        if not error.tables:
+            raise
+        advice = f"to use one of its files: --on {error.tables[0]}"
+        raise error.with_message(f"{error}; {advice}") from error

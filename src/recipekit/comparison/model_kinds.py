@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any, Final
 
-from recipekit.encoding.model_files import hub_http_error, hub_snapshot
+from recipekit.encoding.model_files import hub_http_error, hub_snapshot, read_json
 from recipekit.yaml_format import parse
 
 __all__ = ["BI_ENCODER", "fetch_small_files", "kind_of", "licence_of"]
@@ -78,17 +77,10 @@ def fetch_small_files(model: str, commit: str) -> Path:
 
 
 def _json(file: Path) -> dict[str, Any]:
-    value = _read(file)
+    value = read_json(file)
     return value if isinstance(value, dict) else {}
 
 
 def _json_list(file: Path) -> list[dict[str, Any]]:
-    value = _read(file)
+    value = read_json(file)
     return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
-
-
-def _read(file: Path) -> Any:
-    try:
-        return json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None

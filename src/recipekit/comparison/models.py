@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
 from recipekit.artifacts.key import FileHashes, key_of, slot_identity
-from recipekit.artifacts.store import Artifact
-from recipekit.comparison.arguments import MODEL_OPTIONS, Argument
+from recipekit.comparison.arguments import Argument, first_mistake, wrong_option
+from recipekit.comparison.measured_encoders import MeasuredEncoders
 from recipekit.comparison.model_kinds import BI_ENCODER, fetch_small_files, kind_of, licence_of
 from recipekit.component import EncoderSpec, EncoderWeights, Slot
 from recipekit.encoders.bi_encoder import BiEncoderSpec
@@ -20,10 +20,9 @@ from recipekit.errors import ModelError, RunError
 from recipekit.pipeline.search_run import recipe_encoder, run_artifacts
 from recipekit.recipe.sections import Recipe
 from recipekit.registry import resolve
-from recipekit.stages import PIPELINE
-from recipekit.stages.inputs import StageInputs
+from recipekit.stages import trained_encoder, training_artifact
 
-__all__ = ["ComparedModel", "check_models", "encoder_inputs", "model_of_files", "model_of_run"]
+__all__ = ["ComparedModel", "check_models", "model_of_files", "model_of_run"]
 
 ENCODER = "encoder"
 """The name of a model's encoder in the inputs of its own evaluation."""
@@ -38,18 +37,14 @@ class ComparedModel:
     argument: Argument
     what: str
     """What was named: `model`, or `run, trained`."""
-    encoders: Mapping[str, Slot[EncoderSpec]]
+    encoders: MeasuredEncoders
     encoder: str
     """Its name among `encoders`."""
     weights_id: str
     """Identifies the weights alone, without prompts or lengths."""
     kind: str = BI_ENCODER
     licence: str | None = None
-    trained: str | None = None
-    """The encoder that its recipe trains, if it belongs to a run."""
     weights: EncoderWeights | None = None
-    training: Mapping[str, Artifact] = field(default_factory=dict)
-    """The artifact with trained weights, by its stage."""
     trained_from: str | None = None
     """`weights_id` of the weights that training started from."""
     recipe: str | None = None
@@ -60,7 +55,7 @@ class ComparedModel:
     @property
     def is_trained(self) -> bool:
         """Whether a recipe trained it."""
-        return bool(self.training)
+        return self.encoders.training is not None
 
     @property
     def kept_dimensions(self) -> int | None:
@@ -81,10 +76,6 @@ class ComparedModel:
                 code="RK673",
             )
 
-    def inputs(self, measured: StageInputs) -> StageInputs:
-        """Return the inputs of an evaluation of this model on the data set of other inputs."""
-        return encoder_inputs(measured, self.encoders, self.trained, self.training)
-
     def is_made_from(self, other: ComparedModel) -> bool:
         """Return whether it is the other model after a change.
 
@@ -96,24 +87,6 @@ class ComparedModel:
             self.weights_id,
             self.trained_from,
         )
-
-
-def encoder_inputs(
-    measured: StageInputs,
-    encoders: Mapping[str, Slot[EncoderSpec]],
-    trained: str | None,
-    training: Mapping[str, Artifact],
-) -> StageInputs:
-    """Return inputs with the same data set and other encoders.
-
-    Args:
-        measured: The inputs of the measured data.
-        encoders: The encoders, by name.
-        trained: The encoder that was trained.
-        training: The artifact with its trained weights, by stage.
-    """
-    artifacts = {**measured.artifacts, **training}
-    return measured.with_encoders(encoders, trained, artifacts)
 
 
 def model_of_files(
@@ -140,7 +113,10 @@ def model_of_files(
     try:
         spec = BiEncoderSpec.model_validate({"model": model, **options}, context={"folder": folder})
     except ValidationError as error:
-        raise _wrong_option(argument, error) from error
+        key, message = first_mistake(error)
+        if key == "model":
+            raise ModelError(f"{argument.text}: {message}", code="RK401") from error
+        raise wrong_option(argument.text, error) from error
     files = local_folder(spec.model)
     if files is None:
         files = fetch_small_files(spec.model, spec.commit())
@@ -150,23 +126,12 @@ def model_of_files(
         label=f"{_short_name(spec.model)}{argument.suffix}",
         argument=argument,
         what="model",
-        encoders={ENCODER: slot},
+        encoders=MeasuredEncoders({ENCODER: slot}),
         encoder=ENCODER,
         weights_id=_weights_id(slot, hashes),
         kind=kind_of(files),
         licence=licence_of(files),
     )
-
-
-def _wrong_option(argument: Argument, error: ValidationError) -> Exception:
-    first = error.errors(include_url=False)[0]
-    key = ".".join(map(str, first["loc"]))
-    message = str(first["msg"]).removeprefix("Value error, ")
-    if key in MODEL_OPTIONS:
-        return RunError(f"{argument.text}: {key}: {message}", code="RK673")
-    if key == "model":
-        return ModelError(f"{argument.text}: {message}", code="RK401")
-    return RunError(f"{argument.text}: {message}", code="RK673")
 
 
 def _short_name(model: str) -> str:
@@ -191,11 +156,9 @@ def model_of_run(
         RunError: The run has no such encoder, or its artifacts are gone.
     """
     _refuse_model_options(argument)
-    artifacts = dict(run_artifacts(run))
-    stages = [stage.name for stage in PIPELINE if stage.trains]
-    training = {name: artifacts[name] for name in stages if name in artifacts}
-    trained = next((getattr(recipe, name).encoder for name in stages if name in training), None)
-    if trained is None and not argument.before:
+    training = training_artifact(dict(run_artifacts(run)))
+    trained = None if training is None else trained_encoder(recipe)
+    if training is None and not argument.before:
         raise RunError(
             f"{argument.text}: this run trained no model; {argument.target}:before is the model "
             "that its recipe starts from",
@@ -210,7 +173,7 @@ def model_of_run(
         label=f"{recipe.name}{argument.suffix}",
         argument=argument,
         what="run, before training" if argument.before else "run, trained",
-        encoders=recipe.encoders,
+        encoders=MeasuredEncoders(recipe.encoders),
         encoder=name,
         weights_id=initial,
         kind=_kind(base),
@@ -218,14 +181,13 @@ def model_of_run(
         recipe=recipe.name,
         base_model=slot.spec.base_model,
     )
-    if argument.before:
+    if argument.before or training is None:
         return model
     return replace(
         model,
-        trained=trained,
+        encoders=MeasuredEncoders(recipe.encoders, trained, training),
         weights="trained",
-        training=training,
-        weights_id=key_of([artifact.key for artifact in training.values()]),
+        weights_id=training.key,
         trained_from=initial,
     )
 
@@ -276,4 +238,4 @@ def check_models(models: Sequence[ComparedModel]) -> None:
         if kind != BI_ENCODER:
             raise RunError(f"{name} is a {kind}; compare measures bi-encoders", code="RK671")
     for model in models:
-        model.check_dimensions(model.encoders[model.encoder].spec.known_dimension())
+        model.check_dimensions(model.encoders.slots[model.encoder].spec.known_dimension())

@@ -18,7 +18,7 @@ from recipekit.evaluators.retrieval import RetrievalSpec
 from recipekit.recipe.sections import TRAINED
 from recipekit.reproduce.bundle import Bundle
 from recipekit.reproduce.lock import read_lock
-from recipekit.stages import writer_of
+from recipekit.stages import evaluating_stage
 from recipekit.stages.evaluate.section import UNTRAINED
 from recipekit.tables import read_table
 from recipekit.yaml_format import parse
@@ -96,7 +96,7 @@ def published_model(argument: Argument, bundle: Bundle) -> PublishedModel:
     folder = bundle.folder
     lock = read_lock(folder / "recipe.lock", bundle.recipe)
     recipe = _parsed(folder / "recipe.yaml")
-    section = recipe.get(writer_of("metrics").name) or {}
+    section = recipe.get(evaluating_stage().name) or {}
     system = UNTRAINED if argument.before else TRAINED
     systems = {str(row.get("system")) for row in bundle.metrics()}
     if system not in systems:

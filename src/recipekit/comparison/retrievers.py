@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -10,17 +10,16 @@ from typing import Final
 from pydantic import ValidationError
 
 from recipekit.artifacts.store import Artifact
-from recipekit.comparison.arguments import Argument
-from recipekit.comparison.models import encoder_inputs
-from recipekit.component import EncoderSpec, RetrieverSpec, Slot
+from recipekit.comparison.arguments import Argument, wrong_option
+from recipekit.comparison.measured_encoders import MeasuredEncoders
+from recipekit.component import RetrieverSpec, Slot
 from recipekit.errors import RunError
 from recipekit.pipeline.search_run import run_artifacts
 from recipekit.recipe.sections import TRAINED, Recipe
 from recipekit.recipe.slots import encoders_in, slots
 from recipekit.registry import resolve
 from recipekit.retrievers.bm25 import Bm25Spec
-from recipekit.stages import PIPELINE
-from recipekit.stages.inputs import StageInputs
+from recipekit.stages import trained_encoder, training_artifact
 
 __all__ = ["ComparedRetriever", "RetrieverOwner", "retriever_of"]
 
@@ -36,21 +35,13 @@ class ComparedRetriever:
     """Its name in tables."""
     argument: Argument
     slot: Slot[RetrieverSpec]
-    encoders: Mapping[str, Slot[EncoderSpec]] = field(default_factory=dict)
+    encoders: MeasuredEncoders = field(default_factory=MeasuredEncoders)
     """Those of its recipe."""
-    trained: str | None = None
-    """The encoder that its recipe trains, if it belongs to a run."""
-    training: Mapping[str, Artifact] = field(default_factory=dict)
-    """The artifact with trained weights, by its stage."""
 
     @property
     def what(self) -> str:
         """What it is, for tables."""
         return "retriever"
-
-    def inputs(self, measured: StageInputs) -> StageInputs:
-        """Return the inputs of an evaluation of this retriever on the data set of other inputs."""
-        return encoder_inputs(measured, self.encoders, self.trained, self.training)
 
 
 @dataclass(frozen=True)
@@ -69,18 +60,20 @@ class RetrieverOwner:
                     found.setdefault(str(path[-1]), slot)
         return found
 
-    def training(self) -> Iterator[tuple[str, str, Artifact]]:
-        """Yield the stage that trained in its run, the encoder that was trained, and the result."""
-        artifacts = {} if self.run is None else dict(run_artifacts(self.run))
-        for stage in PIPELINE:
-            if stage.trains and stage.name in artifacts:
-                encoder = str(getattr(self.recipe, stage.name).encoder)
-                yield stage.name, encoder, artifacts[stage.name]
+    def training(self) -> Artifact | None:
+        """Return the artifact with the weights that its run trained, if any."""
+        return None if self.run is None else training_artifact(dict(run_artifacts(self.run)))
+
+    def encoders(self) -> MeasuredEncoders:
+        """Return its encoders, with the weights that its run trained."""
+        training = self.training()
+        trained = None if training is None else trained_encoder(self.recipe)
+        return MeasuredEncoders(self.recipe.encoders or {}, trained, training)
 
     def can_search(self, name: str) -> bool:
         """Return whether the encoders of a retriever are here: the trained one is that of a run."""
         needed = encoders_in(self.retrievers()[name].spec)
-        return TRAINED not in needed or any(True for _ in self.training())
+        return TRAINED not in needed or self.training() is not None
 
 
 def retriever_of(argument: Argument, owners: Sequence[RetrieverOwner]) -> ComparedRetriever | None:
@@ -108,15 +101,7 @@ def retriever_of(argument: Argument, owners: Sequence[RetrieverOwner]) -> Compar
             code="RK672",
         )
     slot = _with_options(argument, owner.retrievers()[name])
-    training = list(owner.training())
-    return ComparedRetriever(
-        label,
-        argument,
-        slot,
-        owner.recipe.encoders or {},
-        trained=next((encoder for _, encoder, _ in training), None),
-        training={stage: artifact for stage, _, artifact in training},
-    )
+    return ComparedRetriever(label, argument, slot, owner.encoders())
 
 
 def _plain_bm25() -> Slot[RetrieverSpec]:
@@ -145,10 +130,7 @@ def _with_options(argument: Argument, slot: Slot[RetrieverSpec]) -> Slot[Retriev
     try:
         spec = Bm25Spec.model_validate({**slot.spec.model_dump(), **options})
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        key = ".".join(map(str, first["loc"]))
-        message = str(first["msg"]).removeprefix("Value error, ")
-        raise RunError(f"{argument.text}: {key}: {message}", code="RK673") from error
+        raise wrong_option(argument.text, error) from error
     changed: Slot[RetrieverSpec] = Slot(use=slot.use)
     changed.bind(slot.entry, spec)
     return changed

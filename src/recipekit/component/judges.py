@@ -99,7 +99,13 @@ class JudgeSpec(Component[Judge]):
     """Whether the judge also gets control pairs, which measure its reliability.
 
     True for a judge that reads the texts. False for a filter that cannot judge a source positive,
-    and for a file, which would be compared with itself.
+    and for human labels, which would be compared with themselves.
+    """
+    human: ClassVar[bool] = False
+    """Whether its verdicts are labels of people, as those of a file.
+
+    Where they are the final verdicts on control pairs, the last verdict of the measured judges is
+    compared with the label instead: human labels say nothing about the other judges.
     """
 
     previous_verdicts: tuple[Literal["positive", "negative", "ignore", "unjudged"], ...] | None = (

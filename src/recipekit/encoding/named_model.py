@@ -18,7 +18,13 @@ from pydantic import (
 )
 
 from recipekit.component import NotIdentity
-from recipekit.encoding.model_files import absolute, cached_folder, hub_revision, local_folder
+from recipekit.encoding.model_files import (
+    absolute,
+    cached_folder,
+    hub_revision,
+    local_folder,
+    read_json,
+)
 from recipekit.errors import ComponentError, ModelError
 from recipekit.records import Similarity
 
@@ -112,17 +118,17 @@ def known_dimension(model: str, revision: str | None) -> int | None:
     folder = _folder_here(model, revision)
     if folder is None:
         return None
-    modules = _json(folder / "modules.json") or [{"path": "", "type": ""}]
+    modules = read_json(folder / "modules.json") or [{"path": "", "type": ""}]
     first = folder / modules[0].get("path", "")
     if str(modules[0].get("type", "")).endswith("StaticEmbedding"):
         width = _static_width(first / "model.safetensors")
     else:
-        own = _json(first / "config.json") or {}
+        own = read_json(first / "config.json") or {}
         own = own.get("text_config") or own
         width = next((own[name] for name in WIDTHS if name in own), None)
     for module in modules[1:]:
         if str(module.get("type", "")).endswith("Dense"):
-            width = (_json(folder / module["path"] / "config.json") or {}).get(
+            width = (read_json(folder / module["path"] / "config.json") or {}).get(
                 "out_features", width
             )
     return width if isinstance(width, int) else None
@@ -147,7 +153,7 @@ def declared_similarity(model: str, revision: str | None) -> Similarity | None:
     folder = _folder_here(model, revision)
     if folder is None:
         return None
-    config = _json(folder / "config_sentence_transformers.json") or {}
+    config = read_json(folder / "config_sentence_transformers.json") or {}
     stated: Similarity = config.get("similarity_fn_name") or "cosine"
     return stated
 
@@ -160,13 +166,14 @@ def has_mask_token(model: str, revision: str | None) -> bool | None:
     folder = _folder_here(model, revision)
     if folder is None:
         return None
-    first = (_json(folder / "modules.json") or [{"path": "", "type": ""}])[0]
+    first = (read_json(folder / "modules.json") or [{"path": "", "type": ""}])[0]
     if str(first.get("type", "")).endswith("StaticEmbedding"):
         return False
-    tokenizer = _json(folder / str(first.get("path", "")) / "tokenizer_config.json")
+    tokenizer = read_json(folder / str(first.get("path", "")) / "tokenizer_config.json")
     if tokenizer is None:
         return None
-    stated = tokenizer | (_json(folder / first.get("path", "") / "special_tokens_map.json") or {})
+    special_tokens = folder / first.get("path", "") / "special_tokens_map.json"
+    stated = tokenizer | (read_json(special_tokens) or {})
     if stated.get("mask_token"):
         return True
     # A tokenizer saves all of its special tokens or none; old files leave them to its class.
@@ -177,11 +184,4 @@ def _folder_here(model: str, revision: str | None) -> Path | None:
     try:
         return local_folder(model) or cached_folder(model, revision)
     except ModelError:
-        return None
-
-
-def _json(file: Path) -> Any:
-    try:
-        return json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
         return None

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
 from recipekit.component import Context, Judge, JudgeSpec, LocalPath
+from recipekit.human_labels import MAX_UNKNOWN_IDS
 
-__all__ = ["LabelsSpec", "weights_file"]
+__all__ = ["LabelsSpec"]
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 
@@ -21,6 +22,8 @@ class LabelsSpec(JudgeSpec):
     `coverage` and `error_rate` make an imperfect judge of a perfect file. The affected pairs depend
     only on the recipe's seed and the pairs' ids, not on what else is judged or in which order.
     """
+
+    human: ClassVar[bool] = True
 
     file: LocalPath
     """Qrels (BEIR or TREC), or `.csv`, `.jsonl`, `.parquet` or `.arrow` with the columns
@@ -35,7 +38,7 @@ class LabelsSpec(JudgeSpec):
 
     Unjudged by default, since few files are complete.
     """
-    max_unknown_ids: Share = 0.5
+    max_unknown_ids: Share = MAX_UNKNOWN_IDS
     """Largest share of lines with ids that are not in the data; more is taken for a wrong file."""
     coverage: Share = 1.0
     """Share of the pairs that the judge knows."""
@@ -44,17 +47,20 @@ class LabelsSpec(JudgeSpec):
 
     def build(self, context: Context) -> Judge:
         """Read the file and map its ids to rows."""
-        from recipekit.judges.label_files import read_labels
-        from recipekit.judges.label_lookup import LabelLookup, dataset_labels
+        from recipekit.human_labels.dataset_labels import dataset_labels
+        from recipekit.human_labels.label_file import read_labels
+        from recipekit.judges.label_lookup import LabelLookup
 
-        labels = dataset_labels(self, read_labels(self.file), context.dataset, context.progress)
+        labels = dataset_labels(
+            read_labels(self.file),
+            context.dataset,
+            context.progress,
+            min_positive_grade=self.min_positive_grade,
+            ignored_grades=self.ignored_grades,
+            max_unknown_ids=self.max_unknown_ids,
+        )
         return LabelLookup(self, context.dataset, labels, context.seed)
 
     def files(self) -> Mapping[str, Path]:
         """The label file."""
         return {"file": self.file}
-
-
-def weights_file(file: Path) -> Path:
-    """The file next to a sample with how many pairs each of its pairs represents."""
-    return Path(f"{file}.weights.json")

@@ -9,9 +9,9 @@ import numpy as np
 from recipekit.arrays import Bools, Floats, Rows, lookup_sorted
 from recipekit.component import Progress
 from recipekit.dataset import Dataset
-from recipekit.judges.label_files import read_labels
-from recipekit.judges.label_lookup import dataset_labels
-from recipekit.judges.labels import LabelsSpec, weights_file
+from recipekit.human_labels import weights_file
+from recipekit.human_labels.dataset_labels import dataset_labels
+from recipekit.human_labels.label_file import read_labels
 from recipekit.judging.policy import ControlPairPolicy
 from recipekit.judging.verdicts import Codes, VerdictState
 from recipekit.records import Verdict
@@ -111,8 +111,12 @@ def read_human_labels(
     """
     if policy.human_labels is None:
         return _NO_LABELS
-    spec = LabelsSpec(file=policy.human_labels, min_positive_grade=policy.min_positive_grade)
-    labels = dataset_labels(spec, read_labels(policy.human_labels), dataset, progress)
+    labels = dataset_labels(
+        read_labels(policy.human_labels),
+        dataset,
+        progress,
+        min_positive_grade=policy.min_positive_grade,
+    )
     weights = weights_file(policy.human_labels)
     if not weights.is_file():
         progress.warn(

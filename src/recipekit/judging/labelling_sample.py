@@ -22,8 +22,8 @@ from recipekit.arrays import Bools, Floats, Rows, lookup_sorted, pair_keys, posi
 from recipekit.component import JudgeSpec
 from recipekit.dataset import Dataset
 from recipekit.errors import StoreError
-from recipekit.judges.label_files import escape_cell
-from recipekit.judges.labels import weights_file
+from recipekit.human_labels import weights_file
+from recipekit.human_labels.label_file import escape_cell
 from recipekit.judging.candidate_pairs import RANK_BANDS, CandidatePairs, load_pairs, rank_bands
 from recipekit.judging.verdicts import Codes
 from recipekit.records import Verdict

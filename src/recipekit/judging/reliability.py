@@ -49,8 +49,8 @@ class Reliability:
     """How many control pairs each measured judge got, by name."""
     undecidable: str | None
     """Why the final verdict on source labels is unknown, if it is."""
-    label_files: Collection[int]
-    """Codes of judges that read label files, which would be compared with themselves."""
+    human_judges: Collection[int]
+    """Codes of judges whose verdicts are human labels, which would be compared with themselves."""
     has_human_labels: bool
 
     def measure(self, logs: Mapping[str, VerdictLog], seed: int) -> dict[str, Any]:
@@ -134,13 +134,13 @@ class Reliability:
     def _final_verdicts(self) -> Codes:
         """The final verdict on each control pair, (m,).
 
-        If no judge overruled a source label, or a label file decided, it is the last verdict of the
+        If no judge overruled a source label, or human labels decided, it is the last verdict of the
         measured judges.
         """
         rows, verdicts = self.pairs.control_pairs.rows, self.pairs.verdicts
         judge = verdicts.judge[rows]
         by_label = self.pairs.labelled[rows] & (judge == SOURCE)
-        by_label |= np.isin(judge, list(self.label_files))
+        by_label |= np.isin(judge, list(self.human_judges))
         measured = self.pairs.control_pairs.verdicts.verdict
         final: Codes = np.where(by_label, measured, verdicts.verdict[rows])
         return final

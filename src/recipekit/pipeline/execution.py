@@ -136,9 +136,8 @@ class Execution:
 
     def check_data(self) -> None:
         """Check later stages against the data set, as soon as that is complete."""
-        extending = [
-            name for name in self.selection.names if stages.stage_named(name).extends_dataset
-        ]
+        names = self.selection.names
+        extending = [stage.name for stage in stages.dataset_stages() if stage.name in names]
         if self._data_checked or not self.artifacts.keys() >= set(extending):
             return
         dataset = dataset_view(self.artifacts)

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from recipekit.artifacts.key import FileHashes, fields_identity, slot_identity
 from recipekit.component import Slot, encoder_names, is_identity
 from recipekit.errors import error_location
-from recipekit.judges.labels import weights_file
+from recipekit.human_labels import weights_file
 from recipekit.recipe.load import where
 from recipekit.recipe.positions import KeyPath
 from recipekit.recipe.sections import Recipe, Section
@@ -54,7 +54,7 @@ def stage_identity(
             "spending": recipe.spending.model_dump(),
             stage.name: {"spending": own},
         }
-    if stage.names_recipe:
+    if stage.exports:
         identity["recipe"] = {"name": recipe.name, "description": recipe.description}
     return identity
 

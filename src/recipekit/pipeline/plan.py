@@ -210,7 +210,7 @@ class _Planner:
         return work
 
     def _sizes_known_after(self) -> str:
-        extending = [stage for stage in stages.PIPELINE if stage.extends_dataset]
+        extending = stages.dataset_stages()
         missing = next(stage for stage in extending if stage.name not in self.artifacts)
         hint = f". Set `{missing.sizes_key}` for an estimate" if missing.sizes_key else ""
         return f"{missing.name} has run{hint}"

@@ -21,6 +21,7 @@ from typing import Final
 
 from recipekit.recipe.sections import Recipe
 from recipekit.recipe.shipped import is_shipped, locate
+from recipekit.report.paths import path_from_here
 
 __all__ = ["CACHE_VARIABLE", "Project", "find_project", "project_of", "project_of_file"]
 
@@ -77,8 +78,8 @@ def find_project(
     """
     folder = _project_folder((start or Path.cwd()).absolute())
     return Project(
-        cache=_chosen(cache, CACHE_VARIABLE) or _shortened(folder / CACHE),
-        runs=_chosen(runs, RUNS_VARIABLE) or _shortened(folder / RUNS),
+        cache=_chosen(cache, CACHE_VARIABLE) or path_from_here(folder / CACHE),
+        runs=_chosen(runs, RUNS_VARIABLE) or path_from_here(folder / RUNS),
     )
 
 
@@ -120,9 +121,3 @@ def _is_project(folder: Path) -> bool:
         or os.path.isfile(folder / "pyproject.toml")
         or os.path.exists(folder / ".git")
     )
-
-
-def _shortened(path: Path) -> Path:
-    """Return a path relative to the current folder if it is inside, for short messages."""
-    here = Path.cwd()
-    return path.relative_to(here) if path.is_relative_to(here) else path

@@ -84,9 +84,7 @@ def collected(
         RunError: A stage failed.
     """
     present = [name for name, _ in recipe.stages()]
-    needed = [
-        stage.name for stage in stages.PIPELINE if stage.extends_dataset and stage.name in present
-    ]
+    needed = [stage.name for stage in stages.dataset_stages() if stage.name in present]
     found = _finished(recipe, store)
     if not found.keys() >= set(needed):
         with TemporaryDirectory(prefix="recipekit-collect-") as runs:

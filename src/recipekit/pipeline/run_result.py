@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from recipekit.errors import ModelError, RunError
-from recipekit.stages import writer_of
+from recipekit.stages import training_stage
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -78,7 +78,7 @@ class Run:
         Raises:
             RunError: The run trained no model.
         """
-        stage = writer_of("encoder")
+        stage = training_stage()
         folder = self.path / "stages" / stage.name / stage.writes["encoder"]
         if not folder.is_dir():
             raise RunError(

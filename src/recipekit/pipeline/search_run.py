@@ -18,7 +18,7 @@ from recipekit.dataset import Dataset
 from recipekit.errors import RunError
 from recipekit.recipe.sections import Recipe
 from recipekit.records import Verdict
-from recipekit.stages import PIPELINE
+from recipekit.stages import PIPELINE, trained_encoder, training_artifact
 from recipekit.stages.inputs import StageInputs
 from recipekit.stages.recipe import load_recipe
 from recipekit.tables import read_table
@@ -121,10 +121,8 @@ class RunSearch:
 
     @property
     def _has_training(self) -> bool:
-        stages = (stage.name for stage in PIPELINE if stage.trains)
-        return self.inputs.trained == self.encoder and any(
-            name in self.inputs.artifacts for name in stages
-        )
+        training = training_artifact(self.inputs.artifacts)
+        return self.inputs.trained == self.encoder and training is not None
 
     @cached_property
     def _kept_initial(self) -> bool:
@@ -236,10 +234,9 @@ def recipe_encoder(run: Path, recipe: Recipe) -> str:
     Raises:
         RunError: Its recipe has no encoder.
     """
-    for stage in PIPELINE:
-        section = getattr(recipe, stage.name, None)
-        if stage.trains and section is not None:
-            return str(section.encoder)
+    trained = trained_encoder(recipe)
+    if trained is not None:
+        return trained
     for name, slot in (recipe.encoders or {}).items():
         if not slot.spec.scores_pairs:
             return name

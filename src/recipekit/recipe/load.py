@@ -32,6 +32,7 @@ from recipekit.recipe.sections import Recipe, RecipeOrigin
 from recipekit.recipe.shipped import is_shipped, locate
 from recipekit.recipe.slots import misshapen, models, slots, union_members
 from recipekit.recipe.validation_messages import explain, shown
+from recipekit.report.paths import path_from_here
 
 __all__ = ["load", "where"]
 
@@ -109,9 +110,7 @@ def where(recipe: Recipe, path: KeyPath) -> str:
     origin = recipe.origin
     if origin.path is None:
         return f"{NAME}: {dotted(path)}"
-    name = (
-        os.path.relpath(origin.path) if origin.path.is_relative_to(Path.cwd()) else str(origin.path)
-    )
+    name = str(path_from_here(origin.path))
     document = read_text(origin.text, name)
     apply_overrides(document, origin.overrides)
     return f"{document.place(path).text}: {dotted(path)}"

@@ -38,14 +38,7 @@ if TYPE_CHECKING:
     from rich.table import Table as RichTable
     from rich.text import Text as RichText
 
-__all__ = [
-    "plain_text",
-    "print_blocks",
-    "printable",
-    "render_terminal",
-    "shortened_path",
-    "terminal_console",
-]
+__all__ = ["print_blocks", "printable", "shortened_path"]
 
 UNLIMITED = 100_000
 """Columns of a stream that is not a terminal."""
@@ -65,18 +58,11 @@ def print_blocks(blocks: Sequence[Block], stream: IO[str] | None = None) -> None
         OSError: The stream cannot be written to.
     """
     stream = stream or sys.stdout
-    stream.write(render_terminal(blocks, terminal_console(stream)))
+    stream.write(_render(blocks, _console(stream)))
     stream.flush()
 
 
-def plain_text(blocks: Sequence[Block]) -> str:
-    """Blocks as they are printed into a pipe."""
-    import io
-
-    return render_terminal(blocks, terminal_console(io.StringIO()))
-
-
-def terminal_console(stream: IO[str]) -> Console:
+def _console(stream: IO[str]) -> Console:
     """A rich console for a stream, with its width, and with colours only where it shows them."""
     from rich.console import Console
 
@@ -92,7 +78,7 @@ def terminal_console(stream: IO[str]) -> Console:
     )
 
 
-def render_terminal(blocks: Sequence[Block], console: Console) -> str:
+def _render(blocks: Sequence[Block], console: Console) -> str:
     """Blocks as text for a console, without trailing spaces."""
     with console.capture() as capture:
         _print_all(blocks, console)

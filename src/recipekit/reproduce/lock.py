@@ -23,6 +23,7 @@ from recipekit.pipeline.identity_parts import identity_parts
 from recipekit.recipe.sections import Recipe
 from recipekit.recipe.shipped import shipped
 from recipekit.recipe.slots import all_slots
+from recipekit.report.paths import path_from_here
 from recipekit.yaml_format import dump, parse
 
 __all__ = ["FORMAT", "Lock", "lock_file", "lock_recipe", "read_lock", "write_lock"]
@@ -189,8 +190,7 @@ def lock_file(recipe: Recipe) -> Path:
         return Path(f"{recipe.name}.lock")
     if path in shipped().values():
         return Path(f"{path.stem}.lock")
-    lock = path.with_suffix(".lock")
-    return lock.relative_to(Path.cwd()) if lock.is_relative_to(Path.cwd()) else lock
+    return path_from_here(path.with_suffix(".lock"))
 
 
 def read_lock(path: Path, recipe: str | None = None) -> Lock:

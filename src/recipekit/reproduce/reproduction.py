@@ -19,7 +19,7 @@ from recipekit.reproduce.drift import drift
 from recipekit.reproduce.preparation import Prepared, check_published
 from recipekit.reproduce.replies import read_replies
 from recipekit.reproduce.tolerances import place
-from recipekit.stages import writer_of
+from recipekit.stages import evaluating_stage
 
 __all__ = ["Outcome", "outcomes", "outcomes_table", "reproduce"]
 
@@ -64,7 +64,7 @@ def reproduce(
             prepared.recipe,
             cache=cache,
             runs=prepared.runs,
-            until=writer_of("metrics").name,
+            until=evaluating_stage().name,
             launch=launch,
             command=command,
             output="quiet" if quiet else "text",

@@ -9,7 +9,7 @@ from recipekit.errors import RunError
 from recipekit.pipeline.execute import run as execute
 from recipekit.pipeline.launch import Launch
 from recipekit.report.run_folder import RunFolder
-from recipekit.stages import writer_of
+from recipekit.stages import evaluating_stage, training_stage
 from recipekit.stages.recipe import load_recipe
 
 __all__ = ["repeat_with_seeds"]
@@ -37,7 +37,7 @@ def repeat_with_seeds(
     Raises:
         RunError: The recipe does not train.
     """
-    trains = writer_of("encoder").name
+    trains = training_stage().name
     if not run.section(trains):
         raise RunError(
             f"{run.path}: --seeds has nothing to repeat, since this recipe has no {trains} section "
@@ -54,7 +54,7 @@ def repeat_with_seeds(
             recipe,
             cache=run.cache,
             runs=run.cache / "seeds",
-            until=writer_of("metrics").name,
+            until=evaluating_stage().name,
             launch=launch,
             output="quiet",
         )

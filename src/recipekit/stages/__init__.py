@@ -1,8 +1,9 @@
 """The pipeline: its stages, in order.
 
 `PIPELINE` is the only list of stages. It defines the sections of a recipe, the plan and its
-estimates, the order of the report, and what `--from` and `--until` accept. To add a stage, write a
-folder `stages/<name>/` with a declaration in `stage.py`, and add it here.
+estimates, the order of the report, and what `--from` and `--until` accept. Every recipe has the
+section of the first stage. To add a stage, write a folder `stages/<name>/` with a declaration in
+`stage.py`, and add it here.
 """
 
 from __future__ import annotations
@@ -21,8 +22,21 @@ from recipekit.stages.train.stage import TRAIN
 
 if TYPE_CHECKING:
     from recipekit.artifacts.store import Artifact
+    from recipekit.recipe.sections import Recipe
 
-__all__ = ["PIPELINE", "Stage", "files_of", "inputs_of", "stage_named", "writer_of"]
+__all__ = [
+    "PIPELINE",
+    "Stage",
+    "dataset_stages",
+    "evaluating_stage",
+    "files_of",
+    "inputs_of",
+    "stage_named",
+    "trained_encoder",
+    "training_artifact",
+    "training_stage",
+    "writer_of",
+]
 
 PIPELINE: Final[tuple[Stage, ...]] = (COLLECT, MINE, JUDGE, TRAIN, EVALUATE, EXPORT)
 
@@ -64,6 +78,36 @@ def writer_of(file: str) -> Stage:
         if file in stage.writes:
             return stage
     raise KeyError(file)
+
+
+def dataset_stages() -> list[Stage]:
+    """Return the stages that extend the data set, in order."""
+    return [stage for stage in PIPELINE if stage.extends_dataset]
+
+
+def training_stage() -> Stage:
+    """Return the stage that trains the encoder."""
+    return next(stage for stage in PIPELINE if stage.trains)
+
+
+def evaluating_stage() -> Stage:
+    """Return the stage that measures systems with evaluators."""
+    return writer_of("metrics")
+
+
+def trained_encoder(recipe: Recipe) -> str | None:
+    """Return the encoder that a recipe trains; None if it trains none."""
+    section = getattr(recipe, training_stage().name, None)
+    return None if section is None else str(section.encoder)
+
+
+def training_artifact(artifacts: Mapping[str, Artifact]) -> Artifact | None:
+    """Return the artifact that has trained weights; None before training.
+
+    Args:
+        artifacts: Finished artifacts, by stage.
+    """
+    return artifacts.get(training_stage().name)
 
 
 def files_of(artifacts: Mapping[str, Artifact]) -> dict[str, Path]:

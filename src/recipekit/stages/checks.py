@@ -66,7 +66,7 @@ def _is_dispensable(draft: Draft, path: KeyPath) -> bool:
 def _why_not_trained_yet(draft: Draft, path: KeyPath) -> str:
     """Return why a section cannot refer to the trained encoder; empty if it can."""
     names = [stage.name for stage in stages.PIPELINE]
-    trainer = next(stage.name for stage in stages.PIPELINE if stage.trains)
+    trainer = stages.training_stage().name
     if trainer not in draft.value:
         return f"there is no '{TRAINED}' encoder: the recipe has no {trainer} section"
     later = names[names.index(trainer) + 1 :]

@@ -97,7 +97,7 @@ class StageInputs:
             seed=recipe.seed,
             artifacts=artifacts,
             encoders=recipe.encoders or {},
-            trained=_trained(recipe),
+            trained=stages.trained_encoder(recipe),
             store=store,
             hashes=FileHashes(store.root / "hashes.json"),
             progress=progress,
@@ -195,9 +195,8 @@ class StageInputs:
 
     @property
     def _recipe_encoders(self) -> RecipeEncoders:
-        names = [stage.name for stage in stages.PIPELINE if stage.trains]
-        found = (self.artifacts[name] for name in names if name in self.artifacts)
-        return RecipeEncoders(self.encoders, self.trained, next(found, None), self.hashes)
+        training = stages.training_artifact(self.artifacts)
+        return RecipeEncoders(self.encoders, self.trained, training, self.hashes)
 
     @property
     def _by_products(self) -> ByProducts:
@@ -365,12 +364,3 @@ def _check_is_trained(name: str, encoder: Encoder) -> None:
             "retriever or encoder",
             code="RK646",
         )
-
-
-def _trained(recipe: Recipe) -> str | None:
-    """Return the encoder that a recipe trains."""
-    for stage in stages.PIPELINE:
-        section = getattr(recipe, stage.name, None)
-        if stage.trains and section is not None:
-            return str(section.encoder)
-    return None

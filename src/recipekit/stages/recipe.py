@@ -19,18 +19,15 @@ __all__ = ["load_recipe", "recipe_model"]
 
 
 def recipe_model() -> type[Recipe]:
-    """Return `Recipe` with the section of every stage in `PIPELINE`."""
+    """Return `Recipe` with the section of every stage in `PIPELINE`; the first is required."""
     return _model(tuple(stages.PIPELINE))
 
 
 @cache
 def _model(pipeline: tuple[Stage, ...]) -> type[Recipe]:
-    sections: dict[str, Any] = {}
-    for stage in pipeline:
-        if stage.required:
-            sections[stage.name] = (stage.section, ...)
-        else:
-            sections[stage.name] = (stage.section | None, None)
+    first, *others = pipeline
+    sections: dict[str, Any] = {first.name: (first.section, ...)}
+    sections |= {stage.name: (stage.section | None, None) for stage in others}
     return create_model("Recipe", __base__=Recipe, __doc__=Recipe.__doc__, **sections)
 
 

@@ -49,8 +49,6 @@ class Stage:
     """Raise it when the same section and inputs produce another artifact."""
     needs: tuple[str, ...] = ()
     """Sections of the recipe without which it has nothing to work on."""
-    required: bool = False
-    """Whether every recipe must have this section."""
     ranks: bool = False
     """Whether it computes with torch, on all ranks."""
     trains: bool = False
@@ -58,7 +56,9 @@ class Stage:
     in `encoder`, and its artifact holds the result in `encoder/`.
     """
     exports: bool = False
-    """Whether its artifact is what exporters wrote, which `run --export-to` copies."""
+    """Whether its artifact is what exporters wrote, which `run --export-to` copies. The recipe's
+    name and description, which cards have, are part of its key.
+    """
     extends_dataset: bool = False
     """Whether it writes queries and labels (the first such stage also passages) that belong to the
     data set of all later stages. Every later stage depends on it.
@@ -68,8 +68,6 @@ class Stage:
 
     False for a stage that reads them once.
     """
-    names_recipe: bool = False
-    """Whether the recipe's name and description are part of the result, and so of the key."""
     sizes: Callable[[Any, Sizes | None], Sizes | None] | None = None
     """For a stage that extends the data set: the expected sizes, given its section and the sizes
     before it, while its artifact does not exist yet. None where they are unknown.

@@ -11,7 +11,7 @@ from recipekit.errors import DataError
 from recipekit.sources.pair_reader import SPLIT_ALIASES
 from recipekit.table_file import missing_column
 
-__all__ = ["ColumnRoles", "guess_roles"]
+__all__ = ["ColumnRoles", "UnclearColumnsError", "guess_roles"]
 
 QUERY_NAMES: Final = (
     "query question anchor search keyword prompt q instruction input utterance request claim "
@@ -45,6 +45,27 @@ NOT_TEXT: Final = frozenset(
 )
 """Words in the names of columns that describe a text and do not hold it."""
 HIGHEST_GRADE: Final = 10
+ROLES: Final = {"query": "the queries", "positive": "the passages that answer them"}
+"""What a column holds, by the key of the source `pairs` that names it."""
+
+
+class UnclearColumnsError(DataError):
+    """The columns of queries and positives cannot be guessed.
+
+    `missing` has the keys of the source `pairs` that must name a column.
+    """
+
+    def __init__(self, table: str, missing: Sequence[str], columns: Sequence[str]) -> None:
+        self.missing = tuple(missing)
+        unknown = " and which ".join(ROLES[key] for key in missing)
+        super().__init__(
+            f"{table}: cannot tell which column holds {unknown}; columns: {', '.join(columns)}",
+            code="RK305",
+        )
+
+    def with_message(self, message: str) -> DataError:
+        """Return a plain error with the new message, without the missing keys."""
+        return DataError(message, code=self.code)
 
 
 @dataclass(frozen=True)
@@ -90,15 +111,15 @@ def guess_roles(
         positive: The column of positives, if it is known.
 
     Raises:
-        DataError: A named column does not exist or holds no text, or the columns of queries and
-            positives cannot be guessed.
+        UnclearColumnsError: The columns of queries and positives cannot be guessed.
+        DataError: A named column does not exist or holds no text.
     """
     sample = _Sample(table, rows)
-    for key, column in (("--query", query), ("--positive", positive)):
+    for key, column in (("query", query), ("positive", positive)):
         if column is not None:
             sample.check_text(column, key)
     if query is not None and query == positive:
-        raise DataError(f"{table}: --query and --positive name the same column", code="RK305")
+        raise DataError(f"{table}: `query` and `positive` name the same column", code="RK305")
     query, positive = _query_and_positive(sample, query, positive)
     free = [column for column in sample.columns if column not in (query, positive)]
     texts = [column for column in free if column in sample.texts]
@@ -146,19 +167,9 @@ def _query_and_positive(
     elif query is None and positive is None and len(rest) == 2 and sample.is_single(rest[0]):
         query, positive = rest
     if query is None or positive is None:
-        missing = [
-            f"the {what} ({option} COLUMN)"
-            for what, option, column in (
-                ("queries", "--query", query),
-                ("passages that answer them", "--positive", positive),
-            )
-            if column is None
-        ]
-        raise DataError(
-            f"{sample.table}: cannot tell which column holds {' and which '.join(missing)}; "
-            f"columns: {', '.join(sample.columns)}",
-            code="RK305",
-        )
+        found = {"query": query, "positive": positive}
+        missing = [key for key, column in found.items() if column is None]
+        raise UnclearColumnsError(sample.table, missing, sample.columns)
     return query, positive
 
 
@@ -220,17 +231,17 @@ class _Sample:
         names = [SPLIT_ALIASES.get(str(value).strip().lower()) for value in self.values(column)]
         return None not in names and "train" in names and len(set(names)) > 1
 
-    def check_text(self, column: str, option: str) -> None:
+    def check_text(self, column: str, key: str) -> None:
         """Check that a column exists and holds text.
 
         Raises:
             DataError: It does not.
         """
         if column not in self.columns:
-            raise missing_column(column, option, self.columns, self.table)
+            raise missing_column(column, key, self.columns, self.table)
         if not self._holds_text(column):
             raise DataError(
-                f"{self.table}: the column '{column}' for `{option}` holds no text, or not in "
+                f"{self.table}: the column '{column}' for `{key}` holds no text, or not in "
                 "every row",
                 code="RK305",
             )

@@ -29,13 +29,35 @@ from recipekit.sources.python_code import PythonCodeSpec
 from recipekit.starter.columns import ColumnRoles, guess_roles
 from recipekit.table_file import DEFAULT_QUOTING
 
-__all__ = ["DataSample", "FoundSource", "SourceName", "find_source", "read_sample"]
+__all__ = [
+    "DataSample",
+    "FoundSource",
+    "SourceName",
+    "UnreadableFolderError",
+    "find_source",
+    "read_sample",
+]
 
 SourceName = Literal["python_code", "pairs", "beir"]
 HeldOut = Literal["dev", "test"]
 
 SAMPLE_ROWS: Final = 20_000
 SAMPLE_RECORDS: Final = 100_000
+
+
+class UnreadableFolderError(DataError):
+    """No source reads a folder; `tables` has the files in it that could be read alone."""
+
+    def __init__(self, folder: Path, tables: Sequence[Path]) -> None:
+        self.tables = tuple(tables)
+        super().__init__(
+            f"{folder}: is a folder with neither corpus.jsonl (BEIR layout) nor Python files",
+            code="RK302",
+        )
+
+    def with_message(self, message: str) -> DataError:
+        """Return a plain error with the new message, without the list of files."""
+        return DataError(message, code=self.code)
 
 
 @dataclass(frozen=True)
@@ -82,7 +104,9 @@ def find_source(
         positive: The column of positives, if it is known.
 
     Raises:
-        DataError: There is no such data, no source reads it, or its columns cannot be guessed.
+        UnclearColumnsError: The columns of queries and positives cannot be guessed.
+        UnreadableFolderError: No source reads the folder.
+        DataError: There is no such data, or it cannot be read.
     """
     if data is None:
         return FoundSource("python_code", PythonCodeSpec())
@@ -135,12 +159,8 @@ def _guessed_use(data: Path) -> SourceName:
         return "beir"
     if next(iter(PythonCodeSpec(folder=data.absolute()).files()), None):
         return "python_code"
-    files = sorted(path for path in data.iterdir() if _is_table(path))
-    advice = f"; to use one of its files: --data {files[0]}" if files else ""
-    raise DataError(
-        f"{data}: is a folder with neither corpus.jsonl (BEIR layout) nor Python files{advice}",
-        code="RK302",
-    )
+    tables = sorted(path for path in data.iterdir() if _is_table(path))
+    raise UnreadableFolderError(data, tables)
 
 
 def _is_table(path: Path) -> bool:

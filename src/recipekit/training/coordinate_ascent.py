@@ -60,15 +60,15 @@ class Schedule:
     query_epochs: int
     passage_epochs: int
     cycles: int
-    start_with: Side = "query"
-    passage_batch_size: int = 64
-    trained_passages: int | None = None
-    """How many passages a passage half-phase trains; None for all of them."""
-    passage_gradient: Literal["block", "corpus"] = "block"
-    refresh_every_steps: int | None = None
-    refresh_at_drift: float | None = None
-    separate_towers: bool = False
-    measure_exact_loss: bool = True
+    start_with: Side
+    passage_batch_size: int
+    trained_passages: int
+    """How many passages a passage half-phase trains."""
+    passage_gradient: Literal["block", "corpus"]
+    refresh_every_steps: int | None
+    refresh_at_drift: float | None
+    separate_towers: bool
+    measure_exact_loss: bool
 
 
 class CoordinateAscent(Phase):
@@ -93,8 +93,9 @@ class CoordinateAscent(Phase):
         block = schedule.passage_batch_size
         if schedule.passage_gradient == "corpus":
             block = n_passages
-        trained = schedule.trained_passages or n_passages
-        self.blocks = Epochs(trained, block, training.seed, max(1, schedule.passage_epochs))
+        self.blocks = Epochs(
+            schedule.trained_passages, block, training.seed, max(1, schedule.passage_epochs)
+        )
         self.halves = _halves(schedule)
         self.parts = [self._part(side, cycle) for side, cycle in self.halves]
         self.sides = FrozenSides(context)

@@ -18,7 +18,6 @@ COLLECT = Stage(
         "queries.dev": "dev queries",
         "queries.test": "test queries",
     },
-    required=True,
     extends_dataset=True,
     rechecks_live=False,  # a source reads an index as of one point in time
     sizes=lazy("recipekit.stages.collect.estimate:expected_sizes"),

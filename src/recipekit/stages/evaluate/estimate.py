@@ -8,7 +8,7 @@ from recipekit.component.method_errors import method_errors
 from recipekit.errors import DataError
 from recipekit.recipe.sections import TRAINED
 from recipekit.recipe.slots import encoders_in
-from recipekit.stages import PIPELINE
+from recipekit.stages import trained_encoder
 from recipekit.stages.estimate_inputs import EstimateInputs
 from recipekit.stages.evaluate.measured import measured_count
 from recipekit.stages.evaluate.section import EvaluateSection
@@ -32,7 +32,7 @@ def _encoders(inputs: EstimateInputs, section: EvaluateSection) -> list[str]:
     names = [name for slot in section.baselines.values() for name in encoders_in(slot.spec)]
     if section.untrained and section.encoder in (inputs.recipe.encoders or {}):
         names.append(section.encoder)
-    if any(stage.trains for stage in PIPELINE if getattr(inputs.recipe, stage.name, None)):
+    if trained_encoder(inputs.recipe) is not None:
         names.append(TRAINED)
     return [section.encoder if name == TRAINED else name for name in dict.fromkeys(names)]
 

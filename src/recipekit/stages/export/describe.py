@@ -8,6 +8,7 @@ from pathlib import Path
 from recipekit.report.blocks import Block, Code, Span, StageReport, Strong, Text, join, spans
 from recipekit.report.counts import rows_table
 from recipekit.report.numbers import plural, size
+from recipekit.report.paths import path_from_here
 from recipekit.report.run_folder import RunFolder
 
 __all__ = ["describe"]
@@ -22,18 +23,12 @@ def describe(run: RunFolder) -> StageReport:
     copied: tuple[Span, ...] = ()
     if copy := run.run.get("exported_to"):
         copied = (", and copied the exports to ", Code(str(copy)))
-        folders = {name: _from_here(Path(copy) / name) for name in folders}
+        folders = {name: path_from_here(Path(copy) / name) for name in folders}
     return StageReport(
         sentence=("Wrote ", *spans(written), *copied, "."),
         details=[*_failures(run), *_details(run)],
         at_end=[Text((f"{name}: ", Code(str(folder)))) for name, folder in folders.items()],
     )
-
-
-def _from_here(path: Path) -> Path:
-    """A path relative to the current folder, if it is inside."""
-    here = Path.cwd()
-    return path.relative_to(here) if path.is_relative_to(here) else path
 
 
 def _folders(run: RunFolder) -> Iterator[tuple[str, Path]]:

@@ -13,7 +13,6 @@ EXPORT = Stage(
     run=lazy("recipekit.stages.export.export:export"),
     exports=True,
     reads=("mine", "judge", "train", "evaluate"),
-    names_recipe=True,
     estimate=lazy("recipekit.stages.export.estimate:estimate"),
     describe=lazy("recipekit.stages.export.describe:describe"),
     accept=lazy("recipekit.stages.export.accept:accept"),

@@ -74,7 +74,7 @@ def _candidates(
 ) -> _Candidates:
     human_labels = 0
     if section.control_pairs.human_labels is not None:
-        from recipekit.judges.label_files import read_labels
+        from recipekit.human_labels.label_file import read_labels
 
         human_labels = len(read_labels(section.control_pairs.human_labels))
     if mined is None:

@@ -19,7 +19,6 @@ from recipekit.arrays import Bools
 from recipekit.artifacts.store import write_json
 from recipekit.component import Judge, JudgeSpec
 from recipekit.errors import RunError
-from recipekit.judges.labels import LabelsSpec
 from recipekit.judging.agreement import FIGURES
 from recipekit.judging.candidate_pairs import JudgeTask, load_pairs
 from recipekit.judging.control_pairs import ControlPairs, HumanLabels, read_human_labels
@@ -270,7 +269,7 @@ class _MainRank:
             self.dataset,
             {name: int(self.control_of[name].sum()) for name in self.measured},
             self._undecidable(),
-            [code for code, spec in codes if isinstance(spec, LabelsSpec)],
+            [code for code, spec in codes if type(spec).human],
             self.human,
         ).measure(self.logs, self.inputs.seed)
         files = [self.out / RELIABILITY_FILE]

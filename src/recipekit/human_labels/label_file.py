@@ -27,7 +27,7 @@ from recipekit.data_files.locations import RecordLocation, Row
 from recipekit.data_files.tables import TableFormat, table_batches, table_columns
 from recipekit.data_files.text_lines import text_lines
 from recipekit.errors import DataError
-from recipekit.judges.labels import weights_file
+from recipekit.human_labels import weights_file
 from recipekit.records import Verdict
 
 __all__ = ["LabelFile", "escape_cell", "read_labels"]
@@ -49,6 +49,7 @@ ROWS_PER_BATCH: Final = 1 << 16
 class LabelFile:
     """The labelled pairs of a file."""
 
+    file: Path
     query_id: pa.Array
     """Strings, (n,)."""
     passage_id: pa.Array
@@ -93,9 +94,10 @@ def read_labels(file: Path) -> LabelFile:
     if form in (".parquet", ".arrow"):
         labels, lines = _from_table(file, "arrow" if form == ".arrow" else "parquet")
     else:
-        labels, lines = _from_lines(_text_rows(file, form), unescape=is_sample and form == ".csv")
+        unescape = is_sample and form == ".csv"
+        labels, lines = _from_lines(file, _text_rows(file, form), unescape=unescape)
     if is_sample:
-        labels.weight[:] = _weights(file, labels, lines, _read_weights(weights))
+        labels.weight[:] = _weights(labels, lines, _read_weights(weights))
     return labels
 
 
@@ -192,7 +194,7 @@ def _column_names(where: str, columns: Iterable[str]) -> dict[str, str]:
     return found
 
 
-def _from_lines(rows: Iterable[Row], *, unescape: bool) -> tuple[LabelFile, Rows]:
+def _from_lines(file: Path, rows: Iterable[Row], *, unescape: bool) -> tuple[LabelFile, Rows]:
     """The labelled lines, and their numbers, (n,)."""
     query_ids, passage_ids, grades, verdicts, numbers = [], [], [], [], []
     restore = _unescape_cell if unescape else str
@@ -206,6 +208,7 @@ def _from_lines(rows: Iterable[Row], *, unescape: bool) -> tuple[LabelFile, Rows
         verdicts.append(_parse_verdict(verdict, str(location)))
         numbers.append(location.line)
     labels = LabelFile(
+        file,
         pa.array(query_ids, pa.large_string()),
         pa.array(passage_ids, pa.large_string()),
         np.array(grades, dtype=np.float32),
@@ -255,7 +258,7 @@ def _from_table(file: Path, format: TableFormat) -> tuple[LabelFile, Rows]:
         columns = list(names.values())
         batches = list(table_batches(file, format, Path(scratch), columns, ROWS_PER_BATCH))
     if not batches:
-        return _from_lines([], unescape=False)
+        return _from_lines(file, [], unescape=False)
     table = pa.Table.from_batches(batches)
     grade = np.full(len(table), np.nan, dtype=np.float32)
     if "grade" in names:
@@ -281,6 +284,7 @@ def _from_table(file: Path, format: TableFormat) -> tuple[LabelFile, Rows]:
             _parse_id(column[first].as_py(), name.replace("_", " "), where)
         ids[name] = pc.replace_substring(column, "\0", "\ufffd")  # as `clean_text`
     labels = LabelFile(
+        file,
         ids["query_id"],
         ids["passage_id"],
         grade[rows],
@@ -347,16 +351,16 @@ def _read_weights(file: Path) -> dict[tuple[str, str], float]:
 
 
 def _weights(
-    file: Path, labels: LabelFile, lines: Rows, weights: Mapping[tuple[str, str], float]
+    labels: LabelFile, lines: Rows, weights: Mapping[tuple[str, str], float]
 ) -> list[float]:
     """The weight of each labelled pair, (n,)."""
     pairs = list(zip(labels.query_id.to_pylist(), labels.passage_id.to_pylist(), strict=True))
     for line, pair in zip(lines.tolist(), pairs, strict=True):
         if pair not in weights:
             raise DataError(
-                f"{file}:{line}: query '{pair[0]}', passage '{pair[1]}' is not in "
-                f"{weights_file(file).name}: restore its ids as `recipekit judge sample` wrote "
-                "them, or remove that file to count all pairs equally",
+                f"{labels.file}:{line}: query '{pair[0]}', passage '{pair[1]}' is not in "
+                f"{weights_file(labels.file).name}: restore its ids as `recipekit judge sample` "
+                "wrote them, or remove that file to count all pairs equally",
                 code="RK334",
             )
     return [weights[pair] for pair in pairs]
