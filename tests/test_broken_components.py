@@ -69,7 +69,7 @@ FAULTS: dict[str, Any] = {
     **{fault.__name__: fault for fault in (*RAISING, yields_and_raises)},
     **{f"returns {name}": lambda *_, value=value: value for name, value in VALUES.items()},
 }
-ANY_RESULT = ("save", "restore", "end", "set_dropout", "set_tied")
+ANY_RESULT = ("start", "save", "restore", "end", "set_dropout", "set_tied")
 """Methods whose result is not used."""
 ALLOWED = {
     ("tokenizer_identity", name)
@@ -77,6 +77,7 @@ ALLOWED = {
 } | {
     ("tokenizer_identity", "returns a list of texts"),
     ("tokenizer_identity", "returns a map of lists by number"),
+    ("weights_of", "returns None"),
     ("fingerprint", "returns None"),
     ("fingerprint", "returns a number"),
     ("fingerprint", "returns a text"),
@@ -187,10 +188,12 @@ METHODS = [
     ("exporter", "export"),
 ]
 SLOW_METHODS = [
-    *[("phase", name) for name in ("begin", "finish", "gradient", "state")],
+    *[("phase", name) for name in ("start", "begin", "finish", "gradient", "state")],
     *[("phase", name) for name in ("save", "restore", "end")],
     *[("encoder", name) for name in ("tokenize", "tokenizer_identity", "collate", "forward")],
-    *[("encoder", name) for name in ("save", "set_dropout", "set_tied")],
+    *[("encoder", name) for name in ("save", "set_dropout", "set_tied", "weights_of")],
+    *[("encoder", name) for name in ("add_language_model_head", "remove_language_model_head")],
+    ("encoder", "vocabulary"),
 ]
 PROPERTIES = [
     ("source", "counts"),
@@ -201,7 +204,7 @@ PROPERTIES = [
 SLOW_PROPERTIES = [
     ("phase", "parts"),
     *[("encoder", name) for name in ("dimension", "max_length", "max_tokens_per_batch")],
-    *[("encoder", name) for name in ("similarity", "precision", "tied")],
+    *[("encoder", name) for name in ("similarity", "precision", "tied", "has_untrained_dense")],
 ]
 SPEC_METHODS = [
     ("source", "files"),

@@ -30,7 +30,7 @@ def module_class():
     from torch.nn.functional import normalize
     from torch.nn.utils.rnn import pad_sequence
 
-    class WordVectors(torch.nn.Module):
+    class WordVectors(torch.nn.Module, Encoder):
         max_length, max_tokens_per_batch = 4096, 65536
         similarity, precision, tied = "cosine", "fp32", True
 

@@ -160,7 +160,8 @@ ERROR_CODES: Final[dict[str, ErrorCode]] = {
     "RK206": ErrorCode(
         "A component is not a spec of its kind.",
         "The entry point or local file names a class that does not derive from the kind's spec "
-        "class, that does not define `build()`, or a phase that does not define `total_epochs()`.",
+        "class, that does not define `build()`, or a phase that does not define `total_epochs()`. "
+        "Or it builds something without a member that its kind or its own spec promises.",
         "Derive the class from, for example, `RetrieverSpec`, register it in the right "
         "entry-point group, and define the missing method.",
     ),

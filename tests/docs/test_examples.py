@@ -54,7 +54,7 @@ def save_words(folder: Path) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("name", ["prefix_loss", "simcse", "headings"])
+@pytest.mark.parametrize("name", ["prefix_loss", "relative_loss", "simcse", "headings"])
 def test_a_wrapping_loss_a_phase_and_a_source_take_at_most_forty_lines(name):
     assert len((EXAMPLES / f"{name}.py").read_text(encoding="utf-8").splitlines()) <= 40
 
@@ -79,6 +79,21 @@ def test_the_prefix_loss_contains_another_loss_and_is_conformant(tmp_path, monke
     prefix_loss = example("prefix_loss", monkeypatch)
     fields = {"inner": {"use": "infonce"}, "dimensions": [2, 4, 8]}
     check_loss(bind(prefix_loss.PrefixLossSpec, fields), context(tmp_path))
+
+
+@pytest.mark.parametrize(
+    "inner",
+    [
+        {"use": "exact_softmax", "label_smoothing": 0.1},
+        {"use": "matryoshka", "loss": {"use": "exact_softmax"}, "dimensions": [8, 4]},
+    ],
+    ids=lambda inner: inner["use"],
+)
+def test_the_relative_loss_contains_a_loss_over_the_corpus_and_is_conformant(
+    tmp_path, monkeypatch, inner
+):
+    relative_loss = example("relative_loss", monkeypatch)
+    check_loss(bind(relative_loss.RelativeLossSpec, {"inner": inner}), context(tmp_path))
 
 
 @pytest.mark.slow
@@ -160,6 +175,10 @@ def test_a_recipe_that_uses_an_example_of_every_kind_runs(tmp_path, monkeypatch)
     measured = {row["system"]: row["value"] for row in finished.metric_rows}
     assert set(measured) == {"bm25", "untrained", "trained"}
     assert min(measured.values()) > 0
+    training = json.loads((finished.path / "stages" / "train" / "training.json").read_text())
+    exact = {part["part"]: part["exact_loss"] for part in training["parts"]}
+    assert set(exact) == {"", "query 1", "passage 1"}
+    assert exact["passage 1"] < exact["query 1"] < exact[""], "both half-phases train"
     folder = finished.path / "stages" / "export" / "vectors"
     ids = json.loads((folder / "ids.json").read_text())
     vectors = np.load(folder / "vectors.npy")

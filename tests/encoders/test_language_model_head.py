@@ -95,6 +95,7 @@ def test_another_checkpoint_gets_a_head_that_shares_the_token_embeddings(
     encoder = load(write_tiny_model(family, words, tmp_path), tmp_path)
     head = encoder.add_language_model_head(pytest.fail)
     assert isinstance(head.logits, TiedHead)
+    assert not any(module.training for module in head.modules()), "it follows the encoder"
     assert [tuple(one.shape) for one in head.parameters()] == [(len(encoder_table(encoder)),)]
     ours, _ = losses(encoder)
     ours.mean().backward()
@@ -103,6 +104,8 @@ def test_another_checkpoint_gets_a_head_that_shares_the_token_embeddings(
     assert gradient.abs().sum() > 0
     assert head.logits.bias.grad.abs().sum() > 0
     assert encoder.add_language_model_head(pytest.fail) is head
+    encoder.remove_language_model_head()
+    assert "head" not in " ".join(encoder.state_dict())
 
 
 def encoder_table(encoder: Any) -> torch.nn.Parameter:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,11 +16,13 @@ from sentence_transformers import SentenceTransformer
 from helpers.killed import KilledAfter
 from helpers.tiny_models import write_tiny_model
 from helpers.train_inputs import BOTH_HALVES, IN_BATCH, MASKED, bind, train_inputs, train_section
-from recipekit.component import Slot
+from recipekit.component import SingleProcess, Slot
 from recipekit.encoders.bi_encoder import BiEncoderSpec
 from recipekit.errors import ModelError, RunError
 from recipekit.stages.train.train import train
 from recipekit.testing import RecordingProgress, check_phase, context
+from recipekit.training.checkpoint import load_checkpoint
+from recipekit.training.masked_language_model import MaskedLanguageModel
 
 pytestmark = pytest.mark.slow
 LONG = {**MASKED, "epochs": 12}
@@ -89,6 +92,13 @@ def test_an_encoder_that_cannot_predict_tokens_ends_the_stage_in_one_line(
         train(inputs, train_section(MASKED), tmp_path / "out")
 
 
+def test_an_encoder_without_the_methods_of_predicts_tokens_is_refused() -> None:
+    training = SimpleNamespace(encoder=torch.nn.Linear(2, 2))
+    with pytest.raises(RunError, match=r"a Linear, which does not define .*PredictsTokens"):
+        context = SimpleNamespace(training=training, ranks=SingleProcess())
+        MaskedLanguageModel({"passage": np.arange(3)}, 0.15, 1, context)
+
+
 # Resuming
 # -------------------------------------------------------------------------------------------------
 
@@ -121,6 +131,9 @@ def test_a_resumed_run_ends_with_the_same_weights(
         patch.setattr("recipekit.training.loop.CHECKPOINT_SECONDS", 0.0)
         inputs = train_inputs(tmp_path, tiny_model, tiny_dataset, progress=killed)
         train(inputs, section, tmp_path / "killed")
+    saved = load_checkpoint(tmp_path / "killed" / "scratch" / "checkpoints", SingleProcess())
+    assert saved is not None
+    assert any("language_model_head" in name for name in saved.weights) == (advances <= 10)
     progress = RecordingProgress()
     inputs = train_inputs(tmp_path, tiny_model, tiny_dataset, progress=progress)
     train(inputs, section, tmp_path / "killed")

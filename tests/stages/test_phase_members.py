@@ -9,6 +9,7 @@ from recipekit.stages.train.phases import check_phase
 OPTIONAL = (
     "separates_towers",
     "trains_ranking",
+    "start",
     "begin",
     "finish",
     "state",
@@ -20,7 +21,7 @@ OPTIONAL = (
 
 def members_of_a_phase() -> dict:
     methods = {name: lambda self, *_: {} for name in ("begin", "finish", "state", "gradient")}
-    nothing = {name: lambda self, *_: None for name in ("save", "restore", "end")}
+    nothing = {name: lambda self, *_: None for name in ("start", "save", "restore", "end")}
     return {
         "parts": [PhasePart(1, 1)],
         "separates_towers": False,
@@ -44,9 +45,9 @@ def test_a_class_that_does_not_derive_from_phase_is_refused_with_the_remedy():
     with pytest.raises(ComponentError) as raised:
         check_phase("own", type("Own", (), members)())
     assert str(raised.value) == (
-        "train.phases.own builds a Own without separates_towers, trains_ranking, begin, finish, "
-        "state, save, restore, end: make it a subclass of recipekit.component.Phase, which has "
-        "defaults"
+        "train.phases.own builds a Own without separates_towers, trains_ranking, start, begin, "
+        "finish, state, save, restore, end: make it a subclass of recipekit.component.Phase, which "
+        "has defaults"
     )
     assert raised.value.code == "RK206"
 

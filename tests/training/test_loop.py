@@ -11,10 +11,11 @@ import torch
 
 from helpers.killed import KilledAfter
 from helpers.toy_training import ToyEncoder, ToyPhase, are_freed, toy_loop
-from recipekit.component import Phase, PhasePart, StepResult
+from recipekit.component import Phase, PhasePart, SingleProcess, StepResult
 from recipekit.errors import RunError
 from recipekit.testing import RecordingProgress
 from recipekit.training import loop as loop_module
+from recipekit.training.checkpoint import load_checkpoint
 from recipekit.training.optimizer import OptimizerSettings, learning_rate_factor
 from recipekit.training.selection import SelectionRule
 
@@ -185,6 +186,55 @@ def test_a_resumed_run_keeps_the_best_weights_of_an_earlier_phase(tmp_path):
         ).run()
     resumed = toy_loop(tmp_path / "run", three_phases(tmp_path / "2"), measure=measure)
     assert resumed.run().dev == state.dev
+    assert torch.equal(weights(resumed), weights(whole))
+
+
+class HeadPhase(ToyPhase):
+    """Trains a head together with the encoder."""
+
+    def start(self) -> None:
+        if not hasattr(self.encoder, "head"):
+            torch.manual_seed(5)
+            self.encoder.head = torch.nn.Linear(2, 2)
+
+    def gradient(self, step: int) -> StepResult:
+        loss = (self.encoder.head(self.encoder(self.features)) - 1).square().mean()
+        loss.backward()
+        return StepResult(loss.detach(), tokens=8)
+
+    def end(self) -> None:
+        super().end()
+        if hasattr(self.encoder, "head"):
+            del self.encoder.head
+
+
+@pytest.mark.parametrize("advances", [2, 4, 6])
+def test_a_head_is_in_the_checkpoints_of_its_own_phase_alone(tmp_path, advances):
+    def loop(name: str, progress: RecordingProgress | None = None):
+        def make(encoder: ToyEncoder) -> list[ToyPhase]:
+            folder = tmp_path / f"{name}-files"
+            folder.mkdir(exist_ok=True)
+            return [HeadPhase(encoder, folder / "0", (4,)), ToyPhase(encoder, folder / "1", (4,))]
+
+        def measure(encoder: ToyEncoder) -> float:
+            return float(hasattr(encoder, "head"))
+
+        return toy_loop(tmp_path / name, make, measure=measure, progress=progress)
+
+    whole = loop("whole")
+    assert whole.run().dev["kept_step"] == 4
+    assert [name for name, _ in whole.encoder.named_parameters()] == [
+        "linear.weight",
+        "linear.bias",
+    ]
+    with pytest.raises(KeyboardInterrupt):
+        loop("run", KilledAfter("train", advances)).run()
+    saved = load_checkpoint(tmp_path / "run" / "checkpoints", SingleProcess())
+    assert saved.state["step"] == advances
+    for stored in (saved.weights, saved.optimizer, saved.kept):
+        assert any(name.startswith("head.") for name in stored) == (advances <= 4)
+    resumed = loop("run")
+    resumed.run()
     assert torch.equal(weights(resumed), weights(whole))
 
 

@@ -36,7 +36,7 @@ from recipekit.component.context import (
     Tracker,
 )
 from recipekit.component.docstrings import field_docs
-from recipekit.component.encoders import CrossEncoder, Encoder, EncoderSpec
+from recipekit.component.encoders import CrossEncoder, Encoder, EncoderSpec, ShardedAsOne
 from recipekit.component.entry import Entry
 from recipekit.component.evaluators import Efficiency, Evaluator, EvaluatorSpec, System
 from recipekit.component.exporters import Exporter, ExporterSpec
@@ -132,6 +132,7 @@ __all__ = [
     "Retriever",
     "RetrieverSpec",
     "Secret",
+    "ShardedAsOne",
     "SingleProcess",
     "Sizes",
     "Slot",

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_checkable
 
 from recipekit.component.spec import Component
+from recipekit.errors import ComponentError
 
 if TYPE_CHECKING:
     import torch
@@ -16,13 +17,15 @@ if TYPE_CHECKING:
     from recipekit.component.vectors import VectorSourceSpec
     from recipekit.records import Side, Similarity
 
-__all__ = ["CrossEncoder", "Encoder", "EncoderSpec"]
+__all__ = ["CrossEncoder", "Encoder", "EncoderSpec", "ShardedAsOne"]
 
 
 class Encoder(Protocol):
     """Texts to vectors.
 
-    It is a `torch.nn.Module`, whose parameters are float32, also if the checkpoint's are not.
+    It is a `torch.nn.Module`, whose parameters are float32, also if the checkpoint's are not. A
+    class that names `Encoder` as its second base inherits the members with a default. It can also
+    define the methods of `PredictsTokens`.
     """
 
     dimension: int
@@ -32,6 +35,9 @@ class Encoder(Protocol):
     training and evaluation follow it. Rows have length 1 if it is `cosine`."""
     precision: Literal["bf16", "fp32"]
     tied: bool
+    has_untrained_dense: bool = False
+    """Whether a layer has random weights until it is trained, so that the initial weights are
+    neither searched with nor evaluated."""
 
     @property
     def max_tokens_per_batch(self) -> int:
@@ -46,6 +52,14 @@ class Encoder(Protocol):
         The query side's parameters keep their names. It changes nothing if the encoder is already
         as asked for.
         """
+
+    def weights_of(self, side: Side) -> Mapping[str, torch.Tensor] | None:
+        """Return all weights that encode a side, by name.
+
+        A side whose weights training left unchanged is not encoded again. None encodes it again
+        always.
+        """
+        return None
 
     def tokenizer_identity(self, side: Side) -> Any:
         """Return a JSON value that identifies what `tokenize` does with a text of this side.
@@ -72,6 +86,17 @@ class Encoder(Protocol):
 
     def save(self, folder: Path) -> None:
         """Write a folder that `sentence_transformers.SentenceTransformer(folder)` loads."""
+
+
+@runtime_checkable
+class ShardedAsOne(Protocol):
+    """A module of an encoder whose weights are sharded together, if ranks share weights out.
+
+    Other modules, apart from transformers, are sharded layer by layer. All ranks must then call
+    each layer equally often.
+    """
+
+    is_sharded_as_one: Literal[True]
 
 
 class CrossEncoder(Protocol):
@@ -140,3 +165,19 @@ class EncoderSpec(Component[Any]):
     def at(self, folder: Path) -> EncoderSpec:
         """The same encoder with the weights that training saved into `folder`."""
         raise TypeError(f"{type(self).__name__} cannot be trained: it does not define at()")
+
+    def check_built(self, built: object) -> None:
+        """Check that what it built has the members that an `Encoder` inherits.
+
+        Raises:
+            ComponentError: It lacks one.
+        """
+        optional = ("has_untrained_dense", "weights_of")
+        missing = [name for name in optional if not hasattr(built, name)]
+        if missing and not self.scores_pairs:
+            raise ComponentError(
+                f"{type(self).__name__} builds a {type(built).__name__} without "
+                f"{', '.join(missing)}: make it a subclass of torch.nn.Module and "
+                "recipekit.component.Encoder, which has defaults",
+                code="RK206",
+            )

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 from recipekit.component.spec import Component
+from recipekit.errors import ComponentError
 
 if TYPE_CHECKING:
     import torch
@@ -78,3 +79,17 @@ class LossSpec(Component[Loss]):
     def weighs_positives(self) -> bool:
         """Whether it uses the weights of positives, so that `positive_weights: grade` matters."""
         return True
+
+    def check_built(self, built: object) -> None:
+        """Check that passages can be trained with the loss, if `trains_passages` says so.
+
+        Raises:
+            ComponentError: It has no `over_passages`.
+        """
+        if self.trains_passages and not callable(getattr(built, "over_passages", None)):
+            raise ComponentError(
+                f"{type(self).__name__}.trains_passages is true, but what it builds, of type "
+                f"{type(built).__name__}, has no over_passages(): see "
+                "recipekit.losses.passage_loss.CorpusLoss",
+                code="RK206",
+            )

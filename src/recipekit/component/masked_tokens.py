@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     import torch
@@ -42,11 +42,13 @@ class MaskedTokens:
         return MaskedTokens(self.positions.to(device), self.tokens.to(device))
 
 
+@runtime_checkable
 class PredictsTokens(Protocol):
     """An encoder that the phase `masked_language_model` can train.
 
-    Called as `encoder(features, side, masked_tokens)`, it returns the cross-entropy of each masked
-    token, float32 (m,), differentiable, in place of embeddings.
+    It has a head only while such a phase trains it. Called as `encoder(features, side,
+    masked_tokens)`, it then returns the cross-entropy of each masked token, float32 (m,),
+    differentiable, in place of embeddings.
     """
 
     def add_language_model_head(
@@ -58,5 +60,12 @@ class PredictsTokens(Protocol):
             ModelError: The model cannot predict masked tokens.
         """
 
+    def remove_language_model_head(self) -> None:
+        """Remove the head, if it has one."""
+
     def vocabulary(self, side: Side) -> Vocabulary:
-        """Return how the texts of a side are masked."""
+        """Return how the texts of a side are masked; it is called before anything is trained.
+
+        Raises:
+            ModelError: The model cannot predict masked tokens.
+        """

@@ -11,6 +11,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import CoreSchema
 
 from recipekit.component.spec import Component
+from recipekit.errors import error_location
 
 if TYPE_CHECKING:
     from recipekit.component.context import Context
@@ -38,6 +39,7 @@ class Slot(BaseModel, Generic[SpecT]):
     _spec: Component[Any] | None = PrivateAttr(default=None)
     _entry: Any = PrivateAttr(default=None)
     _name: str = PrivateAttr(default="")
+    _path: str = PrivateAttr(default="")
 
     def __class_getitem__(cls, spec: Any) -> Any:
         """An annotation that carries the type of the spec; all slots are one pydantic model."""
@@ -60,21 +62,29 @@ class Slot(BaseModel, Generic[SpecT]):
         assert self._entry is not None, "a slot is bound when its recipe is loaded"
         return self._entry  # type: ignore[no-any-return]
 
-    def bind(self, entry: Entry, spec: Component[Any], name: str = "") -> None:
+    def bind(self, entry: Entry, spec: Component[Any], name: str = "", path: str = "") -> None:
         """Attach the entry point and the validated component; the loader calls it once.
 
         Args:
             entry: The entry point that `use` names.
             spec: The validated component.
             name: The slot's name below its owner, such as `inner` or `losses.first`.
+            path: The slot's path in the recipe, such as `train.phases.first.loss.inner`.
         """
-        self._entry, self._spec, self._name = entry, spec, name
+        self._entry, self._spec, self._name, self._path = entry, spec, name, path
 
     def build(self: Slot[Component[Built]], context: Context) -> Built:
-        """Build the component, with its own folder below `context.scratch`."""
+        """Build the component, with its own folder below `context.scratch`.
+
+        Raises:
+            ComponentError: What it builds lacks a member that its spec declares.
+        """
         scratch = context.scratch / (self._name or self.entry.name)
         scratch.mkdir(parents=True, exist_ok=True)
-        return self.spec.build(replace(context, scratch=scratch))
+        built = self.spec.build(replace(context, scratch=scratch))
+        with error_location(lambda: self._path or self.use):
+            self.spec.check_built(built)
+        return built
 
     def __eq__(self, other: object) -> bool:
         """Slots are equal when they hold equal components, whichever defaults were written out."""

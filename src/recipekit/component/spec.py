@@ -46,6 +46,13 @@ class Component(BaseModel, Generic[Built]):
         """Build the working object. Heavy imports belong here."""
         raise TypeError(f"{type(self).__name__} does not define build()")
 
+    def check_built(self, built: object) -> None:
+        """Check that what `build` returned has the members that the spec declares.
+
+        Raises:
+            ComponentError: It lacks one.
+        """
+
     def files(self) -> Mapping[str, Path]:
         """Return the local files and folders whose content decides the result, by name.
 

@@ -175,6 +175,14 @@ class Phase(Protocol):
     end the phase early, unless the recipe has only such phases: then the last weights are kept.
     """
 
+    def start(self) -> None:
+        """Add to the encoder what this phase alone trains, such as a head.
+
+        The loop calls it before it makes the phase's optimizer, and, when a run resumes inside the
+        phase, before it reads the weights of the checkpoint.
+        """
+        return
+
     def begin(self, part: int) -> Mapping[str, float]:
         """Prepare a part: freeze, re-encode, re-cluster.
 
@@ -223,7 +231,10 @@ class Phase(Protocol):
         return
 
     def end(self) -> None:
-        """Release matrices and delete files. Called after the phase's last step."""
+        """Release matrices, delete files, and remove from the encoder what `start` added.
+
+        Called after the phase's last step, and again if a run resumes later.
+        """
         return
 
 

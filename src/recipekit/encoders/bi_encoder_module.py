@@ -14,8 +14,12 @@ from sentence_transformers.sentence_transformer.modules import Pooling, Router
 from torch import nn
 
 from recipekit.arrays import Ints
-from recipekit.component import MaskedTokens, Vocabulary
-from recipekit.encoders.language_model_head import add_head, token_embeddings
+from recipekit.component import Encoder, MaskedTokens, Vocabulary
+from recipekit.encoders.language_model_head import (
+    add_head,
+    check_predicts_tokens,
+    token_embeddings,
+)
 from recipekit.encoders.text_inputs import text_inputs
 from recipekit.errors import RunError
 from recipekit.records import Side, Similarity
@@ -36,7 +40,7 @@ class SavedSettings:
     truncate_dim: int | None
 
 
-class BiEncoder(nn.Module):
+class BiEncoder(nn.Module, Encoder):
     """A text encoder with one tower for both sides, or one per side.
 
     A tower is a chain of sentence-transformers modules: a Transformer, a Pooling and optional
@@ -88,7 +92,7 @@ class BiEncoder(nn.Module):
         self.embeds_passages = embeds_passages
         self.has_untrained_dense = has_untrained_dense
         self.language_model_head: nn.Module | None = None
-        """Predicts masked tokens, while a phase trains it; it is not saved."""
+        """Predicts masked tokens, while a phase trains it."""
         self._tokens_per_batch = max_tokens_per_batch
         self._dropout = True
         self._prompt_lengths = {side: self._prompt_length(side) for side in self.towers}
@@ -205,10 +209,20 @@ class BiEncoder(nn.Module):
         if self.language_model_head is None:
             head = add_head(list(self.towers.values()), self.folder, warn, trust_remote_code)
             self.language_model_head = head.to(self.device)
+            self.train(self.training)  # the head follows the choice of dropout
         return self.language_model_head
 
+    def remove_language_model_head(self) -> None:
+        """Remove the head that predicts masked tokens, if there is one."""
+        self.language_model_head = None
+
     def vocabulary(self, side: Side) -> Vocabulary:
-        """Return how the texts of a side are masked: neither special tokens nor the prompt."""
+        """Return how the texts of a side are masked: neither special tokens nor the prompt.
+
+        Raises:
+            ModelError: The model cannot predict masked tokens.
+        """
+        check_predicts_tokens(list(self.towers.values()))
         size = self.towers[side][0].model.get_input_embeddings().num_embeddings
         prompt = self.prompts[side]
         inputs = self._inputs[side]

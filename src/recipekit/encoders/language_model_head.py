@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from sentence_transformers.sentence_transformer.modules import Transformer
@@ -27,6 +27,7 @@ __all__ = [
     "LanguageModelHead",
     "TiedHead",
     "add_head",
+    "check_predicts_tokens",
     "is_causal",
     "token_embeddings",
 ]
@@ -42,7 +43,7 @@ class LanguageModelHead(nn.Module):
     those of forward passes must not.
     """
 
-    is_sharded_as_one = True
+    is_sharded_as_one: Literal[True] = True
 
     def __init__(self, logits: TiedHead | CheckpointHead) -> None:
         super().__init__()
@@ -173,6 +174,19 @@ def add_head(
     Raises:
         ModelError: A side cannot predict masked tokens, or the sides have other vocabularies.
     """
+    check_predicts_tokens(towers)
+    return LanguageModelHead(_head(towers[0][0].model, folder, warn, trust_remote_code))
+
+
+def check_predicts_tokens(towers: Sequence[Sequence[Any]]) -> None:
+    """Check that the transformers of both sides can predict masked tokens with one head.
+
+    Args:
+        towers: The modules of each side.
+
+    Raises:
+        ModelError: A side cannot predict masked tokens, or the sides have other vocabularies.
+    """
     firsts = [tower[0] for tower in towers]
     for first in firsts:
         if reason := _cannot_predict(first):
@@ -187,7 +201,6 @@ def add_head(
             "different vocabularies or widths; leave the phase out",
             code="RK417",
         )
-    return LanguageModelHead(_head(firsts[0].model, folder, warn, trust_remote_code))
 
 
 def token_embeddings(transformer: Any) -> torch.Tensor:

@@ -23,6 +23,7 @@ class MaskedLanguageModelSpec(PhaseSpec):
     stay, as in BERT; each epoch draws others. Static embeddings, decoders and T5 are refused.
     """
 
+    version: ClassVar[int] = 2
     reads_labels: ClassVar[bool] = False
 
     epochs: Annotated[int, Field(ge=1)] = 1

@@ -137,8 +137,7 @@ class RunSearch:
             return ("initial",)
         initial = self.inputs.encoder(self.encoder, weights="initial")
         # A layer with random weights has no meaning before training.
-        has_random = getattr(initial, "has_untrained_dense", False)
-        return ("trained",) if has_random else ("initial", "trained")
+        return ("trained",) if initial.has_untrained_dense else ("initial", "trained")
 
     def _find(
         self, weights: EncoderWeights, query: str, k: int, labels: Mapping[int, str]

@@ -77,7 +77,8 @@ class Binder:
                 self._bind(slot_path, kind, {"use": slot.use, **slot.fields})
             found = self.bound[slot_path]
             if found.entry is not None and found.spec is not None:
-                slot.bind(found.entry, found.spec, dotted(slot_path[len(path) :]))
+                name = dotted(slot_path[len(path) :])
+                slot.bind(found.entry, found.spec, name, dotted(slot_path))
 
     def _bind(self, path: KeyPath, kind: str, fields: dict[str, Any]) -> None:
         """Resolve, load and validate one component, and those inside it.

@@ -25,7 +25,7 @@ from recipekit.component import (
     Spending,
     VectorSourceSpec,
 )
-from recipekit.errors import RunError
+from recipekit.errors import RunError, error_location
 from recipekit.recipe.sections import TRAINED, Recipe
 from recipekit.stages.by_products import ByProducts
 from recipekit.stages.dataset_view import dataset_view
@@ -225,7 +225,10 @@ class StageInputs:
         known = self._known(name, weights)
         if known not in self._built:
             spec, _ = self.encoder_spec(name, weights)
-            self._built[known] = spec.build(self.context(self.store.root / "scratch"))
+            built = spec.build(self.context(self.store.root / "scratch"))
+            with error_location(lambda: f"encoders.{name}"):
+                spec.check_built(built)
+            self._built[known] = built
         return self._built[known]
 
     def release_encoders(self) -> None:
@@ -357,7 +360,7 @@ class StageInputs:
 
 def _check_is_trained(name: str, encoder: Encoder) -> None:
     """Check that an encoder has no layer with random weights."""
-    if getattr(encoder, "has_untrained_dense", False):
+    if encoder.has_untrained_dense:
         raise RunError(
             f"encoder '{name}' cannot be used before it is trained: the Dense layer between its "
             "dimension and that of its passage_vectors has random weights. Mine with another "

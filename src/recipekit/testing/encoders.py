@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 
 from recipekit.artifacts.key import canonical
-from recipekit.component import Context, Encoder, EncoderSpec
+from recipekit.component import Context, Encoder, EncoderSpec, PredictsTokens, Vocabulary
+from recipekit.errors import ModelError
 from recipekit.records import Side, Similarity
 from recipekit.testing.promises import (
     build,
     call,
     conformance_check,
     expect,
+    expect_members,
     expect_methods,
     found,
     member,
@@ -60,6 +63,9 @@ def check_encoder(spec: EncoderSpec, context: Context) -> None:
         _check_side(name, encoder, side)
     _check_gradient(name, encoder)
     _check_switches(name, encoder)
+    _check_weights(name, encoder)
+    if isinstance(encoder, PredictsTokens):
+        _check_language_model_head(name, encoder)
     _check_saved(name, spec, encoder, context)
 
 
@@ -73,6 +79,7 @@ def _built(name: str, spec: EncoderSpec, context: Context) -> Any:
         f"{name}.build() returns {found(encoder)}; a torch.nn.Module is expected",
     )
     expect_methods(name, encoder, Encoder, *METHODS)
+    expect_members(name, encoder, Encoder, "has_untrained_dense", "weights_of")
     for attribute in ("dimension", "max_length", "max_tokens_per_batch"):
         expected = "a positive int is expected"
         value = member(name, encoder, attribute, expected)
@@ -82,6 +89,7 @@ def _built(name: str, spec: EncoderSpec, context: Context) -> Any:
         "similarity": get_args(Similarity),
         "precision": ("bf16", "fp32"),
         "tied": (True, False),
+        "has_untrained_dense": (True, False),
     }
     for attribute, known in choices.items():
         expected = f"one of {', '.join(map(repr, known))} is expected"
@@ -202,6 +210,60 @@ def _check_switches(name: str, encoder: Any) -> None:
     call(f"{name}.set_dropout()", "it takes a bool", lambda: encoder.set_dropout(False))
     call(f"{name}.set_tied()", "it takes a bool", lambda: encoder.set_tied(tied))
     expect(encoder.tied is tied, f"{name}.set_tied({tied}) changes `tied`")
+
+
+def _check_weights(name: str, encoder: Any) -> None:
+    """Check the weights of each side, if the encoder names them."""
+    import torch
+
+    expected = "a mapping of names to tensors is expected, or None"
+    for side in SIDES:
+        weights = call(
+            f"{name}.weights_of()", expected, functools.partial(encoder.weights_of, side)
+        )
+        is_named = isinstance(weights, Mapping) and all(
+            isinstance(tensor, torch.Tensor) for tensor in weights.values()
+        )
+        expect(
+            is_named or weights is None, f"{name}.weights_of() returns {found(weights)}; {expected}"
+        )
+
+
+def _check_language_model_head(name: str, encoder: Any) -> None:
+    """Check that a head can be added and removed, if the model can predict tokens."""
+    import torch
+
+    expected = "it must return a Vocabulary, or raise a ModelError"
+
+    def vocabularies() -> list[Any]:
+        try:
+            return [encoder.vocabulary(side) for side in SIDES]
+        except ModelError:
+            return []
+
+    known = call(f"{name}.vocabulary()", expected, vocabularies)
+    if not known:
+        return
+    for vocabulary in known:
+        is_vocabulary = isinstance(vocabulary, Vocabulary)
+        expect(is_vocabulary, f"{name}.vocabulary() returns {found(vocabulary)}; {expected}")
+    before = [parameter for parameter, _ in encoder.named_parameters()]
+    expected = "it must return the head, a torch.nn.Module"
+    add = functools.partial(encoder.add_language_model_head, lambda message: None)
+    heads = [call(f"{name}.add_language_model_head()", expected, add) for _ in range(2)]
+    expect(
+        isinstance(heads[0], torch.nn.Module) and heads[1] is heads[0],
+        f"{name}.add_language_model_head() returns {found(heads[0])}; {expected}, and the same one "
+        "when it is called again",
+    )
+    for _ in range(2):
+        call(
+            f"{name}.remove_language_model_head()",
+            "it can be called more than once",
+            encoder.remove_language_model_head,
+        )
+    left = [parameter for parameter, _ in encoder.named_parameters()]
+    expect(left == before, f"{name}.remove_language_model_head() leaves parameters of the head")
 
 
 def _check_saved(name: str, spec: EncoderSpec, encoder: Any, context: Context) -> None:

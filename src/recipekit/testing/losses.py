@@ -8,6 +8,7 @@ import numpy as np
 
 from recipekit.component import Context, ExampleForm, Loss, LossSpec
 from recipekit.records import Verdict
+from recipekit.testing.passage_losses import check_over_passages
 from recipekit.testing.promises import build, call, conformance_check, expect, found, member, shown
 from recipekit.testing.specs import check_spec
 
@@ -23,7 +24,8 @@ def check_loss(spec: LossSpec, context: Context) -> None:
 
     It gives one finite value per query, with a gradient that agrees with finite differences; a
     query without a positive has neither, and an ignored passage has no influence. A loss of
-    examples gives one finite value for the batch, with such a gradient.
+    examples gives one finite value for the batch, with such a gradient. One that trains passages is
+    also called as in a passage half-phase, and gives the same mean loss.
 
     Raises:
         AssertionError: It breaks a promise.
@@ -46,6 +48,8 @@ def check_loss(spec: LossSpec, context: Context) -> None:
         _check_on_examples(name, loss, spec.examples, queries, passages)
     else:
         _check_on_labels(name, loss, negatives_from, queries, passages, generator)
+    if _trains_passages(name, spec, negatives_from):
+        check_over_passages(name, loss, queries, passages, context)
 
 
 def _negatives_from(name: str, spec: LossSpec) -> str:
@@ -54,6 +58,14 @@ def _negatives_from(name: str, spec: LossSpec) -> str:
     is_known = isinstance(negatives_from, str) and negatives_from in ("corpus", "batch")
     expect(is_known, f"{name}.negatives_from is {shown(negatives_from)}; {expected}")
     return str(negatives_from)
+
+
+def _trains_passages(name: str, spec: LossSpec, negatives_from: str) -> bool:
+    expected = "it must be True or False, and True only for a loss over the corpus"
+    trains_passages = member(name, spec, "trains_passages", expected)
+    fits = trains_passages is False or (trains_passages is True and negatives_from == "corpus")
+    expect(fits, f"{name}.trains_passages is {shown(trains_passages)}; {expected}")
+    return trains_passages is True
 
 
 def _check_on_labels(

@@ -148,7 +148,7 @@ def _built(name: str, spec: PhaseSpec, context: Context) -> Phase:
     """Build a phase, and check its members and its parts."""
     phase: Phase = build(spec, Phase, context)
     expect_methods(name, phase, Phase, "gradient")
-    methods = ("begin", "finish", "state", "save", "restore", "end")
+    methods = ("start", "begin", "finish", "state", "save", "restore", "end")
     expect_members(name, phase, Phase, "separates_towers", "trains_ranking", *methods)
     expected = "a sequence of PhasePart with steps is expected"
     parts = items(f"{name}.parts", expected, lambda: member(name, phase, "parts", expected))
@@ -167,6 +167,7 @@ def _built(name: str, spec: PhaseSpec, context: Context) -> Phase:
 
 
 def _begin(name: str, phase: Phase) -> None:
+    call(f"{name}.start()", "it can be called more than once", phase.start)
     figures = call(f"{name}.begin()", "it must return figures", lambda: phase.begin(0))
     expect_json_map(f"{name}.begin()", figures)
 

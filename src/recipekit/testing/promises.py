@@ -134,7 +134,7 @@ def items(name: str, expected: str, produced: Callable[[], Iterable[T]]) -> list
 def expect_methods(name: str, built: object, protocol: type, *methods: str) -> None:
     """Expect the methods of a Protocol that every component of the kind defines."""
     for method in methods:
-        promised = f"recipekit.component.{protocol.__name__}"
+        promised = _import_name(protocol)
         function = call(
             f"{name}.{method}",
             f"it must be a method, see {promised}",
@@ -150,18 +150,25 @@ def expect_methods(name: str, built: object, protocol: type, *methods: str) -> N
         )
 
 
+def _import_name(protocol: type) -> str:
+    """Return the name by which a plugin imports a Protocol."""
+    package = "recipekit.component"
+    module = protocol.__module__
+    return f"{package if module.startswith(package) else module}.{protocol.__name__}"
+
+
 def expect_members(name: str, built: object, protocol: type, *members: str) -> None:
     """Expect the members of a Protocol that have defaults in it."""
     for attribute in members:
         present = call(
             f"{name}.{attribute}",
-            f"see recipekit.component.{protocol.__name__}",
+            f"see {_import_name(protocol)}",
             functools.partial(hasattr, built, attribute),
         )
         expect(
             present,
             f"{name} builds {found(built)} without {attribute}: make it a subclass of "
-            f"recipekit.component.{protocol.__name__}, which has defaults",
+            f"{_import_name(protocol)}, which has defaults",
         )
 
 

@@ -12,7 +12,7 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from recipekit.arrays import Ints, Rows
-from recipekit.component import MaskedTokens, Ranks
+from recipekit.component import Encoder, MaskedTokens, Ranks
 from recipekit.encoding.precision import computes_in_bf16
 from recipekit.encoding.tokens import TokenizedTexts
 from recipekit.errors import RunError
@@ -39,7 +39,7 @@ faster, and its memory does not grow with the square of the length."""
 class EncoderForward:
     """Implements `recipekit.component.Forward` for an encoder on this rank."""
 
-    encoder: Any
+    encoder: Encoder
     tokens_of: Mapping[Side, TokenizedTexts]
     ranks: Ranks
     precision: Literal["bf16", "fp32"]

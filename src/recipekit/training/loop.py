@@ -15,11 +15,11 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 
-from recipekit.component import Phase, Progress, Ranks, Weights
+from recipekit.component import Encoder, Phase, Progress, Ranks, Weights
 from recipekit.training.checkpoint import (
     Checkpoint,
     load_checkpoint,
@@ -47,7 +47,7 @@ class TrainingLoop:
 
     def __init__(
         self,
-        encoder: Any,
+        encoder: Encoder,
         phases: Sequence[ScheduledPhase],
         *,
         ranks: Ranks,
@@ -61,7 +61,7 @@ class TrainingLoop:
         """Plan all steps.
 
         Args:
-            encoder: A `component.Encoder` prepared by `ranks.prepare`; it is trained in place.
+            encoder: An encoder prepared by `ranks.prepare`; it is trained in place.
             phases: The phases, in order.
             ranks: The processes that train together; each makes its own loop.
             progress: Where steps and evaluations are shown.
@@ -72,10 +72,12 @@ class TrainingLoop:
             describe_batch: Returns the texts that `forward` embedded last, for error messages.
         """
         self.encoder, self.phases, self.ranks = encoder, phases, ranks
+        self.module = cast("torch.nn.Module", encoder)
+        """The encoder, with its parameters."""
         self.progress, self.folder, self.dev = progress, scratch / "checkpoints", dev
         self.forward, self.describe_batch = forward, describe_batch
         encoder.set_dropout(dropout)
-        encoder.train()
+        self.module.train()
         self.steps = sum(scheduled.steps for scheduled in phases)
         self.epochs = sum(scheduled.epochs for scheduled in phases)
         self.point_every = max(1, self.steps // CURVE_POINTS)
@@ -106,8 +108,8 @@ class TrainingLoop:
         self.state.dev = asdict(self.history)
         if self.kept is not None:
             self.encoder.set_tied(self.state.kept_tied)
-            self.ranks.set_weights(self.encoder, self.kept)
-        self.encoder.eval()
+            self.ranks.set_weights(self.module, self.kept)
+        self.module.eval()
         return self.state
 
     def resume(self) -> None:
@@ -117,7 +119,12 @@ class TrainingLoop:
             return
         self.state = TrainingState(**self.resumed.state)
         self.encoder.set_tied(self.state.tied)
-        self.ranks.set_weights(self.encoder, self.resumed.weights)
+        first_step = 0
+        for scheduled in self.phases:
+            if first_step < self.state.step < first_step + scheduled.steps:
+                scheduled.phase.start()
+            first_step += scheduled.steps
+        self.ranks.set_weights(self.module, self.resumed.weights)
         self.history = DevHistory.of(self.state.dev)
         self.kept, self.recent = self.resumed.kept, self.resumed.recent
         self.started -= self.state.seconds
@@ -143,9 +150,9 @@ class TrainingLoop:
         values = self.ranks.broadcast(self.dev.measure())
         if self.history.add(self.state.step, values, rule, competes=competes):
             self.state.kept_tied = self.state.tied
-            self.kept = self.ranks.weights(self.encoder)
+            self.kept = self.ranks.weights(self.module)
         if now is not None:
-            self.ranks.set_weights(self.encoder, now)
+            self.ranks.set_weights(self.module, now)
         value, metric = self.history.points[-1]["value"], self.dev.metric
         self.progress.info(
             f"dev {metric} {value:.4f} after {self.state.step:,} of {self.steps:,} steps"
@@ -158,14 +165,20 @@ class TrainingLoop:
             kept_step=self.history.kept_step,
         )
 
+    def drop_removed(self) -> None:
+        """Drop the kept weights of modules that a phase has removed, such as a head."""
+        if self.kept is not None:
+            names = {name for name, _ in self.module.named_parameters()}
+            self.kept = {name: kept for name, kept in self.kept.items() if name in names}
+
     def _averaged(self, count: int) -> Weights:
         """Give the encoder the mean of its weights at the last evaluations; return its own."""
-        now = self.ranks.weights(self.encoder)
+        now = self.ranks.weights(self.module)
         self.recent = [*self.recent, now][-count:]
         mean = {
             name: torch.stack([weights[name] for weights in self.recent]).mean(0) for name in now
         }
-        self.ranks.set_weights(self.encoder, mean)
+        self.ranks.set_weights(self.module, mean)
         return now
 
 
@@ -217,6 +230,7 @@ class _PhaseRun:
                 self.save()
             tracker.advance(1 + skipped, **figures)
         self.phase.end()
+        loop.drop_removed()
 
     def stop(self) -> int:
         """End the phase early; return the steps that it skips."""
@@ -249,12 +263,13 @@ class _PhaseRun:
             loop.encoder.set_tied(False)
         loop.state.tied = loop.encoder.tied
         if self.step == 0:
+            self.phase.start()
             loop.recent = []
             loop.history.start_phase()
-        self.optimizer = adamw(loop.encoder, settings.learning_rate, settings.weight_decay)
+        self.optimizer = adamw(loop.module, settings.learning_rate, settings.weight_decay)
         self.watch = LossWatch()
         if self.step > 0 and loop.resumed is not None:
-            loop.ranks.set_optimizer_state(loop.encoder, self.optimizer, loop.resumed.optimizer)
+            loop.ranks.set_optimizer_state(loop.module, self.optimizer, loop.resumed.optimizer)
             self.watch = LossWatch(**loop.state.watch)
             assert loop.resumed.phase_folder is not None, "it was read back"
             self.phase.restore(loop.state.phase, loop.resumed.phase_folder)
@@ -266,7 +281,7 @@ class _PhaseRun:
         Returns:
             The values to show, and whether the last checkpoint is so old that another is due.
         """
-        loop, ranks, encoder = self.loop, self.loop.ranks, self.loop.encoder
+        loop, ranks, module = self.loop, self.loop.ranks, self.loop.module
         learning_rate = self.settings.learning_rate_at(self.step, self.scheduled.steps)
         self.learning_rate = learning_rate
         for group in self.optimizer.param_groups:
@@ -275,17 +290,17 @@ class _PhaseRun:
         result = gradient_in_memory(
             self.phase,
             self.step,
-            encoder=encoder,
+            encoder=module,
             forward=loop.forward,
             ranks=ranks,
             progress=loop.progress,
         )
-        ranks.sum_gradients(encoder)
+        ranks.sum_gradients(module)
         # Saving is collective, so the main rank's clock decides for all; it travels with the loss.
         is_late = ranks.is_main and time.monotonic() - loop.saved_at > CHECKPOINT_SECONDS
         shared = torch.stack([result.loss.float(), torch.full_like(result.loss, is_late).float()])
         loss, late_ranks = ranks.sum(shared).tolist()
-        norm = ranks.clip_gradients(encoder, self.settings.max_grad_norm or None)
+        norm = ranks.clip_gradients(module, self.settings.max_grad_norm or None)
         self.watch.add(loss, norm, loop.state.step, learning_rate, self.describe_batch)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
@@ -337,10 +352,10 @@ class _PhaseRun:
         self.phase.save(folder)
         ranks.barrier()
         checkpoint = Checkpoint(
-            weights=ranks.weights(loop.encoder),
+            weights=ranks.weights(loop.module),
             kept=loop.kept,
             recent=loop.recent,
-            optimizer=ranks.optimizer_state(loop.encoder, self.optimizer),
+            optimizer=ranks.optimizer_state(loop.module, self.optimizer),
             state=asdict(loop.state),
         )
         save_checkpoint(loop.folder, loop.state.step, checkpoint, ranks)

@@ -46,7 +46,7 @@ class MaskedLanguageModel(Phase):
     def __init__(
         self, texts: dict[Side, Rows], probability: float, epochs: int, context: Context
     ) -> None:
-        """Plan the steps, and add the head that predicts tokens to the encoder.
+        """Plan the steps.
 
         Args:
             texts: The rows to train on, by side.
@@ -55,10 +55,10 @@ class MaskedLanguageModel(Phase):
             context: The phase's context.
 
         Raises:
-            RunError: There is no text.
-            ModelError: The encoder cannot predict masked tokens.
+            RunError: There is no text, or the encoder does not predict tokens.
+            ModelError: Its model cannot predict masked tokens.
         """
-        self.training, self.ranks = context.training, context.ranks
+        self.context, self.training, self.ranks = context, context.training, context.ranks
         self.probability = probability
         self.sides = [side for side in SIDES if len(texts.get(side, ()))]
         if not self.sides:
@@ -71,26 +71,33 @@ class MaskedLanguageModel(Phase):
         self.side = np.concatenate(
             [np.full(len(texts[side]), SIDES.index(side)) for side in self.sides]
         )
-        encoder: Any = self.training.encoder
-        if not hasattr(encoder, "add_language_model_head"):
+        encoder = self.training.encoder
+        if not isinstance(encoder, PredictsTokens):
             raise RunError(
-                f"masked_language_model cannot train a {type(encoder).__name__}: it has no "
-                "language-model head",
+                f"masked_language_model cannot train a {type(encoder).__name__}, which does not "
+                "define the methods of recipekit.component.PredictsTokens",
                 code="RK645",
             )
-        predicts: PredictsTokens = encoder
-        head = predicts.add_language_model_head(
-            context.progress.warn, trust_remote_code=context.trust_remote_code
-        )
-        self.ranks.prepare(head)
+        self.encoder: PredictsTokens = encoder
         self.vocabularies: dict[Side, Vocabulary] = {
-            side: predicts.vocabulary(side) for side in self.sides
+            side: encoder.vocabulary(side) for side in self.sides
         }
         self.epochs = Epochs(
             len(self.rows), self.training.batch_size, self.training.seed, max(1, epochs)
         )
         steps_per_epoch = self.epochs.steps_per_epoch
         self.parts = [PhasePart(epochs * steps_per_epoch, steps_per_epoch)]
+
+    def start(self) -> None:
+        """Add the head that predicts tokens to the encoder."""
+        head = self.encoder.add_language_model_head(
+            self.context.progress.warn, trust_remote_code=self.context.trust_remote_code
+        )
+        self.ranks.prepare(head)
+
+    def end(self) -> None:
+        """Remove the head."""
+        self.encoder.remove_language_model_head()
 
     def gradient(self, step: int) -> StepResult:
         """Add the gradient of one batch of texts."""

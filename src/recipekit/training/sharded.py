@@ -21,7 +21,7 @@ from torch.distributed.tensor import DTensor, Shard
 from torch.distributed.tensor import empty as empty_dtensor
 from transformers import PreTrainedModel
 
-from recipekit.component import Weights
+from recipekit.component import ShardedAsOne, Weights
 from recipekit.training.parallel import DataParallel
 from recipekit.training.trainable import transformer_layers
 
@@ -136,12 +136,11 @@ class Sharded(DataParallel):
 def _roots(module: nn.Module) -> Iterator[nn.Module]:
     """Yield the modules that are sharded each by itself.
 
-    These are transformers, torch's own layers, and modules with `is_sharded_as_one`. Parameters of
+    These are transformers, torch's own layers, and modules that are `ShardedAsOne`. Parameters of
     other modules are few, and stay whole on each rank.
     """
     is_own_layer = type(module).__module__.startswith("torch.nn") and not list(module.children())
-    as_one = getattr(module, "is_sharded_as_one", False)
-    if isinstance(module, PreTrainedModel | FSDPModule) or is_own_layer or as_one:
+    if isinstance(module, PreTrainedModel | FSDPModule | ShardedAsOne) or is_own_layer:
         if any(True for _ in module.parameters()):
             yield module
     else:

@@ -63,7 +63,7 @@ def measured_systems(
 
 def _can_be_untrained(inputs: StageInputs, name: str) -> bool:
     """Return whether an encoder has no layer with random weights before it is trained."""
-    has_random = getattr(inputs.encoder(name, weights="initial"), "has_untrained_dense", False)
+    has_random = inputs.encoder(name, weights="initial").has_untrained_dense
     if has_random:
         inputs.progress.info(
             f"'{UNTRAINED}' is left out: the Dense layer of encoder '{name}' has random weights "

@@ -11,14 +11,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
+from torch import nn
 
 from recipekit.arrays import Floats, Rows
 from recipekit.artifacts.store import write_json
-from recipekit.component import EncoderSpec, LossSpec, Slot, VectorSourceSpec
+from recipekit.component import Encoder, EncoderSpec, LossSpec, Slot, VectorSourceSpec
 from recipekit.dataset import Dataset
 from recipekit.encoding.embed import embed_tokens
 from recipekit.encoding.model_size import count_parameters
@@ -111,8 +112,7 @@ def train(inputs: StageInputs, section: TrainSection, out: Path) -> dict[str, An
     state = loop.run()
 
     dev_summary = dev.summary(state) if dev else None
-    encoder.language_model_head = None  # it belongs to the phase that trained it
-    weights = _weights(encoder)
+    weights = _weights(_module(encoder))
     unchanged = _save(inputs, section, encoder, dev_summary, out / "encoder")
     if inputs.ranks.is_main:
         write_json(out / "training.json", _training_json(state, scheduled, dev_summary))
@@ -134,15 +134,20 @@ def train(inputs: StageInputs, section: TrainSection, out: Path) -> dict[str, An
     }
 
 
-def _encoder_to_train(inputs: StageInputs, section: TrainSection) -> Any:
+def _module(encoder: Encoder) -> nn.Module:
+    """Return an encoder as the module that it is."""
+    return cast(nn.Module, encoder)
+
+
+def _encoder_to_train(inputs: StageInputs, section: TrainSection) -> Encoder:
     """Return the encoder, with what is trained of it chosen."""
     encoder = inputs.unprepared_encoder(section.encoder)
     _check_similarity(encoder.similarity, section, inputs.encoders[section.encoder].spec)
-    _choose_weights(inputs, encoder, section)
+    _choose_weights(inputs, _module(encoder), section)
     return inputs.encoder(section.encoder)
 
 
-def _choose_weights(inputs: StageInputs, encoder: Any, section: TrainSection) -> None:
+def _choose_weights(inputs: StageInputs, encoder: nn.Module, section: TrainSection) -> None:
     """Choose what is trained, and how activations are kept, before anything is computed."""
     if section.freeze is not None:
         freeze(encoder, embeddings=section.freeze.embeddings, layers=section.freeze.layers)
@@ -159,7 +164,7 @@ def _choose_weights(inputs: StageInputs, encoder: Any, section: TrainSection) ->
         )
 
 
-def _weights(encoder: Any) -> dict[str, int]:
+def _weights(encoder: nn.Module) -> dict[str, int]:
     """Return how many weights are trained, and how many there are."""
     return {
         "trained": count_parameters(encoder, trainable_only=True),
@@ -185,7 +190,7 @@ def _embedder(
 def _save(
     inputs: StageInputs,
     section: TrainSection,
-    encoder: Any,
+    encoder: Encoder,
     dev_summary: Mapping[str, Any] | None,
     folder: Path,
 ) -> list[Side]:
@@ -193,25 +198,28 @@ def _save(
 
     All ranks call this together. The main rank writes, and the others return an empty list.
     """
-    whole: Any = inputs.ranks.whole(encoder)
-    if whole is None:
+    module = inputs.ranks.whole(_module(encoder))
+    if module is None:
         return []
     if section.lora is not None:
-        merge_lora(whole)
+        merge_lora(module)
+    whole = cast(Encoder, module)
     unchanged = _unchanged_sides(inputs, section.encoder, whole, dev_summary)
     whole.save(folder)
     return unchanged
 
 
 def _unchanged_sides(
-    inputs: StageInputs, name: str, trained: Any, dev_summary: Mapping[str, Any] | None
+    inputs: StageInputs, name: str, trained: Encoder, dev_summary: Mapping[str, Any] | None
 ) -> list[Side]:
     """Return the sides that are encoded with their initial weights, so that vectors can be kept."""
     kept_untrained = dev_summary is not None and dev_summary["kept_step"] == 0
-    if not hasattr(trained, "weights_of") or (trained.tied and not kept_untrained):
+    if trained.weights_of("query") is None or (trained.tied and not kept_untrained):
         return []
-    initial: Any = inputs.encoders[name].spec.build(inputs.context(inputs.store.root / "scratch"))
-    if getattr(initial, "has_untrained_dense", False):
+    initial: Encoder = inputs.encoders[name].spec.build(
+        inputs.context(inputs.store.root / "scratch")
+    )
+    if initial.has_untrained_dense:
         return []  # its initial weights are random and are not used
     sides: tuple[Side, ...] = ("query", "passage")
     return [
@@ -219,8 +227,12 @@ def _unchanged_sides(
     ]
 
 
-def _are_equal(first: Mapping[str, torch.Tensor], second: Mapping[str, torch.Tensor]) -> bool:
-    """Return whether two sets of weights are the same, bit by bit."""
+def _are_equal(
+    first: Mapping[str, torch.Tensor] | None, second: Mapping[str, torch.Tensor] | None
+) -> bool:
+    """Return whether two sets of weights are known and the same, bit by bit."""
+    if first is None or second is None:
+        return False
     return first.keys() == second.keys() and all(
         torch.equal(tensor.cpu(), second[name].cpu()) for name, tensor in first.items()
     )
