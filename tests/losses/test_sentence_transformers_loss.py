@@ -119,7 +119,10 @@ def test_the_similarity_is_that_of_the_encoder_unless_an_option_names_one():
         ({"loss": "CachedGISTEmbedLoss"}, "not supported: it filters negatives with a guide model"),
         ({"loss": "BatchHardTripletLoss"}, "not supported: it needs texts with class labels"),
         ({"loss": "CoSENTLoss", "options": {"scal": 2}}, "CoSENTLoss has no option 'scal'"),
-        ({"loss": "CoSENTLoss", "options": {"scale": 0}}, "scale: Input should be greater than 0"),
+        (
+            {"loss": "CoSENTLoss", "options": {"scale": 0}},
+            "options.scale\n  Input should be greater than 0",
+        ),
         (
             {
                 "loss": "MultipleNegativesRankingLoss",
@@ -137,6 +140,31 @@ def test_a_wrong_name_or_option_is_refused_before_anything_runs(fields, message)
     with pytest.raises(ValidationError) as error:
         SentenceTransformersLossSpec(**fields)
     assert message in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("loss", "option", "value"),
+    [
+        ("MultipleNegativesRankingLoss", "scale", "20"),
+        ("MultipleNegativesRankingLoss", "directions", "query_to_doc"),
+        ("TripletLoss", "triplet_margin", "1"),
+        ("ContrastiveLoss", "margin", "0.5"),
+        ("ContrastiveLoss", "size_average", "yes"),
+        ("CoSENTLoss", "scale", True),
+        ("CoSENTLoss", "scale", float("inf")),
+        ("MegaBatchMarginLoss", "positive_margin", "0.8"),
+        ("DistillKLDivLoss", "student_temperature", "1"),
+    ],
+)
+def test_an_option_has_its_type_as_written(loss, option, value):
+    with pytest.raises(ValidationError) as error:
+        SentenceTransformersLossSpec(loss=loss, options={option: value})
+    assert error.value.errors()[0]["loc"][:2] == ("options", option)
+
+
+def test_a_whole_number_is_a_number_and_null_is_an_optional_one():
+    SentenceTransformersLossSpec(loss="CoSENTLoss", options={"scale": 20})
+    SentenceTransformersLossSpec(loss="DistillKLDivLoss", options={"student_temperature": None})
 
 
 def test_validation_does_not_import_torch():

@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from recipekit.component import ExampleForm
 from recipekit.suggestions import did_you_mean
@@ -21,9 +22,10 @@ __all__ = [
     "LibraryLoss",
     "combination_error",
     "find",
-    "option_error",
+    "option_errors",
 ]
 
+STRICT: Final = ConfigDict(strict=True, allow_inf_nan=False)
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
 Similarity = Literal["cos_sim", "dot_score"]
@@ -56,7 +58,7 @@ LIBRARY_LOSSES: Final[Mapping[str, LibraryLoss]] = {
         {
             "scale": Positive,
             "similarity_fct": Similarity,
-            "directions": tuple[Direction, ...],
+            "directions": list[Direction],
             "partition_mode": Literal["joint", "per_direction"],
             "hardness_mode": Hardness,
             "hardness_strength": NotNegative,
@@ -150,17 +152,33 @@ def find(name: str) -> LibraryLoss:
     raise ValueError(f"sentence-transformers has no loss '{name}'.{hint}")
 
 
-def option_error(name: str, option: str, value: Any) -> str:
-    """Return what is wrong with an option of a supported loss; empty if nothing is."""
-    options = LIBRARY_LOSSES[name].options
-    if option not in options:
-        known = f" Its options are {', '.join(options)}." if options else " It has none."
-        return f"{name} has no option '{option}'.{did_you_mean(option, options)}{known}"
-    try:
-        TypeAdapter(options[option]).validate_python(value)
-    except ValidationError as error:
-        return f"{name}: {option}: {error.errors()[0]['msg']}"
-    return ""
+def option_errors(name: str, options: Mapping[str, Any]) -> list[InitErrorDetails]:
+    """Return what is wrong with each option of a supported loss, as pydantic states it.
+
+    Texts are no numbers, since the library's class gets the options as they were written.
+    """
+    known = LIBRARY_LOSSES[name].options
+    errors: list[InitErrorDetails] = []
+    for option, value in options.items():
+        if option not in known:
+            listed = f" Its options are {', '.join(known)}." if known else " It has none."
+            message = f"{name} has no option '{option}'.{did_you_mean(option, known)}{listed}"
+            kind = PydanticCustomError("value_error", "{error}", {"error": message})
+            errors.append({"type": kind, "loc": (option, "[key]"), "input": value})
+            continue
+        try:
+            TypeAdapter(known[option], config=STRICT).validate_python(value)
+        except ValidationError as error:
+            errors += [
+                {
+                    "type": detail["type"],
+                    "loc": (option, *detail["loc"]),
+                    "input": detail["input"],
+                    "ctx": detail.get("ctx", {}),
+                }
+                for detail in error.errors()
+            ]
+    return errors
 
 
 def combination_error(name: str, options: Mapping[str, Any]) -> str:
