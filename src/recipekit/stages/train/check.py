@@ -130,6 +130,13 @@ def _refusal(draft: Draft, path: KeyPath, loss: LossSpec, name: str, phase: Phas
         return f"'{use}' cannot train passages: use exact_softmax, or set passage_epochs: 0"
     if phase.positive_weights == "grade" and not loss.weighs_positives:
         return "this loss has no weights of positives: leave positive_weights: grade out"
+    form = loss.examples
+    is_judged = "judge" in draft.value and phase.labels == "judged"
+    if form is not None and form.score_from == "confidence" and not is_judged:
+        return (
+            "score_from: confidence needs the confidence of a judge, and this phase has source "
+            "labels alone: judge candidates, or use another score_from"
+        )
     wanted = phase.negatives_from
     if wanted is not None and loss.negatives_from != wanted:
         return (
