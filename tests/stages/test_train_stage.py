@@ -145,6 +145,25 @@ def test_untrained_weights_that_dev_keeps_have_their_embeddings_already(
     assert summary["unchanged_sides"] == ["query", "passage"]
 
 
+def test_a_phase_that_stops_early_counts_what_it_ran(tmp_path, tiny_model, tiny_dataset):
+    progress = RecordingProgress()
+    inputs = train_inputs(tmp_path, tiny_model, tiny_dataset, progress=progress)
+    loss = {"use": "sentence_transformers", "loss": "MultipleNegativesRankingLoss"}
+    phase = {"use": "in_batch", "loss": loss, "num_hard_negatives": 0, "epochs": 6}
+    section = train_section(phase, IN_BATCH, learning_rate=10.0, patience=1)
+    summary = train(inputs, section, tmp_path / "out")
+    assert training_json(tmp_path / "out")["stopped"][0] == {
+        "phase": "first",
+        "step": 3,
+        "skipped": 15,
+    }
+    first, second = summary["phases"].values()
+    assert (first["steps"], first["epochs"]) == (3, 1)
+    assert summary["steps"] == 3 + second["steps"]
+    assert summary["epochs"] == 1 + second["epochs"]
+    assert not [warning for warning in progress.warnings if "were left out" in warning]
+
+
 @pytest.mark.slow
 def test_the_exact_loss_and_the_drift_of_every_half_phase_are_logged(
     tmp_path, tiny_model, tiny_dataset
