@@ -76,6 +76,7 @@ def train(inputs: StageInputs, section: TrainSection, out: Path) -> dict[str, An
     Raises:
         RunError: There is nothing to train on, or the loss is not finite, or training diverged.
     """
+    recipe_seed = inputs.seed
     if section.seed is not None:
         inputs = replace(inputs, seed=section.seed)
     dataset, scratch = inputs.dataset, out / "scratch"
@@ -96,7 +97,7 @@ def train(inputs: StageInputs, section: TrainSection, out: Path) -> dict[str, An
     embed = _embedder(inputs, section, tokens)
     phases = build_phases(inputs, dataset, section, tokens, forward, embed, scratch)
     scheduled = [phase.scheduled for phase in phases]
-    dev = prepare_dev(inputs, dataset, section, embed, scheduled)
+    dev = prepare_dev(inputs, dataset, section, embed, scheduled, recipe_seed)
 
     loop = TrainingLoop(
         encoder,
