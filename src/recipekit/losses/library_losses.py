@@ -17,6 +17,7 @@ from recipekit.component import ExampleForm
 from recipekit.suggestions import did_you_mean
 
 __all__ = [
+    "CACHED",
     "LIBRARY_LOSSES",
     "UNSUPPORTED",
     "LibraryLoss",
@@ -103,24 +104,35 @@ LIBRARY_LOSSES: Final[Mapping[str, LibraryLoss]] = {
 }
 """Supported losses by name."""
 
+CACHED: Final[Mapping[str, str]] = {
+    "CachedMultipleNegativesRankingLoss": "MultipleNegativesRankingLoss"
+}
+"""Classes that compute a supported loss with cached gradients, as `in_batch` does for all."""
+
+REPLACED: Final[Mapping[str, str]] = {
+    "mini_batch_size": "train.max_tokens_per_batch bounds the memory of a forward pass",
+    "mini_batch_num_tokens": "train.max_tokens_per_batch bounds the memory of a forward pass",
+    "gather_across_devices": "a batch is over all ranks",
+}
+"""Options that recipekit has no use for, and why."""
+
 _CLASSES = "it needs texts with class labels, and judged data has (query, passage) pairs"
-_CACHED = "in_batch caches the gradients of every loss: use {}"
 _ALONE = "it is not a function of a query's and a passage's embeddings"
 _TEACHER = "it needs the embeddings of a teacher model"
-_GUIDE = "it filters negatives with a guide model: use the judge `margin` with {}"
+_SYMMETRIC = (
+    "the library deprecates it: use MultipleNegativesRankingLoss with directions: "
+    "[query_to_doc, doc_to_query] and partition_mode: per_direction"
+)
+_GUIDE = (
+    "it filters negatives with a guide model: mine candidates, name the guide as `encoder` of the "
+    "judge `margin`, and use MultipleNegativesRankingLoss, whose batches leave out what it ignores"
+)
 
 UNSUPPORTED: Final[Mapping[str, str]] = {
-    "CachedMultipleNegativesRankingLoss": _CACHED.format("MultipleNegativesRankingLoss"),
-    "CachedMultipleNegativesSymmetricRankingLoss": _CACHED.format(
-        "MultipleNegativesRankingLoss with directions: [query_to_doc, doc_to_query] and "
-        "partition_mode: per_direction"
-    ),
-    "MultipleNegativesSymmetricRankingLoss": (
-        "the library deprecates it: use MultipleNegativesRankingLoss with directions: "
-        "[query_to_doc, doc_to_query] and partition_mode: per_direction"
-    ),
-    "GISTEmbedLoss": _GUIDE.format("MultipleNegativesRankingLoss"),
-    "CachedGISTEmbedLoss": _GUIDE.format("MultipleNegativesRankingLoss"),
+    "MultipleNegativesSymmetricRankingLoss": _SYMMETRIC,
+    "CachedMultipleNegativesSymmetricRankingLoss": _SYMMETRIC,
+    "GISTEmbedLoss": _GUIDE,
+    "CachedGISTEmbedLoss": _GUIDE,
     "BatchAllTripletLoss": _CLASSES,
     "BatchHardTripletLoss": _CLASSES,
     "BatchHardSoftMarginTripletLoss": _CLASSES,
@@ -139,16 +151,18 @@ UNSUPPORTED: Final[Mapping[str, str]] = {
 
 
 def find(name: str) -> LibraryLoss:
-    """Return a supported loss.
+    """Return a supported loss, by its own name or that of its class with cached gradients.
 
     Raises:
         ValueError: The library has no such loss, or it is not supported.
     """
+    name = CACHED.get(name, name)
     if name in LIBRARY_LOSSES:
         return LIBRARY_LOSSES[name]
     if name in UNSUPPORTED:
         raise ValueError(f"{name} is not supported: {UNSUPPORTED[name]}")
-    hint = did_you_mean(name, LIBRARY_LOSSES) or f" The losses are {', '.join(LIBRARY_LOSSES)}."
+    known = [*LIBRARY_LOSSES, *CACHED]
+    hint = did_you_mean(name, known) or f" The losses are {', '.join(LIBRARY_LOSSES)}."
     raise ValueError(f"sentence-transformers has no loss '{name}'.{hint}")
 
 
@@ -161,8 +175,7 @@ def option_errors(name: str, options: Mapping[str, Any]) -> list[InitErrorDetail
     errors: list[InitErrorDetails] = []
     for option, value in options.items():
         if option not in known:
-            listed = f" Its options are {', '.join(known)}." if known else " It has none."
-            message = f"{name} has no option '{option}'.{did_you_mean(option, known)}{listed}"
+            message = _unknown_option(name, option)
             kind = PydanticCustomError("value_error", "{error}", {"error": message})
             errors.append({"type": kind, "loc": (option, "[key]"), "input": value})
             continue
@@ -179,6 +192,14 @@ def option_errors(name: str, options: Mapping[str, Any]) -> list[InitErrorDetail
                 for detail in error.errors()
             ]
     return errors
+
+
+def _unknown_option(name: str, option: str) -> str:
+    if option in REPLACED:
+        return f"leave {option} out: {REPLACED[option]}"
+    known = LIBRARY_LOSSES[name].options
+    listed = f" Its options are {', '.join(known)}." if known else " It has none."
+    return f"{name} has no option '{option}'.{did_you_mean(option, known)}{listed}"
 
 
 def combination_error(name: str, options: Mapping[str, Any]) -> str:

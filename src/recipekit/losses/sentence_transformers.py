@@ -22,7 +22,8 @@ class SentenceTransformersLossSpec(LossSpec):
     """
 
     loss: str
-    """The name of the class, such as `MultipleNegativesRankingLoss`."""
+    """The name of the class, such as `MultipleNegativesRankingLoss`. Gradients are always cached:
+    `CachedMultipleNegativesRankingLoss` is the same."""
     options: dict[str, Any] = Field(default_factory=dict)
     """Options of the class, such as `{scale: 20}`. Functions and metrics are written by name:
     `dot_score` for `similarity_fct`, `COSINE` for `distance_metric`. Without `similarity_fct`, the
@@ -37,7 +38,7 @@ class SentenceTransformersLossSpec(LossSpec):
     @classmethod
     def _is_supported(cls, loss: str) -> str:
         library_losses.find(loss)
-        return loss
+        return library_losses.CACHED.get(loss, loss)
 
     @field_validator("options")
     @classmethod
