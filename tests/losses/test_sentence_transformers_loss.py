@@ -15,7 +15,7 @@ from sentence_transformers.sentence_transformer import losses as library
 
 from helpers.dense_reference import unit_rows
 from recipekit.losses.examples import BatchExamples
-from recipekit.losses.library_losses import LIBRARY_LOSSES, UNSUPPORTED
+from recipekit.losses.library_losses import CACHED, LIBRARY_LOSSES, UNSUPPORTED
 from recipekit.losses.sentence_transformers import SentenceTransformersLossSpec
 from recipekit.losses.sentence_transformers_loss import SentenceTransformersLoss
 from recipekit.testing import check_loss, context
@@ -36,8 +36,8 @@ NOT_OPTIONS = {
 def test_the_table_lists_every_loss_of_the_installed_library():
     classes = {name for name in library.__all__ if name.endswith("Loss")}
     others = {"ContrastiveTensionLossInBatchNegatives"}
-    assert {*LIBRARY_LOSSES, *UNSUPPORTED} == classes | others
-    assert not set(LIBRARY_LOSSES) & set(UNSUPPORTED)
+    assert {*LIBRARY_LOSSES, *UNSUPPORTED, *CACHED} == classes | others
+    assert not set(LIBRARY_LOSSES) & set(UNSUPPORTED) and set(CACHED.values()) <= {*LIBRARY_LOSSES}
 
 
 @pytest.mark.parametrize("name", LIBRARY_LOSSES)
@@ -100,6 +100,26 @@ def test_a_loss_equals_the_librarys_on_the_same_columns(name, columns, options, 
     torch.testing.assert_close(ours, expected)
 
 
+@pytest.mark.parametrize("options", [{}, {"directions": ["query_to_doc", "doc_to_query"]}])
+@pytest.mark.parametrize(("cached", "plain"), CACHED.items())
+def test_a_class_with_cached_gradients_is_the_plain_loss(cached, plain, options):
+    spec = SentenceTransformersLossSpec(loss=cached, options={"scale": 7, **options})
+    assert spec == SentenceTransformersLossSpec(loss=plain, options={"scale": 7, **options})
+    vectors = [column.requires_grad_() for column in embeddings(3)]
+    given = {name: tuple(value) for name, value in options.items()}
+    model = torch.nn.Sequential(torch.nn.Identity())
+    theirs = getattr(library, cached)(model, scale=7, mini_batch_size=2, **given)
+    expected = theirs.calculate_loss([[column] for column in vectors])
+    passage = torch.stack([torch.arange(5), torch.arange(5) + 5], dim=1)
+    ours = SentenceTransformersLoss(spec.loss, spec.options, "cosine")(
+        vectors[0], torch.cat(vectors[1:]), BatchExamples(torch.arange(5), passage)
+    )
+    torch.testing.assert_close(ours, expected)
+    torch.testing.assert_close(
+        torch.autograd.grad(ours, vectors), torch.autograd.grad(expected, vectors)
+    )
+
+
 def test_the_similarity_is_that_of_the_encoder_unless_an_option_names_one():
     queries, passages = 3 * unit_rows(5, 8, 1), 2 * unit_rows(5, 8, 2)
     examples = BatchExamples(torch.arange(5), torch.arange(5)[:, None])
@@ -116,10 +136,20 @@ def test_the_similarity_is_that_of_the_encoder_unless_an_option_names_one():
     ("fields", "message"),
     [
         ({"loss": "TripleLoss"}, "has no loss 'TripleLoss'. Did you mean 'TripletLoss'?"),
-        ({"loss": "CachedGISTEmbedLoss"}, "not supported: it filters negatives with a guide model"),
+        ({"loss": "CachedGISTEmbedLoss"}, "name the guide as `encoder` of the judge"),
+        (
+            {
+                "loss": "CachedMultipleNegativesRankingLoss",
+                "options": {"mini_batch_size": 32},
+            },
+            "leave mini_batch_size out: train.max_tokens_per_batch bounds the memory",
+        ),
         ({"loss": "BatchHardTripletLoss"}, "not supported: it needs texts with class labels"),
         ({"loss": "CoSENTLoss", "options": {"scal": 2}}, "CoSENTLoss has no option 'scal'"),
-        ({"loss": "CoSENTLoss", "options": {"scale": 0}}, "scale: Input should be greater than 0"),
+        (
+            {"loss": "CoSENTLoss", "options": {"scale": 0}},
+            "options.scale\n  Input should be greater than 0",
+        ),
         (
             {
                 "loss": "MultipleNegativesRankingLoss",
@@ -137,6 +167,31 @@ def test_a_wrong_name_or_option_is_refused_before_anything_runs(fields, message)
     with pytest.raises(ValidationError) as error:
         SentenceTransformersLossSpec(**fields)
     assert message in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("loss", "option", "value"),
+    [
+        ("MultipleNegativesRankingLoss", "scale", "20"),
+        ("MultipleNegativesRankingLoss", "directions", "query_to_doc"),
+        ("TripletLoss", "triplet_margin", "1"),
+        ("ContrastiveLoss", "margin", "0.5"),
+        ("ContrastiveLoss", "size_average", "yes"),
+        ("CoSENTLoss", "scale", True),
+        ("CoSENTLoss", "scale", float("inf")),
+        ("MegaBatchMarginLoss", "positive_margin", "0.8"),
+        ("DistillKLDivLoss", "student_temperature", "1"),
+    ],
+)
+def test_an_option_has_its_type_as_written(loss, option, value):
+    with pytest.raises(ValidationError) as error:
+        SentenceTransformersLossSpec(loss=loss, options={option: value})
+    assert error.value.errors()[0]["loc"][:2] == ("options", option)
+
+
+def test_a_whole_number_is_a_number_and_null_is_an_optional_one():
+    SentenceTransformersLossSpec(loss="CoSENTLoss", options={"scale": 20})
+    SentenceTransformersLossSpec(loss="DistillKLDivLoss", options={"student_temperature": None})
 
 
 def test_validation_does_not_import_torch():

@@ -1,8 +1,10 @@
 """Estimates of the work of mining and judging."""
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, ClassVar
 
+import pyarrow as pa
 import pytest
 
 from recipekit.cli.plan import work
@@ -154,6 +156,17 @@ encoders: {student: {use: bi_encoder, model: some/model}}
 collect: {sources: {own: {use: pairs, file: pairs.csv}}}
 train: {phases: {all: {use: coordinate_ascent, loss: {use: exact_softmax}}}}
 """
+SIZES = Sizes.foreseen(
+    {"train": 90, "dev": 5},
+    100,
+    query_characters=40,
+    passage_characters=300,
+    positives_per_query=1,
+)
+JUDGED = """\
+mine: {retrievers: {bm25: {use: bm25}}}
+judge: {judges: {margin: {use: margin, encoder: student}}}
+"""
 
 
 def test_a_plan_says_when_nothing_is_evaluated_during_training(tmp_path: Path):
@@ -179,6 +192,48 @@ def test_a_plan_says_when_nothing_is_evaluated_during_training(tmp_path: Path):
     assert "collect.split.dev" in without[key] and f"{key} there are no dev" in work(without)
     assert key not in estimate({"train": 90, "dev": 5, "test": 10})
     assert key not in estimate({"train": 90, "test": 10}, eval_every_epochs=None), "on purpose"
+
+
+@pytest.mark.parametrize(
+    ("more", "phase", "loss", "notes"),
+    [
+        ("", "", "TripletLoss", True),
+        ("mine: {retrievers: {bm25: {use: bm25}}}\n", "", "TripletLoss", True),
+        ("mine: {retrievers: {bm25: {use: bm25}}}\n", "unjudged: negative", "TripletLoss", False),
+        ("", "unjudged: negative", "TripletLoss", True),
+        (JUDGED, "", "TripletLoss", False),
+        (JUDGED, "labels: source", "TripletLoss", True),
+        ("", "", "MultipleNegativesRankingLoss", True),
+        ("", "num_hard_negatives: 0", "MultipleNegativesRankingLoss", False),
+    ],
+)
+def test_a_plan_says_where_a_loss_may_have_no_negatives(
+    tmp_path: Path, more: str, phase: str, loss: str, notes: bool
+):
+    written = TRAINING.split("train:")[0] + more
+    loss = f"{{use: sentence_transformers, loss: {loss}}}"
+    written += f"train: {{phases: {{all: {{use: in_batch, loss: {loss}, {phase}}}}}}}\n"
+    (tmp_path / "recipe.yaml").write_text(written)
+    recipe = load_recipe(tmp_path / "recipe.yaml")
+    key = "phase all may have no hard negative:"
+    without = EstimateInputs(recipe, SIZES, None, {})
+    assert (key in stage_named("train").estimate(without, recipe.train)) is notes
+
+
+def test_labels_of_the_collected_data_can_be_the_negatives(tmp_path: Path):
+    loss = "{use: sentence_transformers, loss: TripletLoss}"
+    written = TRAINING.split("train:")[0]
+    written += f"train: {{phases: {{all: {{use: in_batch, loss: {loss}}}}}}}\n"
+    (tmp_path / "recipe.yaml").write_text(written)
+    recipe = load_recipe(tmp_path / "recipe.yaml")
+
+    def notes(*grades: float) -> bool:
+        collected = SimpleNamespace(labels=pa.table({"grade": pa.array(grades, pa.float32())}))
+        inputs = EstimateInputs(recipe, SIZES, collected, {})
+        estimate = stage_named("train").estimate(inputs, recipe.train)
+        return "phase all may have no hard negative:" in estimate
+
+    assert notes(1, 2) and not notes(1, 0)
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ import pytest
 from recipekit.errors import RunError
 from recipekit.pipeline import crew as crew_module
 from recipekit.pipeline import follow as follow_module
+from recipekit.pipeline.accelerate_file import AccelerateFile
 from recipekit.pipeline.connection import MachineConnection
 from recipekit.pipeline.crew import Crew
 from recipekit.pipeline.follow import follow
@@ -42,23 +43,25 @@ SLURM = {
 
 def test_accelerates_configuration_names_the_machines() -> None:
     settings = {"num_machines": 2, "machine_rank": 1, "main_process_ip": "10.0.0.1"}
-    assert read_machines(settings, "a.yaml") == Machines(2, 1, "10.0.0.1", 29500)
+    assert read_machines(AccelerateFile("a.yaml", settings)) == Machines(2, 1, "10.0.0.1", 29500)
     stated = {**settings, "main_process_port": 5000}
-    assert read_machines(stated, "a.yaml") == Machines(2, 1, "10.0.0.1", 5000)
-    assert read_machines({"num_machines": 1}, "a.yaml") is None
+    assert read_machines(AccelerateFile("a.yaml", stated)) == Machines(2, 1, "10.0.0.1", 5000)
+    assert read_machines(AccelerateFile("a.yaml", {"num_machines": 1})) is None
 
 
 def test_torchrun_and_slurm_number_the_machines(monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as environment:
         for name, value in TORCHRUN.items():
             environment.setenv(name, value)
-        assert read_machines({}, "") == Machines(3, 2, "node0", 29501)
+        assert read_machines(AccelerateFile("a.yaml", {})) == Machines(3, 2, "node0", 29501)
     for name, value in SLURM.items():
         monkeypatch.setenv(name, value)
-    assert read_machines({}, "") == Machines(2, 1, "gpu03", 29500 + 711)
+    assert read_machines(AccelerateFile("a.yaml", {})) == Machines(2, 1, "gpu03", 29500 + 711)
     # The configuration's address and port count; its number is that of the shared home folder.
     settings = {"num_machines": 2, "machine_rank": 0, "main_process_ip": "ib0-gpu03"}
-    assert read_machines({**settings, "main_process_port": 7}, "") == Machines(2, 1, "ib0-gpu03", 7)
+    assert read_machines(
+        AccelerateFile("a.yaml", {**settings, "main_process_port": 7})
+    ) == Machines(2, 1, "ib0-gpu03", 7)
 
 
 def test_the_first_node_of_slurms_short_form() -> None:
@@ -98,7 +101,7 @@ def test_machines_that_do_not_fit_together_are_refused(
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     with pytest.raises(RunError, match=message):
-        read_machines(settings, "a.yaml")
+        read_machines(AccelerateFile("a.yaml", settings))
 
 
 # Two machines in this process

@@ -8,9 +8,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from accelerate.utils import DynamoBackend
 
 from recipekit.errors import RunError
-from recipekit.pipeline.accelerate_config import read_launch
+from recipekit.pipeline import accelerate_config
+from recipekit.pipeline.accelerate_config import COMPILERS, read_launch
 from recipekit.pipeline.launch import Launch
 from recipekit.training.parallel import Sharding
 
@@ -99,6 +101,16 @@ def test_on_the_cpu_the_ranks_share_its_cores(monkeypatch: pytest.MonkeyPatch) -
             f"{FSDP2}parallelism_config:\n  parallelism_config_tp_size: 2\n",
             "parallelism_config_tp_size 2 is not supported",
         ),
+        (f"{FSDP}fsdp_config: {{fsdp_version: two}}\n", "fsdp_version: expected a whole number"),
+        (f"{FSDP}fsdp_config: [1]\n", r"fsdp_config: expected a map of keys, found \[1\]"),
+        (f"{FSDP2}  fsdp_offload_params: sometimes\n", "expected true or false"),
+        ("num_processes: two\n", "num_processes: expected a whole number, found 'two'"),
+        ("num_machines: two\n", "num_machines: expected a whole number"),
+        ("num_machines: 2\nmachine_rank: one\n", "machine_rank: expected a whole number"),
+        ("use_cpu: maybe\n", "use_cpu: expected true or false"),
+        ("dynamo_config: INDUCTOR\n", "dynamo_config: expected a map of keys, found 'INDUCTOR'"),
+        ("dynamo_config: {dynamo_backend: NOPE}\n", "dynamo_backend: there is no backend 'NOPE'"),
+        ("parallelism_config: 3\n", "parallelism_config: expected a map of keys, found 3"),
         ("- a list\n", "not an Accelerate configuration"),
         ("a: [", "not an Accelerate configuration"),
     ],
@@ -106,8 +118,51 @@ def test_on_the_cpu_the_ranks_share_its_cores(monkeypatch: pytest.MonkeyPatch) -
 def test_a_configuration_that_cannot_be_followed_is_refused(
     tmp_path: Path, text: str, message: str
 ) -> None:
-    with pytest.raises(RunError, match=message):
+    with pytest.raises(RunError, match=message) as error:
         read_launch(config(tmp_path, text))
+    assert str(error.value).startswith(f"{tmp_path / 'accelerate.yaml'}: ")
+
+
+def test_the_compilers_are_those_of_the_installed_accelerate() -> None:
+    assert {*COMPILERS, "no"} == {backend.value.lower() for backend in DynamoBackend}
+
+
+def test_listed_gpus_are_those_of_one_process_and_of_several(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    monkeypatch.setattr(accelerate_config, "_has_accelerator", lambda: True)
+    one = read_launch(config(tmp_path, "distributed_type: NO\ngpu_ids: 3\n"))
+    assert one.environment()["CUDA_VISIBLE_DEVICES"] == "3"
+
+    text = "distributed_type: MULTI_GPU\nnum_processes: 2\ngpu_ids: '2, 3'\n"
+    two = read_launch(config(tmp_path, text))
+    assert two.environment()["CUDA_VISIBLE_DEVICES"] == "2,3"
+    assert "--gpu_ids 2,3" in " ".join(two.command(Path("job.json"), ranks=True))
+    with pytest.raises(RunError, match="3 processes were requested, but there are 2 GPUs"):
+        read_launch(config(tmp_path, text), 3)
+
+
+def test_the_environment_precedes_listed_gpus_and_all_lists_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    text = "distributed_type: MULTI_GPU\nnum_processes: 2\ngpu_ids: 2,3\n"
+    launch = read_launch(config(tmp_path, text))
+    assert launch.environment()["CUDA_VISIBLE_DEVICES"] == "0,1"
+    assert "--gpu_ids all" in " ".join(launch.command(Path("job.json"), ranks=True))
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    launch = read_launch(config(tmp_path, "distributed_type: NO\ngpu_ids: all\n"))
+    assert "CUDA_VISIBLE_DEVICES" not in launch.environment()
+
+
+@pytest.mark.parametrize("ids", ["[0, 1]", "0;1", "true"])
+def test_malformed_gpu_ids_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ids: str
+) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    with pytest.raises(RunError, match="gpu_ids: expected all or ids such as '0,1'"):
+        read_launch(config(tmp_path, f"gpu_ids: {ids}\n"))
 
 
 def test_a_missing_configuration_names_the_command_that_writes_it(tmp_path: Path) -> None:

@@ -169,6 +169,14 @@ def test_training_that_changed_nothing_is_noted(
     assert note in render_report(run)
 
 
+def test_a_phase_that_stopped_early_is_noted(write_run: Callable[..., Path]):
+    folder = write_run()
+    file = folder / "stages" / "train" / "training.json"
+    stopped = [{"phase": "adapt", "step": 3, "skipped": 15}]
+    file.write_text(json.dumps({**json.loads(file.read_text()), "stopped": stopped}))
+    assert "Phase `adapt` stopped early; 15 steps did not run." in render_report(folder)
+
+
 def test_ungraded_pairs_are_noted(write_run: Callable[..., Path], summaries: dict[str, Any]):
     counts = {
         "pairs": 40,

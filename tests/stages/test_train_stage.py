@@ -24,6 +24,8 @@ from helpers.train_inputs import (
 )
 from recipekit.errors import RunError
 from recipekit.records import Verdict
+from recipekit.stages.train import dev_evaluation
+from recipekit.stages.train.dev_evaluation import dev_sample
 from recipekit.stages.train.train import train
 from recipekit.testing import RecordingProgress
 from recipekit.training.coordinate_ascent import CoordinateAscent
@@ -143,6 +145,45 @@ def test_untrained_weights_that_dev_keeps_have_their_embeddings_already(
     summary = train(inputs, section, tmp_path / "out")
     assert summary["dev"]["kept_step"] == 0
     assert summary["unchanged_sides"] == ["query", "passage"]
+
+
+def test_another_seed_of_training_is_measured_on_the_same_dev_sample(
+    tmp_path, tiny_model, tiny_dataset, monkeypatch
+):
+    samples = []
+
+    def recorded(*arguments):
+        samples.append(dev_sample(*arguments).passages.tolist())
+        return dev_sample(*arguments)
+
+    monkeypatch.setattr(dev_evaluation, "dev_sample", recorded)
+    losses = []
+    for seed in (None, 14):
+        section = train_section(ONE_EPOCH, dev_corpus_size=15, seed=seed)
+        out = tmp_path / str(seed)
+        train(train_inputs(tmp_path, tiny_model, tiny_dataset), section, out)
+        losses.append(training_json(out)["curve"][0]["loss"])
+    assert samples[0] == samples[1] and len(samples[0]) == 15
+    assert losses[0] != losses[1]
+
+
+def test_a_phase_that_stops_early_counts_what_it_ran(tmp_path, tiny_model, tiny_dataset):
+    progress = RecordingProgress()
+    inputs = train_inputs(tmp_path, tiny_model, tiny_dataset, progress=progress)
+    loss = {"use": "sentence_transformers", "loss": "MultipleNegativesRankingLoss"}
+    phase = {"use": "in_batch", "loss": loss, "num_hard_negatives": 0, "epochs": 6}
+    section = train_section(phase, IN_BATCH, learning_rate=10.0, patience=1)
+    summary = train(inputs, section, tmp_path / "out")
+    assert training_json(tmp_path / "out")["stopped"][0] == {
+        "phase": "first",
+        "step": 3,
+        "skipped": 15,
+    }
+    first, second = summary["phases"].values()
+    assert (first["steps"], first["epochs"]) == (3, 1)
+    assert summary["steps"] == 3 + second["steps"]
+    assert summary["epochs"] == 1 + second["epochs"]
+    assert not [warning for warning in progress.warnings if "were left out" in warning]
 
 
 @pytest.mark.slow

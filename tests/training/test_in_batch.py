@@ -90,3 +90,24 @@ def test_one_training_query_without_a_hard_negative_is_refused(
     dataset = make_dataset(*texts, {(0, 0): 1.0, (0, 1): 0.0})
     built = phase(dataset, tiny_model, tmp_path, RecordingProgress(), num_hard_negatives=1)
     assert built.gradient(0).loss > 0
+
+
+def test_queries_that_conflict_are_counted_in_the_epochs_that_ran(
+    make_dataset, tiny_model: Path, tmp_path: Path
+) -> None:
+    dataset = make_dataset(
+        [(f"q{i}", f"question {i}", "train") for i in range(4)],
+        [("p0", "the answer to all"), ("p1", "another text")],
+        {(i, 0): 1.0 for i in range(4)},
+    )
+    loss = {"use": "sentence_transformers", "loss": "MultipleNegativesRankingLoss"}
+    options = {"loss": loss, "batch_size": 2, "epochs": 3}
+    progress = RecordingProgress()
+    built = phase(dataset, tiny_model, tmp_path, progress, **options)
+    built.gradient(0)
+    resumed = phase(dataset, tiny_model, tmp_path, progress, **options)
+    resumed.restore(built.state(), tmp_path)
+    for step in (1, 2, 3):
+        resumed.gradient(step)
+    resumed.end()
+    assert [warning.split(",")[0] for warning in progress.warnings] == ["in_batch: 4 queries"]

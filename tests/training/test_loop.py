@@ -139,6 +139,23 @@ def test_each_phase_has_its_own_warmup_and_decay(tmp_path):
     assert [point["phase"] for point in state.curve] == [0] * 8 + [1] * 3 + [2] * 8
 
 
+def test_no_point_of_the_curve_is_a_mean_over_two_phases(tmp_path, monkeypatch):
+    make = three_phases(tmp_path / "files")
+    every_step = toy_loop(tmp_path / "every", make).run().curve
+    monkeypatch.setattr(loop_module, "CURVE_POINTS", 3)  # a point for each six steps
+    curve = toy_loop(tmp_path / "run", three_phases(tmp_path / "others")).run().curve
+    assert [(point["step"], point["phase"]) for point in curve] == [
+        (6, 0),
+        (8, 0),
+        (11, 1),
+        (12, 2),
+        (18, 2),
+        (19, 2),
+    ]
+    second = [point["loss"] for point in every_step if point["phase"] == 1]
+    assert curve[2]["loss"] == pytest.approx(sum(second) / len(second))
+
+
 def test_a_phase_starts_with_a_new_optimizer(tmp_path):
     both = toy_loop(tmp_path / "both", lambda encoder: three_phases(tmp_path / "1")(encoder)[:2])
     both.run()

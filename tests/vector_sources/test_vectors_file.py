@@ -92,6 +92,40 @@ def test_passages_without_a_vector_are_counted_and_named(
         stored(spec, tiny_dataset, tmp_path / "stored")
 
 
+def test_a_file_of_ids_can_have_a_byte_order_mark_and_any_line_ends(
+    tiny_dataset: Dataset, tmp_path: Path
+) -> None:
+    ids = ids_of(tiny_dataset)
+    spec = write(".npy", tmp_path, ids, MATRIX)
+    plain = stored(spec, tiny_dataset, tmp_path / "plain")
+    (tmp_path / "ids.txt").write_bytes("".join(f"{one}\r\n" for one in ids).encode("utf-8-sig"))
+    marked = stored(spec, tiny_dataset, tmp_path / "marked")
+    np.testing.assert_array_equal(marked.matrix, plain.matrix)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("p\u00e9\n".encode("latin-1"), r"ids\.txt:1: not UTF-8 text: byte 0xe9 at byte 2"),
+        ("p1\n", "has 1 ids, but there are 36 vectors"),
+        ("folder", "ids.txt: .* folder"),
+        (None, "ids.txt: no such file"),
+    ],
+)
+def test_a_file_of_ids_that_cannot_be_used_is_named(
+    content: bytes | str | None, message: str, tiny_dataset: Dataset, tmp_path: Path
+) -> None:
+    spec = write(".npy", tmp_path, ids_of(tiny_dataset), MATRIX)
+    path = tmp_path / "ids.txt"
+    path.unlink()
+    if content == "folder":
+        path.mkdir()
+    elif content is not None:
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(DataError, match=message):
+        stored(spec, tiny_dataset, tmp_path / "stored")
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

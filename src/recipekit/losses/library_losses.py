@@ -10,20 +10,23 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from recipekit.component import ExampleForm
 from recipekit.suggestions import did_you_mean
 
 __all__ = [
+    "CACHED",
     "LIBRARY_LOSSES",
     "UNSUPPORTED",
     "LibraryLoss",
     "combination_error",
     "find",
-    "option_error",
+    "option_errors",
 ]
 
+STRICT: Final = ConfigDict(strict=True, allow_inf_nan=False)
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
 Similarity = Literal["cos_sim", "dot_score"]
@@ -56,7 +59,7 @@ LIBRARY_LOSSES: Final[Mapping[str, LibraryLoss]] = {
         {
             "scale": Positive,
             "similarity_fct": Similarity,
-            "directions": tuple[Direction, ...],
+            "directions": list[Direction],
             "partition_mode": Literal["joint", "per_direction"],
             "hardness_mode": Hardness,
             "hardness_strength": NotNegative,
@@ -101,24 +104,35 @@ LIBRARY_LOSSES: Final[Mapping[str, LibraryLoss]] = {
 }
 """Supported losses by name."""
 
+CACHED: Final[Mapping[str, str]] = {
+    "CachedMultipleNegativesRankingLoss": "MultipleNegativesRankingLoss"
+}
+"""Classes that compute a supported loss with cached gradients, as `in_batch` does for all."""
+
+REPLACED: Final[Mapping[str, str]] = {
+    "mini_batch_size": "train.max_tokens_per_batch bounds the memory of a forward pass",
+    "mini_batch_num_tokens": "train.max_tokens_per_batch bounds the memory of a forward pass",
+    "gather_across_devices": "a batch is over all ranks",
+}
+"""Options that recipekit has no use for, and why."""
+
 _CLASSES = "it needs texts with class labels, and judged data has (query, passage) pairs"
-_CACHED = "in_batch caches the gradients of every loss: use {}"
 _ALONE = "it is not a function of a query's and a passage's embeddings"
 _TEACHER = "it needs the embeddings of a teacher model"
-_GUIDE = "it filters negatives with a guide model: use the judge `margin` with {}"
+_SYMMETRIC = (
+    "the library deprecates it: use MultipleNegativesRankingLoss with directions: "
+    "[query_to_doc, doc_to_query] and partition_mode: per_direction"
+)
+_GUIDE = (
+    "it filters negatives with a guide model: mine candidates, name the guide as `encoder` of the "
+    "judge `margin`, and use MultipleNegativesRankingLoss, whose batches leave out what it ignores"
+)
 
 UNSUPPORTED: Final[Mapping[str, str]] = {
-    "CachedMultipleNegativesRankingLoss": _CACHED.format("MultipleNegativesRankingLoss"),
-    "CachedMultipleNegativesSymmetricRankingLoss": _CACHED.format(
-        "MultipleNegativesRankingLoss with directions: [query_to_doc, doc_to_query] and "
-        "partition_mode: per_direction"
-    ),
-    "MultipleNegativesSymmetricRankingLoss": (
-        "the library deprecates it: use MultipleNegativesRankingLoss with directions: "
-        "[query_to_doc, doc_to_query] and partition_mode: per_direction"
-    ),
-    "GISTEmbedLoss": _GUIDE.format("MultipleNegativesRankingLoss"),
-    "CachedGISTEmbedLoss": _GUIDE.format("MultipleNegativesRankingLoss"),
+    "MultipleNegativesSymmetricRankingLoss": _SYMMETRIC,
+    "CachedMultipleNegativesSymmetricRankingLoss": _SYMMETRIC,
+    "GISTEmbedLoss": _GUIDE,
+    "CachedGISTEmbedLoss": _GUIDE,
     "BatchAllTripletLoss": _CLASSES,
     "BatchHardTripletLoss": _CLASSES,
     "BatchHardSoftMarginTripletLoss": _CLASSES,
@@ -137,30 +151,55 @@ UNSUPPORTED: Final[Mapping[str, str]] = {
 
 
 def find(name: str) -> LibraryLoss:
-    """Return a supported loss.
+    """Return a supported loss, by its own name or that of its class with cached gradients.
 
     Raises:
         ValueError: The library has no such loss, or it is not supported.
     """
+    name = CACHED.get(name, name)
     if name in LIBRARY_LOSSES:
         return LIBRARY_LOSSES[name]
     if name in UNSUPPORTED:
         raise ValueError(f"{name} is not supported: {UNSUPPORTED[name]}")
-    hint = did_you_mean(name, LIBRARY_LOSSES) or f" The losses are {', '.join(LIBRARY_LOSSES)}."
+    known = [*LIBRARY_LOSSES, *CACHED]
+    hint = did_you_mean(name, known) or f" The losses are {', '.join(LIBRARY_LOSSES)}."
     raise ValueError(f"sentence-transformers has no loss '{name}'.{hint}")
 
 
-def option_error(name: str, option: str, value: Any) -> str:
-    """Return what is wrong with an option of a supported loss; empty if nothing is."""
-    options = LIBRARY_LOSSES[name].options
-    if option not in options:
-        known = f" Its options are {', '.join(options)}." if options else " It has none."
-        return f"{name} has no option '{option}'.{did_you_mean(option, options)}{known}"
-    try:
-        TypeAdapter(options[option]).validate_python(value)
-    except ValidationError as error:
-        return f"{name}: {option}: {error.errors()[0]['msg']}"
-    return ""
+def option_errors(name: str, options: Mapping[str, Any]) -> list[InitErrorDetails]:
+    """Return what is wrong with each option of a supported loss, as pydantic states it.
+
+    Texts are no numbers, since the library's class gets the options as they were written.
+    """
+    known = LIBRARY_LOSSES[name].options
+    errors: list[InitErrorDetails] = []
+    for option, value in options.items():
+        if option not in known:
+            message = _unknown_option(name, option)
+            kind = PydanticCustomError("value_error", "{error}", {"error": message})
+            errors.append({"type": kind, "loc": (option, "[key]"), "input": value})
+            continue
+        try:
+            TypeAdapter(known[option], config=STRICT).validate_python(value)
+        except ValidationError as error:
+            errors += [
+                {
+                    "type": detail["type"],
+                    "loc": (option, *detail["loc"]),
+                    "input": detail["input"],
+                    "ctx": detail.get("ctx", {}),
+                }
+                for detail in error.errors()
+            ]
+    return errors
+
+
+def _unknown_option(name: str, option: str) -> str:
+    if option in REPLACED:
+        return f"leave {option} out: {REPLACED[option]}"
+    known = LIBRARY_LOSSES[name].options
+    listed = f" Its options are {', '.join(known)}." if known else " It has none."
+    return f"{name} has no option '{option}'.{did_you_mean(option, known)}{listed}"
 
 
 def combination_error(name: str, options: Mapping[str, Any]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationError, field_validator
 from pydantic_core.core_schema import ValidationInfo
 
 from recipekit.component import Context, ExampleForm, Loss, LossSpec
@@ -22,7 +22,8 @@ class SentenceTransformersLossSpec(LossSpec):
     """
 
     loss: str
-    """The name of the class, such as `MultipleNegativesRankingLoss`."""
+    """The name of the class, such as `MultipleNegativesRankingLoss`. Gradients are always cached:
+    `CachedMultipleNegativesRankingLoss` is the same."""
     options: dict[str, Any] = Field(default_factory=dict)
     """Options of the class, such as `{scale: 20}`. Functions and metrics are written by name:
     `dot_score` for `similarity_fct`, `COSINE` for `distance_metric`. Without `similarity_fct`, the
@@ -37,15 +38,14 @@ class SentenceTransformersLossSpec(LossSpec):
     @classmethod
     def _is_supported(cls, loss: str) -> str:
         library_losses.find(loss)
-        return loss
+        return library_losses.CACHED.get(loss, loss)
 
     @field_validator("options")
     @classmethod
     def _has_known_options(cls, options: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
         if "loss" in info.data:
-            for option, value in options.items():
-                if message := library_losses.option_error(info.data["loss"], option, value):
-                    raise ValueError(message)
+            if errors := library_losses.option_errors(info.data["loss"], options):
+                raise ValidationError.from_exception_data(info.data["loss"], errors)
             if message := library_losses.combination_error(info.data["loss"], options):
                 raise ValueError(message)
         return options

@@ -35,6 +35,14 @@ class InBatchSpec(PhaseSpec):
     negatives alone. One is the usual triplet; each further one costs one passage forward per query.
     """
 
+    @property
+    def needs_hard_negatives(self) -> bool:
+        """Whether a query without a hard negative has no example of its loss."""
+        form = self.loss.spec.examples
+        if form is None or form.name == "pairs":
+            return False
+        return form.name != "tuples" or self.num_hard_negatives > 0
+
     def refuses(self, loss: LossSpec) -> str:
         """Return why the loss's examples cannot be made with this number of hard negatives."""
         form = loss.examples

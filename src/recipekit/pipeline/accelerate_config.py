@@ -8,16 +8,15 @@ override it. Errors are reported before any process starts.
 from __future__ import annotations
 
 import os
+import re
 import sys
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
-
-import yaml
 
 from recipekit.errors import RunError
+from recipekit.pipeline.accelerate_file import AccelerateFile, read_accelerate_file
 from recipekit.pipeline.launch import Launch
 from recipekit.pipeline.machines import Machines, read_machines
+from recipekit.suggestions import did_you_mean
 from recipekit.training.parallel import Sharding
 
 __all__ = ["read_launch"]
@@ -29,6 +28,12 @@ INSTEAD = {
     "MEGATRON_LM": "choose FullyShardedDataParallel version 2 instead",
 }
 """What to choose in `accelerate config` in place of some distributed types."""
+COMPILERS = (
+    *("eager", "aot_eager", "inductor", "aot_ts_nvfuser", "nvprims_nvfuser", "cudagraphs", "ofi"),
+    *("fx2trt", "onnxrt", "tensorrt", "aot_torchxla_trace_once", "torchxla_trace_once", "tvm"),
+    *("hpu_backend", "neuron"),
+)
+"""Backends of `torch.compile` that Accelerate knows."""
 
 
 def read_launch(
@@ -44,53 +49,70 @@ def read_launch(
     Raises:
         RunError: The file is missing or malformed, or requests what recipekit does not support.
     """
-    if config is not None and not config.is_file():
-        raise RunError(
-            f"--accelerate-config {config}: no such file; `accelerate config --config_file "
-            f"{config}` writes one",
-            code="RK602",
-        )
-    config = config or _saved()
-    settings = _parse(config) if config else {}
-    source = str(config) if config else "Accelerate configuration"
-    kind = _kind(settings, source)
-    machines = read_machines(settings, source)
-    on_cpu = cpu or bool(settings.get("use_cpu")) or kind == "MULTI_CPU" or not _has_accelerator()
-    stated = settings.get("num_processes") if kind in SEVERAL else None
-    ranks = _ranks(num_processes or stated, machines, on_cpu, given=num_processes)
-    sharding = _sharding(settings, source) if kind == "FSDP" and ranks > 1 else None
-    backend = str((settings.get("dynamo_config") or {}).get("dynamo_backend") or "no").lower()
-    compiler = None if backend == "no" else backend
-    return Launch(ranks, on_cpu, config, sharding, machines, compiler)
+    file = read_accelerate_file(config)
+    kind = _kind(file)
+    machines = read_machines(file)
+    gpus = _listed_gpus(file)
+    on_cpu = cpu or file.flag("use_cpu") or kind == "MULTI_CPU" or not _has_accelerator()
+    stated = file.whole("num_processes")
+    wanted = num_processes or (stated if kind in SEVERAL else None)
+    ranks = _ranks(wanted, machines, None if on_cpu else _gpus(gpus), given=num_processes)
+    sharding = _sharding(file) if kind == "FSDP" and ranks > 1 else None
+    return Launch(ranks, on_cpu, file.path, sharding, machines, _compiler(file), gpus)
 
 
-def _kind(settings: Mapping[str, Any], source: str) -> str:
+def _kind(file: AccelerateFile) -> str:
     """Return the distributed type, from the environment of `accelerate launch` if it has one."""
-    stated = settings.get("distributed_type", "NO")
+    stated = file.keys.get("distributed_type", "NO")
     kind = "NO" if stated is False else str(stated).upper()  # YAML reads a bare NO as false
     if kind not in SINGLE | SEVERAL:
         what = INSTEAD.get(kind, "use FSDP, MULTI_GPU, MULTI_CPU or NO")
-        raise RunError(f"{source}: distributed_type {kind} is not supported; {what}", code="RK603")
-    for name, value in (settings.get("parallelism_config") or {}).items():
+        raise file.unsupported(f"distributed_type {kind} is not supported; {what}")
+    for name, value in file.below("parallelism_config").keys.items():
         if name != "parallelism_config_dp_shard_size" and isinstance(value, int) and value > 1:
-            raise RunError(
-                f"{source}: {name} {value} is not supported; leave parallelism_config out",
-                code="RK603",
-            )
+            raise file.unsupported(f"{name} {value} is not supported; leave parallelism_config out")
     return kind
 
 
+def _listed_gpus(file: AccelerateFile) -> str | None:
+    """Return the GPUs that the configuration lists; None where the environment or it has all."""
+    stated = file.keys.get("gpu_ids")
+    if stated is None or stated == "all" or "CUDA_VISIBLE_DEVICES" in os.environ:
+        return None
+    gpus = str(stated).replace(" ", "")
+    if isinstance(stated, bool) or not re.fullmatch(r"[\w-]+(,[\w-]+)*", gpus):
+        raise file.refusal(f"gpu_ids: expected all or ids such as '0,1', found {stated!r}")
+    return gpus
+
+
+def _compiler(file: AccelerateFile) -> str | None:
+    """Return the backend of `torch.compile`; None if nothing is compiled."""
+    stated = file.below("dynamo_config").keys.get("dynamo_backend")
+    backend = str(stated or "no").lower()  # YAML reads a bare NO as false
+    if backend != "no" and backend not in COMPILERS:
+        hint = did_you_mean(backend, COMPILERS) or f" The backends are {', '.join(COMPILERS)}."
+        raise file.refusal(f"dynamo_backend: there is no backend {stated!r}.{hint}")
+    return None if backend == "no" else backend
+
+
 def _ranks(
-    wanted: int | str | None, machines: Machines | None, on_cpu: bool, *, given: int | None
+    wanted: int | None, machines: Machines | None, gpus: int | None, *, given: int | None
 ) -> int:
-    """Return the ranks of all machines together, after checking that this machine has them."""
+    """Return the ranks of all machines together, after checking that this machine has them.
+
+    Args:
+        wanted: Their number, if one is stated.
+        machines: The machines that run together.
+        gpus: This machine's GPUs; None on the CPU.
+        given: The command line's number.
+    """
     if given is not None and given < 1:
         raise RunError(f"--num-processes {given}: at least 1", code="RK602")
-    count, gpus = (machines.count if machines else 1), _gpus()
-    ranks = int(wanted) if wanted else 0
+    count = machines.count if machines else 1
+    ranks = wanted or 0
     if ranks < 1:
         # Several machines use all of their GPUs unless the configuration states a number.
-        ranks = count * max(1, 0 if on_cpu or machines is None else gpus)
+        ranks = count * max(1, gpus or 0 if machines else 0)
     if ranks % count:
         raise RunError(
             f"{ranks} processes cannot be divided over {count} machines: --num-processes counts "
@@ -98,7 +120,7 @@ def _ranks(
             code="RK604",
         )
     here = ranks // count
-    if not on_cpu and gpus and here > gpus:
+    if gpus and here > gpus:
         raise RunError(
             f"{here} processes were requested, but there are {gpus} GPUs: request at most {gpus}, "
             "or use --cpu",
@@ -107,64 +129,31 @@ def _ranks(
     return ranks
 
 
-def _sharding(settings: Mapping[str, Any], source: str) -> Sharding:
+def _sharding(file: AccelerateFile) -> Sharding:
     """Return how FSDP is configured, after checking that FSDP2 can follow it."""
-    fsdp = settings.get("fsdp_config") or {}
-    version = int(fsdp.get("fsdp_version") or 1)
+    fsdp = file.below("fsdp_config")
+    version = fsdp.whole("fsdp_version") or 1
     if version != 2:
-        raise RunError(
-            f"{source}: fsdp_version {version} is not supported; write `fsdp_version: 2`",
-            code="RK603",
+        raise file.unsupported(f"fsdp_version {version} is not supported; write `fsdp_version: 2`")
+    if fsdp.flag("fsdp_offload_params"):
+        raise file.unsupported(
+            "fsdp_offload_params is not supported; write `fsdp_offload_params: false`"
         )
-    if fsdp.get("fsdp_offload_params"):
-        raise RunError(
-            f"{source}: fsdp_offload_params is not supported; write `fsdp_offload_params: false`",
-            code="RK603",
+    if fsdp.flag("fsdp_activation_checkpointing"):
+        raise file.unsupported(
+            "fsdp_activation_checkpointing is not supported; write it as false, and "
+            "`train.gradient_checkpointing: true` in the recipe"
         )
-    if fsdp.get("fsdp_activation_checkpointing"):
-        raise RunError(
-            f"{source}: fsdp_activation_checkpointing is not supported; write it as false, and "
-            "`train.gradient_checkpointing: true` in the recipe",
-            code="RK603",
-        )
-    return Sharding(bool(fsdp.get("fsdp_reshard_after_forward", True)))
+    return Sharding(fsdp.flag("fsdp_reshard_after_forward", default=True))
 
 
-def _saved() -> Path | None:
-    """Return Accelerate's saved configuration, where `accelerate config` writes it."""
-    home = Path(
-        os.environ.get(
-            "HF_HOME",
-            Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "huggingface",
-        )
-    )
-    # os.path.isfile is False for a folder that cannot be read, such as the home of a container's
-    # user.
-    found = [
-        path
-        for name in ("default_config.yaml", "default_config.json")
-        if os.path.isfile(path := home / "accelerate" / name)
-    ]
-    return found[0] if found else None
+def _gpus(listed: str | None = None) -> int:
+    """Count the GPUs of this machine by its device files: the runner does not import torch.
 
-
-def _parse(config: Path) -> dict[str, Any]:
-    try:
-        # Accelerate's own file, so read it as Accelerate does.
-        settings = yaml.safe_load(config.read_text())
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise RunError(
-            f"{config}: not an Accelerate configuration ({str(error).splitlines()[0]})",
-            code="RK602",
-        ) from error
-    if not isinstance(settings, dict):
-        raise RunError(f"{config}: not an Accelerate configuration: no keys", code="RK602")
-    return settings
-
-
-def _gpus() -> int:
-    """Count the GPUs of this machine by its device files: the runner does not import torch."""
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    Args:
+        listed: Those that processes see; by default the environment's, or all.
+    """
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES") if listed is None else listed
     if visible is not None:
         return len(
             [index for index in visible.split(",") if index.strip() and index.strip() != "-1"]

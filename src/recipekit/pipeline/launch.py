@@ -29,6 +29,8 @@ class Launch:
     """The machines that run together; None for this one alone."""
     compiler: str | None = None
     """The backend of `torch.compile` for the exact softmax; None does not compile it."""
+    gpus: str | None = None
+    """The GPUs that processes see, such as `0,1`; None for those of the environment, or all."""
 
     def command(self, job: Path, *, ranks: bool, port: int | None = None) -> list[str]:
         """Return the command line for a job.
@@ -51,6 +53,8 @@ class Launch:
             *launcher,
             "accelerate.commands.launch",
             "--multi_gpu",
+            # Else the configuration's would replace those of the environment.
+            *("--gpu_ids", self.gpus or "all"),
             *self._accelerate(port),
             *config,
             "--mixed_precision",
@@ -98,6 +102,8 @@ class Launch:
         environment.setdefault("OMP_WAIT_POLICY", "PASSIVE")
         if self.compiler is not None:
             environment["ACCELERATE_DYNAMO_BACKEND"] = self.compiler
+        if self.gpus is not None:
+            environment["CUDA_VISIBLE_DEVICES"] = self.gpus
         if self.cpu:
             environment["ACCELERATE_USE_CPU"] = "true"
         if self.cpu and self.ranks > 1:

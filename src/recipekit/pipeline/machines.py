@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from recipekit.errors import RunError
+from recipekit.pipeline.accelerate_file import AccelerateFile
 
 __all__ = ["Machines", "read_machines"]
 
@@ -33,42 +32,35 @@ class Machines:
     """The TCP port on which machine 0 waits for the others."""
 
 
-def read_machines(settings: Mapping[str, Any], source: str) -> Machines | None:
+def read_machines(file: AccelerateFile) -> Machines | None:
     """Return the machines of a run, or None if there is only one.
 
     The environment states this machine's number, if it does, since machines that share a home
     folder share Accelerate's saved configuration.
 
     Args:
-        settings: Accelerate's configuration.
-        source: Where it was read, for messages.
+        file: Accelerate's configuration.
 
     Raises:
         RunError: Something is missing, or does not fit together.
     """
     scheduled = _from_torchrun() or _from_slurm()
-    stated = int(settings.get("num_machines") or 1)
+    stated = file.whole("num_machines") or 1
     if scheduled is None and stated == 1:
         return None
     count = stated if scheduled is None else scheduled.count
     if stated not in (1, count):
-        raise RunError(
-            f"{source}: num_machines is {stated}, but the scheduler started {count} machines",
-            code="RK602",
-        )
-    number = int(settings.get("machine_rank") or 0) if scheduled is None else scheduled.number
-    address = settings.get("main_process_ip") or (scheduled.address if scheduled else None)
+        raise file.refusal(f"num_machines is {stated}, but the scheduler started {count} machines")
+    number = (file.whole("machine_rank") or 0) if scheduled is None else scheduled.number
+    address = file.keys.get("main_process_ip") or (scheduled.address if scheduled else None)
     if not address:
-        raise RunError(
-            f"{source}: main_process_ip is missing, the address of machine 0", code="RK602"
-        )
+        raise file.refusal("main_process_ip is missing, the address of machine 0")
     if not 0 <= number < count:
-        raise RunError(
-            f"{source}: machine_rank is {number}, but the {count} machines are numbered from 0",
-            code="RK602",
+        raise file.refusal(
+            f"machine_rank is {number}, but the {count} machines are numbered from 0"
         )
-    port = settings.get("main_process_port") or (scheduled.port if scheduled else DEFAULT_PORT)
-    return Machines(count, number, str(address), int(port))
+    port = file.whole("main_process_port") or (scheduled.port if scheduled else DEFAULT_PORT)
+    return Machines(count, number, str(address), port)
 
 
 def _from_torchrun() -> Machines | None:

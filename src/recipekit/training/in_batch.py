@@ -111,7 +111,7 @@ class InBatchExamples(Phase):
         )
         steps_per_epoch = self.examples.steps_per_epoch
         self.parts = [PhasePart(epochs * steps_per_epoch, steps_per_epoch)]
-        self.epochs, self.used = epochs, 0
+        self.used = self.conflicting = 0
 
     def gradient(self, step: int) -> StepResult:
         """Add the gradient of one batch."""
@@ -125,15 +125,17 @@ class InBatchExamples(Phase):
             self.training.forward, self.loss, rows, batch.examples, seed, self.ranks
         )
         self.used += len(batch.queries)
+        if step % self.examples.steps_per_epoch == 0:
+            self.conflicting += self.examples.conflicting
         return result
 
     def state(self) -> Mapping[str, Any]:
-        """Return the count of queries so far."""
-        return {"used": self.used}
+        """Return the counts of queries so far."""
+        return {"used": self.used, "conflicting": self.conflicting}
 
     def restore(self, state: Mapping[str, Any], folder: Path) -> None:
         """Continue counting."""
-        self.used = state["used"]
+        self.used, self.conflicting = state["used"], state["conflicting"]
 
     def end(self) -> None:
         """Warn of queries that were not trained on."""
@@ -145,11 +147,10 @@ class InBatchExamples(Phase):
                 f"in_batch: {examples.left_out:,} of {total:,} training queries have no "
                 f"{examples.form.name}, and were not trained on"
             )
-        conflicting = self.epochs * len(examples.usable) - self.used
-        if conflicting > 0:
+        if self.conflicting:
             self.progress.warn(
-                f"in_batch: {conflicting:,} queries, over all epochs, were left out because "
+                f"in_batch: {self.conflicting:,} queries, over all epochs, were left out because "
                 "their passages are positives of, or ignored for, other queries of every batch "
                 "that was tried. Smaller batches, or infonce, which masks such pairs, help"
             )
-        self.used = 0
+        self.used = self.conflicting = 0

@@ -306,7 +306,7 @@ class _PhaseRun:
         self.optimizer.zero_grad(set_to_none=True)
 
         loop.state.add_step(loss, norm, result.tokens)
-        if loop.state.step % loop.point_every == 0 or loop.state.step == loop.steps:
+        if loop.state.step % loop.point_every == 0 or self.step == self.scheduled.steps:
             self.add_point()
         return {"loss": loss, "lr": learning_rate}, late_ranks > 0
 

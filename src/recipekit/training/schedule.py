@@ -34,7 +34,13 @@ class ScheduledPhase:
     @property
     def epochs(self) -> int:
         """Passes over what the parts train on, the last one of each perhaps not complete."""
-        return sum(-(-part.steps // part.steps_per_epoch) for part in self.phase.parts)
+        return self.epochs_begun(self.steps)
+
+    def epochs_begun(self, steps: int) -> int:
+        """Return the epochs that begin within the first `steps` steps."""
+        within = zip(self.starts, self.phase.parts, strict=False)
+        done = [(min(part.steps, max(0, steps - start)), part) for start, part in within]
+        return sum(-(-count // part.steps_per_epoch) for count, part in done)
 
     @cached_property
     def starts(self) -> list[int]:

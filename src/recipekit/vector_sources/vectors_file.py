@@ -16,6 +16,7 @@ from recipekit.component import (
     VectorChunk,
     VectorSourceSpec,
 )
+from recipekit.data_files.text_lines import text_lines
 from recipekit.errors import DataError
 from recipekit.records import Similarity
 
@@ -200,12 +201,9 @@ def _read_ids(path: Path, count: int) -> list[str]:
     """Read one id per line.
 
     Raises:
-        DataError: There is no such file, or it has another number of ids than there are vectors.
+        DataError: It is not a text file, or has another number of ids than there are vectors.
     """
-    try:
-        ids = path.read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError as error:
-        raise DataError(f"{path}: no such file", code="RK301") from error
+    ids = [line.rstrip("\r\n") for _, line in text_lines(path)]
     if len(ids) != count:
         raise DataError(
             f"{path}: has {len(ids):,} ids, but there are {count:,} vectors", code="RK350"

@@ -6,6 +6,7 @@ from importlib.util import find_spec
 from typing import Final
 
 from recipekit.component import EncoderSpec, LossSpec, PhaseSpec
+from recipekit.losses.matryoshka import MatryoshkaSpec
 from recipekit.recipe.draft import Draft
 from recipekit.recipe.positions import KeyPath
 from recipekit.records import Similarity
@@ -22,12 +23,14 @@ def check(draft: Draft) -> None:
     """Check that the encoder can be trained, and that phases fit the recipe and their losses."""
     _check_encoder(draft)
     _check_peft(draft)
+    _check_weight_selection(draft)
     for path, phase in draft.bound.items():
         if isinstance(phase.spec, PhaseSpec):
             _check_sources(draft, path, phase.spec)
             _check_phase_encoder(draft, path, phase.spec)
             _check_batch_size(draft, path, phase.spec)
     _check_losses(draft)
+    _check_nested_prefixes(draft)
     _check_similarity(draft)
 
 
@@ -47,6 +50,25 @@ def _check_peft(draft: Draft) -> None:
     if draft.mapping("train").get("lora") is not None and find_spec("peft") is None:
         message = "LoRA needs the package peft: pip install 'recipekit[lora]'"
         draft.report(("train", "lora"), message, "RK107")
+
+
+def _check_weight_selection(draft: Draft) -> None:
+    """Check that no key needs dev evaluations where nothing is evaluated."""
+    train = draft.mapping("train")
+    if train.get("eval_every_epochs", 1.0) is not None:
+        return
+    without_effect = {
+        "patience": train.get("patience") is not None,
+        "average_weights": train.get("average_weights", 1) != 1,
+        "keep_weights": train.get("keep_weights") == "best",
+    }
+    for key, is_set in without_effect.items():
+        if is_set:
+            message = (
+                "this has no effect with eval_every_epochs: null, which keeps the last weights: "
+                "leave it out, or set eval_every_epochs"
+            )
+            draft.report(("train", key), message, "RK107")
 
 
 def _check_phase_encoder(draft: Draft, path: KeyPath, phase: PhaseSpec) -> None:
@@ -108,6 +130,13 @@ def _refusal(draft: Draft, path: KeyPath, loss: LossSpec, name: str, phase: Phas
         return f"'{use}' cannot train passages: use exact_softmax, or set passage_epochs: 0"
     if phase.positive_weights == "grade" and not loss.weighs_positives:
         return "this loss has no weights of positives: leave positive_weights: grade out"
+    form = loss.examples
+    is_judged = "judge" in draft.value and phase.labels == "judged"
+    if form is not None and form.score_from == "confidence" and not is_judged:
+        return (
+            "score_from: confidence needs the confidence of a judge, and this phase has source "
+            "labels alone: judge candidates, or use another score_from"
+        )
     wanted = phase.negatives_from
     if wanted is not None and loss.negatives_from != wanted:
         return (
@@ -125,6 +154,25 @@ def _incomplete(draft: Draft) -> set[KeyPath]:
     """Return the components that are invalid or contain one, whose properties cannot be read."""
     invalid = [path for path, bound in draft.bound.items() if bound.spec is None]
     return {path[:depth] for path in invalid for depth in range(len(path) + 1)}
+
+
+def _check_nested_prefixes(draft: Draft) -> None:
+    """Check that `matryoshka` passes on enough dimensions to the losses inside it."""
+    for path, loss in draft.bound.items():
+        if not isinstance(loss.spec, LossSpec):
+            continue
+        around = [draft.bound.get(path[:depth]) for depth in range(len(path))]
+        prefixes = [
+            min(outer.spec.dimensions)
+            for outer in around
+            if outer is not None and isinstance(outer.spec, MatryoshkaSpec)
+        ]
+        if prefixes and loss.spec.least_dimension > min(prefixes):
+            message = (
+                f"this loss reads {loss.spec.least_dimension} dimensions, but the matryoshka "
+                f"around it passes on prefixes of {min(prefixes)}"
+            )
+            draft.report((*path, "use"), message, "RK107")
 
 
 def _check_similarity(draft: Draft) -> None:

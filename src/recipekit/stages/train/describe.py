@@ -54,7 +54,11 @@ def _sentence(run: RunFolder) -> Line:
     name = section.get("encoder", "student")
     model = ((run.recipe.get("encoders") or {}).get(name) or {}).get("model", "")
     described = f" ({model})" if model else ""
-    phases = [_phase(name, phase or {}) for name, phase in (section.get("phases") or {}).items()]
+    can_stop = section.get("patience") is not None
+    phases = [
+        _phase(name, phase or {}, can_stop=can_stop)
+        for name, phase in (section.get("phases") or {}).items()
+    ]
     count = plural(len(phases), "phase")
     return (
         "Trained the encoder ",
@@ -65,14 +69,15 @@ def _sentence(run: RunFolder) -> Line:
     )
 
 
-def _phase(name: str, phase: Mapping[str, Any]) -> Line:
+def _phase(name: str, phase: Mapping[str, Any], *, can_stop: bool) -> Line:
     loss = (phase.get("loss") or {}).get("use")
     parts = [phase.get("use"), loss]
     keys = {"epochs": "epoch", "query_epochs": "query epoch", "passage_epochs": "passage epoch"}
     epochs = [plural(int(phase[key]), noun) for key, noun in keys.items() if phase.get(key)]
     if epochs:
         repeats = f"{plural(int(phase['cycles']), 'cycle')} of " if "cycles" in phase else ""
-        parts.append(f"{repeats}{' and '.join(epochs)}")
+        at_most = "at most " if can_stop else ""
+        parts.append(f"{at_most}{repeats}{' and '.join(epochs)}")
     return (Code(name), f" ({', '.join(str(part) for part in parts if part)})")
 
 
@@ -93,6 +98,9 @@ def _details(run: RunFolder) -> Iterator[Block]:
         curve := _learning_curve(training, str(run.section("train").get("dev_metric", "")))
     ):
         yield curve
+    for stopped in (training or {}).get("stopped") or ():
+        skipped = plural(stopped["skipped"], "step")
+        yield Text(("Phase ", Code(stopped["phase"]), f" stopped early; {skipped} did not run."))
     if training and (boundaries := _boundaries(training.get("parts") or [])):
         yield boundaries
     if unchanged := _without_improvement(summary):

@@ -57,6 +57,7 @@ def prepare_dev(
     section: TrainSection,
     embed: Callable[[Side, Rows], Floats],
     phases: Sequence[ScheduledPhase],
+    recipe_seed: int,
 ) -> Dev | None:
     """Prepare the dev evaluation, or return None without one.
 
@@ -66,10 +67,11 @@ def prepare_dev(
         section: The `train` section.
         embed: Embeds rows of a side with the present weights.
         phases: The phases that train.
+        recipe_seed: Draws the sample, so that trainings with other seeds are compared on the same.
     """
     if section.eval_every_epochs is None:
         return None
-    sample = dev_sample(dataset, inputs.table("judgments"), section.dev_corpus_size, inputs.seed)
+    sample = dev_sample(dataset, inputs.table("judgments"), section.dev_corpus_size, recipe_seed)
     if len(sample.queries) == 0:
         inputs.progress.warn(
             "the dev split has no query with a positive: training is not evaluated, and the last "

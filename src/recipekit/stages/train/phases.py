@@ -33,11 +33,15 @@ class BuiltPhase:
     labels: TrainingLabels
     scheduled: ScheduledPhase
 
-    def counts(self) -> dict[str, int]:
-        """Return its steps, its epochs and, if it reads labels, how many there are of each."""
-        scheduled = self.scheduled
+    def counts(self, skipped: int) -> dict[str, int]:
+        """Return its steps, its epochs and, if it reads labels, how many there are of each.
+
+        Args:
+            skipped: The steps that it did not run, since it stopped early.
+        """
+        steps = self.scheduled.steps - skipped
         labels = self.labels.counts() if self.spec.reads_labels else {}
-        return {"steps": scheduled.steps, "epochs": scheduled.epochs, **labels}
+        return {"steps": steps, "epochs": self.scheduled.epochs_begun(steps), **labels}
 
 
 def build_phases(

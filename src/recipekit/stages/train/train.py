@@ -66,16 +66,18 @@ def train(inputs: StageInputs, section: TrainSection, out: Path) -> dict[str, An
     """Train `section.encoder`; write `out/encoder` and `out/training.json`.
 
     Returns:
-        The summary: `steps`, `epochs`, `similarity`, `tokens` and `seconds`; `weights`, how many
-        there are and are trained; `unchanged_sides`, those whose weights are still the initial
-        ones, as passages' are if queries alone were trained with separate towers; `phases`, the
-        steps, epochs and label counts of each; `truncated`, the share of each side's texts that are
-        cut; `dev`, the metric, its untrained, best and kept value, the steps of the latter two, and
-        the numbers of queries and passages (null without evaluation); `notes` for the report.
+        The summary: `steps` and `epochs` that ran; `similarity`, `tokens` and `seconds`; `weights`,
+        how many there are and are trained; `unchanged_sides`, those whose weights are still the
+        initial ones, as passages' are if queries alone were trained with separate towers; `phases`,
+        the steps and epochs of each that ran, and its label counts; `truncated`, the share of each
+        side's texts that are cut; `dev`, the metric, its untrained, best and kept value, the steps
+        of the latter two, and the numbers of queries and passages (null without evaluation);
+        `notes` for the report.
 
     Raises:
         RunError: There is nothing to train on, or the loss is not finite, or training diverged.
     """
+    recipe_seed = inputs.seed
     if section.seed is not None:
         inputs = replace(inputs, seed=section.seed)
     dataset, scratch = inputs.dataset, out / "scratch"
@@ -96,7 +98,7 @@ def train(inputs: StageInputs, section: TrainSection, out: Path) -> dict[str, An
     embed = _embedder(inputs, section, tokens)
     phases = build_phases(inputs, dataset, section, tokens, forward, embed, scratch)
     scheduled = [phase.scheduled for phase in phases]
-    dev = prepare_dev(inputs, dataset, section, embed, scheduled)
+    dev = prepare_dev(inputs, dataset, section, embed, scheduled, recipe_seed)
 
     loop = TrainingLoop(
         encoder,
@@ -117,13 +119,17 @@ def train(inputs: StageInputs, section: TrainSection, out: Path) -> dict[str, An
     if inputs.ranks.is_main:
         write_json(out / "training.json", _training_json(state, scheduled, dev_summary))
     inputs.ranks.barrier()
+    skipped = {stopped["phase"]: stopped["skipped"] for stopped in state.stopped}
+    counts = {
+        phase.scheduled.name: phase.counts(skipped.get(phase.scheduled.name, 0)) for phase in phases
+    }
     return {
-        "steps": state.step - sum(stopped["skipped"] for stopped in state.stopped),
-        "epochs": loop.epochs,
+        "steps": sum(count["steps"] for count in counts.values()),
+        "epochs": sum(count["epochs"] for count in counts.values()),
         "similarity": encoder.similarity,
         "weights": weights,
         "unchanged_sides": unchanged,
-        "phases": {phase.scheduled.name: phase.counts() for phase in phases},
+        "phases": counts,
         "truncated": {
             side: (texts.truncated or 0) / max(1, len(texts)) for side, texts in tokens.items()
         },
