@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from itertools import pairwise
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from helpers.dense_reference import corpus_labels, dense_losses, training_labels, unit_rows
@@ -103,6 +105,47 @@ def test_block_gradients_at_the_start_add_up_to_the_whole_gradient(judged, form)
     )
     for rows, gradient in parts.items():
         torch.testing.assert_close(gradient.double(), expected[list(rows)], rtol=1e-4, atol=1e-5)
+
+
+class OutOfMemoryAt(TorchDispatchMode):
+    """Refuses one matrix product or one write by index, counted from 0."""
+
+    OPERATIONS = (torch.ops.aten.mm.default, torch.ops.aten.index_put_.default)
+
+    def __init__(self, refused: int | None) -> None:
+        super().__init__()
+        self.refused, self.done = refused, 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if func in self.OPERATIONS:
+            if self.done == self.refused:
+                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+            self.done += 1
+        return func(*args, **(kwargs or {}))
+
+
+def test_a_block_that_runs_out_of_memory_can_be_repeated(judged):
+    verdicts, grades = judged
+    queries, matrix = unit_rows(6, 8, 1), unit_rows(30, 8, 2)
+    rows, fresh = np.arange(10), unit_rows(10, 8, 9)
+    loss = ExactSoftmax(0.05, label_smoothing=0.1, tile_size=2)
+
+    def block(refused: int | None) -> tuple[PassageSoftmax, torch.Tensor, int]:
+        half = passage_softmax(loss, queries, matrix, verdicts, grades)
+        memory = OutOfMemoryAt(refused)
+        with memory, contextlib.suppress(torch.OutOfMemoryError):
+            half.block(rows, fresh, update=True)
+        return half, half.block(rows, fresh, update=True)[0], memory.done
+
+    undisturbed, expected, operations = block(None)
+    assert operations > 9, "three tiles, each with several products"
+    for refused in range(operations):
+        half, mean, _ = block(refused)
+        torch.testing.assert_close(mean, expected)
+        torch.testing.assert_close(half.z, undisturbed.z)
+        torch.testing.assert_close(half.scores, undisturbed.scores)
+        torch.testing.assert_close(half.totals, undisturbed.totals)
+        assert torch.equal(half.passages.matrix, undisturbed.passages.matrix)
 
 
 @pytest.mark.parametrize("form", FORMS)

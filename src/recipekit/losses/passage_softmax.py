@@ -154,17 +154,21 @@ class PassageSoftmax:
         before = self._contribution(old, pairs)
         rest = self._rest(rows, before)
         gradient, loss_sum = torch.zeros_like(new), new.new_zeros(())
+        z, scores = torch.empty_like(self.z), torch.empty_like(self.scores)
+        totals = None if self.totals is None else torch.empty_like(self.totals)
         for first, last in self._tiles():
             tile = self._tile(first, last, new, pairs, rest, before)
             gradient += tile.gradient
             loss_sum += tile.loss
-            if update:
-                self.z[first:last] = tile.z
-                self.scores[tile.positives] = tile.scores
-                if self.totals is not None and tile.totals is not None:
-                    self.totals[first:last] = tile.totals
+            z[first:last] = tile.z
+            scores[tile.positives] = tile.scores
+            if totals is not None and tile.totals is not None:
+                totals[first:last] = tile.totals
         if update:
+            # All or nothing: a step that runs out of memory is repeated, and must find partitions
+            # that are those of the matrix.
             self.passages.replace_rows(at, rounded)
+            self.z, self.scores, self.totals = z, scores, totals
         n = max(1, self.queries.total)
         return loss_sum / n, self.queries.sum(gradient) / n
 
