@@ -14,9 +14,11 @@ from helpers.ranks import FakeRanks
 from helpers.train_inputs import BOTH_HALVES, IN_BATCH, train_inputs, train_section
 from recipekit.component import SingleProcess
 from recipekit.encoding.embed import embed_tokens
+from recipekit.encoding.tokens import TokenizedTexts
 from recipekit.errors import RunError
 from recipekit.stages.train.train import train
 from recipekit.testing import RecordingProgress
+from recipekit.training.forward import EncoderForward
 
 pytestmark = pytest.mark.slow
 
@@ -63,6 +65,24 @@ def test_a_step_that_does_not_fit_is_repeated_with_smaller_passes_and_the_same_r
     one, other = weights(tmp_path / "a" / "out"), weights(tmp_path / "b" / "out")
     for name, tensor in one.items():
         torch.testing.assert_close(other[name], tensor, atol=2e-4, rtol=1e-3)
+
+
+def test_passes_of_short_texts_become_smaller_next_to_one_long_text() -> None:
+    lengths = [10] * 100 + [4096]
+    offsets = np.cumsum([0, *lengths])
+    texts = TokenizedTexts(np.zeros(offsets[-1], np.int32), offsets, truncated=0)
+    forward = EncoderForward(None, {"query": texts}, SingleProcess(), "fp32", False, 4096)
+
+    def largest_pass() -> int:
+        forward.start_step()
+        passes = [own for (own,) in forward.passes(np.arange(100), "query")]
+        forward.embedded["query"] = passes
+        return max(map(len, passes))
+
+    sizes = [largest_pass()]
+    while forward.halve():
+        sizes.append(largest_pass())
+    assert sizes == [100, 100, 100, 51, 25, 12, 6, 3, 1]
 
 
 def test_one_text_that_does_not_fit_ends_the_run_in_one_line(
