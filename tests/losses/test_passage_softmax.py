@@ -16,6 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from helpers.dense_reference import corpus_labels, dense_losses, training_labels, unit_rows
 from helpers.largest_tensor import LargestTensor
 from losses.test_exact_softmax import FORMS, cases
+from recipekit.losses import passage_softmax as passage_softmax_module
 from recipekit.losses.exact_softmax_math import ExactSoftmax
 from recipekit.losses.frozen_matrix import FrozenMatrix
 from recipekit.losses.passage_softmax import PassageSoftmax
@@ -197,6 +198,33 @@ def test_a_block_takes_6nbd_operations_in_the_memory_of_a_tile():
         half.block(rows, fresh, update=True)
     assert flops.get_total_flops() == 6 * n * size * dim
     assert memory.largest <= max(total * dim, tile_size * size)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_partitions_of_many_queries_take_the_memory_of_a_few(form, monkeypatch):
+    n, total, dim, few = 200, 300, 4, 8
+    verdicts = np.zeros((n, total), np.int8)
+    verdicts[np.arange(n), np.arange(n)] = Verdict.POSITIVE
+    queries, matrix = unit_rows(n, dim, 1, torch.float64), unit_rows(total, dim, 2, torch.float64)
+    queries[:, 0] += 3
+    matrix[-1] = torch.tensor([5.0, 0, 0, 0])
+    rows, fresh = np.array([total - 1]), matrix[-1:] / 5
+    loss = ExactSoftmax(0.05, form, 0.1)
+
+    def computed() -> tuple[torch.Tensor, ...]:
+        half = passage_softmax(loss, queries, matrix, verdicts)
+        initial = half.z
+        assert loss.temperature * initial.min() > 10, "the last passage is nearly all of each z"
+        half.block(rows, fresh, update=True)
+        return initial, half.z, half.scores, half.totals
+
+    whole = computed()
+    monkeypatch.setattr(passage_softmax_module, "QUERIES_AT_A_TIME", few)
+    with LargestTensor() as memory:
+        divided = computed()
+    assert memory.largest <= max(total * dim, few * total)
+    for one, another in zip(divided, whole, strict=True):
+        torch.testing.assert_close(one, another)
 
 
 @pytest.mark.slow

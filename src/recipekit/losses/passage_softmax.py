@@ -37,7 +37,11 @@ from torch import Tensor
 
 from recipekit.arrays import Rows
 from recipekit.losses.corpus_labels import CorpusLabels
-from recipekit.losses.exact_softmax_math import default_tile_size, log_partition
+from recipekit.losses.exact_softmax_math import (
+    QUERIES_AT_A_TIME,
+    default_tile_size,
+    log_partition,
+)
 from recipekit.losses.frozen_matrix import FrozenMatrix
 from recipekit.losses.pairs_by_passage import BlockPairs, PairsByPassage
 from recipekit.losses.rank_files import read_rows, write_rows
@@ -96,8 +100,8 @@ class PassageSoftmax:
         """Compute the log-partition of every query, in one pass over the passages."""
         z, scores, totals = [], [], []
         labels, device = self.labels, self.queries.matrix.device
-        for first in range(0, self.queries.total, self.tile_size):
-            rows = np.arange(first, min(first + self.tile_size, self.queries.total))
+        for first in range(0, self.queries.total, QUERIES_AT_A_TIME):
+            rows = np.arange(first, min(first + QUERIES_AT_A_TIME, self.queries.total))
             like = torch.empty(0, dtype=self.exact, device=device)
             queries = self.queries.rows(torch.from_numpy(rows).to(device), like)
             targets = CorpusLabels.of_queries(labels, rows, device)
@@ -201,7 +205,8 @@ class PassageSoftmax:
         parts = self.queries.ranks.gather(heavy + self.queries.start)
         queries = torch.cat(parts)
         if len(queries):
-            exact = self._partitions_without(queries, rows)
+            few = torch.split(queries, QUERIES_AT_A_TIME)
+            exact = torch.cat([self._partitions_without(some, rows) for some in few])
             start = sum(len(part) for part in parts[: self.queries.ranks.rank])
             rest[heavy] = exact[start : start + len(heavy)]
         return rest
