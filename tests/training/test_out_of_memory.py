@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,9 @@ from recipekit.component import SingleProcess
 from recipekit.encoding.embed import embed_tokens
 from recipekit.encoding.tokens import TokenizedTexts
 from recipekit.errors import RunError
+from recipekit.losses.frozen_matrix import FrozenMatrix
+from recipekit.losses.passage_softmax import PassageSoftmax
+from recipekit.stages.train import dev_evaluation
 from recipekit.stages.train.train import train
 from recipekit.testing import RecordingProgress
 from recipekit.training.forward import EncoderForward
@@ -104,6 +108,51 @@ def test_on_several_ranks_the_run_ends_in_one_line(
         train(inputs, train_section(IN_BATCH, eval_every_epochs=None), tmp_path / "out")
 
 
+def refuse_call(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, refused: int) -> None:
+    """Let one call of a function, counted from 1, run out of memory."""
+    function, calls = getattr(owner, name), count(1)
+
+    def call(*arguments: Any, **options: Any) -> Any:
+        if next(calls) == refused:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 30.00 GiB.")
+        return function(*arguments, **options)
+
+    monkeypatch.setattr(owner, name, call)
+
+
+REFRESHED = {**BOTH_HALVES, "refresh_every_steps": 2}
+FROZEN = r"the frozen embeddings take .* [kM]B on cpu: `precision: bf16` of the encoder halves them"
+EXACT_LOSS = "the exact loss.* `measure_exact_loss: false` of the phase"
+
+
+@pytest.mark.parametrize(
+    ("owner", "name", "refused", "message"),
+    [
+        pytest.param(FrozenMatrix, "to", 1, EXACT_LOSS, id="exact-loss"),
+        pytest.param(FrozenMatrix, "to", 2, FROZEN, id="freeze"),
+        pytest.param(FrozenMatrix, "to", 3, FROZEN, id="refresh"),
+        pytest.param(torch.optim.AdamW, "step", 1, "AdamW's two .* train.lora", id="optimizer"),
+        pytest.param(dev_evaluation, "exact_top_k", 1, "train.dev_corpus_size", id="dev"),
+        pytest.param(PassageSoftmax, "compute", 1, FROZEN, id="passage-half"),
+    ],
+)
+def test_memory_that_a_step_does_not_need_is_named_when_it_is_not_there(
+    owner: Any,
+    name: str,
+    refused: int,
+    message: str,
+    tiny_model: Path,
+    tiny_dataset: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    refuse_call(monkeypatch, owner, name, refused)
+    inputs = train_inputs(tmp_path, tiny_model, tiny_dataset)
+    with pytest.raises(RunError, match=f"out of memory.*{message}") as error:
+        train(inputs, train_section(REFRESHED), tmp_path / "out")
+    assert error.value.code == "RK634"
+
+
 def test_another_error_is_not_repeated(tiny_model: Path, tiny_dataset: Any, tmp_path: Path) -> None:
     inputs = train_inputs(tmp_path, tiny_model, tiny_dataset)
 
@@ -115,9 +164,9 @@ def test_another_error_is_not_repeated(tiny_model: Path, tiny_dataset: Any, tmp_
         train(inputs, train_section(IN_BATCH, eval_every_epochs=None), tmp_path / "out")
 
 
-@pytest.mark.parametrize("count", [1, 2])
+@pytest.mark.parametrize("n_ranks", [1, 2])
 def test_encoding_divides_a_batch_that_does_not_fit(
-    count: int, tiny_model: Path, tiny_dataset: Any, tmp_path: Path
+    n_ranks: int, tiny_model: Path, tiny_dataset: Any, tmp_path: Path
 ) -> None:
     progress = RecordingProgress()
     inputs = train_inputs(tmp_path, tiny_model, tiny_dataset)
@@ -129,7 +178,7 @@ def test_encoding_divides_a_batch_that_does_not_fit(
 
     whole = embed(SingleProcess())
     memory = SmallMemory(encoder, fits=60, training=False)
-    if count > 1:
+    if n_ranks > 1:
         with pytest.raises(RunError, match="set a lower max_tokens_per_batch"):
             embed(FakeRanks(count=2))
         return
