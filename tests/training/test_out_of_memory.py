@@ -34,14 +34,19 @@ PHASES = pytest.mark.parametrize(
 class SmallMemory:
     """Refuses forward passes over more padded tokens than fit, as a device without memory does."""
 
-    def __init__(self, encoder: Any, fits: int, training: bool = True) -> None:
+    def __init__(self, encoder: Any, fits: int, training: bool = True, first: int = 0) -> None:
         self.fits, self.training, self.refused = fits, training, 0
+        self.first = first
+        """Passes that fit in any case."""
         encoder.register_forward_pre_hook(self.check)
 
     def check(self, module: Any, arguments: Any) -> None:
         features, _ = arguments
         in_step = torch.is_grad_enabled()
         if features["input_ids"].numel() > self.fits and in_step == self.training:
+            self.first -= 1
+            if self.first >= 0:
+                return
             self.refused += 1
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
 
@@ -97,6 +102,32 @@ def test_one_text_that_does_not_fit_ends_the_run_in_one_line(
     with pytest.raises(RunError, match="out of memory with one text in a forward pass") as error:
         train(inputs, train_section(IN_BATCH), tmp_path / "out")
     assert error.value.code == "RK634"
+
+
+@PHASES
+def test_a_run_without_memory_resumes_with_what_its_error_advises(
+    phase: dict[str, Any],
+    tiny_model: Path,
+    tiny_dataset: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    section = train_section(phase, keep_weights="last")
+    train(train_inputs(tmp_path / "a", tiny_model, tiny_dataset), section, tmp_path / "whole")
+    monkeypatch.setattr("recipekit.training.loop.CHECKPOINT_SECONDS", 0.0)
+    inputs = train_inputs(tmp_path / "b", tiny_model, tiny_dataset)
+    SmallMemory(inputs.encoder("student"), fits=2, first=4)
+    with pytest.raises(RunError, match="gradient_checkpointing: true"):
+        train(inputs, section, tmp_path / "resumed")
+    progress = RecordingProgress()
+    inputs = train_inputs(tmp_path / "c", tiny_model, tiny_dataset, progress=progress)
+    smaller = {"max_tokens_per_batch": 16, "gradient_checkpointing": True}
+    train(inputs, section.model_copy(update=smaller), tmp_path / "resumed")
+    (resumed,) = [event for event in progress.events if event["event"] == "resume"]
+    assert resumed["step"] > 0
+    one, other = weights(tmp_path / "whole"), weights(tmp_path / "resumed")
+    for name, tensor in one.items():
+        torch.testing.assert_close(other[name], tensor, atol=2e-4, rtol=1e-3)
 
 
 def test_on_several_ranks_the_run_ends_in_one_line(
