@@ -227,13 +227,16 @@ class PassageSoftmax:
         leave_out = [self.labels.ignored.take(numbers)]
         if not self.form.positives_compete:
             leave_out.append(self.labels.positive.take(numbers))
-        passages = [pairs.passage.astype(np.int64) for pairs in leave_out]
-        passages.append(np.tile(rows, len(numbers)))
+        passages = [pairs.passage for pairs in leave_out] + [np.tile(rows, len(numbers))]
         of = [pairs.query for pairs in leave_out] + [np.arange(len(numbers)).repeat(len(rows))]
-        pairs = np.unique(np.stack([np.concatenate(passages), np.concatenate(of)]), axis=1)
-        passage, query = (torch.from_numpy(column).to(queries.device) for column in pairs)
+        passage, query = (
+            torch.from_numpy(np.concatenate(parts).astype(np.int64)).to(queries.device)
+            for parts in (passages, of)
+        )
+        order = passage.argsort()
+        masked = (query[order], passage[order])
         with torch.no_grad():
-            z, _ = log_partition(vectors, self.passages, (query, passage), self.tile_size)
+            z, _ = log_partition(vectors, self.passages, masked, self.tile_size)
         return z
 
     def _tile(
