@@ -332,8 +332,12 @@ class CoordinateAscent(Phase):
             return True
         if schedule.refresh_at_drift is None:
             return False
-        interval = max(1, self.parts[self.part].steps // DRIFT_CHECKS)
-        return since % interval == 0 and max(self._drifts().values()) > schedule.refresh_at_drift
+        if since % max(1, self.parts[self.part].steps // DRIFT_CHECKS):
+            return False
+        # The main rank's drift counts: others may differ in the last bit, and a refresh is
+        # collective.
+        drift: float = self.ranks.broadcast(max(self._drifts().values()))
+        return drift > schedule.refresh_at_drift
 
 
 def _halves(schedule: Schedule) -> list[tuple[Side, int]]:
