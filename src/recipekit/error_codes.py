@@ -855,10 +855,11 @@ ERROR_CODES: Final[dict[str, ErrorCode]] = {
         "Lower `learning_rate`, or raise `warmup_ratio`.",
     ),
     "RK634": ErrorCode(
-        "Memory is not enough for a forward pass.",
+        "Memory is not enough.",
         "One text alone does not fit, or several ranks work together, where none can make smaller "
-        "passes alone.",
-        "Lower `max_tokens_per_batch` or `max_length`, or use `gradient_checkpointing` or `lora`.",
+        "passes alone. Or the frozen embeddings, the optimizer or a dev evaluation do not fit.",
+        "Follow the advice in the message: lower `max_tokens_per_batch` or `max_length`, or use "
+        "`gradient_checkpointing` or `lora`.",
     ),
     "RK635": ErrorCode(
         "A loss needs examples that the labels do not have.",

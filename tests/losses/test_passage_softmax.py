@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from itertools import pairwise
 
 import numpy as np
@@ -9,11 +10,13 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from helpers.dense_reference import corpus_labels, dense_losses, training_labels, unit_rows
 from helpers.largest_tensor import LargestTensor
 from losses.test_exact_softmax import FORMS, cases
+from recipekit.losses import passage_softmax as passage_softmax_module
 from recipekit.losses.exact_softmax_math import ExactSoftmax
 from recipekit.losses.frozen_matrix import FrozenMatrix
 from recipekit.losses.passage_softmax import PassageSoftmax
@@ -105,6 +108,47 @@ def test_block_gradients_at_the_start_add_up_to_the_whole_gradient(judged, form)
         torch.testing.assert_close(gradient.double(), expected[list(rows)], rtol=1e-4, atol=1e-5)
 
 
+class OutOfMemoryAt(TorchDispatchMode):
+    """Refuses one matrix product or one write by index, counted from 0."""
+
+    OPERATIONS = (torch.ops.aten.mm.default, torch.ops.aten.index_put_.default)
+
+    def __init__(self, refused: int | None) -> None:
+        super().__init__()
+        self.refused, self.done = refused, 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if func in self.OPERATIONS:
+            if self.done == self.refused:
+                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+            self.done += 1
+        return func(*args, **(kwargs or {}))
+
+
+def test_a_block_that_runs_out_of_memory_can_be_repeated(judged):
+    verdicts, grades = judged
+    queries, matrix = unit_rows(6, 8, 1), unit_rows(30, 8, 2)
+    rows, fresh = np.arange(10), unit_rows(10, 8, 9)
+    loss = ExactSoftmax(0.05, label_smoothing=0.1, tile_size=2)
+
+    def block(refused: int | None) -> tuple[PassageSoftmax, torch.Tensor, int]:
+        half = passage_softmax(loss, queries, matrix, verdicts, grades)
+        memory = OutOfMemoryAt(refused)
+        with memory, contextlib.suppress(torch.OutOfMemoryError):
+            half.block(rows, fresh, update=True)
+        return half, half.block(rows, fresh, update=True)[0], memory.done
+
+    undisturbed, expected, operations = block(None)
+    assert operations > 9, "three tiles, each with several products"
+    for refused in range(operations):
+        half, mean, _ = block(refused)
+        torch.testing.assert_close(mean, expected)
+        torch.testing.assert_close(half.z, undisturbed.z)
+        torch.testing.assert_close(half.scores, undisturbed.scores)
+        torch.testing.assert_close(half.totals, undisturbed.totals)
+        assert torch.equal(half.passages.matrix, undisturbed.passages.matrix)
+
+
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 def test_an_ignored_pair_changes_no_bit_of_a_block(judged, form, smoothing):
@@ -154,6 +198,33 @@ def test_a_block_takes_6nbd_operations_in_the_memory_of_a_tile():
         half.block(rows, fresh, update=True)
     assert flops.get_total_flops() == 6 * n * size * dim
     assert memory.largest <= max(total * dim, tile_size * size)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_partitions_of_many_queries_take_the_memory_of_a_few(form, monkeypatch):
+    n, total, dim, few = 200, 300, 4, 8
+    verdicts = np.zeros((n, total), np.int8)
+    verdicts[np.arange(n), np.arange(n)] = Verdict.POSITIVE
+    queries, matrix = unit_rows(n, dim, 1, torch.float64), unit_rows(total, dim, 2, torch.float64)
+    queries[:, 0] += 3
+    matrix[-1] = torch.tensor([5.0, 0, 0, 0])
+    rows, fresh = np.array([total - 1]), matrix[-1:] / 5
+    loss = ExactSoftmax(0.05, form, 0.1)
+
+    def computed() -> tuple[torch.Tensor, ...]:
+        half = passage_softmax(loss, queries, matrix, verdicts)
+        initial = half.z
+        assert loss.temperature * initial.min() > 10, "the last passage is nearly all of each z"
+        half.block(rows, fresh, update=True)
+        return initial, half.z, half.scores, half.totals
+
+    whole = computed()
+    monkeypatch.setattr(passage_softmax_module, "QUERIES_AT_A_TIME", few)
+    with LargestTensor() as memory:
+        divided = computed()
+    assert memory.largest <= max(total * dim, few * total)
+    for one, another in zip(divided, whole, strict=True):
+        torch.testing.assert_close(one, another)
 
 
 @pytest.mark.slow

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from helpers.train_inputs import train_section
 from recipekit.artifacts.key import FileHashes
 from recipekit.errors import DataError
 from recipekit.pipeline.identity import stage_identity, without_limits
@@ -54,3 +55,17 @@ def test_expected_sizes_do_not_count(planned_recipe: Recipe):
     expected = ExpectedSize(passages=10, queries={"train": 1})
     with_sizes = identity(planned_recipe, "collect", expected_size=expected)
     assert with_sizes == identity(planned_recipe, "collect")
+
+
+def test_what_only_divides_the_work_of_training_does_not_count(planned_recipe: Recipe):
+    recipe = planned_recipe.model_copy(update={"train": train_section()})
+    smaller = {"max_tokens_per_batch": 512, "gradient_checkpointing": True}
+    assert identity(recipe, "train", **smaller) == identity(recipe, "train")
+    assert identity(recipe, "train", batch_size=6) != identity(recipe, "train")
+
+
+def test_the_passes_that_dropout_is_drawn_for_count(planned_recipe: Recipe):
+    recipe = planned_recipe.model_copy(update={"train": train_section(dropout=True)})
+    unchanged = identity(recipe, "train")
+    assert identity(recipe, "train", gradient_checkpointing=True) == unchanged
+    assert identity(recipe, "train", max_tokens_per_batch=512) != unchanged

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,14 @@ from helpers.ranks import FakeRanks
 from helpers.train_inputs import BOTH_HALVES, IN_BATCH, train_inputs, train_section
 from recipekit.component import SingleProcess
 from recipekit.encoding.embed import embed_tokens
+from recipekit.encoding.tokens import TokenizedTexts
 from recipekit.errors import RunError
+from recipekit.losses.frozen_matrix import FrozenMatrix
+from recipekit.losses.passage_softmax import PassageSoftmax
+from recipekit.stages.train import dev_evaluation
 from recipekit.stages.train.train import train
 from recipekit.testing import RecordingProgress
+from recipekit.training.forward import EncoderForward
 
 pytestmark = pytest.mark.slow
 
@@ -28,14 +34,19 @@ PHASES = pytest.mark.parametrize(
 class SmallMemory:
     """Refuses forward passes over more padded tokens than fit, as a device without memory does."""
 
-    def __init__(self, encoder: Any, fits: int, training: bool = True) -> None:
+    def __init__(self, encoder: Any, fits: int, training: bool = True, first: int = 0) -> None:
         self.fits, self.training, self.refused = fits, training, 0
+        self.first = first
+        """Passes that fit in any case."""
         encoder.register_forward_pre_hook(self.check)
 
     def check(self, module: Any, arguments: Any) -> None:
         features, _ = arguments
         in_step = torch.is_grad_enabled()
         if features["input_ids"].numel() > self.fits and in_step == self.training:
+            self.first -= 1
+            if self.first >= 0:
+                return
             self.refused += 1
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
 
@@ -65,6 +76,24 @@ def test_a_step_that_does_not_fit_is_repeated_with_smaller_passes_and_the_same_r
         torch.testing.assert_close(other[name], tensor, atol=2e-4, rtol=1e-3)
 
 
+def test_passes_of_short_texts_become_smaller_next_to_one_long_text() -> None:
+    lengths = [10] * 100 + [4096]
+    offsets = np.cumsum([0, *lengths])
+    texts = TokenizedTexts(np.zeros(offsets[-1], np.int32), offsets, truncated=0)
+    forward = EncoderForward(None, {"query": texts}, SingleProcess(), "fp32", False, 4096)
+
+    def largest_pass() -> int:
+        forward.start_step()
+        passes = [own for (own,) in forward.passes(np.arange(100), "query")]
+        forward.embedded["query"] = passes
+        return max(map(len, passes))
+
+    sizes = [largest_pass()]
+    while forward.halve():
+        sizes.append(largest_pass())
+    assert sizes == [100, 100, 100, 51, 25, 12, 6, 3, 1]
+
+
 def test_one_text_that_does_not_fit_ends_the_run_in_one_line(
     tiny_model: Path, tiny_dataset: Any, tmp_path: Path
 ) -> None:
@@ -75,6 +104,32 @@ def test_one_text_that_does_not_fit_ends_the_run_in_one_line(
     assert error.value.code == "RK634"
 
 
+@PHASES
+def test_a_run_without_memory_resumes_with_what_its_error_advises(
+    phase: dict[str, Any],
+    tiny_model: Path,
+    tiny_dataset: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    section = train_section(phase, keep_weights="last")
+    train(train_inputs(tmp_path / "a", tiny_model, tiny_dataset), section, tmp_path / "whole")
+    monkeypatch.setattr("recipekit.training.loop.CHECKPOINT_SECONDS", 0.0)
+    inputs = train_inputs(tmp_path / "b", tiny_model, tiny_dataset)
+    SmallMemory(inputs.encoder("student"), fits=2, first=4)
+    with pytest.raises(RunError, match="gradient_checkpointing: true"):
+        train(inputs, section, tmp_path / "resumed")
+    progress = RecordingProgress()
+    inputs = train_inputs(tmp_path / "c", tiny_model, tiny_dataset, progress=progress)
+    smaller = {"max_tokens_per_batch": 16, "gradient_checkpointing": True}
+    train(inputs, section.model_copy(update=smaller), tmp_path / "resumed")
+    (resumed,) = [event for event in progress.events if event["event"] == "resume"]
+    assert resumed["step"] > 0
+    one, other = weights(tmp_path / "whole"), weights(tmp_path / "resumed")
+    for name, tensor in one.items():
+        torch.testing.assert_close(other[name], tensor, atol=2e-4, rtol=1e-3)
+
+
 def test_on_several_ranks_the_run_ends_in_one_line(
     tiny_model: Path, tiny_dataset: Any, tmp_path: Path
 ) -> None:
@@ -82,6 +137,51 @@ def test_on_several_ranks_the_run_ends_in_one_line(
     SmallMemory(inputs.encoder("student"), fits=2)
     with pytest.raises(RunError, match=r"rank 0 is out of memory.*max_tokens_per_batch: 8192"):
         train(inputs, train_section(IN_BATCH, eval_every_epochs=None), tmp_path / "out")
+
+
+def refuse_call(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, refused: int) -> None:
+    """Let one call of a function, counted from 1, run out of memory."""
+    function, calls = getattr(owner, name), count(1)
+
+    def call(*arguments: Any, **options: Any) -> Any:
+        if next(calls) == refused:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 30.00 GiB.")
+        return function(*arguments, **options)
+
+    monkeypatch.setattr(owner, name, call)
+
+
+REFRESHED = {**BOTH_HALVES, "refresh_every_steps": 2}
+FROZEN = r"the frozen embeddings take .* [kM]B on cpu: `precision: bf16` of the encoder halves them"
+EXACT_LOSS = "the exact loss.* `measure_exact_loss: false` of the phase"
+
+
+@pytest.mark.parametrize(
+    ("owner", "name", "refused", "message"),
+    [
+        pytest.param(FrozenMatrix, "to", 1, EXACT_LOSS, id="exact-loss"),
+        pytest.param(FrozenMatrix, "to", 2, FROZEN, id="freeze"),
+        pytest.param(FrozenMatrix, "to", 3, FROZEN, id="refresh"),
+        pytest.param(torch.optim.AdamW, "step", 1, "AdamW's two .* train.lora", id="optimizer"),
+        pytest.param(dev_evaluation, "exact_top_k", 1, "train.dev_corpus_size", id="dev"),
+        pytest.param(PassageSoftmax, "compute", 1, FROZEN, id="passage-half"),
+    ],
+)
+def test_memory_that_a_step_does_not_need_is_named_when_it_is_not_there(
+    owner: Any,
+    name: str,
+    refused: int,
+    message: str,
+    tiny_model: Path,
+    tiny_dataset: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    refuse_call(monkeypatch, owner, name, refused)
+    inputs = train_inputs(tmp_path, tiny_model, tiny_dataset)
+    with pytest.raises(RunError, match=f"out of memory.*{message}") as error:
+        train(inputs, train_section(REFRESHED), tmp_path / "out")
+    assert error.value.code == "RK634"
 
 
 def test_another_error_is_not_repeated(tiny_model: Path, tiny_dataset: Any, tmp_path: Path) -> None:
@@ -95,9 +195,9 @@ def test_another_error_is_not_repeated(tiny_model: Path, tiny_dataset: Any, tmp_
         train(inputs, train_section(IN_BATCH, eval_every_epochs=None), tmp_path / "out")
 
 
-@pytest.mark.parametrize("count", [1, 2])
+@pytest.mark.parametrize("n_ranks", [1, 2])
 def test_encoding_divides_a_batch_that_does_not_fit(
-    count: int, tiny_model: Path, tiny_dataset: Any, tmp_path: Path
+    n_ranks: int, tiny_model: Path, tiny_dataset: Any, tmp_path: Path
 ) -> None:
     progress = RecordingProgress()
     inputs = train_inputs(tmp_path, tiny_model, tiny_dataset)
@@ -109,7 +209,7 @@ def test_encoding_divides_a_batch_that_does_not_fit(
 
     whole = embed(SingleProcess())
     memory = SmallMemory(encoder, fits=60, training=False)
-    if count > 1:
+    if n_ranks > 1:
         with pytest.raises(RunError, match="set a lower max_tokens_per_batch"):
             embed(FakeRanks(count=2))
         return

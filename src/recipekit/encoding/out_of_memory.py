@@ -1,12 +1,16 @@
-"""Recognizes errors of a device or host that has no memory left, and frees what can be freed."""
+"""Recognizes and reports that a device or host has no memory left, and frees what can be freed."""
 
 from __future__ import annotations
 
 import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
-__all__ = ["free_memory", "is_out_of_memory"]
+from recipekit.errors import RunError
+
+__all__ = ["free_memory", "is_out_of_memory", "needs_memory"]
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -21,3 +25,21 @@ def free_memory() -> None:
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
+
+
+@contextmanager
+def needs_memory(message: str) -> Iterator[None]:
+    """Report in one line that what happens inside did not fit into memory.
+
+    Args:
+        message: What did not fit, and what needs less.
+
+    Raises:
+        RunError: It did not.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+        raise RunError(f"out of memory: {message}", code="RK634") from error

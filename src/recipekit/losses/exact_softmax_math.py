@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from recipekit.component import TrainingLabels
     from recipekit.losses.passage_softmax import PassageSoftmax
 
-__all__ = ["ExactSoftmax", "default_tile_size", "log_partition"]
+__all__ = ["QUERIES_AT_A_TIME", "ExactSoftmax", "default_tile_size", "log_partition"]
 
 
 @dataclass
@@ -128,6 +128,10 @@ class ExactSoftmax:
 
         return PassageSoftmax(self, queries, passages, labels)
 
+
+QUERIES_AT_A_TIME = 4096
+"""Frozen queries that are scored at a time, where all of them are. On a GPU their scores over one
+tile of passages take 1 GiB."""
 
 _BACKEND = os.environ.get("ACCELERATE_DYNAMO_BACKEND", "no").lower()
 COMPILER = None if _BACKEND == "no" else _BACKEND

@@ -37,7 +37,11 @@ from torch import Tensor
 
 from recipekit.arrays import Rows
 from recipekit.losses.corpus_labels import CorpusLabels
-from recipekit.losses.exact_softmax_math import default_tile_size, log_partition
+from recipekit.losses.exact_softmax_math import (
+    QUERIES_AT_A_TIME,
+    default_tile_size,
+    log_partition,
+)
 from recipekit.losses.frozen_matrix import FrozenMatrix
 from recipekit.losses.pairs_by_passage import BlockPairs, PairsByPassage
 from recipekit.losses.rank_files import read_rows, write_rows
@@ -96,8 +100,8 @@ class PassageSoftmax:
         """Compute the log-partition of every query, in one pass over the passages."""
         z, scores, totals = [], [], []
         labels, device = self.labels, self.queries.matrix.device
-        for first in range(0, self.queries.total, self.tile_size):
-            rows = np.arange(first, min(first + self.tile_size, self.queries.total))
+        for first in range(0, self.queries.total, QUERIES_AT_A_TIME):
+            rows = np.arange(first, min(first + QUERIES_AT_A_TIME, self.queries.total))
             like = torch.empty(0, dtype=self.exact, device=device)
             queries = self.queries.rows(torch.from_numpy(rows).to(device), like)
             targets = CorpusLabels.of_queries(labels, rows, device)
@@ -154,17 +158,21 @@ class PassageSoftmax:
         before = self._contribution(old, pairs)
         rest = self._rest(rows, before)
         gradient, loss_sum = torch.zeros_like(new), new.new_zeros(())
+        z, scores = torch.empty_like(self.z), torch.empty_like(self.scores)
+        totals = None if self.totals is None else torch.empty_like(self.totals)
         for first, last in self._tiles():
             tile = self._tile(first, last, new, pairs, rest, before)
             gradient += tile.gradient
             loss_sum += tile.loss
-            if update:
-                self.z[first:last] = tile.z
-                self.scores[tile.positives] = tile.scores
-                if self.totals is not None and tile.totals is not None:
-                    self.totals[first:last] = tile.totals
+            z[first:last] = tile.z
+            scores[tile.positives] = tile.scores
+            if totals is not None and tile.totals is not None:
+                totals[first:last] = tile.totals
         if update:
+            # All or nothing: a step that runs out of memory is repeated, and must find partitions
+            # that are those of the matrix.
             self.passages.replace_rows(at, rounded)
+            self.z, self.scores, self.totals = z, scores, totals
         n = max(1, self.queries.total)
         return loss_sum / n, self.queries.sum(gradient) / n
 
@@ -197,7 +205,8 @@ class PassageSoftmax:
         parts = self.queries.ranks.gather(heavy + self.queries.start)
         queries = torch.cat(parts)
         if len(queries):
-            exact = self._partitions_without(queries, rows)
+            few = torch.split(queries, QUERIES_AT_A_TIME)
+            exact = torch.cat([self._partitions_without(some, rows) for some in few])
             start = sum(len(part) for part in parts[: self.queries.ranks.rank])
             rest[heavy] = exact[start : start + len(heavy)]
         return rest
@@ -218,13 +227,16 @@ class PassageSoftmax:
         leave_out = [self.labels.ignored.take(numbers)]
         if not self.form.positives_compete:
             leave_out.append(self.labels.positive.take(numbers))
-        passages = [pairs.passage.astype(np.int64) for pairs in leave_out]
-        passages.append(np.tile(rows, len(numbers)))
+        passages = [pairs.passage for pairs in leave_out] + [np.tile(rows, len(numbers))]
         of = [pairs.query for pairs in leave_out] + [np.arange(len(numbers)).repeat(len(rows))]
-        pairs = np.unique(np.stack([np.concatenate(passages), np.concatenate(of)]), axis=1)
-        passage, query = (torch.from_numpy(column).to(queries.device) for column in pairs)
+        passage, query = (
+            torch.from_numpy(np.concatenate(parts).astype(np.int64)).to(queries.device)
+            for parts in (passages, of)
+        )
+        order = passage.argsort()
+        masked = (query[order], passage[order])
         with torch.no_grad():
-            z, _ = log_partition(vectors, self.passages, (query, passage), self.tile_size)
+            z, _ = log_partition(vectors, self.passages, masked, self.tile_size)
         return z
 
     def _tile(

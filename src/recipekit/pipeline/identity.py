@@ -92,6 +92,7 @@ class _Identities:
         fields = type(section).model_fields
         names = [name for name, info in fields.items() if is_identity(info)]
         identity = {name: self.of(getattr(section, name), (*path, name)) for name in names}
+        identity |= section.further_identity()
         return {**identity, **self._named_encoders([section]), **self._files(section, path)}
 
     def _named_encoders(self, models: Iterable[BaseModel]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Final, Literal, TypeVar
+from typing import Annotated, Any, Final, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 
@@ -39,6 +39,10 @@ class Section(BaseModel):
     """A part of a recipe: frozen, without unknown keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, defer_build=True)
+
+    def further_identity(self) -> dict[str, Any]:
+        """Return the `NotIdentity` fields that decide the result given the other fields."""
+        return {}
 
 
 class SpendingLimits(Section):

@@ -18,6 +18,7 @@ frozen side stays exact, and a query half-phase alone leaves the passages unchan
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -33,9 +34,11 @@ from recipekit.component import (
     PhasePart,
     StepResult,
 )
+from recipekit.encoding.out_of_memory import needs_memory
 from recipekit.losses.frozen_matrix import FrozenMatrix
 from recipekit.losses.passage_loss import CorpusLoss, PassageLoss
 from recipekit.records import Side
+from recipekit.report.numbers import size
 from recipekit.training.batches import Epochs
 from recipekit.training.frozen_sides import FrozenSides, exact_loss
 from recipekit.training.gradients import (
@@ -120,23 +123,21 @@ class CoordinateAscent(Phase):
             return {}
         self.part = part
         self.step = self._start
-        self.refreshed_at, self.refreshes = self.step, 0
         self.sides.delete(keep=set(self.sides.current.values()))
         figures = {} if part else self._exact_loss(part)
-        self._freeze()
+        self._freeze(refreshes=0)
         self.trained = None
         if self.passages is not None and self.blocks.count < self.passages.passages.total:
-            self.trained = most_moved_passages(self.passages, self.blocks.count)
+            with self._matrices_in_memory():
+                self.trained = most_moved_passages(self.passages, self.blocks.count)
         return figures
 
     def gradient(self, step: int) -> StepResult:
         """Add the gradient of a batch of queries, or of a block of passages."""
         self.step = step
         if self._is_refresh_due():
-            self.refreshes += 1
-            self.refreshed_at = step
             self.sides.changed(self.side, tied=self.shares_weights)
-            self._freeze()
+            self._freeze(self.refreshes + 1)
             in_use = {self.frozen_name, *self.sides.current.values()}
             self.sides.delete(keep=in_use | self._in_checkpoint)
         side, cycle = self.halves[self.part]
@@ -226,27 +227,55 @@ class CoordinateAscent(Phase):
         self.frozen_name = state["frozen"]
         self._in_checkpoint = {self.frozen_name, *state["current"].values()}
         if self.side == "query":
-            self.frozen = self.sides.open("passage", self.frozen_name).to(self.ranks.device)
+            self._open_frozen()
             return
-        empty = self._blank_passages()
-        self.passages = self._over_passages(empty)
-        self.passages.load(folder)
+        with self._matrices_in_memory():
+            empty = self._blank_passages()
+            self.passages = self._over_passages(empty)
+            self.passages.load(folder)
         if self.blocks.count < empty.total:
             self.trained = np.load(folder / TRAINED_PASSAGES)
 
-    def _freeze(self) -> None:
-        """Encode and freeze the other side, and for passages their own embeddings as well."""
+    def _freeze(self, refreshes: int) -> None:
+        """Encode and freeze the other side, and for passages their own embeddings as well.
+
+        Args:
+            refreshes: How often the half-phase has done so before.
+        """
         self.frozen = self.passages = None
-        position = f"{self.part}-{self.refreshes}"
+        position = f"{self.part}-{refreshes}"
         other: Side = "passage" if self.side == "query" else "query"
         self.frozen_name = self.sides.encode(other, position)
         if self.side == "query":
-            self.frozen = self.sides.open(other, self.frozen_name).to(self.ranks.device)
-            return
-        own = self.sides.open("passage", self.sides.encode("passage", position))
-        copied = own.matrix.to(self.ranks.device, copy=True)
-        self.passages = self._over_passages(FrozenMatrix(copied, own.start, own.total, self.ranks))
-        self.passages.compute()
+            self._open_frozen()
+        else:
+            own = self.sides.open("passage", self.sides.encode("passage", position))
+            with self._matrices_in_memory():
+                copied = own.matrix.to(self.ranks.device, copy=True)
+                frozen = FrozenMatrix(copied, own.start, own.total, self.ranks)
+                self.passages = self._over_passages(frozen)
+                self.passages.compute()
+        self.refreshes, self.refreshed_at = refreshes, self.step
+
+    def _open_frozen(self) -> None:
+        """Copy this rank's slice of the frozen passages to its device."""
+        with self._matrices_in_memory():
+            self.frozen = self.sides.open("passage", self.frozen_name).to(self.ranks.device)
+
+    def _matrices_in_memory(self) -> AbstractContextManager[None]:
+        """Report it if what the half-phase freezes and caches does not fit into memory."""
+        if self.side == "query":
+            matrix = self.sides.open("passage", self.frozen_name).matrix
+            taken = matrix.nbytes
+        else:
+            matrix = self.sides.open("query", self.frozen_name).matrix
+            passages = len(self.context.dataset.passages) // self.ranks.count
+            taken = matrix.nbytes + passages * matrix.shape[1] * matrix.itemsize
+        return needs_memory(
+            f"the frozen embeddings take {size(taken)} on {self.ranks.device}: "
+            "`precision: bf16` of the encoder halves them, several GPUs hold a part each, and a "
+            "lower `tile_size` of exact_softmax scores fewer of them at a time"
+        )
 
     def _over_passages(self, passages: FrozenMatrix) -> PassageLoss:
         queries = self.sides.open("query", self.frozen_name).to(self.ranks.device)
@@ -273,7 +302,12 @@ class CoordinateAscent(Phase):
         sides: tuple[Side, ...] = ("query", "passage")
         names = {side: self.sides.encode(side, f"{part}-0") for side in sides}
         queries, passages = (self.sides.open(side, names[side]) for side in sides)
-        return {"exact_loss": exact_loss(self.loss, queries, passages, self.context)}
+        with needs_memory(
+            "the exact loss needs the embeddings of all passages, "
+            f"{size(passages.matrix.nbytes)} on {self.ranks.device}: "
+            "`measure_exact_loss: false` of the phase leaves it out"
+        ):
+            return {"exact_loss": exact_loss(self.loss, queries, passages, self.context)}
 
     def _drifts(self) -> dict[Side, float]:
         """Return the drift of what the half-phase has frozen or cached, where it can drift."""
@@ -299,8 +333,12 @@ class CoordinateAscent(Phase):
             return True
         if schedule.refresh_at_drift is None:
             return False
-        interval = max(1, self.parts[self.part].steps // DRIFT_CHECKS)
-        return since % interval == 0 and max(self._drifts().values()) > schedule.refresh_at_drift
+        if since % max(1, self.parts[self.part].steps // DRIFT_CHECKS):
+            return False
+        # The main rank's drift counts: others may differ in the last bit, and a refresh is
+        # collective.
+        drift: float = self.ranks.broadcast(max(self._drifts().values()))
+        return drift > schedule.refresh_at_drift
 
 
 def _halves(schedule: Schedule) -> list[tuple[Side, int]]:

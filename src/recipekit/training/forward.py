@@ -128,11 +128,14 @@ class EncoderForward:
         self.embedded.clear()
 
     def halve(self) -> bool:
-        """Halve the padded tokens of a forward pass; return whether passes become smaller."""
-        longest = max(int(texts.lengths.max(initial=1)) for texts in self.tokens_of.values())
-        if self.max_tokens_per_batch <= longest:
+        """Halve the padded tokens of a forward pass, unless each since `start_step` held one text.
+
+        Returns:
+            Whether they were halved.
+        """
+        if all(len(rows) <= 1 for passes in self.embedded.values() for rows in passes):
             return False
-        self.max_tokens_per_batch = max(longest, self.max_tokens_per_batch // 2)
+        self.max_tokens_per_batch = max(1, self.max_tokens_per_batch // 2)
         return True
 
     def passes(self, rows: Rows, side: Side) -> list[list[Rows]]:

@@ -18,6 +18,7 @@ import torch
 from recipekit.arrays import Rows
 from recipekit.component import Context, Embeddings, Loss
 from recipekit.losses.corpus_labels import CorpusLabels
+from recipekit.losses.exact_softmax_math import QUERIES_AT_A_TIME
 from recipekit.losses.frozen_matrix import FrozenMatrix
 from recipekit.records import Side
 
@@ -25,8 +26,6 @@ __all__ = ["FrozenSides", "exact_loss"]
 
 DRIFT_SAMPLE = 256
 """Texts that are embedded again to measure how far the encoder has moved from frozen embeddings."""
-LOSS_CHUNK = 4096
-"""Queries whose exact loss is computed at a time."""
 UNTRAINED = "untrained"
 """The name of the untrained passages, which are a by-product that other stages use too."""
 
@@ -141,8 +140,8 @@ def exact_loss(
     total = torch.zeros((), dtype=torch.float64, device=ranks.device)
     passages = passages.to(ranks.device)
     with torch.no_grad():
-        for first in range(0, queries.total, LOSS_CHUNK):
-            rows = np.arange(first, min(first + LOSS_CHUNK, queries.total))
+        for first in range(0, queries.total, QUERIES_AT_A_TIME):
+            rows = np.arange(first, min(first + QUERIES_AT_A_TIME, queries.total))
             targets = CorpusLabels.of_queries(labels, rows, ranks.device)
             embeddings = queries.rows(torch.from_numpy(rows).to(ranks.device), like)
             own = np.array_split(np.arange(len(rows)), ranks.count)[ranks.rank]

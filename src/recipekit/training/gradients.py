@@ -165,7 +165,9 @@ def most_moved_passages(half: PassageLoss, count: int) -> Rows:
         _, gradient = half.block(rows, embeddings, update=False)
         norms.append(gradient.norm(dim=1).cpu().numpy())
     largest = np.argsort(-np.concatenate(norms), kind="stable")[:count]
-    return np.sort(largest)
+    # The main rank's choice counts: the norms of others may differ in the last bit.
+    chosen: Rows = half.passages.ranks.broadcast(np.sort(largest))
+    return chosen
 
 
 def corpus_passages_gradient(

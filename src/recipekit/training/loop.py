@@ -20,6 +20,7 @@ from typing import Any, cast
 import torch
 
 from recipekit.component import Encoder, Phase, Progress, Ranks, Weights
+from recipekit.encoding.out_of_memory import needs_memory
 from recipekit.training.checkpoint import (
     Checkpoint,
     load_checkpoint,
@@ -40,6 +41,10 @@ CURVE_POINTS = 500
 """Points of the loss curve, each the mean over its steps, however long training is."""
 CHECKPOINT_SECONDS = 600.0
 """Seconds between two checkpoints where epochs take longer."""
+WEIGHTS_TOO_LARGE = (
+    "the weights, their gradients and AdamW's two numbers for each trained weight do not fit: "
+    "train fewer with train.lora or train.freeze, or shard them over several GPUs with FSDP"
+)
 
 
 class TrainingLoop:
@@ -147,7 +152,11 @@ class TrainingLoop:
         rule = self.dev.rule
         now = self._averaged(rule.average) if rule.average > 1 else None
         # The main rank's values count, so that all ranks agree on which weights to keep.
-        values = self.ranks.broadcast(self.dev.measure())
+        with needs_memory(
+            "the dev evaluation does not fit: a lower train.dev_corpus_size ranks fewer passages"
+        ):
+            measured = self.dev.measure()
+        values = self.ranks.broadcast(measured)
         if self.history.add(self.state.step, values, rule, competes=competes):
             self.state.kept_tied = self.state.tied
             self.kept = self.ranks.weights(self.module)
@@ -202,7 +211,8 @@ class _PhaseRun:
         """Train through the phase, from where the loop's state is."""
         loop = self.loop
         if self.step < self.scheduled.steps:
-            self.prepare()
+            with needs_memory(WEIGHTS_TOO_LARGE):
+                self.prepare()
         part = -1
         while self.step < self.scheduled.steps:
             if part != self.scheduled.part_at(self.step):
@@ -295,14 +305,16 @@ class _PhaseRun:
             ranks=ranks,
             progress=loop.progress,
         )
-        ranks.sum_gradients(module)
+        with needs_memory(WEIGHTS_TOO_LARGE):
+            ranks.sum_gradients(module)
         # Saving is collective, so the main rank's clock decides for all; it travels with the loss.
         is_late = ranks.is_main and time.monotonic() - loop.saved_at > CHECKPOINT_SECONDS
         shared = torch.stack([result.loss.float(), torch.full_like(result.loss, is_late).float()])
         loss, late_ranks = ranks.sum(shared).tolist()
         norm = ranks.clip_gradients(module, self.settings.max_grad_norm or None)
         self.watch.add(loss, norm, loop.state.step, learning_rate, self.describe_batch)
-        self.optimizer.step()
+        with needs_memory(WEIGHTS_TOO_LARGE):
+            self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
 
         loop.state.add_step(loss, norm, result.tokens)

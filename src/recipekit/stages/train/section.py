@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from recipekit.component import EncoderName, Name, PhaseSpec, Slot
+from recipekit.component import EncoderName, Name, NotIdentity, PhaseSpec, Slot
 from recipekit.recipe.metrics import MetricName
 from recipekit.recipe.sections import Fraction, Section
 
@@ -65,19 +65,20 @@ class TrainSection(Section):
     """Train low-rank adapters (LoRA) with peft. By default all weights are trained."""
     freeze: FreezeSection | None = None
     """Parts of the transformer that are not trained."""
-    gradient_checkpointing: bool = False
+    gradient_checkpointing: Annotated[bool, NotIdentity] = False
     """Compute the activations inside each transformer layer again in the backward pass: a third
     more time, and much less memory for long texts and large models."""
     dropout: bool = False
     """Keep the model's dropout on while training. Off by default, since a frozen matrix is encoded
-    without it."""
+    without it. It is drawn for each forward pass, so `max_tokens_per_batch` is part of the cache
+    key if it is on."""
     precision: Literal["bf16", "fp32"] = "bf16"
     """Arithmetic of the forward pass. bf16 is used where the hardware has it, and fp32 elsewhere.
     Weights and optimizer state are always float32."""
     unjudged: Literal["ignore", "negative"] = "ignore"
     """What a pair counts as that was retrieved but not judged, unless a phase has its own. Such
     pairs are the likeliest false negatives."""
-    max_tokens_per_batch: Annotated[int, Field(ge=1)] = 16384
+    max_tokens_per_batch: Annotated[int, NotIdentity, Field(ge=1)] = 16384
     """Padded tokens in one forward pass on one rank; a larger step is accumulated over several."""
     eval_every_epochs: Annotated[float, Field(gt=0)] | None = 1.0
     """Epochs between two evaluations on dev, counted in each phase; a phase's last step is always
@@ -97,6 +98,10 @@ class TrainSection(Section):
     dev_corpus_size: Annotated[int, Field(ge=1)] | None = 2000
     """Passages that a dev evaluation ranks: those labelled for the dev queries, and a seeded sample
     of others up to this many; null ranks all passages."""
+
+    def further_identity(self) -> dict[str, Any]:
+        """Return the size of passes with dropout, which is drawn for each pass."""
+        return {"max_tokens_per_batch": self.max_tokens_per_batch} if self.dropout else {}
 
     @model_validator(mode="after")
     def _adapters_fit(self) -> Self:
