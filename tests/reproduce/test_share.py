@@ -6,14 +6,18 @@ import shutil
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from recipekit import load_recipe
 from recipekit.errors import StoreError
+from recipekit.recipe.fill import filled
 from recipekit.reproduce.bundle import Bundle, changed_files, file_hashes, open_bundle
 from recipekit.reproduce.licences import permission
 from recipekit.reproduce.local_files import LocalFiles
 from recipekit.reproduce.tolerances import with_tolerances
+from recipekit.yaml_format import parse
 
 Cli = Callable[..., str]
 ROW = {"evaluator": "e", "split": "test", "system": "trained", "metric": "m"}
@@ -66,44 +70,76 @@ def test_a_tolerance_covers_95_percent_of_new_runs(runs: int) -> None:
     assert 940 <= covered <= 985
 
 
-def test_local_paths_become_names_in_the_bundle(tmp_path: Path) -> None:
-    for name in ("a/x.csv", "b/x.csv", "judge.py"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).touch()
-    source = {"use": "pairs", "license": "mit", "file": f"{tmp_path}/a/x.csv"}
-    recipe = {
-        "collect": {"sources": {"own": source}},
-        "judge": {"use": f"{tmp_path}/judge.py:Mine", "files": [f"{tmp_path}/b/x.csv"]},
-        "again": {"own": {"file": f"{tmp_path}/a/x.csv"}, "text": "/no/such/file"},
-    }
+JUDGE = """\
+from recipekit.component import JudgeSpec, LocalPath
+
+class Mine(JudgeSpec):
+    paths: tuple[LocalPath, ...] = ()
+
+    def build(self, context):
+        raise NotImplementedError
+"""
+ENCODERS = "encoders: {student: {use: bi_encoder, model: owner/name}}\n"
+COLLECT = "collect: {sources: {own: {use: pairs, license: mit, file: a/x.csv, delimiter: /}}}\n"
+
+
+def local_files(folder: Path, sections: str) -> tuple[LocalFiles, dict[str, Any]]:
+    """Return the local files of a recipe in a folder, and the rewritten recipe."""
+    for name in ("a/x.csv", "b/x.csv", "model/config.json", "judge.py"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text(JUDGE if name == "judge.py" else "{}")
+    file = folder / "recipe.yaml"
+    file.write_text(f"recipe: 1\nname: small\n{sections}")
+    recipe = load_recipe(file, allow_local_code=True)
     local = LocalFiles()
-    rewritten = local.rewritten(recipe)
-    assert rewritten["collect"]["sources"]["own"]["file"] == "./data/own/x.csv"
-    assert rewritten["judge"] == {"use": "./code/judge.py:Mine", "files": ["./data/judge/x.csv"]}
-    assert rewritten["again"] == {"own": {"file": "./data/own/x.csv"}, "text": "/no/such/file"}
-    assert [(file.licence, file.is_code) for file in local.files] == [
-        ("mit", False),
-        (None, True),
-        (None, False),
+    return local, local.rewritten(parse(filled(recipe)), recipe)
+
+
+def test_local_paths_become_names_in_the_bundle(tmp_path: Path) -> None:
+    sections = (
+        "encoders: {student: {use: bi_encoder, model: ./model}}\n"
+        f"{COLLECT}"
+        "mine: {retrievers: {lexical: {use: bm25}}}\n"
+        "judge: {judges: {mine: {use: ./judge.py:Mine, paths: [b/x.csv, a/x.csv]}}}\n"
+    )
+    local, recipe = local_files(tmp_path, sections)
+    assert recipe["encoders"]["student"]["model"] == "./data/student/model"
+    assert recipe["collect"]["sources"]["own"]["file"] == "./data/own/x.csv"
+    judge = recipe["judge"]["judges"]["mine"]
+    assert judge["use"] == "./code/judge.py:Mine"
+    assert judge["paths"] == ["./data/mine/x.csv", "./data/own/x.csv"]
+    assert [(file.key, file.licence, file.is_code) for file in local.files] == [
+        ("encoders.student.model", None, False),
+        ("collect.sources.own.file", "mit", False),
+        ("judge.judges.mine.paths", None, False),
+        ("judge.judges.mine.use", None, True),
     ]
+
+
+def test_only_keys_that_are_paths_name_files(tmp_path: Path) -> None:
+    """A delimiter and a value of a column can be the name of a folder, too."""
+    sts = f"{{use: sts, file: b/x.csv, license: cc0-1.0, where: {{folder: {tmp_path}/a}}}}"
+    evaluate = f"evaluate: {{encoder: student, evaluators: {{sts: {sts}}}}}\n"
+    local, recipe = local_files(tmp_path, f"{ENCODERS}{COLLECT}{evaluate}")
+    assert [file.path for file in local.files] == [tmp_path / "a/x.csv", tmp_path / "b/x.csv"]
+    assert recipe["collect"]["sources"]["own"]["delimiter"] == "/"
+    assert recipe["evaluate"]["evaluators"]["sts"]["where"] == {"folder": f"{tmp_path}/a"}
 
 
 @pytest.mark.parametrize(
     ("source", "evaluator", "expected"),
-    [(None, "mit", "mit"), ("mit", None, "mit"), ("mit", "proprietary", "proprietary")],
+    [("null", "mit", "mit"), ("mit", "null", "mit"), ("mit", "proprietary", "proprietary")],
 )
 def test_a_file_that_is_named_twice_has_the_stated_and_the_stricter_licence(
-    source: str | None, evaluator: str | None, expected: str, tmp_path: Path
+    source: str, evaluator: str, expected: str, tmp_path: Path
 ) -> None:
-    (tmp_path / "x.csv").touch()
-    file = f"{tmp_path}/x.csv"
-    local = LocalFiles()
-    local.rewritten(
-        {
-            "collect": {"sources": {"own": {"use": "pairs", "file": file, "license": source}}},
-            "evaluate": {"evaluators": {"sts": {"use": "sts", "file": file, "license": evaluator}}},
-        }
+    sts = f"{{use: sts, file: a/x.csv, license: {evaluator}}}"
+    sections = (
+        f"{ENCODERS}"
+        f"collect: {{sources: {{own: {{use: pairs, file: a/x.csv, license: {source}}}}}}}\n"
+        f"evaluate: {{encoder: student, evaluators: {{sts: {sts}}}}}\n"
     )
+    local, _ = local_files(tmp_path, sections)
     assert [each.licence for each in local.files] == [expected]
 
 

@@ -91,7 +91,7 @@ def write_bundle(
     with tempfile.TemporaryDirectory(prefix="recipekit-share-") as temporary:
         folder = Path(temporary)
         local = LocalFiles()
-        values = local.rewritten(run.recipe)
+        values = local.rewritten(run.recipe, recipe)
         lock, values = _pinned(lock_of_run(run, recipe), values)
         left_out = _copy_files(local.files, folder, options)
         text = dump(values)
