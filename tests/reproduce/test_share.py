@@ -222,16 +222,50 @@ def test_seeds_of_a_recipe_without_training_are_refused(folder: Path, cli: Cli) 
 @pytest.mark.slow
 @pytest.mark.usefixtures("in_process")
 def test_other_runs_widen_the_tolerances(folder: Path, cli: Cli) -> None:
-    cli("share", "small", "out", "--spread", "small")
+    further_run(folder, "again")
+    cli("share", "small", "out", "--spread", "again")
     [row] = json.loads(Path("out/metrics.json").read_text())
     assert row["tolerance_basis"] == "spread over 2 runs" and len(row["repeated"]) == 1
-    file = next(folder.glob("runs/small/2*/run.json"))
-    shutil.copytree(file.parent, folder / "other/2", symlinks=True)
-    other = {**json.loads(file.read_text()), "name": "another"}
-    (folder / "other/2/run.json").write_text(json.dumps(other))
-    assert "is a run of another recipe, 'another'" in cli(
-        "share", "small", "again", "--spread", "other/2", status=1
-    )
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("in_process")
+def test_runs_that_do_not_repeat_this_one_are_refused(folder: Path, cli: Cli) -> None:
+    def refused(*runs: str) -> str:
+        options = [word for run in runs for word in ("--spread", run)]
+        return cli("share", "small", "out", *options, status=1)
+
+    assert "since it is the same run" in refused("small")
+    further_run(folder, "again")
+    assert "again: has no other figures than again, since it is the same" in refused(*["again"] * 2)
+    shutil.copytree("again", "copy")
+    assert "copy: has no other figures than again, since evaluate was" in refused("again", "copy")
+    further_run(folder, "baselines", evaluate=(("section", "untrained"), True))
+    assert "does not repeat" in refused("baselines")
+    assert "\n  evaluate.untrained: false → true" in refused("baselines")
+    further_run(folder, "seed", evaluate=(("seed",), 14))
+    assert "\n  seed: 13 → 14" in refused("seed")
+    path = ("section", "sources", "own", "files")
+    further_run(folder, "data", collect=(path, {"pairs.jsonl": "0" * 64}))
+    assert "collect.sources.own.pairs.jsonl: the content changed" in refused("data")
+    run = {**json.loads(Path("again/run.json").read_text()), "name": "another"}
+    Path("again/run.json").write_text(json.dumps(run))
+    assert "is a run of another recipe, 'another'" in refused("again")
+
+
+def further_run(folder: Path, name: str, **changed: tuple[tuple[str, ...], object]) -> None:
+    """Copy the run as if it had been computed again; change values of the identities of stages."""
+    run = folder / name
+    shutil.copytree(next(folder.glob("runs/small/2*")), run)
+    for stage, (path, value) in {"evaluate": ((), None), **changed}.items():
+        file = run / "stages" / stage / "manifest.json"
+        manifest = json.loads(file.read_text())
+        inside = manifest["identity"]
+        for key in path[:-1]:
+            inside = inside[key]
+        if path:
+            inside[path[-1]] = value
+        file.write_text(json.dumps({**manifest, "created": name}))
 
 
 def test_hidden_files_and_the_index_are_not_hashed(tmp_path: Path) -> None:
