@@ -16,10 +16,11 @@ from recipekit.recipe.fill import filled
 from recipekit.reproduce.bundle import Bundle, changed_files, file_hashes, open_bundle
 from recipekit.reproduce.licences import permission
 from recipekit.reproduce.local_files import LocalFiles
-from recipekit.reproduce.tolerances import with_tolerances
+from recipekit.reproduce.tolerances import trained_systems, with_tolerances
 from recipekit.yaml_format import parse
 
 Cli = Callable[..., str]
+TRAINED = {"trained"}
 ROW = {"evaluator": "e", "split": "test", "system": "trained", "metric": "m"}
 
 
@@ -50,12 +51,46 @@ def test_tolerances_follow_students_distribution_and_have_a_floor() -> None:
         for system, value in (("trained", 0.50), ("bm25", 0.40))
     ]
     other = [{**rows[0], "value": 0.52}, {**rows[1], "value": 0.40}]
-    trained, bm25 = with_tolerances(rows, [other])
+    trained, bm25 = with_tolerances(rows, [other], TRAINED)
     assert trained["tolerance"] == pytest.approx(12.706 * 2**0.5 * 0.0141421, rel=1e-3)
     assert trained["tolerance_basis"] == "spread over 2 runs"
     assert (bm25["tolerance"], bm25["repeated"]) == (0.001, [0.40])
-    assert [row["tolerance"] for row in with_tolerances(rows, [])] == [0.005, 0.001]
-    assert [row["tolerance"] for row in with_tolerances(rows, [other], 0.02)] == [0.02, 0.02]
+    assert [row["tolerance"] for row in with_tolerances(rows, [], TRAINED)] == [0.005, 0.001]
+    assert [row["tolerance"] for row in with_tolerances(rows, [other], TRAINED, 0.02)] == [
+        0.02,
+        0.02,
+    ]
+
+
+def test_baselines_that_search_with_the_trained_encoder_have_its_tolerance() -> None:
+    bm25, dense = {"use": "bm25"}, {"use": "exact", "encoder": "trained"}
+    recipe = load_recipe(
+        {
+            "recipe": 1,
+            "name": "small",
+            "encoders": {"student": {"use": "bi_encoder", "model": "owner/name"}},
+            "collect": {"sources": {"own": {"use": "pairs", "file": "pairs.jsonl"}}},
+            "mine": {"retrievers": {"lexical": bm25}},
+            "train": {"phases": {"only": {"use": "in_batch"}}},
+            "evaluate": {
+                "evaluators": {"held_out": {"use": "retrieval"}},
+                "baselines": {
+                    "bm25": bm25,
+                    "plain": {"use": "exact", "encoder": "student"},
+                    "hybrid": {"use": "hybrid", "retrievers": {"lexical": bm25, "dense": dense}},
+                },
+            },
+        }
+    )
+    trained = trained_systems(recipe)
+    assert trained == {"trained", "hybrid"}
+    rows = [
+        {"system": "hybrid", "value": 0.5},
+        {"system": "hybrid, reranked", "variant_of": "hybrid", "value": 0.5},
+        {"system": "bm25, reranked", "variant_of": "bm25", "value": 0.5},
+    ]
+    found = with_tolerances(rows, [], trained)
+    assert [row["tolerance"] for row in found] == [0.005, 0.005, 0.001]
 
 
 @pytest.mark.parametrize("runs", [2, 4])
@@ -65,7 +100,7 @@ def test_a_tolerance_covers_95_percent_of_new_runs(runs: int) -> None:
     covered = 0
     for _ in range(1000):
         first, *others = ({**ROW, "value": draw.gauss(0.5, 0.02)} for _ in range(runs))
-        [row] = with_tolerances([first], [[other] for other in others])
+        [row] = with_tolerances([first], [[other] for other in others], TRAINED)
         covered += abs(draw.gauss(0.5, 0.02) - row["value"]) <= row["tolerance"]
     assert 940 <= covered <= 985
 

@@ -32,7 +32,7 @@ from recipekit.reproduce.lock import Lock, write_lock
 from recipekit.reproduce.replies import REPLIES, write_replies
 from recipekit.reproduce.run_lock import lock_of_run
 from recipekit.reproduce.secrets import check_no_secrets
-from recipekit.reproduce.tolerances import with_tolerances
+from recipekit.reproduce.tolerances import trained_systems, with_tolerances
 from recipekit.stages import writer_of
 from recipekit.yaml_format import dump
 
@@ -97,7 +97,8 @@ def write_bundle(
         text = dump(values)
         (folder / "recipe.yaml").write_text(text, encoding="utf-8")
         write_lock(folder / "recipe.lock", lock)
-        rows = with_tolerances(_rows(run), repeated, options.tolerance)
+        trained = trained_systems(recipe)
+        rows = with_tolerances(_rows(run), repeated, trained, options.tolerance)
         write_json(folder / "metrics.json", rows)
         _copy_per_query(run, folder)
         _write_report(run, folder, recipe, texts=not left_out and may_quote(licences, options.data))
