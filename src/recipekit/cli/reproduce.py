@@ -67,7 +67,7 @@ def reproduce(
     from recipekit.report.terminal import print_blocks
     from recipekit.reproduce.drift import in_words
     from recipekit.reproduce.preparation import prepare
-    from recipekit.reproduce.reproduction import outcomes_table
+    from recipekit.reproduce.reproduction import outcomes_blocks
     from recipekit.reproduce.reproduction import reproduce as run
 
     launch = read_launch(None, num_processes, cpu=cpu)
@@ -95,7 +95,7 @@ def reproduce(
         print_json({"reproduced": not missed, "differences": differences, "figures": figures})
     else:
         typer.echo()
-        print_blocks([outcomes_table(outcomes)])
+        print_blocks(outcomes_blocks(outcomes))
         total = len(outcomes)
         if total == 1:
             verdict = "the figure is not" if missed else "the figure is"
