@@ -122,7 +122,7 @@ def _published_alone(published: Sequence[PublishedModel], reference: str) -> Mea
                 theirs = model.values(own, metric) if own is not None else {}
                 if theirs:
                     values[metric][model.label] = theirs
-        rows = published_rows(spec, values, reference, first.seed)
+        rows = published_rows(spec, values, reference, first.seed, {"split": spec.split})
         found.rows += [{"evaluator": name, **row} for row in rows]
     return found
 

@@ -1,8 +1,8 @@
-"""Published baselines in a comparison: their values of every query stand in for a model."""
+"""Published baselines in a comparison: their values of every item stand in for a model."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,12 +12,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import ValidationError
 
+from recipekit.artifacts.key import FileHashes, canonical, slot_identity
 from recipekit.comparison.arguments import Argument
+from recipekit.component import EvaluatorSpec, Slot
 from recipekit.errors import RunError, StoreError
+from recipekit.evaluators.resampling import Resampling
 from recipekit.evaluators.retrieval import RetrievalSpec
+from recipekit.pipeline.identity_parts import identity_parts
 from recipekit.recipe.sections import TRAINED
 from recipekit.reproduce.bundle import Bundle
-from recipekit.reproduce.lock import read_lock
+from recipekit.reproduce.lock import Lock, read_lock
 from recipekit.stages import writer_of
 from recipekit.stages.evaluate.section import UNTRAINED
 from recipekit.tables import read_table
@@ -27,6 +31,8 @@ __all__ = ["PublishedModel", "published_model"]
 
 RETRIEVAL: Final = "retrieval"
 """The evaluator that keeps values of every query."""
+EVALUATOR: Final = "own"
+"""The name of an evaluator in an identity that is compared with a lock."""
 
 
 @dataclass(frozen=True)
@@ -39,14 +45,21 @@ class PublishedModel:
     bundle: Bundle
     system: str
     """The system whose values count: `trained` or `untrained`."""
-    data: Mapping[str, Any]
-    """Rows and sha256 of its queries, passages and labels."""
+    lock: Lock
+    """What its figures depend on."""
     evaluators: Mapping[str, RetrievalSpec]
     """Its evaluators that keep values of every query, by name."""
+    named: Sequence[str]
+    """The names of all its evaluators."""
     recipe: str
     """The name of its recipe."""
     seed: int
     """The seed of its recipe."""
+
+    @property
+    def data(self) -> Mapping[str, Any]:
+        """Rows and sha256 of its queries, passages and labels."""
+        return self.lock.data
 
     @property
     def is_trained(self) -> bool:
@@ -54,7 +67,7 @@ class PublishedModel:
         return self.system == TRAINED
 
     def values(self, evaluator: str, metric: str) -> dict[int, float]:
-        """Return the published value of every query; empty without any."""
+        """Return the published value of every query or item of a file; empty without any."""
         file = self.bundle.folder / "per_query" / f"{evaluator}.arrow"
         if not file.is_file():
             return {}
@@ -72,6 +85,36 @@ class PublishedModel:
         Both give a query the same value of a metric on equal data.
         """
         return next((name for name, own in self.evaluators.items() if _same(own, spec)), None)
+
+    def like_slot(self, slot: Slot[EvaluatorSpec], hashes: FileHashes) -> str | None:
+        """Return the evaluator that measures an equal file in the same way; None without one.
+
+        Intervals may be computed in another way.
+
+        Args:
+            slot: An evaluator of a file.
+            hashes: Content hashes of files.
+        """
+        stage = writer_of("metrics").name
+        section = {"evaluators": {EVALUATOR: slot_identity(slot, hashes)}}
+        identity = {"stage": stage, "version": 0, "seed": 0, "section": section}
+        parts = {part.path: part.value for part in identity_parts(identity)}
+        wanted = _of_evaluator(parts, f"{stage}.evaluators.{EVALUATOR}.")
+        locked = {**self.lock.settings, **self.lock.files}
+        for name in self.named:
+            if _of_evaluator(locked, f"{stage}.evaluators.{name}.") == wanted:
+                return name
+        return None
+
+
+def _of_evaluator(parts: Mapping[str, Any], prefix: str) -> dict[str, str]:
+    """Return the settings and files of an evaluator that decide the values of its items."""
+    found = {}
+    for path, value in parts.items():
+        key = path.removeprefix(prefix)
+        if key != path and key not in Resampling.model_fields:
+            found[key] = canonical(value)
+    return found
 
 
 def _same(first: RetrievalSpec, second: RetrievalSpec) -> bool:
@@ -112,8 +155,9 @@ def published_model(argument: Argument, bundle: Bundle) -> PublishedModel:
         what="baseline, before training" if argument.before else "baseline, trained",
         bundle=bundle,
         system=system,
-        data=lock.data,
+        lock=lock,
         evaluators=dict(_evaluators(section.get("evaluators") or {})),
+        named=list(section.get("evaluators") or {}),
         recipe=bundle.recipe,
         seed=int(recipe.get("seed") or 0),
     )
