@@ -123,6 +123,7 @@ def local_files(folder: Path, sections: str) -> tuple[LocalFiles, dict[str, Any]
     for name in ("a/x.csv", "b/x.csv", "model/config.json", "judge.py"):
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text(JUDGE if name == "judge.py" else "{}")
+    (folder / "model/README.md").write_text("---\nlicense: apache-2.0\n---\n")
     file = folder / "recipe.yaml"
     file.write_text(f"recipe: 1\nname: small\n{sections}")
     recipe = load_recipe(file, allow_local_code=True)
@@ -144,7 +145,7 @@ def test_local_paths_become_names_in_the_bundle(tmp_path: Path) -> None:
     assert judge["use"] == "./code/judge.py:Mine"
     assert judge["paths"] == ["./data/mine/x.csv", "./data/own/x.csv"]
     assert [(file.key, file.licence, file.is_code) for file in local.files] == [
-        ("encoders.student.model", None, False),
+        ("encoders.student.model", "apache-2.0", False),
         ("collect.sources.own.file", "mit", False),
         ("judge.judges.mine.paths", None, False),
         ("judge.judges.mine.use", None, True),

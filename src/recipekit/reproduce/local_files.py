@@ -6,15 +6,19 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from pydantic import BaseModel
 
 from recipekit.component import EncoderSpec, Slot
+from recipekit.encoding.model_card import licence_of
 from recipekit.encoding.named_model import NamedModel
 from recipekit.reproduce.licences import permission
 
 __all__ = ["LocalFile", "LocalFiles"]
+
+MODEL: Final = "model"
+"""The key that names the folder of a model."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +31,7 @@ class LocalFile:
     key: str
     """The recipe's key."""
     licence: str | None
-    """The licence that its source or evaluator states."""
+    """The licence that its source or evaluator states, or the card in the folder of a model."""
     is_code: bool = False
 
 
@@ -63,7 +67,8 @@ class LocalFiles:
             pairs = zip(value, typed, strict=True)
             return [self.rewritten(item, own, key, licence) for item, own in pairs]
         if isinstance(typed, Path) and os.path.isabs(value) and os.path.lexists(value):
-            return f"./{self._added(Path(value), key, licence)}"
+            stated = licence_of(typed) if key[-1] == MODEL else licence
+            return f"./{self._added(Path(value), key, stated)}"
         return value
 
     def _items(
@@ -101,8 +106,8 @@ def _fields(model: BaseModel) -> dict[str, Any]:
     """Return the values of a model by the keys of a recipe; the folder of a model is a path."""
     fields = type(model).model_fields
     values = {fields[name].alias or name: getattr(model, name) for name in fields}
-    if isinstance(model, NamedModel | EncoderSpec) and isinstance(values.get("model"), str):
-        values["model"] = Path(values["model"])
+    if isinstance(model, NamedModel | EncoderSpec) and isinstance(values.get(MODEL), str):
+        values[MODEL] = Path(values[MODEL])
     return values
 
 
