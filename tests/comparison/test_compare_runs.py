@@ -150,7 +150,12 @@ def test_a_published_baseline_stands_in_for_its_model(
 
     alone = compared("baseline.zip:before", "baseline.zip")
     assert value(alone, "tiny published") == pytest.approx(value(found, "tiny published"))
-    assert set(alone["models"][0]["efficiency"].values()) == {None}
+    before, trained = alone["models"]
+    costs = next(project.glob("runs/tiny/2*/stages/evaluate/rankings/*/efficiency.json"))
+    run = json.loads(costs.read_text())
+    assert trained["is_published"] and before["is_published"]
+    assert trained["efficiency"] == {**trained["efficiency"], **run["trained"]}
+    assert trained["efficiency"]["dimension"] and trained["efficiency"]["device"]
 
     assert refused("baseline.zip:dimensions=8", "tiny").startswith(
         "baseline.zip:dimensions=8: a baseline has published values and no model"

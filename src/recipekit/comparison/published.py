@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,12 +15,13 @@ from pydantic import ValidationError
 
 from recipekit.artifacts.key import FileHashes, canonical, slot_identity
 from recipekit.comparison.arguments import Argument
-from recipekit.component import EvaluatorSpec, Slot
+from recipekit.component import Efficiency, EvaluatorSpec, Slot
 from recipekit.errors import RunError, StoreError
 from recipekit.evaluators.resampling import Resampling
 from recipekit.evaluators.retrieval import RetrievalSpec
 from recipekit.pipeline.identity_parts import identity_parts
 from recipekit.recipe.sections import TRAINED
+from recipekit.report.efficiency import EFFICIENCY
 from recipekit.reproduce.bundle import Bundle
 from recipekit.reproduce.lock import Lock, read_lock
 from recipekit.stages import writer_of
@@ -78,6 +80,20 @@ class PublishedModel:
         chosen = pc.and_(pc.equal(table["system"], self.system), pc.equal(table["metric"], metric))
         rows = table.filter(chosen)
         return dict(zip(rows["query"].to_pylist(), rows["value"].to_pylist(), strict=True))
+
+    @property
+    def efficiency(self) -> Efficiency:
+        """What its run measured that it costs, with the first evaluator that searches."""
+        file = self.bundle.folder / EFFICIENCY
+        if not file.is_file():
+            return Efficiency()
+        try:
+            costs = json.loads(file.read_text(encoding="utf-8"))
+            found = [systems[self.system] for systems in costs.values() if self.system in systems]
+            known = found[0] if found else {}
+            return Efficiency(**{each.name: known.get(each.name) for each in fields(Efficiency)})
+        except (ValueError, TypeError, AttributeError) as error:
+            raise StoreError(f"{file}: damaged; get the baseline again", code="RK542") from error
 
     def like(self, spec: RetrievalSpec) -> str | None:
         """Return the evaluator that measures as another one does; None without one.

@@ -19,6 +19,7 @@ from recipekit.pipeline.report import read_blocks, write_blocks
 from recipekit.recipe.environment import names
 from recipekit.recipe.sections import Recipe
 from recipekit.report.blocks import Block, Examples, Listing, ReportSection, Text
+from recipekit.report.efficiency import EFFICIENCY
 from recipekit.report.run_folder import RunFolder
 from recipekit.reproduce.bundle import FORMAT, INDEX, file_hashes
 from recipekit.reproduce.licences import (
@@ -100,7 +101,7 @@ def write_bundle(
         trained = trained_systems(recipe)
         rows = with_tolerances(_rows(run), repeated, trained, options.tolerance)
         write_json(folder / "metrics.json", rows)
-        _copy_per_query(run, folder)
+        _copy_values(run, folder)
         _write_report(run, folder, recipe, texts=not left_out and may_quote(licences, options.data))
         replies = 0
         if options.replies:
@@ -156,11 +157,18 @@ def _copy_files(
     return left_out
 
 
-def _copy_per_query(run: RunFolder, folder: Path) -> None:
-    """Copy the values of single items: a table of each evaluator, and those of mteb's tasks."""
+def _copy_values(run: RunFolder, folder: Path) -> None:
+    """Copy the values of single items, and what systems cost.
+
+    Values are a table of each evaluator, and a file of each of mteb's tasks.
+    """
     rankings = run.file(writer_of("rankings").name, "rankings")
     if rankings is None:
         return
+    files = sorted(rankings.glob(f"*/{EFFICIENCY}"))
+    costs = {file.parent.name: run.read_json(file, dict) for file in files}
+    if costs:
+        write_json(folder / EFFICIENCY, costs)
     copies = {
         file: f"{file.parent.name}.arrow" for file in sorted(rankings.glob(f"*/{PER_QUERY_FILE}"))
     }
