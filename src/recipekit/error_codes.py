@@ -675,7 +675,8 @@ ERROR_CODES: Final[dict[str, ErrorCode]] = {
     ),
     "RK543": ErrorCode(
         "A run cannot be shared.",
-        "It did not finish, measured nothing, or its files have changed since.",
+        "It did not finish, measured nothing, or its files have changed since; or a run for "
+        "--spread does not repeat it.",
         "Run the recipe again, to the end.",
     ),
     # Runs

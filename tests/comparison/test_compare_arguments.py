@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from recipekit.comparison.arguments import Argument, parse_argument
-from recipekit.comparison.model_kinds import kind_of, licence_of
+from recipekit.comparison.model_kinds import kind_of
 from recipekit.encoding.compression_keys import CompressionKeys
 from recipekit.errors import RunError
 
@@ -93,23 +93,6 @@ def test_the_kind_of_a_model_follows_from_its_files(
     for name, value in files.items():
         (tmp_path / name).write_text(json.dumps(value))
     assert kind_of(tmp_path) == kind
-
-
-@pytest.mark.parametrize(
-    ("card", "licence"),
-    [
-        ("---\nlicense: apache-2.0\n---\nText", "apache-2.0"),
-        ("---\nlicense: other\nlicense_name: own\n---\n", "own"),
-        ("---\ntags: [x]\n---\n", None),
-        ("---\nlicense: [\n---\n", None),
-        ("---\nlicense: mit", None),
-        ("# No front matter", None),
-    ],
-)
-def test_the_licence_is_that_of_the_card(card: str, licence: str | None, tmp_path: Path) -> None:
-    assert licence_of(tmp_path) is None
-    (tmp_path / "README.md").write_text(card)
-    assert licence_of(tmp_path) == licence
 
 
 def test_models_of_the_same_name_are_called_as_they_were_typed() -> None:

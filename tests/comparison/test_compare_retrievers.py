@@ -98,6 +98,15 @@ def test_columns_that_cannot_be_guessed_are_named_with_a_recipe(
     )
 
 
+def test_a_folder_without_a_model_is_named(pairs: Path, refused: Refused) -> None:
+    (pairs.parent / "notes").mkdir()
+    message = (
+        "notes: contains neither a model (modules.json or config.json), nor a run (run.json), "
+    )
+    assert refused("bm25", "notes", "--on", pairs.name).startswith(message)
+    assert refused("bm25", "./notes", "--on", pairs.name).startswith(f"./{message}")
+
+
 def test_a_retriever_needs_an_evaluator_that_searches(tmp_path: Path, refused: Refused) -> None:
     trained = {"use": "exact", "encoder": "trained"}
     phases = {"p": {"use": "in_batch", "loss": {"use": "infonce"}, "epochs": 1}}

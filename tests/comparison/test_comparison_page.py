@@ -1,5 +1,6 @@
 """A comparison in words: summary, tables, figures, and queries side by side."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -100,6 +101,31 @@ def test_tables_have_facts_and_costs_and_dashes_for_a_baseline(comparison: Compa
     assert "old baseline, trained - - - - -".split() in cells
     assert "bm25 retriever - - - - -".split() in cells
     assert "bm25 - 52.0 kB - - 1.5".split() in cells
+
+
+def test_size_and_speed_of_a_baseline_are_marked_as_published(comparison: Comparison) -> None:
+    costs = Efficiency(
+        parameters=22_700_000,
+        dimension=384,
+        passages_per_second=901.0,
+        device="NVIDIA H200",
+        precision="bf16",
+    )
+    old = replace(comparison.models[3], efficiency=costs, is_published=True)
+    models, rows = [*comparison.models[:3], old], [*ROWS, row("old", "ndcg@10", 0.7)]
+    comparison = replace(comparison, models=models, metric_rows=rows)
+    printed = plain_text(terminal_blocks(comparison))
+    cells = [line.split() for line in printed.splitlines()]
+    assert "old baseline, trained 384 22.7 M - - -".split() in cells
+    assert "old - - 901 - -".split() in cells
+    assert (
+        "Size and speed of old are as published: its run measured them on NVIDIA H200 (bf16)."
+        in printed
+    )
+    assert "Speed was measured on CPU, 2 threads of 2 cores (bf16 in fp32), with" in printed
+    speed, dimensions, _ = trade_off_figures(comparison)
+    assert isinstance(speed, Figure) and isinstance(dimensions, Figure)
+    assert "old" in dimensions.series and "old" not in speed.series
 
 
 def test_the_terminal_shows_the_query_that_differs_most(comparison: Comparison) -> None:

@@ -19,6 +19,7 @@ from sentence_transformers.sentence_transformer.evaluation import (
 from sklearn.metrics import average_precision_score, f1_score
 
 from recipekit.component import EvaluatorSpec, System
+from recipekit.errors import DataError
 from recipekit.evaluators.bitext import BitextSpec
 from recipekit.evaluators.data_kinds import ParallelSentences
 from recipekit.evaluators.pair_statistics import average_precision, pearson, spearman
@@ -271,6 +272,18 @@ def test_systems_are_compared_on_the_same_resampled_pairs(
     difference = found[-1]["differences"]["untrained"]
     assert (difference["difference"], difference["low"], difference["high"]) == (0, 0, 0)
     assert found[0]["low"] < found[0]["value"] < found[0]["high"]
+
+
+def test_rows_without_a_value_do_not_match_where(write: Write, tmp_path: Path):
+    splits = [{"split": "test"}, {"split": ""}, {"split": None}, {}, {"split": "dev"}]
+    file = write([{"sentence1": f"a{n}", "sentence2": "b", "score": n, **split}
+                  for n, split in enumerate(splits * 2)])  # fmt: skip
+    read = StsSpec(file=file, where={"split": "test"}).read(tmp_path)
+    assert list(read.first) == ["a0", "a5"]
+    with pytest.raises(DataError, match="no row with split: train"):
+        StsSpec(file=file, where={"split": "train"}).read(tmp_path)
+    with pytest.raises(DataError, match=r"no column 'spilt' for `where`.* Did you mean 'split'"):
+        StsSpec(file=file, where={"spilt": "test"}).read(tmp_path)
 
 
 @pytest.mark.slow

@@ -71,6 +71,24 @@ def test_a_version_that_no_index_has_is_named(index: Path, tmp_path: Path) -> No
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("folder")
+def test_nothing_is_installed_from_a_lock_that_was_changed(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def install(*_: object) -> Path:
+        raise AssertionError("installed")
+
+    monkeypatch.setattr(fresh_environment, "make_environment", install)
+    assert invoke(["share", "small", "out"]) == 0
+    with open("out/recipe.lock", "a") as lock:
+        lock.write("# changed\n")
+    assert invoke(["reproduce", "out", "--cpu", "--fresh-environment"]) == 1
+    printed = capfd.readouterr().err
+    assert "recipe.lock: was changed after it was written" in printed
+    assert "installed" not in printed
+
+
+@pytest.mark.slow
 def test_a_baseline_runs_in_a_fresh_environment_with_the_locked_versions(
     index: Path, folder: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -4,11 +4,13 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable
+from itertools import permutations
 from pathlib import Path
 
 import pytest
 
-from recipekit.reproduce.reproduction import outcomes, outcomes_table
+from recipekit.report.terminal import plain_text
+from recipekit.reproduce.reproduction import outcomes, outcomes_blocks
 
 Cli = Callable[..., str]
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("in_process")]
@@ -124,4 +126,23 @@ def test_a_missing_figure_is_not_within() -> None:
     [missing] = outcomes(published, [])
     [exact] = outcomes(published, [{**row, "value": 0.6}])
     assert not missing.is_within and exact.is_within
-    assert [line[-1] for line in outcomes_table([exact]).rows] == ["yes"]
+    assert plain_text(outcomes_blocks([exact])).endswith("yes\n")
+
+
+def test_evaluators_without_a_split_have_no_comma_and_language_pairs_are_one_line() -> None:
+    def row(metric: str, value: float, **keys: object) -> dict[str, object]:
+        place = {"evaluator": "bi", "split": "", "system": "trained", "metric": metric}
+        return {**place, "value": value, "tolerance": 0.1, "tolerance_basis": "b", **keys}
+
+    pairs = [row(f"f1 {a}-{b}", 0.5, languages=[a, b]) for a, b in permutations("dfe", 2)]
+    own = {**row("ndcg@10", 0.5), "evaluator": "held_out", "split": "test"}
+    published = [own, row("f1", 0.5), *pairs]
+    text = plain_text(outcomes_blocks(outcomes(published, published)))
+    assert "held_out, test: trained  ndcg@10" in text and "\nbi: trained " in text
+    assert "f1 d-e" not in text and text.endswith(
+        "\n6 figures of language pairs: within tolerance\n"
+    )
+    here = [*published[:-1], {**published[-1], "value": 0.1}]
+    text = plain_text(outcomes_blocks(outcomes(published, here)))
+    assert "f1 e-f" in text and "f1 d-e" not in text
+    assert text.endswith("\nthe other 5 figures of language pairs: within tolerance\n")

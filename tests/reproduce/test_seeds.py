@@ -53,6 +53,19 @@ def test_tolerances_are_measured_with_further_seeds(published: Path) -> None:
     assert len(list((published / "runs/tiny").glob("2*"))) == 1, "no run of the user's is added"
 
 
+def test_runs_with_other_seeds_measure_tolerances(
+    published: Path, tmp_path: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(published)
+    seeds = [str(run) for run in sorted(published.glob(".recipekit/seeds/tiny/2*"))]
+    spread = [word for run in seeds for word in ("--spread", run)]
+    cli("share", "tiny", f"{tmp_path}/out", *spread, "--include-data")
+    by_seeds, by_spread = (
+        json.loads((folder / "out/metrics.json").read_text()) for folder in (published, tmp_path)
+    )
+    assert by_spread == by_seeds
+
+
 def test_a_baseline_of_fp32_is_reproduced_in_bf16(
     published: Path, tmp_path: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -6,16 +6,21 @@ import shutil
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from recipekit import load_recipe
 from recipekit.errors import StoreError
+from recipekit.recipe.fill import filled
 from recipekit.reproduce.bundle import Bundle, changed_files, file_hashes, open_bundle
 from recipekit.reproduce.licences import permission
 from recipekit.reproduce.local_files import LocalFiles
-from recipekit.reproduce.tolerances import with_tolerances
+from recipekit.reproduce.tolerances import trained_systems, with_tolerances
+from recipekit.yaml_format import parse
 
 Cli = Callable[..., str]
+TRAINED = {"trained"}
 ROW = {"evaluator": "e", "split": "test", "system": "trained", "metric": "m"}
 
 
@@ -46,12 +51,46 @@ def test_tolerances_follow_students_distribution_and_have_a_floor() -> None:
         for system, value in (("trained", 0.50), ("bm25", 0.40))
     ]
     other = [{**rows[0], "value": 0.52}, {**rows[1], "value": 0.40}]
-    trained, bm25 = with_tolerances(rows, [other])
+    trained, bm25 = with_tolerances(rows, [other], TRAINED)
     assert trained["tolerance"] == pytest.approx(12.706 * 2**0.5 * 0.0141421, rel=1e-3)
     assert trained["tolerance_basis"] == "spread over 2 runs"
     assert (bm25["tolerance"], bm25["repeated"]) == (0.001, [0.40])
-    assert [row["tolerance"] for row in with_tolerances(rows, [])] == [0.005, 0.001]
-    assert [row["tolerance"] for row in with_tolerances(rows, [other], 0.02)] == [0.02, 0.02]
+    assert [row["tolerance"] for row in with_tolerances(rows, [], TRAINED)] == [0.005, 0.001]
+    assert [row["tolerance"] for row in with_tolerances(rows, [other], TRAINED, 0.02)] == [
+        0.02,
+        0.02,
+    ]
+
+
+def test_baselines_that_search_with_the_trained_encoder_have_its_tolerance() -> None:
+    bm25, dense = {"use": "bm25"}, {"use": "exact", "encoder": "trained"}
+    recipe = load_recipe(
+        {
+            "recipe": 1,
+            "name": "small",
+            "encoders": {"student": {"use": "bi_encoder", "model": "owner/name"}},
+            "collect": {"sources": {"own": {"use": "pairs", "file": "pairs.jsonl"}}},
+            "mine": {"retrievers": {"lexical": bm25}},
+            "train": {"phases": {"only": {"use": "in_batch"}}},
+            "evaluate": {
+                "evaluators": {"held_out": {"use": "retrieval"}},
+                "baselines": {
+                    "bm25": bm25,
+                    "plain": {"use": "exact", "encoder": "student"},
+                    "hybrid": {"use": "hybrid", "retrievers": {"lexical": bm25, "dense": dense}},
+                },
+            },
+        }
+    )
+    trained = trained_systems(recipe)
+    assert trained == {"trained", "hybrid"}
+    rows = [
+        {"system": "hybrid", "value": 0.5},
+        {"system": "hybrid, reranked", "variant_of": "hybrid", "value": 0.5},
+        {"system": "bm25, reranked", "variant_of": "bm25", "value": 0.5},
+    ]
+    found = with_tolerances(rows, [], trained)
+    assert [row["tolerance"] for row in found] == [0.005, 0.005, 0.001]
 
 
 @pytest.mark.parametrize("runs", [2, 4])
@@ -61,49 +100,82 @@ def test_a_tolerance_covers_95_percent_of_new_runs(runs: int) -> None:
     covered = 0
     for _ in range(1000):
         first, *others = ({**ROW, "value": draw.gauss(0.5, 0.02)} for _ in range(runs))
-        [row] = with_tolerances([first], [[other] for other in others])
+        [row] = with_tolerances([first], [[other] for other in others], TRAINED)
         covered += abs(draw.gauss(0.5, 0.02) - row["value"]) <= row["tolerance"]
     assert 940 <= covered <= 985
 
 
-def test_local_paths_become_names_in_the_bundle(tmp_path: Path) -> None:
-    for name in ("a/x.csv", "b/x.csv", "judge.py"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).touch()
-    source = {"use": "pairs", "license": "mit", "file": f"{tmp_path}/a/x.csv"}
-    recipe = {
-        "collect": {"sources": {"own": source}},
-        "judge": {"use": f"{tmp_path}/judge.py:Mine", "files": [f"{tmp_path}/b/x.csv"]},
-        "again": {"own": {"file": f"{tmp_path}/a/x.csv"}, "text": "/no/such/file"},
-    }
+JUDGE = """\
+from recipekit.component import JudgeSpec, LocalPath
+
+class Mine(JudgeSpec):
+    paths: tuple[LocalPath, ...] = ()
+
+    def build(self, context):
+        raise NotImplementedError
+"""
+ENCODERS = "encoders: {student: {use: bi_encoder, model: owner/name}}\n"
+COLLECT = "collect: {sources: {own: {use: pairs, license: mit, file: a/x.csv, delimiter: /}}}\n"
+
+
+def local_files(folder: Path, sections: str) -> tuple[LocalFiles, dict[str, Any]]:
+    """Return the local files of a recipe in a folder, and the rewritten recipe."""
+    for name in ("a/x.csv", "b/x.csv", "model/config.json", "judge.py"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text(JUDGE if name == "judge.py" else "{}")
+    (folder / "model/README.md").write_text("---\nlicense: apache-2.0\n---\n")
+    file = folder / "recipe.yaml"
+    file.write_text(f"recipe: 1\nname: small\n{sections}")
+    recipe = load_recipe(file, allow_local_code=True)
     local = LocalFiles()
-    rewritten = local.rewritten(recipe)
-    assert rewritten["collect"]["sources"]["own"]["file"] == "./data/own/x.csv"
-    assert rewritten["judge"] == {"use": "./code/judge.py:Mine", "files": ["./data/judge/x.csv"]}
-    assert rewritten["again"] == {"own": {"file": "./data/own/x.csv"}, "text": "/no/such/file"}
-    assert [(file.licence, file.is_code) for file in local.files] == [
-        ("mit", False),
-        (None, True),
-        (None, False),
+    return local, local.rewritten(parse(filled(recipe)), recipe)
+
+
+def test_local_paths_become_names_in_the_bundle(tmp_path: Path) -> None:
+    sections = (
+        "encoders: {student: {use: bi_encoder, model: ./model}}\n"
+        f"{COLLECT}"
+        "mine: {retrievers: {lexical: {use: bm25}}}\n"
+        "judge: {judges: {mine: {use: ./judge.py:Mine, paths: [b/x.csv, a/x.csv]}}}\n"
+    )
+    local, recipe = local_files(tmp_path, sections)
+    assert recipe["encoders"]["student"]["model"] == "./data/student/model"
+    assert recipe["collect"]["sources"]["own"]["file"] == "./data/own/x.csv"
+    judge = recipe["judge"]["judges"]["mine"]
+    assert judge["use"] == "./code/judge.py:Mine"
+    assert judge["paths"] == ["./data/mine/x.csv", "./data/own/x.csv"]
+    assert [(file.key, file.licence, file.is_code) for file in local.files] == [
+        ("encoders.student.model", "apache-2.0", False),
+        ("collect.sources.own.file", "mit", False),
+        ("judge.judges.mine.paths", None, False),
+        ("judge.judges.mine.use", None, True),
     ]
+
+
+def test_only_keys_that_are_paths_name_files(tmp_path: Path) -> None:
+    """A delimiter and a value of a column can be the name of a folder, too."""
+    sts = f"{{use: sts, file: b/x.csv, license: cc0-1.0, where: {{folder: {tmp_path}/a}}}}"
+    evaluate = f"evaluate: {{encoder: student, evaluators: {{sts: {sts}}}}}\n"
+    local, recipe = local_files(tmp_path, f"{ENCODERS}{COLLECT}{evaluate}")
+    assert [file.path for file in local.files] == [tmp_path / "a/x.csv", tmp_path / "b/x.csv"]
+    assert recipe["collect"]["sources"]["own"]["delimiter"] == "/"
+    assert recipe["evaluate"]["evaluators"]["sts"]["where"] == {"folder": f"{tmp_path}/a"}
 
 
 @pytest.mark.parametrize(
     ("source", "evaluator", "expected"),
-    [(None, "mit", "mit"), ("mit", None, "mit"), ("mit", "proprietary", "proprietary")],
+    [("null", "mit", "mit"), ("mit", "null", "mit"), ("mit", "proprietary", "proprietary")],
 )
 def test_a_file_that_is_named_twice_has_the_stated_and_the_stricter_licence(
-    source: str | None, evaluator: str | None, expected: str, tmp_path: Path
+    source: str, evaluator: str, expected: str, tmp_path: Path
 ) -> None:
-    (tmp_path / "x.csv").touch()
-    file = f"{tmp_path}/x.csv"
-    local = LocalFiles()
-    local.rewritten(
-        {
-            "collect": {"sources": {"own": {"use": "pairs", "file": file, "license": source}}},
-            "evaluate": {"evaluators": {"sts": {"use": "sts", "file": file, "license": evaluator}}},
-        }
+    sts = f"{{use: sts, file: a/x.csv, license: {evaluator}}}"
+    sections = (
+        f"{ENCODERS}"
+        f"collect: {{sources: {{own: {{use: pairs, file: a/x.csv, license: {source}}}}}}}\n"
+        f"evaluate: {{encoder: student, evaluators: {{sts: {sts}}}}}\n"
     )
+    local, _ = local_files(tmp_path, sections)
     assert [each.licence for each in local.files] == [expected]
 
 
@@ -186,16 +258,50 @@ def test_seeds_of_a_recipe_without_training_are_refused(folder: Path, cli: Cli) 
 @pytest.mark.slow
 @pytest.mark.usefixtures("in_process")
 def test_other_runs_widen_the_tolerances(folder: Path, cli: Cli) -> None:
-    cli("share", "small", "out", "--spread", "small")
+    further_run(folder, "again")
+    cli("share", "small", "out", "--spread", "again")
     [row] = json.loads(Path("out/metrics.json").read_text())
     assert row["tolerance_basis"] == "spread over 2 runs" and len(row["repeated"]) == 1
-    file = next(folder.glob("runs/small/2*/run.json"))
-    shutil.copytree(file.parent, folder / "other/2", symlinks=True)
-    other = {**json.loads(file.read_text()), "name": "another"}
-    (folder / "other/2/run.json").write_text(json.dumps(other))
-    assert "is a run of another recipe, 'another'" in cli(
-        "share", "small", "again", "--spread", "other/2", status=1
-    )
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("in_process")
+def test_runs_that_do_not_repeat_this_one_are_refused(folder: Path, cli: Cli) -> None:
+    def refused(*runs: str) -> str:
+        options = [word for run in runs for word in ("--spread", run)]
+        return cli("share", "small", "out", *options, status=1)
+
+    assert "since it is the same run" in refused("small")
+    further_run(folder, "again")
+    assert "again: has no other figures than again, since it is the same" in refused(*["again"] * 2)
+    shutil.copytree("again", "copy")
+    assert "copy: has no other figures than again, since evaluate was" in refused("again", "copy")
+    further_run(folder, "baselines", evaluate=(("section", "untrained"), True))
+    assert "does not repeat" in refused("baselines")
+    assert "\n  evaluate.untrained: false → true" in refused("baselines")
+    further_run(folder, "seed", evaluate=(("seed",), 14))
+    assert "\n  seed: 13 → 14" in refused("seed")
+    path = ("section", "sources", "own", "files")
+    further_run(folder, "data", collect=(path, {"pairs.jsonl": "0" * 64}))
+    assert "collect.sources.own.pairs.jsonl: the content changed" in refused("data")
+    run = {**json.loads(Path("again/run.json").read_text()), "name": "another"}
+    Path("again/run.json").write_text(json.dumps(run))
+    assert "is a run of another recipe, 'another'" in refused("again")
+
+
+def further_run(folder: Path, name: str, **changed: tuple[tuple[str, ...], object]) -> None:
+    """Copy the run as if it had been computed again; change values of the identities of stages."""
+    run = folder / name
+    shutil.copytree(next(folder.glob("runs/small/2*")), run)
+    for stage, (path, value) in {"evaluate": ((), None), **changed}.items():
+        file = run / "stages" / stage / "manifest.json"
+        manifest = json.loads(file.read_text())
+        inside = manifest["identity"]
+        for key in path[:-1]:
+            inside = inside[key]
+        if path:
+            inside[path[-1]] = value
+        file.write_text(json.dumps({**manifest, "created": name}))
 
 
 def test_hidden_files_and_the_index_are_not_hashed(tmp_path: Path) -> None:

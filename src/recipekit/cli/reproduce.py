@@ -62,12 +62,12 @@ def reproduce(
     command resumes a reproduction that was interrupted.
     """
     if fresh_environment:
-        raise typer.Exit(_in_fresh_environment(bundle, work, context.obj))
+        raise typer.Exit(_in_fresh_environment(bundle, work, context.obj, force=force))
     from recipekit.pipeline.accelerate_config import read_launch
     from recipekit.report.terminal import print_blocks
     from recipekit.reproduce.drift import in_words
     from recipekit.reproduce.preparation import prepare
-    from recipekit.reproduce.reproduction import outcomes_table
+    from recipekit.reproduce.reproduction import outcomes_blocks
     from recipekit.reproduce.reproduction import reproduce as run
 
     launch = read_launch(None, num_processes, cpu=cpu)
@@ -95,7 +95,7 @@ def reproduce(
         print_json({"reproduced": not missed, "differences": differences, "figures": figures})
     else:
         typer.echo()
-        print_blocks([outcomes_table(outcomes)])
+        print_blocks(outcomes_blocks(outcomes))
         total = len(outcomes)
         if total == 1:
             verdict = "the figure is not" if missed else "the figure is"
@@ -108,13 +108,16 @@ def reproduce(
         raise typer.Exit(1)
 
 
-def _in_fresh_environment(bundle: str, work: Path | None, typed: Sequence[str]) -> int:
+def _in_fresh_environment(
+    bundle: str, work: Path | None, typed: Sequence[str], *, force: bool
+) -> int:
     """Run the same command in a new environment with the locked versions."""
     from recipekit.reproduce.fresh_environment import make_environment, recipekit_in
     from recipekit.reproduce.lock import read_lock
-    from recipekit.reproduce.preparation import copied_bundle
+    from recipekit.reproduce.preparation import check_published, copied_bundle
 
-    copy, address, _ = copied_bundle(bundle, work)
+    copy, address, changed = copied_bundle(bundle, work)
+    check_published(address, changed, (), force)  # a changed lock installs other packages
     lock = read_lock(copy.folder / "recipe.lock", copy.recipe)
     show_line = partial(typer.echo, err=True)
     python = make_environment(copy.folder / "environment", lock, show_line)

@@ -122,7 +122,7 @@ def _published_alone(published: Sequence[PublishedModel], reference: str) -> Mea
                 theirs = model.values(own, metric) if own is not None else {}
                 if theirs:
                     values[metric][model.label] = theirs
-        rows = published_rows(spec, values, reference, first.seed)
+        rows = published_rows(spec, values, reference, first.seed, {"split": spec.split})
         found.rows += [{"evaluator": name, **row} for row in rows]
     return found
 
@@ -149,6 +149,8 @@ def _facts(model: Candidate, facts: EncoderFacts | None, found: Measured) -> Mod
     """What is known about a model, with the time and the index of its search."""
     searched = found.costs.get(model.label, {})
     efficiency = facts.efficiency if facts else Efficiency()
+    if isinstance(model, PublishedModel):
+        efficiency = model.efficiency
     own = model if isinstance(model, ComparedModel) else None
     compression = model.argument.compression
     return ModelFacts(
@@ -161,6 +163,7 @@ def _facts(model: Candidate, facts: EncoderFacts | None, found: Measured) -> Mod
         max_length=facts.max_length if facts else None,
         similarity=facts.similarity if facts else None,
         efficiency=replace(efficiency, **searched),
+        is_published=isinstance(model, PublishedModel),
     )
 
 

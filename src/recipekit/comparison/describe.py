@@ -163,16 +163,15 @@ def _name(model: ModelFacts, reference: str) -> Line:
 
 
 def _facts(model: ModelFacts) -> list[Line]:
+    costs = model.efficiency
+    size: list[Line] = [figure(costs.dimension), parameter_count(costs.parameters)]
     if model.vectors is None:
-        return [model.what, *["-"] * 5]
+        return [model.what, *size, *["-"] * 3]
     licence = model.licence or "not stated"
     if model.licence and model.base_model:
         licence = f"{model.licence} (base)"
     limit = "none" if model.max_length is None else figure(model.max_length)
-    costs = model.efficiency
-    parameters = parameter_count(costs.parameters)
-    similarity = model.similarity or "-"
-    return [model.what, figure(costs.dimension), parameters, limit, similarity, licence]
+    return [model.what, *size, limit, model.similarity or "-", licence]
 
 
 def _costs(model: ModelFacts) -> list[Line]:
@@ -291,15 +290,27 @@ def _notes(comparison: Comparison) -> Iterator[Block]:
             yield Text(warning)
     if any(each.get("low") is None for each in comparison.metric_rows):
         yield Text(UNTESTED)
-    costs = [model.efficiency for model in comparison.models if model.efficiency.device]
-    if costs:
-        ways = dict.fromkeys(f"{each.device} ({each.precision})" for each in costs)
+    timed = [model for model in comparison.models if model.efficiency.device]
+    here = [model for model in timed if not model.is_published]
+    if here:
+        ways = dict.fromkeys(map(_way, here))
         yield Text(
             f"Speed was measured on {' and '.join(ways)}, with tokenizing, on texts of the data "
             "set."
         )
+    for model in timed:
+        if model.is_published:
+            yield Text(
+                f"Size and speed of {model.name} are as published: its run measured them on "
+                f"{_way(model)}."
+            )
     for note in comparison.notes:
         yield Text(note)
+
+
+def _way(model: ModelFacts) -> str:
+    """How speed was measured."""
+    return f"{model.efficiency.device} ({model.efficiency.precision})"
 
 
 def _too_few_samples(comparison: Comparison, tests: int) -> str:

@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from recipekit.comparison.result import Comparison, ModelFacts
-from recipekit.component import Efficiency
 from recipekit.report.blocks import Block, Figure, Point, Table
 from recipekit.report.metrics import EvaluatorMetrics, evaluator_metrics, metrics_figure
 from recipekit.report.terminal import shortened_path
@@ -44,10 +43,10 @@ def trade_off_figures(comparison: Comparison) -> list[Block]:
     measured = next(iter(evaluator_metrics(comparison.metric_rows)), None)
     if measured is None:
         return []
-    axes: list[tuple[str, str, bool, Callable[[Efficiency], float | None]]] = [
-        ("speed", "passages per second", False, lambda costs: costs.passages_per_second),
-        ("dimensions", "dimensions", True, lambda costs: costs.dimension),
-        ("bytes", "bytes per vector", True, lambda costs: costs.bytes_per_vector),
+    axes: list[tuple[str, str, bool, Callable[[ModelFacts], float | None]]] = [
+        ("speed", "passages per second", False, _speed_here),
+        ("dimensions", "dimensions", True, lambda model: model.efficiency.dimension),
+        ("bytes", "bytes per vector", True, lambda model: model.efficiency.bytes_per_vector),
     ]
     names = figure_names([model.name for model in comparison.models])
     figures = []
@@ -65,10 +64,15 @@ def trade_off_figures(comparison: Comparison) -> list[Block]:
     return list(figures)
 
 
+def _speed_here(model: ModelFacts) -> float | None:
+    """Return passages per second; a published speed is that of another machine."""
+    return None if model.is_published else model.efficiency.passages_per_second
+
+
 def _point(
-    measured: EvaluatorMetrics, model: ModelFacts, of: Callable[[Efficiency], float | None]
+    measured: EvaluatorMetrics, model: ModelFacts, of: Callable[[ModelFacts], float | None]
 ) -> Point | None:
-    x, row = of(model.efficiency), measured.row(model.name, measured.metrics[0])
+    x, row = of(model), measured.row(model.name, measured.metrics[0])
     if x is None or row is None or row.get("value") is None:
         return None
     if row.get("low") is None or row.get("high") is None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,9 @@ from recipekit.comparison.models import ComparedModel
 from recipekit.comparison.published import PublishedModel
 from recipekit.comparison.retrievers import ComparedRetriever
 from recipekit.comparison.systems import LoadedEncoder, system_of
-from recipekit.component import EvaluatorSpec, System
+from recipekit.component import EvaluatorSpec, Slot, System
 from recipekit.evaluators.comparison_rows import comparison_rows
+from recipekit.evaluators.resampling import Resampling
 from recipekit.evaluators.retrieval import RetrievalSpec
 from recipekit.evaluators.statistics import bootstrap_means
 from recipekit.stages.evaluate.further_data import with_data
@@ -33,7 +35,7 @@ __all__ = ["Measured", "measure", "published_rows"]
 
 Row = dict[str, Any]
 Values = Mapping[str, Mapping[int, float]]
-"""Values of every query, by system."""
+"""Values of every query or item of a file, by system."""
 
 
 @dataclass
@@ -61,7 +63,7 @@ def measure(
     Args:
         data: The data and the evaluators.
         models: The models and retrievers with their inputs, by name.
-        published: Baselines whose values join those of retrieval.
+        published: Baselines whose values of single items join those measured.
         reference: The name of the model that the others are compared with.
         loaded: The encoder in memory.
         scratch: A folder for rankings.
@@ -90,7 +92,8 @@ def measure(
                 loaded.switch_to(own)
                 systems.append(baseline_system(own, name, model.slot, rows, folder))
         for name, spec in specs.items():
-            _evaluate(found, name, spec, systems, given, published, reference, scratch)
+            like = partial(_evaluator_like, spec, data.evaluators[name], given)
+            _evaluate(found, name, spec, systems, given, published, like, reference, scratch)
     order_of = list(data.evaluators)
     found.rows.sort(key=lambda row: order_of.index(row["evaluator"]))
     return found
@@ -111,6 +114,15 @@ def _on(data: MeasuredData, source: str | None, inputs: StageInputs) -> StageInp
     return inputs if source is None else with_data(inputs, source, data.sources[source])
 
 
+def _evaluator_like(
+    spec: EvaluatorSpec, slot: Slot[EvaluatorSpec], inputs: StageInputs, model: PublishedModel
+) -> str | None:
+    """Return the evaluator of a baseline that measures the same; None without one."""
+    if isinstance(spec, RetrievalSpec):
+        return model.like(spec)
+    return model.like_slot(slot, inputs.hashes)
+
+
 def _evaluate(
     found: Measured,
     name: str,
@@ -118,54 +130,71 @@ def _evaluate(
     systems: Sequence[System],
     inputs: StageInputs,
     published: Sequence[PublishedModel],
+    like: Callable[[PublishedModel], str | None],
     reference: str,
     scratch: Path,
 ) -> None:
     """Measure the systems with one evaluator, and add what it finds."""
     folder = scratch / "rankings" / name
     measured = [dict(row) for row in spec.build(inputs.context(folder)).evaluate(systems)]
-    if isinstance(spec, RetrievalSpec):
-        values = {
-            metric: {system.name: read_values(folder, system.name, metric) for system in systems}
-            for metric in spec.metrics
-        }
-        with_values, missing = _with_published(name, spec, values, published)
+    values = _values(folder, systems, measured)
+    if published and values:
+        assert isinstance(spec, Resampling)
+        joined, missing = _with_published(name, values, published, like)
         found.notes += missing
-        if any(len(with_values[metric]) > len(systems) for metric in spec.metrics):
-            measured = published_rows(spec, with_values, reference, inputs.seed)
+        if any(len(joined[metric]) > len(values[metric]) for metric in values):
+            shared = {key: measured[0][key] for key in ("split", "item") if key in measured[0]}
+            others = [row for row in measured if row["metric"] not in values]
+            measured = [*published_rows(spec, joined, reference, inputs.seed, shared), *others]
+    elif published:
+        labels = ", ".join(model.label for model in published)
+        found.notes.append(
+            f"'{name}' has no figures of {labels}: published values are compared for metrics of "
+            "retrieval, reranking, triplets and bitext."
+        )
+    if isinstance(spec, RetrievalSpec):
         for system, costs in read_costs(folder).items():
             found.costs.setdefault(system, costs)
         if any(system.name == reference for system in systems):
-            others = [system.name for system in systems if system.name != reference]
+            others_than = [system.name for system in systems if system.name != reference]
             assert inputs.dataset is not None
             found.queries += differing_queries(
-                folder, inputs.dataset, name, spec.metrics[0], others, reference
+                folder, inputs.dataset, name, spec.metrics[0], others_than, reference
             )
-    elif published:
-        labels = ", ".join(model.label for model in published)
-        found.notes.append(f"'{name}' keeps no values of single items, so it has none of {labels}.")
     further = {} if spec.data_name is None else {"source": spec.data_name}
     found.rows += [{"evaluator": name, **further, **row} for row in measured]
 
 
+def _values(
+    folder: Path, systems: Sequence[System], rows: Sequence[Row]
+) -> dict[str, dict[str, Mapping[int, float]]]:
+    """Return the values of every item by metric and system, for metrics that are their means."""
+    found: dict[str, dict[str, Mapping[int, float]]] = {}
+    for metric in dict.fromkeys(str(row["metric"]) for row in rows):
+        for system in systems:
+            values = read_values(folder, system.name, metric)
+            if values:
+                found.setdefault(metric, {})[system.name] = values
+    return found
+
+
 def _with_published(
     evaluator: str,
-    spec: RetrievalSpec,
     values: Mapping[str, Values],
     published: Sequence[PublishedModel],
+    like: Callable[[PublishedModel], str | None],
 ) -> tuple[dict[str, dict[str, Mapping[int, float]]], list[str]]:
     """Add published values to those measured, by metric and system; and say which are missing."""
     joined = {metric: dict(by_system) for metric, by_system in values.items()}
     notes = []
     for model in published:
-        own = model.like(spec)
+        own = like(model)
         if own is None:
             notes.append(f"{model.label} has no published values that fit '{evaluator}'.")
             continue
         for metric, by_system in joined.items():
             theirs = model.values(own, metric)
-            queries = next(iter(by_system.values()), theirs)
-            if theirs and theirs.keys() == queries.keys():
+            if theirs and theirs.keys() == next(iter(by_system.values())).keys():
                 by_system[model.label] = theirs
             else:
                 notes.append(f"{model.label} has no published values of {metric}, '{evaluator}'.")
@@ -173,15 +202,20 @@ def _with_published(
 
 
 def published_rows(
-    spec: RetrievalSpec, values: Mapping[str, Values], reference: str, seed: int
+    spec: Resampling,
+    values: Mapping[str, Values],
+    reference: str,
+    seed: int,
+    shared: Mapping[str, Any],
 ) -> list[Row]:
-    """Return rows of metrics whose values of every query are known, as `retrieval` does.
+    """Return rows of metrics whose values of every query or item are known, as evaluators do.
 
     Args:
-        spec: How intervals are computed, and the split.
-        values: The values of every query, by metric and system.
+        spec: How intervals are computed.
+        values: The values of every item, by metric and system.
         reference: The system that is tested against the others.
         seed: Seed of the bootstrap.
+        shared: Keys that all rows have, such as `split`.
     """
     rows: list[Row] = []
     for metric, by_system in values.items():
@@ -192,8 +226,8 @@ def published_rows(
         table = np.array([[by_system[name][query] for name in systems] for query in queries])
         observed = table.mean(axis=0)[:, None]
         sampled = bootstrap_means(table, spec.bootstrap_samples, seed)[:, :, None]
-        shared = {"split": spec.split, "queries": len(queries)}
-        found = comparison_rows(spec, systems, [metric], observed, sampled, shared)
+        counted = {**shared, "queries": len(queries)}
+        found = comparison_rows(spec, systems, [metric], observed, sampled, counted)
         if systems[-1] != reference:  # the reference has no such metric, so nothing is tested
             found = list(_without_differences(found))
         rows += found

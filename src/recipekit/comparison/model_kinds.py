@@ -1,4 +1,4 @@
-"""What a model's files state about it: its kind and its licence. Nothing here imports torch."""
+"""The kind of a model, from its files. Nothing here imports torch."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from recipekit.encoding.model_files import hub_http_error, hub_snapshot, read_json
-from recipekit.yaml_format import parse
 
-__all__ = ["BI_ENCODER", "fetch_small_files", "kind_of", "licence_of"]
+__all__ = ["BI_ENCODER", "fetch_small_files", "kind_of"]
 
 BI_ENCODER: Final = "bi-encoder"
 KINDS: Final = {
@@ -42,20 +41,6 @@ def kind_of(folder: Path) -> str:
     if not modules and any(str(a).endswith("ForSequenceClassification") for a in architectures):
         return KINDS["CrossEncoder"]
     return BI_ENCODER
-
-
-def licence_of(folder: Path) -> str | None:
-    """Return the licence that a model's card states; None if it states none."""
-    try:
-        text = (folder / "README.md").read_text(encoding="utf-8")
-        _, front, _ = text.split("---\n", 2) if text.startswith("---\n") else ("", "", "")
-        values = parse(front)
-    except (OSError, ValueError):
-        return None
-    licence = values.get("license") if isinstance(values, dict) else None
-    if licence == "other":
-        licence = values.get("license_name") or licence
-    return str(licence) if licence else None
 
 
 def fetch_small_files(model: str, commit: str) -> Path:

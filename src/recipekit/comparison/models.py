@@ -12,9 +12,10 @@ from pydantic import ValidationError
 from recipekit.artifacts.key import FileHashes, key_of, slot_identity
 from recipekit.comparison.arguments import Argument, first_mistake, wrong_option
 from recipekit.comparison.measured_encoders import MeasuredEncoders
-from recipekit.comparison.model_kinds import BI_ENCODER, fetch_small_files, kind_of, licence_of
+from recipekit.comparison.model_kinds import BI_ENCODER, fetch_small_files, kind_of
 from recipekit.component import EncoderSpec, EncoderWeights, Slot
 from recipekit.encoders.bi_encoder import BiEncoderSpec
+from recipekit.encoding.model_card import licence_of
 from recipekit.encoding.model_files import local_folder
 from recipekit.errors import ModelError, RunError
 from recipekit.pipeline.search_run import recipe_encoder, run_artifacts

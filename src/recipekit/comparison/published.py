@@ -1,10 +1,11 @@
-"""Published baselines in a comparison: their values of every query stand in for a model."""
+"""Published baselines in a comparison: their values of every item stand in for a model."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,12 +13,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import ValidationError
 
+from recipekit.artifacts.key import FileHashes, canonical, slot_identity
 from recipekit.comparison.arguments import Argument
+from recipekit.component import Efficiency, EvaluatorSpec, Slot
 from recipekit.errors import RunError, StoreError
+from recipekit.evaluators.resampling import Resampling
 from recipekit.evaluators.retrieval import RetrievalSpec
+from recipekit.pipeline.identity_parts import identity_parts
 from recipekit.recipe.sections import TRAINED
+from recipekit.report.efficiency import EFFICIENCY
 from recipekit.reproduce.bundle import Bundle
-from recipekit.reproduce.lock import read_lock
+from recipekit.reproduce.lock import Lock, read_lock
 from recipekit.stages import evaluating_stage
 from recipekit.stages.evaluate.section import UNTRAINED
 from recipekit.tables import read_table
@@ -27,6 +33,8 @@ __all__ = ["PublishedModel", "published_model"]
 
 RETRIEVAL: Final = "retrieval"
 """The evaluator that keeps values of every query."""
+EVALUATOR: Final = "own"
+"""The name of an evaluator in an identity that is compared with a lock."""
 
 
 @dataclass(frozen=True)
@@ -39,14 +47,21 @@ class PublishedModel:
     bundle: Bundle
     system: str
     """The system whose values count: `trained` or `untrained`."""
-    data: Mapping[str, Any]
-    """Rows and sha256 of its queries, passages and labels."""
+    lock: Lock
+    """What its figures depend on."""
     evaluators: Mapping[str, RetrievalSpec]
     """Its evaluators that keep values of every query, by name."""
+    named: Sequence[str]
+    """The names of all its evaluators."""
     recipe: str
     """The name of its recipe."""
     seed: int
     """The seed of its recipe."""
+
+    @property
+    def data(self) -> Mapping[str, Any]:
+        """Rows and sha256 of its queries, passages and labels."""
+        return self.lock.data
 
     @property
     def is_trained(self) -> bool:
@@ -54,7 +69,7 @@ class PublishedModel:
         return self.system == TRAINED
 
     def values(self, evaluator: str, metric: str) -> dict[int, float]:
-        """Return the published value of every query; empty without any."""
+        """Return the published value of every query or item of a file; empty without any."""
         file = self.bundle.folder / "per_query" / f"{evaluator}.arrow"
         if not file.is_file():
             return {}
@@ -66,12 +81,56 @@ class PublishedModel:
         rows = table.filter(chosen)
         return dict(zip(rows["query"].to_pylist(), rows["value"].to_pylist(), strict=True))
 
+    @property
+    def efficiency(self) -> Efficiency:
+        """What its run measured that it costs, with the first evaluator that searches."""
+        file = self.bundle.folder / EFFICIENCY
+        if not file.is_file():
+            return Efficiency()
+        try:
+            costs = json.loads(file.read_text(encoding="utf-8"))
+            found = [systems[self.system] for systems in costs.values() if self.system in systems]
+            known = found[0] if found else {}
+            return Efficiency(**{each.name: known.get(each.name) for each in fields(Efficiency)})
+        except (ValueError, TypeError, AttributeError) as error:
+            raise StoreError(f"{file}: damaged; get the baseline again", code="RK542") from error
+
     def like(self, spec: RetrievalSpec) -> str | None:
         """Return the evaluator that measures as another one does; None without one.
 
         Both give a query the same value of a metric on equal data.
         """
         return next((name for name, own in self.evaluators.items() if _same(own, spec)), None)
+
+    def like_slot(self, slot: Slot[EvaluatorSpec], hashes: FileHashes) -> str | None:
+        """Return the evaluator that measures an equal file in the same way; None without one.
+
+        Intervals may be computed in another way.
+
+        Args:
+            slot: An evaluator of a file.
+            hashes: Content hashes of files.
+        """
+        stage = evaluating_stage().name
+        section = {"evaluators": {EVALUATOR: slot_identity(slot, hashes)}}
+        identity = {"stage": stage, "version": 0, "seed": 0, "section": section}
+        parts = {part.path: part.value for part in identity_parts(identity)}
+        wanted = _of_evaluator(parts, f"{stage}.evaluators.{EVALUATOR}.")
+        locked = {**self.lock.settings, **self.lock.files}
+        for name in self.named:
+            if _of_evaluator(locked, f"{stage}.evaluators.{name}.") == wanted:
+                return name
+        return None
+
+
+def _of_evaluator(parts: Mapping[str, Any], prefix: str) -> dict[str, str]:
+    """Return the settings and files of an evaluator that decide the values of its items."""
+    found = {}
+    for path, value in parts.items():
+        key = path.removeprefix(prefix)
+        if key != path and key not in Resampling.model_fields:
+            found[key] = canonical(value)
+    return found
 
 
 def _same(first: RetrievalSpec, second: RetrievalSpec) -> bool:
@@ -112,8 +171,9 @@ def published_model(argument: Argument, bundle: Bundle) -> PublishedModel:
         what="baseline, before training" if argument.before else "baseline, trained",
         bundle=bundle,
         system=system,
-        data=lock.data,
+        lock=lock,
         evaluators=dict(_evaluators(section.get("evaluators") or {})),
+        named=list(section.get("evaluators") or {}),
         recipe=bundle.recipe,
         seed=int(recipe.get("seed") or 0),
     )

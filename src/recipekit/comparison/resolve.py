@@ -105,11 +105,7 @@ class Resolver:
             return self._run(argument, run)
         if re.fullmatch(NAME_PATTERN, argument.target):
             return None
-        raise RunError(
-            f"{argument.target}: contains neither a model (modules.json or config.json), nor a run "
-            f"(run.json), nor a baseline ({INDEX})",
-            code="RK672",
-        )
+        raise nothing_named(argument)
 
     def _run_named(self, target: str) -> Path | None:
         try:
@@ -154,6 +150,12 @@ def nothing_named(argument: Argument, retrievers: Iterable[str] = ()) -> RunErro
         retrievers: The retrievers that it could have named.
     """
     target = argument.target
+    if os.path.isdir(target):
+        return RunError(
+            f"{target}: contains neither a model (modules.json or config.json), nor a run "
+            f"(run.json), nor a baseline ({INDEX})",
+            code="RK672",
+        )
     if target.startswith(("./", "../", "/", "~")):
         return RunError(f"{target}: there is no such folder or file", code="RK672")
     known = list(retrievers)

@@ -34,7 +34,9 @@ class ModelFacts:
     similarity: Similarity | None = None
     """How vectors are compared; None where `vectors` is None."""
     efficiency: Efficiency = field(default_factory=Efficiency)
-    """What it costs, as far as it is defined and was measured here."""
+    """What it costs, as far as it is defined and was measured here, or in a published run."""
+    is_published: bool = False
+    """Whether it is a published baseline, of which nothing was measured here."""
 
     def as_json(self) -> dict[str, Any]:
         """Return it as JSON values."""

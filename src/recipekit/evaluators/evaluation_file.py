@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
 from recipekit.component import NotIdentity
 from recipekit.data_files.locations import Row
 from recipekit.errors import DataError
-from recipekit.evaluators.cells import Cell, as_texts, name_of
-from recipekit.table_file import TableFile
+from recipekit.evaluators.cells import Cell, as_text, as_texts
+from recipekit.table_file import TableFile, check_columns
 
 if TYPE_CHECKING:
     from recipekit.dataset import Dataset
@@ -30,7 +30,8 @@ class EvaluationFile(TableFile):
     """The licence of the data, as an SPDX id or the Hub's name, such as `cc-by-sa-4.0`.
     `recipekit share` includes the file only if its licence allows it."""
     where: dict[str, Cell | tuple[Cell, ...]] = Field(default={})
-    """Read only rows with these values, by column: `{split: test}`, `{year: [2015, 2016]}`."""
+    """Read only rows with these values, by column: `{split: test}`, `{year: [2015, 2016]}`. Rows
+    without a value are left out."""
 
     def files(self) -> Mapping[str, Path]:
         """Return the file."""
@@ -61,13 +62,25 @@ class EvaluationFile(TableFile):
         """
         wanted = {column: as_texts(values) for column, values in self.where.items()}
         named = {**columns, **dict.fromkeys(wanted, "where")}
-        rows = [
-            (location, row)
-            for location, row in self.rows(named, scratch, warn)
-            if all(name_of(row, c, "where", location) in values for c, values in wanted.items())
-        ]
+        rows: list[Row] = []
+        existing: dict[str, None] = {}
+        for location, row in self.rows(named, scratch, warn):
+            existing.update(dict.fromkeys(row))
+            if _matches(row, wanted):
+                rows.append((location, row))
+        if existing:
+            check_columns(dict.fromkeys(wanted, "where"), existing, self.file)
         if not rows:
             listed = ", ".join(f"{name}: {' or '.join(texts)}" for name, texts in wanted.items())
             reason = f"no row with {listed}" if listed else "no rows"
             raise DataError(f"{self.file}: {reason}", code="RK306")
         return rows
+
+
+def _matches(row: Mapping[str, Any], wanted: Mapping[str, Sequence[str]]) -> bool:
+    """Return whether a row has one of the values in every column; a missing value is none."""
+    for column, values in wanted.items():
+        cell = row.get(column)
+        if cell is None or as_text(cell) not in values:
+            return False
+    return True

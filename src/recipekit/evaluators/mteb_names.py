@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -30,28 +30,44 @@ def check_names(spec: MtebSpec) -> None:
     """Check the names of tasks, types, languages and the benchmark, without importing mteb.
 
     Raises:
-        ValueError: mteb's files do not mention one of them.
+        ValueError: mteb's files do not mention some of them, which are all named.
     """
-    if spec.benchmark is not None:
+    unknown = [
+        *_unknown_benchmark(spec.benchmark),
+        *_unknown_tasks(spec.tasks),
+        *_unknown_types(spec.task_types or ()),
+        *_unknown_languages(spec.languages or ()),
+    ]
+    if unknown:
+        raise ValueError(" ".join(unknown))
+
+
+def _unknown_benchmark(name: str | None) -> Iterator[str]:
+    if name is not None and name not in _written("benchmarks", "name"):
         known = _written("benchmarks", "name")
-        if spec.benchmark not in known:
-            raise ValueError(
-                f"benchmark: mteb has no benchmark '{spec.benchmark}'."
-                f"{_similar(spec.benchmark, known)}"
-            )
-    for name in spec.tasks:
+        yield f"benchmark: mteb has no benchmark '{name}'.{_similar(name, known)}"
+
+
+def _unknown_tasks(names: Iterable[str]) -> Iterator[str]:
+    for name in names:
         if name not in _described()[0] and name not in _written("tasks", "name"):
             known = _described()[0] | _written("tasks", "name")
-            raise ValueError(f"tasks: mteb has no task '{name}'.{_similar(name, known)}")
-    for name in spec.task_types or ():
-        types = _described()[1]
+            yield f"tasks: mteb has no task '{name}'.{_similar(name, known)}"
+
+
+def _unknown_types(names: Iterable[str]) -> Iterator[str]:
+    types = _described()[1]
+    for name in names:
         if name not in types and name not in _written("tasks", "type"):
-            raise ValueError(f"task_types: mteb has no type '{name}'.{_similar(name, types)}")
-    for name in spec.languages or ():
+            yield f"task_types: mteb has no type '{name}'.{_similar(name, types)}"
+
+
+def _unknown_languages(names: Iterable[str]) -> Iterator[str]:
+    for name in names:
         # A code can end in a script: `eng-Latn`. Programming languages are named `python-Code`.
         code, _, script = name.partition("-")
         if script != "Code" and code not in _languages():
-            raise ValueError(f"languages: mteb has no language '{name}'.{_similar_code(code)}")
+            yield f"languages: mteb has no language '{name}'.{_similar_code(code)}"
 
 
 def _similar(name: str, known: Collection[str]) -> str:
@@ -64,7 +80,7 @@ def _similar_code(code: str) -> str:
     short = _json("iso_639_1_to_3.json")
     if found := named.get(code.lower()) or short.get(code.lower()):
         return f" Did you mean '{found}'?"
-    return " Languages have codes of ISO 639-3, such as 'deu'"
+    return " Languages have codes of ISO 639-3, such as 'deu'."
 
 
 def _languages() -> Mapping[str, str]:

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
+from pydantic import BaseModel
+
+from recipekit.component import EncoderSpec, Slot
+from recipekit.encoding.model_card import licence_of
+from recipekit.encoding.named_model import NamedModel
 from recipekit.reproduce.licences import permission
 
 __all__ = ["LocalFile", "LocalFiles"]
+
+MODEL: Final = "model"
+"""The key that names the folder of a model."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +31,7 @@ class LocalFile:
     key: str
     """The recipe's key."""
     licence: str | None
-    """The licence that its source or evaluator states."""
+    """The licence that its source or evaluator states, or the card in the folder of a model."""
     is_code: bool = False
 
 
@@ -33,33 +41,53 @@ class LocalFiles:
 
     files: list[LocalFile] = field(default_factory=list)
 
-    def rewritten(self, value: Any, path: tuple[str, ...] = (), licence: str | None = None) -> Any:
+    def rewritten(
+        self, value: Any, typed: Any, key: tuple[str, ...] = (), licence: str | None = None
+    ) -> Any:
         """Return a filled recipe in which local paths are relative to a bundle.
 
+        Only values that the recipe's models declare as paths are files. Any other text that looks
+        like a path, such as `delimiter: "/"`, is kept.
+
         Args:
-            value: The recipe, or a part of it. Local paths in it are absolute.
-            path: The path of the part.
+            value: The recipe as plain data, or a part of it. Local paths in it are absolute.
+            typed: The same part, validated.
+            key: The path of the part.
             licence: The licence of the source that the part belongs to.
         """
-        if isinstance(value, dict):
-            licence = value.get("license") or licence
-            return {
-                name: self.rewritten(item, (*path, str(name)), licence)
-                for name, item in value.items()
-            }
-        if isinstance(value, list):
-            return [self.rewritten(item, path, licence) for item in value]
-        if isinstance(value, str) and value.startswith("/"):
-            return self._text(value, path, licence)
+        if isinstance(typed, Slot):
+            found = self.rewritten(value, typed.spec, key, licence)
+            return {**found, "use": self._use(typed, value["use"], key)}
+        if isinstance(typed, BaseModel):
+            return self._items(value, _fields(typed), key, value.get("license") or licence)
+        if isinstance(typed, Mapping):
+            named = {str(name): item for name, item in typed.items()}
+            return self._items(value, named, key, licence)
+        if isinstance(typed, list | tuple) and isinstance(value, list):
+            pairs = zip(value, typed, strict=True)
+            return [self.rewritten(item, own, key, licence) for item, own in pairs]
+        if isinstance(typed, Path) and os.path.isabs(value) and os.path.lexists(value):
+            stated = licence_of(typed) if key[-1] == MODEL else licence
+            return f"./{self._added(Path(value), key, stated)}"
         return value
 
-    def _text(self, value: str, path: tuple[str, ...], licence: str | None) -> str:
-        if path[-1] == "use" and ".py:" in value:
-            file, _, name = value.rpartition(":")
-            return f"./{self._added(Path(file), path, None, is_code=True)}:{name}"
-        if os.path.lexists(value):
-            return f"./{self._added(Path(value), path, licence)}"
-        return value
+    def _items(
+        self,
+        values: Mapping[str, Any],
+        typed: Mapping[str, Any],
+        key: tuple[str, ...],
+        licence: str | None,
+    ) -> dict[str, Any]:
+        return {
+            name: self.rewritten(item, typed.get(name), (*key, name), licence)
+            for name, item in values.items()
+        }
+
+    def _use(self, slot: Slot[Any], use: str, key: tuple[str, ...]) -> str:
+        file = slot.entry.file
+        if file is None:
+            return use
+        return f"./{self._added(file, (*key, 'use'), None, is_code=True)}:{slot.entry.name}"
 
     def _added(
         self, path: Path, key: tuple[str, ...], licence: str | None, *, is_code: bool = False
@@ -72,6 +100,15 @@ class LocalFiles:
         name = next(name for name in _names(path, key, is_code) if name not in taken)
         self.files.append(LocalFile(path, name, ".".join(key), licence, is_code))
         return name
+
+
+def _fields(model: BaseModel) -> dict[str, Any]:
+    """Return the values of a model by the keys of a recipe; the folder of a model is a path."""
+    fields = type(model).model_fields
+    values = {fields[name].alias or name: getattr(model, name) for name in fields}
+    if isinstance(model, NamedModel | EncoderSpec) and isinstance(values.get(MODEL), str):
+        values[MODEL] = Path(values[MODEL])
+    return values
 
 
 def _stricter(first: str | None, second: str | None) -> str | None:

@@ -6,7 +6,7 @@ A lock holds no secret: identities leave out every field in which `${env:NAME}` 
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, packages_distributions, version
@@ -26,7 +26,7 @@ from recipekit.recipe.slots import all_slots
 from recipekit.report.paths import path_from_here
 from recipekit.yaml_format import dump, parse
 
-__all__ = ["FORMAT", "Lock", "lock_file", "lock_recipe", "read_lock", "write_lock"]
+__all__ = ["FORMAT", "Lock", "lock_file", "lock_parts", "lock_recipe", "read_lock", "write_lock"]
 
 FORMAT: Final = 1
 PACKAGE: Final = "package:"
@@ -124,11 +124,19 @@ def lock_recipe(
         device=device,
         versions=_versions(recipe),
         data=data or {},
-        **_parts(identities, _live(recipe)),
+        **lock_parts(identities, _live(recipe)),
     )
 
 
-def _parts(identities: Iterable[Mapping[str, Any]], live: set[str]) -> dict[str, dict[str, Any]]:
+def lock_parts(
+    identities: Iterable[Mapping[str, Any]], live: Collection[str] = ()
+) -> dict[str, dict[str, Any]]:
+    """Return files, revisions, indices, results and settings of a lock.
+
+    Args:
+        identities: The identities of stages.
+        live: The paths of components whose fingerprint is that of an index.
+    """
     found: dict[str, dict[str, Any]] = {
         name: {} for name in ("files", "revisions", "indices", "results", "settings")
     }

@@ -14,14 +14,15 @@ from recipekit.pipeline.data_hashes import data_hashes
 from recipekit.pipeline.execute import run as execute
 from recipekit.pipeline.launch import Launch
 from recipekit.pipeline.run_events import OnEvent
-from recipekit.report.blocks import Line, Strong, Table
+from recipekit.report.blocks import Block, Line, Strong, Table, Text
+from recipekit.report.numbers import plural
 from recipekit.reproduce.drift import drift
 from recipekit.reproduce.preparation import Prepared, check_published
 from recipekit.reproduce.replies import read_replies
 from recipekit.reproduce.tolerances import place
 from recipekit.stages import evaluating_stage
 
-__all__ = ["Outcome", "outcomes", "outcomes_table", "reproduce"]
+__all__ = ["Outcome", "outcomes", "outcomes_blocks", "reproduce"]
 
 UNREACHABLE: Final = "RK650"
 """The code of an LLM endpoint that cannot be reached."""
@@ -40,6 +41,8 @@ class Outcome:
     """None if the run here has no such figure."""
     tolerance: float
     basis: str
+    languages: Sequence[str] | None = None
+    """The language pair of the metric, if it is that of a single one."""
 
     @property
     def is_within(self) -> bool:
@@ -110,18 +113,31 @@ def outcomes(
             here=measured.get(place(row)),
             tolerance=row["tolerance"],
             basis=row["tolerance_basis"],
+            languages=row.get("languages"),
         )
         for row in published
         if row.get("value") is not None
     ]
 
 
-def outcomes_table(found: Sequence[Outcome]) -> Table:
-    """The figures as a table."""
-    several = len({(each.evaluator, each.split) for each in found}) > 1
+def outcomes_blocks(found: Sequence[Outcome]) -> list[Block]:
+    """The figures as a table, in which single language pairs are only those that miss theirs."""
+    shown = [each for each in found if not (each.languages and each.is_within)]
+    blocks: list[Block] = []
+    if shown:
+        blocks.append(_outcomes_table(shown, several=len(set(map(_where, found))) > 1))
+    hidden = len(found) - len(shown)
+    if hidden:
+        pairs = plural(hidden, "figure of a language pair", "figures of language pairs")
+        others = "the other " if any(each.languages for each in shown) else ""
+        blocks.append(Text(f"{others}{pairs}: within tolerance"))
+    return blocks
+
+
+def _outcomes_table(found: Sequence[Outcome], *, several: bool) -> Table:
     rows: list[list[Line]] = []
     for each in found:
-        where = f"{each.evaluator}, {each.split}: " if several else ""
+        where = f"{_where(each)}: " if several else ""
         here = difference = "-"
         if each.here is not None:
             here, difference = f"{each.here:.4f}", f"{each.here - each.published:+.4f}"
@@ -130,3 +146,8 @@ def outcomes_table(found: Sequence[Outcome]) -> Table:
         rows.append([f"{where}{each.system}", each.metric, *figures, within])
     header = ["system", "metric", "published", "here", "difference", "tolerance", "within"]
     return Table(header, rows, left=2)
+
+
+def _where(outcome: Outcome) -> str:
+    """What was measured; evaluators of files have no split."""
+    return ", ".join(filter(None, [outcome.evaluator, outcome.split]))

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from recipekit.errors import StoreError
 from recipekit.pipeline.data_hashes import data_hashes
 from recipekit.recipe.sections import Recipe
 from recipekit.report.run_folder import RunFolder
-from recipekit.reproduce.lock import Lock, lock_recipe
+from recipekit.reproduce.lock import Lock, lock_parts, lock_recipe
 
-__all__ = ["device_of", "lock_of_run"]
+__all__ = ["device_of", "lock_of_run", "recorded_lock"]
 
 
 def lock_of_run(run: RunFolder, recipe: Recipe) -> Lock:
@@ -30,6 +31,20 @@ def lock_of_run(run: RunFolder, recipe: Recipe) -> Lock:
     then = replace(now, python=python, versions={**now.versions, **installed})
     _check_unchanged(run, now)
     return then
+
+
+def recorded_lock(run: RunFolder, stages: Sequence[str]) -> Lock:
+    """Return what some stages of a run depended on, as their manifests record it.
+
+    Neither the recipe nor its files are needed, which may have changed since. Python and versions
+    are not part of it, and fingerprints of indices count as revisions.
+
+    Args:
+        run: A finished run.
+        stages: The names of the stages.
+    """
+    identities = [run.manifests[stage]["identity"] for stage in stages if stage in run.manifests]
+    return Lock(run.name, "", device_of(run), {}, data=_data(run), **lock_parts(identities))
 
 
 def _data(run: RunFolder) -> dict[str, dict[str, object]]:

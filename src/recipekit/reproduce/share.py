@@ -16,7 +16,7 @@ from recipekit.reproduce.bundle import pack
 from recipekit.reproduce.hub import check_upload, hub_repository, upload
 from recipekit.reproduce.licences import check_replies_allowed, source_licences
 from recipekit.reproduce.run_lock import lock_of_run
-from recipekit.reproduce.spread import repeat_with_seeds
+from recipekit.reproduce.spread import check_further_runs, repeat_with_seeds
 from recipekit.reproduce.write_bundle import Shared, ShareOptions, write_bundle
 from recipekit.stages import PIPELINE
 from recipekit.stages.recipe import load_recipe
@@ -51,7 +51,7 @@ def share(
 
     Raises:
         StoreError: The run cannot be shared, a file changed since the run or would contain a
-            secret, or the destination cannot be written.
+            secret, the destination cannot be written, or a further run is not one.
         RunError: A run with another seed failed, or the recipe does not train.
     """
     found = _open_finished(run)
@@ -63,8 +63,7 @@ def share(
     recipe = load_recipe(found.path / "recipe.resolved.yaml", (), **allowed)
     _check_shareable(found, recipe, options)
     others = [_open_finished(other) for other in spread]
-    for other in others:
-        _check_same_recipe(found, other)
+    check_further_runs(found, others)
     repeated = [other.read_json(other.path / "metrics.json", list) or [] for other in others]
     if seeds:
         repeated += repeat_with_seeds(
@@ -110,20 +109,6 @@ def _check_shareable(run: RunFolder, recipe: Recipe, options: ShareOptions) -> N
     if options.replies:
         check_replies_allowed(source_licences(recipe))
     lock_of_run(run, recipe)
-
-
-def _check_same_recipe(run: RunFolder, other: RunFolder) -> None:
-    """Check that another run can tell how much a run's figures spread.
-
-    Raises:
-        StoreError: It is a run of another recipe.
-    """
-    if other.name != run.name:
-        raise StoreError(
-            f"{other.path}: is a run of another recipe, '{other.name}'; --spread takes runs of "
-            f"'{run.name}'",
-            code="RK543",
-        )
 
 
 def _check_destination(destination: Path) -> None:

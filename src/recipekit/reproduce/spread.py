@@ -1,18 +1,83 @@
-"""Runs a recipe again with other seeds of training, to measure the spread of its figures."""
+"""Further runs of a recipe, which measure the spread of its figures."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Final
 
-from recipekit.errors import RunError
+from recipekit.errors import RunError, StoreError
 from recipekit.pipeline.execute import run as execute
 from recipekit.pipeline.launch import Launch
 from recipekit.report.run_folder import RunFolder
-from recipekit.stages import evaluating_stage, training_stage
+from recipekit.reproduce.drift import Drift, drift, in_words
+from recipekit.reproduce.run_lock import recorded_lock
+from recipekit.stages import PIPELINE, evaluating_stage, training_stage
 from recipekit.stages.recipe import load_recipe
 
-__all__ = ["repeat_with_seeds"]
+__all__ = ["check_further_runs", "repeat_with_seeds"]
+
+COMPARED: Final = ("files", "revisions", "data", "settings")
+"""The parts of a lock in which further runs are equal to the first."""
+
+
+def check_further_runs(run: RunFolder, others: Sequence[RunFolder]) -> None:
+    """Check that further runs can tell how much a run's figures spread.
+
+    They measure the same recipe on the same data, and differ in `train.seed`, device or precision.
+
+    Args:
+        run: A finished run.
+        others: Finished runs.
+
+    Raises:
+        StoreError: One is a run of another recipe, has other settings or data, or computed nothing
+            again.
+    """
+    first = [run]
+    for other in others:
+        if other.name != run.name:
+            raise StoreError(
+                f"{other.path}: is a run of another recipe, '{other.name}'; --spread takes runs of "
+                f"'{run.name}'",
+                code="RK543",
+            )
+        for earlier in first:
+            _check_computed_again(earlier, other)
+        found = list(_differences(run, other))
+        if found:
+            lines = "".join(f"\n  {line}" for line in in_words(found))
+            raise StoreError(
+                f"{other.path}: does not repeat {run.path}; --spread takes runs that differ in "
+                f"train.seed, device or precision only{lines}",
+                code="RK543",
+            )
+        first.append(other)
+
+
+def _check_computed_again(earlier: RunFolder, other: RunFolder) -> None:
+    """Check that two runs trained, or without training evaluated, for themselves."""
+    trains, evaluates = training_stage().name, evaluating_stage().name
+    stage = trains if other.finished(trains) else evaluates
+    if other.manifests.get(stage) == earlier.manifests.get(stage):
+        is_same = other.path.resolve() == earlier.path.resolve()
+        reason = "it is the same run" if is_same else f"{stage} was not computed again"
+        raise StoreError(
+            f"{other.path}: has no other figures than {earlier.path}, since {reason}; --spread "
+            "takes runs with another train.seed, device or precision",
+            code="RK543",
+        )
+
+
+def _differences(run: RunFolder, other: RunFolder) -> Iterator[Drift]:
+    """Yield the differences that make the figures of two runs those of different things."""
+    names = [stage.name for stage in PIPELINE]
+    measured = names[: names.index(evaluating_stage().name) + 1]
+    seed = f"{training_stage().name}.seed"
+    for each in drift(*(recorded_lock(each, measured) for each in (run, other))):
+        path = each.text.partition(":")[0]
+        may_differ = path == seed or path.rpartition(".")[2] == "precision"
+        if each.part in COMPARED and not may_differ:
+            yield each
 
 
 def repeat_with_seeds(

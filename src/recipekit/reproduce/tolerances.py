@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from recipekit.recipe.sections import TRAINED
+from recipekit.recipe.sections import TRAINED, Recipe
+from recipekit.recipe.slots import encoders_in
+from recipekit.stages.evaluate.section import EvaluateSection
 
-__all__ = ["place", "with_tolerances"]
+__all__ = ["place", "trained_systems", "with_tolerances"]
 
 FLOOR: Final = 0.001
 """Differences of this size come from rounding: bf16 changed nDCG@10 on nfcorpus by 0.0007."""
@@ -26,8 +28,24 @@ def place(row: Row) -> tuple[str, str, str, str]:
     return evaluator, split, system, metric
 
 
+def trained_systems(recipe: Recipe) -> set[str]:
+    """Return the systems of an evaluation that use the trained encoder, which seeds change.
+
+    A baseline can search with it, too, also in a retriever inside it.
+    """
+    section = recipe.section(EvaluateSection)
+    baselines = section.baselines if section is not None else {}
+    return {
+        TRAINED,
+        *(name for name, slot in baselines.items() if TRAINED in encoders_in(slot.spec)),
+    }
+
+
 def with_tolerances(
-    rows: Iterable[Row], repeated: Sequence[Sequence[Row]], stated: float | None = None
+    rows: Iterable[Row],
+    repeated: Sequence[Sequence[Row]],
+    trained: Collection[str],
+    stated: float | None = None,
 ) -> list[dict[str, Any]]:
     r"""Return rows of metrics with `tolerance`, `tolerance_basis` and `repeated`.
 
@@ -38,6 +56,7 @@ def with_tolerances(
     Args:
         rows: The published rows.
         repeated: Rows of further runs of the same recipe, with other seeds or devices.
+        trained: The systems whose figures training changes, from `trained_systems`.
         stated: A tolerance that the author gives for every figure.
     """
     from scipy.stats import t
@@ -57,7 +76,7 @@ def with_tolerances(
             tolerance = max(FLOOR, float(t.ppf(LEVEL, len(values))) * 2**0.5 * spread)
             basis = f"spread over {len(values) + 1} runs"
         else:
-            is_trained = TRAINED in (row.get("system"), row.get("variant_of"))
+            is_trained = row.get("variant_of") in trained or row.get("system") in trained
             tolerance = UNMEASURED if is_trained else FLOOR
             basis = "not measured"
         found.append({**row, "tolerance": tolerance, "tolerance_basis": basis, "repeated": values})

@@ -19,6 +19,7 @@ from recipekit.pipeline.report import read_blocks, write_blocks
 from recipekit.recipe.environment import names
 from recipekit.recipe.sections import Recipe
 from recipekit.report.blocks import Block, Examples, Listing, ReportSection, Text
+from recipekit.report.efficiency import EFFICIENCY
 from recipekit.report.run_folder import RunFolder
 from recipekit.reproduce.bundle import FORMAT, INDEX, file_hashes
 from recipekit.reproduce.licences import (
@@ -32,7 +33,7 @@ from recipekit.reproduce.lock import Lock, write_lock
 from recipekit.reproduce.replies import REPLIES, write_replies
 from recipekit.reproduce.run_lock import lock_of_run
 from recipekit.reproduce.secrets import check_no_secrets
-from recipekit.reproduce.tolerances import with_tolerances
+from recipekit.reproduce.tolerances import trained_systems, with_tolerances
 from recipekit.stages import writer_of
 from recipekit.yaml_format import dump
 
@@ -91,15 +92,16 @@ def write_bundle(
     with tempfile.TemporaryDirectory(prefix="recipekit-share-") as temporary:
         folder = Path(temporary)
         local = LocalFiles()
-        values = local.rewritten(run.recipe)
+        values = local.rewritten(run.recipe, recipe)
         lock, values = _pinned(lock_of_run(run, recipe), values)
         left_out = _copy_files(local.files, folder, options)
         text = dump(values)
         (folder / "recipe.yaml").write_text(text, encoding="utf-8")
         write_lock(folder / "recipe.lock", lock)
-        rows = with_tolerances(_rows(run), repeated, options.tolerance)
+        trained = trained_systems(recipe)
+        rows = with_tolerances(_rows(run), repeated, trained, options.tolerance)
         write_json(folder / "metrics.json", rows)
-        _copy_per_query(run, folder)
+        _copy_values(run, folder)
         _write_report(run, folder, recipe, texts=not left_out and may_quote(licences, options.data))
         replies = 0
         if options.replies:
@@ -155,11 +157,18 @@ def _copy_files(
     return left_out
 
 
-def _copy_per_query(run: RunFolder, folder: Path) -> None:
-    """Copy the values of single items: a table of each evaluator, and those of mteb's tasks."""
+def _copy_values(run: RunFolder, folder: Path) -> None:
+    """Copy the values of single items, and what systems cost.
+
+    Values are a table of each evaluator, and a file of each of mteb's tasks.
+    """
     rankings = run.file(writer_of("rankings").name, "rankings")
     if rankings is None:
         return
+    files = sorted(rankings.glob(f"*/{EFFICIENCY}"))
+    costs = {file.parent.name: run.read_json(file, dict) for file in files}
+    if costs:
+        write_json(folder / EFFICIENCY, costs)
     copies = {
         file: f"{file.parent.name}.arrow" for file in sorted(rankings.glob(f"*/{PER_QUERY_FILE}"))
     }
