@@ -550,7 +550,8 @@ ERROR_CODES: Final[dict[str, ErrorCode]] = {
     "RK503": ErrorCode(
         "The output file already exists.",
         "The command was run before.",
-        "Choose another name, or pass `--force` to replace it.",
+        "Choose another name, or pass `--force` to replace it. `init --force` replaces only .yaml "
+        "files.",
         exit_status=EXIT_USAGE,
     ),
     "RK504": ErrorCode(
@@ -574,6 +575,12 @@ ERROR_CODES: Final[dict[str, ErrorCode]] = {
         "An output path is a folder where a file is needed, or the reverse.",
         "A folder given to `init`, or a file given to `--export-to`.",
         "Choose another path.",
+        exit_status=EXIT_USAGE,
+    ),
+    "RK508": ErrorCode(
+        "The file that `init` would write is data.",
+        "The data was given as the name of the recipe.",
+        "Use the command in the message: `init --data DATA`.",
         exit_status=EXIT_USAGE,
     ),
     "RK510": ErrorCode(

@@ -29,7 +29,7 @@ from recipekit.sources.python_code import PythonCodeSpec
 from recipekit.starter.columns import ColumnRoles, guess_roles
 from recipekit.table_file import DEFAULT_QUOTING
 
-__all__ = ["DataSample", "FoundSource", "SourceName", "find_source", "read_sample"]
+__all__ = ["DataSample", "FoundSource", "SourceName", "data_at", "find_source", "read_sample"]
 
 SourceName = Literal["python_code", "pairs", "beir"]
 HeldOut = Literal["dev", "test"]
@@ -97,6 +97,20 @@ def find_source(
             return FoundSource("python_code", PythonCodeSpec(folder=data.absolute()))
 
 
+def data_at(path: Path) -> Path | None:
+    """Return the data at a path, if there is any.
+
+    It is a file with a name of data, a folder that a source reads, or the first table in a folder.
+    """
+    if not path.is_dir():
+        return path if _has_table_name(path) else None
+    try:
+        _guessed_use(path)
+    except DataError:
+        return next(iter(_tables(path)), None)
+    return path
+
+
 def read_sample(source: FoundSource) -> DataSample:
     """Read the first records of a source.
 
@@ -135,7 +149,7 @@ def _guessed_use(data: Path) -> SourceName:
         return "beir"
     if next(iter(PythonCodeSpec(folder=data.absolute()).files()), None):
         return "python_code"
-    files = sorted(path for path in data.iterdir() if _is_table(path))
+    files = _tables(data)
     advice = f"; to use one of its files: --data {files[0]}" if files else ""
     raise DataError(
         f"{data}: is a folder with neither corpus.jsonl (BEIR layout) nor Python files{advice}",
@@ -143,12 +157,16 @@ def _guessed_use(data: Path) -> SourceName:
     )
 
 
-def _is_table(path: Path) -> bool:
+def _tables(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.is_file() and _has_table_name(path))
+
+
+def _has_table_name(path: Path) -> bool:
     try:
         file_format(path)
     except DataError:
         return False
-    return path.is_file()
+    return True
 
 
 # A file of pairs
