@@ -56,9 +56,13 @@ class RunRecord:
         with explained(path):
             (path / "recipe.yaml").write_text(recipe.origin.text, encoding="utf-8")
             (path / "recipe.resolved.yaml").write_text(filled(recipe), encoding="utf-8")
-            write_json(path / "plan.json", plan.as_json())
+            record.write_plan(plan)
             record.write_status("running", ran=[])
         return record
+
+    def write_plan(self, plan: Plan) -> None:
+        """Write `plan.json`, which tells `cache gc` what the run would resume."""
+        write_json(self.path / "plan.json", plan.as_json())
 
     def make_latest(self) -> Path | None:
         """Point `latest` at this run, and return where it pointed before."""
