@@ -12,6 +12,7 @@ __all__ = [
     "ERROR_CODES",
     "EXIT_ERROR",
     "EXIT_INTERRUPTED",
+    "EXIT_TERMINATED",
     "EXIT_USAGE",
     "ErrorCode",
     "exit_status",
@@ -24,6 +25,8 @@ EXIT_USAGE: Final = 2
 """The exit status of an invalid recipe or command."""
 EXIT_INTERRUPTED: Final = 130
 """The exit status after Ctrl-C."""
+EXIT_TERMINATED: Final = 143
+"""The exit status after SIGTERM."""
 
 
 class ErrorCode(NamedTuple):
@@ -721,7 +724,7 @@ ERROR_CODES: Final[dict[str, ErrorCode]] = {
     ),
     "RK606": ErrorCode(
         "The run was interrupted.",
-        "Ctrl-C, or a signal.",
+        "Ctrl-C.",
         "Run the command that the message shows. Finished work is kept.",
         exit_status=EXIT_INTERRUPTED,
     ),
@@ -789,6 +792,12 @@ ERROR_CODES: Final[dict[str, ErrorCode]] = {
         "A fresh environment with the locked versions cannot be made.",
         "A version is not in the package index, or there is no network.",
         "Follow pip's reason in the message, or leave `--fresh-environment` out.",
+    ),
+    "RK619": ErrorCode(
+        "The run was ended by SIGTERM.",
+        "A job scheduler's time limit, a container manager, or a user.",
+        "Run the command that the message shows. Finished work is kept.",
+        exit_status=EXIT_TERMINATED,
     ),
     "RK620": ErrorCode(
         "There is nothing to judge.",

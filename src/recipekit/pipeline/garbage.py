@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import shutil
 import time
@@ -14,6 +13,7 @@ from typing import Any, Final
 from recipekit.artifacts.storage_errors import explained
 from recipekit.artifacts.store import Artifact, Store
 from recipekit.errors import StoreError
+from recipekit.file_locks import is_locked
 from recipekit.stages import PIPELINE
 
 __all__ = ["check_runs", "collect_garbage", "needed"]
@@ -123,14 +123,14 @@ def collect_garbage(
     keep = needed(store, runs, keep_runs=keep_runs, unfinished=not unfinished)
     for artifact in list(store.all()):
         lock = artifact.path.with_name(f"{artifact.key}.lock")
-        if (artifact.stage, artifact.key) not in keep and not _locked(lock):
+        if (artifact.stage, artifact.key) not in keep and not is_locked(lock):
             yield artifact.path, artifact.size()
             if not dry_run:
                 store.remove(artifact)
     for suffix in ("partial", "replaced", "removed"):
         for folder in sorted(store.cache.glob(f"*/*.{suffix}")):
             resumed = suffix == "partial" and (folder.parent.name, folder.stem) in keep
-            if not resumed and not _locked(folder.with_suffix(".lock")):
+            if not resumed and not is_locked(folder.with_suffix(".lock")):
                 yield folder, Artifact(folder.parent.name, folder.name, folder).size()
                 if not dry_run:
                     with explained(folder):
@@ -158,14 +158,3 @@ def _free_tables(store: Store, runs: Path, keep_runs: int | None) -> list[Path]:
         for file in folder.glob("recipe*.yaml")
     ]
     return [table for table in old if not any(table.name in text for text in recipes)]
-
-
-def _locked(lock: Path) -> bool:
-    if not lock.exists():
-        return False
-    with explained(lock), lock.open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-    return False
