@@ -340,9 +340,7 @@ def test_an_interrupted_run_prints_the_command_that_resumes_it(
         text=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
-    assert done.stderr.endswith(
-        f"{reason}; finished stages are kept. To resume: recipekit run r.yaml --allow-local-code\n"
-    )
+    assert done.stderr.endswith(f"{reason}. To resume: recipekit run r.yaml --allow-local-code\n")
     assert done.returncode == status
     [run] = (tmp_path / "runs" / "r").glob("*Z-*")
     assert json.loads((run / "run.json").read_text())["status"] == "interrupted"

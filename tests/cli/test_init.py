@@ -223,7 +223,7 @@ def test_force_replaces_no_other_file(tmp_path: Path, capsys: pytest.CaptureFixt
         ("faq.txt", "a b,c d\n", "faq.txt: not a table that recipekit reads"),
         ("faq.xlsx", "PK", "faq.xlsx: not a table that recipekit reads"),
         ("faq.csv", "question,answer\na,b,c\n", "faq.csv:2: 3 fields, but the header has 2"),
-        ("faq.jsonl", "{]\n", "faq.jsonl:1: invalid JSON"),
+        ("faq.jsonl", "{]\n", "faq.jsonl:1:2: invalid JSON"),
         ("faq.parquet", "no", "faq.parquet: not a Parquet file"),
         ("faq.csv.gz", "no", "faq.csv.gz: no rows"),
     ],

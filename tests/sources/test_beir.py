@@ -216,8 +216,8 @@ INVALID: dict[str, tuple[str, str | None, dict, str]] = {
         "corpus.jsonl",
         CORPUS + "{oops}\n",
         {},
-        "{folder}/corpus.jsonl:3: invalid JSON: Expecting property name enclosed in "
-        "double quotes at column 2",
+        "{folder}/corpus.jsonl:3:2: invalid JSON: Expecting property name enclosed in "
+        "double quotes",
     ),
     "no passages": ("corpus.jsonl", "", {}, "{folder}: no passages"),
     "an empty qrels file": ("qrels/train.tsv", "", {}, "{folder}/qrels/train.tsv: no rows"),

@@ -117,9 +117,9 @@ def _supervise(execution: Execution, exports: ExportFolder | None, *, reach: boo
         reason, code = "interrupted", "RK606"
         if isinstance(signal, SystemExit):  # the command line exits at SIGTERM
             reason, code = "ended by SIGTERM", "RK619"
-        raise RunError(
-            f"{reason}; finished stages are kept. To resume: {execution.record.command}", code=code
-        ) from None
+        kept = "; finished stages are kept" if execution.artifacts else ""
+        resume = f"To resume: {execution.record.command}"
+        raise RunError(f"{reason}{kept}. {resume}", code=code) from None
     finally:
         execution.processes.close()
         execution.record.release()
