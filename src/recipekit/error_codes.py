@@ -12,6 +12,7 @@ __all__ = [
     "ERROR_CODES",
     "EXIT_ERROR",
     "EXIT_INTERRUPTED",
+    "EXIT_TERMINATED",
     "EXIT_USAGE",
     "ErrorCode",
     "exit_status",
@@ -24,6 +25,8 @@ EXIT_USAGE: Final = 2
 """The exit status of an invalid recipe or command."""
 EXIT_INTERRUPTED: Final = 130
 """The exit status after Ctrl-C."""
+EXIT_TERMINATED: Final = 143
+"""The exit status after SIGTERM."""
 
 
 class ErrorCode(NamedTuple):
@@ -551,7 +554,8 @@ ERROR_CODES: Final[dict[str, ErrorCode]] = {
     "RK503": ErrorCode(
         "The output file already exists.",
         "The command was run before.",
-        "Choose another name, or pass `--force` to replace it.",
+        "Choose another name, or pass `--force` to replace it. `init --force` replaces only .yaml "
+        "files.",
         exit_status=EXIT_USAGE,
     ),
     "RK504": ErrorCode(
@@ -575,6 +579,12 @@ ERROR_CODES: Final[dict[str, ErrorCode]] = {
         "An output path is a folder where a file is needed, or the reverse.",
         "A folder given to `init`, or a file given to `--export-to`.",
         "Choose another path.",
+        exit_status=EXIT_USAGE,
+    ),
+    "RK508": ErrorCode(
+        "The file that `init` would write is data.",
+        "The data was given as the name of the recipe.",
+        "Use the command in the message: `init --data DATA`.",
         exit_status=EXIT_USAGE,
     ),
     "RK510": ErrorCode(
@@ -716,7 +726,7 @@ ERROR_CODES: Final[dict[str, ErrorCode]] = {
     ),
     "RK606": ErrorCode(
         "The run was interrupted.",
-        "Ctrl-C, or a signal.",
+        "Ctrl-C.",
         "Run the command that the message shows. Finished work is kept.",
         exit_status=EXIT_INTERRUPTED,
     ),
@@ -784,6 +794,12 @@ ERROR_CODES: Final[dict[str, ErrorCode]] = {
         "A fresh environment with the locked versions cannot be made.",
         "A version is not in the package index, or there is no network.",
         "Follow pip's reason in the message, or leave `--fresh-environment` out.",
+    ),
+    "RK619": ErrorCode(
+        "The run was ended by SIGTERM.",
+        "A job scheduler's time limit, a container manager, or a user.",
+        "Run the command that the message shows. Finished work is kept.",
+        exit_status=EXIT_TERMINATED,
     ),
     "RK620": ErrorCode(
         "There is nothing to judge.",

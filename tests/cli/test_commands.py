@@ -309,11 +309,24 @@ def test_an_interrupt_prints_one_line(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_an_interrupted_run_prints_the_command_that_resumes_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("receivers", "sent", "status", "reason"),
+    [
+        ("run", "SIGINT", 130, "interrupted"),
+        ("run", "SIGTERM", 143, "ended by SIGTERM"),
+        ("stage run", "SIGTERM", 143, "ended by SIGTERM"),  # as schedulers do
+    ],
+)
+def test_an_interrupted_run_prints_the_command_that_resumes_it(
+    receivers: str, sent: str, status: int, reason: str, tmp_path: Path
+) -> None:
     source = (
         "import os, signal, time\n\nfrom recipekit.component import SourceSpec\n\n\n"
         "class Own(SourceSpec):\n    def build(self, context):\n"
-        "        os.kill(os.getppid(), signal.SIGINT)\n        time.sleep(60)\n"
+        "        processes = {'run': os.getppid(), 'stage': os.getpid()}\n"
+        f"        to_all = 'kill -{sent[3:]} ' + ' '.join("
+        f"str(processes[name]) for name in '{receivers}'.split())\n"
+        "        os.system(to_all)\n        time.sleep(60)\n"
     )
     (tmp_path / "own.py").write_text(source)
     (tmp_path / "r.yaml").write_text(
@@ -327,11 +340,11 @@ def test_an_interrupted_run_prints_the_command_that_resumes_it(tmp_path: Path) -
         text=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
-    assert done.stderr.endswith(
-        "interrupted; finished stages are kept. "
-        "To resume: recipekit run r.yaml --allow-local-code\n"
-    )
-    assert done.returncode == 130
+    assert done.stderr.endswith(f"{reason}. To resume: recipekit run r.yaml --allow-local-code\n")
+    assert done.returncode == status
+    [run] = (tmp_path / "runs" / "r").glob("*Z-*")
+    assert json.loads((run / "run.json").read_text())["status"] == "interrupted"
+    assert not (run / "run.lock").exists()
 
 
 def test_init_and_cache_name_what_is_missing(

@@ -176,6 +176,42 @@ def test_init_overwrites_no_file(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert load_recipe(file)
 
 
+@pytest.mark.parametrize("options", [[], ["--force"]])
+@pytest.mark.parametrize("name", ["faq.csv", "faq.jsonl.gz", "faq.parquet", "beir", "code"])
+def test_init_writes_no_recipe_over_data(
+    name: str,
+    options: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    WRITERS[name](Path(name))
+    before = {file: file.read_bytes() for file in Path().rglob("*") if file.is_file()}
+    assert invoke(["init", name, *options]) == 2
+    assert capsys.readouterr().err == f"{name} is data: recipekit init --data {name} [RK508]\n"
+    assert before == {file: file.read_bytes() for file in Path().rglob("*") if file.is_file()}
+
+
+def test_a_folder_with_a_table_is_data(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("data").mkdir()
+    WRITERS["faq.csv"](Path("data/faq.csv"))
+    assert invoke(["init", "data"]) == 2
+    assert "data is data: recipekit init --data data/faq.csv" in capsys.readouterr().err
+
+
+def test_force_replaces_no_other_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_delimited(tmp_path / "faq.csv", ",")
+    (tmp_path / "notes.txt").write_text("mine\n")
+    command = ["init", str(tmp_path / "notes.txt"), "--data", str(tmp_path / "faq.csv")]
+    assert invoke([*command, "--force"]) == 2
+    assert "notes.txt: already exists; name a .yaml file [RK503]" in capsys.readouterr().err
+    assert (tmp_path / "notes.txt").read_text() == "mine\n"
+
+
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
@@ -187,7 +223,7 @@ def test_init_overwrites_no_file(tmp_path: Path, capsys: pytest.CaptureFixture[s
         ("faq.txt", "a b,c d\n", "faq.txt: not a table that recipekit reads"),
         ("faq.xlsx", "PK", "faq.xlsx: not a table that recipekit reads"),
         ("faq.csv", "question,answer\na,b,c\n", "faq.csv:2: 3 fields, but the header has 2"),
-        ("faq.jsonl", "{]\n", "faq.jsonl:1: invalid JSON"),
+        ("faq.jsonl", "{]\n", "faq.jsonl:1:2: invalid JSON"),
         ("faq.parquet", "no", "faq.parquet: not a Parquet file"),
         ("faq.csv.gz", "no", "faq.csv.gz: no rows"),
     ],

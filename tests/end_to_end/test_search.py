@@ -49,6 +49,15 @@ def test_scores_are_those_of_the_exported_model(finished_copy: Path, tiny_model:
             assert hit["label"] == ""
 
 
+def test_one_argument_that_is_no_run_is_a_query_for_recipe_yaml(finished_copy: Path) -> None:
+    (result,) = searched(finished_copy, "river mountain", "--k", "1")
+    assert result["query"] == "river mountain"
+    (result,) = searched(finished_copy, "--k", "1", queries="river\n")
+    assert result["query"] == "river"
+    ended = call_in_process(finished_copy, "search", "other.yaml", status=2)
+    assert "no run 'other.yaml'" in ended.stderr
+
+
 def test_labels_are_shown_for_a_query_of_the_data(finished_copy: Path) -> None:
     pair = pairs(finished_copy)[0]
     (result,) = searched(finished_copy, "recipe.yaml", pair["query"], "--k", "80")

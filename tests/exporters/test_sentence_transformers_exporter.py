@@ -1,5 +1,6 @@
 """The exported model and its card."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -62,6 +63,8 @@ def export(folder: Path, files: dict[str, Path], card: dict[str, object]) -> dic
 
 def test_the_exported_folder_encodes_as_the_trained_encoder(trained: Path, tmp_path: Path) -> None:
     written = export(tmp_path / "model", {"encoder": trained}, CARD)
+    router = json.loads((tmp_path / "model" / "router_config.json").read_text())
+    assert router["parameters"]["default_route"] == "document"  # as the card says
     exported, original = (
         SentenceTransformer(str(folder), device="cpu") for folder in (tmp_path / "model", trained)
     )
@@ -105,11 +108,25 @@ def test_the_model_card_states_usage_metrics_data_and_how_to_reproduce(
         "| trained | **0.610** |",
         "| passages in the corpus | 12,345 |",
         "| mined candidates | 50 |",
+        "Queries and passages have an encoder each: queries need `encode_query`, since `encode` "
+        "takes the encoder of passages.",
         "recipe: 1",
         "recipekit run stdlib-code-search.yaml",
         "Versions: python 3.11.",
     ):
         assert line in body.splitlines(), line
+
+
+def test_the_card_of_one_encoder_for_both_sides_warns_of_nothing(
+    tiny_model: Path, tmp_path: Path
+) -> None:
+    encoder = tmp_path / "train" / "encoder"
+    spec = BiEncoderSpec(model=str(tiny_model), precision="fp32")
+    spec.build(context(tmp_path / "scratch")).save(encoder)
+    export(tmp_path / "model", {"encoder": encoder}, {})
+    card = (tmp_path / "model" / "README.md").read_text()
+    assert "This is a sentence-transformers model trained with recipekit. It maps" in card
+    assert "an encoder each" not in card
 
 
 def test_a_model_card_without_content_is_still_valid(trained: Path, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Removing unused artifacts from a cache."""
 
+import json
 import os
 from pathlib import Path
 
@@ -26,6 +27,31 @@ def store(tmp_path: Path) -> Store:
 def test_artifacts_that_no_run_uses_are_removed(store: Store, tmp_path: Path) -> None:
     assert [path.name for path, _ in collect_garbage(store, tmp_path / "runs")] == ["free"]
     assert [artifact.key for artifact in store.all()] == ["kept"]
+
+
+def test_what_an_interrupted_run_resumes_from_stays(store: Store, tmp_path: Path) -> None:
+    run = next((tmp_path / "runs" / "mine").iterdir())
+    for key in ("resumed", "abandoned"):
+        store.partial("train", key).mkdir(parents=True)
+        (store.partial("train", key) / "checkpoint").write_bytes(b"12")
+    store.make("embeddings", "old", lambda folder: {"stage": "embeddings"})
+    os.utime(store.cache / "embeddings" / "old", (0, 0))
+    planned = [{"stage": "train", "key": "resumed"}, {"stage": "evaluate", "key": None}]
+    (run / "plan.json").write_text(json.dumps(planned))
+    (run / "run.json").write_text(json.dumps({"started": "2025-01-01T00:00:00+00:00"}))
+    store.make("embeddings", "new", lambda folder: {"stage": "embeddings"})
+    store.partial("embeddings", "half").mkdir()
+
+    def removed(**options: bool) -> set[str]:
+        found = collect_garbage(store, tmp_path / "runs", dry_run=True, **options)
+        return {path.name for path, _ in found}
+
+    assert removed() == {"free", "old", "abandoned.partial"}
+    assert removed(unfinished=True) == {"new", "half.partial", "resumed.partial", *removed()}
+    list(collect_garbage(store, tmp_path / "runs"))
+    assert (store.partial("train", "resumed") / "checkpoint").read_bytes() == b"12"
+    (run / "plan.json").write_text("{")
+    assert removed() == {"new", "half.partial", "resumed.partial"}
 
 
 def test_nothing_is_removed_if_the_folder_of_runs_is_missing(store: Store, tmp_path: Path) -> None:

@@ -51,6 +51,38 @@ def test_errors_survive_a_file(error: RecipekitError, tmp_path) -> None:
     assert read_error(tmp_path / "none.json") is None
 
 
+class LeavesAnError(Launch):
+    """Starts a process that reports an error."""
+
+    def command(self, job: Path, *, ranks: bool, port: int | None = None) -> list[str]:
+        error = DataError("no rows", code="RK306") if self.ranks == 1 else RunError("diverged")
+        write_error(job.with_name("judge.error.json"), error)
+        return [sys.executable, "-c", "raise SystemExit(65)"]
+
+
+@pytest.mark.parametrize(
+    ("ranks", "inputs", "words"),
+    [
+        (1, {}, "no rows\nAfter fixing it: recipekit run recipe.yaml"),
+        (
+            1,
+            {"collect": "1"},
+            "no rows\nFinished stages are kept. After fixing it: recipekit run recipe.yaml",
+        ),
+        (2, {}, "diverged\nTo resume: recipekit run recipe.yaml"),
+    ],
+)
+def test_a_mistake_is_to_be_fixed_and_a_failure_to_be_resumed(
+    ranks: int, inputs: dict[str, str], words: str, tmp_path: Path
+) -> None:
+    folder = str(tmp_path)
+    job = Job("judge", "0" * 64, folder, folder, folder, inputs, 1, "recipekit run recipe.yaml")
+    processes = StageProcesses(LeavesAnError(ranks=ranks))
+    with open(os.devnull) as lock, pytest.raises(RecipekitError) as raised:
+        processes.run(job, lock, computes=False)
+    assert str(raised.value) == f"judge: {words}"
+
+
 class KillsItself(Launch):
     """Starts a process that ends by a signal."""
 
@@ -63,7 +95,7 @@ class KillsItself(Launch):
     [
         (signal.SIGKILL, "killed by SIGKILL (the system kills processes that use too much memory)"),
         (signal.SIGTERM, "killed by SIGTERM (another program or user ended it, such as a job"),
-        (signal.SIGHUP, "killed by SIGHUP. Finished stages are kept"),
+        (signal.SIGHUP, "killed by SIGHUP. To resume"),
     ],
 )
 def test_a_killed_stage_is_reported_with_the_usual_cause(tmp_path, number, words) -> None:

@@ -1,5 +1,6 @@
 """`recipekit runs`: the list of runs, and what changed between two."""
 
+import fcntl
 import json
 import shutil
 from collections.abc import Callable
@@ -64,6 +65,21 @@ def test_runs_are_listed_newest_first_with_their_main_figures(
     listed = json.loads(capsys.readouterr().out)
     assert [run["id"] for run in listed] == [run.name for run in reversed(two_runs)]
     assert [run["is_latest"] for run in listed] == [True, False]
+
+
+def test_a_killed_run_is_told_from_one_that_is_running(
+    two_runs: list[Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    for run in two_runs:
+        change(run / "run.json", status="running", finished=None)
+        (run / "run.lock").touch()
+    with (two_runs[1] / "run.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert invoke(["runs", "--json"]) == 0
+    listed = json.loads(capsys.readouterr().out)
+    assert [run["status"] for run in listed] == ["running", "killed"]
+    assert invoke(["report", str(two_runs[0])]) == 0
+    assert "This run was killed." in capsys.readouterr().out
 
 
 def test_a_damaged_run_is_listed_as_damaged(

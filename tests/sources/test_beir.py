@@ -60,6 +60,41 @@ def test_gzipped_files_give_the_same_records(folder: Path):
     assert read(folder) == plain
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "warning"),
+    [
+        (
+            "validation.tsv.gz",
+            "query-id\tcorpus-id\tscore\nq3\td1\t1\n",
+            "not read, although it lists 1 query that no other file lists; to read it, set "
+            "`splits: {train: train.tsv, test: test.tsv, dev: validation.tsv}`",
+        ),
+        (
+            "official_test.tsv",
+            "query-id\tcorpus-id\tscore\nq3\td1\t1\nq4\td1\t1\n",
+            "not read, although it lists 2 queries that no other file lists; to read it, name it "
+            "in `splits`",
+        ),
+        (
+            "dev_trec.tsv",
+            "q3\t0\td1\t1\n",
+            "not read; to read it, name it in `splits`",
+        ),
+        ("train_graded.tsv", TRAIN, None),
+        ("notes.txt", "q9", None),
+    ],
+)
+def test_a_file_that_is_not_read_is_warned_of_if_queries_are_left_out(
+    folder: Path, name: str, text: str, warning: str | None
+):
+    path = folder / "qrels" / name
+    path.write_bytes(gzip.compress(text.encode()) if name.endswith(".gz") else text.encode())
+    build_context = context(folder / "scratch")
+    records = list(BeirSpec(folder=folder).build(build_context).load())
+    assert build_context.progress.warnings == ([f"{path}: {warning}"] if warning else [])
+    assert read(folder, splits={"train": "train.tsv", "test": "test.tsv"}) == records
+
+
 def test_splits_choose_the_qrels_files(folder: Path):
     (folder / "qrels/graded.tsv").write_text(TRAIN)
     assert [
@@ -181,30 +216,43 @@ INVALID: dict[str, tuple[str, str | None, dict, str]] = {
         "corpus.jsonl",
         CORPUS + "{oops}\n",
         {},
-        "{folder}/corpus.jsonl:3: invalid JSON: Expecting property name enclosed in "
-        "double quotes at column 2",
+        "{folder}/corpus.jsonl:3:2: invalid JSON: Expecting property name enclosed in "
+        "double quotes",
     ),
     "no passages": ("corpus.jsonl", "", {}, "{folder}: no passages"),
-    "no labels": ("qrels/train.tsv", "", {"splits": {"train": "train.tsv"}}, "{folder}: no labels"),
+    "an empty qrels file": ("qrels/train.tsv", "", {}, "{folder}/qrels/train.tsv: no rows"),
+    "a qrels file without rows": (
+        "qrels/train.tsv",
+        "query-id\tcorpus-id\tscore\n",
+        {},
+        "{folder}/qrels/train.tsv: no rows",
+    ),
+    "a TREC file of one line": (
+        "qrels/train.tsv",
+        "q1\t0\td1\t1\n",
+        {},
+        "{folder}/qrels/train.tsv:1: no 'query-id', which the BEIR layout requires; "
+        "found q1, 0, d1, 1",
+    ),
     "a missing header": (
         "qrels/train.tsv",
         "q1\td1\t1\nq1\t2\t1\n",
         {},
-        "{folder}/qrels/train.tsv:2: no 'query-id', which the BEIR layout requires; "
+        "{folder}/qrels/train.tsv:1: no 'query-id', which the BEIR layout requires; "
         "found q1, d1, 1",
     ),
     "semicolons as delimiters": (
         "qrels/train.tsv",
         "query-id;corpus-id;score\nq1;d1;1\n",
         {},
-        "{folder}/qrels/train.tsv:2: no 'query-id', which the BEIR layout requires; found "
+        "{folder}/qrels/train.tsv:1: no 'query-id', which the BEIR layout requires; found "
         "query-id;corpus-id;score as one column: separate the columns with tabs",
     ),
     "commas as delimiters": (
         "qrels/train.tsv",
         "query-id,corpus-id,score\nq1,d1,1\n",
         {},
-        "{folder}/qrels/train.tsv:2: no 'query-id', which the BEIR layout requires; found "
+        "{folder}/qrels/train.tsv:1: no 'query-id', which the BEIR layout requires; found "
         "query-id,corpus-id,score as one column: separate the columns with tabs",
     ),
     "not a number": (

@@ -437,7 +437,7 @@ INVALID: dict[str, tuple[str, bytes, dict, str]] = {
         "a.jsonl",
         b'{"query": "a", "positive": "x"}\n{"query": \n',
         {},
-        "{file}:2: invalid JSON: Expecting value at column 10",
+        "{file}:2:10: invalid JSON: Expecting value",
     ),
     "not an object": (
         "a.jsonl",
@@ -518,7 +518,7 @@ INVALID: dict[str, tuple[str, bytes, dict, str]] = {
         "a.json",
         b'[{"query": "a", "positive": "x"},\n {"query": oops}]\n',
         {},
-        "{file}:2: invalid JSON: Expecting value at column 12",
+        "{file}:2:12: invalid JSON: Expecting value",
     ),
     "lines after an array": (
         "a.json",
@@ -594,7 +594,7 @@ INVALID: dict[str, tuple[str, bytes, dict, str]] = {
         "a.jsonl",
         b'{\n "query": "a",\n "positive": "x"\n}\n',
         {},
-        "{file}:1: invalid JSON: Expecting property name enclosed in double quotes at column 2; "
+        "{file}:1:2: invalid JSON: Expecting property name enclosed in double quotes; "
         "expected one object per line, or one array of all objects",
     ),
     "a label that no float32 can hold": (

@@ -196,13 +196,19 @@ def gc(
         int | None,
         typer.Option(help="Keep only what the newest N runs of each recipe need.", min=0),
     ] = None,
+    unfinished: Annotated[
+        bool,
+        typer.Option("--unfinished", help="Also remove what interrupted runs would resume from."),
+    ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show what would be removed, and remove nothing.")
     ] = False,
     recipe: Servers = None,
     allow_local_code: LocalCode = False,
 ) -> None:
-    """Remove artifacts that no run needs, and abandoned partial work.
+    """Remove artifacts and partial work that no run needs.
+
+    The checkpoints and other partial work from which an interrupted run resumes are kept.
 
     With --recipe, also remove the indices that this cache created on that recipe's servers, if no
     run needs their passages.
@@ -221,7 +227,9 @@ def gc(
         ):
             amount = f" ({_bytes(use)})" if use.index.bytes else ""
             typer.echo(f"{verb} {use.remote.server}: {use.index.name}{amount}")
-    for path, bytes_ in collect_garbage(store, runs, keep_runs=keep_runs, dry_run=dry_run):
+    for path, bytes_ in collect_garbage(
+        store, runs, keep_runs=keep_runs, unfinished=unfinished, dry_run=dry_run
+    ):
         typer.echo(f"{verb} {path} ({size(bytes_)})")
         freed += bytes_
     typer.echo(f"{size(freed)} {'would be freed' if dry_run else 'freed'}")

@@ -48,7 +48,7 @@ def components(
             kind, kind
         )
         if singular not in kinds:
-            hint = did_you_mean(kind, kinds) or f" Kinds: {', '.join(kinds)}."
+            hint = _kinds_of(kind) or did_you_mean(kind, kinds) or f" Kinds: {', '.join(kinds)}."
             raise ComponentError(f"unknown kind '{kind}'.{hint}", code="RK208")
         kinds = [singular]
     if name is not None:
@@ -65,6 +65,16 @@ def components(
         from recipekit.report.terminal import print_blocks
 
         print_blocks([listing(entries)])
+
+
+def _kinds_of(name: str) -> str:
+    """The commands that describe the components with a name, as the end of a message."""
+    from recipekit.component import KINDS
+    from recipekit.registry import find
+
+    kinds = [kind for kind in KINDS if any(name in (e.name, e.use) for e in find(kind))]
+    commands = [f"recipekit components {kind} {name}" for kind in kinds]
+    return f" To describe the component: {' or '.join(commands)}" if commands else ""
 
 
 def listing(entries: Sequence[Entry]) -> Table:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, get_args
 
@@ -11,12 +12,12 @@ import typer
 from recipekit.cli.completion import complete_source
 
 if TYPE_CHECKING:
-    from recipekit.errors import RecipekitError
     from recipekit.starter.data import DataSample, FoundSource, SourceName
 
 __all__ = ["init"]
 
 SOURCES: Final = ("pairs", "beir", "python_code")
+RECIPE_SUFFIXES: Final = (".yaml", ".yml")
 
 
 def _source(name: str | None) -> str | None:
@@ -64,7 +65,7 @@ def init(
     api_base: Annotated[
         str | None, typer.Option(metavar="URL", help="Where the language model is served.")
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing .yaml file.")] = False,
 ) -> None:
     """Write a commented recipe that runs on your data, as a starting point.
 
@@ -87,7 +88,7 @@ def init(
     name = path.absolute().parent.name if path.stem == "recipe" else path.stem
     relative = None if data is None else os.path.relpath(data, path.parent)
     judge = None if llm is None else choose_llm(llm, api_base)
-    _write(path, starter(name, found, sample, relative, judge), force=force)
+    _write(path, starter(name, found, sample, relative, judge))
     for note in (_label_note(found), judge and judge.note):
         if note:
             typer.echo(f"note: {note}", err=True)
@@ -123,37 +124,34 @@ def _as_name(source: str | None) -> SourceName | None:
 def _check_target(path: Path, *, force: bool) -> None:
     """Check that a file can be written, before data is read, which can take long."""
     from recipekit.errors import StoreError
+    from recipekit.starter.data import data_at
 
+    if (data := data_at(path)) is not None:
+        command = f"recipekit init --data {shlex.quote(str(data))}"
+        raise StoreError(f"{path} is data: {command}", code="RK508")
     if path.is_dir():
         raise StoreError(
             f"{path}: is a folder; name a file, such as {path / 'recipe.yaml'}", code="RK507"
         )
-    if path.exists() and not force:
-        raise StoreError(f"{path}: already exists; --force replaces it", code="RK503")
+    is_recipe = path.suffix in RECIPE_SUFFIXES
+    if path.exists() and not (force and is_recipe):
+        advice = "--force replaces it" if is_recipe else "name a .yaml file"
+        raise StoreError(f"{path}: already exists; {advice}", code="RK503")
     existing = next(each for each in (path, *path.absolute().parents) if each.exists())
     is_broken_link = path.is_symlink() and existing != path
     if (is_broken_link and not force) or not (existing == path or existing.is_dir()):
-        raise _not_a_place(path)
+        why = "it is a broken link" if is_broken_link else f"{path.parent} is not a folder"
+        raise StoreError(f"{path}: cannot be written ({why})", code="RK502")
     if not os.access(existing, os.W_OK):
         raise StoreError(f"{path}: cannot be written (Permission denied)", code="RK502")
 
 
-def _not_a_place(path: Path) -> RecipekitError:
-    from recipekit.errors import StoreError
-
-    why = "it is a broken link" if path.is_symlink() else f"{path.parent} is not a folder"
-    return StoreError(f"{path}: cannot be written ({why})", code="RK502")
-
-
-def _write(path: Path, text: str, *, force: bool) -> None:
+def _write(path: Path, text: str) -> None:
     from recipekit.errors import StoreError
 
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("w" if force else "x", encoding="utf-8") as file:
-            file.write(text)
-    except (FileExistsError, NotADirectoryError) as error:
-        raise _not_a_place(path) from error
+        path.write_text(text, encoding="utf-8")
     except OSError as error:
         raise StoreError(f"{path}: cannot be written ({error.strerror})", code="RK502") from error
 

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from importlib import import_module
-from typing import Annotated, Final
+from types import FrameType
+from typing import Annotated, Final, NoReturn
 
 import typer
 
@@ -49,16 +51,19 @@ COMMANDS: Final = {
 EXIT_ERROR: Final = 1
 EXIT_INTERRUPTED: Final = 130
 EXIT_PIPE: Final = 141
-INTERRUPTED: Final = "RK606"
-"""The code of the error that an interrupted run raises."""
+EXIT_TERMINATED: Final = 143
+INTERRUPTED: Final = ("RK606", "RK619")
+"""The codes of the errors that a run raises after Ctrl-C and SIGTERM."""
 
 
 def main() -> None:
     """Run the command line and exit.
 
-    The exit status is 0; 1 after a failure; 2 if the command or the recipe is invalid; or 130 after
-    an interrupt.
+    The exit status is 0; 1 after a failure; 2 if the command or the recipe is invalid; 130 after an
+    interrupt; or 143 after SIGTERM.
     """
+    if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, _terminate)
     # A command's imports make hundreds of thousands of objects that live as long as it does, and
     # each collection would look at all of them again.
     gc.set_threshold(200_000, 30, 30)
@@ -74,6 +79,12 @@ def main() -> None:
     sys.exit(status)
 
 
+def _terminate(number: int, frame: FrameType | None) -> NoReturn:
+    """Leave as after Ctrl-C, and only once."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    sys.exit(EXIT_TERMINATED)
+
+
 def invoke(args: Sequence[str]) -> int:
     """Run a command and return its exit status; errors are printed to stderr."""
     # Pydantic would look for its own plugins in every installed distribution.
@@ -84,9 +95,11 @@ def invoke(args: Sequence[str]) -> int:
         status = exit.code if isinstance(exit.code, int) else EXIT_ERROR
         if status == EXIT_INTERRUPTED:
             _print_error("Interrupted.")
+        if status == EXIT_TERMINATED:
+            _print_error("Terminated.")
         return _flush(status)
     except RecipekitError as error:
-        if error.code == INTERRUPTED and sys.stderr.isatty():
+        if error.code in INTERRUPTED and sys.stderr.isatty():
             _print_error("")  # leave the line with the ^C or with a progress bar
         _print_error(_redacted(_with_codes(error)))
         return _error_as_json(error) if "--json" in args else _exit_status(error)
@@ -106,7 +119,7 @@ def _with_codes(error: RecipekitError) -> str:
             for problem in error.problems
         ]
         return "\n".join(lines)
-    if error.code == INTERRUPTED:
+    if error.code in INTERRUPTED:
         return error.message  # the user knows the reason, and can copy the command at its end
     first, newline, rest = error.message.partition("\n")
     return f"{first} [{error.code}]{newline}{rest}"

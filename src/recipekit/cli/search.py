@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from recipekit.cli.completion import complete_run
-from recipekit.cli.options import LocalCode, Runs, TrustRemoteCode
+from recipekit.cli.options import DEFAULT_RECIPE, LocalCode, Runs, TrustRemoteCode
 
 if TYPE_CHECKING:
     from recipekit.pipeline.search_run import Found, SearchResult
@@ -31,7 +32,7 @@ def search(
             metavar="RUN",
             autocompletion=complete_run,
         ),
-    ],
+    ] = DEFAULT_RECIPE,
     query: Annotated[
         str | None,
         typer.Argument(
@@ -49,15 +50,23 @@ def search(
 ) -> None:
     """Show the best passages for a query, with the encoder before and after training.
 
+    Without RUN, or with QUERY alone, search in the latest run of recipe.yaml in the current folder.
+
     The run's own embeddings are used. The label of a passage is known if the query is one of the
     data set.
     """
+    from recipekit.errors import StoreError
     from recipekit.pipeline.find_run import find_run
     from recipekit.pipeline.progress import ConsoleProgress
     from recipekit.pipeline.search_run import RunSearch
     from recipekit.training.parallel import join_ranks
 
-    folder = find_run(run, runs)
+    try:
+        folder = find_run(run, runs)
+    except StoreError:
+        if query is not None or not _can_be_query(run):
+            raise
+        query, folder = run, find_run(DEFAULT_RECIPE, runs)
     with tempfile.TemporaryDirectory(prefix="recipekit-search-") as scratch:
         progress = ConsoleProgress(Path(scratch) / "log.jsonl", "search")
         opened = RunSearch.open(
@@ -69,6 +78,11 @@ def search(
         )
         for text in _queries(query):
             _print(opened.search(text, k), as_json=as_json)
+
+
+def _can_be_query(argument: str) -> bool:
+    """Whether an argument that is no run can be a query for the latest run of `recipe.yaml`."""
+    return os.path.isfile(DEFAULT_RECIPE) and not argument.endswith((".yaml", ".yml"))
 
 
 def _queries(query: str | None) -> Iterator[str]:

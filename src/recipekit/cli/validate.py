@@ -40,7 +40,7 @@ def validate(
 ) -> None:
     """Check recipes, and report every mistake with its source location.
 
-    Needs no GPU, no data and no network.
+    Needs no GPU, no data and no network: files, models and columns are checked by plan and run.
     """
     from recipekit.error_codes import EXIT_USAGE
     from recipekit.errors import Problem, RecipeError

@@ -13,7 +13,7 @@ from recipekit.data_files.locations import RecordLocation, Row
 from recipekit.data_files.text_lines import text_lines
 from recipekit.errors import DataError
 
-__all__ = ["DELIMITERS", "Quoting", "delimited_rows", "delimiter_advice"]
+__all__ = ["DELIMITERS", "Quoting", "delimited_header", "delimited_rows", "delimiter_advice"]
 
 Quoting = Literal["minimal", "none"]
 """How quotes are read, as in the csv module's QUOTE_MINIMAL and QUOTE_NONE."""
@@ -25,6 +25,20 @@ MAX_FIELD_CHARACTERS: Final = min(sys.maxsize, 2**31 - 1)
 """The csv module's default, 131,072 characters, is less than a long passage."""
 DELIMITERS: Final = (";", "\t", ",", "|")
 _EXCEL_SEPARATOR: Final = re.compile(r'"?sep=(.)"?\s*$', re.IGNORECASE)
+
+
+def delimited_header(
+    path: Path, delimiter: str, *, quoting: Quoting = "minimal"
+) -> tuple[RecordLocation, list[str]] | None:
+    """Return the column names of a CSV or TSV file with their location; None for an empty file.
+
+    Raises:
+        DataError: See `delimited_rows`.
+    """
+    split = _quoted_fields if quoting == "minimal" else _plain_fields
+    for location, fields, _ in split(path, text_lines(path), delimiter):
+        return location, _header(fields, location, quoting)
+    return None
 
 
 def delimited_rows(

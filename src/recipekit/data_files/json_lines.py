@@ -105,7 +105,8 @@ def _invalid(location: RecordLocation, error: Exception, line: str = "") -> Data
     """Return the error of invalid JSON, with advice on a line that is not one object."""
     reason = "a number has too many digits"
     if isinstance(error, json.JSONDecodeError):
-        reason = f"{error.msg} at column {error.colno}"
+        location = location._replace(column=error.colno)
+        reason = error.msg.removesuffix(" at").removesuffix(" starting")
         if line == "{" or "Extra data" in error.msg:
             reason += "; expected one object per line, or one array of all objects"
     elif isinstance(error, RecursionError):

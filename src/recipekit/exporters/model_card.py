@@ -50,7 +50,10 @@ def write_model_card(
         Text(_introduction(card)),
         *_reduction(card, variant),
         ReportSection("Model details", [_details(card, encoder)]),
-        ReportSection("Usage", [Listing(QUERY_USAGE if is_for_queries else USAGE, "python")]),
+        ReportSection(
+            "Usage",
+            [Listing(QUERY_USAGE if is_for_queries else USAGE, "python"), *_towers(encoder)],
+        ),
         *evaluation(card),
         *figures(card, "model"),
     ]
@@ -75,17 +78,26 @@ def _reduction(card: Mapping[str, Any], variant: str) -> Iterator[Text]:
     yield Text(f"Its dimensions were reduced ({variant}). {figures}")
 
 
+def _towers(encoder: Path) -> Iterator[Text]:
+    """What a model with an encoder per side does without a side."""
+    modules = json.loads((encoder / "modules.json").read_text(encoding="utf-8"))
+    if any(module["type"].endswith("Router") for module in modules):
+        encode, encode_query = Code("encode"), Code("encode_query")
+        start = "Queries and passages have an encoder each: queries need "
+        yield Text((start, encode_query, ", since ", encode, " takes the encoder of passages."))
+
+
 def _introduction(card: Mapping[str, Any]) -> Line:
     base = hub_id(card.get("base_model"))
-    finetuned = f", fine-tuned from {base}" if base else ""
+    trained = f", fine-tuned from {base}" if base else " trained"
     if vectors := card.get("passage_vectors"):
         return (
-            f"This is a sentence-transformers model{finetuned} with recipekit. It embeds queries "
+            f"This is a sentence-transformers model{trained} with recipekit. It embeds queries "
             f"alone: it was trained for the vectors of {vectors}, which belong to another encoder, "
             "and does not embed passages."
         )
     return (
-        f"This is a sentence-transformers model{finetuned} with recipekit. It maps queries and "
+        f"This is a sentence-transformers model{trained} with recipekit. It maps queries and "
         "passages to vectors whose similarity ranks passages for a query."
     )
 

@@ -110,6 +110,23 @@ def run(
 
 def _supervise(execution: Execution, exports: ExportFolder | None, *, reach: bool) -> Run:
     """Run the stages, and record how the run ends, however it does."""
+    try:
+        return _run_stages(execution, exports, reach=reach)
+    except (KeyboardInterrupt, SystemExit) as signal:
+        execution.close_early("interrupted")
+        reason, code = "interrupted", "RK606"
+        if isinstance(signal, SystemExit):  # the command line exits at SIGTERM
+            reason, code = "ended by SIGTERM", "RK619"
+        kept = "; finished stages are kept" if execution.artifacts else ""
+        resume = f"To resume: {execution.record.command}"
+        raise RunError(f"{reason}{kept}. {resume}", code=code) from None
+    finally:
+        execution.processes.close()
+        execution.record.release()
+
+
+def _run_stages(execution: Execution, exports: ExportFolder | None, *, reach: bool) -> Run:
+    """Run the stages, and record how the run ends if no signal ends it."""
     record = execution.record
     try:
         execution.announce()
@@ -121,11 +138,6 @@ def _supervise(execution: Execution, exports: ExportFolder | None, *, reach: boo
         if exports is not None:
             execution.export_to(exports)
         return execution.close("finished")
-    except KeyboardInterrupt:
-        execution.close_early("interrupted")
-        raise RunError(
-            f"interrupted; finished stages are kept. To resume: {record.command}", code="RK606"
-        ) from None
     except RecipekitError as error:
         execution.close_early("failed", _first_line(error.message))
         if execution.did_nothing(error):
@@ -137,8 +149,6 @@ def _supervise(execution: Execution, exports: ExportFolder | None, *, reach: boo
     except Exception as error:
         execution.close_early("failed", _first_line(f"{type(error).__name__}: {error}"))
         raise
-    finally:
-        execution.processes.close()
 
 
 def _crew(launch: Launch, store: Store, command: str, on_event: OnEvent) -> Crew | None:

@@ -108,6 +108,7 @@ class Execution:
                 self.recipe, self.store, self.hashes, start=self.selection.start
             )
             self.hashes.save()
+            self.record.write_plan(self.planned)
             planned = self.planned[stage.name]
         if planned.key is None:
             raise RunError(f"{stage.name} cannot run: {'; '.join(planned.reasons)}", code="RK607")

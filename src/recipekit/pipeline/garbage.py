@@ -1,36 +1,74 @@
-"""What can be removed from a cache: what no run uses, and abandoned partial work."""
+"""What can be removed from a cache: what no run uses or resumes."""
 
 from __future__ import annotations
 
-import fcntl
+import json
 import shutil
 import time
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from recipekit.artifacts.storage_errors import explained
 from recipekit.artifacts.store import Artifact, Store
 from recipekit.errors import StoreError
+from recipekit.file_locks import is_locked
+from recipekit.stages import PIPELINE
 
 __all__ = ["check_runs", "collect_garbage", "needed"]
 
 NEW_SECONDS: Final = 24 * 3600
 
 
-def needed(store: Store, runs: Path, *, keep_runs: int | None = None) -> set[tuple[str, str]]:
-    """Return the (stage, key) pairs that runs link to, with their inputs and by-products.
+def needed(
+    store: Store, runs: Path, *, keep_runs: int | None = None, unfinished: bool = True
+) -> set[tuple[str, str]]:
+    """Return the (stage, key) pairs that runs link to or resume, with inputs and by-products.
 
     Args:
         store: The cache.
         runs: The folder of the runs. Other folders of runs that have used the cache count, too.
         keep_runs: Count only the newest runs of every recipe; all of them by default.
+        unfinished: Count the partial work that these runs left, too.
     """
     roots = set()
     for folder in _runs(store, runs, keep_runs):
         links = (folder / "stages").glob("*")
         roots |= {(link.name, link.resolve().name) for link in links if link.exists()}
+        if unfinished:
+            roots |= _resumed(store, folder)
     return store.reachable(roots)
+
+
+def _resumed(store: Store, run: Path) -> set[tuple[str, str]]:
+    """The partial work of a run's stages, and the by-products that were made since it began.
+
+    The manifest that names a stage's by-products is written when the stage finishes.
+    """
+    planned = {(stage["stage"], stage["key"]) for stage in _json(run / "plan.json") or ()}
+    partial = {(stage, key) for stage, key in planned if key and store.partial(stage, key).is_dir()}
+    if not partial:
+        return set()
+    by_products = [
+        artifact
+        for artifact in (*store.all(), *store.all_partial())
+        if artifact.stage not in {stage.name for stage in PIPELINE}
+    ]
+    begun = datetime.fromisoformat(_json(run / "run.json")["started"]).timestamp()
+    return partial | {
+        (artifact.stage, artifact.key)
+        for artifact in by_products
+        if artifact.path.stat().st_mtime >= begun
+    }
+
+
+def _json(file: Path) -> Any:
+    """The content of a JSON file; None if it cannot be read."""
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
 
 
 def _runs(store: Store, runs: Path, keep_runs: int | None) -> Iterator[Path]:
@@ -60,26 +98,39 @@ def check_runs(store: Store, runs: Path) -> None:
 
 
 def collect_garbage(
-    store: Store, runs: Path, *, keep_runs: int | None = None, dry_run: bool = False
+    store: Store,
+    runs: Path,
+    *,
+    keep_runs: int | None = None,
+    unfinished: bool = False,
+    dry_run: bool = False,
 ) -> Iterator[tuple[Path, int]]:
     """Remove what no run needs, and yield each path with its size in bytes.
 
     Artifacts and partial work that a running process holds locks on stay.
 
+    Args:
+        store: The cache.
+        runs: The folder of the runs; see `needed`.
+        keep_runs: Keep only what the newest runs of every recipe need.
+        unfinished: Remove the partial work that runs would resume, too.
+        dry_run: Remove nothing.
+
     Raises:
         StoreError: See `check_runs`.
     """
     check_runs(store, runs)
-    keep = needed(store, runs, keep_runs=keep_runs)
+    keep = needed(store, runs, keep_runs=keep_runs, unfinished=not unfinished)
     for artifact in list(store.all()):
         lock = artifact.path.with_name(f"{artifact.key}.lock")
-        if (artifact.stage, artifact.key) not in keep and not _locked(lock):
+        if (artifact.stage, artifact.key) not in keep and not is_locked(lock):
             yield artifact.path, artifact.size()
             if not dry_run:
                 store.remove(artifact)
     for suffix in ("partial", "replaced", "removed"):
         for folder in sorted(store.cache.glob(f"*/*.{suffix}")):
-            if not _locked(folder.with_suffix(".lock")):
+            resumed = suffix == "partial" and (folder.parent.name, folder.stem) in keep
+            if not resumed and not is_locked(folder.with_suffix(".lock")):
                 yield folder, Artifact(folder.parent.name, folder.name, folder).size()
                 if not dry_run:
                     with explained(folder):
@@ -107,14 +158,3 @@ def _free_tables(store: Store, runs: Path, keep_runs: int | None) -> list[Path]:
         for file in folder.glob("recipe*.yaml")
     ]
     return [table for table in old if not any(table.name in text for text in recipes)]
-
-
-def _locked(lock: Path) -> bool:
-    if not lock.exists():
-        return False
-    with explained(lock), lock.open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-    return False

@@ -58,6 +58,11 @@ class Job:
     sharding: Sharding | None = None
     """How several ranks shard the weights of encoders; None keeps them whole."""
 
+    @property
+    def kept(self) -> str:
+        """A sentence about what a run keeps when this stage fails; empty if nothing finished."""
+        return "Finished stages are kept. " if self.inputs else ""
+
     def write(self, path: Path) -> Path:
         """Write the job where its process finds it."""
         write_json(path, asdict(self))

@@ -51,7 +51,8 @@ FIGURES: Final = "figures"
 ENDED: Final = {
     "failed": "This run failed.",
     "interrupted": "This run was interrupted.",
-    "running": "This run is still running or was killed.",
+    "killed": "This run was killed.",
+    "running": "This run is still running.",
 }
 
 

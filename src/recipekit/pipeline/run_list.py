@@ -17,8 +17,6 @@ from recipekit.stages import PIPELINE
 
 __all__ = ["ListedRun", "listed_runs", "runs_table"]
 
-STATUS = {"running": "running or killed"}
-
 
 @dataclass(frozen=True)
 class ListedRun:
@@ -31,7 +29,7 @@ class ListedRun:
     started: str | None
     finished: str | None
     status: str
-    """`finished`, `failed`, `interrupted`, `running`, or `damaged`."""
+    """`finished`, `failed`, `interrupted`, `running`, `killed`, or `damaged`."""
     reason: str | None
     ran: Sequence[str]
     """The stages that it executed."""
@@ -107,7 +105,7 @@ def runs_table(runs: Sequence[ListedRun]) -> list[Block]:
             (run.started or "").replace("T", " ").removesuffix("+00:00"),
             run.recipe,
             f"{run.id} (latest)" if run.is_latest else run.id,
-            STATUS.get(run.status, run.status),
+            run.status,
             duration(run.seconds),
             "; ".join(_main_figures(run)) or run.reason or "",
         ]

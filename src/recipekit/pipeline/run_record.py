@@ -2,18 +2,21 @@
 
 `runs/<recipe>/<utc>-<key>/` holds the recipe as given and as resolved, the plan, the log, links to
 the artifacts of the stages, metrics and report. `runs/<recipe>/latest` links to the newest run
-that passed the checks before its first stage.
+that passed the checks before its first stage. `run.lock` exists until the run ends, and its
+process holds a lock on it.
 """
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shlex
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Self
+from typing import IO, Any, Self
 
 from recipekit.artifacts.key import key_of
 from recipekit.artifacts.storage_errors import check_folder, explained
@@ -22,6 +25,7 @@ from recipekit.pipeline.plan import Plan
 from recipekit.recipe.environment import redact
 from recipekit.recipe.fill import filled
 from recipekit.recipe.sections import Recipe
+from recipekit.report.run_folder import LOCK
 
 __all__ = ["RunRecord", "utc_now"]
 
@@ -37,6 +41,8 @@ class RunRecord:
     command: str
     """The command that repeats the run."""
     started: str
+    lock: IO[str]
+    """Held until `release`, or until the process ends."""
 
     @classmethod
     def create(cls, runs: Path, recipe: Recipe, plan: Plan, command: str | None) -> Self:
@@ -52,13 +58,25 @@ class RunRecord:
             StoreError: The folder cannot be written.
         """
         path = _new_folder(runs, plan)
-        record = cls(path, recipe, command or _command(recipe, path), utc_now())
         with explained(path):
+            lock = (path / LOCK).open("w")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            record = cls(path, recipe, command or _command(recipe, path), utc_now(), lock)
             (path / "recipe.yaml").write_text(recipe.origin.text, encoding="utf-8")
             (path / "recipe.resolved.yaml").write_text(filled(recipe), encoding="utf-8")
-            write_json(path / "plan.json", plan.as_json())
+            record.write_plan(plan)
             record.write_status("running", ran=[])
         return record
+
+    def release(self) -> None:
+        """Remove the lock, after the end of the run was written."""
+        with suppress(OSError):
+            (self.path / LOCK).unlink(missing_ok=True)
+        self.lock.close()
+
+    def write_plan(self, plan: Plan) -> None:
+        """Write `plan.json`, which tells `cache gc` what the run would resume."""
+        write_json(self.path / "plan.json", plan.as_json())
 
     def make_latest(self) -> Path | None:
         """Point `latest` at this run, and return where it pointed before."""

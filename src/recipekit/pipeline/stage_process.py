@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import IO
 
 from recipekit.artifacts.storage_errors import disk_without_space
-from recipekit.errors import RecipekitError, RunError
+from recipekit.error_codes import EXIT_USAGE, exit_status
+from recipekit.errors import DataError, RecipekitError, RunError
 from recipekit.pipeline.crew import Crew
 from recipekit.pipeline.fork_server import ForkServer
 from recipekit.pipeline.job import EXIT_NO_SPACE, Job, StageResult, read_error
@@ -90,9 +91,11 @@ class StageProcesses:
 
 def _failure(job: Job, status: int) -> RecipekitError:
     """Return the error for a stage that did not finish."""
-    name, resume = job.stage, f"Finished stages are kept. To resume: {job.command}"
+    name, resume = job.stage, f"{job.kept}To resume: {job.command}"
     error = read_error(Path(job.run) / f"{name}.error.json")
     if error is not None:
+        if isinstance(error, DataError) or exit_status(error.code) == EXIT_USAGE:
+            resume = f"{job.kept}After fixing it: {job.command}"
         return error.with_message(f"{name}: {error.message}\n{resume}")
     if status == EXIT_NO_SPACE:
         folder = disk_without_space([Path(job.cache), Path(job.run)])

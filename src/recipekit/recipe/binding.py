@@ -16,6 +16,7 @@ from pydantic import BaseModel, ValidationError
 from recipekit.component import KINDS, Component, Entry, Slot
 from recipekit.errors import ComponentError
 from recipekit.recipe.environment import has_placeholder
+from recipekit.recipe.hints import library_loss
 from recipekit.recipe.named_components import copy_named_component, names_component
 from recipekit.recipe.placeholders import expand_fields, refuse_placeholder
 from recipekit.recipe.positions import Document, KeyPath, SourceLocation, at, dotted, refuse
@@ -95,7 +96,9 @@ class Binder:
             entry = resolve(kind, use, folder=self.folder, allow_local_code=self.allow_local_code)
             component = load(entry)
         except ComponentError as error:
-            other = _other_kind(kind, use) if error.code == "RK201" else None
+            other = None
+            if error.code == "RK201":
+                other = _other_kind(kind, use) or library_loss(kind, use)
             self.document.find((*path, "use"), other or error.message, error.code)
             self.bound[path] = Bound(fields, entry)
             return

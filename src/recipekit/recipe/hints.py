@@ -6,18 +6,27 @@ import json
 import re
 from typing import Any, Final, NamedTuple
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 from recipekit.component import Slot
 from recipekit.recipe.positions import Document, KeyPath, at
 from recipekit.recipe.slots import field_at, is_map, kind_at, model_at, model_in, slot_kind
-from recipekit.registry import find
+from recipekit.registry import find, load, resolve
 from recipekit.suggestions import did_you_mean
 
-__all__ = ["MissingName", "misnamed_use", "missing_name", "suggested_value", "without_brackets"]
+__all__ = [
+    "MissingName",
+    "library_loss",
+    "misnamed_use",
+    "missing_name",
+    "suggested_value",
+    "without_brackets",
+]
 
 USE_SYNONYMS: Final = ("use", "uses", "type", "kind", "class", "component")
 """Keys that people write for `use`."""
+LIBRARY_LOSS: Final = "sentence_transformers"
+"""The loss that is one of sentence-transformers, by its class name."""
 MAX_REPEATED: Final = 60
 """Characters; a longer text is not repeated in a suggestion."""
 
@@ -174,11 +183,33 @@ def _suggested_component(kind: str, text: str) -> str:
         return ""
     if text in names or ".py:" in text:
         return f": write {{use: {_quoted(text)}}}"
+    if library_loss(kind, text):
+        return f": write {_library_loss(text)}"
     if hint := did_you_mean(text, names):
         return f": write {{use: ...}}.{hint}"
     if kind == "encoder":  # a text is probably the encoder's model
         return f": write {{use: bi_encoder, model: {_quoted(text)}}}"
     return f": write {{use: ...}} with one of {', '.join(sorted({e.name for e in find(kind)}))}"
+
+
+def library_loss(kind: str, name: str) -> str | None:
+    """The message for a loss that is written by its class name in sentence-transformers.
+
+    None if the library has no such loss. The reason is stated if the loss is not supported.
+    """
+    if kind != "loss":
+        return None
+    component = load(resolve(kind, f"recipekit/{LIBRARY_LOSS}"))
+    try:
+        component.model_validate({"loss": name})
+    except ValidationError as error:
+        reason = str(error.errors()[0]["ctx"]["error"])
+        return f"unknown loss: {reason}" if reason.startswith(f"{name} is not supported") else None
+    return f"unknown loss '{name}': write {_library_loss(name)}"
+
+
+def _library_loss(name: str) -> str:
+    return f"{{use: {LIBRARY_LOSS}, loss: {name}}}"
 
 
 def misnamed_use(model: type[BaseModel], path: KeyPath, written: Any) -> str | None:

@@ -19,6 +19,7 @@ from recipekit.component import Slot, field_docs
 from recipekit.component.fields import NAME_PATTERN
 from recipekit.lookalikes import plain
 from recipekit.recipe.hints import misnamed_use, missing_name, suggested_value, without_brackets
+from recipekit.recipe.library_names import key_for
 from recipekit.recipe.positions import Document, KeyPath, at
 from recipekit.recipe.slots import model_at
 from recipekit.suggestions import did_you_mean, listed
@@ -170,10 +171,15 @@ class _Explanation:
         elif kind == "extra_forbidden":
             parent = model_at(self.model, self._below(path[:-1]))
             known = [*_keys(parent), *(self.extra if path[:-1] == self.path else ())]
-            hint = did_you_mean(str(path[-1]), known) or _known_here(known)
+            name = str(path[-1])
+            hint = key_for(name, known) or did_you_mean(name, known) or _known_here(known)
             self.document.find(path, f"unknown key.{hint}", "RK103", at_key=True)
         elif kind == "missing":
-            misspelt = any(did_you_mean(key, [str(path[-1])]) for key in self.unknown[path[:-1]])
+            name = str(path[-1])
+            misspelt = any(
+                did_you_mean(key, [name]) or key_for(key, [name]).startswith(f" Write '{name}'")
+                for key in self.unknown[path[:-1]]
+            )
             if written := self._lookalike_of(path):
                 hint = did_you_mean(written, [str(path[-1])])
                 self.document.find(

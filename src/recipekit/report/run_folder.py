@@ -11,19 +11,22 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import pyarrow as pa
 
 from recipekit.dataset import Dataset
 from recipekit.errors import StoreError
+from recipekit.file_locks import is_locked
 from recipekit.report.blocks import Code, Line, join
 from recipekit.tables import read_table
 from recipekit.yaml_format import parse
 
-__all__ = ["RunFolder", "open_run", "read_dataset"]
+__all__ = ["LOCK", "RunFolder", "open_run", "read_dataset"]
 
 T = TypeVar("T")
+LOCK: Final = "run.lock"
+"""The file in a run's folder that its process holds a lock on."""
 
 
 @dataclass(frozen=True)
@@ -36,8 +39,14 @@ class RunFolder:
 
     @cached_property
     def run(self) -> dict[str, Any]:
-        """`run.json`: recipe, name, seed, command, started, finished, status, stages that ran."""
-        return self.read_json(self.path / "run.json", dict) or {}
+        """`run.json`: recipe, name, seed, command, started, finished, status, stages that ran.
+
+        The status is `killed` if the run's process ended without writing how.
+        """
+        run = self.read_json(self.path / "run.json", dict) or {}
+        if run.get("status") == "running" and not is_locked(self.path / LOCK):
+            run["status"] = "killed"
+        return run
 
     @cached_property
     def recipe(self) -> dict[str, Any]:

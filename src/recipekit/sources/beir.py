@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field
 
 from recipekit.component import Context, LocalPath, Progress, SourceSpec
-from recipekit.data_files.compression import plain_or_compressed
-from recipekit.data_files.delimited import delimited_rows
+from recipekit.data_files.compression import plain_or_compressed, without_compression
+from recipekit.data_files.delimited import delimited_header, delimited_rows
 from recipekit.data_files.formats import check_folder, finite_number
 from recipekit.data_files.json_lines import json_rows
 from recipekit.data_files.locations import RecordLocation, Row
@@ -21,6 +21,7 @@ from recipekit.errors import DataError
 from recipekit.records import Label, Passage, Query
 from recipekit.sources.columns import apply_threshold
 from recipekit.sources.locations import LocatedRecords, LocatedSource
+from recipekit.sources.pair_reader import SPLIT_ALIASES
 from recipekit.suggestions import did_you_mean
 
 __all__ = ["BeirReader", "BeirSpec", "QrelsOf"]
@@ -31,6 +32,7 @@ QrelsOf = Literal["train", "dev", "test", "all"]
 Grade = Annotated[float, Field(gt=0)]
 Rows = Callable[[], Iterator[Row]]
 
+QRELS_COLUMNS: Final = ("query-id", "corpus-id", "score")
 DEFAULT_QRELS: Mapping[QrelsOf, str] = {"train": "train.tsv", "dev": "dev.tsv", "test": "test.tsv"}
 
 
@@ -38,7 +40,8 @@ class BeirSpec(SourceSpec):
     """A folder in BEIR layout: `corpus.jsonl`, `queries.jsonl` and `qrels/*.tsv`.
 
     Each file may be compressed (.gz, .bz2, .xz, .zst). A query belongs to the split whose qrels
-    file lists it. Queries that no qrels file lists are left out.
+    file lists it. Queries that no qrels file lists are left out, with a warning if a file that is
+    not read lists them.
     """
 
     folder: LocalPath
@@ -82,13 +85,11 @@ class BeirSpec(SourceSpec):
 
     def _located(self, progress: Progress, counts: dict[str, int]) -> LocatedRecords:
         self._check_files()
+        self._warn_of_unread_files(progress)
         reader = BeirReader(
             corpus=partial(json_rows, self._texts("corpus")),
             queries=partial(json_rows, self._texts("queries")),
-            qrels={
-                split: partial(delimited_rows, path, "\t", quoting="none")
-                for split, path in self._qrels().items()
-            },
+            qrels={split: partial(_qrels_rows, path) for split, path in self._qrels().items()},
             name=str(self.folder),
             min_positive_grade=self.min_positive_grade,
             below_min_grade=self.below_min_grade,
@@ -119,6 +120,63 @@ class BeirSpec(SourceSpec):
                     f"{path}: no such file; {found}.{did_you_mean(path.name, existing)}",
                     code="RK301",
                 )
+            _check_qrels(path)
+
+    def _warn_of_unread_files(self, progress: Progress) -> None:
+        """Warn of files in `qrels` without a usual name, unless others list their queries."""
+        if self.splits is not None:
+            return
+        read = self._qrels()
+        listed = {id for path in read.values() for id in _query_ids(path)}
+        for path in sorted((self.folder / "qrels").iterdir()):
+            if without_compression(path).suffix != ".tsv" or path in read.values():
+                continue
+            reason = ""
+            try:
+                _check_qrels(path)
+                left_out = len(set(_query_ids(path)) - listed)
+                if not left_out:
+                    continue
+                queries = "1 query" if left_out == 1 else f"{left_out:,} queries"
+                reason = f", although it lists {queries} that no other file lists"
+            except DataError:  # files that are not read need not be valid
+                pass
+            progress.warn(f"{path}: not read{reason}; {_advice(path, read)}")
+
+
+def _qrels_rows(path: Path) -> Iterator[Row]:
+    return delimited_rows(path, "\t", quoting="none")
+
+
+def _query_ids(path: Path) -> Iterator[str]:
+    return (_id(row, "query-id", location) for location, row in _qrels_rows(path))
+
+
+def _advice(path: Path, read: Mapping[QrelsOf, Path]) -> str:
+    """Which `splits` read one more file."""
+    name = without_compression(path).name
+    split = SPLIT_ALIASES.get(name.removesuffix(".tsv").lower())
+    if split is None or split in read:
+        return "to read it, name it in `splits`"
+    names = {each: without_compression(file).name for each, file in read.items()} | {split: name}
+    written = ", ".join(f"{each}: {file}" for each, file in names.items())
+    return f"to read it, set `splits: {{{written}}}`"
+
+
+def _check_qrels(path: Path) -> None:
+    """Check the header of a file of qrels, and that it has rows.
+
+    Raises:
+        DataError: It lacks a column, or has no rows.
+    """
+    header = delimited_header(path, "\t", quoting="none")
+    if header is not None:
+        location, names = header
+        for name in QRELS_COLUMNS:
+            if name not in names:
+                raise _invalid(dict.fromkeys(names), name, location, "")
+    if next(_qrels_rows(path), None) is None:
+        raise DataError(f"{path}: no rows", code="RK306")
 
 
 @dataclass

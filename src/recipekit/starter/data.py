@@ -34,6 +34,7 @@ __all__ = [
     "FoundSource",
     "SourceName",
     "UnreadableFolderError",
+    "data_at",
     "find_source",
     "read_sample",
 ]
@@ -121,6 +122,20 @@ def find_source(
             return FoundSource("python_code", PythonCodeSpec(folder=data.absolute()))
 
 
+def data_at(path: Path) -> Path | None:
+    """Return the data at a path, if there is any.
+
+    It is a file with a name of data, a folder that a source reads, or the first table in a folder.
+    """
+    if not path.is_dir():
+        return path if _has_table_name(path) else None
+    try:
+        _guessed_use(path)
+    except DataError:
+        return next(iter(_tables(path)), None)
+    return path
+
+
 def read_sample(source: FoundSource) -> DataSample:
     """Read the first records of a source.
 
@@ -159,16 +174,19 @@ def _guessed_use(data: Path) -> SourceName:
         return "beir"
     if next(iter(PythonCodeSpec(folder=data.absolute()).files()), None):
         return "python_code"
-    tables = sorted(path for path in data.iterdir() if _is_table(path))
-    raise UnreadableFolderError(data, tables)
+    raise UnreadableFolderError(data, _tables(data))
 
 
-def _is_table(path: Path) -> bool:
+def _tables(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.is_file() and _has_table_name(path))
+
+
+def _has_table_name(path: Path) -> bool:
     try:
         file_format(path)
     except DataError:
         return False
-    return path.is_file()
+    return True
 
 
 # A file of pairs
