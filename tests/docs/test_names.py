@@ -27,6 +27,8 @@ KEY_VALUE = re.compile(r"([a-z_]+): \S.*")
 SECTIONS = [stage.name for stage in PIPELINE]
 DOTTED = re.compile(rf"(?:{'|'.join(SECTIONS)})(?:\.[a-z_]+)+(?!\w)")
 OUTSIDE = {
+    "encode_query",
+    "num_train_epochs",
     "tensorboard",
     "truncate_dim",
     "wandb",

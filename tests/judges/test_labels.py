@@ -329,7 +329,7 @@ def test_a_few_unknown_ids_cause_a_warning_and_many_an_error(tmp_path, tiny_data
             "a.csv:1: no column passage_id; there are: query_id, text, verdict",
         ),
         ("a.csv", "", "a.csv:1: no column query_id, passage_id, verdict or grade; there are: none"),
-        ("a.jsonl", '{"query_id": "q0"\n', "a.jsonl:1: invalid JSON"),
+        ("a.jsonl", '{"query_id": "q0"\n', "a.jsonl:1:18: invalid JSON"),
         ("a.jsonl", "[1]\n", "a.jsonl:1: expected a JSON object, found a list"),
         (
             "a.jsonl",

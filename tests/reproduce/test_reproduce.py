@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from recipekit.report.terminal import plain_text
+from helpers.plain_text import plain_text
 from recipekit.reproduce.reproduction import outcomes, outcomes_blocks
 
 Cli = Callable[..., str]

@@ -38,11 +38,13 @@ IMPORTS = {
     "comparison/measure.py": {"evaluate"},
     "comparison/measured_data.py": {"evaluate"},
     "comparison/published.py": {"evaluate"},
+    "reproduce/tolerances.py": {"evaluate"},
     "starter/template.py": {"collect"},
 }
 """Files outside a stage's folder that import from it: the pipeline, and commands about one stage.
 
-`recipekit init` reads data as `collect` does, and `compare` measures as `evaluate` does.
+`recipekit init` reads data as `collect` does, `compare` measures as `evaluate` does, and tolerances
+are those of its figures.
 """
 
 
