@@ -51,7 +51,8 @@ def length_of(name: str, requested: int | None, own: int | None, limit: int) -> 
         return int(length)
     if requested > limit:
         raise ModelError(
-            f"model '{name}' has {limit} positions, fewer than max_length {requested}",
+            f"model '{name}' has {limit} positions, fewer than max_length {requested}: set at most "
+            f"{limit}",
             code="RK416",
         )
     return requested
