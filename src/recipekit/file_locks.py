@@ -10,11 +10,11 @@ __all__ = ["is_locked"]
 
 def is_locked(lock: Path) -> bool:
     """Whether a process holds an exclusive lock on a file."""
-    if not lock.exists():
-        return False
-    with lock.open() as file:
-        try:
+    try:
+        with lock.open() as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
+    except FileNotFoundError:  # its process may remove it at any time
+        return False
+    except BlockingIOError:
+        return True
     return False

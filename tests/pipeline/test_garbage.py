@@ -50,6 +50,8 @@ def test_what_an_interrupted_run_resumes_from_stays(store: Store, tmp_path: Path
     assert removed(unfinished=True) == {"new", "half.partial", "resumed.partial", *removed()}
     list(collect_garbage(store, tmp_path / "runs"))
     assert (store.partial("train", "resumed") / "checkpoint").read_bytes() == b"12"
+    (run / "run.json").write_text("{")
+    assert removed() == set()
     (run / "plan.json").write_text("{")
     assert removed() == {"new", "half.partial", "resumed.partial"}
 

@@ -55,7 +55,8 @@ def _resumed(store: Store, run: Path) -> set[tuple[str, str]]:
         for artifact in (*store.all(), *store.all_partial())
         if artifact.stage not in {stage.name for stage in PIPELINE}
     ]
-    begun = datetime.fromisoformat(_json(run / "run.json")["started"]).timestamp()
+    started = (_json(run / "run.json") or {}).get("started")
+    begun = datetime.fromisoformat(started).timestamp() if started else 0.0
     return partial | {
         (artifact.stage, artifact.key)
         for artifact in by_products
