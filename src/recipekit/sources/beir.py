@@ -127,10 +127,13 @@ class BeirSpec(SourceSpec):
         if self.splits is not None:
             return
         read = self._qrels()
-        listed = {id for path in read.values() for id in _query_ids(path)}
-        for path in sorted((self.folder / "qrels").iterdir()):
-            if without_compression(path).suffix != ".tsv" or path in read.values():
-                continue
+        unread = [
+            path
+            for path in sorted((self.folder / "qrels").iterdir())
+            if without_compression(path).suffix == ".tsv" and path not in read.values()
+        ]
+        listed = {id for path in read.values() for id in _query_ids(path)} if unread else set()
+        for path in unread:
             reason = ""
             try:
                 _check_qrels(path)
