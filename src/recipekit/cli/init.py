@@ -109,10 +109,7 @@ def _found_source(
         options = " and ".join(f"--{key} COLUMN" for key in error.missing)
         raise error.with_message(f"{error}; use {options}") from error
     except UnreadableFolderError as error:
-        if not error.tables:
-            raise
-        advice = f"to use one of its files: --data {error.tables[0]}"
-        raise error.with_message(f"{error}; {advice}") from error
+        raise error.with_option("--data") from None
 
 
 def _as_name(source: str | None) -> SourceName | None:

@@ -81,7 +81,7 @@ def search(
 
 
 def _can_be_query(argument: str) -> bool:
-    """Whether an argument that is no run can be a query for the latest run of `recipe.yaml`."""
+    """Whether an argument that names no run can be a query in the latest run of `recipe.yaml`."""
     return os.path.isfile(DEFAULT_RECIPE) and not argument.endswith((".yaml", ".yml"))
 
 

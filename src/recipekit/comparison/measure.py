@@ -144,8 +144,8 @@ def _evaluate(
         found.notes += missing
         if any(len(joined[metric]) > len(values[metric]) for metric in values):
             shared = {key: measured[0][key] for key in ("split", "item") if key in measured[0]}
-            others = [row for row in measured if row["metric"] not in values]
-            measured = [*published_rows(spec, joined, reference, inputs.seed, shared), *others]
+            not_joined = [row for row in measured if row["metric"] not in values]
+            measured = [*published_rows(spec, joined, reference, inputs.seed, shared), *not_joined]
     elif published:
         labels = ", ".join(model.label for model in published)
         found.notes.append(
@@ -156,10 +156,10 @@ def _evaluate(
         for system, costs in read_costs(folder).items():
             found.costs.setdefault(system, costs)
         if any(system.name == reference for system in systems):
-            others_than = [system.name for system in systems if system.name != reference]
+            others = [system.name for system in systems if system.name != reference]
             assert inputs.dataset is not None
             found.queries += differing_queries(
-                folder, inputs.dataset, name, spec.metrics[0], others_than, reference
+                folder, inputs.dataset, name, spec.metrics[0], others, reference
             )
     further = {} if spec.data_name is None else {"source": spec.data_name}
     found.rows += [{"evaluator": name, **further, **row} for row in measured]

@@ -174,7 +174,4 @@ def _found_source(data: Path) -> FoundSource:
         advice = "use --recipe RECIPE, a recipe that names the columns, in place of --on"
         raise error.with_message(f"{error}; {advice}") from error
     except UnreadableFolderError as error:
-        if not error.tables:
-            raise
-        advice = f"to use one of its files: --on {error.tables[0]}"
-        raise error.with_message(f"{error}; {advice}") from error
+        raise error.with_option("--on") from None

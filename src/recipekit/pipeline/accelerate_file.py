@@ -23,10 +23,10 @@ class AccelerateFile:
     """Where they were read, for messages."""
     keys: Mapping[str, Any] = field(default_factory=dict)
     path: Path | None = None
-    """The file; None if there is none."""
+    """The file; None if nothing was read."""
 
     def whole(self, key: str) -> int | None:
-        """Return a whole number; None for null, and where there is no such key."""
+        """Return a whole number; None if the key is null or missing."""
         value = self.keys.get(key)
         if value is None or (isinstance(value, int) and not isinstance(value, bool)):
             return value
@@ -35,7 +35,7 @@ class AccelerateFile:
         raise self._unexpected(key, "a whole number")
 
     def flag(self, key: str, *, default: bool = False) -> bool:
-        """Return true or false; the default for null, and where there is no such key."""
+        """Return true or false; the default if the key is null or missing."""
         value = self.keys.get(key)
         if value is None or isinstance(value, bool):
             return default if value is None else value
@@ -44,7 +44,7 @@ class AccelerateFile:
         raise self._unexpected(key, "true or false")
 
     def below(self, key: str) -> AccelerateFile:
-        """Return the map under a key; without keys for null, and where there is no such key."""
+        """Return the map under a key, which is empty if the key is null or missing."""
         value = self.keys.get(key)
         if not isinstance(value, dict | None):
             raise self._unexpected(key, "a map of keys")

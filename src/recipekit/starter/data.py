@@ -60,6 +60,12 @@ class UnreadableFolderError(DataError):
         """Return a plain error with the new message, without the list of files."""
         return DataError(message, code=self.code)
 
+    def with_option(self, option: str) -> DataError:
+        """Return the error with the option that reads one of the files, if there are any."""
+        if not self.tables:
+            return self
+        return self.with_message(f"{self}; to use one of its files: {option} {self.tables[0]}")
+
 
 @dataclass(frozen=True)
 class FoundSource:

@@ -51,7 +51,7 @@ def find_answer(reply: str) -> dict[str, Any] | None:
     quotes and trailing commas.
 
     Returns:
-        None if there is no answer. An object in which a key occurs twice is empty.
+        None without an answer. An object in which a key occurs twice is empty.
     """
     if reply.lstrip().startswith("{"):
         with suppress(ValueError):  # its texts may contain anything, such as a tag of reasoning
