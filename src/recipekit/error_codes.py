@@ -890,10 +890,10 @@ ERROR_CODES: Final[dict[str, ErrorCode]] = {
     ),
     "RK637": ErrorCode(
         "A loss cannot train an encoder with this similarity.",
-        "The model, or the index of its `passage_vectors`, states `euclidean` or `manhattan`, and "
-        "the loss compares by inner product.",
-        "Set `similarity: cosine` for the encoder, read vectors of an index that compares by inner "
-        "product or cosine, or use another loss.",
+        "The model, or the index of its `passage_vectors`, states `manhattan`, or a loss of "
+        "sentence-transformers or of a plugin trains no `euclidean` vectors.",
+        "Use `exact_softmax` or `infonce`, which train `euclidean` vectors. For `manhattan`, set "
+        "`similarity` for the encoder, or read vectors of an index that compares by another one.",
     ),
     "RK638": ErrorCode(
         "A phase has nothing to compare with.",

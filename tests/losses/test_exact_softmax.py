@@ -15,7 +15,13 @@ from pydantic import ValidationError
 from torch.nn.functional import cross_entropy
 from torch.utils.flop_counter import FlopCounterMode
 
-from helpers.dense_reference import corpus_labels, dense_losses, unit_rows, value_and_gradient
+from helpers.dense_reference import (
+    corpus_labels,
+    dense_losses,
+    rows_of_lengths,
+    unit_rows,
+    value_and_gradient,
+)
 from helpers.largest_tensor import LargestTensor
 from recipekit.component import SingleProcess
 from recipekit.losses import exact_softmax_math
@@ -52,9 +58,10 @@ def cases(draw):
     st.sampled_from([0.0, 0.01, 0.3]),
     st.sampled_from([0.02, 0.05, 1.0]),
     st.sampled_from([torch.float64, torch.float32, torch.float16, torch.bfloat16]),
+    st.sampled_from(["cosine", "euclidean"]),
 )
 def test_values_and_gradients_equal_the_dense_reference(
-    case, dim, seed, tile_size, form, smoothing, temperature, dtype
+    case, dim, seed, tile_size, form, smoothing, temperature, dtype, similarity
 ):
     verdicts, grades = case
     exact = torch.float64 if dtype == torch.float64 else torch.float32
@@ -62,11 +69,14 @@ def test_values_and_gradients_equal_the_dense_reference(
         unit_rows(len(verdicts), dim, seed, exact),
         unit_rows(verdicts.shape[1], dim, seed + 1, dtype),
     )
-    loss = ExactSoftmax(temperature, form, smoothing, tile_size=tile_size)
+    if similarity == "euclidean":
+        queries, matrix = rows_of_lengths(queries, seed), rows_of_lengths(matrix, seed + 1)
+    loss = ExactSoftmax(temperature, form, smoothing, tile_size=tile_size, similarity=similarity)
     labels, frozen = corpus_labels(verdicts, grades), FrozenMatrix.whole(matrix)
 
     losses, gradient = value_and_gradient(lambda q: loss(q, labels, frozen), queries)
     options = {"temperature": temperature, "form": form, "label_smoothing": smoothing}
+    options |= {"similarity": similarity}
     expected, expected_gradient = value_and_gradient(
         lambda q: dense_losses(q, matrix, verdicts, grades, **options), queries
     )
@@ -81,9 +91,10 @@ def test_values_and_gradients_equal_the_dense_reference(
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
-def test_gradcheck_with_empty_and_fully_masked_rows(judged, form, smoothing):
+@pytest.mark.parametrize("similarity", ["dot", "euclidean"])
+def test_gradcheck_with_empty_and_fully_masked_rows(judged, form, smoothing, similarity):
     verdicts, grades = judged
-    loss = ExactSoftmax(0.5, form, smoothing, tile_size=7)
+    loss = ExactSoftmax(0.5, form, smoothing, tile_size=7, similarity=similarity)
     labels, frozen = (
         corpus_labels(verdicts, grades),
         FrozenMatrix.whole(unit_rows(30, 5, 1, torch.float64)),
@@ -180,8 +191,33 @@ def test_tile_size_and_order_of_passages_change_nothing_but_rounding(judged, for
         )
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_euclidean_scores_are_those_of_the_stored_vectors_also_if_they_are_long(judged, dtype):
+    """|d|²/2 is about 800 here, which bfloat16 would round to multiples of 4."""
+    verdicts, grades = judged
+    queries, matrix = 40 * unit_rows(6, 64, 1), (40 * unit_rows(30, 64, 2)).to(dtype)
+    options = {"temperature": 20.0, "form": "soft_label", "similarity": "euclidean"}
+    loss, labels = ExactSoftmax(**options, tile_size=7), corpus_labels(verdicts, grades)
+    ours = value_and_gradient(lambda q: loss(q, labels, FrozenMatrix.whole(matrix)), queries)
+    expected = value_and_gradient(
+        lambda q: dense_losses(q, matrix, verdicts, grades, **options), queries
+    )
+    torch.testing.assert_close(ours, expected, rtol=1e-5, atol=2e-5)
+
+
+def test_euclidean_losses_of_unit_vectors_are_those_of_cosine(judged):
+    labels, frozen = corpus_labels(judged[0]), FrozenMatrix.whole(unit_rows(30, 16, 2))
+    queries = unit_rows(6, 16, 1)
+    losses = [
+        ExactSoftmax(0.05, similarity=similarity)(queries, labels, frozen)
+        for similarity in ("cosine", "euclidean")
+    ]
+    torch.testing.assert_close(losses[1], losses[0], rtol=1e-5, atol=2e-5)
+
+
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # inductor's own
+@pytest.mark.parametrize("similarity", ["dot", "euclidean"])
 @pytest.mark.parametrize(
     "backend",
     [
@@ -193,12 +229,13 @@ def test_tile_size_and_order_of_passages_change_nothing_but_rounding(judged, for
     ],
 )
 def test_compiled_tiles_give_the_same_values_and_gradients(
-    judged, backend: str, monkeypatch: pytest.MonkeyPatch
+    judged, backend: str, similarity: str, monkeypatch: pytest.MonkeyPatch
 ):
     verdicts, _ = judged
-    queries, matrix = unit_rows(6, 8, 1), FrozenMatrix.whole(unit_rows(30, 8, 2))
+    queries, matrix = unit_rows(6, 8, 1), FrozenMatrix.whole(1.5 * unit_rows(30, 8, 2))
     # The last tile is shorter, and tiles have different numbers of masked pairs.
-    loss, labels = ExactSoftmax(0.05, tile_size=11), corpus_labels(verdicts)
+    loss = ExactSoftmax(0.05, tile_size=11, similarity=similarity)
+    labels = corpus_labels(verdicts)
     results = []
     for compiler in (None, backend):
         monkeypatch.setattr(exact_softmax_math, "COMPILER", compiler)
@@ -282,6 +319,7 @@ def test_the_spec_builds_the_loss_that_it_declares(tmp_path: Path):
     built = spec.build(context(tmp_path))
     assert built == ExactSoftmax(temperature=0.02, form="soft_label", label_smoothing=0.01)
     assert spec.negatives_from == "corpus"
+    assert "euclidean" in spec.similarities
 
 
 @pytest.mark.parametrize(

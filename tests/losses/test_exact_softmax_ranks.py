@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
+from itertools import pairwise, product
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from helpers.dense_reference import corpus_labels, unit_rows, value_and_gradient
+from helpers.dense_reference import (
+    corpus_labels,
+    rows_of_lengths,
+    unit_rows,
+    value_and_gradient,
+)
 from helpers.ranks import join_cpu_group, start_ranks
 from recipekit.losses.exact_softmax_math import ExactSoftmax
 from recipekit.losses.frozen_matrix import FrozenMatrix
@@ -18,6 +23,7 @@ from recipekit.pipeline.worker import leave
 pytestmark = pytest.mark.slow
 N_QUERIES, N_PASSAGES = 6, 30
 SHARES = ("even", "uneven", "all on one")
+SIMILARITIES = ("dot", "euclidean")
 FORMS = ("one_vs_negatives", "soft_label", "log_marginal")
 
 
@@ -31,25 +37,29 @@ def shares(kind: str, count: int) -> list[slice]:
     return [slice(*pair) for pair in pairwise(ends)]
 
 
+def passages() -> torch.Tensor:
+    """Passages of different lengths."""
+    return rows_of_lengths(unit_rows(N_PASSAGES, 8, 2), 3)
+
+
 def on_a_rank(rank: int, count: int, folder: str, verdicts, grades) -> None:
     torch.set_num_threads(1)
     ranks = join_cpu_group(rank, count, Path(folder))
-    frozen = FrozenMatrix.slice_of(unit_rows(N_PASSAGES, 8, 2).numpy(), ranks)
+    frozen = FrozenMatrix.slice_of(passages().numpy(), ranks)
     labels = corpus_labels(verdicts, grades)
     computed = {}
-    for share in SHARES:
-        for form in FORMS:
-            loss = ExactSoftmax(0.05, form, 0.1, tile_size=4)
-            queries = unit_rows(N_QUERIES, 8, 1)[shares(share, count)[rank]]
-            if len(queries):
-                computed[share, form] = value_and_gradient(
-                    lambda q, loss=loss: loss(q, labels, frozen), queries
-                )
-            else:  # an empty batch comes out of no encoder, and has no graph
-                computed[share, form] = (
-                    loss(queries, labels, frozen).detach().double(),
-                    queries.double(),
-                )
+    for share, form, similarity in product(SHARES, FORMS, SIMILARITIES):
+        loss = ExactSoftmax(0.05, form, 0.1, tile_size=4, similarity=similarity)
+        queries = unit_rows(N_QUERIES, 8, 1)[shares(share, count)[rank]]
+        if len(queries):
+            computed[share, form, similarity] = value_and_gradient(
+                lambda q, loss=loss: loss(q, labels, frozen), queries
+            )
+        else:  # an empty batch comes out of no encoder, and has no graph
+            computed[share, form, similarity] = (
+                loss(queries, labels, frozen).detach().double(),
+                queries.double(),
+            )
     torch.save(computed, f"{folder}/{rank}.pt")
     leave(0)
 
@@ -70,18 +80,19 @@ def computed_on_ranks(request: pytest.FixtureRequest, tmp_path_factory: pytest.T
 
 @pytest.mark.parametrize("share", SHARES)
 @pytest.mark.parametrize("form", FORMS)
-def test_ranks_give_the_losses_and_gradients_of_one(computed_on_ranks, share, form):
+@pytest.mark.parametrize("similarity", SIMILARITIES)
+def test_ranks_give_the_losses_and_gradients_of_one(computed_on_ranks, share, form, similarity):
     verdicts, grades, computed = computed_on_ranks
     loss, labels, frozen = (
-        ExactSoftmax(0.05, form, 0.1),
+        ExactSoftmax(0.05, form, 0.1, similarity=similarity),
         corpus_labels(verdicts, grades),
-        FrozenMatrix.whole(unit_rows(N_PASSAGES, 8, 2)),
+        FrozenMatrix.whole(passages()),
     )
     queries = unit_rows(N_QUERIES, 8, 1).requires_grad_()
     losses = loss(queries, labels, frozen)
     for rank, own in enumerate(shares(share, len(computed))):
         weights = torch.linspace(0.5, 1.5, own.stop - own.start)
         (gradient,) = torch.autograd.grad((losses[own] * weights).sum(), queries, retain_graph=True)
-        theirs, their_gradient = computed[rank][share, form]
+        theirs, their_gradient = computed[rank][share, form, similarity]
         torch.testing.assert_close(theirs, losses[own].detach().double(), rtol=1e-5, atol=1e-5)
         torch.testing.assert_close(their_gradient, gradient[own].double(), rtol=1e-5, atol=2e-5)

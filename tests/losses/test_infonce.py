@@ -14,7 +14,12 @@ from hypothesis.extra import numpy as hnp
 from pydantic import ValidationError
 from torch.nn.functional import cross_entropy
 
-from helpers.dense_reference import dense_losses, unit_rows, value_and_gradient
+from helpers.dense_reference import (
+    dense_losses,
+    rows_of_lengths,
+    unit_rows,
+    value_and_gradient,
+)
 from recipekit.losses.infonce import InfoNCESpec
 from recipekit.losses.infonce_math import InfoNCE
 from recipekit.records import Verdict
@@ -63,10 +68,19 @@ def test_with_one_softmax_it_is_the_gte_loss_of_sentence_transformers():
     torch.testing.assert_close(counted_twice, expected, rtol=1e-5, atol=1e-5)
 
 
+def compared(left, right, loss: InfoNCE):
+    """The score of two vectors, or of all pairs of the rows of two matrices."""
+    if left.ndim == 1:
+        return compared(left[None], right[None], loss)[0, 0]
+    if loss.similarity == "euclidean":
+        return (left[:, None] - right).square().sum(2) / (-2 * loss.temperature)
+    return left @ right.T / loss.temperature
+
+
 def in_loops(queries, passages, verdicts, loss: InfoNCE):
     """Every term by its definition, in float64."""
-    q, d, temperature = queries.double(), passages.double(), loss.temperature
-    scores = q @ d.T / temperature
+    q, d = queries.double(), passages.double()
+    scores = compared(q, d, loss)
     negative = (verdicts == Verdict.NEGATIVE) | (verdicts == Verdict.UNJUDGED)
     losses = []
     for i, row in enumerate(verdicts):
@@ -78,9 +92,11 @@ def in_loops(queries, passages, verdicts, loss: InfoNCE):
             if loss.directions == "query":
                 of_passage = []
             if "query" in loss.same_side:
-                of_query += [q[i] @ q[k] / temperature for k in range(len(q)) if negative[k, p]]
+                of_query += [compared(q[i], q[k], loss) for k in range(len(q)) if negative[k, p]]
             if "passage" in loss.same_side:
-                of_passage += [d[p] @ d[j] / temperature for j in range(len(row)) if negative[i, j]]
+                of_passage += [
+                    compared(d[p], d[j], loss) for j in range(len(row)) if negative[i, j]
+                ]
             softmaxes = [of_query, of_passage] if loss.directions == "both" else [of_query]
             if loss.one_softmax:
                 softmaxes = [of_query + of_passage]
@@ -110,10 +126,16 @@ VARIANTS = [
     st.integers(0, 2**31),
     st.sampled_from([0.02, 0.05, 1.0]),
     st.sampled_from(VARIANTS),
+    st.sampled_from(["cosine", "euclidean"]),
 )
-def test_values_and_gradients_are_those_of_the_definition(verdicts, seed, temperature, variant):
+def test_values_and_gradients_are_those_of_the_definition(
+    verdicts, seed, temperature, variant, similarity
+):
     queries, passages = unit_rows(len(verdicts), 8, seed), unit_rows(verdicts.shape[1], 8, seed + 1)
-    mask, loss = torch.from_numpy(verdicts), InfoNCE(temperature, **variant)
+    if similarity == "euclidean":
+        queries, passages = rows_of_lengths(queries, seed), rows_of_lengths(passages, seed + 1)
+    mask = torch.from_numpy(verdicts)
+    loss = InfoNCE(temperature, **variant, similarity=similarity)
 
     def of_both_sides(losses, queries, passages):
         queries, passages = queries.clone().requires_grad_(), passages.clone().requires_grad_()

@@ -54,13 +54,15 @@ def test_over_examples_it_is_the_weighted_sum_of_the_librarys_loss():
     torch.testing.assert_close(Matryoshka(inner, PREFIXES)(queries, passages, examples), expected)
 
 
-@pytest.mark.parametrize("normalized", [True, False])
+@pytest.mark.parametrize("similarity", ["cosine", "dot", "euclidean"])
 @pytest.mark.parametrize("form", ["one_vs_negatives", "soft_label", "log_marginal"])
-def test_over_the_corpus_values_and_gradients_are_those_of_the_dense_sum(judged, form, normalized):
+def test_over_the_corpus_values_and_gradients_are_those_of_the_dense_sum(judged, form, similarity):
     verdicts, grades = judged
     queries, matrix = 0.8 * unit_rows(6, 16, 1), 1.5 * unit_rows(30, 16, 2)
+    normalized = similarity == "cosine"
     prefixes = Prefixes((16, 6, 2), (1.0, 0.5, 2.0), normalized)
-    loss = MatryoshkaOverCorpus(ExactSoftmax(0.1, form, tile_size=7), prefixes)
+    inner = ExactSoftmax(0.1, form, tile_size=7, similarity=similarity)
+    loss = MatryoshkaOverCorpus(inner, prefixes)
     labels, corpus = corpus_labels(verdicts, grades), FrozenMatrix.whole(matrix)
 
     def dense(q):
@@ -73,6 +75,7 @@ def test_over_the_corpus_values_and_gradients_are_those_of_the_dense_sum(judged,
                 grades,
                 temperature=0.1,
                 form=form,
+                similarity=similarity,
             )
             for m, weight in prefixes
         )

@@ -13,7 +13,13 @@ from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from helpers.dense_reference import corpus_labels, dense_losses, training_labels, unit_rows
+from helpers.dense_reference import (
+    corpus_labels,
+    dense_losses,
+    rows_of_lengths,
+    training_labels,
+    unit_rows,
+)
 from helpers.largest_tensor import LargestTensor
 from losses.test_exact_softmax import FORMS, cases
 from recipekit.losses import passage_softmax as passage_softmax_module
@@ -50,22 +56,28 @@ def dense(queries, matrix, verdicts, grades, **options):
     st.sampled_from(FORMS),
     st.sampled_from([0.0, 0.01, 0.3]),
     st.sampled_from([0.02, 0.05, 1.0]),
+    st.sampled_from(["cosine", "euclidean"]),
     st.data(),
 )
 def test_blocks_give_the_dense_loss_and_gradient_of_the_updated_matrix(
-    case, dim, seed, tile_size, form, smoothing, temperature, data
+    case, dim, seed, tile_size, form, smoothing, temperature, similarity, data
 ):
     verdicts, grades = case
     n, total = verdicts.shape
-    queries = unit_rows(n, dim, seed, torch.float64)
-    matrix = unit_rows(total, dim, seed + 1, torch.float64)
+
+    def vectors(count, seed):
+        rows = unit_rows(count, dim, seed, torch.float64)
+        return rows_of_lengths(rows, seed) if similarity == "euclidean" else rows
+
+    queries, matrix = vectors(n, seed), vectors(total, seed + 1)
     options = {"temperature": temperature, "form": form, "label_smoothing": smoothing}
-    loss = ExactSoftmax(temperature, form, smoothing, tile_size=tile_size)
+    options |= {"similarity": similarity}
+    loss = ExactSoftmax(temperature, form, smoothing, tile_size=tile_size, similarity=similarity)
     half = passage_softmax(loss, queries, matrix, verdicts, grades)
     for turn in range(3):
         size = data.draw(st.integers(1, total))
         rows = np.array(data.draw(st.permutations(range(total)))[:size])
-        fresh = unit_rows(size, dim, seed + 2 + turn, torch.float64)
+        fresh = vectors(size, seed + 2 + turn)
         part, gradient = half.block(rows, fresh, update=True)
         matrix[torch.from_numpy(rows)] = fresh
         mean, expected = dense(queries, matrix, verdicts, grades, **options)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -17,23 +18,24 @@ from recipekit.pipeline.worker import leave
 
 pytestmark = pytest.mark.slow
 FORMS = ("one_vs_negatives", "soft_label", "log_marginal")
+VARIANTS = [*product(FORMS, ("dot", "euclidean"))]
 
 
-def blocks_on(ranks: Ranks, verdicts, grades) -> dict[str, list[torch.Tensor]]:
-    """Loss and gradient of three blocks, for every form."""
+def blocks_on(ranks: Ranks, verdicts, grades) -> dict[tuple[str, str], list[torch.Tensor]]:
+    """Loss and gradient of three blocks, for every form and similarity."""
     n, total = verdicts.shape
     computed = {}
-    for form in FORMS:
+    for form, similarity in VARIANTS:
         queries = FrozenMatrix.slice_of(unit_rows(n, 8, 1).numpy(), ranks)
-        passages = FrozenMatrix.slice_of(unit_rows(total, 8, 2).numpy(), ranks)
+        passages = FrozenMatrix.slice_of((1.5 * unit_rows(total, 8, 2)).numpy(), ranks)
         passages = FrozenMatrix(passages.matrix.clone(), passages.start, total, ranks)
-        loss = ExactSoftmax(0.02, form, 0.1, tile_size=3)
+        loss = ExactSoftmax(0.02, form, 0.1, tile_size=3, similarity=similarity)
         half = loss.over_passages(queries, passages, training_labels(verdicts, grades))
         half.compute()
-        computed[form] = []
+        parts = computed[form, similarity] = []
         for turn, rows in enumerate(np.array_split(np.random.default_rng(3).permutation(total), 3)):
             mean, gradient = half.block(rows, unit_rows(len(rows), 8, 5 + turn), update=True)
-            computed[form] += [ranks.sum(mean.clone()), gradient]
+            parts += [ranks.sum(mean.clone()), gradient]
     return computed
 
 
@@ -55,6 +57,6 @@ def test_ranks_give_the_losses_and_gradients_of_one(tmp_path: Path, count: int):
     one = blocks_on(SingleProcess(), verdicts, grades)
     for rank in range(count):
         computed = torch.load(tmp_path / f"{rank}.pt")
-        for form in FORMS:
-            for ours, theirs in zip(one[form], computed[form], strict=True):
+        for variant in VARIANTS:
+            for ours, theirs in zip(one[variant], computed[variant], strict=True):
                 torch.testing.assert_close(theirs, ours, rtol=1e-4, atol=1e-4)

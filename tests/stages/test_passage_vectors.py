@@ -125,9 +125,9 @@ def test_the_similarity_is_that_of_the_vectors(
     )
     with pytest.raises(ModelError, match="are compared by dot: leave `similarity` out"):
         inputs.encoder("student")
-    vectors_of = {**vectors(32), "similarity": "euclidean"}
+    vectors_of = {**vectors(32), "similarity": "manhattan"}
     inputs = train_inputs(tmp_path, tiny_model, tiny_dataset, vectors_of)
-    with pytest.raises(RunError, match="passage_vectors is euclidean: use other vectors"):
+    with pytest.raises(RunError, match="passage_vectors is manhattan: use other vectors"):
         train(inputs, train_section(EPOCHS), tmp_path / "out")
 
 

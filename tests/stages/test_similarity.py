@@ -12,7 +12,7 @@ import torch
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
 
-from helpers.train_inputs import IN_BATCH, bind, train_inputs, train_section
+from helpers.train_inputs import BOTH_HALVES, IN_BATCH, bind, train_inputs, train_section
 from recipekit.component import PairBatch, QueryBatch, Slot
 from recipekit.dataset import Dataset
 from recipekit.errors import RecipeError, RunError
@@ -120,6 +120,42 @@ def test_a_cosine_model_is_trained_on_cosines_and_saved_with_its_normalization(
     np.testing.assert_allclose(np.linalg.norm(weights["stated"], axis=1), 1, atol=1e-6)
 
 
+EUCLIDEAN = {"temperature": 2.0}
+MATRYOSHKA = {"use": "matryoshka", "dimensions": [32, 8]}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "phase",
+    [
+        {**BOTH_HALVES, "loss": {"use": "exact_softmax", **EUCLIDEAN}},
+        {**BOTH_HALVES, "loss": {**MATRYOSHKA, "loss": {"use": "exact_softmax", **EUCLIDEAN}}},
+        {**IN_BATCH, "epochs": 6, "loss": {"use": "infonce", "directions": "both", **EUCLIDEAN}},
+    ],
+    ids=["both-halves", "matryoshka", "in-batch"],
+)
+def test_a_euclidean_model_is_trained_and_saved_as_one(
+    phase: dict[str, Any], models: Callable[[str], Path], tiny_dataset: Dataset, tmp_path: Path
+) -> None:
+    inputs = train_inputs(tmp_path, models("euclidean"), tiny_dataset)
+    section = train_section(phase, learning_rate=3e-3, keep_weights="last")
+    summary = train(inputs, section, tmp_path / "out")
+    assert summary["similarity"] == "euclidean"
+    saved = SentenceTransformer(str(tmp_path / "out/encoder"), device="cpu")
+    assert saved.similarity_fn_name == "euclidean"
+    lengths = np.linalg.norm(saved.encode(["river mountain", "violin"]), axis=1)
+    assert not np.allclose(lengths, 1, atol=1e-3)
+
+    def loss_of(model: Path) -> float:
+        """The mean of -log softmax over the passages, of the train queries' own passages."""
+        scores = torch.from_numpy(reference(model, tiny_dataset)[tiny_dataset.rows("train")])
+        scores = -scores.square() / (2 * EUCLIDEAN["temperature"])
+        own = torch.from_numpy(tiny_dataset.rows("train"))
+        return float(torch.nn.functional.cross_entropy(scores, own))
+
+    assert loss_of(tmp_path / "out/encoder") < 0.7 * loss_of(models("euclidean"))
+
+
 @pytest.mark.parametrize("phase", [None, IN_BATCH])
 def test_a_loss_refuses_a_similarity_that_it_cannot_train(
     phase: dict[str, Any] | None,
@@ -127,11 +163,11 @@ def test_a_loss_refuses_a_similarity_that_it_cannot_train(
     tiny_dataset: Dataset,
     tmp_path: Path,
 ) -> None:
-    inputs = train_inputs(tmp_path, models("euclidean"), tiny_dataset)
+    inputs = train_inputs(tmp_path, models("manhattan"), tiny_dataset)
     use = "infonce" if phase else "exact_softmax"
     message = (
-        f"'{use}' compares by cosine or dot, but the similarity of the trained encoder is "
-        "euclidean: set `similarity: cosine` for the encoder, or use another loss"
+        f"'{use}' compares by cosine, dot or euclidean, but the similarity of the trained encoder "
+        "is manhattan: set `similarity: cosine` for the encoder, or use another loss"
     )
     with pytest.raises(RunError) as raised:
         train(inputs, train_section(*([phase] if phase else [])), tmp_path)
@@ -154,7 +190,7 @@ train:
   phases: {only: {use: in_batch}}
 """
     (tmp_path / "recipe.yaml").write_text(recipe)
-    with pytest.raises(RecipeError, match="compares by cosine or dot, but the similarity of the"):
+    with pytest.raises(RecipeError, match="compares by cosine, dot or euclidean, but"):
         load_recipe(tmp_path / "recipe.yaml")
     (tmp_path / "recipe.yaml").write_text(
         recipe.replace("model: ./model", "model: ./model, similarity: dot")

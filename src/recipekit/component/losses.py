@@ -46,7 +46,8 @@ class LossSpec(Component[Loss]):
     kind: ClassVar[str] = "loss"
     similarities: ClassVar[tuple[Similarity, ...]] = ("cosine", "dot")
     """The similarities of encoders that it can train. By default those that are an inner product,
-    so that the loss is computed from `queries @ passages.T`."""
+    so that the loss is computed from `queries @ passages.T`. A loss that wraps another one lists
+    all, since the inner loss is checked on its own."""
 
     @property
     def negatives_from(self) -> Literal["corpus", "batch"]:

@@ -39,8 +39,8 @@ class BiEncoderSpec(NamedModel, EncoderSpec):
     similarity: Similarity | None = None
     """How vectors are compared, everywhere: in search, judges, training, evaluation and exports. By
     default as in the model's files, and `cosine` if they do not state it, as in
-    sentence-transformers. `cosine` scales all vectors to length 1. The losses of recipekit compare
-    by `cosine` or `dot`; `euclidean` and `manhattan` are for search and evaluation."""
+    sentence-transformers. `cosine` scales all vectors to length 1. `exact_softmax` and
+    `infonce` train all but `manhattan`, which is for search and evaluation."""
     query_prompt: str | None = None
     """Text that is prepended to a query. By default the model's own prompt; "" is none."""
     passage_prompt: str | None = None

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
 from recipekit.component import Context, Loss, LossSpec, NotIdentity
+from recipekit.records import Similarity
 
 __all__ = ["ExactSoftmaxSpec"]
 
@@ -14,9 +15,12 @@ __all__ = ["ExactSoftmaxSpec"]
 class ExactSoftmaxSpec(LossSpec):
     """Softmax cross-entropy of every query against the whole corpus, frozen as a matrix."""
 
+    similarities: ClassVar[tuple[Similarity, ...]] = ("cosine", "dot", "euclidean")
+
     temperature: float = Field(default=0.05, gt=0)
     """Similarities are divided by it. 0.05 is the common choice for unit vectors: scores
-    range from -20 to 20."""
+    range from -20 to 20. Of a `euclidean` encoder it divides half the negated squared distance,
+    which for unit vectors is the cosine less 1."""
     form: Literal["one_vs_negatives", "soft_label", "log_marginal"] = "one_vs_negatives"
     """How several positives of a query share the loss. `one_vs_negatives` ranks each positive
     against the negatives alone, so positives never compete; it suits judged data. `soft_label` is
@@ -53,4 +57,5 @@ class ExactSoftmaxSpec(LossSpec):
             form=self.form,
             label_smoothing=self.label_smoothing,
             tile_size=self.tile_size,
+            similarity=context.similarity,
         )

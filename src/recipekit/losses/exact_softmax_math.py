@@ -22,6 +22,9 @@ values.) The rest is the chain rule over vectors (B,) and (positives,), which au
 An ignored passage occurs in no term. Label smoothing needs one more value, the sum c_i = Σ d_j of
 the passages in z_i, whose scores sum to S_i = q_i·c_i / τ.
 
+Euclidean. `recipekit.losses.scores` has the score; it adds -|d_j|²/2τ to s_ij. This does not depend
+on q_i, so nothing else changes, apart from S_i.
+
 Sharded. Each rank streams its slice of the passages for every rank's queries; m, l, o and c are
 then reduced over the ranks.
 """
@@ -41,7 +44,9 @@ from torch.autograd.function import once_differentiable
 
 from recipekit.losses.corpus_labels import CorpusLabels
 from recipekit.losses.frozen_matrix import FrozenMatrix
+from recipekit.losses.scores import PassageScores, add_offsets
 from recipekit.losses.softmax_forms import FORMS, FormName, Positives, Smoothing
+from recipekit.records import Similarity
 
 if TYPE_CHECKING:
     from recipekit.component import TrainingLabels
@@ -58,6 +63,13 @@ class ExactSoftmax:
     form: FormName = "one_vs_negatives"
     label_smoothing: float = 0.0
     tile_size: int | None = None
+    similarity: Similarity = "cosine"
+    """How the encoder's vectors are compared: `cosine`, `dot` or `euclidean`."""
+
+    @property
+    def scores(self) -> PassageScores:
+        """How queries divided by the temperature score passages."""
+        return PassageScores(self.temperature, self.similarity)
 
     def __call__(self, queries: Tensor, labels: CorpusLabels, corpus: FrozenMatrix) -> Tensor:
         """Return the losses `(b,)` of this rank's queries, not averaged.
@@ -100,19 +112,21 @@ class ExactSoftmax:
             needs, or None without it.
         """
         exact = torch.float64 if queries.dtype == torch.float64 else torch.float32
-        queries = queries.to(exact) / self.temperature  # s_ij = queries_i · d_j from here on
+        scores = self.scores
+        queries = queries.to(exact) / self.temperature  # as `scores` takes them
         masked = _masked_pairs(labels, with_positives=not FORMS[self.form].positives_compete)
         tile_size = self.tile_size or default_tile_size(queries.device)
-        z, c = log_partition(queries, corpus, masked, tile_size, sums=self.label_smoothing > 0)
+        smooths = self.label_smoothing > 0
+        z, c = log_partition(queries, corpus, masked, scores, tile_size, sums=smooths)
 
         query = labels.positive_queries
         passages = corpus.rows(labels.positive_rows, like=queries)
-        score = (queries[query] * passages).sum(1)
+        score = scores.pairs(queries[query], passages)
         positives = Positives(query, labels.positive_weights.to(exact), score)
         if c is None:
             return z, positives, None
         allowed = corpus.total - torch.bincount(masked[0], minlength=len(queries))
-        return z, positives, Smoothing(self.label_smoothing, (queries * c).sum(1), allowed)
+        return z, positives, Smoothing(self.label_smoothing, scores.total(queries, c), allowed)
 
     def over_passages(
         self, queries: FrozenMatrix, passages: FrozenMatrix, labels: TrainingLabels
@@ -163,25 +177,28 @@ def log_partition(
     queries: Tensor,
     corpus: FrozenMatrix,
     masked: MaskedPairs,
+    scores: PassageScores,
     tile_size: int,
     *,
     sums: bool = False,
 ) -> tuple[Tensor, Tensor | None]:
-    """Compute log Σ_j e^{q_i·d_j} over the passages that are not masked.
+    """Compute log Σ_j e^{s_ij} over the passages that are not masked.
 
     Args:
         queries: `(n, dim)`, float32 or float64, already divided by the temperature; the same on
             every rank.
         corpus: The frozen passages.
         masked: The pairs to leave out.
+        scores: How passages are scored.
         tile_size: Passages to score at a time.
         sums: Whether to sum the passages that are not masked.
 
     Returns:
         The log-partition `(n,)`, differentiable in the queries, -∞ for a query whose passages are
-        all masked; and Σ_j d_j over the passages that are not masked, `(n, dim)`, or None.
+        all masked; and for each query the sum of `scores.summands` over the passages that are not
+        masked, or None.
     """
-    z, c = _LogPartition.apply(queries, corpus, masked, tile_size, sums)
+    z, c = _LogPartition.apply(queries, corpus, masked, scores, tile_size, sums)
     return z, c
 
 
@@ -194,6 +211,7 @@ class _LogPartition(torch.autograd.Function):
         queries: Tensor,
         corpus: FrozenMatrix,
         masked: MaskedPairs,
+        scores: PassageScores,
         tile_size: int,
         sums: bool,
     ) -> tuple[Tensor, Tensor | None]:
@@ -201,6 +219,7 @@ class _LogPartition(torch.autograd.Function):
             queries.detach(),
             corpus,
             masked,
+            scores,
             tile_size,
             gradient=ctx.needs_input_grad[0],
             sums=sums,
@@ -220,15 +239,16 @@ class _LogPartition(torch.autograd.Function):
     @once_differentiable
     def backward(
         ctx: Any, grad_z: Tensor, grad_total: Tensor | None
-    ) -> tuple[Tensor, None, None, None, None]:
+    ) -> tuple[Tensor, None, None, None, None, None]:
         (mean,) = ctx.saved_tensors
-        return grad_z[:, None] * mean, None, None, None, None
+        return grad_z[:, None] * mean, None, None, None, None, None
 
 
 def _stream(
     queries: Tensor,
     corpus: FrozenMatrix,
     masked: MaskedPairs,
+    scores: PassageScores,
     tile_size: int,
     *,
     gradient: bool,
@@ -237,14 +257,17 @@ def _stream(
     """Stream over this rank's slice.
 
     Returns:
-        Peak and mass `(n,)`; moment `(n, dim)` if `gradient`; sum `(n, dim)` if `sums`.
+        Peak and mass `(n,)`; moment `(n, dim)` if `gradient`; the sums of the passages' summands if
+        `sums`.
     """
     # The peak starts finite, so that a row that is masked entirely gives e^(-∞ - peak) = 0, not
     # e^(-∞ + ∞) = NaN.
     peak = queries.new_full((len(queries),), torch.finfo(queries.dtype).min)
     mass = torch.zeros_like(peak)
     moment = torch.zeros_like(queries) if gradient else None
-    total = torch.zeros_like(queries) if sums else None
+    total: Tensor | None = None
+    if sums:
+        total = queries.new_zeros(len(queries), scores.summands(queries[:0]).shape[1])
     masked_query, local = masked[0], masked[1] - corpus.start
     bounds = [*range(0, len(corpus.matrix), tile_size), len(corpus.matrix)]
     cuts = torch.searchsorted(local, torch.tensor(bounds, device=local.device)).tolist()
@@ -253,15 +276,16 @@ def _stream(
     for (first, last), (low, high) in zip(pairwise(bounds), pairwise(cuts), strict=True):
         tile = corpus.tile(first, last, like=queries)  # (t, dim)
         row, column = masked_query[low:high], local[low:high] - first
-        peak = add_tile(queries, tile, row, column, peak, mass, moment)
+        peak = add_tile(queries, tile, scores.offsets(tile), row, column, peak, mass, moment)
         if total is not None:
-            total += _allowed_sum(tile, row, column, len(queries))
+            total += _allowed_sum(scores.summands(tile), row, column, len(queries))
     return peak, mass, moment, total
 
 
 def _add_tile(
     queries: Tensor,
     tile: Tensor,
+    offsets: Tensor | None,
     row: Tensor,
     column: Tensor,
     peak: Tensor,
@@ -269,7 +293,7 @@ def _add_tile(
     moment: Tensor | None,
 ) -> Tensor:
     """Add a tile to mass and moment, leaving out the pairs (row, column); return the new peak."""
-    scores = queries @ tile.T  # (n, t)
+    scores = add_offsets(queries, tile, offsets)  # (n, t)
     scores[row, column] = -torch.inf
     new_peak = torch.maximum(peak, scores.amax(1))
     shrink = torch.exp(peak - new_peak)
@@ -287,7 +311,7 @@ def compiled_tile(backend: str) -> Callable[..., Tensor]:
 
 
 def _allowed_sum(tile: Tensor, row: Tensor, column: Tensor, n: int) -> Tensor:
-    """Sum a tile's passages per query, `(n, dim)`, leaving out the masked pairs (row, column).
+    """Sum a tile's rows per query, `(n, dim)`, leaving out the masked pairs (row, column).
 
     Passages that no query masks have one sum for all queries; only the few that some query masks
     are summed per query. Subtracting the masked passages from the sum of all would be shorter, but

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
 from recipekit.component import Context, Loss, LossSpec
+from recipekit.records import Similarity
 
 __all__ = ["InfoNCESpec"]
 
@@ -14,9 +15,12 @@ __all__ = ["InfoNCESpec"]
 class InfoNCESpec(LossSpec):
     """InfoNCE over the batch, with positive and ignored pairs excluded from the negatives."""
 
+    similarities: ClassVar[tuple[Similarity, ...]] = ("cosine", "dot", "euclidean")
+
     temperature: float = Field(default=0.05, gt=0)
     """Similarities are divided by it. 0.05 (a scale of 20) is the default of
-    sentence-transformers too."""
+    sentence-transformers too. Of a `euclidean` encoder it divides half the negated squared
+    distance, which for unit vectors is the cosine less 1."""
     directions: Literal["query", "both"] = "query"
     """`query` ranks the batch's passages for each query. `both` also ranks the batch's queries for
     each positive passage and averages the two; it suits data that is searched from either side."""
@@ -48,4 +52,5 @@ class InfoNCESpec(LossSpec):
             directions=self.directions,
             same_side=self.same_side_negatives,
             one_softmax=self.one_softmax,
+            similarity=context.similarity,
         )

@@ -3,8 +3,9 @@
 Sources: van den Oord et al., arXiv 1807.03748; in-batch negatives, arXiv 1705.00652; same-side
 negatives, arXiv 2308.03281 (GTE).
 
-With s_ip = q_i·d_p / τ, positives P_i, negatives N_i (judged negative, or unjudged and in the batch
-by chance), z_i = log Σ_{j∈N_i} e^{s_ij} and w_ip = 1 / |P_i|:
+With s_ip = q_i·d_p / τ (or -|q_i - d_p|²/2τ if the similarity is euclidean: see
+`recipekit.losses.scores`), positives P_i, negatives N_i (judged negative, or unjudged and in the
+batch by chance), z_i = log Σ_{j∈N_i} e^{s_ij} and w_ip = 1 / |P_i|:
 
     L_i = -Σ_{p∈P_i} w_ip · log( e^{s_ip} / (e^{s_ip} + Σ_{j∈N_i} e^{s_ij}) )
         =  Σ_{p∈P_i} w_ip · log(1 + e^{z_i - s_ip})
@@ -14,10 +15,10 @@ positive per query and nothing ignored it is the cross-entropy of the batch. In 
 each positive pair's term is averaged with log(1 + e^{z'_p - s_ip}), where z'_p is over the queries
 of which passage p is a negative.
 
-Same-side negatives of a positive pair (i, p), under the same masks: `query` adds
-e^{q_i·q_k / τ} to the query's denominator for each query k of which p is a negative, and `passage`
-adds e^{d_p·d_j / τ} to the passage's denominator for each j ∈ N_i. A query that shares or ignores
-the passage, and a passage that is another positive or ignored, are therefore in none. With
+Same-side negatives of a positive pair (i, p), under the same masks: `query` adds e^s of
+queries i and k to the query's denominator for each query k of which p is a negative, and `passage`
+adds e^s of passages p and j to the passage's denominator for each j ∈ N_i. A query that shares or
+ignores the passage, and a passage that is another positive or ignored, are therefore in none. With
 `one_softmax` all of a pair's negatives are in one denominator, as in GTE, rather than in one for
 each direction.
 """
@@ -31,7 +32,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from recipekit.records import Side, Verdict
+from recipekit.losses.scores import score_matrix
+from recipekit.records import Side, Similarity, Verdict
 
 __all__ = ["InfoNCE"]
 
@@ -44,6 +46,8 @@ class InfoNCE:
     directions: Literal["query", "both"] = "query"
     same_side: Sequence[Side] = ()
     one_softmax: bool = False
+    similarity: Similarity = "cosine"
+    """How the encoder's vectors are compared: `cosine`, `dot` or `euclidean`."""
 
     def __call__(self, queries: Tensor, passages: Tensor, mask: Tensor) -> Tensor:
         """Return one loss per query, `(b,)`.
@@ -58,7 +62,7 @@ class InfoNCE:
         with torch.autocast(queries.device.type, enabled=False):
             exact = torch.float64 if queries.dtype == torch.float64 else torch.float32
             queries, passages = queries.to(exact), passages.to(exact)
-            scores = queries @ passages.T / self.temperature  # (b, p)
+            scores = self._scores(queries, passages)  # (b, p)
             negative = (mask == Verdict.NEGATIVE) | (mask == Verdict.UNJUDGED)
             query, passage = torch.nonzero(mask == Verdict.POSITIVE, as_tuple=True)  # (pairs,)
             of_query, of_passage = self._negatives(queries, passages, scores, negative)
@@ -73,6 +77,9 @@ class InfoNCE:
             total = scores.new_zeros(len(queries)).index_add(0, query, terms)
             return total / torch.bincount(query, minlength=len(queries)).clamp(min=1)
 
+    def _scores(self, left: Tensor, right: Tensor) -> Tensor:
+        return score_matrix(left, right, self.similarity) / self.temperature
+
     def _negatives(
         self, queries: Tensor, passages: Tensor, scores: Tensor, negative: Tensor
     ) -> tuple[list[_LogSums], list[_LogSums]]:
@@ -82,10 +89,10 @@ class InfoNCE:
         if self.directions == "query":
             of_passage = []
         if "query" in self.same_side:
-            same = queries @ queries.T / self.temperature
+            same = self._scores(queries, queries)
             of_query.append(_LogSums(same, negative.T, by="query", per_pair=True))
         if "passage" in self.same_side:
-            same = passages @ passages.T / self.temperature
+            same = self._scores(passages, passages)
             of_passage.append(_LogSums(same, negative, by="passage", per_pair=True))
         return of_query, of_passage
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self, get_args
 
 from pydantic import Field, model_validator
 
 from recipekit.component import Context, ExampleForm, Loss, LossSpec, Slot
+from recipekit.records import Similarity
 
 __all__ = ["MatryoshkaSpec"]
 
@@ -20,6 +21,9 @@ class MatryoshkaSpec(LossSpec):
     Prefixes are scaled to length 1 if the encoder's similarity is `cosine`. Losses over the corpus
     read prefixes of the frozen matrices, too (Matryoshka, arXiv 2205.13147).
     """
+
+    # The loss inside is checked on its own.
+    similarities: ClassVar[tuple[Similarity, ...]] = get_args(Similarity)
 
     loss: Slot[LossSpec]
     """The loss of each prefix, of any kind."""

@@ -2,7 +2,7 @@
 
     L = Σ_m v_m · loss(q[:m] / |q[:m]|, d[:m] / |d[:m]|, ...)
 
-for each prefix length m with weight v_m; without the scaling if the similarity is `dot`.
+for each prefix length m with weight v_m; without the scaling if the similarity is not `cosine`.
 """
 
 from __future__ import annotations

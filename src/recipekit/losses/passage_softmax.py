@@ -13,6 +13,7 @@ through their scores too; the scores of other positives are cached. With q_i div
 
     ∂L/∂d_j = Σ_i (∂L/∂z_i · e^{s_ij - z_i} [j∈b'] + ∂L/∂s_ij [j∈P_i]) q_i
 
+(with q_i - d_j/τ in place of q_i if the similarity is euclidean: see `recipekit.losses.scores`)
 takes 6·n·|b|·d operations: old scores, new scores and the gradient. Memory: the two matrices, one
 log-partition per query, one score per positive pair, and a tile of scores.
 
@@ -75,12 +76,13 @@ class PassageSoftmax:
         """Prepare; `compute` or `load` must follow.
 
         Args:
-            loss: Temperature, form, label smoothing and tile size.
+            loss: Temperature, similarity, form, label smoothing and tile size.
             queries: The training queries, (n, dim).
             passages: All passages, (N, dim); `update` writes to its memory.
             labels: The labels of the training queries.
         """
         self.loss, self.form, self.labels = loss, FORMS[loss.form], labels
+        self.scoring = loss.scores
         self.queries, self.passages = queries, passages
         self.exact = torch.float64 if queries.matrix.dtype == torch.float64 else torch.float32
         self.tile_size = loss.tile_size or default_tile_size(queries.matrix.device)
@@ -187,7 +189,7 @@ class PassageSoftmax:
             total = torch.empty_like(self.totals)
         for first, last in self._tiles():
             queries = self.queries.matrix[first:last].to(old) / self.loss.temperature
-            scores = queries @ old.T
+            scores = self.scoring.matrix(queries, old)
             masked = pairs.masked(first, last, competing=self.form.positives_compete)
             count[first:last] = len(old) - torch.bincount(masked[0], minlength=last - first)
             if total is not None:
@@ -236,7 +238,7 @@ class PassageSoftmax:
         order = passage.argsort()
         masked = (query[order], passage[order])
         with torch.no_grad():
-            z, _ = log_partition(vectors, self.passages, masked, self.tile_size)
+            z, _ = log_partition(vectors, self.passages, masked, self.scoring, self.tile_size)
         return z
 
     def _tile(
@@ -250,7 +252,7 @@ class PassageSoftmax:
     ) -> _Tile:
         """Compute the part of one tile of queries."""
         queries = self.queries.matrix[first:last].to(new) / self.loss.temperature  # (t, dim)
-        new_scores = queries @ new.T  # (t, b)
+        new_scores = self.scoring.matrix(queries, new)  # (t, b)
         row, column, pair = pairs.positives(first, last)
         offsets = self.pairs.first_positive
         positives = slice(int(offsets[first]), int(offsets[last]))
@@ -273,7 +275,8 @@ class PassageSoftmax:
             weights += by_total[:, None]
             weights[masked] = 0.0
         weights[row, column] += by_score[pair - positives.start]
-        return _Tile(loss, weights.T @ queries, z, positives, scores, totals)
+        gradient = self.scoring.passage_gradient(weights, queries, new)
+        return _Tile(loss, gradient, z, positives, scores, totals)
 
     def _derivatives(
         self, first: int, last: int, z: Tensor, scores: Tensor, totals: Tensor | None

@@ -210,10 +210,9 @@ def unusable_similarity(
     else:  # the encoder's own similarity would not change how the index compares
         owner = "the similarity of its passage_vectors"
         remedy = "use other vectors, or"
-    return (
-        f"'{use}' compares by {' or '.join(loss.similarities)}, but {owner} is {similarity}: "
-        f"{remedy} another loss"
-    )
+    *others, last = loss.similarities
+    possible = f"{', '.join(others)} or {last}" if others else last
+    return f"'{use}' compares by {possible}, but {owner} is {similarity}: {remedy} another loss"
 
 
 def _trained_name(draft: Draft) -> str:
