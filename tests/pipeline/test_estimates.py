@@ -4,6 +4,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, ClassVar
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
@@ -315,3 +316,39 @@ def test_every_matrix_that_is_searched_and_every_pair_that_is_scored_counts(
     assert work.get("texts to encode at most", 0) == matrices * 120
     assert work.get("bytes of embeddings at most", 0) == matrices * 120 * 32 * 4
     assert work["evaluators"] == {"test": {"pairs for cross to score at most": 20 * 50}}
+
+
+def test_texts_whose_vectors_exist_are_not_encoded(tiny_model: Path, tmp_path: Path):
+    np.save(tmp_path / "passages.npy", np.ones((100, 8), np.float32))
+    vectors = {"use": "vectors_file", "path": str(tmp_path / "passages.npy")}
+    recipe = load_recipe(
+        {
+            "recipe": 1,
+            "name": "tiny",
+            "encoders": {
+                "student": {
+                    "use": "bi_encoder",
+                    "model": str(tiny_model),
+                    "passage_vectors": vectors,
+                },
+                "old": {
+                    "use": "precomputed",
+                    "query_vectors": {"use": "vectors_file", "path": "queries.npy"},
+                    "passage_vectors": {"use": "encoders.student.passage_vectors"},
+                },
+            },
+            "collect": {"sources": {"own": {"use": "python_code"}}},
+            "evaluate": {
+                "evaluators": {"test": {"use": "retrieval"}},
+                "baselines": {"old": {"use": "exact", "encoder": "old"}},
+            },
+        }
+    )
+    sizes = Sizes.foreseen(
+        {"test": 20}, 100, query_characters=40, passage_characters=300, positives_per_query=1
+    )
+    work = stage_named("evaluate").estimate(
+        EstimateInputs(recipe, sizes, None, {}), recipe.evaluate
+    )
+    assert work["texts to encode at most"] == 20, "the student's queries"
+    assert work["bytes of embeddings at most"] == 2 * 120 * 8 * 4

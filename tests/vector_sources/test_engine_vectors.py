@@ -19,7 +19,7 @@ from recipekit.errors import ComponentError, DataError
 from recipekit.testing import RecordingProgress, check_vector_source, context
 from recipekit.vector_sources.elasticsearch import ElasticsearchVectorsSpec
 from recipekit.vector_sources.qdrant import QdrantVectorsSpec
-from recipekit.vector_sources.stored import store_vectors
+from recipekit.vector_sources.stored import WantedTexts, store_vectors
 
 MATRIX = np.random.default_rng(3).normal(size=(36, 5)).astype(np.float32)
 UNIT = MATRIX / np.linalg.norm(MATRIX, axis=1, keepdims=True)
@@ -29,7 +29,8 @@ def stored(spec: VectorSourceSpec, dataset: Dataset, folder: Path) -> Embeddings
     """The embeddings that an index gives."""
     folder.mkdir()
     source = spec.build(context(folder / "context"))
-    store_vectors(spec, source, dataset.passages, folder, RecordingProgress())
+    texts = WantedTexts("passage", dataset.passages)
+    store_vectors(spec, source, texts, source.similarity, folder, RecordingProgress())
     return open_embeddings(folder)
 
 

@@ -18,7 +18,7 @@ from recipekit.dataset import Dataset
 from recipekit.encoding.embed import open_embeddings
 from recipekit.errors import DataError
 from recipekit.testing import RecordingProgress, context
-from recipekit.vector_sources.stored import store_vectors
+from recipekit.vector_sources.stored import WantedTexts, store_vectors
 from recipekit.vector_sources.vectors_file import VectorsFileSpec
 
 MATRIX = np.random.default_rng(3).normal(size=(36, 5)).astype(np.float32)
@@ -32,7 +32,8 @@ def stored(
     folder.mkdir()
     source = spec.build(context(folder / "context"))
     progress = progress or RecordingProgress()
-    store_vectors(spec, source, dataset.passages, folder, progress)
+    texts = WantedTexts("passage", dataset.passages)
+    store_vectors(spec, source, texts, source.similarity, folder, progress)
     return open_embeddings(folder)
 
 

@@ -128,6 +128,10 @@ class EncoderSpec(Component[Any]):
     scores_pairs: ClassVar[bool] = False
     """Whether it scores pairs of texts and makes no vectors. Fields of the type `CrossEncoderName`
     name such an encoder, and those of the type `EncoderName` the others."""
+    embeds_texts: ClassVar[bool] = True
+    """Whether it embeds any text. If not, it has vectors of collected texts alone, by
+    `stored_queries` and `stored_passages`: it is not built, and `evaluate.encoder` and `search`
+    cannot use it."""
 
     @property
     def base_model(self) -> str | None:
@@ -159,6 +163,13 @@ class EncoderSpec(Component[Any]):
         """The vectors that its passages have already, so that it embeds queries alone.
 
         None for an encoder that embeds passages.
+        """
+        return None
+
+    def stored_queries(self) -> Slot[VectorSourceSpec] | None:
+        """The vectors that queries have already, by query id; None if it embeds queries.
+
+        They are compared as those of `stored_passages`, which the encoder has, too.
         """
         return None
 

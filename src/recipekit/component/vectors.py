@@ -1,4 +1,4 @@
-"""Vectors of passages that exist already, such as those of a search index."""
+"""Vectors of passages or queries that exist already, such as those of a search index."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ __all__ = ["VectorChunk", "VectorSource", "VectorSourceSpec"]
 
 @dataclass(frozen=True)
 class VectorChunk:
-    """Some vectors with the ids of their passages."""
+    """Some vectors with the ids of their texts."""
 
     ids: Sequence[str] | None
-    """Ids as the source of the passages gives them, (n,); None if the vectors are in the order of
-    the collected passages."""
+    """Ids as the source of the texts gives them, (n,); None if the vectors are in the order of the
+    collected passages, or queries."""
     vectors: Floats
     """Vectors, float32 (n, dim)."""
 
 
 class VectorSource(Protocol):
-    """Reads vectors of passages."""
+    """Reads vectors of passages, or of queries."""
 
     @property
     def dimension(self) -> int:
@@ -38,7 +38,7 @@ class VectorSource(Protocol):
         """How they are compared."""
 
     def read(self) -> Iterator[VectorChunk]:
-        """Stream the vectors, in any order. Those of passages that were not collected may occur.
+        """Stream the vectors, in any order. Those of texts that were not collected may occur.
 
         Raises:
             DataError: A file is wrong.
@@ -47,7 +47,7 @@ class VectorSource(Protocol):
 
 
 class VectorSourceSpec(Component[VectorSource]):
-    """Vectors of passages that exist already, by any model."""
+    """Vectors of passages or queries that exist already, by any model."""
 
     kind: ClassVar[str] = "vector_source"
 

@@ -17,35 +17,42 @@ __all__ = ["ExternalIds", "assemble_hits"]
 
 
 class ExternalIds:
-    """Maps the ids in an index that recipekit did not fill to passage rows.
+    """Maps the ids in an index that recipekit did not fill to rows of passages, or of queries.
 
     Hits that were not collected are counted, and too many of them are an error. Ids are found by
     binary search: 8 bytes per id in addition to the ids themselves, and no dictionary.
     """
 
     def __init__(
-        self, passages: TextTable, *, source: str | None, index: str, max_unknown_ids: float
+        self,
+        texts: TextTable,
+        *,
+        source: str | None,
+        index: str,
+        max_unknown_ids: float,
+        named: str = "passages",
     ) -> None:
         """Sort the ids.
 
         Args:
-            passages: The collected passages.
+            texts: The collected passages, or queries.
             source: The source whose ids the index has; collect writes `source/id` if a recipe has
                 several sources.
             index: Server and index, for the error.
             max_unknown_ids: The largest accepted share of unknown hits, 0 to 1.
+            named: What the texts are called in errors.
 
         Raises:
-            ComponentError: No passage comes from that source.
+            ComponentError: No text comes from that source.
         """
         if source is not None:
-            sources = sorted(passages.table["source"].unique().to_pylist())
+            sources = sorted(texts.table["source"].unique().to_pylist())
             if source not in sources:
                 raise ComponentError(
-                    f"source '{source}' has no passages; there are: {', '.join(sources)}",
+                    f"source '{source}' has no {named}; there are: {', '.join(sources)}",
                     code="RK267",
                 )
-        ids = passages.table["id"].cast(pa.large_string()).combine_chunks()
+        ids = texts.table["id"].cast(pa.large_string()).combine_chunks()
         self._order: Rows = pc.sort_indices(ids).to_numpy().astype(np.int64)
         self._sorted = ids.take(pa.array(self._order))
         self._prefix = f"{source}/" if source else ""
@@ -55,7 +62,7 @@ class ExternalIds:
         self.unknown = 0
 
     def rows(self, ids: Sequence[str]) -> Rows:
-        """Passage rows (n,) of the hits' ids, -1 for those that were not collected.
+        """Rows (n,) of the hits' ids, -1 for those that were not collected.
 
         Raises:
             ComponentError: More than the accepted share of all hits so far are unknown.

@@ -237,6 +237,6 @@ def recipe_encoder(run: Path, recipe: Recipe) -> str:
     if trained is not None:
         return trained
     for name, slot in (recipe.encoders or {}).items():
-        if not slot.spec.scores_pairs:
+        if slot.spec.embeds_texts and not slot.spec.scores_pairs:
             return name
-    raise RunError(f"{run}: this recipe has no encoder", code="RK628")
+    raise RunError(f"{run}: this recipe has no encoder that embeds texts", code="RK628")

@@ -44,18 +44,23 @@ class EstimateInputs:
     def encoding(self, encoders: Iterable[str], queries: int | None = None) -> dict[str, Any]:
         """Return the work of encoding all passages and queries with each of some encoders.
 
-        Empty where a dimension is unknown.
+        Texts whose vectors exist already are not encoded. Empty where a dimension is unknown.
 
         Args:
             encoders: Their names; one that encodes with two sets of weights is named twice.
             queries: How many queries are encoded; None for all.
         """
-        dimensions = [self.dimension(name) for name in encoders]
-        known = [dimension for dimension in dimensions if dimension is not None]
-        if not known or len(known) < len(dimensions):
+        n_queries = self.sizes.n_queries if queries is None else queries
+        encoded = stored = 0
+        for name in encoders:
+            dimension, slot = self.dimension(name), (self.recipe.encoders or {}).get(name)
+            if dimension is None:
+                return {}
+            stored += (self.sizes.passages + n_queries) * FLOAT_BYTES * dimension
+            if slot is None or slot.spec.stored_passages() is None:
+                encoded += self.sizes.passages
+            if slot is None or slot.spec.stored_queries() is None:
+                encoded += n_queries
+        if not stored:
             return {}
-        texts = self.sizes.passages + (self.sizes.n_queries if queries is None else queries)
-        return {
-            "texts to encode at most": texts * len(known),
-            "bytes of embeddings at most": texts * FLOAT_BYTES * sum(known),
-        }
+        return {"texts to encode at most": encoded, "bytes of embeddings at most": stored}

@@ -25,7 +25,7 @@ from recipekit.component import (
     Spending,
     VectorSourceSpec,
 )
-from recipekit.errors import RunError, error_location
+from recipekit.errors import DataError, RunError, error_location
 from recipekit.recipe.sections import TRAINED, Recipe
 from recipekit.stages.by_products import ByProducts
 from recipekit.stages.dataset_view import dataset_view
@@ -144,6 +144,7 @@ class StageInputs:
         *,
         weights: EncoderWeights | None = None,
         query_rows: Rows | None = None,
+        encodes_all: bool = False,
     ) -> Context:
         """Return the context for one component.
 
@@ -151,6 +152,8 @@ class StageInputs:
             scratch: The component's own folder, which survives a crash.
             weights: The weights that it gets of an encoder if it names none.
             query_rows: The queries that it is asked about; None for all.
+            encodes_all: Encode all queries nevertheless, since later stages need the others.
+                Vectors that exist already are read for `query_rows` alone.
         """
         scratch.mkdir(parents=True, exist_ok=True)
         return Context(
@@ -161,7 +164,7 @@ class StageInputs:
             _dataset=self.dataset,
             _corpus=lambda: self._texts("passage"),
             encoder=partial(self._encoder_for, weights),
-            embeddings=partial(self._embeddings_for, weights),
+            embeddings=partial(self._embeddings_for, weights, encodes_all),
             query_rows=query_rows,
             artifact=self.artifact,
             spending=replace(self.spending, calls=self.store.calls),
@@ -183,6 +186,7 @@ class StageInputs:
     def _embeddings_for(
         self,
         default: EncoderWeights | None,
+        encodes_all: bool,
         name: str,
         side: Side,
         *,
@@ -191,6 +195,8 @@ class StageInputs:
     ) -> Embeddings:
         """Return embeddings for a component, with default weights unless it names `trained`."""
         chosen = weights or (default if name != TRAINED else None)
+        if encodes_all and self.encoder_spec(name, chosen)[0].stored_queries() is None:
+            rows = None
         return self.embeddings(name, side, weights=chosen, rows=rows)
 
     @property
@@ -306,9 +312,12 @@ class StageInputs:
         if self._recipe_encoders.is_unchanged(name, side, weights):
             name, weights = str(self.trained), "initial"
         spec, encoder_identity = self.encoder_spec(name, weights)
-        stored = spec.stored_passages()
-        if stored is not None and side == "passage":
-            return self._stored_vectors(stored)
+        passages, queries = spec.stored_passages(), spec.stored_queries()
+        if passages is not None and side == "passage":
+            return self._stored_passages(passages)
+        if queries is not None and side == "query":
+            assert passages is not None, "an encoder that embeds no queries embeds no passages"
+            return self._stored_queries(queries, passages, rows)
         identity = {
             "by_product": "embeddings",
             "version": 2,
@@ -316,11 +325,7 @@ class StageInputs:
             "side": side,
             "texts": self._texts(side),
         }
-        is_whole = rows is None or len(rows) == len(self.dataset.table(side))
-        if is_whole or self._by_products.has("embeddings", identity):
-            rows = None
-        if rows is not None:
-            identity["rows"] = hashlib.sha256(rows.astype("<i8").tobytes()).hexdigest()
+        rows = self._missing_rows("embeddings", identity, side, rows)
 
         def build(folder: Path) -> dict[str, Any]:
             encoder = self.encoder(name, weights=weights)
@@ -333,19 +338,71 @@ class StageInputs:
         folder = self._by_products.make_together("embeddings", identity, build)
         return replace(open_embeddings(folder), rows=rows)
 
-    def _stored_vectors(self, slot: Slot[VectorSourceSpec]) -> Embeddings:
+    def _missing_rows(
+        self, kind: str, identity: dict[str, Any], side: Side, rows: Rows | None
+    ) -> Rows | None:
+        """Return the rows that a by-product of some texts has; None for all.
+
+        It has all if all are needed, or all are cached. Otherwise the rows become part of
+        `identity`.
+        """
+        assert self.dataset is not None
+        is_whole = rows is None or len(rows) == len(self.dataset.table(side))
+        if rows is None or is_whole or self._by_products.has(kind, identity):
+            return None
+        identity["rows"] = hashlib.sha256(rows.astype("<i8").tobytes()).hexdigest()
+        return rows
+
+    def _stored_passages(self, slot: Slot[VectorSourceSpec]) -> Embeddings:
         """Return the vectors that the passages have already, read once into the cache."""
         from recipekit.encoding.embed import open_embeddings
-        from recipekit.vector_sources.stored import store_vectors
+        from recipekit.vector_sources.stored import WantedTexts, store_vectors
 
         assert self.dataset is not None
-        passages = self.dataset.passages
+        passages = WantedTexts("passage", self.dataset.passages)
 
         def build(folder: Path) -> None:
             vectors = slot.build(self.context(self.store.root / "scratch"))
-            store_vectors(slot.spec, vectors, passages, folder, self.progress)
+            similarity = vectors.similarity
+            store_vectors(slot.spec, vectors, passages, similarity, folder, self.progress)
 
         return open_embeddings(self.artifact("vectors", slot_identity(slot, self.hashes), build))
+
+    def _stored_queries(
+        self, slot: Slot[VectorSourceSpec], of_passages: Slot[VectorSourceSpec], rows: Rows | None
+    ) -> Embeddings:
+        """Return the vectors that queries have already, to compare with those of the passages."""
+        from recipekit.encoding.embed import open_embeddings
+        from recipekit.vector_sources.stored import WantedTexts, store_vectors
+
+        assert self.dataset is not None
+        passages = self._stored_passages(of_passages)
+        identity = {
+            "by_product": "vectors",
+            "identity": slot_identity(slot, self.hashes),
+            "side": "query",
+            "similarity": passages.similarity,
+            "dimension": passages.matrix.shape[1],
+            "texts": self._texts("query"),
+        }
+        rows = self._missing_rows("vectors", identity, "query", rows)
+        queries = WantedTexts("query", self.dataset.queries, rows)
+
+        def build(folder: Path) -> dict[str, Any]:
+            vectors = slot.build(self.context(self.store.root / "scratch"))
+            if vectors.dimension != passages.matrix.shape[1]:
+                raise DataError(
+                    f"{slot.spec.described()}: has vectors of {vectors.dimension} dimensions, and "
+                    f"those of the passages, {of_passages.spec.described()}, have "
+                    f"{passages.matrix.shape[1]}",
+                    code="RK350",
+                )
+            similarity = passages.similarity
+            store_vectors(slot.spec, vectors, queries, similarity, folder, self.progress)
+            return {}
+
+        folder = self._by_products.make("vectors", identity, build)
+        return replace(open_embeddings(folder), rows=rows)
 
     def _texts(self, side: Side) -> str:
         """Return the content hash of one side's files, by which by-products are keyed.

@@ -57,6 +57,14 @@ def check_encoder(spec: EncoderSpec, context: Context) -> None:
     """
     check_spec(spec, "encoder")
     name = type(spec).__name__
+    if not spec.embeds_texts:
+        has_both = spec.stored_queries() is not None and spec.stored_passages() is not None
+        expect(
+            has_both,
+            f"{name}.embeds_texts is False, so stored_queries() and stored_passages() must return "
+            "vector sources",
+        )
+        return
     encoder = _built(name, spec, context)
     encoder.eval()
     for side in SIDES:

@@ -33,7 +33,7 @@ SUFFIXES = (".npy", ".safetensors", ".parquet")
 class VectorsFileSpec(VectorSourceSpec):
     """Vectors in a file, by any model, a closed API's included.
 
-    A `.npy` file has one row per passage. A `.safetensors` file has a tensor of that form. Their
+    A `.npy` file has one row per text. A `.safetensors` file has a tensor of that form. Their
     ids are in a text file of their own, `ids`, one per line. A `.parquet` file has a column of ids
     and a column of lists.
     """
@@ -41,12 +41,12 @@ class VectorsFileSpec(VectorSourceSpec):
     path: Annotated[LocalPath, NotIdentity]
     """The file, relative to the recipe."""
     ids: Annotated[LocalPath | None, NotIdentity] = None
-    """For `.npy` and `.safetensors`: a text file with the passage id of each row, one per line. By
-    default rows are in the order in which the passages were collected."""
+    """For `.npy` and `.safetensors`: a text file with the id of each row's text, one per line. By
+    default rows are in the order in which the texts were collected."""
     tensor: str | None = None
     """For `.safetensors`: the tensor's name; by default the only one."""
     id_column: str = "id"
-    """For `.parquet`: the column with passage ids."""
+    """For `.parquet`: the column with ids."""
     vector_column: str = "vector"
     """For `.parquet`: the column with vectors."""
     similarity: Similarity = "cosine"
@@ -171,7 +171,7 @@ def _width(path: Path, shape: Any, dtype: str) -> int:
     if len(shape) != 2 or not all(shape) or not dtype.lstrip("b").startswith(("f", "h", "d")):
         raise DataError(
             f"{path}: has shape ({', '.join(map(str, shape))}) and type {dtype}; a matrix of "
-            "floats with a row per passage is expected",
+            "floats with a row per text is expected",
             code="RK350",
         )
     return int(shape[1])

@@ -24,7 +24,11 @@ def lacks_encoder(draft: Draft) -> bool:
     if evaluate.get("untrained") is False:
         return True
     kinds = draft.components("encoders").values()
-    return all(kind is not None and getattr(kind, "scores_pairs", False) for kind in kinds)
+    return all(kind is not None and not _embeds_texts(kind) for kind in kinds)
+
+
+def _embeds_texts(kind: type[object]) -> bool:
+    return not issubclass(kind, EncoderSpec) or (kind.embeds_texts and not kind.scores_pairs)
 
 
 def check(draft: Draft) -> None:
@@ -107,6 +111,15 @@ def _check_encoder(draft: Draft) -> None:
     if measured == TRAINED:
         message = f"'{TRAINED}' is measured anyway: name the encoder to compare it with"
         draft.report(path, message, "RK106")
+        return
+    kind = draft.components("encoders").get(measured) if isinstance(measured, str) else None
+    is_precomputed = kind is not None and issubclass(kind, EncoderSpec) and not kind.embeds_texts
+    if is_precomputed and not lacks_encoder(draft):
+        message = (
+            f"encoder '{measured}' embeds no text: measure it as a baseline, "
+            f"`{{use: exact, encoder: {measured}}}`"
+        )
+        draft.report(path, message, "RK107")
         return
     train = draft.at("train")
     if not isinstance(train, dict):

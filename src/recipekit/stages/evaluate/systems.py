@@ -62,7 +62,9 @@ def measured_systems(
 
 
 def _can_be_untrained(inputs: StageInputs, name: str) -> bool:
-    """Return whether an encoder has no layer with random weights before it is trained."""
+    """Return whether an encoder embeds texts, and has no random weights before it is trained."""
+    if not inputs.encoders[name].spec.embeds_texts:
+        return False
     has_random = inputs.encoder(name, weights="initial").has_untrained_dense
     if has_random:
         inputs.progress.info(

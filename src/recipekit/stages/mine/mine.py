@@ -45,7 +45,9 @@ def mine(inputs: StageInputs, section: MineSection, out: Path) -> dict[str, Any]
     assert inputs.dataset is not None
     rows = _query_rows(inputs.dataset, section)
     retrievers = {
-        name: slot.spec.build(inputs.context(out / "scratch" / name))
+        name: slot.spec.build(
+            inputs.context(out / "scratch" / name, query_rows=rows, encodes_all=True)
+        )
         for name, slot in section.retrievers.items()
     }
     summary: dict[str, Any] = {}
