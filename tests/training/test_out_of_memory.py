@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,13 @@ import torch
 from safetensors.torch import load_file
 
 from helpers.ranks import FakeRanks
-from helpers.train_inputs import BOTH_HALVES, IN_BATCH, train_inputs, train_section
+from helpers.train_inputs import (
+    BOTH_HALVES,
+    COORDINATE_ASCENT,
+    IN_BATCH,
+    train_inputs,
+    train_section,
+)
 from recipekit.component import SingleProcess
 from recipekit.encoding.embed import embed_tokens
 from recipekit.encoding.tokens import TokenizedTexts
@@ -22,6 +30,7 @@ from recipekit.losses.passage_softmax import PassageSoftmax
 from recipekit.stages.train import dev_evaluation
 from recipekit.stages.train.train import train
 from recipekit.testing import RecordingProgress
+from recipekit.training import coordinate_ascent, frozen_sides
 from recipekit.training.forward import EncoderForward
 
 pytestmark = pytest.mark.slow
@@ -29,6 +38,12 @@ pytestmark = pytest.mark.slow
 PHASES = pytest.mark.parametrize(
     "phase", [IN_BATCH, BOTH_HALVES], ids=lambda phase: str(phase["use"])
 )
+
+
+MATRYOSHKA = {
+    **COORDINATE_ASCENT,
+    "loss": {"use": "matryoshka", "loss": {"use": "exact_softmax"}, "dimensions": [32, 8]},
+}
 
 
 class SmallMemory:
@@ -151,6 +166,58 @@ def refuse_call(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, refused:
     monkeypatch.setattr(owner, name, call)
 
 
+@pytest.mark.parametrize("cause", ["measured", "refused"])
+@pytest.mark.parametrize("phase", [COORDINATE_ASCENT, MATRYOSHKA], ids=["plain", "matryoshka"])
+def test_frozen_passages_that_do_not_fit_are_read_from_disk_with_the_same_result(
+    cause: str,
+    phase: dict[str, Any],
+    tiny_model: Path,
+    tiny_dataset: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    section = train_section({**phase, "refresh_every_steps": 2}, keep_weights="last")
+
+    def trained(name: str) -> tuple[dict[str, torch.Tensor], dict[str, Any], list[str]]:
+        progress, out = RecordingProgress(), tmp_path / name / "out"
+        inputs = train_inputs(tmp_path / name, tiny_model, tiny_dataset, progress=progress)
+        train(inputs, section, out)
+        notices = [str(event) for event in progress.events if "frozen embeddings" in str(event)]
+        return weights(out), json.loads((out / "training.json").read_text()), notices
+
+    copied: list[int] = []
+
+    def copy(self: FrozenMatrix, device: str) -> FrozenMatrix:
+        copied.append(self.matrix.nbytes)
+        return replace(self, matrix=self.matrix.clone())
+
+    def refuse(self: FrozenMatrix, device: str) -> FrozenMatrix:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 30.00 GiB.")
+
+    monkeypatch.setattr(FrozenMatrix, "to", copy)
+    one, training, notices = trained("copied")
+    assert not notices
+    assert set(copied) == {36 * 32 * 4}
+    if cause == "measured":
+        copied.clear()
+        monkeypatch.setattr(frozen_sides, "available_memory", lambda device: 5000)
+    else:
+        monkeypatch.setattr(FrozenMatrix, "to", refuse)
+    other, streamed, notices = trained("streamed")
+    if cause == "measured":
+        assert not copied
+    room = {"measured": "5 kB of free memory", "refused": "too little memory"}[cause]
+    assert len(notices) == 1
+    assert f"the frozen embeddings take 5 kB and cpu has {room}: every forward pass" in notices[0]
+    assert all(torch.equal(one[name], other[name]) for name in one)
+    assert training["parts"] == streamed["parts"]
+    # Where it fits, nothing changes.
+    if cause == "measured":
+        monkeypatch.setattr(frozen_sides, "available_memory", lambda device: 6000)
+        assert not trained("fits")[2]
+        assert copied
+
+
 REFRESHED = {**BOTH_HALVES, "refresh_every_steps": 2}
 FROZEN = r"the frozen embeddings take .* [kM]B on cpu: `precision: bf16` of the encoder halves them"
 EXACT_LOSS = "the exact loss.* `measure_exact_loss: false` of the phase"
@@ -159,9 +226,8 @@ EXACT_LOSS = "the exact loss.* `measure_exact_loss: false` of the phase"
 @pytest.mark.parametrize(
     ("owner", "name", "refused", "message"),
     [
-        pytest.param(FrozenMatrix, "to", 1, EXACT_LOSS, id="exact-loss"),
-        pytest.param(FrozenMatrix, "to", 2, FROZEN, id="freeze"),
-        pytest.param(FrozenMatrix, "to", 3, FROZEN, id="refresh"),
+        pytest.param(coordinate_ascent, "exact_loss", 1, EXACT_LOSS, id="exact-loss"),
+        pytest.param(PassageSoftmax, "compute", 2, FROZEN, id="refresh"),
         pytest.param(torch.optim.AdamW, "step", 1, "AdamW's two .* train.lora", id="optimizer"),
         pytest.param(dev_evaluation, "exact_top_k", 1, "train.dev_corpus_size", id="dev"),
         pytest.param(PassageSoftmax, "compute", 1, FROZEN, id="passage-half"),

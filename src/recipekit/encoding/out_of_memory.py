@@ -10,7 +10,7 @@ import torch
 
 from recipekit.errors import RunError
 
-__all__ = ["free_memory", "is_out_of_memory", "needs_memory"]
+__all__ = ["available_memory", "free_memory", "is_out_of_memory", "needs_memory"]
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -25,6 +25,14 @@ def free_memory() -> None:
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
+
+
+def available_memory(device: torch.device | str) -> int | None:
+    """Return the free bytes of a GPU; None for other devices, which do not report them."""
+    if torch.device(device).type != "cuda":
+        return None
+    free_memory()
+    return int(torch.cuda.mem_get_info(device)[0])
 
 
 @contextmanager

@@ -24,7 +24,8 @@ class FrozenMatrix:
 
     matrix: Tensor
     """Rows `start` to `start + len(matrix)`, (n_local, dim), of float32, float16, bfloat16 or
-    float64, on any device. A memory-mapped file is read one tile at a time."""
+    float64, on any device. A memory-mapped file is read one tile at a time, also where the tiles
+    are needed on a GPU."""
     start: int
     """The first row of this rank's slice."""
     total: int
@@ -76,7 +77,9 @@ class FrozenMatrix:
             last: The row after the last.
             like: A tensor of the dtype and device to return.
         """
-        return self._cut(self.matrix[first:last, : self.dimensions].to(like))
+        # The device comes first: half-precision rows take half the time to copy.
+        rows = self.matrix[first:last, : self.dimensions].to(like.device)
+        return self._cut(rows.to(like.dtype))
 
     def _cut(self, rows: Tensor) -> Tensor:
         rows = rows[:, : self.dimensions]

@@ -258,19 +258,14 @@ class CoordinateAscent(Phase):
         self.refreshes, self.refreshed_at = refreshes, self.step
 
     def _open_frozen(self) -> None:
-        """Copy this rank's slice of the frozen passages to its device."""
-        with self._matrices_in_memory():
-            self.frozen = self.sides.open("passage", self.frozen_name).to(self.ranks.device)
+        """Copy this rank's slice of the frozen passages to its device, if it fits there."""
+        self.frozen = self.sides.to_device(self.sides.open("passage", self.frozen_name))
 
     def _matrices_in_memory(self) -> AbstractContextManager[None]:
-        """Report it if what the half-phase freezes and caches does not fit into memory."""
-        if self.side == "query":
-            matrix = self.sides.open("passage", self.frozen_name).matrix
-            taken = matrix.nbytes
-        else:
-            matrix = self.sides.open("query", self.frozen_name).matrix
-            passages = len(self.context.dataset.passages) // self.ranks.count
-            taken = matrix.nbytes + passages * matrix.shape[1] * matrix.itemsize
+        """Report it if what a passage half-phase freezes and caches does not fit into memory."""
+        matrix = self.sides.open("query", self.frozen_name).matrix
+        passages = len(self.context.dataset.passages) // self.ranks.count
+        taken = matrix.nbytes + passages * matrix.shape[1] * matrix.itemsize
         return needs_memory(
             f"the frozen embeddings take {size(taken)} on {self.ranks.device}: "
             "`precision: bf16` of the encoder halves them, several GPUs hold a part each, and a "
@@ -303,10 +298,11 @@ class CoordinateAscent(Phase):
         names = {side: self.sides.encode(side, f"{part}-0") for side in sides}
         queries, passages = (self.sides.open(side, names[side]) for side in sides)
         with needs_memory(
-            "the exact loss needs the embeddings of all passages, "
-            f"{size(passages.matrix.nbytes)} on {self.ranks.device}: "
+            f"the exact loss of {len(queries.matrix):,} queries on {self.ranks.device}: a lower "
+            "`tile_size` of exact_softmax scores fewer passages at a time, and "
             "`measure_exact_loss: false` of the phase leaves it out"
         ):
+            passages = self.sides.to_device(passages)
             return {"exact_loss": exact_loss(self.loss, queries, passages, self.context)}
 
     def _drifts(self) -> dict[Side, float]:

@@ -17,15 +17,20 @@ import torch
 
 from recipekit.arrays import Rows
 from recipekit.component import Context, Embeddings, Loss
+from recipekit.encoding.out_of_memory import available_memory, free_memory, is_out_of_memory
 from recipekit.losses.corpus_labels import CorpusLabels
 from recipekit.losses.exact_softmax_math import QUERIES_AT_A_TIME
 from recipekit.losses.frozen_matrix import FrozenMatrix
 from recipekit.records import Side
+from recipekit.report.numbers import size
 
 __all__ = ["FrozenSides", "exact_loss"]
 
 DRIFT_SAMPLE = 256
 """Texts that are embedded again to measure how far the encoder has moved from frozen embeddings."""
+RESIDENT_SHARE = 0.8
+"""Share of a GPU's free memory that frozen passages may take there. The rest is for activations,
+the optimizer and a tile of scores."""
 UNTRAINED = "untrained"
 """The name of the untrained passages, which are a by-product that other stages use too."""
 
@@ -40,6 +45,8 @@ class FrozenSides:
             context: The phase's context.
         """
         self.training, self.ranks = context.training, context.ranks
+        self.progress = context.progress
+        self._is_streamed = False
         self.folder = context.scratch / "frozen"
         self.rows: dict[Side, Rows | None] = {
             "query": context.training.labels.queries,
@@ -73,6 +80,32 @@ class FrozenSides:
     def open(self, side: Side, name: str) -> FrozenMatrix:
         """Return this rank's slice of embeddings, memory-mapped."""
         return FrozenMatrix.slice_of(self._matrix(side, name), self.ranks)
+
+    def to_device(self, passages: FrozenMatrix) -> FrozenMatrix:
+        """Copy frozen passages to this rank's device if they fit there.
+
+        Otherwise they stay on disk and are read tile by tile, with the same results; a notice says
+        so once. Each rank decides for its slice.
+        """
+        device, taken = self.ranks.device, passages.matrix.nbytes
+        free = available_memory(device)
+        if free is None or taken <= RESIDENT_SHARE * free:
+            try:
+                return passages.to(device)
+            except RuntimeError as error:
+                if not is_out_of_memory(error):
+                    raise
+            free_memory()
+        if not self._is_streamed:
+            room = "too little memory" if free is None else f"{size(free)} of free memory"
+            self.progress.info(
+                f"the frozen embeddings take {size(taken)} and {device} has {room}: every forward "
+                "pass reads them from disk, tile by tile. The result is the same and takes longer; "
+                "several GPUs hold a part each, and `precision: bf16` of the encoder halves "
+                "embeddings in float32"
+            )
+        self._is_streamed = True
+        return passages
 
     def changed(self, side: Side, *, tied: bool) -> None:
         """Record that steps have changed the weights of a side, or of both if they are tied."""
@@ -132,13 +165,12 @@ def exact_loss(
     Args:
         loss: A loss whose negatives come from the corpus.
         queries: The embeddings of the training queries.
-        passages: The embeddings of all passages.
+        passages: The embeddings of all passages, on any device.
         context: The phase's context.
     """
     labels, ranks = context.training.labels, context.ranks
     like = torch.empty(0, device=ranks.device)
     total = torch.zeros((), dtype=torch.float64, device=ranks.device)
-    passages = passages.to(ranks.device)
     with torch.no_grad():
         for first in range(0, queries.total, QUERIES_AT_A_TIME):
             rows = np.arange(first, min(first + QUERIES_AT_A_TIME, queries.total))

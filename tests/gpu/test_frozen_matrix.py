@@ -1,0 +1,32 @@
+"""Frozen passages that do not fit onto the GPU, read from the host tile by tile."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from helpers.dense_reference import training_labels, unit_rows, value_and_gradient
+from recipekit.losses.corpus_labels import CorpusLabels
+from recipekit.losses.exact_softmax_math import ExactSoftmax
+from recipekit.losses.frozen_matrix import FrozenMatrix
+from recipekit.records import Similarity
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+@pytest.mark.parametrize("similarity", ["cosine", "euclidean"])
+def test_passages_on_the_host_give_the_results_of_passages_on_the_gpu(
+    dtype: torch.dtype, similarity: Similarity
+) -> None:
+    n, total = 16, 5000
+    verdicts = np.random.default_rng(5).choice([0, 0, 0, 1, 2], size=(n, total)).astype(np.int8)
+    labels = CorpusLabels.of_queries(training_labels(verdicts), np.arange(n), "cuda")
+    loss = ExactSoftmax(0.05, "soft_label", 0.1, tile_size=700, similarity=similarity)
+    host = FrozenMatrix.whole(unit_rows(total, 64, 2, dtype))
+    queries = unit_rows(n, 64, 1).to("cuda")
+    results = [
+        value_and_gradient(lambda q, corpus=corpus: loss(q, labels, corpus).cpu(), queries)
+        for corpus in (host, host.to("cuda"))
+    ]
+    # Sums by index are added in any order on a GPU.
+    torch.testing.assert_close(*results, rtol=1e-6, atol=1e-6)
