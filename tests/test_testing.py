@@ -87,6 +87,7 @@ ELSEWHERE = {
     ("judge", "llm"),
     ("judge", "cross_encoder"),
     ("encoder", "cross_encoder"),
+    ("encoder", "precomputed"),
     ("retriever", "hybrid"),
     ("exporter", "embeddings"),
     ("phase", "masked_language_model"),

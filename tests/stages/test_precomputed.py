@@ -14,7 +14,8 @@ from helpers.train_inputs import bind, train_inputs
 from recipekit.component import Slot
 from recipekit.dataset import Dataset
 from recipekit.encoders.precomputed import PrecomputedSpec
-from recipekit.errors import ComponentError, DataError, RecipeError
+from recipekit.errors import ComponentError, DataError, RecipeError, RunError
+from recipekit.pipeline.search_run import recipe_encoder
 from recipekit.search.similarity import pair_scores
 from recipekit.stages.evaluate.evaluate import evaluate
 from recipekit.stages.evaluate.section import EvaluateSection
@@ -217,6 +218,8 @@ evaluate:
 def test_a_recipe_can_measure_it_alone(tmp_path: Path) -> None:
     (tmp_path / "recipe.yaml").write_text(RECIPE)
     load_recipe(tmp_path / "recipe.yaml")
+    with pytest.raises(RunError, match="this recipe has no encoder that embeds texts"):
+        recipe_encoder(tmp_path, load_recipe(tmp_path / "recipe.yaml"))
     (tmp_path / "recipe.yaml").write_text(f"{RECIPE}  encoder: old\n")
     with pytest.raises(RecipeError, match=r"embeds no text: measure it as a baseline, `\{use: ex"):
         load_recipe(tmp_path / "recipe.yaml")
