@@ -9,10 +9,10 @@ from pathlib import Path
 from recipekit.comparison.measured_data import (
     MeasuredData,
     Workspace,
-    of_data,
     of_recipe,
     of_run,
 )
+from recipekit.comparison.named_data import DataEvaluator, of_data
 from recipekit.comparison.published import PublishedModel
 from recipekit.comparison.resolve import NamedRun
 from recipekit.errors import RunError
@@ -33,6 +33,8 @@ class ComparisonRequest:
     """What is measured instead."""
     metrics: Sequence[str] = ()
     """The metrics of `data`."""
+    evaluator: DataEvaluator | None = None
+    """The evaluator of `data`; by default, that of its kind."""
     against: str | None = None
     """The reference; by default the first argument."""
     command: str | None = None
@@ -55,7 +57,7 @@ def choose_data(
         RecipekitError: There is nothing to measure, it cannot be read, or runs have other data.
     """
     if request.data is not None:
-        return of_data(request.data, workspace, request.metrics)
+        return of_data(request.data, workspace, request.metrics, request.evaluator)
     if request.recipe is not None:
         return of_recipe(
             request.recipe, workspace, command=request.command, show_line=request.show_line

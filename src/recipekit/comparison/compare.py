@@ -62,7 +62,7 @@ def compare(
         metric_rows=_rows(found.rows, tested, [model.label for model in models]),
         tested=tested,
         queries=found.queries,
-        notes=list(dict.fromkeys(found.notes)),
+        notes=list(dict.fromkeys([*(data.notes if data else ()), *found.notes])),
     )
 
 
