@@ -87,25 +87,36 @@ def _data_keys(run: Path) -> list[str]:
     return [artifact.key for name, artifact in run_artifacts(run) if name in names]
 
 
-def check_data(data: MeasuredData | None, published: Sequence[PublishedModel]) -> None:
-    """Check that published values belong to the data that is measured.
+def check_data(
+    data: MeasuredData | None, published: Sequence[PublishedModel]
+) -> dict[str, RunError]:
+    """Return why published values of searches cannot be compared, by the names of baselines.
+
+    They belong to other data than the one that is measured, or than that of the first baseline.
+    Values of evaluators with texts of their own can be compared all the same.
 
     Raises:
-        RunError: They do not.
+        RunError: That is so, and no evaluator has texts of its own.
     """
     if not published:
-        return
+        return {}
     wanted, whose = published[0].data, published[0].argument.text
+    only_searches = False
     if data is not None:
         wanted, whose = data.hashes(), data.text
+        only_searches = not any(slot.spec.reads_texts for slot in data.evaluators.values())
+    found = {}
     for model in published:
         differing = [
             name for name in wanted if dict(model.data.get(name) or {}) != dict(wanted[name])
         ]
         if differing or not model.data:
             names = " and ".join(differing) or "data"
-            raise RunError(
+            found[model.label] = RunError(
                 f"{model.argument.text}: its published values belong to other {names} than those "
                 f"of {whose}, so they cannot be compared",
                 code="RK675",
             )
+            if only_searches:
+                raise found[model.label]
+    return found

@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from recipekit.component import Context, EncoderSpec, NotIdentity, Slot, VectorSourceSpec
+from recipekit.encoding.known_length import stated_length
+from recipekit.encoding.model_card import licence_of
 from recipekit.encoding.named_model import (
     NamedModel,
     declared_similarity,
+    files_here,
     has_mask_token,
     known_dimension,
 )
@@ -89,6 +92,16 @@ class BiEncoderSpec(NamedModel, EncoderSpec):
         if self.passage_vectors is not None:
             return self.passage_vectors.spec.known_similarity()
         return self.similarity or declared_similarity(self.model, self.revision)
+
+    def known_max_length(self) -> int | None:
+        """Return `max_length`, or what its files state; None if they are not here."""
+        folder = files_here(self.model, self.revision)
+        return self.max_length if folder is None else stated_length(folder, self.max_length)
+
+    def known_licence(self) -> str | None:
+        """Read the licence from the model's card; None if it is not here, or states none."""
+        folder = files_here(self.model, self.revision)
+        return None if folder is None else licence_of(folder)
 
     def known_mask_token(self) -> bool | None:
         """Read whether its tokenizer has a mask token; None if its files do not state it."""

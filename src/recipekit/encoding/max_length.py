@@ -6,12 +6,11 @@ from typing import Any
 
 from torch import nn
 
+from recipekit.encoding.known_length import NO_LIMIT
 from recipekit.errors import ModelError
 
 __all__ = ["UNLIMITED", "length_of", "position_limit"]
 
-NO_LIMIT = 1_000_000
-"""Tokenizers state a length above this if they have no limit."""
 UNLIMITED = NO_LIMIT + 1
 """The length of an encoder that cuts no text."""
 

@@ -28,7 +28,13 @@ from recipekit.encoding.model_files import (
 from recipekit.errors import ComponentError, ModelError
 from recipekit.records import Similarity
 
-__all__ = ["NamedModel", "declared_similarity", "has_mask_token", "known_dimension"]
+__all__ = [
+    "NamedModel",
+    "declared_similarity",
+    "files_here",
+    "has_mask_token",
+    "known_dimension",
+]
 
 WIDTHS = ("hidden_size", "d_model", "dim", "n_embd")
 """The names of the width of embeddings in the configurations of transformers."""
@@ -115,7 +121,7 @@ def known_dimension(model: str, revision: str | None) -> int | None:
 
     None if the files are not on this machine, or do not state it.
     """
-    folder = _folder_here(model, revision)
+    folder = files_here(model, revision)
     if folder is None:
         return None
     modules = read_json(folder / "modules.json") or [{"path": "", "type": ""}]
@@ -150,7 +156,7 @@ def declared_similarity(model: str, revision: str | None) -> Similarity | None:
 
     None if the files are not on this machine.
     """
-    folder = _folder_here(model, revision)
+    folder = files_here(model, revision)
     if folder is None:
         return None
     config = read_json(folder / "config_sentence_transformers.json") or {}
@@ -163,7 +169,7 @@ def has_mask_token(model: str, revision: str | None) -> bool | None:
 
     None if the files are not on this machine, or do not state it.
     """
-    folder = _folder_here(model, revision)
+    folder = files_here(model, revision)
     if folder is None:
         return None
     first = (read_json(folder / "modules.json") or [{"path": "", "type": ""}])[0]
@@ -180,7 +186,8 @@ def has_mask_token(model: str, revision: str | None) -> bool | None:
     return False if {"unk_token", "eos_token"} & stated.keys() else None
 
 
-def _folder_here(model: str, revision: str | None) -> Path | None:
+def files_here(model: str, revision: str | None) -> Path | None:
+    """Return the folder of a model's files; None if they are not on this machine."""
     try:
         return local_folder(model) or cached_folder(model, revision)
     except ModelError:
