@@ -134,7 +134,9 @@ def _published_alone(
                 found.notes.append(f"{model.label} has no published values that fit '{name}'.")
             else:
                 values[model.label] = theirs
-        shared = {key: written[0][key] for key in ("split", "item") if key in written[0]}
+        shared: dict[str, Any] = {
+            key: written[0][key] for key in ("split", "item") if key in written[0]
+        }
         metrics = [str(row["metric"]) for row in written]
         rows = rows_of_values(spec, values, metrics, reference, first.seed, shared)
         found.rows += [{"evaluator": name, **row} for row in rows]

@@ -208,7 +208,7 @@ def _joined(
 
     Rows of an evaluator with values of single items have the same split and kind of item.
     """
-    shared = {key: measured[0][key] for key in ("split", "item") if key in measured[0]}
+    shared: Row = {key: measured[0][key] for key in ("split", "item") if key in measured[0]}
     rows = rows_of_values(spec, values, _metrics(measured), reference, seed, shared)
     known = set(_metrics(rows))
     return [*rows, *(row for row in measured if row["metric"] not in known)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
@@ -17,6 +18,7 @@ from recipekit.encoding.named_model import (
     has_mask_token,
     known_dimension,
 )
+from recipekit.errors import ModelError
 from recipekit.records import Similarity
 
 if TYPE_CHECKING:
@@ -80,6 +82,10 @@ class BiEncoderSpec(NamedModel, EncoderSpec):
     def base_model(self) -> str:
         """The model that it starts from, for model cards."""
         return self.model
+
+    def key_mistakes(self) -> Iterator[tuple[str, ModelError]]:
+        """Yield that `max_length` is more than the model has positions, if its files are here."""
+        yield from self.length_mistakes(self.max_length)
 
     def known_dimension(self) -> int | None:
         """Read the dimension of its embeddings from its files; None if they are not here."""

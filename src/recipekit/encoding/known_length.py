@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from recipekit.encoding.model_files import read_json
+from recipekit.errors import ModelError
 
-__all__ = ["NO_LIMIT", "stated_length", "stated_positions"]
+__all__ = ["NO_LIMIT", "check_length", "stated_length", "stated_positions"]
 
 NO_LIMIT: Final = 1_000_000
 """Tokenizers state a length above this if they have no limit."""
@@ -67,6 +68,25 @@ def stated_length(folder: Path, requested: int | None) -> int | None:
     own = next((each for each in lengths if isinstance(each, int) and each <= NO_LIMIT), None)
     known = [each for each in (own, stated_positions(folder)) if each is not None]
     return min(known, default=None)
+
+
+def check_length(name: str, requested: int, limit: int) -> None:
+    """Check that a model has enough positions.
+
+    Args:
+        name: The model, as the recipe names it.
+        requested: The recipe's `max_length`.
+        limit: How many tokens the model has positions for.
+
+    Raises:
+        ModelError: It has fewer.
+    """
+    if requested > limit:
+        raise ModelError(
+            f"model '{name}' has {limit} positions, fewer than max_length {requested}: set at most "
+            f"{limit}",
+            code="RK416",
+        )
 
 
 def _first_module(folder: Path) -> tuple[Path, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -18,6 +18,7 @@ from pydantic import (
 )
 
 from recipekit.component import NotIdentity
+from recipekit.encoding.known_length import check_length, stated_positions
 from recipekit.encoding.model_files import (
     absolute,
     cached_folder,
@@ -98,6 +99,20 @@ class NamedModel(BaseModel):
             return {"model": self.model, "revision": self.commit()}
         except ModelError as error:
             raise ComponentError(error.message, code="RK250") from error
+
+    def length_mistakes(self, max_length: int | None) -> Iterator[tuple[str, ModelError]]:
+        """Yield the key and the error if the model has fewer positions than `max_length`.
+
+        Nothing is known of a model whose files are not on this machine, or do not state positions.
+        """
+        folder = files_here(self.model, self.revision)
+        limit = None if folder is None else stated_positions(folder)
+        if max_length is None or limit is None:
+            return
+        try:
+            check_length(self.model, max_length, limit)
+        except ModelError as error:
+            yield "max_length", error
 
     def commit(self) -> str:
         """Return the commit that is used of a model on the Hub.
