@@ -43,8 +43,8 @@ def validate(
     Needs no GPU, no data and no network. Columns and lengths are checked if the files and models
     are on this machine, and otherwise by plan and run.
     """
-    from recipekit.error_codes import EXIT_USAGE
     from recipekit.errors import Problem, RecipeError
+    from recipekit.exit_statuses import EXIT_USAGE
     from recipekit.pipeline.preflight import check_keys
     from recipekit.report.terminal_stream import columns
     from recipekit.stages.recipe import load_recipe

@@ -18,7 +18,7 @@ from recipekit.comparison.resolve import NamedRun
 from recipekit.errors import RunError
 from recipekit.pipeline.search_run import run_artifacts
 from recipekit.recipe.sections import Recipe
-from recipekit.stages import dataset_stages
+from recipekit.stages import dataset_stage_names
 
 __all__ = ["ComparisonRequest", "check_data", "choose_data"]
 
@@ -83,7 +83,7 @@ def choose_data(
 
 
 def _data_keys(run: Path) -> list[str]:
-    names = {stage.name for stage in dataset_stages()}
+    names = dataset_stage_names()
     return [artifact.key for name, artifact in run_artifacts(run) if name in names]
 
 

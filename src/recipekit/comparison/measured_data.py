@@ -17,7 +17,7 @@ from recipekit.pipeline.data_hashes import data_hashes
 from recipekit.pipeline.run_inputs import collected
 from recipekit.pipeline.search_run import run_artifacts
 from recipekit.recipe.sections import Recipe
-from recipekit.stages import dataset_stages, evaluating_stage
+from recipekit.stages import dataset_stage_names, evaluating_stage
 from recipekit.stages.evaluate.section import EvaluateSection
 from recipekit.stages.inputs import StageInputs
 
@@ -130,5 +130,4 @@ def _check_evaluates(recipe: Recipe) -> EvaluateSection:
 
 
 def _data_of(artifacts: Mapping[str, Artifact]) -> dict[str, Artifact]:
-    names = [stage.name for stage in dataset_stages()]
-    return {name: artifacts[name] for name in names if name in artifacts}
+    return {name: artifacts[name] for name in dataset_stage_names() if name in artifacts}

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from recipekit.encoding.model_files import read_json
 from recipekit.errors import ModelError
+from recipekit.json_file import read_json
 
 __all__ = ["NO_LIMIT", "check_length", "stated_length", "stated_positions"]
 

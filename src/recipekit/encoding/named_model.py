@@ -19,14 +19,9 @@ from pydantic import (
 
 from recipekit.component import NotIdentity
 from recipekit.encoding.known_length import check_length, stated_positions
-from recipekit.encoding.model_files import (
-    absolute,
-    cached_folder,
-    hub_revision,
-    local_folder,
-    read_json,
-)
+from recipekit.encoding.model_files import absolute, cached_folder, hub_revision, local_folder
 from recipekit.errors import ComponentError, ModelError
+from recipekit.json_file import read_json
 from recipekit.records import Similarity
 
 __all__ = [

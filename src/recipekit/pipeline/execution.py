@@ -145,7 +145,7 @@ class Execution:
     def check_data(self) -> None:
         """Check later stages against the data set, as soon as that is complete."""
         names = self.selection.names
-        extending = [stage.name for stage in stages.dataset_stages() if stage.name in names]
+        extending = [name for name in stages.dataset_stage_names() if name in names]
         if self._data_checked or not self.artifacts.keys() >= set(extending):
             return
         dataset = dataset_view(self.artifacts)
