@@ -19,7 +19,8 @@ from pydantic import BaseModel
 from recipekit import errors
 from recipekit.cli.key_text import type_text
 from recipekit.component import KINDS, Component, is_identity
-from recipekit.error_codes import ERROR_CODES, EXIT_ERROR, ErrorCode
+from recipekit.error_codes import ERROR_CODES, ErrorCode
+from recipekit.exit_statuses import EXIT_ERROR
 from recipekit.recipe.schema import component_schema, section_schema
 from recipekit.recipe.slots import model_in
 from recipekit.registry import find, group, load

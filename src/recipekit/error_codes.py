@@ -8,25 +8,14 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
+from recipekit.exit_statuses import EXIT_ERROR, EXIT_INTERRUPTED, EXIT_TERMINATED, EXIT_USAGE
+
 __all__ = [
     "ERROR_CODES",
-    "EXIT_ERROR",
-    "EXIT_INTERRUPTED",
-    "EXIT_TERMINATED",
-    "EXIT_USAGE",
     "ErrorCode",
     "exit_status",
     "found_before_work",
 ]
-
-EXIT_ERROR: Final = 1
-"""The exit status of a failure."""
-EXIT_USAGE: Final = 2
-"""The exit status of an invalid recipe or command."""
-EXIT_INTERRUPTED: Final = 130
-"""The exit status after Ctrl-C."""
-EXIT_TERMINATED: Final = 143
-"""The exit status after SIGTERM."""
 
 
 class ErrorCode(NamedTuple):

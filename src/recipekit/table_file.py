@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from recipekit.component import LocalPath
-from recipekit.data_files.compression import check_regular_file
+from recipekit.data_files.compression import check_regular_file, without_compression
 from recipekit.data_files.delimited import Quoting, delimited_rows, delimiter_advice
 from recipekit.data_files.formats import Format, file_format
 from recipekit.data_files.json_lines import json_rows
@@ -20,6 +21,8 @@ from recipekit.suggestions import did_you_mean
 
 __all__ = ["DEFAULT_QUOTING", "TableFile", "check_columns", "missing_column"]
 
+FIRST_OBJECTS = 1000
+"""Objects of a JSON file in which columns are looked for before it is read."""
 DEFAULT_QUOTING: Mapping[str, Quoting] = {"csv": "minimal", "tsv": "none"}
 
 
@@ -59,6 +62,47 @@ class TableFile(BaseModel):
         Its name contains the format, because the same bytes can be read as CSV or as TSV.
         """
         return {f"{name}.{self.format or ''.join(self.file.suffixes[-2:])}": self.file}
+
+    def named_columns(self) -> Mapping[str, str]:
+        """Return the columns that every row must have, with the key that names each."""
+        return {}
+
+    def optional_columns(self) -> Mapping[str, str]:
+        """Return further columns, which objects of a JSON file may lack."""
+        return {}
+
+    def key_mistakes(self) -> Iterator[tuple[str, DataError]]:
+        """Yield the keys that name a column which the file does not have, if it is here."""
+        found = self._known_columns()
+        if found is None:
+            return
+        existing, are_all = found
+        named = {**(self.optional_columns() if are_all else {}), **self.named_columns()}
+        for column, key in named.items():
+            if column not in existing:
+                yield key, missing_column(column, key, existing, self.file)
+
+    def _known_columns(self) -> tuple[Collection[str], bool] | None:
+        """Return columns of the file, and whether they are all; None if it cannot be read."""
+        format = self.format or _stated_format(self.file)
+        if format is None or not self.file.is_file():
+            return None
+        try:
+            if format == "parquet" or format == "arrow":
+                if without_compression(self.file) != self.file:
+                    return None  # decompressing it would take long
+                return table_columns(self.file, format, self.file.parent), True
+            if format == "jsonl":
+                return self._columns_of_objects()
+            _, header = next(self._delimited(format, {}, None), (None, None))
+            return None if header is None else (list(header), True)
+        except DataError:
+            return None
+
+    def _columns_of_objects(self) -> tuple[Collection[str], bool] | None:
+        rows = [row for _, row in islice(json_rows(self.file, self.encoding), FIRST_OBJECTS)]
+        columns = list(dict.fromkeys(str(column) for row in rows for column in row))
+        return (columns, len(rows) < FIRST_OBJECTS) if rows else None
 
     def rows(
         self,
@@ -113,6 +157,14 @@ class TableFile(BaseModel):
                 f"{self.file}: the header is one column, '{existing[0]}'; {advice}", code="RK305"
             )
         check_columns(columns, existing, self.file)
+
+
+def _stated_format(file: Path) -> Format | None:
+    """Return the format that a file's name states; None without one."""
+    try:
+        return file_format(file)
+    except DataError:
+        return None
 
 
 def check_columns(columns: Mapping[str, str], existing: Collection[str], table: object) -> None:

@@ -13,8 +13,9 @@ from recipekit.cli.main import COMMANDS, invoke
 from recipekit.cli.options import KIND_HELP
 from recipekit.cli.recipes import summary_of
 from recipekit.component import KINDS
-from recipekit.error_codes import ERROR_CODES, EXIT_USAGE, exit_status
+from recipekit.error_codes import ERROR_CODES, exit_status
 from recipekit.errors import DataError, RunError
+from recipekit.exit_statuses import EXIT_USAGE
 from recipekit.llm.completion import Reply, Request, Usage
 from recipekit.llm.reply_cache import ReplyCache
 from recipekit.pipeline import execution

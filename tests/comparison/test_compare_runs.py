@@ -1,7 +1,6 @@
 """`recipekit compare` on a run, its starting model, and variants of their vectors."""
 
 import json
-import random
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -130,71 +129,3 @@ def test_a_damaged_run_is_named(project: Path, refused: Refused) -> None:
     )
     (run / "run.json").write_text("{")
     assert "run.json: damaged" in refused("tiny:before", "tiny")
-
-
-def test_a_published_baseline_stands_in_for_its_model(
-    project: Path, compared: Compared, refused: Refused
-) -> None:
-    assert invoke(["share", "tiny", "baseline.zip"]) == 0
-    found = compared("tiny", "baseline.zip", "baseline.zip:before")
-    names = [model["name"] for model in found["models"]]
-    assert names == ["tiny", "tiny published", "tiny before"]
-    assert value(found, "tiny published") == pytest.approx(value(found, "tiny"), abs=1e-6)
-    (same,) = [
-        test
-        for test in found["differences"]
-        if (test["model"], test["metric"]) == ("tiny published", "ndcg@10")
-    ]
-    assert (same["difference"], same["p_adjusted"]) == (pytest.approx(0, abs=1e-6), 1)
-    assert any("scored" in note for note in found["notes"])
-
-    alone = compared("baseline.zip:before", "baseline.zip")
-    assert value(alone, "tiny published") == pytest.approx(value(found, "tiny published"))
-    before, trained = alone["models"]
-    costs = next(project.glob("runs/tiny/2*/stages/evaluate/rankings/*/efficiency.json"))
-    run = json.loads(costs.read_text())
-    assert trained["is_published"] and before["is_published"]
-    assert trained["efficiency"] == {**trained["efficiency"], **run["trained"]}
-    assert trained["efficiency"]["dimension"] and trained["efficiency"]["device"]
-
-    assert refused("baseline.zip:dimensions=8", "tiny").startswith(
-        "baseline.zip:dimensions=8: a baseline has published values and no model"
-    )
-    line = refused("tiny", "baseline.zip", "--on", "pairs.jsonl")
-    assert line.startswith("baseline.zip: its published values belong to other queries")
-    assert line.endswith("[RK675]")
-
-
-def test_published_values_of_a_file_are_compared_where_the_file_is_the_same(
-    project: Path, compared: Compared, words: list[str]
-) -> None:
-    draw = random.Random(7)
-    file = project / "ordered.jsonl"
-    rows = [
-        {side: " ".join(draw.sample(words, 2)) for side in ("anchor", "positive", "negative")}
-        for _ in range(20)
-    ]
-    file.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
-    recipe = project / "recipe.yaml"
-    ordered = "ordered: {use: triplets, file: ordered.jsonl, bootstrap_samples: 200}"
-    recipe.write_text(recipe.read_text().replace("  baselines:", f"    {ordered}\n  baselines:"))
-    assert invoke(["run", "recipe.yaml", "--cpu", "--quiet"]) == 0
-    assert invoke(["share", "tiny", "baseline"]) == 0
-
-    found = compared("tiny:before", "baseline", "tiny")
-    by_model = {
-        row["system"]: row["value"] for row in found["figures"] if row["evaluator"] == "ordered"
-    }
-    assert by_model["tiny published"] == by_model["tiny"]
-    assert {(test["model"], test["evaluator"]) for test in found["differences"]} >= {
-        ("tiny published", "ordered"),
-        ("tiny published", "held_out"),
-    }
-    assert [note for note in found["notes"] if "published" in note] == [
-        "'scored' has no figures of tiny published: published values are compared for metrics of "
-        "retrieval, reranking, triplets and bitext."
-    ]
-
-    file.write_text("".join(f"{json.dumps(row)}\n" for row in rows[1:]))
-    found = compared("tiny:before", "baseline", "--recipe", str(recipe))
-    assert "tiny published has no published values that fit 'ordered'." in found["notes"]

@@ -15,7 +15,9 @@ from sentence_transformers import SentenceTransformer
 from helpers.tiny_models import FAMILIES, write_tiny_model
 from helpers.train_inputs import COORDINATE_ASCENT, IN_BATCH, train_inputs, train_section
 from recipekit.encoders.bi_encoder import BiEncoderSpec
+from recipekit.encoding.max_length import UNLIMITED, position_limit
 from recipekit.encoding.named_model import known_dimension
+from recipekit.errors import ModelError
 from recipekit.stages.train.train import train
 from recipekit.testing import RecordingProgress, check_encoder, context
 
@@ -62,6 +64,34 @@ def test_a_model_encodes_as_in_sentence_transformers(
     assert cosines(ours[:1], ours[1:2]).max() < 0.999, "the texts differ"
     assert {parameter.dtype for parameter in encoder.parameters()} == {torch.float32}
     assert known_dimension(str(folder), None) == encoder.dimension == ours.shape[1]
+
+
+@ALL_FAMILIES
+def test_lengths_are_read_from_files_as_they_are_from_the_model(
+    family: str, words: list[str], build: Any, tmp_path: Path
+) -> None:
+    folder = write_tiny_model(family, words, tmp_path)
+    spec = BiEncoderSpec(model=str(folder))
+    encoder = build(model=folder)
+    if family == "static":
+        assert (encoder.max_length, spec.known_max_length()) == (UNLIMITED, None)
+    else:
+        assert spec.known_max_length() == encoder.max_length == 64
+    first = SentenceTransformer(str(folder), device="cpu")[0]
+    limit = UNLIMITED if family == "static" else position_limit(first.model)
+    longest = BiEncoderSpec(model=str(folder), max_length=limit)
+    assert list(longest.key_mistakes()) == []
+    assert longest.known_max_length() == limit
+    if limit < UNLIMITED:
+        longer = BiEncoderSpec(model=str(folder), max_length=limit + 1)
+        with pytest.raises(ModelError) as raised:
+            build(model=folder, max_length=limit + 1)
+        ((key, error),) = longer.key_mistakes()
+        assert (key, error.message, error.code) == (
+            "max_length",
+            raised.value.message,
+            raised.value.code,
+        )
 
 
 @pytest.mark.parametrize("phase", [IN_BATCH, COORDINATE_ASCENT], ids=lambda phase: phase["use"])

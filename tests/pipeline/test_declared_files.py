@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from recipekit.errors import DataError
-from recipekit.pipeline.declared_files import with_declaration
+from recipekit.errors import ComponentError, DataError
+from recipekit.pipeline.declared_files import with_declaration, with_location
 from recipekit.stages.recipe import load_recipe
 
 RECIPE = """\
@@ -47,6 +47,67 @@ def test_an_error_in_data_names_the_line_and_key_that_declare_the_file(
         "To resume: …"
     )
     assert (type(found), found.code) == (DataError, "RK305")
+
+
+def test_a_missing_column_is_located_at_the_key_that_names_it(tmp_path: Path) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_text(RECIPE.replace("pairs.csv}", "pairs.csv, positive: answer}"))
+    recipe = load_recipe(path)
+    error = DataError(
+        f"collect: {tmp_path}/pairs.csv:1: no column 'answer' for `positive`; found a, b.",
+        code="RK305",
+    )
+    found = with_declaration(recipe, "collect", recipe.collect, error)
+    assert found.message == (
+        f"collect: {tmp_path}/pairs.csv:1: no column 'answer' for `positive`; found a, b; declared "
+        f"at {path}:5:50: collect.sources.own.positive"
+    )
+
+
+TRAINED = """\
+recipe: 1
+name: trained
+encoders:
+  student: {use: bi_encoder, model: ./model}
+collect:
+  sources:
+    own: {use: pairs, file: pairs.csv}
+train:
+  phases:
+    only: {use: in_batch, loss: {use: infonce}}
+    only-2:
+      use: in_batch
+      loss: {use: infonce}
+"""
+
+
+@pytest.mark.parametrize(
+    ("message", "located"),
+    [
+        (
+            "train: train.phases.only-2.loss: InfonceSpec lacks it",
+            "train: {recipe}:13:13: train.phases.only-2.loss: InfonceSpec lacks it",
+        ),
+        (
+            "train.phases.only builds a Phase without parts\nTo resume: ...",
+            "{recipe}:10:11: train.phases.only builds a Phase without parts\nTo resume: ...",
+        ),
+        (
+            "evaluate: encoders.student: BiEncoderSpec lacks it",
+            "evaluate: {recipe}:4:12: encoders.student: BiEncoderSpec lacks it",
+        ),
+        ("recipe.yaml:3:4: encoders.student: wrong", "recipe.yaml:3:4: encoders.student: wrong"),
+        ("train: my.encoders.student: wrong", "train: my.encoders.student: wrong"),
+    ],
+)
+def test_an_error_about_a_component_has_its_line(
+    tmp_path: Path, message: str, located: str
+) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_text(TRAINED)
+    found = with_location(load_recipe(path), ComponentError(message, code="RK206"))
+    assert found.message == located.format(recipe=path)
+    assert (type(found), found.code) == (ComponentError, "RK206")
 
 
 def test_an_error_that_names_no_file_of_the_recipe_stays(tmp_path: Path):

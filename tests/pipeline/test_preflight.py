@@ -1,11 +1,14 @@
 """Later stages are checked before earlier ones run."""
 
 import re
+from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
-from recipekit.errors import ComponentError, DataError
-from recipekit.pipeline.preflight import check_data, check_servers
+from recipekit.errors import ComponentError, DataError, RecipeError
+from recipekit.pipeline.preflight import check_data, check_keys, check_servers
 from recipekit.stages.recipe import load_recipe
 
 RECIPE = """\
@@ -41,6 +44,97 @@ def test_stages_that_will_not_run_are_not_checked(recipe, make_dataset):
 
 def test_suitable_data_passes(recipe, tiny_dataset):
     check_data(recipe, ["collect", "evaluate"], tiny_dataset)
+
+
+# Keys and the files that they are about
+# -------------------------------------------------------------------------------------------------
+
+TABLES = """\
+recipe: 1
+name: tables
+collect:
+  sources:
+    own: {{use: pairs, file: {file}, query: q, positive: a, title: t}}
+evaluate:
+  evaluators:
+    scored: {{use: sts, file: scored.csv, first: q, where: {{split: test}}}}
+  baselines: {{}}
+encoders: {{student: {{use: bi_encoder, model: some/model}}}}
+"""
+
+
+def mistakes(folder, monkeypatch, file, content, scored="q,sentence2,score,split\nx,y,1,test\n"):
+    monkeypatch.chdir(folder)
+    (folder / "recipe.yaml").write_text(TABLES.format(file=file))
+    (folder / "scored.csv").write_text(scored)
+    if isinstance(content, str):
+        (folder / file).write_text(content)
+    elif content is not None:
+        pq.write_table(pa.table(content), folder / file)
+    try:
+        check_keys(load_recipe("recipe.yaml"))
+    except RecipeError as error:
+        return [
+            (pointed_at(problem.where), problem.path, problem.code) for problem in error.problems
+        ]
+    return []
+
+
+def pointed_at(where):
+    """The text at a location, up to the next comma, colon or bracket."""
+    file, line, column = where.split(":")
+    text = Path(file).read_text().splitlines()[int(line) - 1][int(column) - 1 :]
+    return re.match(r"[^,:}]*", text)[0]
+
+
+WRONG = [("t", "collect.sources.own.title", "RK305")]
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "expected"),
+    [
+        ("own.csv", "q,a,t\n1,2,3\n", []),
+        ("own.csv", "q,a,u\n1,2,3\n", WRONG),
+        ("own.tsv", "q\ta\tu\n1\t2\t3\n", WRONG),
+        ("own.parquet", {"q": ["1"], "a": ["2"]}, WRONG),
+        ("own.jsonl", '{"q": "1", "a": "2"}\n{"q": "1", "a": "2", "t": "3"}\n', []),
+        ("own.jsonl", '{"q": "1", "a": "2"}\n', WRONG),
+        # A later line of a long file may have an optional key, not one that every line must have.
+        ("own.jsonl", '{"q": "1", "a": "2"}\n' * 1000, []),
+        (
+            "own.jsonl",
+            '{"q": "1", "b": "2"}\n' * 1000,
+            [("a", "collect.sources.own.positive", "RK305")],
+        ),
+        # What reads these files reports what is wrong with them.
+        ("own.csv", None, []),
+        ("own.csv", "q;a;t\n1;2;3\n", []),
+        ("own.csv", "", []),
+        ("own.txt", "q,a\n", []),
+        ("own.parquet", "no table", []),
+    ],
+)
+def test_a_column_that_a_file_does_not_have_is_reported_at_its_key(
+    tmp_path, monkeypatch, file, content, expected
+):
+    assert mistakes(tmp_path, monkeypatch, file, content) == expected
+
+
+def test_columns_of_evaluators_are_checked_too(tmp_path, monkeypatch):
+    found = mistakes(tmp_path, monkeypatch, "own.csv", None, "q,sentence2\nx,y\n")
+    assert found == [
+        ("scored", "evaluate.evaluators.scored.score", "RK305"),
+        ("{split", "evaluate.evaluators.scored.where", "RK305"),
+    ]
+
+
+def test_a_recipe_in_memory_has_no_lines(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "own.csv").write_text("question,positive\nx,y\n")
+    source = {"use": "pairs", "file": "own.csv"}
+    recipe = load_recipe({"recipe": 1, "name": "m", "collect": {"sources": {"own": source}}})
+    with pytest.raises(RecipeError, match=r"collect\.sources\.own\.query: .*no column 'query'"):
+        check_keys(recipe)
 
 
 # Servers

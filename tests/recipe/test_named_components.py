@@ -95,3 +95,21 @@ def test_a_wrong_name_is_reported_where_it_is_used(write: Write, use: str, messa
 def test_a_name_below_no_section_is_an_unknown_component(write: Write) -> None:
     recipe = RECIPE.format(first="{use: judge.judges.x}", second="{use: exact, encoder: student}")
     assert "unknown retriever 'judge.judges.x'" in messages(write(recipe))[0]
+
+
+def test_a_mistake_in_a_named_component_is_reported_once(write: Write) -> None:
+    text = RECIPE.format(**NAMED).replace("k1: 0.9, b: 0.3", "k1: -1, lang: 2")
+    assert messages(write(text)) == [
+        "mine.retrievers.lexical.k1: must be >= 0, found the number -1",
+        "mine.retrievers.lexical.lang: unknown key. Did you mean 'language'?",
+    ]
+
+
+def test_keys_next_to_the_name_of_a_component_are_reported_where_they_are(write: Write) -> None:
+    named = {**NAMED, "first": "{use: mine.retrievers.lexical, k1: -1}"}
+    text = RECIPE.format(**named).replace("k1: 0.9", "k1: -1")
+    assert messages(write(text)) == [
+        "mine.retrievers.lexical.k1: must be >= 0, found the number -1",
+        "evaluate.baselines.plain.k1: must be >= 0, found the number -1",
+        "evaluate.baselines.both.retrievers.lexical.k1: must be >= 0, found the number -1",
+    ]

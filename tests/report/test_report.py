@@ -292,6 +292,7 @@ def test_scores_of_each_retriever_are_shown_by_verdict(write_run: Callable[..., 
         scores.schema,
         [scores.set_column(place, scores.schema.field(place), spread)],
     )
+    assert "by source label" not in render_report(path), "judges tell more than source labels"
     (drawn,) = score_figures(RunFolder(path, SECTIONS))
     assert drawn.title == "Scores of lexical by verdict"
     assert {row[0]: row[1] for row in drawn.table.rows} == {
@@ -305,8 +306,30 @@ def test_scores_of_each_retriever_are_shown_by_verdict(write_run: Callable[..., 
         assert (points[0][0], points[-1][0]) == (0, 6)
 
 
+def test_scores_of_an_unjudged_run_are_shown_by_source_label(
+    write_run: Callable[..., Path], summaries: dict[str, Any]
+):
+    path = write_run({stage: summaries[stage] for stage in ("collect", "mine")})
+    file = path / "stages/mine/candidates.arrow"
+    table = pa.ipc.open_file(file).read_all()
+    positive = table["source_positive"].to_pylist()
+    scores = [float(row) if row % 3 else None for row in range(len(table))]
+    place = table.schema.get_field_index("score.lexical")
+    field = table.schema.field(place)
+    column = pa.array(scores, pa.float32())
+    write_table(file, table.schema, [table.set_column(place, field, column)])
+    report = render_report(path)
+    section = report[report.index("Scores of the retrievers") :]
+    assert "![Scores of lexical by source label]" in section
+    for name, wanted in (("source positive", True), ("other candidate", False)):
+        own = [s for s, p in zip(scores, positive, strict=True) if s is not None and p is wanted]
+        assert f"| {name} | {len(own)} |" in section
+
+
 def test_scores_that_are_all_the_same_are_not_drawn(write_run: Callable[..., Path]):
-    assert list(score_figures(RunFolder(write_run(), SECTIONS))) == []
+    path = write_run()
+    assert list(score_figures(RunFolder(path, SECTIONS))) == []
+    assert "Scores of the retrievers" not in render_report(path)
 
 
 def test_time_and_cost_of_the_stages_are_drawn(

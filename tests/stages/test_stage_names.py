@@ -37,14 +37,16 @@ IMPORTS = {
     "cli/judge.py": {"judge"},
     "comparison/measure.py": {"evaluate"},
     "comparison/measured_data.py": {"evaluate"},
+    "comparison/named_data.py": {"evaluate"},
     "comparison/published.py": {"evaluate"},
+    "reproduce/published_models.py": {"evaluate"},
     "reproduce/tolerances.py": {"evaluate"},
     "starter/template.py": {"collect"},
 }
 """Files outside a stage's folder that import from it: the pipeline, and commands about one stage.
 
-`recipekit init` reads data as `collect` does, `compare` measures as `evaluate` does, and tolerances
-are those of its figures.
+`recipekit init` reads data as `collect` does, `compare` measures as `evaluate` does, and baselines
+have the tolerances of its figures and the models that it measures.
 """
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -37,11 +37,21 @@ def compare(
     ] = None,
     on: Annotated[
         Path | None,
-        typer.Option(metavar="DATA", help="Measure retrieval on a BEIR folder or a file of pairs."),
+        typer.Option(
+            metavar="DATA",
+            help="Measure a BEIR folder or a file of pairs: retrieval, or correlation with scores "
+            "if rows have scores.",
+        ),
     ] = None,
     metric: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME", help="A metric for --on, such as map@100. Repeatable."),
+        typer.Option(
+            metavar="NAME", help="A metric of retrieval for --on, such as map@100. Repeatable."
+        ),
+    ] = None,
+    evaluator: Annotated[
+        Literal["retrieval", "sts"] | None,
+        typer.Option(help="The evaluator for --on. Default: that of the kind of data."),
     ] = None,
     against: Annotated[
         str | None,
@@ -72,6 +82,8 @@ def compare(
         raise typer.BadParameter(
             "needs --on; a recipe names its own metrics", param_hint="--metric"
         )
+    if evaluator and on is None:
+        raise typer.BadParameter("needs --on; a recipe has its own", param_hint="--evaluator")
     from recipekit.comparison.api import compare as compare_models
     from recipekit.comparison.describe import terminal_blocks
     from recipekit.recipe.environment import redact
@@ -83,6 +95,7 @@ def compare(
         recipe=recipe,
         on=on,
         metrics=_metrics(metric or []),
+        evaluator=evaluator,
         against=against,
         page=output,
         cpu=cpu,

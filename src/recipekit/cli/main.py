@@ -22,6 +22,13 @@ import typer
 from recipekit import __version__
 from recipekit.cli.help import Command, CommandGroup
 from recipekit.errors import NO_SPACE, RecipeError, RecipekitError
+from recipekit.exit_statuses import (
+    EXIT_ERROR,
+    EXIT_INTERRUPTED,
+    EXIT_PIPE,
+    EXIT_TERMINATED,
+    EXIT_USAGE,
+)
 
 __all__ = ["COMMANDS", "app_for", "invoke", "main"]
 
@@ -48,10 +55,6 @@ COMMANDS: Final = {
 }
 """Each subcommand with its help, in the order of use."""
 
-EXIT_ERROR: Final = 1
-EXIT_INTERRUPTED: Final = 130
-EXIT_PIPE: Final = 141
-EXIT_TERMINATED: Final = 143
 INTERRUPTED: Final = ("RK606", "RK619")
 """The codes of the errors that a run raises after Ctrl-C and SIGTERM."""
 
@@ -138,7 +141,7 @@ def _error_as_json(error: RecipekitError) -> int:
 
 
 def _exit_status(error: RecipekitError) -> int:
-    from recipekit.error_codes import EXIT_USAGE, exit_status
+    from recipekit.error_codes import exit_status
 
     return EXIT_USAGE if isinstance(error, RecipeError) else exit_status(error.code)
 

@@ -40,10 +40,12 @@ def validate(
 ) -> None:
     """Check recipes, and report every mistake with its source location.
 
-    Needs no GPU, no data and no network: files, models and columns are checked by plan and run.
+    Needs no GPU, no data and no network. Columns and lengths are checked if the files and models
+    are on this machine, and otherwise by plan and run.
     """
-    from recipekit.error_codes import EXIT_USAGE
     from recipekit.errors import Problem, RecipeError
+    from recipekit.exit_statuses import EXIT_USAGE
+    from recipekit.pipeline.preflight import check_keys
     from recipekit.report.terminal_stream import columns
     from recipekit.stages.recipe import load_recipe
 
@@ -51,6 +53,7 @@ def validate(
     for recipe in recipes or [DEFAULT_RECIPE]:
         try:
             loaded = load_recipe(recipe, overrides or (), allow_local_code=allow_local_code)
+            check_keys(loaded)
             result = {"recipe": recipe, "valid": True, "problems": [], "summary": ""}
             room = columns(sys.stdout, 80) - len(f"{recipe}: valid ()")
             result["summary"] = summary(loaded, None if as_json else room)

@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 from recipekit.artifacts.key import FileHashes
 from recipekit.artifacts.store import Store
@@ -14,6 +15,7 @@ from recipekit.comparison.candidates import candidates_of
 from recipekit.comparison.choose_data import ComparisonRequest
 from recipekit.comparison.compare import compare as compare_candidates
 from recipekit.comparison.measured_data import Workspace, cache_of
+from recipekit.comparison.named_data import DataEvaluator
 from recipekit.comparison.notices import NoticesOnce
 from recipekit.comparison.page import write_page
 from recipekit.comparison.resolve import Resolver
@@ -39,6 +41,7 @@ def compare(
     recipe: AnyRecipe | None = None,
     on: Path | str | None = None,
     metrics: Sequence[str] = (),
+    evaluator: DataEvaluator | None = None,
     against: AnyModel | None = None,
     page: Path | str | None = None,
     cpu: bool = False,
@@ -58,8 +61,10 @@ def compare(
         models: Two models or more, as on the command line (`"OWNER/NAME"`,
             `"./model:precision=int8"`, `"quickstart:before"`, `"bm25"`), or finished runs.
         recipe: Measure with the evaluators of this recipe; by default, that of the first run.
-        on: Measure retrieval on this BEIR folder or file of pairs instead.
-        metrics: The metrics for `on`, such as `["map@100"]`.
+        on: Measure this BEIR folder or file of pairs instead: correlation with scores (`sts`) if
+            rows have a score that is not a grade, and retrieval otherwise.
+        metrics: The metrics of retrieval for `on`, such as `["map@100"]`.
+        evaluator: The evaluator for `on`, `"retrieval"` or `"sts"`, whatever its rows have.
         against: The reference; by default the first model.
         page: The file of a page with all figures; None writes none.
         cpu: Use no GPU.
@@ -77,7 +82,7 @@ def compare(
         RecipekitError: A model cannot be loaded or measured, or the page cannot be written.
     """
     arguments = [_argument(model) for model in models]
-    _check(recipe, on, metrics)
+    _check(recipe, on, metrics, evaluator)
     allowed = {"allow_local_code": allow_local_code, "trust_remote_code": trust_remote_code}
     loaded = None if recipe is None else loaded_recipe(recipe, (), cache, **allowed)
     own = find_project(cache=cache) if loaded is None else project_of(loaded, cache=cache)
@@ -86,6 +91,7 @@ def compare(
         recipe=loaded,
         data=None if on is None else Path(on).expanduser(),
         metrics=metrics,
+        evaluator=evaluator,
         against=None if against is None else _argument(against),
         command=command,
         show_line=show_line,
@@ -118,16 +124,23 @@ def _argument(model: AnyModel) -> str:
     return str(model.path if isinstance(model, Run) else model)
 
 
-def _check(recipe: AnyRecipe | None, on: Path | str | None, metrics: Sequence[str]) -> None:
+def _check(
+    recipe: AnyRecipe | None, on: Path | str | None, metrics: Sequence[str], evaluator: str | None
+) -> None:
     """Check that what is measured is named in one way.
 
     Raises:
-        RunError: It is not, or there is no such metric.
+        RunError: It is not, or there is no such metric or evaluator.
     """
     if recipe is not None and on is not None:
         raise RunError("name a recipe or data to measure on, not both", code="RK674")
     if metrics and on is None:
         raise RunError("metrics need data to measure on: a recipe names its own", code="RK674")
+    if evaluator is not None and on is None:
+        raise RunError("evaluator needs data to measure on: a recipe has its own", code="RK674")
+    known = get_args(DataEvaluator)
+    if evaluator is not None and evaluator not in known:
+        raise RunError(f"evaluator is {' or '.join(known)}, found '{evaluator}'", code="RK674")
     for name in metrics:
         try:
             parse_metric(name)

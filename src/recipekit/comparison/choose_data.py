@@ -9,16 +9,16 @@ from pathlib import Path
 from recipekit.comparison.measured_data import (
     MeasuredData,
     Workspace,
-    of_data,
     of_recipe,
     of_run,
 )
+from recipekit.comparison.named_data import DataEvaluator, of_data
 from recipekit.comparison.published import PublishedModel
 from recipekit.comparison.resolve import NamedRun
 from recipekit.errors import RunError
 from recipekit.pipeline.search_run import run_artifacts
 from recipekit.recipe.sections import Recipe
-from recipekit.stages import dataset_stages
+from recipekit.stages import dataset_stage_names
 
 __all__ = ["ComparisonRequest", "check_data", "choose_data"]
 
@@ -33,6 +33,8 @@ class ComparisonRequest:
     """What is measured instead."""
     metrics: Sequence[str] = ()
     """The metrics of `data`."""
+    evaluator: DataEvaluator | None = None
+    """The evaluator of `data`; by default, that of its kind."""
     against: str | None = None
     """The reference; by default the first argument."""
     command: str | None = None
@@ -55,7 +57,7 @@ def choose_data(
         RecipekitError: There is nothing to measure, it cannot be read, or runs have other data.
     """
     if request.data is not None:
-        return of_data(request.data, workspace, request.metrics)
+        return of_data(request.data, workspace, request.metrics, request.evaluator)
     if request.recipe is not None:
         return of_recipe(
             request.recipe, workspace, command=request.command, show_line=request.show_line
@@ -81,29 +83,40 @@ def choose_data(
 
 
 def _data_keys(run: Path) -> list[str]:
-    names = {stage.name for stage in dataset_stages()}
+    names = dataset_stage_names()
     return [artifact.key for name, artifact in run_artifacts(run) if name in names]
 
 
-def check_data(data: MeasuredData | None, published: Sequence[PublishedModel]) -> None:
-    """Check that published values belong to the data that is measured.
+def check_data(
+    data: MeasuredData | None, published: Sequence[PublishedModel]
+) -> dict[str, RunError]:
+    """Return why published values of searches cannot be compared, by the names of baselines.
+
+    They belong to other data than the one that is measured, or than that of the first baseline.
+    Values of evaluators with texts of their own can be compared all the same.
 
     Raises:
-        RunError: They do not.
+        RunError: That is so, and no evaluator has texts of its own.
     """
     if not published:
-        return
+        return {}
     wanted, whose = published[0].data, published[0].argument.text
+    only_searches = False
     if data is not None:
         wanted, whose = data.hashes(), data.text
+        only_searches = not any(slot.spec.reads_texts for slot in data.evaluators.values())
+    found = {}
     for model in published:
         differing = [
             name for name in wanted if dict(model.data.get(name) or {}) != dict(wanted[name])
         ]
         if differing or not model.data:
             names = " and ".join(differing) or "data"
-            raise RunError(
+            found[model.label] = RunError(
                 f"{model.argument.text}: its published values belong to other {names} than those "
                 f"of {whose}, so they cannot be compared",
                 code="RK675",
             )
+            if only_searches:
+                raise found[model.label]
+    return found

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from recipekit.comparison.candidates import Candidate
 from recipekit.comparison.choose_data import ComparisonRequest, check_data, choose_data
 from recipekit.comparison.efficiency import EncoderFacts, encoder_facts
-from recipekit.comparison.measure import Measured, measure, published_rows
+from recipekit.comparison.item_values import ItemValues, rows_of_values
+from recipekit.comparison.measure import Measured, measure
 from recipekit.comparison.measured_data import MeasuredData, Workspace
 from recipekit.comparison.models import ComparedModel
 from recipekit.comparison.published import PublishedModel
@@ -20,6 +21,7 @@ from recipekit.comparison.systems import LoadedEncoder
 from recipekit.comparison.verdicts import Tested, differences_to
 from recipekit.component import Efficiency
 from recipekit.errors import RunError
+from recipekit.evaluators.retrieval import RetrievalSpec
 from recipekit.suggestions import did_you_mean
 
 __all__ = ["compare"]
@@ -45,13 +47,13 @@ def compare(
     reference = _reference(request, models)
     published = [model for model in models if isinstance(model, PublishedModel)]
     data = choose_data(request, runs, workspace) if len(published) < len(models) else None
-    check_data(data, published)
+    other_data = check_data(data, published)
     facts: dict[str, EncoderFacts] = {}
     if data is None:
-        found = _published_alone(published, reference.label)
+        found = _published_alone(published, reference.label, other_data)
     else:
-        found, facts = _measured(models, data, reference.label, workspace)
-    _check_found(found, models)
+        found, facts = _measured(models, data, reference.label, workspace, other_data)
+    _check_found(found, models, other_data)
     made_from = _made_from(models, reference)
     tested = differences_to(found.rows, reference.label, lambda name: made_from[name])
     return Comparison(
@@ -62,12 +64,16 @@ def compare(
         metric_rows=_rows(found.rows, tested, [model.label for model in models]),
         tested=tested,
         queries=found.queries,
-        notes=list(dict.fromkeys(found.notes)),
+        notes=list(dict.fromkeys([*(data.notes if data else ()), *found.notes])),
     )
 
 
 def _measured(
-    models: Sequence[Candidate], data: MeasuredData, reference: str, workspace: Workspace
+    models: Sequence[Candidate],
+    data: MeasuredData,
+    reference: str,
+    workspace: Workspace,
+    other_data: Collection[str],
 ) -> tuple[Measured, dict[str, EncoderFacts]]:
     """Measure models and retrievers, and return the facts about the encoders of models, by name."""
     published = [model for model in models if isinstance(model, PublishedModel)]
@@ -82,7 +88,8 @@ def _measured(
         for name, (model, inputs) in own.items()
         if isinstance(model, ComparedModel)
     }
-    return measure(data, own, published, reference, loaded, workspace.scratch), facts
+    folder = workspace.scratch
+    return measure(data, own, published, reference, loaded, folder, other_data), facts
 
 
 def _reference(request: ComparisonRequest, models: Sequence[Candidate]) -> Candidate:
@@ -109,32 +116,56 @@ def _made_from(models: Sequence[Candidate], reference: Candidate) -> dict[str, b
     return found
 
 
-def _published_alone(published: Sequence[PublishedModel], reference: str) -> Measured:
+def _published_alone(
+    published: Sequence[PublishedModel], reference: str, other_data: Collection[str]
+) -> Measured:
     """Compare the published values of baselines, without any model or data."""
     found = Measured()
-    first = published[0]
+    first, *others = published
     for name, spec in first.evaluators.items():
-        values: dict[str, dict[str, Mapping[int, float]]] = {}
-        for metric in spec.metrics:
-            values[metric] = {}
-            for model in published:
-                own = model.like(spec)
-                theirs = model.values(own, metric) if own is not None else {}
-                if theirs:
-                    values[metric][model.label] = theirs
-        rows = published_rows(spec, values, reference, first.seed, {"split": spec.split})
+        own, written = first.values(name), first.rows(name)
+        if own is None or not written:
+            found.notes.append(f"{first.label} has no published values of single items, '{name}'.")
+            continue
+        values = {first.label: own}
+        for model in others:
+            theirs = _published_like(model, first, name, other_data)
+            if theirs is None or list(theirs.items) != list(own.items):
+                found.notes.append(f"{model.label} has no published values that fit '{name}'.")
+            else:
+                values[model.label] = theirs
+        shared: dict[str, Any] = {
+            key: written[0][key] for key in ("split", "item") if key in written[0]
+        }
+        metrics = [str(row["metric"]) for row in written]
+        rows = rows_of_values(spec, values, metrics, reference, first.seed, shared)
         found.rows += [{"evaluator": name, **row} for row in rows]
     return found
 
 
-def _check_found(found: Measured, models: Sequence[Candidate]) -> None:
+def _published_like(
+    model: PublishedModel, other: PublishedModel, evaluator: str, other_data: Collection[str]
+) -> ItemValues | None:
+    """Return the values of a baseline that were measured as those of another one; or None."""
+    searches = isinstance(other.evaluators[evaluator], RetrievalSpec)
+    if searches and model.label in other_data:
+        return None
+    name = model.like_published(other, evaluator)
+    return None if name is None else model.values(name)
+
+
+def _check_found(
+    found: Measured, models: Sequence[Candidate], other_data: Mapping[str, RunError]
+) -> None:
     """Check that a baseline or a retriever has any figures."""
     systems = {row["system"] for row in found.rows}
     for model in models:
         if model.label in systems:
             continue
+        if model.label in other_data:
+            raise other_data[model.label]
         if isinstance(model, PublishedModel):
-            reason = "it has no published values of single queries that fit what is measured here"
+            reason = "it has no published values of single items that fit what is measured here"
             raise RunError(f"{model.argument.text}: {reason}", code="RK675")
         if isinstance(model, ComparedRetriever):
             reason = "no evaluator searches, so there is nothing to measure a retriever by"
@@ -147,10 +178,10 @@ def _check_found(found: Measured, models: Sequence[Candidate]) -> None:
 
 def _facts(model: Candidate, facts: EncoderFacts | None, found: Measured) -> ModelFacts:
     """What is known about a model, with the time and the index of its search."""
+    if isinstance(model, PublishedModel):
+        return _published_facts(model)
     searched = found.costs.get(model.label, {})
     efficiency = facts.efficiency if facts else Efficiency()
-    if isinstance(model, PublishedModel):
-        efficiency = model.efficiency
     own = model if isinstance(model, ComparedModel) else None
     compression = model.argument.compression
     return ModelFacts(
@@ -163,7 +194,22 @@ def _facts(model: Candidate, facts: EncoderFacts | None, found: Measured) -> Mod
         max_length=facts.max_length if facts else None,
         similarity=facts.similarity if facts else None,
         efficiency=replace(efficiency, **searched),
-        is_published=isinstance(model, PublishedModel),
+    )
+
+
+def _published_facts(model: PublishedModel) -> ModelFacts:
+    """What a baseline states about its model."""
+    own = model.facts
+    return ModelFacts(
+        name=model.label,
+        argument=model.argument.text,
+        what=model.what,
+        licence=own.licence,
+        base_model=own.base_model,
+        max_length=own.max_length,
+        similarity=own.similarity,
+        efficiency=model.efficiency,
+        is_published=True,
     )
 
 

@@ -165,6 +165,10 @@ def _name(model: ModelFacts, reference: str) -> Line:
 def _facts(model: ModelFacts) -> list[Line]:
     costs = model.efficiency
     size: list[Line] = [figure(costs.dimension), parameter_count(costs.parameters)]
+    if model.is_published:
+        limit = figure(model.max_length)
+        licence = f"{model.licence} (base)" if model.licence else "-"
+        return [model.what, *size, limit, model.similarity or "-", licence]
     if model.vectors is None:
         return [model.what, *size, *["-"] * 3]
     licence = model.licence or "not stated"

@@ -2,40 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from recipekit.comparison.differing import (
     DifferingQuery,
     differing_queries,
     read_costs,
-    read_values,
 )
+from recipekit.comparison.item_values import ItemValues, read_item_values, rows_of_values
 from recipekit.comparison.measured_data import MeasuredData
 from recipekit.comparison.models import ComparedModel
 from recipekit.comparison.published import PublishedModel
 from recipekit.comparison.retrievers import ComparedRetriever
 from recipekit.comparison.systems import LoadedEncoder, system_of
 from recipekit.component import EvaluatorSpec, Slot, System
-from recipekit.evaluators.comparison_rows import comparison_rows
+from recipekit.evaluators.per_query_file import PER_QUERY_FILE
 from recipekit.evaluators.resampling import Resampling
 from recipekit.evaluators.retrieval import RetrievalSpec
-from recipekit.evaluators.statistics import bootstrap_means
 from recipekit.stages.evaluate.further_data import with_data
 from recipekit.stages.evaluate.measured import measured_queries
 from recipekit.stages.evaluate.systems import baseline_system
 from recipekit.stages.inputs import StageInputs
 
-__all__ = ["Measured", "measure", "published_rows"]
+__all__ = ["Measured", "measure"]
 
 Row = dict[str, Any]
-Values = Mapping[str, Mapping[int, float]]
-"""Values of every query or item of a file, by system."""
 
 
 @dataclass
@@ -57,6 +52,7 @@ def measure(
     reference: str,
     loaded: LoadedEncoder,
     scratch: Path,
+    other_data: Collection[str] = (),
 ) -> Measured:
     """Measure every model with every evaluator.
 
@@ -67,6 +63,7 @@ def measure(
         reference: The name of the model that the others are compared with.
         loaded: The encoder in memory.
         scratch: A folder for rankings.
+        other_data: The names of baselines that searched other data.
     """
     found = Measured()
     order = sorted(models, key=lambda name: name == reference)  # evaluators test the last system
@@ -92,7 +89,7 @@ def measure(
                 loaded.switch_to(own)
                 systems.append(baseline_system(own, name, model.slot, rows, folder))
         for name, spec in specs.items():
-            like = partial(_evaluator_like, spec, data.evaluators[name], given)
+            like = partial(_evaluator_like, spec, data.evaluators[name], given, other_data)
             _evaluate(found, name, spec, systems, given, published, like, reference, scratch)
     order_of = list(data.evaluators)
     found.rows.sort(key=lambda row: order_of.index(row["evaluator"]))
@@ -115,11 +112,15 @@ def _on(data: MeasuredData, source: str | None, inputs: StageInputs) -> StageInp
 
 
 def _evaluator_like(
-    spec: EvaluatorSpec, slot: Slot[EvaluatorSpec], inputs: StageInputs, model: PublishedModel
+    spec: EvaluatorSpec,
+    slot: Slot[EvaluatorSpec],
+    inputs: StageInputs,
+    other_data: Collection[str],
+    model: PublishedModel,
 ) -> str | None:
     """Return the evaluator of a baseline that measures the same; None without one."""
     if isinstance(spec, RetrievalSpec):
-        return model.like(spec)
+        return None if model.label in other_data else model.like(spec)
     return model.like_slot(slot, inputs.hashes)
 
 
@@ -137,21 +138,18 @@ def _evaluate(
     """Measure the systems with one evaluator, and add what it finds."""
     folder = scratch / "rankings" / name
     measured = [dict(row) for row in spec.build(inputs.context(folder)).evaluate(systems)]
-    values = _values(folder, systems, measured)
-    if published and values:
-        assert isinstance(spec, Resampling)
-        joined, missing = _with_published(name, values, published, like)
-        found.notes += missing
-        if any(len(joined[metric]) > len(values[metric]) for metric in values):
-            shared = {key: measured[0][key] for key in ("split", "item") if key in measured[0]}
-            not_joined = [row for row in measured if row["metric"] not in values]
-            measured = [*published_rows(spec, joined, reference, inputs.seed, shared), *not_joined]
-    elif published:
-        labels = ", ".join(model.label for model in published)
-        found.notes.append(
-            f"'{name}' has no figures of {labels}: published values are compared for metrics of "
-            "retrieval, reranking, triplets and bitext."
-        )
+    if published:
+        own = _measured_values(folder, systems)
+        if own and isinstance(spec, Resampling):
+            theirs, missing = _published_values(name, own, measured, published, like)
+            found.notes += missing
+            if theirs:
+                measured = _joined(spec, measured, {**own, **theirs}, reference, inputs.seed)
+        else:
+            labels = ", ".join(model.label for model in published)
+            found.notes.append(
+                f"'{name}' has no figures of {labels}: it keeps no values of single items."
+            )
     if isinstance(spec, RetrievalSpec):
         for system, costs in read_costs(folder).items():
             found.costs.setdefault(system, costs)
@@ -165,75 +163,56 @@ def _evaluate(
     found.rows += [{"evaluator": name, **further, **row} for row in measured]
 
 
-def _values(
-    folder: Path, systems: Sequence[System], rows: Sequence[Row]
-) -> dict[str, dict[str, Mapping[int, float]]]:
-    """Return the values of every item by metric and system, for metrics that are their means."""
-    found: dict[str, dict[str, Mapping[int, float]]] = {}
-    for metric in dict.fromkeys(str(row["metric"]) for row in rows):
-        for system in systems:
-            values = read_values(folder, system.name, metric)
-            if values:
-                found.setdefault(metric, {})[system.name] = values
+def _measured_values(folder: Path, systems: Sequence[System]) -> dict[str, ItemValues]:
+    """Return the values of every item that an evaluator kept, by system."""
+    found = {}
+    for system in systems:
+        values = read_item_values(folder / PER_QUERY_FILE, system.name)
+        if values is not None:
+            found[system.name] = values
     return found
 
 
-def _with_published(
+def _published_values(
     evaluator: str,
-    values: Mapping[str, Values],
+    own: Mapping[str, ItemValues],
+    measured: Sequence[Row],
     published: Sequence[PublishedModel],
     like: Callable[[PublishedModel], str | None],
-) -> tuple[dict[str, dict[str, Mapping[int, float]]], list[str]]:
-    """Add published values to those measured, by metric and system; and say which are missing."""
-    joined = {metric: dict(by_system) for metric, by_system in values.items()}
-    notes = []
+) -> tuple[dict[str, ItemValues], list[str]]:
+    """Return the published values of the same items, by system; and say which are missing."""
+    first = next(iter(own.values()))
+    wanted = [metric for metric in _metrics(measured) if metric in first.metrics]
+    found, notes = {}, []
     for model in published:
-        own = like(model)
-        if own is None:
+        name = like(model)
+        theirs = None if name is None else model.values(name)
+        if theirs is None or list(theirs.items) != list(first.items):
             notes.append(f"{model.label} has no published values that fit '{evaluator}'.")
             continue
-        for metric, by_system in joined.items():
-            theirs = model.values(own, metric)
-            if theirs and theirs.keys() == next(iter(by_system.values())).keys():
-                by_system[model.label] = theirs
-            else:
+        found[model.label] = theirs
+        for metric in wanted:
+            if metric not in theirs.metrics:
                 notes.append(f"{model.label} has no published values of {metric}, '{evaluator}'.")
-    return joined, notes
+    return found, notes
 
 
-def published_rows(
+def _joined(
     spec: Resampling,
-    values: Mapping[str, Values],
+    measured: Sequence[Row],
+    values: Mapping[str, ItemValues],
     reference: str,
     seed: int,
-    shared: Mapping[str, Any],
 ) -> list[Row]:
-    """Return rows of metrics whose values of every query or item are known, as evaluators do.
+    """Return rows of all systems by the metrics that values decide, and those measured by others.
 
-    Args:
-        spec: How intervals are computed.
-        values: The values of every item, by metric and system.
-        reference: The system that is tested against the others.
-        seed: Seed of the bootstrap.
-        shared: Keys that all rows have, such as `split`.
+    Rows of an evaluator with values of single items have the same split and kind of item.
     """
-    rows: list[Row] = []
-    for metric, by_system in values.items():
-        if not by_system:
-            continue
-        systems = sorted(by_system, key=lambda name: name == reference)
-        queries = sorted(by_system[systems[0]])
-        table = np.array([[by_system[name][query] for name in systems] for query in queries])
-        observed = table.mean(axis=0)[:, None]
-        sampled = bootstrap_means(table, spec.bootstrap_samples, seed)[:, :, None]
-        counted = {**shared, "queries": len(queries)}
-        found = comparison_rows(spec, systems, [metric], observed, sampled, counted)
-        if systems[-1] != reference:  # the reference has no such metric, so nothing is tested
-            found = list(_without_differences(found))
-        rows += found
-    return rows
+    shared: Row = {key: measured[0][key] for key in ("split", "item") if key in measured[0]}
+    rows = rows_of_values(spec, values, _metrics(measured), reference, seed, shared)
+    known = set(_metrics(rows))
+    return [*rows, *(row for row in measured if row["metric"] not in known)]
 
 
-def _without_differences(rows: Sequence[Row]) -> Iterator[Row]:
-    for row in rows:
-        yield {key: value for key, value in row.items() if key != "differences"}
+def _metrics(rows: Sequence[Row]) -> list[str]:
+    return list(dict.fromkeys(str(row["metric"]) for row in rows))

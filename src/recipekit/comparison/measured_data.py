@@ -1,4 +1,4 @@
-"""What a comparison measures: the evaluators of a recipe, or retrieval on data that is named."""
+"""What a comparison measures: the evaluators of a recipe, or data that is named."""
 
 from __future__ import annotations
 
@@ -13,23 +13,15 @@ from recipekit.comparison.resolve import NamedRun
 from recipekit.component import EvaluatorSpec, Progress, Ranks, Slot, SourceSpec
 from recipekit.dataset import Dataset
 from recipekit.errors import RunError
-from recipekit.evaluators.retrieval import RetrievalSpec
 from recipekit.pipeline.data_hashes import data_hashes
 from recipekit.pipeline.run_inputs import collected
 from recipekit.pipeline.search_run import run_artifacts
 from recipekit.recipe.sections import Recipe
-from recipekit.registry import resolve
-from recipekit.stages import dataset_stages, evaluating_stage
-from recipekit.stages.evaluate.further_data import with_data
+from recipekit.stages import dataset_stage_names, evaluating_stage
 from recipekit.stages.evaluate.section import EvaluateSection
 from recipekit.stages.inputs import StageInputs
-from recipekit.starter.columns import UnclearColumnsError
-from recipekit.starter.data import FoundSource, UnreadableFolderError, find_source
 
-__all__ = ["MeasuredData", "Workspace", "cache_of", "of_data", "of_recipe", "of_run"]
-
-DATA_SEED = 13
-"""Decides resampling on data without a recipe; the default seed of recipes."""
+__all__ = ["MeasuredData", "Workspace", "cache_of", "of_recipe", "of_run"]
 
 
 @dataclass(frozen=True)
@@ -74,6 +66,8 @@ class MeasuredData:
     sources: Mapping[str, Slot[SourceSpec]]
     """Further data sets that evaluators name."""
     seed: int
+    notes: Sequence[str] = ()
+    """What people should know about the choice of what is measured."""
 
     @property
     def dataset(self) -> Dataset:
@@ -136,42 +130,4 @@ def _check_evaluates(recipe: Recipe) -> EvaluateSection:
 
 
 def _data_of(artifacts: Mapping[str, Artifact]) -> dict[str, Artifact]:
-    names = [stage.name for stage in dataset_stages()]
-    return {name: artifacts[name] for name in names if name in artifacts}
-
-
-def of_data(data: Path, workspace: Workspace, metrics: Sequence[str]) -> MeasuredData:
-    """Return retrieval on a folder in BEIR layout, or on a file that a source reads.
-
-    Its test queries are searched, or its dev queries if there are no others, or all of them if it
-    names no splits.
-
-    Args:
-        data: The file or folder.
-        workspace: Where results are kept.
-        metrics: The metrics; the usual ones if none are named.
-
-    Raises:
-        DataError: No source reads it, or it has no query with a positive.
-    """
-    found = _found_source(data)
-    slot: Slot[SourceSpec] = Slot(use=found.use, **found.keys)
-    slot.bind(resolve("source", found.use), found.spec)
-    named = {"metrics": tuple(metrics)} if metrics else {}
-    spec = RetrievalSpec(split=found.evaluated or "test", **named)
-    evaluator: Slot[EvaluatorSpec] = Slot(use="retrieval")
-    evaluator.bind(resolve("evaluator", "retrieval"), spec)
-    name = data.absolute().name
-    inputs = with_data(workspace.inputs(name, DATA_SEED), name, slot)
-    return MeasuredData(f"retrieval on {data}", inputs, {name: evaluator}, {}, DATA_SEED)
-
-
-def _found_source(data: Path) -> FoundSource:
-    """Find the source that reads the data; errors name the option that helps."""
-    try:
-        return find_source(data)
-    except UnclearColumnsError as error:
-        advice = "use --recipe RECIPE, a recipe that names the columns, in place of --on"
-        raise error.with_message(f"{error}; {advice}") from error
-    except UnreadableFolderError as error:
-        raise error.with_option("--on") from None
+    return {name: artifacts[name] for name in dataset_stage_names() if name in artifacts}

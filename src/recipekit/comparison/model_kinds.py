@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Final
 
-from recipekit.encoding.model_files import hub_http_error, hub_snapshot, read_json
+from recipekit.encoding.model_files import hub_http_error, hub_snapshot
+from recipekit.json_file import read_json
 
 __all__ = ["BI_ENCODER", "fetch_small_files", "kind_of"]
 

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Final
 
 import pyarrow as pa
-import pyarrow.compute as pc
 from pydantic import ValidationError
 
 from recipekit.artifacts.key import FileHashes, canonical, slot_identity
 from recipekit.comparison.arguments import Argument
+from recipekit.comparison.item_values import ItemValues, read_item_values
 from recipekit.component import Efficiency, EvaluatorSpec, Slot
 from recipekit.errors import RunError, StoreError
 from recipekit.evaluators.resampling import Resampling
@@ -24,15 +24,15 @@ from recipekit.recipe.sections import TRAINED
 from recipekit.report.efficiency import EFFICIENCY
 from recipekit.reproduce.bundle import Bundle
 from recipekit.reproduce.lock import Lock, read_lock
+from recipekit.reproduce.published_models import MODELS, PublishedFacts, read_facts
 from recipekit.stages import evaluating_stage
 from recipekit.stages.evaluate.section import UNTRAINED
-from recipekit.tables import read_table
 from recipekit.yaml_format import parse
 
 __all__ = ["PublishedModel", "published_model"]
 
 RETRIEVAL: Final = "retrieval"
-"""The evaluator that keeps values of every query."""
+"""The evaluator that searches the collected data."""
 EVALUATOR: Final = "own"
 """The name of an evaluator in an identity that is compared with a lock."""
 
@@ -49,10 +49,8 @@ class PublishedModel:
     """The system whose values count: `trained` or `untrained`."""
     lock: Lock
     """What its figures depend on."""
-    evaluators: Mapping[str, RetrievalSpec]
-    """Its evaluators that keep values of every query, by name."""
-    named: Sequence[str]
-    """The names of all its evaluators."""
+    evaluators: Mapping[str, Resampling]
+    """The keys of its evaluators, by name: a `RetrievalSpec`, or those of intervals alone."""
     recipe: str
     """The name of its recipe."""
     seed: int
@@ -68,18 +66,22 @@ class PublishedModel:
         """Whether a recipe trained it."""
         return self.system == TRAINED
 
-    def values(self, evaluator: str, metric: str) -> dict[int, float]:
-        """Return the published value of every query or item of a file; empty without any."""
+    def values(self, evaluator: str) -> ItemValues | None:
+        """Return the published values of every query or item of a file; None without any.
+
+        Raises:
+            StoreError: They cannot be read.
+        """
         file = self.bundle.folder / "per_query" / f"{evaluator}.arrow"
-        if not file.is_file():
-            return {}
         try:
-            table = read_table(file)
+            return read_item_values(file, self.system)
         except (OSError, pa.ArrowInvalid) as error:
             raise StoreError(f"{file}: damaged; get the baseline again", code="RK542") from error
-        chosen = pc.and_(pc.equal(table["system"], self.system), pc.equal(table["metric"], metric))
-        rows = table.filter(chosen)
-        return dict(zip(rows["query"].to_pylist(), rows["value"].to_pylist(), strict=True))
+
+    def rows(self, evaluator: str) -> list[dict[str, Any]]:
+        """Return the published rows of an evaluator."""
+        own = {"evaluator": evaluator, "system": self.system}
+        return [row for row in self.bundle.metrics() if own.items() <= row.items()]
 
     @property
     def efficiency(self) -> Efficiency:
@@ -95,12 +97,49 @@ class PublishedModel:
         except (ValueError, TypeError, AttributeError) as error:
             raise StoreError(f"{file}: damaged; get the baseline again", code="RK542") from error
 
+    @property
+    def facts(self) -> PublishedFacts:
+        """What is known of its model; nothing where the baseline does not state it.
+
+        Raises:
+            StoreError: It cannot be read.
+        """
+        file = self.bundle.folder / MODELS
+        if not file.is_file():
+            return PublishedFacts()
+        try:
+            systems = json.loads(file.read_text(encoding="utf-8"))
+            return read_facts(systems[self.system]) if self.system in systems else PublishedFacts()
+        except (ValueError, TypeError) as error:
+            raise StoreError(f"{file}: damaged; get the baseline again", code="RK542") from error
+
     def like(self, spec: RetrievalSpec) -> str | None:
         """Return the evaluator that measures as another one does; None without one.
 
         Both give a query the same value of a metric on equal data.
         """
-        return next((name for name, own in self.evaluators.items() if _same(own, spec)), None)
+        for name, own in self.evaluators.items():
+            if isinstance(own, RetrievalSpec) and _same(own, spec):
+                return name
+        return None
+
+    def like_published(self, other: PublishedModel, evaluator: str) -> str | None:
+        """Return the evaluator that measures as one of another baseline does; None without one.
+
+        That of an evaluator that searches is the same only on equal data.
+        """
+        spec = other.evaluators[evaluator]
+        if isinstance(spec, RetrievalSpec):
+            return self.like(spec)
+        return self._like_parts(other.parts_of(evaluator))
+
+    def parts_of(self, evaluator: str) -> dict[str, str]:
+        """Return the settings and files of an evaluator that decide the values of its items."""
+        locked = {**self.lock.settings, **self.lock.files}
+        return _of_evaluator(locked, f"{evaluating_stage().name}.evaluators.{evaluator}.")
+
+    def _like_parts(self, wanted: Mapping[str, str]) -> str | None:
+        return next((name for name in self.evaluators if self.parts_of(name) == wanted), None)
 
     def like_slot(self, slot: Slot[EvaluatorSpec], hashes: FileHashes) -> str | None:
         """Return the evaluator that measures an equal file in the same way; None without one.
@@ -115,12 +154,7 @@ class PublishedModel:
         section = {"evaluators": {EVALUATOR: slot_identity(slot, hashes)}}
         identity = {"stage": stage, "version": 0, "seed": 0, "section": section}
         parts = {part.path: part.value for part in identity_parts(identity)}
-        wanted = _of_evaluator(parts, f"{stage}.evaluators.{EVALUATOR}.")
-        locked = {**self.lock.settings, **self.lock.files}
-        for name in self.named:
-            if _of_evaluator(locked, f"{stage}.evaluators.{name}.") == wanted:
-                return name
-        return None
+        return self._like_parts(_of_evaluator(parts, f"{stage}.evaluators.{EVALUATOR}."))
 
 
 def _of_evaluator(parts: Mapping[str, Any], prefix: str) -> dict[str, str]:
@@ -173,18 +207,21 @@ def published_model(argument: Argument, bundle: Bundle) -> PublishedModel:
         system=system,
         lock=lock,
         evaluators=dict(_evaluators(section.get("evaluators") or {})),
-        named=list(section.get("evaluators") or {}),
         recipe=bundle.recipe,
         seed=int(recipe.get("seed") or 0),
     )
 
 
-def _evaluators(written: Mapping[str, Any]) -> Iterator[tuple[str, RetrievalSpec]]:
+def _evaluators(written: Mapping[str, Any]) -> Iterator[tuple[str, Resampling]]:
     for name, keys in written.items():
         own = {key: value for key, value in dict(keys or {}).items() if key != "use"}
-        with suppress(ValidationError):  # of another kind, or another version of recipekit
-            if str(keys.get("use")).rpartition("/")[2] == RETRIEVAL:
+        is_retrieval = str(dict(keys or {}).get("use")).rpartition("/")[2] == RETRIEVAL
+        intervals = {key: own[key] for key in Resampling.model_fields if key in own}
+        with suppress(ValidationError):  # of another version of recipekit
+            if is_retrieval:
                 yield name, RetrievalSpec.model_validate(own)
+            else:
+                yield name, Resampling.model_validate(intervals)
 
 
 def _parsed(file: Path) -> dict[str, Any]:

@@ -30,9 +30,9 @@ class ModelFacts:
     licence: str | None = None
     base_model: str | None = None
     max_length: int | None = None
-    """Tokens after which a text is cut; None without a limit."""
+    """Tokens after which a text is cut; None without a limit, or unknown of a baseline."""
     similarity: Similarity | None = None
-    """How vectors are compared; None where `vectors` is None."""
+    """How vectors are compared; None for a retriever, or unknown of a baseline."""
     efficiency: Efficiency = field(default_factory=Efficiency)
     """What it costs, as far as it is defined and was measured here, or in a published run."""
     is_published: bool = False

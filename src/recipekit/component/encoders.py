@@ -159,6 +159,20 @@ class EncoderSpec(Component[Any]):
         """
         return None
 
+    def known_max_length(self) -> int | None:
+        """The tokens after which a text is cut, read from its files without loading it.
+
+        None where they are not here, or do not state it.
+        """
+        return None
+
+    def known_licence(self) -> str | None:
+        """The licence that the card of its model states.
+
+        None where the card is not here, or states none.
+        """
+        return None
+
     def stored_passages(self) -> Slot[VectorSourceSpec] | None:
         """The vectors that its passages have already, so that it embeds queries alone.
 

@@ -96,6 +96,14 @@ class EvaluatorSpec(Component[Evaluator]):
         """The data set of `evaluate.sources` that it measures; None for the recipe's own."""
         return None
 
+    def measures_vectors(self) -> str | None:
+        """Return the key that measures the vectors of an encoder; None without such a key.
+
+        A recipe without an encoder that embeds texts cannot have it. An evaluator that
+        `reads_texts` needs an encoder anyway.
+        """
+        return None
+
     def refuses_encoder(self, encoder: EncoderSpec) -> tuple[str, str] | None:
         """Return why it cannot measure an encoder, from the files that are here; None if it can.
 

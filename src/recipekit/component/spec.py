@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from recipekit.component.context import Context
     from recipekit.component.sizes import Sizes
     from recipekit.dataset import Dataset
+    from recipekit.errors import RecipekitError
 
 __all__ = ["Component"]
 
@@ -76,6 +77,18 @@ class Component(BaseModel, Generic[Built]):
 
         Every lock has the component's own distribution, and those that matter to most recipes, such
         as torch, transformers and numpy.
+        """
+        return ()
+
+    def key_mistakes(self) -> Iterable[tuple[str, RecipekitError]]:
+        """Return what is wrong with its keys, as far as files on this machine show it.
+
+        `validate`, `plan` and the start of `run` report each mistake at its key. It must be quick,
+        must not import torch, and passes over files that are missing or cannot be read: whoever
+        reads them reports that.
+
+        Returns:
+            The key, such as `query`, and the error.
         """
         return ()
 

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
 from recipekit.component import Context, EncoderSpec, NotIdentity, Slot, VectorSourceSpec
+from recipekit.encoding.known_length import stated_length
+from recipekit.encoding.model_card import licence_of
 from recipekit.encoding.named_model import (
     NamedModel,
     declared_similarity,
+    files_here,
     has_mask_token,
     known_dimension,
 )
+from recipekit.errors import ModelError
 from recipekit.records import Similarity
 
 if TYPE_CHECKING:
@@ -78,6 +83,10 @@ class BiEncoderSpec(NamedModel, EncoderSpec):
         """The model that it starts from, for model cards."""
         return self.model
 
+    def key_mistakes(self) -> Iterator[tuple[str, ModelError]]:
+        """Yield that `max_length` is more than the model has positions, if its files are here."""
+        yield from self.length_mistakes(self.max_length)
+
     def known_dimension(self) -> int | None:
         """Read the dimension of its embeddings from its files; None if they are not here."""
         if self.passage_vectors is not None:
@@ -89,6 +98,16 @@ class BiEncoderSpec(NamedModel, EncoderSpec):
         if self.passage_vectors is not None:
             return self.passage_vectors.spec.known_similarity()
         return self.similarity or declared_similarity(self.model, self.revision)
+
+    def known_max_length(self) -> int | None:
+        """Return `max_length`, or what its files state; None if they are not here."""
+        folder = files_here(self.model, self.revision)
+        return self.max_length if folder is None else stated_length(folder, self.max_length)
+
+    def known_licence(self) -> str | None:
+        """Read the licence from the model's card; None if it is not here, or states none."""
+        folder = files_here(self.model, self.revision)
+        return None if folder is None else licence_of(folder)
 
     def known_mask_token(self) -> bool | None:
         """Read whether its tokenizer has a mask token; None if its files do not state it."""

@@ -6,12 +6,11 @@ from typing import Any
 
 from torch import nn
 
+from recipekit.encoding.known_length import NO_LIMIT, check_length
 from recipekit.errors import ModelError
 
 __all__ = ["UNLIMITED", "length_of", "position_limit"]
 
-NO_LIMIT = 1_000_000
-"""Tokenizers state a length above this if they have no limit."""
 UNLIMITED = NO_LIMIT + 1
 """The length of an encoder that cuts no text."""
 
@@ -49,10 +48,5 @@ def length_of(name: str, requested: int | None, own: int | None, limit: int) -> 
         if length > NO_LIMIT:
             raise ModelError(f"model '{name}' states no length: set `max_length`", code="RK416")
         return int(length)
-    if requested > limit:
-        raise ModelError(
-            f"model '{name}' has {limit} positions, fewer than max_length {requested}: set at most "
-            f"{limit}",
-            code="RK416",
-        )
+    check_length(name, requested, limit)
     return requested

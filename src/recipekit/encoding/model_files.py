@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-import json
 import os
 import re
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from recipekit.errors import ModelError
 
@@ -24,7 +23,6 @@ __all__ = [
     "hub_revision",
     "hub_snapshot",
     "local_folder",
-    "read_json",
     "unloadable",
     "unreachable",
 ]
@@ -230,11 +228,3 @@ def check_sha256(model: str, folder: Path, wanted: str) -> None:
             f"{wanted.lower()}",
             code="RK407",
         )
-
-
-def read_json(file: Path) -> Any:
-    """Return the value of a JSON file of a model; None if the file cannot be read."""
-    try:
-        return json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated, Literal
 
 from pydantic import Field
 
 from recipekit.component import NotIdentity
 from recipekit.encoding.named_model import NamedModel
+from recipekit.errors import ModelError
 
 __all__ = ["NamedCrossEncoder"]
 
@@ -27,3 +29,7 @@ class NamedCrossEncoder(NamedModel):
     """
     max_tokens_per_batch: Annotated[int | None, NotIdentity, Field(ge=1)] = None
     """Padded tokens in one forward pass. By default 8192 on a CPU, else 65536."""
+
+    def key_mistakes(self) -> Iterator[tuple[str, ModelError]]:
+        """Yield that `max_length` is more than the model has positions, if its files are here."""
+        yield from self.length_mistakes(self.max_length)

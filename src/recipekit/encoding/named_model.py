@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -18,17 +18,19 @@ from pydantic import (
 )
 
 from recipekit.component import NotIdentity
-from recipekit.encoding.model_files import (
-    absolute,
-    cached_folder,
-    hub_revision,
-    local_folder,
-    read_json,
-)
+from recipekit.encoding.known_length import check_length, stated_positions
+from recipekit.encoding.model_files import absolute, cached_folder, hub_revision, local_folder
 from recipekit.errors import ComponentError, ModelError
+from recipekit.json_file import read_json
 from recipekit.records import Similarity
 
-__all__ = ["NamedModel", "declared_similarity", "has_mask_token", "known_dimension"]
+__all__ = [
+    "NamedModel",
+    "declared_similarity",
+    "files_here",
+    "has_mask_token",
+    "known_dimension",
+]
 
 WIDTHS = ("hidden_size", "d_model", "dim", "n_embd")
 """The names of the width of embeddings in the configurations of transformers."""
@@ -93,6 +95,20 @@ class NamedModel(BaseModel):
         except ModelError as error:
             raise ComponentError(error.message, code="RK250") from error
 
+    def length_mistakes(self, max_length: int | None) -> Iterator[tuple[str, ModelError]]:
+        """Yield the key and the error if the model has fewer positions than `max_length`.
+
+        Nothing is known of a model whose files are not on this machine, or do not state positions.
+        """
+        folder = files_here(self.model, self.revision)
+        limit = None if folder is None else stated_positions(folder)
+        if max_length is None or limit is None:
+            return
+        try:
+            check_length(self.model, max_length, limit)
+        except ModelError as error:
+            yield "max_length", error
+
     def commit(self) -> str:
         """Return the commit that is used of a model on the Hub.
 
@@ -115,7 +131,7 @@ def known_dimension(model: str, revision: str | None) -> int | None:
 
     None if the files are not on this machine, or do not state it.
     """
-    folder = _folder_here(model, revision)
+    folder = files_here(model, revision)
     if folder is None:
         return None
     modules = read_json(folder / "modules.json") or [{"path": "", "type": ""}]
@@ -150,7 +166,7 @@ def declared_similarity(model: str, revision: str | None) -> Similarity | None:
 
     None if the files are not on this machine.
     """
-    folder = _folder_here(model, revision)
+    folder = files_here(model, revision)
     if folder is None:
         return None
     config = read_json(folder / "config_sentence_transformers.json") or {}
@@ -163,7 +179,7 @@ def has_mask_token(model: str, revision: str | None) -> bool | None:
 
     None if the files are not on this machine, or do not state it.
     """
-    folder = _folder_here(model, revision)
+    folder = files_here(model, revision)
     if folder is None:
         return None
     first = (read_json(folder / "modules.json") or [{"path": "", "type": ""}])[0]
@@ -180,7 +196,8 @@ def has_mask_token(model: str, revision: str | None) -> bool | None:
     return False if {"unk_token", "eos_token"} & stated.keys() else None
 
 
-def _folder_here(model: str, revision: str | None) -> Path | None:
+def files_here(model: str, revision: str | None) -> Path | None:
+    """Return the folder of a model's files; None if they are not on this machine."""
     try:
         return local_folder(model) or cached_folder(model, revision)
     except ModelError:

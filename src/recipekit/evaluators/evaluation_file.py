@@ -37,6 +37,18 @@ class EvaluationFile(TableFile):
         """Return the file."""
         return self.named_file("data")
 
+    def text_columns(self) -> Mapping[str, str]:
+        """Return the columns that rows which count must have, with the key that names each."""
+        raise NotImplementedError
+
+    def named_columns(self) -> Mapping[str, str]:
+        """Return the columns that every row must have: none if only some rows count."""
+        return {} if self.where else self.text_columns()
+
+    def optional_columns(self) -> Mapping[str, str]:
+        """Return the columns that not every object of a JSON file must have."""
+        return {**self.text_columns(), **dict.fromkeys(self.where, "where")} if self.where else {}
+
     def read(self, scratch: Path, warn: Warn | None = None) -> object:
         """Read the data.
 
@@ -54,14 +66,14 @@ class EvaluationFile(TableFile):
         with TemporaryDirectory() as scratch:
             self.read(Path(scratch))
 
-    def matching(self, columns: Mapping[str, str], scratch: Path, warn: Warn | None) -> list[Row]:
+    def matching(self, scratch: Path, warn: Warn | None) -> list[Row]:
         """Return the rows that count.
 
         Raises:
             DataError: The file cannot be read, lacks a column, or has no such row.
         """
         wanted = {column: as_texts(values) for column, values in self.where.items()}
-        named = {**columns, **dict.fromkeys(wanted, "where")}
+        named = {**self.text_columns(), **dict.fromkeys(wanted, "where")}
         rows: list[Row] = []
         existing: dict[str, None] = {}
         for location, row in self.rows(named, scratch, warn):

@@ -26,6 +26,10 @@ class ScoredPairsFile(EvaluationFile):
     score: str = "score"
     """Column of the similarity score, on any scale; higher is more similar."""
 
+    def text_columns(self) -> Mapping[str, str]:
+        """Return the columns of texts and scores."""
+        return {self.first: "first", self.second: "second", self.score: "score"}
+
     def read(self, scratch: Path, warn: Warn | None = None) -> ScoredPairs:
         """Read the pairs.
 
@@ -33,8 +37,7 @@ class ScoredPairsFile(EvaluationFile):
             DataError: A row lacks a text or a finite score, there are fewer than two pairs, or all
                 scores are equal.
         """
-        columns = {self.first: "first", self.second: "second", self.score: "score"}
-        rows = self.matching(columns, scratch, warn)
+        rows = self.matching(scratch, warn)
         scores = [
             finite_number(value_of(row, self.score, "score", location), location, self.score)
             for location, row in rows
@@ -64,6 +67,10 @@ class LabelledPairsFile(EvaluationFile):
     negative_labels: tuple[Cell, ...] | None = (0,)
     """Labels of other pairs. A further label is an error; null counts every further label."""
 
+    def text_columns(self) -> Mapping[str, str]:
+        """Return the columns of texts and labels."""
+        return {self.first: "first", self.second: "second", self.label: "label"}
+
     def read(self, scratch: Path, warn: Warn | None = None) -> LabelledPairs:
         """Read the pairs.
 
@@ -71,8 +78,7 @@ class LabelledPairsFile(EvaluationFile):
             DataError: A row lacks a text, or has a label that is not listed, or only one of the
                 two labels occurs.
         """
-        columns = {self.first: "first", self.second: "second", self.label: "label"}
-        rows = self.matching(columns, scratch, warn)
+        rows = self.matching(scratch, warn)
         labels = [self._label(row, location) for location, row in rows]
         if len(set(labels)) < 2:
             missing = "negative" if labels[0] else "positive"

@@ -25,10 +25,11 @@ class PairsEvaluatorSpec(LabelledPairsFile, Resampling, EvaluatorSpec):
     Metrics of each similarity are `ap` (average precision), `f1` and `accuracy`, the last two at
     the threshold that is best on these pairs, as in sentence-transformers'
     BinaryClassificationEvaluator. The report and `metrics.json` have the threshold. Intervals
-    choose the threshold again in every bootstrap sample. `per_query.arrow` has the similarities of
-    each pair. Systems without an encoder are left out.
+    choose the threshold again in every bootstrap sample. `per_query.arrow` has the similarities and
+    the label of each pair. Systems without an encoder are left out.
     """
 
+    version: ClassVar[int] = 2
     reads_texts: ClassVar[bool] = True
 
     similarities: Annotated[tuple[Similarity, ...], Field(min_length=1)] = ("cosine",)
@@ -38,15 +39,20 @@ class PairsEvaluatorSpec(LabelledPairsFile, Resampling, EvaluatorSpec):
 
     def build(self, context: Context) -> TextEvaluator[LabelledPairs]:
         """Make the evaluator."""
+        from recipekit.evaluators.item_statistics import (
+            LABEL,
+            LABELLED_METRICS,
+            similarity_column,
+        )
         from recipekit.evaluators.text_evaluator import TextEvaluator
         from recipekit.evaluators.text_measures import measure_pairs
 
         return TextEvaluator(
             context,
             self,
-            metrics=[f"{m}_{s}" for s in self.similarities for m in ("ap", "f1", "accuracy")],
+            metrics=[f"{m}_{s}" for s in self.similarities for m in LABELLED_METRICS],
             item="pair",
             read=partial(self.read, context.scratch, context.progress.warn),
             measure=partial(measure_pairs, similarities=self.similarities, sides=self.sides),
-            kept=[f"similarity_{similarity}" for similarity in self.similarities],
+            kept=[*map(similarity_column, self.similarities), LABEL],
         )

@@ -32,18 +32,22 @@ class RankedListsFile(EvaluationFile):
     label: str | None = None
     """Column of the passage's grade; above 0 is relevant."""
 
+    def text_columns(self) -> Mapping[str, str]:
+        """Return the columns of queries, passages and grades."""
+        columns = {self.query: "query", self.positive: "positive"}
+        other = self.label or self.negative
+        if other is not None:
+            columns[other] = "label" if self.label else "negative"
+        return columns
+
     def read(self, scratch: Path, warn: Warn | None = None) -> RankedLists:
         """Read the lists; queries whose passages are all relevant, or none, are left out.
 
         Raises:
             DataError: A row lacks a text or a finite grade, or no query is left.
         """
-        columns = {self.query: "query", self.positive: "positive"}
-        other = self.label or self.negative
-        if other is not None:
-            columns[other] = "label" if self.label else "negative"
         lists: dict[str, dict[str, float]] = {}
-        for location, row in self.matching(columns, scratch, warn):
+        for location, row in self.matching(scratch, warn):
             found = lists.setdefault(text_of(row, self.query, "query", location), {})
             for passage, grade in self._passages(row, location):
                 found[passage] = max(grade, found.get(passage, grade))

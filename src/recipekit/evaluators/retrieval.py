@@ -123,6 +123,10 @@ class RetrievalSpec(Resampling, EvaluatorSpec):
         """Return scikit-learn if principal components are computed."""
         return {name for keys in self.compression for name in keys.distributions()}
 
+    def measures_vectors(self) -> str | None:
+        """Return `compression` if it lists any."""
+        return "compression" if self.compression else None
+
     def refuses_encoder(self, encoder: EncoderSpec) -> tuple[str, str] | None:
         """Return which compression keeps more dimensions than an encoder's vectors have."""
         dimension = encoder.known_dimension()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -23,13 +24,17 @@ class ClassesFile(EvaluationFile):
     label: str = "label"
     """Column of the class."""
 
+    def text_columns(self) -> Mapping[str, str]:
+        """Return the columns of texts and classes."""
+        return {self.text: "text", self.label: "label"}
+
     def read(self, scratch: Path, warn: Warn | None = None) -> Classes:
         """Read the texts.
 
         Raises:
             DataError: A row lacks a text or a class, or there is only one class.
         """
-        rows = self.matching({self.text: "text", self.label: "label"}, scratch, warn)
+        rows = self.matching(scratch, warn)
         texts = [text_of(row, self.text, "text", location) for location, row in rows]
         labels = [name_of(row, self.label, "label", location) for location, row in rows]
         if len(set(labels)) < 2:
@@ -43,15 +48,18 @@ class ParallelSentencesFile(EvaluationFile):
     languages: Annotated[dict[str, str], Field(min_length=2)]
     """The column of each language: `{en: english, de: german}`."""
 
+    def text_columns(self) -> Mapping[str, str]:
+        """Return the columns of the languages."""
+        return dict.fromkeys(self.languages.values(), "languages")
+
     def read(self, scratch: Path, warn: Warn | None = None) -> ParallelSentences:
         """Read the sentences that exist in all languages.
 
         Raises:
             DataError: Fewer than two rows have a text in every language.
         """
-        columns = {column: "languages" for column in self.languages.values()}
         complete: list[list[str]] = []
-        rows = self.matching(columns, scratch, warn)
+        rows = self.matching(scratch, warn)
         for location, row in rows:
             texts = [
                 optional_text(row, column, "languages", location)

@@ -24,10 +24,12 @@ class StsSpec(ScoredPairsFile, Resampling, EvaluatorSpec):
 
     Metrics are `spearman_cosine`, `pearson_cosine` and so on: the rank correlation and the linear
     correlation of each similarity with the scores, as sentence-transformers'
-    EmbeddingSimilarityEvaluator computes them, with bootstrap intervals over the pairs. Systems
-    without an encoder are left out.
+    EmbeddingSimilarityEvaluator computes them, with bootstrap intervals over the pairs.
+    `per_query.arrow` has the similarities and the score of each pair. Systems without an encoder
+    are left out.
     """
 
+    version: ClassVar[int] = 2
     reads_texts: ClassVar[bool] = True
 
     similarities: Annotated[tuple[Similarity, ...], Field(min_length=1)] = (
@@ -42,14 +44,20 @@ class StsSpec(ScoredPairsFile, Resampling, EvaluatorSpec):
 
     def build(self, context: Context) -> TextEvaluator[ScoredPairs]:
         """Make the evaluator."""
+        from recipekit.evaluators.item_statistics import (
+            SCORE,
+            SCORED_METRICS,
+            similarity_column,
+        )
         from recipekit.evaluators.text_evaluator import TextEvaluator
         from recipekit.evaluators.text_measures import measure_sts
 
         return TextEvaluator(
             context,
             self,
-            metrics=[f"{c}_{s}" for s in self.similarities for c in ("spearman", "pearson")],
+            metrics=[f"{c}_{s}" for s in self.similarities for c in SCORED_METRICS],
             item="pair",
             read=partial(self.read, context.scratch, context.progress.warn),
             measure=partial(measure_sts, similarities=self.similarities, sides=self.sides),
+            kept=[*map(similarity_column, self.similarities), SCORE],
         )

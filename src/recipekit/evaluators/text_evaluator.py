@@ -3,58 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 
 from recipekit.arrays import Floats
 from recipekit.component import Context, System
-from recipekit.evaluators.comparison_rows import comparison_rows
+from recipekit.evaluators.item_statistics import Statistic
 from recipekit.evaluators.per_query_file import write_per_query
 from recipekit.evaluators.resampling import Resampling
-from recipekit.evaluators.statistics import bootstrap_counts
+from recipekit.evaluators.statistic_rows import statistic_rows
 from recipekit.records import Side
 
-__all__ = ["Embed", "Statistic", "TextEvaluator", "means"]
+__all__ = ["Embed", "TextEvaluator"]
 
 Data = TypeVar("Data")
-Values = npt.NDArray[np.float64]
 Embed = Callable[[Sequence[str], Side], Floats]
 """Embeds texts of a side, float32 (n, dim); all ranks call it together."""
-
-SAMPLED_WEIGHTS = 500_000
-"""Weights of bootstrap samples in one call of a statistic, which may keep several copies."""
-
-
-@dataclass(frozen=True)
-class Statistic:
-    """The metrics of one system as a function of the items' weights."""
-
-    items: int
-    """How many items there are: pairs, triplets, sentences or queries."""
-    of: Callable[[Values], Values]
-    """Metrics (b, M) from weights (b, items)."""
-    details: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    """Further keys of a metric's row, such as its threshold, by metric."""
-    values: Values | None = None
-    """What is known of each item, (items, K); None if it has no value of its own."""
-
-
-def means(values: Values, details: Mapping[str, Mapping[str, Any]] | None = None) -> Statistic:
-    """Return the statistic of metrics that are means over items.
-
-    Args:
-        values: Each item's metrics, (items, M).
-        details: Further keys of a metric's row, by metric.
-    """
-
-    def of(weights: Values) -> Values:
-        found: Values = weights @ values / weights.sum(axis=1, keepdims=True)
-        return found
-
-    return Statistic(len(values), of, details or {}, values)
 
 
 class TextEvaluator(Generic[Data]):
@@ -103,33 +68,12 @@ class TextEvaluator(Generic[Data]):
         }
         if not self.context.ranks.is_main or not found:
             return []
-        statistics = list(found.values())
-        items = statistics[0].items
-        observed = np.concatenate([one.of(np.ones((1, items))) for one in statistics])
+        items = next(iter(found.values())).items
         shared = {"split": "", "queries": items, "item": self.item}
-        rows = comparison_rows(
-            self.spec,
-            list(found),
-            self.metrics,
-            observed,
-            self._sampled(statistics),
-            shared,
-            self._main,
+        rows = statistic_rows(
+            self.spec, found, self.metrics, self.context.seed, shared, main=self._main
         )
-        for row in rows:
-            row.update(found[row["system"]].details.get(row["metric"], {}))
         if self._kept:
             values = {name: one.values for name, one in found.items() if one.values is not None}
             write_per_query(self.context.scratch, np.arange(items), self._kept, values)
         return rows
-
-    def _sampled(self, statistics: Sequence[Statistic]) -> Values:
-        """Return the metrics of all systems in each bootstrap sample, (samples, S, M)."""
-        items, samples = statistics[0].items, self.spec.bootstrap_samples
-        step = max(1, SAMPLED_WEIGHTS // items)
-        blocks = []
-        for counts in bootstrap_counts(items, samples, self.context.seed):
-            for start in range(0, len(counts), step):
-                weights = counts[start : start + step].astype(np.float64)
-                blocks.append(np.stack([one.of(weights) for one in statistics], axis=1))
-        return np.concatenate(blocks)

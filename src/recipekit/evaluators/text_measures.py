@@ -19,14 +19,9 @@ from recipekit.evaluators.data_kinds import (
     ScoredPairs,
     Triplets,
 )
+from recipekit.evaluators.item_statistics import Statistic, labelled_pairs, means, scored_pairs
 from recipekit.evaluators.metrics import per_query_metrics
-from recipekit.evaluators.pair_statistics import (
-    average_precision,
-    best_thresholds,
-    pearson,
-    spearman,
-)
-from recipekit.evaluators.text_evaluator import Embed, Statistic, means
+from recipekit.evaluators.text_evaluator import Embed
 from recipekit.records import Side, Similarity
 from recipekit.search.similarity import pair_scores
 from recipekit.search.topk import exact_top_k
@@ -53,18 +48,8 @@ def measure_sts(
 ) -> Statistic:
     """Correlate similarities with scores: Spearman and Pearson of each similarity in turn."""
     first, second = _embedded(embed, (data.first, data.second), sides)
-    found = [_scores(first, second, similarity) for similarity in similarities]
-    truth = np.asarray(data.scores, dtype=np.float64)
-
-    def of(weights: Values) -> Values:
-        columns = [
-            correlation(scores, truth, weights)
-            for scores in found
-            for correlation in (spearman, pearson)
-        ]
-        return np.stack(columns, axis=1)
-
-    return Statistic(len(truth), of)
+    found: dict[str, Values] = {name: _scores(first, second, name) for name in similarities}
+    return scored_pairs(found, np.asarray(data.scores, dtype=np.float64))
 
 
 def measure_pairs(
@@ -73,27 +58,10 @@ def measure_pairs(
     similarities: Sequence[Similarity],
     sides: tuple[Side, Side],
 ) -> Statistic:
-    """Separate pairs by similarity: average precision, best F1 and best accuracy of each.
-
-    The values of a pair are its similarities.
-    """
+    """Separate pairs by similarity: average precision, best F1 and best accuracy of each."""
     first, second = _embedded(embed, (data.first, data.second), sides)
-    labels = np.asarray(data.labels, dtype=np.bool_)
-    found = {similarity: _scores(first, second, similarity) for similarity in similarities}
-
-    def of(weights: Values) -> Values:
-        columns = []
-        for scores in found.values():
-            f1, _, accuracy, _ = best_thresholds(scores, labels, weights)
-            columns += [average_precision(scores, labels, weights), f1, accuracy]
-        return np.stack(columns, axis=1)
-
-    details = {}
-    for similarity, scores in found.items():
-        _, of_f1, _, of_accuracy = best_thresholds(scores, labels, np.ones((1, len(labels))))
-        details[f"f1_{similarity}"] = {"threshold": float(of_f1[0])}
-        details[f"accuracy_{similarity}"] = {"threshold": float(of_accuracy[0])}
-    return Statistic(len(labels), of, details, np.stack(list(found.values()), axis=1))
+    found: dict[str, Values] = {name: _scores(first, second, name) for name in similarities}
+    return labelled_pairs(found, np.asarray(data.labels, dtype=np.bool_))
 
 
 def measure_triplets(

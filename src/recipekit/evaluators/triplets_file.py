@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Self
 
@@ -41,6 +42,13 @@ class TripletsFile(EvaluationFile):
             raise ValueError("set positive and negative, or hypothesis for NLI data")
         return self
 
+    def text_columns(self) -> Mapping[str, str]:
+        """Return the columns of texts, and of labels for NLI data."""
+        if self.hypothesis is not None:
+            return {self.anchor: "anchor", self.hypothesis: "hypothesis", self.label: "label"}
+        assert self.positive is not None and self.negative is not None
+        return {self.anchor: "anchor", self.positive: "positive", self.negative: "negative"}
+
     def read(self, scratch: Path, warn: Warn | None = None) -> Triplets:
         """Read the triplets.
 
@@ -51,7 +59,7 @@ class TripletsFile(EvaluationFile):
             return self._from_inference(self.hypothesis, scratch, warn)
         assert self.positive is not None and self.negative is not None
         keys = {"anchor": self.anchor, "positive": self.positive, "negative": self.negative}
-        rows = self.matching({column: key for key, column in keys.items()}, scratch, warn)
+        rows = self.matching(scratch, warn)
         texts = {
             key: [text_of(row, column, key, location) for location, row in rows]
             for key, column in keys.items()
@@ -59,10 +67,9 @@ class TripletsFile(EvaluationFile):
         return Triplets(texts["anchor"], texts["positive"], texts["negative"])
 
     def _from_inference(self, hypothesis: str, scratch: Path, warn: Warn | None) -> Triplets:
-        columns = {self.anchor: "anchor", hypothesis: "hypothesis", self.label: "label"}
         entailed: dict[str, list[str]] = {}
         contradicted: dict[str, list[str]] = {}
-        for location, row in self.matching(columns, scratch, warn):
+        for location, row in self.matching(scratch, warn):
             label = name_of(row, self.label, "label", location)
             for name, found in (
                 (self.entailment, entailed),

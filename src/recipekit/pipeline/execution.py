@@ -14,9 +14,16 @@ from recipekit.artifacts.manifest import manifest
 from recipekit.artifacts.storage_errors import explained
 from recipekit.artifacts.store import Artifact, Store
 from recipekit.error_codes import found_before_work
-from recipekit.errors import DataError, RecipekitError, RunError, StoreError
+from recipekit.errors import (
+    ComponentError,
+    DataError,
+    ModelError,
+    RecipekitError,
+    RunError,
+    StoreError,
+)
 from recipekit.llm.reply_cache import ReplyCache
-from recipekit.pipeline.declared_files import with_declaration
+from recipekit.pipeline.declared_files import with_declaration, with_location
 from recipekit.pipeline.export_folder import ExportFolder, exporting_stage
 from recipekit.pipeline.job import Job
 from recipekit.pipeline.ledger import ledger_of
@@ -138,7 +145,7 @@ class Execution:
     def check_data(self) -> None:
         """Check later stages against the data set, as soon as that is complete."""
         names = self.selection.names
-        extending = [stage.name for stage in stages.dataset_stages() if stage.name in names]
+        extending = [name for name in stages.dataset_stage_names() if name in names]
         if self._data_checked or not self.artifacts.keys() >= set(extending):
             return
         dataset = dataset_view(self.artifacts)
@@ -177,6 +184,8 @@ class Execution:
                 result = self.processes.run(job, lock, computes=stage.ranks)
             except DataError as error:
                 raise with_declaration(self.recipe, name, section, error) from error
+            except (ComponentError, ModelError) as error:
+                raise with_location(self.recipe, error) from error
             if stage.rechecks_live:
                 check_unchanged(name, section, planned.identity)
             seconds = time.monotonic() - started

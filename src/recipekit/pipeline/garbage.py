@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import time
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from recipekit.artifacts.storage_errors import explained
 from recipekit.artifacts.store import Artifact, Store
 from recipekit.errors import StoreError
 from recipekit.file_locks import is_locked
+from recipekit.json_file import read_json
 from recipekit.stages import PIPELINE
 
 __all__ = ["check_runs", "collect_garbage", "needed"]
@@ -46,7 +46,7 @@ def _resumed(store: Store, run: Path) -> set[tuple[str, str]]:
 
     The manifest that names a stage's by-products is written when the stage finishes.
     """
-    planned = {(stage["stage"], stage["key"]) for stage in _json(run / "plan.json") or ()}
+    planned = {(stage["stage"], stage["key"]) for stage in read_json(run / "plan.json") or ()}
     partial = {(stage, key) for stage, key in planned if key and store.partial(stage, key).is_dir()}
     if not partial:
         return set()
@@ -55,21 +55,13 @@ def _resumed(store: Store, run: Path) -> set[tuple[str, str]]:
         for artifact in (*store.all(), *store.all_partial())
         if artifact.stage not in {stage.name for stage in PIPELINE}
     ]
-    started = (_json(run / "run.json") or {}).get("started")
+    started = (read_json(run / "run.json") or {}).get("started")
     begun = datetime.fromisoformat(started).timestamp() if started else 0.0
     return partial | {
         (artifact.stage, artifact.key)
         for artifact in by_products
         if artifact.path.stat().st_mtime >= begun
     }
-
-
-def _json(file: Path) -> Any:
-    """The content of a JSON file; None if it cannot be read."""
-    try:
-        return json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
 
 
 def _runs(store: Store, runs: Path, keep_runs: int | None) -> Iterator[Path]:

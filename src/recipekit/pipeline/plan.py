@@ -19,6 +19,7 @@ from recipekit.errors import ComponentError
 from recipekit.pipeline.changes import changes_since
 from recipekit.pipeline.identity import stage_identity, without_limits
 from recipekit.pipeline.ledger import ledger_of, spent_by
+from recipekit.pipeline.preflight import check_keys
 from recipekit.pipeline.project import project_of
 from recipekit.recipe.sections import Recipe, Section
 from recipekit.report.numbers import plural, usd
@@ -80,6 +81,7 @@ def plan(recipe: Recipe, *, cache: Path | str | None = None, start: str | None =
         start: The stage from which on stages will run again, cached or not.
 
     Raises:
+        RecipeError: A key does not fit a file that it names.
         DataError: A local file that the recipe names is missing.
     """
     store = Store(project_of(recipe, cache=cache).cache)
@@ -96,7 +98,12 @@ def make_plan(
         store: The cache.
         hashes: Content hashes of files, which the caller can save.
         start: The stage from which on stages will run again, cached or not.
+
+    Raises:
+        RecipeError: A key does not fit a file that it names.
+        DataError: A local file that the recipe names is missing.
     """
+    check_keys(recipe)
     planner = _Planner(recipe, store, hashes, start)
     sections = dict(recipe.stages())
     planned = [

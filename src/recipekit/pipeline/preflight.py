@@ -4,18 +4,36 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from recipekit.component import Component
 from recipekit.component.method_errors import method_errors
-from recipekit.dataset import Dataset
-from recipekit.errors import error_location
-from recipekit.recipe.load import where
+from recipekit.errors import RecipekitError, error_location
+from recipekit.recipe.load import mistakes_at, where
 from recipekit.recipe.positions import KeyPath
 from recipekit.recipe.sections import Recipe
 from recipekit.recipe.slots import all_slots
 
-__all__ = ["check_data", "check_servers"]
+if TYPE_CHECKING:
+    from recipekit.dataset import Dataset
+
+__all__ = ["check_data", "check_keys", "check_servers"]
+
+
+def check_keys(recipe: Recipe) -> None:
+    """Check the keys of all components against files on this machine (`Component.key_mistakes`).
+
+    Raises:
+        RecipeError: Everything that is wrong, each with the location of the key.
+        ComponentError: The method of a plugin failed.
+    """
+    slots = [*all_slots(recipe)]
+    found: list[tuple[KeyPath, RecipekitError]] = []
+    for path, slot in slots:
+        with error_location(partial(where, recipe, path)), method_errors(slot.spec, "key_mistakes"):
+            found += [((*path, *key.split(".")), error) for key, error in slot.spec.key_mistakes()]
+    if found:
+        raise mistakes_at(recipe, found)
 
 
 def check_servers(recipe: Recipe, stages: Collection[str]) -> None:

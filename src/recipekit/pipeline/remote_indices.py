@@ -60,7 +60,7 @@ def remote_uses(
 def _needed_corpora(store: Store, runs: Path, keep_runs: int | None) -> set[str]:
     """Return the hashes of the passages that runs need."""
     hashes = FileHashes(store.root / "hashes.json")
-    extending = {stage.name for stage in stages.dataset_stages()}
+    extending = stages.dataset_stage_names()
     corpora = set()
     for name, key in needed(store, runs, keep_runs=keep_runs):
         artifact = store.find(name, key) if name in extending else None

@@ -84,7 +84,7 @@ def collected(
         RunError: A stage failed.
     """
     present = [name for name, _ in recipe.stages()]
-    needed = [stage.name for stage in stages.dataset_stages() if stage.name in present]
+    needed = [name for name in stages.dataset_stage_names() if name in present]
     found = _finished(recipe, store)
     if not found.keys() >= set(needed):
         with TemporaryDirectory(prefix="recipekit-collect-") as runs:

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import IO
 
 from recipekit.artifacts.storage_errors import disk_without_space
-from recipekit.error_codes import EXIT_USAGE, exit_status
+from recipekit.error_codes import exit_status
 from recipekit.errors import DataError, RecipekitError, RunError
+from recipekit.exit_statuses import EXIT_USAGE
 from recipekit.pipeline.crew import Crew
 from recipekit.pipeline.fork_server import ForkServer
 from recipekit.pipeline.job import EXIT_NO_SPACE, Job, StageResult, read_error

@@ -7,16 +7,17 @@ component alone by its own class (`recipekit.recipe.binding`).
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
-from recipekit.errors import RecipeError
+from recipekit.errors import RecipeError, RecipekitError
 from recipekit.recipe.binding import Binder, find_booleans
 from recipekit.recipe.draft import Draft
 from recipekit.recipe.from_dict import NAME, read_dict
+from recipekit.recipe.named_components import note_copies
 from recipekit.recipe.overrides import apply_overrides
 from recipekit.recipe.placeholders import check_placeholders
 from recipekit.recipe.positions import (
@@ -34,7 +35,7 @@ from recipekit.recipe.slots import misshapen, models, slots, union_members
 from recipekit.recipe.validation_messages import explain, shown
 from recipekit.report.paths import path_from_here
 
-__all__ = ["load", "where"]
+__all__ = ["load", "mistakes_at", "where"]
 
 
 def load(
@@ -76,7 +77,7 @@ def load(
     apply_overrides(document, overrides)
     recipe = _validate(model, document, folder, check, allow_local_code)
     if recipe is None or document.findings:
-        raise refuse(document.findings)
+        raise refuse(document.reported_once())
     recipe._origin = RecipeOrigin(
         path=path.absolute() if path is not None else None,
         folder=folder,
@@ -107,13 +108,31 @@ def where(recipe: Recipe, path: KeyPath) -> str:
 
     For example: `recipe.yaml:6:5: collect.sources.own`.
     """
+    document = _document(recipe)
+    if document is None:
+        return f"{NAME}: {dotted(path)}"
+    return f"{document.place(path).text}: {dotted(path)}"
+
+
+def mistakes_at(recipe: Recipe, mistakes: Iterable[tuple[KeyPath, RecipekitError]]) -> RecipeError:
+    """Return the error with mistakes of a loaded recipe, each with its source location."""
+    document = _document(recipe) or Document(NAME)
+    if recipe.origin.path is None:
+        document.values[()] = SourceLocation((0, 0, 0), NAME)
+    for path, error in mistakes:
+        note_copies(document, path)
+        document.find(path, error.message, error.code)
+    return refuse(document.reported_once())
+
+
+def _document(recipe: Recipe) -> Document | None:
+    """Return the document that a recipe was loaded from; None for one that is not in a file."""
     origin = recipe.origin
     if origin.path is None:
-        return f"{NAME}: {dotted(path)}"
-    name = str(path_from_here(origin.path))
-    document = read_text(origin.text, name)
+        return None
+    document = read_text(origin.text, str(path_from_here(origin.path)))
     apply_overrides(document, origin.overrides)
-    return f"{document.place(path).text}: {dotted(path)}"
+    return document
 
 
 def _validate(

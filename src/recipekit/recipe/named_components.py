@@ -14,7 +14,7 @@ from typing import Any, Final
 from recipekit.recipe.positions import Document, KeyPath, at
 from recipekit.suggestions import did_you_mean
 
-__all__ = ["NAME_OF_COMPONENT", "copy_named_component", "names_component"]
+__all__ = ["NAME_OF_COMPONENT", "copy_named_component", "names_component", "note_copies"]
 
 NAME_OF_COMPONENT: Final = r"^[A-Za-z_]\w*(\.[A-Za-z][\w-]*)+$"
 """The form of a path to a component."""
@@ -48,8 +48,20 @@ def copy_named_component(document: Document, path: KeyPath, fields: dict[str, An
         document.find((*path, "use"), message, "RK106")
         return False
     own = {key: value for key, value in fields.items() if key != "use"}
+    document.copied[path] = named_path
     fields.update({**deepcopy(named), **own})
     return True
+
+
+def note_copies(document: Document, path: KeyPath) -> None:
+    """Note the components that name others, of those on the way to a path.
+
+    For a document whose names of components are not replaced.
+    """
+    for length in range(1, len(path) + 1):
+        use = at(document.value, (*path[:length], "use"))
+        if names_component(document, use):
+            document.copied[path[:length]] = tuple(use.split("."))
 
 
 def _unknown(document: Document, named_path: KeyPath) -> str:

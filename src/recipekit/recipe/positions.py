@@ -86,6 +86,8 @@ class Document:
     faulty: set[KeyPath] = field(default_factory=set)
     overridden: list[KeyPath] = field(default_factory=list)
     """The paths that `--set` replaced or added."""
+    copied: dict[KeyPath, KeyPath] = field(default_factory=dict)
+    """The paths of components that name another one in `use`, with the paths of the others."""
 
     @cached_property
     def lines(self) -> list[str]:
@@ -134,6 +136,23 @@ class Document:
         if start < 0:
             return place
         return SourceLocation.in_file(self.name, line, start + index + 1)
+
+    def reported_once(self) -> list[Finding]:
+        """Return the findings without those that a component copied from another one."""
+        known = {(finding.path, finding.message) for finding in self.findings}
+        return [
+            finding
+            for finding in self.findings
+            if (self.original(finding.path), finding.message) not in known
+        ]
+
+    def original(self, path: KeyPath) -> KeyPath | None:
+        """Return the path of the key that was copied to a path; None for a key that is written."""
+        for copy, source in self.copied.items():
+            inside, below = path[: len(copy)] == copy, path[len(copy) :]
+            if inside and below and path[: len(copy) + 1] not in self.values:
+                return (*source, *below)
+        return None
 
     def add(self, finding: Finding) -> None:
         """Note a finding that has a location."""

@@ -6,6 +6,7 @@
 | `recipe.yaml`, `recipe.lock` | the recipe with every default written out, and its lock |
 | `metrics.json` | the published figures with intervals and tolerances |
 | `efficiency.json` | what each system costs, by evaluator, with the device it was measured on |
+| `models.json` | maximum length, similarity and licence of the measured models, by system |
 | `per_query/NAME.arrow` | every query's or item's values, by evaluator |
 | `per_query/NAME/SYSTEM/TASK.json` | every query's score of a task of `mteb` |
 | `report.html`, `report.md`, `figures/`, `README.md` | the report of the run, and a card |

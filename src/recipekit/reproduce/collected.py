@@ -27,7 +27,7 @@ def collected_data(recipe: Recipe, cache: Path | None = None) -> Dataset | None:
         cache: The cache's folder; by default, that of the recipe's project.
     """
     store = Store(project_of(recipe, cache=cache).cache)
-    extending = {stage.name for stage in stages.dataset_stages()}
+    extending = stages.dataset_stage_names()
     planned = [each for each in plan(recipe, cache=cache) if each.stage in extending]
     artifacts: dict[str, Artifact] = {}
     for each in planned:

@@ -30,6 +30,7 @@ from recipekit.reproduce.licences import (
 )
 from recipekit.reproduce.local_files import LocalFile, LocalFiles
 from recipekit.reproduce.lock import Lock, write_lock
+from recipekit.reproduce.published_models import MODELS, published_facts
 from recipekit.reproduce.replies import REPLIES, write_replies
 from recipekit.reproduce.run_lock import lock_of_run
 from recipekit.reproduce.secrets import check_no_secrets
@@ -101,6 +102,7 @@ def write_bundle(
         trained = trained_systems(recipe)
         rows = with_tolerances(_rows(run), repeated, trained, options.tolerance)
         write_json(folder / "metrics.json", rows)
+        _write_models(folder, recipe, rows)
         _copy_values(run, folder)
         _write_report(run, folder, recipe, texts=not left_out and may_quote(licences, options.data))
         replies = 0
@@ -155,6 +157,14 @@ def _copy_files(
                 reason = f"its licence forbids it ({file.licence})"
             left_out[file.name] = {"key": file.key, "reason": reason}
     return left_out
+
+
+def _write_models(folder: Path, recipe: Recipe, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write what the files of the measured models state, if the recipe measures any."""
+    measured = {row["system"] for row in rows}
+    facts = {name: own for name, own in published_facts(recipe).items() if name in measured}
+    if facts:
+        write_json(folder / MODELS, facts)
 
 
 def _copy_values(run: RunFolder, folder: Path) -> None:

@@ -17,6 +17,9 @@ from recipekit.table_file import TableFile
 
 __all__ = ["PairsSpec"]
 
+REQUIRED = ("query", "positive", "label")
+"""Keys that name a column without which a row cannot be read."""
+
 
 class PairsSpec(Columns, TableFile, SourceSpec):
     """Pairs in a JSON, CSV, TSV, Parquet or Arrow file, which may be compressed.
@@ -39,6 +42,14 @@ class PairsSpec(Columns, TableFile, SourceSpec):
     def files(self) -> Mapping[str, Path]:
         """Return the file."""
         return self.named_file("pairs")
+
+    def named_columns(self) -> Mapping[str, str]:
+        """Return the columns of queries, positives and labels."""
+        return {column: key for column, key in self.columns.items() if key in REQUIRED}
+
+    def optional_columns(self) -> Mapping[str, str]:
+        """Return the other columns."""
+        return {column: key for column, key in self.columns.items() if key not in REQUIRED}
 
     def build(self, context: Context) -> LocatedSource:
         """Return the source."""

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = [
     "PIPELINE",
     "Stage",
+    "dataset_stage_names",
     "dataset_stages",
     "evaluating_stage",
     "files_of",
@@ -83,6 +84,11 @@ def writer_of(file: str) -> Stage:
 def dataset_stages() -> list[Stage]:
     """Return the stages that extend the data set, in order."""
     return [stage for stage in PIPELINE if stage.extends_dataset]
+
+
+def dataset_stage_names() -> list[str]:
+    """Return the names of the stages that extend the data set, in order."""
+    return [stage.name for stage in dataset_stages()]
 
 
 def training_stage() -> Stage:

@@ -23,7 +23,7 @@ def dataset_view(artifacts: Mapping[str, Artifact]) -> Dataset | None:
     """
     from recipekit.dataset import Dataset
 
-    parts = [artifacts[stage.name] for stage in stages.dataset_stages() if stage.name in artifacts]
+    parts = [artifacts[name] for name in stages.dataset_stage_names() if name in artifacts]
     if not parts:
         return None
     first, *more = parts

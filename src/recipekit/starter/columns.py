@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -84,6 +85,13 @@ class ColumnRoles:
     """Columns of text without a role."""
     unused_label: str | None = None
     """A column whose name is that of a label, but whose values are not grades."""
+    score: str | None = None
+    """The column of labels, used or not, if it has a number for each pair of two texts."""
+
+    @property
+    def has_scores(self) -> bool:
+        """Whether rows are pairs with a score that is not a grade, such as a similarity."""
+        return self.score is not None and self.label is None
 
     def keys(self) -> dict[str, Any]:
         """The keys of the source that name the columns."""
@@ -127,6 +135,8 @@ def guess_roles(
     title = _first(texts, TITLE_NAMES) if sample.is_single(positive) else None
     label = None if negatives else _first(filter(sample.is_grade, free), LABEL_NAMES)
     unused_label = None if label else _first(free, LABEL_NAMES)
+    pairs = not negatives and sample.is_single(positive)
+    scores = [name for name in (label or unused_label,) if name and pairs]
     ids = [column for column in free if complete and sample.is_id(column)]
     return ColumnRoles(
         query,
@@ -146,6 +156,7 @@ def guess_roles(
         _first(filter(sample.is_split, free), SPLIT_NAMES),
         tuple(name for name in texts if name not in negatives and name != title),
         unused_label,
+        next(filter(sample.is_score, scores), None),
     )
 
 
@@ -209,6 +220,12 @@ class _Sample:
         good = all(n is not None and n == int(n) and 0 <= n <= HIGHEST_GRADE for n in numbers)
         full = len(numbers) == len(self.rows)
         return good and full and any(numbers)
+
+    def is_score(self, column: str) -> bool:
+        """Whether a column holds a finite number in every row, and different ones."""
+        numbers = [_number(value) for value in self.values(column)]
+        finite = all(n is not None and math.isfinite(n) for n in numbers)
+        return finite and len(numbers) == len(self.rows) and len(set(numbers)) > 1
 
     def is_id(self, column: str) -> bool:
         """Whether every value can be an id: text or a whole number."""

@@ -52,10 +52,13 @@ def _check_systems(draft: Draft) -> None:
         draft.report(("evaluate",), message, "RK107", at_key=True)
         return
     for path, evaluator in draft.bound.items():
-        spec = evaluator.type
+        spec, built = evaluator.type, evaluator.spec
         if spec is not None and issubclass(spec, EvaluatorSpec) and spec.reads_texts:
             message = f"measures encoders, and there is none: no train section and {why}"
             draft.report(path, message, "RK107", at_key=True)
+        elif isinstance(built, EvaluatorSpec) and (key := built.measures_vectors()):
+            message = f"measures vectors, and there are none: no train section and {why}"
+            draft.report((*path, key), message, "RK107", at_key=True)
 
 
 def _check_sources(draft: Draft) -> None:

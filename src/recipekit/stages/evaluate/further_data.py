@@ -35,7 +35,7 @@ def with_data(inputs: StageInputs, name: str, slot: Slot[SourceSpec]) -> StageIn
     folder = by_products.make(
         FURTHER_DATA, identity, lambda partial: collect(inputs, section, partial)
     )
-    extending = [stage.name for stage in stages.dataset_stages()]
+    extending = stages.dataset_stage_names()
     kept = {
         stage: artifact for stage, artifact in inputs.artifacts.items() if stage not in extending
     }

@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from recipekit.arrays import Rows
 from recipekit.records import Verdict
-from recipekit.report.blocks import Figure, Line, Point, Table
-from recipekit.report.numbers import figure
+from recipekit.report.blocks import Figure
 from recipekit.report.run_folder import RunFolder
+from recipekit.stages.score_histograms import of_some_queries, score_histograms
 
 __all__ = ["score_figures"]
 
-Values = npt.NDArray[np.float64]
-
-MAX_QUERIES: Final = 2_000
-"""Queries whose candidates are read, evenly spread over all."""
-BINS: Final = 30
 NAMES: Final = {
     Verdict.POSITIVE: "positive",
     Verdict.NEGATIVE: "negative",
@@ -30,36 +24,15 @@ NAMES: Final = {
 
 
 def score_figures(run: RunFolder) -> Iterator[Figure]:
-    """A histogram of the scores of each retriever by final verdict, source labels included.
-
-    Each verdict's shares sum to 1, so rare verdicts show as well as frequent ones.
-    """
+    """A histogram of the scores of each retriever by final verdict, source labels included."""
     judgments = run.table("judge", "judgments.arrow")
     candidates = run.table("mine", "candidates.arrow")
     if judgments is None or candidates is None:
         return
-    candidates = candidates.take(pa.array(_rows_of_some_queries(candidates)))
+    candidates = of_some_queries(candidates)
     verdicts = _verdicts(candidates, judgments)
-    for column in candidates.column_names:
-        if column.startswith("score."):
-            scores = candidates[column].to_numpy().astype(np.float64)
-            by_verdict = {
-                name: scores[(verdicts == verdict) & np.isfinite(scores)]
-                for verdict, name in NAMES.items()
-            }
-            if drawn := _figure(column.removeprefix("score."), by_verdict):
-                yield drawn
-
-
-def _rows_of_some_queries(table: pa.Table) -> Rows:
-    """The rows of at most `MAX_QUERIES` queries; the table is sorted by query."""
-    queries = table["query"].to_numpy()
-    starts = np.flatnonzero(np.diff(queries, prepend=-1))
-    stops = np.append(starts[1:], len(queries))
-    count = min(len(starts), MAX_QUERIES)
-    chosen = np.linspace(0, max(len(starts) - 1, 0), count).round().astype(np.int64)
-    parts = [np.arange(starts[at], stops[at]) for at in chosen]
-    return np.concatenate(parts) if parts else np.empty(0, dtype=np.int64)
+    groups = {name: verdicts == verdict for verdict, name in NAMES.items()}
+    yield from score_histograms(candidates, groups, title="by verdict", group="verdict")
 
 
 def _verdicts(candidates: pa.Table, judgments: pa.Table) -> npt.NDArray[np.int8]:
@@ -84,24 +57,3 @@ def _keys(pairs: pa.Table) -> npt.NDArray[np.int64]:
     queries, passages = (pairs[side].to_numpy().astype(np.int64) for side in ("query", "passage"))
     keys: npt.NDArray[np.int64] = (queries << 32) | passages
     return keys
-
-
-def _figure(retriever: str, scores: Mapping[str, Values]) -> Figure | None:
-    """The histogram of one retriever; None if its scores are all the same."""
-    known = {name: values for name, values in scores.items() if len(values)}
-    together = np.concatenate(list(known.values())) if known else np.empty(0)
-    if not len(together) or together.min() == together.max():
-        return None
-    edges = np.linspace(together.min(), together.max(), BINS + 1)
-    series: dict[str, list[Point]] = {}
-    rows: list[list[Line]] = []
-    for name, values in known.items():
-        shares = np.histogram(values, edges)[0] / len(values)
-        series[name] = [*zip(edges[:-1].tolist(), shares.tolist(), strict=True)]
-        series[name].append((float(edges[-1]), 0.0))
-        low, median, high = np.quantile(values, [0.05, 0.5, 0.95]).tolist()
-        quantiles = [f"{value:.4g}" for value in (low, median, high)]
-        rows.append([name, figure(len(values)), *quantiles])
-    title = f"Scores of {retriever} by verdict"
-    table = Table(["verdict", "pairs", "5 % are below", "median", "5 % are above"], rows)
-    return Figure(title, "score", series, table, kind="histogram", y="share of pairs")

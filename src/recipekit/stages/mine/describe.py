@@ -5,10 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from recipekit.report.blocks import Block, Figure, Line, StageReport, Table, Text, spans
+from recipekit.report.blocks import (
+    Block,
+    Figure,
+    Line,
+    ReportSection,
+    StageReport,
+    Table,
+    Text,
+    spans,
+)
 from recipekit.report.counts import counts_table, rows_table
 from recipekit.report.numbers import duration, figure, percent
 from recipekit.report.run_folder import RunFolder
+from recipekit.stages.score_histograms import of_some_queries, score_histograms
 
 __all__ = ["describe"]
 
@@ -28,7 +38,23 @@ def describe(run: RunFolder) -> StageReport:
     if not run.finished("mine"):
         return StageReport()
     summary = run.summary("mine")
-    return StageReport(sentence=_sentence(run), details=list(_details(summary)))
+    details = list(_details(summary))
+    if figures := list(_scores(run)):
+        details.append(ReportSection("Scores of the retrievers", figures))
+    return StageReport(sentence=_sentence(run), details=details)
+
+
+def _scores(run: RunFolder) -> Iterator[Figure]:
+    """Histograms of source positives and other candidates, unless judges tell these apart."""
+    if run.finished("judge"):
+        return
+    candidates = run.table("mine", "candidates.arrow")
+    if candidates is None:
+        return
+    candidates = of_some_queries(candidates)
+    positive = candidates["source_positive"].to_numpy()
+    groups = {"source positive": positive, "other candidate": ~positive}
+    yield from score_histograms(candidates, groups, title="by source label", group="source label")
 
 
 def _sentence(run: RunFolder) -> Line:
