@@ -114,12 +114,12 @@ Store(Path(sys.argv[1])).make("train", "k", build)
 @pytest.mark.parametrize(
     ("killed_at", "is_built_again"),
     [
-        pytest.param(["store", "_flush", "1"], True, id="before-the-data-is-flushed"),
+        pytest.param(["store", "flush", "1"], True, id="before-the-data-is-flushed"),
         pytest.param(["store", "write_json", "1"], True, id="before-the-manifest"),
-        pytest.param(["store", "_flush", "2"], False, id="before-the-manifest-is-flushed"),
+        pytest.param(["store", "flush", "2"], False, id="before-the-manifest-is-flushed"),
         pytest.param(["shutil", "rmtree", "1"], False, id="before-scratch-is-removed"),
         pytest.param(["Path", "rename", "1"], False, id="before-the-rename"),
-        pytest.param(["store", "_flush", "4"], False, id="after-the-rename"),
+        pytest.param(["store", "flush", "4"], False, id="after-the-rename"),
     ],
 )
 @pytest.mark.parametrize("replaces", [False, True], ids=["", "replaces"])

@@ -27,7 +27,7 @@ from typing import IO, Any
 
 from recipekit.artifacts.storage_errors import check_folder, explained
 
-__all__ = ["MANIFEST", "Artifact", "Store", "write_json"]
+__all__ = ["MANIFEST", "Artifact", "Store", "flush", "write_json"]
 
 MANIFEST = "manifest.json"
 
@@ -213,10 +213,10 @@ class Store:
         for file in partial.rglob("*"):
             if not file.is_relative_to(partial / "scratch"):
                 _follow_umask(file, mode)
-                _flush(file)
+                flush(file)
         write_json(partial / MANIFEST, manifest)
-        _flush(partial / MANIFEST)
-        _flush(partial)
+        flush(partial / MANIFEST)
+        flush(partial)
         self._complete(stage, key)
 
     def _complete(self, stage: str, key: str) -> None:
@@ -231,7 +231,7 @@ class Store:
             shutil.rmtree(replaced, ignore_errors=True)
         else:
             partial.rename(final)
-        _flush(final.parent)
+        flush(final.parent)
 
     @contextmanager
     def lock(
@@ -298,7 +298,8 @@ def _follow_umask(path: Path, mode: int) -> None:
         path.chmod((current & 0o7000) | wanted)
 
 
-def _flush(path: Path) -> None:
+def flush(path: Path) -> None:
+    """Wait until a file's content or a folder's names are on the disk; links need no waiting."""
     if path.is_symlink():
         return
     descriptor = os.open(path, os.O_RDONLY)
