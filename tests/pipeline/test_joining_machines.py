@@ -196,7 +196,10 @@ def test_a_rank_that_fails_on_one_machine_ends_the_stage_on_all(
     crew.finish(tmp_path, "failed: out of memory")
     error = other.ended().error
     assert error is not None
-    assert error.message == "machine 0 (127.0.0.1) ended the run: failed: out of memory"
+    assert error.message == (
+        "machine 0 (127.0.0.1) ended the run: failed: out of memory\n"
+        "To start this machine again: recipekit run b.yaml"
+    )
     crew.close()
 
 

@@ -223,6 +223,7 @@ class Execution:
             output=self.output,
             tracker=self.tracker,
             sharding=self.processes.launch.sharding,
+            machines=self.processes.launch.machine_count,
         )
 
     def _section(self, stage: Stage) -> Any:

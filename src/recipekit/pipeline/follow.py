@@ -72,7 +72,11 @@ class _Follower:
             if message is None:
                 raise self._lost("")
             if "failed" in message:
-                raise RunError(f"{self.leader} ended the run: {message['failed']}", code="RK614")
+                raise RunError(
+                    f"{self.leader} ended the run: {message['failed']}\n"
+                    f"To start this machine again: {self.command}",
+                    code="RK614",
+                )
             if "finished" in message:
                 end = message["finished"]
                 return Run(Path(end["run"]), tuple(end["ran"]), tuple(end["cached"]))

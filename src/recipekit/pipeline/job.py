@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ __all__ = [
     "EXIT_REPORTED",
     "Job",
     "StageResult",
+    "killed_by",
     "read_error",
     "write_error",
 ]
@@ -27,6 +29,12 @@ EXIT_REPORTED = 65
 """Exit status of a stage that failed and wrote its error to a file."""
 EXIT_NO_SPACE = 28
 """Exit status where the disk is full, perhaps too full for the error."""
+
+USUAL_SENDERS = {
+    signal.SIGKILL: " (the system kills processes that use too much memory)",
+    signal.SIGTERM: " (another program or user ended it, such as a job scheduler)",
+}
+"""Who usually sends a signal. recipekit itself sends neither to a stage that it waits for."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +65,19 @@ class Job:
     """The experiment tracker that training's numbers are passed to."""
     sharding: Sharding | None = None
     """How several ranks shard the weights of encoders; None keeps them whole."""
+    machines: int = 1
+    """The machines that the ranks run on, the same number on each."""
+
+    @property
+    def error_file(self) -> Path:
+        """The file in which the stage leaves its error for the runner."""
+        return Path(self.run) / f"{self.stage}.error.json"
+
+    def name_rank(self, rank: int) -> str:
+        """Return `rank 3`, or `rank 3 on machine 1` if there are several machines."""
+        if self.machines == 1:
+            return f"rank {rank}"
+        return f"rank {rank} on machine {rank // (self.ranks // self.machines)}"
 
     @property
     def kept(self) -> str:
@@ -87,6 +108,12 @@ class StageResult:
     """Highest resident memory of the main rank."""
     device: str | None = None
     """What the main rank computed on, in words; None for a stage that does not use torch."""
+
+
+def killed_by(status: int) -> str:
+    """Return how a process ended whose exit status is negative: `killed by SIGKILL (...)`."""
+    number = signal.Signals(-status)
+    return f"killed by {number.name}{USUAL_SENDERS.get(number, '')}"
 
 
 def write_error(path: Path, error: RecipekitError) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
 import sys
 from pathlib import Path
 from typing import IO
@@ -13,17 +12,14 @@ from recipekit.error_codes import EXIT_USAGE, exit_status
 from recipekit.errors import DataError, RecipekitError, RunError
 from recipekit.pipeline.crew import Crew
 from recipekit.pipeline.fork_server import ForkServer
-from recipekit.pipeline.job import EXIT_NO_SPACE, Job, StageResult, read_error
+from recipekit.pipeline.job import EXIT_NO_SPACE, Job, StageResult, killed_by, read_error
 from recipekit.pipeline.launch import Launch
 from recipekit.pipeline.processes import process_within
 
 __all__ = ["StageProcesses"]
 
-KILLED_BY = {
-    signal.SIGKILL: " (the system kills processes that use too much memory)",
-    signal.SIGTERM: " (another program or user ended it, such as a job scheduler)",
-}
-"""Who usually sends a signal. recipekit itself sends neither to a stage that it waits for."""
+ENDED = ("RK608", "RK609")
+"""Codes of errors about the end of a process, which need no line of their own."""
 
 
 class StageProcesses:
@@ -92,7 +88,9 @@ class StageProcesses:
 def _failure(job: Job, status: int) -> RecipekitError:
     """Return the error for a stage that did not finish."""
     name, resume = job.stage, f"{job.kept}To resume: {job.command}"
-    error = read_error(Path(job.run) / f"{name}.error.json")
+    error = read_error(job.error_file)
+    if error is not None and error.code in ENDED:
+        return error.with_message(f"{name}: {error.message}. {resume}")
     if error is not None:
         if isinstance(error, DataError) or exit_status(error.code) == EXIT_USAGE:
             resume = f"{job.kept}After fixing it: {job.command}"
@@ -102,9 +100,7 @@ def _failure(job: Job, status: int) -> RecipekitError:
         message = f"{name}: no space left on the disk of {folder}\n{resume}"
         return RunError(message, code="RK501")
     if status < 0:
-        killed_by = signal.Signals(-status)
-        hint = KILLED_BY.get(killed_by, "")
-        return RunError(f"{name}: killed by {killed_by.name}{hint}. {resume}", code="RK608")
+        return RunError(f"{name}: {killed_by(status)}. {resume}", code="RK608")
     return RunError(
         f"{name}: its process exited with status {status} without an error message. {resume}",
         code="RK609",

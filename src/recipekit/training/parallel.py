@@ -15,13 +15,19 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from recipekit.component import Ranks, SingleProcess, Weights
-from recipekit.errors import RunError
+from recipekit.errors import RunError, causes
 
 if TYPE_CHECKING:
     import torch
     from accelerate import PartialState
 
-__all__ = ["DataParallel", "Sharding", "join_ranks"]
+__all__ = ["DataParallel", "Sharding", "has_lost_rank", "join_ranks"]
+
+LOST_CONNECTION = (
+    *("gloo/transport", "Connection closed by peer", "Connection reset by peer", "Broken pipe"),
+    *("failed to recv, got 0 bytes", "remote process exited or there was a network error"),
+)
+"""Parts of the messages of gloo, of torch's store and of NCCL about a rank that has ended."""
 
 UNSUPPORTED = ("ACCELERATE_USE_DEEPSPEED", "ACCELERATE_USE_MEGATRON_LM")
 """Environment variables by which `accelerate launch` asks for what recipekit does not support."""
@@ -69,6 +75,14 @@ def join_ranks(expected: int, sharding: Sharding | None = None) -> Ranks:
     from recipekit.training.sharded import Sharded
 
     return Sharded(state, sharding.reshard_after_forward)
+
+
+def has_lost_rank(error: BaseException) -> bool:
+    """Return whether an error says that another rank has ended or cannot be reached."""
+    return any(
+        isinstance(cause, RuntimeError) and any(part in str(cause) for part in LOST_CONNECTION)
+        for cause in causes(error)
+    )
 
 
 @dataclass(frozen=True)
