@@ -873,8 +873,8 @@ ERROR_CODES: Final[dict[str, ErrorCode]] = {
     ),
     "RK634": ErrorCode(
         "Memory is not enough.",
-        "One text alone does not fit, or several ranks work together, where none can make smaller "
-        "passes alone. Or the frozen embeddings, the optimizer or a dev evaluation do not fit.",
+        "One text alone does not fit, or a rank ran out of memory again after all restarts with "
+        "smaller passes. Or the frozen embeddings, the optimizer or a dev evaluation do not fit.",
         "Follow the advice in the message: lower `max_tokens_per_batch` or `max_length`, or use "
         "`gradient_checkpointing` or `lora`.",
     ),

@@ -11,7 +11,7 @@ from typing import Any, Self
 
 from recipekit import errors
 from recipekit.artifacts.store import write_json
-from recipekit.errors import RecipekitError
+from recipekit.errors import RanksOutOfMemory, RecipekitError
 from recipekit.pipeline.run_events import Output
 from recipekit.training.parallel import Sharding
 
@@ -67,6 +67,13 @@ class Job:
     """How several ranks shard the weights of encoders; None keeps them whole."""
     machines: int = 1
     """The machines that the ranks run on, the same number on each."""
+    restarts: int = 0
+    """How often the ranks were started again, since one ran out of memory."""
+
+    @property
+    def pass_divisor(self) -> int:
+        """How many times smaller forward passes are than the recipe says: half at each restart."""
+        return 2**self.restarts
 
     @property
     def error_file(self) -> Path:
@@ -118,7 +125,10 @@ def killed_by(status: int) -> str:
 
 def write_error(path: Path, error: RecipekitError) -> None:
     """Leave an error for the runner to raise."""
-    write_json(path, {"type": type(error).__name__, "message": error.message, "code": error.code})
+    fields = {"type": type(error).__name__, "message": error.message, "code": error.code}
+    if isinstance(error, RanksOutOfMemory):
+        fields["remedy"] = error.remedy
+    write_json(path, fields)
 
 
 def read_error(path: Path) -> RecipekitError | None:
@@ -126,6 +136,6 @@ def read_error(path: Path) -> RecipekitError | None:
     if not path.is_file():
         return None
     written = json.loads(path.read_text())
-    kind = getattr(errors, written["type"], RecipekitError)
-    error: RecipekitError = kind(written["message"], code=written["code"])
+    kind = getattr(errors, written.pop("type"), RecipekitError)
+    error: RecipekitError = kind(written.pop("message"), **written)
     return error

@@ -72,7 +72,9 @@ def run_stage(job: Job) -> None:
         trust_remote_code=job.trust_remote_code,
     )
     stage = stage_named(job.stage)
-    ranks = join_ranks(job.ranks, job.sharding) if stage.ranks else SingleProcess()
+    ranks: Ranks = SingleProcess()
+    if stage.ranks:
+        ranks = join_ranks(job.ranks, job.sharding, pass_divisor=job.pass_divisor)
     progress = ConsoleProgress(
         run / "log.jsonl",
         job.stage,

@@ -41,12 +41,13 @@ class Sharding:
     """Whether a layer's whole weights are freed between its forward and its backward pass."""
 
 
-def join_ranks(expected: int, sharding: Sharding | None = None) -> Ranks:
+def join_ranks(expected: int, sharding: Sharding | None = None, *, pass_divisor: int = 1) -> Ranks:
     """Join the group of ranks that the launcher started.
 
     Args:
         expected: How many ranks the run was started with.
         sharding: How to shard the weights over several ranks; None keeps them whole.
+        pass_divisor: How many times smaller their forward passes are: see `Ranks.pass_divisor`.
 
     Raises:
         RunError: Fewer or more ranks formed a group, or the environment asks for DeepSpeed.
@@ -71,10 +72,10 @@ def join_ranks(expected: int, sharding: Sharding | None = None) -> Ranks:
     if expected == 1:
         return SingleProcess(str(state.device))
     if sharding is None:
-        return DataParallel(state)
+        return DataParallel(state, pass_divisor)
     from recipekit.training.sharded import Sharded
 
-    return Sharded(state, sharding.reshard_after_forward)
+    return Sharded(state, pass_divisor, reshard_after_forward=sharding.reshard_after_forward)
 
 
 def has_lost_rank(error: BaseException) -> bool:
@@ -94,6 +95,8 @@ class DataParallel:
     """
 
     state: PartialState
+    pass_divisor: int = 1
+    """How many times smaller forward passes are than the recipe says."""
     _local: SingleProcess = field(init=False)
 
     def __post_init__(self) -> None:
