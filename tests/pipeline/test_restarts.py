@@ -65,7 +65,7 @@ def test_after_the_last_restart_one_line_says_what_needs_less_memory(tmp_path: P
     assert processes.divisors == [1, 2, 4, 8, 16]
     assert raised.value.code == "RK634"
     assert raised.value.message == (
-        f"train: out of memory on rank 1, after 4 restarts with smaller ones: {REMEDY}\n"
+        f"train: out of memory on rank 1, also after 4 restarts with smaller passes: {REMEDY}\n"
         "To resume: recipekit run r.yaml"
     )
 

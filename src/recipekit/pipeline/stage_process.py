@@ -118,7 +118,7 @@ def _failure(job: Job, status: int) -> RecipekitError:
     if error is not None and error.code in ENDED:
         return error.with_message(f"{name}: {error.message}. {resume}")
     if isinstance(error, RanksOutOfMemory):
-        times = f", after {job.restarts} restarts with smaller ones" if job.restarts else ""
+        times = f", also after {job.restarts} restarts with smaller passes" if job.restarts else ""
         return error.with_message(f"{name}: {error.message}{times}: {error.remedy}\n{resume}")
     if error is not None:
         if isinstance(error, DataError) or exit_status(error.code) == EXIT_USAGE:
