@@ -73,7 +73,7 @@ class Job:
     @property
     def pass_divisor(self) -> int:
         """How many times smaller forward passes are than the recipe says: half at each restart."""
-        return 2**self.restarts
+        return 1 << self.restarts
 
     @property
     def error_file(self) -> Path:
