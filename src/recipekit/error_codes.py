@@ -727,7 +727,7 @@ ERROR_CODES: Final[dict[str, ErrorCode]] = {
         before_work=True,
     ),
     "RK608": ErrorCode(
-        "A stage's process was killed by a signal.",
+        "The process of a stage, or of one of its ranks, was killed by a signal.",
         "SIGKILL: often the operating system ended it because memory ran out. SIGTERM: another "
         "program or user did, such as a job scheduler.",
         "Lower batch sizes or free memory where it ran out, then run the command that the message "
@@ -863,8 +863,8 @@ ERROR_CODES: Final[dict[str, ErrorCode]] = {
     ),
     "RK634": ErrorCode(
         "Memory is not enough.",
-        "One text alone does not fit, or several ranks work together, where none can make smaller "
-        "passes alone. Or the embeddings of a passage half-phase, the optimizer or a dev "
+        "One text alone does not fit, or a rank ran out of memory again after all restarts with "
+        "smaller passes. Or the embeddings of a passage half-phase, the optimizer or a dev "
         "evaluation do not fit.",
         "Follow the advice in the message: lower `max_tokens_per_batch` or `max_length`, or use "
         "`gradient_checkpointing` or `lora`.",
@@ -942,6 +942,11 @@ ERROR_CODES: Final[dict[str, ErrorCode]] = {
         "More dimensions are to be kept than the vectors have, or more principal components than "
         "there are passages.",
         "Keep fewer dimensions.",
+    ),
+    "RK649": ErrorCode(
+        "Ranks have lost the connection to one another.",
+        "The network between them failed, or one of them did not answer in time.",
+        "Check the network, then run the command that the message shows. Finished work is kept.",
     ),
     "RK650": ErrorCode(
         "An LLM endpoint cannot be reached, or keeps failing.",

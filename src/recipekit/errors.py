@@ -28,6 +28,7 @@ __all__ = [
     "DataError",
     "ModelError",
     "Problem",
+    "RanksOutOfMemory",
     "RecipeError",
     "RecipekitError",
     "RunError",
@@ -124,6 +125,27 @@ class RunError(RecipekitError):
     """A run failed: a stage was killed, training diverged, an LLM endpoint cannot be used."""
 
     code = "RK600"
+
+
+class RanksOutOfMemory(RunError):
+    """A forward pass on one of several ranks does not fit into memory, and smaller ones may.
+
+    The others wait within a step that this rank cannot finish, so all of them have to start again.
+    `remedy` is what avoids it, in the imperative.
+    """
+
+    code = "RK634"
+
+    def __init__(self, message: str, *, remedy: str = "", code: str | None = None) -> None:
+        super().__init__(message, code=code)
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        return f"{self.message}: {self.remedy}" if self.remedy else self.message
+
+    def with_message(self, message: str) -> RecipekitError:
+        """Return a copy with another message and the same remedy."""
+        return RanksOutOfMemory(message, remedy=self.remedy, code=self.code)
 
 
 def causes(error: BaseException) -> Iterator[BaseException]:

@@ -86,6 +86,65 @@ def test_a_killed_build_leaves_no_artifact(tmp_path: Path) -> None:
     assert (store.cache / "collect" / "k" / "data.txt").read_text() == "whole"
 
 
+COMMIT = """
+import os, shutil, signal, sys
+from pathlib import Path
+from recipekit.artifacts import store
+from recipekit.artifacts.store import Store
+owner, name, call = sys.argv[2:]
+owner = {"store": store, "shutil": shutil, "Path": Path}[owner]
+function, calls = getattr(owner, name), 0
+def killed(*arguments, **options):
+    global calls
+    calls += 1
+    if calls == int(call):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return function(*arguments, **options)
+def build(folder):
+    (folder / "scratch").mkdir(exist_ok=True)
+    (folder / "scratch" / "checkpoint").touch()
+    (folder / "data.txt").write_text("whole")
+    setattr(owner, name, killed)
+    return {"stage": "train"}
+Store(Path(sys.argv[1])).make("train", "k", build)
+"""
+"""Builds an artifact and is killed at one call of a function during its commit."""
+
+
+@pytest.mark.parametrize(
+    ("killed_at", "is_built_again"),
+    [
+        pytest.param(["store", "flush", "1"], True, id="before-the-data-is-flushed"),
+        pytest.param(["store", "write_json", "1"], True, id="before-the-manifest"),
+        pytest.param(["store", "flush", "2"], False, id="before-the-manifest-is-flushed"),
+        pytest.param(["shutil", "rmtree", "1"], False, id="before-scratch-is-removed"),
+        pytest.param(["Path", "rename", "1"], False, id="before-the-rename"),
+        pytest.param(["store", "flush", "4"], False, id="after-the-rename"),
+    ],
+)
+@pytest.mark.parametrize("replaces", [False, True], ids=["", "replaces"])
+def test_a_commit_that_is_killed_loses_no_work(
+    killed_at: list[str], is_built_again: bool, replaces: bool, tmp_path: Path
+) -> None:
+    store = Store(tmp_path)
+    if replaces:  # what is left of an artifact whose manifest was damaged
+        (store.cache / "train" / "k").mkdir(parents=True)
+    killed = subprocess.run([sys.executable, "-c", COMMIT, str(tmp_path), *killed_at], check=False)
+    assert killed.returncode == -signal.SIGKILL
+
+    def again(folder: Path) -> dict[str, object]:
+        assert (folder / "scratch" / "checkpoint").exists(), "the work is still there"
+        built.append(folder)
+        return {"stage": "train"}
+
+    built: list[Path] = []
+    artifact = store.make("train", "k", again)
+    assert (artifact.path / "data.txt").read_text() == "whole"
+    assert bool(built) == is_built_again
+    assert sorted(path.name for path in artifact.path.parent.iterdir()) == ["k", "k.lock"]
+    assert sorted(path.name for path in artifact.path.iterdir()) == ["data.txt", "manifest.json"]
+
+
 def _make_slowly(root: str, started, name: str, queue) -> None:
     def write(folder: Path) -> dict[str, object]:
         started.set()

@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -77,19 +78,39 @@ def start(folder: Path, number: int) -> subprocess.Popen[str]:
     )
 
 
+def kill_processes(machine: subprocess.Popen[str]) -> None:
+    """Kill a machine's runner and all processes below it, as a power cut does."""
+    machine.send_signal(signal.SIGSTOP)  # it cannot report the death of a process below it
+    parents = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            parents[int(stat.parent.name)] = int(stat.read_text().rpartition(")")[2].split()[1])
+    killed = [machine.pid]
+    for process in killed:
+        killed += [child for child, parent in parents.items() if parent == process]
+    for process in reversed(killed):
+        os.kill(process, signal.SIGKILL)
+
+
+def in_training(machine: subprocess.Popen[str], steps: int) -> None:
+    """Return when the encoder is evaluated after a number of steps."""
+    assert machine.stderr is not None
+    for line in machine.stderr:
+        if f"after {steps} of" in line:
+            return
+    raise AssertionError(f"it ended before step {steps}")
+
+
 def weights(folder: Path) -> dict[str, torch.Tensor]:
     encoder = folder / "runs/tiny/latest/stages/train/encoder/model.safetensors"
     return load_file(encoder)
 
 
-def test_a_run_on_two_machines_survives_the_death_of_one_and_trains_as_one_process(
+def test_a_run_on_two_machines_survives_the_death_of_each_and_trains_as_one_process(
     folder: Path, tmp_path_factory: pytest.TempPathFactory, tiny_model: Path, words: list[str]
 ) -> None:
     machines = [start(folder, number) for number in range(2)]
-    assert machines[0].stderr is not None
-    for line in machines[0].stderr:
-        if "dev ndcg@10" in line:  # in the middle of training
-            break
+    in_training(machines[0], 0)
     machines[1].send_signal(signal.SIGKILL)
     rest = machines[0].communicate(timeout=300)[1]
     machines[1].communicate()
@@ -101,6 +122,18 @@ def test_a_run_on_two_machines_survives_the_death_of_one_and_trains_as_one_proce
     assert error.endswith(
         "here: recipekit run recipe.yaml --accelerate-config machine-0.yaml [RK614]"
     )
+
+    machines = [start(folder, number) for number in range(2)]
+    in_training(machines[0], 5)
+    kill_processes(machines[0])
+    rest = machines[1].communicate(timeout=60)[1]
+    machines[0].communicate()
+    assert machines[1].returncode == 1, rest
+    assert rest.splitlines()[-1].endswith(
+        "machine 0 (127.0.0.1) was lost. Finished stages are kept. To resume, start every "
+        "machine again; here: recipekit run recipe.yaml --accelerate-config machine-1.yaml [RK614]"
+    )
+    assert "Traceback" not in rest
 
     machines = [start(folder, number) for number in range(2)]
     outputs = [machine.communicate(timeout=300)[1] for machine in machines]

@@ -25,6 +25,7 @@ from recipekit.training.parallel import DataParallel
 class FakeRanks(SingleProcess):
     """One rank of several in this process: its collectives see this rank alone."""
 
+    pass_divisor: int = 1
     wait: Callable[[], object] = lambda: None
 
     def barrier(self) -> None:

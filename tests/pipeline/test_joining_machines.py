@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import sys
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +16,17 @@ import pytest
 from recipekit.errors import RunError
 from recipekit.pipeline import crew as crew_module
 from recipekit.pipeline import follow as follow_module
+from recipekit.pipeline import processes as processes_module
 from recipekit.pipeline.accelerate_file import AccelerateFile
 from recipekit.pipeline.connection import MachineConnection
 from recipekit.pipeline.crew import Crew
 from recipekit.pipeline.follow import follow
+from recipekit.pipeline.job import Job
 from recipekit.pipeline.launch import Launch
 from recipekit.pipeline.machines import Machines, first_node, read_machines
 from recipekit.pipeline.processes import process_within
 from recipekit.pipeline.run_result import Run
+from recipekit.pipeline.stage_process import StageProcesses
 
 TORCHRUN = {
     "TORCHELASTIC_RUN_ID": "none",
@@ -125,6 +129,7 @@ class OtherMachine:
     """Machine 1, in a thread."""
 
     machines: Machines
+    launches: type[Launch] = RunsCode
     result: Run | None = None
     error: RunError | None = None
     lines: list[str] = field(default_factory=list)
@@ -135,7 +140,7 @@ class OtherMachine:
         return self
 
     def _follow(self) -> None:
-        launch = RunsCode(ranks=2, cpu=True, machines=self.machines)
+        launch = self.launches(ranks=2, cpu=True, machines=self.machines)
         try:
             self.result = follow(
                 launch, "recipekit run b.yaml", lambda event: self.lines.append(event.line)
@@ -196,8 +201,99 @@ def test_a_rank_that_fails_on_one_machine_ends_the_stage_on_all(
     crew.finish(tmp_path, "failed: out of memory")
     error = other.ended().error
     assert error is not None
-    assert error.message == "machine 0 (127.0.0.1) ended the run: failed: out of memory"
+    assert error.message == (
+        "machine 0 (127.0.0.1) ended the run: failed: out of memory\n"
+        "To start this machine again: recipekit run b.yaml"
+    )
     crew.close()
+
+
+class RunsScript(Launch):
+    """Starts this machine's Python script, with the job's file as its argument."""
+
+    def command(self, job: Path, *, ranks: bool, port: int | None = None) -> list[str]:
+        assert self.machines is not None
+        return [sys.executable, str(job.with_name(f"{self.machines.number}.py")), str(job)]
+
+
+OUT_OF_MEMORY = """\
+import json, sys
+job = json.load(open(sys.argv[1]))
+if job["restarts"] < 2:
+    error = {"type": "RanksOutOfMemory", "message": "out of memory on rank 1", "code": "RK634"}
+    json.dump(error, open(job["run"] + "/train.error.json", "w"))
+    raise SystemExit(65)
+"""
+WAITS = """\
+import json, signal, sys
+job = json.load(open(sys.argv[1]))
+if job["restarts"] < 2:
+    signal.pause()
+json.dump({"summary": {}, "by_products": [], "peak_bytes": 0},
+          open(job["run"] + "/train.result.json", "w"))
+"""
+
+
+def two_machines(folder: Path) -> tuple[StageProcesses, OtherMachine, Job]:
+    """Machine 0's side and machine 1 of a run, and a job for the scripts of both."""
+    first, second = (Machines(2, number, "127.0.0.1", free_port()) for number in range(2))
+    other = OtherMachine(replace(second, port=first.port), RunsScript).start()
+    crew = Crew(first, folder, "recipekit run r.yaml")
+    processes = StageProcesses(RunsScript(ranks=2, cpu=True, machines=first), crew)
+    job = Job("train", "k", *[str(folder)] * 3, {}, 2, "recipekit run r.yaml", machines=2)
+    return processes, other, job
+
+
+def test_ranks_of_both_machines_start_again_after_one_runs_out_of_memory(tmp_path: Path) -> None:
+    (tmp_path / "0.py").write_text(WAITS)
+    (tmp_path / "1.py").write_text(OUT_OF_MEMORY)
+    processes, other, job = two_machines(tmp_path)
+    restarts = list[int]()
+    with open(os.devnull) as lock:
+        processes.run(
+            job, lock, computes=True, restarting=lambda _, number: restarts.append(number)
+        )
+    assert processes.crew is not None
+    processes.crew.finish(tmp_path, None, ["train"])
+    assert restarts == [1, 2]
+    assert other.ended().result is not None
+    assert other.lines[2:] == [
+        "machine 1: train: running",
+        "machine 1: train: running again with smaller forward passes (restart 1)",
+        "machine 1: train: running again with smaller forward passes (restart 2)",
+    ]
+    processes.close()
+
+
+IGNORES_SIGTERM = """\
+import os, signal, sys
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+os.mkdir(os.path.dirname(sys.argv[1]) + "/ready")
+signal.pause()
+"""
+AFTER_THE_OTHER = """\
+import os, sys, time
+while not os.path.exists(os.path.dirname(sys.argv[1]) + "/ready"):
+    time.sleep(0.01)
+"""
+
+
+def test_ranks_are_not_started_again_while_others_do_not_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(crew_module, "SECONDS_TO_STOP", 0.0)
+    monkeypatch.setattr(processes_module, "SECONDS_TO_TERMINATE", 0.01)
+    (tmp_path / "0.py").write_text(AFTER_THE_OTHER + OUT_OF_MEMORY)
+    (tmp_path / "1.py").write_text(IGNORES_SIGTERM)
+    processes, other, job = two_machines(tmp_path)
+    restarts = list[int]()
+    with open(os.devnull) as lock, pytest.raises(RunError, match="train: out of memory on rank 1"):
+        processes.run(
+            job, lock, computes=True, restarting=lambda error, number: restarts.append(number)
+        )
+    assert restarts == []
+    processes.close()
+    assert other.ended().error is not None
 
 
 def test_a_machine_that_is_lost_ends_the_run_on_the_other_with_the_command_that_resumes_it(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import weakref
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +16,7 @@ from helpers.toy_training import ToyEncoder, ToyPhase, are_freed, toy_loop
 from recipekit.component import Phase, PhasePart, SingleProcess, StepResult
 from recipekit.errors import RunError
 from recipekit.testing import RecordingProgress
+from recipekit.training import checkpoint as checkpoint_module
 from recipekit.training import loop as loop_module
 from recipekit.training.checkpoint import load_checkpoint
 from recipekit.training.optimizer import OptimizerSettings, learning_rate_factor
@@ -89,6 +92,50 @@ def test_a_checkpoint_inside_an_epoch_resumes_to_the_same_weights(
     if step > 1:
         (event,) = [event for event in progress.events if event["event"] == "resume"]
         assert event["step"] == step
+
+
+def killed_at_call(monkeypatch, owner, name: str, call: int) -> None:
+    """Let one call of a function, counted from 1, end the process instead."""
+    function, calls = getattr(owner, name), count(1)
+
+    def killed(*arguments, **options):
+        if next(calls) == call:
+            raise KeyboardInterrupt
+        return function(*arguments, **options)
+
+    monkeypatch.setattr(owner, name, killed)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("owner", "name", "call", "resumes_at"),
+    [
+        pytest.param(checkpoint_module, "_save_tensors", 7, 6, id="before-the-tensors"),
+        pytest.param(checkpoint_module, "write_json", 7, 6, id="before-the-state"),
+        pytest.param(checkpoint_module, "_complete", 7, 6, id="before-it-is-flushed"),
+        pytest.param(Path, "rename", 7, 6, id="before-it-is-renamed"),
+        # Each checkpoint after the first removes two folders: an older one of its step, and the
+        # one before it.
+        pytest.param(shutil, "rmtree", 13, 7, id="before-the-one-before-is-removed"),
+    ],
+)
+def test_a_run_that_is_killed_while_it_writes_a_checkpoint_ends_with_the_same_weights(
+    tmp_path, uninterrupted, monkeypatch, owner, name, call, resumes_at
+):
+    monkeypatch.setattr(loop_module, "CHECKPOINT_SECONDS", -1.0)
+    phases = three_phases(tmp_path / "files")
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        killed_at_call(patch, owner, name, call)
+        toy_loop(tmp_path / "run", phases).run()
+    progress = RecordingProgress()
+    resumed = toy_loop(tmp_path / "run", phases, progress=progress)
+    resumed.run()
+    assert torch.equal(weights(resumed), weights(uninterrupted[0]))
+    (event,) = [event for event in progress.events if event["event"] == "resume"]
+    assert event["step"] == resumes_at
+    assert [path.name for path in (tmp_path / "run" / "checkpoints").iterdir()] == [
+        f"checkpoint-{STEPS:08d}"
+    ]
 
 
 class KilledInBegin(ToyPhase):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -23,8 +23,9 @@ from helpers.train_inputs import (
 )
 from recipekit.component import SingleProcess
 from recipekit.encoding.embed import embed_tokens
+from recipekit.encoding.out_of_memory import is_out_of_memory
 from recipekit.encoding.tokens import TokenizedTexts
-from recipekit.errors import RunError
+from recipekit.errors import RanksOutOfMemory, RunError
 from recipekit.losses.frozen_matrix import FrozenMatrix
 from recipekit.losses.passage_softmax import PassageSoftmax
 from recipekit.stages.train import dev_evaluation
@@ -145,13 +146,30 @@ def test_a_run_without_memory_resumes_with_what_its_error_advises(
         torch.testing.assert_close(other[name], tensor, atol=2e-4, rtol=1e-3)
 
 
-def test_on_several_ranks_the_run_ends_in_one_line(
+def test_one_of_several_ranks_asks_for_smaller_passes_of_all(
     tiny_model: Path, tiny_dataset: Any, tmp_path: Path
 ) -> None:
-    inputs = train_inputs(tmp_path, tiny_model, tiny_dataset, ranks=FakeRanks(count=2))
-    SmallMemory(inputs.encoder("student"), fits=2)
-    with pytest.raises(RunError, match=r"rank 0 is out of memory.*max_tokens_per_batch: 8192"):
-        train(inputs, train_section(IN_BATCH, eval_every_epochs=None), tmp_path / "out")
+    section = train_section(IN_BATCH, eval_every_epochs=None)
+
+    def out_of_memory(ranks: FakeRanks, fits: int) -> RunError:
+        inputs = train_inputs(tmp_path, tiny_model, tiny_dataset, ranks=ranks)
+        SmallMemory(inputs.encoder("student"), fits)
+        with pytest.raises(RunError) as error:
+            train(inputs, section, tmp_path / "out")
+        assert error.value.code == "RK634"
+        return error.value
+
+    error = out_of_memory(FakeRanks(count=2), fits=16)
+    assert isinstance(error, RanksOutOfMemory)
+    assert str(error) == (
+        "out of memory on rank 0 at step 1 of 6, with 16,384 tokens in a forward pass: set "
+        "train.max_tokens_per_batch: 8192 or less, or train.gradient_checkpointing: true"
+    )
+    error = out_of_memory(FakeRanks(count=2, pass_divisor=256), fits=16)
+    assert "with 64 tokens in a forward pass" in str(error)
+    error = out_of_memory(FakeRanks(count=2, pass_divisor=2**14), fits=2)
+    assert not isinstance(error, RanksOutOfMemory), "smaller passes do not help"
+    assert "out of memory on rank 0 with one text in a forward pass" in str(error)
 
 
 def refuse_call(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, refused: int) -> None:
@@ -261,24 +279,104 @@ def test_another_error_is_not_repeated(tiny_model: Path, tiny_dataset: Any, tmp_
         train(inputs, train_section(IN_BATCH, eval_every_epochs=None), tmp_path / "out")
 
 
-@pytest.mark.parametrize("n_ranks", [1, 2])
+@pytest.mark.parametrize(
+    "ranks", [SingleProcess(), FakeRanks(count=2)], ids=["alone", "whole-weights"]
+)
 def test_encoding_divides_a_batch_that_does_not_fit(
-    n_ranks: int, tiny_model: Path, tiny_dataset: Any, tmp_path: Path
+    ranks: SingleProcess, tiny_model: Path, tiny_dataset: Any, tmp_path: Path
 ) -> None:
     progress = RecordingProgress()
     inputs = train_inputs(tmp_path, tiny_model, tiny_dataset)
     encoder, tokens = inputs.encoder("student"), inputs.tokens("student", "passage")
     rows = np.arange(len(tokens))
 
-    def embed(ranks: Any) -> np.ndarray:
+    def embed() -> np.ndarray:
         return embed_tokens(encoder, tokens, rows, "passage", ranks, progress=progress)
 
-    whole = embed(SingleProcess())
+    whole = embed()
     memory = SmallMemory(encoder, fits=60, training=False)
-    if n_ranks > 1:
-        with pytest.raises(RunError, match="set a lower max_tokens_per_batch"):
-            embed(FakeRanks(count=2))
-        return
-    np.testing.assert_allclose(embed(SingleProcess()), whole, atol=1e-6)
+    np.testing.assert_allclose(embed(), whole, atol=1e-6)
     assert memory.refused
     assert "in 4 parts, with the same result" in progress.warnings[-1]
+
+
+def test_the_main_rank_reports_that_another_divides_its_batches(
+    tiny_model: Path, tiny_dataset: Any, tmp_path: Path
+) -> None:
+    class DividedElsewhere(FakeRanks):
+        def max(self, values: torch.Tensor) -> torch.Tensor:
+            return 2 * values
+
+    progress = RecordingProgress()
+    inputs = train_inputs(tmp_path, tiny_model, tiny_dataset)
+    encoder, tokens = inputs.encoder("student"), inputs.tokens("student", "query")
+    ranks = DividedElsewhere(count=2)
+    embed_tokens(encoder, tokens, np.arange(4), "query", ranks, progress=progress)
+    (warning,) = progress.warnings
+    assert "some ranks encode each batch in 2 parts, with the same result" in warning
+
+
+@dataclass(frozen=True)
+class ShardedRanks(FakeRanks):
+    """One of two ranks that shard weights."""
+
+    @property
+    def shards_weights(self) -> bool:
+        return True
+
+
+def test_ranks_that_shard_weights_divide_all_batches_into_the_same_number_of_parts(
+    tiny_model: Path, tiny_dataset: Any, tmp_path: Path
+) -> None:
+    inputs = train_inputs(tmp_path, tiny_model, tiny_dataset)
+    encoder, tokens = inputs.encoder("student"), inputs.tokens("student", "passage")
+    passes = []
+    encoder.register_forward_pre_hook(  # type: ignore[attr-defined]
+        lambda module, arguments: passes.append(len(arguments[0]["input_ids"]))
+    )
+
+    def embed(texts: int, divisor: int) -> np.ndarray:
+        passes.clear()
+        ranks = ShardedRanks(count=1, pass_divisor=divisor)
+        return embed_tokens(encoder, tokens, np.arange(texts), "passage", ranks)
+
+    whole = embed(6, divisor=1)
+    assert passes == [6]
+    np.testing.assert_allclose(embed(6, divisor=4), whole, atol=1e-6)
+    assert sorted(passes) == [1, 1, 2, 2]
+    embed(2, divisor=4)
+    assert passes == [1, 1, 1, 1], "without a text of its own, a rank makes a pass over one"
+    ranks = ShardedRanks(rank=1, count=2, pass_divisor=4)  # all texts are in the first rank's batch
+    passes.clear()
+    embed_tokens(encoder, tokens, np.arange(2), "passage", ranks)
+    assert passes == [1, 1, 1, 1]
+
+
+def test_a_rank_that_shards_weights_asks_for_smaller_passes_of_all_while_encoding(
+    tiny_model: Path, tiny_dataset: Any, tmp_path: Path
+) -> None:
+    inputs = train_inputs(tmp_path, tiny_model, tiny_dataset)
+    encoder, tokens = inputs.encoder("student"), inputs.tokens("student", "passage")
+    SmallMemory(encoder, fits=2, training=False)
+    rows = np.arange(4)
+    with pytest.raises(RanksOutOfMemory, match="rank 0 while encoding passage texts: set a lower"):
+        embed_tokens(encoder, tokens, rows, "passage", ShardedRanks(count=2))
+    with pytest.raises(RunError, match="with one of the passage texts in a forward pass") as error:
+        embed_tokens(encoder, tokens, rows, "passage", ShardedRanks(count=2, pass_divisor=4))
+    assert not isinstance(error.value, RanksOutOfMemory)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "CUDA error: out of memory",
+        "MPS backend out of memory (MPS allocated: 18.13 GB)",
+        "DefaultCPUAllocator: can't allocate memory: you tried to allocate 8000 bytes",
+        "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+        "NCCL error: unhandled cuda error, Cuda failure 2 'out of memory'",
+    ],
+)
+def test_a_lack_of_memory_is_recognized(message: str) -> None:
+    assert is_out_of_memory(RuntimeError(message))
+    assert not is_out_of_memory(RunError(message))
+    assert not is_out_of_memory(RuntimeError("CUDA error: an illegal memory access"))

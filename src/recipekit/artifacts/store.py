@@ -6,8 +6,8 @@
 <root>/cache/<stage>/<key>.lock       held by the process that is writing the artifact
 ```
 
-An artifact under its key is always complete: the manifest is written last, everything is flushed
-to the disk, and then the folder is renamed into place. Two runs that need the same artifact take
+An artifact under its key is always complete: everything is flushed to the disk, the manifest is
+written last, and then the folder is renamed into place. Two runs that need the same artifact take
 turns, and the second finds it finished.
 """
 
@@ -27,7 +27,7 @@ from typing import IO, Any
 
 from recipekit.artifacts.storage_errors import check_folder, explained
 
-__all__ = ["MANIFEST", "Artifact", "Store", "write_json"]
+__all__ = ["MANIFEST", "Artifact", "Store", "flush", "write_json"]
 
 MANIFEST = "manifest.json"
 
@@ -203,15 +203,26 @@ class Store:
                 yield partial
 
     def commit(self, stage: str, key: str, manifest: Mapping[str, Any]) -> None:
-        """Turn a partial folder into the artifact: manifest last, all flushed, then one rename."""
+        """Turn a partial folder into the artifact: all flushed, manifest last, then one rename.
+
+        The next holder of the lock finishes what is interrupted once the manifest is written.
+        Before that, the work in `scratch/` is still there for the next attempt.
+        """
+        partial = self.partial(stage, key)
+        mode = partial.stat().st_mode
+        for file in partial.rglob("*"):
+            if not file.is_relative_to(partial / "scratch"):
+                _follow_umask(file, mode)
+                flush(file)
+        write_json(partial / MANIFEST, manifest)
+        flush(partial / MANIFEST)
+        flush(partial)
+        self._complete(stage, key)
+
+    def _complete(self, stage: str, key: str) -> None:
+        """Put a partial folder with a manifest into the artifact's place."""
         partial, final = self.partial(stage, key), self.cache / stage / key
         shutil.rmtree(partial / "scratch", ignore_errors=True)
-        write_json(partial / MANIFEST, manifest)
-        mode = (partial / MANIFEST).stat().st_mode
-        for file in partial.rglob("*"):
-            _follow_umask(file, mode)
-            _flush(file)
-        _flush(partial)
         if final.exists():
             replaced = final.with_name(f"{key}.replaced")
             shutil.rmtree(replaced, ignore_errors=True)
@@ -220,15 +231,16 @@ class Store:
             shutil.rmtree(replaced, ignore_errors=True)
         else:
             partial.rename(final)
-        _flush(final.parent)
+        flush(final.parent)
 
     @contextmanager
     def lock(
         self, stage: str, key: str, waiting: Callable[[], None] | None = None
     ) -> Iterator[IO[str]]:
-        """Hold the lock on an artifact.
+        """Hold the lock on an artifact, and finish its commit if that was interrupted.
 
         The lock belongs to the open file: a child process that inherits the file holds it, too.
+        The caller must look again whether the artifact exists by then.
         """
         path = self.cache / stage / f"{key}.lock"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -239,6 +251,8 @@ class Store:
                 if waiting:
                     waiting()
                 fcntl.flock(file, fcntl.LOCK_EX)
+            if Artifact(stage, key, self.partial(stage, key)).is_whole():
+                self._complete(stage, key)  # a commit was interrupted
             yield file
 
     def remove(self, artifact: Artifact) -> None:
@@ -272,7 +286,7 @@ def _follow_umask(path: Path, mode: int) -> None:
 
     Args:
         path: The file or folder; links stay as they are.
-        mode: The mode of a plain new file, which follows the umask.
+        mode: The mode of a plain new file or folder, which follows the umask.
     """
     if path.is_symlink():
         return
@@ -284,7 +298,8 @@ def _follow_umask(path: Path, mode: int) -> None:
         path.chmod((current & 0o7000) | wanted)
 
 
-def _flush(path: Path) -> None:
+def flush(path: Path) -> None:
+    """Wait until a file's content or a folder's names are on the disk; links need no waiting."""
     if path.is_symlink():
         return
     descriptor = os.open(path, os.O_RDONLY)

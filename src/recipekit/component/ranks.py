@@ -60,6 +60,13 @@ class Ranks(Protocol):
     def shards_weights(self) -> bool:
         """Whether each rank holds a slice of the weights rather than all of them."""
 
+    @property
+    def pass_divisor(self) -> int:
+        """How many times smaller forward passes are than a recipe's `max_tokens_per_batch`.
+
+        It is 1, and doubles each time that the ranks start again after one ran out of memory.
+        """
+
     def barrier(self) -> None:
         """Return when every rank has called it."""
 
@@ -145,6 +152,11 @@ class SingleProcess:
     def shards_weights(self) -> bool:
         """It does not."""
         return False
+
+    @property
+    def pass_divisor(self) -> int:
+        """A single process makes smaller passes by itself."""
+        return 1
 
     def barrier(self) -> None:
         """Return at once."""

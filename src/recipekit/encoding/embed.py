@@ -32,7 +32,6 @@ from recipekit.encoding.forward_passes import (
     device_of,
     encode,
     encoding,
-    idle_passes,
 )
 from recipekit.encoding.model_size import count_parameters
 from recipekit.encoding.precision import model_of_device, name_precision
@@ -188,7 +187,8 @@ def embed_tokens(
         encoded = encode(passes_in_memory, (at[batch] for batch in own))
         for batch, vectors in zip(own, encoded, strict=True):
             embeddings[batch] = vectors
-        idle_passes(passes - len(own), encoder, tokens, side, device)
+        passes_in_memory.idle(passes - len(own))
+        passes_in_memory.report_other_ranks()
     if ranks.count == 1:
         return embeddings
     # Each row is zero on all ranks but one, so the sum is exact.
@@ -264,7 +264,7 @@ def _embed_blocks(
                 encoded[at : at + len(batch)] = vectors
                 at += len(batch)
                 tracker.advance(len(batch))
-            idle_passes(max(map(len, batches)) - len(own), encoder, tokens, side, device)
+            divided.idle(max(map(len, batches)) - len(own))
             stored = _finite(encoded, matrix.dtype, rows, side)
             if ranks.machines == 1:
                 _write_block(matrix, done_path, now[ranks.rank], rows, stored)
@@ -275,6 +275,7 @@ def _embed_blocks(
                 for block, part, divided_rows in zip(now, parts, batches, strict=True):
                     rows = np.concatenate([*divided_rows, np.empty(0, np.int64)])
                     _write_block(matrix, done_path, block, rows, part.cpu().numpy())
+        divided.report_other_ranks()
     return sum(len(batch) for numbers in left for block in numbers for batch in blocks[block])
 
 

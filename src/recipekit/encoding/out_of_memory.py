@@ -13,10 +13,14 @@ from recipekit.errors import RunError
 __all__ = ["available_memory", "free_memory", "is_out_of_memory", "needs_memory"]
 
 
+MESSAGES = ("out of memory", "can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED")
+"""Parts of the messages of CUDA, NCCL and MPS, of the host's allocator, and of cuBLAS."""
+
+
 def is_out_of_memory(error: BaseException) -> bool:
     """Return whether a device or the host could not allocate memory."""
     return isinstance(error, torch.OutOfMemoryError) or (
-        isinstance(error, RuntimeError) and "DefaultCPUAllocator: can't allocate" in str(error)
+        isinstance(error, RuntimeError) and any(part in str(error) for part in MESSAGES)
     )
 
 

@@ -50,6 +50,8 @@ class Crew:
             RunError: A machine did not come, has another version, or does not see the folder.
         """
         self.machines, self.command = machines, command
+        self.is_stuck = False
+        """Whether a machine's ranks did not end in time, so that no others can be started."""
         self._events: Events = queue.Queue()
         self._others: dict[int, MachineConnection] = {}
         self._hosts: dict[int, str] = {}
@@ -126,12 +128,18 @@ class Crew:
     # Stages
     # ---------------------------------------------------------------------------------------------
 
-    def begin(self, stage: str, job: Path) -> int:
-        """Let the others start their ranks of a stage; return the port at which all ranks meet."""
+    def begin(self, stage: str, job: Path, *, restarts: int = 0) -> int:
+        """Let the others start their ranks of a stage; return the port at which all ranks meet.
+
+        Args:
+            stage: The stage.
+            job: The file of its job, a new one each time: a shared folder may show an old content.
+            restarts: How often the ranks were started before.
+        """
         with socket.create_server(("", 0)) as free:
             port = int(free.getsockname()[1])
         for other in self._others.values():
-            other.send(stage=stage, job=str(job), port=port)
+            other.send(stage=stage, job=str(job), port=port, restarts=restarts)
         return port
 
     def wait(self, stage: str, process: subprocess.Popen[bytes], *, computes: bool) -> int:
@@ -151,6 +159,7 @@ class Crew:
             try:
                 number, message = self._events.get(timeout=left)
             except queue.Empty:
+                self.is_stuck = True
                 break
             if message is None:
                 raise self._lost(stage, number)

@@ -30,7 +30,9 @@ from recipekit.pipeline.ledger import ledger_of
 from recipekit.pipeline.live_components import check_unchanged
 from recipekit.pipeline.plan import Plan, StagePlan, make_plan
 from recipekit.pipeline.preflight import check_data, check_servers
+from recipekit.pipeline.progress import ConsoleProgress
 from recipekit.pipeline.report import write_report
+from recipekit.pipeline.restarts import Restart
 from recipekit.pipeline.run_events import OnEvent, Output, RunEvent
 from recipekit.pipeline.run_record import RunRecord
 from recipekit.pipeline.run_result import Run
@@ -72,6 +74,7 @@ class Execution:
         self.processes = processes
         self.artifacts: dict[str, Artifact] = {}
         self.ran: list[str] = []
+        self.restarts: list[dict[str, Any]] = []
         self.latest_before: Path | None = None
         self.exported_to: Path | None = None
         self._replies_before = _stored_replies(store)
@@ -181,7 +184,14 @@ class Execution:
             section = self._section(stage)
             check_unchanged(name, section, planned.identity)
             try:
-                result = self.processes.run(job, lock, computes=stage.ranks)
+                result = self.processes.run(
+                    job,
+                    lock,
+                    computes=stage.ranks,
+                    restarting=lambda error, number: self._restarting(
+                        Restart.of(stage, Path(job.partial), error, number)
+                    ),
+                )
             except DataError as error:
                 raise with_declaration(self.recipe, name, section, error) from error
             except (ComponentError, ModelError) as error:
@@ -213,15 +223,27 @@ class Execution:
         )
         return Artifact(name, key, self.store.cache / name / key)
 
+    def _restarting(self, restart: Restart) -> None:
+        """Report and record that a stage's ranks start again."""
+        self.restarts.append(restart.fields)
+        self.record.write_status("running", ran=self.ran, restarts=self.restarts)
+        self.emit("stage_restarted", **restart.fields)
+        log = self.record.path / "log.jsonl"
+        progress = ConsoleProgress(log, restart.stage, output=self.output)
+        if self.output == "json":  # the event says it
+            progress.log("warning", message=restart.message)
+        else:
+            progress.warn(restart.message)
+
     def _job(self, stage: Stage, key: str) -> Job:
-        partial = self.store.partial(stage.name, key)
-        partial.mkdir(parents=True, exist_ok=True)
+        folder = self.store.partial(stage.name, key)
+        folder.mkdir(parents=True, exist_ok=True)
         return Job(
             stage=stage.name,
             key=key,
             run=str(self.record.path.absolute()),
             cache=str(self.store.root.absolute()),
-            partial=str(partial.absolute()),
+            partial=str(folder.absolute()),
             inputs={name: artifact.key for name, artifact in self.artifacts.items()},
             ranks=self.processes.launch.ranks if stage.ranks else 1,
             command=self.record.command,
@@ -232,6 +254,7 @@ class Execution:
             output=self.output,
             tracker=self.tracker,
             sharding=self.processes.launch.sharding,
+            machines=self.processes.launch.machine_count,
         )
 
     def _section(self, stage: Stage) -> Any:
@@ -255,7 +278,11 @@ class Execution:
         """Write how the run ended, and the report of what there is."""
         with explained(self.record.path):
             self.record.write_status(
-                status, ran=self.ran, reason=reason, exported_to=self.exported_to
+                status,
+                ran=self.ran,
+                reason=reason,
+                restarts=self.restarts,
+                exported_to=self.exported_to,
             )
             if self.artifacts:
                 write_report(self.record.path)

@@ -72,7 +72,11 @@ class _Follower:
             if message is None:
                 raise self._lost("")
             if "failed" in message:
-                raise RunError(f"{self.leader} ended the run: {message['failed']}", code="RK614")
+                raise RunError(
+                    f"{self.leader} ended the run: {message['failed']}\n"
+                    f"To start this machine again: {self.command}",
+                    code="RK614",
+                )
             if "finished" in message:
                 end = message["finished"]
                 return Run(Path(end["run"]), tuple(end["ran"]), tuple(end["cached"]))
@@ -130,7 +134,10 @@ class _Follower:
     def _stage(self, connection: MachineConnection, message: dict[str, Any]) -> None:
         """Run this machine's ranks of a stage, and report their exit status."""
         stage = message["stage"]
-        self._emit("machine_stage", f"{stage}: running", stage=stage)
+        again, restarts = "", message["restarts"]
+        if restarts:
+            again = f" again with smaller forward passes (restart {restarts})"
+        self._emit("machine_stage", f"{stage}: running{again}", stage=stage)
         command = self.launch.command(Path(message["job"]), ranks=True, port=message["port"])
         with process_within(command, self.launch.environment()) as process:
             watch(process, HERE, self.events)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any, Self
 
 from recipekit import errors
 from recipekit.artifacts.store import write_json
-from recipekit.errors import RecipekitError
+from recipekit.errors import RanksOutOfMemory, RecipekitError
 from recipekit.pipeline.run_events import Output
 from recipekit.training.parallel import Sharding
 
@@ -19,6 +20,7 @@ __all__ = [
     "EXIT_REPORTED",
     "Job",
     "StageResult",
+    "killed_by",
     "read_error",
     "write_error",
 ]
@@ -27,6 +29,12 @@ EXIT_REPORTED = 65
 """Exit status of a stage that failed and wrote its error to a file."""
 EXIT_NO_SPACE = 28
 """Exit status where the disk is full, perhaps too full for the error."""
+
+USUAL_SENDERS = {
+    signal.SIGKILL: " (the system kills processes that use too much memory)",
+    signal.SIGTERM: " (another program or user ended it, such as a job scheduler)",
+}
+"""Who usually sends a signal. recipekit itself sends neither to a stage that it waits for."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +65,26 @@ class Job:
     """The experiment tracker that training's numbers are passed to."""
     sharding: Sharding | None = None
     """How several ranks shard the weights of encoders; None keeps them whole."""
+    machines: int = 1
+    """The machines that the ranks run on, the same number on each."""
+    restarts: int = 0
+    """How often the ranks were started again, since one ran out of memory."""
+
+    @property
+    def pass_divisor(self) -> int:
+        """How many times smaller forward passes are than the recipe says: half at each restart."""
+        return 1 << self.restarts
+
+    @property
+    def error_file(self) -> Path:
+        """The file in which the stage leaves its error for the runner."""
+        return Path(self.run) / f"{self.stage}.error.json"
+
+    def name_rank(self, rank: int) -> str:
+        """Return `rank 3`, or `rank 3 on machine 1` if there are several machines."""
+        if self.machines == 1:
+            return f"rank {rank}"
+        return f"rank {rank} on machine {rank // (self.ranks // self.machines)}"
 
     @property
     def kept(self) -> str:
@@ -89,9 +117,18 @@ class StageResult:
     """What the main rank computed on, in words; None for a stage that does not use torch."""
 
 
+def killed_by(status: int) -> str:
+    """Return how a process ended whose exit status is negative: `killed by SIGKILL (...)`."""
+    number = signal.Signals(-status)
+    return f"killed by {number.name}{USUAL_SENDERS.get(number, '')}"
+
+
 def write_error(path: Path, error: RecipekitError) -> None:
     """Leave an error for the runner to raise."""
-    write_json(path, {"type": type(error).__name__, "message": error.message, "code": error.code})
+    fields = {"type": type(error).__name__, "message": error.message, "code": error.code}
+    if isinstance(error, RanksOutOfMemory):
+        fields["remedy"] = error.remedy
+    write_json(path, fields)
 
 
 def read_error(path: Path) -> RecipekitError | None:
@@ -99,6 +136,6 @@ def read_error(path: Path) -> RecipekitError | None:
     if not path.is_file():
         return None
     written = json.loads(path.read_text())
-    kind = getattr(errors, written["type"], RecipekitError)
-    error: RecipekitError = kind(written["message"], code=written["code"])
+    kind = getattr(errors, written.pop("type"), RecipekitError)
+    error: RecipekitError = kind(written.pop("message"), **written)
     return error

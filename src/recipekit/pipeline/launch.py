@@ -32,6 +32,11 @@ class Launch:
     gpus: str | None = None
     """The GPUs that processes see, such as `0,1`; None for those of the environment, or all."""
 
+    @property
+    def machine_count(self) -> int:
+        """How many machines run together."""
+        return self.machines.count if self.machines else 1
+
     def command(self, job: Path, *, ranks: bool, port: int | None = None) -> list[str]:
         """Return the command line for a job.
 
@@ -107,7 +112,7 @@ class Launch:
         if self.cpu:
             environment["ACCELERATE_USE_CPU"] = "true"
         if self.cpu and self.ranks > 1:
-            here = self.ranks // self.machines.count if self.machines else self.ranks
+            here = self.ranks // self.machine_count
             environment.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // here)))
         return environment
 

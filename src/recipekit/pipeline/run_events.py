@@ -32,6 +32,7 @@ EVENTS: Mapping[str, tuple[str, ...]] = {
     "done": ("stage", "name", "done", "unit", "seconds"),
     "info": ("stage", "message"),
     "warning": ("stage", "message"),
+    "stage_restarted": ("stage", "restart", "reason", "kept"),
     "stage_finished": ("stage", "key", "seconds", "summary"),
     "exported": ("folder", "exports"),
     "run_finished": (

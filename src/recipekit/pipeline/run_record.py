@@ -11,7 +11,7 @@ from __future__ import annotations
 import fcntl
 import os
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -109,6 +109,7 @@ class RunRecord:
         *,
         ran: list[str],
         reason: str | None = None,
+        restarts: Sequence[Mapping[str, Any]] = (),
         exported_to: Path | None = None,
     ) -> None:
         """Write `run.json`.
@@ -117,6 +118,8 @@ class RunRecord:
             status: `running`, `finished`, `failed` or `interrupted`.
             ran: The stages that this run executed; it took the others from the cache.
             reason: Why the run failed, in one line.
+            restarts: Each time that the ranks of a stage started again with smaller passes: stage,
+                number, reason, and what the stage had saved.
             exported_to: The folder of `--export-to`, if it has the exports.
         """
         origin = self.recipe.origin
@@ -130,6 +133,7 @@ class RunRecord:
             "status": status,
             **({"reason": redact(reason)} if reason else {}),
             "ran": ran,
+            **({"restarts": list(restarts)} if restarts else {}),
             **({"exported_to": str(exported_to.absolute())} if exported_to else {}),
         }
         write_json(self.path / "run.json", values)

@@ -14,6 +14,7 @@ import os
 import resource
 import signal
 import sys
+import time
 import traceback
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -32,17 +33,23 @@ from recipekit.stages import stage_named
 from recipekit.stages.accounts import accounts_of
 from recipekit.stages.inputs import StageInputs
 from recipekit.stages.recipe import load_recipe
-from recipekit.training.parallel import join_ranks
+from recipekit.training.parallel import has_lost_rank, join_ranks
 
-__all__ = ["die_with_parent", "leave", "main"]
+__all__ = ["die_with_parent", "leave", "main", "report_unexpected"]
+
+SECONDS_FOR_THE_CAUSE = 15.0
+"""How long a rank that has lost another waits to be ended, before it reports the loss itself.
+
+The launcher sees within a tenth of a second why a rank of its machine ended, and machine 0 within
+three seconds why one of another machine did.
+"""
 
 
 def main(job_file: str) -> int:
     """Run one stage and return the exit status."""
     die_with_parent()
     job = Job.read(Path(job_file))
-    error_file = Path(job.run) / f"{job.stage}.error.json"
-    rank = int(os.environ.get("RANK", "0"))
+    error_file, rank = job.error_file, int(os.environ.get("RANK", "0"))
     try:
         run_stage(job)
     except RecipekitError as error:
@@ -50,6 +57,8 @@ def main(job_file: str) -> int:
             return _leave(error_file, error.with_message(redact(error.message)))
         return EXIT_REPORTED
     except Exception as error:
+        if job.ranks > 1 and has_lost_rank(error):
+            return _lost_rank(job, error, rank)
         return _failed(job, error, error_file)
     return 0
 
@@ -63,7 +72,9 @@ def run_stage(job: Job) -> None:
         trust_remote_code=job.trust_remote_code,
     )
     stage = stage_named(job.stage)
-    ranks = join_ranks(job.ranks, job.sharding) if stage.ranks else SingleProcess()
+    ranks: Ranks = SingleProcess()
+    if stage.ranks:
+        ranks = join_ranks(job.ranks, job.sharding, pass_divisor=job.pass_divisor)
     progress = ConsoleProgress(
         run / "log.jsonl",
         job.stage,
@@ -157,7 +168,19 @@ def _failed(job: Job, error: Exception, error_file: Path) -> int:
         for folder in folders:
             if file.is_relative_to(folder) and (found := storage_error(error, folder)):
                 return _leave(error_file, found)
-    return _unexpected(job, error)
+    return report_unexpected(job, error)
+
+
+def _lost_rank(job: Job, error: Exception, rank: int) -> int:
+    """Wait to be ended by the launcher, which knows why another rank ended.
+
+    If it does not end this rank, the ranks all live and have lost their connection.
+    """
+    time.sleep(SECONDS_FOR_THE_CAUSE)
+    if job.error_file.exists():
+        return EXIT_REPORTED
+    what = f"{job.name_rank(rank)} lost its connection to another rank"
+    return _with_traceback(job, error, what, code="RK649")
 
 
 def _leave(file: Path, error: RecipekitError) -> int:
@@ -169,15 +192,19 @@ def _leave(file: Path, error: RecipekitError) -> int:
     return EXIT_REPORTED
 
 
-def _unexpected(job: Job, error: Exception) -> int:
-    """Write the traceback of an unexpected error to a file, and one line for the runner."""
-    run = Path(job.run)
-    traceback_file = run / f"{job.stage}.traceback.txt"
-    with contextlib.suppress(OSError):
-        traceback_file.write_text(redact(traceback.format_exc()))
+def report_unexpected(job: Job, error: Exception) -> int:
+    """Leave an unexpected error for the runner, and its traceback; return the exit status."""
     reason = redact(f"{type(error).__name__}: {error}".strip().splitlines()[0])
-    unexpected = RunError(f"{reason} (traceback: {traceback_file})", code="RK601")
-    return _leave(run / f"{job.stage}.error.json", unexpected)
+    return _with_traceback(job, error, reason, code="RK601")
+
+
+def _with_traceback(job: Job, error: Exception, message: str, *, code: str) -> int:
+    """Write an error's traceback to a file, and one line for the runner."""
+    traceback_file = Path(job.run) / f"{job.stage}.traceback.txt"
+    with contextlib.suppress(OSError):
+        traceback_file.write_text(redact("".join(traceback.format_exception(error))))
+    reported = RunError(f"{message} (traceback: {traceback_file})", code=code)
+    return _leave(job.error_file, reported)
 
 
 def die_with_parent() -> None:

@@ -19,7 +19,6 @@ dropout included, is seeded by its position in training.
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import warnings
 from collections.abc import Iterator, Mapping
@@ -28,7 +27,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from recipekit.artifacts.store import write_json
+from recipekit.artifacts.store import flush, write_json
 from recipekit.component import Ranks, Weights
 
 __all__ = ["Checkpoint", "load_checkpoint", "save_checkpoint", "start_checkpoint"]
@@ -51,6 +50,8 @@ class Checkpoint:
 def start_checkpoint(folder: Path, step: int, *, is_main: bool) -> Path:
     """Return the folder in which the phase saves its part of a step's checkpoint.
 
+    What a killed run left of another checkpoint is removed.
+
     Args:
         folder: The folder of all checkpoints.
         step: The step.
@@ -58,7 +59,8 @@ def start_checkpoint(folder: Path, step: int, *, is_main: bool) -> Path:
     """
     unfinished = _unfinished(folder, step)
     if is_main:
-        shutil.rmtree(unfinished, ignore_errors=True)
+        for path in folder.glob("*.unfinished"):
+            shutil.rmtree(path, ignore_errors=True)
         (unfinished / "phase").mkdir(parents=True)
     return unfinished / "phase"
 
@@ -158,13 +160,12 @@ def _reported_as_os_errors() -> Iterator[None]:
 def _complete(folder: Path, step: int) -> None:
     """Make a checkpoint the latest one, once all of its files are on the disk."""
     unfinished, final = _unfinished(folder, step), folder / f"checkpoint-{step:08d}"
-    for file in unfinished.rglob("*"):
-        if file.is_file():
-            with file.open("rb") as written:
-                os.fsync(written.fileno())
+    for path in (*unfinished.rglob("*"), unfinished):
+        flush(path)
     earlier = [path for path in _finished(folder) if path != final]
     shutil.rmtree(final, ignore_errors=True)
     unfinished.rename(final)
+    flush(folder)  # a power cut must not lose the name of this one and keep the end of the others
     for path in earlier:
         shutil.rmtree(path, ignore_errors=True)
 

@@ -300,6 +300,7 @@ class _PhaseRun:
         result = gradient_in_memory(
             self.phase,
             self.step,
+            where=f"step {loop.state.step + 1:,} of {loop.steps:,}",
             encoder=module,
             forward=loop.forward,
             ranks=ranks,

@@ -15,13 +15,19 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from recipekit.component import Ranks, SingleProcess, Weights
-from recipekit.errors import RunError
+from recipekit.errors import RunError, causes
 
 if TYPE_CHECKING:
     import torch
     from accelerate import PartialState
 
-__all__ = ["DataParallel", "Sharding", "join_ranks"]
+__all__ = ["DataParallel", "Sharding", "has_lost_rank", "join_ranks"]
+
+LOST_CONNECTION = (
+    *("gloo/transport", "Connection closed by peer", "Connection reset by peer", "Broken pipe"),
+    *("failed to recv, got 0 bytes", "remote process exited or there was a network error"),
+)
+"""Parts of the messages of gloo, of torch's store and of NCCL about a rank that has ended."""
 
 UNSUPPORTED = ("ACCELERATE_USE_DEEPSPEED", "ACCELERATE_USE_MEGATRON_LM")
 """Environment variables by which `accelerate launch` asks for what recipekit does not support."""
@@ -35,12 +41,13 @@ class Sharding:
     """Whether a layer's whole weights are freed between its forward and its backward pass."""
 
 
-def join_ranks(expected: int, sharding: Sharding | None = None) -> Ranks:
+def join_ranks(expected: int, sharding: Sharding | None = None, *, pass_divisor: int = 1) -> Ranks:
     """Join the group of ranks that the launcher started.
 
     Args:
         expected: How many ranks the run was started with.
         sharding: How to shard the weights over several ranks; None keeps them whole.
+        pass_divisor: How many times smaller their forward passes are: see `Ranks.pass_divisor`.
 
     Raises:
         RunError: Fewer or more ranks formed a group, or the environment asks for DeepSpeed.
@@ -65,10 +72,18 @@ def join_ranks(expected: int, sharding: Sharding | None = None) -> Ranks:
     if expected == 1:
         return SingleProcess(str(state.device))
     if sharding is None:
-        return DataParallel(state)
+        return DataParallel(state, pass_divisor)
     from recipekit.training.sharded import Sharded
 
-    return Sharded(state, sharding.reshard_after_forward)
+    return Sharded(state, pass_divisor, reshard_after_forward=sharding.reshard_after_forward)
+
+
+def has_lost_rank(error: BaseException) -> bool:
+    """Return whether an error says that another rank has ended or cannot be reached."""
+    return any(
+        isinstance(cause, RuntimeError) and any(part in str(cause) for part in LOST_CONNECTION)
+        for cause in causes(error)
+    )
 
 
 @dataclass(frozen=True)
@@ -80,6 +95,8 @@ class DataParallel:
     """
 
     state: PartialState
+    pass_divisor: int = 1
+    """How many times smaller forward passes are than the recipe says."""
     _local: SingleProcess = field(init=False)
 
     def __post_init__(self) -> None:

@@ -93,7 +93,7 @@ def train(inputs: StageInputs, section: TrainSection, out: Path) -> dict[str, An
         inputs.ranks,
         section.precision,
         section.dropout,
-        section.max_tokens_per_batch,
+        max(1, section.max_tokens_per_batch // inputs.ranks.pass_divisor),
     )
     embed = _embedder(inputs, section, tokens)
     phases = build_phases(inputs, dataset, section, tokens, forward, embed, scratch)
