@@ -145,6 +145,7 @@ def test_the_similarity_is_that_of_the_encoder_unless_an_option_names_one():
             "leave mini_batch_size out: train.max_tokens_per_batch bounds the memory",
         ),
         ({"loss": "BatchHardTripletLoss"}, "not supported: it needs texts with class labels"),
+        ({"loss": "DenoisingAutoEncoderLoss"}, "use the phase `masked_language_model` before"),
         ({"loss": "CoSENTLoss", "options": {"scal": 2}}, "CoSENTLoss has no option 'scal'"),
         (
             {"loss": "CoSENTLoss", "options": {"scale": 0}},

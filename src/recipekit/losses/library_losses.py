@@ -116,8 +116,17 @@ REPLACED: Final[Mapping[str, str]] = {
 }
 """Options that recipekit has no use for, and why."""
 
-_CLASSES = "it needs texts with class labels, and judged data has (query, passage) pairs"
-_ALONE = "it is not a function of a query's and a passage's embeddings"
+_CLASSES = (
+    "it needs texts with class labels, and judged data has (query, passage) pairs: use TripletLoss"
+)
+_LAYERS = (
+    "it trains the layers of the transformer to embed alone: use the loss `matryoshka`, which "
+    "trains prefixes of the embeddings"
+)
+_UNLABELLED = (
+    "it trains {} on unlabelled texts: use the phase `masked_language_model` before `in_batch`"
+)
+_TWO_COPIES = _UNLABELLED.format("two copies of the model")
 _TEACHER = "it needs the embeddings of a teacher model"
 _SYMMETRIC = (
     "the library deprecates it: use MultipleNegativesRankingLoss with directions: "
@@ -137,15 +146,18 @@ UNSUPPORTED: Final[Mapping[str, str]] = {
     "BatchHardTripletLoss": _CLASSES,
     "BatchHardSoftMarginTripletLoss": _CLASSES,
     "BatchSemiHardTripletLoss": _CLASSES,
-    "SoftmaxLoss": _CLASSES,
+    "SoftmaxLoss": (
+        "it trains a classifier of pairs, which the saved model does not have: use ContrastiveLoss "
+        "for positives and negatives, or CoSENTLoss with score_from: grade"
+    ),
     "MSELoss": _TEACHER,
     "EmbedDistillLoss": _TEACHER,
     "MatryoshkaLoss": "use the loss `matryoshka`, which contains another loss",
-    "Matryoshka2dLoss": "it needs the layers of the transformer",
-    "AdaptiveLayerLoss": "it needs the layers of the transformer",
-    "ContrastiveTensionLoss": _ALONE,
-    "ContrastiveTensionLossInBatchNegatives": _ALONE,
-    "DenoisingAutoEncoderLoss": _ALONE,
+    "Matryoshka2dLoss": _LAYERS,
+    "AdaptiveLayerLoss": _LAYERS,
+    "ContrastiveTensionLoss": _TWO_COPIES,
+    "ContrastiveTensionLossInBatchNegatives": _TWO_COPIES,
+    "DenoisingAutoEncoderLoss": _UNLABELLED.format("a decoder"),
 }
 """The library's other losses, with the reason why they are refused."""
 
