@@ -951,6 +951,12 @@ ERROR_CODES: Final[dict[str, ErrorCode]] = {
         "there are passages.",
         "Keep fewer dimensions.",
     ),
+    "RK649": ErrorCode(
+        "The embeddings of a second encoder do not fit a loss.",
+        "A teacher has other dimensions than the trained encoder, or than `projection_dim` says.",
+        "Name a teacher of the same dimension, or set the loss's `projection_dim` to the "
+        "teacher's.",
+    ),
     "RK650": ErrorCode(
         "An LLM endpoint cannot be reached, or keeps failing.",
         "It is not running, is overloaded, or asks to wait too long.",
