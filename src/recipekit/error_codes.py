@@ -841,6 +841,11 @@ ERROR_CODES: Final[dict[str, ErrorCode]] = {
         "It has no passages or no encoder, its artifacts were removed, or the query is empty.",
         "Run the recipe again, or name another run.",
     ),
+    "RK629": ErrorCode(
+        "Ranks have lost the connection to one another.",
+        "The network between them failed, or one of them did not answer in time.",
+        "Check the network, then run the command that the message shows. Finished work is kept.",
+    ),
     "RK630": ErrorCode(
         "There is nothing to train on.",
         "No data was collected.",
@@ -944,9 +949,10 @@ ERROR_CODES: Final[dict[str, ErrorCode]] = {
         "Keep fewer dimensions.",
     ),
     "RK649": ErrorCode(
-        "Ranks have lost the connection to one another.",
-        "The network between them failed, or one of them did not answer in time.",
-        "Check the network, then run the command that the message shows. Finished work is kept.",
+        "The embeddings of a second encoder do not fit a loss.",
+        "A teacher has other dimensions than the trained encoder, or than `projection_dim` says.",
+        "Name a teacher of the same dimension, or set the loss's `projection_dim` to the "
+        "teacher's.",
     ),
     "RK650": ErrorCode(
         "An LLM endpoint cannot be reached, or keeps failing.",

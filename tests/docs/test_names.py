@@ -52,6 +52,7 @@ OUTSIDE = {
     "gpu_ids",
     "machine_rank",
     "mini_batch_size",
+    "projection_dim",
     "main_process_ip",
     "main_process_port",
     "num_machines",

@@ -61,21 +61,26 @@ def train_inputs(
     progress: Progress | None = None,
     ranks: Ranks | None = None,
     artifacts: dict[str, Path] | None = None,
+    models: Mapping[str, Path] | None = None,
     **encoder: Any,
 ) -> StageInputs:
     """StageInputs over a collected data set, with the model in fp32 as `student`.
 
-    `artifacts` are the folders of mine and judge.
+    `artifacts` are the folders of mine and judge, and `models` those of further encoders.
     """
     others = {
         stage: Artifact(stage, f"test-{stage}", path) for stage, path in (artifacts or {}).items()
     }
-    student = Slot(use="bi_encoder", model=str(model), **{"precision": "fp32", **encoder})
+    slots = {
+        name: Slot(use="bi_encoder", model=str(folder), precision="fp32")
+        for name, folder in (models or {}).items()
+    }
+    slots["student"] = Slot(use="bi_encoder", model=str(model), **{"precision": "fp32", **encoder})
     return StageInputs(
         recipe_name="test",
         seed=13,
         artifacts={"collect": Artifact("collect", dataset.key, dataset.path), **others},
-        encoders={"student": bind(student, "encoder")},
+        encoders={name: bind(slot, "encoder") for name, slot in slots.items()},
         trained="student",
         store=Store(folder / "store"),
         hashes=FileHashes(),

@@ -38,6 +38,14 @@ GTE = {
     "same_side_negatives": ["query", "passage"],
     "one_softmax": True,
 }
+BY_LIBRARY = {"use": "in_batch", "num_hard_negatives": 0, "epochs": 2}
+GUIDED = {"use": "sentence_transformers", "loss": "GISTEmbedLoss", "guide": "student"}
+PROJECTED = {
+    "use": "sentence_transformers",
+    "loss": "EmbedDistillLoss",
+    "teacher": "student",
+    "options": {"projection_dim": 32},
+}
 MATRYOSHKA = {"use": "matryoshka", "dimensions": [32, 8]}
 ONE_EPOCH = {**IN_BATCH, "epochs": 1}
 TWO_CYCLES = {**COORDINATE_ASCENT, "cycles": 2}
@@ -73,6 +81,8 @@ SECTIONS = {
         },
         max_tokens_per_batch=24,
     ),
+    "guided": train_section({**BY_LIBRARY, "loss": GUIDED}, max_tokens_per_batch=24),
+    "projected": train_section({**BY_LIBRARY, "loss": PROJECTED}, max_tokens_per_batch=24),
     "masked": train_section(MASKED, max_tokens_per_batch=24),
     "masked_then_both_halves": train_section(
         {**MASKED, "texts": "queries"}, BOTH_HALVES, max_tokens_per_batch=24
@@ -97,6 +107,7 @@ SHARDED = (
     "separate_towers",
     "one_passage_step",
     "infonce",
+    "projected",
     "masked_then_both_halves",
     "averaged",
     "lora",
@@ -107,11 +118,11 @@ ON_FOUR_RANKS = "separate_towers"
 """The section that is trained with sharded weights on four ranks: each phase, both half-phases."""
 KILLED = {
     "whole": {"both_halves": 8},
-    "sharded": {"separate_towers": 11, "masked_then_both_halves": 4},
+    "sharded": {"separate_towers": 11, "masked_then_both_halves": 4, "projected": 4},
 }
 """The sections that are killed and resumed with whole and with sharded weights, and the steps
 before: in a passage half-phase; in one of the second phase, where the towers have been separated;
-while masked tokens are predicted."""
+while masked tokens are predicted; while a projection is trained."""
 
 
 def train_all(

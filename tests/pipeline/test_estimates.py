@@ -221,6 +221,25 @@ def test_a_plan_says_where_a_loss_may_have_no_negatives(
     assert (key in stage_named("train").estimate(without, recipe.train)) is notes
 
 
+def test_a_plan_counts_the_texts_that_a_guide_embeds(tmp_path: Path):
+    for name, width in (("student", 384), ("large", 1024)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").write_text(f'{{"hidden_size": {width}}}')
+    phase = "{use: in_batch, loss: {use: sentence_transformers, loss: GISTEmbedLoss, guide: large}}"
+    (tmp_path / "recipe.yaml").write_text(
+        "recipe: 1\nname: guided\nencoders:\n"
+        "  student: {use: bi_encoder, model: ./student}\n"
+        "  large: {use: bi_encoder, model: ./large}\n"
+        "collect: {sources: {code: {use: python_code}}}\n"
+        f"train: {{phases: {{first: {phase}, second: {phase}}}}}\n"
+    )
+    recipe = load_recipe(tmp_path / "recipe.yaml")
+    estimate = stage_named("train").estimate(EstimateInputs(recipe, SIZES, None, {}), recipe.train)
+    texts = SIZES.queries["train"] + SIZES.passages
+    assert estimate["texts to encode at most"] == texts
+    assert estimate["bytes of embeddings at most"] == texts * 1024 * 4
+
+
 def test_labels_of_the_collected_data_can_be_the_negatives(tmp_path: Path):
     loss = "{use: sentence_transformers, loss: TripletLoss}"
     written = TRAINING.split("train:")[0]

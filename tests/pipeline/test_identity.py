@@ -6,12 +6,13 @@ from typing import Any
 import pytest
 
 from helpers.train_inputs import train_section
-from recipekit.artifacts.key import FileHashes
+from recipekit.artifacts.key import FileHashes, key_of
 from recipekit.errors import DataError
 from recipekit.pipeline.identity import stage_identity, without_limits
 from recipekit.recipe.sections import Recipe, SpendingLimits
 from recipekit.stages import stage_named
 from recipekit.stages.collect.section import ExpectedSize
+from recipekit.stages.recipe import load_recipe
 
 
 def identity(recipe: Recipe, stage: str, **changes: Any) -> dict[str, Any]:
@@ -69,3 +70,32 @@ def test_the_passes_that_dropout_is_drawn_for_count(planned_recipe: Recipe):
     unchanged = identity(recipe, "train")
     assert identity(recipe, "train", gradient_checkpointing=True) == unchanged
     assert identity(recipe, "train", max_tokens_per_batch=512) != unchanged
+
+
+@pytest.mark.parametrize("around", ["", "use: matryoshka, dimensions: [32, 8], loss: "])
+def test_the_files_and_keys_of_a_guide_count(tmp_path: Path, around: str):
+    for name in ("student", "large", "other"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").write_text('{"hidden_size": 32}')
+    guided = "{use: sentence_transformers, loss: GISTEmbedLoss, guide: large}"
+    loss = f"{{{around}{guided}}}" if around else guided
+    (tmp_path / "recipe.yaml").write_text(
+        "recipe: 1\nname: guided\nencoders:\n"
+        "  student: {use: bi_encoder, model: ./student}\n"
+        "  large: {use: bi_encoder, model: ./large}\n"
+        "  other: {use: bi_encoder, model: ./other}\n"
+        "collect: {sources: {code: {use: python_code}}}\n"
+        f"train: {{phases: {{first: {{use: in_batch, loss: {loss}}}}}}}\n"
+    )
+
+    def key(*overrides: str) -> str:
+        recipe = load_recipe(tmp_path / "recipe.yaml", overrides)
+        return key_of(identity(recipe, "train"))
+
+    unchanged = key()
+    assert key("encoders.other.query_prompt=Q") == unchanged
+    assert key("encoders.large.query_prompt=Q") != unchanged
+    (tmp_path / "other" / "config.json").write_text('{"hidden_size": 32, "seed": 1}')
+    assert key() == unchanged
+    (tmp_path / "large" / "config.json").write_text('{"hidden_size": 32, "seed": 1}')
+    assert key() != unchanged

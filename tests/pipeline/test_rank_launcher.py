@@ -162,7 +162,7 @@ def test_a_rank_that_has_lost_another_reports_it_unless_the_cause_is_known(
     if cause:
         assert error.message == cause
     else:
-        assert error.code == "RK649"
+        assert error.code == "RK629"
         assert error.message == (
             "rank 1 on machine 0 lost its connection to another rank (traceback: "
             f"{job.run}/train.traceback.txt)"

@@ -59,7 +59,13 @@ from recipekit.component.fields import (
 )
 from recipekit.component.judges import Judge, JudgeSpec, PairBatch, Verdicts
 from recipekit.component.kinds import KINDS
-from recipekit.component.losses import ExampleForm, Loss, LossSpec
+from recipekit.component.losses import (
+    ExampleForm,
+    Loss,
+    LossSpec,
+    LossWithWeights,
+    SecondEncoder,
+)
 from recipekit.component.phases import PhaseSpec
 from recipekit.component.ranks import Ranks, SingleProcess, Weights
 from recipekit.component.retrievers import (
@@ -115,6 +121,7 @@ __all__ = [
     "LocalPath",
     "Loss",
     "LossSpec",
+    "LossWithWeights",
     "MaskedTokens",
     "Name",
     "NotIdentity",
@@ -131,6 +138,7 @@ __all__ = [
     "RemoteIndex",
     "Retriever",
     "RetrieverSpec",
+    "SecondEncoder",
     "Secret",
     "ShardedAsOne",
     "SingleProcess",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_checkable
 
 from recipekit.component.spec import Component
 from recipekit.errors import ComponentError
@@ -11,9 +11,9 @@ from recipekit.errors import ComponentError
 if TYPE_CHECKING:
     import torch
 
-    from recipekit.records import Similarity
+    from recipekit.records import Side, Similarity
 
-__all__ = ["ExampleForm", "Loss", "LossSpec"]
+__all__ = ["ExampleForm", "Loss", "LossSpec", "LossWithWeights", "SecondEncoder"]
 
 
 class Loss(Protocol):
@@ -24,6 +24,60 @@ class Loss(Protocol):
 
     def __call__(self, *args: Any) -> torch.Tensor:
         """Return one loss per query, (n_queries,), differentiable and not averaged."""
+
+
+@runtime_checkable
+class LossWithWeights(Protocol):
+    """A loss of examples that can have weights of its own, such as a projection.
+
+    `in_batch` trains them with those of the encoder. They end with the phase.
+    """
+
+    def add_weights(self, dimension: int) -> torch.nn.Module | None:
+        """Create the weights that the loss uses from now on; None if it has none.
+
+        Draw the initial values with torch's global generator, which the phase has seeded.
+
+        Args:
+            dimension: The dimension of the embeddings.
+        """
+
+
+@dataclass(frozen=True)
+class SecondEncoder:
+    """A second encoder of the recipe, which is not trained: a guide or a teacher.
+
+    The training texts are embedded with it once, before training.
+    """
+
+    name: str
+    """The encoder's name in the recipe."""
+    key: str
+    """The key of the loss that names it, which messages call it by: `guide`."""
+    sides: tuple[Side, ...] = ("query", "passage")
+    """The sides whose embeddings the loss reads."""
+    dimension: int | Literal["any", "trained"] = "any"
+    """The dimension that its embeddings must have; `trained` is that of the trained encoder's."""
+    remedy: str = ""
+    """What makes another `{dimension}` fit, for messages; empty if nothing does."""
+
+    def refuses(self, dimension: int, trained: int) -> str:
+        """Return why the loss cannot read its embeddings; empty if it can.
+
+        Args:
+            dimension: The dimension of its embeddings.
+            trained: The dimension of the trained encoder's embeddings.
+        """
+        needed = trained if self.dimension == "trained" else self.dimension
+        if needed in ("any", dimension):
+            return ""
+        found = f"the embeddings of the {self.key} '{self.name}' have {dimension:,} dimensions, and"
+        remedy = f", or {self.remedy.format(dimension=dimension)}" if self.remedy else ""
+        if self.dimension == "trained":
+            found = f"{found} those of the trained encoder {trained:,}"
+        else:
+            found = f"{found} the loss compares them with vectors of {needed:,}"
+        return f"{found}: name a {self.key} with {needed:,} dimensions{remedy}"
 
 
 @dataclass(frozen=True)
@@ -38,6 +92,8 @@ class ExampleForm:
     negatives of each other are then kept out of one batch."""
     score_from: Literal["verdict", "grade", "confidence"] = "verdict"
     """Where scores come from."""
+    second_encoder: SecondEncoder | None = None
+    """A second encoder, whose embeddings of the texts come with the examples."""
 
 
 class LossSpec(Component[Loss]):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     import torch
 
-    from recipekit.arrays import Floats, Ints, Rows
+    from recipekit.arrays import Bools, Floats, Ints, Rows
     from recipekit.component.context import Embeddings
     from recipekit.component.encoders import Encoder
     from recipekit.component.masked_tokens import MaskedTokens
@@ -60,6 +60,9 @@ class TrainingLabels:
     """Grades, scaled to [0, 1] over all pairs that a source or the same judge graded."""
     confidence: PairScores | None = None
     """The judge's confidence in its verdict, in [0, 1]."""
+    is_decided: Bools | None = None
+    """Whether a judge or a source decided a hard negative, (negatives,); None if all were decided.
+    The others were retrieved but not judged, with `unjudged: negative`."""
 
     @classmethod
     def empty(cls) -> TrainingLabels:

@@ -33,6 +33,7 @@ Similarity = Literal["cos_sim", "dot_score"]
 Distance = Literal["COSINE", "EUCLIDEAN", "MANHATTAN"]
 SiameseDistance = Literal["COSINE_DISTANCE", "EUCLIDEAN", "MANHATTAN"]
 Direction = Literal["query_to_doc", "query_to_query", "doc_to_query", "doc_to_doc"]
+Dimension = Annotated[int, Field(ge=1)]
 Hardness = Literal["in_batch_negatives", "hard_negatives", "all_negatives"] | None
 
 
@@ -45,6 +46,8 @@ class LibraryLoss:
     """The type of each option."""
     fixed: Mapping[str, Any] = field(default_factory=dict)
     """Options that recipekit sets itself."""
+    second_encoder: Literal["guide", "teacher"] | None = None
+    """The key that names the second encoder whose embeddings it reads."""
 
 
 PAIRS: Final = ExampleForm("pairs", contrasts=True)
@@ -52,6 +55,9 @@ TUPLES: Final = ExampleForm("tuples", contrasts=True)
 LABELLED: Final = ExampleForm("labelled pairs")
 SCORED: Final = ExampleForm("scored pairs")
 SCORED_TUPLES: Final = ExampleForm("scored tuples")
+
+TEXTS: Final = ExampleForm("tuples")
+"""Every text of a tuple has an embedding of its teacher; the texts are not contrasted."""
 
 LIBRARY_LOSSES: Final[Mapping[str, LibraryLoss]] = {
     "MultipleNegativesRankingLoss": LibraryLoss(
@@ -64,6 +70,17 @@ LIBRARY_LOSSES: Final[Mapping[str, LibraryLoss]] = {
             "hardness_mode": Hardness,
             "hardness_strength": NotNegative,
         },
+    ),
+    "GISTEmbedLoss": LibraryLoss(
+        TUPLES,
+        {
+            "temperature": Positive,
+            "margin_strategy": Literal["absolute", "relative"],
+            "margin": float,
+            "contrast_anchors": bool,
+            "contrast_positives": bool,
+        },
+        second_encoder="guide",
     ),
     "MegaBatchMarginLoss": LibraryLoss(
         PAIRS,
@@ -101,11 +118,21 @@ LIBRARY_LOSSES: Final[Mapping[str, LibraryLoss]] = {
             "teacher_temperature": Positive | None,
         },
     ),
+    "MSELoss": LibraryLoss(TEXTS, {"projection_dim": Dimension | None}, second_encoder="teacher"),
+    "EmbedDistillLoss": LibraryLoss(
+        TEXTS,
+        {
+            "distance_metric": Literal["mse", "l2", "cosine"],
+            "projection_dim": Dimension | None,
+        },
+        second_encoder="teacher",
+    ),
 }
 """Supported losses by name."""
 
 CACHED: Final[Mapping[str, str]] = {
-    "CachedMultipleNegativesRankingLoss": "MultipleNegativesRankingLoss"
+    "CachedMultipleNegativesRankingLoss": "MultipleNegativesRankingLoss",
+    "CachedGISTEmbedLoss": "GISTEmbedLoss",
 }
 """Classes that compute a supported loss with cached gradients, as `in_batch` does for all."""
 
@@ -116,36 +143,39 @@ REPLACED: Final[Mapping[str, str]] = {
 }
 """Options that recipekit has no use for, and why."""
 
-_CLASSES = "it needs texts with class labels, and judged data has (query, passage) pairs"
-_ALONE = "it is not a function of a query's and a passage's embeddings"
-_TEACHER = "it needs the embeddings of a teacher model"
+_CLASSES = (
+    "it needs texts with class labels, and judged data has (query, passage) pairs: use TripletLoss"
+)
+_LAYERS = (
+    "it trains the layers of the transformer to embed alone: use the loss `matryoshka`, which "
+    "trains prefixes of the embeddings"
+)
+_UNLABELLED = (
+    "it trains {} on unlabelled texts: use the phase `masked_language_model` before `in_batch`"
+)
+_TWO_COPIES = _UNLABELLED.format("two copies of the model")
 _SYMMETRIC = (
     "the library deprecates it: use MultipleNegativesRankingLoss with directions: "
     "[query_to_doc, doc_to_query] and partition_mode: per_direction"
-)
-_GUIDE = (
-    "it filters negatives with a guide model: mine candidates, name the guide as `encoder` of the "
-    "judge `margin`, and use MultipleNegativesRankingLoss, whose batches leave out what it ignores"
 )
 
 UNSUPPORTED: Final[Mapping[str, str]] = {
     "MultipleNegativesSymmetricRankingLoss": _SYMMETRIC,
     "CachedMultipleNegativesSymmetricRankingLoss": _SYMMETRIC,
-    "GISTEmbedLoss": _GUIDE,
-    "CachedGISTEmbedLoss": _GUIDE,
     "BatchAllTripletLoss": _CLASSES,
     "BatchHardTripletLoss": _CLASSES,
     "BatchHardSoftMarginTripletLoss": _CLASSES,
     "BatchSemiHardTripletLoss": _CLASSES,
-    "SoftmaxLoss": _CLASSES,
-    "MSELoss": _TEACHER,
-    "EmbedDistillLoss": _TEACHER,
+    "SoftmaxLoss": (
+        "it trains a classifier of pairs, which the saved model does not have: use ContrastiveLoss "
+        "for positives and negatives, or CoSENTLoss with score_from: grade"
+    ),
     "MatryoshkaLoss": "use the loss `matryoshka`, which contains another loss",
-    "Matryoshka2dLoss": "it needs the layers of the transformer",
-    "AdaptiveLayerLoss": "it needs the layers of the transformer",
-    "ContrastiveTensionLoss": _ALONE,
-    "ContrastiveTensionLossInBatchNegatives": _ALONE,
-    "DenoisingAutoEncoderLoss": _ALONE,
+    "Matryoshka2dLoss": _LAYERS,
+    "AdaptiveLayerLoss": _LAYERS,
+    "ContrastiveTensionLoss": _TWO_COPIES,
+    "ContrastiveTensionLossInBatchNegatives": _TWO_COPIES,
+    "DenoisingAutoEncoderLoss": _UNLABELLED.format("a decoder"),
 }
 """The library's other losses, with the reason why they are refused."""
 

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Literal
 
 from pydantic import Field, ValidationError, field_validator
 from pydantic_core.core_schema import ValidationInfo
 
-from recipekit.component import Context, ExampleForm, Loss, LossSpec
+from recipekit.component import (
+    Context,
+    EncoderName,
+    ExampleForm,
+    Loss,
+    LossSpec,
+    SecondEncoder,
+)
 from recipekit.losses import library_losses
 
 __all__ = ["SentenceTransformersLossSpec"]
@@ -19,11 +27,28 @@ class SentenceTransformersLossSpec(LossSpec):
     Losses that are functions of embeddings are supported, with gradient caching. Their examples are
     pairs, triplets, tuples, labelled pairs or scored pairs of queries with positives and hard
     negatives; an ignored pair is in none.
+
+    A second encoder, the guide or the teacher, embeds the training texts once, before training.
+    `GISTEmbedLoss` leaves out negatives of the batch that its guide scores above the positive. The
+    labels come first: a positive or ignored passage of a query is no other query's example in its
+    batch, and a negative that a judge or a source decided is never left out, however high the guide
+    scores it. The guide decides about pairs without a label: passages of other queries, and hard
+    negatives of `unjudged: negative`.
     """
 
     loss: str
     """The name of the class, such as `MultipleNegativesRankingLoss`. Gradients are always cached:
     `CachedMultipleNegativesRankingLoss` is the same."""
+    guide: EncoderName | None = Field(None, validate_default=True)
+    """Which of the recipe's encoders finds false negatives for `GISTEmbedLoss`. The encoder that is
+    trained can be its own guide, with its weights before training."""
+    teacher: EncoderName | None = Field(None, validate_default=True)
+    """Which of the recipe's encoders `MSELoss` and `EmbedDistillLoss` distil: the embedding of each
+    text is trained to be the teacher's, with the teacher's own prompts."""
+    targets_from: Literal["each_text", "query"] = "each_text"
+    """What a passage's embedding is trained to be, with a teacher. `each_text`: the teacher's
+    embedding of the passage. `query`: the teacher's embedding of the query, for passages that are
+    translations of their queries; the teacher reads no passage, and there are no hard negatives."""
     options: dict[str, Any] = Field(default_factory=dict)
     """Options of the class, such as `{scale: 20}`. Functions and metrics are written by name:
     `dot_score` for `similarity_fct`, `COSINE` for `distance_metric`. Without `similarity_fct`, the
@@ -39,6 +64,24 @@ class SentenceTransformersLossSpec(LossSpec):
     def _is_supported(cls, loss: str) -> str:
         library_losses.find(loss)
         return library_losses.CACHED.get(loss, loss)
+
+    @field_validator("guide", "teacher")
+    @classmethod
+    def _is_what_the_loss_needs(cls, encoder: str | None, info: ValidationInfo) -> str | None:
+        if "loss" in info.data:
+            needed = library_losses.find(info.data["loss"]).second_encoder
+            if message := _second_encoder_error(info, encoder, needed):
+                raise ValueError(message)
+        return encoder
+
+    @field_validator("targets_from")
+    @classmethod
+    def _has_targets(cls, targets_from: str, info: ValidationInfo) -> str:
+        loss = info.data.get("loss")
+        if loss and targets_from != "each_text":
+            if library_losses.find(loss).second_encoder != "teacher":
+                raise ValueError(f"{loss} has no teacher: leave it out")
+        return targets_from
 
     @field_validator("options")
     @classmethod
@@ -63,11 +106,41 @@ class SentenceTransformersLossSpec(LossSpec):
     @property
     def examples(self) -> ExampleForm:
         """The examples that the loss reads."""
-        form = library_losses.find(self.loss).examples
-        return ExampleForm(form.name, form.contrasts, self.score_from)
+        found = library_losses.find(self.loss)
+        form = ExampleForm(found.examples.name, found.examples.contrasts, self.score_from)
+        if self.guide is not None:
+            return replace(form, second_encoder=SecondEncoder(self.guide, "guide"))
+        if self.teacher is None:
+            return form
+        projected = self.options.get("projection_dim")
+        teacher = SecondEncoder(
+            self.teacher,
+            "teacher",
+            dimension=projected or "trained",
+            remedy="set options.projection_dim: {dimension}",
+        )
+        if self.targets_from == "query":
+            return replace(form, name="pairs", second_encoder=replace(teacher, sides=("query",)))
+        return replace(form, second_encoder=teacher)
 
     def build(self, context: Context) -> Loss:
         """Build the loss."""
         from recipekit.losses.sentence_transformers_loss import SentenceTransformersLoss
 
         return SentenceTransformersLoss(self.loss, self.options, context.similarity)
+
+
+def _second_encoder_error(info: ValidationInfo, encoder: str | None, needed: str | None) -> str:
+    """Return why the key of a second encoder must have, or must not have, a value; empty if not.
+
+    Args:
+        info: The validation of the key.
+        encoder: Its value.
+        needed: The key that the loss needs; None for a loss without a second encoder.
+    """
+    key, loss = info.field_name, info.data["loss"]
+    if key == needed and encoder is None:
+        return f"{loss} needs a {key}: name one of the recipe's encoders"
+    if key != needed and encoder is not None:
+        return f"{loss} has no {key}: leave it out"
+    return ""

@@ -180,7 +180,7 @@ def _lost_rank(job: Job, error: Exception, rank: int) -> int:
     if job.error_file.exists():
         return EXIT_REPORTED
     what = f"{job.name_rank(rank)} lost its connection to another rank"
-    return _with_traceback(job, error, what, code="RK649")
+    return _with_traceback(job, error, what, code="RK629")
 
 
 def _leave(file: Path, error: RecipekitError) -> int:

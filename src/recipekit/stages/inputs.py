@@ -237,10 +237,15 @@ class StageInputs:
             self._built[known] = built
         return self._built[known]
 
-    def release_encoders(self) -> None:
-        """Forget the encoders that were built, so that their memory is free."""
-        self._built.clear()
-        self._prepared.clear()
+    def release_encoders(self, *, keep: str | None = None) -> None:
+        """Forget the encoders that were built, so that their memory is free.
+
+        Args:
+            keep: The name of an encoder whose initial weights stay.
+        """
+        for known in [known for known in self._built if known != (keep, False)]:
+            del self._built[known]
+            self._prepared.discard(known)
 
     def has_encoders_of(self, other: StageInputs) -> bool:
         """Return whether both share the encoders that they build."""

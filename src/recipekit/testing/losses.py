@@ -6,7 +6,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from recipekit.component import Context, ExampleForm, Loss, LossSpec
+from recipekit.component import (
+    Context,
+    ExampleForm,
+    Loss,
+    LossSpec,
+    LossWithWeights,
+    SecondEncoder,
+)
 from recipekit.records import Verdict
 from recipekit.testing.passage_losses import check_over_passages
 from recipekit.testing.promises import build, call, conformance_check, expect, found, member, shown
@@ -14,6 +21,8 @@ from recipekit.testing.specs import check_spec
 
 if TYPE_CHECKING:
     import torch
+
+    from recipekit.losses.examples import SecondEncoderBatch
 
 __all__ = ["check_loss"]
 
@@ -163,7 +172,16 @@ def _check_on_examples(
     score = None
     if form.name.startswith(("labelled", "scored")):
         score = torch.arange(4 * columns).reshape(4, columns) % 2 * 1.0
-    examples = BatchExamples(rows, passage, score)
+    second_encoder = None
+    if form.second_encoder is not None:
+        second_encoder = _second_encoder(form.second_encoder, queries.shape[1])
+    if isinstance(loss, LossWithWeights):
+        weights = call(
+            f"{name}.add_weights()", "a module or None", lambda: loss.add_weights(queries.shape[1])
+        )
+        if weights is not None:
+            weights.double()
+    examples = BatchExamples(rows, passage, score, second_encoder)
     queries.requires_grad_()
     expected = "it must return the loss of the batch, a scalar"
     value = call(f"{name}: calling the loss", expected, lambda: loss(queries, passages, examples))
@@ -182,6 +200,22 @@ def _check_on_examples(
             loss(queries + step, passages, examples) - loss(queries - step, passages, examples)
         ) / 2
         _check_slope(name, rise, (gradient * step).sum(), atol=1e-9)
+
+
+def _second_encoder(encoder: SecondEncoder, trained: int) -> SecondEncoderBatch:
+    """Return what a second encoder gives for 4 queries and 7 passages, as random embeddings."""
+    import torch
+
+    from recipekit.losses.examples import SecondEncoderBatch
+
+    dimension = encoder.dimension if isinstance(encoder.dimension, int) else trained
+    dimension += 2 if encoder.dimension == "any" else 0
+    generator = torch.Generator().manual_seed(2)
+    queries, passages = (
+        torch.randn(n, dimension, generator=generator) if side in encoder.sides else None
+        for side, n in (("query", 4), ("passage", 7))
+    )
+    return SecondEncoderBatch(queries, passages, torch.zeros(4, 7, dtype=torch.bool))
 
 
 def _call(

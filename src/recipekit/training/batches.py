@@ -23,6 +23,7 @@ __all__ = [
     "drawn_positives",
     "epoch_batches",
     "hard_negatives",
+    "hard_pool",
     "labelled_batch",
     "micro_batches",
 ]
@@ -188,13 +189,30 @@ def hard_negatives(
     Returns:
         For each drawn negative its position in `queries`, ascending, and in `labels.negative`.
     """
+    local, at = hard_pool(labels, queries, count, allowed)
+    chosen = _smallest(local, rng.random(len(at)), count)
+    return local[chosen], at[chosen]
+
+
+def hard_pool(
+    labels: TrainingLabels, queries: Rows, count: int, allowed: Bools | None = None
+) -> tuple[Rows, Rows]:
+    """Return the hard negatives that `hard_negatives` draws from.
+
+    Args:
+        labels: The labels.
+        queries: Training queries, (b,).
+        count: Hard negatives per query.
+        allowed: Which negatives may be drawn; None allows all.
+
+    Returns:
+        For each one its query's position in `queries`, ascending, and its own in `labels.negative`.
+    """
     local, at = labels.negative.of(queries)
     if allowed is not None:
         local, at = local[allowed[at]], at[allowed[at]]
     is_hard = positions_in_groups(local) < HARD_POOL * count
-    local, at = local[is_hard], at[is_hard]
-    chosen = _smallest(local, rng.random(len(at)), count)
-    return local[chosen], at[chosen]
+    return local[is_hard], at[is_hard]
 
 
 def _smallest(group: Rows, value: npt.NDArray[np.float64], count: int) -> Rows:

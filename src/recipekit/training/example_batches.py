@@ -16,11 +16,12 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from recipekit.arrays import Rows
+from recipekit.arrays import Bools, Rows, lookup_sorted
 from recipekit.component import ExampleForm, PairScores, TrainingLabels
 from recipekit.errors import RunError
 from recipekit.losses.examples import BatchExamples
-from recipekit.training.batches import Epochs, drawn_positives, hard_negatives
+from recipekit.records import Side
+from recipekit.training.batches import Epochs, drawn_positives, hard_negatives, hard_pool
 
 __all__ = ["ExampleBatch", "ExampleEpochs"]
 
@@ -101,6 +102,35 @@ class ExampleEpochs:
         """Batches in an epoch."""
         return self.epochs.steps_per_epoch
 
+    def texts(self) -> dict[Side, Rows]:
+        """Return the queries and passages that batches can have, as rows of the data set.
+
+        Rows ascend, without duplicates.
+        """
+        labels = self.labels
+        positive_allowed, negative_allowed = self._allowed
+        _, positive = labels.positive.of(self.usable)
+        if positive_allowed is not None:
+            positive = positive[positive_allowed[positive]]
+        _, negative = hard_pool(labels, self.usable, self.num_hard_negatives, negative_allowed)
+        found = labels.positive.passage[positive], labels.negative.passage[negative]
+        passages = np.unique(np.concatenate(found)).astype(np.int64)
+        return {"query": labels.queries[self.usable], "passage": passages}
+
+    def decided_negatives(self, batch: ExampleBatch) -> Bools:
+        """Return whether a judge or a source decided that a passage is a query's negative, (b, p).
+
+        Negatives that were retrieved but not judged, and pairs that nothing lists, are undecided.
+        """
+        labels = self.labels
+        local, at = labels.negative.of(batch.queries)
+        if labels.is_decided is not None:
+            local, at = local[labels.is_decided[at]], at[labels.is_decided[at]]
+        column, is_here = lookup_sorted(batch.passages, labels.negative.passage[at])
+        decided = np.zeros((len(batch.queries), len(batch.passages)), dtype=np.bool_)
+        decided[local[is_here], column[is_here]] = True
+        return decided
+
     def at(self, step: int) -> tuple[ExampleBatch, list[int]]:
         """Return the batch of a step, and the step's seed."""
         _, seed = self.epochs.at(step)
@@ -144,6 +174,14 @@ class ExampleEpochs:
             return PairScores(found.positive, 1 - found.negative)
         return found
 
+    @property
+    def _allowed(self) -> tuple[Bools | None, Bools | None]:
+        """Which positives and negatives may be drawn: those with a score; None allows all."""
+        scores = self._scores
+        if scores is None:
+            return None, None
+        return np.isfinite(scores.positive), np.isfinite(scores.negative)
+
     def _nothing(self, loss: str) -> str:
         """Return why there is no example."""
         needs = f"{loss} needs {self.form.name}, but none of the "
@@ -161,11 +199,10 @@ class ExampleEpochs:
     def _draw(self, seed: Sequence[int]) -> _Drawn:
         """Draw the examples of an epoch."""
         labels, rng, scores = self.labels, np.random.default_rng([*seed, 1]), self._scores
-        finite_positive = None if scores is None else np.isfinite(scores.positive)
-        finite_negative = None if scores is None else np.isfinite(scores.negative)
-        positive = drawn_positives(labels, self.usable, rng, finite_positive)
+        positive_allowed, negative_allowed = self._allowed
+        positive = drawn_positives(labels, self.usable, rng, positive_allowed)
         of, negative = hard_negatives(
-            labels, self.usable, self.num_hard_negatives, rng, finite_negative
+            labels, self.usable, self.num_hard_negatives, rng, negative_allowed
         )
         positive_score = np.ones(len(positive), dtype=np.float32)
         negative_score = np.zeros(len(negative), dtype=np.float32)

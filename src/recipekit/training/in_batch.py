@@ -16,6 +16,12 @@ from recipekit.records import Side, Verdict
 from recipekit.training.batches import Epochs, labelled_batch
 from recipekit.training.example_batches import ExampleEpochs
 from recipekit.training.gradients import batch_gradient
+from recipekit.training.loss_weights import (
+    add_loss_weights,
+    average_over_ranks,
+    remove_loss_weights,
+)
+from recipekit.training.second_encoder import SecondEncoderEmbeddings
 
 __all__ = ["InBatch", "InBatchExamples"]
 
@@ -101,7 +107,8 @@ class InBatchExamples(Phase):
             context: The phase's context.
 
         Raises:
-            RunError: The training queries have no such examples.
+            RunError: The training queries have no such examples, or a second encoder's embeddings
+                do not have the dimension that the loss needs.
         """
         self.loss, self.training, self.ranks = loss, context.training, context.ranks
         self.progress = context.progress
@@ -112,18 +119,28 @@ class InBatchExamples(Phase):
         steps_per_epoch = self.examples.steps_per_epoch
         self.parts = [PhasePart(epochs * steps_per_epoch, steps_per_epoch)]
         self.used = self.conflicting = 0
+        self.second_encoder: SecondEncoderEmbeddings | None = None
+        if form.second_encoder is not None:
+            texts = self.examples.texts()
+            self.second_encoder = SecondEncoderEmbeddings.embed(form.second_encoder, texts, context)
+
+    def start(self) -> None:
+        """Add the weights that the loss may have to the encoder."""
+        add_loss_weights(self.loss, self.training, self.ranks)
 
     def gradient(self, step: int) -> StepResult:
         """Add the gradient of one batch."""
         batch, seed = self.examples.at(step)
-        labels = self.training.labels
+        labels, examples = self.training.labels, batch.examples
         rows: dict[Side, Rows] = {
             "query": labels.queries[batch.queries],
             "passage": batch.passages,
         }
-        result = batch_gradient(
-            self.training.forward, self.loss, rows, batch.examples, seed, self.ranks
-        )
+        if self.second_encoder is not None:
+            decided = self.examples.decided_negatives(batch)
+            examples = replace(examples, second_encoder=self.second_encoder.of_batch(rows, decided))
+        result = batch_gradient(self.training.forward, self.loss, rows, examples, seed, self.ranks)
+        average_over_ranks(self.training, self.ranks)
         self.used += len(batch.queries)
         if step % self.examples.steps_per_epoch == 0:
             self.conflicting += self.examples.conflicting
@@ -138,7 +155,8 @@ class InBatchExamples(Phase):
         self.used, self.conflicting = state["used"], state["conflicting"]
 
     def end(self) -> None:
-        """Warn of queries that were not trained on."""
+        """Warn of queries that were not trained on, and remove the weights of the loss."""
+        remove_loss_weights(self.training)
         if not self.used:
             return
         examples, total = self.examples, len(self.training.labels.queries)

@@ -119,6 +119,7 @@ def training_labels(
         confidence=PairScores(
             decided.confidence[is_positive], _looked_up(decided, decided.confidence, negative)
         ),
+        is_decided=lookup_sorted(decided.key, negative)[1],
     )
 
 

@@ -31,6 +31,7 @@ def check(draft: Draft) -> None:
             _check_batch_size(draft, path, phase.spec)
     _check_losses(draft)
     _check_nested_prefixes(draft)
+    _check_second_encoders(draft)
     _check_similarity(draft)
 
 
@@ -161,18 +162,59 @@ def _check_nested_prefixes(draft: Draft) -> None:
     for path, loss in draft.bound.items():
         if not isinstance(loss.spec, LossSpec):
             continue
-        around = [draft.bound.get(path[:depth]) for depth in range(len(path))]
-        prefixes = [
-            min(outer.spec.dimensions)
-            for outer in around
-            if outer is not None and isinstance(outer.spec, MatryoshkaSpec)
-        ]
+        prefixes = [min(outer.dimensions) for outer in _matryoshkas_around(draft, path)]
         if prefixes and loss.spec.least_dimension > min(prefixes):
             message = (
                 f"this loss reads {loss.spec.least_dimension} dimensions, but the matryoshka "
                 f"around it passes on prefixes of {min(prefixes)}"
             )
             draft.report((*path, "use"), message, "RK107")
+
+
+def _matryoshkas_around(draft: Draft, path: KeyPath) -> list[MatryoshkaSpec]:
+    around = [draft.bound.get(path[:depth]) for depth in range(len(path))]
+    return [
+        outer.spec
+        for outer in around
+        if outer is not None and isinstance(outer.spec, MatryoshkaSpec)
+    ]
+
+
+def _check_second_encoders(draft: Draft) -> None:
+    """Check that losses can compare the embeddings of their teachers, where their files are here.
+
+    A loss around one that names a teacher is not reported.
+    """
+    incomplete, trained = _incomplete(draft), _known_dimension(draft, _trained_name(draft))
+    for path, loss in draft.bound.items():
+        if path[0] != "train" or path in incomplete or not isinstance(loss.spec, LossSpec):
+            continue
+        form = loss.spec.examples
+        if form is None or form.second_encoder is None:
+            continue
+        second = form.second_encoder
+        if second.key not in type(loss.spec).model_fields:
+            continue
+        if second.dimension != "any" and _matryoshkas_around(draft, path):
+            message = (
+                f"this loss compares whole embeddings with those of its {second.key}, and the "
+                "matryoshka around it passes on prefixes: use it without matryoshka"
+            )
+            draft.report((*path, "use"), message, "RK107")
+            continue
+        dimension = _known_dimension(draft, second.name)
+        if dimension is None or trained is None:
+            continue
+        if message := second.refuses(dimension, trained):
+            draft.report((*path, second.key), message, "RK107")
+
+
+def _known_dimension(draft: Draft, encoder: str) -> int | None:
+    """Return the dimension of an encoder; None if it or its files are not here."""
+    bound = draft.bound.get(("encoders", encoder))
+    if bound is None or not isinstance(bound.spec, EncoderSpec):
+        return None
+    return bound.spec.known_dimension()
 
 
 def _check_similarity(draft: Draft) -> None:

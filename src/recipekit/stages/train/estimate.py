@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from recipekit.component.method_errors import method_errors
 from recipekit.phases.in_batch import InBatchSpec
+from recipekit.recipe.slots import encoders_in
 from recipekit.stages.estimate_inputs import FLOAT_BYTES, EstimateInputs
 from recipekit.stages.judge.section import JudgeSection
 from recipekit.stages.mine.section import MineSection
@@ -35,6 +36,7 @@ def estimate(inputs: EstimateInputs, section: TrainSection) -> dict[str, Any]:
         "passages": passages,
         "steps": steps,
     }
+    work |= _second_encoders(inputs, section)
     notes: dict[str, Any] = {}
     if not inputs.sizes.queries.get("dev", 0) and section.eval_every_epochs is not None:
         notes["no evaluation during training:"] = NO_DEV
@@ -54,6 +56,12 @@ def estimate(inputs: EstimateInputs, section: TrainSection) -> dict[str, Any]:
         "flop a step in the loss": 4.0 * batch_against_corpus * passages * dimension,
         **notes,
     }
+
+
+def _second_encoders(inputs: EstimateInputs, section: TrainSection) -> dict[str, Any]:
+    """Return the most work of embedding the training texts with guides and teachers."""
+    names = [name for slot in section.phases.values() for name in encoders_in(slot.spec)]
+    return inputs.encoding(dict.fromkeys(names), inputs.sizes.queries.get("train", 0))
 
 
 def _lacks_negatives(inputs: EstimateInputs, section: TrainSection, phase: InBatchSpec) -> bool:

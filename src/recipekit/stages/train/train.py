@@ -97,6 +97,7 @@ def train(inputs: StageInputs, section: TrainSection, out: Path) -> dict[str, An
     )
     embed = _embedder(inputs, section, tokens)
     phases = build_phases(inputs, dataset, section, tokens, forward, embed, scratch)
+    inputs.release_encoders(keep=section.encoder)  # guides and teachers have embedded the texts
     scheduled = [phase.scheduled for phase in phases]
     dev = prepare_dev(inputs, dataset, section, embed, scheduled, recipe_seed)
 
