@@ -253,6 +253,31 @@ def test_the_queries_won_and_lost_most_are_shown_with_what_each_system_found(
     assert "not labelled positive: untrained rank 1, trained rank 1" in lost
 
 
+@pytest.mark.parametrize(
+    ("loss", "named"),
+    [
+        ("{use: exact_softmax}", "exact_softmax"),
+        (
+            "{use: sentence_transformers, loss: GISTEmbedLoss, guide: large, teacher: null}",
+            "GISTEmbedLoss with the guide large",
+        ),
+        (
+            "{use: matryoshka, loss: {use: sentence_transformers, loss: GISTEmbedLoss, "
+            "guide: large}}",
+            "matryoshka of GISTEmbedLoss with the guide large",
+        ),
+    ],
+)
+def test_the_report_names_a_loss_and_the_encoder_that_it_learns_from(
+    write_run: Callable[..., Path], loss: str, named: str
+):
+    run = write_run()
+    recipe = run / "recipe.resolved.yaml"
+    recipe.write_text(recipe.read_text().replace("{use: exact_softmax}", loss))
+    expected = f"in 1 phase: `contrastive` (coordinate_ascent, {named}, 2 cycles of 3 query epochs)"
+    assert expected in render_report(run).replace("\\", "")
+
+
 def test_queries_of_another_data_set_are_not_shown_with_texts_of_this_one(
     write_run: Callable[..., Path],
 ):

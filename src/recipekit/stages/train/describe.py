@@ -70,8 +70,7 @@ def _sentence(run: RunFolder) -> Line:
 
 
 def _phase(name: str, phase: Mapping[str, Any], *, can_stop: bool) -> Line:
-    loss = (phase.get("loss") or {}).get("use")
-    parts = [phase.get("use"), loss]
+    parts = [phase.get("use"), _loss(phase.get("loss") or {})]
     keys = {"epochs": "epoch", "query_epochs": "query epoch", "passage_epochs": "passage epoch"}
     epochs = [plural(int(phase[key]), noun) for key, noun in keys.items() if phase.get(key)]
     if epochs:
@@ -79,6 +78,17 @@ def _phase(name: str, phase: Mapping[str, Any], *, can_stop: bool) -> Line:
         at_most = "at most " if can_stop else ""
         parts.append(f"{at_most}{repeats}{' and '.join(epochs)}")
     return (Code(name), f" ({', '.join(str(part) for part in parts if part)})")
+
+
+def _loss(loss: Mapping[str, Any]) -> str:
+    """Name a loss, the loss inside it, and the encoder that it learns from."""
+    name, inner = str(loss.get("use") or ""), loss.get("loss")
+    if isinstance(inner, str):
+        name = inner  # a class of sentence-transformers
+    elif inner:
+        name += f" of {_loss(inner)}"
+    second = [f" with the {role} {loss[role]}" for role in ("guide", "teacher") if loss.get(role)]
+    return name + "".join(second)
 
 
 def _details(run: RunFolder) -> Iterator[Block]:
