@@ -210,7 +210,7 @@ def test_latest_is_a_failed_run_only_if_it_paid_for_calls(
     latest = folder / "runs" / "tiny" / "latest"
     before = latest.readlink()
 
-    def fail(self: StageProcesses, job: Job, lock: IO[str], *, computes: bool) -> NoReturn:
+    def fail(self: StageProcesses, job: Job, lock: IO[str], **more: object) -> NoReturn:
         if paid:
             with ReplyCache(Path(job.cache) / "calls.sqlite") as replies:
                 request = Request("openai/any", ({"role": "user", "content": "?"},))
