@@ -12,7 +12,9 @@ without the final scoring:
     # quality against CPU time, one figure per data set
     python tests/benchmarks/study_methods.py figure --work FOLDER --output FOLDER
 
-A finished trial is a line of FOLDER/methods.jsonl and is not computed again. Data without dev
+A finished trial is a line of FOLDER/methods.jsonl and is not computed again. `methods.jsonl` next
+to this script keeps the lines of trials that docs/training.md reports: copy it into an empty FOLDER
+to see them as a table, or to add to them. Data without dev
 queries gets a tenth of its training queries as dev. `--train-queries N` trains on the first N
 training queries only. `--hold-out` removes from training the passages that are positives of test
 queries alone: the exact loss would read them as unlabelled text. `--also DATA` scores every model
@@ -114,6 +116,8 @@ class Trial:
     method: str
     number: int
     seed: int
+    max_length: int
+    precision: str
 
     @property
     def name(self) -> str:
@@ -365,7 +369,8 @@ def trials_of(options: argparse.Namespace) -> Iterator[Trial]:
         for method in options.methods:
             for number in range(len(METHODS[method])):
                 if not options.trials or number in options.trials:
-                    yield Trial(data_for_training(options).name, method, number, seed)
+                    data = data_for_training(options).name
+                    yield Trial(data, method, number, seed, options.max_length, options.precision)
 
 
 def run_trials(options: argparse.Namespace) -> None:
@@ -397,25 +402,34 @@ def finished(work: Path) -> list[dict[str, Any]]:
 
 
 def best_trials(rows: Sequence[Mapping[str, Any]]) -> Iterator[list[Mapping[str, Any]]]:
-    """Of each data set and method, the rows of the trial with the best mean on dev."""
-    trials: dict[tuple[str, str], dict[int, list[Mapping[str, Any]]]] = defaultdict(
+    """Of each data set and method, the rows of the trial with the best mean on dev.
+
+    Lengths and precisions are apart, since they decide cost and quality for every method.
+    """
+    trials: dict[tuple[Any, ...], dict[int, list[Mapping[str, Any]]]] = defaultdict(
         lambda: defaultdict(list)
     )
     for row in rows:
-        trials[row["data"], row["method"]][row["number"]].append(row)
+        trials[*conditions(row), row["method"]][row["number"]].append(row)
     for group in trials.values():
         yield max(group.values(), key=lambda found: fmean(row["dev"] for row in found))
 
 
+def conditions(row: Mapping[str, Any]) -> tuple[str, int, str]:
+    """What only trials that are compared share: data, maximum length and precision."""
+    return row["data"], row["max_length"], row["precision"]
+
+
 def print_table(options: argparse.Namespace) -> None:
     """Print the chosen trials as Markdown, with means over seeds."""
-    print("| data | method | settings | seeds | CPU time | dev | test nDCG@10 | other data |")
+    header = "data, tokens, precision|method|settings|seeds|CPU time|dev|test nDCG@10|other data"
+    print(f"| {header.replace('|', ' | ')} |")
     print("|---|---|---|--:|--:|--:|--:|--:|")
     for rows in best_trials(finished(options.work)):
         tests = [row["test"] for row in rows]
         spread = f" ({min(tests):.3f}-{max(tests):.3f})" if len(tests) > 1 else ""
         cells = [
-            rows[0]["data"],
+            ", ".join(map(str, conditions(rows[0]))),
             rows[0]["method"],
             described(rows[0]["settings"]),
             str(len(rows)),
@@ -454,14 +468,14 @@ def described(settings: Mapping[str, Any]) -> str:
 
 
 def draw_figures(options: argparse.Namespace) -> None:
-    """Write quality against CPU time, a line per method, to one SVG file per data set."""
-    points: dict[str, dict[str, dict[int, list[tuple[float, float]]]]] = defaultdict(
-        lambda: defaultdict(lambda: defaultdict(list))
+    """Write quality against CPU time, a line per method, to one SVG file per set of conditions."""
+    points: dict[tuple[str, int, str], dict[str, dict[int, list[tuple[float, float]]]]] = (
+        defaultdict(lambda: defaultdict(lambda: defaultdict(list)))
     )
     for row in finished(options.work):
         point = (row["cpu_seconds"], row["test"])
-        points[row["data"]][row["method"]][row["number"]].append(point)
-    for data, methods in points.items():
+        points[conditions(row)][row["method"]][row["number"]].append(point)
+    for (data, max_length, precision), methods in points.items():
         series = {
             method: sorted(
                 (fmean(x for x, _ in found), fmean(y for _, y in found))
@@ -470,9 +484,13 @@ def draw_figures(options: argparse.Namespace) -> None:
             for method, trials in methods.items()
         }
         figure = Figure(
-            title=f"{data}: test nDCG@10", x="CPU seconds", series=series, table=Table([], [])
+            title=f"{data}, {max_length} tokens, {precision}: test nDCG@10",
+            x="CPU seconds",
+            series=series,
+            table=Table([], []),
         )
-        (options.output / f"methods-{data}.svg").write_text(render_svg(figure))
+        file = options.output / f"methods-{data}-{max_length}-{precision}.svg"
+        file.write_text(render_svg(figure))
 
 
 # Command line
