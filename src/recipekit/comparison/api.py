@@ -64,7 +64,7 @@ def compare(
         on: Measure this BEIR folder or file of pairs instead: correlation with scores (`sts`) if
             rows have a score that is not a grade, and retrieval otherwise.
         metrics: The metrics of retrieval for `on`, such as `["map@100"]`.
-        evaluator: The evaluator for `on`, `"retrieval"` or `"sts"`, whatever its rows have.
+        evaluator: The evaluator for `on`, `"retrieval"` or `"sts"`; by default that of its rows.
         against: The reference; by default the first model.
         page: The file of a page with all figures; None writes none.
         cpu: Use no GPU.
@@ -130,7 +130,7 @@ def _check(
     """Check that what is measured is named in one way.
 
     Raises:
-        RunError: It is not, or there is no such metric or evaluator.
+        RunError: Both are named, `on` is missing, or a metric or evaluator is unknown.
     """
     if recipe is not None and on is not None:
         raise RunError("name a recipe or data to measure on, not both", code="RK674")

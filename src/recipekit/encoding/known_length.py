@@ -9,7 +9,7 @@ from typing import Any, Final
 from recipekit.errors import ModelError
 from recipekit.json_file import read_json
 
-__all__ = ["NO_LIMIT", "check_length", "stated_length", "stated_positions"]
+__all__ = ["NO_LIMIT", "check_length", "first_module", "stated_length", "stated_positions"]
 
 NO_LIMIT: Final = 1_000_000
 """Tokenizers state a length above this if they have no limit."""
@@ -36,7 +36,7 @@ def stated_positions(folder: Path) -> int | None:
     Args:
         folder: The folder of the model.
     """
-    first, kind = _first_module(folder)
+    first, kind = first_module(folder)
     config = read_json(first / "config.json")
     if not isinstance(config, dict) or kind.endswith("StaticEmbedding"):
         return None
@@ -59,7 +59,7 @@ def stated_length(folder: Path, requested: int | None) -> int | None:
     """
     if requested is not None:
         return requested
-    first, _ = _first_module(folder)
+    first, _ = first_module(folder)
     stated = [read_json(first / name) for name in LENGTH_FILES]
     lengths = [each.get("max_seq_length") for each in stated if isinstance(each, dict)]
     tokenizer = read_json(first / "tokenizer_config.json")
@@ -89,7 +89,7 @@ def check_length(name: str, requested: int, limit: int) -> None:
         )
 
 
-def _first_module(folder: Path) -> tuple[Path, str]:
+def first_module(folder: Path) -> tuple[Path, str]:
     """Return the folder of the first module's files, and its class."""
     modules = read_json(folder / "modules.json")
     if not isinstance(modules, list) or not modules or not isinstance(modules[0], dict):

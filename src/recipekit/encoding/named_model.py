@@ -18,7 +18,7 @@ from pydantic import (
 )
 
 from recipekit.component import NotIdentity
-from recipekit.encoding.known_length import check_length, stated_positions
+from recipekit.encoding.known_length import check_length, first_module, stated_positions
 from recipekit.encoding.model_files import absolute, cached_folder, hub_revision, local_folder
 from recipekit.errors import ComponentError, ModelError
 from recipekit.json_file import read_json
@@ -182,14 +182,13 @@ def has_mask_token(model: str, revision: str | None) -> bool | None:
     folder = files_here(model, revision)
     if folder is None:
         return None
-    first = (read_json(folder / "modules.json") or [{"path": "", "type": ""}])[0]
-    if str(first.get("type", "")).endswith("StaticEmbedding"):
+    first, kind = first_module(folder)
+    if kind.endswith("StaticEmbedding"):
         return False
-    tokenizer = read_json(folder / str(first.get("path", "")) / "tokenizer_config.json")
+    tokenizer = read_json(first / "tokenizer_config.json")
     if tokenizer is None:
         return None
-    special_tokens = folder / first.get("path", "") / "special_tokens_map.json"
-    stated = tokenizer | (read_json(special_tokens) or {})
+    stated = tokenizer | (read_json(first / "special_tokens_map.json") or {})
     if stated.get("mask_token"):
         return True
     # A tokenizer saves all of its special tokens or none; old files leave them to its class.

@@ -29,11 +29,11 @@ class SentenceTransformersLossSpec(LossSpec):
     negatives; an ignored pair is in none.
 
     A second encoder, the guide or the teacher, embeds the training texts once, before training.
-    `GISTEmbedLoss` leaves out negatives of the batch that its guide scores above the positive. The
-    labels come first: a positive or ignored passage of a query is no other query's example in its
-    batch, and a negative that a judge or a source decided is never left out, however high the guide
-    scores it. The guide decides about pairs without a label: passages of other queries, and hard
-    negatives of `unjudged: negative`.
+    `GISTEmbedLoss` leaves out negatives of the batch that its guide scores above the positive.
+    Labels take precedence: a positive or ignored passage of a query is not in another query's
+    example of the batch, and a negative that a judge or a source decided is never left out, however
+    high the guide scores it. The guide decides about pairs without a label: passages of other
+    queries, and hard negatives of `unjudged: negative`.
     """
 
     loss: str

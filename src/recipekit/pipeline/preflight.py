@@ -27,9 +27,8 @@ def check_keys(recipe: Recipe) -> None:
         RecipeError: Everything that is wrong, each with the location of the key.
         ComponentError: The method of a plugin failed.
     """
-    slots = [*all_slots(recipe)]
     found: list[tuple[KeyPath, RecipekitError]] = []
-    for path, slot in slots:
+    for path, slot in all_slots(recipe):
         with error_location(partial(where, recipe, path)), method_errors(slot.spec, "key_mistakes"):
             found += [((*path, *key.split(".")), error) for key, error in slot.spec.key_mistakes()]
     if found:
