@@ -181,6 +181,50 @@ def test_baselines_alone_are_compared_by_evaluators_of_texts(
     assert all(test["p_adjusted"] is not None for test in found["differences"])
 
 
+def test_published_scores_of_mteb_join_those_measured(project: Path, compared: Compared) -> None:
+    recipe = project / "recipe.yaml"
+    added = """\
+    tasks:
+      use: mteb
+      bootstrap_samples: 200
+      retrieval: {own: {split: test}}
+      sts: {similar: {file: scored.jsonl}}
+"""
+    recipe.write_text(recipe.read_text().replace("  baselines:", f"{added}  baselines:"))
+    assert invoke(["run", "recipe.yaml", "--cpu", "--quiet"]) == 0
+    assert invoke(["share", "tiny", "baseline"]) == 0
+
+    def tests(found: dict[str, Any], model: str) -> dict[str, dict[str, Any]]:
+        return {
+            test["metric"]: test
+            for test in found["differences"]
+            if (test["model"], test["evaluator"]) == (model, "tasks")
+        }
+
+    found = compared("tiny:before", "baseline", "tiny")
+    published, measured = tests(found, "tiny published"), tests(found, "tiny")
+    assert list(published) == ["mean", "own ndcg_at_10", "similar cosine_spearman"]
+    for metric, test in measured.items():
+        numbers = ("value", "difference", "low", "high", "p_value")
+        theirs = [published[metric][key] for key in numbers]
+        assert theirs == pytest.approx([test[key] for key in numbers]), metric
+    assert published["own ndcg_at_10"]["p_adjusted"] is not None
+    assert published["similar cosine_spearman"]["verdict"] == "not tested"
+    assert not [note for note in found["notes"] if "published" in note]
+
+    alone = compared("baseline:before", "baseline")
+    for metric, test in tests(alone, "tiny published").items():
+        # mteb rounds the scores that it keeps to five digits.
+        expected = pytest.approx(measured[metric]["difference"], abs=1e-4)
+        assert test["difference"] == expected, metric
+        assert (test["low"] is None) == (measured[metric]["low"] is None), metric
+
+    scored = project / "scored.jsonl"
+    scored.write_text("".join(scored.read_text().splitlines(keepends=True)[1:]))
+    found = compared("tiny:before", "baseline", "--recipe", str(recipe))
+    assert "tiny published has no published scores that fit 'tasks'." in found["notes"]
+
+
 def test_searches_of_other_data_are_not_compared(
     project: Path, compared: Compared, refused: Refused
 ) -> None:

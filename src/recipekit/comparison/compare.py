@@ -9,11 +9,12 @@ from typing import Any
 from recipekit.comparison.candidates import Candidate
 from recipekit.comparison.choose_data import ComparisonRequest, check_data, choose_data
 from recipekit.comparison.efficiency import EncoderFacts, encoder_facts
-from recipekit.comparison.item_values import ItemValues, rows_of_values
+from recipekit.comparison.item_values import rows_of_values
 from recipekit.comparison.measure import Measured, measure
 from recipekit.comparison.measured_data import MeasuredData, Workspace
 from recipekit.comparison.models import ComparedModel
-from recipekit.comparison.published import PublishedModel
+from recipekit.comparison.mteb_scores import rows_of_scores
+from recipekit.comparison.published import PublishedModel, searches_collected_data
 from recipekit.comparison.resolve import NamedRun
 from recipekit.comparison.result import Comparison, ModelFacts
 from recipekit.comparison.retrievers import ComparedRetriever
@@ -21,7 +22,8 @@ from recipekit.comparison.systems import LoadedEncoder
 from recipekit.comparison.verdicts import Tested, differences_to
 from recipekit.component import Efficiency
 from recipekit.errors import RunError
-from recipekit.evaluators.retrieval import RetrievalSpec
+from recipekit.evaluators.mteb import MtebSpec
+from recipekit.evaluators.resampling import Resampling
 from recipekit.suggestions import did_you_mean
 
 __all__ = ["compare"]
@@ -123,35 +125,62 @@ def _published_alone(
     found = Measured()
     first, *others = published
     for name, spec in first.evaluators.items():
-        own, written = first.values(name), first.rows(name)
-        if own is None or not written:
-            found.notes.append(f"{first.label} has no published values of single items, '{name}'.")
-            continue
-        values = {first.label: own}
+        alike = [(first, name)]
         for model in others:
             theirs = _published_like(model, first, name, other_data)
-            if theirs is None or list(theirs.items) != list(own.items):
+            if theirs is None:
                 found.notes.append(f"{model.label} has no published values that fit '{name}'.")
             else:
-                values[model.label] = theirs
-        shared: dict[str, Any] = {
-            key: written[0][key] for key in ("split", "item") if key in written[0]
-        }
-        metrics = [str(row["metric"]) for row in written]
-        rows = rows_of_values(spec, values, metrics, reference, first.seed, shared)
+                alike.append((model, theirs))
+        if isinstance(spec, MtebSpec):
+            scores = {model.label: model.task_scores(own) for model, own in alike}
+            rows = rows_of_scores(spec, scores, reference, first.seed)
+        else:
+            rows = _rows_of_items(alike, spec, reference, found.notes)
         found.rows += [{"evaluator": name, **row} for row in rows]
     return found
 
 
 def _published_like(
     model: PublishedModel, other: PublishedModel, evaluator: str, other_data: Collection[str]
-) -> ItemValues | None:
-    """Return the values of a baseline that were measured as those of another one; or None."""
-    searches = isinstance(other.evaluators[evaluator], RetrievalSpec)
-    if searches and model.label in other_data:
+) -> str | None:
+    """Return the evaluator of a baseline that measured as one of another; None without one."""
+    if searches_collected_data(other.evaluators[evaluator]) and model.label in other_data:
         return None
-    name = model.like_published(other, evaluator)
-    return None if name is None else model.values(name)
+    return model.like_published(other, evaluator)
+
+
+def _rows_of_items(
+    alike: Sequence[tuple[PublishedModel, str]],
+    spec: Resampling,
+    reference: str,
+    notes: list[str],
+) -> list[dict[str, Any]]:
+    """Return rows from the published values of single items, and note which are missing.
+
+    Args:
+        alike: The evaluator of each baseline.
+        spec: How intervals are computed.
+        reference: The system that is tested against the others.
+        notes: What people should know.
+    """
+    (first, name), *others = alike
+    own, written = first.values(name), first.rows(name)
+    if own is None or not written:
+        notes.append(f"{first.label} has no published values of single items, '{name}'.")
+        return []
+    values = {first.label: own}
+    for model, theirs in others:
+        items = model.values(theirs)
+        if items is None or list(items.items) != list(own.items):
+            notes.append(f"{model.label} has no published values that fit '{name}'.")
+        else:
+            values[model.label] = items
+    shared: dict[str, Any] = {
+        key: written[0][key] for key in ("split", "item") if key in written[0]
+    }
+    metrics = [str(row["metric"]) for row in written]
+    return rows_of_values(spec, values, metrics, reference, first.seed, shared)
 
 
 def _check_found(

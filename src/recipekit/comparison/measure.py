@@ -16,10 +16,13 @@ from recipekit.comparison.differing import (
 from recipekit.comparison.item_values import ItemValues, read_item_values, rows_of_values
 from recipekit.comparison.measured_data import MeasuredData
 from recipekit.comparison.models import ComparedModel
-from recipekit.comparison.published import PublishedModel
+from recipekit.comparison.mteb_scores import TaskScores, rows_of_scores, task_scores
+from recipekit.comparison.published import PublishedModel, searches_collected_data
 from recipekit.comparison.retrievers import ComparedRetriever
 from recipekit.comparison.systems import LoadedEncoder, system_of
 from recipekit.component import EvaluatorSpec, Slot, System
+from recipekit.evaluators.mteb import MtebSpec
+from recipekit.evaluators.mteb_values_file import MTEB_VALUES
 from recipekit.evaluators.per_query_file import PER_QUERY_FILE
 from recipekit.evaluators.resampling import Resampling
 from recipekit.evaluators.retrieval import RetrievalSpec
@@ -119,8 +122,10 @@ def _evaluator_like(
     model: PublishedModel,
 ) -> str | None:
     """Return the evaluator of a baseline that measures the same; None without one."""
+    if searches_collected_data(spec) and model.label in other_data:
+        return None
     if isinstance(spec, RetrievalSpec):
-        return None if model.label in other_data else model.like(spec)
+        return model.like(spec)
     return model.like_slot(slot, inputs.hashes)
 
 
@@ -138,7 +143,12 @@ def _evaluate(
     """Measure the systems with one evaluator, and add what it finds."""
     folder = scratch / "rankings" / name
     measured = [dict(row) for row in spec.build(inputs.context(folder)).evaluate(systems)]
-    if published:
+    if published and isinstance(spec, MtebSpec):
+        measured, missing = _with_published_scores(
+            name, spec, folder, measured, published, like, reference, inputs.seed
+        )
+        found.notes += missing
+    elif published:
         own = _measured_values(folder, systems)
         if own and isinstance(spec, Resampling):
             theirs, missing = _published_values(name, own, measured, published, like)
@@ -161,6 +171,34 @@ def _evaluate(
             )
     further = {} if spec.data_name is None else {"source": spec.data_name}
     found.rows += [{"evaluator": name, **further, **row} for row in measured]
+
+
+def _with_published_scores(
+    evaluator: str,
+    spec: MtebSpec,
+    folder: Path,
+    measured: Sequence[Row],
+    published: Sequence[PublishedModel],
+    like: Callable[[PublishedModel], str | None],
+    reference: str,
+    seed: int,
+) -> tuple[list[Row], list[str]]:
+    """Return rows with the published scores of the same tasks; and say which are missing."""
+    scores: dict[str, TaskScores] = {}
+    for system in dict.fromkeys(row["system"] for row in measured):
+        own = [row for row in measured if row["system"] == system]
+        scores[system] = task_scores(own, folder / "results" / system, MTEB_VALUES)
+    notes = []
+    for model in published:
+        name = like(model)
+        theirs = model.task_scores(name) if name is not None else None
+        if theirs:
+            scores[model.label] = theirs
+        else:
+            notes.append(f"{model.label} has no published scores that fit '{evaluator}'.")
+    if len(notes) == len(published):
+        return list(measured), notes
+    return rows_of_scores(spec, scores, reference, seed), notes
 
 
 def _measured_values(folder: Path, systems: Sequence[System]) -> dict[str, ItemValues]:

@@ -15,8 +15,10 @@ from pydantic import ValidationError
 from recipekit.artifacts.key import FileHashes, canonical, slot_identity
 from recipekit.comparison.arguments import Argument
 from recipekit.comparison.item_values import ItemValues, read_item_values
+from recipekit.comparison.mteb_scores import TaskScores, task_scores
 from recipekit.component import Efficiency, EvaluatorSpec, Slot
 from recipekit.errors import RunError, StoreError
+from recipekit.evaluators.mteb import MtebSpec
 from recipekit.evaluators.resampling import Resampling
 from recipekit.evaluators.retrieval import RetrievalSpec
 from recipekit.pipeline.identity_parts import identity_parts
@@ -29,10 +31,13 @@ from recipekit.stages import evaluating_stage
 from recipekit.stages.evaluate.section import UNTRAINED
 from recipekit.yaml_format import parse
 
-__all__ = ["PublishedModel", "published_model"]
+__all__ = ["PublishedModel", "published_model", "searches_collected_data"]
 
-RETRIEVAL: Final = "retrieval"
-"""The evaluator that searches the collected data."""
+SPECS: Final[Mapping[str, type[RetrievalSpec | MtebSpec]]] = {
+    "retrieval": RetrievalSpec,
+    "mteb": MtebSpec,
+}
+"""The evaluators whose own keys decide what is compared; the others are compared by their file."""
 EVALUATOR: Final = "own"
 """The name of an evaluator in an identity that is compared with a lock."""
 
@@ -50,7 +55,7 @@ class PublishedModel:
     lock: Lock
     """What its figures depend on."""
     evaluators: Mapping[str, Resampling]
-    """The keys of its evaluators, by name: a `RetrievalSpec`, or those of intervals alone."""
+    """The keys of its evaluators, by name: one of `SPECS`, or those of intervals alone."""
     recipe: str
     """The name of its recipe."""
     seed: int
@@ -77,6 +82,18 @@ class PublishedModel:
             return read_item_values(file, self.system)
         except (OSError, pa.ArrowInvalid) as error:
             raise StoreError(f"{file}: damaged; get the baseline again", code="RK542") from error
+
+    def task_scores(self, evaluator: str) -> TaskScores:
+        """Return the published scores of mteb's tasks.
+
+        Raises:
+            StoreError: They cannot be read.
+        """
+        folder = self.bundle.folder / "per_query" / evaluator / self.system
+        try:
+            return task_scores(self.rows(evaluator), folder)
+        except (OSError, ValueError, TypeError) as error:
+            raise StoreError(f"{folder}: damaged; get the baseline again", code="RK542") from error
 
     def rows(self, evaluator: str) -> list[dict[str, Any]]:
         """Return the published rows of an evaluator."""
@@ -131,40 +148,50 @@ class PublishedModel:
         spec = other.evaluators[evaluator]
         if isinstance(spec, RetrievalSpec):
             return self.like(spec)
+        if isinstance(spec, MtebSpec) and spec.source is not None:
+            return None
         return self._like_parts(other.parts_of(evaluator))
 
     def parts_of(self, evaluator: str) -> dict[str, str]:
-        """Return the settings and files of an evaluator that decide the values of its items."""
-        locked = {**self.lock.settings, **self.lock.files}
-        return _of_evaluator(locked, f"{evaluating_stage().name}.evaluators.{evaluator}.")
+        """Return what decides the values of an evaluator: settings, files, and revisions."""
+        locked = {**self.lock.settings, **self.lock.files, **self.lock.revisions}
+        return _of_evaluator(locked, f"{evaluating_stage().name}.evaluators.{evaluator}")
 
     def _like_parts(self, wanted: Mapping[str, str]) -> str | None:
         return next((name for name in self.evaluators if self.parts_of(name) == wanted), None)
 
     def like_slot(self, slot: Slot[EvaluatorSpec], hashes: FileHashes) -> str | None:
-        """Return the evaluator that measures an equal file in the same way; None without one.
+        """Return the evaluator that measures equal files or tasks in the same way; None without.
 
         Intervals may be computed in another way.
 
         Args:
-            slot: An evaluator of a file.
+            slot: An evaluator of files or tasks.
             hashes: Content hashes of files.
         """
+        if isinstance(slot.spec, MtebSpec) and slot.spec.source is not None:
+            return None
         stage = evaluating_stage().name
         section = {"evaluators": {EVALUATOR: slot_identity(slot, hashes)}}
         identity = {"stage": stage, "version": 0, "seed": 0, "section": section}
-        parts = {part.path: part.value for part in identity_parts(identity)}
-        return self._like_parts(_of_evaluator(parts, f"{stage}.evaluators.{EVALUATOR}."))
+        found = identity_parts(identity)
+        parts = {part.path: part.value for part in found if part.kind != "version"}
+        return self._like_parts(_of_evaluator(parts, f"{stage}.evaluators.{EVALUATOR}"))
 
 
-def _of_evaluator(parts: Mapping[str, Any], prefix: str) -> dict[str, str]:
-    """Return the settings and files of an evaluator that decide the values of its items."""
+def _of_evaluator(parts: Mapping[str, Any], path: str) -> dict[str, str]:
+    """Return what decides the values of the evaluator at a path, by key; its own revision by ''."""
     found = {}
-    for path, value in parts.items():
-        key = path.removeprefix(prefix)
-        if key != path and key not in Resampling.model_fields:
+    for whole, value in parts.items():
+        key = whole.removeprefix(f"{path}.") if whole != path else ""
+        if key != whole and key not in Resampling.model_fields:
             found[key] = canonical(value)
     return found
+
+
+def searches_collected_data(spec: object) -> bool:
+    """Return whether figures of an evaluator depend on the data that a recipe collects."""
+    return isinstance(spec, RetrievalSpec) or (isinstance(spec, MtebSpec) and bool(spec.retrieval))
 
 
 def _same(first: RetrievalSpec, second: RetrievalSpec) -> bool:
@@ -215,13 +242,11 @@ def published_model(argument: Argument, bundle: Bundle) -> PublishedModel:
 def _evaluators(written: Mapping[str, Any]) -> Iterator[tuple[str, Resampling]]:
     for name, keys in written.items():
         own = {key: value for key, value in dict(keys or {}).items() if key != "use"}
-        is_retrieval = str(dict(keys or {}).get("use")).rpartition("/")[2] == RETRIEVAL
-        intervals = {key: own[key] for key in Resampling.model_fields if key in own}
+        spec = SPECS.get(str(dict(keys or {}).get("use")).rpartition("/")[2], Resampling)
+        if spec is Resampling:
+            own = {key: own[key] for key in Resampling.model_fields if key in own}
         with suppress(ValidationError):  # of another version of recipekit
-            if is_retrieval:
-                yield name, RetrievalSpec.model_validate(own)
-            else:
-                yield name, Resampling.model_validate(intervals)
+            yield name, spec.model_validate(own)
 
 
 def _parsed(file: Path) -> dict[str, Any]:

@@ -19,15 +19,10 @@ from recipekit.artifacts.key import key_of
 from recipekit.component import Context, System
 from recipekit.errors import RecipekitError, RunError
 from recipekit.evaluators.mteb_local_tasks import is_local, local_tasks
-from recipekit.evaluators.mteb_query_values import (
-    has_query_values,
-    query_values,
-    read_values,
-    write_values,
-)
+from recipekit.evaluators.mteb_query_values import has_query_values, query_values
 from recipekit.evaluators.mteb_rows import MainScore, mteb_rows
 from recipekit.evaluators.mteb_tasks import named_tasks
-from recipekit.evaluators.per_query_file import MTEB_VALUES
+from recipekit.evaluators.mteb_values_file import MTEB_VALUES, read_values, write_values
 from recipekit.evaluators.text_evaluator import Embed
 from recipekit.records import Similarity
 from recipekit.search.similarity import pair_scores, tile_scores

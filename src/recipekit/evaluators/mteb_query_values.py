@@ -7,18 +7,15 @@ single items.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, Final
 
 from mteb.abstasks.retrieval import AbsTaskRetrieval
 
-__all__ = ["EntryValues", "has_query_values", "query_values", "read_values", "write_values"]
+from recipekit.evaluators.mteb_values_file import EntryValues
 
-EntryValues = dict[tuple[str, str], dict[str, float]]
-"""The main score of every query by its id, by split and subset."""
+__all__ = ["has_query_values", "query_values"]
 
 TREC_NAMES: Final = {"ndcg": "ndcg_cut", "map": "map_cut", "recall": "recall", "precision": "P"}
 """What trec_eval calls the metrics of mteb."""
@@ -60,21 +57,3 @@ def query_values(task: Any) -> Iterator[EntryValues]:
         yield found
     finally:
         del task.task_specific_scores
-
-
-def write_values(file: Path, values: EntryValues) -> None:
-    """Write values as JSON."""
-    entries = [
-        {"split": split, "subset": subset, "values": found}
-        for (split, subset), found in values.items()
-    ]
-    file.write_text(json.dumps(entries))
-
-
-def read_values(file: Path) -> EntryValues:
-    """Return the values that `write_values` wrote; empty if there is no file."""
-    if not file.is_file():
-        return {}
-    return {
-        (each["split"], each["subset"]): each["values"] for each in json.loads(file.read_text())
-    }

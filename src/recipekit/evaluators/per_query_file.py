@@ -12,11 +12,9 @@ import pyarrow as pa
 
 from recipekit.tables import write_table
 
-__all__ = ["MTEB_VALUES", "PER_QUERY", "PER_QUERY_FILE", "equal_names", "write_per_query"]
+__all__ = ["PER_QUERY", "PER_QUERY_FILE", "equal_names", "write_per_query"]
 
 PER_QUERY_FILE: Final = "per_query.arrow"
-MTEB_VALUES: Final = ".per_query.json"
-"""The end of the names of files with every query's score of an mteb task."""
 
 PER_QUERY = pa.schema(
     [

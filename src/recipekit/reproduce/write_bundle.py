@@ -13,7 +13,8 @@ from typing import Any
 
 from recipekit import __version__
 from recipekit.artifacts.store import write_json
-from recipekit.evaluators.per_query_file import MTEB_VALUES, PER_QUERY_FILE
+from recipekit.evaluators.mteb_values_file import MTEB_VALUES
+from recipekit.evaluators.per_query_file import PER_QUERY_FILE
 from recipekit.exporters.cards import evaluation, reproduction, write_card
 from recipekit.pipeline.report import read_blocks, write_blocks
 from recipekit.recipe.environment import names
