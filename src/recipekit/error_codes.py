@@ -482,8 +482,8 @@ ERROR_CODES: Final[dict[str, ErrorCode]] = {
     ),
     "RK413": ErrorCode(
         "The model prepares its texts in a way that is not supported.",
-        "It uses a chat template or fixed lengths.",
-        "Use another model.",
+        "It is an encoder whose files state a chat template or fixed lengths.",
+        "Use another model. Of a plain transformer, such as a chat model, the template is ignored.",
     ),
     "RK415": ErrorCode(
         "`pooling` cannot replace the model's own pooling.",

@@ -14,6 +14,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 
 from recipekit.encoding.pair_scores import load_scorer
+from recipekit.errors import ModelError
 from recipekit.judges.cross_encoder import CrossEncoderSpec
 
 pytestmark = pytest.mark.slow
@@ -104,6 +105,41 @@ def test_a_decoder_encodes_each_text_as_if_it_were_alone(
         ids, _ = again.tokenize(TEXTS, "passage")
         reloaded = again(again.collate(ids, "passage"), "passage").numpy()
     np.testing.assert_allclose(reloaded, together[:4], atol=1e-5)
+
+
+def test_a_chat_model_embeds_texts_without_its_template(build, progress, tmp_path: Path) -> None:
+    write_tokenizer(tmp_path / "bare", eos=True, side="left")
+    write_model(tmp_path / "bare", "Llama", "Model")
+    expected = embedded(build(model=tmp_path / "bare", pooling="lasttoken"))
+    template = "{% for m in messages %}<end>{{ m['role'] }}: {{ m['content'] }}{% endfor %}"
+    (tmp_path / "bare" / "chat_template.jinja").write_text(template)
+
+    encoder = build(model=tmp_path / "bare", pooling="lasttoken")
+
+    np.testing.assert_array_equal(embedded(encoder), expected)
+    notices = [event.get("message") for event in progress.events]
+    assert any("texts are embedded as they are" in str(notice) for notice in notices)
+    encoder.save(tmp_path / "saved")
+    theirs = SentenceTransformer(str(tmp_path / "saved"), device="cpu")
+    np.testing.assert_allclose(theirs.encode(TEXTS), expected, atol=1e-5)
+    np.testing.assert_array_equal(embedded(build(model=tmp_path / "saved")), expected)
+
+
+def test_an_encoder_that_reads_messages_is_refused(build, tmp_path: Path) -> None:
+    write_tokenizer(tmp_path / "bare", eos=True, side="left")
+    write_model(tmp_path / "bare", "Llama", "Model")
+    (tmp_path / "bare" / "chat_template.jinja").write_text("{{ messages[0]['content'] }}")
+    theirs = SentenceTransformer(str(tmp_path / "bare"), device="cpu")
+    theirs.save(str(tmp_path / "chat"), create_model_card=False)
+    with pytest.raises(ModelError, match="messages of a chat template") as caught:
+        build(model=tmp_path / "chat")
+    assert caught.value.code == "RK413"
+
+
+def embedded(encoder: Any) -> Any:
+    ids, _ = encoder.tokenize(TEXTS, "passage")
+    with torch.no_grad():
+        return encoder(encoder.collate(ids, "passage"), "passage").numpy()
 
 
 def test_an_added_token_changes_no_weight_of_the_model(build, tmp_path: Path) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,7 +19,7 @@ from recipekit.dataset import Dataset
 from recipekit.encoding.embed import open_embeddings
 from recipekit.errors import ComponentError, DataError
 from recipekit.testing import RecordingProgress, check_vector_source, context
-from recipekit.vector_sources.elasticsearch import ElasticsearchVectorsSpec
+from recipekit.vector_sources.elasticsearch import ElasticsearchVectorsSpec, dense_vector_mapping
 from recipekit.vector_sources.qdrant import QdrantVectorsSpec
 from recipekit.vector_sources.stored import WantedTexts, store_vectors
 
@@ -182,3 +184,13 @@ def test_an_index_that_does_not_fit_is_one_line(
         ElasticsearchVectorsSpec(**own, vector_field="text").build(context(tmp_path / "text"))
     with pytest.raises(ComponentError, match=r"has no field 'vektor' \(`vector_field`\)"):
         ElasticsearchVectorsSpec(**own, vector_field="vektor").build(context(tmp_path / "none"))
+
+
+def test_a_field_whose_vectors_have_no_known_dimension_is_one_line() -> None:
+    mapped = {"mappings": {"texts.vector": {"mapping": {"vector": {"type": "dense_vector"}}}}}
+    connection: Any = SimpleNamespace(
+        call=lambda request, index: {"empty": mapped}, named=lambda index: f"index '{index}'"
+    )
+    line = "index 'empty': field 'texts.vector' (`vector_field`) has no vectors yet"
+    with pytest.raises(ComponentError, match=re.escape(line)):
+        dense_vector_mapping(connection, "empty", "texts.vector")

@@ -109,14 +109,17 @@ def _towers(
     Modules that encode both are the same objects.
     """
     towers = [list(_route(spec.model, model, task)) for task in ("query", "document")]
+    is_plain = not (folder / "modules.json").is_file()
     for tower in towers:
-        _check(spec.model, tower)
         first: Any = tower[0]
+        if is_plain and isinstance(first, Transformer):
+            _ignore_chat_template(spec.model, first, progress)
+        _check(spec.model, tower)
         if isinstance(first, Transformer):
             give_padding_token(spec.model, first.tokenizer, first.model, progress.info)
     if spec.pooling is not None:
         _repool(spec, towers, progress.warn)
-    elif not (folder / "modules.json").is_file():
+    elif is_plain:
         progress.warn(
             f"model '{spec.model}' states no pooling, so the mean of its tokens is used; "
             "`pooling` chooses another"
@@ -216,6 +219,22 @@ def _route(name: str, modules: Any, task: str) -> Iterator[nn.Module]:
         yield from _route(name, module.sub_modules[route], task)
 
 
+def _ignore_chat_template(name: str, first: Any, progress: Progress) -> None:
+    """Make a transformer that is not an encoder yet read plain texts, not messages of a chat.
+
+    sentence-transformers would render every text by the chat template of the tokenizer. The
+    exported encoder states that it does not.
+    """
+    texts = first.modality_config.get("text")
+    if texts is None or "message" not in first.modality_config:
+        return
+    first.modality_config = {"text": texts}
+    first.input_formatter.supported_modalities = ["text"]
+    progress.info(
+        f"the chat template of model '{name}' is not used: texts are embedded as they are"
+    )
+
+
 def _check(name: str, tower: Sequence[nn.Module]) -> None:
     """Refuse a tower that would not encode as it does in sentence-transformers."""
     first = tower[0]
@@ -245,8 +264,8 @@ def _check_transformer(name: str, first: Any, rest: Sequence[nn.Module]) -> None
     )
     if text.get("method") != "forward" or "message" in first.modality_config or special:
         raise ModelError(
-            f"model '{name}' prepares its texts in a way that is not supported (chat template, "
-            "fixed lengths)",
+            f"model '{name}' prepares its texts in a way that is not supported (messages of a chat "
+            "template, fixed lengths)",
             code="RK413",
         )
     if first.module_output_name != "sentence_embedding" and not any(

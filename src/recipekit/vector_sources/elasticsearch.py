@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from recipekit.engines.connection import Connection
 
-__all__ = ["ElasticsearchVectorsSpec"]
+__all__ = ["ElasticsearchVectorsSpec", "dense_vector_mapping"]
 
 SIMILARITIES: dict[str, Similarity] = {
     "cosine": "cosine",
@@ -77,7 +77,7 @@ class ElasticsearchVectorsSpec(ElasticsearchAccess, VectorSourceSpec):
         check_version(connection)
         read = {"vector_field": self.vector_field, "id_field": self.id_field}
         check_fields(connection, self.index, searched={}, read=read)
-        mapping = _mapping(connection, self.index, self.vector_field)
+        mapping = dense_vector_mapping(connection, self.index, self.vector_field)
         return _ElasticsearchVectors(
             self,
             connection,
@@ -86,8 +86,15 @@ class ElasticsearchVectorsSpec(ElasticsearchAccess, VectorSourceSpec):
         )
 
 
-def _mapping(connection: Connection[Elasticsearch], index: str, field: str) -> Mapping[str, Any]:
-    """Return the mapping of a field, which all indices behind a name must share."""
+def dense_vector_mapping(
+    connection: Connection[Elasticsearch], index: str, field: str
+) -> Mapping[str, Any]:
+    """Return the mapping of a `dense_vector` field.
+
+    Raises:
+        ComponentError: The field has another type or no vectors yet, or the indices behind the name
+            differ.
+    """
     reply = connection.call(
         lambda client: client.indices.get_field_mapping(index=index, fields=field), index
     )
@@ -102,6 +109,12 @@ def _mapping(connection: Connection[Elasticsearch], index: str, field: str) -> M
         raise ComponentError(
             f"{connection.named(index)}: field '{field}' (`vector_field`) has type "
             f"{', '.join(kinds)}, not dense_vector",
+            code="RK267",
+        )
+    if any("dims" not in one for one in found):
+        raise ComponentError(
+            f"{connection.named(index)}: field '{field}' (`vector_field`) has no vectors yet: its "
+            "mapping states no dims",
             code="RK267",
         )
     settings = {(one["dims"], one.get("similarity", "cosine")) for one in found}
