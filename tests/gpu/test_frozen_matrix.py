@@ -1,4 +1,4 @@
-"""Frozen passages that do not fit onto the GPU, read from the host tile by tile."""
+"""Products with frozen passages on a GPU, and passages that are read from the host by tiles."""
 
 from __future__ import annotations
 
@@ -30,3 +30,24 @@ def test_passages_on_the_host_give_the_results_of_passages_on_the_gpu(
     ]
     # Sums by index are added in any order on a GPU.
     torch.testing.assert_close(*results, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("similarity", ["cosine", "euclidean"])
+def test_half_precision_products_give_the_results_of_float32_ones(
+    dtype: torch.dtype, similarity: Similarity
+) -> None:
+    n, total = 16, 5000
+    verdicts = np.random.default_rng(5).choice([0, 0, 0, 1, 2], size=(n, total)).astype(np.int8)
+    labels = CorpusLabels.of_queries(training_labels(verdicts), np.arange(n), "cuda")
+    loss = ExactSoftmax(0.05, "log_marginal", tile_size=700, similarity=similarity)
+    stored = unit_rows(total, 64, 2, dtype).to("cuda")
+    # The queries are rounded for the first, so they are rounded for both.
+    queries = (unit_rows(n, 64, 1).to("cuda") / 0.05).to(dtype).float() * 0.05
+    (half, half_gradient), (full, full_gradient) = (
+        value_and_gradient(lambda q, own=own: loss(q, labels, own), queries)
+        for own in (FrozenMatrix.whole(stored), FrozenMatrix.whole(stored.float()))
+    )
+    torch.testing.assert_close(half, full, rtol=1e-4, atol=1e-4)
+    difference = (half_gradient - full_gradient).norm() / full_gradient.norm()
+    assert difference < torch.finfo(dtype).eps

@@ -243,6 +243,33 @@ def test_compiled_tiles_give_the_same_values_and_gradients(
     torch.testing.assert_close(results[1], results[0], rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("similarity", ["cosine", "euclidean"])
+def test_products_in_half_precision_are_exact_for_rounded_queries(
+    judged, dtype, form, similarity, monkeypatch: pytest.MonkeyPatch
+):
+    verdicts, grades = judged
+    temperature, smoothing = 0.05, 0.1
+    queries, matrix = unit_rows(6, 8, 1), unit_rows(30, 8, 2, dtype)
+    loss = ExactSoftmax(temperature, form, smoothing, tile_size=11, similarity=similarity)
+    labels, frozen = corpus_labels(verdicts, grades), FrozenMatrix.whole(matrix)
+    # On a GPU. Elsewhere such products are computed in float32, from the same operands.
+    monkeypatch.setattr(exact_softmax_math, "operand_dtype", lambda queries, corpus: dtype)
+    losses, gradient = value_and_gradient(lambda q: loss(q, labels, frozen), queries)
+
+    rounded = (queries / temperature).to(dtype).float() * temperature
+    options = {"temperature": temperature, "form": form, "label_smoothing": smoothing}
+    expected, expected_gradient = value_and_gradient(
+        lambda q: dense_losses(q, matrix, verdicts, grades, similarity=similarity, **options),
+        rounded,
+    )
+    torch.testing.assert_close(losses, expected, rtol=1e-5, atol=1e-4)
+    # The weights of the moment are rounded.
+    difference = (gradient - expected_gradient).norm() / expected_gradient.norm()
+    assert 0 < difference < torch.finfo(dtype).eps
+
+
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 def test_extreme_scores_give_finite_and_correct_results(judged, form, smoothing):

@@ -25,6 +25,12 @@ the passages in z_i, whose scores sum to S_i = q_i·c_i / τ.
 Euclidean. `recipekit.losses.scores` has the score; it adds -|d_j|²/2τ to s_ij. This does not depend
 on q_i, so nothing else changes, apart from S_i.
 
+Half precision. On a GPU, the operands of the two products have the half precision in which the
+passages are stored, and all sums are float32, as in flash-attention. The queries, divided by τ, are
+rounded to it first, so z and the scores of the positives are exact for the rounded queries, whose
+gradient is passed on as that of the queries. Only the weights e^{s - m} of the moment are rounded
+once more.
+
 Sharded. Each rank streams its slice of the passages for every rank's queries; m, l, o and c are
 then reduced over the ranks.
 """
@@ -44,7 +50,7 @@ from torch.autograd.function import once_differentiable
 
 from recipekit.losses.corpus_labels import CorpusLabels
 from recipekit.losses.frozen_matrix import FrozenMatrix
-from recipekit.losses.scores import PassageScores, add_offsets
+from recipekit.losses.scores import PassageScores, add_offsets, product
 from recipekit.losses.softmax_forms import FORMS, FormName, Positives, Smoothing
 from recipekit.records import Similarity
 
@@ -114,10 +120,13 @@ class ExactSoftmax:
         exact = torch.float64 if queries.dtype == torch.float64 else torch.float32
         scores = self.scores
         queries = queries.to(exact) / self.temperature  # as `scores` takes them
+        operands = operand_dtype(queries, corpus)
+        if operands != exact:  # rounded, with the gradient of the queries before
+            queries = queries + (queries.to(operands).to(exact) - queries).detach()
         masked = _masked_pairs(labels, with_positives=not FORMS[self.form].positives_compete)
         tile_size = self.tile_size or default_tile_size(queries.device)
         smooths = self.label_smoothing > 0
-        z, c = log_partition(queries, corpus, masked, scores, tile_size, sums=smooths)
+        z, c = log_partition(queries, corpus, masked, scores, tile_size, operands, sums=smooths)
 
         query = labels.positive_queries
         passages = corpus.rows(labels.positive_rows, like=queries)
@@ -173,12 +182,29 @@ def default_tile_size(device: torch.device) -> int:
     return 4096 if device.type == "cpu" else 65536
 
 
+HAS_MIXED_PRODUCT = hasattr(torch.ops.aten.mm, "dtype")
+"""Whether torch multiplies half-precision matrices on a GPU with a float32 result (from 2.8)."""
+
+
+def operand_dtype(queries: Tensor, corpus: FrozenMatrix) -> torch.dtype:
+    """Return the dtype of the operands of products: half precision on a GPU that stores it.
+
+    It is that of the queries where passages are scaled after they are read.
+    """
+    stored = corpus.matrix.dtype
+    is_half = stored in (torch.float16, torch.bfloat16) and queries.dtype == torch.float32
+    if is_half and queries.is_cuda and HAS_MIXED_PRODUCT and not corpus.normalized:
+        return stored
+    return queries.dtype
+
+
 def log_partition(
     queries: Tensor,
     corpus: FrozenMatrix,
     masked: MaskedPairs,
     scores: PassageScores,
     tile_size: int,
+    operands: torch.dtype | None = None,
     *,
     sums: bool = False,
 ) -> tuple[Tensor, Tensor | None]:
@@ -191,6 +217,8 @@ def log_partition(
         masked: The pairs to leave out.
         scores: How passages are scored.
         tile_size: Passages to score at a time.
+        operands: The dtype of the operands of products, to which the queries are rounded already;
+            None for that of the queries.
         sums: Whether to sum the passages that are not masked.
 
     Returns:
@@ -198,7 +226,8 @@ def log_partition(
         all masked; and for each query the sum of `scores.summands` over the passages that are not
         masked, or None.
     """
-    z, c = _LogPartition.apply(queries, corpus, masked, scores, tile_size, sums)
+    kind = operands or queries.dtype
+    z, c = _LogPartition.apply(queries, corpus, masked, scores, tile_size, kind, sums)
     return z, c
 
 
@@ -213,6 +242,7 @@ class _LogPartition(torch.autograd.Function):
         masked: MaskedPairs,
         scores: PassageScores,
         tile_size: int,
+        operands: torch.dtype,
         sums: bool,
     ) -> tuple[Tensor, Tensor | None]:
         local_peak, mass, moment, total = _stream(
@@ -221,6 +251,7 @@ class _LogPartition(torch.autograd.Function):
             masked,
             scores,
             tile_size,
+            operands,
             gradient=ctx.needs_input_grad[0],
             sums=sums,
         )
@@ -237,11 +268,9 @@ class _LogPartition(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(
-        ctx: Any, grad_z: Tensor, grad_total: Tensor | None
-    ) -> tuple[Tensor, None, None, None, None, None]:
+    def backward(ctx: Any, grad_z: Tensor, grad_total: Tensor | None) -> tuple[Tensor | None, ...]:
         (mean,) = ctx.saved_tensors
-        return grad_z[:, None] * mean, None, None, None, None, None
+        return grad_z[:, None] * mean, None, None, None, None, None, None
 
 
 def _stream(
@@ -250,6 +279,7 @@ def _stream(
     masked: MaskedPairs,
     scores: PassageScores,
     tile_size: int,
+    operands: torch.dtype,
     *,
     gradient: bool,
     sums: bool,
@@ -273,12 +303,15 @@ def _stream(
     cuts = torch.searchsorted(local, torch.tensor(bounds, device=local.device)).tolist()
 
     add_tile = _add_tile if COMPILER is None else compiled_tile(COMPILER)
+    left = queries.to(operands)
     for (first, last), (low, high) in zip(pairwise(bounds), pairwise(cuts), strict=True):
-        tile = corpus.tile(first, last, like=queries)  # (t, dim)
+        tile = corpus.tile(first, last, like=left)  # (t, dim)
         row, column = masked_query[low:high], local[low:high] - first
-        peak = add_tile(queries, tile, scores.offsets(tile), row, column, peak, mass, moment)
+        offsets = scores.offsets(tile, queries.dtype)
+        peak = add_tile(left, tile, offsets, row, column, peak, mass, moment)
         if total is not None:
-            total += _allowed_sum(scores.summands(tile), row, column, len(queries))
+            summands = scores.summands(tile.to(queries.dtype))
+            total += _allowed_sum(summands, row, column, len(queries))
     return peak, mass, moment, total
 
 
@@ -300,7 +333,7 @@ def _add_tile(
     exponentials = scores.sub_(new_peak[:, None]).exp_()
     mass.mul_(shrink).add_(exponentials.sum(1))
     if moment is not None:
-        moment.mul_(shrink[:, None]).add_(exponentials @ tile)
+        moment.mul_(shrink[:, None]).add_(product(exponentials.to(tile.dtype), tile))
     return new_peak
 
 
