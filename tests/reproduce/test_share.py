@@ -311,8 +311,11 @@ def test_hidden_files_and_the_index_are_not_hashed(tmp_path: Path) -> None:
     assert list(file_hashes(tmp_path)) == ["recipe.yaml"]
 
 
-@pytest.mark.parametrize("content", ["[{", '[{"value": 0.5}]', '{"value": 0.5}', "[1]"])
-def test_figures_without_tolerances_are_a_damaged_baseline(tmp_path: Path, content: str) -> None:
+@pytest.mark.parametrize(
+    "content",
+    ["[{", '[{"value": 0.5}]', '{"value": 0.5}', "[1]", "[]", "{}", '[{"value": null}]'],
+)
+def test_no_figures_and_figures_without_tolerances_are_a_damaged_baseline(tmp_path: Path, content: str) -> None:
     (tmp_path / "metrics.json").write_text(content)
     with pytest.raises(StoreError, match="has no figures with tolerances") as error:
         Bundle(tmp_path, {}).metrics()
