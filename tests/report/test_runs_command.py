@@ -122,7 +122,10 @@ def test_changed_keys_files_revisions_versions_devices_and_figures_are_named(
     two_runs: list[Path],
 ) -> None:
     first, second = two_runs
-    recipe = second / "recipe.resolved.yaml"
+    for run in two_runs:
+        recipe = run / "recipe.resolved.yaml"
+        source = "own: {use: pairs, file: data/whole.jsonl}"
+        recipe.write_text(recipe.read_text().replace("mine: {use: pairs}", source))
     changed = recipe.read_text().replace("query_epochs: 3", "query_epochs: 4")
     recipe.write_text(changed.replace("use: margin", "use: llm, model: openai/any"))
     for run, more in (
@@ -145,7 +148,7 @@ def test_changed_keys_files_revisions_versions_devices_and_figures_are_named(
         "train.phases.contrastive.query_epochs: 3 → 4",
     }
     assert set(found.data) == {
-        "collect.sources.own.pairs.jsonl: the content changed",
+        "collect.sources.own.file (whole.jsonl): the content changed",
         'collect.sources.own.dataset: "1f" → "2e"',
     }
     assert found.versions == (

@@ -9,6 +9,7 @@ import pytest
 from recipekit import load_recipe
 from recipekit.cli.main import invoke
 from recipekit.pipeline.data_hashes import data_hashes
+from recipekit.pipeline.named_files import named_files
 from recipekit.reproduce.collected import collected_data
 from recipekit.reproduce.drift import drift, in_words
 from recipekit.reproduce.lock import Lock, lock_recipe, read_lock, write_lock
@@ -81,6 +82,8 @@ def test_one_changed_byte_version_device_python_and_key_are_each_named() -> None
     assert found[3] == "kitchen is not in the lock, 2 is installed"
     assert found[4] == f"torch {before.versions['torch']} is locked, 0.1 is installed"
     assert found[5].startswith("collect.sources.own.pairs.jsonl: the content changed (sha256 ")
+    named = str(drift(before, after, named_files(load_recipe("recipe.yaml")))[5])
+    assert named.startswith("collect.sources.own.file (pairs.jsonl): the content changed (sha256 ")
     assert found[6:] == ["mine.retrievers.lexical.depth: 5 → 6"]
 
 
@@ -150,6 +153,18 @@ def test_check_lists_drift_and_exits_with_1(capsys: pytest.CaptureFixture[str]) 
     assert "The data is not collected yet" in written.err
     assert invoke(["lock", "--check", "--cpu"]) == 0
     assert capsys.readouterr().out == "recipe.lock: nothing has changed\n"
+    Path("pairs.jsonl").rename("whole.jsonl")
+    renamed = ["--set", "collect.sources.own.file=whole.jsonl"]
+    assert invoke(["lock", "--check", "--cpu", *renamed]) == 0
+    assert capsys.readouterr().out == "recipe.lock: nothing has changed\n"
+    with open("whole.jsonl", "a") as file:
+        file.write("\n")
+    assert invoke(["lock", "--check", "--cpu", *renamed]) == 1
+    printed = capsys.readouterr().out
+    assert printed.startswith("collect.sources.own.file (whole.jsonl): the content changed (sha256")
+    Path("recipe.yaml").write_text(RECIPE.replace("pairs.jsonl", "whole.jsonl"))
+    assert invoke(["lock", "--cpu"]) == 0
+    capsys.readouterr()
     depth = ["--set", "mine.retrievers.lexical.depth=6"]
     assert invoke(["lock", "--check", "--cpu", *depth]) == 1
     assert capsys.readouterr().out == "mine.retrievers.lexical.depth: 5 → 6\n"
@@ -166,7 +181,7 @@ def test_a_locked_run_that_differs_does_not_start(capsys: pytest.CaptureFixture[
     assert invoke(["run", "--locked", "--cpu", "--set", "seed=1"]) == 1
     first, *differences = capsys.readouterr().err.splitlines()[1:]
     assert first.startswith("recipe.lock: the run has 2 differences from the lock")
-    assert "pairs.jsonl: the content changed" in differences[0]
+    assert "collect.sources.own.file (pairs.jsonl): the content changed" in differences[0]
     assert differences[1] == "  seed: 13 → 1"
     assert not Path("runs").exists()
 

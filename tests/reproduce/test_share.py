@@ -241,7 +241,7 @@ def test_a_bundle_with_a_secret_is_not_written(
 def test_a_run_whose_data_changed_or_that_failed_is_not_shared(folder: Path, cli: Cli) -> None:
     with open("pairs.jsonl", "a") as file:
         file.write("\n")
-    assert "collect.sources.own.pairs.jsonl has changed since the run" in cli(
+    assert "collect.sources.own.file (pairs.jsonl) has changed since the run" in cli(
         "share", "small", "out", status=1
     )
     run = next(folder.glob("runs/small/2*/run.json"))
@@ -283,7 +283,7 @@ def test_runs_that_do_not_repeat_this_one_are_refused(folder: Path, cli: Cli) ->
     assert "\n  seed: 13 → 14" in refused("seed")
     path = ("section", "sources", "own", "files")
     further_run(folder, "data", collect=(path, {"pairs.jsonl": "0" * 64}))
-    assert "collect.sources.own.pairs.jsonl: the content changed" in refused("data")
+    assert "collect.sources.own.file (pairs.jsonl): the content changed" in refused("data")
     run = {**json.loads(Path("again/run.json").read_text()), "name": "another"}
     Path("again/run.json").write_text(json.dumps(run))
     assert "is a run of another recipe, 'another'" in refused("again")
@@ -315,7 +315,9 @@ def test_hidden_files_and_the_index_are_not_hashed(tmp_path: Path) -> None:
     "content",
     ["[{", '[{"value": 0.5}]', '{"value": 0.5}', "[1]", "[]", "{}", '[{"value": null}]'],
 )
-def test_no_figures_and_figures_without_tolerances_are_a_damaged_baseline(tmp_path: Path, content: str) -> None:
+def test_no_figures_and_figures_without_tolerances_are_a_damaged_baseline(
+    tmp_path: Path, content: str
+) -> None:
     (tmp_path / "metrics.json").write_text(content)
     with pytest.raises(StoreError, match="has no figures with tolerances") as error:
         Bundle(tmp_path, {}).metrics()

@@ -12,6 +12,7 @@ from typing import Final
 
 from recipekit.artifacts.storage_errors import explained
 from recipekit.errors import RecipekitError, RunError, StoreError
+from recipekit.pipeline.named_files import named_files
 from recipekit.recipe.sections import Recipe
 from recipekit.recipe.shipped import shipped_baselines
 from recipekit.reproduce.bundle import INDEX, Bundle, changed_files, open_bundle
@@ -123,7 +124,8 @@ def _compared(
     try:
         published = load_recipe(bundle.folder / "recipe.yaml", (), **allowed)
         locked = read_lock(bundle.folder / "recipe.lock", bundle.recipe)
-        found = drift(locked, lock_recipe(published, device=device_class(cpu=cpu)))
+        here = lock_recipe(published, device=device_class(cpu=cpu))
+        found = drift(locked, here, named_files(published))
     except RecipekitError:
         check_published(source, changed, (), force)  # what was changed may be why
         raise

@@ -63,7 +63,7 @@ def share(
     recipe = load_recipe(found.path / "recipe.resolved.yaml", (), **allowed)
     _check_shareable(found, recipe, options)
     others = [_open_finished(other) for other in spread]
-    check_further_runs(found, others)
+    check_further_runs(found, recipe, others)
     repeated = [other.read_json(other.path / "metrics.json", list) or [] for other in others]
     if seeds:
         repeated += repeat_with_seeds(
