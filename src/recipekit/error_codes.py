@@ -663,9 +663,10 @@ ERROR_CODES: Final[dict[str, ErrorCode]] = {
         exit_status=EXIT_USAGE,
     ),
     "RK541": ErrorCode(
-        "There is no such run.",
-        "A misspelled recipe name, or a run that was deleted.",
-        "Name a run's folder, or a recipe that has runs. The message lists the newest.",
+        "There is no such run, or several fit the name.",
+        "A misspelled recipe name, or a run that was deleted. Runs of an unchanged recipe have the "
+        "same part after the last dash.",
+        "Name a run's folder, or a recipe that has runs.",
         exit_status=EXIT_USAGE,
     ),
     "RK542": ErrorCode(

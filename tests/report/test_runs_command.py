@@ -109,6 +109,20 @@ def test_a_run_is_named_by_its_id_or_the_end_of_it(
     assert invoke(["report", "abc"]) == 0
 
 
+def test_an_id_of_several_runs_is_ambiguous_and_lists_them(
+    two_runs: list[Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    again = two_runs[0].with_name("20250103T000000Z-abc")
+    shutil.copytree(two_runs[0], again)
+    assert invoke(["runs", "abc", "def"]) == 2
+    assert capsys.readouterr().err == (
+        "run 'abc': 2 runs have this id; name one by its folder [RK541]\n"
+        "  runs/tiny/20250101T000000Z-abc\n"
+        "  runs/tiny/20250103T000000Z-abc\n"
+    )
+    assert invoke(["runs", again.name, "def"]) == 0
+
+
 def test_two_equal_runs_have_no_changes(
     two_runs: list[Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
