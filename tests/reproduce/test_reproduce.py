@@ -37,7 +37,7 @@ def test_a_baseline_gives_the_published_figures_in_a_fresh_cache(bundle: Path, c
     printed = cli("reproduce", "out", "--cpu")
     assert "bm25    ndcg@10" in printed and "the figure is within tolerance" in printed
     assert "data, versions and device are those of the lock" in printed
-    assert "(tolerances: not measured)" in printed
+    assert "(tolerances: rounding alone)" in printed
     assert "report: reproduced-small/runs/small/latest/report.html" in printed
     assert Path("reproduced-small/runs/small/latest/report.md").is_file()
     assert not Path("runs").exists()

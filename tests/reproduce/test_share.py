@@ -91,6 +91,8 @@ def test_baselines_that_search_with_the_trained_encoder_have_its_tolerance() -> 
     ]
     found = with_tolerances(rows, [], trained)
     assert [row["tolerance"] for row in found] == [0.005, 0.005, 0.001]
+    bases = ["not measured", "not measured", "rounding alone"]
+    assert [row["tolerance_basis"] for row in found] == bases
 
 
 @pytest.mark.parametrize("runs", [2, 4])
@@ -186,7 +188,7 @@ def test_a_bundle_has_recipe_lock_figures_values_report_and_data(folder: Path, c
     results.mkdir(parents=True)
     (results / "Task.json").write_text("{}")
     (results / "Task.per_query.json").write_text("[]")
-    assert "tolerances are not measured" in cli("share", "small", "out")
+    assert "not measured" not in cli("share", "small", "out"), "nothing is trained"
     bundle = open_bundle(folder / "out", folder / "unused")
     assert set(bundle.values["files"]) >= {
         "README.md", "recipe.yaml", "recipe.lock", "metrics.json", "report.md",
@@ -202,8 +204,13 @@ def test_a_bundle_has_recipe_lock_figures_values_report_and_data(folder: Path, c
     )
     assert str(folder) not in text, "no path of this machine"
     assert "already exists" in cli("share", "small", "out", status=2)
-    cli("share", "small", "one.zip")
-    assert "recipe.lock" in zipfile.ZipFile("one.zip").namelist()
+    for archive in ("one.tar.gz", "one.TGZ"):
+        refused = cli("share", "small", archive, status=2)
+        assert f"{archive}: {Path(archive).suffix} files cannot be written" in refused
+        assert not Path(archive).exists()
+    for name in ("one.zip", "two.ZIP"):
+        cli("share", "small", name)
+        assert "recipe.lock" in zipfile.ZipFile(name).namelist()
 
 
 @pytest.mark.slow
@@ -245,6 +252,14 @@ def test_a_run_whose_data_changed_or_that_failed_is_not_shared(folder: Path, cli
         "share", "small", "out", status=1
     )
     run = next(folder.glob("runs/small/2*/run.json"))
+    (run.parent / "metrics.json").unlink()
+    assert "measured nothing; the recipe needs an evaluate section" in cli(
+        "share", "small", "out", status=1
+    )
+    evaluated = run.parent / "stages/evaluate"
+    evaluated.unlink() if evaluated.is_symlink() else shutil.rmtree(evaluated)
+    ended = cli("share", "small", "out", status=1)
+    assert "this run ended before evaluate; run the recipe again without --until" in ended
     run.write_text(json.dumps({**json.loads(run.read_text()), "status": "failed"}))
     assert "this run is failed" in cli("share", "small", "out", status=1)
 
