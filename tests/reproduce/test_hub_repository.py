@@ -233,6 +233,7 @@ def test_a_run_is_shared_on_the_hub_and_reproduced_from_its_commit(
     assert "the figure is within tolerance" in printed
     files = [file for file in folder.rglob("*") if file.is_file()]
     uploaded = hub.files("acme/small", "datasets")
+    assert b"\nrecipekit reproduce hf://datasets/acme/small\n" in uploaded["README.md"]
     assert TOKEN not in printed
     assert not any(TOKEN.encode() in content for content in uploaded.values())
     assert not any(TOKEN.encode() in file.read_bytes() for file in files)

@@ -58,6 +58,7 @@ def test_tolerances_are_measured_with_further_seeds(published: Path) -> None:
     untrained = by_place["untrained", "ndcg@10"]
     assert untrained["repeated"] == [untrained["value"]] * 2 and untrained["tolerance"] == 0.001
     assert len(list((published / "runs/tiny").glob("2*"))) == 1, "no run of the user's is added"
+    assert "](figures/learning-curve.svg)" in (published / "out/README.md").read_text()
 
 
 def test_runs_with_other_seeds_measure_tolerances(

@@ -82,7 +82,8 @@ def share(
         _copy_bundle(folder, Path(destination))
         return str(Path(destination))
 
-    return write_bundle(found, recipe, options, repeated, deliver)
+    address = Path(destination).name if repository is None else str(repository)
+    return write_bundle(found, recipe, options, repeated, address, deliver)
 
 
 def _open_finished(path: Path) -> RunFolder:
