@@ -13,6 +13,7 @@ from recipekit.pipeline.named_files import named_files
 from recipekit.reproduce.collected import collected_data
 from recipekit.reproduce.drift import drift, in_words
 from recipekit.reproduce.lock import Lock, lock_recipe, read_lock, write_lock
+from recipekit.reproduce.lock import _versions as versions_of
 from recipekit.sources import hub
 
 RECIPE = """\
@@ -126,6 +127,22 @@ def test_what_a_component_needs_is_among_the_versions() -> None:
     )
     assert "scikit-learn" not in lock_of().versions
     assert "scikit-learn" in lock_of("evaluate.evaluators.held_out.compression=[{pca: 8}]").versions
+
+
+@pytest.mark.usefixtures("lock_folder")
+def test_clients_of_servers_and_of_llms_are_among_the_versions_of_recipes_that_use_them() -> None:
+    servers = {"elasticsearch", "qdrant-client"}
+    llm = {"jinja2", "json-repair", "litellm"}
+    assert not (servers | llm) & lock_of().versions.keys()
+    Path("recipe.yaml").write_text(
+        RECIPE.replace("{use: bm25, depth: 5}", "{use: elasticsearch}")
+        + "judge:\n  judges:\n    m: {use: llm, model: openai/m}\n"
+        "encoders:\n  old:\n    use: precomputed\n"
+        "    query_vectors: {use: vectors_file, path: q.npy, ids: q.txt}\n"
+        "    passage_vectors: {use: qdrant_vectors, collection: c}\n"
+    )
+    found = versions_of(load_recipe("recipe.yaml"))
+    assert servers | llm <= found.keys()
 
 
 def test_a_message_names_ten_files_and_counts_the_others() -> None:
