@@ -640,9 +640,10 @@ ERROR_CODES: Final[dict[str, ErrorCode]] = {
         "Correct the name, or log in with `hf auth login`.",
     ),
     "RK535": ErrorCode(
-        "The destination of `share` exists.",
-        "An earlier baseline, another file, or a repository on the Hub with other content.",
-        "Name a new folder, file or repository.",
+        "The destination of `share` exists, or is not a kind of file that it writes.",
+        "An earlier baseline, another file, a repository on the Hub with other content, or a name "
+        "such as `x.tar.gz`.",
+        "Name a new folder, `.zip` file or repository.",
         exit_status=EXIT_USAGE,
     ),
     "RK536": ErrorCode(
@@ -663,9 +664,10 @@ ERROR_CODES: Final[dict[str, ErrorCode]] = {
         exit_status=EXIT_USAGE,
     ),
     "RK541": ErrorCode(
-        "There is no such run.",
-        "A misspelled recipe name, or a run that was deleted.",
-        "Name a run's folder, or a recipe that has runs. The message lists the newest.",
+        "There is no such run, or several fit the name.",
+        "A misspelled recipe name, or a run that was deleted. Runs of an unchanged recipe have the "
+        "same part after the last dash.",
+        "Name a run's folder, or a recipe that has runs.",
         exit_status=EXIT_USAGE,
     ),
     "RK542": ErrorCode(

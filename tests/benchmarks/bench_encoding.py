@@ -27,7 +27,7 @@ from recipekit.component import SingleProcess
 from recipekit.encoders.bi_encoder import BiEncoderSpec
 from recipekit.encoding.embed import embed_table, open_embeddings
 from recipekit.encoding.model_files import local_folder
-from recipekit.encoding.precision import computes_in_bf16, name_device
+from recipekit.encoding.precision import computes_in_bf16, model_of_device
 from recipekit.encoding.tokens import tokenize_table
 from recipekit.tables import PASSAGES, TextTable
 from recipekit.testing import RecordingProgress, context
@@ -108,7 +108,7 @@ def compare(arguments: argparse.Namespace, precision: str, texts: list[str]) -> 
     if precision == "bf16" and not bf16:
         emulated, _ = timed(lambda: theirs(bf16=True), clock)
         print(
-            f"{name_device(device)}; emulated bf16: {count / emulated:.1f} texts/s, "
+            f"{model_of_device(device)}; emulated bf16: {count / emulated:.1f} texts/s, "
             f"{emulated / our_time:.1f} times the time of recipekit"
         )
 

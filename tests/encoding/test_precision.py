@@ -9,7 +9,7 @@ import torch
 from recipekit.component import SingleProcess
 from recipekit.encoding import precision
 from recipekit.encoding.embed import embed_tokens
-from recipekit.encoding.precision import computes_in_bf16, name_device
+from recipekit.encoding.precision import computes_in_bf16, name_device, recorded_precisions
 from recipekit.encoding.tokens import TokenizedTexts, tokenize_table
 from recipekit.testing import RecordingProgress
 
@@ -55,11 +55,29 @@ def test_without_bf16_support_embeddings_equal_those_of_fp32(
     assert 1e-5 < rounding < 0.05, "bf16 keeps 8 bits; fp32 in other batches differs by 1e-7"
 
 
-def test_the_device_name_states_emulated_bf16(cpu_with_bf16) -> None:
-    cpu_with_bf16(True)
-    assert name_device("cpu") == "CPU"
-    cpu_with_bf16(False)
-    assert name_device("cpu") == "CPU, bf16 in fp32"
+@pytest.mark.parametrize(
+    ("requested", "supported", "named"),
+    [
+        ("bf16", True, "CPU, bf16"),
+        ("bf16", False, "CPU, bf16 in fp32"),
+        ("fp32", True, "CPU, fp32"),
+        ("fp32", False, "CPU, fp32"),
+    ],
+)
+def test_the_device_name_states_the_precision_that_was_used(
+    cpu_with_bf16, make_encoder, table, tmp_path: Path, requested: str, supported: bool, named: str
+) -> None:
+    cpu_with_bf16(supported)
+    encoder = make_encoder(precision=requested)
+    tokenize_table(encoder, table, "passage", tmp_path / "tokens", RecordingProgress())
+    tokens = TokenizedTexts.open(tmp_path / "tokens")
+    with recorded_precisions() as used:
+        assert name_device("cpu", used) == "CPU"
+        for _ in range(2):
+            embed_tokens(encoder, tokens, np.arange(5), "passage", SingleProcess())
+    with recorded_precisions() as later:
+        pass
+    assert (name_device("cpu", used), name_device("cpu", later)) == (named, "CPU")
 
 
 def test_bf16_support_of_this_cpu_is_detected() -> None:

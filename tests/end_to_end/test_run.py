@@ -8,8 +8,6 @@ from pathlib import Path
 import pytest
 from sentence_transformers import SentenceTransformer
 
-from recipekit.encoding.precision import name_device
-
 STAGES = ["collect", "mine", "judge", "train", "evaluate", "export"]
 
 
@@ -44,8 +42,8 @@ def test_a_run_makes_a_model_and_a_second_run_reuses_everything(finished) -> Non
         manifest["peak_bytes"] > 0 and manifest["seconds"] > 0 for manifest in before.values()
     )
     assert before["collect"]["device"] is None
-    assert before["train"]["device"] == name_device("cpu")
-    assert name_device("cpu") in report
+    assert before["train"]["device"] == "CPU, fp32"
+    assert "| CPU, fp32 |" in report and "bf16 in fp32" not in report
 
     model = SentenceTransformer(str(run / "stages" / "export" / "model"), device="cpu")
     trained = SentenceTransformer(str(run / "stages" / "train" / "encoder"), device="cpu")

@@ -12,6 +12,7 @@ from recipekit.errors import DataError
 from recipekit.exporters.dataset import DatasetExporterSpec
 from recipekit.judges.labels import LabelsSpec
 from recipekit.records import Label, Passage, Query, Verdict
+from recipekit.report.blocks import ReportSection, Table, Text
 from recipekit.sources.beir import BeirSpec
 from recipekit.tables import CANDIDATES, JUDGMENTS, read_table, write_table
 from recipekit.testing import context
@@ -69,11 +70,11 @@ def judged(tmp_path, tiny_dataset):
     return files
 
 
-def export(spec, inputs, dataset, tmp_path):
+def export(spec, inputs, dataset, tmp_path, card=CARD):
     folder = tmp_path / "exported"
     folder.mkdir()
     exporter = spec.build(context(tmp_path / "scratch", dataset=dataset))
-    return folder, exporter.export(inputs, CARD, folder)["rows"]
+    return folder, exporter.export(inputs, card, folder)["rows"]
 
 
 def test_the_folder_reads_back_as_beir(judged, tiny_dataset, tmp_path):
@@ -199,6 +200,19 @@ def test_the_data_card_states_files_judgments_and_how_to_reproduce(judged, tiny_
         "name: demo",
     ):
         assert line in body.splitlines(), line
+
+
+def test_the_data_card_shows_what_the_report_states_of_the_judges(judged, tiny_dataset, tmp_path):
+    table = Table(["judge", "kappa"], [["llm", "0.812 [0.700, 0.900]"]])
+    blocks = [ReportSection("Reliability of the judges", [table]), Text("It cost $0.03.")]
+    card = CARD | {"blocks": {"data": blocks, "model": [Text("of the model")]}}
+    spec = DatasetExporterSpec(triplets=False)
+    folder, _ = export(spec, judged, tiny_dataset, tmp_path, card)
+    body = (folder / "README.md").read_text()
+    judgments = body.partition("\n## Judgments\n")[2].partition("\n## ")[0]
+    assert "\n### Reliability of the judges\n" in judgments
+    assert "| llm | 0.812 [0.700, 0.900] |" in judgments and "It cost $0.03." in judgments
+    assert "of the model" not in body
 
 
 def test_ids_shared_by_two_sources_get_the_sources_name(make_dataset, tmp_path):

@@ -11,6 +11,11 @@ from helpers.plain_text import plain_text
 from recipekit.judging.agreement import FIGURES, agreement
 from recipekit.pipeline.report import closing_blocks, render_report
 from recipekit.records import Verdict
+from recipekit.report.blocks import figures_of
+from recipekit.report.markdown import render_markdown
+from recipekit.report.run_folder import RunFolder
+from recipekit.stages import PIPELINE
+from recipekit.stages.judge.describe import describe
 
 
 def figures(found: int, missed: int, alarms: int, quiet: int) -> dict[str, Any]:
@@ -115,6 +120,11 @@ def test_reliability_on_control_pairs_has_a_section(
     }
     run = write_run({**summaries, "judge": judge})
     write_reliability(run, reliability(cheap=figures(4, 2, 1, 5), strong=figures(4, 2, 0, 0)))
+    cards = describe(RunFolder(run, [stage.name for stage in PIPELINE])).on_cards
+    text = render_markdown(cards)
+    assert "# Reliability of the judges" in text and "# Language model calls" in text
+    assert "| `cheap` | 12 | 0.500 [" in text and "$0.034" in text
+    assert list(figures_of(cards)) == [] and "Disagreements" not in text
     report = render_report(run)
     section = section_of(report, "### Reliability of the judges")
     assert "9 source positives and 6 source negatives were drawn as control pairs" in section

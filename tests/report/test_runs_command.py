@@ -109,6 +109,20 @@ def test_a_run_is_named_by_its_id_or_the_end_of_it(
     assert invoke(["report", "abc"]) == 0
 
 
+def test_an_id_of_several_runs_is_ambiguous_and_lists_them(
+    two_runs: list[Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    again = two_runs[0].with_name("20250103T000000Z-abc")
+    shutil.copytree(two_runs[0], again)
+    assert invoke(["runs", "abc", "def"]) == 2
+    assert capsys.readouterr().err == (
+        "run 'abc': 2 runs have this id; name one by its folder [RK541]\n"
+        "  runs/tiny/20250101T000000Z-abc\n"
+        "  runs/tiny/20250103T000000Z-abc\n"
+    )
+    assert invoke(["runs", again.name, "def"]) == 0
+
+
 def test_two_equal_runs_have_no_changes(
     two_runs: list[Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -122,7 +136,10 @@ def test_changed_keys_files_revisions_versions_devices_and_figures_are_named(
     two_runs: list[Path],
 ) -> None:
     first, second = two_runs
-    recipe = second / "recipe.resolved.yaml"
+    for run in two_runs:
+        recipe = run / "recipe.resolved.yaml"
+        source = "own: {use: pairs, file: data/whole.jsonl}"
+        recipe.write_text(recipe.read_text().replace("mine: {use: pairs}", source))
     changed = recipe.read_text().replace("query_epochs: 3", "query_epochs: 4")
     recipe.write_text(changed.replace("use: margin", "use: llm, model: openai/any"))
     for run, more in (
@@ -145,7 +162,7 @@ def test_changed_keys_files_revisions_versions_devices_and_figures_are_named(
         "train.phases.contrastive.query_epochs: 3 → 4",
     }
     assert set(found.data) == {
-        "collect.sources.own.pairs.jsonl: the content changed",
+        "collect.sources.own.file (whole.jsonl): the content changed",
         'collect.sources.own.dataset: "1f" → "2e"',
     }
     assert found.versions == (

@@ -69,5 +69,5 @@ def test_thresholds_of_pairs_are_a_table():
     [found] = evaluator_metrics(rows)
     table = thresholds_table(found)
     assert table is not None
-    assert table.header == ["best threshold for", "f1_cosine", "accuracy_cosine"]
+    assert table.header == ["best threshold for", "F1 (cosine)", "accuracy (cosine)"]
     assert table.rows[1] == ["trained", "0.6123", "0.7000"]

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from recipekit import load_recipe
 from recipekit.errors import StoreError
 from recipekit.reproduce.bundle import FORMAT, INDEX, file_hashes, open_bundle
 from recipekit.reproduce.hub import HubRepository, check_upload, download, hub_repository, upload
+from recipekit.reproduce.lock import lock_recipe
 from servers.hub_server import FakeHub, Refusal, hub_serving
 
 TOKEN = "hf_writerOfTheTest"
@@ -44,13 +46,13 @@ def written(tmp_path: Path) -> Path:
     return write(tmp_path / "written", {"data/own/pairs.jsonl": b"{}\n"})
 
 
-def write(folder: Path, more: dict[str, bytes]) -> Path:
+def write(folder: Path, more: dict[str, bytes], *, name: str = "x") -> Path:
     parts = {"recipe.yaml": b"recipe: 1\n", "recipe.lock": b"lock: 1\n", "metrics.json": b"[]"}
     parts |= {"per_query/a.arrow": b"\0\1\2", "README.md": b"---\ntags: [x]\n---\n", **more}
-    for name, content in parts.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_bytes(content)
-    index = {"bundle": FORMAT, "recipe": "x", "left_out": {}, "files": file_hashes(folder)}
+    for file, content in parts.items():
+        (folder / file).parent.mkdir(parents=True, exist_ok=True)
+        (folder / file).write_bytes(content)
+    index = {"bundle": FORMAT, "recipe": name, "left_out": {}, "files": file_hashes(folder)}
     (folder / INDEX).write_text(json.dumps(index))
     return folder
 
@@ -218,6 +220,49 @@ def refused(attempt: Callable[[], object], code: str = "RK534") -> str:
     return text
 
 
+MOVED = """\
+recipe: 1
+name: moved
+collect:
+  sources:
+    own: {use: hub, dataset: acme/texts, revision: COMMIT, layout: beir, qrels_dataset: acme/qrels}
+evaluate:
+  evaluators: {held_out: {use: retrieval}}
+  untrained: false
+  baselines: {bm25: {use: bm25}}
+"""
+
+
+def test_a_revision_that_moved_since_the_baseline_is_named_old_and_new(
+    hub: FakeHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cli: Cli
+) -> None:
+    from huggingface_hub import constants
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(constants, "ENDPOINT", hub.url)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "empty"))
+    pinned = str(hub.make("acme/texts", "datasets").at("main"))
+    labels = hub.make("acme/qrels", "datasets")  # the recipe has no revision of this one
+    old = labels.at("main")
+    Path("recipe.yaml").write_text(MOVED.replace("COMMIT", pinned))
+    lock = lock_recipe(load_recipe("recipe.yaml"), device="cpu")
+    assert lock.revisions == {"collect.sources.own": {"dataset": pinned, "qrels": old}}
+    row = {"system": "bm25", "metric": "ndcg@10", "value": 0.5}
+    files = {
+        "recipe.yaml": Path("recipe.yaml").read_bytes(),
+        "recipe.lock": lock.as_yaml().encode(),
+        "metrics.json": json.dumps([{**row, "tolerance": 0.1, "tolerance_basis": "b"}]).encode(),
+    }
+    write(tmp_path / "out", files, name="moved")
+    new = labels.commit("main", {"qrels/test.tsv": b"changed"})
+    printed = cli("reproduce", "out", "--cpu", status=1)
+    assert printed.endswith(
+        "out: not the published baseline; --force runs it nevertheless [RK616]\n"
+        f'  collect.sources.own.qrels: "{old}" → "{new}"\n'
+    )
+    assert not Path("reproduced-moved/runs").exists()
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("in_process")
 def test_a_run_is_shared_on_the_hub_and_reproduced_from_its_commit(
@@ -233,6 +278,7 @@ def test_a_run_is_shared_on_the_hub_and_reproduced_from_its_commit(
     assert "the figure is within tolerance" in printed
     files = [file for file in folder.rglob("*") if file.is_file()]
     uploaded = hub.files("acme/small", "datasets")
+    assert b"\nrecipekit reproduce hf://datasets/acme/small\n" in uploaded["README.md"]
     assert TOKEN not in printed
     assert not any(TOKEN.encode() in content for content in uploaded.values())
     assert not any(TOKEN.encode() in file.read_bytes() for file in files)

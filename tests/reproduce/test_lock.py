@@ -9,9 +9,11 @@ import pytest
 from recipekit import load_recipe
 from recipekit.cli.main import invoke
 from recipekit.pipeline.data_hashes import data_hashes
+from recipekit.pipeline.named_files import named_files
 from recipekit.reproduce.collected import collected_data
 from recipekit.reproduce.drift import drift, in_words
 from recipekit.reproduce.lock import Lock, lock_recipe, read_lock, write_lock
+from recipekit.reproduce.lock import _versions as versions_of
 from recipekit.sources import hub
 
 RECIPE = """\
@@ -81,6 +83,8 @@ def test_one_changed_byte_version_device_python_and_key_are_each_named() -> None
     assert found[3] == "kitchen is not in the lock, 2 is installed"
     assert found[4] == f"torch {before.versions['torch']} is locked, 0.1 is installed"
     assert found[5].startswith("collect.sources.own.pairs.jsonl: the content changed (sha256 ")
+    named = str(drift(before, after, named_files(load_recipe("recipe.yaml")))[5])
+    assert named.startswith("collect.sources.own.file (pairs.jsonl): the content changed (sha256 ")
     assert found[6:] == ["mine.retrievers.lexical.depth: 5 → 6"]
 
 
@@ -125,6 +129,22 @@ def test_what_a_component_needs_is_among_the_versions() -> None:
     assert "scikit-learn" in lock_of("evaluate.evaluators.held_out.compression=[{pca: 8}]").versions
 
 
+@pytest.mark.usefixtures("lock_folder")
+def test_clients_of_servers_and_of_llms_are_among_the_versions_of_recipes_that_use_them() -> None:
+    servers = {"elasticsearch", "qdrant-client"}
+    llm = {"jinja2", "json-repair", "litellm"}
+    assert not (servers | llm) & lock_of().versions.keys()
+    Path("recipe.yaml").write_text(
+        RECIPE.replace("{use: bm25, depth: 5}", "{use: elasticsearch}")
+        + "judge:\n  judges:\n    m: {use: llm, model: openai/m}\n"
+        "encoders:\n  old:\n    use: precomputed\n"
+        "    query_vectors: {use: vectors_file, path: q.npy, ids: q.txt}\n"
+        "    passage_vectors: {use: qdrant_vectors, collection: c}\n"
+    )
+    found = versions_of(load_recipe("recipe.yaml"))
+    assert servers | llm <= found.keys()
+
+
 def test_a_message_names_ten_files_and_counts_the_others() -> None:
     before = Lock("small", "3", "cpu", {"numpy": "1"}, files={f"{n:02}.py": "a" for n in range(15)})
     after = replace(before, versions={"numpy": "2"}, files=dict.fromkeys(before.files, "b"))
@@ -150,6 +170,18 @@ def test_check_lists_drift_and_exits_with_1(capsys: pytest.CaptureFixture[str]) 
     assert "The data is not collected yet" in written.err
     assert invoke(["lock", "--check", "--cpu"]) == 0
     assert capsys.readouterr().out == "recipe.lock: nothing has changed\n"
+    Path("pairs.jsonl").rename("whole.jsonl")
+    renamed = ["--set", "collect.sources.own.file=whole.jsonl"]
+    assert invoke(["lock", "--check", "--cpu", *renamed]) == 0
+    assert capsys.readouterr().out == "recipe.lock: nothing has changed\n"
+    with open("whole.jsonl", "a") as file:
+        file.write("\n")
+    assert invoke(["lock", "--check", "--cpu", *renamed]) == 1
+    printed = capsys.readouterr().out
+    assert printed.startswith("collect.sources.own.file (whole.jsonl): the content changed (sha256")
+    Path("recipe.yaml").write_text(RECIPE.replace("pairs.jsonl", "whole.jsonl"))
+    assert invoke(["lock", "--cpu"]) == 0
+    capsys.readouterr()
     depth = ["--set", "mine.retrievers.lexical.depth=6"]
     assert invoke(["lock", "--check", "--cpu", *depth]) == 1
     assert capsys.readouterr().out == "mine.retrievers.lexical.depth: 5 → 6\n"
@@ -166,7 +198,7 @@ def test_a_locked_run_that_differs_does_not_start(capsys: pytest.CaptureFixture[
     assert invoke(["run", "--locked", "--cpu", "--set", "seed=1"]) == 1
     first, *differences = capsys.readouterr().err.splitlines()[1:]
     assert first.startswith("recipe.lock: the run has 2 differences from the lock")
-    assert "pairs.jsonl: the content changed" in differences[0]
+    assert "collect.sources.own.file (pairs.jsonl): the content changed" in differences[0]
     assert differences[1] == "  seed: 13 → 1"
     assert not Path("runs").exists()
 

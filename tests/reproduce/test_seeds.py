@@ -58,6 +58,7 @@ def test_tolerances_are_measured_with_further_seeds(published: Path) -> None:
     untrained = by_place["untrained", "ndcg@10"]
     assert untrained["repeated"] == [untrained["value"]] * 2 and untrained["tolerance"] == 0.001
     assert len(list((published / "runs/tiny").glob("2*"))) == 1, "no run of the user's is added"
+    assert "](figures/learning-curve.svg)" in (published / "out/README.md").read_text()
 
 
 def test_runs_with_other_seeds_measure_tolerances(
@@ -85,4 +86,4 @@ def test_a_baseline_of_fp32_is_reproduced_in_bf16(
     printed = cli("reproduce", "out", "--cpu", *bf16)
     assert "figures are within tolerance" in printed and "trained    ndcg@10" in printed
     manifest = Path("reproduced-tiny/runs/tiny/latest/stages/train/manifest.json")
-    assert json.loads(manifest.read_text())["device"] == "CPU", "not `bf16 in fp32`"
+    assert json.loads(manifest.read_text())["device"] == "CPU, bf16"

@@ -13,10 +13,13 @@ import pytest
 from recipekit import load_recipe
 from recipekit.errors import StoreError
 from recipekit.recipe.fill import filled
+from recipekit.report.blocks import Example, Examples, ReportSection, Table, Text
 from recipekit.reproduce.bundle import Bundle, changed_files, file_hashes, open_bundle
+from recipekit.reproduce.bundle_card import _base_model, _licence
 from recipekit.reproduce.licences import permission
-from recipekit.reproduce.local_files import LocalFiles
+from recipekit.reproduce.local_files import LocalFile, LocalFiles
 from recipekit.reproduce.tolerances import trained_systems, with_tolerances
+from recipekit.reproduce.write_bundle import _without_examples
 from recipekit.yaml_format import parse
 
 Cli = Callable[..., str]
@@ -91,6 +94,8 @@ def test_baselines_that_search_with_the_trained_encoder_have_its_tolerance() -> 
     ]
     found = with_tolerances(rows, [], trained)
     assert [row["tolerance"] for row in found] == [0.005, 0.005, 0.001]
+    bases = ["not measured", "not measured", "rounding alone"]
+    assert [row["tolerance_basis"] for row in found] == bases
 
 
 @pytest.mark.parametrize("runs", [2, 4])
@@ -186,7 +191,7 @@ def test_a_bundle_has_recipe_lock_figures_values_report_and_data(folder: Path, c
     results.mkdir(parents=True)
     (results / "Task.json").write_text("{}")
     (results / "Task.per_query.json").write_text("[]")
-    assert "tolerances are not measured" in cli("share", "small", "out")
+    assert "not measured" not in cli("share", "small", "out"), "nothing is trained"
     bundle = open_bundle(folder / "out", folder / "unused")
     assert set(bundle.values["files"]) >= {
         "README.md", "recipe.yaml", "recipe.lock", "metrics.json", "report.md",
@@ -201,9 +206,17 @@ def test_a_bundle_has_recipe_lock_figures_values_report_and_data(folder: Path, c
         if file.suffix != ".arrow" and file.is_file()
     )
     assert str(folder) not in text, "no path of this machine"
+    card = (folder / "out/README.md").read_text()
+    assert card.startswith("---\ntags: [recipekit]\nlicense: cc0-1.0\n---\n")
+    assert "\nrecipekit reproduce out\n" in card and "| search ms/query |" in card
     assert "already exists" in cli("share", "small", "out", status=2)
-    cli("share", "small", "one.zip")
-    assert "recipe.lock" in zipfile.ZipFile("one.zip").namelist()
+    for archive in ("one.tar.gz", "one.TGZ"):
+        refused = cli("share", "small", archive, status=2)
+        assert f"{archive}: {Path(archive).suffix} files cannot be written" in refused
+        assert not Path(archive).exists()
+    for name in ("one.zip", "two.ZIP"):
+        cli("share", "small", name)
+        assert "recipe.lock" in zipfile.ZipFile(name).namelist()
 
 
 @pytest.mark.slow
@@ -230,10 +243,69 @@ def test_data_of_an_unknown_licence_needs_the_author_and_forbidden_data_is_never
 def test_a_bundle_with_a_secret_is_not_written(
     folder: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("MY_SERVICE_TOKEN", "word3 word4")
-    printed = cli("share", "small", "out", status=1)
-    assert "data/own/pairs.jsonl: contains the value of the variable MY_SERVICE_TOKEN" in printed
-    assert "word3" not in printed and not Path("out").exists()
+    in_files = {
+        "data/own/pairs.jsonl": "word3 word4",
+        "README.md": "Repeat it, and compare",
+        "bundle.json": '"variables": []',
+    }
+    for file, secret in in_files.items():
+        monkeypatch.setenv("MY_SERVICE_TOKEN", secret)
+        printed = cli("share", "small", "out", status=1)
+        assert f"{file}: contains the value of the variable MY_SERVICE_TOKEN" in printed
+        assert secret not in printed and not Path("out").exists()
+
+
+def test_without_texts_nothing_introduces_examples() -> None:
+    examples = Examples([Example("query", "p1", "passage", ["rank 1"])])
+    counts, table = Text("3 queries were won."), Table(["a"], [["1"]])
+    found = _without_examples(
+        [
+            ReportSection("False negatives", [Text("A random sample, one per query."), examples]),
+            ReportSection("Won", [counts, ReportSection("Most", [examples]), table]),
+            Text("The end."),
+        ]
+    )
+    assert found == [ReportSection("Won", [counts, table]), Text("The end.")]
+
+
+def local_file(name: str, licence: str | None, *, is_code: bool = False) -> LocalFile:
+    return LocalFile(Path(name), name, name, licence, is_code)
+
+
+@pytest.mark.parametrize(
+    ("licences", "expected"),
+    [
+        (["CC BY-SA 4.0"], {"license": "cc-by-sa-4.0"}),
+        (["mit", "mit"], {"license": "mit"}),
+        (["psf-2.0"], {"license": "other", "license_name": "psf-2.0"}),
+        (["mit", "cc0-1.0"], {}),
+        (["mit", None], {}),
+        ([], {}),
+    ],
+)
+def test_a_card_has_the_licence_of_the_included_data(
+    licences: list[str | None], expected: dict[str, str]
+) -> None:
+    files = [local_file(f"{number}.csv", licence) for number, licence in enumerate(licences)]
+    assert _licence([*files, local_file("judge.py", None, is_code=True)]) == expected
+
+
+@pytest.mark.parametrize(
+    ("models", "expected"),
+    [
+        ({}, {}),
+        ({"untrained": None}, {}),
+        ({"untrained": "a/b", "trained": "a/b"}, {"base_model": "a/b"}),
+        ({"untrained": "a/b", "trained": "a/c"}, {"base_model": ["a/b", "a/c"]}),
+    ],
+)
+def test_a_card_has_the_base_models_of_the_measured_systems(
+    models: dict[str, str | None], expected: dict[str, object], tmp_path: Path
+) -> None:
+    if models:
+        facts = {name: {"base_model": model} for name, model in models.items()}
+        (tmp_path / "models.json").write_text(json.dumps(facts))
+    assert _base_model(tmp_path) == expected
 
 
 @pytest.mark.slow
@@ -241,10 +313,18 @@ def test_a_bundle_with_a_secret_is_not_written(
 def test_a_run_whose_data_changed_or_that_failed_is_not_shared(folder: Path, cli: Cli) -> None:
     with open("pairs.jsonl", "a") as file:
         file.write("\n")
-    assert "collect.sources.own.pairs.jsonl has changed since the run" in cli(
+    assert "collect.sources.own.file (pairs.jsonl) has changed since the run" in cli(
         "share", "small", "out", status=1
     )
     run = next(folder.glob("runs/small/2*/run.json"))
+    (run.parent / "metrics.json").unlink()
+    assert "measured nothing; the recipe needs an evaluate section" in cli(
+        "share", "small", "out", status=1
+    )
+    evaluated = run.parent / "stages/evaluate"
+    evaluated.unlink() if evaluated.is_symlink() else shutil.rmtree(evaluated)
+    ended = cli("share", "small", "out", status=1)
+    assert "this run ended before evaluate; run the recipe again without --until" in ended
     run.write_text(json.dumps({**json.loads(run.read_text()), "status": "failed"}))
     assert "this run is failed" in cli("share", "small", "out", status=1)
 
@@ -283,7 +363,7 @@ def test_runs_that_do_not_repeat_this_one_are_refused(folder: Path, cli: Cli) ->
     assert "\n  seed: 13 → 14" in refused("seed")
     path = ("section", "sources", "own", "files")
     further_run(folder, "data", collect=(path, {"pairs.jsonl": "0" * 64}))
-    assert "collect.sources.own.pairs.jsonl: the content changed" in refused("data")
+    assert "collect.sources.own.file (pairs.jsonl): the content changed" in refused("data")
     run = {**json.loads(Path("again/run.json").read_text()), "name": "another"}
     Path("again/run.json").write_text(json.dumps(run))
     assert "is a run of another recipe, 'another'" in refused("again")
@@ -311,8 +391,13 @@ def test_hidden_files_and_the_index_are_not_hashed(tmp_path: Path) -> None:
     assert list(file_hashes(tmp_path)) == ["recipe.yaml"]
 
 
-@pytest.mark.parametrize("content", ["[{", '[{"value": 0.5}]', '{"value": 0.5}', "[1]"])
-def test_figures_without_tolerances_are_a_damaged_baseline(tmp_path: Path, content: str) -> None:
+@pytest.mark.parametrize(
+    "content",
+    ["[{", '[{"value": 0.5}]', '{"value": 0.5}', "[1]", "[]", "{}", '[{"value": null}]'],
+)
+def test_no_figures_and_figures_without_tolerances_are_a_damaged_baseline(
+    tmp_path: Path, content: str
+) -> None:
     (tmp_path / "metrics.json").write_text(content)
     with pytest.raises(StoreError, match="has no figures with tolerances") as error:
         Bundle(tmp_path, {}).metrics()

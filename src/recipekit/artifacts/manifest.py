@@ -20,7 +20,9 @@ VERSIONED = (
     "recipekit", "torch", "transformers", "tokenizers", "sentence-transformers", "accelerate",
     "peft", "datasets", "bm25s", "PyStemmer", "pytrec-eval-terrier", "mteb", "numpy", "pyarrow",
 )  # fmt: skip
-"""The distributions whose versions can matter to a result."""
+"""The distributions whose versions can matter to a result of most recipes.
+
+Components name further ones, such as the client of a server (`Component.distributions`)."""
 
 
 def versions() -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,7 +18,7 @@ from recipekit.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from recipekit.reproduce.lock import Lock
+    from recipekit.reproduce.drift import Drift
 
 __all__ = ["lock"]
 
@@ -39,8 +40,10 @@ def lock(
     The lock of recipe.yaml is recipe.lock. It has the recipe's keys with their defaults, hashes of
     local files and of the collected data, revisions, indices, versions, and the class of device.
     """
+    from recipekit.pipeline.named_files import named_files
     from recipekit.reproduce.collected import collected_hashes
     from recipekit.reproduce.device import device_class
+    from recipekit.reproduce.drift import drift
     from recipekit.reproduce.lock import lock_file, lock_recipe, read_lock, write_lock
     from recipekit.stages.recipe import load_recipe
 
@@ -49,7 +52,7 @@ def lock(
     locked = read_lock(file, loaded.name) if check else None
     found = lock_recipe(loaded, device=device_class(cpu=cpu), data=collected_hashes(loaded, cache))
     if locked is not None:
-        _report(locked, found, file, as_json)
+        _report(drift(locked, found, named_files(loaded)), file, as_json)
         return
     write_lock(file, found)
     if as_json:
@@ -64,11 +67,8 @@ def lock(
         )
 
 
-def _report(locked: Lock, found: Lock, file: Path, as_json: bool) -> None:
+def _report(differences: Sequence[Drift], file: Path, as_json: bool) -> None:
     """Print every difference from the lock, and exit with 1 if there are any."""
-    from recipekit.reproduce.drift import drift
-
-    differences = drift(locked, found)
     if as_json:
         print_json([vars(each) for each in differences])
     elif not differences:

@@ -91,12 +91,14 @@ def share(
 
 
 def _print(shared: Shared, include_replies: bool) -> None:
+    from recipekit.reproduce.tolerances import NOT_MEASURED
+
     typer.echo(f"wrote {shared.destination}: {len(shared.files)} files")
     if include_replies:
         typer.echo(f"replies of paid calls: {shared.replies:,}")
     for name, facts in shared.left_out.items():
         typer.echo(f"not included: {name} ({facts['reason']}, {facts['key']})")
-    if any(row["tolerance_basis"] == "not measured" for row in shared.rows):
-        typer.echo("tolerances are not measured; --seeds 3 measures them")
+    if any(row["tolerance_basis"] == NOT_MEASURED for row in shared.rows):
+        typer.echo("tolerances of trained systems are not measured; --seeds 3 measures them")
     needed = "".join(f" --data {name}=FILE" for name in shared.left_out)
     typer.echo(f"to repeat it: recipekit reproduce {shlex.quote(shared.destination)}{needed}")

@@ -14,6 +14,7 @@ from typing import IO, Any, Final, cast
 from recipekit.errors import DataError
 
 __all__ = [
+    "BROKEN",
     "COMPRESSED_SUFFIXES",
     "check_regular_file",
     "is_compressed",
@@ -61,6 +62,7 @@ START_BYTES: Final = 32
 """Bytes that show the kind of a file."""
 
 BROKEN: Final = (gzip.BadGzipFile, EOFError, zlib.error, lzma.LZMAError)
+"""What reading a damaged compressed file raises, apart from `OSError`."""
 
 
 def without_compression(path: Path) -> Path:

@@ -13,7 +13,7 @@ import torch
 from recipekit.arrays import Floats, Rows
 from recipekit.component import Encoder, Progress, Ranks
 from recipekit.encoding.out_of_memory import free_memory, is_out_of_memory
-from recipekit.encoding.precision import computes_in_bf16
+from recipekit.encoding.precision import autocast
 from recipekit.encoding.tokens import TokenizedTexts
 from recipekit.errors import RanksOutOfMemory, RunError
 from recipekit.records import Side
@@ -139,13 +139,9 @@ def encoding(encoder: Encoder, device: torch.device, ranks: Ranks) -> Iterator[N
     module = cast("torch.nn.Module", encoder)
     training = module.training
     module.eval()
-    bf16 = computes_in_bf16(encoder.precision, device)
+    cached = not ranks.shards_weights
     try:
-        cached = not ranks.shards_weights
-        with (
-            torch.no_grad(),
-            torch.autocast(device.type, torch.bfloat16, enabled=bf16, cache_enabled=cached),
-        ):
+        with torch.no_grad(), autocast(encoder.precision, device, cache_enabled=cached):
             yield
     finally:
         module.train(training)

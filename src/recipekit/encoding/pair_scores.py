@@ -24,7 +24,7 @@ from recipekit.encoding.model_files import (
 )
 from recipekit.encoding.model_size import count_parameters
 from recipekit.encoding.padding import give_padding_token
-from recipekit.encoding.precision import computes_in_bf16, model_of_device, name_precision
+from recipekit.encoding.precision import autocast, model_of_device, name_precision
 from recipekit.errors import ModelError
 
 if TYPE_CHECKING:
@@ -93,10 +93,9 @@ class PairScorer:
         self.truncated += int((lengths > self.max_length).sum())
         scores = np.empty(len(lengths), dtype=np.float32)
         device = torch.device(self.model.device)
-        bf16 = computes_in_bf16(self.precision, device)
         for rows in length_batches(np.minimum(lengths, self.max_length), self.max_tokens_per_batch):
             pairs = [(queries[row], passages[row]) for row in rows.tolist()]
-            with torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16):
+            with autocast(self.precision, device):
                 scores[rows] = self.model.predict(
                     pairs, batch_size=len(pairs), show_progress_bar=False
                 )

@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from functools import cache
-from typing import Literal
+from typing import Any, Final, Literal
 
 import torch
 
-__all__ = ["computes_in_bf16", "model_of_device", "name_device", "name_precision"]
+__all__ = [
+    "autocast",
+    "computes_in_bf16",
+    "model_of_device",
+    "name_device",
+    "name_precision",
+    "recorded_precisions",
+]
+
+_RECORDS: Final[list[dict[str, None]]] = []
+"""The precisions of forward passes, of every `recorded_precisions` that is open."""
 
 
 def computes_in_bf16(precision: Literal["bf16", "fp32"], device: torch.device | str) -> bool:
@@ -21,10 +33,41 @@ def computes_in_bf16(precision: Literal["bf16", "fp32"], device: torch.device | 
     return precision == "bf16" and _has_bf16(torch.device(device))
 
 
-def name_device(device: torch.device | str) -> str:
-    """Describe a device for the report: "NVIDIA H200", "CPU, bf16 in fp32"."""
-    name = model_of_device(device)
-    return name if _has_bf16(torch.device(device)) else f"{name}, bf16 in fp32"
+def autocast(
+    precision: Literal["bf16", "fp32"], device: torch.device, *, cache_enabled: bool = True
+) -> AbstractContextManager[Any]:
+    """Compute forward passes in a recipe's precision, which `recorded_precisions` records.
+
+    Args:
+        precision: The recipe's precision.
+        device: The device of the weights.
+        cache_enabled: Whether rounded weights are kept until the context ends.
+    """
+    for record in _RECORDS:
+        record[name_precision(precision, device)] = None
+    bf16 = computes_in_bf16(precision, device)
+    return torch.autocast(device.type, torch.bfloat16, enabled=bf16, cache_enabled=cache_enabled)
+
+
+@contextmanager
+def recorded_precisions() -> Iterator[Iterable[str]]:
+    """Record the precisions of this process's forward passes, named by `name_precision`."""
+    record: dict[str, None] = {}
+    _RECORDS.append(record)
+    try:
+        yield record
+    finally:
+        _RECORDS.remove(record)
+
+
+def name_device(device: torch.device | str, precisions: Iterable[str]) -> str:
+    """Describe a device and what it computed in: "NVIDIA H200, bf16", "CPU, bf16 in fp32".
+
+    Args:
+        device: The device.
+        precisions: From `recorded_precisions`; empty if there were no forward passes.
+    """
+    return ", ".join([model_of_device(device), *precisions])
 
 
 def model_of_device(device: torch.device | str) -> str:

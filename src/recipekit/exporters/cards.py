@@ -14,6 +14,7 @@ content from the export stage as a mapping, in which every key is optional:
 | `counts` | counts of earlier stages that describe the model, by label |
 | `judging` | the summary of the judge stage |
 | `figures` | the report's figures, as `recipekit.report.blocks.Figure`, of the `data` and `model` |
+| `blocks` | what stages state on cards of the `data` and `model`, as blocks of the report |
 | `versions` | versions of Python and of the distributions that matter, by name |
 """
 

@@ -70,7 +70,7 @@ def write_data_card(card: Mapping[str, Any], rows: Mapping[str, int], folder: Pa
             "recipekit. A pair without a row in the judgments was never judged."
         ),
         ReportSection("Files", [_files(rows)]),
-        ReportSection("Judgments", list(_judgments(card))),
+        ReportSection("Judgments", [*_judgments(card), *_described(card)]),
         *figures(card, "data"),
         ReportSection("Usage", [Listing(USAGE, "python")]),
         reproduction(card),
@@ -98,6 +98,11 @@ def _judgments(card: Mapping[str, Any]) -> list[Block]:
     if table := rows_table(judges, name="judge", title="Final verdicts by judge"):
         blocks.append(table)
     return blocks
+
+
+def _described(card: Mapping[str, Any]) -> list[Block]:
+    """How reliable the judges are, and what their calls cost, as the report shows it."""
+    return list((card.get("blocks") or {}).get("data") or [])
 
 
 def _with_code(text: str) -> Line:

@@ -240,6 +240,10 @@ class LlmJudgeSpec(JudgeSpec):
         paths = {"prompt": self.prompt_file, "tokenizer": self.tokenizer}
         return {name: path for name, path in paths.items() if path is not None}
 
+    def distributions(self) -> tuple[str, ...]:
+        """What renders prompts, makes requests of them, and repairs replies."""
+        return ("jinja2", "json-repair", "litellm")
+
     def fingerprint(self) -> Any:
         """The prompt's text, which a release of recipekit may change.
 

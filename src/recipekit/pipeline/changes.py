@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from recipekit.artifacts.key import canonical
 from recipekit.artifacts.store import Store
+from recipekit.pipeline.named_files import named_files
+from recipekit.recipe.sections import Recipe
 
 __all__ = ["changes", "changes_since"]
 
@@ -15,37 +17,67 @@ _ABSENT: Any = object()
 
 
 def changes_since(
-    store: Store, recipe: str, stage: str, identity: Mapping[str, Any]
+    store: Store, recipe: Recipe, stage: str, identity: Mapping[str, Any]
 ) -> Iterator[str]:
     """Yield how an identity differs from the most similar artifact of the same stage.
 
-    Artifacts of the same recipe are preferred.
+    Artifacts of the same recipe are preferred. Without any, the first line says so, and the next
+    names the recipe that it is compared with.
     """
     others = [artifact.manifest for artifact in store.all() if artifact.stage == stage]
-    if not others:
+    own = [manifest for manifest in others if manifest.get("recipe") == recipe.name]
+    if not own:
         yield "not cached"
+    if not others:
         return
-    own = [manifest for manifest in others if manifest.get("recipe") == recipe]
-    differences = [list(changes(manifest["identity"], identity)) for manifest in own or others]
-    yield from min(differences, key=len)
+
+    def name_file(path: str) -> str | None:
+        encoder = f"encoders.{path.rpartition('encoders.')[2]}"
+        named = named_files(recipe)
+        found = named.get(f"{stage}.{path}") or named.get(encoder)
+        return found and f"{found.key.removeprefix(f'{stage}.')}: content of '{found.path}' changed"
+
+    differences = [
+        (list(changes(manifest["identity"], identity, name_file=name_file)), manifest)
+        for manifest in own or others
+    ]
+    fewest, nearest = min(differences, key=lambda each: len(each[0]))
+    prefix = "" if own else f"compared with '{nearest.get('recipe')}': "
+    for number, text in enumerate(fewest):
+        yield f"{'' if number else prefix}{text}"
 
 
-def changes(old: Any, new: Any, path: str = "") -> Iterator[str]:
+def changes(
+    old: Any,
+    new: Any,
+    path: str = "",
+    *,
+    name_file: Callable[[str], str | None] = lambda path: None,
+) -> Iterator[str]:
     """Yield the leaves in which two identities differ, as `path: old → new`.
 
     Changed inputs and files are named rather than hashed.
+
+    Args:
+        old: The identity that is compared with.
+        new: The identity that differs.
+        path: Where both are.
+        name_file: Returns the line for a file from its path, such as `sources.own.pairs.csv`; None
+            if the file has no other name.
     """
     if isinstance(old, Mapping) and isinstance(new, Mapping) and not _other_component(old, new):
         for name in dict.fromkeys((*old, *new)):
             below = f"{path}.{name}" if path else str(name)
-            yield from changes(old.get(name, _ABSENT), new.get(name, _ABSENT), below)
+            values = old.get(name, _ABSENT), new.get(name, _ABSENT)
+            yield from changes(*values, below, name_file=name_file)
     elif old is not _ABSENT and new is not _ABSENT and canonical(old) == canonical(new):
         return
     elif path.startswith("inputs."):
         yield f"{path.removeprefix('inputs.')} changed"
     elif ".files." in path:
-        label, _, file = path.partition(".files.")
-        yield f"{_readable(label)}: content of '{file.replace('..', '.')}' changed"
+        label, _, file = path.replace("..", ".").partition(".files.")
+        named = name_file(f"{_readable(label)}.{file}")
+        yield named or f"{_readable(label)}: content of '{file}' changed"
     else:
         yield f"{_readable(path)}: {_short(old)} → {_short(new)}"
 

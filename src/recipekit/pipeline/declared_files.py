@@ -9,13 +9,14 @@ from typing import Any, Final
 
 from pydantic import BaseModel
 
+from recipekit.component import Slot
 from recipekit.errors import RecipekitError
 from recipekit.recipe.load import where
 from recipekit.recipe.positions import KeyPath, dotted
 from recipekit.recipe.sections import Recipe
 from recipekit.recipe.slots import all_slots, models
 
-__all__ = ["with_declaration", "with_location"]
+__all__ = ["paths_in", "with_declaration", "with_location"]
 
 FILE: Final = "file"
 """The key of a component that names its table."""
@@ -74,13 +75,16 @@ def _files(stage: str, section: BaseModel) -> Iterator[tuple[KeyPath, Path]]:
     ]
     holders += [(path, slot.spec) for path, slot in all_slots(section, (stage,))]
     for path, holder in holders:
-        for name in type(holder).model_fields if isinstance(holder, BaseModel) else ():
-            yield from _paths((*path, name), getattr(holder, name))
+        yield from paths_in(path, holder)
 
 
-def _paths(path: KeyPath, value: Any) -> Iterator[tuple[KeyPath, Path]]:
+def paths_in(path: KeyPath, value: Any) -> Iterator[tuple[KeyPath, Path]]:
+    """Yield every path in a section or component, with its key; other components are left out."""
     if isinstance(value, Path):
         yield path, value
     elif isinstance(value, Mapping):
         for name, item in value.items():
-            yield from _paths((*path, name), item)
+            yield from paths_in((*path, name), item)
+    elif isinstance(value, BaseModel) and not isinstance(value, Slot):
+        for name, field in type(value).model_fields.items():
+            yield from paths_in((*path, field.alias or name), getattr(value, name))

@@ -23,7 +23,7 @@ def find_run(run: str, runs: Path | None) -> Path:
         runs: The folder of all runs; by default, that of the project.
 
     Raises:
-        StoreError: There is no such run.
+        StoreError: There is no such run, or an id is that of several.
     """
     if run.endswith((".yaml", ".yml")) and os.path.isfile(run):
         return _latest(_recipe_name(run), project_of_file(run, runs=runs).runs)
@@ -70,11 +70,21 @@ def _latest(run: str, runs: Path) -> Path:
 
 
 def _with_id(id: str, runs: Path) -> Path | None:
-    """The run whose folder has a name, or ends in `-NAME`; None unless there is one."""
+    """The run whose folder has a name, or ends in `-NAME`; None if there is none.
+
+    Raises:
+        StoreError: There are several, such as two runs of an unchanged recipe.
+    """
     every = (runs / recipe / name for recipe in _folders(runs) for name in _folders(runs / recipe))
     folders = [folder for folder in every if not folder.is_symlink()]
     found = [folder for folder in folders if folder.name == id or folder.name.endswith(f"-{id}")]
-    return found[0] if len(found) == 1 else None
+    if len(found) > 1:
+        lines = "".join(f"\n  {folder}" for folder in found)
+        raise StoreError(
+            f"run '{id}': {len(found)} runs have this id; name one by its folder{lines}",
+            code="RK541",
+        )
+    return found[0] if found else None
 
 
 def _not_found(run: str, runs: Path) -> StoreError:

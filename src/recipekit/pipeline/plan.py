@@ -145,7 +145,7 @@ class _Planner:
         if artifact is None or self._is_forced(stage):
             reasons: tuple[str, ...] = (FORCED,)
             if artifact is None:
-                reasons = tuple(changes_since(self.store, self.recipe.name, stage.name, identity))
+                reasons = tuple(changes_since(self.store, self.recipe, stage.name, identity))
             work = self._estimate(stage, section)
             planned = StagePlan(stage.name, key, "miss", reasons, estimate=work, identity=identity)
             if artifact is not None:

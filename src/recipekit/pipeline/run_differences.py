@@ -109,9 +109,21 @@ def _inputs(old: RunFolder, new: RunFolder) -> Iterator[str]:
         if before[kind, path] == after[kind, path]:
             continue
         if kind == "file":
-            yield f"{path}: the content changed"
+            yield f"{_named_file(new.recipe, path)}: the content changed"
         elif kind == "fingerprint":
             yield from changes(before[kind, path], after[kind, path], path)
+
+
+def _named_file(recipe: Any, path: str) -> str:
+    """Return the key of a component's `file` with the file's name, for its path in an identity."""
+    component, found = recipe, []
+    for key in path.split("."):
+        if not isinstance(component, Mapping) or key not in component:
+            break
+        component = component[key]
+        found.append(key)
+    file = component.get("file") if isinstance(component, Mapping) else None
+    return path if file is None else f"{'.'.join(found)}.file ({Path(file).name})"
 
 
 def _collected(old: RunFolder, new: RunFolder) -> Iterator[str]:

@@ -16,6 +16,8 @@ import signal
 import sys
 import time
 import traceback
+from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import IO, NoReturn, TextIO, cast
@@ -33,6 +35,7 @@ from recipekit.stages import stage_named
 from recipekit.stages.accounts import accounts_of
 from recipekit.stages.inputs import StageInputs
 from recipekit.stages.recipe import load_recipe
+from recipekit.stages.stage import Stage
 from recipekit.training.parallel import has_lost_rank, join_ranks
 
 __all__ = ["die_with_parent", "leave", "main", "report_unexpected"]
@@ -86,7 +89,8 @@ def run_stage(job: Job) -> None:
     if job.tracker and stage.trains and ranks.is_main:
         progress.tracker = TrainingTracker(job.tracker, recipe.name, run)
     try:
-        summary = stage.run(inputs, getattr(recipe, stage.name), Path(job.partial))
+        with _recorded_precisions(stage) as precisions:
+            summary = stage.run(inputs, getattr(recipe, stage.name), Path(job.partial))
     finally:
         if progress.tracker is not None:
             progress.tracker.finish()
@@ -94,7 +98,7 @@ def run_stage(job: Job) -> None:
     if ranks.is_main:
         inputs.hashes.save()
         by_products = [list(used) for used in dict.fromkeys(inputs.by_products)]
-        device = _device(ranks) if stage.ranks else None
+        device = _device(ranks, precisions) if stage.ranks else None
         result = StageResult(summary, by_products, _peak_bytes(), device)
         write_json(run / f"{job.stage}.result.json", asdict(result))
 
@@ -152,10 +156,19 @@ def _peak_bytes() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
-def _device(ranks: Ranks) -> str:
+def _recorded_precisions(stage: Stage) -> AbstractContextManager[Iterable[str]]:
+    """Record the precisions in which a stage computes, if it computes on a device."""
+    if not stage.ranks:
+        return nullcontext(())
+    from recipekit.encoding.precision import recorded_precisions
+
+    return recorded_precisions()
+
+
+def _device(ranks: Ranks, precisions: Iterable[str]) -> str:
     from recipekit.encoding.precision import name_device
 
-    return name_device(ranks.device)
+    return name_device(ranks.device, precisions)
 
 
 def _failed(job: Job, error: Exception, error_file: Path) -> int:

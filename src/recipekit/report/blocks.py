@@ -190,6 +190,8 @@ class StageReport:
     """Everything else, shown under the stage's own heading."""
     at_end: Sequence[Block] = field(default=())
     """What `recipekit run` prints when it finishes."""
+    on_cards: Sequence[Block] = field(default=())
+    """What the cards of exports have of it, in addition to its figures."""
 
 
 def figures_of(blocks: Iterable[Block]) -> Iterator[Figure]:

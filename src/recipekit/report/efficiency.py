@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from recipekit.report.blocks import Line, ReportSection, Strong, Table
+from recipekit.report.metric_labels import metric_label
 from recipekit.report.metrics import Difference, EvaluatorMetrics, Row
 from recipekit.report.numbers import figure, index_size, p_value, parameter_count, signed
 
@@ -48,7 +49,7 @@ def efficiency_table(measured: EvaluatorMetrics) -> Table | None:
     if not known:
         return None
     columns = {
-        metric: [_value(measured.row(system, metric)) for system in known],
+        metric_label(metric): [_value(measured.row(system, metric)) for system in known],
         "passages/s": [figure(costs[system].get("passages_per_second")) for system in known],
         "queries/s": [figure(costs[system].get("queries_per_second")) for system in known],
         "search ms/query": [figure(costs[system].get("search_ms_per_query")) for system in known],
@@ -82,7 +83,7 @@ def compression_table(measured: EvaluatorMetrics) -> Table | None:
         costs = measured.efficiency.get(str(row["system"]), {})
         loss = _difference(row, base)
         rows.append([str(row["system"]), *_sizes(costs), _value(row), *_tested(loss)])
-    header = ["vectors", "dimensions", "bytes/vector", "index", metric]
+    header = ["vectors", "dimensions", "bytes/vector", "index", metric_label(metric)]
     return Table([*header, "difference", "adjusted", "significant"], rows)
 
 
@@ -120,8 +121,15 @@ def rerank_table(measured: EvaluatorMetrics) -> Table | None:
                 figure(costs.get("ms_per_query")),
             ]
         )
-    tests = [f"difference in {metrics[0]}", "adjusted"]
-    header: list[Line] = ["stage", *metrics, *tests, "pairs", "pairs/s", "ms/query"]
+    tests = [f"difference in {metric_label(metrics[0])}", "adjusted"]
+    header: list[Line] = [
+        "stage",
+        *map(metric_label, metrics),
+        *tests,
+        "pairs",
+        "pairs/s",
+        "ms/query",
+    ]
     return Table(header, rows)
 
 

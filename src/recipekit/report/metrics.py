@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from recipekit.report.blocks import Figure, Headline, Line, Point, Span, Strong, Table
+from recipekit.report.metric_labels import metric_label
 from recipekit.report.numbers import p_value, plural, signed
 
 __all__ = [
@@ -170,10 +171,12 @@ def metrics_table(measured: EvaluatorMetrics) -> Table:
     """
     systems, metrics = measured.systems, measured.metrics
     if len(metrics) > MOST_COLUMNS:
-        cells = [[m, *(_value(measured, system, m) for system in systems)] for m in metrics]
+        cells = [
+            [metric_label(m), *(_value(measured, system, m) for system in systems)] for m in metrics
+        ]
         return Table(["metric", *systems], cells)
     rows = [[s, *(_value(measured, s, metric) for metric in metrics)] for s in systems]
-    return Table(["system", *metrics], rows)
+    return Table(["system", *map(metric_label, metrics)], rows)
 
 
 def _value(measured: EvaluatorMetrics, system: str, metric: str) -> Line:
@@ -192,7 +195,7 @@ def differences_table(measured: EvaluatorMetrics, *, metrics: Sequence[str] = ()
     rows = [
         [
             f"{found.system} - {found.other}",
-            found.metric,
+            metric_label(found.metric),
             signed(found.value),
             found.interval,
             p_value(found.p_value),
@@ -228,7 +231,7 @@ def headline(measured: EvaluatorMetrics) -> Headline | None:
     test = f"{signed(main.value)} {main.interval}, adjusted {p_value(main.p_adjusted)}"
     verdict = "" if main.is_significant else ", not significant"
     return Headline(
-        f"{metric} {verb} {values}: {test}{verdict} ({measured.title}).",
+        f"{metric_label(metric)} {verb} {values}: {test}{verdict} ({measured.title}).",
         values=[
             (main.other, f"{before['value']:.3f}", _interval(before)),
             (main.system, f"{after['value']:.3f}", _interval(after)),
@@ -261,6 +264,6 @@ def metrics_figure(measured: EvaluatorMetrics) -> Figure | None:
     if len(names) < 2:
         return None
     where = ", ".join(filter(None, [measured.evaluator, measured.split]))
-    title = f"{metric} by system ({where})"
-    table = Table([], [])
-    return Figure(title, metric, {metric: points}, table, kind="intervals", categories=names)
+    label, table = metric_label(metric), Table([], [])
+    title = f"{label} by system ({where})"
+    return Figure(title, label, {label: points}, table, kind="intervals", categories=names)

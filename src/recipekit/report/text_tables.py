@@ -7,6 +7,7 @@ from dataclasses import replace
 from itertools import permutations
 
 from recipekit.report.blocks import Line, ReportSection, Strong, Table
+from recipekit.report.metric_labels import metric_label
 from recipekit.report.metrics import SIGNIFICANT, EvaluatorMetrics, Row
 from recipekit.report.numbers import signed
 
@@ -35,12 +36,12 @@ def language_section(measured: EvaluatorMetrics) -> ReportSection | None:
 
 
 def _language_tables(measured: EvaluatorMetrics) -> Iterator[Table]:
-    metric = measured.metrics[0]
+    label = metric_label(measured.metrics[0])
     by_system = {system: _cells(measured, system) for system in measured.systems}
     for system, cells in by_system.items():
         if cells:
             values = {pair: f"{row['value']:.3f}" for pair, row in cells.items()}
-            yield _square(f"{metric} of {system}, from row to column", values)
+            yield _square(f"{label} of {system}, from row to column", values)
     for system, other in permutations(measured.systems, 2):
         differences = {
             pair: _difference(row["differences"][other])
@@ -48,7 +49,7 @@ def _language_tables(measured: EvaluatorMetrics) -> Iterator[Table]:
             if other in (row.get("differences") or {})
         }
         if differences:
-            title = f"{metric}, {system} - {other}; significant differences are bold"
+            title = f"{label}, {system} - {other}; significant differences are bold"
             yield _square(title, differences)
 
 
@@ -85,4 +86,4 @@ def thresholds_table(measured: EvaluatorMetrics) -> Table | None:
     metrics = list(dict.fromkeys(metric for _, metric in found))
     systems = dict.fromkeys(system for system, _ in found)
     rows = [[system, *(found.get((system, m), "-") for m in metrics)] for system in systems]
-    return Table(["best threshold for", *metrics], rows) if rows else None
+    return Table(["best threshold for", *map(metric_label, metrics)], rows) if rows else None

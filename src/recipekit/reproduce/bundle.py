@@ -75,14 +75,16 @@ class Bundle:
         """Return the published rows.
 
         Raises:
-            StoreError: The file is damaged.
+            StoreError: The file is damaged, or has no figure.
         """
         file = self.folder / "metrics.json"
         try:
             rows = json.loads(file.read_text(encoding="utf-8"))
-            for row in rows:
-                if row.get("value") is not None:
-                    _ = float(row["value"]), float(row["tolerance"]), row["tolerance_basis"]
+            figures = [row for row in rows if row.get("value") is not None]
+            for row in figures:
+                _ = float(row["value"]), float(row["tolerance"]), row["tolerance_basis"]
+            if not figures:
+                raise ValueError("no figures")
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise StoreError(
                 f"{file}: has no figures with tolerances; the baseline is damaged", code="RK531"

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from recipekit.errors import RunError
 from recipekit.pipeline.changes import changes
+from recipekit.pipeline.named_files import NamedFile
 from recipekit.reproduce.lock import Lock
 
 __all__ = ["ENVIRONMENT", "Drift", "check_locked", "drift", "in_words"]
@@ -31,12 +32,21 @@ class Drift:
         return self.text
 
 
-def drift(locked: Lock, found: Lock) -> list[Drift]:
+def drift(locked: Lock, found: Lock, files: Mapping[str, NamedFile] | None = None) -> list[Drift]:
     """Return every difference between a lock and what is found, in the order of the file.
 
     Collected data is compared where both have it.
+
+    Args:
+        locked: The lock.
+        found: What is found.
+        files: How differences name the recipe's files, from `named_files`.
     """
-    return [*_environment(locked, found), *_content(locked, found)]
+    return [
+        *_environment(locked, found),
+        *_files(locked, found, files or {}),
+        *_content(locked, found),
+    ]
 
 
 def _environment(locked: Lock, found: Lock) -> Iterator[Drift]:
@@ -49,13 +59,17 @@ def _environment(locked: Lock, found: Lock) -> Iterator[Drift]:
         yield Drift("versions", f"{was}, {f'{now} is installed' if now else 'it is missing here'}")
 
 
-def _content(locked: Lock, found: Lock) -> Iterator[Drift]:
+def _files(locked: Lock, found: Lock, files: Mapping[str, NamedFile]) -> Iterator[Drift]:
     for name, before, now in _changed(locked.files, found.files):
+        shown = files.get(name, name)
         if before is None or now is None:
-            yield Drift("files", f"{name}: {_presence(before)}")
+            yield Drift("files", f"{shown}: {_presence(before)}")
         else:
             short = f"sha256 {before[:12]} is locked, {now[:12]} is here"
-            yield Drift("files", f"{name}: the content changed ({short})")
+            yield Drift("files", f"{shown}: the content changed ({short})")
+
+
+def _content(locked: Lock, found: Lock) -> Iterator[Drift]:
     for part in ("revisions", "indices"):
         for name, before, now in _changed(getattr(locked, part), getattr(found, part)):
             if before is None or now is None:

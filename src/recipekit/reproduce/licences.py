@@ -11,7 +11,14 @@ from recipekit.errors import StoreError
 from recipekit.recipe.sections import Recipe
 from recipekit.recipe.slots import all_slots
 
-__all__ = ["Permission", "check_replies_allowed", "may_quote", "permission", "source_licences"]
+__all__ = [
+    "Permission",
+    "card_licence",
+    "check_replies_allowed",
+    "may_quote",
+    "permission",
+    "source_licences",
+]
 
 Permission = Literal["allowed", "unknown", "forbidden"]
 
@@ -26,6 +33,22 @@ ALLOWED: Final = re.compile(
 FORBIDDEN: Final = re.compile(
     r"proprietary|all-rights-reserved|no-redistribution|unlicensed|confidential|internal"
 )
+
+
+ON_THE_HUB: Final = frozenset(
+    "agpl-3.0 apache-2.0 artistic-2.0 bsd bsd-2-clause bsd-3-clause cc-by-2.0 cc-by-2.5 cc-by-3.0 "
+    "cc-by-4.0 cc-by-nc-2.0 cc-by-nc-3.0 cc-by-nc-4.0 cc-by-nc-nd-3.0 cc-by-nc-nd-4.0 "
+    "cc-by-nc-sa-2.0 cc-by-nc-sa-3.0 cc-by-nc-sa-4.0 cc-by-nd-4.0 cc-by-sa-3.0 cc-by-sa-4.0 "
+    "cc0-1.0 cdla-permissive-1.0 cdla-permissive-2.0 cdla-sharing-1.0 gfdl gpl gpl-2.0 gpl-3.0 isc "
+    "lgpl lgpl-2.1 lgpl-3.0 mit mpl-2.0 odbl odc-by pddl unlicense wtfpl zlib".split()
+)
+"""Names of licences that the Hub accepts in a card. It refuses an upload with another one."""
+
+
+def card_licence(licence: str) -> dict[str, str]:
+    """Return the keys with which the front matter of a card states a licence."""
+    name = licence.strip().lower().replace(" ", "-")
+    return {"license": name} if name in ON_THE_HUB else {"license": "other", "license_name": name}
 
 
 def permission(licence: str | None) -> Permission:

@@ -168,8 +168,7 @@ def _versions(recipe: Recipe) -> dict[str, str]:
     them.
     """
     found = {name: version for name, version in versions().items() if name != "python"}
-    slots = [slot for name, section in recipe.stages() for _, slot in all_slots(section, (name,))]
-    slots += list((recipe.encoders or {}).values())
+    slots = [slot for _, slot in all_slots(recipe)]
     for slot in slots:
         if slot.entry.file is None:
             found.setdefault(slot.entry.distribution, slot.entry.distribution_version)

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from recipekit.dataset import Dataset
 from recipekit.pipeline.data_hashes import data_hashes
+from recipekit.pipeline.named_files import named_files
 from recipekit.recipe.sections import Recipe
 from recipekit.reproduce.device import device_class
 from recipekit.reproduce.drift import check_locked, drift
@@ -32,10 +33,11 @@ def check_lock(recipe: Recipe, *, cpu: bool) -> Callable[[Dataset], None]:
     file = lock_file(recipe)
     locked = read_lock(file, recipe.name)
     found = lock_recipe(recipe, device=device_class(cpu=cpu))
-    check_locked(drift(locked, found), str(file))
+    files = named_files(recipe)
+    check_locked(drift(locked, found, files), str(file))
 
     def check_dataset(dataset: Dataset) -> None:
         collected = replace(found, data=data_hashes(dataset))
-        check_locked(drift(locked, collected), str(file))
+        check_locked(drift(locked, collected, files), str(file))
 
     return check_dataset

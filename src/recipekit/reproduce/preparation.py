@@ -12,8 +12,9 @@ from typing import Final
 
 from recipekit.artifacts.storage_errors import explained
 from recipekit.errors import RecipekitError, RunError, StoreError
+from recipekit.pipeline.named_files import named_files
 from recipekit.recipe.sections import Recipe
-from recipekit.recipe.shipped import shipped_baselines
+from recipekit.recipe.shipped import shipped, shipped_baselines
 from recipekit.reproduce.bundle import INDEX, Bundle, changed_files, open_bundle
 from recipekit.reproduce.device import device_class
 from recipekit.reproduce.drift import ENVIRONMENT, Drift, drift, in_words
@@ -123,7 +124,8 @@ def _compared(
     try:
         published = load_recipe(bundle.folder / "recipe.yaml", (), **allowed)
         locked = read_lock(bundle.folder / "recipe.lock", bundle.recipe)
-        found = drift(locked, lock_recipe(published, device=device_class(cpu=cpu)))
+        here = lock_recipe(published, device=device_class(cpu=cpu))
+        found = drift(locked, here, named_files(published))
     except RecipekitError:
         check_published(source, changed, (), force)  # what was changed may be why
         raise
@@ -148,7 +150,14 @@ def opened_bundle(source: str, temporary: Path) -> tuple[Bundle, str]:
         return open_bundle(temporary, temporary), str(pinned)
     path = Path(source)
     if not path.exists():
-        path = shipped_baselines().get(source, path)
+        known = shipped_baselines()
+        if source in shipped() and source not in known:
+            raise StoreError(
+                f"{source}: this shipped recipe has no baseline; there are baselines of "
+                f"{' and '.join(sorted(known))}",
+                code="RK530",
+            )
+        path = known.get(source, path)
     return open_bundle(path, temporary), source
 
 

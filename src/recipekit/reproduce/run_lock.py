@@ -7,6 +7,8 @@ from dataclasses import replace
 
 from recipekit.errors import StoreError
 from recipekit.pipeline.data_hashes import data_hashes
+from recipekit.pipeline.identity_parts import identity_parts
+from recipekit.pipeline.named_files import named_files
 from recipekit.recipe.sections import Recipe
 from recipekit.report.run_folder import RunFolder
 from recipekit.reproduce.lock import Lock, lock_parts, lock_recipe
@@ -29,7 +31,7 @@ def lock_of_run(run: RunFolder, recipe: Recipe) -> Lock:
     installed = dict(last.get("versions") or {})
     python = installed.pop("python", now.python)
     then = replace(now, python=python, versions={**now.versions, **installed})
-    _check_unchanged(run, now)
+    _check_unchanged(run, now, recipe)
     return then
 
 
@@ -51,15 +53,14 @@ def _data(run: RunFolder) -> dict[str, dict[str, object]]:
     return {} if run.dataset is None else data_hashes(run.dataset)
 
 
-def _check_unchanged(run: RunFolder, now: Lock) -> None:
-    from recipekit.pipeline.identity_parts import identity_parts
-
+def _check_unchanged(run: RunFolder, now: Lock, recipe: Recipe) -> None:
     kinds = {"file": now.files, "fingerprint": {**now.revisions, **now.indices}}
     for manifest in run.manifests.values():
         for part in identity_parts(manifest["identity"]):
             if part.kind in kinds and kinds[part.kind].get(part.path) != part.value:
+                changed = named_files(recipe).get(part.path, part.path)
                 raise StoreError(
-                    f"{run.path}: cannot be shared, since {part.path} has changed since the run; "
+                    f"{run.path}: cannot be shared, since {changed} has changed since the run; "
                     "run the recipe again",
                     code="RK543",
                 )

@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Final
 
 from recipekit.artifacts.storage_errors import explained
 from recipekit.errors import StoreError
@@ -18,10 +19,15 @@ from recipekit.reproduce.licences import check_replies_allowed, source_licences
 from recipekit.reproduce.run_lock import lock_of_run
 from recipekit.reproduce.spread import check_further_runs, repeat_with_seeds
 from recipekit.reproduce.write_bundle import Shared, ShareOptions, write_bundle
-from recipekit.stages import PIPELINE
+from recipekit.stages import PIPELINE, evaluating_stage
 from recipekit.stages.recipe import load_recipe
 
 __all__ = ["share"]
+
+ARCHIVES: Final = frozenset(
+    {".7z", ".bz2", ".gz", ".rar", ".tar", ".tbz", ".tbz2", ".tgz", ".txz", ".xz", ".zst"}
+)
+"""The ends of names of archives that `share` does not write."""
 
 
 def share(
@@ -63,7 +69,7 @@ def share(
     recipe = load_recipe(found.path / "recipe.resolved.yaml", (), **allowed)
     _check_shareable(found, recipe, options)
     others = [_open_finished(other) for other in spread]
-    check_further_runs(found, others)
+    check_further_runs(found, recipe, others)
     repeated = [other.read_json(other.path / "metrics.json", list) or [] for other in others]
     if seeds:
         repeated += repeat_with_seeds(
@@ -76,7 +82,8 @@ def share(
         _copy_bundle(folder, Path(destination))
         return str(Path(destination))
 
-    return write_bundle(found, recipe, options, repeated, deliver)
+    address = Path(destination).name if repository is None else str(repository)
+    return write_bundle(found, recipe, options, repeated, address, deliver)
 
 
 def _open_finished(path: Path) -> RunFolder:
@@ -91,11 +98,11 @@ def _open_finished(path: Path) -> RunFolder:
         status = run.run.get("status") or "damaged"
         raise StoreError(f"{path}: cannot be shared, since this run is {status}", code="RK543")
     if not run.read_json(path / "metrics.json", list):
-        raise StoreError(
-            f"{path}: cannot be shared, since this run measured nothing; the recipe needs an "
-            "evaluate section",
-            code="RK543",
-        )
+        evaluates = evaluating_stage().name
+        reason = f"measured nothing; the recipe needs an {evaluates} section"
+        if run.section(evaluates) and not run.finished(evaluates):
+            reason = f"ended before {evaluates}; run the recipe again without --until"
+        raise StoreError(f"{path}: cannot be shared, since this run {reason}", code="RK543")
     return run
 
 
@@ -115,8 +122,14 @@ def _check_destination(destination: Path) -> None:
     """Check that a bundle can be written.
 
     Raises:
-        StoreError: There is something already.
+        StoreError: There is something already, or it is named like another archive than a zip file.
     """
+    if destination.suffix.lower() in ARCHIVES:
+        raise StoreError(
+            f"{destination}: {destination.suffix} files cannot be written; name a new folder, or a "
+            "new file that ends in .zip",
+            code="RK535",
+        )
     taken = destination.is_dir() and any(destination.iterdir())
     if destination.exists() and (taken or not destination.is_dir()):
         raise StoreError(
@@ -128,7 +141,7 @@ def _check_destination(destination: Path) -> None:
 def _copy_bundle(folder: Path, destination: Path) -> None:
     with explained(destination):
         destination.parent.mkdir(parents=True, exist_ok=True)
-        if destination.suffix == ".zip":
+        if destination.suffix.lower() == ".zip":
             pack(folder, destination)
         else:
             shutil.copytree(folder, destination, dirs_exist_ok=True)

@@ -8,6 +8,8 @@ from typing import Any, Final
 from recipekit.errors import RunError, StoreError
 from recipekit.pipeline.execute import run as execute
 from recipekit.pipeline.launch import Launch
+from recipekit.pipeline.named_files import named_files
+from recipekit.recipe.sections import Recipe
 from recipekit.report.run_folder import RunFolder
 from recipekit.reproduce.drift import Drift, drift, in_words
 from recipekit.reproduce.run_lock import recorded_lock
@@ -20,13 +22,14 @@ COMPARED: Final = ("files", "revisions", "data", "settings")
 """The parts of a lock in which further runs are equal to the first."""
 
 
-def check_further_runs(run: RunFolder, others: Sequence[RunFolder]) -> None:
+def check_further_runs(run: RunFolder, recipe: Recipe, others: Sequence[RunFolder]) -> None:
     """Check that further runs can tell how much a run's figures spread.
 
     They measure the same recipe on the same data, and differ in `train.seed`, device or precision.
 
     Args:
         run: A finished run.
+        recipe: Its recipe.
         others: Finished runs.
 
     Raises:
@@ -43,7 +46,7 @@ def check_further_runs(run: RunFolder, others: Sequence[RunFolder]) -> None:
             )
         for earlier in first:
             _check_computed_again(earlier, other)
-        found = list(_differences(run, other))
+        found = list(_differences(run, recipe, other))
         if found:
             lines = "".join(f"\n  {line}" for line in in_words(found))
             raise StoreError(
@@ -68,12 +71,13 @@ def _check_computed_again(earlier: RunFolder, other: RunFolder) -> None:
         )
 
 
-def _differences(run: RunFolder, other: RunFolder) -> Iterator[Drift]:
+def _differences(run: RunFolder, recipe: Recipe, other: RunFolder) -> Iterator[Drift]:
     """Yield the differences that make the figures of two runs those of different things."""
     names = [stage.name for stage in PIPELINE]
     measured = names[: names.index(evaluating_stage().name) + 1]
     seed = f"{training_stage().name}.seed"
-    for each in drift(*(recorded_lock(each, measured) for each in (run, other))):
+    first, second = (recorded_lock(each, measured) for each in (run, other))
+    for each in drift(first, second, named_files(recipe)):
         path = each.text.partition(":")[0]
         may_differ = path == seed or path.rpartition(".")[2] == "precision"
         if each.part in COMPARED and not may_differ:

@@ -10,13 +10,17 @@ from recipekit.recipe.sections import TRAINED, Recipe
 from recipekit.recipe.slots import encoders_in
 from recipekit.stages.evaluate.section import EvaluateSection
 
-__all__ = ["place", "trained_systems", "with_tolerances"]
+__all__ = ["NOT_MEASURED", "ROUNDING", "place", "trained_systems", "with_tolerances"]
 
 FLOOR: Final = 0.001
 """Differences of this size come from rounding: bf16 changed nDCG@10 on nfcorpus by 0.0007."""
 UNMEASURED: Final = 0.005
 """The tolerance of a trained system whose spread was not measured."""
 LEVEL: Final = 0.975
+NOT_MEASURED: Final = "not measured"
+"""The basis of `UNMEASURED`."""
+ROUNDING: Final = "rounding alone"
+"""The basis of `FLOOR`: without training, the same recipe and data give the same figures."""
 
 Row = Mapping[str, Any]
 
@@ -51,7 +55,8 @@ def with_tolerances(
 
     The tolerance is `t * sqrt(2) * s`, where `s` is the standard deviation over all n runs and `t`
     the 97.5 % quantile of Student's distribution with n - 1 degrees of freedom: 95 % of the
-    differences between two runs are inside. It is at least 0.001.
+    differences between two runs are inside. It is at least 0.001. Figures of systems that training
+    does not change repeat without further runs, apart from rounding.
 
     Args:
         rows: The published rows.
@@ -78,6 +83,6 @@ def with_tolerances(
         else:
             is_trained = row.get("variant_of") in trained or row.get("system") in trained
             tolerance = UNMEASURED if is_trained else FLOOR
-            basis = "not measured"
+            basis = NOT_MEASURED if is_trained else ROUNDING
         found.append({**row, "tolerance": tolerance, "tolerance_basis": basis, "repeated": values})
     return found

@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +16,14 @@ from recipekit import __version__
 from recipekit.artifacts.store import write_json
 from recipekit.evaluators.mteb_values_file import MTEB_VALUES
 from recipekit.evaluators.per_query_file import PER_QUERY_FILE
-from recipekit.exporters.cards import evaluation, reproduction, write_card
 from recipekit.pipeline.report import read_blocks, write_blocks
 from recipekit.recipe.environment import names
 from recipekit.recipe.sections import Recipe
-from recipekit.report.blocks import Block, Examples, Listing, ReportSection, Text
+from recipekit.report.blocks import Block, Examples, ReportSection, Text
 from recipekit.report.efficiency import EFFICIENCY
 from recipekit.report.run_folder import RunFolder
 from recipekit.reproduce.bundle import FORMAT, INDEX, file_hashes
+from recipekit.reproduce.bundle_card import write_bundle_card
 from recipekit.reproduce.licences import (
     check_replies_allowed,
     may_quote,
@@ -73,6 +74,7 @@ def write_bundle(
     recipe: Recipe,
     options: ShareOptions,
     repeated: Sequence[Sequence[Mapping[str, Any]]],
+    address: str,
     deliver: Callable[[Path], str],
 ) -> Shared:
     """Write the bundle of a run into a temporary folder, and deliver it.
@@ -82,6 +84,7 @@ def write_bundle(
         recipe: Its recipe, loaded from the run's folder.
         options: What the author agrees to.
         repeated: Rows of metrics of further runs, from which tolerances are computed.
+        address: What the card tells others to reproduce.
         deliver: Puts the complete folder where it belongs, and returns the address.
 
     Raises:
@@ -109,12 +112,13 @@ def write_bundle(
         replies = 0
         if options.replies:
             replies = write_replies(run, run.cache, folder / REPLIES)
-        check_no_secrets(folder, text)
-        _write_card(folder, run, rows)
+        included = [file for file in local.files if file.name not in left_out]
+        write_bundle_card(folder, run, rows, included, address)
         _write_index(folder, run, text, left_out, replies)
+        check_no_secrets(folder, text)
         files = [INDEX, *file_hashes(folder)]
-        address = deliver(folder)
-    return Shared(address, files, left_out, replies, rows)
+        delivered = deliver(folder)
+    return Shared(delivered, files, left_out, replies, rows)
 
 
 def _rows(run: RunFolder) -> list[dict[str, Any]]:
@@ -207,28 +211,16 @@ def _write_report(run: RunFolder, folder: Path, recipe: Recipe, *, texts: bool) 
 
 
 def _without_examples(blocks: Sequence[Block]) -> list[Block]:
-    """Return blocks without the texts of queries and passages."""
+    """Return blocks without texts of queries and passages, and without what introduces them."""
     kept: list[Block] = []
-    for block in blocks:
+    for block, following in zip_longest(blocks, blocks[1:]):
+        introduces = isinstance(block, Text) and isinstance(following, Examples)
         if isinstance(block, ReportSection):
             inside = _without_examples(block.blocks)
             kept += [replace(block, blocks=inside)] if inside else []
-        elif not isinstance(block, Examples):
+        elif not isinstance(block, Examples) and not introduces:
             kept.append(block)
     return kept
-
-
-def _write_card(folder: Path, run: RunFolder, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write `README.md`, which the Hub shows."""
-    card = {"metrics": rows, "recipe": (folder / "recipe.yaml").read_text("utf-8")}
-    blocks: list[Block] = [
-        Text(str(run.recipe.get("description") or "A baseline of recipekit.")),
-        Text("Repeat it, and compare every figure with its tolerance:"),
-        Listing("recipekit reproduce PATH_OR_HUB_ADDRESS", "sh"),
-        *evaluation(card),
-        reproduction(card),
-    ]
-    write_card(folder, {"tags": ["recipekit"]}, run.name, blocks)
 
 
 def _write_index(

@@ -13,7 +13,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from recipekit.arrays import Ints, Rows
 from recipekit.component import Encoder, MaskedTokens, Ranks
-from recipekit.encoding.precision import computes_in_bf16
+from recipekit.encoding.precision import autocast, computes_in_bf16
 from recipekit.encoding.tokens import TokenizedTexts
 from recipekit.errors import RunError
 from recipekit.records import Side
@@ -98,12 +98,7 @@ class EncoderForward:
         # saved configuration.
         with (
             # Rounded copies of gathered weights would outlive the weights.
-            torch.autocast(
-                device.type,
-                torch.bfloat16,
-                enabled=bf16,
-                cache_enabled=not self.ranks.shards_weights,
-            ),
+            autocast(self.precision, device, cache_enabled=not self.ranks.shards_weights),
             _attention(bf16, device, max(map(len, ids))),
         ):
             result: torch.Tensor = self.encoder(features, side, *rest)

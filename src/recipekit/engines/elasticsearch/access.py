@@ -99,6 +99,10 @@ class ElasticsearchAccess(BaseModel):
         url = self.url or DEFAULT_URL
         return (url,) if isinstance(url, str) else url
 
+    def distributions(self) -> tuple[str, ...]:
+        """The client, which decides what the server is asked."""
+        return ("elasticsearch",)
+
     def connect(
         self, warn: Callable[[str], None] = lambda message: None
     ) -> Connection[Elasticsearch]:

@@ -53,6 +53,10 @@ class QdrantAccess(BaseModel):
         parts = urlsplit(self.url)
         return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
 
+    def distributions(self) -> tuple[str, ...]:
+        """The client, which decides what the server is asked."""
+        return ("qdrant-client",)
+
     def connect(
         self, warn: Callable[[str], None] = lambda message: None
     ) -> Connection[QdrantClient]:

@@ -15,7 +15,7 @@ from recipekit.artifacts.manifest import versions
 from recipekit.errors import NO_SPACE, RecipekitError, RunError
 from recipekit.recipe.environment import redact
 from recipekit.recipe.positions import at
-from recipekit.report.blocks import Figure, figures_of
+from recipekit.report.blocks import Block, Figure, figures_of
 from recipekit.report.efficiency import EFFICIENCY
 from recipekit.report.run_folder import RunFolder
 from recipekit.stages.export.section import ExportSection
@@ -88,8 +88,8 @@ def _card(inputs: StageInputs) -> dict[str, Any]:
     `name`, `description` and `recipe` (its text), `base_model` (the trained encoder as the recipe
     names it, or None), `passage_vectors` (where the vectors are that it embeds queries for, or
     None), `metrics` (the rows of `metrics.json`), `efficiency` (what systems cost, by evaluator and
-    system), `counts` (of earlier stages, by label), `figures` (of the report), `judging` (the
-    summary of the judge stage), `versions`, and `command`, which repeats the run.
+    system), `counts` (of earlier stages, by label), `figures` and `blocks` (of the report),
+    `judging` (the summary of the judge stage), `versions`, and `command`, which repeats the run.
     """
     metrics = inputs.files.get("metrics")
     judging = inputs.artifacts.get("judge")
@@ -103,7 +103,7 @@ def _card(inputs: StageInputs) -> dict[str, Any]:
         "metrics": json.loads(metrics.read_text()) if metrics else [],
         "efficiency": _efficiency(inputs),
         "counts": dict(_counts(inputs)),
-        "figures": _figures(inputs),
+        **_described(inputs),
         "judging": judging.manifest.get("summary", {}) if judging else {},
         "versions": versions(),
         "command": _without_folders(command, inputs.recipe_folder),
@@ -117,14 +117,16 @@ def _efficiency(inputs: StageInputs) -> dict[str, Any]:
     return {file.parent.name: json.loads(file.read_text()) for file in files}
 
 
-def _figures(inputs: StageInputs) -> dict[str, list[Figure]]:
-    """Return the figures that earlier stages show in the report: of the `data` and of the `model`.
+def _described(inputs: StageInputs) -> dict[str, dict[str, list[Any]]]:
+    """Return `figures` of the report and further `blocks`: those of the `data`, and of the `model`.
 
     The model's are those of the stage that trains and of later ones.
     """
     figures: dict[str, list[Figure]] = {"data": [], "model": []}
+    blocks: dict[str, list[Block]] = {"data": [], "model": []}
+    described: dict[str, dict[str, list[Any]]] = {"figures": figures, "blocks": blocks}
     if inputs.run is None:
-        return figures
+        return described
     run = RunFolder(inputs.run, [stage.name for stage in stages.PIPELINE])
     about = "data"
     for stage in stages.PIPELINE:
@@ -132,7 +134,8 @@ def _figures(inputs: StageInputs) -> dict[str, list[Figure]]:
         if stage.describe and stage.name in inputs.artifacts:
             report = stage.describe(run)
             figures[about] += figures_of([*report.results, *report.details])
-    return figures
+            blocks[about] += report.on_cards
+    return described
 
 
 def _counts(inputs: StageInputs) -> Iterator[tuple[str, Any]]:

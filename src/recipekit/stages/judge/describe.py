@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from recipekit.report.blocks import Block, Line, ReportSection, StageReport, Strong, Text, spans
+from recipekit.report.blocks import (
+    Block,
+    Line,
+    ReportSection,
+    StageReport,
+    Strong,
+    Table,
+    Text,
+    spans,
+)
 from recipekit.report.counts import counts_table, rows_table
 from recipekit.report.run_folder import RunFolder
 from recipekit.stages.judge.describe_llm import calling_judges, calls_section, spending
@@ -53,7 +62,17 @@ def describe(run: RunFolder) -> StageReport:
         sentence=_sentence(run) if run.finished("judge") else "",
         details=list(_details(run)),
         at_end=[Text(line) for line in _at_end(run)],
+        on_cards=list(_on_cards(run)),
     )
+
+
+def _on_cards(run: RunFolder) -> Iterator[ReportSection]:
+    """How reliable the judges are, and their calls and cost; figures and examples are left out."""
+    if section := reliability_section(run):
+        blocks = [block for block in section.blocks if isinstance(block, Text | Table)]
+        yield ReportSection(section.title, blocks)
+    if section := calls_section(run):
+        yield section
 
 
 def _sentence(run: RunFolder) -> Line:
