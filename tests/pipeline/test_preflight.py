@@ -1,5 +1,6 @@
 """Later stages are checked before earlier ones run."""
 
+import os
 import re
 from pathlib import Path
 
@@ -7,7 +8,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from recipekit.errors import ComponentError, DataError, RecipeError
+from recipekit.errors import ComponentError, DataError, RecipeError, RunError
+from recipekit.pipeline.execute import run
 from recipekit.pipeline.preflight import check_data, check_keys, check_servers
 from recipekit.stages.recipe import load_recipe
 
@@ -181,3 +183,37 @@ def test_a_limit_in_usd_needs_the_price_of_the_model(tmp_path, section):
         recipe = load_recipe(tmp_path / "recipe.yaml", [f"{section}.max_cost_usd=1"])
         check_servers(recipe, ["mine", "judge"])
     assert error.value.code == "RK240"
+
+
+MTEB = """\
+recipe: 1
+name: offline
+encoders: {{student: {{use: bi_encoder, model: {model}}}}}
+collect: {{sources: {{own: {{use: pairs, file: pairs.jsonl}}}}}}
+evaluate:
+  baselines: {{}}
+  evaluators:
+    named: {{use: mteb, tasks: [NFCorpus]}}
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("in_process")
+def test_the_first_stage_that_runs_is_checked_before_it_starts(tmp_path, tiny_model, monkeypatch):
+    (tmp_path / "recipe.yaml").write_text(MTEB.format(model=tiny_model))
+    (tmp_path / "pairs.jsonl").write_text('{"query": "a", "positive": "b"}\n' * 2)
+    folders = {"cache": tmp_path / "cache", "runs": tmp_path / "runs"}
+    recipe = load_recipe(tmp_path / "recipe.yaml")
+    run(recipe, until="collect", **folders)
+    finished = os.readlink(tmp_path / "runs/offline/latest")
+
+    def refuse(*_: object, **__: object) -> None:
+        raise ConnectionError("no network")
+
+    monkeypatch.setattr("huggingface_hub.HfApi.dataset_info", refuse)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    events = []
+    with pytest.raises(RunError, match=r"evaluators\.named: mteb downloads .*cannot be reached"):
+        run(recipe, on_event=lambda event: events.append(event.name), **folders)
+    assert events == ["run_started", "run_finished"]
+    assert os.readlink(tmp_path / "runs/offline/latest") == finished
