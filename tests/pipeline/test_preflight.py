@@ -8,8 +8,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from helpers.plain_text import plain_text
+from recipekit.cli.plan import plan_blocks
 from recipekit.errors import ComponentError, DataError, RecipeError, RunError
 from recipekit.pipeline.execute import run
+from recipekit.pipeline.plan import plan
 from recipekit.pipeline.preflight import check_data, check_keys, check_servers
 from recipekit.stages.recipe import load_recipe
 
@@ -137,6 +140,29 @@ def test_a_recipe_in_memory_has_no_lines(tmp_path, monkeypatch):
     recipe = load_recipe({"recipe": 1, "name": "m", "collect": {"sources": {"own": source}}})
     with pytest.raises(RecipeError, match=r"collect\.sources\.own\.query: .*no column 'query'"):
         check_keys(recipe)
+
+
+COLLECTS = """\
+recipe: 1
+name: scored
+collect: {{sources: {{own: {{use: pairs, file: own.csv{keys}}}}}}}
+"""
+
+
+@pytest.mark.usefixtures("in_process")
+def test_doubtful_keys_are_shown_by_plans_and_by_runs_of_their_stage(tmp_path, capsys):
+    (tmp_path / "own.csv").write_text("query,positive,score\na,b,0.9\nc,d,0.1\n")
+    (tmp_path / "recipe.yaml").write_text(COLLECTS.format(keys=""))
+    recipe = load_recipe(tmp_path / "recipe.yaml")
+    folders = {"cache": tmp_path / "cache", "runs": tmp_path / "runs"}
+    (note,) = plan(recipe, cache=tmp_path / "cache").notes
+    assert re.search(r"recipe\.yaml:3:45: collect\.sources\.own\.file: .*'score' is not read", note)
+    assert f"warning: {note}" in plain_text(plan_blocks(plan(recipe, cache=tmp_path / "cache")))
+
+    run(recipe, **folders)
+    assert capsys.readouterr().err.count(f"warning: {note}") == 1
+    run(recipe, **folders)
+    assert "warning" not in capsys.readouterr().err, "the stage is cached"
 
 
 # Servers

@@ -121,6 +121,29 @@ def test_labels_below_the_threshold_are_negatives(tmp_path: Path, threshold, gra
     assert list(pairs.values()) == grades
 
 
+def test_scores_are_no_grades_unless_a_threshold_says_which_are_positives(tmp_path: Path):
+    path = tmp_path / "similar.csv"
+    path.write_text("query,positive,score\na,x,1.0\na,y,0.8\nb,z,0.1\n")
+    with pytest.raises(
+        DataError, match=r"similar\.csv:3: 'score' is 0\.8.*min_positive_grade.*sts"
+    ):
+        read(tmp_path, path, label="score")
+    pairs, *_ = read(tmp_path, path, label="score", min_positive_grade=0.5)
+    assert pairs == {("a", "x"): 1.0, ("a", "y"): 0.8, ("b", "z"): 0.0}
+
+
+@pytest.mark.parametrize("name", ["pairs.csv", "pairs.jsonl", "pairs.parquet"])
+def test_a_column_of_labels_that_is_not_read_is_noted(tmp_path: Path, name):
+    row = {"query": "a", "positive": "x", "Gold_Label": "contradiction"}
+    path = write_as(tmp_path, name, [row])
+    ((key, note),) = PairsSpec(file=path).key_notes()
+    assert key == "file"
+    assert "the column 'Gold_Label' is not read, so every row counts as a positive" in note
+    assert list(PairsSpec(file=path, label="Gold_Label").key_notes()) == []
+    assert list(PairsSpec(file=path, title="Gold_Label").key_notes()) == []
+    assert list(PairsSpec(file=tmp_path / "missing.csv").key_notes()) == []
+
+
 def test_columns_of_ids_titles_and_splits(tmp_path: Path):
     rows = [
         {"query": "a", "positive": "x", "title": "X", "qid": 7, "pid": "p1", "split": "train"},

@@ -61,8 +61,10 @@ def of_data(
     measured: Slot[EvaluatorSpec] = Slot(use=chosen)
     measured.bind(resolve("evaluator", chosen), spec)
     name = data.absolute().name
-    inputs = with_data(workspace.inputs(name, DATA_SEED), name, slot)
     notes = [] if found.roles is None else _notes(data, found.roles, chosen)
+    for note in notes:  # before the work, which may take long
+        workspace.progress.info(note)
+    inputs = with_data(workspace.inputs(name, DATA_SEED), name, slot)
     return MeasuredData(f"{chosen} on {data}", inputs, {name: measured}, {}, DATA_SEED, notes)
 
 

@@ -29,7 +29,7 @@ from recipekit.pipeline.job import Job
 from recipekit.pipeline.ledger import ledger_of
 from recipekit.pipeline.live_components import check_unchanged
 from recipekit.pipeline.plan import Plan, StagePlan, make_plan
-from recipekit.pipeline.preflight import check_data, check_servers
+from recipekit.pipeline.preflight import check_data, check_servers, key_notes
 from recipekit.pipeline.progress import ConsoleProgress
 from recipekit.pipeline.report import write_report
 from recipekit.pipeline.restarts import Restart
@@ -100,13 +100,16 @@ class Execution:
         self.on_event(RunEvent(name, fields, line))
 
     def prepare(self, *, reach: bool) -> None:
-        """Start the slow imports, and check the servers of the stages.
+        """Start the slow imports, show warnings about keys, and check the servers of the stages.
 
         A recipe without encoders rarely needs the slow imports.
         """
         computes = any(stages.stage_named(name).ranks for name in self.selection.to_run)
         if computes and self.recipe.encoders:
             self.processes.warm_up()
+        for stage, note in key_notes(self.recipe, self.selection.to_run):
+            self.emit("warning", stage=stage, message=note)
+            self._warn(stage, note)
         if reach:
             check_servers(self.recipe, self._stages_with_servers())
 
@@ -237,12 +240,16 @@ class Execution:
         self.restarts.append(restart.fields)
         self.record.write_status("running", ran=self.ran, restarts=self.restarts)
         self.emit("stage_restarted", **restart.fields)
+        self._warn(restart.stage, restart.message)
+
+    def _warn(self, stage: str, message: str) -> None:
+        """Show and log a warning; as JSON, an event has it."""
         log = self.record.path / "log.jsonl"
-        progress = ConsoleProgress(log, restart.stage, output=self.output)
-        if self.output == "json":  # the event says it
-            progress.log("warning", message=restart.message)
+        progress = ConsoleProgress(log, stage, output=self.output)
+        if self.output == "json":
+            progress.log("warning", message=message)
         else:
-            progress.warn(restart.message)
+            progress.warn(message)
 
     def _job(self, stage: Stage, key: str) -> Job:
         folder = self.store.partial(stage.name, key)

@@ -142,10 +142,16 @@ class PairReader:
         column = self.roles.label
         if column is None:
             return 1.0
-        value = _required(row, column, "label", location)
-        return apply_threshold(
-            finite_number(value, location, column), self.roles.min_positive_grade
-        )
+        grade = finite_number(_required(row, column, "label", location), location, column)
+        lowest = self.roles.min_positive_grade
+        if lowest is None and not grade.is_integer():
+            raise DataError(
+                f"{location}: '{column}' is {grade:g}, and grades are whole numbers. If these are "
+                "scores, set `min_positive_grade` to the lowest score of a positive, or measure "
+                "similarities with the evaluator `sts`, which reads a file of its own",
+                code="RK304",
+            )
+        return apply_threshold(grade, lowest)
 
     def _passages(self, row: Mapping[str, Any], location: RecordLocation) -> Iterator[Passage]:
         roles = self.roles

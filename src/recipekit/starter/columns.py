@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from recipekit.errors import DataError
+from recipekit.sources.columns import LABEL_NAMES
 from recipekit.sources.pair_reader import SPLIT_ALIASES
 from recipekit.table_file import missing_column
 
@@ -25,16 +26,6 @@ POSITIVE_NAMES: Final = (
 ).split()
 """Names of columns, the clearest first."""
 NEGATIVE_NAMES: Final = ("negative", "neg")
-LABEL_NAMES: Final = (
-    "label",
-    "goldlabel",
-    "grade",
-    "relevance",
-    "rel",
-    "score",
-    "judgment",
-    "judgement",
-)
 TITLE_NAMES: Final = ("title", "passagetitle", "documenttitle", "doctitle", "positivetitle")
 QUERY_ID_NAMES: Final = ("queryid", "qid", "questionid")
 PASSAGE_ID_NAMES: Final = (
