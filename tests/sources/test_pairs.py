@@ -124,9 +124,8 @@ def test_labels_below_the_threshold_are_negatives(tmp_path: Path, threshold, gra
 def test_scores_are_no_grades_unless_a_threshold_says_which_are_positives(tmp_path: Path):
     path = tmp_path / "similar.csv"
     path.write_text("query,positive,score\na,x,1.0\na,y,0.8\nb,z,0.1\n")
-    with pytest.raises(
-        DataError, match=r"similar\.csv:3: 'score' is 0\.8.*min_positive_grade.*sts"
-    ):
+    message = r"similar\.csv:3: 'score' is 0\.8.*`min_positive_grade`.*`sts`"
+    with pytest.raises(DataError, match=message):
         read(tmp_path, path, label="score")
     pairs, *_ = read(tmp_path, path, label="score", min_positive_grade=0.5)
     assert pairs == {("a", "x"): 1.0, ("a", "y"): 0.8, ("b", "z"): 0.0}

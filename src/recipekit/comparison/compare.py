@@ -210,6 +210,8 @@ def _facts(model: Candidate, facts: EncoderFacts | None, found: Measured) -> Mod
     if isinstance(model, PublishedModel):
         return _published_facts(model)
     searched = found.costs.get(model.label, {})
+    if isinstance(model, ComparedRetriever):  # what its encoders cost was not measured here
+        searched = {name: searched.get(name) for name in ("index_bytes", "search_ms_per_query")}
     efficiency = facts.efficiency if facts else Efficiency()
     own = model if isinstance(model, ComparedModel) else None
     compression = model.argument.compression
