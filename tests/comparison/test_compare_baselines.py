@@ -87,6 +87,46 @@ def test_a_published_baseline_stands_in_for_its_model(
     assert line.endswith("[RK675]")
 
 
+def test_any_system_of_a_baseline_is_compared_by_its_name(
+    project: Path, compared: Compared, refused: Refused
+) -> None:
+    recipe = project / "recipe.yaml"
+    text = recipe.read_text()
+    both = "  baselines: {first: {use: bm25}, second: {use: bm25, k1: 2.0}}\n  untrained: false\n"
+    lexical = text.replace("  baselines: {}\n", both)
+    lexical = lexical[: lexical.index("train:")] + lexical[lexical.index("evaluate:") :]
+    recipe.write_text(lexical.replace("    scored:", "    # scored:"))
+    assert invoke(["run", "recipe.yaml", "--cpu", "--quiet"]) == 0
+    assert invoke(["share", "tiny", "lexical.zip"]) == 0
+
+    found = compared("lexical.zip:first", "lexical.zip:second")
+    assert [(model["name"], model["what"]) for model in found["models"]] == [
+        ("tiny first", "baseline, first"),
+        ("tiny second", "baseline, second"),
+    ]
+    rows = json.loads((project / "runs/tiny/latest/metrics.json").read_text())
+    for system in ("first", "second"):
+        own = {row["metric"]: row["value"] for row in rows if row["system"] == system}
+        published = figures(found, f"tiny {system}")
+        assert published == {("held_out", metric): value for metric, value in own.items()}
+    assert {test["verdict"] for test in found["differences"]} <= {"win", "loss", "not significant"}
+
+    assert refused("lexical.zip", "tiny:before") == (
+        "lexical.zip: this baseline has no system 'trained' (it has: first, second); name one of "
+        "them, as in lexical.zip:second [RK672]"
+    )
+    assert refused("tiny:befor", "bm25") == (
+        "tiny:befor: 'befor' is not an option, and only a baseline has systems that can be named "
+        "so. Did you mean 'before'? [RK673]"
+    )
+    recipe.write_text(lexical.replace(", second: {use: bm25, k1: 2.0}", ""))
+    assert invoke(["run", "recipe.yaml", "--cpu", "--quiet"]) == 0
+    assert invoke(["share", "tiny", "single.zip"]) == 0
+    assert compared("single.zip", "bm25", "--recipe", "recipe.yaml")["models"][0]["name"] == (
+        "tiny first"
+    )
+
+
 def test_a_baseline_states_length_similarity_and_licence_of_its_model(
     project: Path, compared: Compared, capsys: pytest.CaptureFixture[str], tiny_model: Path
 ) -> None:

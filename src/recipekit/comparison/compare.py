@@ -113,6 +113,8 @@ def _made_from(models: Sequence[Candidate], reference: Candidate) -> dict[str, b
             found[model.label] = False
         elif isinstance(model, ComparedModel) and isinstance(reference, ComparedModel):
             found[model.label] = model.is_made_from(reference)
+        elif isinstance(reference, PublishedModel) and not reference.is_encoder:
+            found[model.label] = False
         else:
             found[model.label] = model.is_trained and model.recipe == reference.recipe
     return found

@@ -51,7 +51,7 @@ class PublishedModel:
     what: str
     bundle: Bundle
     system: str
-    """The system whose values count: `trained` or `untrained`."""
+    """The system whose values count: `trained`, `untrained`, or one of the recipe's baselines."""
     lock: Lock
     """What its figures depend on."""
     evaluators: Mapping[str, Resampling]
@@ -70,6 +70,11 @@ class PublishedModel:
     def is_trained(self) -> bool:
         """Whether a recipe trained it."""
         return self.system == TRAINED
+
+    @property
+    def is_encoder(self) -> bool:
+        """Whether it is the encoder that the recipe measures."""
+        return self.system in (TRAINED, UNTRAINED)
 
     def values(self, evaluator: str) -> ItemValues | None:
         """Return the published values of every query or item of a file; None without any.
@@ -201,7 +206,9 @@ def _same(first: RetrievalSpec, second: RetrievalSpec) -> bool:
 
 
 def published_model(argument: Argument, bundle: Bundle) -> PublishedModel:
-    """Return the trained system of a baseline, or the untrained one with `before`.
+    """Return the system of a baseline that an argument names.
+
+    Without a name it is the trained one, the untrained one with `before`, or the only one.
 
     Raises:
         StoreError: A part of the baseline cannot be read.
@@ -217,25 +224,40 @@ def published_model(argument: Argument, bundle: Bundle) -> PublishedModel:
     lock = read_lock(folder / "recipe.lock", bundle.recipe)
     recipe = _parsed(folder / "recipe.yaml")
     section = recipe.get(evaluating_stage().name) or {}
-    system = UNTRAINED if argument.before else TRAINED
-    systems = {str(row.get("system")) for row in bundle.metrics()}
-    if system not in systems:
-        known = ", ".join(sorted(systems))
-        raise RunError(
-            f"{argument.text}: this baseline has no system '{system}' (it has: {known})",
-            code="RK672",
-        )
-    suffix = "before" if argument.before else "published"
+    system = _system(argument, bundle)
+    known = {TRAINED: ("published", "trained"), UNTRAINED: ("before", "before training")}
+    suffix, what = known.get(system, (system, system))
     return PublishedModel(
         label=f"{bundle.recipe} {suffix}",
         argument=argument,
-        what="baseline, before training" if argument.before else "baseline, trained",
+        what=f"baseline, {what}",
         bundle=bundle,
         system=system,
         lock=lock,
         evaluators=dict(_evaluators(section.get("evaluators") or {})),
         recipe=bundle.recipe,
         seed=int(recipe.get("seed") or 0),
+    )
+
+
+def _system(argument: Argument, bundle: Bundle) -> str:
+    """Return the system that an argument names.
+
+    Raises:
+        RunError: The baseline has no values of it.
+    """
+    rows = [row for row in bundle.metrics() if not row.get("variant_of")]
+    systems = list(dict.fromkeys(str(row.get("system")) for row in rows))
+    wanted = argument.system or (UNTRAINED if argument.before else TRAINED)
+    if wanted in systems:
+        return wanted
+    if len(systems) == 1 and argument.system is None and not argument.before:
+        return systems[0]
+    hint = f"; name one of them, as in {argument.target}:{systems[-1]}" if systems else ""
+    raise RunError(
+        f"{argument.text}: this baseline has no system '{wanted}' (it has: "
+        f"{', '.join(systems) or 'none'}){hint}",
+        code="RK672",
     )
 
 
