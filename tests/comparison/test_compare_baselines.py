@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from comparison.conftest import write_pairs
 from recipekit.cli.main import invoke
 
 Compared = Callable[..., dict[str, Any]]
@@ -85,6 +86,33 @@ def test_a_published_baseline_stands_in_for_its_model(
     line = refused("tiny", "baseline.zip", "--on", "pairs.jsonl")
     assert line.startswith("baseline.zip: its published values belong to other queries")
     assert line.endswith("[RK675]")
+
+
+def test_forgetting_is_compared_where_the_further_data_is_the_same(
+    project: Path, compared: Compared, words: list[str]
+) -> None:
+    write_pairs(project / "general.jsonl", words, seed=11)
+    recipe = project / "recipe.yaml"
+    keys = (
+        "    forgetting: {use: retrieval, source: general, bootstrap_samples: 200}\n"
+        "  sources: {general: {use: pairs, file: general.jsonl}}\n"
+    )
+    recipe.write_text(recipe.read_text().replace("  baselines:", f"{keys}  baselines:"))
+    assert invoke(["run", "recipe.yaml", "--cpu", "--quiet"]) == 0
+    assert invoke(["share", "tiny", "baseline"]) == 0
+
+    found = compared("tiny", "baseline")
+    published = figures(found, "tiny published")
+    assert published == pytest.approx(figures(found, "tiny"), abs=1e-6)
+    assert ("forgetting", "ndcg@10") in published
+    alone = figures(compared("baseline:before", "baseline"), "tiny published")
+    assert alone == pytest.approx(published)
+
+    write_pairs(project / "general.jsonl", words, seed=12)
+    assert invoke(["run", "recipe.yaml", "--cpu", "--quiet"]) == 0
+    found = compared("tiny", "baseline")
+    assert {name for name, _ in figures(found, "tiny published")} == {"held_out", "scored"}
+    assert "tiny published has no published values that fit 'forgetting'." in found["notes"]
 
 
 def test_any_system_of_a_baseline_is_compared_by_its_name(

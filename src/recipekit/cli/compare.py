@@ -51,7 +51,7 @@ def compare(
         ),
     ] = None,
     evaluator: Annotated[
-        Literal["retrieval", "sts"] | None,
+        Literal["retrieval", "sts", "pairs", "triplets", "reranking"] | None,
         typer.Option(help="The evaluator for --on. Default: that of the kind of data."),
     ] = None,
     against: Annotated[

@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from recipekit.comparison.alike import searches_collected_data
 from recipekit.comparison.candidates import Candidate
 from recipekit.comparison.choose_data import ComparisonRequest, check_data, choose_data
 from recipekit.comparison.efficiency import EncoderFacts, encoder_facts
@@ -14,7 +15,7 @@ from recipekit.comparison.measure import Measured, measure
 from recipekit.comparison.measured_data import MeasuredData, Workspace
 from recipekit.comparison.models import ComparedModel
 from recipekit.comparison.mteb_scores import rows_of_scores
-from recipekit.comparison.published import PublishedModel, searches_collected_data
+from recipekit.comparison.published import PublishedModel
 from recipekit.comparison.resolve import NamedRun
 from recipekit.comparison.result import Comparison, ModelFacts
 from recipekit.comparison.retrievers import ComparedRetriever

@@ -17,12 +17,13 @@ __all__ = ["ColumnRoles", "UnclearColumnsError", "guess_roles"]
 
 QUERY_NAMES: Final = (
     "query question anchor search keyword prompt q instruction input utterance request claim "
-    "problem issue subject headline frage anfrage pregunta consulta title sentence1 text1 name"
+    "problem issue subject headline frage anfrage pregunta consulta title sentence1 text1 "
+    "premise name"
 ).split()
 POSITIVE_NAMES: Final = (
     "positive pos answer passage document doc response reply solution antwort respuesta reponse "
     "context paragraph content body text description abstract article output completion code "
-    "summary sentence2 text2 product"
+    "summary sentence2 text2 hypothesis product"
 ).split()
 """Names of columns, the clearest first."""
 NEGATIVE_NAMES: Final = ("negative", "neg")
