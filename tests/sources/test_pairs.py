@@ -191,7 +191,7 @@ def test_empty_cells_are_missing_and_the_texts_nan_and_null_are_texts(tmp_path: 
     assert pairs == {("nan", "null"): 1.0}
     assert [record.text for record in records if isinstance(record, Query)] == ["nan", "b"]
     assert source.counts == {"rows": 4, "rows_without_query": 2}
-    assert warnings == [f"{path}: 2 rows without a query are left out; the first is {path}:3"]
+    assert warnings == [f"{path}: 2 rows without a query left out; the first is {path}:3"]
 
 
 def test_quotes_can_be_read_as_plain_text(tmp_path: Path):

@@ -12,6 +12,7 @@ from recipekit.data_files.formats import finite_number
 from recipekit.data_files.locations import RecordLocation, Row
 from recipekit.errors import DataError
 from recipekit.records import Label, Passage, Query
+from recipekit.report.numbers import plural
 from recipekit.sources.columns import Columns, apply_threshold
 from recipekit.sources.locations import LocatedRecords, Record
 from recipekit.suggestions import did_you_mean
@@ -85,7 +86,7 @@ class PairReader:
             raise DataError(f"{name}: no rows", code="RK306")
         if skipped := self.counts["rows_without_query"]:
             progress.warn(
-                f"{name}: {skipped} rows without a query are left out; the first is "
+                f"{name}: {plural(skipped, 'row')} without a query left out; the first is "
                 f"{self._first_skipped}"
             )
 

@@ -286,7 +286,8 @@ def _words(column: str) -> list[str]:
 
 
 def _singular(word: str) -> str:
-    return word.removesuffix("s") if len(word) > 3 else word
+    is_plural = len(word) > 3 and not word.endswith(("is", "ss", "us"))
+    return word.removesuffix("s") if is_plural else word
 
 
 def _best(columns: Iterable[str], names: Sequence[str]) -> str | None:
