@@ -943,6 +943,7 @@ ERROR_CODES: Final[dict[str, ErrorCode]] = {
         "An mteb task cannot be loaded or run.",
         "The Hub cannot be reached and the task's data is not cached, or mteb fails on it.",
         "Run once with a network, or leave the task out. Results of finished tasks are kept.",
+        before_work=True,
     ),
     "RK648": ErrorCode(
         "Vectors cannot be compressed as asked.",

@@ -73,7 +73,7 @@ class TableFile(BaseModel):
 
     def key_mistakes(self) -> Iterator[tuple[str, DataError]]:
         """Yield the keys that name a column which the file does not have, if it is here."""
-        found = self._known_columns()
+        found = self.known_columns()
         if found is None:
             return
         existing, are_all = found
@@ -82,7 +82,7 @@ class TableFile(BaseModel):
             if column not in existing:
                 yield key, missing_column(column, key, existing, self.file)
 
-    def _known_columns(self) -> tuple[Collection[str], bool] | None:
+    def known_columns(self) -> tuple[Collection[str], bool] | None:
         """Return columns of the file, and whether they are all; None if it cannot be read."""
         format = self.format or _stated_format(self.file)
         if format is None or not self.file.is_file():

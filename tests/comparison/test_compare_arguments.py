@@ -29,6 +29,9 @@ BITS = CompressionKeys(precision="binary", pca=2)
             Argument("", "OWNER/NAME", False, INT8),
         ),
         ("package:name/model", Argument("", "package:name/model")),
+        ("package:name", Argument("", "package:name")),
+        ("baseline.zip:bm25", Argument("", "baseline.zip", system="bm25")),
+        ("hf://OWNER/NAME:my-hybrid", Argument("", "hf://OWNER/NAME", system="my-hybrid")),
         (
             "package:name/model:dimensions=8",
             Argument("", "package:name/model", compression=FIRST_8),

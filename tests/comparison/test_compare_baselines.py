@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from comparison.conftest import write_pairs
 from recipekit.cli.main import invoke
 
 Compared = Callable[..., dict[str, Any]]
@@ -85,6 +86,73 @@ def test_a_published_baseline_stands_in_for_its_model(
     line = refused("tiny", "baseline.zip", "--on", "pairs.jsonl")
     assert line.startswith("baseline.zip: its published values belong to other queries")
     assert line.endswith("[RK675]")
+
+
+def test_forgetting_is_compared_where_the_further_data_is_the_same(
+    project: Path, compared: Compared, words: list[str]
+) -> None:
+    write_pairs(project / "general.jsonl", words, seed=11)
+    recipe = project / "recipe.yaml"
+    keys = (
+        "    forgetting: {use: retrieval, source: general, bootstrap_samples: 200}\n"
+        "  sources: {general: {use: pairs, file: general.jsonl}}\n"
+    )
+    recipe.write_text(recipe.read_text().replace("  baselines:", f"{keys}  baselines:"))
+    assert invoke(["run", "recipe.yaml", "--cpu", "--quiet"]) == 0
+    assert invoke(["share", "tiny", "baseline"]) == 0
+
+    found = compared("tiny", "baseline")
+    published = figures(found, "tiny published")
+    assert published == pytest.approx(figures(found, "tiny"), abs=1e-6)
+    assert ("forgetting", "ndcg@10") in published
+    alone = figures(compared("baseline:before", "baseline"), "tiny published")
+    assert alone == pytest.approx(published)
+
+    write_pairs(project / "general.jsonl", words, seed=12)
+    assert invoke(["run", "recipe.yaml", "--cpu", "--quiet"]) == 0
+    found = compared("tiny", "baseline")
+    assert {name for name, _ in figures(found, "tiny published")} == {"held_out", "scored"}
+    assert "tiny published has no published values that fit 'forgetting'." in found["notes"]
+
+
+def test_any_system_of_a_baseline_is_compared_by_its_name(
+    project: Path, compared: Compared, refused: Refused
+) -> None:
+    recipe = project / "recipe.yaml"
+    text = recipe.read_text()
+    both = "  baselines: {first: {use: bm25}, second: {use: bm25, k1: 2.0}}\n  untrained: false\n"
+    lexical = text.replace("  baselines: {}\n", both)
+    lexical = lexical[: lexical.index("train:")] + lexical[lexical.index("evaluate:") :]
+    recipe.write_text(lexical.replace("    scored:", "    # scored:"))
+    assert invoke(["run", "recipe.yaml", "--cpu", "--quiet"]) == 0
+    assert invoke(["share", "tiny", "lexical.zip"]) == 0
+
+    found = compared("lexical.zip:first", "lexical.zip:second")
+    assert [(model["name"], model["what"]) for model in found["models"]] == [
+        ("tiny first", "baseline, first"),
+        ("tiny second", "baseline, second"),
+    ]
+    rows = json.loads((project / "runs/tiny/latest/metrics.json").read_text())
+    for system in ("first", "second"):
+        own = {row["metric"]: row["value"] for row in rows if row["system"] == system}
+        published = figures(found, f"tiny {system}")
+        assert published == {("held_out", metric): value for metric, value in own.items()}
+    assert {test["verdict"] for test in found["differences"]} <= {"win", "loss", "not significant"}
+
+    assert refused("lexical.zip", "tiny:before") == (
+        "lexical.zip: this baseline has no system 'trained' (it has: first, second); name one of "
+        "them, as in lexical.zip:second [RK672]"
+    )
+    assert refused("tiny:befor", "bm25") == (
+        "tiny:befor: 'befor' is not an option, and only a baseline has systems that can be named "
+        "so. Did you mean 'before'? [RK673]"
+    )
+    recipe.write_text(lexical.replace(", second: {use: bm25, k1: 2.0}", ""))
+    assert invoke(["run", "recipe.yaml", "--cpu", "--quiet"]) == 0
+    assert invoke(["share", "tiny", "single.zip"]) == 0
+    assert compared("single.zip", "bm25", "--recipe", "recipe.yaml")["models"][0]["name"] == (
+        "tiny first"
+    )
 
 
 def test_a_baseline_states_length_similarity_and_licence_of_its_model(

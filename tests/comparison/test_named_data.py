@@ -9,7 +9,10 @@ import numpy as np
 import pytest
 
 from recipekit.comparison.api import compare
+from recipekit.comparison.file_evaluators import DataEvaluator, evaluator_of
 from recipekit.errors import RunError
+from recipekit.evaluators.evaluation_file import EvaluationFile
+from recipekit.starter.data import find_source
 
 Compared = Callable[..., dict[str, Any]]
 Refused = Callable[..., str]
@@ -88,13 +91,32 @@ def test_grades_are_labels_or_scores(models: list[str], tmp_path: Path, compared
 def test_labels_that_are_no_numbers_are_mentioned(
     models: list[str], tmp_path: Path, compared: Compared
 ) -> None:
-    write_rows(tmp_path / "nli.jsonl", ["entailment", "neutral", "entailment"], "label")
-    found = compared(*models, "--on", "nli.jsonl")
+    write_rows(tmp_path / "same.jsonl", ["true", "false", "true"], "label")
+    found = compared(*models, "--on", "same.jsonl")
     assert found["notes"][0] == (
-        "Every row of nli.jsonl counts as a positive: the column 'label' does not hold whole "
-        "grades from 0 to 10. For other labels, name a recipe with the evaluator `pairs` with "
-        "--recipe."
+        "Every row of same.jsonl counts as a positive: the column 'label' does not hold whole "
+        "grades from 0 to 10. `--evaluator pairs` separates labels such as true and false."
     )
+
+
+@pytest.mark.slow
+def test_pairs_of_inference_are_separated_by_similarity(
+    models: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = ["premise,hypothesis,label"]
+    labels = ("entailment", "neutral", "contradiction", "entailment")
+    rows += [f"river {n} moon,moon {n} cloud,{label}" for n, label in enumerate(labels)]
+    (tmp_path / "nli.csv").write_text("\n".join(rows) + "\n")
+    found = compare(models, on="nli.csv", cpu=True)
+    assert found.measured == "pairs on nli.csv"
+    assert {(row["metric"], row["queries"]) for row in found.metric_rows} == {
+        (f"{name}_cosine", 4) for name in ("ap", "f1", "accuracy")
+    }
+    note = found.notes[0]
+    assert note.startswith("nli.csv has labelled pairs ('label'), so similarity has to separate")
+    printed = capsys.readouterr().err
+    assert 0 <= printed.index(note) < printed.index("encode"), "it comes before the work"
+    assert {part for query in found.queries for part, _ in query.parts} >= {"first", "label"}
 
 
 def test_an_evaluator_must_fit_the_data(
@@ -111,8 +133,46 @@ def test_an_evaluator_must_fit_the_data(
         "mrr@10 is a metric of retrieval, and scored.jsonl is to be measured by sts [RK674]"
     )
     assert "needs --on" in refused(*models, "--evaluator", "sts")
-    with pytest.raises(RunError, match="evaluator is retrieval or sts, found 'pairs'"):
-        compare(models, on="scored.jsonl", evaluator="pairs")  # type: ignore[arg-type]
+    with pytest.raises(RunError, match=r"evaluator is one of .*, found 'bitext'"):
+        compare(models, on="scored.jsonl", evaluator="bitext")  # type: ignore[arg-type]
+
+
+def test_columns_become_those_of_the_evaluator(tmp_path: Path) -> None:
+    def made(rows: list[dict[str, Any]], evaluator: DataEvaluator) -> dict[str, Any]:
+        file = tmp_path / "rows.jsonl"
+        file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        spec = evaluator_of(file, find_source(file), evaluator, ())
+        assert isinstance(spec, EvaluationFile)
+        assert spec.read(tmp_path) is not None
+        return spec.model_dump(exclude_defaults=True, exclude={"file"})
+
+    texts = {"query": "a", "positive": "b"}
+    triplet = {**texts, "negative": "c"}
+    assert made([triplet] * 2, "triplets") == {"anchor": "query"}
+    assert made([triplet] * 2, "reranking") == {}
+    graded = [{**texts, "label": 2}, {"query": "a", "positive": "c", "label": 0}]
+    assert made(graded, "reranking") == {"label": "label"}
+    pairs = {"first": "query", "second": "positive", "negative_labels": None}
+    assert made(graded, "pairs") == {**pairs, "positive_labels": ("2",)}
+    inferred = [
+        {"premise": "a", "hypothesis": text, "label": label}
+        for text, label in (("b", "entailment"), ("c", "contradiction"))
+    ]
+    assert made(inferred, "triplets") == {
+        "anchor": "premise",
+        "hypothesis": "hypothesis",
+        "positive": None,
+        "negative": None,
+    }
+    named = [{**texts, "label": "same"}, {**texts, "label": "other"}]
+    for rows, evaluator, message in (
+        (named, "pairs", r"which labels in 'label' mean equal texts is unknown \(other, same\)"),
+        (named, "triplets", "no column of negatives such as 'negative'"),
+        (named, "reranking", "no column of negatives such as 'negative', or of grades"),
+        ([texts], "pairs", "no column of labels such as 'label'"),
+    ):
+        with pytest.raises(RunError, match=message):
+            made(rows, evaluator)
 
 
 def test_a_retriever_has_no_scores_of_pairs(

@@ -234,6 +234,10 @@ def test_results_are_cached_by_weights_and_content(
 def test_an_unknown_task_and_benchmark_suggest_near_misses():
     with pytest.raises(ValidationError, match=r"no task 'NFCorpuss'. Did you mean 'NFCorpus'\?"):
         MtebSpec(tasks=("NFCorpuss",))
+    with pytest.raises(
+        ValidationError, match=r'a benchmark: write it as `benchmark: "MTEB\(eng, v2'
+    ):
+        MtebSpec(tasks=("MTEB(eng, v2)",))
     with pytest.raises(ValidationError, match=r"no benchmark 'MTEB\(eng, v3\)'. Did you mean"):
         MtebSpec(benchmark="MTEB(eng, v3)")
     with pytest.raises(ValidationError, match=r"no type 'Retreival'. Did you mean 'Retrieval'"):

@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -34,6 +35,33 @@ class Fixed:
             rows,
             np.where(rows >= 0, -np.arange(depth, dtype=np.float32), -np.inf).astype(np.float32),
         )
+
+
+class SlowAtFirst(Fixed):
+    """Its first search takes ten seconds of a clock, and later ones take one."""
+
+    def __init__(self, rankings: Mapping[int, list[int]], passages: int) -> None:
+        super().__init__(rankings, passages)
+        self.now, self.step = 0.0, 10.0
+
+    def search(self, queries: QueryBatch, depth: int) -> Hits:
+        self.now, self.step = self.now + self.step, 1.0
+        return super().search(queries, depth)
+
+
+def test_the_first_search_is_not_timed(
+    tiny_dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    retriever = SlowAtFirst({}, len(tiny_dataset.passages))
+    clock = SimpleNamespace(perf_counter=lambda: retriever.now)
+    monkeypatch.setattr("recipekit.evaluators.searches.time", clock)
+    spec = RetrievalSpec(bootstrap_samples=100)
+    rows = spec.build(context(tmp_path, dataset=tiny_dataset)).evaluate(
+        [System("bm25", lambda: retriever)]
+    )
+    costs = json.loads((tmp_path / "efficiency.json").read_text())["bm25"]
+    expected = 1000 / rows[0]["queries"]
+    assert costs["search_ms_per_query"] == pytest.approx(expected, abs=1e-3)
 
 
 def systems(dataset: Dataset, **rankings: Mapping[int, list[int]]) -> list[System]:

@@ -1,5 +1,6 @@
 """Later stages are checked before earlier ones run."""
 
+import os
 import re
 from pathlib import Path
 
@@ -7,7 +8,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from recipekit.errors import ComponentError, DataError, RecipeError
+from helpers.plain_text import plain_text
+from recipekit.cli.plan import plan_blocks
+from recipekit.errors import ComponentError, DataError, RecipeError, RunError
+from recipekit.pipeline.execute import run
+from recipekit.pipeline.plan import plan
 from recipekit.pipeline.preflight import check_data, check_keys, check_servers
 from recipekit.stages.recipe import load_recipe
 
@@ -137,6 +142,29 @@ def test_a_recipe_in_memory_has_no_lines(tmp_path, monkeypatch):
         check_keys(recipe)
 
 
+COLLECTS = """\
+recipe: 1
+name: scored
+collect: {{sources: {{own: {{use: pairs, file: own.csv{keys}}}}}}}
+"""
+
+
+@pytest.mark.usefixtures("in_process")
+def test_doubtful_keys_are_shown_by_plans_and_by_runs_of_their_stage(tmp_path, capsys):
+    (tmp_path / "own.csv").write_text("query,positive,score\na,b,0.9\nc,d,0.1\n")
+    (tmp_path / "recipe.yaml").write_text(COLLECTS.format(keys=""))
+    recipe = load_recipe(tmp_path / "recipe.yaml")
+    folders = {"cache": tmp_path / "cache", "runs": tmp_path / "runs"}
+    (note,) = plan(recipe, cache=tmp_path / "cache").notes
+    assert re.search(r"recipe\.yaml:3:45: collect\.sources\.own\.file: .*'score' is not read", note)
+    assert f"warning: {note}" in plain_text(plan_blocks(plan(recipe, cache=tmp_path / "cache")))
+
+    run(recipe, **folders)
+    assert capsys.readouterr().err.count(f"warning: {note}") == 1
+    run(recipe, **folders)
+    assert "warning" not in capsys.readouterr().err, "the stage is cached"
+
+
 # Servers
 # -------------------------------------------------------------------------------------------------
 
@@ -181,3 +209,37 @@ def test_a_limit_in_usd_needs_the_price_of_the_model(tmp_path, section):
         recipe = load_recipe(tmp_path / "recipe.yaml", [f"{section}.max_cost_usd=1"])
         check_servers(recipe, ["mine", "judge"])
     assert error.value.code == "RK240"
+
+
+MTEB = """\
+recipe: 1
+name: offline
+encoders: {{student: {{use: bi_encoder, model: {model}}}}}
+collect: {{sources: {{own: {{use: pairs, file: pairs.jsonl}}}}}}
+evaluate:
+  baselines: {{}}
+  evaluators:
+    named: {{use: mteb, tasks: [NFCorpus]}}
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("in_process")
+def test_the_first_stage_that_runs_is_checked_before_it_starts(tmp_path, tiny_model, monkeypatch):
+    (tmp_path / "recipe.yaml").write_text(MTEB.format(model=tiny_model))
+    (tmp_path / "pairs.jsonl").write_text('{"query": "a", "positive": "b"}\n' * 2)
+    folders = {"cache": tmp_path / "cache", "runs": tmp_path / "runs"}
+    recipe = load_recipe(tmp_path / "recipe.yaml")
+    run(recipe, until="collect", **folders)
+    finished = os.readlink(tmp_path / "runs/offline/latest")
+
+    def refuse(*_: object, **__: object) -> None:
+        raise ConnectionError("no network")
+
+    monkeypatch.setattr("huggingface_hub.HfApi.dataset_info", refuse)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    events = []
+    with pytest.raises(RunError, match=r"evaluators\.named: mteb downloads .*cannot be reached"):
+        run(recipe, on_event=lambda event: events.append(event.name), **folders)
+    assert events == ["run_started", "run_finished"]
+    assert os.readlink(tmp_path / "runs/offline/latest") == finished

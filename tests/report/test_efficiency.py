@@ -38,7 +38,10 @@ EFFICIENCY = {
         },
         "trained int8": {"dimension": 8, "bytes_per_vector": 8, "index_bytes": 800},
         "trained binary": {"dimension": 8, "bytes_per_vector": 1, "index_bytes": 100},
-        "bm25 + cross": {"pairs": 50, "pairs_per_second": 25.0, "ms_per_query": 200.0},
+        "bm25 + cross": {
+            "pairs": 50, "pairs_per_second": 25.0, "ms_per_query": 200.0,
+            "parameters": 22_713_217, "device": "NVIDIA H200", "precision": "bf16",
+        },
     }
 }  # fmt: skip
 
@@ -80,13 +83,14 @@ def test_both_stages_have_their_time_and_the_second_its_pairs():
     table = rerank_table(found)
     assert table is not None
     first, second = table.rows
-    assert first == ["bm25", "0.300 [0.200, 0.400]", "", "", "-", "-", "0.25"]
-    assert second[0] == "bm25 + cross" and second[4:] == ["50", "25", "200"]
+    assert first == ["bm25", "0.300 [0.200, 0.400]", "", "", "-", "-", "0.25", "-", "-", "-"]
+    assert second[0] == "bm25 + cross"
+    assert second[4:] == ["50", "25", "200", "22.7 M", "NVIDIA H200", "bf16"]
     variant = {**ROWS[4], "system": "trained + cross", "variant_of": "trained"}
     variant["differences"] = difference_to("trained", 0.1, 0.01)
     [dense] = evaluator_metrics([*ROWS[:2], variant], EFFICIENCY)
     whole = rerank_table(dense)
-    assert whole is not None and whole.rows[0][-1] == "10.5", "10 ms embed a query, 0.5 search"
+    assert whole is not None and whole.rows[0][6] == "10.5", "10 ms embed a query, 0.5 search"
 
 
 def test_the_note_on_intervals_names_what_was_resampled():

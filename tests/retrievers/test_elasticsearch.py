@@ -201,6 +201,8 @@ def test_a_second_run_reuses_the_index(
     (index,) = own_indices(elasticsearch_proxy.url, elasticsearch_owner)
     assert (index.corpus, index.rows) == (FileHashes().of(dataset.files("passage")[0]), 2)
     assert index.bytes > 0
+    retriever = build(dataset, url=elasticsearch_proxy.url)
+    assert retriever.index_bytes > 0
 
 
 def test_only_the_main_rank_creates_an_index(
@@ -286,6 +288,7 @@ def test_an_existing_index_is_searched_and_not_changed(make_dataset, build, fore
     client.indices.put_alias(index=index, name=f"{index}-alias")
     through = build(dataset, index=f"{index}-alias", id_field="isbn", text_field="body")
     np.testing.assert_array_equal(search(through, "red").rows, search(retriever, "red").rows)
+    assert through.index_bytes == retriever.index_bytes > 0
 
 
 def test_title_and_text_of_an_existing_index_are_searched(make_dataset, build, foreign_index):

@@ -121,6 +121,28 @@ def test_labels_below_the_threshold_are_negatives(tmp_path: Path, threshold, gra
     assert list(pairs.values()) == grades
 
 
+def test_scores_are_no_grades_unless_a_threshold_says_which_are_positives(tmp_path: Path):
+    path = tmp_path / "similar.csv"
+    path.write_text("query,positive,score\na,x,1.0\na,y,0.8\nb,z,0.1\n")
+    message = r"similar\.csv:3: 'score' is 0\.8.*`min_positive_grade`.*`sts`"
+    with pytest.raises(DataError, match=message):
+        read(tmp_path, path, label="score")
+    pairs, *_ = read(tmp_path, path, label="score", min_positive_grade=0.5)
+    assert pairs == {("a", "x"): 1.0, ("a", "y"): 0.8, ("b", "z"): 0.0}
+
+
+@pytest.mark.parametrize("name", ["pairs.csv", "pairs.jsonl", "pairs.parquet"])
+def test_a_column_of_labels_that_is_not_read_is_noted(tmp_path: Path, name):
+    row = {"query": "a", "positive": "x", "Gold_Label": "contradiction"}
+    path = write_as(tmp_path, name, [row])
+    ((key, note),) = PairsSpec(file=path).key_notes()
+    assert key == "file"
+    assert "the column 'Gold_Label' is not read, so every row counts as a positive" in note
+    assert list(PairsSpec(file=path, label="Gold_Label").key_notes()) == []
+    assert list(PairsSpec(file=path, title="Gold_Label").key_notes()) == []
+    assert list(PairsSpec(file=tmp_path / "missing.csv").key_notes()) == []
+
+
 def test_columns_of_ids_titles_and_splits(tmp_path: Path):
     rows = [
         {"query": "a", "positive": "x", "title": "X", "qid": 7, "pid": "p1", "split": "train"},
@@ -169,7 +191,7 @@ def test_empty_cells_are_missing_and_the_texts_nan_and_null_are_texts(tmp_path: 
     assert pairs == {("nan", "null"): 1.0}
     assert [record.text for record in records if isinstance(record, Query)] == ["nan", "b"]
     assert source.counts == {"rows": 4, "rows_without_query": 2}
-    assert warnings == [f"{path}: 2 rows without a query are left out; the first is {path}:3"]
+    assert warnings == [f"{path}: 2 rows without a query left out; the first is {path}:3"]
 
 
 def test_quotes_can_be_read_as_plain_text(tmp_path: Path):

@@ -16,6 +16,7 @@ from recipekit.component import Slot
 from recipekit.dataset import Dataset
 from recipekit.errors import RunError
 from recipekit.registry import load, resolve
+from recipekit.stages.evaluate.costs import _in_turn, baseline_efficiency
 from recipekit.stages.evaluate.evaluate import evaluate
 from recipekit.stages.evaluate.section import EvaluateSection
 from recipekit.stages.inputs import StageInputs
@@ -258,6 +259,11 @@ def test_compressed_vectors_a_second_stage_and_a_hybrid_are_measured_with_their_
     assert encoder["passages_per_second"] > 0 and encoder["queries_per_second"] > 0
     assert encoder["device"] == "CPU" and encoder["precision"].startswith("bf16")
     assert costs["hybrid"]["index_bytes"] == costs["bm25"]["index_bytes"] + encoder["index_bytes"]
+    of_encoder = {"parameters", "dimension", "queries_per_second", "device", "precision"}
+    assert {name: costs["hybrid"].get(name) for name in of_encoder} == {
+        name: encoder[name] for name in of_encoder
+    }
+    assert not of_encoder & set(costs["bm25"])
     assert costs["untrained + cross"]["pairs"] == 30
 
     again = _folder(tmp_path / "again")
@@ -277,6 +283,43 @@ def test_an_evaluator_of_encoders_needs_one(inputs: Callable[..., StageInputs], 
     }
     with pytest.raises(RunError, match="'sts' measures encoders, and there is none"):
         evaluate(inputs(), section(evaluators=both), _folder(tmp_path / "out"))
+
+
+def test_evaluators_of_texts_alone_have_the_cost_of_the_encoder(
+    inputs: Callable[..., StageInputs], tiny_model: Path, tmp_path: Path
+):
+    file = tmp_path / "sts.jsonl"
+    rows = [{"sentence1": "a", "sentence2": "b c", "score": 1}, {"sentence1": "a", "sentence2": "c",
+            "score": 2}]  # fmt: skip
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    given = inputs(encoders={"student": slot("encoder", "bi_encoder", model=str(tiny_model))})
+    out = _folder(tmp_path / "out")
+    evaluate(given, section(evaluators={"sts": slot("evaluator", "sts", file=file)}), out)
+
+    costs = json.loads((out / "rankings/sts/efficiency.json").read_text())
+    assert set(costs) == {"untrained"}
+    assert costs["untrained"]["parameters"] > 0 and costs["untrained"]["dimension"] == 32
+    assert costs["untrained"]["queries_per_second"] > 0
+    assert "passages_per_second" not in costs["untrained"], "sts embeds all texts as queries"
+
+
+def test_queries_that_several_encoders_embed_take_the_time_of_all():
+    assert _in_turn([100.0, 50.0]) == pytest.approx(100 / 3, abs=0.01)
+    assert _in_turn([100.0, None]) is None and _in_turn([]) is None
+
+
+def test_an_index_of_unknown_size_is_not_taken_for_a_small_one():
+    class OnServer:
+        def __init__(self, size: int | None) -> None:
+            self.index_bytes = size
+
+    def size(on_server: object, here: int | None) -> int | None:
+        return baseline_efficiency(on_server, [], here, is_main=True).index_bytes  # type: ignore[arg-type]
+
+    assert size(OnServer(7), 5) == 12
+    assert size(OnServer(None), 5) is None
+    assert size(object(), 5) == 5
+    assert size(OnServer(0), None) is None
 
 
 def test_a_stage_without_systems_is_an_error(inputs: Callable[..., StageInputs], tmp_path: Path):

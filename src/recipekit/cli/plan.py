@@ -66,7 +66,7 @@ def _until(planned: Plan, until: str | None) -> Plan:
 
 def plan_blocks(planned: Plan) -> list[Block]:
     """A plan as blocks: the stages with their reasons, the work, what is kept, what is unknown."""
-    from recipekit.report.blocks import Code, FilePath, Table
+    from recipekit.report.blocks import Code, FilePath, Table, Text
 
     header = ["stage", "state", "key", "reason"]
     rows: list[list[Line]] = [
@@ -77,7 +77,8 @@ def plan_blocks(planned: Plan) -> list[Block]:
     blocks: list[Block] = [Table(header, rows, left=4, title=title)]
     if table := _work_table(planned):
         blocks.append(table)
-    return [*blocks, *_kept(planned), *_unknown(planned)]
+    notes = [Text(f"warning: {note}") for note in planned.notes]
+    return [*blocks, *_kept(planned), *_unknown(planned), *notes]
 
 
 def _work_table(planned: Plan) -> Table | None:

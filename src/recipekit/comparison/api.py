@@ -14,8 +14,8 @@ from recipekit.artifacts.store import Store
 from recipekit.comparison.candidates import candidates_of
 from recipekit.comparison.choose_data import ComparisonRequest
 from recipekit.comparison.compare import compare as compare_candidates
+from recipekit.comparison.file_evaluators import DataEvaluator
 from recipekit.comparison.measured_data import Workspace, cache_of
-from recipekit.comparison.named_data import DataEvaluator
 from recipekit.comparison.notices import NoticesOnce
 from recipekit.comparison.page import write_page
 from recipekit.comparison.resolve import Resolver
@@ -62,9 +62,10 @@ def compare(
             `"./model:precision=int8"`, `"quickstart:before"`, `"bm25"`), or finished runs.
         recipe: Measure with the evaluators of this recipe; by default, that of the first run.
         on: Measure this BEIR folder or file of pairs instead: correlation with scores (`sts`) if
-            rows have a score that is not a grade, and retrieval otherwise.
-        metrics: The metrics of retrieval for `on`, such as `["map@100"]`.
-        evaluator: The evaluator for `on`, `"retrieval"` or `"sts"`; by default that of its rows.
+            rows have a score that is not a grade, `pairs` for NLI pairs, and retrieval otherwise.
+        metrics: The metrics of retrieval or reranking for `on`, such as `["map@100"]`.
+        evaluator: The evaluator for `on`: `"retrieval"`, `"sts"`, `"pairs"`, `"triplets"` or
+            `"reranking"`; by default that of its rows.
         against: The reference; by default the first model.
         page: The file of a page with all figures; None writes none.
         cpu: Use no GPU.
@@ -140,7 +141,7 @@ def _check(
         raise RunError("evaluator needs data to measure on: a recipe has its own", code="RK674")
     known = get_args(DataEvaluator)
     if evaluator is not None and evaluator not in known:
-        raise RunError(f"evaluator is {' or '.join(known)}, found '{evaluator}'", code="RK674")
+        raise RunError(f"evaluator is one of {', '.join(known)}, found '{evaluator}'", code="RK674")
     for name in metrics:
         try:
             parse_metric(name)

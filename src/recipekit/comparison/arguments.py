@@ -1,14 +1,15 @@
 """What `recipekit compare` compares: `TARGET`, or `TARGET:OPTION,OPTION`.
 
 The target is a model on the Hub, a folder, `package:NAME/FOLDER`, a run, a baseline, or a retriever
-of a recipe such as `bm25`. `before` selects the starting model of a run. All other options are
-`KEY=VALUE`: the keys of compression change the vectors, those of a `bi_encoder` how a model is
-loaded, and those of `bm25` how it ranks. `precision` is a key of the first two, with different
-values.
+of a recipe such as `bm25`. `before` selects the starting model of a run, and the name of a system
+that of a baseline, as in `baseline.zip:bm25`. All other options are `KEY=VALUE`: the keys of
+compression change the vectors, those of a `bi_encoder` how a model is loaded, and those of `bm25`
+how it ranks. `precision` is a key of the first two, with different values.
 """
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -46,6 +47,8 @@ BM25_OPTIONS: Final = tuple(name for name in Bm25Spec.model_fields if name != "d
 WITH_OPTIONS: Final = re.compile(
     r"(?P<target>.+?):(?P<options>(before|[a-z_0-9]+=[^,]*)(,(before|[a-z_0-9]+=[^,]*))*)"
 )
+WITH_SYSTEM: Final = re.compile(r"(?P<target>.+?):(?P<system>[A-Za-z][A-Za-z0-9_-]*)")
+"""A baseline with the name of one of its systems."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,8 @@ class Argument:
     """Keys of `bi_encoder` with their values as written; None without any."""
     bm25_options: Mapping[str, str] | None = None
     """Keys of `bm25` with their values as written; None without any."""
+    system: str | None = None
+    """The system of a baseline that is meant; None names none."""
 
     @property
     def suffix(self) -> str:
@@ -82,7 +87,10 @@ def parse_argument(text: str) -> Argument:
     """
     found = WITH_OPTIONS.fullmatch(text)
     if found is None:
-        return Argument(text, text)
+        named = WITH_SYSTEM.fullmatch(text)
+        if named is None or named["target"] == "package" or os.path.exists(text):
+            return Argument(text, text)
+        return Argument(text, named["target"], system=named["system"])
     compression: dict[str, str] = {}
     model: dict[str, str] = {}
     bm25: dict[str, str] = {}
@@ -102,7 +110,14 @@ def parse_argument(text: str) -> Argument:
             group = bm25 if name in BM25_OPTIONS else group
             group[name] = value
     keys = _compression(text, compression) if compression else None
-    return Argument(text, found["target"], BEFORE in parts, keys, model or None, bm25 or None)
+    return Argument(
+        text,
+        found["target"],
+        before=BEFORE in parts,
+        compression=keys,
+        model_options=model or None,
+        bm25_options=bm25 or None,
+    )
 
 
 def _check_name(text: str, name: str) -> None:

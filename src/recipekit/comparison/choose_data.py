@@ -6,13 +6,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from recipekit.comparison.file_evaluators import DataEvaluator
 from recipekit.comparison.measured_data import (
     MeasuredData,
     Workspace,
     of_recipe,
     of_run,
 )
-from recipekit.comparison.named_data import DataEvaluator, of_data
+from recipekit.comparison.named_data import of_data
 from recipekit.comparison.published import PublishedModel
 from recipekit.comparison.resolve import NamedRun
 from recipekit.errors import RunError
@@ -93,10 +94,10 @@ def check_data(
     """Return why published values of searches cannot be compared, by the names of baselines.
 
     They belong to other data than the one that is measured, or than that of the first baseline.
-    Values of evaluators with texts of their own can be compared all the same.
+    Values of evaluators with texts or a data set of their own can be compared all the same.
 
     Raises:
-        RunError: That is so, and no evaluator has texts of its own.
+        RunError: That is so, and no evaluator has texts or a data set of its own.
     """
     if not published:
         return {}
@@ -104,7 +105,8 @@ def check_data(
     only_searches = False
     if data is not None:
         wanted, whose = data.hashes(), data.text
-        only_searches = not any(slot.spec.reads_texts for slot in data.evaluators.values())
+        specs = [slot.spec for slot in data.evaluators.values()]
+        only_searches = not any(spec.reads_texts or spec.data_name for spec in specs)
     found = {}
     for model in published:
         differing = [

@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from recipekit.comparison.alike import searches_collected_data
 from recipekit.comparison.candidates import Candidate
 from recipekit.comparison.choose_data import ComparisonRequest, check_data, choose_data
 from recipekit.comparison.efficiency import EncoderFacts, encoder_facts
@@ -14,7 +15,7 @@ from recipekit.comparison.measure import Measured, measure
 from recipekit.comparison.measured_data import MeasuredData, Workspace
 from recipekit.comparison.models import ComparedModel
 from recipekit.comparison.mteb_scores import rows_of_scores
-from recipekit.comparison.published import PublishedModel, searches_collected_data
+from recipekit.comparison.published import PublishedModel
 from recipekit.comparison.resolve import NamedRun
 from recipekit.comparison.result import Comparison, ModelFacts
 from recipekit.comparison.retrievers import ComparedRetriever
@@ -113,6 +114,8 @@ def _made_from(models: Sequence[Candidate], reference: Candidate) -> dict[str, b
             found[model.label] = False
         elif isinstance(model, ComparedModel) and isinstance(reference, ComparedModel):
             found[model.label] = model.is_made_from(reference)
+        elif isinstance(reference, PublishedModel) and not reference.is_encoder:
+            found[model.label] = False
         else:
             found[model.label] = model.is_trained and model.recipe == reference.recipe
     return found
@@ -210,6 +213,8 @@ def _facts(model: Candidate, facts: EncoderFacts | None, found: Measured) -> Mod
     if isinstance(model, PublishedModel):
         return _published_facts(model)
     searched = found.costs.get(model.label, {})
+    if isinstance(model, ComparedRetriever):  # what its encoders cost was not measured here
+        searched = {name: searched.get(name) for name in ("index_bytes", "search_ms_per_query")}
     efficiency = facts.efficiency if facts else Efficiency()
     own = model if isinstance(model, ComparedModel) else None
     compression = model.argument.compression

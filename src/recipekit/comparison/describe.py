@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from recipekit.comparison.differing import DifferingQuery, RankedPassage
+from recipekit.comparison.describe_differing import (
+    differing_sections,
+    differing_title,
+    most_different,
+    noun_of,
+    side_by_side,
+)
 from recipekit.comparison.figures import figure_names, quality_figure, trade_off_figures
 from recipekit.comparison.result import Comparison, ModelFacts
 from recipekit.comparison.verdicts import Tested
@@ -43,20 +49,10 @@ def terminal_blocks(comparison: Comparison) -> list[Block]:
     blocks: list[Block] = [*_summary(comparison), *_models_tables(comparison)]
     for measured in evaluator_metrics(comparison.metric_rows):
         blocks += [_quality(measured, comparison, TERMINAL_METRICS)]
-    if queries := _most_different(comparison):
-        title = "The query that differs most for each model"
-        blocks.append(ReportSection(title, [_side_by_side(query) for query in queries]))
+    if queries := most_different(comparison):
+        title = f"The {noun_of(queries, 'query', 'item')} that differs most for each model"
+        blocks.append(ReportSection(title, [side_by_side(query) for query in queries]))
     return [*blocks, *_notes(comparison)]
-
-
-def _most_different(comparison: Comparison) -> list[DifferingQuery]:
-    """For each model, the query with the largest difference."""
-    found: dict[str, DifferingQuery] = {}
-    for query in comparison.queries:
-        best = found.setdefault(query.model, query)
-        if abs(query.difference) > abs(best.difference):
-            found[query.model] = query
-    return list(found.values())
 
 
 def page_blocks(comparison: Comparison) -> list[Block]:
@@ -65,7 +61,7 @@ def page_blocks(comparison: Comparison) -> list[Block]:
         ReportSection("Models", _models_tables(comparison)),
         *(_quality(each, comparison, None) for each in evaluator_metrics(comparison.metric_rows)),
         ReportSection("Quality against speed and size", trade_off_figures(comparison)),
-        ReportSection("Queries that differ most", _queries(comparison)),
+        ReportSection(differing_title(comparison), differing_sections(comparison)),
         ReportSection("How this was measured", list(_notes(comparison))),
     ]
     shown = [section for section in sections if section.blocks]
@@ -229,46 +225,6 @@ def _tests_table(tests: Sequence[Tested]) -> Table:
     ]
     against = f"against {tests[0].reference}" if tests else ""
     return Table([against, "metric", "difference", "interval", "adjusted", "verdict"], rows, left=2)
-
-
-# Queries
-# -------------------------------------------------------------------------------------------------
-
-
-def _queries(comparison: Comparison) -> list[Block]:
-    """Sections of the queries that each model wins and loses most, both rankings side by side."""
-    sections: list[Block] = []
-    groups: dict[tuple[str, str, bool], list[DifferingQuery]] = {}
-    for query in comparison.queries:
-        key = (query.evaluator, query.model, query.difference > 0)
-        groups.setdefault(key, []).append(query)
-    several = len({query.evaluator for query in comparison.queries}) > 1
-    for (evaluator, model, is_won), queries in groups.items():
-        verb = "Won" if is_won else "Lost"
-        where = f", {evaluator}" if several else ""
-        title = f"{verb} most by {model}{where}"
-        sections.append(ReportSection(title, [_side_by_side(query) for query in queries]))
-    return sections
-
-
-def _side_by_side(query: DifferingQuery) -> Table:
-    title = (
-        f"{query.query} ({query.metric} {query.reference_value:.3f} → {query.value:.3f}, "
-        f"{signed(query.difference)})"
-    )
-    rows: list[list[Line]] = []
-    for place in range(max(len(query.passages), len(query.reference_passages))):
-        both = (query.reference_passages, query.passages)
-        rows.append([f"{place + 1}", *(_passage(found, place) for found in both)])
-    return Table(["rank", query.reference, query.model], rows, left=3, title=title)
-
-
-def _passage(found: Sequence[RankedPassage], place: int) -> Line:
-    if place >= len(found):
-        return ""
-    passage = found[place]
-    label: Span = Strong("positive: ") if passage.positive else ""
-    return (label, f"{passage.text} ", Code(passage.id))
 
 
 # Notes

@@ -22,6 +22,7 @@ __all__ = [
     "QueryValues",
     "RankedPassage",
     "differing_queries",
+    "most_changed",
     "read_costs",
     "read_values",
 ]
@@ -47,7 +48,7 @@ class RankedPassage:
 
 @dataclass(frozen=True)
 class DifferingQuery:
-    """A query that two models rank differently."""
+    """A query, or an item of a file, on which two models differ."""
 
     evaluator: str
     metric: str
@@ -58,7 +59,10 @@ class DifferingQuery:
     value: float
     reference_value: float
     passages: Sequence[RankedPassage]
+    """The first passages of its ranking; none for an item of a file."""
     reference_passages: Sequence[RankedPassage]
+    parts: Sequence[tuple[str, str]] = ()
+    """Of an item of a file: its texts, its score or label, and similarities, with their names."""
 
     @property
     def difference(self) -> float:
@@ -113,7 +117,7 @@ def differing_queries(
     for model in models:
         after = read_values(folder, model, metric)
         change = {query: value - before[query] for query, value in after.items()}
-        for query in _most_changed(change):
+        for query in most_changed(change):
             found.append(
                 DifferingQuery(
                     evaluator,
@@ -131,7 +135,7 @@ def differing_queries(
     return found
 
 
-def _most_changed(change: QueryValues) -> list[int]:
+def most_changed(change: QueryValues) -> list[int]:
     """The queries won most, then those lost most."""
     finite = {query: value for query, value in change.items() if np.isfinite(value)}
     won = sorted((q for q in finite if finite[q] > 0), key=lambda q: (-finite[q], q))

@@ -8,19 +8,22 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from recipekit.comparison.alike import parts_of_source, searches_collected_data
 from recipekit.comparison.differing import (
     DifferingQuery,
     differing_queries,
     read_costs,
 )
+from recipekit.comparison.differing_items import differing_items
 from recipekit.comparison.item_values import ItemValues, read_item_values, rows_of_values
 from recipekit.comparison.measured_data import MeasuredData
 from recipekit.comparison.models import ComparedModel
 from recipekit.comparison.mteb_scores import TaskScores, rows_of_scores, task_scores
-from recipekit.comparison.published import PublishedModel, searches_collected_data
+from recipekit.comparison.published import PublishedModel
 from recipekit.comparison.retrievers import ComparedRetriever
 from recipekit.comparison.systems import LoadedEncoder, system_of
-from recipekit.component import EvaluatorSpec, Slot, System
+from recipekit.component import EvaluatorSpec, System
+from recipekit.evaluators.evaluation_file import EvaluationFile
 from recipekit.evaluators.mteb import MtebSpec
 from recipekit.evaluators.mteb_values_file import MTEB_VALUES
 from recipekit.evaluators.per_query_file import PER_QUERY_FILE
@@ -92,7 +95,7 @@ def measure(
                 loaded.switch_to(own)
                 systems.append(baseline_system(own, name, model.slot, rows, folder))
         for name, spec in specs.items():
-            like = partial(_evaluator_like, spec, data.evaluators[name], given, other_data)
+            like = partial(_evaluator_like, data, name, other_data)
             _evaluate(found, name, spec, systems, given, published, like, reference, scratch)
     order_of = list(data.evaluators)
     found.rows.sort(key=lambda row: order_of.index(row["evaluator"]))
@@ -115,18 +118,18 @@ def _on(data: MeasuredData, source: str | None, inputs: StageInputs) -> StageInp
 
 
 def _evaluator_like(
-    spec: EvaluatorSpec,
-    slot: Slot[EvaluatorSpec],
-    inputs: StageInputs,
-    other_data: Collection[str],
-    model: PublishedModel,
+    data: MeasuredData, name: str, other_data: Collection[str], model: PublishedModel
 ) -> str | None:
     """Return the evaluator of a baseline that measures the same; None without one."""
-    if searches_collected_data(spec) and model.label in other_data:
+    slot, hashes = data.evaluators[name], data.inputs.hashes
+    if searches_collected_data(slot.spec) and model.label in other_data:
         return None
-    if isinstance(spec, RetrievalSpec):
-        return model.like(spec)
-    return model.like_slot(slot, inputs.hashes)
+    if not isinstance(slot.spec, RetrievalSpec):
+        return model.like_slot(slot, hashes)
+    source = slot.spec.source
+    if source is None:
+        return model.like(slot.spec)
+    return model.like(slot.spec, parts_of_source(data.sources[source], hashes, data.seed))
 
 
 def _evaluate(
@@ -163,14 +166,29 @@ def _evaluate(
     if isinstance(spec, RetrievalSpec):
         for system, costs in read_costs(folder).items():
             found.costs.setdefault(system, costs)
-        if any(system.name == reference for system in systems):
-            others = [system.name for system in systems if system.name != reference]
-            assert inputs.dataset is not None
-            found.queries += differing_queries(
-                folder, inputs.dataset, name, spec.metrics[0], others, reference
-            )
+    if any(system.name == reference for system in systems):
+        others = [system.name for system in systems if system.name != reference]
+        found.queries += _differing(name, spec, folder, inputs, others, reference)
     further = {} if spec.data_name is None else {"source": spec.data_name}
     found.rows += [{"evaluator": name, **further, **row} for row in measured]
+
+
+def _differing(
+    name: str,
+    spec: EvaluatorSpec,
+    folder: Path,
+    inputs: StageInputs,
+    others: Sequence[str],
+    reference: str,
+) -> list[DifferingQuery]:
+    """Return the queries, or the items of a file, that differ most from the reference."""
+    if isinstance(spec, RetrievalSpec):
+        assert inputs.dataset is not None
+        dataset, metric = inputs.dataset, spec.metrics[0]
+        return differing_queries(folder, dataset, name, metric, others, reference)
+    if isinstance(spec, EvaluationFile):
+        return differing_items(folder, spec, folder, name, others, reference)
+    return []
 
 
 def _with_published_scores(

@@ -1,25 +1,20 @@
-"""What is measured on a file or folder that is named: retrieval, or `sts` on scored pairs."""
+"""What is measured on a file or folder that is named, by the kind of its data."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Final
 
+from recipekit.comparison.file_evaluators import DataEvaluator, evaluator_of, usual_evaluator
 from recipekit.comparison.measured_data import MeasuredData, Workspace
 from recipekit.component import EvaluatorSpec, Slot, SourceSpec
-from recipekit.errors import RunError
-from recipekit.evaluators.retrieval import RetrievalSpec
-from recipekit.evaluators.sts import StsSpec
 from recipekit.registry import resolve
 from recipekit.stages.evaluate.further_data import with_data
 from recipekit.starter.columns import ColumnRoles, UnclearColumnsError
 from recipekit.starter.data import FoundSource, UnreadableFolderError, find_source
 
-__all__ = ["DataEvaluator", "of_data"]
-
-DataEvaluator = Literal["retrieval", "sts"]
-"""The evaluators that need no further key to measure a file."""
+__all__ = ["of_data"]
 
 DATA_SEED: Final = 13
 """Decides resampling on data without a recipe; the default seed of recipes."""
@@ -33,9 +28,9 @@ def of_data(
 ) -> MeasuredData:
     """Return an evaluation of a folder in BEIR layout, or of a file that a source reads.
 
-    Scored pairs are measured by `sts`, unless metrics of retrieval are named, and all other data by
-    `retrieval`. Test queries are searched, or dev queries if there are no others, or all of them if
-    the data names no splits.
+    Scored pairs are measured by `sts` and NLI pairs by `pairs`, unless metrics of retrieval are
+    named, and all other data by `retrieval`. Test queries are searched, or dev queries if there are
+    no others, or all of them if the data names no splits.
 
     Args:
         data: The file or folder.
@@ -50,42 +45,16 @@ def of_data(
     found = _found_source(data)
     slot: Slot[SourceSpec] = Slot(use=found.use, **found.keys)
     slot.bind(resolve("source", found.use), found.spec)
-    has_scores = found.roles is not None and found.roles.has_scores
-    chosen = evaluator or ("sts" if has_scores and not metrics else "retrieval")
-    spec: EvaluatorSpec
-    if chosen == "sts":
-        spec = _sts(data, found, metrics)
-    else:
-        named = {"metrics": tuple(metrics)} if metrics else {}
-        spec = RetrievalSpec(split=found.evaluated or "test", **named)
+    chosen = evaluator or usual_evaluator(found, metrics)
+    spec = evaluator_of(data, found, chosen, metrics)
     measured: Slot[EvaluatorSpec] = Slot(use=chosen)
     measured.bind(resolve("evaluator", chosen), spec)
     name = data.absolute().name
-    inputs = with_data(workspace.inputs(name, DATA_SEED), name, slot)
     notes = [] if found.roles is None else _notes(data, found.roles, chosen)
+    for note in notes:  # before the work, which may take long
+        workspace.progress.info(note)
+    inputs = with_data(workspace.inputs(name, DATA_SEED), name, slot)
     return MeasuredData(f"{chosen} on {data}", inputs, {name: measured}, {}, DATA_SEED, notes)
-
-
-def _sts(data: Path, found: FoundSource, metrics: Sequence[str]) -> StsSpec:
-    """Return the evaluator of scored pairs.
-
-    Raises:
-        RunError: The data has no scores, or metrics of retrieval are named.
-    """
-    roles = found.roles
-    if roles is None or roles.score is None:
-        raise RunError(
-            f"{data}: sts measures a file with two texts and a score in each row, and this has no "
-            "column of scores such as 'score'; name the columns in a recipe with --recipe",
-            code="RK674",
-        )
-    if metrics:
-        raise RunError(
-            f"{metrics[0]} is a metric of retrieval, and {data} is to be measured by sts",
-            code="RK674",
-        )
-    keys: dict[str, Any] = {**found.keys, "first": roles.query, "second": roles.positive}
-    return StsSpec(file=data.absolute(), score=roles.score, **keys)
 
 
 def _notes(data: Path, roles: ColumnRoles, chosen: DataEvaluator) -> list[str]:
@@ -95,6 +64,14 @@ def _notes(data: Path, roles: ColumnRoles, chosen: DataEvaluator) -> list[str]:
             f"{data} has pairs with a score ('{roles.score}'), so similarities are correlated with "
             "the scores. `--evaluator retrieval` searches instead."
         ]
+    if chosen == "pairs":
+        column = roles.label or roles.unused_label
+        return [
+            f"{data} has labelled pairs ('{column}'), so similarity has to separate the positive "
+            "ones from the others. `--evaluator retrieval` searches instead."
+        ]
+    if chosen != "retrieval":
+        return []
     instead = "`--evaluator sts` correlates similarities with them instead."
     if roles.label is not None:
         column = f"the column '{roles.label}' of {data}"
@@ -108,7 +85,7 @@ def _notes(data: Path, roles: ColumnRoles, chosen: DataEvaluator) -> list[str]:
     )
     if roles.has_scores:
         return [f"{note} {instead}"]
-    return [f"{note} For other labels, name a recipe with the evaluator `pairs` with --recipe."]
+    return [f"{note} `--evaluator pairs` separates labels such as true and false."]
 
 
 def _found_source(data: Path) -> FoundSource:

@@ -12,7 +12,8 @@ from typing import Any, Final
 import pyarrow as pa
 from pydantic import ValidationError
 
-from recipekit.artifacts.key import FileHashes, canonical, slot_identity
+from recipekit.artifacts.key import FileHashes, canonical
+from recipekit.comparison.alike import SEED, Parts, parts_at, parts_of_slot, searches_alike
 from recipekit.comparison.arguments import Argument
 from recipekit.comparison.item_values import ItemValues, read_item_values
 from recipekit.comparison.mteb_scores import TaskScores, task_scores
@@ -21,7 +22,6 @@ from recipekit.errors import RunError, StoreError
 from recipekit.evaluators.mteb import MtebSpec
 from recipekit.evaluators.resampling import Resampling
 from recipekit.evaluators.retrieval import RetrievalSpec
-from recipekit.pipeline.identity_parts import identity_parts
 from recipekit.recipe.sections import TRAINED
 from recipekit.report.efficiency import EFFICIENCY
 from recipekit.reproduce.bundle import Bundle
@@ -31,15 +31,13 @@ from recipekit.stages import evaluating_stage
 from recipekit.stages.evaluate.section import UNTRAINED
 from recipekit.yaml_format import parse
 
-__all__ = ["PublishedModel", "published_model", "searches_collected_data"]
+__all__ = ["PublishedModel", "published_model"]
 
 SPECS: Final[Mapping[str, type[RetrievalSpec | MtebSpec]]] = {
     "retrieval": RetrievalSpec,
     "mteb": MtebSpec,
 }
 """The evaluators whose own keys decide what is compared; the others are compared by their file."""
-EVALUATOR: Final = "own"
-"""The name of an evaluator in an identity that is compared with a lock."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +49,7 @@ class PublishedModel:
     what: str
     bundle: Bundle
     system: str
-    """The system whose values count: `trained` or `untrained`."""
+    """The system whose values count: `trained`, `untrained`, or one of the recipe's baselines."""
     lock: Lock
     """What its figures depend on."""
     evaluators: Mapping[str, Resampling]
@@ -70,6 +68,11 @@ class PublishedModel:
     def is_trained(self) -> bool:
         """Whether a recipe trained it."""
         return self.system == TRAINED
+
+    @property
+    def is_encoder(self) -> bool:
+        """Whether it is the encoder that the recipe measures."""
+        return self.system in (TRAINED, UNTRAINED)
 
     def values(self, evaluator: str) -> ItemValues | None:
         """Return the published values of every query or item of a file; None without any.
@@ -130,15 +133,23 @@ class PublishedModel:
         except (ValueError, TypeError) as error:
             raise StoreError(f"{file}: damaged; get the baseline again", code="RK542") from error
 
-    def like(self, spec: RetrievalSpec) -> str | None:
+    def like(self, spec: RetrievalSpec, source: Parts | None = None) -> str | None:
         """Return the evaluator that measures as another one does; None without one.
 
         Both give a query the same value of a metric on equal data.
+
+        Args:
+            spec: The other evaluator.
+            source: What decides the further data set that it measures; None for collected data.
         """
         for name, own in self.evaluators.items():
-            if isinstance(own, RetrievalSpec) and _same(own, spec):
-                return name
+            if isinstance(own, RetrievalSpec) and searches_alike(own, spec):
+                if self._source_of(own) == source:
+                    return name
         return None
+
+    def _source_of(self, spec: RetrievalSpec | MtebSpec) -> Parts | None:
+        return None if spec.source is None else self.source_parts(spec.source)
 
     def like_published(self, other: PublishedModel, evaluator: str) -> str | None:
         """Return the evaluator that measures as one of another baseline does; None without one.
@@ -147,15 +158,23 @@ class PublishedModel:
         """
         spec = other.evaluators[evaluator]
         if isinstance(spec, RetrievalSpec):
-            return self.like(spec)
+            return self.like(spec, other._source_of(spec))
         if isinstance(spec, MtebSpec) and spec.source is not None:
             return None
         return self._like_parts(other.parts_of(evaluator))
 
-    def parts_of(self, evaluator: str) -> dict[str, str]:
+    def parts_of(self, evaluator: str) -> Parts:
         """Return what decides the values of an evaluator: settings, files, and revisions."""
-        locked = {**self.lock.settings, **self.lock.files, **self.lock.revisions}
-        return _of_evaluator(locked, f"{evaluating_stage().name}.evaluators.{evaluator}")
+        return parts_at(self._locked, f"{evaluating_stage().name}.evaluators.{evaluator}")
+
+    def source_parts(self, source: str) -> Parts:
+        """Return what decides a further data set: settings, files, revisions, and the seed."""
+        parts = parts_at(self._locked, f"{evaluating_stage().name}.sources.{source}")
+        return {**parts, SEED: canonical(self.seed)}
+
+    @property
+    def _locked(self) -> dict[str, Any]:
+        return {**self.lock.settings, **self.lock.files, **self.lock.revisions}
 
     def _like_parts(self, wanted: Mapping[str, str]) -> str | None:
         return next((name for name in self.evaluators if self.parts_of(name) == wanted), None)
@@ -171,37 +190,13 @@ class PublishedModel:
         """
         if isinstance(slot.spec, MtebSpec) and slot.spec.source is not None:
             return None
-        stage = evaluating_stage().name
-        section = {"evaluators": {EVALUATOR: slot_identity(slot, hashes)}}
-        identity = {"stage": stage, "version": 0, "seed": 0, "section": section}
-        found = identity_parts(identity)
-        parts = {part.path: part.value for part in found if part.kind != "version"}
-        return self._like_parts(_of_evaluator(parts, f"{stage}.evaluators.{EVALUATOR}"))
-
-
-def _of_evaluator(parts: Mapping[str, Any], path: str) -> dict[str, str]:
-    """Return what decides the values of the evaluator at a path, by key; its own revision by ''."""
-    found = {}
-    for whole, value in parts.items():
-        key = whole.removeprefix(f"{path}.") if whole != path else ""
-        if key != whole and key not in Resampling.model_fields:
-            found[key] = canonical(value)
-    return found
-
-
-def searches_collected_data(spec: object) -> bool:
-    """Return whether figures of an evaluator depend on the data that a recipe collects."""
-    return isinstance(spec, RetrievalSpec) or (isinstance(spec, MtebSpec) and bool(spec.retrieval))
-
-
-def _same(first: RetrievalSpec, second: RetrievalSpec) -> bool:
-    keys = ("source", "split", "exclude_same_id", "exclude_own_text")
-    # A further data set is not in the lock, so it may be another one.
-    return first.source is None and all(getattr(first, k) == getattr(second, k) for k in keys)
+        return self._like_parts(parts_of_slot(slot, hashes))
 
 
 def published_model(argument: Argument, bundle: Bundle) -> PublishedModel:
-    """Return the trained system of a baseline, or the untrained one with `before`.
+    """Return the system of a baseline that an argument names.
+
+    Without a name it is the trained one, the untrained one with `before`, or the only one.
 
     Raises:
         StoreError: A part of the baseline cannot be read.
@@ -217,25 +212,40 @@ def published_model(argument: Argument, bundle: Bundle) -> PublishedModel:
     lock = read_lock(folder / "recipe.lock", bundle.recipe)
     recipe = _parsed(folder / "recipe.yaml")
     section = recipe.get(evaluating_stage().name) or {}
-    system = UNTRAINED if argument.before else TRAINED
-    systems = {str(row.get("system")) for row in bundle.metrics()}
-    if system not in systems:
-        known = ", ".join(sorted(systems))
-        raise RunError(
-            f"{argument.text}: this baseline has no system '{system}' (it has: {known})",
-            code="RK672",
-        )
-    suffix = "before" if argument.before else "published"
+    system = _system(argument, bundle)
+    known = {TRAINED: ("published", "trained"), UNTRAINED: ("before", "before training")}
+    suffix, what = known.get(system, (system, system))
     return PublishedModel(
         label=f"{bundle.recipe} {suffix}",
         argument=argument,
-        what="baseline, before training" if argument.before else "baseline, trained",
+        what=f"baseline, {what}",
         bundle=bundle,
         system=system,
         lock=lock,
         evaluators=dict(_evaluators(section.get("evaluators") or {})),
         recipe=bundle.recipe,
         seed=int(recipe.get("seed") or 0),
+    )
+
+
+def _system(argument: Argument, bundle: Bundle) -> str:
+    """Return the system that an argument names.
+
+    Raises:
+        RunError: The baseline has no values of it.
+    """
+    rows = [row for row in bundle.metrics() if not row.get("variant_of")]
+    systems = list(dict.fromkeys(str(row.get("system")) for row in rows))
+    wanted = argument.system or (UNTRAINED if argument.before else TRAINED)
+    if wanted in systems:
+        return wanted
+    if len(systems) == 1 and argument.system is None and not argument.before:
+        return systems[0]
+    hint = f"; name one of them, as in {argument.target}:{systems[-1]}" if systems else ""
+    raise RunError(
+        f"{argument.text}: this baseline has no system '{wanted}' (it has: "
+        f"{', '.join(systems) or 'none'}){hint}",
+        code="RK672",
     )
 
 

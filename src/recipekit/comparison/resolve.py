@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from recipekit.artifacts.key import FileHashes
-from recipekit.comparison.arguments import Argument
+from recipekit.comparison.arguments import BEFORE, Argument
 from recipekit.comparison.models import ComparedModel, model_of_files, model_of_run
 from recipekit.comparison.published import PublishedModel, published_model
 from recipekit.component.fields import NAME_PATTERN
@@ -67,6 +67,8 @@ class Resolver:
             RecipekitError: There is no such thing, or it cannot be used.
         """
         found = self._find(argument)
+        if found is None:
+            _refuse_system(argument)
         if found is not None and argument.bm25_options:
             raise RunError(
                 f"{argument.text}: '{next(iter(argument.bm25_options))}' is an option of the "
@@ -116,9 +118,11 @@ class Resolver:
             return None
 
     def _model(self, argument: Argument, model: str) -> ComparedModel:
+        _refuse_system(argument)
         return model_of_files(argument, model, Path.cwd(), self.hashes)
 
     def _run(self, argument: Argument, path: Path) -> ComparedModel:
+        _refuse_system(argument)
         # A damaged run is reported as such, before its recipe is read.
         run = open_run(path, [stage.name for stage in PIPELINE])
         artifacts = dict(run_artifacts(path))
@@ -140,6 +144,16 @@ class Resolver:
                 f"{argument.target}: not the published baseline: {changed}", code="RK616"
             )
         return published_model(argument, bundle)
+
+
+def _refuse_system(argument: Argument) -> None:
+    """Check that an argument which is not a baseline names no system."""
+    if argument.system is not None:
+        raise RunError(
+            f"{argument.text}: '{argument.system}' is not an option, and only a baseline has "
+            f"systems that can be named so.{did_you_mean(argument.system, [BEFORE])}",
+            code="RK673",
+        )
 
 
 def nothing_named(argument: Argument, retrievers: Iterable[str] = ()) -> RunError:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from recipekit.component.spec import Component
@@ -42,6 +42,10 @@ class Efficiency:
     bf16."""
     search_ms_per_query: float | None = None
     """Milliseconds of search per query, in batches, without embedding the query."""
+
+    def known(self) -> dict[str, Any]:
+        """Return the figures that are known, by name."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
 
 
 @dataclass(frozen=True)

@@ -51,6 +51,14 @@ class Retriever(Protocol):
         """JSON values for the stage's summary, such as the measured recall; optional."""
         return {}
 
+    @property
+    def index_bytes(self) -> int | None:
+        """Bytes of what it searches on a server, 0 for nothing; None if unknown; optional.
+
+        The main rank alone reads it, of baselines. By-products of `Context` are counted without it.
+        """
+        return 0
+
 
 @dataclass(frozen=True)
 class RemoteIndex:

@@ -92,6 +92,17 @@ class Component(BaseModel, Generic[Built]):
         """
         return ()
 
+    def key_notes(self) -> Iterable[tuple[str, str]]:
+        """Return what is doubtful about its keys, as far as files on this machine show it.
+
+        `plan` shows each warning, and so does a run in which the component's stage runs. It must be
+        as quick as `key_mistakes`.
+
+        Returns:
+            The key, such as `file`, and the warning.
+        """
+        return ()
+
     def reach(self) -> None:
         """Check that the component's server can be used.
 

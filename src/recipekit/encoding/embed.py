@@ -39,7 +39,7 @@ from recipekit.encoding.tokens import TokenizedTexts
 from recipekit.errors import ModelError
 from recipekit.records import Side
 
-__all__ = ["create_file", "embed_table", "embed_tokens", "open_embeddings"]
+__all__ = ["create_file", "device_name", "embed_table", "embed_tokens", "open_embeddings"]
 
 BATCHES_PER_BLOCK = 16
 """Batches between two saves of progress: the most that a kill costs each rank."""
@@ -105,7 +105,7 @@ def embed_table(
         "seconds": round(time.monotonic() - started, 3),
         "parameters": count_parameters(cast("torch.nn.Module", encoder)),
         "precision": name_precision(encoder.precision, device_of(encoder)),
-        "device": _device_name(encoder, ranks),
+        "device": device_name(encoder, ranks),
     }
     if ranks.is_main:
         write_json(folder / "embeddings.json", summary)
@@ -122,7 +122,8 @@ def _create_files(matrix: _MatrixFile, done_path: Path, blocks: int) -> None:
     create_file(done_path, blocks)
 
 
-def _device_name(encoder: Encoder, ranks: Ranks) -> str:
+def device_name(encoder: Encoder, ranks: Ranks) -> str:
+    """Return where texts are embedded: `CPU`, or `2 x NVIDIA H200` for two ranks."""
     name = model_of_device(device_of(encoder))
     return name if ranks.count == 1 else f"{ranks.count} x {name}"
 

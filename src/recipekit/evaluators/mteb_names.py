@@ -51,6 +51,9 @@ def _unknown_benchmark(name: str | None) -> Iterator[str]:
 def _unknown_tasks(names: Iterable[str]) -> Iterator[str]:
     for name in names:
         if name not in _described()[0] and name not in _written("tasks", "name"):
+            if name in _written("benchmarks", "name"):
+                yield f"tasks: '{name}' is a benchmark: write it as `benchmark: \"{name}\"`."
+                continue
             known = _described()[0] | _written("tasks", "name")
             yield f"tasks: mteb has no task '{name}'.{_similar(name, known)}"
 

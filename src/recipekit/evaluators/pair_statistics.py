@@ -36,10 +36,10 @@ def pearson(x: Values, y: Values, weights: Values) -> Values:
 
 def spearman(x: Values, y: Values, weights: Values) -> Values:
     """Return the rank correlation of x and y in each sample, (b,); ties have their mean rank."""
-    return pearson(_ranks(x, weights), _ranks(y, weights), weights)
+    return pearson(ranks(x, weights), ranks(y, weights), weights)
 
 
-def _ranks(values: Values, weights: Values) -> Values:
+def ranks(values: Values, weights: Values) -> Values:
     """Return the mean rank of each value among the drawn ones, (b, n)."""
     _, group = np.unique(values, return_inverse=True)
     order = np.argsort(group, kind="stable")

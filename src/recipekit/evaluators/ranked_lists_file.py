@@ -12,6 +12,7 @@ from recipekit.errors import DataError
 from recipekit.evaluators.cells import text_of, texts_in, value_of
 from recipekit.evaluators.data_kinds import RankedLists
 from recipekit.evaluators.evaluation_file import EvaluationFile, Warn
+from recipekit.report.numbers import plural
 
 __all__ = ["RankedListsFile"]
 
@@ -62,10 +63,8 @@ class RankedListsFile(EvaluationFile):
                 f"{self.file}: no query has both a relevant passage and another one", code="RK304"
             )
         if warn is not None and len(usable) < len(lists):
-            warn(
-                f"{self.file}: {len(lists) - len(usable)} queries have only relevant passages, or "
-                "none, and are left out"
-            )
+            left_out = plural(len(lists) - len(usable), "query", "queries")
+            warn(f"{self.file}: {left_out} with only relevant passages, or none, left out")
         passages = [list(found) for found in usable.values()]
         grades = [list(found.values()) for found in usable.values()]
         return RankedLists(list(usable), passages, grades)

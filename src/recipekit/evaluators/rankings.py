@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -83,7 +83,7 @@ def write_rankings(
 
 
 def _costs(ranking: Ranking) -> dict[str, Any]:
-    known = {k: value for k, value in asdict(ranking.efficiency).items() if value is not None}
+    known = ranking.efficiency.known()
     if ranking.variant_of is not None:
         known |= {"variant_of": ranking.variant_of, "variant": ranking.variant}
     return {**known, **ranking.costs}

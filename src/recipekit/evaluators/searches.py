@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
@@ -20,6 +21,9 @@ __all__ = ["Searches"]
 
 SEARCH_BLOCK = 512
 """Queries per search, so that not all texts are in memory and progress shows."""
+WARM_UP: Final = 32
+"""Queries that are searched before time is measured: the first search reads vectors from disk,
+allocates memory and chooses kernels."""
 
 
 class Searches:
@@ -33,14 +37,18 @@ class Searches:
         self._excluded = _excluded(spec, dataset, queries)
 
     def run(self, name: str, retriever: Retriever) -> tuple[Hits, float]:
-        """Return a retriever's ranking for every query, (n, depth), and the seconds of search."""
+        """Return a retriever's ranking for every query, (n, depth), and the seconds of search.
+
+        Some queries are searched twice, first without counting the time.
+        """
         queries, n_passages = self.queries, len(self.dataset.passages)
         found, seconds = [], 0.0
+        retriever.search(self._batch(queries[:WARM_UP]), self.depth)
         with self.progress.track(f"search {name}", len(queries), "queries") as tracker:
             for start in range(0, len(queries), SEARCH_BLOCK):
                 positions = np.arange(start, min(start + SEARCH_BLOCK, len(queries)))
                 rows = queries[positions]
-                batch = QueryBatch(rows, self.dataset.queries.texts(rows))
+                batch = self._batch(rows)
                 out = self._excluded.take(positions)
                 deeper = min(self.depth + most_excluded(out), n_passages)
                 started = time.perf_counter()
@@ -53,6 +61,9 @@ class Searches:
             np.concatenate([hits.scores for hits in found]),
         )
         return ranking, seconds
+
+    def _batch(self, rows: Rows) -> QueryBatch:
+        return QueryBatch(rows, self.dataset.queries.texts(rows))
 
 
 def _excluded(spec: RetrievalSpec, dataset: Dataset, queries: Rows) -> QueryPairs:

@@ -69,8 +69,8 @@ def run(
         tracker: An experiment tracker for training's numbers, such as `tensorboard`.
         check_dataset: Called with the data set as soon as it is complete; raises an error if the
             run must not go on with it.
-        reach: Check at the start that the servers of later stages can be used. A judge whose
-            replies are all stored needs none.
+        reach: Check at the start that the servers of all stages can be used. A judge that runs
+            first and whose replies are all stored needs none.
 
     Raises:
         RunError: A stage failed or was killed, or the recipe does not have `start` or `until`.

@@ -29,7 +29,7 @@ from recipekit.pipeline.job import Job
 from recipekit.pipeline.ledger import ledger_of
 from recipekit.pipeline.live_components import check_unchanged
 from recipekit.pipeline.plan import Plan, StagePlan, make_plan
-from recipekit.pipeline.preflight import check_data, check_servers
+from recipekit.pipeline.preflight import check_data, check_servers, key_notes
 from recipekit.pipeline.progress import ConsoleProgress
 from recipekit.pipeline.report import write_report
 from recipekit.pipeline.restarts import Restart
@@ -38,6 +38,7 @@ from recipekit.pipeline.run_record import RunRecord
 from recipekit.pipeline.run_result import Run
 from recipekit.pipeline.selection import Selection
 from recipekit.pipeline.stage_process import StageProcesses
+from recipekit.recipe.sections import PaidSection
 from recipekit.report.numbers import duration
 from recipekit.stages.dataset_view import dataset_view
 from recipekit.stages.stage import Stage
@@ -99,16 +100,27 @@ class Execution:
         self.on_event(RunEvent(name, fields, line))
 
     def prepare(self, *, reach: bool) -> None:
-        """Start the slow imports, and check the servers of the stages after the first.
+        """Start the slow imports, show warnings about keys, and check the servers of the stages.
 
-        The first stage connects to its servers at once. A judge whose replies are all cached needs
-        no server. A recipe without encoders rarely needs the slow imports.
+        A recipe without encoders rarely needs the slow imports.
         """
         computes = any(stages.stage_named(name).ranks for name in self.selection.to_run)
         if computes and self.recipe.encoders:
             self.processes.warm_up()
+        for stage, note in key_notes(self.recipe, self.selection.to_run):
+            self.emit("warning", stage=stage, message=note)
+            self._warn(stage, note)
         if reach:
-            check_servers(self.recipe, self.selection.to_run[1:])
+            check_servers(self.recipe, self._stages_with_servers())
+
+    def _stages_with_servers(self) -> list[str]:
+        """Return the stages whose servers are checked: all but a first one that pays for calls.
+
+        It connects at once, unless its replies are all cached, and then it needs no server.
+        """
+        to_run = self.selection.to_run
+        pays = bool(to_run) and isinstance(getattr(self.recipe, to_run[0]), PaidSection)
+        return to_run[1:] if pays else to_run
 
     def stage(self, stage: Stage) -> None:
         """Run one stage, or take it from the cache."""
@@ -228,12 +240,16 @@ class Execution:
         self.restarts.append(restart.fields)
         self.record.write_status("running", ran=self.ran, restarts=self.restarts)
         self.emit("stage_restarted", **restart.fields)
+        self._warn(restart.stage, restart.message)
+
+    def _warn(self, stage: str, message: str) -> None:
+        """Show and log a warning; as JSON, an event has it."""
         log = self.record.path / "log.jsonl"
-        progress = ConsoleProgress(log, restart.stage, output=self.output)
-        if self.output == "json":  # the event says it
-            progress.log("warning", message=restart.message)
+        progress = ConsoleProgress(log, stage, output=self.output)
+        if self.output == "json":
+            progress.log("warning", message=message)
         else:
-            progress.warn(restart.message)
+            progress.warn(message)
 
     def _job(self, stage: Stage, key: str) -> Job:
         folder = self.store.partial(stage.name, key)

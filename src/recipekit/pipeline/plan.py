@@ -19,7 +19,7 @@ from recipekit.errors import ComponentError
 from recipekit.pipeline.changes import changes_since
 from recipekit.pipeline.identity import stage_identity, without_limits
 from recipekit.pipeline.ledger import ledger_of, spent_by
-from recipekit.pipeline.preflight import check_keys
+from recipekit.pipeline.preflight import check_keys, key_notes
 from recipekit.pipeline.project import project_of
 from recipekit.recipe.sections import Recipe, Section
 from recipekit.report.numbers import plural, usd
@@ -60,6 +60,8 @@ class Plan:
     recipe: str
     cache: Path
     stages: tuple[StagePlan, ...]
+    notes: tuple[str, ...] = ()
+    """Warnings about keys of the recipe."""
 
     def __iter__(self) -> Iterator[StagePlan]:
         return iter(self.stages)
@@ -111,7 +113,8 @@ def make_plan(
         for stage in stages.PIPELINE
         if stage.name in sections
     ]
-    return Plan(recipe.name, planner.store.root, tuple(planned))
+    notes = tuple(note for _, note in key_notes(recipe, planner.names))
+    return Plan(recipe.name, planner.store.root, tuple(planned), notes)
 
 
 class _Planner:

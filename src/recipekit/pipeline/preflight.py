@@ -17,7 +17,7 @@ from recipekit.recipe.slots import all_slots
 if TYPE_CHECKING:
     from recipekit.dataset import Dataset
 
-__all__ = ["check_data", "check_keys", "check_servers"]
+__all__ = ["check_data", "check_keys", "check_servers", "key_notes"]
 
 
 def check_keys(recipe: Recipe) -> None:
@@ -33,6 +33,21 @@ def check_keys(recipe: Recipe) -> None:
             found += [((*path, *key.split(".")), error) for key, error in slot.spec.key_mistakes()]
     if found:
         raise mistakes_at(recipe, found)
+
+
+def key_notes(recipe: Recipe, stages: Collection[str]) -> list[tuple[str, str]]:
+    """Return warnings about the keys of some stages' components (`Component.key_notes`), by stage.
+
+    Raises:
+        ComponentError: The method of a plugin failed.
+    """
+    found = []
+    for path, component in _components(recipe, stages):
+        with error_location(partial(where, recipe, path)), method_errors(component, "key_notes"):
+            for key, note in component.key_notes():
+                at = where(recipe, (*path, *key.split(".")))
+                found.append((str(path[0]), f"{at}: {note}"))
+    return found
 
 
 def check_servers(recipe: Recipe, stages: Collection[str]) -> None:

@@ -96,7 +96,7 @@ def _sizes(costs: Costs) -> list[str]:
 
 
 def rerank_table(measured: EvaluatorMetrics) -> Table | None:
-    """Each first stage and its second stage: all metrics, the pairs scored, and the time."""
+    """Each first stage and its second stage: all metrics, the pairs, the time, and the model."""
     variants = _variants(measured, "rerank")
     if not variants:
         return None
@@ -108,7 +108,8 @@ def rerank_table(measured: EvaluatorMetrics) -> Table | None:
         first = [_value(measured.row(base, metric)) for metric in metrics]
         second = [_value(measured.row(system, metric)) for metric in metrics]
         time = _first_stage_ms(measured.efficiency.get(base, {}))
-        rows.append([base, *first, "", "", "-", "-", figure(time)])
+        own = _hardware(measured.efficiency.get(base, {}))
+        rows.append([base, *first, "", "", "-", "-", figure(time), *own])
         tested = _difference(row, base)
         rows.append(
             [
@@ -119,18 +120,19 @@ def rerank_table(measured: EvaluatorMetrics) -> Table | None:
                 figure(costs.get("pairs")),
                 figure(costs.get("pairs_per_second")),
                 figure(costs.get("ms_per_query")),
+                *_hardware(costs),
             ]
         )
     tests = [f"difference in {metric_label(metrics[0])}", "adjusted"]
-    header: list[Line] = [
-        "stage",
-        *map(metric_label, metrics),
-        *tests,
-        "pairs",
-        "pairs/s",
-        "ms/query",
-    ]
+    costs_header = ["pairs", "pairs/s", "ms/query", "parameters", "device", "precision"]
+    header: list[Line] = ["stage", *map(metric_label, metrics), *tests, *costs_header]
     return Table(header, rows)
+
+
+def _hardware(costs: Costs) -> list[str]:
+    """The parameters of a model, where it ran, and its arithmetic."""
+    where = [str(costs.get(name) or "-") for name in ("device", "precision")]
+    return [parameter_count(costs.get("parameters")), *where]
 
 
 def _first_stage_ms(costs: Costs) -> float | None:

@@ -79,6 +79,13 @@ class _HybridRetriever(Retriever):
         found = {name: dict(retriever.counts) for name, retriever in self.retrievers.items()}
         return {name: counts for name, counts in found.items() if counts}
 
+    @property
+    def index_bytes(self) -> int | None:
+        """Bytes of what all of them search on servers; None if one does not know."""
+        sizes = [getattr(retriever, "index_bytes", 0) for retriever in self.retrievers.values()]
+        known = [size for size in sizes if size is not None]
+        return sum(known) if len(known) == len(sizes) else None
+
     def search(self, queries: QueryBatch, depth: int) -> Hits:
         """The passages of the highest fused score; the lower row first among equal ones."""
         import numpy as np

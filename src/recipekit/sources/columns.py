@@ -2,14 +2,30 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
-from typing import Annotated
+from typing import Annotated, Final
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from recipekit.table_file import check_columns
 
-__all__ = ["Columns", "apply_threshold"]
+__all__ = ["LABEL_NAMES", "Columns", "apply_threshold"]
+
+LABEL_NAMES: Final = (
+    "label",
+    "goldlabel",
+    "grade",
+    "relevance",
+    "rel",
+    "score",
+    "judgment",
+    "judgement",
+    "similarity",
+    "similarityscore",
+    "relatednessscore",
+)
+"""Names of columns of labels and scores, in lower case and without separators."""
 
 
 class Columns(BaseModel):
@@ -26,7 +42,9 @@ class Columns(BaseModel):
     """Column of a passage that does not answer the query, or of a list of passages; or several such
     columns."""
     label: str | None = None
-    """Column of a relevance grade for the row's passage; by default every passage is relevant."""
+    """Column of a relevance grade for the row's passage; by default every passage is relevant.
+    Grades are whole numbers. Other numbers, such as similarities from 0 to 1, need
+    `min_positive_grade`."""
     min_positive_grade: Annotated[float, Field(gt=0)] | None = None
     """The lowest grade of a positive; by default any grade above 0. Lower grades are negatives."""
     title: str | None = None
@@ -83,6 +101,13 @@ class Columns(BaseModel):
             DataError: A column is missing.
         """
         check_columns(self.columns, existing, table)
+
+    def unread_label(self, existing: Collection[str]) -> str | None:
+        """Return a column whose name is that of labels, if every row is read as a positive."""
+        if self.label is not None or self.negatives is not None:
+            return None
+        names = (name for name in map(str, existing) if name not in self.columns)
+        return next((n for n in names if re.sub(r"[\W_]", "", n.lower()) in LABEL_NAMES), None)
 
     def _key_columns(self) -> list[tuple[str, str]]:
         keys = ("query", "positive", "label", "title", "query_id", "passage_id", "split_column")

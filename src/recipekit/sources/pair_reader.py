@@ -12,6 +12,7 @@ from recipekit.data_files.formats import finite_number
 from recipekit.data_files.locations import RecordLocation, Row
 from recipekit.errors import DataError
 from recipekit.records import Label, Passage, Query
+from recipekit.report.numbers import plural
 from recipekit.sources.columns import Columns, apply_threshold
 from recipekit.sources.locations import LocatedRecords, Record
 from recipekit.suggestions import did_you_mean
@@ -85,7 +86,7 @@ class PairReader:
             raise DataError(f"{name}: no rows", code="RK306")
         if skipped := self.counts["rows_without_query"]:
             progress.warn(
-                f"{name}: {skipped} rows without a query are left out; the first is "
+                f"{name}: {plural(skipped, 'row')} without a query left out; the first is "
                 f"{self._first_skipped}"
             )
 
@@ -142,10 +143,16 @@ class PairReader:
         column = self.roles.label
         if column is None:
             return 1.0
-        value = _required(row, column, "label", location)
-        return apply_threshold(
-            finite_number(value, location, column), self.roles.min_positive_grade
-        )
+        grade = finite_number(_required(row, column, "label", location), location, column)
+        lowest = self.roles.min_positive_grade
+        if lowest is None and not grade.is_integer():
+            raise DataError(
+                f"{location}: '{column}' is {grade:g}, and grades are whole numbers. If these are "
+                "scores, set `min_positive_grade` to the lowest score of a positive, or measure "
+                "similarities with the evaluator `sts`, which reads a file of its own",
+                code="RK304",
+            )
+        return apply_threshold(grade, lowest)
 
     def _passages(self, row: Mapping[str, Any], location: RecordLocation) -> Iterator[Passage]:
         roles = self.roles

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Self
@@ -50,6 +50,18 @@ class PairsSpec(Columns, TableFile, SourceSpec):
     def optional_columns(self) -> Mapping[str, str]:
         """Return the other columns."""
         return {column: key for column, key in self.columns.items() if key not in REQUIRED}
+
+    def key_notes(self) -> Iterator[tuple[str, str]]:
+        """Warn about a column of labels or scores that is not read, as far as the file shows it."""
+        found = self.known_columns()
+        column = None if found is None else self.unread_label(found[0])
+        if column is not None:
+            yield (
+                "file",
+                f"{self.file}: the column '{column}' is not read, so every row counts as a "
+                f"positive. `label: {column}` reads relevance grades; the evaluators `sts`, "
+                "`pairs` and `triplets` measure scores and other labels",
+            )
 
     def build(self, context: Context) -> LocatedSource:
         """Return the source."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from recipekit.errors import DataError
+from recipekit.sources.columns import LABEL_NAMES
 from recipekit.sources.pair_reader import SPLIT_ALIASES
 from recipekit.table_file import missing_column
 
@@ -16,25 +17,16 @@ __all__ = ["ColumnRoles", "UnclearColumnsError", "guess_roles"]
 
 QUERY_NAMES: Final = (
     "query question anchor search keyword prompt q instruction input utterance request claim "
-    "problem issue subject headline frage anfrage pregunta consulta title sentence1 text1 name"
+    "problem issue subject headline frage anfrage pregunta consulta title sentence1 text1 "
+    "premise name"
 ).split()
 POSITIVE_NAMES: Final = (
     "positive pos answer passage document doc response reply solution antwort respuesta reponse "
     "context paragraph content body text description abstract article output completion code "
-    "summary sentence2 text2 product"
+    "summary sentence2 text2 hypothesis product"
 ).split()
 """Names of columns, the clearest first."""
 NEGATIVE_NAMES: Final = ("negative", "neg")
-LABEL_NAMES: Final = (
-    "label",
-    "goldlabel",
-    "grade",
-    "relevance",
-    "rel",
-    "score",
-    "judgment",
-    "judgement",
-)
 TITLE_NAMES: Final = ("title", "passagetitle", "documenttitle", "doctitle", "positivetitle")
 QUERY_ID_NAMES: Final = ("queryid", "qid", "questionid")
 PASSAGE_ID_NAMES: Final = (
@@ -294,7 +286,8 @@ def _words(column: str) -> list[str]:
 
 
 def _singular(word: str) -> str:
-    return word.removesuffix("s") if len(word) > 3 else word
+    is_plural = len(word) > 3 and not word.endswith(("is", "ss", "us"))
+    return word.removesuffix("s") if is_plural else word
 
 
 def _best(columns: Iterable[str], names: Sequence[str]) -> str | None:

@@ -79,6 +79,19 @@ class ElasticsearchRetriever:
         ids = self.target.ids
         return {"hits": ids.hits, "unknown": ids.unknown} if ids else {}
 
+    @property
+    def index_bytes(self) -> int | None:
+        """Bytes of the index on disk, without replicas; None if the server does not report them."""
+        store = "_all.primaries.store.size_in_bytes"
+        index = self.target.index
+        try:
+            reply = self.connection.call(
+                lambda client: client.indices.stats(index=index, metric="store", filter_path=store)
+            )
+            return int(reply["_all"]["primaries"]["store"]["size_in_bytes"])
+        except (ComponentError, KeyError):  # a key for searching alone is refused
+            return None
+
     def search(self, queries: QueryBatch, depth: int) -> Hits:
         """The passages of highest BM25 score; a query without a word of the index has none.
 

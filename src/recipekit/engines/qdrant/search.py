@@ -71,6 +71,19 @@ class QdrantRetriever:
             counts |= {"hits": self.ids.hits, "unknown": self.ids.unknown}
         return counts
 
+    @property
+    def index_bytes(self) -> int | None:
+        """Bytes of the vectors of an existing collection, 4 for each number, without its graph.
+
+        0 for recipekit's own collection, whose vectors are those of its embeddings.
+        """
+        if self.ids is None:
+            return 0
+        info = self.connection.call(
+            lambda client: client.get_collection(self.collection), self.collection
+        )
+        return int(info.points_count or 0) * int(self.queries.matrix.shape[1]) * 4 or None
+
     def search(self, queries: QueryBatch, depth: int) -> Hits:
         """The passages nearest to each query's embedding; `queries.texts` is not read.
 

@@ -20,6 +20,7 @@ import pyarrow.compute as pc
 from recipekit.arrays import Bools, Floats, Rows, pair_keys
 from recipekit.errors import DataError
 from recipekit.records import SPLITS
+from recipekit.report.numbers import plural
 from recipekit.stages.collect.holdout import held_out_positives
 from recipekit.stages.collect.ids import (
     UNKNOWN,
@@ -341,17 +342,20 @@ def _shared(passage: Rows, split: npt.NDArray[np.int8]) -> dict[str, int]:
 def _warn(inputs: StageInputs, summary: Mapping[str, Any]) -> None:
     dropped = summary["dropped"]
     messages = {
-        "queries_without_positive": "queries without a positive are dropped",
-        "train_queries_held_out_elsewhere": "train queries are also in dev or test: dropped",
-        "dev_queries_held_out_elsewhere": "dev queries are also in test: dropped",
-        "blank_queries": "queries without a text are dropped",
-        "blank_passages": "passages without a text are dropped",
-    }
-    for name, message in messages.items():
+        "queries_without_positive": ("query", "queries", "without a positive dropped"),
+        "train_queries_held_out_elsewhere": (
+            "train query", "train queries", "that dev or test has, too, dropped"
+        ),
+        "dev_queries_held_out_elsewhere": (
+            "dev query", "dev queries", "that test has, too, dropped"
+        ),
+        "blank_queries": ("query", "queries", "without a text dropped"),
+        "blank_passages": ("passage", "passages", "without a text dropped"),
+    }  # fmt: skip
+    for name, (one, many, message) in messages.items():
         if dropped[name]:
-            inputs.progress.warn(f"{dropped[name]} {message}")
-    if summary["cleaned_records"]:
+            inputs.progress.warn(f"{plural(dropped[name], one, many)} {message}")
+    if cleaned := summary["cleaned_records"]:
         inputs.progress.warn(
-            f"{summary['cleaned_records']} records had NUL or unpaired surrogate characters, which "
-            "are replaced"
+            f"NUL or unpaired surrogate characters replaced in {plural(cleaned, 'record')}"
         )

@@ -9,6 +9,8 @@ from typing import Any
 from recipekit.artifacts.store import write_json
 from recipekit.component import System
 from recipekit.errors import RunError
+from recipekit.report.efficiency import EFFICIENCY
+from recipekit.stages.evaluate.costs import texts_efficiency
 from recipekit.stages.evaluate.further_data import with_data
 from recipekit.stages.evaluate.section import EvaluateSection
 from recipekit.stages.evaluate.systems import measured_systems
@@ -84,6 +86,17 @@ def _measure(
                 "evaluate.encoder",
                 code="RK640",
             )
+        if inputs.ranks.is_main and not searches:
+            _write_costs(out / "rankings" / name, systems)
         further = {} if spec.data_name is None else {"source": spec.data_name}
         rows += [{"evaluator": name, **further, **row} for row in measured]
     return systems, rows
+
+
+def _write_costs(folder: Path, systems: Sequence[System]) -> None:
+    """Write what systems cost that only embed texts, with their speed on the texts so far.
+
+    An evaluator that searches writes it itself.
+    """
+    costs = {system.name: texts_efficiency(system.embed).known() for system in systems}
+    write_json(folder / EFFICIENCY, costs)

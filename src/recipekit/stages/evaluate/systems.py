@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from recipekit.arrays import Floats, Rows
+from recipekit.arrays import Rows
 from recipekit.artifacts.key import key_of
 from recipekit.component import (
     Efficiency,
@@ -21,11 +20,17 @@ from recipekit.component import (
     Slot,
     System,
 )
-from recipekit.encoding.compression_keys import bytes_per_vector
 from recipekit.errors import RunError
 from recipekit.recipe.sections import TRAINED
 from recipekit.records import Side, Similarity
 from recipekit.retrievers.exact import ExactSpec
+from recipekit.stages.evaluate.costs import (
+    TimedEmbed,
+    baseline_efficiency,
+    encoder_efficiency,
+    index_bytes,
+    recording,
+)
 from recipekit.stages.evaluate.measured import measured_queries
 from recipekit.stages.evaluate.section import UNTRAINED, EvaluateSection
 from recipekit.stages.inputs import StageInputs
@@ -77,7 +82,7 @@ def _can_be_untrained(inputs: StageInputs, name: str) -> bool:
 def baseline_system(
     inputs: StageInputs, name: str, slot: Slot[RetrieverSpec], rows: Rows | None, scratch: Path
 ) -> System:
-    """Return a retriever as a system, with the bytes of what it searches.
+    """Return a retriever as a system, with what it costs.
 
     Args:
         inputs: The inputs of the evaluation.
@@ -88,31 +93,13 @@ def baseline_system(
     """
     context = inputs.context(scratch / name, weights="initial", query_rows=rows)
     before = len(inputs.by_products)
-    retriever = slot.spec.build(context)
-    index_bytes = _index_bytes(inputs, dict.fromkeys(inputs.by_products[before:]))
-    return System(name, lambda: retriever, efficiency=Efficiency(index_bytes=index_bytes))
-
-
-def _index_bytes(inputs: StageInputs, by_products: Iterable[tuple[str, str]]) -> int | None:
-    """Return the bytes of the by-products that a retriever searches; None if there are none here.
-
-    Tokens and the embeddings of queries are not searched.
-    """
-    folders = [inputs.store.cache / kind / key for kind, key in by_products if kind != "tokens"]
-    return sum(_searched_bytes(folder) for folder in folders if not _is_of_queries(folder)) or None
-
-
-def _searched_bytes(folder: Path) -> int:
-    summary = folder / "embeddings.json"
-    if summary.is_file():
-        made = json.loads(summary.read_text())
-        return int(made["texts"]) * bytes_per_vector(made["dimension"])
-    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
-
-
-def _is_of_queries(folder: Path) -> bool:
-    identity = json.loads((folder / "manifest.json").read_text()).get("identity") or {}
-    return isinstance(identity, dict) and identity.get("side") == "query"
+    used: dict[Any, dict[Side, Embeddings]] = {}
+    retriever = slot.spec.build(recording(context, used))
+    made = dict.fromkeys(inputs.by_products[before:])
+    searched = index_bytes(inputs.store.cache / kind / key for kind, key in made)
+    is_main = inputs.ranks.is_main
+    efficiency = baseline_efficiency(retriever, used.values(), searched, is_main=is_main)
+    return System(name, lambda: retriever, efficiency=efficiency)
 
 
 def _dense(
@@ -171,44 +158,8 @@ def _system(
     vectors: Mapping[Side, Embeddings] | None = None,
 ) -> System:
     load = partial(inputs.encoder, encoder, weights=weights)
-
-    def embed(texts: Sequence[str], side: Side) -> Floats:
-        from recipekit.encoding.embed_texts import embed_texts
-
-        return embed_texts(load(), texts, side, inputs.ranks, inputs.progress)
-
+    embed = TimedEmbed(load, inputs.ranks, inputs.progress)
     _, identity = inputs.encoder_spec(encoder, weights)
-    efficiency = _efficiency(vectors) if vectors else Efficiency()
+    efficiency = encoder_efficiency(vectors) if vectors else Efficiency()
     key = key_of(identity)
     return System(name, retriever, load, similarity, embed, key, vectors, efficiency)
-
-
-def _efficiency(vectors: Mapping[Side, Embeddings]) -> Efficiency:
-    """Return what an encoder costs, with the speed at which its cached vectors were made.
-
-    A speed is None for vectors that were not encoded here, or before speeds were kept.
-    """
-    count, dimension = vectors["passage"].matrix.shape
-    made = {side: _how_made(each) for side, each in vectors.items()}
-    passages, queries = made["passage"], made["query"]
-    return Efficiency(
-        parameters=queries.get("parameters"),
-        dimension=dimension,
-        bytes_per_vector=bytes_per_vector(dimension),
-        index_bytes=count * bytes_per_vector(dimension),
-        passages_per_second=_speed(passages),
-        queries_per_second=_speed(queries),
-        device=queries.get("device"),
-        precision=queries.get("precision"),
-    )
-
-
-def _how_made(embeddings: Embeddings) -> Mapping[str, Any]:
-    found: dict[str, Any] = json.loads((embeddings.path.parent / "embeddings.json").read_text())
-    return found
-
-
-def _speed(made: Mapping[str, Any]) -> float | None:
-    """Return texts per second of the last attempt at encoding, which may have resumed another."""
-    encoded, seconds = made.get("encoded"), made.get("seconds")
-    return round(encoded / seconds, 2) if encoded and seconds else None
