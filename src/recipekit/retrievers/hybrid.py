@@ -79,6 +79,11 @@ class _HybridRetriever(Retriever):
         found = {name: dict(retriever.counts) for name, retriever in self.retrievers.items()}
         return {name: counts for name, counts in found.items() if counts}
 
+    @property
+    def searches_on_all_ranks(self) -> bool:
+        """Whether those of all of its retrievers do."""
+        return all(retriever.searches_on_all_ranks for retriever in self.retrievers.values())
+
     def search(self, queries: QueryBatch, depth: int) -> Hits:
         """The passages of the highest fused score; the lower row first among equal ones."""
         import numpy as np
