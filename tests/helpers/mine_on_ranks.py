@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
+import torch
 
 from helpers.train_inputs import bind, train_inputs
 from recipekit.component import Context, Hits, QueryBatch, Ranks, RetrieverSpec, Slot
@@ -26,7 +27,7 @@ from recipekit.search.topk import exact_top_k
 from recipekit.stages.mine import retrieval
 from recipekit.stages.mine.mine import mine
 from recipekit.stages.mine.section import MineSection
-from recipekit.training.parallel import join_ranks
+from recipekit.training.parallel import LONGEST_WAIT, join_ranks
 
 
 class Server(RetrieverSpec):
@@ -94,6 +95,9 @@ originals: dict[Any, Any] = {}
 def main(model: Path, dataset: Path, out: Path) -> None:
     """Search and mine on this rank."""
     ranks = join_ranks(int(os.environ["WORLD_SIZE"]))
+    assert torch.distributed.group.WORLD is not None
+    gloo = torch.distributed.group.WORLD._get_backend(torch.device("cpu"))
+    assert gloo.options._timeout == LONGEST_WAIT, "ranks wait while the main one searches a server"
     compare_with_one_process(ranks)
     retrieval.BATCH = 4
     searched = record_searches()
