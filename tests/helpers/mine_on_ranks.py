@@ -1,7 +1,7 @@
 """One rank that searches and mines; `run_on_cpu_ranks` starts it with MODEL DATASET OUT.
 
 Compares shared search with that of one process, mines into OUT/mined (the main rank), and writes
-to OUT/<rank>.json with how many queries each retriever searched on this rank.
+to OUT/<rank>.json how many queries each retriever searched with on this rank.
 """
 
 from __future__ import annotations

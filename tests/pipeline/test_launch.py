@@ -111,6 +111,12 @@ def test_on_the_cpu_the_ranks_share_its_cores(monkeypatch: pytest.MonkeyPatch) -
     [
         ("distributed_type: DEEPSPEED\n", "DEEPSPEED is not supported; choose FullySharded"),
         ("distributed_type: TP\n", "TP is not supported; use FSDP, MULTI_GPU, MULTI_CPU or NO"),
+        ("distributed_type: MULTI_HPU\n", "MULTI_HPU is not supported; use FSDP"),
+        ("distributed_type: XLA\n", "XLA is not supported; use FSDP"),
+        (
+            f"{FSDP2}parallelism_config:\n  parallelism_config_dp_replicate_size: 2\n",
+            "parallelism_config_dp_replicate_size 2 is not supported; leave parallelism_config out",
+        ),
         (f"{FSDP}fsdp_config: {{fsdp_version: 1}}\n", "write `fsdp_version: 2`"),
         (f"{FSDP2}  fsdp_offload_params: true\n", "write `fsdp_offload_params: false`"),
         (
