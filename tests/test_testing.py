@@ -286,6 +286,7 @@ class Ranked(RetrieverSpec):
     """Their scores; null is -inf."""
 
     counts: ClassVar[dict[str, int]] = {}
+    searches_on_all_ranks: ClassVar[bool] = False
 
     def build(self, context: Context) -> Any:
         return self
@@ -317,6 +318,21 @@ def test_a_broken_retriever_fails_its_check(made, rows, scores, sentence):
     check_retriever(Ranked(rows=(3, 4), scores=(2.0, 1.0)), made)
     with pytest.raises(AssertionError, match=sentence):
         check_retriever(Ranked(rows=rows, scores=scores), made)
+
+
+class Normalized(Ranked):
+    """Divides scores by the size of the batch."""
+
+    searches_on_all_ranks: ClassVar[bool] = True
+
+    def search(self, queries: Any, depth: int) -> Hits:
+        hits = super().search(queries, depth)
+        return Hits(hits.rows, hits.scores / np.float32(len(queries)))
+
+
+def test_a_retriever_whose_hits_depend_on_the_batch_cannot_search_on_all_ranks(made):
+    with pytest.raises(AssertionError, match="searches_on_all_ranks must be False"):
+        check_retriever(Normalized(rows=(3, 4), scores=(2.0, 1.0)), made)
 
 
 class Speaks(JudgeSpec):

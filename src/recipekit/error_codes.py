@@ -706,8 +706,9 @@ ERROR_CODES: Final[dict[str, ErrorCode]] = {
     ),
     "RK604": ErrorCode(
         "The requested number of processes is not available.",
-        "There are fewer GPUs, or the processes did not form one group.",
-        "Lower `--num-processes`, or pass `--cpu`.",
+        "There are fewer GPUs, torch finds none, or the processes did not form one group.",
+        "Lower `--num-processes`, or pass `--cpu`. `python -m torch.utils.collect_env` shows "
+        "whether torch was built for the GPU and its driver.",
         exit_status=EXIT_USAGE,
     ),
     "RK605": ErrorCode(

@@ -57,6 +57,7 @@ OUTSIDE = {
     "main_process_port",
     "num_machines",
     "num_processes",
+    "use_cpu",
 }
 """Names of other libraries."""
 

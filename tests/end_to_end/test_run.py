@@ -128,6 +128,7 @@ def test_a_secret_is_written_to_no_file(folder: Path, cli) -> None:
         '    token: Annotated[str, NotIdentity] = ""\n'
         '    """Credential."""\n'
         "    counts: ClassVar = {}\n"
+        "    searches_on_all_ranks: ClassVar = False\n"
         "    def build(self, context):\n"
         "        context.progress.warn(f'connecting with {self.token}')\n"
         "        context.progress.log('connect', token=self.token)\n"

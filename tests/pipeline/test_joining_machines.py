@@ -23,7 +23,7 @@ from recipekit.pipeline.crew import Crew
 from recipekit.pipeline.follow import follow
 from recipekit.pipeline.job import Job
 from recipekit.pipeline.launch import Launch
-from recipekit.pipeline.machines import Machines, first_node, read_machines
+from recipekit.pipeline.machines import Machines, read_machines
 from recipekit.pipeline.processes import process_within
 from recipekit.pipeline.run_result import Run
 from recipekit.pipeline.stage_process import StageProcesses
@@ -68,10 +68,20 @@ def test_torchrun_and_slurm_number_the_machines(monkeypatch: pytest.MonkeyPatch)
     ) == Machines(2, 1, "ib0-gpu03", 7)
 
 
-def test_the_first_node_of_slurms_short_form() -> None:
-    assert first_node("gpu[03-05,9],cpu1") == "gpu03"
-    assert first_node("a-b-1,a-b-2") == "a-b-1"
-    assert first_node("n[7]") == "n7"
+def test_slurm_names_machine_0_in_its_short_form(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {**SLURM, "SLURM_STEP_NODELIST": "rack[0-1]node[0-3]-ib"}.items():
+        monkeypatch.setenv(name, value)
+    machines = read_machines(AccelerateFile("a.yaml", {}))
+    assert machines is not None
+    assert machines.address == "rack0node0-ib"
+
+
+def test_a_stated_address_needs_no_list_of_nodes(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {**SLURM, "SLURM_STEP_NODELIST": "bgp[000x133]"}.items():
+        monkeypatch.setenv(name, value)
+    machines = read_machines(AccelerateFile("a.yaml", {"main_process_ip": "10.0.0.1"}))
+    assert machines is not None
+    assert machines.address == "10.0.0.1"
 
 
 @pytest.mark.parametrize(
@@ -88,6 +98,11 @@ def test_the_first_node_of_slurms_short_form() -> None:
             {**SLURM, "SLURM_STEP_NUM_TASKS": "8"},
             {},
             "started 4 processes per machine: start one with `srun --ntasks-per-node 1`",
+        ),
+        (
+            {**SLURM, "SLURM_STEP_NODELIST": "gpu[03-"},
+            {},
+            r"SLURM_STEP_NODELIST: 'gpu\[03-' is not a list of nodes",
         ),
         (
             {**TORCHRUN, "LOCAL_WORLD_SIZE": "8"},

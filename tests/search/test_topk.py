@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recipekit.errors import RunError
-from recipekit.search.topk import exact_top_k, top_k_blocks
+from recipekit.search import topk
+from recipekit.search.topk import exact_top_k, moved, top_k_blocks
 
 
 def reference(queries, passages, depth, exclude=None):
@@ -151,3 +152,13 @@ def test_scores_of_a_distance_do_not_depend_on_tile_and_block() -> None:
         parts = exact_top_k(queries, passages, 20, similarity=similarity, tile=11, block=3)
         np.testing.assert_array_equal(parts.rows, whole.rows)
         np.testing.assert_array_equal(parts.scores, whole.scores)
+
+
+def test_a_matrix_is_copied_to_a_device_in_parts(tmp_path: Path, monkeypatch):
+    monkeypatch.setattr(topk, "COPIED", 7)
+    random = np.random.default_rng(4)
+    np.save(tmp_path / "m.npy", random.standard_normal((23, 5)).astype(np.float16))
+    matrix = np.load(tmp_path / "m.npy", mmap_mode="r")
+    copy = moved(matrix, "cpu")
+    assert copy.dtype == torch.float16
+    np.testing.assert_array_equal(copy.numpy(), matrix)

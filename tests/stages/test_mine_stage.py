@@ -13,7 +13,7 @@ from recipekit.errors import ComponentError, DataError
 from recipekit.registry import Entry
 from recipekit.retrievers.bm25 import Bm25Spec
 from recipekit.stages.inputs import StageInputs
-from recipekit.stages.mine import mine as mine_stage
+from recipekit.stages.mine import retrieval
 from recipekit.stages.mine.mine import mine
 from recipekit.stages.mine.section import MineSection
 from recipekit.tables import CANDIDATES, read_table
@@ -26,6 +26,7 @@ class Fixed(RetrieverSpec):
     passages: tuple[int, ...]
 
     counts: ClassVar[dict[str, int]] = {}
+    searches_on_all_ranks: ClassVar[bool] = False
 
     def build(self, context):
         return self
@@ -176,7 +177,7 @@ def test_batches_do_not_change_the_result(inputs, out, monkeypatch):
     )
     summary = mine(inputs, section, out)
     expected = read_table(out / "candidates.arrow").to_pylist()
-    monkeypatch.setattr(mine_stage, "BATCH", 5)
+    monkeypatch.setattr(retrieval, "BATCH", 5)
     again = mine(inputs, section, out)
     assert read_table(out / "candidates.arrow").to_pylist() == expected
     assert {**again, "seconds": 0} == {**summary, "seconds": 0}

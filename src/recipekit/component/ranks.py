@@ -1,6 +1,6 @@
-"""Ranks: the processes that encode and train together.
+"""Ranks: the processes that encode, search and train together.
 
-`Ranks` is the only interface through which encoding and training see each other's processes.
+`Ranks` is the only interface through which they see each other.
 `SingleProcess` implements it for one process; `recipekit.training.parallel` implements it for
 several with whole weights each, and `recipekit.training.sharded` for several that share them out.
 The latter makes every forward and backward pass collective, so callers keep three rules:

@@ -47,6 +47,16 @@ class Retriever(Protocol):
         """
 
     @property
+    def searches_on_all_ranks(self) -> bool:
+        """Whether ranks can share the queries of mining; optional.
+
+        Return True if every rank can search what the retriever was built with, and a query's hits
+        do not depend on the other queries. By default only the main rank searches, so that a server
+        gets each query once.
+        """
+        return False
+
+    @property
     def counts(self) -> Mapping[str, Any]:
         """JSON values for the stage's summary, such as the measured recall; optional."""
         return {}

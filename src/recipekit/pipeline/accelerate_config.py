@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import os
 import re
-import sys
 from pathlib import Path
 
 from recipekit.errors import RunError
 from recipekit.pipeline.accelerate_file import AccelerateFile, read_accelerate_file
+from recipekit.pipeline.accelerators import Accelerators, find_accelerators
 from recipekit.pipeline.launch import Launch
 from recipekit.pipeline.machines import Machines, read_machines
 from recipekit.suggestions import did_you_mean
@@ -22,7 +22,7 @@ from recipekit.training.parallel import Sharding
 __all__ = ["read_launch"]
 
 SINGLE = {"NO"}
-SEVERAL = {"MULTI_CPU", "MULTI_GPU", "MULTI_NPU", "MULTI_MLU", "MULTI_XPU", "XLA", "FSDP"}
+SEVERAL = {"MULTI_CPU", "MULTI_GPU", "MULTI_NPU", "MULTI_MLU", "MULTI_XPU", "FSDP"}
 INSTEAD = {
     "DEEPSPEED": "choose FullyShardedDataParallel version 2 instead, which shards the same",
     "MEGATRON_LM": "choose FullyShardedDataParallel version 2 instead",
@@ -41,28 +41,42 @@ def read_launch(
 ) -> Launch:
     """Read how to start processes.
 
+    Only a run on several ranks, or one that lists its GPUs, looks for accelerators here. A single
+    process uses the best device that torch finds when a stage starts.
+
     Args:
         config: An Accelerate configuration file; by default the saved one, if there is one.
         num_processes: Overrides the configuration's; the ranks of all machines together.
         cpu: Overrides the configuration's `use_cpu`.
 
     Raises:
-        RunError: The file is missing or malformed, or requests what recipekit does not support.
+        RunError: The file is missing or malformed, or requests what recipekit does not support or
+            this machine does not have.
     """
+    if num_processes is not None and num_processes < 1:
+        raise RunError(f"--num-processes {num_processes}: at least 1", code="RK602")
     file = read_accelerate_file(config)
     kind = _kind(file)
     machines = read_machines(file)
     gpus = _listed_gpus(file)
-    on_cpu = cpu or file.flag("use_cpu") or kind == "MULTI_CPU" or not _has_accelerator()
+    on_cpu = cpu or file.flag("use_cpu") or kind == "MULTI_CPU" or _environment_uses_cpu()
     stated = file.whole("num_processes")
     wanted = num_processes or (stated if kind in SEVERAL else None)
-    ranks = _ranks(wanted, machines, None if on_cpu else _gpus(gpus), given=num_processes)
-    sharding = _sharding(file) if kind == "FSDP" and ranks > 1 else None
-    return Launch(ranks, on_cpu, file.path, sharding, machines, _compiler(file), gpus)
+    sharding = _sharding(file) if kind == "FSDP" and wanted != 1 else None
+    compiler = _compiler(file)
+    found = None
+    if not on_cpu and (kind in SEVERAL or gpus or machines or (wanted or 1) > 1):
+        found = find_accelerators(gpus)
+        if found.count == 0:
+            raise _without_accelerator(file, kind, gpus)
+    ranks = _ranks(wanted, machines, found)
+    return Launch(
+        ranks, on_cpu, file.path, sharding if ranks > 1 else None, machines, compiler, gpus
+    )
 
 
 def _kind(file: AccelerateFile) -> str:
-    """Return the distributed type, from the environment of `accelerate launch` if it has one."""
+    """Return the distributed type, after checking that recipekit can follow it."""
     stated = file.keys.get("distributed_type", "NO")
     kind = "NO" if stated is False else str(stated).upper()  # YAML reads a bare NO as false
     if kind not in SINGLE | SEVERAL:
@@ -95,24 +109,36 @@ def _compiler(file: AccelerateFile) -> str | None:
     return None if backend == "no" else backend
 
 
-def _ranks(
-    wanted: int | None, machines: Machines | None, gpus: int | None, *, given: int | None
-) -> int:
+def _environment_uses_cpu() -> bool:
+    """Return whether the environment asks for the CPU, as `accelerate launch --cpu` does."""
+    stated = os.environ.get("ACCELERATE_USE_CPU", "")
+    return stated.lower() in ("1", "true", "yes", "on", "t", "y")  # those of Accelerate
+
+
+def _without_accelerator(file: AccelerateFile, kind: str, gpus: str | None) -> RunError:
+    """Return the error that a run asks for GPUs on a machine without one."""
+    asked = "several ranks need a GPU each"
+    if gpus is not None:
+        asked = f"{file.source}: gpu_ids {gpus} asks for GPUs"
+    elif kind in SEVERAL:
+        asked = f"{file.source}: distributed_type {kind} asks for GPUs"
+    return RunError(
+        f"{asked}, but torch finds none on this machine; to run on the CPU, use --cpu", code="RK604"
+    )
+
+
+def _ranks(wanted: int | None, machines: Machines | None, found: Accelerators | None) -> int:
     """Return the ranks of all machines together, after checking that this machine has them.
 
     Args:
-        wanted: Their number, if one is stated.
+        wanted: Their number; None or a number below 1 is one for each GPU.
         machines: The machines that run together.
-        gpus: This machine's GPUs; None on the CPU.
-        given: The command line's number.
+        found: This machine's accelerators; None if they do not count.
     """
-    if given is not None and given < 1:
-        raise RunError(f"--num-processes {given}: at least 1", code="RK602")
     count = machines.count if machines else 1
     ranks = wanted or 0
     if ranks < 1:
-        # Several machines use all of their GPUs unless the configuration states a number.
-        ranks = count * max(1, gpus or 0 if machines else 0)
+        ranks = count * (found.count if found else 1)
     if ranks % count:
         raise RunError(
             f"{ranks} processes cannot be divided over {count} machines: --num-processes counts "
@@ -120,10 +146,10 @@ def _ranks(
             code="RK604",
         )
     here = ranks // count
-    if gpus and here > gpus:
+    if found and here > found.count:
         raise RunError(
-            f"{here} processes were requested, but there are {gpus} GPUs: request at most {gpus}, "
-            "or use --cpu",
+            f"{here} processes on this machine need {here} GPUs, and torch finds {found.count}: "
+            f"request at most {found.count * count}, or use --cpu",
             code="RK604",
         )
     return ranks
@@ -145,21 +171,3 @@ def _sharding(file: AccelerateFile) -> Sharding:
             "`train.gradient_checkpointing: true` in the recipe"
         )
     return Sharding(fsdp.flag("fsdp_reshard_after_forward", default=True))
-
-
-def _gpus(listed: str | None = None) -> int:
-    """Count the GPUs of this machine by its device files: the runner does not import torch.
-
-    Args:
-        listed: Those that processes see; by default the environment's, or all.
-    """
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES") if listed is None else listed
-    if visible is not None:
-        return len(
-            [index for index in visible.split(",") if index.strip() and index.strip() != "-1"]
-        )
-    return len(list(Path("/dev").glob("nvidia[0-9]*")))
-
-
-def _has_accelerator() -> bool:
-    return _gpus() > 0 or Path("/dev/kfd").exists() or sys.platform == "darwin"

@@ -7,11 +7,11 @@ one `recipekit run` on each machine, which starts that machine's ranks itself.
 from __future__ import annotations
 
 import os
-import re
 from dataclasses import dataclass
 
 from recipekit.errors import RunError
 from recipekit.pipeline.accelerate_file import AccelerateFile
+from recipekit.pipeline.slurm_nodes import expand_nodes
 
 __all__ = ["Machines", "read_machines"]
 
@@ -44,7 +44,8 @@ def read_machines(file: AccelerateFile) -> Machines | None:
     Raises:
         RunError: Something is missing, or does not fit together.
     """
-    scheduled = _from_torchrun() or _from_slurm()
+    stated_address = file.keys.get("main_process_ip")
+    scheduled = _from_torchrun() or _from_slurm(stated_address)
     stated = file.whole("num_machines") or 1
     if scheduled is None and stated == 1:
         return None
@@ -52,7 +53,7 @@ def read_machines(file: AccelerateFile) -> Machines | None:
     if stated not in (1, count):
         raise file.refusal(f"num_machines is {stated}, but the scheduler started {count} machines")
     number = (file.whole("machine_rank") or 0) if scheduled is None else scheduled.number
-    address = file.keys.get("main_process_ip") or (scheduled.address if scheduled else None)
+    address = stated_address or (scheduled.address if scheduled else None)
     if not address:
         raise file.refusal("main_process_ip is missing, the address of machine 0")
     if not 0 <= number < count:
@@ -76,18 +77,22 @@ def _from_torchrun() -> Machines | None:
     return Machines(count, number, address, int(os.environ["MASTER_PORT"]) + 1)
 
 
-def _from_slurm() -> Machines | None:
-    """Read the environment of `srun --ntasks-per-node 1 recipekit run`."""
+def _from_slurm(address: str | None) -> Machines | None:
+    """Read the environment of `srun --ntasks-per-node 1 recipekit run`.
+
+    Args:
+        address: That of machine 0, if it is known; else it is the first node of the step.
+    """
     count = int(os.environ.get("SLURM_STEP_NUM_NODES", "1"))
     if count == 1:
         return None
     tasks = int(os.environ.get("SLURM_STEP_NUM_TASKS", str(count)))
     _check_one_each(-(-tasks // count), "srun --ntasks-per-node 1")
-    nodes = os.environ.get("SLURM_STEP_NODELIST") or os.environ.get("SLURM_JOB_NODELIST", "")
+    address = address or expand_nodes(os.environ.get("SLURM_STEP_NODELIST", ""))[0]
     job = int(os.environ.get("SLURM_JOB_ID", "0"))
     # Jobs that share a node need different ports.
     port = DEFAULT_PORT + job % 1000
-    return Machines(count, int(os.environ["SLURM_NODEID"]), first_node(nodes), port)
+    return Machines(count, int(os.environ["SLURM_NODEID"]), address, port)
 
 
 def _check_one_each(processes: int, command: str) -> None:
@@ -97,12 +102,3 @@ def _check_one_each(processes: int, command: str) -> None:
             "and choose the ranks with --num-processes or in Accelerate's configuration",
             code="RK602",
         )
-
-
-def first_node(nodes: str) -> str:
-    """Return the first of the nodes in SLURM's short form, such as `gpu[03-05,9],cpu1`."""
-    found = re.match(r"([^,\[]+)(?:\[([^\],-]+))?", nodes)
-    if found is None:
-        raise RunError("SLURM names no nodes: SLURM_STEP_NODELIST is empty", code="RK602")
-    prefix, number = found.groups()
-    return f"{prefix}{number or ''}"

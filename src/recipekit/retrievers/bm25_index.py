@@ -96,6 +96,11 @@ class Bm25Retriever(Retriever):
         self._tokenizer = analysis.tokenizer()
         self._tokenizer.load_vocab(folder)
 
+    @property
+    def searches_on_all_ranks(self) -> bool:
+        """All ranks map the index."""
+        return True
+
     def search(self, queries: QueryBatch, depth: int) -> Hits:
         """The passages of highest BM25 score; a query without a term of the corpus has no hits."""
         found = Hits(

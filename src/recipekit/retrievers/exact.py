@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from recipekit.component import (
@@ -14,11 +15,11 @@ from recipekit.component import (
     Retriever,
     RetrieverSpec,
 )
-from recipekit.records import Similarity
 from recipekit.retrievers.estimates import exact_work
 
 if TYPE_CHECKING:
     from recipekit.component import Sizes
+    from recipekit.search.topk import Matrix
 
 __all__ = ["ExactSpec"]
 
@@ -39,29 +40,33 @@ class ExactSpec(RetrieverSpec):
 
     def build(self, context: Context) -> Retriever:
         """Encode both sides if necessary, all ranks together, and map the embeddings."""
-        from recipekit.search.topk import resident
-
         queries = context.query_embeddings(self.encoder)
         passages = context.embeddings(self.encoder, "passage")
-        # Only the main rank searches; on the others the matrix stays on disk.
-        device = context.ranks.device
-        matrix = passages.matrix
-        if context.ranks.is_main:
-            matrix = resident(matrix, device)
-        return _ExactRetriever(queries, matrix, passages.similarity, device)
+        return _ExactRetriever(queries, passages, context.ranks.device)
 
 
 @dataclass(frozen=True)
 class _ExactRetriever(Retriever):
     queries: Embeddings
-    passages: Any
-    similarity: Similarity
+    passages: Embeddings
     device: str
 
     @property
     def counts(self) -> dict[str, Any]:
         """The similarity, for mining's summary."""
-        return {"similarity": self.similarity}
+        return {"similarity": self.passages.similarity}
+
+    @property
+    def searches_on_all_ranks(self) -> bool:
+        """All ranks have the embeddings."""
+        return True
+
+    @cached_property
+    def _matrix(self) -> Matrix:
+        """The passages, which only ranks that search move to their GPU."""
+        from recipekit.search.topk import resident
+
+        return resident(self.passages.matrix, self.device)
 
     def search(self, queries: QueryBatch, depth: int) -> Hits:
         """The passages whose embeddings are most similar to each query's.
@@ -72,8 +77,8 @@ class _ExactRetriever(Retriever):
 
         return exact_top_k(
             self.queries.take(queries.rows),
-            self.passages,
+            self._matrix,
             depth,
-            similarity=self.similarity,
+            similarity=self.passages.similarity,
             device=self.device,
         )

@@ -86,6 +86,11 @@ class _HybridRetriever(Retriever):
         known = [size for size in sizes if size is not None]
         return sum(known) if len(known) == len(sizes) else None
 
+    @property
+    def searches_on_all_ranks(self) -> bool:
+        """Whether those of all of its retrievers do."""
+        return all(retriever.searches_on_all_ranks for retriever in self.retrievers.values())
+
     def search(self, queries: QueryBatch, depth: int) -> Hits:
         """The passages of the highest fused score; the lower row first among equal ones."""
         import numpy as np

@@ -22,7 +22,7 @@ from recipekit.errors import RunError
 from recipekit.records import Similarity
 from recipekit.search.similarity import pair_scores, tile_scores
 
-__all__ = ["Matrix", "exact_top_k", "resident", "top_k_blocks"]
+__all__ = ["Matrix", "exact_top_k", "moved", "resident", "top_k_blocks"]
 
 Matrix = npt.NDArray[Any] | torch.Tensor
 """Embeddings (n, dim), float32 or float16: an array, a memory map, or a tensor."""
@@ -30,6 +30,8 @@ Matrix = npt.NDArray[Any] | torch.Tensor
 SLACK = 16
 """Passages beyond the depth that are scored again, so that rounding in the first scoring does not
 decide which passages are returned."""
+COPIED = 1 << 18
+"""Rows that are copied to a GPU at once: 1 GB at 1,024 dimensions."""
 CHUNK = 1 << 20
 """Numbers that the second scoring holds at once: 4 MB, which fit a CPU's cache."""
 
@@ -125,7 +127,17 @@ def resident(matrix: npt.NDArray[Any], device: str) -> Matrix:
     """
     if not device.startswith("cuda") or matrix.nbytes > torch.cuda.mem_get_info(device)[0] / 2:
         return matrix
-    return torch.from_numpy(np.array(matrix)).to(device)
+    return moved(matrix, device)
+
+
+def moved(matrix: npt.NDArray[Any], device: str) -> torch.Tensor:
+    """Copy a matrix to a device in parts: all ranks of a machine may do so at the same time."""
+    dtype = torch.from_numpy(np.array(matrix[:0])).dtype
+    copy = torch.empty(matrix.shape, dtype=dtype, device=device)
+    for start in range(0, len(matrix), COPIED):
+        part = slice(start, start + COPIED)
+        copy[part] = torch.from_numpy(np.array(matrix[part]))
+    return copy
 
 
 def _rows(matrix: Matrix, start: int, stop: int, device: str) -> torch.Tensor:

@@ -39,7 +39,7 @@ def check_retriever(spec: RetrieverSpec, context: Context, depth: int = 10) -> N
     queries = QueryBatch(rows, dataset.queries.texts(rows))
     retriever = build(spec, Retriever, context)
     expect_methods(name, retriever, Retriever, "search")
-    expect_members(name, retriever, Retriever, "counts")
+    expect_members(name, retriever, Retriever, "counts", "searches_on_all_ranks")
     hits = _search(name, retriever, queries, depth)
     _check_hits(name, hits, len(rows), depth, len(dataset.passages))
     expect_json_map(f"{name}.counts", member(name, retriever, "counts", "it must be a mapping"))
@@ -56,6 +56,14 @@ def check_retriever(spec: RetrieverSpec, context: Context, depth: int = 10) -> N
         np.array_equal(deep.rows[:, :depth], hits.rows),
         f"{name}.search(): the first {depth} hits depend on the requested depth",
     )
+    if member(name, retriever, "searches_on_all_ranks", "it must be True or False"):
+        last = _search(name, retriever, QueryBatch(rows[-1:], queries.texts[-1:]), depth)
+        same = np.array_equal(last.rows[0], hits.rows[-1])
+        expect(
+            same and np.array_equal(last.scores[0], hits.scores[-1]),
+            f"{name}.search(): the hits of a query depend on the others, so ranks cannot share "
+            "queries: searches_on_all_ranks must be False",
+        )
 
 
 def _search(name: str, retriever: Any, queries: QueryBatch, depth: int) -> Hits:

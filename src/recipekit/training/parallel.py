@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from recipekit.component import Ranks, SingleProcess, Weights
@@ -28,6 +29,11 @@ LOST_CONNECTION = (
     *("failed to recv, got 0 bytes", "remote process exited or there was a network error"),
 )
 """Parts of the messages of gloo, of torch's store and of NCCL about a rank that has ended."""
+
+LONGEST_WAIT = timedelta(days=30)
+"""How long ranks wait for the main rank while it works alone: a stage may judge with an LLM for
+days. torch's own limit is 10 minutes on GPUs and 30 minutes on the CPU. The launcher and machine 0
+end ranks whose peer was lost, so no limit is needed for that."""
 
 UNSUPPORTED = ("ACCELERATE_USE_DEEPSPEED", "ACCELERATE_USE_MEGATRON_LM")
 """Environment variables by which `accelerate launch` asks for what recipekit does not support."""
@@ -71,11 +77,23 @@ def join_ranks(expected: int, sharding: Sharding | None = None, *, pass_divisor:
         )
     if expected == 1:
         return SingleProcess(str(state.device))
+    state.wait_for_everyone()  # ranks that cannot reach one another fail here, by torch's own limit
+    _wait_up_to(LONGEST_WAIT)
     if sharding is None:
         return DataParallel(state, pass_divisor)
     from recipekit.training.sharded import Sharded
 
     return Sharded(state, pass_divisor, reshard_after_forward=sharding.reshard_after_forward)
+
+
+def _wait_up_to(limit: timedelta) -> None:
+    """Set the limit of all later collectives."""
+    import torch.distributed as dist
+    from torch.distributed import distributed_c10d
+
+    # torch 2.6 has only the second.
+    set_timeout = getattr(dist, "set_timeout", None) or distributed_c10d._set_pg_timeout
+    set_timeout(limit)
 
 
 def has_lost_rank(error: BaseException) -> bool:

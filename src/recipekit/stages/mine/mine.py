@@ -2,32 +2,28 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
 
 from recipekit.arrays import Bools, Ints, Rows, pair_keys, positions_in_groups
-from recipekit.component import Hits, QueryBatch, Retriever, RetrieverSpec
+from recipekit.component import RetrieverSpec
 from recipekit.dataset import Dataset
-from recipekit.errors import ComponentError, DataError
-from recipekit.own_texts import own_texts
+from recipekit.errors import DataError
 from recipekit.query_pairs import QueryPairs
-from recipekit.search.exclusion import most_excluded, without
 from recipekit.search.fusion import Fused, cut, fuse
 from recipekit.stages.inputs import StageInputs
+from recipekit.stages.mine.retrieval import Retrieval
 from recipekit.stages.mine.section import MineSection
 from recipekit.tables import CANDIDATES, write_table
 
 __all__ = ["mine"]
 
-BATCH = 1024
-"""Queries retrieved, fused and written at once."""
 DEPTHS = (1, 5, 10, 20, 50, 100, 200, 500, 1000)
 """Depths at which recall is measured, up to the depth of the ranking."""
 
@@ -35,8 +31,8 @@ DEPTHS = (1, 5, 10, 20, 50, 100, 200, 500, 1000)
 def mine(inputs: StageInputs, section: MineSection, out: Path) -> dict[str, Any]:
     """Write `out/candidates.arrow` (`CANDIDATES`) and return counts, recall and times.
 
-    All ranks build the retrievers, since they encode together. Only the main rank searches and
-    writes; the others return nothing.
+    All ranks build the retrievers and share the queries of those that can search on all of them.
+    Only the main rank searches with the others and writes; the other ranks return nothing.
 
     Raises:
         DataError: There is no query in the splits to mine.
@@ -50,15 +46,20 @@ def mine(inputs: StageInputs, section: MineSection, out: Path) -> dict[str, Any]
         )
         for name, slot in section.retrievers.items()
     }
+    depths = _depths(section, len(inputs.dataset.passages))
     summary: dict[str, Any] = {}
     if inputs.ranks.is_main:
-        summary = _Mining(inputs, section, retrievers, rows).write(out / "candidates.arrow")
+        retrieval = Retrieval(inputs.dataset, retrievers, depths, inputs.ranks)
+        summary = _Mining(inputs, section, retrieval, rows).write(out / "candidates.arrow")
         counted = {
             name: dict(counts)
             for name, retriever in retrievers.items()
             if (counts := retriever.counts)
         }
         summary |= {"engines": counted} if counted else {}
+    elif any(retriever.searches_on_all_ranks for retriever in retrievers.values()):
+        for _ in Retrieval(inputs.dataset, retrievers, depths, inputs.ranks).batches(rows):
+            pass
     inputs.ranks.barrier()
     return summary
 
@@ -79,39 +80,28 @@ class _Mining:
     """One pass over the queries, which writes candidates and collects figures."""
 
     def __init__(
-        self,
-        inputs: StageInputs,
-        section: MineSection,
-        retrievers: dict[str, Retriever],
-        rows: Rows,
+        self, inputs: StageInputs, section: MineSection, retrieval: Retrieval, rows: Rows
     ) -> None:
         assert inputs.dataset is not None
         self.dataset, self.progress = inputs.dataset, inputs.progress
-        self.section, self.retrievers, self.rows = section, retrievers, rows
-        # A retriever need not fill lists that are longer than the corpus.
-        self.depths = {
-            name: min(_depth(slot.spec), len(self.dataset.passages))
-            for name, slot in section.retrievers.items()
-        }
-        self.figures = _Figures(self.depths, section.candidates_per_query)
+        self.section, self.retrieval, self.rows = section, retrieval, rows
+        self.figures = _Figures(retrieval.depths, section.candidates_per_query)
         self.positives = QueryPairs.from_table(self.dataset.positives, len(self.dataset.queries))
-        self.own_texts = own_texts(self.dataset)
 
     def write(self, path: Path) -> dict[str, Any]:
         """Retrieve, fuse and write, a batch of queries at a time."""
-        names = list(self.retrievers)
+        names = list(self.retrieval.retrievers)
         columns = [(f"rank.{name}", pa.int32()) for name in names] + [
             (f"score.{name}", pa.float32()) for name in names
         ]
         schema = pa.schema([*CANDIDATES, *columns])
         candidates = write_table(path, schema, self._batches(schema))
-        return self.figures.summary(candidates)
+        return self.figures.summary(candidates, self.retrieval)
 
     def _batches(self, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
         with self.progress.track("mine", total=len(self.rows), unit="queries") as tracker:
-            for start in range(0, len(self.rows), BATCH):
-                rows = self.rows[start : start + BATCH]
-                fused = fuse(self._search(rows), self.section.fusion, self.section.fusion_weights)
+            for rows, hits in self.retrieval.batches(self.rows):
+                fused = fuse(hits, self.section.fusion, self.section.fusion_weights)
                 query, at = self.positives.of(rows)
                 passage = self.positives.passage[at]
                 fused, positive = _with_positives(fused, query, passage, len(self.dataset.passages))
@@ -120,38 +110,11 @@ class _Mining:
                 yield _record_batch(fused.take(kept), positive[kept], rows, schema)
                 tracker.advance(len(rows))
 
-    def _search(self, rows: Rows) -> dict[str, Hits]:
-        queries = QueryBatch(rows, self.dataset.queries.texts(rows))
-        own = self.own_texts.take(rows)
-        self.figures.own_texts += len(own)
-        n_passages = len(self.dataset.passages)
-        hits = {}
-        for name, retriever in self.retrievers.items():
-            started = time.perf_counter()
-            deeper = min(self.depths[name] + most_excluded(own), n_passages)
-            found = retriever.search(queries, deeper)
-            self.figures.seconds[name] += time.perf_counter() - started
-            _check(name, found, len(rows), n_passages)
-            hits[name] = without(found, own, self.depths[name]) if len(own) else found
-        return hits
 
-
-def _depth(spec: Any) -> int:
-    assert isinstance(spec, RetrieverSpec)
-    return spec.depth
-
-
-def _check(name: str, hits: Hits, n_queries: int, n_passages: int) -> None:
-    if len(hits.rows) != n_queries or hits.rows.shape != hits.scores.shape:
-        shapes = f"rows {hits.rows.shape} and scores {hits.scores.shape}"
-        raise ComponentError(
-            f"retriever '{name}' returned {shapes} for {n_queries} queries", code="RK242"
-        )
-    if hits.rows.max(initial=-1) >= n_passages:
-        raise ComponentError(
-            f"retriever '{name}' returned passage row {hits.rows.max()} of {n_passages} passages",
-            code="RK243",
-        )
+def _depths(section: MineSection, n_passages: int) -> dict[str, int]:
+    """Return the depth of every retriever, which need not fill lists longer than the corpus."""
+    specs = {name: cast(RetrieverSpec, slot.spec) for name, slot in section.retrievers.items()}
+    return {name: min(spec.depth, n_passages) for name, spec in specs.items()}
 
 
 def _with_positives(
@@ -223,11 +186,9 @@ class _Recall:
 
 
 class _Figures:
-    """Counts, recall, overlap and times for the report."""
+    """Counts, recall and overlap for the report."""
 
-    def __init__(self, depths: dict[str, int], keep: int | None) -> None:
-        self.seconds = dict.fromkeys(depths, 0.0)
-        self.own_texts = 0
+    def __init__(self, depths: Mapping[str, int], keep: int | None) -> None:
         self.nothing_found = dict.fromkeys(depths, 0)
         self.overlap = {(a, b): 0.0 for a, b in combinations(depths, 2)}
         self.recall = {name: _Recall.to(depth) for name, depth in depths.items()}
@@ -260,8 +221,8 @@ class _Figures:
             )
             self.overlap[a, b] += float((both / np.maximum(1, lists[a] + lists[b] - both)).sum())
 
-    def summary(self, candidates: int) -> dict[str, Any]:
-        """Return the figures as JSON values.
+    def summary(self, candidates: int, retrieval: Retrieval) -> dict[str, Any]:
+        """Return the figures as JSON values, with what retrieval has counted.
 
         Recall and overlap (shared passages over the union of two rankings) are means over queries.
         """
@@ -277,7 +238,7 @@ class _Figures:
             "queries": self.queries,
             "candidates": candidates,
             "candidates_per_query": round(candidates / self.queries, 2),
-            "own_texts": self.own_texts,
+            "own_texts": retrieval.own_texts,
             "source_labels": {
                 "pairs": self.positives,
                 "queries": self.with_positives,
@@ -289,5 +250,5 @@ class _Figures:
                 for (a, b), total in self.overlap.items()
             },
             "nothing_found": dict(self.nothing_found),
-            "seconds": {name: round(seconds, 3) for name, seconds in self.seconds.items()},
+            "seconds": {name: round(seconds, 3) for name, seconds in retrieval.seconds.items()},
         }

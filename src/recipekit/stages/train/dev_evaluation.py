@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from recipekit.own_texts import own_texts
 from recipekit.recipe.metrics import parse_metric
 from recipekit.records import Side
 from recipekit.search.exclusion import most_excluded, without
+from recipekit.search.shared_search import share_queries
 from recipekit.search.topk import exact_top_k
 from recipekit.stages.inputs import StageInputs
 from recipekit.stages.train.section import TrainSection
@@ -129,6 +131,8 @@ def dev_metric(
 ) -> Callable[[], npt.NDArray[np.floating[Any]]]:
     """Return a function that embeds both sides of the sample and computes `metric` by query.
 
+    All ranks call it together: each searches with a part of the queries, and gets all values.
+
     Args:
         encoder: The encoder that is trained.
         embed: Embeds rows of a side with its present weights.
@@ -142,12 +146,10 @@ def dev_metric(
 
     def measure() -> npt.NDArray[np.floating[Any]]:
         queries, passages = embed("query", sample.queries), embed("passage", sample.passages)
-        found = exact_top_k(
-            queries,
-            passages,
-            min(depth + most_excluded(own), len(passages)),
-            similarity=encoder.similarity,
-            device=ranks.device,
+        deeper = min(depth + most_excluded(own), len(passages))
+        search = partial(exact_top_k, similarity=encoder.similarity, device=ranks.device)
+        found = share_queries(
+            lambda part: search(queries[part], passages, deeper), len(queries), deeper, ranks
         )
         # Positions in the sample become rows of the data set; -1, for no hit, stays.
         rows = np.where(found.rows >= 0, sample.passages[found.rows], -1).astype(np.int32)
