@@ -108,9 +108,9 @@ class Sharded(DataParallel):
         copies = {id(root): self._whole(root, keep=self.is_main) for root in roots}
         return copy.deepcopy(module, copies) if self.is_main else None
 
-    def sum_gradients(self, module: nn.Module) -> None:
+    def sum_gradients(self, module: nn.Module) -> torch.Tensor:
         """Sum the gradients of whole parameters; backward passes have summed those of slices."""
-        self._sum([one for one in module.parameters() if not isinstance(one, DTensor)])
+        return self._sum([one for one in module.parameters() if not isinstance(one, DTensor)])
 
     def clip_gradients(self, module: nn.Module, max_norm: float | None) -> float:
         """Clip the gradients, and return their norm.
