@@ -872,10 +872,11 @@ ERROR_CODES: Final[dict[str, ErrorCode]] = {
     "RK634": ErrorCode(
         "Memory is not enough.",
         "One text alone does not fit, or a rank ran out of memory again after all restarts with "
-        "smaller passes. Or the embeddings of a passage half-phase, the optimizer or a dev "
-        "evaluation do not fit.",
+        "smaller passes. Or the scores of a batch, the embeddings of a passage half-phase, the "
+        "optimizer or a dev evaluation do not fit.",
         "Follow the advice in the message: lower `max_tokens_per_batch` or `max_length`, or use "
-        "`gradient_checkpointing` or `lora`.",
+        "`gradient_checkpointing` or `lora`. For scores, lower `batch_size`, "
+        "`passage_batch_size` or `tile_size`.",
     ),
     "RK635": ErrorCode(
         "A loss needs examples that the labels do not have.",

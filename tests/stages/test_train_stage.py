@@ -339,8 +339,9 @@ def test_a_loss_that_is_not_finite_ends_the_run(tmp_path, tiny_model, tiny_datas
         learning_rate=1e30, max_grad_norm=0, warmup_ratio=0.0, eval_every_epochs=None
     )
     message = (
-        r"failed at step 1 in phase first \(batch: queries ('q\d+', ){2}'q\d+' and 2 more\): the "
-        r"loss is nan, learning rate 8.33e\+29.*lower learning_rate"
+        r"failed at step 2 in phase first \(embeddings that are not finite: queries "
+        r"('q\d+', ){2}'q\d+' and 2 more\): the loss is nan, learning rate 8.33e\+29.*"
+        r"lower learning_rate"
     )
     with pytest.raises(RunError, match=message) as error:
         train(train_inputs(tmp_path, tiny_model, tiny_dataset), section, tmp_path / "out")

@@ -345,7 +345,7 @@ def test_a_loss_that_is_not_finite_ends_the_run_in_any_phase(tmp_path):
     loop = toy_loop(
         tmp_path, lambda encoder: [RisingLoss(encoder, 1.0), RisingLoss(encoder, float("nan"))]
     )
-    with pytest.raises(RunError, match="failed at step 110 in phase b: the loss is nan"):
+    with pytest.raises(RunError, match="failed at step 111 in phase b: the loss is nan"):
         loop.run()
 
 

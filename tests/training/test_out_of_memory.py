@@ -26,7 +26,9 @@ from recipekit.encoding.embed import embed_tokens
 from recipekit.encoding.out_of_memory import is_out_of_memory
 from recipekit.encoding.tokens import TokenizedTexts
 from recipekit.errors import RanksOutOfMemory, RunError
+from recipekit.losses.exact_softmax_math import ExactSoftmax
 from recipekit.losses.frozen_matrix import FrozenMatrix
+from recipekit.losses.infonce_math import InfoNCE
 from recipekit.losses.passage_softmax import PassageSoftmax
 from recipekit.stages.train import dev_evaluation
 from recipekit.stages.train.train import train
@@ -234,6 +236,99 @@ def test_frozen_passages_that_do_not_fit_are_read_from_disk_with_the_same_result
         monkeypatch.setattr(frozen_sides, "available_memory", lambda device: 6000)
         assert not trained("fits")[2]
         assert copied
+
+
+PASSAGE_HALF = {**BOTH_HALVES, "query_epochs": 0, "cycles": 1, "measure_exact_loss": False}
+SCORES = pytest.mark.parametrize(
+    ("phase", "owner", "name", "advice"),
+    [
+        pytest.param(
+            IN_BATCH,
+            InfoNCE,
+            "__call__",
+            r"5 queries and \d+ passages.* a lower `batch_size` or `num_hard_negatives`",
+            id="in_batch",
+        ),
+        pytest.param(
+            PASSAGE_HALF,
+            PassageSoftmax,
+            "block",
+            "7 passages.* a lower `passage_batch_size` for the phase, or a lower `tile_size`",
+            id="passage-half",
+        ),
+    ],
+)
+
+
+@SCORES
+def test_scores_that_do_not_fit_are_not_repeated_with_smaller_passes(
+    phase: dict[str, Any],
+    owner: Any,
+    name: str,
+    advice: str,
+    tiny_model: Path,
+    tiny_dataset: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    refuse_call(monkeypatch, owner, name, 2)
+    inputs = train_inputs(tmp_path, tiny_model, tiny_dataset)
+    section = train_section(phase, max_tokens_per_batch=16, eval_every_epochs=None)
+    with pytest.raises(RunError, match=f"out of memory: the scores of .*{advice}") as error:
+        train(inputs, section, tmp_path / "out")
+    assert error.value.code == "RK634"
+    assert "max_length" not in str(error.value)
+
+
+@SCORES
+def test_scores_that_do_not_fit_next_to_kept_graphs_are_repeated_without_them(
+    phase: dict[str, Any],
+    owner: Any,
+    name: str,
+    advice: str,
+    tiny_model: Path,
+    tiny_dataset: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    section = train_section(phase, eval_every_epochs=None, max_tokens_per_batch=64)
+    train(train_inputs(tmp_path / "a", tiny_model, tiny_dataset), section, tmp_path / "a")
+    refuse_call(monkeypatch, owner, name, 2)
+    progress = RecordingProgress()
+    inputs = train_inputs(tmp_path / "b", tiny_model, tiny_dataset, progress=progress)
+    train(inputs, section, tmp_path / "b")
+    assert "with 64 tokens in a forward pass: training goes on with 32" in progress.warnings[0]
+    one, other = weights(tmp_path / "a"), weights(tmp_path / "b")
+    for name, tensor in one.items():
+        torch.testing.assert_close(other[name], tensor, atol=2e-4, rtol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("phase", "owner", "name"),
+    [
+        pytest.param(COORDINATE_ASCENT, ExactSoftmax, "_losses", id="query-half"),
+        pytest.param(
+            {**PASSAGE_HALF, "passage_gradient": "corpus"}, PassageSoftmax, "block", id="corpus"
+        ),
+    ],
+)
+def test_a_tile_of_scores_that_does_not_fit_with_one_text_is_named(
+    phase: dict[str, Any],
+    owner: Any,
+    name: str,
+    tiny_model: Path,
+    tiny_dataset: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    refuse_call(monkeypatch, owner, name, 1)
+    inputs = train_inputs(tmp_path, tiny_model, tiny_dataset)
+    section = train_section(
+        {**phase, "measure_exact_loss": False}, eval_every_epochs=None, max_tokens_per_batch=1
+    )
+    with pytest.raises(RunError, match="scores of one text: set a lower `tile_size`") as error:
+        train(inputs, section, tmp_path / "out")
+    assert error.value.code == "RK634"
 
 
 REFRESHED = {**BOTH_HALVES, "refresh_every_steps": 2}

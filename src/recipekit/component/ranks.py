@@ -91,10 +91,14 @@ class Ranks(Protocol):
         Call it before an optimizer is made over the module's parameters.
         """
 
-    def sum_gradients(self, module: torch.nn.Module) -> None:
+    def sum_gradients(self, module: torch.nn.Module) -> torch.Tensor:
         """Sum every parameter's gradient over the ranks after the step's last backward pass.
 
         A parameter that has no gradient on any rank stays without one.
+
+        Returns:
+            Whether the gradient that this rank has added is finite, a scalar on its device; true
+            where it is not known apart from the sum.
         """
 
     def clip_gradients(self, module: torch.nn.Module, max_norm: float | None) -> float:
@@ -181,8 +185,11 @@ class SingleProcess:
         """Move a module to the device."""
         module.to(self.device)
 
-    def sum_gradients(self, module: torch.nn.Module) -> None:
+    def sum_gradients(self, module: torch.nn.Module) -> torch.Tensor:
         """Leave the gradients unchanged."""
+        import torch
+
+        return torch.tensor(True)
 
     def clip_gradients(self, module: torch.nn.Module, max_norm: float | None) -> float:
         """Clip the gradients and return their norm."""

@@ -207,6 +207,7 @@ def log_partition(
     operands: torch.dtype | None = None,
     *,
     sums: bool = False,
+    left_out: Tensor | None = None,
 ) -> tuple[Tensor, Tensor | None]:
     """Compute log Σ_j e^{s_ij} over the passages that are not masked.
 
@@ -220,6 +221,7 @@ def log_partition(
         operands: The dtype of the operands of products, to which the queries are rounded already;
             None for that of the queries.
         sums: Whether to sum the passages that are not masked.
+        left_out: Passages that are masked for every query, int64 (m,). The sums include them.
 
     Returns:
         The log-partition `(n,)`, differentiable in the queries, -∞ for a query whose passages are
@@ -227,7 +229,7 @@ def log_partition(
         masked, or None.
     """
     kind = operands or queries.dtype
-    z, c = _LogPartition.apply(queries, corpus, masked, scores, tile_size, kind, sums)
+    z, c = _LogPartition.apply(queries, corpus, masked, scores, tile_size, kind, sums, left_out)
     return z, c
 
 
@@ -244,6 +246,7 @@ class _LogPartition(torch.autograd.Function):
         tile_size: int,
         operands: torch.dtype,
         sums: bool,
+        left_out: Tensor | None,
     ) -> tuple[Tensor, Tensor | None]:
         local_peak, mass, moment, total = _stream(
             queries.detach(),
@@ -254,6 +257,7 @@ class _LogPartition(torch.autograd.Function):
             operands,
             gradient=ctx.needs_input_grad[0],
             sums=sums,
+            left_out=left_out,
         )
         peak = corpus.max(local_peak)
         shrink = torch.exp(local_peak - peak)
@@ -270,7 +274,7 @@ class _LogPartition(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad_z: Tensor, grad_total: Tensor | None) -> tuple[Tensor | None, ...]:
         (mean,) = ctx.saved_tensors
-        return grad_z[:, None] * mean, None, None, None, None, None, None
+        return grad_z[:, None] * mean, None, None, None, None, None, None, None
 
 
 def _stream(
@@ -283,6 +287,7 @@ def _stream(
     *,
     gradient: bool,
     sums: bool,
+    left_out: Tensor | None,
 ) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
     """Stream over this rank's slice.
 
@@ -302,17 +307,28 @@ def _stream(
     bounds = [*range(0, len(corpus.matrix), tile_size), len(corpus.matrix)]
     cuts = torch.searchsorted(local, torch.tensor(bounds, device=local.device)).tolist()
 
+    excluded = None if left_out is None else _excluded(left_out, corpus, queries)
     add_tile = _add_tile if COMPILER is None else compiled_tile(COMPILER)
     left = queries.to(operands)
     for (first, last), (low, high) in zip(pairwise(bounds), pairwise(cuts), strict=True):
         tile = corpus.tile(first, last, like=left)  # (t, dim)
         row, column = masked_query[low:high], local[low:high] - first
         offsets = scores.offsets(tile, queries.dtype)
+        if excluded is not None:
+            own = excluded[first:last]
+            offsets = own if offsets is None else own + offsets
         peak = add_tile(left, tile, offsets, row, column, peak, mass, moment)
         if total is not None:
             summands = scores.summands(tile.to(queries.dtype))
             total += _allowed_sum(summands, row, column, len(queries))
     return peak, mass, moment, total
+
+
+def _excluded(passages: Tensor, corpus: FrozenMatrix, like: Tensor) -> Tensor:
+    """Return offsets that remove passages from this rank's slice, 0 or -∞ each, (n_local,)."""
+    is_held = (passages >= corpus.start) & (passages < corpus.stop)
+    added = like.new_zeros(len(corpus.matrix))
+    return added.index_fill(0, passages[is_held] - corpus.start, -torch.inf)
 
 
 def _add_tile(

@@ -229,16 +229,18 @@ class PassageSoftmax:
         leave_out = [self.labels.ignored.take(numbers)]
         if not self.form.positives_compete:
             leave_out.append(self.labels.positive.take(numbers))
-        passages = [pairs.passage for pairs in leave_out] + [np.tile(rows, len(numbers))]
-        of = [pairs.query for pairs in leave_out] + [np.arange(len(numbers)).repeat(len(rows))]
+        columns = [pairs.passage for pairs in leave_out], [pairs.query for pairs in leave_out]
         passage, query = (
             torch.from_numpy(np.concatenate(parts).astype(np.int64)).to(queries.device)
-            for parts in (passages, of)
+            for parts in columns
         )
         order = passage.argsort()
         masked = (query[order], passage[order])
+        block = torch.from_numpy(rows).to(queries.device)
         with torch.no_grad():
-            z, _ = log_partition(vectors, self.passages, masked, self.scoring, self.tile_size)
+            z, _ = log_partition(
+                vectors, self.passages, masked, self.scoring, self.tile_size, left_out=block
+            )
         return z
 
     def _tile(

@@ -17,9 +17,11 @@ __all__ = ["InBatchSpec"]
 class InBatchSpec(PhaseSpec):
     """Train on batches of queries, one positive each, hard negatives, and each other's passages.
 
-    Gradient caching makes memory independent of the batch size. A query without a negative in its
-    batch teaches nothing: such queries are counted and reported. Losses of sentence-transformers
-    read examples instead of the whole batch: see `sentence_transformers`.
+    Gradient caching makes the memory of activations independent of the batch size. The scores of
+    the batch's queries and passages are held at once, so their memory grows with its square. A
+    query without a negative in its batch teaches nothing: such queries are counted and reported.
+    Losses of sentence-transformers read examples instead of the whole batch: see
+    `sentence_transformers`.
     """
 
     version: ClassVar[int] = 2

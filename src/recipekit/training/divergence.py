@@ -40,9 +40,9 @@ class LossWatch:
         Args:
             loss: The mean loss.
             gradient_norm: The norm of all gradients before clipping.
-            step: The step over all phases.
+            step: The step over all phases, counted from 1.
             learning_rate: The step's learning rate.
-            describe_batch: Returns the phase and the texts of the batch, for the message.
+            describe_batch: Returns the phase and the texts to name, for the message.
 
         Raises:
             RunError: The loss or the gradient is NaN or infinite, or the loss has risen for long.

@@ -48,6 +48,8 @@ class EncoderForward:
     """Padded tokens in one forward pass."""
     embedded: dict[Side, list[Rows]] = field(default_factory=dict)
     """The rows that this rank has embedded since `start_step`."""
+    is_finite: dict[Side, list[torch.Tensor]] = field(default_factory=dict)
+    """For each pass in `embedded`, which of its rows gave finite values, bool (n,)."""
 
     def __call__(self, rows: Rows, side: Side, seed: Sequence[int]) -> torch.Tensor:
         """Embed rows in one forward pass: float32 (n, dim), differentiable.
@@ -57,7 +59,9 @@ class EncoderForward:
         """
         texts = self._texts(side)
         ids = texts.take(rows if len(rows) else texts.shortest)
-        return self._run(ids, rows, side, seed)[: len(rows)]
+        embeddings = self._run(ids, rows, side, seed)[: len(rows)]
+        self.is_finite.setdefault(side, []).append(embeddings.detach().isfinite().all(1))
+        return embeddings
 
     def token_ids(self, rows: Rows, side: Side) -> list[Ints]:
         """Return the token ids of rows, with prompt and special tokens; not to be changed."""
@@ -81,7 +85,11 @@ class EncoderForward:
             seed: Determines the dropout.
         """
         texts = ids if len(rows) else self._texts(side).take(self._texts(side).shortest)
-        return self._run(texts, rows, side, seed, masked.to(self.ranks.device))
+        losses = self._run(texts, rows, side, seed, masked.to(self.ranks.device))
+        of, faults = _texts_of(masked, ids).to(losses.device), ~losses.detach().isfinite()
+        counts = torch.zeros(len(rows), device=losses.device).index_add(0, of, faults.float())
+        self.is_finite.setdefault(side, []).append(counts == 0)
+        return losses
 
     def _run(
         self, ids: Sequence[Ints], rows: Rows, side: Side, seed: Sequence[int], *rest: Any
@@ -121,6 +129,7 @@ class EncoderForward:
     def start_step(self) -> None:
         """Forget which rows were embedded."""
         self.embedded.clear()
+        self.is_finite.clear()
 
     def halve(self) -> bool:
         """Halve the padded tokens of a forward pass, unless each since `start_step` held one text.
@@ -142,6 +151,12 @@ class EncoderForward:
     def tokens(self, rows: Rows, side: Side) -> int:
         """Count the tokens of rows, padding left out."""
         return int(self._texts(side).lengths[rows].sum())
+
+
+def _texts_of(masked: MaskedTokens, ids: Sequence[Ints]) -> torch.Tensor:
+    """Return the text that each masked token is of, int64 (m,)."""
+    ends = torch.tensor([len(one) for one in ids], dtype=torch.int64).cumsum(0)
+    return torch.searchsorted(ends, masked.positions, right=True)
 
 
 def _attention(bf16: bool, device: torch.device, width: int) -> AbstractContextManager[Any]:

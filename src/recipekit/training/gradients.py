@@ -7,6 +7,7 @@ batch. A step is therefore the same for any number of ranks and any division of 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ import torch
 
 from recipekit.arrays import Rows
 from recipekit.component import Forward, Loss, Ranks, StepResult, TrainingLabels
+from recipekit.encoding.out_of_memory import needs_memory
 from recipekit.losses.corpus_labels import CorpusLabels
 from recipekit.losses.frozen_matrix import FrozenMatrix
 from recipekit.losses.passage_loss import PassageLoss
@@ -29,6 +31,15 @@ __all__ = [
 
 NORM_BLOCK = 1024
 """Passages whose gradients are computed at a time to choose those that are trained."""
+SCORES_OF_BATCH = (
+    "the scores of {:,} queries and {:,} passages, which smaller forward passes do not make fewer: "
+    "set a lower `batch_size` or `num_hard_negatives` for the phase"
+)
+SCORES_OF_BLOCK = (
+    "the scores of a tile of queries and {:,} passages, which smaller forward passes do not make "
+    "fewer: set a lower `passage_batch_size` for the phase, or a lower `tile_size` of exact_softmax"
+)
+SCORES_OF_TILE = "the scores of one text: set a lower `tile_size` of exact_softmax"
 
 
 def corpus_gradient(
@@ -62,7 +73,8 @@ def corpus_gradient(
         targets = CorpusLabels.of_queries(labels, queries, ranks.device)
         own = shares[ranks.rank]
         embeddings = forward(rows[own], "query", [*seed, ranks.rank, turn])
-        mean_loss = loss(embeddings, targets, corpus).sum() / len(batch)
+        with _needs_memory(SCORES_OF_TILE, smaller_passes_help=_has_several(shares)):
+            mean_loss = loss(embeddings, targets, corpus).sum() / len(batch)
         mean_loss.backward()  # type: ignore[no-untyped-call]
         total += mean_loss.detach()
     return StepResult(total, forward.tokens(rows, "query"))
@@ -101,8 +113,10 @@ def batch_gradient(
             forward, rows[side], side, passes[side], [*seed, ranks.rank], first, ranks, keep_graph
         )
     leaves = {side: embedded.vectors.requires_grad_() for side, embedded in sides.items()}
-    mean_loss = loss(leaves["query"], leaves["passage"], targets.to(ranks.device)).mean()
-    mean_loss.backward()  # type: ignore[no-untyped-call]
+    counts = (len(rows["query"]), len(rows["passage"]))
+    with _needs_memory(SCORES_OF_BATCH.format(*counts), smaller_passes_help=keep_graph):
+        mean_loss = loss(leaves["query"], leaves["passage"], targets.to(ranks.device)).mean()
+        mean_loss.backward()  # type: ignore[no-untyped-call]
 
     for side, embedded in sides.items():
         gradient = leaves[side].grad
@@ -137,10 +151,12 @@ def passage_block_gradient(
         trained: The number of passages that the half-phase trains, m.
     """
     passes = forward.passes(block, "passage")
+    keep_graph = len(passes) == 1
     embedded = _CachedEmbeddings(
-        forward, block, "passage", passes, [*seed, ranks.rank], 0, ranks, len(passes) == 1
+        forward, block, "passage", passes, [*seed, ranks.rank], 0, ranks, keep_graph
     )
-    mean_loss, gradient = half.block(block, embedded.vectors, update=True)
+    with _needs_memory(SCORES_OF_BLOCK.format(len(block)), smaller_passes_help=keep_graph):
+        mean_loss, gradient = half.block(block, embedded.vectors, update=True)
     embedded.backward(gradient * (trained / len(block)))
     return StepResult(mean_loss, forward.tokens(block, "passage"))
 
@@ -189,13 +205,27 @@ def corpus_passages_gradient(
     for turn, shares in enumerate(forward.passes(everything, "passage")):
         rows = np.concatenate(shares)
         cached = half.passages.rows(torch.from_numpy(rows).to(ranks.device), like=total)
-        mean_loss, gradient = half.block(rows, cached, update=False)
+        with _needs_memory(SCORES_OF_TILE, smaller_passes_help=_has_several(shares)):
+            mean_loss, gradient = half.block(rows, cached, update=False)
         own = shares[ranks.rank]
         start = sum(len(share) for share in shares[: ranks.rank])
         embeddings = forward(own, "passage", [*seed, ranks.rank, turn])
         embeddings.backward(gradient[start : start + len(own)])  # type: ignore[no-untyped-call]
         total = mean_loss
     return StepResult(total, forward.tokens(everything, "passage"))
+
+
+def _needs_memory(message: str, *, smaller_passes_help: bool) -> AbstractContextManager[None]:
+    """Report that scores do not fit, unless a repetition with smaller passes may need less memory.
+
+    It may where the graphs of the passes are kept meanwhile, or where a pass decides the scores.
+    """
+    return nullcontext() if smaller_passes_help else needs_memory(message)
+
+
+def _has_several(shares: Sequence[Rows]) -> bool:
+    """Return whether any rank embeds more than one text in a forward pass."""
+    return any(len(share) > 1 for share in shares)
 
 
 class _CachedEmbeddings:

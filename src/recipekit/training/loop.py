@@ -19,8 +19,10 @@ from typing import Any, cast
 
 import torch
 
+from recipekit.arrays import Rows
 from recipekit.component import Encoder, Phase, Progress, Ranks, Weights
 from recipekit.encoding.out_of_memory import needs_memory
+from recipekit.records import Side
 from recipekit.training.checkpoint import (
     Checkpoint,
     load_checkpoint,
@@ -29,6 +31,7 @@ from recipekit.training.checkpoint import (
 )
 from recipekit.training.divergence import LossWatch
 from recipekit.training.forward import EncoderForward
+from recipekit.training.non_finite import non_finite_texts
 from recipekit.training.optimizer import adamw
 from recipekit.training.schedule import DevEvaluation, ScheduledPhase
 from recipekit.training.selection import DevHistory
@@ -61,7 +64,7 @@ class TrainingLoop:
         dropout: bool = False,
         dev: DevEvaluation | None = None,
         forward: EncoderForward | None = None,
-        describe_batch: Callable[[], str] = lambda: "",
+        name_texts: Callable[[Mapping[Side, Rows]], str] = lambda rows: "",
     ) -> None:
         """Plan all steps.
 
@@ -74,13 +77,13 @@ class TrainingLoop:
             dropout: Whether the model's dropout is on while training.
             dev: How to measure the encoder and to choose weights; None keeps the last weights.
             forward: What the phases embed with; it makes smaller passes where memory is short.
-            describe_batch: Returns the texts that `forward` embedded last, for error messages.
+            name_texts: Returns the ids of texts that `forward` embedded, for error messages.
         """
         self.encoder, self.phases, self.ranks = encoder, phases, ranks
         self.module = cast("torch.nn.Module", encoder)
         """The encoder, with its parameters."""
         self.progress, self.folder, self.dev = progress, scratch / "checkpoints", dev
-        self.forward, self.describe_batch = forward, describe_batch
+        self.forward, self.name_texts = forward, name_texts
         encoder.set_dropout(dropout)
         self.module.train()
         self.steps = sum(scheduled.steps for scheduled in phases)
@@ -307,13 +310,19 @@ class _PhaseRun:
             progress=loop.progress,
         )
         with needs_memory(WEIGHTS_TOO_LARGE):
-            ranks.sum_gradients(module)
+            gradient_is_finite = ranks.sum_gradients(module)
         # Saving is collective, so the main rank's clock decides for all; it travels with the loss.
         is_late = ranks.is_main and time.monotonic() - loop.saved_at > CHECKPOINT_SECONDS
         shared = torch.stack([result.loss.float(), torch.full_like(result.loss, is_late).float()])
         loss, late_ranks = ranks.sum(shared).tolist()
         norm = ranks.clip_gradients(module, self.settings.max_grad_norm or None)
-        self.watch.add(loss, norm, loop.state.step, learning_rate, self.describe_batch)
+        self.watch.add(
+            loss,
+            norm,
+            loop.state.step + 1,
+            learning_rate,
+            lambda: self.describe_batch(result.loss, gradient_is_finite),
+        )
         with needs_memory(WEIGHTS_TOO_LARGE):
             self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
@@ -323,9 +332,13 @@ class _PhaseRun:
             self.add_point()
         return {"loss": loss, "lr": learning_rate}, late_ranks > 0
 
-    def describe_batch(self) -> str:
-        """Return the phase and the texts of the last batch, for an error message."""
-        return f" in phase {self.scheduled.name}{self.loop.describe_batch()}"
+    def describe_batch(self, loss: torch.Tensor, gradient_is_finite: torch.Tensor) -> str:
+        """Return the phase and the texts behind a loss or gradient that is not finite."""
+        loop, texts = self.loop, ""
+        if loop.forward is not None:
+            found = non_finite_texts(loop.forward, loss, gradient_is_finite, loop.ranks)
+            texts = found.describe(loop.name_texts, loop.ranks.count)
+        return f" in phase {self.scheduled.name}{texts}"
 
     def add_point(self) -> None:
         """Add a point of the steps since the last one to the loss curve, and log it."""

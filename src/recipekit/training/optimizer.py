@@ -36,11 +36,13 @@ def adamw(module: torch.nn.Module, learning_rate: float, weight_decay: float) ->
     Vectors (biases, normalization weights) have no weight decay.
     """
     trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
-    matrices = [parameter for parameter in trained if parameter.ndim >= 2]
-    vectors = [parameter for parameter in trained if parameter.ndim < 2]
+    # The fused form takes no whole parameters together with slices of sharded ones.
+    kinds: dict[tuple[bool, type], list[torch.nn.Parameter]] = {}
+    for parameter in trained:
+        kinds.setdefault((parameter.ndim >= 2, type(parameter.data)), []).append(parameter)
     groups = [
-        {"params": matrices, "weight_decay": weight_decay},
-        {"params": vectors, "weight_decay": 0.0},
+        {"params": parameters, "weight_decay": weight_decay if is_matrix else 0.0}
+        for (is_matrix, _), parameters in kinds.items()
     ]
     # The fused form passes over the state once: a sixth of the time on a CPU.
     return torch.optim.AdamW(groups, lr=learning_rate, fused=True)

@@ -205,11 +205,11 @@ class DataParallel:
         """Move a module to the device."""
         self._local.prepare(module)
 
-    def sum_gradients(self, module: torch.nn.Module) -> None:
+    def sum_gradients(self, module: torch.nn.Module) -> torch.Tensor:
         """Sum all gradients in one flat transfer."""
-        self._sum(list(module.parameters()))
+        return self._sum(list(module.parameters()))
 
-    def _sum(self, parameters: Sequence[torch.nn.Parameter]) -> None:
+    def _sum(self, parameters: Sequence[torch.nn.Parameter]) -> torch.Tensor:
         import torch
 
         parameters = [parameter for parameter in parameters if parameter.requires_grad]
@@ -217,13 +217,15 @@ class DataParallel:
         counts = self.sum(torch.tensor(has_gradient, device=self.device)).tolist()
         used = [parameter for parameter, count in zip(parameters, counts, strict=True) if count > 0]
         if not used:
-            return
+            return torch.tensor(True)
         flat = torch.cat(
             [torch.zeros_like(p).flatten() if p.grad is None else p.grad.flatten() for p in used]
         )
+        is_finite = flat.sum().isfinite()
         summed = torch.split(self.sum(flat), [parameter.numel() for parameter in used])
         for parameter, gradient in zip(used, summed, strict=True):
             parameter.grad = gradient.view_as(parameter)
+        return is_finite
 
     def clip_gradients(self, module: torch.nn.Module, max_norm: float | None) -> float:
         """Clip the summed gradients and return their norm."""

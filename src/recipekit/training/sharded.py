@@ -8,6 +8,7 @@ summed in float32, so that training differs from that on one rank by rounding al
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -17,7 +18,7 @@ import torch
 from torch import nn
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forward_method
-from torch.distributed.tensor import DTensor, Shard
+from torch.distributed.tensor import DTensor, Replicate, Shard
 from torch.distributed.tensor import empty as empty_dtensor
 from transformers import PreTrainedModel
 
@@ -60,12 +61,14 @@ class Sharded(DataParallel):
         """Shard one module, layer by layer."""
         blueprint = _without_weights(root)
         for part in [*transformer_layers(root), root]:
+            original = type(part)
             sharded = fully_shard(
                 part, mesh=self._mesh, reshard_after_forward=self.reshard_after_forward
             )
             # The gradients of ranks add up: each term is divided by the global batch already.
             sharded.set_gradient_divide_factor(1.0)
             sharded.set_force_sum_reduction_for_comms(True)
+            _keep_class_name(type(part), original)
         if isinstance(root, PreTrainedModel):
             # sentence-transformers calls `model.forward`, which skips the hooks of a module.
             register_fsdp_forward_method(root, "forward")
@@ -105,15 +108,26 @@ class Sharded(DataParallel):
         copies = {id(root): self._whole(root, keep=self.is_main) for root in roots}
         return copy.deepcopy(module, copies) if self.is_main else None
 
-    def sum_gradients(self, module: nn.Module) -> None:
+    def sum_gradients(self, module: nn.Module) -> torch.Tensor:
         """Sum the gradients of whole parameters; backward passes have summed those of slices."""
-        self._sum([one for one in module.parameters() if not isinstance(one, DTensor)])
+        return self._sum([one for one in module.parameters() if not isinstance(one, DTensor)])
 
     def clip_gradients(self, module: nn.Module, max_norm: float | None) -> float:
-        """Clip the gradients by the norm over all slices, and return that norm."""
-        limit = float("inf") if max_norm is None else max_norm
-        norm = torch.nn.utils.clip_grad_norm_(module.parameters(), limit)
-        return float(_gathered(norm))
+        """Clip the gradients, and return their norm.
+
+        It is over the slices of all ranks and, once, over the whole parameters, whose gradients are
+        the same on every rank.
+        """
+        gradients = [one.grad for one in module.parameters() if one.grad is not None]
+        slices = [one for one in gradients if isinstance(one, DTensor)]
+        whole = [one for one in gradients if not isinstance(one, DTensor)]
+        norm = math.hypot(
+            *(float(_gathered(torch.nn.utils.get_total_norm(part))) for part in (slices, whole))
+        )
+        if max_norm is not None and norm > max_norm:
+            for gradient in gradients:
+                _local(gradient).mul_(max_norm / norm)
+        return norm
 
     def empty(self, size: Sequence[int], dtype: torch.dtype) -> torch.Tensor:
         """Return a tensor of which this rank holds a slice; a scalar is whole."""
@@ -125,12 +139,41 @@ class Sharded(DataParallel):
     def weights(self, module: nn.Module) -> Weights:
         """Copy this rank's slices into the host's memory."""
         _reshard(module)
-        return super().weights(module)
+        return self._sliced(super().weights(module))
 
     def set_weights(self, module: nn.Module, weights: Weights) -> None:
         """Overwrite this rank's slices."""
         _reshard(module)
-        super().set_weights(module, weights)
+        super().set_weights(module, self._as_parameters(module, weights))
+
+    def optimizer_state(self, module: nn.Module, optimizer: torch.optim.Optimizer) -> Weights:
+        """Copy this rank's slices of the optimizer's state into the host's memory."""
+        return self._sliced(super().optimizer_state(module, optimizer))
+
+    def set_optimizer_state(
+        self, module: nn.Module, optimizer: torch.optim.Optimizer, state: Weights
+    ) -> None:
+        """Restore this rank's slices of the optimizer's state."""
+        super().set_optimizer_state(module, optimizer, self._as_parameters(module, state))
+
+    def _sliced(self, tensors: Weights) -> Weights:
+        """Return this rank's slices of tensors, some of which are whole; scalars stay whole."""
+        sliced = dict(tensors)
+        for name, values in tensors.items():
+            if not isinstance(values, DTensor) and values.ndim:
+                on_all = DTensor.from_local(
+                    values.to(self.device), self._mesh, [Replicate()], run_check=False
+                )
+                sliced[name] = on_all.redistribute(placements=[Shard(0)]).to("cpu")
+        return sliced
+
+    def _as_parameters(self, module: nn.Module, tensors: Weights) -> Weights:
+        """Gather the tensors that belong to whole parameters; names are `PARAMETER[/MOMENT]`."""
+        whole = {name for name, one in module.named_parameters() if not isinstance(one, DTensor)}
+        return {
+            name: _gathered(values.to(self.device)) if name.partition("/")[0] in whole else values
+            for name, values in tensors.items()
+        }
 
 
 def _roots(module: nn.Module) -> Iterator[nn.Module]:
@@ -157,6 +200,15 @@ def _without_weights(module: nn.Module) -> nn.Module:
     return copy.deepcopy(module, empty)
 
 
+def _keep_class_name(sharded: type[nn.Module], original: type[nn.Module]) -> None:
+    """Print FSDP's class of a module as the module's own class.
+
+    transformers finds by this name which hidden states a model can return. Without, it returns
+    none, and a pooling over several layers silently uses the last one alone.
+    """
+    sharded.__module__, sharded.__qualname__ = original.__module__, original.__qualname__
+
+
 def _reshard(module: nn.Module) -> None:
     """Free whole weights that the last forward passes have left."""
     for part in module.modules():
@@ -166,3 +218,7 @@ def _reshard(module: nn.Module) -> None:
 
 def _gathered(values: torch.Tensor) -> torch.Tensor:
     return values.full_tensor() if isinstance(values, DTensor) else values
+
+
+def _local(values: torch.Tensor) -> torch.Tensor:
+    return values.to_local() if isinstance(values, DTensor) else values

@@ -110,7 +110,7 @@ def train(inputs: StageInputs, section: TrainSection, out: Path) -> dict[str, An
         dropout=section.dropout,
         dev=dev.evaluation if dev else None,
         forward=forward,
-        describe_batch=lambda: _describe_batch(dataset, forward.embedded),
+        name_texts=lambda rows: _name_texts(dataset, rows),
     )
     state = loop.run()
 
@@ -245,19 +245,16 @@ def _are_equal(
     )
 
 
-def _describe_batch(dataset: Dataset, embedded: Mapping[Side, Sequence[Rows]]) -> str:
-    """Return the ids of the first texts of a batch, for an error message."""
+def _name_texts(dataset: Dataset, rows_of: Mapping[Side, Rows]) -> str:
+    """Return the ids of the first of some texts, for an error message."""
     texts = {"query": ("queries", dataset.queries), "passage": ("passages", dataset.passages)}
-    described = []
-    for side, passes in embedded.items():
-        # Cached gradients embed the same rows twice.
-        rows = list(dict.fromkeys(np.concatenate(passes).tolist()))
-        if rows:
-            name, table = texts[side]
-            ids = [f"'{one}'" for one in table.column("id", np.array(rows[:NAMED_TEXTS]))]
-            more = f" and {len(rows) - NAMED_TEXTS:,} more" if len(rows) > NAMED_TEXTS else ""
-            described.append(f"{name} {', '.join(ids)}{more}")
-    return f" (batch: {'; '.join(described)})" if described else ""
+    named = []
+    for side, rows in rows_of.items():
+        name, table = texts[side]
+        ids = [f"'{one}'" for one in table.column("id", rows[:NAMED_TEXTS])]
+        more = f" and {len(rows) - NAMED_TEXTS:,} more" if len(rows) > NAMED_TEXTS else ""
+        named.append(f"{name} {', '.join(ids)}{more}")
+    return "; ".join(named)
 
 
 def _check_similarity(similarity: Similarity, section: TrainSection, encoder: EncoderSpec) -> None:
