@@ -123,7 +123,8 @@ def test_any_system_of_a_baseline_is_compared_by_its_name(
     both = "  baselines: {first: {use: bm25}, second: {use: bm25, k1: 2.0}}\n  untrained: false\n"
     lexical = text.replace("  baselines: {}\n", both)
     lexical = lexical[: lexical.index("train:")] + lexical[lexical.index("evaluate:") :]
-    recipe.write_text(lexical.replace("    scored:", "    # scored:"))
+    lexical = lexical.replace("    scored:", "    # scored:")
+    recipe.write_text(lexical)
     assert invoke(["run", "recipe.yaml", "--cpu", "--quiet"]) == 0
     assert invoke(["share", "tiny", "lexical.zip"]) == 0
 
