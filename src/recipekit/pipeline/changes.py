@@ -35,7 +35,9 @@ def changes_since(
         encoder = f"encoders.{path.rpartition('encoders.')[2]}"
         named = named_files(recipe)
         found = named.get(f"{stage}.{path}") or named.get(encoder)
-        return found and f"{found.key.removeprefix(f'{stage}.')}: content of '{found.path}' changed"
+        if found is None:
+            return None
+        return f"{found.key.removeprefix(f'{stage}.')}: content of '{found.path}' changed"
 
     differences = [
         (list(changes(manifest["identity"], identity, name_file=name_file)), manifest)
