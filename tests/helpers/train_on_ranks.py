@@ -104,9 +104,12 @@ SECTIONS = {
     ),
 }
 SHARDED = (
+    "exact",
+    "both_halves",
     "separate_towers",
     "one_passage_step",
     "infonce",
+    "matryoshka",
     "projected",
     "masked_then_both_halves",
     "averaged",
@@ -114,8 +117,9 @@ SHARDED = (
     "frozen",
 )
 """The sections that are also trained with sharded weights."""
-ON_FOUR_RANKS = "separate_towers"
-"""The section that is trained with sharded weights on four ranks: each phase, both half-phases."""
+ON_FOUR_RANKS = ("both_halves", "separate_towers", "infonce")
+"""The sections that are trained with sharded weights on four ranks, where batches of 5 queries
+leave ranks without any: both half-phases with one tower and with two, and in-batch negatives."""
 KILLED = {
     "whole": {"both_halves": 8},
     "sharded": {"separate_towers": 11, "masked_then_both_halves": 4, "projected": 4},
@@ -171,7 +175,7 @@ def main(model: Path, dataset: Path, out: Path) -> None:
     whole, sharded = (join_ranks(count, sharding) for sharding in (None, Sharding()))
     trained = {"whole": (whole, tuple(SECTIONS)), "sharded": (sharded, SHARDED)}
     if count == 4:
-        trained = {"sharded": (sharded, (ON_FOUR_RANKS,))}
+        trained = {"sharded": (sharded, ON_FOUR_RANKS)}
     for mode, (ranks, names) in trained.items():
         passes = train_all(model, dataset, out / mode, ranks, names)
         (out / mode / f"passes-{ranks.rank}.json").write_text(json.dumps(passes))

@@ -69,7 +69,7 @@ def test_ranks_with_whole_or_sharded_weights_train_as_one_process(
     for path, names in {
         "2/whole": tuple(SECTIONS),
         "2/sharded": SHARDED,
-        "4/sharded": (ON_FOUR_RANKS,),
+        "4/sharded": ON_FOUR_RANKS,
     }.items():
         folder = tmp_path / path
         passes = [json.loads(file.read_text()) for file in folder.glob("passes-*.json")]

@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 from elasticsearch import Elasticsearch
 
-from recipekit.component import Hits, Progress, QueryBatch
+from recipekit.component import Hits, Progress, QueryBatch, Retriever
 from recipekit.engines.connection import Connection
 from recipekit.engines.elasticsearch.errors import clause_limit, failure_of_shards
 from recipekit.engines.elasticsearch.existing import fingerprint
@@ -64,7 +64,7 @@ class SearchTarget:
 
 
 @dataclass(frozen=True)
-class ElasticsearchRetriever:
+class ElasticsearchRetriever(Retriever):
     """Searches one index."""
 
     connection: Connection[Elasticsearch]

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from qdrant_client import QdrantClient, grpc, models
 from qdrant_client.conversions.conversion import RestToGrpc
 
-from recipekit.component import Embeddings, Hits, QueryBatch
+from recipekit.component import Embeddings, Hits, QueryBatch, Retriever
 from recipekit.engines.connection import Connection
 from recipekit.engines.hits import ExternalIds, assemble_hits
 from recipekit.engines.parallel import map_in_order
@@ -28,7 +28,7 @@ SLACK: Final = 4
 
 
 @dataclass
-class QdrantRetriever:
+class QdrantRetriever(Retriever):
     """Searches one collection for the passages nearest to the queries' embeddings."""
 
     connection: Connection[QdrantClient]

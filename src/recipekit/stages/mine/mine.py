@@ -6,13 +6,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from recipekit.arrays import Bools, Ints, Rows, pair_keys, positions_in_groups
-from recipekit.component import RetrieverSpec
 from recipekit.dataset import Dataset
 from recipekit.errors import DataError
 from recipekit.query_pairs import QueryPairs
@@ -113,8 +112,7 @@ class _Mining:
 
 def _depths(section: MineSection, n_passages: int) -> dict[str, int]:
     """Return the depth of every retriever, which need not fill lists longer than the corpus."""
-    specs = {name: cast(RetrieverSpec, slot.spec) for name, slot in section.retrievers.items()}
-    return {name: min(spec.depth, n_passages) for name, spec in specs.items()}
+    return {name: min(slot.spec.depth, n_passages) for name, slot in section.retrievers.items()}
 
 
 def _with_positives(
