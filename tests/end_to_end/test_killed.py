@@ -1,4 +1,7 @@
-"""Killed runs, concurrent runs and runs on two ranks have the metrics of an uninterrupted one."""
+"""Killed runs, concurrent runs and runs on two ranks have the metrics of an uninterrupted one.
+
+Killed runs have its weights, too.
+"""
 
 import json
 import os
@@ -35,7 +38,15 @@ def start(folder: Path, *more: str) -> subprocess.Popen[str]:
     )
 
 
-def test_a_run_that_is_killed_at_several_points_ends_with_the_same_metrics(
+def weights(folder: Path) -> dict[str, bytes]:
+    """The files of the trained encoder's weights, byte for byte."""
+    encoder = folder / "runs/tiny/latest/stages/train/encoder"
+    return {
+        str(file.relative_to(encoder)): file.read_bytes() for file in encoder.rglob("*.safetensors")
+    }
+
+
+def test_a_run_that_is_killed_at_several_points_ends_with_the_same_weights_and_metrics(
     folder: Path, cli, finished
 ) -> None:
     # Each run gets further than the one before.
@@ -56,6 +67,8 @@ def test_a_run_that_is_killed_at_several_points_ends_with_the_same_metrics(
             )
     last = cli("run", "recipe.yaml")
     assert metrics(folder) == finished.metrics
+    assert weights(finished.folder).keys() == {"model.safetensors"}
+    assert weights(folder) == weights(finished.folder)
     for stage in ("collect", "mine", "judge"):
         assert f"{stage}: cached" in last.stderr
 

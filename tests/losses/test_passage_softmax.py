@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -14,7 +13,6 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from helpers.dense_reference import (
-    corpus_labels,
     dense_losses,
     rows_of_lengths,
     training_labels,
@@ -239,34 +237,38 @@ def test_partitions_of_many_queries_take_the_memory_of_a_few(form, monkeypatch):
         torch.testing.assert_close(one, another)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("form", FORMS)
-def test_coordinate_ascent_of_two_towers_lowers_the_exact_loss_to_convergence(judged, form):
-    """Two linear towers over fixed features, each trained by plain gradient descent in turn."""
-    verdicts, grades = judged
-    generator = torch.Generator().manual_seed(4)
-    features = [torch.randn(n, 6, generator=generator).double() for n in verdicts.shape]
-    towers = [torch.eye(6).double().requires_grad_() for _ in features]
-    loss = ExactSoftmax(1.0, form, tile_size=7)
-    labels = corpus_labels(verdicts, grades)
-    values, norms = [], []
-    for half_phase in range(30):
-        side = half_phase % 2
-        for _ in range(10):
-            queries, passages = (x @ tower for x, tower in zip(features, towers, strict=True))
-            if side == 0:
-                mean = loss(queries, labels, FrozenMatrix.whole(passages.detach())).mean()
-                mean.backward()
-            else:
-                half = passage_softmax(loss, queries.detach(), passages.detach(), verdicts, grades)
-                for rows in np.array_split(np.arange(30), 4):
-                    mean, gradient = half.block(rows, passages.detach()[rows], update=False)
-                    passages[rows].backward(gradient, retain_graph=True)
-            values.append(float(mean.detach()))
-            norms.append(float(towers[side].grad.norm()))
-            with torch.no_grad():
-                towers[side] -= 0.04 * towers[side].grad
-            towers[side].grad = None
-    assert all(after <= before + 1e-9 for before, after in pairwise(values))
-    assert values[-1] < 0.7 * values[0]
-    assert max(norms[-20:]) < 0.3 * max(norms[:20])
+@pytest.mark.parametrize("similarity", ["cosine", "euclidean"])
+def test_partitions_without_a_large_block_take_the_memory_of_a_tile(form, similarity):
+    n, total, size, dim, tile_size = 20, 900, 300, 4, 32
+    rng = np.random.default_rng(1)
+    verdicts = rng.choice([0] * 200 + [1, 2], size=(n, total)).astype(np.int8)
+    queries, matrix = unit_rows(n, dim, 1, torch.float64), unit_rows(total, dim, 2, torch.float64)
+    rows = np.sort(rng.permutation(total)[:size])
+    matrix[rows] = torch.nn.functional.normalize(queries.mean(0), dim=0) + 0.1 * matrix[rows]
+    options = {"temperature": 0.02, "form": form, "similarity": similarity}
+    loss = ExactSoftmax(0.02, form, tile_size=tile_size, similarity=similarity)
+    half = passage_softmax(loss, queries, matrix, verdicts)
+
+    heavy = torch.arange(n)
+    with LargestTensor() as memory:
+        rest = half._partitions_without(heavy, rows)
+    assert memory.largest <= max(total, n * tile_size, int((verdicts != 0).sum()))
+    without = verdicts.copy()
+    without[:, rows] = Verdict.IGNORE
+    others = passage_softmax(loss, queries, matrix, without)
+    torch.testing.assert_close(rest, others.z)
+
+    fresh = unit_rows(size, dim, 3, torch.float64)
+    part, gradient = half.block(rows, fresh, update=True)
+    matrix[rows] = fresh
+    mean, expected = dense(
+        queries,
+        matrix,
+        verdicts,
+        np.ones_like(verdicts, np.float32),
+        label_smoothing=0.0,
+        **options,
+    )
+    torch.testing.assert_close(part, mean, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(gradient, expected[rows], rtol=1e-4, atol=1e-5)

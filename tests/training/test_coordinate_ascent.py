@@ -1,21 +1,27 @@
-"""What the ranks of a coordinate ascent must agree on is decided by the main rank."""
+"""Coordinate ascent lowers the exact loss, and the main rank decides what all must agree on."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
-from helpers.dense_reference import training_labels, unit_rows
+from helpers.dense_reference import dense_losses, training_labels, unit_rows
 from helpers.ranks import FakeRanks
 from helpers.train_inputs import COORDINATE_ASCENT, train_inputs, train_section
+from recipekit.component import Embeddings, TrainingContext
 from recipekit.losses.exact_softmax_math import ExactSoftmax
 from recipekit.losses.frozen_matrix import FrozenMatrix
+from recipekit.records import Side
 from recipekit.stages.train.train import train
-from recipekit.training.coordinate_ascent import CoordinateAscent
+from recipekit.testing import context
+from recipekit.training.coordinate_ascent import CoordinateAscent, Schedule
 from recipekit.training.gradients import most_moved_passages
 
 
@@ -62,3 +68,108 @@ def test_the_gradients_on_the_main_rank_decide_which_passages_are_trained() -> N
     )
     half.compute()
     assert most_moved_passages(half, 2).tolist() == [1, 4]
+
+
+# Convergence
+# -------------------------------------------------------------------------------------------------
+
+FORMS = ("one_vs_negatives", "soft_label", "log_marginal")
+SIDES: tuple[Side, ...] = ("query", "passage")
+SCHEDULE = Schedule(
+    query_epochs=3,
+    passage_epochs=3,
+    cycles=12,
+    start_with="query",
+    passage_batch_size=7,
+    trained_passages=30,
+    passage_gradient="block",
+    refresh_every_steps=None,
+    refresh_at_drift=None,
+    separate_towers=True,
+    measure_exact_loss=True,
+)
+
+
+class Towers:
+    """A vector for each text, so that a step for some texts changes no other embedding."""
+
+    tied = False
+    similarity = "dot"
+
+    def __init__(self, *counts: int) -> None:
+        generator = torch.Generator().manual_seed(4)
+        self.of: dict[Side, torch.Tensor] = {
+            side: torch.randn(count, 6, generator=generator).requires_grad_()
+            for side, count in zip(SIDES, counts, strict=True)
+        }
+        self.frozen: dict[Path, Embeddings] = {}
+
+    def __call__(self, rows: np.ndarray, side: Side, seed: Any) -> torch.Tensor:
+        return self.of[side][rows]
+
+    def passes(self, rows: np.ndarray, side: Side) -> list[list[np.ndarray]]:
+        return [[np.arange(first, min(first + 3, len(rows)))] for first in range(0, len(rows), 3)]
+
+    def tokens(self, rows: np.ndarray, side: Side) -> int:
+        return len(rows)
+
+    def encode(self, side: Side, rows: np.ndarray | None, folder: Path) -> Embeddings:
+        if folder not in self.frozen:
+            matrix = self.of[side].detach().numpy().copy()
+            self.frozen[folder] = Embeddings(folder, matrix, "dot")
+        return self.frozen[folder]
+
+    def embed(self, side: Side, rows: np.ndarray) -> np.ndarray:
+        return self.of[side].detach().numpy()[rows]
+
+    def descend(self, learning_rate: float) -> None:
+        """Make a step of plain gradient descent."""
+        with torch.no_grad():
+            for tower in self.of.values():
+                if tower.grad is not None:
+                    tower -= learning_rate * tower.grad
+                    tower.grad = None
+
+
+def dense(towers: Towers, verdicts: Any, grades: Any, form: str) -> tuple[float, float]:
+    """The mean loss, and the norm of its gradient for all vectors, in float64."""
+    leaves = [tower.detach().double().requires_grad_() for tower in towers.of.values()]
+    options = {"temperature": 1.0, "form": form, "label_smoothing": 0.2}
+    mean = dense_losses(*leaves, verdicts, grades, **options).mean()  # type: ignore[arg-type]
+    gradients = torch.autograd.grad(mean, leaves)
+    return float(mean.detach()), float(torch.cat(gradients).norm())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("form", FORMS)
+def test_steps_on_batches_and_blocks_lower_the_exact_loss_to_a_stationary_point(
+    form: Any, tmp_path: Path
+) -> None:
+    rng = np.random.default_rng(5)
+    verdicts = rng.choice([0, 0, 0, 1, 2], size=(6, 30)).astype(np.int8)
+    grades = rng.integers(1, 4, size=verdicts.shape).astype(np.float32)
+    towers: Any = Towers(*verdicts.shape)
+    labels = training_labels(verdicts, grades)
+    training = TrainingContext(
+        "student", towers, 1, (0, 1), 2, labels, towers, towers.encode, towers.embed
+    )
+    dataset: Any = SimpleNamespace(passages=range(30))
+    phase = CoordinateAscent(
+        ExactSoftmax(1.0, form, 0.2, tile_size=7),
+        SCHEDULE,
+        context(tmp_path, dataset=dataset, _training=training),
+    )
+    first_loss, first_norm = dense(towers, verdicts, grades, form)
+    losses, step = [], 0
+    for number, part in enumerate(phase.parts):
+        losses += phase.begin(number).values()
+        for _ in range(part.steps):
+            phase.gradient(step)
+            towers.descend(1.5)
+            step += 1
+        losses.append(phase.finish(number)["exact_loss"])
+    last_loss, last_norm = dense(towers, verdicts, grades, form)
+    assert len(losses) == 25
+    assert [losses[0], losses[-1]] == pytest.approx([first_loss, last_loss], rel=1e-5)
+    assert all(after < before for before, after in pairwise(losses))
+    assert last_norm < 0.01 * first_norm

@@ -156,7 +156,7 @@ class EncoderForward:
 def _texts_of(masked: MaskedTokens, ids: Sequence[Ints]) -> torch.Tensor:
     """Return the text that each masked token is of, int64 (m,)."""
     ends = torch.tensor([len(one) for one in ids], dtype=torch.int64).cumsum(0)
-    return torch.searchsorted(ends, masked.positions, right=True)
+    return torch.searchsorted(ends, masked.positions.cpu(), right=True)
 
 
 def _attention(bf16: bool, device: torch.device, width: int) -> AbstractContextManager[Any]:

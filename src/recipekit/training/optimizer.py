@@ -37,7 +37,7 @@ def adamw(module: torch.nn.Module, learning_rate: float, weight_decay: float) ->
     """
     trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
     # The fused form takes no whole parameters together with slices of sharded ones.
-    kinds: dict[tuple[bool, type], list[torch.nn.Parameter]] = {}
+    kinds: dict[tuple[bool, type[torch.Tensor]], list[torch.nn.Parameter]] = {}
     for parameter in trained:
         kinds.setdefault((parameter.ndim >= 2, type(parameter.data)), []).append(parameter)
     groups = [
