@@ -31,10 +31,12 @@ collect:
   split: {{dev: 0.2, test: 0.3}}
 train:
   phases:
-    contrastive:
+    first: {{use: in_batch, loss: {{use: infonce, temperature: 0.05}}, num_hard_negatives: 0}}
+    second:
       use: coordinate_ascent
       loss: {{use: exact_softmax, temperature: 0.05}}
-      query_epochs: 2
+      query_epochs: 1
+      passage_epochs: 1
   batch_size: 8
   learning_rate: 1.0e-3
   precision: fp32

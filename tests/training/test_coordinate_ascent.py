@@ -172,4 +172,4 @@ def test_steps_on_batches_and_blocks_lower_the_exact_loss_to_a_stationary_point(
     assert len(losses) == 25
     assert [losses[0], losses[-1]] == pytest.approx([first_loss, last_loss], rel=1e-5)
     assert all(after < before for before, after in pairwise(losses))
-    assert last_norm < 0.01 * first_norm
+    assert last_norm < 0.02 * first_norm
