@@ -45,6 +45,7 @@ OUTSIDE = {
     "fsdp_transformer_layer_cls_to_wrap",
     "mixed_precision",
     "parallelism_config",
+    "parallelism_config_dp_replicate_size",
     "fsdp_version",
     "fsdp_reshard_after_forward",
     "fsdp_offload_params",

@@ -66,13 +66,14 @@ def finish(tmp_path: Path, tiny_dataset: Dataset):
         def build(folder: Path) -> dict[str, Any]:
             if name == "collect":
                 shutil.copytree(tiny_dataset.path, folder, dirs_exist_ok=True)
-            return manifest(
+            made = manifest(
                 stage=name,
                 key=str(stage.key),
                 identity=stage.identity,
                 inputs=stage.identity["inputs"],
                 summary=summary,
             )
+            return {**made, "recipe": planned.recipe}
 
         store.make(name, str(stage.key), build)
 

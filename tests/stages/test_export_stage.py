@@ -144,6 +144,7 @@ def test_the_model_card_describes_the_whole_run(inputs, tmp_path):
         "counts": {"train queries": 16},
         "judging": {},
         "figures": {"data": [], "model": []},
+        "blocks": {"data": [], "model": []},
         "passage_vectors": None,
         "command": "recipekit run demo.yaml",
     }

@@ -23,7 +23,7 @@ def compare(
             metavar="MODEL",
             help="Hub ids, model folders, runs, baselines, or retrievers such as bm25; the first "
             "is the reference. MODEL:dimensions=128,precision=int8 compresses its vectors, "
-            "RUN:before is the model before training, BASELINE:bm25 another system of a baseline, "
+            "RUN:before is the model before training, BASELINE:bm25 another system, "
             "bm25:k1=1.2 has other keys.",
             autocompletion=complete_run,
         ),
@@ -52,7 +52,11 @@ def compare(
     ] = None,
     evaluator: Annotated[
         Literal["retrieval", "sts", "pairs", "triplets", "reranking"] | None,
-        typer.Option(help="The evaluator for --on. Default: that of the kind of data."),
+        typer.Option(
+            metavar="NAME",
+            help="The evaluator for --on: retrieval, sts, pairs, triplets or reranking. Default: "
+            "that of the kind of data.",
+        ),
     ] = None,
     against: Annotated[
         str | None,
