@@ -77,12 +77,13 @@ def test_cut_vectors_rank_as_truncate_dim_of_sentence_transformers(
     found = compared("tiny", "tiny:dimensions=8")
     encoder = next(project.glob("runs/tiny/2*")) / "stages" / "train" / "encoder"
     model = SentenceTransformer(str(encoder), truncate_dim=8, device="cpu")
-    for query in found["queries"]:
+    searched = [query for query in found["queries"] if query["evaluator"] == "held_out"]
+    for query in searched:
         texts = [passage["text"] for passage in query["passages"]]
         vectors = model.encode_document(texts, normalize_embeddings=True)
         scores = vectors @ model.encode_query([query["query"]], normalize_embeddings=True)[0]
         assert np.all(np.diff(scores) <= 1e-5), "the passages are in the order of their scores"
-    assert found["queries"]
+    assert searched
 
 
 def test_terminal_and_page_show_words_for_verdicts(
