@@ -12,18 +12,25 @@ from recipekit.losses.exact_softmax_math import ExactSoftmax
 from recipekit.losses.frozen_matrix import FrozenMatrix
 from recipekit.records import Similarity
 
+N, TOTAL = 16, 5000
+"""Queries and passages."""
+
+
+def random_labels() -> CorpusLabels:
+    """The labels of the queries: some passages are positive, some are ignored."""
+    verdicts = np.random.default_rng(5).choice([0, 0, 0, 1, 2], size=(N, TOTAL)).astype(np.int8)
+    return CorpusLabels.of_queries(training_labels(verdicts), np.arange(N), "cuda")
+
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
 @pytest.mark.parametrize("similarity", ["cosine", "euclidean"])
 def test_passages_on_the_host_give_the_results_of_passages_on_the_gpu(
     dtype: torch.dtype, similarity: Similarity
 ) -> None:
-    n, total = 16, 5000
-    verdicts = np.random.default_rng(5).choice([0, 0, 0, 1, 2], size=(n, total)).astype(np.int8)
-    labels = CorpusLabels.of_queries(training_labels(verdicts), np.arange(n), "cuda")
+    labels = random_labels()
     loss = ExactSoftmax(0.05, "soft_label", 0.1, tile_size=700, similarity=similarity)
-    host = FrozenMatrix.whole(unit_rows(total, 64, 2, dtype))
-    queries = unit_rows(n, 64, 1).to("cuda")
+    host = FrozenMatrix.whole(unit_rows(TOTAL, 64, 2, dtype))
+    queries = unit_rows(N, 64, 1).to("cuda")
     results = [
         value_and_gradient(lambda q, corpus=corpus: loss(q, labels, corpus).cpu(), queries)
         for corpus in (host, host.to("cuda"))
@@ -37,13 +44,11 @@ def test_passages_on_the_host_give_the_results_of_passages_on_the_gpu(
 def test_half_precision_products_give_the_results_of_float32_ones(
     dtype: torch.dtype, similarity: Similarity
 ) -> None:
-    n, total = 16, 5000
-    verdicts = np.random.default_rng(5).choice([0, 0, 0, 1, 2], size=(n, total)).astype(np.int8)
-    labels = CorpusLabels.of_queries(training_labels(verdicts), np.arange(n), "cuda")
+    labels = random_labels()
     loss = ExactSoftmax(0.05, "log_marginal", tile_size=700, similarity=similarity)
-    stored = unit_rows(total, 64, 2, dtype).to("cuda")
+    stored = unit_rows(TOTAL, 64, 2, dtype).to("cuda")
     # The queries are rounded for the first, so they are rounded for both.
-    queries = (unit_rows(n, 64, 1).to("cuda") / 0.05).to(dtype).float() * 0.05
+    queries = (unit_rows(N, 64, 1).to("cuda") / 0.05).to(dtype).float() * 0.05
     (half, half_gradient), (full, full_gradient) = (
         value_and_gradient(lambda q, own=own: loss(q, labels, own), queries)
         for own in (FrozenMatrix.whole(stored), FrozenMatrix.whole(stored.float()))

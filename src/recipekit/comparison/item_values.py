@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from recipekit.evaluators.resampling import Resampling
 from recipekit.evaluators.statistic_rows import sampled_metrics
 from recipekit.tables import read_table
 
-__all__ = ["ItemValues", "read_item_values", "rows_of_values"]
+__all__ = ["ItemValues", "read_item_values", "rows_of_values", "without_differences"]
 
 Values = npt.NDArray[np.float64]
 
@@ -116,10 +116,10 @@ def rows_of_values(
         for row in found:
             row.update(having[row["system"]].details.get(metric, {}))
         # Without the reference, no difference is tested.
-        rows += found if systems[-1] == reference else list(_without_differences(found))
+        rows += found if systems[-1] == reference else without_differences(found)
     return rows
 
 
-def _without_differences(rows: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    for row in rows:
-        yield {key: value for key, value in row.items() if key != "differences"}
+def without_differences(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return rows without what a system is tested against."""
+    return [{key: value for key, value in row.items() if key != "differences"} for row in rows]

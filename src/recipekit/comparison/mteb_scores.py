@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from recipekit.comparison.item_values import without_differences
 from recipekit.evaluators.mteb_rows import MainScore, mteb_rows
 from recipekit.evaluators.mteb_values_file import EntryValues, read_values
 from recipekit.evaluators.resampling import Resampling
@@ -68,6 +69,4 @@ def rows_of_scores(
     """
     order = sorted(scores, key=lambda name: name == reference)
     rows = mteb_rows(spec, {name: scores[name] for name in order}, seed)
-    if reference in scores:
-        return rows
-    return [{key: value for key, value in row.items() if key != "differences"} for row in rows]
+    return rows if reference in scores else without_differences(rows)
