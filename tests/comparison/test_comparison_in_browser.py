@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 
 from helpers.browser import BACKGROUNDS, browse, needs_chromium, probed
+from helpers.compared_models import costs_of
 from recipekit.comparison.differing import DifferingQuery, RankedPassage
 from recipekit.comparison.page import write_page
 from recipekit.comparison.result import Comparison, ModelFacts
 from recipekit.comparison.verdicts import differences_to
-from recipekit.component import Efficiency
 
 pytestmark = [pytest.mark.slow, needs_chromium]
 REFERENCE = "sentence-transformers/all-MiniLM-L6-v2"
@@ -37,17 +37,7 @@ def minus(difference: float) -> dict[str, float]:
 
 
 def facts(name: str, dimensions: int, speed: float) -> ModelFacts:
-    costs = Efficiency(
-        parameters=22_700_000,
-        dimension=dimensions,
-        bytes_per_vector=4 * dimensions,
-        index_bytes=4_000_000,
-        passages_per_second=speed,
-        queries_per_second=10 * speed,
-        device="CPU, 2 threads of 2 cores",
-        precision="bf16 in fp32",
-        search_ms_per_query=0.25,
-    )
+    costs = costs_of(dimensions, speed)
     return ModelFacts(name, name, "model", "fp32", "apache-2.0", REFERENCE, 256, "cosine", costs)
 
 

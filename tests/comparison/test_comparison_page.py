@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from helpers.compared_models import costs_of
 from helpers.plain_text import plain_text
 from recipekit.comparison.describe import page_blocks, terminal_blocks
 from recipekit.comparison.differing import DifferingQuery, RankedPassage
@@ -29,17 +30,7 @@ def minus(difference: float, p_value: float) -> dict[str, float]:
 
 
 def facts(name: str, dimensions: int, speed: float) -> ModelFacts:
-    costs = Efficiency(
-        parameters=22_700_000,
-        dimension=dimensions,
-        bytes_per_vector=4 * dimensions,
-        index_bytes=4_000_000,
-        passages_per_second=speed,
-        queries_per_second=10 * speed,
-        device="CPU, 2 threads of 2 cores",
-        precision="bf16 in fp32",
-        search_ms_per_query=0.25,
-    )
+    costs = costs_of(dimensions, speed)
     return ModelFacts(name, f"./{name}", "model", "fp32", "mit", None, None, "dot", costs)
 
 
