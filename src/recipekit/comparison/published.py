@@ -159,8 +159,6 @@ class PublishedModel:
         spec = other.evaluators[evaluator]
         if isinstance(spec, RetrievalSpec):
             return self.like(spec, other._source_of(spec))
-        if isinstance(spec, MtebSpec) and spec.source is not None:
-            return None
         return self._like_parts(other.parts_of(evaluator))
 
     def parts_of(self, evaluator: str) -> Parts:
@@ -176,8 +174,16 @@ class PublishedModel:
     def _locked(self) -> dict[str, Any]:
         return {**self.lock.settings, **self.lock.files, **self.lock.revisions}
 
-    def _like_parts(self, wanted: Mapping[str, str]) -> str | None:
-        return next((name for name in self.evaluators if self.parts_of(name) == wanted), None)
+    def _like_parts(self, wanted: Parts) -> str | None:
+        """Return the evaluator that equal settings and files decide; None without one.
+
+        Those of `mteb` on a further data set do not decide that data.
+        """
+        for name, own in self.evaluators.items():
+            names_data = isinstance(own, MtebSpec) and own.source is not None
+            if not names_data and self.parts_of(name) == wanted:
+                return name
+        return None
 
     def like_slot(self, slot: Slot[EvaluatorSpec], hashes: FileHashes) -> str | None:
         """Return the evaluator that measures equal files or tasks in the same way; None without.
@@ -188,8 +194,6 @@ class PublishedModel:
             slot: An evaluator of files or tasks.
             hashes: Content hashes of files.
         """
-        if isinstance(slot.spec, MtebSpec) and slot.spec.source is not None:
-            return None
         return self._like_parts(parts_of_slot(slot, hashes))
 
 
