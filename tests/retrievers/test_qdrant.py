@@ -245,7 +245,8 @@ def test_an_existing_collection_is_searched_by_ids_in_its_payload(
         hits.rows, exact_top_k(matrices["query"], matrices["passage"], 10, similarity="cosine").rows
     )
     assert retriever.counts["unknown"] == 0
-    assert retriever.index_bytes == matrices["passage"].size * 4
+    stored = PASSAGES + 50  # the uncollected passages occupy memory too
+    assert retriever.index_bytes == stored * DIMENSION * 4
     assert [index for index in make_spec().remote().indices() if index.name == existing] == []
 
 
