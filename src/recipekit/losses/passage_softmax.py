@@ -38,12 +38,8 @@ from torch import Tensor
 
 from recipekit.arrays import Rows
 from recipekit.losses.corpus_labels import CorpusLabels
-from recipekit.losses.exact_softmax_math import (
-    QUERIES_AT_A_TIME,
-    default_tile_size,
-    log_partition,
-)
 from recipekit.losses.frozen_matrix import FrozenMatrix
+from recipekit.losses.log_partition import QUERIES_AT_A_TIME, default_tile_size, log_partition
 from recipekit.losses.pairs_by_passage import BlockPairs, PairsByPassage
 from recipekit.losses.rank_files import read_rows, write_rows
 from recipekit.losses.softmax_forms import FORMS, Positives, Smoothing

@@ -19,8 +19,8 @@ from recipekit.arrays import Rows
 from recipekit.component import Context, Embeddings, Loss
 from recipekit.encoding.out_of_memory import available_memory, free_memory, is_out_of_memory
 from recipekit.losses.corpus_labels import CorpusLabels
-from recipekit.losses.exact_softmax_math import QUERIES_AT_A_TIME
 from recipekit.losses.frozen_matrix import FrozenMatrix
+from recipekit.losses.log_partition import QUERIES_AT_A_TIME
 from recipekit.records import Side
 from recipekit.report.numbers import size
 
