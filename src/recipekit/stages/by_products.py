@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from recipekit.artifacts.key import key_of
 from recipekit.artifacts.manifest import manifest
 from recipekit.artifacts.store import Store
 from recipekit.component import Ranks
+
+if TYPE_CHECKING:
+    from recipekit.arrays import Rows
 
 __all__ = ["ByProducts"]
 
@@ -55,7 +59,7 @@ class ByProducts:
         key = key_of(identity)
         self.used.append((kind, key))
         # Several ranks look only under the lock, and the main rank looks for all. Without that, an
-        # artifact that another run commits at this moment would exist for some of them alone, and
+        # artifact that another run commits at this moment would exist only for some of them, and
         # the ranks would wait for one another at different places.
         if self.ranks.count > 1 or self.store.find(kind, key) is None:
             with self.store.making(kind, key, is_main=self.ranks.is_main) as partial:
@@ -69,6 +73,25 @@ class ByProducts:
                         self.store.commit(kind, key, made)
             self.ranks.barrier()
         return self.store.cache / kind / key
+
+    def narrow(
+        self, kind: str, identity: dict[str, Any], rows: Rows | None, total: int
+    ) -> Rows | None:
+        """Return the rows that a by-product of texts has, of those that are needed; None for all.
+
+        It has all if all are needed, or if one with all is cached. Otherwise the rows are added to
+        `identity`.
+
+        Args:
+            kind: Its kind.
+            identity: Everything that decides it, apart from the rows.
+            rows: The rows that are needed, ascending; None for all.
+            total: How many texts there are.
+        """
+        if rows is None or len(rows) == total or self.has(kind, identity):
+            return None
+        identity["rows"] = hashlib.sha256(rows.astype("<i8").tobytes()).hexdigest()
+        return rows
 
     def has(self, kind: str, identity: Mapping[str, Any]) -> bool:
         """Return whether a by-product is cached; the main rank looks for all."""

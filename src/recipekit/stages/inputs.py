@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
@@ -10,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from recipekit import stages
-from recipekit.artifacts.key import FileHashes, key_of, slot_identity
+from recipekit.artifacts.key import FileHashes
 from recipekit.artifacts.store import Artifact, Store
 from recipekit.component import (
     Context,
@@ -23,13 +22,13 @@ from recipekit.component import (
     SingleProcess,
     Slot,
     Spending,
-    VectorSourceSpec,
 )
-from recipekit.errors import DataError, RunError, error_location
+from recipekit.errors import RunError, error_location
 from recipekit.recipe.sections import TRAINED, Recipe
 from recipekit.stages.by_products import ByProducts
-from recipekit.stages.dataset_view import dataset_view
+from recipekit.stages.dataset_view import dataset_view, texts_key
 from recipekit.stages.recipe_encoders import RecipeEncoders
+from recipekit.stages.stored_vectors import StoredVectors
 from recipekit.tables import read_table
 
 if TYPE_CHECKING:
@@ -90,7 +89,7 @@ class StageInputs:
     ) -> StageInputs:
         """Return the inputs of a stage of a recipe, outside a run.
 
-        `recipe_text`, `command` and `run` are known to a run alone.
+        Only a run has `recipe_text`, `command` and `run`.
         """
         return cls(
             recipe_name=recipe.name,
@@ -153,7 +152,7 @@ class StageInputs:
             weights: The weights that it gets of an encoder if it names none.
             query_rows: The queries that it is asked about; None for all.
             encodes_all: Encode all queries nevertheless, since later stages need the others.
-                Vectors that exist already are read for `query_rows` alone.
+                Vectors that exist already are read only for `query_rows`.
         """
         scratch.mkdir(parents=True, exist_ok=True)
         return Context(
@@ -319,10 +318,10 @@ class StageInputs:
         spec, encoder_identity = self.encoder_spec(name, weights)
         passages, queries = spec.stored_passages(), spec.stored_queries()
         if passages is not None and side == "passage":
-            return self._stored_passages(passages)
+            return self._stored_vectors.passages(passages)
         if queries is not None and side == "query":
             assert passages is not None, "an encoder that embeds no queries embeds no passages"
-            return self._stored_queries(queries, passages, rows)
+            return self._stored_vectors.queries(queries, passages, rows)
         identity = {
             "by_product": "embeddings",
             "version": 2,
@@ -330,7 +329,8 @@ class StageInputs:
             "side": side,
             "texts": self._texts(side),
         }
-        rows = self._missing_rows("embeddings", identity, side, rows)
+        total = len(self.dataset.table(side))
+        rows = self._by_products.narrow("embeddings", identity, rows, total)
 
         def build(folder: Path) -> dict[str, Any]:
             encoder = self.encoder(name, weights=weights)
@@ -343,81 +343,18 @@ class StageInputs:
         folder = self._by_products.make_together("embeddings", identity, build)
         return replace(open_embeddings(folder), rows=rows)
 
-    def _missing_rows(
-        self, kind: str, identity: dict[str, Any], side: Side, rows: Rows | None
-    ) -> Rows | None:
-        """Return the rows that a by-product of some texts has; None for all.
-
-        It has all if all are needed, or all are cached. Otherwise the rows become part of
-        `identity`.
-        """
+    @property
+    def _stored_vectors(self) -> StoredVectors:
         assert self.dataset is not None
-        is_whole = rows is None or len(rows) == len(self.dataset.table(side))
-        if rows is None or is_whole or self._by_products.has(kind, identity):
-            return None
-        identity["rows"] = hashlib.sha256(rows.astype("<i8").tobytes()).hexdigest()
-        return rows
-
-    def _stored_passages(self, slot: Slot[VectorSourceSpec]) -> Embeddings:
-        """Return the vectors that the passages have already, read once into the cache."""
-        from recipekit.encoding.embed import open_embeddings
-        from recipekit.vector_sources.stored import WantedTexts, store_vectors
-
-        assert self.dataset is not None
-        passages = WantedTexts("passage", self.dataset.passages)
-
-        def build(folder: Path) -> None:
-            vectors = slot.build(self.context(self.store.root / "scratch"))
-            similarity = vectors.similarity
-            store_vectors(slot.spec, vectors, passages, similarity, folder, self.progress)
-
-        return open_embeddings(self.artifact("vectors", slot_identity(slot, self.hashes), build))
-
-    def _stored_queries(
-        self, slot: Slot[VectorSourceSpec], of_passages: Slot[VectorSourceSpec], rows: Rows | None
-    ) -> Embeddings:
-        """Return the vectors that queries have already, to compare with those of the passages."""
-        from recipekit.encoding.embed import open_embeddings
-        from recipekit.vector_sources.stored import WantedTexts, store_vectors
-
-        assert self.dataset is not None
-        passages = self._stored_passages(of_passages)
-        identity = {
-            "by_product": "vectors",
-            "identity": slot_identity(slot, self.hashes),
-            "side": "query",
-            "similarity": passages.similarity,
-            "dimension": passages.matrix.shape[1],
-            "texts": self._texts("query"),
-        }
-        rows = self._missing_rows("vectors", identity, "query", rows)
-        queries = WantedTexts("query", self.dataset.queries, rows)
-
-        def build(folder: Path) -> dict[str, Any]:
-            vectors = slot.build(self.context(self.store.root / "scratch"))
-            if vectors.dimension != passages.matrix.shape[1]:
-                raise DataError(
-                    f"{slot.spec.described()}: has vectors of {vectors.dimension} dimensions, and "
-                    f"those of the passages, {of_passages.spec.described()}, have "
-                    f"{passages.matrix.shape[1]}",
-                    code="RK350",
-                )
-            similarity = passages.similarity
-            store_vectors(slot.spec, vectors, queries, similarity, folder, self.progress)
-            return {}
-
-        folder = self._by_products.make("vectors", identity, build)
-        return replace(open_embeddings(folder), rows=rows)
+        scratch = self.store.root / "scratch"
+        return StoredVectors(
+            self.dataset, self.hashes, self._by_products, lambda: self.context(scratch)
+        )
 
     def _texts(self, side: Side) -> str:
-        """Return the content hash of one side's files, by which by-products are keyed.
-
-        The data set's own key also depends on queries and labels, which an index of the passages
-        does not need.
-        """
+        """Return the content hash of one side's texts; see `texts_key`."""
         assert self.dataset is not None
-        hashes = [self.hashes.of(file) for file in self.dataset.files(side)]
-        return hashes[0] if len(hashes) == 1 else key_of(hashes)
+        return texts_key(self.dataset, side, self.hashes)
 
 
 def _check_is_trained(name: str, encoder: Encoder) -> None:
