@@ -121,7 +121,8 @@ def load(entry: Entry) -> type[Component[Any]]:
             does not define `build()`, or it is a phase without `total_epochs`.
     """
     try:
-        loaded = _import_file(entry) if entry.file else _import_point(entry)
+        point = EntryPoint(entry.name, entry.target, group(entry.kind))
+        loaded = _import_file(entry) if entry.file else point.load()
     except Exception as error:
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
         raise ComponentError(
@@ -153,10 +154,6 @@ def load(entry: Entry) -> type[Component[Any]]:
 
 def _owner(entry: Entry) -> str:
     return "local code" if entry.file else entry.distribution
-
-
-def _import_point(entry: Entry) -> object:
-    return EntryPoint(entry.name, entry.target, group(entry.kind)).load()
 
 
 def _import_file(entry: Entry) -> object:

@@ -103,7 +103,7 @@ def test_a_baseline_runs_in_a_fresh_environment_with_the_locked_versions(
     status = invoke(["reproduce", "out", "--cpu", "--fresh-environment"])
     printed = capfd.readouterr()
     assert status == 0, printed.out + printed.err
-    assert "the figure is within tolerance" in printed.out
+    assert "1 of 1 figures are within tolerance" in printed.out
     assert "differs from the lock" not in printed.err
     environment = Path("reproduced-small/environment")
     assert f"numpy=={locked.versions['numpy']}" in (environment / "requirements.txt").read_text()

@@ -57,7 +57,9 @@ def full_disk(
     folder = next((folder for folder in folders if file and file.is_relative_to(folder)), None)
     if folder is None:
         folder = file.parent if file else disk_without_space(folders)
-    writing = f" while writing {_short(file, folder)}" if file else ""
+    if file is not None and file.is_relative_to(folder):
+        file = file.relative_to(folder)
+    writing = f" while writing {file}" if file else ""
     if too_large or (not set(NO_SPACE).intersection(numbers) and _free_bytes(folder) > 2**30):
         return StoreError(
             f"{folder}: a file could not be written completely{writing}: the disk is full, or a "
@@ -158,8 +160,3 @@ def _free_bytes(folder: Path) -> int:
         return shutil.disk_usage(folder).free
     except OSError:
         return _NEARLY_FULL
-
-
-def _short(file: Path, folder: Path) -> Path:
-    """A file's name below a folder."""
-    return file.relative_to(folder) if file.is_relative_to(folder) else file

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -32,40 +33,47 @@ def recipes(
     `recipekit run NAME` runs a shipped recipe. `recipekit reproduce NAME` repeats its baseline, the
     published figures, if it has one.
     """
-    from recipekit.errors import StoreError
-    from recipekit.recipe.shipped import shipped, shipped_baselines
-    from recipekit.report.blocks import Table
-    from recipekit.report.terminal import print_blocks
+    from recipekit.recipe.shipped import shipped
     from recipekit.suggestions import did_you_mean
 
-    known, published = shipped(), shipped_baselines()
+    known = shipped()
     if name is None:
         if copy_to is not None:
             raise typer.BadParameter("needs the NAME of a recipe", param_hint="--copy-to")
-        if as_json:
-            print_json(
-                [
-                    {"name": recipe, "summary": summary_of(file), "baseline": recipe in published}
-                    for recipe, file in known.items()
-                ]
-            )
-            return
-        rows = [
-            [recipe, "yes" if recipe in published else "", summary_of(file)]
-            for recipe, file in known.items()
-        ]
-        print_blocks([Table(["recipe", "baseline", "what it does"], rows, left=3)])
+        _list(known, as_json=as_json)
         return
     if name not in known:
         advice = did_you_mean(name, known) or f" Shipped recipes: {', '.join(known)}."
         raise typer.BadParameter(f"'{name}' is not a shipped recipe.{advice}", param_hint="NAME")
     text = _text(known[name])
-    if as_json and copy_to is None:
+    if copy_to is not None:
+        _copy(text, copy_to)
+    elif as_json:
         print_json({"name": name, "summary": summary_of(known[name]), "text": text})
-        return
-    if copy_to is None:
+    else:
         typer.echo(text, nl=False)
+
+
+def _list(known: Mapping[str, Path], *, as_json: bool) -> None:
+    from recipekit.recipe.shipped import shipped_baselines
+    from recipekit.report.blocks import Table
+    from recipekit.report.terminal import print_blocks
+
+    published = shipped_baselines()
+    found = [
+        {"name": name, "summary": summary_of(file), "baseline": name in published}
+        for name, file in known.items()
+    ]
+    if as_json:
+        print_json(found)
         return
+    rows = [[row["name"], "yes" if row["baseline"] else "", row["summary"]] for row in found]
+    print_blocks([Table(["recipe", "baseline", "what it does"], rows, left=3)])
+
+
+def _copy(text: str, copy_to: Path) -> None:
+    from recipekit.errors import StoreError
+
     try:
         with copy_to.open("x", encoding="utf-8") as file:
             file.write(text)

@@ -15,6 +15,8 @@ from recipekit.cli.options import LocalCode, Overrides, TrustRemoteCode
 
 if TYPE_CHECKING:
     from recipekit.pipeline.run_events import RunEvent
+    from recipekit.reproduce.drift import Drift
+    from recipekit.reproduce.reproduction import Outcome
 
 __all__ = ["reproduce"]
 
@@ -32,7 +34,7 @@ def reproduce(
     ],
     work: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Where to work. Default: reproduced-NAME, a new folder."),
+        typer.Option(metavar="DIR", help="The folder to work in. Default: reproduced-NAME."),
     ] = None,
     data: Annotated[
         list[str] | None,
@@ -46,7 +48,7 @@ def reproduce(
     ] = None,
     cpu: Annotated[bool, typer.Option("--cpu", help="Use no GPU.")] = False,
     force: Annotated[
-        bool, typer.Option("--force", help="Run although the bundle or its data was changed.")
+        bool, typer.Option("--force", help="Run even if the bundle or its data was changed.")
     ] = False,
     fresh_environment: Annotated[
         bool,
@@ -64,10 +66,7 @@ def reproduce(
     if fresh_environment:
         raise typer.Exit(_in_fresh_environment(bundle, work, context.obj, force=force))
     from recipekit.pipeline.accelerate_config import read_launch
-    from recipekit.report.terminal import print_blocks
-    from recipekit.reproduce.drift import in_words
     from recipekit.reproduce.preparation import prepare
-    from recipekit.reproduce.reproduction import outcomes_blocks
     from recipekit.reproduce.reproduction import reproduce as run
 
     launch = read_launch(None, num_processes, cpu=cpu)
@@ -80,32 +79,43 @@ def reproduce(
         force=force,
         allowed={"allow_local_code": allow_local_code, "trust_remote_code": trust_remote_code},
     )
-    for difference in in_words(prepared.differences):
-        typer.echo(f"differs from the lock: {difference}", err=True)
-    if any(difference.part == "versions" for difference in prepared.differences):
-        typer.echo(f"to run with the locked versions, add {OPTION}", err=True)
-    if not prepared.differences:
-        typer.echo("data, versions and device are those of the lock", err=True)
+    _print_differences(prepared.differences)
     command = shlex.join(["recipekit", *context.obj])
     outcomes = run(prepared, launch=launch, on_event=_show, command=command, quiet=as_json)
-    missed = sum(not outcome.is_within for outcome in outcomes)
+    reproduced = all(outcome.is_within for outcome in outcomes)
     if as_json:
         differences = [vars(each) for each in prepared.differences]
         figures = [outcome.as_json() for outcome in outcomes]
-        print_json({"reproduced": not missed, "differences": differences, "figures": figures})
+        print_json({"reproduced": reproduced, "differences": differences, "figures": figures})
     else:
-        typer.echo()
-        print_blocks(outcomes_blocks(outcomes))
-        total = len(outcomes)
-        if total == 1:
-            verdict = "the figure is not" if missed else "the figure is"
-        else:
-            verdict = f"{missed} of {total} are not" if missed else f"all {total} figures are"
-        bases = ", ".join(dict.fromkeys(outcome.basis for outcome in outcomes))
-        typer.echo(f"{verdict} within tolerance (tolerances: {bases})")
+        _print_outcomes(outcomes)
         typer.echo(f"report: {prepared.report}")
-    if missed:
+    if not reproduced:
         raise typer.Exit(1)
+
+
+def _print_differences(differences: Sequence[Drift]) -> None:
+    """Print how this machine differs from the lock."""
+    from recipekit.reproduce.drift import in_words
+
+    for difference in in_words(differences):
+        typer.echo(f"differs from the lock: {difference}", err=True)
+    if any(difference.part == "versions" for difference in differences):
+        typer.echo(f"to run with the locked versions, add {OPTION}", err=True)
+    if not differences:
+        typer.echo("data, versions and device are those of the lock", err=True)
+
+
+def _print_outcomes(outcomes: Sequence[Outcome]) -> None:
+    """Print every figure next to the published one, and how many are within their tolerances."""
+    from recipekit.report.terminal import print_blocks
+    from recipekit.reproduce.reproduction import outcomes_blocks
+
+    typer.echo()
+    print_blocks(outcomes_blocks(outcomes))
+    within = sum(outcome.is_within for outcome in outcomes)
+    bases = ", ".join(dict.fromkeys(outcome.basis for outcome in outcomes))
+    typer.echo(f"{within} of {len(outcomes)} figures are within tolerance (tolerances: {bases})")
 
 
 def _in_fresh_environment(

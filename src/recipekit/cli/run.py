@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -22,9 +22,7 @@ from recipekit.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from recipekit.dataset import Dataset
     from recipekit.pipeline.run_events import Output, RunEvent
-    from recipekit.recipe.sections import Recipe
 
 __all__ = ["run"]
 
@@ -53,22 +51,20 @@ def run(
     cpu: Annotated[bool, typer.Option("--cpu", help="Use no GPU.")] = False,
     locked: Annotated[
         bool,
-        typer.Option("--locked", help="Refuse anything that differs from the recipe's lock."),
+        typer.Option("--locked", help="Stop if anything differs from the recipe's lock."),
     ] = False,
     allow_local_code: LocalCode = False,
     trust_remote_code: TrustRemoteCode = False,
     tracker: Annotated[
         str | None,
-        typer.Option(
-            metavar="NAME", help="Show losses and dev values in TensorBoard, wandb or another one."
-        ),
+        typer.Option(metavar="NAME", help="Log losses and dev values to tensorboard, wandb, …"),
     ] = None,
     quiet: Annotated[
         bool, typer.Option("--quiet", "-q", help="Print only warnings and errors.")
     ] = False,
     as_json: Annotated[
         bool,
-        typer.Option("--json", help="Print what happens as one JSON object per line."),
+        typer.Option("--json", help="Print events as JSON, one object per line."),
     ] = False,
 ) -> None:
     """Run every stage of a recipe that is not cached, and write a report.
@@ -91,7 +87,11 @@ def run(
         allow_local_code=allow_local_code,
         trust_remote_code=trust_remote_code,
     )
-    check_dataset = _check_lock(loaded, cpu=launch.cpu) if locked else None
+    check_dataset = None
+    if locked:
+        from recipekit.reproduce.locked_run import check_lock
+
+        check_dataset = check_lock(loaded, cpu=launch.cpu)
     finished = execute(
         loaded,
         cache=cache,
@@ -109,13 +109,6 @@ def run(
     if output == "text":
         typer.echo()
         print_blocks(closing_blocks(finished.path))
-
-
-def _check_lock(recipe: Recipe, *, cpu: bool) -> Callable[[Dataset], None]:
-    """Compare a recipe with its lock, and return the check of its data."""
-    from recipekit.reproduce.locked_run import check_lock
-
-    return check_lock(recipe, cpu=cpu)
 
 
 def _output(*, quiet: bool, as_json: bool) -> Output:

@@ -42,7 +42,7 @@ class ComparedModel:
     encoder: str
     """Its name among `encoders`."""
     weights_id: str
-    """Identifies the weights alone, without prompts or lengths."""
+    """Identifies the weights, without prompts or lengths."""
     kind: str = BI_ENCODER
     licence: str | None = None
     weights: EncoderWeights | None = None
@@ -177,8 +177,8 @@ def model_of_run(
         encoders=MeasuredEncoders(recipe.encoders),
         encoder=name,
         weights_id=initial,
-        kind=_kind(base),
-        licence=_licence(base),
+        kind=BI_ENCODER if base is None else kind_of(base),
+        licence=None if base is None else licence_of(base),
         recipe=recipe.name,
         base_model=slot.spec.base_model,
     )
@@ -215,14 +215,6 @@ def _base_model(spec: EncoderSpec) -> Path | None:
         return local_folder(spec.model) or fetch_small_files(spec.model, spec.commit())
     except ModelError:
         return None
-
-
-def _kind(folder: Path | None) -> str:
-    return BI_ENCODER if folder is None else kind_of(folder)
-
-
-def _licence(folder: Path | None) -> str | None:
-    return None if folder is None else licence_of(folder)
 
 
 def check_models(models: Sequence[ComparedModel]) -> None:

@@ -53,7 +53,8 @@ def table_columns(path: Path, format: TableFormat, scratch: Path) -> list[str]:
         DataError: As `table_rows`.
     """
     plain = _decompressed(path, scratch)
-    with _table_errors(path, f"{path}: not {_article(format)} file"):
+    kind = "an Arrow" if format == "arrow" else "a Parquet"
+    with _table_errors(path, f"{path}: not {kind} file"):
         names = _parquet_names(plain) if format == "parquet" else _arrow_names(plain)
     repeated = sorted({name for name in names if names.count(name) > 1})
     if repeated:
@@ -76,10 +77,6 @@ def table_batches(
             yield from _parquet_batches(plain, columns, batch)
         else:
             yield from _arrow_batches(plain, columns, batch)
-
-
-def _article(format: TableFormat) -> str:
-    return "an Arrow" if format == "arrow" else "a Parquet"
 
 
 def _parquet_names(path: Path) -> list[str]:

@@ -52,7 +52,10 @@ class MtebEvaluator:
         local = local_tasks(self.spec, lambda: self.context.dataset, self.context.scratch)
         tasks = [*named_tasks(self.spec), *local]
         scores = {
-            system.name: {_label(task): self._entries(task, system) for task in tasks}
+            system.name: {
+                f"{task.metadata.name} {task.metadata.main_score}": self._entries(task, system)
+                for task in tasks
+            }
             for system in systems
             if system.embed is not None
         }
@@ -145,10 +148,6 @@ class MtebEvaluator:
 def _is_complete(result: Any, task: Any) -> bool:
     """Return whether a kept result, if there is one, has all of a task's languages and splits."""
     return result is not None and not result.get_missing_evaluations(task)
-
-
-def _label(task: Any) -> str:
-    return f"{task.metadata.name} {task.metadata.main_score}"
 
 
 class _MtebEncoder:

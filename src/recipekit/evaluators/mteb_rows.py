@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any, Final
 
 import numpy as np
@@ -30,7 +31,7 @@ class MainScore:
     """The split and the subset: `test eng`."""
     score: float
     queries: Mapping[str, float] = field(default_factory=dict)
-    """The score of every query by its id; empty where single items have none."""
+    """The score of every query by its id; empty where mteb gives none."""
 
 
 def mteb_rows(
@@ -115,10 +116,5 @@ def _table(entries: Sequence[MainScore]) -> Values | None:
 
 def _count(scores: Mapping[str, Mapping[str, Sequence[MainScore]]]) -> int | None:
     """The queries of the only entry; None for several, or without values of single queries."""
-    entries = list(_entries(next(iter(scores.values()))))
+    entries = list(chain.from_iterable(next(iter(scores.values())).values()))
     return len(entries[0].queries) or None if len(entries) == 1 else None
-
-
-def _entries(tasks: Mapping[str, Sequence[MainScore]]) -> Iterator[MainScore]:
-    for entries in tasks.values():
-        yield from entries

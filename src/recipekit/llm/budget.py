@@ -40,7 +40,9 @@ class Budget:
         self._limits: dict[str, int] = {}
         allowed = []
         for i, account in enumerate(spending.accounts):
-            self._limits |= {f"limit{i}": _limit(account), f"max_calls{i}": _max_calls(account)}
+            max_calls = UNLIMITED if account.max_calls is None else account.max_calls
+            self._limits[f"limit{i}"] = _limit(account)
+            self._limits[f"max_calls{i}"] = min(UNLIMITED, max_calls)
             allowed.append(
                 f"(name = :ledger{i} AND charged + :amount <= :limit{i} AND calls < :max_calls{i})"
             )
@@ -154,10 +156,6 @@ def _limit(account: Account) -> int:
     if account.max_cost_usd is None:
         return UNLIMITED
     return min(UNLIMITED, math.floor(round(account.max_cost_usd * UNITS_PER_USD, 3)))
-
-
-def _max_calls(account: Account) -> int:
-    return UNLIMITED if account.max_calls is None else min(UNLIMITED, account.max_calls)
 
 
 def _units(usd: float) -> int:

@@ -56,7 +56,7 @@ def load_recipe(
         DataError: A table in a dict cannot be stored.
     """
     if isinstance(source, Mapping):
-        source = with_stored_tables(source, _tables(cache))
+        source = with_stored_tables(source, find_project(cache=cache).cache / "tables")
     return recipes.load_recipe(
         source,
         overrides,
@@ -174,7 +174,3 @@ def loaded_recipe(
             code="RK605",
         )
     return recipe
-
-
-def _tables(cache: Path | str | None) -> Path:
-    return find_project(cache=cache).cache / "tables"

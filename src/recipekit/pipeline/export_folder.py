@@ -75,7 +75,8 @@ class ExportFolder:
             shutil.rmtree(partial, ignore_errors=True)
             shutil.copytree(artifact.path, partial, copy_function=shutil.copyfile)
             (partial / MANIFEST).unlink()
-            files = sorted(str(file.relative_to(partial)) for file in _files(partial))
+            copied = (file for file in partial.rglob("*") if not file.is_dir())
+            files = sorted(str(file.relative_to(partial)) for file in copied)
             known = set((self._record() or {}).get("files", []))
             self._check_free(files, known)
             # The record names old and new files until the copy is complete.
@@ -132,10 +133,6 @@ class ExportFolder:
 def _is_inside(file: Any) -> bool:
     """Return whether a recorded file is a relative path that does not leave the folder."""
     return isinstance(file, str) and not os.path.isabs(file) and ".." not in Path(file).parts
-
-
-def _files(folder: Path) -> list[Path]:
-    return [file for file in folder.rglob("*") if not file.is_dir()]
 
 
 def exporting_stage() -> str:

@@ -172,7 +172,9 @@ class _Explanation:
             parent = model_at(self.model, self._below(path[:-1]))
             known = [*_keys(parent), *(self.extra if path[:-1] == self.path else ())]
             name = str(path[-1])
-            hint = key_for(name, known) or did_you_mean(name, known) or _known_here(known)
+            hint = key_for(name, known) or did_you_mean(name, known)
+            if not hint and known:
+                hint = f" Known here: {listed(known)}."
             self.document.find(path, f"unknown key.{hint}", "RK103", at_key=True)
         elif kind == "missing":
             name = str(path[-1])
@@ -253,10 +255,6 @@ def _path_of(document: Document, path: KeyPath, detail: ErrorDetails) -> KeyPath
 
 def _keys(model: type[BaseModel] | None) -> list[str]:
     return [field.alias or name for name, field in model.model_fields.items()] if model else []
-
-
-def _known_here(keys: list[str]) -> str:
-    return f" Known here: {listed(keys)}." if keys else ""
 
 
 def _message(mistake: _Mistake, value: Any, purpose: str) -> str:

@@ -53,7 +53,7 @@ def rows_table(
     cells = {row: dict(_flat(counts)) for row, counts in rows.items()}
     columns = list(dict.fromkeys(column for row in cells.values() for column in row))
     known = labels or {}
-    header = [name, *(known.get(column, _readable(column)) for column in columns)]
+    header = [name, *(known.get(column, column.replace("_", " ")) for column in columns)]
     body = [[row, *(values.get(column, "") for column in columns)] for row, values in cells.items()]
     return Table(header, body, title=title, left=left)
 
@@ -78,7 +78,3 @@ def _flat(counts: Counts, prefix: str = "") -> Iterator[tuple[str, str]]:
             yield path, ", ".join(map(figure, value)) or "-"
         else:
             yield path, figure(value)
-
-
-def _readable(key: str) -> str:
-    return key.replace("_", " ")

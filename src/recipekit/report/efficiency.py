@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from recipekit.report.blocks import Line, ReportSection, Strong, Table
@@ -22,7 +22,7 @@ Costs = Mapping[str, Any]
 
 EFFICIENCY = "efficiency.json"
 """The file in an evaluator's folder with what each system and variant costs, by name. The values
-depend on the machine, so they are no part of `metrics.json`."""
+depend on the machine, so they are not in `metrics.json`."""
 
 
 def efficiency_sections(measured: EvaluatorMetrics) -> list[ReportSection]:
@@ -151,11 +151,8 @@ def _variants(measured: EvaluatorMetrics, kind: str) -> list[Row]:
 
 
 def _difference(row: Row, base: str) -> Difference:
-    return next(found for found in _differences([row]) if found.other == base)
-
-
-def _differences(rows: Sequence[Row]) -> Iterator[Difference]:
-    return EvaluatorMetrics("", "", rows).differences()
+    differences = EvaluatorMetrics("", "", [row]).differences()
+    return next(found for found in differences if found.other == base)
 
 
 def _tested(found: Difference) -> list[Line]:

@@ -68,7 +68,7 @@ SETTINGS: Final[dict[str, Any]] = {
 
 
 def can_draw() -> bool:
-    """Whether matplotlib is installed. Without it, a report has the tables of its figures alone."""
+    """Whether matplotlib is installed. Without it, a report has only the tables of its figures."""
     return find_spec("matplotlib") is not None
 
 
@@ -128,7 +128,7 @@ def _drawing(figure: Figure) -> Drawing:
             ax.set_ylabel(figure.y)
     _label(axes[-1], figure)
     if names:
-        _legend(drawing, axes[0], names)
+        _legend(drawing, names)
     return drawing
 
 
@@ -260,7 +260,7 @@ def _label(ax: Axes, figure: Figure) -> None:
         ax.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.6g}"))
 
 
-def _legend(drawing: Drawing, ax: Axes, names: Sequence[str]) -> None:
+def _legend(drawing: Drawing, names: Sequence[str]) -> None:
     """Name the series above the plot, in as many columns as fit."""
     from matplotlib.lines import Line2D
 

@@ -104,7 +104,8 @@ def write_bundle(
         (folder / "recipe.yaml").write_text(text, encoding="utf-8")
         write_lock(folder / "recipe.lock", lock)
         trained = trained_systems(recipe)
-        rows = with_tolerances(_rows(run), repeated, trained, options.tolerance)
+        figures = run.read_json(run.path / "metrics.json", list) or []
+        rows = with_tolerances(figures, repeated, trained, options.tolerance)
         write_json(folder / "metrics.json", rows)
         _write_models(folder, recipe, rows)
         _copy_values(run, folder)
@@ -119,10 +120,6 @@ def write_bundle(
         files = [INDEX, *file_hashes(folder)]
         delivered = deliver(folder)
     return Shared(delivered, files, left_out, replies, rows)
-
-
-def _rows(run: RunFolder) -> list[dict[str, Any]]:
-    return run.read_json(run.path / "metrics.json", list) or []
 
 
 def _pinned(lock: Lock, values: dict[str, Any]) -> tuple[Lock, dict[str, Any]]:
@@ -173,7 +170,7 @@ def _write_models(folder: Path, recipe: Recipe, rows: Sequence[Mapping[str, Any]
 
 
 def _copy_values(run: RunFolder, folder: Path) -> None:
-    """Copy the values of single items, and what systems cost.
+    """Copy per-item values, and what systems cost.
 
     Values are a table of each evaluator, and a file of each of mteb's tasks.
     """
