@@ -60,14 +60,18 @@ def _list(known: Mapping[str, Path], *, as_json: bool) -> None:
     from recipekit.report.terminal import print_blocks
 
     published = shipped_baselines()
-    found = [
-        {"name": name, "summary": summary_of(file), "baseline": name in published}
-        for name, file in known.items()
-    ]
+    summaries = {name: summary_of(file) for name, file in known.items()}
     if as_json:
-        print_json(found)
+        print_json(
+            [
+                {"name": name, "summary": summary, "baseline": name in published}
+                for name, summary in summaries.items()
+            ]
+        )
         return
-    rows = [[row["name"], "yes" if row["baseline"] else "", row["summary"]] for row in found]
+    rows = [
+        [name, "yes" if name in published else "", summary] for name, summary in summaries.items()
+    ]
     print_blocks([Table(["recipe", "baseline", "what it does"], rows, left=3)])
 
 
