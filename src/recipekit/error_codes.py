@@ -35,7 +35,7 @@ class ErrorCode(NamedTuple):
 
 ERROR_CODES: Final[dict[str, ErrorCode]] = {
     "RK000": ErrorCode(
-        "An error of recipekit without a more specific code.",
+        "An error without a more specific code.",
         "None in recipekit itself. It is the default of `RecipekitError`, which plugins may raise.",
         "Read the message. If it comes from a plugin, report it to the plugin's authors.",
     ),
@@ -257,7 +257,7 @@ ERROR_CODES: Final[dict[str, ErrorCode]] = {
         "Raise `timeout`, or lower `concurrency`.",
     ),
     "RK262": ErrorCode(
-        "The server turns requests away, or answers with only some of its shards.",
+        "The server rejects requests, or only some of its shards answer.",
         "It is overloaded, or a node is down.",
         "Lower `concurrency`, raise `max_retries`, or run again when the cluster is healthy.",
     ),
@@ -289,7 +289,7 @@ ERROR_CODES: Final[dict[str, ErrorCode]] = {
         "Correct the key that the message names.",
     ),
     "RK268": ErrorCode(
-        "The client library and the server do not fit together.",
+        "The versions of the client library and the server are incompatible.",
         "Their versions are too far apart, or another product answers at the URL.",
         "Correct `url`, or install the client version that the message names.",
     ),
@@ -312,7 +312,7 @@ ERROR_CODES: Final[dict[str, ErrorCode]] = {
         "Correct the path.",
     ),
     "RK302": ErrorCode(
-        "A file is expected, but the path is a folder or a pipe; or the reverse.",
+        "A path is a folder or a pipe where a file is expected, or a file where a folder is.",
         "The path points one level too high or too low, or is a named pipe, socket or device.",
         "Correct the path.",
     ),
@@ -483,7 +483,7 @@ ERROR_CODES: Final[dict[str, ErrorCode]] = {
     "RK413": ErrorCode(
         "The model prepares its texts in a way that is not supported.",
         "It is an encoder whose files state a chat template or fixed lengths.",
-        "Use another model. Of a plain transformer, such as a chat model, the template is ignored.",
+        "Use another model. The template of a plain transformer, such as a chat model, is ignored.",
     ),
     "RK415": ErrorCode(
         "`pooling` cannot replace the model's own pooling.",
@@ -497,7 +497,7 @@ ERROR_CODES: Final[dict[str, ErrorCode]] = {
     ),
     "RK417": ErrorCode(
         "An encoder cannot be pre-trained as a masked language model.",
-        "It is a decoder or a static embedding, or its tokenizer has no mask token, as T5's.",
+        "It is a decoder or a static embedding, or its tokenizer has no mask token, like T5's.",
         "Leave the phase `masked_language_model` out, or train another model.",
     ),
     "RK418": ErrorCode(
@@ -506,7 +506,7 @@ ERROR_CODES: Final[dict[str, ErrorCode]] = {
         "Name a cross-encoder that is trained for ranking.",
     ),
     "RK419": ErrorCode(
-        "An encoder and its `passage_vectors` are compared in different ways.",
+        "An encoder and its `passage_vectors` have different similarities.",
         "The encoder's `similarity` is not that of the index or file.",
         "Leave `similarity` out of the encoder: it follows its passage vectors.",
     ),
@@ -572,7 +572,7 @@ ERROR_CODES: Final[dict[str, ErrorCode]] = {
         exit_status=EXIT_USAGE,
     ),
     "RK508": ErrorCode(
-        "The file that `init` would write is data.",
+        "The file that `init` is asked to write is a data file.",
         "The data was given as the name of the recipe.",
         "Use the command in the message: `init --data DATA`.",
         exit_status=EXIT_USAGE,
@@ -612,7 +612,7 @@ ERROR_CODES: Final[dict[str, ErrorCode]] = {
         exit_status=EXIT_USAGE,
     ),
     "RK530": ErrorCode(
-        "Something is not a baseline.",
+        "The given path or address is not a baseline.",
         "A wrong path, an incomplete download, or another version of recipekit wrote it.",
         "Name what `recipekit share` wrote: a folder, a `.zip` file, or `hf://OWNER/NAME`.",
         exit_status=EXIT_USAGE,
@@ -624,7 +624,7 @@ ERROR_CODES: Final[dict[str, ErrorCode]] = {
     ),
     "RK532": ErrorCode(
         "A baseline lacks a file of its data.",
-        "The licence does not allow to pass it on, or the author did not state one.",
+        "Its licence does not allow redistribution, or the author did not state one.",
         "Get the file yourself, and name it with `--data`.",
         exit_status=EXIT_USAGE,
     ),
@@ -653,7 +653,7 @@ ERROR_CODES: Final[dict[str, ErrorCode]] = {
     ),
     "RK537": ErrorCode(
         "LLM replies cannot be part of a baseline.",
-        "They can quote texts, and the licence of a source forbids to pass those on.",
+        "They can quote texts, and the licence of a source forbids redistributing these.",
         "Leave `--include-replies` out, or correct the source's `license`.",
         exit_status=EXIT_USAGE,
     ),
@@ -664,7 +664,7 @@ ERROR_CODES: Final[dict[str, ErrorCode]] = {
         exit_status=EXIT_USAGE,
     ),
     "RK541": ErrorCode(
-        "There is no such run, or several fit the name.",
+        "No run has this name, or several do.",
         "A misspelled recipe name, or a run that was deleted. Runs of an unchanged recipe have the "
         "same part after the last dash.",
         "Name a run's folder, or a recipe that has runs.",
@@ -757,7 +757,7 @@ ERROR_CODES: Final[dict[str, ErrorCode]] = {
         "Follow the message: pass the weights to `context.encoder` or `context.embeddings`.",
     ),
     "RK613": ErrorCode(
-        "The machines of a run do not come together.",
+        "The machines of a run cannot connect to one another.",
         "A machine did not start, the port is closed, or the folder is not shared.",
         "Run the same command on all machines, in a folder that they share under the same path.",
     ),
@@ -773,7 +773,7 @@ ERROR_CODES: Final[dict[str, ErrorCode]] = {
         before_work=True,
     ),
     "RK616": ErrorCode(
-        "A baseline is not the published one.",
+        "A baseline differs from the published one.",
         "A file of the bundle, its data, a revision or an index was changed.",
         "Get the baseline and its data again, or run it nevertheless with `--force`.",
     ),
@@ -860,7 +860,7 @@ ERROR_CODES: Final[dict[str, ErrorCode]] = {
         "Check the judges in the report, and `collect.split`.",
     ),
     "RK632": ErrorCode(
-        "Training breaks down: the loss or a gradient is not finite.",
+        "Training fails: the loss or a gradient is not finite.",
         "The learning rate is too high, or the temperature too low.",
         "Lower `learning_rate`, raise the temperature, or use `precision: fp32`.",
     ),
@@ -870,7 +870,7 @@ ERROR_CODES: Final[dict[str, ErrorCode]] = {
         "Lower `learning_rate`, or raise `warmup_ratio`.",
     ),
     "RK634": ErrorCode(
-        "Memory is not enough.",
+        "There is not enough memory.",
         "One text alone does not fit, or a rank ran out of memory again after all restarts with "
         "smaller passes. Or the scores of a batch, the embeddings of a passage half-phase, the "
         "optimizer or a dev evaluation do not fit.",
@@ -890,13 +890,13 @@ ERROR_CODES: Final[dict[str, ErrorCode]] = {
     ),
     "RK637": ErrorCode(
         "A loss cannot train an encoder with this similarity.",
-        "The model, or the index of its `passage_vectors`, states `manhattan`, or a loss of "
-        "sentence-transformers or of a plugin trains no `euclidean` vectors.",
+        "The model, or the index of its `passage_vectors`, states `manhattan`; or it states "
+        "`euclidean`, which a loss of sentence-transformers or of a plugin does not support.",
         "Use `exact_softmax` or `infonce`, which train `euclidean` vectors. For `manhattan`, set "
-        "`similarity` for the encoder, or read vectors of an index that compares by another one.",
+        "`similarity` for the encoder, or read vectors of an index with another similarity.",
     ),
     "RK638": ErrorCode(
-        "A phase has nothing to compare with.",
+        "A phase has no passage to compare a positive with.",
         "There is one training query, and no hard negative.",
         "Add training queries, mine and judge candidates, or use `coordinate_ascent`.",
     ),
@@ -931,8 +931,9 @@ ERROR_CODES: Final[dict[str, ErrorCode]] = {
         "Fix what the message names. The other exports are complete.",
     ),
     "RK645": ErrorCode(
-        "`masked_language_model` has nothing to train on, or an encoder of a plugin to train.",
-        "`texts`, `splits` and `sources` leave no text, or the encoder predicts no tokens.",
+        "`masked_language_model` has no text to train on, or cannot train the encoder.",
+        "`texts`, `splits` and `sources` leave no text, or the encoder is a plugin's and does not "
+        "predict tokens.",
         "Change these keys, or leave the phase out.",
     ),
     "RK646": ErrorCode(
@@ -1017,8 +1018,8 @@ ERROR_CODES: Final[dict[str, ErrorCode]] = {
     ),
     "RK671": ErrorCode(
         "Models of different kinds cannot be compared, or a model is not a bi-encoder.",
-        "A cross-encoder scores pairs and has no vectors; a sparse encoder has other ones.",
-        "Name bi-encoders alone.",
+        "A cross-encoder scores pairs and has no vectors; a sparse encoder has sparse vectors.",
+        "Name only bi-encoders.",
         exit_status=EXIT_USAGE,
     ),
     "RK672": ErrorCode(
@@ -1040,10 +1041,10 @@ ERROR_CODES: Final[dict[str, ErrorCode]] = {
         exit_status=EXIT_USAGE,
     ),
     "RK675": ErrorCode(
-        "Runs or baselines have other data than what is measured.",
+        "Runs or baselines belong to data other than what is measured.",
         "They belong to different recipes, or the data has changed.",
-        "Choose what is measured with `--recipe` or `--on`. A baseline's published values fit its "
-        "own data alone.",
+        "Choose what is measured with `--recipe` or `--on`. A baseline's published values are "
+        "valid only for its own data.",
         exit_status=EXIT_USAGE,
     ),
 }

@@ -1,4 +1,4 @@
-"""Random choices that depend on ids and a seed alone, not on order or the number of processes."""
+"""Random choices that depend only on ids and a seed, not on order or the number of processes."""
 
 from __future__ import annotations
 

@@ -196,9 +196,9 @@ def test_keys_are_shown_at_any_path(
 @pytest.mark.parametrize(
     ("path", "message"),
     [
-        ("trian", "trian: no key of a recipe. Did you mean 'train'?"),
-        ("train.batch", "train.batch: no key of a recipe. Did you mean 'batch_size'?"),
-        ("zzz", "zzz: no key of a recipe. There are: recipe, name,"),
+        ("trian", "trian: not a key of a recipe. Did you mean 'train'?"),
+        ("train.batch", "train.batch: not a key of a recipe. Did you mean 'batch_size'?"),
+        ("zzz", "zzz: not a key of a recipe. There are: recipe, name,"),
         ("collect..split", "collect..split: write keys with a dot between them"),
         ("train.batch_size.more", "train.batch_size: there are no keys below it"),
         (

@@ -341,7 +341,7 @@ def test_a_missing_key_is_a_note_and_a_model_without_provider_an_error(
     command = ["init", str(tmp_path / "r.yaml"), "--data", str(tmp_path / "faq.csv"), "--llm"]
     assert invoke([*command, "no-such-model"]) == 1
     [line] = capsys.readouterr().err.splitlines()
-    assert "names no provider" in line
+    assert "has no provider" in line
     assert not (tmp_path / "r.yaml").exists()
     assert invoke([*command, "openai/gpt-5-nano"]) == 0
     [line] = capsys.readouterr().err.splitlines()

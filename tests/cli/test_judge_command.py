@@ -166,8 +166,8 @@ def test_try_of_one_judge_ignores_its_conditions(
     assert out.count(" by strict") == 12
     assert "  overlap:" not in out
     assert (
-        "the replies are kept, but a run gives strict other groups of pairs, and pays for those"
-        in out
+        "the replies are kept, but a run groups the pairs of strict differently and pays for those "
+        "calls" in out
     )
     first = output_of(capsys, "judge", "try", "recipe.yaml", "--n", "12", "--judge", "overlap")
     assert "the replies are kept\n" in first, "the first judge gets the same groups in a run"

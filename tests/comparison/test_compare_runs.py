@@ -111,7 +111,7 @@ def test_runs_with_other_data_need_a_choice(
     (project / "other.yaml").write_text(text.replace("name: tiny", "name: other"))
     assert invoke(["run", "other.yaml", "--cpu", "--quiet", "--until", "collect"]) == 0
     assert refused("tiny", "other:before") == (
-        "runs/other/latest has other data than runs/tiny/latest: choose what is measured, with "
+        "runs/other/latest and runs/tiny/latest have different data: choose what is measured, with "
         "--recipe or --on [RK675]"
     )
     found = compared("tiny", "other:before", "--recipe", "other.yaml")
@@ -125,7 +125,7 @@ def test_a_damaged_run_is_named(project: Path, refused: Refused) -> None:
     artifact = link.resolve()
     artifact.rename(artifact.with_name("gone"))
     assert refused("tiny:before", "tiny") == (
-        "runs/tiny/latest/stages/train: the artifact is not in the cache any more; run the recipe "
+        "runs/tiny/latest/stages/train: the artifact is no longer in the cache; run the recipe "
         "again [RK628]"
     )
     (run / "run.json").write_text("{")

@@ -75,8 +75,7 @@ def test_the_summary_has_a_verdict_for_each_model(comparison: Comparison) -> Non
     printed = plain_text(terminal_blocks(comparison))
     assert printed.startswith("Measured with retrieval on data, against base:\n")
     assert (
-        "- new: win: ndcg@10 0.600 (+0.100 [+0.090, +0.110], p = 0.004); its other difference is a "
-        "loss\n"
+        "- new: win: ndcg@10 0.600 (+0.100 [+0.090, +0.110], p = 0.004); 1 loss in 1 other metric\n"
     ) in printed
     assert "- cut: regression: ndcg@10 0.300 (-0.200 [-0.210, -0.190], p = 0.004)\n" in printed
     assert "adjusted for all 4 tested differences" in printed

@@ -59,9 +59,8 @@ def test_spending_never_exceeds_the_limit_and_continues_when_it_is_raised(
         assert first["spent"]["usd"] == pytest.approx(at_limit, abs=1e-6)
         assert first["unjudged"] > 0
         assert re.search(
-            r"note: judge 'model': the budget is spent, and \d+ of \d+ pairs have no verdict of it"
-            r". "
-            r"To judge them, raise spending.max_cost_usd",
+            r"note: judge 'model': the budget is spent, and \d+ of \d+ pairs have no verdict from "
+            r"it. To judge them, raise spending.max_cost_usd",
             output,
         )
 

@@ -161,10 +161,10 @@ def test_a_trial_reports_a_judge_that_gets_no_pairs(
     both = f"    strong:\n{second}      previous_verdicts: [ignore]\n  control_pairs"
     recipe.write_text(RECIPE.replace("  control_pairs", both))
     out = try_judges(capsys)
-    assert "strong was asked nothing: the judges before it leave it no pairs" in out
+    assert "strong got none of these pairs: the judges before it decided all" in out
     assert "candidates would cost about $" in out and ", without strong; " in out
     out = try_judges(capsys)
-    assert "no call: all " in out and "strong was asked nothing" in out
+    assert "no call: all " in out and "strong got none of these pairs" in out
 
 
 def test_a_trial_without_any_question_estimates_no_cost(
@@ -178,7 +178,7 @@ def test_a_trial_without_any_question_estimates_no_cost(
     Path("nothing.py").write_text(ALL_NEGATIVE)
     out = try_judges(capsys, *words, "--allow-local-code")
     assert "no call: no judge that costs money got a pair" in out
-    assert "model was asked nothing" in out
+    assert "model got none of these pairs" in out
     assert "would cost" not in out
     assert server.ledger.billed == 0
 

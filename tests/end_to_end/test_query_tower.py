@@ -69,7 +69,7 @@ def test_the_recipe_of_the_page_trains_a_query_encoder(
     np.save(tmp_path / "vectors.npy", vectors[:30])
     (tmp_path / "vectors.ids.txt").write_text("\n".join(ids[:30]) + "\n")
     ended = cli("run", "recipe.yaml", status=1)
-    assert "10 of 40 passages have no vector there: 'p30'" in ended.stderr
+    assert "10 of 40 passages have no vector: 'p30'" in ended.stderr
     shutil.rmtree(cached)
 
 
@@ -150,4 +150,4 @@ def test_the_report_compares_with_the_old_query_encoder_of_the_index(
     # Without the vector of a query that is measured, the run ends in one line.
     (tmp_path / "queries.ids.txt").write_text("\n".join([*names[:-1], "another"]) + "\n")
     ended = cli("run", "recipe.yaml", status=1)
-    assert "file queries.npy: 1 of 12 queries have no vector there: 'q39'" in ended.stderr
+    assert "file queries.npy: 1 of 12 queries have no vector: 'q39'" in ended.stderr

@@ -104,4 +104,4 @@ def test_what_cannot_be_searched_is_one_line(finished_copy: Path) -> None:
     assert "the query is empty" in error("tiny", " ")
     assert error("nobody", "river", status=2).startswith("no run 'nobody'")
     next((finished_copy / ".recipekit/cache/train").glob("*/manifest.json")).unlink()
-    assert "stages/train: the artifact is not in the cache any more" in error("tiny", "river")
+    assert "stages/train: the artifact is no longer in the cache" in error("tiny", "river")

@@ -303,7 +303,7 @@ def test_a_named_task_without_the_language_or_with_images_is_refused():
     with pytest.raises(ComponentError, match="NFCorpus has none of the languages deu"):
         spec.reach()
     spec = MtebSpec(benchmark="MIEB(lite)")
-    with pytest.raises(ComponentError, match="encoders embed text alone, and these tasks need"):
+    with pytest.raises(ComponentError, match="encoders embed only text, and these tasks need"):
         spec.reach()
 
 

@@ -108,7 +108,7 @@ def test_the_model_card_states_usage_metrics_data_and_how_to_reproduce(
         "| trained | **0.610** |",
         "| passages in the corpus | 12,345 |",
         "| mined candidates | 50 |",
-        "Queries and passages have an encoder each: queries need `encode_query`, since `encode` "
+        "Queries and passages have separate encoders: queries need `encode_query`, since `encode` "
         "takes the encoder of passages.",
         "recipe: 1",
         "recipekit run stdlib-code-search.yaml",
@@ -126,7 +126,7 @@ def test_the_card_of_one_encoder_for_both_sides_warns_of_nothing(
     export(tmp_path / "model", {"encoder": encoder}, {})
     card = (tmp_path / "model" / "README.md").read_text()
     assert "This is a sentence-transformers model trained with recipekit. It maps" in card
-    assert "an encoder each" not in card
+    assert "separate encoders" not in card
 
 
 def test_a_model_card_without_content_is_still_valid(trained: Path, tmp_path: Path) -> None:

@@ -93,7 +93,7 @@ def test_a_host_behind_a_proxy_is_not_checked(closed, monkeypatch):
 @pytest.mark.parametrize("model", ["my-model", "nobody/my-model"])
 def test_a_model_without_a_provider_is_reported(model):
     with pytest.raises(
-        RunError, match=rf"model '{model}': names no provider. Write it as litellm does"
+        RunError, match=rf"model '{model}': has no provider. Write it as litellm does"
     ) as raised:
         check_reach(model, Endpoint())
     assert raised.value.code == "RK652"

@@ -276,8 +276,8 @@ def test_labels_of_the_collected_data_can_be_the_negatives(tmp_path: Path):
             "20 pairs, $0.00034, limit $5.00",
         ),
         ({"pairs": 20, "calls": 4, "usd": 0.0}, "20 pairs, 4 calls, free"),
-        ({"flop a step": 4.2e6}, "4.20 MFLOP a step"),
-        ({"flop a step": 4.2e9}, "4.20 GFLOP a step"),
+        ({"flop per step": 4.2e6}, "4.20 MFLOP per step"),
+        ({"flop per step": 4.2e9}, "4.20 GFLOP per step"),
         (
             {"pairs": 20, "usd": "unknown: give price", "tokens": "estimated"},
             "20 pairs, usd unknown: give price, tokens estimated",

@@ -199,7 +199,7 @@ def test_calls_tokens_cost_and_biases_of_language_models_have_a_section(
         "parsed).",
         "- Pairs that the budget did not cover: 3.",
         "- Texts that were too long and shown truncated: 7 passages and 0 queries.",
-        "- Asked again in another order, it gave the same verdict on 9 of 10 (90.0 %, 95 % "
+        "- Asked again in another order, it gave the same verdict for 9 of 10 (90.0 %, 95 % "
         "interval 59.6 % to 98.2 %) pairs.",
         "| stuffed: repeats the query's words | 1 of 20 (5.0 %, 95 % interval 0.9 % to 23.6 %) |",
         "| position | 1 | 2 | 3 |",

@@ -186,7 +186,7 @@ def test_ungraded_pairs_are_noted(write_run: Callable[..., Path], summaries: dic
         "counts": {"missing": {"unparsed": 7, "refused": 0}},
     }
     run = write_run(summaries | {"judge": {"judges": {"strict": counts}}})
-    note = "note: judge 'strict' gave no usable answer on 7 of 42 pairs (7 unparsed)"
+    note = "note: judge 'strict' gave no usable answer for 7 of 42 pairs (7 unparsed)"
     advice = "`recipekit run --from judge` asks again"
     assert f"{note}; {advice}" in plain_text(closing_blocks(run)).splitlines()
 

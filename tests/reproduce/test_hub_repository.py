@@ -149,7 +149,7 @@ def test_a_token_that_cannot_write_is_named_before_any_work(
 @pytest.mark.parametrize(
     ("path", "refusal", "message"),
     [
-        ("/api/repos/create", Refusal(403), "has no right to do this in 'acme'"),
+        ("/api/repos/create", Refusal(403), "has no write access to 'acme'"),
         ("/api/repos/create", Refusal(401), "the Hub does not accept the token"),
         ("/api/models/acme/baseline/commit/main", Refusal(409), "changed at the same time"),
         ("/api/models/acme/baseline/commit/main", Refusal(412), "changed at the same time"),
@@ -178,7 +178,7 @@ def test_a_download_names_a_missing_revision_and_what_is_not_a_baseline(
     )
     hub.make("else/gated", gated=True)
     gated = HubRepository("else/gated", "model")
-    assert "its access is restricted; ask for it on the page of else/gated" in refused(
+    assert "access to it is restricted; request access on the page of else/gated" in refused(
         lambda: download(gated, tmp_path / "c")
     )
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
@@ -275,7 +275,7 @@ def test_a_run_is_shared_on_the_hub_and_reproduced_from_its_commit(
     for name in ("runs", ".recipekit"):
         shutil.rmtree(name)
     printed += cli("reproduce", address, "--cpu")
-    assert "the figure is within tolerance" in printed
+    assert "1 of 1 figures are within tolerance" in printed
     files = [file for file in folder.rglob("*") if file.is_file()]
     uploaded = hub.files("acme/small", "datasets")
     assert b"\nrecipekit reproduce hf://datasets/acme/small\n" in uploaded["README.md"]

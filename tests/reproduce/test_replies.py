@@ -86,7 +86,7 @@ def test_a_colleague_without_a_key_gets_the_same_labels_with_no_call(
     )
     colleague()
     printed = cli("reproduce", "out.zip", "--cpu")
-    assert "the figure is within tolerance" in printed
+    assert "1 of 1 figures are within tolerance" in printed
     assert judgments("reproduced-judged/runs").equals(labels)
     assert judged.ledger.arrived == calls, "no request reached the endpoint"
     manifest = Path("reproduced-judged/runs/judged/latest/stages/judge/manifest.json")
@@ -130,8 +130,8 @@ def test_a_reply_that_is_missing_is_named_and_nothing_is_asked(
     assert "replies.jsonl.gz: was changed" in cli("reproduce", "out", "--cpu", status=1)
     printed = cli("reproduce", "out", "--cpu", "--force", status=1)
     assert (
-        "judge: the baseline has no reply to a request of this run, and there is no endpoint to "
-        "ask, since JUDGE_KEY, JUDGE_URL are not set" in printed
+        "judge: the baseline has no reply to a request of this run, and the endpoint cannot be "
+        "used, since JUDGE_KEY, JUDGE_URL are not set" in printed
     )
     file.write_bytes(b"no gzip")
     printed = cli("reproduce", "out", "--cpu", "--force", "--work", "b", status=1)

@@ -35,7 +35,7 @@ def change(file: Path, old: str, new: str) -> None:
 
 def test_a_baseline_gives_the_published_figures_in_a_fresh_cache(bundle: Path, cli: Cli) -> None:
     printed = cli("reproduce", "out", "--cpu")
-    assert "bm25    ndcg@10" in printed and "the figure is within tolerance" in printed
+    assert "bm25    ndcg@10" in printed and "1 of 1 figures are within tolerance" in printed
     assert "data, versions and device are those of the lock" in printed
     assert "(tolerances: rounding alone)" in printed
     assert "report: reproduced-small/runs/small/latest/report.html" in printed
@@ -54,7 +54,7 @@ def test_a_figure_outside_its_tolerance_fails(bundle: Path, cli: Cli) -> None:
     printed = cli("reproduce", "out", "--cpu", status=1)
     assert "metrics.json: was changed after it was written" in printed
     printed = cli("reproduce", "out", "--cpu", "--force", "--work", "forced", status=1)
-    assert "the figure is not within tolerance" in printed and "-0.1000" in printed
+    assert "0 of 1 figures are within tolerance" in printed and "-0.1000" in printed
 
 
 def test_one_changed_byte_of_data_is_named(bundle: Path, cli: Cli) -> None:
@@ -92,7 +92,7 @@ def test_another_version_alone_is_named_and_accepted(
     assert "differs from the lock: results of collect: version 9" in printed
     assert "differs from the lock: evaluate.evaluators.held_out.exclude_same_id" in printed
     assert "to run with the locked versions, add --fresh-environment" in printed
-    assert "the figure is within tolerance" in printed
+    assert "1 of 1 figures are within tolerance" in printed
 
 
 def test_left_out_data_is_asked_for_and_checked(folder: Path, cli: Cli) -> None:
@@ -106,7 +106,7 @@ def test_left_out_data_is_asked_for_and_checked(folder: Path, cli: Cli) -> None:
     asked = "data/own/pairs.jsonl="
     printed = cli("reproduce", "out.zip", "--cpu", "--data", f"{asked}other.jsonl", status=1)
     assert f"{OWN}: the content changed" in printed
-    assert "the figure is within" in cli(
+    assert "1 of 1 figures are within" in cli(
         "reproduce", "out.zip", "--cpu", "--data", f"{asked}pairs.jsonl"
     )
     assert "does not ask for this file" in cli(
@@ -118,7 +118,7 @@ def test_a_work_folder_with_other_files_is_refused(bundle: Path, cli: Cli) -> No
     Path("mine").mkdir()
     Path("mine/notes.txt").touch()
     printed = cli("reproduce", "out", "--cpu", "--work", "mine", status=2)
-    assert "is not empty, and has no earlier reproduction" in printed
+    assert "is not empty and does not hold a reproduction" in printed
 
 
 def test_a_missing_figure_is_not_within() -> None:

@@ -353,9 +353,9 @@ def test_runs_that_do_not_repeat_this_one_are_refused(folder: Path, cli: Cli) ->
 
     assert "since it is the same run" in refused("small")
     further_run(folder, "again")
-    assert "again: has no other figures than again, since it is the same" in refused(*["again"] * 2)
+    assert "again: has the same figures as again, since it is the same" in refused(*["again"] * 2)
     shutil.copytree("again", "copy")
-    assert "copy: has no other figures than again, since evaluate was" in refused("again", "copy")
+    assert "copy: has the same figures as again, since evaluate was" in refused("again", "copy")
     further_run(folder, "baselines", evaluate=(("section", "untrained"), True))
     assert "does not repeat" in refused("baselines")
     assert "\n  evaluate.untrained: false → true" in refused("baselines")

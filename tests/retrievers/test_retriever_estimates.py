@@ -10,7 +10,7 @@ from recipekit.retrievers.elasticsearch import ElasticsearchRetrieverSpec
 from recipekit.retrievers.exact import ExactSpec
 from recipekit.retrievers.qdrant import QdrantSpec
 
-HOURS = "hours at the rates of two cores"
+HOURS = "hours on two cores"
 SIZES = Sizes.foreseen(
     {"train": 1000}, 1_000_000, query_characters=40, passage_characters=500, positives_per_query=1
 )

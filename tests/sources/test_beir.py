@@ -66,13 +66,13 @@ def test_gzipped_files_give_the_same_records(folder: Path):
         (
             "validation.tsv.gz",
             "query-id\tcorpus-id\tscore\nq3\td1\t1\n",
-            "not read, although it lists 1 query that no other file lists; to read it, set "
+            "not read, although it has 1 query that no other file has; to read it, set "
             "`splits: {train: train.tsv, test: test.tsv, dev: validation.tsv}`",
         ),
         (
             "official_test.tsv",
             "query-id\tcorpus-id\tscore\nq3\td1\t1\nq4\td1\t1\n",
-            "not read, although it lists 2 queries that no other file lists; to read it, name it "
+            "not read, although it has 2 queries that no other file has; to read it, name it "
             "in `splits`",
         ),
         (

@@ -218,8 +218,8 @@ def test_no_query_is_in_two_splits(tmp_path: Path):
         dropped["dev_queries_held_out_elsewhere"],
     ) == (3, 2)
     assert found.progress.warnings == [
-        "3 train queries that dev or test has, too, dropped",
-        "2 dev queries that test has, too, dropped",
+        "dropped 3 train queries with the text of a dev or test query",
+        "dropped 2 dev queries with the text of a test query",
     ]
 
 
@@ -369,9 +369,9 @@ def test_blank_texts_and_queries_without_a_positive_are_dropped_and_counted(tmp_
         "labels_with_unknown_ids": 0,
     }
     assert found.progress.warnings == [
-        "2 queries without a positive dropped",
-        "1 query without a text dropped",
-        "1 passage without a text dropped",
+        "dropped 2 queries without a positive",
+        "dropped 1 query without a text",
+        "dropped 1 passage without a text",
     ]
 
 

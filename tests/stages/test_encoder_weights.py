@@ -69,7 +69,7 @@ def test_the_weights_are_those_that_a_component_names(
 def test_a_choice_is_required_where_both_exist(after_training, tmp_path: Path) -> None:
     context = after_training().context(tmp_path / "scratch")
     message = (
-        "encoder 'student' has initial and trained weights by now: choose them with "
+        "encoder 'student' has initial and trained weights: choose them with "
         'weights="initial" or weights="trained"'
     )
     for call in (
@@ -89,7 +89,7 @@ def test_before_training_there_is_only_one_choice(
 ) -> None:
     context = train_inputs(tmp_path, tiny_model, tiny_dataset).context(tmp_path / "scratch")
     assert context.encoder("student") is context.encoder("student", weights="initial")
-    with pytest.raises(RunError, match="encoder 'student' is not trained by now"):
+    with pytest.raises(RunError, match="encoder 'student' has no trained weights"):
         context.embeddings("student", "query", weights="trained")
     with pytest.raises(RunError, match="this recipe trains no encoder"):
         context.embeddings("trained", "query")

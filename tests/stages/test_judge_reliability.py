@@ -589,7 +589,7 @@ def test_a_note_says_what_the_budget_left_and_how_to_continue(inputs, tmp_path):
     assert summary["spent"] == {"usd": 0.4, "calls": 3, "limit_reached": True}
     [note] = summary["notes"]
     assert note == (
-        "judge 'one': the budget is spent, and 12 of 48 pairs have no verdict of it. "
+        "judge 'one': the budget is spent, and 12 of 48 pairs have no verdict from it. "
         "To judge them, raise spending.max_cost_usd (0.4) by about $0.13; "
         "replies that are paid for are kept and not paid again"
     )

@@ -98,9 +98,9 @@ def test_the_queries_that_are_asked_about_need_vectors_alone(
         inputs.embeddings("old", "query", rows=tiny_dataset.rows("train"))
     named = ", ".join(f"'{one}'" for one in ids[1:4])
     assert str(error.value).startswith(
-        f"file queries.npy: 11 of 12 queries have no vector there: {named} and 8 more. Add them"
+        f"file queries.npy: 11 of 12 queries have no vector: {named} and 8 more. Add them"
     )
-    with pytest.raises(DataError, match="17 of 24 queries have no vector there"):
+    with pytest.raises(DataError, match="17 of 24 queries have no vector"):
         inputs.embeddings("old", "query")
 
 

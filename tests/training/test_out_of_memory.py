@@ -86,7 +86,7 @@ def test_a_step_that_does_not_fit_is_repeated_with_smaller_passes_and_the_same_r
     assert memory.refused > 1, "several attempts halved the passes"
     (warning,) = [one for one in progress.warnings if "out of memory" in one]
     assert warning == (
-        "out of memory with 16,384 tokens in a forward pass: training goes on with 16, with the "
+        "out of memory with 16,384 tokens in a forward pass: training continues with 16, with the "
         "same result. `train.max_tokens_per_batch: 16` avoids the failed attempts"
     )
     one, other = weights(tmp_path / "a" / "out"), weights(tmp_path / "b" / "out")
@@ -297,7 +297,7 @@ def test_scores_that_do_not_fit_next_to_kept_graphs_are_repeated_without_them(
     progress = RecordingProgress()
     inputs = train_inputs(tmp_path / "b", tiny_model, tiny_dataset, progress=progress)
     train(inputs, section, tmp_path / "b")
-    assert "with 64 tokens in a forward pass: training goes on with 32" in progress.warnings[0]
+    assert "with 64 tokens in a forward pass: training continues with 32" in progress.warnings[0]
     one, other = weights(tmp_path / "a"), weights(tmp_path / "b")
     for name, tensor in one.items():
         torch.testing.assert_close(other[name], tensor, atol=2e-4, rtol=1e-3)

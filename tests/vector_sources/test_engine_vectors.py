@@ -107,7 +107,7 @@ def test_a_collection_that_does_not_fit_is_one_line(
     ids = list(tiny_dataset.passages.ids)
     name = collection(ids[:30], MATRIX[:30], "Cosine")
     spec = QdrantVectorsSpec(url=qdrant.url, collection=name, id_field="doc")
-    with pytest.raises(DataError, match=f"'{name}' .*: 6 of 36 passages have no vector there"):
+    with pytest.raises(DataError, match=f"'{name}' .*: 6 of 36 passages have no vector"):
         stored(spec, tiny_dataset, tmp_path / "few")
     spec = QdrantVectorsSpec(url=qdrant.url, collection=name, id_field="other")
     with pytest.raises(ComponentError, match="point 0 has no id in its payload field 'other'"):

@@ -89,7 +89,7 @@ def test_passages_without_a_vector_are_counted_and_named(
     ids = ids_of(tiny_dataset)
     spec = write(".npy", tmp_path, ids[4:], MATRIX[4:])
     named = ", ".join(f"'{one}'" for one in ids[:3])
-    with pytest.raises(DataError, match=f"4 of 36 passages have no vector there: {named} and 1 m"):
+    with pytest.raises(DataError, match=f"4 of 36 passages have no vector: {named} and 1 m"):
         stored(spec, tiny_dataset, tmp_path / "stored")
 
 
@@ -197,7 +197,7 @@ def test_ids_and_vectors_must_be_as_many(tiny_dataset: Dataset, tmp_path: Path) 
 
 
 def test_keys_that_do_not_fit_the_file_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValidationError, match=r"'v.txt' is none of .npy, .safetensors, .parquet"):
+    with pytest.raises(ValidationError, match=r"'v.txt' must end in .npy, .safetensors, .parquet"):
         VectorsFileSpec(path=tmp_path / "v.txt")
     with pytest.raises(ValidationError, match="leave `ids` out"):
         VectorsFileSpec(path=tmp_path / "v.parquet", ids=tmp_path / "ids.txt")

@@ -25,7 +25,7 @@ def _source(name: str | None) -> str | None:
         from recipekit.suggestions import did_you_mean
 
         advice = did_you_mean(name, SOURCES) or f" Expected {', '.join(SOURCES)}."
-        raise typer.BadParameter(f"'{name}' is not a source of a first recipe.{advice}")
+        raise typer.BadParameter(f"'{name}' is not a source that init supports.{advice}")
     return name
 
 
@@ -43,7 +43,7 @@ def init(
     source: Annotated[
         str | None,
         typer.Option(
-            help="The kind of source: pairs, beir or python_code. Default: as the data looks.",
+            help="The kind of source: pairs, beir or python_code. Default: detected from the data.",
             callback=_source,
             metavar="NAME",
             autocompletion=complete_source,
@@ -59,11 +59,11 @@ def init(
     llm: Annotated[
         str | None,
         typer.Option(
-            metavar="MODEL", help="Let this language model judge, such as openai/gpt-5-nano."
+            metavar="MODEL", help="A language model that judges, such as openai/gpt-5-nano."
         ),
     ] = None,
     api_base: Annotated[
-        str | None, typer.Option(metavar="URL", help="Where the language model is served.")
+        str | None, typer.Option(metavar="URL", help="The address of the language model's server.")
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing .yaml file.")] = False,
 ) -> None:

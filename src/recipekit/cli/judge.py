@@ -50,7 +50,9 @@ def try_(
     ] = None,
     ask_again: Annotated[
         bool,
-        typer.Option("--ask-again", help="Make, and pay, calls again whose replies are stored."),
+        typer.Option(
+            "--ask-again", help="Repeat, and pay again for, calls whose replies are stored."
+        ),
     ] = False,
     verbose: Annotated[
         bool,
@@ -181,7 +183,7 @@ def render_trial(trial: JudgeTrial, width: int) -> Iterator[str]:
     for name, stats in judges.items():
         verdicts = ", ".join(f"{count:,} {verdict}" for verdict, count in stats["verdicts"].items())
         yield (
-            f"  {name}: judged {_pairs_of(stats):,} pairs; its verdict is the last on "
+            f"  {name}: judged {_pairs_of(stats):,} pairs; its verdict is final for "
             f"{stats['judged']:,} ({verdicts})"
         )
     yield from (f"  {line}" for line in ungraded_pairs(judges))
@@ -253,7 +255,7 @@ def _render_cost(trial: JudgeTrial) -> Iterator[str]:
         line = f"{plural(spent['calls'], 'call')} {cost}; the replies are kept"
         if trial.unconditional:
             judges = " and ".join(trial.unconditional)
-            line += f", but a run gives {judges} other groups of pairs, and pays for those"
+            line += f", but a run groups the pairs of {judges} differently and pays for those calls"
         yield line
     elif any(count.get("pairs_over_budget") for count in counts):
         yield "no call: the budget is too small for one"
@@ -264,7 +266,7 @@ def _render_cost(trial: JudgeTrial) -> Iterator[str]:
         yield "no call: no judge that costs money got a pair"
     for name in trial.without_pairs:
         yield (
-            f"{name} was asked nothing: the judges before it leave it no pairs of these queries. "
+            f"{name} got none of these pairs: the judges before it decided all of them. "
             f"Try more pairs (--n), or this judge alone (--judge {name})"
         )
     without = f", without {' and '.join(trial.without_pairs)}" if trial.without_pairs else ""

@@ -112,7 +112,7 @@ def _found(parts: list[str]) -> _Found:
                 did_you_mean(part, model.model_fields)
                 or f" There are: {', '.join(model.model_fields)}."
             )
-            raise ComponentError(f"{title}: no key of a recipe.{hint}", code="RK209")
+            raise ComponentError(f"{title}: not a key of a recipe.{hint}", code="RK209")
         field = model.model_fields[part]
         inner, kind = model_in(field.annotation), slot_kind(field)
         if inner is None or kind:

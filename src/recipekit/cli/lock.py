@@ -61,8 +61,8 @@ def lock(
     typer.echo(f"wrote {file}")
     if not found.data:
         typer.echo(
-            "The data is not collected yet, so the lock has its files and revisions alone. Run the "
-            "recipe, then lock it again.",
+            "The data is not collected yet, so the lock has only its files and revisions. Run the "
+            "recipe, then write the lock again.",
             err=True,
         )
 

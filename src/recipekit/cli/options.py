@@ -82,5 +82,5 @@ Runs = Annotated[
 ]
 TrustRemoteCode = Annotated[
     bool,
-    typer.Option("--trust-remote-code", help="Let models that bring Python code run it."),
+    typer.Option("--trust-remote-code", help="Allow models to run Python code of their own."),
 ]

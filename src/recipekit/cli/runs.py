@@ -20,7 +20,7 @@ def runs(
         str | None,
         typer.Argument(
             metavar="RECIPE",
-            help="List only the runs of this recipe. With RUN, a run to compare with it.",
+            help="List only the runs of this recipe; with RUN, the first run to compare.",
             autocompletion=complete_run,
         ),
     ] = None,

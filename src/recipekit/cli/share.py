@@ -35,7 +35,7 @@ def share(
     ],
     seeds: Annotated[
         int,
-        typer.Option(min=0, help="Train again with N further seeds, to measure tolerances."),
+        typer.Option(min=0, help="Train again with N other seeds, to measure tolerances."),
     ] = 0,
     spread: Annotated[
         list[str] | None,
@@ -44,12 +44,12 @@ def share(
         ),
     ] = None,
     tolerance: Annotated[
-        float | None, typer.Option(min=0, help="One tolerance for every figure instead.")
+        float | None, typer.Option(min=0, help="Use this tolerance for every figure.")
     ] = None,
     include_data: Annotated[
         bool,
         typer.Option(
-            "--include-data", help="Include local files of unknown licence: you may pass them on."
+            "--include-data", help="Include local files of unknown licence, if you may share them."
         ),
     ] = False,
     include_replies: Annotated[

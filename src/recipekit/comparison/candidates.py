@@ -39,7 +39,7 @@ def candidates_of(
     """
     if len(arguments) < 2:
         raise RunError(
-            "compare needs two models at least: the reference, and one to compare with it",
+            "compare needs at least two models: the reference, and one to compare with it",
             code="RK670",
         )
     twice = next((text for text, count in Counter(arguments).items() if count > 1), None)

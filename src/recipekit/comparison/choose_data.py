@@ -76,7 +76,7 @@ def choose_data(
             continue
         if of_run(run, workspace).hashes() != first.hashes():
             raise RunError(
-                f"{run.path} has other data than {runs[0].path}: choose what is measured, with "
+                f"{run.path} and {runs[0].path} have different data: choose what is measured, with "
                 "--recipe or --on",
                 code="RK675",
             )

@@ -159,7 +159,7 @@ def _rows_of_items(
     reference: str,
     notes: list[str],
 ) -> list[dict[str, Any]]:
-    """Return rows from the published values of single items, and note which are missing.
+    """Return rows from published per-item values, and note which are missing.
 
     Args:
         alike: The evaluator of each baseline.
@@ -170,7 +170,7 @@ def _rows_of_items(
     (first, name), *others = alike
     own, written = first.values(name), first.rows(name)
     if own is None or not written:
-        notes.append(f"{first.label} has no published values of single items, '{name}'.")
+        notes.append(f"{first.label} has no published per-item values for '{name}'.")
         return []
     values = {first.label: own}
     for model, theirs in others:
@@ -197,7 +197,7 @@ def _check_found(
         if model.label in other_data:
             raise other_data[model.label]
         if isinstance(model, PublishedModel):
-            reason = "it has no published values of single items that fit what is measured here"
+            reason = "it has no published per-item values for what is measured here"
             raise RunError(f"{model.argument.text}: {reason}", code="RK675")
         if isinstance(model, ComparedRetriever):
             reason = "no evaluator searches, so there is nothing to measure a retriever by"

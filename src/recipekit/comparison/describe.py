@@ -33,7 +33,7 @@ from recipekit.report.metrics import (
     evaluator_metrics,
     metrics_table,
 )
-from recipekit.report.numbers import figure, index_size, p_value, parameter_count, signed
+from recipekit.report.numbers import figure, index_size, p_value, parameter_count, plural, signed
 from recipekit.report.text_tables import language_section, without_languages
 
 __all__ = ["page_blocks", "page_title", "terminal_blocks"]
@@ -97,10 +97,7 @@ def _further_losses(others: Sequence[Tested]) -> str:
     losses = sum(test.verdict in ("loss", "regression") for test in others)
     if not losses:
         return ""
-    if len(others) == 1:
-        return "; its other difference is a loss"
-    verb = "is a loss" if losses == 1 else "are losses"
-    return f"; {losses} of its {len(others)} other differences {verb}"
+    return f"; {plural(losses, 'loss', 'losses')} in {plural(len(others), 'other metric')}"
 
 
 def _tests(comparison: Comparison) -> list[Tested]:

@@ -1,4 +1,4 @@
-"""Values of single items, measured here or published, and the rows that they give."""
+"""Per-item values, measured here or published, and the rows that they give."""
 
 from __future__ import annotations
 

@@ -65,7 +65,7 @@ def measure(
     Args:
         data: The data and the evaluators.
         models: The models and retrievers with their inputs, by name.
-        published: Baselines whose values of single items join those measured.
+        published: Baselines whose per-item values join those measured.
         reference: The name of the model that the others are compared with.
         loaded: The encoder in memory.
         scratch: A folder for rankings.
@@ -161,7 +161,7 @@ def _evaluate(
         else:
             labels = ", ".join(model.label for model in published)
             found.notes.append(
-                f"'{name}' has no figures of {labels}: it keeps no values of single items."
+                f"'{name}' has no figures for {labels}: it keeps no per-item values."
             )
     if isinstance(spec, RetrievalSpec):
         for system, costs in read_costs(folder).items():
@@ -262,7 +262,7 @@ def _joined(
 ) -> list[Row]:
     """Return rows of all systems by the metrics that values decide, and those measured by others.
 
-    Rows of an evaluator with values of single items have the same split and kind of item.
+    Rows of an evaluator with per-item values have the same split and kind of item.
     """
     shared: Row = {key: measured[0][key] for key in ("split", "item") if key in measured[0]}
     rows = rows_of_values(spec, values, _metrics(measured), reference, seed, shared)

@@ -129,7 +129,7 @@ class EncoderSpec(Component[Any]):
     """Whether it scores pairs of texts and makes no vectors. Fields of the type `CrossEncoderName`
     name such an encoder, and those of the type `EncoderName` the others."""
     embeds_texts: ClassVar[bool] = True
-    """Whether it embeds any text. If not, it has vectors of collected texts alone, by
+    """Whether it embeds any text. If not, it has only vectors of collected texts, by
     `stored_queries` and `stored_passages`: it is not built, and `evaluate.encoder` and `search`
     cannot use it."""
 
@@ -174,7 +174,7 @@ class EncoderSpec(Component[Any]):
         return None
 
     def stored_passages(self) -> Slot[VectorSourceSpec] | None:
-        """The vectors that its passages have already, so that it embeds queries alone.
+        """The vectors that its passages have already, so that it embeds only queries.
 
         None for an encoder that embeds passages.
         """

@@ -77,11 +77,11 @@ class PhaseSpec(Component["Phase"]):
     """Splits whose queries are trained on. Training on `dev` makes the dev evaluation
     meaningless: set `train.eval_every_epochs: null` with it."""
     sources: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
-    """Train on the queries of these sources alone, by their names in `collect.sources`; null uses
+    """Train only on the queries of these sources, by their names in `collect.sources`; null uses
     all."""
     labels: Literal["judged", "source"] = "judged"
     """`judged` trains on judgments, and on source labels of pairs that no judge decided. `source`
-    trains on source labels alone, as before judging."""
+    trains only on source labels, as before judging."""
     unjudged: Literal["ignore", "negative"] | None = None
     """What a pair counts as that was retrieved but not judged; null inherits from `train`."""
     positive_weights: Literal["uniform", "grade"] = "uniform"

@@ -65,7 +65,7 @@ class Retriever(Protocol):
     def index_bytes(self) -> int | None:
         """Bytes of what it searches on a server, 0 for nothing; None if unknown; optional.
 
-        The main rank alone reads it, of baselines. By-products of `Context` are counted without it.
+        Only the main rank reads it, for baselines. By-products of `Context` are counted without it.
         """
         return 0
 

@@ -179,7 +179,7 @@ class Phase(Protocol):
     """
 
     def start(self) -> None:
-        """Add to the encoder what this phase alone trains, such as a head.
+        """Add to the encoder what only this phase trains, such as a head.
 
         The loop calls it before it makes the phase's optimizer, and, when a run resumes inside the
         phase, before it reads the weights of the checkpoint.

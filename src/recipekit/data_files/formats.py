@@ -63,7 +63,7 @@ def check_folder(folder: Path, *, expected: str = "a folder") -> None:
 
 
 def number_or_nan(value: Any) -> float:
-    """Return the number in a cell, or NaN if it is no finite number that float32 can hold.
+    """Return the number in a cell, or NaN if it is not a finite number that float32 can hold.
 
     A truth value is not a number: `true` would be grade 1, which can mean not relevant.
     """

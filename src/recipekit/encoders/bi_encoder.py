@@ -60,8 +60,8 @@ class BiEncoderSpec(NamedModel, EncoderSpec):
     tied: bool = True
     """Use one encoder for both sides; false trains a separate copy for each side."""
     passage_vectors: Slot[VectorSourceSpec] | None = None
-    """Vectors that the passages have already, by any model. The encoder then embeds queries alone,
-    is compared as the vectors are, and gets a Dense layer if its dimension is another one."""
+    """Vectors that the passages have already, by any model. The encoder then embeds only queries,
+    is compared as the vectors are, and gets a Dense layer if its dimension differs."""
     max_tokens_per_batch: Annotated[int | None, NotIdentity, Field(ge=1)] = None
     """Padded tokens in one forward pass when encoding.
 

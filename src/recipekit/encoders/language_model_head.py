@@ -261,7 +261,7 @@ def is_causal(transformer: Any) -> bool:
 
 
 def _may_have_head(folder: Path, own_class: str) -> bool:
-    """Return whether a checkpoint was not saved as the transformer alone."""
+    """Return whether a checkpoint was saved with more than the transformer."""
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):

@@ -23,7 +23,7 @@ class PrecomputedSpec(EncoderSpec):
 
     query_vectors: Slot[VectorSourceSpec]
     """Vectors of queries, by query id. Each query that is searched with needs one, so a baseline
-    needs those of the evaluated queries alone. They are compared as the passages' are, and a
+    needs only those of the evaluated queries. They are compared as the passages' are, and a
     `similarity` of their own is not read."""
     passage_vectors: Slot[VectorSourceSpec]
     """Vectors of all passages. Their similarity is the encoder's. `{use:
@@ -53,7 +53,7 @@ class PrecomputedSpec(EncoderSpec):
             ComponentError: Always.
         """
         raise ComponentError(
-            "an encoder 'precomputed' embeds no text: it has vectors of collected queries and "
-            "passages alone",
+            "an encoder 'precomputed' embeds no text: it has only the vectors of collected "
+            "queries and passages",
             code="RK646",
         )

@@ -37,7 +37,7 @@ class CompressionKeys(BaseModel):
         return ("scikit-learn",) if self.pca else ()
 
     dimensions: Annotated[int, Field(ge=1)] | None = None
-    """Keep the first dimensions alone, as a model that was trained with the `matryoshka` loss
+    """Keep only the first dimensions, as a model that was trained with the `matryoshka` loss
     allows. Vectors of `cosine` are scaled to length 1 again."""
     pca: Annotated[int, Field(ge=1)] | None = None
     """Keep this many principal components of the passages' vectors. Vectors of `cosine` are scaled
@@ -46,8 +46,8 @@ class CompressionKeys(BaseModel):
     """Numbers of each dimension: `int8` divides the range that the passages have in a dimension
     into 256 steps, and `binary` keeps the sign, so 8 dimensions take a byte."""
     rescore: Annotated[int, Field(ge=0, le=1000)] = RESCORE
-    """For `binary`: so many times more passages are found by their bits than are needed, and are
-    then ranked by the uncompressed query's similarity with the bits. 0 ranks by the bits alone."""
+    """For `binary`: find this many times the needed passages by their bits, and rank them by the
+    uncompressed query's similarity with the bits. 0 ranks only by the bits."""
 
     @model_validator(mode="after")
     def _compresses(self) -> Self:
@@ -76,7 +76,7 @@ class CompressionKeys(BaseModel):
 
 
 def _from_short(value: Any) -> Any:
-    """Return the keys that a precision alone means."""
+    """Return the keys that a precision stands for."""
     if isinstance(value, str):
         if value not in SHORT:
             raise ValueError(f"'{value}' is not int8, binary, or keys such as {{pca: 128}}")

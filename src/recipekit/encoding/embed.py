@@ -288,7 +288,10 @@ def _left(done_path: Path, ranks: Ranks) -> list[list[int]]:
     if ranks.machines > 1:
         done = ranks.broadcast(done)
     assert done is not None, "it was read or received"
-    return [_unfinished(done, rank, ranks.count) for rank in range(ranks.count)]
+    return [
+        [block for block in range(rank, len(done), ranks.count) if not done[block]]
+        for rank in range(ranks.count)
+    ]
 
 
 def _write_block(
@@ -304,11 +307,6 @@ def _write_block(
     rows_on_disk.flush()  # type: ignore[attr-defined]
     done[block] = 1
     done.flush()
-
-
-def _unfinished(done: npt.NDArray[np.uint8], rank: int, count: int) -> list[int]:
-    """Numbers of a rank's blocks that are not done."""
-    return [block for block in range(rank, len(done), count) if not done[block]]
 
 
 def _finite(vectors: Floats, dtype: np.dtype[Any], rows: Rows, side: Side) -> npt.NDArray[Any]:

@@ -1,4 +1,4 @@
-"""Embeddings of texts that are no part of the data set, in memory."""
+"""Embeddings of texts outside the data set, in memory."""
 
 from __future__ import annotations
 

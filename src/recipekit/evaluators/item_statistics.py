@@ -1,4 +1,4 @@
-"""Statistics of a system from the values of single items, which `per_query.arrow` keeps.
+"""Statistics of a system from per-item values, which `per_query.arrow` keeps.
 
 An evaluator computes them from the embeddings of a system, a comparison from the published values
 of a baseline. Nothing here imports torch.

@@ -52,7 +52,7 @@ class MtebSpec(Resampling, EvaluatorSpec):
     Tasks of the Hub are downloaded by mteb, at the revision that mteb pins. Texts are embedded by
     the encoder with its own prompts: documents as passages, all other texts as queries. Each task
     has its main score; the mean over tasks comes first. Scores of retrieval and reranking have
-    intervals and tested differences. mteb has no values of single items for other types of tasks,
+    intervals and tested differences. mteb has no per-item values for other types of tasks,
     so these are not tested. mteb's result files with all scores are kept in the evaluator's folder.
     A result is computed once for the same
     weights and task revision. Systems without an encoder are left out.

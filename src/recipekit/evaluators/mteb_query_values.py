@@ -1,8 +1,8 @@
 """The value of every query that mteb measures, which it computes and does not keep.
 
 mteb gives the scores of every query of a retrieval or reranking task to the task's own
-`task_specific_scores`, a method that tasks may define. Other types of tasks have no values of
-single items.
+`task_specific_scores`, a method that tasks may define. Other types of tasks have no
+per-item values.
 """
 
 from __future__ import annotations

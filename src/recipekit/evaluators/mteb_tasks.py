@@ -44,7 +44,7 @@ def named_tasks(spec: MtebSpec) -> list[Any]:
     other = [task.metadata.name for task in tasks if set(task.metadata.modalities) != {"text"}]
     if other:
         raise ComponentError(
-            f"encoders embed text alone, and these tasks need images, audio or video: "
+            f"encoders embed only text, and these tasks need images, audio or video: "
             f"{listed(other)}",
             code="RK252",
         )

@@ -69,9 +69,9 @@ class RetrievalSpec(Resampling, EvaluatorSpec):
     exclude_own_text: bool = True
     """Leave out a passage with the query's own text, unless the pair is labelled.
 
-    It would be the first hit of every encoder and is no answer. BEIR and MTEB leave out equal ids
-    alone (`exclude_same_id`): set this to false to repeat their figures on a corpus in which other
-    passages have a query's text.
+    It would be the first hit of every encoder and is not an answer. BEIR and MTEB leave out only
+    equal ids (`exclude_same_id`): set this to false to repeat their figures on a corpus in which
+    other passages have a query's text.
     """
     compression: tuple[Compression, ...] = ()
     """Measure the trained encoder's vectors compressed, too, or the untrained one's if there is no

@@ -71,7 +71,7 @@ def _reduction(card: Mapping[str, Any], variant: str) -> Iterator[Text]:
     rows = card.get("metrics") or []
     names = [str(row["system"]) for row in rows if str(row["system"]).endswith(f" {variant}")]
     figures = (
-        f"Its figures are those of {names[0]}; all other rows are of the full model or others."
+        f"Its figures are those of {names[0]}; other rows are of the full model or other systems."
         if names
         else "The figures are those of the full model: this reduction was not measured."
     )
@@ -83,7 +83,7 @@ def _towers(encoder: Path) -> Iterator[Text]:
     modules = json.loads((encoder / "modules.json").read_text(encoding="utf-8"))
     if any(module["type"].endswith("Router") for module in modules):
         encode, encode_query = Code("encode"), Code("encode_query")
-        start = "Queries and passages have an encoder each: queries need "
+        start = "Queries and passages have separate encoders: queries need "
         yield Text((start, encode_query, ", since ", encode, " takes the encoder of passages."))
 
 
@@ -92,8 +92,9 @@ def _introduction(card: Mapping[str, Any]) -> Line:
     trained = f", fine-tuned from {base}" if base else " trained"
     if vectors := card.get("passage_vectors"):
         return (
-            f"This is a sentence-transformers model{trained} with recipekit. It embeds queries "
-            f"alone: it was trained for the vectors of {vectors}, which belong to another encoder, "
+            f"This is a sentence-transformers model{trained} with recipekit. It embeds only "
+            f"queries: it was trained for the vectors of {vectors}, which belong to another "
+            "encoder, "
             "and does not embed passages."
         )
     return (

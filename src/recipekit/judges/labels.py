@@ -34,12 +34,12 @@ class LabelsSpec(JudgeSpec):
     ignored_grades: tuple[float, ...] = ()
     """Grades that are neither, such as 1 on a scale from 0 to 3."""
     unlisted_pairs: Literal["unjudged", "negative"] = "unjudged"
-    """What a pair is that the file does not list, of a query that it lists.
-
-    Unjudged by default, since few files are complete.
+    """The verdict on a pair that the file does not list, if it lists the query. Unjudged by
+    default, since few files are complete.
     """
     max_unknown_ids: Share = MAX_UNKNOWN_IDS
-    """Largest share of lines with ids that are not in the data; more is taken for a wrong file."""
+    """Largest share of lines with ids that are not in the data; a larger one is an error, since the
+    file probably belongs to other data."""
     coverage: Share = 1.0
     """Share of the pairs that the judge knows."""
     error_rate: Share = 0.0

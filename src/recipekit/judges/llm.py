@@ -67,11 +67,11 @@ class LlmJudgeSpec(JudgeSpec):
     """A language model decides for every (query, passage) whether it is relevant.
 
     Several passages share a call, in a seeded order, behind fences that no passage can end.
-    `grades` maps grades to verdicts. A reply that cannot be read is asked for once more; what is
-    then still ungraded is an `ignore`, and counted. Every paid reply is kept: a judge that asks
-    the same questions, such as one with other `grades`, costs nothing. A judge behind another asks
-    again where the verdicts before it change, since other passages then share a call. See
-    `docs/judging.md`.
+    `grades` maps grades to verdicts. A reply that cannot be read is asked for once more; pairs that
+    are then still ungraded are ignored, and counted. Every paid reply is kept: a judge that asks
+    the same questions, such as one with other `grades`, costs nothing. A judge that comes after
+    another asks again where the earlier verdicts change, since other passages then share a call.
+    See `docs/judging.md`.
     """
 
     version: ClassVar[int] = 4

@@ -12,7 +12,7 @@ __all__ = ["MarginSpec"]
 
 
 class MarginSpec(JudgeSpec):
-    """Positive-aware margin filter: candidates that score near a source positive are no negatives.
+    """Positive-aware margin filter: candidates that score near a source positive are not negatives.
 
     With `s` an encoder's score of a candidate (by its `similarity`, where `euclidean` and
     `manhattan` are negated distances) and `s+` its score of the source positive (see

@@ -23,7 +23,7 @@ MAX_PAIRS_STREAM = 0x73616D706C65
 
 @dataclass(frozen=True)
 class PairUniforms:
-    """Random numbers that depend on a pair's ids, the seed and the stream alone."""
+    """Random numbers that depend only on a pair's ids, the seed and the stream."""
 
     pairs: CandidatePairs
     dataset: Dataset

@@ -25,7 +25,7 @@ from recipekit.retries import LONGEST_RETRY_AFTER
 
 __all__ = ["EndpointHealth", "FailurePolicy"]
 
-CONTINUE = "What was answered is kept: run the same command again to continue"
+CONTINUE = "Replies are kept: run the same command again to continue"
 LONG_WAIT = 5.0
 """Seconds. Longer waits that the endpoint asks for are reported."""
 REPEATED = 3

@@ -126,7 +126,7 @@ def unknown_host(reason: str) -> RunError:
 def unknown_provider(model: str) -> RunError:
     """The error for a model name in which litellm finds no provider."""
     return RunError(
-        f"model {model!r}: names no provider. Write it as litellm does, `openai/gpt-5-nano`; a "
+        f"model {model!r}: has no provider. Write it as litellm does, `openai/gpt-5-nano`; a "
         "server of your own that speaks the OpenAI protocol is `openai/NAME` with "
         "`api_base: http://HOST:PORT/v1`",
         code="RK652",
@@ -155,7 +155,7 @@ def _fatal(
         )
     if status == 404:
         return RunError(
-            f"{location}: knows no such model or address ({text}). Check `model`, and that "
+            f"{location}: does not know this model or address ({text}). Check `model`, and that "
             "`api_base` ends as the server expects (`/v1` for most)",
             code="RK652",
         )

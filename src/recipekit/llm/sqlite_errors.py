@@ -39,8 +39,8 @@ def _explained(path: Path | None, error: Exception) -> StoreError | None:
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     if isinstance(error, zlib.error) or code in DAMAGED:
         return StoreError(
-            f"{path}: is damaged ({error}); recover it (`sqlite3 {path} .recover | "
-            "sqlite3 recovered.sqlite`, then put it in its place), or move it away: the calls in "
+            f"{path}: is damaged ({error}); recover it (`sqlite3 {path} .recover | sqlite3 "
+            "recovered.sqlite`, then replace it), or move it away: the calls in "
             "it are then made, and paid for, again",
             code="RK512",
         )

@@ -19,11 +19,11 @@ class ExactSoftmaxSpec(LossSpec):
 
     temperature: float = Field(default=0.05, gt=0)
     """Similarities are divided by it. 0.05 is the common choice for unit vectors: scores
-    range from -20 to 20. Of a `euclidean` encoder it divides half the negated squared distance,
+    range from -20 to 20. For a `euclidean` encoder it divides half the negated squared distance,
     which for unit vectors is the cosine less 1."""
     form: Literal["one_vs_negatives", "soft_label", "log_marginal"] = "one_vs_negatives"
     """How several positives of a query share the loss. `one_vs_negatives` ranks each positive
-    against the negatives alone, so positives never compete; it suits judged data. `soft_label` is
+    against only the negatives, so positives never compete; it suits judged data. `soft_label` is
     one distribution over all positives, which compete. `log_marginal` asks that the positives
     together outweigh the negatives; it suits noisy positives, and takes no weights of positives."""
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)

@@ -19,15 +19,15 @@ class InfoNCESpec(LossSpec):
 
     temperature: float = Field(default=0.05, gt=0)
     """Similarities are divided by it. 0.05 (a scale of 20) is the default of
-    sentence-transformers too. Of a `euclidean` encoder it divides half the negated squared
+    sentence-transformers too. For a `euclidean` encoder it divides half the negated squared
     distance, which for unit vectors is the cosine less 1."""
     directions: Literal["query", "both"] = "query"
     """`query` ranks the batch's passages for each query. `both` also ranks the batch's queries for
     each positive passage and averages the two; it suits data that is searched from either side."""
     same_side_negatives: tuple[Literal["query", "passage"], ...] = ()
     """Further negatives from a text's own side: other queries for a query (`query`), and other
-    passages for a positive passage (`passage`). A query to which the passage is a positive or
-    ignored, and a passage that is a positive of the query or ignored, are none. They cost no
+    passages for a positive passage (`passage`). Queries for which the passage is positive or
+    ignored, and passages that are positive or ignored for the query, are left out. They cost no
     forward pass."""
     one_softmax: bool = False
     """Put all negatives of a positive pair into one softmax, as GTE does, rather than into one for

@@ -147,7 +147,7 @@ _CLASSES = (
     "it needs texts with class labels, and judged data has (query, passage) pairs: use TripletLoss"
 )
 _LAYERS = (
-    "it trains the layers of the transformer to embed alone: use the loss `matryoshka`, which "
+    "it trains single layers of the transformer to embed: use the loss `matryoshka`, which "
     "trains prefixes of the embeddings"
 )
 _UNLABELLED = (
@@ -199,7 +199,7 @@ def find(name: str) -> LibraryLoss:
 def option_errors(name: str, options: Mapping[str, Any]) -> list[InitErrorDetails]:
     """Return what is wrong with each option of a supported loss, as pydantic states it.
 
-    Texts are no numbers, since the library's class gets the options as they were written.
+    A text is not a number, since the library's class gets the options as they were written.
     """
     known = LIBRARY_LOSSES[name].options
     errors: list[InitErrorDetails] = []

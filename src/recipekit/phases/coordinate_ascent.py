@@ -27,9 +27,9 @@ class CoordinateAscentSpec(PhaseSpec):
     loss: Slot[LossSpec]
     """The loss; its negatives come from the corpus, as those of `exact_softmax` do."""
     query_epochs: Annotated[int, Field(ge=0)] = 3
-    """Passes over the training queries in each query half-phase; 0 has no query half-phase."""
+    """Passes over the training queries in each query half-phase; 0 skips them."""
     passage_epochs: Annotated[int, Field(ge=0)] = 0
-    """Passes over all passages in each passage half-phase; 0 has no passage half-phase."""
+    """Passes over all passages in each passage half-phase; 0 skips them."""
     cycles: Annotated[int, Field(ge=1)] = 1
     """How often the half-phases are repeated. Both sides are encoded again at each swap."""
     start_with: Literal["query", "passage"] = "query"
@@ -47,13 +47,13 @@ class CoordinateAscentSpec(PhaseSpec):
     passages."""
     separate_towers: bool = False
     """Give each side its own copy of the encoder from this phase on. A frozen side then stays exact
-    while the other is trained. With query half-phases alone the passages' embeddings never change,
+    while the other is trained. With only query half-phases the passages' embeddings never change,
     so an index of them stays valid. The model is exported as a Router."""
     refresh_every_steps: Annotated[int, Field(ge=1)] | None = None
     """Steps after which frozen and cached embeddings are encoded again within a half-phase; null
     encodes at each swap only."""
     refresh_at_drift: Annotated[float, Field(gt=0, lt=1)] | None = None
-    """Encode again when the mean of 1 - cosine between stored and present embeddings, measured on a
+    """Encode again when the mean of 1 - cosine between stored and current embeddings, measured on a
     sample 20 times per half-phase, exceeds this; null does not."""
     measure_exact_loss: bool = True
     """Measure the exact loss of all training queries at the start and after each half-phase, with

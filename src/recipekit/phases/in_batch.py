@@ -34,7 +34,8 @@ class InBatchSpec(PhaseSpec):
     """Passes over the training queries."""
     num_hard_negatives: Annotated[int, Field(ge=0)] = 1
     """Hard negatives that each query adds to the batch, if it has that many; 0 uses in-batch
-    negatives alone. One is the usual triplet; each further one costs one passage forward per query.
+    negatives only. One gives the usual triplet; each one costs the forward pass of a passage per
+    query.
     """
 
     @property

@@ -26,7 +26,7 @@ class Launch:
     sharding: Sharding | None = None
     """How several ranks shard the weights of encoders; None keeps them whole."""
     machines: Machines | None = None
-    """The machines that run together; None for this one alone."""
+    """The machines that run together; None for only this one."""
     compiler: str | None = None
     """The backend of `torch.compile` for the exact softmax; None does not compile it."""
     gpus: str | None = None

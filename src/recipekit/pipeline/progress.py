@@ -191,7 +191,7 @@ class _Work:
 class _Bars:
     """Live bars on a terminal, one for each piece of work under way.
 
-    Bars are drawn by `update` alone, without a thread, since stages fork processes.
+    Only `update` draws bars, without a thread, since stages fork processes.
     """
 
     def __init__(self, stream: TextIO) -> None:

@@ -111,7 +111,7 @@ def _is_writable_for_all(folder: Path) -> bool:
     try:
         return bool(folder.stat().st_mode & stat.S_IWOTH)
     except OSError:
-        return True  # what cannot be looked at is no project
+        return True  # a folder that cannot be read is not a project
 
 
 def _is_project(folder: Path) -> bool:

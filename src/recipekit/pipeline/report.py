@@ -1,7 +1,7 @@
 """The report of a run: every stage describes its own artifact, the rest comes from the run itself.
 
 `write_report` writes `report.html` and `report.md` for people and `metrics.json` for programs. The
-report is read from the run's folder alone, without loading the recipe or its components.
+report is read only from the run's folder, without loading the recipe or its components.
 """
 
 from __future__ import annotations

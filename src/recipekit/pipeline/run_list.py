@@ -58,7 +58,7 @@ def listed_runs(runs: Path, recipe: str | None = None) -> list[ListedRun]:
 
     Args:
         runs: The folder of all runs.
-        recipe: The name of a recipe, for its runs alone.
+        recipe: The name of a recipe, to list only its runs.
     """
     folders = [runs / recipe] if recipe is not None else _folders(runs)
     found = [_listed(folder) for parent in folders for folder in _folders(parent)]

@@ -184,7 +184,7 @@ class _LabelsByText:
         self._judged = read_table(judgments) if judgments is not None else None
 
     def of(self, query: str) -> dict[int, str] | None:
-        """Return labels by passage; None for a text that is no query of the data set."""
+        """Return labels by passage; None for a text that is not a query of the data set."""
         row = self._rows.get(query)
         if row is None:
             return None
@@ -221,7 +221,7 @@ def run_artifacts(run: Path) -> Iterator[tuple[str, Artifact]]:
         artifact = Artifact(stage.name, path.name, path)
         if not artifact.is_whole():
             raise RunError(
-                f"{link}: the artifact is not in the cache any more; run the recipe again",
+                f"{link}: the artifact is no longer in the cache; run the recipe again",
                 code="RK628",
             )
         yield stage.name, artifact

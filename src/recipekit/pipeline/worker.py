@@ -104,7 +104,7 @@ def run_stage(job: Job) -> None:
 
 
 def _events() -> TextIO:
-    """Standard output for events alone; what a library prints goes to standard error from now on.
+    """Keep standard output for events: what libraries print goes to standard error from now on.
 
     A reader that has gone away does not stop the stage: the runner stops after it.
     """

@@ -62,7 +62,7 @@ class PaidSection(Section):
     """The section of a stage that calls paid endpoints."""
 
     spending: SpendingLimits = SpendingLimits()
-    """Limits on this stage alone, none larger than the recipe's `spending`, which also counts its
+    """Limits for only this stage, none larger than the recipe's `spending`, which also counts its
     calls.
     """
 

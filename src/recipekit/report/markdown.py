@@ -47,7 +47,7 @@ def render_markdown(blocks: Sequence[Block], *, level: int = 1, figures: str = "
     Args:
         blocks: The blocks.
         level: The level of the first headings.
-        figures: The folder of the figures' files, which are shown; empty shows tables alone.
+        figures: The folder of the figures' files, which are shown; empty shows only tables.
     """
     return "\n\n".join(part for block in blocks for part in _render(block, level, figures)) + "\n"
 

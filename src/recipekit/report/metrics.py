@@ -33,7 +33,7 @@ SIGNIFICANT = 0.05
 
 
 UNTESTED = (
-    "Figures without brackets have no values of single items that could be resampled, so their "
+    "Figures without brackets have no per-item values that could be resampled, so their "
     "differences are not tested."
 )
 

@@ -168,7 +168,7 @@ def _is_inside(name: str) -> bool:
 
 def _not_a_bundle(source: Path | str, reason: str) -> StoreError:
     return StoreError(
-        f"{source}: not a baseline of recipekit: {reason}; `recipekit share` writes one",
+        f"{source}: not a recipekit baseline: {reason}; `recipekit share` writes one",
         code="RK530",
     )
 

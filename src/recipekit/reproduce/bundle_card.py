@@ -44,7 +44,7 @@ def write_bundle_card(
         "figures": {"model": _training_figures(run)},
     }
     blocks: list[Block] = [
-        Text(str(run.recipe.get("description") or "A baseline of recipekit.")),
+        Text(str(run.recipe.get("description") or "A recipekit baseline.")),
         Text("Repeat it, and compare every figure with its tolerance:"),
         Listing(f"recipekit reproduce {shlex.quote(address)}", "sh"),
         *evaluation(card),

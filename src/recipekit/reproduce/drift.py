@@ -131,7 +131,7 @@ def check_locked(found: Sequence[Drift], lock: str) -> None:
         count = "1 difference" if len(found) == 1 else f"{len(found)} differences"
         lines = "".join(f"\n  {line}" for line in in_words(found))
         raise RunError(
-            f"{lock}: the run has {count} from the lock; to accept the present state, "
-            f"write the lock again with `recipekit lock`{lines}",
+            f"{lock}: the run has {count} from the lock; to accept the current state, write the "
+            f"lock again with `recipekit lock`{lines}",
             code="RK615",
         )

@@ -175,7 +175,7 @@ def download(repository: HubRepository, folder: Path) -> HubRepository:
             api.hf_hub_download(repository.id, INDEX, revision=commit, **where)
         except EntryNotFoundError as error:
             raise StoreError(
-                f"{repository}: not a baseline of recipekit: there is no {INDEX} in it; "
+                f"{repository}: not a recipekit baseline: there is no {INDEX} in it; "
                 "`recipekit share` writes one",
                 code="RK530",
             ) from error

@@ -55,7 +55,7 @@ def _refusal(repository_id: str, error: HfHubHTTPError) -> str:
     status = error.response.status_code
     if isinstance(error, GatedRepoError):
         return (
-            f"its access is restricted; ask for it on the page of {repository_id} on the Hub"
+            f"access to it is restricted; request access on the page of {repository_id} on the Hub"
             f"{log_in}"
         )
     if isinstance(error, RevisionNotFoundError):
@@ -67,7 +67,7 @@ def _refusal(repository_id: str, error: HfHubHTTPError) -> str:
         return f"the Hub does not accept the token; {LOG_IN}"
     if status == 403:
         owner = repository_id.partition("/")[0]
-        return f"the token has no right to do this in '{owner}'; it needs write access there"
+        return f"the token has no write access to '{owner}'"
     if status in (409, 412):
         return "it was changed at the same time; try again"
     lines = str(error).strip().splitlines() or [f"HTTP {status}"]

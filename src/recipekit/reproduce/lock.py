@@ -225,7 +225,7 @@ def read_lock(path: Path, recipe: str | None = None) -> Lock:
         raise StoreError(f"{path}: cannot be read ({error.strerror})", code="RK521") from error
     except ValueError as error:
         reason = str(error).partition("\n")[0]
-        raise StoreError(f"{path}: not a lock of recipekit: {reason}", code="RK521") from error
+        raise StoreError(f"{path}: not a recipekit lock: {reason}", code="RK521") from error
     if recipe is not None and lock.recipe != recipe:
         raise StoreError(
             f"{path}: is the lock of another recipe, '{lock.recipe}'; `recipekit lock` writes one "

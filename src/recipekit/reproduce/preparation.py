@@ -188,7 +188,7 @@ def _copy(bundle: Bundle, work: Path) -> None:
         same = index.is_file() and index.read_bytes() == (bundle.folder / INDEX).read_bytes()
         if not same:
             raise StoreError(
-                f"{work}: is not empty, and has no earlier reproduction of this baseline; name "
+                f"{work}: is not empty and does not hold a reproduction of this baseline; name "
                 "another folder with --work",
                 code="RK533",
             )

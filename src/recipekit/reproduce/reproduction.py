@@ -89,8 +89,8 @@ def _missing_replies(prepared: Prepared) -> Iterator[None]:
         first, _, resume = error.message.partition("\n")
         stage = first.partition(": ")[0]
         raise error.with_message(
-            f"{stage}: the baseline has no reply to a request of this run, and there is no "
-            f"endpoint to ask, since {', '.join(prepared.unset)} "
+            f"{stage}: the baseline has no reply to a request of this run, and the endpoint cannot "
+            f"be used, since {', '.join(prepared.unset)} "
             f"{'is' if len(prepared.unset) == 1 else 'are'} not set\n{resume}".rstrip()
         ) from error
 

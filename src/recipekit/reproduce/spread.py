@@ -65,7 +65,7 @@ def _check_computed_again(earlier: RunFolder, other: RunFolder) -> None:
         is_same = other.path.resolve() == earlier.path.resolve()
         reason = "it is the same run" if is_same else f"{stage} was not computed again"
         raise StoreError(
-            f"{other.path}: has no other figures than {earlier.path}, since {reason}; --spread "
+            f"{other.path}: has the same figures as {earlier.path}, since {reason}; --spread "
             "takes runs with another train.seed, device or precision",
             code="RK543",
         )

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["bm25_work", "elasticsearch_work", "exact_work", "qdrant_work"]
 
-HOURS: Final = "hours at the rates of two cores"
+HOURS: Final = "hours on two cores"
 
 ELASTICSEARCH_TEXT_PER_SECOND: Final = 1.1e7
 """Bytes of text indexed."""

@@ -141,7 +141,7 @@ class BeirSpec(SourceSpec):
                 if not left_out:
                     continue
                 queries = "1 query" if left_out == 1 else f"{left_out:,} queries"
-                reason = f", although it lists {queries} that no other file lists"
+                reason = f", although it has {queries} that no other file has"
             except DataError:  # files that are not read need not be valid
                 pass
             progress.warn(f"{path}: not read{reason}; {_advice(path, read)}")

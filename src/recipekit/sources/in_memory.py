@@ -145,9 +145,7 @@ def _arrow_table(value: Any) -> pa.Table:
     import pyarrow as pa
 
     if _comes_from(value, "pandas", "Series") or _comes_from(value, "polars", "Series"):
-        raise DataError(
-            f"a {_type_name(value)} is one column: make a data frame of it", code="RK304"
-        )
+        raise DataError(f"a {_type_name(value)} is one column: make it a data frame", code="RK304")
     if _comes_from(value, "pandas", "DataFrame"):
         named = any(name is not None for name in value.index.names)
         frame = value.reset_index() if named else value

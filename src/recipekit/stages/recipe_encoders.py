@@ -20,7 +20,7 @@ __all__ = ["RecipeEncoders"]
 
 @dataclass(frozen=True)
 class RecipeEncoders:
-    """The encoders of a recipe, with the weights that they have by now."""
+    """The encoders of a recipe, with their initial or trained weights."""
 
     slots: Mapping[str, Slot[EncoderSpec]]
     """The encoders, by name."""
@@ -65,10 +65,10 @@ class RecipeEncoders:
             return True
         has_both = name == self.trained and self.training is not None
         if weights == "trained" and not has_both:
-            raise RunError(f"encoder '{name}' is not trained by now", code="RK610")
+            raise RunError(f"encoder '{name}' has no trained weights", code="RK610")
         if weights is None and has_both:
             raise RunError(
-                f"encoder '{name}' has initial and trained weights by now: choose them with "
+                f"encoder '{name}' has initial and trained weights: choose them with "
                 'weights="initial" or weights="trained"',
                 code="RK612",
             )

@@ -1,6 +1,6 @@
 """The order of training: epochs into global batches, global batches into forward passes.
 
-Everything here depends on its arguments alone. Every rank computes the same plan, so no order is
+Everything here depends only on its arguments. Every rank computes the same plan, so no order is
 communicated, and a step has the same queries for any number of ranks.
 """
 

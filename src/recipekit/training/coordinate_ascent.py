@@ -12,7 +12,7 @@ change the encoder under the cached embeddings. Drift is measured, and frozen an
 are refreshed as the recipe says.
 
 With tied towers a step also changes the encoder under the frozen side. With separate towers the
-frozen side stays exact, and a query half-phase alone leaves the passages unchanged for good.
+frozen side stays exact, and a phase with only query half-phases never changes the passages.
 """
 
 from __future__ import annotations

@@ -75,7 +75,7 @@ class DevHistory:
             step: The step after which it was made.
             values: The metric by query, (n,).
             rule: How it decides.
-            competes: Whether it may be kept and counts for patience; otherwise it is shown alone.
+            competes: Whether it may be kept and counts for patience; otherwise it is only shown.
 
         Returns:
             Whether the weights that were measured are to be kept.

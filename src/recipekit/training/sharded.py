@@ -2,7 +2,7 @@
 
 A transformer layer's weights are gathered when a forward or backward pass reaches the layer, and
 freed after it (arXiv 2304.11277; `torch.distributed.fsdp.fully_shard`). They are gathered and
-summed in float32, so that training differs from that on one rank by rounding alone.
+summed in float32, so that training differs from that on one rank only by rounding.
 """
 
 from __future__ import annotations

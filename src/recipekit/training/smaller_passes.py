@@ -75,7 +75,7 @@ def gradient_in_memory(
     if forward is not None and forward.max_tokens_per_batch < before:
         now = forward.max_tokens_per_batch
         progress.warn(
-            f"out of memory with {before:,} tokens in a forward pass: training goes on with "
+            f"out of memory with {before:,} tokens in a forward pass: training continues with "
             f"{now:,}, with the same result. `train.max_tokens_per_batch: {now}` avoids the failed "
             "attempts"
         )

@@ -151,7 +151,7 @@ class _Target:
         if len(missing):
             texts = self.texts.named
             raise DataError(
-                f"{self.name}: {len(missing):,} of {self.shape[0]:,} {texts} have no vector there: "
+                f"{self.name}: {len(missing):,} of {self.shape[0]:,} {texts} have no vector: "
                 f"{self._named(missing)}. Add them, or do not collect these {texts}",
                 code="RK350",
             )

@@ -55,7 +55,7 @@ class VectorsFileSpec(VectorSourceSpec):
     @model_validator(mode="after")
     def _is_readable(self) -> Self:
         if self.path.suffix not in SUFFIXES:
-            raise ValueError(f"path: '{self.path.name}' is none of {', '.join(SUFFIXES)}")
+            raise ValueError(f"path: '{self.path.name}' must end in {', '.join(SUFFIXES)}")
         if self.path.suffix == ".parquet" and self.ids is not None:
             raise ValueError("ids: a .parquet file has its ids in `id_column`; leave `ids` out")
         return self

@@ -35,7 +35,8 @@ class QdrantAccess(BaseModel):
     api_key: Secret | None = None
     """The server's API key: `${env:NAME}`."""
     protocol: Annotated[Literal["rest", "grpc"], NotIdentity] = "rest"
-    """How vectors and hits travel. gRPC is faster, but its port is less often reachable."""
+    """How vectors and hits are transferred. gRPC is faster, but its port is less often
+    reachable."""
     grpc_port: Annotated[int, NotIdentity, Field(ge=1, le=65535)] = 6334
     """The port for gRPC."""
     timeout: Annotated[float, NotIdentity, Field(ge=1)] = 60.0

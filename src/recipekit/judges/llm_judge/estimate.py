@@ -76,7 +76,7 @@ def estimate(
             f"an estimate by {counter.name}: give the model's own `tokenizer` for exact counts"
         )
     if builder.reasons:
-        figures["reasoning"] = f"a guess, {reasoning:,} tokens a call"
+        figures["reasoning"] = f"assumed to be {reasoning:,} tokens per call"
     return figures
 
 

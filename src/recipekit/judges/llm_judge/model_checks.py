@@ -62,7 +62,7 @@ class ModelChecks:
         """Warn if the endpoint answers as another model than before."""
         if self._models and model not in self._models:
             self._progress.warn(
-                f"the endpoint now answers as {model!r}, so far as "
+                f"the endpoint now answers as {model!r}, and before as "
                 f"{', '.join(sorted(self._models))}: verdicts may not be comparable"
             )
         self._models.add(model)

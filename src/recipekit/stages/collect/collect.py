@@ -342,19 +342,19 @@ def _shared(passage: Rows, split: npt.NDArray[np.int8]) -> dict[str, int]:
 def _warn(inputs: StageInputs, summary: Mapping[str, Any]) -> None:
     dropped = summary["dropped"]
     messages = {
-        "queries_without_positive": ("query", "queries", "without a positive dropped"),
+        "queries_without_positive": ("query", "queries", "without a positive"),
         "train_queries_held_out_elsewhere": (
-            "train query", "train queries", "that dev or test has, too, dropped"
+            "train query", "train queries", "with the text of a dev or test query"
         ),
         "dev_queries_held_out_elsewhere": (
-            "dev query", "dev queries", "that test has, too, dropped"
+            "dev query", "dev queries", "with the text of a test query"
         ),
-        "blank_queries": ("query", "queries", "without a text dropped"),
-        "blank_passages": ("passage", "passages", "without a text dropped"),
+        "blank_queries": ("query", "queries", "without a text"),
+        "blank_passages": ("passage", "passages", "without a text"),
     }  # fmt: skip
-    for name, (one, many, message) in messages.items():
+    for name, (one, many, which) in messages.items():
         if dropped[name]:
-            inputs.progress.warn(f"{plural(dropped[name], one, many)} {message}")
+            inputs.progress.warn(f"dropped {plural(dropped[name], one, many)} {which}")
     if cleaned := summary["cleaned_records"]:
         inputs.progress.warn(
             f"NUL or unpaired surrogate characters replaced in {plural(cleaned, 'record')}"

@@ -65,7 +65,7 @@ class ExpectedSize(Section):
     positives_per_query: Annotated[float, Field(ge=0)] = 1
     """Mean number of source positives of a query."""
     dimension: Annotated[int, Field(ge=1)] | None = None
-    """Dimension of the encoders' embeddings, where the models are not at hand yet."""
+    """Dimension of the encoders' embeddings, if the models are not available yet."""
 
 
 class CollectSection(Section):
@@ -76,8 +76,8 @@ class CollectSection(Section):
     split: Split = Split()
     """How to split queries whose source has no splits."""
     max_unknown_ids: Share = 0.5
-    """Largest share of a source's labels with ids that do not exist. They are left out; more is
-    taken for a wrong file."""
+    """Largest share of a source's labels with ids that do not exist. They are left out; a larger
+    share is an error, since the labels probably belong to other data."""
     holdout_positives: HoldoutPositives | None = None
     """For studies: positives to remove, to see whether judging finds them again."""
     expected_size: Annotated[ExpectedSize | None, NotIdentity] = None

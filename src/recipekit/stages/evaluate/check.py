@@ -12,7 +12,7 @@ __all__ = ["check", "lacks_encoder"]
 
 
 def lacks_encoder(draft: Draft) -> bool:
-    """Return whether baselines alone are measured, so that no encoder is needed.
+    """Return whether only baselines are measured, so that no encoder is needed.
 
     That is so where nothing is trained, `encoder` is left at its default, and the recipe has no
     encoder that embeds texts or leaves the untrained one out.

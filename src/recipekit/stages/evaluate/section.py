@@ -29,7 +29,7 @@ class EvaluateSection(Section):
     encoder: EncoderName = "student"
     """The encoder to measure: untrained, and trained where the recipe trains it.
 
-    A recipe that trains nothing needs none: without an encoder that embeds texts, baselines alone
+    A recipe that trains nothing needs none: without an encoder that embeds texts, only baselines
     are measured.
     """
     untrained: bool = True

@@ -134,7 +134,7 @@ def _sentences(counts: Counts) -> Iterator[Line]:
         yield f"Texts that were too long and shown truncated: {passages} and {queries}."
     if repeat := counts.get("repeat"):
         same = _share(round(repeat["same"] * repeat["pairs"]), repeat["pairs"])
-        yield f"Asked again in another order, it gave the same verdict on {same} pairs."
+        yield f"Asked again in another order, it gave the same verdict for {same} pairs."
     if "mean_confidence" in counts:
         yield f"Its mean confidence is {counts['mean_confidence']:.2f}."
 

@@ -119,7 +119,7 @@ class _MainRank:
             task = self._task(name)
             self.control_of[name] = task.control
             if self.finished and name in self.measured:
-                self._check_floors()  # the judges before have decided more by now
+                self._check_floors()  # the judges before have decided more
             stats[name] = self._run(name, code, built, task)
             self.finished.add(name)
         write_table(
@@ -218,7 +218,7 @@ class _MainRank:
         return control
 
     def _check_floors(self) -> None:
-        """Check that the required figures can be measured, as far as is known by now."""
+        """Check that the required figures can be measured, as far as is known."""
         if self.section.require == ReliabilityFloors():
             return
         undecidable = self._undecidable()

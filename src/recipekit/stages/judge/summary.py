@@ -191,7 +191,8 @@ def _over_budget(spending: Spending, name: str, stats: Mapping[str, Any]) -> str
     if refused := counts.get("refused_usd"):
         advice += f" (the next call could cost {dollars(refused)}, more than was left)"
     return (
-        f"judge '{name}': the budget is spent, and {left:,} of {total:,} pairs have no verdict of "
+        f"judge '{name}': the budget is spent, and {left:,} of {total:,} pairs have no verdict "
+        "from "
         f"it. {advice}; replies that are paid for are kept and not paid again"
     )
 

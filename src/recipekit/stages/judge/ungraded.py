@@ -22,4 +22,4 @@ def ungraded_pairs(judges: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
             total = counts["pairs"] + counts.get("control_pairs", 0)
             ungraded = sum(missing.values())
             pairs = f"{ungraded:,} of {total:,} pairs ({listed})"
-            yield f"judge '{name}' gave no usable answer on {pairs}"
+            yield f"judge '{name}' gave no usable answer for {pairs}"

@@ -135,8 +135,8 @@ def _refusal(draft: Draft, path: KeyPath, loss: LossSpec, name: str, phase: Phas
     is_judged = "judge" in draft.value and phase.labels == "judged"
     if form is not None and form.score_from == "confidence" and not is_judged:
         return (
-            "score_from: confidence needs the confidence of a judge, and this phase has source "
-            "labels alone: judge candidates, or use another score_from"
+            "score_from: confidence needs a judge's confidence, and this phase has only "
+            "source labels: judge candidates, or use another score_from"
         )
     wanted = phase.negatives_from
     if wanted is not None and loss.negatives_from != wanted:

@@ -53,7 +53,7 @@ def estimate(inputs: EstimateInputs, section: TrainSection) -> dict[str, Any]:
     return {
         **work,
         "bytes of the frozen matrix": passages * dimension * FLOAT_BYTES,
-        "flop a step in the loss": 4.0 * batch_against_corpus * passages * dimension,
+        "flop per step in the loss": 4.0 * batch_against_corpus * passages * dimension,
         **notes,
     }
 

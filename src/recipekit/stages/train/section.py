@@ -44,7 +44,7 @@ class TrainSection(Section):
     phases: Annotated[dict[Name, Slot[PhaseSpec]], Field(min_length=1)]
     """The phases of training, in order, each by a name of your own."""
     seed: Annotated[int, Field(ge=0, lt=2**32)] | None = None
-    """Decides the random choices of training alone: the order of queries, dropout, new weights. By
+    """Decides only the random choices of training: the order of queries, dropout, new weights. By
     default the recipe's seed, which also decides splits and samples."""
     batch_size: Annotated[int, Field(ge=1)] = 64
     """Queries per optimizer step, over all ranks together, unless a phase has its own."""

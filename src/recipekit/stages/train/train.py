@@ -68,7 +68,7 @@ def train(inputs: StageInputs, section: TrainSection, out: Path) -> dict[str, An
     Returns:
         The summary: `steps` and `epochs` that ran; `similarity`, `tokens` and `seconds`; `weights`,
         how many there are and are trained; `unchanged_sides`, those whose weights are still the
-        initial ones, as passages' are if queries alone were trained with separate towers; `phases`,
+        initial ones, like passages' if only queries were trained with separate towers; `phases`,
         the steps and epochs of each that ran, and its label counts; `truncated`, the share of each
         side's texts that are cut; `dev`, the metric, its untrained, best and kept value, the steps
         of the latter two, and the numbers of queries and passages (null without evaluation);
