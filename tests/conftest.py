@@ -8,6 +8,8 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 # Tensors in tests are small: more threads only wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Inductor's own processes import torch again, for a few small kernels.
+os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")
 os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
 os.environ.setdefault("LITELLM_MODE", "PRODUCTION")
 # Shipped recipes need these variables. Nothing listens at these addresses.
@@ -20,7 +22,7 @@ os.environ.setdefault("QDRANT_API_KEY", "not-a-key")
 # pytest-xdist sets it. Without it, tables have their full width in a pipe.
 os.environ.pop("COLUMNS", None)
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -76,10 +78,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=places.__getitem__)
 
 
-def pytest_collection_finish() -> None:
-    """Leave what is imported by now out of garbage collection: each full one takes 0.3 s."""
-    gc.freeze()
-    atexit.register(gc.unfreeze)  # what is frozen at the end counts as leaked
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Leave what is imported here out of garbage collections, of which a full one takes 0.3 s."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        atexit.register(gc.unfreeze)  # what is frozen at the end counts as leaked
+        gc.enable()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
