@@ -1,11 +1,15 @@
 """Fixtures that all tests share: a tiny encoder and a tiny data set."""
 
+import atexit
+import gc
 import os
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 # Tensors in tests are small: more threads only wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Inductor's own processes import torch again, for a few small kernels.
+os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")
 os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
 os.environ.setdefault("LITELLM_MODE", "PRODUCTION")
 # Shipped recipes need these variables. Nothing listens at these addresses.
@@ -18,7 +22,7 @@ os.environ.setdefault("QDRANT_API_KEY", "not-a-key")
 # pytest-xdist sets it. Without it, tables have their full width in a pipe.
 os.environ.pop("COLUMNS", None)
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -74,6 +78,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=places.__getitem__)
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Leave what is imported here out of garbage collections, of which a full one takes 0.3 s."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        atexit.register(gc.unfreeze)  # what is frozen at the end counts as leaked
+        gc.enable()
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--update-golden", action="store_true", help="write golden files instead of comparing"
@@ -116,6 +132,30 @@ def _no_secrets_of_other_tests(monkeypatch: pytest.MonkeyPatch) -> None:
     from recipekit.recipe import environment
 
     monkeypatch.setattr(environment, "_expanded", {})
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _figures_are_not_laid_out() -> Iterator[Callable[..., str]]:
+    """Figures are built, and matplotlib writes none of them; tests of drawings use `drawn_figures`.
+
+    Their layout is half of the CPU time of a run of a tiny recipe.
+    """
+    from recipekit.report import svg
+
+    draw = svg._svg
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(svg, "_svg", lambda drawing: '<svg viewBox="0 0 480 230"></svg>')
+        yield draw
+
+
+@pytest.fixture(scope="module")
+def drawn_figures(_figures_are_not_laid_out: Callable[..., str]) -> Iterator[None]:
+    """Figures are whole drawings from here to the end of a file of tests."""
+    from recipekit.report import svg
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(svg, "_svg", _figures_are_not_laid_out)
+        yield
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """A conformance check raises nothing but its own error, for any component."""
 
+import copy
 import types
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -8,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from recipekit.component import Component, Context, Source, SourceSpec, System
+from recipekit.component import Component, Context, Encoder, Source, SourceSpec, System
+from recipekit.encoders.bi_encoder import BiEncoderSpec
 from recipekit.records import Label, Passage, Query
 from recipekit.registry import load, resolve
 from recipekit.testing import (
@@ -127,6 +129,23 @@ class ThreeSpec(SourceSpec):
 class Three(Source):
     def load(self) -> Any:
         return iter([Query("q", "question"), Passage("p", "answer"), Label("q", "p")])
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _encoders_are_copied(tiny_model: Path) -> Iterator[None]:
+    """The tiny model is read once, and each check gets a copy; saved encoders are read."""
+    build, built = BiEncoderSpec.build, list[Encoder]()
+
+    def copied(self: BiEncoderSpec, context: Context) -> Encoder:
+        if self.model != str(tiny_model):
+            return build(self, context)
+        if not built:
+            built.append(build(self, context))
+        return copy.deepcopy(built[0])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(BiEncoderSpec, "build", copied)
+        yield
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from recipekit.comparison.page import write_page
 from recipekit.comparison.result import Comparison, ModelFacts
 from recipekit.comparison.verdicts import differences_to
 
-pytestmark = [pytest.mark.slow, needs_chromium]
+pytestmark = [pytest.mark.slow, needs_chromium, pytest.mark.usefixtures("drawn_figures")]
 REFERENCE = "sentence-transformers/all-MiniLM-L6-v2"
 NEW = "runs/help-center/20260301T081500Z-0bde0b9a, trained"
 SMALL = f"{NEW}, first-128-int8"
@@ -77,8 +77,7 @@ def kept(folder: Path) -> Path:
     return Path(named) if named else folder
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize("width", [1280, 400])
+@pytest.mark.parametrize(("width", "theme"), [(1280, "light"), (400, "dark")])
 def test_the_page_fits_and_logs_nothing(page: Path, tmp_path: Path, width: int, theme: str) -> None:
     shot = kept(tmp_path) / f"compare-{width}-{theme}.png"
     logged = browse(page, width, theme, tmp_path, f"--screenshot={shot}")

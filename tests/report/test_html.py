@@ -25,6 +25,7 @@ from recipekit.report.blocks import (
 from recipekit.report.html import render_html
 from recipekit.report.svg import figure_file, render_svg
 
+pytestmark = pytest.mark.usefixtures("drawn_figures")
 HOSTILE = (
     "</script><script>alert(1)</script><img src=x onerror=alert(1)> \" ' onload='x' --> ]]> &amp;"
 )
@@ -77,7 +78,7 @@ def page(blocks: list[Block], drawings: dict[str, str] | None = None) -> Page:
 
 
 @pytest.fixture(scope="module")
-def hostile() -> Page:
+def hostile(drawn_figures: None) -> Page:
     return page(EVERYWHERE, {figure_file(DRAWN): render_svg(DRAWN)})
 
 

@@ -22,11 +22,10 @@ const all = shown();
 box.value = "scores ABOVE"; box.dispatchEvent(new Event("input"));
 """
 
-pytestmark = [pytest.mark.slow, needs_chromium]
+pytestmark = [pytest.mark.slow, needs_chromium, pytest.mark.usefixtures("drawn_figures")]
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize("width", [1280, 400])
+@pytest.mark.parametrize(("width", "theme"), [(1280, "light"), (400, "dark")])
 def test_the_page_fits_and_logs_nothing(
     write_run: Callable[..., Path], tmp_path: Path, width: int, theme: str
 ):

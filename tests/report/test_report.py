@@ -357,6 +357,7 @@ def test_scores_that_are_all_the_same_are_not_drawn(write_run: Callable[..., Pat
     assert "Scores of the retrievers" not in render_report(path)
 
 
+@pytest.mark.usefixtures("drawn_figures")
 def test_time_and_cost_of_the_stages_are_drawn(
     write_run: Callable[..., Path], summaries: dict[str, Any]
 ):
@@ -367,6 +368,7 @@ def test_time_and_cost_of_the_stages_are_drawn(
     assert "$0.25" in (run / "figures/cost-by-stage.svg").read_text()
 
 
+@pytest.mark.usefixtures("drawn_figures")
 def test_the_page_shows_the_change_and_its_interval_first(write_run: Callable[..., Path]):
     run = write_run()
     write_report(run)

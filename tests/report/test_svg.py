@@ -11,6 +11,7 @@ from recipekit.report.blocks import Figure, Table
 from recipekit.report.markdown import render_markdown
 from recipekit.report.svg import figure_file, render_svg
 
+pytestmark = pytest.mark.usefixtures("drawn_figures")
 SVG = "{http://www.w3.org/2000/svg}"
 TABLE = Table(["step"], [["1"]], left=0)
 NAMES = "$a_b$ <b>", "_hidden"

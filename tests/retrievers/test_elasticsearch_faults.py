@@ -209,21 +209,17 @@ def test_loading_continues_after_a_server_restart(
 
 
 def test_the_next_run_resumes_an_interrupted_load(
-    many_passages, elasticsearch_node, context_for, elasticsearch_owner
+    many_passages, elasticsearch_url, context_for, client, elasticsearch_owner
 ):
-    with (
-        Proxy(elasticsearch_node.url) as proxy,
-        elasticsearch.Elasticsearch(elasticsearch_node.url) as client,
-    ):
-        proxy.rule("PUT", "_bulk", Call(elasticsearch_node.kill), after=3)
+    with Proxy(elasticsearch_url) as proxy:
+        proxy.rule("PUT", "_bulk", Cut(), after=3, times=-1)
         with pytest.raises(
             ComponentError, match=r"index 'recipekit-.*' (dropped the connection|cannot be reached)"
         ):
             ElasticsearchRetrieverSpec(url=proxy.url, max_retries=1, concurrency=1).build(
                 context_for(many_passages)
             )
-        elasticsearch_node.start()
-        proxy.seen.clear()
+    with Proxy(elasticsearch_url) as proxy:
         retriever = ElasticsearchRetrieverSpec(url=proxy.url, concurrency=1).build(
             context_for(many_passages)
         )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,6 +21,7 @@ from helpers.train_inputs import BOTH_HALVES, IN_BATCH, MASKED, bind, train_inpu
 from recipekit.component import SingleProcess, Slot
 from recipekit.encoders.bi_encoder import BiEncoderSpec
 from recipekit.errors import ModelError, RunError
+from recipekit.stages.train.section import TrainSection
 from recipekit.stages.train.train import train
 from recipekit.testing import RecordingProgress, check_phase, context
 from recipekit.training.checkpoint import load_checkpoint
@@ -122,10 +125,11 @@ def test_a_resumed_run_ends_with_the_same_weights(
     options: dict[str, Any],
     tiny_model: Path,
     tiny_dataset: Any,
+    uninterrupted: Callable[[TrainSection], Path],
     tmp_path: Path,
 ) -> None:
     section = train_section(*THREE_PHASES, keep_weights="last", **options)
-    train(train_inputs(tmp_path, tiny_model, tiny_dataset), section, tmp_path / "whole")
+    shutil.copytree(uninterrupted(section), tmp_path, dirs_exist_ok=True)
     killed = KilledAfter("train", advances)
     with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr("recipekit.training.loop.CHECKPOINT_SECONDS", 0.0)

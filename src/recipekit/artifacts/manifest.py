@@ -11,6 +11,7 @@ from __future__ import annotations
 import platform
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -27,6 +28,12 @@ Components name further ones, such as the client of a server (`Component.distrib
 
 def versions() -> dict[str, str]:
     """Return the versions of Python and of the distributions that can matter, from metadata."""
+    return dict(_versions())
+
+
+@cache
+def _versions() -> dict[str, str]:
+    """Read the versions once: a run of a small recipe needs them a dozen times."""
     found = {"python": platform.python_version()}
     for name in VERSIONED:
         try:
