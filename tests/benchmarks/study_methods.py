@@ -113,6 +113,28 @@ METHODS["ascent_batch"] = [
 METHODS["ascent_averaged"] = [
     {"phases": CYCLE, "train": {"average_weights": 3, "eval_every_epochs": 1}}
 ]
+# the recipe of `recipekit init`: the first schedule of ascent_warm, with a margin judge and
+# the choice of weights on dev
+MARGIN = {
+    "mine": {
+        "retrievers": {
+            "lexical": {"use": "bm25", "depth": 50},
+            "dense": {"use": "exact", "encoder": "student", "depth": 50},
+        },
+        "fusion": "rrf",
+        "candidates_per_query": 50,
+    },
+    "judge": {
+        "judges": {"margin": {"use": "margin", "encoder": "student", "relative_margin": 0.05}}
+    },
+}
+METHODS["init"] = [
+    {
+        "phases": METHODS["ascent_warm"][0]["phases"],
+        "train": {"keep_weights": "near_best", "eval_every_epochs": 1},
+        "sections": MARGIN,
+    }
+]
 METHODS["untrained"] = [{}]
 PEERS = ("mnrl", "mined", "gist")
 
@@ -211,6 +233,7 @@ def recipe_of(trial: Trial, options: argparse.Namespace) -> dict[str, Any]:
             "precision": options.precision,
             **trial.settings.get("train", {}),
         }
+        recipe |= trial.settings.get("sections", {})
     return recipe
 
 
@@ -476,8 +499,10 @@ def described(settings: Mapping[str, Any]) -> str:
             inside += f", batches of {phase['batch_size']} at {phase['learning_rate']:g}"
         cycles = f" x {phase['cycles']}" if phase.get("cycles", 1) > 1 else ""
         words.append(f"{name} ({inside}){cycles}")
-    if "train" in settings:
+    if "average_weights" in settings.get("train", {}):
         words.append(f"mean of {settings['train']['average_weights']} weights")
+    if "sections" in settings:
+        words.append("margin judge, weights chosen on dev")
     return ", ".join(words)
 
 
