@@ -11,6 +11,8 @@ keys; each variant is written to FOLDER/recipes:
     python tests/benchmarks/study_hidden_positives.py run --work FOLDER
     # Markdown tables of the finished rows
     python tests/benchmarks/study_hidden_positives.py table --work FOLDER
+    # the train positives of "unjudged", "relabelled" and "cascade" as data for study_methods.py
+    python tests/benchmarks/study_hidden_positives.py labels --work FOLDER
 
 A finished row is a line of FOLDER/results.jsonl and is not computed again; an interrupted row is
 resumed. Several processes can work in one folder on different `--schemes` or `--seeds`.
@@ -455,6 +457,40 @@ def run_candidates(options: argparse.Namespace) -> None:
         )
 
 
+def write_judged_data(options: argparse.Namespace) -> None:
+    """Write NFCorpus with the train positives of each selected row, in BEIR layout.
+
+    Dev and test keep all of their positives.
+    """
+    wanted = ("unjudged", "relabelled", "cascade")
+    with oracle_server(options.data):
+        for row in (row for row in rows(options) if row.system in wanted):
+            made = execute(row, options, until="collect" if row.depth is None else "judge")
+            folder = options.work / "judged" / f"nfcorpus-{row.name}"
+            write_beir(made, options.data.absolute(), folder)
+            print(folder, flush=True)
+
+
+def write_beir(made: Run, data: Path, folder: Path) -> None:
+    """Write a run's train positives, judged or collected, and link everything else."""
+    (folder / "qrels").mkdir(parents=True, exist_ok=True)
+    for name in ("corpus.jsonl", "queries.jsonl", "qrels/dev.tsv", "qrels/test.tsv"):
+        (folder / name).unlink(missing_ok=True)
+        (folder / name).symlink_to(data / name)
+    dataset = Dataset(stage(made, "collect"), "judged")
+    queries, passages = dataset.queries.ids, dataset.passages.ids
+    if stage(made, "judge").exists():
+        table = read_table(stage(made, "judge") / "judgments.arrow")
+        table = table.filter(table["verdict"].to_numpy() == Verdict.POSITIVE)
+    else:
+        table = dataset.positives
+    table = table.filter(np.isin(table["query"].to_numpy(), dataset.rows("train")))
+    pairs = zip(table["query"].to_pylist(), table["passage"].to_pylist(), strict=True)
+    with (folder / "qrels" / "train.tsv").open("w") as out:
+        out.write("query-id\tcorpus-id\tscore\n")
+        out.writelines(f"{queries[query]}\t{passages[passage]}\t1\n" for query, passage in pairs)
+
+
 def print_tables(options: argparse.Namespace) -> None:
     """Print Markdown tables of the finished rows."""
     mined, trained = (
@@ -476,7 +512,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("verb", choices=("run", "candidates", "table"))
+    parser.add_argument("verb", choices=("run", "candidates", "table", "labels"))
     parser.add_argument(
         "--work", type=Path, required=True, help="folder of results, recipes, cache and runs"
     )
@@ -507,7 +543,13 @@ def main() -> None:
         raise SystemExit(
             f"{options.data}: qrels/train_321.tsv is missing; give the folder of NFCorpus as --data"
         )
-    {"run": run_rows, "candidates": run_candidates, "table": print_tables}[options.verb](options)
+    verbs = {
+        "run": run_rows,
+        "candidates": run_candidates,
+        "table": print_tables,
+        "labels": write_judged_data,
+    }
+    verbs[options.verb](options)
 
 
 if __name__ == "__main__":

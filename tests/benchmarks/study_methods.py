@@ -104,6 +104,37 @@ METHODS["ascent_share"] = [
     }
     for share in (0.25, 0.1)
 ]
+# the same schedule with queries in larger batches, or with the mean of the last weights
+CYCLE = {"ascent": {**ASCENT, "query_epochs": 3, "passage_epochs": 1}}
+METHODS["ascent_batch"] = [
+    {"phases": {"ascent": {**CYCLE["ascent"], "batch_size": 256, "learning_rate": rate}}}
+    for rate in (5e-5, 1e-4)
+]
+METHODS["ascent_averaged"] = [
+    {"phases": CYCLE, "train": {"average_weights": 3, "eval_every_epochs": 1}}
+]
+# the recipe of `recipekit init`: the first schedule of ascent_warm, with a margin judge and
+# the choice of weights on dev
+MARGIN = {
+    "mine": {
+        "retrievers": {
+            "lexical": {"use": "bm25", "depth": 50},
+            "dense": {"use": "exact", "encoder": "student", "depth": 50},
+        },
+        "fusion": "rrf",
+        "candidates_per_query": 50,
+    },
+    "judge": {
+        "judges": {"margin": {"use": "margin", "encoder": "student", "relative_margin": 0.05}}
+    },
+}
+METHODS["init"] = [
+    {
+        "phases": METHODS["ascent_warm"][0]["phases"],
+        "train": {"keep_weights": "near_best", "eval_every_epochs": 1},
+        "sections": MARGIN,
+    }
+]
 METHODS["untrained"] = [{}]
 PEERS = ("mnrl", "mined", "gist")
 
@@ -200,7 +231,9 @@ def recipe_of(trial: Trial, options: argparse.Namespace) -> dict[str, Any]:
             "keep_weights": "last",
             "eval_every_epochs": None,
             "precision": options.precision,
+            **trial.settings.get("train", {}),
         }
+        recipe |= trial.settings.get("sections", {})
     return recipe
 
 
@@ -462,8 +495,14 @@ def described(settings: Mapping[str, Any]) -> str:
         inside = ", ".join(f"{side} {count}" for side, count in epochs.items()) or "1 epoch"
         if "passage_share" in phase:
             inside += f" of {phase['passage_share']:.0%}"
+        if "batch_size" in phase:
+            inside += f", batches of {phase['batch_size']} at {phase['learning_rate']:g}"
         cycles = f" x {phase['cycles']}" if phase.get("cycles", 1) > 1 else ""
         words.append(f"{name} ({inside}){cycles}")
+    if "average_weights" in settings.get("train", {}):
+        words.append(f"mean of {settings['train']['average_weights']} weights")
+    if "sections" in settings:
+        words.append("margin judge, weights chosen on dev")
     return ", ".join(words)
 
 
