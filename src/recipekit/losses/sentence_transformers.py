@@ -87,8 +87,12 @@ class SentenceTransformersLossSpec(LossSpec):
     def _has_targets(cls, targets_from: str, info: ValidationInfo) -> str:
         loss = info.data.get("loss")
         if loss and targets_from != "each_text":
-            if library_losses.find(loss).second_encoder != "teacher":
-                raise ValueError(f"{loss} reads no embeddings of a teacher: leave it out")
+            found = library_losses.find(loss)
+            if found.second_encoder != "teacher":
+                lacks = (
+                    "reads no embeddings of a teacher" if found.distils_scores else "has no teacher"
+                )
+                raise ValueError(f"{loss} {lacks}: leave it out")
         return targets_from
 
     @field_validator("options")
