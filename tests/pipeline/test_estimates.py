@@ -221,6 +221,31 @@ def test_a_plan_says_where_a_loss_may_have_no_negatives(
     assert (key in stage_named("train").estimate(without, recipe.train)) is notes
 
 
+@pytest.mark.parametrize(
+    ("more", "pairs"),
+    [
+        ("", 2 * 8 + 30 * 4 * 2),
+        ("mine: {retrievers: {lexical: {use: bm25, depth: 5}}}\n", 2 * 8 + 30 * 4 * 2),
+    ],
+)
+def test_a_plan_counts_the_pairs_that_a_teacher_scores(tmp_path: Path, more: str, pairs: int):
+    loss = "{use: sentence_transformers, loss: MarginMSELoss, teacher: cross}"
+    phases = f"first: {{use: in_batch, num_hard_negatives: 2, loss: {loss}}}"
+    phases += f", second: {{use: in_batch, loss: {loss}}}"
+    (tmp_path / "recipe.yaml").write_text(
+        "recipe: 1\nname: distilled\nencoders:\n"
+        "  student: {use: bi_encoder, model: ./student}\n"
+        "  cross: {use: cross_encoder, model: ./cross}\n"
+        f"collect: {{sources: {{code: {{use: python_code}}}}}}\n{more}"
+        f"train: {{phases: {{{phases}}}}}\n"
+    )
+    recipe = load_recipe(tmp_path / "recipe.yaml")
+    sizes = Sizes({"train": 30, "test": 10}, 1000, [], [], positives=round(16 / 30 * 40))
+    work = stage_named("train").estimate(EstimateInputs(recipe, sizes, None, {}), recipe.train)
+    assert work["pairs for cross to score at most"] == pairs
+    assert "texts to encode at most" not in work
+
+
 def test_a_plan_counts_the_texts_that_a_guide_embeds(tmp_path: Path):
     for name, width in (("student", 384), ("large", 1024)):
         (tmp_path / name).mkdir()

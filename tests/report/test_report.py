@@ -169,6 +169,26 @@ def test_training_that_changed_nothing_is_noted(
     assert note in render_report(run)
 
 
+def test_interruptions_and_smaller_forward_passes_are_noted(write_run: Callable[..., Path]):
+    folder = write_run()
+    file = folder / "stages" / "train" / "training.json"
+    training = json.loads(file.read_text())
+    assert "interrupted" not in render_report(folder)
+    assert "running out of memory" not in render_report(folder)
+    file.write_text(json.dumps({**training, "resumed_from": [1200]}))
+    assert "Training was interrupted and resumed 1 time, from step 1,200.\n" in render_report(
+        folder
+    )
+    planned = 16_384  # the default
+    smaller = {"resumed_from": [4, 12], "max_tokens_per_batch": planned // 2}
+    file.write_text(json.dumps({**training, **smaller}))
+    assert (
+        "Training was interrupted and resumed 2 times, from steps 4, 12. After running out of "
+        f"memory, a forward pass had at most {planned // 2:,} tokens instead of {planned:,}, with "
+        "the same result."
+    ) in render_report(folder)
+
+
 def test_a_phase_that_stopped_early_is_noted(write_run: Callable[..., Path]):
     folder = write_run()
     file = folder / "stages" / "train" / "training.json"

@@ -89,6 +89,8 @@ def test_a_step_that_does_not_fit_is_repeated_with_smaller_passes_and_the_same_r
         "out of memory with 16,384 tokens in a forward pass: training continues with 16, with the "
         "same result. `train.max_tokens_per_batch: 16` avoids the failed attempts"
     )
+    training = json.loads((tmp_path / "b" / "out" / "training.json").read_text())
+    assert training["max_tokens_per_batch"] == 16 and training["resumed_from"] == []
     one, other = weights(tmp_path / "a" / "out"), weights(tmp_path / "b" / "out")
     for name, tensor in one.items():
         torch.testing.assert_close(other[name], tensor, atol=2e-4, rtol=1e-3)

@@ -41,6 +41,7 @@ from recipekit.component.entry import Entry
 from recipekit.component.evaluators import Efficiency, Evaluator, EvaluatorSpec, System
 from recipekit.component.exporters import Exporter, ExporterSpec
 from recipekit.component.fields import (
+    AnyEncoderName,
     CrossEncoderName,
     EncoderName,
     Headers,
@@ -50,6 +51,7 @@ from recipekit.component.fields import (
     Secret,
     Url,
     encoder_names,
+    is_any_encoder_name,
     is_cross_encoder_name,
     is_encoder_name,
     is_headers,
@@ -97,6 +99,7 @@ if TYPE_CHECKING:
 __all__ = [
     "KINDS",
     "Account",
+    "AnyEncoderName",
     "Component",
     "Context",
     "CrossEncoder",
@@ -162,6 +165,7 @@ __all__ = [
     "Weights",
     "encoder_names",
     "field_docs",
+    "is_any_encoder_name",
     "is_cross_encoder_name",
     "is_encoder_name",
     "is_headers",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 from recipekit.component.ranks import Ranks, SingleProcess
 
 if TYPE_CHECKING:
-    from recipekit.arrays import Rows
+    from recipekit.arrays import Floats, Rows
     from recipekit.component.encoders import Encoder
     from recipekit.component.training import TrainingContext
     from recipekit.dataset import Dataset
@@ -141,6 +141,15 @@ class Context:
     encoder of the recipe; `weights` is that of `encoder`.
 
     All ranks encode together at the first call."""
+    pair_scores: Callable[[str, Rows, Rows], Floats] = field(
+        default=lambda name, query, passage: _absent("scores of pairs by", name)
+    )
+    """`pair_scores(name, query, passage)` returns the scores of pairs of rows by an encoder of the
+    recipe, float32 (n,): the logits of one that scores pairs, and the similarities of the vectors
+    of any other, as it compares them.
+
+    Pairs ascend by query, and by passage within a query. All ranks score together at the first
+    call."""
     query_rows: Rows | None = None
     """The queries that a retriever is asked about, ascending rows; None for all."""
     artifact: Callable[[str, Any, Callable[[Path], None]], Path] = field(

@@ -117,8 +117,17 @@ class CrossEncoder(Protocol):
     def arithmetic(self) -> str:
         """The arithmetic of its forward passes, for the report: `bf16`."""
 
-    def score(self, queries: Sequence[str], passages: Sequence[str]) -> Floats:
-        """Return the score of each pair, float32 (n,), finite and higher for more relevance."""
+    def score(
+        self, queries: Sequence[str], passages: Sequence[str], *, logits: bool = False
+    ) -> Floats:
+        """Return the score of each pair, float32 (n,), finite and higher for more relevance.
+
+        Args:
+            queries: The query of each pair.
+            passages: The passage of each pair.
+            logits: Whether to leave out the activation that maps scores to an interval, such as a
+                sigmoid. The order of pairs is the same.
+        """
 
 
 class EncoderSpec(Component[Any]):
@@ -127,7 +136,8 @@ class EncoderSpec(Component[Any]):
     kind: ClassVar[str] = "encoder"
     scores_pairs: ClassVar[bool] = False
     """Whether it scores pairs of texts and makes no vectors. Fields of the type `CrossEncoderName`
-    name such an encoder, and those of the type `EncoderName` the others."""
+    name such an encoder, those of the type `EncoderName` the others, and those of the type
+    `AnyEncoderName` both."""
     embeds_texts: ClassVar[bool] = True
     """Whether it embeds any text. If not, it has only vectors of collected texts, by
     `stored_queries` and `stored_passages`: it is not built, and `evaluate.encoder` and `search`

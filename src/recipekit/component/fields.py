@@ -12,6 +12,7 @@ from pydantic.fields import FieldInfo
 
 __all__ = [
     "NAME_PATTERN",
+    "AnyEncoderName",
     "CrossEncoderName",
     "EncoderName",
     "Headers",
@@ -21,6 +22,7 @@ __all__ = [
     "Secret",
     "Url",
     "encoder_names",
+    "is_any_encoder_name",
     "is_cross_encoder_name",
     "is_encoder_name",
     "is_headers",
@@ -57,10 +59,16 @@ class _CrossEncoderName(_EncoderName):
     """See `CrossEncoderName`."""
 
 
+class _AnyEncoderName(_EncoderName):
+    """See `AnyEncoderName`."""
+
+
 EncoderName = Annotated[str, _EncoderName()]
 """The name of one of the recipe's encoders; a recipe without an encoder of that name is invalid."""
 CrossEncoderName = Annotated[str, _CrossEncoderName()]
 """The name of one of the recipe's encoders that scores pairs, such as a `cross_encoder`."""
+AnyEncoderName = Annotated[str, _AnyEncoderName()]
+"""The name of one of the recipe's encoders, whether it embeds texts or scores pairs."""
 
 
 # Locations
@@ -147,6 +155,11 @@ def is_encoder_name(field: FieldInfo) -> bool:
 def is_cross_encoder_name(field: FieldInfo) -> bool:
     """Whether a pydantic field is a `CrossEncoderName`, or `CrossEncoderName | None`."""
     return _is_marked(field, _CrossEncoderName)
+
+
+def is_any_encoder_name(field: FieldInfo) -> bool:
+    """Whether a pydantic field is an `AnyEncoderName`, or `AnyEncoderName | None`."""
+    return _is_marked(field, _AnyEncoderName)
 
 
 def encoder_names(model: BaseModel) -> list[str]:

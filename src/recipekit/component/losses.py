@@ -47,7 +47,7 @@ class LossWithWeights(Protocol):
 class SecondEncoder:
     """A second encoder of the recipe, which is not trained: a guide or a teacher.
 
-    The training texts are embedded with it once, before training.
+    It embeds the training texts, or scores the training pairs, once before training.
     """
 
     name: str
@@ -58,6 +58,9 @@ class SecondEncoder:
     """The sides whose embeddings the loss reads."""
     dimension: int | Literal["any", "trained"] = "any"
     """The dimension that its embeddings must have; `trained` is that of the trained encoder's."""
+    gives: Literal["embeddings", "scores"] = "embeddings"
+    """What the loss reads: embeddings of the texts, or the scores of its examples. An encoder that
+    `scores_pairs` gives scores alone."""
     remedy: str = ""
     """What makes another `{dimension}` fit, for messages; empty if nothing does."""
 
@@ -86,14 +89,14 @@ class ExampleForm:
 
     name: Literal["pairs", "triplets", "tuples", "labelled pairs", "scored pairs", "scored tuples"]
     """`pairs` are (query, positive), `tuples` (query, positive, negatives...). Labelled and scored
-    forms have a number per passage: 1 or 0, or a score in [0, 1]."""
+    forms have a number per passage: 1 or 0, or a score, in [0, 1] unless a teacher gives it."""
     contrasts: bool = False
     """Whether the other examples' passages are negatives of a query. Queries whose passages are not
     negatives of each other are then kept out of one batch."""
-    score_from: Literal["verdict", "grade", "confidence"] = "verdict"
-    """Where scores come from."""
+    score_from: Literal["verdict", "grade", "confidence", "teacher"] = "verdict"
+    """Where scores come from. Those of a teacher, the `second_encoder`, have its own scale."""
     second_encoder: SecondEncoder | None = None
-    """A second encoder, whose embeddings of the texts come with the examples."""
+    """A second encoder, whose embeddings of the texts or scores come with the examples."""
 
 
 class LossSpec(Component[Loss]):

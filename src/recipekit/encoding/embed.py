@@ -39,7 +39,14 @@ from recipekit.encoding.tokens import TokenizedTexts
 from recipekit.errors import ModelError
 from recipekit.records import Side
 
-__all__ = ["create_file", "device_name", "embed_table", "embed_tokens", "open_embeddings"]
+__all__ = [
+    "blocks_left",
+    "create_file",
+    "device_name",
+    "embed_table",
+    "embed_tokens",
+    "open_embeddings",
+]
 
 BATCHES_PER_BLOCK = 16
 """Batches between two saves of progress: the most that a kill costs each rank."""
@@ -245,7 +252,7 @@ def _embed_blocks(
     Returns:
         How many texts all ranks encoded.
     """
-    left = _left(done_path, ranks)
+    left = blocks_left(done_path, ranks)
     ranks.barrier()  # a rank marks its first block only after all ranks have read the marks
     device = device_of(encoder)
     total = sum(len(batch) for block in left[ranks.rank] for batch in blocks[block])
@@ -280,7 +287,7 @@ def _embed_blocks(
     return sum(len(batch) for numbers in left for block in numbers for batch in blocks[block])
 
 
-def _left(done_path: Path, ranks: Ranks) -> list[list[int]]:
+def blocks_left(done_path: Path, ranks: Ranks) -> list[list[int]]:
     """Return the numbers of each rank's blocks that are not done."""
     done: npt.NDArray[np.uint8] | None = None
     if ranks.is_main or ranks.machines == 1:

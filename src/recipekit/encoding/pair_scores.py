@@ -82,8 +82,15 @@ class PairScorer:
         """Set `pairs` (scored) and `truncated` (longer than `max_length`) to 0."""
         self.pairs = self.truncated = 0
 
-    def score(self, queries: Sequence[str], passages: Sequence[str]) -> Floats:
+    def score(
+        self, queries: Sequence[str], passages: Sequence[str], *, logits: bool = False
+    ) -> Floats:
         """The score of each pair, float32 (n,).
+
+        Args:
+            queries: The query of each pair.
+            passages: The passage of each pair.
+            logits: Whether to leave out the model's activation, such as a sigmoid.
 
         Raises:
             ModelError: A score is not finite.
@@ -93,11 +100,15 @@ class PairScorer:
         self.truncated += int((lengths > self.max_length).sum())
         scores = np.empty(len(lengths), dtype=np.float32)
         device = torch.device(self.model.device)
+        activation = torch.nn.Identity() if logits else None  # None is the model's own
         for rows in length_batches(np.minimum(lengths, self.max_length), self.max_tokens_per_batch):
             pairs = [(queries[row], passages[row]) for row in rows.tolist()]
             with autocast(self.precision, device):
                 scores[rows] = self.model.predict(
-                    pairs, batch_size=len(pairs), show_progress_bar=False
+                    pairs,
+                    batch_size=len(pairs),
+                    show_progress_bar=False,
+                    activation_fn=activation,
                 )
         if not np.isfinite(scores).all():
             row = int(np.flatnonzero(~np.isfinite(scores))[0])

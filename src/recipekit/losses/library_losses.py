@@ -48,6 +48,8 @@ class LibraryLoss:
     """Options that recipekit sets itself."""
     second_encoder: Literal["guide", "teacher"] | None = None
     """The key that names the second encoder whose embeddings it reads."""
+    distils_scores: bool = False
+    """Whether its scores can be a teacher's, on the teacher's own scale."""
 
 
 PAIRS: Final = ExampleForm("pairs", contrasts=True)
@@ -108,7 +110,9 @@ LIBRARY_LOSSES: Final[Mapping[str, LibraryLoss]] = {
     "CoSENTLoss": LibraryLoss(SCORED, {"scale": Positive, "similarity_fct": Similarity}),
     "AnglELoss": LibraryLoss(SCORED, {"scale": Positive}),
     "CosineSimilarityLoss": LibraryLoss(SCORED),
-    "MarginMSELoss": LibraryLoss(SCORED_TUPLES, {"similarity_fct": Similarity}),
+    "MarginMSELoss": LibraryLoss(
+        SCORED_TUPLES, {"similarity_fct": Similarity}, distils_scores=True
+    ),
     "DistillKLDivLoss": LibraryLoss(
         SCORED_TUPLES,
         {
@@ -117,6 +121,7 @@ LIBRARY_LOSSES: Final[Mapping[str, LibraryLoss]] = {
             "student_temperature": Positive | None,
             "teacher_temperature": Positive | None,
         },
+        distils_scores=True,
     ),
     "MSELoss": LibraryLoss(TEXTS, {"projection_dim": Dimension | None}, second_encoder="teacher"),
     "EmbedDistillLoss": LibraryLoss(

@@ -9,6 +9,7 @@ from pydantic import Field, ValidationError, field_validator
 from pydantic_core.core_schema import ValidationInfo
 
 from recipekit.component import (
+    AnyEncoderName,
     Context,
     EncoderName,
     ExampleForm,
@@ -28,7 +29,8 @@ class SentenceTransformersLossSpec(LossSpec):
     pairs, triplets, tuples, labelled pairs or scored pairs of queries with positives and hard
     negatives; an ignored pair is in none.
 
-    A second encoder, the guide or the teacher, embeds the training texts once, before training.
+    A second encoder, the guide or the teacher, embeds the training texts, or scores the training
+    pairs, once before training.
     `GISTEmbedLoss` leaves out negatives of the batch that its guide scores above the positive.
     Labels take precedence: a positive or ignored passage of a query is not in another query's
     example of the batch, and a negative that a judge or a source decided is never left out, however
@@ -42,9 +44,12 @@ class SentenceTransformersLossSpec(LossSpec):
     guide: EncoderName | None = Field(None, validate_default=True)
     """Which of the recipe's encoders finds false negatives for `GISTEmbedLoss`. The encoder that is
     trained can be its own guide, with its weights before training."""
-    teacher: EncoderName | None = Field(None, validate_default=True)
-    """Which of the recipe's encoders `MSELoss` and `EmbedDistillLoss` distil: the embedding of each
-    text is trained to be the teacher's, with the teacher's own prompts."""
+    teacher: AnyEncoderName | None = Field(None, validate_default=True)
+    """Which of the recipe's encoders is distilled. `MSELoss` and `EmbedDistillLoss` train the
+    embedding of each text to be that of a `bi_encoder`, with its own prompts. `MarginMSELoss` and
+    `DistillKLDivLoss` can take the scores of their examples from a `cross_encoder` or a
+    `bi_encoder`, instead of `score_from`: the logits of the former, without an activation such as a
+    sigmoid, and the similarities of the latter."""
     targets_from: Literal["each_text", "query"] = "each_text"
     """What a passage's embedding is trained to be, with a teacher. `each_text`: the teacher's
     embedding of the passage. `query`: the teacher's embedding of the query, for passages that are
@@ -53,8 +58,9 @@ class SentenceTransformersLossSpec(LossSpec):
     """Options of the class, such as `{scale: 20}`. Functions and metrics are written by name:
     `dot_score` for `similarity_fct`, `COSINE` for `distance_metric`. Without `similarity_fct`, the
     similarity is that of the encoder."""
-    score_from: Literal["verdict", "grade", "confidence"] = "verdict"
-    """Scores of losses that read scored pairs or tuples. `verdict`: 1 for a positive and 0 for a
+    score_from: Literal["verdict", "grade", "confidence"] | None = None
+    """Scores of losses that read scored pairs or tuples; by default those of the `teacher`, or else
+    the verdicts. `verdict`: 1 for a positive and 0 for a
     negative. `grade`: the grade, scaled to [0, 1] from the lowest to the highest that its judge
     gave; source labels start at 0. `confidence`: the judge's confidence that the passage is a
     positive. A pair without one is left out."""
@@ -69,8 +75,10 @@ class SentenceTransformersLossSpec(LossSpec):
     @classmethod
     def _is_what_the_loss_needs(cls, encoder: str | None, info: ValidationInfo) -> str | None:
         if "loss" in info.data:
-            needed = library_losses.find(info.data["loss"]).second_encoder
-            if message := _second_encoder_error(info, encoder, needed):
+            loss = library_losses.find(info.data["loss"])
+            if loss.distils_scores and info.field_name == "teacher":
+                return encoder
+            if message := _second_encoder_error(info, encoder, loss.second_encoder):
                 raise ValueError(message)
         return encoder
 
@@ -79,8 +87,12 @@ class SentenceTransformersLossSpec(LossSpec):
     def _has_targets(cls, targets_from: str, info: ValidationInfo) -> str:
         loss = info.data.get("loss")
         if loss and targets_from != "each_text":
-            if library_losses.find(loss).second_encoder != "teacher":
-                raise ValueError(f"{loss} has no teacher: leave it out")
+            found = library_losses.find(loss)
+            if found.second_encoder != "teacher":
+                lacks = (
+                    "reads no embeddings of a teacher" if found.distils_scores else "has no teacher"
+                )
+                raise ValueError(f"{loss} {lacks}: leave it out")
         return targets_from
 
     @field_validator("options")
@@ -95,9 +107,11 @@ class SentenceTransformersLossSpec(LossSpec):
 
     @field_validator("score_from")
     @classmethod
-    def _reads_scores(cls, score_from: str, info: ValidationInfo) -> str:
+    def _reads_scores(cls, score_from: str | None, info: ValidationInfo) -> str | None:
         loss = info.data.get("loss")
-        if loss and score_from != "verdict":
+        if score_from is not None and info.data.get("teacher") is not None:
+            raise ValueError("the scores are those of the teacher: leave score_from or teacher out")
+        if loss and score_from not in (None, "verdict"):
             form = library_losses.find(loss).examples
             if not form.name.startswith("scored"):
                 raise ValueError(f"{loss} reads {form.name}, which have no scores")
@@ -107,11 +121,15 @@ class SentenceTransformersLossSpec(LossSpec):
     def examples(self) -> ExampleForm:
         """The examples that the loss reads."""
         found = library_losses.find(self.loss)
-        form = ExampleForm(found.examples.name, found.examples.contrasts, self.score_from)
+        score_from = self.score_from or "verdict"
+        form = ExampleForm(found.examples.name, found.examples.contrasts, score_from)
         if self.guide is not None:
             return replace(form, second_encoder=SecondEncoder(self.guide, "guide"))
         if self.teacher is None:
             return form
+        if found.distils_scores:
+            scores = SecondEncoder(self.teacher, "teacher", gives="scores")
+            return replace(form, score_from="teacher", second_encoder=scores)
         projected = self.options.get("projection_dim")
         teacher = SecondEncoder(
             self.teacher,

@@ -9,11 +9,16 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from recipekit import stages
-from recipekit.component import EncoderSpec, is_cross_encoder_name, is_encoder_name
+from recipekit.component import (
+    is_any_encoder_name,
+    is_cross_encoder_name,
+    is_encoder_name,
+)
 from recipekit.recipe.draft import Draft
 from recipekit.recipe.positions import KeyPath
 from recipekit.recipe.sections import TRAINED
 from recipekit.recipe.slots import models
+from recipekit.stages.encoder_kinds import why_of_another_kind
 from recipekit.stages.stage import Stage
 from recipekit.suggestions import did_you_mean, listed
 
@@ -41,7 +46,9 @@ def _check_encoder_names(draft: Draft) -> None:
         if name == TRAINED and not scores_pairs:
             message = _why_not_trained_yet(draft, path)
         elif name in known:
-            message = _why_of_another_kind(draft, name, scores_pairs=scores_pairs)
+            message = ""
+            if scores_pairs is not None:
+                message = why_of_another_kind(draft, name, scores_pairs=scores_pairs)
         elif _is_dispensable(draft, path):
             continue
         elif known:
@@ -75,26 +82,10 @@ def _why_not_trained_yet(draft: Draft, path: KeyPath) -> str:
     return f"the '{TRAINED}' encoder exists only after {trainer}, in {' and '.join(later)}"
 
 
-def _why_of_another_kind(draft: Draft, name: str, *, scores_pairs: bool) -> str:
-    """Return why a field cannot have an encoder that scores pairs, or needs one; empty if it fits.
-
-    Args:
-        draft: The recipe.
-        name: The encoder that the field names.
-        scores_pairs: Whether the field needs an encoder that scores pairs.
-    """
-    spec = draft.components("encoders").get(name)
-    if spec is None or not issubclass(spec, EncoderSpec) or spec.scores_pairs == scores_pairs:
-        return ""
-    if scores_pairs:
-        return f"encoder '{name}' embeds texts: name one that scores pairs, a cross_encoder"
-    return f"encoder '{name}' scores pairs of texts and makes no vectors: name a bi_encoder"
-
-
-def _encoder_references(draft: Draft) -> Iterator[tuple[KeyPath, str, bool]]:
+def _encoder_references(draft: Draft) -> Iterator[tuple[KeyPath, str, bool | None]]:
     """Yield every name of an encoder, written or by default, with its path.
 
-    The last part says whether the field needs an encoder that scores pairs.
+    The last part says whether the field needs an encoder that scores pairs; None takes any.
     """
     for path, model, section in models(draft.model, draft.value):
         yield from _names_in(model, section, path)
@@ -106,11 +97,12 @@ def _encoder_references(draft: Draft) -> Iterator[tuple[KeyPath, str, bool]]:
 
 def _names_in(
     model: type[BaseModel], written: Any, path: KeyPath
-) -> Iterator[tuple[KeyPath, str, bool]]:
+) -> Iterator[tuple[KeyPath, str, bool | None]]:
     for name, field in model.model_fields.items():
         if not is_encoder_name(field):
             continue
-        value, kind = _value(written, name, field), is_cross_encoder_name(field)
+        value = _value(written, name, field)
+        kind = None if is_any_encoder_name(field) else is_cross_encoder_name(field)
         if isinstance(value, list | tuple):
             for number, item in enumerate(value):
                 if isinstance(item, str):

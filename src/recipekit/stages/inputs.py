@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
@@ -13,6 +14,7 @@ from recipekit.artifacts.key import FileHashes
 from recipekit.artifacts.store import Artifact, Store
 from recipekit.component import (
     Context,
+    CrossEncoder,
     Embeddings,
     Encoder,
     EncoderSpec,
@@ -35,7 +37,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from torch import nn
 
-    from recipekit.arrays import Rows
+    from recipekit.arrays import Floats, Rows
     from recipekit.dataset import Dataset
     from recipekit.encoding.tokens import TokenizedTexts
     from recipekit.records import Side
@@ -164,6 +166,7 @@ class StageInputs:
             _corpus=lambda: self._texts("passage"),
             encoder=partial(self._encoder_for, weights),
             embeddings=partial(self._embeddings_for, weights, encodes_all),
+            pair_scores=self.pair_scores,
             query_rows=query_rows,
             artifact=self.artifact,
             spending=replace(self.spending, calls=self.store.calls),
@@ -342,6 +345,53 @@ class StageInputs:
 
         folder = self._by_products.make_together("embeddings", identity, build)
         return replace(open_embeddings(folder), rows=rows)
+
+    def pair_scores(self, name: str, query: Rows, passage: Rows) -> Floats:
+        """Return the scores of pairs by a named encoder; see `Context.pair_scores`.
+
+        If they are not cached, all ranks score together.
+
+        Args:
+            name: The encoder's name in the recipe; it has one kind of weights by now.
+            query: Rows of queries, ascending, (n,).
+            passage: Rows of passages, ascending for each query, (n,).
+        """
+        import numpy as np
+
+        from recipekit.encoding.score_pairs import open_scores, score_pairs
+        from recipekit.search.similarity import pair_scores
+
+        assert self.dataset is not None
+        dataset, (spec, encoder_identity) = self.dataset, self.encoder_spec(name)
+        pairs = np.stack([query, passage]).astype("<i8")
+        identity: dict[str, Any] = {
+            "by_product": "pair_scores",
+            "pairs": hashlib.sha256(pairs.tobytes()).hexdigest(),
+        }
+        if spec.scores_pairs:
+            texts = [self._texts("query"), self._texts("passage")]
+            identity |= {"encoder": encoder_identity, "texts": texts}
+        else:
+            queries = self.embeddings(name, "query", rows=np.unique(query))
+            passages = self.embeddings(name, "passage", rows=np.unique(passage))
+            identity |= {"embeddings": [queries.key, passages.key]}
+
+        def score(query: Rows, passage: Rows) -> Floats:
+            if not spec.scores_pairs:
+                left, right = (
+                    np.asarray(side.take(rows), dtype=np.float32)
+                    for side, rows in ((queries, query), (passages, passage))
+                )
+                return pair_scores(left, right, queries.similarity)
+            texts = dataset.queries.texts(query), dataset.passages.texts(passage)
+            return cast(CrossEncoder, self.encoder(name)).score(*texts, logits=True)
+
+        def build(folder: Path) -> dict[str, Any]:
+            return score_pairs(
+                score, query, passage, folder, self.ranks, self.progress, encoder=name
+            )
+
+        return open_scores(self._by_products.make_together("pair_scores", identity, build))
 
     @property
     def _stored_vectors(self) -> StoredVectors:

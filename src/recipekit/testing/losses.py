@@ -173,7 +173,7 @@ def _check_on_examples(
     if form.name.startswith(("labelled", "scored")):
         score = torch.arange(4 * columns).reshape(4, columns) % 2 * 1.0
     second_encoder = None
-    if form.second_encoder is not None:
+    if form.second_encoder is not None and form.second_encoder.gives == "embeddings":
         second_encoder = _second_encoder(form.second_encoder, queries.shape[1])
     if isinstance(loss, LossWithWeights):
         weights = call(

@@ -18,6 +18,7 @@ from recipekit.encoding.batches import length_batches
 from recipekit.records import Verdict
 
 __all__ = [
+    "HARD_POOL",
     "Epochs",
     "LabelledBatch",
     "drawn_positives",

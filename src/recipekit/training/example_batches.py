@@ -107,15 +107,29 @@ class ExampleEpochs:
 
         Rows ascend, without duplicates.
         """
+        _, passage = self.pairs()
+        return {"query": self.labels.queries[self.usable], "passage": np.unique(passage)}
+
+    def pairs(self) -> tuple[Rows, Rows]:
+        """Return the pairs that examples can have, as rows of queries and of passages.
+
+        Pairs ascend by query, and by passage within a query; no pair occurs twice.
+        """
         labels = self.labels
         positive_allowed, negative_allowed = self._allowed
-        _, positive = labels.positive.of(self.usable)
+        query, positive = labels.positive.of(self.usable)
         if positive_allowed is not None:
-            positive = positive[positive_allowed[positive]]
-        _, negative = hard_pool(labels, self.usable, self.num_hard_negatives, negative_allowed)
-        found = labels.positive.passage[positive], labels.negative.passage[negative]
-        passages = np.unique(np.concatenate(found)).astype(np.int64)
-        return {"query": labels.queries[self.usable], "passage": passages}
+            query, positive = (
+                query[positive_allowed[positive]],
+                positive[positive_allowed[positive]],
+            )
+        of, negative = hard_pool(labels, self.usable, self.num_hard_negatives, negative_allowed)
+        passage = np.concatenate(
+            [labels.positive.passage[positive], labels.negative.passage[negative]]
+        ).astype(np.int64)
+        query = labels.queries[self.usable][np.concatenate([query, of])]
+        order = np.lexsort((passage, query))
+        return query[order], passage[order]
 
     def decided_negatives(self, batch: ExampleBatch) -> Bools:
         """Return whether a judge or a source decided that a passage is a query's negative, (b, p).
@@ -162,8 +176,8 @@ class ExampleEpochs:
 
     @property
     def _scores(self) -> PairScores | None:
-        """The scores that examples take from the labels; None if verdicts decide."""
-        if self.form.score_from == "verdict":
+        """The scores that examples take from the labels; None if verdicts or a teacher decide."""
+        if self.form.score_from in ("verdict", "teacher"):
             return None
         labels = self.labels
         found = labels.relevance if self.form.score_from == "grade" else labels.confidence

@@ -21,7 +21,7 @@ from recipekit.training.loss_weights import (
     average_over_ranks,
     remove_loss_weights,
 )
-from recipekit.training.second_encoder import SecondEncoderEmbeddings
+from recipekit.training.second_encoder import SecondEncoderEmbeddings, TeacherScores
 
 __all__ = ["InBatch", "InBatchExamples"]
 
@@ -120,7 +120,11 @@ class InBatchExamples(Phase):
         self.parts = [PhasePart(epochs * steps_per_epoch, steps_per_epoch)]
         self.used = self.conflicting = 0
         self.second_encoder: SecondEncoderEmbeddings | None = None
-        if form.second_encoder is not None:
+        self.teacher: TeacherScores | None = None
+        if form.second_encoder is not None and form.second_encoder.gives == "scores":
+            pairs = self.examples.pairs()
+            self.teacher = TeacherScores.of(form.second_encoder.name, *pairs, context)
+        elif form.second_encoder is not None:
             texts = self.examples.texts()
             self.second_encoder = SecondEncoderEmbeddings.embed(form.second_encoder, texts, context)
 
@@ -139,6 +143,10 @@ class InBatchExamples(Phase):
         if self.second_encoder is not None:
             decided = self.examples.decided_negatives(batch)
             examples = replace(examples, second_encoder=self.second_encoder.of_batch(rows, decided))
+        if self.teacher is not None:
+            query = rows["query"][examples.query.numpy()]
+            scores = self.teacher.of_examples(query, batch.passages[examples.passage.numpy()])
+            examples = replace(examples, score=scores)
         result = batch_gradient(self.training.forward, self.loss, rows, examples, seed, self.ranks)
         average_over_ranks(self.training, self.ranks)
         self.used += len(batch.queries)

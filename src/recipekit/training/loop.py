@@ -11,6 +11,7 @@ parts of a phase.
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
@@ -20,6 +21,7 @@ from typing import Any, cast
 import torch
 
 from recipekit.arrays import Rows
+from recipekit.artifacts.store import write_json
 from recipekit.component import Encoder, Phase, Progress, Ranks, Weights
 from recipekit.encoding.out_of_memory import needs_memory
 from recipekit.records import Side
@@ -95,6 +97,8 @@ class TrainingLoop:
         self.recent: list[Weights] = []
         """The weights at the last evaluations of the phase, where they are averaged."""
         self.resumed: Checkpoint | None = None
+        self.resumed_from: list[int] = []
+        """The steps from which training continued after interruptions, the last one last."""
         self.started = self.saved_at = time.monotonic()
 
     def run(self) -> TrainingState:
@@ -137,6 +141,18 @@ class TrainingLoop:
         self.kept, self.recent = self.resumed.kept, self.resumed.recent
         self.started -= self.state.seconds
         self.progress.log("resume", step=self.state.step, steps=self.steps)
+        self._count_resumption()
+
+    def _count_resumption(self) -> None:
+        """Add the present step to those from which training continued.
+
+        They are in a file of their own, since a checkpoint does not know of later interruptions.
+        """
+        file = self.folder.parent / "resumed.json"
+        if self.ranks.is_main:
+            before = json.loads(file.read_text()) if file.is_file() else []
+            self.resumed_from = [*before, self.state.step]
+            write_json(file, self.resumed_from)
 
     def competes(self, phase: Phase) -> bool:
         """Return whether a phase's dev values choose weights: see `Phase.trains_ranking`."""

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 
 from recipekit.dataset import Dataset
 from recipekit.report.blocks import Block, Code, Example, Examples, Line, ReportSection, Text
+from recipekit.report.metric_labels import metric_label
 from recipekit.report.metrics import Difference, EvaluatorMetrics
 from recipekit.report.numbers import excerpt, plural, signed
 from recipekit.report.run_folder import RunFolder, read_dataset
@@ -68,8 +69,9 @@ def changed_queries(run: RunFolder, measured: EvaluatorMetrics) -> ReportSection
     lost = sorted((q for q in change if change[q] < 0), key=lambda q: (change[q], q))
     same = len(change) - len(won) - len(lost)
     counts = (
-        f"By {main.metric}, {main.system} wins {plural(len(won), 'query', 'queries')} against "
-        f"{main.other}, loses {len(lost):,}, and equals it on {same:,}."
+        f"By {metric_label(main.metric)}, {main.system} wins "
+        f"{plural(len(won), 'query', 'queries')} against {main.other}, loses "
+        f"{len(lost):,}, and equals it on {same:,}."
     )
     blocks: list[Block] = [Text(counts)]
     for title, queries in (("Won most", won), ("Lost most", lost)):
@@ -125,8 +127,8 @@ def _example(rankings: _Rankings, query: int) -> Example:
     missed = rankings.first_passages(query, worse)
     shown = next((each for each in found if each.positive), found[0] if found else None)
     facts: list[Line] = [
-        f"{main.metric} from {before:.3f} ({main.other}) to {after:.3f} ({main.system}): "
-        f"{signed(after - before)}"
+        f"{metric_label(main.metric)} from {before:.3f} ({main.other}) to {after:.3f} "
+        f"({main.system}): {signed(after - before)}"
     ]
     texts = rankings.dataset.passages
     if shown is None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from importlib.util import find_spec
 from typing import Final
 
-from recipekit.component import EncoderSpec, LossSpec, PhaseSpec
+from recipekit.component import EncoderSpec, LossSpec, PhaseSpec, is_any_encoder_name
 from recipekit.losses.matryoshka import MatryoshkaSpec
 from recipekit.recipe.draft import Draft
 from recipekit.recipe.positions import KeyPath
 from recipekit.records import Similarity
+from recipekit.stages.encoder_kinds import why_of_another_kind
 from recipekit.stages.train.section import TrainSection
 from recipekit.suggestions import did_you_mean
 
@@ -195,6 +196,12 @@ def _check_second_encoders(draft: Draft) -> None:
         second = form.second_encoder
         if second.key not in type(loss.spec).model_fields:
             continue
+        if second.gives == "embeddings":
+            message = why_of_another_kind(draft, second.name, scores_pairs=False)
+            field = type(loss.spec).model_fields[second.key]
+            if message and is_any_encoder_name(field):
+                draft.report((*path, second.key), message, "RK106")
+                continue
         if second.dimension != "any" and _matryoshkas_around(draft, path):
             message = (
                 f"this loss compares whole embeddings with those of its {second.key}, and the "

@@ -20,6 +20,7 @@ from recipekit.report.blocks import (
 from recipekit.report.counts import counts_table, rows_table
 from recipekit.report.numbers import figure, percent, plural
 from recipekit.report.run_folder import RunFolder
+from recipekit.stages.train.section import TrainSection
 
 __all__ = ["describe"]
 
@@ -108,6 +109,8 @@ def _details(run: RunFolder) -> Iterator[Block]:
         curve := _learning_curve(training, str(run.section("train").get("dev_metric", "")))
     ):
         yield curve
+    if training and (disturbances := _disturbances(training, run.section("train"))):
+        yield Text(disturbances)
     for stopped in (training or {}).get("stopped") or ():
         skipped = plural(stopped["skipped"], "step")
         yield Text(("Phase ", Code(stopped["phase"]), f" stopped early; {skipped} did not run."))
@@ -115,6 +118,31 @@ def _details(run: RunFolder) -> Iterator[Block]:
         yield boundaries
     if unchanged := _without_improvement(summary):
         yield Text((Strong("Note:"), f" {unchanged}."))
+
+
+def _disturbances(training: Mapping[str, Any], section: Mapping[str, Any]) -> str:
+    """State where training was resumed, and what a lack of memory changed; empty for neither.
+
+    Args:
+        training: `training.json`.
+        section: The `train` section.
+    """
+    parts = []
+    default = TrainSection.model_fields["max_tokens_per_batch"].default
+    if steps := training.get("resumed_from"):
+        times, at = plural(len(steps), "time"), ", ".join(figure(step) for step in steps)
+        noun = "step" if len(steps) == 1 else "steps"
+        parts.append(f"Training was interrupted and resumed {times}, from {noun} {at}.")
+    now, planned = (
+        training.get("max_tokens_per_batch"),
+        section.get("max_tokens_per_batch", default),
+    )
+    if now and planned and now < planned:
+        parts.append(
+            f"After running out of memory, a forward pass had at most {now:,} tokens instead of "
+            f"{planned:,}, with the same result."
+        )
+    return " ".join(parts)
 
 
 def _boundaries(parts: Sequence[Mapping[str, Any]]) -> Table | None:

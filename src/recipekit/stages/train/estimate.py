@@ -9,8 +9,10 @@ from recipekit.phases.in_batch import InBatchSpec
 from recipekit.recipe.slots import encoders_in
 from recipekit.stages.estimate_inputs import FLOAT_BYTES, EstimateInputs
 from recipekit.stages.judge.section import JudgeSection
+from recipekit.stages.mine.estimate import most_candidates_per_query
 from recipekit.stages.mine.section import MineSection
 from recipekit.stages.train.section import TrainSection
+from recipekit.training.batches import HARD_POOL
 
 __all__ = ["estimate"]
 
@@ -59,9 +61,32 @@ def estimate(inputs: EstimateInputs, section: TrainSection) -> dict[str, Any]:
 
 
 def _second_encoders(inputs: EstimateInputs, section: TrainSection) -> dict[str, Any]:
-    """Return the most work of embedding the training texts with guides and teachers."""
-    names = [name for slot in section.phases.values() for name in encoders_in(slot.spec)]
-    return inputs.encoding(dict.fromkeys(names), inputs.sizes.queries.get("train", 0))
+    """Return the most work of embedding and scoring the training texts by guides and teachers."""
+    scored: dict[str, int] = {}
+    names = []
+    for slot in section.phases.values():
+        for name in encoders_in(slot.spec):
+            encoder = (inputs.recipe.encoders or {}).get(name)
+            if encoder is None or not encoder.spec.scores_pairs:
+                names.append(name)
+            elif isinstance(slot.spec, InBatchSpec):
+                key = f"pairs for {name} to score at most"
+                scored[key] = max(_most_pairs(inputs, slot.spec), scored.get(key, 0))
+    queries = inputs.sizes.queries.get("train", 0)
+    return {**inputs.encoding(dict.fromkeys(names), queries), **scored}
+
+
+def _most_pairs(inputs: EstimateInputs, phase: InBatchSpec) -> int:
+    """Return the most pairs that the examples of a phase can have.
+
+    They are positives, by a source or a judge, and the hard negatives that epochs draw from.
+    """
+    sizes, mine = inputs.sizes.within(["train"]), inputs.recipe.section(MineSection)
+    most = sizes.positives + sizes.n_queries * HARD_POOL * phase.num_hard_negatives
+    is_judged = inputs.recipe.section(JudgeSection) is not None and phase.labels == "judged"
+    if is_judged and mine is not None:
+        most += sizes.n_queries * most_candidates_per_query(mine, sizes.passages)
+    return min(most, sizes.n_queries * sizes.passages)
 
 
 def _lacks_negatives(inputs: EstimateInputs, section: TrainSection, phase: InBatchSpec) -> bool:

@@ -35,7 +35,6 @@ from recipekit.stages.train.section import TrainSection
 from recipekit.training.forward import EncoderForward
 from recipekit.training.loop import TrainingLoop
 from recipekit.training.schedule import ScheduledPhase
-from recipekit.training.state import TrainingState
 from recipekit.training.trainable import (
     LoraSettings,
     add_lora,
@@ -118,7 +117,7 @@ def train(inputs: StageInputs, section: TrainSection, out: Path) -> dict[str, An
     weights = _weights(_module(encoder))
     unchanged = _save(inputs, section, encoder, dev_summary, out / "encoder")
     if inputs.ranks.is_main:
-        write_json(out / "training.json", _training_json(state, scheduled, dev_summary))
+        write_json(out / "training.json", _training_json(loop, scheduled, dev_summary))
     inputs.ranks.barrier()
     skipped = {stopped["phase"]: stopped["skipped"] for stopped in state.stopped}
     counts = {
@@ -277,14 +276,22 @@ def _notes(phases: Sequence[BuiltPhase], stored: Slot[VectorSourceSpec] | None) 
 
 
 def _training_json(
-    state: TrainingState, phases: Sequence[ScheduledPhase], dev_summary: Mapping[str, Any] | None
+    loop: TrainingLoop, phases: Sequence[ScheduledPhase], dev_summary: Mapping[str, Any] | None
 ) -> dict[str, Any]:
-    """Return the content of `training.json`."""
+    """Return the content of `training.json`.
+
+    `resumed_from` has the step of each time that training continued after an interruption, and
+    `max_tokens_per_batch` the padded tokens of a forward pass at the end, which a lack of memory
+    may have made smaller than the recipe's.
+    """
+    state, forward = loop.state, loop.forward
     return {
         "steps": state.step,
         "tokens": state.tokens,
         "seconds": state.seconds,
         "phases": [scheduled.name for scheduled in phases],
+        "resumed_from": loop.resumed_from,
+        "max_tokens_per_batch": None if forward is None else forward.max_tokens_per_batch,
         "curve": state.curve,
         "parts": state.parts,
         "stopped": state.stopped,

@@ -1,0 +1,121 @@
+"""Scores of pairs of texts: into a memory-mapped array that survives a kill.
+
+```
+<folder>/scores             raw float32 (n,), in the order of the pairs
+<folder>/scratch/done       which blocks are done; removed when the artifact is committed
+```
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from recipekit.arrays import Floats, Rows
+from recipekit.component import Progress, Ranks
+from recipekit.encoding.embed import blocks_left, create_file
+
+__all__ = ["open_scores", "score_pairs"]
+
+PAIRS_PER_BLOCK = 2048
+"""Pairs that are sorted by length together, and the most that a kill costs each rank."""
+
+
+def score_pairs(
+    score: Callable[[Rows, Rows], Floats],
+    query: Rows,
+    passage: Rows,
+    folder: Path,
+    ranks: Ranks,
+    progress: Progress,
+    *,
+    encoder: str,
+) -> dict[str, Any]:
+    """Score pairs into `folder`, continuing where an earlier call was killed.
+
+    Rank r of R scores every R-th block. All ranks call this together, and return when all blocks
+    are done.
+
+    Args:
+        score: Returns the scores of some pairs, given their queries and passages as rows. Ranks
+            call it independently of each other.
+        query: The query of each pair, (n,).
+        passage: The passage of each pair, (n,).
+        folder: Where the scores are written. It may hold an earlier attempt's work for the same
+            pairs.
+        ranks: The processes that call this together.
+        progress: Where the work is shown.
+        encoder: The encoder's name, for the progress.
+
+    Returns:
+        The summary: `pairs`, how many all ranks `scored` in this call, and its `seconds`.
+    """
+    started = time.monotonic()
+    blocks = -(-len(query) // PAIRS_PER_BLOCK)
+    scores, done = folder / "scores", folder / "scratch" / "done"
+    if ranks.is_main:
+        done.parent.mkdir(parents=True, exist_ok=True)
+        if create_file(scores, len(query) * np.dtype(np.float32).itemsize):
+            done.unlink(missing_ok=True)
+        create_file(done, blocks)
+    ranks.barrier()
+    left = blocks_left(done, ranks) if blocks else [[]]
+    ranks.barrier()  # a rank marks its first block only after all ranks have read the marks
+    slices = [
+        slice(block * PAIRS_PER_BLOCK, min(len(query), (block + 1) * PAIRS_PER_BLOCK))
+        for block in range(blocks)
+    ]
+    own = left[ranks.rank] if blocks else []
+    total = sum(slices[block].stop - slices[block].start for block in own)
+    with progress.track(f"score pairs with {encoder}", total=total, unit="pairs") as tracker:
+        for turn in range(max(map(len, left))):
+            now = [numbers[turn] if turn < len(numbers) else None for numbers in left]
+            block = now[ranks.rank]
+            found = np.empty(0, dtype=np.float32)
+            if block is not None:
+                found = score(query[slices[block]], passage[slices[block]])
+                tracker.advance(len(found))
+            if ranks.machines == 1:
+                _write(scores, done, block, found)
+                continue
+            # The main rank writes what all of them have scored.
+            parts = ranks.gather(torch.from_numpy(found).to(ranks.device))
+            if ranks.is_main:
+                for written, part in zip(now, parts, strict=True):
+                    _write(scores, done, written, part.cpu().numpy())
+    ranks.barrier()
+    scored = sum(slices[block].stop - slices[block].start for part in left for block in part)
+    summary = {
+        "pairs": len(query),
+        "scored": scored,
+        "seconds": round(time.monotonic() - started, 3),
+    }
+    if ranks.is_main:
+        progress.log("scored", encoder=encoder, **summary)
+    return summary
+
+
+def open_scores(folder: Path) -> Floats:
+    """Map the scores that `score_pairs` wrote, float32 (n,)."""
+    file = folder / "scores"
+    if not file.stat().st_size:  # an empty file cannot be mapped
+        return np.empty(0, dtype=np.float32)
+    scores: Floats = np.memmap(file, np.float32, "r")
+    return scores
+
+
+def _write(scores: Path, done: Path, block: int | None, found: Floats) -> None:
+    """Write a block's scores to the disk, and then mark it as done."""
+    if block is None:
+        return
+    rows, marks = np.memmap(scores, np.float32, "r+"), np.memmap(done, np.uint8, "r+")
+    start = block * PAIRS_PER_BLOCK
+    rows[start : start + len(found)] = found
+    rows.flush()
+    marks[block] = 1
+    marks.flush()

@@ -1,0 +1,32 @@
+"""Training on the scores of a teacher."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from helpers.train_inputs import bind, train_inputs
+from recipekit.component import Slot
+from recipekit.dataset import Dataset
+from recipekit.stages.inputs import StageInputs
+
+DISTILLED = {
+    "use": "in_batch",
+    "epochs": 3,
+    "num_hard_negatives": 2,
+    "loss": {"use": "sentence_transformers", "loss": "MarginMSELoss", "teacher": "cross"},
+}
+AGAIN = {**DISTILLED, "loss": {**DISTILLED["loss"], "loss": "DistillKLDivLoss"}}
+
+
+def inputs_with_teachers(
+    folder: Path, model: Path, dataset: Dataset, cross: Path, **fields: Any
+) -> StageInputs:
+    """Inputs with the teachers `cross`, and `dot`, which compares vectors by inner product."""
+    inputs = train_inputs(folder, model, dataset, **fields)
+    cross_slot = Slot(use="cross_encoder", model=str(cross), precision="fp32")
+    dot = Slot(use="bi_encoder", model=str(model), precision="fp32", similarity="dot")
+    encoders = {"cross": cross_slot, "dot": dot}
+    named = {name: bind(slot, "encoder") for name, slot in encoders.items()}
+    inputs.encoders = {**inputs.encoders, **named}
+    return inputs
