@@ -441,7 +441,7 @@ def test_an_estimate_states_what_is_unknown(data):
     assert estimated["usd"].startswith("unknown: no price known for hosted_vllm/my-model")
     assert estimated["tokens"].startswith("an estimate")
     assert (
-        "a guess"
+        "assumed"
         in LlmJudgeSpec(model="openai/gpt-5-nano").estimate(Sizes.of(data), 150)["reasoning"]
     )
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +26,9 @@ __all__ = ["StageProcesses"]
 
 ENDED = ("RK608", "RK609")
 """Codes of errors about the end of a process, which need no line of their own."""
+SIGNALS_APART = 0.2
+"""Seconds in which this process, too, gets the SIGTERM that a job scheduler sends to all of a job's
+processes. Its own message then takes the place of the stage's."""
 
 
 class StageProcesses:
@@ -84,6 +89,8 @@ class StageProcesses:
             error = read_error(job.error_file)
             is_stuck = self.crew is not None and self.crew.is_stuck
             if not isinstance(error, RanksOutOfMemory) or job.restarts == MOST_RESTARTS or is_stuck:
+                if status == -signal.SIGTERM:
+                    time.sleep(SIGNALS_APART)
                 raise _failure(job, status)
             job = replace(job, restarts=job.restarts + 1)
             restarting(error, job.restarts)
