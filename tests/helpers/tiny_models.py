@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -169,25 +167,11 @@ def write_tiny_model(
     family: str, words: list[str], folder: Path, *, dtype: torch.dtype = torch.float32
 ) -> Path:
     """Save a random model of a family, with its weights in a dtype, and return its folder."""
-    for name, content in _files(family, tuple(words), dtype).items():
-        file = folder / "model" / name
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(content)
-    torch.manual_seed(11)  # what follows draws the same numbers, also with the first model
-    return folder / "model"
-
-
-@cache
-def _files(family: str, words: tuple[str, ...], dtype: torch.dtype) -> dict[str, bytes]:
-    """The files of a model by their path in its folder."""
     torch.manual_seed(11)
-    with TemporaryDirectory() as name:
-        folder = Path(name)
-        model = FAMILIES[family](list(words), folder / "parts")
-        with torch.no_grad():
-            for parameter in model.parameters():
-                if parameter.ndim > 1:
-                    parameter.mul_(6)  # differences between texts are visible
-        model.to(dtype).save(str(folder / "model"), create_model_card=False)
-        files = (path for path in (folder / "model").rglob("*") if path.is_file())
-        return {str(file.relative_to(folder / "model")): file.read_bytes() for file in files}
+    model = FAMILIES[family](words, folder / "parts")
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.ndim > 1:
+                parameter.mul_(6)  # differences between texts are visible
+    model.to(dtype).save(str(folder / "model"), create_model_card=False)
+    return folder / "model"
