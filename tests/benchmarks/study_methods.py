@@ -113,8 +113,7 @@ METHODS["ascent_batch"] = [
 METHODS["ascent_averaged"] = [
     {"phases": CYCLE, "train": {"average_weights": 3, "eval_every_epochs": 1}}
 ]
-# the recipe of `recipekit init`: the first schedule of ascent_warm, with a margin judge and
-# the choice of weights on dev
+# the first schedule of ascent_warm with a margin judge and the choice of weights on dev
 MARGIN = {
     "mine": {
         "retrievers": {
@@ -128,7 +127,7 @@ MARGIN = {
         "judges": {"margin": {"use": "margin", "encoder": "student", "relative_margin": 0.05}}
     },
 }
-METHODS["init"] = [
+METHODS["ascent_margin"] = [
     {
         "phases": METHODS["ascent_warm"][0]["phases"],
         "train": {"keep_weights": "near_best", "eval_every_epochs": 1},

@@ -64,20 +64,7 @@ mine:                               # retrieve candidate passages for each query
 {judge}
 train:
   phases:
-    warm: {{use: in_batch}}           # queries against the passages of their batch
-    passages:                       # all passages against all queries
-      use: coordinate_ascent
-      loss: {{use: exact_softmax, temperature: 0.05}}
-      query_epochs: 0
-      passage_epochs: 1             # for a large corpus, add passage_share: 0.25
-    queries:                        # queries against all passages, which stay as they are
-      use: coordinate_ascent
-      loss: {{use: exact_softmax, temperature: 0.05}}
-      query_epochs: 1
-      learning_rate: 3e-5
-      separate_towers: true         # a model with an encoder per side; one encoder: leave this
-                                    # phase out
-  batch_size: 64
+{phases}  batch_size: 64
   learning_rate: 5e-5
 
 evaluate:                           # with the untrained encoder and BM25
@@ -88,6 +75,37 @@ export:
   exporters:
     model: {{use: sentence_transformers}}
 """
+
+_IN_BATCH = """\
+    contrastive:
+      use: in_batch                 # queries against the passages of their batch
+      epochs: 3
+    # The exact softmax over all passages adds to this where most relevant passages are labelled: by
+    # an LLM, or in data with many positives per query. To use it, remove the `#` of these lines and
+    # compare on dev.
+    # corpus:
+    #   use: coordinate_ascent
+    #   loss: {use: exact_softmax, temperature: 0.05}
+    #   query_epochs: 3
+    #   passage_epochs: 1             # for a large corpus, add passage_share: 0.25
+"""
+"""For labels that a margin alone has completed: most passages of a corpus are unlabelled."""
+_EXACT = """\
+    warm: {use: in_batch}           # queries against the passages of their batch
+    passages:                       # all passages against all queries
+      use: coordinate_ascent
+      loss: {use: exact_softmax, temperature: 0.05}
+      query_epochs: 0
+      passage_epochs: 1             # for a large corpus, add passage_share: 0.25
+    queries:                        # queries against all passages, which stay as they are
+      use: coordinate_ascent
+      loss: {use: exact_softmax, temperature: 0.05}
+      query_epochs: 1
+      learning_rate: 3e-5
+      separate_towers: true         # a model with an encoder per side; one encoder: leave this
+                                    # phase out
+"""
+"""For candidates that a language model has judged."""
 
 
 def starter(
@@ -123,6 +141,7 @@ def starter(
         candidates=20 if llm else 50,
         candidates_comment="          # each one is a pair that the LLM judges" if llm else "",
         judge=judge_section(llm),
+        phases=_EXACT if llm else _IN_BATCH,
         evaluated=source.evaluated or "test",
     )
 
