@@ -16,6 +16,7 @@ import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, cast
 
@@ -261,8 +262,7 @@ def _embed_blocks(
         progress.track(f"encode {side}", total=total, unit="texts") as tracker,
     ):
         divided = DividedPasses(encoder, tokens, side, device, ranks, progress)
-        for turn in range(max(map(len, left))):
-            now = [numbers[turn] if turn < len(numbers) else None for numbers in left]
+        for now in zip_longest(*left):
             batches = [[] if block is None else blocks[block] for block in now]
             own = batches[ranks.rank]
             rows = np.concatenate([*own, np.empty(0, np.int64)])
@@ -288,7 +288,7 @@ def _embed_blocks(
 
 
 def blocks_left(done_path: Path, ranks: Ranks) -> list[list[int]]:
-    """Return the numbers of each rank's blocks that are not done."""
+    """Return the numbers of each rank's blocks that are not done, a list for each rank."""
     done: npt.NDArray[np.uint8] | None = None
     if ranks.is_main or ranks.machines == 1:
         done = np.fromfile(done_path, np.uint8)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -64,17 +65,16 @@ def score_pairs(
             done.unlink(missing_ok=True)
         create_file(done, blocks)
     ranks.barrier()
-    left = blocks_left(done, ranks) if blocks else [[]]
+    left = blocks_left(done, ranks)
     ranks.barrier()  # a rank marks its first block only after all ranks have read the marks
     slices = [
         slice(block * PAIRS_PER_BLOCK, min(len(query), (block + 1) * PAIRS_PER_BLOCK))
         for block in range(blocks)
     ]
-    own = left[ranks.rank] if blocks else []
-    total = sum(slices[block].stop - slices[block].start for block in own)
+    sizes = [rows.stop - rows.start for rows in slices]
+    total = sum(sizes[block] for block in left[ranks.rank])
     with progress.track(f"score pairs with {encoder}", total=total, unit="pairs") as tracker:
-        for turn in range(max(map(len, left))):
-            now = [numbers[turn] if turn < len(numbers) else None for numbers in left]
+        for now in zip_longest(*left):
             block = now[ranks.rank]
             found = np.empty(0, dtype=np.float32)
             if block is not None:
@@ -89,10 +89,9 @@ def score_pairs(
                 for written, part in zip(now, parts, strict=True):
                     _write(scores, done, written, part.cpu().numpy())
     ranks.barrier()
-    scored = sum(slices[block].stop - slices[block].start for part in left for block in part)
     summary = {
         "pairs": len(query),
-        "scored": scored,
+        "scored": sum(sizes[block] for numbers in left for block in numbers),
         "seconds": round(time.monotonic() - started, 3),
     }
     if ranks.is_main:
