@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,3 +31,14 @@ def inputs_with_teachers(
     named = {name: bind(slot, "encoder") for name, slot in encoders.items()}
     inputs.encoders = {**inputs.encoders, **named}
     return inputs
+
+
+def with_negatives(
+    make_dataset: Callable[..., Dataset], words: Sequence[str], *, steps: Sequence[int]
+) -> Dataset:
+    """8 queries with a positive, and a source negative for each step away from it."""
+    queries = [(f"q{i}", " ".join(words[i : i + 2]), "train") for i in range(8)]
+    passages = [(f"p{i}", " ".join(words[i : i + 4])) for i in range(12)]
+    labels = {(i, i): 1.0 for i in range(8)}
+    labels |= {(i, (i + step) % 12): 0.0 for i in range(8) for step in steps}
+    return make_dataset(queries, passages, labels)

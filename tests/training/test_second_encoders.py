@@ -17,6 +17,7 @@ from sentence_transformers.sentence_transformer import losses as library
 from sentence_transformers.sentence_transformer.modules import Dense, Normalize
 
 from helpers.killed import KilledAfter
+from helpers.teachers import with_negatives
 from helpers.train_inputs import train_inputs, train_section
 from recipekit.component import ExampleForm
 from recipekit.dataset import Dataset
@@ -65,11 +66,7 @@ def teacher(tiny_model: Path, tmp_path_factory) -> Path:
 @pytest.fixture
 def dataset(make_dataset, words) -> Dataset:
     """8 queries with a positive and two source negatives each."""
-    queries = [(f"q{i}", " ".join(words[i : i + 2]), "train") for i in range(8)]
-    passages = [(f"p{i}", " ".join(words[i : i + 4])) for i in range(12)]
-    labels = {(i, i): 1.0 for i in range(8)}
-    labels |= {(i, (i + step) % 12): 0.0 for i in range(8) for step in (3, 4)}
-    return make_dataset(queries, passages, labels)
+    return with_negatives(make_dataset, words, steps=(3, 4))
 
 
 def phase(inputs: StageInputs, folder: Path, *, decided: bool = True, **fields: Any):

@@ -15,7 +15,7 @@ from sentence_transformers.sentence_transformer import losses as library
 
 from helpers.killed import KilledAfter
 from helpers.ranks import run_on_cpu_ranks
-from helpers.teachers import AGAIN, DISTILLED, inputs_with_teachers
+from helpers.teachers import AGAIN, DISTILLED, inputs_with_teachers, with_negatives
 from helpers.train_inputs import train_section
 from recipekit.component import ExampleForm, SecondEncoder
 from recipekit.dataset import Dataset
@@ -43,11 +43,7 @@ def cross(tiny_cross_encoder: Path, tmp_path_factory) -> Path:
 @pytest.fixture
 def dataset(make_dataset, words) -> Dataset:
     """8 queries with a positive and three source negatives each."""
-    queries = [(f"q{i}", " ".join(words[i : i + 2]), "train") for i in range(8)]
-    passages = [(f"p{i}", " ".join(words[i : i + 4])) for i in range(12)]
-    labels = {(i, i): 1.0 for i in range(8)}
-    labels |= {(i, (i + step) % 12): 0.0 for i in range(8) for step in (3, 4, 6)}
-    return make_dataset(queries, passages, labels)
+    return with_negatives(make_dataset, words, steps=(3, 4, 6))
 
 
 def phase(inputs: StageInputs, folder: Path, loss: str, teacher: str) -> InBatchExamples:
