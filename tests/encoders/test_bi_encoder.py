@@ -19,7 +19,9 @@ from sentence_transformers.sentence_transformer.modules import (
     Transformer,
 )
 
-from recipekit.errors import ModelError
+from recipekit.encoding.embed_texts import embed_texts
+from recipekit.errors import ComponentError, ModelError
+from recipekit.testing import context
 
 TEXTS = [
     "river mountain valley",
@@ -119,6 +121,34 @@ def test_left_padding_and_unpooled_prompts_are_supported(build, bert, tmp_path) 
         atol=1e-5,
     )
     np.testing.assert_allclose(vectors(encoder), unit(expected(folder, batch_size=1)), atol=1e-5)
+
+
+@pytest.mark.parametrize("include_prompt", [True, False])
+def test_texts_are_embedded_after_another_prompt(
+    build, progress, bert, tmp_path, include_prompt
+) -> None:
+    prompts = {"query": "piano: ", "document": "", "STS": "violin river: "}
+    pooling = Pooling(32, "mean", include_prompt=include_prompt)
+    encoder = build(model=saved(tmp_path / "named", bert, pooling, prompts=prompts))
+    assert encoder.named_prompts == prompts
+
+    def embedded(prompt: str | None) -> np.ndarray:
+        ranks = context(tmp_path).ranks
+        return embed_texts(encoder, TEXTS, "query", ranks, progress, prompt=prompt)
+
+    own = embedded(None)
+    other = unit(expected(tmp_path / "named", prompt_name="STS"))
+    np.testing.assert_allclose(embedded(prompts["STS"]), other, atol=1e-5)
+    np.testing.assert_allclose(embedded(None), own, atol=1e-6)
+    assert np.abs(other - own).max() > 1e-3
+
+
+def test_an_encoder_without_prompts_refuses_another_one(progress, tmp_path) -> None:
+    class Plain:
+        dimension = 4
+
+    with pytest.raises(ComponentError, match="Plain takes no prompt but its own"):
+        embed_texts(Plain(), ["river"], "query", context(tmp_path).ranks, progress, prompt="x")
 
 
 def test_prompts_of_the_recipe_override_those_of_the_model(build, bert, tmp_path) -> None:

@@ -28,13 +28,15 @@ Rows = Sequence[Mapping[str, Any]]
 
 
 class Words:
-    """Embeds a text as a fixed random vector per word, and counts the texts."""
+    """Embeds a text as a fixed random vector per word, counts the texts, and keeps the prompts."""
 
     def __init__(self) -> None:
         self.texts = 0
+        self.prompts: set[tuple[str, str | None]] = set()
 
-    def __call__(self, texts: Sequence[str], side: str) -> Any:
+    def __call__(self, texts: Sequence[str], side: str, prompt: str | None = None) -> Any:
         self.texts += len(texts)
+        self.prompts.add((side, prompt))
         vectors = [sum(map(self._word, text.split()), np.zeros(16)) for text in texts]
         matrix = np.array(vectors, dtype=np.float32)
         return matrix / np.linalg.norm(matrix, axis=1, keepdims=True)
@@ -88,7 +90,7 @@ def test_differences_of_retrieval_are_tested_and_those_of_sts_are_not(
     tiny_dataset: Dataset, write: Callable[[str, Rows], str], tmp_path: Path
 ):
     class Noise(Words):
-        def __call__(self, texts: Sequence[str], side: str) -> Any:
+        def __call__(self, texts: Sequence[str], side: str, prompt: str | None = None) -> Any:
             return super().__call__([f"{side} {len(text)}" for text in texts], side)
 
     scored = [{"sentence1": "river", "sentence2": word, "score": n}
@@ -231,6 +233,53 @@ def test_results_are_cached_by_weights_and_content(
     assert embed.texts > texts
 
 
+class Prompted:
+    """An encoder with prompts for types of tasks."""
+
+    named_prompts = {"query": "find: ", "STS": "same: ", "Clustering": "about: "}  # noqa: RUF012
+
+    def prompted(self, side: str, prompt: str) -> Any:
+        raise NotImplementedError
+
+
+def test_prompts_of_the_recipe_come_before_those_of_the_models_files(
+    tiny_dataset: Dataset, write: Callable[[str, Rows], str], tmp_path: Path
+):
+    scored = [{"sentence1": "river", "sentence2": word, "score": n}
+              for n, word in enumerate(("violin", "gear", "river"))]  # fmt: skip
+    spec = MtebSpec(
+        retrieval={"tiny": {"split": "test"}}, sts={"similar": {"file": write("sts.jsonl", scored)}}
+    )
+
+    def prompts(**own: str) -> set[tuple[str, str | None]]:
+        embed = Words()
+        made = context(
+            tmp_path / str(len(own)), dataset=tiny_dataset, library_cache=tmp_path / "cache"
+        )
+        tested = System("trained", lambda: None, Prompted, "cosine", embed, "weights")  # type: ignore[arg-type, return-value]
+        spec.model_copy(update={"prompts": own}).build(made).evaluate([tested])
+        return embed.prompts
+
+    of_sides = {("query", None), ("passage", None)}
+    assert prompts() == {*of_sides, ("query", "same: ")}
+    own = {"STS": "alike: ", "tiny-query": "ask: "}
+    assert prompts(**own) == {("passage", None), ("query", "alike: "), ("query", "ask: ")}
+    assert prompts(similar="", Retrieval="any: ", x="") == {
+        ("query", ""),
+        ("query", "any: "),
+        ("passage", "any: "),
+    }
+
+
+def test_prompts_of_an_unknown_task_are_refused(write: Callable[[str, Rows], str]):
+    own = {"similar": {"file": write("sts.jsonl", [])}}
+    MtebSpec(sts=own, prompts={"similar": "a", "STS": "b", "NFCorpus-query": "c"})
+    with pytest.raises(ValidationError, match="the encoder has `query_prompt` for all"):
+        MtebSpec(sts=own, prompts={"query": "a"})
+    with pytest.raises(ValidationError, match=r"'Clusterin'. Did you mean 'Clustering'\?"):
+        MtebSpec(sts=own, prompts={"Clusterin-document": "a"})
+
+
 def test_an_unknown_task_and_benchmark_suggest_near_misses():
     with pytest.raises(ValidationError, match=r"no task 'NFCorpuss'. Did you mean 'NFCorpus'\?"):
         MtebSpec(tasks=("NFCorpuss",))
@@ -336,7 +385,7 @@ def test_mistakes_in_local_data_are_found_before_anything_is_trained(
 def test_a_failure_on_local_data_does_not_blame_the_network(
     write: Callable[[str, Rows], str], tmp_path: Path
 ):
-    def broken(texts: Sequence[str], side: str) -> Any:
+    def broken(texts: Sequence[str], side: str, prompt: str | None = None) -> Any:
         raise ValueError("broken")
 
     rows = [{"sentence1": "a", "sentence2": "b", "score": score} for score in (0, 1)]

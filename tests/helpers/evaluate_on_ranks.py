@@ -35,8 +35,8 @@ def count(*_: object) -> None:
 encoder.register_forward_hook(count)
 
 
-def embed(texts: Any, side: Any) -> Any:
-    return embed_texts(encoder, texts, side, ranks, RecordingProgress())
+def embed(texts: Any, side: Any, prompt: str | None = None) -> Any:
+    return embed_texts(encoder, texts, side, ranks, RecordingProgress(), prompt=prompt)
 
 
 system = System("trained", lambda: None, lambda: encoder, "cosine", embed, "weights")  # type: ignore[arg-type, return-value]

@@ -12,7 +12,7 @@ from recipekit.arrays import Floats, Rows
 from recipekit.artifacts.key import key_of
 from recipekit.comparison.kept import kept_matrix, texts_hash
 from recipekit.comparison.models import ComparedModel
-from recipekit.component import Embeddings, Encoder, Retriever, System
+from recipekit.component import Embed, Embeddings, Encoder, Retriever, System
 from recipekit.encoding.compression import CompressedVectors, Compressor, fit_compressor
 from recipekit.encoding.compression_keys import CompressionKeys
 from recipekit.encoding.out_of_memory import free_memory
@@ -80,7 +80,7 @@ def system_of(
         similarity = _similarity(model, inputs, loaded)
     else:
         similarity = corpus["passage"].similarity
-    embed: Callable[[Sequence[str], Side], Floats] = _Embed(model, inputs, loaded, identity)
+    embed: Embed = _Embed(model, inputs, loaded, identity)
 
     @cache
     def compressor() -> Compressor:
@@ -127,14 +127,17 @@ class _Embed:
     loaded: LoadedEncoder
     identity: Any
 
-    def __call__(self, texts: Sequence[str], side: Side) -> Floats:
+    def __call__(self, texts: Sequence[str], side: Side, prompt: str | None = None) -> Floats:
         from recipekit.encoding.embed_texts import embed_texts
 
         def embed() -> Floats:
             encoder = self.loaded.get(self.model, self.inputs)
-            return embed_texts(encoder, texts, side, self.inputs.ranks, self.inputs.progress)
+            ranks, progress = self.inputs.ranks, self.inputs.progress
+            return embed_texts(encoder, texts, side, ranks, progress, prompt=prompt)
 
         whole = {"encoder": self.identity, "side": side, "texts": texts_hash(texts)}
+        if prompt is not None:
+            whole["prompt"] = prompt
         return kept_matrix(self.inputs.store, "text_embeddings", whole, embed)
 
 
@@ -146,12 +149,12 @@ class _CompressedEmbed:
     """
 
     keys: CompressionKeys
-    embed: Callable[[Sequence[str], Side], Floats]
+    embed: Embed
     similarity: Similarity
     fitted: Callable[[], Compressor] | None
 
-    def __call__(self, texts: Sequence[str], side: Side) -> Floats:
-        vectors = self.embed(texts, side)
+    def __call__(self, texts: Sequence[str], side: Side, prompt: str | None = None) -> Floats:
+        vectors = self.embed(texts, side, prompt)
         if self.fitted is None:
             first = fit_compressor(self.keys, vectors, self.similarity)
             self.fitted = lambda: first

@@ -36,9 +36,15 @@ from recipekit.component.context import (
     Tracker,
 )
 from recipekit.component.docstrings import field_docs
-from recipekit.component.encoders import CrossEncoder, Encoder, EncoderSpec, ShardedAsOne
+from recipekit.component.encoders import (
+    CrossEncoder,
+    Encoder,
+    EncoderSpec,
+    ShardedAsOne,
+    TakesPrompts,
+)
 from recipekit.component.entry import Entry
-from recipekit.component.evaluators import Efficiency, Evaluator, EvaluatorSpec, System
+from recipekit.component.evaluators import Efficiency, Embed, Evaluator, EvaluatorSpec, System
 from recipekit.component.exporters import Exporter, ExporterSpec
 from recipekit.component.fields import (
     AnyEncoderName,
@@ -105,6 +111,7 @@ __all__ = [
     "CrossEncoder",
     "CrossEncoderName",
     "Efficiency",
+    "Embed",
     "Embeddings",
     "Encoder",
     "EncoderName",
@@ -153,6 +160,7 @@ __all__ = [
     "Spending",
     "StepResult",
     "System",
+    "TakesPrompts",
     "Tracker",
     "TrainingContext",
     "TrainingLabels",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_checkable
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from recipekit.component.vectors import VectorSourceSpec
     from recipekit.records import Side, Similarity
 
-__all__ = ["CrossEncoder", "Encoder", "EncoderSpec", "ShardedAsOne"]
+__all__ = ["CrossEncoder", "Encoder", "EncoderSpec", "ShardedAsOne", "TakesPrompts"]
 
 
 class Encoder(Protocol):
@@ -25,7 +26,7 @@ class Encoder(Protocol):
 
     It is a `torch.nn.Module`, whose parameters are float32, also if the checkpoint's are not. A
     class that names `Encoder` as its second base inherits the members with a default. It can also
-    define the methods of `PredictsTokens`.
+    define the members of `PredictsTokens` and of `TakesPrompts`.
     """
 
     dimension: int
@@ -86,6 +87,21 @@ class Encoder(Protocol):
 
     def save(self, folder: Path) -> None:
         """Write a folder that `sentence_transformers.SentenceTransformer(folder)` loads."""
+
+
+@runtime_checkable
+class TakesPrompts(Protocol):
+    """An encoder that embeds texts after other prompts than those of their sides, for `mteb`."""
+
+    @property
+    def named_prompts(self) -> Mapping[str, str]:
+        """The prompts of the model's files, by name: `query`, `STS`, `Classification`."""
+
+    def prompted(self, side: Side, prompt: str) -> AbstractContextManager[None]:
+        """Prepend a prompt to a side's texts, instead of its own, while the context is open.
+
+        What `tokenizer_identity` returns changes with it.
+        """
 
 
 @runtime_checkable

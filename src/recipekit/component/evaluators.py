@@ -16,7 +16,23 @@ if TYPE_CHECKING:
     from recipekit.dataset import Dataset
     from recipekit.records import Side, Similarity
 
-__all__ = ["Efficiency", "Evaluator", "EvaluatorSpec", "System"]
+__all__ = ["Efficiency", "Embed", "Evaluator", "EvaluatorSpec", "System"]
+
+
+class Embed(Protocol):
+    """Embeds texts with an encoder. All ranks call it together."""
+
+    def __call__(self, texts: Sequence[str], side: Side, prompt: str | None = None) -> Floats:
+        """Return the embeddings, float32 (n, dim).
+
+        Args:
+            texts: The texts.
+            side: The side that they belong to.
+            prompt: The text that is prepended to each, "" for none; by default the side's prompt.
+
+        Raises:
+            ComponentError: The encoder embeds no text after another prompt than its side's.
+        """
 
 
 @dataclass(frozen=True)
@@ -58,10 +74,8 @@ class System:
     """None for a system without an encoder, such as BM25."""
     similarity: Similarity | None = None
     """How the encoder's vectors are compared; None without an encoder."""
-    embed: Callable[[Sequence[str], Side], Floats] | None = None
-    """Embeds texts of a side with their prompt, float32 (n, dim); None without an encoder.
-
-    All ranks call it together."""
+    embed: Embed | None = None
+    """Embeds texts of the evaluator's own; None without an encoder."""
     key: str = ""
     """Identifies the encoder with its weights; empty without one."""
     vectors: Mapping[Side, Embeddings] | None = None

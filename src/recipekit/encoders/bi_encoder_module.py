@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -194,6 +195,22 @@ class BiEncoder(nn.Module, Encoder):
         if not excluded or not self.prompts[side]:
             return 0
         return self._inputs[side].prompt_length(self.prompts[side], self.max_length)
+
+    @property
+    def named_prompts(self) -> Mapping[str, str]:
+        """The prompts of the model's files, by name."""
+        return self.settings.prompts
+
+    @contextmanager
+    def prompted(self, side: Side, prompt: str) -> Iterator[None]:
+        """Prepend a prompt to a side's texts, instead of its own, while the context is open."""
+        own = self.prompts[side], self._prompt_lengths[side]
+        try:
+            self.prompts[side] = prompt
+            self._prompt_lengths[side] = self._prompt_length(side)
+            yield
+        finally:
+            self.prompts[side], self._prompt_lengths[side] = own
 
     # Masked tokens
     # ---------------------------------------------------------------------------------------------

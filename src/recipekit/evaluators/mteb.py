@@ -49,16 +49,16 @@ class LabelledTexts(ClassesFile):
 class MtebSpec(Resampling, EvaluatorSpec):
     """Tasks of MTEB 2 by name, and data of your own as MTEB tasks.
 
-    Tasks of the Hub are downloaded by mteb, at the revision that mteb pins. Texts are embedded by
-    the encoder with its own prompts: documents as passages, all other texts as queries. Each task
-    has its main score; the mean over tasks comes first. Scores of retrieval and reranking have
-    intervals and tested differences. mteb has no per-item values for other types of tasks,
-    so these are not tested. mteb's result files with all scores are kept in the evaluator's folder.
-    A result is computed once for the same
-    weights and task revision. Systems without an encoder are left out.
+    Tasks of the Hub are downloaded by mteb, at the revision that mteb pins. Documents are embedded
+    as passages, all other texts as queries, with the encoder's prompts and those of `prompts`. Each
+    task has its main score; the mean over tasks comes first. Scores of retrieval and reranking have
+    intervals and tested differences. mteb has no per-item values for other types of tasks, so these
+    are not tested. mteb's result files with all scores are kept in the evaluator's folder. A result
+    is computed once for the same weights, prompts and task revision. Systems without an encoder are
+    left out.
     """
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     reads_texts: ClassVar[bool] = True
 
     tasks: tuple[str, ...] = ()
@@ -72,6 +72,11 @@ class MtebSpec(Resampling, EvaluatorSpec):
     task_types: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
     """Keep only tasks of these types, such as `[Retrieval, STS]`. Without `tasks` and `benchmark`,
     all of mteb's text tasks of these types are run."""
+    prompts: dict[str, str] = Field(default={})
+    """Prompts by task or type of task, for queries and documents alike, or with `-query` or
+    `-document` for one of them: `{STS: "Instruct: …", NFCorpus-query: "…"}`. Other texts get the
+    prompt that the model's files have for their task or its type; queries, documents, and texts
+    without such a prompt get the encoder's own."""
     source: Name | None = None
     """The data set of `evaluate.sources` that `retrieval` measures; by default the recipe's own."""
     retrieval: dict[Name, DatasetSplit] = Field(default={})
@@ -101,11 +106,11 @@ class MtebSpec(Resampling, EvaluatorSpec):
             raise ValueError(f"two tasks are called '{repeated}'")
         if self.source is not None and not self.retrieval:
             raise ValueError("source: only retrieval reads it; add retrieval, or remove source")
-        if self.names_tasks:
+        if self.names_tasks or self.prompts:
             from recipekit.evaluators.mteb_names import check_names
 
             check_names(self)
-        elif not names:
+        if not self.names_tasks and not names:
             raise ValueError("name tasks, a benchmark, languages, or data of your own, such as sts")
         return self
 

@@ -12,22 +12,24 @@ import datasets
 import numpy as np
 import torch
 from mteb import ResultCache, evaluate
+from mteb.models.abs_encoder import get_prompt_name
 from mteb.models.model_meta import ModelMeta
 from mteb.types import PromptType
 
 from recipekit.artifacts.key import key_of
-from recipekit.component import Context, System
+from recipekit.component import Context, Embed, System, TakesPrompts
 from recipekit.errors import RecipekitError, RunError
 from recipekit.evaluators.mteb_local_tasks import is_local, local_tasks
 from recipekit.evaluators.mteb_query_values import has_query_values, query_values
 from recipekit.evaluators.mteb_rows import MainScore, mteb_rows
 from recipekit.evaluators.mteb_tasks import named_tasks
 from recipekit.evaluators.mteb_values_file import MTEB_VALUES, read_values, write_values
-from recipekit.evaluators.text_evaluator import Embed
-from recipekit.records import Similarity
+from recipekit.records import Side, Similarity
 from recipekit.search.similarity import pair_scores, tile_scores
 
 if TYPE_CHECKING:
+    from mteb.abstasks.task_metadata import TaskMetadata
+
     from recipekit.evaluators.mteb import MtebSpec
 
 __all__ = ["MtebEvaluator"]
@@ -67,7 +69,7 @@ class MtebEvaluator:
         """Return the main score of each split and subset of a task; none but on the main rank."""
         name = task.metadata.name
         cache, folder = self._cache(task), self.context.scratch / "results" / system.name
-        encoder = _MtebEncoder(system)
+        encoder = _MtebEncoder(system, self.spec.prompts)
         kept = cache.get_task_result_path(name, encoder.mteb_model_meta)
         kept_values = kept.with_suffix(MTEB_VALUES)
         is_complete = _is_complete(cache.load_task_result(name, encoder.mteb_model_meta), task)
@@ -130,10 +132,10 @@ class MtebEvaluator:
     def _cache(self, task: Any) -> ResultCache:
         """Return mteb's cache for a task; it is empty on ranks but the main one.
 
-        Every revision, version of mteb, and choice of languages and splits has its own: mteb would
-        use a result of another revision, and would return the other languages of an earlier result,
-        too. A rank that found a result of an interrupted attempt would not encode, and the others
-        would wait for it.
+        Every revision, version of mteb, and choice of languages, splits and prompts has its own:
+        mteb would use a result of another revision, and would return the other languages of an
+        earlier result, too. A rank that found a result of an interrupted attempt would not encode,
+        and the others would wait for it.
         """
         ranks = self.context.ranks
         root = self.context.library_cache if ranks.is_main else None
@@ -141,7 +143,8 @@ class MtebEvaluator:
         if not ranks.is_main:
             shutil.rmtree(root, ignore_errors=True)
         revision = str(task.metadata.dataset.get("revision"))
-        parts = [revision, version("mteb"), sorted(task.hf_subsets), sorted(task.eval_splits)]
+        parts: list[Any] = [revision, version("mteb")]
+        parts += [sorted(task.hf_subsets), sorted(task.eval_splits), self.spec.prompts]
         return ResultCache(root / "mteb" / key_of(parts)[:32])
 
 
@@ -151,12 +154,19 @@ def _is_complete(result: Any, task: Any) -> bool:
 
 
 class _MtebEncoder:
-    """A system as mteb's EncoderProtocol."""
+    """A system as mteb's EncoderProtocol.
 
-    def __init__(self, system: System) -> None:
+    Args:
+        system: The system, which has an encoder.
+        prompts: Prompts by task or type of task, as mteb names them.
+    """
+
+    def __init__(self, system: System, prompts: Mapping[str, str]) -> None:
         assert system.embed is not None and system.similarity is not None
+        assert system.encoder is not None
         self._embed: Embed = system.embed
         self._similarity: Similarity = system.similarity
+        self._encoder, self._prompts = system.encoder, prompts
         self.mteb_model_meta = ModelMeta.create_empty(
             {"name": "recipekit/encoder", "revision": system.key or system.name}
         )
@@ -173,8 +183,19 @@ class _MtebEncoder:
     ) -> Any:
         """Embed the texts: documents as passages, all others as queries."""
         texts = [text for batch in inputs for text in batch["text"]]
-        side = "passage" if prompt_type == PromptType.document else "query"
-        return self._embed(texts, side)  # type: ignore[arg-type]
+        side: Side = "passage" if prompt_type == PromptType.document else "query"
+        return self._embed(texts, side, self._prompt(task_metadata, prompt_type))
+
+    def _prompt(self, task: TaskMetadata, prompt_type: PromptType | None) -> str | None:
+        """Return the prompt of a task; None for that of the side."""
+        name = get_prompt_name(self._prompts, task, prompt_type)
+        if name is not None:
+            return self._prompts[name]
+        encoder = self._encoder()
+        if prompt_type is not None or not isinstance(encoder, TakesPrompts):
+            return None
+        name = get_prompt_name(encoder.named_prompts, task, None)
+        return None if name is None else encoder.named_prompts[name]
 
     def similarity(self, embeddings1: Any, embeddings2: Any) -> Any:
         """Compare all with all, (n, m)."""

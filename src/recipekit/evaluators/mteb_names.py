@@ -37,6 +37,7 @@ def check_names(spec: MtebSpec) -> None:
         *_unknown_tasks(spec.tasks),
         *_unknown_types(spec.task_types or ()),
         *_unknown_languages(spec.languages or ()),
+        *_unknown_prompts(spec),
     ]
     if unknown:
         raise ValueError(" ".join(unknown))
@@ -71,6 +72,20 @@ def _unknown_languages(names: Iterable[str]) -> Iterator[str]:
         code, _, script = name.partition("-")
         if script != "Code" and code not in _languages():
             yield f"languages: mteb has no language '{name}'.{_similar_code(code)}"
+
+
+def _unknown_prompts(spec: MtebSpec) -> Iterator[str]:
+    """The names of `prompts` that are neither a task, of mteb's or local, nor a type of task."""
+    own = {name for group in spec.local().values() for name in group}
+    for name in spec.prompts:
+        if name in ("query", "document"):
+            key = "query_prompt" if name == "query" else "passage_prompt"
+            yield f"prompts: '{name}' is not a task: the encoder has `{key}` for all tasks."
+            continue
+        task = re.sub(r"-(query|document)$", "", name)
+        known = own | _described()[0] | _described()[1]
+        if task not in known and task not in _written("tasks", "name") | _written("tasks", "type"):
+            yield f"prompts: mteb has no task or type of task '{task}'.{_similar(task, known)}"
 
 
 def _similar(name: str, known: Collection[str]) -> str:

@@ -7,19 +7,15 @@ from typing import Any, Generic, TypeVar
 
 import numpy as np
 
-from recipekit.arrays import Floats
-from recipekit.component import Context, System
+from recipekit.component import Context, Embed, System
 from recipekit.evaluators.item_statistics import Statistic
 from recipekit.evaluators.per_query_file import write_per_query
 from recipekit.evaluators.resampling import Resampling
 from recipekit.evaluators.statistic_rows import statistic_rows
-from recipekit.records import Side
 
-__all__ = ["Embed", "TextEvaluator"]
+__all__ = ["TextEvaluator"]
 
 Data = TypeVar("Data")
-Embed = Callable[[Sequence[str], Side], Floats]
-"""Embeds texts of a side, float32 (n, dim); all ranks call it together."""
 
 
 class TextEvaluator(Generic[Data]):

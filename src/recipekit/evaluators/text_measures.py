@@ -11,7 +11,7 @@ import pyarrow as pa
 import torch
 
 from recipekit.arrays import Floats
-from recipekit.component import Hits
+from recipekit.component import Embed, Hits
 from recipekit.evaluators.data_kinds import (
     LabelledPairs,
     ParallelSentences,
@@ -21,7 +21,6 @@ from recipekit.evaluators.data_kinds import (
 )
 from recipekit.evaluators.item_statistics import Statistic, labelled_pairs, means, scored_pairs
 from recipekit.evaluators.metrics import per_query_metrics
-from recipekit.evaluators.text_evaluator import Embed
 from recipekit.records import Side, Similarity
 from recipekit.search.similarity import pair_scores
 from recipekit.search.topk import exact_top_k

@@ -89,15 +89,15 @@ class TimedEmbed:
     _texts: dict[Side, int] = field(default_factory=dict)
     _seconds: dict[Side, float] = field(default_factory=dict)
 
-    def __call__(self, texts: Sequence[str], side: Side) -> Floats:
-        """Embed texts of a side with their prompt, float32 (n, dim)."""
+    def __call__(self, texts: Sequence[str], side: Side, prompt: str | None = None) -> Floats:
+        """Embed texts of a side, float32 (n, dim)."""
         from recipekit.encoding.embed_texts import embed_texts
 
         encoder = self.load()
         if not self._texts:
             embed_texts(encoder, texts[:WARM_UP], side, self.ranks, self.progress)
         started = time.perf_counter()
-        found = embed_texts(encoder, texts, side, self.ranks, self.progress)
+        found = embed_texts(encoder, texts, side, self.ranks, self.progress, prompt=prompt)
         seconds = time.perf_counter() - started
         self._seconds[side] = self._seconds.get(side, 0.0) + seconds
         self._texts[side] = self._texts.get(side, 0) + len(texts)
