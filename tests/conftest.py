@@ -269,10 +269,10 @@ def write_dataset(
 
 @pytest.fixture
 def make_dataset(tmp_path: Path) -> Callable[..., Dataset]:
-    """`make_dataset(queries, passages, labels)`: see `write_dataset`."""
+    """`make_dataset(queries, passages, labels, folder="dataset")`: see `write_dataset`."""
 
-    def make(*args: object) -> Dataset:
-        return write_dataset(tmp_path / "dataset", *args)  # type: ignore[arg-type]
+    def make(*args: object, folder: str = "dataset") -> Dataset:
+        return write_dataset(tmp_path / folder, *args)  # type: ignore[arg-type]
 
     return make
 

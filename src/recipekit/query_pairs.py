@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from recipekit.arrays import lookup_sorted
+
 if TYPE_CHECKING:
     import pyarrow as pa
     import torch
@@ -118,6 +120,15 @@ class QueryPairs:
         """Return the pairs of some queries, which are numbered by their positions in `queries`."""
         local, at = self.of(queries)
         return QueryPairs.from_sorted(local, self.passage[at], len(queries))
+
+    def among(self, passages: Rows) -> QueryPairs:
+        """Return the pairs with some passages, which are numbered by their positions.
+
+        Args:
+            passages: Ascending, int64 (k,).
+        """
+        at, is_among = lookup_sorted(passages, self.passage)
+        return QueryPairs.from_sorted(self.query[is_among], at[is_among], self.n_queries)
 
     def normalized(self, values: npt.NDArray[Any]) -> Floats:
         """Scale one value per pair so that each query's values sum to 1; float32 (m,)."""

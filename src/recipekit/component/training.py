@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -74,6 +74,25 @@ class TrainingLabels:
         nothing = np.empty(0, dtype=np.int64)
         pairs = QueryPairs.from_sorted(nothing, nothing.astype(np.int32), 0)
         return cls(nothing, pairs, nothing.astype(np.float32), pairs, pairs, 0)
+
+    def labelled_passages(self) -> Rows:
+        """Return the passages that are a positive or a hard negative of a query, ascending."""
+        import numpy as np
+
+        return np.union1d(self.positive.passage, self.negative.passage).astype(np.int64)
+
+    def among(self, passages: Rows) -> TrainingLabels:
+        """Return the labels of pairs with some passages, numbered by position among them.
+
+        Args:
+            passages: Ascending, with all of `labelled_passages`.
+        """
+        return replace(
+            self,
+            positive=self.positive.among(passages),
+            ignored=self.ignored.among(passages),
+            negative=self.negative.among(passages),
+        )
 
     def counts(self) -> dict[str, int]:
         """Return the counts that the stage's summary shows."""

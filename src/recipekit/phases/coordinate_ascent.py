@@ -24,6 +24,10 @@ class CoordinateAscentSpec(PhaseSpec):
     freezes_corpus: ClassVar[bool] = True
     negatives_from: ClassVar[Literal["corpus", "batch"] | None] = "corpus"
 
+    passages: Literal["all", "labelled"] = "all"
+    """The passages that the softmax is over: `all` of the corpus, or the `labelled` ones, which are
+    a positive or a hard negative of a training query. Of an unlabelled passage nobody knows whether
+    it answers a query, and as a negative of all of them it is only ever pushed away."""
     loss: Slot[LossSpec]
     """The loss; its negatives come from the corpus, as those of `exact_softmax` do."""
     query_epochs: Annotated[int, Field(ge=0)] = 3
@@ -73,6 +77,11 @@ class CoordinateAscentSpec(PhaseSpec):
         return self
 
     @property
+    def reads_corpus(self) -> bool:
+        """Whether it trains on unlabelled passages."""
+        return self.passages == "all"
+
+    @property
     def trains_passages(self) -> bool:
         """Whether there is a passage half-phase."""
         return self.passage_epochs > 0
@@ -108,17 +117,21 @@ class CoordinateAscentSpec(PhaseSpec):
         """Build the phase."""
         from recipekit.training.coordinate_ascent import CoordinateAscent, Schedule
 
+        passages = None
+        if self.passages == "labelled":
+            passages = context.training.labels.labelled_passages()
+        count = len(context.dataset.passages if passages is None else passages)
         schedule = Schedule(
             query_epochs=self.query_epochs,
             passage_epochs=self.passage_epochs,
             cycles=self.cycles,
             start_with=self.start_with,
             passage_batch_size=self.passage_batch_size or context.training.batch_size,
-            trained_passages=self.trained_passages(len(context.dataset.passages)),
+            trained_passages=self.trained_passages(count),
             passage_gradient=self.passage_gradient,
             refresh_every_steps=self.refresh_every_steps,
             refresh_at_drift=self.refresh_at_drift,
             separate_towers=self.separate_towers,
             measure_exact_loss=self.measure_exact_loss,
         )
-        return CoordinateAscent(self.loss.build(context), schedule, context)
+        return CoordinateAscent(self.loss.build(context), schedule, context, passages)

@@ -47,6 +47,7 @@ from recipekit.training.gradients import (
     most_moved_passages,
     passage_block_gradient,
 )
+from recipekit.training.labelled_passages import over_passages
 
 __all__ = ["CoordinateAscent", "Schedule"]
 
@@ -77,19 +78,27 @@ class Schedule:
 class CoordinateAscent(Phase):
     """Alternates half-phases, each of which trains one side against the other, frozen."""
 
-    def __init__(self, loss: Loss, schedule: Schedule, context: Context) -> None:
+    def __init__(
+        self, loss: Loss, schedule: Schedule, context: Context, passages: Rows | None = None
+    ) -> None:
         """Plan the steps.
 
         Args:
             loss: A loss whose negatives come from the corpus.
             schedule: The half-phases.
             context: The phase's context.
+            passages: The passages that the softmax is over, ascending, with all positives and hard
+                negatives; None for all.
         """
-        self.loss, self.schedule, self.context = loss, schedule, context
-        self.training, self.ranks = context.training, context.ranks
-        self.separates_towers = schedule.separate_towers
+        self.loss, self.schedule, self.ranks = loss, schedule, context.ranks
         training = context.training
-        n_queries, n_passages = len(training.labels.queries), len(context.dataset.passages)
+        if passages is not None:
+            training = over_passages(training, passages)
+        self.training = training
+        self.separates_towers = schedule.separate_towers
+        n_queries = len(training.labels.queries)
+        n_passages = len(context.dataset.passages if passages is None else passages)
+        self.n_passages = n_passages
         self.queries = Epochs(
             n_queries, training.batch_size, training.seed, max(1, schedule.query_epochs)
         )
@@ -101,7 +110,14 @@ class CoordinateAscent(Phase):
         )
         self.halves = _halves(schedule)
         self.parts = [self._part(side, cycle) for side, cycle in self.halves]
-        self.sides = FrozenSides(context)
+        untrained = None
+        if training.number == 0 and passages is None:
+            # Mining and evaluation use the untrained embeddings too: they are a cached by-product.
+            # The encoder is untrained only now, before any step and before a checkpoint is loaded.
+            untrained = context.embeddings(training.encoder_name, "passage")
+        self.sides = FrozenSides(
+            training, self.ranks, context.progress, context.scratch / "frozen", untrained
+        )
         self.part, self.step, self.refreshed_at, self.refreshes = 0, 0, 0, 0
         self.frozen_name = ""
         self._in_checkpoint: set[str] = set()
@@ -264,7 +280,7 @@ class CoordinateAscent(Phase):
     def _matrices_in_memory(self) -> AbstractContextManager[None]:
         """Report it if what a passage half-phase freezes and caches does not fit into memory."""
         matrix = self.sides.open("query", self.frozen_name).matrix
-        passages = len(self.context.dataset.passages) // self.ranks.count
+        passages = self.n_passages // self.ranks.count
         taken = matrix.nbytes + passages * matrix.shape[1] * matrix.itemsize
         return needs_memory(
             f"the frozen embeddings take {size(taken)} on {self.ranks.device}: "
@@ -280,7 +296,7 @@ class CoordinateAscent(Phase):
     def _blank_passages(self) -> FrozenMatrix:
         """Return this rank's slice of a passage matrix of the right shape, to be loaded."""
         queries = self.sides.open("query", self.frozen_name).matrix
-        total, ranks = len(self.context.dataset.passages), self.ranks
+        total, ranks = self.n_passages, self.ranks
         start, stop = (total * rank // ranks.count for rank in (ranks.rank, ranks.rank + 1))
         matrix = torch.empty(
             stop - start, queries.shape[1], dtype=queries.dtype, device=ranks.device
@@ -303,7 +319,7 @@ class CoordinateAscent(Phase):
             "`measure_exact_loss: false` of the phase leaves it out"
         ):
             passages = self.sides.to_device(passages)
-            return {"exact_loss": exact_loss(self.loss, queries, passages, self.context)}
+            return {"exact_loss": exact_loss(self.loss, queries, passages, self.training.labels)}
 
     def _drifts(self) -> dict[Side, float]:
         """Return the drift of what the half-phase has frozen or cached, where it can drift."""

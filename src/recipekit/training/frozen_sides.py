@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,14 @@ import numpy.typing as npt
 import torch
 
 from recipekit.arrays import Rows
-from recipekit.component import Context, Embeddings, Loss
+from recipekit.component import (
+    Embeddings,
+    Loss,
+    Progress,
+    Ranks,
+    TrainingContext,
+    TrainingLabels,
+)
 from recipekit.encoding.out_of_memory import available_memory, free_memory, is_out_of_memory
 from recipekit.losses.corpus_labels import CorpusLabels
 from recipekit.losses.frozen_matrix import FrozenMatrix
@@ -38,27 +46,31 @@ UNTRAINED = "untrained"
 class FrozenSides:
     """Encodes and opens the frozen embeddings of a phase. All methods are collective."""
 
-    def __init__(self, context: Context) -> None:
+    def __init__(
+        self,
+        training: TrainingContext,
+        ranks: Ranks,
+        progress: Progress,
+        folder: Path,
+        untrained: Embeddings | None,
+    ) -> None:
         """Open nothing yet.
 
         Args:
-            context: The phase's context.
+            training: What the phase works with.
+            ranks: The processes that train together.
+            progress: Where a notice is shown.
+            folder: Where embeddings are written.
+            untrained: The passages as the encoder embeds them now, if they are embedded already.
         """
-        self.training, self.ranks = context.training, context.ranks
-        self.progress = context.progress
+        self.training, self.ranks, self.progress = training, ranks, progress
         self._is_streamed = False
-        self.folder = context.scratch / "frozen"
-        self.rows: dict[Side, Rows | None] = {
-            "query": context.training.labels.queries,
-            "passage": None,
-        }
+        self.folder = folder
+        self.rows: dict[Side, Rows | None] = {"query": training.labels.queries, "passage": None}
         self.current: dict[Side, str] = {}
         """Names of the embeddings that the encoder's present weights give."""
-        # Mining and evaluation use the untrained embeddings too, so they are a cached by-product.
-        # The encoder is untrained only now, before any step and before a checkpoint is loaded.
-        self._untrained: Embeddings | None = None
-        if context.training.number == 0:
-            self._untrained = context.embeddings(context.training.encoder_name, "passage")
+        self._untrained = untrained
+        if untrained is not None:
             self.current["passage"] = UNTRAINED
 
     def encode(self, side: Side, position: str) -> str:
@@ -158,7 +170,7 @@ class FrozenSides:
 
 
 def exact_loss(
-    loss: Loss, queries: FrozenMatrix, passages: FrozenMatrix, context: Context
+    loss: Loss, queries: FrozenMatrix, passages: FrozenMatrix, labels: TrainingLabels
 ) -> float:
     """Return the mean loss of all training queries against all passages, without gradients.
 
@@ -166,9 +178,9 @@ def exact_loss(
         loss: A loss whose negatives come from the corpus.
         queries: The embeddings of the training queries.
         passages: The embeddings of all passages, on any device.
-        context: The phase's context.
+        labels: The labels of the training queries.
     """
-    labels, ranks = context.training.labels, context.ranks
+    ranks = queries.ranks
     like = torch.empty(0, device=ranks.device)
     total = torch.zeros((), dtype=torch.float64, device=ranks.device)
     with torch.no_grad():

@@ -74,7 +74,8 @@ def build_phases(
 
     def encode(side: Side, rows: Rows | None, folder: Path) -> Embeddings:
         if side == "passage" and fixed_passages:
-            return inputs.embeddings(section.encoder, "passage")
+            stored = inputs.embeddings(section.encoder, "passage")
+            return stored if rows is None else replace(stored, matrix=stored.take(rows), rows=rows)
         return encode_side(encoder, tokens[side], side, rows, folder, ranks, progress)
 
     phases = []
