@@ -134,6 +134,24 @@ METHODS["ascent_margin"] = [
         "sections": MARGIN,
     }
 ]
+# softmaxes over the labelled passages alone
+LABELLED = {**ASCENT, "passages": "labelled"}
+METHODS["ascent_labelled"] = [
+    {
+        "phases": {
+            "warm": {"use": "in_batch", "epochs": 1, "learning_rate": 5e-5},
+            "passages": {**LABELLED, **PASSAGES},
+            "queries": {**LABELLED, **QUERIES, "learning_rate": 3e-5},
+        }
+    },
+    {"phases": {"ascent": {**LABELLED, "query_epochs": 3, "passage_epochs": 1}}},
+    {"phases": {"ascent": {**LABELLED, "query_epochs": 3, "passage_epochs": 1, "cycles": 2}}},
+]
+# queries alone, with the passages left as they are
+METHODS["query_tower"] = [
+    {"phases": {"queries": {**ASCENT, **QUERIES, "query_epochs": epochs, "learning_rate": rate}}}
+    for epochs, rate in ((10, 5e-5), (10, 1e-4), (3, 1e-4))
+]
 METHODS["untrained"] = [{}]
 PEERS = ("mnrl", "mined", "gist")
 
@@ -492,6 +510,8 @@ def described(settings: Mapping[str, Any]) -> str:
             if phase.get(f"{side}_epochs")
         }
         inside = ", ".join(f"{side} {count}" for side, count in epochs.items()) or "1 epoch"
+        if phase.get("passages") == "labelled":
+            inside += " over labelled passages"
         if "passage_share" in phase:
             inside += f" of {phase['passage_share']:.0%}"
         if "batch_size" in phase:
