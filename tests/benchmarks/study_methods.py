@@ -134,18 +134,18 @@ METHODS["ascent_margin"] = [
         "sections": MARGIN,
     }
 ]
-# softmaxes over the labelled passages alone
-LABELLED = {**ASCENT, "passages": "labelled"}
-METHODS["ascent_labelled"] = [
+# softmaxes over the positives of all training queries, not over the whole corpus
+POSITIVES = {**ASCENT, "passages": "positives"}
+METHODS["ascent_positives"] = [
     {
         "phases": {
             "warm": {"use": "in_batch", "epochs": 1, "learning_rate": 5e-5},
-            "passages": {**LABELLED, **PASSAGES},
-            "queries": {**LABELLED, **QUERIES, "learning_rate": 3e-5},
+            "passages": {**POSITIVES, **PASSAGES},
+            "queries": {**POSITIVES, **QUERIES, "learning_rate": 3e-5},
         }
     },
-    {"phases": {"ascent": {**LABELLED, "query_epochs": 3, "passage_epochs": 1}}},
-    {"phases": {"ascent": {**LABELLED, "query_epochs": 3, "passage_epochs": 1, "cycles": 2}}},
+    {"phases": {"ascent": {**POSITIVES, "query_epochs": 3, "passage_epochs": 1}}},
+    {"phases": {"ascent": {**POSITIVES, "query_epochs": 3, "passage_epochs": 1, "cycles": 2}}},
 ]
 # queries alone, with the passages left as they are
 METHODS["query_tower"] = [
@@ -510,8 +510,8 @@ def described(settings: Mapping[str, Any]) -> str:
             if phase.get(f"{side}_epochs")
         }
         inside = ", ".join(f"{side} {count}" for side, count in epochs.items()) or "1 epoch"
-        if phase.get("passages") == "labelled":
-            inside += " over labelled passages"
+        if phase.get("passages") == "positives":
+            inside += " over positives"
         if "passage_share" in phase:
             inside += f" of {phase['passage_share']:.0%}"
         if "batch_size" in phase:

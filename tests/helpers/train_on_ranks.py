@@ -65,8 +65,8 @@ SECTIONS = {
         {**BOTH_HALVES, "query_epochs": 0, "passage_epochs": 2, "passage_gradient": "corpus"},
         max_tokens_per_batch=24,
     ),
-    "labelled": train_section(
-        {**BOTH_HALVES, "passages": "labelled", "cycles": 1}, max_tokens_per_batch=24
+    "positives": train_section(
+        {**BOTH_HALVES, "passages": "positives", "cycles": 1}, max_tokens_per_batch=24
     ),
     "refreshed": train_section({**BOTH_HALVES, "refresh_every_steps": 2}, max_tokens_per_batch=24),
     "infonce": train_section(IN_BATCH, max_tokens_per_batch=24),

@@ -222,7 +222,7 @@ PASSAGES = {**BOTH_HALVES, "query_epochs": 0, "passage_epochs": 2}
 SEPARATE = {**BOTH_HALVES, "separate_towers": True}
 REFRESHED = {**BOTH_HALVES, "refresh_every_steps": 2}
 DRIFTING = {**BOTH_HALVES, "refresh_at_drift": 1e-6}
-LABELLED = {**BOTH_HALVES, "passages": "labelled", "passage_batch_size": 3}
+POSITIVES = {**BOTH_HALVES, "passages": "positives", "passage_batch_size": 3}
 SMOOTHED = {
     **PASSAGES,
     "loss": {"use": "exact_softmax", "form": "log_marginal", "label_smoothing": 0.1},
@@ -267,8 +267,8 @@ def test_a_resumed_run_ends_with_the_same_weights(
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "phase",
-    [BOTH_HALVES, SEPARATE, REFRESHED, DRIFTING, SMOOTHED, LABELLED],
-    ids=["both", "separate", "refreshed", "drifting", "smoothed", "labelled"],
+    [BOTH_HALVES, SEPARATE, REFRESHED, DRIFTING, SMOOTHED, POSITIVES],
+    ids=["both", "separate", "refreshed", "drifting", "smoothed", "positives"],
 )
 @pytest.mark.parametrize("advances", [3, 8, 15])
 def test_a_checkpoint_inside_a_half_phase_resumes_to_the_same_weights(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -75,23 +75,27 @@ class TrainingLabels:
         pairs = QueryPairs.from_sorted(nothing, nothing.astype(np.int32), 0)
         return cls(nothing, pairs, nothing.astype(np.float32), pairs, pairs, 0)
 
-    def labelled_passages(self) -> Rows:
-        """Return the passages that are a positive or a hard negative of a query, ascending."""
+    def positive_passages(self) -> Rows:
+        """Return the passages that are a positive of a query, ascending."""
         import numpy as np
 
-        return np.union1d(self.positive.passage, self.negative.passage).astype(np.int64)
+        return np.unique(self.positive.passage).astype(np.int64)
 
     def among(self, passages: Rows) -> TrainingLabels:
-        """Return the labels of pairs with some passages, numbered by position among them.
+        """Return the labels of a corpus of some passages, numbered by position among them.
+
+        Hard negatives, which are among the negatives of a corpus, are not listed.
 
         Args:
-            passages: Ascending, with all of `labelled_passages`.
+            passages: Ascending, with all of `positive_passages`.
         """
-        return replace(
-            self,
+        return TrainingLabels(
+            queries=self.queries,
             positive=self.positive.among(passages),
+            weight=self.weight,
             ignored=self.ignored.among(passages),
-            negative=self.negative.among(passages),
+            negative=self.negative.among(passages[:0]),
+            without_positive=self.without_positive,
         )
 
     def counts(self) -> dict[str, int]:

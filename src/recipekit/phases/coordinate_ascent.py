@@ -24,10 +24,11 @@ class CoordinateAscentSpec(PhaseSpec):
     freezes_corpus: ClassVar[bool] = True
     negatives_from: ClassVar[Literal["corpus", "batch"] | None] = "corpus"
 
-    passages: Literal["all", "labelled"] = "all"
-    """The passages that the softmax is over: `all` of the corpus, or the `labelled` ones, which are
-    a positive or a hard negative of a training query. Of an unlabelled passage nobody knows whether
-    it answers a query, and as a negative of all of them it is only ever pushed away."""
+    passages: Literal["all", "positives"] = "all"
+    """The passages that the softmax is over: `all` of the corpus, or the `positives` of all
+    training queries. A passage that is nobody's positive is only ever pushed away, also from
+    queries that it answers and that were never asked: where few passages are labelled, `positives`
+    is better, and it costs less."""
     loss: Slot[LossSpec]
     """The loss; its negatives come from the corpus, as those of `exact_softmax` do."""
     query_epochs: Annotated[int, Field(ge=0)] = 3
@@ -78,7 +79,7 @@ class CoordinateAscentSpec(PhaseSpec):
 
     @property
     def reads_corpus(self) -> bool:
-        """Whether it trains on unlabelled passages."""
+        """Whether it trains on passages that are no positives."""
         return self.passages == "all"
 
     @property
@@ -118,8 +119,8 @@ class CoordinateAscentSpec(PhaseSpec):
         from recipekit.training.coordinate_ascent import CoordinateAscent, Schedule
 
         passages = None
-        if self.passages == "labelled":
-            passages = context.training.labels.labelled_passages()
+        if self.passages == "positives":
+            passages = context.training.labels.positive_passages()
         count = len(context.dataset.passages if passages is None else passages)
         schedule = Schedule(
             query_epochs=self.query_epochs,

@@ -47,7 +47,7 @@ from recipekit.training.gradients import (
     most_moved_passages,
     passage_block_gradient,
 )
-from recipekit.training.labelled_passages import over_passages
+from recipekit.training.passage_subset import over_passages
 
 __all__ = ["CoordinateAscent", "Schedule"]
 
@@ -87,8 +87,8 @@ class CoordinateAscent(Phase):
             loss: A loss whose negatives come from the corpus.
             schedule: The half-phases.
             context: The phase's context.
-            passages: The passages that the softmax is over, ascending, with all positives and hard
-                negatives; None for all.
+            passages: The passages that the softmax is over, ascending, with all positives; None
+                for the whole corpus.
         """
         self.loss, self.schedule, self.ranks = loss, schedule, context.ranks
         training = context.training

@@ -1,4 +1,4 @@
-"""A softmax over the labelled passages is one over a corpus that has no others."""
+"""A softmax over the positives is one over a corpus that has no other passages."""
 
 import json
 from collections.abc import Callable
@@ -20,10 +20,10 @@ SHARE = {**BOTH_HALVES, "passage_share": 0.5, "separate_towers": True}
 
 
 @pytest.fixture
-def labelled(
+def with_others(
     tiny_dataset: Dataset, make_dataset: Callable[..., Dataset]
 ) -> Callable[[bool], Dataset]:
-    """`labelled(others)`: the training queries with their passages, and others between them."""
+    """`with_others(True)`: the training queries with their passages, and others between them."""
     texts = tiny_dataset.passages.texts(range(36))
     queries = [(f"q{i}", f"query {texts[i]}", "train") for i in range(12)]
 
@@ -38,14 +38,14 @@ def labelled(
 
 
 @pytest.mark.parametrize("phase", [BOTH_HALVES, ONE_STEP, SHARE], ids=["both", "step", "share"])
-def test_unlabelled_passages_do_not_matter(
+def test_other_passages_do_not_matter(
     phase: dict[str, Any],
-    labelled: Callable[[bool], Dataset],
+    with_others: Callable[[bool], Dataset],
     tiny_model: Path,
     tmp_path: Path,
 ) -> None:
     made, summaries = [], []
-    for others, passages in ((True, "labelled"), (False, "all")):
+    for others, passages in ((True, "positives"), (False, "all")):
         section = train_section(
             WARM,
             {**phase, "passages": passages, "cycles": 1},
@@ -54,7 +54,7 @@ def test_unlabelled_passages_do_not_matter(
             max_tokens_per_batch=24,
         )
         out = tmp_path / passages
-        summaries.append(train(train_inputs(out, tiny_model, labelled(others)), section, out))
+        summaries.append(train(train_inputs(out, tiny_model, with_others(others)), section, out))
         parts = json.loads((out / "training.json").read_text())["parts"]
         files = sorted(out.rglob("encoder/**/*.safetensors"))
         made.append((parts, [load_file(file) for file in files]))

@@ -20,7 +20,7 @@ def over_passages(training: TrainingContext, passages: Rows) -> TrainingContext:
 
     Args:
         training: What the phase works with.
-        passages: Rows of the data set, ascending, with all positives and hard negatives.
+        passages: Rows of the data set, ascending, with all positives.
     """
 
     def rows_of(side: Side, rows: Rows | None) -> Rows | None:
