@@ -196,6 +196,35 @@ def test_a_plan_says_when_nothing_is_evaluated_during_training(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
+    ("more", "keys", "passages"),
+    [
+        ("", "", 1000),
+        ("", "passages: positives", 45),
+        (JUDGED, "passages: positives", 1000),
+        (JUDGED, "passages: positives, labels: source", 45),
+    ],
+)
+def test_a_plan_counts_the_passages_of_the_softmax(
+    tmp_path: Path, more: str, keys: str, passages: int
+):
+    written = TRAINING.replace("}}}}", f"}}, passage_epochs: 1, {keys}}}}}}}") + more
+    (tmp_path / "recipe.yaml").write_text(written)
+    recipe = load_recipe(tmp_path / "recipe.yaml")
+    sizes = Sizes.foreseen(
+        {"train": 30, "test": 10},
+        1000,
+        query_characters=40,
+        passage_characters=300,
+        positives_per_query=1.5,
+        dimension=16,
+    )
+    work = stage_named("train").estimate(EstimateInputs(recipe, sizes, None, {}), recipe.train)
+    assert work["bytes of the frozen matrix"] == passages * 16 * 4
+    assert work["flop per step in the loss"] == 4 * 30 * passages * 16
+    assert work["steps"] == 3 + -(-passages // 64)
+
+
+@pytest.mark.parametrize(
     ("more", "phase", "loss", "notes"),
     [
         ("", "", "TripletLoss", True),

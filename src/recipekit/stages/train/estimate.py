@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from recipekit.component import PhaseSpec
 from recipekit.component.method_errors import method_errors
+from recipekit.phases.coordinate_ascent import CoordinateAscentSpec
 from recipekit.phases.in_batch import InBatchSpec
 from recipekit.recipe.slots import encoders_in
 from recipekit.stages.estimate_inputs import FLOAT_BYTES, EstimateInputs
@@ -26,13 +28,15 @@ NO_NEGATIVES: Final = (
 def estimate(inputs: EstimateInputs, section: TrainSection) -> dict[str, Any]:
     """Return steps and queries, and the frozen matrix of phases over the whole corpus."""
     queries, passages = inputs.sizes.queries.get("train", 0), inputs.sizes.passages
-    steps, batch_against_corpus = 0, 0
+    steps, frozen, scores = 0, 0, 0
     for slot in section.phases.values():
         batch_size = slot.spec.batch_size or section.batch_size
+        most = _most_passages(inputs, slot.spec)
         with method_errors(slot.spec, "total_epochs"):
-            steps += slot.spec.planned_steps(queries, passages, batch_size)
+            steps += slot.spec.planned_steps(queries, most, batch_size)
         if slot.spec.freezes_corpus:
-            batch_against_corpus = max(batch_against_corpus, min(batch_size, queries))
+            frozen = max(frozen, most)
+            scores = max(scores, min(batch_size, queries) * most)
     work: dict[str, Any] = {
         "training queries at most": queries,
         "passages": passages,
@@ -48,16 +52,25 @@ def estimate(inputs: EstimateInputs, section: TrainSection) -> dict[str, Any]:
         if isinstance(slot.spec, InBatchSpec) and _lacks_negatives(inputs, section, slot.spec)
     }
     dimension = inputs.dimension(section.encoder)
-    if dimension is None or not batch_against_corpus:
+    if dimension is None or not scores:
         return {**work, **notes}
     # Value and gradient of the streamed softmax take 4 B N d operations, with multiplications and
     # additions counted separately.
     return {
         **work,
-        "bytes of the frozen matrix": passages * dimension * FLOAT_BYTES,
-        "flop per step in the loss": 4.0 * batch_against_corpus * passages * dimension,
+        "bytes of the frozen matrix": frozen * dimension * FLOAT_BYTES,
+        "flop per step in the loss": 4.0 * scores * dimension,
         **notes,
     }
+
+
+def _most_passages(inputs: EstimateInputs, phase: PhaseSpec) -> int:
+    """Return the most passages that a phase trains on; judges may add positives."""
+    sizes = inputs.sizes.within(phase.splits)
+    is_judged = inputs.recipe.section(JudgeSection) is not None and phase.labels == "judged"
+    if is_judged or not isinstance(phase, CoordinateAscentSpec) or phase.passages == "all":
+        return sizes.passages
+    return min(sizes.passages, sizes.positives)
 
 
 def _second_encoders(inputs: EstimateInputs, section: TrainSection) -> dict[str, Any]:
