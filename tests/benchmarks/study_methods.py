@@ -136,17 +136,17 @@ METHODS["ascent_margin"] = [
 ]
 # softmaxes over the positives of all training queries, not over the whole corpus
 POSITIVES = {**ASCENT, "passages": "positives"}
+WARM = {"use": "in_batch", "learning_rate": 5e-5}
 METHODS["ascent_positives"] = [
     {
         "phases": {
-            "warm": {"use": "in_batch", "epochs": 1, "learning_rate": 5e-5},
+            "warm": {**WARM, "epochs": epochs},
             "passages": {**POSITIVES, **PASSAGES},
-            "queries": {**POSITIVES, **QUERIES, "learning_rate": 3e-5},
+            **({"queries": {**POSITIVES, **QUERIES, "learning_rate": 3e-5}} if has_queries else {}),
         }
-    },
-    {"phases": {"ascent": {**POSITIVES, "query_epochs": 3, "passage_epochs": 1}}},
-    {"phases": {"ascent": {**POSITIVES, "query_epochs": 3, "passage_epochs": 1, "cycles": 2}}},
-]
+    }
+    for epochs, has_queries in ((1, True), (1, False), (3, True))
+] + [{"phases": {"ascent": {**POSITIVES, "query_epochs": 3, "passage_epochs": 1}}}]
 # queries alone, with the passages left as they are
 METHODS["query_tower"] = [
     {"phases": {"queries": {**ASCENT, **QUERIES, "query_epochs": epochs, "learning_rate": rate}}}
@@ -509,7 +509,8 @@ def described(settings: Mapping[str, Any]) -> str:
             for side in ("query", "passage")
             if phase.get(f"{side}_epochs")
         }
-        inside = ", ".join(f"{side} {count}" for side, count in epochs.items()) or "1 epoch"
+        inside = ", ".join(f"{side} {count}" for side, count in epochs.items())
+        inside = inside or f"in batch {phase.get('epochs', 1)}"
         if phase.get("passages") == "positives":
             inside += " over positives"
         if "passage_share" in phase:
