@@ -90,17 +90,7 @@ class PairScorer:
     def score(
         self, queries: Sequence[str], passages: Sequence[str], *, logits: bool = False
     ) -> Floats:
-        """The score of each pair, float32 (n,).
-
-        Args:
-            queries: The query of each pair.
-            passages: The passage of each pair.
-            logits: Whether to leave out the model's activation, such as a sigmoid.
-
-        Raises:
-            ModelError: A score is not finite.
-            RunError: One pair does not fit into memory.
-        """
+        """Score pairs as `CrossEncoder.predict` does, in batches of similar length."""
         lengths = self._lengths(queries) + self._lengths(passages) + self._overhead
         self.pairs += len(lengths)
         self.truncated += int((lengths > self.max_length).sum())
