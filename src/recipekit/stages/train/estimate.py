@@ -81,11 +81,12 @@ def _most_pairs(inputs: EstimateInputs, phase: InBatchSpec) -> int:
 
     They are positives, by a source or a judge, and the hard negatives that epochs draw from.
     """
-    sizes, mine = inputs.sizes.within(["train"]), inputs.recipe.section(MineSection)
+    sizes, mine = inputs.labelled(phase.splits), inputs.recipe.section(MineSection)
     most = sizes.positives + sizes.n_queries * HARD_POOL * phase.num_hard_negatives
     is_judged = inputs.recipe.section(JudgeSection) is not None and phase.labels == "judged"
     if is_judged and mine is not None:
-        most += sizes.n_queries * most_candidates_per_query(mine, sizes.passages)
+        judged = sizes.within([split for split in phase.splits if split in mine.splits])
+        most += judged.n_queries * most_candidates_per_query(mine, sizes.passages)
     return min(most, sizes.n_queries * sizes.passages)
 
 
