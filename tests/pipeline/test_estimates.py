@@ -249,6 +249,13 @@ def test_a_plan_counts_the_pairs_that_a_teacher_scores(
     assert "texts to encode at most" not in work
 
 
+def test_a_plan_counts_the_queries_of_the_splits_of_each_phase(tmp_path: Path):
+    sizes = Sizes({"train": 30, "dev": 10, "test": 10}, 1000, [], [])
+    first = "splits: [train, dev], batch_size: 10"
+    work = distilling(tmp_path, "", first, sizes)
+    assert (work["training queries at most"], work["steps"]) == (40, 4 + 1)
+
+
 def test_a_plan_counts_the_positives_of_the_data_that_a_teacher_scores(
     tmp_path: Path, make_dataset
 ):

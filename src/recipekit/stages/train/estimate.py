@@ -25,20 +25,22 @@ NO_NEGATIVES: Final = (
 
 def estimate(inputs: EstimateInputs, section: TrainSection) -> dict[str, Any]:
     """Return steps and queries, and the frozen matrix of phases over the whole corpus."""
-    queries, passages = inputs.sizes.queries.get("train", 0), inputs.sizes.passages
+    splits = dict.fromkeys(split for slot in section.phases.values() for split in slot.spec.splits)
+    trained, passages = inputs.sizes.within(list(splits)).n_queries, inputs.sizes.passages
     steps, batch_against_corpus = 0, 0
     for slot in section.phases.values():
+        queries = inputs.sizes.within(slot.spec.splits).n_queries
         batch_size = slot.spec.batch_size or section.batch_size
         with method_errors(slot.spec, "total_epochs"):
             steps += slot.spec.planned_steps(queries, passages, batch_size)
         if slot.spec.freezes_corpus:
             batch_against_corpus = max(batch_against_corpus, min(batch_size, queries))
     work: dict[str, Any] = {
-        "training queries at most": queries,
+        "training queries at most": trained,
         "passages": passages,
         "steps": steps,
     }
-    work |= _second_encoders(inputs, section)
+    work |= _second_encoders(inputs, section, trained)
     notes: dict[str, Any] = {}
     if not inputs.sizes.queries.get("dev", 0) and section.eval_every_epochs is not None:
         notes["no evaluation during training:"] = NO_DEV
@@ -60,7 +62,7 @@ def estimate(inputs: EstimateInputs, section: TrainSection) -> dict[str, Any]:
     }
 
 
-def _second_encoders(inputs: EstimateInputs, section: TrainSection) -> dict[str, Any]:
+def _second_encoders(inputs: EstimateInputs, section: TrainSection, queries: int) -> dict[str, Any]:
     """Return the most work of embedding and scoring the training texts by guides and teachers."""
     scored: dict[str, int] = {}
     names = []
@@ -72,7 +74,6 @@ def _second_encoders(inputs: EstimateInputs, section: TrainSection) -> dict[str,
             elif isinstance(slot.spec, InBatchSpec):
                 key = f"pairs for {name} to score at most"
                 scored[key] = max(_most_pairs(inputs, slot.spec), scored.get(key, 0))
-    queries = inputs.sizes.queries.get("train", 0)
     return {**inputs.encoding(dict.fromkeys(names), queries), **scored}
 
 
