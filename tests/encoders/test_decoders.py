@@ -16,6 +16,7 @@ from transformers import PreTrainedTokenizerFast
 from recipekit.encoding.pair_scores import load_scorer
 from recipekit.errors import ModelError
 from recipekit.judges.cross_encoder import CrossEncoderSpec
+from recipekit.testing import RecordingProgress
 
 pytestmark = pytest.mark.slow
 
@@ -171,18 +172,19 @@ def test_a_decoder_scores_each_pair_as_if_it_were_alone(
 ) -> None:
     write_tokenizer(tmp_path / "cross", eos=eos, appends_eos=appends_eos, side=side)
     write_model(tmp_path / "cross", family, "ForSequenceClassification", num_labels=1)
-    notices: list[str] = []
+    progress = RecordingProgress()
     spec = CrossEncoderSpec(
         model=str(tmp_path / "cross"),
         positive_threshold=0.9,
         negative_threshold=0.1,
         precision="fp32",
     )
-    scorer = load_scorer(spec, "cpu", notices.append)
+    scorer = load_scorer(spec, "cpu", progress)
     token = "<end>" if eos and not appends_eos else "[PAD]"
     notice = (
         f"the tokenizer of model '{tmp_path / 'cross'}' has no padding token, so '{token}' is used"
     )
+    notices = [event["message"] for event in progress.events]
     assert notices == ([] if family == "Qwen2" else [notice])
     together = scorer.score(["tide"] * len(TEXTS), TEXTS)
     alone = [scorer.score(["tide"], [text])[0] for text in TEXTS]

@@ -20,7 +20,7 @@ from recipekit.encoders.bi_encoder import BiEncoderSpec
 from recipekit.encoding.pair_scores import load_scorer
 from recipekit.errors import ModelError, RecipekitError
 from recipekit.judges.cross_encoder import CrossEncoderSpec
-from recipekit.testing import context
+from recipekit.testing import RecordingProgress, context
 
 CODE = """
 from pathlib import Path
@@ -91,11 +91,11 @@ def test_a_cross_encoder_with_its_own_code_is_refused_alike(own_code: Path, tmp_
     (own_code / "modules.json").unlink()
     spec = CrossEncoderSpec(model=str(own_code), positive_threshold=0.9, negative_threshold=0.1)
     with pytest.raises(ModelError) as refused:
-        load_scorer(spec, "cpu", lambda _: None)
+        load_scorer(spec, "cpu", RecordingProgress())
     assert refused.value.message == message(own_code)
     assert not (tmp_path / "ran").exists()
     with pytest.raises(ModelError, match="is not a cross-encoder"):  # it has a bi-encoder's files
-        load_scorer(spec, "cpu", lambda _: None, trust_remote_code=True)
+        load_scorer(spec, "cpu", RecordingProgress(), trust_remote_code=True)
     assert (tmp_path / "ran").exists()
 
 

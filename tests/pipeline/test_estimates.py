@@ -165,7 +165,7 @@ SIZES = Sizes.foreseen(
     positives_per_query=1,
 )
 JUDGED = """\
-mine: {retrievers: {bm25: {use: bm25}}}
+mine: {retrievers: {bm25: {use: bm25}}, candidates_per_query: 20}
 judge: {judges: {margin: {use: margin, encoder: student}}}
 """
 
@@ -200,7 +200,7 @@ def test_a_plan_says_when_nothing_is_evaluated_during_training(tmp_path: Path):
     [
         ("", "", 1000),
         ("", "passages: positives", 45),
-        (JUDGED, "passages: positives", 1000),
+        (JUDGED, "passages: positives", 45 + 30 * 20),
         (JUDGED, "passages: positives, labels: source", 45),
     ],
 )
@@ -250,16 +250,58 @@ def test_a_plan_says_where_a_loss_may_have_no_negatives(
     assert (key in stage_named("train").estimate(without, recipe.train)) is notes
 
 
+MINED = "mine: {retrievers: {lexical: {use: bm25, depth: 5}}%s}\n"
+JUDGED_BY_MARGIN = "judge: {judges: {margin: {use: margin, encoder: student}}}\n"
+
+
 @pytest.mark.parametrize(
-    ("more", "pairs"),
+    ("more", "first", "pairs"),
     [
-        ("", 2 * 8 + 30 * 4 * 2),
-        ("mine: {retrievers: {lexical: {use: bm25, depth: 5}}}\n", 2 * 8 + 30 * 4 * 2),
+        ("", "", 16 + 30 * 4 * 2),
+        (MINED % "", "", 16 + 30 * 4 * 2),
+        # Every candidate can become a positive.
+        (MINED % "" + JUDGED_BY_MARGIN, "", 16 + 30 * 4 * 2 + 30 * 5),
+        (MINED % ", candidates_per_query: 3" + JUDGED_BY_MARGIN, "", 16 + 30 * 4 * 2 + 30 * 3),
+        (MINED % ", splits: [dev]" + JUDGED_BY_MARGIN, "", 16 + 30 * 4 * 2),
+        # The second phase, with one hard negative, reads judgments.
+        (MINED % "" + JUDGED_BY_MARGIN, "labels: source", 16 + 30 * 4 + 30 * 5),
+        ("", "splits: [train, dev]", 21 + 40 * 4 * 2),
+        (MINED % "" + JUDGED_BY_MARGIN, "splits: [train, dev]", 21 + 40 * 4 * 2 + 30 * 5),
     ],
 )
-def test_a_plan_counts_the_pairs_that_a_teacher_scores(tmp_path: Path, more: str, pairs: int):
+def test_a_plan_counts_the_pairs_that_a_teacher_scores(
+    tmp_path: Path, more: str, first: str, pairs: int
+):
+    sizes = Sizes({"train": 30, "dev": 10, "test": 10}, 1000, [], [], positives=26)
+    work = distilling(tmp_path, more, first, sizes)
+    assert work["pairs for cross to score at most"] == pairs
+    assert "texts to encode at most" not in work
+
+
+def test_a_plan_counts_the_queries_of_the_splits_of_each_phase(tmp_path: Path):
+    sizes = Sizes({"train": 30, "dev": 10, "test": 10}, 1000, [], [])
+    first = "splits: [train, dev], batch_size: 10"
+    work = distilling(tmp_path, "", first, sizes)
+    assert (work["training queries at most"], work["steps"]) == (40, 4 + 1)
+
+
+def test_a_plan_counts_the_positives_of_the_data_that_a_teacher_scores(
+    tmp_path: Path, make_dataset
+):
+    queries = [(f"q{i}", "tide", "train" if i < 2 else "test") for i in range(4)]
+    passages = [(f"p{i}", "moon") for i in range(50)]
+    dataset = make_dataset(queries, passages, {(0, 0): 1.0, (0, 1): 1.0, (1, 2): 1.0})
+    work = distilling(tmp_path, "", "", dataset)
+    assert work["pairs for cross to score at most"] == 3 + 2 * 4 * 2
+
+
+def distilling(tmp_path: Path, more: str, first: str, data: Dataset | Sizes) -> dict[str, Any]:
+    """Return the estimate of training on a cross-encoder's scores in two phases.
+
+    `more` are further sections of the recipe, and `first` further keys of the first phase.
+    """
     loss = "{use: sentence_transformers, loss: MarginMSELoss, teacher: cross}"
-    phases = f"first: {{use: in_batch, num_hard_negatives: 2, loss: {loss}}}"
+    phases = f"first: {{use: in_batch, num_hard_negatives: 2, loss: {loss}, {first}}}"
     phases += f", second: {{use: in_batch, loss: {loss}}}"
     (tmp_path / "recipe.yaml").write_text(
         "recipe: 1\nname: distilled\nencoders:\n"
@@ -269,10 +311,10 @@ def test_a_plan_counts_the_pairs_that_a_teacher_scores(tmp_path: Path, more: str
         f"train: {{phases: {{{phases}}}}}\n"
     )
     recipe = load_recipe(tmp_path / "recipe.yaml")
-    sizes = Sizes({"train": 30, "test": 10}, 1000, [], [], positives=round(16 / 30 * 40))
-    work = stage_named("train").estimate(EstimateInputs(recipe, sizes, None, {}), recipe.train)
-    assert work["pairs for cross to score at most"] == pairs
-    assert "texts to encode at most" not in work
+    dataset = data if isinstance(data, Dataset) else None
+    sizes = data if isinstance(data, Sizes) else Sizes.of(data)
+    inputs = EstimateInputs(recipe, sizes, dataset, {})
+    return dict(stage_named("train").estimate(inputs, recipe.train))
 
 
 def test_a_plan_counts_the_texts_that_a_guide_embeds(tmp_path: Path):

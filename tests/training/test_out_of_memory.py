@@ -394,7 +394,7 @@ def test_encoding_divides_a_batch_that_does_not_fit(
     memory = SmallMemory(encoder, fits=60, training=False)
     np.testing.assert_allclose(embed(), whole, atol=1e-6)
     assert memory.refused
-    assert "in 4 parts, with the same result" in progress.warnings[-1]
+    assert "each batch is divided into 4 parts, with the same result" in progress.warnings[-1]
 
 
 def test_the_main_rank_reports_that_another_divides_its_batches(
@@ -410,7 +410,7 @@ def test_the_main_rank_reports_that_another_divides_its_batches(
     ranks = DividedElsewhere(count=2)
     embed_tokens(encoder, tokens, np.arange(4), "query", ranks, progress=progress)
     (warning,) = progress.warnings
-    assert "some ranks encode each batch in 2 parts, with the same result" in warning
+    assert "some ranks divide each batch into 2 parts, with the same result" in warning
 
 
 @dataclass(frozen=True)

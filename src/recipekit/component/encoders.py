@@ -143,6 +143,10 @@ class CrossEncoder(Protocol):
             passages: The passage of each pair.
             logits: Whether to leave out the activation that maps scores to an interval, such as a
                 sigmoid. The order of pairs is the same.
+
+        Raises:
+            ModelError: A score is not finite.
+            RunError: One pair does not fit into memory.
         """
 
 

@@ -34,6 +34,6 @@ class CrossEncoderModelSpec(NamedCrossEncoder, EncoderSpec):
         return load_scorer(
             self,
             context.ranks.device,
-            context.progress.info,
+            context.progress,
             trust_remote_code=context.trust_remote_code,
         )

@@ -12,11 +12,9 @@ All ranks make the same number of forward passes (see `recipekit.component.ranks
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
-from itertools import zip_longest
+from itertools import chain, zip_longest
 from pathlib import Path
 from typing import Any, cast
 
@@ -28,6 +26,7 @@ from recipekit.arrays import Floats, Rows
 from recipekit.artifacts.store import write_json
 from recipekit.component import Embeddings, Encoder, Progress, Ranks
 from recipekit.encoding.batches import length_batches
+from recipekit.encoding.block_files import BlockFile
 from recipekit.encoding.forward_passes import (
     DividedPasses,
     device_of,
@@ -40,14 +39,7 @@ from recipekit.encoding.tokens import TokenizedTexts
 from recipekit.errors import ModelError
 from recipekit.records import Side
 
-__all__ = [
-    "blocks_left",
-    "create_file",
-    "device_name",
-    "embed_table",
-    "embed_tokens",
-    "open_embeddings",
-]
+__all__ = ["device_name", "embed_table", "embed_tokens", "open_embeddings"]
 
 BATCHES_PER_BLOCK = 16
 """Batches between two saves of progress: the most that a kill costs each rank."""
@@ -91,15 +83,18 @@ def embed_table(
     """
     started = time.monotonic()
     blocks = _blocks(length_batches(tokens.lengths, encoder.max_tokens_per_batch))
-    shape, dtype = (len(tokens), encoder.dimension), np.dtype(MATRIX_DTYPES[encoder.precision])
-    matrix = _MatrixFile(folder / "matrix", shape, dtype)
-    done_path = folder / "scratch" / f"done.{encoder.max_tokens_per_batch}.{dtype}"
-    if ranks.is_main:
-        _create_files(matrix, done_path, len(blocks))
-    ranks.barrier()
-    encoded = 0
+    dtype = np.dtype(MATRIX_DTYPES[encoder.precision])
+    matrix = BlockFile(
+        folder / "matrix",
+        (len(tokens), encoder.dimension),
+        dtype,
+        blocks=[np.concatenate(block) for block in blocks],
+        # The token budget determines the blocks.
+        marks=folder / "scratch" / f"done.{encoder.max_tokens_per_batch}.{dtype}",
+    )
+    left = matrix.open(ranks)
     if blocks:
-        encoded = _embed_blocks(encoder, tokens, blocks, side, matrix, done_path, ranks, progress)
+        _embed_blocks(encoder, tokens, blocks, left, side, matrix, ranks, progress)
     ranks.barrier()
     summary = {
         "texts": len(tokens),
@@ -109,7 +104,7 @@ def embed_table(
         "tokens": int(tokens.offsets[-1]),
         "truncated": tokens.truncated,
         "truncated_share": _share(tokens.truncated, len(tokens)),
-        "encoded": encoded,
+        "encoded": sum(len(batch) for block in chain(*left) for batch in blocks[block]),
         "seconds": round(time.monotonic() - started, 3),
         "parameters": count_parameters(cast("torch.nn.Module", encoder)),
         "precision": name_precision(encoder.precision, device_of(encoder)),
@@ -120,14 +115,6 @@ def embed_table(
         progress.log("encoded", side=side, **summary)
     ranks.barrier()
     return summary
-
-
-def _create_files(matrix: _MatrixFile, done_path: Path, blocks: int) -> None:
-    """Create the matrix and the list of blocks that are done, as far as they do not exist."""
-    done_path.parent.mkdir(parents=True, exist_ok=True)
-    if create_file(matrix.path, matrix.shape[0] * matrix.shape[1] * matrix.dtype.itemsize):
-        done_path.unlink(missing_ok=True)
-    create_file(done_path, blocks)
 
 
 def device_name(encoder: Encoder, ranks: Ranks) -> str:
@@ -204,19 +191,6 @@ def embed_tokens(
     return ranks.sum(torch.from_numpy(embeddings).to(device)).cpu().numpy()
 
 
-@dataclass(frozen=True)
-class _MatrixFile:
-    """A raw matrix on disk."""
-
-    path: Path
-    shape: tuple[int, int]
-    dtype: np.dtype[Any]
-
-    def map(self) -> npt.NDArray[Any]:
-        """Map the file for writing."""
-        return np.memmap(self.path, self.dtype, "r+", shape=self.shape)
-
-
 def _blocks(batches: Sequence[Rows]) -> list[Sequence[Rows]]:
     return [
         batches[start : start + BATCHES_PER_BLOCK]
@@ -224,37 +198,17 @@ def _blocks(batches: Sequence[Rows]) -> list[Sequence[Rows]]:
     ]
 
 
-def create_file(path: Path, size: int) -> bool:
-    """Create a file of zeros, unless a file of this size exists; return whether it was created."""
-    if path.is_file() and path.stat().st_size == size:
-        return False
-    temporary = path.with_name(f"{path.name}.new")
-    with temporary.open("wb") as file:
-        if size and hasattr(os, "posix_fallocate"):
-            # A full disk is an OSError here; later, under a memory map, it would kill the process.
-            os.posix_fallocate(file.fileno(), 0, size)
-        file.truncate(size)
-    temporary.replace(path)
-    return True
-
-
 def _embed_blocks(
     encoder: Encoder,
     tokens: TokenizedTexts,
     blocks: Sequence[Sequence[Rows]],
+    left: Sequence[Sequence[int]],
     side: Side,
-    matrix: _MatrixFile,
-    done_path: Path,
+    matrix: BlockFile,
     ranks: Ranks,
     progress: Progress,
-) -> int:
-    """Encode this rank's unfinished blocks, and mark each as done.
-
-    Returns:
-        How many texts all ranks encoded.
-    """
-    left = blocks_left(done_path, ranks)
-    ranks.barrier()  # a rank marks its first block only after all ranks have read the marks
+) -> None:
+    """Encode this rank's blocks of those that are left."""
     device = device_of(encoder)
     total = sum(len(batch) for block in left[ranks.rank] for batch in blocks[block])
     with (
@@ -262,8 +216,8 @@ def _embed_blocks(
         progress.track(f"encode {side}", total=total, unit="texts") as tracker,
     ):
         divided = DividedPasses(encoder, tokens, side, device, ranks, progress)
-        for now in zip_longest(*left):
-            batches = [[] if block is None else blocks[block] for block in now]
+        for turn in zip_longest(*left):
+            batches = [[] if block is None else blocks[block] for block in turn]
             own = batches[ranks.rank]
             rows = np.concatenate([*own, np.empty(0, np.int64)])
             encoded = np.empty((len(rows), matrix.shape[1]), np.float32)
@@ -273,47 +227,8 @@ def _embed_blocks(
                 at += len(batch)
                 tracker.advance(len(batch))
             divided.idle(max(map(len, batches)) - len(own))
-            stored = _finite(encoded, matrix.dtype, rows, side)
-            if ranks.machines == 1:
-                _write_block(matrix, done_path, now[ranks.rank], rows, stored)
-                continue
-            # The main rank writes what all of them have encoded.
-            parts = ranks.gather(torch.from_numpy(stored).to(device))
-            if ranks.is_main:
-                for block, part, divided_rows in zip(now, parts, batches, strict=True):
-                    rows = np.concatenate([*divided_rows, np.empty(0, np.int64)])
-                    _write_block(matrix, done_path, block, rows, part.cpu().numpy())
+            matrix.write(turn, _finite(encoded, matrix.dtype, rows, side), ranks)
         divided.report_other_ranks()
-    return sum(len(batch) for numbers in left for block in numbers for batch in blocks[block])
-
-
-def blocks_left(done_path: Path, ranks: Ranks) -> list[list[int]]:
-    """Return the numbers of each rank's blocks that are not done, a list for each rank."""
-    done: npt.NDArray[np.uint8] | None = None
-    if ranks.is_main or ranks.machines == 1:
-        done = np.fromfile(done_path, np.uint8)
-    if ranks.machines > 1:
-        done = ranks.broadcast(done)
-    assert done is not None, "it was read or received"
-    return [
-        [block for block in range(rank, len(done), ranks.count) if not done[block]]
-        for rank in range(ranks.count)
-    ]
-
-
-def _write_block(
-    matrix: _MatrixFile, done_path: Path, block: int | None, rows: Rows, vectors: Floats
-) -> None:
-    """Write a block's rows to the disk, and then mark it as done."""
-    if block is None:
-        return
-    # The file is mapped again for each block: rows of similar length lie all over it, and the pages
-    # of a mapping that stays open count as memory.
-    rows_on_disk, done = matrix.map(), np.memmap(done_path, np.uint8, "r+")
-    rows_on_disk[rows] = vectors
-    rows_on_disk.flush()  # type: ignore[attr-defined]
-    done[block] = 1
-    done.flush()
 
 
 def _finite(vectors: Floats, dtype: np.dtype[Any], rows: Rows, side: Side) -> npt.NDArray[Any]:

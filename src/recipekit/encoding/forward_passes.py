@@ -12,10 +12,10 @@ import torch
 
 from recipekit.arrays import Floats, Rows
 from recipekit.component import Encoder, Progress, Ranks
-from recipekit.encoding.out_of_memory import free_memory, is_out_of_memory
+from recipekit.encoding.out_of_memory import BatchParts, repeat_until_it_fits
 from recipekit.encoding.precision import autocast
 from recipekit.encoding.tokens import TokenizedTexts
-from recipekit.errors import RanksOutOfMemory, RunError
+from recipekit.errors import RanksOutOfMemory
 from recipekit.records import Side
 
 __all__ = ["DividedPasses", "device_of", "encode", "encoding"]
@@ -51,11 +51,13 @@ class DividedPasses:
     device: torch.device
     ranks: Ranks
     progress: Progress | None
-    parts: int = field(init=False)
-    """Into how many parts a batch is divided."""
+    parts: BatchParts = field(init=False)
 
     def __post_init__(self) -> None:
-        self.parts = self.ranks.pass_divisor if self.ranks.shards_weights else 1
+        action, item = f"encoding {self.side} texts", f"one of the {self.side} texts"
+        self.parts = BatchParts(action, item, "encoder", self.progress)
+        if self.ranks.shards_weights:
+            self.parts.count = self.ranks.pass_divisor
 
     def forward(self, rows: Rows) -> torch.Tensor:
         """Embed a batch, (n, dim).
@@ -64,32 +66,7 @@ class DividedPasses:
             RanksOutOfMemory: The batch does not fit on a rank that shards weights with others.
             RunError: One text does not fit.
         """
-        while True:
-            try:
-                return self._in_parts(rows)
-            except RuntimeError as error:
-                if not is_out_of_memory(error):
-                    raise
-            # Outside of `except`, whose error keeps the tensors of the failed pass.
-            free_memory()
-            if self.parts >= len(rows):
-                raise RunError(
-                    f"out of memory with one of the {self.side} texts in a forward pass: set a "
-                    "shorter max_length for the encoder",
-                    code="RK634",
-                )
-            if self.ranks.shards_weights:
-                raise RanksOutOfMemory(
-                    f"out of memory on rank {self.ranks.rank} while encoding {self.side} texts",
-                    remedy="set a lower max_tokens_per_batch for the encoder",
-                )
-            self.parts *= 2
-            if self.progress is not None:
-                self.progress.warn(
-                    f"out of memory while encoding {self.side} texts: each batch is encoded in "
-                    f"{self.parts} parts, with the same result. A lower max_tokens_per_batch of "
-                    "the encoder avoids the failed attempts"
-                )
+        return repeat_until_it_fits(lambda: self._in_parts(rows), lambda: self._divide(rows))
 
     def idle(self, batches: int) -> None:
         """Make the forward passes of batches that other ranks have and this one has not.
@@ -106,17 +83,23 @@ class DividedPasses:
         """
         if self.ranks.count == 1 or self.ranks.shards_weights:
             return
-        parts = int(self.ranks.max(torch.tensor(self.parts, device=self.device)))
-        if parts > self.parts and self.progress is not None:
-            self.progress.warn(
-                f"out of memory while encoding {self.side} texts: some ranks encode each batch in "
-                f"{parts} parts, with the same result. A lower max_tokens_per_batch of the encoder "
-                "avoids the failed attempts"
+        most = int(self.ranks.max(torch.tensor(self.parts.count, device=self.device)))
+        if most > self.parts.count:
+            self.parts.warn(f"some ranks divide each batch into {most} parts")
+
+    def _divide(self, rows: Rows) -> None:
+        if self.ranks.shards_weights and self.parts.count < len(rows):
+            raise RanksOutOfMemory(
+                f"out of memory on rank {self.ranks.rank} while {self.parts.action}",
+                remedy="set a lower max_tokens_per_batch for the encoder",
             )
+        self.parts.double(rows)
 
     def _in_parts(self, rows: Rows) -> torch.Tensor:
-        count = self.parts if self.ranks.shards_weights else min(self.parts, max(1, len(rows)))
-        vectors = [self._forward(part) for part in np.array_split(rows, count)]
+        # Ranks that shard weights make the same number of passes, if need be without rows.
+        divides_alike = self.ranks.shards_weights
+        parts = np.array_split(rows, self.parts.count) if divides_alike else self.parts.of(rows)
+        vectors = [self._forward(part) for part in parts]
         return vectors[0] if len(vectors) == 1 else torch.cat(vectors)
 
     def _forward(self, rows: Rows) -> torch.Tensor:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -11,7 +12,8 @@ import numpy as np
 import torch
 from sentence_transformers import CrossEncoder
 
-from recipekit.arrays import Floats, Ints
+from recipekit.arrays import Floats, Ints, Rows
+from recipekit.component import Progress
 from recipekit.dataset import Dataset
 from recipekit.encoding.batches import length_batches
 from recipekit.encoding.max_length import length_of, position_limit
@@ -23,6 +25,7 @@ from recipekit.encoding.model_files import (
     unreachable,
 )
 from recipekit.encoding.model_size import count_parameters
+from recipekit.encoding.out_of_memory import BatchParts, repeat_until_it_fits
 from recipekit.encoding.padding import give_padding_token
 from recipekit.encoding.precision import autocast, model_of_device, name_precision
 from recipekit.errors import ModelError
@@ -49,12 +52,14 @@ class PairScorer:
         max_length: int,
         precision: Literal["bf16", "fp32"],
         max_tokens_per_batch: int,
+        progress: Progress,
     ) -> None:
         self.name = name
         self.model = model
         self.max_length = max_length
         self.precision = precision
         self.max_tokens_per_batch = max_tokens_per_batch
+        self.parts = BatchParts("scoring pairs", "one of the pairs", "cross-encoder", progress)
         self.reset_counts()
         # Tokens in addition to the two texts: special tokens, prompts, templates.
         self._overhead = int(
@@ -85,31 +90,20 @@ class PairScorer:
     def score(
         self, queries: Sequence[str], passages: Sequence[str], *, logits: bool = False
     ) -> Floats:
-        """The score of each pair, float32 (n,).
-
-        Args:
-            queries: The query of each pair.
-            passages: The passage of each pair.
-            logits: Whether to leave out the model's activation, such as a sigmoid.
-
-        Raises:
-            ModelError: A score is not finite.
-        """
+        """Score pairs as `CrossEncoder.predict` does, in batches of similar length."""
         lengths = self._lengths(queries) + self._lengths(passages) + self._overhead
         self.pairs += len(lengths)
         self.truncated += int((lengths > self.max_length).sum())
         scores = np.empty(len(lengths), dtype=np.float32)
-        device = torch.device(self.model.device)
-        activation = torch.nn.Identity() if logits else None  # None is the model's own
-        for rows in length_batches(np.minimum(lengths, self.max_length), self.max_tokens_per_batch):
-            pairs = [(queries[row], passages[row]) for row in rows.tolist()]
-            with autocast(self.precision, device):
-                scores[rows] = self.model.predict(
-                    pairs,
-                    batch_size=len(pairs),
-                    show_progress_bar=False,
-                    activation_fn=activation,
-                )
+
+        def predict(batch: Rows) -> None:
+            for rows in self.parts.of(batch):
+                pairs = [(queries[row], passages[row]) for row in rows.tolist()]
+                scores[rows] = self._predict(pairs, logits)
+
+        read = np.minimum(lengths, self.max_length)
+        for batch in length_batches(read, self.max_tokens_per_batch):
+            repeat_until_it_fits(partial(predict, batch), partial(self.parts.double, batch))
         if not np.isfinite(scores).all():
             row = int(np.flatnonzero(~np.isfinite(scores))[0])
             raise ModelError(
@@ -122,6 +116,17 @@ class PairScorer:
     def score_rows(self, dataset: Dataset, query: Ints, passage: Ints) -> Floats:
         """The score of each pair of rows, float32 (n,)."""
         return self.score(dataset.queries.texts(query), dataset.passages.texts(passage))
+
+    def _predict(self, pairs: Sequence[tuple[str, str]], logits: bool) -> Floats:
+        """Score pairs in one forward pass, float32 (n,)."""
+        with autocast(self.precision, torch.device(self.model.device)):
+            scores: Floats = self.model.predict(
+                pairs,
+                batch_size=len(pairs),
+                show_progress_bar=False,
+                activation_fn=torch.nn.Identity() if logits else None,  # None is the model's own
+            )
+        return scores
 
     def _lengths(self, texts: Sequence[str]) -> Any:
         """Tokens of each text alone, int64 (n,); equal texts are tokenized once."""
@@ -143,7 +148,7 @@ class PairScorer:
 def load_scorer(
     spec: NamedCrossEncoder,
     device: str,
-    inform: Callable[[str], None],
+    progress: Progress,
     *,
     trust_remote_code: bool = False,
 ) -> PairScorer:
@@ -173,7 +178,7 @@ def load_scorer(
     if spec.sha256 is not None:
         check_sha256(spec.model, folder, spec.sha256)
     _check_scores(spec.model, folder, model)
-    _pad(spec.model, model, inform)
+    _pad(spec.model, model, progress)
     model[0].max_seq_length = length_of(
         spec.model, spec.max_length, model[0].max_seq_length, position_limit(model[0].model)
     )
@@ -186,16 +191,17 @@ def load_scorer(
         max_length=model[0].max_seq_length,
         precision=spec.precision,
         max_tokens_per_batch=tokens,
+        progress=progress,
     )
 
 
-def _pad(name: str, model: Any, inform: Callable[[str], None]) -> None:
+def _pad(name: str, model: Any, progress: Progress) -> None:
     """Make a decoder that scores pairs usable in batches, with the scores of single pairs."""
     tokenizer, transformer = model[0].tokenizer, model[0].model
     # A decoder with a classification head scores at the last token that is not the padding token,
     # which must therefore differ from the token that ends a text.
     ids = tokenizer("a", "b")["input_ids"]
-    give_padding_token(name, tokenizer, transformer, inform, used=ids[-1:])
+    give_padding_token(name, tokenizer, transformer, progress.info, used=ids[-1:])
     config = transformer.config.get_text_config()
     if config.pad_token_id is None:
         config.pad_token_id = tokenizer.pad_token_id

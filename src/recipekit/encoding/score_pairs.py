@@ -10,16 +10,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from itertools import zip_longest
+from itertools import chain, zip_longest
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from recipekit.arrays import Floats, Rows
 from recipekit.component import Progress, Ranks
-from recipekit.encoding.embed import blocks_left, create_file
+from recipekit.encoding.block_files import BlockFile
 
 __all__ = ["open_scores", "score_pairs"]
 
@@ -57,41 +56,30 @@ def score_pairs(
         The summary: `pairs`, how many all ranks `scored` in this call, and its `seconds`.
     """
     started = time.monotonic()
-    blocks = -(-len(query) // PAIRS_PER_BLOCK)
-    scores, done = folder / "scores", folder / "scratch" / "done"
-    if ranks.is_main:
-        done.parent.mkdir(parents=True, exist_ok=True)
-        if create_file(scores, len(query) * np.dtype(np.float32).itemsize):
-            done.unlink(missing_ok=True)
-        create_file(done, blocks)
-    ranks.barrier()
-    left = blocks_left(done, ranks)
-    ranks.barrier()  # a rank marks its first block only after all ranks have read the marks
-    slices = [
-        slice(block * PAIRS_PER_BLOCK, min(len(query), (block + 1) * PAIRS_PER_BLOCK))
-        for block in range(blocks)
-    ]
+    starts = range(0, len(query), PAIRS_PER_BLOCK)
+    slices = [slice(start, min(len(query), start + PAIRS_PER_BLOCK)) for start in starts]
     sizes = [rows.stop - rows.start for rows in slices]
+    scores = BlockFile(
+        folder / "scores",
+        (len(query),),
+        np.dtype(np.float32),
+        blocks=slices,
+        marks=folder / "scratch" / "done",
+    )
+    left = scores.open(ranks)
     total = sum(sizes[block] for block in left[ranks.rank])
     with progress.track(f"score pairs with {encoder}", total=total, unit="pairs") as tracker:
-        for now in zip_longest(*left):
-            block = now[ranks.rank]
+        for turn in zip_longest(*left):
+            block = turn[ranks.rank]
             found = np.empty(0, dtype=np.float32)
             if block is not None:
                 found = score(query[slices[block]], passage[slices[block]])
                 tracker.advance(len(found))
-            if ranks.machines == 1:
-                _write(scores, done, block, found)
-                continue
-            # The main rank writes what all of them have scored.
-            parts = ranks.gather(torch.from_numpy(found).to(ranks.device))
-            if ranks.is_main:
-                for written, part in zip(now, parts, strict=True):
-                    _write(scores, done, written, part.cpu().numpy())
+            scores.write(turn, found, ranks)
     ranks.barrier()
     summary = {
         "pairs": len(query),
-        "scored": sum(sizes[block] for numbers in left for block in numbers),
+        "scored": sum(sizes[block] for block in chain(*left)),
         "seconds": round(time.monotonic() - started, 3),
     }
     if ranks.is_main:
@@ -106,15 +94,3 @@ def open_scores(folder: Path) -> Floats:
         return np.empty(0, dtype=np.float32)
     scores: Floats = np.memmap(file, np.float32, "r")
     return scores
-
-
-def _write(scores: Path, done: Path, block: int | None, found: Floats) -> None:
-    """Write a block's scores to the disk, and then mark it as done."""
-    if block is None:
-        return
-    rows, marks = np.memmap(scores, np.float32, "r+"), np.memmap(done, np.uint8, "r+")
-    start = block * PAIRS_PER_BLOCK
-    rows[start : start + len(found)] = found
-    rows.flush()
-    marks[block] = 1
-    marks.flush()

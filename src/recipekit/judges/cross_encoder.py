@@ -118,7 +118,7 @@ class CrossEncoderSpec(NamedCrossEncoder, JudgeSpec):
         scorer = load_scorer(
             self,
             context.ranks.device,
-            context.progress.info,
+            context.progress,
             trust_remote_code=context.trust_remote_code,
         )
         if self.calibration is not None:

@@ -7,7 +7,7 @@ with the installed library.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
@@ -111,7 +111,9 @@ LIBRARY_LOSSES: Final[Mapping[str, LibraryLoss]] = {
     "AnglELoss": LibraryLoss(SCORED, {"scale": Positive}),
     "CosineSimilarityLoss": LibraryLoss(SCORED),
     "MarginMSELoss": LibraryLoss(
-        SCORED_TUPLES, {"similarity_fct": Similarity}, distils_scores=True
+        replace(SCORED_TUPLES, trains_margins_of="similarity"),
+        {"similarity_fct": Similarity},
+        distils_scores=True,
     ),
     "DistillKLDivLoss": LibraryLoss(
         SCORED_TUPLES,

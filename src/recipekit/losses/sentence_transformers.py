@@ -121,8 +121,9 @@ class SentenceTransformersLossSpec(LossSpec):
     def examples(self) -> ExampleForm:
         """The examples that the loss reads."""
         found = library_losses.find(self.loss)
-        score_from = self.score_from or "verdict"
-        form = ExampleForm(found.examples.name, found.examples.contrasts, score_from)
+        form = replace(found.examples, score_from=self.score_from or "verdict")
+        if form.trains_margins_of is not None and self.options.get("similarity_fct") == "cos_sim":
+            form = replace(form, trains_margins_of="cosine")
         if self.guide is not None:
             return replace(form, second_encoder=SecondEncoder(self.guide, "guide"))
         if self.teacher is None:

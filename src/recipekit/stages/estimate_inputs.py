@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +29,16 @@ class EstimateInputs:
     """The data set, once it exists."""
     summaries: Mapping[str, Mapping[str, Any]]
     """The summaries of the earlier stages that have run, by stage."""
+
+    def labelled(self, splits: Sequence[str]) -> Sizes:
+        """Return the sizes of some splits, with their own positives where there is data."""
+        if self.dataset is None:
+            return self.sizes.within(splits)
+        import numpy as np
+
+        queries = np.concatenate([self.dataset.rows(split) for split in splits])
+        labels = self.dataset.positives["query"].to_numpy()
+        return self.sizes.within(splits, positives=int(np.isin(labels, queries).sum()))
 
     def dimension(self, encoder: str | None) -> int | None:
         """Return the dimension of an encoder's embeddings.

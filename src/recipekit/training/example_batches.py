@@ -131,6 +131,12 @@ class ExampleEpochs:
         order = np.lexsort((passage, query))
         return query[order], passage[order]
 
+    def first_epoch(self) -> tuple[Rows, Rows]:
+        """Return the examples of the first epoch, as rows of queries (m,) and passages (m, k)."""
+        _, seed = self.epochs.at(0)
+        drawn = self._draw(seed[:-1])
+        return self.labels.queries[drawn.query], drawn.passage
+
     def decided_negatives(self, batch: ExampleBatch) -> Bools:
         """Return whether a judge or a source decided that a passage is a query's negative, (b, p).
 

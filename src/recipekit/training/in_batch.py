@@ -21,6 +21,7 @@ from recipekit.training.loss_weights import (
     average_over_ranks,
     remove_loss_weights,
 )
+from recipekit.training.margins import warn_of_unreachable_margins
 from recipekit.training.second_encoder import SecondEncoderEmbeddings, TeacherScores
 
 __all__ = ["InBatch", "InBatchExamples"]
@@ -124,6 +125,7 @@ class InBatchExamples(Phase):
         if form.second_encoder is not None and form.second_encoder.gives == "scores":
             pairs = self.examples.pairs()
             self.teacher = TeacherScores.of(form.second_encoder.name, *pairs, context)
+            warn_of_unreachable_margins(self.examples, self.teacher, context)
         elif form.second_encoder is not None:
             texts = self.examples.texts()
             self.second_encoder = SecondEncoderEmbeddings.embed(form.second_encoder, texts, context)

@@ -12,7 +12,7 @@ import numpy as np
 from recipekit.arrays import Floats, Rows, lookup_sorted
 from recipekit.artifacts.store import write_json
 from recipekit.component import Progress, VectorSource, VectorSourceSpec
-from recipekit.encoding.embed import create_file
+from recipekit.encoding.block_files import create_file
 from recipekit.engines.hits import ExternalIds
 from recipekit.errors import DataError
 from recipekit.records import Side, Similarity

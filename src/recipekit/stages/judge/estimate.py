@@ -22,7 +22,7 @@ def estimate(inputs: EstimateInputs, section: JudgeSection) -> dict[str, Any]:
     mine = inputs.recipe.section(MineSection)
     if mine is None:
         return {}
-    sizes = _labelled_sizes(inputs, mine)
+    sizes = inputs.labelled(mine.splits)
     candidates = _candidates(section, mine, sizes, inputs.summaries.get("mine"))
     unit = "pairs" if candidates.mined else "pairs at most"
     work: dict[str, Any] = {unit: candidates.pairs}
@@ -55,18 +55,6 @@ class _Candidates:
     """
     human_labels: int
     mined: bool
-
-
-def _labelled_sizes(inputs: EstimateInputs, mine: MineSection) -> Sizes:
-    """Return the sizes of the mined splits, with their own positives where there is data."""
-    if inputs.dataset is None:
-        return inputs.sizes.within(mine.splits)
-    import numpy as np
-
-    labels = inputs.dataset.positives["query"].to_numpy()
-    mined = np.concatenate([inputs.dataset.rows(split) for split in mine.splits])
-    positives = int(np.isin(labels, mined).sum())
-    return inputs.sizes.within(mine.splits, positives=positives)
 
 
 def _candidates(

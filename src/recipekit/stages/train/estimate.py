@@ -27,9 +27,11 @@ NO_NEGATIVES: Final = (
 
 def estimate(inputs: EstimateInputs, section: TrainSection) -> dict[str, Any]:
     """Return steps and queries, and the frozen matrix of phases over the whole corpus."""
-    queries, passages = inputs.sizes.queries.get("train", 0), inputs.sizes.passages
+    splits = dict.fromkeys(split for slot in section.phases.values() for split in slot.spec.splits)
+    trained, passages = inputs.sizes.within(list(splits)).n_queries, inputs.sizes.passages
     steps, frozen, scores = 0, 0, 0
     for slot in section.phases.values():
+        queries = inputs.sizes.within(slot.spec.splits).n_queries
         batch_size = slot.spec.batch_size or section.batch_size
         most = _most_passages(inputs, slot.spec)
         with method_errors(slot.spec, "total_epochs"):
@@ -38,11 +40,11 @@ def estimate(inputs: EstimateInputs, section: TrainSection) -> dict[str, Any]:
             frozen = max(frozen, most)
             scores = max(scores, min(batch_size, queries) * most)
     work: dict[str, Any] = {
-        "training queries at most": queries,
+        "training queries at most": trained,
         "passages": passages,
         "steps": steps,
     }
-    work |= _second_encoders(inputs, section)
+    work |= _second_encoders(inputs, section, trained)
     notes: dict[str, Any] = {}
     if not inputs.sizes.queries.get("dev", 0) and section.eval_every_epochs is not None:
         notes["no evaluation during training:"] = NO_DEV
@@ -65,15 +67,14 @@ def estimate(inputs: EstimateInputs, section: TrainSection) -> dict[str, Any]:
 
 
 def _most_passages(inputs: EstimateInputs, phase: PhaseSpec) -> int:
-    """Return the most passages that a phase trains on; judges may add positives."""
-    sizes = inputs.sizes.within(phase.splits)
-    is_judged = inputs.recipe.section(JudgeSection) is not None and phase.labels == "judged"
-    if is_judged or not isinstance(phase, CoordinateAscentSpec) or phase.passages == "all":
-        return sizes.passages
-    return min(sizes.passages, sizes.positives)
+    """Return the most passages that a phase trains on."""
+    passages = inputs.sizes.passages
+    if not isinstance(phase, CoordinateAscentSpec) or phase.passages == "all":
+        return passages
+    return min(passages, _most_positives(inputs, phase))
 
 
-def _second_encoders(inputs: EstimateInputs, section: TrainSection) -> dict[str, Any]:
+def _second_encoders(inputs: EstimateInputs, section: TrainSection, queries: int) -> dict[str, Any]:
     """Return the most work of embedding and scoring the training texts by guides and teachers."""
     scored: dict[str, int] = {}
     names = []
@@ -85,7 +86,6 @@ def _second_encoders(inputs: EstimateInputs, section: TrainSection) -> dict[str,
             elif isinstance(slot.spec, InBatchSpec):
                 key = f"pairs for {name} to score at most"
                 scored[key] = max(_most_pairs(inputs, slot.spec), scored.get(key, 0))
-    queries = inputs.sizes.queries.get("train", 0)
     return {**inputs.encoding(dict.fromkeys(names), queries), **scored}
 
 
@@ -94,12 +94,20 @@ def _most_pairs(inputs: EstimateInputs, phase: InBatchSpec) -> int:
 
     They are positives, by a source or a judge, and the hard negatives that epochs draw from.
     """
-    sizes, mine = inputs.sizes.within(["train"]), inputs.recipe.section(MineSection)
-    most = sizes.positives + sizes.n_queries * HARD_POOL * phase.num_hard_negatives
+    sizes = inputs.sizes.within(phase.splits)
+    hard = sizes.n_queries * HARD_POOL * phase.num_hard_negatives
+    return min(_most_positives(inputs, phase) + hard, sizes.n_queries * sizes.passages)
+
+
+def _most_positives(inputs: EstimateInputs, phase: PhaseSpec) -> int:
+    """Return the positive pairs of the sources, and all that judges may add."""
+    sizes, mine = inputs.labelled(phase.splits), inputs.recipe.section(MineSection)
+    most = sizes.positives
     is_judged = inputs.recipe.section(JudgeSection) is not None and phase.labels == "judged"
     if is_judged and mine is not None:
-        most += sizes.n_queries * most_candidates_per_query(mine, sizes.passages)
-    return min(most, sizes.n_queries * sizes.passages)
+        judged = sizes.within([split for split in phase.splits if split in mine.splits])
+        most += judged.n_queries * most_candidates_per_query(mine, sizes.passages)
+    return most
 
 
 def _lacks_negatives(inputs: EstimateInputs, section: TrainSection, phase: InBatchSpec) -> bool:
