@@ -76,18 +76,14 @@ export:
     model: {{use: sentence_transformers}}
 """
 
-_IN_BATCH = """\
-    contrastive:
-      use: in_batch                 # queries against the passages of their batch
-      epochs: 3
-    # The exact softmax over all passages adds to this where most relevant passages are labelled: by
-    # an LLM, or in data with many positives per query. To use it, remove the `#` of these lines and
-    # compare on dev.
-    # corpus:
-    #   use: coordinate_ascent
-    #   loss: {use: exact_softmax, temperature: 0.05}
-    #   query_epochs: 3
-    #   passage_epochs: 1             # for a large corpus, add passage_share: 0.25
+_POSITIVES = """\
+    warm: {use: in_batch}           # queries against the passages of their batch
+    passages:                       # the passages that answer a query, against all queries
+      use: coordinate_ascent
+      loss: {use: exact_softmax, temperature: 0.05}
+      passages: positives           # all: also those that answer none, where these are known
+      query_epochs: 0
+      passage_epochs: 1
 """
 """For labels that a margin alone has completed: most passages of a corpus are unlabelled."""
 _EXACT = """\
@@ -141,7 +137,7 @@ def starter(
         candidates=20 if llm else 50,
         candidates_comment="          # each one is a pair that the LLM judges" if llm else "",
         judge=judge_section(llm),
-        phases=_EXACT if llm else _IN_BATCH,
+        phases=_EXACT if llm else _POSITIVES,
         evaluated=source.evaluated or "test",
     )
 
