@@ -111,6 +111,29 @@ def test_a_resumed_run_ends_with_the_same_weights(
     assert all(torch.equal(one[name], other[name]) for name in one)
 
 
+def test_a_softmax_over_the_positives_reads_the_vectors_of_these(
+    vectors: Any, tiny_model: Path, tiny_dataset: Any, make_dataset: Any, tmp_path: Path
+) -> None:
+    """Twelve passages have a training query; alone in the corpus, they train the same encoder."""
+    queries = [(f"q{i}", tiny_dataset.queries.texts([i])[0], "train") for i in range(12)]
+    passages = [(f"p{i}", tiny_dataset.passages.texts([i])[0]) for i in range(36)]
+    labels = {(i, 35 - i): 1.0 for i in range(12)}
+    many = make_dataset(queries, passages, labels, folder="many")
+    few = make_dataset(queries, passages[24:], {(i, 11 - i): 1.0 for i in range(12)}, folder="few")
+    all_vectors = vectors(32)
+    own = np.load(all_vectors["path"])[24:]
+    np.save(tmp_path / "vectors-own.npy", own)
+    for name, dataset, file, keys in (
+        ("positives", many, all_vectors["path"], {"passages": "positives"}),
+        ("all", few, str(tmp_path / "vectors-own.npy"), {}),
+    ):
+        section = train_section({**EPOCHS, **keys}, keep_weights="last", eval_every_epochs=None)
+        given = {"use": "vectors_file", "path": file}
+        train(train_inputs(tmp_path / name, tiny_model, dataset, given), section, tmp_path / name)
+    found, expected = weights(tmp_path / "positives"), weights(tmp_path / "all")
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+
+
 def test_the_similarity_is_that_of_the_vectors(
     vectors: Any, tiny_model: Path, tiny_dataset: Any, tmp_path: Path
 ) -> None:
