@@ -76,32 +76,23 @@ export:
     model: {{use: sentence_transformers}}
 """
 
-_POSITIVES = """\
+_PHASES = """\
     warm: {use: in_batch}           # queries against the passages of their batch
-    passages:                       # the passages that answer a query, against all queries
+    passages:                       # passages against all queries
       use: coordinate_ascent
       loss: {use: exact_softmax, temperature: 0.05}
-      passages: positives           # all: also those that answer none, where these are known
-      query_epochs: 0
-      passage_epochs: 1
-"""
-"""For labels that a margin alone has completed: most passages of a corpus are unlabelled."""
-_EXACT = """\
-    warm: {use: in_batch}           # queries against the passages of their batch
-    passages:                       # all passages against all queries
-      use: coordinate_ascent
-      loss: {use: exact_softmax, temperature: 0.05}
-      query_epochs: 0
+POSITIVES      query_epochs: 0
       passage_epochs: 1             # for a large corpus, add passage_share: 0.25
-    queries:                        # queries against all passages, which stay as they are
+    queries:                        # queries against these passages, which stay as they are
       use: coordinate_ascent
       loss: {use: exact_softmax, temperature: 0.05}
-      query_epochs: 1
+POSITIVES      query_epochs: 1
       learning_rate: 3e-5
       separate_towers: true         # a model with an encoder per side; one encoder: leave this
                                     # phase out
 """
-"""For candidates that a language model has judged."""
+_POSITIVES = "      passages: positives           # those that answer a query, not all\n"
+"""For labels that a margin alone has completed: most relevant passages are unlabelled."""
 
 
 def starter(
@@ -137,7 +128,7 @@ def starter(
         candidates=20 if llm else 50,
         candidates_comment="          # each one is a pair that the LLM judges" if llm else "",
         judge=judge_section(llm),
-        phases=_EXACT if llm else _POSITIVES,
+        phases=_PHASES.replace("POSITIVES", "" if llm else _POSITIVES),
         evaluated=source.evaluated or "test",
     )
 
