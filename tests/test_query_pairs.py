@@ -34,6 +34,13 @@ def test_taken_rows_are_the_rows_of_the_dense_matrix(dense, index, random):
         assert passages_of(taken, position) == np.flatnonzero(dense[query]).tolist()
 
 
+def test_pairs_among_some_passages_are_numbered_by_position():
+    pairs = QueryPairs.from_sorted(np.array([0, 0, 0, 2, 3]), np.array([8, 3, 5, 4, 3]), 5)
+    among = pairs.among(np.array([3, 8, 9]))
+    assert [passages_of(among, query) for query in range(5)] == [[1, 0], [], [], [0], []]
+    assert len(pairs.among(np.array([], dtype=np.int64))) == 0
+
+
 def test_pairs_of_queries_are_looked_up_in_the_order_of_the_queries():
     pairs = QueryPairs.from_sorted(np.array([0, 0, 2]), np.array([5, 3, 8]), 4)
     local, at = pairs.of(np.array([2, 3, 0]))

@@ -897,8 +897,9 @@ ERROR_CODES: Final[dict[str, ErrorCode]] = {
     ),
     "RK638": ErrorCode(
         "A phase has no passage to compare a positive with.",
-        "There is one training query, and no hard negative.",
-        "Add training queries, mine and judge candidates, or use `coordinate_ascent`.",
+        "There is one training query and no hard negative, or one positive passage.",
+        "Add training queries, mine and judge candidates, or use `coordinate_ascent` with "
+        "`passages: all`.",
     ),
     "RK639": ErrorCode(
         "`lora`, `freeze` or `gradient_checkpointing` does not fit the model.",

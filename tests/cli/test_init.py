@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from recipekit.cli.main import invoke
+from recipekit.phases.coordinate_ascent import CoordinateAscentSpec
 from recipekit.stages.recipe import load_recipe
 
 ROWS = [
@@ -78,6 +79,12 @@ WRITERS: dict[str, Callable[[Path], object]] = {
 }
 
 
+def softmaxes(recipe: Any) -> list[str]:
+    """The passages of each softmax of a recipe's phases."""
+    phases = [slot.spec for slot in recipe.train.phases.values()]
+    return [phase.passages for phase in phases if isinstance(phase, CoordinateAscentSpec)]
+
+
 @pytest.mark.parametrize("name", list(WRITERS))
 def test_init_writes_a_valid_recipe_for_every_kind_of_data(
     name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -96,6 +103,7 @@ def test_init_writes_a_valid_recipe_for_every_kind_of_data(
         assert (slot.spec.query, slot.spec.positive) == ("question", "answer")
         assert slot.spec.file == data
     assert max(map(len, file.read_text().splitlines())) <= 100
+    assert softmaxes(recipe) == ["positives", "positives"]
 
 
 @pytest.mark.parametrize(
@@ -330,7 +338,7 @@ def test_a_language_model_judges_within_a_budget(
     written = yaml.safe_load(file.read_text())
     assert written["judge"]["judges"]["llm"]["model"] == model
     assert written["spending"] == spending
-    assert load_recipe(file)
+    assert softmaxes(load_recipe(file)) == ["all", "all"]
 
 
 def test_a_missing_key_is_a_note_and_a_model_without_provider_an_error(

@@ -147,7 +147,7 @@ def test_an_encoder_without_prompts_refuses_another_one(progress, tmp_path) -> N
     class Plain:
         dimension = 4
 
-    with pytest.raises(ComponentError, match="Plain takes no prompt but its own"):
+    with pytest.raises(ComponentError, match="Plain embeds texts after its own prompts alone"):
         embed_texts(Plain(), ["river"], "query", context(tmp_path).ranks, progress, prompt="x")
 
 

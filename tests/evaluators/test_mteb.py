@@ -20,7 +20,7 @@ from recipekit.evaluators.mteb_rows import MainScore, mteb_rows
 from recipekit.evaluators.mteb_tasks import named_tasks
 from recipekit.evaluators.retrieval import RetrievalSpec
 from recipekit.search.topk import exact_top_k
-from recipekit.testing import context
+from recipekit.testing import RecordingProgress, context
 
 pytestmark = pytest.mark.slow
 
@@ -245,6 +245,7 @@ class Prompted:
 def test_prompts_of_the_recipe_come_before_those_of_the_models_files(
     tiny_dataset: Dataset, write: Callable[[str, Rows], str], tmp_path: Path
 ):
+    progress = RecordingProgress()
     scored = [{"sentence1": "river", "sentence2": word, "score": n}
               for n, word in enumerate(("violin", "gear", "river"))]  # fmt: skip
     spec = MtebSpec(
@@ -252,10 +253,9 @@ def test_prompts_of_the_recipe_come_before_those_of_the_models_files(
     )
 
     def prompts(**own: str) -> set[tuple[str, str | None]]:
-        embed = Words()
-        made = context(
-            tmp_path / str(len(own)), dataset=tiny_dataset, library_cache=tmp_path / "cache"
-        )
+        embed, folder = Words(), tmp_path / "-".join(["prompts", *own])
+        cache = tmp_path / "cache"
+        made = context(folder, dataset=tiny_dataset, library_cache=cache, progress=progress)
         tested = System("trained", lambda: None, Prompted, "cosine", embed, "weights")  # type: ignore[arg-type, return-value]
         spec.model_copy(update={"prompts": own}).build(made).evaluate([tested])
         return embed.prompts
@@ -264,11 +264,27 @@ def test_prompts_of_the_recipe_come_before_those_of_the_models_files(
     assert prompts() == {*of_sides, ("query", "same: ")}
     own = {"STS": "alike: ", "tiny-query": "ask: "}
     assert prompts(**own) == {("passage", None), ("query", "alike: "), ("query", "ask: ")}
-    assert prompts(similar="", Retrieval="any: ", x="") == {
+    assert prompts(similar="", Retrieval="any: ") == {
         ("query", ""),
         ("query", "any: "),
         ("passage", "any: "),
     }
+    assert not progress.warnings
+    prompts(**{"SICK-R": "alike: ", "STS-query": "same: "})
+    assert progress.warnings == [
+        "mteb: no task that is evaluated has the name or type of the prompts for SICK-R"
+    ]
+
+
+def test_the_encoder_is_not_loaded_for_its_prompts_of_queries_and_documents(
+    tiny_dataset: Dataset, tmp_path: Path
+):
+    def load() -> Any:
+        raise AssertionError("the encoder is not needed")
+
+    spec = MtebSpec(retrieval={"tiny": {"split": "test"}})
+    tested = System("trained", lambda: None, load, "cosine", Words(), "weights")  # type: ignore[arg-type, return-value]
+    assert measured(spec, tmp_path, tested, dataset=tiny_dataset)
 
 
 def test_prompts_of_an_unknown_task_are_refused(write: Callable[[str, Rows], str]):

@@ -109,6 +109,7 @@ SECTIONS = {
 SHARDED = (
     "exact",
     "both_halves",
+    "positives",
     "separate_towers",
     "one_passage_step",
     "infonce",

@@ -5,11 +5,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from safetensors.torch import load_file
 
+from helpers.dense_reference import training_labels
 from helpers.train_inputs import BOTH_HALVES, IN_BATCH, train_inputs, train_section
 from recipekit.dataset import Dataset
+from recipekit.errors import RunError
+from recipekit.records import Verdict
 from recipekit.stages.train.train import READS_CORPUS, train
 
 pytestmark = pytest.mark.slow
@@ -23,18 +27,49 @@ SHARE = {**BOTH_HALVES, "passage_share": 0.5, "separate_towers": True}
 def with_others(
     tiny_dataset: Dataset, make_dataset: Callable[..., Dataset]
 ) -> Callable[[bool], Dataset]:
-    """`with_others(True)`: the training queries with their passages, and others between them."""
+    """`with_others(True)`: training queries with their passages, and other passages between them.
+
+    Queries 0 and 1 share a passage, and query 2 has two.
+    """
     texts = tiny_dataset.passages.texts(range(36))
     queries = [(f"q{i}", f"query {texts[i]}", "train") for i in range(12)]
+    answers = [(0, 0), (1, 0), *((i, i) for i in range(2, 12)), (2, 1)]
 
     def make(others: bool) -> Dataset:
-        gap = 3 if others else 1
-        numbers = [i // 3 if i % 3 == 1 else i + 12 for i in range(36)] if others else range(12)
-        passages = [(f"p{i}", texts[i % 36]) for i in numbers]
-        labels = {(i, gap * i + (gap == 3)): 1.0 for i in range(12)}
+        ids = []
+        for i in range(12):
+            ids += [12 + i, i, 24 + i] if others else [i]
+        passages = [(f"p{i}", texts[i]) for i in ids]
+        labels = {(query, ids.index(passage)): 1.0 for query, passage in answers}
         return make_dataset(queries, passages, labels, folder=f"others-{others}")
 
     return make
+
+
+def test_ignored_passages_are_those_among_the_positives() -> None:
+    verdicts = np.full((3, 5), Verdict.NEGATIVE, dtype=np.int8)
+    verdicts[[0, 1, 2], [1, 3, 1]] = Verdict.POSITIVE
+    verdicts[[0, 0, 1, 2], [2, 3, 0, 4]] = Verdict.IGNORE
+    labels = training_labels(verdicts)
+    passages = labels.positive_passages()
+    assert passages.tolist() == [1, 3]
+    found = labels.among(passages)
+    assert found.positive.passage.tolist() == [0, 1, 0]
+    assert (found.ignored.query.tolist(), found.ignored.passage.tolist()) == ([0], [1])
+    assert found.weight.tolist() == labels.weight.tolist()
+    assert len(found.negative) == 0
+
+
+def test_one_passage_has_nothing_to_be_compared_with(
+    make_dataset: Callable[..., Dataset], tiny_model: Path, tmp_path: Path
+) -> None:
+    queries = [("q0", "river", "train"), ("q1", "valley", "train")]
+    passages = [("p0", "river valley"), ("p1", "drum")]
+    dataset = make_dataset(queries, passages, {(0, 0): 1.0, (1, 0): 1.0})
+    section = train_section({**BOTH_HALVES, "passages": "positives"}, eval_every_epochs=None)
+    with pytest.raises(RunError, match="has one passage") as error:
+        train(train_inputs(tmp_path, tiny_model, dataset), section, tmp_path / "out")
+    assert error.value.code == "RK638"
 
 
 @pytest.mark.parametrize("phase", [BOTH_HALVES, ONE_STEP, SHARE], ids=["both", "step", "share"])

@@ -22,7 +22,7 @@ from recipekit.training.in_batch import InBatchExamples
 TEACHERS = {"narrow": 0.01, "wide": 100.0}
 """What the cross-encoder's weights are multiplied with, and so the margins between its logits."""
 REMEDY = (
-    "Set `similarity: dot` for 'student', with a model that does not end with a Normalize module"
+    "set `similarity: dot` for 'student', with a model that does not end with a Normalize module"
 )
 
 
@@ -92,7 +92,13 @@ def build(
         ("any length", "cosine", {}, REMEDY),
         ("length 1", "dot", {}, REMEDY),
         ("length 1", "cosine", {"similarity_fct": "dot_score"}, REMEDY),
-        ("any length", "dot", {"similarity_fct": "cos_sim"}, "Leave `similarity_fct: cos_sim` out"),
+        (
+            "length 1",
+            "dot",
+            {"similarity_fct": "cos_sim"},
+            f"{REMEDY} and leave `similarity_fct: cos_sim` out",
+        ),
+        ("any length", "dot", {"similarity_fct": "cos_sim"}, "leave `similarity_fct: cos_sim` out"),
     ],
 )
 def test_margins_that_the_student_cannot_reach_are_one_warning(
@@ -115,7 +121,7 @@ def test_margins_that_the_student_cannot_reach_are_one_warning(
     (warning,) = progress.warnings
     assert warning == (
         f"in_batch: {share:.1%} of the margins between scores of the teacher 'cross' (positive "
-        f"less negative) are beyond ±2, which cosine similarities cannot reach. {remedy}, or use "
+        f"minus negative) are beyond ±2, which cosine similarities cannot reach: {remedy}, or use "
         "DistillKLDivLoss with a low student_temperature, such as 0.05"
     )
     assert share > 0.1

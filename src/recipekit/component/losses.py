@@ -98,7 +98,7 @@ class ExampleForm:
     second_encoder: SecondEncoder | None = None
     """A second encoder, whose embeddings of the texts or scores come with the examples."""
     trains_margins_of: Literal["similarity", "cosine"] | None = None
-    """The similarity whose margin, positive less negative, the loss trains to be the margin of the
+    """The similarity whose margin, positive minus negative, the loss trains to be the margin of the
     scores: the encoder's `similarity`, or `cosine` for any encoder. None without margins."""
 
 

@@ -25,7 +25,7 @@ class PhaseSpec(Component["Phase"]):
 
     kind: ClassVar[str] = "phase"
     freezes_corpus: ClassVar[bool] = False
-    """Whether it embeds all passages as a matrix, which `plan` mentions."""
+    """Whether it embeds passages as a frozen matrix, which `plan` mentions."""
     reads_labels: ClassVar[bool] = True
     """Whether it trains on labelled queries. Without, `TrainingContext.labels` is empty."""
     negatives_from: ClassVar[Literal["corpus", "batch"] | None] = None
@@ -96,7 +96,7 @@ class PhaseSpec(Component["Phase"]):
 
         Args:
             queries: Training queries.
-            passages: Passages of the corpus.
+            passages: Passages that it trains on, at most.
             batch_size: Queries per step.
         """
         return -(-queries // batch_size) * self.total_epochs()

@@ -56,7 +56,8 @@ def embed_texts(
 def _prompting(encoder: Encoder) -> TakesPrompts:
     if not isinstance(encoder, TakesPrompts):
         raise ComponentError(
-            f"the encoder {type(encoder).__name__} takes no prompt but its own: remove prompts",
+            f"the encoder {type(encoder).__name__} embeds texts after its own prompts alone: "
+            "remove `prompts` of the evaluator, or give the encoder the members of `TakesPrompts`",
             code="RK206",
         )
     return encoder

@@ -6,7 +6,7 @@ import shutil
 import warnings
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import datasets
 import numpy as np
@@ -20,6 +20,7 @@ from recipekit.artifacts.key import key_of
 from recipekit.component import Context, Embed, System, TakesPrompts
 from recipekit.errors import RecipekitError, RunError
 from recipekit.evaluators.mteb_local_tasks import is_local, local_tasks
+from recipekit.evaluators.mteb_names import task_of_prompt
 from recipekit.evaluators.mteb_query_values import has_query_values, query_values
 from recipekit.evaluators.mteb_rows import MainScore, mteb_rows
 from recipekit.evaluators.mteb_tasks import named_tasks
@@ -33,6 +34,11 @@ if TYPE_CHECKING:
     from recipekit.evaluators.mteb import MtebSpec
 
 __all__ = ["MtebEvaluator"]
+
+RANKING: Final = ("Retrieval", "Reranking")
+"""Parts of the types of tasks whose texts are queries and documents, with the encoder's prompts."""
+SIDES: Final = ("query", "document")
+"""mteb's names of the prompts of the sides."""
 
 
 class MtebEvaluator:
@@ -53,6 +59,7 @@ class MtebEvaluator:
         """
         local = local_tasks(self.spec, lambda: self.context.dataset, self.context.scratch)
         tasks = [*named_tasks(self.spec), *local]
+        self._warn_of_unused_prompts(tasks)
         scores = {
             system.name: {
                 f"{task.metadata.name} {task.metadata.main_score}": self._entries(task, system)
@@ -64,6 +71,15 @@ class MtebEvaluator:
         if not scores or not self.context.ranks.is_main:
             return []
         return mteb_rows(self.spec, scores, self.context.seed)
+
+    def _warn_of_unused_prompts(self, tasks: Sequence[Any]) -> None:
+        known = {name for task in tasks for name in (task.metadata.name, task.metadata.type)}
+        unused = [name for name in self.spec.prompts if task_of_prompt(name) not in known]
+        if unused:
+            self.context.progress.warn(
+                f"mteb: no task that is evaluated has the name or type of the prompts for "
+                f"{', '.join(unused)}"
+            )
 
     def _entries(self, task: Any, system: System) -> list[MainScore]:
         """Return the main score of each split and subset of a task; none but on the main rank."""
@@ -191,11 +207,13 @@ class _MtebEncoder:
         name = get_prompt_name(self._prompts, task, prompt_type)
         if name is not None:
             return self._prompts[name]
-        encoder = self._encoder()
-        if prompt_type is not None or not isinstance(encoder, TakesPrompts):
+        if any(kind in task.type for kind in RANKING):
             return None
-        name = get_prompt_name(encoder.named_prompts, task, None)
-        return None if name is None else encoder.named_prompts[name]
+        encoder = self._encoder()
+        named = encoder.named_prompts if isinstance(encoder, TakesPrompts) else {}
+        of_tasks = {name: prompt for name, prompt in named.items() if name not in SIDES}
+        name = get_prompt_name(of_tasks, task, prompt_type)
+        return None if name is None else of_tasks[name]
 
     def similarity(self, embeddings1: Any, embeddings2: Any) -> Any:
         """Compare all with all, (n, m)."""

@@ -20,7 +20,7 @@ from recipekit.suggestions import did_you_mean
 if TYPE_CHECKING:
     from recipekit.evaluators.mteb import MtebSpec
 
-__all__ = ["check_names"]
+__all__ = ["check_names", "task_of_prompt"]
 
 STATISTICS = "descriptive_stats"
 """mteb's folder of a file per task, in a folder per type. A few tasks have none."""
@@ -41,6 +41,11 @@ def check_names(spec: MtebSpec) -> None:
     ]
     if unknown:
         raise ValueError(" ".join(unknown))
+
+
+def task_of_prompt(name: str) -> str:
+    """Return the task, or type of task, that a prompt is for: `NFCorpus` for `NFCorpus-query`."""
+    return re.sub(r"-(query|document)$", "", name)
 
 
 def _unknown_benchmark(name: str | None) -> Iterator[str]:
@@ -82,7 +87,7 @@ def _unknown_prompts(spec: MtebSpec) -> Iterator[str]:
             key = "query_prompt" if name == "query" else "passage_prompt"
             yield f"prompts: '{name}' is not a task: the encoder has `{key}` for all tasks."
             continue
-        task = re.sub(r"-(query|document)$", "", name)
+        task = task_of_prompt(name)
         known = own | _described()[0] | _described()[1]
         if task not in known and task not in _written("tasks", "name") | _written("tasks", "type"):
             yield f"prompts: mteb has no task or type of task '{task}'.{_similar(task, known)}"

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from recipekit.component import Context, EncoderSpec, LossSpec, PhaseSpec, Slot
+from recipekit.errors import RunError
 
 if TYPE_CHECKING:
     from recipekit.component import Phase
@@ -25,16 +26,16 @@ class CoordinateAscentSpec(PhaseSpec):
     negatives_from: ClassVar[Literal["corpus", "batch"] | None] = "corpus"
 
     passages: Literal["all", "positives"] = "all"
-    """The passages that the softmax is over: `all` of the corpus, or the `positives` of all
-    training queries. A passage that is nobody's positive is only ever pushed away, also from
-    queries that it answers and that were never asked: where few passages are labelled, `positives`
-    is better, and it costs less."""
+    """The passages of the softmax: `all` of the corpus, or only the `positives` of the phase's
+    training queries. With `all`, a passage without a label is a negative of every training query,
+    even if it answers queries outside the training data. Use `positives` where few passages are
+    labelled; it also costs less."""
     loss: Slot[LossSpec]
     """The loss; its negatives come from the corpus, as those of `exact_softmax` do."""
     query_epochs: Annotated[int, Field(ge=0)] = 3
     """Passes over the training queries in each query half-phase; 0 skips them."""
     passage_epochs: Annotated[int, Field(ge=0)] = 0
-    """Passes over all passages in each passage half-phase; 0 skips them."""
+    """Passes over the passages of the softmax in each passage half-phase; 0 skips them."""
     cycles: Annotated[int, Field(ge=1)] = 1
     """How often the half-phases are repeated. Both sides are encoded again at each swap."""
     start_with: Literal["query", "passage"] = "query"
@@ -79,7 +80,7 @@ class CoordinateAscentSpec(PhaseSpec):
 
     @property
     def reads_corpus(self) -> bool:
-        """Whether it trains on passages that are no positives."""
+        """Whether it trains on passages that are not positives."""
         return self.passages == "all"
 
     @property
@@ -115,12 +116,22 @@ class CoordinateAscentSpec(PhaseSpec):
         return self.cycles * steps
 
     def build(self, context: Context) -> Phase:
-        """Build the phase."""
+        """Build the phase.
+
+        Raises:
+            RunError: It has one passage.
+        """
         from recipekit.training.coordinate_ascent import CoordinateAscent, Schedule
 
         passages = None
         if self.passages == "positives":
             passages = context.training.labels.positive_passages()
+            if len(passages) < 2:
+                raise RunError(
+                    "coordinate_ascent with passages: positives has one passage: there is nothing "
+                    "to compare it with; use passages: all",
+                    code="RK638",
+                )
         count = len(context.dataset.passages if passages is None else passages)
         schedule = Schedule(
             query_epochs=self.query_epochs,

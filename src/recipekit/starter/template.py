@@ -76,23 +76,25 @@ export:
     model: {{use: sentence_transformers}}
 """
 
-_PHASES = """\
-    warm: {use: in_batch}           # queries against the passages of their batch
+_PHASES: Final = """\
+    warm: {{use: in_batch}}           # queries against the passages of their batch
     passages:                       # passages against all queries
       use: coordinate_ascent
-      loss: {use: exact_softmax, temperature: 0.05}
-POSITIVES      query_epochs: 0
-      passage_epochs: 1             # for a large corpus, add passage_share: 0.25
+      loss: {{use: exact_softmax, temperature: 0.05}}
+{passages}      query_epochs: 0
+      passage_epochs: 1{share}
     queries:                        # queries against these passages, which stay as they are
       use: coordinate_ascent
-      loss: {use: exact_softmax, temperature: 0.05}
-POSITIVES      query_epochs: 1
+      loss: {{use: exact_softmax, temperature: 0.05}}
+{passages}      query_epochs: 1
       learning_rate: 3e-5
       separate_towers: true         # a model with an encoder per side; one encoder: leave this
                                     # phase out
 """
-_POSITIVES = "      passages: positives           # those that answer a query, not all\n"
+_POSITIVES: Final = "      passages: positives           # only positives of training queries\n"
 """For labels that a margin alone has completed: most relevant passages are unlabelled."""
+_SHARE: Final = "             # for a large corpus, add passage_share: 0.25"
+"""For all passages."""
 
 
 def starter(
@@ -128,7 +130,7 @@ def starter(
         candidates=20 if llm else 50,
         candidates_comment="          # each one is a pair that the LLM judges" if llm else "",
         judge=judge_section(llm),
-        phases=_PHASES.replace("POSITIVES", "" if llm else _POSITIVES),
+        phases=_PHASES.format(passages="" if llm else _POSITIVES, share=_SHARE if llm else ""),
         evaluated=source.evaluated or "test",
     )
 

@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Any, get_args
 import numpy as np
 
 from recipekit.artifacts.key import canonical
-from recipekit.component import Context, Encoder, EncoderSpec, PredictsTokens, Vocabulary
+from recipekit.component import (
+    Context,
+    Encoder,
+    EncoderSpec,
+    PredictsTokens,
+    TakesPrompts,
+    Vocabulary,
+)
 from recipekit.errors import ModelError
 from recipekit.records import Side, Similarity
 from recipekit.testing.promises import (
@@ -74,7 +81,30 @@ def check_encoder(spec: EncoderSpec, context: Context) -> None:
     _check_weights(name, encoder)
     if isinstance(encoder, PredictsTokens):
         _check_language_model_head(name, encoder)
+    if isinstance(encoder, TakesPrompts):
+        for side in SIDES:
+            _check_prompts(name, encoder, side)
     _check_saved(name, spec, encoder, context)
+
+
+def _check_prompts(name: str, encoder: Any, side: Side) -> None:
+    """Check that a prompt changes the tokens of a side's texts while its context is open."""
+    before, identity = _tokens(encoder, side), canonical(encoder.tokenizer_identity(side))
+    with encoder.prompted(side, "How do rivers shape "):
+        within = _tokens(encoder, side)
+        expect(
+            canonical(encoder.tokenizer_identity(side)) != identity,
+            f"{name}.prompted({side!r}, ...) leaves tokenizer_identity as it is",
+        )
+    expect(within != before, f"{name}.prompted({side!r}, ...) prepends no prompt")
+    expect(
+        _tokens(encoder, side) == before,
+        f"{name}.prompted({side!r}, ...) leaves the prompt after its context is closed",
+    )
+
+
+def _tokens(encoder: Any, side: Side) -> list[list[int]]:
+    return [list(map(int, ids)) for ids in encoder.tokenize(TEXTS, side)[0]]
 
 
 def _built(name: str, spec: EncoderSpec, context: Context) -> Any:

@@ -172,12 +172,14 @@ class FrozenSides:
 def exact_loss(
     loss: Loss, queries: FrozenMatrix, passages: FrozenMatrix, labels: TrainingLabels
 ) -> float:
-    """Return the mean loss of all training queries against all passages, without gradients.
+    """Return the mean loss of all training queries over the passages of the softmax.
+
+    No gradients are computed.
 
     Args:
         loss: A loss whose negatives come from the corpus.
         queries: The embeddings of the training queries.
-        passages: The embeddings of all passages, on any device.
+        passages: The embeddings of these passages, on any device.
         labels: The labels of the training queries.
     """
     ranks = queries.ranks

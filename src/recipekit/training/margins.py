@@ -40,18 +40,20 @@ def warn_of_unreachable_margins(
         return
     # The similarity `dot` is bounded, too, if the model's own modules scale vectors to length 1.
     vectors = training.embed("query", np.unique(query)[:MEASURED_QUERIES])
+    remedies = []
     if np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-2):
-        remedy = (
-            f"Set `similarity: dot` for '{training.encoder_name}', with a model that does not end "
+        remedies.append(
+            f"set `similarity: dot` for '{training.encoder_name}', with a model that does not end "
             "with a Normalize module"
         )
-    elif form.trains_margins_of == "cosine":
-        remedy = "Leave `similarity_fct: cos_sim` out"
-    else:
+    if form.trains_margins_of == "cosine":
+        remedies.append("leave `similarity_fct: cos_sim` out")
+    if not remedies:
         return
+    remedy = " and ".join(remedies)
     context.progress.warn(
         f"in_batch: {share:.1%} of the margins between scores of the teacher "
-        f"'{form.second_encoder.name}' (positive less negative) are beyond ±2, which cosine "
-        f"similarities cannot reach. {remedy}, or use DistillKLDivLoss with a low "
+        f"'{form.second_encoder.name}' (positive minus negative) are beyond ±2, which cosine "
+        f"similarities cannot reach: {remedy}, or use DistillKLDivLoss with a low "
         "student_temperature, such as 0.05"
     )

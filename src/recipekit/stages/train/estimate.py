@@ -26,7 +26,7 @@ NO_NEGATIVES: Final = (
 
 
 def estimate(inputs: EstimateInputs, section: TrainSection) -> dict[str, Any]:
-    """Return steps and queries, and the frozen matrix of phases over the whole corpus."""
+    """Return steps and queries, and the largest frozen matrix of the phases."""
     splits = dict.fromkeys(split for slot in section.phases.values() for split in slot.spec.splits)
     trained, passages = inputs.sizes.within(list(splits)).n_queries, inputs.sizes.passages
     steps, frozen, scores = 0, 0, 0

@@ -72,10 +72,20 @@ def build_phases(
     encoder, ranks, progress = inputs.encoder(section.encoder), inputs.ranks, inputs.progress
     fixed_passages = "passage" not in tokens
 
+    stored_of: dict[bytes, Embeddings] = {}
+
+    def stored_passages(rows: Rows | None) -> Embeddings:
+        stored = inputs.embeddings(section.encoder, "passage")
+        if rows is None:
+            return stored
+        key = rows.tobytes()  # the positives of a phase: they fit into memory, and are read once
+        if key not in stored_of:
+            stored_of[key] = replace(stored, matrix=stored.take(rows), key="", rows=rows)
+        return stored_of[key]
+
     def encode(side: Side, rows: Rows | None, folder: Path) -> Embeddings:
         if side == "passage" and fixed_passages:
-            stored = inputs.embeddings(section.encoder, "passage")
-            return stored if rows is None else replace(stored, matrix=stored.take(rows), rows=rows)
+            return stored_passages(rows)
         return encode_side(encoder, tokens[side], side, rows, folder, ranks, progress)
 
     phases = []
