@@ -78,12 +78,12 @@ export:
 
 _PHASES: Final = """\
     warm: {{use: in_batch}}           # queries against the passages of their batch
-    passages:                       # passages against all queries
+    passage_side:                   # passages against all queries
       use: coordinate_ascent
       loss: {{use: exact_softmax, temperature: 0.05}}
 {passages}      query_epochs: 0
       passage_epochs: 1{share}
-    queries:                        # queries against these passages, which stay as they are
+    query_side:                     # queries against these passages, which stay as they are
       use: coordinate_ascent
       loss: {{use: exact_softmax, temperature: 0.05}}
 {passages}      query_epochs: 1
