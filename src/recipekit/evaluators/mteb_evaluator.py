@@ -20,7 +20,7 @@ from recipekit.artifacts.key import key_of
 from recipekit.component import Context, Embed, System, TakesPrompts
 from recipekit.errors import RecipekitError, RunError
 from recipekit.evaluators.mteb_local_tasks import is_local, local_tasks
-from recipekit.evaluators.mteb_names import task_of_prompt
+from recipekit.evaluators.mteb_names import SIDE_PROMPTS, task_of_prompt
 from recipekit.evaluators.mteb_query_values import has_query_values, query_values
 from recipekit.evaluators.mteb_rows import MainScore, mteb_rows
 from recipekit.evaluators.mteb_tasks import named_tasks
@@ -37,8 +37,6 @@ __all__ = ["MtebEvaluator"]
 
 RANKING: Final = ("Retrieval", "Reranking")
 """Parts of the types of tasks whose texts are queries and documents, with the encoder's prompts."""
-SIDES: Final = ("query", "document")
-"""mteb's names of the prompts of the sides."""
 
 
 class MtebEvaluator:
@@ -211,7 +209,7 @@ class _MtebEncoder:
             return None
         encoder = self._encoder()
         named = encoder.named_prompts if isinstance(encoder, TakesPrompts) else {}
-        of_tasks = {name: prompt for name, prompt in named.items() if name not in SIDES}
+        of_tasks = {name: prompt for name, prompt in named.items() if name not in SIDE_PROMPTS}
         name = get_prompt_name(of_tasks, task, prompt_type)
         return None if name is None else of_tasks[name]
 

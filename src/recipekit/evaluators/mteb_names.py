@@ -13,14 +13,17 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from recipekit.suggestions import did_you_mean
 
 if TYPE_CHECKING:
     from recipekit.evaluators.mteb import MtebSpec
 
-__all__ = ["check_names", "task_of_prompt"]
+__all__ = ["SIDE_PROMPTS", "check_names", "task_of_prompt"]
+
+SIDE_PROMPTS: Final = {"query": "query_prompt", "document": "passage_prompt"}
+"""The encoder's keys of the prompts that mteb names by the side of a text."""
 
 STATISTICS = "descriptive_stats"
 """mteb's folder of a file per task, in a folder per type. A few tasks have none."""
@@ -45,7 +48,8 @@ def check_names(spec: MtebSpec) -> None:
 
 def task_of_prompt(name: str) -> str:
     """Return the task, or type of task, that a prompt is for: `NFCorpus` for `NFCorpus-query`."""
-    return re.sub(r"-(query|document)$", "", name)
+    task, _, side = name.rpartition("-")
+    return task if side in SIDE_PROMPTS else name
 
 
 def _unknown_benchmark(name: str | None) -> Iterator[str]:
@@ -83,8 +87,7 @@ def _unknown_prompts(spec: MtebSpec) -> Iterator[str]:
     """The names of `prompts` that are neither a task, of mteb's or local, nor a type of task."""
     own = {name for group in spec.local().values() for name in group}
     for name in spec.prompts:
-        if name in ("query", "document"):
-            key = "query_prompt" if name == "query" else "passage_prompt"
+        if key := SIDE_PROMPTS.get(name):
             yield f"prompts: '{name}' is not a task: the encoder has `{key}` for all tasks."
             continue
         task = task_of_prompt(name)

@@ -22,22 +22,22 @@ def over_passages(training: TrainingContext, passages: Rows) -> TrainingContext:
         training: What the phase works with.
         passages: Rows of the data set, ascending, with all positives.
     """
-
-    def rows_of(side: Side, rows: Rows | None) -> Rows | None:
-        if side == "query":
-            return rows
-        return passages if rows is None else passages[rows]
+    forward = _ForwardOver(training.forward, passages)
 
     def encode(side: Side, rows: Rows | None, folder: Path) -> Embeddings:
-        return training.encode(side, rows_of(side, rows), folder)
+        if rows is not None:
+            rows = forward.rows(rows, side)
+        elif side == "passage":
+            rows = passages
+        return training.encode(side, rows, folder)
 
     def embed(side: Side, rows: Rows) -> Floats:
-        return training.embed(side, passages[rows] if side == "passage" else rows)
+        return training.embed(side, forward.rows(rows, side))
 
     return replace(
         training,
         labels=training.labels.among(passages),
-        forward=_ForwardOver(training.forward, passages),
+        forward=forward,
         encode=encode,
         embed=embed,
     )
@@ -51,10 +51,10 @@ class _ForwardOver(Forward):
     passages: Rows
 
     def __call__(self, rows: Rows, side: Side, seed: Sequence[int]) -> torch.Tensor:
-        return self.forward(self._rows(rows, side), side, seed)
+        return self.forward(self.rows(rows, side), side, seed)
 
     def token_ids(self, rows: Rows, side: Side) -> list[Ints]:
-        return self.forward.token_ids(self._rows(rows, side), side)
+        return self.forward.token_ids(self.rows(rows, side), side)
 
     def masked(
         self,
@@ -64,13 +64,14 @@ class _ForwardOver(Forward):
         side: Side,
         seed: Sequence[int],
     ) -> torch.Tensor:
-        return self.forward.masked(ids, masked, self._rows(rows, side), side, seed)
+        return self.forward.masked(ids, masked, self.rows(rows, side), side, seed)
 
     def passes(self, rows: Rows, side: Side) -> list[list[Rows]]:
-        return self.forward.passes(self._rows(rows, side), side)
+        return self.forward.passes(self.rows(rows, side), side)
 
     def tokens(self, rows: Rows, side: Side) -> int:
-        return self.forward.tokens(self._rows(rows, side), side)
+        return self.forward.tokens(self.rows(rows, side), side)
 
-    def _rows(self, rows: Rows, side: Side) -> Rows:
+    def rows(self, rows: Rows, side: Side) -> Rows:
+        """Return the rows of the data set."""
         return self.passages[rows] if side == "passage" else rows
