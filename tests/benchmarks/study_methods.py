@@ -1,9 +1,10 @@
 """Compare training methods by quality and CPU time, on one data set and base model.
 
 Every method starts from the same encoder, trains on the same queries and positives at the same
-length and precision, and is scored by sentence-transformers' `InformationRetrievalEvaluator`. CPU
-time is that of all processes that train, with their start, encoding, mining and dev evaluation, and
-without the final scoring:
+length and precision, and is scored by sentence-transformers' `InformationRetrievalEvaluator` in the
+same precision. The cost of a training is the CPU time of its processes, with their start, encoding,
+mining and dev evaluation, and the floating-point operations of their matrix products and
+convolutions, which torch counts. The latter do not depend on what else the machine does:
 
     # the trials of a data set in BEIR layout; --methods and --seeds select rows
     python tests/benchmarks/study_methods.py run DATA --work FOLDER
@@ -14,11 +15,13 @@ without the final scoring:
 
 A finished trial is a line of FOLDER/methods.jsonl and is not computed again. `methods.jsonl` next
 to this script keeps the lines of trials that docs/training.md reports: copy it into an empty FOLDER
-to see them as a table, or to add to them. Data without dev
-queries gets a tenth of its training queries as dev. `--train-queries N` trains on the first N
-training queries only. `--hold-out` removes from training the passages that are positives of test
-queries alone: the exact loss would read them as unlabelled text. `--also DATA` scores every model
-on the test queries of a second data set as well, to show what training made it forget.
+to see them as a table, or to add to them. Data without dev queries gets a tenth of its training
+queries as dev. DATA can also be a recipe, whose collected data is written in BEIR layout.
+`--train-queries N` trains on the first N training queries only, and `--passages N` keeps N
+passages: all positives, and the first of the others. `--hold-out` removes from training the
+passages that are positives of test queries alone: the exact loss would read them as unlabelled
+text. `--also DATA` scores every model on the test queries of a second data set as well, to show
+what training made it forget.
 
 The peers train with `SentenceTransformerTrainer` and one positive per query, drawn in each epoch:
 `mnrl` is MultipleNegativesRankingLoss, `mined` the same with a hard negative per query from
@@ -37,6 +40,7 @@ import subprocess
 import sys
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import fmean
@@ -48,6 +52,8 @@ import yaml
 from recipekit import run
 from recipekit.dataset import Dataset
 from recipekit.encoding.model_files import local_folder
+from recipekit.pipeline.launch import Launch
+from recipekit.pipeline.stage_process import StageProcesses
 from recipekit.records import Side
 from recipekit.report.blocks import Figure, Table
 from recipekit.report.svg import render_svg
@@ -103,6 +109,12 @@ METHODS["ascent_share"] = [
         }
     }
     for share in (0.25, 0.1)
+] + [
+    {
+        "phases": {
+            "ascent": {**ASCENT, "query_epochs": 1, "passage_epochs": 1, "passage_share": 0.25}
+        }
+    }
 ]
 # the same schedule with queries in larger batches, or with the mean of the last weights
 CYCLE = {"ascent": {**ASCENT, "query_epochs": 3, "passage_epochs": 1}}
@@ -154,6 +166,9 @@ METHODS["query_tower"] = [
 ]
 METHODS["untrained"] = [{}]
 PEERS = ("mnrl", "mined", "gist")
+QRELS_HEADER = "query-id\tcorpus-id\tscore\n"
+FLOP_FILE = "STUDY_FLOP_FILE"
+"""Names the file to which processes that train append what torch counted."""
 
 
 @dataclass(frozen=True)
@@ -184,20 +199,49 @@ class Trial:
 
 def data_for_training(options: argparse.Namespace) -> Path:
     """The folder that is trained on: the data's own, or a smaller copy of it in BEIR layout."""
-    data: Path = options.data.absolute()
-    if not options.train_queries and not options.hold_out:
+    data = given_data(options)
+    if not options.train_queries and not options.passages and not options.hold_out:
         return data
     name = f"{data.name}-{options.train_queries or 'all'}{'-held-out' * options.hold_out}"
-    made = options.work / "data" / name
+    made: Path = options.work / "data" / name
     if not made.exists():
         partial = made.with_suffix(".partial")
-        write_smaller_copy(data, partial, options.train_queries, options.hold_out)
+        write_smaller_copy(
+            data, partial, options.train_queries, options.passages, hold_out=options.hold_out
+        )
         partial.rename(made)
     return made
 
 
-def write_smaller_copy(data: Path, folder: Path, train_queries: int | None, hold_out: bool) -> None:
-    """Write a data set with fewer training queries, or without passages only tests know."""
+def given_data(options: argparse.Namespace) -> Path:
+    """The folder in BEIR layout; that of a recipe is made once."""
+    given: Path = options.data.absolute()
+    if given.suffix != ".yaml":
+        return given
+    made: Path = options.work / "data" / given.stem
+    if not made.exists():
+        shared = {"cache": options.work / "cache", "runs": options.work / "runs"}
+        collected = run(str(given), **shared, until="collect")
+        data = Dataset(collected.path / "stages" / "collect", given.stem)
+        partial = made.with_suffix(".partial")
+        (partial / "qrels").mkdir(parents=True, exist_ok=True)
+        names: dict[Side, str] = {"query": "queries", "passage": "corpus"}
+        for side, name in names.items():
+            texts = all_texts(data, side)
+            lines = [json.dumps({"_id": str(row), "text": text}) for row, text in enumerate(texts)]
+            (partial / f"{name}.jsonl").write_text("\n".join(lines) + "\n")
+        for split in ("train", "dev", "test"):
+            found = relevant(data, split).items()
+            rows = [f"{query}\t{row}\t1\n" for query, rows in found for row in rows]
+            (partial / "qrels" / f"{split}.tsv").write_text(QRELS_HEADER + "".join(rows))
+        partial.rename(made)
+    return made
+
+
+def write_smaller_copy(
+    data: Path, folder: Path, train_queries: int | None, passages: int | None, *, hold_out: bool
+) -> None:
+    """Write a data set with fewer training queries or passages, or without those of tests."""
     (folder / "qrels").mkdir(parents=True, exist_ok=True)
     rows = {
         file.stem: [line.split("\t") for line in file.read_text().splitlines()[1:]]
@@ -212,12 +256,24 @@ def write_smaller_copy(data: Path, folder: Path, train_queries: int | None, hold
     rows["test"] = [row for row in rows["test"] if row[1] not in held_out]
     for split, lines in rows.items():
         text = "".join("\t".join(line) + "\n" for line in lines)
-        (folder / "qrels" / f"{split}.tsv").write_text("query-id\tcorpus-id\tscore\n" + text)
-    for name in ("queries", "corpus"):
-        (source,) = data.glob(f"{name}.jsonl*")
-        open_text = gzip.open if source.suffix == ".gz" else open
-        with open_text(source, "rt") as lines, (folder / f"{name}.jsonl").open("w") as out:
-            out.writelines(line for line in lines if json.loads(line)["_id"] not in held_out)
+        (folder / "qrels" / f"{split}.tsv").write_text(QRELS_HEADER + text)
+    texts = {name: list(lines_of(data, name)) for name in ("queries", "corpus")}
+    kept = [line for line in texts["corpus"] if json.loads(line)["_id"] not in held_out]
+    if passages:
+        labelled = {row[1] for split in rows.values() for row in split}
+        # Python's sort is stable: positives first, then the others, each in the data's order.
+        kept = sorted(kept, key=lambda line: json.loads(line)["_id"] not in labelled)
+        kept = kept[: max(passages, len(labelled))]
+    (folder / "queries.jsonl").write_text("".join(texts["queries"]))
+    (folder / "corpus.jsonl").write_text("".join(kept))
+
+
+def lines_of(data: Path, name: str) -> Iterator[str]:
+    """The lines of a file of texts, compressed or not."""
+    (source,) = data.glob(f"{name}.jsonl*")
+    open_text = gzip.open if source.suffix == ".gz" else open
+    with open_text(source, "rt") as lines:
+        yield from lines
 
 
 def collect_section(folder: Path) -> dict[str, Any]:
@@ -283,6 +339,53 @@ def relevant(data: Dataset, split: str) -> dict[int, list[int]]:
     return dict(found)
 
 
+# Cost
+# -------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def counted_operations() -> Iterator[None]:
+    """Append the floating-point operations of the block to the file that `FLOP_FILE` names."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with FlopCounterMode(display=False) as counter:
+        yield
+    with Path(os.environ[FLOP_FILE]).open("a") as out:
+        out.write(f"{counter.get_total_flops()}\n")
+
+
+class CountingLaunch(Launch):
+    """Starts stages so that they count their operations."""
+
+    def command(self, job: Path, *, ranks: bool, port: int | None = None) -> list[str]:
+        """The command of a stage: this script's, or recipekit's own for one that never computes."""
+        if not ranks:
+            return super().command(job, ranks=ranks, port=port)
+        return [sys.executable, __file__, "stage", str(job)]
+
+
+def train_recipe(options: argparse.Namespace) -> None:
+    """Run the train stage of a recipe, and count its operations."""
+    StageProcesses.warm_up = lambda self: None  # type: ignore[method-assign]
+    run(
+        options.recipe,
+        cache=options.work / "cache",
+        runs=options.recipe.parent / "runs",
+        start="train",
+        until="train",
+        launch=CountingLaunch(cpu=True),
+    )
+
+
+def run_stage(options: argparse.Namespace) -> None:
+    """Run the job of a stage."""
+    from recipekit.pipeline.worker import leave, main
+
+    with counted_operations():
+        status = main(str(options.job))
+    leave(status)
+
+
 # Peers
 # -------------------------------------------------------------------------------------------------
 
@@ -310,18 +413,19 @@ def train_peer(trial: Trial, options: argparse.Namespace, folder: Path) -> None:
         guide.max_seq_length = options.max_length
         loss = losses.CachedGISTEmbedLoss(model, guide, mini_batch_size=options.batch_size)
     if trial.method == "mined":
-        pairs = util.mine_hard_negatives(
-            pairs,
-            model,
-            corpus=all_texts(data, "passage"),
-            range_max=50,
-            relative_margin=0.05,
-            num_negatives=1,
-            sampling_strategy="top",
-            output_format="triplet",
-            use_faiss=False,
-            verbose=False,
-        )
+        with torch.autocast("cpu", torch.bfloat16, enabled=options.precision == "bf16"):
+            pairs = util.mine_hard_negatives(
+                pairs,
+                model,
+                corpus=all_texts(data, "passage"),
+                range_max=50,
+                relative_margin=0.05,
+                num_negatives=1,
+                sampling_strategy="top",
+                output_format="triplet",
+                use_faiss=False,
+                verbose=False,
+            )
     arguments = SentenceTransformerTrainingArguments(
         output_dir=str(folder / "checkpoints"),
         num_train_epochs=1,  # the rows of all epochs follow each other
@@ -360,12 +464,12 @@ def model_folder() -> str:
 # -------------------------------------------------------------------------------------------------
 
 
-def train(trial: Trial, options: argparse.Namespace) -> tuple[Path, float]:
-    """Train in processes of their own; return the model's folder and their CPU time in seconds."""
+def train(trial: Trial, options: argparse.Namespace) -> tuple[Path, dict[str, float]]:
+    """Train in processes of their own; return the model's folder and what they cost."""
     work = options.work / "trials" / trial.name
     work.mkdir(parents=True, exist_ok=True)
     if not trial.settings:
-        return Path(model_folder()), 0.0
+        return Path(model_folder()), {"cpu_seconds": 0, "tflop": 0}
     if trial.method in PEERS:
         command = [sys.executable, __file__, "peer", str(options.data), *shared_options(options)]
         command += ["--trial", json.dumps(asdict(trial))]
@@ -373,22 +477,37 @@ def train(trial: Trial, options: argparse.Namespace) -> tuple[Path, float]:
         file = work / "recipe.yaml"
         recipe = json.loads(json.dumps(recipe_of(trial, options)))  # without YAML aliases
         file.write_text(yaml.safe_dump(recipe, sort_keys=False))
-        command = [str(Path(sys.executable).parent / "recipekit"), "run", str(file), "--quiet"]
-        command += ["--cpu", "--cache", str(options.work / "cache")]
-        command += ["--runs", str(work / "runs"), "--from", "train", "--until", "train"]
+        command = [sys.executable, __file__, "recipe", str(file), "--work", str(options.work)]
+    counts = work / "flop.txt"
+    counts.write_text("")
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    subprocess.run(command, check=True)
+    subprocess.run(command, check=True, env={**os.environ, FLOP_FILE: str(counts)})
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    operations = sum(map(int, counts.read_text().split()))
+    cost = {"cpu_seconds": round(seconds), "tflop": round(operations / 1e12, 1)}
     if trial.method in PEERS:
-        return work / "model", seconds
-    return work / "runs" / trial.name / "latest" / "stages" / "train" / "encoder", seconds
+        return work / "model", cost
+    return work / "runs" / trial.name / "latest" / "stages" / "train" / "encoder", cost
 
 
 def scores(
-    folder: Path, data: Dataset, max_length: int, splits: Sequence[str] = ("dev", "test")
+    folder: Path,
+    data: Dataset,
+    options: argparse.Namespace,
+    splits: Sequence[str] = ("dev", "test"),
 ) -> dict[str, float]:
     """Return nDCG@10 of the queries of splits over all passages, which are encoded once."""
+    import torch
+
+    with torch.autocast("cpu", torch.bfloat16, enabled=options.precision == "bf16"):
+        return scores_in_precision(folder, data, options.max_length, splits)
+
+
+def scores_in_precision(
+    folder: Path, data: Dataset, max_length: int, splits: Sequence[str]
+) -> dict[str, float]:
+    """Return the scores in the precision that torch is set to."""
     from sentence_transformers import SentenceTransformer, util
     from sentence_transformers.sentence_transformer.evaluation import InformationRetrievalEvaluator
 
@@ -429,13 +548,13 @@ def run_trials(options: argparse.Namespace) -> None:
     for trial in trials_of(options):
         if trial.name in done:
             continue
-        folder, seconds = train(trial, options)
-        row = {"name": trial.name, **asdict(trial), "settings": trial.settings}
-        row |= {"cpu_seconds": round(seconds)}
-        row |= scores(folder, data_of(trial, options, options.data), options.max_length)
+        folder, cost = train(trial, options)
+        row = {"name": trial.name, **asdict(trial), "settings": trial.settings, **cost}
+        whole = data_for_training(argparse.Namespace(**{**vars(options), "hold_out": False}))
+        row |= scores(folder, data_of(trial, options, whole), options)
         if options.also:
             other = data_of(trial, options, options.also)
-            row["also"] = scores(folder, other, options.max_length, ["test"])["test"]
+            row["also"] = scores(folder, other, options, ["test"])["test"]
         with (options.work / "methods.jsonl").open("a") as out:
             out.write(json.dumps(row) + "\n")
         print(json.dumps(row), flush=True)
@@ -558,7 +677,7 @@ def draw_figures(options: argparse.Namespace) -> None:
 
 def shared_options(options: argparse.Namespace) -> list[str]:
     """The options that a peer's process gets as well."""
-    names = ("work", "max_length", "batch_size", "precision", "train_queries")
+    names = ("work", "max_length", "batch_size", "precision", "train_queries", "passages")
     words = [
         word
         for name in names
@@ -575,10 +694,11 @@ def parse() -> argparse.Namespace:
     shared.add_argument("--work", type=Path, required=True, help="folder of results and models")
     for name in ("run", "peer"):
         command = commands.add_parser(name, parents=[shared])
-        command.add_argument("data", type=Path, help="folder in BEIR layout")
+        command.add_argument("data", type=Path, help="folder in BEIR layout, or a recipe")
         command.add_argument("--max-length", type=int, default=256)
         command.add_argument("--batch-size", type=int, default=64)
         command.add_argument("--train-queries", type=int, help="train on the first of them only")
+        command.add_argument("--passages", type=int, help="keep only so many of the corpus")
         command.add_argument("--hold-out", action="store_true", help="see above")
         command.add_argument("--precision", choices=["bf16", "fp32"], default="bf16")
         if name == "peer":
@@ -588,6 +708,9 @@ def parse() -> argparse.Namespace:
         command.add_argument("--methods", nargs="+", choices=list(METHODS), default=list(METHODS))
         command.add_argument("--trials", nargs="+", type=int, help="numbers of settings")
         command.add_argument("--seeds", nargs="+", type=int, default=[13])
+    recipe = commands.add_parser("recipe", parents=[shared])
+    recipe.add_argument("recipe", type=Path, help="file of a trial's recipe")
+    commands.add_parser("stage").add_argument("job", type=Path, help="file of a stage's job")
     commands.add_parser("table", parents=[shared])
     figure = commands.add_parser("figure", parents=[shared])
     figure.add_argument("--output", type=Path, required=True, help="folder of the SVG files")
@@ -597,6 +720,8 @@ def parse() -> argparse.Namespace:
 def main() -> None:
     """Run the command."""
     options = parse()
+    if options.command == "stage":
+        return run_stage(options)
     options.work = options.work.absolute()
     options.work.mkdir(parents=True, exist_ok=True)
     os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
@@ -605,7 +730,10 @@ def main() -> None:
             run_trials(options)
         case "peer":
             trial = Trial(**options.trial)
-            train_peer(trial, options, options.work / "trials" / trial.name)
+            with counted_operations():
+                train_peer(trial, options, options.work / "trials" / trial.name)
+        case "recipe":
+            train_recipe(options)
         case "table":
             print_table(options)
         case "figure":
