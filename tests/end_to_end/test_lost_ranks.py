@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from helpers.forked_ranks import forked_ranks, kill_at_step, kill_in_checkpoint, lack_memory
 from helpers.in_process import call_in_process
 from helpers.small_run import write_recipe
+from recipekit.training.parallel import Sharding
 
 pytestmark = pytest.mark.slow
 
@@ -58,15 +59,21 @@ def write(folder: Path, model: Path, words: list[str]) -> Path:
     return folder
 
 
+def uninterrupted(
+    folder: Path, model: Path, words: list[str], sharding: Sharding | None = None
+) -> dict[str, torch.Tensor]:
+    """The weights of two ranks that nothing interrupts."""
+    with forked_ranks(sharding=sharding):
+        call_in_process(write(folder, model, words), *ON_TWO_RANKS)
+    return weights(folder)
+
+
 @pytest.fixture(scope="module")
 def expected(
     tmp_path_factory: pytest.TempPathFactory, tiny_model: Path, words: list[str]
 ) -> dict[str, torch.Tensor]:
-    """The weights of two ranks that nothing interrupts."""
-    folder = write(tmp_path_factory.mktemp("uninterrupted"), tiny_model, words)
-    with forked_ranks():
-        call_in_process(folder, *ON_TWO_RANKS)
-    return weights(folder)
+    """The weights of two ranks, each with all weights, that nothing interrupts."""
+    return uninterrupted(tmp_path_factory.mktemp("uninterrupted"), tiny_model, words)
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
@@ -94,8 +101,23 @@ and in both half-phases.
 def test_a_run_of_which_a_rank_is_killed_resumes_to_the_same_weights(
     folder: Path, expected: dict[str, torch.Tensor]
 ) -> None:
+    kill_and_resume(folder, expected)
+
+
+def test_a_run_with_sharded_weights_of_which_a_rank_is_killed_resumes_to_the_same_weights(
+    folder: Path, tmp_path_factory: pytest.TempPathFactory, tiny_model: Path, words: list[str]
+) -> None:
+    kept = tmp_path_factory.mktemp("uninterrupted")
+    expected = uninterrupted(kept, tiny_model, words, Sharding())
+    kill_and_resume(folder, expected, Sharding())
+
+
+def kill_and_resume(
+    folder: Path, expected: dict[str, torch.Tensor], sharding: Sharding | None = None
+) -> None:
+    """Kill a rank again and again, and compare the weights at the end, bit by bit."""
     for killed, (fault, _) in enumerate(KILLED):
-        with forked_ranks(fault):
+        with forked_ranks(fault, sharding):
             ended = call_in_process(folder, *ON_TWO_RANKS, status=1)
         error = ended.stderr.splitlines()[-1]
         assert error == (
@@ -105,8 +127,9 @@ def test_a_run_of_which_a_rank_is_killed_resumes_to_the_same_weights(
         )
         resumed = [event["step"] for event in events(folder, "resume")]
         assert resumed == [step for _, step in KILLED[:killed]][-1:]
-    with forked_ranks():
+    with forked_ranks(sharding=sharding) as jobs:
         call_in_process(folder, *ON_TWO_RANKS)
+    assert [job.sharding for job in jobs if job.stage == "train"] == [sharding]
     assert [event["step"] for event in events(folder, "resume")] == [60]
     trained = weights(folder)
     assert trained.keys() == expected.keys()

@@ -10,6 +10,7 @@ import signal
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -24,6 +25,7 @@ from helpers.ranks import join_cpu_group, start_ranks
 from recipekit.pipeline import rank_launcher, worker
 from recipekit.pipeline.job import Job
 from recipekit.pipeline.stage_process import StageProcesses
+from recipekit.training.parallel import Sharding
 
 __all__ = ["forked_ranks", "kill_at_step", "kill_in_checkpoint", "lack_memory"]
 
@@ -32,11 +34,14 @@ Fault = Callable[[int], None]
 
 
 @contextmanager
-def forked_ranks(fault: Fault | None = None) -> Iterator[list[Job]]:
+def forked_ranks(
+    fault: Fault | None = None, sharding: Sharding | None = None
+) -> Iterator[list[Job]]:
     """Fork the ranks of runs that `call_in_process` makes; yield the jobs that they get.
 
     Args:
         fault: What goes wrong. It must be picklable.
+        sharding: How the ranks shard weights. Accelerate's configuration cannot ask for it on CPUs.
     """
     jobs: list[Job] = []
 
@@ -45,6 +50,8 @@ def forked_ranks(fault: Fault | None = None) -> Iterator[list[Job]]:
     ) -> int:
         if not computes:
             return worker.main(str(job_file))
+        job = replace(job, sharding=sharding)
+        job.write(job_file)
         jobs.append(job)
         with tempfile.TemporaryDirectory() as meeting:
             try:
