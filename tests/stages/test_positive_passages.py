@@ -15,6 +15,7 @@ from recipekit.dataset import Dataset
 from recipekit.errors import RunError
 from recipekit.records import Verdict
 from recipekit.stages.train.train import READS_CORPUS, train
+from recipekit.testing import RecordingProgress
 
 pytestmark = pytest.mark.slow
 
@@ -58,6 +59,24 @@ def test_ignored_passages_are_those_among_the_positives() -> None:
     assert (found.ignored.query.tolist(), found.ignored.passage.tolist()) == ([0], [1])
     assert found.weight.tolist() == labels.weight.tolist()
     assert len(found.negative) == 0
+    assert found.without_negative(len(passages)) == 1  # query 0
+    assert labels.without_negative(5) == 0
+
+
+def test_queries_without_a_negative_among_the_positives_are_counted(
+    make_dataset: Callable[..., Dataset], tiny_model: Path, tmp_path: Path
+) -> None:
+    queries = [("q0", "river", "train"), ("q1", "valley", "train")]
+    passages = [("p0", "river valley"), ("p1", "drum"), ("p2", "night")]
+    dataset = make_dataset(queries, passages, {(0, 0): 1.0, (1, 0): 1.0, (1, 1): 1.0})
+    section = train_section({**BOTH_HALVES, "passages": "positives"}, eval_every_epochs=None)
+    inputs = train_inputs(tmp_path, tiny_model, dataset)
+    train(inputs, section, tmp_path / "out")
+    assert isinstance(inputs.progress, RecordingProgress)
+    assert inputs.progress.warnings == [
+        "coordinate_ascent: 1 of 2 queries have no negative among the 2 passages of the softmax. "
+        "`passages: all` has those of the whole corpus"
+    ]
 
 
 def test_one_passage_has_nothing_to_be_compared_with(

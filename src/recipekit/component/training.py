@@ -98,6 +98,13 @@ class TrainingLabels:
             without_positive=self.without_positive,
         )
 
+    def without_negative(self, passages: int) -> int:
+        """Return how many queries have no negative in a corpus of so many passages."""
+        import numpy as np
+
+        labelled = np.diff(self.positive.offsets) + np.diff(self.ignored.offsets)
+        return int((labelled == passages).sum())
+
     def counts(self) -> dict[str, int]:
         """Return the counts that the stage's summary shows."""
         return {

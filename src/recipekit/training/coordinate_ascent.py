@@ -99,6 +99,11 @@ class CoordinateAscent(Phase):
         n_queries = len(training.labels.queries)
         n_passages = len(context.dataset.passages if passages is None else passages)
         self.n_passages = n_passages
+        if alone := training.labels.without_negative(n_passages):
+            context.progress.warn(
+                f"coordinate_ascent: {alone:,} of {n_queries:,} queries have no negative among the "
+                f"{n_passages:,} passages of the softmax. {_more_negatives(passages)}"
+            )
         self.queries = Epochs(
             n_queries, training.batch_size, training.seed, max(1, schedule.query_epochs)
         )
@@ -351,6 +356,13 @@ class CoordinateAscent(Phase):
         # collective.
         drift: float = self.ranks.broadcast(max(self._drifts().values()))
         return drift > schedule.refresh_at_drift
+
+
+def _more_negatives(passages: Rows | None) -> str:
+    """Return what gives queries negatives, in words."""
+    if passages is None:
+        return "A larger corpus has some"
+    return "`passages: all` has those of the whole corpus"
 
 
 def _halves(schedule: Schedule) -> list[tuple[Side, int]]:
