@@ -116,6 +116,18 @@ METHODS["ascent_share"] = [
         }
     }
 ]
+# one passage half-phase alone, in small blocks; then queries
+ONLY_PASSAGES = {**ASCENT, **PASSAGES, "passage_batch_size": 32}
+METHODS["ascent_passages"] = [
+    {"phases": {"passages": {**ONLY_PASSAGES, "passage_share": share}}} for share in (0.25, 0.5)
+] + [
+    {
+        "phases": {
+            "passages": {**ONLY_PASSAGES, "passage_share": 0.5},
+            "queries": {**ASCENT, **QUERIES, "query_epochs": 3},
+        }
+    }
+]
 # the same schedule with queries in larger batches, or with the mean of the last weights
 CYCLE = {"ascent": {**ASCENT, "query_epochs": 3, "passage_epochs": 1}}
 METHODS["ascent_batch"] = [

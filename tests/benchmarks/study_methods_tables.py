@@ -34,6 +34,7 @@ TITLES = {
     "query_tower": "`coordinate_ascent`, queries with separate towers",
     "ascent": "`coordinate_ascent`, queries and passages",
     "ascent_share": "the same, a share of the passages",
+    "ascent_passages": "`coordinate_ascent`, a share of the passages once",
     "ascent_warm": "`in_batch`, `coordinate_ascent`",
     "ascent_positives": "the same, `passages: positives`",
 }
