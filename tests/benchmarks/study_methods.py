@@ -17,11 +17,11 @@ A finished trial is a line of FOLDER/methods.jsonl and is not computed again. `m
 to this script keeps the lines of trials that docs/training.md reports: copy it into an empty FOLDER
 to see them as a table, or to add to them. Data without dev queries gets a tenth of its training
 queries as dev. DATA can also be a recipe, whose collected data is written in BEIR layout.
-`--train-queries N` trains on the first N training queries only, and `--passages N` keeps N
-passages: all positives, and the first of the others. `--hold-out` removes from training the
-passages that are positives of test queries alone: the exact loss would read them as unlabelled
-text. `--also DATA` scores every model on the test queries of a second data set as well, to show
-what training made it forget.
+`--train-queries N` trains on the first N training queries only, or with `--spread` on N at equal
+distances, and `--passages N` keeps N passages: all positives, and the first of the others.
+`--hold-out` removes from training the passages that are positives of test queries alone: the exact
+loss would read them as unlabelled text. `--also DATA` scores every model on the test queries of a
+second data set as well, to show what training made it forget.
 
 The peers train with `SentenceTransformerTrainer` and one positive per query, drawn in each epoch:
 `mnrl` is MultipleNegativesRankingLoss, `mined` the same with a hard negative per query from
@@ -214,13 +214,12 @@ def data_for_training(options: argparse.Namespace) -> Path:
     data = given_data(options)
     if not options.train_queries and not options.passages and not options.hold_out:
         return data
-    name = f"{data.name}-{options.train_queries or 'all'}{'-held-out' * options.hold_out}"
+    name = f"{data.name}-{options.train_queries or 'all'}{'-spread' * options.spread}"
+    name += "-held-out" * options.hold_out
     made: Path = options.work / "data" / name
     if not made.exists():
         partial = made.with_suffix(".partial")
-        write_smaller_copy(
-            data, partial, options.train_queries, options.passages, hold_out=options.hold_out
-        )
+        write_smaller_copy(data, partial, options)
         partial.rename(made)
     return made
 
@@ -250,9 +249,7 @@ def given_data(options: argparse.Namespace) -> Path:
     return made
 
 
-def write_smaller_copy(
-    data: Path, folder: Path, train_queries: int | None, passages: int | None, *, hold_out: bool
-) -> None:
+def write_smaller_copy(data: Path, folder: Path, options: argparse.Namespace) -> None:
     """Write a data set with fewer training queries or passages, or without those of tests."""
     (folder / "qrels").mkdir(parents=True, exist_ok=True)
     rows = {
@@ -260,22 +257,25 @@ def write_smaller_copy(
         for file in sorted((data / "qrels").glob("*.tsv"))
         if file.stem in ("train", "dev", "test")
     }
-    if train_queries:
-        first = set(list(dict.fromkeys(row[0] for row in rows["train"]))[:train_queries])
-        rows["train"] = [row for row in rows["train"] if row[0] in first]
+    if wanted := options.train_queries:
+        queries = list(dict.fromkeys(row[0] for row in rows["train"]))
+        if options.spread:
+            queries = [queries[i * len(queries) // wanted] for i in range(wanted)]
+        chosen = set(queries[:wanted])
+        rows["train"] = [row for row in rows["train"] if row[0] in chosen]
     trained = {row[1] for split in rows if split != "test" for row in rows[split]}
-    held_out = {row[1] for row in rows["test"]} - trained if hold_out else set()
+    held_out = {row[1] for row in rows["test"]} - trained if options.hold_out else set()
     rows["test"] = [row for row in rows["test"] if row[1] not in held_out]
     for split, lines in rows.items():
         text = "".join("\t".join(line) + "\n" for line in lines)
         (folder / "qrels" / f"{split}.tsv").write_text(QRELS_HEADER + text)
     texts = {name: list(lines_of(data, name)) for name in ("queries", "corpus")}
     kept = [line for line in texts["corpus"] if json.loads(line)["_id"] not in held_out]
-    if passages:
+    if options.passages:
         labelled = {row[1] for split in rows.values() for row in split}
         # Python's sort is stable: positives first, then the others, each in the data's order.
         kept = sorted(kept, key=lambda line: json.loads(line)["_id"] not in labelled)
-        kept = kept[: max(passages, len(labelled))]
+        kept = kept[: max(options.passages, len(labelled))]
     (folder / "queries.jsonl").write_text("".join(texts["queries"]))
     (folder / "corpus.jsonl").write_text("".join(kept))
 
@@ -585,7 +585,8 @@ def shared_options(options: argparse.Namespace) -> list[str]:
         if getattr(options, name) is not None
         for word in (f"--{name.replace('_', '-')}", str(getattr(options, name)))
     ]
-    return [*words, "--hold-out"] if options.hold_out else words
+    flags = {"--hold-out": options.hold_out, "--spread": options.spread}
+    return [*words, *(flag for flag, is_set in flags.items() if is_set)]
 
 
 def parse() -> argparse.Namespace:
@@ -599,6 +600,7 @@ def parse() -> argparse.Namespace:
         command.add_argument("--max-length", type=int, default=256)
         command.add_argument("--batch-size", type=int, default=64)
         command.add_argument("--train-queries", type=int, help="train on the first of them only")
+        command.add_argument("--spread", action="store_true", help="take them at equal distances")
         command.add_argument("--passages", type=int, help="keep only so many of the corpus")
         command.add_argument("--hold-out", action="store_true", help="see above")
         command.add_argument("--precision", choices=["bf16", "fp32"], default="bf16")

@@ -2,8 +2,10 @@
 
     python tests/benchmarks/study_methods_tables.py table --work FOLDER
     python tests/benchmarks/study_methods_tables.py figure --work FOLDER --output FOLDER
+    # the tables and figures of docs/training-methods.md
+    python tests/benchmarks/study_methods_tables.py page
 
-FOLDER has a `methods.jsonl`, such as that of the published trials, which is next to this script.
+FOLDER has a `methods.jsonl`. That of the published trials, the default, is next to this script.
 Trials are compared that share data, maximum length and precision. Of the trials of a method, the
 one with the best mean on dev stands for it.
 """
@@ -12,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -24,6 +27,28 @@ from recipekit.report.svg import render_svg
 Row = Mapping[str, Any]
 Conditions = tuple[str, int, str]
 """What trials share that are compared: data, maximum length and precision."""
+
+DOCS = Path(__file__).parents[2] / "docs"
+PAGE = DOCS / "training-methods.md"
+TABLES: dict[str, dict[Conditions, str]] = {
+    "many positives": {
+        ("nfcorpus", 64, "bf16"): "NFCorpus",
+        ("nfcorpus-relabelled-random-50-0-1", 64, "bf16"): "judged",
+        ("nfcorpus-relabelled-random-50-10-1", 64, "bf16"): "judged, 10 % wrong",
+        ("xquad-1000-spread", 64, "bf16"): "XQuAD",
+    },
+    "one positive": {
+        ("fairytaleqa-1000", 64, "bf16"): "FairytaleQA",
+        ("squad_dev-1000", 64, "bf16"): "SQuAD",
+        ("scifact", 64, "bf16"): "SciFact",
+        ("medquad-1000", 64, "bf16"): "MedQuAD",
+        ("code_nl2bash-1000", 64, "bf16"): "nl2bash",
+        ("quickstart-1000", 64, "bf16"): "Python",
+    },
+}
+"""The tables of the page: their columns, by conditions."""
+MARKED = re.compile(r"(<!-- (test|also): ([a-z ]+) -->\n\n)(?:\|.*\n)*(\n<!-- end -->)")
+"""The place of a table in the page: a figure and the name of a table."""
 
 TITLES = {
     "untrained": "untrained",
@@ -170,6 +195,21 @@ def figures(rows: Iterable[Row]) -> Iterator[tuple[str, Figure]]:
         )
 
 
+def page(text: str, rows: Sequence[Row]) -> str:
+    """Return a page with its marked tables made from trials whose operations were counted."""
+    counted = [row for row in rows if "tflop" in row]
+
+    def table(place: re.Match[str]) -> str:
+        columns = {
+            column: name
+            for column, name in TABLES[place[3]].items()
+            if any(conditions(row) == column for row in counted)
+        }
+        return f"{place[1]}{summary(counted, columns, place[2])}\n{place[4]}"
+
+    return MARKED.sub(table, text)
+
+
 def finished(work: Path) -> list[dict[str, Any]]:
     """The rows of finished trials."""
     file = work / "methods.jsonl"
@@ -179,7 +219,7 @@ def finished(work: Path) -> list[dict[str, Any]]:
 def main() -> None:
     """Print tables, or write figures."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("verb", choices=("table", "figure"))
+    parser.add_argument("verb", choices=("table", "figure", "page"))
     parser.add_argument("--work", type=Path, default=Path(__file__).parent, help="folder of trials")
     parser.add_argument("--output", type=Path, help="folder of the SVG files")
     options = parser.parse_args()
@@ -188,6 +228,11 @@ def main() -> None:
         columns = {conditions(row): ", ".join(map(str, conditions(row))) for row in rows}
         print("\n".join(all_trials(rows)), summary(rows, columns), sep="\n")
         return
+    if options.verb == "page":
+        PAGE.write_text(page(PAGE.read_text(), rows))
+        published = {column for columns in TABLES.values() for column in columns}
+        rows = [row for row in rows if conditions(row) in published]
+        options.output = DOCS / "figures"
     for name, figure in figures(rows):
         (options.output / f"{name}.svg").write_text(render_svg(figure))
 
