@@ -36,6 +36,7 @@ import gzip
 import json
 import os
 import resource
+import shutil
 import subprocess
 import sys
 from collections import defaultdict
@@ -377,13 +378,17 @@ class CountingLaunch(Launch):
 
 
 def train_recipe(options: argparse.Namespace) -> None:
-    """Run the train stage of a recipe, and count its operations."""
+    """Run the train stage of a recipe, and count its operations.
+
+    The cache is empty, since it could have embeddings of an earlier trial.
+    """
     StageProcesses.warm_up = lambda self: None  # type: ignore[method-assign]
+    folder = options.recipe.parent
+    shutil.rmtree(folder / "cache", ignore_errors=True)
     run(
         options.recipe,
-        cache=options.work / "cache",
-        runs=options.recipe.parent / "runs",
-        start="train",
+        cache=folder / "cache",
+        runs=folder / "runs",
         until="train",
         launch=CountingLaunch(cpu=True),
     )
