@@ -117,17 +117,16 @@ METHODS["ascent_share"] = [
         }
     }
 ]
-# one passage half-phase alone, in small blocks; then queries
+# one passage half-phase in small blocks, alone or followed by queries
 ONLY_PASSAGES = {**ASCENT, **PASSAGES, "passage_batch_size": 32}
 METHODS["ascent_passages"] = [
-    {"phases": {"passages": {**ONLY_PASSAGES, "passage_share": share}}} for share in (0.25, 0.5)
-] + [
     {
         "phases": {
-            "passages": {**ONLY_PASSAGES, "passage_share": 0.5},
-            "queries": {**ASCENT, **QUERIES, "query_epochs": 3},
+            "passages": {**ONLY_PASSAGES, "passage_share": share},
+            **({"queries": {**ASCENT, **QUERIES, "query_epochs": 3}} if has_queries else {}),
         }
     }
+    for share, has_queries in ((0.25, False), (0.5, False), (0.5, True), (1.0, True))
 ]
 # the same schedule with queries in larger batches, or with the mean of the last weights
 CYCLE = {"ascent": {**ASCENT, "query_epochs": 3, "passage_epochs": 1}}
