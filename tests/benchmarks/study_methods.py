@@ -171,6 +171,17 @@ METHODS["ascent_positives"] = [
     }
     for epochs, has_queries in ((1, True), (1, False), (3, True))
 ] + [{"phases": {"ascent": {**POSITIVES, "query_epochs": 3, "passage_epochs": 1}}}]
+SMALL_BLOCKS = {**POSITIVES, "query_epochs": 0, "passage_batch_size": 32}
+METHODS["ascent_positives"] += [
+    {
+        "phases": {
+            **({"warm": {**WARM, "epochs": 1}} if is_warm else {}),
+            "passages": {**SMALL_BLOCKS, "passage_epochs": epochs},
+            "queries": {**POSITIVES, **QUERIES, "query_epochs": epochs},
+        }
+    }
+    for is_warm, epochs in ((False, 3), (True, 2))
+]
 # queries alone, with the passages left as they are
 METHODS["query_tower"] = [
     {"phases": {"queries": {**ASCENT, **QUERIES, "query_epochs": epochs, "learning_rate": rate}}}
