@@ -433,7 +433,7 @@ def train_peer(trial: Trial, options: argparse.Namespace, folder: Path) -> None:
     model = SentenceTransformer(model_folder(), device="cpu")
     model.max_seq_length = options.max_length
     settings = trial.settings
-    pairs = Rows.from_list(list(sampled_pairs(data, settings["epochs"], trial.seed)))
+    pairs = list(sampled_pairs(data, settings["epochs"], trial.seed))
     loss: torch.nn.Module = losses.MultipleNegativesRankingLoss(model)
     if trial.method == "gist":
         guide = SentenceTransformer(model_folder(), device="cpu")
@@ -441,8 +441,9 @@ def train_peer(trial: Trial, options: argparse.Namespace, folder: Path) -> None:
         loss = losses.CachedGISTEmbedLoss(model, guide, mini_batch_size=options.batch_size)
     if trial.method == "mined":
         with torch.autocast("cpu", torch.bfloat16, enabled=options.precision == "bf16"):
-            pairs = util.mine_hard_negatives(
-                pairs,
+            # It takes each pair once, and leaves out those without such a negative.
+            mined = util.mine_hard_negatives(
+                Rows.from_list(pairs),
                 model,
                 corpus=all_texts(data, "passage"),
                 range_max=50,
@@ -453,6 +454,12 @@ def train_peer(trial: Trial, options: argparse.Namespace, folder: Path) -> None:
                 use_faiss=False,
                 verbose=False,
             )
+        negatives = {(row["anchor"], row["positive"]): row["negative"] for row in mined}
+        pairs = [
+            {**pair, "negative": negatives[key]}
+            for pair in pairs
+            if (key := (pair["anchor"], pair["positive"])) in negatives
+        ]
     arguments = SentenceTransformerTrainingArguments(
         output_dir=str(folder / "checkpoints"),
         num_train_epochs=1,  # the rows of all epochs follow each other
@@ -467,7 +474,9 @@ def train_peer(trial: Trial, options: argparse.Namespace, folder: Path) -> None:
         use_cpu=True,
         disable_tqdm=True,
     )
-    SentenceTransformerTrainer(model=model, args=arguments, train_dataset=pairs, loss=loss).train()
+    SentenceTransformerTrainer(
+        model=model, args=arguments, train_dataset=Rows.from_list(pairs), loss=loss
+    ).train()
     model.save(str(folder / "model"))
 
 
