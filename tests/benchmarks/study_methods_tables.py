@@ -56,14 +56,29 @@ TITLES = {
     "mined": "MNRL, mined negatives",
     "gist": "GIST",
     "in_batch": "`in_batch`",
-    "query_tower": "`coordinate_ascent`, queries with separate towers",
-    "ascent": "`coordinate_ascent`, queries and passages",
-    "ascent_share": "the same, a share of the passages",
-    "ascent_passages": "`coordinate_ascent`, a share of the passages once",
-    "ascent_warm": "`in_batch`, `coordinate_ascent`",
-    "ascent_positives": "the same, `passages: positives`",
+    "ascent_positives": "`in_batch`, `coordinate_ascent` over the positives",
+    "ascent": "`coordinate_ascent`, queries first",
+    "ascent_passages": "`coordinate_ascent`, passages first",
 }
 """The methods in the order of tables. Others follow under their own names."""
+IN_FIGURES = {
+    "mined": "MNRL, mined",
+    "ascent_positives": "ascent over positives",
+    "ascent": "ascent, queries first",
+    "ascent_passages": "ascent, passages first",
+}
+"""Shorter titles for the legends of figures."""
+TRIALS = {
+    "untrained": (0,),
+    "mnrl": (0, 2),
+    "mined": (0, 2),
+    "gist": (0, 2),
+    "in_batch": (0, 2),
+    "ascent_positives": (0, 1),
+    "ascent": (0, 1),
+    "ascent_passages": (1, 2),
+}
+"""The trials of the page's tables and figures: two of each method."""
 
 
 def summary(rows: Iterable[Row], names: Mapping[Conditions, str], figure: str = "test") -> str:
@@ -178,7 +193,7 @@ def figures(rows: Iterable[Row]) -> Iterator[tuple[str, Figure]]:
     counted = [row for row in rows if "tflop" in row]
     for (data, max_length, precision), methods in grouped(counted).items():
         series = {
-            TITLES.get(method, method).replace("`", ""): sorted(
+            IN_FIGURES.get(method, TITLES.get(method, method)).replace("`", ""): sorted(
                 (fmean(row["tflop"] for row in trial), fmean(row["test"] for row in trial))
                 for trial in methods[method].values()
             )
@@ -196,8 +211,8 @@ def figures(rows: Iterable[Row]) -> Iterator[tuple[str, Figure]]:
 
 
 def page(text: str, rows: Sequence[Row]) -> str:
-    """Return a page with its marked tables made from trials whose operations were counted."""
-    counted = [row for row in rows if "tflop" in row]
+    """Return a page with its marked tables made from the published trials."""
+    counted = published(rows)
 
     def table(place: re.Match[str]) -> str:
         columns = {
@@ -210,7 +225,19 @@ def page(text: str, rows: Sequence[Row]) -> str:
     return MARKED.sub(table, text)
 
 
-def finished(work: Path) -> list[dict[str, Any]]:
+def published(rows: Iterable[Row]) -> list[Row]:
+    """The rows that the page's tables and figures show: their operations were counted."""
+    columns = {column for columns in TABLES.values() for column in columns}
+    return [
+        row
+        for row in rows
+        if conditions(row) in columns
+        and row["number"] in TRIALS.get(row["method"], ())
+        and "tflop" in row
+    ]
+
+
+def finished(work: Path) -> list[Row]:
     """The rows of finished trials."""
     file = work / "methods.jsonl"
     return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
@@ -230,8 +257,7 @@ def main() -> None:
         return
     if options.verb == "page":
         PAGE.write_text(page(PAGE.read_text(), rows))
-        published = {column for columns in TABLES.values() for column in columns}
-        rows = [row for row in rows if conditions(row) in published]
+        rows = published(rows)
         options.output = DOCS / "figures"
     for name, figure in figures(rows):
         (options.output / f"{name}.svg").write_text(render_svg(figure))
