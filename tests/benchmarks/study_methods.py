@@ -126,7 +126,13 @@ METHODS["ascent_passages"] = [
             **({"queries": {**ASCENT, **QUERIES, "query_epochs": 3}} if has_queries else {}),
         }
     }
-    for share, has_queries in ((0.25, False), (0.5, False), (0.5, True), (1.0, True))
+    for share, has_queries in (
+        (0.25, False),
+        (0.5, False),
+        (0.5, True),
+        (1.0, True),
+        (0.25, True),
+    )
 ]
 # the same schedule with queries in larger batches, or with the mean of the last weights
 CYCLE = {"ascent": {**ASCENT, "query_epochs": 3, "passage_epochs": 1}}
