@@ -439,7 +439,7 @@ def train_peer(trial: Trial, options: argparse.Namespace, folder: Path) -> None:
     model = SentenceTransformer(model_folder(), device="cpu")
     model.max_seq_length = options.max_length
     settings = trial.settings
-    pairs = list(sampled_pairs(data, settings["epochs"], trial.seed))
+    epochs = sampled_pairs(data, settings["epochs"], trial.seed)
     loss: torch.nn.Module = losses.MultipleNegativesRankingLoss(model)
     if trial.method == "gist":
         guide = SentenceTransformer(model_folder(), device="cpu")
@@ -447,25 +447,26 @@ def train_peer(trial: Trial, options: argparse.Namespace, folder: Path) -> None:
         loss = losses.CachedGISTEmbedLoss(model, guide, mini_batch_size=options.batch_size)
     if trial.method == "mined":
         with torch.autocast("cpu", torch.bfloat16, enabled=options.precision == "bf16"):
-            # It takes each pair once, and leaves out those without such a negative.
-            mined = util.mine_hard_negatives(
-                Rows.from_list(pairs),
-                model,
-                corpus=all_texts(data, "passage"),
-                range_max=50,
-                relative_margin=0.05,
-                num_negatives=1,
-                sampling_strategy="top",
-                output_format="triplet",
-                use_faiss=False,
-                verbose=False,
-            )
-        negatives = {(row["anchor"], row["positive"]): row["negative"] for row in mined}
-        pairs = [
-            {**pair, "negative": negatives[key]}
-            for pair in pairs
-            if (key := (pair["anchor"], pair["positive"])) in negatives
-        ]
+            # One epoch at a time: with several positives of a query, the margin is that of the one
+            # with the lowest score. Queries without such a negative are left out.
+            found = [
+                util.mine_hard_negatives(
+                    Rows.from_list(epoch),
+                    model,
+                    corpus=all_texts(data, "passage"),
+                    range_max=50,
+                    relative_margin=0.05,
+                    num_negatives=1,
+                    sampling_strategy="top",
+                    output_format="triplet",
+                    use_faiss=False,
+                    cache_folder=str(folder / "mined"),
+                    verbose=False,
+                ).to_list()
+                for epoch in epochs
+            ]
+        epochs = found
+    rows = Rows.from_list([row for epoch in epochs for row in epoch])
     arguments = SentenceTransformerTrainingArguments(
         output_dir=str(folder / "checkpoints"),
         num_train_epochs=1,  # the rows of all epochs follow each other
@@ -480,21 +481,22 @@ def train_peer(trial: Trial, options: argparse.Namespace, folder: Path) -> None:
         use_cpu=True,
         disable_tqdm=True,
     )
-    SentenceTransformerTrainer(
-        model=model, args=arguments, train_dataset=Rows.from_list(pairs), loss=loss
-    ).train()
+    SentenceTransformerTrainer(model=model, args=arguments, train_dataset=rows, loss=loss).train()
     model.save(str(folder / "model"))
 
 
-def sampled_pairs(data: Dataset, epochs: int, seed: int) -> Iterator[dict[str, str]]:
-    """One positive of each training query per epoch."""
+def sampled_pairs(data: Dataset, epochs: int, seed: int) -> list[list[dict[str, str]]]:
+    """One positive of each training query, for each epoch."""
     random = np.random.default_rng(seed)
     positives = relevant(data, "train")
     queries, passages = all_texts(data, "query"), all_texts(data, "passage")
-    for _ in range(epochs):
-        for query in random.permutation(list(positives)).tolist():
-            passage = int(random.choice(positives[query]))
-            yield {"anchor": queries[query], "positive": passages[passage]}
+    return [
+        [
+            {"anchor": queries[query], "positive": passages[int(random.choice(positives[query]))]}
+            for query in random.permutation(list(positives)).tolist()
+        ]
+        for _ in range(epochs)
+    ]
 
 
 def model_folder() -> str:
