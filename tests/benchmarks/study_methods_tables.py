@@ -76,7 +76,7 @@ TRIALS = {
     "in_batch": (0, 2),
     "ascent_positives": (0, 1),
     "ascent": (0, 1),
-    "ascent_passages": (1, 2),
+    "ascent_passages": (1, 3),
 }
 """The trials of the page's tables and figures: two of each method."""
 
