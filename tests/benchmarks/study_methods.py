@@ -14,7 +14,7 @@ convolutions, which torch counts. The latter do not depend on what else the mach
     python tests/benchmarks/study_methods_tables.py figure --work FOLDER --output FOLDER
 
 A finished trial is a line of FOLDER/methods.jsonl and is not computed again. `methods.jsonl` next
-to this script keeps the lines of trials that docs/training.md reports: copy it into an empty FOLDER
+to this script keeps the lines of trials that docs/training-methods.md reports: copy it into an empty FOLDER
 to see them as a table, or to add to them. Data without dev queries gets a tenth of its training
 queries as dev. DATA can also be a recipe, whose collected data is written in BEIR layout.
 `--train-queries N` trains on the first N training queries only, or with `--spread` on N at equal
