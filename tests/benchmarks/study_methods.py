@@ -14,8 +14,8 @@ convolutions, which torch counts. The latter do not depend on what else the mach
     python tests/benchmarks/study_methods_tables.py figure --work FOLDER --output FOLDER
 
 A finished trial is a line of FOLDER/methods.jsonl and is not computed again. `methods.jsonl` next
-to this script keeps the lines of trials that docs/training-methods.md reports: copy it into an empty FOLDER
-to see them as a table, or to add to them. Data without dev queries gets a tenth of its training
+to this script has the trials that docs/training-methods.md reports: copy it into an empty FOLDER to
+see them as a table, or to add to them. Data without dev queries gets a tenth of its training
 queries as dev. DATA can also be a recipe, whose collected data is written in BEIR layout.
 `--train-queries N` trains on the first N training queries only, or with `--spread` on N at equal
 distances, and `--passages N` keeps N passages: all positives, and the first of the others.
@@ -375,12 +375,33 @@ def relevant(data: Dataset, split: str) -> dict[int, list[int]]:
 @contextmanager
 def counted_operations() -> Iterator[None]:
     """Append the floating-point operations of the block to the file that `FLOP_FILE` names."""
-    from torch.utils.flop_counter import FlopCounterMode
+    from torch.utils._python_dispatch import TorchDispatchMode
+    from torch.utils.flop_counter import flop_registry
 
-    with FlopCounterMode(display=False) as counter:
+    class Counter(TorchDispatchMode):
+        # `FlopCounterMode` also tracks modules: the memory of a peer's training then grew with
+        # every step.
+        total = 0
+
+        def __torch_dispatch__(
+            self, func: Any, types: Any, args: Any = (), kwargs: Any = None
+        ) -> Any:
+            kwargs = kwargs or {}
+            formula = flop_registry.get(func._overloadpacket)
+            if formula is None:
+                with self:  # without gradients, a linear layer is one operation
+                    parts = func.decompose(*args, **kwargs)
+                if parts is not NotImplemented:
+                    return parts
+            result = func(*args, **kwargs)
+            if formula is not None:
+                self.total += formula(*args, **kwargs, out_val=result)
+            return result
+
+    with Counter() as counter:
         yield
     with Path(os.environ[FLOP_FILE]).open("a") as out:
-        out.write(f"{counter.get_total_flops()}\n")
+        out.write(f"{counter.total}\n")
 
 
 class CountingLaunch(Launch):
