@@ -74,7 +74,7 @@ def test_queries_without_a_negative_among_the_positives_are_counted(
     train(inputs, section, tmp_path / "out")
     assert isinstance(inputs.progress, RecordingProgress)
     assert inputs.progress.warnings == [
-        "coordinate_ascent: 1 of 2 queries have no negative among the 2 passages of the softmax. "
+        "coordinate_ascent: 1 of 2 queries have no negative among the softmax's 2 passages. "
         "`passages: all` has those of the whole corpus"
     ]
 

@@ -38,7 +38,7 @@ from recipekit.encoding.out_of_memory import needs_memory
 from recipekit.losses.frozen_matrix import FrozenMatrix
 from recipekit.losses.passage_loss import CorpusLoss, PassageLoss
 from recipekit.records import Side
-from recipekit.report.numbers import size
+from recipekit.report.numbers import plural, size
 from recipekit.training.batches import Epochs
 from recipekit.training.frozen_sides import FrozenSides, exact_loss
 from recipekit.training.gradients import (
@@ -102,7 +102,7 @@ class CoordinateAscent(Phase):
         if alone := training.labels.without_negative(n_passages):
             context.progress.warn(
                 f"coordinate_ascent: {alone:,} of {n_queries:,} queries have no negative among the "
-                f"{n_passages:,} passages of the softmax. {_more_negatives(passages)}"
+                f"softmax's {plural(n_passages, 'passage')}. {_more_negatives(passages)}"
             )
         self.queries = Epochs(
             n_queries, training.batch_size, training.seed, max(1, schedule.query_epochs)
