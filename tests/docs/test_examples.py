@@ -1,10 +1,8 @@
 """The components that docs/plugins.md shows keep the promises of their kind."""
 
-import importlib.util
 import json
 import re
 import shutil
-import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -15,6 +13,7 @@ from sentence_transformers import SentenceTransformer
 
 import recipekit
 from helpers.markdown import ROOT
+from helpers.module_from_file import module_from_file
 from helpers.tiny_models import static
 from recipekit.component import Embeddings, System
 from recipekit.encoders.bi_encoder import BiEncoderSpec
@@ -39,12 +38,7 @@ EXAMPLES = ROOT / "docs" / "examples"
 def example(name: str, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """Import a file of docs/examples."""
     monkeypatch.syspath_prepend(EXAMPLES)
-    spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, name, module)
-    spec.loader.exec_module(module)
-    return module
+    return module_from_file(EXAMPLES / f"{name}.py", monkeypatch)
 
 
 def save_words(folder: Path) -> Path:

@@ -1,12 +1,11 @@
 """The tables of docs/training-methods.md are those of the published trials."""
 
-import importlib.util
-import sys
 from types import ModuleType
 
 import pytest
 
 from helpers.markdown import ROOT
+from helpers.module_from_file import module_from_file
 
 BENCHMARKS = ROOT / "tests" / "benchmarks"
 
@@ -14,13 +13,7 @@ BENCHMARKS = ROOT / "tests" / "benchmarks"
 @pytest.fixture(scope="module")
 def tables() -> ModuleType:
     """The module `study_methods_tables`."""
-    name = "study_methods_tables"
-    spec = importlib.util.spec_from_file_location(name, BENCHMARKS / f"{name}.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
+    return module_from_file(BENCHMARKS / "study_methods_tables.py")
 
 
 def row(method: str, number: int, dev: float, test: float) -> dict[str, object]:
