@@ -20,6 +20,7 @@ from helpers.dense_reference import (
 )
 from helpers.largest_tensor import LargestTensor
 from losses.test_exact_softmax import FORMS, cases
+from recipekit.losses import exact_softmax_math
 from recipekit.losses import passage_softmax as passage_softmax_module
 from recipekit.losses.exact_softmax_math import ExactSoftmax
 from recipekit.losses.frozen_matrix import FrozenMatrix
@@ -85,10 +86,57 @@ def test_blocks_give_the_dense_loss_and_gradient_of_the_updated_matrix(
     assert torch.equal(half.passages.matrix, matrix)
 
 
+def half_precision_operands(monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype) -> None:
+    """Round operands as on a GPU. A CPU computes such products in float32."""
+    for module in (exact_softmax_math, passage_softmax_module):
+        monkeypatch.setattr(module, "operand_dtype", lambda queries, corpus: dtype)
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("similarity", ["cosine", "euclidean"])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_products_in_half_precision_are_exact_for_rounded_queries(
+    judged, form, similarity, dtype, monkeypatch: pytest.MonkeyPatch
+):
+    verdicts, grades = judged
+    queries, matrix = unit_rows(6, 8, 1), unit_rows(30, 8, 2, dtype)
+    options = {"temperature": 0.05, "form": form, "label_smoothing": 0.1}
+    options |= {"similarity": similarity}
+    loss = ExactSoftmax(0.05, form, 0.1, tile_size=4, similarity=similarity)
+    half_precision_operands(monkeypatch, dtype)
+    half = passage_softmax(loss, queries, matrix, verdicts, grades)
+    rounded = (queries / 0.05).to(dtype).double() * 0.05
+    for rows in (np.arange(12), np.arange(12, 30), np.arange(30)):  # the last one is all passages
+        fresh = unit_rows(len(rows), 8, 3 + len(rows)).to(dtype)
+        part, gradient = half.block(rows, fresh.float(), update=True)
+        matrix[torch.from_numpy(rows)] = fresh
+        mean, expected = dense(rounded, matrix, verdicts, grades, **options)
+        torch.testing.assert_close(part.double(), mean, rtol=1e-5, atol=1e-4)
+        # The weights of the gradient are rounded.
+        difference = (gradient - expected[rows]).norm() / expected[rows].norm()
+        assert 0 < difference < torch.finfo(dtype).eps
+    assert gradient.dtype == torch.float32
+
+
+def test_small_weights_of_a_passage_keep_their_precision():
+    scores = ExactSoftmax(0.05).scores
+    queries, passages = unit_rows(50, 8, 1, torch.float16), unit_rows(3, 8, 2, torch.float16)
+    weights = torch.rand(50, 3) * torch.tensor([1.0, 1e-9, 0.0])  # 1e-9 is 0 in float16
+    gradient = scores.passage_gradient(weights, queries, passages)
+    expected = weights.T @ queries.float()
+    difference = (gradient - expected).norm(dim=1)
+    assert (difference <= 1e-3 * expected.norm(dim=1)).all()
+
+
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
-def test_partitions_do_not_drift_over_epochs_of_rounded_blocks(judged, form, dtype):
+@pytest.mark.parametrize("is_gpu", [False, True])
+def test_partitions_do_not_drift_over_epochs_of_rounded_blocks(
+    judged, form, dtype, is_gpu, monkeypatch: pytest.MonkeyPatch
+):
     verdicts, grades = judged
+    if is_gpu:
+        half_precision_operands(monkeypatch, dtype)
     queries, matrix = unit_rows(6, 8, 1), unit_rows(30, 8, 2, dtype)
     half = passage_softmax(ExactSoftmax(0.05, form, 0.1), queries, matrix, verdicts, grades)
     rng = np.random.default_rng(0)

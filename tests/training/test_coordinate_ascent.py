@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -15,7 +16,7 @@ import torch
 from helpers.dense_reference import dense_losses, training_labels, unit_rows
 from helpers.ranks import FakeRanks
 from helpers.train_inputs import COORDINATE_ASCENT, train_inputs, train_section
-from recipekit.component import Embeddings, TrainingContext
+from recipekit.component import Embeddings, Ranks, TrainingContext
 from recipekit.losses.exact_softmax_math import ExactSoftmax
 from recipekit.losses.frozen_matrix import FrozenMatrix
 from recipekit.records import Side
@@ -35,28 +36,57 @@ class OtherMainRank(FakeRanks):
         return self.measured if type(value) is type(self.measured) else value
 
 
+FreezesOf = Callable[..., list[tuple[int, int]]]
+
+
+@pytest.fixture
+def freezes_of(
+    tiny_model: Path, tiny_dataset: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> FreezesOf:
+    """Trains with a phase; returns how often each freeze was repeated, and its step."""
+
+    def train_with(phase: dict[str, Any], ranks: Ranks | None = None) -> list[tuple[int, int]]:
+        freeze, calls = CoordinateAscent._freeze, []
+
+        def spy(phase: CoordinateAscent, refreshes: int) -> None:
+            calls.append((refreshes, phase.step))
+            freeze(phase, refreshes)
+
+        monkeypatch.setattr(CoordinateAscent, "_freeze", spy)
+        inputs = train_inputs(tmp_path, tiny_model, tiny_dataset, ranks=ranks)
+        train(inputs, train_section(phase, eval_every_epochs=None), tmp_path / "out")
+        return calls
+
+    return train_with
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("drift", "freezes"), [(0.0, 1), (1.0, 6)])
 def test_the_drift_on_the_main_rank_decides_on_a_refresh(
-    drift: float,
-    freezes: int,
-    tiny_model: Path,
-    tiny_dataset: Any,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    drift: float, freezes: int, freezes_of: FreezesOf
 ) -> None:
-    freeze, calls = CoordinateAscent._freeze, []
-
-    def spy(phase: CoordinateAscent, refreshes: int) -> None:
-        calls.append(refreshes)
-        freeze(phase, refreshes)
-
-    monkeypatch.setattr(CoordinateAscent, "_freeze", spy)
     phase = {**COORDINATE_ASCENT, "refresh_at_drift": 0.5, "measure_exact_loss": False}
-    ranks = OtherMainRank(measured=drift)
-    inputs = train_inputs(tmp_path, tiny_model, tiny_dataset, ranks=ranks)
-    train(inputs, train_section(phase, eval_every_epochs=None), tmp_path / "out")
-    assert calls == list(range(freezes))
+    calls = freezes_of(phase, OtherMainRank(measured=drift))
+    assert [refreshes for refreshes, _ in calls] == list(range(freezes))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("side", ["query", "passage"])
+@pytest.mark.parametrize("every", [None, 2, 3])
+def test_a_half_phase_is_refreshed_every_so_many_steps(
+    side: Side, every: int | None, freezes_of: FreezesOf
+) -> None:
+    epochs = {"query_epochs": 0, "passage_epochs": 0, f"{side}_epochs": 2}
+    phase = {**COORDINATE_ASCENT, **epochs, "refresh_every_steps": every, "cycles": 2}
+    calls = freezes_of({**phase, "measure_exact_loss": False})
+    starts = [step for refreshes, step in calls if refreshes == 0]
+    assert len(starts) == 2
+    steps = starts[1]  # of a half-phase
+    within = range(0, steps, every) if every else [0]
+    assert len(within) > 1 or every is None
+    assert calls == [
+        (refreshes, start + step) for start in starts for refreshes, step in enumerate(within)
+    ]
 
 
 def test_the_gradients_on_the_main_rank_decide_which_passages_are_trained() -> None:

@@ -18,7 +18,7 @@ Half precision. On a GPU, the operands of the two products have the half precisi
 passages are stored, and all sums are float32, as in flash-attention. The queries, divided by τ, are
 rounded to it first, so z and the scores of the positives are exact for the rounded queries, whose
 gradient is passed on as that of the queries. Only the weights e^{s - m} of the moment are rounded
-once more.
+once more, and in a passage half-phase those of the gradient of a passage, relative to the largest.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from recipekit.component import TrainingLabels
     from recipekit.losses.passage_softmax import PassageSoftmax
 
-__all__ = ["ExactSoftmax"]
+__all__ = ["ExactSoftmax", "operand_dtype"]
 
 
 @dataclass
@@ -101,10 +101,8 @@ class ExactSoftmax:
         """
         exact = torch.float64 if queries.dtype == torch.float64 else torch.float32
         scores = self.scores
-        queries = queries.to(exact) / self.temperature  # as `scores` takes them
+        queries = self.scaled(queries.to(exact), corpus)
         operands = operand_dtype(queries, corpus)
-        if operands != exact:  # rounded, with the gradient of the queries before
-            queries = queries + (queries.to(operands).to(exact) - queries).detach()
         masked = _masked_pairs(labels, with_positives=not FORMS[self.form].positives_compete)
         tile_size = self.tile_size or default_tile_size(queries.device)
         smooths = self.label_smoothing > 0
@@ -118,6 +116,18 @@ class ExactSoftmax:
             return z, positives, None
         allowed = corpus.total - torch.bincount(masked[0], minlength=len(queries))
         return z, positives, Smoothing(self.label_smoothing, scores.total(queries, c), allowed)
+
+    def scaled(self, queries: Tensor, corpus: FrozenMatrix) -> Tensor:
+        """Return queries as `scores` takes them, in their dtype.
+
+        They are divided by the temperature, and rounded if products take half-precision operands,
+        with the gradient of the queries before.
+        """
+        queries = queries / self.temperature
+        operands = operand_dtype(queries, corpus)
+        if operands == queries.dtype:
+            return queries
+        return queries + (queries.to(operands).to(queries.dtype) - queries).detach()
 
     def over_passages(
         self, queries: FrozenMatrix, passages: FrozenMatrix, labels: TrainingLabels

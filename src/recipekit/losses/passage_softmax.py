@@ -14,8 +14,10 @@ through their scores too; the scores of other positives are cached. With q_i div
     ∂L/∂d_j = Σ_i (∂L/∂z_i · e^{s_ij - z_i} [j∈b'] + ∂L/∂s_ij [j∈P_i]) q_i
 
 (with q_i - d_j/τ in place of q_i if the similarity is euclidean: see `recipekit.losses.scores`)
-takes 6·n·|b|·d operations: old scores, new scores and the gradient. Memory: the two matrices, one
-log-partition per query, one score per positive pair, and a tile of scores.
+takes 6·n·|b|·d operations: old scores, new scores and the gradient. On a GPU their operands have
+half precision where the passages do, as in `recipekit.losses.exact_softmax_math`: what is
+subtracted from a partition is what was added to it. Memory: the two matrices, one log-partition per
+query, one score per positive pair, and a tile of scores.
 
 Where a block holds nearly all of a partition, the subtraction leaves rounding errors. For those few
 queries z_i^rest is computed from all passages outside the block. At most one passage can be that
@@ -38,6 +40,7 @@ from torch import Tensor
 
 from recipekit.arrays import Rows
 from recipekit.losses.corpus_labels import CorpusLabels
+from recipekit.losses.exact_softmax_math import operand_dtype
 from recipekit.losses.frozen_matrix import FrozenMatrix
 from recipekit.losses.log_partition import QUERIES_AT_A_TIME, default_tile_size, log_partition
 from recipekit.losses.pairs_by_passage import BlockPairs, PairsByPassage
@@ -81,6 +84,7 @@ class PassageSoftmax:
         self.scoring = loss.scores
         self.queries, self.passages = queries, passages
         self.exact = torch.float64 if queries.matrix.dtype == torch.float64 else torch.float32
+        self.operands = operand_dtype(queries.matrix[:0].to(self.exact), passages)
         self.tile_size = loss.tile_size or default_tile_size(queries.matrix.device)
         own = np.arange(queries.start, queries.stop)
         self.pairs = PairsByPassage.of(labels, own, passages.total)
@@ -150,12 +154,13 @@ class PassageSoftmax:
         device = self.queries.matrix.device
         at = torch.from_numpy(rows).to(device)
         rounded = embeddings.detach().to(self.passages.matrix.dtype)
-        new = rounded.to(self.exact)
+        new = rounded.to(self.operands)
         old = self.passages.rows(at, like=new)
         pairs = self.pairs.in_block(rows, device)
         before = self._contribution(old, pairs)
         rest = self._rest(rows, before)
-        gradient, loss_sum = torch.zeros_like(new), new.new_zeros(())
+        gradient = torch.zeros_like(new, dtype=self.exact)
+        loss_sum = gradient.new_zeros(())
         z, scores = torch.empty_like(self.z), torch.empty_like(self.scores)
         totals = None if self.totals is None else torch.empty_like(self.totals)
         for first, last in self._tiles():
@@ -177,6 +182,11 @@ class PassageSoftmax:
     def _tiles(self) -> Iterator[tuple[int, int]]:
         return pairwise([*range(0, len(self.z), self.tile_size), len(self.z)])
 
+    def _scaled(self, first: int, last: int) -> Tensor:
+        """Return a tile of this rank's queries as operands of scores, (last - first, dim)."""
+        queries = self.queries.matrix[first:last].to(self.exact)
+        return self.loss.scaled(queries, self.passages).to(self.operands)
+
     def _contribution(self, old: Tensor, pairs: BlockPairs) -> _Contribution:
         """Compute what a block's present embeddings add to the partitions and sums."""
         partition, total = torch.empty_like(self.z), None
@@ -184,8 +194,7 @@ class PassageSoftmax:
         if self.totals is not None:
             total = torch.empty_like(self.totals)
         for first, last in self._tiles():
-            queries = self.queries.matrix[first:last].to(old) / self.loss.temperature
-            scores = self.scoring.matrix(queries, old)
+            scores = self.scoring.matrix(self._scaled(first, last), old)
             masked = pairs.masked(first, last, competing=self.form.positives_compete)
             count[first:last] = len(old) - torch.bincount(masked[0], minlength=last - first)
             if total is not None:
@@ -220,7 +229,7 @@ class PassageSoftmax:
             The log-partitions, (k,).
         """
         like = torch.empty(0, dtype=self.exact, device=queries.device)
-        vectors = self.queries.rows(queries, like) / self.loss.temperature
+        vectors = self.loss.scaled(self.queries.rows(queries, like), self.passages)
         numbers = queries.cpu().numpy()
         leave_out = [self.labels.ignored.take(numbers)]
         if not self.form.positives_compete:
@@ -235,7 +244,13 @@ class PassageSoftmax:
         block = torch.from_numpy(rows).to(queries.device)
         with torch.no_grad():
             z, _ = log_partition(
-                vectors, self.passages, masked, self.scoring, self.tile_size, left_out=block
+                vectors,
+                self.passages,
+                masked,
+                self.scoring,
+                self.tile_size,
+                self.operands,
+                left_out=block,
             )
         return z
 
@@ -249,7 +264,7 @@ class PassageSoftmax:
         before: _Contribution,
     ) -> _Tile:
         """Compute the part of one tile of queries."""
-        queries = self.queries.matrix[first:last].to(new) / self.loss.temperature  # (t, dim)
+        queries = self._scaled(first, last)  # (t, dim)
         new_scores = self.scoring.matrix(queries, new)  # (t, b)
         row, column, pair = pairs.positives(first, last)
         offsets = self.pairs.first_positive

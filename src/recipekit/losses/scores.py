@@ -50,14 +50,18 @@ class PassageScores:
 
         Args:
             passages: `(m, dim)`.
-            dtype: The dtype to compute in; by default that of the passages.
+            dtype: The dtype to compute in; by default that of the passages, at least float32.
         """
         if self.similarity != "euclidean":
             return None
-        return passages.to(dtype or passages.dtype).square().sum(1) / (-2 * self.temperature)
+        dtype = dtype or torch.promote_types(passages.dtype, torch.float32)
+        return passages.to(dtype).square().sum(1) / (-2 * self.temperature)
 
     def matrix(self, queries: Tensor, passages: Tensor) -> Tensor:
-        """Return the scores of all pairs, `(n, dim)` and `(m, dim)` to `(n, m)`."""
+        """Return the scores of all pairs, `(n, dim)` and `(m, dim)` to `(n, m)`.
+
+        They are at least float32.
+        """
         return add_offsets(queries, passages, self.offsets(passages))
 
     def pairs(self, queries: Tensor, passages: Tensor) -> Tensor:
@@ -87,11 +91,16 @@ class PassageScores:
         """Return the gradient of Σ_ij w_ij s_ij with respect to the passages, `(m, dim)`.
 
         Args:
-            weights: w, `(n, m)`.
-            queries: `(n, dim)`.
+            weights: w, `(n, m)`, float32 or float64.
+            queries: `(n, dim)`. In half precision, so is the product, whose sums are float32.
             passages: `(m, dim)`.
         """
-        gradient = weights.T @ queries
+        if queries.dtype == weights.dtype:
+            gradient = weights.T @ queries
+        else:  # the weights of a passage are rounded relative to the largest: most are tiny
+            largest = weights.abs().amax(0).clamp(min=torch.finfo(weights.dtype).tiny)
+            relative = (weights / largest).to(queries.dtype)
+            gradient = product(relative.T, queries) * largest[:, None]
         if self.similarity == "euclidean":
             gradient -= weights.sum(0)[:, None] * passages / self.temperature
         return gradient
