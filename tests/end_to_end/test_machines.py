@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import load_file
 
 from helpers.in_process import call_in_process
-from helpers.small_run import write_recipe
+from helpers.small_run import metrics, write_recipe
 
 pytestmark = pytest.mark.slow
 
@@ -42,6 +42,28 @@ train:
   precision: fp32
   keep_weights: last
 """
+WHOLE_RUN = RECIPE.replace(
+    "train:\n  phases:\n",
+    """\
+mine:
+  retrievers:
+    lexical: {{use: bm25, depth: 10}}
+    dense: {{use: exact, encoder: student, depth: 10}}
+  candidates_per_query: 8
+judge:
+  judges:
+    near: {{use: margin, encoder: student, relative_margin: 0.05}}
+train:
+  phases:
+    texts: {{use: masked_language_model}}
+""",
+)
+WHOLE_RUN += """\
+evaluate:
+  evaluators:
+    held_out: {{use: retrieval, split: test, metrics: [ndcg@10, recall@20]}}
+"""
+"""Every stage, and every kind of phase."""
 CONFIGURATION = """\
 distributed_type: FSDP
 fsdp_config: {{fsdp_version: 2}}
@@ -59,12 +81,17 @@ def folder(tmp_path: Path, tiny_model: Path, words: list[str]) -> Path:
     """A recipe that only trains, and a configuration of Accelerate for each machine."""
     write_recipe(tmp_path, tiny_model, words)
     (tmp_path / "recipe.yaml").write_text(RECIPE.format(model=tiny_model))
-    with socket.create_server(("", 0)) as server:
-        port = server.getsockname()[1]
+    port = free_port()
     for number in range(2):
         configuration = CONFIGURATION.format(number=number, port=port)
         (tmp_path / f"machine-{number}.yaml").write_text(configuration)
     return tmp_path
+
+
+def free_port() -> int:
+    with socket.create_server(("", 0)) as server:
+        port: int = server.getsockname()[1]
+        return port
 
 
 def start(folder: Path, number: int) -> subprocess.Popen[str]:
@@ -101,6 +128,22 @@ def in_training(machine: subprocess.Popen[str], steps: int) -> None:
         if f"after {steps} of" in line:
             return
     raise AssertionError(f"it ended before step {steps}")
+
+
+def start_by_torchrun(folder: Path, port: int) -> subprocess.Popen[str]:
+    """Start the run on one machine by torchrun, which numbers the machines."""
+    torchrun = [sys.executable, "-m", "torch.distributed.run"]
+    torchrun += ["--nnodes", "2", "--nproc-per-node", "1", "--local-addr", "127.0.0.1"]
+    torchrun += ["--rdzv-backend", "c10d", "--rdzv-endpoint", f"127.0.0.1:{port}", "--no-python"]
+    command = [sys.executable, "-m", "recipekit", "run", "recipe.yaml"]
+    return subprocess.Popen(
+        [*torchrun, *command, "--accelerate-config", "cpu.yaml"],
+        cwd=folder,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
@@ -150,3 +193,24 @@ def test_a_run_on_two_machines_survives_the_death_of_each_and_trains_as_one_proc
     trained = weights(folder)
     for name, tensor in weights(alone).items():
         torch.testing.assert_close(trained[name], tensor, atol=2e-5, rtol=0)
+
+
+def test_torchrun_starts_every_stage_on_two_machines_and_the_results_are_those_of_one_process(
+    folder: Path, tmp_path_factory: pytest.TempPathFactory, tiny_model: Path, words: list[str]
+) -> None:
+    (folder / "recipe.yaml").write_text(WHOLE_RUN.format(model=tiny_model))
+    (folder / "cpu.yaml").write_text("distributed_type: MULTI_CPU\nuse_cpu: true\n")
+    port = free_port()
+    machines = [start_by_torchrun(folder, port) for _ in range(2)]
+    outputs = [machine.communicate(timeout=300)[1] for machine in machines]
+    assert [machine.returncode for machine in machines] == [0, 0], outputs
+    assert any("machine 1: mine: running" in output for output in outputs), outputs
+
+    alone = tmp_path_factory.mktemp("alone")
+    write_recipe(alone, tiny_model, words)
+    (alone / "recipe.yaml").write_text(WHOLE_RUN.format(model=tiny_model))
+    call_in_process(alone, "run", "recipe.yaml", "--cpu")
+    trained = weights(folder)
+    for name, tensor in weights(alone).items():
+        torch.testing.assert_close(trained[name], tensor, atol=2e-5, rtol=0)
+    assert metrics(folder) == metrics(alone)
