@@ -5,7 +5,9 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+import numpy as np
 import pytest
+from elasticsearch import Elasticsearch, helpers
 
 from servers.elasticsearch_server import ElasticsearchServer, ServerUnavailable
 from servers.proxy import Proxy
@@ -88,3 +90,29 @@ def foreign_index(elasticsearch_url: str) -> Iterator[Callable[..., str]]:
         yield make
         for name in made:
             client.options(ignore_status=404).indices.delete(index=name)
+
+
+@pytest.fixture
+def vector_index(elasticsearch_url: str) -> Any:
+    """`vector_index(ids, vectors, similarity)` makes an index with a dense_vector field."""
+    made: list[str] = []
+    client = Elasticsearch(elasticsearch_url)
+
+    def make(ids: list[str], vectors: np.ndarray, similarity: str) -> str:
+        name = f"recipekit-test-{uuid.uuid4().hex[:8]}"
+        made.append(name)
+        vector = {"type": "dense_vector", "dims": vectors.shape[1], "similarity": similarity}
+        properties = {"embedding": vector, "doc": {"type": "keyword"}, "text": {"type": "text"}}
+        client.indices.create(index=name, mappings={"properties": properties})
+        documents = [
+            {"_index": name, "_id": str(n), "doc": one, "embedding": vector.tolist()}
+            for n, (one, vector) in enumerate(zip(ids, vectors, strict=True))
+        ]
+        documents.append({"_index": name, "_id": "none", "doc": "none", "text": "no vector"})
+        helpers.bulk(client, documents, refresh=True)
+        return name
+
+    yield make
+    for name in made:
+        client.indices.delete(index=name)
+    client.close()

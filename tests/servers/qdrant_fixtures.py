@@ -1,11 +1,13 @@
 """Fixtures of a real Qdrant: started here, or the one at RECIPEKIT_TEST_QDRANT_URL."""
 
 import os
+import uuid
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pytest
 
 from servers.elasticsearch_server import ServerUnavailable
@@ -52,6 +54,31 @@ def qdrant(qdrant_server: Qdrant) -> Iterator[Qdrant]:
         if cache_id.startswith(OWNER) or collection.name.startswith(OWNER):
             client.delete_collection(collection.name)
     client.close()
+
+
+@pytest.fixture
+def vector_collection(qdrant: Qdrant) -> Callable[..., str]:
+    """`vector_collection(ids, vectors, distance)` makes a collection whose payload has the ids."""
+    from qdrant_client import QdrantClient, models
+
+    def make(ids: list[str], vectors: np.ndarray, distance: str, named: str = "") -> str:
+        name = f"recipekit-test-{uuid.uuid4().hex[:8]}"
+        params = models.VectorParams(size=vectors.shape[1], distance=models.Distance(distance))
+        with closing(QdrantClient(url=qdrant.url, check_compatibility=False)) as client:
+            client.create_collection(name, vectors_config={named: params} if named else params)
+            rows = [vector.tolist() for vector in vectors]
+            client.upsert(
+                name,
+                points=models.Batch(
+                    ids=list(range(len(ids))),
+                    payloads=[{"doc": one} for one in ids],
+                    vectors={named: rows} if named else rows,
+                ),
+                wait=True,
+            )
+        return name
+
+    return make
 
 
 @pytest.fixture

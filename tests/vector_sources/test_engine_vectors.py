@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import re
-import uuid
-from collections.abc import Callable
-from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
-from elasticsearch import Elasticsearch, helpers
 
 from recipekit.component import Embeddings, VectorSourceSpec
 from recipekit.dataset import Dataset
@@ -40,38 +36,13 @@ def stored(spec: VectorSourceSpec, dataset: Dataset, folder: Path) -> Embeddings
 # -------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def collection(qdrant: Any) -> Callable[..., str]:
-    """`collection(ids, vectors, distance)` makes a collection whose payload has the ids."""
-    from qdrant_client import QdrantClient, models
-
-    def make(ids: list[str], vectors: np.ndarray, distance: str, named: str = "") -> str:
-        name = f"recipekit-test-{uuid.uuid4().hex[:8]}"
-        params = models.VectorParams(size=vectors.shape[1], distance=models.Distance(distance))
-        with closing(QdrantClient(url=qdrant.url, check_compatibility=False)) as client:
-            client.create_collection(name, vectors_config={named: params} if named else params)
-            rows = [vector.tolist() for vector in vectors]
-            client.upsert(
-                name,
-                points=models.Batch(
-                    ids=list(range(len(ids))),
-                    payloads=[{"doc": one} for one in ids],
-                    vectors={named: rows} if named else rows,
-                ),
-                wait=True,
-            )
-        return name
-
-    return make
-
-
 def test_a_collection_gives_the_vector_of_each_passage(
-    qdrant: Any, collection: Any, tiny_dataset: Dataset, tmp_path: Path
+    qdrant: Any, vector_collection: Any, tiny_dataset: Dataset, tmp_path: Path
 ) -> None:
     ids = list(tiny_dataset.passages.ids)
     cases = [("Cosine", "cosine", UNIT), ("Dot", "dot", MATRIX), ("Euclid", "euclidean", MATRIX)]
     for distance, similarity, expected in cases:
-        name = collection(ids[::-1], MATRIX[::-1], distance)
+        name = vector_collection(ids[::-1], MATRIX[::-1], distance)
         spec = QdrantVectorsSpec(url=qdrant.url, collection=name, id_field="doc", page_size=7)
         found = stored(spec, tiny_dataset, tmp_path / similarity)
         np.testing.assert_allclose(found.matrix, expected, atol=1e-6)
@@ -83,9 +54,9 @@ def test_a_collection_gives_the_vector_of_each_passage(
 
 
 def test_a_named_vector_is_read_by_its_name(
-    qdrant: Any, collection: Any, tiny_dataset: Dataset, tmp_path: Path
+    qdrant: Any, vector_collection: Any, tiny_dataset: Dataset, tmp_path: Path
 ) -> None:
-    name = collection(list(tiny_dataset.passages.ids), MATRIX, "Dot", named="title")
+    name = vector_collection(list(tiny_dataset.passages.ids), MATRIX, "Dot", named="title")
     spec = QdrantVectorsSpec(
         url=qdrant.url,
         collection=name,
@@ -102,10 +73,10 @@ def test_a_named_vector_is_read_by_its_name(
 
 
 def test_a_collection_that_does_not_fit_is_one_line(
-    qdrant: Any, collection: Any, tiny_dataset: Dataset, tmp_path: Path
+    qdrant: Any, vector_collection: Any, tiny_dataset: Dataset, tmp_path: Path
 ) -> None:
     ids = list(tiny_dataset.passages.ids)
-    name = collection(ids[:30], MATRIX[:30], "Cosine")
+    name = vector_collection(ids[:30], MATRIX[:30], "Cosine")
     spec = QdrantVectorsSpec(url=qdrant.url, collection=name, id_field="doc")
     with pytest.raises(DataError, match=f"'{name}' .*: 6 of 36 passages have no vector"):
         stored(spec, tiny_dataset, tmp_path / "few")
@@ -121,34 +92,8 @@ def test_a_collection_that_does_not_fit_is_one_line(
 # -------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def index(elasticsearch_url: str) -> Any:
-    """`index(ids, vectors, similarity)` makes an index with a dense_vector field."""
-    made: list[str] = []
-    client = Elasticsearch(elasticsearch_url)
-
-    def make(ids: list[str], vectors: np.ndarray, similarity: str) -> str:
-        name = f"recipekit-test-{uuid.uuid4().hex[:8]}"
-        made.append(name)
-        vector = {"type": "dense_vector", "dims": vectors.shape[1], "similarity": similarity}
-        properties = {"embedding": vector, "doc": {"type": "keyword"}, "text": {"type": "text"}}
-        client.indices.create(index=name, mappings={"properties": properties})
-        documents = [
-            {"_index": name, "_id": str(n), "doc": one, "embedding": vector.tolist()}
-            for n, (one, vector) in enumerate(zip(ids, vectors, strict=True))
-        ]
-        documents.append({"_index": name, "_id": "none", "doc": "none", "text": "no vector"})
-        helpers.bulk(client, documents, refresh=True)
-        return name
-
-    yield make
-    for name in made:
-        client.indices.delete(index=name)
-    client.close()
-
-
 def test_a_field_gives_the_vector_of_each_passage(
-    elasticsearch_url: str, index: Any, tiny_dataset: Dataset, tmp_path: Path
+    elasticsearch_url: str, vector_index: Any, tiny_dataset: Dataset, tmp_path: Path
 ) -> None:
     ids = list(tiny_dataset.passages.ids)
     cases = [
@@ -159,7 +104,7 @@ def test_a_field_gives_the_vector_of_each_passage(
     for kind, similarity, expected in cases:
         spec = ElasticsearchVectorsSpec(
             url=elasticsearch_url,
-            index=index(ids[::-1], MATRIX[::-1], kind),
+            index=vector_index(ids[::-1], MATRIX[::-1], kind),
             vector_field="embedding",
             id_field="doc",
             page_size=5,
@@ -172,10 +117,10 @@ def test_a_field_gives_the_vector_of_each_passage(
 
 
 def test_an_index_that_does_not_fit_is_one_line(
-    elasticsearch_url: str, index: Any, tiny_dataset: Dataset, tmp_path: Path
+    elasticsearch_url: str, vector_index: Any, tiny_dataset: Dataset, tmp_path: Path
 ) -> None:
     ids = list(tiny_dataset.passages.ids)
-    name = index([*ids[:35], ids[0]], MATRIX, "cosine")
+    name = vector_index([*ids[:35], ids[0]], MATRIX, "cosine")
     own = {"url": elasticsearch_url, "index": name, "id_field": "doc"}
     spec = ElasticsearchVectorsSpec(**own, vector_field="embedding")
     with pytest.raises(DataError, match=f"several vectors have the same passage id: '{ids[0]}'"):

@@ -24,6 +24,7 @@ from recipekit.recipe.secrets import written_secrets
 from recipekit.recipe.slots import field_at, items_of, misshapen, models, slots, union_members
 from recipekit.recipe.validation_messages import explain, shown
 from recipekit.registry import find, load, resolve
+from recipekit.suggestions import did_you_mean
 
 __all__ = ["Binder", "Bound", "find_booleans", "validate_component"]
 
@@ -217,9 +218,11 @@ def _other_kind(kind: str, use: str) -> str | None:
     """The message for the name of a component of another kind; None if there is no such kind."""
     for other in KINDS:
         if other != kind and any(entry.name == use for entry in find(other)):
+            hint = did_you_mean(use, [entry.name for entry in find(kind)])
             return (
-                f"unknown {kind} '{use}': it is the name of a component of another kind ({other})"
-            )
+                f"unknown {kind} '{use}': it is the name of a component of another kind "
+                f"({other}).{hint}"
+            ).removesuffix(".")
     return None
 
 

@@ -48,6 +48,15 @@ class Draft:
             if place[:-1] == path
         }
 
+    def valid(self, path: KeyPath) -> Component[Any] | None:
+        """Return the component at a path; None if it, or one that it contains, is not valid.
+
+        The properties of one that contains an invalid one cannot be read.
+        """
+        within = [part.spec for place, part in self.bound.items() if place[: len(path)] == path]
+        found = self.bound.get(path)
+        return None if found is None or None in within else found.spec
+
     def report(self, path: KeyPath, message: str, code: str, *, at_key: bool = False) -> None:
         """Report a mistake at a path: at its value, or at its key."""
         self.document.find(path, message, code, at_key=at_key)

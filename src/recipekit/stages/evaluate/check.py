@@ -142,11 +142,11 @@ def _check_evaluators(draft: Draft) -> None:
     """Check that evaluators can measure the encoder, as far as its files are here."""
     default = EvaluateSection.model_fields["encoder"].default
     name = draft.mapping("evaluate").get("encoder", default)
-    encoder = draft.bound.get(("encoders", name)) if isinstance(name, str) else None
-    if encoder is None or not isinstance(encoder.spec, EncoderSpec):
+    encoder = draft.valid(("encoders", name)) if isinstance(name, str) else None
+    if not isinstance(encoder, EncoderSpec):
         return
     for path, evaluator in draft.bound.items():
         if isinstance(evaluator.spec, EvaluatorSpec) and (
-            refusal := evaluator.spec.refuses_encoder(encoder.spec)
+            refusal := evaluator.spec.refuses_encoder(encoder)
         ):
             draft.report((*path, refusal[0]), refusal[1], "RK107")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from importlib.util import find_spec
 from typing import Final
 
@@ -75,10 +76,8 @@ def _check_weight_selection(draft: Draft) -> None:
 
 def _check_phase_encoder(draft: Draft, path: KeyPath, phase: PhaseSpec) -> None:
     """Check that a phase can train the encoder, as far as its files are here."""
-    encoder = draft.bound.get(("encoders", _trained_name(draft)))
-    if encoder is None or not isinstance(encoder.spec, EncoderSpec):
-        return
-    if refusal := phase.refuses_encoder(encoder.spec):
+    encoder = draft.valid(("encoders", _trained_name(draft)))
+    if isinstance(encoder, EncoderSpec) and (refusal := phase.refuses_encoder(encoder)):
         draft.report((*path, "use"), refusal, "RK107")
 
 
@@ -112,15 +111,12 @@ def _check_losses(draft: Draft) -> None:
 
     A loss that contains a refused one is not reported: it is refused for what it contains.
     """
-    incomplete = _incomplete(draft)
     refused: set[KeyPath] = set()
-    for path, loss in sorted(draft.bound.items(), key=lambda item: -len(item[0])):
-        if path in incomplete or not isinstance(loss.spec, LossSpec):
-            continue
+    for path, loss in sorted(_losses(draft), key=lambda item: -len(item[0])):
         if any(inner[: len(path)] == path for inner in refused):
             continue
         found = _phase_around(draft, path)
-        if found is not None and (refusal := _refusal(draft, path, loss.spec, *found)):
+        if found is not None and (refusal := _refusal(draft, path, loss, *found)):
             draft.report((*path, "use"), refusal, "RK107")
             refused.add(path)
 
@@ -152,21 +148,20 @@ def _refusal(draft: Draft, path: KeyPath, loss: LossSpec, name: str, phase: Phas
     return ""
 
 
-def _incomplete(draft: Draft) -> set[KeyPath]:
-    """Return the components that are invalid or contain one, whose properties cannot be read."""
-    invalid = [path for path, bound in draft.bound.items() if bound.spec is None]
-    return {path[:depth] for path in invalid for depth in range(len(path) + 1)}
+def _losses(draft: Draft) -> Iterator[tuple[KeyPath, LossSpec]]:
+    """Yield the losses of the train section that are valid with all that they contain."""
+    for path in draft.bound:
+        if path[0] == "train" and isinstance(loss := draft.valid(path), LossSpec):
+            yield path, loss
 
 
 def _check_nested_prefixes(draft: Draft) -> None:
     """Check that `matryoshka` passes on enough dimensions to the losses inside it."""
-    for path, loss in draft.bound.items():
-        if not isinstance(loss.spec, LossSpec):
-            continue
+    for path, loss in _losses(draft):
         prefixes = [min(outer.dimensions) for outer in _matryoshkas_around(draft, path)]
-        if prefixes and loss.spec.least_dimension > min(prefixes):
+        if prefixes and loss.least_dimension > min(prefixes):
             message = (
-                f"this loss reads {loss.spec.least_dimension} dimensions, but the matryoshka "
+                f"this loss reads {loss.least_dimension} dimensions, but the matryoshka "
                 f"around it passes on prefixes of {min(prefixes)}"
             )
             draft.report((*path, "use"), message, "RK107")
@@ -186,19 +181,17 @@ def _check_second_encoders(draft: Draft) -> None:
 
     A loss around one that names a teacher is not reported.
     """
-    incomplete, trained = _incomplete(draft), _known_dimension(draft, _trained_name(draft))
-    for path, loss in draft.bound.items():
-        if path[0] != "train" or path in incomplete or not isinstance(loss.spec, LossSpec):
-            continue
-        form = loss.spec.examples
+    trained = _known_dimension(draft, _trained_name(draft))
+    for path, loss in _losses(draft):
+        form = loss.examples
         if form is None or form.second_encoder is None:
             continue
         second = form.second_encoder
-        if second.key not in type(loss.spec).model_fields:
+        if second.key not in type(loss).model_fields:
             continue
         if second.gives == "embeddings":
             message = why_of_another_kind(draft, second.name, scores_pairs=False)
-            field = type(loss.spec).model_fields[second.key]
+            field = type(loss).model_fields[second.key]
             if message and is_any_encoder_name(field):
                 draft.report((*path, second.key), message, "RK106")
                 continue
@@ -218,33 +211,30 @@ def _check_second_encoders(draft: Draft) -> None:
 
 def _known_dimension(draft: Draft, encoder: str) -> int | None:
     """Return the dimension of an encoder; None if it or its files are not here."""
-    bound = draft.bound.get(("encoders", encoder))
-    if bound is None or not isinstance(bound.spec, EncoderSpec):
-        return None
-    return bound.spec.known_dimension()
+    spec = draft.valid(("encoders", encoder))
+    return spec.known_dimension() if isinstance(spec, EncoderSpec) else None
 
 
 def _check_similarity(draft: Draft) -> None:
     """Check that the losses can train with the encoder's similarity, where its files are here."""
-    encoder = draft.bound.get(("encoders", _trained_name(draft)))
-    if encoder is None or not isinstance(encoder.spec, EncoderSpec):
+    encoder = draft.valid(("encoders", _trained_name(draft)))
+    if not isinstance(encoder, EncoderSpec):
         return
-    similarity, dimension = encoder.spec.known_similarity(), encoder.spec.known_dimension()
-    for path, loss in draft.bound.items():
-        if path[0] != "train" or not isinstance(loss.spec, LossSpec) or dimension is None:
-            continue
-        if loss.spec.least_dimension > dimension:
+    similarity, dimension = encoder.known_similarity(), encoder.known_dimension()
+    losses = list(_losses(draft))
+    for path, loss in losses:
+        if dimension is not None and loss.least_dimension > dimension:
             message = (
-                f"this loss reads {loss.spec.least_dimension} dimensions, but the vectors of the "
+                f"this loss reads {loss.least_dimension} dimensions, but the vectors of the "
                 f"trained encoder have {dimension}"
             )
             draft.report((*path, "use"), message, "RK107")
-    for path, loss in draft.bound.items():
-        if path[0] == "train" and isinstance(loss.spec, LossSpec) and similarity is not None:
-            use = str(loss.fields.get("use"))
-            message = unusable_similarity(use, loss.spec, similarity, encoder.spec)
-            if message:
-                draft.report((*path, "use"), message, "RK107")
+    for path, loss in losses:
+        use = str(draft.bound[path].fields.get("use"))
+        if similarity is not None and (
+            message := unusable_similarity(use, loss, similarity, encoder)
+        ):
+            draft.report((*path, "use"), message, "RK107")
 
 
 def unusable_similarity(
