@@ -43,8 +43,12 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
     }
 
 
-def assert_trained_equally(one: Path, other: Path) -> None:
-    """Check two train stages: tokens, curve, dev values and weights."""
+def assert_trained_equally(one: Path, other: Path, atol: float = 2e-5) -> None:
+    """Check two train stages: tokens, curve, dev values and weights.
+
+    Biases of attention keys add the same number to all scores of a query, so they have no effect:
+    their gradient is rounding, which AdamW scales up.
+    """
     first, second = (json.loads((path / "training.json").read_text()) for path in (one, other))
     assert first["tokens"] == second["tokens"]
     for number in ("loss", "gradient_norm"):
@@ -57,7 +61,8 @@ def assert_trained_equally(one: Path, other: Path) -> None:
     expected, trained = weights(one), weights(other)
     assert expected.keys() == trained.keys()
     for name, tensor in expected.items():
-        torch.testing.assert_close(trained[name], tensor, atol=2e-5, rtol=0)
+        if not name.endswith(("key.bias", "attn.k.bias")):
+            torch.testing.assert_close(trained[name], tensor, atol=atol, rtol=0)
 
 
 def test_ranks_with_whole_or_sharded_weights_train_as_one_process(

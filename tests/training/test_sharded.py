@@ -19,6 +19,7 @@ from torch.distributed.tensor import DTensor
 
 from helpers.killed import KilledAfter
 from helpers.ranks import join_cpu_group, start_ranks
+from helpers.tiny_models import FAMILIES, write_tiny_model
 from helpers.train_on_ranks import train_one
 from recipekit.component import Ranks, SingleProcess
 from recipekit.dataset import Dataset
@@ -100,3 +101,27 @@ def test_whole_parameters_next_to_sharded_ones_train_as_on_one_process(
     assert_trained_equally(tmp_path / "alone", tmp_path / "whole")
     resumed, whole = weights(tmp_path / "resumed"), weights(tmp_path / "whole")
     assert all(torch.equal(resumed[name], tensor) for name, tensor in whole.items())
+
+
+# Families of models
+# -------------------------------------------------------------------------------------------------
+
+
+def families_on_a_rank(rank: int, folder: Path, dataset: Path) -> None:
+    torch.set_num_threads(1)
+    ranks = Sharded(join_cpu_group(rank, COUNT, folder).state)
+    for family in FAMILIES:
+        train_one(SECTION, folder / family / "model", dataset, folder / family / "sharded", ranks)
+    leave(0)
+
+
+def test_models_of_every_family_train_as_on_one_process(
+    tmp_path: Path, words: list[str], tiny_dataset: Dataset
+) -> None:
+    for family in FAMILIES:
+        write_tiny_model(family, words, tmp_path / family)
+    start_ranks(families_on_a_rank, COUNT, tmp_path, tiny_dataset.path)
+    for family in FAMILIES:
+        folder = tmp_path / family
+        train_one(SECTION, folder / "model", tiny_dataset.path, folder / "alone", SingleProcess())
+        assert_trained_equally(folder / "alone", folder / "sharded", atol=1e-4)
