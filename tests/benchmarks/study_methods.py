@@ -136,6 +136,25 @@ METHODS["ascent_passages"] = [
         (0.25, True),
     )
 ]
+# more passage epochs
+METHODS["ascent_passages"].append(
+    {
+        "phases": {
+            "passages": {**ONLY_PASSAGES, "passage_epochs": 3},
+            "queries": {**ASCENT, **QUERIES, "query_epochs": 3},
+        }
+    }
+)
+# all passages once, and 3 query epochs, after an in-batch epoch
+METHODS["ascent_warm"].append(
+    {
+        "phases": {
+            "warm": {"use": "in_batch", "epochs": 1, "learning_rate": 5e-5},
+            "passages": ONLY_PASSAGES,
+            "queries": {**ASCENT, **QUERIES, "query_epochs": 3},
+        }
+    }
+)
 # the same schedule with queries in larger batches, or with the mean of the last weights
 CYCLE = {"ascent": {**ASCENT, "query_epochs": 3, "passage_epochs": 1}}
 METHODS["ascent_batch"] = [

@@ -250,6 +250,28 @@ def test_a_plan_says_where_a_loss_may_have_no_negatives(
     assert (key in stage_named("train").estimate(without, recipe.train)) is notes
 
 
+@pytest.mark.parametrize(
+    ("more", "phase", "notes"),
+    [
+        ("", "", False),
+        ("mine: {retrievers: {bm25: {use: bm25}}}\n", "", True),
+        ("mine: {retrievers: {bm25: {use: bm25}}}\n", "unjudged: negative", False),
+        ("mine: {retrievers: {bm25: {use: bm25}}, splits: [dev]}\n", "", False),
+        (JUDGED, "", False),
+        (JUDGED, "labels: source", True),
+    ],
+)
+def test_a_plan_says_where_all_candidates_are_left_out(
+    tmp_path: Path, more: str, phase: str, notes: bool
+):
+    written = TRAINING.split("train:")[0] + more
+    written += f"train: {{phases: {{all: {{use: in_batch, {phase}}}}}}}\n"
+    (tmp_path / "recipe.yaml").write_text(written)
+    recipe = load_recipe(tmp_path / "recipe.yaml")
+    work = stage_named("train").estimate(EstimateInputs(recipe, SIZES, None, {}), recipe.train)
+    assert ("phase all leaves out all mined candidates:" in work) is notes
+
+
 MINED = "mine: {retrievers: {lexical: {use: bm25, depth: 5}}%s}\n"
 JUDGED_BY_MARGIN = "judge: {judges: {margin: {use: margin, encoder: student}}}\n"
 

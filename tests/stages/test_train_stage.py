@@ -8,6 +8,7 @@ import weakref
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -29,6 +30,7 @@ from recipekit.stages.train import dev_evaluation
 from recipekit.stages.train.dev_evaluation import dev_sample
 from recipekit.stages.train.section import TrainSection
 from recipekit.stages.train.train import train
+from recipekit.tables import CANDIDATES, JUDGMENTS, write_table
 from recipekit.testing import RecordingProgress
 from recipekit.training.coordinate_ascent import CoordinateAscent
 from recipekit.training.optimizer import learning_rate_factor
@@ -167,6 +169,35 @@ def test_another_seed_of_training_is_measured_on_the_same_dev_sample(
         losses.append(training_json(out)["curve"][0]["loss"])
     assert samples[0] == samples[1] and len(samples[0]) == 15
     assert losses[0] != losses[1]
+
+
+@pytest.mark.parametrize(
+    ("judged", "keys", "warns"),
+    [
+        (False, {}, 1),
+        (False, {"unjudged": "negative"}, 0),
+        (True, {}, 0),
+        (True, {"labels": "source"}, 1),
+    ],
+)
+def test_candidates_that_no_judge_decides_about_are_reported_as_left_out(
+    tmp_path, tiny_model, tiny_dataset, judged: bool, keys, warns
+):
+    written = {"mine": (CANDIDATES, [[0], [1], [False], [1.0]])}
+    if judged:
+        row = {"query": 0, "passage": 1, "verdict": int(Verdict.NEGATIVE), "judge": "margin"}
+        written["judge"] = (JUDGMENTS, [[row.get(name)] for name in JUDGMENTS.names])
+    for stage, (schema, columns) in written.items():
+        (tmp_path / stage).mkdir()
+        file = tmp_path / stage / {"mine": "candidates", "judge": "judgments"}[stage]
+        write_table(file.with_suffix(".arrow"), schema, [pa.table(columns, schema=schema)])
+    progress = RecordingProgress()
+    folders = {stage: tmp_path / stage for stage in written}
+    inputs = train_inputs(tmp_path, tiny_model, tiny_dataset, progress=progress, artifacts=folders)
+    phase = {**COORDINATE_ASCENT, "query_epochs": 1, **keys}
+    train(inputs, train_section(phase, phase, eval_every_epochs=None), tmp_path / "out")
+    line = "train leaves out all candidates of mine, since no judge decides about them"
+    assert len([one for one in progress.warnings if line in one]) == warns
 
 
 def test_a_phase_that_stops_early_counts_what_it_ran(tmp_path, tiny_model, tiny_dataset):

@@ -24,6 +24,11 @@ NO_NEGATIVES: Final = (
     "judge candidates, or mine with `unjudged: negative`"
 )
 
+UNJUDGED: Final = (
+    "no judge decides about the candidates, and the hardest negatives are among them; judge them, "
+    "or set `unjudged: negative`"
+)
+
 
 def estimate(inputs: EstimateInputs, section: TrainSection) -> dict[str, Any]:
     """Return steps and queries, and the largest frozen matrix of the phases."""
@@ -52,6 +57,11 @@ def estimate(inputs: EstimateInputs, section: TrainSection) -> dict[str, Any]:
         f"phase {name} may have no hard negative:": NO_NEGATIVES
         for name, slot in section.phases.items()
         if isinstance(slot.spec, InBatchSpec) and _lacks_negatives(inputs, section, slot.spec)
+    }
+    notes |= {
+        f"phase {name} leaves out all mined candidates:": UNJUDGED
+        for name, slot in section.phases.items()
+        if slot.spec.reads_labels and _leaves_candidates_out(inputs, section, slot.spec)
     }
     dimension = inputs.dimension(section.encoder)
     if dimension is None or not scores:
@@ -103,8 +113,7 @@ def _most_positives(inputs: EstimateInputs, phase: PhaseSpec) -> int:
     """Return the positive pairs of the sources, and all that judges may add."""
     sizes, mine = inputs.labelled(phase.splits), inputs.recipe.section(MineSection)
     most = sizes.positives
-    is_judged = inputs.recipe.section(JudgeSection) is not None and phase.labels == "judged"
-    if is_judged and mine is not None:
+    if _is_judged(inputs, phase) and mine is not None:
         judged = sizes.within([split for split in phase.splits if split in mine.splits])
         most += judged.n_queries * most_candidates_per_query(mine, sizes.passages)
     return most
@@ -112,9 +121,19 @@ def _most_positives(inputs: EstimateInputs, phase: PhaseSpec) -> int:
 
 def _lacks_negatives(inputs: EstimateInputs, section: TrainSection, phase: InBatchSpec) -> bool:
     """Whether a phase needs hard negatives that neither judges, mining nor known labels give."""
-    recipe, unjudged = inputs.recipe, phase.unjudged or section.unjudged
-    is_judged = recipe.section(JudgeSection) is not None and phase.labels == "judged"
-    is_mined = recipe.section(MineSection) is not None and unjudged == "negative"
-    if not phase.needs_hard_negatives or is_judged or is_mined:
+    is_mined = inputs.recipe.section(MineSection) is not None
+    is_negative = is_mined and (phase.unjudged or section.unjudged) == "negative"
+    if not phase.needs_hard_negatives or _is_judged(inputs, phase) or is_negative:
         return False
     return inputs.dataset is None or not (inputs.dataset.labels["grade"].to_numpy() <= 0).any()
+
+
+def _leaves_candidates_out(inputs: EstimateInputs, section: TrainSection, phase: PhaseSpec) -> bool:
+    """Whether candidates are mined for a phase, and it ignores them since no judge decides."""
+    mine, unjudged = inputs.recipe.section(MineSection), phase.unjudged or section.unjudged
+    is_mined = mine is not None and not set(mine.splits).isdisjoint(phase.splits)
+    return is_mined and unjudged == "ignore" and not _is_judged(inputs, phase)
+
+
+def _is_judged(inputs: EstimateInputs, phase: PhaseSpec) -> bool:
+    return inputs.recipe.section(JudgeSection) is not None and phase.labels == "judged"

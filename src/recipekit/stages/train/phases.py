@@ -120,6 +120,12 @@ def _labels(inputs: StageInputs, dataset: Dataset) -> Callable[[LabelSelection],
 
     @cache
     def labels_of(selection: LabelSelection) -> TrainingLabels:
+        is_judged = judgments is not None and selection.labels == "judged"
+        if candidates is not None and not is_judged and selection.unjudged == "ignore":
+            inputs.progress.warn(
+                "train leaves out all candidates of mine, since no judge decides about them, and "
+                "the hardest negatives are among them: judge them, or set `unjudged: negative`"
+            )
         return training_labels(
             dataset, candidates=candidates, judgments=judgments, own=own, selection=selection
         )

@@ -96,8 +96,8 @@ class TrainSection(Section):
     """Each dev evaluation measures, and keeps, the mean of the weights at this many evaluations of
     the phase."""
     dev_corpus_size: Annotated[int, Field(ge=1)] | None = 2000
-    """Passages that a dev evaluation ranks: those labelled for the dev queries, and a seeded sample
-    of others up to this many; null ranks all passages."""
+    """Passages that a dev evaluation ranks: all that are labelled for the dev queries, and up to
+    this many in all, those judged for them and a seeded sample of others; null ranks all."""
 
     def further_identity(self) -> dict[str, Any]:
         """Return the size of passes with dropout, which is drawn for each pass."""
