@@ -20,8 +20,8 @@ class MaskedLanguageModelSpec(PhaseSpec):
     It adapts a model to the corpus before the phases that train ranking. The checkpoint's own
     language-model head is used if it has one, else a new one over the token embeddings; neither is
     exported. Of the tokens to predict, 80 % become the mask token, 10 % another token, and 10 %
-    stay, as in BERT; each epoch draws others. Static embeddings, decoders and T5 are refused, and so
-    are the keys `labels`, `unjudged` and `positive_weights`.
+    stay, as in BERT; each epoch draws others. Static embeddings, decoders and T5 are refused, and
+    so are the keys `labels`, `unjudged` and `positive_weights`.
     """
 
     version: ClassVar[int] = 2
