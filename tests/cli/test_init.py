@@ -14,6 +14,7 @@ import yaml
 
 from recipekit.cli.main import invoke
 from recipekit.phases.coordinate_ascent import CoordinateAscentSpec
+from recipekit.phases.in_batch import InBatchSpec
 from recipekit.stages.recipe import load_recipe
 
 ROWS = [
@@ -85,6 +86,15 @@ def softmaxes(recipe: Any) -> list[str]:
     return [phase.passages for phase in phases if isinstance(phase, CoordinateAscentSpec)]
 
 
+def schedule(recipe: Any) -> list[tuple[int, int, int | None]]:
+    """After an in-batch epoch, each phase's epochs of queries and passages, and its blocks."""
+    phases = [slot.spec for slot in recipe.train.phases.values()]
+    warm, passages, queries = phases
+    assert isinstance(warm, InBatchSpec) and warm.epochs == 1
+    assert not passages.separate_towers and queries.separate_towers
+    return [(one.query_epochs, one.passage_epochs, one.passage_batch_size) for one in phases[1:]]
+
+
 @pytest.mark.parametrize("name", list(WRITERS))
 def test_init_writes_a_valid_recipe_for_every_kind_of_data(
     name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -104,6 +114,7 @@ def test_init_writes_a_valid_recipe_for_every_kind_of_data(
         assert slot.spec.file == data
     assert max(map(len, file.read_text().splitlines())) <= 100
     assert softmaxes(recipe) == ["positives", "positives"]
+    assert schedule(recipe) == [(0, 1, None), (1, 0, None)]
 
 
 @pytest.mark.parametrize(
@@ -339,6 +350,7 @@ def test_a_language_model_judges_within_a_budget(
     assert written["judge"]["judges"]["llm"]["model"] == model
     assert written["spending"] == spending
     assert softmaxes(load_recipe(file)) == ["all", "all"]
+    assert schedule(load_recipe(file)) == [(0, 1, 32), (3, 0, None)]
 
 
 def test_a_missing_key_is_a_note_and_a_model_without_provider_an_error(

@@ -82,19 +82,29 @@ _PHASES: Final = """\
       use: coordinate_ascent
       loss: {{use: exact_softmax, temperature: 0.05}}
 {passages}      query_epochs: 0
-      passage_epochs: 1{share}
-    query_side:                     # queries against these passages, which stay as they are
+      passage_epochs: 1
+{passage_side}    query_side:                     # queries against these passages, which stay as they are
       use: coordinate_ascent
       loss: {{use: exact_softmax, temperature: 0.05}}
-{passages}      query_epochs: 1
-      learning_rate: 3e-5
-      separate_towers: true         # a model with an encoder per side; one encoder: leave this
+{passages}{query_side}      separate_towers: true         # a model with an encoder per side; one encoder: leave this
                                     # phase out
 """
 _POSITIVES: Final = "      passages: positives           # only positives of training queries\n"
 """For labels that a margin alone has completed: most relevant passages are unlabelled."""
-_SHARE: Final = "             # for a large corpus, add passage_share: 0.25"
-"""For all passages."""
+_PASSAGE_SIDE: Final = """\
+      passage_batch_size: 32        # for a large corpus, add passage_share: 0.25
+"""
+"""For judged labels and all passages: small blocks, so more steps."""
+_QUERY_SIDES: Final = (
+    """\
+      query_epochs: 1
+      learning_rate: 3e-5
+""",
+    """\
+      query_epochs: 3
+""",
+)
+"""Without and with judged labels."""
 
 
 def starter(
@@ -130,7 +140,11 @@ def starter(
         candidates=20 if llm else 50,
         candidates_comment="          # each one is a pair that the LLM judges" if llm else "",
         judge=judge_section(llm),
-        phases=_PHASES.format(passages="" if llm else _POSITIVES, share=_SHARE if llm else ""),
+        phases=_PHASES.format(
+            passages="" if llm else _POSITIVES,
+            passage_side=_PASSAGE_SIDE if llm else "",
+            query_side=_QUERY_SIDES[llm is not None],
+        ),
         evaluated=source.evaluated or "test",
     )
 
