@@ -83,10 +83,12 @@ _PHASES: Final = """\
       loss: {{use: exact_softmax, temperature: 0.05}}
 {passages}      query_epochs: 0
       passage_epochs: 1
-{passage_side}    query_side:                     # queries against these passages, which stay as they are
+{passage_side}\
+    query_side:                     # queries against these passages, which stay as they are
       use: coordinate_ascent
       loss: {{use: exact_softmax, temperature: 0.05}}
-{passages}{query_side}      separate_towers: true         # a model with an encoder per side; one encoder: leave this
+{passages}{query_side}\
+      separate_towers: true         # a model with an encoder per side; one encoder: leave this
                                     # phase out
 """
 _POSITIVES: Final = "      passages: positives           # only positives of training queries\n"
