@@ -195,8 +195,10 @@ def described(settings: Mapping[str, Any]) -> str:
 
 def figures(rows: Iterable[Row]) -> Iterator[tuple[str, Figure]]:
     """Yield the name and the figure of each set of conditions with enough counted methods."""
+    names = {key: name for columns in TABLES.values() for key, name in columns.items()}
     counted = [row for row in rows if "tflop" in row]
-    for (data, max_length, precision), methods in grouped(counted).items():
+    for place, methods in grouped(counted).items():
+        data, max_length, precision = place
         if len(methods.keys() - {"untrained"}) < IN_A_FIGURE:
             continue
         series = {
@@ -209,7 +211,7 @@ def figures(rows: Iterable[Row]) -> Iterator[tuple[str, Figure]]:
         yield (
             f"methods-{data}-{max_length}-{precision}",
             Figure(
-                title=f"{data}, {max_length} tokens, {precision}: test nDCG@10",
+                title=f"{names.get(place, data)}, {max_length} tokens, {precision}: test nDCG@10",
                 x="TFLOP of training",
                 series=series,
                 table=Table([], []),
