@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -15,6 +16,7 @@ import torch
 from safetensors.torch import load_file
 
 from helpers.in_process import call_in_process
+from helpers.small_run import RECIPE as SMALL_RUN
 from helpers.small_run import metrics, write_recipe
 
 pytestmark = pytest.mark.slow
@@ -42,27 +44,12 @@ train:
   precision: fp32
   keep_weights: last
 """
+MINED = SMALL_RUN[SMALL_RUN.index("mine:") : SMALL_RUN.index("train:")]
+PHASES = "train:\n  phases:\n"
 WHOLE_RUN = RECIPE.replace(
-    "train:\n  phases:\n",
-    """\
-mine:
-  retrievers:
-    lexical: {{use: bm25, depth: 10}}
-    dense: {{use: exact, encoder: student, depth: 10}}
-  candidates_per_query: 8
-judge:
-  judges:
-    near: {{use: margin, encoder: student, relative_margin: 0.05}}
-train:
-  phases:
-    texts: {{use: masked_language_model}}
-""",
+    PHASES, f"{MINED}{PHASES}    texts: {{{{use: masked_language_model}}}}\n"
 )
-WHOLE_RUN += """\
-evaluate:
-  evaluators:
-    held_out: {{use: retrieval, split: test, metrics: [ndcg@10, recall@20]}}
-"""
+WHOLE_RUN += SMALL_RUN[SMALL_RUN.index("evaluate:") :]
 """Every stage, and every kind of phase."""
 CONFIGURATION = """\
 distributed_type: FSDP
@@ -151,6 +138,15 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
     return load_file(encoder)
 
 
+def assert_trained_as_by_one_process(folder: Path, alone: Path) -> None:
+    """Run a folder's recipe in one process, in another folder with its data, and compare."""
+    shutil.copy(folder / "recipe.yaml", alone)
+    call_in_process(alone, "run", "recipe.yaml", "--cpu")
+    trained = weights(folder)
+    for name, tensor in weights(alone).items():
+        torch.testing.assert_close(trained[name], tensor, atol=2e-5, rtol=0)
+
+
 def test_a_run_on_two_machines_survives_the_death_of_each_and_trains_as_one_process(
     folder: Path, tmp_path_factory: pytest.TempPathFactory, tiny_model: Path, words: list[str]
 ) -> None:
@@ -188,11 +184,7 @@ def test_a_run_on_two_machines_survives_the_death_of_each_and_trains_as_one_proc
 
     alone = tmp_path_factory.mktemp("alone")
     write_recipe(alone, tiny_model, words)
-    (alone / "recipe.yaml").write_text(RECIPE.format(model=tiny_model))
-    call_in_process(alone, "run", "recipe.yaml", "--cpu")
-    trained = weights(folder)
-    for name, tensor in weights(alone).items():
-        torch.testing.assert_close(trained[name], tensor, atol=2e-5, rtol=0)
+    assert_trained_as_by_one_process(folder, alone)
 
 
 def test_torchrun_starts_every_stage_on_two_machines_and_the_results_are_those_of_one_process(
@@ -208,9 +200,5 @@ def test_torchrun_starts_every_stage_on_two_machines_and_the_results_are_those_o
 
     alone = tmp_path_factory.mktemp("alone")
     write_recipe(alone, tiny_model, words)
-    (alone / "recipe.yaml").write_text(WHOLE_RUN.format(model=tiny_model))
-    call_in_process(alone, "run", "recipe.yaml", "--cpu")
-    trained = weights(folder)
-    for name, tensor in weights(alone).items():
-        torch.testing.assert_close(trained[name], tensor, atol=2e-5, rtol=0)
+    assert_trained_as_by_one_process(folder, alone)
     assert metrics(folder) == metrics(alone)

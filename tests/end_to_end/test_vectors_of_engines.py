@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
 
 from end_to_end.test_query_tower import RECIPE, write_corpus
 from helpers.small_run import Cli
+from stages.test_trainable import weights
 
 pytestmark = pytest.mark.slow
 IN_FILE = "{use: vectors_file, path: vectors.npy, ids: vectors.ids.txt}"
@@ -35,13 +35,9 @@ def train(
         ended = cli("run", "recipe.yaml")
         assert "encode passage" not in ended.stdout + ended.stderr
         latest = tmp_path / "runs" / "query-tower" / "latest"
-        model = latest / "stages" / "train" / "encoder"
-        weights = {}
-        for file in sorted(model.rglob("*.safetensors")):
-            for name, tensor in load_file(file).items():
-                weights[f"{file.parent.relative_to(model)}/{name}"] = tensor
+        trained = weights(latest / "stages" / "train" / "encoder")
         rows = json.loads((latest / "metrics.json").read_text())
-        return weights, {(row["system"], row["metric"]): row["value"] for row in rows}
+        return trained, {(row["system"], row["metric"]): row["value"] for row in rows}
 
     return run
 
