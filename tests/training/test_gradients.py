@@ -98,6 +98,22 @@ def test_cached_gradients_are_those_of_the_whole_batch(make_forward, tiny_datase
         torch.testing.assert_close(gradient(divided), expected, rtol=1e-4, atol=1e-6)
 
 
+def test_passes_that_fit_together_embed_each_text_once(make_forward, tiny_dataset):
+    labels, loss = training_labels(tiny_dataset), InfoNCE(0.05)
+    drawn = labelled_batch(labels, BATCH, 0, SEED)
+    rows = {"query": labels.queries[BATCH], "passage": drawn.passages}
+    mask = torch.from_numpy(drawn.mask)
+    embedded, gradients = [], []
+    for budget in (10_000, 1):
+        forward = make_forward(budget)
+        forward.passes = lambda rows, side: [[half] for half in np.array_split(range(len(rows)), 2)]
+        batch_gradient(forward, loss, rows, mask, SEED, SingleProcess())
+        embedded.append(sum(map(len, forward.embedded["passage"])))
+        gradients.append(gradient(forward))
+    assert embedded == [len(drawn.passages), 2 * len(drawn.passages)]
+    assert torch.equal(*gradients)
+
+
 def test_a_micro_batch_that_is_embedded_again_has_the_same_dropout(make_forward):
     rows = np.array([1, 2, 3])
     forward = make_forward(10_000, dropout=True)

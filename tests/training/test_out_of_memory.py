@@ -114,6 +114,23 @@ def test_passes_of_short_texts_become_smaller_next_to_one_long_text() -> None:
     assert sizes == [100, 100, 100, 51, 25, 12, 6, 3, 1]
 
 
+def test_passes_become_smaller_until_their_graphs_are_not_kept_together(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("recipekit.training.forward.CPU_PADDING", 0)  # a pass for each text
+    lengths = [40, 30, 20]
+    offsets = np.cumsum([0, *lengths])
+    texts = TokenizedTexts(np.zeros(offsets[-1], np.int32), offsets, truncated=0)
+    forward = EncoderForward(None, {"query": texts}, SingleProcess(), "fp32", False, 100)
+    rows = np.arange(3)
+    kept = [forward.fit_together(rows, "query")]
+    forward.embedded["query"] = [rows[:1], rows[1:2], rows[2:]]
+    while forward.halve():
+        forward.keeps_graphs = False
+        kept.append(forward.fit_together(rows, "query"))
+    assert kept == [True, False]
+
+
 def test_one_text_that_does_not_fit_ends_the_run_in_one_line(
     tiny_model: Path, tiny_dataset: Any, tmp_path: Path
 ) -> None:

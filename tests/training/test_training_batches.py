@@ -10,6 +10,7 @@ from recipekit.training.batches import (
     epoch_batches,
     labelled_batch,
     micro_batches,
+    padded_tokens,
 )
 
 
@@ -64,6 +65,14 @@ def test_micro_batches_divide_the_batch_within_the_budget(ranks):
         len(own) * lengths[own].max() <= 80 for turn in turns for own in turn if len(own) > 1
     )
     assert all(len(turn[0]) for turn in turns)
+
+
+def test_padded_tokens_are_those_of_the_rank_with_most():
+    lengths = np.array([5, 3, 9, 2, 2], dtype=np.int32)
+    one, other, none = np.array([2]), np.array([0, 1]), np.empty(0, dtype=np.int64)
+    assert padded_tokens(lengths, [[one, other], [np.array([3, 4]), none]]) == 9 + 2 * 2
+    assert padded_tokens(lengths, [[one, other]]) == 2 * 5
+    assert padded_tokens(lengths, []) == 0
 
 
 def test_a_rank_can_have_an_empty_pass():

@@ -170,6 +170,12 @@ class Forward(Protocol):
             For every forward pass, for every rank, positions in `rows`; some may be empty.
         """
 
+    def fit_together(self, rows: Rows, side: Side) -> bool:
+        """Whether the graphs of all passes over a global batch fit into the memory of one.
+
+        They can then be kept until the backward pass. All ranks return the same.
+        """
+
     def tokens(self, rows: Rows, side: Side) -> int:
         """Count the tokens of rows, padding left out."""
 

@@ -27,6 +27,7 @@ __all__ = [
     "hard_pool",
     "labelled_batch",
     "micro_batches",
+    "padded_tokens",
 ]
 
 HARD_POOL = 4
@@ -114,6 +115,20 @@ def micro_batches(
     passes = max(map(len, batches), default=0)
     empty = np.empty(0, dtype=np.int64)
     return [[own[turn] if turn < len(own) else empty for own in batches] for turn in range(passes)]
+
+
+def padded_tokens(lengths: Ints, passes: Sequence[Sequence[Rows]]) -> int:
+    """Return the padded tokens of the rank that has most of them in all of its passes together.
+
+    Args:
+        lengths: Tokens of each text of the batch, (b,).
+        passes: For every forward pass, for every rank, positions in the batch.
+    """
+    of_ranks = [
+        sum(len(own) * int(lengths[own].max()) for own in turns if len(own))
+        for turns in zip(*passes, strict=True)
+    ]
+    return max(of_ranks, default=0)
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from recipekit.encoding.precision import autocast, computes_in_bf16
 from recipekit.encoding.tokens import TokenizedTexts
 from recipekit.errors import RunError
 from recipekit.records import Side
-from recipekit.training.batches import micro_batches
+from recipekit.training.batches import micro_batches, padded_tokens
 
 __all__ = ["EncoderForward"]
 
@@ -50,6 +50,8 @@ class EncoderForward:
     """The rows that this rank has embedded since `start_step`."""
     is_finite: dict[Side, list[torch.Tensor]] = field(default_factory=dict)
     """For each pass in `embedded`, which of its rows gave finite values, bool (n,)."""
+    keeps_graphs: bool = False
+    """Whether graphs of several passes have been kept since `start_step`."""
 
     def __call__(self, rows: Rows, side: Side, seed: Sequence[int]) -> torch.Tensor:
         """Embed rows in one forward pass: float32 (n, dim), differentiable.
@@ -130,14 +132,18 @@ class EncoderForward:
         """Forget which rows were embedded."""
         self.embedded.clear()
         self.is_finite.clear()
+        self.keeps_graphs = False
 
     def halve(self) -> bool:
-        """Halve the padded tokens of a forward pass, unless each since `start_step` held one text.
+        """Halve the padded tokens of a forward pass, if that saves memory.
+
+        It does unless each pass since `start_step` held one text, and its graph alone.
 
         Returns:
             Whether they were halved.
         """
-        if all(len(rows) <= 1 for passes in self.embedded.values() for rows in passes):
+        single = all(len(rows) <= 1 for passes in self.embedded.values() for rows in passes)
+        if single and not self.keeps_graphs:
             return False
         self.max_tokens_per_batch = max(1, self.max_tokens_per_batch // 2)
         return True
@@ -147,6 +153,15 @@ class EncoderForward:
         padding = CPU_PADDING if self.ranks.device == "cpu" else None
         lengths = self._texts(side).lengths[rows]
         return micro_batches(lengths, self.max_tokens_per_batch, self.ranks.count, padding)
+
+    def fit_together(self, rows: Rows, side: Side) -> bool:
+        """Return whether all passes have no more padded tokens, on any rank, than one may have."""
+        passes = self.passes(rows, side)
+        if len(passes) <= 1:
+            return True
+        tokens = padded_tokens(self._texts(side).lengths[rows], passes)
+        self.keeps_graphs = tokens <= self.max_tokens_per_batch
+        return self.keeps_graphs
 
     def tokens(self, rows: Rows, side: Side) -> int:
         """Count the tokens of rows, padding left out."""

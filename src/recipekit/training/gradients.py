@@ -93,8 +93,8 @@ def batch_gradient(
     The loss needs the embeddings of the whole global batch, however large. All micro-batches are
     embedded without a graph and gathered; the loss gives the gradient with respect to each
     embedding; each micro-batch is then embedded again to carry its part of that gradient into the
-    encoder (arXiv 2101.06983). If one forward pass per side is enough, its graph is kept, and
-    nothing is embedded twice.
+    encoder (arXiv 2101.06983). If the passes over each side have no more tokens than one pass may
+    have, their graphs are kept, and nothing is embedded twice.
 
     Args:
         forward: Embeds both sides.
@@ -105,16 +105,16 @@ def batch_gradient(
         ranks: The ranks that train together.
     """
     passes = {side: forward.passes(rows[side], side) for side in rows}
-    keep_graph = all(len(turns) == 1 for turns in passes.values())
+    keep_graphs = all(forward.fit_together(rows[side], side) for side in rows)
     sides: dict[Side, _CachedEmbeddings] = {}
     for side in rows:
         first = len(passes["query"]) if side == "passage" else 0
         sides[side] = _CachedEmbeddings(
-            forward, rows[side], side, passes[side], [*seed, ranks.rank], first, ranks, keep_graph
+            forward, rows[side], side, passes[side], [*seed, ranks.rank], first, ranks, keep_graphs
         )
     leaves = {side: embedded.vectors.requires_grad_() for side, embedded in sides.items()}
     counts = (len(rows["query"]), len(rows["passage"]))
-    with _needs_memory(SCORES_OF_BATCH.format(*counts), smaller_passes_help=keep_graph):
+    with _needs_memory(SCORES_OF_BATCH.format(*counts), smaller_passes_help=keep_graphs):
         mean_loss = loss(leaves["query"], leaves["passage"], targets.to(ranks.device)).mean()
         mean_loss.backward()  # type: ignore[no-untyped-call]
 
@@ -151,11 +151,11 @@ def passage_block_gradient(
         trained: The number of passages that the half-phase trains, m.
     """
     passes = forward.passes(block, "passage")
-    keep_graph = len(passes) == 1
+    keep_graphs = forward.fit_together(block, "passage")
     embedded = _CachedEmbeddings(
-        forward, block, "passage", passes, [*seed, ranks.rank], 0, ranks, keep_graph
+        forward, block, "passage", passes, [*seed, ranks.rank], 0, ranks, keep_graphs
     )
-    with _needs_memory(SCORES_OF_BLOCK.format(len(block)), smaller_passes_help=keep_graph):
+    with _needs_memory(SCORES_OF_BLOCK.format(len(block)), smaller_passes_help=keep_graphs):
         mean_loss, gradient = half.block(block, embedded.vectors, update=True)
     embedded.backward(gradient * (trained / len(block)))
     return StepResult(mean_loss, forward.tokens(block, "passage"))
@@ -240,7 +240,7 @@ class _CachedEmbeddings:
         seed: Sequence[int],
         first_turn: int,
         ranks: Ranks,
-        keep_graph: bool,
+        keep_graphs: bool,
     ) -> None:
         """Embed the rows; each rank makes its own share of every pass.
 
@@ -252,14 +252,14 @@ class _CachedEmbeddings:
             seed: The rank's seed, to which the number of the pass is added.
             first_turn: The number of the first pass.
             ranks: The ranks that embed together.
-            keep_graph: Keep the graphs rather than embed again.
+            keep_graphs: Keep the graphs of all passes rather than embed again.
         """
         self.forward, self.rows, self.side = forward, rows, side
         self.shares = [shares[ranks.rank] for shares in passes]
         self.seeds = [[*seed, first_turn + turn] for turn in range(len(passes))]
-        with torch.set_grad_enabled(keep_graph):
+        with torch.set_grad_enabled(keep_graphs):
             embedded = [self._embed(turn) for turn in range(len(passes))]
-        self._graphs = embedded if keep_graph else None
+        self._graphs = embedded if keep_graphs else None
         own = torch.zeros(len(rows), embedded[0].shape[1], device=ranks.device)
         for share, vectors in zip(self.shares, embedded, strict=True):
             own[share] = vectors.detach()
